@@ -1,0 +1,75 @@
+# longspan_module(name SOURCES ... [DEPS module ...] [LIBS target ...])
+#   One folder = one module = one static library longspan_<name>; the installed library is made of
+#   their objects. DEPS are modules of this project, LIBS are packages.
+# longspan_test(name SOURCES ... DEPS module ... [ISAS] [SLOW] [TIMEOUT seconds])
+#   A GoogleTest program. With ISAS it also runs once for every instruction set, forced; on a
+#   machine that lacks one, that run says so and counts as skipped.
+# longspan_bench(name SOURCES ... DEPS module ...)
+#   A Google Benchmark program that verifies, then times. Never run by the tests for its times.
+
+set_property(GLOBAL PROPERTY LONGSPAN_MODULES "")
+
+add_library(longspan_options INTERFACE)
+target_compile_options(longspan_options INTERFACE
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor $<$<BOOL:${LONGSPAN_WERROR}>:-Werror>
+  # Fused multiply-adds are written where they are meant: the same bits from every compiler.
+  -ffp-contract=off -fno-math-errno)
+# Kernels are compiled for portable (EMU128), SSE4, AVX2 and AVX-512.
+target_compile_definitions(longspan_options INTERFACE HWY_DISABLED_TARGETS=HWY_SSSE3)
+target_include_directories(longspan_options INTERFACE
+  ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+
+function(longspan_module name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  add_library(longspan_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(longspan_${name} PUBLIC longspan_options OpenMP::OpenMP_CXX fmt::fmt)
+  foreach(dep IN LISTS ARG_DEPS)
+    target_link_libraries(longspan_${name} PUBLIC longspan_${dep})
+  endforeach()
+  target_link_libraries(longspan_${name} PUBLIC ${ARG_LIBS})
+  set_property(GLOBAL APPEND PROPERTY LONGSPAN_MODULES longspan_${name})
+endfunction()
+
+function(longspan_test name)
+  if(NOT LONGSPAN_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "ISAS;SLOW" "TIMEOUT" "SOURCES;DEPS;LIBS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE longspan_test_support ${ARG_LIBS})
+  foreach(dep IN LISTS ARG_DEPS)
+    target_link_libraries(${name} PRIVATE longspan_${dep})
+  endforeach()
+  target_compile_definitions(${name} PRIVATE LONGSPAN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set(tests ${name})
+  if(ARG_ISAS)
+    foreach(isa portable sse4 avx2 avx512 avx512_bf16 amx)
+      add_test(NAME ${name}.${isa} COMMAND ${name})
+      set_tests_properties(${name}.${isa} PROPERTIES
+        ENVIRONMENT "LONGSPAN_TEST_ISA=${isa}" LABELS isa)
+      list(APPEND tests ${name}.${isa})
+    endforeach()
+  endif()
+  set_tests_properties(${tests} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_SLOW)
+    set_tests_properties(${tests} PROPERTIES LABELS slow)
+  endif()
+endfunction()
+
+function(longspan_bench name)
+  if(NOT LONGSPAN_BENCH)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE longspan_bench_support benchmark::benchmark ${ARG_LIBS})
+  foreach(dep IN LISTS ARG_DEPS)
+    target_link_libraries(${name} PRIVATE longspan_${dep})
+  endforeach()
+endfunction()

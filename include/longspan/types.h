@@ -1,0 +1,19 @@
+// Scalar types that every other header uses.
+#pragma once
+
+#include <cstdint>
+
+namespace longspan {
+
+// Extents, indices and strides: always in elements, never in bytes.
+using idx_t = std::int64_t;
+
+// Brain float: the upper half of an IEEE binary32. Storage only; arithmetic happens in fp32.
+struct bfloat16 {
+  std::uint16_t bits = 0;
+};
+
+// Element types of tensors and of files.
+enum class DType : std::uint8_t { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8, kBool };
+
+}  // namespace longspan

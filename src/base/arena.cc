@@ -1,0 +1,89 @@
+#include "base/arena.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "base/errors.h"
+
+namespace longspan {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kSmallestBlock = std::size_t{4} << 20;
+
+std::size_t RoundUpBytes(std::size_t bytes, std::size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
+
+}  // namespace
+
+Arena::~Arena() {
+  for (const Block& block : blocks_) munmap(block.data, block.bytes);
+}
+
+std::size_t Arena::capacity() const {
+  std::size_t bytes = 0;
+  for (const Block& block : blocks_) bytes += block.bytes;
+  return bytes;
+}
+
+void Arena::Release() {
+  if (booked_ != 0) return;
+  for (const Block& block : blocks_) munmap(block.data, block.bytes);
+  blocks_.clear();
+  block_ = used_ = 0;
+}
+
+// Returns `bytes` of contiguous memory behind everything that is booked now.
+std::byte* Arena::Book(std::size_t bytes) {
+  // When idle, one block of the high-water mark replaces the pieces that grew on the way.
+  if (booked_ == 0 && blocks_.size() > 1) Release();
+  while (block_ < blocks_.size() && blocks_[block_].bytes - used_ < bytes) {
+    ++block_;
+    used_ = 0;
+  }
+  if (block_ == blocks_.size()) {
+    const std::size_t want =
+        RoundUpBytes(std::max({bytes, booked_ == 0 ? peak_ : 0, kSmallestBlock}), kHugePage);
+    void* memory =
+        mmap(nullptr, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    Check(memory != MAP_FAILED, ErrorCode::kLimit,
+          "memory: the system refuses {} bytes of scratch ({} already in use); lower the length, "
+          "the batch or the threads",
+          want, capacity());
+    madvise(memory, want, MADV_HUGEPAGE);
+    blocks_.push_back({static_cast<std::byte*>(memory), want});
+    used_ = 0;
+  }
+  std::byte* data = blocks_[block_].data + used_;
+  used_ += bytes;
+  booked_ += bytes;
+  peak_ = std::max(peak_, booked_);
+  return data;
+}
+
+Arena::Frame::Frame(Arena& arena, std::size_t bytes)
+    : arena_(arena), block_(arena.block_), used_(arena.used_) {
+  const std::size_t rounded = RoundUpBytes(bytes, kAlignment);
+  cursor_ = arena.Book(rounded);
+  end_ = cursor_ + rounded;
+  booked_ = rounded;
+}
+
+Arena::Frame::~Frame() {
+  arena_.booked_ -= booked_;
+  arena_.block_ = block_;
+  arena_.used_ = used_;
+}
+
+void* Arena::Frame::TakeBytes(std::size_t bytes) {
+  const std::size_t rounded = RoundUpBytes(bytes, kAlignment);
+  Check(rounded <= static_cast<std::size_t>(end_ - cursor_), ErrorCode::kLimit,
+        "scratch: {} bytes asked for, {} left of the booking", rounded, end_ - cursor_);
+  void* memory = cursor_;
+  cursor_ += rounded;
+  return memory;
+}
+
+}  // namespace longspan

@@ -1,0 +1,68 @@
+// Scratch memory with stack discipline: booked at an operation's door, gone when it returns.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan {
+
+// Hands out 64-byte aligned memory from large blocks (huge pages where the system grants them).
+// After the first use of a size the blocks are there: a training step allocates nothing.
+// Not thread-safe: memory is taken before a parallel region, never inside it.
+class Arena {
+ public:
+  Arena() = default;
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // Everything that was taken while a Frame lives is given back when it ends.
+  class Frame {
+   public:
+    // Books `bytes` for this frame: taking more than that is a mistake of ours (kLimit).
+    Frame(Arena& arena, std::size_t bytes);
+    ~Frame();
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+    // `count` elements of T, 64-byte aligned, not initialised.
+    template <class T>
+    T* Take(idx_t count) {
+      return static_cast<T*>(TakeBytes(static_cast<std::size_t>(count) * sizeof(T)));
+    }
+    void* TakeBytes(std::size_t bytes);
+
+   private:
+    Arena& arena_;
+    std::size_t block_, used_;     // where the arena stood before
+    std::size_t booked_ = 0;
+    std::byte* cursor_ = nullptr;  // inside the booked range
+    std::byte* end_ = nullptr;
+  };
+
+  // What a Take of `count` elements costs in a booking, alignment included.
+  template <class T>
+  static constexpr std::size_t Bytes(idx_t count) {
+    return (static_cast<std::size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+  }
+
+  std::size_t capacity() const;                   // bytes of all blocks
+  std::size_t peak() const { return peak_; }      // most bytes booked at once
+  void Release();                                 // gives idle blocks back to the system
+
+ private:
+  static constexpr std::size_t kAlignment = 64;
+  struct Block {
+    std::byte* data;
+    std::size_t bytes;
+  };
+  std::byte* Book(std::size_t bytes);
+
+  std::vector<Block> blocks_;
+  std::size_t block_ = 0, used_ = 0;  // current block and the bytes used in it
+  std::size_t booked_ = 0, peak_ = 0;
+};
+
+}  // namespace longspan

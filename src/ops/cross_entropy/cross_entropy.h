@@ -1,0 +1,43 @@
+// Linear layer and softmax cross-entropy in one: the logits of the whole text never exist.
+#pragma once
+
+#include <span>
+
+#include "longspan/context.h"
+#include "longspan/tensor.h"
+
+namespace longspan {
+
+inline constexpr std::int32_t kIgnoreLabel = -100;
+
+struct CrossEntropyResult {
+  double sum = 0.0;    // nats, over the counted labels, in double and in token order
+  idx_t counted = 0;   // labels that are not kIgnoreLabel
+  idx_t correct = 0;   // of these, where the largest logit is the label's
+};
+
+struct ClassifierWeights {
+  View<const float, 2> w;  // (V, C)
+  View<const float, 1> b;  // (V), or empty: no bias
+};
+struct ClassifierGradients {  // accumulate (+=)
+  View<float, 2> dw;
+  View<float, 1> db;  // may be empty
+};
+
+// Loss of logits = h w^T + b against labels (T), h (T, C). Chunks of tokens: memory O(chunk * V).
+// Throws kFormat naming position and label when a label is neither kIgnoreLabel nor in [0, V).
+CrossEntropyResult CrossEntropyForward(Context& context, const ClassifierWeights& weights,
+                                       const View<const float, 2>& h,
+                                       std::span<const std::int32_t> labels);
+
+// Loss and gradients in one pass: dh (T, C) is overwritten with dloss_scale * d sum / d h (rows
+// with an ignored label become zero), the weight gradients accumulate. Tokens with ignored labels
+// cost nothing. Cost 6 C V flop per counted token.
+CrossEntropyResult CrossEntropyForwardBackward(Context& context, const ClassifierWeights& weights,
+                                               const View<const float, 2>& h,
+                                               std::span<const std::int32_t> labels,
+                                               float dloss_scale, const View<float, 2>& dh,
+                                               const ClassifierGradients& gradients);
+
+}  // namespace longspan

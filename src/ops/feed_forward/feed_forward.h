@@ -1,0 +1,52 @@
+// The two-layer feed-forward block: f(x) = drop_out(act(drop_hidden(x w1^T + b1)) w2^T + b2).
+// Dropout comes before the activation, as in Hugging Face's Reformer.
+#pragma once
+
+#include <string_view>
+
+#include "base/rng.h"
+#include "longspan/context.h"
+#include "longspan/tensor.h"
+
+namespace longspan {
+
+enum class Activation { kRelu, kGelu, kGeluNew, kSilu, kTanh, kSigmoid, kIdentity, kRelu2 };
+
+// Hugging Face's names ("relu", "gelu", "gelu_new", "silu", "swish", "tanh", ...).
+// Throws kFormat naming `name` and the known ones.
+Activation ParseActivation(std::string_view name);
+std::string_view ActivationName(Activation activation);
+
+struct FeedForwardWeights {
+  View<const float, 2> w1;  // (F, C)
+  View<const float, 1> b1;  // (F)
+  View<const float, 2> w2;  // (C, F)
+  View<const float, 1> b2;  // (C)
+};
+struct FeedForwardGradients {  // accumulate (+=)
+  View<float, 2> dw1;
+  View<float, 1> db1;
+  View<float, 2> dw2;
+  View<float, 1> db2;
+};
+struct FeedForwardSpec {
+  Activation activation = Activation::kRelu;
+  Dropout hidden;  // element t*F + f of the site
+  Dropout output;  // element t*C + c of the site
+};
+
+// y (T, C) += f(x), x (T, C). Works through slabs of tokens: the (T, F) hidden layer never exists.
+// Cost 4 T C F flop.
+void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
+                        const FeedForwardWeights& weights, const View<const float, 2>& x,
+                        const View<float, 2>& y);
+
+// dx (T, C) += gradient; the hidden layer is computed again. Where `undo` is not empty, it loses
+// f(x): undo -= f(x), bit for bit what the forward added (reversible layers).
+// Cost 10 T C F flop, 12 with undo.
+void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
+                         const FeedForwardWeights& weights, const View<const float, 2>& x,
+                         const View<const float, 2>& dy, const View<float, 2>& dx,
+                         const FeedForwardGradients& gradients, const View<float, 2>& undo = {});
+
+}  // namespace longspan

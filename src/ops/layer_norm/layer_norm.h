@@ -1,0 +1,27 @@
+// Layer normalisation (Ba, Kiros, Hinton 2016): y = (x - mean) / sqrt(var + eps) * gamma + beta,
+// over the channels of each token, biased variance.
+#pragma once
+
+#include "longspan/context.h"
+#include "longspan/tensor.h"
+
+namespace longspan {
+
+struct LayerNormWeights {
+  View<const float, 1> gamma, beta;  // (C)
+  float eps = 1e-12f;
+};
+struct LayerNormGradients {  // accumulate (+=)
+  View<float, 1> dgamma, dbeta;  // (C)
+};
+
+// y (T, C) from x (T, C); y may be x itself. Cost ~8 T C flop, one read and one write.
+void LayerNormForward(Context& context, const LayerNormWeights& weights,
+                      const View<const float, 2>& x, const View<float, 2>& y);
+
+// dx (T, C) += gradient; statistics are computed again from x, so nothing is saved.
+void LayerNormBackward(Context& context, const LayerNormWeights& weights,
+                       const View<const float, 2>& x, const View<const float, 2>& dy,
+                       const View<float, 2>& dx, const LayerNormGradients& gradients);
+
+}  // namespace longspan

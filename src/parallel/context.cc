@@ -1,0 +1,58 @@
+#include "longspan/context.h"
+
+#include <sched.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <string>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "base/isa.h"
+
+namespace longspan {
+namespace {
+
+constexpr int kMostThreads = 1024;
+
+int AllowedCpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return CPU_COUNT(&set);
+}
+
+int ThreadsFromEnvironment() {
+  const char* text = std::getenv("LONGSPAN_THREADS");
+  if (text == nullptr || *text == '\0') return AllowedCpus();
+  int threads = 0;
+  const std::string_view value(text);
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), threads);
+  Check(error == std::errc() && end == value.data() + value.size() && threads >= 1 &&
+            threads <= kMostThreads,
+        ErrorCode::kUsage, "LONGSPAN_THREADS: '{}' is not a number from 1 to {}", value,
+        kMostThreads);
+  return threads;
+}
+
+}  // namespace
+
+Context::Context(int threads)
+    : threads_(threads == 0 ? ThreadsFromEnvironment() : threads),
+      arena_(std::make_unique<Arena>()) {
+  Check(threads_ >= 1 && threads_ <= kMostThreads, ErrorCode::kUsage,
+        "threads: {} is not from 1 to {}", threads_, kMostThreads);
+  ApplyIsaCap();
+}
+
+Context::~Context() = default;
+Context::Context(Context&&) noexcept = default;
+Context& Context::operator=(Context&&) noexcept = default;
+
+std::string Context::Describe() const {
+  return fmt::format("{} thread{}, {}", threads_, threads_ == 1 ? "" : "s", IsaName(ActiveIsa()));
+}
+
+void CapIsa(std::string_view name) { CapIsa(ParseIsa(name)); }
+
+}  // namespace longspan

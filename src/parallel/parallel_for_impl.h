@@ -1,0 +1,35 @@
+#pragma once
+
+#include <omp.h>
+
+#include <atomic>
+
+namespace longspan {
+
+template <class Body>
+void ParallelFor(const Context& context, idx_t tasks, Body&& body) {
+  if (tasks <= 0) return;
+  const bool serial = tasks == 1 || context.threads() == 1 || omp_in_parallel() != 0;
+  if (serial) {
+    for (idx_t task = 0; task < tasks; ++task) body(task, 0);
+    return;
+  }
+  std::exception_ptr error;
+  std::atomic<bool> failed{false};
+  const int threads = context.threads();
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (idx_t task = 0; task < tasks; ++task) {
+    if (failed.load(std::memory_order_relaxed)) continue;
+    try {
+      body(task, omp_get_thread_num());
+    } catch (...) {
+#pragma omp critical(longspan_parallel_for)
+      {
+        if (!failed.exchange(true)) error = std::current_exception();
+      }
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace longspan

@@ -1,0 +1,35 @@
+// What this machine can do at most, measured: the yardstick of every benchmark.
+#pragma once
+
+#include <string>
+
+#include "longspan/context.h"
+
+namespace longspan {
+
+// Measured with all threads of the context. flop = 2 per multiply-add.
+struct Peaks {
+  double fp32_gflops = 0.0;       // independent FMA chains in registers
+  double bf16_gflops = 0.0;       // the bf16 dot-product instruction; equal to fp32_gflops without one
+  double memory_gb_per_s = 0.0;   // triad over arrays beyond the last cache, bytes moved
+  double core_ghz = 0.0;          // clock estimated from a chain of dependent integer adds
+  double fp32_flop_per_cycle = 0.0;  // fp32_gflops / threads / core_ghz
+  // A probe whose accumulators spill reads half of the truth: flop per cycle must lie near a
+  // whole number of FMA pipes times the vector width. False also when the machine was disturbed.
+  bool plausible = false;
+  std::string note;  // one line: what was expected, what was seen
+};
+
+// About half a second. Only the fp32 and bf16 parts: about 50 ms each.
+Peaks ProbePeaks(Context& context);
+double ProbeFp32Gflops(Context& context);
+double ProbeBf16Gflops(Context& context);
+
+// "fp32 198.3 GFLOP/s (31.0 flop/cycle a core at 3.20 GHz), bf16 ..., memory ...": for reports.
+std::string Describe(const Peaks& peaks);
+
+// Peak resident memory of this process in bytes (VmHWM), and resetting it to what is resident now.
+idx_t PeakRssBytes();
+void ResetPeakRss();
+
+}  // namespace longspan
