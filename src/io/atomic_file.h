@@ -1,0 +1,60 @@
+// Files that appear whole or not at all.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string_view>
+
+#include "io/file.h"
+
+namespace longspan::io {
+
+// Writes under a temporary name in the target's folder; Commit syncs the file, renames it over the
+// target and syncs the folder. Until then, and after any error (no space, file size limit, I/O
+// error), the target is what it was and the temporary file is removed. A crash leaves at most a
+// hidden `.longspan-tmp-*` file, which RemoveStaleTemporaries takes away.
+//
+// All errors are kIo and name the path and the system's reason. The writer expects SIGXFSZ to be
+// ignored, as the program does: otherwise the system kills a process that meets its file size
+// limit (ulimit -f) before an error can be reported.
+class AtomicFile final : public ByteSink {
+ public:
+  // expected_bytes, when known, is reserved at once: a full disk is found before the writing.
+  // Fails when the target exists and is not a regular file.
+  explicit AtomicFile(const std::filesystem::path& target, std::uint64_t expected_bytes = 0);
+  ~AtomicFile() override;
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  using ByteSink::Write;
+  void Write(const void* data, std::size_t bytes) override;
+
+  // Makes the file durable and visible. Once only; no Write after it.
+  void Commit();
+
+ private:
+  void Discard() noexcept;
+  std::filesystem::path target_, temporary_;
+  int fd_ = -1;
+  std::uint64_t written_ = 0, expected_ = 0;
+};
+
+// The whole of `text` in one go.
+void WriteFileAtomic(const std::filesystem::path& path, std::string_view text);
+// The same for a writer of a format.
+void WriteFileAtomic(const std::filesystem::path& path,
+                     const std::function<void(ByteSink&)>& write);
+
+// Creates the directory (and its parents) when it is missing and proves, by writing, syncing,
+// renaming and removing a small file, that it can hold results. kIo otherwise: to be called at the
+// start of a run, not after its first hour.
+void EnsureWritableDirectory(const std::filesystem::path& directory);
+
+// Makes the entries of a directory durable (fsync).
+void SyncDirectory(const std::filesystem::path& directory);
+
+// Removes what crashed writers left in `directory`. The caller holds the directory's lock.
+void RemoveStaleTemporaries(const std::filesystem::path& directory);
+
+}  // namespace longspan::io

@@ -1,0 +1,102 @@
+// Checkpoints that survive crashes and notice damage: folders checkpoint-<step> of plain files with
+// a manifest of their lengths and checksums. docs/files.md gives layout and commit order.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/file.h"
+#include "io/safetensors.h"
+#include "longspan/types.h"
+
+namespace longspan::io {
+
+struct CheckpointInfo {
+  idx_t step = 0;
+  std::filesystem::path path;
+};
+
+// Writes one checkpoint into a hidden folder and makes it visible in one rename. What is not
+// committed is removed by the destructor. All system errors are kIo.
+class CheckpointWriter {
+ public:
+  CheckpointWriter(const std::filesystem::path& run_dir, idx_t step);
+  ~CheckpointWriter();
+  CheckpointWriter(const CheckpointWriter&) = delete;
+  CheckpointWriter& operator=(const CheckpointWriter&) = delete;
+
+  // Each file is written, checksummed on the way, synced and closed. Names are plain
+  // ([A-Za-z0-9._-], no leading dot), each once, not manifest.json.
+  void AddFile(std::string_view name, std::string_view bytes);
+  void AddFile(std::string_view name, const std::function<void(ByteSink&)>& write);
+  void AddTensors(std::string_view name, std::span<const TensorEntry> entries,
+                  const std::map<std::string, std::string>& metadata = {});
+
+  // Writes the manifest, syncs the folder, renames it to checkpoint-<step>, syncs run_dir. A
+  // checkpoint of the same step that is already there is replaced. Returns the final path.
+  std::filesystem::path Commit();
+
+ private:
+  struct Entry {
+    std::string name;
+    std::uint64_t bytes = 0;
+    std::string checksum;
+  };
+  std::filesystem::path run_dir_, temporary_;
+  idx_t step_ = 0;
+  std::vector<Entry> entries_;
+  bool committed_ = false;
+};
+
+// Committed checkpoints, ascending by step. Judges by name only: reads no file.
+std::vector<CheckpointInfo> ListCheckpoints(const std::filesystem::path& run_dir);
+
+// Reads every byte. kFormat naming the file and what is wrong with it (missing, length, checksum,
+// manifest); kIo when the system refuses to read.
+void VerifyCheckpoint(const std::filesystem::path& checkpoint);
+
+// The newest checkpoint that verifies. Damaged newer ones are skipped, with one line each appended
+// to `warnings`. Empty when there is none at all; kFormat when there are some and all are damaged.
+std::optional<CheckpointInfo> LatestValidCheckpoint(const std::filesystem::path& run_dir,
+                                                    std::vector<std::string>* warnings);
+
+// Keeps the `keep_last` (>= 2, so that a damaged newest one has a predecessor) newest checkpoints
+// and the one of `best_step`; removes the others, oldest first, each renamed out of sight before
+// its files go. Also removes what crashed writers left. The caller holds the lock.
+void RotateCheckpoints(const std::filesystem::path& run_dir, idx_t keep_last,
+                       std::optional<idx_t> best_step);
+
+// Clears what a crash left: unfinished and half-deleted checkpoints, temporary files; puts back a
+// checkpoint whose replacement was interrupted. To be called at the start of a run, under the lock.
+void RecoverRunDirectory(const std::filesystem::path& run_dir);
+
+// The best checkpoint so far, in run_dir/best.json.
+struct BestCheckpoint {
+  idx_t step = 0;
+  std::string metric;  // "eval_loss"
+  double value = 0.0;
+};
+void WriteBest(const std::filesystem::path& run_dir, const BestCheckpoint& best);
+std::optional<BestCheckpoint> ReadBest(const std::filesystem::path& run_dir);
+
+// An exclusive lock on a directory, held as long as the object lives; the system releases it when
+// the process dies, however it dies. kLocked names the owner's pid where it is known. Local file
+// systems only: NFS is not supported.
+class DirectoryLock {
+ public:
+  explicit DirectoryLock(const std::filesystem::path& directory);
+  ~DirectoryLock();
+  DirectoryLock(DirectoryLock&& other) noexcept;
+  DirectoryLock& operator=(DirectoryLock&&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace longspan::io

@@ -1,0 +1,66 @@
+// The safetensors format (https://huggingface.co/docs/safetensors): an 8-byte little-endian header
+// length, a JSON header, then the tensors' bytes without gap, overlap or rest.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/file.h"
+#include "io/tensor_source.h"
+
+namespace longspan::io {
+
+inline constexpr std::uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes
+inline constexpr std::size_t kMaxSafetensorsTensors = 1'000'000;
+inline constexpr std::size_t kMaxSafetensorsName = 4096;  // bytes
+inline constexpr std::size_t kMaxSafetensorsRank = 16;
+
+// One file. The header is checked completely when the file is opened and nothing is allocated by a
+// size that has not been checked; data are copied when they are read.
+class SafetensorsFile final : public TensorSource {
+ public:
+  // kIo when it cannot be read or is no regular file; kFormat naming path, byte offset and what is
+  // wrong otherwise.
+  static SafetensorsFile Open(const std::filesystem::path& path);
+
+  const TensorTable& tensors() const override { return tensors_; }
+  const std::map<std::string, std::string>& metadata() const override { return metadata_; }
+  std::string source() const override { return file_.source(); }
+
+ private:
+  friend class ShardedSafetensors;
+  explicit SafetensorsFile(File file) : file_(std::move(file)) {}
+  void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
+                 std::size_t bytes) const override;
+
+  File file_;
+  TensorTable tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// A tensor to write: somebody else's row-major memory.
+struct TensorEntry {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<idx_t> shape;
+  const void* data = nullptr;
+};
+
+TensorEntry MakeEntry(std::string name, const Tensor& tensor);
+
+// Bytes that WriteSafetensors will write.
+std::uint64_t SafetensorsBytes(std::span<const TensorEntry> entries,
+                               const std::map<std::string, std::string>& metadata = {});
+
+// Larger element types first (every tensor is aligned to its element), then by name; header padded
+// with spaces to 8 bytes. The same entries give the same bytes. kUsage on duplicate or unfit names.
+void WriteSafetensors(ByteSink& sink, std::span<const TensorEntry> entries,
+                      const std::map<std::string, std::string>& metadata = {});
+// Atomically (io/atomic_file.h).
+void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorEntry> entries,
+                      const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace longspan::io

@@ -1,0 +1,69 @@
+// Where a model's tensors come from, whatever the file format.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/tensor.h"
+
+namespace longspan::io {
+
+struct TensorInfo {
+  DType dtype = DType::kF32;
+  std::vector<idx_t> shape;
+  idx_t size = 0;           // elements
+  std::uint64_t begin = 0;  // first byte in its file
+  int file = 0;             // which file of the source
+  std::uint64_t bytes() const { return static_cast<std::uint64_t>(size) * ElementBytes(dtype); }
+};
+
+using TensorTable = std::map<std::string, TensorInfo, std::less<>>;
+
+// NaN and infinities in weights are refused unless the caller says otherwise.
+enum class NonFinite { kRefuse, kAllow };
+
+// Named tensors in one or more files. Const methods may be called from several threads.
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+
+  // Names are opaque: they are never used as paths.
+  virtual const TensorTable& tensors() const = 0;
+  // Strings of the file's own header ("format": "pt"); empty when it has none.
+  virtual const std::map<std::string, std::string>& metadata() const = 0;
+  // For messages: the path, escaped.
+  virtual std::string source() const = 0;
+  // What is odd but harmless: one line each.
+  virtual const std::vector<std::string>& warnings() const;
+
+  bool Has(std::string_view name) const { return tensors().find(name) != tensors().end(); }
+  // kFormat when the tensor is missing.
+  const TensorInfo& Info(std::string_view name) const;
+
+  // In the file's own element type.
+  Tensor Read(std::string_view name) const;
+  // Converted to fp32. kFormat names the tensor and counts its values that are not finite (as
+  // fp32: an F64 value beyond it counts).
+  Tensor ReadFloat(std::string_view name, NonFinite non_finite = NonFinite::kRefuse) const;
+  // The same into the caller's memory, of exactly the tensor's size (else kFormat).
+  void ReadFloatInto(std::string_view name, std::span<float> out,
+                     NonFinite non_finite = NonFinite::kRefuse) const;
+
+ protected:
+  // Copies `bytes` bytes of the tensor's data from its byte `offset` on.
+  virtual void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
+                         std::size_t bytes) const = 0;
+};
+
+// The weights of a model folder in the Hugging Face layout: model.safetensors, or the shards that
+// model.safetensors.index.json names. Never falls back from one format to another. kIo when the
+// folder has no weights or cannot be read, kFormat when they are damaged.
+std::unique_ptr<TensorSource> OpenModel(const std::filesystem::path& directory);
+
+}  // namespace longspan::io
