@@ -6,8 +6,14 @@
 #   machine that lacks one, that run says so and counts as skipped.
 # longspan_bench(name SOURCES ... DEPS module ...)
 #   A Google Benchmark program that verifies, then times. Never run by the tests for its times.
+#   benchmarks.txt in the build folder lists them all: ./dev bench runs that list.
+# longspan_fuzz(name SOURCES ... CORPUS folder DEPS module ...)
+#   A libFuzzer target (LLVMFuzzerTestOneInput). In an ordinary build it becomes a test instead,
+#   which feeds it every file of its committed corpus. fuzzers.txt lists the targets for ./dev fuzz.
 
 set_property(GLOBAL PROPERTY LONGSPAN_MODULES "")
+set_property(GLOBAL PROPERTY LONGSPAN_BENCHES "")
+set_property(GLOBAL PROPERTY LONGSPAN_FUZZERS "")
 
 add_library(longspan_options INTERFACE)
 target_compile_options(longspan_options INTERFACE
@@ -72,4 +78,50 @@ function(longspan_bench name)
   foreach(dep IN LISTS ARG_DEPS)
     target_link_libraries(${name} PRIVATE longspan_${dep})
   endforeach()
+  set_property(GLOBAL APPEND PROPERTY LONGSPAN_BENCHES ${name})
+endfunction()
+
+function(longspan_fuzz name)
+  if(NOT LONGSPAN_FUZZ AND NOT LONGSPAN_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;DEPS;LIBS" ${ARGN})
+  cmake_path(ABSOLUTE_PATH ARG_CORPUS)
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE longspan_options ${ARG_LIBS})
+  foreach(dep IN LISTS ARG_DEPS)
+    target_link_libraries(${name} PRIVATE longspan_${dep})
+  endforeach()
+  if(LONGSPAN_FUZZ)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    set_property(GLOBAL APPEND PROPERTY LONGSPAN_FUZZERS
+      "${name} $<TARGET_FILE:${name}> ${ARG_CORPUS}")
+  else()
+    target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/fuzz_replay_main.cc)
+    add_test(NAME ${name}.corpus COMMAND ${name} ${ARG_CORPUS})
+    set_tests_properties(${name}.corpus PROPERTIES TIMEOUT 300 LABELS corpus)
+  endif()
+endfunction()
+
+# Called once, when every folder has been added.
+function(longspan_write_lists)
+  get_property(benches GLOBAL PROPERTY LONGSPAN_BENCHES)
+  set(lines "")
+  foreach(bench IN LISTS benches)
+    string(APPEND lines "$<TARGET_FILE:${bench}>\n")
+  endforeach()
+  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/benchmarks.txt CONTENT "${lines}")
+  get_property(fuzzers GLOBAL PROPERTY LONGSPAN_FUZZERS)
+  list(JOIN fuzzers "\n" lines)
+  if(lines)
+    string(APPEND lines "\n")
+  endif()
+  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/fuzzers.txt CONTENT "${lines}")
+  add_custom_target(fuzzers)
+  if(LONGSPAN_FUZZ)
+    foreach(fuzzer IN LISTS fuzzers)
+      string(REGEX REPLACE " .*" "" target "${fuzzer}")
+      add_dependencies(fuzzers ${target})
+    endforeach()
+  endif()
 endfunction()

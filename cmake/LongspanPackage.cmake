@@ -1,0 +1,92 @@
+# The installed library longspan::longspan: one static archive made of every module's objects, the
+# headers of include/longspan/, a CMake package and a pkg-config file. Components: `library` and
+# `program`.
+
+get_property(modules GLOBAL PROPERTY LONGSPAN_MODULES)
+add_library(longspan_library STATIC)
+add_library(longspan::longspan ALIAS longspan_library)
+set_target_properties(longspan_library PROPERTIES
+  OUTPUT_NAME longspan EXPORT_NAME longspan LINKER_LANGUAGE CXX
+  ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+target_compile_features(longspan_library PUBLIC cxx_std_20)
+target_include_directories(longspan_library PUBLIC
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+
+# What the modules link; each package also needs its line in the table below.
+set(packages "")
+foreach(module IN LISTS modules)
+  get_target_property(type ${module} TYPE)
+  if(NOT type STREQUAL INTERFACE_LIBRARY)
+    target_sources(longspan_library PRIVATE $<TARGET_OBJECTS:${module}>)
+    get_target_property(links ${module} LINK_LIBRARIES)
+  else()
+    get_target_property(links ${module} INTERFACE_LINK_LIBRARIES)
+  endif()
+  list(APPEND packages ${links})
+endforeach()
+list(FILTER packages INCLUDE REGEX ::)
+list(REMOVE_DUPLICATES packages)
+
+# target | how a consumer finds it | pkg-config: its own module, or - and the linker's words.
+set(known
+  "OpenMP::OpenMP_CXX|OpenMP COMPONENTS CXX|-|${OpenMP_CXX_FLAGS}"
+  "Threads::Threads|Threads|-|-pthread"
+  "fmt::fmt|fmt|fmt|"
+  "hwy::hwy|hwy|libhwy|"
+  "DNNL::dnnl|dnnl|-|-ldnnl"
+  "dnnl::dnnl|dnnl|-|-ldnnl"
+  "nlohmann_json::nlohmann_json||-|"  # headers only, and not in ours
+  "ZLIB::ZLIB|ZLIB|zlib|"
+  "PNG::PNG|PNG|libpng|"
+  "sentencepiece::sentencepiece||sentencepiece|-lsentencepiece")
+set(LONGSPAN_FIND_DEPENDENCIES "")
+set(LONGSPAN_PC_REQUIRES "")
+set(LONGSPAN_PC_LIBS "")
+foreach(package IN LISTS packages)
+  set(entry ${known})
+  list(FILTER entry INCLUDE REGEX "^${package}\\|")
+  if(entry STREQUAL "")
+    message(FATAL_ERROR "cmake/LongspanPackage.cmake: say how a consumer finds ${package}")
+  endif()
+  string(REGEX MATCH "^[^|]*\\|([^|]*)\\|([^|]*)\\|(.*)$" unused "${entry}")
+  if(CMAKE_MATCH_1)
+    string(APPEND LONGSPAN_FIND_DEPENDENCIES "find_dependency(${CMAKE_MATCH_1})\n")
+    target_link_libraries(longspan_library PRIVATE ${package})
+  endif()
+  if(NOT CMAKE_MATCH_2 STREQUAL -)
+    string(APPEND LONGSPAN_PC_REQUIRES " ${CMAKE_MATCH_2}")
+  else()
+    string(APPEND LONGSPAN_PC_LIBS " ${CMAKE_MATCH_3}")
+  endif()
+endforeach()
+
+include(CMakePackageConfigHelpers)
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/longspan)
+configure_package_config_file(cmake/longspan-config.cmake.in longspan-config.cmake
+  INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(longspan-config-version.cmake COMPATIBILITY SameMinorVersion)
+# Relative to the file itself: the installed folder may be moved.
+file(RELATIVE_PATH pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+string(REGEX REPLACE "/$" "" pc_prefix "${pc_prefix}")
+configure_file(cmake/longspan.pc.in longspan.pc @ONLY)
+
+install(TARGETS longspan_library EXPORT longspan
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)
+install(EXPORT longspan NAMESPACE longspan:: FILE longspan-targets.cmake
+  DESTINATION ${package_dir} COMPONENT library)
+install(DIRECTORY include/longspan DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
+install(FILES
+  ${PROJECT_BINARY_DIR}/longspan-config.cmake ${PROJECT_BINARY_DIR}/longspan-config-version.cmake
+  DESTINATION ${package_dir} COMPONENT library)
+install(FILES ${PROJECT_BINARY_DIR}/longspan.pc
+  DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
+install(FILES LICENSE CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT library)
+
+# The program lies at the top of the build folder, where the README says it is.
+foreach(program longspan longspan_cli longspan_program)
+  if(TARGET ${program})
+    set_target_properties(${program} PROPERTIES
+      OUTPUT_NAME longspan RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
+  endif()
+endforeach()
