@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kSmallestBlock = std::size_t{4} << 20;
+constexpr std::size_t kLargestBooking = std::size_t{1} << 60;  // rounding up cannot wrap around
 
 std::size_t RoundUpBytes(std::size_t bytes, std::size_t unit) {
   return (bytes + unit - 1) / unit * unit;
@@ -37,13 +38,16 @@ void Arena::Release() {
 
 // Returns `bytes` of contiguous memory behind everything that is booked now.
 std::byte* Arena::Book(std::size_t bytes) {
+  Check(bytes <= kLargestBooking, ErrorCode::kLimit, "memory: {} bytes of scratch cannot be had",
+        bytes);
   // When idle, one block of the high-water mark replaces the pieces that grew on the way.
   if (booked_ == 0 && blocks_.size() > 1) Release();
-  while (block_ < blocks_.size() && blocks_[block_].bytes - used_ < bytes) {
-    ++block_;
-    used_ = 0;
+  std::size_t block = block_, used = used_;  // written back only when nothing can fail any more
+  while (block < blocks_.size() && blocks_[block].bytes - used < bytes) {
+    ++block;
+    used = 0;
   }
-  if (block_ == blocks_.size()) {
+  if (block == blocks_.size()) {
     const std::size_t want =
         RoundUpBytes(std::max({bytes, booked_ == 0 ? peak_ : 0, kSmallestBlock}), kHugePage);
     void* memory =
@@ -54,10 +58,10 @@ std::byte* Arena::Book(std::size_t bytes) {
           want, capacity());
     madvise(memory, want, MADV_HUGEPAGE);
     blocks_.push_back({static_cast<std::byte*>(memory), want});
-    used_ = 0;
   }
-  std::byte* data = blocks_[block_].data + used_;
-  used_ += bytes;
+  std::byte* data = blocks_[block].data + used;
+  block_ = block;
+  used_ = used + bytes;
   booked_ += bytes;
   peak_ = std::max(peak_, booked_);
   return data;
@@ -65,7 +69,9 @@ std::byte* Arena::Book(std::size_t bytes) {
 
 Arena::Frame::Frame(Arena& arena, std::size_t bytes)
     : arena_(arena), block_(arena.block_), used_(arena.used_) {
-  const std::size_t rounded = RoundUpBytes(bytes, kAlignment);
+  // Rounding an impossible size would wrap around to a small one; Book refuses it as it is.
+  const std::size_t rounded =
+      bytes > kLargestBooking ? bytes : RoundUpBytes(bytes, kAlignment);
   cursor_ = arena.Book(rounded);
   end_ = cursor_ + rounded;
   booked_ = rounded;
@@ -78,11 +84,11 @@ Arena::Frame::~Frame() {
 }
 
 void* Arena::Frame::TakeBytes(std::size_t bytes) {
-  const std::size_t rounded = RoundUpBytes(bytes, kAlignment);
-  Check(rounded <= static_cast<std::size_t>(end_ - cursor_), ErrorCode::kLimit,
-        "scratch: {} bytes asked for, {} left of the booking", rounded, end_ - cursor_);
+  // The booking is a multiple of the alignment: what fits, fits rounded up as well.
+  Check(bytes <= static_cast<std::size_t>(end_ - cursor_), ErrorCode::kLimit,
+        "scratch: {} bytes asked for, {} left of the booking", bytes, end_ - cursor_);
   void* memory = cursor_;
-  cursor_ += rounded;
+  cursor_ += RoundUpBytes(bytes, kAlignment);
   return memory;
 }
 

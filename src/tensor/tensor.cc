@@ -26,7 +26,9 @@ constexpr bool Matches(DType dtype) {
 
 idx_t CheckedSize(const std::vector<idx_t>& shape, DType dtype) {
   idx_t size = 1;
-  const auto limit = std::numeric_limits<idx_t>::max() / static_cast<idx_t>(ElementBytes(dtype));
+  // The allocation is rounded up to whole cache lines, which must fit as well.
+  const auto limit = (std::numeric_limits<idx_t>::max() - static_cast<idx_t>(kAlignment)) /
+                     static_cast<idx_t>(ElementBytes(dtype));
   for (const idx_t extent : shape) {
     Check(extent >= 0, ErrorCode::kUsage, "tensor: negative extent in shape {}", ShapeText(shape));
     Check(extent == 0 || size <= limit / extent, ErrorCode::kLimit,
