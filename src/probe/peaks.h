@@ -9,10 +9,10 @@ namespace longspan {
 
 // Measured with all threads of the context. flop = 2 per multiply-add.
 struct Peaks {
-  double fp32_gflops = 0.0;       // independent FMA chains in registers
-  double bf16_gflops = 0.0;       // the bf16 dot-product instruction; equal to fp32_gflops without one
-  double memory_gb_per_s = 0.0;   // triad over arrays beyond the last cache, bytes moved
-  double core_ghz = 0.0;          // clock estimated from a chain of dependent integer adds
+  double fp32_gflops = 0.0;  // independent FMA chains in registers
+  double bf16_gflops = 0.0;  // the bf16 dot-product instruction; equal to fp32_gflops without one
+  double memory_gb_per_s = 0.0;      // triad over arrays beyond the last cache, bytes moved
+  double core_ghz = 0.0;             // clock estimated from a chain of dependent integer adds
   double fp32_flop_per_cycle = 0.0;  // fp32_gflops / threads / core_ghz
   // A probe whose accumulators spill reads half of the truth: flop per cycle must lie near a
   // whole number of FMA pipes times the vector width. False also when the machine was disturbed.
