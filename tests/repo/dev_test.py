@@ -1,0 +1,122 @@
+"""./dev and what it does about missing packages, on a system made of stubs."""
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Stand-ins that write what they were asked into $LOG. dpkg-query knows the packages in $INSTALLED.
+STUBS = {
+    "dpkg-query": 'eval "name=\\${$#}"\n'
+                  'case " $INSTALLED " in *" $name "*) echo installed ;; *) exit 1 ;; esac\n',
+    "apt-get": 'echo "apt-get $*" >>"$LOG"\n',
+    "sudo": 'echo "sudo $*" >>"$LOG"\nexec "$@"\n',
+    "id": "echo ${USER_ID:-0}\n",
+    "cmake": 'echo "cmake $*" >>"$LOG"\n',
+    "ninja": "",
+    "ctest": 'echo "ctest $*" >>"$LOG"\necho "100% tests passed"\n',
+    "getconf": "echo 2\n",
+    "python3": "", "git": "", "ccache": "",
+}
+TOOLS = ("sh", "env", "dirname", "mkdir", "cat", "rm")
+BUILD = "g++ cmake ninja-build pkg-config"
+
+
+class Dev(unittest.TestCase):
+    def run_dev(self, *arguments, without=(), answer=None, **environment):
+        """(status, stdout, stderr, log) of a copy of ./dev in a folder of its own."""
+        with tempfile.TemporaryDirectory() as folder:
+            bin_ = Path(folder, "bin")
+            bin_.mkdir()
+            for name in TOOLS:
+                real = next(Path(p, name) for p in ("/usr/bin", "/bin") if Path(p, name).exists())
+                (bin_ / name).symlink_to(real)
+            for name, text in STUBS.items():
+                if name not in without:
+                    (bin_ / name).write_text("#!/bin/sh\n" + text)
+                    (bin_ / name).chmod(0o755)
+            Path(folder, "dev").write_text((ROOT / "dev").read_text())
+            log = Path(folder, "log")
+            log.touch()
+            run = subprocess.run(
+                ["/bin/sh", Path(folder, "dev"), *arguments], text=True, capture_output=True,
+                input=answer or "", cwd="/", timeout=60,
+                env={"PATH": str(bin_), "LOG": str(log), "INSTALLED": "", **environment})
+            return run.returncode, run.stdout, run.stderr, log.read_text()
+
+    def packages(self):
+        """Everything that ./dev could ask for."""
+        return " ".join(self.run_dev("-y", "install-deps")[3].split())
+
+    def test_is_posix_and_executable(self):
+        self.assertTrue(os.access(ROOT / "dev", os.X_OK))
+        self.assertTrue(os.access(ROOT / ".ci" / "run", os.X_OK))
+        self.assertEqual(subprocess.run(["sh", "-n", ROOT / "dev"]).returncode, 0)
+
+    def test_help(self):
+        for arguments in ((), ("help",), ("--help",)):
+            status, output, _, log = self.run_dev(*arguments)
+            self.assertEqual((status, log), (0, ""))
+            self.assertLess(output.count("\n"), 25)
+            for task in ("build", "test", "demo", "bench", "format", "lint", "fuzz", "faults"):
+                self.assertIn(f"\n  {task}", output)
+
+    def test_unknown_task(self):
+        status, output, errors, _ = self.run_dev("tset")
+        self.assertEqual((status, output), (2, ""))
+        self.assertIn("'tset'", errors)
+
+    def test_nobody_there_to_ask(self):
+        status, _, errors, log = self.run_dev("test")
+        self.assertEqual((status, log), (2, ""))
+        self.assertIn("apt-get install g++ cmake", errors)
+        self.assertIn("./dev -y test", errors)
+
+    def test_root_installs_with_yes_or_in_ci(self):
+        for arguments, environment in ((("-y", "test"), {}), (("test",), {"CI": "true"})):
+            status, output, errors, log = self.run_dev(*arguments, **environment)
+            self.assertEqual(status, 0, errors)
+            self.assertIn("apt-get install -y -qq --no-install-recommends g++ cmake", log)
+            self.assertIn("libgtest-dev", log)
+            self.assertNotIn("sudo", log)
+            self.assertNotIn("clang", log)
+            self.assertEqual(output, "100% tests passed\n")
+
+    def test_user_goes_through_sudo(self):
+        status, _, errors, log = self.run_dev("-y", "build", USER_ID="1000")
+        self.assertEqual(status, 0, errors)
+        self.assertIn("sudo apt-get update", log)
+        self.assertIn("sudo env DEBIAN_FRONTEND=noninteractive apt-get install", log)
+        self.assertNotIn("libgtest-dev", log)
+        status, _, errors, log = self.run_dev("-y", "build", without=("sudo",), USER_ID="1000")
+        self.assertEqual((status, log), (2, ""))
+        self.assertIn("neither root nor sudo", errors)
+
+    def test_asks_only_for_what_is_missing(self):
+        everything = self.packages()
+        status, _, errors, log = self.run_dev("test", INSTALLED=everything)
+        self.assertEqual(status, 0, errors)
+        self.assertNotIn("apt-get", log)
+        without_one = " ".join(p for p in everything.split() if p != "libhwy-dev")
+        _, _, _, log = self.run_dev("-y", "test", INSTALLED=without_one)
+        self.assertIn("--no-install-recommends libhwy-dev\n", log)
+
+    def test_other_systems_carry_on(self):
+        status, output, errors, _ = self.run_dev("test", without=("dpkg-query",))
+        self.assertEqual((status, output), (0, "100% tests passed\n"))
+        self.assertIn("not a Debian-like system", errors)
+        status, _, errors, _ = self.run_dev("test", without=("dpkg-query", "ninja"))
+        self.assertEqual(status, 2)
+        self.assertIn("ninja is not installed", errors)
+
+    def test_options_are_passed_on(self):
+        _, _, _, log = self.run_dev("-y", "test", "-R", "chunked")
+        self.assertRegex(log, r"ctest --test-dir build/dev --parallel 2 .*-R chunked\n")
+        _, _, _, log = self.run_dev("-y", "build", LONGSPAN_JOBS="7")
+        self.assertIn("cmake --build build/release --parallel 7", log)
+
+
+if __name__ == "__main__":
+    unittest.main()

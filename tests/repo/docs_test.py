@@ -1,0 +1,86 @@
+"""The documentation: links, paths and commands hold, and the checkers find what is wrong."""
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import check_docs  # noqa: E402
+import run_docs  # noqa: E402
+from markdown import split  # noqa: E402
+
+
+def problems_of(text, **others):
+    with tempfile.TemporaryDirectory() as folder:
+        for path, content in {"doc.md": text, "src/a.h": "", **others}.items():
+            file = Path(folder, path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        return list(check_docs.check(Path(folder)))
+
+
+class Links(unittest.TestCase):
+    def test_project_is_right(self):
+        self.assertEqual(list(check_docs.check(ROOT)), [])
+
+    def test_right_ones_pass(self):
+        self.assertEqual(problems_of(
+            "# A head, `here`\n[x](src/a.h) [y](#a-head-here) [z](https://example.org/no)\n"
+            "`src/a.h` `src/*.h` `src/{a}.h` `src/<name>.h` `./src/a.h` `other/x` `--flag`\n"
+            "```text\n[not](a-link)\n```\n"), [])
+
+    def test_wrong_ones_are_found(self):
+        for text in ("[x](gone.md)", "[x](src/a.h#part)", "[x](#part)", "`src/b.h`",
+                     "`cat src/b.h`", "`src/*.cc`", "`src/{a,b}.h`", "see /" + "work/x",
+                     "see `/" + "root/x`"):
+            with self.subTest(text):
+                self.assertEqual(len(problems_of(text + "\n")), 1)
+
+
+class Commands(unittest.TestCase):
+    def outcome(self, text):
+        block, = split("doc.md", text)[0]
+        with run_docs.scratch_folder(None) as folder:
+            return run_docs.run_block(block, folder, 2)
+
+    def test_right_ones_pass(self):
+        for text in ("```sh\necho only parsed; false\n```\n", "```sh test\ntest -e data\n```\n",
+                     "```sh test exit=3\nexit 3\n```\n", "```text\n)(\n```\n",
+                     "- ```sh test\n  true\n  ```\n".replace("- ", "  "),
+                     "```cpp from examples/hello_attention.cc\nlongspan::Context context;\n```\n"):
+            with self.subTest(text):
+                self.assertIsNone(self.outcome(text))
+
+    def test_wrong_ones_are_found(self):
+        for text in ("```sh\nif true\n```\n", "```sh test\nfalse\ntrue\n```\n",
+                     "```sh test exit=3\ntrue\n```\n", "```sh test\nsleep 9\n```\n",
+                     "```sh test\necho $unset_variable\n```\n",
+                     "```cpp from examples/hello_attention.cc\nint Gone();\n```\n"):
+            with self.subTest(text):
+                self.assertIsNotNone(self.outcome(text))
+
+    def test_output_stays_outside_the_project(self):
+        self.assertIsNone(self.outcome("```sh test\necho x > left-behind\n```\n"))
+        self.assertFalse((ROOT / "left-behind").exists())
+
+    def test_unclosed_block(self):
+        with self.assertRaises(ValueError):
+            split("doc.md", "```sh\ntrue\n")
+
+
+class Program(unittest.TestCase):
+    def test_exit_status(self):
+        with tempfile.TemporaryDirectory() as folder:
+            bad = Path(folder, "bad.md")
+            bad.write_text("```sh\nif\n```\n")
+            tool = ROOT / "tools" / "run_docs.py"
+            run = subprocess.run([sys.executable, tool, bad], capture_output=True, text=True)
+            self.assertEqual(run.returncode, 1, run.stdout + run.stderr)
+            self.assertIn("bad.md:1:", run.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()

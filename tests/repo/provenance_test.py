@@ -1,0 +1,44 @@
+"""Committed data is what its PROVENANCE.md says: every file listed, every sha256 right."""
+import hashlib
+import re
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ROW = re.compile(r"^\| `([^`]+)` \|.*$", re.MULTILINE)
+SHA256 = re.compile(r"`([0-9a-f]{64})`")
+
+
+def rows(path):
+    """{first column: [sha256...]} of the tables in a PROVENANCE.md."""
+    found = {}
+    for match in ROW.finditer((ROOT / path).read_text(encoding="utf-8")):
+        sums = SHA256.findall(match[0])
+        if sums:
+            found[match[1]] = sums
+    return found
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class Provenance(unittest.TestCase):
+    def test_data(self):
+        listed = rows("data/PROVENANCE.md")
+        files = {p.name for p in (ROOT / "data").iterdir() if p.name != "PROVENANCE.md"}
+        self.assertEqual(files, set(listed))
+        for name, (expected,) in listed.items():
+            self.assertEqual(sha256(ROOT / "data" / name), expected, name)
+
+    def test_golden(self):
+        listed = rows("golden/PROVENANCE.md")
+        folders = {p.name for p in (ROOT / "golden").iterdir() if p.is_dir()}
+        self.assertEqual(folders, set(listed))
+        for name, (model, case) in listed.items():
+            self.assertEqual(sha256(ROOT / "golden" / name / "model.safetensors"), model, name)
+            self.assertEqual(sha256(ROOT / "golden" / name / "case.safetensors"), case, name)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Checks what the documentation points at.
+
+usage: check_docs.py [ROOT]      exits 1 and names every line that is wrong
+
+1. Every relative link in Markdown exists, and so does its #anchor.
+2. Every `path` in Markdown that begins with a folder or file of the project exists. Wildcards and
+   braces are understood: `src/ops/*/README.md`, `src/base/arena.{h,cc}`; <words> stand for names.
+3. No file names a place that only one machine has.
+"""
+import re
+import sys
+from pathlib import Path
+
+from markdown import ROOT, markdown_files, project_files, split
+
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
+CODE = re.compile(r"`([^`]+)`")
+PATH = re.compile(r"[\w.{},*<>+-]+(/[\w.{},*<>+-]*)*")
+# Written so that this file does not find itself.
+MACHINE = re.compile(r"(?<![\w.])/(?:wor[k]|roo[t]|hom[e]/\w+|tm[p]/[w])(?:/|\b)")
+
+
+def anchors(text):
+    """The anchors that the headings of a Markdown file get on common hosts."""
+    result = set()
+    for _, line in split("", text)[1]:
+        if line.startswith("#"):
+            title = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", line.lstrip("#").strip())
+            result.add(re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-"))
+    return result
+
+
+def braces(word):
+    """a.{h,cc} -> a.h, a.cc"""
+    match = re.search(r"\{([^{}]*)\}", word)
+    if not match:
+        return [word]
+    return [w for part in match[1].split(",")
+            for w in braces(word[:match.start()] + part + word[match.end():])]
+
+
+def exists(folder, word):
+    pattern = re.sub(r"<[^<>]*>", "*", word).rstrip("/")
+    if "*" in pattern:
+        return any(True for _ in folder.glob(pattern))
+    return (folder / pattern).exists()
+
+
+def check_markdown(root, path, tops):
+    text = (root / path).read_text(encoding="utf-8")
+    folder = (root / path).parent
+    for number, line in split(path, text)[1]:
+        for link in LINK.findall(line):
+            if re.match(r"[a-z]+:", link):
+                continue
+            name, _, anchor = link.partition("#")
+            where = folder / name if name else root / path
+            if not where.exists():
+                yield number, f"the link {link} leads nowhere"
+            elif anchor and anchor not in anchors(where.read_text(encoding="utf-8")):
+                yield number, f"{name or path} has no heading #{anchor}"
+        for code in CODE.findall(line):
+            for word in code.split():
+                word = re.sub(r"^\./", "", word.rstrip(".,:;"))
+                if not PATH.fullmatch(word) or word.split("/")[0] not in tops:
+                    continue
+                for one in braces(word):
+                    if not exists(root, one) and not exists(folder, one):
+                        yield number, f"`{one}` does not exist"
+
+
+def check(root):
+    files = project_files(root)
+    tops = {name.split("/")[0] for name in files}
+    for path in files:
+        try:
+            text = (root / path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if MACHINE.search(line):
+                yield f"{path}:{number}: names a place that only one machine has: {line.strip()}"
+    for path in markdown_files(root):
+        for number, problem in check_markdown(root, path, tops):
+            yield f"{path}:{number}: {problem}"
+
+
+if __name__ == "__main__":
+    problems = list(check(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT))
+    for line in problems:
+        print(line)
+    print(f"docs: {len(problems)} problems")
+    sys.exit(1 if problems else 0)
