@@ -24,8 +24,11 @@ foreach(module IN LISTS modules)
   endif()
   list(APPEND packages ${links})
 endforeach()
-list(FILTER packages INCLUDE REGEX ::)
 list(REMOVE_DUPLICATES packages)
+# Libraries without a CMake package are linked by their path here and by their name elsewhere.
+set(plain ${packages})
+list(FILTER plain INCLUDE REGEX "^/.*/lib[^/]*$")
+list(FILTER packages INCLUDE REGEX ::)
 
 # target | how a consumer finds it | pkg-config: its own module, or - and the linker's words.
 set(known
@@ -58,6 +61,12 @@ foreach(package IN LISTS packages)
   else()
     string(APPEND LONGSPAN_PC_LIBS " ${CMAKE_MATCH_3}")
   endif()
+endforeach()
+
+foreach(library IN LISTS plain)
+  string(REGEX REPLACE "^.*/lib([^/.]*)\\.[^/]*$" "\\1" name "${library}")
+  target_link_libraries(longspan_library PRIVATE ${name})
+  string(APPEND LONGSPAN_PC_LIBS " -l${name}")
 endforeach()
 
 include(CMakePackageConfigHelpers)
