@@ -1,0 +1,35 @@
+// A model folder in the Hugging Face layout: config.json and model.safetensors.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/safetensors.h"
+#include "model/reformer.h"
+
+namespace longspan {
+
+struct LoadOptions {
+  bool allow_nonfinite = false;
+  std::optional<double> dropout;  // instead of every dropout of the config
+};
+
+// Reads config.json and the weights. kFormat lists up to ten tensors that are missing or have
+// another shape; extra tensors become one line each in `warnings`.
+Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions& options = {},
+                      std::vector<std::string>* warnings = nullptr);
+
+// The tensors as the files hold them, on the model's own memory.
+std::vector<io::TensorEntry> WeightEntries(Reformer& model);
+
+// Fills the model's parameters from `source`.
+void ReadWeights(const io::TensorSource& source, const LoadOptions& options, Reformer& model,
+                 std::vector<std::string>* warnings);
+
+// Writes config.json, generation_config.json and model.safetensors, each atomically, the weights
+// last. The directory is created when it is missing.
+void SaveReformer(Reformer& model, const std::filesystem::path& directory);
+
+}  // namespace longspan

@@ -1,0 +1,79 @@
+#include "model/parameters.h"
+
+#include "base/errors.h"
+#include "base/math.h"
+
+namespace longspan {
+namespace {
+
+constexpr idx_t kAlignment = 16;  // floats: 64 bytes
+
+// Everything but the last axis counts rows: (S0, 1, d0) and (1, S1, d1) are matrices too.
+std::array<idx_t, 2> MatrixShape(const ParameterInfo& info) {
+  const idx_t cols = info.shape.back();
+  return {info.size / cols, cols};
+}
+
+}  // namespace
+
+void ParameterTable::Add(std::string name, std::vector<idx_t> shape, ParameterKind kind,
+                         bool aligned) {
+  ParameterInfo info{std::move(name), std::move(shape), kind, 0, 1};
+  for (const idx_t extent : info.shape) info.size *= extent;
+  if (aligned) extent_ = RoundUp(extent_, kAlignment);
+  info.offset = extent_;
+  extent_ += info.size;
+  index_.emplace(info.name, list_.size());
+  list_.push_back(std::move(info));
+}
+
+void ParameterTable::Allocate() { values_ = Tensor({extent_}); }
+void ParameterTable::AllocateGradients() {
+  if (gradients_.empty()) gradients_ = Tensor({extent_});
+}
+
+const ParameterInfo& ParameterTable::at(std::string_view name) const {
+  const auto found = index_.find(std::string(name));
+  Check(found != index_.end(), ErrorCode::kUsage, "parameter {}: the model has none of this name",
+        name);
+  return list_[found->second];
+}
+
+bool ParameterTable::contains(std::string_view name) const {
+  return index_.count(std::string(name)) != 0;
+}
+
+idx_t ParameterTable::count() const {
+  idx_t count = 0;
+  for (const ParameterInfo& info : list_) count += info.size;
+  return count;
+}
+
+View<float, 1> ParameterTable::values() { return values_.view<1>(); }
+View<float, 1> ParameterTable::gradients() { return gradients_.view<1>(); }
+
+View<float, 1> ParameterTable::vector(std::string_view name) {
+  const ParameterInfo& info = at(name);
+  return {values_.data<float>() + info.offset, {info.size}};
+}
+
+View<float, 1> ParameterTable::vector_gradient(std::string_view name) {
+  const ParameterInfo& info = at(name);
+  return {gradients_.data<float>() + info.offset, {info.size}};
+}
+
+View<float, 2> ParameterTable::MatrixOf(Tensor& buffer, std::string_view name, idx_t rows) {
+  const ParameterInfo& info = at(name);
+  auto shape = MatrixShape(info);
+  if (rows > 0) shape[0] = rows;
+  return {buffer.data<float>() + info.offset, shape};
+}
+
+View<float, 2> ParameterTable::matrix(std::string_view name, idx_t rows) {
+  return MatrixOf(values_, name, rows);
+}
+View<float, 2> ParameterTable::matrix_gradient(std::string_view name, idx_t rows) {
+  return MatrixOf(gradients_, name, rows);
+}
+
+}  // namespace longspan

@@ -1,0 +1,60 @@
+// All parameters of a model in one flat buffer, their gradients in a second one of the same shape:
+// the optimiser, clipping and checkpoints walk over one array.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "longspan/tensor.h"
+
+namespace longspan {
+
+// How a parameter starts and whether weight decay touches it.
+enum class ParameterKind { kMatrix, kEmbedding, kPosition, kBias, kNormWeight, kNormBias };
+
+struct ParameterInfo {
+  std::string name;  // Hugging Face's
+  std::vector<idx_t> shape;
+  ParameterKind kind = ParameterKind::kMatrix;
+  idx_t offset = 0;  // in the flat buffers, elements
+  idx_t size = 0;
+};
+
+// Built in two steps: Add every parameter, then Allocate.
+class ParameterTable {
+ public:
+  // Parameters that are added one after another lie one after another: matrices of one width can be
+  // used as a single taller one. `aligned` starts on a 64-byte boundary.
+  void Add(std::string name, std::vector<idx_t> shape, ParameterKind kind, bool aligned = true);
+  void Allocate();
+  void AllocateGradients();  // zeroed; only training needs them
+
+  const std::vector<ParameterInfo>& list() const { return list_; }
+  // Throws kUsage when there is no such parameter.
+  const ParameterInfo& at(std::string_view name) const;
+  bool contains(std::string_view name) const;
+  idx_t count() const;  // numbers to learn, padding not counted
+
+  View<float, 1> values();    // the flat buffers, padding included (always zero)
+  View<float, 1> gradients();
+  bool has_gradients() const { return !gradients_.empty(); }
+
+  View<float, 1> vector(std::string_view name);
+  View<float, 1> vector_gradient(std::string_view name);
+  // As (everything but the last axis, last axis); `rows` > 0 reads on into the parameters behind.
+  View<float, 2> matrix(std::string_view name, idx_t rows = 0);
+  View<float, 2> matrix_gradient(std::string_view name, idx_t rows = 0);
+
+ private:
+  View<float, 2> MatrixOf(Tensor& buffer, std::string_view name, idx_t rows);
+
+  std::vector<ParameterInfo> list_;
+  std::unordered_map<std::string, std::size_t> index_;
+  idx_t extent_ = 0;
+  Tensor values_, gradients_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,32 @@
+// Does a checkpoint mean the same here as where it was recorded? A parity case holds inputs and
+// what the original computed for them, outputs and gradients (golden/PROVENANCE.md).
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "longspan/context.h"
+
+namespace longspan {
+
+struct TensorParity {
+  std::string name;       // "logits", "grad.lm_head.decoder.weight"
+  double max_abs = 0.0;   // largest difference
+  double rel_l2 = 0.0;    // ||difference|| / ||expected||
+  bool ok = false;
+};
+
+struct ParityReport {
+  bool ok = false;
+  std::vector<TensorParity> tensors;
+};
+
+// Runs the case's inputs through the model of `directory`. A tensor holds when
+// max|diff| <= 1e-4 max(1, max|expected|) and its relative L2 error is <= 2e-5 (outputs) or 1e-4
+// (gradients); a gradient whose norm is below 1e-4 of the largest is held to the absolute part
+// alone. kFormat when the model or the case cannot be read or does not fit.
+ParityReport VerifyCase(Context& context, const std::filesystem::path& directory,
+                        const std::filesystem::path& case_file);
+
+}  // namespace longspan

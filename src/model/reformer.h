@@ -1,0 +1,110 @@
+// The Reformer (Kitaev, Kaiser, Levskaya 2020): embeddings, reversible layers, a head.
+//
+// Two streams of (B*T, C): x1 = x2 = embeddings. Layer i: y1 = x1 + Attention_i(x2),
+// y2 = x2 + FeedForward_i(y1). The head reads LayerNorm(y1 ++ y2), (B*T, 2C).
+// Training keeps the two streams and nothing else of a layer: memory is flat in the depth.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/rng.h"
+#include "longspan/attention.h"
+#include "longspan/context.h"
+#include "model/parameters.h"
+#include "model/reformer_config.h"
+#include "ops/cross_entropy/cross_entropy.h"
+
+namespace longspan {
+
+// B rows of T tokens each.
+struct TokenBatch {
+  idx_t rows = 0, tokens = 0;             // B, T
+  std::span<const std::int32_t> ids;      // (B, T)
+  std::span<const std::int32_t> targets;  // (B, T): what position t predicts, or kIgnoreLabel
+  KeyMask mask;                           // (B, T), empty: every token is real
+};
+
+// Dropout of one training step. Sites draw from keys derived from `key`, so that the recompute of
+// the reversible layers sees the masks of the forward pass. key 0 with active = false: evaluation.
+struct StepDropout {
+  bool active = false;
+  std::uint64_t key = 0;
+};
+
+class Reformer {
+ public:
+  // Allocates zeroed parameters.
+  explicit Reformer(ReformerConfig config);
+  ~Reformer();
+  Reformer(Reformer&&) noexcept;
+  Reformer& operator=(Reformer&&) noexcept;
+
+  // Hugging Face's initialisation, from counter-based random numbers.
+  void Initialise(std::uint64_t seed);
+
+  const ReformerConfig& config() const { return config_; }
+  ParameterTable& parameters() { return parameters_; }
+  const ParameterTable& parameters() const { return parameters_; }
+
+  // Evaluation: fills y1 and y2 (B*T, C) with the streams behind the last layer. Where
+  // `hidden_states` is given, it receives L + 1 copies of (B*T, C): x2 before each layer, then the
+  // final y2 (Hugging Face's hidden_states).
+  void Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
+              const View<float, 2>& y2, std::vector<Tensor>* hidden_states = nullptr);
+
+  // LayerNorm(y1 ++ y2) for rows [begin, begin + h.extent[0]) of the streams: h (rows, 2C).
+  void Normalise(Context& context, const View<const float, 2>& y1, const View<const float, 2>& y2,
+                 const View<float, 2>& h);
+
+  // logits (rows, V) = h W^T + bias.
+  void Logits(Context& context, const View<const float, 2>& h, const View<float, 2>& logits);
+
+  // Sum of the losses over the batch's targets; no gradients, no dropout.
+  CrossEntropyResult Loss(Context& context, const TokenBatch& batch);
+
+  // Loss with gradients of scale * sum; they accumulate in parameters().gradients().
+  CrossEntropyResult LossAndGradients(Context& context, const TokenBatch& batch, float scale,
+                                      const StepDropout& dropout);
+
+  // Gradients of sum(LayerNorm(y1 ++ y2) * cotangent), cotangent (B*T, 2C); returns that sum.
+  double CotangentGradients(Context& context, const TokenBatch& batch,
+                            const View<const float, 2>& cotangent, const StepDropout& dropout);
+
+  // Floating-point work of one training step without recomputation, in GFLOP: three times the
+  // forward's products, 14 D per (query, key of its window) for the attention.
+  double StepGflop(idx_t rows, idx_t tokens) const;
+
+ private:
+  friend class ReformerDecoder;
+  struct Layer;
+  struct Streams;
+
+  void CheckBatch(const TokenBatch& batch) const;
+  void Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+             const View<float, 2>& x);
+  void EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+                     const View<float, 2>& dx);
+  void ForwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+                            const View<float, 2>& y1, const View<float, 2>& y2,
+                            std::vector<Tensor>* hidden_states);
+  void BackwardThroughLayers(Context& context, const TokenBatch& batch,
+                             const StepDropout& dropout, const Streams& streams);
+  // Given h (rows, 2C) of the text's rows from `begin` on, writes dh.
+  using HeadGradient = std::function<void(idx_t begin, const View<const float, 2>& h,
+                                          const View<float, 2>& dh)>;
+  void HeadBackward(Context& context, const Streams& streams, const StepDropout& dropout,
+                    const HeadGradient& head_gradient);
+  void Differentiate(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+                     const HeadGradient& head_gradient);
+
+  std::string Name(std::string_view rest) const;  // with the head models' prefix
+
+  ReformerConfig config_;
+  ParameterTable parameters_;
+  std::vector<std::unique_ptr<Layer>> layers_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,290 @@
+#include "model/reformer_config.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "base/math.h"
+#include "io/escape.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "ops/feed_forward/feed_forward.h"
+
+namespace longspan {
+namespace {
+
+using nlohmann::json;
+
+// Bounds that no model on one machine exceeds; products of two stay far from overflow.
+constexpr idx_t kMostChannels = 1 << 20;
+constexpr idx_t kMostVocabulary = 1 << 24;
+constexpr idx_t kMostTokens = idx_t{1} << 31;
+constexpr idx_t kMostChunk = 1 << 20;
+constexpr idx_t kMostLayers = 4096;
+
+constexpr std::pair<ReformerHead, std::string_view> kHeads[] = {
+    {ReformerHead::kNone, "ReformerModel"},
+    {ReformerHead::kLanguageModel, "ReformerModelWithLMHead"},
+    {ReformerHead::kMaskedLanguageModel, "ReformerForMaskedLM"},
+};
+
+ReformerHead ParseHead(const json& object, std::string_view source) {
+  const auto names = io::GetStringList(object, "architectures",
+                                       std::vector<std::string>{"ReformerModelWithLMHead"}, source);
+  Check(names.size() == 1, ErrorCode::kFormat, "{}: architectures lists {} classes, need exactly 1",
+        source, names.size());
+  for (const auto& [head, name] : kHeads) {
+    if (name == names[0]) return head;
+  }
+  Fail(ErrorCode::kFormat,
+       "{}: architectures '{}' is not supported; use ReformerModel, ReformerModelWithLMHead or "
+       "ReformerForMaskedLM",
+       source, io::Escape(names[0]));
+}
+
+std::vector<LayerKind> ParseLayers(const json& object, std::string_view source) {
+  const auto names =
+      io::GetStringList(object, "attn_layers",
+                        std::vector<std::string>{"local", "lsh", "local", "lsh", "local", "lsh"},
+                        source);
+  Check(!names.empty() && static_cast<idx_t>(names.size()) <= kMostLayers, ErrorCode::kFormat,
+        "{}: attn_layers has {} entries, need 1 to {}", source, names.size(), kMostLayers);
+  std::vector<LayerKind> layers;
+  for (const std::string& name : names) {
+    Check(name == "local" || name == "lsh", ErrorCode::kFormat,
+          "{}: attn_layers has '{}', need 'local' or 'lsh'", source, io::Escape(name));
+    layers.push_back(name == "local" ? LayerKind::kLocal : LayerKind::kLsh);
+  }
+  return layers;
+}
+
+void ParseSizes(const json& o, std::string_view source, ReformerConfig* c) {
+  c->vocab_size = io::GetInt(o, "vocab_size", 1, kMostVocabulary, c->vocab_size, source);
+  c->hidden_size = io::GetInt(o, "hidden_size", 1, kMostChannels, c->hidden_size, source);
+  c->heads = io::GetInt(o, "num_attention_heads", 1, kMostChannels, c->heads, source);
+  c->head_size = io::GetInt(o, "attention_head_size", 1, kMostChannels, c->head_size, source);
+  Check(c->width() <= kMostChannels, ErrorCode::kFormat,
+        "{}: num_attention_heads {} times attention_head_size {} is above {}", source, c->heads,
+        c->head_size, kMostChannels);
+  c->feed_forward_size =
+      io::GetInt(o, "feed_forward_size", 1, kMostChannels, c->feed_forward_size, source);
+  c->max_positions =
+      io::GetInt(o, "max_position_embeddings", 1, kMostTokens, c->max_positions, source);
+  c->activation = io::GetString(o, "hidden_act", c->activation, source);
+  try {
+    ParseActivation(c->activation);
+  } catch (const Error& error) {
+    Fail(ErrorCode::kFormat, "{}: hidden_act: {}", source, error.what());
+  }
+  c->is_decoder = io::GetBool(o, "is_decoder", c->is_decoder, source);
+  Check(!io::GetBool(o, "tie_word_embeddings", false, source), ErrorCode::kFormat,
+        "{}: tie_word_embeddings is true; a Reformer's head is twice as wide as its embeddings and "
+        "cannot be tied, set it to false",
+        source);
+}
+
+void ParsePositions(const json& o, std::string_view source, ReformerConfig* c) {
+  c->axial = io::GetBool(o, "axial_pos_embds", c->axial, source);
+  c->axial_shape = io::GetIntList(o, "axial_pos_shape", 1, kMostTokens, c->axial_shape, source);
+  c->axial_dims = io::GetIntList(o, "axial_pos_embds_dim", 1, kMostChannels, c->axial_dims, source);
+  c->axial_norm_std = io::GetFloat(o, "axial_norm_std", 0.0, 1e6, c->axial_norm_std, source);
+  if (!c->axial) return;
+  Check(c->axial_shape.size() == 2 && c->axial_dims.size() == 2, ErrorCode::kFormat,
+        "{}: axial_pos_shape has {} and axial_pos_embds_dim {} entries, need 2 and 2", source,
+        c->axial_shape.size(), c->axial_dims.size());
+  Check(c->axial_dims[0] + c->axial_dims[1] == c->hidden_size, ErrorCode::kFormat,
+        "{}: axial_pos_embds_dim {} + {} must add up to hidden_size {}", source, c->axial_dims[0],
+        c->axial_dims[1], c->hidden_size);
+}
+
+void ParseAttention(const json& o, std::string_view source, ReformerConfig* c) {
+  const auto chunk = [&](const char* field, idx_t fallback) {
+    return io::GetInt(o, field, 1, kMostChunk, fallback, source);
+  };
+  const auto neighbours = [&](const char* field, idx_t fallback) {
+    return io::GetInt(o, field, 0, 1024, fallback, source);
+  };
+  c->local_chunk = chunk("local_attn_chunk_length", c->local_chunk);
+  c->local_before = neighbours("local_num_chunks_before", c->local_before);
+  c->local_after = neighbours("local_num_chunks_after", c->local_after);
+  c->local_dropout =
+      io::GetDropout(o, "local_attention_probs_dropout_prob", c->local_dropout, source);
+  c->lsh_chunk = chunk("lsh_attn_chunk_length", c->lsh_chunk);
+  c->lsh_before = neighbours("lsh_num_chunks_before", c->lsh_before);
+  c->lsh_after = neighbours("lsh_num_chunks_after", c->lsh_after);
+  c->lsh_dropout = io::GetDropout(o, "lsh_attention_probs_dropout_prob", c->lsh_dropout, source);
+  c->num_hashes = io::GetInt(o, "num_hashes", 1, 1024, c->num_hashes, source);
+  if (!io::IsNullOrAbsent(o, "num_buckets")) {
+    c->num_buckets = io::GetIntOrList(o, "num_buckets", 2, kMostTokens, std::nullopt, source);
+    for (const idx_t buckets : c->num_buckets) {
+      Check(buckets % 2 == 0, ErrorCode::kFormat, "{}: num_buckets has {}, need even numbers",
+            source, buckets);
+    }
+  }
+  c->hash_seed = io::GetOptionalInt(o, "hash_seed", std::numeric_limits<idx_t>::min(),
+                                    std::numeric_limits<idx_t>::max(), source);
+}
+
+void ParseRegularisation(const json& o, std::string_view source, ReformerConfig* c) {
+  c->hidden_dropout = io::GetDropout(o, "hidden_dropout_prob", c->hidden_dropout, source);
+  c->layer_norm_eps = io::GetFloat(o, "layer_norm_eps", 1e-30, 1.0, c->layer_norm_eps, source);
+  c->initializer_range =
+      io::GetFloat(o, "initializer_range", 0.0, 1e6, c->initializer_range, source);
+  c->pad_token = io::GetOptionalInt(o, "pad_token_id", 0, c->vocab_size - 1, source).value_or(0);
+  c->eos_token = io::GetOptionalInt(o, "eos_token_id", 0, kMostVocabulary, source).value_or(2);
+}
+
+// A causal model must not look ahead; a head fixes whether it is causal.
+void CheckHead(std::string_view source, const ReformerConfig& c) {
+  if (c.head == ReformerHead::kLanguageModel) {
+    Check(c.is_decoder, ErrorCode::kFormat,
+          "{}: a ReformerModelWithLMHead needs is_decoder true, it is false", source);
+    const bool local = std::count(c.layers.begin(), c.layers.end(), LayerKind::kLocal) > 0;
+    const bool lsh = std::count(c.layers.begin(), c.layers.end(), LayerKind::kLsh) > 0;
+    Check((!local || c.local_after == 0) && (!lsh || c.lsh_after == 0), ErrorCode::kFormat,
+          "{}: a language model cannot look ahead: local_num_chunks_after is {} and "
+          "lsh_num_chunks_after {}, need 0",
+          source, c.local_after, c.lsh_after);
+  }
+  Check(c.head != ReformerHead::kMaskedLanguageModel || !c.is_decoder, ErrorCode::kFormat,
+        "{}: a ReformerForMaskedLM needs is_decoder false, it is true", source);
+}
+
+// What the preset names stand for: width, heads, layers.
+struct Preset {
+  std::string_view name;
+  idx_t hidden, heads, layers, before;
+};
+constexpr Preset kPresets[] = {
+    {"tiny", 128, 2, 2, 1},
+    {"small", 256, 4, 6, 1},
+    {"base", 512, 8, 6, 1},
+};
+
+}  // namespace
+
+idx_t ReformerConfig::longest() const {
+  return axial ? std::min(max_positions, axial_shape[0] * axial_shape[1]) : max_positions;
+}
+
+ReformerConfig ParseReformerConfig(std::string_view text, std::string_view source) {
+  const json object = io::ParseJson(text, source);
+  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
+  const std::string type = io::GetString(object, "model_type", "reformer", source);
+  Check(type == "reformer", ErrorCode::kFormat, "{}: model_type '{}' is not supported; need 'reformer'",
+        source, io::Escape(type));
+  ReformerConfig config;
+  config.head = ParseHead(object, source);
+  config.layers = ParseLayers(object, source);
+  ParseSizes(object, source, &config);
+  ParsePositions(object, source, &config);
+  ParseAttention(object, source, &config);
+  ParseRegularisation(object, source, &config);
+  CheckHead(source, config);
+  return config;
+}
+
+ReformerConfig LoadReformerConfig(const std::filesystem::path& directory) {
+  const auto path = directory / "config.json";
+  constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
+  return ParseReformerConfig(io::ReadWholeFile(path, kMostBytes), io::Escape(path.string()));
+}
+
+std::string ToJson(const ReformerConfig& c) {
+  std::vector<std::string> layers;
+  for (const LayerKind kind : c.layers) {
+    layers.emplace_back(kind == LayerKind::kLocal ? "local" : "lsh");
+  }
+  json o;
+  o["model_type"] = "reformer";
+  o["architectures"] = {kHeads[static_cast<std::size_t>(c.head)].second};
+  o["attn_layers"] = layers;
+  o["num_hidden_layers"] = layers.size();
+  o["vocab_size"] = c.vocab_size;
+  o["hidden_size"] = c.hidden_size;
+  o["num_attention_heads"] = c.heads;
+  o["attention_head_size"] = c.head_size;
+  o["feed_forward_size"] = c.feed_forward_size;
+  o["hidden_act"] = c.activation;
+  o["is_decoder"] = c.is_decoder;
+  o["max_position_embeddings"] = c.max_positions;
+  o["axial_pos_embds"] = c.axial;
+  o["axial_pos_shape"] = c.axial_shape;
+  o["axial_pos_embds_dim"] = c.axial_dims;
+  o["axial_norm_std"] = c.axial_norm_std;
+  o["local_attn_chunk_length"] = c.local_chunk;
+  o["local_num_chunks_before"] = c.local_before;
+  o["local_num_chunks_after"] = c.local_after;
+  o["local_attention_probs_dropout_prob"] = c.local_dropout;
+  o["lsh_attn_chunk_length"] = c.lsh_chunk;
+  o["lsh_num_chunks_before"] = c.lsh_before;
+  o["lsh_num_chunks_after"] = c.lsh_after;
+  o["lsh_attention_probs_dropout_prob"] = c.lsh_dropout;
+  o["num_hashes"] = c.num_hashes;
+  o["num_buckets"] = c.num_buckets.empty()       ? json(nullptr)
+                     : c.num_buckets.size() == 1 ? json(c.num_buckets[0])
+                                                 : json(c.num_buckets);
+  o["hash_seed"] = c.hash_seed ? json(*c.hash_seed) : json(nullptr);
+  o["hidden_dropout_prob"] = c.hidden_dropout;
+  o["layer_norm_eps"] = c.layer_norm_eps;
+  o["initializer_range"] = c.initializer_range;
+  o["pad_token_id"] = c.pad_token;
+  o["eos_token_id"] = c.eos_token;
+  o["tie_word_embeddings"] = false;
+  o["use_cache"] = true;
+  o["torch_dtype"] = "float32";
+  return o.dump(2) + "\n";
+}
+
+std::uint64_t ParameterCount(const ReformerConfig& c) {
+  const auto u = [](idx_t n) { return static_cast<std::uint64_t>(n); };
+  const std::uint64_t channels = u(c.hidden_size), width = u(c.width());
+  std::uint64_t count = u(c.vocab_size) * channels;
+  count += c.axial ? u(c.axial_shape[0]) * u(c.axial_dims[0]) +
+                         u(c.axial_shape[1]) * u(c.axial_dims[1])
+                   : u(c.max_positions) * channels;
+  for (const LayerKind kind : c.layers) {
+    const std::uint64_t projections = kind == LayerKind::kLocal ? 4 : 3;
+    count += projections * channels * width + 2 * channels;                       // attention
+    count += 2 * channels * u(c.feed_forward_size) + u(c.feed_forward_size) + 3 * channels;
+  }
+  count += 4 * channels;  // the norm over both streams
+  if (c.head != ReformerHead::kNone) count += u(c.vocab_size) * (2 * channels + 1);
+  return count;
+}
+
+std::vector<std::string> ReformerPresetNames() {
+  std::vector<std::string> names;
+  for (const Preset& preset : kPresets) names.emplace_back(preset.name);
+  return names;
+}
+
+ReformerConfig ReformerPreset(std::string_view name) {
+  for (const Preset& preset : kPresets) {
+    if (preset.name != name) continue;
+    ReformerConfig c;
+    c.head = ReformerHead::kLanguageModel;
+    c.layers.assign(static_cast<std::size_t>(preset.layers), LayerKind::kLocal);
+    c.vocab_size = 258;  // bytes, padding, end of text
+    c.hidden_size = preset.hidden;
+    c.heads = preset.heads;
+    c.head_size = preset.hidden / preset.heads;
+    c.feed_forward_size = 4 * preset.hidden;
+    c.is_decoder = true;
+    c.max_positions = 16384;
+    c.axial_shape = {128, 128};
+    c.axial_dims = {preset.hidden / 4, preset.hidden - preset.hidden / 4};
+    c.local_before = preset.before;
+    c.local_dropout = 0.0;
+    c.hidden_dropout = 0.0;
+    // The default of 1.0 drowns the embeddings' 0.02 for the first thousands of steps.
+    c.axial_norm_std = 0.02;
+    c.eos_token = 1;
+    return c;
+  }
+  std::string names;
+  for (const auto& known : ReformerPresetNames()) names += (names.empty() ? "" : ", ") + known;
+  Fail(ErrorCode::kUsage, "preset '{}' is unknown; use one of {}", name, names);
+}
+
+}  // namespace longspan

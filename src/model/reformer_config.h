@@ -1,0 +1,71 @@
+// config.json of a Reformer: Hugging Face's fields, defaults and meanings.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan {
+
+enum class LayerKind { kLocal, kLsh };
+
+// Which head stands on the encoder; the config's "architectures".
+enum class ReformerHead { kNone, kLanguageModel, kMaskedLanguageModel };
+
+struct ReformerConfig {
+  ReformerHead head = ReformerHead::kLanguageModel;
+  std::vector<LayerKind> layers = {LayerKind::kLocal, LayerKind::kLsh, LayerKind::kLocal,
+                                   LayerKind::kLsh,   LayerKind::kLocal, LayerKind::kLsh};
+  idx_t vocab_size = 320;
+  idx_t hidden_size = 256;         // C
+  idx_t heads = 12;                // H
+  idx_t head_size = 64;            // D; H * D need not equal C
+  idx_t feed_forward_size = 512;   // F
+  std::string activation = "relu";
+  bool is_decoder = false;         // causal
+  idx_t max_positions = 4096;
+
+  bool axial = true;                           // else one learned table
+  std::vector<idx_t> axial_shape = {64, 64};   // (S0, S1)
+  std::vector<idx_t> axial_dims = {64, 192};   // (D0, D1), together C
+  double axial_norm_std = 1.0;
+
+  idx_t local_chunk = 64, local_before = 1, local_after = 0;
+  double local_dropout = 0.05;
+  idx_t lsh_chunk = 64, lsh_before = 1, lsh_after = 0;
+  double lsh_dropout = 0.0;
+  idx_t num_hashes = 1;
+  std::vector<idx_t> num_buckets;              // empty: chosen from the length
+  std::optional<std::int64_t> hash_seed;
+
+  double hidden_dropout = 0.05;
+  double layer_norm_eps = 1e-12;
+  double initializer_range = 0.02;
+  idx_t pad_token = 0, eos_token = 2;
+
+  idx_t width() const { return heads * head_size; }  // A: all heads side by side
+  // The most tokens a text may have: both max_position_embeddings and the tables allow them.
+  idx_t longest() const;
+};
+
+// Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,
+// as Hugging Face ignores them.
+ReformerConfig ParseReformerConfig(std::string_view json, std::string_view source);
+ReformerConfig LoadReformerConfig(const std::filesystem::path& directory);
+
+// Indented JSON that `transformers` reads back to the same model.
+std::string ToJson(const ReformerConfig& config);
+
+// Numbers to learn, from the config alone: what a model would need before it is allocated.
+std::uint64_t ParameterCount(const ReformerConfig& config);
+
+// Ready-made byte-level language models with local layers: "tiny", "small", "base".
+ReformerConfig ReformerPreset(std::string_view name);
+std::vector<std::string> ReformerPresetNames();
+
+}  // namespace longspan

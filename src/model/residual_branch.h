@@ -1,0 +1,55 @@
+// The functions of a reversible layer: y += f(x), and the way back. Every kind of layer is one
+// implementation of ResidualBranch; the model and the reversible walk know no kinds.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/rng.h"
+#include "longspan/attention.h"
+#include "longspan/context.h"
+#include "model/parameters.h"
+#include "model/reformer_config.h"
+
+namespace longspan {
+
+// What one call works on: B rows of T tokens, laid one after another in (B*T, C) streams.
+struct BranchCall {
+  ParameterTable& parameters;
+  idx_t rows, tokens;
+  KeyMask mask;
+  bool training = false;         // dropout is on
+  std::uint64_t dropout_key = 0;  // of this step and this branch; sites derive theirs from it
+};
+
+class ResidualBranch {
+ public:
+  virtual ~ResidualBranch() = default;
+
+  // y (B*T, C) += f(x), x (B*T, C).
+  virtual void Add(Context& context, const BranchCall& call, const View<const float, 2>& x,
+                   const View<float, 2>& y) const = 0;
+
+  // y -= f(x), dx += f'(x)^T dy; parameter gradients accumulate in the table.
+  virtual void Reverse(Context& context, const BranchCall& call, const View<const float, 2>& x,
+                       const View<float, 2>& y, const View<const float, 2>& dy,
+                       const View<float, 2>& dx) const = 0;
+
+  // Multiply-adds counted as two, of one forward over B rows of T tokens.
+  virtual double ForwardFlop(idx_t rows, idx_t tokens) const = 0;
+  // Backward over forward: 2 for products with weights, 2.5 for attention.
+  virtual double BackwardFlop(idx_t rows, idx_t tokens) const = 0;
+};
+
+// LayerNorm, query/key/value projections, chunked local attention, output projection, dropout.
+// Registers its parameters below `prefix` ("...layers.0.attention.").
+std::unique_ptr<ResidualBranch> MakeLocalAttention(const ReformerConfig& config,
+                                                   const std::string& prefix,
+                                                   ParameterTable& parameters);
+
+// LayerNorm, feed-forward block.
+std::unique_ptr<ResidualBranch> MakeFeedForward(const ReformerConfig& config,
+                                                const std::string& prefix,
+                                                ParameterTable& parameters);
+
+}  // namespace longspan

@@ -1,0 +1,35 @@
+// What a run needs to go on bit for bit: weights, optimiser, step, and proof that options and texts
+// are the same.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "longspan/train.h"
+#include "model/reformer.h"
+
+namespace longspan {
+
+struct RunState {
+  Reformer model;
+  Tensor first_moment, second_moment;  // of AdamW, flat like the parameters
+  idx_t step = 0;                      // updates done
+  idx_t tokens = 0;                    // seen
+  std::optional<idx_t> best_step;      // of the lowest held-out loss
+  double best_loss = 0.0;
+};
+
+// A run that starts: the model of options.model, moments zero.
+RunState StartRun(const TrainOptions& options, std::vector<std::string>* notes);
+
+// Writes checkpoint-<step> and rotates older ones away.
+void SaveRun(RunState& state, const TrainOptions& options, const std::string& data_fingerprint);
+
+// The newest whole checkpoint of options.output, if there is one. Throws kUsage naming the first
+// option that differs from the run's, kFormat when the texts do.
+std::optional<RunState> ResumeRun(const TrainOptions& options, const std::string& data_fingerprint,
+                                  std::vector<std::string>* notes);
+
+}  // namespace longspan

@@ -1,0 +1,16 @@
+// The learning rate of each update.
+#pragma once
+
+#include "longspan/train.h"
+
+namespace longspan {
+
+// Update `step` counts from 1. Linear warm-up to the full rate at step `warmup`, then constant, or
+// down to final_rate of it at the last step along a line or half a cosine.
+double LearningRate(const TrainOptions& options, idx_t step);
+
+// "cosine", "linear", "constant"; throws kUsage otherwise.
+Schedule ParseSchedule(const std::string& name);
+const char* ScheduleName(Schedule schedule);
+
+}  // namespace longspan

@@ -1,0 +1,280 @@
+// The training loop: sample, loss and gradients, clip, AdamW; evaluate and save on the way.
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "base/errors.h"
+#include "base/rng.h"
+#include "io/atomic_file.h"
+#include "io/checkpoint.h"
+#include "io/escape.h"
+#include "longspan/train.h"
+#include "model/model_files.h"
+#include "ops/adamw/adamw.h"
+#include "probe/peaks.h"
+#include "train/evaluate.h"
+#include "train/metrics_log.h"
+#include "train/run_state.h"
+#include "train/schedule.h"
+#include "train/text_data.h"
+
+namespace longspan {
+namespace {
+
+// Purposes of keys derived from the run's seed.
+enum Purpose : std::uint64_t { kData = 1, kDropout = 2 };
+
+using Clock = std::chrono::steady_clock;
+
+double Since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void CheckOptions(const TrainOptions& o) {
+  const auto in_range = [](const char* name, double value, double low, double high) {
+    Check(value >= low && value <= high, ErrorCode::kUsage, "{}: {} is not from {} to {}", name,
+          value, low, high);
+  };
+  constexpr double kMost = 1e12;
+  in_range("steps", static_cast<double>(o.steps), 1, kMost);
+  in_range("batch", static_cast<double>(o.batch), 1, 1 << 20);
+  in_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
+  in_range("learning-rate", o.learning_rate, 0, 100);
+  in_range("final-rate", o.final_rate, 0, 1);
+  in_range("warmup", static_cast<double>(o.warmup), 0, kMost);
+  in_range("beta1", o.beta1, 0, 0.999999);
+  in_range("beta2", o.beta2, 0, 0.999999999);
+  in_range("adam-eps", o.adam_eps, 1e-30, 1);
+  in_range("weight-decay", o.weight_decay, 0, 100);
+  in_range("clip", o.clip, 0, 1e9);
+  in_range("held-out", o.held_out, 0, 0.99);
+  in_range("log-every", static_cast<double>(o.log_every), 1, kMost);
+  in_range("eval-every", static_cast<double>(o.eval_every), 0, kMost);
+  in_range("save-every", static_cast<double>(o.save_every), 0, kMost);
+  in_range("keep", static_cast<double>(o.keep), 1, 1e6);
+  if (o.dropout) in_range("dropout", *o.dropout, 0, 0.99);
+  Check(!(o.resume && o.overwrite), ErrorCode::kUsage,
+        "resume and overwrite exclude each other: go on with the run, or clear it");
+}
+
+// A new run wants an empty output directory; a resumed one may find its earlier part there.
+void PrepareOutput(const TrainOptions& o) {
+  namespace fs = std::filesystem;
+  if (o.resume) return;
+  // What a run writes, and may therefore clear.
+  const auto ours = [](const fs::path& path) {
+    const std::string name = path.filename().string();
+    return name.rfind("checkpoint-", 0) == 0 || name == "metrics.jsonl" || name == "best.json" ||
+           name == "config.json" || name == "generation_config.json" ||
+           name == "model.safetensors" || name.rfind('.', 0) == 0;
+  };
+  for (const auto& entry : fs::directory_iterator(o.output)) {
+    if (entry.path().filename().string().rfind('.', 0) == 0) continue;  // locks, temporaries
+    Check(o.overwrite, ErrorCode::kUsage,
+          "{}: not empty (it has {}); --resume goes on with the run in it, --overwrite clears it",
+          io::Escape(o.output.string()), io::Escape(entry.path().filename().string()));
+    Check(ours(entry.path()), ErrorCode::kUsage,
+          "{}: has {}, which no training wrote; --overwrite clears training output only",
+          io::Escape(o.output.string()), io::Escape(entry.path().filename().string()));
+  }
+  if (!o.overwrite) return;
+  Check(fs::absolute(o.model).lexically_normal() != fs::absolute(o.output).lexically_normal(),
+        ErrorCode::kUsage, "{}: is the model to start from and cannot be overwritten",
+        io::Escape(o.output.string()));
+  for (const auto& entry : fs::directory_iterator(o.output)) {
+    if (entry.path().filename().string().rfind('.', 0) != 0) fs::remove_all(entry.path());
+  }
+}
+
+class Trainer {
+ public:
+  Trainer(Context& context, const TrainOptions& options, const TrainHooks& hooks)
+      : context_(context),
+        options_(options),
+        hooks_(hooks),
+        data_(options.train, options.eval, options.held_out, options.tokens),
+        fingerprint_(data_.Fingerprint()),
+        state_(Begin()),
+        metrics_(options.output, options.resume ? state_.step : 0) {
+    CheckByteLanguageModel(state_.model.config(), options.tokens);
+    state_.model.parameters().AllocateGradients();
+  }
+
+  TrainResult Run() {
+    TrainResult result;
+    const idx_t first = state_.step;
+    while (state_.step < options_.steps && !result.stopped) {
+      const TrainEvent event = Step(first);
+      Emit(event);
+      if (event.step % options_.log_every == 0 || event.step == options_.steps) {
+        metrics_.Write(event);
+      }
+      if (Due(options_.eval_every)) Evaluate();
+      result.stopped = hooks_.should_stop && hooks_.should_stop();
+      if (result.stopped || Due(options_.save_every)) Save();
+    }
+    if (!result.stopped) Finish();
+    result.step = state_.step;
+    result.eval_loss = last_eval_.loss;
+    result.eval_bits_per_byte = last_eval_.bits_per_byte;
+    result.seconds = Since(start_);
+    return result;
+  }
+
+ private:
+  RunState Begin() {
+    std::vector<std::string> notes;
+    std::optional<RunState> state;
+    if (options_.resume) state = ResumeRun(options_, fingerprint_, &notes);
+    const bool resumed = state.has_value();
+    if (!resumed) state = StartRun(options_, &notes);
+    for (const std::string& note : notes) Note(note);
+    if (resumed) Note(fmt::format("resumed at step {}", state->step));
+    return std::move(*state);
+  }
+
+  bool Due(idx_t every) const { return every > 0 && state_.step % every == 0; }
+
+  void Emit(const TrainEvent& event) const {
+    if (hooks_.on_event) hooks_.on_event(event);
+  }
+  void Note(const std::string& text) const {
+    TrainEvent event;
+    event.kind = TrainEvent::Kind::kNote;
+    event.text = text;
+    Emit(event);
+  }
+
+  // One update. Each micro-batch adds its share of the mean loss's gradient.
+  TrainEvent Step(idx_t first) {
+    const auto begin = Clock::now();
+    const idx_t step = state_.step + 1;
+    const idx_t step_tokens = options_.batch * options_.tokens * options_.accumulate;
+    const auto dropout_key =
+        DeriveKey(DeriveKey(options_.seed, kDropout), static_cast<std::uint64_t>(step));
+    double sum = 0.0;
+    for (idx_t micro = 0; micro < options_.accumulate; ++micro) {
+      data_.Sample(DeriveKey(options_.seed, kData), step, micro * options_.batch, options_.batch,
+                   options_.tokens, &rows_);
+      const TokenBatch batch{options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
+      const StepDropout dropout{true, DeriveKey(dropout_key, static_cast<std::uint64_t>(micro))};
+      sum += state_.model
+                 .LossAndGradients(context_, batch, 1.0f / static_cast<float>(step_tokens), dropout)
+                 .sum;
+    }
+    TrainEvent event;
+    event.loss = sum / static_cast<double>(step_tokens);
+    event.gradient_norm = Update(step, event.loss);
+    state_.step = step;
+    state_.tokens += step_tokens;
+    event.step = step;
+    event.steps = options_.steps;
+    event.bits_per_byte = event.loss / std::numbers::ln2;
+    event.learning_rate = LearningRate(options_, step);
+    event.tokens = state_.tokens;
+    event.tokens_per_s = static_cast<double>(step_tokens) / Since(begin);
+    event.seconds = Since(start_);
+    event.seconds_left = event.seconds / static_cast<double>(step - first) *
+                         static_cast<double>(options_.steps - step);
+    event.rss_bytes = PeakRssBytes();
+    return event;
+  }
+
+  // Clips, applies AdamW, leaves the gradients zero. Returns the norm before clipping.
+  double Update(idx_t step, double loss) {
+    ParameterTable& table = state_.model.parameters();
+    const double norm = std::sqrt(SquaredNorm(context_, table.gradients()));
+    Check(std::isfinite(loss) && std::isfinite(norm), ErrorCode::kNumeric,
+          "step {}: loss {} and gradient norm {} are not both finite; lower --learning-rate, the "
+          "last checkpoint is whole",
+          step, loss, norm);
+    AdamWSpec spec;
+    spec.learning_rate = static_cast<float>(LearningRate(options_, step));
+    spec.beta1 = static_cast<float>(options_.beta1);
+    spec.beta2 = static_cast<float>(options_.beta2);
+    spec.eps = static_cast<float>(options_.adam_eps);
+    spec.step = step;
+    if (options_.clip > 0.0 && norm > options_.clip) {
+      spec.gradient_scale = static_cast<float>(options_.clip / norm);
+    }
+    for (const ParameterInfo& info : table.list()) {
+      spec.weight_decay = info.kind == ParameterKind::kMatrix
+                              ? static_cast<float>(options_.weight_decay)
+                              : 0.0f;
+      const auto part = [&](View<float, 1> flat) {
+        return View<float, 1>(flat.data + info.offset, {info.size});
+      };
+      AdamWStep(context_, spec, part(table.values()), part(table.gradients()),
+                part(state_.first_moment.view<1>()), part(state_.second_moment.view<1>()));
+    }
+    return norm;
+  }
+
+  void Evaluate() {
+    last_eval_ = EvaluateText(context_, state_.model, data_.held_out(), options_.tokens, 0);
+    evaluated_step_ = state_.step;
+    if (!state_.best_step || last_eval_.loss < state_.best_loss) {
+      state_.best_step = state_.step;
+      state_.best_loss = last_eval_.loss;
+    }
+    TrainEvent event;
+    event.kind = TrainEvent::Kind::kEval;
+    event.step = state_.step;
+    event.steps = options_.steps;
+    event.loss = last_eval_.loss;
+    event.bits_per_byte = last_eval_.bits_per_byte;
+    event.tokens = state_.tokens;
+    event.seconds = Since(start_);
+    event.rss_bytes = PeakRssBytes();
+    metrics_.Write(event);
+    Emit(event);
+  }
+
+  void Save() {
+    metrics_.Sync();
+    SaveRun(state_, options_, fingerprint_);
+    saved_step_ = state_.step;
+    TrainEvent event;
+    event.kind = TrainEvent::Kind::kSave;
+    event.step = state_.step;
+    event.text = fmt::format("saved checkpoint-{}", state_.step);
+    Emit(event);
+  }
+
+  // The last update is evaluated and saved whatever the rhythm, and the model lies in the output.
+  void Finish() {
+    if (evaluated_step_ != state_.step) Evaluate();
+    if (saved_step_ != state_.step) Save();
+    SaveReformer(state_.model, options_.output);
+  }
+
+  Context& context_;
+  const TrainOptions& options_;
+  const TrainHooks& hooks_;
+  const Clock::time_point start_ = Clock::now();
+  TextData data_;
+  std::string fingerprint_;
+  RunState state_;
+  MetricsLog metrics_;
+  TextRows rows_;
+  EvalResult last_eval_;
+  idx_t evaluated_step_ = -1, saved_step_ = -1;
+};
+
+}  // namespace
+
+TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
+                               const TrainHooks& hooks) {
+  CheckOptions(options);
+  LoadReformerConfig(options.model);  // a bad model is found before the output is touched
+  io::EnsureWritableDirectory(options.output);
+  const io::DirectoryLock lock(options.output);
+  PrepareOutput(options);
+  io::RecoverRunDirectory(options.output);
+  return Trainer(context, options, hooks).Run();
+}
+
+}  // namespace longspan
