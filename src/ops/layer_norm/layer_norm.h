@@ -11,7 +11,7 @@ struct LayerNormWeights {
   View<const float, 1> gamma, beta;  // (C)
   float eps = 1e-12f;
 };
-struct LayerNormGradients {  // accumulate (+=)
+struct LayerNormGradients {      // accumulate (+=)
   View<float, 1> dgamma, dbeta;  // (C)
 };
 

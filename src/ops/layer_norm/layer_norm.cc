@@ -1,0 +1,91 @@
+#include "ops/layer_norm/layer_norm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/layer_norm/layer_norm.cc"
+#include <hwy/foreach_target.h>
+// After foreach_target.h.
+#include "ops/layer_norm/layer_norm-inl.h"
+
+#if HWY_ONCE
+#include "base/arena.h"
+#include "base/errors.h"
+#include "base/math.h"
+#include "parallel/parallel_for.h"
+
+namespace longspan {
+namespace {
+
+HWY_EXPORT(LayerNormForwardRows);
+HWY_EXPORT(LayerNormBackwardRows);
+HWY_EXPORT(LayerNormAddPartials);
+
+constexpr idx_t kForwardValues = 1 << 14;  // per task: a few microseconds
+constexpr idx_t kFewestBackwardRows = 32;  // per task: keeps the partial sums small beside x
+constexpr idx_t kMostPartials = 256;       // rows of partial sums, however long the input
+constexpr idx_t kSumColumns = 64;
+
+void CheckLike(const char* name, const View<const float, 2>& view, const View<const float, 2>& x) {
+  Check(view.extent == x.extent, ErrorCode::kUsage, "layer norm: {} is {}, x is {}", name,
+        ShapeText(view), ShapeText(x));
+}
+
+void CheckChannels(const char* name, const View<const float, 1>& view,
+                   const View<const float, 2>& x) {
+  Check(view.extent[0] == x.extent[1], ErrorCode::kUsage, "layer norm: {} has {} values, x is {}",
+        name, view.extent[0], ShapeText(x));
+}
+
+void CheckWeights(const LayerNormWeights& weights, const View<const float, 2>& x) {
+  CheckChannels("gamma", weights.gamma, x);
+  CheckChannels("beta", weights.beta, x);
+  Check(weights.eps > 0.0f && weights.eps <= 1.0f, ErrorCode::kUsage,
+        "layer norm: eps {} is not above 0 and at most 1", weights.eps);
+}
+
+}  // namespace
+
+void LayerNormForward(Context& context, const LayerNormWeights& weights,
+                      const View<const float, 2>& x, const View<float, 2>& y) {
+  CheckLike("y", y, x);
+  CheckWeights(weights, x);
+  const idx_t T = x.extent[0], C = x.extent[1];
+  if (T == 0 || C == 0) return;
+  const idx_t rows = CeilDiv(kForwardValues, C);
+  ParallelFor(context, CeilDiv(T, rows), [&](idx_t task, int) {
+    const idx_t begin = task * rows;
+    HWY_DYNAMIC_DISPATCH(LayerNormForwardRows)
+    (weights, x, y, begin, std::min(begin + rows, T));
+  });
+}
+
+void LayerNormBackward(Context& context, const LayerNormWeights& weights,
+                       const View<const float, 2>& x, const View<const float, 2>& dy,
+                       const View<float, 2>& dx, const LayerNormGradients& gradients) {
+  CheckLike("dy", dy, x);
+  CheckLike("dx", dx, x);
+  CheckWeights(weights, x);
+  CheckChannels("dgamma", gradients.dgamma, x);
+  CheckChannels("dbeta", gradients.dbeta, x);
+  const idx_t T = x.extent[0], C = x.extent[1];
+  if (T == 0 || C == 0) return;
+  const idx_t rows = std::max(kFewestBackwardRows, CeilDiv(T, kMostPartials));
+  const idx_t blocks = CeilDiv(T, rows);
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(blocks * 2 * C));
+  float* partial = frame.Take<float>(blocks * 2 * C);  // (blocks, 2, C): dgamma, dbeta
+  ParallelFor(context, blocks, [&](idx_t block, int) {
+    const idx_t begin = block * rows;
+    float* sums = partial + block * 2 * C;
+    HWY_DYNAMIC_DISPATCH(LayerNormBackwardRows)
+    (weights, x, dy, dx, begin, std::min(begin + rows, T), sums, sums + C);
+  });
+  ParallelFor(context, CeilDiv(C, kSumColumns), [&](idx_t task, int) {
+    const idx_t begin = task * kSumColumns, count = std::min(kSumColumns, C - begin);
+    HWY_DYNAMIC_DISPATCH(LayerNormAddPartials)
+    (partial + begin, blocks, 2 * C, count, gradients.dgamma.data + begin);
+    HWY_DYNAMIC_DISPATCH(LayerNormAddPartials)
+    (partial + C + begin, blocks, 2 * C, count, gradients.dbeta.data + begin);
+  });
+}
+
+}  // namespace longspan
+#endif  // HWY_ONCE
