@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "io/file.h"
+#include "io/manifest.h"
 #include "io/safetensors.h"
 #include "longspan/types.h"
 
@@ -43,14 +44,11 @@ class CheckpointWriter {
   std::filesystem::path Commit();
 
  private:
-  struct Entry {
-    std::string name;
-    std::uint64_t bytes = 0;
-    std::string checksum;
-  };
+  void Add(std::string_view name, const std::function<void(ByteSink&)>& write,
+           std::uint64_t expected_bytes);
   std::filesystem::path run_dir_, temporary_;
-  idx_t step_ = 0;
-  std::vector<Entry> entries_;
+  Manifest manifest_;
+  bool whole_ = true;  // no AddFile has failed
   bool committed_ = false;
 };
 

@@ -7,9 +7,9 @@
 
 namespace longspan::io {
 
-// Printable ASCII stays; quotes, backslashes, control characters and every byte above 0x7e become
-// \n, \", \\, \xHH. Longer than `most` bytes: cut, with the full length behind it. No terminal
-// sequence, NUL or line break of a file reaches a log this way.
+// Printable ASCII and well-formed UTF-8 stay; quotes, backslashes, line breaks, control characters,
+// direction overrides and stray bytes become \", \\, \n, \xHH. Longer than `most` bytes: cut, with
+// the full length behind it. No terminal sequence, NUL or line break of a file reaches a log.
 std::string Escape(std::string_view text, std::size_t most = 80);
 
 }  // namespace longspan::io

@@ -15,7 +15,8 @@ namespace longspan::io {
 
 struct JsonLimits {
   std::size_t bytes = std::size_t{16} << 20;
-  int depth = 64;  // nested objects and arrays
+  int depth = 64;                  // nested objects and arrays
+  std::size_t values = 2'000'000;  // bounds the memory of the parsed document
 };
 
 // Parses one document. Refused with kFormat, in one line that names `source` and the byte offset:

@@ -2,10 +2,12 @@
 // length, a JSON header, then the tensors' bytes without gap, overlap or rest.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/file.h"
@@ -17,6 +19,17 @@ inline constexpr std::uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes
 inline constexpr std::size_t kMaxSafetensorsTensors = 1'000'000;
 inline constexpr std::size_t kMaxSafetensorsName = 4096;  // bytes
 inline constexpr std::size_t kMaxSafetensorsRank = 16;
+inline constexpr std::size_t kMaxSafetensorsMetadata = 100'000;  // entries
+
+struct SafetensorsHeader {
+  TensorTable tensors;
+  std::map<std::string, std::string> metadata;
+};
+
+// Checks the JSON header of a file that has `data_bytes` bytes behind it: every tensor's shape,
+// type and offsets, and that the tensors cover the data exactly. Streams: builds no document.
+SafetensorsHeader ParseSafetensorsHeader(std::string_view header, std::uint64_t data_bytes,
+                                         std::string_view source);
 
 // One file. The header is checked completely when the file is opened and nothing is allocated by a
 // size that has not been checked; data are copied when they are read.
@@ -26,8 +39,8 @@ class SafetensorsFile final : public TensorSource {
   // wrong otherwise.
   static SafetensorsFile Open(const std::filesystem::path& path);
 
-  const TensorTable& tensors() const override { return tensors_; }
-  const std::map<std::string, std::string>& metadata() const override { return metadata_; }
+  const TensorTable& tensors() const override { return header_.tensors; }
+  const std::map<std::string, std::string>& metadata() const override { return header_.metadata; }
   std::string source() const override { return file_.source(); }
 
  private:
@@ -37,8 +50,7 @@ class SafetensorsFile final : public TensorSource {
                  std::size_t bytes) const override;
 
   File file_;
-  TensorTable tensors_;
-  std::map<std::string, std::string> metadata_;
+  SafetensorsHeader header_;
 };
 
 // A tensor to write: somebody else's row-major memory.

@@ -1,0 +1,288 @@
+#include "io/checkpoint.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <set>
+#include <system_error>
+
+#include "base/errors.h"
+#include "io/atomic_file.h"
+#include "io/checksum.h"
+#include "io/escape.h"
+#include "io/file_name.h"
+#include "io/manifest.h"
+#include "io/posix.h"
+
+namespace longspan::io {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "checkpoint-";
+constexpr std::string_view kUnfinished = ".tmp-";  // being written
+constexpr std::string_view kReplaced = ".old-";    // was committed, a new one takes its place
+constexpr std::string_view kDoomed = ".trash-";    // being removed
+constexpr std::uint64_t kMostManifest = std::uint64_t{1} << 20;  // bytes
+
+std::string NameOf(idx_t step) { return fmt::format("{}{}", kPrefix, step); }
+
+// The step of "checkpoint-<step>" as NameOf writes it.
+std::optional<idx_t> StepOf(std::string_view name) {
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const std::string_view digits = name.substr(kPrefix.size());
+  idx_t step = -1;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  const bool whole = error == std::errc() && end == digits.data() + digits.size() && step >= 0;
+  return whole && NameOf(step) == name ? std::optional(step) : std::nullopt;
+}
+
+// Names in a folder: in order, so that what is done with them is done in order.
+std::vector<std::string> ListFolder(const fs::path& folder) {
+  std::error_code error;
+  fs::directory_iterator entries(folder, error);
+  if (error) FailSystem(folder, "list", error.value());
+  std::vector<std::string> names;
+  for (; entries != fs::directory_iterator(); entries.increment(error)) {
+    names.push_back(entries->path().filename().native());
+  }
+  if (error) FailSystem(folder, "list", error.value());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool IsDirectory(const fs::path& path) {
+  struct stat status {};
+  return lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+void RemoveTree(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) FailSystem(path, "remove", error.value());
+}
+
+// Sums and counts what passes to the file.
+class SummingFile final : public ByteSink {
+ public:
+  // expected_bytes: for the message when the disk is full; 0 = unknown.
+  SummingFile(const fs::path& path, std::uint64_t expected_bytes)
+      : path_(path), expected_(expected_bytes) {
+    fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0) FailSystem(path, "write", errno);
+  }
+  ~SummingFile() override {
+    if (fd_ >= 0) close(fd_);
+  }
+  SummingFile(const SummingFile&) = delete;
+  SummingFile& operator=(const SummingFile&) = delete;
+
+  using ByteSink::Write;
+  void Write(const void* data, std::size_t bytes) override {
+    WriteAll(fd_, data, bytes, path_, expected_);
+    checksum_.Update(data, bytes);
+    bytes_ += bytes;
+  }
+  void Finish() { SyncAndClose(fd_, path_); }
+  std::uint64_t bytes() const { return bytes_; }
+  std::string checksum() const { return checksum_.Hex(); }
+
+ private:
+  fs::path path_;
+  int fd_ = -1;
+  Checksum checksum_;
+  std::uint64_t bytes_ = 0, expected_ = 0;
+};
+
+void VerifyFile(const fs::path& path, const ManifestEntry& entry) {
+  struct stat status {};
+  const bool missing = lstat(path.c_str(), &status) != 0 && errno == ENOENT;
+  Check(!missing, ErrorCode::kFormat, "{}: missing, but named in {}", PathText(path),
+        kManifestName);
+  const File file = File::OpenRegular(path);
+  Check(file.size() == entry.bytes, ErrorCode::kFormat, "{}: damaged: {} bytes, {} says {}",
+        PathText(path), file.size(), kManifestName, entry.bytes);
+  Checksum checksum;
+  std::vector<char> piece(
+      static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), std::uint64_t{1} << 20)));
+  for (std::uint64_t at = 0; at < file.size();) {
+    const auto count =
+        static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), file.size() - at));
+    file.ReadAt(at, piece.data(), count);
+    checksum.Update(piece.data(), count);
+    at += count;
+  }
+  Check(checksum.Hex() == entry.checksum, ErrorCode::kFormat,
+        "{}: damaged: its checksum is {}, {} says {}", PathText(path), checksum.Hex(),
+        kManifestName, entry.checksum);
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(const fs::path& run_dir, idx_t step)
+    : run_dir_(run_dir),
+      temporary_(run_dir / (std::string(kUnfinished) + NameOf(step))),
+      manifest_{step, {}} {
+  Check(step >= 0, ErrorCode::kUsage, "checkpoint: step is {}, must be >= 0", step);
+  RemoveTree(temporary_);
+  if (mkdir(temporary_.c_str(), 0777) != 0) FailSystem(temporary_, "create", errno);
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  std::error_code ignored;
+  if (!committed_) fs::remove_all(temporary_, ignored);
+}
+
+void CheckpointWriter::Add(std::string_view name, const std::function<void(ByteSink&)>& write,
+                           std::uint64_t expected_bytes) {
+  const auto same = [&](const ManifestEntry& entry) { return entry.name == name; };
+  Check(IsPlainFileName(name) && name[0] != '.' && name != kManifestName, ErrorCode::kUsage,
+        "checkpoint: \"{}\" cannot be the name of a file in it", Escape(name));
+  Check(std::none_of(manifest_.files.begin(), manifest_.files.end(), same), ErrorCode::kUsage,
+        "checkpoint: {} is added twice", name);
+  Check(!committed_ && whole_, ErrorCode::kUsage,
+        "checkpoint: {} comes after the commit or a failed write", name);
+  whole_ = false;
+  SummingFile file(temporary_ / name, expected_bytes);
+  write(file);
+  file.Finish();
+  manifest_.files.push_back({std::string(name), file.bytes(), file.checksum()});
+  whole_ = true;
+}
+
+void CheckpointWriter::AddFile(std::string_view name, const std::function<void(ByteSink&)>& write) {
+  Add(name, write, 0);
+}
+
+void CheckpointWriter::AddFile(std::string_view name, std::string_view bytes) {
+  Add(
+      name, [&](ByteSink& sink) { sink.Write(bytes); }, bytes.size());
+}
+
+void CheckpointWriter::AddTensors(std::string_view name, std::span<const TensorEntry> entries,
+                                  const std::map<std::string, std::string>& metadata) {
+  Add(
+      name, [&](ByteSink& sink) { WriteSafetensors(sink, entries, metadata); },
+      SafetensorsBytes(entries, metadata));
+}
+
+fs::path CheckpointWriter::Commit() {
+  const idx_t step = manifest_.step;
+  Check(!committed_ && whole_, ErrorCode::kUsage,
+        "checkpoint: step {} cannot be committed: it is already, or a write failed", step);
+  std::sort(manifest_.files.begin(), manifest_.files.end(),
+            [](const ManifestEntry& a, const ManifestEntry& b) { return a.name < b.name; });
+  whole_ = false;
+  SummingFile file(temporary_ / kManifestName, 0);
+  file.Write(ManifestText(manifest_));
+  file.Finish();
+  SyncDirectory(temporary_);
+  whole_ = true;
+
+  const fs::path path = run_dir_ / NameOf(step);
+  const fs::path replaced = run_dir_ / (std::string(kReplaced) + NameOf(step));
+  const bool replaces = IsDirectory(path);
+  if (replaces) {
+    RemoveTree(replaced);
+    Rename(path, replaced);
+    SyncDirectory(run_dir_);
+  }
+  try {
+    Rename(temporary_, path);
+  } catch (...) {
+    if (replaces) rename(replaced.c_str(), path.c_str());
+    throw;
+  }
+  committed_ = true;
+  SyncDirectory(run_dir_);
+  if (replaces) RemoveTree(replaced);
+  return path;
+}
+
+std::vector<CheckpointInfo> ListCheckpoints(const fs::path& run_dir) {
+  std::vector<CheckpointInfo> found;
+  for (const std::string& name : ListFolder(run_dir)) {
+    const auto step = StepOf(name);
+    if (step && IsDirectory(run_dir / name)) found.push_back({*step, run_dir / name});
+  }
+  std::sort(found.begin(), found.end(),
+            [](const CheckpointInfo& a, const CheckpointInfo& b) { return a.step < b.step; });
+  return found;
+}
+
+void VerifyCheckpoint(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / kManifestName;
+  Check(IsDirectory(checkpoint), ErrorCode::kFormat, "{}: no checkpoint folder",
+        PathText(checkpoint));
+  struct stat status {};
+  Check(lstat(path.c_str(), &status) == 0, ErrorCode::kFormat, "{}: missing: this is no checkpoint",
+        PathText(path));
+  const Manifest manifest = ParseManifest(ReadWholeFile(path, kMostManifest), PathText(path));
+  const auto step = StepOf(checkpoint.filename().native());
+  Check(!step || *step == manifest.step, ErrorCode::kFormat, "{}: says step {}, its folder is {}",
+        PathText(path), manifest.step, checkpoint.filename().native());
+  for (const ManifestEntry& entry : manifest.files) VerifyFile(checkpoint / entry.name, entry);
+}
+
+std::optional<CheckpointInfo> LatestValidCheckpoint(const fs::path& run_dir,
+                                                    std::vector<std::string>* warnings) {
+  const auto found = ListCheckpoints(run_dir);
+  std::string newest;
+  for (auto checkpoint = found.rbegin(); checkpoint != found.rend(); ++checkpoint) {
+    try {
+      VerifyCheckpoint(checkpoint->path);
+      return *checkpoint;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kFormat) throw;
+      if (newest.empty()) newest = error.what();
+      if (warnings != nullptr) warnings->push_back(error.what());
+    }
+  }
+  Check(found.empty(), ErrorCode::kFormat,
+        "{}: none of its {} checkpoints is whole; the newest: {}", PathText(run_dir), found.size(),
+        newest);
+  return std::nullopt;
+}
+
+void RotateCheckpoints(const fs::path& run_dir, idx_t keep_last, std::optional<idx_t> best_step) {
+  Check(keep_last >= 2, ErrorCode::kUsage,
+        "checkpoint: keep_last is {}, must be >= 2: a damaged newest one needs a predecessor",
+        keep_last);
+  RecoverRunDirectory(run_dir);
+  const auto found = ListCheckpoints(run_dir);
+  const idx_t surplus = static_cast<idx_t>(found.size()) - keep_last;
+  for (idx_t i = 0; i < surplus; ++i) {
+    const CheckpointInfo& checkpoint = found[static_cast<std::size_t>(i)];
+    if (best_step && checkpoint.step == *best_step) continue;
+    // Out of sight in one step: a half-removed folder never looks like a checkpoint.
+    const fs::path doomed = run_dir / (std::string(kDoomed) + NameOf(checkpoint.step));
+    Rename(checkpoint.path, doomed);
+    SyncDirectory(run_dir);
+    RemoveTree(doomed);
+  }
+}
+
+void RecoverRunDirectory(const fs::path& run_dir) {
+  for (const std::string& name : ListFolder(run_dir)) {
+    const fs::path path = run_dir / name;
+    const auto behind = [&](std::string_view prefix) {
+      return name.starts_with(prefix) && StepOf(std::string_view(name).substr(prefix.size()));
+    };
+    if (behind(kReplaced)) {
+      const fs::path committed = run_dir / name.substr(kReplaced.size());
+      if (!IsDirectory(committed)) {
+        Rename(path, committed);
+        SyncDirectory(run_dir);
+        continue;
+      }
+    }
+    if (behind(kReplaced) || behind(kUnfinished) || behind(kDoomed)) RemoveTree(path);
+  }
+  RemoveStaleTemporaries(run_dir);
+}
+
+}  // namespace longspan::io

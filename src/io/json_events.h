@@ -1,0 +1,102 @@
+// The parser under every JSON reader here: nlohmann's SAX lexer, made strict. Internal.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/errors.h"
+#include "io/escape.h"
+
+namespace longspan::io {
+
+// A byte iterator that tells how far the lexer has come: events can name their offset.
+class CountingIterator {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  CountingIterator() = default;
+  CountingIterator(const char* at, const char** reached) : at_(at), reached_(reached) {}
+  reference operator*() const { return *at_; }
+  CountingIterator& operator++() {
+    *reached_ = ++at_;
+    return *this;
+  }
+  CountingIterator operator++(int) {
+    CountingIterator before = *this;
+    ++*this;
+    return before;
+  }
+  bool operator==(const CountingIterator& other) const { return at_ == other.at_; }
+  bool operator!=(const CountingIterator& other) const { return at_ != other.at_; }
+
+ private:
+  const char* at_ = nullptr;
+  const char** reached_ = nullptr;
+};
+
+// Base of event handlers: position, depth cap and refusals. `base` is the file offset of the
+// text's first byte.
+class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  JsonEvents(std::string_view text, std::string_view source, int most_depth, std::size_t base = 0)
+      : text_(text), source_(source), base_(base), most_depth_(most_depth) {}
+
+  // Runs the parser over the text; refusals throw kFormat from inside.
+  void Run() {
+    // The lexer takes these two for the end of the text and for nothing: neither is JSON.
+    Require(!text_.starts_with("\xef\xbb\xbf"), "byte-order mark");
+    reached_ = text_.data() + std::min(text_.find('\0'), text_.size());
+    Require(reached_ == text_.data() + text_.size(), "NUL byte");
+    reached_ = text_.data();
+    const char* end = text_.data() + text_.size();
+    const bool ok = nlohmann::json::sax_parse(CountingIterator(text_.data(), &reached_),
+                                              CountingIterator(end, &reached_), this);
+    Require(ok, "not JSON");
+  }
+
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::json::exception& error) final {
+    // "[json.exception...] parse error at line 1, column 2: what; last read: 'text'; expected x"
+    std::string_view what = error.what();
+    if (const auto colon = what.find(": "); error.id < 400 && colon != what.npos) {
+      what.remove_prefix(colon + 2);
+    } else if (const auto bracket = what.find("] "); bracket != what.npos) {
+      what.remove_prefix(bracket + 2);
+    }
+    if (const auto rest = what.find("; last read"); rest != what.npos) what = what.substr(0, rest);
+    Fail(ErrorCode::kFormat, "{}: byte {}: {}", source_, base_ + (position > 0 ? position - 1 : 0),
+         Escape(what, 160));
+  }
+
+ protected:
+  std::size_t offset() const { return base_ + static_cast<std::size_t>(reached_ - text_.data()); }
+  std::string_view source() const { return source_; }
+  void Require(bool ok, std::string_view what) const {
+    if (!ok) [[unlikely]] {
+      Fail(ErrorCode::kFormat, "{}: byte {}: {}", source_, offset(), what);
+    }
+  }
+  void Enter() {
+    if (++depth_ > most_depth_) [[unlikely]] {
+      Fail(ErrorCode::kFormat, "{}: byte {}: nested deeper than {}", source_, offset(),
+           most_depth_);
+    }
+  }
+  void Leave() { --depth_; }
+
+ private:
+  std::string_view text_, source_;
+  const char* reached_ = nullptr;
+  std::size_t base_;
+  int depth_ = 0, most_depth_;
+};
+
+}  // namespace longspan::io

@@ -1,0 +1,129 @@
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "io/atomic_file.h"
+#include "io/escape.h"
+#include "io/safetensors.h"
+
+namespace longspan::io {
+namespace {
+
+std::string Quote(const std::string& text) {
+  try {
+    return nlohmann::json(text).dump();
+  } catch (const nlohmann::json::exception&) {
+    Fail(ErrorCode::kUsage, "safetensors: \"{}\" is not UTF-8", Escape(text));
+  }
+}
+
+std::uint64_t EntryBytes(const TensorEntry& entry) {
+  const auto width = static_cast<idx_t>(ElementBytes(entry.dtype));
+  idx_t size = 1;
+  for (const idx_t extent : entry.shape) {
+    Check(extent >= 0, ErrorCode::kUsage, "safetensors: tensor \"{}\" of shape {}",
+          Escape(entry.name), ShapeText(entry.shape));
+    Check(extent == 0 || size <= std::numeric_limits<idx_t>::max() / width / extent,
+          ErrorCode::kLimit, "safetensors: tensor \"{}\" of shape {} overflows", Escape(entry.name),
+          ShapeText(entry.shape));
+    size *= extent;
+  }
+  return static_cast<std::uint64_t>(size * width);
+}
+
+void CheckEntry(const TensorEntry& entry) {
+  Check(entry.name != "__metadata__" && entry.name.size() <= kMaxSafetensorsName, ErrorCode::kUsage,
+        "safetensors: \"{}\" cannot be a tensor's name", Escape(entry.name));
+  Check(entry.shape.size() <= kMaxSafetensorsRank, ErrorCode::kUsage,
+        "safetensors: tensor \"{}\" has {} axes, at most {} are read back", Escape(entry.name),
+        entry.shape.size(), kMaxSafetensorsRank);
+  Check(entry.data != nullptr || EntryBytes(entry) == 0, ErrorCode::kUsage,
+        "safetensors: tensor \"{}\" has no data", Escape(entry.name));
+}
+
+struct Plan {
+  std::vector<const TensorEntry*> order;
+  std::string header;  // padded, without its length
+  std::uint64_t bytes = 0;
+};
+
+Plan MakePlan(std::span<const TensorEntry> entries,
+              const std::map<std::string, std::string>& metadata) {
+  Plan plan;
+  for (const TensorEntry& entry : entries) {
+    CheckEntry(entry);
+    plan.order.push_back(&entry);
+  }
+  const auto before = [](const TensorEntry* a, const TensorEntry* b) {
+    const std::size_t wide_a = ElementBytes(a->dtype), wide_b = ElementBytes(b->dtype);
+    return wide_a != wide_b ? wide_a > wide_b : a->name < b->name;
+  };
+  std::sort(plan.order.begin(), plan.order.end(), before);
+  std::vector<std::string_view> names;
+  for (const TensorEntry& entry : entries) names.push_back(entry.name);
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  if (twice != names.end()) {
+    Fail(ErrorCode::kUsage, "safetensors: two tensors are named \"{}\"", Escape(*twice));
+  }
+
+  std::vector<std::string> fields;
+  if (!metadata.empty()) {
+    std::vector<std::string> pairs;
+    for (const auto& [key, value] : metadata) {
+      pairs.push_back(fmt::format("{}:{}", Quote(key), Quote(value)));
+    }
+    fields.push_back(fmt::format("\"__metadata__\":{{{}}}", fmt::join(pairs, ",")));
+  }
+  std::uint64_t end = 0;
+  for (const TensorEntry* entry : plan.order) {
+    const std::uint64_t begin = end;
+    end += EntryBytes(*entry);
+    fields.push_back(fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                                 Quote(entry->name), DTypeName(entry->dtype),
+                                 fmt::join(entry->shape, ","), begin, end));
+  }
+  plan.header = fmt::format("{{{}}}", fmt::join(fields, ","));
+  plan.header.resize((plan.header.size() + 7) / 8 * 8, ' ');
+  plan.bytes = 8 + plan.header.size() + end;
+  return plan;
+}
+
+void WritePlan(ByteSink& sink, const Plan& plan) {
+  unsigned char length[8];
+  for (std::size_t i = 0; i < 8; ++i) {
+    length[i] = static_cast<unsigned char>(static_cast<std::uint64_t>(plan.header.size()) >> 8 * i);
+  }
+  sink.Write(length, sizeof(length));
+  sink.Write(plan.header);
+  for (const TensorEntry* entry : plan.order) {
+    if (const std::uint64_t bytes = EntryBytes(*entry); bytes > 0) sink.Write(entry->data, bytes);
+  }
+}
+
+}  // namespace
+
+TensorEntry MakeEntry(std::string name, const Tensor& tensor) {
+  return {std::move(name), tensor.dtype(), tensor.shape(), tensor.raw()};
+}
+
+std::uint64_t SafetensorsBytes(std::span<const TensorEntry> entries,
+                               const std::map<std::string, std::string>& metadata) {
+  return MakePlan(entries, metadata).bytes;
+}
+
+void WriteSafetensors(ByteSink& sink, std::span<const TensorEntry> entries,
+                      const std::map<std::string, std::string>& metadata) {
+  WritePlan(sink, MakePlan(entries, metadata));
+}
+
+void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorEntry> entries,
+                      const std::map<std::string, std::string>& metadata) {
+  const Plan plan = MakePlan(entries, metadata);
+  AtomicFile file(path, plan.bytes);
+  WritePlan(file, plan);
+  file.Commit();
+}
+
+}  // namespace longspan::io

@@ -1,0 +1,133 @@
+#include "io/tensor_source.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "base/bfloat16.h"
+#include "base/errors.h"
+#include "io/escape.h"
+
+namespace longspan::io {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the formats here are little-endian");
+
+constexpr idx_t kPiece = idx_t{1} << 17;  // elements converted at a time: 1 MiB of F64
+
+// IEEE binary16. Denormals become normal floats, NaN and infinity stay what they are.
+float HalfToFloat(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+  const std::uint32_t exponent = (half >> 10) & 0x1fu;
+  const std::uint32_t mantissa = half & 0x3ffu;
+  if (exponent == 0x1fu) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+  return sign != 0 ? -magnitude : magnitude;
+}
+
+// A double outside fp32's range becomes an infinity, without the undefined behaviour of a cast.
+float DoubleToFloat(double value) {
+  constexpr double kLargest = 0x1.ffffffp+127;  // halfway to 2^128: rounds to infinity from here on
+  if (std::abs(value) >= kLargest) return std::copysign(HUGE_VALF, value > 0 ? 1.0f : -1.0f);
+  return static_cast<float>(value);
+}
+
+template <class T, class F>
+void ConvertAs(const std::byte* in, float* out, idx_t count, const F& convert) {
+  for (idx_t i = 0; i < count; ++i) {
+    T value;  // files do not promise alignment
+    std::memcpy(&value, in + i * static_cast<idx_t>(sizeof(T)), sizeof(T));
+    out[i] = convert(value);
+  }
+}
+
+void Convert(DType dtype, const std::byte* in, float* out, idx_t count) {
+  const auto plain = [](auto value) { return static_cast<float>(value); };
+  switch (dtype) {
+    case DType::kF32:
+      return ConvertAs<float>(in, out, count, plain);
+    case DType::kF64:
+      return ConvertAs<double>(in, out, count, DoubleToFloat);
+    case DType::kF16:
+      return ConvertAs<std::uint16_t>(in, out, count, HalfToFloat);
+    case DType::kBF16:
+      return ConvertAs<bfloat16>(in, out, count, [](bfloat16 value) { return ToFloat(value); });
+    case DType::kI64:
+      return ConvertAs<std::int64_t>(in, out, count, plain);
+    case DType::kI32:
+      return ConvertAs<std::int32_t>(in, out, count, plain);
+    case DType::kI16:
+      return ConvertAs<std::int16_t>(in, out, count, plain);
+    case DType::kI8:
+      return ConvertAs<std::int8_t>(in, out, count, plain);
+    case DType::kU8:
+      return ConvertAs<std::uint8_t>(in, out, count, plain);
+    case DType::kBool:
+      return ConvertAs<std::uint8_t>(in, out, count,
+                                     [](std::uint8_t value) { return value != 0 ? 1.0f : 0.0f; });
+  }
+}
+
+idx_t CountNonFinite(std::span<const float> values) {
+  idx_t count = 0;
+  for (const float value : values) {
+    count += (std::bit_cast<std::uint32_t>(value) & 0x7f800000u) == 0x7f800000u ? 1 : 0;
+  }
+  return count;
+}
+
+}  // namespace
+
+const std::vector<std::string>& TensorSource::warnings() const {
+  static const std::vector<std::string> none;
+  return none;
+}
+
+const TensorInfo& TensorSource::Info(std::string_view name) const {
+  const auto found = tensors().find(name);
+  Check(found != tensors().end(), ErrorCode::kFormat, "{}: no tensor \"{}\"", source(),
+        Escape(name));
+  return found->second;
+}
+
+Tensor TensorSource::Read(std::string_view name) const {
+  const TensorInfo& info = Info(name);
+  Tensor tensor(info.shape, info.dtype);
+  ReadBytes(info, 0, tensor.raw(), tensor.bytes());
+  return tensor;
+}
+
+Tensor TensorSource::ReadFloat(std::string_view name, NonFinite non_finite) const {
+  Tensor tensor(Info(name).shape, DType::kF32);
+  ReadFloatInto(name, {tensor.data<float>(), static_cast<std::size_t>(tensor.size())}, non_finite);
+  return tensor;
+}
+
+void TensorSource::ReadFloatInto(std::string_view name, std::span<float> out,
+                                 NonFinite non_finite) const {
+  const TensorInfo& info = Info(name);
+  Check(static_cast<idx_t>(out.size()) == info.size, ErrorCode::kFormat,
+        "{}: tensor \"{}\" of shape {} has {} values, {} expected", source(), Escape(name),
+        ShapeText(info.shape), info.size, out.size());
+  if (info.dtype == DType::kF32) {
+    ReadBytes(info, 0, out.data(), out.size_bytes());
+  } else {
+    const auto width = static_cast<idx_t>(ElementBytes(info.dtype));
+    std::vector<std::byte> piece(static_cast<std::size_t>(std::min(info.size, kPiece) * width));
+    for (idx_t i = 0; i < info.size; i += kPiece) {
+      const idx_t count = std::min(kPiece, info.size - i);
+      ReadBytes(info, static_cast<std::uint64_t>(i * width), piece.data(),
+                static_cast<std::size_t>(count * width));
+      Convert(info.dtype, piece.data(), out.data() + i, count);
+    }
+  }
+  if (non_finite == NonFinite::kAllow) return;
+  const idx_t bad = CountNonFinite(out);
+  Check(bad == 0, ErrorCode::kFormat, "{}: tensor \"{}\": {} of {} values are NaN or infinite",
+        source(), Escape(name), bad, info.size);
+}
+
+}  // namespace longspan::io
