@@ -1,0 +1,90 @@
+#include "ops/dropout/dropout.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/dropout/dropout.cc"
+#include <hwy/foreach_target.h>
+// After foreach_target.h.
+#include "ops/dropout/dropout-inl.h"
+
+#if HWY_ONCE
+#include <algorithm>
+
+#include "base/errors.h"
+#include "base/math.h"
+#include "parallel/parallel_for.h"
+
+namespace longspan {
+namespace {
+
+HWY_EXPORT(DropoutRun);
+HWY_EXPORT(AddDropoutRun);
+
+constexpr idx_t kRun = 1 << 14;  // elements a task: some ten microseconds
+constexpr idx_t kGroup = 64;     // elements that share Philox counters
+
+void CheckSite(const Dropout& dropout, idx_t first) {
+  Check(dropout.p >= 0.0f && dropout.p < 1.0f, ErrorCode::kUsage,
+        "dropout: probability {} is not at least 0 and below 1", dropout.p);
+  Check(first >= 0, ErrorCode::kUsage, "dropout: first element {} is negative", first);
+}
+
+// Calls run(begin of the run in x, begin in y, first element, count) over all elements of (T, C)
+// matrices whose rows lie x_stride and y_stride apart. Rows without gaps are one long run, cut
+// where the groups of the site end.
+template <class Run>
+void ForRuns(Context& context, const std::array<idx_t, 2>& extent, idx_t x_stride, idx_t y_stride,
+             idx_t first, const Run& run) {
+  const idx_t T = extent[0], C = extent[1];
+  if (T == 0 || C == 0) return;
+  if (T == 1 || (x_stride == C && y_stride == C)) {
+    const idx_t skip = first % kGroup, total = T * C;
+    ParallelFor(context, CeilDiv(total + skip, kRun), [&](idx_t task, int) {
+      const idx_t begin = std::max<idx_t>(0, task * kRun - skip);
+      const idx_t end = std::min(total, (task + 1) * kRun - skip);
+      run(begin, begin, first + begin, end - begin);
+    });
+    return;
+  }
+  const idx_t rows = CeilDiv(kRun, C);
+  ParallelFor(context, CeilDiv(T, rows), [&](idx_t task, int) {
+    for (idx_t t = task * rows; t < std::min(T, (task + 1) * rows); ++t) {
+      run(t * x_stride, t * y_stride, first + t * C, C);
+    }
+  });
+}
+
+void Add(Context& context, const Dropout& dropout, const View<const float, 2>& x,
+         const View<float, 2>& y, idx_t first, float sign) {
+  CheckSite(dropout, first);
+  Check(x.extent == y.extent, ErrorCode::kUsage, "dropout: x is {}, y is {}", ShapeText(x),
+        ShapeText(y));
+  ForRuns(context, x.extent, x.stride[0], y.stride[0], first,
+          [&](idx_t from, idx_t to, idx_t element, idx_t count) {
+            HWY_DYNAMIC_DISPATCH(AddDropoutRun)
+            (dropout, element, count, sign, x.data + from, y.data + to);
+          });
+}
+
+}  // namespace
+
+void ApplyDropout(Context& context, const Dropout& dropout, const View<float, 2>& x, idx_t first) {
+  CheckSite(dropout, first);
+  if (!dropout.active()) return;
+  ForRuns(context, x.extent, x.stride[0], x.stride[0], first,
+          [&](idx_t at, idx_t, idx_t element, idx_t count) {
+            HWY_DYNAMIC_DISPATCH(DropoutRun)(dropout, element, count, x.data + at);
+          });
+}
+
+void AddDropout(Context& context, const Dropout& dropout, const View<const float, 2>& x,
+                const View<float, 2>& y, idx_t first) {
+  Add(context, dropout, x, y, first, 1.0f);
+}
+
+void SubtractDropout(Context& context, const Dropout& dropout, const View<const float, 2>& x,
+                     const View<float, 2>& y, idx_t first) {
+  Add(context, dropout, x, y, first, -1.0f);
+}
+
+}  // namespace longspan
+#endif  // HWY_ONCE
