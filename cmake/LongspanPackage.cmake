@@ -91,11 +91,5 @@ install(FILES ${PROJECT_BINARY_DIR}/longspan.pc
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
 install(FILES LICENSE CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT library)
 
-# The program lies at the top of the build folder, where the README says it is.
-foreach(program longspan longspan_cli longspan_program)
-  if(TARGET ${program})
-    set_target_properties(${program} PROPERTIES
-      OUTPUT_NAME longspan RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
-    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
-  endif()
-endforeach()
+# What the program's demo reads.
+install(FILES data/persuasion.txt DESTINATION ${CMAKE_INSTALL_DATADIR}/longspan COMPONENT program)
