@@ -1,0 +1,130 @@
+// Activations on vectors with their derivatives. Each functor returns the value at h and, when
+// asked, the slope there; the value's bits do not depend on whether the slope was asked for.
+
+// Included once for every target.
+#if defined(LONGSPAN_OPS_ACTIVATION_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_OPS_ACTIVATION_INL_H_
+#undef LONGSPAN_OPS_ACTIVATION_INL_H_
+#else
+#define LONGSPAN_OPS_ACTIVATION_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include "simd/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+struct IdentityActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    if (kSlope) slope = hn::Set(d, 1.0f);
+    return h;
+  }
+};
+
+// max(h, 0), written so that NaN passes on every target. The slope at 0 is 0.
+struct ReluActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    if (kSlope) slope = hn::IfThenElseZero(hn::Gt(h, hn::Zero(d)), hn::Set(d, 1.0f));
+    return hn::IfThenZeroElse(hn::Lt(h, hn::Zero(d)), h);
+  }
+};
+
+// max(h, 0)^2.
+struct Relu2Activation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V r = hn::IfThenZeroElse(hn::Lt(h, hn::Zero(d)), h);
+    if (kSlope) slope = hn::Add(r, r);
+    return hn::Mul(r, r);
+  }
+};
+
+// h Phi(h), Phi(h) = (1 + erf(h / sqrt 2)) / 2; slope Phi(h) + h phi(h).
+struct GeluActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V half = hn::Set(d, 0.5f);
+    const V erf = Erf(d, hn::Mul(h, hn::Set(d, 0.707106781f)));
+    const V cumulative = hn::MulAdd(half, erf, half);
+    if (kSlope) {
+      const V density = hn::Mul(hn::Set(d, 0.398942280f),  // 1 / sqrt(2 pi)
+                                ExpNonPositive(d, hn::Mul(hn::Mul(h, h), hn::Set(d, -0.5f))));
+      slope = hn::MulAdd(h, density, cumulative);
+    }
+    return hn::Mul(h, cumulative);
+  }
+};
+
+// Logistic function s(z) and its derivative s (1 - s), which keeps its digits in both tails because
+// 1 - s is never computed.
+template <class D, class V>
+HWY_INLINE V Logistic(D d, V z, V& slope) {
+  const V one = hn::Set(d, 1.0f);
+  const V q = ExpNonPositive(d, hn::Neg(hn::Abs(z)));
+  const V inverse = hn::Div(one, hn::Add(one, q));
+  const V small = hn::Mul(q, inverse);
+  slope = hn::Mul(small, inverse);
+  return hn::IfThenElse(hn::Lt(z, hn::Zero(d)), small, inverse);
+}
+
+// h (1 + tanh u) / 2 with u = sqrt(2 / pi) (h + 0.044715 h^3), which is h sigmoid(2 u): no
+// cancellation where h is far below 0.
+struct GeluNewActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V linear = hn::Set(d, 1.59576912f), cubic = hn::Set(d, 0.0713548162726f);  // of 2 u
+    const V h2 = hn::Mul(h, h);
+    V ds;
+    const V s = Logistic(d, hn::Mul(h, hn::MulAdd(cubic, h2, linear)), ds);
+    if (kSlope) {
+      const V du = hn::MulAdd(hn::Mul(hn::Set(d, 3.0f), cubic), h2, linear);
+      // du overflows for huge h, where ds is 0.
+      const V tail = hn::IfThenZeroElse(hn::Eq(ds, hn::Zero(d)), hn::Mul(hn::Mul(h, ds), du));
+      slope = hn::Add(s, tail);
+    }
+    return hn::Mul(h, s);
+  }
+};
+
+// h sigmoid(h).
+struct SiluActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    V ds;
+    const V s = Logistic(d, h, ds);
+    if (kSlope) slope = hn::MulAdd(h, ds, s);
+    return hn::Mul(h, s);
+  }
+};
+
+struct TanhActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V t = Tanh(d, h);
+    if (kSlope) slope = hn::NegMulAdd(t, t, hn::Set(d, 1.0f));
+    return t;
+  }
+};
+
+struct SigmoidActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    V ds;
+    const V s = Logistic(d, h, ds);
+    if (kSlope) slope = ds;
+    return s;
+  }
+};
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_OPS_ACTIVATION_INL_H_

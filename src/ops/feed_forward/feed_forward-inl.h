@@ -1,0 +1,134 @@
+// The passes between the products of the feed-forward block: as few as there can be.
+
+// Included once for every target.
+#if defined(LONGSPAN_OPS_FEED_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_OPS_FEED_FORWARD_INL_H_
+#undef LONGSPAN_OPS_FEED_FORWARD_INL_H_
+#else
+#define LONGSPAN_OPS_FEED_FORWARD_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include "ops/feed_forward/activation-inl.h"
+#include "ops/feed_forward/feed_forward.h"
+#include "simd/philox-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Calls body(tag, i) over [0, count): whole vectors, then single elements.
+template <class Body>
+HWY_INLINE void ForFeedForwardLanes(idx_t count, const Body& body) {
+  const hn::CappedTag<float, kDropoutGroup> d;
+  const auto lanes = static_cast<idx_t>(hn::Lanes(d));
+  idx_t i = 0;
+  for (; i + lanes <= count; i += lanes) body(d, i);
+  for (; i < count; ++i) body(hn::CappedTag<float, 1>(), i);
+}
+
+// Dropout and activation of elements [0, count); factors may be null (dropout off). `pre` and
+// `value` or `pre` and `slope` may be the same memory.
+template <class Act, bool kSlope>
+HWY_INLINE void ActivatePiece(const float* factors, idx_t count, const float* pre, float* value,
+                              float* slope) {
+  ForFeedForwardLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+    auto h = hn::LoadU(d, pre + i), s = h;
+    if (factors != nullptr) h = hn::Mul(h, hn::LoadU(d, factors + i));
+    const auto a = Act::template Apply<kSlope>(d, h, s);
+    if (kSlope) {
+      if (factors != nullptr) s = hn::Mul(s, hn::LoadU(d, factors + i));
+      hn::StoreU(s, d, slope + i);
+    }
+    hn::StoreU(a, d, value + i);
+  });
+}
+
+template <class Act, bool kSlope>
+HWY_INLINE void ActivateElements(const Dropout& dropout, idx_t first, idx_t count, const float* pre,
+                                 float* value, float* slope) {
+  if (!dropout.active()) {
+    ActivatePiece<Act, kSlope>(nullptr, count, pre, value, slope);
+    return;
+  }
+  ForDropoutFactors(dropout, first, count,
+                    [=](idx_t offset, idx_t n, const float* factors) HWY_ATTR {
+                      ActivatePiece<Act, kSlope>(factors, n, pre + offset, value + offset,
+                                                 kSlope ? slope + offset : nullptr);
+                    });
+}
+
+template <class Act>
+HWY_INLINE void ActivateWith(const Dropout& dropout, idx_t first, idx_t count, const float* pre,
+                             float* value, float* slope) {
+  if (slope == nullptr) {
+    ActivateElements<Act, false>(dropout, first, count, pre, value, slope);
+  } else {
+    ActivateElements<Act, true>(dropout, first, count, pre, value, slope);
+  }
+}
+
+// value = act(m pre) and, where slope is not null, slope = d value / d pre = act'(m pre) m, with m
+// the dropout factor of element first + i: the backward needs no second look at either.
+void ActivateRun(Activation activation, const Dropout& dropout, idx_t first, idx_t count,
+                 const float* pre, float* value, float* slope) {
+  switch (activation) {
+    case Activation::kRelu:
+      return ActivateWith<ReluActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kRelu2:
+      return ActivateWith<Relu2Activation>(dropout, first, count, pre, value, slope);
+    case Activation::kGelu:
+      return ActivateWith<GeluActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kGeluNew:
+      return ActivateWith<GeluNewActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kSilu:
+      return ActivateWith<SiluActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kTanh:
+      return ActivateWith<TanhActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kSigmoid:
+      return ActivateWith<SigmoidActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kIdentity:
+      return ActivateWith<IdentityActivation>(dropout, first, count, pre, value, slope);
+  }
+}
+
+// dh[i] *= slope[i].
+void MultiplyRun(idx_t count, const float* HWY_RESTRICT slope, float* HWY_RESTRICT dh) {
+  ForFeedForwardLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+    hn::StoreU(hn::Mul(hn::LoadU(d, dh + i), hn::LoadU(d, slope + i)), d, dh + i);
+  });
+}
+
+// masked[i] = x[i] m, m the dropout factor of element first + i. masked may be x.
+void MaskRun(const Dropout& dropout, idx_t first, idx_t count, const float* x, float* masked) {
+  const auto mask = [=](idx_t offset, idx_t n, const float* factors) HWY_ATTR {
+    const float* from = x + offset;
+    float* to = masked + offset;
+    ForFeedForwardLanes(n, [=](auto d, idx_t i) HWY_ATTR {
+      hn::StoreU(hn::Mul(hn::LoadU(d, from + i), hn::LoadU(d, factors + i)), d, to + i);
+    });
+  };
+  ForDropoutFactors(dropout, first, count, mask);
+}
+
+// y[i] += f[i], or -= when `subtract`.
+void AddRun(idx_t count, bool subtract, const float* HWY_RESTRICT f, float* HWY_RESTRICT y) {
+  if (subtract) {
+    ForFeedForwardLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+      hn::StoreU(hn::Sub(hn::LoadU(d, y + i), hn::LoadU(d, f + i)), d, y + i);
+    });
+  } else {
+    ForFeedForwardLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+      hn::StoreU(hn::Add(hn::LoadU(d, y + i), hn::LoadU(d, f + i)), d, y + i);
+    });
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_OPS_FEED_FORWARD_INL_H_
