@@ -1,0 +1,461 @@
+// Chunked attention, one task: one head's run of chunks, fp32.
+//
+//   q, k, v, out (T, D) of one head, any row stride; lse (T).
+// Work: 4 D flop per query and key of its window forward, 10 D + 4 D (recomputed scores) backward;
+// keys that lie wholly in the causal future cost nothing. A key chunk is packed once per task.
+// Route: window -> parts that take part; per block of query rows: scores, softmax, products.
+// Rows of a tile share their limits, so masks touch only the chunk on the diagonal, the short last
+// chunk and chunks with hidden keys. Scores lie part beside part; the diagonal one comes last.
+
+// Included once for every target.
+#if defined(LONGSPAN_OPS_CHUNKED_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_OPS_CHUNKED_ATTENTION_INL_H_
+#undef LONGSPAN_OPS_CHUNKED_ATTENTION_INL_H_
+#else
+#define LONGSPAN_OPS_CHUNKED_ATTENTION_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/math.h"
+#include "ops/chunked_attention/chunked_attention.h"
+#include "simd/philox-inl.h"
+#include "simd/softmax-inl.h"
+#include "simd/tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// One task's view of the problem, and the window it stands at.
+struct ChunkedTask {
+  const ChunkedArguments& args;
+  const ChunkedPlan& plan;
+  const ChunkedScratch& scratch;
+  idx_t task, b, h, run;
+  // The current chunk.
+  idx_t chunk = 0;  // its number
+  idx_t begin = 0;  // its first token
+  idx_t rows = 0;   // its tokens
+  idx_t parts = 0;  // of its window that take part
+  idx_t blind = 0;  // its first rows that see no key at all
+  // The current block of query rows.
+  idx_t block = 0;  // first row inside of the chunk
+  idx_t block_rows = 0;
+
+  ChunkedTask(const ChunkedArguments& arguments, const ChunkedScratch& memory, idx_t number)
+      : args(arguments),
+        plan(arguments.plan),
+        scratch(memory),
+        task(number),
+        b(number / plan.runs / plan.H),
+        h(number / plan.runs % plan.H),
+        run(number % plan.runs) {}
+
+  const float* Query(idx_t t) const { return &args.qkv.q(b, h, t, 0); }
+  idx_t KeyFloats() const { return RoundUp(plan.chunk, ChunkedPlan::kPanelUnit) * plan.D; }
+  idx_t RowFloats() const { return plan.chunk * RoundUp(plan.D, ChunkedPlan::kPanelUnit); }
+  idx_t GradientFloats() const { return plan.columns * plan.row; }
+  float* KeyPanels(idx_t slot) const { return scratch.key_panels + slot * KeyFloats(); }
+
+  // Keys of a part that row r of the chunk may look at (the key mask aside). Rows without any
+  // visible key weigh all.
+  idx_t Limit(const ChunkedPart& part, idx_t r) const {
+    if (!plan.causal || r < blind) return part.keys;
+    return std::clamp<idx_t>(begin + r - part.position + 1, 0, part.keys);
+  }
+  // The same for rows [r, r + m): the largest of them. Blind rows come first, then it rises.
+  idx_t Limit(const ChunkedPart& part, idx_t r, idx_t m) const {
+    return std::max(Limit(part, r), Limit(part, r + m - 1));
+  }
+};
+
+// ---- the window ---------------------------------------------------------------------------------
+
+// Rows of the current chunk that see no key of their window: they are its first ones.
+inline idx_t BlindRows(const ChunkedTask& x) {
+  if (x.args.first_visible == nullptr) return 0;
+  const idx_t* first_visible = x.args.first_visible + x.b * x.plan.chunks;
+  idx_t first = x.plan.T;
+  for (idx_t i = 0; i < x.plan.parts; ++i) {
+    first = std::min(first, first_visible[x.plan.Wrap(x.plan.WindowChunk(x.chunk, i))]);
+  }
+  if (x.plan.causal) return std::clamp<idx_t>(first - x.begin, 0, x.rows);
+  return first == x.plan.T ? x.rows : 0;
+}
+
+// The slot of the ring that belongs to an unwrapped chunk number.
+inline idx_t RingSlot(const ChunkedTask& x, idx_t unwrapped) {
+  if (x.plan.ring == x.plan.chunks) return unwrapped;
+  return (unwrapped - (x.plan.FirstChunk(x.run) - x.plan.before)) % x.plan.ring;
+}
+
+// The weight of every key for a blind row.
+inline float BlindWeight(const ChunkedTask& x) {
+  idx_t keys = 0;
+  for (idx_t i = 0; i < x.parts; ++i) keys += x.scratch.parts[i].keys;
+  return 1.0f / static_cast<float>(keys);
+}
+
+// Moves to chunk c and lists the parts of its window that some row looks at. `fetch` packs a chunk
+// into its slot of the ring.
+template <class Fetch>
+void EnterChunk(ChunkedTask& x, idx_t c, const Fetch& fetch) {
+  const ChunkedPlan& plan = x.plan;
+  x.chunk = c;
+  x.begin = c * plan.chunk;
+  x.rows = plan.Keys(c);
+  x.blind = BlindRows(x);
+  x.parts = 0;
+  for (const bool own : {false, true}) {  // the diagonal last
+    for (idx_t i = 0; i < plan.parts; ++i) {
+      const idx_t unwrapped = plan.WindowChunk(c, i), p = plan.Wrap(unwrapped);
+      if ((p == c) != own) continue;
+      const bool future = plan.causal && p > c;
+      const bool none =
+          x.args.first_visible != nullptr && x.args.first_visible[x.b * plan.chunks + p] == plan.T;
+      if ((future || none) && x.blind == 0) continue;
+      ChunkedPart& part = x.scratch.parts[x.parts++];
+      part.slot = RingSlot(x, unwrapped);
+      part.position = p * plan.chunk;
+      part.keys = plan.Keys(p);
+      part.window_slot = i * plan.chunk;
+      part.masked = x.args.masked != nullptr && x.args.masked[x.b * plan.chunks + p] != 0;
+      fetch(unwrapped, part);
+    }
+  }
+}
+
+// Packs what both directions need: scale * K^T and which keys are visible.
+inline void PackKeys(const ChunkedTask& x, const ChunkedPart& part) {
+  const auto& k = x.args.qkv.k;
+  PackTransposedPanels(&k(x.b, x.h, part.position, 0), k.stride[2], part.keys, x.plan.D,
+                       x.plan.scale, x.KeyPanels(part.slot));
+  if (!part.masked) return;
+  float* visible = x.scratch.visible + part.slot * x.plan.columns;
+  const std::uint8_t* mask = &x.args.mask(x.b, part.position);
+  for (idx_t j = 0; j < x.plan.columns; ++j) {
+    visible[j] = j < part.keys && mask[j] != 0 ? 1.0f : 0.0f;
+  }
+}
+
+// ---- pieces of a block --------------------------------------------------------------------------
+
+// out[r, part i, j] = row r of the block of `a` . column j of the part's panels.
+inline void BlockScores(const ChunkedTask& x, const float* a, idx_t stride, const float* panels,
+                        float* out) {
+  for (idx_t i = 0; i < x.parts; ++i) {
+    const ChunkedPart& part = x.scratch.parts[i];
+    const float* b = panels + part.slot * x.KeyFloats();
+    for (idx_t first = 0; first < part.keys; first += kPanel, b += x.plan.D * kPanel) {
+      for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
+        const idx_t m = std::min(kTileRows, x.block_rows - r);
+        const idx_t n = std::min(kPanel, x.Limit(part, x.block + r, m) - first);
+        if (n <= 0) continue;
+        const TileTerm term{a + r * stride, b, x.plan.D};
+        TileMultiply<false>(m, n, &term, 1, stride, false,
+                            out + r * x.plan.score_stride + i * x.plan.columns + first,
+                            x.plan.score_stride);
+      }
+    }
+  }
+}
+
+// Hides what row r of the chunk may not see, up to `end` columns of part i.
+inline void HidePart(const ChunkedTask& x, idx_t i, idx_t r, idx_t end, float* scores) {
+  const ChunkedPart& part = x.scratch.parts[i];
+  const idx_t limit = x.Limit(part, r);
+  if (limit < end) FillRow(scores, limit, end, kHiddenScore);
+  if (part.masked) {
+    HideRow(scores, x.scratch.visible + part.slot * x.plan.columns, RoundUp(limit, kTileLanes));
+  }
+}
+
+// row[j] *= dropout factor of key j of part i for row r of the chunk, j < n.
+inline void DropPart(const ChunkedTask& x, idx_t i, idx_t r, idx_t n, float* row) {
+  const idx_t query = (x.b * x.plan.H + x.h) * x.plan.T + x.begin + r;
+  ApplyDropoutRow(x.plan.dropout, query * x.plan.window_slots + x.scratch.parts[i].window_slot, row,
+                  n);
+}
+
+// out (block rows, row) = P B summed over the parts; P (block rows, score_stride), B in panels.
+inline void BlockProduct(const ChunkedTask& x, const float* p, const float* panels, float* out) {
+  auto* terms = static_cast<TileTerm*>(x.scratch.terms);
+  for (idx_t first = 0; first < x.plan.D; first += kPanel) {
+    const idx_t n = std::min(kPanel, x.plan.D - first);
+    for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
+      const idx_t m = std::min(kTileRows, x.block_rows - r);
+      idx_t count = 0;
+      for (idx_t i = 0; i < x.parts; ++i) {
+        const ChunkedPart& part = x.scratch.parts[i];
+        const idx_t limit = x.Limit(part, x.block + r, m);
+        if (limit == 0) continue;
+        terms[count++] = {p + r * x.plan.score_stride + i * x.plan.columns,
+                          panels + part.slot * x.RowFloats() + first * part.keys, limit};
+      }
+      TileMultiply<false>(m, n, terms, count, x.plan.score_stride, false,
+                          out + r * x.plan.row + first, x.plan.row);
+    }
+  }
+}
+
+// ---- forward ------------------------------------------------------------------------------------
+
+// Weights of row r of the chunk before normalisation, in place; returns their sum.
+// `limits`: columns of each part that the tile's products read.
+inline float ForwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, float* row,
+                        float* lse) {
+  const idx_t last = x.parts - 1;
+  idx_t total = 0;
+  float sum = 0.0f;
+  if (r < x.blind) {  // every existing key weighs the same
+    for (idx_t i = 0; i < x.parts; ++i) {
+      const idx_t keys = x.scratch.parts[i].keys;
+      FillRow(row + i * x.plan.columns, 0, RoundUp(keys, kTileLanes), 1.0f);
+      sum += static_cast<float>(keys);
+    }
+    *lse = std::log(sum);
+  } else {
+    for (idx_t i = 0; i < x.parts; ++i) {
+      const idx_t end = i == last ? RoundUp(limits[i], kTileLanes) : x.plan.columns;
+      HidePart(x, i, r, end, row + i * x.plan.columns);
+      total += end;
+    }
+    const float max = MaxRow(row, total);
+    sum = ExpRow(row, total, max);
+    *lse = max + std::log(sum);
+  }
+  if (x.plan.dropout.active()) {
+    for (idx_t i = 0; i < x.parts; ++i) DropPart(x, i, r, limits[i], row + i * x.plan.columns);
+  }
+  return sum;
+}
+
+// Forward of one block of query rows.
+inline void ForwardBlock(const ChunkedTask& x) {
+  const ChunkedScratch& s = x.scratch;
+  const idx_t t0 = x.begin + x.block;
+  BlockScores(x, x.Query(t0), x.args.qkv.q.stride[2], s.key_panels, s.scores);
+  for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
+    const idx_t m = std::min(kTileRows, x.block_rows - r);
+    for (idx_t i = 0; i < x.parts; ++i) s.limits[i] = x.Limit(s.parts[i], x.block + r, m);
+    for (idx_t l = r; l < r + m; ++l) {
+      const float sum = ForwardRow(x, x.block + l, s.limits, s.scores + l * x.plan.score_stride,
+                                   &x.args.saved.lse(x.b, x.h, t0 + l));
+      s.inverse[l] = 1.0f / sum;
+    }
+  }
+  BlockProduct(x, s.scores, s.value_panels, s.output);
+  for (idx_t r = 0; r < x.block_rows; ++r) {
+    ScaleRow(s.output + r * x.plan.row, s.inverse[r], &x.args.saved.out(x.b, x.h, t0 + r, 0),
+             x.plan.D);
+  }
+}
+
+// Forward of one task.
+inline void ChunkedForwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch,
+                               idx_t task) {
+  ChunkedTask x(args, scratch, task);
+  const ChunkedPlan& plan = args.plan;
+  std::fill_n(scratch.tag, plan.ring, ChunkedScratch::kEmpty);
+  const auto fetch = [&x](idx_t unwrapped, const ChunkedPart& part) HWY_ATTR {
+    if (x.scratch.tag[part.slot] == unwrapped) return;
+    x.scratch.tag[part.slot] = unwrapped;
+    PackKeys(x, part);
+    const auto& v = x.args.qkv.v;
+    PackPanels(&v(x.b, x.h, part.position, 0), v.stride[2], part.keys, x.plan.D,
+               x.scratch.value_panels + part.slot * x.RowFloats());
+  };
+  for (idx_t c = plan.FirstChunk(x.run); c < plan.LastChunk(x.run); ++c) {
+    EnterChunk(x, c, fetch);
+    for (x.block = 0; x.block < x.rows; x.block += plan.block) {
+      x.block_rows = std::min(plan.block, x.rows - x.block);
+      ForwardBlock(x);
+    }
+  }
+}
+
+// ---- backward -----------------------------------------------------------------------------------
+
+// Row r of the chunk: scores := weights after dropout, dscores := gradient of scale * q . k.
+inline void BackwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, float* row,
+                        float* drow) {
+  const idx_t t = x.begin + r;
+  const float lse = x.args.saved.lse(x.b, x.h, t);
+  const bool blind = r < x.blind;
+  // D = sum of p dp = dout . out
+  const float delta =
+      blind ? 0.0f
+            : DotRow(&x.args.dout(x.b, x.h, t, 0), &x.args.saved.out(x.b, x.h, t, 0), x.plan.D);
+  for (idx_t i = 0; i < x.parts; ++i, row += x.plan.columns, drow += x.plan.columns) {
+    const idx_t end = RoundUp(limits[i], kTileLanes);
+    if (blind) {  // the weights are constants
+      const idx_t keys = x.scratch.parts[i].keys;
+      FillRow(row, 0, end, BlindWeight(x));
+      FillRow(row, keys, end, 0.0f);
+      FillRow(drow, 0, end, 0.0f);
+    } else {
+      HidePart(x, i, r, end, row);
+      if (x.plan.dropout.active()) {
+        // out = (p f) v: dp = f (dout . v), and dv sees p f.
+        DropoutFactors(x.plan.dropout,
+                       ((x.b * x.plan.H + x.h) * x.plan.T + t) * x.plan.window_slots +
+                           x.scratch.parts[i].window_slot,
+                       limits[i], x.scratch.factors);
+        MultiplyRow(x.scratch.factors, drow, limits[i]);
+      }
+      SoftmaxBackwardRow(row, drow, end, lse, delta, x.plan.scale);
+    }
+    if (x.plan.dropout.active()) {
+      if (blind) {
+        DropPart(x, i, r, limits[i], row);
+      } else {
+        MultiplyRow(x.scratch.factors, row, limits[i]);
+      }
+    }
+    // Tiles across the rows read beyond this tile's limits.
+    FillRow(row, end, x.plan.columns, 0.0f);
+    FillRow(drow, end, x.plan.columns, 0.0f);
+  }
+}
+
+// gradient (keys, row) of each part's slot += weights^T rows, the rows of the block in panels.
+inline void BlockTransposedProduct(const ChunkedTask& x, const float* weights, const float* panels,
+                                   float* gradient) {
+  const idx_t stride = x.plan.score_stride;
+  for (idx_t i = 0; i < x.parts; ++i) {
+    const ChunkedPart& part = x.scratch.parts[i];
+    float* out = gradient + part.slot * x.GradientFloats();
+    for (idx_t j = 0; j < part.keys; j += kTileRows) {
+      const idx_t m = std::min(kTileRows, part.keys - j);
+      // Causal: rows of the block before key j have zero weights.
+      idx_t r = 0;
+      if (x.plan.causal && x.block >= x.blind) {
+        r = std::clamp<idx_t>(part.position + j - x.begin - x.block, 0, x.block_rows);
+      }
+      if (r == x.block_rows) break;
+      for (idx_t first = 0; first < x.plan.D; first += kPanel) {
+        const TileTerm term{weights + r * stride + i * x.plan.columns + j,
+                            panels + first * x.block_rows + r * kPanel, x.block_rows - r};
+        TileMultiply<true>(m, std::min(kPanel, x.plan.D - first), &term, 1, stride, true,
+                           out + j * x.plan.row + first, x.plan.row);
+      }
+    }
+  }
+}
+
+// Backward of one block of query rows.
+inline void BackwardBlock(const ChunkedTask& x) {
+  const ChunkedScratch& s = x.scratch;
+  const idx_t t0 = x.begin + x.block;
+  const auto &q = x.args.qkv.q, &dout = x.args.dout;
+  // scores = scale q k^T;  dscores = d loss / d weights = dout v^T
+  BlockScores(x, x.Query(t0), q.stride[2], s.key_panels, s.scores);
+  BlockScores(x, &dout(x.b, x.h, t0, 0), dout.stride[2], s.value_panels, s.dscores);
+  for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
+    const idx_t m = std::min(kTileRows, x.block_rows - r);
+    for (idx_t i = 0; i < x.parts; ++i) s.limits[i] = x.Limit(s.parts[i], x.block + r, m);
+    for (idx_t l = r; l < r + m; ++l) {
+      BackwardRow(x, x.block + l, s.limits, s.scores + l * x.plan.score_stride,
+                  s.dscores + l * x.plan.score_stride);
+    }
+  }
+  // scores = scale q k^T:  dq = dscores k, dk = dscores^T q
+  BlockProduct(x, s.dscores, s.key_rows, s.output);
+  for (idx_t r = 0; r < x.block_rows; ++r) {
+    AddRow(s.output + r * x.plan.row, &x.args.gradients.dq(x.b, x.h, t0 + r, 0), x.plan.D);
+  }
+  PackPanels(x.Query(t0), q.stride[2], x.block_rows, x.plan.D, s.query_panels);
+  BlockTransposedProduct(x, s.dscores, s.query_panels, s.dk);
+  // out = weights v:  dv = weights^T dout
+  PackPanels(&dout(x.b, x.h, t0, 0), dout.stride[2], x.block_rows, x.plan.D, s.dout_panels);
+  BlockTransposedProduct(x, s.scores, s.dout_panels, s.dv);
+}
+
+// Adds the dk, dv of a ring slot to the caller's, when this task owns the chunk, else leaves them
+// in the task's side buffer.
+inline void RetireSlot(const ChunkedTask& x, idx_t slot) {
+  const ChunkedPlan& plan = x.plan;
+  const idx_t unwrapped = x.scratch.tag[slot];
+  if (unwrapped == ChunkedScratch::kEmpty) return;
+  const float* dk = x.scratch.dk + slot * x.GradientFloats();
+  const float* dv = x.scratch.dv + slot * x.GradientFloats();
+  const idx_t first = plan.FirstChunk(x.run), last = plan.LastChunk(x.run);
+  const idx_t p = plan.Wrap(unwrapped);
+  if (p < first || p >= last) {
+    const idx_t halo =
+        unwrapped < first ? unwrapped - (first - plan.before) : unwrapped - last + plan.before;
+    const idx_t floats = plan.Keys(p) * plan.row;
+    std::copy_n(dk, floats, x.args.Side(x.task, halo, 0));
+    std::copy_n(dv, floats, x.args.Side(x.task, halo, 1));
+    x.args.side_used[x.task * plan.halo + halo] = 1;
+    return;
+  }
+  for (idx_t j = 0; j < plan.Keys(p); ++j) {
+    const idx_t t = p * plan.chunk + j;
+    AddRow(dk + j * plan.row, &x.args.gradients.dk(x.b, x.h, t, 0), plan.D);
+    AddRow(dv + j * plan.row, &x.args.gradients.dv(x.b, x.h, t, 0), plan.D);
+  }
+}
+
+// Backward of one task: all of dq, dk and dv of its own chunks, and its halo's share on the side.
+inline void ChunkedBackwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch,
+                                idx_t task) {
+  ChunkedTask x(args, scratch, task);
+  const ChunkedPlan& plan = args.plan;
+  std::fill_n(scratch.tag, plan.ring, ChunkedScratch::kEmpty);
+  if (plan.halo > 0) std::fill_n(args.side_used + task * plan.halo, plan.halo, std::uint8_t{0});
+  const auto fetch = [&x](idx_t unwrapped, const ChunkedPart& part) HWY_ATTR {
+    const ChunkedScratch& s = x.scratch;
+    if (s.tag[part.slot] == unwrapped) return;
+    RetireSlot(x, part.slot);
+    s.tag[part.slot] = unwrapped;
+    PackKeys(x, part);
+    const auto &k = x.args.qkv.k, &v = x.args.qkv.v;
+    PackTransposedPanels(&v(x.b, x.h, part.position, 0), v.stride[2], part.keys, x.plan.D, 1.0f,
+                         s.value_panels + part.slot * x.KeyFloats());
+    PackPanels(&k(x.b, x.h, part.position, 0), k.stride[2], part.keys, x.plan.D,
+               s.key_rows + part.slot * x.RowFloats());
+    std::fill_n(s.dk + part.slot * x.GradientFloats(), x.GradientFloats(), 0.0f);
+    std::fill_n(s.dv + part.slot * x.GradientFloats(), x.GradientFloats(), 0.0f);
+  };
+  for (idx_t c = plan.FirstChunk(x.run); c < plan.LastChunk(x.run); ++c) {
+    EnterChunk(x, c, fetch);
+    for (x.block = 0; x.block < x.rows; x.block += plan.block) {
+      x.block_rows = std::min(plan.block, x.rows - x.block);
+      BackwardBlock(x);
+    }
+  }
+  for (idx_t slot = 0; slot < plan.ring; ++slot) RetireSlot(x, slot);
+}
+
+// Second pass: adds to the chunks of one run what the other runs of the head left for them, in the
+// order of the runs. Every chunk belongs to one task, so nothing is shared.
+inline void ChunkedSideTask(const ChunkedArguments& args, idx_t task) {
+  const ChunkedPlan& plan = args.plan;
+  const idx_t b = task / plan.runs / plan.H, h = task / plan.runs % plan.H;
+  const idx_t run = task % plan.runs, head = task - run;
+  for (idx_t r = 0; r < plan.runs; ++r) {
+    for (idx_t slot = 0; slot < plan.halo; ++slot) {
+      const idx_t p = plan.Wrap(plan.HaloChunk(r, slot));
+      if (p < plan.FirstChunk(run) || p >= plan.LastChunk(run)) continue;
+      if (args.side_used[(head + r) * plan.halo + slot] == 0) continue;
+      const float *dk = args.Side(head + r, slot, 0), *dv = args.Side(head + r, slot, 1);
+      for (idx_t j = 0; j < plan.Keys(p); ++j) {
+        AddRow(dk + j * plan.row, &args.gradients.dk(b, h, p * plan.chunk + j, 0), plan.D);
+        AddRow(dv + j * plan.row, &args.gradients.dv(b, h, p * plan.chunk + j, 0), plan.D);
+      }
+    }
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_OPS_CHUNKED_ATTENTION_INL_H_

@@ -1,0 +1,257 @@
+#include "ops/chunked_attention/chunked_attention.h"
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <type_traits>
+#include <vector>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "base/isa.h"
+#include "parallel/parallel_for.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/chunked_attention/chunked_attention.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "ops/chunked_attention/chunked_attention-inl.h"
+
+#if HWY_ONCE
+namespace longspan {
+
+HWY_EXPORT(ChunkedForwardTask);
+HWY_EXPORT(ChunkedBackwardTask);
+HWY_EXPORT(ChunkedSideTask);
+
+namespace {
+
+// Tokens of a task: long enough that packing a run's halo twice costs little (an eighth at chunk
+// 64 with one chunk of look-back), short enough that one head of 16K tokens feeds 32 cores.
+constexpr idx_t kRunTokens = 512;
+// Query rows at a time: 64 rows of D = 64 are half of a 32 KB L1 cache.
+constexpr idx_t kMostBlockRows = 64;
+constexpr idx_t kFewestBlockRows = 12;
+// Scores of a block: two such buffers and the packed window share a 512 KB L2 cache.
+constexpr idx_t kBlockScores = 24 * 1024;
+
+constexpr idx_t kMostReach = idx_t{1} << 16;  // chunks before or after
+constexpr idx_t kMostSlots = idx_t{1} << 40;  // keys of a window
+constexpr idx_t kTermBytes = 32;              // at least sizeof(TileTerm)
+
+template <class T, int R>
+void CheckView(const View<T, R>& view, const char* name,
+               const std::type_identity_t<std::array<idx_t, static_cast<std::size_t>(R)>>& want) {
+  Check(view.extent == want, ErrorCode::kUsage, "chunked attention: {} is {}, expected {}", name,
+        ShapeText(view), ShapeText(std::vector<idx_t>(want.begin(), want.end())));
+  Check(view.extent[R - 1] <= 1 || view.stride[R - 1] == 1, ErrorCode::kUsage,
+        "chunked attention: the last stride of {} is {}, expected 1", name, view.stride[R - 1]);
+}
+
+// What both directions ask of their arguments.
+void CheckArguments(const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                    const AttentionSaved& saved) {
+  const auto& shape = qkv.q.extent;
+  for (const idx_t extent : shape) {
+    Check(extent >= 1, ErrorCode::kUsage,
+          "chunked attention: q is {}, every extent must be at least 1", ShapeText(qkv.q));
+  }
+  CheckView(qkv.q, "q", shape);
+  CheckView(qkv.k, "k", shape);
+  CheckView(qkv.v, "v", shape);
+  CheckView(saved.out, "out", shape);
+  CheckView(saved.lse, "lse", {shape[0], shape[1], shape[2]});
+  if (!mask.empty()) CheckView(mask, "the key mask", {shape[0], shape[2]});
+  Check(spec.chunk >= 1, ErrorCode::kUsage, "chunked attention: chunk {} is below 1", spec.chunk);
+  Check(spec.before >= 0 && spec.before <= kMostReach, ErrorCode::kUsage,
+        "chunked attention: before {} is not from 0 to {}", spec.before, kMostReach);
+  Check(spec.after >= 0 && spec.after <= kMostReach, ErrorCode::kUsage,
+        "chunked attention: after {} is not from 0 to {}", spec.after, kMostReach);
+  Check(spec.chunk <= kMostSlots / (1 + spec.before + spec.after), ErrorCode::kUsage,
+        "chunked attention: {} chunks of {} keys are more than {} keys in a window",
+        1 + spec.before + spec.after, spec.chunk, kMostSlots);
+  Check(std::isfinite(spec.scale), ErrorCode::kUsage, "chunked attention: scale {} is not finite",
+        spec.scale);
+  Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
+        "chunked attention: dropout {} is not in [0, 1)", spec.dropout.p);
+}
+
+// Hands `take(pointer, count)` every array of a thread's scratch.
+template <class Take>
+void EachArray(const ChunkedPlan& plan, bool backward, ChunkedScratch& s, const Take& take) {
+  const idx_t keys = RoundUp(plan.chunk, ChunkedPlan::kPanelUnit) * plan.D;
+  const idx_t wide = RoundUp(plan.D, ChunkedPlan::kPanelUnit);
+  const idx_t rows = plan.chunk * wide;
+  take(s.tag, plan.ring);
+  take(s.parts, plan.parts);
+  take(s.limits, plan.parts);
+  take(s.terms, plan.parts * kTermBytes);
+  take(s.key_panels, plan.ring * keys);
+  take(s.visible, plan.ring * plan.columns);
+  take(s.value_panels, plan.ring * (backward ? keys : rows));
+  take(s.scores, plan.block * plan.score_stride);
+  take(s.output, plan.block * plan.row);
+  take(s.inverse, plan.block);
+  take(s.factors, plan.columns);
+  if (!backward) return;
+  take(s.key_rows, plan.ring * rows);
+  take(s.dk, plan.ring * plan.columns * plan.row);
+  take(s.dv, plan.ring * plan.columns * plan.row);
+  take(s.dscores, plan.block * plan.score_stride);
+  take(s.query_panels, plan.block * wide);
+  take(s.dout_panels, plan.block * wide);
+}
+
+std::size_t ScratchBytes(const ChunkedPlan& plan, bool backward) {
+  ChunkedScratch s;
+  std::size_t bytes = 0;
+  EachArray(plan, backward, s, [&]<class T>(T*&, idx_t count) {
+    using Element = std::conditional_t<std::is_void_v<T>, std::byte, T>;
+    bytes += Arena::Bytes<Element>(count);
+  });
+  return bytes;
+}
+
+ChunkedScratch TakeScratch(Arena::Frame& frame, const ChunkedPlan& plan, bool backward) {
+  ChunkedScratch s;
+  EachArray(plan, backward, s, [&]<class T>(T*& pointer, idx_t count) {
+    using Element = std::conditional_t<std::is_void_v<T>, std::byte, T>;
+    pointer = frame.Take<Element>(count);
+  });
+  return s;
+}
+
+// Scans the key mask once: a chunk's first visible key, and whether it hides any.
+void ScanMask(const ChunkedArguments& args) {
+  const ChunkedPlan& plan = args.plan;
+  for (idx_t b = 0; b < plan.B; ++b) {
+    for (idx_t c = 0; c < plan.chunks; ++c) {
+      idx_t first = plan.T;
+      bool hides = false;
+      for (idx_t t = c * plan.chunk + plan.Keys(c) - 1; t >= c * plan.chunk; --t) {
+        if (args.mask(b, t) != 0) {
+          first = t;
+        } else {
+          hides = true;
+        }
+      }
+      args.first_visible[b * plan.chunks + c] = first;
+      args.masked[b * plan.chunks + c] = hides ? 1 : 0;
+    }
+  }
+}
+
+struct ThreadsOfScratch {
+  ThreadsOfScratch(const Context& context, Arena::Frame& frame, const ChunkedPlan& plan,
+                   bool backward) {
+    for (int i = 0; i < context.threads(); ++i) {
+      each.push_back(TakeScratch(frame, plan, backward));
+    }
+  }
+  std::vector<ChunkedScratch> each;
+};
+
+// Bytes of everything that one call books.
+std::size_t CallBytes(const Context& context, const ChunkedArguments& args, bool backward) {
+  const ChunkedPlan& plan = args.plan;
+  std::size_t bytes = ScratchBytes(plan, backward) * static_cast<std::size_t>(context.threads());
+  if (!args.mask.empty()) {
+    bytes += Arena::Bytes<idx_t>(plan.B * plan.chunks);
+    bytes += Arena::Bytes<std::uint8_t>(plan.B * plan.chunks);
+  }
+  if (backward && plan.halo > 0) {
+    bytes += Arena::Bytes<float>(plan.tasks() * plan.halo * 2 * args.SideFloats());
+    bytes += Arena::Bytes<std::uint8_t>(plan.tasks() * plan.halo);
+  }
+  return bytes;
+}
+
+// Takes what the tasks share.
+void TakeShared(Arena::Frame& frame, ChunkedArguments& args, bool backward) {
+  const ChunkedPlan& plan = args.plan;
+  if (!args.mask.empty()) {
+    args.first_visible = frame.Take<idx_t>(plan.B * plan.chunks);
+    args.masked = frame.Take<std::uint8_t>(plan.B * plan.chunks);
+    ScanMask(args);
+  }
+  if (backward && plan.halo > 0) {
+    args.side = frame.Take<float>(plan.tasks() * plan.halo * 2 * args.SideFloats());
+    args.side_used = frame.Take<std::uint8_t>(plan.tasks() * plan.halo);
+  }
+}
+
+}  // namespace
+
+ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const Qkv& qkv) {
+  ChunkedPlan plan;
+  plan.B = qkv.q.extent[0];
+  plan.H = qkv.q.extent[1];
+  plan.T = qkv.q.extent[2];
+  plan.D = qkv.q.extent[3];
+  const bool single = plan.T <= spec.chunk;
+  plan.chunk = single ? plan.T : spec.chunk;
+  plan.chunks = CeilDiv(plan.T, plan.chunk);
+  plan.before = single ? 0 : spec.before;
+  plan.after = single ? 0 : spec.after;
+  plan.parts = 1 + plan.before + plan.after;
+  plan.window_slots = spec.chunk * (1 + spec.before + spec.after);
+  plan.causal = spec.causal;
+  plan.scale = spec.scale != 0.0f ? spec.scale : 1.0f / std::sqrt(static_cast<float>(plan.D));
+  plan.dropout = {spec.dropout.p, spec.dropout.key};
+
+  // A window that holds every chunk leaves nothing to cut: one task takes the whole head.
+  plan.ring = std::min(plan.parts, plan.chunks);
+  plan.run = plan.ring == plan.chunks
+                 ? plan.chunks
+                 : std::max(CeilDiv(kRunTokens, plan.chunk), 2 * (plan.before + plan.after));
+  plan.runs = CeilDiv(plan.chunks, plan.run);
+  plan.halo = plan.runs > 1 ? plan.before + plan.after : 0;
+
+  plan.columns = RoundUp(plan.chunk, ChunkedPlan::kRowUnit);
+  plan.row = RoundUp(plan.D, ChunkedPlan::kRowUnit);
+  // An odd number of cache lines a row: columns of scores spread over all sets of the cache.
+  const idx_t lines = plan.parts * plan.columns / ChunkedPlan::kRowUnit;
+  plan.score_stride = (lines | 1) * ChunkedPlan::kRowUnit;
+  const idx_t fit = kBlockScores / plan.score_stride / 6 * 6;  // whole tiles of 6 rows
+  plan.block = std::min(plan.chunk, std::clamp(fit, kFewestBlockRows, kMostBlockRows));
+  return plan;
+}
+
+void ChunkedForward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                    const AttentionSaved& saved) {
+  CheckArguments(spec, qkv, mask, saved);
+  ChunkedArguments args{MakeChunkedPlan(spec, qkv), qkv, mask, saved, {}, {}};
+  Arena::Frame frame(context.arena(), CallBytes(context, args, false));
+  TakeShared(frame, args, false);
+  const ThreadsOfScratch scratch(context, frame, args.plan, false);
+  ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
+    HWY_DYNAMIC_DISPATCH(ChunkedForwardTask)
+    (args, scratch.each[static_cast<std::size_t>(thread)], task);
+  });
+}
+
+void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                     const AttentionSaved& saved, const View<const float, 4>& dout,
+                     const DQkv& gradients) {
+  CheckArguments(spec, qkv, mask, saved);
+  CheckView(dout, "dout", qkv.q.extent);
+  CheckView(gradients.dq, "dq", qkv.q.extent);
+  CheckView(gradients.dk, "dk", qkv.q.extent);
+  CheckView(gradients.dv, "dv", qkv.q.extent);
+  ChunkedArguments args{MakeChunkedPlan(spec, qkv), qkv, mask, saved, dout, gradients};
+  Arena::Frame frame(context.arena(), CallBytes(context, args, true));
+  TakeShared(frame, args, true);
+  const ThreadsOfScratch scratch(context, frame, args.plan, true);
+  ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
+    HWY_DYNAMIC_DISPATCH(ChunkedBackwardTask)
+    (args, scratch.each[static_cast<std::size_t>(thread)], task);
+  });
+  if (args.plan.halo == 0) return;
+  ParallelFor(context, args.plan.tasks(), [&](idx_t task, int) {
+    HWY_DYNAMIC_DISPATCH(ChunkedSideTask)(args, task);
+  });
+}
+
+}  // namespace longspan
+#endif  // HWY_ONCE

@@ -1,0 +1,120 @@
+// How chunked attention is cut into tasks, and what a task needs. The operations themselves are
+// declared in longspan/attention.h.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "base/math.h"
+#include "base/rng.h"
+#include "longspan/attention.h"
+
+namespace longspan {
+
+// Everything that follows from the shapes and the spec: the same on every machine and for any
+// number of threads. Rows of scratch are padded to kRowUnit floats (the widest vector), panels of
+// B to kPanelUnit columns (the widest panel of simd/tile-inl.h).
+struct ChunkedPlan {
+  static constexpr idx_t kRowUnit = 16, kPanelUnit = 64;
+
+  idx_t B = 0, H = 0, T = 0, D = 0;
+  idx_t chunk = 0;              // tokens of a chunk; T when one chunk holds all
+  idx_t chunks = 0;             // ceil(T / chunk)
+  idx_t before = 0, after = 0;  // both 0 when there is one chunk
+  idx_t parts = 0;              // 1 + before + after: chunks that a window consists of
+  idx_t window_slots = 0;       // W of the dropout numbering
+  bool causal = false;
+  float scale = 0.0f;
+  Dropout dropout;
+
+  idx_t run = 0;           // chunks of a task
+  idx_t runs = 0;          // tasks of one head
+  idx_t ring = 0;          // packed key chunks that a task holds at once
+  idx_t halo = 0;          // chunks outside of a run that its windows reach; 0 with one run
+  idx_t block = 0;         // query rows at a time
+  idx_t columns = 0;       // chunk, padded: scores of one part of a window
+  idx_t score_stride = 0;  // between rows of scores
+  idx_t row = 0;           // D, padded
+
+  idx_t tasks() const { return B * H * runs; }
+  idx_t FirstChunk(idx_t r) const { return r * run; }
+  idx_t LastChunk(idx_t r) const { return std::min(chunks, (r + 1) * run); }  // exclusive
+  idx_t Keys(idx_t c) const { return std::min(chunk, T - c * chunk); }
+
+  // The chunk that is part i of chunk c's window, before wrapping around (-1 is the last chunk seen
+  // from the first): the ring and the side buffers know a chunk by this number. Where the ring
+  // holds every chunk, the wrapped number.
+  idx_t WindowChunk(idx_t c, idx_t i) const {
+    const idx_t off = i - before;
+    const idx_t u = -chunks < off && off < chunks ? c + off : c;
+    return ring == chunks ? Wrap(u) : u;
+  }
+  // The chunk that an unwrapped number stands for.
+  idx_t Wrap(idx_t u) const { return u < 0 ? u + chunks : (u >= chunks ? u - chunks : u); }
+  // Chunk number `slot` of the halo of run r, unwrapped.
+  idx_t HaloChunk(idx_t r, idx_t slot) const {
+    return slot < before ? FirstChunk(r) - before + slot : LastChunk(r) + slot - before;
+  }
+};
+
+// A copy of a key chunk in a window.
+struct ChunkedPart {
+  idx_t slot = 0;         // of the ring
+  idx_t position = 0;     // of its first key
+  idx_t keys = 0;         // that exist
+  idx_t window_slot = 0;  // of its first key, for dropout
+  bool masked = false;    // some of its keys are hidden by the key mask
+};
+
+// What the tasks share.
+struct ChunkedArguments {
+  ChunkedPlan plan;
+  Qkv qkv;
+  KeyMask mask;
+  AttentionSaved saved;
+  View<const float, 4> dout;
+  DQkv gradients;
+  // (B, chunks): position of a chunk's first visible key (T: none), and whether it hides any.
+  // Null without a mask.
+  idx_t* first_visible = nullptr;
+  std::uint8_t* masked = nullptr;
+  // Backward, more than one run: dk and dv of the halo of each run, (task, halo, dk and dv, chunk,
+  // row), and which of them were written.
+  float* side = nullptr;
+  std::uint8_t* side_used = nullptr;
+
+  idx_t SideFloats() const { return plan.chunk * plan.row; }
+  float* Side(idx_t task, idx_t slot, int which) const {
+    return side + ((task * plan.halo + slot) * 2 + which) * SideFloats();
+  }
+};
+
+// A thread's scratch. Sizes are in chunked_attention.cc.
+struct ChunkedScratch {
+  static constexpr idx_t kEmpty = std::numeric_limits<idx_t>::min();
+
+  idx_t* tag = nullptr;           // (ring): unwrapped chunk in a slot, or kEmpty
+  ChunkedPart* parts = nullptr;   // (parts): of the current window that take part
+  idx_t* limits = nullptr;        // (parts)
+  void* terms = nullptr;          // (parts) TileTerm
+  float* key_panels = nullptr;    // (ring): scale * K^T
+  float* visible = nullptr;       // (ring, columns): 1 or 0
+  float* value_panels = nullptr;  // (ring): forward V, backward V^T
+  float* scores = nullptr;        // (block, score_stride)
+  float* output = nullptr;        // (block, row): forward out, backward dq
+  float* inverse = nullptr;       // (block): 1 / sum
+  float* factors = nullptr;       // (columns): dropout
+  // Backward only.
+  float* key_rows = nullptr;      // (ring): K
+  float* dk = nullptr;            // (ring, columns, row)
+  float* dv = nullptr;            // (ring, columns, row)
+  float* dscores = nullptr;       // (block, score_stride)
+  float* query_panels = nullptr;  // Q of a block
+  float* dout_panels = nullptr;   // dO of a block
+};
+
+// The plan for a problem whose arguments were checked.
+ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const Qkv& qkv);
+
+}  // namespace longspan

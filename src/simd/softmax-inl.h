@@ -1,0 +1,103 @@
+// A softmax row that fits the cache, in place: mask, maximum, exponentials and their sum.
+// Rows are handled in whole vectors: n is a multiple of kTileLanes, and entries that fill a row up
+// are hidden (-inf), which makes their weight exactly 0.
+
+// Included once for every target.
+#if defined(LONGSPAN_SIMD_SOFTMAX_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_SIMD_SOFTMAX_INL_H_
+#undef LONGSPAN_SIMD_SOFTMAX_INL_H_
+#else
+#define LONGSPAN_SIMD_SOFTMAX_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <limits>
+
+#include "simd/math-inl.h"
+#include "simd/tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+inline constexpr float kHiddenScore = -std::numeric_limits<float>::infinity();
+
+// row[begin .. end) = value; end is a multiple of kTileLanes, begin is not.
+HWY_INLINE void FillRow(float* row, idx_t begin, idx_t end, float value) {
+  if (begin >= end) return;
+  const TileTag d;
+  const auto v = hn::Set(d, value);
+  const idx_t aligned = begin / kTileLanes * kTileLanes;
+  const auto keep = hn::FirstN(d, static_cast<std::size_t>(begin - aligned));
+  hn::StoreU(hn::IfThenElse(keep, hn::LoadU(d, row + aligned), v), d, row + aligned);
+  for (idx_t i = aligned + kTileLanes; i < end; i += kTileLanes) hn::StoreU(v, d, row + i);
+}
+
+// row[i] = -inf where visible[i] == 0, whatever row[i] was (the mask replaces, it does not add).
+HWY_INLINE void HideRow(float* HWY_RESTRICT row, const float* HWY_RESTRICT visible, idx_t n) {
+  const TileTag d;
+  const auto hidden = hn::Set(d, kHiddenScore);
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    const auto hide = hn::Eq(hn::LoadU(d, visible + i), hn::Zero(d));
+    hn::StoreU(hn::IfThenElse(hide, hidden, hn::LoadU(d, row + i)), d, row + i);
+  }
+}
+
+// -inf for an empty row.
+HWY_INLINE float MaxRow(const float* row, idx_t n) {
+  const TileTag d;
+  auto even = hn::Set(d, kHiddenScore), odd = even;
+  idx_t i = 0;
+  for (; i + 2 * kTileLanes <= n; i += 2 * kTileLanes) {
+    even = hn::Max(even, hn::LoadU(d, row + i));
+    odd = hn::Max(odd, hn::LoadU(d, row + i + kTileLanes));
+  }
+  for (; i < n; i += kTileLanes) even = hn::Max(even, hn::LoadU(d, row + i));
+  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(even, odd)));
+}
+
+// row = exp(row - offset); returns the sum. No entry may exceed offset by more than rounding.
+HWY_INLINE float ExpRow(float* row, idx_t n, float offset) {
+  const TileTag d;
+  const auto shift = hn::Set(d, offset);
+  auto even = hn::Zero(d), odd = even;
+  idx_t i = 0;
+  for (; i + 2 * kTileLanes <= n; i += 2 * kTileLanes) {
+    const auto e0 = ExpNonPositive(d, hn::Sub(hn::LoadU(d, row + i), shift));
+    const auto e1 = ExpNonPositive(d, hn::Sub(hn::LoadU(d, row + i + kTileLanes), shift));
+    hn::StoreU(e0, d, row + i);
+    hn::StoreU(e1, d, row + i + kTileLanes);
+    even = hn::Add(even, e0);
+    odd = hn::Add(odd, e1);
+  }
+  for (; i < n; i += kTileLanes) {
+    const auto e = ExpNonPositive(d, hn::Sub(hn::LoadU(d, row + i), shift));
+    hn::StoreU(e, d, row + i);
+    even = hn::Add(even, e);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
+}
+
+// The softmax's backward on one row, after score = log-weight input of ExpRow:
+//   p = exp(score - lse), score := p, dp := p (dp - delta) scale.
+// delta = sum of p dp over the row = out . dout.
+HWY_INLINE void SoftmaxBackwardRow(float* HWY_RESTRICT score, float* HWY_RESTRICT dp, idx_t n,
+                                   float lse, float delta, float scale) {
+  const TileTag d;
+  const auto shift = hn::Set(d, lse), vdelta = hn::Set(d, delta), vscale = hn::Set(d, scale);
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    const auto p = ExpNonPositive(d, hn::Sub(hn::LoadU(d, score + i), shift));
+    const auto centred = hn::Sub(hn::LoadU(d, dp + i), vdelta);
+    hn::StoreU(p, d, score + i);
+    hn::StoreU(hn::Mul(hn::Mul(p, vscale), centred), d, dp + i);
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_SIMD_SOFTMAX_INL_H_

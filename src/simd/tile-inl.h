@@ -1,0 +1,271 @@
+// Register tiles: C (m x n) = A (m x k) B (k x n), or C += A B, for the small products of
+// attention.
+//
+// A is read by broadcasts, so its rows may lie along memory or across it (a transposed A costs
+// nothing). B is packed into panels of kPanel columns, [k][kPanel], zero beyond its last column:
+// one panel is one stream of whole vectors, and stays in the L1 cache while the rows of A pass by.
+// C is row-major and its rows have room for whole vectors.
+//
+//   TileMultiply           one tile, up to kTileRows rows by one panel, over a list of terms
+//   PackPanels             rows -> panels (B as it is)
+//   PackTransposedPanels   rows -> panels of the transposed matrix, times a factor
+//   DotRow, AddRow, ...    row helpers that take any length
+//
+// On AVX2 a 6 x 16 tile has 12 accumulators for 8 multiply-adds in flight; on AVX-512 6 x 64
+// has 24.
+
+// Included once for every target.
+#if defined(LONGSPAN_SIMD_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_SIMD_TILE_INL_H_
+#undef LONGSPAN_SIMD_TILE_INL_H_
+#else
+#define LONGSPAN_SIMD_TILE_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "longspan/types.h"
+
+#if defined(__clang__)
+#define LONGSPAN_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define LONGSPAN_UNROLL _Pragma("GCC unroll 8")
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using TileTag = hn::CappedTag<float, 16>;
+inline constexpr idx_t kTileLanes = static_cast<idx_t>(hn::MaxLanes(TileTag()));
+// Rows of a tile: 6 x 2 accumulators, 2 vectors of B and a broadcast fit 16 registers.
+inline constexpr idx_t kTileRows = 6;
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+inline constexpr idx_t kPanelVectors = 4;  // 32 registers
+#else
+inline constexpr idx_t kPanelVectors = 2;
+#endif
+// Columns of a panel: at most 64 on any target.
+inline constexpr idx_t kPanel = kPanelVectors * kTileLanes;
+
+// One term of a sum of products: k columns of A times k rows of a panel of B.
+struct TileTerm {
+  const float* a = nullptr;  // (m, k) with row stride lda; transposed: (k, m) with row stride lda
+  const float* b = nullptr;  // [k][kPanel], aligned to a vector
+  idx_t k = 0;
+};
+
+// ---- one tile -------------------------------------------------------------------------------
+
+template <bool kTransposedA, int MR, int NV>
+HWY_NOINLINE void Tile(const TileTerm* terms, idx_t count, idx_t lda, bool accumulate,
+                       float* HWY_RESTRICT c, idx_t ldc) {
+  const TileTag d;
+  hn::Vec<TileTag> sum[MR][NV];
+  LONGSPAN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    LONGSPAN_UNROLL
+    for (int j = 0; j < NV; ++j) {
+      sum[i][j] = accumulate ? hn::LoadU(d, c + i * ldc + j * kTileLanes) : hn::Zero(d);
+    }
+  }
+  for (idx_t t = 0; t < count; ++t) {
+    const float* HWY_RESTRICT a = terms[t].a;
+    const float* HWY_RESTRICT b = terms[t].b;
+    for (idx_t k = terms[t].k; k > 0; --k) {
+      hn::Vec<TileTag> row[NV];
+      LONGSPAN_UNROLL
+      for (int j = 0; j < NV; ++j) row[j] = hn::Load(d, b + j * kTileLanes);
+      LONGSPAN_UNROLL
+      for (int i = 0; i < MR; ++i) {
+        const auto x = hn::Set(d, kTransposedA ? a[i] : a[i * lda]);
+        LONGSPAN_UNROLL
+        for (int j = 0; j < NV; ++j) sum[i][j] = hn::MulAdd(x, row[j], sum[i][j]);
+      }
+      a += kTransposedA ? lda : 1;
+      b += kPanel;
+    }
+  }
+  LONGSPAN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    LONGSPAN_UNROLL
+    for (int j = 0; j < NV; ++j) hn::StoreU(sum[i][j], d, c + i * ldc + j * kTileLanes);
+  }
+}
+
+template <bool kTransposedA, int NV>
+HWY_INLINE void TileRows(idx_t m, const TileTerm* terms, idx_t count, idx_t lda, bool accumulate,
+                         float* c, idx_t ldc) {
+  switch (m) {
+    case 6:
+      return Tile<kTransposedA, 6, NV>(terms, count, lda, accumulate, c, ldc);
+    case 5:
+      return Tile<kTransposedA, 5, NV>(terms, count, lda, accumulate, c, ldc);
+    case 4:
+      return Tile<kTransposedA, 4, NV>(terms, count, lda, accumulate, c, ldc);
+    case 3:
+      return Tile<kTransposedA, 3, NV>(terms, count, lda, accumulate, c, ldc);
+    case 2:
+      return Tile<kTransposedA, 2, NV>(terms, count, lda, accumulate, c, ldc);
+    default:
+      return Tile<kTransposedA, 1, NV>(terms, count, lda, accumulate, c, ldc);
+  }
+}
+
+// C (m x n) = or += the sum over `count` terms of A B, for 1 <= m <= kTileRows, 1 <= n <= kPanel.
+// C is written in whole vectors: columns [n, next multiple of kTileLanes) too.
+template <bool kTransposedA>
+HWY_INLINE void TileMultiply(idx_t m, idx_t n, const TileTerm* terms, idx_t count, idx_t lda,
+                             bool accumulate, float* c, idx_t ldc) {
+  const idx_t vectors = (n + kTileLanes - 1) / kTileLanes;
+  if (vectors == kPanelVectors) {
+    return TileRows<kTransposedA, kPanelVectors>(m, terms, count, lda, accumulate, c, ldc);
+  }
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  if (vectors == 3) return TileRows<kTransposedA, 3>(m, terms, count, lda, accumulate, c, ldc);
+  if (vectors == 2) return TileRows<kTransposedA, 2>(m, terms, count, lda, accumulate, c, ldc);
+#endif
+  return TileRows<kTransposedA, 1>(m, terms, count, lda, accumulate, c, ldc);
+}
+
+// ---- packing --------------------------------------------------------------------------------
+
+// Floats that the panels of a (rows x columns) matrix take.
+constexpr idx_t PanelFloats(idx_t rows, idx_t columns) {
+  return (columns + kPanel - 1) / kPanel * kPanel * rows;
+}
+
+// A vector of row[0 .. n), zero beyond; n >= 1. Reads nothing beyond.
+HWY_INLINE hn::Vec<TileTag> LoadTail(const float* row, idx_t n) {
+  const TileTag d;
+  if (n >= kTileLanes) return hn::LoadU(d, row);
+#if HWY_TARGET <= HWY_AVX2  // true masked moves; elsewhere Highway's would touch the whole vector
+  return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(n)), d, row);
+#else
+  alignas(64) float lanes[kTileLanes] = {};
+  for (idx_t i = 0; i < n; ++i) lanes[i] = row[i];
+  return hn::Load(d, lanes);
+#endif
+}
+
+// Stores the first n lanes, n >= 1, and touches nothing beyond.
+HWY_INLINE void StoreTail(hn::Vec<TileTag> v, float* row, idx_t n) {
+  const TileTag d;
+  if (n >= kTileLanes) return hn::StoreU(v, d, row);
+#if HWY_TARGET <= HWY_AVX2
+  hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(n)), d, row);
+#else
+  alignas(64) float lanes[kTileLanes];
+  hn::Store(v, d, lanes);
+  for (idx_t i = 0; i < n; ++i) row[i] = lanes[i];
+#endif
+}
+
+// Panel p of `panels` gets columns [p kPanel, (p+1) kPanel) of x (rows, columns): [rows][kPanel].
+HWY_INLINE void PackPanels(const float* HWY_RESTRICT x, idx_t stride, idx_t rows, idx_t columns,
+                           float* HWY_RESTRICT panels) {
+  const TileTag d;
+  for (idx_t first = 0; first < columns; first += kPanel, panels += rows * kPanel) {
+    const idx_t n = std::min(kPanel, columns - first);
+    for (idx_t r = 0; r < rows; ++r) {
+      for (idx_t j = 0; j < kPanel; j += kTileLanes) {
+        const auto v = j < n ? LoadTail(x + r * stride + first + j, n - j) : hn::Zero(d);
+        hn::Store(v, d, panels + r * kPanel + j);
+      }
+    }
+  }
+}
+
+// out[j * kPanel + i] = factor * x[i * stride + j] for a block of 4 x 4.
+HWY_INLINE void TransposeBlock(const float* HWY_RESTRICT x, idx_t stride, float factor,
+                               float* HWY_RESTRICT out) {
+#if HWY_TARGET == HWY_SCALAR
+  for (idx_t i = 0; i < 4; ++i) {
+    for (idx_t j = 0; j < 4; ++j) out[j * kPanel + i] = factor * x[i * stride + j];
+  }
+#else
+  const hn::FixedTag<float, 4> d;
+  const hn::RepartitionToWide<decltype(d)> dw;
+  const auto f = hn::Set(d, factor);
+  const auto x0 = hn::Mul(f, hn::LoadU(d, x)), x1 = hn::Mul(f, hn::LoadU(d, x + stride));
+  const auto x2 = hn::Mul(f, hn::LoadU(d, x + 2 * stride));
+  const auto x3 = hn::Mul(f, hn::LoadU(d, x + 3 * stride));
+  const auto low01 = hn::BitCast(dw, hn::InterleaveLower(d, x0, x1));
+  const auto low23 = hn::BitCast(dw, hn::InterleaveLower(d, x2, x3));
+  const auto high01 = hn::BitCast(dw, hn::InterleaveUpper(d, x0, x1));
+  const auto high23 = hn::BitCast(dw, hn::InterleaveUpper(d, x2, x3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, low01, low23)), d, out);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, low01, low23)), d, out + kPanel);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, high01, high23)), d, out + 2 * kPanel);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, high01, high23)), d, out + 3 * kPanel);
+#endif
+}
+
+// The panels of factor * x^T for x (rows, columns): panel p is [columns][kPanel] with rows
+// [p kPanel, (p+1) kPanel) of x as its columns.
+HWY_INLINE void PackTransposedPanels(const float* HWY_RESTRICT x, idx_t stride, idx_t rows,
+                                     idx_t columns, float factor, float* HWY_RESTRICT panels) {
+  for (idx_t first = 0; first < rows; first += kPanel, panels += columns * kPanel) {
+    const idx_t n = std::min(kPanel, rows - first);
+    const float* block = x + first * stride;
+    for (idx_t i = 0; i < kPanel; i += 4) {
+      idx_t j = 0;
+      if (i + 4 <= n) {
+        for (; j + 4 <= columns; j += 4) {
+          TransposeBlock(block + i * stride + j, stride, factor, panels + j * kPanel + i);
+        }
+      }
+      for (; j < columns; ++j) {
+        for (idx_t l = i; l < std::min(i + 4, kPanel); ++l) {
+          panels[j * kPanel + l] = l < n ? factor * block[l * stride + j] : 0.0f;
+        }
+      }
+    }
+  }
+}
+
+// ---- rows of any length ---------------------------------------------------------------------
+
+// a . b
+HWY_INLINE float DotRow(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, idx_t n) {
+  const TileTag d;
+  auto sum = hn::Zero(d);
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    sum = hn::MulAdd(LoadTail(a + i, n - i), LoadTail(b + i, n - i), sum);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+// y = factor * x
+HWY_INLINE void ScaleRow(const float* HWY_RESTRICT x, float factor, float* HWY_RESTRICT y,
+                         idx_t n) {
+  const TileTag d;
+  const auto f = hn::Set(d, factor);
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    StoreTail(hn::Mul(f, LoadTail(x + i, n - i)), y + i, n - i);
+  }
+}
+
+// y *= x
+HWY_INLINE void MultiplyRow(const float* HWY_RESTRICT x, float* HWY_RESTRICT y, idx_t n) {
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    StoreTail(hn::Mul(LoadTail(y + i, n - i), LoadTail(x + i, n - i)), y + i, n - i);
+  }
+}
+
+// y += x
+HWY_INLINE void AddRow(const float* HWY_RESTRICT x, float* HWY_RESTRICT y, idx_t n) {
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    StoreTail(hn::Add(LoadTail(y + i, n - i), LoadTail(x + i, n - i)), y + i, n - i);
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_SIMD_TILE_INL_H_
