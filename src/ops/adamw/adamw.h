@@ -12,12 +12,12 @@ struct AdamWSpec {
   float beta2 = 0.999f;
   float eps = 1e-8f;
   float weight_decay = 0.0f;
-  idx_t step = 1;             // counts from 1: bias correction
+  idx_t step = 1;               // counts from 1: bias correction
   float gradient_scale = 1.0f;  // clipping and accumulation in one factor
 };
 
 // One update of contiguous parameters (n): w -= lr * (mhat / (sqrt(vhat) + eps) + decay * w).
-// Sets the gradient to zero on the way. One pass over memory, 28 bytes a parameter.
+// Sets the gradient to zero on the way. One pass over memory, 32 bytes a parameter.
 void AdamWStep(Context& context, const AdamWSpec& spec, const View<float, 1>& parameter,
                const View<float, 1>& gradient, const View<float, 1>& first_moment,
                const View<float, 1>& second_moment);
