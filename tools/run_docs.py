@@ -44,7 +44,10 @@ def shell(arguments, text, **options):
 def run_block(block, folder, timeout_s):
     """None, or what is wrong with the block."""
     if block.language == "cpp" and block.words[:1] == ["from"]:
-        source = [line.strip() for line in (ROOT / block.words[1]).read_text().splitlines()]
+        file = ROOT / block.words[1]
+        if not file.is_file():
+            return f"{block.words[1]} does not exist"
+        source = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
         wanted = [line.strip() for line in block.text.strip().splitlines()]
         if not any(source[i:i + len(wanted)] == wanted for i in range(len(source))):
             return f"these lines do not stand in {block.words[1]}"

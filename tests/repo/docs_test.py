@@ -50,7 +50,7 @@ class Commands(unittest.TestCase):
         for text in ("```sh\necho only parsed; false\n```\n", "```sh test\ntest -e data\n```\n",
                      "```sh test exit=3\nexit 3\n```\n", "```text\n)(\n```\n",
                      "- ```sh test\n  true\n  ```\n".replace("- ", "  "),
-                     "```cpp from examples/hello_attention.cc\nlongspan::Context context;\n```\n"):
+                     "```cpp from examples/consumer/hello_attention.cc\nlongspan::Context context;\n```\n"):
             with self.subTest(text):
                 self.assertIsNone(self.outcome(text))
 
@@ -58,7 +58,7 @@ class Commands(unittest.TestCase):
         for text in ("```sh\nif true\n```\n", "```sh test\nfalse\ntrue\n```\n",
                      "```sh test exit=3\ntrue\n```\n", "```sh test\nsleep 9\n```\n",
                      "```sh test\necho $unset_variable\n```\n",
-                     "```cpp from examples/hello_attention.cc\nint Gone();\n```\n"):
+                     "```cpp from examples/consumer/hello_attention.cc\nint Gone();\n```\n"):
             with self.subTest(text):
                 self.assertIsNotNone(self.outcome(text))
 

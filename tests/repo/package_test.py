@@ -65,7 +65,7 @@ class Package(unittest.TestCase):
         environment = {**os.environ, "PKG_CONFIG_PATH": str(folder)}
         flags = run("pkg-config", "--cflags", "--libs", "longspan", env=environment).split()
         program = Path(self.scratch.name, "hello")
-        run(COMPILER, *FLAGS.split(), ROOT / "examples" / "hello_attention.cc", "-o", program,
+        run(COMPILER, *FLAGS.split(), ROOT / "examples" / "consumer" / "hello_attention.cc", "-o", program,
             *flags)
         self.assertIn("attention is right", run(program))
         version = run("pkg-config", "--modversion", "longspan", env=environment).strip()
