@@ -47,7 +47,7 @@ class CountingIterator {
 class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
  public:
   JsonEvents(std::string_view text, std::string_view source, int most_depth, std::size_t base = 0)
-      : text_(text), source_(source), base_(base), most_depth_(most_depth) {}
+      : text_(text), source_(source), reached_(text.data()), base_(base), most_depth_(most_depth) {}
 
   // Runs the parser over the text; refusals throw kFormat from inside.
   void Run() {
@@ -94,7 +94,7 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   std::string_view text_, source_;
-  const char* reached_ = nullptr;
+  const char* reached_;
   std::size_t base_;
   int depth_ = 0, most_depth_;
 };

@@ -1,0 +1,106 @@
+#include "io/safetensors.h"
+#include "io/test_files.h"
+
+namespace longspan::io {
+namespace {
+
+namespace fs = std::filesystem;
+using test::PutFile;
+using test::TempDir;
+using test::Throws;
+
+class OpenModelTest : public testing::Test {
+ protected:
+  void PutShard(const std::string& file, std::vector<std::string> names) {
+    std::vector<TensorEntry> entries;
+    for (const std::string& name : names) entries.push_back({name, DType::kF32, {2}, kValues});
+    WriteSafetensors(dir_ / file, entries);
+  }
+  void PutIndex(const std::string& weight_map, const std::string& total = "16") {
+    PutFile(dir_ / "model.safetensors.index.json",
+            "{\"metadata\":{\"total_size\":" + total + "},\"weight_map\":" + weight_map + "}");
+  }
+  testing::AssertionResult Rejects(std::string_view fragment, ErrorCode code = ErrorCode::kFormat) {
+    return Throws([&] { OpenModel(dir_.path()); }, code, fragment);
+  }
+
+  static constexpr float kValues[2] = {1.0f, 2.0f};
+  TempDir dir_;
+};
+
+TEST_F(OpenModelTest, ReadsOneFile) {
+  PutShard("model.safetensors", {"a"});
+  EXPECT_EQ(OpenModel(dir_.path())->ReadFloat("a").data<float>()[1], 2.0f);
+  EXPECT_TRUE(OpenModel(dir_ / "model.safetensors")->Has("a"));
+}
+
+TEST_F(OpenModelTest, ReadsShards) {
+  PutShard("one.safetensors", {"a"});
+  PutShard("two.safetensors", {"b"});
+  PutIndex("{\"a\":\"one.safetensors\",\"b\":\"two.safetensors\"}");
+  const auto source = OpenModel(dir_.path());
+  EXPECT_EQ(source->tensors().size(), 2u);
+  EXPECT_EQ(source->ReadFloat("a").data<float>()[0], 1.0f);
+  EXPECT_EQ(source->Read("b").data<float>()[1], 2.0f);
+  EXPECT_TRUE(source->warnings().empty());
+  // Links are how caches of models are built.
+  fs::rename(dir_ / "two.safetensors", dir_ / "blob");
+  fs::create_symlink("blob", dir_ / "two.safetensors");
+  EXPECT_TRUE(OpenModel(dir_.path())->Has("b"));
+}
+
+TEST_F(OpenModelTest, ShardsAreBasenames) {  // X1
+  PutShard("one.safetensors", {"a"});
+  for (const char* name : {"../../etc/passwd", "/etc/passwd", "a/../b", "a\\\\b", "", ".", "..",
+                           "x\\u0000y", "one.safetensors\\n", "\\u00e9"}) {
+    PutIndex(std::string("{\"a\":\"") + name + "\"}");
+    EXPECT_TRUE(Rejects("must be a file name of letters")) << name;
+  }
+  PutIndex("{\"a\":\"" + std::string(256, 'x') + "\"}");
+  EXPECT_TRUE(Rejects("must be a file name"));
+}
+
+TEST_F(OpenModelTest, IndexAndShardsMustAgree) {  // X3, X4
+  PutShard("one.safetensors", {"a", "extra"});
+  PutShard("two.safetensors", {"b"});
+  PutIndex("{\"a\":\"one.safetensors\",\"b\":\"three.safetensors\"}");
+  EXPECT_TRUE(Rejects("the shard three.safetensors is missing"));
+  PutIndex("{\"a\":\"one.safetensors\",\"c\":\"two.safetensors\"}");
+  EXPECT_TRUE(Rejects("tensor \"c\" is not in two.safetensors"));
+  PutIndex("{\"a\":\"one.safetensors\",\"b\":\"two.safetensors\"}", "17");
+  const auto source = OpenModel(dir_.path());
+  ASSERT_EQ(source->warnings().size(), 2u);
+  EXPECT_NE(source->warnings()[0].find("\"extra\""), std::string::npos);
+  EXPECT_NE(source->warnings()[1].find("total_size is 17"), std::string::npos);
+  EXPECT_FALSE(source->Has("extra"));
+  PutShard("two.safetensors", {"a", "b"});
+  EXPECT_TRUE(Rejects("tensor \"a\" is assigned to one.safetensors and also in two.safetensors"));
+  PutIndex("{\"a\":1}");
+  EXPECT_TRUE(Rejects("must be a string"));
+  PutIndex("[]");
+  EXPECT_TRUE(Rejects("weight_map must be an object"));
+  PutIndex("{}");
+  EXPECT_TRUE(Rejects("weight_map is empty"));
+  PutFile(dir_ / "model.safetensors.index.json", "[]");
+  EXPECT_TRUE(Rejects("weight_map must be an object"));
+  PutIndex("{\"a\":\"one.safetensors\",\"a\":\"one.safetensors\"}");
+  EXPECT_TRUE(Rejects("duplicate key"));
+}
+
+TEST_F(OpenModelTest, NeverFallsBack) {  // X5
+  EXPECT_TRUE(Rejects("no weights", ErrorCode::kIo));
+  EXPECT_TRUE(Throws([&] { OpenModel(dir_ / "none"); }, ErrorCode::kIo, "No such file"));
+  PutFile(dir_ / "pytorch_model.bin", "x");
+  EXPECT_TRUE(Rejects("pytorch_model.bin only"));
+  PutShard("one.safetensors", {"a"});
+  PutIndex("{\"a\":\"one.safetensors\"}", "8");
+  EXPECT_NO_THROW(OpenModel(dir_.path()));
+  PutFile(dir_ / "model.safetensors", "x");
+  EXPECT_TRUE(Rejects("model.safetensors: 1 bytes"));
+  fs::remove(dir_ / "model.safetensors");
+  fs::create_symlink("gone", dir_ / "model.safetensors");
+  EXPECT_TRUE(Rejects("model.safetensors: cannot open", ErrorCode::kIo));
+}
+
+}  // namespace
+}  // namespace longspan::io
