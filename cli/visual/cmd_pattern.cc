@@ -1,0 +1,124 @@
+#include "cli/visual/cmd_pattern.h"
+
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/errors.h"
+#include "cli/visual/output.h"
+
+namespace longspan::cli {
+namespace {
+
+// {"panels": [{"title", "note", "queries", "keys", "chunk", "visible_pairs", "visible": rows}]}
+int PrintJson(const GridSheet& sheet) {
+  nlohmann::ordered_json document = {{"panels", nlohmann::ordered_json::array()}};
+  for (const GridPanel& panel : sheet.panels) {
+    idx_t pairs = 0;
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+    for (idx_t row = 0; row < panel.rows; ++row) {
+      std::vector<int> cells;
+      for (idx_t column = 0; column < panel.columns; ++column) {
+        const auto i = static_cast<std::size_t>(row * panel.columns + column);
+        cells.push_back(panel.weight[i] > 0 ? 1 : 0);
+        pairs += cells.back();
+      }
+      rows.push_back(std::move(cells));
+    }
+    document["panels"].push_back({{"title", panel.title},
+                                  {"note", panel.note},
+                                  {"queries", panel.rows},
+                                  {"keys", panel.columns},
+                                  {"visible_pairs", pairs},
+                                  {"visible", std::move(rows)}});
+  }
+  PrintResult(document.dump() + "\n");
+  return 0;
+}
+
+}  // namespace
+
+GridSheet MakePatternSheet(const PatternCommand& command) {
+  const bool gallery = command.given.empty();
+  // Shape options without --kind mean the first kind.
+  const std::string_view name =
+      command.kind.empty() ? PatternKinds().front().name : std::string_view(command.kind);
+  const PatternKind& kind = FindPatternKind(name);
+  for (const std::string& option : command.given) {
+    const auto known = std::find(kind.options.begin(), kind.options.end(), option);
+    Check(known != kind.options.end(), ErrorCode::kUsage,
+          "pattern: kind '{}' has no option {}; it has {}", kind.name, option,
+          fmt::join(kind.options, " "));
+  }
+  Context context;
+  GridSheet sheet;
+  sheet.groups = PatternGroups();
+  sheet.title = "Which query sees which key";
+  if (!gallery) {
+    sheet.panels.push_back(kind.panel(context, command.options));
+    sheet.title = fmt::format("Which query sees which key: {} attention", kind.name);
+    return sheet;
+  }
+  for (const PatternKind& each : PatternKinds()) {
+    if (!command.kind.empty() && each.name != kind.name) continue;
+    for (GridPanel& panel : each.gallery(context)) sheet.panels.push_back(std::move(panel));
+  }
+  return sheet;
+}
+
+int RunPattern(const PatternCommand& command) {
+  if (!command.output.empty()) FormatOf(command.output);  // a bad extension fails before the work
+  const GridSheet sheet = MakePatternSheet(command);
+  if (!command.output.empty()) {
+    WritePicture(command.output, DrawGrid(sheet, FormatOf(command.output)));
+  }
+  if (command.json) return PrintJson(sheet);
+  if (command.output.empty()) PrintResult(PrintGrid(sheet, DetectTerminal(STDOUT_FILENO)));
+  return 0;
+}
+
+void RegisterPattern(CLI::App& app, Action& action) {
+  auto command = std::make_shared<PatternCommand>();
+  CLI::App* pattern =
+      app.add_subcommand("pattern", "Draw which query sees which key, as the kernels compute it");
+  std::string kinds;
+  for (const PatternKind& kind : PatternKinds()) {
+    kinds += fmt::format("{}{} ({})", kinds.empty() ? "" : "; ", kind.name, kind.summary);
+  }
+  pattern->add_option("--kind", command->kind, kinds);
+  PatternOptions& options = command->options;
+  const std::vector<CLI::Option*> shape = {
+      pattern->add_option("--tokens", options.tokens, "length of the sequence"),
+      pattern->add_option("--chunk", options.chunk, "tokens of a chunk"),
+      pattern->add_option("--before", options.before, "chunks seen before the own one"),
+      pattern->add_option("--after", options.after, "chunks seen after the own one"),
+      pattern->add_flag("--causal,!--no-causal", options.causal,
+                        "hide the keys behind the query (default), or do not"),
+      pattern->add_option("--pad-left", options.pad_left, "tokens of padding at the beginning"),
+      pattern->add_option("--pad-right", options.pad_right, "tokens of padding at the end"),
+  };
+  for (CLI::Option* option : shape) {
+    if (option->get_expected_min() > 0) option->capture_default_str();
+  }
+  pattern->add_option("-o,--output", command->output,
+                      "picture to write, .svg or .png (default: draw in the terminal)");
+  pattern->add_flag("--json", command->json, "print the cells as JSON");
+  pattern->footer(
+      "Without an option for the shape: a sheet of examples.\n"
+      "Examples:\n"
+      "  longspan pattern -o patterns.svg\n"
+      "  longspan pattern --kind chunked --tokens 64 --chunk 16 --before 2 --no-causal");
+  pattern->callback([command, shape, &action] {
+    for (const CLI::Option* option : shape) {
+      if (option->count() > 0) command->given.push_back("--" + option->get_lnames().front());
+    }
+    action = [command] { return RunPattern(*command); };
+  });
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,34 @@
+// longspan plot: the curves of training runs.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cli/visual/chart.h"
+#include "cli/visual/command.h"
+#include "cli/visual/run_log.h"
+
+namespace longspan::cli {
+
+struct PlotOptions {
+  std::vector<std::string> runs;  // directories or metrics.jsonl files
+  std::string output;             // .svg or .png; empty: the terminal
+  std::string metric = "bits_per_byte";
+  std::string title;  // empty: the runs' names
+  bool log_x = false, log_y = false;
+  double smoothing = 0;  // [0, 1)
+  bool json = false;     // the values instead of a picture, on stdout
+};
+
+// The chart of `metric` in these runs: a line for the training records, a marked line for the
+// evaluations. Throws kUsage, with the metrics there are, when no run has this one.
+Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& options);
+
+// Reads, draws, writes. Throws Error: kUsage, kFormat, kIo.
+int RunPlot(const PlotOptions& options);
+
+void RegisterPlot(CLI::App& app, Action& action);
+
+}  // namespace longspan::cli

@@ -1,0 +1,303 @@
+#include "cli/visual/grid.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/errors.h"
+#include "base/math.h"
+
+namespace longspan::cli {
+namespace {
+
+constexpr idx_t kMostCells = 1024;  // a side
+constexpr double kPanelSide = 336;  // CSS pixels that a panel's cells aim at
+constexpr double kEdge = 22, kGutter = 34;
+constexpr double kTickRoom = 34, kTickSize = 11, kNoteSize = 12, kLabelSize = 12;
+constexpr double kTitleSize = 17, kPanelTitleSize = 14, kLegendSize = 12;
+constexpr Color kHidden = Rgb(0xeef1f5), kPadding = Rgb(0xd9d2c7);
+constexpr int kShades = 64;  // levels of weight that a picture tells apart
+
+std::size_t CellIndex(const GridPanel& panel, idx_t row, idx_t column) {
+  return static_cast<std::size_t>(row * panel.columns + column);
+}
+
+bool IsShaded(const GridPanel& panel, idx_t column) {
+  return !panel.shaded.empty() && panel.shaded[static_cast<std::size_t>(column)] != 0;
+}
+
+// Device pixels must not cut cells unevenly: sides are multiples of half a CSS pixel.
+double CellSide(const GridPanel& panel) {
+  const double side = kPanelSide / static_cast<double>(std::max(panel.rows, panel.columns));
+  return std::clamp(std::floor(side * 2) / 2, 0.5, 18.0);
+}
+
+// Indices to write at an axis: 0 and multiples of a round number, of the chunk where there is one.
+std::vector<idx_t> AxisIndices(idx_t count, idx_t line_every, double side) {
+  constexpr double kApart = 26;  // CSS pixels between two labels
+  idx_t step = line_every > 0 && line_every < count ? line_every : 1;
+  if (step == 1) {
+    const idx_t round[] = {1, 2, 4, 8, 16};
+    for (const idx_t r : round) {
+      step = r;
+      if (static_cast<double>(r) * side >= kApart) break;
+    }
+  }
+  while (static_cast<double>(step) * side < kApart) step *= 2;
+  std::vector<idx_t> indices;
+  for (idx_t i = 0; i < count; i += step) indices.push_back(i);
+  return indices;
+}
+
+using Shade = std::pair<int, int>;  // group (-1: hidden, -2: padding), weight in kShades steps
+
+Shade ShadeOf(const GridPanel& panel, idx_t row, idx_t column) {
+  const std::size_t i = CellIndex(panel, row, column);
+  const float weight = std::clamp(panel.weight[i], 0.0f, 1.0f);
+  const int level = weight > 0 ? std::max(1, static_cast<int>(std::lround(weight * kShades))) : 0;
+  if (level == 0) return {IsShaded(panel, column) ? -2 : -1, 0};
+  return {panel.group.empty() ? 0 : panel.group[i], level};
+}
+
+void DrawCells(Canvas& canvas, const GridSheet& sheet, const GridPanel& panel, Point at,
+               double side) {
+  const double gap = side >= 4 ? 1 : 0;
+  std::map<Shade, std::vector<Box>> boxes;
+  for (idx_t row = 0; row < panel.rows; ++row) {
+    for (idx_t column = 0; column < panel.columns;) {
+      const Shade shade = ShadeOf(panel, row, column);
+      idx_t end = column + 1;
+      while (gap == 0 && end < panel.columns && ShadeOf(panel, row, end) == shade) ++end;
+      boxes[shade].push_back({at.x + static_cast<double>(column) * side,
+                              at.y + static_cast<double>(row) * side,
+                              static_cast<double>(end - column) * side - gap, side - gap});
+      column = end;
+    }
+  }
+  for (const auto& [shade, cells] : boxes) {
+    Color color = shade.first == -2 ? kPadding : kHidden;
+    if (shade.first >= 0) {
+      color = Mix(kHidden, sheet.groups[static_cast<std::size_t>(shade.first)].color,
+                  static_cast<double>(shade.second) / kShades);
+    }
+    canvas.Boxes(cells, color);
+  }
+}
+
+void DrawPanelAxes(Canvas& canvas, const GridSheet& sheet, const GridPanel& panel, Point at,
+                   double side) {
+  const double width = static_cast<double>(panel.columns) * side;
+  const double height = static_cast<double>(panel.rows) * side;
+  const double shift = side >= 4 ? 0.5 : 0;  // lines run in the gaps
+  const LineStyle chunk_line{Rgb(0x1f2430, 0.55), 1, false};
+  for (idx_t i = panel.line_every; panel.line_every > 0 && i < panel.columns;
+       i += panel.line_every) {
+    const double x = at.x + static_cast<double>(i) * side - shift;
+    canvas.Line({x, at.y}, {x, at.y + height - 2 * shift}, chunk_line);
+  }
+  for (idx_t i = panel.line_every; panel.line_every > 0 && i < panel.rows; i += panel.line_every) {
+    const double y = at.y + static_cast<double>(i) * side - shift;
+    canvas.Line({at.x, y}, {at.x + width - 2 * shift, y}, chunk_line);
+  }
+  const double half = std::min(side / 2, 9.0);
+  for (const idx_t i : AxisIndices(panel.columns, panel.line_every, side)) {
+    canvas.Text({at.x + static_cast<double>(i) * side + half, at.y - 6}, fmt::format("{}", i),
+                {kTickSize, kSoftInk, Anchor::kMiddle});
+  }
+  for (const idx_t i : AxisIndices(panel.rows, panel.line_every, side)) {
+    canvas.Text({at.x - 6, at.y + static_cast<double>(i) * side + half + 4}, fmt::format("{}", i),
+                {kTickSize, kSoftInk, Anchor::kEnd});
+  }
+  canvas.Text({at.x + width / 2, at.y - 20}, sheet.column_label,
+              {kLabelSize, kSoftInk, Anchor::kMiddle});
+  canvas.Text({at.x - 28, at.y + height / 2}, sheet.row_label,
+              {kLabelSize, kSoftInk, Anchor::kMiddle, false, true});
+}
+
+struct Entry {
+  std::string name;
+  Color color;
+};
+
+// What the legend has to explain: the groups that are seen, and padding.
+std::vector<Entry> LegendEntries(const GridSheet& sheet) {
+  std::set<int> seen;
+  for (const GridPanel& panel : sheet.panels) {
+    for (idx_t row = 0; row < panel.rows; ++row) {
+      for (idx_t column = 0; column < panel.columns; ++column) {
+        seen.insert(ShadeOf(panel, row, column).first);
+      }
+    }
+  }
+  std::vector<Entry> entries;
+  for (std::size_t g = 0; g < sheet.groups.size(); ++g) {
+    const bool named = !sheet.groups[g].name.empty();
+    if (named && seen.count(static_cast<int>(g)) > 0) {
+      entries.push_back({sheet.groups[g].name, sheet.groups[g].color});
+    }
+  }
+  if (!entries.empty() && seen.count(-1) > 0) entries.push_back({"not visible", kHidden});
+  if (seen.count(-2) > 0) entries.push_back({"padding, not visible", kPadding});
+  return entries;
+}
+
+double Legend(Canvas& canvas, const std::vector<Entry>& entries, double y, double right,
+              bool draw) {
+  constexpr double kSwatch = 12, kGap = 6, kSpace = 20, kRow = 20;
+  if (entries.empty()) return y;
+  double x = kEdge;
+  for (const Entry& entry : entries) {
+    const TextStyle style{kLegendSize, kInk};
+    const double width = kSwatch + kGap + canvas.TextWidth(entry.name, style) + kSpace;
+    if (x > kEdge && x + width - kSpace > right) {
+      x = kEdge;
+      y += kRow;
+    }
+    if (draw) {
+      canvas.FillBox({x, y + 1, kSwatch, kSwatch}, entry.color);
+      canvas.Text({x + kSwatch + kGap, y + 11.5}, entry.name, style);
+    }
+    x += width;
+  }
+  return y + kRow;
+}
+
+struct PanelPlace {
+  Point cells;  // top left corner of the cells
+  double side;
+};
+
+double PanelHead(const GridPanel& panel) {
+  return (panel.title.empty() ? 0 : 20) + (panel.note.empty() ? 0 : 17) + kTickRoom;
+}
+
+std::string Describe(const GridSheet& sheet) {
+  std::string text;
+  for (const GridPanel& panel : sheet.panels) {
+    const auto visible = std::count_if(panel.weight.begin(), panel.weight.end(),
+                                       [](float weight) { return weight > 0; });
+    text += fmt::format("{}{}: {} x {} cells, {} visible. ", panel.title,
+                        panel.note.empty() ? "" : " (" + panel.note + ")", panel.rows,
+                        panel.columns, visible);
+  }
+  return text;
+}
+
+// Draws, or with draw false only finds the sheet's size.
+Point LaySheet(Canvas& canvas, const GridSheet& sheet, double right, bool draw) {
+  double y = kEdge;
+  double widest = 0;
+  if (!sheet.title.empty()) {
+    const TextStyle style{kTitleSize, kInk, Anchor::kStart, true};
+    if (draw) canvas.Text({kEdge, y + 14}, sheet.title, style);
+    widest = kEdge + canvas.TextWidth(sheet.title, style);
+    y += 30;
+  }
+  y = Legend(canvas, LegendEntries(sheet), y, right, draw) + 8;
+  const idx_t across = std::max<idx_t>(1, sheet.panels_across);
+  for (std::size_t first = 0; first < sheet.panels.size();
+       first += static_cast<std::size_t>(across)) {
+    const std::size_t end = std::min(sheet.panels.size(), first + static_cast<std::size_t>(across));
+    double head = 0, tallest = 0;
+    for (std::size_t p = first; p < end; ++p) head = std::max(head, PanelHead(sheet.panels[p]));
+    double x = kEdge;
+    for (std::size_t p = first; p < end; ++p) {
+      const GridPanel& panel = sheet.panels[p];
+      const double side = CellSide(panel);
+      const double width = static_cast<double>(panel.columns) * side;
+      const TextStyle title_style{kPanelTitleSize, kInk, Anchor::kStart, true};
+      const TextStyle note_style{kNoteSize, kSoftInk};
+      const Point cells{x + kTickRoom, y + head};
+      double text_y = y + 13;
+      if (draw && !panel.title.empty()) canvas.Text({cells.x, text_y}, panel.title, title_style);
+      if (!panel.title.empty()) text_y += 18;
+      if (draw && !panel.note.empty()) canvas.Text({cells.x, text_y}, panel.note, note_style);
+      if (draw) DrawCells(canvas, sheet, panel, cells, side);
+      if (draw) DrawPanelAxes(canvas, sheet, panel, cells, side);
+      const double text = std::max(canvas.TextWidth(panel.title, title_style),
+                                   canvas.TextWidth(panel.note, note_style));
+      x = cells.x + std::max(width, text);
+      widest = std::max(widest, x);
+      x += kGutter;
+      tallest = std::max(tallest, static_cast<double>(panel.rows) * side);
+    }
+    y += head + tallest + (end < sheet.panels.size() ? kGutter : 0);
+  }
+  return {widest + kEdge, y + kEdge};
+}
+
+}  // namespace
+
+void CheckGrid(const GridSheet& sheet) {
+  for (const GridPanel& panel : sheet.panels) {
+    const auto cells = static_cast<std::size_t>(panel.rows * panel.columns);
+    Check(panel.rows > 0 && panel.columns > 0 && panel.weight.size() == cells, ErrorCode::kUsage,
+          "grid '{}': {} weights for {} x {} cells", panel.title, panel.weight.size(), panel.rows,
+          panel.columns);
+    Check(panel.group.empty() || panel.group.size() == cells, ErrorCode::kUsage,
+          "grid '{}': {} groups for {} x {} cells", panel.title, panel.group.size(), panel.rows,
+          panel.columns);
+    Check(panel.shaded.empty() || panel.shaded.size() == static_cast<std::size_t>(panel.columns),
+          ErrorCode::kUsage, "grid '{}': {} shaded flags for {} columns", panel.title,
+          panel.shaded.size(), panel.columns);
+    const std::uint8_t most =
+        panel.group.empty() ? 0 : *std::max_element(panel.group.begin(), panel.group.end());
+    Check(most < sheet.groups.size(), ErrorCode::kUsage, "grid '{}': group {} of {}", panel.title,
+          most, sheet.groups.size());
+  }
+}
+
+GridPanel Pool(const GridPanel& panel, idx_t rows, idx_t columns) {
+  // One factor for both axes: cells stay square.
+  const idx_t factor = std::max(CeilDiv(panel.rows, rows), CeilDiv(panel.columns, columns));
+  if (factor <= 1) return panel;
+  GridPanel pooled = panel;
+  pooled.rows = CeilDiv(panel.rows, factor);
+  pooled.columns = CeilDiv(panel.columns, factor);
+  pooled.line_every = panel.line_every % factor == 0 ? panel.line_every / factor : 0;
+  if (pooled.line_every == 1) pooled.line_every = 0;
+  const auto cells = static_cast<std::size_t>(pooled.rows * pooled.columns);
+  pooled.weight.assign(cells, 0);
+  pooled.group.assign(panel.group.empty() ? 0 : cells, 0);
+  pooled.shaded.assign(panel.shaded.empty() ? 0 : static_cast<std::size_t>(pooled.columns), 1);
+  for (idx_t row = 0; row < panel.rows; ++row) {
+    for (idx_t column = 0; column < panel.columns; ++column) {
+      const std::size_t from = CellIndex(panel, row, column);
+      const std::size_t to = CellIndex(pooled, row / factor, column / factor);
+      if (panel.weight[from] <= pooled.weight[to]) continue;
+      pooled.weight[to] = panel.weight[from];
+      if (!panel.group.empty()) pooled.group[to] = panel.group[from];
+    }
+  }
+  for (idx_t column = 0; !panel.shaded.empty() && column < panel.columns; ++column) {
+    if (!IsShaded(panel, column)) pooled.shaded[static_cast<std::size_t>(column / factor)] = 0;
+  }
+  pooled.note +=
+      fmt::format("{}one cell stands for {} x {}", panel.note.empty() ? "" : "; ", factor, factor);
+  return pooled;
+}
+
+std::string DrawGrid(const GridSheet& sheet, PictureFormat format) {
+  CheckGrid(sheet);
+  GridSheet pooled = sheet;
+  for (GridPanel& panel : pooled.panels) panel = Pool(panel, kMostCells, kMostCells);
+  // The legend breaks where the panels end, so that the panels set the width.
+  double right = kEdge;
+  const auto across = std::min<std::size_t>(
+      pooled.panels.size(), static_cast<std::size_t>(std::max<idx_t>(1, pooled.panels_across)));
+  for (std::size_t p = 0; p < across; ++p) {
+    const GridPanel& panel = pooled.panels[p];
+    right += kTickRoom + static_cast<double>(panel.columns) * CellSide(panel) +
+             (p + 1 < across ? kGutter : 0);
+  }
+  right = std::max(right, 360.0);
+  Canvas measure(PictureFormat::kPng, 8, 8);
+  const Point size = LaySheet(measure, pooled, right, false);
+  Canvas canvas(format, std::max(size.x, right + kEdge), size.y);
+  LaySheet(canvas, pooled, right, true);
+  return canvas.Finish(sheet.title, Describe(sheet));
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,24 @@
+#include "cli/visual/output.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/errors.h"
+#include "cli/visual/text.h"
+#include "io/atomic_file.h"
+
+namespace longspan::cli {
+
+void WritePicture(const std::filesystem::path& file, std::string_view bytes) {
+  io::WriteFileAtomic(file, bytes);
+  const std::string line = fmt::format("wrote {}\n", Printable(file.string()));
+  std::fputs(line.c_str(), stderr);
+}
+
+void PrintResult(std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  Check(written && std::fflush(stdout) == 0, ErrorCode::kIo, "stdout: {}", std::strerror(errno));
+}
+
+}  // namespace longspan::cli

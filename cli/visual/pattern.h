@@ -1,0 +1,43 @@
+// Which query sees which key, found by running the kernels themselves.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/visual/grid.h"
+#include "longspan/context.h"
+
+namespace longspan::cli {
+
+// Everything that a kind of pattern may be asked for; a kind uses some of it.
+struct PatternOptions {
+  idx_t tokens = 32;
+  idx_t pad_left = 0, pad_right = 0;  // tokens of padding: keys that do not exist
+  bool causal = true;
+  idx_t chunk = 8, before = 1, after = 0;
+};
+
+// A mechanism that can be drawn. A new one is a new row in pattern.cc.
+struct PatternKind {
+  std::string_view name;                  // --kind
+  std::string_view summary;               // for the help
+  std::vector<std::string_view> options;  // the command line's options that it understands
+  GridPanel (*panel)(Context& context, const PatternOptions& options);
+  std::vector<GridPanel> (*gallery)(Context& context);  // what is worth seeing without any option
+};
+std::span<const PatternKind> PatternKinds();
+
+// Throws kUsage and lists the kinds when there is none of that name.
+const PatternKind& FindPatternKind(std::string_view name);
+
+// The groups that the panels' cells refer to.
+std::vector<GridGroup> PatternGroups();
+
+// Chunked attention's weight of key j for query i at [i * tokens + j]: the kernel's output for
+// values that are one-hot, so that each output element is one weight; queries and keys are zero, so
+// that all visible keys weigh the same. Throws kUsage on sizes out of range.
+std::vector<float> ChunkedWeights(Context& context, const PatternOptions& options);
+
+}  // namespace longspan::cli

@@ -1,0 +1,173 @@
+#include "cli/visual/pattern.h"
+
+#include <gtest/gtest.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "cli/visual/cmd_pattern.h"
+#include "longspan/error.h"
+
+namespace longspan::cli {
+namespace {
+
+// The kernel's cells as the formula says them, by chunks: query i of chunk c sees key j when
+// j's chunk is one of c - before .. c + after around the ring of chunks, j exists, and j <= i when
+// causal. A query that sees none weighs its whole window. T <= chunk: the window is everything.
+std::vector<bool> VisibleByFormula(const PatternOptions& o) {
+  const idx_t tokens = o.tokens;
+  const idx_t chunks = (tokens + o.chunk - 1) / o.chunk;
+  std::vector<bool> visible(static_cast<std::size_t>(tokens * tokens));
+  for (idx_t i = 0; i < tokens; ++i) {
+    std::vector<bool> window(static_cast<std::size_t>(tokens), tokens <= o.chunk);
+    for (idx_t offset = -o.before; offset <= o.after && tokens > o.chunk; ++offset) {
+      const idx_t chunk = ((i / o.chunk + offset) % chunks + chunks) % chunks;
+      for (idx_t j = chunk * o.chunk; j < std::min(tokens, (chunk + 1) * o.chunk); ++j) {
+        window[static_cast<std::size_t>(j)] = true;
+      }
+    }
+    bool any = false;
+    const auto allowed = [&](idx_t j) {
+      return window[static_cast<std::size_t>(j)] && j >= o.pad_left && j < tokens - o.pad_right &&
+             (!o.causal || j <= i);
+    };
+    for (idx_t j = 0; j < tokens; ++j) any |= allowed(j);
+    for (idx_t j = 0; j < tokens; ++j) {
+      visible[static_cast<std::size_t>(i * tokens + j)] =
+          any ? allowed(j) : static_cast<bool>(window[static_cast<std::size_t>(j)]);
+    }
+  }
+  return visible;
+}
+
+std::string Draw(const std::vector<bool>& cells, idx_t tokens) {
+  std::string text;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    text += cells[i] ? '#' : '.';
+    if ((static_cast<idx_t>(i) + 1) % tokens == 0) text += '\n';
+  }
+  return text;
+}
+
+TEST(ChunkedPattern, KernelSeesWhatTheFormulaSays) {
+  Context context(1);
+  int cases = 0;
+  for (const idx_t tokens : {1, 2, 7, 8, 9, 16, 23, 32, 40}) {
+    for (const idx_t chunk : {1, 3, 8, 64}) {
+      for (const idx_t before : {0, 1, 2, 3}) {
+        for (const idx_t after : {0, 1, 2}) {
+          for (const bool causal : {false, true}) {
+            for (const auto& [left, right] :
+                 {std::pair<idx_t, idx_t>{0, 0}, {0, 3}, {5, 0}, {2, 9}}) {
+              if (left + right > tokens) continue;
+              PatternOptions options;
+              options.tokens = tokens;
+              options.chunk = chunk;
+              options.before = before;
+              options.after = after;
+              options.causal = causal;
+              options.pad_left = left;
+              options.pad_right = right;
+              std::vector<bool> seen;
+              for (const float weight : ChunkedWeights(context, options)) {
+                seen.push_back(weight != 0);
+              }
+              const std::vector<bool> expected = VisibleByFormula(options);
+              ASSERT_EQ(seen, expected) << "T " << tokens << " chunk " << chunk << " before "
+                                        << before << " after " << after << " causal " << causal
+                                        << " padding " << left << "+" << right << "\nkernel\n"
+                                        << Draw(seen, tokens) << "formula\n"
+                                        << Draw(expected, tokens);
+              ++cases;
+            }
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(cases, 2000);
+}
+
+TEST(ChunkedPattern, ChecksSizes) {
+  Context context(1);
+  for (const auto& change : std::vector<void (*)(PatternOptions&)>{
+           [](PatternOptions& o) { o.tokens = 0; }, [](PatternOptions& o) { o.tokens = 1 << 20; },
+           [](PatternOptions& o) { o.pad_left = -1; }, [](PatternOptions& o) { o.pad_right = 33; },
+           [](PatternOptions& o) { o.chunk = 0; }, [](PatternOptions& o) { o.before = -1; }}) {
+    PatternOptions options;
+    change(options);
+    EXPECT_THROW(ChunkedWeights(context, options), Error);
+  }
+}
+
+TEST(PatternSheet, GalleryShowsEveryGroup) {
+  const GridSheet sheet = MakePatternSheet({});
+  CheckGrid(sheet);
+  EXPECT_EQ(sheet.panels.size(), 4u);
+  std::set<int> groups;
+  for (const GridPanel& panel : sheet.panels) {
+    for (std::size_t i = 0; i < panel.weight.size(); ++i) {
+      if (panel.weight[i] > 0) groups.insert(panel.group[i]);
+    }
+  }
+  EXPECT_EQ(groups.size(), sheet.groups.size());
+}
+
+// What the command line does, down to the action.
+int RunLine(std::vector<std::string> arguments) {
+  CLI::App app;
+  Action action;
+  RegisterPattern(app, action);
+  std::reverse(arguments.begin(), arguments.end());
+  app.parse(arguments);
+  return action();
+}
+
+TEST(PatternCommand, PrintsJson) {
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(RunLine({"pattern", "--tokens", "6", "--chunk", "2", "--no-causal", "--json"}), 0);
+  const auto document = nlohmann::json::parse(testing::internal::GetCapturedStdout());
+  ASSERT_EQ(document["panels"].size(), 1u);
+  const auto& panel = document["panels"][0];
+  EXPECT_EQ(panel["queries"], 6);
+  EXPECT_EQ(panel["visible_pairs"], 24);
+  EXPECT_EQ(panel["visible"][0], (std::vector<int>{1, 1, 0, 0, 1, 1}));
+}
+
+TEST(PatternCommand, WritesPicturesAndPrintsText) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / "longspan_pattern_test";
+  std::filesystem::create_directories(folder);
+  for (const char* name : {"sheet.svg", "sheet.png"}) {
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(RunLine({"pattern", "-o", (folder / name).string()}), 0);
+    EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
+    EXPECT_GT(std::filesystem::file_size(folder / name), 10000u);
+  }
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(RunLine({"pattern", "--kind", "chunked"}), 0);
+  EXPECT_NE(testing::internal::GetCapturedStdout().find("Causal, look-back of two chunks"),
+            std::string::npos);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(PatternCommand, RefusesWithTheRightCode) {
+  const auto code = [](std::vector<std::string> arguments) {
+    try {
+      RunLine(std::move(arguments));
+    } catch (const Error& error) {
+      return static_cast<int>(error.code());
+    }
+    return 0;
+  };
+  EXPECT_EQ(code({"pattern", "--kind", "spiral"}), 2);
+  EXPECT_EQ(code({"pattern", "-o", "cells.pdf"}), 2);
+  EXPECT_EQ(code({"pattern", "--tokens", "100000"}), 2);
+  EXPECT_EQ(code({"pattern", "-o", "/nonexistent/folder/cells.svg"}), 4);
+}
+
+}  // namespace
+}  // namespace longspan::cli

@@ -1,0 +1,161 @@
+#include <gtest/gtest.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/visual/cmd_plot.h"
+#include "cli/visual/run_log.h"
+#include "longspan/error.h"
+
+namespace longspan::cli {
+namespace {
+
+class PlotTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::path(testing::TempDir()) / "longspan_plot_test";
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_ / "run");
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::filesystem::path Write(const std::string& text, const std::string& run = "run") {
+    std::filesystem::create_directories(folder_ / run);
+    std::ofstream(folder_ / run / "metrics.jsonl", std::ios::binary) << text;
+    return folder_ / run;
+  }
+  // The code of the error that reading gives, 0 for none; its text in message_.
+  int ReadCode(const std::string& text) {
+    try {
+      ReadRunLog(Write(text));
+    } catch (const Error& error) {
+      message_ = error.what();
+      return static_cast<int>(error.code());
+    }
+    return 0;
+  }
+  static int RunLine(std::vector<std::string> arguments) {
+    CLI::App app;
+    Action action;
+    RegisterPlot(app, action);
+    std::reverse(arguments.begin(), arguments.end());
+    app.parse(arguments);
+    return action();
+  }
+  static int Code(std::vector<std::string> arguments) {
+    try {
+      return RunLine(std::move(arguments));
+    } catch (const Error& error) {
+      return static_cast<int>(error.code());
+    }
+  }
+
+  std::filesystem::path folder_;
+  std::string message_;
+};
+
+const std::string kRun =
+    "{\"kind\":\"train\",\"step\":1,\"loss\":5.5,\"bits_per_byte\":7.9,\"learning_rate\":1e-4}\n"
+    "{\"kind\":\"train\",\"step\":3,\"loss\":4.0,\"bits_per_byte\":5.8,\"learning_rate\":2e-4}\n"
+    "\n"
+    "{\"kind\":\"eval\",\"step\":3,\"loss\":4.1,\"bits_per_byte\":5.9}\n"
+    "{\"kind\":\"train\",\"step\":5,\"loss\":null,\"grad_norm\":2,\"note\":\"warm\"}\n";
+
+TEST_F(PlotTest, ReadsARun) {
+  const RunLog log = ReadRunLog(Write(kRun));
+  EXPECT_EQ(log.name, "run");
+  EXPECT_EQ(log.kinds.at("train").step, (std::vector<double>{1, 3, 5}));
+  EXPECT_EQ(log.kinds.at("eval").step, (std::vector<double>{3}));
+  const std::vector<double>& loss = *log.Find("train", "loss");
+  EXPECT_EQ(loss[1], 4.0);
+  EXPECT_TRUE(std::isnan(loss[2]));
+  const std::vector<double>& norm = *log.Find("train", "grad_norm");
+  EXPECT_TRUE(std::isnan(norm[0]));
+  EXPECT_EQ(norm[2], 2);
+  EXPECT_EQ(log.Find("eval", "learning_rate"), nullptr);
+  EXPECT_EQ(log.Metrics(),
+            (std::vector<std::string>{"bits_per_byte", "grad_norm", "learning_rate", "loss"}));
+  EXPECT_EQ(ReadRunLog(folder_ / "run" / "metrics.jsonl").name, "run");
+}
+
+TEST_F(PlotTest, EveryTruncationReads) {
+  const RunLog whole = ReadRunLog(Write(kRun));
+  for (std::size_t bytes = kRun.find('\n'); bytes <= kRun.size(); ++bytes) {
+    EXPECT_EQ(ReadCode(kRun.substr(0, bytes)), 0) << bytes << " bytes: " << message_;
+  }
+}
+
+TEST_F(PlotTest, BadLinesNameFileAndLine) {
+  const std::string good = "{\"kind\":\"train\",\"step\":1,\"loss\":5}\n";
+  for (const std::string bad :
+       {"{\"kind\":\"train\",\"st\n", "[]\n", "7\n", "{\"kind\":\"train\"}\n", "{\"step\":2}\n",
+        "{\"kind\":\"train\",\"step\":\"2\"}\n", "{\"kind\":\"train\",\"step\":-2}\n",
+        "{\"kind\":7,\"step\":2}\n", "{\"kind\":\"train\",\"step\":2,\"loss\":NaN}\n",
+        "{\"kind\":\"train\",\"step\":1}\n",  // again
+        "\xff\n"}) {
+    EXPECT_EQ(ReadCode(good + bad + "{\"kind\":\"train\",\"step\":9}\n"), 3) << bad;
+    EXPECT_NE(message_.find("metrics.jsonl:2"), std::string::npos) << message_;
+    EXPECT_EQ(message_.find('\n'), std::string::npos) << message_;
+  }
+  EXPECT_EQ(ReadCode(""), 3);
+  EXPECT_EQ(ReadCode("{\"ki"), 3);
+  EXPECT_EQ(Code({"plot", (folder_ / "nothing").string()}), 4);
+}
+
+TEST_F(PlotTest, OneRunHasATrainingAndAnEvaluationLine) {
+  const Chart chart = MakePlot({ReadRunLog(Write(kRun))}, {});
+  ASSERT_EQ(chart.series.size(), 2u);
+  EXPECT_EQ(chart.title, "run: bits per byte");
+  EXPECT_EQ(chart.series[0].name, "train");
+  EXPECT_EQ(chart.series[1].name, "eval (best 5.9 at step 3)");
+  EXPECT_TRUE(chart.series[1].marked);
+  EXPECT_NE(chart.series[0].color, chart.series[1].color);
+}
+
+TEST_F(PlotTest, RunsShareAColorAndHaveDistinctNames) {
+  const RunLog a = ReadRunLog(Write(kRun, "x/run")), b = ReadRunLog(Write(kRun, "y/run"));
+  PlotOptions options;
+  options.metric = "loss";
+  const Chart chart = MakePlot({a, b}, options);
+  ASSERT_EQ(chart.series.size(), 4u);
+  EXPECT_EQ(chart.series[0].color, chart.series[1].color);
+  EXPECT_NE(chart.series[0].color, chart.series[2].color);
+  EXPECT_NE(chart.series[0].name, chart.series[2].name);
+}
+
+TEST_F(PlotTest, WritesPicturesTextAndJson) {
+  const std::string run = Write(kRun).string();
+  for (const char* name : {"loss.svg", "loss.png"}) {
+    const std::string file = (folder_ / name).string();
+    EXPECT_EQ(RunLine({"plot", run, "-o", file, "--metric", "loss", "--log-x", "--smooth", "0.5"}),
+              0);
+    EXPECT_GT(std::filesystem::file_size(file), 5000u);
+  }
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(RunLine({"plot", run}), 0);
+  EXPECT_NE(testing::internal::GetCapturedStdout().find("run: bits per byte"), std::string::npos);
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(RunLine({"plot", run, "--metric", "loss", "--json"}), 0);
+  const auto document = nlohmann::json::parse(testing::internal::GetCapturedStdout());
+  EXPECT_EQ(document["metric"], "loss");
+  EXPECT_EQ(document["series"][0]["points"][1]["value"], 4.0);
+  EXPECT_TRUE(document["series"][0]["points"][2]["value"].is_null());
+}
+
+TEST_F(PlotTest, ErrorsHaveTheirCodesAndLeaveNoFile) {
+  const std::string run = Write(kRun).string();
+  EXPECT_EQ(Code({"plot", run, "-o", (folder_ / "loss.pdf").string()}), 2);
+  EXPECT_EQ(Code({"plot", run, "--metric", "beauty"}), 2);
+  EXPECT_EQ(Code({"plot", run, "-o", (folder_ / "no" / "such" / "loss.svg").string()}), 4);
+  EXPECT_EQ(Code({"plot", run, "-o", (folder_ / "run").string() + "/.svg"}), 2);  // no extension
+  EXPECT_THROW(RunLine({"plot"}), CLI::ParseError);
+  EXPECT_THROW(RunLine({"plot", run, "--smooth", "1"}), CLI::ParseError);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "loss.pdf"));
+}
+
+}  // namespace
+}  // namespace longspan::cli

@@ -1,0 +1,169 @@
+#include "cli/visual/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iostream>
+#include <utility>
+#include <vector>
+
+#include "base/errors.h"
+#include "cli/visual/text.h"
+#include "cli/visual/ticks.h"
+
+namespace longspan::cli {
+namespace {
+
+constexpr double kBarPeriod_s = 0.1, kPlainPeriod_s = 2.0;
+
+// 0:41, 12:41, 3:07:09, 2 d 04 h.
+std::string Duration(double seconds) {
+  const auto whole = static_cast<idx_t>(std::llround(std::min(seconds, 1e12)));
+  const idx_t minutes = whole / 60, hours = whole / 3600, days = whole / 86400;
+  if (days > 0) return fmt::format("{} d {:02} h", days, hours % 24);
+  if (hours > 0) return fmt::format("{}:{:02}:{:02}", hours, minutes % 60, whole % 60);
+  return fmt::format("{}:{:02}", minutes, whole % 60);
+}
+
+std::string Bytes(idx_t bytes) {
+  const double mega = static_cast<double>(bytes) / 1e6;
+  if (mega < 999.5) return fmt::format("{:.0f} MB", mega);
+  return fmt::format("{:.1f} GB", mega / 1e3);
+}
+
+struct Field {
+  std::string text;
+  int importance;  // the smallest one goes first when the line is too long
+};
+constexpr int kAlways = 100;
+
+std::string Join(const std::vector<Field>& fields, std::string_view separator) {
+  std::string text;
+  for (const Field& field : fields) {
+    if (!text.empty()) text += separator;
+    text += field.text;
+  }
+  return text;
+}
+
+double SteadySeconds() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
+}  // namespace
+
+std::string FormatProgress(const ProgressLine& line, bool utf8, idx_t columns) {
+  std::vector<Field> fields;
+  if (line.steps > 0) {
+    fields.push_back(
+        {fmt::format("step {}/{} {}%", line.step, line.steps, 100 * line.step / line.steps),
+         kAlways});
+  } else {
+    fields.push_back({fmt::format("step {}", line.step), kAlways});
+  }
+  // A loss that is infinite is news; NaN means "not measured".
+  if (!std::isnan(line.loss)) fields.push_back({fmt::format("loss {:.3f}", line.loss), kAlways});
+  if (!std::isnan(line.bits_per_byte)) {
+    fields.push_back({fmt::format("bits/byte {:.3f}", line.bits_per_byte), 5});
+  }
+  if (!std::isnan(line.learning_rate)) {
+    fields.push_back({"lr " + ShortNumber(line.learning_rate), 3});
+  }
+  if (!std::isnan(line.grad_norm)) {
+    fields.push_back({(utf8 ? "|g| " : "grad ") + ShortNumber(line.grad_norm), 2});
+  }
+  if (!std::isnan(line.tokens_per_s)) {
+    fields.push_back({ShortNumber(line.tokens_per_s) + " tok/s", 4});
+  }
+  if (line.rss_bytes > 0) fields.push_back({Bytes(line.rss_bytes), 1});
+  if (line.seconds_left >= 0 && std::isfinite(line.seconds_left)) {
+    fields.push_back({Duration(line.seconds_left) + " left", kAlways});
+  }
+  const std::string_view separator = utf8 ? " │ " : " | ";
+  std::string text = Join(fields, separator);
+  while (Columns(text) > columns) {
+    const auto least = std::min_element(
+        fields.begin(), fields.end(),
+        [](const Field& a, const Field& b) { return a.importance < b.importance; });
+    if (least->importance == kAlways) break;
+    fields.erase(least);
+    text = Join(fields, separator);
+  }
+  return ClipColumns(text, columns);
+}
+
+ProgressMode ParseProgressMode(std::string_view name) {
+  if (name == "auto") return ProgressMode::kAuto;
+  if (name == "bar") return ProgressMode::kBar;
+  if (name == "plain") return ProgressMode::kPlain;
+  Check(name == "none", ErrorCode::kUsage, "progress: '{}' is none of auto, bar, plain, none",
+        name);
+  return ProgressMode::kNone;
+}
+
+Progress::Progress(ProgressMode mode)
+    : Progress(
+          mode, std::cerr, [] { return DetectTerminal(STDERR_FILENO); }, SteadySeconds) {}
+
+Progress::Progress(ProgressMode mode, std::ostream& stream, std::function<Terminal()> terminal,
+                   std::function<double()> clock)
+    : mode_(mode), stream_(stream), terminal_(std::move(terminal)), clock_(std::move(clock)) {
+  if (mode_ == ProgressMode::kAuto) {
+    mode_ = terminal_().interactive ? ProgressMode::kBar : ProgressMode::kPlain;
+  }
+}
+
+Progress::~Progress() {
+  try {
+    Finish();
+  } catch (...) {  // a stream that throws: nothing is left to say, and nowhere to say it
+  }
+}
+
+void Progress::Update(const ProgressLine& line) {
+  last_ = line;
+  pending_ = true;
+  const double period = mode_ == ProgressMode::kBar ? kBarPeriod_s : kPlainPeriod_s;
+  if (mode_ != ProgressMode::kNone && clock_() - shown_at_ >= period) Show();
+}
+
+void Progress::Message(std::string_view text) {
+  const bool had_bar = bar_drawn_;
+  EraseBar();
+  stream_ << text << '\n';
+  if (had_bar) Show();
+  stream_.flush();
+}
+
+void Progress::Finish() {
+  if (mode_ == ProgressMode::kNone) return;
+  if (pending_) Show();
+  if (bar_drawn_) stream_ << '\n' << std::flush;
+  bar_drawn_ = false;
+}
+
+// One write for the whole line: no flicker, and lines of other processes do not cut into it.
+void Progress::Show() {
+  const Terminal terminal = terminal_();
+  if (mode_ == ProgressMode::kBar) {
+    // The last column stays free: some terminals wrap when it is filled.
+    const std::string text =
+        FormatProgress(last_, terminal.utf8, std::max<idx_t>(1, terminal.width - 1));
+    stream_ << ("\r" + text + "\x1b[K") << std::flush;
+    bar_drawn_ = true;
+  } else {
+    stream_ << (FormatProgress(last_, false) + "\n") << std::flush;
+  }
+  pending_ = false;
+  shown_at_ = clock_();
+}
+
+void Progress::EraseBar() {
+  if (bar_drawn_) stream_ << "\r\x1b[K";
+  bar_drawn_ = false;
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,79 @@
+// The line that shows how far a run has come.
+#pragma once
+
+#include <functional>
+#include <iosfwd>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "cli/visual/terminal.h"
+
+namespace longspan::cli {
+
+// A value of NaN (or 0 bytes, or a negative time) is left out of the line.
+struct ProgressLine {
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+  idx_t step = 0, steps = 0;  // steps 0: the end is not known
+  double loss = kUnknown, bits_per_byte = kUnknown, learning_rate = kUnknown;
+  double grad_norm = kUnknown;
+  double tokens_per_s = kUnknown;
+  idx_t rss_bytes = 0;
+  double seconds_left = -1;
+};
+
+// step 1200/5000 24% │ loss 2.41 │ bits/byte 2.31 │ lr 2.7e-4 │ |g| 0.82 │ 18.4k tok/s │ ...
+// With utf8 false: "|" between the fields, and "grad" for "|g|".
+// Fields are left out, the least important first (memory, |g|, lr, tok/s, bits/byte), until the
+// line fits into `columns`; what is still too long is cut.
+std::string FormatProgress(const ProgressLine& line, bool utf8,
+                           idx_t columns = std::numeric_limits<idx_t>::max());
+
+// kAuto: kBar on an interactive terminal, else kPlain.
+enum class ProgressMode { kAuto, kBar, kPlain, kNone };
+
+// "auto", "bar", "plain", "none"; throws kUsage on anything else.
+ProgressMode ParseProgressMode(std::string_view name);
+
+// Writes to stderr. kBar redraws one line in place, fitted to the terminal's width, ten times a
+// second at most. kPlain writes a line every two seconds at most, and the last one. kNone writes
+// only messages. Not thread-safe: one thread reports.
+class Progress {
+ public:
+  explicit Progress(ProgressMode mode = ProgressMode::kAuto);
+
+  // For tests: a stream, what it can do (asked before each drawing: windows change their size),
+  // and a clock in seconds.
+  Progress(ProgressMode mode, std::ostream& stream, std::function<Terminal()> terminal,
+           std::function<double()> clock);
+
+  ~Progress();  // as Finish()
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  // kBar or kPlain or kNone.
+  ProgressMode mode() const { return mode_; }
+
+  void Update(const ProgressLine& line);
+
+  // A line of its own, above the progress line; one line break is added.
+  void Message(std::string_view text);
+
+  // Shows the last Update, if it is not shown yet, and ends the line. Update may follow.
+  void Finish();
+
+ private:
+  void Show();
+  void EraseBar();
+
+  ProgressMode mode_;
+  std::ostream& stream_;
+  std::function<Terminal()> terminal_;
+  std::function<double()> clock_;
+  ProgressLine last_;
+  bool pending_ = false;    // last_ has not been shown
+  bool bar_drawn_ = false;  // the cursor stands behind a bar
+  double shown_at_ = -std::numeric_limits<double>::infinity();
+};
+
+}  // namespace longspan::cli

@@ -1,0 +1,28 @@
+// Text that comes from outside and goes onto a screen or into a picture.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "longspan/types.h"
+
+namespace longspan::cli {
+
+// Valid UTF-8 without control characters: each bad byte and each control character becomes "?".
+// Keeps file names from driving a terminal and from breaking an XML file.
+std::string Printable(std::string_view text);
+
+// Printable(), with &, <, >, " and ' written as XML entities.
+std::string EscapeXml(std::string_view text);
+
+// Columns that valid UTF-8 takes on a terminal, at one column a code point; escape sequences
+// ("\x1b[...m") take none.
+idx_t Columns(std::string_view text);
+
+// The longest beginning of `text` that takes at most `columns` columns.
+std::string ClipColumns(std::string_view text, idx_t columns);
+
+// `text` and as many spaces as fill it up to `columns`.
+std::string PadColumns(std::string_view text, idx_t columns);
+
+}  // namespace longspan::cli
