@@ -1,0 +1,425 @@
+#include "ops/cross_entropy/cross_entropy.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "base/arena.h"
+#include "longspan/error.h"
+#include "ops/cross_entropy/cross_entropy_ref.h"
+#include "tests/support/compare.h"
+#include "tests/support/gradcheck.h"
+#include "tests/support/random.h"
+#include "tests/support/runners.h"
+
+namespace longspan {
+namespace {
+
+using test::Complex;
+using test::RandomNormal;
+using test::ToDouble;
+
+struct Case {
+  idx_t tokens, vocabulary, width;
+  double ignored;  // fraction of the labels
+  bool bias = true;
+};
+
+// Sizes 1, around vector widths, beyond one chunk (the last two), with few and many ignored labels.
+const Case kCases[] = {{1, 1, 1, 0.0},     {3, 2, 1, 0.0, false}, {5, 7, 3, 0.4},
+                       {9, 8, 8, 0.0},     {17, 9, 5, 0.85},      {40, 33, 16, 0.0, false},
+                       {33, 258, 24, 0.1}, {1100, 1030, 4, 0.0},  {1500, 1100, 3, 0.2}};
+
+struct Data {
+  std::vector<float> w, b, h;
+  std::vector<std::int32_t> labels;
+};
+
+Data MakeData(const Case& c, std::uint64_t seed = 1) {
+  Data data{RandomNormal(seed, c.vocabulary * c.width, 0.5f),
+            {},
+            RandomNormal(seed + 1, c.tokens * c.width),
+            {}};
+  if (c.bias) data.b = RandomNormal(seed + 2, c.vocabulary, 0.5f);
+  Rng rng(seed + 3);
+  for (idx_t t = 0; t < c.tokens; ++t) {
+    const bool ignored = rng.Uniform() < c.ignored;
+    data.labels.push_back(ignored ? kIgnoreLabel
+                                  : static_cast<std::int32_t>(rng.Below(c.vocabulary)));
+  }
+  return data;
+}
+
+template <class T>
+ref::Classifier<T> ClassifierOf(const Case& c, const Data& data) {
+  return {c.vocabulary, c.width, {data.w.begin(), data.w.end()}, {data.b.begin(), data.b.end()}};
+}
+
+ClassifierWeights WeightsOf(const Case& c, const Data& data) {
+  ClassifierWeights weights{{data.w.data(), {c.vocabulary, c.width}}, {}};
+  if (!data.b.empty()) weights.b = {data.b.data(), {c.vocabulary}};
+  return weights;
+}
+
+// Everything that one call yields.
+struct Outcome {
+  CrossEntropyResult result;
+  std::vector<float> dh, dw, db;
+};
+
+Outcome RunKernel(Context& context, const Case& c, const Data& data, float scale,
+                  float before = 0.0f) {
+  Outcome out;
+  out.dh.assign(data.h.size(), std::numeric_limits<float>::quiet_NaN());  // overwritten
+  out.dw.assign(data.w.size(), before);                                   // accumulated
+  out.db.assign(static_cast<std::size_t>(c.vocabulary), before);
+  out.result = CrossEntropyForwardBackward(
+      context, WeightsOf(c, data), {data.h.data(), {c.tokens, c.width}}, data.labels, scale,
+      {out.dh.data(), {c.tokens, c.width}},
+      {{out.dw.data(), {c.vocabulary, c.width}}, {out.db.data(), {c.vocabulary}}});
+  return out;
+}
+
+TEST(CrossEntropyReference, GradientAgreesWithComplexStep) {
+  const Case c{6, 5, 4, 0.3};
+  const Data data = MakeData(c);
+  const auto nh = static_cast<std::ptrdiff_t>(data.h.size());
+  const auto nw = static_cast<std::ptrdiff_t>(data.w.size());
+  std::vector<double> inputs = ToDouble(data.h);
+  inputs.insert(inputs.end(), data.w.begin(), data.w.end());
+  inputs.insert(inputs.end(), data.b.begin(), data.b.end());
+  const auto loss = [&](std::span<const Complex> x) {
+    const ref::Classifier<Complex> classifier{c.vocabulary,
+                                              c.width,
+                                              {x.begin() + nh, x.begin() + nh + nw},
+                                              {x.begin() + nh + nw, x.end()}};
+    return 0.7 * ref::CrossEntropy<Complex>(classifier, {x.begin(), x.begin() + nh}, data.labels);
+  };
+  const auto g =
+      ref::CrossEntropyBackward(ClassifierOf<double>(c, data), ToDouble(data.h), data.labels, 0.7);
+  std::vector<double> gradient = g.dh;
+  gradient.insert(gradient.end(), g.dw.begin(), g.dw.end());
+  gradient.insert(gradient.end(), g.db.begin(), g.db.end());
+  EXPECT_EQ(test::CheckGradient(loss, inputs, gradient), "");
+}
+
+TEST(CrossEntropy, GradientsAgreeWithReference) {
+  Context context(2);
+  for (const Case& c : kCases) {
+    if (c.vocabulary == 1) continue;  // gradient zero: see SingleWordIsCertain
+    SCOPED_TRACE(testing::Message() << c.tokens << " x " << c.vocabulary << " x " << c.width);
+    const Data data = MakeData(c);
+    const float scale = 1.0f / 3.0f;
+    const Outcome out = RunKernel(context, c, data, scale);
+    const auto oracle = ref::CrossEntropyBackward(ClassifierOf<double>(c, data), ToDouble(data.h),
+                                                  data.labels, static_cast<double>(scale));
+    const auto naive =
+        ref::CrossEntropyBackward(ClassifierOf<float>(c, data), data.h, data.labels, scale);
+    EXPECT_MATCHES(out.dh, oracle.dh, test::DerivedTolerance(naive.dh, oracle.dh, 3.0));
+    EXPECT_MATCHES(out.dw, oracle.dw, test::DerivedTolerance(naive.dw, oracle.dw, 3.0));
+    EXPECT_MATCHES(out.db, oracle.db, test::DerivedTolerance(naive.db, oracle.db, 3.0));
+  }
+}
+
+TEST(CrossEntropy, LossAndCountsAgreeWithReference) {
+  Context context(2);
+  for (const Case& c : kCases) {
+    SCOPED_TRACE(testing::Message() << c.tokens << " x " << c.vocabulary << " x " << c.width);
+    const Data data = MakeData(c);
+    const auto classifier = ClassifierOf<double>(c, data);
+    const double oracle = ref::CrossEntropy(classifier, ToDouble(data.h), data.labels);
+    const double naive =
+        static_cast<double>(ref::CrossEntropy(ClassifierOf<float>(c, data), data.h, data.labels));
+    idx_t counted = 0, correct = 0;
+    for (idx_t t = 0; t < c.tokens; ++t) {
+      const std::int32_t label = data.labels[static_cast<std::size_t>(t)];
+      if (label == kIgnoreLabel) continue;
+      const auto logits = ref::Logits(classifier, ToDouble(data.h), t);
+      ++counted;
+      correct += std::max_element(logits.begin(), logits.end()) - logits.begin() == label ? 1 : 0;
+    }
+    const double tolerance = 2.0 * std::abs(naive - oracle) + 0x1p-22 * (1.0 + std::abs(oracle));
+    const CrossEntropyResult forward = CrossEntropyForward(
+        context, WeightsOf(c, data), {data.h.data(), {c.tokens, c.width}}, data.labels);
+    EXPECT_NEAR(forward.sum, oracle, tolerance);
+    EXPECT_EQ(forward.counted, counted);
+    EXPECT_EQ(forward.correct, correct);
+    // Both entry points see the same loss, bit for bit.
+    const CrossEntropyResult both = RunKernel(context, c, data, 1.0f).result;
+    EXPECT_EQ(std::bit_cast<std::uint64_t>(both.sum), std::bit_cast<std::uint64_t>(forward.sum));
+    EXPECT_EQ(both.correct, correct);
+  }
+}
+
+TEST(CrossEntropy, PlantedBugsBreakTheToleranceTenfold) {
+  const Case c{40, 33, 16, 0.2};
+  const Data data = MakeData(c);
+  const auto classifier = ClassifierOf<double>(c, data);
+  const auto h = ToDouble(data.h);
+  const auto oracle = ref::CrossEntropyBackward(classifier, h, data.labels, 1.0);
+  const auto naive =
+      ref::CrossEntropyBackward(ClassifierOf<float>(c, data), data.h, data.labels, 1.0f);
+  const auto seen = [](const std::vector<double>& wrong, const std::vector<double>& right,
+                       const std::vector<float>& fp32) {
+    auto tolerance = test::DerivedTolerance(fp32, right, 3.0);
+    tolerance.max_abs *= 10.0;
+    tolerance.rel_l2 *= 10.0;
+    return !test::Compare(std::span<const double>(wrong), std::span<const double>(right), tolerance)
+                .ok;
+  };
+  auto no_bias = classifier;
+  no_bias.b.clear();
+  const auto wrong = ref::CrossEntropyBackward(no_bias, h, data.labels, 1.0);
+  EXPECT_TRUE(seen(wrong.dh, oracle.dh, naive.dh));
+  auto labels = data.labels;  // one ignored token counted
+  *std::find(labels.begin(), labels.end(), kIgnoreLabel) = 0;
+  const auto counted = ref::CrossEntropyBackward(classifier, h, labels, 1.0);
+  EXPECT_TRUE(seen(counted.dw, oracle.dw, naive.dw));
+  EXPECT_TRUE(seen(counted.db, oracle.db, naive.db));
+}
+
+TEST(CrossEntropy, GradientsAccumulateAndDhIsOverwritten) {
+  Context context(2);
+  const Case c{20, 11, 6, 0.3};
+  const Data data = MakeData(c);
+  const Outcome from_zero = RunKernel(context, c, data, 1.0f);
+  const Outcome from_eight = RunKernel(context, c, data, 1.0f, 8.0f);
+  EXPECT_SAME_BITS(from_eight.dh, from_zero.dh);
+  for (std::size_t i = 0; i < data.w.size(); ++i) {
+    EXPECT_NEAR(from_eight.dw[i], 8.0f + from_zero.dw[i], 2e-6f);
+  }
+  for (std::size_t i = 0; i < data.b.size(); ++i) {
+    EXPECT_NEAR(from_eight.db[i], 8.0f + from_zero.db[i], 2e-6f);
+  }
+  for (idx_t t = 0; t < c.tokens; ++t) {
+    if (data.labels[static_cast<std::size_t>(t)] != kIgnoreLabel) continue;
+    for (idx_t i = 0; i < c.width; ++i) {
+      EXPECT_EQ(from_zero.dh[static_cast<std::size_t>(t * c.width + i)], 0.0f);
+    }
+  }
+}
+
+TEST(CrossEntropy, IgnoredTokensAreNotRead) {
+  Context context(2);
+  const Case c{50, 20, 6, 0.5};
+  Data data = MakeData(c);
+  const Outcome clean = RunKernel(context, c, data, 1.0f);
+  for (idx_t t = 0; t < c.tokens; ++t) {
+    if (data.labels[static_cast<std::size_t>(t)] != kIgnoreLabel) continue;
+    std::fill_n(data.h.begin() + t * c.width, c.width, std::numeric_limits<float>::quiet_NaN());
+  }
+  const Outcome dirty = RunKernel(context, c, data, 1.0f);
+  EXPECT_EQ(dirty.result.sum, clean.result.sum);
+  EXPECT_SAME_BITS(dirty.dh, clean.dh);
+  EXPECT_SAME_BITS(dirty.dw, clean.dw);
+}
+
+TEST(CrossEntropy, NothingCountedIsZero) {
+  Context context(1);
+  const Case c{7, 5, 3, 1.1};
+  const Outcome out = RunKernel(context, c, MakeData(c), 1.0f);
+  EXPECT_EQ(out.result.sum, 0.0);
+  EXPECT_EQ(out.result.counted, 0);
+  EXPECT_EQ(out.result.correct, 0);
+  EXPECT_THAT(out.dh, testing::Each(0.0f));
+  EXPECT_THAT(out.dw, testing::Each(0.0f));
+  const auto empty = CrossEntropyForward(context, WeightsOf(c, MakeData(c)), {nullptr, {0, 3}}, {});
+  EXPECT_EQ(empty.counted, 0);
+}
+
+TEST(CrossEntropy, SingleWordIsCertain) {
+  Context context(1);
+  const Case c{4, 1, 3, 0.0};
+  const Outcome out = RunKernel(context, c, MakeData(c), 1.0f);
+  EXPECT_EQ(out.result.sum, 0.0);
+  EXPECT_EQ(out.result.correct, 4);
+  EXPECT_THAT(out.dh, testing::Each(0.0f));
+}
+
+// One token of width 1: the weights are the logits.
+Outcome FromLogits(std::vector<float> logits, std::int32_t label) {
+  Context context(1);
+  const Case c{1, static_cast<idx_t>(logits.size()), 1, 0.0, false};
+  return RunKernel(context, c, {std::move(logits), {}, {1.0f}, {label}}, 1.0f);
+}
+
+TEST(CrossEntropy, LogitsOfTenThousandAreSafe) {
+  const Outcome right = FromLogits({1e4f, -1e4f, 9999.0f, 0.0f}, 0);
+  EXPECT_NEAR(right.result.sum, std::log1p(std::exp(-1.0)), 1e-7);
+  EXPECT_EQ(right.result.correct, 1);
+  const Outcome wrong = FromLogits({1e4f, -1e4f, 9999.0f, 0.0f}, 1);
+  EXPECT_NEAR(wrong.result.sum, 2e4 + std::log1p(std::exp(-1.0)), 1e-7);
+  EXPECT_EQ(wrong.result.correct, 0);
+  const double p = 1.0 / (1.0 + std::exp(-1.0));
+  EXPECT_NEAR(wrong.dw[0], p, 1e-7);
+  EXPECT_EQ(wrong.dw[1], -1.0f);
+  EXPECT_NEAR(wrong.dw[2], 1.0 - p, 1e-7);
+  EXPECT_EQ(wrong.dw[3], 0.0f);
+}
+
+TEST(CrossEntropy, TheFirstOfEqualLogitsIsThePrediction) {
+  for (const idx_t vocabulary : {2, 9, 40}) {
+    const std::vector<float> equal(static_cast<std::size_t>(vocabulary), 0.5f);
+    EXPECT_EQ(FromLogits(equal, 0).result.correct, 1);
+    for (std::int32_t label = 1; label < vocabulary; ++label) {
+      EXPECT_EQ(FromLogits(equal, label).result.correct, 0);
+    }
+    EXPECT_NEAR(FromLogits(equal, 1).result.sum, std::log(static_cast<double>(vocabulary)), 1e-6);
+  }
+}
+
+TEST(CrossEntropy, NanAndInfiniteLogitsGiveANonFiniteLoss) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const std::size_t at : {0, 5, 19}) {
+    std::vector<float> logits(20, 1.0f);
+    logits[at] = nan;
+    EXPECT_FALSE(std::isfinite(FromLogits(logits, 3).result.sum)) << at;
+    logits[at] = inf;
+    EXPECT_FALSE(std::isfinite(FromLogits(logits, 3).result.sum)) << at;
+    logits[at] = -inf;  // an impossible word
+    EXPECT_NEAR(FromLogits(logits, 3).result.sum, std::log(19.0), 1e-6) << at;
+  }
+}
+
+TEST(CrossEntropy, DhMayBeH) {
+  Context context(2);
+  for (const double ignored : {0.0, 0.4}) {
+    const Case c{30, 12, 5, ignored};
+    const Data data = MakeData(c);
+    const Outcome apart = RunKernel(context, c, data, 0.5f);
+    std::vector<float> h = data.h, dw(data.w.size()), db(data.b.size());
+    const View<float, 2> view(h.data(), {c.tokens, c.width});
+    CrossEntropyForwardBackward(
+        context, WeightsOf(c, data), view, data.labels, 0.5f, view,
+        {{dw.data(), {c.vocabulary, c.width}}, {db.data(), {c.vocabulary}}});
+    EXPECT_SAME_BITS(h, apart.dh);
+    EXPECT_SAME_BITS(dw, apart.dw);
+  }
+}
+
+TEST(CrossEntropy, StridedViewsWithPoisonedPadding) {
+  Context context(2);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Case c{23, 19, 7, 0.3};
+  const Data data = MakeData(c);
+  const Outcome packed = RunKernel(context, c, data, 1.0f);
+  const idx_t stride = 11;
+  const auto padded = [&](const std::vector<float>& values, idx_t rows) {
+    std::vector<float> out(static_cast<std::size_t>(rows * stride), nan);
+    for (idx_t r = 0; r < rows; ++r) {
+      std::copy_n(values.begin() + r * c.width, c.width, out.begin() + r * stride);
+    }
+    return out;
+  };
+  auto h = padded(data.h, c.tokens), w = padded(data.w, c.vocabulary);
+  auto dh = padded(data.h, c.tokens);
+  auto dw = padded(std::vector<float>(data.w.size()), c.vocabulary);
+  const auto view = [&](std::vector<float>& values, idx_t rows) {
+    return View<float, 2>(values.data(), {rows, c.width}, {stride, 1});
+  };
+  const ClassifierWeights weights{view(w, c.vocabulary), {data.b.data(), {c.vocabulary}}};
+  const auto result =
+      CrossEntropyForwardBackward(context, weights, view(h, c.tokens), data.labels, 1.0f,
+                                  view(dh, c.tokens), {view(dw, c.vocabulary), {}});
+  EXPECT_NEAR(result.sum, packed.result.sum, 1e-5);
+  const auto check = [&](const std::vector<float>& actual, const std::vector<float>& expected) {
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+      const auto r = static_cast<idx_t>(i) / stride, k = static_cast<idx_t>(i) % stride;
+      if (k >= c.width) {
+        EXPECT_TRUE(std::isnan(actual[i]));
+      } else {
+        EXPECT_NEAR(actual[i], expected[static_cast<std::size_t>(r * c.width + k)], 1e-5f);
+      }
+    }
+  };
+  check(dh, packed.dh);
+  check(dw, packed.dw);
+}
+
+TEST(CrossEntropy, MemoryDoesNotGrowWithTheText) {
+  const auto scratch = [](idx_t tokens) {
+    Context context(1);
+    const Case c{tokens, 600, 2, 0.0};
+    CrossEntropyForward(context, WeightsOf(c, MakeData(c)), {MakeData(c).h.data(), {tokens, 2}},
+                        MakeData(c).labels);
+    return context.arena().peak();
+  };
+  // One number for each counted token and a chunk of logits, not the 48 MB of all logits.
+  EXPECT_LT(scratch(20000), std::size_t{12000000});
+}
+
+TEST(CrossEntropy, SameBitsForAnyThreads) {
+  for (const double ignored : {0.0, 0.5}) {
+    const Case c{1300, 700, 6, ignored};
+    const Data data = MakeData(c);
+    test::ExpectSameBitsForAnyThreads([&](Context& context) {
+      const Outcome out = RunKernel(context, c, data, 0.01f);
+      std::vector<float> all = out.dh;
+      all.insert(all.end(), out.dw.begin(), out.dw.end());
+      all.insert(all.end(), out.db.begin(), out.db.end());
+      const auto bits = std::bit_cast<std::uint64_t>(out.result.sum);
+      all.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+      all.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits >> 32)));
+      return all;
+    });
+  }
+}
+
+template <class Call>
+std::string MessageOf(ErrorCode code, const Call& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code);
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return {};
+}
+
+TEST(CrossEntropy, BadArgumentsNameBothValues) {
+  using testing::AllOf;
+  using testing::HasSubstr;
+  Context context(1);
+  const Case c{3, 4, 2, 0.0};
+  Data data = MakeData(c);
+  const auto forward = [&](const ClassifierWeights& weights, idx_t tokens, idx_t width) {
+    return [&, weights, tokens, width] {
+      CrossEntropyForward(context, weights, {data.h.data(), {tokens, width}}, data.labels);
+    };
+  };
+  const ClassifierWeights good = WeightsOf(c, data);
+  ClassifierWeights short_bias = good;
+  short_bias.b.extent[0] = 3;
+  EXPECT_THAT(MessageOf(ErrorCode::kUsage, forward(good, 3, 1)),
+              AllOf(HasSubstr("2 wide"), HasSubstr("vectors 1")));
+  EXPECT_THAT(MessageOf(ErrorCode::kUsage, forward(good, 2, 2)),
+              AllOf(HasSubstr("3 labels"), HasSubstr("2 hidden")));
+  EXPECT_THAT(MessageOf(ErrorCode::kUsage, forward(short_bias, 3, 2)),
+              AllOf(HasSubstr("3 biases"), HasSubstr("of 4")));
+  std::vector<float> dw(8), dh(6);
+  const auto backward = [&](idx_t dh_tokens, idx_t dw_rows, idx_t db_size) {
+    return MessageOf(ErrorCode::kUsage, [&] {
+      CrossEntropyForwardBackward(context, good, {data.h.data(), {3, 2}}, data.labels, 1.0f,
+                                  {dh.data(), {dh_tokens, 2}},
+                                  {{dw.data(), {dw_rows, 2}}, {dh.data(), {db_size}}});
+    });
+  };
+  EXPECT_THAT(backward(2, 4, 4), AllOf(HasSubstr("(3, 2)"), HasSubstr("(2, 2)")));
+  EXPECT_THAT(backward(3, 3, 4), AllOf(HasSubstr("(4, 2)"), HasSubstr("(3, 2)")));
+  EXPECT_THAT(backward(3, 4, 5), AllOf(HasSubstr("5 bias"), HasSubstr("of 4")));
+  data.labels[1] = 4;
+  EXPECT_THAT(MessageOf(ErrorCode::kFormat, forward(good, 3, 2)),
+              AllOf(HasSubstr("label 4 at position 1"), HasSubstr("vocabulary of 4")));
+  data.labels[1] = -1;
+  EXPECT_THAT(MessageOf(ErrorCode::kFormat, forward(good, 3, 2)), HasSubstr("label -1"));
+}
+
+}  // namespace
+}  // namespace longspan
