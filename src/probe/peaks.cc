@@ -53,7 +53,9 @@ idx_t Calibrate(const std::function<void(idx_t)>& loop, double seconds) {
     const double begin = Seconds();
     loop(steps);
     const double took = Seconds() - begin;
-    if (took > seconds / 8) return std::max<idx_t>(8, static_cast<idx_t>(steps * seconds / took));
+    if (took > seconds / 8) {
+      return RoundUp(static_cast<idx_t>(static_cast<double>(steps) * seconds / took), 64);
+    }
   }
 }
 
@@ -128,13 +130,15 @@ namespace probe {
 
 std::uint64_t AddChain(idx_t steps) {
   std::uint64_t value = 1, step = 3;
-  for (idx_t i = 0; i < steps; i += 8) {
-    for (int j = 0; j < 8; ++j) {
-      value += step;
-      // Opaque to the compiler: it cannot fold two additions into one.
-      __asm__ volatile("" : "+r"(value), "+r"(step));
-    }
-  }
+  // Written out: in a loop of one addition the jump decides, not the addition. The empty asm is
+  // opaque to the compiler, which cannot fold two additions into one.
+  const auto add = [&value, &step] {
+    value += step;
+    __asm__ volatile("" : "+r"(value), "+r"(step));
+  };
+  const auto add8 = [&add] { add(), add(), add(), add(), add(), add(), add(), add(); };
+  for (idx_t i = 0; i < steps; i += 64)
+    add8(), add8(), add8(), add8(), add8(), add8(), add8(), add8();
   return value;
 }
 

@@ -1,0 +1,146 @@
+// Dense layers: forward, gradient of the input, gradient of the weights. Verifies a sample of rows
+// in double, then times.
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "base/bfloat16.h"
+#include "base/errors.h"
+#include "base/math.h"
+#include "base/rng.h"
+#include "bench/support/bench.h"
+#include "gemm/gemm.h"
+#include "longspan/tensor.h"
+
+namespace longspan::gemm {
+namespace {
+
+enum class Pass { kForward, kData, kWeights };
+
+// Tokens, inputs, outputs.
+struct Shape {
+  idx_t T, K, N;
+};
+
+template <class T>
+constexpr DType kType = std::is_same_v<T, float> ? DType::kF32 : DType::kBF16;
+
+float Widen(float value) { return value; }
+float Widen(bfloat16 value) { return ToFloat(value); }
+
+template <class T>
+Tensor RandomTensor(std::uint64_t seed, idx_t rows, idx_t cols) {
+  Tensor values({rows, cols});
+  FillNormal(seed, 1.0f, values.data<float>(), values.size());
+  if constexpr (std::is_same_v<T, float>) {
+    return values;
+  } else {
+    Tensor narrow({rows, cols}, DType::kBF16);
+    for (idx_t i = 0; i < values.size(); ++i) {
+      narrow.data<bfloat16>()[i] = ToBfloat16(values.data<float>()[i]);
+    }
+    return narrow;
+  }
+}
+
+template <class T>
+View<T, 2> ViewOf(Tensor& tensor) {
+  return {tensor.data<T>(), {tensor.shape()[0], tensor.shape()[1]}};
+}
+
+// "" when 64 sampled elements of c (m, n) = a b over k terms are right; element (i, j) of a and b
+// by callables.
+template <class A, class B>
+std::string CheckSample(const View<float, 2>& c, idx_t k, const A& a, const B& b) {
+  for (int sample = 0; sample < 64; ++sample) {
+    const idx_t i = (sample * 7919) % c.extent[0], j = (sample * 104729) % c.extent[1];
+    double sum = 0.0, magnitude = 0.0;
+    for (idx_t p = 0; p < k; ++p) {
+      const double term = static_cast<double>(a(i, p)) * static_cast<double>(b(p, j));
+      sum += term;
+      magnitude += std::abs(term);
+    }
+    const double allowed = 4.0 * std::sqrt(static_cast<double>(k)) * 0x1p-24 * magnitude;
+    const double off = std::abs(static_cast<double>(c(i, j)) - sum);
+    if (!(off <= allowed)) return fmt::format("element ({}, {}) is off by {}", i, j, off);
+  }
+  return {};
+}
+
+template <class T>
+void RunPass(benchmark::State& state, Pass pass, const Shape& shape) {
+  Context& context = bench::SharedContext();
+  Tensor x = RandomTensor<T>(1, shape.T, shape.K), w = RandomTensor<T>(2, shape.N, shape.K);
+  Tensor dy = RandomTensor<T>(3, shape.T, shape.N);
+  const View<T, 2> vx = ViewOf<T>(x), vw = ViewOf<T>(w), vdy = ViewOf<T>(dy);
+  Tensor result(pass == Pass::kForward ? std::vector<idx_t>{shape.T, shape.N}
+                : pass == Pass::kData  ? std::vector<idx_t>{shape.T, shape.K}
+                                       : std::vector<idx_t>{shape.N, shape.K});
+  const View<float, 2> out = ViewOf<float>(result);
+  const auto run = [&] {
+    switch (pass) {
+      case Pass::kForward:
+        return Forward(context, vx, vw, nullptr, out);
+      case Pass::kData:
+        return BackwardData(context, vdy, vw, out);
+      case Pass::kWeights:
+        return BackwardWeights(context, vdy, vx, out);
+    }
+  };
+  const auto at = [](const View<T, 2>& view) {
+    return [&view](idx_t i, idx_t j) { return Widen(view(i, j)); };
+  };
+  const auto transposed = [](const View<T, 2>& view) {
+    return [&view](idx_t i, idx_t j) { return Widen(view(j, i)); };
+  };
+  if (!bench::Verify(state, [&] {
+        run();
+        switch (pass) {
+          case Pass::kForward:
+            return CheckSample(out, shape.K, at(vx), transposed(vw));
+          case Pass::kData:
+            return CheckSample(out, shape.N, at(vdy), at(vw));
+          case Pass::kWeights:
+            break;
+        }
+        return CheckSample(out, shape.T, transposed(vdy), at(vx));
+      })) {
+    return;
+  }
+  for (auto _ : state) run();
+  const bool hardware = kType<T> == DType::kBF16 && Bf16Hardware();
+  bench::ReportFlops(state, 2.0 * static_cast<double>(shape.T * shape.K * shape.N),
+                     hardware ? bench::Against::kBf16 : bench::Against::kFp32);
+}
+
+void Register() {
+  const Shape shapes[] = {{4096, 768, 3072},  {4096, 3072, 768},  {16384, 512, 512},
+                          {16384, 512, 2048}, {16384, 2048, 512}, {2048, 256, 256},
+                          {2048, 256, 1024},  {2048, 1024, 256},  {2048, 256, 258},
+                          {16, 512, 2048},    {1, 512, 2048}};
+  const std::pair<Pass, const char*> passes[] = {
+      {Pass::kForward, "forward"}, {Pass::kData, "dx"}, {Pass::kWeights, "dw"}};
+  for (const bool bf16 : {false, true}) {
+    for (const Shape& shape : shapes) {
+      for (const auto& [pass, name] : passes) {
+        const std::string label =
+            fmt::format("{}/{}x{}to{}/{}", bf16 ? "bf16" : "fp32", shape.T, shape.K, shape.N, name);
+        benchmark::RegisterBenchmark(label.c_str(),
+                                     [bf16, pass = pass, shape](benchmark::State& state) {
+                                       bf16 ? RunPass<bfloat16>(state, pass, shape)
+                                            : RunPass<float>(state, pass, shape);
+                                     })
+            ->UseRealTime()
+            ->Unit(benchmark::kMicrosecond);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace longspan::gemm
+
+int main(int argc, char** argv) {
+  longspan::gemm::Register();
+  return longspan::bench::Main(argc, argv);
+}

@@ -1,0 +1,415 @@
+#include "gemm/gemm.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include "base/arena.h"
+#include "base/bfloat16.h"
+#include "base/errors.h"
+#include "base/isa.h"
+#include "gemm/gemm_ref.h"
+#include "gemm/grid.h"
+#include "gemm/primitive.h"
+#include "tests/support/compare.h"
+#include "tests/support/random.h"
+#include "tests/support/runners.h"
+
+namespace longspan::gemm {
+namespace {
+
+using test::RandomNormal;
+using testing::HasSubstr;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// A matrix whose rows lie `gap` elements further apart than they are long; the gaps hold NaN.
+template <class T>
+struct Padded {
+  Padded(std::uint64_t seed, idx_t r, idx_t c, idx_t gap) : rows(r), cols(c), stride(c + gap) {
+    const std::vector<float> values = RandomNormal(seed, rows * cols);
+    memory.resize(static_cast<std::size_t>(rows * stride), From(kNan));
+    for (idx_t i = 0; i < rows; ++i) {
+      for (idx_t j = 0; j < cols; ++j) {
+        memory[static_cast<std::size_t>(i * stride + j)] =
+            From(values[static_cast<std::size_t>(i * cols + j)]);
+      }
+    }
+  }
+  static T From(float value) {
+    if constexpr (std::is_same_v<T, float>) {
+      return value;
+    } else {
+      return ToBfloat16(value);
+    }
+  }
+  static float To(T value) {
+    if constexpr (std::is_same_v<T, float>) {
+      return value;
+    } else {
+      return ToFloat(value);
+    }
+  }
+  View<T, 2> view() { return {memory.data(), {rows, cols}, {stride, 1}}; }
+  View<const T, 2> view() const { return {memory.data(), {rows, cols}, {stride, 1}}; }
+  void Fill(float value) {
+    for (idx_t i = 0; i < rows; ++i) {
+      for (idx_t j = 0; j < cols; ++j) view()(i, j) = From(value);
+    }
+  }
+  // Without the gaps, as fp32.
+  std::vector<float> Dense() const {
+    std::vector<float> values;
+    for (idx_t i = 0; i < rows; ++i) {
+      for (idx_t j = 0; j < cols; ++j) {
+        values.push_back(To(memory[static_cast<std::size_t>(i * stride + j)]));
+      }
+    }
+    return values;
+  }
+  bool GapsAreUntouched() const {
+    for (idx_t i = 0; i < rows; ++i) {
+      for (idx_t j = cols; j < stride; ++j) {
+        if (!std::isnan(To(memory[static_cast<std::size_t>(i * stride + j)]))) return false;
+      }
+    }
+    return true;
+  }
+
+  idx_t rows, cols, stride;
+  std::vector<T> memory;
+};
+
+RefMatrix<float> Ref(const std::vector<float>& values, idx_t rows, idx_t cols) {
+  return {values.data(), rows, cols, cols, 1};
+}
+
+// Largest |actual - expected| in units of what a sum of k terms in fp32 may be off: 4 sqrt(k) u
+// |a| |b| (Higham's bound for random data), plus the rounding of a stored bf16. At most 1 is right.
+double Excess(const std::vector<float>& actual, const std::vector<double>& expected,
+              const std::vector<double>& magnitude, idx_t k, bool bf16_result) {
+  EXPECT_EQ(actual.size(), expected.size());
+  double worst = 0.0;
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    double allowed = 4.0 * std::sqrt(static_cast<double>(k)) * 0x1p-24 * magnitude[i] + 1e-37;
+    if (bf16_result) allowed += 0x1p-8 * std::abs(expected[i]);
+    const double off = std::abs(static_cast<double>(actual[i]) - expected[i]);
+    worst = std::max(worst, std::isnan(off) ? 1e30 : off / allowed);
+  }
+  return worst;
+}
+
+struct Case {
+  idx_t T, K, N, gap;
+};
+
+// expected += add, element by element.
+void Accumulate(const std::vector<float>& add, std::vector<double>& expected,
+                std::vector<double>& magnitude) {
+  for (std::size_t i = 0; i < add.size(); ++i) {
+    expected[i] += static_cast<double>(add[i]);
+    magnitude[i] += std::abs(static_cast<double>(add[i]));
+  }
+}
+
+// In: the operands; Out: y and dx.
+template <class In, class Out>
+void CheckAll(Context& context, const Case& size) {
+  constexpr bool kBf16Out = std::is_same_v<Out, bfloat16>;
+  const auto [T, K, N, gap] = size;
+  SCOPED_TRACE(fmt::format("T {} K {} N {} gap {}", T, K, N, gap));
+  const Padded<In> x(1, T, K, gap), w(2, N, K, gap), dy(3, T, N, gap);
+  const std::vector<float> bias = RandomNormal(4, N);
+  const auto dx_ = x.Dense(), dw_ = w.Dense(), ddy = dy.Dense();
+  const auto rx = Ref(dx_, T, K), rw = Ref(dw_, N, K), rdy = Ref(ddy, T, N);
+
+  std::vector<double> scale;
+  const std::vector<double> product = RefProduct(rx, rw.Transposed(), &scale);
+  for (const bool with_bias : {false, true}) {
+    for (const Store store : {Store::kOverwrite, Store::kAccumulate}) {
+      Padded<Out> y(5, T, N, gap);
+      std::vector<double> expected = product, magnitude = scale;
+      if (store == Store::kAccumulate) {
+        Accumulate(y.Dense(), expected, magnitude);
+      } else {
+        y.Fill(kNan);  // what was there must not matter
+      }
+      if (with_bias) {
+        std::vector<float> rows;
+        for (idx_t t = 0; t < T; ++t) rows.insert(rows.end(), bias.begin(), bias.end());
+        Accumulate(rows, expected, magnitude);
+      }
+      Forward(context, x.view(), w.view(), with_bias ? bias.data() : nullptr, y.view(), store);
+      EXPECT_LE(Excess(y.Dense(), expected, magnitude, K + 2, kBf16Out), 1.0)
+          << "forward, bias " << with_bias << ", accumulate " << (store == Store::kAccumulate);
+      EXPECT_TRUE(y.GapsAreUntouched());
+    }
+  }
+  for (const Store store : {Store::kOverwrite, Store::kAccumulate}) {
+    Padded<Out> dx(6, T, K, gap);
+    std::vector<double> magnitude;
+    std::vector<double> expected = RefProduct(rdy, rw, &magnitude);
+    if (store == Store::kAccumulate) {
+      Accumulate(dx.Dense(), expected, magnitude);
+    } else {
+      dx.Fill(kNan);
+    }
+    BackwardData(context, dy.view(), w.view(), dx.view(), store);
+    EXPECT_LE(Excess(dx.Dense(), expected, magnitude, N + 1, kBf16Out), 1.0) << "gradient of x";
+    EXPECT_TRUE(dx.GapsAreUntouched());
+  }
+  {
+    Padded<float> dw(7, N, K, gap);
+    std::vector<double> magnitude;
+    std::vector<double> expected = RefProduct(rdy.Transposed(), rx, &magnitude);
+    Accumulate(dw.Dense(), expected, magnitude);
+    BackwardWeights(context, dy.view(), x.view(), dw.view());
+    EXPECT_LE(Excess(dw.Dense(), expected, magnitude, T + 1, false), 1.0) << "gradient of w";
+    EXPECT_TRUE(dw.GapsAreUntouched());
+  }
+  {
+    std::vector<float> dbias = RandomNormal(8, N);
+    const std::vector<float> ones(static_cast<std::size_t>(T), 1.0f);
+    std::vector<double> magnitude;
+    std::vector<double> expected = RefProduct(Ref(ones, 1, T), rdy, &magnitude);
+    Accumulate(dbias, expected, magnitude);
+    BackwardBias(context, dy.view(), dbias.data());
+    EXPECT_LE(Excess(dbias, expected, magnitude, T + 1, false), 1.0) << "gradient of the bias";
+  }
+}
+
+const Case kCases[] = {
+    {1, 1, 1, 0},     {1, 1, 1, 3},      {2, 1, 3, 1},      {1, 5, 7, 0},      {3, 1, 2, 2},
+    {5, 7, 1, 1},     {1, 64, 17, 0},    {8, 8, 8, 0},      {13, 11, 9, 5},    {17, 16, 15, 3},
+    {63, 65, 64, 0},  {65, 63, 65, 1},   {64, 64, 64, 7},   {4, 256, 258, 0},  {16, 256, 1024, 0},
+    {129, 96, 33, 2}, {300, 128, 70, 0}, {257, 512, 96, 0}, {1025, 40, 24, 0},
+};
+
+TEST(Gemm, MatchesDoubleReference) {
+  Context context(2);
+  for (const Case& size : kCases) CheckAll<float, float>(context, size);
+}
+
+TEST(Gemm, EverySmallSize) {
+  Context context(1);
+  for (idx_t n = 1; n <= 17; ++n) {
+    CheckAll<float, float>(context, {n, 18 - n, n, n % 3});
+    CheckAll<float, float>(context, {18 - n, n, 5, 0});
+  }
+}
+
+TEST(Gemm, Bf16OperandsFp32Result) {
+  Context context(2);
+  for (const Case& size : kCases) CheckAll<bfloat16, float>(context, size);
+}
+
+TEST(Gemm, Bf16OperandsBf16Result) {
+  Context context(2);
+  for (const Case& size : kCases) CheckAll<bfloat16, bfloat16>(context, size);
+}
+
+TEST(Gemm, BlocksOfEverySide) {
+  // Several row slabs with a smaller last one, several column blocks with a smaller last one, and
+  // strides that are copied.
+  Context context(2);
+  CheckAll<float, float>(context, {1100, 32, 1700, 0});
+  CheckAll<float, float>(context, {2200, 16, 800, 0});
+  CheckAll<float, float>(context, {600, 512, 20, 0});
+  CheckAll<bfloat16, bfloat16>(context, {1100, 32, 1700, 1});
+}
+
+TEST(Gemm, ToleranceNoticesAMissingTerm) {
+  // The last of 64 terms left out, as a wrong tail would, breaks the tolerance far more than
+  // tenfold.
+  const std::vector<float> a = RandomNormal(1, 20 * 64), b = RandomNormal(2, 64 * 30);
+  std::vector<double> magnitude;
+  const std::vector<double> expected = RefProduct(Ref(a, 20, 64), Ref(b, 64, 30), &magnitude);
+  const RefMatrix<float> a_short{a.data(), 20, 63, 64, 1}, b_short{b.data(), 63, 30, 30, 1};
+  const std::vector<double> wrong = RefProduct(a_short, b_short);
+  const std::vector<float> wrong_f32(wrong.begin(), wrong.end());
+  EXPECT_GT(Excess(wrong_f32, expected, magnitude, 64, false), 10.0);
+  const std::vector<float> right(expected.begin(), expected.end());
+  EXPECT_LE(Excess(right, expected, magnitude, 64, false), 1.0);
+}
+
+TEST(Gemm, NanStaysInItsRow) {
+  Context context(2);
+  Padded<float> x(1, 40, 24, 0);
+  const Padded<float> w(2, 33, 24, 0);
+  x.view()(7, 3) = kNan;
+  Padded<float> y(3, 40, 33, 0);
+  Forward(context, x.view(), w.view(), nullptr, y.view());
+  for (idx_t t = 0; t < 40; ++t) {
+    for (idx_t n = 0; n < 33; ++n) EXPECT_EQ(std::isnan(y.view()(t, n)), t == 7) << t << ' ' << n;
+  }
+}
+
+TEST(Gemm, NoRowsDoNothing) {
+  Context context(2);
+  const Padded<float> w(1, 3, 4, 0);
+  std::vector<float> dw(12, 1.0f), dbias(3, 1.0f);
+  float nothing = 0.0f;
+  const View<float, 2> x(&nothing, {0, 4}), dy(&nothing, {0, 3});
+  Forward(context, x, w.view(), nullptr, dy);
+  BackwardData(context, dy, w.view(), x);
+  BackwardWeights(context, dy, x, View<float, 2>(dw.data(), {3, 4}));
+  BackwardBias(context, dy, dbias.data());
+  EXPECT_THAT(dw, testing::Each(1.0f));
+  EXPECT_THAT(dbias, testing::Each(1.0f));
+}
+
+// Everything that the four functions compute for one size.
+template <class In, class Out>
+std::vector<float> ComputeAll(Context& context, idx_t T, idx_t K, idx_t N) {
+  const Padded<In> x(1, T, K, 0), w(2, N, K, 0), dy(3, T, N, 0);
+  const std::vector<float> bias = RandomNormal(4, N);
+  Padded<Out> y(5, T, N, 0), dx(6, T, K, 0);
+  Padded<float> dw(7, N, K, 0);
+  std::vector<float> dbias(static_cast<std::size_t>(N), 0.0f);
+  Forward(context, x.view(), w.view(), bias.data(), y.view());
+  BackwardData(context, dy.view(), w.view(), dx.view(), Store::kAccumulate);
+  BackwardWeights(context, dy.view(), x.view(), dw.view());
+  BackwardBias(context, dy.view(), dbias.data());
+  std::vector<float> all = y.Dense();
+  for (const auto& part : {dx.Dense(), dw.Dense(), dbias}) {
+    all.insert(all.end(), part.begin(), part.end());
+  }
+  return all;
+}
+
+TEST(GemmBits, SameForAnyThreads) {
+  for (const auto& [T, K, N] : {std::tuple<idx_t, idx_t, idx_t>{1, 256, 1024},
+                                {37, 65, 130},
+                                {700, 256, 258},
+                                {2048, 256, 64},
+                                {4100, 48, 80}}) {
+    SCOPED_TRACE(fmt::format("T {} K {} N {}", T, K, N));
+    test::ExpectSameBitsForAnyThreads(
+        [&](Context& context) { return ComputeAll<float, float>(context, T, K, N); });
+    test::ExpectSameBitsForAnyThreads(
+        [&](Context& context) { return ComputeAll<bfloat16, bfloat16>(context, T, K, N); });
+  }
+}
+
+// The weights' gradients of many tokens and few outputs, where a library that shares the work of
+// one sum among its threads rounds in another order for every count of them.
+TEST(GemmBits, WeightGradientsOfManyTokens) {
+  for (const auto& [T, N, K] :
+       {std::tuple<idx_t, idx_t, idx_t>{16384, 64, 512}, {4096, 256, 258}}) {
+    SCOPED_TRACE(fmt::format("T {} N {} K {}", T, N, K));
+    const std::vector<float> dy = RandomNormal(1, T * N), x = RandomNormal(2, T * K);
+    test::ExpectSameBitsForAnyThreads([&, T = T, N = N, K = K](Context& context) {
+      std::vector<float> dw(static_cast<std::size_t>(N * K), 0.0f);
+      BackwardWeights(context, View<const float, 2>(dy.data(), {T, N}),
+                      View<const float, 2>(x.data(), {T, K}), View<float, 2>(dw.data(), {N, K}));
+      return dw;
+    });
+  }
+}
+
+TEST(GemmBits, SameFromAnyThreadOfTheProgram) {
+  // A product that a fresh thread makes first is single-threaded like any other.
+  std::vector<float> there, here;
+  std::thread other([&] {
+    Context context(2);
+    there = ComputeAll<float, float>(context, 515, 131, 77);
+  });
+  other.join();
+  Context context(2);
+  here = ComputeAll<float, float>(context, 515, 131, 77);
+  EXPECT_SAME_BITS(here, there);
+}
+
+TEST(Gemm, SecondCallMakesNothing) {
+  Context context(2);
+  ComputeAll<float, float>(context, 333, 77, 55);
+  const idx_t made = ProductsMade();
+  const std::size_t capacity = context.arena().capacity();
+  ComputeAll<float, float>(context, 333, 77, 55);
+  EXPECT_EQ(ProductsMade(), made);
+  EXPECT_EQ(context.arena().capacity(), capacity);
+}
+
+TEST(GemmIsa, LibraryStaysBelowTheCap) {
+  Context context(1);
+  ComputeAll<float, float>(context, 16, 16, 16);
+  // oneDNN's lowest is SSE4.
+  EXPECT_LE(LibraryIsa(), std::max(ActiveIsa(), Isa::kSse4)) << IsaName(LibraryIsa());
+  const std::string name = LastImplementation();
+  EXPECT_NE(name, "none");
+  if (ActiveIsa() < Isa::kAvx512) {
+    EXPECT_EQ(name.find("avx512"), std::string::npos) << name;
+  }
+  EXPECT_EQ(name.find("ref"), std::string::npos) << name << ": a slow path";
+}
+
+TEST(GemmGrid, CoversAndDependsOnTheShapeAlone) {
+  for (const idx_t T : {1, 7, 64, 500, 512, 513, 2048, 4096, 5000, 16384, 1 << 20}) {
+    for (const idx_t n : {1, 64, 256, 258, 1024, 3072, 50265}) {
+      const Grid grid = RowGrid(T, n, 256);
+      EXPECT_GT(grid.last_rows(), 0);
+      EXPECT_GT(grid.last_cols(), 0);
+      EXPECT_LE(grid.last_rows(), grid.rows);
+      EXPECT_LE(grid.last_cols(), grid.cols);
+      EXPECT_EQ((grid.row_blocks() - 1) * grid.rows + grid.last_rows(), T);
+      if (2.0 * static_cast<double>(T * n) * 256 > 64e6 && T >= 512) {
+        EXPECT_GE(grid.tasks(), 4);
+      }
+    }
+  }
+}
+
+template <class Call>
+std::string MessageOf(const Call& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUsage);
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return {};
+}
+
+TEST(GemmArguments, BadOnesNameBothValues) {
+  Context context(1);
+  Padded<float> x(1, 5, 7, 0), w(2, 6, 7, 0), y(3, 5, 6, 0), other(4, 4, 9, 0);
+  Padded<bfloat16> w16(5, 6, 7, 0), y16(6, 5, 6, 0);
+  const auto forward = [&](const ConstMatrix& a, const ConstMatrix& b, const Matrix& c) {
+    return MessageOf([&] { Forward(context, a, b, nullptr, c); });
+  };
+  EXPECT_THAT(forward(other.view(), w.view(), y.view()), HasSubstr("x has 9 columns, w has 7"));
+  EXPECT_THAT(forward(x.view(), w.view(), other.view()), HasSubstr("x has 5 rows, y has 4"));
+  EXPECT_THAT(forward(x.view(), w.view().Rows(0, 4), y.view()),
+              HasSubstr("w has 4 rows, y has 6 columns"));
+  EXPECT_THAT(forward(x.view(), w16.view(), y.view()), HasSubstr("x is F32, w is BF16"));
+  EXPECT_THAT(forward(x.view(), w.view(), y16.view()), HasSubstr("y is BF16, x is F32"));
+  ConstMatrix overlapping = x.view();
+  overlapping.stride = 3;
+  EXPECT_THAT(forward(overlapping, w.view(), y.view()), HasSubstr("7 elements that lie 3 apart"));
+  ConstMatrix integers = x.view();
+  integers.dtype = DType::kI32;
+  EXPECT_THAT(forward(integers, w.view(), y.view()), HasSubstr("I32"));
+  ConstMatrix missing = x.view();
+  missing.data = nullptr;
+  EXPECT_THAT(forward(missing, w.view(), y.view()), HasSubstr("x has no data"));
+  EXPECT_THAT(MessageOf([&] { BackwardData(context, other.view(), w.view(), x.view()); }),
+              HasSubstr("dy has 9 columns, w has 6 rows"));
+  EXPECT_THAT(MessageOf([&] { BackwardData(context, y.view(), w.view(), y.view()); }),
+              HasSubstr("w has 7 columns, dx has 6"));
+  EXPECT_THAT(MessageOf([&] { BackwardWeights(context, y.view(), other.view(), w.view()); }),
+              HasSubstr("dy has 5 rows, x has 4"));
+  EXPECT_THAT(MessageOf([&] { BackwardWeights(context, y.view(), x.view(), other.view()); }),
+              HasSubstr("dy has 6 columns, dw has 4 rows"));
+  EXPECT_THAT(MessageOf([&] { BackwardBias(context, y.view(), nullptr); }),
+              HasSubstr("dbias has no data"));
+}
+
+}  // namespace
+}  // namespace longspan::gemm
