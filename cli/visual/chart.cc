@@ -176,30 +176,47 @@ std::string Describe(const Chart& chart) {
 
 std::vector<double> Smooth(const std::vector<double>& values, const std::vector<double>& places,
                            double weight) {
-  struct Sum {
-    double value = 0, weights = 0;
-    void Step(double next, double decay) {
-      const bool finite = std::isfinite(next);
-      value = decay * value + (finite ? next : 0);
-      weights = decay * weights + (finite ? 1 : 0);
+  // Weighted sums over records, with places counted from the current one.
+  struct Moments {
+    double one = 0, place = 0, place2 = 0, value = 0, value_place = 0;
+    void MoveBy(double step, double decay) {  // the records now stand `step` further back
+      value_place -= step * value;
+      place2 -= step * (2 * place - step * one);
+      place -= step * one;
+      for (double* sum : {&one, &place, &place2, &value, &value_place}) *sum *= decay;
+    }
+    void Add(double next) {
+      if (!std::isfinite(next)) return;
+      one += 1;
+      value += next;
     }
   };
-  const auto decay = [&](std::size_t i) {  // between i - 1 and i
-    return std::pow(weight, places[i] - places[i - 1]);
-  };
-  // Two passes: before[i] holds the records up to i, after those from i on; i itself is in both.
-  std::vector<Sum> before(values.size());
-  Sum sum;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    sum.Step(values[i], i == 0 ? 0 : decay(i));
+  const std::size_t count = values.size();
+  std::vector<Moments> before(count);  // records up to i; i itself is in both directions
+  Moments sum;
+  for (std::size_t i = 0; i < count; ++i) {
+    const double step = i == 0 ? 0 : places[i] - places[i - 1];
+    sum.MoveBy(step, std::pow(weight, step));
+    sum.Add(values[i]);
     before[i] = sum;
   }
   std::vector<double> out = values;
-  Sum after;
-  for (std::size_t i = values.size(); i-- > 0;) {
-    after.Step(values[i], i + 1 == values.size() ? 0 : decay(i + 1));
+  Moments after;
+  for (std::size_t i = count; i-- > 0;) {
+    const double step = i + 1 == count ? 0 : places[i + 1] - places[i];
+    after.MoveBy(-step, std::pow(weight, step));
+    after.Add(values[i]);
     if (!std::isfinite(values[i])) continue;
-    out[i] = (before[i].value + after.value - values[i]) / (before[i].weights + after.weights - 1);
+    const double one = before[i].one + after.one - 1;
+    const double place = before[i].place + after.place;
+    const double place2 = before[i].place2 + after.place2;
+    const double value = before[i].value + after.value - values[i];
+    const double value_place = before[i].value_place + after.value_place;
+    // The weighted least-squares line through the records, read here. Too few for a line: the mean.
+    const double determinant = one * place2 - place * place;
+    out[i] = determinant > 1e-9 * one * place2
+                 ? (place2 * value - place * value_place) / determinant
+                 : value / one;
   }
   return out;
 }

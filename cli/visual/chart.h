@@ -28,14 +28,15 @@ struct Chart {
   std::string note;  // a small line below the title
   Axis x, y;
   std::vector<Series> series;
-  // Moving average of the series that are not marked, with the raw line pale behind it: a record d
-  // places before or behind weighs smoothing^d, a place being the mean distance of two records on
-  // the axis as drawn. 0 shows the values as they are. Both sides count, so that a falling curve is
-  // not drawn late.
+  // Smooths the series that are not marked, with the raw line pale behind: each value becomes that
+  // of a straight line fitted to its neighbours, where a record d places before or behind weighs
+  // smoothing^d; a place is the mean distance of two records on the axis as drawn. 0 shows the
+  // values as they are. A line, unlike a running mean, draws a steep curve neither late nor, at the
+  // ends, flat.
   double smoothing = 0;
 };
 
-// The average described above, of values at rising `places`. Values that are not finite stay as
+// The smoothing described above, of values at rising `places`. Values that are not finite stay as
 // they are and weigh nothing.
 std::vector<double> Smooth(const std::vector<double>& values, const std::vector<double>& places,
                            double weight);

@@ -116,12 +116,36 @@ TEST(Smooth, WeighsBothSidesAlike) {
   // 1, 0.5, 0.25 at distances 0, 1, 2.
   const std::vector<double> smooth = Smooth({0, 0, 4, 0, 0}, {0, 1, 2, 3, 4}, 0.5);
   EXPECT_DOUBLE_EQ(smooth[2], 4 / 2.5);
-  EXPECT_DOUBLE_EQ(smooth[1], 4 * 0.5 / (1 + 0.5 + 0.5 + 0.25 + 0.125));
+  EXPECT_DOUBLE_EQ(smooth[1], smooth[3]);
   EXPECT_DOUBLE_EQ(smooth[0], smooth[4]);
-  const std::vector<double> flat = Smooth({3, kNan, 3}, {0, 1, 2}, 0.9);
-  EXPECT_DOUBLE_EQ(flat[0], 3);
-  EXPECT_TRUE(std::isnan(flat[1]));
-  EXPECT_DOUBLE_EQ(flat[2], 3);
+}
+
+TEST(Smooth, KeepsALineAndLeavesGapsAlone) {
+  std::vector<double> values, places;
+  for (int i = 0; i < 50; ++i) {
+    places.push_back(i + 0.3 * (i % 3));
+    values.push_back(i % 7 == 6 ? kNan : 100 - 3 * places.back());
+  }
+  const std::vector<double> smooth = Smooth(values, places, 0.9);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (std::isnan(values[i])) {
+      EXPECT_TRUE(std::isnan(smooth[i]));
+    } else {
+      EXPECT_NEAR(smooth[i], values[i], 1e-9);
+    }
+  }
+  EXPECT_EQ(Smooth({5}, {0}, 0.9), (std::vector<double>{5}));
+  EXPECT_EQ(Smooth({5, 7}, {0, 0}, 0.9), (std::vector<double>{6, 6}));  // at the same place
+  EXPECT_TRUE(Smooth({}, {}, 0.9).empty());
+}
+
+TEST(Smooth, TakesNoiseAway) {
+  std::vector<double> values, places;
+  for (int i = 0; i < 1000; ++i) {
+    places.push_back(i);
+    values.push_back(i % 2 == 0 ? 1 : -1);
+  }
+  for (const double value : Smooth(values, places, 0.95)) EXPECT_LT(std::abs(value), 0.15);
 }
 
 TEST(Prepare, SmoothingKeepsRawValuesPaleAndEvaluationsAsTheyAre) {

@@ -86,9 +86,10 @@ void RegisterPattern(CLI::App& app, Action& action) {
   auto command = std::make_shared<PatternCommand>();
   CLI::App* pattern =
       app.add_subcommand("pattern", "Draw which query sees which key, as the kernels compute it");
-  std::string kinds;
+  std::string kinds, summaries;
   for (const PatternKind& kind : PatternKinds()) {
-    kinds += fmt::format("{}{} ({})", kinds.empty() ? "" : "; ", kind.name, kind.summary);
+    kinds += fmt::format("{}{}", kinds.empty() ? "" : ", ", kind.name);
+    summaries += fmt::format("  {}: {}\n", kind.name, kind.summary);
   }
   pattern->add_option("--kind", command->kind, kinds);
   PatternOptions& options = command->options;
@@ -109,6 +110,7 @@ void RegisterPattern(CLI::App& app, Action& action) {
                       "picture to write, .svg or .png (default: draw in the terminal)");
   pattern->add_flag("--json", command->json, "print the cells as JSON");
   pattern->footer(
+      "Kinds:\n" + summaries +
       "Without an option for the shape: a sheet of examples.\n"
       "Examples:\n"
       "  longspan pattern -o patterns.svg\n"

@@ -147,14 +147,13 @@ void RegisterPlot(CLI::App& app, Action& action) {
   plot->add_option("-o,--output", options->output,
                    "picture to write, .svg or .png (default: draw in the terminal)");
   plot->add_option("--metric", options->metric,
-                   "bits_per_byte, loss, learning_rate, grad_norm, tokens_per_s, or any other "
-                   "number that the runs recorded")
+                   "or loss, learning_rate, grad_norm, tokens_per_s, ...")
       ->capture_default_str();
   plot->add_flag("--log-x", options->log_x, "logarithmic step axis");
   plot->add_flag("--log-y", options->log_y, "logarithmic metric axis");
   plot->add_option("--smooth", options->smoothing,
-                   "moving average of the training curve: 0 = none, towards 1 = smoother")
-      ->check(CLI::Range(0.0, 0.9999))
+                   "smooth the training curve: from 0, not, to below 1")
+      ->check(CLI::Range(0.0, 0.9999).description(""))
       ->capture_default_str();
   plot->add_option("--title", options->title, "title of the picture");
   plot->add_flag("--json", options->json, "print the points as JSON");

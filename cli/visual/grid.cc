@@ -13,7 +13,8 @@ namespace longspan::cli {
 namespace {
 
 constexpr idx_t kMostCells = 1024;  // a side
-constexpr double kPanelSide = 336;  // CSS pixels that a panel's cells aim at
+// CSS pixels that a panel's cells aim at: two panels fill a page, and so does one alone.
+constexpr double kPanelSide = 352, kSinglePanelSide = 576;
 constexpr double kEdge = 22, kGutter = 34;
 constexpr double kTickRoom = 34, kTickSize = 11, kNoteSize = 12, kLabelSize = 12;
 constexpr double kTitleSize = 17, kPanelTitleSize = 14, kLegendSize = 12;
@@ -28,10 +29,11 @@ bool IsShaded(const GridPanel& panel, idx_t column) {
   return !panel.shaded.empty() && panel.shaded[static_cast<std::size_t>(column)] != 0;
 }
 
-// Device pixels must not cut cells unevenly: sides are multiples of half a CSS pixel.
-double CellSide(const GridPanel& panel) {
-  const double side = kPanelSide / static_cast<double>(std::max(panel.rows, panel.columns));
-  return std::clamp(std::floor(side * 2) / 2, 0.5, 18.0);
+// Pixels must not cut cells unevenly: whole pixels, or halves where cells are smaller than two.
+double CellSide(const GridSheet& sheet, const GridPanel& panel) {
+  const double aim = sheet.panels.size() == 1 ? kSinglePanelSide : kPanelSide;
+  const double side = aim / static_cast<double>(std::max(panel.rows, panel.columns));
+  return std::clamp(side < 2 ? std::floor(side * 2) / 2 : std::floor(side), 0.5, 18.0);
 }
 
 // Indices to write at an axis: 0 and multiples of a round number, of the chunk where there is one.
@@ -69,10 +71,10 @@ void DrawCells(Canvas& canvas, const GridSheet& sheet, const GridPanel& panel, P
     for (idx_t column = 0; column < panel.columns;) {
       const Shade shade = ShadeOf(panel, row, column);
       idx_t end = column + 1;
-      while (gap == 0 && end < panel.columns && ShadeOf(panel, row, end) == shade) ++end;
+      while (end < panel.columns && ShadeOf(panel, row, end) == shade) ++end;
       boxes[shade].push_back({at.x + static_cast<double>(column) * side,
                               at.y + static_cast<double>(row) * side,
-                              static_cast<double>(end - column) * side - gap, side - gap});
+                              static_cast<double>(end - column) * side, side});
       column = end;
     }
   }
@@ -84,6 +86,18 @@ void DrawCells(Canvas& canvas, const GridSheet& sheet, const GridPanel& panel, P
     }
     canvas.Boxes(cells, color);
   }
+  // Cells are separated by lines over whole runs of them: far fewer shapes than a box for each.
+  if (gap == 0) return;
+  std::vector<Box> lines;
+  for (idx_t i = 1; i <= panel.columns; ++i) {
+    lines.push_back({at.x + static_cast<double>(i) * side - gap, at.y, gap,
+                     static_cast<double>(panel.rows) * side});
+  }
+  for (idx_t i = 1; i <= panel.rows; ++i) {
+    lines.push_back({at.x, at.y + static_cast<double>(i) * side - gap,
+                     static_cast<double>(panel.columns) * side, gap});
+  }
+  canvas.Boxes(lines, kWhite);
 }
 
 void DrawPanelAxes(Canvas& canvas, const GridSheet& sheet, const GridPanel& panel, Point at,
@@ -205,7 +219,7 @@ Point LaySheet(Canvas& canvas, const GridSheet& sheet, double right, bool draw) 
     double x = kEdge;
     for (std::size_t p = first; p < end; ++p) {
       const GridPanel& panel = sheet.panels[p];
-      const double side = CellSide(panel);
+      const double side = CellSide(sheet, panel);
       const double width = static_cast<double>(panel.columns) * side;
       const TextStyle title_style{kPanelTitleSize, kInk, Anchor::kStart, true};
       const TextStyle note_style{kNoteSize, kSoftInk};
@@ -218,7 +232,7 @@ Point LaySheet(Canvas& canvas, const GridSheet& sheet, double right, bool draw) 
       if (draw) DrawPanelAxes(canvas, sheet, panel, cells, side);
       const double text = std::max(canvas.TextWidth(panel.title, title_style),
                                    canvas.TextWidth(panel.note, note_style));
-      x = cells.x + std::max(width, text);
+      x = cells.x + std::ceil(std::max(width, text));
       widest = std::max(widest, x);
       x += kGutter;
       tallest = std::max(tallest, static_cast<double>(panel.rows) * side);
@@ -289,7 +303,7 @@ std::string DrawGrid(const GridSheet& sheet, PictureFormat format) {
       pooled.panels.size(), static_cast<std::size_t>(std::max<idx_t>(1, pooled.panels_across)));
   for (std::size_t p = 0; p < across; ++p) {
     const GridPanel& panel = pooled.panels[p];
-    right += kTickRoom + static_cast<double>(panel.columns) * CellSide(panel) +
+    right += kTickRoom + static_cast<double>(panel.columns) * CellSide(pooled, panel) +
              (p + 1 < across ? kGutter : 0);
   }
   right = std::max(right, 360.0);
