@@ -1,5 +1,7 @@
 // witten_bell [--order 3] [--held-out 0.1] FILE
 // Bits per byte of a Witten-Bell byte n-gram model on the end of a file, trained on its beginning.
+#include "text/witten_bell.h"
+
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -9,7 +11,6 @@
 
 #include "base/errors.h"
 #include "io/file.h"
-#include "tools/witten_bell_model.h"
 
 int main(int argc, char** argv) {
   constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
@@ -26,8 +27,8 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     const std::string text = longspan::io::ReadWholeFile(file, kMostBytes);
-    const longspan::tools::Split split = longspan::tools::SplitText(text, held_out);
-    longspan::tools::WittenBell model(order);
+    const longspan::text::Split split = longspan::text::SplitText(text, held_out);
+    longspan::text::WittenBell model(order);
     model.Train(split.train);
     const std::string line = fmt::format(
         "bits per byte {:.4f} (order-{} Witten-Bell, trained on {} bytes, {} held out)\n",

@@ -53,8 +53,8 @@ void ChunkedForward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, c
                     const AttentionSaved& saved);
 
 // Gradients of ChunkedForward for d loss / d out = dout (B, H, T, D); recomputes the weights.
-void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Qkv& qkv,
-                     const KeyMask& mask, const AttentionSaved& saved,
-                     const View<const float, 4>& dout, const DQkv& gradients);
+void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                     const AttentionSaved& saved, const View<const float, 4>& dout,
+                     const DQkv& gradients);
 
 }  // namespace longspan

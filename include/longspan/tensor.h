@@ -34,22 +34,15 @@ struct View {
       : data(base), extent(shape), stride(steps) {}
 
   // View<float> converts to View<const float>.
-  operator View<const T, R>() const
-    requires(!std::is_const_v<T>)
-  {
-    return {data, extent, stride};
-  }
+  operator View<const T, R>() const requires(!std::is_const_v<T>) { return {data, extent, stride}; }
 
   template <class... Index>
-    requires(sizeof...(Index) == R)
-  T& operator()(Index... index) const {
+  requires(sizeof...(Index) == R) T& operator()(Index... index) const {
     return data[Offset({static_cast<idx_t>(index)...})];
   }
 
   // The sub-view at `index` of the first axis.
-  View<T, R - 1> operator[](idx_t index) const
-    requires(R > 1)
-  {
+  View<T, R - 1> operator[](idx_t index) const requires(R > 1) {
     View<T, R - 1> sub;
     sub.data = data + index * stride[0];
     for (std::size_t r = 1; r < R; ++r) {

@@ -15,23 +15,23 @@ namespace longspan {
 enum class Schedule { kCosine, kLinear, kConstant };
 
 struct TrainOptions {
-  std::filesystem::path model;                // where the initial config and weights lie
-  std::vector<std::filesystem::path> train;   // texts, joined in this order
-  std::filesystem::path eval;                 // held-out text; empty: the end of the training text
-  double held_out = 0.1;                      // fraction of the text's end, when `eval` is empty
+  std::filesystem::path model;               // where the initial config and weights lie
+  std::vector<std::filesystem::path> train;  // texts, joined in this order
+  std::filesystem::path eval;                // held-out text; empty: the end of the training text
+  double held_out = 0.1;                     // fraction of the text's end, when `eval` is empty
   std::filesystem::path output;
 
-  idx_t steps = 1000;      // updates
-  idx_t batch = 8;         // rows a micro-batch
-  idx_t tokens = 512;      // a row
-  idx_t accumulate = 1;    // micro-batches an update
+  idx_t steps = 1000;    // updates
+  idx_t batch = 8;       // rows a micro-batch
+  idx_t tokens = 512;    // a row
+  idx_t accumulate = 1;  // micro-batches an update
   double learning_rate = 1e-3;
   double final_rate = 0.1;  // of the learning rate, at the end of cosine and linear
-  idx_t warmup = 50;       // updates
+  idx_t warmup = 50;        // updates
   Schedule schedule = Schedule::kCosine;
   double beta1 = 0.9, beta2 = 0.98, adam_eps = 1e-8;
-  double weight_decay = 0.1;  // of matrices; biases, norms and tables have none
-  double clip = 1.0;          // largest gradient norm; 0: no clipping
+  double weight_decay = 0.1;      // of matrices; biases, norms and tables have none
+  double clip = 1.0;              // largest gradient norm; 0: no clipping
   std::optional<double> dropout;  // instead of the config's dropouts
   std::uint64_t seed = 1;
 
@@ -48,24 +48,24 @@ struct TrainOptions {
 struct TrainEvent {
   enum class Kind { kStep, kEval, kSave, kNote } kind = Kind::kStep;
   idx_t step = 0, steps = 0;
-  double loss = 0.0;            // nats a token
+  double loss = 0.0;  // nats a token
   double bits_per_byte = 0.0;
   double learning_rate = 0.0;
-  double gradient_norm = 0.0;   // before clipping
+  double gradient_norm = 0.0;  // before clipping
   double tokens_per_s = 0.0;
-  idx_t tokens = 0;             // seen so far
-  double seconds = 0.0;         // since the start of this process's run
+  idx_t tokens = 0;      // seen so far
+  double seconds = 0.0;  // since the start of this process's run
   double seconds_left = 0.0;
   idx_t rss_bytes = 0;
-  std::string text;             // of kSave and kNote
+  std::string text;  // of kSave and kNote
 };
 
 struct TrainResult {
-  idx_t step = 0;             // of the last update
-  bool stopped = false;       // by should_stop
+  idx_t step = 0;        // of the last update
+  bool stopped = false;  // by should_stop
   double eval_bits_per_byte = 0.0;
   double eval_loss = 0.0;
-  double seconds = 0.0;       // of training, evaluation included
+  double seconds = 0.0;  // of training, evaluation included
 };
 
 struct TrainHooks {
@@ -81,10 +81,10 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const TrainHooks& hooks = {});
 
 struct EvalResult {
-  double loss = 0.0;           // nats a token
+  double loss = 0.0;  // nats a token
   double bits_per_byte = 0.0;
-  double accuracy = 0.0;       // share of bytes whose most likely prediction was right
-  idx_t counted = 0;           // bytes predicted: all but the first
+  double accuracy = 0.0;  // share of bytes whose most likely prediction was right
+  idx_t counted = 0;      // bytes predicted: all but the first
 };
 
 // Held-out loss of the model in `directory` on the last `held_out` part (0, 1] of `text`. The text

@@ -50,8 +50,7 @@ std::byte* Arena::Book(std::size_t bytes) {
   if (block == blocks_.size()) {
     const std::size_t want =
         RoundUpBytes(std::max({bytes, booked_ == 0 ? peak_ : 0, kSmallestBlock}), kHugePage);
-    void* memory =
-        mmap(nullptr, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory = mmap(nullptr, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     Check(memory != MAP_FAILED, ErrorCode::kLimit,
           "memory: the system refuses {} bytes of scratch ({} already in use); lower the length, "
           "the batch or the threads",
@@ -70,8 +69,7 @@ std::byte* Arena::Book(std::size_t bytes) {
 Arena::Frame::Frame(Arena& arena, std::size_t bytes)
     : arena_(arena), block_(arena.block_), used_(arena.used_) {
   // Rounding an impossible size would wrap around to a small one; Book refuses it as it is.
-  const std::size_t rounded =
-      bytes > kLargestBooking ? bytes : RoundUpBytes(bytes, kAlignment);
+  const std::size_t rounded = bytes > kLargestBooking ? bytes : RoundUpBytes(bytes, kAlignment);
   cursor_ = arena.Book(rounded);
   end_ = cursor_ + rounded;
   booked_ = rounded;

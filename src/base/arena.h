@@ -36,7 +36,7 @@ class Arena {
 
    private:
     Arena& arena_;
-    std::size_t block_, used_;     // where the arena stood before
+    std::size_t block_, used_;  // where the arena stood before
     std::size_t booked_ = 0;
     std::byte* cursor_ = nullptr;  // inside the booked range
     std::byte* end_ = nullptr;
@@ -48,9 +48,9 @@ class Arena {
     return (static_cast<std::size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
   }
 
-  std::size_t capacity() const;                   // bytes of all blocks
-  std::size_t peak() const { return peak_; }      // most bytes booked at once
-  void Release();                                 // gives idle blocks back to the system
+  std::size_t capacity() const;               // bytes of all blocks
+  std::size_t peak() const { return peak_; }  // most bytes booked at once
+  void Release();                             // gives idle blocks back to the system
 
  private:
   static constexpr std::size_t kAlignment = 64;

@@ -15,7 +15,8 @@ void FillNormal(std::uint64_t key, float stddev, float* out, idx_t count) {
     const auto words = Philox(key, static_cast<std::uint64_t>(i / 4));
     for (idx_t pair = 0; pair < 2; ++pair) {
       const double u = (static_cast<double>(words[2 * pair]) + 0.5) * 0x1p-32;
-      const double angle = 2.0 * std::numbers::pi * static_cast<double>(words[2 * pair + 1]) * 0x1p-32;
+      const double angle =
+          2.0 * std::numbers::pi * static_cast<double>(words[2 * pair + 1]) * 0x1p-32;
       const double radius = std::sqrt(-2.0 * std::log(u)) * stddev;
       const double values[2] = {radius * std::cos(angle), radius * std::sin(angle)};
       for (idx_t j = 0; j < 2 && i + 2 * pair + j < count; ++j) {

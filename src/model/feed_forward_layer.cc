@@ -82,13 +82,13 @@ class FeedForward final : public ResidualBranch {
 
 FeedForwardLayerWeights FeedForwardLayer(const ReformerConfig& config, const std::string& prefix,
                                          ParameterTable& parameters) {
-  return {{parameters.vector(prefix + "layer_norm.weight"),
-           parameters.vector(prefix + "layer_norm.bias"),
-           static_cast<float>(config.layer_norm_eps)},
-          {parameters.matrix(prefix + "dense.dense.weight"),
-           parameters.vector(prefix + "dense.dense.bias"),
-           parameters.matrix(prefix + "output.dense.weight"),
-           parameters.vector(prefix + "output.dense.bias")}};
+  return {
+      {parameters.vector(prefix + "layer_norm.weight"),
+       parameters.vector(prefix + "layer_norm.bias"), static_cast<float>(config.layer_norm_eps)},
+      {parameters.matrix(prefix + "dense.dense.weight"),
+       parameters.vector(prefix + "dense.dense.bias"),
+       parameters.matrix(prefix + "output.dense.weight"),
+       parameters.vector(prefix + "output.dense.bias")}};
 }
 
 std::unique_ptr<ResidualBranch> MakeFeedForward(const ReformerConfig& config,

@@ -27,16 +27,15 @@ class Activations {
     lse = {frame.Take<float>(n * config.heads), {rows, config.heads, tokens}};
   }
   static std::size_t Bytes(const ReformerConfig& config, idx_t n) {
-    return Arena::Bytes<float>(n * config.hidden_size) + Arena::Bytes<float>(n * 3 * config.width()) +
-           Arena::Bytes<float>(n * config.width()) + Arena::Bytes<float>(n * config.heads);
+    return Arena::Bytes<float>(n * config.hidden_size) +
+           Arena::Bytes<float>(n * 3 * config.width()) + Arena::Bytes<float>(n * config.width()) +
+           Arena::Bytes<float>(n * config.heads);
   }
 
   // Columns [column, column + A) of a (N, stride) matrix as heads: (B, H, T, D).
   template <class T>
   View<T, 4> Heads(T* base, idx_t stride) const {
-    return {base,
-            {rows_, heads_, tokens_, head_size_},
-            {tokens_ * stride, head_size_, stride, 1}};
+    return {base, {rows_, heads_, tokens_, head_size_}, {tokens_ * stride, head_size_, stride, 1}};
   }
   template <class T>
   void Split(const View<T, 2>& joined, View<T, 4>* q, View<T, 4>* k, View<T, 4>* v) const {
@@ -155,8 +154,8 @@ class LocalAttention final : public ResidualBranch {
     }
     gemm::BackwardWeights(context, dprojected, a.out,
                           call.parameters.matrix_gradient(prefix_ + "output.dense.weight"));
-    gemm::BackwardData(context, dprojected,
-                       LocalWeights(config_, prefix_, call.parameters).output, dout);
+    gemm::BackwardData(context, dprojected, LocalWeights(config_, prefix_, call.parameters).output,
+                       dout);
   }
 
   void AttendBackward(Context& context, const BranchCall& call, const Activations& a,
@@ -173,8 +172,8 @@ class LocalAttention final : public ResidualBranch {
                      const View<float, 2>& dnormed, const View<float, 2>& dx) const {
     const LocalAttentionWeights w = LocalWeights(config_, prefix_, call.parameters);
     gemm::BackwardWeights(context, dqkv, a.normed,
-                          call.parameters.matrix_gradient(
-                              prefix_ + "self_attention.query.weight", 3 * config_.width()));
+                          call.parameters.matrix_gradient(prefix_ + "self_attention.query.weight",
+                                                          3 * config_.width()));
     gemm::BackwardData(context, dqkv, w.qkv, dnormed);
     LayerNormBackward(context, w.norm, x, dnormed, dx,
                       {call.parameters.vector_gradient(prefix_ + "layer_norm.weight"),
@@ -188,8 +187,7 @@ class LocalAttention final : public ResidualBranch {
   // Keys of the window, counted whole, times D, over all queries and heads.
   double PairsTimesSize(idx_t rows, idx_t tokens) const {
     const idx_t chunks = 1 + config_.local_before + config_.local_after;
-    const idx_t window =
-        tokens <= config_.local_chunk ? tokens : chunks * config_.local_chunk;
+    const idx_t window = tokens <= config_.local_chunk ? tokens : chunks * config_.local_chunk;
     return static_cast<double>(rows * tokens) * static_cast<double>(window * config_.width());
   }
 
@@ -201,11 +199,11 @@ class LocalAttention final : public ResidualBranch {
 
 LocalAttentionWeights LocalWeights(const ReformerConfig& config, const std::string& prefix,
                                    ParameterTable& parameters) {
-  return {{parameters.vector(prefix + "layer_norm.weight"),
-           parameters.vector(prefix + "layer_norm.bias"),
-           static_cast<float>(config.layer_norm_eps)},
-          parameters.matrix(prefix + "self_attention.query.weight", 3 * config.width()),
-          parameters.matrix(prefix + "output.dense.weight")};
+  return {
+      {parameters.vector(prefix + "layer_norm.weight"),
+       parameters.vector(prefix + "layer_norm.bias"), static_cast<float>(config.layer_norm_eps)},
+      parameters.matrix(prefix + "self_attention.query.weight", 3 * config.width()),
+      parameters.matrix(prefix + "output.dense.weight")};
 }
 
 ChunkedSpec LocalSpec(const ReformerConfig& config) {

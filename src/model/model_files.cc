@@ -77,10 +77,12 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
   const auto source = io::OpenModel(directory);
   // The file's size bounds what a config may ask for, before anything is allocated.
   std::uint64_t elements = 0;
-  for (const auto& [name, info] : source->tensors()) elements += static_cast<std::uint64_t>(info.size);
+  for (const auto& [name, info] : source->tensors())
+    elements += static_cast<std::uint64_t>(info.size);
   const std::uint64_t needed = ParameterCount(config);
   Check(needed <= elements, ErrorCode::kFormat,
-        "{}: the weights hold {} numbers, config.json needs {}", source->source(), elements, needed);
+        "{}: the weights hold {} numbers, config.json needs {}", source->source(), elements,
+        needed);
   if (options.dropout) {
     config.hidden_dropout = config.local_dropout = config.lsh_dropout = *options.dropout;
   }

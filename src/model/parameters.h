@@ -38,7 +38,7 @@ class ParameterTable {
   bool contains(std::string_view name) const;
   idx_t count() const;  // numbers to learn, padding not counted
 
-  View<float, 1> values();    // the flat buffers, padding included (always zero)
+  View<float, 1> values();  // the flat buffers, padding included (always zero)
   View<float, 1> gradients();
   bool has_gradients() const { return !gradients_.empty(); }
 

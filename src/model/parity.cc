@@ -33,7 +33,8 @@ TensorParity Measure(std::string name, std::span<const float> actual,
     const double difference = static_cast<double>(actual[i]) - static_cast<double>(expected[i]);
     squares += difference * difference;
     if (std::isnan(difference)) result.max_abs = difference;
-    if (!std::isnan(result.max_abs)) result.max_abs = std::max(result.max_abs, std::abs(difference));
+    if (!std::isnan(result.max_abs))
+      result.max_abs = std::max(result.max_abs, std::abs(difference));
     largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
   }
   const double norm = Norm(expected);
@@ -200,14 +201,13 @@ class CaseRunner {
       const idx_t n = inputs_.batch.rows * inputs_.batch.tokens;
       const View<const float, 2> cotangent(inputs_.cotangent.data<float>(),
                                            {n, 2 * model_.config().hidden_size});
-      return static_cast<float>(
-          model_.CotangentGradients(context_, inputs_.batch, cotangent, {}));
+      return static_cast<float>(model_.CotangentGradients(context_, inputs_.batch, cotangent, {}));
     }
     const auto counted = std::count_if(inputs_.targets.begin(), inputs_.targets.end(),
                                        [](std::int32_t t) { return t != kIgnoreLabel; });
     Check(counted > 0, ErrorCode::kFormat, "{}: every label is ignored", source_.source());
-    const CrossEntropyResult loss = model_.LossAndGradients(
-        context_, inputs_.batch, 1.0f / static_cast<float>(counted), {});
+    const CrossEntropyResult loss =
+        model_.LossAndGradients(context_, inputs_.batch, 1.0f / static_cast<float>(counted), {});
     return static_cast<float>(loss.sum / static_cast<double>(loss.counted));
   }
 

@@ -11,9 +11,9 @@
 namespace longspan {
 
 struct TensorParity {
-  std::string name;       // "logits", "grad.lm_head.decoder.weight"
-  double max_abs = 0.0;   // largest difference
-  double rel_l2 = 0.0;    // ||difference|| / ||expected||
+  std::string name;      // "logits", "grad.lm_head.decoder.weight"
+  double max_abs = 0.0;  // largest difference
+  double rel_l2 = 0.0;   // ||difference|| / ||expected||
   bool ok = false;
 };
 

@@ -101,7 +101,7 @@ Reformer::Reformer(ReformerConfig config) : config_(std::move(config)) {
                     {config_.max_positions, channels}, ParameterKind::kEmbedding);
   }
   for (std::size_t i = 0; i < config_.layers.size(); ++i) {
-    const std::string prefix = Name("encoder.layers.") + std::to_string(i) + ".";
+    const std::string prefix = LayerPrefix(i);
     Check(config_.layers[i] == LayerKind::kLocal, ErrorCode::kFormat,
           "config: attn_layers[{}] is 'lsh'; this version has 'local' layers only", i);
     auto layer = std::make_unique<Layer>();
@@ -125,6 +125,10 @@ Reformer& Reformer::operator=(Reformer&&) noexcept = default;
 
 std::string Reformer::Name(std::string_view rest) const {
   return (config_.head == ReformerHead::kNone ? "" : "reformer.") + std::string(rest);
+}
+
+std::string Reformer::LayerPrefix(std::size_t layer) const {
+  return Name("encoder.layers.") + std::to_string(layer) + ".";
 }
 
 void Reformer::Initialise(std::uint64_t seed) {
@@ -174,22 +178,34 @@ void Reformer::CheckBatch(const TokenBatch& batch) const {
 // x (N, C) = dropout(words[ids]) + positions.
 void Reformer::Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& x) {
-  EmbeddingForward(context, batch.ids, parameters_.matrix(Name("embeddings.word_embeddings.weight")),
-                   x);
+  EmbeddingForward(context, batch.ids,
+                   parameters_.matrix(Name("embeddings.word_embeddings.weight")), x);
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kWords), x);
-  const Dropout positions = SiteOf(dropout, config_.hidden_dropout, kPositions);
+  AddPositions(context, batch.rows, 0, SiteOf(dropout, config_.hidden_dropout, kPositions), x);
+}
+
+void Reformer::EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
+                       const View<float, 2>& x) {
+  EmbeddingForward(context, ids, parameters_.matrix(Name("embeddings.word_embeddings.weight")), x);
+  AddPositions(context, 1, start, {}, x);
+}
+
+// x (B*T, C) += positions start, start + 1, ... in each of the rows.
+void Reformer::AddPositions(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
+                            const View<float, 2>& x) {
   if (config_.axial) {
     AxialForward(context,
                  {parameters_.matrix(Name("embeddings.position_embeddings.weights.0")),
                   parameters_.matrix(Name("embeddings.position_embeddings.weights.1"))},
-                 positions, batch.rows, 0, x);
+                 dropout, rows, start, x);
     return;
   }
   const View<float, 2> table =
       parameters_.matrix(Name("embeddings.position_embeddings.embedding.weight"));
-  for (idx_t b = 0; b < batch.rows; ++b) {
-    AddDropout(context, positions, table.Rows(0, batch.tokens),
-               x.Rows(b * batch.tokens, batch.tokens), b * batch.tokens * config_.hidden_size);
+  const idx_t tokens = x.extent[0] / rows;
+  for (idx_t b = 0; b < rows; ++b) {
+    AddDropout(context, dropout, table.Rows(start, tokens), x.Rows(b * tokens, tokens),
+               b * tokens * config_.hidden_size);
   }
 }
 
@@ -223,8 +239,8 @@ namespace {
 
 BranchCall CallOf(ParameterTable& parameters, const TokenBatch& batch, const StepDropout& dropout,
                   std::size_t layer, std::uint64_t branch) {
-  return {parameters, batch.rows, batch.tokens, batch.mask, dropout.active,
-          DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
+  return {parameters, batch.rows,     batch.tokens,
+          batch.mask, dropout.active, DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
 }
 
 ReversibleBranch Bind(Context& context, const ResidualBranch& branch, const BranchCall& call) {
@@ -254,7 +270,8 @@ void Reformer::ForwardThroughLayers(Context& context, const TokenBatch& batch,
     if (hidden_states != nullptr) hidden_states->push_back(CopyOf(context, y2));
     ReversibleForward(
         Bind(context, *layers_[i]->attention, CallOf(parameters_, batch, dropout, i, 0)),
-        Bind(context, *layers_[i]->feed_forward, CallOf(parameters_, batch, dropout, i, 1)), y1, y2);
+        Bind(context, *layers_[i]->feed_forward, CallOf(parameters_, batch, dropout, i, 1)), y1,
+        y2);
   }
   if (hidden_states != nullptr) hidden_states->push_back(CopyOf(context, y2));
 }
@@ -289,6 +306,12 @@ LayerNormWeights FinalNorm(ParameterTable& parameters, const std::string& name, 
 
 ClassifierWeights Decoder(ParameterTable& parameters) {
   return {parameters.matrix("lm_head.decoder.weight"), parameters.vector("lm_head.bias")};
+}
+
+double HeadFlop(const ReformerConfig& config, idx_t rows, idx_t tokens) {
+  if (config.head == ReformerHead::kNone) return 0.0;
+  return 2.0 * static_cast<double>(rows * tokens) *
+         static_cast<double>(config.vocab_size * 2 * config.hidden_size);
 }
 
 void Accumulate(const CrossEntropyResult& part, CrossEntropyResult* total) {
@@ -359,9 +382,9 @@ void Reformer::HeadBackward(Context& context, const Streams& s, const StepDropou
     head_gradient(begin, h, dh);
     ApplyDropout(context, site, dh, begin * width);
     Zero(context, djoined);
-    LayerNormBackward(context, norm, joined, dh, djoined,
-                      {parameters_.vector_gradient(name + "weight"),
-                       parameters_.vector_gradient(name + "bias")});
+    LayerNormBackward(
+        context, norm, joined, dh, djoined,
+        {parameters_.vector_gradient(name + "weight"), parameters_.vector_gradient(name + "bias")});
     Part(context, djoined, s.dy1.Rows(begin, rows), s.dy2.Rows(begin, rows));
   }
 }
@@ -389,9 +412,8 @@ CrossEntropyResult Reformer::LossAndGradients(Context& context, const TokenBatch
   CrossEntropyResult total;
   Differentiate(context, batch, dropout,
                 [&](idx_t begin, const View<const float, 2>& h, const View<float, 2>& dh) {
-                  const auto targets =
-                      batch.targets.subspan(static_cast<std::size_t>(begin),
-                                            static_cast<std::size_t>(h.extent[0]));
+                  const auto targets = batch.targets.subspan(static_cast<std::size_t>(begin),
+                                                             static_cast<std::size_t>(h.extent[0]));
                   Accumulate(CrossEntropyForwardBackward(
                                  context, Decoder(parameters_), h, targets, scale, dh,
                                  {parameters_.matrix_gradient("lm_head.decoder.weight"),
@@ -419,18 +441,22 @@ double Reformer::CotangentGradients(Context& context, const TokenBatch& batch,
   return total;
 }
 
-double Reformer::StepGflop(idx_t rows, idx_t tokens) const {
-  double flop = 0.0;
+double Reformer::ForwardGflop(idx_t rows, idx_t tokens) const {
+  double flop = HeadFlop(config_, rows, tokens);
   for (const auto& layer : layers_) {
-    for (const ResidualBranch* branch : {layer->attention.get(), layer->feed_forward.get()}) {
-      flop += branch->ForwardFlop(rows, tokens) + branch->BackwardFlop(rows, tokens);
-    }
-  }
-  if (config_.head != ReformerHead::kNone) {
-    flop += 6.0 * static_cast<double>(rows * tokens) *
-            static_cast<double>(config_.vocab_size * 2 * config_.hidden_size);
+    flop += layer->attention->ForwardFlop(rows, tokens);
+    flop += layer->feed_forward->ForwardFlop(rows, tokens);
   }
   return flop * 1e-9;
+}
+
+double Reformer::StepGflop(idx_t rows, idx_t tokens) const {
+  double flop = 2.0 * HeadFlop(config_, rows, tokens);
+  for (const auto& layer : layers_) {
+    flop += layer->attention->BackwardFlop(rows, tokens);
+    flop += layer->feed_forward->BackwardFlop(rows, tokens);
+  }
+  return flop * 1e-9 + ForwardGflop(rows, tokens);
 }
 
 }  // namespace longspan

@@ -73,28 +73,36 @@ class Reformer {
   double CotangentGradients(Context& context, const TokenBatch& batch,
                             const View<const float, 2>& cotangent, const StepDropout& dropout);
 
+  // x (T, C) = embeddings of `ids` at positions start, start + 1, ...; no dropout.
+  void EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
+               const View<float, 2>& x);
+  // "reformer.encoder.layers.<i>."
+  std::string LayerPrefix(std::size_t layer) const;
+
   // Floating-point work of one training step without recomputation, in GFLOP: three times the
   // forward's products, 14 D per (query, key of its window) for the attention.
   double StepGflop(idx_t rows, idx_t tokens) const;
+  double ForwardGflop(idx_t rows, idx_t tokens) const;
 
  private:
-  friend class ReformerDecoder;
   struct Layer;
   struct Streams;
 
   void CheckBatch(const TokenBatch& batch) const;
   void Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
              const View<float, 2>& x);
+  void AddPositions(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
+                    const View<float, 2>& x);
   void EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& dx);
   void ForwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                             const View<float, 2>& y1, const View<float, 2>& y2,
                             std::vector<Tensor>* hidden_states);
-  void BackwardThroughLayers(Context& context, const TokenBatch& batch,
-                             const StepDropout& dropout, const Streams& streams);
+  void BackwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+                             const Streams& streams);
   // Given h (rows, 2C) of the text's rows from `begin` on, writes dh.
-  using HeadGradient = std::function<void(idx_t begin, const View<const float, 2>& h,
-                                          const View<float, 2>& dh)>;
+  using HeadGradient =
+      std::function<void(idx_t begin, const View<const float, 2>& h, const View<float, 2>& dh)>;
   void HeadBackward(Context& context, const Streams& streams, const StepDropout& dropout,
                     const HeadGradient& head_gradient);
   void Differentiate(Context& context, const TokenBatch& batch, const StepDropout& dropout,

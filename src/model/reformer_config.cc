@@ -43,10 +43,9 @@ ReformerHead ParseHead(const json& object, std::string_view source) {
 }
 
 std::vector<LayerKind> ParseLayers(const json& object, std::string_view source) {
-  const auto names =
-      io::GetStringList(object, "attn_layers",
-                        std::vector<std::string>{"local", "lsh", "local", "lsh", "local", "lsh"},
-                        source);
+  const auto names = io::GetStringList(
+      object, "attn_layers",
+      std::vector<std::string>{"local", "lsh", "local", "lsh", "local", "lsh"}, source);
   Check(!names.empty() && static_cast<idx_t>(names.size()) <= kMostLayers, ErrorCode::kFormat,
         "{}: attn_layers has {} entries, need 1 to {}", source, names.size(), kMostLayers);
   std::vector<LayerKind> layers;
@@ -171,8 +170,8 @@ ReformerConfig ParseReformerConfig(std::string_view text, std::string_view sourc
   const json object = io::ParseJson(text, source);
   Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
   const std::string type = io::GetString(object, "model_type", "reformer", source);
-  Check(type == "reformer", ErrorCode::kFormat, "{}: model_type '{}' is not supported; need 'reformer'",
-        source, io::Escape(type));
+  Check(type == "reformer", ErrorCode::kFormat,
+        "{}: model_type '{}' is not supported; need 'reformer'", source, io::Escape(type));
   ReformerConfig config;
   config.head = ParseHead(object, source);
   config.layers = ParseLayers(object, source);
@@ -240,12 +239,12 @@ std::uint64_t ParameterCount(const ReformerConfig& c) {
   const auto u = [](idx_t n) { return static_cast<std::uint64_t>(n); };
   const std::uint64_t channels = u(c.hidden_size), width = u(c.width());
   std::uint64_t count = u(c.vocab_size) * channels;
-  count += c.axial ? u(c.axial_shape[0]) * u(c.axial_dims[0]) +
-                         u(c.axial_shape[1]) * u(c.axial_dims[1])
-                   : u(c.max_positions) * channels;
+  count += c.axial
+               ? u(c.axial_shape[0]) * u(c.axial_dims[0]) + u(c.axial_shape[1]) * u(c.axial_dims[1])
+               : u(c.max_positions) * channels;
   for (const LayerKind kind : c.layers) {
     const std::uint64_t projections = kind == LayerKind::kLocal ? 4 : 3;
-    count += projections * channels * width + 2 * channels;                       // attention
+    count += projections * channels * width + 2 * channels;  // attention
     count += 2 * channels * u(c.feed_forward_size) + u(c.feed_forward_size) + 3 * channels;
   }
   count += 4 * channels;  // the norm over both streams

@@ -19,20 +19,20 @@ enum class ReformerHead { kNone, kLanguageModel, kMaskedLanguageModel };
 
 struct ReformerConfig {
   ReformerHead head = ReformerHead::kLanguageModel;
-  std::vector<LayerKind> layers = {LayerKind::kLocal, LayerKind::kLsh, LayerKind::kLocal,
+  std::vector<LayerKind> layers = {LayerKind::kLocal, LayerKind::kLsh,   LayerKind::kLocal,
                                    LayerKind::kLsh,   LayerKind::kLocal, LayerKind::kLsh};
   idx_t vocab_size = 320;
-  idx_t hidden_size = 256;         // C
-  idx_t heads = 12;                // H
-  idx_t head_size = 64;            // D; H * D need not equal C
-  idx_t feed_forward_size = 512;   // F
+  idx_t hidden_size = 256;        // C
+  idx_t heads = 12;               // H
+  idx_t head_size = 64;           // D; H * D need not equal C
+  idx_t feed_forward_size = 512;  // F
   std::string activation = "relu";
-  bool is_decoder = false;         // causal
+  bool is_decoder = false;  // causal
   idx_t max_positions = 4096;
 
-  bool axial = true;                           // else one learned table
-  std::vector<idx_t> axial_shape = {64, 64};   // (S0, S1)
-  std::vector<idx_t> axial_dims = {64, 192};   // (D0, D1), together C
+  bool axial = true;                          // else one learned table
+  std::vector<idx_t> axial_shape = {64, 64};  // (S0, S1)
+  std::vector<idx_t> axial_dims = {64, 192};  // (D0, D1), together C
   double axial_norm_std = 1.0;
 
   idx_t local_chunk = 64, local_before = 1, local_after = 0;
@@ -40,7 +40,7 @@ struct ReformerConfig {
   idx_t lsh_chunk = 64, lsh_before = 1, lsh_after = 0;
   double lsh_dropout = 0.0;
   idx_t num_hashes = 1;
-  std::vector<idx_t> num_buckets;              // empty: chosen from the length
+  std::vector<idx_t> num_buckets;  // empty: chosen from the length
   std::optional<std::int64_t> hash_seed;
 
   double hidden_dropout = 0.05;

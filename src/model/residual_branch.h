@@ -18,7 +18,7 @@ struct BranchCall {
   ParameterTable& parameters;
   idx_t rows, tokens;
   KeyMask mask;
-  bool training = false;         // dropout is on
+  bool training = false;          // dropout is on
   std::uint64_t dropout_key = 0;  // of this step and this branch; sites derive theirs from it
 };
 

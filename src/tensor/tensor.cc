@@ -20,7 +20,8 @@ constexpr bool Matches(DType dtype) {
   if constexpr (std::is_same_v<T, bfloat16>) return dtype == DType::kBF16;
   if constexpr (std::is_same_v<T, std::int64_t>) return dtype == DType::kI64;
   if constexpr (std::is_same_v<T, std::int32_t>) return dtype == DType::kI32;
-  if constexpr (std::is_same_v<T, std::uint8_t>) return dtype == DType::kU8 || dtype == DType::kBool;
+  if constexpr (std::is_same_v<T, std::uint8_t>)
+    return dtype == DType::kU8 || dtype == DType::kBool;
   return false;
 }
 
@@ -126,8 +127,8 @@ View<const float, R> Tensor::view() const {
   return {data<float>(), extent};
 }
 
-#define LONGSPAN_TYPED(T)          \
-  template T* Tensor::data<T>();   \
+#define LONGSPAN_TYPED(T)        \
+  template T* Tensor::data<T>(); \
   template const T* Tensor::data<T>() const;
 LONGSPAN_TYPED(double)
 LONGSPAN_TYPED(float)

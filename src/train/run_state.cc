@@ -115,7 +115,8 @@ void SaveRun(RunState& state, const TrainOptions& options, const std::string& da
   writer.AddTensors(kOptimiserFile, MomentEntries(state));
   writer.AddFile(kStateFile, j.dump(2) + "\n");
   writer.Commit();
-  if (state.best_step) io::WriteBest(options.output, {*state.best_step, "eval_loss", state.best_loss});
+  if (state.best_step)
+    io::WriteBest(options.output, {*state.best_step, "eval_loss", state.best_loss});
   io::RotateCheckpoints(options.output, options.keep, state.best_step);
 }
 
@@ -135,9 +136,10 @@ std::optional<RunState> ResumeRun(const TrainOptions& options, const std::string
         "resume: the texts are not those of the run in {}; give the same files", source);
   if (const std::string isa = io::GetString(j, "isa", io::kRequired, source);
       isa != IsaText() && notes != nullptr) {
-    notes->push_back(fmt::format("resume: the run used {}, this process uses {}: the bits will "
-                                 "differ from an uninterrupted run",
-                                 isa, IsaText()));
+    notes->push_back(
+        fmt::format("resume: the run used {}, this process uses {}: the bits will "
+                    "differ from an uninterrupted run",
+                    isa, IsaText()));
   }
   RunState state = WithMoments(LoadReformer(checkpoint->path, LoadOf(options), notes));
   ReadMoments(checkpoint->path / kOptimiserFile, &state);

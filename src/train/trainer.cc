@@ -54,7 +54,7 @@ void CheckOptions(const TrainOptions& o) {
   in_range("log-every", static_cast<double>(o.log_every), 1, kMost);
   in_range("eval-every", static_cast<double>(o.eval_every), 0, kMost);
   in_range("save-every", static_cast<double>(o.save_every), 0, kMost);
-  in_range("keep", static_cast<double>(o.keep), 1, 1e6);
+  in_range("keep", static_cast<double>(o.keep), 2, 1e6);
   if (o.dropout) in_range("dropout", *o.dropout, 0, 0.99);
   Check(!(o.resume && o.overwrite), ErrorCode::kUsage,
         "resume and overwrite exclude each other: go on with the run, or clear it");
@@ -201,9 +201,8 @@ class Trainer {
       spec.gradient_scale = static_cast<float>(options_.clip / norm);
     }
     for (const ParameterInfo& info : table.list()) {
-      spec.weight_decay = info.kind == ParameterKind::kMatrix
-                              ? static_cast<float>(options_.weight_decay)
-                              : 0.0f;
+      spec.weight_decay =
+          info.kind == ParameterKind::kMatrix ? static_cast<float>(options_.weight_decay) : 0.0f;
       const auto part = [&](View<float, 1> flat) {
         return View<float, 1>(flat.data + info.offset, {info.size});
       };

@@ -1,12 +1,13 @@
+#include "text/witten_bell.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <string>
 
 #include "longspan/error.h"
-#include "tools/witten_bell_model.h"
 
-namespace longspan::tools {
+namespace longspan::text {
 namespace {
 
 // Counts of "abab" by hand. Empty context: a 2, b 2, n = 4, T = 2. After "a": b 2. After "b": a 1.
@@ -72,4 +73,4 @@ TEST(SplitText, RefusesEmptyParts) {
 }
 
 }  // namespace
-}  // namespace longspan::tools
+}  // namespace longspan::text

@@ -1,11 +1,11 @@
-#include "tools/witten_bell_model.h"
+#include "text/witten_bell.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/errors.h"
 
-namespace longspan::tools {
+namespace longspan::text {
 namespace {
 
 // The last `length` bytes of `history` below a byte that tells the lengths apart.
@@ -71,4 +71,4 @@ Split SplitText(std::string_view text, double fraction) {
   return {text.substr(0, text.size() - held_out), text.substr(text.size() - held_out)};
 }
 
-}  // namespace longspan::tools
+}  // namespace longspan::text

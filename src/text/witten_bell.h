@@ -9,7 +9,7 @@
 
 #include "longspan/types.h"
 
-namespace longspan::tools {
+namespace longspan::text {
 
 // Counts every context of 0..order bytes. With h a context, h' the one without its first byte,
 // c(h, w) how often byte w followed h, c(h) the sum of these over w, and T(h) how many different
@@ -51,4 +51,4 @@ struct Split {
 };
 Split SplitText(std::string_view text, double fraction);
 
-}  // namespace longspan::tools
+}  // namespace longspan::text

@@ -1,0 +1,202 @@
+// longspan demo: from nothing to a model that writes, in minutes.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/errors.h"
+#include "cli/commands.h"
+#include "cli/training.h"
+#include "cli/visual/cmd_pattern.h"
+#include "cli/visual/cmd_plot.h"
+#include "cli/visual/output.h"
+#include "io/escape.h"
+#include "model/generation.h"
+#include "model/model_files.h"
+#include "text/bytes_tokenizer.h"
+#include "text/mapped_file.h"
+#include "text/witten_bell.h"
+#include "train/text_data.h"
+
+namespace longspan::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kHeldOut = 0.1;
+constexpr int kWittenBellOrder = 3;
+constexpr const char* kPrompt = "She had been forced into prudence in her youth, ";
+constexpr const char* kDefaultOutput = "longspan-demo";
+
+struct DemoCommand {
+  std::string text, output = kDefaultOutput, progress = "auto";
+  double minutes = 4.0;
+  idx_t steps = 0;
+};
+
+// The novel lies beside the sources (data/), or with an installed program (share/longspan/).
+fs::path FindNovel() {
+  std::error_code ignored;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ignored).parent_path();
+  for (const fs::path& candidate :
+       {program / "../../data/persuasion.txt", program / "../share/longspan/persuasion.txt",
+        fs::path("data/persuasion.txt")}) {
+    if (fs::is_regular_file(candidate, ignored)) return fs::weakly_canonical(candidate, ignored);
+  }
+  Fail(ErrorCode::kIo, "demo: data/persuasion.txt is not beside the program; give --text FILE");
+}
+
+// Few bytes a row and many rows: what a small model learns fastest from in minutes. The widths and
+// rates were chosen on this novel; docs/results.md has the runs.
+ReformerConfig DemoConfig() {
+  ReformerConfig config = ReformerPreset("small");
+  config.max_positions = 4096;
+  config.axial_shape = {64, 64};
+  return config;
+}
+
+TrainOptions DemoOptions(const DemoCommand& c, const fs::path& text) {
+  TrainOptions o;
+  o.model = fs::path(c.output) / "start";
+  o.output = fs::path(c.output) / "run";
+  o.train = {text};
+  o.held_out = kHeldOut;
+  o.batch = 16;
+  o.tokens = 256;
+  o.learning_rate = 3e-3;
+  o.final_rate = 0.02;
+  o.warmup = 40;
+  o.overwrite = true;
+  return o;
+}
+
+// Seconds of one update, measured on a few.
+double SecondsPerStep(Context& context, TrainOptions options) {
+  options.output = options.output.parent_path() / "timing";
+  options.steps = 4;
+  options.warmup = 2;
+  options.eval_every = options.save_every = 0;
+  double first = 0.0, last = 0.0;
+  TrainHooks hooks;
+  hooks.on_event = [&](const TrainEvent& event) {
+    if (event.kind != TrainEvent::Kind::kStep) return;
+    (event.step == 1 ? first : last) = event.seconds;
+  };
+  hooks.should_stop = [&] { return last > 0.0 && last - first > 3.0; };
+  TrainLanguageModel(context, options, hooks);
+  fs::remove_all(options.output);
+  return (last - first) / static_cast<double>(options.steps - 1);
+}
+
+// A round number of steps that fits into the time.
+idx_t StepsFor(double minutes, double seconds_per_step) {
+  constexpr idx_t kFewest = 100, kMost = 20000, kRound = 50;
+  const auto fit = static_cast<idx_t>(60.0 * minutes / seconds_per_step) / kRound * kRound;
+  return std::clamp(fit, kFewest, kMost);
+}
+
+double WittenBellBits(const fs::path& text) {
+  const auto file = text::MappedFile::Open(text);
+  const std::string_view all(reinterpret_cast<const char*>(file.bytes().data()), file.size());
+  const std::size_t held_out = HeldOutPart(file.bytes(), kHeldOut).size();
+  text::WittenBell model(kWittenBellOrder);
+  model.Train(all.substr(0, all.size() - held_out));
+  return model.BitsPerByte(all.substr(all.size() - held_out));
+}
+
+void WriteSample(Context& context, const fs::path& run) {
+  Reformer model = LoadReformer(run);
+  GenerateOptions options;
+  options.tokens = 500;
+  options.sampling.temperature = 0.7;
+  options.banned = {text::BytesTokenizer::kPad, text::BytesTokenizer::kEndOfText};
+  PrintResult(
+      fmt::format("\nA sample (temperature 0.7), going on from the first line:\n\n{}", kPrompt));
+  Generate(context, model, text::BytesTokenizer::Encode(std::string_view(kPrompt)), options,
+           [](std::int32_t id) {
+             PrintResult(text::BytesTokenizer::Decode({&id, 1}));
+             return true;
+           });
+  PrintResult("\n");
+}
+
+void DrawPictures(const fs::path& output) {
+  PlotOptions plot;
+  plot.runs = {(output / "run").string()};
+  plot.title = "Training on Persuasion";
+  RunPlot(plot);  // in the terminal
+  for (const char* file : {"loss.svg", "loss.png"}) {
+    plot.output = (output / file).string();
+    RunPlot(plot);
+  }
+  PatternCommand pattern;
+  for (const char* file : {"pattern.svg", "pattern.png"}) {
+    pattern.output = (output / file).string();
+    RunPattern(pattern);
+  }
+}
+
+int RunDemo(const DemoCommand& c, int threads) {
+  Context context(threads);
+  const fs::path text = c.text.empty() ? FindNovel() : fs::path(c.text);
+  const fs::path output = c.output;
+  Check(c.output == kDefaultOutput || !fs::exists(output) || fs::exists(output / "start") ||
+            fs::is_empty(output),
+        ErrorCode::kUsage, "{}: not empty and no earlier demo; choose another -o",
+        io::Escape(c.output));
+  TrainOptions options = DemoOptions(c, text);
+  Reformer model(DemoConfig());
+  model.Initialise(1);
+  SaveReformer(model, options.model);
+  const double step_seconds = c.steps > 0 ? 0.0 : SecondsPerStep(context, options);
+  options.steps = c.steps > 0 ? c.steps : StepsFor(c.minutes, step_seconds);
+  options.warmup = std::min(options.warmup, options.steps / 10 + 1);
+  options.eval_every = std::max<idx_t>(1, options.steps / 8);
+  options.save_every = std::max<idx_t>(1, options.steps / 4);
+  PrintResult(fmt::format(
+      "A byte-level Reformer ({} local layers, {} parameters, chunks of {}) learns {}\n"
+      "from {} updates of {} x {} bytes; the last tenth of the text is held out.\n"
+      "{}, about {} of training.\n",
+      model.config().layers.size(), model.parameters().count(), model.config().local_chunk,
+      text.filename().string(), options.steps, options.batch, options.tokens, context.Describe(),
+      c.steps > 0 ? "some minutes"
+                  : DurationText(step_seconds * static_cast<double>(options.steps))));
+  const TrainResult result = TrainWithProgress(context, options, ParseProgressMode(c.progress));
+  if (result.stopped) {
+    PrintResult("stopped; longspan demo starts anew\n");
+    return TrainExitCode(result);
+  }
+  DrawPictures(output);
+  WriteSample(context, options.output);
+  const double counting = WittenBellBits(text);
+  PrintResult(fmt::format(
+      "\n{:.3f} bits per byte on the held-out tenth, after {} of training\n"
+      "{:.3f} bits per byte: order-{} Witten-Bell counts on the same split\n\n"
+      "Try next, on a text of your own:\n"
+      "  longspan init --preset small -o start\n"
+      "  longspan train lm -m start --train YOUR.txt -o run --tokens 1024\n"
+      "  longspan generate -m run -p 'It was' --tokens 400\n"
+      "  longspan pattern --chunk 8 --before 2\n",
+      result.eval_bits_per_byte, DurationText(result.seconds), counting, kWittenBellOrder));
+  return 0;
+}
+
+}  // namespace
+
+void RegisterDemo(CLI::App& app, const Globals& globals, Action& action) {
+  auto* command = app.add_subcommand("demo", "train on a novel, draw, write: minutes");
+  const auto c = std::make_shared<DemoCommand>();
+  command->add_option("--text", c->text, "another text (default: Persuasion)");
+  command->add_option("--minutes", c->minutes, "of training, about")
+      ->check(CLI::Range(0.05, 600.0))
+      ->capture_default_str();
+  command->add_option("--steps", c->steps, "updates, instead of minutes");
+  command->add_option("-o,--output", c->output, "directory")->capture_default_str();
+  command->add_option("--progress", c->progress, "auto, bar, plain or none")->capture_default_str();
+  command->footer("Examples:\n  longspan demo\n  longspan demo --text my.txt --minutes 10 -o mine");
+  command->callback(
+      [c, &globals, &action] { action = [c, &globals] { return RunDemo(*c, globals.threads); }; });
+}
+
+}  // namespace longspan::cli

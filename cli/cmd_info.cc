@@ -1,0 +1,135 @@
+// longspan info: what a model directory holds.
+
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "cli/commands.h"
+#include "cli/visual/output.h"
+#include "io/tensor_source.h"
+#include "model/model_files.h"
+
+namespace longspan::cli {
+namespace {
+
+struct InfoOptions {
+  std::string model;
+  bool json = false, tensors = false;
+};
+
+// What the two axial tables hold, against one table of a row per position.
+nlohmann::ordered_json PositionInfo(const ReformerConfig& c) {
+  nlohmann::ordered_json j;
+  const idx_t full_rows = c.axial ? c.axial_shape[0] * c.axial_shape[1] : c.max_positions;
+  j["kind"] = c.axial ? "axial" : "table";
+  j["positions"] = c.longest();
+  if (c.axial) {
+    const idx_t first = c.axial_shape[0] * c.axial_dims[0];
+    const idx_t second = c.axial_shape[1] * c.axial_dims[1];
+    j["tables"] = {{c.axial_shape[0], c.axial_dims[0]}, {c.axial_shape[1], c.axial_dims[1]}};
+    j["numbers"] = first + second;
+    j["one_table"] = full_rows * c.hidden_size;
+    j["saved"] =
+        1.0 - static_cast<double>(first + second) / static_cast<double>(full_rows * c.hidden_size);
+  }
+  return j;
+}
+
+nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
+  const ReformerConfig c = LoadReformerConfig(o.model);
+  const auto source = io::OpenModel(o.model);
+  nlohmann::ordered_json j;
+  j["architecture"] = nlohmann::json::parse(ToJson(c))["architectures"][0];
+  j["layers"] = c.layers.size();
+  for (const LayerKind kind : c.layers) {
+    j["attention"].push_back(kind == LayerKind::kLocal ? "local" : "lsh");
+  }
+  j["hidden_size"] = c.hidden_size;
+  j["heads"] = c.heads;
+  j["head_size"] = c.head_size;
+  j["feed_forward_size"] = c.feed_forward_size;
+  j["vocab_size"] = c.vocab_size;
+  j["causal"] = c.is_decoder;
+  j["local"] = {{"chunk", c.local_chunk}, {"before", c.local_before}, {"after", c.local_after}};
+  j["positions"] = PositionInfo(c);
+  j["parameters"] = ParameterCount(c);
+  std::uint64_t bytes = 0;
+  for (const auto& [name, info] : source->tensors()) {
+    bytes += info.bytes();
+    if (o.tensors) {
+      j["tensors"].push_back(
+          {{"name", name}, {"dtype", DTypeName(info.dtype)}, {"shape", info.shape}});
+    }
+  }
+  j["weight_bytes"] = bytes;
+  return j;
+}
+
+std::string PositionText(const nlohmann::ordered_json& p) {
+  if (p["kind"] == "table") {
+    return fmt::format("one table of {} positions", p["positions"].get<idx_t>());
+  }
+  const auto size = [&](int table, int axis) { return p["tables"][table][axis].get<idx_t>(); };
+  return fmt::format(
+      "axial, {} positions: tables {} x {} and {} x {}, {} numbers instead of {} ({:.2f} % saved)",
+      p["positions"].get<idx_t>(), size(0, 0), size(0, 1), size(1, 0), size(1, 1),
+      p["numbers"].get<idx_t>(), p["one_table"].get<idx_t>(), 100.0 * p["saved"].get<double>());
+}
+
+// "local x 6", "local, lsh, local".
+std::string LayersText(const nlohmann::ordered_json& kinds) {
+  std::string text;
+  bool same = true;
+  for (const auto& kind : kinds) {
+    same = same && kind == kinds[0];
+    text += (text.empty() ? "" : ", ") + kind.get<std::string>();
+  }
+  return same ? fmt::format("{} x {}", kinds[0].get<std::string>(), kinds.size()) : text;
+}
+
+int RunInfo(const InfoOptions& o) {
+  const nlohmann::ordered_json j = ModelInfo(o);
+  if (o.json) {
+    PrintResult(j.dump(2) + "\n");
+    return 0;
+  }
+  const auto number = [&](const char* name) { return j[name].get<idx_t>(); };
+  std::string text;
+  const auto line = [&](std::string_view name, const std::string& value) {
+    text += fmt::format("{:<13} {}\n", name, value);
+  };
+  line("model", j["architecture"].get<std::string>());
+  line("layers", LayersText(j["attention"]));
+  line("width", fmt::format("{} channels, {} heads of {}, feed-forward {}", number("hidden_size"),
+                            number("heads"), number("head_size"), number("feed_forward_size")));
+  line("attention",
+       fmt::format("local: chunks of {}, {} before, {} after, {}", j["local"]["chunk"].get<idx_t>(),
+                   j["local"]["before"].get<idx_t>(), j["local"]["after"].get<idx_t>(),
+                   j["causal"] ? "causal" : "both directions"));
+  line("positions", PositionText(j["positions"]));
+  line("vocabulary", fmt::format("{}", number("vocab_size")));
+  line("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),
+                                 static_cast<double>(number("weight_bytes")) * 1e-6));
+  if (o.tensors) {
+    for (const auto& t : j["tensors"]) {
+      line("tensor",
+           fmt::format("{} {} {}", t["name"].get<std::string>(), t["dtype"].get<std::string>(),
+                       ShapeText(t["shape"].get<std::vector<idx_t>>())));
+    }
+  }
+  PrintResult(text);
+  return 0;
+}
+
+}  // namespace
+
+void RegisterInfo(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("info", "what a model directory holds");
+  const auto o = std::make_shared<InfoOptions>();
+  command->add_option("model", o->model, "model directory")->required();
+  command->add_flag("--tensors", o->tensors, "list every tensor");
+  command->add_flag("--json", o->json, "one JSON document");
+  command->footer("Examples:\n  longspan info run\n  longspan info run --tensors --json");
+  command->callback([o, &action] { action = [o] { return RunInfo(*o); }; });
+}
+
+}  // namespace longspan::cli

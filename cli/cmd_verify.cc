@@ -1,0 +1,81 @@
+// longspan verify: does a checkpoint mean here what it meant where a case was recorded?
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "cli/commands.h"
+#include "cli/visual/output.h"
+#include "longspan/context.h"
+#include "model/parity.h"
+
+namespace longspan::cli {
+namespace {
+
+constexpr int kDoesNotHold = 1;
+
+struct VerifyOptions {
+  std::string model, case_file;
+  bool json = false;
+};
+
+// JSON has no NaN: null.
+nlohmann::json Number(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
+}
+
+int RunVerify(const VerifyOptions& o, int threads) {
+  Context context(threads);
+  ParityReport report;
+  try {
+    report = VerifyCase(context, o.model, o.case_file);
+  } catch (const Error& error) {
+    // Whatever keeps a case from being read or run makes it unreadable: one exit code for scripts.
+    throw Error(ErrorCode::kFormat, error.what());
+  }
+  if (o.json) {
+    nlohmann::ordered_json j;
+    j["ok"] = report.ok;
+    j["tensors"] = nlohmann::json::array();
+    for (const TensorParity& t : report.tensors) {
+      nlohmann::ordered_json row;
+      row["name"] = t.name;
+      row["max_abs"] = Number(t.max_abs);
+      row["rel_l2"] = Number(t.rel_l2);
+      row["ok"] = t.ok;
+      j["tensors"].push_back(row);
+    }
+    PrintResult(j.dump(2) + "\n");
+  } else {
+    std::string text = fmt::format("{:<72} {:>10} {:>10}\n", "tensor", "max|diff|", "rel L2");
+    idx_t bad = 0;
+    for (const TensorParity& t : report.tensors) {
+      bad += t.ok ? 0 : 1;
+      text += fmt::format("{:<72} {:>10.2e} {:>10.2e}{}\n", t.name, t.max_abs, t.rel_l2,
+                          t.ok ? "" : "  DIFFERS");
+    }
+    text += report.ok ? fmt::format("the case holds: {} tensors\n", report.tensors.size())
+                      : fmt::format("the case does not hold: {} of {} tensors differ\n", bad,
+                                    report.tensors.size());
+    PrintResult(text);
+  }
+  return report.ok ? 0 : kDoesNotHold;
+}
+
+}  // namespace
+
+void RegisterVerify(CLI::App& app, const Globals& globals, Action& action) {
+  auto* command = app.add_subcommand("verify", "compare a model with a recorded parity case");
+  const auto o = std::make_shared<VerifyOptions>();
+  command->add_option("model", o->model, "model directory")->required();
+  command->add_option("--case", o->case_file, "case.safetensors")->required();
+  command->add_flag("--json", o->json, "one JSON document");
+  command->footer(
+      "Exit code 0: the case holds; 1: it does not; 3: it cannot be read.\nExample:\n"
+      "  longspan verify golden/reformer-local --case golden/reformer-local/case.safetensors");
+  command->callback([o, &globals, &action] {
+    action = [o, &globals] { return RunVerify(*o, globals.threads); };
+  });
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,24 @@
+// Every subcommand of the program: each registers its options and leaves its work in `action`.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "cli/visual/command.h"
+
+namespace longspan::cli {
+
+// Options that stand before or behind any subcommand.
+struct Globals {
+  int threads = 0;  // 0: LONGSPAN_THREADS, else the CPUs this process may use
+};
+
+void RegisterBench(CLI::App& app, const Globals& globals, Action& action);
+void RegisterDemo(CLI::App& app, const Globals& globals, Action& action);
+void RegisterEval(CLI::App& app, const Globals& globals, Action& action);
+void RegisterGenerate(CLI::App& app, const Globals& globals, Action& action);
+void RegisterInfo(CLI::App& app, Action& action);
+void RegisterInit(CLI::App& app, Action& action);
+void RegisterTrain(CLI::App& app, const Globals& globals, Action& action);
+void RegisterVerify(CLI::App& app, const Globals& globals, Action& action);
+
+}  // namespace longspan::cli

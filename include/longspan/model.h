@@ -1,0 +1,54 @@
+// Models as files and as text: load, score, continue, save.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "longspan/context.h"
+#include "longspan/tensor.h"
+
+namespace longspan {
+
+// A model in the Hugging Face layout (config.json, model.safetensors). Move-only.
+class Model {
+ public:
+  // From a folder. kFormat, kIo.
+  static Model Load(const std::filesystem::path& directory);
+  // Random weights for the fields of a config.json; the same seed gives the same bits.
+  static Model Init(std::string_view config_json, std::uint64_t seed);
+  // Writes a folder that Load and `transformers` open. kIo.
+  void Save(const std::filesystem::path& directory);
+
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+  ~Model();
+
+  std::string ConfigJson() const;
+  idx_t parameters() const;  // numbers to learn
+  idx_t longest() const;     // most tokens of a row
+
+  // Logits (rows * T, vocabulary) of `rows` texts of T ids each, one after another. kUsage when the
+  // ids do not divide into rows or T exceeds longest(); kFormat for an id that does not exist.
+  Tensor Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows = 1);
+
+  struct Sampling {
+    double temperature = 0.8;  // 0: always the most likely
+    idx_t top_k = 0;           // 0: all
+    double top_p = 1.0;
+    std::uint64_t seed = 1;
+  };
+  // Continues `prompt`, byte by byte, by `tokens` bytes; returns the new part only.
+  std::string Generate(Context& context, std::string_view prompt, idx_t tokens,
+                       const Sampling& sampling);
+
+ private:
+  struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,115 @@
+// config.json: every field's range, defaults, and the way back to JSON.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "model/reformer.h"
+#include "model/reformer_config.h"
+
+namespace longspan {
+namespace {
+
+using nlohmann::json;
+
+json Valid() { return json::parse(ToJson(ReformerPreset("tiny"))); }
+
+// The message of the Error that parsing throws; its code must be kFormat.
+std::string ParseError(const json& config) {
+  try {
+    ParseReformerConfig(config.dump(), "config.json");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kFormat) << error.what();
+    return error.what();
+  }
+  return {};
+}
+
+TEST(Config, EveryPresetSurvivesTheRoundTrip) {
+  for (const std::string& name : ReformerPresetNames()) {
+    const std::string text = ToJson(ReformerPreset(name));
+    EXPECT_EQ(ToJson(ParseReformerConfig(text, name)), text);
+  }
+}
+
+TEST(Config, AbsentFieldsMeanTheOriginalsDefaults) {
+  const ReformerConfig c =
+      ParseReformerConfig(R"({"model_type": "reformer", "architectures": ["ReformerModel"]})", "x");
+  EXPECT_EQ(c.heads, 12);
+  EXPECT_EQ(c.head_size, 64);
+  EXPECT_EQ(c.hidden_size, 256);
+  EXPECT_EQ(c.feed_forward_size, 512);
+  EXPECT_EQ(c.layers.size(), 6u);
+  EXPECT_EQ(c.axial_shape, (std::vector<idx_t>{64, 64}));
+  EXPECT_EQ(c.vocab_size, 320);
+  EXPECT_DOUBLE_EQ(c.hidden_dropout, 0.05);
+  EXPECT_FALSE(c.is_decoder);
+}
+
+TEST(Config, UnknownAndLegacyFieldsAreIgnored) {
+  json config = Valid();
+  config["sinusoidal_pos_embds"] = true;
+  config["intermediate_size"] = "nonsense";
+  EXPECT_EQ(ParseError(config), "");
+}
+
+TEST(Config, BadFieldsAreNamedWithTheirValue) {
+  const std::vector<std::pair<std::string, std::vector<json>>> bad = {
+      {"hidden_size", {0, -1, 1.5, "768", true, nullptr, 4294967296}},
+      {"num_attention_heads", {0, -3, 2147483648}},
+      {"attention_head_size", {0}},
+      {"feed_forward_size", {0, -1}},
+      {"vocab_size", {0, -1, 1e9}},
+      {"max_position_embeddings", {0, -5}},
+      {"attn_layers", {json::array(), json{"foo"}, "local", 7}},
+      {"hidden_act", {"nope", 3}},
+      {"axial_pos_shape", {json{64}, json{0, 64}, json{64, 64, 64}, "64"}},
+      {"axial_pos_embds_dim", {json{1, 1}, json{64}, json{-64, 192}}},
+      {"local_attn_chunk_length", {0, -1, 1.5}},
+      {"local_num_chunks_before", {-1, 100000}},
+      {"hidden_dropout_prob", {-0.1, 1.0, "0.1"}},
+      {"local_attention_probs_dropout_prob", {1.5}},
+      {"layer_norm_eps", {0.0, -1.0}},
+      {"initializer_range", {-1.0}},
+      {"num_hashes", {0}},
+      {"num_buckets", {3, 0, json{2, 3}}},
+      {"is_decoder", {1, "true"}},
+      {"tie_word_embeddings", {true}},
+      {"model_type", {"bert"}},
+      {"architectures", {json{"ReformerForNothing"}, json::array()}},
+  };
+  for (const auto& [field, values] : bad) {
+    for (const json& value : values) {
+      json config = Valid();
+      config[field] = value;
+      const std::string message = ParseError(config);
+      EXPECT_NE(message, "") << field << " = " << value << " was accepted";
+      EXPECT_NE(message.find(field), std::string::npos) << message;
+      EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+    }
+  }
+}
+
+TEST(Config, LanguageModelMustBeCausalAndLookBackOnly) {
+  json config = Valid();
+  config["is_decoder"] = false;
+  EXPECT_NE(ParseError(config).find("is_decoder"), std::string::npos);
+  config = Valid();
+  config["local_num_chunks_after"] = 1;
+  EXPECT_NE(ParseError(config).find("local_num_chunks_after"), std::string::npos);
+}
+
+TEST(Config, ParameterCountIsWhatTheModelAllocates) {
+  for (const std::string& name : ReformerPresetNames()) {
+    const ReformerConfig config = ReformerPreset(name);
+    EXPECT_EQ(static_cast<std::uint64_t>(Reformer(config).parameters().count()),
+              ParameterCount(config));
+  }
+  ReformerConfig table = ReformerPreset("tiny");
+  table.axial = false;
+  EXPECT_EQ(static_cast<std::uint64_t>(Reformer(table).parameters().count()),
+            ParameterCount(table));
+}
+
+}  // namespace
+}  // namespace longspan

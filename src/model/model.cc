@@ -1,0 +1,66 @@
+#include "longspan/model.h"
+
+#include "base/errors.h"
+#include "model/generation.h"
+#include "model/model_files.h"
+#include "text/bytes_tokenizer.h"
+
+namespace longspan {
+
+struct Model::Impl {
+  Reformer reformer;
+};
+
+Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+Model Model::Load(const std::filesystem::path& directory) {
+  return Model(std::make_unique<Impl>(Impl{LoadReformer(directory)}));
+}
+
+Model Model::Init(std::string_view config_json, std::uint64_t seed) {
+  auto impl = std::make_unique<Impl>(Impl{Reformer(ParseReformerConfig(config_json, "config"))});
+  impl->reformer.Initialise(seed);
+  return Model(std::move(impl));
+}
+
+void Model::Save(const std::filesystem::path& directory) {
+  SaveReformer(impl_->reformer, directory);
+}
+
+std::string Model::ConfigJson() const { return ToJson(impl_->reformer.config()); }
+idx_t Model::parameters() const { return impl_->reformer.parameters().count(); }
+idx_t Model::longest() const { return impl_->reformer.config().longest(); }
+
+Tensor Model::Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows) {
+  const auto n = static_cast<idx_t>(ids.size());
+  Check(rows >= 1 && n >= 1 && n % rows == 0, ErrorCode::kUsage,
+        "logits: {} ids do not divide into {} rows", n, rows);
+  Reformer& model = impl_->reformer;
+  const idx_t channels = model.config().hidden_size;
+  Tensor y1({n, channels}), y2({n, channels}), h({n, 2 * channels});
+  Tensor logits({n, model.config().vocab_size});
+  model.Encode(context, {rows, n / rows, ids, {}, {}}, y1.view<2>(), y2.view<2>());
+  model.Normalise(context, y1.view<2>(), y2.view<2>(), h.view<2>());
+  model.Logits(context, h.view<2>(), logits.view<2>());
+  return logits;
+}
+
+std::string Model::Generate(Context& context, std::string_view prompt, idx_t tokens,
+                            const Sampling& sampling) {
+  GenerateOptions options;
+  options.sampling = {sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed};
+  options.tokens = tokens;
+  options.banned = {text::BytesTokenizer::kPad};
+  std::string written;
+  longspan::Generate(context, impl_->reformer, text::BytesTokenizer::Encode(prompt), options,
+                     [&](std::int32_t id) {
+                       written += text::BytesTokenizer::Decode({&id, 1});
+                       return true;
+                     });
+  return written;
+}
+
+}  // namespace longspan

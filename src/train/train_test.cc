@@ -1,0 +1,323 @@
+// Schedules, data, evaluation, and the loop with all the ways in which it is interrupted.
+#include "longspan/train.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/errors.h"
+#include "io/checkpoint.h"
+#include "io/file.h"
+#include "model/model_files.h"
+#include "tests/support/temporary_directory.h"
+#include "train/evaluate.h"
+#include "train/schedule.h"
+#include "train/text_data.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TemporaryDirectory;
+
+constexpr std::uint64_t kMostBytes = 1 << 24;
+
+void WriteText(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
+
+// Something to learn: words that follow each other by a rule.
+std::string Rhyme(int lines) {
+  std::string text;
+  for (int i = 0; i < lines; ++i) {
+    text += (i % 3 == 0) ? "the cat sat on the mat\n" : "a dog ran to the fog\n";
+  }
+  return text;
+}
+
+// ---- schedule -----------------------------------------------------------------------------------
+
+TEST(ScheduleTest, WarmsUpAndComesDown) {
+  TrainOptions o;
+  o.learning_rate = 0.4;
+  o.final_rate = 0.1;
+  o.warmup = 4;
+  o.steps = 24;
+  EXPECT_DOUBLE_EQ(LearningRate(o, 1), 0.1);
+  EXPECT_DOUBLE_EQ(LearningRate(o, 4), 0.4);
+  EXPECT_NEAR(LearningRate(o, 14), 0.4 * 0.55, 1e-12);  // half way down the cosine
+  EXPECT_NEAR(LearningRate(o, 24), 0.04, 1e-12);
+  o.schedule = Schedule::kLinear;
+  EXPECT_NEAR(LearningRate(o, 9), 0.4 * (1 - 0.9 * 0.25), 1e-12);
+  EXPECT_NEAR(LearningRate(o, 24), 0.04, 1e-12);
+  o.schedule = Schedule::kConstant;
+  EXPECT_DOUBLE_EQ(LearningRate(o, 24), 0.4);
+  EXPECT_THROW(ParseSchedule("cosin"), Error);
+}
+
+// ---- data ---------------------------------------------------------------------------------------
+
+TEST(TextDataTest, HoldsOutTheEndAndSamplesTheRest) {
+  const TemporaryDirectory d;
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += static_cast<char>(i < 90 ? 'a' + i % 26 : 'Z');
+  WriteText(d.path() / "t", text);
+  const TextData data({d.path() / "t"}, {}, 0.1, 8);
+  EXPECT_EQ(data.train_bytes(), 90);
+  EXPECT_EQ(data.held_out().size(), 10u);
+  EXPECT_EQ(data.held_out()[0], 'Z');
+  TextRows rows, again;
+  std::set<std::int32_t> starts;
+  for (idx_t step = 1; step <= 50; ++step) {
+    data.Sample(7, step, 0, 4, 8, &rows);
+    data.Sample(7, step, 2, 2, 8, &again);
+    // Row 2 is row 2, in whatever batch.
+    EXPECT_TRUE(std::equal(again.ids.begin(), again.ids.end(), rows.ids.begin() + 16));
+    for (std::size_t i = 0; i < rows.ids.size(); ++i) {
+      EXPECT_NE(rows.targets[i], 'Z' + 2);  // nothing of the held-out part
+      if (i % 8 != 7) {
+        EXPECT_EQ(rows.targets[i], rows.ids[i + 1]);
+      }
+    }
+    starts.insert(rows.ids[0]);
+  }
+  EXPECT_GT(starts.size(), 15u);
+}
+
+TEST(TextDataTest, RowsCrossFiles) {
+  const TemporaryDirectory d;
+  WriteText(d.path() / "a", "aaaa");
+  WriteText(d.path() / "b", "bbbb");
+  WriteText(d.path() / "e", "ee");
+  const TextData data({d.path() / "a", d.path() / "b"}, d.path() / "e", 0.5, 7);
+  TextRows rows;
+  data.Sample(1, 1, 0, 1, 7, &rows);  // 8 bytes: there is one row only
+  std::string seen;
+  for (const std::int32_t id : rows.ids) seen += static_cast<char>(id - 2);
+  EXPECT_EQ(seen, "aaaabbb");
+  EXPECT_THROW(TextData({d.path() / "a"}, d.path() / "e", 0.5, 4), Error);
+  EXPECT_THROW(TextData({d.path() / "none"}, {}, 0.1, 4), Error);
+}
+
+// ---- a tiny model -------------------------------------------------------------------------------
+
+ReformerConfig TinyConfig() {
+  ReformerConfig c = ReformerPreset("tiny");
+  c.hidden_size = 32;
+  c.heads = 2;
+  c.head_size = 16;
+  c.feed_forward_size = 64;
+  c.axial_shape = {8, 16};
+  c.axial_dims = {8, 24};
+  c.local_chunk = 8;
+  return c;
+}
+
+// A start model, a text, options; runs trainings into directories of their own.
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest() {
+    Reformer model(TinyConfig());
+    model.Initialise(1);
+    SaveReformer(model, d_.path() / "start");
+    WriteText(d_.path() / "text", Rhyme(60));
+  }
+
+  TrainOptions Options(const std::string& run) const {
+    TrainOptions o;
+    o.model = d_.path() / "start";
+    o.train = {d_.path() / "text"};
+    o.output = d_.path() / run;
+    o.steps = 12;
+    o.batch = 2;
+    o.tokens = 32;
+    o.accumulate = 2;
+    o.learning_rate = 3e-3;
+    o.warmup = 3;
+    o.dropout = 0.1;
+    o.log_every = 1;
+    o.eval_every = 4;
+    o.save_every = 4;
+    return o;
+  }
+
+  TrainResult Train(const TrainOptions& options, int threads = 2, idx_t stop_after = 0) const {
+    Context context(threads);
+    idx_t step = 0;
+    TrainHooks hooks;
+    hooks.on_event = [&](const TrainEvent& event) {
+      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
+    };
+    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
+    return TrainLanguageModel(context, options, hooks);
+  }
+
+  std::string Weights(const std::string& run) const {
+    return io::ReadWholeFile(d_.path() / run / "model.safetensors", kMostBytes);
+  }
+
+  // kind, step and loss of every line.
+  std::vector<std::string> Losses(const std::string& run) const {
+    std::ifstream in(d_.path() / run / "metrics.jsonl");
+    std::vector<std::string> losses;
+    for (std::string line; std::getline(in, line);) {
+      const auto j = nlohmann::json::parse(line);
+      losses.push_back(j["kind"].get<std::string>() + j["step"].dump() + " " + j["loss"].dump());
+    }
+    return losses;
+  }
+
+  ErrorCode CodeOf(const TrainOptions& options, std::string* message = nullptr) const {
+    try {
+      Train(options);
+    } catch (const Error& error) {
+      if (message != nullptr) *message = error.what();
+      return error.code();
+    }
+    ADD_FAILURE() << "no error";
+    return ErrorCode::kPeer;
+  }
+
+  TemporaryDirectory d_;
+};
+
+TEST_F(TrainTest, LearnsTheRhyme) {
+  TrainOptions o = Options("run");
+  o.steps = 150;
+  o.batch = 8;
+  o.accumulate = 1;
+  o.dropout = 0.0;
+  o.learning_rate = 1e-2;
+  o.log_every = 50;
+  const TrainResult result = Train(o);
+  EXPECT_EQ(result.step, 150);
+  EXPECT_LT(result.eval_bits_per_byte, 1.0);  // uniform bytes: 8, letter frequencies: about 3.5
+  Context context(2);
+  const EvalResult eval = EvaluateLanguageModel(context, o.output, o.train[0], 0.1, 32);
+  EXPECT_DOUBLE_EQ(eval.bits_per_byte, result.eval_bits_per_byte);
+}
+
+TEST_F(TrainTest, StoppedAndResumedGivesTheSameBits) {
+  Train(Options("whole"));
+  for (const idx_t stop : {1, 5, 8, 11}) {
+    const std::string run = "part" + std::to_string(stop);
+    TrainOptions o = Options(run);
+    EXPECT_TRUE(Train(o, 2, stop).stopped);
+    o.resume = true;
+    EXPECT_EQ(Train(o, 1).step, 12);  // another number of threads, too
+    EXPECT_EQ(Weights(run), Weights("whole")) << stop;
+    EXPECT_EQ(Losses(run), Losses("whole")) << stop;
+  }
+}
+
+TEST_F(TrainTest, LostProgressIsRepeatedNotKept) {
+  Train(Options("whole"));
+  TrainOptions o = Options("run");
+  Train(o, 2, 11);
+  // As after a crash at step 11: the checkpoint of step 8 is the newest.
+  fs::remove_all(d_.path() / "run" / "checkpoint-11");
+  o.resume = true;
+  Train(o);
+  EXPECT_EQ(Losses("run"), Losses("whole"));
+  EXPECT_EQ(Weights("run"), Weights("whole"));
+}
+
+TEST_F(TrainTest, ADamagedCheckpointIsPassedOver) {
+  Train(Options("whole"));
+  TrainOptions o = Options("run");
+  Train(o, 2, 9);
+  const fs::path file = d_.path() / "run" / "checkpoint-9" / "model.safetensors";
+  {
+    std::fstream damaged(file, std::ios::in | std::ios::out | std::ios::binary);
+    damaged.seekp(-5, std::ios::end);
+    damaged.put('x');
+  }
+  o.resume = true;
+  Train(o);
+  EXPECT_EQ(Weights("run"), Weights("whole"));
+}
+
+TEST_F(TrainTest, OutputIsNeverOverwrittenByAccident) {
+  Train(Options("run"));
+  std::string message;
+  EXPECT_EQ(CodeOf(Options("run"), &message), ErrorCode::kUsage);
+  EXPECT_NE(message.find("--resume"), std::string::npos) << message;
+  const std::string before = Weights("run");
+  TrainOptions o = Options("run");
+  o.seed = 5;
+  o.overwrite = true;
+  Train(o);
+  EXPECT_NE(Weights("run"), before);
+  WriteText(d_.path() / "run" / "thesis.tex", "mine");
+  EXPECT_EQ(CodeOf(o), ErrorCode::kUsage);
+  EXPECT_TRUE(fs::exists(d_.path() / "run" / "thesis.tex"));
+  EXPECT_TRUE(fs::exists(d_.path() / "run" / "model.safetensors"));
+}
+
+TEST_F(TrainTest, ResumingSomethingElseIsRefused) {
+  TrainOptions o = Options("run");
+  Train(o, 2, 5);
+  o.resume = true;
+  TrainOptions other = o;
+  other.learning_rate = 1e-3;
+  std::string message;
+  EXPECT_EQ(CodeOf(other, &message), ErrorCode::kUsage);
+  EXPECT_NE(message.find("learning_rate"), std::string::npos) << message;
+  WriteText(d_.path() / "text", Rhyme(61));
+  EXPECT_EQ(CodeOf(o), ErrorCode::kFormat);
+}
+
+TEST_F(TrainTest, OneRunADirectory) {
+  fs::create_directories(d_.path() / "run");
+  const io::DirectoryLock lock(d_.path() / "run");
+  EXPECT_EQ(CodeOf(Options("run")), ErrorCode::kLocked);
+}
+
+TEST_F(TrainTest, BadInputIsNamed) {
+  TrainOptions o = Options("run");
+  o.tokens = 129;  // the model has 128 positions
+  EXPECT_EQ(CodeOf(o), ErrorCode::kUsage);
+  o = Options("run2");
+  o.train = {d_.path() / "missing"};
+  EXPECT_EQ(CodeOf(o), ErrorCode::kIo);
+  o = Options("run3");
+  o.model = d_.path() / "missing";
+  EXPECT_EQ(CodeOf(o), ErrorCode::kIo);
+  EXPECT_FALSE(fs::exists(d_.path() / "run3"));
+  o = Options("run4");
+  o.learning_rate = -1;
+  EXPECT_EQ(CodeOf(o), ErrorCode::kUsage);
+  o = Options("run5");
+  o.learning_rate = 99;
+  o.clip = 0;
+  o.steps = 200;
+  EXPECT_EQ(CodeOf(o), ErrorCode::kNumeric);
+}
+
+TEST_F(TrainTest, EveryByteIsJudgedOnceWhateverTheWindows) {
+  Context context(2);
+  Reformer model = LoadReformer(d_.path() / "start");
+  const std::string text = Rhyme(9);
+  const std::span<const std::uint8_t> bytes(reinterpret_cast<const std::uint8_t*>(text.data()),
+                                            text.size());
+  for (const idx_t tokens : {16, 33, 100}) {
+    for (const idx_t stride : {1, 7, 16}) {
+      const EvalResult r = EvaluateText(context, model, bytes, tokens, stride, 200);
+      EXPECT_EQ(r.counted, static_cast<idx_t>(text.size()) - 1) << tokens << " " << stride;
+    }
+  }
+  // With one window over all of it, it is the plain loss.
+  const std::string line = Rhyme(4).substr(0, 90);
+  const std::span<const std::uint8_t> few(reinterpret_cast<const std::uint8_t*>(line.data()), 90);
+  std::vector<std::int32_t> ids, targets;
+  for (std::size_t i = 0; i + 1 < 90; ++i) {
+    ids.push_back(few[i] + 2);
+    targets.push_back(few[i + 1] + 2);
+  }
+  const double plain = model.Loss(context, {1, 89, ids, targets, {}}).sum / 89.0;
+  EXPECT_NEAR(EvaluateText(context, model, few, 128, 0).loss, plain, 1e-9);
+}
+
+}  // namespace
+}  // namespace longspan

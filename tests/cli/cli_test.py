@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+"""The program as its users and their scripts see it: results, exit codes, messages, signals.
+
+usage: cli_test.py PROGRAM [unittest options]
+"""
+import json
+import math
+import os
+import random
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+GOLDEN = ROOT / "golden" / "reformer-local"
+PROGRAM = None
+SMALL_RUN = ["--steps", "12", "--batch", "2", "--tokens", "64", "--warmup", "2", "--log-every",
+             "1", "--save-every", "4", "--eval-every", "6", "--progress", "none"]
+
+
+def run(*arguments, **options):
+    options.setdefault("timeout", 300)
+    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True,
+                          errors="replace", **options)
+
+
+class Case(unittest.TestCase):
+    """A scratch folder with a tiny start model and a text."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="longspan-cli-")
+        self.dir = Path(self.folder.name)
+        self.text = self.dir / "text.txt"
+        self.text.write_bytes((ROOT / "data" / "persuasion.txt").read_bytes()[:20000])
+        self.start = self.dir / "start"
+        self.ok("init", "--preset", "tiny", "-o", self.start)
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def ok(self, *arguments, **options):
+        result = run(*arguments, **options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def fails(self, code, *arguments, says=(), **options):
+        """The program leaves with this code, one line on stderr and nothing on stdout."""
+        result = run(*arguments, **options)
+        self.assertEqual(result.returncode, code, result.stderr)
+        lines = result.stderr.strip().splitlines()
+        self.assertEqual(len(lines), 1, result.stderr)
+        self.assertTrue(lines[0].startswith("longspan: "), result.stderr)
+        self.assertEqual(result.stdout, "")
+        for word in says:
+            self.assertIn(str(word), lines[0])
+
+    def train(self, out, *more, code=0, **options):
+        result = run("train", "lm", "-m", self.start, "--train", self.text, "-o", out, *SMALL_RUN,
+                     *more, **options)
+        self.assertEqual(result.returncode, code, result.stderr)
+        return result
+
+    def losses(self, out):
+        records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        return [(r["kind"], r["step"], r["loss"]) for r in records]
+
+
+class Results(Case):
+    def test_from_init_to_a_text(self):
+        run_dir = self.dir / "run"
+        self.assertIn("bits per byte", self.train(run_dir).stdout)
+        info = json.loads(self.ok("info", run_dir, "--json"))
+        self.assertEqual(info["vocab_size"], 258)
+        self.assertEqual(info["positions"]["numbers"],
+                         sum(a * b for a, b in info["positions"]["tables"]))
+        self.assertIn("instead of", self.ok("info", run_dir))
+        value = json.loads(self.ok("eval", "-m", run_dir, self.text, "--held-out", "0.1",
+                                   "--tokens", "64", "--json"))
+        last = [loss for kind, _, loss in self.losses(run_dir) if kind == "eval"][-1]
+        self.assertAlmostEqual(value["bits_per_byte"], last / math.log(2), places=12)
+        self.assertTrue(self.ok("plot", run_dir).strip())
+        for name in ("loss.svg", "loss.png"):
+            self.ok("plot", run_dir, "-o", self.dir / name)
+            self.assertGreater((self.dir / name).stat().st_size, 1000)
+        document = json.loads(self.ok("generate", "-m", run_dir, "-p", "It", "-n", "40", "--json"))
+        self.assertEqual(document["tokens"], 40)
+        again = json.loads(self.ok("generate", "-m", run_dir, "-p", "It", "-n", "40", "--json"))
+        self.assertEqual(document, again)
+        piped = self.ok("generate", "-m", run_dir, "-f", "-", "-n", "5", input="It")
+        self.assertTrue(piped.startswith("It"))
+
+    def test_thread_counts_give_the_same_model(self):
+        weights = set()
+        for threads in (1, 2, 3):
+            out = self.dir / f"run{threads}"
+            self.train(out, "-t", threads)
+            weights.add((out / "model.safetensors").read_bytes())
+        self.assertEqual(len(weights), 1)
+
+    def test_verify(self):
+        case = GOLDEN / "case.safetensors"
+        report = json.loads(self.ok("verify", GOLDEN, "--case", case, "--json"))
+        self.assertTrue(report["ok"])
+        self.assertTrue(all(t["ok"] for t in report["tensors"]))
+        self.assertIn("the case holds", self.ok("verify", GOLDEN, "--case", case))
+        self.fails(3, "verify", GOLDEN, "--case", self.dir / "none", says=["none"])
+        self.fails(3, "verify", self.start, "--case", case)
+
+    def test_verify_names_what_differs(self):
+        data = bytearray((GOLDEN / "model.safetensors").read_bytes())
+        (size,) = struct.unpack_from("<Q", data)
+        header = json.loads(data[8:8 + size])
+        begin, end = header["lm_head.decoder.weight"]["data_offsets"]
+        for at in range(8 + size + begin, 8 + size + end, 4):
+            struct.pack_into("<f", data, at, struct.unpack_from("<f", data, at)[0] * 1.01)
+        bad = self.dir / "bad"
+        bad.mkdir()
+        (bad / "model.safetensors").write_bytes(data)
+        (bad / "config.json").write_bytes((GOLDEN / "config.json").read_bytes())
+        result = run("verify", bad, "--case", GOLDEN / "case.safetensors")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("logits", [line.split()[0] for line in result.stdout.splitlines()
+                                 if line.endswith("DIFFERS")])
+
+    def test_help_fits_a_screen(self):
+        commands = [[], ["demo"], ["init"], ["info"], ["train"], ["train", "lm"], ["eval"],
+                    ["generate"], ["plot"], ["pattern"], ["verify"], ["bench"], ["bench", "train"]]
+        for command in commands:
+            text = self.ok(*command, "--help")
+            self.assertLessEqual(len(text.splitlines()), 48, command)
+            if command not in (["train"], ["bench"]):
+                self.assertIn("Example", text, command)
+
+    def test_bench(self):
+        result = json.loads(self.ok("bench", "train", "--preset", "tiny", "--tokens", "512",
+                                    "--steps", "1", "--json"))
+        for field in ("seconds", "tokens_per_s", "peak_rss_bytes", "model_gflop", "gflops",
+                      "peak_gflops", "fraction"):
+            self.assertGreater(result[field], 0, field)
+
+
+class BadInput(Case):
+    def test_usage(self):
+        self.fails(2)
+        self.fails(2, "nonsense")
+        self.fails(2, "train", "lm")
+        self.fails(2, "init", "--preset", "huge", "-o", self.dir / "x", says=["huge", "small"])
+        self.fails(2, "generate", "-m", self.start, "-p", "", says=["prompt"])
+        self.fails(2, "generate", "-m", self.start, "-p", "a", "--top-p", "2", says=["2"])
+        self.fails(2, "plot", self.start, "-o", "x.jpeg")
+
+    def test_texts(self):
+        out = self.dir / "run"
+        command = ["train", "lm", "-m", self.start, "-o", out, *SMALL_RUN, "--train"]
+        self.fails(4, *command, self.dir / "none.txt", says=["none.txt"])
+        empty = self.dir / "empty.txt"
+        empty.touch()
+        self.fails(3, *command, empty, says=["empty"])
+        short = self.dir / "short.txt"
+        short.write_text("too short")
+        self.fails(2, *command, short)
+        self.fails(2, *command, self.text, "--tokens", "99999", says=["99999"])
+        self.fails(4, *command, self.dir, says=[self.dir.name])
+        self.fails(4, "eval", "-m", self.start, self.dir / "none.txt")
+
+    def test_outputs(self):
+        out = self.dir / "run"
+        self.train(out)
+        before = (out / "model.safetensors").read_bytes()
+        self.fails(2, "train", "lm", "-m", self.start, "--train", self.text, "-o", out, *SMALL_RUN,
+                   says=["--resume", "--overwrite"])
+        self.assertEqual(before, (out / "model.safetensors").read_bytes())
+        self.fails(4, "train", "lm", "-m", self.start, "--train", self.text, "-o",
+                   "/proc/longspan", *SMALL_RUN)
+        self.fails(4, "train", "lm", "-m", self.start, "--train", self.text, "-o", self.text,
+                   *SMALL_RUN)
+        self.fails(4, "plot", out, "-o", "/proc/x.svg")
+        self.fails(2, "init", "-o", out)
+
+    def test_full_disk(self):
+        """A file size limit stands for the full disk: the error is the system's either way."""
+        out = self.dir / "run"
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        result = run("train", "lm", "-m", self.start, "--train", self.text, "-o", out, *SMALL_RUN,
+                     preexec_fn=limit)
+        self.assertEqual(result.returncode, 4, result.stderr)
+        self.assertEqual([], [p.name for p in out.iterdir() if p.name.startswith("checkpoint")])
+        self.assertEqual([], list(out.glob("*.safetensors")))
+        self.train(out, "--resume")  # with room again, it goes on
+
+    def test_damaged_weights(self):
+        weights = self.start / "model.safetensors"
+        whole = weights.read_bytes()
+        rng = random.Random(1)
+        for length in [0, 1, 7, 8, 9, 100, len(whole) - 1] + rng.choices(range(len(whole)), k=10):
+            weights.write_bytes(whole[:length])
+            self.fails(3, "info", self.start, says=["model.safetensors"])
+        (size,) = struct.unpack_from("<Q", whole)
+        for _ in range(30):  # in the header: refused, or read as the same numbers
+            damaged = bytearray(whole)
+            damaged[rng.randrange(8 + size)] ^= 1 << rng.randrange(8)
+            weights.write_bytes(damaged)
+            self.assertIn(run("generate", "-m", self.start, "-p", "a", "-n", "1").returncode,
+                          (0, 3))
+        damaged = bytearray(whole)
+        struct.pack_into("<f", damaged, len(whole) - 4, math.nan)
+        weights.write_bytes(damaged)
+        self.fails(3, "generate", "-m", self.start, "-p", "a", "-n", "1")
+
+    def test_damaged_checkpoints(self):
+        out = self.dir / "run"
+        self.train(out)
+        newest = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+        for checkpoint in newest:
+            victim = checkpoint / "model.safetensors"
+            data = bytearray(victim.read_bytes())
+            data[len(data) // 2] ^= 4
+            victim.write_bytes(data)
+        result = run("train", "lm", "-m", self.start, "--train", self.text, "-o", out, *SMALL_RUN,
+                     "--resume")
+        self.assertEqual(result.returncode, 3, result.stderr)
+
+    def test_configs(self):
+        config = self.start / "config.json"
+        good = json.loads(config.read_text())
+        for field, value in [("hidden_size", -1), ("attn_layers", []), ("hidden_act", "nope"),
+                             ("axial_pos_shape", [0, 4]), ("local_attn_chunk_length", 0),
+                             ("layer_norm_eps", 0), ("vocab_size", 10 ** 30)]:
+            config.write_text(json.dumps({**good, field: value}))
+            self.fails(3, "info", self.start, says=[field])
+        config.write_text("{")
+        self.fails(3, "info", self.start, says=["config.json"])
+        config.unlink()
+        self.fails(4, "info", self.start, says=["config.json"])
+
+    def test_isa(self):
+        environment = {**os.environ, "LONGSPAN_ISA": "mmx"}
+        self.fails(2, "verify", GOLDEN, "--case", "x", env=environment, says=["LONGSPAN_ISA", "mmx"])
+
+
+class Signals(Case):
+    def interrupted(self, out, number, after):
+        process = subprocess.Popen(
+            [PROGRAM, "train", "lm", "-m", str(self.start), "--train", str(self.text), "-o",
+             str(out), *SMALL_RUN, "--steps", "400", "--resume", "--save-every", "0",
+             "--eval-every", "0"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        metrics = out / "metrics.jsonl"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if metrics.exists() and metrics.read_text().count("\n") >= after:
+                break
+            time.sleep(0.01)
+        process.send_signal(number)
+        return process.wait(timeout=60)
+
+    def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(self):
+        more = ["--steps", "400", "--save-every", "0", "--eval-every", "0"]
+        self.train(self.dir / "whole", *more)
+        out = self.dir / "run"
+        self.assertEqual(self.interrupted(out, signal.SIGINT, 3), 130)
+        self.assertTrue(list(out.glob("checkpoint-*")))
+        self.assertEqual(self.interrupted(out, signal.SIGTERM, 40), 143)
+        self.train(out, *more, "--resume")
+        self.assertEqual(self.losses(out), self.losses(self.dir / "whole"))
+        self.assertEqual((out / "model.safetensors").read_bytes(),
+                         (self.dir / "whole" / "model.safetensors").read_bytes())
+
+
+if __name__ == "__main__":
+    PROGRAM = str(Path(sys.argv.pop(1)).resolve())
+    unittest.main()
