@@ -1,0 +1,218 @@
+#include <gtest/gtest.h>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "simd/tile_test.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "longspan/types.h"
+#include "simd/softmax-inl.h"
+#include "simd/tile-inl.h"
+
+#ifndef LONGSPAN_TILE_TEST_PROBLEM
+#define LONGSPAN_TILE_TEST_PROBLEM
+namespace longspan {
+// c (m, n) = or += the sum over two terms of A B, with A's and B's rows k long.
+struct TileProblem {
+  idx_t m, n, k;
+  bool transposed, accumulate;
+  const float* a;  // two terms, (m, k) or (k, m) each
+  const float* b;  // two terms, (k, n) each
+  float* c;        // (m, 64)
+  float* scratch;  // 64-byte aligned, 2 * 64 * k
+};
+
+}  // namespace longspan
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+
+// See TileProblem.
+inline void RunTile(const TileProblem& x) {
+  float* panels[2] = {x.scratch, x.scratch + 64 * x.k};
+  TileTerm terms[2];
+  for (int t = 0; t < 2; ++t) {
+    PackPanels(x.b + t * x.k * x.n, x.n, x.k, x.n, panels[t]);
+    terms[t] = {x.a + t * x.m * x.k, panels[t], x.k};
+  }
+  const idx_t lda = x.transposed ? x.m : x.k;
+  for (idx_t first = 0; first < x.n; first += kPanel) {
+    for (int t = 0; t < 2; ++t) terms[t].b = panels[t] + first * x.k;
+    const idx_t n = std::min(kPanel, x.n - first);
+    if (x.transposed) {
+      TileMultiply<true>(x.m, n, terms, 2, lda, x.accumulate, x.c + first, 64);
+    } else {
+      TileMultiply<false>(x.m, n, terms, 2, lda, x.accumulate, x.c + first, 64);
+    }
+  }
+}
+
+// back[r * columns + j] = element (r, j) read from the panels of factor * x^T.
+inline void RunTranspose(const float* x, idx_t rows, idx_t columns, float factor, float* scratch,
+                         float* back) {
+  PackTransposedPanels(x, columns, rows, columns, factor, scratch);
+  for (idx_t r = 0; r < rows; ++r) {
+    for (idx_t j = 0; j < columns; ++j) {
+      back[r * columns + j] = scratch[(r / kPanel * columns + j) * kPanel + r % kPanel];
+    }
+  }
+}
+
+// The row helpers on rows of n elements; returns a . b.
+inline float RunRows(const float* a, const float* b, idx_t n, float* sum, float* product,
+                     float* scaled) {
+  AddRow(a, sum, n);
+  MultiplyRow(a, product, n);
+  ScaleRow(a, 3.0f, scaled, n);
+  return DotRow(a, b, n);
+}
+
+// Softmax of row[0 .. n) inside of a row of `size`; hidden where visible is 0. Returns the lse.
+inline float RunSoftmax(float* row, const float* visible, idx_t n, idx_t size) {
+  FillRow(row, n, size, kHiddenScore);
+  HideRow(row, visible, size);
+  const float max = MaxRow(row, size);
+  const float sum = ExpRow(row, size, max);
+  return max + std::log(sum);
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include <cmath>
+#include <vector>
+
+#include "base/isa.h"
+#include "longspan/context.h"
+#include "tests/support/random.h"
+
+namespace longspan {
+HWY_EXPORT(RunTile);
+HWY_EXPORT(RunTranspose);
+HWY_EXPORT(RunRows);
+HWY_EXPORT(RunSoftmax);
+namespace {
+
+using test::RandomNormal;
+
+struct alignas(64) Scratch {
+  float data[2 * 64 * 64];
+};
+
+TEST(Tile, EveryShapeAgainstPlainLoops) {
+  const Context context(1);
+  Scratch scratch;
+  for (idx_t m = 1; m <= 6; ++m) {
+    for (const idx_t n : {1, 3, 4, 7, 8, 9, 15, 16, 17, 33, 48, 63, 64}) {
+      for (const idx_t k : {1, 2, 7, 20}) {
+        for (const bool transposed : {false, true}) {
+          const auto a = RandomNormal(1, 2 * m * k), b = RandomNormal(2, 2 * k * n);
+          const auto before = RandomNormal(3, m * 64);
+          for (const bool accumulate : {false, true}) {
+            auto c = before;
+            HWY_DYNAMIC_DISPATCH(RunTile)
+            ({m, n, k, transposed, accumulate, a.data(), b.data(), c.data(), scratch.data});
+            for (idx_t i = 0; i < m; ++i) {
+              for (idx_t j = 0; j < n; ++j) {
+                const auto at = static_cast<std::size_t>(i * 64 + j);
+                double want = accumulate ? before[at] : 0.0, size = std::abs(want);
+                for (idx_t l = 0; l < 2 * k; ++l) {
+                  const idx_t t = l / k, r = l % k;
+                  const idx_t from = t * m * k + (transposed ? r * m + i : i * k + r);
+                  const double term = static_cast<double>(a[static_cast<std::size_t>(from)]) *
+                                      b[static_cast<std::size_t>((t * k + r) * n + j)];
+                  want += term;
+                  size += std::abs(term);
+                }
+                ASSERT_NEAR(c[at], want, static_cast<double>(2 * k + 1) * 0x1p-24 * size)
+                    << m << "x" << n << "x" << k << (transposed ? " transposed" : "");
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Tile, TransposedPanels) {
+  const Context context(1);
+  Scratch scratch;
+  for (const idx_t rows : {1, 3, 4, 5, 16, 17, 63, 64}) {
+    for (const idx_t columns : {1, 2, 4, 7, 8, 33, 64}) {
+      const auto x = RandomNormal(5, rows * columns);
+      std::vector<float> back(x.size());
+      HWY_DYNAMIC_DISPATCH(RunTranspose)
+      (x.data(), rows, columns, 0.5f, scratch.data, back.data());
+      for (std::size_t i = 0; i < x.size(); ++i) ASSERT_EQ(back[i], 0.5f * x[i]);
+    }
+  }
+}
+
+TEST(Tile, RowsTouchNothingBeyondTheirEnd) {
+  const Context context(1);
+  for (idx_t n = 1; n <= 40; ++n) {
+    const auto size = static_cast<std::size_t>(n);
+    const auto a = RandomNormal(7, n), b = RandomNormal(8, n);
+    std::vector<float> sum(size + 20, 2.0f), product = sum, scaled = sum;
+    const float dot = HWY_DYNAMIC_DISPATCH(RunRows)(a.data(), b.data(), n, sum.data(),
+                                                    product.data(), scaled.data());
+    double want = 0.0, terms = 0.0;
+    for (std::size_t i = 0; i < size; ++i) {
+      want += static_cast<double>(a[i]) * b[i];
+      terms += std::abs(static_cast<double>(a[i]) * b[i]);
+      ASSERT_EQ(sum[i], 2.0f + a[i]);
+      ASSERT_EQ(product[i], 2.0f * a[i]);
+      ASSERT_EQ(scaled[i], 3.0f * a[i]);
+    }
+    ASSERT_NEAR(dot, want, static_cast<double>(n) * 0x1p-24 * terms);
+    for (std::size_t i = size; i < size + 20; ++i) {
+      ASSERT_EQ(sum[i] + product[i] + scaled[i], 6.0f);
+    }
+  }
+}
+
+TEST(Softmax, HiddenEntriesWeighNothing) {
+  const Context context(1);
+  constexpr idx_t kSize = 48;
+  for (idx_t n = 1; n <= kSize; ++n) {
+    auto row = RandomNormal(9, kSize, 4.0f);
+    std::vector<float> visible(kSize, 1.0f);
+    if (n > 2) {
+      visible[1] = 0.0f;
+      row[1] = std::nanf("");
+    }
+    double sum = 0.0;
+    std::vector<double> want(kSize, 0.0);
+    float max = -INFINITY;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+      if (visible[i] != 0.0f) max = std::max(max, row[i]);
+    }
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+      if (visible[i] == 0.0f) continue;
+      want[i] = std::exp(static_cast<double>(row[i]) - max);
+      sum += want[i];
+    }
+    const float lse = HWY_DYNAMIC_DISPATCH(RunSoftmax)(row.data(), visible.data(), n, kSize);
+    EXPECT_NEAR(lse, max + std::log(sum), 4e-6);
+    for (std::size_t i = 0; i < kSize; ++i) {
+      if (want[i] == 0.0) {
+        ASSERT_EQ(row[i], 0.0f) << n << " entry " << i;
+      } else {
+        ASSERT_NEAR(row[i], want[i], 8 * 0x1p-24 * want[i] + 2e-7 * want[i]);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace longspan
+#endif  // HWY_ONCE
