@@ -64,8 +64,10 @@ std::vector<Tick> LinearTicks(double low, double high, int count) {
   const double largest = std::max(std::abs(low), std::abs(high));
   std::vector<Tick> ticks;
   const double first = std::ceil(low / step - kTiny), last = std::floor(high / step + kTiny);
-  for (double i = first; i <= last && ticks.size() < 1000; ++i) {
-    ticks.push_back({i * step, Label(i * step, step, largest)});
+  const int steps = static_cast<int>(std::clamp(last - first, -1.0, 1000.0));
+  for (int i = 0; i <= steps; ++i) {
+    const double value = (first + i) * step;
+    ticks.push_back({value, Label(value, step, largest)});
   }
   return ticks;
 }
