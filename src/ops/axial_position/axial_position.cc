@@ -25,9 +25,9 @@ HWY_EXPORT(AxialColumnGradient);
 // Tokens of one forward task: a row of 256 floats each makes 64 KiB.
 constexpr idx_t kTaskTokens = 64;
 
-// Grid columns of one backward task: their rows of dT1 stay in the first cache while all rows of
-// the grid pass by.
-constexpr idx_t kTaskColumns = 16;
+// Grid columns of one backward task: their rows of dT1 stay in the second cache while all rows of
+// the grid pass by, and each pass reads a long piece of the gradient.
+constexpr idx_t kTaskColumns = 64;
 
 // The part of the grid that B rows of T tokens from `start` on cover.
 struct Span {
@@ -124,13 +124,14 @@ void AxialBackward(Context& context, const AxialTables& tables, const Dropout& c
   CheckGradient("T1", tables.t1, gradients.dt1);
   if (dx.size() == 0) return;
   const idx_t rows = span.rows();
-  ParallelFor(context, rows + CeilDiv(span.s1, kTaskColumns), [&](idx_t task, int) {
-    if (task < rows) {
-      RowTask(span, columns, dx, span.first_row() + task, gradients.dt0);
-    } else {
-      const idx_t column = (task - rows) * kTaskColumns;
+  const idx_t blocks = CeilDiv(span.s1, kTaskColumns);
+  ParallelFor(context, blocks + rows, [&](idx_t task, int) {
+    if (task < blocks) {  // the long tasks first
+      const idx_t column = task * kTaskColumns;
       ColumnTask(span, columns, dx, column, std::min(column + kTaskColumns, span.s1),
                  gradients.dt1);
+    } else {
+      RowTask(span, columns, dx, span.first_row() + task - blocks, gradients.dt0);
     }
   });
 }
