@@ -23,7 +23,7 @@ target_compile_options(longspan_options INTERFACE
   $<$<BOOL:${LONGSPAN_WERROR}>:-Werror>
   # Fused multiply-adds are written where they are meant: the same bits from every compiler.
   -ffp-contract=off -fno-math-errno)
-# Kernels are compiled for portable (EMU128), SSE4, AVX2 and AVX-512.
+# Kernels are compiled for portable (one lane, plain C++), SSE4, AVX2 and AVX-512.
 target_compile_definitions(longspan_options INTERFACE HWY_DISABLED_TARGETS=HWY_SSSE3)
 target_include_directories(longspan_options INTERFACE
   ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)

@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kSmallestBlock = std::size_t{4} << 20;
-constexpr std::size_t kLargestBooking = std::size_t{1} << 60;  // rounding up cannot wrap around
 
 std::size_t RoundUpBytes(std::size_t bytes, std::size_t unit) {
   return (bytes + unit - 1) / unit * unit;
@@ -36,18 +35,15 @@ void Arena::Release() {
   block_ = used_ = 0;
 }
 
-// Returns `bytes` of contiguous memory behind everything that is booked now.
-std::byte* Arena::Book(std::size_t bytes) {
-  Check(bytes <= kLargestBooking, ErrorCode::kLimit, "memory: {} bytes of scratch cannot be had",
-        bytes);
-  // When idle, one block of the high-water mark replaces the pieces that grew on the way.
-  if (booked_ == 0 && blocks_.size() > 1) Release();
-  std::size_t block = block_, used = used_;  // written back only when nothing can fail any more
-  while (block < blocks_.size() && blocks_[block].bytes - used < bytes) {
-    ++block;
-    used = 0;
+// Makes a block with room for `bytes` the current one. Nobody uses what lies behind the current
+// block: pieces that were too small on the way up give way to one that is not.
+void Arena::AddBlock(std::size_t bytes) {
+  const std::size_t next = used_ == 0 ? block_ : block_ + 1;
+  while (blocks_.size() > next && blocks_.back().bytes < bytes) {
+    munmap(blocks_.back().data, blocks_.back().bytes);
+    blocks_.pop_back();
   }
-  if (block == blocks_.size()) {
+  if (blocks_.size() <= next) {
     const std::size_t want =
         RoundUpBytes(std::max({bytes, booked_ == 0 ? peak_ : 0, kSmallestBlock}), kHugePage);
     void* memory = mmap(nullptr, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -58,9 +54,19 @@ std::byte* Arena::Book(std::size_t bytes) {
     madvise(memory, want, MADV_HUGEPAGE);
     blocks_.push_back({static_cast<std::byte*>(memory), want});
   }
-  std::byte* data = blocks_[block].data + used;
-  block_ = block;
-  used_ = used + bytes;
+  block_ = blocks_.size() - 1;
+  used_ = 0;
+}
+
+// Returns `bytes` of contiguous memory behind everything that is booked now.
+std::byte* Arena::Book(std::size_t bytes) {
+  Check(bytes <= kLargestBooking, ErrorCode::kLimit, "memory: {} bytes of scratch cannot be had",
+        bytes);
+  // When idle, one block of the high-water mark replaces the pieces that grew on the way.
+  if (booked_ == 0 && blocks_.size() > 1) Release();
+  if (block_ == blocks_.size() || blocks_[block_].bytes - used_ < bytes) AddBlock(bytes);
+  std::byte* data = blocks_[block_].data + used_;
+  used_ += bytes;
   booked_ += bytes;
   peak_ = std::max(peak_, booked_);
   return data;

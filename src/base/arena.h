@@ -30,7 +30,7 @@ class Arena {
     // `count` elements of T, 64-byte aligned, not initialised.
     template <class T>
     T* Take(idx_t count) {
-      return static_cast<T*>(TakeBytes(static_cast<std::size_t>(count) * sizeof(T)));
+      return static_cast<T*>(TakeBytes(Bytes<T>(count)));
     }
     void* TakeBytes(std::size_t bytes);
 
@@ -45,6 +45,8 @@ class Arena {
   // What a Take of `count` elements costs in a booking, alignment included.
   template <class T>
   static constexpr std::size_t Bytes(idx_t count) {
+    // More than any address space: no booking and no Take succeeds with it.
+    if (count < 0 || count > (idx_t{1} << 56)) return kLargestBooking;
     return (static_cast<std::size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
   }
 
@@ -54,11 +56,13 @@ class Arena {
 
  private:
   static constexpr std::size_t kAlignment = 64;
+  static constexpr std::size_t kLargestBooking = std::size_t{1} << 60;
   struct Block {
     std::byte* data;
     std::size_t bytes;
   };
   std::byte* Book(std::size_t bytes);
+  void AddBlock(std::size_t bytes);
 
   std::vector<Block> blocks_;
   std::size_t block_ = 0, used_ = 0;  // current block and the bytes used in it

@@ -73,7 +73,8 @@ struct Dropout {
 
   bool active() const { return p > 0.0f; }
   std::uint32_t threshold() const {
-    return static_cast<std::uint32_t>(static_cast<double>(p) * 4294967296.0);
+    const double words = static_cast<double>(p) * 4294967296.0;
+    return words < 4294967295.0 ? static_cast<std::uint32_t>(words) : 0xffffffffu;
   }
   float scale() const { return 1.0f / (1.0f - p); }
   // 0 or scale(): the factor of element i. The vector kernels equal this bit for bit.

@@ -11,7 +11,8 @@ namespace longspan {
 // never by the number of threads, and no task depends on another: which thread runs a task cannot
 // change a bit of the result. `thread` < context.threads() picks per-thread scratch.
 // Called from inside another ParallelFor it runs on the calling thread, as thread 0 of its own.
-// The first exception that a task throws is thrown again here, after all tasks have ended.
+// The first exception that a task throws is thrown again here, when the tasks that had begun have
+// ended; those that had not are left out.
 template <class Body>
 void ParallelFor(const Context& context, idx_t tasks, Body&& body);
 
