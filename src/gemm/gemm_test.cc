@@ -16,6 +16,7 @@
 #include "base/isa.h"
 #include "gemm/gemm_ref.h"
 #include "gemm/grid.h"
+#include "gemm/packed_product.h"
 #include "gemm/primitive.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
@@ -185,10 +186,11 @@ void CheckAll(Context& context, const Case& size) {
 }
 
 const Case kCases[] = {
-    {1, 1, 1, 0},     {1, 1, 1, 3},      {2, 1, 3, 1},      {1, 5, 7, 0},      {3, 1, 2, 2},
-    {5, 7, 1, 1},     {1, 64, 17, 0},    {8, 8, 8, 0},      {13, 11, 9, 5},    {17, 16, 15, 3},
-    {63, 65, 64, 0},  {65, 63, 65, 1},   {64, 64, 64, 7},   {4, 256, 258, 0},  {16, 256, 1024, 0},
-    {129, 96, 33, 2}, {300, 128, 70, 0}, {257, 512, 96, 0}, {1025, 40, 24, 0},
+    {1, 1, 1, 0},      {1, 1, 1, 3},      {2, 1, 3, 1},      {1, 5, 7, 0},      {3, 1, 2, 2},
+    {5, 7, 1, 1},      {1, 64, 17, 0},    {8, 8, 8, 0},      {13, 11, 9, 5},    {17, 16, 15, 3},
+    {63, 65, 64, 0},   {65, 63, 65, 1},   {64, 64, 64, 7},   {4, 256, 258, 0},  {16, 256, 1024, 0},
+    {129, 96, 33, 2},  {300, 128, 70, 0}, {257, 512, 96, 0}, {1025, 40, 24, 0}, {128, 1, 1, 0},
+    {131, 259, 77, 1}, {128, 24, 513, 3}, {150, 771, 50, 5},
 };
 
 TEST(Gemm, MatchesDoubleReference) {
@@ -347,6 +349,52 @@ TEST(GemmIsa, LibraryStaysBelowTheCap) {
     EXPECT_EQ(name.find("avx512"), std::string::npos) << name;
   }
   EXPECT_EQ(name.find("ref"), std::string::npos) << name << ": a slow path";
+  ComputeAll<float, float>(context, 128, 16, 16);
+  if (ActiveIsa() == Isa::kSse4 || ActiveIsa() == Isa::kAvx2) {
+    EXPECT_STREQ(LastImplementation(), kPackedName);
+  } else {
+    EXPECT_STRNE(LastImplementation(), kPackedName);
+  }
+}
+
+// Chunks of columns and slabs of terms, as only operands of many megabytes have them by default.
+TEST(GemmPacked, ChunksAndSlabs) {
+  Context context(2);
+  constexpr idx_t kRows = 45, kTerms = 700;
+  for (const idx_t cols : {100, 1000, 3100}) {
+    for (const idx_t most_packed : {1, 20000, 300000}) {
+      SCOPED_TRACE(fmt::format("columns {} packed {}", cols, most_packed));
+      const Padded<float> a(1, kRows, kTerms, 3), b(2, cols, kTerms, 1);
+      const auto da = a.Dense(), db = b.Dense();
+      const std::vector<float> bias = RandomNormal(3, cols);
+      std::vector<double> magnitude;
+      std::vector<double> expected =
+          RefProduct(Ref(da, kRows, kTerms), Ref(db, cols, kTerms).Transposed(), &magnitude);
+      std::vector<float> rows;
+      for (idx_t r = 0; r < kRows; ++r) rows.insert(rows.end(), bias.begin(), bias.end());
+      Accumulate(rows, expected, magnitude);
+      PackedProduct product;
+      product.rows = kRows;
+      product.cols = cols;
+      product.terms = kTerms;
+      product.a = {a.memory.data(), DType::kF32, a.stride, true};
+      product.b = {b.memory.data(), DType::kF32, b.stride, true};
+      product.bias = bias.data();
+      product.most_packed = most_packed;
+      Padded<float> c(4, kRows, cols, 5);
+      c.Fill(kNan);
+      product.c = c.view();
+      RunPackedProduct(context, product);
+      EXPECT_LE(Excess(c.Dense(), expected, magnitude, kTerms + 1, false), 1.0);
+      EXPECT_TRUE(c.GapsAreUntouched());
+      Padded<bfloat16> narrow(4, kRows, cols, 5);
+      narrow.Fill(kNan);
+      product.c = narrow.view();
+      RunPackedProduct(context, product);
+      EXPECT_LE(Excess(narrow.Dense(), expected, magnitude, kTerms + 1, true), 1.0);
+      EXPECT_TRUE(narrow.GapsAreUntouched());
+    }
+  }
 }
 
 TEST(GemmGrid, CoversAndDependsOnTheShapeAlone) {

@@ -71,10 +71,10 @@ inline constexpr idx_t kTokenSlab = 1024;
 // Rows from which one pass over the weights costs little against the product.
 inline constexpr idx_t kPackingPays = 128;
 
-// oneDNN's products for AVX-512 want their weights in an order of their own; those below read them
-// row by row and suffer when the rows lie a multiple of 2 KiB apart, in the same cache sets.
+// oneDNN's products for AVX-512 want their weights in an order of their own.
 inline bool WideVectors() { return ActiveIsa() >= Isa::kAvx512; }
-constexpr bool BadStride(idx_t stride) { return stride % 512 == 0; }
+
+// Rows of a copy do not lie a multiple of 1 KiB apart, in the same cache sets.
 constexpr idx_t GoodStride(idx_t cols) {
   const idx_t stride = RoundUp(cols, 16);
   return stride % 256 == 0 ? stride + 16 : stride;

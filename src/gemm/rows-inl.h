@@ -9,30 +9,12 @@
 #include <hwy/highway.h>
 
 #include "base/bfloat16.h"
+#include "gemm/load-inl.h"
 #include "longspan/types.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace longspan::gemm {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using F32 = hn::ScalableTag<float>;
-using U32 = hn::RebindToUnsigned<F32>;
-using I32 = hn::RebindToSigned<F32>;
-using U16 = hn::Rebind<std::uint16_t, F32>;
-
-HWY_INLINE hn::Vec<F32> LoadRow(F32 d, const float* from) { return hn::LoadU(d, from); }
-
-HWY_INLINE hn::Vec<F32> LoadRow(F32 d, const bfloat16* from) {
-  const U16 d16;
-  const U32 d32;
-  const auto bits = hn::LoadU(d16, &from->bits);
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, bits)));
-}
-
-HWY_INLINE float LoadOne(const float* from) { return *from; }
-HWY_INLINE float LoadOne(const bfloat16* from) { return ToFloat(*from); }
-
 // Round to nearest, ties to even; NaN stays NaN: the vector form of ToBfloat16.
 HWY_INLINE void StoreRow(hn::Vec<F32> value, bfloat16* to) {
   const U32 d32;
