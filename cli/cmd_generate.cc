@@ -50,6 +50,7 @@ int RunGenerate(GenerateCommand c, int threads) {
   for (idx_t id = text::BytesTokenizer::kVocabulary; id < model.config().vocab_size; ++id) {
     c.options.banned.push_back(static_cast<std::int32_t>(id));  // no byte
   }
+  CheckSampling(c.options.sampling);
   const bool stream = !c.json && !c.no_stream;
   if (stream) PrintResult(prompt);
   std::string written;

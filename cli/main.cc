@@ -40,6 +40,7 @@ int Report(ErrorCode code, const char* message) {
 int Run(int argc, char** argv) {
   CLI::App app("longspan trains and runs long-sequence transformers on ordinary CPUs.", "longspan");
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.fallthrough();
   app.footer(kFooter);
   app.set_version_flag("--version", VersionText);

@@ -37,7 +37,7 @@ def scratch_folder(program):
 
 
 def shell(arguments, text, **options):
-    return subprocess.run(["sh", *arguments], input=text, text=True, stdout=subprocess.PIPE,
+    return subprocess.run(["sh", *arguments], input=text, text=True, errors="replace", stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, **options)
 
 

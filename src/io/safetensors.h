@@ -1,4 +1,4 @@
-// The safetensors format (https://huggingface.co/docs/safetensors): an 8-byte little-endian header
+// The safetensors format (as documented by Hugging Face): an 8-byte little-endian header
 // length, a JSON header, then the tensors' bytes without gap, overlap or rest.
 #pragma once
 

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/errors.h"
+#include "base/math.h"
 #include "gemm/gemm.h"
 #include "model/feed_forward_layer.h"
 #include "model/local_attention.h"
@@ -86,8 +87,11 @@ void ReformerDecoder::AttentionLayer(Context& context, std::size_t layer,
   LayerNormForward(context, w.norm, x2, normed);
   gemm::Forward(context, normed, w.qkv.Rows(0, width), nullptr, q);
   gemm::Forward(context, normed, w.qkv.Rows(width, 2 * width), nullptr, cache.Rows(position_, n));
-  const ChunkedSpec spec = LocalSpec(config);
+  ChunkedSpec spec = LocalSpec(config);
   if (position_ == 0) {
+    // A short text's window would wrap onto its own chunks and count them twice, and not any more
+    // once the text has grown: here every token sees what it will see in the long text.
+    spec.before = std::min(spec.before, CeilDiv(n, spec.chunk) - 1);
     const auto as_heads = [&](auto* data, idx_t stride) {
       return View<std::remove_pointer_t<decltype(data)>, 4>(data, {1, heads, n, size},
                                                             {n * stride, size, stride, 1});
@@ -110,12 +114,16 @@ void ReformerDecoder::AttentionLayer(Context& context, std::size_t layer,
 
 // ---- sampling -----------------------------------------------------------------------------------
 
-std::int32_t SampleToken(std::span<const float> logits, const SamplingOptions& options, Rng& rng) {
+void CheckSampling(const SamplingOptions& options) {
   Check(options.temperature >= 0.0 && options.temperature <= 1e6, ErrorCode::kUsage,
         "temperature: {} is not from 0 to 1e6", options.temperature);
   Check(options.top_k >= 0, ErrorCode::kUsage, "top-k: {} is negative", options.top_k);
   Check(options.top_p > 0.0 && options.top_p <= 1.0, ErrorCode::kUsage,
         "top-p: {} is not above 0 and at most 1", options.top_p);
+}
+
+std::int32_t SampleToken(std::span<const float> logits, const SamplingOptions& options, Rng& rng) {
+  CheckSampling(options);
   std::vector<std::int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
@@ -158,6 +166,7 @@ idx_t Generate(Context& context, Reformer& model, std::span<const std::int32_t> 
                const GenerateOptions& options, const std::function<bool(std::int32_t)>& on_token) {
   Check(!prompt.empty(), ErrorCode::kUsage, "generate: the prompt is empty, need at least 1 token");
   Check(options.tokens >= 0, ErrorCode::kUsage, "tokens: {} is negative", options.tokens);
+  CheckSampling(options.sampling);
   const idx_t longest = model.config().longest();
   const idx_t limit = options.context > 0 ? options.context : longest;
   const auto prompt_size = static_cast<idx_t>(prompt.size());

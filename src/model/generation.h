@@ -12,7 +12,9 @@ namespace longspan {
 
 // Runs a language model token by token. Per layer the keys and values of the text so far are kept,
 // so a token costs one pass through the weights, however long the text is.
-// Equal to the full forward pass (local layers are causal) up to rounding.
+// Equal to the full forward pass over the final text (local layers are causal) up to rounding, as
+// long as that text has more chunks than the layers look back on: in a shorter one the original
+// counts chunks twice.
 class ReformerDecoder {
  public:
   // Room for `capacity` tokens, at most model.config().longest(). The model must outlive it.
@@ -46,6 +48,9 @@ struct SamplingOptions {
   double top_p = 1.0;        // only the most likely that together reach p
   std::uint64_t seed = 1;
 };
+
+// Throws kUsage naming the option that is out of range.
+void CheckSampling(const SamplingOptions& options);
 
 // Draws a token from logits (V). Tokens with an equal logit rank by id, the lower first.
 // Throws kUsage on options out of range, kNumeric when a logit is not finite.

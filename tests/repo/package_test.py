@@ -12,7 +12,7 @@ import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD, CMAKE, COMPILER, FLAGS = sys.argv[1:5]
+BUILD, CMAKE, COMPILER, FLAGS = (sys.argv[1:5] + [""])[:4]  # CMake drops empty flags
 
 
 def run(*command, **options):
