@@ -76,7 +76,15 @@ void ReadMoments(const std::filesystem::path& file, RunState* state) {
 
 RunState WithMoments(Reformer model) {
   const idx_t extent = model.parameters().values().size();
-  return {std::move(model), Tensor({extent}), Tensor({extent}), 0, 0, std::nullopt, 0.0};
+  return {std::move(model),
+          Tensor({extent}),
+          Tensor({extent}),
+          0,
+          0,
+          std::nullopt,
+          0.0,
+          std::nullopt,
+          0.0};
 }
 
 LoadOptions LoadOf(const TrainOptions& options) {
@@ -107,6 +115,10 @@ void SaveRun(RunState& state, const TrainOptions& options, const std::string& da
   if (state.best_step) {
     j["best_step"] = *state.best_step;
     j["best_loss"] = state.best_loss;
+  }
+  if (state.evaluated_step) {
+    j["evaluated_step"] = *state.evaluated_step;
+    j["evaluated_loss"] = state.evaluated_loss;
   }
   const std::string config = ToJson(state.model.config());
   io::CheckpointWriter writer(options.output, state.step);
@@ -149,6 +161,10 @@ std::optional<RunState> ResumeRun(const TrainOptions& options, const std::string
   state.best_step = io::GetOptionalInt(j, "best_step", 0, kMost, source);
   if (state.best_step) {
     state.best_loss = io::GetFloat(j, "best_loss", -1e300, 1e300, io::kRequired, source);
+  }
+  state.evaluated_step = io::GetOptionalInt(j, "evaluated_step", 0, kMost, source);
+  if (state.evaluated_step) {
+    state.evaluated_loss = io::GetFloat(j, "evaluated_loss", -1e300, 1e300, io::kRequired, source);
   }
   return state;
 }

@@ -19,6 +19,8 @@ struct RunState {
   idx_t tokens = 0;                    // seen
   std::optional<idx_t> best_step;      // of the lowest held-out loss
   double best_loss = 0.0;
+  std::optional<idx_t> evaluated_step;  // of the newest evaluation
+  double evaluated_loss = 0.0;
 };
 
 // A run that starts: the model of options.model, moments zero.

@@ -211,6 +211,17 @@ TEST_F(TrainTest, StoppedAndResumedGivesTheSameBits) {
   }
 }
 
+TEST_F(TrainTest, AFinishedRunHasNothingLeftToDo) {
+  TrainOptions o = Options("run");
+  const TrainResult first = Train(o);
+  const auto before = Losses("run");
+  o.resume = true;
+  const TrainResult again = Train(o);
+  EXPECT_EQ(again.step, 12);
+  EXPECT_DOUBLE_EQ(again.eval_bits_per_byte, first.eval_bits_per_byte);
+  EXPECT_EQ(Losses("run"), before);
+}
+
 TEST_F(TrainTest, LostProgressIsRepeatedNotKept) {
   Train(Options("whole"));
   TrainOptions o = Options("run");

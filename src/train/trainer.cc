@@ -118,8 +118,8 @@ class Trainer {
     }
     if (!result.stopped) Finish();
     result.step = state_.step;
-    result.eval_loss = last_eval_.loss;
-    result.eval_bits_per_byte = last_eval_.bits_per_byte;
+    result.eval_loss = state_.evaluated_loss;
+    result.eval_bits_per_byte = state_.evaluated_loss / std::numbers::ln2;
     result.seconds = Since(start_);
     return result;
   }
@@ -132,7 +132,10 @@ class Trainer {
     const bool resumed = state.has_value();
     if (!resumed) state = StartRun(options_, &notes);
     for (const std::string& note : notes) Note(note);
-    if (resumed) Note(fmt::format("resumed at step {}", state->step));
+    if (resumed) {
+      saved_step_ = state->step;
+      Note(fmt::format("resumed at step {}", state->step));
+    }
     return std::move(*state);
   }
 
@@ -213,18 +216,20 @@ class Trainer {
   }
 
   void Evaluate() {
-    last_eval_ = EvaluateText(context_, state_.model, data_.held_out(), options_.tokens, 0);
-    evaluated_step_ = state_.step;
-    if (!state_.best_step || last_eval_.loss < state_.best_loss) {
+    const EvalResult eval =
+        EvaluateText(context_, state_.model, data_.held_out(), options_.tokens, 0);
+    state_.evaluated_step = state_.step;
+    state_.evaluated_loss = eval.loss;
+    if (!state_.best_step || eval.loss < state_.best_loss) {
       state_.best_step = state_.step;
-      state_.best_loss = last_eval_.loss;
+      state_.best_loss = eval.loss;
     }
     TrainEvent event;
     event.kind = TrainEvent::Kind::kEval;
     event.step = state_.step;
     event.steps = options_.steps;
-    event.loss = last_eval_.loss;
-    event.bits_per_byte = last_eval_.bits_per_byte;
+    event.loss = eval.loss;
+    event.bits_per_byte = eval.bits_per_byte;
     event.tokens = state_.tokens;
     event.seconds = Since(start_);
     event.rss_bytes = PeakRssBytes();
@@ -245,7 +250,10 @@ class Trainer {
 
   // The last update is evaluated and saved whatever the rhythm, and the model lies in the output.
   void Finish() {
-    if (evaluated_step_ != state_.step) Evaluate();
+    if (state_.evaluated_step != state_.step) {
+      Evaluate();
+      saved_step_ = -1;  // what was saved does not know of it
+    }
     if (saved_step_ != state_.step) Save();
     SaveReformer(state_.model, options_.output);
   }
@@ -256,11 +264,10 @@ class Trainer {
   const Clock::time_point start_ = Clock::now();
   TextData data_;
   std::string fingerprint_;
+  idx_t saved_step_ = -1;  // of the newest checkpoint; Begin sets it
   RunState state_;
   MetricsLog metrics_;
   TextRows rows_;
-  EvalResult last_eval_;
-  idx_t evaluated_step_ = -1, saved_step_ = -1;
 };
 
 }  // namespace
