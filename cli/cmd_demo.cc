@@ -31,7 +31,7 @@ constexpr const char* kDefaultOutput = "longspan-demo";
 
 struct DemoCommand {
   std::string text, output = kDefaultOutput, progress = "auto";
-  double minutes = 4.0;
+  double minutes = 3.8;
   idx_t steps = 0;
 };
 
@@ -162,7 +162,7 @@ int RunDemo(const DemoCommand& c, int threads) {
   const double step_seconds = c.steps > 0 ? 0.0 : SecondsPerStep(context, options);
   options.steps = c.steps > 0 ? c.steps : StepsFor(c.minutes, step_seconds);
   options.warmup = std::min(options.warmup, options.steps / 10 + 1);
-  options.eval_every = std::max<idx_t>(1, options.steps / 8);
+  options.eval_every = std::max<idx_t>(1, options.steps / 6);
   options.save_every = std::max<idx_t>(1, options.steps / 4);
   PrintResult(fmt::format(
       "A byte-level Reformer ({} local layers, {} parameters, chunks of {}) learns {}\n"

@@ -1,4 +1,5 @@
-// Dense layers: y = x w^T + bias and its gradients, through oneDNN's matmul.
+// Dense layers: y = x w^T + bias and its gradients, through oneDNN's matmul; with AVX2 or SSE4 from
+// 128 tokens on through a packed product of our own (packed_product.h), which is faster there.
 // Every function cuts its work into a grid that the problem's shape fixes, never the number of
 // threads: the same bits for any number of threads. fp32 accumulation always.
 #pragma once

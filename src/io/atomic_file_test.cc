@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "io/posix.h"
-#include "io/test_files.h"
+#include "tests/support/files.h"
 
 namespace longspan::io {
 namespace {

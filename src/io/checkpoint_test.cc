@@ -9,7 +9,7 @@
 #include "base/rng.h"
 #include "io/atomic_file.h"
 #include "io/checksum.h"
-#include "io/test_files.h"
+#include "tests/support/files.h"
 
 namespace longspan::io {
 namespace {

@@ -3,7 +3,7 @@
 #include <sys/stat.h>
 
 #include "io/escape.h"
-#include "io/test_files.h"
+#include "tests/support/files.h"
 
 namespace longspan::io {
 namespace {

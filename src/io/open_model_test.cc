@@ -1,5 +1,5 @@
 #include "io/safetensors.h"
-#include "io/test_files.h"
+#include "tests/support/files.h"
 
 namespace longspan::io {
 namespace {

@@ -13,7 +13,7 @@
 #include <thread>
 
 #include "base/rng.h"
-#include "io/test_files.h"
+#include "tests/support/files.h"
 
 namespace longspan::io {
 namespace {

@@ -12,9 +12,9 @@
 #include "model/model_files.h"
 #include "model/parity.h"
 #include "tests/support/compare.h"
+#include "tests/support/files.h"
 #include "tests/support/random.h"
 #include "tests/support/runners.h"
-#include "tests/support/temporary_directory.h"
 
 namespace longspan {
 namespace {
@@ -75,7 +75,7 @@ TEST(Parity, TheRecordedCaseHolds) {
 // Each weight that has a gradient, one percent off, is noticed.
 TEST(Parity, AnyTensorOnePercentOffIsNoticed) {
   Context context(2);
-  const test::TemporaryDirectory directory;
+  const test::TempDir directory;
   const auto recorded = io::SafetensorsFile::Open(kGolden / "case.safetensors");
   for (const auto& [name, info] : recorded.tensors()) {
     if (name.rfind("grad.", 0) != 0) continue;
@@ -90,7 +90,7 @@ TEST(Parity, AnyTensorOnePercentOffIsNoticed) {
 
 TEST(Parity, ACaseThatAsksForMoreThanTheModelHasIsRefused) {
   Context context(1);
-  const test::TemporaryDirectory directory;
+  const test::TempDir directory;
   const std::vector<std::int64_t> ids = {1, 2, 3, 4};
   const std::vector<float> one = {1.0f};
   io::WriteSafetensors(
@@ -212,7 +212,7 @@ TEST(Reformer, RowsOfABatchDoNotSeeEachOther) {
 }
 
 TEST(Reformer, SavedAndLoadedIsTheSame) {
-  const test::TemporaryDirectory directory;
+  const test::TempDir directory;
   Reformer model(SmallConfig());
   model.Initialise(11);
   SaveReformer(model, directory.path());
@@ -250,7 +250,7 @@ TEST(Reformer, BadBatchesAreNamed) {
 }
 
 TEST(Files, WeightsThatDoNotFitAreListed) {
-  const test::TemporaryDirectory directory;
+  const test::TempDir directory;
   Reformer model(SmallConfig());
   SaveReformer(model, directory.path());
   ReformerConfig other = SmallConfig();

@@ -1,6 +1,6 @@
 #include "text/bytes_tokenizer.h"
 
-#include "io/test_files.h"
+#include "tests/support/files.h"
 
 namespace longspan::text {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "io/test_files.h"
+#include "tests/support/files.h"
 
 namespace longspan::text {
 namespace {

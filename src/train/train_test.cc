@@ -12,7 +12,7 @@
 #include "io/checkpoint.h"
 #include "io/file.h"
 #include "model/model_files.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/support/files.h"
 #include "train/evaluate.h"
 #include "train/schedule.h"
 #include "train/text_data.h"
@@ -21,7 +21,7 @@ namespace longspan {
 namespace {
 
 namespace fs = std::filesystem;
-using test::TemporaryDirectory;
+using test::TempDir;
 
 constexpr std::uint64_t kMostBytes = 1 << 24;
 
@@ -59,7 +59,7 @@ TEST(ScheduleTest, WarmsUpAndComesDown) {
 // ---- data ---------------------------------------------------------------------------------------
 
 TEST(TextDataTest, HoldsOutTheEndAndSamplesTheRest) {
-  const TemporaryDirectory d;
+  const TempDir d;
   std::string text;
   for (int i = 0; i < 100; ++i) text += static_cast<char>(i < 90 ? 'a' + i % 26 : 'Z');
   WriteText(d.path() / "t", text);
@@ -86,7 +86,7 @@ TEST(TextDataTest, HoldsOutTheEndAndSamplesTheRest) {
 }
 
 TEST(TextDataTest, RowsCrossFiles) {
-  const TemporaryDirectory d;
+  const TempDir d;
   WriteText(d.path() / "a", "aaaa");
   WriteText(d.path() / "b", "bbbb");
   WriteText(d.path() / "e", "ee");
@@ -179,7 +179,7 @@ class TrainTest : public testing::Test {
     return ErrorCode::kPeer;
   }
 
-  TemporaryDirectory d_;
+  TempDir d_;
 };
 
 TEST_F(TrainTest, LearnsTheRhyme) {

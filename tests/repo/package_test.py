@@ -53,7 +53,7 @@ class Package(unittest.TestCase):
 
     def test_cmake_consumer(self):
         build = Path(self.scratch.name, "build")
-        run(CMAKE, "-S", ROOT / "examples" / "consumer", "-B", build,
+        run(CMAKE, "-G", "Ninja", "-S", ROOT / "examples" / "consumer", "-B", build,
             f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_CXX_COMPILER={COMPILER}",
             f"-DCMAKE_CXX_FLAGS={FLAGS}", "-DCMAKE_BUILD_TYPE=Release")
         run(CMAKE, "--build", build)
