@@ -319,7 +319,7 @@ TEST_F(TrainTest, EveryByteIsJudgedOnceWhateverTheWindows) {
     }
   }
   // With one window over all of it, it is the plain loss.
-  const std::string line = Rhyme(4).substr(0, 90);
+  const std::string line = Rhyme(9).substr(0, 90);
   const std::span<const std::uint8_t> few(reinterpret_cast<const std::uint8_t*>(line.data()), 90);
   std::vector<std::int32_t> ids, targets;
   for (std::size_t i = 0; i + 1 < 90; ++i) {
