@@ -68,11 +68,14 @@ void PrepareOutput(const TrainOptions& o) {
   const auto ours = [](const fs::path& path) {
     const std::string name = path.filename().string();
     return name.rfind("checkpoint-", 0) == 0 || name == "metrics.jsonl" || name == "best.json" ||
-           name == "config.json" || name == "generation_config.json" ||
-           name == "model.safetensors" || name.rfind('.', 0) == 0;
+           name == "config.json" || name == "generation_config.json" || name == "model.safetensors";
+  };
+  // Locks and what crashed writers left: nobody's results.
+  const auto hidden = [](const fs::path& path) {
+    return path.filename().string().rfind('.', 0) == 0;
   };
   for (const auto& entry : fs::directory_iterator(o.output)) {
-    if (entry.path().filename().string().rfind('.', 0) == 0) continue;  // locks, temporaries
+    if (hidden(entry.path())) continue;
     Check(o.overwrite, ErrorCode::kUsage,
           "{}: not empty (it has {}); --resume goes on with the run in it, --overwrite clears it",
           io::Escape(o.output.string()), io::Escape(entry.path().filename().string()));
@@ -85,7 +88,7 @@ void PrepareOutput(const TrainOptions& o) {
         ErrorCode::kUsage, "{}: is the model to start from and cannot be overwritten",
         io::Escape(o.output.string()));
   for (const auto& entry : fs::directory_iterator(o.output)) {
-    if (entry.path().filename().string().rfind('.', 0) != 0) fs::remove_all(entry.path());
+    if (!hidden(entry.path())) fs::remove_all(entry.path());
   }
 }
 
