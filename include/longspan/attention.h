@@ -2,6 +2,8 @@
 // Any strides with the last one 1: heads may lie side by side in a row of (T, H*D).
 #pragma once
 
+#include <vector>
+
 #include "longspan/context.h"
 #include "longspan/tensor.h"
 
@@ -56,5 +58,116 @@ void ChunkedForward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, c
 void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
                      const AttentionSaved& saved, const View<const float, 4>& dout,
                      const DQkv& gradients);
+
+// ---- full attention -----------------------------------------------------------------------------
+
+// Every query sees every key: the square baseline. Memory O(T), time O(T^2).
+struct FullSpec {
+  bool causal = false;  // a query sees no key behind its own position
+  float scale = 0.0f;   // of the scores; 0 means 1 / sqrt(D). The shared form has its own: keep 0
+  ProbabilityDropout dropout;  // element ((b*H + h)*T + t)*T + key
+};
+
+// saved.out = softmax(scale * q k^T, over the visible keys) v. A query without any visible key
+// weighs all T keys equally, as in chunked attention. Throws kUsage on shapes that differ.
+void FullForward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                 const AttentionSaved& saved);
+
+// Gradients of FullForward for d loss / d out = dout (B, H, T, D); recomputes the weights.
+void FullBackward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                  const AttentionSaved& saved, const View<const float, 4>& dout,
+                  const DQkv& gradients);
+
+// ---- shared queries and keys --------------------------------------------------------------------
+// Reformer's LSH layers (Kitaev et al. 2020, section 2, "shared-QK"): one projection x serves as
+// query and, scaled to one length, as key: k = x / sqrt(mean(x^2) + 1e-6) / sqrt(D). Scores are
+// x_t . k_j. A token gives itself weight 0, unless it sees nothing else: then its weight is 1.
+
+struct SharedQkv {
+  View<const float, 4> qk, v;  // (B, H, T, D)
+};
+
+// Gradients accumulate (+=): the caller zeroes them.
+struct DSharedQkv {
+  View<float, 4> dqk, dv;  // (B, H, T, D)
+};
+
+// The score of a token with itself: chosen only when it sees nothing else. A constant, so it has
+// no gradient.
+inline constexpr float kSelfScore = -1e5f;
+
+// What the forward leaves for the backward. The weight of a key with score s is
+// exp(s - max) / sum; max and sum are apart because kSelfScore + log(sum) is no exact float.
+struct SharedSaved {
+  View<float, 4> out;       // (B, H, T, D)
+  View<float, 3> max, sum;  // (B, H, T)
+};
+
+// Full attention in the shared form; spec.scale must be 0.
+void FullSharedForward(Context& context, const FullSpec& spec, const SharedQkv& qkv,
+                       const KeyMask& mask, const SharedSaved& saved);
+void FullSharedBackward(Context& context, const FullSpec& spec, const SharedQkv& qkv,
+                        const KeyMask& mask, const SharedSaved& saved,
+                        const View<const float, 4>& dout, const DSharedQkv& gradients);
+
+// ---- LSH attention ------------------------------------------------------------------------------
+
+// Reformer's LSH attention (Kitaev et al. 2020, section 2). In every round tokens are hashed to
+// buckets, sorted by (bucket, position) and cut into chunks; a query sees its own chunk, `before`
+// chunks before it and `after` chunks after it. The chunks of all rounds form one circle. Rounds
+// are combined by one softmax over the union of their keys, repetitions included. Tokens of other
+// buckets that share a chunk are seen. T <= chunk: no hashing, one chunk, one round.
+struct LshSpec {
+  idx_t chunk = 64;
+  idx_t before = 1;
+  idx_t after = 0;
+  idx_t rounds = 1;            // R
+  std::vector<idx_t> buckets;  // factors of the number of buckets, each even; see LshBucketFactors
+  bool causal = false;         // a query sees no key behind its own position
+  ProbabilityDropout dropout;  // element (((b*H + h)*R + r)*T + t)*W + slot of the sorted window
+
+  bool Hashes(idx_t tokens) const { return tokens > chunk; }
+  // W: slots of a window.
+  idx_t WindowSlots() const { return chunk * (1 + before + after); }
+  // Columns of the rotations of one round: half the sum of the factors.
+  idx_t RotationColumns() const;
+  // K: ids of buckets lie in [0, K); with a key mask K itself is the bucket of hidden tokens.
+  idx_t BucketCount() const;
+};
+
+// Hugging Face's rule for num_buckets null: about two buckets per chunk of text, in two factors
+// when there are many. max_positions is the model's max_position_embeddings.
+std::vector<idx_t> LshBucketFactors(idx_t tokens, idx_t chunk, idx_t max_positions);
+
+// Random rotations (H, D, R, columns), N(0, 1).
+using LshRotations = View<const float, 4>;
+// What torch.manual_seed(hash_seed); torch.randn(H, D, R, columns) draws on a CPU, to a few ulp.
+void FillTorchNormal(std::int64_t hash_seed, const View<float, 4>& rotations);
+
+// (B, H, R, T), contiguous.
+using LshBuckets = View<std::uint16_t, 4>;
+
+// buckets = per factor argmax of [x rotation; -x rotation], the first factor varying fastest; ties
+// go to the lower index. Hidden tokens get bucket K. Throws kUsage on shapes, kLimit when bucket
+// numbers exceed 16 bits. Work: 2 D columns flop per token and round.
+void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& qk,
+             const KeyMask& mask, const LshRotations& rotations, const LshBuckets& buckets);
+
+// The integer plan of one head: order (R, T), order[r][i] is the i-th token of round r by (bucket,
+// position): a stable counting sort. buckets (R, T) below bucket_limit, else throws kUsage.
+// Cost: O(R (T + bucket_limit)).
+void LshSort(const View<const std::uint16_t, 2>& buckets, idx_t bucket_limit,
+             const View<std::int32_t, 2>& order);
+
+// saved from the buckets that LshHash gave (ignored when !spec.Hashes(T): may be empty).
+// Memory beyond the arguments: 4 R bytes per token and head for the order, and scratch per thread.
+void LshForward(Context& context, const LshSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
+                const View<const std::uint16_t, 4>& buckets, const SharedSaved& saved);
+
+// Gradients of LshForward for d loss / d out = dout, given the same buckets: nothing is hashed
+// again. The choice of buckets has no gradient.
+void LshBackward(Context& context, const LshSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
+                 const View<const std::uint16_t, 4>& buckets, const SharedSaved& saved,
+                 const View<const float, 4>& dout, const DSharedQkv& gradients);
 
 }  // namespace longspan

@@ -1,0 +1,137 @@
+// How LSH attention is cut into tasks, and what a task needs. The operations themselves are
+// declared in longspan/attention.h.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "base/math.h"
+#include "base/rng.h"
+#include "longspan/attention.h"
+
+namespace longspan {
+
+// Everything that follows from the shapes and the spec: the same on every machine and for any
+// number of threads. The sorted tokens of all rounds form a circle of `chunks` chunks, numbered
+// round by round; the last chunk of a round may be short. Rows of scratch are padded to kRowUnit
+// floats (the widest vector), panels to kPanelUnit columns (the widest panel of simd/tile-inl.h).
+struct LshPlan {
+  static constexpr idx_t kRowUnit = 16, kPanelUnit = 64;
+
+  idx_t B = 0, H = 0, T = 0, D = 0;
+  idx_t chunk = 0;              // tokens of a chunk; T when one chunk holds all
+  idx_t rounds = 0;             // 1 when one chunk holds all
+  idx_t round_chunks = 0;       // chunks of a round: ceil(T / chunk)
+  idx_t chunks = 0;             // of the circle
+  idx_t before = 0, after = 0;  // both 0 when one chunk holds all
+  idx_t parts = 0;              // 1 + before + after: chunks that a window consists of
+  idx_t window_slots = 0;       // W of the dropout numbering
+  idx_t bucket_limit = 0;       // ids of buckets lie below
+  bool causal = false;
+  Dropout dropout;
+
+  // Work is done in phases, one after another: in a phase every token is a query at most once.
+  // A phase is a round, cut into runs; a window that holds the whole circle makes one task per
+  // head instead, which walks all rounds.
+  idx_t phases = 0;
+  idx_t phase_chunks = 0;  // chunks of a phase
+  idx_t run = 0;           // chunks of a task
+  idx_t runs = 0;          // tasks of one head in a phase
+  idx_t ring = 0;          // packed chunks that a task holds at once
+  idx_t halo = 0;          // chunks outside of a run that its windows reach
+  idx_t block = 0;         // query rows at a time
+  idx_t columns = 0;       // chunk, padded: scores of one part of a window
+  idx_t score_stride = 0;  // between rows of scores
+  idx_t row = 0;           // D, padded
+
+  idx_t tasks() const { return B * H * runs; }  // of a phase
+  idx_t FirstChunk(idx_t phase, idx_t r) const { return phase * phase_chunks + r * run; }
+  idx_t LastChunk(idx_t phase, idx_t r) const {  // exclusive
+    return phase * phase_chunks + std::min(phase_chunks, (r + 1) * run);
+  }
+  idx_t Round(idx_t c) const { return c / round_chunks; }
+  // The place of chunk c's first token in its round.
+  idx_t Begin(idx_t c) const { return c % round_chunks * chunk; }
+  idx_t Keys(idx_t c) const { return std::min(chunk, T - Begin(c)); }
+
+  // The chunk that is part i of chunk c's window, before wrapping around (-1 is the last chunk seen
+  // from the first): the ring and the side buffers know a chunk by this number. Where the ring
+  // holds every chunk, the wrapped number.
+  idx_t WindowChunk(idx_t c, idx_t i) const {
+    const idx_t off = i - before;
+    const idx_t u = -chunks < off && off < chunks ? c + off : c;
+    return ring == chunks ? Wrap(u) : u;
+  }
+  // The chunk that an unwrapped number stands for.
+  idx_t Wrap(idx_t u) const { return u < 0 ? u + chunks : (u >= chunks ? u - chunks : u); }
+  // Chunk number `slot` of the halo of a run, unwrapped.
+  idx_t HaloChunk(idx_t phase, idx_t r, idx_t slot) const {
+    return slot < before ? FirstChunk(phase, r) - before + slot
+                         : LastChunk(phase, r) + slot - before;
+  }
+};
+
+// What the tasks share.
+struct LshArguments {
+  LshPlan plan;
+  SharedQkv qkv;
+  KeyMask mask;
+  SharedSaved saved;
+  View<const float, 4> dout;
+  DSharedQkv gradients;
+  View<std::int32_t, 4> order;  // (B, H, R, T): tokens of each round by (bucket, position)
+  float* delta = nullptr;       // backward, (B, H, T): dout . out
+  // Backward with a halo: dk (of normalised keys) and dv of the halo of each run of the phase,
+  // (task, halo, dk and dv, chunk, row), and which of them were written.
+  float* side = nullptr;
+  std::uint8_t* side_used = nullptr;
+
+  idx_t SideFloats() const { return plan.chunk * plan.row; }
+  float* Side(idx_t task, idx_t slot, int which) const {
+    return side + ((task * plan.halo + slot) * 2 + which) * SideFloats();
+  }
+  // The tokens of chunk c of a head.
+  const std::int32_t* Tokens(idx_t b, idx_t h, idx_t c) const {
+    return &order(b, h, plan.Round(c), plan.Begin(c));
+  }
+  float& Delta(idx_t b, idx_t h, idx_t t) const { return delta[(b * plan.H + h) * plan.T + t]; }
+};
+
+// A thread's scratch. Sizes are in lsh_attention.cc.
+struct LshScratch {
+  static constexpr idx_t kEmpty = std::numeric_limits<idx_t>::min();
+
+  idx_t* tag = nullptr;           // (ring): unwrapped chunk in a slot, or kEmpty
+  idx_t* part_slot = nullptr;     // (parts): slots of the current window
+  idx_t* part_keys = nullptr;     // (parts): keys that exist
+  void* terms = nullptr;          // (parts) TileTerm
+  std::int32_t* token = nullptr;  // (ring, columns): tokens of a chunk, -1 beyond
+  // (ring, columns): query t sees key j when bound[j] <= t: the key's position when causal, the
+  // lowest integer when not, the highest when it is hidden or does not exist.
+  std::int32_t* bound = nullptr;
+  float* rows = nullptr;          // (ring, chunk, row): x gathered
+  float* gathered = nullptr;      // (chunk, row): keys or values on their way into panels
+  float* key_panels = nullptr;    // (ring): K^T
+  float* value_panels = nullptr;  // (ring): forward V, backward V^T
+  float* scores = nullptr;        // (block, score_stride)
+  float* output = nullptr;        // (block, row): forward out, backward dq
+  // Backward only.
+  float* key_rows = nullptr;      // (ring): K
+  float* dk = nullptr;            // (ring, columns, row): of the normalised keys
+  float* dv = nullptr;            // (ring, columns, row)
+  float* dscores = nullptr;       // (block, score_stride)
+  float* dout_rows = nullptr;     // (block, row)
+  float* query_panels = nullptr;  // Q of a block
+  float* dout_panels = nullptr;   // dO of a block
+};
+
+// The plan for a problem whose arguments were checked.
+LshPlan MakeLshPlan(const LshSpec& spec, const View<const float, 4>& qk);
+
+// One round of LshSort: buckets, order (T); counts (bucket_limit + 1) is scratch. False when a
+// bucket is not below the limit.
+bool SortRound(const std::uint16_t* buckets, idx_t T, idx_t bucket_limit, std::int32_t* counts,
+               std::int32_t* order);
+
+}  // namespace longspan

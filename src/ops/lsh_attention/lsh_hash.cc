@@ -1,0 +1,71 @@
+#include "ops/lsh_attention/lsh_hash.h"
+
+#include "base/arena.h"
+#include "base/isa.h"
+#include "base/math.h"
+#include "ops/lsh_attention/lsh_checks.h"
+#include "parallel/parallel_for.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/lsh_attention/lsh_hash.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "ops/lsh_attention/lsh_hash-inl.h"
+
+#if HWY_ONCE
+namespace longspan {
+
+HWY_EXPORT(LshPackRotations);
+HWY_EXPORT(LshHashTask);
+
+namespace {
+
+constexpr idx_t kHashTokens = 512;  // of a task
+constexpr idx_t kPanelUnit = 64;    // the widest panel of simd/tile-inl.h
+constexpr idx_t kRows = 6;          // of a tile
+
+}  // namespace
+
+void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& qk,
+             const KeyMask& mask, const LshRotations& rotations, const LshBuckets& buckets) {
+  CheckLshInput(spec, qk, mask);
+  const idx_t B = qk.extent[0], H = qk.extent[1], T = qk.extent[2], D = qk.extent[3];
+  Check(spec.Hashes(T), ErrorCode::kUsage,
+        "LSH attention: {} tokens fit one chunk of {}, nothing is hashed", T, spec.chunk);
+  const idx_t R = spec.rounds, columns = spec.RotationColumns();
+  CheckLshView(rotations, "rotations", {H, D, R, columns});
+  Check(rotations.stride[2] == columns, ErrorCode::kUsage,
+        "LSH attention: the rounds of rotations lie {} apart, expected {}", rotations.stride[2],
+        columns);
+  CheckLshView(buckets, "buckets", {B, H, R, T});
+
+  LshHashArguments args;
+  args.qk = qk;
+  args.mask = mask;
+  args.rotations = rotations;
+  args.buckets = buckets;
+  args.factors = spec.buckets.data();
+  args.factor_count = static_cast<idx_t>(spec.buckets.size());
+  args.columns = columns;
+  args.hidden_bucket = spec.BucketCount();
+
+  const idx_t stride = RoundUp(R * columns, kPanelUnit), panels = stride * D;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(H * panels) +
+                                          Arena::Bytes<float>(context.threads() * kRows * stride));
+  float* packed = frame.Take<float>(H * panels);
+  float* projections = frame.Take<float>(context.threads() * kRows * stride);
+  ParallelFor(context, H, [&](idx_t h, int) {
+    HWY_DYNAMIC_DISPATCH(LshPackRotations)(args, h, packed + h * panels);
+  });
+  const idx_t blocks = CeilDiv(T, kHashTokens);
+  ParallelFor(context, B * H * blocks, [&](idx_t task, int thread) {
+    const idx_t h = task / blocks % H, begin = task % blocks * kHashTokens;
+    HWY_DYNAMIC_DISPATCH(LshHashTask)
+    (args, packed + h * panels, task / blocks / H, h, begin, std::min(T, begin + kHashTokens),
+     projections + thread * kRows * stride, stride);
+  });
+}
+
+}  // namespace longspan
+#endif  // HWY_ONCE
