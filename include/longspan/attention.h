@@ -149,7 +149,8 @@ using LshBuckets = View<std::uint16_t, 4>;
 
 // buckets = per factor argmax of [x rotation; -x rotation], the first factor varying fastest; ties
 // go to the lower index. Hidden tokens get bucket K. Throws kUsage on shapes, kLimit when bucket
-// numbers exceed 16 bits. Work: 2 D columns flop per token and round.
+// numbers exceed 16 bits. Any T, also one that spec.Hashes refuses. Work: 2 D columns flop per
+// token and round.
 void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& qk,
              const KeyMask& mask, const LshRotations& rotations, const LshBuckets& buckets);
 

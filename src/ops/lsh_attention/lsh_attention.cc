@@ -43,7 +43,7 @@ constexpr idx_t kTermBytes = 32;  // at least sizeof(TileTerm)
 void CheckArguments(const LshSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
                     const View<const std::uint16_t, 4>& buckets, const SharedSaved& saved) {
   const auto& shape = qkv.qk.extent;
-  CheckLshInput(spec, qkv.qk, mask);
+  CheckLshInput(spec, qkv.qk, mask, spec.Hashes(shape[2]));
   CheckLshView(qkv.v, "v", shape);
   CheckLshView(saved.out, "out", shape);
   CheckLshView(saved.max, "max", {shape[0], shape[1], shape[2]});

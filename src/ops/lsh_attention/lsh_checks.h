@@ -11,6 +11,8 @@
 
 namespace longspan {
 
+inline constexpr idx_t kMostLshRounds = 1024;
+
 // Throws kUsage unless the view has this shape and a last stride of 1.
 template <class T, int R>
 void CheckLshView(
@@ -23,7 +25,8 @@ void CheckLshView(
 }
 
 // Throws on a spec out of range (kUsage; kLimit: more buckets than 16 bits number), an empty or
-// strided qk, and a mask of another shape.
-void CheckLshInput(const LshSpec& spec, const View<const float, 4>& qk, const KeyMask& mask);
+// strided qk, and a mask of another shape. Rounds and buckets matter only when something is hashed.
+void CheckLshInput(const LshSpec& spec, const View<const float, 4>& qk, const KeyMask& mask,
+                   bool hashes);
 
 }  // namespace longspan

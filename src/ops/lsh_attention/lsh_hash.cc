@@ -29,10 +29,8 @@ constexpr idx_t kRows = 6;          // of a tile
 
 void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& qk,
              const KeyMask& mask, const LshRotations& rotations, const LshBuckets& buckets) {
-  CheckLshInput(spec, qk, mask);
+  CheckLshInput(spec, qk, mask, true);
   const idx_t B = qk.extent[0], H = qk.extent[1], T = qk.extent[2], D = qk.extent[3];
-  Check(spec.Hashes(T), ErrorCode::kUsage,
-        "LSH attention: {} tokens fit one chunk of {}, nothing is hashed", T, spec.chunk);
   const idx_t R = spec.rounds, columns = spec.RotationColumns();
   CheckLshView(rotations, "rotations", {H, D, R, columns});
   Check(rotations.stride[2] == columns, ErrorCode::kUsage,

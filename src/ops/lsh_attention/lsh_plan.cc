@@ -13,8 +13,7 @@ namespace {
 
 constexpr idx_t kMostTokens = std::numeric_limits<std::int32_t>::max();
 constexpr idx_t kMostChunk = idx_t{1} << 30;
-constexpr idx_t kMostReach = 1024;  // chunks before or after
-constexpr idx_t kMostRounds = 1024;
+constexpr idx_t kMostReach = 1024;     // chunks before or after
 constexpr idx_t kMostBuckets = 65535;  // one more is the bucket of hidden tokens
 
 }  // namespace
@@ -41,7 +40,8 @@ std::vector<idx_t> LshBucketFactors(idx_t tokens, idx_t chunk, idx_t max_positio
   return {idx_t{1} << (power / 2), idx_t{1} << (power - power / 2)};
 }
 
-void CheckLshInput(const LshSpec& spec, const View<const float, 4>& qk, const KeyMask& mask) {
+void CheckLshInput(const LshSpec& spec, const View<const float, 4>& qk, const KeyMask& mask,
+                   bool hashes) {
   for (const idx_t extent : qk.extent) {
     Check(extent >= 1, ErrorCode::kUsage,
           "LSH attention: qk is {}, every extent must be at least 1", ShapeText(qk));
@@ -56,9 +56,9 @@ void CheckLshInput(const LshSpec& spec, const View<const float, 4>& qk, const Ke
         "LSH attention: before {} is not from 0 to {}", spec.before, kMostReach);
   Check(spec.after >= 0 && spec.after <= kMostReach, ErrorCode::kUsage,
         "LSH attention: after {} is not from 0 to {}", spec.after, kMostReach);
-  if (!spec.Hashes(qk.extent[2])) return;
-  Check(spec.rounds >= 1 && spec.rounds <= kMostRounds, ErrorCode::kUsage,
-        "LSH attention: {} rounds are not from 1 to {}", spec.rounds, kMostRounds);
+  if (!hashes) return;
+  Check(spec.rounds >= 1 && spec.rounds <= kMostLshRounds, ErrorCode::kUsage,
+        "LSH attention: {} rounds are not from 1 to {}", spec.rounds, kMostLshRounds);
   Check(!spec.buckets.empty(), ErrorCode::kUsage, "LSH attention: buckets lists no factor");
   idx_t total = 1;
   for (const idx_t factor : spec.buckets) {
