@@ -14,11 +14,12 @@
 #define LONGSPAN_OPS_LSH_ATTENTION_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include "base/math.h"
@@ -33,11 +34,41 @@ namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Asks for rows of tokens that will be gathered or written soon, a few per register tile: asked for
+// all at once they would stall the core, as it has few misses in flight.
+class RowPrefetcher {
+ public:
+  void Clear() { begin_ = end_ = 0; }
+  // Rows base + tokens[j] * stride of `size` floats, j < count.
+  void Add(const std::int32_t* tokens, idx_t count, const float* base, idx_t stride, idx_t size) {
+    list_[end_++] = {tokens, count, base, stride, size};
+  }
+  void Next(int rows) {
+    for (; rows > 0 && begin_ < end_; --rows) {
+      Rows& r = list_[begin_];
+      const char* row = reinterpret_cast<const char*>(r.base + *r.tokens++ * r.stride);
+      for (idx_t i = 0; i < r.size * 4; i += 64) __builtin_prefetch(row + i);
+      if (--r.count == 0) ++begin_;
+    }
+  }
+
+ private:
+  struct Rows {
+    const std::int32_t* tokens;
+    idx_t count;
+    const float* base;
+    idx_t stride, size;
+  };
+  std::array<Rows, 8> list_;
+  std::size_t begin_ = 0, end_ = 0;
+};
+
 // One task's view of the problem, and the window it stands at.
 struct LshTask {
   const LshArguments& args;
   const LshPlan& plan;
   const LshScratch& scratch;
+  RowPrefetcher& prefetch;
   idx_t phase, task, b, h, first, last;  // chunks [first, last)
   // The current chunk and block of its query rows.
   idx_t chunk = 0;  // its number in the circle
@@ -46,10 +77,12 @@ struct LshTask {
   idx_t block = 0;  // first row inside of the chunk
   idx_t block_rows = 0;
 
-  LshTask(const LshArguments& arguments, const LshScratch& memory, idx_t phase_number, idx_t number)
+  LshTask(const LshArguments& arguments, const LshScratch& memory, RowPrefetcher& prefetcher,
+          idx_t phase_number, idx_t number)
       : args(arguments),
         plan(arguments.plan),
         scratch(memory),
+        prefetch(prefetcher),
         phase(phase_number),
         task(number),
         b(number / plan.runs / plan.H),
@@ -67,6 +100,8 @@ struct LshTask {
   bool FirstRound() const { return plan.Round(chunk) == 0; }
   bool LastRound() const { return plan.Round(chunk) == plan.rounds - 1; }
 };
+
+constexpr int kRowsPerTile = 2;  // prefetched
 
 // ---- the window ---------------------------------------------------------------------------------
 
@@ -116,15 +151,17 @@ inline void GatherValues(const LshTask& x, idx_t keys, idx_t slot) {
   }
 }
 
-// Asks for the rows that the next chunk to be fetched will gather, so that they are on their way
-// while this one computes. `base` (T, D) with row stride `stride`.
-inline void PrefetchRows(const LshTask& x, idx_t c, const float* base, idx_t stride) {
-  const std::int32_t* tokens = x.args.Tokens(x.b, x.h, c);
-  const idx_t keys = x.plan.Keys(c);
-  constexpr idx_t kLine = 16;  // floats
-  for (idx_t j = 0; j < keys; ++j) {
-    for (idx_t i = 0; i < x.plan.D; i += kLine) hwy::Prefetch(base + tokens[j] * stride + i);
-  }
+// Rows of `array` (B, H, T, D) that belong to chunk c.
+template <class T>
+void PrefetchChunk(const LshTask& x, idx_t c, const View<T, 4>& array) {
+  x.prefetch.Add(x.args.Tokens(x.b, x.h, c), x.plan.Keys(c), &array(x.b, x.h, 0, 0),
+                 array.stride[2], x.plan.D);
+}
+
+// The chunk that the next step of the walk gathers, or -1.
+inline idx_t NextFetched(const LshTask& x) {
+  const idx_t next = x.chunk + x.plan.after + 1;
+  return next < std::min(x.last + x.plan.after, x.plan.chunks) ? next : -1;
 }
 
 // Moves to chunk c and lists the slots of its window. `fetch(unwrapped, c, slot)` packs a chunk.
@@ -141,12 +178,7 @@ void EnterChunk(LshTask& x, idx_t c, const Fetch& fetch) {
     if (i == plan.before) x.slot = slot;
     if (x.scratch.tag[slot] != unwrapped) fetch(unwrapped, p, slot);
   }
-  const idx_t next = c + plan.after + 1;
-  if (next < std::min(x.last + plan.after, plan.chunks)) {
-    const auto &qk = x.args.qkv.qk, &v = x.args.qkv.v;
-    PrefetchRows(x, next, &qk(x.b, x.h, 0, 0), qk.stride[2]);
-    PrefetchRows(x, next, &v(x.b, x.h, 0, 0), v.stride[2]);
-  }
+  x.prefetch.Clear();
 }
 
 // ---- pieces of a block --------------------------------------------------------------------------
@@ -158,6 +190,7 @@ inline void BlockScores(const LshTask& x, const float* a, const float* panels, f
     const float* b = panels + x.scratch.part_slot[i] * x.KeyFloats();
     for (idx_t first = 0; first < keys; first += kPanel, b += x.plan.D * kPanel) {
       for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
+        x.prefetch.Next(kRowsPerTile);
         const TileTerm term{a + r * x.plan.row, b, x.plan.D};
         TileMultiply<false>(std::min(kTileRows, x.block_rows - r), std::min(kPanel, keys - first),
                             &term, 1, x.plan.row, false,
@@ -218,6 +251,7 @@ inline void BlockProduct(const LshTask& x, const float* p, const float* panels, 
   for (idx_t first = 0; first < x.plan.D; first += kPanel) {
     const idx_t n = std::min(kPanel, x.plan.D - first);
     for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
+      x.prefetch.Next(kRowsPerTile);
       for (idx_t i = 0; i < parts; ++i) {
         const idx_t keys = x.scratch.part_keys[i];
         terms[i] = {p + r * x.plan.score_stride + i * x.plan.columns,
@@ -283,7 +317,8 @@ inline void ForwardBlock(const LshTask& x) {
 // Forward of one task of a phase.
 inline void LshForwardTask(const LshArguments& args, const LshScratch& scratch, idx_t phase,
                            idx_t task) {
-  LshTask x(args, scratch, phase, task);
+  RowPrefetcher prefetch;
+  LshTask x(args, scratch, prefetch, phase, task);
   const LshPlan& plan = args.plan;
   std::fill_n(scratch.tag, plan.ring, LshScratch::kEmpty);
   const auto fetch = [&x](idx_t unwrapped, idx_t c, idx_t slot) HWY_ATTR {
@@ -297,6 +332,11 @@ inline void LshForwardTask(const LshArguments& args, const LshScratch& scratch, 
   };
   for (idx_t c = x.first; c < x.last; ++c) {
     EnterChunk(x, c, fetch);
+    if (!x.FirstRound()) PrefetchChunk(x, c, args.saved.out);
+    if (const idx_t next = NextFetched(x); next >= 0) {
+      PrefetchChunk(x, next, args.qkv.qk);
+      PrefetchChunk(x, next, args.qkv.v);
+    }
     for (x.block = 0; x.block < x.rows; x.block += plan.block) {
       x.block_rows = std::min(plan.block, x.rows - x.block);
       ForwardBlock(x);
@@ -409,7 +449,8 @@ inline void RetireSlot(const LshTask& x, idx_t slot) {
 // Backward of one task of a phase: everything of its own chunks' tokens, its halo on the side.
 inline void LshBackwardTask(const LshArguments& args, const LshScratch& scratch, idx_t phase,
                             idx_t task) {
-  LshTask x(args, scratch, phase, task);
+  RowPrefetcher prefetch;
+  LshTask x(args, scratch, prefetch, phase, task);
   const LshPlan& plan = args.plan;
   std::fill_n(scratch.tag, plan.ring, LshScratch::kEmpty);
   if (plan.halo > 0) std::fill_n(args.side_used + task * plan.halo, plan.halo, std::uint8_t{0});
@@ -429,6 +470,13 @@ inline void LshBackwardTask(const LshArguments& args, const LshScratch& scratch,
   };
   for (idx_t c = x.first; c < x.last; ++c) {
     EnterChunk(x, c, fetch);
+    PrefetchChunk(x, c, args.gradients.dqk);
+    if (const idx_t next = NextFetched(x); next >= 0) {
+      PrefetchChunk(x, next, args.qkv.qk);
+      PrefetchChunk(x, next, args.qkv.v);
+    }
+    if (c + 1 < x.last) PrefetchChunk(x, c + 1, args.dout);
+    PrefetchChunk(x, c, args.gradients.dv);
     for (x.block = 0; x.block < x.rows; x.block += plan.block) {
       x.block_rows = std::min(plan.block, x.rows - x.block);
       BackwardBlock(x);
