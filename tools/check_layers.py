@@ -60,7 +60,7 @@ def target(root, including, name, quoted):
 
 def check_file(root, path):
     layer, mechanism = place(path)
-    exempt = bool(re.search(r"_(test|bench|fuzz)\.cc$", path)) or layer is None
+    exempt = bool(re.search(r"_(test|bench|fuzz)\.(cc|h)$", path)) or layer is None
     if layer is not None and layer not in LAYERS:
         yield 1, f"'{layer}' is not in the list of layers"
         return

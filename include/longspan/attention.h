@@ -171,4 +171,105 @@ void LshBackward(Context& context, const LshSpec& spec, const SharedQkv& qkv, co
                  const View<const std::uint16_t, 4>& buckets, const SharedSaved& saved,
                  const View<const float, 4>& dout, const DSharedQkv& gradients);
 
+// ---- sliding window and global tokens -----------------------------------------------------------
+
+// What each token is to Longformer's attention: (B, T). An empty view: every token is local.
+using TokenRoles = View<const std::uint8_t, 2>;
+inline constexpr std::uint8_t kHiddenToken = 0, kLocalToken = 1, kGlobalToken = 2;
+
+// Longformer (Beltagy, Peters, Cohan 2020, section 3). A local token i sees local keys
+// i + dilation n, -left <= n <= right, itself always among them, and every global key.
+struct WindowSpec {
+  idx_t left = 256, right = 256;  // one-sided widths in steps of the dilation; beyond T - 1 is T - 1
+  std::vector<idx_t> dilation;    // (H), each at least 1; empty: 1 for all
+  bool causal = false;  // no query sees a key behind its own position, global keys included
+  float scale = 0.0f;   // of the scores; 0 means 1 / sqrt(D)
+  // Element ((b*H + h)*T + t)*Slots(T) + slot. Local rows: slot n + Left(T) for the key of step n,
+  // Left(T) + 1 + Right(T) + r for the r-th global key; global rows: slot = position of the key.
+  // So the same key serves WindowForward and the functions for global rows.
+  ProbabilityDropout dropout;
+
+  // The widths that T tokens and `causal` leave.
+  idx_t Left(idx_t tokens) const { return left < tokens ? left : tokens - 1; }
+  idx_t Right(idx_t tokens) const { return causal ? 0 : (right < tokens ? right : tokens - 1); }
+  idx_t Slots(idx_t tokens) const { return Left(tokens) + 1 + Right(tokens) + tokens; }
+};
+
+// The rows of local tokens: saved.out = softmax(scale * q k^T, over the local keys of the window
+// and all global keys) v; a global key inside of the window counts once. Hidden tokens get out 0
+// and lse -inf, and may hold anything. Rows of global tokens are left as they are: write them with
+// GlobalForward or GlobalReassociatedForward. Roles above 2 count as local.
+// Throws kUsage on shapes that differ and on fields out of range.
+void WindowForward(Context& context, const WindowSpec& spec, const Qkv& qkv,
+                   const TokenRoles& roles, const AttentionSaved& saved);
+
+// Gradients of WindowForward for d loss / d out = dout (B, H, T, D); recomputes the weights. Rows
+// of dout that are not local are not read.
+void WindowBackward(Context& context, const WindowSpec& spec, const Qkv& qkv,
+                    const TokenRoles& roles, const AttentionSaved& saved,
+                    const View<const float, 4>& dout, const DQkv& gradients);
+
+// The most global tokens that one row of the batch has: the least G of the functions below.
+idx_t LargestGlobalCount(const TokenRoles& roles);
+
+// Global tokens have projections of their own. Row g of qg is the query of the g-th global token of
+// its sequence; rows beyond a sequence's count may hold anything.
+struct GlobalQkv {
+  View<const float, 4> qg;      // (B, H, G, D)
+  View<const float, 4> kg, vg;  // (B, H, T, D)
+};
+
+// Gradients accumulate (+=): the caller zeroes them.
+struct DGlobalQkv {
+  View<float, 4> dqg;       // (B, H, G, D)
+  View<float, 4> dkg, dvg;  // (B, H, T, D)
+};
+
+// The rows of global tokens, and no others: out = softmax(scale * qg kg^T, over all tokens that are
+// not hidden) vg, and lse. Of the spec: scale, causal, dropout, and the widths for its numbering.
+void GlobalForward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
+                   const TokenRoles& roles, const AttentionSaved& saved);
+
+void GlobalBackward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
+                    const TokenRoles& roles, const AttentionSaved& saved,
+                    const View<const float, 4>& dout, const DGlobalQkv& gradients);
+
+// GlobalForward with kg = x wk^T + bk and vg = x wv^T + bv, neither of which is ever computed:
+// scores = (scale qg wk) x^T, out = (p x) wv^T + bv sum(p). Cheaper for few global tokens.
+struct GlobalProjection {
+  View<const float, 3> x;       // (B, T, C)
+  View<const float, 4> qg;      // (B, H, G, D)
+  View<const float, 2> wk, wv;  // (H*D, C)
+  View<const float, 1> bk, bv;  // (H*D), or empty
+};
+
+// Gradients accumulate (+=): the caller zeroes them. d loss / d bk is 0: bk shifts all scores of a
+// row alike.
+struct DGlobalProjection {
+  View<float, 3> dx;        // (B, T, C)
+  View<float, 4> dqg;       // (B, H, G, D)
+  View<float, 2> dwk, dwv;  // (H*D, C)
+  View<float, 1> dbv;       // (H*D), or empty
+};
+
+void GlobalReassociatedForward(Context& context, const WindowSpec& spec,
+                               const GlobalProjection& input, const TokenRoles& roles,
+                               const AttentionSaved& saved);
+
+void GlobalReassociatedBackward(Context& context, const WindowSpec& spec,
+                                const GlobalProjection& input, const TokenRoles& roles,
+                                const AttentionSaved& saved, const View<const float, 4>& dout,
+                                const DGlobalProjection& gradients);
+
+// Work of the two ways to G global rows of one sequence of T tokens, C channels wide, in flop:
+// projecting all tokens to kg and vg and attending to them, or the re-associated form. Forward, or
+// forward and backward. Re-associated wins for G < C D / (C - D), with the backward for
+// G < 12 C D / (16 C - 14 D): 69 and 51 at C 768, D 64.
+struct GlobalFlops {
+  double projected = 0.0, reassociated = 0.0;
+  bool ReassociatedWins() const { return reassociated < projected; }
+};
+GlobalFlops CountGlobalFlops(idx_t tokens, idx_t channels, idx_t heads, idx_t head_size,
+                             idx_t globals, bool backward);
+
 }  // namespace longspan

@@ -13,7 +13,7 @@
 
 #include <cmath>
 
-#include "longspan/attention.h"
+#include "longspan/types.h"
 #include "simd/softmax-inl.h"
 #include "simd/tile-inl.h"
 
@@ -52,13 +52,12 @@ HWY_INLINE void SharedKeyBackward(const float* HWY_RESTRICT x, const float* HWY_
 
 // The weights' backward on one row of scores whose softmax is exp(s - max) / sum:
 //   score := p = exp(score - max) inverse_sum,  dp := p (dp - delta).
-// A token that sees only itself has max = kSelfScore, a constant: dp := 0.
+// A lone token, which sees only itself, has a constant score: dp := 0.
 HWY_INLINE void SharedSoftmaxBackwardRow(float* HWY_RESTRICT score, float* HWY_RESTRICT dp, idx_t n,
-                                         float max, float inverse_sum, float delta) {
+                                         float max, float inverse_sum, float delta, bool lone) {
   const TileTag d;
   const auto shift = hn::Set(d, max), inverse = hn::Set(d, inverse_sum);
   const auto vdelta = hn::Set(d, delta);
-  const bool lone = max == kSelfScore;
   for (idx_t i = 0; i < n; i += kTileLanes) {
     const auto e = ExpNonPositive(d, hn::Sub(hn::LoadU(d, score + i), shift));
     const auto p = hn::Mul(e, inverse);

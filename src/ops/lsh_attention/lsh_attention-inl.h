@@ -364,8 +364,9 @@ inline void BackwardRow(const LshTask& x, idx_t r, float* row, float* drow) {
     const idx_t keys = x.scratch.part_keys[i];
     FillRow(drow + i * x.plan.columns, keys, x.plan.columns, 0.0f);
   }
-  SharedSoftmaxBackwardRow(row, drow, n, x.args.saved.max(x.b, x.h, t),
-                           1.0f / x.args.saved.sum(x.b, x.h, t), x.args.Delta(x.b, x.h, t));
+  const float max = x.args.saved.max(x.b, x.h, t);
+  SharedSoftmaxBackwardRow(row, drow, n, max, 1.0f / x.args.saved.sum(x.b, x.h, t),
+                           x.args.Delta(x.b, x.h, t), max == kSelfScore);
   if (x.plan.dropout.active()) DropBlockRow(x, r, row);
 }
 

@@ -1,0 +1,267 @@
+#include "ops/full_attention/full_attention.h"
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <type_traits>
+#include <vector>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "base/isa.h"
+#include "parallel/parallel_for.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/full_attention/full_attention.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "ops/full_attention/full_attention-inl.h"
+
+#if HWY_ONCE
+namespace longspan {
+
+HWY_EXPORT(FullForwardTask);
+HWY_EXPORT(FullBackwardTask);
+
+namespace {
+
+// Keys of a block: whole tiles of 6 and whole panels of 64. Its panels, gradients and scores fill
+// about half of a 512 KB L2 cache at D = 64.
+constexpr idx_t kKeys = 192;
+constexpr idx_t kKeysOfLargeHeads = 96;
+constexpr idx_t kLargeHead = 96;
+// Query rows at a time, whole tiles of 6.
+constexpr idx_t kBlockRows = 48;
+// What 16 cores need so that none waits long.
+constexpr idx_t kTasksWanted = 32;
+// Query rows of a forward task: many, because each task packs all keys that it sees.
+constexpr idx_t kRuns[] = {384, 192, 96};
+// Tokens of a backward group, at least and in steps of: a whole key block, whole dropout groups.
+constexpr idx_t kLeastGroup = 192;
+constexpr idx_t kGroupUnit = 64;
+
+template <class T, int R>
+void CheckView(const View<T, R>& view, const char* name,
+               const std::type_identity_t<std::array<idx_t, static_cast<std::size_t>(R)>>& want) {
+  Check(view.extent == want, ErrorCode::kUsage, "full attention: {} is {}, expected {}", name,
+        ShapeText(view), ShapeText(std::vector<idx_t>(want.begin(), want.end())));
+  Check(view.extent[R - 1] <= 1 || view.stride[R - 1] == 1, ErrorCode::kUsage,
+        "full attention: the last stride of {} is {}, expected 1", name, view.stride[R - 1]);
+}
+
+void CheckSpec(const FullSpec& spec, const View<const float, 4>& q, const char* name) {
+  for (const idx_t extent : q.extent) {
+    Check(extent >= 1, ErrorCode::kUsage,
+          "full attention: {} is {}, every extent must be at least 1", name, ShapeText(q));
+  }
+  Check(std::isfinite(spec.scale), ErrorCode::kUsage, "full attention: scale {} is not finite",
+        spec.scale);
+  Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
+        "full attention: dropout {} is not in [0, 1)", spec.dropout.p);
+}
+
+// What both directions ask of their arguments. Returns them as the tasks want them.
+FullArguments CheckArguments(const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                             const AttentionSaved& saved) {
+  const auto& shape = qkv.q.extent;
+  CheckSpec(spec, qkv.q, "q");
+  CheckView(qkv.q, "q", shape);
+  CheckView(qkv.k, "k", shape);
+  CheckView(qkv.v, "v", shape);
+  CheckView(saved.out, "out", shape);
+  CheckView(saved.lse, "lse", {shape[0], shape[1], shape[2]});
+  if (!mask.empty()) CheckView(mask, "the key mask", {shape[0], shape[2]});
+  FullArguments args;
+  args.plan = MakeFullPlan(spec, qkv.q, false);
+  args.q = qkv.q;
+  args.k = qkv.k;
+  args.v = qkv.v;
+  args.mask = mask;
+  args.out = saved.out;
+  args.lse = saved.lse;
+  return args;
+}
+
+FullArguments CheckSharedArguments(const FullSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
+                                   const SharedSaved& saved) {
+  const auto& shape = qkv.qk.extent;
+  CheckSpec(spec, qkv.qk, "qk");
+  Check(spec.scale == 0.0f, ErrorCode::kUsage,
+        "full attention: scale {} in the shared form, which has its own: expected 0", spec.scale);
+  CheckView(qkv.qk, "qk", shape);
+  CheckView(qkv.v, "v", shape);
+  CheckView(saved.out, "out", shape);
+  CheckView(saved.max, "max", {shape[0], shape[1], shape[2]});
+  CheckView(saved.sum, "sum", {shape[0], shape[1], shape[2]});
+  if (!mask.empty()) CheckView(mask, "the key mask", {shape[0], shape[2]});
+  FullArguments args;
+  args.plan = MakeFullPlan(spec, qkv.qk, true);
+  args.q = qkv.qk;
+  args.k = qkv.qk;
+  args.v = qkv.v;
+  args.mask = mask;
+  args.out = saved.out;
+  args.max = saved.max;
+  args.sum = saved.sum;
+  return args;
+}
+
+// Hands `take(pointer, count)` every array of a thread's scratch.
+template <class Take>
+void EachArray(const FullPlan& plan, bool backward, FullScratch& s, const Take& take) {
+  const idx_t transposed = RoundUp(plan.keys, FullPlan::kPanelUnit) * plan.D;
+  const idx_t wide = RoundUp(plan.D, FullPlan::kPanelUnit);
+  const idx_t rows = backward ? plan.block : plan.run;
+  take(s.key_panels, transposed);
+  take(s.value_panels, backward ? transposed : plan.keys * wide);
+  take(s.visible, plan.columns);
+  if (plan.shared) take(s.keys, plan.keys * plan.row);
+  take(s.queries, rows * plan.row);
+  take(s.scores, plan.block * plan.score_stride);
+  take(s.output, rows * plan.row);
+  if (!backward) {
+    take(s.max, rows);
+    take(s.sum, rows);
+    return;
+  }
+  take(s.key_rows, plan.keys * wide);
+  take(s.dk, plan.columns * plan.row);
+  take(s.dv, plan.columns * plan.row);
+  take(s.douts, rows * plan.row);
+  take(s.dscores, plan.block * plan.score_stride);
+  take(s.query_panels, plan.block * wide);
+  take(s.dout_panels, plan.block * wide);
+  take(s.factors, plan.columns);
+}
+
+std::size_t ScratchBytes(const FullPlan& plan, bool backward) {
+  FullScratch s;
+  std::size_t bytes = 0;
+  EachArray(plan, backward, s, [&](float*&, idx_t count) { bytes += Arena::Bytes<float>(count); });
+  return bytes;
+}
+
+// Bytes of everything that one call books.
+std::size_t CallBytes(const Context& context, const FullArguments& args, bool backward) {
+  return ScratchBytes(args.plan, backward) * static_cast<std::size_t>(context.threads()) +
+         (args.mask.empty() ? 0 : Arena::Bytes<idx_t>(args.plan.B));
+}
+
+// One scratch per thread, and what the tasks share.
+std::vector<FullScratch> TakeScratch(const Context& context, Arena::Frame& frame,
+                                     FullArguments& args, bool backward) {
+  std::vector<FullScratch> each(static_cast<std::size_t>(context.threads()));
+  for (FullScratch& s : each) {
+    EachArray(args.plan, backward, s,
+              [&](float*& pointer, idx_t count) { pointer = frame.Take<float>(count); });
+  }
+  if (args.mask.empty()) return each;
+  args.first_visible = frame.Take<idx_t>(args.plan.B);
+  for (idx_t b = 0; b < args.plan.B; ++b) {
+    idx_t first = 0;
+    while (first < args.plan.T && args.mask(b, first) == 0) ++first;
+    args.first_visible[b] = first;
+  }
+  return each;
+}
+
+void RunForward(Context& context, FullArguments& args) {
+  Arena::Frame frame(context.arena(), CallBytes(context, args, false));
+  const auto scratch = TakeScratch(context, frame, args, false);
+  ParallelFor(context, args.plan.ForwardTasks(), [&](idx_t task, int thread) {
+    HWY_DYNAMIC_DISPATCH(FullForwardTask)
+    (args, scratch[static_cast<std::size_t>(thread)], task);
+  });
+}
+
+void RunBackward(Context& context, FullArguments& args) {
+  const FullPlan& plan = args.plan;
+  Arena::Frame frame(context.arena(), CallBytes(context, args, true));
+  const auto scratch = TakeScratch(context, frame, args, true);
+  for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
+    const idx_t tasks = plan.B * plan.H * plan.PairsOfWave(wave);
+    ParallelFor(context, tasks, [&](idx_t task, int thread) {
+      HWY_DYNAMIC_DISPATCH(FullBackwardTask)
+      (args, scratch[static_cast<std::size_t>(thread)], wave, task);
+    });
+  }
+}
+
+}  // namespace
+
+FullPlan MakeFullPlan(const FullSpec& spec, const View<const float, 4>& q, bool shared) {
+  FullPlan plan;
+  plan.B = q.extent[0];
+  plan.H = q.extent[1];
+  plan.T = q.extent[2];
+  plan.D = q.extent[3];
+  plan.causal = spec.causal;
+  plan.shared = shared;
+  const float root = 1.0f / std::sqrt(static_cast<float>(plan.D));
+  plan.query_scale = shared ? 1.0f : (spec.scale != 0.0f ? spec.scale : root);
+  plan.dropout = {spec.dropout.p, spec.dropout.key};
+
+  plan.keys = std::min(plan.T, plan.D > kLargeHead ? kKeysOfLargeHeads : kKeys);
+  plan.block = std::min(plan.T, kBlockRows);
+  plan.columns = RoundUp(plan.keys, FullPlan::kRowUnit);
+  plan.row = RoundUp(plan.D, FullPlan::kRowUnit);
+  // An odd number of cache lines a row: columns of scores spread over all sets of the cache.
+  plan.score_stride = (plan.columns / FullPlan::kRowUnit | 1) * FullPlan::kRowUnit;
+
+  const idx_t heads = plan.B * plan.H;
+  for (const idx_t run : kRuns) {
+    plan.run = std::min(plan.T, run);
+    plan.runs = CeilDiv(plan.T, plan.run);
+    if (heads * plan.runs >= kTasksWanted) break;
+  }
+  const idx_t wanted = heads >= kTasksWanted ? 1 : 2 * CeilDiv(kTasksWanted, heads);
+  plan.groups = std::min(wanted, CeilDiv(plan.T, kLeastGroup));
+  plan.group = RoundUp(CeilDiv(plan.T, plan.groups), kGroupUnit);
+  plan.groups = CeilDiv(plan.T, plan.group);
+  return plan;
+}
+
+void FullForward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                 const AttentionSaved& saved) {
+  FullArguments args = CheckArguments(spec, qkv, mask, saved);
+  RunForward(context, args);
+}
+
+void FullBackward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                  const AttentionSaved& saved, const View<const float, 4>& dout,
+                  const DQkv& gradients) {
+  FullArguments args = CheckArguments(spec, qkv, mask, saved);
+  CheckView(dout, "dout", qkv.q.extent);
+  CheckView(gradients.dq, "dq", qkv.q.extent);
+  CheckView(gradients.dk, "dk", qkv.q.extent);
+  CheckView(gradients.dv, "dv", qkv.q.extent);
+  args.dout = dout;
+  args.dq = gradients.dq;
+  args.dk = gradients.dk;
+  args.dv = gradients.dv;
+  RunBackward(context, args);
+}
+
+void FullSharedForward(Context& context, const FullSpec& spec, const SharedQkv& qkv,
+                       const KeyMask& mask, const SharedSaved& saved) {
+  FullArguments args = CheckSharedArguments(spec, qkv, mask, saved);
+  RunForward(context, args);
+}
+
+void FullSharedBackward(Context& context, const FullSpec& spec, const SharedQkv& qkv,
+                        const KeyMask& mask, const SharedSaved& saved,
+                        const View<const float, 4>& dout, const DSharedQkv& gradients) {
+  FullArguments args = CheckSharedArguments(spec, qkv, mask, saved);
+  CheckView(dout, "dout", qkv.qk.extent);
+  CheckView(gradients.dqk, "dqk", qkv.qk.extent);
+  CheckView(gradients.dv, "dv", qkv.qk.extent);
+  args.dout = dout;
+  args.dq = gradients.dqk;
+  args.dk = gradients.dqk;
+  args.dv = gradients.dv;
+  RunBackward(context, args);
+}
+
+}  // namespace longspan
+#endif  // HWY_ONCE

@@ -1,0 +1,216 @@
+// A problem of full attention in either form, for its tests: inputs, what the kernels and the
+// references make of them, and how far apart these may be.
+#pragma once
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "longspan/attention.h"
+#include "ops/full_attention/full_attention_ref.h"
+#include "tests/support/compare.h"
+#include "tests/support/random.h"
+
+namespace longspan::test {
+
+using Mask = std::vector<std::uint8_t>;
+
+inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+enum class Form { kSeparate, kShared };
+
+struct Case {
+  Form form = Form::kSeparate;
+  ref::FullShape shape;
+  FullSpec spec;
+  Mask mask;  // (B, T) or empty
+  std::uint64_t seed = 1;
+  float ramp = 0.0f;  // how much the scores rise from the first key to the last
+
+  bool shared() const { return form == Form::kShared; }
+  idx_t rows() const { return shape.B * shape.H * shape.T; }
+  idx_t size() const { return rows() * shape.D; }
+  std::array<idx_t, 4> extents() const { return {shape.B, shape.H, shape.T, shape.D}; }
+  std::string Name() const {
+    return fmt::format("{} B{} H{} T{} D{}{}{}{}", shared() ? "shared" : "separate", shape.B,
+                       shape.H, shape.T, shape.D, spec.causal ? " causal" : "",
+                       mask.empty() ? "" : " masked", spec.dropout.p > 0 ? " dropout" : "");
+  }
+};
+
+inline Case MakeCase(Form form, idx_t T, bool causal, idx_t D = 5, idx_t B = 1, idx_t H = 1) {
+  Case c;
+  c.form = form;
+  c.shape = {B, H, T, D};
+  c.spec.causal = causal;
+  return c;
+}
+
+// In the shared form q is x, and k is not used.
+struct Inputs {
+  explicit Inputs(const Case& c)
+      : q(RandomNormal(c.seed, c.size())),
+        k(RandomNormal(c.seed + 1000, c.size())),
+        v(RandomNormal(c.seed + 2000, c.size())),
+        dout(RandomNormal(c.seed + 3000, c.size())) {
+    for (std::size_t i = 0; c.ramp != 0.0f && i < k.size(); ++i) {
+      const auto t = static_cast<float>(static_cast<idx_t>(i) / c.shape.D % c.shape.T);
+      q[i] += 1.0f;
+      k[i] += c.ramp * t / static_cast<float>(c.shape.T);
+    }
+  }
+  std::vector<float> q, k, v, dout;
+};
+
+// Separate form: lse. Shared form: max, sum, and dq is dqk. What a form lacks stays empty.
+template <class T>
+struct Outputs {
+  explicit Outputs(const Case& c)
+      : out(static_cast<std::size_t>(c.size())), dq(out.size()), dv(out.size()) {
+    const auto rows = static_cast<std::size_t>(c.rows());
+    if (c.shared()) {
+      max.resize(rows);
+      sum.resize(rows);
+    } else {
+      lse.resize(rows);
+      dk.resize(out.size());
+    }
+  }
+  std::vector<std::pair<const char*, const std::vector<T>*>> Parts() const {
+    return {{"out", &out}, {"lse", &lse}, {"max", &max}, {"sum", &sum},
+            {"dq", &dq},   {"dk", &dk},   {"dv", &dv}};
+  }
+  std::vector<T> out, lse, max, sum, dq, dk, dv;
+};
+
+// Forward and backward on views that `view` makes of the arrays: (B, H, T, D) of any stride.
+template <class MakeView>
+void RunOnViews(Context& context, const Case& c, Inputs& x, Outputs<float>& y,
+                const MakeView& view) {
+  const std::array<idx_t, 3> rows = {c.shape.B, c.shape.H, c.shape.T};
+  KeyMask mask;
+  if (!c.mask.empty()) mask = {c.mask.data(), {c.shape.B, c.shape.T}};
+  if (c.shared()) {
+    const SharedQkv qkv{view(x.q), view(x.v)};
+    const SharedSaved saved{view(y.out), {y.max.data(), rows}, {y.sum.data(), rows}};
+    FullSharedForward(context, c.spec, qkv, mask, saved);
+    FullSharedBackward(context, c.spec, qkv, mask, saved, view(x.dout), {view(y.dq), view(y.dv)});
+  } else {
+    const Qkv qkv{view(x.q), view(x.k), view(x.v)};
+    const AttentionSaved saved{view(y.out), {y.lse.data(), rows}};
+    FullForward(context, c.spec, qkv, mask, saved);
+    FullBackward(context, c.spec, qkv, mask, saved, view(x.dout),
+                 {view(y.dq), view(y.dk), view(y.dv)});
+  }
+}
+
+inline Outputs<float> RunKernel(Context& context, const Case& c, Inputs x) {
+  Outputs<float> y(c);
+  RunOnViews(context, c, x, y,
+             [&](std::vector<float>& a) { return View<float, 4>(a.data(), c.extents()); });
+  return y;
+}
+
+template <class T>
+Outputs<T> RunReference(const Case& c, const Inputs& x) {
+  Outputs<T> y(c);
+  const std::vector<T> q(x.q.begin(), x.q.end()), k(x.k.begin(), x.k.end());
+  const std::vector<T> v(x.v.begin(), x.v.end()), dout(x.dout.begin(), x.dout.end());
+  if (c.shared()) {
+    ref::FullSharedForward<T>(c.spec, c.shape, q.data(), v.data(), c.mask, y.out.data(),
+                              y.max.data(), y.sum.data());
+    ref::FullSharedBackward<T>(c.spec, c.shape, q.data(), v.data(), c.mask, dout.data(),
+                               y.dq.data(), y.dv.data());
+  } else {
+    ref::FullForward<T>(c.spec, c.shape, q.data(), k.data(), v.data(), c.mask, y.out.data(),
+                        y.lse.data());
+    ref::FullBackward<T>(c.spec, c.shape, q.data(), k.data(), v.data(), c.mask, dout.data(),
+                         y.dq.data(), y.dk.data(), y.dv.data());
+  }
+  return y;
+}
+
+// kSelfScore as a maximum is exact or wrong: without those rows the others are not drowned by it.
+template <class T>
+std::vector<T> WithoutSelfScores(const std::vector<T>& values) {
+  std::vector<T> rest;
+  for (const T value : values) {
+    if (value != T(kSelfScore)) rest.push_back(value);
+  }
+  return rest;
+}
+
+// The rule of derived tolerances, part by part. A small problem's naive error is a matter of luck,
+// so it is the largest over some inputs of the same shape; a large one has enough elements.
+inline std::vector<Tolerance> ToleranceOf(const Case& c) {
+  std::vector<Tolerance> most(7);
+  const int inputs = c.size() > 5000 ? 1 : (c.size() > 500 ? 4 : 20);
+  Case input = c;
+  for (int i = 0; i < inputs; ++i, ++input.seed) {
+    const Inputs x(input);
+    const auto naive = RunReference<float>(input, x);
+    const auto oracle = RunReference<double>(input, x);
+    for (std::size_t part = 0; part < most.size(); ++part) {
+      const auto a = WithoutSelfScores(*naive.Parts()[part].second);
+      const auto e = WithoutSelfScores(*oracle.Parts()[part].second);
+      if (std::all_of(e.begin(), e.end(), [](double value) { return std::abs(value) < 1e-10; })) {
+        continue;
+      }
+      const auto derived = DerivedTolerance(a, e, part < 4 ? 2 : 3);
+      most[part] = {std::max(most[part].max_abs, derived.max_abs),
+                    std::max(most[part].rel_l2, derived.rel_l2)};
+    }
+  }
+  return most;
+}
+
+inline void CheckCase(Context& context, const Case& c) {
+  SCOPED_TRACE(c.Name());
+  const Inputs x(c);
+  const auto y = RunKernel(context, c, x);
+  const auto oracle = RunReference<double>(c, x);
+  const auto tolerance = ToleranceOf(c);
+  for (std::size_t part = 0; part < tolerance.size(); ++part) {
+    const auto [name, all] = y.Parts()[part];
+    const auto actual = WithoutSelfScores(*all);
+    const auto expected = WithoutSelfScores(*oracle.Parts()[part].second);
+    ASSERT_EQ(actual.size(), expected.size()) << name;
+    if (tolerance[part].max_abs > 0.0) {
+      const auto difference = Compare(std::span<const float>(actual), expected, tolerance[part]);
+      EXPECT_TRUE(difference.ok) << name << ": " << difference.reason;
+      continue;
+    }
+    // Where everything cancels (a query with one key has no gradient) rounding is all there is.
+    for (const float value : actual) ASSERT_LE(std::abs(value), 3e-6f) << name;
+  }
+}
+
+enum class Padding { kLeft, kRight, kHoles, kBlocks, kEverything };
+inline constexpr Padding kPaddings[] = {Padding::kLeft, Padding::kRight, Padding::kHoles,
+                                        Padding::kBlocks, Padding::kEverything};
+
+inline Mask MakeMask(const Case& c, Padding padding) {
+  Mask mask;
+  const idx_t T = c.shape.T;
+  for (idx_t b = 0; b < c.shape.B; ++b) {
+    for (idx_t t = 0; t < T; ++t) {
+      bool shown = false;
+      if (padding == Padding::kLeft) shown = t >= T / 3 + b;
+      if (padding == Padding::kRight) shown = t < T - T / 2 - b;
+      if (padding == Padding::kHoles) shown = (t * 7 + b) % 5 > 1;
+      if (padding == Padding::kBlocks) shown = t / 192 % 2 == 1;
+      if (padding == Padding::kEverything) shown = b == 1;
+      mask.push_back(shown ? 1 : 0);
+    }
+  }
+  return mask;
+}
+
+}  // namespace longspan::test
