@@ -106,7 +106,7 @@ def main():
     parser.add_argument("--text", type=Path, default=ROOT / "data" / "persuasion.txt")
     # Dropout is on: its masks must come back too. The rest keeps a step short.
     parser.add_argument("--extra", help="options of `longspan train` (%(default)s)",
-                        default="--log-every 1 --batch 2 --tokens 64 --dropout 0.1 "
+                        default="--log-every 1 --batch 2 --tokens 128 --dropout 0.1 "
                                 "--held-out 0.01 --progress none")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--kills", type=int, default=100)

@@ -17,18 +17,26 @@ class Context {
  public:
   // threads 0: LONGSPAN_THREADS, else the CPUs that this process may use.
   explicit Context(int threads = 0);
+  // A context in which an operation checks its arguments and books its scratch, but runs no task:
+  // arena().peak() then says what the operation would need, however much that is. Results are
+  // meaningless, and nothing but the context's own memory should be given for large tensors.
+  static Context Rehearsal(int threads = 0);
   ~Context();
   Context(Context&&) noexcept;
   Context& operator=(Context&&) noexcept;
 
   int threads() const { return threads_; }
   Arena& arena() { return *arena_; }
+  bool rehearsal() const { return rehearsal_; }
 
   // One line for logs and bug reports: threads, instruction set.
   std::string Describe() const;
 
  private:
+  Context(int threads, bool rehearsal);
+
   int threads_;
+  bool rehearsal_;
   std::unique_ptr<Arena> arena_;
 };
 

@@ -33,6 +33,9 @@ struct TrainOptions {
   double weight_decay = 0.1;      // of matrices; biases, norms and tables have none
   double clip = 1.0;              // largest gradient norm; 0: no clipping
   std::optional<double> dropout;  // instead of the config's dropouts
+  // Who sees whom, with the model's weights: "full", "local", "lsh" or "config"; written into the
+  // trained model. Empty: as the model's config says.
+  std::string attention;
   std::uint64_t seed = 1;
 
   idx_t log_every = 10;    // updates between lines of metrics.jsonl
@@ -87,11 +90,18 @@ struct EvalResult {
   idx_t counted = 0;      // bytes predicted: all but the first
 };
 
-// Held-out loss of the model in `directory` on the last `held_out` part (0, 1] of `text`. The text
-// is read in windows of `tokens` that advance by `stride` (0: half a window); each byte is
-// predicted once, with at least tokens - stride bytes of context behind the first window.
-EvalResult EvaluateLanguageModel(Context& context, const std::filesystem::path& directory,
-                                 const std::filesystem::path& text, double held_out, idx_t tokens,
-                                 idx_t stride = 0);
+struct EvalOptions {
+  std::filesystem::path model, text;
+  double held_out = 1.0;  // the last part (0, 1] of the text
+  idx_t tokens = 512;     // a window
+  idx_t stride = 0;       // the window's advance; 0: half a window
+  std::string attention;  // as TrainOptions has it
+  idx_t num_hashes = 0;   // rounds of LSH layers; 0: the config's
+};
+
+// Held-out loss of a model on a text. The text is read in windows; each byte is predicted once,
+// with at least tokens - stride bytes of context behind the first window. LSH layers hash with the
+// same rotations every time. Errors: kUsage (options), kFormat (files), kIo.
+EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& options);
 
 }  // namespace longspan

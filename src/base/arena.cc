@@ -46,12 +46,14 @@ void Arena::AddBlock(std::size_t bytes) {
   if (blocks_.size() <= next) {
     const std::size_t want =
         RoundUpBytes(std::max({bytes, booked_ == 0 ? peak_ : 0, kSmallestBlock}), kHugePage);
-    void* memory = mmap(nullptr, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const bool reserved = pages_ == Pages::kReserved;
+    void* memory = mmap(nullptr, want, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | (reserved ? MAP_NORESERVE : 0), -1, 0);
     Check(memory != MAP_FAILED, ErrorCode::kLimit,
           "memory: the system refuses {} bytes of scratch ({} already in use); lower the length, "
           "the batch or the threads",
           want, capacity());
-    madvise(memory, want, MADV_HUGEPAGE);
+    madvise(memory, want, reserved ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
     blocks_.push_back({static_cast<std::byte*>(memory), want});
   }
   block_ = blocks_.size() - 1;

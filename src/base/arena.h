@@ -13,7 +13,11 @@ namespace longspan {
 // Not thread-safe: memory is taken before a parallel region, never inside it.
 class Arena {
  public:
-  Arena() = default;
+  // kReserved is for rehearsals (longspan/context.h): bookings get addresses, however large, and
+  // cost memory only for the pages that somebody writes.
+  enum class Pages { kReal, kReserved };
+
+  explicit Arena(Pages pages = Pages::kReal) : pages_(pages) {}
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -64,6 +68,7 @@ class Arena {
   std::byte* Book(std::size_t bytes);
   void AddBlock(std::size_t bytes);
 
+  Pages pages_;
   std::vector<Block> blocks_;
   std::size_t block_ = 0, used_ = 0;  // current block and the bytes used in it
   std::size_t booked_ = 0, peak_ = 0;

@@ -1,9 +1,8 @@
 #include "model/feed_forward_layer.h"
 
-#include <algorithm>
-
 #include "base/arena.h"
 #include "model/residual_branch.h"
+#include "model/zero_rows.h"
 
 namespace longspan {
 namespace {
@@ -40,7 +39,7 @@ class FeedForward final : public ResidualBranch {
     Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(x.size()));
     const View<float, 2> normed(frame.Take<float>(x.size()), x.extent);
     const View<float, 2> dnormed(frame.Take<float>(x.size()), x.extent);
-    std::fill_n(dnormed.data, dnormed.size(), 0.0f);
+    ZeroRows(context, dnormed);
     LayerNormForward(context, w.norm, x, normed);
     FeedForwardBackward(context, Spec(call), w.block, normed, dy, dnormed,
                         {table.matrix_gradient(prefix_ + "dense.dense.weight"),

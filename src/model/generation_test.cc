@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/errors.h"
+#include "model/decoder.h"
 
 namespace longspan {
 namespace {
@@ -50,6 +51,27 @@ Tensor FullLogits(Context& context, Reformer& model, const std::vector<std::int3
   return logits;
 }
 
+// Feeds `ids`, the first `first` at once; calls check(position) when a position's logits are there.
+template <class Check>
+void FeedOneByOne(Context& context, ReformerDecoder& decoder, const std::vector<std::int32_t>& ids,
+                  idx_t first, const Check& check) {
+  const std::span<const std::int32_t> all(ids);
+  decoder.Feed(context, all.first(static_cast<std::size_t>(first)));
+  for (idx_t t = first - 1; t < static_cast<idx_t>(ids.size()); ++t) {
+    check(t);
+    if (t + 1 < static_cast<idx_t>(ids.size())) {
+      decoder.Feed(context, all.subspan(static_cast<std::size_t>(t + 1), 1));
+    }
+  }
+}
+
+void ExpectLogits(const ReformerDecoder& decoder, const Tensor& expected, idx_t row) {
+  for (idx_t v = 0; v < 31; ++v) {
+    ASSERT_NEAR(decoder.logits()[static_cast<std::size_t>(v)], expected.view<2>()(row, v), 2e-5)
+        << "token " << v;
+  }
+}
+
 class DecoderTest : public testing::TestWithParam<std::tuple<idx_t, bool, idx_t>> {};
 
 TEST_P(DecoderTest, EqualsTheFullForwardAtEveryPosition) {
@@ -60,20 +82,66 @@ TEST_P(DecoderTest, EqualsTheFullForwardAtEveryPosition) {
   const auto ids = RandomIds(45);
   const Tensor expected = FullLogits(context, model, ids);
   ReformerDecoder decoder(model, 64);
-  const std::span<const std::int32_t> all(ids);
-  decoder.Feed(context, all.first(static_cast<std::size_t>(first)));
-  for (idx_t t = first - 1; t < 45; ++t) {
-    for (idx_t v = 0; v < 31; ++v) {
-      ASSERT_NEAR(decoder.logits()[static_cast<std::size_t>(v)], expected.view<2>()(t, v), 2e-5)
-          << "position " << t << " token " << v;
-    }
-    if (t + 1 < 45) decoder.Feed(context, all.subspan(static_cast<std::size_t>(t + 1), 1));
-  }
+  FeedOneByOne(context, decoder, ids, first, [&](idx_t t) { ExpectLogits(decoder, expected, t); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Prompts, DecoderTest,
                          testing::Combine(testing::Values(0, 1, 2), testing::Bool(),
                                           testing::Values(1, 7, 8, 9, 30)));
+
+// One LSH layer: what earlier tokens are does not depend on the text behind them, so every new
+// token is the last row of the full forward pass over the text up to it.
+TEST(Decoder, AnLshLayerIsTheLastRowOfTheFullForward) {
+  Context context(2);
+  for (const idx_t rounds : {1, 3}) {
+    for (const bool seeded : {false, true}) {
+      ReformerConfig config = SmallConfig(1, true);
+      config.layers = {LayerKind::kLsh};
+      config.lsh_chunk = 8;
+      config.num_hashes = rounds;
+      config.num_buckets = {4};
+      if (seeded) config.hash_seed = 5;
+      Reformer model(config);
+      model.Initialise(1);
+      const auto ids = RandomIds(45);
+      ReformerDecoder decoder(model, 64);
+      FeedOneByOne(context, decoder, ids, 13, [&](idx_t t) {
+        const Tensor full = FullLogits(context, model, {ids.begin(), ids.begin() + t + 1});
+        SCOPED_TRACE(t);
+        ExpectLogits(decoder, full, t);
+      });
+    }
+  }
+}
+
+// Texts of at most one chunk are not hashed: any depth equals the full forward.
+TEST(Decoder, ShortTextsEqualTheFullForwardWithLshLayers) {
+  Context context(2);
+  ReformerConfig config = SmallConfig(1, true);
+  config.layers = {LayerKind::kLocal, LayerKind::kLsh, LayerKind::kLsh};
+  config.lsh_chunk = 16;
+  config.num_hashes = 2;
+  Reformer model(config);
+  model.Initialise(1);
+  const auto ids = RandomIds(16);
+  const Tensor full = FullLogits(context, model, ids);
+  ReformerDecoder decoder(model, 64);
+  FeedOneByOne(context, decoder, ids, 3, [&](idx_t t) { ExpectLogits(decoder, full, t); });
+}
+
+// Full attention in both forms: nothing moves when the text grows.
+TEST(Decoder, FullAttentionEqualsTheFullForward) {
+  Context context(2);
+  ReformerConfig config = SmallConfig(1, true);
+  config.layers = {LayerKind::kLocal, LayerKind::kLsh, LayerKind::kLocal, LayerKind::kLsh};
+  config.attention = AttentionChoice::kFull;
+  Reformer model(config);
+  model.Initialise(1);
+  const auto ids = RandomIds(45);
+  const Tensor full = FullLogits(context, model, ids);
+  ReformerDecoder decoder(model, 64);
+  FeedOneByOne(context, decoder, ids, 20, [&](idx_t t) { ExpectLogits(decoder, full, t); });
+}
 
 TEST(Decoder, RefusesMoreThanItsRoom) {
   Context context(1);

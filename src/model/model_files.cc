@@ -1,5 +1,6 @@
 #include "model/model_files.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
@@ -10,6 +11,7 @@ namespace longspan {
 namespace {
 
 constexpr std::size_t kMostListed = 10;
+constexpr idx_t kMostRounds = 1024;
 
 // Old files call the output bias by its alias.
 constexpr std::string_view kBias = "lm_head.bias", kBiasAlias = "lm_head.decoder.bias";
@@ -42,6 +44,23 @@ std::vector<std::string> Problems(const io::TensorSource& source, const Paramete
 }
 
 }  // namespace
+
+void ApplyOptions(const LoadOptions& options, ReformerConfig* config) {
+  if (options.dropout) {
+    config->hidden_dropout = config->local_dropout = config->lsh_dropout = *options.dropout;
+  }
+  if (!options.attention.empty()) ChooseAttention(options.attention, config);
+  if (options.num_hashes == 0) return;
+  Check(options.num_hashes >= 1 && options.num_hashes <= kMostRounds, ErrorCode::kUsage,
+        "num-hashes: {} is not from 1 to {}", options.num_hashes, kMostRounds);
+  const bool hashes = config->attention == AttentionChoice::kConfigured &&
+                      std::count(config->layers.begin(), config->layers.end(), LayerKind::kLsh) > 0;
+  Check(hashes, ErrorCode::kUsage,
+        "num-hashes: {} rounds are asked for, but no layer hashes; need 'lsh' in attn_layers and "
+        "attention 'config'",
+        options.num_hashes);
+  config->num_hashes = options.num_hashes;
+}
 
 void ReadWeights(const io::TensorSource& source, const LoadOptions& options, Reformer& model,
                  std::vector<std::string>* warnings) {
@@ -83,9 +102,7 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
   Check(needed <= elements, ErrorCode::kFormat,
         "{}: the weights hold {} numbers, config.json needs {}", source->source(), elements,
         needed);
-  if (options.dropout) {
-    config.hidden_dropout = config.local_dropout = config.lsh_dropout = *options.dropout;
-  }
+  ApplyOptions(options, &config);
   Reformer model(std::move(config));
   ReadWeights(*source, options, model, warnings);
   return model;

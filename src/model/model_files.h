@@ -14,7 +14,12 @@ namespace longspan {
 struct LoadOptions {
   bool allow_nonfinite = false;
   std::optional<double> dropout;  // instead of every dropout of the config
+  std::string attention;          // a name for ChooseAttention; empty: the config's choice
+  idx_t num_hashes = 0;           // rounds of LSH layers instead of the config's; 0: the config's
 };
+
+// Changes the config as the options say. kUsage names the option that does not fit the model.
+void ApplyOptions(const LoadOptions& options, ReformerConfig* config);
 
 // Reads config.json and the weights. kFormat lists up to ten tensors that are missing or have
 // another shape; extra tensors become one line each in `warnings`.

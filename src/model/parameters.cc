@@ -27,9 +27,18 @@ void ParameterTable::Add(std::string name, std::vector<idx_t> shape, ParameterKi
   list_.push_back(std::move(info));
 }
 
-void ParameterTable::Allocate() { values_ = Tensor({extent_}); }
+void ParameterTable::Allocate() {
+  values_ = Tensor({extent_});
+  value_data_ = values_.data<float>();
+}
 void ParameterTable::AllocateGradients() {
-  if (gradients_.empty()) gradients_ = Tensor({extent_});
+  if (has_gradients()) return;
+  gradients_ = Tensor({extent_});
+  gradient_data_ = gradients_.data<float>();
+}
+void ParameterTable::Borrow(float* values, float* gradients) {
+  value_data_ = values;
+  gradient_data_ = gradients;
 }
 
 const ParameterInfo& ParameterTable::at(std::string_view name) const {
@@ -49,31 +58,34 @@ idx_t ParameterTable::count() const {
   return count;
 }
 
-View<float, 1> ParameterTable::values() { return values_.view<1>(); }
-View<float, 1> ParameterTable::gradients() { return gradients_.view<1>(); }
+View<float, 1> ParameterTable::values() { return {value_data_, {extent_}}; }
+View<float, 1> ParameterTable::gradients() {
+  Check(has_gradients(), ErrorCode::kUsage, "parameters: there are no gradients, allocate them");
+  return {gradient_data_, {extent_}};
+}
 
 View<float, 1> ParameterTable::vector(std::string_view name) {
   const ParameterInfo& info = at(name);
-  return {values_.data<float>() + info.offset, {info.size}};
+  return {value_data_ + info.offset, {info.size}};
 }
 
 View<float, 1> ParameterTable::vector_gradient(std::string_view name) {
   const ParameterInfo& info = at(name);
-  return {gradients_.data<float>() + info.offset, {info.size}};
+  return {gradient_data_ + info.offset, {info.size}};
 }
 
-View<float, 2> ParameterTable::MatrixOf(Tensor& buffer, std::string_view name, idx_t rows) {
+View<float, 2> ParameterTable::MatrixOf(float* buffer, std::string_view name, idx_t rows) const {
   const ParameterInfo& info = at(name);
   auto shape = MatrixShape(info);
   if (rows > 0) shape[0] = rows;
-  return {buffer.data<float>() + info.offset, shape};
+  return {buffer + info.offset, shape};
 }
 
 View<float, 2> ParameterTable::matrix(std::string_view name, idx_t rows) {
-  return MatrixOf(values_, name, rows);
+  return MatrixOf(value_data_, name, rows);
 }
 View<float, 2> ParameterTable::matrix_gradient(std::string_view name, idx_t rows) {
-  return MatrixOf(gradients_, name, rows);
+  return MatrixOf(gradient_data_, name, rows);
 }
 
 }  // namespace longspan

@@ -23,7 +23,7 @@ struct ParameterInfo {
   idx_t size = 0;
 };
 
-// Built in two steps: Add every parameter, then Allocate.
+// Built in two steps: Add every parameter, then Allocate or Borrow.
 class ParameterTable {
  public:
   // Parameters that are added one after another lie one after another: matrices of one width can be
@@ -31,6 +31,9 @@ class ParameterTable {
   void Add(std::string name, std::vector<idx_t> shape, ParameterKind kind, bool aligned = true);
   void Allocate();
   void AllocateGradients();  // zeroed; only training needs them
+  // Memory of the caller's, extent() floats each, instead of the table's own.
+  void Borrow(float* values, float* gradients);
+  idx_t extent() const { return extent_; }  // of a flat buffer, padding included
 
   const std::vector<ParameterInfo>& list() const { return list_; }
   // Throws kUsage when there is no such parameter.
@@ -40,7 +43,7 @@ class ParameterTable {
 
   View<float, 1> values();  // the flat buffers, padding included (always zero)
   View<float, 1> gradients();
-  bool has_gradients() const { return !gradients_.empty(); }
+  bool has_gradients() const { return gradient_data_ != nullptr; }
 
   View<float, 1> vector(std::string_view name);
   View<float, 1> vector_gradient(std::string_view name);
@@ -49,12 +52,13 @@ class ParameterTable {
   View<float, 2> matrix_gradient(std::string_view name, idx_t rows = 0);
 
  private:
-  View<float, 2> MatrixOf(Tensor& buffer, std::string_view name, idx_t rows);
+  View<float, 2> MatrixOf(float* buffer, std::string_view name, idx_t rows) const;
 
   std::vector<ParameterInfo> list_;
   std::unordered_map<std::string, std::size_t> index_;
   idx_t extent_ = 0;
-  Tensor values_, gradients_;
+  Tensor values_, gradients_;  // empty when borrowed
+  float *value_data_ = nullptr, *gradient_data_ = nullptr;
 };
 
 }  // namespace longspan

@@ -7,7 +7,9 @@
 #include "base/errors.h"
 #include "base/math.h"
 #include "gemm/gemm.h"
+#include "model/attention_layer.h"
 #include "model/residual_branch.h"
+#include "model/zero_rows.h"
 #include "ops/axial_position/axial_position.h"
 #include "ops/dropout/dropout.h"
 #include "ops/embedding/embedding.h"
@@ -18,8 +20,14 @@
 namespace longspan {
 namespace {
 
-// Dropout sites of the model; layer i owns the sites from kFirstLayer + 2 i on.
-enum Site : std::uint64_t { kWords = 0, kPositions = 1, kFinal = 2, kFirstLayer = 16 };
+// Random sites of the model; layer i owns the sites from kFirstLayer + 2 i on.
+enum Site : std::uint64_t {
+  kWords = 0,
+  kPositions = 1,
+  kFinal = 2,
+  kRotations = 3,
+  kFirstLayer = 16
+};
 
 // The head works through the text in chunks of this many tokens: (chunk, 2C) and (chunk, V) live.
 constexpr idx_t kHeadChunk = 4096;
@@ -67,18 +75,12 @@ void Copy(Context& context, const View<const float, 2>& from, const View<float, 
   });
 }
 
-void Zero(Context& context, const View<float, 2>& x) {
-  const auto bytes = static_cast<std::size_t>(x.extent[1]) * sizeof(float);
-  ParallelFor(context, CeilDiv(x.extent[0], kCopyRows), [&](idx_t task, int) {
-    const idx_t end = std::min(x.extent[0], (task + 1) * kCopyRows);
-    for (idx_t t = task * kCopyRows; t < end; ++t) std::memset(&x(t, 0), 0, bytes);
-  });
-}
-
 }  // namespace
 
 struct Reformer::Layer {
   std::unique_ptr<ResidualBranch> attention, feed_forward;
+  Tensor rotations;                    // given from outside, or empty
+  std::vector<std::uint16_t> buckets;  // from a training step's forward pass to its backward
 };
 
 // The two streams and their gradients, each (N, C).
@@ -86,7 +88,7 @@ struct Reformer::Streams {
   View<float, 2> y1, y2, dy1, dy2;
 };
 
-Reformer::Reformer(ReformerConfig config) : config_(std::move(config)) {
+Reformer::Reformer(ReformerConfig config, Memory memory) : config_(std::move(config)) {
   const idx_t channels = config_.hidden_size;
   const std::string embeddings = Name("embeddings.");
   parameters_.Add(embeddings + "word_embeddings.weight", {config_.vocab_size, channels},
@@ -102,10 +104,9 @@ Reformer::Reformer(ReformerConfig config) : config_(std::move(config)) {
   }
   for (std::size_t i = 0; i < config_.layers.size(); ++i) {
     const std::string prefix = LayerPrefix(i);
-    Check(config_.layers[i] == LayerKind::kLocal, ErrorCode::kFormat,
-          "config: attn_layers[{}] is 'lsh'; this version has 'local' layers only", i);
     auto layer = std::make_unique<Layer>();
-    layer->attention = MakeLocalAttention(config_, prefix + "attention.", parameters_);
+    layer->attention =
+        MakeAttention(config_, config_.layers[i], prefix + "attention.", parameters_);
     layer->feed_forward = MakeFeedForward(config_, prefix + "feed_forward.", parameters_);
     layers_.push_back(std::move(layer));
   }
@@ -116,7 +117,7 @@ Reformer::Reformer(ReformerConfig config) : config_(std::move(config)) {
                     ParameterKind::kMatrix);
     parameters_.Add("lm_head.bias", {config_.vocab_size}, ParameterKind::kBias);
   }
-  parameters_.Allocate();
+  if (memory == Memory::kOwn) parameters_.Allocate();
 }
 
 Reformer::~Reformer() = default;
@@ -237,12 +238,6 @@ void Reformer::EmbedBackward(Context& context, const TokenBatch& batch, const St
 
 namespace {
 
-BranchCall CallOf(ParameterTable& parameters, const TokenBatch& batch, const StepDropout& dropout,
-                  std::size_t layer, std::uint64_t branch) {
-  return {parameters, batch.rows,     batch.tokens,
-          batch.mask, dropout.active, DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
-}
-
 ReversibleBranch Bind(Context& context, const ResidualBranch& branch, const BranchCall& call) {
   return {[&context, &branch, call](const View<const float, 2>& x, const View<float, 2>& y) {
             branch.Add(context, call, x, y);
@@ -261,29 +256,78 @@ Tensor CopyOf(Context& context, const View<const float, 2>& x) {
 
 }  // namespace
 
+// The call of branch 0 (attention) or 1 (feed-forward) of a layer. `keep`: a backward pass follows,
+// or is under way.
+BranchCall Reformer::CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
+                            std::uint64_t branch, bool keep) {
+  BranchCall call{parameters_,    batch.rows,
+                  batch.tokens,   batch.mask,
+                  dropout.active, DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
+  call.rotation_key = RotationKey(dropout.key, layer);
+  if (!layers_[layer]->rotations.empty()) call.rotations = &layers_[layer]->rotations;
+  if (keep) call.buckets = &layers_[layer]->buckets;
+  return call;
+}
+
+std::uint64_t Reformer::RotationKey(std::uint64_t key, std::size_t layer) {
+  return DeriveKey(DeriveKey(key, kRotations), layer);
+}
+
+void Reformer::GiveRotations(std::size_t layer, Tensor rotations) {
+  Check(layer < layers_.size() && config_.layers[layer] == LayerKind::kLsh, ErrorCode::kUsage,
+        "model: layer {} does not hash, it has no rotations", layer);
+  layers_[layer]->rotations = std::move(rotations);
+}
+
+Tensor Reformer::Rotations(std::size_t layer, const LshSpec& spec) const {
+  if (config_.attention != AttentionChoice::kConfigured) return {};
+  Tensor rotations({config_.heads, config_.head_size, spec.rounds, spec.RotationColumns()});
+  const Tensor& given = layers_[layer]->rotations;
+  if (given.empty()) {
+    DrawRotations(config_, RotationKey(0, layer), rotations.view<4>());
+  } else {
+    Check(given.shape() == rotations.shape(), ErrorCode::kUsage,
+          "model: rotations of layer {} are {}, need {}", layer, ShapeText(given.shape()),
+          ShapeText(rotations.shape()));
+    std::copy_n(given.data<float>(), given.size(), rotations.data<float>());
+  }
+  return rotations;
+}
+
+std::span<const std::uint16_t> Reformer::Buckets(std::size_t layer) const {
+  return layers_[layer]->buckets;
+}
+
+std::size_t Reformer::KeptBytes() const {
+  std::size_t bytes = 0;
+  for (const auto& layer : layers_) bytes += layer->buckets.capacity() * sizeof(std::uint16_t);
+  return bytes;
+}
+
 void Reformer::ForwardThroughLayers(Context& context, const TokenBatch& batch,
-                                    const StepDropout& dropout, const View<float, 2>& y1,
-                                    const View<float, 2>& y2, std::vector<Tensor>* hidden_states) {
+                                    const StepDropout& dropout, bool keep, const View<float, 2>& y1,
+                                    const View<float, 2>& y2, const Shown& shown) {
   Embed(context, batch, dropout, y1);
   Copy(context, y1, y2);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    if (hidden_states != nullptr) hidden_states->push_back(CopyOf(context, y2));
-    ReversibleForward(
-        Bind(context, *layers_[i]->attention, CallOf(parameters_, batch, dropout, i, 0)),
-        Bind(context, *layers_[i]->feed_forward, CallOf(parameters_, batch, dropout, i, 1)), y1,
-        y2);
+    if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, y2));
+    BranchCall attention = CallOf(batch, dropout, i, 0, keep);
+    attention.observer = shown.attention;
+    attention.layer = i;
+    ReversibleForward(Bind(context, *layers_[i]->attention, attention),
+                      Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, keep)),
+                      y1, y2);
   }
-  if (hidden_states != nullptr) hidden_states->push_back(CopyOf(context, y2));
+  if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, y2));
 }
 
 // From the gradients of the last layer's outputs to those of every parameter below the head.
 void Reformer::BackwardThroughLayers(Context& context, const TokenBatch& batch,
                                      const StepDropout& dropout, const Streams& s) {
   for (std::size_t i = layers_.size(); i-- > 0;) {
-    ReversibleBackward(
-        Bind(context, *layers_[i]->attention, CallOf(parameters_, batch, dropout, i, 0)),
-        Bind(context, *layers_[i]->feed_forward, CallOf(parameters_, batch, dropout, i, 1)), s.y1,
-        s.y2, s.dy1, s.dy2);
+    ReversibleBackward(Bind(context, *layers_[i]->attention, CallOf(batch, dropout, i, 0, true)),
+                       Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, true)),
+                       s.y1, s.y2, s.dy1, s.dy2);
   }
   AddDropout(context, {}, s.dy2, s.dy1);  // both streams started as the embeddings
   EmbedBackward(context, batch, dropout, s.dy1);
@@ -292,7 +336,17 @@ void Reformer::BackwardThroughLayers(Context& context, const TokenBatch& batch,
 void Reformer::Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
                       const View<float, 2>& y2, std::vector<Tensor>* hidden_states) {
   CheckBatch(batch);
-  ForwardThroughLayers(context, batch, {}, y1, y2, hidden_states);
+  ForwardThroughLayers(context, batch, {}, false, y1, y2, {hidden_states, nullptr});
+}
+
+void Reformer::Observe(Context& context, const TokenBatch& batch,
+                       const AttentionObserver& observer) {
+  CheckBatch(batch);
+  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
+  const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
+  const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
+  ForwardThroughLayers(context, batch, {}, false, y1, y2, {nullptr, &observer});
 }
 
 // ---- head ---------------------------------------------------------------------------------------
@@ -346,7 +400,7 @@ CrossEntropyResult Reformer::Loss(Context& context, const TokenBatch& batch) {
   const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
   const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
   float* normed = frame.Take<float>(chunk * 2 * channels);
-  ForwardThroughLayers(context, batch, {}, y1, y2, nullptr);
+  ForwardThroughLayers(context, batch, {}, false, y1, y2, {});
   CrossEntropyResult total;
   for (idx_t begin = 0; begin < n; begin += chunk) {
     const idx_t rows = std::min(chunk, n - begin);
@@ -381,7 +435,7 @@ void Reformer::HeadBackward(Context& context, const Streams& s, const StepDropou
     ApplyDropout(context, site, h, begin * width);
     head_gradient(begin, h, dh);
     ApplyDropout(context, site, dh, begin * width);
-    Zero(context, djoined);
+    ZeroRows(context, djoined);
     LayerNormBackward(
         context, norm, joined, dh, djoined,
         {parameters_.vector_gradient(name + "weight"), parameters_.vector_gradient(name + "bias")});
@@ -389,16 +443,20 @@ void Reformer::HeadBackward(Context& context, const Streams& s, const StepDropou
   }
 }
 
+std::size_t Reformer::StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens) {
+  return 4 * Arena::Bytes<float>(rows * tokens * config.hidden_size);
+}
+
 // Forward, the head's gradient, backward: what every training loss has in common.
 void Reformer::Differentiate(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                              const HeadGradient& head_gradient) {
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
-  Arena::Frame frame(context.arena(), 4 * Arena::Bytes<float>(n * channels));
+  Arena::Frame frame(context.arena(), StreamBytes(config_, batch.rows, batch.tokens));
   Streams s;
   for (View<float, 2>* stream : {&s.y1, &s.y2, &s.dy1, &s.dy2}) {
     *stream = {frame.Take<float>(n * channels), {n, channels}};
   }
-  ForwardThroughLayers(context, batch, dropout, s.y1, s.y2, nullptr);
+  ForwardThroughLayers(context, batch, dropout, true, s.y1, s.y2, {});
   HeadBackward(context, s, dropout, head_gradient);
   BackwardThroughLayers(context, batch, dropout, s);
 }

@@ -15,6 +15,7 @@
 #include "longspan/context.h"
 #include "model/parameters.h"
 #include "model/reformer_config.h"
+#include "model/residual_branch.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
 namespace longspan {
@@ -27,8 +28,10 @@ struct TokenBatch {
   KeyMask mask;                           // (B, T), empty: every token is real
 };
 
-// Dropout of one training step. Sites draw from keys derived from `key`, so that the recompute of
-// the reversible layers sees the masks of the forward pass. key 0 with active = false: evaluation.
+// The random numbers of one training step: dropout, and the rotations of LSH layers without a
+// hash_seed. Sites draw from keys derived from `key`, so that the recompute of the reversible
+// layers sees the masks of the forward pass. key 0 with active = false: evaluation, the same every
+// time.
 struct StepDropout {
   bool active = false;
   std::uint64_t key = 0;
@@ -36,8 +39,10 @@ struct StepDropout {
 
 class Reformer {
  public:
-  // Allocates zeroed parameters.
-  explicit Reformer(ReformerConfig config);
+  // Whose memory the parameters take: zeroed memory of the model's own, or what parameters().Borrow
+  // is given before the first use.
+  enum class Memory { kOwn, kBorrowed };
+  explicit Reformer(ReformerConfig config, Memory memory = Memory::kOwn);
   ~Reformer();
   Reformer(Reformer&&) noexcept;
   Reformer& operator=(Reformer&&) noexcept;
@@ -54,6 +59,10 @@ class Reformer {
   // final y2 (Hugging Face's hidden_states).
   void Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
               const View<float, 2>& y2, std::vector<Tensor>* hidden_states = nullptr);
+
+  // Evaluation for a look inside: calls the observer behind the attention of every layer, the first
+  // layer first, between its parallel regions: it may use the context.
+  void Observe(Context& context, const TokenBatch& batch, const AttentionObserver& observer);
 
   // LayerNorm(y1 ++ y2) for rows [begin, begin + h.extent[0]) of the streams: h (rows, 2C).
   void Normalise(Context& context, const View<const float, 2>& y1, const View<const float, 2>& y2,
@@ -76,6 +85,21 @@ class Reformer {
   // x (T, C) = embeddings of `ids` at positions start, start + 1, ...; no dropout.
   void EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
                const View<float, 2>& x);
+  // Rotations (H, D, R, columns) for LSH layer `layer` instead of those it would draw; their shape
+  // is checked when the layer hashes. kUsage for a layer that does not.
+  void GiveRotations(std::size_t layer, Tensor rotations);
+  // The rotations with which evaluation hashes in `layer`; empty when its buckets are all 0.
+  Tensor Rotations(std::size_t layer, const LshSpec& spec) const;
+  // The buckets (B, H, R, T) that a layer kept of the last training step; empty when it did not
+  // hash.
+  std::span<const std::uint16_t> Buckets(std::size_t layer) const;
+  // Bytes that all layers keep from a training step's forward pass to its backward.
+  std::size_t KeptBytes() const;
+  // Bytes of the streams of a training step and their gradients.
+  static std::size_t StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens);
+  // From which evaluation (key 0) or a training step draws the rotations of a layer.
+  static std::uint64_t RotationKey(std::uint64_t key, std::size_t layer);
+
   // "reformer.encoder.layers.<i>."
   std::string LayerPrefix(std::size_t layer) const;
 
@@ -87,6 +111,11 @@ class Reformer {
  private:
   struct Layer;
   struct Streams;
+  // What a forward pass shows on its way; null: nothing.
+  struct Shown {
+    std::vector<Tensor>* hidden_states = nullptr;
+    const AttentionObserver* attention = nullptr;
+  };
 
   void CheckBatch(const TokenBatch& batch) const;
   void Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
@@ -95,9 +124,11 @@ class Reformer {
                     const View<float, 2>& x);
   void EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& dx);
+  BranchCall CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
+                    std::uint64_t branch, bool keep);
   void ForwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
-                            const View<float, 2>& y1, const View<float, 2>& y2,
-                            std::vector<Tensor>* hidden_states);
+                            bool keep, const View<float, 2>& y1, const View<float, 2>& y2,
+                            const Shown& shown);
   void BackwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                              const Streams& streams);
   // Given h (rows, 2C) of the text's rows from `begin` on, writes dh.

@@ -28,6 +28,21 @@ constexpr std::pair<ReformerHead, std::string_view> kHeads[] = {
     {ReformerHead::kMaskedLanguageModel, "ReformerForMaskedLM"},
 };
 
+constexpr std::pair<AttentionChoice, std::string_view> kChoices[] = {
+    {AttentionChoice::kConfigured, "config"},
+    {AttentionChoice::kFull, "full"},
+    {AttentionChoice::kLocal, "local"},
+};
+
+AttentionChoice ParseAttentionChoice(const json& object, std::string_view source) {
+  const std::string name = io::GetString(object, "longspan_attention", "config", source);
+  for (const auto& [choice, text] : kChoices) {
+    if (text == name) return choice;
+  }
+  Fail(ErrorCode::kFormat, "{}: longspan_attention '{}' is unknown; need config, full or local",
+       source, io::Escape(name));
+}
+
 ReformerHead ParseHead(const json& object, std::string_view source) {
   const auto names = io::GetStringList(object, "architectures",
                                        std::vector<std::string>{"ReformerModelWithLMHead"}, source);
@@ -166,6 +181,27 @@ idx_t ReformerConfig::longest() const {
   return axial ? std::min(max_positions, axial_shape[0] * axial_shape[1]) : max_positions;
 }
 
+std::string_view AttentionName(AttentionChoice choice) {
+  return kChoices[static_cast<std::size_t>(choice)].second;
+}
+
+void ChooseAttention(std::string_view name, ReformerConfig* config) {
+  if (name == "lsh") {
+    Check(
+        std::count(config->layers.begin(), config->layers.end(), LayerKind::kLsh) > 0,
+        ErrorCode::kUsage,
+        "attention: 'lsh' needs layers that share queries and keys; attn_layers has 'local' only");
+    name = "config";
+  }
+  for (const auto& [choice, text] : kChoices) {
+    if (text != name) continue;
+    config->attention = choice;
+    return;
+  }
+  Fail(ErrorCode::kUsage, "attention: '{}' is unknown; use full, local, lsh or config",
+       io::Escape(name));
+}
+
 ReformerConfig ParseReformerConfig(std::string_view text, std::string_view source) {
   const json object = io::ParseJson(text, source);
   Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
@@ -179,6 +215,7 @@ ReformerConfig ParseReformerConfig(std::string_view text, std::string_view sourc
   ParsePositions(object, source, &config);
   ParseAttention(object, source, &config);
   ParseRegularisation(object, source, &config);
+  config.attention = ParseAttentionChoice(object, source);
   CheckHead(source, config);
   return config;
 }
@@ -230,6 +267,9 @@ std::string ToJson(const ReformerConfig& c) {
   o["pad_token_id"] = c.pad_token;
   o["eos_token_id"] = c.eos_token;
   o["tie_word_embeddings"] = false;
+  if (c.attention != AttentionChoice::kConfigured) {
+    o["longspan_attention"] = AttentionName(c.attention);
+  }
   o["use_cache"] = true;
   o["torch_dtype"] = "float32";
   return o.dump(2) + "\n";
@@ -263,7 +303,10 @@ ReformerConfig ReformerPreset(std::string_view name) {
     if (preset.name != name) continue;
     ReformerConfig c;
     c.head = ReformerHead::kLanguageModel;
-    c.layers.assign(static_cast<std::size_t>(preset.layers), LayerKind::kLocal);
+    c.layers.clear();
+    for (idx_t i = 0; i < preset.layers; ++i) {
+      c.layers.push_back(i % 2 == 0 ? LayerKind::kLocal : LayerKind::kLsh);
+    }
     c.vocab_size = 258;  // bytes, padding, end of text
     c.hidden_size = preset.hidden;
     c.heads = preset.heads;
@@ -274,7 +317,7 @@ ReformerConfig ReformerPreset(std::string_view name) {
     c.axial_shape = {128, 128};
     c.axial_dims = {preset.hidden / 4, preset.hidden - preset.hidden / 4};
     c.local_before = preset.before;
-    c.local_dropout = 0.0;
+    c.local_dropout = c.lsh_dropout = 0.0;
     c.hidden_dropout = 0.0;
     // The default of 1.0 drowns the embeddings' 0.02 for the first thousands of steps.
     c.axial_norm_std = 0.02;

@@ -14,6 +14,12 @@ namespace longspan {
 
 enum class LayerKind { kLocal, kLsh };
 
+// Who sees whom, with the same weights: as attn_layers says (LSH and local), everybody, or chunks
+// of the text in every layer. LSH layers keep their shared queries and keys.
+enum class AttentionChoice { kConfigured, kFull, kLocal };
+// "config", "full", "local"; "lsh" is the configured one of a model that has LSH layers.
+std::string_view AttentionName(AttentionChoice choice);
+
 // Which head stands on the encoder; the config's "architectures".
 enum class ReformerHead { kNone, kLanguageModel, kMaskedLanguageModel };
 
@@ -48,10 +54,17 @@ struct ReformerConfig {
   double initializer_range = 0.02;
   idx_t pad_token = 0, eos_token = 2;
 
+  // longspan's own field "longspan_attention"; written when it is not "config".
+  AttentionChoice attention = AttentionChoice::kConfigured;
+
   idx_t width() const { return heads * head_size; }  // A: all heads side by side
   // The most tokens a text may have: both max_position_embeddings and the tables allow them.
   idx_t longest() const;
 };
+
+// Sets config.attention from a command line's "full", "local", "lsh" or "config". kUsage for
+// another name, and for "lsh" when no layer hashes.
+void ChooseAttention(std::string_view name, ReformerConfig* config);
 
 // Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,
 // as Hugging Face ignores them.
@@ -64,7 +77,7 @@ std::string ToJson(const ReformerConfig& config);
 // Numbers to learn, from the config alone: what a model would need before it is allocated.
 std::uint64_t ParameterCount(const ReformerConfig& config);
 
-// Ready-made byte-level language models with local layers: "tiny", "small", "base".
+// Ready-made byte-level language models, local and LSH layers in turn: "tiny", "small", "base".
 ReformerConfig ReformerPreset(std::string_view name);
 std::vector<std::string> ReformerPresetNames();
 

@@ -2,8 +2,12 @@
 // implementation of ResidualBranch; the model and the reversible walk know no kinds.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/rng.h"
 #include "longspan/attention.h"
@@ -13,6 +17,10 @@
 
 namespace longspan {
 
+struct AttentionTensors;
+// Looks at what an attention layer computed; the tensors are gone when it returns.
+using AttentionObserver = std::function<void(std::size_t layer, const AttentionTensors& tensors)>;
+
 // What one call works on: B rows of T tokens, laid one after another in (B*T, C) streams.
 struct BranchCall {
   ParameterTable& parameters;
@@ -20,6 +28,16 @@ struct BranchCall {
   KeyMask mask;
   bool training = false;          // dropout is on
   std::uint64_t dropout_key = 0;  // of this step and this branch; sites derive theirs from it
+
+  // LSH layers only. Rotations are drawn from the key, unless they are given (H, D, R, columns).
+  std::uint64_t rotation_key = 0;
+  const Tensor* rotations = nullptr;
+  // Where Add leaves the buckets (B, H, R, T) for Reverse; null: Reverse will not be called.
+  std::vector<std::uint16_t>* buckets = nullptr;
+
+  // Attention layers only: called by Add, with the number of its layer. Null: nobody looks.
+  const AttentionObserver* observer = nullptr;
+  std::size_t layer = 0;
 };
 
 class ResidualBranch {
@@ -41,11 +59,12 @@ class ResidualBranch {
   virtual double BackwardFlop(idx_t rows, idx_t tokens) const = 0;
 };
 
-// LayerNorm, query/key/value projections, chunked local attention, output projection, dropout.
-// Registers its parameters below `prefix` ("...layers.0.attention.").
-std::unique_ptr<ResidualBranch> MakeLocalAttention(const ReformerConfig& config,
-                                                   const std::string& prefix,
-                                                   ParameterTable& parameters);
+// LayerNorm, projections, attention, output projection, dropout. What attends how follows from the
+// layer's kind and config.attention. Registers its parameters below `prefix`
+// ("...layers.0.attention.").
+std::unique_ptr<ResidualBranch> MakeAttention(const ReformerConfig& config, LayerKind kind,
+                                              const std::string& prefix,
+                                              ParameterTable& parameters);
 
 // LayerNorm, feed-forward block.
 std::unique_ptr<ResidualBranch> MakeFeedForward(const ReformerConfig& config,

@@ -37,13 +37,18 @@ int ThreadsFromEnvironment() {
 
 }  // namespace
 
-Context::Context(int threads)
+Context::Context(int threads) : Context(threads, false) {}
+
+Context::Context(int threads, bool rehearsal)
     : threads_(threads == 0 ? ThreadsFromEnvironment() : threads),
-      arena_(std::make_unique<Arena>()) {
+      rehearsal_(rehearsal),
+      arena_(std::make_unique<Arena>(rehearsal ? Arena::Pages::kReserved : Arena::Pages::kReal)) {
   Check(threads_ >= 1 && threads_ <= kMostThreads, ErrorCode::kUsage,
         "threads: {} is not from 1 to {}", threads_, kMostThreads);
   ApplyIsaCap();
 }
+
+Context Context::Rehearsal(int threads) { return Context(threads, true); }
 
 Context::~Context() = default;
 Context::Context(Context&&) noexcept = default;

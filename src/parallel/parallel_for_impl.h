@@ -8,7 +8,7 @@ namespace longspan {
 
 template <class Body>
 void ParallelFor(const Context& context, idx_t tasks, Body&& body) {
-  if (tasks <= 0) return;
+  if (tasks <= 0 || context.rehearsal()) return;
   const bool serial = tasks == 1 || context.threads() == 1 || omp_in_parallel() != 0;
   if (serial) {
     for (idx_t task = 0; task < tasks; ++task) body(task, 0);

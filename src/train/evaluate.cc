@@ -66,15 +66,16 @@ EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::
   return result;
 }
 
-EvalResult EvaluateLanguageModel(Context& context, const std::filesystem::path& directory,
-                                 const std::filesystem::path& text, double held_out, idx_t tokens,
-                                 idx_t stride) {
-  Check(held_out > 0.0 && held_out <= 1.0, ErrorCode::kUsage,
-        "eval: held-out fraction {} is not above 0 and at most 1", held_out);
-  Reformer model = LoadReformer(directory);
-  CheckByteLanguageModel(model.config(), tokens);
-  const text::MappedFile file = text::MappedFile::Open(text);
-  return EvaluateText(context, model, HeldOutPart(file.bytes(), held_out), tokens, stride);
+EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
+  Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
+        "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
+  LoadOptions load;
+  load.attention = o.attention;
+  load.num_hashes = o.num_hashes;
+  Reformer model = LoadReformer(o.model, load);
+  CheckByteLanguageModel(model.config(), o.tokens);
+  const text::MappedFile file = text::MappedFile::Open(o.text);
+  return EvaluateText(context, model, HeldOutPart(file.bytes(), o.held_out), o.tokens, o.stride);
 }
 
 void CheckByteLanguageModel(const ReformerConfig& config, idx_t tokens) {

@@ -37,6 +37,7 @@ json DecidingOptions(const TrainOptions& o) {
   j["weight_decay"] = o.weight_decay;
   j["clip"] = o.clip;
   j["dropout"] = o.dropout ? json(*o.dropout) : json(nullptr);
+  j["attention"] = o.attention.empty() ? json(nullptr) : json(o.attention);
   j["seed"] = o.seed;
   return j;
 }
@@ -91,6 +92,7 @@ LoadOptions LoadOf(const TrainOptions& options) {
   LoadOptions load;
   load.allow_nonfinite = options.allow_nonfinite;
   load.dropout = options.dropout;
+  load.attention = options.attention;
   return load;
 }
 

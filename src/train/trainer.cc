@@ -278,7 +278,9 @@ class Trainer {
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const TrainHooks& hooks) {
   CheckOptions(options);
-  LoadReformerConfig(options.model);  // a bad model is found before the output is touched
+  // A model that is bad, or cannot attend as asked, is found before the output is touched.
+  ReformerConfig config = LoadReformerConfig(options.model);
+  if (!options.attention.empty()) ChooseAttention(options.attention, &config);
   io::EnsureWritableDirectory(options.output);
   const io::DirectoryLock lock(options.output);
   PrepareOutput(options);
