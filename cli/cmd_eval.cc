@@ -12,17 +12,18 @@ namespace longspan::cli {
 namespace {
 
 struct EvalCommand {
+  EvalOptions options;
   std::string model, text;
-  double held_out = 1.0;
-  idx_t tokens = 512, stride = 0;
   bool json = false;
 };
 
-int RunEval(const EvalCommand& c, int threads) {
+int RunEval(EvalCommand c, int threads) {
   Context context(threads);
-  const idx_t tokens = std::min(c.tokens, LoadReformerConfig(c.model).longest());
-  const EvalResult r =
-      EvaluateLanguageModel(context, c.model, c.text, c.held_out, tokens, c.stride);
+  c.options.model = c.model;
+  c.options.text = c.text;
+  const idx_t tokens = std::min(c.options.tokens, LoadReformerConfig(c.model).longest());
+  c.options.tokens = tokens;
+  const EvalResult r = EvaluateLanguageModel(context, c.options);
   if (c.json) {
     nlohmann::ordered_json j;
     j["bits_per_byte"] = r.bits_per_byte;
@@ -47,13 +48,20 @@ void RegisterEval(CLI::App& app, const Globals& globals, Action& action) {
   const auto c = std::make_shared<EvalCommand>();
   command->add_option("-m,--model", c->model, "model directory")->required();
   command->add_option("text", c->text, "text file")->required();
-  command->add_option("--held-out", c->held_out, "only this share of the text's end")
+  EvalOptions& o = c->options;
+  command->add_option("--held-out", o.held_out, "only this share of the text's end")
       ->capture_default_str();
-  command->add_option("--tokens", c->tokens, "window")->capture_default_str();
-  command->add_option("--stride", c->stride, "the window's advance, 0: half of it")
+  command->add_option("--tokens", o.tokens, "window")->capture_default_str();
+  command->add_option("--stride", o.stride, "the window's advance, 0: half of it")
       ->capture_default_str();
+  command->add_option("--attention", o.attention, "full, local or lsh, instead of the config's");
+  command->add_option("--num-hashes", o.num_hashes, "rounds of LSH layers, instead of the config's")
+      ->check(CLI::Range(1, 1024));
   command->add_flag("--json", c->json, "one JSON document");
-  command->footer("Example:\n  longspan eval -m run book.txt --held-out 0.1 --tokens 1024");
+  command->footer(
+      "Examples:\n  longspan eval -m run book.txt --held-out 0.1 --tokens 1024\n"
+      "  longspan eval -m run book.txt --num-hashes 4\n"
+      "  longspan eval -m run book.txt --attention full");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunEval(*c, globals.threads); }; });
 }

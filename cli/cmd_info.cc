@@ -1,11 +1,14 @@
 // longspan info: what a model directory holds.
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/visual/output.h"
 #include "io/tensor_source.h"
+#include "model/attention_layer.h"
 #include "model/model_files.h"
 
 namespace longspan::cli {
@@ -34,6 +37,20 @@ nlohmann::ordered_json PositionInfo(const ReformerConfig& c) {
   return j;
 }
 
+// The LSH layers as configured, whatever choice overrides them.
+nlohmann::ordered_json LshInfo(ReformerConfig c) {
+  c.attention = AttentionChoice::kConfigured;
+  const LshSpec spec = SharedSpec(c, c.longest());
+  nlohmann::ordered_json j = {{"chunk", c.lsh_chunk},
+                              {"before", c.lsh_before},
+                              {"after", c.lsh_after},
+                              {"rounds", c.num_hashes}};
+  // Of the longest text; one that fits a chunk is not hashed.
+  j["buckets"] = spec.Hashes(c.longest()) ? nlohmann::json(spec.buckets) : nlohmann::json(nullptr);
+  j["hash_seed"] = c.hash_seed ? nlohmann::json(*c.hash_seed) : nlohmann::json(nullptr);
+  return j;
+}
+
 nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
   const ReformerConfig c = LoadReformerConfig(o.model);
   const auto source = io::OpenModel(o.model);
@@ -50,6 +67,8 @@ nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
   j["vocab_size"] = c.vocab_size;
   j["causal"] = c.is_decoder;
   j["local"] = {{"chunk", c.local_chunk}, {"before", c.local_before}, {"after", c.local_after}};
+  j["lsh"] = LshInfo(c);
+  j["attention_choice"] = AttentionName(c.attention);
   j["positions"] = PositionInfo(c);
   j["parameters"] = ParameterCount(c);
   std::uint64_t bytes = 0;
@@ -86,6 +105,41 @@ std::string LayersText(const nlohmann::ordered_json& kinds) {
   return same ? fmt::format("{} x {}", kinds[0].get<std::string>(), kinds.size()) : text;
 }
 
+// "chunks of 64, 1 before, 0 after".
+std::string WindowText(const nlohmann::ordered_json& w) {
+  return fmt::format("chunks of {}, {} before, {} after", w["chunk"].get<idx_t>(),
+                     w["before"].get<idx_t>(), w["after"].get<idx_t>());
+}
+
+// "2 rounds, 16 x 32 buckets at 16384 tokens".
+std::string HashText(const nlohmann::ordered_json& lsh, idx_t longest) {
+  if (lsh["buckets"].is_null()) return "one chunk holds every text";
+  std::string buckets;
+  for (const auto& factor : lsh["buckets"]) {
+    buckets += fmt::format("{}{}", buckets.empty() ? "" : " x ", factor.get<idx_t>());
+  }
+  const auto rounds = lsh["rounds"].get<idx_t>();
+  return fmt::format("{} round{}, {} buckets at {} tokens", rounds, rounds == 1 ? "" : "s", buckets,
+                     longest);
+}
+
+// One line for each kind of layer that the model has, and how they attend.
+void AttentionLines(const nlohmann::ordered_json& j,
+                    const std::function<void(std::string_view, const std::string&)>& line) {
+  const auto has = [&](const char* kind) {
+    return std::find(j["attention"].begin(), j["attention"].end(), kind) != j["attention"].end();
+  };
+  const std::string ways = j["causal"] ? "causal" : "both directions";
+  if (has("local")) line("local layers", WindowText(j["local"]) + ", " + ways);
+  if (has("lsh")) {
+    line("LSH layers", fmt::format("{}, {}; {}", WindowText(j["lsh"]), ways,
+                                   HashText(j["lsh"], j["positions"]["positions"].get<idx_t>())));
+  }
+  if (j["attention_choice"] == "full") line("attention", "full in every layer");
+  if (j["attention_choice"] == "local") line("attention", "chunks of the text in every layer");
+  if (j["attention_choice"] == "config") line("attention", "as the layers say");
+}
+
 int RunInfo(const InfoOptions& o) {
   const nlohmann::ordered_json j = ModelInfo(o);
   if (o.json) {
@@ -101,10 +155,7 @@ int RunInfo(const InfoOptions& o) {
   line("layers", LayersText(j["attention"]));
   line("width", fmt::format("{} channels, {} heads of {}, feed-forward {}", number("hidden_size"),
                             number("heads"), number("head_size"), number("feed_forward_size")));
-  line("attention",
-       fmt::format("local: chunks of {}, {} before, {} after, {}", j["local"]["chunk"].get<idx_t>(),
-                   j["local"]["before"].get<idx_t>(), j["local"]["after"].get<idx_t>(),
-                   j["causal"] ? "causal" : "both directions"));
+  AttentionLines(j, line);
   line("positions", PositionText(j["positions"]));
   line("vocabulary", fmt::format("{}", number("vocab_size")));
   line("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),

@@ -49,7 +49,8 @@ void RegisterInit(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("init", "create a model with random weights");
   const auto o = std::make_shared<InitOptions>();
   command->add_option("--arch", o->arch, "reformer")->capture_default_str();
-  command->add_option("--preset", o->preset, "tiny, small or base: byte-level, local layers")
+  command
+      ->add_option("--preset", o->preset, "tiny, small or base: byte-level, local and LSH layers")
       ->capture_default_str();
   command->add_option("--config", o->config, "a config.json instead of a preset")
       ->excludes("--preset");

@@ -85,8 +85,9 @@ void AddOptimiserOptions(CLI::App* lm, TrainCommand* c) {
   option("--beta1", o.beta1, "of AdamW");
   option("--beta2", o.beta2, "of AdamW");
   option("--clip", o.clip, "largest gradient norm, 0: none");
-  option("--seed", o.seed, "of data order and dropout");
+  option("--seed", o.seed, "of data order, dropout and hashing");
   lm->add_option("--dropout", c->dropout, "instead of the config's")->check(CLI::Range(0.0, 0.99));
+  lm->add_option("--attention", o.attention, "full, local or lsh, instead of the config's");
 }
 
 void AddRhythmOptions(CLI::App* lm, TrainCommand* c) {
@@ -115,6 +116,7 @@ void RegisterTrain(CLI::App& app, const Globals& globals, Action& action) {
   lm->footer(
       "Examples:\n  longspan train lm -m start --train book.txt -o run\n"
       "  longspan train lm -m start --train a.txt b.txt --eval c.txt -o run --steps 5000 --resume\n"
+      "  longspan train lm -m start --train book.txt -o square --attention full\n"
       "Ctrl-C and SIGTERM save and leave with 130 and 143.");
   lm->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunTrain(*c, globals.threads); }; });

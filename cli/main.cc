@@ -54,6 +54,7 @@ int Run(int argc, char** argv) {
   RegisterTrain(app, globals, action);
   RegisterEval(app, globals, action);
   RegisterGenerate(app, globals, action);
+  RegisterLshReport(app, globals, action);
   RegisterPlot(app, action);
   RegisterPattern(app, action);
   RegisterVerify(app, globals, action);

@@ -41,6 +41,21 @@ int PrintJson(const GridSheet& sheet) {
   return 0;
 }
 
+// Appends panels whose cells refer to `groups`; groups of the same name become one.
+void Append(std::vector<GridPanel> panels, const std::vector<GridGroup>& groups, GridSheet* sheet) {
+  std::vector<std::uint8_t> number;
+  for (const GridGroup& group : groups) {
+    const auto known = std::find_if(sheet->groups.begin(), sheet->groups.end(),
+                                    [&](const GridGroup& g) { return g.name == group.name; });
+    number.push_back(static_cast<std::uint8_t>(known - sheet->groups.begin()));
+    if (known == sheet->groups.end()) sheet->groups.push_back(group);
+  }
+  for (GridPanel& panel : panels) {
+    for (std::uint8_t& group : panel.group) group = number[group];
+    sheet->panels.push_back(std::move(panel));
+  }
+}
+
 }  // namespace
 
 GridSheet MakePatternSheet(const PatternCommand& command) {
@@ -57,16 +72,15 @@ GridSheet MakePatternSheet(const PatternCommand& command) {
   }
   Context context;
   GridSheet sheet;
-  sheet.groups = PatternGroups();
   sheet.title = "Which query sees which key";
   if (!gallery) {
-    sheet.panels.push_back(kind.panel(context, command.options));
+    Append(kind.panels(context, command.options), kind.groups(), &sheet);
     sheet.title = fmt::format("Which query sees which key: {} attention", kind.name);
     return sheet;
   }
   for (const PatternKind& each : PatternKinds()) {
     if (!command.kind.empty() && each.name != kind.name) continue;
-    for (GridPanel& panel : each.gallery(context)) sheet.panels.push_back(std::move(panel));
+    Append(each.gallery(context), each.groups(), &sheet);
   }
   return sheet;
 }
@@ -100,6 +114,11 @@ void RegisterPattern(CLI::App& app, Action& action) {
       pattern->add_option("--after", options.after, "chunks seen after the own one"),
       pattern->add_flag("--causal,!--no-causal", options.causal,
                         "hide the keys behind the query (default), or do not"),
+      pattern->add_flag("--shared", options.shared,
+                        "full: queries serve as keys, as in LSH layers"),
+      pattern->add_option("--rounds", options.rounds, "lsh: rounds of hashing"),
+      pattern->add_option("--buckets", options.buckets, "lsh: buckets of a round"),
+      pattern->add_option("--seed", options.seed, "lsh: of the tokens and their hash"),
       pattern->add_option("--pad-left", options.pad_left, "tokens of padding at the beginning"),
       pattern->add_option("--pad-right", options.pad_right, "tokens of padding at the end"),
   };
@@ -114,7 +133,8 @@ void RegisterPattern(CLI::App& app, Action& action) {
       "Without an option for the shape: a sheet of examples.\n"
       "Examples:\n"
       "  longspan pattern -o patterns.svg\n"
-      "  longspan pattern --kind chunked --tokens 64 --chunk 16 --before 2 --no-causal");
+      "  longspan pattern --kind chunked --tokens 64 --chunk 16 --before 2 --no-causal\n"
+      "  longspan pattern --kind lsh --tokens 64 --rounds 4 -o buckets.svg");
   pattern->callback([command, shape, &action] {
     for (const CLI::Option* option : shape) {
       if (option->count() > 0) command->given.push_back("--" + option->get_lnames().front());

@@ -124,9 +124,11 @@ void DrawPanelAxes(Canvas& canvas, const GridSheet& sheet, const GridPanel& pane
     canvas.Text({at.x - 6, at.y + static_cast<double>(i) * side + half + 4}, fmt::format("{}", i),
                 {kTickSize, kSoftInk, Anchor::kEnd});
   }
-  canvas.Text({at.x + width / 2, at.y - 20}, sheet.column_label,
+  canvas.Text({at.x + width / 2, at.y - 20},
+              panel.column_label.empty() ? sheet.column_label : panel.column_label,
               {kLabelSize, kSoftInk, Anchor::kMiddle});
-  canvas.Text({at.x - 28, at.y + height / 2}, sheet.row_label,
+  canvas.Text({at.x - 28, at.y + height / 2},
+              panel.row_label.empty() ? sheet.row_label : panel.row_label,
               {kLabelSize, kSoftInk, Anchor::kMiddle, false, true});
 }
 

@@ -19,6 +19,7 @@ struct GridGroup {
 
 struct GridPanel {
   std::string title, note;
+  std::string row_label, column_label;  // empty: the sheet's
   idx_t rows = 0, columns = 0;
   std::vector<float> weight;         // rows x columns, 0..1: how strong the cell's colour is
   std::vector<std::uint8_t> group;   // rows x columns indices into groups; empty: all group 0

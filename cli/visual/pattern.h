@@ -1,6 +1,7 @@
 // Which query sees which key, found by running the kernels themselves.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +18,9 @@ struct PatternOptions {
   idx_t pad_left = 0, pad_right = 0;  // tokens of padding: keys that do not exist
   bool causal = true;
   idx_t chunk = 8, before = 1, after = 0;
+  bool shared = false;  // full attention with shared queries and keys
+  idx_t rounds = 2, buckets = 4;
+  std::uint64_t seed = 3;  // of the tokens and rotations that are hashed
 };
 
 // A mechanism that can be drawn. A new one is a new row in pattern.cc.
@@ -24,7 +28,8 @@ struct PatternKind {
   std::string_view name;                  // --kind
   std::string_view summary;               // for the help
   std::vector<std::string_view> options;  // the command line's options that it understands
-  GridPanel (*panel)(Context& context, const PatternOptions& options);
+  std::vector<GridGroup> (*groups)();     // that its panels' cells refer to
+  std::vector<GridPanel> (*panels)(Context& context, const PatternOptions& options);
   std::vector<GridPanel> (*gallery)(Context& context);  // what is worth seeing without any option
 };
 std::span<const PatternKind> PatternKinds();
@@ -32,12 +37,21 @@ std::span<const PatternKind> PatternKinds();
 // Throws kUsage and lists the kinds when there is none of that name.
 const PatternKind& FindPatternKind(std::string_view name);
 
-// The groups that the panels' cells refer to.
-std::vector<GridGroup> PatternGroups();
+// The weights below are those of key j for query i at [i * tokens + j]: the kernel's output for
+// values that are one-hot, so that each output element is one weight. They throw kUsage on sizes
+// out of range.
 
-// Chunked attention's weight of key j for query i at [i * tokens + j]: the kernel's output for
-// values that are one-hot, so that each output element is one weight; queries and keys are zero, so
-// that all visible keys weigh the same. Throws kUsage on sizes out of range.
+// Queries and keys are zero, so that all visible keys weigh the same.
 std::vector<float> ChunkedWeights(Context& context, const PatternOptions& options);
+std::vector<float> FullWeights(Context& context, const PatternOptions& options);
+
+// What LSH attention does with tokens that point in a few directions: their buckets (R, T), the
+// order of each round (R, T) and the weights.
+struct LshPattern {
+  std::vector<std::uint16_t> buckets;
+  std::vector<std::int32_t> order;
+  std::vector<float> weights;
+};
+LshPattern LshWeights(Context& context, const PatternOptions& options);
 
 }  // namespace longspan::cli

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 #include <string>
 
@@ -104,8 +106,151 @@ TEST(ChunkedPattern, ChecksSizes) {
   }
 }
 
+TEST(FullPattern, KernelSeesWhatTheFormulaSays) {
+  Context context(1);
+  for (const idx_t tokens : {1, 2, 9, 40}) {
+    for (const bool causal : {false, true}) {
+      for (const bool shared : {false, true}) {
+        for (const auto& [left, right] : {std::pair<idx_t, idx_t>{0, 0}, {0, 1}, {1, 0}, {2, 5}}) {
+          if (left + right > tokens) continue;
+          PatternOptions o;
+          o.tokens = tokens;
+          o.causal = causal;
+          o.shared = shared;
+          o.pad_left = left;
+          o.pad_right = right;
+          std::vector<bool> seen, expected;
+          for (const float weight : FullWeights(context, o)) seen.push_back(weight != 0);
+          for (idx_t i = 0; i < tokens; ++i) {
+            std::vector<bool> row;
+            bool any = false;
+            for (idx_t j = 0; j < tokens; ++j) {
+              row.push_back(j >= left && j < tokens - right && (!causal || j <= i) &&
+                            !(shared && j == i));
+              any = any || row.back();
+            }
+            // Nobody is allowed: the token itself, or without sharing everybody.
+            for (idx_t j = 0; j < tokens && !any; ++j) {
+              row[static_cast<std::size_t>(j)] = !shared || j == i;
+            }
+            expected.insert(expected.end(), row.begin(), row.end());
+          }
+          ASSERT_EQ(seen, expected) << "T " << tokens << " causal " << causal << " shared "
+                                    << shared << " padding " << left << "+" << right << "\nkernel\n"
+                                    << Draw(seen, tokens) << "formula\n"
+                                    << Draw(expected, tokens);
+        }
+      }
+    }
+  }
+}
+
+// Query i sees key j when j lies in the chunks around i's place in the sorted order of some round,
+// exists, is not in the future and is not i. A query that sees nobody sees itself.
+std::vector<bool> LshVisibleByFormula(const PatternOptions& o,
+                                      const std::vector<std::uint16_t>& buckets) {
+  const auto T = static_cast<std::size_t>(o.tokens);
+  const idx_t n = (o.tokens + o.chunk - 1) / o.chunk, circle = n * o.rounds;
+  std::vector<std::vector<std::size_t>> chunks;  // of the circle
+  for (idx_t r = 0; r < o.rounds; ++r) {
+    std::vector<std::size_t> order(T);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+      return buckets[static_cast<std::size_t>(r) * T + a] <
+             buckets[static_cast<std::size_t>(r) * T + b];
+    });
+    for (std::size_t i = 0; i < T; ++i) {
+      if (static_cast<idx_t>(i) % o.chunk == 0) chunks.emplace_back();
+      chunks.back().push_back(order[i]);
+    }
+  }
+  std::vector<bool> visible(T * T);
+  for (idx_t c = 0; c < circle; ++c) {
+    for (idx_t off = -o.before; off <= o.after; ++off) {
+      const idx_t other = off >= circle || -off >= circle ? c : (c + off + circle) % circle;
+      for (const std::size_t i : chunks[static_cast<std::size_t>(c)]) {
+        for (const std::size_t j : chunks[static_cast<std::size_t>(other)]) {
+          const auto key = static_cast<idx_t>(j);
+          const bool exists = key >= o.pad_left && key < o.tokens - o.pad_right;
+          if (exists && i != j && (!o.causal || j < i)) visible[i * T + j] = true;
+        }
+      }
+    }
+  }
+  for (std::size_t i = 0; i < T; ++i) {
+    const auto row = visible.begin() + static_cast<std::ptrdiff_t>(i * T);
+    if (std::none_of(row, row + static_cast<std::ptrdiff_t>(T), [](bool v) { return v; })) {
+      visible[i * T + i] = true;
+    }
+  }
+  return visible;
+}
+
+TEST(LshPatternTest, KernelSeesWhatTheFormulaSays) {
+  Context context(1);
+  for (const idx_t tokens : {9, 16, 23, 40}) {
+    for (const auto& [before, after] : {std::pair<idx_t, idx_t>{0, 0}, {1, 0}, {1, 1}, {3, 9}}) {
+      for (const idx_t rounds : {1, 2, 4}) {
+        for (const bool causal : {false, true}) {
+          for (const idx_t right : {0, 3}) {
+            PatternOptions o;
+            o.tokens = tokens;
+            o.before = before;
+            o.after = after;
+            o.rounds = rounds;
+            o.causal = causal;
+            o.pad_right = right;
+            const LshPattern pattern = LshWeights(context, o);
+            std::vector<bool> seen;
+            for (const float weight : pattern.weights) seen.push_back(weight != 0);
+            const auto expected = LshVisibleByFormula(o, pattern.buckets);
+            ASSERT_EQ(seen, expected)
+                << "T " << tokens << " before " << before << " after " << after << " rounds "
+                << rounds << " causal " << causal << "\nkernel\n"
+                << Draw(seen, tokens) << "formula\n"
+                << Draw(expected, tokens);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(LshPatternTest, ShowsFourSteps) {
+  PatternCommand command;
+  command.kind = "lsh";
+  command.given = {"--tokens"};
+  command.options.tokens = 48;
+  const GridSheet sheet = MakePatternSheet(command);
+  CheckGrid(sheet);
+  ASSERT_EQ(sheet.panels.size(), 4u);
+  const auto& text = sheet.panels[0];
+  const auto& sorted = sheet.panels[1];
+  EXPECT_EQ(text.rows, 2);
+  EXPECT_EQ(text.columns, 48);
+  auto a = text.group, b = sorted.group;
+  std::sort(a.begin(), a.begin() + 48);
+  EXPECT_TRUE(std::equal(a.begin(), a.begin() + 48, b.begin()));  // round 0, sorted
+  EXPECT_GT(std::set<int>(b.begin(), b.end()).size(), 2u);
+  EXPECT_EQ(sheet.panels[2].line_every, 8);
+}
+
+TEST(LshPatternTest, RefusesWhatCannotBeHashed) {
+  Context context(1);
+  for (const auto& change : std::vector<void (*)(PatternOptions&)>{
+           [](PatternOptions& o) { o.rounds = 0; }, [](PatternOptions& o) { o.buckets = 3; },
+           [](PatternOptions& o) { o.buckets = 0; }, [](PatternOptions& o) { o.tokens = 8; },
+           [](PatternOptions& o) { o.before = -1; }}) {
+    PatternOptions options;
+    change(options);
+    EXPECT_THROW(LshWeights(context, options), Error);
+  }
+}
+
 TEST(PatternSheet, GalleryShowsEveryGroup) {
-  const GridSheet sheet = MakePatternSheet({});
+  PatternCommand command;
+  command.kind = "chunked";
+  const GridSheet sheet = MakePatternSheet(command);
   CheckGrid(sheet);
   EXPECT_EQ(sheet.panels.size(), 4u);
   std::set<int> groups;
@@ -115,6 +260,14 @@ TEST(PatternSheet, GalleryShowsEveryGroup) {
     }
   }
   EXPECT_EQ(groups.size(), sheet.groups.size());
+}
+
+TEST(PatternSheet, WithoutAKindItShowsAll) {
+  const GridSheet sheet = MakePatternSheet({});
+  CheckGrid(sheet);
+  EXPECT_EQ(sheet.panels.size(), 10u);
+  std::set<std::string> names;
+  for (const GridGroup& group : sheet.groups) EXPECT_TRUE(names.insert(group.name).second);
 }
 
 // What the command line does, down to the action.

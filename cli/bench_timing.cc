@@ -1,0 +1,48 @@
+#include "cli/bench_timing.h"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "base/errors.h"
+#include "probe/peaks.h"
+
+namespace longspan::cli {
+namespace {
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t n = values.size();
+  return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
+}
+
+}  // namespace
+
+BenchTimes TimeBesidePeak(Context& context, double gflop, idx_t repetitions,
+                          const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> seconds, peaks, fractions;
+  double before = ProbeFp32Gflops(context);
+  for (idx_t i = 0; i < repetitions; ++i) {
+    const auto start = Clock::now();
+    work();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    const double after = ProbeFp32Gflops(context);
+    peaks.push_back(std::max(before, after));
+    fractions.push_back(gflop / seconds.back() / peaks.back());
+    Check(fractions.back() <= 1.0, ErrorCode::kNumeric,
+          "bench: {:.1f} GFLOP/s lies above the measured peak of {:.1f}; the machine was "
+          "disturbed, run again",
+          gflop / seconds.back(), peaks.back());
+    before = after;
+  }
+  BenchTimes times;
+  times.seconds = Median(seconds);
+  times.seconds_min = *std::min_element(seconds.begin(), seconds.end());
+  times.gflop = gflop;
+  times.peak_gflops = Median(peaks);
+  times.fraction = Median(fractions);
+  return times;
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,305 @@
+// longspan lsh-report: whether hashing finds the keys that matter.
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "cli/commands.h"
+#include "cli/visual/chart.h"
+#include "cli/visual/output.h"
+#include "cli/visual/text.h"
+#include "model/attention_layer.h"
+#include "model/lsh_recall.h"
+#include "model/model_files.h"
+#include "text/bytes_tokenizer.h"
+#include "train/evaluate.h"
+#include "train/text_data.h"
+
+namespace longspan::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr idx_t kMostTokens = 4096;  // of a window, unless --tokens says more
+
+struct LshReportCommand {
+  std::string model, text, attention, rounds = "1,2,4,8", output;
+  double held_out = 1.0;
+  idx_t tokens = 0, windows = 4;
+  LshRecallOptions options;
+  bool json = false;
+};
+
+// What was measured, and on what.
+struct Report {
+  ReformerConfig config;
+  idx_t bytes = 0;  // of the text
+  idx_t windows = 0, tokens = 0, rows = 0;
+  std::vector<LayerRecall> layers;
+};
+
+// "1,2,4" as numbers; what they must be is LshRecall's business.
+std::vector<idx_t> RoundsOf(const std::string& list) {
+  std::vector<idx_t> rounds;
+  const char* at = list.data();
+  const char* const end = at + list.size();
+  while (true) {
+    idx_t number = 0;
+    const auto [stop, error] = std::from_chars(at, end, number);
+    Check(error == std::errc() && (stop == end || *stop == ','), ErrorCode::kUsage,
+          "rounds: '{}' is not a list of numbers such as 1,2,4,8", Printable(list));
+    rounds.push_back(number);
+    if (stop == end) return rounds;
+    at = stop + 1;
+  }
+}
+
+// The length of a window: what was asked for, or as much as model and text have.
+idx_t WindowOf(const LshReportCommand& c, const ReformerConfig& config, idx_t bytes) {
+  const idx_t asked = c.tokens > 0 ? c.tokens : std::min(kMostTokens, config.longest());
+  const idx_t tokens = c.tokens > 0 ? asked : std::min(asked, bytes);
+  Check(tokens <= bytes, ErrorCode::kUsage, "text: {} bytes are less than one window of {} tokens",
+        bytes, tokens);
+  Check(tokens > config.lsh_chunk, ErrorCode::kUsage,
+        "text: windows of {} tokens fit one chunk of {}, nothing is hashed", tokens,
+        config.lsh_chunk);
+  return tokens;
+}
+
+Report Measure(const LshReportCommand& c, int threads) {
+  Context context(threads);
+  LoadOptions load;
+  load.attention = c.attention;
+  LshRecallOptions options = c.options;
+  options.rounds = RoundsOf(c.rounds);
+  Check(c.held_out > 0.0 && c.held_out <= 1.0, ErrorCode::kUsage,
+        "held-out fraction {} is not above 0 and at most 1", c.held_out);
+  Report report;
+  report.config = LoadReformerConfig(c.model);
+  LshRecall recall(report.config, options);  // refuses before the weights are read
+  CheckByteLanguageModel(report.config, c.tokens > 0 ? c.tokens : 1);
+  const text::MappedFile file = text::MappedFile::Open(c.text);
+  const std::span<const std::uint8_t> bytes = HeldOutPart(file.bytes(), c.held_out);
+  report.bytes = static_cast<idx_t>(bytes.size());
+  report.tokens = WindowOf(c, report.config, report.bytes);
+  report.windows = std::min(c.windows, report.bytes / report.tokens);
+  report.rows = std::min(options.rows, report.tokens - (report.config.is_decoder ? 1 : 0));
+  Reformer model = LoadReformer(c.model, load);
+  report.config = model.config();
+  for (idx_t w = 0; w < report.windows; ++w) {  // spread over the whole text
+    const idx_t gaps = std::max<idx_t>(1, report.windows - 1);
+    const idx_t begin = w * (report.bytes - report.tokens) / gaps;
+    recall.Add(context, model,
+               text::BytesTokenizer::Encode(bytes.subspan(
+                   static_cast<std::size_t>(begin), static_cast<std::size_t>(report.tokens))));
+  }
+  report.layers = recall.Result();
+  return report;
+}
+
+// ---- JSON ---------------------------------------------------------------------------------------
+
+Json SpreadJson(const Spread& spread) { return {{"mean", spread.mean}, {"tenth", spread.tenth}}; }
+
+Json RecallJson(const MassRecall& recall) {
+  Json j = {{"rows", recall.rows}, {"top", Json::array()}, {"rounds", Json::array()}};
+  for (std::size_t i = 0; i < kTopKeys.size(); ++i) {
+    Json top = {{"keys", kTopKeys[i]}};
+    top.update(SpreadJson(recall.top[i]));
+    j["top"].push_back(std::move(top));
+  }
+  for (const RoundRecall& r : recall.rounds) {
+    j["rounds"].push_back({{"rounds", r.rounds},
+                           {"seen", SpreadJson(r.seen)},
+                           {"local", SpreadJson(r.local)},
+                           {"random", SpreadJson(r.random)},
+                           {"best", SpreadJson(r.best)},
+                           {"keys", r.seen_keys},
+                           {"random_keys", r.random_keys}});
+  }
+  return j;
+}
+
+Json ReportJson(const LshReportCommand& c, const Report& report) {
+  const ReformerConfig& config = report.config;
+  ReformerConfig hashing = config;
+  hashing.attention = AttentionChoice::kConfigured;
+  Json j = {{"text_bytes", report.bytes},
+            {"windows", report.windows},
+            {"tokens", report.tokens},
+            {"rows_a_window", report.rows},
+            {"seed", c.options.seed},
+            {"heads", config.heads},
+            {"causal", config.is_decoder},
+            {"attention", AttentionName(config.attention)},
+            {"model_rounds", config.num_hashes},
+            {"chunk", config.lsh_chunk},
+            {"before", config.lsh_before},
+            {"after", config.lsh_after},
+            {"buckets", SharedSpec(hashing, report.tokens).buckets},
+            {"layers", Json::array()}};
+  for (const LayerRecall& layer : report.layers) {
+    Json entry = {{"layer", layer.layer}};
+    entry.update(RecallJson(layer.all));
+    entry["heads"] = Json::array();
+    for (const MassRecall& head : layer.heads) entry["heads"].push_back(RecallJson(head));
+    j["layers"].push_back(std::move(entry));
+  }
+  return j;
+}
+
+// ---- table --------------------------------------------------------------------------------------
+
+std::string Line(const std::string& name, const std::vector<std::string>& cells) {
+  std::string line = fmt::format("{:<18}", name);
+  for (const std::string& cell : cells) line += cell;
+  return line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+}
+
+// Cells of 15 columns: a heading, the mean with the tenth percentile, the mean alone, a number.
+std::string Heading(const std::string& text) { return fmt::format("{:>14} ", text); }
+std::string Cell(const Spread& s) {
+  return fmt::format("{:>8.1f} {:<6}", 100.0 * s.mean, fmt::format("({:.0f})", 100.0 * s.tenth));
+}
+std::string Mean(const Spread& s) { return fmt::format("{:>8.1f}{:7}", 100.0 * s.mean, ""); }
+std::string Number(double number) { return fmt::format("{:>6.0f}{:9}", number, ""); }
+
+std::string TopTable(const Report& report) {
+  std::vector<std::string> cells;
+  for (const idx_t keys : kTopKeys) cells.push_back(Heading(fmt::format("top {}", keys)));
+  std::string text = Line("heaviest keys", cells);
+  for (const LayerRecall& layer : report.layers) {
+    cells.clear();
+    for (const Spread& top : layer.all.top) cells.push_back(Cell(top));
+    text += Line(fmt::format("layer {}", layer.layer), cells);
+  }
+  return text;
+}
+
+std::string RoundTable(const Report& report) {
+  std::vector<std::string> cells;
+  for (const RoundRecall& r : report.layers.front().all.rounds) {
+    cells.push_back(Heading(fmt::format("{} round{}", r.rounds, r.rounds == 1 ? "" : "s")));
+  }
+  std::string text = Line("seen by hashing", cells);
+  for (const LayerRecall& layer : report.layers) {
+    const auto line = [&](const std::string& name, const auto& cell) {
+      cells.clear();
+      for (const RoundRecall& r : layer.all.rounds) cells.push_back(cell(r));
+      text += Line(name, cells);
+    };
+    line(fmt::format("layer {}", layer.layer), [](const RoundRecall& r) { return Cell(r.seen); });
+    line("  heaviest keys", [](const RoundRecall& r) { return Mean(r.best); });
+    line("  nearest keys", [](const RoundRecall& r) { return Mean(r.local); });
+    line("  random buckets", [](const RoundRecall& r) { return Mean(r.random); });
+    line("  keys of a row", [](const RoundRecall& r) { return Number(r.seen_keys); });
+  }
+  return text;
+}
+
+std::string ReportText(const Report& report) {
+  const ReformerConfig& config = report.config;
+  std::string text = fmt::format(
+      "Share of a row's softmax over all keys, in per cent: mean over rows and heads, in brackets\n"
+      "what nine rows in ten exceed. {} window{} of {} tokens, {} rows of each, {} heads, {}.\n\n",
+      report.windows, report.windows == 1 ? "" : "s", report.tokens, report.rows, config.heads,
+      config.is_decoder ? "causal\n(row 0 sees only itself and is left out)" : "both directions");
+  text += TopTable(report) + "\n" + RoundTable(report);
+  return text +
+         "\nBelow each layer: as many keys as hashing sees, the heaviest or the nearest ones; "
+         "what\n"
+         "buckets dealt by chance see; and how many keys that hashing shows to a row.\n";
+}
+
+// ---- chart --------------------------------------------------------------------------------------
+
+// The mean over layers of one quantity, against the rounds.
+Series Yardstick(const Report& report, const std::string& name, idx_t color,
+                 Spread RoundRecall::*quantity) {
+  Series series;
+  series.name = name;
+  series.color = color;
+  series.faint = true;
+  const auto layers = static_cast<double>(report.layers.size());
+  for (std::size_t i = 0; i < report.layers.front().all.rounds.size(); ++i) {
+    double sum = 0.0;
+    for (const LayerRecall& layer : report.layers) sum += (layer.all.rounds[i].*quantity).mean;
+    series.x.push_back(static_cast<double>(report.layers.front().all.rounds[i].rounds));
+    series.y.push_back(100.0 * sum / layers);
+  }
+  return series;
+}
+
+Chart MakeChart(const Report& report) {
+  Chart chart;
+  chart.title = "Softmax mass that hashing sees";
+  chart.note = fmt::format(
+      "{} window{} of {} tokens; pale, mean of the layers: as many of the heaviest and of the "
+      "nearest keys, and buckets by chance",
+      report.windows, report.windows == 1 ? "" : "s", report.tokens);
+  chart.x = {"rounds of hashing", true};
+  chart.y = {"share of the softmax over all keys (%)", false};
+  const auto lines = static_cast<idx_t>(report.layers.size());
+  chart.series = {Yardstick(report, "heaviest keys", lines, &RoundRecall::best),
+                  Yardstick(report, "nearest keys", lines + 1, &RoundRecall::local),
+                  Yardstick(report, "random buckets", lines + 2, &RoundRecall::random)};
+  for (const LayerRecall& layer : report.layers) {
+    Series series;
+    series.name = fmt::format("layer {}", layer.layer);
+    series.color = static_cast<idx_t>(chart.series.size()) - 3;
+    series.marked = true;
+    for (const RoundRecall& r : layer.all.rounds) {
+      series.x.push_back(static_cast<double>(r.rounds));
+      series.y.push_back(100.0 * r.seen.mean);
+    }
+    chart.series.push_back(std::move(series));
+  }
+  return chart;
+}
+
+int RunLshReport(const LshReportCommand& c, int threads) {
+  if (!c.output.empty()) FormatOf(c.output);  // a bad extension fails before the work
+  const Report report = Measure(c, threads);
+  if (!c.output.empty()) {
+    WritePicture(c.output, DrawChart(MakeChart(report), FormatOf(c.output)));
+  }
+  PrintResult(c.json ? ReportJson(c, report).dump(1) + "\n" : ReportText(report));
+  return 0;
+}
+
+}  // namespace
+
+void RegisterLshReport(CLI::App& app, const Globals& globals, Action& action) {
+  auto* command = app.add_subcommand(
+      "lsh-report", "whether the hashing of LSH layers finds the keys that matter");
+  const auto c = std::make_shared<LshReportCommand>();
+  command->add_option("-m,--model", c->model, "model directory")->required();
+  command->add_option("text", c->text, "text file")->required();
+  command->add_option("--held-out", c->held_out, "only this share of the text's end")
+      ->capture_default_str();
+  command
+      ->add_option("--tokens", c->tokens,
+                   "of a window (default: as many as model and text have, at most 4096)")
+      ->check(CLI::Range(1, 1 << 30).description(""));
+  command->add_option("--windows", c->windows, "windows, spread over the text; or as many as fit")
+      ->check(CLI::Range(1, 1 << 20).description(""))
+      ->capture_default_str();
+  command->add_option("--rounds", c->rounds, "numbers of rounds to compare")->capture_default_str();
+  command->add_option("--rows", c->options.rows, "rows of each window that are measured")
+      ->check(CLI::Range(1, 1 << 30).description(""))
+      ->capture_default_str();
+  command->add_option("--seed", c->options.seed, "of the rows and the random buckets")
+      ->capture_default_str();
+  command->add_option("--attention", c->attention,
+                      "full, local or lsh in the model that is measured, instead of the config's");
+  command->add_option("-o,--output", c->output, "picture to write, .svg or .png");
+  command->add_flag("--json", c->json, "one JSON document, with every head");
+  command->footer(
+      "Examples:\n  longspan lsh-report -m run book.txt --held-out 0.1\n"
+      "  longspan lsh-report -m run book.txt --tokens 16384 --rounds 1,4,16 -o recall.svg");
+  command->callback([c, &globals, &action] {
+    action = [c, &globals] { return RunLshReport(*c, globals.threads); };
+  });
+}
+
+}  // namespace longspan::cli
