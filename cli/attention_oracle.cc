@@ -103,6 +103,7 @@ HeadOracle::Row HeadOracle::KeyRow(idx_t key, const std::vector<Softmax>& softma
   row.dv = row.dk;
   for (const idx_t query : relation_.Queries(key)) {
     const auto times = static_cast<double>(relation_.Times(query, key));
+    if (times == 0.0) continue;  // its score may lie far above the query's maximum
     const Softmax& s = softmax[static_cast<std::size_t>(query)];
     const double weight = times * std::exp(Score(query, key) - s.max) / s.sum;
     AddScaled(dout_.data() + query * head_.size, weight, &row.dv);

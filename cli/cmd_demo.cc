@@ -1,12 +1,12 @@
 // longspan demo: from nothing to a model that writes, in minutes.
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/demo_model.h"
 #include "cli/training.h"
 #include "cli/visual/cmd_pattern.h"
 #include "cli/visual/cmd_plot.h"
@@ -35,75 +35,15 @@ struct DemoCommand {
   idx_t steps = 0;
 };
 
-// The novel lies beside the sources (data/), or with an installed program (share/longspan/).
-fs::path FindNovel() {
-  std::error_code ignored;
-  const fs::path program = fs::read_symlink("/proc/self/exe", ignored).parent_path();
-  for (const fs::path& candidate :
-       {program / "../../data/persuasion.txt", program / "../share/longspan/persuasion.txt",
-        fs::path("data/persuasion.txt")}) {
-    if (fs::is_regular_file(candidate, ignored)) return fs::weakly_canonical(candidate, ignored);
-  }
-  Fail(ErrorCode::kIo, "demo: data/persuasion.txt is not beside the program; give --text FILE");
-}
-
-// What learns fastest in minutes: a narrow model, many small updates, and windows of few keys,
-// so that a head soon finds the byte before (docs/results.md). The columns of the position grid are
-// the places in a chunk.
-ReformerConfig DemoConfig() {
-  ReformerConfig config = ReformerPreset("tiny");
-  config.layers.assign(4, LayerKind::kLocal);
-  config.heads = 4;
-  config.head_size = 32;
-  config.local_chunk = 8;
-  config.max_positions = 4096;
-  config.axial_shape = {512, 8};
-  config.axial_dims = {16, 112};
-  config.initializer_range = 0.06;
-  config.axial_norm_std = 0.1;
-  return config;
-}
-
 TrainOptions DemoOptions(const DemoCommand& c, const fs::path& text) {
-  TrainOptions o;
+  TrainOptions o = DemoRecipe();
   o.model = fs::path(c.output) / "start";
   o.output = fs::path(c.output) / "run";
   o.train = {text};
   o.held_out = kHeldOut;
   o.batch = 8;
   o.tokens = 256;
-  o.learning_rate = 5e-3;
-  o.final_rate = 0.05;
-  o.warmup = 20;
-  o.overwrite = true;
   return o;
-}
-
-// Seconds of one update, measured on a few.
-double SecondsPerStep(Context& context, TrainOptions options) {
-  options.output = options.output.parent_path() / "timing";
-  options.steps = 24;
-  options.warmup = 2;
-  options.eval_every = options.save_every = 0;
-  double first = 0.0, last = 0.0;  // seconds behind the first step and the newest
-  idx_t steps = 0;                 // between them
-  TrainHooks hooks;
-  hooks.on_event = [&](const TrainEvent& event) {
-    if (event.kind != TrainEvent::Kind::kStep) return;
-    (event.step == 1 ? first : last) = event.seconds;
-    steps = event.step - 1;
-  };
-  hooks.should_stop = [&] { return steps >= 3 && last - first > 3.0; };
-  TrainLanguageModel(context, options, hooks);
-  fs::remove_all(options.output);
-  return (last - first) / static_cast<double>(steps);
-}
-
-// A round number of steps that fits into the time.
-idx_t StepsFor(double minutes, double seconds_per_step) {
-  constexpr idx_t kFewest = 100, kMost = 20000, kRound = 50;
-  const auto fit = static_cast<idx_t>(60.0 * minutes / seconds_per_step) / kRound * kRound;
-  return std::clamp(fit, kFewest, kMost);
 }
 
 double WittenBellBits(const fs::path& text) {
@@ -165,11 +105,11 @@ int RunDemo(const DemoCommand& c, int threads) {
   options.eval_every = std::max<idx_t>(1, options.steps / 6);
   options.save_every = std::max<idx_t>(1, options.steps / 4);
   PrintResult(fmt::format(
-      "A byte-level Reformer ({} local layers, {} parameters, chunks of {}) learns {}\n"
+      "A byte-level Reformer ({} layers, local and LSH in turn, {} parameters) learns {}\n"
       "in {} updates of {} x {} bytes; the last tenth of the text is held out.\n"
       "{}, about {} of training.\n",
-      model.config().layers.size(), model.parameters().count(), model.config().local_chunk,
-      text.filename().string(), options.steps, options.batch, options.tokens, context.Describe(),
+      model.config().layers.size(), model.parameters().count(), text.filename().string(),
+      options.steps, options.batch, options.tokens, context.Describe(),
       c.steps > 0 ? "some minutes"
                   : DurationText(step_seconds * static_cast<double>(options.steps))));
   const TrainResult result = TrainWithProgress(context, options, ParseProgressMode(c.progress));
@@ -187,7 +127,8 @@ int RunDemo(const DemoCommand& c, int threads) {
       "  longspan init --preset small -o start\n"
       "  longspan train lm -m start --train YOUR.txt -o run --tokens 1024\n"
       "  longspan generate -m run -p 'It was' --tokens 400\n"
-      "  longspan pattern --chunk 8 --before 2\n",
+      "  longspan pattern --kind lsh\n"
+      "  longspan lsh-report -m run YOUR.txt --tokens 1024\n",
       result.eval_bits_per_byte, DurationText(result.seconds), counting, kWittenBellOrder));
   return 0;
 }

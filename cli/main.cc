@@ -51,6 +51,7 @@ int Run(int argc, char** argv) {
   RegisterDemo(app, globals, action);
   RegisterInit(app, action);
   RegisterInfo(app, action);
+  RegisterPlan(app, globals, action);
   RegisterTrain(app, globals, action);
   RegisterEval(app, globals, action);
   RegisterGenerate(app, globals, action);
@@ -59,6 +60,7 @@ int Run(int argc, char** argv) {
   RegisterPattern(app, action);
   RegisterVerify(app, globals, action);
   RegisterBench(app, globals, action);
+  RegisterCompare(app, globals, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -55,6 +55,7 @@ void Arena::AddBlock(std::size_t bytes) {
           want, capacity());
     madvise(memory, want, reserved ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
     blocks_.push_back({static_cast<std::byte*>(memory), want});
+    most_capacity_ = std::max(most_capacity_, capacity());
   }
   block_ = blocks_.size() - 1;
   used_ = 0;

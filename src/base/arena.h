@@ -56,7 +56,10 @@ class Arena {
 
   std::size_t capacity() const;               // bytes of all blocks
   std::size_t peak() const { return peak_; }  // most bytes booked at once
-  void Release();                             // gives idle blocks back to the system
+  // Most bytes of blocks at once. The first step grows in pieces and takes more than its peak; the
+  // later ones find the peak in one block.
+  std::size_t most_capacity() const { return most_capacity_; }
+  void Release();  // gives idle blocks back to the system
 
  private:
   static constexpr std::size_t kAlignment = 64;
@@ -71,7 +74,7 @@ class Arena {
   Pages pages_;
   std::vector<Block> blocks_;
   std::size_t block_ = 0, used_ = 0;  // current block and the bytes used in it
-  std::size_t booked_ = 0, peak_ = 0;
+  std::size_t booked_ = 0, peak_ = 0, most_capacity_ = 0;
 };
 
 }  // namespace longspan

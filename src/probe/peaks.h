@@ -32,4 +32,8 @@ std::string Describe(const Peaks& peaks);
 idx_t PeakRssBytes();
 void ResetPeakRss();
 
+// Bytes that the system could give this process without swapping, by MemAvailable and the limit of
+// its control group (memory.max); 0 where it does not say.
+idx_t AvailableMemoryBytes();
+
 }  // namespace longspan

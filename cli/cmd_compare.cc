@@ -1,0 +1,326 @@
+// longspan compare: full, local and LSH attention with the same weights, side by side: time and
+// memory of a training step against the length, and what each learns in the same time.
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/errors.h"
+#include "cli/bench_timing.h"
+#include "cli/commands.h"
+#include "cli/demo_model.h"
+#include "cli/step_bench.h"
+#include "cli/training.h"
+#include "cli/visual/chart.h"
+#include "cli/visual/output.h"
+#include "io/atomic_file.h"
+#include "io/escape.h"
+#include "model/model_files.h"
+#include "model/step_memory.h"
+#include "probe/peaks.h"
+
+namespace longspan::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kAttentions[] = {"full", "local", "lsh"};
+constexpr idx_t kLeastTokens = 64;
+
+struct CompareCommand {
+  std::string text, preset = "tiny", output = "comparison";
+  idx_t shortest = 1024, longest = 65536;
+  double patience = 120.0;  // seconds of one step; longer ones are left out
+  double minutes = 2.0;
+  idx_t train_tokens = 1024, train_batch = 2;
+  bool json = false;
+};
+
+struct StepFigure {
+  double seconds = 0.0, fraction = 0.0;
+  idx_t rss_bytes = 0;
+};
+
+struct LearningFigure {
+  idx_t steps = 0;
+  double seconds = 0.0, bits_per_byte = 0.0;
+  std::vector<double> at, bits;  // held-out bits per byte after so many seconds
+};
+
+struct Comparison {
+  std::vector<idx_t> lengths;
+  std::map<std::string, std::map<idx_t, StepFigure>> steps;  // [attention][tokens]
+  std::map<std::string, LearningFigure> learning;
+};
+
+ReformerConfig ConfigWith(ReformerConfig config, const std::string& attention, idx_t tokens) {
+  config = WithPositions(std::move(config), tokens);
+  ChooseAttention(attention, &config);
+  return config;
+}
+
+// ---- a training step against the length ---------------------------------------------------------
+
+// One step in a process whose peak memory starts anew. The first step books memory and makes
+// kernels, so it is not timed, unless the step is long enough for that not to matter.
+StepFigure TimeStep(int threads, const ReformerConfig& config, idx_t tokens, double expected) {
+  constexpr double kLongStep = 20.0, kShortStep = 2.0;  // seconds
+  Context context(threads);
+  ResetPeakRss();
+  StepBench bench(context, config, 1, tokens, StepKind::kTrain);
+  if (expected < kLongStep) bench.Step();
+  const idx_t repetitions = expected < kShortStep ? 5 : expected < kLongStep ? 3 : 1;
+  const BenchTimes times =
+      TimeBesidePeak(context, bench.Gflop(), repetitions, [&bench] { bench.Step(); });
+  return {times.seconds, times.fraction, PeakRssBytes()};
+}
+
+// Seconds of a step at `tokens`, from the one before at half the length and the growth of the work.
+double ExpectedSeconds(const ReformerConfig& config, idx_t tokens,
+                       const std::map<idx_t, StepFigure>& known) {
+  if (known.empty()) return 0.0;
+  const auto& [before, figure] = *known.rbegin();
+  const Reformer model(config);
+  return figure.seconds * model.StepGflop(1, tokens) / model.StepGflop(1, before);
+}
+
+void CompareSteps(const CompareCommand& c, int threads, Comparison* result) {
+  for (idx_t tokens = c.shortest; tokens <= c.longest; tokens *= 2) {
+    result->lengths.push_back(tokens);
+  }
+  for (const std::string attention : kAttentions) {
+    const ReformerConfig config = ConfigWith(ReformerPreset(c.preset), attention, c.longest);
+    auto& figures = result->steps[attention];
+    for (const idx_t tokens : result->lengths) {
+      const double expected = ExpectedSeconds(config, tokens, figures);
+      if (expected > c.patience) {
+        fmt::print(stderr, "{} attention, {} tokens: left out, a step would take about {}\n",
+                   attention, tokens, DurationText(expected));
+        break;
+      }
+      figures[tokens] = TimeStep(threads, config, tokens, expected);
+      fmt::print(stderr, "{} attention, {} tokens: {:.2f} s, {:.0f} MB\n", attention, tokens,
+                 figures[tokens].seconds, static_cast<double>(figures[tokens].rss_bytes) * 1e-6);
+    }
+  }
+}
+
+// ---- learning in the same time ------------------------------------------------------------------
+
+LearningFigure Learn(Context& context, const CompareCommand& c, const fs::path& text,
+                     const std::string& attention) {
+  TrainOptions options = DemoRecipe();
+  options.model = fs::path(c.output) / "start";
+  options.output = fs::path(c.output) / attention;
+  options.train = {text};
+  options.attention = attention;
+  options.tokens = c.train_tokens;
+  options.batch = c.train_batch;
+  options.steps = StepsFor(c.minutes, SecondsPerStep(context, options));
+  options.warmup = std::min(options.warmup, options.steps / 10 + 1);
+  options.eval_every = std::max<idx_t>(1, options.steps / 6);
+  options.save_every = 0;
+  LearningFigure figure;
+  figure.steps = options.steps;
+  TrainHooks hooks;
+  hooks.on_event = [&](const TrainEvent& event) {
+    if (event.kind != TrainEvent::Kind::kEval) return;
+    figure.at.push_back(event.seconds);
+    figure.bits.push_back(event.bits_per_byte);
+  };
+  const TrainResult trained = TrainLanguageModel(context, options, hooks);
+  figure.seconds = trained.seconds;
+  figure.bits_per_byte = trained.eval_bits_per_byte;
+  fmt::print(stderr, "{} attention: {:.3f} bits per byte after {} updates in {}\n", attention,
+             figure.bits_per_byte, figure.steps, DurationText(figure.seconds));
+  return figure;
+}
+
+void CompareLearning(const CompareCommand& c, int threads, Comparison* result) {
+  const fs::path text = c.text.empty() ? FindNovel() : fs::path(c.text);
+  Context context(threads);
+  Reformer model(WithPositions(DemoConfig(), c.train_tokens));
+  model.Initialise(1);
+  SaveReformer(model, fs::path(c.output) / "start");
+  for (const std::string attention : kAttentions) {
+    result->learning[attention] = Learn(context, c, text, attention);
+  }
+}
+
+// ---- what is shown ------------------------------------------------------------------------------
+
+// The shortest length from which on `attention` is faster than full attention.
+std::optional<idx_t> WinsFrom(const Comparison& result, const std::string& attention) {
+  std::optional<idx_t> from;
+  const auto& full = result.steps.at("full");
+  for (const auto& [tokens, figure] : result.steps.at(attention)) {
+    const auto rival = full.find(tokens);
+    if (rival == full.end()) continue;
+    const bool wins = figure.seconds < rival->second.seconds;
+    if (!wins) from.reset();
+    if (wins && !from) from = tokens;
+  }
+  return from;
+}
+
+std::string Markdown(const CompareCommand& c, const Comparison& result,
+                     const std::string& machine) {
+  std::string text = fmt::format(
+      "Training step of the `{}` preset, one row; seconds, peak memory, fraction of the machine's "
+      "peak for useful work.\n{}\n\n"
+      "| tokens | full | local | LSH |\n|---|---|---|---|\n",
+      c.preset, machine);
+  for (const idx_t tokens : result.lengths) {
+    text += fmt::format("| {} |", tokens);
+    for (const std::string attention : kAttentions) {
+      const auto& figures = result.steps.at(attention);
+      const auto found = figures.find(tokens);
+      text += found == figures.end()
+                  ? " left out |"
+                  : fmt::format(" {:.2f} s, {:.0f} MB, {:.2f} |", found->second.seconds,
+                                static_cast<double>(found->second.rss_bytes) * 1e-6,
+                                found->second.fraction);
+    }
+    text += "\n";
+  }
+  for (const std::string attention : {"local", "lsh"}) {
+    const std::optional<idx_t> from = WinsFrom(result, attention);
+    text += from ? fmt::format("\nFaster than full attention from {} tokens on: {}.\n", *from,
+                               attention)
+                 : fmt::format("\nNot faster than full attention at any measured length: {}.\n",
+                               attention);
+  }
+  text += fmt::format(
+      "\nThe same time for each, the demo's model, {} x {} bytes an update:\n\n"
+      "| attention | time | updates | bits per byte, held out |\n|---|---|---|---|\n",
+      c.train_batch, c.train_tokens);
+  for (const std::string attention : kAttentions) {
+    const LearningFigure& figure = result.learning.at(attention);
+    text += fmt::format("| {} | {} | {} | {:.3f} |\n", attention, DurationText(figure.seconds),
+                        figure.steps, figure.bits_per_byte);
+  }
+  return text;
+}
+
+std::string Json(const Comparison& result, const std::string& machine) {
+  nlohmann::ordered_json j = {{"machine", machine}};
+  for (const std::string attention : kAttentions) {
+    for (const auto& [tokens, figure] : result.steps.at(attention)) {
+      j["steps"].push_back({{"attention", attention},
+                            {"tokens", tokens},
+                            {"seconds", figure.seconds},
+                            {"peak_rss_bytes", figure.rss_bytes},
+                            {"fraction", figure.fraction}});
+    }
+    const LearningFigure& figure = result.learning.at(attention);
+    j["learning"].push_back({{"attention", attention},
+                             {"seconds", figure.seconds},
+                             {"steps", figure.steps},
+                             {"bits_per_byte", figure.bits_per_byte}});
+  }
+  return j.dump(2) + "\n";
+}
+
+// One line for each attention of the values that `value` takes from its figures.
+template <class Value>
+Chart StepChart(const Comparison& result, const char* title, const char* label,
+                const Value& value) {
+  Chart chart;
+  chart.title = title;
+  chart.x = {"tokens", true};
+  chart.y = {label, true};
+  for (const std::string attention : kAttentions) {
+    Series series{attention, {}, {}, static_cast<idx_t>(chart.series.size()), true};
+    for (const auto& [tokens, figure] : result.steps.at(attention)) {
+      series.x.push_back(static_cast<double>(tokens));
+      series.y.push_back(value(figure));
+    }
+    chart.series.push_back(std::move(series));
+  }
+  return chart;
+}
+
+Chart LearningChart(const Comparison& result) {
+  Chart chart;
+  chart.title = "Learning in the same time";
+  chart.x.label = "seconds";
+  chart.y.label = "bits per byte, held out";
+  for (const std::string attention : kAttentions) {
+    const LearningFigure& figure = result.learning.at(attention);
+    chart.series.push_back(
+        {attention, figure.at, figure.bits, static_cast<idx_t>(chart.series.size()), true});
+  }
+  return chart;
+}
+
+void DrawPictures(const fs::path& folder, const Comparison& result) {
+  const auto draw = [&folder](const char* name, const Chart& chart) {
+    WritePicture(folder / fmt::format("{}.svg", name), DrawChart(chart, PictureFormat::kSvg));
+  };
+  draw("seconds", StepChart(result, "A training step", "seconds",
+                            [](const StepFigure& figure) { return figure.seconds; }));
+  draw("memory",
+       StepChart(result, "A training step", "peak memory (MB)", [](const StepFigure& figure) {
+         return static_cast<double>(figure.rss_bytes) * 1e-6;
+       }));
+  draw("learning", LearningChart(result));
+}
+
+int RunCompare(const CompareCommand& c, int threads) {
+  Check(c.shortest >= kLeastTokens && c.longest >= c.shortest, ErrorCode::kUsage,
+        "compare: lengths from {} to {}, need at least {} and no falling", c.shortest, c.longest,
+        kLeastTokens);
+  const fs::path output = c.output;
+  Check(!fs::exists(output) || fs::exists(output / "table.md") || fs::is_empty(output),
+        ErrorCode::kUsage, "{}: not empty and no earlier comparison; choose another -o",
+        io::Escape(c.output));
+  fs::create_directories(output);
+  const std::string machine = [&] {
+    Context context(threads);
+    return context.Describe() + "; peak: " + Describe(ProbePeaks(context));
+  }();
+  Comparison result;
+  CompareSteps(c, threads, &result);
+  CompareLearning(c, threads, &result);
+  const std::string table = Markdown(c, result, machine);
+  io::WriteFileAtomic(output / "table.md", table);
+  io::WriteFileAtomic(output / "results.json", Json(result, machine));
+  DrawPictures(output, result);
+  PrintResult(c.json ? Json(result, machine) : table);
+  return 0;
+}
+
+}  // namespace
+
+void RegisterCompare(CLI::App& app, const Globals& globals, Action& action) {
+  auto* command =
+      app.add_subcommand("compare", "full, local and LSH attention: time, memory, learning");
+  const auto c = std::make_shared<CompareCommand>();
+  const auto option = [command](const char* name, auto& value, const char* text) {
+    return command->add_option(name, value, text)->capture_default_str();
+  };
+  command->add_option("text", c->text, "to learn (default: the demo's novel)");
+  option("--preset", c->preset, "model whose training step is timed");
+  option("--from", c->shortest, "tokens of the shortest row; the next ones double")
+      ->check(CLI::Range(64, 1 << 22));
+  option("--to", c->longest, "tokens of the longest")->check(CLI::Range(64, 1 << 22));
+  option("--patience", c->patience, "seconds of one step; longer ones are left out")
+      ->check(CLI::Range(0.1, 1e6));
+  option("--minutes", c->minutes, "of learning for each attention")->check(CLI::Range(0.01, 600.0));
+  option("--train-tokens", c->train_tokens, "of a row to learn from")
+      ->check(CLI::Range(64, 1 << 20));
+  option("--train-batch", c->train_batch, "rows of an update")->check(CLI::Range(1, 4096));
+  option("-o,--output", c->output, "directory for table.md, results.json and the pictures");
+  command->add_flag("--json", c->json, "one JSON document instead of the table");
+  command->footer(
+      "Examples:\n  longspan compare\n"
+      "  longspan compare my.txt --preset small --to 16384 --minutes 10 -o mine");
+  command->callback([c, &globals, &action] {
+    action = [c, &globals] { return RunCompare(*c, globals.threads); };
+  });
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,225 @@
+// longspan plan: what a training step needs, before it is run, and how long a text a memory allows.
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+#include "base/errors.h"
+#include "cli/commands.h"
+#include "cli/training.h"
+#include "cli/visual/output.h"
+#include "io/escape.h"
+#include "io/file.h"
+#include "model/step_memory.h"
+#include "probe/peaks.h"
+
+namespace longspan::cli {
+namespace {
+
+constexpr const char* kAttentions[] = {"full", "local", "lsh"};
+// Useful work of whole steps over the machine's peak, from which the time follows: an estimate, as
+// the memory is not. Measured for base on a Zen 3 at 4096 tokens on one core: local 0.63, LSH 0.62,
+// full 0.54; at 16384 tokens on two shared cores 0.50 (docs/performance.md).
+constexpr double kFractionOfPeak = 0.5;
+
+struct PlanCommand {
+  std::string model, config, preset, memory;
+  idx_t tokens = 0, batch = 1;
+  bool json = false;
+};
+
+ReformerConfig PlanConfig(const PlanCommand& c) {
+  constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
+  Check(int{!c.model.empty()} + int{!c.config.empty()} + int{!c.preset.empty()} == 1,
+        ErrorCode::kUsage, "plan: give one of --model, --config and --preset");
+  if (!c.model.empty()) return LoadReformerConfig(c.model);
+  if (!c.preset.empty()) return ReformerPreset(c.preset);
+  return ParseReformerConfig(io::ReadWholeFile(c.config, kMostBytes), io::Escape(c.config));
+}
+
+// "4G", "512M", "300000": units of 1024.
+std::size_t ParseMemory(std::string_view text) {
+  double value = 0.0;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, value, std::chars_format::fixed);
+  const std::string_view unit(end, static_cast<std::size_t>(last - end));
+  double factor = unit.empty() ? 1.0 : 0.0;
+  for (const auto& [name, size] :
+       {std::pair{"K", 0x1p10}, {"M", 0x1p20}, {"G", 0x1p30}, {"T", 0x1p40}}) {
+    if (unit == name) factor = size;
+  }
+  const double bytes = value * factor;
+  Check(error == std::errc() && bytes >= 1.0 && bytes < 1e18, ErrorCode::kUsage,
+        "plan: --memory '{}' is not a number of bytes, alone or with K, M, G or T: 512M, 4G",
+        io::Escape(text));
+  return static_cast<std::size_t>(bytes);
+}
+
+// What holds for all rows of the table.
+struct Plan {
+  ReformerConfig config;
+  std::size_t budget = 0;   // 0: one length is asked for
+  std::size_t program = 0;  // resident before there is a model: code, libraries, stacks
+  double peak = 0.0;        // GFLOP/s
+};
+
+struct PlanRow {
+  std::string attention;
+  StepNeeds needs;
+  std::string refused;  // why a longer text does not run, when that is not memory
+  double seconds = 0.0;
+};
+
+// A step of c.tokens, or the longest that fits.
+PlanRow MakeRow(const PlanCommand& c, const Plan& plan, const std::string& attention, int threads) {
+  ReformerConfig config = plan.config;
+  ChooseAttention(attention, &config);
+  PlanRow row;
+  row.attention = attention;
+  if (plan.budget == 0) {
+    row.needs = RehearseStep(WithPositions(config, c.tokens), c.batch, c.tokens, threads);
+  } else {
+    const LongestStep longest =
+        FindLongestStep(config, c.batch, plan.budget - plan.program, threads);
+    row.needs = longest.needs;
+    row.refused = longest.refused;
+  }
+  row.seconds = row.needs.gflop / (kFractionOfPeak * plan.peak);
+  return row;
+}
+
+nlohmann::ordered_json ToJson(const Plan& plan, const PlanRow& row) {
+  const StepMemory& m = row.needs.memory;
+  nlohmann::ordered_json j = {{"attention", row.attention}, {"tokens", row.needs.tokens}};
+  j["positions_suffice"] = row.needs.tokens <= plan.config.longest();
+  j["bytes"] = {
+      {"program", plan.program}, {"weights", m.weights}, {"gradients", m.gradients},
+      {"moments", m.moments},    {"text", m.text},       {"streams", m.streams},
+      {"buckets", m.buckets},    {"scratch", m.scratch}, {"total", plan.program + m.total()}};
+  j["gflop"] = row.needs.gflop;
+  j["estimated_seconds"] = row.seconds;
+  if (plan.budget != 0) {
+    j["limited_by"] = row.refused.empty() ? "memory" : row.refused;
+  }
+  return j;
+}
+
+void PrintJson(const PlanCommand& c, const Plan& plan, const std::vector<PlanRow>& rows,
+               const Context& context) {
+  nlohmann::ordered_json j = {{"batch", c.batch}, {"positions", plan.config.longest()}};
+  j["parameters"] = ParameterCount(plan.config);
+  if (plan.budget != 0) {
+    j["memory_bytes"] = plan.budget;
+    j["memory_source"] = c.memory.empty() ? "available" : "given";
+  }
+  j["peak_gflops"] = plan.peak;
+  j["assumed_fraction"] = kFractionOfPeak;
+  j["machine"] = context.Describe();
+  for (const PlanRow& row : rows) j["steps"].push_back(ToJson(plan, row));
+  PrintResult(j.dump(2) + "\n");
+}
+
+std::string TimeText(double seconds) {
+  constexpr double kDay = 86400.0;
+  if (seconds < 60.0) return fmt::format("{:.1f} s", seconds);
+  return seconds < 2 * kDay ? DurationText(seconds) : fmt::format("{:.1f} days", seconds / kDay);
+}
+
+double Megabytes(std::size_t bytes) { return static_cast<double>(bytes) * 1e-6; }
+
+void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRow>& rows) {
+  std::string text =
+      plan.budget == 0
+          ? fmt::format("A training step of {} x {} tokens, with each attention:\n", c.batch,
+                        c.tokens)
+          : fmt::format(
+                "The longest text that trains in {:.0f} MB ({}), {} at a time, with each "
+                "attention:\n",
+                Megabytes(plan.budget), c.memory.empty() ? "available now" : "--memory", c.batch);
+  text += fmt::format("{:<9} {:>10} {:>9}  = {:>8} + {:>8} + {:>8} {:>11} {:>10}\n", "attention",
+                      "tokens", "MB", "weights", "streams", "scratch", "GFLOP", "time");
+  bool beyond = false;
+  for (const PlanRow& row : rows) {
+    const StepMemory& m = row.needs.memory;
+    text += fmt::format(
+        "{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n", row.attention,
+        row.needs.tokens, Megabytes(plan.program + m.total()),
+        Megabytes(m.weights + m.gradients + m.moments), Megabytes(m.streams + m.buckets + m.text),
+        Megabytes(plan.program + m.scratch), row.needs.gflop, TimeText(row.seconds));
+    if (!row.refused.empty()) text += fmt::format("          beyond: {}\n", row.refused);
+    beyond = beyond || row.needs.tokens > plan.config.longest();
+  }
+  text += fmt::format(
+      "weights: with gradients and AdamW's two moments. streams: with their gradients, tokens and "
+      "buckets.\nscratch: the most that is in use at once, and the program. time: an estimate, {} "
+      "of this machine's\npeak of {:.0f} GFLOP/s.\n",
+      kFractionOfPeak, plan.peak);
+  if (beyond) {
+    text += fmt::format(
+        "The config has positions for {} tokens: more need {}max_position_embeddings, as counted "
+        "here.\n",
+        plan.config.longest(), plan.config.axial ? "a larger axial_pos_shape and " : "larger ");
+  }
+  PrintResult(text);
+}
+
+int RunPlan(const PlanCommand& c, int threads) {
+  Check(c.tokens == 0 || c.memory.empty(), ErrorCode::kUsage,
+        "plan: --tokens asks for the memory of one length, --memory for the longest; give one");
+  Plan plan;
+  plan.config = PlanConfig(c);
+  if (c.tokens == 0) {
+    plan.budget =
+        c.memory.empty() ? static_cast<std::size_t>(AvailableMemoryBytes()) : ParseMemory(c.memory);
+    Check(plan.budget > 0, ErrorCode::kUsage,
+          "plan: the system does not say how much memory is available; give --memory");
+  }
+  Context context(threads);
+  plan.peak = ProbeFp32Gflops(context);
+  plan.program = static_cast<std::size_t>(PeakRssBytes());
+  Check(plan.budget == 0 || plan.budget > plan.program, ErrorCode::kLimit,
+        "plan: {} bytes of memory, the program alone takes {}", plan.budget, plan.program);
+  const auto& layers = plan.config.layers;
+  std::vector<PlanRow> rows;
+  for (const std::string attention : kAttentions) {
+    const bool hashes = std::count(layers.begin(), layers.end(), LayerKind::kLsh) > 0;
+    if (attention != "lsh" || hashes) rows.push_back(MakeRow(c, plan, attention, threads));
+  }
+  if (c.json) {
+    PrintJson(c, plan, rows, context);
+  } else {
+    PrintTable(c, plan, rows);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void RegisterPlan(CLI::App& app, const Globals& globals, Action& action) {
+  auto* command =
+      app.add_subcommand("plan", "memory and time of a training step, the longest that fits");
+  const auto c = std::make_shared<PlanCommand>();
+  command->add_option("-m,--model", c->model, "model directory");
+  command->add_option("--config", c->config, "a config.json instead");
+  command->add_option("--preset", c->preset, "a preset of init instead: tiny, small, base");
+  command->add_option("--memory", c->memory,
+                      "find the longest text for so much: bytes, 512M, 4G (default: what the "
+                      "system has available)");
+  command->add_option("--tokens", c->tokens, "what a text of this length needs, instead")
+      ->check(CLI::Range(idx_t{1}, idx_t{1} << 31));
+  command->add_option("--batch", c->batch, "texts at a time")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_flag("--json", c->json, "one JSON document");
+  command->footer(
+      "Full, local and LSH attention with the same weights. Memory is what the operations book,\n"
+      "found by a rehearsal without computing; time is an estimate.\n"
+      "Examples:\n  longspan plan --preset base --memory 4G\n"
+      "  longspan plan -m start --tokens 65536 --batch 2");
+  command->callback(
+      [c, &globals, &action] { action = [c, &globals] { return RunPlan(*c, globals.threads); }; });
+}
+
+}  // namespace longspan::cli

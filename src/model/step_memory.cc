@@ -1,0 +1,119 @@
+#include "model/step_memory.h"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "model/reformer.h"
+
+namespace longspan {
+namespace {
+
+constexpr idx_t kMostTokens = idx_t{1} << 31;  // of a row; more than any config has positions for
+
+double Megabytes(std::size_t bytes) { return static_cast<double>(bytes) * 1e-6; }
+
+// A text of the shortest length must fit.
+void CheckSmallest(idx_t units, const StepNeeds& needs, std::size_t bytes) {
+  const StepMemory& m = needs.memory;
+  Check(units > 1, ErrorCode::kLimit,
+        "memory: a step of {} x {} tokens needs {:.0f} MB, {:.0f} MB of it for weights, gradients "
+        "and AdamW's moments; there are {:.0f} MB",
+        needs.rows, needs.tokens, Megabytes(m.total()),
+        Megabytes(m.weights + m.gradients + m.moments), Megabytes(bytes));
+}
+
+}  // namespace
+
+StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads) {
+  Check(rows >= 1 && tokens >= 1 && tokens <= kMostTokens && rows <= kMostTokens / tokens,
+        ErrorCode::kUsage, "step: {} rows of {} tokens, need at least 1 of 1 and {} tokens at most",
+        rows, tokens, kMostTokens);
+  Context context = Context::Rehearsal(threads);
+  Reformer model(config, Reformer::Memory::kBorrowed);
+  const idx_t n = rows * tokens, extent = model.parameters().extent();
+  const std::size_t table = Arena::Bytes<float>(extent), ids = Arena::Bytes<std::int32_t>(n);
+  const std::size_t streams = Reformer::StreamBytes(config, rows, tokens);
+
+  // Weights and text are addresses too: what is not written costs nothing.
+  Arena given(Arena::Pages::kReserved);
+  Arena::Frame frame(given, 2 * table + 2 * ids);
+  float* weights = frame.Take<float>(extent);
+  model.parameters().Borrow(weights, frame.Take<float>(extent));
+  const auto words = [&] {
+    return std::span<const std::int32_t>(frame.Take<std::int32_t>(n), static_cast<std::size_t>(n));
+  };
+  const TokenBatch batch{rows, tokens, words(), words(), {}};
+  model.LossAndGradients(context, batch, 1.0f, {true, 0});
+
+  StepNeeds needs;
+  needs.rows = rows;
+  needs.tokens = tokens;
+  needs.gflop = model.StepGflop(rows, tokens);
+  needs.memory.weights = needs.memory.gradients = static_cast<std::size_t>(extent) * sizeof(float);
+  needs.memory.moments = 2 * needs.memory.weights;
+  needs.memory.text = 2 * ids;
+  needs.memory.streams = streams;
+  needs.memory.buckets = model.KeptBytes();
+  needs.memory.scratch = context.arena().most_capacity() - streams;
+  return needs;
+}
+
+ReformerConfig WithPositions(ReformerConfig config, idx_t tokens) {
+  Check(tokens <= kMostTokens, ErrorCode::kUsage, "step: {} tokens are more than {}", tokens,
+        kMostTokens);
+  config.max_positions = std::max(config.max_positions, tokens);
+  if (!config.axial) return config;
+  idx_t& first = config.axial_shape[0];
+  idx_t& second = config.axial_shape[1];
+  while (first * second < tokens) (first <= second ? first : second) *= 2;
+  return config;
+}
+
+LongestStep FindLongestStep(const ReformerConfig& config, idx_t rows, std::size_t bytes,
+                            int threads) {
+  LongestStep longest;
+  std::optional<Error> error;  // of the shortest length that is too long, unless memory refused it
+  double total = 0.0;          // of the last step that was rehearsed
+  const auto fits = [&](idx_t units) {
+    const idx_t tokens = units * kPlanTokens;
+    try {
+      const StepNeeds needs = RehearseStep(WithPositions(config, tokens), rows, tokens, threads);
+      total = static_cast<double>(needs.memory.total());
+      if (needs.memory.total() <= bytes) {
+        longest.needs = needs;
+        return true;
+      }
+      CheckSmallest(units, needs, bytes);
+      error.reset();
+    } catch (const Error& refusal) {
+      if (units == 1) throw;
+      error = refusal;
+    }
+    return false;
+  };
+  // Memory is almost a straight line over the length: the line through two lengths leads near the
+  // end, and the steps from there grow until they have passed it.
+  idx_t low = 1, high = kMostTokens / kPlanTokens / rows + 1;  // low fits, high does not
+  fits(low);
+  const double first = total;
+  constexpr idx_t kFar = 4096;
+  bool fitted = fits(std::min(kFar, high - 1));
+  (fitted ? low : high) = std::min(kFar, high - 1);
+  const double guess =
+      1.0 + (static_cast<double>(bytes) - first) / std::max(1.0, total - first) * (kFar - 1);
+  idx_t next = static_cast<idx_t>(std::min(guess, static_cast<double>(high)));
+  for (idx_t step = 1; high - low > 1; step *= 4) {
+    next = std::clamp(next, low + 1, high - 1);
+    fitted = fits(next);
+    (fitted ? low : high) = next;
+    const idx_t middle = low + (high - low) / 2;
+    next = fitted ? std::min(middle, low + step) : std::max(middle, high - step);
+  }
+  if (error) longest.refused = error->what();
+  return longest;
+}
+
+}  // namespace longspan

@@ -1,0 +1,56 @@
+// What a training step needs, before it is run. Nothing is estimated from formulas: the step is
+// rehearsed (longspan/context.h), so that every operation books what it would book in earnest.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "longspan/types.h"
+#include "model/reformer_config.h"
+
+namespace longspan {
+
+// Bytes of a step of LossAndGradients and AdamW over B rows of T tokens.
+struct StepMemory {
+  std::size_t weights = 0, gradients = 0, moments = 0;  // fp32; AdamW has two moments
+  std::size_t text = 0;                                 // ids and targets, (B, T) each
+  std::size_t streams = 0;  // two streams and their gradients, (B*T, C) each
+  std::size_t buckets = 0;  // that LSH layers keep between the passes, 16 bits each
+  std::size_t scratch = 0;  // blocks of the arena beyond the streams, of the first step
+
+  std::size_t total() const {
+    return weights + gradients + moments + text + streams + buckets + scratch;
+  }
+};
+
+struct StepNeeds {
+  idx_t rows = 0, tokens = 0;
+  StepMemory memory;
+  double gflop = 0.0;  // useful work: what reversible layers compute again counts nothing
+};
+
+// Rehearses a step; takes milliseconds and next to no memory. `threads` as for a Context: each one
+// has its own scratch. Throws what the step itself would throw before it computes: kUsage for a
+// model without a loss or positions for `tokens`, kUsage or kLimit for a length that a layer
+// refuses.
+StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads = 0);
+
+// The config with positions for `tokens` tokens at least. Axial tables double their shorter axis
+// until they suffice; a single table gets as many rows as there are tokens.
+ReformerConfig WithPositions(ReformerConfig config, idx_t tokens);
+
+// The longest step that fits.
+struct LongestStep {
+  StepNeeds needs;
+  std::string refused;  // why a longer text does not run; empty: its memory would not suffice
+};
+
+// Lengths are multiples of this many tokens.
+constexpr idx_t kPlanTokens = 64;
+
+// The longest rows of which a step needs `bytes` at most, as if the config had positions for any
+// length (WithPositions). kLimit when not even kPlanTokens tokens fit.
+LongestStep FindLongestStep(const ReformerConfig& config, idx_t rows, std::size_t bytes,
+                            int threads = 0);
+
+}  // namespace longspan

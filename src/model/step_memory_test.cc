@@ -1,0 +1,192 @@
+#include "model/step_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/arena.h"
+#include "longspan/error.h"
+#include "model/reformer.h"
+#include "probe/peaks.h"
+
+namespace longspan {
+namespace {
+
+// A model wide enough that its streams, not the smallest blocks of the arena, are what counts.
+ReformerConfig Config(const std::string& attention, idx_t tokens) {
+  ReformerConfig config = ReformerPreset("tiny");
+  config.num_hashes = 2;
+  config.hidden_dropout = config.local_dropout = config.lsh_dropout = 0.1;
+  ChooseAttention(attention, &config);
+  return WithPositions(config, tokens);
+}
+
+// A step in earnest. The second one finds the arena as a long run finds it.
+class Step {
+ public:
+  Step(Context& context, const ReformerConfig& config, idx_t rows, idx_t tokens)
+      : context_(context),
+        model_(config),
+        ids_(static_cast<std::size_t>(rows * tokens), 5),
+        targets_(ids_),
+        batch_{rows, tokens, ids_, targets_, {}} {
+    model_.Initialise(1);
+    model_.parameters().AllocateGradients();
+  }
+  void Run() { model_.LossAndGradients(context_, batch_, 1e-3f, {true, 3}); }
+  Reformer& model() { return model_; }
+
+ private:
+  Context& context_;
+  Reformer model_;
+  std::vector<std::int32_t> ids_, targets_;
+  TokenBatch batch_;
+};
+
+struct Case {
+  const char* attention;
+  idx_t rows, tokens;
+  int threads;
+};
+std::ostream& operator<<(std::ostream& out, const Case& c) {
+  return out << c.attention << " " << c.rows << " x " << c.tokens << ", threads " << c.threads;
+}
+
+class Rehearsal : public testing::TestWithParam<Case> {};
+
+TEST_P(Rehearsal, BooksWhatTheStepBooks) {
+  const auto [attention, rows, tokens, threads] = GetParam();
+  const ReformerConfig config = Config(attention, tokens);
+  const StepNeeds needs = RehearseStep(config, rows, tokens, threads);
+  Context context(threads);
+  Step step(context, config, rows, tokens);
+  step.Run();
+  EXPECT_EQ(context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch);
+  EXPECT_EQ(step.model().KeptBytes(), needs.memory.buckets);
+  EXPECT_EQ(4 * static_cast<std::size_t>(step.model().parameters().values().size()),
+            needs.memory.weights);
+  EXPECT_EQ(step.model().StepGflop(rows, tokens), needs.gflop);
+  step.Run();  // what it grew in pieces is one block now
+  EXPECT_EQ(context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch);
+}
+
+INSTANTIATE_TEST_SUITE_P(Lengths, Rehearsal,
+                         testing::Values(Case{"full", 1, 40, 1}, Case{"full", 2, 700, 3},
+                                         Case{"local", 1, 40, 1}, Case{"local", 3, 700, 2},
+                                         Case{"local", 1, 2000, 5}, Case{"lsh", 1, 40, 2},
+                                         Case{"lsh", 2, 700, 1}, Case{"lsh", 1, 2000, 3}));
+
+class Resident : public testing::TestWithParam<Case> {};
+
+// The process grows by what was foretold. The arena's blocks are whole huge pages, of which the
+// last ones may stay untouched; threads and dense products take a little of their own.
+TEST_P(Resident, GrowsByWhatWasForetold) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers have memory of their own";
+#endif
+  if (std::getenv("LONGSPAN_TEST_ISA") != nullptr) GTEST_SKIP() << "takes long without vectors";
+  const auto [attention, rows, tokens, threads] = GetParam();
+  const ReformerConfig config = Config(attention, tokens);
+  const StepMemory memory = RehearseStep(config, rows, tokens, threads).memory;
+  ResetPeakRss();
+  const idx_t before = PeakRssBytes();
+  {
+    Context context(threads);
+    Step step(context, config, rows, tokens);
+    step.Run();
+    step.Run();
+  }
+  const auto grown = static_cast<double>(PeakRssBytes() - before);
+  const auto foretold = static_cast<double>(memory.total() - memory.moments);  // nobody updates
+  RecordProperty("grown_over_foretold", std::to_string(grown / foretold));
+  constexpr double kPages = 4 << 20;
+  EXPECT_LT(grown, foretold + kPages);
+  EXPECT_GT(grown, 0.97 * foretold - kPages);
+}
+
+INSTANTIATE_TEST_SUITE_P(Lengths, Resident,
+                         testing::Values(Case{"full", 1, 2048, 2}, Case{"full", 4, 2048, 2},
+                                         Case{"local", 1, 8192, 2}, Case{"local", 1, 24576, 2},
+                                         Case{"lsh", 1, 8192, 2}, Case{"lsh", 1, 24576, 2}));
+
+// A length whose memory no machine has.
+TEST(RehearseStep, TouchesNothing) {
+  const idx_t tokens = idx_t{1} << 21;
+  const ReformerConfig config = Config("lsh", tokens);
+  ResetPeakRss();
+  const idx_t before = PeakRssBytes();
+  const StepNeeds needs = RehearseStep(config, 8, tokens, 2);
+  EXPECT_GT(needs.memory.total(), std::size_t{50} << 30);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  EXPECT_LT(PeakRssBytes() - before, 32 << 20);
+#endif
+}
+
+TEST(RehearseStep, RefusesWhatTheStepRefuses) {
+  const auto code = [](const ReformerConfig& config, idx_t rows, idx_t tokens) {
+    try {
+      RehearseStep(config, rows, tokens);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode{0};
+  };
+  const ReformerConfig tiny = ReformerPreset("tiny");
+  EXPECT_EQ(code(tiny, 1, tiny.longest() + 1), ErrorCode::kUsage);
+  EXPECT_EQ(code(tiny, 0, 64), ErrorCode::kUsage);
+  EXPECT_EQ(code(tiny, 1 << 20, 1 << 20), ErrorCode::kUsage);
+  ReformerConfig bare = tiny;
+  bare.head = ReformerHead::kNone;
+  EXPECT_EQ(code(bare, 1, 64), ErrorCode::kUsage);
+}
+
+TEST(WithPositions, AddsWhatIsMissing) {
+  ReformerConfig config = ReformerPreset("tiny");
+  EXPECT_EQ(WithPositions(config, 100).axial_shape, config.axial_shape);
+  const ReformerConfig axial = WithPositions(config, 40000);
+  EXPECT_EQ(axial.axial_shape, (std::vector<idx_t>{256, 256}));
+  EXPECT_EQ(axial.longest(), 40000);
+  config.axial = false;
+  EXPECT_EQ(WithPositions(config, 40000).longest(), 40000);
+}
+
+TEST(FindLongestStep, FindsTheLongest) {
+  for (const char* attention : {"full", "local", "lsh"}) {
+    for (const std::size_t megabytes : {64, 500}) {
+      const std::size_t bytes = megabytes << 20;
+      const ReformerConfig config = Config(attention, 64);
+      const LongestStep longest = FindLongestStep(config, 2, bytes, 2);
+      const idx_t tokens = longest.needs.tokens;
+      EXPECT_EQ(longest.refused, "");
+      EXPECT_EQ(tokens % kPlanTokens, 0);
+      EXPECT_LE(longest.needs.memory.total(), bytes);
+      EXPECT_GT(longest.needs.memory.total(), bytes - (std::size_t{8} << 20));  // some huge pages
+      const ReformerConfig more = WithPositions(config, tokens + kPlanTokens);
+      EXPECT_GT(RehearseStep(more, 2, tokens + kPlanTokens, 2).memory.total(), bytes);
+    }
+  }
+}
+
+TEST(FindLongestStep, SaysWhatElseEndsIt) {
+  // Chunks of one token: more than 65536 buckets do not fit 16 bits.
+  ReformerConfig config = Config("lsh", 64);
+  config.lsh_chunk = 1;
+  const LongestStep longest = FindLongestStep(config, 1, std::size_t{1} << 33, 1);
+  EXPECT_LT(longest.needs.tokens, 1 << 16);
+  EXPECT_GE(longest.needs.tokens, 1 << 15);
+  EXPECT_NE(longest.refused.find("do not fit 16 bits"), std::string::npos) << longest.refused;
+}
+
+TEST(FindLongestStep, RefusesAModelThatIsTooLarge) {
+  try {
+    FindLongestStep(ReformerPreset("base"), 1, std::size_t{100} << 20, 1);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kLimit);
+  }
+}
+
+}  // namespace
+}  // namespace longspan
