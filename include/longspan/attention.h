@@ -180,7 +180,7 @@ inline constexpr std::uint8_t kHiddenToken = 0, kLocalToken = 1, kGlobalToken = 
 // Longformer (Beltagy, Peters, Cohan 2020, section 3). A local token i sees local keys
 // i + dilation n, -left <= n <= right, itself always among them, and every global key.
 struct WindowSpec {
-  idx_t left = 256, right = 256;  // one-sided widths in steps of the dilation; beyond T - 1 is T - 1
+  idx_t left = 256, right = 256;  // one-sided widths in steps of the dilation, any size
   std::vector<idx_t> dilation;    // (H), each at least 1; empty: 1 for all
   bool causal = false;  // no query sees a key behind its own position, global keys included
   float scale = 0.0f;   // of the scores; 0 means 1 / sqrt(D)

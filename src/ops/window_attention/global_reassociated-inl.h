@@ -1,0 +1,434 @@
+// The rows of global tokens in the re-associated form, the tasks: a batch of rows with a part of
+// the tokens, and putting the parts together.
+//
+//   u = scale qg wk, a = dout wv (rows, C);  x (T, C), read once per batch
+// Work: 4 C flop per row and token forward, 12 C backward; 2 C D per row for u, a and the ends.
+// Route: scores lie across: a token's row of scores has one lane for each row of the batch, so x
+// is read as it stands, and maxima and exponentials run over lanes.
+// Edges: hidden tokens and, when causal, tokens behind a row's own get -inf; hidden tokens enter
+// products as zeros.
+
+// Included once for every target.
+#if defined(LONGSPAN_OPS_WINDOW_GLOBAL_REASSOCIATED_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_OPS_WINDOW_GLOBAL_REASSOCIATED_INL_H_
+#undef LONGSPAN_OPS_WINDOW_GLOBAL_REASSOCIATED_INL_H_
+#else
+#define LONGSPAN_OPS_WINDOW_GLOBAL_REASSOCIATED_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/window_attention/global_reassociated.h"
+#include "ops/window_attention/row_block-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Channels of one piece of a product: a panel of u (16 floats wide on AVX2) stays in the L1 cache.
+inline constexpr idx_t kProductChannels = 256;
+
+// One task's view of the problem: a batch of rows, and the block of tokens it stands at.
+struct ReassociatedTask {
+  const ReassociatedArguments& args;
+  const ReassociatedPlan& plan;
+  ReassociatedScratch s;
+  idx_t b, batch;
+  idx_t rows;        // of the batch
+  idx_t begin, end;  // tokens of the part
+  idx_t first = 0;   // token of the block
+  idx_t tokens = 0;  // of the block
+  bool shown[ReassociatedPlan::kTokens];
+
+  ReassociatedTask(const ReassociatedArguments& arguments, const ReassociatedScratch& scratch,
+                   idx_t sequence, idx_t batch_number, idx_t part)
+      : args(arguments),
+        plan(arguments.plan),
+        s(scratch),
+        b(sequence),
+        batch(batch_number),
+        rows(arguments.RowsOf(sequence, batch_number)),
+        begin(part * plan.part),
+        end(std::min(plan.T, begin + plan.part)) {}
+
+  ReassociatedArguments::Row Row(idx_t r) const { return args.RowOf(b, batch * plan.rows + r); }
+  const float* X(idx_t t) const {
+    return args.input.x.data + b * args.input.x.stride[0] + t * args.input.x.stride[1];
+  }
+  const float* Weight(const View<const float, 2>& w, idx_t h, idx_t d) const {
+    return w.data + (h * plan.D + d) * w.stride[0];
+  }
+  // Lanes that are computed.
+  idx_t Lanes() const { return RoundUp(rows, kTileLanes); }
+};
+
+// scale qg . bk: what the key bias adds to every score of a row.
+inline float KeyBias(const ReassociatedTask& x, const ReassociatedArguments::Row& row) {
+  if (x.args.input.bk.empty()) return 0.0f;
+  const float* bias = x.args.input.bk.data + row.h * x.plan.D;
+  return x.plan.scale * DotRow(&x.args.input.qg(x.b, row.h, row.g, 0), bias, x.plan.D);
+}
+
+// to (C) = factor * weights (D) w_h
+inline void ThroughWeights(const ReassociatedTask& x, const View<const float, 2>& w, idx_t h,
+                           const float* weights, float factor, float* to) {
+  std::fill_n(to, x.plan.channels, 0.0f);
+  for (idx_t d = 0; d < x.plan.D; ++d) {
+    AddScaled(x.Weight(w, h, d), factor * weights[d], to, x.plan.C);
+  }
+}
+
+// ---- a block of tokens --------------------------------------------------------------------------
+
+// Row i of `rows` (rows, columns) into all panels: a row that comes from memory is read in one go.
+HWY_INLINE void PackRow(const float* HWY_RESTRICT row, bool exists, idx_t columns, idx_t i,
+                        idx_t rows, float* HWY_RESTRICT panels) {
+  const TileTag d;
+  float* HWY_RESTRICT to = panels + i * kPanel;
+  for (idx_t c = 0; c < columns; c += kPanel, to += rows * kPanel) {
+    for (idx_t j = 0; j < kPanel; j += kTileLanes) {
+      const bool there = exists && c + j < columns;
+      hn::Store(there ? LoadTail(row + c + j, columns - c - j) : hn::Zero(d), d, to + j);
+    }
+  }
+}
+
+// Moves to the block of tokens that begins at `first`; hidden ones are zeros in its panels.
+inline void EnterTokens(ReassociatedTask& x, idx_t first) {
+  const ReassociatedPlan& plan = x.plan;
+  x.first = first;
+  x.tokens = std::min(ReassociatedPlan::kTokens, x.end - first);
+  const std::uint8_t* roles = RolesOf(x.args.roles, x.b);
+  for (idx_t i = 0; i < x.tokens; ++i) {
+    x.shown[i] = roles[first + i] != kHiddenToken;
+    PackRow(x.X(first + i), x.shown[i], plan.C, i, x.tokens, x.s.x_panels);
+  }
+  for (idx_t r = 0; r < plan.lanes; ++r) {
+    const idx_t last = plan.causal && r < x.rows ? x.Row(r).token - first : plan.T;
+    x.s.last[r] = static_cast<float>(std::clamp<idx_t>(last, -1, ReassociatedPlan::kTokens));
+  }
+}
+
+// out (tokens, lanes) = x times panels of rows [C][kPanel].
+inline void TokenScores(const ReassociatedTask& x, const float* columns, float* out) {
+  const ReassociatedPlan& plan = x.plan;
+  const idx_t stride = x.args.input.x.stride[1];
+  for (idx_t c = 0; c < plan.C; c += kProductChannels) {
+    const idx_t n = std::min(kProductChannels, plan.C - c);
+    for (idx_t r = 0; r < x.rows; r += kPanel) {
+      for (idx_t i = 0; i < x.tokens; i += kTileRows) {
+        const TileTerm term{x.X(x.first + i) + c, columns + r * plan.C + c * kPanel, n};
+        TileMultiply<false>(std::min(kTileRows, x.tokens - i), std::min(kPanel, x.rows - r), &term,
+                            1, stride, c > 0, out + i * plan.lanes + r, plan.lanes);
+      }
+    }
+  }
+}
+
+// sums (rows, channels) += weights^T x; weights (tokens, lanes)
+inline void AddTokens(const ReassociatedTask& x, const float* weights, float* sums) {
+  const ReassociatedPlan& plan = x.plan;
+  for (idx_t c = 0; c < plan.C; c += kPanel) {
+    for (idx_t r = 0; r < x.rows; r += kTileRows) {
+      const TileTerm term{weights + r, x.s.x_panels + c * x.tokens, x.tokens};
+      TileMultiply<true>(std::min(kTileRows, x.rows - r), std::min(kPanel, plan.C - c), &term, 1,
+                         plan.lanes, true, sums + r * plan.channels + c, plan.channels);
+    }
+  }
+}
+
+// weights (tokens, lanes) *= dropout
+inline void DropTokens(const ReassociatedTask& x, float* weights) {
+  const ReassociatedPlan& plan = x.plan;
+  for (idx_t r = 0; r < x.rows; ++r) {
+    const auto row = x.Row(r);
+    const idx_t query = (x.b * plan.H + row.h) * plan.T + row.token;
+    DropoutFactors(plan.dropout, query * plan.slots + x.first, x.tokens, x.s.factors);
+    for (idx_t i = 0; i < x.tokens; ++i) weights[i * plan.lanes + r] *= x.s.factors[i];
+  }
+}
+
+// The scores of token i of the block for a vector of rows from `lane` on, -inf where unseen.
+HWY_INLINE hn::Vec<TileTag> TokenRow(const ReassociatedTask& x, idx_t i, idx_t lane) {
+  const TileTag d;
+  const auto hidden = hn::Set(d, kHiddenScore);
+  if (!x.shown[i]) return hidden;
+  const auto score = hn::LoadU(d, x.s.scores + i * x.plan.lanes + lane);
+  const auto seen = hn::Le(hn::Set(d, static_cast<float>(i)), hn::LoadU(d, x.s.last + lane));
+  return hn::IfThenElse(seen, score, hidden);
+}
+
+// ---- forward ------------------------------------------------------------------------------------
+
+// Scores -> weights relative to the maxima so far; maxima and sums move on, and z with them.
+inline void SoftmaxTokens(const ReassociatedTask& x) {
+  const TileTag d;
+  const ReassociatedPlan& plan = x.plan;
+  const ReassociatedScratch& s = x.s;
+  for (idx_t lane = 0; lane < x.Lanes(); lane += kTileLanes) {
+    auto max = hn::LoadU(d, s.max + lane);
+    const auto before = max;
+    for (idx_t i = 0; i < x.tokens; ++i) max = hn::Max(max, TokenRow(x, i, lane));
+    // Nothing seen yet: any shift makes exp(-inf) = 0.
+    const auto shift = hn::IfThenElse(hn::Eq(max, hn::Set(d, kHiddenScore)), hn::Zero(d), max);
+    const auto factor = ExpNonPositive(d, hn::Sub(before, shift));
+    auto sum = hn::Zero(d);
+    for (idx_t i = 0; i < x.tokens; ++i) {
+      const auto e = ExpNonPositive(d, hn::Sub(TokenRow(x, i, lane), shift));
+      hn::StoreU(e, d, s.scores + i * plan.lanes + lane);
+      sum = hn::Add(sum, e);
+    }
+    hn::StoreU(max, d, s.max + lane);
+    hn::StoreU(hn::MulAdd(hn::LoadU(d, s.sum + lane), factor, sum), d, s.sum + lane);
+    hn::StoreU(hn::Mul(hn::LoadU(d, s.kept + lane), factor), d, s.kept + lane);
+    alignas(64) float factors[kTileLanes];
+    hn::Store(factor, d, factors);
+    for (idx_t r = lane; r < std::min(x.rows, lane + kTileLanes); ++r) {
+      if (factors[r - lane] != 1.0f)
+        ScaleWhole(s.z + r * plan.channels, plan.channels, factors[r - lane]);
+    }
+  }
+}
+
+// kept += the weights' columns.
+inline void AddKept(const ReassociatedTask& x, const float* weights) {
+  const TileTag d;
+  for (idx_t lane = 0; lane < x.Lanes(); lane += kTileLanes) {
+    auto sum = hn::Zero(d);
+    for (idx_t i = 0; i < x.tokens; ++i) {
+      sum = hn::Add(sum, hn::LoadU(d, weights + i * x.plan.lanes + lane));
+    }
+    hn::StoreU(hn::Add(hn::LoadU(d, x.s.kept + lane), sum), d, x.s.kept + lane);
+  }
+}
+
+// out = wv z / sum + bv kept / sum, lse.
+inline void FinishReassociated(const ReassociatedTask& x) {
+  const ReassociatedPlan& plan = x.plan;
+  for (idx_t r = 0; r < x.rows; ++r) {
+    const auto row = x.Row(r);
+    const float inverse = 1.0f / x.s.sum[r];
+    float* out = &x.args.saved.out(x.b, row.h, row.token, 0);
+    for (idx_t d = 0; d < plan.D; ++d) {
+      float value = DotRow(x.Weight(x.args.input.wv, row.h, d), x.s.z + r * plan.channels, plan.C);
+      if (!x.args.input.bv.empty()) {
+        value += x.args.input.bv.data[row.h * plan.D + d] * x.s.kept[r];
+      }
+      out[d] = value * inverse;
+    }
+    x.args.saved.lse(x.b, row.h, row.token) = x.s.max[r] + std::log(x.s.sum[r]) + KeyBias(x, row);
+  }
+}
+
+// The sums of a task lie in its side, or in scratch when there is one part.
+inline void UseForwardSide(ReassociatedTask& x, idx_t task) {
+  if (x.args.side == nullptr) return;
+  x.s.z = x.args.side + task * x.plan.SideFloats(false);
+  x.s.max = x.s.z + x.plan.rows * x.plan.channels;
+  x.s.sum = x.s.max + x.plan.lanes;
+  x.s.kept = x.s.sum + x.plan.lanes;
+}
+
+inline void StartReassociated(const ReassociatedTask& x) {
+  std::fill_n(x.s.z, x.rows * x.plan.channels, 0.0f);
+  std::fill_n(x.s.max, x.plan.lanes, kHiddenScore);
+  std::fill_n(x.s.sum, x.plan.lanes, 0.0f);
+  std::fill_n(x.s.kept, x.plan.lanes, 0.0f);
+}
+
+inline void ReassociatedForwardTask(const ReassociatedArguments& args,
+                                    const ReassociatedScratch& scratch, idx_t task) {
+  const ReassociatedPlan& plan = args.plan;
+  const idx_t unit = task / plan.parts;  // a batch of a sequence
+  ReassociatedTask x(args, scratch, unit / plan.batches, unit % plan.batches, task % plan.parts);
+  if (x.rows == 0) return;
+  UseForwardSide(x, task);
+  for (idx_t r = 0; r < x.rows; ++r) {
+    const auto row = x.Row(r);
+    ThroughWeights(x, args.input.wk, row.h, &args.input.qg(x.b, row.h, row.g, 0), plan.scale,
+                   x.s.z + r * plan.channels);
+  }
+  PackTransposedPanels(x.s.z, plan.channels, x.rows, plan.C, 1.0f, x.s.u_columns);
+  StartReassociated(x);
+  for (idx_t first = x.begin; first < x.end; first += ReassociatedPlan::kTokens) {
+    EnterTokens(x, first);
+    TokenScores(x, x.s.u_columns, x.s.scores);
+    SoftmaxTokens(x);
+    if (plan.dropout.active()) DropTokens(x, x.s.scores);
+    AddKept(x, x.s.scores);
+    AddTokens(x, x.s.scores, x.s.z);
+  }
+  if (args.side == nullptr) FinishReassociated(x);
+}
+
+inline void ReassociatedForwardSum(const ReassociatedArguments& args,
+                                   const ReassociatedScratch& scratch, idx_t unit) {
+  const ReassociatedPlan& plan = args.plan;
+  const ReassociatedTask x(args, scratch, unit / plan.batches, unit % plan.batches, 0);
+  if (x.rows == 0) return;
+  StartReassociated(x);
+  ReassociatedTask part(x);
+  for (idx_t i = 0; i < plan.parts; ++i) {
+    UseForwardSide(part, unit * plan.parts + i);
+    for (idx_t r = 0; r < x.rows; ++r) x.s.max[r] = std::max(x.s.max[r], part.s.max[r]);
+  }
+  for (idx_t i = 0; i < plan.parts; ++i) {
+    UseForwardSide(part, unit * plan.parts + i);
+    for (idx_t r = 0; r < x.rows; ++r) {
+      if (part.s.sum[r] == 0.0f) continue;
+      const float factor = std::exp(part.s.max[r] - x.s.max[r]);
+      x.s.sum[r] += factor * part.s.sum[r];
+      x.s.kept[r] += factor * part.s.kept[r];
+      AddScaled(part.s.z + r * plan.channels, factor, x.s.z + r * plan.channels, plan.C);
+    }
+  }
+  FinishReassociated(x);
+}
+
+// ---- backward -----------------------------------------------------------------------------------
+
+// scores := weights after dropout, dscores := gradient of the scores, from scores and dout wv x.
+inline void BackwardTokens(const ReassociatedTask& x) {
+  const TileTag d;
+  const ReassociatedPlan& plan = x.plan;
+  const ReassociatedScratch& s = x.s;
+  for (idx_t lane = 0; lane < x.Lanes(); lane += kTileLanes) {
+    const auto bias = hn::LoadU(d, s.bias + lane), shift = hn::LoadU(d, s.shift + lane);
+    for (idx_t i = 0; i < x.tokens; ++i) {
+      float* dscore = s.dscores + i * plan.lanes + lane;
+      const auto p = ExpNonPositive(d, hn::Sub(TokenRow(x, i, lane), shift));
+      hn::StoreU(p, d, s.scores + i * plan.lanes + lane);
+      hn::StoreU(x.shown[i] ? hn::Add(hn::LoadU(d, dscore), bias) : hn::Zero(d), d, dscore);
+    }
+  }
+  // out = (p f) v: dp = f (dout . v), and dv sees p f.
+  if (plan.dropout.active()) DropTokens(x, s.dscores);
+  for (idx_t lane = 0; lane < x.Lanes(); lane += kTileLanes) {
+    const auto delta = hn::LoadU(d, s.delta + lane);
+    for (idx_t i = 0; i < x.tokens; ++i) {
+      float* dscore = s.dscores + i * plan.lanes + lane;
+      const auto p = hn::LoadU(d, s.scores + i * plan.lanes + lane);
+      hn::StoreU(hn::Mul(p, hn::Sub(hn::LoadU(d, dscore), delta)), d, dscore);
+    }
+  }
+  if (plan.dropout.active()) DropTokens(x, s.scores);
+}
+
+// dx += dscores u + weights a
+inline void AddTokenGradients(const ReassociatedTask& x) {
+  const ReassociatedPlan& plan = x.plan;
+  for (idx_t i = 0; i < x.tokens; i += kTileRows) {
+    const idx_t m = std::min(kTileRows, x.tokens - i);
+    for (idx_t c = 0; c < plan.C; c += kPanel) {
+      const TileTerm terms[2] = {{x.s.dscores + i * plan.lanes, x.s.u_panels + c * x.rows, x.rows},
+                                 {x.s.scores + i * plan.lanes, x.s.a_panels + c * x.rows, x.rows}};
+      TileMultiply<false>(m, std::min(kPanel, plan.C - c), terms, 2, plan.lanes, false, x.s.dx + c,
+                          plan.channels);
+    }
+    for (idx_t r = 0; r < m; ++r) {
+      if (!x.shown[i + r]) continue;
+      AddRow(x.s.dx + r * plan.channels, &x.args.gradients.dx(x.b, x.first + i + r, 0), plan.C);
+    }
+  }
+}
+
+// u and a in panels, and the constants of the rows. Uses du as room for both.
+inline void StartBackward(const ReassociatedTask& x) {
+  const ReassociatedPlan& plan = x.plan;
+  const ReassociatedScratch& s = x.s;
+  const auto pack = [&](float* columns, float* panels) {
+    PackTransposedPanels(s.du, plan.channels, x.rows, plan.C, 1.0f, columns);
+    PackPanels(s.du, plan.channels, x.rows, plan.C, panels);
+  };
+  for (idx_t r = 0; r < x.rows; ++r) {
+    const auto row = x.Row(r);
+    ThroughWeights(x, x.args.input.wk, row.h, &x.args.input.qg(x.b, row.h, row.g, 0), plan.scale,
+                   s.du + r * plan.channels);
+  }
+  pack(s.u_columns, s.u_panels);
+  for (float* constants : {s.shift, s.delta, s.bias}) std::fill_n(constants, plan.lanes, 0.0f);
+  for (idx_t r = 0; r < x.rows; ++r) {
+    const auto row = x.Row(r);
+    const float* dout = &x.args.dout(x.b, row.h, row.token, 0);
+    ThroughWeights(x, x.args.input.wv, row.h, dout, 1.0f, s.du + r * plan.channels);
+    s.shift[r] = x.args.saved.lse(x.b, row.h, row.token) - KeyBias(x, row);
+    s.delta[r] = DotRow(dout, &x.args.saved.out(x.b, row.h, row.token, 0), plan.D);
+    if (!x.args.input.bv.empty()) {
+      s.bias[r] = DotRow(dout, x.args.input.bv.data + row.h * plan.D, plan.D);
+    }
+  }
+  pack(s.a_columns, s.a_panels);
+}
+
+inline void UseBackwardSide(ReassociatedTask& x, idx_t task) {
+  if (x.args.side == nullptr) return;
+  x.s.du = x.args.side + task * x.plan.SideFloats(true);
+  x.s.z = x.s.du + x.plan.rows * x.plan.channels;
+  x.s.kept = x.s.z + x.plan.rows * x.plan.channels;
+}
+
+inline void ReassociatedBackwardTask(const ReassociatedArguments& args,
+                                     const ReassociatedScratch& scratch, idx_t batch, idx_t task) {
+  const ReassociatedPlan& plan = args.plan;
+  ReassociatedTask x(args, scratch, task / plan.parts, batch, task % plan.parts);
+  if (x.rows == 0) return;
+  UseBackwardSide(x, task);
+  StartBackward(x);
+  std::fill_n(x.s.du, x.rows * plan.channels, 0.0f);
+  std::fill_n(x.s.z, x.rows * plan.channels, 0.0f);
+  std::fill_n(x.s.kept, plan.lanes, 0.0f);
+  for (idx_t first = x.begin; first < x.end; first += ReassociatedPlan::kTokens) {
+    EnterTokens(x, first);
+    TokenScores(x, x.s.u_columns, x.s.scores);
+    TokenScores(x, x.s.a_columns, x.s.dscores);
+    BackwardTokens(x);
+    AddKept(x, x.s.scores);
+    AddTokens(x, x.s.dscores, x.s.du);
+    AddTokens(x, x.s.scores, x.s.z);
+    AddTokenGradients(x);
+  }
+}
+
+// What a batch's rows of head h leave for the parameters and the queries: dwk, dwv, dbv, dqg, from
+// du and z of all parts, added in their order.
+inline void ReassociatedBackwardSum(const ReassociatedArguments& args,
+                                    const ReassociatedScratch& scratch, idx_t batch, idx_t h) {
+  const ReassociatedPlan& plan = args.plan;
+  float *du = scratch.dx, *z = scratch.dx + plan.channels;  // rows of scratch
+  for (idx_t b = 0; b < plan.B; ++b) {
+    ReassociatedTask x(args, scratch, b, batch, 0);
+    for (idx_t r = 0; r < x.rows; ++r) {
+      const auto row = x.Row(r);
+      if (row.h != h) continue;
+      std::fill_n(du, 2 * plan.channels, 0.0f);
+      float kept = 0.0f;
+      for (idx_t part = 0; part < plan.parts; ++part) {
+        UseBackwardSide(x, b * plan.parts + part);
+        AddRow(x.s.du + r * plan.channels, du, plan.C);
+        AddRow(x.s.z + r * plan.channels, z, plan.C);
+        kept += x.s.kept[r];
+      }
+      const float* q = &args.input.qg(b, h, row.g, 0);
+      const float* dout = &args.dout(b, h, row.token, 0);
+      for (idx_t d = 0; d < plan.D; ++d) {
+        const idx_t out = h * plan.D + d;
+        args.gradients.dqg(b, h, row.g, d) +=
+            plan.scale * DotRow(x.Weight(args.input.wk, h, d), du, plan.C);
+        AddScaled(du, plan.scale * q[d], &args.gradients.dwk(out, 0), plan.C);
+        AddScaled(z, dout[d], &args.gradients.dwv(out, 0), plan.C);
+        if (!args.gradients.dbv.empty()) args.gradients.dbv(out) += kept * dout[d];
+      }
+    }
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_OPS_WINDOW_GLOBAL_REASSOCIATED_INL_H_

@@ -1,0 +1,200 @@
+#include "ops/window_attention/global_reassociated.h"
+
+#include <cstddef>
+#include <vector>
+
+#include "base/isa.h"
+#include "parallel/parallel_for.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/window_attention/global_reassociated.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "ops/window_attention/global_reassociated-inl.h"
+
+#if HWY_ONCE
+namespace longspan {
+
+HWY_EXPORT(ReassociatedForwardTask);
+HWY_EXPORT(ReassociatedForwardSum);
+HWY_EXPORT(ReassociatedBackwardTask);
+HWY_EXPORT(ReassociatedBackwardSum);
+
+namespace {
+
+// A task for each of 16 cores, as far as their sums take no more than this: each makes u anew.
+constexpr idx_t kTasksWanted = 16;
+constexpr idx_t kMostSideFloats = idx_t{512} * 1024;
+constexpr idx_t kTileRowsRoom = 6;  // rows of a tile of simd/tile-inl.h
+
+// What both directions ask of their arguments.
+ReassociatedArguments CheckArguments(const WindowSpec& spec, const GlobalProjection& input,
+                                     const TokenRoles& roles, const AttentionSaved& saved,
+                                     bool backward) {
+  const auto& x = input.x.extent;
+  const std::array<idx_t, 4> shape = {x[0], input.qg.extent[1], x[1], input.qg.extent[3]};
+  Check(x[2] >= 1, ErrorCode::kUsage, "window attention: x is {}, every extent must be at least 1",
+        ShapeText(input.x));
+  CheckWindowCall(spec, shape, "(B, H, T, D) of x and qg", roles, saved);
+  CheckWindowView(input.x, "x", x);
+  const idx_t width = shape[1] * shape[3];
+  CheckWindowView(input.wk, "wk", {width, x[2]});
+  CheckWindowView(input.wv, "wv", {width, x[2]});
+  if (!input.bk.empty()) CheckWindowView(input.bk, "bk", {width});
+  if (!input.bv.empty()) CheckWindowView(input.bv, "bv", {width});
+  ReassociatedArguments args;
+  args.globals = FindGlobalTokens(roles, shape[0]);
+  CheckGlobalQueries(input.qg, "qg", shape, args.globals.most);
+  args.input = input;
+  args.roles = roles;
+  args.saved = saved;
+  args.plan = MakeReassociatedPlan(spec, input, args.globals.most, backward);
+  return args;
+}
+
+// Hands `take(pointer, count)` every array of a thread's scratch.
+template <class Take>
+void EachReassociatedArray(const ReassociatedPlan& plan, bool backward, ReassociatedScratch& s,
+                           const Take& take) {
+  const idx_t columns = RoundUp(plan.rows, BlockPlan::kPanelUnit) * plan.C;
+  const idx_t wide = RoundUp(plan.C, BlockPlan::kPanelUnit);
+  take(s.u_columns, columns);
+  take(s.x_panels, ReassociatedPlan::kTokens * wide);
+  take(s.scores, ReassociatedPlan::kTokens * plan.lanes);
+  if (!backward) take(s.z, plan.rows * plan.channels);
+  for (float** lanes : {&s.max, &s.sum, &s.kept, &s.last}) take(*lanes, plan.lanes);
+  take(s.factors, ReassociatedPlan::kTokens);
+  if (!backward) return;
+  take(s.a_columns, columns);
+  take(s.u_panels, plan.rows * wide);
+  take(s.a_panels, plan.rows * wide);
+  take(s.dscores, ReassociatedPlan::kTokens * plan.lanes);
+  take(s.dx, kTileRowsRoom * plan.channels);
+  for (float** lanes : {&s.shift, &s.delta, &s.bias}) take(*lanes, plan.lanes);
+}
+
+// The booking of one call, its scratch and the parts' sums.
+struct Call {
+  Call(Context& context, ReassociatedArguments& args, idx_t tasks, bool backward)
+      : frame(context.arena(), Bytes(context, args.plan, tasks, backward)),
+        each(static_cast<std::size_t>(context.threads())) {
+    for (ReassociatedScratch& s : each) {
+      EachReassociatedArray(args.plan, backward, s, [&](float*& pointer, idx_t count) {
+        pointer = frame.Take<float>(count);
+      });
+    }
+    if (NeedsSide(args.plan, backward)) {
+      args.side = frame.Take<float>(tasks * args.plan.SideFloats(backward));
+    }
+  }
+  // The backward's sums outlive their tasks in any case.
+  static bool NeedsSide(const ReassociatedPlan& plan, bool backward) {
+    return backward || plan.parts > 1;
+  }
+  static std::size_t Bytes(const Context& context, const ReassociatedPlan& plan, idx_t tasks,
+                           bool backward) {
+    std::size_t bytes = 0;
+    ReassociatedScratch s;
+    EachReassociatedArray(plan, backward, s,
+                          [&](float*&, idx_t count) { bytes += Arena::Bytes<float>(count); });
+    bytes *= static_cast<std::size_t>(context.threads());
+    if (NeedsSide(plan, backward)) bytes += Arena::Bytes<float>(tasks * plan.SideFloats(backward));
+    return bytes;
+  }
+  const ReassociatedScratch& Scratch(int thread) const {
+    return each[static_cast<std::size_t>(thread)];
+  }
+
+  Arena::Frame frame;
+  std::vector<ReassociatedScratch> each;
+};
+
+}  // namespace
+
+ReassociatedPlan MakeReassociatedPlan(const WindowSpec& spec, const GlobalProjection& input,
+                                      idx_t globals, bool backward) {
+  ReassociatedPlan plan;
+  plan.B = input.x.extent[0];
+  plan.T = input.x.extent[1];
+  plan.C = input.x.extent[2];
+  plan.H = input.qg.extent[1];
+  plan.D = input.qg.extent[3];
+  plan.causal = spec.causal;
+  const BlockPlan block = MakeBlockPlan(spec, plan.T, plan.D);
+  plan.scale = block.scale;
+  plan.dropout = block.dropout;
+  plan.slots = block.slots;
+  plan.rows = std::clamp<idx_t>(plan.H * globals, 1, ReassociatedPlan::kRows);
+  plan.lanes = RoundUp(plan.rows, BlockPlan::kRowUnit);
+  plan.channels = RoundUp(plan.C, BlockPlan::kRowUnit);
+  plan.batches = CeilDiv(plan.H * globals, plan.rows);
+  const idx_t units = plan.B * (backward ? 1 : std::max<idx_t>(plan.batches, 1));
+  const idx_t room = kMostSideFloats / (units * plan.SideFloats(backward));
+  const idx_t wanted = std::min(CeilDiv(kTasksWanted, units), std::max<idx_t>(room, 1));
+  plan.part = RoundUp(CeilDiv(plan.T, wanted), ReassociatedPlan::kTokens);
+  plan.parts = CeilDiv(plan.T, plan.part);
+  return plan;
+}
+
+GlobalFlops CountGlobalFlops(idx_t tokens, idx_t channels, idx_t heads, idx_t head_size,
+                             idx_t globals, bool backward) {
+  const auto T = static_cast<double>(tokens), C = static_cast<double>(channels);
+  const auto D = static_cast<double>(head_size);
+  const double rows = static_cast<double>(heads) * static_cast<double>(globals);
+  const double width = static_cast<double>(heads) * D;
+  GlobalFlops flops;
+  // kg and vg; backward dx and the weights' gradients of both.
+  flops.projected =
+      (backward ? 12.0 : 4.0) * T * C * width + (backward ? 14.0 : 4.0) * T * D * rows;
+  flops.reassociated =
+      (backward ? 16.0 : 4.0) * T * C * rows + (backward ? 14.0 : 4.0) * C * D * rows;
+  return flops;
+}
+
+void GlobalReassociatedForward(Context& context, const WindowSpec& spec,
+                               const GlobalProjection& input, const TokenRoles& roles,
+                               const AttentionSaved& saved) {
+  ReassociatedArguments args = CheckArguments(spec, input, roles, saved, false);
+  const ReassociatedPlan& plan = args.plan;
+  const idx_t units = plan.B * plan.batches, tasks = units * plan.parts;
+  if (tasks == 0) return;
+  const Call call(context, args, tasks, false);
+  ParallelFor(context, tasks, [&](idx_t task, int thread) {
+    HWY_DYNAMIC_DISPATCH(ReassociatedForwardTask)(args, call.Scratch(thread), task);
+  });
+  if (plan.parts == 1) return;
+  ParallelFor(context, units, [&](idx_t unit, int thread) {
+    HWY_DYNAMIC_DISPATCH(ReassociatedForwardSum)(args, call.Scratch(thread), unit);
+  });
+}
+
+void GlobalReassociatedBackward(Context& context, const WindowSpec& spec,
+                                const GlobalProjection& input, const TokenRoles& roles,
+                                const AttentionSaved& saved, const View<const float, 4>& dout,
+                                const DGlobalProjection& gradients) {
+  ReassociatedArguments args = CheckArguments(spec, input, roles, saved, true);
+  CheckWindowView(dout, "dout", saved.out.extent);
+  CheckWindowView(gradients.dx, "dx", input.x.extent);
+  CheckWindowView(gradients.dqg, "dqg", input.qg.extent);
+  CheckWindowView(gradients.dwk, "dwk", input.wk.extent);
+  CheckWindowView(gradients.dwv, "dwv", input.wv.extent);
+  if (!gradients.dbv.empty()) CheckWindowView(gradients.dbv, "dbv", {input.wv.extent[0]});
+  args.dout = dout;
+  args.gradients = gradients;
+  const ReassociatedPlan& plan = args.plan;
+  if (plan.batches == 0) return;
+  const idx_t tasks = plan.B * plan.parts;
+  const Call call(context, args, tasks, true);
+  for (idx_t batch = 0; batch < plan.batches; ++batch) {
+    ParallelFor(context, tasks, [&](idx_t task, int thread) {
+      HWY_DYNAMIC_DISPATCH(ReassociatedBackwardTask)(args, call.Scratch(thread), batch, task);
+    });
+    ParallelFor(context, plan.H, [&](idx_t h, int thread) {
+      HWY_DYNAMIC_DISPATCH(ReassociatedBackwardSum)(args, call.Scratch(thread), batch, h);
+    });
+  }
+}
+
+}  // namespace longspan
+#endif  // HWY_ONCE

@@ -1,0 +1,91 @@
+// How the re-associated form of the global rows is cut into tasks. The operations themselves are
+// declared in longspan/attention.h.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/math.h"
+#include "base/rng.h"
+#include "longspan/attention.h"
+#include "ops/window_attention/row_block.h"
+#include "ops/window_attention/setup.h"
+
+namespace longspan {
+
+// A row is a global token of one head: row n of a sequence with G global tokens is token n % G of
+// head n / G. A task is a batch of rows with a part of the tokens; parts leave sums of their own,
+// which are put together in order.
+struct ReassociatedPlan {
+  static constexpr idx_t kTokens = 48;  // at a time: whole tiles of 6
+  static constexpr idx_t kRows = 24;    // of a batch, at most
+
+  idx_t B = 0, H = 0, T = 0, D = 0, C = 0;
+  bool causal = false;
+  float scale = 0.0f;
+  Dropout dropout;
+  idx_t slots = 0;            // of a row, for dropout
+  idx_t rows = 0;             // of a batch
+  idx_t lanes = 0;            // rows, padded
+  idx_t channels = 0;         // C, padded
+  idx_t batches = 0;          // of a sequence
+  idx_t part = 0, parts = 0;  // tokens of a part, parts
+
+  // Floats of one part's sums: forward z, max, sum, kept; backward du, z, kept.
+  idx_t SideFloats(bool backward) const {
+    return (backward ? 2 : 1) * rows * channels + (backward ? 1 : 3) * lanes;
+  }
+};
+
+ReassociatedPlan MakeReassociatedPlan(const WindowSpec& spec, const GlobalProjection& input,
+                                      idx_t globals, bool backward);
+
+// What the tasks share.
+struct ReassociatedArguments {
+  ReassociatedPlan plan;
+  GlobalProjection input;
+  TokenRoles roles;
+  AttentionSaved saved;
+  View<const float, 4> dout;
+  DGlobalProjection gradients;
+  GlobalTokens globals;
+  float* side = nullptr;  // by task; forward only with more than one part
+
+  // Row n of sequence b: its head, its number among the global tokens, its position.
+  struct Row {
+    idx_t h, g, token;
+  };
+  Row RowOf(idx_t b, idx_t n) const {
+    const idx_t count = globals.Count(b), g = n % count;
+    return {n / count, g, globals.List(b)[g]};
+  }
+  // Rows of a batch that sequence b has.
+  idx_t RowsOf(idx_t b, idx_t batch) const {
+    return std::clamp<idx_t>(plan.H * globals.Count(b) - batch * plan.rows, 0, plan.rows);
+  }
+};
+
+// A thread's scratch. Sizes are in global_reassociated.cc.
+struct ReassociatedScratch {
+  float* u_columns = nullptr;  // u^T in panels of rows: [C][kPanel] each
+  float* x_panels = nullptr;   // x of a block, in panels of channels
+  float* scores = nullptr;     // (kTokens, lanes)
+  float* z = nullptr;          // (rows, channels): sum of dropped weights times x
+  float* max = nullptr;        // (lanes): of the tokens so far
+  float* sum = nullptr;        // (lanes): of exp(score - max) so far
+  float* kept = nullptr;       // (lanes): the same sum of what dropout leaves
+  float* last = nullptr;       // (lanes): the last token of the block that a row sees
+  float* factors = nullptr;    // (kTokens): dropout
+  // Backward only.
+  float* a_columns = nullptr;  // a^T, as u^T
+  float* u_panels = nullptr;   // u in panels of channels: [rows][kPanel] each
+  float* a_panels = nullptr;
+  float* dscores = nullptr;  // (kTokens, lanes)
+  float* du = nullptr;       // (rows, channels); with z and kept in the task's side
+  float* dx = nullptr;       // (kTileRows, channels)
+  float* shift = nullptr;    // (lanes): lse without the share of the key bias
+  float* delta = nullptr;    // (lanes): dout . out
+  float* bias = nullptr;     // (lanes): dout . bv
+};
+
+}  // namespace longspan

@@ -1,0 +1,73 @@
+// How the rows of global tokens are cut into tasks. The operations themselves are declared in
+// longspan/attention.h.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "longspan/attention.h"
+#include "ops/window_attention/row_block.h"
+#include "ops/window_attention/setup.h"
+
+namespace longspan {
+
+// A task is a batch of query rows of one head with a part of all keys. Parts leave maxima, sums and
+// outputs (forward) or dq (backward) of their own, which are put together in order.
+struct GlobalPlan {
+  BlockPlan block;
+  idx_t B = 0, H = 0, T = 0;
+  bool causal = false;
+  TaskScratch rings;
+  idx_t rows = 0;             // of a batch
+  idx_t batches = 0;          // forward: of a head, all at once; backward: one after another
+  idx_t part = 0, parts = 0;  // keys of a part, parts
+
+  idx_t SideFloats() const {
+    return RoundUp(rows * (block.row + 2), BlockPlan::kRowUnit);
+  }  // of a task
+};
+
+GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals,
+                          bool backward);
+
+// What the tasks share.
+struct GlobalArguments {
+  GlobalPlan plan;
+  GlobalQkv qkv;
+  TokenRoles roles;
+  AttentionSaved saved;
+  View<const float, 4> dout;
+  DGlobalQkv gradients;
+  GlobalTokens globals;
+  // More than one part, by task: rows of out or dq (rows, row), maxima (rows), sums (rows).
+  float* side = nullptr;
+
+  float* Side(idx_t task) const { return side + task * plan.SideFloats(); }
+  QueryRows Queries(idx_t b, idx_t h) const {
+    const TokenMap tokens{0, 1, globals.List(b)};
+    QueryRows rows;
+    rows.count = globals.Count(b);
+    rows.tokens = tokens;
+    rows.head_row = (b * plan.H + h) * plan.T;
+    rows.q = HeadRows(qkv.qg, b, h, {});  // packed
+    rows.out = HeadRows(saved.out, b, h, tokens);
+    rows.lse = HeadRows(saved.lse, b, h, tokens);
+    rows.dout = HeadRows(dout, b, h, tokens);
+    rows.dq = HeadRows(gradients.dqg, b, h, {});
+    return rows;
+  }
+  KeyRows Keys(idx_t b, idx_t h) const {
+    KeyRows rows;
+    rows.count = plan.T;
+    rows.roles = RolesOf(roles, b);
+    rows.shows_global = true;
+    rows.k = HeadRows(qkv.kg, b, h, {});
+    rows.v = HeadRows(qkv.vg, b, h, {});
+    rows.dk = HeadRows(gradients.dkg, b, h, {});
+    rows.dv = HeadRows(gradients.dvg, b, h, {});
+    rows.causal = plan.causal;
+    return rows;
+  }
+};
+
+}  // namespace longspan

@@ -1,0 +1,576 @@
+// A block of query rows and the packed keys that it meets, fp32: the pieces that all tasks of this
+// folder are made of.
+//
+//   q, k, v, out rows of D floats, any stride; scores (rows, score_stride) in scratch.
+// Work: 4 D flop per query and visible key forward, 10 D backward. Score tiles are trimmed to the
+// keys that their 6 rows see, in whole vectors; products over keys are trimmed exactly.
+// Route: keys -> gathered rows, hidden ones as zeros -> panels; queries -> gathered rows; scores,
+// softmax in place (maximum and sum so far make it go on over several lists), products.
+// Edges: what a row must not see inside of its first and last vector is hidden row by row; the key
+// mask is looked at only in units of 64 keys that hide one. Rows that take no part weigh nothing.
+
+// Included once for every target.
+#if defined(LONGSPAN_OPS_WINDOW_ROW_BLOCK_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_OPS_WINDOW_ROW_BLOCK_INL_H_
+#undef LONGSPAN_OPS_WINDOW_ROW_BLOCK_INL_H_
+#else
+#define LONGSPAN_OPS_WINDOW_ROW_BLOCK_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/math.h"
+#include "ops/window_attention/row_block.h"
+#include "simd/philox-inl.h"
+#include "simd/softmax-inl.h"
+#include "simd/tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Keys of one piece of a product: a panel of them (20 KB on AVX2) stays in the L1 cache while all
+// rows of the block pass.
+inline constexpr idx_t kProductKeys = 320;
+
+constexpr idx_t RoundDown(idx_t a, idx_t b) { return a / b * b; }
+
+// What of a list's packed keys a block of query rows meets.
+struct KeyPart {
+  const KeyRows* keys;
+  const PackedKeys* packed;
+  idx_t base;    // key of the part's first column, a multiple of kPanel
+  idx_t column;  // where that column lies in a row of scores
+  bool masked;   // some key that a row sees by its position is hidden
+  idx_t low[BlockPlan::kRows], high[BlockPlan::kRows];  // row r sees [low, high)
+
+  idx_t Column(idx_t j) const { return column + j - base; }
+};
+
+// Rows that will be gathered or written soon: asked for one at a time, between the tiles, because
+// a core has few misses in flight.
+class ComingRows {
+ public:
+  void Clear() { first_ = last_ = 0; }
+  // Entries [begin, end) of a list, `size` floats each.
+  template <class T>
+  void Add(const TokenRows<T>& rows, idx_t begin, idx_t end, idx_t size) {
+    if (begin < end) lists_[last_++] = {{rows.base, rows.stride, rows.tokens}, begin, end, size};
+  }
+  HWY_INLINE void FetchOne() {
+    if (first_ == last_) return;
+    List& list = lists_[first_];
+    const float* row = list.rows(list.next);
+    for (idx_t i = 0; i < list.size; i += 16) __builtin_prefetch(row + i);
+    if (++list.next == list.end) ++first_;
+  }
+
+ private:
+  struct List {
+    TokenRows<const float> rows;
+    idx_t next, end, size;
+  };
+  List lists_[4];
+  int first_ = 0, last_ = 0;
+};
+
+struct RowBlock {
+  const BlockPlan& plan;
+  const QueryRows& queries;
+  const RowScratch& scratch;
+  idx_t first = 0;  // query
+  idx_t rows = 0;
+  bool any = false;  // some row takes part
+  int count = 0;     // parts
+  bool takes_part[BlockPlan::kRows];
+  bool tile_takes_part[BlockPlan::kRows / kTileRows];  // some row of it does
+  KeyPart parts[BlockPlan::kParts];
+  ComingRows coming;
+
+  RowBlock(const BlockPlan& block_plan, const QueryRows& query_rows, const RowScratch& memory)
+      : plan(block_plan), queries(query_rows), scratch(memory) {}
+
+  bool TileTakesPart(idx_t r) const { return tile_takes_part[r / kTileRows]; }
+  idx_t DropoutElement(const KeyPart& part, idx_t r, idx_t j) const {
+    const idx_t query = first + r;
+    return (queries.head_row + queries.tokens(query)) * plan.slots + part.keys->Slot(query) + j;
+  }
+};
+
+// ---- row helpers --------------------------------------------------------------------------------
+
+// row[begin .. end) = value; begin is a multiple of kTileLanes, end is not.
+HWY_INLINE void FillRowHead(float* row, idx_t begin, idx_t end, float value) {
+  const TileTag d;
+  const auto v = hn::Set(d, value);
+  for (idx_t i = begin; i < end; i += kTileLanes) {
+    const auto fill = hn::FirstN(d, static_cast<std::size_t>(std::min(end - i, kTileLanes)));
+    hn::StoreU(hn::IfThenElse(fill, v, hn::LoadU(d, row + i)), d, row + i);
+  }
+}
+
+// row *= factor in whole vectors; n is a multiple of kTileLanes.
+HWY_INLINE void ScaleWhole(float* row, idx_t n, float factor) {
+  const TileTag d;
+  const auto f = hn::Set(d, factor);
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    hn::Store(hn::Mul(f, hn::Load(d, row + i)), d, row + i);
+  }
+}
+
+// y += factor * x
+HWY_INLINE void AddScaled(const float* HWY_RESTRICT x, float factor, float* HWY_RESTRICT y,
+                          idx_t n) {
+  const TileTag d;
+  const auto f = hn::Set(d, factor);
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    StoreTail(hn::MulAdd(f, LoadTail(x + i, n - i), LoadTail(y + i, n - i)), y + i, n - i);
+  }
+}
+
+// to (row) = factor * from (D), or zeros.
+HWY_INLINE void GatherRow(const float* from, bool exists, float factor, idx_t D, float* to) {
+  if (exists) {
+    ScaleRow(from, factor, to, D);
+  } else {
+    std::fill_n(to, D, 0.0f);
+  }
+}
+
+// ---- packing ------------------------------------------------------------------------------------
+
+// Rows (n, row) into slots [slot, slot + n) of panels of channels.
+inline void PackChannelPanels(const BlockPlan& plan, const PackedKeys& packed, idx_t slot, idx_t n,
+                              float* panels) {
+  for (idx_t first = 0; first < plan.D; first += kPanel, panels += packed.ring * kPanel) {
+    PackPanels(packed.rows + first, plan.row, n, std::min(kPanel, plan.D - first),
+               panels + slot * kPanel);
+  }
+}
+
+// Packs the unit of keys that begins at key `first`, a multiple of kPanelUnit.
+inline void PackUnit(const BlockPlan& plan, const KeyRows& keys, const PackedKeys& packed,
+                     idx_t first, bool backward) {
+  constexpr idx_t kUnit = BlockPlan::kPanelUnit;
+  const idx_t n = std::min(kUnit, keys.count - first), slot = first % packed.ring;
+  float* visible = packed.visible + slot;
+  bool hides = false;
+  for (idx_t j = 0; j < kUnit; ++j) {
+    const bool shown = j < n && keys.Shown(first + j);
+    visible[j] = shown ? 1.0f : 0.0f;
+    hides = hides || (j < n && !shown);
+  }
+  packed.hides[slot / kUnit] = hides ? 1 : 0;
+  const auto gather = [&](const TokenRows<const float>& from) {
+    for (idx_t j = 0; j < n; ++j) {
+      GatherRow(from(first + j), visible[j] != 0.0f, 1.0f, plan.D, packed.rows + j * plan.row);
+    }
+  };
+  gather(keys.k);
+  PackTransposedPanels(packed.rows, plan.row, n, plan.D, 1.0f, packed.key_panels + slot * plan.D);
+  if (backward) PackChannelPanels(plan, packed, slot, n, packed.key_rows);
+  gather(keys.v);
+  if (backward) {
+    PackTransposedPanels(packed.rows, plan.row, n, plan.D, 1.0f,
+                         packed.value_panels + slot * plan.D);
+  } else {
+    PackChannelPanels(plan, packed, slot, n, packed.value_panels);
+  }
+}
+
+// Packs keys [begin, end) in place of what was there; begin is a multiple of the ring.
+inline void PackKeys(const BlockPlan& plan, const KeyRows& keys, PackedKeys& packed, idx_t begin,
+                     idx_t end, bool backward) {
+  packed.begin = begin;
+  packed.end = end;
+  for (idx_t first = begin; first < end; first += BlockPlan::kPanelUnit) {
+    PackUnit(plan, keys, packed, first, backward);
+  }
+}
+
+// Moves a ring forward: keys [low, high) are packed, and packed before if they were.
+inline void AdvanceRing(const BlockPlan& plan, const KeyRows& keys, PackedKeys& packed, idx_t low,
+                        idx_t high) {
+  packed.begin = RoundDown(low, BlockPlan::kPanelUnit);
+  packed.end = std::max(packed.end, packed.begin);
+  for (; packed.end < high; packed.end += BlockPlan::kPanelUnit) {
+    PackUnit(plan, keys, packed, packed.end, false);
+  }
+}
+
+// ---- entering a block ---------------------------------------------------------------------------
+
+inline void EnterBlock(RowBlock& x, idx_t first, idx_t rows) {
+  x.first = first;
+  x.rows = rows;
+  x.count = 0;
+  x.any = false;
+  std::fill_n(x.tile_takes_part, BlockPlan::kRows / kTileRows, false);
+  for (idx_t r = 0; r < rows; ++r) {
+    x.takes_part[r] = x.queries.TakesPart(first + r);
+    if (!x.takes_part[r]) continue;
+    x.tile_takes_part[r / kTileRows] = true;
+    x.any = true;
+  }
+}
+
+// Adds what the block sees of the keys that are packed, or will be; if anything.
+inline void AddPart(RowBlock& x, const KeyRows& keys, const PackedKeys& packed) {
+  KeyPart& part = x.parts[x.count];
+  part.keys = &keys;
+  part.packed = &packed;
+  for (idx_t r = 0; r < x.rows; ++r) {
+    const idx_t query = x.first + r;
+    part.low[r] = std::clamp(keys.Low(query), packed.begin, packed.end);
+    part.high[r] = std::clamp(keys.High(query, x.queries.tokens(query)), packed.begin, packed.end);
+  }
+  if (part.low[0] >= part.high[x.rows - 1]) return;
+  part.base = RoundDown(part.low[0], kPanel);
+  part.column = 0;
+  if (x.count > 0) {
+    const KeyPart& before = x.parts[x.count - 1];
+    part.column = RoundUp(before.Column(before.high[x.rows - 1]), kTileLanes);
+  }
+  ++x.count;
+}
+
+// Looks whether keys of the parts are hidden, which packing has found out.
+inline void FindHidden(RowBlock& x) {
+  constexpr idx_t kUnit = BlockPlan::kPanelUnit;
+  for (int i = 0; i < x.count; ++i) {
+    KeyPart& part = x.parts[i];
+    part.masked = false;
+    for (idx_t j = RoundDown(part.low[0], kUnit); j < part.high[x.rows - 1]; j += kUnit) {
+      part.masked = part.masked || part.packed->hides[j % part.packed->ring / kUnit] != 0;
+    }
+  }
+}
+
+// to (rows, row) = factor * the rows of the list, zeros where a row takes no part.
+inline void GatherQueries(const RowBlock& x, const TokenRows<const float>& from, float factor,
+                          float* to) {
+  for (idx_t r = 0; r < x.rows; ++r) {
+    GatherRow(from(x.first + r), x.takes_part[r], factor, x.plan.D, to + r * x.plan.row);
+  }
+}
+
+// ---- products -----------------------------------------------------------------------------------
+
+// out (rows, score_stride) = a (rows, row) times panels of keys [D][kPanel].
+inline void BlockScores(RowBlock& x, const KeyPart& part, const float* a, const float* panels,
+                        float* out) {
+  const BlockPlan& plan = x.plan;
+  for (idx_t key = part.base; key < part.high[x.rows - 1]; key += kPanel) {
+    const float* panel = panels + key % part.packed->ring * plan.D;
+    for (idx_t r = 0; r < x.rows; r += kTileRows) {
+      const idx_t m = std::min(kTileRows, x.rows - r);
+      const idx_t low = std::max(part.low[r], key) - key;
+      const idx_t high = std::min(part.high[r + m - 1], key + kPanel) - key;
+      if (low >= high || !x.TileTakesPart(r)) continue;
+      const idx_t begin = RoundDown(low, kTileLanes);
+      const TileTerm term{a + r * plan.row, panel + begin, plan.D};
+      TileMultiply<false>(m, high - begin, &term, 1, plan.row, false,
+                          out + r * plan.score_stride + part.Column(key + begin),
+                          plan.score_stride);
+      x.coming.FetchOne();
+    }
+  }
+}
+
+// Rows [r, r + m) of P and keys [begin, end) of one part in panels of channels from `panels` on, as
+// a term of a product. k = 0: no row sees one.
+inline TileTerm ProductTerm(const RowBlock& x, const KeyPart& part, const float* p,
+                            const float* panels, idx_t r, idx_t m, idx_t begin, idx_t end) {
+  const idx_t low = std::max(part.low[r], begin), high = std::min(part.high[r + m - 1], end);
+  if (low >= high) return {};
+  return {p + r * x.plan.score_stride + part.Column(low), panels + low % part.packed->ring * kPanel,
+          high - low};
+}
+
+// out (rows, row) += P B; P (rows, score_stride), B (keys, D) in panels of channels. `few`: a part
+// of at most kProductKeys keys and its panels, added on the way; or null.
+inline void BlockProduct(const RowBlock& x, const KeyPart& part, const float* p,
+                         const float* panels, const KeyPart* few, float* out) {
+  const BlockPlan& plan = x.plan;
+  const idx_t ring = part.packed->ring, end = part.high[x.rows - 1];
+  for (idx_t begin = part.low[0], next = 0; begin < end; begin = next, few = nullptr) {
+    next = std::min({end, begin + kProductKeys, RoundDown(begin, ring) + ring});
+    for (idx_t first = 0; first < plan.D; first += kPanel) {
+      for (idx_t r = 0; r < x.rows; r += kTileRows) {
+        const idx_t m = std::min(kTileRows, x.rows - r);
+        if (!x.TileTakesPart(r)) continue;
+        TileTerm terms[2] = {ProductTerm(x, part, p, panels + first * ring, r, m, begin, next), {}};
+        idx_t count = terms[0].k > 0 ? 1 : 0;
+        if (few != nullptr) {
+          const PackedKeys& packed = *few->packed;
+          terms[count] = ProductTerm(x, *few, p, packed.value_panels + first * packed.ring, r, m, 0,
+                                     packed.end);
+          count += terms[count].k > 0 ? 1 : 0;
+        }
+        if (count == 0) continue;
+        TileMultiply<false>(m, std::min(kPanel, plan.D - first), terms, count, plan.score_stride,
+                            true, out + r * plan.row + first, plan.row);
+      }
+    }
+  }
+}
+
+// gradient (ring, row) += weights^T B, the rows of B (rows, D) in panels of channels.
+inline void BlockTransposedProduct(const RowBlock& x, const KeyPart& part, const float* weights,
+                                   const float* panels, float* gradient) {
+  const BlockPlan& plan = x.plan;
+  const idx_t end = part.high[x.rows - 1], stride = plan.score_stride;
+  for (idx_t first = 0; first < plan.D; first += kPanel) {
+    const idx_t n = std::min(kPanel, plan.D - first);
+    idx_t begin_row = 0, end_row = 0;  // that see one of the keys [j, j + m)
+    for (idx_t j = part.low[0]; j < end; j += kTileRows) {
+      const idx_t m = std::min(kTileRows, end - j);
+      while (begin_row < x.rows && part.high[begin_row] <= j) ++begin_row;
+      while (end_row < x.rows && part.low[end_row] < j + m) ++end_row;
+      if (begin_row >= end_row) continue;
+      const TileTerm term{weights + begin_row * stride + part.Column(j),
+                          panels + first * x.rows + begin_row * kPanel, end_row - begin_row};
+      TileMultiply<true>(m, n, &term, 1, stride, true,
+                         gradient + (j - part.packed->begin) * plan.row + first, plan.row);
+    }
+  }
+}
+
+// ---- softmax ------------------------------------------------------------------------------------
+
+// Columns of row r in whole vectors.
+struct Columns {
+  idx_t begin, end;
+};
+inline Columns RowColumns(const KeyPart& part, idx_t r) {
+  if (part.low[r] >= part.high[r]) return {0, 0};
+  return {RoundDown(part.Column(part.low[r]), kTileLanes),
+          RoundUp(part.Column(part.high[r]), kTileLanes)};
+}
+
+// Hides what row r must not see of its columns.
+inline void HideColumns(const KeyPart& part, idx_t r, Columns columns, float* row) {
+  const idx_t low = part.low[r], high = part.high[r];
+  FillRowHead(row, columns.begin, part.Column(low), kHiddenScore);
+  FillRow(row, part.Column(high), columns.end, kHiddenScore);
+  if (!part.masked) return;
+  constexpr idx_t kUnit = BlockPlan::kPanelUnit;
+  const PackedKeys& packed = *part.packed;
+  for (idx_t j = RoundDown(low, kTileLanes), next = 0; j < high; j = next) {
+    next = std::min(RoundDown(j, kUnit) + kUnit, high);
+    const idx_t slot = j % packed.ring;
+    if (packed.hides[slot / kUnit] == 0) continue;
+    HideRow(row + part.Column(j), packed.visible + slot, RoundUp(next - j, kTileLanes));
+  }
+}
+
+// Zeros for the columns of the part that row r does not see and that tiles of the rows
+// [begin_row, end_row) read.
+inline void ClearColumns(const KeyPart& part, idx_t begin_row, idx_t end_row, Columns columns,
+                         float* row) {
+  if (part.low[begin_row] >= part.high[end_row - 1]) return;
+  const idx_t begin = RoundDown(part.Column(part.low[begin_row]), kTileLanes);
+  const idx_t end = RoundUp(part.Column(part.high[end_row - 1]), kTileLanes);
+  if (columns.begin >= columns.end) return FillRow(row, begin, end, 0.0f);
+  FillRow(row, begin, columns.begin, 0.0f);
+  FillRow(row, columns.end, end, 0.0f);
+}
+
+// Row r of a tile of rows [tile, tile + m): scores -> weights relative to the maximum so far, in
+// place; maximum, sum and what is summed in `output` move on.
+inline void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float* max, float* sum,
+                       float* output) {
+  float* row = x.scratch.scores + r * x.plan.score_stride;
+  Columns columns[BlockPlan::kParts];
+  float rise = *max;
+  for (int i = 0; i < x.count; ++i) {
+    columns[i] = RowColumns(x.parts[i], r);
+    if (columns[i].begin >= columns[i].end) continue;
+    HideColumns(x.parts[i], r, columns[i], row);
+    rise = std::max(rise, MaxRow(row + columns[i].begin, columns[i].end - columns[i].begin));
+  }
+  if (rise == kHiddenScore) {  // nothing visible yet
+    for (int i = 0; i < x.count; ++i) ClearColumns(x.parts[i], tile, tile + m, {0, 0}, row);
+    return;
+  }
+  if (rise != *max) {
+    if (*sum > 0.0f) {
+      const float factor = std::exp(*max - rise);
+      *sum *= factor;
+      ScaleWhole(output, x.plan.row, factor);
+    }
+    *max = rise;
+  }
+  for (int i = 0; i < x.count; ++i) {
+    const KeyPart& part = x.parts[i];
+    *sum += ExpRow(row + columns[i].begin, columns[i].end - columns[i].begin, rise);
+    ClearColumns(part, tile, tile + m, columns[i], row);
+    if (!x.plan.dropout.active() || part.low[r] >= part.high[r]) continue;
+    ApplyDropoutRow(x.plan.dropout, x.DropoutElement(part, r, part.low[r]),
+                    row + part.Column(part.low[r]), part.high[r] - part.low[r]);
+  }
+}
+
+// Starts rows of scratch: nothing seen yet.
+inline void StartRows(const BlockPlan& plan, const RowScratch& s, idx_t rows) {
+  std::fill_n(s.output, rows * plan.row, 0.0f);
+  std::fill_n(s.max, rows, kHiddenScore);
+  std::fill_n(s.sum, rows, 0.0f);
+}
+
+// All parts of the block; its queries, maxima, sums and outputs are rows [at, at + rows) of
+// scratch.
+inline void ForwardBlock(RowBlock& x, idx_t at) {
+  const RowScratch& s = x.scratch;
+  FindHidden(x);
+  const idx_t row = x.plan.row;
+  for (int i = 0; i < x.count; ++i) {
+    BlockScores(x, x.parts[i], s.queries + at * row, x.parts[i].packed->key_panels, s.scores);
+  }
+  for (idx_t tile = 0; tile < x.rows; tile += kTileRows) {
+    const idx_t m = std::min(kTileRows, x.rows - tile);
+    for (idx_t r = tile; r < tile + m; ++r) {
+      if (!x.takes_part[r]) continue;
+      ForwardRow(x, r, tile, m, s.max + at + r, s.sum + at + r, s.output + (at + r) * row);
+    }
+  }
+  const KeyPart& last = x.parts[x.count - 1];
+  BlockProduct(x, last, s.scores, last.packed->value_panels, x.count == 2 ? &x.parts[0] : nullptr,
+               s.output + at * row);
+}
+
+// out = output / sum, lse; hidden rows get nothing.
+inline void FinishRows(const BlockPlan& plan, const QueryRows& queries, const RowScratch& s,
+                       idx_t first, idx_t rows) {
+  for (idx_t r = 0; r < rows; ++r) {
+    const idx_t i = first + r;
+    if (queries.TakesPart(i)) {
+      ScaleRow(s.output + r * plan.row, 1.0f / s.sum[r], queries.out(i), plan.D);
+      *queries.lse(i) = s.max[r] + std::log(s.sum[r]);
+    } else if (queries.roles[queries.tokens(i)] == kHiddenToken) {
+      std::fill_n(queries.out(i), plan.D, 0.0f);
+      *queries.lse(i) = kHiddenScore;
+    }
+  }
+}
+
+// Rows [first, first + rows) of the list, at most as many as scratch has, over keys [begin, end) of
+// one list; begin is a multiple of the ring. Goes on from StartRows or from other keys.
+inline void ForwardOverKeys(RowBlock& x, const KeyRows& keys, PackedKeys& packed, idx_t first,
+                            idx_t rows, idx_t begin, idx_t end) {
+  for (idx_t key = begin; key < end; key += packed.ring) {
+    const idx_t last = std::min(end, key + packed.ring);
+    bool packs = true;
+    for (idx_t r = 0; r < rows; r += x.plan.rows) {
+      EnterBlock(x, first + r, std::min(x.plan.rows, rows - r));
+      packed.begin = key;
+      packed.end = last;
+      if (x.any) AddPart(x, keys, packed);
+      if (x.count == 0) continue;
+      if (packs) PackKeys(x.plan, keys, packed, key, last, false);
+      packs = false;
+      ForwardBlock(x, r);
+    }
+  }
+}
+
+// ---- backward -----------------------------------------------------------------------------------
+
+// Row r: scores := weights after dropout, dscores := gradient of the scores; zeros in all columns
+// of the part that the row does not see.
+inline void BackwardRow(const RowBlock& x, idx_t r, float* row, float* drow) {
+  const KeyPart& part = x.parts[0];
+  const idx_t query = x.first + r;
+  Columns columns = RowColumns(part, r);
+  if (!x.takes_part[r]) columns = {0, 0};
+  if (columns.begin < columns.end) {
+    const idx_t begin = part.Column(part.low[r]), n = part.high[r] - part.low[r];
+    const bool drops = x.plan.dropout.active();
+    if (drops) {
+      // out = (p f) v: dp = f (dout . v), and dv sees p f.
+      DropoutFactors(x.plan.dropout, x.DropoutElement(part, r, part.low[r]), n, x.scratch.factors);
+      MultiplyRow(x.scratch.factors, drow + begin, n);
+    }
+    HideColumns(part, r, columns, row);
+    // The sum of p dp = dout . out. The scale is in the queries.
+    const float delta = DotRow(x.queries.dout(query), x.queries.out(query), x.plan.D);
+    SoftmaxBackwardRow(row + columns.begin, drow + columns.begin, columns.end - columns.begin,
+                       *x.queries.lse(query), delta, 1.0f);
+    if (drops) MultiplyRow(x.scratch.factors, row + begin, n);
+  }
+  ClearColumns(part, 0, x.rows, columns, row);
+  ClearColumns(part, 0, x.rows, columns, drow);
+}
+
+// The block and its only part: dq goes to the list's rows, dk and dv to the packed keys'.
+inline void BackwardBlock(RowBlock& x) {
+  FindHidden(x);
+  const RowScratch& s = x.scratch;
+  const BlockPlan& plan = x.plan;
+  const KeyPart& part = x.parts[0];
+  const PackedKeys& packed = *part.packed;
+  GatherQueries(x, x.queries.q, plan.scale, s.queries);
+  GatherQueries(x, x.queries.dout, 1.0f, s.douts);
+  // scores = scale q k^T;  dscores = d loss / d weights = dout v^T
+  BlockScores(x, part, s.queries, packed.key_panels, s.scores);
+  BlockScores(x, part, s.douts, packed.value_panels, s.dscores);
+  for (idx_t r = 0; r < x.rows; ++r) {
+    BackwardRow(x, r, s.scores + r * plan.score_stride, s.dscores + r * plan.score_stride);
+  }
+  // scores = (scale q) k^T:  dq = scale dscores k, dk = dscores^T (scale q)
+  std::fill_n(s.output, x.rows * plan.row, 0.0f);
+  BlockProduct(x, part, s.dscores, packed.key_rows, nullptr, s.output);
+  for (idx_t r = 0; r < x.rows; ++r) {
+    if (!x.takes_part[r]) continue;
+    AddScaled(s.output + r * plan.row, plan.scale, x.queries.dq(x.first + r), plan.D);
+  }
+  PackPanels(s.queries, plan.row, x.rows, plan.D, s.query_panels);
+  BlockTransposedProduct(x, part, s.dscores, s.query_panels, packed.dk);
+  // out = weights v:  dv = weights^T dout
+  PackPanels(s.douts, plan.row, x.rows, plan.D, s.dout_panels);
+  BlockTransposedProduct(x, part, s.scores, s.dout_panels, packed.dv);
+}
+
+// Keys [begin, end), at most a ring of them, with queries [first, last): dq is added to the list's
+// rows, dk and dv to the packed keys'. The keys are packed, and their gradients zeroed, when the
+// first block needs them: returns whether one did.
+inline bool BackwardOverQueries(RowBlock& x, const KeyRows& keys, PackedKeys& packed, idx_t begin,
+                                idx_t end, idx_t first, idx_t last) {
+  bool packs = true;
+  for (idx_t i = first; i < last; i += x.plan.rows) {
+    EnterBlock(x, i, std::min(x.plan.rows, last - i));
+    packed.begin = begin;
+    packed.end = end;
+    if (x.any) AddPart(x, keys, packed);
+    if (x.count == 0) continue;
+    if (packs) {
+      PackKeys(x.plan, keys, packed, begin, end, true);
+      std::fill_n(packed.dk, (end - begin) * x.plan.row, 0.0f);
+      std::fill_n(packed.dv, (end - begin) * x.plan.row, 0.0f);
+    }
+    packs = false;
+    BackwardBlock(x);
+  }
+  return !packs;
+}
+
+// Adds dk and dv of the packed keys to the list's rows. Hidden keys get none.
+inline void AddKeyGradients(const BlockPlan& plan, const KeyRows& keys, const PackedKeys& packed) {
+  for (idx_t j = packed.begin; j < packed.end; ++j) {
+    const idx_t at = j - packed.begin;
+    if (packed.visible[at] == 0.0f) continue;
+    AddRow(packed.dk + at * plan.row, keys.dk(j), plan.D);
+    AddRow(packed.dv + at * plan.row, keys.dv(j), plan.D);
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_OPS_WINDOW_ROW_BLOCK_INL_H_

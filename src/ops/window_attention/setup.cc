@@ -1,0 +1,109 @@
+#include "ops/window_attention/setup.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace longspan {
+
+namespace {
+
+// Head sizes from which fewer keys are packed at a time.
+constexpr idx_t kLargeHead = 96, kHugeHead = 160;
+
+}  // namespace
+
+void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, const char* name,
+                     const TokenRoles& roles, const AttentionSaved& saved) {
+  for (const idx_t extent : shape) {
+    Check(extent >= 1, ErrorCode::kUsage,
+          "window attention: {} is {}, every extent must be at least 1", name,
+          ShapeText(std::vector<idx_t>(shape.begin(), shape.end())));
+  }
+  CheckWindowView(saved.out, "out", shape);
+  CheckWindowView(saved.lse, "lse", {shape[0], shape[1], shape[2]});
+  if (!roles.empty()) CheckWindowView(roles, "the roles", {shape[0], shape[2]});
+  Check(spec.left >= 0, ErrorCode::kUsage, "window attention: left {} is negative", spec.left);
+  Check(spec.right >= 0, ErrorCode::kUsage, "window attention: right {} is negative", spec.right);
+  Check(spec.dilation.empty() || static_cast<idx_t>(spec.dilation.size()) == shape[1],
+        ErrorCode::kUsage, "window attention: {} dilations for {} heads", spec.dilation.size(),
+        shape[1]);
+  for (const idx_t dilation : spec.dilation) {
+    Check(dilation >= 1, ErrorCode::kUsage, "window attention: dilation {} is below 1", dilation);
+  }
+  Check(std::isfinite(spec.scale), ErrorCode::kUsage, "window attention: scale {} is not finite",
+        spec.scale);
+  Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
+        "window attention: dropout {} is not in [0, 1)", spec.dropout.p);
+}
+
+void CheckGlobalQueries(const View<const float, 4>& view, const char* name,
+                        const std::array<idx_t, 4>& shape, idx_t most) {
+  CheckWindowView(view, name, {shape[0], shape[1], view.extent[2], shape[3]});
+  Check(view.extent[2] >= most, ErrorCode::kUsage,
+        "window attention: {} has {} rows for {} global tokens", name, view.extent[2], most);
+}
+
+GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t batch) {
+  GlobalTokens globals;
+  globals.first.push_back(0);
+  for (idx_t b = 0; b < batch; ++b) {
+    if (!roles.empty()) {
+      for (idx_t t = 0; t < roles.extent[1]; ++t) {
+        if (roles(b, t) == kGlobalToken) globals.positions.push_back(t);
+      }
+    }
+    globals.first.push_back(static_cast<idx_t>(globals.positions.size()));
+    globals.most = std::max(globals.most, globals.Count(b));
+  }
+  return globals;
+}
+
+idx_t LargestGlobalCount(const TokenRoles& roles) {
+  idx_t most = 0;
+  for (idx_t b = 0; !roles.empty() && b < roles.extent[0]; ++b) {
+    idx_t count = 0;
+    for (idx_t t = 0; t < roles.extent[1]; ++t) count += roles(b, t) == kGlobalToken ? 1 : 0;
+    most = std::max(most, count);
+  }
+  return most;
+}
+
+BlockPlan MakeBlockPlan(const WindowSpec& spec, idx_t tokens, idx_t head_size) {
+  BlockPlan plan;
+  plan.D = head_size;
+  plan.scale = spec.scale != 0.0f ? spec.scale : 1.0f / std::sqrt(static_cast<float>(head_size));
+  plan.dropout = {spec.dropout.p, spec.dropout.key};
+  plan.slots = spec.Slots(tokens);
+  plan.row = RoundUp(head_size, BlockPlan::kRowUnit);
+  plan.wide = RoundUp(head_size, BlockPlan::kPanelUnit);
+  return plan;
+}
+
+idx_t ScoreStride(idx_t columns) {
+  return (RoundUp(columns, BlockPlan::kRowUnit) / BlockPlan::kRowUnit | 1) * BlockPlan::kRowUnit;
+}
+
+idx_t BlockKeys(idx_t head_size) {
+  if (head_size <= kLargeHead) return 192;
+  return head_size <= kHugeHead ? 128 : 64;
+}
+
+std::size_t TaskScratchBytes(const BlockPlan& plan, idx_t rows, bool backward, TaskScratch rings) {
+  std::size_t bytes = 0;
+  EachArray(plan, rows, backward, rings,
+            [&]<class T>(T*&, idx_t count) { bytes += Arena::Bytes<T>(count); });
+  return bytes;
+}
+
+std::vector<TaskScratch> TakeTaskScratch(const Context& context, Arena::Frame& frame,
+                                         const BlockPlan& plan, idx_t rows, bool backward,
+                                         const TaskScratch& rings) {
+  std::vector<TaskScratch> each(static_cast<std::size_t>(context.threads()), rings);
+  for (TaskScratch& scratch : each) {
+    EachArray(plan, rows, backward, scratch,
+              [&]<class T>(T*& pointer, idx_t count) { pointer = frame.Take<T>(count); });
+  }
+  return each;
+}
+
+}  // namespace longspan

@@ -1,0 +1,127 @@
+// What the three operations of this folder share before their tasks start: checks of arguments,
+// extents of blocks, scratch, and the lists of global tokens.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <type_traits>
+#include <vector>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "longspan/attention.h"
+#include "ops/window_attention/row_block.h"
+
+namespace longspan {
+
+// Throws kUsage unless the view has this shape and a last stride of 1.
+template <class T, int R>
+void CheckWindowView(
+    const View<T, R>& view, const char* name,
+    const std::type_identity_t<std::array<idx_t, static_cast<std::size_t>(R)>>& want) {
+  Check(view.extent == want, ErrorCode::kUsage, "window attention: {} is {}, expected {}", name,
+        ShapeText(view), ShapeText(std::vector<idx_t>(want.begin(), want.end())));
+  Check(view.extent[R - 1] <= 1 || view.stride[R - 1] == 1, ErrorCode::kUsage,
+        "window attention: the last stride of {} is {}, expected 1", name, view.stride[R - 1]);
+}
+
+// Throws kUsage on a spec out of range, an extent below 1 in (B, H, T, D), and on roles, out and
+// lse of other shapes.
+void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, const char* name,
+                     const TokenRoles& roles, const AttentionSaved& saved);
+
+// Throws kUsage unless the view is (B, H, G, D) with room for `most` global tokens.
+void CheckGlobalQueries(const View<const float, 4>& view, const char* name,
+                        const std::array<idx_t, 4>& shape, idx_t most);
+
+// The positions of the global tokens of each row of the batch, ascending.
+struct GlobalTokens {
+  idx_t most = 0;
+  std::vector<idx_t> positions;  // of all rows, one after another
+  std::vector<idx_t> first;      // (B + 1): where a row's begin
+  idx_t Count(idx_t b) const {
+    const auto i = static_cast<std::size_t>(b);
+    return first[i + 1] - first[i];
+  }
+  const idx_t* List(idx_t b) const { return positions.data() + first[static_cast<std::size_t>(b)]; }
+};
+GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t batch);
+
+// Everything but score_stride, which depends on how many keys a row meets at once.
+BlockPlan MakeBlockPlan(const WindowSpec& spec, idx_t tokens, idx_t head_size);
+
+// Room for `columns` scores: an odd number of cache lines, so that columns of scores spread over
+// all sets of the cache.
+idx_t ScoreStride(idx_t columns);
+
+// Keys that are packed at a time where they do not lie in a ring: they, their gradients and the
+// scores of a block fill half of a 512 KB L2 cache.
+idx_t BlockKeys(idx_t head_size);
+
+// A thread's scratch: `rows` query rows, rings of keys. Hands `take(pointer, count)` every array.
+struct TaskScratch {
+  RowScratch rows;
+  PackedKeys keys;     // of the window, or of global rows
+  PackedKeys globals;  // forward, beside the window; ring 0: none
+};
+
+template <class Take>
+void EachRowArray(const BlockPlan& plan, idx_t rows, idx_t ring, bool backward, RowScratch& s,
+                  const Take& take) {
+  take(s.queries, rows * plan.row);
+  take(s.output, rows * plan.row);
+  take(s.scores, plan.rows * plan.score_stride);
+  take(s.max, rows);
+  take(s.sum, rows);
+  if (!backward) return;
+  take(s.douts, rows * plan.row);
+  take(s.dscores, plan.rows * plan.score_stride);
+  take(s.query_panels, rows * plan.wide);
+  take(s.dout_panels, rows * plan.wide);
+  take(s.factors, ring);
+}
+
+template <class Take>
+void EachKeyArray(const BlockPlan& plan, bool backward, PackedKeys& s, const Take& take) {
+  if (s.ring == 0) return;
+  take(s.key_panels, s.ring * plan.D);
+  take(s.value_panels, s.ring * (backward ? plan.D : plan.wide));
+  take(s.visible, s.ring);
+  take(s.hides, s.ring / BlockPlan::kPanelUnit);
+  take(s.rows, BlockPlan::kPanelUnit * plan.row);
+  if (!backward) return;
+  take(s.key_rows, s.ring * plan.wide);
+  take(s.dk, s.ring * plan.row);
+  take(s.dv, s.ring * plan.row);
+}
+
+// The rings say how much of each.
+template <class Take>
+void EachArray(const BlockPlan& plan, idx_t rows, bool backward, TaskScratch& s, const Take& take) {
+  EachRowArray(plan, rows, s.keys.ring, backward, s.rows, take);
+  EachKeyArray(plan, backward, s.keys, take);
+  EachKeyArray(plan, backward, s.globals, take);
+}
+
+std::size_t TaskScratchBytes(const BlockPlan& plan, idx_t rows, bool backward, TaskScratch rings);
+
+// One for each thread of the context.
+std::vector<TaskScratch> TakeTaskScratch(const Context& context, Arena::Frame& frame,
+                                         const BlockPlan& plan, idx_t rows, bool backward,
+                                         const TaskScratch& rings);
+
+// Rows of a (B, H, T, D) array for one head.
+template <class T>
+TokenRows<T> HeadRows(const View<T, 4>& view, idx_t b, idx_t h, const TokenMap& tokens) {
+  if (view.empty()) return {};
+  return {view.data + b * view.stride[0] + h * view.stride[1], view.stride[2], tokens};
+}
+inline TokenRows<float> HeadRows(const View<float, 3>& view, idx_t b, idx_t h,
+                                 const TokenMap& tokens) {
+  return {view.data + b * view.stride[0] + h * view.stride[1], view.stride[2], tokens};
+}
+inline const std::uint8_t* RolesOf(const TokenRoles& roles, idx_t b) {
+  return roles.empty() ? nullptr : roles.data + b * roles.stride[0];
+}
+
+}  // namespace longspan

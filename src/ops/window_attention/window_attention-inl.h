@@ -1,0 +1,210 @@
+// Sliding-window attention, the tasks: a run of query rows forward; backward a group of keys with
+// the queries that see them, and the global keys with a part of the queries.
+//
+// Work: as in row_block-inl.h; window keys are packed once per run (forward) or per group and wave
+// (backward). Scratch does not depend on T; forward it holds the window, if that fits.
+// Edges: tokens are those of one residue modulo the head's dilation, so a window is contiguous.
+
+// Included once for every target.
+#if defined(LONGSPAN_OPS_WINDOW_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_OPS_WINDOW_ATTENTION_INL_H_
+#undef LONGSPAN_OPS_WINDOW_ATTENTION_INL_H_
+#else
+#define LONGSPAN_OPS_WINDOW_ATTENTION_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/window_attention/row_block-inl.h"
+#include "ops/window_attention/window_attention.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+
+// ---- forward ------------------------------------------------------------------------------------
+
+// The keys of a window lie in a ring that moves with the rows.
+inline void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globals,
+                        TaskScratch& scratch, idx_t begin, idx_t end) {
+  constexpr idx_t kUnit = BlockPlan::kPanelUnit;
+  const BlockPlan& plan = x.plan;
+  if (globals.count > 0) PackKeys(plan, globals, scratch.globals, 0, globals.count, false);
+  scratch.keys.end = 0;
+  for (idx_t first = begin; first < end; first += plan.rows) {
+    EnterBlock(x, first, std::min(plan.rows, end - first));
+    if (x.any) {
+      const idx_t last = first + x.rows - 1;
+      AdvanceRing(plan, window, scratch.keys, window.Low(first),
+                  window.High(last, x.queries.tokens(last)));
+      if (globals.count > 0) AddPart(x, globals, scratch.globals);
+      AddPart(x, window, scratch.keys);
+      GatherQueries(x, x.queries.q, plan.scale, scratch.rows.queries);
+      StartRows(plan, scratch.rows, x.rows);
+      const idx_t unit = scratch.keys.end, after = std::min(window.count, unit + kUnit);
+      x.coming.Clear();
+      x.coming.Add(window.k, unit, after, plan.D);
+      x.coming.Add(window.v, unit, after, plan.D);
+      x.coming.Add(x.queries.q, last + 1, std::min(end, last + 1 + plan.rows), plan.D);
+      x.coming.Add(x.queries.out, first, last + 1, plan.D);
+      ForwardBlock(x, 0);
+    }
+    FinishRows(plan, x.queries, scratch.rows, first, x.rows);
+  }
+}
+
+// Keys pass by in blocks; all rows of the run remember what they have seen.
+inline void ForwardBlocks(RowBlock& x, const KeyRows& window, const KeyRows& globals,
+                          TaskScratch& scratch, idx_t begin, idx_t end) {
+  const BlockPlan& plan = x.plan;
+  const idx_t rows = end - begin;
+  for (idx_t r = 0; r < rows; ++r) {
+    GatherRow(x.queries.q(begin + r), x.queries.TakesPart(begin + r), plan.scale, plan.D,
+              scratch.rows.queries + r * plan.row);
+  }
+  StartRows(plan, scratch.rows, rows);
+  ForwardOverKeys(x, globals, scratch.keys, begin, rows, 0, globals.count);
+  ForwardOverKeys(x, window, scratch.keys, begin, rows,
+                  RoundDown(window.Low(begin), scratch.keys.ring),
+                  window.High(end - 1, x.queries.tokens(end - 1)));
+  FinishRows(plan, x.queries, scratch.rows, begin, rows);
+}
+
+inline void WindowForwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t task) {
+  const WindowPlan& plan = args.plan;
+  const WindowSequence s = plan.Sequence(task / plan.runs);
+  const idx_t begin = task % plan.runs * plan.run, end = std::min(s.count, begin + plan.run);
+  if (begin >= end) return;
+  TaskScratch scratch = memory;
+  const KeyRows window = args.WindowKeys(s), globals = args.GlobalKeys(s.b, s.h);
+  const QueryRows queries = args.Queries(s.b, s.h, window.tokens, s.count);
+  RowBlock x(plan.forward, queries, scratch.rows);
+  if (plan.ring) {
+    ForwardRing(x, window, globals, scratch, begin, end);
+  } else {
+    ForwardBlocks(x, window, globals, scratch, begin, end);
+  }
+}
+
+// ---- backward -----------------------------------------------------------------------------------
+
+// A group of window keys with queries that no other task of the wave has.
+inline void WindowBackwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t wave,
+                               idx_t task) {
+  const WindowPlan& plan = args.plan;
+  const idx_t pairs = plan.PairsOfWave(wave);
+  const WindowSequence s = plan.Sequence(task / pairs);
+  const WindowPlan::Pair pair = plan.PairOf(wave, task % pairs);
+  TaskScratch scratch = memory;
+  const KeyRows window = args.WindowKeys(s);
+  const QueryRows queries = args.Queries(s.b, s.h, window.tokens, s.count);
+  RowBlock x(plan.backward, queries, scratch.rows);
+  const idx_t last_key = std::min(s.count, pair.last_keys);
+  const idx_t last_query = std::min(s.count, pair.last_queries);
+  for (idx_t begin = pair.keys; begin < last_key; begin += scratch.keys.ring) {
+    const idx_t end = std::min(last_key, begin + scratch.keys.ring);
+    if (BackwardOverQueries(x, window, scratch.keys, begin, end,
+                            std::max(pair.queries, begin - plan.right),
+                            std::min(last_query, end + plan.left))) {
+      AddKeyGradients(plan.backward, window, scratch.keys);
+    }
+  }
+}
+
+// What a few global keys and query i give each other, without tiles: each row of memory is touched
+// once, which is all that a single global key costs.
+inline void BackwardFewKeys(const RowBlock& x, const KeyRows& keys, const PackedKeys& packed,
+                            idx_t i) {
+  const BlockPlan& plan = x.plan;
+  const QueryRows& queries = x.queries;
+  const idx_t token = queries.tokens(i), end = std::min(packed.end, keys.High(i, token));
+  const float *q = queries.q(i), *dout = queries.dout(i);
+  const float delta = DotRow(dout, queries.out(i), plan.D), lse = *queries.lse(i);
+  for (idx_t j = packed.begin; j < end; ++j) {
+    const float* k = keys.k(j);
+    const float p = std::exp(plan.scale * DotRow(q, k, plan.D) - lse);
+    const float factor =
+        plan.dropout.active()
+            ? plan.dropout.Factor((queries.head_row + token) * plan.slots + keys.Slot(i) + j)
+            : 1.0f;
+    const float ds = plan.scale * p * (factor * DotRow(dout, keys.v(j), plan.D) - delta);
+    const idx_t at = (j - packed.begin) * plan.row;
+    AddScaled(k, ds, queries.dq(i), plan.D);
+    AddScaled(q, ds, packed.dk + at, plan.D);
+    AddScaled(dout, p * factor, packed.dv + at, plan.D);
+  }
+}
+
+// Global keys [packed.begin, packed.end) with queries [first, last). Returns whether there was one.
+inline bool BackwardFewKeysOverQueries(const RowBlock& x, const KeyRows& keys,
+                                       const PackedKeys& packed, idx_t first, idx_t last) {
+  const idx_t count = packed.end - packed.begin;
+  std::fill_n(packed.dk, count * x.plan.row, 0.0f);
+  std::fill_n(packed.dv, count * x.plan.row, 0.0f);
+  std::fill_n(packed.visible, count, 1.0f);
+  bool used = false;
+  for (idx_t i = first; i < last; ++i) {
+    if (!x.queries.TakesPart(i)) continue;
+    BackwardFewKeys(x, keys, packed, i);
+    used = true;
+  }
+  return used;
+}
+
+// Global keys from number `first` on, at most kGlobalKeys, with a part of one head's queries.
+inline void WindowGlobalKeysTask(const WindowArguments& args, const TaskScratch& memory,
+                                 idx_t first, idx_t task) {
+  const WindowPlan& plan = args.plan;
+  const idx_t head = task / plan.parts, begin = task % plan.parts * plan.part;
+  const idx_t b = head / plan.H, h = head % plan.H;
+  const KeyRows globals = args.GlobalKeys(b, h);
+  if (args.side != nullptr) args.side_used[task] = 0;
+  if (first >= globals.count) return;
+  const idx_t last = std::min(globals.count, first + WindowPlan::kGlobalKeys);
+  const QueryRows queries = args.Queries(b, h, {}, plan.T);
+  TaskScratch scratch = memory;
+  PackedKeys& packed = scratch.keys;
+  packed.ring = WindowPlan::kGlobalKeys;
+  if (args.side != nullptr) {
+    packed.dk = args.Side(task, 0);
+    packed.dv = args.Side(task, 1);
+  }
+  RowBlock x(plan.backward, queries, scratch.rows);
+  const idx_t end = std::min(plan.T, begin + plan.part);
+  packed.begin = first;
+  packed.end = last;
+  const bool used = last - first <= WindowPlan::kFewKeys
+                        ? BackwardFewKeysOverQueries(x, globals, packed, begin, end)
+                        : BackwardOverQueries(x, globals, packed, first, last, begin, end);
+  if (args.side != nullptr) {
+    args.side_used[task] = used ? 1 : 0;
+  } else if (used) {
+    AddKeyGradients(plan.backward, globals, packed);
+  }
+}
+
+// Adds the parts of one head, in their order.
+inline void WindowGlobalSumTask(const WindowArguments& args, idx_t first, idx_t head) {
+  const WindowPlan& plan = args.plan;
+  const KeyRows globals = args.GlobalKeys(head / plan.H, head % plan.H);
+  const idx_t last = std::min(globals.count, first + WindowPlan::kGlobalKeys);
+  for (idx_t part = 0; part < plan.parts; ++part) {
+    const idx_t task = head * plan.parts + part;
+    if (args.side_used[task] == 0) continue;
+    for (idx_t j = first; j < last; ++j) {
+      const idx_t at = (j - first) * plan.backward.row;
+      AddRow(args.Side(task, 0) + at, globals.dk(j), plan.backward.D);
+      AddRow(args.Side(task, 1) + at, globals.dv(j), plan.backward.D);
+    }
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_OPS_WINDOW_ATTENTION_INL_H_
