@@ -38,9 +38,11 @@ while step < steps:
     time.sleep(0.01)
     with open(metrics, "a") as file:
         file.write(json.dumps({"kind": "train", "step": step, "loss": int(chain[:8], 16) / 7}) + "\n")
+    # Whole files only, and the weights first: a state that is there has its weights.
+    (out / "w").write_text(chain + (" " if resumed and fault == "weights" else ""))
+    os.replace(out / "w", out / "model.safetensors")
     (out / "s").write_text(json.dumps([step, chain]))
     os.replace(out / "s", state)
-    (out / "model.safetensors").write_text(chain + (" " if resumed and fault == "weights" else ""))
 """
 
 
