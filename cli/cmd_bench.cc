@@ -9,7 +9,6 @@
 #include "cli/step_bench.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
-#include "io/file.h"
 #include "probe/peaks.h"
 
 namespace longspan::cli {
@@ -22,11 +21,8 @@ struct BenchCommand {
 };
 
 ReformerConfig BenchConfig(const BenchCommand& c) {
-  constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
   ReformerConfig config =
-      c.preset.empty()
-          ? ParseReformerConfig(io::ReadWholeFile(c.config, kMostBytes), io::Escape(c.config))
-          : ReformerPreset(c.preset);
+      c.preset.empty() ? ReadReformerConfig(c.config) : ReformerPreset(c.preset);
   if (!c.attention.empty()) ChooseAttention(c.attention, &config);
   return config;
 }

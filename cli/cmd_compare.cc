@@ -27,7 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kAttentions[] = {"full", "local", "lsh"};
 constexpr idx_t kLeastTokens = 64;
 
 struct CompareCommand {
@@ -83,15 +82,15 @@ double ExpectedSeconds(const ReformerConfig& config, idx_t tokens,
                        const std::map<idx_t, StepFigure>& known) {
   if (known.empty()) return 0.0;
   const auto& [before, figure] = *known.rbegin();
-  const Reformer model(config);
-  return figure.seconds * model.StepGflop(1, tokens) / model.StepGflop(1, before);
+  return figure.seconds * RehearseStep(config, 1, tokens).gflop /
+         RehearseStep(config, 1, before).gflop;
 }
 
 void CompareSteps(const CompareCommand& c, int threads, Comparison* result) {
   for (idx_t tokens = c.shortest; tokens <= c.longest; tokens *= 2) {
     result->lengths.push_back(tokens);
   }
-  for (const std::string attention : kAttentions) {
+  for (const std::string attention : kAttentionNames) {
     const ReformerConfig config = ConfigWith(ReformerPreset(c.preset), attention, c.longest);
     auto& figures = result->steps[attention];
     for (const idx_t tokens : result->lengths) {
@@ -119,9 +118,7 @@ LearningFigure Learn(Context& context, const CompareCommand& c, const fs::path& 
   options.attention = attention;
   options.tokens = c.train_tokens;
   options.batch = c.train_batch;
-  options.steps = StepsFor(c.minutes, SecondsPerStep(context, options));
-  options.warmup = std::min(options.warmup, options.steps / 10 + 1);
-  options.eval_every = std::max<idx_t>(1, options.steps / 6);
+  SetLength(StepsFor(c.minutes, SecondsPerStep(context, options)), &options);
   options.save_every = 0;
   LearningFigure figure;
   figure.steps = options.steps;
@@ -145,7 +142,7 @@ void CompareLearning(const CompareCommand& c, int threads, Comparison* result) {
   Reformer model(WithPositions(DemoConfig(), c.train_tokens));
   model.Initialise(1);
   SaveReformer(model, fs::path(c.output) / "start");
-  for (const std::string attention : kAttentions) {
+  for (const std::string attention : kAttentionNames) {
     result->learning[attention] = Learn(context, c, text, attention);
   }
 }
@@ -175,7 +172,7 @@ std::string Markdown(const CompareCommand& c, const Comparison& result,
       c.preset, machine);
   for (const idx_t tokens : result.lengths) {
     text += fmt::format("| {} |", tokens);
-    for (const std::string attention : kAttentions) {
+    for (const std::string attention : kAttentionNames) {
       const auto& figures = result.steps.at(attention);
       const auto found = figures.find(tokens);
       text += found == figures.end()
@@ -197,7 +194,7 @@ std::string Markdown(const CompareCommand& c, const Comparison& result,
       "\nThe same time for each, the demo's model, {} x {} bytes an update:\n\n"
       "| attention | time | updates | bits per byte, held out |\n|---|---|---|---|\n",
       c.train_batch, c.train_tokens);
-  for (const std::string attention : kAttentions) {
+  for (const std::string attention : kAttentionNames) {
     const LearningFigure& figure = result.learning.at(attention);
     text += fmt::format("| {} | {} | {} | {:.3f} |\n", attention, DurationText(figure.seconds),
                         figure.steps, figure.bits_per_byte);
@@ -207,7 +204,7 @@ std::string Markdown(const CompareCommand& c, const Comparison& result,
 
 std::string Json(const Comparison& result, const std::string& machine) {
   nlohmann::ordered_json j = {{"machine", machine}};
-  for (const std::string attention : kAttentions) {
+  for (const std::string attention : kAttentionNames) {
     for (const auto& [tokens, figure] : result.steps.at(attention)) {
       j["steps"].push_back({{"attention", attention},
                             {"tokens", tokens},
@@ -232,7 +229,7 @@ Chart StepChart(const Comparison& result, const char* title, const char* label,
   chart.title = title;
   chart.x = {"tokens", true};
   chart.y = {label, true};
-  for (const std::string attention : kAttentions) {
+  for (const std::string attention : kAttentionNames) {
     Series series{attention, {}, {}, static_cast<idx_t>(chart.series.size()), true};
     for (const auto& [tokens, figure] : result.steps.at(attention)) {
       series.x.push_back(static_cast<double>(tokens));
@@ -248,7 +245,7 @@ Chart LearningChart(const Comparison& result) {
   chart.title = "Learning in the same time";
   chart.x.label = "seconds";
   chart.y.label = "bits per byte, held out";
-  for (const std::string attention : kAttentions) {
+  for (const std::string attention : kAttentionNames) {
     const LearningFigure& figure = result.learning.at(attention);
     chart.series.push_back(
         {attention, figure.at, figure.bits, static_cast<idx_t>(chart.series.size()), true});

@@ -100,9 +100,7 @@ int RunDemo(const DemoCommand& c, int threads) {
   model.Initialise(1);
   SaveReformer(model, options.model);
   const double step_seconds = c.steps > 0 ? 0.0 : SecondsPerStep(context, options);
-  options.steps = c.steps > 0 ? c.steps : StepsFor(c.minutes, step_seconds);
-  options.warmup = std::min(options.warmup, options.steps / 10 + 1);
-  options.eval_every = std::max<idx_t>(1, options.steps / 6);
+  SetLength(c.steps > 0 ? c.steps : StepsFor(c.minutes, step_seconds), &options);
   options.save_every = std::max<idx_t>(1, options.steps / 4);
   PrintResult(fmt::format(
       "A byte-level Reformer ({} layers, local and LSH in turn, {} parameters) learns {}\n"

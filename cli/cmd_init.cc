@@ -6,7 +6,6 @@
 #include "cli/commands.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
-#include "io/file.h"
 #include "model/model_files.h"
 
 namespace longspan::cli {
@@ -22,8 +21,7 @@ ReformerConfig ConfigOf(const InitOptions& o) {
   Check(o.arch == "reformer", ErrorCode::kUsage,
         "init: --arch '{}' is not there yet; this version has reformer", io::Escape(o.arch));
   if (o.config.empty()) return ReformerPreset(o.preset);
-  constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
-  return ParseReformerConfig(io::ReadWholeFile(o.config, kMostBytes), io::Escape(o.config));
+  return ReadReformerConfig(o.config);
 }
 
 int RunInit(const InitOptions& o) {

@@ -11,14 +11,12 @@
 #include "cli/training.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
-#include "io/file.h"
 #include "model/step_memory.h"
 #include "probe/peaks.h"
 
 namespace longspan::cli {
 namespace {
 
-constexpr const char* kAttentions[] = {"full", "local", "lsh"};
 // Useful work of whole steps over the machine's peak, from which the time follows: an estimate, as
 // the memory is not. Measured for base on a Zen 3 at 4096 tokens on one core: local 0.63, LSH 0.62,
 // full 0.54; at 16384 tokens on two shared cores 0.50 (docs/performance.md).
@@ -31,12 +29,11 @@ struct PlanCommand {
 };
 
 ReformerConfig PlanConfig(const PlanCommand& c) {
-  constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
   Check(int{!c.model.empty()} + int{!c.config.empty()} + int{!c.preset.empty()} == 1,
         ErrorCode::kUsage, "plan: give one of --model, --config and --preset");
   if (!c.model.empty()) return LoadReformerConfig(c.model);
   if (!c.preset.empty()) return ReformerPreset(c.preset);
-  return ParseReformerConfig(io::ReadWholeFile(c.config, kMostBytes), io::Escape(c.config));
+  return ReadReformerConfig(c.config);
 }
 
 // "4G", "512M", "300000": units of 1024.
@@ -73,7 +70,7 @@ struct PlanRow {
 };
 
 // A step of c.tokens, or the longest that fits.
-PlanRow MakeRow(const PlanCommand& c, const Plan& plan, const std::string& attention, int threads) {
+PlanRow MakeRow(const PlanCommand& c, const Plan& plan, std::string_view attention, int threads) {
   ReformerConfig config = plan.config;
   ChooseAttention(attention, &config);
   PlanRow row;
@@ -183,8 +180,8 @@ int RunPlan(const PlanCommand& c, int threads) {
         "plan: {} bytes of memory, the program alone takes {}", plan.budget, plan.program);
   const auto& layers = plan.config.layers;
   std::vector<PlanRow> rows;
-  for (const std::string attention : kAttentions) {
-    const bool hashes = std::count(layers.begin(), layers.end(), LayerKind::kLsh) > 0;
+  const bool hashes = std::count(layers.begin(), layers.end(), LayerKind::kLsh) > 0;
+  for (const std::string_view attention : kAttentionNames) {
     if (attention != "lsh" || hashes) rows.push_back(MakeRow(c, plan, attention, threads));
   }
   if (c.json) {

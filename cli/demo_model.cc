@@ -68,4 +68,10 @@ idx_t StepsFor(double minutes, double seconds_per_step) {
   return std::clamp(fit, kFewest, kMost);
 }
 
+void SetLength(idx_t steps, TrainOptions* options) {
+  options->steps = steps;
+  options->warmup = std::min(options->warmup, steps / 10 + 1);
+  options->eval_every = std::max<idx_t>(1, steps / 6);
+}
+
 }  // namespace longspan::cli

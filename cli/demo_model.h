@@ -24,4 +24,7 @@ double SecondsPerStep(Context& context, TrainOptions options);
 // A round number of updates that fits into the time.
 idx_t StepsFor(double minutes, double seconds_per_step);
 
+// So many updates: a short run warms up for less, and every run is evaluated six times.
+void SetLength(idx_t steps, TrainOptions* options);
+
 }  // namespace longspan::cli

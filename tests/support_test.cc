@@ -101,6 +101,23 @@ TEST(Compare, ToleranceFollowsTheNaiveError) {
   EXPECT_FALSE(Compare(exact, oracle, DerivedTolerance(broken, oracle, 2.0)).ok);
 }
 
+TEST(Compare, TheLargestOfSomeTolerancesCounts) {
+  const std::vector<double> oracle = {1.0, -2.0}, zero = {1e-17, 0.0};
+  const std::vector<float> good = {1.0f, -2.0f}, bad = {1.0f + 0x1p-10f, -2.0f};
+  const Tolerance loose = DerivedTolerance(bad, oracle, 2.0);
+  for (const bool bad_first : {false, true}) {
+    Tolerance most;
+    RaiseTolerance(bad_first ? bad : good, oracle, 2.0, &most);
+    RaiseTolerance(bad_first ? good : bad, oracle, 2.0, &most);
+    RaiseTolerance(bad, zero, 2.0, &most);  // says nothing
+    EXPECT_DOUBLE_EQ(most.max_abs, loose.max_abs);
+    EXPECT_DOUBLE_EQ(most.rel_l2, loose.rel_l2);
+  }
+  Tolerance none;
+  RaiseTolerance(good, zero, 2.0, &none);
+  EXPECT_EQ(none.max_abs, 0.0);
+}
+
 TEST(Compare, BitsTellZeroFromMinusZeroAndKeepNan) {
   const std::vector<float> plus = {0.0f, kNan}, minus = {-0.0f, kNan}, same = plus;
   EXPECT_TRUE(CompareBits(plus, same).ok);

@@ -58,7 +58,8 @@ class AttentionMechanism {
   virtual double Pairs(idx_t tokens) const = 0;
 };
 
-// Pairs of full attention.
+// Full attention, with separate or shared queries and keys: its spec and its pairs.
+FullSpec FullAttentionSpec(bool causal, const Dropout& dropout);
 double FullPairs(idx_t tokens, bool causal);
 
 // Separate queries and keys: chunks of text, or full attention.

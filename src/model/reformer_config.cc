@@ -220,10 +220,13 @@ ReformerConfig ParseReformerConfig(std::string_view text, std::string_view sourc
   return config;
 }
 
-ReformerConfig LoadReformerConfig(const std::filesystem::path& directory) {
-  const auto path = directory / "config.json";
+ReformerConfig ReadReformerConfig(const std::filesystem::path& file) {
   constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
-  return ParseReformerConfig(io::ReadWholeFile(path, kMostBytes), io::Escape(path.string()));
+  return ParseReformerConfig(io::ReadWholeFile(file, kMostBytes), io::Escape(file.string()));
+}
+
+ReformerConfig LoadReformerConfig(const std::filesystem::path& directory) {
+  return ReadReformerConfig(directory / "config.json");
 }
 
 std::string ToJson(const ReformerConfig& c) {

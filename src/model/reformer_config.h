@@ -1,6 +1,7 @@
 // config.json of a Reformer: Hugging Face's fields, defaults and meanings.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -62,6 +63,9 @@ struct ReformerConfig {
   idx_t longest() const;
 };
 
+// The choices that differ in who sees whom, by name.
+inline constexpr std::array<const char*, 3> kAttentionNames = {"full", "local", "lsh"};
+
 // Sets config.attention from a command line's "full", "local", "lsh" or "config". kUsage for
 // another name, and for "lsh" when no layer hashes.
 void ChooseAttention(std::string_view name, ReformerConfig* config);
@@ -69,6 +73,8 @@ void ChooseAttention(std::string_view name, ReformerConfig* config);
 // Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,
 // as Hugging Face ignores them.
 ReformerConfig ParseReformerConfig(std::string_view json, std::string_view source);
+// From a config.json, or from the one of a model directory. kIo, kFormat.
+ReformerConfig ReadReformerConfig(const std::filesystem::path& file);
 ReformerConfig LoadReformerConfig(const std::filesystem::path& directory);
 
 // Indented JSON that `transformers` reads back to the same model.

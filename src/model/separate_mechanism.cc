@@ -59,16 +59,18 @@ class FullMechanism final : public AttentionMechanism {
   double Pairs(idx_t tokens) const override { return FullPairs(tokens, causal_); }
 
  private:
-  FullSpec Spec(const Dropout& dropout) const {
-    FullSpec spec;
-    spec.causal = causal_;
-    spec.dropout = {dropout.p, dropout.key};
-    return spec;
-  }
+  FullSpec Spec(const Dropout& dropout) const { return FullAttentionSpec(causal_, dropout); }
   bool causal_;
 };
 
 }  // namespace
+
+FullSpec FullAttentionSpec(bool causal, const Dropout& dropout) {
+  FullSpec spec;
+  spec.causal = causal;
+  spec.dropout = {dropout.p, dropout.key};
+  return spec;
+}
 
 double FullPairs(idx_t tokens, bool causal) {
   const auto n = static_cast<double>(tokens);

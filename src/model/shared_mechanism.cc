@@ -35,12 +35,7 @@ class FullSharedMechanism final : public AttentionMechanism {
   double Pairs(idx_t tokens) const override { return FullPairs(tokens, causal_); }
 
  private:
-  FullSpec Spec(const Dropout& dropout) const {
-    FullSpec spec;
-    spec.causal = causal_;
-    spec.dropout = {dropout.p, dropout.key};
-    return spec;
-  }
+  FullSpec Spec(const Dropout& dropout) const { return FullAttentionSpec(causal_, dropout); }
   bool causal_;
 };
 

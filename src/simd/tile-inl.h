@@ -249,6 +249,25 @@ HWY_INLINE void ScaleRow(const float* HWY_RESTRICT x, float factor, float* HWY_R
   }
 }
 
+// row *= factor in whole vectors: row is aligned to one, n is a multiple of kTileLanes.
+HWY_INLINE void RescaleRow(float* row, idx_t n, float factor) {
+  const TileTag d;
+  const auto f = hn::Set(d, factor);
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    hn::Store(hn::Mul(f, hn::Load(d, row + i)), d, row + i);
+  }
+}
+
+// y += factor * x
+HWY_INLINE void AddScaledRow(const float* HWY_RESTRICT x, float factor, float* HWY_RESTRICT y,
+                             idx_t n) {
+  const TileTag d;
+  const auto f = hn::Set(d, factor);
+  for (idx_t i = 0; i < n; i += kTileLanes) {
+    StoreTail(hn::MulAdd(f, LoadTail(x + i, n - i), LoadTail(y + i, n - i)), y + i, n - i);
+  }
+}
+
 // y *= x
 HWY_INLINE void MultiplyRow(const float* HWY_RESTRICT x, float* HWY_RESTRICT y, idx_t n) {
   for (idx_t i = 0; i < n; i += kTileLanes) {

@@ -111,6 +111,17 @@ Tolerance DerivedTolerance(std::span<const float> naive, std::span<const double>
   return {factor * error.max_abs + kFloor * largest, factor * error.rel_l2 + kFloor};
 }
 
+void RaiseTolerance(std::span<const float> naive, std::span<const double> oracle, double factor,
+                    Tolerance* most) {
+  constexpr double kZero = 1e-10;
+  if (std::all_of(oracle.begin(), oracle.end(),
+                  [](double value) { return std::abs(value) < kZero; })) {
+    return;
+  }
+  const Tolerance derived = DerivedTolerance(naive, oracle, factor);
+  *most = {std::max(most->max_abs, derived.max_abs), std::max(most->rel_l2, derived.rel_l2)};
+}
+
 Difference CompareBits(std::span<const float> actual, std::span<const float> expected) {
   if (std::string why = WhyIncomparable(actual, expected); !why.empty()) return Rejected(why);
   for (std::size_t i = 0; i < actual.size(); ++i) {

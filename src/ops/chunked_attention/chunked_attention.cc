@@ -3,13 +3,13 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
-#include <type_traits>
 #include <vector>
 
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/isa.h"
 #include "parallel/parallel_for.h"
+#include "tensor/view_check.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/chunked_attention/chunked_attention.cc"
@@ -40,14 +40,7 @@ constexpr idx_t kMostReach = idx_t{1} << 16;  // chunks before or after
 constexpr idx_t kMostSlots = idx_t{1} << 40;  // keys of a window
 constexpr idx_t kTermBytes = 32;              // at least sizeof(TileTerm)
 
-template <class T, int R>
-void CheckView(const View<T, R>& view, const char* name,
-               const std::type_identity_t<std::array<idx_t, static_cast<std::size_t>(R)>>& want) {
-  Check(view.extent == want, ErrorCode::kUsage, "chunked attention: {} is {}, expected {}", name,
-        ShapeText(view), ShapeText(std::vector<idx_t>(want.begin(), want.end())));
-  Check(view.extent[R - 1] <= 1 || view.stride[R - 1] == 1, ErrorCode::kUsage,
-        "chunked attention: the last stride of {} is {}, expected 1", name, view.stride[R - 1]);
-}
+constexpr ViewCheck CheckView{"chunked attention"};
 
 // What both directions ask of their arguments.
 void CheckArguments(const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,

@@ -110,24 +110,16 @@ struct Tolerances {
 // largest over a few inputs of the same shape; a large one has enough elements of its own.
 Tolerances ToleranceOf(const Case& c) {
   Tolerances most;
-  const auto raise = [](test::Tolerance& t, const std::vector<float>& naive,
-                        const std::vector<double>& oracle, double factor) {
-    const bool zero = std::all_of(oracle.begin(), oracle.end(),
-                                  [](double value) { return std::abs(value) < 1e-10; });
-    if (zero) return;
-    const auto derived = test::DerivedTolerance(naive, oracle, factor);
-    t = {std::max(t.max_abs, derived.max_abs), std::max(t.rel_l2, derived.rel_l2)};
-  };
   Case input = c;
   for (int i = 0; i < (c.size() > 5000 ? 1 : 4); ++i, ++input.seed) {
     const Inputs x(input);
     const auto naive = RunReference<float>(input, x);
     const auto oracle = RunReference<double>(input, x);
-    raise(most.out, naive.out, oracle.out, 2);
-    raise(most.lse, naive.lse, oracle.lse, 2);
-    raise(most.dq, naive.dq, oracle.dq, 3);
-    raise(most.dk, naive.dk, oracle.dk, 3);
-    raise(most.dv, naive.dv, oracle.dv, 3);
+    test::RaiseTolerance(naive.out, oracle.out, 2, &most.out);
+    test::RaiseTolerance(naive.lse, oracle.lse, 2, &most.lse);
+    test::RaiseTolerance(naive.dq, oracle.dq, 3, &most.dq);
+    test::RaiseTolerance(naive.dk, oracle.dk, 3, &most.dk);
+    test::RaiseTolerance(naive.dv, oracle.dv, 3, &most.dv);
   }
   return most;
 }

@@ -76,27 +76,6 @@ struct FullTask {
   idx_t DropoutElement(idx_t t) const { return ((b * plan.H + h) * plan.T + t) * plan.T + first; }
 };
 
-// ---- row helpers --------------------------------------------------------------------------------
-
-// row *= factor in whole vectors; n is a multiple of kTileLanes.
-HWY_INLINE void RescaleRow(float* row, idx_t n, float factor) {
-  const TileTag d;
-  const auto f = hn::Set(d, factor);
-  for (idx_t i = 0; i < n; i += kTileLanes) {
-    hn::Store(hn::Mul(f, hn::Load(d, row + i)), d, row + i);
-  }
-}
-
-// y += factor * x
-HWY_INLINE void AddScaledRow(const float* HWY_RESTRICT x, float factor, float* HWY_RESTRICT y,
-                             idx_t n) {
-  const TileTag d;
-  const auto f = hn::Set(d, factor);
-  for (idx_t i = 0; i < n; i += kTileLanes) {
-    StoreTail(hn::MulAdd(f, LoadTail(x + i, n - i), LoadTail(y + i, n - i)), y + i, n - i);
-  }
-}
-
 // ---- the key block ------------------------------------------------------------------------------
 
 // Moves to the block of `keys` keys from position `first`, and looks which ones are visible.

@@ -3,13 +3,13 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
-#include <type_traits>
 #include <vector>
 
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/isa.h"
 #include "parallel/parallel_for.h"
+#include "tensor/view_check.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/full_attention/full_attention.cc"
@@ -41,14 +41,7 @@ constexpr idx_t kRuns[] = {384, 192, 96};
 constexpr idx_t kLeastGroup = 192;
 constexpr idx_t kGroupUnit = 64;
 
-template <class T, int R>
-void CheckView(const View<T, R>& view, const char* name,
-               const std::type_identity_t<std::array<idx_t, static_cast<std::size_t>(R)>>& want) {
-  Check(view.extent == want, ErrorCode::kUsage, "full attention: {} is {}, expected {}", name,
-        ShapeText(view), ShapeText(std::vector<idx_t>(want.begin(), want.end())));
-  Check(view.extent[R - 1] <= 1 || view.stride[R - 1] == 1, ErrorCode::kUsage,
-        "full attention: the last stride of {} is {}, expected 1", name, view.stride[R - 1]);
-}
+constexpr ViewCheck CheckView{"full attention"};
 
 void CheckSpec(const FullSpec& spec, const View<const float, 4>& q, const char* name) {
   for (const idx_t extent : q.extent) {

@@ -160,12 +160,7 @@ inline std::vector<Tolerance> ToleranceOf(const Case& c) {
     for (std::size_t part = 0; part < most.size(); ++part) {
       const auto a = WithoutSelfScores(*naive.Parts()[part].second);
       const auto e = WithoutSelfScores(*oracle.Parts()[part].second);
-      if (std::all_of(e.begin(), e.end(), [](double value) { return std::abs(value) < 1e-10; })) {
-        continue;
-      }
-      const auto derived = DerivedTolerance(a, e, part < 4 ? 2 : 3);
-      most[part] = {std::max(most[part].max_abs, derived.max_abs),
-                    std::max(most[part].rel_l2, derived.rel_l2)};
+      test::RaiseTolerance(a, e, part < 4 ? 2 : 3, &most[part]);
     }
   }
   return most;

@@ -78,7 +78,7 @@ inline void ThroughWeights(const ReassociatedTask& x, const View<const float, 2>
                            const float* weights, float factor, float* to) {
   std::fill_n(to, x.plan.channels, 0.0f);
   for (idx_t d = 0; d < x.plan.D; ++d) {
-    AddScaled(x.Weight(w, h, d), factor * weights[d], to, x.plan.C);
+    AddScaledRow(x.Weight(w, h, d), factor * weights[d], to, x.plan.C);
   }
 }
 
@@ -189,7 +189,7 @@ inline void SoftmaxTokens(const ReassociatedTask& x) {
     hn::Store(factor, d, factors);
     for (idx_t r = lane; r < std::min(x.rows, lane + kTileLanes); ++r) {
       if (factors[r - lane] != 1.0f)
-        ScaleWhole(s.z + r * plan.channels, plan.channels, factors[r - lane]);
+        RescaleRow(s.z + r * plan.channels, plan.channels, factors[r - lane]);
     }
   }
 }
@@ -283,7 +283,7 @@ inline void ReassociatedForwardSum(const ReassociatedArguments& args,
       const float factor = std::exp(part.s.max[r] - x.s.max[r]);
       x.s.sum[r] += factor * part.s.sum[r];
       x.s.kept[r] += factor * part.s.kept[r];
-      AddScaled(part.s.z + r * plan.channels, factor, x.s.z + r * plan.channels, plan.C);
+      AddScaledRow(part.s.z + r * plan.channels, factor, x.s.z + r * plan.channels, plan.C);
     }
   }
   FinishReassociated(x);
@@ -418,8 +418,8 @@ inline void ReassociatedBackwardSum(const ReassociatedArguments& args,
         const idx_t out = h * plan.D + d;
         args.gradients.dqg(b, h, row.g, d) +=
             plan.scale * DotRow(x.Weight(args.input.wk, h, d), du, plan.C);
-        AddScaled(du, plan.scale * q[d], &args.gradients.dwk(out, 0), plan.C);
-        AddScaled(z, dout[d], &args.gradients.dwv(out, 0), plan.C);
+        AddScaledRow(du, plan.scale * q[d], &args.gradients.dwk(out, 0), plan.C);
+        AddScaledRow(z, dout[d], &args.gradients.dwv(out, 0), plan.C);
         if (!args.gradients.dbv.empty()) args.gradients.dbv(out) += kept * dout[d];
       }
     }

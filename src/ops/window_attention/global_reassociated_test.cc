@@ -128,11 +128,8 @@ std::vector<Tolerance> ToleranceOf(const WideCase& c) {
     const auto naive = RunReference<float>(input, in);
     const auto oracle = RunReference<double>(input, in);
     for (std::size_t part = 0; part < most.size(); ++part) {
-      if (AllTiny(*oracle.Parts()[part].second)) continue;
-      const auto derived = DerivedTolerance(*naive.Parts()[part].second,
-                                            *oracle.Parts()[part].second, part < 2 ? 2 : 3);
-      most[part] = {std::max(most[part].max_abs, derived.max_abs),
-                    std::max(most[part].rel_l2, derived.rel_l2)};
+      test::RaiseTolerance(*naive.Parts()[part].second, *oracle.Parts()[part].second,
+                           part < 2 ? 2 : 3, &most[part]);
     }
   }
   return most;

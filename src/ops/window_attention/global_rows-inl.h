@@ -81,8 +81,8 @@ inline void GlobalForwardSum(const GlobalArguments& args, const TaskScratch& scr
       if (sum == 0.0f) continue;
       const float factor = std::exp(stats(part)[r] - s.max[r]);
       s.sum[r] += factor * sum;
-      AddScaled(args.Side(unit * plan.parts + part) + r * plan.block.row, factor,
-                s.output + r * plan.block.row, plan.block.D);
+      AddScaledRow(args.Side(unit * plan.parts + part) + r * plan.block.row, factor,
+                   s.output + r * plan.block.row, plan.block.D);
     }
   }
   FinishRows(plan.block, args.Queries(g.b, g.h), s, g.first, g.rows);

@@ -113,25 +113,6 @@ HWY_INLINE void FillRowHead(float* row, idx_t begin, idx_t end, float value) {
   }
 }
 
-// row *= factor in whole vectors; n is a multiple of kTileLanes.
-HWY_INLINE void ScaleWhole(float* row, idx_t n, float factor) {
-  const TileTag d;
-  const auto f = hn::Set(d, factor);
-  for (idx_t i = 0; i < n; i += kTileLanes) {
-    hn::Store(hn::Mul(f, hn::Load(d, row + i)), d, row + i);
-  }
-}
-
-// y += factor * x
-HWY_INLINE void AddScaled(const float* HWY_RESTRICT x, float factor, float* HWY_RESTRICT y,
-                          idx_t n) {
-  const TileTag d;
-  const auto f = hn::Set(d, factor);
-  for (idx_t i = 0; i < n; i += kTileLanes) {
-    StoreTail(hn::MulAdd(f, LoadTail(x + i, n - i), LoadTail(y + i, n - i)), y + i, n - i);
-  }
-}
-
 // to (row) = factor * from (D), or zeros.
 HWY_INLINE void GatherRow(const float* from, bool exists, float factor, idx_t D, float* to) {
   if (exists) {
@@ -401,7 +382,7 @@ inline void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float* m
     if (*sum > 0.0f) {
       const float factor = std::exp(*max - rise);
       *sum *= factor;
-      ScaleWhole(output, x.plan.row, factor);
+      RescaleRow(output, x.plan.row, factor);
     }
     *max = rise;
   }
@@ -526,7 +507,7 @@ inline void BackwardBlock(RowBlock& x) {
   BlockProduct(x, part, s.dscores, packed.key_rows, nullptr, s.output);
   for (idx_t r = 0; r < x.rows; ++r) {
     if (!x.takes_part[r]) continue;
-    AddScaled(s.output + r * plan.row, plan.scale, x.queries.dq(x.first + r), plan.D);
+    AddScaledRow(s.output + r * plan.row, plan.scale, x.queries.dq(x.first + r), plan.D);
   }
   PackPanels(s.queries, plan.row, x.rows, plan.D, s.query_panels);
   BlockTransposedProduct(x, part, s.dscores, s.query_panels, packed.dk);

@@ -4,26 +4,16 @@
 
 #include <array>
 #include <cstddef>
-#include <type_traits>
 #include <vector>
 
 #include "base/arena.h"
-#include "base/errors.h"
 #include "longspan/attention.h"
 #include "ops/window_attention/row_block.h"
+#include "tensor/view_check.h"
 
 namespace longspan {
 
-// Throws kUsage unless the view has this shape and a last stride of 1.
-template <class T, int R>
-void CheckWindowView(
-    const View<T, R>& view, const char* name,
-    const std::type_identity_t<std::array<idx_t, static_cast<std::size_t>(R)>>& want) {
-  Check(view.extent == want, ErrorCode::kUsage, "window attention: {} is {}, expected {}", name,
-        ShapeText(view), ShapeText(std::vector<idx_t>(want.begin(), want.end())));
-  Check(view.extent[R - 1] <= 1 || view.stride[R - 1] == 1, ErrorCode::kUsage,
-        "window attention: the last stride of {} is {}, expected 1", name, view.stride[R - 1]);
-}
+inline constexpr ViewCheck CheckWindowView{"window attention"};
 
 // Throws kUsage on a spec out of range, an extent below 1 in (B, H, T, D), and on roles, out and
 // lse of other shapes.

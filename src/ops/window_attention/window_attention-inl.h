@@ -132,9 +132,9 @@ inline void BackwardFewKeys(const RowBlock& x, const KeyRows& keys, const Packed
             : 1.0f;
     const float ds = plan.scale * p * (factor * DotRow(dout, keys.v(j), plan.D) - delta);
     const idx_t at = (j - packed.begin) * plan.row;
-    AddScaled(k, ds, queries.dq(i), plan.D);
-    AddScaled(q, ds, packed.dk + at, plan.D);
-    AddScaled(dout, p * factor, packed.dv + at, plan.D);
+    AddScaledRow(k, ds, queries.dq(i), plan.D);
+    AddScaledRow(q, ds, packed.dk + at, plan.D);
+    AddScaledRow(dout, p * factor, packed.dv + at, plan.D);
   }
 }
 

@@ -148,10 +148,6 @@ std::vector<T> Finite(const std::vector<T>& values) {
   return rest;
 }
 
-inline bool AllTiny(const std::vector<double>& values) {
-  return std::ranges::all_of(values, [](double value) { return std::abs(value) < 1e-10; });
-}
-
 inline constexpr std::size_t kOutputParts = 2;  // out and lse; the others are gradients
 
 // The rule of derived tolerances, part by part. A small problem's naive error is a matter of luck,
@@ -168,10 +164,7 @@ inline std::vector<Tolerance> ToleranceOf(const Case& c) {
     for (std::size_t part = 0; part < most.size(); ++part) {
       const auto a = Finite(*naive.Parts()[part].second);
       const auto e = Finite(*oracle.Parts()[part].second);
-      if (AllTiny(e)) continue;
-      const auto derived = DerivedTolerance(a, e, part < kOutputParts ? 2 : 3);
-      most[part] = {std::max(most[part].max_abs, derived.max_abs),
-                    std::max(most[part].rel_l2, derived.rel_l2)};
+      test::RaiseTolerance(a, e, part < kOutputParts ? 2 : 3, &most[part]);
     }
   }
   return most;
