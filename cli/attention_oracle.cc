@@ -32,11 +32,6 @@ double InverseRootMeanSquare(const double* x, idx_t n) {
 
 }  // namespace
 
-idx_t AttentionRelation::Times(idx_t query, idx_t key) const {
-  const std::vector<idx_t> keys = Keys(query);
-  return std::count(keys.begin(), keys.end(), key);
-}
-
 HeadOracle::HeadOracle(const HeadTensors& head, const AttentionRelation& relation)
     : head_(head), relation_(relation) {
   const idx_t n = head.tokens * head.size;

@@ -4,22 +4,11 @@
 
 #include <vector>
 
+#include "cli/attention_relation.h"
 #include "longspan/context.h"
 #include "longspan/tensor.h"
 
 namespace longspan::cli {
-
-// Who sees whom in one head.
-class AttentionRelation {
- public:
-  virtual ~AttentionRelation() = default;
-  // The keys of a query; one that enters its softmax twice stands there twice.
-  virtual std::vector<idx_t> Keys(idx_t query) const = 0;
-  // All queries that may see the key, each once.
-  virtual std::vector<idx_t> Queries(idx_t key) const = 0;
-  // How often the key enters the query's softmax.
-  virtual idx_t Times(idx_t query, idx_t key) const;
-};
 
 // One head's tensors, each (T, D) with the rows side by side.
 struct HeadTensors {

@@ -13,7 +13,8 @@ namespace longspan::cli {
 struct AttentionProblemOptions {
   std::string kind = "full";
   idx_t batch = 1, tokens = 16384, heads = 12, head_size = 64;
-  idx_t window = 256;  // one-sided
+  idx_t window = 256;               // one-sided
+  idx_t dilation = 1, globals = 0;  // of window attention: the first tokens are global
   idx_t chunk = 64, before = 1, after = 0;
   idx_t rounds = 4;
   idx_t buckets = 0;  // of LSH; 0: Hugging Face's rule

@@ -69,11 +69,15 @@ void AddProblemOptions(CLI::App* command, AttentionProblemOptions* o) {
   const auto option = [command](const char* name, auto& value, const char* text) {
     command->add_option(name, value, text)->capture_default_str();
   };
-  option("--kind", o->kind, "full, chunked or lsh");
+  option("--kind", o->kind, "full, window, chunked or lsh");
   option("--batch", o->batch, "rows of tokens");
   option("--tokens", o->tokens, "of a row");
   option("--heads", o->heads, "side by side");
   option("--head-dim", o->head_size, "size of a head");
+  option("--window", o->window,
+         "window: keys seen on each side (Longformer's attention_window / 2)");
+  option("--dilation", o->dilation, "window: step from key to key");
+  option("--globals", o->globals, "window: the first tokens are global");
   option("--chunk", o->chunk, "chunked, lsh: tokens of a chunk");
   option("--before", o->before, "chunked, lsh: chunks seen before the own one");
   option("--after", o->after, "chunked, lsh: chunks seen after it");
@@ -98,6 +102,7 @@ void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action) 
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(
       "Examples:\n  longspan bench attention --kind full --tokens 4096 --causal\n"
+      "  longspan bench attention --kind window --window 256 --globals 1 --tokens 16384\n"
       "  longspan bench attention --kind lsh --tokens 16384 --heads 8 --rounds 4 --pass forward");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunAttentionBench(*c, globals.threads); };

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"
+#include "gemm/gemm.h"
 #include "io/escape.h"
 #include "model/step_memory.h"
 #include "probe/peaks.h"
@@ -162,6 +163,16 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
   PrintResult(text);
 }
 
+// Runs a small dense layer both ways: the library behind it writes machine code for the products
+// it meets, some 10 MB on AVX-512, which a step has in memory and a rehearsal does not.
+void TouchDenseLayers(Context& context) {
+  const Tensor x({256, 64}), w({192, 64});
+  Tensor y({256, 192}), dx({256, 64}), dw({192, 64});
+  gemm::Forward(context, x.view<2>(), w.view<2>(), nullptr, y.view<2>());
+  gemm::BackwardData(context, y.view<2>(), w.view<2>(), dx.view<2>());
+  gemm::BackwardWeights(context, y.view<2>(), x.view<2>(), dw.view<2>());
+}
+
 int RunPlan(const PlanCommand& c, int threads) {
   Check(c.tokens == 0 || c.memory.empty(), ErrorCode::kUsage,
         "plan: --tokens asks for the memory of one length, --memory for the longest; give one");
@@ -175,6 +186,7 @@ int RunPlan(const PlanCommand& c, int threads) {
   }
   Context context(threads);
   plan.peak = ProbeFp32Gflops(context);
+  TouchDenseLayers(context);
   plan.program = static_cast<std::size_t>(PeakRssBytes());
   Check(plan.budget == 0 || plan.budget > plan.program, ErrorCode::kLimit,
         "plan: {} bytes of memory, the program alone takes {}", plan.budget, plan.program);

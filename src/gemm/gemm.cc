@@ -179,19 +179,21 @@ class RowProduct {
         static_cast<std::byte*>(frame.TakeBytes(packed_bytes_ * static_cast<std::size_t>(blocks)));
     ParallelFor(context_, blocks, [&](idx_t block, int) {
       products_[0][block + 1 == blocks]->Pack(
-          At(w_.data, w_.dtype, block * grid_.cols * (transposed_ ? w_stride_ : 1)),
-          packed + static_cast<std::size_t>(block) * packed_bytes_);
+          PlainBlockOfB(block), packed + static_cast<std::size_t>(block) * packed_bytes_);
     });
     b_ = packed;
   }
 
-  // Block `col` of b, as its product wants it.
-  const void* BlockOfB(idx_t col) const {
-    if (packed_) {
-      return static_cast<const std::byte*>(b_) + static_cast<std::size_t>(col) * packed_bytes_;
-    }
+  // Block `col` of b in the weights, or in their fp32 copy.
+  const void* PlainBlockOfB(idx_t col) const {
     const idx_t stride = copy_w_ ? b_stride_ : w_stride_;
     return At(copy_w_ ? b_ : w_.data, compute_, col * grid_.cols * (transposed_ ? stride : 1));
+  }
+
+  // Block `col` of b, as its product wants it.
+  const void* BlockOfB(idx_t col) const {
+    if (!packed_) return PlainBlockOfB(col);
+    return static_cast<const std::byte*>(b_) + static_cast<std::size_t>(col) * packed_bytes_;
   }
 
   void RunTask(idx_t task, std::byte* scratch) const {

@@ -1,0 +1,93 @@
+// What the kinds of attention problems share: (B, H, T, D) tensors of random values, and rows of
+// them that are compared with double.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "base/rng.h"
+#include "cli/attention_oracle.h"
+#include "cli/attention_problem.h"
+
+namespace longspan::cli {
+
+using Values = std::vector<float>;
+
+// What all kinds have: (B, H, T, D) tensors, and the comparison of rows.
+class ProblemBase : public AttentionProblem {
+ public:
+  explicit ProblemBase(const AttentionProblemOptions& o)
+      : options_(o), shape_{o.batch, o.heads, o.tokens, o.head_size} {}
+
+  void ZeroGradients() override {
+    for (Values* gradient : {&dq_, &dk_, &dv_}) std::fill(gradient->begin(), gradient->end(), 0.0f);
+  }
+  double CheckRows(Context& context, bool backward) override;
+
+ protected:
+  virtual HeadTensors Head(idx_t head) const = 0;
+  virtual std::unique_ptr<AttentionRelation> Relation(idx_t head) const = 0;
+  // Heads whose key rows are checked. Each costs the softmax of all queries that see them.
+  virtual idx_t KeyHeads() const { return heads(); }
+  // Query rows are checked from this token on.
+  virtual idx_t FirstQuery() const { return 0; }
+
+  idx_t heads() const { return options_.batch * options_.heads; }
+  double Rows() const { return static_cast<double>(heads() * options_.tokens); }
+  Values Drawn(std::uint64_t seed) const {
+    Values values(Size());
+    FillNormal(seed, 1.0f, values.data(), static_cast<idx_t>(values.size()));
+    return values;
+  }
+  std::size_t Size() const {
+    return static_cast<std::size_t>(heads() * options_.tokens * options_.head_size);
+  }
+  View<const float, 4> In(const Values& values) const { return {values.data(), shape_}; }
+  View<float, 4> Out(Values& values) const { return {values.data(), shape_}; }
+  View<float, 3> PerRow(Values& values) const {
+    return {values.data(), {shape_[0], shape_[1], shape_[2]}};
+  }
+  const float* HeadOf(const Values& values, idx_t head) const {
+    return values.data() + head * options_.tokens * options_.head_size;
+  }
+
+  // The relative error of one row. kNumeric when rounding does not explain it.
+  static double RowError(const char* what, idx_t head, idx_t token, const float* row,
+                         const std::vector<double>& expected);
+  const float* RowOf(const Values& values, idx_t head, idx_t token) const {
+    return HeadOf(values, head) + token * options_.head_size;
+  }
+
+  static constexpr idx_t kRowsChecked = 64;
+  AttentionProblemOptions options_;
+  std::array<idx_t, 4> shape_;
+  // The shared form has dqk in dq_ and no dk_.
+  Values v_ = Drawn(3), dout_ = Drawn(4), out_ = Values(Size()), dq_ = Values(Size()), dk_,
+         dv_ = Values(Size());
+};
+
+// Queries and keys of their own.
+class SeparateProblem : public ProblemBase {
+ public:
+  explicit SeparateProblem(const AttentionProblemOptions& o) : ProblemBase(o) {
+    dk_.resize(Size());
+    lse_.resize(static_cast<std::size_t>(heads() * o.tokens));
+  }
+
+ protected:
+  Qkv Inputs() const { return {In(q_), In(k_), In(v_)}; }
+  AttentionSaved Saved() { return {Out(out_), PerRow(lse_)}; }
+  DQkv Gradients() { return {Out(dq_), Out(dk_), Out(dv_)}; }
+  HeadTensors Head(idx_t head) const override {
+    HeadTensors tensors{HeadOf(q_, head),    HeadOf(k_, head), HeadOf(v_, head),
+                        HeadOf(dout_, head), options_.tokens,  options_.head_size};
+    tensors.scale = 1.0f / std::sqrt(static_cast<float>(options_.head_size));
+    return tensors;
+  }
+  Values q_ = Drawn(1), k_ = Drawn(2), lse_;
+};
+
+}  // namespace longspan::cli
