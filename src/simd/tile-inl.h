@@ -11,8 +11,9 @@
 //   PackTransposedPanels   rows -> panels of the transposed matrix, times a factor
 //   DotRow, AddRow, ...    row helpers that take any length
 //
-// On AVX2 a 6 x 16 tile has 12 accumulators for 8 multiply-adds in flight; on AVX-512 6 x 64
-// has 24.
+// On AVX2 a 6 x 16 tile has 12 accumulators for 8 multiply-adds in flight; on AVX-512 12 x 32 has
+// 24. 6 x 64 has as many, but its panels of B (16 KB for 64 terms) leave no room in the L1 cache
+// for the rows of A and C.
 
 // Included once for every target.
 #if defined(LONGSPAN_SIMD_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -27,11 +28,12 @@
 #include <algorithm>
 
 #include "longspan/types.h"
+#include "simd/tile_extents.h"
 
 #if defined(__clang__)
 #define LONGSPAN_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define LONGSPAN_UNROLL _Pragma("GCC unroll 8")
+#define LONGSPAN_UNROLL _Pragma("GCC unroll 16")
 #endif
 
 HWY_BEFORE_NAMESPACE();
@@ -42,14 +44,20 @@ namespace hn = hwy::HWY_NAMESPACE;
 using TileTag = hn::CappedTag<float, 16>;
 inline constexpr idx_t kTileLanes = static_cast<idx_t>(hn::MaxLanes(TileTag()));
 // Rows of a tile: 6 x 2 accumulators, 2 vectors of B and a broadcast fit 16 registers.
-inline constexpr idx_t kTileRows = 6;
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-inline constexpr idx_t kPanelVectors = 4;  // 32 registers
+inline constexpr idx_t kTileRows = 12;
+inline constexpr idx_t kPanelVectors = 2;
 #else
+inline constexpr idx_t kTileRows = 6;
 inline constexpr idx_t kPanelVectors = 2;
 #endif
+static_assert(kMostTileRows % kTileRows == 0);
 // Columns of a panel: at most 64 on any target.
 inline constexpr idx_t kPanel = kPanelVectors * kTileLanes;
+
+// Rows of memory to ask for (simd/row_prefetcher.h) while one tile is computed: as many misses as a
+// core has room for in the time that a tile of 64 terms takes.
+inline constexpr int kRowsPerTile = static_cast<int>(kTileRows * kPanelVectors / 6);
 
 // One term of a sum of products: k columns of A times k rows of a panel of B.
 struct TileTerm {
@@ -89,6 +97,8 @@ HWY_NOINLINE void Tile(const TileTerm* terms, idx_t count, idx_t lda, bool accum
       b += kPanel;
     }
   }
+  // Keeps the addresses of the first loop from living, spilled, through the second.
+  asm("" : "+r"(c), "+r"(ldc));
   LONGSPAN_UNROLL
   for (int i = 0; i < MR; ++i) {
     LONGSPAN_UNROLL
@@ -96,23 +106,16 @@ HWY_NOINLINE void Tile(const TileTerm* terms, idx_t count, idx_t lda, bool accum
   }
 }
 
-template <bool kTransposedA, int NV>
+// The tile of m rows, found by counting down: whole tiles come first.
+template <bool kTransposedA, int NV, int MR = static_cast<int>(kTileRows)>
 HWY_INLINE void TileRows(idx_t m, const TileTerm* terms, idx_t count, idx_t lda, bool accumulate,
                          float* c, idx_t ldc) {
-  switch (m) {
-    case 6:
-      return Tile<kTransposedA, 6, NV>(terms, count, lda, accumulate, c, ldc);
-    case 5:
-      return Tile<kTransposedA, 5, NV>(terms, count, lda, accumulate, c, ldc);
-    case 4:
-      return Tile<kTransposedA, 4, NV>(terms, count, lda, accumulate, c, ldc);
-    case 3:
-      return Tile<kTransposedA, 3, NV>(terms, count, lda, accumulate, c, ldc);
-    case 2:
-      return Tile<kTransposedA, 2, NV>(terms, count, lda, accumulate, c, ldc);
-    default:
-      return Tile<kTransposedA, 1, NV>(terms, count, lda, accumulate, c, ldc);
+  if constexpr (MR > 1) {
+    if (m < MR) {
+      return TileRows<kTransposedA, NV, MR - 1>(m, terms, count, lda, accumulate, c, ldc);
+    }
   }
+  Tile<kTransposedA, MR, NV>(terms, count, lda, accumulate, c, ldc);
 }
 
 // C (m x n) = or += the sum over `count` terms of A B, for 1 <= m <= kTileRows, 1 <= n <= kPanel.

@@ -23,6 +23,7 @@
 #include "base/math.h"
 #include "ops/chunked_attention/chunked_attention.h"
 #include "simd/philox-inl.h"
+#include "simd/row_prefetcher.h"
 #include "simd/softmax-inl.h"
 #include "simd/tile-inl.h"
 
@@ -36,6 +37,7 @@ struct ChunkedTask {
   const ChunkedArguments& args;
   const ChunkedPlan& plan;
   const ChunkedScratch& scratch;
+  RowPrefetcher& prefetch;  // what the next chunk reads and this one writes
   idx_t task, b, h, run;
   // The current chunk.
   idx_t chunk = 0;  // its number
@@ -47,10 +49,12 @@ struct ChunkedTask {
   idx_t block = 0;  // first row inside of the chunk
   idx_t block_rows = 0;
 
-  ChunkedTask(const ChunkedArguments& arguments, const ChunkedScratch& memory, idx_t number)
+  ChunkedTask(const ChunkedArguments& arguments, const ChunkedScratch& memory,
+              RowPrefetcher& prefetcher, idx_t number)
       : args(arguments),
         plan(arguments.plan),
         scratch(memory),
+        prefetch(prefetcher),
         task(number),
         b(number / plan.runs / plan.H),
         h(number / plan.runs % plan.H),
@@ -130,6 +134,17 @@ void EnterChunk(ChunkedTask& x, idx_t c, const Fetch& fetch) {
   }
 }
 
+template <class T>
+void PrefetchChunk(const ChunkedTask& x, idx_t c, const View<T, 4>& array) {
+  x.prefetch.Add(&array(x.b, x.h, c * x.plan.chunk, 0), array.stride[2], x.plan.Keys(c), x.plan.D);
+}
+
+// The next chunk that the walk packs, or -1.
+inline idx_t NextFetched(const ChunkedTask& x) {
+  const idx_t next = x.chunk + x.plan.after + 1;
+  return next < std::min(x.plan.LastChunk(x.run) + x.plan.after, x.plan.chunks) ? next : -1;
+}
+
 // Packs what both directions need: scale * K^T and which keys are visible.
 inline void PackKeys(const ChunkedTask& x, const ChunkedPart& part) {
   const auto& k = x.args.qkv.k;
@@ -156,6 +171,7 @@ inline void BlockScores(const ChunkedTask& x, const float* a, idx_t stride, cons
         const idx_t m = std::min(kTileRows, x.block_rows - r);
         const idx_t n = std::min(kPanel, x.Limit(part, x.block + r, m) - first);
         if (n <= 0) continue;
+        x.prefetch.Next(kRowsPerTile);
         const TileTerm term{a + r * stride, b, x.plan.D};
         TileMultiply<false>(m, n, &term, 1, stride, false,
                             out + r * x.plan.score_stride + i * x.plan.columns + first,
@@ -189,6 +205,7 @@ inline void BlockProduct(const ChunkedTask& x, const float* p, const float* pane
     const idx_t n = std::min(kPanel, x.plan.D - first);
     for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
       const idx_t m = std::min(kTileRows, x.block_rows - r);
+      x.prefetch.Next(kRowsPerTile);
       idx_t count = 0;
       for (idx_t i = 0; i < x.parts; ++i) {
         const ChunkedPart& part = x.scratch.parts[i];
@@ -259,7 +276,8 @@ inline void ForwardBlock(const ChunkedTask& x) {
 // Forward of one task.
 inline void ChunkedForwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch,
                                idx_t task) {
-  ChunkedTask x(args, scratch, task);
+  RowPrefetcher prefetch;
+  ChunkedTask x(args, scratch, prefetch, task);
   const ChunkedPlan& plan = args.plan;
   std::fill_n(scratch.tag, plan.ring, ChunkedScratch::kEmpty);
   const auto fetch = [&x](idx_t unwrapped, const ChunkedPart& part) HWY_ATTR {
@@ -272,6 +290,13 @@ inline void ChunkedForwardTask(const ChunkedArguments& args, const ChunkedScratc
   };
   for (idx_t c = plan.FirstChunk(x.run); c < plan.LastChunk(x.run); ++c) {
     EnterChunk(x, c, fetch);
+    prefetch.Clear();
+    if (const idx_t next = NextFetched(x); next >= 0) {
+      PrefetchChunk(x, next, args.qkv.k);
+      PrefetchChunk(x, next, args.qkv.v);
+    }
+    PrefetchChunk(x, c, args.saved.out);
+    if (c + 1 < plan.LastChunk(x.run)) PrefetchChunk(x, c + 1, args.qkv.q);
     for (x.block = 0; x.block < x.rows; x.block += plan.block) {
       x.block_rows = std::min(plan.block, x.rows - x.block);
       ForwardBlock(x);
@@ -405,7 +430,8 @@ inline void RetireSlot(const ChunkedTask& x, idx_t slot) {
 // Backward of one task: all of dq, dk and dv of its own chunks, and its halo's share on the side.
 inline void ChunkedBackwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch,
                                 idx_t task) {
-  ChunkedTask x(args, scratch, task);
+  RowPrefetcher prefetch;
+  ChunkedTask x(args, scratch, prefetch, task);
   const ChunkedPlan& plan = args.plan;
   std::fill_n(scratch.tag, plan.ring, ChunkedScratch::kEmpty);
   if (plan.halo > 0) std::fill_n(args.side_used + task * plan.halo, plan.halo, std::uint8_t{0});
@@ -425,6 +451,16 @@ inline void ChunkedBackwardTask(const ChunkedArguments& args, const ChunkedScrat
   };
   for (idx_t c = plan.FirstChunk(x.run); c < plan.LastChunk(x.run); ++c) {
     EnterChunk(x, c, fetch);
+    prefetch.Clear();
+    if (const idx_t next = NextFetched(x); next >= 0) {
+      PrefetchChunk(x, next, args.qkv.k);
+      PrefetchChunk(x, next, args.qkv.v);
+    }
+    PrefetchChunk(x, c, args.gradients.dq);
+    if (c + 1 < plan.LastChunk(x.run)) {
+      PrefetchChunk(x, c + 1, args.qkv.q);
+      PrefetchChunk(x, c + 1, args.dout);
+    }
     for (x.block = 0; x.block < x.rows; x.block += plan.block) {
       x.block_rows = std::min(plan.block, x.rows - x.block);
       BackwardBlock(x);

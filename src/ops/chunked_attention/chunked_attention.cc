@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/isa.h"
 #include "parallel/parallel_for.h"
+#include "simd/tile_extents.h"
 #include "tensor/view_check.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -206,7 +207,8 @@ ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const Qkv& qkv) {
   // An odd number of cache lines a row: columns of scores spread over all sets of the cache.
   const idx_t lines = plan.parts * plan.columns / ChunkedPlan::kRowUnit;
   plan.score_stride = (lines | 1) * ChunkedPlan::kRowUnit;
-  const idx_t fit = kBlockScores / plan.score_stride / 6 * 6;  // whole tiles of 6 rows
+  const idx_t fit =
+      kBlockScores / plan.score_stride / kMostTileRows * kMostTileRows;  // whole tiles
   plan.block = std::min(plan.chunk, std::clamp(fit, kFewestBlockRows, kMostBlockRows));
   return plan;
 }

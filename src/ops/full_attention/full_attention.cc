@@ -26,17 +26,17 @@ HWY_EXPORT(FullBackwardTask);
 
 namespace {
 
-// Keys of a block: whole tiles of 6 and whole panels of 64. Its panels, gradients and scores fill
+// Keys of a block: whole tiles and whole panels of 64. Its panels, gradients and scores fill
 // about half of a 512 KB L2 cache at D = 64.
 constexpr idx_t kKeys = 192;
 constexpr idx_t kKeysOfLargeHeads = 96;
 constexpr idx_t kLargeHead = 96;
-// Query rows at a time, whole tiles of 6.
+// Query rows at a time, whole tiles.
 constexpr idx_t kBlockRows = 48;
 // What 16 cores need so that none waits long.
 constexpr idx_t kTasksWanted = 32;
 // Query rows of a forward task: many, because each task packs all keys that it sees.
-constexpr idx_t kRuns[] = {384, 192, 96};
+constexpr idx_t kRuns[] = {768, 384, 192, 96};
 // Tokens of a backward group, at least and in steps of: a whole key block, whole dropout groups.
 constexpr idx_t kLeastGroup = 192;
 constexpr idx_t kGroupUnit = 64;

@@ -25,6 +25,7 @@
 #include "base/math.h"
 #include "ops/lsh_attention/lsh_attention.h"
 #include "simd/philox-inl.h"
+#include "simd/row_prefetcher.h"
 #include "simd/shared_key-inl.h"
 #include "simd/softmax-inl.h"
 #include "simd/tile-inl.h"
@@ -33,35 +34,6 @@ HWY_BEFORE_NAMESPACE();
 namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// Asks for rows of tokens that will be gathered or written soon, a few per register tile: asked for
-// all at once they would stall the core, as it has few misses in flight.
-class RowPrefetcher {
- public:
-  void Clear() { begin_ = end_ = 0; }
-  // Rows base + tokens[j] * stride of `size` floats, j < count.
-  void Add(const std::int32_t* tokens, idx_t count, const float* base, idx_t stride, idx_t size) {
-    list_[end_++] = {tokens, count, base, stride, size};
-  }
-  void Next(int rows) {
-    for (; rows > 0 && begin_ < end_; --rows) {
-      Rows& r = list_[begin_];
-      const char* row = reinterpret_cast<const char*>(r.base + *r.tokens++ * r.stride);
-      for (idx_t i = 0; i < r.size * 4; i += 64) __builtin_prefetch(row + i);
-      if (--r.count == 0) ++begin_;
-    }
-  }
-
- private:
-  struct Rows {
-    const std::int32_t* tokens;
-    idx_t count;
-    const float* base;
-    idx_t stride, size;
-  };
-  std::array<Rows, 8> list_;
-  std::size_t begin_ = 0, end_ = 0;
-};
 
 // One task's view of the problem, and the window it stands at.
 struct LshTask {
@@ -100,8 +72,6 @@ struct LshTask {
   bool FirstRound() const { return plan.Round(chunk) == 0; }
   bool LastRound() const { return plan.Round(chunk) == plan.rounds - 1; }
 };
-
-constexpr int kRowsPerTile = 2;  // prefetched
 
 // ---- the window ---------------------------------------------------------------------------------
 
@@ -154,8 +124,8 @@ inline void GatherValues(const LshTask& x, idx_t keys, idx_t slot) {
 // Rows of `array` (B, H, T, D) that belong to chunk c.
 template <class T>
 void PrefetchChunk(const LshTask& x, idx_t c, const View<T, 4>& array) {
-  x.prefetch.Add(x.args.Tokens(x.b, x.h, c), x.plan.Keys(c), &array(x.b, x.h, 0, 0),
-                 array.stride[2], x.plan.D);
+  x.prefetch.Add(x.args.Tokens(x.b, x.h, c), &array(x.b, x.h, 0, 0), array.stride[2],
+                 x.plan.Keys(c), x.plan.D);
 }
 
 // The chunk that the next step of the walk gathers, or -1.

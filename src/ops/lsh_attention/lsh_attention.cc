@@ -10,6 +10,7 @@
 #include "base/isa.h"
 #include "ops/lsh_attention/lsh_checks.h"
 #include "parallel/parallel_for.h"
+#include "simd/tile_extents.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/lsh_attention/lsh_attention.cc"
@@ -202,7 +203,8 @@ LshPlan MakeLshPlan(const LshSpec& spec, const View<const float, 4>& qk) {
   // An odd number of cache lines a row: columns of scores spread over all sets of the cache.
   const idx_t lines = plan.parts * plan.columns / LshPlan::kRowUnit;
   plan.score_stride = (lines | 1) * LshPlan::kRowUnit;
-  const idx_t fit = kBlockScores / plan.score_stride / 6 * 6;  // whole tiles of 6 rows
+  const idx_t fit =
+      kBlockScores / plan.score_stride / kMostTileRows * kMostTileRows;  // whole tiles
   plan.block = std::min(plan.chunk, std::clamp(fit, kFewestBlockRows, kMostBlockRows));
   return plan;
 }

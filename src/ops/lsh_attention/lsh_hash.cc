@@ -5,6 +5,7 @@
 #include "base/math.h"
 #include "ops/lsh_attention/lsh_checks.h"
 #include "parallel/parallel_for.h"
+#include "simd/tile_extents.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/lsh_attention/lsh_hash.cc"
@@ -23,7 +24,6 @@ namespace {
 
 constexpr idx_t kHashTokens = 512;  // of a task
 constexpr idx_t kPanelUnit = 64;    // the widest panel of simd/tile-inl.h
-constexpr idx_t kRows = 6;          // of a tile
 
 }  // namespace
 
@@ -49,10 +49,11 @@ void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& 
   args.hidden_bucket = spec.BucketCount();
 
   const idx_t stride = RoundUp(R * columns, kPanelUnit), panels = stride * D;
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(H * panels) +
-                                          Arena::Bytes<float>(context.threads() * kRows * stride));
+  Arena::Frame frame(context.arena(),
+                     Arena::Bytes<float>(H * panels) +
+                         Arena::Bytes<float>(context.threads() * kMostTileRows * stride));
   float* packed = frame.Take<float>(H * panels);
-  float* projections = frame.Take<float>(context.threads() * kRows * stride);
+  float* projections = frame.Take<float>(context.threads() * kMostTileRows * stride);
   ParallelFor(context, H, [&](idx_t h, int) {
     HWY_DYNAMIC_DISPATCH(LshPackRotations)(args, h, packed + h * panels);
   });
@@ -61,7 +62,7 @@ void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& 
     const idx_t h = task / blocks % H, begin = task % blocks * kHashTokens;
     HWY_DYNAMIC_DISPATCH(LshHashTask)
     (args, packed + h * panels, task / blocks / H, h, begin, std::min(T, begin + kHashTokens),
-     projections + thread * kRows * stride, stride);
+     projections + thread * kMostTileRows * stride, stride);
   });
 }
 

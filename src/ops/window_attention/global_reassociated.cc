@@ -5,6 +5,7 @@
 
 #include "base/isa.h"
 #include "parallel/parallel_for.h"
+#include "simd/tile_extents.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/window_attention/global_reassociated.cc"
@@ -26,7 +27,6 @@ namespace {
 // A task for each of 16 cores, as far as their sums take no more than this: each makes u anew.
 constexpr idx_t kTasksWanted = 16;
 constexpr idx_t kMostSideFloats = idx_t{512} * 1024;
-constexpr idx_t kTileRowsRoom = 6;  // rows of a tile of simd/tile-inl.h
 
 // What both directions ask of their arguments.
 ReassociatedArguments CheckArguments(const WindowSpec& spec, const GlobalProjection& input,
@@ -70,7 +70,7 @@ void EachReassociatedArray(const ReassociatedPlan& plan, bool backward, Reassoci
   take(s.u_panels, plan.rows * wide);
   take(s.a_panels, plan.rows * wide);
   take(s.dscores, ReassociatedPlan::kTokens * plan.lanes);
-  take(s.dx, kTileRowsRoom * plan.channels);
+  take(s.dx, kMostTileRows * plan.channels);
   for (float** lanes : {&s.shift, &s.delta, &s.bias}) take(*lanes, plan.lanes);
 }
 

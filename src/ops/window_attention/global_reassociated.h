@@ -17,7 +17,7 @@ namespace longspan {
 // head n / G. A task is a batch of rows with a part of the tokens; parts leave sums of their own,
 // which are put together in order.
 struct ReassociatedPlan {
-  static constexpr idx_t kTokens = 48;  // at a time: whole tiles of 6
+  static constexpr idx_t kTokens = 48;  // at a time: whole tiles
   static constexpr idx_t kRows = 24;    // of a batch, at most
 
   idx_t B = 0, H = 0, T = 0, D = 0, C = 0;

@@ -3,7 +3,7 @@
 //
 //   q, k, v, out rows of D floats, any stride; scores (rows, score_stride) in scratch.
 // Work: 4 D flop per query and visible key forward, 10 D backward. Score tiles are trimmed to the
-// keys that their 6 rows see, in whole vectors; products over keys are trimmed exactly.
+// keys that their rows see, in whole vectors; products over keys are trimmed exactly.
 // Route: keys -> gathered rows, hidden ones as zeros -> panels; queries -> gathered rows; scores,
 // softmax in place (maximum and sum so far make it go on over several lists), products.
 // Edges: what a row must not see inside of its first and last vector is hidden row by row; the key
@@ -25,6 +25,7 @@
 #include "base/math.h"
 #include "ops/window_attention/row_block.h"
 #include "simd/philox-inl.h"
+#include "simd/row_prefetcher.h"
 #include "simd/softmax-inl.h"
 #include "simd/tile-inl.h"
 
@@ -33,9 +34,9 @@ namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Keys of one piece of a product: a panel of them (20 KB on AVX2) stays in the L1 cache while all
-// rows of the block pass.
-inline constexpr idx_t kProductKeys = 320;
+// Keys of one piece of a product: a panel of them (20 KB) stays in the L1 cache while all rows of
+// the block pass.
+inline constexpr idx_t kProductKeys = 320 * 16 / kPanel;
 
 constexpr idx_t RoundDown(idx_t a, idx_t b) { return a / b * b; }
 
@@ -51,32 +52,17 @@ struct KeyPart {
   idx_t Column(idx_t j) const { return column + j - base; }
 };
 
-// Rows that will be gathered or written soon: asked for one at a time, between the tiles, because
-// a core has few misses in flight.
-class ComingRows {
- public:
-  void Clear() { first_ = last_ = 0; }
-  // Entries [begin, end) of a list, `size` floats each.
-  template <class T>
-  void Add(const TokenRows<T>& rows, idx_t begin, idx_t end, idx_t size) {
-    if (begin < end) lists_[last_++] = {{rows.base, rows.stride, rows.tokens}, begin, end, size};
+// Adds entries [begin, end) of a list, `size` floats each, to what will be needed soon.
+template <class T>
+void AddRows(const TokenRows<T>& rows, idx_t begin, idx_t end, idx_t size, RowPrefetcher* coming) {
+  const TokenMap& tokens = rows.tokens;
+  if (tokens.list != nullptr) {
+    coming->Add(tokens.list + begin, rows.base, rows.stride, end - begin, size);
+  } else {
+    coming->Add(rows.base + tokens(begin) * rows.stride, tokens.step * rows.stride, end - begin,
+                size);
   }
-  HWY_INLINE void FetchOne() {
-    if (first_ == last_) return;
-    List& list = lists_[first_];
-    const float* row = list.rows(list.next);
-    for (idx_t i = 0; i < list.size; i += 16) __builtin_prefetch(row + i);
-    if (++list.next == list.end) ++first_;
-  }
-
- private:
-  struct List {
-    TokenRows<const float> rows;
-    idx_t next, end, size;
-  };
-  List lists_[4];
-  int first_ = 0, last_ = 0;
-};
+}
 
 struct RowBlock {
   const BlockPlan& plan;
@@ -89,7 +75,7 @@ struct RowBlock {
   bool takes_part[BlockPlan::kRows];
   bool tile_takes_part[BlockPlan::kRows / kTileRows];  // some row of it does
   KeyPart parts[BlockPlan::kParts];
-  ComingRows coming;
+  RowPrefetcher coming;  // between the tiles of scores
 
   RowBlock(const BlockPlan& block_plan, const QueryRows& query_rows, const RowScratch& memory)
       : plan(block_plan), queries(query_rows), scratch(memory) {}
@@ -257,7 +243,7 @@ inline void BlockScores(RowBlock& x, const KeyPart& part, const float* a, const 
       TileMultiply<false>(m, high - begin, &term, 1, plan.row, false,
                           out + r * plan.score_stride + part.Column(key + begin),
                           plan.score_stride);
-      x.coming.FetchOne();
+      x.coming.Next(kRowsPerTile);
     }
   }
 }

@@ -79,7 +79,7 @@ struct KeyRows {
 // kPanelUnit at a time.
 struct BlockPlan {
   static constexpr idx_t kRowUnit = 16, kPanelUnit = 64;
-  // Query rows at a time, at most: whole tiles of 6.
+  // Query rows at a time, at most: whole tiles.
   static constexpr idx_t kRows = 72;
   // Lists of keys that a block of query rows meets at once; the first of two is a short one.
   static constexpr int kParts = 2;

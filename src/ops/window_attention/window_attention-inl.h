@@ -46,10 +46,10 @@ inline void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globa
       StartRows(plan, scratch.rows, x.rows);
       const idx_t unit = scratch.keys.end, after = std::min(window.count, unit + kUnit);
       x.coming.Clear();
-      x.coming.Add(window.k, unit, after, plan.D);
-      x.coming.Add(window.v, unit, after, plan.D);
-      x.coming.Add(x.queries.q, last + 1, std::min(end, last + 1 + plan.rows), plan.D);
-      x.coming.Add(x.queries.out, first, last + 1, plan.D);
+      AddRows(window.k, unit, after, plan.D, &x.coming);
+      AddRows(window.v, unit, after, plan.D, &x.coming);
+      AddRows(x.queries.q, last + 1, std::min(end, last + 1 + plan.rows), plan.D, &x.coming);
+      AddRows(x.queries.out, first, last + 1, plan.D, &x.coming);
       ForwardBlock(x, 0);
     }
     FinishRows(plan, x.queries, scratch.rows, first, x.rows);
