@@ -74,7 +74,10 @@ GridSheet MakePatternSheet(const PatternCommand& command) {
   GridSheet sheet;
   sheet.title = "Which query sees which key";
   if (!gallery) {
-    Append(kind.panels(context, command.options), kind.groups(), &sheet);
+    PatternOptions options = command.options;
+    const auto causal = std::find(command.given.begin(), command.given.end(), "--causal");
+    if (causal == command.given.end()) options.causal = kind.causal;
+    Append(kind.panels(context, options), kind.groups(), &sheet);
     sheet.title = fmt::format("Which query sees which key: {} attention", kind.name);
     return sheet;
   }
@@ -113,17 +116,24 @@ void RegisterPattern(CLI::App& app, Action& action) {
       pattern->add_option("--before", options.before, "chunks seen before the own one"),
       pattern->add_option("--after", options.after, "chunks seen after the own one"),
       pattern->add_flag("--causal,!--no-causal", options.causal,
-                        "hide the keys behind the query (default), or do not"),
+                        "hide later keys (default but window, longformer)"),
       pattern->add_flag("--shared", options.shared,
                         "full: queries serve as keys, as in LSH layers"),
       pattern->add_option("--rounds", options.rounds, "lsh: rounds of hashing"),
       pattern->add_option("--buckets", options.buckets, "lsh: buckets of a round"),
       pattern->add_option("--seed", options.seed, "lsh: of the tokens and their hash"),
+      pattern->add_option("--window", options.window, "window, longformer: keys seen on each side"),
+      pattern->add_option("--dilation", options.dilation,
+                          "step from key to key (window: 1, longformer: 2)"),
+      pattern->add_option("--globals", options.globals, "the first tokens are global"),
+      pattern->add_option("--global-at", options.global_at, "and so are these: 5,17")
+          ->delimiter(','),
       pattern->add_option("--pad-left", options.pad_left, "tokens of padding at the beginning"),
       pattern->add_option("--pad-right", options.pad_right, "tokens of padding at the end"),
   };
   for (CLI::Option* option : shape) {
-    if (option->get_expected_min() > 0) option->capture_default_str();
+    const bool list = option->get_delimiter() == ',';
+    if (option->get_expected_min() > 0 && !list) option->capture_default_str();
   }
   pattern->add_option("-o,--output", command->output,
                       "picture to write, .svg or .png (default: draw in the terminal)");
@@ -134,7 +144,9 @@ void RegisterPattern(CLI::App& app, Action& action) {
       "Examples:\n"
       "  longspan pattern -o patterns.svg\n"
       "  longspan pattern --kind chunked --tokens 64 --chunk 16 --before 2 --no-causal\n"
-      "  longspan pattern --kind lsh --tokens 64 --rounds 4 -o buckets.svg");
+      "  longspan pattern --kind lsh --tokens 64 --rounds 4 -o buckets.svg\n"
+      "  longspan pattern --kind window --window 6 --globals 2 --causal\n"
+      "  longspan pattern --kind longformer -o longformer.svg");
   pattern->callback([command, shape, &action] {
     for (const CLI::Option* option : shape) {
       if (option->count() > 0) command->given.push_back("--" + option->get_lnames().front());

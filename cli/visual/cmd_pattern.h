@@ -14,8 +14,10 @@ namespace longspan::cli {
 struct PatternCommand {
   std::string kind;  // empty: every kind's gallery
   PatternOptions options;
-  std::vector<std::string> given;  // names of the shape options that the user gave, "--chunk"
-  std::string output;              // .svg or .png; empty: the terminal
+  // Names of the shape options that the user gave, "--chunk". Without "--causal" among them the
+  // kind decides.
+  std::vector<std::string> given;
+  std::string output;  // .svg or .png; empty: the terminal
   bool json = false;
 };
 

@@ -15,7 +15,8 @@ constexpr idx_t kMostTokens = 2048;  // cells are tokens^2, and so is the identi
 }  // namespace
 
 std::span<const PatternKind> PatternKinds() {
-  static const std::vector<PatternKind> kinds = {ChunkedPattern(), FullPattern(), LshPatternKind()};
+  static const std::vector<PatternKind> kinds = {ChunkedPattern(), FullPattern(), LshPatternKind(),
+                                                 WindowPattern(), LongformerPattern()};
   return kinds;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +22,11 @@ struct PatternOptions {
   bool shared = false;  // full attention with shared queries and keys
   idx_t rounds = 2, buckets = 4;
   std::uint64_t seed = 3;  // of the tokens and rotations that are hashed
+  idx_t window = 4;        // one-sided, in steps of the dilation
+  // Absent: the kind's own choice.
+  std::optional<idx_t> dilation;
+  std::optional<idx_t> globals;  // the first tokens that exist are global
+  std::vector<idx_t> global_at;  // and these
 };
 
 // A mechanism that can be drawn. A new one is a new row in pattern.cc.
@@ -31,6 +37,7 @@ struct PatternKind {
   std::vector<GridGroup> (*groups)();     // that its panels' cells refer to
   std::vector<GridPanel> (*panels)(Context& context, const PatternOptions& options);
   std::vector<GridPanel> (*gallery)(Context& context);  // what is worth seeing without any option
+  bool causal = true;                                   // unless the command line says otherwise
 };
 std::span<const PatternKind> PatternKinds();
 
@@ -44,6 +51,12 @@ const PatternKind& FindPatternKind(std::string_view name);
 // Queries and keys are zero, so that all visible keys weigh the same.
 std::vector<float> ChunkedWeights(Context& context, const PatternOptions& options);
 std::vector<float> FullWeights(Context& context, const PatternOptions& options);
+
+// Both kinds of rows, those of local and those of global tokens; hidden tokens' rows are 0.
+std::vector<float> WindowWeights(Context& context, const PatternOptions& options);
+// What each token is, (T): the roles of include/longspan/attention.h. Throws kUsage on global
+// tokens that do not exist.
+std::vector<std::uint8_t> WindowRoles(const PatternOptions& options);
 
 // What LSH attention does with tokens that point in a few directions: their buckets (R, T), the
 // order of each round (R, T) and the weights.

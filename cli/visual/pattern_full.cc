@@ -10,6 +10,8 @@ namespace {
 // Order of FullGroups().
 enum Group : std::uint8_t { kItself, kOther, kUnguided };
 
+}  // namespace
+
 std::vector<GridGroup> FullGroups() {
   return {{"the token itself", Rgb(0x0b2f4f), '#'},
           {"another token", Rgb(0x56b4e9), 'o'},
@@ -36,6 +38,8 @@ GridPanel FullPanel(Context& context, const PatternOptions& options) {
   }
   return panel;
 }
+
+namespace {
 
 std::vector<GridPanel> FullPanels(Context& context, const PatternOptions& options) {
   return {FullPanel(context, options)};

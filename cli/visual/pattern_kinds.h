@@ -13,6 +13,12 @@ namespace longspan::cli {
 PatternKind ChunkedPattern();
 PatternKind FullPattern();
 PatternKind LshPatternKind();
+PatternKind WindowPattern();
+PatternKind LongformerPattern();
+
+// Full attention is a panel of Longformer's sheet too, whose groups begin with these.
+std::vector<GridGroup> FullGroups();
+GridPanel FullPanel(Context& context, const PatternOptions& options);
 
 // Throws kUsage when the number of tokens or their padding cannot be drawn.
 void CheckPatternSize(const PatternOptions& options);

@@ -13,6 +13,7 @@
 
 #include "cli/visual/cmd_pattern.h"
 #include "longspan/error.h"
+#include "ops/window_attention/window_attention_ref.h"
 
 namespace longspan::cli {
 namespace {
@@ -247,6 +248,161 @@ TEST(LshPatternTest, RefusesWhatCannotBeHashed) {
   }
 }
 
+// The relation of the mechanism's reference, which asks one pair of tokens at a time.
+std::vector<bool> WindowVisibleByReference(const PatternOptions& o, const ref::Roles& roles) {
+  WindowSpec spec;
+  spec.left = spec.right = o.window;
+  spec.dilation = {o.dilation.value_or(1)};
+  spec.causal = o.causal;
+  ref::WindowShape shape;
+  shape.T = o.tokens;
+  std::vector<bool> visible;
+  for (idx_t i = 0; i < o.tokens; ++i) {
+    for (idx_t j = 0; j < o.tokens; ++j) {
+      visible.push_back(ref::WindowSees(spec, shape, roles, 0, 0, i, j));
+    }
+  }
+  return visible;
+}
+
+// Hidden where padding is, global among the first that exist and where asked.
+ref::Roles RolesByFormula(const PatternOptions& o) {
+  ref::Roles roles;
+  for (idx_t t = 0; t < o.tokens; ++t) {
+    const bool exists = t >= o.pad_left && t < o.tokens - o.pad_right;
+    const bool first = t - o.pad_left < o.globals.value_or(0);
+    const bool named = std::count(o.global_at.begin(), o.global_at.end(), t) > 0;
+    roles.push_back(!exists ? kHiddenToken : first || named ? kGlobalToken : kLocalToken);
+  }
+  return roles;
+}
+
+std::vector<PatternOptions> WindowCases() {
+  std::vector<PatternOptions> cases;
+  for (const idx_t tokens : {1, 2, 9, 23, 40, 80}) {
+    for (const idx_t window : {0, 1, 4, 7, 100}) {
+      for (const idx_t dilation : {1, 2, 5, 64}) {
+        for (const bool causal : {false, true}) {
+          for (const idx_t globals : {0, 1, 3}) {
+            for (const auto& [left, right] :
+                 {std::pair<idx_t, idx_t>{0, 0}, {0, 3}, {5, 0}, {2, 6}}) {
+              if (left + right + globals > tokens) continue;
+              PatternOptions o;
+              o.tokens = tokens;
+              o.window = window;
+              o.dilation = dilation;
+              o.causal = causal;
+              o.globals = globals;
+              if (globals > 0 && tokens > 9) o.global_at = {tokens - right - 1, tokens / 2};
+              o.pad_left = left;
+              o.pad_right = right;
+              cases.push_back(o);
+            }
+          }
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+TEST(WindowPatternTest, KernelsSeeWhatTheReferenceSays) {
+  Context context(1);
+  const std::vector<PatternOptions> cases = WindowCases();
+  EXPECT_GT(cases.size(), 1000u);
+  for (const PatternOptions& o : cases) {
+    std::vector<bool> seen;
+    for (const float weight : WindowWeights(context, o)) seen.push_back(weight != 0);
+    const std::vector<bool> expected = WindowVisibleByReference(o, RolesByFormula(o));
+    ASSERT_EQ(seen, expected) << "T " << o.tokens << " window " << o.window << " dilation "
+                              << *o.dilation << " causal " << o.causal << " globals " << *o.globals
+                              << " padding " << o.pad_left << "+" << o.pad_right << "\nkernel\n"
+                              << Draw(seen, o.tokens) << "reference\n"
+                              << Draw(expected, o.tokens);
+  }
+}
+
+// Every cell of a drawn panel: visible as the reference says, and in the colour of what shows it.
+void ExpectWindowPanel(const GridSheet& sheet, const GridPanel& panel, const PatternOptions& o) {
+  SCOPED_TRACE(panel.title);
+  const ref::Roles roles = RolesByFormula(o);
+  const std::vector<bool> visible = WindowVisibleByReference(o, roles);
+  ASSERT_EQ(panel.weight.size(), visible.size());
+  const std::size_t tokens = roles.size();
+  for (std::size_t i = 0; i < visible.size(); ++i) {
+    const std::size_t query = i / tokens, key = i % tokens;
+    ASSERT_EQ(panel.weight[i], visible[i] ? 1.0f : 0.0f) << query << " " << key;
+    const bool global = roles[query] == kGlobalToken || roles[key] == kGlobalToken;
+    const std::string_view group = query == key ? "the token itself"
+                                   : global     ? "a global token sees or is seen"
+                                                : "in the window";
+    if (!visible[i]) continue;
+    ASSERT_EQ(sheet.groups[panel.group[i]].name, group) << query << " " << key;
+  }
+}
+
+TEST(WindowPatternTest, DrawnCellsAreTheReferences) {
+  for (const bool causal : {false, true}) {
+    PatternCommand command;
+    command.kind = "window";
+    command.given = {"--globals"};
+    command.options.causal = causal;
+    if (causal) command.given.push_back("--causal");
+    command.options.globals = 2;
+    command.options.global_at = {17};
+    command.options.dilation = 2;
+    command.options.pad_right = 4;
+    const GridSheet sheet = MakePatternSheet(command);
+    CheckGrid(sheet);
+    ASSERT_EQ(sheet.panels.size(), 1u);
+    ExpectWindowPanel(sheet, sheet.panels[0], command.options);
+  }
+}
+
+TEST(LongformerPatternTest, DrawsTheFourPanelsOfThePaper) {
+  for (const bool causal : {false, true}) {
+    PatternCommand command;
+    command.kind = "longformer";
+    command.given = {"--tokens", "--causal"};
+    command.options.tokens = 30;
+    command.options.window = 3;
+    command.options.causal = causal;
+    const GridSheet sheet = MakePatternSheet(command);
+    CheckGrid(sheet);
+    ASSERT_EQ(sheet.panels.size(), 4u);
+    for (std::size_t i = 0; i < 900; ++i) {
+      ASSERT_EQ(sheet.panels[0].weight[i] > 0, !causal || i % 30 <= i / 30) << i;
+    }
+    PatternOptions window = command.options, dilated = window, global = window;
+    dilated.dilation = 2;
+    global.global_at = {0, 10, 20};
+    ExpectWindowPanel(sheet, sheet.panels[1], window);
+    ExpectWindowPanel(sheet, sheet.panels[2], dilated);
+    ExpectWindowPanel(sheet, sheet.panels[3], global);
+  }
+}
+
+TEST(LongformerPatternTest, TakesTheOptionsPanelByPanel) {
+  PatternCommand command;
+  command.kind = "longformer";
+  command.given = {"--dilation", "--global-at", "--pad-left"};
+  command.options.dilation = 3;
+  command.options.global_at = {9};
+  command.options.pad_left = 2;
+  const GridSheet sheet = MakePatternSheet(command);
+  ASSERT_EQ(sheet.panels.size(), 4u);
+  PatternOptions window = command.options;
+  window.causal = false;  // of the kind
+  window.global_at.clear();
+  window.dilation = 1;
+  PatternOptions dilated = window, global = window;
+  dilated.dilation = 3;
+  global.global_at = {9};
+  ExpectWindowPanel(sheet, sheet.panels[1], window);
+  ExpectWindowPanel(sheet, sheet.panels[2], dilated);
+  ExpectWindowPanel(sheet, sheet.panels[3], global);
+}
+
 TEST(PatternSheet, GalleryShowsEveryGroup) {
   PatternCommand command;
   command.kind = "chunked";
@@ -265,7 +421,7 @@ TEST(PatternSheet, GalleryShowsEveryGroup) {
 TEST(PatternSheet, WithoutAKindItShowsAll) {
   const GridSheet sheet = MakePatternSheet({});
   CheckGrid(sheet);
-  EXPECT_EQ(sheet.panels.size(), 10u);
+  EXPECT_EQ(sheet.panels.size(), 18u);
   std::set<std::string> names;
   for (const GridGroup& group : sheet.groups) EXPECT_TRUE(names.insert(group.name).second);
 }
@@ -319,6 +475,18 @@ TEST(PatternCommand, RefusesWithTheRightCode) {
   EXPECT_EQ(code({"pattern", "--kind", "spiral"}), 2);
   EXPECT_EQ(code({"pattern", "-o", "cells.pdf"}), 2);
   EXPECT_EQ(code({"pattern", "--tokens", "100000"}), 2);
+  EXPECT_EQ(code({"pattern", "--window", "4"}), 2);  // of another kind
+  for (const std::string kind : {"window", "longformer"}) {
+    EXPECT_EQ(code({"pattern", "--kind", kind, "--window", "-1"}), 2);
+    EXPECT_EQ(code({"pattern", "--kind", kind, "--dilation", "0"}), 2);
+    EXPECT_EQ(code({"pattern", "--kind", kind, "--globals", "-1"}), 2);
+    EXPECT_EQ(code({"pattern", "--kind", kind, "--globals", "33"}), 2);
+    EXPECT_EQ(code({"pattern", "--kind", kind, "--globals", "30", "--pad-left", "3"}), 2);
+    EXPECT_EQ(code({"pattern", "--kind", kind, "--global-at", "5,32"}), 2);
+    EXPECT_EQ(code({"pattern", "--kind", kind, "--global-at", "0", "--pad-left", "1"}), 2);
+    EXPECT_EQ(code({"pattern", "--kind", kind, "--chunk", "4"}), 2);
+    EXPECT_EQ(code({"pattern", "--kind", kind, "--tokens", "0"}), 2);
+  }
   EXPECT_EQ(code({"pattern", "-o", "/nonexistent/folder/cells.svg"}), 4);
 }
 
