@@ -8,13 +8,14 @@
 #include <memory>
 #include <vector>
 
+#include "base/huge_pages.h"
 #include "base/rng.h"
 #include "cli/attention_oracle.h"
 #include "cli/attention_problem.h"
 
 namespace longspan::cli {
 
-using Values = std::vector<float>;
+using Values = std::vector<float, PageAllocator<float>>;
 
 // What all kinds have: (B, H, T, D) tensors, and the comparison of rows.
 class ProblemBase : public AttentionProblem {

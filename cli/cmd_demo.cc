@@ -103,7 +103,7 @@ int RunDemo(const DemoCommand& c, int threads) {
   SetLength(c.steps > 0 ? c.steps : StepsFor(c.minutes, step_seconds), &options);
   options.save_every = std::max<idx_t>(1, options.steps / 4);
   PrintResult(fmt::format(
-      "A byte-level Reformer ({} layers, local and LSH in turn, {} parameters) learns {}\n"
+      "A byte-level Reformer ({} layers, the third one LSH, {} parameters) learns {}\n"
       "in {} updates of {} x {} bytes; the last tenth of the text is held out.\n"
       "{}, about {} of training.\n",
       model.config().layers.size(), model.parameters().count(), text.filename().string(),

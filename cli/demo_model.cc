@@ -21,7 +21,7 @@ fs::path FindNovel() {
 
 ReformerConfig DemoConfig() {
   ReformerConfig config = ReformerPreset("tiny");
-  config.layers = {LayerKind::kLocal, LayerKind::kLsh, LayerKind::kLocal, LayerKind::kLsh};
+  config.layers = {LayerKind::kLocal, LayerKind::kLocal, LayerKind::kLsh, LayerKind::kLocal};
   config.heads = 4;
   config.head_size = 32;
   config.local_chunk = 8;

@@ -1,7 +1,9 @@
-// Rows of memory that will be gathered or written soon, asked for a few per register tile: a core
-// has few misses in flight, and asked for all at once they would stall it.
+// Rows of memory that will be gathered or written soon, handed out line by line: a core has few
+// misses in flight, and asked for all at once they would stall it. Register tiles ask for a line
+// between their terms.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +14,10 @@ namespace longspan {
 
 class RowPrefetcher {
  public:
+  static constexpr idx_t kMostLines = 64;  // of one Take
+
   void Clear() { begin_ = end_ = 0; }
+  bool empty() const { return begin_ == end_; }
 
   // Rows base + i * stride of `size` floats, i < count.
   void Add(const float* base, idx_t stride, idx_t count, idx_t size) {
@@ -26,13 +31,22 @@ class RowPrefetcher {
     Append({nullptr, tokens, 0, count, base, stride, size});
   }
 
-  void Next(int rows) {
-    for (; rows > 0 && begin_ < end_; --rows) {
+  // An address in each of the next lines, at most `most`; returns how many.
+  idx_t Take(idx_t most, const float* (&lines)[kMostLines]) {
+    most = std::min(most, kMostLines);
+    idx_t taken = 0;
+    while (taken < most && !empty()) {
       Rows& r = lists_[begin_];
       const float* row = r.base + Token(r) * r.stride;
-      for (idx_t i = 0; i < r.size; i += kLineFloats) __builtin_prefetch(row + i);
+      while (taken < most && at_ < r.size) {
+        lines[taken++] = row + at_;
+        at_ += kLineFloats;
+      }
+      if (at_ < r.size) break;
+      at_ = 0;
       if (++r.next == r.count) ++begin_;
     }
+    return taken;
   }
 
  private:
@@ -49,10 +63,12 @@ class RowPrefetcher {
     return r.wide != nullptr ? r.wide[r.next] : r.next;
   }
   void Append(const Rows& rows) {
+    if (empty()) at_ = 0;
     if (rows.count > 0 && end_ < lists_.size()) lists_[end_++] = rows;
   }
   std::array<Rows, 8> lists_;
   std::size_t begin_ = 0, end_ = 0;
+  idx_t at_ = 0;  // of the current row
 };
 
 }  // namespace longspan

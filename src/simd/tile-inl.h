@@ -28,6 +28,7 @@
 #include <algorithm>
 
 #include "longspan/types.h"
+#include "simd/row_prefetcher.h"
 #include "simd/tile_extents.h"
 
 #if defined(__clang__)
@@ -55,9 +56,9 @@ static_assert(kMostTileRows % kTileRows == 0);
 // Columns of a panel: at most 64 on any target.
 inline constexpr idx_t kPanel = kPanelVectors * kTileLanes;
 
-// Rows of memory to ask for (simd/row_prefetcher.h) while one tile is computed: as many misses as a
-// core has room for in the time that a tile of 64 terms takes.
-inline constexpr int kRowsPerTile = static_cast<int>(kTileRows * kPanelVectors / 6);
+// Terms of a product between two lines of memory that a tile asks for on the way: about as long as
+// a core takes to bring one.
+inline constexpr idx_t kTermsPerLine = 2;
 
 // One term of a sum of products: k columns of A times k rows of a panel of B.
 struct TileTerm {
@@ -68,9 +69,27 @@ struct TileTerm {
 
 // ---- one tile -------------------------------------------------------------------------------
 
+// sum (MR, NV) += a column of A times a row of B.
+template <bool kTransposedA, int MR, int NV>
+HWY_INLINE void TileStep(const float* HWY_RESTRICT a, idx_t lda, const float* HWY_RESTRICT b,
+                         hn::Vec<TileTag> (&sum)[MR][NV]) {
+  const TileTag d;
+  hn::Vec<TileTag> row[NV];
+  LONGSPAN_UNROLL
+  for (int j = 0; j < NV; ++j) row[j] = hn::Load(d, b + j * kTileLanes);
+  LONGSPAN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    const auto x = hn::Set(d, kTransposedA ? a[i] : a[i * lda]);
+    LONGSPAN_UNROLL
+    for (int j = 0; j < NV; ++j) sum[i][j] = hn::MulAdd(x, row[j], sum[i][j]);
+  }
+}
+
+// Asks for the lines, if there are any, every kTermsPerLine terms.
 template <bool kTransposedA, int MR, int NV>
 HWY_NOINLINE void Tile(const TileTerm* terms, idx_t count, idx_t lda, bool accumulate,
-                       float* HWY_RESTRICT c, idx_t ldc) {
+                       float* HWY_RESTRICT c, idx_t ldc, const float* const* line = nullptr,
+                       const float* const* last_line = nullptr) {
   const TileTag d;
   hn::Vec<TileTag> sum[MR][NV];
   LONGSPAN_UNROLL
@@ -83,18 +102,15 @@ HWY_NOINLINE void Tile(const TileTerm* terms, idx_t count, idx_t lda, bool accum
   for (idx_t t = 0; t < count; ++t) {
     const float* HWY_RESTRICT a = terms[t].a;
     const float* HWY_RESTRICT b = terms[t].b;
-    for (idx_t k = terms[t].k; k > 0; --k) {
-      hn::Vec<TileTag> row[NV];
-      LONGSPAN_UNROLL
-      for (int j = 0; j < NV; ++j) row[j] = hn::Load(d, b + j * kTileLanes);
-      LONGSPAN_UNROLL
-      for (int i = 0; i < MR; ++i) {
-        const auto x = hn::Set(d, kTransposedA ? a[i] : a[i * lda]);
-        LONGSPAN_UNROLL
-        for (int j = 0; j < NV; ++j) sum[i][j] = hn::MulAdd(x, row[j], sum[i][j]);
+    idx_t k = terms[t].k;
+    for (; k >= kTermsPerLine && line != last_line; k -= kTermsPerLine) {
+      __builtin_prefetch(*line++, 0, 2);
+      for (idx_t i = 0; i < kTermsPerLine; ++i, a += kTransposedA ? lda : 1, b += kPanel) {
+        TileStep<kTransposedA>(a, lda, b, sum);
       }
-      a += kTransposedA ? lda : 1;
-      b += kPanel;
+    }
+    for (; k > 0; --k, a += kTransposedA ? lda : 1, b += kPanel) {
+      TileStep<kTransposedA>(a, lda, b, sum);
     }
   }
   // Keeps the addresses of the first loop from living, spilled, through the second.
@@ -132,6 +148,21 @@ HWY_INLINE void TileMultiply(idx_t m, idx_t n, const TileTerm* terms, idx_t coun
   if (vectors == 2) return TileRows<kTransposedA, 2>(m, terms, count, lda, accumulate, c, ldc);
 #endif
   return TileRows<kTransposedA, 1>(m, terms, count, lda, accumulate, c, ldc);
+}
+
+// The same, asking for rows that will be needed soon on the way.
+template <bool kTransposedA>
+HWY_INLINE void TileMultiply(idx_t m, idx_t n, const TileTerm* terms, idx_t count, idx_t lda,
+                             bool accumulate, float* c, idx_t ldc, RowPrefetcher& coming) {
+  if (coming.empty() || m < kTileRows || n <= kPanel - kTileLanes) {
+    return TileMultiply<kTransposedA>(m, n, terms, count, lda, accumulate, c, ldc);
+  }
+  idx_t lines = 0;
+  for (idx_t t = 0; t < count; ++t) lines += terms[t].k / kTermsPerLine;
+  const float* line[RowPrefetcher::kMostLines];
+  const idx_t taken = coming.Take(lines, line);
+  Tile<kTransposedA, static_cast<int>(kTileRows), static_cast<int>(kPanelVectors)>(
+      terms, count, lda, accumulate, c, ldc, line, line + taken);
 }
 
 // ---- packing --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "base/errors.h"
+#include "base/huge_pages.h"
 #include "base/math.h"
 
 namespace longspan {
@@ -93,7 +94,7 @@ Tensor::Tensor(std::vector<idx_t> shape, DType dtype)
     : shape_(std::move(shape)), dtype_(dtype), size_(CheckedSize(shape_, dtype)) {
   if (size_ == 0) return;
   const auto rounded = RoundUp(static_cast<idx_t>(bytes()), static_cast<idx_t>(kAlignment));
-  void* memory = std::aligned_alloc(kAlignment, static_cast<std::size_t>(rounded));
+  void* memory = AllocatePages(static_cast<std::size_t>(rounded));
   Check(memory != nullptr, ErrorCode::kLimit, "tensor: no memory for shape {}, {} bytes",
         ShapeText(shape_), rounded);
   memory_.reset(memory);

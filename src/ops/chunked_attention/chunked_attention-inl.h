@@ -171,11 +171,10 @@ inline void BlockScores(const ChunkedTask& x, const float* a, idx_t stride, cons
         const idx_t m = std::min(kTileRows, x.block_rows - r);
         const idx_t n = std::min(kPanel, x.Limit(part, x.block + r, m) - first);
         if (n <= 0) continue;
-        x.prefetch.Next(kRowsPerTile);
         const TileTerm term{a + r * stride, b, x.plan.D};
         TileMultiply<false>(m, n, &term, 1, stride, false,
                             out + r * x.plan.score_stride + i * x.plan.columns + first,
-                            x.plan.score_stride);
+                            x.plan.score_stride, x.prefetch);
       }
     }
   }
@@ -205,7 +204,6 @@ inline void BlockProduct(const ChunkedTask& x, const float* p, const float* pane
     const idx_t n = std::min(kPanel, x.plan.D - first);
     for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
       const idx_t m = std::min(kTileRows, x.block_rows - r);
-      x.prefetch.Next(kRowsPerTile);
       idx_t count = 0;
       for (idx_t i = 0; i < x.parts; ++i) {
         const ChunkedPart& part = x.scratch.parts[i];
@@ -215,7 +213,7 @@ inline void BlockProduct(const ChunkedTask& x, const float* p, const float* pane
                           panels + part.slot * x.RowFloats() + first * part.keys, limit};
       }
       TileMultiply<false>(m, n, terms, count, x.plan.score_stride, false,
-                          out + r * x.plan.row + first, x.plan.row);
+                          out + r * x.plan.row + first, x.plan.row, x.prefetch);
     }
   }
 }

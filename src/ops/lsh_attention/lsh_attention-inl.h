@@ -160,12 +160,11 @@ inline void BlockScores(const LshTask& x, const float* a, const float* panels, f
     const float* b = panels + x.scratch.part_slot[i] * x.KeyFloats();
     for (idx_t first = 0; first < keys; first += kPanel, b += x.plan.D * kPanel) {
       for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
-        x.prefetch.Next(kRowsPerTile);
         const TileTerm term{a + r * x.plan.row, b, x.plan.D};
         TileMultiply<false>(std::min(kTileRows, x.block_rows - r), std::min(kPanel, keys - first),
                             &term, 1, x.plan.row, false,
                             out + r * x.plan.score_stride + i * x.plan.columns + first,
-                            x.plan.score_stride);
+                            x.plan.score_stride, x.prefetch);
       }
     }
   }
@@ -221,14 +220,14 @@ inline void BlockProduct(const LshTask& x, const float* p, const float* panels, 
   for (idx_t first = 0; first < x.plan.D; first += kPanel) {
     const idx_t n = std::min(kPanel, x.plan.D - first);
     for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
-      x.prefetch.Next(kRowsPerTile);
       for (idx_t i = 0; i < parts; ++i) {
         const idx_t keys = x.scratch.part_keys[i];
         terms[i] = {p + r * x.plan.score_stride + i * x.plan.columns,
                     panels + x.scratch.part_slot[i] * x.RowFloats() + first * keys, keys};
       }
       TileMultiply<false>(std::min(kTileRows, x.block_rows - r), n, terms, parts,
-                          x.plan.score_stride, false, out + r * x.plan.row + first, x.plan.row);
+                          x.plan.score_stride, false, out + r * x.plan.row + first, x.plan.row,
+                          x.prefetch);
     }
   }
 }

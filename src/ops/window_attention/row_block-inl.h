@@ -241,9 +241,8 @@ inline void BlockScores(RowBlock& x, const KeyPart& part, const float* a, const 
       const idx_t begin = RoundDown(low, kTileLanes);
       const TileTerm term{a + r * plan.row, panel + begin, plan.D};
       TileMultiply<false>(m, high - begin, &term, 1, plan.row, false,
-                          out + r * plan.score_stride + part.Column(key + begin),
-                          plan.score_stride);
-      x.coming.Next(kRowsPerTile);
+                          out + r * plan.score_stride + part.Column(key + begin), plan.score_stride,
+                          x.coming);
     }
   }
 }

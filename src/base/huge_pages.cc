@@ -1,0 +1,25 @@
+#include "base/huge_pages.h"
+
+#include <sys/mman.h>
+
+namespace longspan {
+namespace {
+
+constexpr std::size_t kLine = 64, kHugePage = std::size_t{2} << 20;
+// Smaller arrays would waste a large part of their pages.
+constexpr std::size_t kWorthIt = 4 * kHugePage;
+
+}  // namespace
+
+void* AllocatePages(std::size_t bytes) noexcept {
+  const std::size_t unit = bytes >= kWorthIt ? kHugePage : kLine;
+  if (bytes > std::size_t(-1) - unit) return nullptr;
+  void* memory = std::aligned_alloc(unit, (bytes + kLine - 1) / kLine * kLine);
+  if (memory != nullptr && unit == kHugePage) {
+    // Whole pages only; what is left over keeps small ones. A refusal costs speed, nothing else.
+    madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  }
+  return memory;
+}
+
+}  // namespace longspan
