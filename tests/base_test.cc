@@ -2,14 +2,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <stdexcept>
+#include <vector>
 
 #include "base/arena.h"
 #include "base/bfloat16.h"
 #include "base/errors.h"
+#include "base/huge_pages.h"
 #include "base/isa.h"
 #include "base/math.h"
 #include "base/rng.h"
@@ -271,6 +275,25 @@ TEST(Tensor, IsAlignedZeroAndTyped) {
   EXPECT_THAT(Thrown([&] { tensor.view<3>(); }).what(), HasSubstr("(3, 5)"));
   EXPECT_TRUE(Tensor({0, 7}).empty());
   EXPECT_EQ(Tensor({}, DType::kI64).size(), 1);  // a scalar
+}
+
+TEST(Tensor, LargeOnesAreZeroToTheLastElement) {
+  for (const idx_t extra : {-1, 0, 1}) {  // around what huge pages are worth
+    const Tensor tensor({(idx_t{2} << 20) + extra}, DType::kF32);
+    const float* data = tensor.data<float>();
+    EXPECT_EQ(std::count(data, data + tensor.size(), 0.0f), tensor.size());
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(data) % 64, 0u);
+  }
+}
+
+TEST(PageAllocator, ServesContainersAndRefusesTheImpossible) {
+  std::vector<int, PageAllocator<int>> numbers(3'000'000, 7);
+  numbers.resize(4'000'000, 8);
+  EXPECT_EQ(numbers[2'999'999], 7);
+  EXPECT_EQ(numbers.back(), 8);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(numbers.data()) % (std::size_t{2} << 20), 0u);
+  EXPECT_THROW(PageAllocator<int>().allocate(std::numeric_limits<std::size_t>::max() / 2),
+               std::bad_alloc);
 }
 
 TEST(Tensor, ShapesThatCannotBeThrow) {

@@ -19,6 +19,7 @@ namespace longspan {
 struct TileProblem {
   idx_t m, n, k;
   bool transposed, accumulate;
+  idx_t coming;    // rows of 20 floats to ask for on the way, or none
   const float* a;  // two terms, (m, k) or (k, m) each
   const float* b;  // two terms, (k, n) each
   float* c;        // (m, 64)
@@ -42,12 +43,21 @@ inline void RunTile(const TileProblem& x) {
   }
   const idx_t lda = x.transposed ? x.m : x.k;
   for (idx_t first = 0; first < x.n; first += kPanel) {
-    for (int t = 0; t < 2; ++t) terms[t].b = panels[t] + first * x.k;
     const idx_t n = std::min(kPanel, x.n - first);
-    if (x.transposed) {
-      TileMultiply<true>(x.m, n, terms, 2, lda, x.accumulate, x.c + first, 64);
-    } else {
-      TileMultiply<false>(x.m, n, terms, 2, lda, x.accumulate, x.c + first, 64);
+    for (idx_t r = 0; r < x.m; r += kTileRows) {
+      const idx_t m = std::min(kTileRows, x.m - r);
+      for (int t = 0; t < 2; ++t) {
+        terms[t].a = x.a + t * x.m * x.k + (x.transposed ? r : r * x.k);
+        terms[t].b = panels[t] + first * x.k;
+      }
+      RowPrefetcher coming;
+      coming.Add(x.b, 1, x.coming, 20);  // nobody reads it: any address will do
+      float* c = x.c + r * 64 + first;
+      if (x.transposed) {
+        TileMultiply<true>(m, n, terms, 2, lda, x.accumulate, c, 64, coming);
+      } else {
+        TileMultiply<false>(m, n, terms, 2, lda, x.accumulate, c, 64, coming);
+      }
     }
   }
 }
@@ -103,6 +113,45 @@ namespace {
 
 using test::RandomNormal;
 
+TEST(RowPrefetcher, HandsOutEveryLineOnce) {
+  std::vector<float> memory(4096);
+  const float* base = memory.data();
+  const std::int32_t narrow[] = {7, 2};
+  const idx_t wide[] = {5, 0, 3};
+  RowPrefetcher coming;
+  EXPECT_TRUE(coming.empty());
+  coming.Add(base, 100, 2, 33);         // 3 lines each
+  coming.Add(base, 100, 0, 33);         // no row
+  coming.Add(narrow, base, 64, 2, 16);  // 1 line each
+  coming.Add(wide, base, 128, 3, 17);   // 2 lines each
+  std::vector<idx_t> expected;
+  for (const idx_t row : {0, 100}) {
+    for (const idx_t at : {0, 16, 32}) expected.push_back(row + at);
+  }
+  for (const idx_t row : {7, 2}) expected.push_back(row * 64);
+  for (const idx_t row : {5, 0, 3}) {
+    for (const idx_t at : {0, 16}) expected.push_back(row * 128 + at);
+  }
+  std::vector<idx_t> seen;
+  const float* lines[RowPrefetcher::kMostLines];
+  for (const idx_t most : {1, 3, 0, 4, 100}) {
+    EXPECT_FALSE(coming.empty());
+    const idx_t taken = coming.Take(most, lines);
+    EXPECT_LE(taken, most);
+    for (idx_t i = 0; i < taken; ++i) seen.push_back(lines[i] - base);
+  }
+  EXPECT_EQ(seen, expected);
+  EXPECT_TRUE(coming.empty());
+  EXPECT_EQ(coming.Take(5, lines), 0);
+  coming.Clear();
+  coming.Add(base, 100, 1, 20);
+  EXPECT_EQ(coming.Take(1, lines), 1);  // in the middle of a row
+  coming.Clear();
+  coming.Add(base + 50, 100, 1, 20);
+  ASSERT_EQ(coming.Take(5, lines), 2);
+  EXPECT_EQ(lines[0], base + 50);
+}
+
 struct alignas(64) Scratch {
   float data[2 * 64 * 64];
 };
@@ -110,7 +159,7 @@ struct alignas(64) Scratch {
 TEST(Tile, EveryShapeAgainstPlainLoops) {
   const Context context(1);
   Scratch scratch;
-  for (idx_t m = 1; m <= 6; ++m) {
+  for (idx_t m = 1; m <= kMostTileRows + 1; ++m) {
     for (const idx_t n : {1, 3, 4, 7, 8, 9, 15, 16, 17, 33, 48, 63, 64}) {
       for (const idx_t k : {1, 2, 7, 20}) {
         for (const bool transposed : {false, true}) {
@@ -119,7 +168,7 @@ TEST(Tile, EveryShapeAgainstPlainLoops) {
           for (const bool accumulate : {false, true}) {
             auto c = before;
             HWY_DYNAMIC_DISPATCH(RunTile)
-            ({m, n, k, transposed, accumulate, a.data(), b.data(), c.data(), scratch.data});
+            ({m, n, k, transposed, accumulate, m % 3, a.data(), b.data(), c.data(), scratch.data});
             for (idx_t i = 0; i < m; ++i) {
               for (idx_t j = 0; j < n; ++j) {
                 const auto at = static_cast<std::size_t>(i * 64 + j);

@@ -147,14 +147,21 @@ class Results(Case):
 
 
     def test_bench_attention(self):
-        for kind in ("full", "chunked", "lsh"):
-            result = json.loads(self.ok("bench", "attention", "--kind", kind, "--tokens", "300",
-                                        "--heads", "2", "--head-dim", "16", "--steps", "1",
-                                        "--causal", "--json"))
+        window = ["window", "--window", "40"]
+        for kind in (["full"], ["chunked"], ["lsh"], window, [*window, "--dilation", "3"],
+                     [*window, "--globals", "1"],    # its row re-associated
+                     [*window, "--globals", "100"]):  # too many for that
+            result = json.loads(self.ok("bench", "attention", "--tokens", "300", "--heads", "2",
+                                        "--head-dim", "16", "--steps", "1", "--causal", "--json",
+                                        "--kind", *kind))
             self.assertTrue(0 < result["fraction"] <= 1)
             self.assertTrue(0 < result["largest_error"] < 1e-4)
         self.fails(2, "bench", "attention", "--kind", "ring", says=["ring", "full"])
         self.fails(2, "bench", "attention", "--dtype", "f16", says=["f16"])
+        for option, value in (("--window", "-1"), ("--dilation", "0"), ("--globals", "301"),
+                              ("--globals", "-1")):
+            self.fails(2, "bench", "attention", "--kind", "window", "--tokens", "300", option, value,
+                       says=[option, value])
 
     def test_compare(self):
         out = self.dir / "comparison"
