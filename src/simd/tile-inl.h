@@ -56,9 +56,9 @@ static_assert(kMostTileRows % kTileRows == 0);
 // Columns of a panel: at most 64 on any target.
 inline constexpr idx_t kPanel = kPanelVectors * kTileLanes;
 
-// Terms of a product between two lines of memory that a tile asks for on the way: about as long as
-// a core takes to bring one.
-inline constexpr idx_t kTermsPerLine = 2;
+// Terms of a product between two lines of memory that a tile asks for on the way: 24 cycles at two
+// multiply-adds each, about what a core takes to bring one.
+inline constexpr idx_t kTermsPerLine = 48 / (kTileRows * kPanelVectors);
 
 // One term of a sum of products: k columns of A times k rows of a panel of B.
 struct TileTerm {
