@@ -1,5 +1,6 @@
 #include "base/huge_pages.h"
 
+#include <stdlib.h>
 #include <sys/mman.h>
 
 namespace longspan {
@@ -14,11 +15,10 @@ constexpr std::size_t kWorthIt = 4 * kHugePage;
 void* AllocatePages(std::size_t bytes) noexcept {
   const std::size_t unit = bytes >= kWorthIt ? kHugePage : kLine;
   if (bytes > std::size_t(-1) - unit) return nullptr;
-  void* memory = std::aligned_alloc(unit, (bytes + kLine - 1) / kLine * kLine);
-  if (memory != nullptr && unit == kHugePage) {
-    // Whole pages only; what is left over keeps small ones. A refusal costs speed, nothing else.
-    madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-  }
+  void* memory = nullptr;
+  if (posix_memalign(&memory, unit, (bytes + kLine - 1) / kLine * kLine) != 0) return nullptr;
+  // Whole pages only; what is left over keeps small ones. A refusal costs speed, nothing else.
+  if (unit == kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
   return memory;
 }
 
