@@ -17,6 +17,13 @@ namespace longspan::cli {
 
 using Values = std::vector<float, PageAllocator<float>>;
 
+// `count` values, N(0, deviation^2).
+inline Values NormalValues(std::uint64_t seed, float deviation, idx_t count) {
+  Values values(static_cast<std::size_t>(count));
+  FillNormal(seed, deviation, values.data(), count);
+  return values;
+}
+
 // What all kinds have: (B, H, T, D) tensors, and the comparison of rows.
 class ProblemBase : public AttentionProblem {
  public:
@@ -39,9 +46,7 @@ class ProblemBase : public AttentionProblem {
   idx_t heads() const { return options_.batch * options_.heads; }
   double Rows() const { return static_cast<double>(heads() * options_.tokens); }
   Values Drawn(std::uint64_t seed) const {
-    Values values(Size());
-    FillNormal(seed, 1.0f, values.data(), static_cast<idx_t>(values.size()));
-    return values;
+    return NormalValues(seed, 1.0f, static_cast<idx_t>(Size()));
   }
   std::size_t Size() const {
     return static_cast<std::size_t>(heads() * options_.tokens * options_.head_size);

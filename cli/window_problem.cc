@@ -13,12 +13,6 @@
 namespace longspan::cli {
 namespace {
 
-Values Normal(std::uint64_t seed, float deviation, idx_t count) {
-  Values values(static_cast<std::size_t>(count));
-  FillNormal(seed, deviation, values.data(), count);
-  return values;
-}
-
 // ---- rows of global tokens ----------------------------------------------------------------------
 
 // What the rows of the G global tokens need beside the window's tensors. Letters as in
@@ -36,21 +30,21 @@ class GlobalPart {
         C_(H_ * D_) {
     if (G_ == 0) return;
     reassociated_ = CountGlobalFlops(T_, C_, H_, D_, G_, true).ReassociatedWins();
-    qg_ = Normal(11, 1.0f, B_ * H_ * G_ * D_);
+    qg_ = NormalValues(11, 1.0f, B_ * H_ * G_ * D_);
     dqg_.resize(qg_.size());
     if (!reassociated_) {
-      kg_ = Normal(12, 1.0f, B_ * H_ * T_ * D_);
-      vg_ = Normal(13, 1.0f, B_ * H_ * T_ * D_);
+      kg_ = NormalValues(12, 1.0f, B_ * H_ * T_ * D_);
+      vg_ = NormalValues(13, 1.0f, B_ * H_ * T_ * D_);
       dkg_.resize(kg_.size());
       dvg_.resize(vg_.size());
       return;
     }
     const float deviation = 1.0f / std::sqrt(static_cast<float>(C_));
-    x_ = Normal(12, 1.0f, B_ * T_ * C_);
-    wk_ = Normal(13, deviation, C_ * C_);
-    wv_ = Normal(14, deviation, C_ * C_);
-    bk_ = Normal(15, 1.0f, C_);
-    bv_ = Normal(16, 1.0f, C_);
+    x_ = NormalValues(12, 1.0f, B_ * T_ * C_);
+    wk_ = NormalValues(13, deviation, C_ * C_);
+    wv_ = NormalValues(14, deviation, C_ * C_);
+    bk_ = NormalValues(15, 1.0f, C_);
+    bv_ = NormalValues(16, 1.0f, C_);
     dx_.resize(x_.size());
     dwk_.resize(wk_.size());
     dwv_.resize(wv_.size());

@@ -1,5 +1,6 @@
 #include "cli/visual/pattern.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -31,6 +32,11 @@ const PatternKind& FindPatternKind(std::string_view name) {
 
 bool IsPadding(const PatternOptions& options, idx_t key) {
   return key < options.pad_left || key >= options.tokens - options.pad_right;
+}
+
+std::string PaddingNote(const PatternOptions& options) {
+  if (options.pad_left + options.pad_right == 0) return {};
+  return fmt::format(", padding {} + {}", options.pad_left, options.pad_right);
 }
 
 void CheckPatternSize(const PatternOptions& options) {

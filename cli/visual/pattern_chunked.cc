@@ -30,9 +30,7 @@ GridPanel ChunkedPanel(Context& context, const PatternOptions& options) {
       fmt::format("{}, chunks of {}", options.causal ? "Causal" : "Bidirectional", options.chunk);
   panel.note += fmt::format(", look-back {}", options.before);
   if (options.after > 0) panel.note += fmt::format(", look-ahead {}", options.after);
-  if (options.pad_left + options.pad_right > 0) {
-    panel.note += fmt::format(", padding {} + {}", options.pad_left, options.pad_right);
-  }
+  panel.note += PaddingNote(options);
   panel.line_every = options.chunk < tokens ? options.chunk : 0;
   for (idx_t query = 0; query < tokens; ++query) {
     const auto row = static_cast<std::size_t>(query * tokens);

@@ -20,6 +20,9 @@ PatternKind LongformerPattern();
 std::vector<GridGroup> FullGroups();
 GridPanel FullPanel(Context& context, const PatternOptions& options);
 
+// ", padding 5 + 3" for a panel's note; empty without padding.
+std::string PaddingNote(const PatternOptions& options);
+
 // Throws kUsage when the number of tokens or their padding cannot be drawn.
 void CheckPatternSize(const PatternOptions& options);
 

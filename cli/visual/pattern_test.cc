@@ -359,6 +359,17 @@ TEST(WindowPatternTest, DrawnCellsAreTheReferences) {
   }
 }
 
+// Panels (b), (c) and (d); `window` has neither dilation nor global tokens.
+void ExpectPaperPanels(const GridSheet& sheet, const PatternOptions& window, idx_t dilation,
+                       const std::vector<idx_t>& global_at) {
+  PatternOptions dilated = window, global = window;
+  dilated.dilation = dilation;
+  global.global_at = global_at;
+  ExpectWindowPanel(sheet, sheet.panels[1], window);
+  ExpectWindowPanel(sheet, sheet.panels[2], dilated);
+  ExpectWindowPanel(sheet, sheet.panels[3], global);
+}
+
 TEST(LongformerPatternTest, DrawsTheFourPanelsOfThePaper) {
   for (const bool causal : {false, true}) {
     PatternCommand command;
@@ -373,12 +384,7 @@ TEST(LongformerPatternTest, DrawsTheFourPanelsOfThePaper) {
     for (std::size_t i = 0; i < 900; ++i) {
       ASSERT_EQ(sheet.panels[0].weight[i] > 0, !causal || i % 30 <= i / 30) << i;
     }
-    PatternOptions window = command.options, dilated = window, global = window;
-    dilated.dilation = 2;
-    global.global_at = {0, 10, 20};
-    ExpectWindowPanel(sheet, sheet.panels[1], window);
-    ExpectWindowPanel(sheet, sheet.panels[2], dilated);
-    ExpectWindowPanel(sheet, sheet.panels[3], global);
+    ExpectPaperPanels(sheet, command.options, 2, {0, 10, 20});
   }
 }
 
@@ -395,12 +401,7 @@ TEST(LongformerPatternTest, TakesTheOptionsPanelByPanel) {
   window.causal = false;  // of the kind
   window.global_at.clear();
   window.dilation = 1;
-  PatternOptions dilated = window, global = window;
-  dilated.dilation = 3;
-  global.global_at = {9};
-  ExpectWindowPanel(sheet, sheet.panels[1], window);
-  ExpectWindowPanel(sheet, sheet.panels[2], dilated);
-  ExpectWindowPanel(sheet, sheet.panels[3], global);
+  ExpectPaperPanels(sheet, window, 3, {9});
 }
 
 TEST(PatternSheet, GalleryShowsEveryGroup) {

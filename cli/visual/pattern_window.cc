@@ -30,9 +30,7 @@ GridPanel WindowPanel(Context& context, const PatternOptions& options) {
   panel.note += fmt::format(", window {}", options.window);
   if (dilation > 1) panel.note += fmt::format(", dilation {}", dilation);
   if (globals > 0) panel.note += fmt::format(", {} global", globals);
-  if (options.pad_left + options.pad_right > 0) {
-    panel.note += fmt::format(", padding {} + {}", options.pad_left, options.pad_right);
-  }
+  panel.note += PaddingNote(options);
   for (std::size_t i = 0; i < panel.group.size(); ++i) {
     const std::size_t query = i / roles.size(), key = i % roles.size();
     const bool global = roles[query] == kGlobalToken || roles[key] == kGlobalToken;
@@ -142,26 +140,34 @@ std::vector<float> WindowWeights(Context& context, const PatternOptions& options
   return problem.out;
 }
 
-PatternKind WindowPattern() {
-  return {"window",
-          "Longformer's attention: a window around each token, and global tokens",
+namespace {
+
+// Of both kinds.
+PatternKind KindOfWindows(const char* name, const char* summary,
+                          std::vector<GridPanel> (*panels)(Context&, const PatternOptions&),
+                          std::vector<GridPanel> (*gallery)(Context&)) {
+  return {name,
+          summary,
           {"--tokens", "--pad-left", "--pad-right", "--causal", "--window", "--dilation",
            "--globals", "--global-at"},
           WindowGroups,
-          WindowPanels,
-          WindowGallery,
+          panels,
+          gallery,
           false};
 }
 
+}  // namespace
+
+PatternKind WindowPattern() {
+  return KindOfWindows("window",
+                       "Longformer's attention: a window around each token, and global tokens",
+                       WindowPanels, WindowGallery);
+}
+
 PatternKind LongformerPattern() {
-  return {"longformer",
-          "figure 2 of its paper: full, window, dilated, global + window",
-          {"--tokens", "--pad-left", "--pad-right", "--causal", "--window", "--dilation",
-           "--globals", "--global-at"},
-          WindowGroups,
-          LongformerPanels,
-          LongformerGallery,
-          false};
+  return KindOfWindows("longformer",
+                       "figure 2 of its paper: full, window, dilated, global + window",
+                       LongformerPanels, LongformerGallery);
 }
 
 }  // namespace longspan::cli

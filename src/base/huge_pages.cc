@@ -14,9 +14,8 @@ constexpr std::size_t kWorthIt = 4 * kHugePage;
 
 void* AllocatePages(std::size_t bytes) noexcept {
   const std::size_t unit = bytes >= kWorthIt ? kHugePage : kLine;
-  if (bytes > std::size_t(-1) - unit) return nullptr;
   void* memory = nullptr;
-  if (posix_memalign(&memory, unit, (bytes + kLine - 1) / kLine * kLine) != 0) return nullptr;
+  if (posix_memalign(&memory, unit, bytes) != 0) return nullptr;
   // Whole pages only; what is left over keeps small ones. A refusal costs speed, nothing else.
   if (unit == kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
   return memory;
