@@ -19,9 +19,15 @@ class FullProblem final : public SeparateProblem {
   explicit FullProblem(const AttentionProblemOptions& o) : SeparateProblem(o) {
     spec_.causal = o.causal;
   }
-  void Forward(Context& context) override { FullForward(context, spec_, Inputs(), {}, Saved()); }
+  void Forward(Context& context) override {
+    WithTensors([&](const auto& inputs, const auto& saved, const auto&) {
+      FullForward(context, spec_, inputs, {}, saved);
+    });
+  }
   void Backward(Context& context) override {
-    FullBackward(context, spec_, Inputs(), {}, Saved(), In(dout_), Gradients());
+    WithTensors([&](const auto& inputs, const auto& saved, const auto& dout) {
+      FullBackward(context, spec_, inputs, {}, saved, dout, Gradients());
+    });
   }
   double Pairs() const override {
     const auto n = static_cast<double>(options_.tokens);
@@ -46,9 +52,15 @@ class ChunkedProblem final : public SeparateProblem {
     spec_.after = o.after;
     spec_.causal = o.causal;
   }
-  void Forward(Context& context) override { ChunkedForward(context, spec_, Inputs(), {}, Saved()); }
+  void Forward(Context& context) override {
+    WithTensors([&](const auto& inputs, const auto& saved, const auto&) {
+      ChunkedForward(context, spec_, inputs, {}, saved);
+    });
+  }
   void Backward(Context& context) override {
-    ChunkedBackward(context, spec_, Inputs(), {}, Saved(), In(dout_), Gradients());
+    WithTensors([&](const auto& inputs, const auto& saved, const auto& dout) {
+      ChunkedBackward(context, spec_, inputs, {}, saved, dout, Gradients());
+    });
   }
   double Pairs() const override {
     const idx_t slots = spec_.chunk * (1 + spec_.before + spec_.after);
@@ -68,6 +80,7 @@ class ChunkedProblem final : public SeparateProblem {
 class LshProblem final : public ProblemBase {
  public:
   explicit LshProblem(const AttentionProblemOptions& o) : ProblemBase(o) {
+    Check(!o.bf16, ErrorCode::kUsage, "bench: --kind lsh knows --dtype f32 only");
     spec_.chunk = o.chunk;
     spec_.before = o.before;
     spec_.after = o.after;

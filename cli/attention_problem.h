@@ -19,6 +19,7 @@ struct AttentionProblemOptions {
   idx_t rounds = 4;
   idx_t buckets = 0;  // of LSH; 0: Hugging Face's rule
   bool causal = false;
+  bool bf16 = false;  // q, k, v, out and dout; kUsage where a kind knows fp32 only
 };
 
 // kUsage from MakeAttentionProblem for a kind that there is not and for sizes below 1.

@@ -9,13 +9,15 @@ namespace {
 
 // The row's own rounding is near 1e-6 of it; a gradient that many terms cancel in loses some more.
 constexpr double kLargestError = 1e-4;
+// bf16 rounds by up to 2^-9 each: inputs of products, weights, the output.
+constexpr double kLargestBf16Error = 2e-2;
 // A gradient that is rounding only: its row of about 1e-8 has nothing to compare.
 constexpr double kSmallestNorm = 1e-6;
 
 }  // namespace
 
 double ProblemBase::RowError(const char* what, idx_t head, idx_t token, const float* row,
-                             const std::vector<double>& expected) {
+                             const std::vector<double>& expected) const {
   double difference = 0.0, norm = 0.0;
   for (std::size_t d = 0; d < expected.size(); ++d) {
     const double e = static_cast<double>(row[d]) - expected[d];
@@ -25,7 +27,8 @@ double ProblemBase::RowError(const char* what, idx_t head, idx_t token, const fl
   // A row that is exactly 0, dq of a query with one key, is compared as it is: inputs are near 1.
   const double unit = norm == 0.0 ? 1.0 : std::max(std::sqrt(norm), kSmallestNorm);
   const double error = std::sqrt(difference) / unit;
-  Check(error <= kLargestError, ErrorCode::kNumeric,  // false for NaN too
+  Check(error <= (options_.bf16 ? kLargestBf16Error : kLargestError),
+        ErrorCode::kNumeric,  // false for NaN too
         "bench: {} of head {}, token {} differs from the computation in double by {:.2e} of it",
         what, head, token, error);
   return error;
@@ -35,6 +38,7 @@ double ProblemBase::CheckRows(Context& context, bool backward) {
   ZeroGradients();
   Forward(context);
   if (backward) Backward(context);
+  CollectOutput();
   std::vector<std::vector<idx_t>> queries(static_cast<std::size_t>(heads())), keys = queries;
   Rng rng(7);
   const auto draw = [&](idx_t of_heads, idx_t first, std::vector<std::vector<idx_t>>& rows) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/bfloat16.h"
 #include "base/huge_pages.h"
 #include "base/rng.h"
 #include "cli/attention_oracle.h"
@@ -22,6 +23,18 @@ inline Values NormalValues(std::uint64_t seed, float deviation, idx_t count) {
   Values values(static_cast<std::size_t>(count));
   FillNormal(seed, deviation, values.data(), count);
   return values;
+}
+
+using Halves = std::vector<bfloat16, PageAllocator<bfloat16>>;
+
+// Rounds `values` to bf16, in place, and returns them as bf16.
+inline Halves RoundValues(Values* values) {
+  Halves halves(values->size());
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    halves[i] = ToBfloat16((*values)[i]);
+    (*values)[i] = ToFloat(halves[i]);
+  }
+  return halves;
 }
 
 // What all kinds have: (B, H, T, D) tensors, and the comparison of rows.
@@ -40,6 +53,8 @@ class ProblemBase : public AttentionProblem {
   virtual std::unique_ptr<AttentionRelation> Relation(idx_t head) const = 0;
   // Heads whose key rows are checked. Each costs the softmax of all queries that see them.
   virtual idx_t KeyHeads() const { return heads(); }
+  // Brings what a pass wrote elsewhere to out_.
+  virtual void CollectOutput() {}
   // Query rows are checked from this token on.
   virtual idx_t FirstQuery() const { return 0; }
 
@@ -61,8 +76,8 @@ class ProblemBase : public AttentionProblem {
   }
 
   // The relative error of one row. kNumeric when rounding does not explain it.
-  static double RowError(const char* what, idx_t head, idx_t token, const float* row,
-                         const std::vector<double>& expected);
+  double RowError(const char* what, idx_t head, idx_t token, const float* row,
+                  const std::vector<double>& expected) const;
   const float* RowOf(const Values& values, idx_t head, idx_t token) const {
     return HeadOf(values, head) + token * options_.head_size;
   }
@@ -75,18 +90,40 @@ class ProblemBase : public AttentionProblem {
          dv_ = Values(Size());
 };
 
-// Queries and keys of their own.
+// Queries and keys of their own. With bf16 the mechanism gets bf16 copies, and the fp32 tensors
+// hold the same values for the check.
 class SeparateProblem : public ProblemBase {
  public:
   explicit SeparateProblem(const AttentionProblemOptions& o) : ProblemBase(o) {
     dk_.resize(Size());
     lse_.resize(static_cast<std::size_t>(heads() * o.tokens));
+    if (!o.bf16) return;
+    half_q_ = RoundValues(&q_);
+    half_k_ = RoundValues(&k_);
+    half_v_ = RoundValues(&v_);
+    half_dout_ = RoundValues(&dout_);
+    half_out_.resize(Size());
   }
 
  protected:
-  Qkv Inputs() const { return {In(q_), In(k_), In(v_)}; }
+  // Calls run(inputs, saved, dout) with tensors of one element type.
+  template <class Run>
+  void WithTensors(const Run& run) {
+    if (!options_.bf16) {
+      run(Qkv{In(q_), In(k_), In(v_)}, AttentionSaved{Out(out_), PerRow(lse_)}, In(dout_));
+      return;
+    }
+    const auto in = [this](const Halves& halves) {
+      return View<const bfloat16, 4>(halves.data(), shape_);
+    };
+    run(Bf16Qkv{in(half_q_), in(half_k_), in(half_v_)},
+        Bf16AttentionSaved{{half_out_.data(), shape_}, PerRow(lse_)}, in(half_dout_));
+  }
   AttentionSaved Saved() { return {Out(out_), PerRow(lse_)}; }
   DQkv Gradients() { return {Out(dq_), Out(dk_), Out(dv_)}; }
+  void CollectOutput() override {
+    for (std::size_t i = 0; i < half_out_.size(); ++i) out_[i] = ToFloat(half_out_[i]);
+  }
   HeadTensors Head(idx_t head) const override {
     HeadTensors tensors{HeadOf(q_, head),    HeadOf(k_, head), HeadOf(v_, head),
                         HeadOf(dout_, head), options_.tokens,  options_.head_size};
@@ -94,6 +131,7 @@ class SeparateProblem : public ProblemBase {
     return tensors;
   }
   Values q_ = Drawn(1), k_ = Drawn(2), lse_;
+  Halves half_q_, half_k_, half_v_, half_dout_, half_out_;
 };
 
 }  // namespace longspan::cli

@@ -18,16 +18,19 @@ double Median(std::vector<double> values) {
 
 }  // namespace
 
-BenchTimes TimeBesidePeak(Context& context, double gflop, idx_t repetitions,
+BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t repetitions,
                           const std::function<void()>& work) {
   using Clock = std::chrono::steady_clock;
   std::vector<double> seconds, peaks, fractions;
-  double before = ProbeFp32Gflops(context);
+  const auto probe = [&] {
+    return peak == PeakOf::kBf16 ? ProbeBf16Gflops(context) : ProbeFp32Gflops(context);
+  };
+  double before = probe();
   for (idx_t i = 0; i < repetitions; ++i) {
     const auto start = Clock::now();
     work();
     seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
-    const double after = ProbeFp32Gflops(context);
+    const double after = probe();
     peaks.push_back(std::max(before, after));
     fractions.push_back(gflop / seconds.back() / peaks.back());
     Check(fractions.back() <= 1.0, ErrorCode::kNumeric,

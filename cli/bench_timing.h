@@ -10,16 +10,18 @@ namespace longspan::cli {
 struct BenchTimes {
   double seconds = 0.0, seconds_min = 0.0;  // median and least of a repetition
   double gflop = 0.0;                       // useful work of one
-  double peak_gflops = 0.0;                 // fp32, all threads: median over the repetitions
+  double peak_gflops = 0.0;                 // all threads: median over the repetitions
   double fraction = 0.0;                    // median of the repetitions' own ratios
 
   double gflops() const { return gflop / seconds; }
 };
 
+enum class PeakOf { kFp32, kBf16 };
+
 // Runs `work` of `gflop` useful GFLOP `repetitions` times. The peak is probed before and after each
 // repetition; the larger one counts, as the other one was disturbed. kNumeric when a repetition
 // was faster than that peak.
-BenchTimes TimeBesidePeak(Context& context, double gflop, idx_t repetitions,
+BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t repetitions,
                           const std::function<void()>& work);
 
 }  // namespace longspan::cli

@@ -35,7 +35,8 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
   Context context(threads);
   StepBench bench(context, BenchConfig(c), c.batch, c.tokens, kind);
   bench.Step();  // books the memory, creates oneDNN's kernels
-  const BenchTimes r = TimeBesidePeak(context, bench.Gflop(), c.steps, [&bench] { bench.Step(); });
+  const BenchTimes r =
+      TimeBesidePeak(context, PeakOf::kFp32, bench.Gflop(), c.steps, [&bench] { bench.Step(); });
   const idx_t peak_rss = PeakRssBytes();
   const double tokens = static_cast<double>(c.batch * c.tokens);
   if (c.json) {
@@ -94,6 +95,7 @@ void RegisterBench(CLI::App& app, const Globals& globals, Action& action) {
   AddStepBench(bench, "train", "a training step: forward, backward, update", StepKind::kTrain,
                globals, action);
   AddAttentionBench(bench, globals, action);
+  AddBf16Bench(bench, globals, action);
   AddStepBench(bench, "forward", "a forward pass with its loss", StepKind::kForward, globals,
                action);
 }

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "base/isa.h"
 #include "cli/attention_problem.h"
 #include "cli/bench_timing.h"
 #include "cli/visual/output.h"
@@ -26,15 +27,18 @@ constexpr double kForwardFlop = 4.0, kBackwardFlop = 10.0;
 int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
   Check(c.pass == "forward" || c.pass == "both", ErrorCode::kUsage,
         "bench: --pass '{}', need forward or both", io::Escape(c.pass));
-  Check(c.dtype == "f32", ErrorCode::kUsage,
-        "bench: --dtype '{}' is not there for attention yet; use f32", io::Escape(c.dtype));
+  Check(c.dtype == "f32" || c.dtype == "bf16", ErrorCode::kUsage,
+        "bench: --dtype '{}', need f32 or bf16", io::Escape(c.dtype));
   const bool backward = c.pass == "both";
   Context context(threads);
-  const auto problem = MakeAttentionProblem(c.problem);
+  AttentionProblemOptions options = c.problem;
+  options.bf16 = c.dtype == "bf16";
+  const auto problem = MakeAttentionProblem(options);
   const double error = problem->CheckRows(context, backward);
   const double flop = backward ? kForwardFlop + kBackwardFlop : kForwardFlop;
   const double gflop = 1e-9 * flop * static_cast<double>(c.problem.head_size) * problem->Pairs();
-  const BenchTimes r = TimeBesidePeak(context, gflop, c.steps, [&] {
+  const auto peak = options.bf16 ? PeakOf::kBf16 : PeakOf::kFp32;
+  const BenchTimes r = TimeBesidePeak(context, peak, gflop, c.steps, [&] {
     problem->Forward(context);
     if (backward) problem->Backward(context);
   });
@@ -42,6 +46,8 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
     nlohmann::ordered_json j;
     j["kind"] = c.problem.kind;
     j["pass"] = c.pass;
+    j["dtype"] = c.dtype;
+    if (options.bf16) j["bf16_path"] = Bf16PathName(ActiveBf16Path());
     j["tokens"] = c.problem.tokens;
     j["seconds"] = r.seconds;
     j["seconds_min"] = r.seconds_min;
@@ -56,12 +62,14 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
     return 0;
   }
   PrintResult(fmt::format(
-      "{}\n{} attention, {} x {} heads x {} tokens x {}, {}: {:.4f} s (best {:.4f})\n"
+      "{}\n{} attention{}, {} x {} heads x {} tokens x {}, {}: {:.4f} s (best {:.4f})\n"
       "{:.1f} useful GFLOP: {:.1f} GFLOP/s, {:.2f} of the peak of {:.1f}\n"
       "checked in double: 64 query rows{}; largest error {:.1e} of a row\n",
-      context.Describe(), c.problem.kind, c.problem.batch, c.problem.heads, c.problem.tokens,
-      c.problem.head_size, backward ? "forward and backward" : "forward", r.seconds, r.seconds_min,
-      r.gflop, r.gflops(), r.fraction, r.peak_gflops, backward ? " and 64 key rows" : "", error));
+      context.Describe(), c.problem.kind,
+      options.bf16 ? fmt::format(" in bf16 ({})", Bf16PathName(ActiveBf16Path())) : "",
+      c.problem.batch, c.problem.heads, c.problem.tokens, c.problem.head_size,
+      backward ? "forward and backward" : "forward", r.seconds, r.seconds_min, r.gflop, r.gflops(),
+      r.fraction, r.peak_gflops, backward ? " and 64 key rows" : "", error));
   return 0;
 }
 
@@ -94,7 +102,8 @@ void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action) 
       bench->add_subcommand("attention", "one attention mechanism, checked in double, then timed");
   const auto c = std::make_shared<AttentionBenchCommand>();
   AddProblemOptions(command, &c->problem);
-  command->add_option("--dtype", c->dtype, "f32")->capture_default_str();
+  command->add_option("--dtype", c->dtype, "f32 or bf16 (full, window, chunked)")
+      ->capture_default_str();
   command->add_option("--pass", c->pass, "forward or both")->capture_default_str();
   command->add_option("--steps", c->steps, "repetitions; medians are reported")
       ->check(CLI::Range(1, 10000))
@@ -103,6 +112,7 @@ void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action) 
   command->footer(
       "Examples:\n  longspan bench attention --kind full --tokens 4096 --causal\n"
       "  longspan bench attention --kind window --window 256 --globals 1 --tokens 16384\n"
+      "  longspan bench attention --kind window --dtype bf16 --tokens 16384\n"
       "  longspan bench attention --kind lsh --tokens 16384 --heads 8 --rounds 4 --pass forward");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunAttentionBench(*c, globals.threads); };

@@ -7,4 +7,7 @@ namespace longspan::cli {
 
 void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action);
 
+// `bench bf16`: times every path of bf16 products that the machine has.
+void AddBf16Bench(CLI::App* bench, const Globals& globals, Action& action);
+
 }  // namespace longspan::cli

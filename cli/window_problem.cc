@@ -164,11 +164,15 @@ class WindowProblem final : public SeparateProblem {
         globals_(o, spec_, RolesView()) {}
 
   void Forward(Context& context) override {
-    WindowForward(context, spec_, Inputs(), RolesView(), Saved());
+    WithTensors([&](const auto& inputs, const auto& saved, const auto&) {
+      WindowForward(context, spec_, inputs, RolesView(), saved);
+    });
     globals_.Forward(context, Saved());
   }
   void Backward(Context& context) override {
-    WindowBackward(context, spec_, Inputs(), RolesView(), Saved(), In(dout_), Gradients());
+    WithTensors([&](const auto& inputs, const auto& saved, const auto& dout) {
+      WindowBackward(context, spec_, inputs, RolesView(), saved, dout, Gradients());
+    });
     globals_.Backward(context, Saved(), In(dout_));
   }
   void ZeroGradients() override {
@@ -304,6 +308,9 @@ std::unique_ptr<AttentionProblem> MakeWindowProblem(const AttentionProblemOption
         options.dilation);
   Check(options.globals >= 0 && options.globals <= options.tokens, ErrorCode::kUsage,
         "bench: --globals {}, need 0 to {} (--tokens)", options.globals, options.tokens);
+  Check(!options.bf16 || options.globals == 0, ErrorCode::kUsage,
+        "bench: --globals {} with --dtype bf16: rows of global tokens are fp32 only",
+        options.globals);
   return std::make_unique<WindowProblem>(options);
 }
 

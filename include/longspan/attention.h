@@ -9,9 +9,15 @@
 
 namespace longspan {
 
-struct Qkv {
-  View<const float, 4> q, k, v;  // (B, H, T, D)
+// Elements are fp32, or bf16 in the same shapes: then products are taken of bf16 (on AVX512_BF16 in
+// pairs, elsewhere after widening; see docs/dispatch.md), while sums, softmax, lse and gradients
+// are fp32.
+template <class T>
+struct QkvOf {
+  View<const T, 4> q, k, v;  // (B, H, T, D)
 };
+using Qkv = QkvOf<float>;
+using Bf16Qkv = QkvOf<bfloat16>;
 
 // Gradients accumulate (+=): the caller zeroes them.
 struct DQkv {
@@ -19,10 +25,13 @@ struct DQkv {
 };
 
 // What the forward leaves for the backward.
-struct AttentionSaved {
-  View<float, 4> out;  // (B, H, T, D)
+template <class T>
+struct AttentionSavedOf {
+  View<T, 4> out;      // (B, H, T, D)
   View<float, 3> lse;  // (B, H, T): logsumexp of the scaled scores of the visible keys
 };
+using AttentionSaved = AttentionSavedOf<float>;
+using Bf16AttentionSaved = AttentionSavedOf<bfloat16>;
 
 // Which keys exist: (B, T), 0 = hidden (padding). An empty view shows every key.
 using KeyMask = View<const std::uint8_t, 2>;
@@ -59,6 +68,12 @@ void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, 
                      const AttentionSaved& saved, const View<const float, 4>& dout,
                      const DQkv& gradients);
 
+void ChunkedForward(Context& context, const ChunkedSpec& spec, const Bf16Qkv& qkv,
+                    const KeyMask& mask, const Bf16AttentionSaved& saved);
+void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Bf16Qkv& qkv,
+                     const KeyMask& mask, const Bf16AttentionSaved& saved,
+                     const View<const bfloat16, 4>& dout, const DQkv& gradients);
+
 // ---- full attention -----------------------------------------------------------------------------
 
 // Every query sees every key: the square baseline. Memory O(T), time O(T^2).
@@ -76,6 +91,12 @@ void FullForward(Context& context, const FullSpec& spec, const Qkv& qkv, const K
 // Gradients of FullForward for d loss / d out = dout (B, H, T, D); recomputes the weights.
 void FullBackward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
                   const AttentionSaved& saved, const View<const float, 4>& dout,
+                  const DQkv& gradients);
+
+void FullForward(Context& context, const FullSpec& spec, const Bf16Qkv& qkv, const KeyMask& mask,
+                 const Bf16AttentionSaved& saved);
+void FullBackward(Context& context, const FullSpec& spec, const Bf16Qkv& qkv, const KeyMask& mask,
+                  const Bf16AttentionSaved& saved, const View<const bfloat16, 4>& dout,
                   const DQkv& gradients);
 
 // ---- shared queries and keys --------------------------------------------------------------------
@@ -208,6 +229,12 @@ void WindowForward(Context& context, const WindowSpec& spec, const Qkv& qkv,
 void WindowBackward(Context& context, const WindowSpec& spec, const Qkv& qkv,
                     const TokenRoles& roles, const AttentionSaved& saved,
                     const View<const float, 4>& dout, const DQkv& gradients);
+
+void WindowForward(Context& context, const WindowSpec& spec, const Bf16Qkv& qkv,
+                   const TokenRoles& roles, const Bf16AttentionSaved& saved);
+void WindowBackward(Context& context, const WindowSpec& spec, const Bf16Qkv& qkv,
+                    const TokenRoles& roles, const Bf16AttentionSaved& saved,
+                    const View<const bfloat16, 4>& dout, const DQkv& gradients);
 
 // The most global tokens that one row of the batch has: the least G of the functions below.
 idx_t LargestGlobalCount(const TokenRoles& roles);

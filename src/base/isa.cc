@@ -108,6 +108,19 @@ void ReadEnvironment(Cap& cap) {
 
 std::atomic<bool> cap_applied{false};
 
+bool IsAmd() {
+#if defined(__x86_64__)
+  unsigned a, b, c, d;
+  return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx &&
+         d == signature_AMD_edx;
+#else
+  return false;
+#endif
+}
+
+constexpr int kByRule = -1;
+std::atomic<int> forced_bf16_path{kByRule};
+
 }  // namespace
 
 std::string_view IsaName(Isa isa) { return kNames[static_cast<std::size_t>(isa)].second; }
@@ -143,6 +156,23 @@ void CapIsa(Isa isa) {
         "instruction set: kernels already ran with {}; cap it to {} before the first operation",
         IsaName(std::min(cap.isa, DetectedIsa())), IsaName(isa));
   cap.isa = lowered;
+}
+
+std::string_view Bf16PathName(Bf16Path path) {
+  return path == Bf16Path::kPairs ? "pairs" : "widen";
+}
+
+Bf16Path ActiveBf16Path() {
+  const int forced = forced_bf16_path.load(std::memory_order_relaxed);
+  if (forced != kByRule) return static_cast<Bf16Path>(forced);
+  static const bool amd = IsAmd();
+  return amd && ActiveIsa() >= Isa::kAvx512Bf16 ? Bf16Path::kPairs : Bf16Path::kWiden;
+}
+
+void ForceBf16Path(std::optional<Bf16Path> path) {
+  Check(path != Bf16Path::kPairs || ActiveIsa() >= Isa::kAvx512Bf16, ErrorCode::kUsage,
+        "bf16 path 'pairs' needs avx512_bf16, the instruction set is {}", IsaName(ActiveIsa()));
+  forced_bf16_path.store(path ? static_cast<int>(*path) : kByRule, std::memory_order_relaxed);
 }
 
 std::vector<std::string> RunnableIsas() {

@@ -1,6 +1,7 @@
 // Which instruction set the kernels use, and how a user or a test caps it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,23 @@ Isa ActiveIsa();
 // Caps the whole process. oneDNN can be capped only once, so the cap holds from the first kernel
 // call on: a later call with another value throws kUsage.
 void CapIsa(Isa isa);
+
+// How attention multiplies bf16.
+enum class Bf16Path {
+  kWiden,  // to fp32 on the way into panels
+  kPairs,  // AVX512_BF16's dot products of pairs
+};
+std::string_view Bf16PathName(Bf16Path path);  // "widen", "pairs"
+
+// A fixed rule on CPU family and features, so that a run's results do not depend on a timing:
+// pairs on AMD with AVX512_BF16 (twice the rate of fp32 there), widened elsewhere (Intel's cores
+// run the instruction at half that rate, so it gains nothing, and need AMX for more).
+// `longspan bench bf16` checks the rule on the machine at hand. Below avx512_bf16 always widened.
+Bf16Path ActiveBf16Path();
+
+// For that benchmark and for tests: the path of the whole process from now on; kPairs throws
+// kUsage where ActiveIsa() is below avx512_bf16. std::nullopt: back to the rule.
+void ForceBf16Path(std::optional<Bf16Path> path);
 
 // The names of every path that this machine can run, lowest first.
 std::vector<std::string> RunnableIsas();

@@ -8,8 +8,11 @@
 //
 //   TileMultiply           one tile, up to kTileRows rows by one panel, over a list of terms
 //   PackPanels             rows -> panels (B as it is)
-//   PackTransposedPanels   rows -> panels of the transposed matrix, times a factor
+//   PackTransposedPanels   rows -> panels of the transposed matrix, perhaps times a factor
 //   DotRow, AddRow, ...    row helpers that take any length
+//
+// Products are of floats, or of pairs of bf16 that lie in a float's place (simd/pairs-inl.h): the
+// same tiles with half the terms.
 //
 // On AVX2 a 6 x 16 tile has 12 accumulators for 8 multiply-adds in flight; on AVX-512 12 x 32 has
 // 24. 6 x 64 has as many, but its panels of B (16 KB for 64 terms) leave no room in the L1 cache
@@ -60,6 +63,15 @@ inline constexpr idx_t kPanel = kPanelVectors * kTileLanes;
 // multiply-adds each, about what a core takes to bring one.
 inline constexpr idx_t kTermsPerLine = 48 / (kTileRows * kPanelVectors);
 
+// What a product multiplies: one float by another.
+struct F32Terms {
+  static constexpr idx_t kWidth = 1;  // elements in a float's place
+  static HWY_INLINE hn::Vec<TileTag> MulAdd(hn::Vec<TileTag> a, hn::Vec<TileTag> b,
+                                            hn::Vec<TileTag> sum) {
+    return hn::MulAdd(a, b, sum);
+  }
+};
+
 // One term of a sum of products: k columns of A times k rows of a panel of B.
 struct TileTerm {
   const float* a = nullptr;  // (m, k) with row stride lda; transposed: (k, m) with row stride lda
@@ -70,7 +82,7 @@ struct TileTerm {
 // ---- one tile -------------------------------------------------------------------------------
 
 // sum (MR, NV) += a column of A times a row of B.
-template <bool kTransposedA, int MR, int NV>
+template <class Terms, bool kTransposedA, int MR, int NV>
 HWY_INLINE void TileStep(const float* HWY_RESTRICT a, idx_t lda, const float* HWY_RESTRICT b,
                          hn::Vec<TileTag> (&sum)[MR][NV]) {
   const TileTag d;
@@ -81,12 +93,12 @@ HWY_INLINE void TileStep(const float* HWY_RESTRICT a, idx_t lda, const float* HW
   for (int i = 0; i < MR; ++i) {
     const auto x = hn::Set(d, kTransposedA ? a[i] : a[i * lda]);
     LONGSPAN_UNROLL
-    for (int j = 0; j < NV; ++j) sum[i][j] = hn::MulAdd(x, row[j], sum[i][j]);
+    for (int j = 0; j < NV; ++j) sum[i][j] = Terms::MulAdd(x, row[j], sum[i][j]);
   }
 }
 
 // Asks for the lines, if there are any, every kTermsPerLine terms.
-template <bool kTransposedA, int MR, int NV>
+template <class Terms, bool kTransposedA, int MR, int NV>
 HWY_NOINLINE void Tile(const TileTerm* terms, idx_t count, idx_t lda, bool accumulate,
                        float* HWY_RESTRICT c, idx_t ldc, const float* const* line = nullptr,
                        const float* const* last_line = nullptr) {
@@ -106,11 +118,11 @@ HWY_NOINLINE void Tile(const TileTerm* terms, idx_t count, idx_t lda, bool accum
     for (; k >= kTermsPerLine && line != last_line; k -= kTermsPerLine) {
       __builtin_prefetch(*line++, 0, 2);
       for (idx_t i = 0; i < kTermsPerLine; ++i, a += kTransposedA ? lda : 1, b += kPanel) {
-        TileStep<kTransposedA>(a, lda, b, sum);
+        TileStep<Terms, kTransposedA>(a, lda, b, sum);
       }
     }
     for (; k > 0; --k, a += kTransposedA ? lda : 1, b += kPanel) {
-      TileStep<kTransposedA>(a, lda, b, sum);
+      TileStep<Terms, kTransposedA>(a, lda, b, sum);
     }
   }
   // Keeps the addresses of the first loop from living, spilled, through the second.
@@ -123,45 +135,41 @@ HWY_NOINLINE void Tile(const TileTerm* terms, idx_t count, idx_t lda, bool accum
 }
 
 // The tile of m rows, found by counting down: whole tiles come first.
-template <bool kTransposedA, int NV, int MR = static_cast<int>(kTileRows)>
+template <class Terms, bool kTransposedA, int NV, int MR = static_cast<int>(kTileRows)>
 HWY_INLINE void TileRows(idx_t m, const TileTerm* terms, idx_t count, idx_t lda, bool accumulate,
                          float* c, idx_t ldc) {
   if constexpr (MR > 1) {
     if (m < MR) {
-      return TileRows<kTransposedA, NV, MR - 1>(m, terms, count, lda, accumulate, c, ldc);
+      return TileRows<Terms, kTransposedA, NV, MR - 1>(m, terms, count, lda, accumulate, c, ldc);
     }
   }
-  Tile<kTransposedA, MR, NV>(terms, count, lda, accumulate, c, ldc);
+  Tile<Terms, kTransposedA, MR, NV>(terms, count, lda, accumulate, c, ldc);
 }
 
 // C (m x n) = or += the sum over `count` terms of A B, for 1 <= m <= kTileRows, 1 <= n <= kPanel.
 // C is written in whole vectors: columns [n, next multiple of kTileLanes) too.
-template <bool kTransposedA>
+template <bool kTransposedA, class Terms = F32Terms>
 HWY_INLINE void TileMultiply(idx_t m, idx_t n, const TileTerm* terms, idx_t count, idx_t lda,
                              bool accumulate, float* c, idx_t ldc) {
   const idx_t vectors = (n + kTileLanes - 1) / kTileLanes;
   if (vectors == kPanelVectors) {
-    return TileRows<kTransposedA, kPanelVectors>(m, terms, count, lda, accumulate, c, ldc);
+    return TileRows<Terms, kTransposedA, kPanelVectors>(m, terms, count, lda, accumulate, c, ldc);
   }
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  if (vectors == 3) return TileRows<kTransposedA, 3>(m, terms, count, lda, accumulate, c, ldc);
-  if (vectors == 2) return TileRows<kTransposedA, 2>(m, terms, count, lda, accumulate, c, ldc);
-#endif
-  return TileRows<kTransposedA, 1>(m, terms, count, lda, accumulate, c, ldc);
+  return TileRows<Terms, kTransposedA, 1>(m, terms, count, lda, accumulate, c, ldc);
 }
 
 // The same, asking for rows that will be needed soon on the way.
-template <bool kTransposedA>
+template <bool kTransposedA, class Terms = F32Terms>
 HWY_INLINE void TileMultiply(idx_t m, idx_t n, const TileTerm* terms, idx_t count, idx_t lda,
                              bool accumulate, float* c, idx_t ldc, RowPrefetcher& coming) {
   if (coming.empty() || m < kTileRows || n <= kPanel - kTileLanes) {
-    return TileMultiply<kTransposedA>(m, n, terms, count, lda, accumulate, c, ldc);
+    return TileMultiply<kTransposedA, Terms>(m, n, terms, count, lda, accumulate, c, ldc);
   }
   idx_t lines = 0;
   for (idx_t t = 0; t < count; ++t) lines += terms[t].k / kTermsPerLine;
   const float* line[RowPrefetcher::kMostLines];
   const idx_t taken = coming.Take(lines, line);
-  Tile<kTransposedA, static_cast<int>(kTileRows), static_cast<int>(kPanelVectors)>(
+  Tile<Terms, kTransposedA, static_cast<int>(kTileRows), static_cast<int>(kPanelVectors)>(
       terms, count, lda, accumulate, c, ldc, line, line + taken);
 }
 
@@ -213,20 +221,23 @@ HWY_INLINE void PackPanels(const float* HWY_RESTRICT x, idx_t stride, idx_t rows
   }
 }
 
-// out[j * kPanel + i] = factor * x[i * stride + j] for a block of 4 x 4.
-HWY_INLINE void TransposeBlock(const float* HWY_RESTRICT x, idx_t stride, float factor,
+// out[j * kPanel + i] = x[i * stride + j] for a block of 4 x 4, as `change` makes of every vector.
+template <class Change>
+HWY_INLINE void TransposeBlock(const float* HWY_RESTRICT x, idx_t stride, const Change& change,
                                float* HWY_RESTRICT out) {
 #if HWY_TARGET == HWY_SCALAR
+  const hn::ScalableTag<float> d;
   for (idx_t i = 0; i < 4; ++i) {
-    for (idx_t j = 0; j < 4; ++j) out[j * kPanel + i] = factor * x[i * stride + j];
+    for (idx_t j = 0; j < 4; ++j) {
+      hn::Store(change(d, hn::Load(d, x + i * stride + j)), d, out + j * kPanel + i);
+    }
   }
 #else
   const hn::FixedTag<float, 4> d;
   const hn::RepartitionToWide<decltype(d)> dw;
-  const auto f = hn::Set(d, factor);
-  const auto x0 = hn::Mul(f, hn::LoadU(d, x)), x1 = hn::Mul(f, hn::LoadU(d, x + stride));
-  const auto x2 = hn::Mul(f, hn::LoadU(d, x + 2 * stride));
-  const auto x3 = hn::Mul(f, hn::LoadU(d, x + 3 * stride));
+  const auto x0 = change(d, hn::LoadU(d, x)), x1 = change(d, hn::LoadU(d, x + stride));
+  const auto x2 = change(d, hn::LoadU(d, x + 2 * stride));
+  const auto x3 = change(d, hn::LoadU(d, x + 3 * stride));
   const auto low01 = hn::BitCast(dw, hn::InterleaveLower(d, x0, x1));
   const auto low23 = hn::BitCast(dw, hn::InterleaveLower(d, x2, x3));
   const auto high01 = hn::BitCast(dw, hn::InterleaveUpper(d, x0, x1));
@@ -238,10 +249,27 @@ HWY_INLINE void TransposeBlock(const float* HWY_RESTRICT x, idx_t stride, float 
 #endif
 }
 
-// The panels of factor * x^T for x (rows, columns): panel p is [columns][kPanel] with rows
+struct Unchanged {  // moves bits: a pair of bf16 is no float
+  template <class D, class V>
+  HWY_INLINE V operator()(D, V v) const {
+    return v;
+  }
+};
+struct Multiplied {
+  float factor;
+  template <class D, class V>
+  HWY_INLINE V operator()(D d, V v) const {
+    return hn::Mul(hn::Set(d, factor), v);
+  }
+};
+
+// The panels of x^T, changed, for x (rows, columns): panel p is [columns][kPanel] with rows
 // [p kPanel, (p+1) kPanel) of x as its columns.
+template <class Change>
 HWY_INLINE void PackTransposedPanels(const float* HWY_RESTRICT x, idx_t stride, idx_t rows,
-                                     idx_t columns, float factor, float* HWY_RESTRICT panels) {
+                                     idx_t columns, const Change& change,
+                                     float* HWY_RESTRICT panels) {
+  const hn::CappedTag<float, 1> d1;
   for (idx_t first = 0; first < rows; first += kPanel, panels += columns * kPanel) {
     const idx_t n = std::min(kPanel, rows - first);
     const float* block = x + first * stride;
@@ -249,12 +277,13 @@ HWY_INLINE void PackTransposedPanels(const float* HWY_RESTRICT x, idx_t stride, 
       idx_t j = 0;
       if (i + 4 <= n) {
         for (; j + 4 <= columns; j += 4) {
-          TransposeBlock(block + i * stride + j, stride, factor, panels + j * kPanel + i);
+          TransposeBlock(block + i * stride + j, stride, change, panels + j * kPanel + i);
         }
       }
       for (; j < columns; ++j) {
         for (idx_t l = i; l < std::min(i + 4, kPanel); ++l) {
-          panels[j * kPanel + l] = l < n ? factor * block[l * stride + j] : 0.0f;
+          const auto v = l < n ? change(d1, hn::Load(d1, block + l * stride + j)) : hn::Zero(d1);
+          hn::Store(v, d1, panels + j * kPanel + l);
         }
       }
     }

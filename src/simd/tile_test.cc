@@ -65,7 +65,7 @@ inline void RunTile(const TileProblem& x) {
 // back[r * columns + j] = element (r, j) read from the panels of factor * x^T.
 inline void RunTranspose(const float* x, idx_t rows, idx_t columns, float factor, float* scratch,
                          float* back) {
-  PackTransposedPanels(x, columns, rows, columns, factor, scratch);
+  PackTransposedPanels(x, columns, rows, columns, Multiplied{factor}, scratch);
   for (idx_t r = 0; r < rows; ++r) {
     for (idx_t j = 0; j < columns; ++j) {
       back[r * columns + j] = scratch[(r / kPanel * columns + j) * kPanel + r % kPanel];

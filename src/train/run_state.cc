@@ -1,5 +1,7 @@
 #include "train/run_state.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
@@ -97,7 +99,8 @@ LoadOptions LoadOf(const TrainOptions& options) {
 }
 
 std::string IsaText() {
-  return std::string(IsaName(ActiveIsa())) + (gemm::Bf16Hardware() ? " bf16" : "");
+  return fmt::format("{}{}, bf16 attention: {}", IsaName(ActiveIsa()),
+                     gemm::Bf16Hardware() ? " bf16" : "", Bf16PathName(ActiveBf16Path()));
 }
 
 }  // namespace

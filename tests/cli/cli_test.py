@@ -157,7 +157,23 @@ class Results(Case):
             self.assertTrue(0 < result["fraction"] <= 1)
             self.assertTrue(0 < result["largest_error"] < 1e-4)
         self.fails(2, "bench", "attention", "--kind", "ring", says=["ring", "full"])
+        for kind in ("full", "window", "chunked"):
+            result = json.loads(self.ok("bench", "attention", "--tokens", "300", "--heads", "2",
+                                        "--head-dim", "16", "--steps", "1", "--json", "--dtype",
+                                        "bf16", "--kind", kind))
+            self.assertTrue(0 < result["fraction"] <= 1)
+            self.assertTrue(1e-5 < result["largest_error"] < 2e-2)
+            self.assertIn(result["bf16_path"], ("widen", "pairs"))
         self.fails(2, "bench", "attention", "--dtype", "f16", says=["f16"])
+        self.fails(2, "bench", "attention", "--dtype", "bf16", "--kind", "lsh", says=["lsh", "f32"])
+        self.fails(2, "bench", "attention", "--dtype", "bf16", "--kind", "window", "--globals", "2",
+                   says=["--globals 2"])
+
+    def test_bench_bf16(self):
+        result = json.loads(self.ok("bench", "bf16", "--tokens", "300", "--steps", "1", "--json"))
+        self.assertIn(result["rule"], result["seconds"])
+        self.assertIn(result["fastest"], result["seconds"])
+        self.assertGreater(min(result["seconds"].values()), 0)
         for option, value in (("--window", "-1"), ("--dilation", "0"), ("--globals", "301"),
                               ("--globals", "-1")):
             self.fails(2, "bench", "attention", "--kind", "window", "--tokens", "300", option, value,

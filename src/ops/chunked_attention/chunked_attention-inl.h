@@ -1,6 +1,7 @@
-// Chunked attention, one task: one head's run of chunks, fp32.
+// Chunked attention, one task: one head's run of chunks.
 //
-//   q, k, v, out (T, D) of one head, any row stride; lse (T).
+//   q, k, v, out (T, D) of one head, fp32 or bf16, any row stride; lse (T).
+// Terms: what products multiply, floats or pairs of bf16 (simd/bf16-inl.h).
 // Work: 4 D flop per query and key of its window forward, 10 D + 4 D (recomputed scores) backward;
 // keys that lie wholly in the causal future cost nothing. A key chunk is packed once per task.
 // Route: window -> parts that take part; per block of query rows: scores, softmax, products.
@@ -22,6 +23,7 @@
 
 #include "base/math.h"
 #include "ops/chunked_attention/chunked_attention.h"
+#include "simd/bf16-inl.h"
 #include "simd/philox-inl.h"
 #include "simd/row_prefetcher.h"
 #include "simd/softmax-inl.h"
@@ -60,7 +62,6 @@ struct ChunkedTask {
         h(number / plan.runs % plan.H),
         run(number % plan.runs) {}
 
-  const float* Query(idx_t t) const { return &args.qkv.q(b, h, t, 0); }
   idx_t KeyFloats() const { return RoundUp(plan.chunk, ChunkedPlan::kPanelUnit) * plan.D; }
   idx_t RowFloats() const { return plan.chunk * RoundUp(plan.D, ChunkedPlan::kPanelUnit); }
   idx_t GradientFloats() const { return plan.columns * plan.row; }
@@ -134,9 +135,12 @@ void EnterChunk(ChunkedTask& x, idx_t c, const Fetch& fetch) {
   }
 }
 
-template <class T>
-void PrefetchChunk(const ChunkedTask& x, idx_t c, const View<T, 4>& array) {
-  x.prefetch.Add(&array(x.b, x.h, c * x.plan.chunk, 0), array.stride[2], x.plan.Keys(c), x.plan.D);
+template <class Row>
+void PrefetchChunk(const ChunkedTask& x, idx_t c, const MixedView<Row>& array) {
+  const idx_t width = array.half ? 2 : 1;  // elements in a float's place
+  if (array.stride[2] % width != 0) return;
+  x.prefetch.Add(static_cast<const float*>(array(x.b, x.h, c * x.plan.chunk).data),
+                 array.stride[2] / width, x.plan.Keys(c), CeilDiv(x.plan.D, width));
 }
 
 // The next chunk that the walk packs, or -1.
@@ -145,11 +149,25 @@ inline idx_t NextFetched(const ChunkedTask& x) {
   return next < std::min(x.plan.LastChunk(x.run) + x.plan.after, x.plan.chunks) ? next : -1;
 }
 
+// Tokens of a chunk, rows of `count` from t on, times a factor if they are bf16; see RowsOf.
+template <class Terms>
+const float* ChunkRows(const ChunkedTask& x, const InView& array, idx_t t, idx_t count,
+                       float factor, float* room, idx_t* stride) {
+  return RowsOf<Terms>(array, x.b, x.h, t, count, factor, x.plan.row, room, stride);
+}
+
 // Packs what both directions need: scale * K^T and which keys are visible.
-inline void PackKeys(const ChunkedTask& x, const ChunkedPart& part) {
-  const auto& k = x.args.qkv.k;
-  PackTransposedPanels(&k(x.b, x.h, part.position, 0), k.stride[2], part.keys, x.plan.D,
-                       x.plan.scale, x.KeyPanels(part.slot));
+template <class Terms>
+void PackKeys(const ChunkedTask& x, const ChunkedPart& part) {
+  idx_t stride = 0;
+  const float* k = ChunkRows<Terms>(x, x.args.k, part.position, part.keys, x.plan.scale,
+                                    x.scratch.rows, &stride);
+  float* panels = x.KeyPanels(part.slot);
+  if (x.plan.half) {
+    PackTransposedPanels(k, stride, part.keys, TermCount<Terms>(x.plan.D), Unchanged(), panels);
+  } else {
+    PackTransposedPanels(k, stride, part.keys, x.plan.D, Multiplied{x.plan.scale}, panels);
+  }
   if (!part.masked) return;
   float* visible = x.scratch.visible + part.slot * x.plan.columns;
   const std::uint8_t* mask = &x.args.mask(x.b, part.position);
@@ -158,23 +176,35 @@ inline void PackKeys(const ChunkedTask& x, const ChunkedPart& part) {
   }
 }
 
+// Panels of channels of the part's rows of an array.
+template <class Terms>
+void PackPart(const ChunkedTask& x, const ChunkedPart& part, const InView& array, float* panels) {
+  idx_t stride = 0;
+  const float* rows =
+      ChunkRows<Terms>(x, array, part.position, part.keys, 1.0f, x.scratch.rows, &stride);
+  PackRows<Terms>(rows, stride, part.keys, x.plan.D, TermCount<Terms>(part.keys),
+                  panels + part.slot * x.RowFloats());
+}
+
 // ---- pieces of a block --------------------------------------------------------------------------
 
 // out[r, part i, j] = row r of the block of `a` . column j of the part's panels.
-inline void BlockScores(const ChunkedTask& x, const float* a, idx_t stride, const float* panels,
-                        float* out) {
+template <class Terms>
+void BlockScores(const ChunkedTask& x, const float* a, idx_t stride, const float* panels,
+                 float* out) {
+  const idx_t terms = TermCount<Terms>(x.plan.D);
   for (idx_t i = 0; i < x.parts; ++i) {
     const ChunkedPart& part = x.scratch.parts[i];
     const float* b = panels + part.slot * x.KeyFloats();
-    for (idx_t first = 0; first < part.keys; first += kPanel, b += x.plan.D * kPanel) {
+    for (idx_t first = 0; first < part.keys; first += kPanel, b += terms * kPanel) {
       for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
         const idx_t m = std::min(kTileRows, x.block_rows - r);
         const idx_t n = std::min(kPanel, x.Limit(part, x.block + r, m) - first);
         if (n <= 0) continue;
-        const TileTerm term{a + r * stride, b, x.plan.D};
-        TileMultiply<false>(m, n, &term, 1, stride, false,
-                            out + r * x.plan.score_stride + i * x.plan.columns + first,
-                            x.plan.score_stride, x.prefetch);
+        const TileTerm term{a + r * stride, b, terms};
+        TileMultiply<false, Terms>(m, n, &term, 1, stride, false,
+                                   out + r * x.plan.score_stride + i * x.plan.columns + first,
+                                   x.plan.score_stride, x.prefetch);
       }
     }
   }
@@ -197,8 +227,10 @@ inline void DropPart(const ChunkedTask& x, idx_t i, idx_t r, idx_t n, float* row
                   n);
 }
 
-// out (block rows, row) = P B summed over the parts; P (block rows, score_stride), B in panels.
-inline void BlockProduct(const ChunkedTask& x, const float* p, const float* panels, float* out) {
+// out (block rows, row) = P B summed over the parts; P (block rows, lda), B in panels.
+template <class Terms>
+void BlockProduct(const ChunkedTask& x, const float* p, idx_t lda, const float* panels,
+                  float* out) {
   auto* terms = static_cast<TileTerm*>(x.scratch.terms);
   for (idx_t first = 0; first < x.plan.D; first += kPanel) {
     const idx_t n = std::min(kPanel, x.plan.D - first);
@@ -209,11 +241,12 @@ inline void BlockProduct(const ChunkedTask& x, const float* p, const float* pane
         const ChunkedPart& part = x.scratch.parts[i];
         const idx_t limit = x.Limit(part, x.block + r, m);
         if (limit == 0) continue;
-        terms[count++] = {p + r * x.plan.score_stride + i * x.plan.columns,
-                          panels + part.slot * x.RowFloats() + first * part.keys, limit};
+        terms[count++] = {p + r * lda + i * x.plan.columns / Terms::kWidth,
+                          panels + part.slot * x.RowFloats() + first * TermCount<Terms>(part.keys),
+                          TermCount<Terms>(limit)};
       }
-      TileMultiply<false>(m, n, terms, count, x.plan.score_stride, false,
-                          out + r * x.plan.row + first, x.plan.row, x.prefetch);
+      TileMultiply<false, Terms>(m, n, terms, count, lda, false, out + r * x.plan.row + first,
+                                 x.plan.row, x.prefetch);
     }
   }
 }
@@ -222,12 +255,13 @@ inline void BlockProduct(const ChunkedTask& x, const float* p, const float* pane
 
 // Weights of row r of the chunk before normalisation, in place; returns their sum.
 // `limits`: columns of each part that the tile's products read.
-inline float ForwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, float* row,
-                        float* lse) {
+template <class Terms>
+float ForwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, float* row, float* lse) {
   const idx_t last = x.parts - 1;
-  idx_t total = 0;
+  const idx_t total = last * x.plan.columns + RoundUp(limits[last], kTileLanes);
+  const bool blind = r < x.blind, drops = x.plan.dropout.active();
   float sum = 0.0f;
-  if (r < x.blind) {  // every existing key weighs the same
+  if (blind) {  // every existing key weighs the same
     for (idx_t i = 0; i < x.parts; ++i) {
       const idx_t keys = x.scratch.parts[i].keys;
       FillRow(row + i * x.plan.columns, 0, RoundUp(keys, kTileLanes), 1.0f);
@@ -238,42 +272,45 @@ inline float ForwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, floa
     for (idx_t i = 0; i < x.parts; ++i) {
       const idx_t end = i == last ? RoundUp(limits[i], kTileLanes) : x.plan.columns;
       HidePart(x, i, r, end, row + i * x.plan.columns);
-      total += end;
     }
     const float max = MaxRow(row, total);
-    sum = ExpRow(row, total, max);
+    sum = drops ? ExpRow(row, total, max) : ExpColumns<Terms>(row, 0, total, max);
     *lse = max + std::log(sum);
   }
-  if (x.plan.dropout.active()) {
+  if (drops) {
     for (idx_t i = 0; i < x.parts; ++i) DropPart(x, i, r, limits[i], row + i * x.plan.columns);
   }
+  if (drops || blind) RoundColumns<Terms>(row, 0, total);
   return sum;
 }
 
 // Forward of one block of query rows.
-inline void ForwardBlock(const ChunkedTask& x) {
+template <class Terms>
+void ForwardBlock(const ChunkedTask& x) {
   const ChunkedScratch& s = x.scratch;
   const idx_t t0 = x.begin + x.block;
-  BlockScores(x, x.Query(t0), x.args.qkv.q.stride[2], s.key_panels, s.scores);
+  idx_t stride = 0;
+  const float* q = ChunkRows<Terms>(x, x.args.q, t0, x.block_rows, 1.0f, s.queries, &stride);
+  BlockScores<Terms>(x, q, stride, s.key_panels, s.scores);
   for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
     const idx_t m = std::min(kTileRows, x.block_rows - r);
     for (idx_t i = 0; i < x.parts; ++i) s.limits[i] = x.Limit(s.parts[i], x.block + r, m);
     for (idx_t l = r; l < r + m; ++l) {
-      const float sum = ForwardRow(x, x.block + l, s.limits, s.scores + l * x.plan.score_stride,
-                                   &x.args.saved.lse(x.b, x.h, t0 + l));
+      const float sum =
+          ForwardRow<Terms>(x, x.block + l, s.limits, s.scores + l * x.plan.score_stride,
+                            &x.args.lse(x.b, x.h, t0 + l));
       s.inverse[l] = 1.0f / sum;
     }
   }
-  BlockProduct(x, s.scores, s.value_panels, s.output);
+  BlockProduct<Terms>(x, s.scores, x.plan.score_stride, s.value_panels, s.output);
   for (idx_t r = 0; r < x.block_rows; ++r) {
-    ScaleRow(s.output + r * x.plan.row, s.inverse[r], &x.args.saved.out(x.b, x.h, t0 + r, 0),
-             x.plan.D);
+    ScaleRow(s.output + r * x.plan.row, s.inverse[r], x.args.out(x.b, x.h, t0 + r), x.plan.D);
   }
 }
 
 // Forward of one task.
-inline void ChunkedForwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch,
-                               idx_t task) {
+template <class Terms>
+void ForwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch, idx_t task) {
   RowPrefetcher prefetch;
   ChunkedTask x(args, scratch, prefetch, task);
   const ChunkedPlan& plan = args.plan;
@@ -281,25 +318,32 @@ inline void ChunkedForwardTask(const ChunkedArguments& args, const ChunkedScratc
   const auto fetch = [&x](idx_t unwrapped, const ChunkedPart& part) HWY_ATTR {
     if (x.scratch.tag[part.slot] == unwrapped) return;
     x.scratch.tag[part.slot] = unwrapped;
-    PackKeys(x, part);
-    const auto& v = x.args.qkv.v;
-    PackPanels(&v(x.b, x.h, part.position, 0), v.stride[2], part.keys, x.plan.D,
-               x.scratch.value_panels + part.slot * x.RowFloats());
+    PackKeys<Terms>(x, part);
+    PackPart<Terms>(x, part, x.args.v, x.scratch.value_panels);
   };
   for (idx_t c = plan.FirstChunk(x.run); c < plan.LastChunk(x.run); ++c) {
     EnterChunk(x, c, fetch);
     prefetch.Clear();
     if (const idx_t next = NextFetched(x); next >= 0) {
-      PrefetchChunk(x, next, args.qkv.k);
-      PrefetchChunk(x, next, args.qkv.v);
+      PrefetchChunk(x, next, args.k);
+      PrefetchChunk(x, next, args.v);
     }
-    PrefetchChunk(x, c, args.saved.out);
-    if (c + 1 < plan.LastChunk(x.run)) PrefetchChunk(x, c + 1, args.qkv.q);
+    PrefetchChunk(x, c, args.out);
+    if (c + 1 < plan.LastChunk(x.run)) PrefetchChunk(x, c + 1, args.q);
     for (x.block = 0; x.block < x.rows; x.block += plan.block) {
       x.block_rows = std::min(plan.block, x.rows - x.block);
-      ForwardBlock(x);
+      ForwardBlock<Terms>(x);
     }
   }
+}
+
+inline void ChunkedForwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch,
+                               idx_t task) {
+  ForwardTask<F32Terms>(args, scratch, task);
+}
+inline void ChunkedForwardPairs(const ChunkedArguments& args, const ChunkedScratch& scratch,
+                                idx_t task) {
+  ForwardTask<HalfTerms>(args, scratch, task);
 }
 
 // ---- backward -----------------------------------------------------------------------------------
@@ -308,12 +352,11 @@ inline void ChunkedForwardTask(const ChunkedArguments& args, const ChunkedScratc
 inline void BackwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, float* row,
                         float* drow) {
   const idx_t t = x.begin + r;
-  const float lse = x.args.saved.lse(x.b, x.h, t);
+  const float lse = x.args.lse(x.b, x.h, t);
   const bool blind = r < x.blind;
   // D = sum of p dp = dout . out
   const float delta =
-      blind ? 0.0f
-            : DotRow(&x.args.dout(x.b, x.h, t, 0), &x.args.saved.out(x.b, x.h, t, 0), x.plan.D);
+      blind ? 0.0f : DotRow(x.args.dout(x.b, x.h, t), x.args.out(x.b, x.h, t), x.plan.D);
   for (idx_t i = 0; i < x.parts; ++i, row += x.plan.columns, drow += x.plan.columns) {
     const idx_t end = RoundUp(limits[i], kTileLanes);
     if (blind) {  // the weights are constants
@@ -346,9 +389,12 @@ inline void BackwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, floa
   }
 }
 
-// gradient (keys, row) of each part's slot += weights^T rows, the rows of the block in panels.
-inline void BlockTransposedProduct(const ChunkedTask& x, const float* weights, const float* panels,
-                                   float* gradient) {
+// gradient (keys, row) of each part's slot += weights^T rows, the rows of the block in panels. As
+// pairs, weights lie across two rows in the place of the first.
+template <class Terms>
+void BlockTransposedProduct(const ChunkedTask& x, const float* weights, const float* panels,
+                            float* gradient) {
+  constexpr idx_t kWidth = Terms::kWidth;
   const idx_t stride = x.plan.score_stride;
   for (idx_t i = 0; i < x.parts; ++i) {
     const ChunkedPart& part = x.scratch.parts[i];
@@ -361,42 +407,52 @@ inline void BlockTransposedProduct(const ChunkedTask& x, const float* weights, c
         r = std::clamp<idx_t>(part.position + j - x.begin - x.block, 0, x.block_rows);
       }
       if (r == x.block_rows) break;
+      r = r / kWidth * kWidth;
       for (idx_t first = 0; first < x.plan.D; first += kPanel) {
         const TileTerm term{weights + r * stride + i * x.plan.columns + j,
-                            panels + first * x.block_rows + r * kPanel, x.block_rows - r};
-        TileMultiply<true>(m, std::min(kPanel, x.plan.D - first), &term, 1, stride, true,
-                           out + j * x.plan.row + first, x.plan.row);
+                            panels + first * TermCount<Terms>(x.block_rows) + r / kWidth * kPanel,
+                            TermCount<Terms>(x.block_rows - r)};
+        TileMultiply<true, Terms>(m, std::min(kPanel, x.plan.D - first), &term, 1, kWidth * stride,
+                                  true, out + j * x.plan.row + first, x.plan.row);
       }
     }
   }
 }
 
 // Backward of one block of query rows.
-inline void BackwardBlock(const ChunkedTask& x) {
+template <class Terms>
+void BackwardBlock(const ChunkedTask& x) {
   const ChunkedScratch& s = x.scratch;
-  const idx_t t0 = x.begin + x.block;
-  const auto &q = x.args.qkv.q, &dout = x.args.dout;
+  const ChunkedPlan& plan = x.plan;
+  const idx_t t0 = x.begin + x.block, panel_rows = TermCount<Terms>(x.block_rows);
+  idx_t q_stride = 0, dout_stride = 0;
+  const float* q = ChunkRows<Terms>(x, x.args.q, t0, x.block_rows, 1.0f, s.queries, &q_stride);
+  const float* dout =
+      ChunkRows<Terms>(x, x.args.dout, t0, x.block_rows, 1.0f, s.douts, &dout_stride);
   // scores = scale q k^T;  dscores = d loss / d weights = dout v^T
-  BlockScores(x, x.Query(t0), q.stride[2], s.key_panels, s.scores);
-  BlockScores(x, &dout(x.b, x.h, t0, 0), dout.stride[2], s.value_panels, s.dscores);
+  BlockScores<Terms>(x, q, q_stride, s.key_panels, s.scores);
+  BlockScores<Terms>(x, dout, dout_stride, s.value_panels, s.dscores);
   for (idx_t r = 0; r < x.block_rows; r += kTileRows) {
     const idx_t m = std::min(kTileRows, x.block_rows - r);
     for (idx_t i = 0; i < x.parts; ++i) s.limits[i] = x.Limit(s.parts[i], x.block + r, m);
     for (idx_t l = r; l < r + m; ++l) {
-      BackwardRow(x, x.block + l, s.limits, s.scores + l * x.plan.score_stride,
-                  s.dscores + l * x.plan.score_stride);
+      BackwardRow(x, x.block + l, s.limits, s.scores + l * plan.score_stride,
+                  s.dscores + l * plan.score_stride);
     }
   }
+  RoundBlock<Terms>(s.scores, s.dscores, x.block_rows, plan.score_stride, 0, x.parts * plan.columns,
+                    s.pairs);
   // scores = scale q k^T:  dq = dscores k, dk = dscores^T q
-  BlockProduct(x, s.dscores, s.key_rows, s.output);
+  BlockProduct<Terms>(x, Terms::kWidth == 2 ? s.pairs : s.dscores,
+                      plan.score_stride / Terms::kWidth, s.key_rows, s.output);
   for (idx_t r = 0; r < x.block_rows; ++r) {
-    AddRow(s.output + r * x.plan.row, &x.args.gradients.dq(x.b, x.h, t0 + r, 0), x.plan.D);
+    AddRow(s.output + r * plan.row, &x.args.gradients.dq(x.b, x.h, t0 + r, 0), plan.D);
   }
-  PackPanels(x.Query(t0), q.stride[2], x.block_rows, x.plan.D, s.query_panels);
-  BlockTransposedProduct(x, s.dscores, s.query_panels, s.dk);
+  PackRows<Terms>(q, q_stride, x.block_rows, plan.D, panel_rows, s.query_panels);
+  BlockTransposedProduct<Terms>(x, s.dscores, s.query_panels, s.dk);
   // out = weights v:  dv = weights^T dout
-  PackPanels(&dout(x.b, x.h, t0, 0), dout.stride[2], x.block_rows, x.plan.D, s.dout_panels);
-  BlockTransposedProduct(x, s.scores, s.dout_panels, s.dv);
+  PackRows<Terms>(dout, dout_stride, x.block_rows, plan.D, panel_rows, s.dout_panels);
+  BlockTransposedProduct<Terms>(x, s.scores, s.dout_panels, s.dv);
 }
 
 // Adds the dk, dv of a ring slot to the caller's, when this task owns the chunk, else leaves them
@@ -426,8 +482,8 @@ inline void RetireSlot(const ChunkedTask& x, idx_t slot) {
 }
 
 // Backward of one task: all of dq, dk and dv of its own chunks, and its halo's share on the side.
-inline void ChunkedBackwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch,
-                                idx_t task) {
+template <class Terms>
+void BackwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch, idx_t task) {
   RowPrefetcher prefetch;
   ChunkedTask x(args, scratch, prefetch, task);
   const ChunkedPlan& plan = args.plan;
@@ -438,12 +494,12 @@ inline void ChunkedBackwardTask(const ChunkedArguments& args, const ChunkedScrat
     if (s.tag[part.slot] == unwrapped) return;
     RetireSlot(x, part.slot);
     s.tag[part.slot] = unwrapped;
-    PackKeys(x, part);
-    const auto &k = x.args.qkv.k, &v = x.args.qkv.v;
-    PackTransposedPanels(&v(x.b, x.h, part.position, 0), v.stride[2], part.keys, x.plan.D, 1.0f,
+    PackKeys<Terms>(x, part);
+    PackPart<Terms>(x, part, x.args.k, s.key_rows);
+    idx_t stride = 0;
+    const float* v = ChunkRows<Terms>(x, x.args.v, part.position, part.keys, 1.0f, s.rows, &stride);
+    PackTransposedPanels(v, stride, part.keys, TermCount<Terms>(x.plan.D), Unchanged(),
                          s.value_panels + part.slot * x.KeyFloats());
-    PackPanels(&k(x.b, x.h, part.position, 0), k.stride[2], part.keys, x.plan.D,
-               s.key_rows + part.slot * x.RowFloats());
     std::fill_n(s.dk + part.slot * x.GradientFloats(), x.GradientFloats(), 0.0f);
     std::fill_n(s.dv + part.slot * x.GradientFloats(), x.GradientFloats(), 0.0f);
   };
@@ -451,20 +507,29 @@ inline void ChunkedBackwardTask(const ChunkedArguments& args, const ChunkedScrat
     EnterChunk(x, c, fetch);
     prefetch.Clear();
     if (const idx_t next = NextFetched(x); next >= 0) {
-      PrefetchChunk(x, next, args.qkv.k);
-      PrefetchChunk(x, next, args.qkv.v);
+      PrefetchChunk(x, next, args.k);
+      PrefetchChunk(x, next, args.v);
     }
-    PrefetchChunk(x, c, args.gradients.dq);
+    PrefetchChunk(x, c, OutView(args.gradients.dq));
     if (c + 1 < plan.LastChunk(x.run)) {
-      PrefetchChunk(x, c + 1, args.qkv.q);
+      PrefetchChunk(x, c + 1, args.q);
       PrefetchChunk(x, c + 1, args.dout);
     }
     for (x.block = 0; x.block < x.rows; x.block += plan.block) {
       x.block_rows = std::min(plan.block, x.rows - x.block);
-      BackwardBlock(x);
+      BackwardBlock<Terms>(x);
     }
   }
   for (idx_t slot = 0; slot < plan.ring; ++slot) RetireSlot(x, slot);
+}
+
+inline void ChunkedBackwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch,
+                                idx_t task) {
+  BackwardTask<F32Terms>(args, scratch, task);
+}
+inline void ChunkedBackwardPairs(const ChunkedArguments& args, const ChunkedScratch& scratch,
+                                 idx_t task) {
+  BackwardTask<HalfTerms>(args, scratch, task);
 }
 
 // Second pass: adds to the chunks of one run what the other runs of the head left for them, in the

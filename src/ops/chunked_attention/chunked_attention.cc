@@ -23,7 +23,9 @@
 namespace longspan {
 
 HWY_EXPORT(ChunkedForwardTask);
+HWY_EXPORT(ChunkedForwardPairs);
 HWY_EXPORT(ChunkedBackwardTask);
+HWY_EXPORT(ChunkedBackwardPairs);
 HWY_EXPORT(ChunkedSideTask);
 
 namespace {
@@ -44,8 +46,9 @@ constexpr idx_t kTermBytes = 32;              // at least sizeof(TileTerm)
 constexpr ViewCheck CheckView{"chunked attention"};
 
 // What both directions ask of their arguments.
-void CheckArguments(const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
-                    const AttentionSaved& saved) {
+template <class T>
+ChunkedArguments CheckArguments(const ChunkedSpec& spec, const QkvOf<T>& qkv, const KeyMask& mask,
+                                const AttentionSavedOf<T>& saved) {
   const auto& shape = qkv.q.extent;
   for (const idx_t extent : shape) {
     Check(extent >= 1, ErrorCode::kUsage,
@@ -69,6 +72,15 @@ void CheckArguments(const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask
         spec.scale);
   Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
         "chunked attention: dropout {} is not in [0, 1)", spec.dropout.p);
+  ChunkedArguments args;
+  args.plan = MakeChunkedPlan(spec, qkv.q);
+  args.q = qkv.q;
+  args.k = qkv.k;
+  args.v = qkv.v;
+  args.mask = mask;
+  args.out = saved.out;
+  args.lse = saved.lse;
+  return args;
 }
 
 // Hands `take(pointer, count)` every array of a thread's scratch.
@@ -88,7 +100,15 @@ void EachArray(const ChunkedPlan& plan, bool backward, ChunkedScratch& s, const 
   take(s.output, plan.block * plan.row);
   take(s.inverse, plan.block);
   take(s.factors, plan.columns);
+  if (plan.half) {
+    take(s.rows, plan.chunk * plan.row);
+    take(s.queries, plan.block * plan.row);
+  }
   if (!backward) return;
+  if (plan.half) {
+    take(s.douts, plan.block * plan.row);
+    take(s.pairs, plan.block * plan.score_stride / 2);
+  }
   take(s.key_rows, plan.ring * rows);
   take(s.dk, plan.ring * plan.columns * plan.row);
   take(s.dv, plan.ring * plan.columns * plan.row);
@@ -177,12 +197,13 @@ void TakeShared(Arena::Frame& frame, ChunkedArguments& args, bool backward) {
 
 }  // namespace
 
-ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const Qkv& qkv) {
+ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const InView& q) {
   ChunkedPlan plan;
-  plan.B = qkv.q.extent[0];
-  plan.H = qkv.q.extent[1];
-  plan.T = qkv.q.extent[2];
-  plan.D = qkv.q.extent[3];
+  plan.B = q.extent[0];
+  plan.H = q.extent[1];
+  plan.T = q.extent[2];
+  plan.D = q.extent[3];
+  plan.half = q.half;
   const bool single = plan.T <= spec.chunk;
   plan.chunk = single ? plan.T : spec.chunk;
   plan.chunks = CeilDiv(plan.T, plan.chunk);
@@ -213,39 +234,72 @@ ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const Qkv& qkv) {
   return plan;
 }
 
-void ChunkedForward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
-                    const AttentionSaved& saved) {
-  CheckArguments(spec, qkv, mask, saved);
-  ChunkedArguments args{MakeChunkedPlan(spec, qkv), qkv, mask, saved, {}, {}};
+namespace {
+
+void RunForward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, false));
   TakeShared(frame, args, false);
   const ThreadsOfScratch scratch(context, frame, args.plan, false);
+  const bool pairs = args.plan.half && ActiveBf16Path() == Bf16Path::kPairs;
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
-    HWY_DYNAMIC_DISPATCH(ChunkedForwardTask)
-    (args, scratch.each[static_cast<std::size_t>(thread)], task);
+    const ChunkedScratch& s = scratch.each[static_cast<std::size_t>(thread)];
+    if (pairs) return HWY_DYNAMIC_DISPATCH(ChunkedForwardPairs)(args, s, task);
+    HWY_DYNAMIC_DISPATCH(ChunkedForwardTask)(args, s, task);
   });
 }
 
-void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
-                     const AttentionSaved& saved, const View<const float, 4>& dout,
-                     const DQkv& gradients) {
-  CheckArguments(spec, qkv, mask, saved);
-  CheckView(dout, "dout", qkv.q.extent);
-  CheckView(gradients.dq, "dq", qkv.q.extent);
-  CheckView(gradients.dk, "dk", qkv.q.extent);
-  CheckView(gradients.dv, "dv", qkv.q.extent);
-  ChunkedArguments args{MakeChunkedPlan(spec, qkv), qkv, mask, saved, dout, gradients};
+void RunBackward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, true));
   TakeShared(frame, args, true);
   const ThreadsOfScratch scratch(context, frame, args.plan, true);
+  const bool pairs = args.plan.half && ActiveBf16Path() == Bf16Path::kPairs;
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
-    HWY_DYNAMIC_DISPATCH(ChunkedBackwardTask)
-    (args, scratch.each[static_cast<std::size_t>(thread)], task);
+    const ChunkedScratch& s = scratch.each[static_cast<std::size_t>(thread)];
+    if (pairs) return HWY_DYNAMIC_DISPATCH(ChunkedBackwardPairs)(args, s, task);
+    HWY_DYNAMIC_DISPATCH(ChunkedBackwardTask)(args, s, task);
   });
   if (args.plan.halo == 0) return;
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int) {
     HWY_DYNAMIC_DISPATCH(ChunkedSideTask)(args, task);
   });
+}
+
+template <class T>
+void CheckAndRunBackward(Context& context, const ChunkedSpec& spec, const QkvOf<T>& qkv,
+                         const KeyMask& mask, const AttentionSavedOf<T>& saved,
+                         const View<const T, 4>& dout, const DQkv& gradients) {
+  ChunkedArguments args = CheckArguments(spec, qkv, mask, saved);
+  CheckView(dout, "dout", qkv.q.extent);
+  CheckView(gradients.dq, "dq", qkv.q.extent);
+  CheckView(gradients.dk, "dk", qkv.q.extent);
+  CheckView(gradients.dv, "dv", qkv.q.extent);
+  args.dout = dout;
+  args.gradients = gradients;
+  RunBackward(context, args);
+}
+
+}  // namespace
+
+void ChunkedForward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                    const AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, qkv, mask, saved));
+}
+
+void ChunkedForward(Context& context, const ChunkedSpec& spec, const Bf16Qkv& qkv,
+                    const KeyMask& mask, const Bf16AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, qkv, mask, saved));
+}
+
+void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                     const AttentionSaved& saved, const View<const float, 4>& dout,
+                     const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, qkv, mask, saved, dout, gradients);
+}
+
+void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Bf16Qkv& qkv,
+                     const KeyMask& mask, const Bf16AttentionSaved& saved,
+                     const View<const bfloat16, 4>& dout, const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, qkv, mask, saved, dout, gradients);
 }
 
 }  // namespace longspan

@@ -9,6 +9,7 @@
 #include "base/math.h"
 #include "base/rng.h"
 #include "longspan/attention.h"
+#include "tensor/mixed_view.h"
 
 namespace longspan {
 
@@ -25,6 +26,7 @@ struct ChunkedPlan {
   idx_t parts = 0;              // 1 + before + after: chunks that a window consists of
   idx_t window_slots = 0;       // W of the dropout numbering
   bool causal = false;
+  bool half = false;  // q, k, v, out and dout are bf16
   float scale = 0.0f;
   Dropout dropout;
 
@@ -70,10 +72,11 @@ struct ChunkedPart {
 // What the tasks share.
 struct ChunkedArguments {
   ChunkedPlan plan;
-  Qkv qkv;
+  InView q, k, v;
   KeyMask mask;
-  AttentionSaved saved;
-  View<const float, 4> dout;
+  OutView out;
+  View<float, 3> lse;
+  InView dout;
   DQkv gradients;
   // (B, chunks): position of a chunk's first visible key (T: none), and whether it hides any.
   // Null without a mask.
@@ -105,6 +108,11 @@ struct ChunkedScratch {
   float* output = nullptr;        // (block, row): forward out, backward dq
   float* inverse = nullptr;       // (block): 1 / sum
   float* factors = nullptr;       // (columns): dropout
+  // bf16 only: gathered.
+  float* rows = nullptr;     // (chunk, row): keys or values on their way into panels
+  float* queries = nullptr;  // (block, row)
+  float* douts = nullptr;    // (block, row), backward
+  float* pairs = nullptr;    // (block, score_stride / 2), backward: dscores
   // Backward only.
   float* key_rows = nullptr;      // (ring): K
   float* dk = nullptr;            // (ring, columns, row)
@@ -115,6 +123,6 @@ struct ChunkedScratch {
 };
 
 // The plan for a problem whose arguments were checked.
-ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const Qkv& qkv);
+ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const InView& q);
 
 }  // namespace longspan

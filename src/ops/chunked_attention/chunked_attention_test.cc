@@ -244,7 +244,7 @@ TEST(ChunkedAttention, RunsOfOneHead) {
   for (const bool causal : {false, true}) {
     for (const auto& [before, after] : {std::pair{1, 0}, {0, 1}, {2, 1}, {3, 3}}) {
       Case c = MakeCase(1605, 16, before, after, causal, 6, 1, 1);
-      ASSERT_GT(MakeChunkedPlan(c.spec, {{nullptr, {1, 1, 1605, 6}}, {}, {}}).runs, 2);
+      ASSERT_GT(MakeChunkedPlan(c.spec, View<const float, 4>(nullptr, {1, 1, 1605, 6})).runs, 2);
       CheckCase(context, c);
       c.mask = MakeMask(c, Padding::kWholeChunks);
       CheckCase(context, c);

@@ -1,6 +1,7 @@
-// Full attention, one task, fp32: a run of query rows forward, a pair of token groups backward.
+// Full attention, one task: a run of query rows forward, a pair of token groups backward.
 //
-//   q, k, v, out (T, D) of one head, any row stride; lse, or max and sum (T).
+//   q, k, v, out (T, D) of one head, fp32 or bf16, any row stride; lse, or max and sum (T).
+// Terms: what products multiply, floats or pairs of bf16 (simd/bf16-inl.h).
 // Work: 4 D flop per query and visible key forward, 10 D backward (scores recomputed in it); key
 // blocks in the causal future cost nothing. Scratch: a key block in panels, a block of scores.
 // Route: key block -> packed panels; per block of query rows: scores, softmax, products. Forward
@@ -25,6 +26,7 @@
 
 #include "base/math.h"
 #include "ops/full_attention/full_attention.h"
+#include "simd/bf16-inl.h"
 #include "simd/philox-inl.h"
 #include "simd/shared_key-inl.h"
 #include "simd/softmax-inl.h"
@@ -94,36 +96,43 @@ inline void MoveToBlock(FullTask& x, idx_t first, idx_t keys) {
   x.shown = count > 0;
 }
 
-// Rows of the block's keys, with room for their stride: the caller's, or in the shared form
-// normalised copies.
-inline const float* KeyRows(const FullTask& x, idx_t* stride) {
-  const auto& k = x.args.k;
+// Rows of the block's keys and their stride: the caller's; in scratch if they are gathered bf16 or,
+// in the shared form, normalised.
+template <class Terms>
+const float* KeyRows(const FullTask& x, idx_t* stride) {
   if (!x.plan.shared) {
-    *stride = k.stride[2];
-    return &k(x.b, x.h, x.first, 0);
+    return RowsOf<Terms>(x.args.k, x.b, x.h, x.first, x.keys, 1.0f, x.plan.row, x.scratch.keys,
+                         stride);
   }
   for (idx_t j = 0; j < x.keys; ++j) {
-    SharedKey(&k(x.b, x.h, x.first + j, 0), x.plan.D, x.scratch.keys + j * x.plan.row);
+    SharedKey(static_cast<const float*>(x.args.k(x.b, x.h, x.first + j).data), x.plan.D,
+              x.scratch.keys + j * x.plan.row);
   }
   *stride = x.plan.row;
   return x.scratch.keys;
+}
+template <class Terms>
+const float* ValueRows(const FullTask& x, idx_t* stride) {
+  return RowsOf<Terms>(x.args.v, x.b, x.h, x.first, x.keys, 1.0f, x.plan.row, x.scratch.keys,
+                       stride);
 }
 
 // ---- pieces of a block of query rows ------------------------------------------------------------
 // A block is queries [t0, t0 + rows), rows <= plan.block.
 
 // out (rows, score_stride) = a (rows, row) times the panels of the key block.
-inline void BlockScores(const FullTask& x, idx_t t0, idx_t rows, const float* a,
-                        const float* panels, float* out) {
-  const idx_t stride = x.plan.row;
-  for (idx_t first = 0; first < x.keys; first += kPanel, panels += x.plan.D * kPanel) {
+template <class Terms>
+void BlockScores(const FullTask& x, idx_t t0, idx_t rows, const float* a, const float* panels,
+                 float* out) {
+  const idx_t stride = x.plan.row / Terms::kWidth, terms = TermCount<Terms>(x.plan.D);
+  for (idx_t first = 0; first < x.keys; first += kPanel, panels += terms * kPanel) {
     for (idx_t r = 0; r < rows; r += kTileRows) {
       const idx_t m = std::min(kTileRows, rows - r);
       const idx_t n = std::min(kPanel, x.Limit(t0 + r, m) - first);
       if (n <= 0) continue;
-      const TileTerm term{a + r * stride, panels, x.plan.D};
-      TileMultiply<false>(m, n, &term, 1, stride, false, out + r * x.plan.score_stride + first,
-                          x.plan.score_stride);
+      const TileTerm term{a + r * stride, panels, terms};
+      TileMultiply<false, Terms>(m, n, &term, 1, stride, false,
+                                 out + r * x.plan.score_stride + first, x.plan.score_stride);
     }
   }
 }
@@ -136,16 +145,18 @@ inline void HideScores(const FullTask& x, idx_t t, idx_t end, float* row) {
   if (x.HoldsSelf(t)) row[t - x.first] = kSelfScore;
 }
 
-// out (rows, row) = or += P B; P (rows, score_stride), B (keys, D) in panels.
-inline void BlockProduct(const FullTask& x, idx_t t0, idx_t rows, const float* p,
-                         const float* panels, bool accumulate, float* out) {
+// out (rows, row) = or += P B; P (rows, lda), B (keys, D) in panels.
+template <class Terms>
+void BlockProduct(const FullTask& x, idx_t t0, idx_t rows, const float* p, idx_t lda,
+                  const float* panels, bool accumulate, float* out) {
   for (idx_t first = 0; first < x.plan.D; first += kPanel) {
     const idx_t n = std::min(kPanel, x.plan.D - first);
     for (idx_t r = 0; r < rows; r += kTileRows) {
       const idx_t m = std::min(kTileRows, rows - r);
-      const TileTerm term{p + r * x.plan.score_stride, panels + first * x.keys, x.Limit(t0 + r, m)};
-      TileMultiply<false>(m, n, &term, 1, x.plan.score_stride, accumulate,
-                          out + r * x.plan.row + first, x.plan.row);
+      const TileTerm term{p + r * lda, panels + first * TermCount<Terms>(x.keys),
+                          TermCount<Terms>(x.Limit(t0 + r, m))};
+      TileMultiply<false, Terms>(m, n, &term, 1, lda, accumulate, out + r * x.plan.row + first,
+                                 x.plan.row);
     }
   }
 }
@@ -154,8 +165,9 @@ inline void BlockProduct(const FullTask& x, idx_t t0, idx_t rows, const float* p
 
 // Row t of scores -> weights relative to the maximum so far, in place; maximum, sum and what is
 // summed in `output` move on. `end`: columns that are read.
-inline void ForwardRow(const FullTask& x, idx_t t, idx_t end, float* row, float* max, float* sum,
-                       float* output) {
+template <class Terms>
+void ForwardRow(const FullTask& x, idx_t t, idx_t end, float* row, float* max, float* sum,
+                float* output) {
   const idx_t whole = RoundUp(end, kTileLanes);
   if (t < x.blind) {  // every key weighs the same, hidden ones too
     FillRow(row, 0, whole, 0.0f);
@@ -165,7 +177,7 @@ inline void ForwardRow(const FullTask& x, idx_t t, idx_t end, float* row, float*
   }
   const float rise = std::max(*max, MaxRow(row, whole));
   if (rise == kHiddenScore) {  // nothing visible yet
-    FillRow(row, 0, whole, 0.0f);
+    ClearWeights<Terms>(row, 0, whole);
     return;
   }
   if (rise != *max) {
@@ -174,34 +186,39 @@ inline void ForwardRow(const FullTask& x, idx_t t, idx_t end, float* row, float*
     RescaleRow(output, x.plan.row, factor);
     *max = rise;
   }
-  *sum += ExpRow(row, whole, rise);
-  if (x.plan.dropout.active()) {
-    ApplyDropoutRow(x.plan.dropout, x.DropoutElement(t), row, end);
+  if (!x.plan.dropout.active()) {
+    *sum += ExpColumns<Terms>(row, 0, whole, rise);
+    return;
   }
+  *sum += ExpRow(row, whole, rise);
+  ApplyDropoutRow(x.plan.dropout, x.DropoutElement(t), row, end);
+  RoundColumns<Terms>(row, 0, whole);
 }
 
 // One key block for query rows [r, r + rows) of the run that begins at token `begin`.
-inline void ForwardBlock(const FullTask& x, idx_t begin, idx_t r, idx_t rows) {
+template <class Terms>
+void ForwardBlock(const FullTask& x, idx_t begin, idx_t r, idx_t rows) {
   const FullScratch& s = x.scratch;
   const idx_t t0 = begin + r, row = x.plan.row;
-  BlockScores(x, t0, rows, s.queries + r * row, s.key_panels, s.scores);
+  BlockScores<Terms>(x, t0, rows, s.queries + r * row / Terms::kWidth, s.key_panels, s.scores);
   for (idx_t i = 0; i < rows; i += kTileRows) {
     const idx_t m = std::min(kTileRows, rows - i);
     const idx_t limit = x.Limit(t0 + i, m);
     if (limit == 0) continue;
     for (idx_t l = i; l < i + m; ++l) {
-      ForwardRow(x, t0 + l, limit, s.scores + l * x.plan.score_stride, s.max + r + l, s.sum + r + l,
-                 s.output + (r + l) * row);
+      ForwardRow<Terms>(x, t0 + l, limit, s.scores + l * x.plan.score_stride, s.max + r + l,
+                        s.sum + r + l, s.output + (r + l) * row);
     }
   }
-  BlockProduct(x, t0, rows, s.scores, s.value_panels, true, s.output + r * row);
+  BlockProduct<Terms>(x, t0, rows, s.scores, x.plan.score_stride, s.value_panels, true,
+                      s.output + r * row);
 }
 
 // out = output / sum, and what the backward needs.
 inline void FinishForward(const FullTask& x, idx_t begin, idx_t rows) {
   for (idx_t r = 0; r < rows; ++r) {
     const float max = x.scratch.max[r], sum = x.scratch.sum[r];
-    ScaleRow(x.scratch.output + r * x.plan.row, 1.0f / sum, &x.args.out(x.b, x.h, begin + r, 0),
+    ScaleRow(x.scratch.output + r * x.plan.row, 1.0f / sum, x.args.out(x.b, x.h, begin + r),
              x.plan.D);
     if (x.plan.shared) {
       x.args.max(x.b, x.h, begin + r) = max;
@@ -214,14 +231,16 @@ inline void FinishForward(const FullTask& x, idx_t begin, idx_t rows) {
 
 // Forward of one task: a run of query rows of one head, all keys that they see. Long runs first
 // when causal: the last task to start is a short one.
-inline void FullForwardTask(const FullArguments& args, const FullScratch& s, idx_t task) {
+template <class Terms>
+void ForwardTask(const FullArguments& args, const FullScratch& s, idx_t task) {
   const FullPlan& plan = args.plan;
   const idx_t heads = plan.B * plan.H;
   FullTask x(args, s, task % heads);
   const idx_t begin = (plan.runs - 1 - task / heads) * plan.run;
   const idx_t rows = std::min(plan.run, plan.T - begin);
   for (idx_t r = 0; r < rows; ++r) {
-    ScaleRow(&args.q(x.b, x.h, begin + r, 0), plan.query_scale, s.queries + r * plan.row, plan.D);
+    GatherRow<Terms>(args.q(x.b, x.h, begin + r), true, plan.query_scale, plan.D, plan.row,
+                     s.queries + r * plan.row / Terms::kWidth);
   }
   std::fill_n(s.output, rows * plan.row, 0.0f);
   std::fill_n(s.max, rows, kHiddenScore);
@@ -230,15 +249,23 @@ inline void FullForwardTask(const FullArguments& args, const FullScratch& s, idx
     MoveToBlock(x, first, std::min(plan.keys, plan.T - first));
     if (!x.Matters(begin, begin + rows)) continue;
     idx_t stride = 0;
-    const float* k = KeyRows(x, &stride);
-    PackTransposedPanels(k, stride, x.keys, plan.D, 1.0f, s.key_panels);
-    PackPanels(&args.v(x.b, x.h, first, 0), args.v.stride[2], x.keys, plan.D, s.value_panels);
+    const float* k = KeyRows<Terms>(x, &stride);
+    PackTransposedPanels(k, stride, x.keys, TermCount<Terms>(plan.D), Unchanged(), s.key_panels);
+    const float* v = ValueRows<Terms>(x, &stride);
+    PackRows<Terms>(v, stride, x.keys, plan.D, TermCount<Terms>(x.keys), s.value_panels);
     for (idx_t r = 0; r < rows; r += plan.block) {
       const idx_t m = std::min(plan.block, rows - r);
-      if (x.Matters(begin + r, begin + r + m)) ForwardBlock(x, begin, r, m);
+      if (x.Matters(begin + r, begin + r + m)) ForwardBlock<Terms>(x, begin, r, m);
     }
   }
   FinishForward(x, begin, rows);
+}
+
+inline void FullForwardTask(const FullArguments& args, const FullScratch& s, idx_t task) {
+  ForwardTask<F32Terms>(args, s, task);
+}
+inline void FullForwardPairs(const FullArguments& args, const FullScratch& s, idx_t task) {
+  ForwardTask<HalfTerms>(args, s, task);
 }
 
 // ---- backward -----------------------------------------------------------------------------------
@@ -260,7 +287,7 @@ inline void BackwardRow(const FullTask& x, idx_t t, idx_t limit, float* row, flo
   } else {
     HideScores(x, t, end, row);
     // The sum of p dp = dout . out.
-    const float delta = DotRow(&x.args.dout(x.b, x.h, t, 0), &x.args.out(x.b, x.h, t, 0), x.plan.D);
+    const float delta = DotRow(x.args.dout(x.b, x.h, t), x.args.out(x.b, x.h, t), x.plan.D);
     if (x.plan.shared) {
       const float max = x.args.max(x.b, x.h, t);
       SharedSoftmaxBackwardRow(row, drow, end, max, 1.0f / x.args.sum(x.b, x.h, t), delta,
@@ -275,9 +302,12 @@ inline void BackwardRow(const FullTask& x, idx_t t, idx_t limit, float* row, flo
   FillRow(drow, end, x.plan.columns, 0.0f);
 }
 
-// gradient (keys, row) += weights^T B, the rows of B (rows, D) in panels.
-inline void BlockTransposedProduct(const FullTask& x, idx_t t0, idx_t rows, const float* weights,
-                                   const float* panels, float* gradient) {
+// gradient (keys, row) += weights^T B, the rows of B (rows, D) in panels. As pairs, weights lie
+// across two rows in the place of the first.
+template <class Terms>
+void BlockTransposedProduct(const FullTask& x, idx_t t0, idx_t rows, const float* weights,
+                            const float* panels, float* gradient) {
+  constexpr idx_t kWidth = Terms::kWidth;
   const idx_t stride = x.plan.score_stride;
   for (idx_t first = 0; first < x.plan.D; first += kPanel) {
     const idx_t n = std::min(kPanel, x.plan.D - first);
@@ -286,24 +316,31 @@ inline void BlockTransposedProduct(const FullTask& x, idx_t t0, idx_t rows, cons
       idx_t r = 0;
       if (x.plan.causal && t0 >= x.blind) r = std::max<idx_t>(x.first + j - t0, 0);
       if (r >= rows) break;
-      const TileTerm term{weights + r * stride + j, panels + first * rows + r * kPanel, rows - r};
-      TileMultiply<true>(std::min(kTileRows, x.keys - j), n, &term, 1, stride, true,
-                         gradient + j * x.plan.row + first, x.plan.row);
+      r = r / kWidth * kWidth;
+      const TileTerm term{weights + r * stride + j,
+                          panels + first * TermCount<Terms>(rows) + r / kWidth * kPanel,
+                          TermCount<Terms>(rows - r)};
+      TileMultiply<true, Terms>(std::min(kTileRows, x.keys - j), n, &term, 1, kWidth * stride, true,
+                                gradient + j * x.plan.row + first, x.plan.row);
     }
   }
 }
 
 // One key block for one block of query rows: dq goes to the caller, dk and dv to scratch.
-inline void BackwardBlock(const FullTask& x, idx_t t0, idx_t rows) {
+template <class Terms>
+void BackwardBlock(const FullTask& x, idx_t t0, idx_t rows) {
   const FullScratch& s = x.scratch;
   const FullPlan& plan = x.plan;
+  const idx_t stride = plan.row / Terms::kWidth, panel_rows = TermCount<Terms>(rows);
   for (idx_t r = 0; r < rows; ++r) {
-    ScaleRow(&x.args.q(x.b, x.h, t0 + r, 0), plan.query_scale, s.queries + r * plan.row, plan.D);
-    ScaleRow(&x.args.dout(x.b, x.h, t0 + r, 0), 1.0f, s.douts + r * plan.row, plan.D);
+    GatherRow<Terms>(x.args.q(x.b, x.h, t0 + r), true, plan.query_scale, plan.D, plan.row,
+                     s.queries + r * stride);
+    GatherRow<Terms>(x.args.dout(x.b, x.h, t0 + r), true, 1.0f, plan.D, plan.row,
+                     s.douts + r * stride);
   }
   // scores = scale q k^T;  dscores = d loss / d weights = dout v^T
-  BlockScores(x, t0, rows, s.queries, s.key_panels, s.scores);
-  BlockScores(x, t0, rows, s.douts, s.value_panels, s.dscores);
+  BlockScores<Terms>(x, t0, rows, s.queries, s.key_panels, s.scores);
+  BlockScores<Terms>(x, t0, rows, s.douts, s.value_panels, s.dscores);
   for (idx_t r = 0; r < rows; r += kTileRows) {
     const idx_t m = std::min(kTileRows, rows - r);
     const idx_t limit = x.Limit(t0 + r, m);
@@ -312,17 +349,19 @@ inline void BackwardBlock(const FullTask& x, idx_t t0, idx_t rows) {
                   s.dscores + l * plan.score_stride);
     }
   }
-  // scores = (scale q) k^T:  dq = scale dscores k, dk = dscores^T (scale q)
-  BlockProduct(x, t0, rows, s.dscores, s.key_rows, false, s.output);
+  RoundBlock<Terms>(s.scores, s.dscores, rows, plan.score_stride, 0, plan.columns, s.pairs);
+  // scores = scale q k^T:  dq = scale dscores k, dk = dscores^T (scale q)
+  BlockProduct<Terms>(x, t0, rows, Terms::kWidth == 2 ? s.pairs : s.dscores,
+                      plan.score_stride / Terms::kWidth, s.key_rows, false, s.output);
   for (idx_t r = 0; r < rows; ++r) {
     AddScaledRow(s.output + r * plan.row, plan.query_scale, &x.args.dq(x.b, x.h, t0 + r, 0),
                  plan.D);
   }
-  PackPanels(s.queries, plan.row, rows, plan.D, s.query_panels);
-  BlockTransposedProduct(x, t0, rows, s.dscores, s.query_panels, s.dk);
+  PackRows<Terms>(s.queries, stride, rows, plan.D, panel_rows, s.query_panels);
+  BlockTransposedProduct<Terms>(x, t0, rows, s.dscores, s.query_panels, s.dk);
   // out = weights v:  dv = weights^T dout
-  PackPanels(s.douts, plan.row, rows, plan.D, s.dout_panels);
-  BlockTransposedProduct(x, t0, rows, s.scores, s.dout_panels, s.dv);
+  PackRows<Terms>(s.douts, stride, rows, plan.D, panel_rows, s.dout_panels);
+  BlockTransposedProduct<Terms>(x, t0, rows, s.scores, s.dout_panels, s.dv);
 }
 
 // Adds dk and dv of the key block to the caller's.
@@ -333,7 +372,7 @@ inline void AddKeyGradients(const FullTask& x) {
     float* to = &x.args.dk(x.b, x.h, t, 0);
     AddRow(x.scratch.dv + j * x.plan.row, &x.args.dv(x.b, x.h, t, 0), x.plan.D);
     if (x.plan.shared) {
-      SharedKeyBackward(&x.args.k(x.b, x.h, t, 0), dk, x.plan.D, to);
+      SharedKeyBackward(static_cast<const float*>(x.args.k(x.b, x.h, t).data), dk, x.plan.D, to);
     } else {
       AddRow(dk, to, x.plan.D);
     }
@@ -341,7 +380,8 @@ inline void AddKeyGradients(const FullTask& x) {
 }
 
 // All that the keys of one group and the queries of another give each other.
-inline void BackwardGroups(FullTask& x, idx_t key_group, idx_t query_group) {
+template <class Terms>
+void BackwardGroups(FullTask& x, idx_t key_group, idx_t query_group) {
   const FullPlan& plan = x.plan;
   const FullScratch& s = x.scratch;
   const idx_t end = plan.GroupEnd(query_group), last = plan.GroupEnd(key_group);
@@ -352,16 +392,17 @@ inline void BackwardGroups(FullTask& x, idx_t key_group, idx_t query_group) {
     MoveToBlock(x, first, std::min(plan.keys, last - first));
     if (!x.Matters(begin, end)) continue;
     idx_t stride = 0;
-    const float* k = KeyRows(x, &stride);
-    const auto& v = x.args.v;
-    PackTransposedPanels(k, stride, x.keys, plan.D, 1.0f, s.key_panels);
-    PackTransposedPanels(&v(x.b, x.h, first, 0), v.stride[2], x.keys, plan.D, 1.0f, s.value_panels);
-    PackPanels(k, stride, x.keys, plan.D, s.key_rows);
+    const idx_t terms = TermCount<Terms>(plan.D);
+    const float* k = KeyRows<Terms>(x, &stride);
+    PackTransposedPanels(k, stride, x.keys, terms, Unchanged(), s.key_panels);
+    PackRows<Terms>(k, stride, x.keys, plan.D, TermCount<Terms>(x.keys), s.key_rows);
+    const float* v = ValueRows<Terms>(x, &stride);
+    PackTransposedPanels(v, stride, x.keys, terms, Unchanged(), s.value_panels);
     std::fill_n(s.dk, plan.columns * plan.row, 0.0f);
     std::fill_n(s.dv, plan.columns * plan.row, 0.0f);
     for (idx_t t0 = begin; t0 < end; t0 += plan.block) {
       const idx_t rows = std::min(plan.block, end - t0);
-      if (x.Matters(t0, t0 + rows)) BackwardBlock(x, t0, rows);
+      if (x.Matters(t0, t0 + rows)) BackwardBlock<Terms>(x, t0, rows);
     }
     AddKeyGradients(x);
   }
@@ -369,15 +410,24 @@ inline void BackwardGroups(FullTask& x, idx_t key_group, idx_t query_group) {
 
 // Backward of one task: two groups of one head, each the other's keys; in wave 0 one group and
 // itself. No other task of the wave touches their gradients.
-inline void FullBackwardTask(const FullArguments& args, const FullScratch& scratch, idx_t wave,
-                             idx_t task) {
+template <class Terms>
+void BackwardTask(const FullArguments& args, const FullScratch& scratch, idx_t wave, idx_t task) {
   const FullPlan& plan = args.plan;
   const idx_t pairs = plan.PairsOfWave(wave);
   FullTask x(args, scratch, task / pairs);
   const FullPlan::Pair pair = plan.PairOf(wave, task % pairs);
   if (pair.high == plan.groups) return;  // a bye
-  BackwardGroups(x, pair.low, pair.high);
-  if (pair.low != pair.high) BackwardGroups(x, pair.high, pair.low);  // nothing when causal
+  BackwardGroups<Terms>(x, pair.low, pair.high);
+  if (pair.low != pair.high) BackwardGroups<Terms>(x, pair.high, pair.low);  // nothing when causal
+}
+
+inline void FullBackwardTask(const FullArguments& args, const FullScratch& scratch, idx_t wave,
+                             idx_t task) {
+  BackwardTask<F32Terms>(args, scratch, wave, task);
+}
+inline void FullBackwardPairs(const FullArguments& args, const FullScratch& scratch, idx_t wave,
+                              idx_t task) {
+  BackwardTask<HalfTerms>(args, scratch, wave, task);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

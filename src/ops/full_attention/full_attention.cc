@@ -22,7 +22,9 @@
 namespace longspan {
 
 HWY_EXPORT(FullForwardTask);
+HWY_EXPORT(FullForwardPairs);
 HWY_EXPORT(FullBackwardTask);
+HWY_EXPORT(FullBackwardPairs);
 
 namespace {
 
@@ -43,7 +45,8 @@ constexpr idx_t kGroupUnit = 64;
 
 constexpr ViewCheck CheckView{"full attention"};
 
-void CheckSpec(const FullSpec& spec, const View<const float, 4>& q, const char* name) {
+template <class T>
+void CheckSpec(const FullSpec& spec, const View<const T, 4>& q, const char* name) {
   for (const idx_t extent : q.extent) {
     Check(extent >= 1, ErrorCode::kUsage,
           "full attention: {} is {}, every extent must be at least 1", name, ShapeText(q));
@@ -55,8 +58,9 @@ void CheckSpec(const FullSpec& spec, const View<const float, 4>& q, const char* 
 }
 
 // What both directions ask of their arguments. Returns them as the tasks want them.
-FullArguments CheckArguments(const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
-                             const AttentionSaved& saved) {
+template <class T>
+FullArguments CheckArguments(const FullSpec& spec, const QkvOf<T>& qkv, const KeyMask& mask,
+                             const AttentionSavedOf<T>& saved) {
   const auto& shape = qkv.q.extent;
   CheckSpec(spec, qkv.q, "q");
   CheckView(qkv.q, "q", shape);
@@ -109,7 +113,7 @@ void EachArray(const FullPlan& plan, bool backward, FullScratch& s, const Take& 
   take(s.key_panels, transposed);
   take(s.value_panels, backward ? transposed : plan.keys * wide);
   take(s.visible, plan.columns);
-  if (plan.shared) take(s.keys, plan.keys * plan.row);
+  if (plan.shared || plan.half) take(s.keys, plan.keys * plan.row);
   take(s.queries, rows * plan.row);
   take(s.scores, plan.block * plan.score_stride);
   take(s.output, rows * plan.row);
@@ -126,6 +130,7 @@ void EachArray(const FullPlan& plan, bool backward, FullScratch& s, const Take& 
   take(s.query_panels, plan.block * wide);
   take(s.dout_panels, plan.block * wide);
   take(s.factors, plan.columns);
+  if (plan.half) take(s.pairs, plan.block * plan.score_stride / 2);
 }
 
 std::size_t ScratchBytes(const FullPlan& plan, bool backward) {
@@ -162,9 +167,11 @@ std::vector<FullScratch> TakeScratch(const Context& context, Arena::Frame& frame
 void RunForward(Context& context, FullArguments& args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, false));
   const auto scratch = TakeScratch(context, frame, args, false);
+  const bool pairs = args.plan.half && ActiveBf16Path() == Bf16Path::kPairs;
   ParallelFor(context, args.plan.ForwardTasks(), [&](idx_t task, int thread) {
-    HWY_DYNAMIC_DISPATCH(FullForwardTask)
-    (args, scratch[static_cast<std::size_t>(thread)], task);
+    const FullScratch& s = scratch[static_cast<std::size_t>(thread)];
+    if (pairs) return HWY_DYNAMIC_DISPATCH(FullForwardPairs)(args, s, task);
+    HWY_DYNAMIC_DISPATCH(FullForwardTask)(args, s, task);
   });
 }
 
@@ -172,18 +179,20 @@ void RunBackward(Context& context, FullArguments& args) {
   const FullPlan& plan = args.plan;
   Arena::Frame frame(context.arena(), CallBytes(context, args, true));
   const auto scratch = TakeScratch(context, frame, args, true);
+  const bool pairs = plan.half && ActiveBf16Path() == Bf16Path::kPairs;
   for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
     const idx_t tasks = plan.B * plan.H * plan.PairsOfWave(wave);
     ParallelFor(context, tasks, [&](idx_t task, int thread) {
-      HWY_DYNAMIC_DISPATCH(FullBackwardTask)
-      (args, scratch[static_cast<std::size_t>(thread)], wave, task);
+      const FullScratch& s = scratch[static_cast<std::size_t>(thread)];
+      if (pairs) return HWY_DYNAMIC_DISPATCH(FullBackwardPairs)(args, s, wave, task);
+      HWY_DYNAMIC_DISPATCH(FullBackwardTask)(args, s, wave, task);
     });
   }
 }
 
 }  // namespace
 
-FullPlan MakeFullPlan(const FullSpec& spec, const View<const float, 4>& q, bool shared) {
+FullPlan MakeFullPlan(const FullSpec& spec, const InView& q, bool shared) {
   FullPlan plan;
   plan.B = q.extent[0];
   plan.H = q.extent[1];
@@ -191,6 +200,7 @@ FullPlan MakeFullPlan(const FullSpec& spec, const View<const float, 4>& q, bool 
   plan.D = q.extent[3];
   plan.causal = spec.causal;
   plan.shared = shared;
+  plan.half = q.half;
   const float root = 1.0f / std::sqrt(static_cast<float>(plan.D));
   plan.query_scale = shared ? 1.0f : (spec.scale != 0.0f ? spec.scale : root);
   plan.dropout = {spec.dropout.p, spec.dropout.key};
@@ -215,15 +225,19 @@ FullPlan MakeFullPlan(const FullSpec& spec, const View<const float, 4>& q, bool 
   return plan;
 }
 
-void FullForward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
-                 const AttentionSaved& saved) {
+namespace {
+
+template <class T>
+void CheckAndRunForward(Context& context, const FullSpec& spec, const QkvOf<T>& qkv,
+                        const KeyMask& mask, const AttentionSavedOf<T>& saved) {
   FullArguments args = CheckArguments(spec, qkv, mask, saved);
   RunForward(context, args);
 }
 
-void FullBackward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
-                  const AttentionSaved& saved, const View<const float, 4>& dout,
-                  const DQkv& gradients) {
+template <class T>
+void CheckAndRunBackward(Context& context, const FullSpec& spec, const QkvOf<T>& qkv,
+                         const KeyMask& mask, const AttentionSavedOf<T>& saved,
+                         const View<const T, 4>& dout, const DQkv& gradients) {
   FullArguments args = CheckArguments(spec, qkv, mask, saved);
   CheckView(dout, "dout", qkv.q.extent);
   CheckView(gradients.dq, "dq", qkv.q.extent);
@@ -234,6 +248,30 @@ void FullBackward(Context& context, const FullSpec& spec, const Qkv& qkv, const 
   args.dk = gradients.dk;
   args.dv = gradients.dv;
   RunBackward(context, args);
+}
+
+}  // namespace
+
+void FullForward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                 const AttentionSaved& saved) {
+  CheckAndRunForward(context, spec, qkv, mask, saved);
+}
+
+void FullForward(Context& context, const FullSpec& spec, const Bf16Qkv& qkv, const KeyMask& mask,
+                 const Bf16AttentionSaved& saved) {
+  CheckAndRunForward(context, spec, qkv, mask, saved);
+}
+
+void FullBackward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
+                  const AttentionSaved& saved, const View<const float, 4>& dout,
+                  const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, qkv, mask, saved, dout, gradients);
+}
+
+void FullBackward(Context& context, const FullSpec& spec, const Bf16Qkv& qkv, const KeyMask& mask,
+                  const Bf16AttentionSaved& saved, const View<const bfloat16, 4>& dout,
+                  const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, qkv, mask, saved, dout, gradients);
 }
 
 void FullSharedForward(Context& context, const FullSpec& spec, const SharedQkv& qkv,

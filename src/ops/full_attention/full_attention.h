@@ -8,6 +8,7 @@
 #include "base/math.h"
 #include "base/rng.h"
 #include "longspan/attention.h"
+#include "tensor/mixed_view.h"
 
 namespace longspan {
 
@@ -19,6 +20,7 @@ struct FullPlan {
 
   idx_t B = 0, H = 0, T = 0, D = 0;
   bool causal = false;
+  bool half = false;         // q, k, v, out and dout are bf16
   bool shared = false;       // keys are normalised queries, and tokens hardly see themselves
   float query_scale = 0.0f;  // what queries are multiplied by: the scale, shared form 1
   Dropout dropout;
@@ -59,12 +61,12 @@ struct FullPlan {
 // What the tasks share. In the shared form q and k are the same view, and so are dq and dk.
 struct FullArguments {
   FullPlan plan;
-  View<const float, 4> q, k, v;
+  InView q, k, v;
   KeyMask mask;
-  View<float, 4> out;
+  OutView out;
   View<float, 3> lse;       // separate form
   View<float, 3> max, sum;  // shared form
-  View<const float, 4> dout;
+  InView dout;
   View<float, 4> dq, dk, dv;
   // (B): position of the first visible key, T when there is none. Null without a mask.
   idx_t* first_visible = nullptr;
@@ -75,7 +77,7 @@ struct FullScratch {
   float* key_panels = nullptr;    // K^T of a key block
   float* value_panels = nullptr;  // forward V, backward V^T
   float* visible = nullptr;       // (columns): 1 or 0
-  float* keys = nullptr;          // (keys, row), shared form: normalised keys
+  float* keys = nullptr;          // (keys, row): normalised keys (shared form), or bf16 gathered
   float* queries = nullptr;       // (run, row); backward (block, row): scaled queries
   float* scores = nullptr;        // (block, score_stride)
   float* output = nullptr;        // (run, row): out before normalisation; backward (block, row): dq
@@ -90,10 +92,11 @@ struct FullScratch {
   float* dscores = nullptr;       // (block, score_stride)
   float* query_panels = nullptr;  // scaled queries of a block
   float* dout_panels = nullptr;   // dout of a block
+  float* pairs = nullptr;         // (block, score_stride / 2): dscores as bf16
   float* factors = nullptr;       // (columns): dropout
 };
 
 // The plan for a problem whose arguments were checked.
-FullPlan MakeFullPlan(const FullSpec& spec, const View<const float, 4>& q, bool shared);
+FullPlan MakeFullPlan(const FullSpec& spec, const InView& q, bool shared);
 
 }  // namespace longspan

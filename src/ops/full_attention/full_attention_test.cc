@@ -121,7 +121,8 @@ TEST(FullAttention, GroupsOfOneHead) {
     for (const bool causal : {false, true}) {
       for (const idx_t T : {400, 900, 1300}) {
         Case c = MakeCase(form, T, causal, 4);
-        ASSERT_GE(MakeFullPlan(c.spec, {nullptr, c.extents()}, c.shared()).groups, 3);
+        ASSERT_GE(
+            MakeFullPlan(c.spec, View<const float, 4>(nullptr, c.extents()), c.shared()).groups, 3);
         CheckCase(context, c);
         c.mask = MakeMask(c, Padding::kLeft);
         CheckCase(context, c);
@@ -135,7 +136,8 @@ TEST(FullAttention, ManyHeads) {
   Context context(2);
   for (const Form form : {Form::kSeparate, Form::kShared}) {
     Case c = MakeCase(form, 401, true, 4, 2, 16);
-    ASSERT_EQ(MakeFullPlan(c.spec, {nullptr, c.extents()}, c.shared()).groups, 1);
+    ASSERT_EQ(MakeFullPlan(c.spec, View<const float, 4>(nullptr, c.extents()), c.shared()).groups,
+              1);
     CheckCase(context, c);
     c.mask = MakeMask(c, Padding::kHoles);
     c.spec.causal = false;

@@ -109,7 +109,7 @@ inline void FetchKeys(const LshTask& x, idx_t keys, idx_t slot) {
     std::copy_n(&x.args.qkv.qk(x.b, x.h, token[j], 0), plan.D, rows + j * plan.row);
     SharedKey(rows + j * plan.row, plan.D, x.scratch.gathered + j * plan.row);
   }
-  PackTransposedPanels(x.scratch.gathered, plan.row, keys, plan.D, 1.0f,
+  PackTransposedPanels(x.scratch.gathered, plan.row, keys, plan.D, Unchanged(),
                        x.scratch.key_panels + slot * x.KeyFloats());
 }
 
@@ -433,7 +433,7 @@ inline void LshBackwardTask(const LshArguments& args, const LshScratch& scratch,
     FetchKeys(x, keys, slot);
     PackPanels(s.gathered, x.plan.row, keys, x.plan.D, s.key_rows + slot * x.RowFloats());
     GatherValues(x, keys, slot);
-    PackTransposedPanels(s.gathered, x.plan.row, keys, x.plan.D, 1.0f,
+    PackTransposedPanels(s.gathered, x.plan.row, keys, x.plan.D, Unchanged(),
                          s.value_panels + slot * x.KeyFloats());
     std::fill_n(s.dk + slot * x.GradientFloats(), x.GradientFloats(), 0.0f);
     std::fill_n(s.dv + slot * x.GradientFloats(), x.GradientFloats(), 0.0f);

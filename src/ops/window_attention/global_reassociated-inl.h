@@ -252,7 +252,7 @@ inline void ReassociatedForwardTask(const ReassociatedArguments& args,
     ThroughWeights(x, args.input.wk, row.h, &args.input.qg(x.b, row.h, row.g, 0), plan.scale,
                    x.s.z + r * plan.channels);
   }
-  PackTransposedPanels(x.s.z, plan.channels, x.rows, plan.C, 1.0f, x.s.u_columns);
+  PackTransposedPanels(x.s.z, plan.channels, x.rows, plan.C, Unchanged(), x.s.u_columns);
   StartReassociated(x);
   for (idx_t first = x.begin; first < x.end; first += ReassociatedPlan::kTokens) {
     EnterTokens(x, first);
@@ -341,7 +341,7 @@ inline void StartBackward(const ReassociatedTask& x) {
   const ReassociatedPlan& plan = x.plan;
   const ReassociatedScratch& s = x.s;
   const auto pack = [&](float* columns, float* panels) {
-    PackTransposedPanels(s.du, plan.channels, x.rows, plan.C, 1.0f, columns);
+    PackTransposedPanels(s.du, plan.channels, x.rows, plan.C, Unchanged(), columns);
     PackPanels(s.du, plan.channels, x.rows, plan.C, panels);
   };
   for (idx_t r = 0; r < x.rows; ++r) {

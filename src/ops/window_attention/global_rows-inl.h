@@ -60,7 +60,7 @@ inline void GlobalForwardTask(const GlobalArguments& args, const TaskScratch& me
   }
   StartRows(plan.block, scratch.rows, g.rows);
   RowBlock x(plan.block, queries, scratch.rows);
-  ForwardOverKeys(x, keys, scratch.keys, g.first, g.rows, g.begin, g.end);
+  ForwardOverKeys<F32Terms>(x, keys, scratch.keys, g.first, g.rows, g.begin, g.end);
   if (args.side == nullptr) FinishRows(plan.block, queries, scratch.rows, g.first, g.rows);
 }
 
@@ -105,7 +105,8 @@ inline void GlobalBackwardTask(const GlobalArguments& args, const TaskScratch& m
   RowBlock x(plan.block, queries, scratch.rows);
   for (idx_t begin = g.begin; begin < g.end; begin += scratch.keys.ring) {
     const idx_t end = std::min(g.end, begin + scratch.keys.ring);
-    if (BackwardOverQueries(x, keys, scratch.keys, begin, end, g.first, g.first + g.rows)) {
+    if (BackwardOverQueries<F32Terms>(x, keys, scratch.keys, begin, end, g.first,
+                                      g.first + g.rows)) {
       AddKeyGradients(plan.block, keys, scratch.keys);
     }
   }

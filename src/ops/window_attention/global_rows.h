@@ -49,10 +49,10 @@ struct GlobalArguments {
     rows.count = globals.Count(b);
     rows.tokens = tokens;
     rows.head_row = (b * plan.H + h) * plan.T;
-    rows.q = HeadRows(qkv.qg, b, h, {});  // packed
-    rows.out = HeadRows(saved.out, b, h, tokens);
+    rows.q = HeadRows(InView(qkv.qg), b, h, {});  // packed
+    rows.out = HeadRows(OutView(saved.out), b, h, tokens);
     rows.lse = HeadRows(saved.lse, b, h, tokens);
-    rows.dout = HeadRows(dout, b, h, tokens);
+    rows.dout = HeadRows(InView(dout), b, h, tokens);
     rows.dq = HeadRows(gradients.dqg, b, h, {});
     return rows;
   }
@@ -61,8 +61,8 @@ struct GlobalArguments {
     rows.count = plan.T;
     rows.roles = RolesOf(roles, b);
     rows.shows_global = true;
-    rows.k = HeadRows(qkv.kg, b, h, {});
-    rows.v = HeadRows(qkv.vg, b, h, {});
+    rows.k = HeadRows(InView(qkv.kg), b, h, {});
+    rows.v = HeadRows(InView(qkv.vg), b, h, {});
     rows.dk = HeadRows(gradients.dkg, b, h, {});
     rows.dv = HeadRows(gradients.dvg, b, h, {});
     rows.causal = plan.causal;

@@ -1,7 +1,9 @@
-// A block of query rows and the packed keys that it meets, fp32: the pieces that all tasks of this
+// A block of query rows and the packed keys that it meets: the pieces that all tasks of this
 // folder are made of.
 //
-//   q, k, v, out rows of D floats, any stride; scores (rows, score_stride) in scratch.
+//   q, k, v, out rows of D floats or bf16, any stride; scores (rows, score_stride) in scratch.
+// Terms: what products multiply, floats or pairs of bf16 (simd/bf16-inl.h). As pairs, gathered rows
+// and weights fill half of their place, and panels half of theirs.
 // Work: 4 D flop per query and visible key forward, 10 D backward. Score tiles are trimmed to the
 // keys that their rows see, in whole vectors; products over keys are trimmed exactly.
 // Route: keys -> gathered rows, hidden ones as zeros -> panels; queries -> gathered rows; scores,
@@ -24,6 +26,7 @@
 
 #include "base/math.h"
 #include "ops/window_attention/row_block.h"
+#include "simd/bf16-inl.h"
 #include "simd/philox-inl.h"
 #include "simd/row_prefetcher.h"
 #include "simd/softmax-inl.h"
@@ -52,15 +55,19 @@ struct KeyPart {
   idx_t Column(idx_t j) const { return column + j - base; }
 };
 
-// Adds entries [begin, end) of a list, `size` floats each, to what will be needed soon.
-template <class T>
-void AddRows(const TokenRows<T>& rows, idx_t begin, idx_t end, idx_t size, RowPrefetcher* coming) {
+// Adds entries [begin, end) of a list, `size` elements each, to what will be needed soon.
+template <class Row>
+void AddRows(const MixedRows<Row>& rows, idx_t begin, idx_t end, idx_t size,
+             RowPrefetcher* coming) {
   const TokenMap& tokens = rows.tokens;
+  const idx_t width = rows.half ? 2 : 1;  // elements in a float's place
+  if (rows.stride % width != 0) return;
+  const auto* base = static_cast<const float*>(rows.base);
+  const idx_t stride = rows.stride / width, floats = CeilDiv(size, width);
   if (tokens.list != nullptr) {
-    coming->Add(tokens.list + begin, rows.base, rows.stride, end - begin, size);
+    coming->Add(tokens.list + begin, base, stride, end - begin, floats);
   } else {
-    coming->Add(rows.base + tokens(begin) * rows.stride, tokens.step * rows.stride, end - begin,
-                size);
+    coming->Add(base + tokens(begin) * stride, tokens.step * stride, end - begin, floats);
   }
 }
 
@@ -99,29 +106,12 @@ HWY_INLINE void FillRowHead(float* row, idx_t begin, idx_t end, float value) {
   }
 }
 
-// to (row) = factor * from (D), or zeros.
-HWY_INLINE void GatherRow(const float* from, bool exists, float factor, idx_t D, float* to) {
-  if (exists) {
-    ScaleRow(from, factor, to, D);
-  } else {
-    std::fill_n(to, D, 0.0f);
-  }
-}
-
 // ---- packing ------------------------------------------------------------------------------------
 
-// Rows (n, row) into slots [slot, slot + n) of panels of channels.
-inline void PackChannelPanels(const BlockPlan& plan, const PackedKeys& packed, idx_t slot, idx_t n,
-                              float* panels) {
-  for (idx_t first = 0; first < plan.D; first += kPanel, panels += packed.ring * kPanel) {
-    PackPanels(packed.rows + first, plan.row, n, std::min(kPanel, plan.D - first),
-               panels + slot * kPanel);
-  }
-}
-
 // Packs the unit of keys that begins at key `first`, a multiple of kPanelUnit.
-inline void PackUnit(const BlockPlan& plan, const KeyRows& keys, const PackedKeys& packed,
-                     idx_t first, bool backward) {
+template <class Terms>
+void PackUnit(const BlockPlan& plan, const KeyRows& keys, const PackedKeys& packed, idx_t first,
+              bool backward) {
   constexpr idx_t kUnit = BlockPlan::kPanelUnit;
   const idx_t n = std::min(kUnit, keys.count - first), slot = first % packed.ring;
   float* visible = packed.visible + slot;
@@ -132,40 +122,48 @@ inline void PackUnit(const BlockPlan& plan, const KeyRows& keys, const PackedKey
     hides = hides || (j < n && !shown);
   }
   packed.hides[slot / kUnit] = hides ? 1 : 0;
-  const auto gather = [&](const TokenRows<const float>& from) {
+  constexpr idx_t kWidth = Terms::kWidth;
+  const idx_t terms = TermCount<Terms>(plan.D);
+  const auto gather = [&](const InRows& from) {
     for (idx_t j = 0; j < n; ++j) {
-      GatherRow(from(first + j), visible[j] != 0.0f, 1.0f, plan.D, packed.rows + j * plan.row);
+      GatherRow<Terms>(from(first + j), visible[j] != 0.0f, 1.0f, plan.D, plan.row,
+                       packed.rows + j * plan.row / kWidth);
     }
   };
+  const auto transpose = [&](float* panels) {
+    PackTransposedPanels(packed.rows, plan.row / kWidth, n, terms, Unchanged(),
+                         panels + slot * terms);
+  };
+  const auto across = [&](float* panels) {
+    PackRows<Terms>(packed.rows, plan.row / kWidth, n, plan.D, packed.ring / kWidth,
+                    panels + slot / kWidth * kPanel);
+  };
   gather(keys.k);
-  PackTransposedPanels(packed.rows, plan.row, n, plan.D, 1.0f, packed.key_panels + slot * plan.D);
-  if (backward) PackChannelPanels(plan, packed, slot, n, packed.key_rows);
+  transpose(packed.key_panels);
+  if (backward) across(packed.key_rows);
   gather(keys.v);
-  if (backward) {
-    PackTransposedPanels(packed.rows, plan.row, n, plan.D, 1.0f,
-                         packed.value_panels + slot * plan.D);
-  } else {
-    PackChannelPanels(plan, packed, slot, n, packed.value_panels);
-  }
+  backward ? transpose(packed.value_panels) : across(packed.value_panels);
 }
 
 // Packs keys [begin, end) in place of what was there; begin is a multiple of the ring.
-inline void PackKeys(const BlockPlan& plan, const KeyRows& keys, PackedKeys& packed, idx_t begin,
-                     idx_t end, bool backward) {
+template <class Terms>
+void PackKeys(const BlockPlan& plan, const KeyRows& keys, PackedKeys& packed, idx_t begin,
+              idx_t end, bool backward) {
   packed.begin = begin;
   packed.end = end;
   for (idx_t first = begin; first < end; first += BlockPlan::kPanelUnit) {
-    PackUnit(plan, keys, packed, first, backward);
+    PackUnit<Terms>(plan, keys, packed, first, backward);
   }
 }
 
 // Moves a ring forward: keys [low, high) are packed, and packed before if they were.
-inline void AdvanceRing(const BlockPlan& plan, const KeyRows& keys, PackedKeys& packed, idx_t low,
-                        idx_t high) {
+template <class Terms>
+void AdvanceRing(const BlockPlan& plan, const KeyRows& keys, PackedKeys& packed, idx_t low,
+                 idx_t high) {
   packed.begin = RoundDown(low, BlockPlan::kPanelUnit);
   packed.end = std::max(packed.end, packed.begin);
   for (; packed.end < high; packed.end += BlockPlan::kPanelUnit) {
-    PackUnit(plan, keys, packed, packed.end, false);
+    PackUnit<Terms>(plan, keys, packed, packed.end, false);
   }
 }
 
@@ -218,78 +216,93 @@ inline void FindHidden(RowBlock& x) {
 }
 
 // to (rows, row) = factor * the rows of the list, zeros where a row takes no part.
-inline void GatherQueries(const RowBlock& x, const TokenRows<const float>& from, float factor,
-                          float* to) {
+template <class Terms>
+void GatherQueries(const RowBlock& x, const InRows& from, float factor, float* to) {
   for (idx_t r = 0; r < x.rows; ++r) {
-    GatherRow(from(x.first + r), x.takes_part[r], factor, x.plan.D, to + r * x.plan.row);
+    GatherRow<Terms>(from(x.first + r), x.takes_part[r], factor, x.plan.D, x.plan.row,
+                     to + r * x.plan.row / Terms::kWidth);
   }
 }
 
 // ---- products -----------------------------------------------------------------------------------
 
 // out (rows, score_stride) = a (rows, row) times panels of keys [D][kPanel].
-inline void BlockScores(RowBlock& x, const KeyPart& part, const float* a, const float* panels,
-                        float* out) {
+template <class Terms>
+void BlockScores(RowBlock& x, const KeyPart& part, const float* a, const float* panels,
+                 float* out) {
   const BlockPlan& plan = x.plan;
+  const idx_t terms = TermCount<Terms>(plan.D), stride = plan.row / Terms::kWidth;
   for (idx_t key = part.base; key < part.high[x.rows - 1]; key += kPanel) {
-    const float* panel = panels + key % part.packed->ring * plan.D;
+    const float* panel = panels + key % part.packed->ring * terms;
     for (idx_t r = 0; r < x.rows; r += kTileRows) {
       const idx_t m = std::min(kTileRows, x.rows - r);
       const idx_t low = std::max(part.low[r], key) - key;
       const idx_t high = std::min(part.high[r + m - 1], key + kPanel) - key;
       if (low >= high || !x.TileTakesPart(r)) continue;
       const idx_t begin = RoundDown(low, kTileLanes);
-      const TileTerm term{a + r * plan.row, panel + begin, plan.D};
-      TileMultiply<false>(m, high - begin, &term, 1, plan.row, false,
-                          out + r * plan.score_stride + part.Column(key + begin), plan.score_stride,
-                          x.coming);
+      const TileTerm term{a + r * stride, panel + begin, terms};
+      TileMultiply<false, Terms>(m, high - begin, &term, 1, stride, false,
+                                 out + r * plan.score_stride + part.Column(key + begin),
+                                 plan.score_stride, x.coming);
     }
   }
 }
 
 // Rows [r, r + m) of P and keys [begin, end) of one part in panels of channels from `panels` on, as
-// a term of a product. k = 0: no row sees one.
-inline TileTerm ProductTerm(const RowBlock& x, const KeyPart& part, const float* p,
-                            const float* panels, idx_t r, idx_t m, idx_t begin, idx_t end) {
-  const idx_t low = std::max(part.low[r], begin), high = std::min(part.high[r + m - 1], end);
+// a term of a product. k = 0: no row sees one. `lda`: floats from row to row of P. begin is even.
+template <class Terms>
+TileTerm ProductTerm(const KeyPart& part, const float* p, idx_t lda, const float* panels, idx_t r,
+                     idx_t m, idx_t begin, idx_t end) {
+  constexpr idx_t kWidth = Terms::kWidth;
+  idx_t low = std::max(part.low[r], begin);
+  const idx_t high = std::min(part.high[r + m - 1], end);
   if (low >= high) return {};
-  return {p + r * x.plan.score_stride + part.Column(low), panels + low % part.packed->ring * kPanel,
-          high - low};
+  low = RoundDown(low, kWidth);  // a key that no row sees weighs 0
+  return {p + r * lda + part.Column(low) / kWidth,
+          panels + low % part.packed->ring / kWidth * kPanel, TermCount<Terms>(high - low)};
 }
 
-// out (rows, row) += P B; P (rows, score_stride), B (keys, D) in panels of channels. `few`: a part
-// of at most kProductKeys keys and its panels, added on the way; or null.
-inline void BlockProduct(const RowBlock& x, const KeyPart& part, const float* p,
-                         const float* panels, const KeyPart* few, float* out) {
+// out (rows, row) += P B; P (rows, lda), B (keys, D) in panels of channels. `few`: a part of at
+// most kProductKeys keys and its panels, added on the way; or null.
+template <class Terms>
+void BlockProduct(const RowBlock& x, const KeyPart& part, const float* p, idx_t lda,
+                  const float* panels, const KeyPart* few, float* out) {
   const BlockPlan& plan = x.plan;
   const idx_t ring = part.packed->ring, end = part.high[x.rows - 1];
-  for (idx_t begin = part.low[0], next = 0; begin < end; begin = next, few = nullptr) {
+  const idx_t start = RoundDown(part.low[0], Terms::kWidth);
+  for (idx_t begin = start, next = 0; begin < end; begin = next, few = nullptr) {
     next = std::min({end, begin + kProductKeys, RoundDown(begin, ring) + ring});
     for (idx_t first = 0; first < plan.D; first += kPanel) {
       for (idx_t r = 0; r < x.rows; r += kTileRows) {
         const idx_t m = std::min(kTileRows, x.rows - r);
         if (!x.TileTakesPart(r)) continue;
-        TileTerm terms[2] = {ProductTerm(x, part, p, panels + first * ring, r, m, begin, next), {}};
+        const auto term = [&](const KeyPart& of, const float* at, idx_t from, idx_t to) {
+          const float* panel = at + first * (of.packed->ring / Terms::kWidth);
+          return ProductTerm<Terms>(of, p, lda, panel, r, m, from, to);
+        };
+        TileTerm terms[2] = {term(part, panels, begin, next), {}};
         idx_t count = terms[0].k > 0 ? 1 : 0;
         if (few != nullptr) {
-          const PackedKeys& packed = *few->packed;
-          terms[count] = ProductTerm(x, *few, p, packed.value_panels + first * packed.ring, r, m, 0,
-                                     packed.end);
+          terms[count] = term(*few, few->packed->value_panels, 0, few->packed->end);
           count += terms[count].k > 0 ? 1 : 0;
         }
         if (count == 0) continue;
-        TileMultiply<false>(m, std::min(kPanel, plan.D - first), terms, count, plan.score_stride,
-                            true, out + r * plan.row + first, plan.row);
+        TileMultiply<false, Terms>(m, std::min(kPanel, plan.D - first), terms, count, lda, true,
+                                   out + r * plan.row + first, plan.row);
       }
     }
   }
 }
 
-// gradient (ring, row) += weights^T B, the rows of B (rows, D) in panels of channels.
-inline void BlockTransposedProduct(const RowBlock& x, const KeyPart& part, const float* weights,
-                                   const float* panels, float* gradient) {
+// gradient (ring, row) += weights^T B, the rows of B (rows, D) in panels of channels. As pairs,
+// weights lie across two rows in the place of the first.
+template <class Terms>
+void BlockTransposedProduct(const RowBlock& x, const KeyPart& part, const float* weights,
+                            const float* panels, float* gradient) {
+  constexpr idx_t kWidth = Terms::kWidth;
   const BlockPlan& plan = x.plan;
   const idx_t end = part.high[x.rows - 1], stride = plan.score_stride;
+  const idx_t panel_rows = TermCount<Terms>(x.rows);
   for (idx_t first = 0; first < plan.D; first += kPanel) {
     const idx_t n = std::min(kPanel, plan.D - first);
     idx_t begin_row = 0, end_row = 0;  // that see one of the keys [j, j + m)
@@ -298,10 +311,12 @@ inline void BlockTransposedProduct(const RowBlock& x, const KeyPart& part, const
       while (begin_row < x.rows && part.high[begin_row] <= j) ++begin_row;
       while (end_row < x.rows && part.low[end_row] < j + m) ++end_row;
       if (begin_row >= end_row) continue;
-      const TileTerm term{weights + begin_row * stride + part.Column(j),
-                          panels + first * x.rows + begin_row * kPanel, end_row - begin_row};
-      TileMultiply<true>(m, n, &term, 1, stride, true,
-                         gradient + (j - part.packed->begin) * plan.row + first, plan.row);
+      const idx_t from = RoundDown(begin_row, kWidth);
+      const TileTerm term{weights + from * stride + part.Column(j),
+                          panels + first * panel_rows + from / kWidth * kPanel,
+                          TermCount<Terms>(end_row - from)};
+      TileMultiply<true, Terms>(m, n, &term, 1, kWidth * stride, true,
+                                gradient + (j - part.packed->begin) * plan.row + first, plan.row);
     }
   }
 }
@@ -334,22 +349,26 @@ inline void HideColumns(const KeyPart& part, idx_t r, Columns columns, float* ro
   }
 }
 
-// Zeros for the columns of the part that row r does not see and that tiles of the rows
-// [begin_row, end_row) read.
-inline void ClearColumns(const KeyPart& part, idx_t begin_row, idx_t end_row, Columns columns,
-                         float* row) {
-  if (part.low[begin_row] >= part.high[end_row - 1]) return;
-  const idx_t begin = RoundDown(part.Column(part.low[begin_row]), kTileLanes);
-  const idx_t end = RoundUp(part.Column(part.high[end_row - 1]), kTileLanes);
-  if (columns.begin >= columns.end) return FillRow(row, begin, end, 0.0f);
-  FillRow(row, begin, columns.begin, 0.0f);
-  FillRow(row, columns.end, end, 0.0f);
+// Columns of the part that tiles of the rows [begin_row, end_row) read, in whole vectors.
+inline Columns ReadColumns(const KeyPart& part, idx_t begin_row, idx_t end_row) {
+  if (part.low[begin_row] >= part.high[end_row - 1]) return {0, 0};
+  return {RoundDown(part.Column(part.low[begin_row]), kTileLanes),
+          RoundUp(part.Column(part.high[end_row - 1]), kTileLanes)};
+}
+
+// Zeros for those of them that a row with `columns` does not see.
+template <class Terms>
+void ClearColumns(Columns read, Columns columns, float* row) {
+  if (columns.begin >= columns.end) return ClearWeights<Terms>(row, read.begin, read.end);
+  ClearWeights<Terms>(row, read.begin, columns.begin);
+  ClearWeights<Terms>(row, columns.end, read.end);
 }
 
 // Row r of a tile of rows [tile, tile + m): scores -> weights relative to the maximum so far, in
 // place; maximum, sum and what is summed in `output` move on.
-inline void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float* max, float* sum,
-                       float* output) {
+template <class Terms>
+void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float* max, float* sum,
+                float* output) {
   float* row = x.scratch.scores + r * x.plan.score_stride;
   Columns columns[BlockPlan::kParts];
   float rise = *max;
@@ -360,7 +379,9 @@ inline void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float* m
     rise = std::max(rise, MaxRow(row + columns[i].begin, columns[i].end - columns[i].begin));
   }
   if (rise == kHiddenScore) {  // nothing visible yet
-    for (int i = 0; i < x.count; ++i) ClearColumns(x.parts[i], tile, tile + m, {0, 0}, row);
+    for (int i = 0; i < x.count; ++i) {
+      ClearColumns<Terms>(ReadColumns(x.parts[i], tile, tile + m), {0, 0}, row);
+    }
     return;
   }
   if (rise != *max) {
@@ -373,11 +394,16 @@ inline void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float* m
   }
   for (int i = 0; i < x.count; ++i) {
     const KeyPart& part = x.parts[i];
-    *sum += ExpRow(row + columns[i].begin, columns[i].end - columns[i].begin, rise);
-    ClearColumns(part, tile, tile + m, columns[i], row);
-    if (!x.plan.dropout.active() || part.low[r] >= part.high[r]) continue;
-    ApplyDropoutRow(x.plan.dropout, x.DropoutElement(part, r, part.low[r]),
-                    row + part.Column(part.low[r]), part.high[r] - part.low[r]);
+    const Columns c = columns[i];
+    if (!x.plan.dropout.active()) {
+      *sum += ExpColumns<Terms>(row, c.begin, c.end, rise);
+    } else if (c.begin < c.end) {
+      *sum += ExpRow(row + c.begin, c.end - c.begin, rise);
+      ApplyDropoutRow(x.plan.dropout, x.DropoutElement(part, r, part.low[r]),
+                      row + part.Column(part.low[r]), part.high[r] - part.low[r]);
+      RoundColumns<Terms>(row, c.begin, c.end);
+    }
+    ClearColumns<Terms>(ReadColumns(part, tile, tile + m), c, row);
   }
 }
 
@@ -390,23 +416,25 @@ inline void StartRows(const BlockPlan& plan, const RowScratch& s, idx_t rows) {
 
 // All parts of the block; its queries, maxima, sums and outputs are rows [at, at + rows) of
 // scratch.
-inline void ForwardBlock(RowBlock& x, idx_t at) {
+template <class Terms>
+void ForwardBlock(RowBlock& x, idx_t at) {
   const RowScratch& s = x.scratch;
   FindHidden(x);
   const idx_t row = x.plan.row;
   for (int i = 0; i < x.count; ++i) {
-    BlockScores(x, x.parts[i], s.queries + at * row, x.parts[i].packed->key_panels, s.scores);
+    BlockScores<Terms>(x, x.parts[i], s.queries + at * row / Terms::kWidth,
+                       x.parts[i].packed->key_panels, s.scores);
   }
   for (idx_t tile = 0; tile < x.rows; tile += kTileRows) {
     const idx_t m = std::min(kTileRows, x.rows - tile);
     for (idx_t r = tile; r < tile + m; ++r) {
       if (!x.takes_part[r]) continue;
-      ForwardRow(x, r, tile, m, s.max + at + r, s.sum + at + r, s.output + (at + r) * row);
+      ForwardRow<Terms>(x, r, tile, m, s.max + at + r, s.sum + at + r, s.output + (at + r) * row);
     }
   }
   const KeyPart& last = x.parts[x.count - 1];
-  BlockProduct(x, last, s.scores, last.packed->value_panels, x.count == 2 ? &x.parts[0] : nullptr,
-               s.output + at * row);
+  BlockProduct<Terms>(x, last, s.scores, x.plan.score_stride, last.packed->value_panels,
+                      x.count == 2 ? &x.parts[0] : nullptr, s.output + at * row);
 }
 
 // out = output / sum, lse; hidden rows get nothing.
@@ -418,7 +446,7 @@ inline void FinishRows(const BlockPlan& plan, const QueryRows& queries, const Ro
       ScaleRow(s.output + r * plan.row, 1.0f / s.sum[r], queries.out(i), plan.D);
       *queries.lse(i) = s.max[r] + std::log(s.sum[r]);
     } else if (queries.roles[queries.tokens(i)] == kHiddenToken) {
-      std::fill_n(queries.out(i), plan.D, 0.0f);
+      ClearRow(queries.out(i), plan.D);
       *queries.lse(i) = kHiddenScore;
     }
   }
@@ -426,8 +454,9 @@ inline void FinishRows(const BlockPlan& plan, const QueryRows& queries, const Ro
 
 // Rows [first, first + rows) of the list, at most as many as scratch has, over keys [begin, end) of
 // one list; begin is a multiple of the ring. Goes on from StartRows or from other keys.
-inline void ForwardOverKeys(RowBlock& x, const KeyRows& keys, PackedKeys& packed, idx_t first,
-                            idx_t rows, idx_t begin, idx_t end) {
+template <class Terms>
+void ForwardOverKeys(RowBlock& x, const KeyRows& keys, PackedKeys& packed, idx_t first, idx_t rows,
+                     idx_t begin, idx_t end) {
   for (idx_t key = begin; key < end; key += packed.ring) {
     const idx_t last = std::min(end, key + packed.ring);
     bool packs = true;
@@ -437,9 +466,9 @@ inline void ForwardOverKeys(RowBlock& x, const KeyRows& keys, PackedKeys& packed
       packed.end = last;
       if (x.any) AddPart(x, keys, packed);
       if (x.count == 0) continue;
-      if (packs) PackKeys(x.plan, keys, packed, key, last, false);
+      if (packs) PackKeys<Terms>(x.plan, keys, packed, key, last, false);
       packs = false;
-      ForwardBlock(x, r);
+      ForwardBlock<Terms>(x, r);
     }
   }
 }
@@ -468,44 +497,51 @@ inline void BackwardRow(const RowBlock& x, idx_t r, float* row, float* drow) {
                        *x.queries.lse(query), delta, 1.0f);
     if (drops) MultiplyRow(x.scratch.factors, row + begin, n);
   }
-  ClearColumns(part, 0, x.rows, columns, row);
-  ClearColumns(part, 0, x.rows, columns, drow);
+  const Columns read = ReadColumns(part, 0, x.rows);
+  ClearColumns<F32Terms>(read, columns, row);
+  ClearColumns<F32Terms>(read, columns, drow);
 }
 
 // The block and its only part: dq goes to the list's rows, dk and dv to the packed keys'.
-inline void BackwardBlock(RowBlock& x) {
+template <class Terms>
+void BackwardBlock(RowBlock& x) {
   FindHidden(x);
   const RowScratch& s = x.scratch;
   const BlockPlan& plan = x.plan;
   const KeyPart& part = x.parts[0];
   const PackedKeys& packed = *part.packed;
-  GatherQueries(x, x.queries.q, plan.scale, s.queries);
-  GatherQueries(x, x.queries.dout, 1.0f, s.douts);
+  GatherQueries<Terms>(x, x.queries.q, plan.scale, s.queries);
+  GatherQueries<Terms>(x, x.queries.dout, 1.0f, s.douts);
   // scores = scale q k^T;  dscores = d loss / d weights = dout v^T
-  BlockScores(x, part, s.queries, packed.key_panels, s.scores);
-  BlockScores(x, part, s.douts, packed.value_panels, s.dscores);
+  BlockScores<Terms>(x, part, s.queries, packed.key_panels, s.scores);
+  BlockScores<Terms>(x, part, s.douts, packed.value_panels, s.dscores);
   for (idx_t r = 0; r < x.rows; ++r) {
     BackwardRow(x, r, s.scores + r * plan.score_stride, s.dscores + r * plan.score_stride);
   }
+  const Columns read = ReadColumns(part, 0, x.rows);
+  RoundBlock<Terms>(s.scores, s.dscores, x.rows, plan.score_stride, read.begin, read.end, s.pairs);
   // scores = (scale q) k^T:  dq = scale dscores k, dk = dscores^T (scale q)
   std::fill_n(s.output, x.rows * plan.row, 0.0f);
-  BlockProduct(x, part, s.dscores, packed.key_rows, nullptr, s.output);
+  BlockProduct<Terms>(x, part, Terms::kWidth == 2 ? s.pairs : s.dscores,
+                      plan.score_stride / Terms::kWidth, packed.key_rows, nullptr, s.output);
   for (idx_t r = 0; r < x.rows; ++r) {
     if (!x.takes_part[r]) continue;
     AddScaledRow(s.output + r * plan.row, plan.scale, x.queries.dq(x.first + r), plan.D);
   }
-  PackPanels(s.queries, plan.row, x.rows, plan.D, s.query_panels);
-  BlockTransposedProduct(x, part, s.dscores, s.query_panels, packed.dk);
+  const idx_t panel_rows = TermCount<Terms>(x.rows), stride = plan.row / Terms::kWidth;
+  PackRows<Terms>(s.queries, stride, x.rows, plan.D, panel_rows, s.query_panels);
+  BlockTransposedProduct<Terms>(x, part, s.dscores, s.query_panels, packed.dk);
   // out = weights v:  dv = weights^T dout
-  PackPanels(s.douts, plan.row, x.rows, plan.D, s.dout_panels);
-  BlockTransposedProduct(x, part, s.scores, s.dout_panels, packed.dv);
+  PackRows<Terms>(s.douts, stride, x.rows, plan.D, panel_rows, s.dout_panels);
+  BlockTransposedProduct<Terms>(x, part, s.scores, s.dout_panels, packed.dv);
 }
 
 // Keys [begin, end), at most a ring of them, with queries [first, last): dq is added to the list's
 // rows, dk and dv to the packed keys'. The keys are packed, and their gradients zeroed, when the
 // first block needs them: returns whether one did.
-inline bool BackwardOverQueries(RowBlock& x, const KeyRows& keys, PackedKeys& packed, idx_t begin,
-                                idx_t end, idx_t first, idx_t last) {
+template <class Terms>
+bool BackwardOverQueries(RowBlock& x, const KeyRows& keys, PackedKeys& packed, idx_t begin,
+                         idx_t end, idx_t first, idx_t last) {
   bool packs = true;
   for (idx_t i = first; i < last; i += x.plan.rows) {
     EnterBlock(x, i, std::min(x.plan.rows, last - i));
@@ -514,12 +550,12 @@ inline bool BackwardOverQueries(RowBlock& x, const KeyRows& keys, PackedKeys& pa
     if (x.any) AddPart(x, keys, packed);
     if (x.count == 0) continue;
     if (packs) {
-      PackKeys(x.plan, keys, packed, begin, end, true);
+      PackKeys<Terms>(x.plan, keys, packed, begin, end, true);
       std::fill_n(packed.dk, (end - begin) * x.plan.row, 0.0f);
       std::fill_n(packed.dv, (end - begin) * x.plan.row, 0.0f);
     }
     packs = false;
-    BackwardBlock(x);
+    BackwardBlock<Terms>(x);
   }
   return !packs;
 }

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "base/math.h"
 #include "base/rng.h"
 #include "longspan/attention.h"
+#include "tensor/mixed_view.h"
 
 namespace longspan {
 
@@ -29,14 +32,30 @@ struct TokenRows {
   T* operator()(idx_t i) const { return base + tokens(i) * stride; }
 };
 
+// The same of fp32 or bf16.
+template <class Row>
+struct MixedRows {
+  decltype(Row::data) base = nullptr;
+  bool half = false;
+  idx_t stride = 0;  // elements
+  TokenMap tokens;
+  Row operator()(idx_t i) const {
+    using Byte = std::conditional_t<std::is_same_v<Row, InRow>, const std::byte, std::byte>;
+    return {static_cast<Byte*>(base) + tokens(i) * stride * (half ? 2 : 4), half};
+  }
+};
+using InRows = MixedRows<InRow>;
+using OutRows = MixedRows<OutRow>;
+
 // The queries of one list. Arrays that a task does not need stay null.
 struct QueryRows {
   idx_t count = 0;
   TokenMap tokens;
   const std::uint8_t* roles = nullptr;  // (T): rows that are not local take no part; null: all do
   idx_t head_row = 0;                   // (b*H + h)*T, for dropout
-  TokenRows<const float> q, dout;
-  TokenRows<float> out, lse, dq;
+  InRows q, dout;
+  OutRows out;
+  TokenRows<float> lse, dq;
 
   bool TakesPart(idx_t i) const { return roles == nullptr || IsLocal(roles[tokens(i)]); }
 };
@@ -47,7 +66,7 @@ struct KeyRows {
   TokenMap tokens;
   const std::uint8_t* roles = nullptr;  // (T): hides keys by their role; null: none is hidden
   bool shows_global = false;            // which roles are shown: all but hidden, or local alone
-  TokenRows<const float> k, v;
+  InRows k, v;
   TokenRows<float> dk, dv;
   // Query i sees keys i - left .. i + right (lists of the same tokens), or all.
   bool band = false;
@@ -122,6 +141,7 @@ struct RowScratch {
   float* dscores = nullptr;       // (plan.rows, score_stride)
   float* query_panels = nullptr;  // scaled queries of a block
   float* dout_panels = nullptr;   // dout of a block
+  float* pairs = nullptr;         // (plan.rows, score_stride / 2): dscores as bf16
   float* factors = nullptr;       // (ring): dropout
 };
 

@@ -12,8 +12,9 @@ constexpr idx_t kLargeHead = 96, kHugeHead = 160;
 
 }  // namespace
 
+template <class T>
 void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, const char* name,
-                     const TokenRoles& roles, const AttentionSaved& saved) {
+                     const TokenRoles& roles, const AttentionSavedOf<T>& saved) {
   for (const idx_t extent : shape) {
     Check(extent >= 1, ErrorCode::kUsage,
           "window attention: {} is {}, every extent must be at least 1", name,
@@ -35,6 +36,11 @@ void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, 
   Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
         "window attention: dropout {} is not in [0, 1)", spec.dropout.p);
 }
+
+template void CheckWindowCall(const WindowSpec&, const std::array<idx_t, 4>&, const char*,
+                              const TokenRoles&, const AttentionSavedOf<float>&);
+template void CheckWindowCall(const WindowSpec&, const std::array<idx_t, 4>&, const char*,
+                              const TokenRoles&, const AttentionSavedOf<bfloat16>&);
 
 void CheckGlobalQueries(const View<const float, 4>& view, const char* name,
                         const std::array<idx_t, 4>& shape, idx_t most) {

@@ -17,8 +17,9 @@ inline constexpr ViewCheck CheckWindowView{"window attention"};
 
 // Throws kUsage on a spec out of range, an extent below 1 in (B, H, T, D), and on roles, out and
 // lse of other shapes.
+template <class T>  // float or bfloat16
 void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, const char* name,
-                     const TokenRoles& roles, const AttentionSaved& saved);
+                     const TokenRoles& roles, const AttentionSavedOf<T>& saved);
 
 // Throws kUsage unless the view is (B, H, G, D) with room for `most` global tokens.
 void CheckGlobalQueries(const View<const float, 4>& view, const char* name,
@@ -68,6 +69,7 @@ void EachRowArray(const BlockPlan& plan, idx_t rows, idx_t ring, bool backward, 
   take(s.dscores, plan.rows * plan.score_stride);
   take(s.query_panels, rows * plan.wide);
   take(s.dout_panels, rows * plan.wide);
+  take(s.pairs, plan.rows * plan.score_stride / 2);
   take(s.factors, ring);
 }
 
@@ -101,10 +103,15 @@ std::vector<TaskScratch> TakeTaskScratch(const Context& context, Arena::Frame& f
                                          const TaskScratch& rings);
 
 // Rows of a (B, H, T, D) array for one head.
-template <class T>
-TokenRows<T> HeadRows(const View<T, 4>& view, idx_t b, idx_t h, const TokenMap& tokens) {
+inline TokenRows<float> HeadRows(const View<float, 4>& view, idx_t b, idx_t h,
+                                 const TokenMap& tokens) {
   if (view.empty()) return {};
   return {view.data + b * view.stride[0] + h * view.stride[1], view.stride[2], tokens};
+}
+template <class Row>
+MixedRows<Row> HeadRows(const MixedView<Row>& view, idx_t b, idx_t h, const TokenMap& tokens) {
+  if (view.empty()) return {};
+  return {view(b, h, 0).data, view.half, view.stride[2], tokens};
 }
 inline TokenRows<float> HeadRows(const View<float, 3>& view, idx_t b, idx_t h,
                                  const TokenMap& tokens) {

@@ -28,21 +28,22 @@ namespace HWY_NAMESPACE {
 // ---- forward ------------------------------------------------------------------------------------
 
 // The keys of a window lie in a ring that moves with the rows.
-inline void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globals,
-                        TaskScratch& scratch, idx_t begin, idx_t end) {
+template <class Terms>
+void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globals, TaskScratch& scratch,
+                 idx_t begin, idx_t end) {
   constexpr idx_t kUnit = BlockPlan::kPanelUnit;
   const BlockPlan& plan = x.plan;
-  if (globals.count > 0) PackKeys(plan, globals, scratch.globals, 0, globals.count, false);
+  if (globals.count > 0) PackKeys<Terms>(plan, globals, scratch.globals, 0, globals.count, false);
   scratch.keys.end = 0;
   for (idx_t first = begin; first < end; first += plan.rows) {
     EnterBlock(x, first, std::min(plan.rows, end - first));
     if (x.any) {
       const idx_t last = first + x.rows - 1;
-      AdvanceRing(plan, window, scratch.keys, window.Low(first),
-                  window.High(last, x.queries.tokens(last)));
+      AdvanceRing<Terms>(plan, window, scratch.keys, window.Low(first),
+                         window.High(last, x.queries.tokens(last)));
       if (globals.count > 0) AddPart(x, globals, scratch.globals);
       AddPart(x, window, scratch.keys);
-      GatherQueries(x, x.queries.q, plan.scale, scratch.rows.queries);
+      GatherQueries<Terms>(x, x.queries.q, plan.scale, scratch.rows.queries);
       StartRows(plan, scratch.rows, x.rows);
       const idx_t unit = scratch.keys.end, after = std::min(window.count, unit + kUnit);
       x.coming.Clear();
@@ -50,30 +51,32 @@ inline void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globa
       AddRows(window.v, unit, after, plan.D, &x.coming);
       AddRows(x.queries.q, last + 1, std::min(end, last + 1 + plan.rows), plan.D, &x.coming);
       AddRows(x.queries.out, first, last + 1, plan.D, &x.coming);
-      ForwardBlock(x, 0);
+      ForwardBlock<Terms>(x, 0);
     }
     FinishRows(plan, x.queries, scratch.rows, first, x.rows);
   }
 }
 
 // Keys pass by in blocks; all rows of the run remember what they have seen.
-inline void ForwardBlocks(RowBlock& x, const KeyRows& window, const KeyRows& globals,
-                          TaskScratch& scratch, idx_t begin, idx_t end) {
+template <class Terms>
+void ForwardBlocks(RowBlock& x, const KeyRows& window, const KeyRows& globals, TaskScratch& scratch,
+                   idx_t begin, idx_t end) {
   const BlockPlan& plan = x.plan;
   const idx_t rows = end - begin;
   for (idx_t r = 0; r < rows; ++r) {
-    GatherRow(x.queries.q(begin + r), x.queries.TakesPart(begin + r), plan.scale, plan.D,
-              scratch.rows.queries + r * plan.row);
+    GatherRow<Terms>(x.queries.q(begin + r), x.queries.TakesPart(begin + r), plan.scale, plan.D,
+                     plan.row, scratch.rows.queries + r * plan.row / Terms::kWidth);
   }
   StartRows(plan, scratch.rows, rows);
-  ForwardOverKeys(x, globals, scratch.keys, begin, rows, 0, globals.count);
-  ForwardOverKeys(x, window, scratch.keys, begin, rows,
-                  RoundDown(window.Low(begin), scratch.keys.ring),
-                  window.High(end - 1, x.queries.tokens(end - 1)));
+  ForwardOverKeys<Terms>(x, globals, scratch.keys, begin, rows, 0, globals.count);
+  ForwardOverKeys<Terms>(x, window, scratch.keys, begin, rows,
+                         RoundDown(window.Low(begin), scratch.keys.ring),
+                         window.High(end - 1, x.queries.tokens(end - 1)));
   FinishRows(plan, x.queries, scratch.rows, begin, rows);
 }
 
-inline void WindowForwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t task) {
+template <class Terms>
+void ForwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t task) {
   const WindowPlan& plan = args.plan;
   const WindowSequence s = plan.Sequence(task / plan.runs);
   const idx_t begin = task % plan.runs * plan.run, end = std::min(s.count, begin + plan.run);
@@ -83,17 +86,24 @@ inline void WindowForwardTask(const WindowArguments& args, const TaskScratch& me
   const QueryRows queries = args.Queries(s.b, s.h, window.tokens, s.count);
   RowBlock x(plan.forward, queries, scratch.rows);
   if (plan.ring) {
-    ForwardRing(x, window, globals, scratch, begin, end);
+    ForwardRing<Terms>(x, window, globals, scratch, begin, end);
   } else {
-    ForwardBlocks(x, window, globals, scratch, begin, end);
+    ForwardBlocks<Terms>(x, window, globals, scratch, begin, end);
   }
+}
+
+inline void WindowForwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t task) {
+  ForwardTask<F32Terms>(args, memory, task);
+}
+inline void WindowForwardPairs(const WindowArguments& args, const TaskScratch& memory, idx_t task) {
+  ForwardTask<HalfTerms>(args, memory, task);
 }
 
 // ---- backward -----------------------------------------------------------------------------------
 
 // A group of window keys with queries that no other task of the wave has.
-inline void WindowBackwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t wave,
-                               idx_t task) {
+template <class Terms>
+void BackwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t wave, idx_t task) {
   const WindowPlan& plan = args.plan;
   const idx_t pairs = plan.PairsOfWave(wave);
   const WindowSequence s = plan.Sequence(task / pairs);
@@ -106,12 +116,21 @@ inline void WindowBackwardTask(const WindowArguments& args, const TaskScratch& m
   const idx_t last_query = std::min(s.count, pair.last_queries);
   for (idx_t begin = pair.keys; begin < last_key; begin += scratch.keys.ring) {
     const idx_t end = std::min(last_key, begin + scratch.keys.ring);
-    if (BackwardOverQueries(x, window, scratch.keys, begin, end,
-                            std::max(pair.queries, begin - plan.right),
-                            std::min(last_query, end + plan.left))) {
+    if (BackwardOverQueries<Terms>(x, window, scratch.keys, begin, end,
+                                   std::max(pair.queries, begin - plan.right),
+                                   std::min(last_query, end + plan.left))) {
       AddKeyGradients(plan.backward, window, scratch.keys);
     }
   }
+}
+
+inline void WindowBackwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t wave,
+                               idx_t task) {
+  BackwardTask<F32Terms>(args, memory, wave, task);
+}
+inline void WindowBackwardPairs(const WindowArguments& args, const TaskScratch& memory, idx_t wave,
+                                idx_t task) {
+  BackwardTask<HalfTerms>(args, memory, wave, task);
 }
 
 // What a few global keys and query i give each other, without tiles: each row of memory is touched
@@ -121,10 +140,10 @@ inline void BackwardFewKeys(const RowBlock& x, const KeyRows& keys, const Packed
   const BlockPlan& plan = x.plan;
   const QueryRows& queries = x.queries;
   const idx_t token = queries.tokens(i), end = std::min(packed.end, keys.High(i, token));
-  const float *q = queries.q(i), *dout = queries.dout(i);
+  const InRow q = queries.q(i), dout = queries.dout(i);
   const float delta = DotRow(dout, queries.out(i), plan.D), lse = *queries.lse(i);
   for (idx_t j = packed.begin; j < end; ++j) {
-    const float* k = keys.k(j);
+    const InRow k = keys.k(j);
     const float p = std::exp(plan.scale * DotRow(q, k, plan.D) - lse);
     const float factor =
         plan.dropout.active()
@@ -176,9 +195,10 @@ inline void WindowGlobalKeysTask(const WindowArguments& args, const TaskScratch&
   const idx_t end = std::min(plan.T, begin + plan.part);
   packed.begin = first;
   packed.end = last;
-  const bool used = last - first <= WindowPlan::kFewKeys
-                        ? BackwardFewKeysOverQueries(x, globals, packed, begin, end)
-                        : BackwardOverQueries(x, globals, packed, first, last, begin, end);
+  const bool used =
+      last - first <= WindowPlan::kFewKeys
+          ? BackwardFewKeysOverQueries(x, globals, packed, begin, end)
+          : BackwardOverQueries<F32Terms>(x, globals, packed, first, last, begin, end);
   if (args.side != nullptr) {
     args.side_used[task] = used ? 1 : 0;
   } else if (used) {

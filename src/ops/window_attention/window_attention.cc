@@ -16,7 +16,9 @@
 namespace longspan {
 
 HWY_EXPORT(WindowForwardTask);
+HWY_EXPORT(WindowForwardPairs);
 HWY_EXPORT(WindowBackwardTask);
+HWY_EXPORT(WindowBackwardPairs);
 HWY_EXPORT(WindowGlobalKeysTask);
 HWY_EXPORT(WindowGlobalSumTask);
 
@@ -96,17 +98,21 @@ void PlanBackward(WindowPlan& plan, idx_t globals) {
 }
 
 // What both directions ask of their arguments.
-WindowArguments CheckArguments(const WindowSpec& spec, const Qkv& qkv, const TokenRoles& roles,
-                               const AttentionSaved& saved) {
+template <class T>
+WindowArguments CheckArguments(const WindowSpec& spec, const QkvOf<T>& qkv, const TokenRoles& roles,
+                               const AttentionSavedOf<T>& saved) {
   const auto& shape = qkv.q.extent;
   CheckWindowCall(spec, shape, "q", roles, saved);
   CheckWindowView(qkv.q, "q", shape);
   CheckWindowView(qkv.k, "k", shape);
   CheckWindowView(qkv.v, "v", shape);
   WindowArguments args;
-  args.qkv = qkv;
+  args.q = qkv.q;
+  args.k = qkv.k;
+  args.v = qkv.v;
   args.roles = roles;
-  args.saved = saved;
+  args.out = saved.out;
+  args.lse = saved.lse;
   args.globals = FindGlobalTokens(roles, shape[0]);
   args.plan = MakeWindowPlan(spec, shape, args.globals.most);
   return args;
@@ -165,30 +171,24 @@ WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
   return plan;
 }
 
-void WindowForward(Context& context, const WindowSpec& spec, const Qkv& qkv,
-                   const TokenRoles& roles, const AttentionSaved& saved) {
-  const WindowArguments args = CheckArguments(spec, qkv, roles, saved);
+namespace {
+
+void RunForward(Context& context, const WindowArguments& args) {
   const WindowPlan& plan = args.plan;
   const std::size_t bytes =
       TaskScratchBytes(plan.forward, plan.forward_rows, false, plan.forward_rings);
   Arena::Frame frame(context.arena(), bytes * static_cast<std::size_t>(context.threads()));
   const auto scratch =
       TakeTaskScratch(context, frame, plan.forward, plan.forward_rows, false, plan.forward_rings);
+  const bool pairs = args.q.half && ActiveBf16Path() == Bf16Path::kPairs;
   ParallelFor(context, plan.Sequences() * plan.runs, [&](idx_t task, int thread) {
-    HWY_DYNAMIC_DISPATCH(WindowForwardTask)(args, scratch[static_cast<std::size_t>(thread)], task);
+    const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
+    if (pairs) return HWY_DYNAMIC_DISPATCH(WindowForwardPairs)(args, s, task);
+    HWY_DYNAMIC_DISPATCH(WindowForwardTask)(args, s, task);
   });
 }
 
-void WindowBackward(Context& context, const WindowSpec& spec, const Qkv& qkv,
-                    const TokenRoles& roles, const AttentionSaved& saved,
-                    const View<const float, 4>& dout, const DQkv& gradients) {
-  WindowArguments args = CheckArguments(spec, qkv, roles, saved);
-  CheckWindowView(dout, "dout", qkv.q.extent);
-  CheckWindowView(gradients.dq, "dq", qkv.q.extent);
-  CheckWindowView(gradients.dk, "dk", qkv.q.extent);
-  CheckWindowView(gradients.dv, "dv", qkv.q.extent);
-  args.dout = dout;
-  args.gradients = gradients;
+void RunBackward(Context& context, WindowArguments& args) {
   const WindowPlan& plan = args.plan;
   args.side_keys = std::min(args.globals.most, WindowPlan::kGlobalKeys);
   const std::size_t bytes =
@@ -197,14 +197,54 @@ void WindowBackward(Context& context, const WindowSpec& spec, const Qkv& qkv,
                      bytes * static_cast<std::size_t>(context.threads()) + SideBytes(args));
   const auto scratch =
       TakeTaskScratch(context, frame, plan.backward, BlockPlan::kRows, true, plan.backward_rings);
+  const bool pairs = args.q.half && ActiveBf16Path() == Bf16Path::kPairs;
   for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
     const idx_t tasks = plan.Sequences() * plan.PairsOfWave(wave);
     ParallelFor(context, tasks, [&](idx_t task, int thread) {
-      HWY_DYNAMIC_DISPATCH(WindowBackwardTask)
-      (args, scratch[static_cast<std::size_t>(thread)], wave, task);
+      const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
+      if (pairs) return HWY_DYNAMIC_DISPATCH(WindowBackwardPairs)(args, s, wave, task);
+      HWY_DYNAMIC_DISPATCH(WindowBackwardTask)(args, s, wave, task);
     });
   }
   if (args.globals.most > 0) BackwardGlobalKeys(context, args, frame, scratch);
+}
+
+template <class T>
+void CheckAndRunBackward(Context& context, const WindowSpec& spec, const QkvOf<T>& qkv,
+                         const TokenRoles& roles, const AttentionSavedOf<T>& saved,
+                         const View<const T, 4>& dout, const DQkv& gradients) {
+  WindowArguments args = CheckArguments(spec, qkv, roles, saved);
+  CheckWindowView(dout, "dout", qkv.q.extent);
+  CheckWindowView(gradients.dq, "dq", qkv.q.extent);
+  CheckWindowView(gradients.dk, "dk", qkv.q.extent);
+  CheckWindowView(gradients.dv, "dv", qkv.q.extent);
+  args.dout = dout;
+  args.gradients = gradients;
+  RunBackward(context, args);
+}
+
+}  // namespace
+
+void WindowForward(Context& context, const WindowSpec& spec, const Qkv& qkv,
+                   const TokenRoles& roles, const AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, qkv, roles, saved));
+}
+
+void WindowForward(Context& context, const WindowSpec& spec, const Bf16Qkv& qkv,
+                   const TokenRoles& roles, const Bf16AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, qkv, roles, saved));
+}
+
+void WindowBackward(Context& context, const WindowSpec& spec, const Qkv& qkv,
+                    const TokenRoles& roles, const AttentionSaved& saved,
+                    const View<const float, 4>& dout, const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, qkv, roles, saved, dout, gradients);
+}
+
+void WindowBackward(Context& context, const WindowSpec& spec, const Bf16Qkv& qkv,
+                    const TokenRoles& roles, const Bf16AttentionSaved& saved,
+                    const View<const bfloat16, 4>& dout, const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, qkv, roles, saved, dout, gradients);
 }
 
 }  // namespace longspan

@@ -82,10 +82,11 @@ WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
 // What the tasks share.
 struct WindowArguments {
   WindowPlan plan;
-  Qkv qkv;
+  InView q, k, v;
   TokenRoles roles;
-  AttentionSaved saved;
-  View<const float, 4> dout;
+  OutView out;
+  View<float, 3> lse;
+  InView dout;
   DQkv gradients;
   GlobalTokens globals;
   // Backward, global keys, more than one part: dk and dv (B*H, parts, 2, keys, row) of the keys at
@@ -103,9 +104,9 @@ struct WindowArguments {
     rows.tokens = tokens;
     rows.roles = RolesOf(roles, b);
     rows.head_row = (b * plan.H + h) * plan.T;
-    rows.q = HeadRows(qkv.q, b, h, tokens);
-    rows.out = HeadRows(saved.out, b, h, tokens);
-    rows.lse = HeadRows(saved.lse, b, h, tokens);
+    rows.q = HeadRows(q, b, h, tokens);
+    rows.out = HeadRows(out, b, h, tokens);
+    rows.lse = HeadRows(lse, b, h, tokens);
     rows.dout = HeadRows(dout, b, h, tokens);
     rows.dq = HeadRows(gradients.dq, b, h, tokens);
     return rows;
@@ -114,8 +115,8 @@ struct WindowArguments {
     KeyRows rows;
     rows.count = count;
     rows.tokens = tokens;
-    rows.k = HeadRows(qkv.k, b, h, tokens);
-    rows.v = HeadRows(qkv.v, b, h, tokens);
+    rows.k = HeadRows(k, b, h, tokens);
+    rows.v = HeadRows(v, b, h, tokens);
     rows.dk = HeadRows(gradients.dk, b, h, tokens);
     rows.dv = HeadRows(gradients.dv, b, h, tokens);
     return rows;

@@ -1,0 +1,49 @@
+// (B, H, T, D) arrays of fp32 or bf16 that kernels read and write row by row. Which of the two is
+// looked at once a row, so a kernel exists once for both.
+#pragma once
+
+#include <array>
+
+#include "longspan/tensor.h"
+
+namespace longspan {
+
+// D elements side by side.
+struct InRow {
+  const void* data = nullptr;
+  bool half = false;  // bf16
+};
+struct OutRow {
+  void* data = nullptr;
+  bool half = false;
+  operator InRow() const { return {data, half}; }  // NOLINT: what was written can be read
+};
+
+// Views of rank 4 whose element type is known at run time. Row is InRow or OutRow.
+template <class Row>
+struct MixedView {
+  decltype(Row::data) data = nullptr;
+  bool half = false;
+  std::array<idx_t, 4> extent{}, stride{};
+
+  MixedView() = default;
+  template <class T>
+  MixedView(const View<T, 4>& view)  // NOLINT: a view of one type is a view of either
+      : data(view.data),
+        half(sizeof(T) == sizeof(bfloat16)),
+        extent(view.extent),
+        stride(view.stride) {}
+
+  bool empty() const { return data == nullptr; }
+  idx_t ElementBytes() const { return half ? 2 : 4; }
+  Row operator()(idx_t b, idx_t h, idx_t t) const {
+    using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(data)>>,
+                                    const std::byte, std::byte>;
+    const idx_t element = b * stride[0] + h * stride[1] + t * stride[2];
+    return {static_cast<Byte*>(data) + element * ElementBytes(), half};
+  }
+};
+using InView = MixedView<InRow>;
+using OutView = MixedView<OutRow>;
+
+}  // namespace longspan
