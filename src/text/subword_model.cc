@@ -1,0 +1,205 @@
+#include "text/subword_model.h"
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "io/escape.h"
+
+namespace longspan::text {
+namespace {
+
+bool IsPlainByte(int b) {
+  return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
+}
+
+struct ByteTables {
+  std::array<char32_t, 256> characters{};
+  std::array<int, 512> bytes{};
+  ByteTables() {
+    bytes.fill(-1);
+    char32_t next = 256;
+    for (int b = 0; b < 256; ++b) {
+      const char32_t c = IsPlainByte(b) ? static_cast<char32_t>(b) : next++;
+      characters[static_cast<std::size_t>(b)] = c;
+      bytes[c] = b;
+    }
+  }
+};
+
+const ByteTables& Tables() {
+  static const ByteTables tables;
+  return tables;
+}
+
+std::uint64_t PairKey(std::int32_t left, std::int32_t right) {
+  return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
+}
+
+}  // namespace
+
+char32_t ByteCharacter(std::uint8_t byte) { return Tables().characters[byte]; }
+int ByteOfCharacter(char32_t c) { return c < 512 ? Tables().bytes[c] : -1; }
+
+BpeModel::BpeModel(const Vocabulary& vocabulary,
+                   const std::vector<std::pair<std::string, std::string>>& merges,
+                   const Options& options, std::string_view source)
+    : options_(options) {
+  for (std::size_t b = 0; b < 256; ++b) {
+    std::string character;
+    AppendUtf8(ByteCharacter(static_cast<std::uint8_t>(b)), character);
+    byte_ids_[b] = vocabulary.IdOf(character).value_or(-1);
+  }
+  merges_.reserve(merges.size());
+  for (std::size_t i = 0; i < merges.size(); ++i) {
+    const auto id = [&](const std::string& token) {
+      const auto found = vocabulary.IdOf(token);
+      if (!found) {
+        Fail(ErrorCode::kFormat,
+             "{}: merge {} (\"{}\" with \"{}\"): \"{}\" is not in the vocabulary", source, i,
+             io::Escape(merges[i].first), io::Escape(merges[i].second), io::Escape(token));
+      }
+      return *found;
+    };
+    const std::int32_t left = id(merges[i].first), right = id(merges[i].second);
+    const std::int32_t both = id(merges[i].first + merges[i].second);
+    merges_.insert_or_assign(PairKey(left, right), Result{static_cast<std::uint32_t>(i), both});
+  }
+}
+
+// Symbols form a list; a heap holds the pairs that can merge, the lowest rank first and of equal
+// ones the leftmost. Entries whose symbols have changed since are skipped.
+BpeModel::Tokens BpeModel::Merge(std::string_view bytes) const {
+  struct Symbol {
+    std::int32_t id;
+    std::uint32_t length;  // bytes; 0: merged into the one before
+    std::int32_t previous, next;
+  };
+  struct Candidate {
+    std::uint32_t rank;
+    std::int32_t at, left, right, id;
+    bool operator<(const Candidate& other) const {  // the top of the heap is the largest
+      return rank != other.rank ? rank > other.rank : at > other.at;
+    }
+  };
+  std::vector<Symbol> symbols;
+  symbols.reserve(bytes.size());
+  bool fused = false;
+  for (const char c : bytes) {
+    std::int32_t id = byte_ids_[static_cast<std::uint8_t>(c)];
+    const bool unknown = id < 0;
+    if (unknown && fused && options_.fuse_unk) {
+      ++symbols.back().length;
+      continue;
+    }
+    fused = unknown;
+    if (unknown) id = *options_.unk;
+    const auto i = static_cast<std::int32_t>(symbols.size());
+    symbols.push_back({id, 1, i - 1, i + 1});
+  }
+  if (symbols.empty()) return {};
+  symbols.back().next = -1;
+  const auto at = [&](std::int32_t i) -> Symbol& { return symbols[static_cast<std::size_t>(i)]; };
+  std::vector<Candidate> heap;
+  const auto push = [&](std::int32_t i) {
+    if (i < 0 || at(i).next < 0) return;
+    const std::int32_t left = at(i).id, right = at(at(i).next).id;
+    const auto found = merges_.find(PairKey(left, right));
+    if (found == merges_.end()) return;
+    heap.push_back({found->second.rank, i, left, right, found->second.id});
+    std::push_heap(heap.begin(), heap.end());
+  };
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(symbols.size()); ++i) push(i);
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end());
+    const Candidate top = heap.back();
+    heap.pop_back();
+    Symbol& symbol = at(top.at);
+    if (symbol.length == 0 || symbol.id != top.left || symbol.next < 0 ||
+        at(symbol.next).id != top.right) {
+      continue;
+    }
+    Symbol& right = at(symbol.next);
+    symbol.id = top.id;
+    symbol.length += right.length;
+    right.length = 0;
+    symbol.next = right.next;
+    if (symbol.next >= 0) at(symbol.next).previous = top.at;
+    push(symbol.previous);
+    push(top.at);
+  }
+  Tokens tokens;
+  for (std::int32_t i = 0; i >= 0; i = at(i).next) tokens.push_back({at(i).id, at(i).length});
+  return tokens;
+}
+
+void BpeModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first, const Glyph* last,
+                          Cache& cache, TokenRow& row) const {
+  std::string bytes;
+  std::vector<const Glyph*> owners;  // of each byte
+  for (const Glyph* g = first; g != last; ++g) {
+    const std::size_t begin = bytes.size();
+    AppendUtf8(g->c, bytes);
+    if (!options_.unk) {  // bytes without a token give nothing
+      const auto kept =
+          std::remove_if(bytes.begin() + static_cast<std::ptrdiff_t>(begin), bytes.end(),
+                         [&](char c) { return byte_ids_[static_cast<std::uint8_t>(c)] < 0; });
+      bytes.erase(kept, bytes.end());
+    }
+    owners.resize(bytes.size(), g);
+  }
+  if (bytes.empty()) return;
+  if (options_.ignore_merges) {
+    std::string characters;
+    for (const char c : bytes) AppendUtf8(ByteCharacter(static_cast<std::uint8_t>(c)), characters);
+    if (const auto whole = vocabulary.IdOf(characters)) {
+      row.ids.push_back(*whole);
+      row.chars.push_back({owners.front()->begin, owners.back()->end});
+      return;
+    }
+  }
+  auto known = cache.words.find(bytes);
+  Tokens fresh;
+  if (known == cache.words.end()) {
+    fresh = Merge(bytes);
+    if (bytes.size() <= Cache::kLongest && cache.words.size() < Cache::kMost) {
+      known = cache.words.emplace(bytes, fresh).first;
+    }
+  }
+  std::size_t at = 0;
+  for (const auto& [id, length] : known == cache.words.end() ? fresh : known->second) {
+    row.ids.push_back(id);
+    row.chars.push_back({owners[at]->begin, owners[at + length - 1]->end});
+    at += length;
+  }
+}
+
+void WordPieceModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first, const Glyph* last,
+                                TokenRow& row) const {
+  const std::size_t before = row.ids.size();
+  const auto unknown = [&] {
+    row.ids.resize(before);
+    row.chars.resize(before);
+    row.ids.push_back(options_.unk);
+    row.chars.push_back({first->begin, (last - 1)->end});
+  };
+  if (last - first > options_.longest_word) return unknown();
+  for (const Glyph* begin = first; begin != last;) {
+    // All lengths at once: the text grows, and the longest token that it passes is taken.
+    std::string text = begin == first ? std::string() : options_.prefix;
+    const Glyph* end = begin;
+    std::int32_t id = 0;
+    for (const Glyph* g = begin; g != last && text.size() <= vocabulary.longest();) {
+      AppendUtf8((g++)->c, text);
+      if (const auto found = vocabulary.IdOf(text)) {
+        id = *found;
+        end = g;
+      }
+    }
+    if (end == begin) return unknown();
+    row.ids.push_back(id);
+    row.chars.push_back({begin->begin, (end - 1)->end});
+    begin = end;
+  }
+}
+
+}  // namespace longspan::text

@@ -1,0 +1,76 @@
+// What turns a word into tokens: byte-level BPE or WordPiece.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "text/tokenizer.h"
+#include "text/unicode.h"
+#include "text/vocabulary.h"
+
+namespace longspan::text {
+
+// The character that stands for a byte in the files of a byte-level vocabulary (33-126, 161-172 and
+// 174-255 for themselves, the others as 256, 257, ...), and the byte of a character, -1 for none.
+char32_t ByteCharacter(std::uint8_t byte);
+int ByteOfCharacter(char32_t c);
+
+// Byte pair encoding over bytes. Cost of a word of n bytes: O(n log n).
+class BpeModel {
+ public:
+  struct Options {
+    std::optional<std::int32_t> unk;  // for bytes that have no token; none: they give nothing
+    bool fuse_unk = false;            // one for neighbouring ones
+    bool ignore_merges = false;       // a word that is a token is taken whole
+  };
+  // Tokens of words seen in one text: what a caller of EncodeWord keeps. Bounded.
+  struct Cache {
+    static constexpr std::size_t kMost = 1 << 16;  // words
+    static constexpr std::size_t kLongest = 64;    // bytes of a word
+    std::unordered_map<std::string, std::vector<std::pair<std::int32_t, std::uint32_t>>> words;
+  };
+
+  // Refuses (kFormat) a merge of which a part or the result is no token.
+  BpeModel(const Vocabulary& vocabulary,
+           const std::vector<std::pair<std::string, std::string>>& merges, const Options& options,
+           std::string_view source);
+
+  // Appends the tokens of a word. The bytes of a character stand for all of it.
+  void EncodeWord(const Vocabulary& vocabulary, const Glyph* first, const Glyph* last, Cache& cache,
+                  TokenRow& row) const;
+
+ private:
+  using Tokens = std::vector<std::pair<std::int32_t, std::uint32_t>>;  // id, bytes
+  Tokens Merge(std::string_view bytes) const;
+  struct Result {
+    std::uint32_t rank;
+    std::int32_t id;
+  };
+  std::unordered_map<std::uint64_t, Result> merges_;  // left id << 32 | right id
+  std::array<std::int32_t, 256> byte_ids_{};
+  Options options_;
+};
+
+// Greedy longest match first, over characters.
+class WordPieceModel {
+ public:
+  struct Options {
+    std::int32_t unk = 0;
+    std::string prefix = "##";  // of a piece that does not begin its word
+    idx_t longest_word = 100;   // characters; a longer one is unk
+  };
+  explicit WordPieceModel(Options options) : options_(std::move(options)) {}
+  void EncodeWord(const Vocabulary& vocabulary, const Glyph* first, const Glyph* last,
+                  TokenRow& row) const;
+  const Options& options() const { return options_; }
+
+ private:
+  Options options_;
+};
+
+}  // namespace longspan::text

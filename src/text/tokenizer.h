@@ -1,0 +1,108 @@
+// Tokenizers: a text becomes ids that know their place in it, and the reverse.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan::text {
+
+// [begin, end) of the text that was given.
+struct Span {
+  idx_t begin = 0, end = 0;
+  bool operator==(const Span&) const = default;
+};
+
+// What a row of tokens above max_length becomes. Nothing is ever cut without being asked for.
+enum class Overflow {
+  kError,          // kLimit, with both lengths
+  kTruncate,       // cuts the longer of the two texts first; the result says how much
+  kTruncateFirst,  // cuts the first text only
+  kWindow,         // several rows: windows over the text (of a pair: over the second one)
+};
+
+struct EncodeOptions {
+  bool special_tokens = true;  // those of the model's template: <s> ... </s>
+  idx_t max_length = 0;        // tokens of a row with its special tokens; 0: any
+  Overflow overflow = Overflow::kError;
+  idx_t stride = 0;  // tokens that neighbouring windows share
+};
+
+// One row of tokens. Characters are Unicode scalar values; each invalid piece of UTF-8 is one.
+struct Encoding {
+  std::vector<std::int32_t> ids, type_ids;
+  std::vector<Span> chars, bytes;     // of special tokens [0, 0)
+  std::vector<std::uint8_t> special;  // 1: the template put it there
+  std::vector<std::int8_t> sequence;  // 0 first text, 1 second, -1 special
+  idx_t dropped[2] = {0, 0};          // tokens of each text that were cut
+  idx_t first_token[2] = {0, 0};      // where the row's part of each text begins: windows
+  idx_t size() const { return static_cast<idx_t>(ids.size()); }
+};
+
+// Tokens of one text, before special tokens are put around them.
+struct TokenRow {
+  std::vector<std::int32_t> ids;
+  std::vector<Span> chars;
+  std::vector<idx_t> starts;  // byte of each character, and the text's length
+};
+
+// Ids that have a meaning of their own; none: the tokenizer has none.
+struct SpecialIds {
+  std::optional<std::int32_t> bos, eos, unk, sep, pad, cls, mask;
+};
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  virtual std::string_view kind() const = 0;  // "bytes"
+  virtual idx_t vocabulary() const = 0;       // the largest id + 1
+  // The token as the file spells it. kFormat when the id has none.
+  virtual std::string TokenOf(std::int32_t id) const = 0;
+  virtual std::optional<std::int32_t> IdOf(std::string_view token) const = 0;
+  // kFormat for an id without a token, with its position.
+  virtual std::string Decode(std::span<const std::int32_t> ids, bool skip_special) const = 0;
+
+  const SpecialIds& special() const { return special_; }
+  // Special tokens that are put around a text, or around two.
+  idx_t AddedTokens(bool pair) const;
+
+  // One row, or several with kWindow. Invalid UTF-8 counts as U+FFFD, a character for each longest
+  // invalid piece, as Python's errors="replace". Throws kUsage when max_length leaves no room or
+  // the stride is not below it; see Overflow. Thread-safe.
+  std::vector<Encoding> Encode(std::string_view text, const EncodeOptions& options = {}) const;
+  std::vector<Encoding> EncodePair(std::string_view first, std::string_view second,
+                                   const EncodeOptions& options = {}) const;
+
+ protected:
+  // A place of the template: a special token, or the first or second text.
+  struct Piece {
+    int sequence = -1;
+    std::int32_t id = 0;
+    std::int32_t type = 0;
+  };
+  using Template = std::vector<Piece>;
+
+  virtual TokenRow EncodeText(std::string_view text) const = 0;
+
+  SpecialIds special_;
+  Template single_{{0, 0, 0}}, pair_{{0, 0, 0}, {1, 0, 0}};
+
+ private:
+  struct Part {  // tokens [begin, end) of a text
+    idx_t begin = 0, end = 0;
+  };
+  std::vector<Encoding> Rows(std::span<const TokenRow> rows, const EncodeOptions& options) const;
+  Encoding Row(std::span<const TokenRow> rows, std::span<const Part> parts, bool special) const;
+};
+
+// The built-in one: id = byte + 2; see bytes_tokenizer.h. Offsets are those of whole characters.
+std::unique_ptr<Tokenizer> MakeBytesTokenizer();
+
+}  // namespace longspan::text

@@ -1,0 +1,50 @@
+// Characters with their place in a text, and what Unicode says of them, as the `tokenizers` package
+// understands it: its regular expressions, its BERT normalizer and its tables of their versions.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan::text {
+
+// A character and the characters [begin, end) of the original text that it stands for.
+struct Glyph {
+  char32_t c = 0;
+  idx_t begin = 0, end = 0;
+};
+using Glyphs = std::vector<Glyph>;
+
+// Kinds of a character, one bit each.
+inline constexpr std::uint8_t kLetter = 1;        // \p{L}
+inline constexpr std::uint8_t kNumber = 2;        // \p{N}
+inline constexpr std::uint8_t kSpace = 4;         // \s
+inline constexpr std::uint8_t kControl = 8;       // BERT: dropped when a text is cleaned
+inline constexpr std::uint8_t kPunctuation = 16;  // BERT: a token of its own
+inline constexpr std::uint8_t kMark = 32;         // BERT: an accent to strip
+
+std::uint8_t Kind(char32_t c);
+// BERT: characters that get spaces around them.
+bool IsCjk(char32_t c);
+// The regular expressions' \w, nearly: letters, marks, numbers, connectors.
+bool IsWordCharacter(char32_t c);
+
+// The characters of a text. Invalid UTF-8: U+FFFD for each longest start of a sequence that could
+// have been valid, one byte at least (Unicode 3.9, as Python's errors="replace"). `starts` gets the
+// byte at which each character begins, and the length of the text behind them.
+Glyphs DecodeUtf8(std::string_view text, std::vector<idx_t>& starts);
+
+void AppendUtf8(char32_t c, std::string& text);
+std::string ToUtf8(const Glyph* first, const Glyph* last);
+// The text with each invalid sequence replaced as above.
+std::string ReplaceInvalid(std::string_view text);
+
+// Canonical decomposition. What a character decomposes to stands for what it stood for.
+Glyphs Decompose(const Glyphs& glyphs);
+// Lower case, character by character (no final sigma).
+Glyphs LowerCase(const Glyphs& glyphs);
+
+}  // namespace longspan::text
