@@ -13,6 +13,12 @@
 
 namespace longspan::io {
 
+void MemorySource::ReadAt(std::uint64_t offset, void* data, std::size_t bytes) const {
+  Check(offset <= bytes_.size() && bytes <= bytes_.size() - offset, ErrorCode::kIo,
+        "{}: ends at byte {}, {} are asked for from {}", source_, bytes_.size(), bytes, offset);
+  std::copy_n(bytes_.data() + offset, bytes, static_cast<char*>(data));
+}
+
 File File::OpenRegular(const std::filesystem::path& path) {
   struct stat status {};
   // Asked before opening too: opening a device can have effects, opening a socket only says ENXIO.

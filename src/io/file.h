@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace longspan::io {
 
@@ -18,9 +19,35 @@ class ByteSink {
   void Write(std::string_view text) { Write(text.data(), text.size()); }
 };
 
+// Bytes at rest that parsers of untrusted formats read from: a file, or memory. Const methods may
+// be called from several threads.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  virtual std::uint64_t size() const = 0;
+  // For messages: where the bytes come from, escaped.
+  virtual std::string source() const = 0;
+  // Fills [data, data + bytes) from `offset`; kIo when the bytes end before that.
+  virtual void ReadAt(std::uint64_t offset, void* data, std::size_t bytes) const = 0;
+};
+
+// Somebody else's memory as a source.
+class MemorySource final : public ByteSource {
+ public:
+  MemorySource(std::string_view bytes, std::string source)
+      : bytes_(bytes), source_(std::move(source)) {}
+  std::uint64_t size() const override { return bytes_.size(); }
+  std::string source() const override { return source_; }
+  void ReadAt(std::uint64_t offset, void* data, std::size_t bytes) const override;
+
+ private:
+  std::string_view bytes_;
+  std::string source_;
+};
+
 // A regular file, open for reading. Read with pread into the caller's memory, never mapped: a file
 // that shrinks under the reader is an error, not a SIGBUS. Move-only.
-class File {
+class File final : public ByteSource {
  public:
   // kIo when it cannot be opened or is no regular file (a directory, FIFO, socket, device); a FIFO
   // without a writer does not block.
@@ -28,15 +55,13 @@ class File {
 
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
-  ~File();
+  ~File() override;
 
-  std::uint64_t size() const { return size_; }  // bytes, when it was opened
+  std::uint64_t size() const override { return size_; }  // bytes, when it was opened
   int descriptor() const { return fd_; }
   const std::filesystem::path& path() const { return path_; }
-  std::string source() const;  // the path, escaped: for messages
-
-  // Fills [data, data + bytes) from `offset`; kIo when the file ends before that. Thread-safe.
-  void ReadAt(std::uint64_t offset, void* data, std::size_t bytes) const;
+  std::string source() const override;  // the path
+  void ReadAt(std::uint64_t offset, void* data, std::size_t bytes) const override;
 
  private:
   File() = default;

@@ -90,8 +90,10 @@ TEST_F(OpenModelTest, IndexAndShardsMustAgree) {  // X3, X4
 TEST_F(OpenModelTest, NeverFallsBack) {  // X5
   EXPECT_TRUE(Rejects("no weights", ErrorCode::kIo));
   EXPECT_TRUE(Throws([&] { OpenModel(dir_ / "none"); }, ErrorCode::kIo, "No such file"));
+  PutFile(dir_ / "tf_model.h5", "x");
+  EXPECT_TRUE(Rejects("its only weights are tf_model.h5"));
   PutFile(dir_ / "pytorch_model.bin", "x");
-  EXPECT_TRUE(Rejects("pytorch_model.bin only"));
+  EXPECT_TRUE(Rejects("pytorch_model.bin: byte 0: neither"));
   PutShard("one.safetensors", {"a"});
   PutIndex("{\"a\":\"one.safetensors\"}", "8");
   EXPECT_NO_THROW(OpenModel(dir_.path()));

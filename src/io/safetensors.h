@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -44,7 +45,6 @@ class SafetensorsFile final : public TensorSource {
   std::string source() const override { return file_.source(); }
 
  private:
-  friend class ShardedSafetensors;
   explicit SafetensorsFile(File file) : file_(std::move(file)) {}
   void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
                  std::size_t bytes) const override;
@@ -74,5 +74,21 @@ void WriteSafetensors(ByteSink& sink, std::span<const TensorEntry> entries,
 // Atomically (io/atomic_file.h).
 void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorEntry> entries,
                       const std::map<std::string, std::string>& metadata = {});
+
+// A model's weights into a folder: model.safetensors when they fit into one shard, else
+// model-00001-of-0000N.safetensors and, last of all, the index. Tensors go to shards in the order
+// of their names; a shard is full before it would exceed `most_bytes` of data, and a tensor that is
+// larger alone has a shard of its own. `load` makes one tensor's data stand in its entry, and is
+// called shard by shard: no more than one shard is in memory when it frees the last one's. The same
+// tensors give the same bytes. kUsage when the folder has a model.safetensors that would hide an
+// index.
+struct ShardedWrite {
+  std::uint64_t bytes = 0;  // of tensors
+  std::size_t shards = 0;
+};
+using LoadShard = std::function<void(std::span<TensorEntry> shard)>;
+ShardedWrite WriteModel(const std::filesystem::path& directory, std::vector<TensorEntry> entries,
+                        std::uint64_t most_bytes, const LoadShard& load = {},
+                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 }  // namespace longspan::io

@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "io/escape.h"
+#include "io/file_hint.h"
 #include "io/json_events.h"
 #include "io/safetensors.h"
 
@@ -267,18 +268,6 @@ class HeaderReader final : public JsonEvents {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges_;
 };
 
-// What people download instead of weights.
-std::string_view Hint(std::string_view start) {
-  if (start.starts_with("version ")) {
-    return "; this is a git-LFS pointer, fetch the file that it stands for";
-  }
-  if (start.starts_with("<!") || start.starts_with("<html") || start.starts_with("<?xml")) {
-    return "; this is a web page, not a model";
-  }
-  if (start.starts_with("PK\x03\x04")) return "; this is a zip archive (a PyTorch file?)";
-  return "";
-}
-
 }  // namespace
 
 SafetensorsHeader ParseSafetensorsHeader(std::string_view header, std::uint64_t data_bytes,
@@ -297,7 +286,7 @@ SafetensorsFile SafetensorsFile::Open(const std::filesystem::path& path) {
   file.ReadAt(0, start, sizeof(start));
   std::uint64_t length = 0;
   for (std::size_t i = kLengthBytes; i-- > 0;) length = (length << 8) | start[i];
-  const std::string_view hint = Hint({reinterpret_cast<const char*>(start), sizeof(start)});
+  const std::string_view hint = FileHint({reinterpret_cast<const char*>(start), sizeof(start)});
   Check(length <= kMaxSafetensorsHeader, ErrorCode::kFormat,
         "{}: byte 0: a header of {} bytes, at most {} are read{}", file.source(), length,
         kMaxSafetensorsHeader, hint);

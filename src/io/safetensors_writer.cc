@@ -5,7 +5,9 @@
 #include "base/errors.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
+#include "io/posix.h"
 #include "io/safetensors.h"
+#include "io/shard_index.h"
 
 namespace longspan::io {
 namespace {
@@ -18,6 +20,7 @@ std::string Quote(const std::string& text) {
   }
 }
 
+// Elements times their width; kLimit when that overflows.
 std::uint64_t EntryBytes(const TensorEntry& entry) {
   const auto width = static_cast<idx_t>(ElementBytes(entry.dtype));
   idx_t size = 1;
@@ -124,6 +127,72 @@ void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorE
   AtomicFile file(path, plan.bytes);
   WritePlan(file, plan);
   file.Commit();
+}
+
+namespace {
+
+// Ends of the shards in `entries`, which are in the order of their names.
+std::vector<std::size_t> ShardEnds(std::span<const TensorEntry> entries, std::uint64_t most_bytes) {
+  std::vector<std::size_t> ends;
+  std::uint64_t filled = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const std::uint64_t bytes = EntryBytes(entries[i]);
+    const bool first = i == (ends.empty() ? 0 : ends.back());
+    if (!first && bytes > most_bytes - std::min(filled, most_bytes)) {
+      ends.push_back(i);
+      filled = 0;
+    }
+    filled += bytes;
+  }
+  ends.push_back(entries.size());
+  return ends;
+}
+
+}  // namespace
+
+ShardedWrite WriteModel(const std::filesystem::path& directory, std::vector<TensorEntry> entries,
+                        std::uint64_t most_bytes, const LoadShard& load,
+                        const std::map<std::string, std::string>& metadata) {
+  constexpr std::size_t kMostShards = 4096;  // that are read back
+  Check(most_bytes > 0, ErrorCode::kUsage, "safetensors: shards of 0 bytes");
+  std::sort(entries.begin(), entries.end(),
+            [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
+  const auto same = [](const TensorEntry& a, const TensorEntry& b) { return a.name == b.name; };
+  const auto twice = std::adjacent_find(entries.begin(), entries.end(), same);
+  if (twice != entries.end()) {
+    Fail(ErrorCode::kUsage, "safetensors: two tensors are named \"{}\"", Escape(twice->name));
+  }
+  const std::vector<std::size_t> ends = ShardEnds(entries, most_bytes);
+  Check(ends.size() <= kMostShards, ErrorCode::kUsage,
+        "safetensors: {} shards of at most {} bytes, at most {} shards are read back; raise the "
+        "size",
+        ends.size(), most_bytes, kMostShards);
+  const bool hidden = ends.size() > 1 && std::filesystem::exists(directory / "model.safetensors");
+  Check(!hidden, ErrorCode::kUsage,
+        "{}: has a model.safetensors, which would hide the shards; write to another folder",
+        PathText(directory));
+  ShardedWrite written{0, ends.size()};
+  std::uint64_t elements = 0;
+  std::map<std::string, std::string, std::less<>> shard_of;
+  for (std::size_t s = 0; s < ends.size(); ++s) {
+    const std::size_t begin = s == 0 ? 0 : ends[s - 1];
+    const std::span<TensorEntry> shard(entries.data() + begin, ends[s] - begin);
+    const std::string name =
+        ends.size() == 1 ? std::string("model.safetensors")
+                         : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, ends.size());
+    if (load) load(shard);
+    WriteSafetensors(directory / name, shard, metadata);
+    for (const TensorEntry& entry : shard) {
+      written.bytes += EntryBytes(entry);
+      elements += EntryBytes(entry) / ElementBytes(entry.dtype);
+      shard_of.emplace(entry.name, name);
+    }
+  }
+  if (ends.size() > 1) {
+    WriteFileAtomic(directory / "model.safetensors.index.json",
+                    ShardIndexText(shard_of, written.bytes, elements));
+  }
+  return written;
 }
 
 }  // namespace longspan::io

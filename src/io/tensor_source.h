@@ -20,6 +20,8 @@ struct TensorInfo {
   idx_t size = 0;           // elements
   std::uint64_t begin = 0;  // first byte in its file
   int file = 0;             // which file of the source
+  // In elements, when the data do not lie row-major side by side (PyTorch's views); else empty.
+  std::vector<idx_t> stride = {};
   std::uint64_t bytes() const { return static_cast<std::uint64_t>(size) * ElementBytes(dtype); }
 };
 
@@ -56,14 +58,17 @@ class TensorSource {
                      NonFinite non_finite = NonFinite::kRefuse) const;
 
  protected:
-  // Copies `bytes` bytes of the tensor's data from its byte `offset` on.
+  friend class ShardedTensors;
+  // Copies `bytes` bytes of the tensor's data, in row-major order, from byte `offset` on.
   virtual void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
                          std::size_t bytes) const = 0;
 };
 
-// The weights of a model folder in the Hugging Face layout: model.safetensors, or the shards that
-// model.safetensors.index.json names. Never falls back from one format to another. kIo when the
+// The weights of a model folder in the Hugging Face layout. The first of these that is there is
+// taken, and nothing else is tried when it is damaged: model.safetensors, the shards that
+// model.safetensors.index.json names, pytorch_model.bin (io/pytorch_file.h), the shards of
+// pytorch_model.bin.index.json. A path to a single file is opened for what it is. kIo when the
 // folder has no weights or cannot be read, kFormat when they are damaged.
-std::unique_ptr<TensorSource> OpenModel(const std::filesystem::path& directory);
+std::unique_ptr<TensorSource> OpenModel(const std::filesystem::path& path);
 
 }  // namespace longspan::io
