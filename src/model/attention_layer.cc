@@ -4,7 +4,7 @@
 
 #include "base/arena.h"
 #include "gemm/gemm.h"
-#include "model/zero_rows.h"
+#include "model/rows.h"
 #include "ops/dropout/dropout.h"
 
 namespace longspan {

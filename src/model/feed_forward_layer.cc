@@ -2,7 +2,7 @@
 
 #include "base/arena.h"
 #include "model/residual_branch.h"
-#include "model/zero_rows.h"
+#include "model/rows.h"
 
 namespace longspan {
 namespace {

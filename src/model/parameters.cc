@@ -1,7 +1,10 @@
 #include "model/parameters.h"
 
+#include <algorithm>
+
 #include "base/errors.h"
 #include "base/math.h"
+#include "base/rng.h"
 
 namespace longspan {
 namespace {
@@ -39,6 +42,29 @@ void ParameterTable::AllocateGradients() {
 void ParameterTable::Borrow(float* values, float* gradients) {
   value_data_ = values;
   gradient_data_ = gradients;
+}
+
+void ParameterTable::Draw(std::uint64_t seed, double stddev, double position_stddev) {
+  for (std::size_t i = 0; i < list_.size(); ++i) {
+    float* values = value_data_ + list_[i].offset;
+    const idx_t size = list_[i].size;
+    switch (list_[i].kind) {
+      case ParameterKind::kMatrix:
+      case ParameterKind::kEmbedding:
+        FillNormal(DeriveKey(seed, i), static_cast<float>(stddev), values, size);
+        break;
+      case ParameterKind::kPosition:
+        FillNormal(DeriveKey(seed, i), static_cast<float>(position_stddev), values, size);
+        break;
+      case ParameterKind::kNormWeight:
+        std::fill_n(values, size, 1.0f);
+        break;
+      case ParameterKind::kBias:
+      case ParameterKind::kNormBias:
+        std::fill_n(values, size, 0.0f);
+        break;
+    }
+  }
 }
 
 const ParameterInfo& ParameterTable::at(std::string_view name) const {

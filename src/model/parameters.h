@@ -2,6 +2,7 @@
 // the optimiser, clipping and checkpoints walk over one array.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,6 +34,9 @@ class ParameterTable {
   void AllocateGradients();  // zeroed; only training needs them
   // Memory of the caller's, extent() floats each, instead of the table's own.
   void Borrow(float* values, float* gradients);
+  // Hugging Face's initialisation from counter-based random numbers: N(0, stddev) for matrices and
+  // embeddings, N(0, position_stddev) for axial positions, ones and zeros for norms and biases.
+  void Draw(std::uint64_t seed, double stddev, double position_stddev);
   idx_t extent() const { return extent_; }  // of a flat buffer, padding included
 
   const std::vector<ParameterInfo>& list() const { return list_; }

@@ -9,13 +9,12 @@
 #include "gemm/gemm.h"
 #include "model/attention_layer.h"
 #include "model/residual_branch.h"
-#include "model/zero_rows.h"
+#include "model/rows.h"
 #include "ops/axial_position/axial_position.h"
 #include "ops/dropout/dropout.h"
 #include "ops/embedding/embedding.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/reversible/reversible.h"
-#include "parallel/parallel_for.h"
 
 namespace longspan {
 namespace {
@@ -31,25 +30,15 @@ enum Site : std::uint64_t {
 
 // The head works through the text in chunks of this many tokens: (chunk, 2C) and (chunk, V) live.
 constexpr idx_t kHeadChunk = 4096;
-// Rows a task of an element-wise pass takes: some hundred kilobytes.
-constexpr idx_t kCopyRows = 256;
-
-Dropout SiteOf(const StepDropout& step, double p, std::uint64_t site) {
-  if (!step.active) return {};
-  return {static_cast<float>(p), DeriveKey(step.key, site)};
-}
 
 // joined (N, 2C) = a ++ b.
 void Join(Context& context, const View<const float, 2>& a, const View<const float, 2>& b,
           const View<float, 2>& joined) {
   const idx_t channels = a.extent[1];
   const auto bytes = static_cast<std::size_t>(channels) * sizeof(float);
-  ParallelFor(context, CeilDiv(a.extent[0], kCopyRows), [&](idx_t task, int) {
-    const idx_t end = std::min(a.extent[0], (task + 1) * kCopyRows);
-    for (idx_t t = task * kCopyRows; t < end; ++t) {
-      std::memcpy(&joined(t, 0), &a(t, 0), bytes);
-      std::memcpy(&joined(t, channels), &b(t, 0), bytes);
-    }
+  ForEachRow(context, a.extent[0], [&](idx_t t) {
+    std::memcpy(&joined(t, 0), &a(t, 0), bytes);
+    std::memcpy(&joined(t, channels), &b(t, 0), bytes);
   });
 }
 
@@ -58,20 +47,9 @@ void Part(Context& context, const View<const float, 2>& joined, const View<float
           const View<float, 2>& b) {
   const idx_t channels = a.extent[1];
   const auto bytes = static_cast<std::size_t>(channels) * sizeof(float);
-  ParallelFor(context, CeilDiv(a.extent[0], kCopyRows), [&](idx_t task, int) {
-    const idx_t end = std::min(a.extent[0], (task + 1) * kCopyRows);
-    for (idx_t t = task * kCopyRows; t < end; ++t) {
-      std::memcpy(&a(t, 0), &joined(t, 0), bytes);
-      std::memcpy(&b(t, 0), &joined(t, channels), bytes);
-    }
-  });
-}
-
-void Copy(Context& context, const View<const float, 2>& from, const View<float, 2>& to) {
-  const auto bytes = static_cast<std::size_t>(from.extent[1]) * sizeof(float);
-  ParallelFor(context, CeilDiv(from.extent[0], kCopyRows), [&](idx_t task, int) {
-    const idx_t end = std::min(from.extent[0], (task + 1) * kCopyRows);
-    for (idx_t t = task * kCopyRows; t < end; ++t) std::memcpy(&to(t, 0), &from(t, 0), bytes);
+  ForEachRow(context, a.extent[0], [&](idx_t t) {
+    std::memcpy(&a(t, 0), &joined(t, 0), bytes);
+    std::memcpy(&b(t, 0), &joined(t, channels), bytes);
   });
 }
 
@@ -133,28 +111,7 @@ std::string Reformer::LayerPrefix(std::size_t layer) const {
 }
 
 void Reformer::Initialise(std::uint64_t seed) {
-  const auto& list = parameters_.list();
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    const View<float, 1> values = parameters_.vector(list[i].name);
-    switch (list[i].kind) {
-      case ParameterKind::kMatrix:
-      case ParameterKind::kEmbedding:
-        FillNormal(DeriveKey(seed, i), static_cast<float>(config_.initializer_range), values.data,
-                   values.size());
-        break;
-      case ParameterKind::kPosition:
-        FillNormal(DeriveKey(seed, i), static_cast<float>(config_.axial_norm_std), values.data,
-                   values.size());
-        break;
-      case ParameterKind::kNormWeight:
-        std::fill_n(values.data, values.size(), 1.0f);
-        break;
-      case ParameterKind::kBias:
-      case ParameterKind::kNormBias:
-        std::fill_n(values.data, values.size(), 0.0f);
-        break;
-    }
-  }
+  parameters_.Draw(seed, config_.initializer_range, config_.axial_norm_std);
 }
 
 void Reformer::CheckBatch(const TokenBatch& batch) const {
@@ -248,12 +205,6 @@ ReversibleBranch Bind(Context& context, const ResidualBranch& branch, const Bran
           }};
 }
 
-Tensor CopyOf(Context& context, const View<const float, 2>& x) {
-  Tensor copy({x.extent[0], x.extent[1]});
-  Copy(context, x, copy.view<2>());
-  return copy;
-}
-
 }  // namespace
 
 // The call of branch 0 (attention) or 1 (feed-forward) of a layer. `keep`: a backward pass follows,
@@ -308,7 +259,7 @@ void Reformer::ForwardThroughLayers(Context& context, const TokenBatch& batch,
                                     const StepDropout& dropout, bool keep, const View<float, 2>& y1,
                                     const View<float, 2>& y2, const Shown& shown) {
   Embed(context, batch, dropout, y1);
-  Copy(context, y1, y2);
+  CopyRows(context, y1, y2);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, y2));
     BranchCall attention = CallOf(batch, dropout, i, 0, keep);

@@ -16,6 +16,7 @@
 #include "model/parameters.h"
 #include "model/reformer_config.h"
 #include "model/residual_branch.h"
+#include "model/step_dropout.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
 namespace longspan {
@@ -26,15 +27,6 @@ struct TokenBatch {
   std::span<const std::int32_t> ids;      // (B, T)
   std::span<const std::int32_t> targets;  // (B, T): what position t predicts, or kIgnoreLabel
   KeyMask mask;                           // (B, T), empty: every token is real
-};
-
-// The random numbers of one training step: dropout, and the rotations of LSH layers without a
-// hash_seed. Sites draw from keys derived from `key`, so that the recompute of the reversible
-// layers sees the masks of the forward pass. key 0 with active = false: evaluation, the same every
-// time.
-struct StepDropout {
-  bool active = false;
-  std::uint64_t key = 0;
 };
 
 class Reformer {

@@ -84,20 +84,22 @@ void ForRows(Context& context, idx_t rows, idx_t cols, const Row& row) {
   });
 }
 
-// value (rows, F) = act(dropout(x w1^T + b1)) for the slab x that starts at token `begin`; where
-// `slope` is not null it becomes d value / d (x w1^T + b1). Both passes of a training step come
-// here, so the backward's value is the forward's, bit for bit.
-void Hidden(const Block& block, const View<const float, 2>& x, idx_t begin, float* value,
-            float* slope) {
-  const idx_t rows = x.extent[0];
-  float* pre = slope != nullptr ? slope : value;
-  gemm::Forward(block.context, x, block.weights.w1, block.weights.b1.data,
-                View<float, 2>(pre, {rows, block.F}));
+// value (rows, F) = act(dropout(pre)) for the slab that starts at token `begin`; where `slope` is
+// not null it becomes d value / d pre. Either may be pre itself. Both passes of a training step
+// come here, so the backward's value is the forward's, bit for bit.
+void Activated(const Block& block, idx_t rows, idx_t begin, const float* pre, float* value,
+               float* slope) {
   ForRuns(block.context, rows * block.F, [&](idx_t at, idx_t count) {
     HWY_DYNAMIC_DISPATCH(ActivateRun)
     (block.spec.activation, block.spec.hidden, begin * block.F + at, count, pre + at, value + at,
      slope != nullptr ? slope + at : nullptr);
   });
+}
+
+// pre (rows, F) = x w1^T + b1.
+void Widened(const Block& block, const View<const float, 2>& x, float* pre) {
+  gemm::Forward(block.context, x, block.weights.w1, block.weights.b1.data,
+                View<float, 2>(pre, {x.extent[0], block.F}));
 }
 
 // y += f or y -= f, f = dropout(value w2^T + b2); `out` (rows, C) is scratch. The product never
@@ -128,12 +130,55 @@ View<const float, 2> MaskedGradient(const Block& block, const View<const float, 
   return View<float, 2>(masked, {rows, C});
 }
 
+// Gradients of one slab for dy, given value and slope (rows, F); value becomes the hidden layer's
+// gradient. `narrow` (rows, C) is scratch.
+void SlabBackward(const Block& block, const View<const float, 2>& x, idx_t begin,
+                  const View<float, 2>& value, const float* slope, const View<const float, 2>& dy,
+                  float* narrow, const View<float, 2>& dx, const FeedForwardGradients& gradients) {
+  Context& context = block.context;
+  const View<const float, 2> dout = MaskedGradient(block, dy, begin, narrow);
+  gemm::BackwardWeights(context, dout, value, gradients.dw2);
+  if (!block.weights.b2.empty()) gemm::BackwardBias(context, dout, gradients.db2.data);
+  gemm::BackwardData(context, dout, block.weights.w2, value);
+  ForRuns(context, value.size(), [&](idx_t at, idx_t count) {
+    HWY_DYNAMIC_DISPATCH(MultiplyRun)(count, slope + at, value.data + at);
+  });
+  gemm::BackwardWeights(context, value, x, gradients.dw1);
+  if (!block.weights.b1.empty()) gemm::BackwardBias(context, value, gradients.db1.data);
+  gemm::BackwardData(context, value, block.weights.w1, dx, gemm::Store::kAccumulate);
+}
+
+void CheckGradients(const Block& block, const View<const float, 2>& x, const View<float, 2>& dx,
+                    const FeedForwardGradients& gradients) {
+  const idx_t C = block.C, F = block.F;
+  CheckShape<2>("dx", dx, {block.T, C}, x, F);
+  CheckShape<2>("dw1", gradients.dw1, {F, C}, x, F);
+  CheckShape<2>("dw2", gradients.dw2, {C, F}, x, F);
+  if (!block.weights.b1.empty()) CheckShape<1>("db1", gradients.db1, {F}, x, F);
+  if (!block.weights.b2.empty()) CheckShape<1>("db2", gradients.db2, {C}, x, F);
+}
+
+// What a forward kept, or will keep: rows must be packed, activations run over them in one piece.
+void CheckKept(const Block& block, const View<const float, 2>& kept,
+               const View<const float, 2>& x) {
+  CheckShape<2>("the kept hidden layer", kept, {block.T, block.F}, x, block.F);
+  Check(kept.contiguous(), ErrorCode::kUsage, "feed-forward: the kept hidden layer has gaps");
+}
+
+template <class T>
+void CheckPacked(const char* name, const View<T, 2>& view, const std::array<idx_t, 2>& shape) {
+  Check(view.extent == shape && view.contiguous(), ErrorCode::kUsage,
+        "activation: {} is {}, need a matrix of {} without gaps", name, ShapeText(view),
+        ShapeText(std::vector<idx_t>(shape.begin(), shape.end())));
+}
+
 }  // namespace
 
 void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
                         const FeedForwardWeights& weights, const View<const float, 2>& x,
-                        const View<float, 2>& y) {
+                        const View<float, 2>& y, const View<float, 2>& keep) {
   const Block block = CheckBlock(context, spec, weights, x, "y", y);
+  if (!keep.empty()) CheckKept(block, keep, x);
   if (block.T == 0) return;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(block.slab * block.F) +
                                           Arena::Bytes<float>(block.slab * block.C));
@@ -141,7 +186,9 @@ void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
   float* out = frame.Take<float>(block.slab * block.C);
   for (idx_t begin = 0; begin < block.T; begin += block.slab) {
     const idx_t rows = std::min(block.slab, block.T - begin);
-    Hidden(block, x.Rows(begin, rows), begin, value, nullptr);
+    float* pre = keep.empty() ? value : keep.Rows(begin, rows).data;
+    Widened(block, x.Rows(begin, rows), pre);
+    Activated(block, rows, begin, pre, value, nullptr);
     Output(block, value, begin, out, y.Rows(begin, rows), false);
   }
 }
@@ -151,36 +198,65 @@ void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
                          const View<const float, 2>& dy, const View<float, 2>& dx,
                          const FeedForwardGradients& gradients, const View<float, 2>& undo) {
   const Block block = CheckBlock(context, spec, weights, x, "dy", dy);
-  const idx_t T = block.T, C = block.C, F = block.F;
-  CheckShape<2>("dx", dx, {T, C}, x, F);
-  CheckShape<2>("dw1", gradients.dw1, {F, C}, x, F);
-  CheckShape<2>("dw2", gradients.dw2, {C, F}, x, F);
-  if (!weights.b1.empty()) CheckShape<1>("db1", gradients.db1, {F}, x, F);
-  if (!weights.b2.empty()) CheckShape<1>("db2", gradients.db2, {C}, x, F);
-  if (!undo.empty()) CheckShape<2>("undo", undo, {T, C}, x, F);
+  const idx_t T = block.T, F = block.F;
+  CheckGradients(block, x, dx, gradients);
+  if (!undo.empty()) CheckShape<2>("undo", undo, {T, block.C}, x, F);
   if (T == 0) return;
-  Arena::Frame frame(context.arena(),
-                     2 * Arena::Bytes<float>(block.slab * F) + Arena::Bytes<float>(block.slab * C));
-  float* value = frame.Take<float>(block.slab * F);  // later the hidden layer's gradient
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(block.slab * F) +
+                                          Arena::Bytes<float>(block.slab * block.C));
+  float* value = frame.Take<float>(block.slab * F);
   float* slope = frame.Take<float>(block.slab * F);
-  float* narrow = frame.Take<float>(block.slab * C);
+  float* narrow = frame.Take<float>(block.slab * block.C);
   for (idx_t begin = 0; begin < T; begin += block.slab) {
     const idx_t rows = std::min(block.slab, T - begin);
-    const View<const float, 2> x_slab = x.Rows(begin, rows);
-    const View<float, 2> hidden(value, {rows, F});
-    Hidden(block, x_slab, begin, value, slope);
+    Widened(block, x.Rows(begin, rows), slope);
+    Activated(block, rows, begin, slope, value, slope);
     if (!undo.empty()) Output(block, value, begin, narrow, undo.Rows(begin, rows), true);
-    const View<const float, 2> dout = MaskedGradient(block, dy.Rows(begin, rows), begin, narrow);
-    gemm::BackwardWeights(context, dout, hidden, gradients.dw2);
-    if (!weights.b2.empty()) gemm::BackwardBias(context, dout, gradients.db2.data);
-    gemm::BackwardData(context, dout, weights.w2, hidden);
-    ForRuns(context, rows * F, [&](idx_t at, idx_t count) {
-      HWY_DYNAMIC_DISPATCH(MultiplyRun)(count, slope + at, value + at);
-    });
-    gemm::BackwardWeights(context, hidden, x_slab, gradients.dw1);
-    if (!weights.b1.empty()) gemm::BackwardBias(context, hidden, gradients.db1.data);
-    gemm::BackwardData(context, hidden, weights.w1, dx.Rows(begin, rows), gemm::Store::kAccumulate);
+    SlabBackward(block, x.Rows(begin, rows), begin, {value, {rows, F}}, slope, dy.Rows(begin, rows),
+                 narrow, dx.Rows(begin, rows), gradients);
   }
+}
+
+void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
+                             const FeedForwardWeights& weights, const View<const float, 2>& x,
+                             const View<const float, 2>& kept, const View<const float, 2>& dy,
+                             const View<float, 2>& dx, const FeedForwardGradients& gradients) {
+  const Block block = CheckBlock(context, spec, weights, x, "dy", dy);
+  const idx_t T = block.T, F = block.F;
+  CheckGradients(block, x, dx, gradients);
+  CheckKept(block, kept, x);
+  if (T == 0) return;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(block.slab * F) +
+                                          Arena::Bytes<float>(block.slab * block.C));
+  float* value = frame.Take<float>(block.slab * F);
+  float* slope = frame.Take<float>(block.slab * F);
+  float* narrow = frame.Take<float>(block.slab * block.C);
+  for (idx_t begin = 0; begin < T; begin += block.slab) {
+    const idx_t rows = std::min(block.slab, T - begin);
+    Activated(block, rows, begin, kept.Rows(begin, rows).data, value, slope);
+    SlabBackward(block, x.Rows(begin, rows), begin, {value, {rows, F}}, slope, dy.Rows(begin, rows),
+                 narrow, dx.Rows(begin, rows), gradients);
+  }
+}
+
+void Activate(Context& context, Activation activation, const View<float, 2>& x,
+              const View<float, 2>& slope) {
+  CheckPacked("x", x, x.extent);
+  if (!slope.empty()) CheckPacked("the slope", slope, x.extent);
+  ForRuns(context, x.size(), [&](idx_t at, idx_t count) {
+    HWY_DYNAMIC_DISPATCH(ActivateRun)
+    (activation, {}, at, count, x.data + at, x.data + at,
+     slope.empty() ? nullptr : slope.data + at);
+  });
+}
+
+void MultiplyBySlope(Context& context, const View<const float, 2>& slope,
+                     const View<float, 2>& dx) {
+  CheckPacked("dx", dx, dx.extent);
+  CheckPacked("the slope", slope, dx.extent);
+  ForRuns(context, dx.size(), [&](idx_t at, idx_t count) {
+    HWY_DYNAMIC_DISPATCH(MultiplyRun)(count, slope.data + at, dx.data + at);
+  });
 }
 
 }  // namespace longspan

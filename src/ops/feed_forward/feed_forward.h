@@ -35,11 +35,12 @@ struct FeedForwardSpec {
   Dropout output;  // element t*C + c of the site
 };
 
-// y (T, C) += f(x), x (T, C). Works through slabs of tokens: the (T, F) hidden layer never exists.
+// y (T, C) += f(x), x (T, C). Works through slabs of tokens: the (T, F) hidden layer never exists,
+// unless `keep` (T, F, contiguous) is there to take x w1^T + b1 for the backward.
 // Cost 4 T C F flop.
 void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
                         const FeedForwardWeights& weights, const View<const float, 2>& x,
-                        const View<float, 2>& y);
+                        const View<float, 2>& y, const View<float, 2>& keep = {});
 
 // dx (T, C) += gradient; the hidden layer is computed again. Where `undo` is not empty, it loses
 // f(x): undo -= f(x), bit for bit what the forward added (reversible layers).
@@ -48,5 +49,18 @@ void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
                          const FeedForwardWeights& weights, const View<const float, 2>& x,
                          const View<const float, 2>& dy, const View<float, 2>& dx,
                          const FeedForwardGradients& gradients, const View<float, 2>& undo = {});
+
+// The same bits from what the forward kept: 8 T C F flop.
+void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
+                             const FeedForwardWeights& weights, const View<const float, 2>& x,
+                             const View<const float, 2>& kept, const View<const float, 2>& dy,
+                             const View<float, 2>& dx, const FeedForwardGradients& gradients);
+
+// x (T, C, contiguous) becomes act(x); where `slope` of the same shape is not empty, it becomes
+// act'(x).
+void Activate(Context& context, Activation activation, const View<float, 2>& x,
+              const View<float, 2>& slope = {});
+// dx (T, C) *= slope: the way back. Both contiguous.
+void MultiplyBySlope(Context& context, const View<const float, 2>& slope, const View<float, 2>& dx);
 
 }  // namespace longspan

@@ -325,6 +325,56 @@ TEST(FeedForward, ScratchDoesNotGrowWithTheLength) {
   EXPECT_EQ(context.arena().peak(), peak);
 }
 
+// --- what the forward kept
+
+TEST(FeedForward, KeptHiddenLayerGivesTheSameBits) {
+  for (const Activation activation : {Activation::kGelu, Activation::kGeluNew}) {
+    const Case c(300, 19, 23, WithDropout(activation));
+    Context context(2);
+    std::vector<float> y(c.in.x.size()), kept(static_cast<std::size_t>(c.T * c.F));
+    FeedForwardForward(context, c.spec, c.Weights(), {c.in.x.data(), {c.T, c.C}},
+                       {y.data(), {c.T, c.C}}, {kept.data(), {c.T, c.F}});
+    EXPECT_SAME_BITS(y, c.Forward(context));
+    std::vector<float> none;
+    const Inputs<float> expected = c.Backward(context, none);
+    Inputs<float> d;
+    d.x.assign(c.in.x.size(), 0.0f);
+    d.w1.assign(c.in.w1.size(), 0.0f);
+    d.b1.assign(c.in.b1.size(), 0.0f);
+    d.w2.assign(c.in.w2.size(), 0.0f);
+    d.b2.assign(c.in.b2.size(), 0.0f);
+    FeedForwardBackwardKept(context, c.spec, c.Weights(), {c.in.x.data(), {c.T, c.C}},
+                            {kept.data(), {c.T, c.F}}, {c.dy.data(), {c.T, c.C}},
+                            {d.x.data(), {c.T, c.C}},
+                            {{d.w1.data(), {c.F, c.C}},
+                             {d.b1.data(), {c.F}},
+                             {d.w2.data(), {c.C, c.F}},
+                             {d.b2.data(), {c.C}}});
+    EXPECT_SAME_BITS(Flat(d), Flat(expected));
+  }
+}
+
+TEST(FeedForward, ActivationAloneAndItsSlope) {
+  Context context(2);
+  for (const Activation activation : kActivations) {
+    const std::vector<float> x = RandomNormal(9, 7 * 41);
+    std::vector<float> value = x, slope(x.size()), dx = RandomNormal(10, 7 * 41), alone = x;
+    const std::vector<float> dy = dx;
+    Activate(context, activation, {value.data(), {7, 41}}, {slope.data(), {7, 41}});
+    Activate(context, activation, {alone.data(), {7, 41}});
+    EXPECT_SAME_BITS(alone, value);
+    MultiplyBySlope(context, {slope.data(), {7, 41}}, {dx.data(), {7, 41}});
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const auto h = static_cast<double>(x[i]), s = ActivationSlopeReference(activation, h);
+      EXPECT_NEAR(value[i], ActivationReference(activation, h), 2e-6) << ActivationName(activation);
+      EXPECT_NEAR(dx[i], s * static_cast<double>(dy[i]), 1e-5) << ActivationName(activation);
+    }
+  }
+  std::vector<float> x(12);
+  EXPECT_THROW(Activate(context, Activation::kRelu, {x.data(), {2, 3}, {6, 1}}), Error);
+  EXPECT_THROW(MultiplyBySlope(context, {x.data(), {2, 3}}, {x.data(), {3, 2}}), Error);
+}
+
 // --- threads
 
 TEST(FeedForward, SameBitsForAnyThreads) {

@@ -1,0 +1,80 @@
+// config.json of a Longformer: Hugging Face's fields, defaults and meanings.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan {
+
+// Which head stands on the encoder; the config's "architectures". A bare model has a pooler.
+enum class LongformerHead { kNone, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
+// "LongformerForMaskedLM".
+std::string_view LongformerClass(LongformerHead head);
+
+// What a sequence classifier's labels are; kInferred: one label is a number, integers are classes,
+// anything else a set of labels.
+enum class ProblemType { kInferred, kRegression, kSingleLabel, kMultiLabel };
+
+struct LongformerConfig {
+  LongformerHead head = LongformerHead::kNone;
+  // Hugging Face's attention_window of each layer: even, both sides together.
+  std::vector<idx_t> attention_window = std::vector<idx_t>(12, 512);
+  idx_t vocab_size = 30522;
+  idx_t hidden_size = 768;  // C = H * D
+  idx_t heads = 12;         // H
+  idx_t feed_forward_size = 3072;
+  std::string activation = "gelu";
+  idx_t max_positions = 512;  // rows of the position table; pad + 1 of them no token has
+  idx_t token_types = 2;
+
+  double hidden_dropout = 0.1, attention_dropout = 0.1;
+  double layer_norm_eps = 1e-12;
+  double initializer_range = 0.02;
+  idx_t pad_token = 1;
+  std::optional<idx_t> bos_token = 0, eos_token = 2, sep_token = 2;
+  bool tied = true;  // the masked LM's decoder is the word table
+
+  std::vector<std::string> labels = {"LABEL_0", "LABEL_1"};  // id2label
+  ProblemType problem = ProblemType::kInferred;
+
+  // Not a field: files of a bare model may come without a pooler.
+  bool pooler = true;
+
+  std::size_t layers() const { return attention_window.size(); }
+  idx_t head_size() const { return hidden_size / heads; }  // D
+  idx_t label_count() const { return static_cast<idx_t>(labels.size()); }
+  // W: keys that a token of the layer sees to each side.
+  idx_t window(std::size_t layer) const { return attention_window[layer] / 2; }
+  idx_t largest_window() const;  // of attention_window
+  // The most tokens that are not padding in a row.
+  idx_t longest() const { return max_positions - pad_token - 1; }
+  bool has_pooler() const {
+    return head == LongformerHead::kChoice || (head == LongformerHead::kNone && pooler);
+  }
+};
+
+// Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,
+// as Hugging Face ignores them; those of the original code's format are refused.
+LongformerConfig ParseLongformerConfig(std::string_view json, std::string_view source);
+// From a config.json, or from the one of a model directory. kIo, kFormat.
+LongformerConfig ReadLongformerConfig(const std::filesystem::path& file);
+LongformerConfig LoadLongformerConfig(const std::filesystem::path& directory);
+
+// Indented JSON that `transformers` reads back to the same model.
+std::string ToJson(const LongformerConfig& config);
+
+// Numbers to learn, from the config alone.
+std::uint64_t ParameterCount(const LongformerConfig& config);
+
+// Ready-made masked language models over RoBERTa's vocabulary: "tiny", "small", "base"; the last
+// one has the sizes of longformer-base-4096.
+LongformerConfig LongformerPreset(std::string_view name);
+std::vector<std::string> LongformerPresetNames();
+
+}  // namespace longspan

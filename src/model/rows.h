@@ -1,0 +1,44 @@
+// Clearing what gradients are added into, and copying rows.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/math.h"
+#include "longspan/context.h"
+#include "longspan/tensor.h"
+#include "parallel/parallel_for.h"
+
+namespace longspan {
+
+// Rows a task of an element-wise pass takes: some hundred kilobytes.
+inline constexpr idx_t kRowsOfTask = 256;
+
+// Calls row(t) for rows [0, rows).
+template <class Row>
+void ForEachRow(Context& context, idx_t rows, const Row& row) {
+  ParallelFor(context, CeilDiv(rows, kRowsOfTask), [&](idx_t task, int) {
+    const idx_t end = std::min(rows, (task + 1) * kRowsOfTask);
+    for (idx_t t = task * kRowsOfTask; t < end; ++t) row(t);
+  });
+}
+
+// x (N, C) = 0.
+inline void ZeroRows(Context& context, const View<float, 2>& x) {
+  const auto bytes = static_cast<std::size_t>(x.extent[1]) * sizeof(float);
+  ForEachRow(context, x.extent[0], [&](idx_t t) { std::memset(&x(t, 0), 0, bytes); });
+}
+
+// to (N, C) = from.
+inline void CopyRows(Context& context, const View<const float, 2>& from, const View<float, 2>& to) {
+  const auto bytes = static_cast<std::size_t>(from.extent[1]) * sizeof(float);
+  ForEachRow(context, from.extent[0], [&](idx_t t) { std::memcpy(&to(t, 0), &from(t, 0), bytes); });
+}
+
+inline Tensor CopyOf(Context& context, const View<const float, 2>& x) {
+  Tensor copy({x.extent[0], x.extent[1]});
+  CopyRows(context, x, copy.view<2>());
+  return copy;
+}
+
+}  // namespace longspan
