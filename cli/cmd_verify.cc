@@ -24,6 +24,11 @@ nlohmann::json Number(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
 }
 
+// What of a tensor could not be compared.
+std::string HoleText(const TensorParity& t) {
+  return t.skipped == 0 ? "" : fmt::format("  {} of {} not compared", t.skipped, t.values);
+}
+
 int RunVerify(const VerifyOptions& o, int threads) {
   Context context(threads);
   ParityReport report;
@@ -42,21 +47,29 @@ int RunVerify(const VerifyOptions& o, int threads) {
       row["name"] = t.name;
       row["max_abs"] = Number(t.max_abs);
       row["rel_l2"] = Number(t.rel_l2);
+      row["values"] = t.values;
+      row["not_compared"] = t.skipped;
       row["ok"] = t.ok;
       j["tensors"].push_back(row);
     }
     PrintResult(j.dump(2) + "\n");
   } else {
     std::string text = fmt::format("{:<72} {:>10} {:>10}\n", "tensor", "max|diff|", "rel L2");
-    idx_t bad = 0;
+    idx_t bad = 0, holed = 0;
     for (const TensorParity& t : report.tensors) {
       bad += t.ok ? 0 : 1;
-      text += fmt::format("{:<72} {:>10.2e} {:>10.2e}{}\n", t.name, t.max_abs, t.rel_l2,
-                          t.ok ? "" : "  DIFFERS");
+      holed += t.skipped > 0 ? 1 : 0;
+      text += fmt::format("{:<72} {:>10.2e} {:>10.2e}{}{}\n", t.name, t.max_abs, t.rel_l2,
+                          HoleText(t), t.ok ? "" : "  DIFFERS");
     }
     text += report.ok ? fmt::format("the case holds: {} tensors\n", report.tensors.size())
                       : fmt::format("the case does not hold: {} of {} tensors differ\n", bad,
                                     report.tensors.size());
+    if (holed > 0) {
+      text += fmt::format(
+          "in {} of them the original recorded NaN or infinity: there is nothing to compare with\n",
+          holed);
+    }
     PrintResult(text);
   }
   return report.ok ? 0 : kDoesNotHold;

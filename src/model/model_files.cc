@@ -5,12 +5,11 @@
 
 #include "base/errors.h"
 #include "io/atomic_file.h"
-#include "io/escape.h"
+#include "model/weight_files.h"
 
 namespace longspan {
 namespace {
 
-constexpr std::size_t kMostListed = 10;
 constexpr idx_t kMostRounds = 1024;
 
 // Old files call the output bias by its alias.
@@ -28,19 +27,9 @@ bool IsLegacyConstant(std::string_view name) {
   return name.find("self_mask_value_") != name.npos || name.find(".mask_value_") != name.npos;
 }
 
-// One line per parameter that cannot be read.
-std::vector<std::string> Problems(const io::TensorSource& source, const ParameterTable& table) {
-  std::vector<std::string> problems;
-  for (const ParameterInfo& info : table.list()) {
-    const std::string name = NameIn(source, info.name);
-    if (name.empty()) {
-      problems.push_back(fmt::format("{} is missing", info.name));
-    } else if (source.Info(name).shape != info.shape) {
-      problems.push_back(fmt::format("{} has shape {}, the config needs {}", info.name,
-                                     ShapeText(source.Info(name).shape), ShapeText(info.shape)));
-    }
-  }
-  return problems;
+WeightNames Names() {
+  return {NameIn,
+          [](std::string_view name) { return name == kBiasAlias || IsLegacyConstant(name); }};
 }
 
 }  // namespace
@@ -64,44 +53,15 @@ void ApplyOptions(const LoadOptions& options, ReformerConfig* config) {
 
 void ReadWeights(const io::TensorSource& source, const LoadOptions& options, Reformer& model,
                  std::vector<std::string>* warnings) {
-  ParameterTable& table = model.parameters();
-  const std::vector<std::string> problems = Problems(source, table);
-  if (!problems.empty()) {
-    std::string list;
-    for (std::size_t i = 0; i < std::min(problems.size(), kMostListed); ++i) {
-      list += (i == 0 ? "" : "; ") + problems[i];
-    }
-    Fail(ErrorCode::kFormat, "{}: {} tensor{} do not fit config.json: {}{}", source.source(),
-         problems.size(), problems.size() == 1 ? "" : "s", list,
-         problems.size() > kMostListed ? "; ..." : "");
-  }
   const auto non_finite = options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse;
-  for (const ParameterInfo& info : table.list()) {
-    const View<float, 1> values = table.vector(info.name);
-    source.ReadFloatInto(NameIn(source, info.name),
-                         {values.data, static_cast<std::size_t>(values.size())}, non_finite);
-  }
-  if (warnings == nullptr) return;
-  warnings->insert(warnings->end(), source.warnings().begin(), source.warnings().end());
-  for (const auto& [name, info] : source.tensors()) {
-    if (table.contains(name) || name == kBiasAlias || IsLegacyConstant(name)) continue;
-    warnings->push_back(
-        fmt::format("{}: tensor '{}' is not part of the model", source.source(), io::Escape(name)));
-  }
+  ReadParameters(source, Names(), non_finite, model.parameters(), warnings);
 }
 
 Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions& options,
                       std::vector<std::string>* warnings) {
   ReformerConfig config = LoadReformerConfig(directory);
   const auto source = io::OpenModel(directory);
-  // The file's size bounds what a config may ask for, before anything is allocated.
-  std::uint64_t elements = 0;
-  for (const auto& [name, info] : source->tensors())
-    elements += static_cast<std::uint64_t>(info.size);
-  const std::uint64_t needed = ParameterCount(config);
-  Check(needed <= elements, ErrorCode::kFormat,
-        "{}: the weights hold {} numbers, config.json needs {}", source->source(), elements,
-        needed);
+  CheckFileHolds(*source, ParameterCount(config));
   ApplyOptions(options, &config);
   Reformer model(std::move(config));
   ReadWeights(*source, options, model, warnings);
@@ -109,12 +69,7 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
 }
 
 std::vector<io::TensorEntry> WeightEntries(Reformer& model) {
-  std::vector<io::TensorEntry> entries;
-  for (const ParameterInfo& info : model.parameters().list()) {
-    entries.push_back(
-        {info.name, DType::kF32, info.shape, model.parameters().vector(info.name).data});
-  }
-  return entries;
+  return WeightEntries(model.parameters());
 }
 
 void SaveReformer(Reformer& model, const std::filesystem::path& directory) {

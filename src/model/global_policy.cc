@@ -1,0 +1,155 @@
+#include "model/global_policy.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/errors.h"
+#include "io/escape.h"
+#include "longspan/attention.h"
+
+namespace longspan {
+namespace {
+
+constexpr const char* kForms =
+    "auto, none, first:N, question, every:N, ids:1,2,... (positions) or token:ID";
+constexpr idx_t kMostNumber = idx_t{1} << 31;
+constexpr std::size_t kMostNumbers = 1'000'000;
+
+using Kind = GlobalPolicy::Kind;
+struct Form {
+  Kind kind;
+  std::string_view name;
+  idx_t least;  // of its number; -1: it has none
+};
+constexpr Form kNames[] = {
+    {Kind::kAuto, "auto", -1},  {Kind::kNone, "none", -1},
+    {Kind::kFirst, "first", 1}, {Kind::kQuestion, "question", -1},
+    {Kind::kEvery, "every", 1}, {Kind::kPositions, "ids", 0},
+    {Kind::kToken, "token", 0}, {Kind::kChoices, "choices", -1},
+};
+
+std::vector<idx_t> ParseNumbers(std::string_view list, std::string_view whole, idx_t least) {
+  std::vector<idx_t> numbers;
+  const char* at = list.data();
+  const char* const end = at + list.size();
+  do {
+    if (!numbers.empty()) ++at;  // the comma
+    idx_t number = 0;
+    const auto [next, error] = std::from_chars(at, end, number);
+    Check(error == std::errc() && (next == end || *next == ',') && number >= least &&
+              number <= kMostNumber && numbers.size() < kMostNumbers,
+          ErrorCode::kUsage, "global: '{}' needs numbers from {} to {}, parted by commas",
+          io::Escape(whole), least, kMostNumber);
+    numbers.push_back(number);
+    at = next;
+  } while (at != end);
+  return numbers;
+}
+
+// The first separator of a row.
+idx_t QuestionEnd(const LongformerConfig& config, std::span<const std::int32_t> ids, idx_t row) {
+  Check(config.sep_token.has_value(), ErrorCode::kUsage,
+        "global: the model has no sep_token_id, so it cannot tell where a question ends; choose "
+        "the tokens by another policy: {}",
+        kForms);
+  const auto sep = std::find(ids.begin(), ids.end(), *config.sep_token);
+  Check(sep != ids.end(), ErrorCode::kUsage,
+        "global: row {} has no separator (id {}), so where its question ends is unknown", row,
+        *config.sep_token);
+  return sep - ids.begin();
+}
+
+}  // namespace
+
+GlobalPolicy GlobalPolicy::Parse(std::string_view text) {
+  const std::size_t colon = std::min(text.find(':'), text.size());
+  const std::string_view name = text.substr(0, colon);
+  for (const Form& form : kNames) {
+    if (form.name != name || form.kind == Kind::kChoices) continue;
+    GlobalPolicy policy;
+    policy.kind_ = form.kind;
+    if (form.least < 0 && colon == text.size()) return policy;
+    if (form.least < 0 || colon == text.size()) break;
+    policy.numbers_ = ParseNumbers(text.substr(colon + 1), text, form.least);
+    Check(form.kind == Kind::kPositions || policy.numbers_.size() == 1, ErrorCode::kUsage,
+          "global: '{}' takes one number", io::Escape(text));
+    return policy;
+  }
+  Fail(ErrorCode::kUsage, "global: '{}' is unknown; use {}", io::Escape(text), kForms);
+}
+
+GlobalPolicy GlobalPolicy::For(LongformerHead head) const {
+  if (kind_ != Kind::kAuto) return *this;
+  GlobalPolicy policy;
+  policy.kind_ = Kind::kNone;
+  if (head == LongformerHead::kQuestion) policy.kind_ = Kind::kQuestion;
+  if (head == LongformerHead::kChoice) policy.kind_ = Kind::kChoices;
+  if (head == LongformerHead::kSequence) {
+    // The head reads position 0, which stays hidden where the text is padded on the left.
+    policy.kind_ = Kind::kPositions;
+    policy.numbers_ = {0};
+  }
+  return policy;
+}
+
+std::string GlobalPolicy::Name() const {
+  for (const Form& form : kNames) {
+    if (form.kind != kind_) continue;
+    return numbers_.empty() ? std::string(form.name)
+                            : fmt::format("{}:{}", form.name, fmt::join(numbers_, ","));
+  }
+  return "?";
+}
+
+void GlobalPolicy::Apply(const LongformerConfig& config, std::span<const std::int32_t> ids,
+                         idx_t rows, idx_t tokens, std::span<std::uint8_t> roles) const {
+  if (kind_ == Kind::kAuto) return For(config.head).Apply(config, ids, rows, tokens, roles);
+  if (kind_ == Kind::kPositions) {
+    const idx_t last = *std::max_element(numbers_.begin(), numbers_.end());
+    Check(last < tokens, ErrorCode::kUsage, "global: position {} is not one of {} tokens", last,
+          tokens);
+  }
+  for (idx_t b = 0; b < rows; ++b) {
+    const auto row =
+        ids.subspan(static_cast<std::size_t>(b * tokens), static_cast<std::size_t>(tokens));
+    std::uint8_t* role = roles.data() + b * tokens;
+    const auto mark = [&](idx_t t) {
+      if (role[t] != kHiddenToken) role[t] = kGlobalToken;
+    };
+    const auto mark_range = [&](idx_t begin, idx_t end) {
+      for (idx_t t = begin; t < end; ++t) mark(t);
+    };
+    switch (kind_) {
+      case Kind::kAuto:
+      case Kind::kNone:
+        break;
+      case Kind::kFirst:
+        for (idx_t t = 0, left = numbers_[0]; t < tokens && left > 0; ++t) {
+          left -= role[t] != kHiddenToken ? 1 : 0;
+          mark(t);
+        }
+        break;
+      case Kind::kQuestion:
+        mark_range(0, QuestionEnd(config, row, b));
+        break;
+      case Kind::kChoices:
+        mark_range(QuestionEnd(config, row, b) + 2, tokens);
+        break;
+      case Kind::kEvery:
+        for (idx_t t = 0; t < tokens; t += numbers_[0]) mark(t);
+        break;
+      case Kind::kPositions:
+        for (const idx_t t : numbers_) mark(t);
+        break;
+      case Kind::kToken:
+        for (idx_t t = 0; t < tokens; ++t) {
+          if (row[static_cast<std::size_t>(t)] == numbers_[0]) mark(t);
+        }
+        break;
+    }
+  }
+}
+
+}  // namespace longspan

@@ -1,0 +1,46 @@
+// Which tokens are global, by name: a choice that users make and logs repeat.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/longformer_config.h"
+
+namespace longspan {
+
+// auto        what the head needs, as Hugging Face has it: the first token of a sequence to
+//             classify, the question, the choices; none for masked LMs, token classes, bare models
+// none        no token
+// first:N     the first N tokens that are not hidden
+// question    all tokens before the first separator
+// every:N     the tokens at positions 0, N, 2N, ...
+// ids:1,2,7   the tokens at these positions
+// token:ID    every token with this id
+class GlobalPolicy {
+ public:
+  enum class Kind { kAuto, kNone, kFirst, kQuestion, kChoices, kEvery, kPositions, kToken };
+
+  // kUsage names the text and the forms that there are.
+  static GlobalPolicy Parse(std::string_view text);
+
+  // The policy that `auto` stands for under this head; any other stays what it is.
+  GlobalPolicy For(LongformerHead head) const;
+
+  // "first:4"; what Parse reads, and "choices": all tokens behind the double separator, which only
+  // auto leads to.
+  std::string Name() const;
+
+  // Makes tokens of roles (B, T) global that are not hidden. ids (B, T). kUsage where a row has no
+  // separator, and for positions that no row of T tokens has.
+  void Apply(const LongformerConfig& config, std::span<const std::int32_t> ids, idx_t rows,
+             idx_t tokens, std::span<std::uint8_t> roles) const;
+
+ private:
+  Kind kind_ = Kind::kAuto;
+  std::vector<idx_t> numbers_;  // N, the positions or the id
+};
+
+}  // namespace longspan

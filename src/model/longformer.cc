@@ -1,0 +1,373 @@
+#include "model/longformer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "model/rows.h"
+#include "ops/cross_entropy/cross_entropy.h"
+#include "ops/dropout/dropout.h"
+#include "ops/embedding/embedding.h"
+#include "ops/layer_norm/layer_norm.h"
+
+namespace longspan {
+namespace {
+
+// Random sites of the model; the head owns 1 and 2, layer i derives its key from kFirstLayer + i.
+enum Site : std::uint64_t { kEmbeddings = 0, kFirstLayer = 16 };
+
+constexpr const char* kWords = "embeddings.word_embeddings.weight";
+constexpr const char* kPositions = "embeddings.position_embeddings.weight";
+constexpr const char* kTypes = "embeddings.token_type_embeddings.weight";
+
+// Row numbers of streams are 32 bits wide.
+constexpr idx_t kMostRows = std::numeric_limits<std::int32_t>::max();
+
+}  // namespace
+
+std::vector<std::uint8_t> MergeMasks(std::span<const std::int32_t> attention_mask,
+                                     std::span<const std::int32_t> global_attention_mask) {
+  std::vector<std::uint8_t> roles(std::max(attention_mask.size(), global_attention_mask.size()));
+  for (std::size_t i = 0; i < roles.size(); ++i) {
+    const std::int32_t mask = attention_mask.empty() ? 1 : attention_mask[i];
+    const std::int32_t global = global_attention_mask.empty() ? 0 : global_attention_mask[i];
+    const std::int64_t merged = std::int64_t{mask} * (std::int64_t{global} + 1);
+    roles[i] = merged == 0 ? kHiddenToken : (merged == 2 ? kGlobalToken : kLocalToken);
+  }
+  return roles;
+}
+
+std::vector<std::int32_t> PositionIds(std::span<const std::int32_t> ids, idx_t rows, idx_t tokens,
+                                      std::int32_t pad) {
+  std::vector<std::int32_t> positions;
+  for (idx_t b = 0; b < rows; ++b) {
+    std::int32_t last = pad;
+    for (idx_t t = 0; t < tokens; ++t) {
+      const bool real = ids[static_cast<std::size_t>(b * tokens + t)] != pad;
+      positions.push_back(real ? ++last : pad);
+    }
+  }
+  return positions;
+}
+
+// ---- parameters ---------------------------------------------------------------------------------
+
+Longformer::Longformer(LongformerConfig config, Memory memory)
+    : config_(std::move(config)),
+      prefix_(config_.head == LongformerHead::kNone ? "" : "longformer.") {
+  const idx_t channels = config_.hidden_size;
+  parameters_.Add(Name(kWords), {config_.vocab_size, channels}, ParameterKind::kEmbedding);
+  parameters_.Add(Name(kPositions), {config_.max_positions, channels}, ParameterKind::kEmbedding);
+  parameters_.Add(Name(kTypes), {config_.token_types, channels}, ParameterKind::kEmbedding);
+  parameters_.Add(Name("embeddings.LayerNorm.weight"), {channels}, ParameterKind::kNormWeight);
+  parameters_.Add(Name("embeddings.LayerNorm.bias"), {channels}, ParameterKind::kNormBias);
+  for (std::size_t i = 0; i < config_.layers(); ++i) {
+    layers_.emplace_back(config_, i, Name("encoder.layer.") + std::to_string(i) + ".", parameters_);
+  }
+  if (config_.head == LongformerHead::kNone && config_.has_pooler()) {
+    parameters_.Add("pooler.dense.weight", {channels, channels}, ParameterKind::kMatrix);
+    parameters_.Add("pooler.dense.bias", {channels}, ParameterKind::kBias);
+  }
+  head_ = MakeLongformerHead(config_, prefix_, parameters_);
+  if (memory == Memory::kOwn) parameters_.Allocate();
+}
+
+Longformer::~Longformer() = default;
+Longformer::Longformer(Longformer&&) noexcept = default;
+Longformer& Longformer::operator=(Longformer&&) noexcept = default;
+
+std::string Longformer::Name(std::string_view rest) const { return prefix_ + std::string(rest); }
+
+void Longformer::Initialise(std::uint64_t seed) {
+  parameters_.Draw(seed, config_.initializer_range, config_.initializer_range);
+  for (const char* table : {kWords, kPositions}) {
+    std::fill_n(&parameters_.matrix(Name(table))(config_.pad_token, 0), config_.hidden_size, 0.0f);
+  }
+}
+
+const LongformerHeadLayer& Longformer::Head() const {
+  Check(head_ != nullptr, ErrorCode::kUsage,
+        "model: a bare LongformerModel has no head, so no logits and no loss");
+  return *head_;
+}
+
+void Longformer::CheckBatch(const LongformerBatch& batch) const {
+  const idx_t n = batch.rows * batch.tokens;
+  Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
+        "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
+  Check(batch.tokens <= kMostRows / batch.rows, ErrorCode::kLimit,
+        "batch: {} rows of {} tokens are more than {}", batch.rows, batch.tokens, kMostRows);
+  Check(static_cast<idx_t>(batch.ids.size()) == n, ErrorCode::kUsage,
+        "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows, batch.tokens);
+  Check(batch.token_types.empty() || static_cast<idx_t>(batch.token_types.size()) == n,
+        ErrorCode::kUsage, "batch: {} token types for {} rows of {} tokens",
+        batch.token_types.size(), batch.rows, batch.tokens);
+  Check(batch.roles.empty() ||
+            (batch.roles.extent[0] == batch.rows && batch.roles.extent[1] == batch.tokens),
+        ErrorCode::kUsage, "batch: roles are {}, need ({}, {})", ShapeText(batch.roles), batch.rows,
+        batch.tokens);
+  for (idx_t b = 0; b < batch.rows && batch.tokens > config_.longest(); ++b) {
+    const auto row = batch.ids.begin() + b * batch.tokens;
+    const idx_t real = batch.tokens - std::count(row, row + batch.tokens, config_.pad_token);
+    Check(real <= config_.longest(), ErrorCode::kUsage,
+          "batch: row {} has {} tokens, but the model has positions for {}", b, real,
+          config_.longest());
+  }
+}
+
+// ---- embeddings ---------------------------------------------------------------------------------
+
+// sum (N, C) = words + positions + token types.
+void Longformer::SumOfEmbeddings(Context& context, const LongformerBatch& batch,
+                                 const View<float, 2>& sum) {
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
+  const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
+  EmbeddingForward(context, batch.ids, parameters_.matrix(Name(kWords)), sum);
+  const auto positions = PositionIds(batch.ids, batch.rows, batch.tokens,
+                                     static_cast<std::int32_t>(config_.pad_token));
+  EmbeddingForward(context, positions, parameters_.matrix(Name(kPositions)), rows);
+  AddDropout(context, {}, rows, sum);
+  const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
+  EmbeddingForward(context, batch.token_types.empty() ? none : batch.token_types,
+                   parameters_.matrix(Name(kTypes)), rows);
+  AddDropout(context, {}, rows, sum);
+}
+
+void Longformer::Embed(Context& context, const LongformerBatch& batch, const StepDropout& dropout,
+                       const View<float, 2>& x) {
+  SumOfEmbeddings(context, batch, x);
+  LayerNormForward(context,
+                   {parameters_.vector(Name("embeddings.LayerNorm.weight")),
+                    parameters_.vector(Name("embeddings.LayerNorm.bias")),
+                    static_cast<float>(config_.layer_norm_eps)},
+                   x, x);
+  ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kEmbeddings), x);
+}
+
+// dx (N, C) is scratch afterwards. Rows of padding in the tables of words and positions get nothing
+// (torch's padding_idx); the masked LM's decoder adds to the word table on its own.
+void Longformer::EmbedBackward(Context& context, const LongformerBatch& batch,
+                               const StepDropout& dropout, const View<float, 2>& dx) {
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(dx.size()));
+  const View<float, 2> sum(frame.Take<float>(dx.size()), dx.extent);
+  const View<float, 2> dsum(frame.Take<float>(dx.size()), dx.extent);
+  ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kEmbeddings), dx);
+  SumOfEmbeddings(context, batch, sum);
+  ZeroRows(context, dsum);
+  LayerNormBackward(context,
+                    {parameters_.vector(Name("embeddings.LayerNorm.weight")),
+                     parameters_.vector(Name("embeddings.LayerNorm.bias")),
+                     static_cast<float>(config_.layer_norm_eps)},
+                    sum, dx, dsum,
+                    {parameters_.vector_gradient(Name("embeddings.LayerNorm.weight")),
+                     parameters_.vector_gradient(Name("embeddings.LayerNorm.bias"))});
+  const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
+  EmbeddingBackward(context, batch.token_types.empty() ? none : batch.token_types, dsum,
+                    parameters_.matrix_gradient(Name(kTypes)));
+  const auto pad = static_cast<std::int32_t>(config_.pad_token);
+  const auto bytes = static_cast<std::size_t>(config_.hidden_size) * sizeof(float);
+  ForEachRow(context, dsum.extent[0], [&](idx_t t) {
+    if (batch.ids[static_cast<std::size_t>(t)] == pad) std::memset(&dsum(t, 0), 0, bytes);
+  });
+  EmbeddingBackward(context, batch.ids, dsum, parameters_.matrix_gradient(Name(kWords)));
+  EmbeddingBackward(context, PositionIds(batch.ids, batch.rows, batch.tokens, pad), dsum,
+                    parameters_.matrix_gradient(Name(kPositions)));
+}
+
+// ---- evaluation ---------------------------------------------------------------------------------
+
+LongformerCall Longformer::CallOf(const LongformerBatch& batch, const GlobalTokenRows& globals,
+                                  const StepDropout& dropout, std::size_t layer, bool backward) {
+  LongformerCall call{parameters_, batch.rows, batch.tokens, batch.roles, globals, dropout};
+  call.dropout.key = DeriveKey(dropout.key, kFirstLayer + layer);
+  call.backward = backward;
+  call.layer = layer;
+  return call;
+}
+
+void Longformer::Encode(Context& context, const LongformerBatch& batch,
+                        const View<float, 2>& hidden, const LongformerShown& shown) {
+  CheckBatch(batch);
+  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens);
+  const auto show = [&] {
+    if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
+  };
+  Embed(context, batch, {}, hidden);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    show();
+    LongformerCall call = CallOf(batch, globals, {}, i, false);
+    call.observer = shown.attention;
+    Arena::Frame frame(context.arena(), layers_[i].Bytes(call));
+    layers_[i].Forward(context, call, hidden, layers_[i].Take(frame, call), hidden);
+  }
+  show();
+}
+
+void Longformer::Pool(Context& context, idx_t rows, const View<const float, 2>& hidden,
+                      const View<float, 2>& pooled) {
+  Check(config_.has_pooler(), ErrorCode::kUsage, "model: this {} has no pooler",
+        LongformerClass(config_.head));
+  PoolFirstTokens(context, parameters_, Name("pooler.dense."), rows, hidden, pooled);
+}
+
+Tensor Longformer::Logits(Context& context, const LongformerBatch& batch,
+                          const View<const float, 2>& hidden) {
+  return Head().Logits(context, {parameters_, batch, {}}, hidden);
+}
+
+LongformerLoss Longformer::Loss(Context& context, const LongformerBatch& batch) {
+  CheckBatch(batch);
+  Head().CheckTargets(batch);
+  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
+  const View<float, 2> hidden(frame.Take<float>(n * channels), {n, channels});
+  Encode(context, batch, hidden);
+  return Head().Loss(context, {parameters_, batch, {}}, hidden, {});
+}
+
+// ---- training -----------------------------------------------------------------------------------
+
+// Forward, the head's gradient, backward: what every training loss has in common.
+void Longformer::Differentiate(Context& context, const LongformerBatch& batch,
+                               const LongformerStep& step, const HeadGradient& head_gradient) {
+  const std::size_t layers = layers_.size();
+  Check(step.recompute.empty() || step.recompute.size() == layers, ErrorCode::kUsage,
+        "step: {} choices of what to recompute for {} layers", step.recompute.size(), layers);
+  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens);
+  const auto call = [&](std::size_t i) { return CallOf(batch, globals, step.dropout, i, true); };
+  const auto again = [&](std::size_t i) { return !step.recompute.empty() && step.recompute[i]; };
+  std::size_t bytes = (layers + 2) * Arena::Bytes<float>(n * channels);
+  for (std::size_t i = 0; i < layers; ++i) bytes += again(i) ? 0 : layers_[i].Bytes(call(i));
+  Arena::Frame frame(context.arena(), bytes);
+  std::vector<View<float, 2>> x;  // each layer's input, then the last one's output
+  for (std::size_t i = 0; i <= layers; ++i) {
+    x.emplace_back(frame.Take<float>(n * channels), std::array<idx_t, 2>{n, channels});
+  }
+  const View<float, 2> d(frame.Take<float>(n * channels), {n, channels});
+  std::vector<LongformerLayer::Tensors> kept(layers);
+  Embed(context, batch, step.dropout, x[0]);
+  for (std::size_t i = 0; i < layers; ++i) {
+    if (again(i)) {
+      Arena::Frame once(context.arena(), layers_[i].Bytes(call(i)));
+      layers_[i].Forward(context, call(i), x[i], layers_[i].Take(once, call(i)), x[i + 1]);
+    } else {
+      kept[i] = layers_[i].Take(frame, call(i));
+      layers_[i].Forward(context, call(i), x[i], kept[i], x[i + 1]);
+    }
+  }
+  head_gradient(x[layers], d);
+  for (std::size_t i = layers; i-- > 0;) {
+    if (again(i)) {
+      Arena::Frame once(context.arena(), layers_[i].Bytes(call(i)));
+      const LongformerLayer::Tensors tensors = layers_[i].Take(once, call(i));
+      layers_[i].Forward(context, call(i), x[i], tensors, {});
+      layers_[i].Backward(context, call(i), x[i], tensors, d);
+    } else {
+      layers_[i].Backward(context, call(i), x[i], kept[i], d);
+    }
+  }
+  EmbedBackward(context, batch, step.dropout, d);
+}
+
+LongformerLoss Longformer::LossAndGradients(Context& context, const LongformerBatch& batch,
+                                            const LongformerStep& step) {
+  CheckBatch(batch);
+  Head().CheckTargets(batch);
+  LongformerLoss loss;
+  Differentiate(context, batch, step,
+                [&](const View<const float, 2>& hidden, const View<float, 2>& dhidden) {
+                  loss = Head().Loss(context, {parameters_, batch, step}, hidden, dhidden);
+                });
+  return loss;
+}
+
+double Longformer::CotangentGradients(Context& context, const LongformerBatch& batch,
+                                      const View<const float, 2>& cotangent,
+                                      const LongformerStep& step) {
+  CheckBatch(batch);
+  double total = 0.0;
+  Differentiate(
+      context, batch, step, [&](const View<const float, 2>& hidden, const View<float, 2>& dhidden) {
+        CopyRows(context, cotangent, dhidden);
+        for (idx_t t = 0; t < hidden.extent[0]; ++t) {
+          for (idx_t c = 0; c < hidden.extent[1]; ++c) {
+            total += static_cast<double>(hidden(t, c)) * static_cast<double>(cotangent(t, c));
+          }
+        }
+      });
+  return total;
+}
+
+// ---- work ---------------------------------------------------------------------------------------
+
+namespace {
+
+// Pairs of a local query and a key that it sees, over a batch.
+double LocalPairs(const LongformerBatch& batch, idx_t window) {
+  double pairs = 0.0;
+  const idx_t tokens = batch.tokens;
+  for (idx_t b = 0; b < batch.rows; ++b) {
+    const auto role = [&](idx_t t) {
+      return batch.roles.empty() ? kLocalToken : batch.roles(b, t);
+    };
+    std::vector<idx_t> locals(static_cast<std::size_t>(tokens) + 1, 0);  // before each token
+    idx_t globals = 0;
+    for (idx_t t = 0; t < tokens; ++t) {
+      const bool local = role(t) != kHiddenToken && role(t) != kGlobalToken;
+      locals[static_cast<std::size_t>(t) + 1] =
+          locals[static_cast<std::size_t>(t)] + (local ? 1 : 0);
+      globals += role(t) == kGlobalToken ? 1 : 0;
+    }
+    for (idx_t t = 0; t < tokens; ++t) {
+      if (role(t) == kHiddenToken || role(t) == kGlobalToken) continue;
+      const auto first = static_cast<std::size_t>(std::max<idx_t>(0, t - window));
+      const auto last = static_cast<std::size_t>(std::min(tokens, t + window + 1));
+      pairs += static_cast<double>(locals[last] - locals[first] + globals);
+    }
+  }
+  return pairs;
+}
+
+}  // namespace
+
+double Longformer::DenseGflop(const LongformerBatch& batch) const {
+  const auto n = static_cast<double>(batch.rows * batch.tokens);
+  const auto c = static_cast<double>(config_.hidden_size);
+  const auto f = static_cast<double>(config_.feed_forward_size);
+  double flop = 2.0 * n * static_cast<double>(layers_.size()) * (4.0 * c * c + 2.0 * c * f);
+  if (head_ != nullptr) {
+    idx_t counted = batch.rows * batch.tokens;
+    counted -= std::count(batch.labels.begin(), batch.labels.end(), kIgnoreLabel);
+    flop += head_->ForwardFlop(batch.rows, counted);
+  }
+  return flop * 1e-9;
+}
+
+double Longformer::AttentionGflop(const LongformerBatch& batch, bool with_backward) const {
+  const double each = with_backward ? 14.0 : 4.0;  // times D, for a pair
+  const auto width = static_cast<double>(config_.hidden_size);
+  const idx_t globals = LargestGlobalCount(batch.roles);
+  double flop = 0.0;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    flop += each * width * LocalPairs(batch, config_.window(i));
+    if (globals == 0) continue;
+    const GlobalFlops rows = CountGlobalFlops(batch.tokens, config_.hidden_size, config_.heads,
+                                              config_.head_size(), globals, with_backward);
+    flop += static_cast<double>(batch.rows) * std::min(rows.projected, rows.reassociated);
+  }
+  return flop * 1e-9;
+}
+
+double Longformer::ForwardGflop(const LongformerBatch& batch) const {
+  return DenseGflop(batch) + AttentionGflop(batch, false);
+}
+
+double Longformer::StepGflop(const LongformerBatch& batch) const {
+  return 3.0 * DenseGflop(batch) + AttentionGflop(batch, true);
+}
+
+}  // namespace longspan

@@ -1,0 +1,108 @@
+// The Longformer (Beltagy, Peters, Cohan 2020) as Hugging Face has it: embeddings, layers of window
+// attention with global tokens, a head. Nothing is padded to the window and no layer's window has
+// to divide anything. docs/longformer.md tells what differs from the original and why.
+//
+// Training keeps, for each layer, its input and what LongformerLayer::Tensors says; a layer that is
+// to be recomputed keeps its input alone.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/context.h"
+#include "model/longformer_batch.h"
+#include "model/longformer_config.h"
+#include "model/longformer_heads.h"
+#include "model/longformer_layer.h"
+#include "model/parameters.h"
+
+namespace longspan {
+
+// What a forward pass shows on its way; null: nothing.
+struct LongformerShown {
+  // Receives L + 1 copies of (B*T, C): the embeddings, then each layer's output.
+  std::vector<Tensor>* hidden_states = nullptr;
+  // Called behind the attention of every layer, the first layer first, between parallel regions.
+  const LongformerObserver* attention = nullptr;
+};
+
+class Longformer {
+ public:
+  // Whose memory the parameters take: zeroed memory of the model's own, or what parameters().Borrow
+  // is given before the first use.
+  enum class Memory { kOwn, kBorrowed };
+  explicit Longformer(LongformerConfig config, Memory memory = Memory::kOwn);
+  ~Longformer();
+  Longformer(Longformer&&) noexcept;
+  Longformer& operator=(Longformer&&) noexcept;
+
+  // Hugging Face's initialisation, from counter-based random numbers; rows of padding are zero.
+  void Initialise(std::uint64_t seed);
+
+  const LongformerConfig& config() const { return config_; }
+  ParameterTable& parameters() { return parameters_; }
+  const ParameterTable& parameters() const { return parameters_; }
+  // "longformer." under a head, nothing for a bare model.
+  std::string_view prefix() const { return prefix_; }
+
+  // Evaluation: hidden (B*T, C) = the last layer's output.
+  void Encode(Context& context, const LongformerBatch& batch, const View<float, 2>& hidden,
+              const LongformerShown& shown = {});
+  // pooled (B, C) from Encode's hidden states. kUsage for a model without a pooler.
+  void Pool(Context& context, idx_t rows, const View<const float, 2>& hidden,
+            const View<float, 2>& pooled);
+  // The head's logits from Encode's hidden states: LongformerHeadLayer::Logits has the shapes.
+  Tensor Logits(Context& context, const LongformerBatch& batch, const View<const float, 2>& hidden);
+
+  // The loss over the batch's targets; no gradients, no dropout.
+  LongformerLoss Loss(Context& context, const LongformerBatch& batch);
+  // Loss with gradients; they accumulate in parameters().gradients().
+  LongformerLoss LossAndGradients(Context& context, const LongformerBatch& batch,
+                                  const LongformerStep& step);
+  // Gradients of sum(hidden * cotangent), cotangent (B*T, C); returns that sum.
+  double CotangentGradients(Context& context, const LongformerBatch& batch,
+                            const View<const float, 2>& cotangent, const LongformerStep& step);
+
+  // Floating-point work, in GFLOP: dense products for each token and label, 4 D (with the backward
+  // 14 D) for each pair of a query and a key that it sees, the cheaper form of the global rows.
+  // Nothing that is computed again counts.
+  double ForwardGflop(const LongformerBatch& batch) const;
+  double StepGflop(const LongformerBatch& batch) const;
+
+ private:
+  // Given the last hidden states (B*T, C), overwrites their gradient.
+  using HeadGradient =
+      std::function<void(const View<const float, 2>& hidden, const View<float, 2>& dhidden)>;
+
+  const LongformerHeadLayer& Head() const;
+  void CheckBatch(const LongformerBatch& batch) const;
+  LongformerCall CallOf(const LongformerBatch& batch, const GlobalTokenRows& globals,
+                        const StepDropout& dropout, std::size_t layer, bool backward);
+  void Embed(Context& context, const LongformerBatch& batch, const StepDropout& dropout,
+             const View<float, 2>& x);
+  void SumOfEmbeddings(Context& context, const LongformerBatch& batch, const View<float, 2>& sum);
+  void EmbedBackward(Context& context, const LongformerBatch& batch, const StepDropout& dropout,
+                     const View<float, 2>& dx);
+  void Differentiate(Context& context, const LongformerBatch& batch, const LongformerStep& step,
+                     const HeadGradient& head_gradient);
+  // GFLOP of dense products and of attention, forward.
+  double DenseGflop(const LongformerBatch& batch) const;
+  double AttentionGflop(const LongformerBatch& batch, bool with_backward) const;
+  std::string Name(std::string_view rest) const;
+
+  LongformerConfig config_;
+  std::string prefix_;
+  ParameterTable parameters_;
+  std::vector<LongformerLayer> layers_;
+  std::unique_ptr<LongformerHeadLayer> head_;
+};
+
+// Position ids (B, T) as RoBERTa counts them: padding has row `pad` of the table, the other tokens
+// pad + 1, pad + 2, ... in each row; padding does not count.
+std::vector<std::int32_t> PositionIds(std::span<const std::int32_t> ids, idx_t rows, idx_t tokens,
+                                      std::int32_t pad);
+
+}  // namespace longspan

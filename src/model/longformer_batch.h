@@ -1,0 +1,51 @@
+// What a Longformer works on, and what a head's loss is.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "longspan/attention.h"
+#include "model/step_dropout.h"
+
+namespace longspan {
+
+// B rows of T tokens each. Which targets count depends on the head.
+struct LongformerBatch {
+  idx_t rows = 0, tokens = 0;                 // B, T
+  std::span<const std::int32_t> ids;          // (B, T)
+  TokenRoles roles;                           // (B, T), empty: every token is local
+  std::span<const std::int32_t> token_types;  // (B, T), empty: all 0
+
+  // Masked LM and token classes: (B, T). Sequence classes: (B). Multiple choice: (B / choices).
+  // kIgnoreLabel stands for none.
+  std::span<const std::int32_t> labels;
+  std::span<const float> values;               // regression, sets of labels: (B, labels)
+  std::span<const std::int32_t> starts, ends;  // question answering: (B)
+  idx_t choices = 1;  // multiple choice: rows that belong to one question, one after another
+};
+
+// Hugging Face's two masks as roles: attention_mask 0 or 1 (2: global), and 1 in
+// global_attention_mask, which makes no hidden token global. Either may be empty.
+std::vector<std::uint8_t> MergeMasks(std::span<const std::int32_t> attention_mask,
+                                     std::span<const std::int32_t> global_attention_mask);
+
+// How a step of training runs.
+struct LongformerStep {
+  StepDropout dropout;
+  // Gradients are those of scale times the sum of the losses; absent: of Hugging Face's mean.
+  std::optional<float> scale;
+  // (L): layers that keep their input only and compute the rest again in the backward, to the same
+  // bits. Empty: none.
+  std::vector<bool> recompute;
+};
+
+struct LongformerLoss {
+  double sum = 0.0;   // nats, or squares; a question's is the mean of its start's and its end's
+  idx_t counted = 0;  // labels, positions or values that are not ignored
+  idx_t correct = 0;  // where the largest logit is the label's (a question: start and end)
+  double mean = 0.0;  // as Hugging Face has it; NaN when nothing counts, as there
+};
+
+}  // namespace longspan

@@ -1,0 +1,490 @@
+#include "model/longformer_heads.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "model/head_losses.h"
+#include "model/linear.h"
+#include "model/rows.h"
+#include "ops/cross_entropy/cross_entropy.h"
+#include "ops/dropout/dropout.h"
+#include "ops/embedding/embedding.h"
+#include "ops/feed_forward/feed_forward.h"
+#include "ops/layer_norm/layer_norm.h"
+
+namespace longspan {
+namespace {
+
+// Dropout sites of the head, below the step's key; layers own the sites from 16 on.
+enum Site : std::uint64_t { kBeforeDense = 1, kBeforeLogits = 2 };
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+Dropout HeadSite(const HeadCall& call, double p, std::uint64_t site) {
+  return SiteOf(call.step.dropout, p, site);
+}
+
+// Gradients are of scale * sum; Hugging Face's mean is the sum over what counts.
+float ScaleOf(const HeadCall& call, idx_t counted) {
+  if (call.step.scale) return *call.step.scale;
+  return counted == 0 ? 0.0f : 1.0f / static_cast<float>(counted);
+}
+
+double Mean(double sum, idx_t counted) {
+  return counted == 0 ? kNan : sum / static_cast<double>(counted);
+}
+
+// The rows of hidden states that start a text: 0, T, 2 T, ...
+std::vector<std::int32_t> FirstTokens(idx_t rows, idx_t tokens) {
+  std::vector<std::int32_t> first;
+  for (idx_t b = 0; b < rows; ++b) first.push_back(static_cast<std::int32_t>(b * tokens));
+  return first;
+}
+
+View<float, 2> TakeRows(Arena::Frame& frame, idx_t rows, idx_t cols) {
+  return {frame.Take<float>(rows * cols), {rows, cols}};
+}
+
+void CheckCount(const char* what, std::size_t given, idx_t needed, const LongformerBatch& batch) {
+  Check(static_cast<idx_t>(given) == needed, ErrorCode::kUsage,
+        "batch: {} {} for {} rows of {} tokens, need {}", given, what, batch.rows, batch.tokens,
+        needed);
+}
+
+// Labels of tokens: logits and loss where there is one, and nowhere else.
+LongformerLoss FromCrossEntropy(const CrossEntropyResult& result) {
+  return {result.sum, result.counted, result.correct, Mean(result.sum, result.counted)};
+}
+
+// ---- masked LM ----------------------------------------------------------------------------------
+
+// logits = LayerNorm(gelu(dense h)) words^T + bias.
+class MaskedLmHead final : public LongformerHeadLayer {
+ public:
+  MaskedLmHead(const LongformerConfig& config, const std::string& prefix, ParameterTable& p)
+      : channels_(config.hidden_size),
+        vocabulary_(config.vocab_size),
+        eps_(static_cast<float>(config.layer_norm_eps)),
+        words_(prefix + "embeddings.word_embeddings.weight"),
+        dense_("lm_head.dense.", channels_, channels_, p) {
+    p.Add("lm_head.layer_norm.weight", {channels_}, ParameterKind::kNormWeight);
+    p.Add("lm_head.layer_norm.bias", {channels_}, ParameterKind::kNormBias);
+    p.Add("lm_head.bias", {vocabulary_}, ParameterKind::kBias);
+  }
+
+  Tensor Logits(Context& context, const HeadCall& call,
+                const View<const float, 2>& hidden) const override {
+    Tensor logits({hidden.extent[0], vocabulary_});
+    Arena::Frame frame(context.arena(), Arena::Bytes<float>(hidden.size()));
+    const View<float, 2> u = TakeRows(frame, hidden.extent[0], channels_);
+    Transform(context, call, hidden, u, {});
+    LayerNormForward(context, Norm(call), u, u);
+    const ClassifierWeights decoder = Decoder(call);
+    gemm::Forward(context, u, decoder.w, decoder.b.data, logits.view<2>());
+    return logits;
+  }
+
+  LongformerLoss Loss(Context& context, const HeadCall& call, const View<const float, 2>& hidden,
+                      const View<float, 2>& dhidden) const override {
+    std::vector<std::int32_t> tokens, labels;
+    for (std::size_t t = 0; t < call.batch.labels.size(); ++t) {
+      if (call.batch.labels[t] == kIgnoreLabel) continue;
+      tokens.push_back(static_cast<std::int32_t>(t));
+      labels.push_back(call.batch.labels[t]);
+    }
+    if (!dhidden.empty()) ZeroRows(context, dhidden);
+    const auto n = static_cast<idx_t>(tokens.size());
+    if (n == 0) return {0.0, 0, 0, kNan};
+    Arena::Frame frame(context.arena(), 5 * Arena::Bytes<float>(n * channels_));
+    std::array<View<float, 2>, 5> rows;
+    for (View<float, 2>& view : rows) view = TakeRows(frame, n, channels_);
+    const auto& [h, u, slope, v, du] = rows;
+    EmbeddingForward(context, tokens, hidden, h);
+    Transform(context, call, h, u, slope);
+    LayerNormForward(context, Norm(call), u, v);
+    if (dhidden.empty())
+      return FromCrossEntropy(CrossEntropyForward(context, Decoder(call), v, labels));
+    ParameterTable& p = call.parameters;
+    const CrossEntropyResult result =
+        CrossEntropyForwardBackward(context, Decoder(call), v, labels, ScaleOf(call, n), v,
+                                    {p.matrix_gradient(words_), p.vector_gradient("lm_head.bias")});
+    ZeroRows(context, du);
+    LayerNormBackward(context, Norm(call), u, v, du,
+                      {p.vector_gradient("lm_head.layer_norm.weight"),
+                       p.vector_gradient("lm_head.layer_norm.bias")});
+    MultiplyBySlope(context, slope, du);
+    dense_.Backward(context, p, h, du, u);
+    EmbeddingBackward(context, tokens, u, dhidden);
+    return FromCrossEntropy(result);
+  }
+
+  void CheckTargets(const LongformerBatch& batch) const override {
+    CheckCount("labels", batch.labels.size(), batch.rows * batch.tokens, batch);
+  }
+  double ForwardFlop(idx_t, idx_t counted) const override {
+    return 2.0 * static_cast<double>(counted * channels_) *
+           static_cast<double>(channels_ + vocabulary_);
+  }
+
+ private:
+  // u = gelu(dense h); slope: what the backward needs, or empty.
+  void Transform(Context& context, const HeadCall& call, const View<const float, 2>& h,
+                 const View<float, 2>& u, const View<float, 2>& slope) const {
+    dense_.Forward(context, call.parameters, h, u);
+    Activate(context, Activation::kGelu, u, slope);
+  }
+  LayerNormWeights Norm(const HeadCall& call) const {
+    return {call.parameters.vector("lm_head.layer_norm.weight"),
+            call.parameters.vector("lm_head.layer_norm.bias"), eps_};
+  }
+  ClassifierWeights Decoder(const HeadCall& call) const {
+    return {call.parameters.matrix(words_), call.parameters.vector("lm_head.bias")};
+  }
+
+  idx_t channels_, vocabulary_;
+  float eps_;
+  std::string words_;
+  Linear dense_;
+};
+
+// ---- classes of tokens --------------------------------------------------------------------------
+
+class TokenHead final : public LongformerHeadLayer {
+ public:
+  TokenHead(const LongformerConfig& config, ParameterTable& p)
+      : channels_(config.hidden_size),
+        labels_(config.label_count()),
+        dropout_(config.hidden_dropout),
+        classifier_("classifier.", labels_, channels_, p) {}
+
+  Tensor Logits(Context& context, const HeadCall& call,
+                const View<const float, 2>& hidden) const override {
+    Tensor logits({hidden.extent[0], labels_});
+    classifier_.Forward(context, call.parameters, hidden, logits.view<2>());
+    return logits;
+  }
+
+  LongformerLoss Loss(Context& context, const HeadCall& call, const View<const float, 2>& hidden,
+                      const View<float, 2>& dhidden) const override {
+    ParameterTable& p = call.parameters;
+    const ClassifierWeights weights{p.matrix("classifier.weight"), p.vector("classifier.bias")};
+    if (dhidden.empty()) {
+      return FromCrossEntropy(CrossEntropyForward(context, weights, hidden, call.batch.labels));
+    }
+    const auto counted =
+        static_cast<idx_t>(call.batch.labels.size() -
+                           static_cast<std::size_t>(std::count(
+                               call.batch.labels.begin(), call.batch.labels.end(), kIgnoreLabel)));
+    const Dropout site = HeadSite(call, dropout_, kBeforeLogits);
+    CopyRows(context, hidden, dhidden);
+    ApplyDropout(context, site, dhidden);
+    const CrossEntropyResult result = CrossEntropyForwardBackward(
+        context, weights, dhidden, call.batch.labels, ScaleOf(call, counted), dhidden,
+        {p.matrix_gradient("classifier.weight"), p.vector_gradient("classifier.bias")});
+    ApplyDropout(context, site, dhidden);
+    return FromCrossEntropy(result);
+  }
+
+  void CheckTargets(const LongformerBatch& batch) const override {
+    CheckCount("labels", batch.labels.size(), batch.rows * batch.tokens, batch);
+  }
+  double ForwardFlop(idx_t, idx_t counted) const override {
+    return 2.0 * static_cast<double>(counted * channels_ * labels_);
+  }
+
+ private:
+  idx_t channels_, labels_;
+  double dropout_;
+  Linear classifier_;
+};
+
+// ---- question answering -------------------------------------------------------------------------
+
+// Two logits for each token: that the answer starts there, that it ends there.
+class QuestionHead final : public LongformerHeadLayer {
+ public:
+  QuestionHead(const LongformerConfig& config, ParameterTable& p)
+      : channels_(config.hidden_size), outputs_("qa_outputs.", 2, channels_, p) {}
+
+  Tensor Logits(Context& context, const HeadCall& call,
+                const View<const float, 2>& hidden) const override {
+    Tensor logits({hidden.extent[0], 2});
+    outputs_.Forward(context, call.parameters, hidden, logits.view<2>());
+    return logits;
+  }
+
+  LongformerLoss Loss(Context& context, const HeadCall& call, const View<const float, 2>& hidden,
+                      const View<float, 2>& dhidden) const override {
+    const LongformerBatch& batch = call.batch;
+    const idx_t n = hidden.extent[0], tokens = batch.tokens;
+    Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * 2));
+    const View<float, 2> logits = TakeRows(frame, n, 2), dlogits = TakeRows(frame, n, 2);
+    outputs_.Forward(context, call.parameters, hidden, logits);
+    if (!dhidden.empty()) ZeroRows(context, dlogits);
+    LongformerLoss loss;
+    std::array<double, 2> sums{};
+    std::array<idx_t, 2> counts{};
+    std::vector<int> hits(static_cast<std::size_t>(batch.rows), 0);
+    for (const int side : {0, 1}) {
+      const auto& targets = side == 0 ? batch.starts : batch.ends;
+      for (const std::int32_t t : targets) counts[static_cast<std::size_t>(side)] += t < tokens;
+      // Half of the gradient comes from each side, and each has a mean of its own.
+      const float scale = 0.5f * ScaleOf(call, counts[static_cast<std::size_t>(side)]);
+      for (idx_t b = 0; b < batch.rows; ++b) {
+        const idx_t target = std::max<idx_t>(0, targets[static_cast<std::size_t>(b)]);
+        if (target >= tokens) continue;  // outside of the window: ignored
+        const idx_t at = b * tokens * 2 + side;
+        const LogitRow row{logits.data + at, tokens, 2};
+        sums[static_cast<std::size_t>(side)] +=
+            SoftmaxLoss(row, target, scale, dhidden.empty() ? nullptr : dlogits.data + at);
+        hits[static_cast<std::size_t>(b)] += LargestLogit(row) == target ? 1 : 0;
+      }
+    }
+    loss.sum = 0.5 * (sums[0] + sums[1]);
+    loss.counted = std::max(counts[0], counts[1]);
+    loss.correct = std::count(hits.begin(), hits.end(), 2);
+    loss.mean = 0.5 * (Mean(sums[0], counts[0]) + Mean(sums[1], counts[1]));
+    if (!dhidden.empty()) outputs_.Backward(context, call.parameters, hidden, dlogits, dhidden);
+    return loss;
+  }
+
+  void CheckTargets(const LongformerBatch& batch) const override {
+    CheckCount("start positions", batch.starts.size(), batch.rows, batch);
+    CheckCount("end positions", batch.ends.size(), batch.rows, batch);
+  }
+  double ForwardFlop(idx_t, idx_t counted) const override {
+    return 4.0 * static_cast<double>(counted * channels_);
+  }
+
+ private:
+  idx_t channels_;
+  Linear outputs_;
+};
+
+// ---- one vector for each row --------------------------------------------------------------------
+
+// logits = out(dropout(tanh(dense(dropout(h of the first token))))): sequence classification, and
+// multiple choice, whose dense layer is the pooler and has no dropout before it.
+class FirstTokenHead : public LongformerHeadLayer {
+ public:
+  FirstTokenHead(const LongformerConfig& config, const std::string& dense, const std::string& out,
+                 idx_t outputs, bool dropout_before, ParameterTable& p)
+      : channels_(config.hidden_size),
+        outputs_(outputs),
+        before_(dropout_before ? config.hidden_dropout : 0.0),
+        after_(config.hidden_dropout),
+        dense_(dense, channels_, channels_, p),
+        out_(out, outputs, channels_, p) {}
+
+  LongformerLoss Loss(Context& context, const HeadCall& call, const View<const float, 2>& hidden,
+                      const View<float, 2>& dhidden) const override {
+    const idx_t rows = call.batch.rows;
+    const auto first = FirstTokens(rows, call.batch.tokens);
+    Arena::Frame frame(context.arena(), 4 * Arena::Bytes<float>(rows * channels_) +
+                                            2 * Arena::Bytes<float>(rows * outputs_));
+    const View<float, 2> h = TakeRows(frame, rows, channels_), u = TakeRows(frame, rows, channels_);
+    const View<float, 2> slope = TakeRows(frame, rows, channels_);
+    const View<float, 2> d = TakeRows(frame, rows, channels_);
+    const View<float, 2> logits = TakeRows(frame, rows, outputs_);
+    const View<float, 2> dlogits = TakeRows(frame, rows, outputs_);
+    const bool backward = !dhidden.empty();
+    const Dropout before = backward ? HeadSite(call, before_, kBeforeDense) : Dropout();
+    const Dropout after = backward ? HeadSite(call, after_, kBeforeLogits) : Dropout();
+    ParameterTable& p = call.parameters;
+    EmbeddingForward(context, first, hidden, h);
+    ApplyDropout(context, before, h);
+    dense_.Forward(context, p, h, u);
+    Activate(context, Activation::kTanh, u, slope);
+    ApplyDropout(context, after, u);
+    out_.Forward(context, p, u, logits);
+    if (backward) ZeroRows(context, dlogits);
+    const LongformerLoss loss = LossOf(call, logits, backward ? dlogits.data : nullptr);
+    if (!backward) return loss;
+    out_.Backward(context, p, u, dlogits, d);
+    ApplyDropout(context, after, d);
+    MultiplyBySlope(context, slope, d);
+    dense_.Backward(context, p, h, d, u);
+    ApplyDropout(context, before, u);
+    ZeroRows(context, dhidden);
+    EmbeddingBackward(context, first, u, dhidden);
+    return loss;
+  }
+
+  double ForwardFlop(idx_t rows, idx_t) const override {
+    return 2.0 * static_cast<double>(rows * channels_) * static_cast<double>(channels_ + outputs_);
+  }
+
+ protected:
+  // The loss of logits (B, outputs); dlogits (B, outputs) is zero, or null.
+  virtual LongformerLoss LossOf(const HeadCall& call, const View<const float, 2>& logits,
+                                float* dlogits) const = 0;
+
+  Tensor RowLogits(Context& context, const HeadCall& call, const View<const float, 2>& hidden,
+                   std::vector<idx_t> shape) const {
+    const idx_t rows = call.batch.rows;
+    Tensor logits(std::move(shape));
+    Arena::Frame frame(context.arena(), Arena::Bytes<float>(rows * channels_));
+    const View<float, 2> u = TakeRows(frame, rows, channels_);
+    PoolFirstTokens(context, call.parameters, dense_.name(), rows, hidden, u);
+    out_.Forward(context, call.parameters, u, {logits.data<float>(), {rows, outputs_}});
+    return logits;
+  }
+
+  idx_t channels_, outputs_;
+
+ private:
+  double before_, after_;
+  Linear dense_, out_;
+};
+
+class SequenceHead final : public FirstTokenHead {
+ public:
+  SequenceHead(const LongformerConfig& config, ParameterTable& p)
+      : FirstTokenHead(config, "classifier.dense.", "classifier.out_proj.", config.label_count(),
+                       true, p),
+        problem_(config.problem) {}
+
+  Tensor Logits(Context& context, const HeadCall& call,
+                const View<const float, 2>& hidden) const override {
+    return RowLogits(context, call, hidden, {call.batch.rows, outputs_});
+  }
+
+  void CheckTargets(const LongformerBatch& batch) const override {
+    if (Problem(batch) == ProblemType::kSingleLabel) {
+      CheckCount("labels", batch.labels.size(), batch.rows, batch);
+      for (const std::int32_t label : batch.labels) {
+        Check(label == kIgnoreLabel || (label >= 0 && label < outputs_), ErrorCode::kUsage,
+              "batch: label {} is not one of {}", label, outputs_);
+      }
+    } else {
+      CheckCount("values", batch.values.size(), batch.rows * outputs_, batch);
+    }
+  }
+
+ private:
+  ProblemType Problem(const LongformerBatch& batch) const {
+    if (problem_ != ProblemType::kInferred) return problem_;
+    if (outputs_ == 1) return ProblemType::kRegression;
+    return batch.labels.empty() ? ProblemType::kMultiLabel : ProblemType::kSingleLabel;
+  }
+
+  LongformerLoss LossOf(const HeadCall& call, const View<const float, 2>& logits,
+                        float* dlogits) const override {
+    const ProblemType problem = Problem(call.batch);
+    const auto size = static_cast<std::size_t>(logits.size());
+    LongformerLoss loss;
+    if (problem == ProblemType::kSingleLabel) {
+      for (const std::int32_t label : call.batch.labels) loss.counted += label != kIgnoreLabel;
+      for (idx_t b = 0; b < call.batch.rows; ++b) {
+        const idx_t label = call.batch.labels[static_cast<std::size_t>(b)];
+        if (label == kIgnoreLabel) continue;
+        const LogitRow row{&logits(b, 0), outputs_, 1};
+        loss.sum += SoftmaxLoss(row, label, ScaleOf(call, loss.counted),
+                                dlogits == nullptr ? nullptr : dlogits + b * outputs_);
+        loss.correct += LargestLogit(row) == label ? 1 : 0;
+      }
+    } else {
+      loss.counted = logits.size();
+      const float scale = ScaleOf(call, loss.counted);
+      const std::span<const float> all(logits.data, size);
+      const bool squared = problem == ProblemType::kRegression;
+      loss.sum = squared ? SquaredLoss(all, call.batch.values, scale, dlogits)
+                         : BinaryLoss(all, call.batch.values, scale, dlogits);
+      for (std::size_t i = 0; !squared && i < size; ++i) {
+        loss.correct += (all[i] > 0.0f) == (call.batch.values[i] > 0.5f) ? 1 : 0;
+      }
+    }
+    loss.mean = Mean(loss.sum, loss.counted);
+    return loss;
+  }
+
+  ProblemType problem_;
+};
+
+class ChoiceHead final : public FirstTokenHead {
+ public:
+  ChoiceHead(const LongformerConfig& config, const std::string& prefix, ParameterTable& p)
+      : FirstTokenHead(config, prefix + "pooler.dense.", "classifier.", 1, false, p) {}
+
+  Tensor Logits(Context& context, const HeadCall& call,
+                const View<const float, 2>& hidden) const override {
+    const idx_t choices = call.batch.choices;
+    CheckChoices(call.batch);
+    return RowLogits(context, call, hidden, {call.batch.rows / choices, choices});
+  }
+
+  void CheckTargets(const LongformerBatch& batch) const override {
+    CheckChoices(batch);
+    CheckCount("labels", batch.labels.size(), batch.rows / batch.choices, batch);
+    for (const std::int32_t label : batch.labels) {
+      Check(label == kIgnoreLabel || (label >= 0 && label < batch.choices), ErrorCode::kUsage,
+            "batch: label {} is not one of {} choices", label, batch.choices);
+    }
+  }
+
+ private:
+  static void CheckChoices(const LongformerBatch& batch) {
+    Check(batch.choices >= 1 && batch.rows % batch.choices == 0, ErrorCode::kUsage,
+          "batch: {} rows do not divide into questions of {} choices", batch.rows, batch.choices);
+  }
+
+  LongformerLoss LossOf(const HeadCall& call, const View<const float, 2>& logits,
+                        float* dlogits) const override {
+    const auto& labels = call.batch.labels;
+    const idx_t choices = call.batch.choices;
+    LongformerLoss loss;
+    for (const std::int32_t label : labels) loss.counted += label != kIgnoreLabel;
+    for (std::size_t q = 0; q < labels.size(); ++q) {
+      if (labels[q] == kIgnoreLabel) continue;
+      const idx_t at = static_cast<idx_t>(q) * choices;
+      const LogitRow row{logits.data + at, choices, 1};
+      loss.sum += SoftmaxLoss(row, labels[q], ScaleOf(call, loss.counted),
+                              dlogits == nullptr ? nullptr : dlogits + at);
+      loss.correct += LargestLogit(row) == labels[q] ? 1 : 0;
+    }
+    loss.mean = Mean(loss.sum, loss.counted);
+    return loss;
+  }
+};
+
+}  // namespace
+
+void PoolFirstTokens(Context& context, ParameterTable& parameters, const std::string& name,
+                     idx_t rows, const View<const float, 2>& hidden, const View<float, 2>& pooled) {
+  const idx_t channels = hidden.extent[1];
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(rows * channels));
+  const View<float, 2> h = TakeRows(frame, rows, channels);
+  EmbeddingForward(context, FirstTokens(rows, hidden.extent[0] / rows), hidden, h);
+  gemm::Forward(context, h, parameters.matrix(name + "weight"),
+                parameters.vector(name + "bias").data, pooled);
+  Activate(context, Activation::kTanh, pooled);
+}
+
+std::unique_ptr<LongformerHeadLayer> MakeLongformerHead(const LongformerConfig& config,
+                                                        const std::string& encoder_prefix,
+                                                        ParameterTable& parameters) {
+  switch (config.head) {
+    case LongformerHead::kNone:
+      return nullptr;
+    case LongformerHead::kMaskedLm:
+      return std::make_unique<MaskedLmHead>(config, encoder_prefix, parameters);
+    case LongformerHead::kSequence:
+      return std::make_unique<SequenceHead>(config, parameters);
+    case LongformerHead::kToken:
+      return std::make_unique<TokenHead>(config, parameters);
+    case LongformerHead::kQuestion:
+      return std::make_unique<QuestionHead>(config, parameters);
+    case LongformerHead::kChoice:
+      return std::make_unique<ChoiceHead>(config, encoder_prefix, parameters);
+  }
+  return nullptr;
+}
+
+}  // namespace longspan

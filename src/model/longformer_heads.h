@@ -1,0 +1,48 @@
+// What stands on a Longformer's encoder: from the last hidden states to logits, losses and back.
+#pragma once
+
+#include <memory>
+
+#include "longspan/context.h"
+#include "model/longformer_batch.h"
+#include "model/longformer_config.h"
+#include "model/parameters.h"
+
+namespace longspan {
+
+struct HeadCall {
+  ParameterTable& parameters;
+  const LongformerBatch& batch;
+  const LongformerStep& step;
+};
+
+class LongformerHeadLayer {
+ public:
+  virtual ~LongformerHeadLayer() = default;
+
+  // From the last hidden states (B*T, C), without dropout: (B*T, V), (B*T, labels), (B*T, 2),
+  // (B, labels), or (B / choices, choices).
+  virtual Tensor Logits(Context& context, const HeadCall& call,
+                        const View<const float, 2>& hidden) const = 0;
+  // The loss. Where dhidden (B*T, C) is not empty it is overwritten with the gradient, those of the
+  // head's parameters accumulate, and dropout is the step's; else there is none.
+  virtual LongformerLoss Loss(Context& context, const HeadCall& call,
+                              const View<const float, 2>& hidden,
+                              const View<float, 2>& dhidden) const = 0;
+  // kUsage when the batch has not what the loss needs.
+  virtual void CheckTargets(const LongformerBatch& batch) const = 0;
+  // Multiply-adds counted as two, of one forward over `counted` labelled tokens and `rows` rows.
+  virtual double ForwardFlop(idx_t rows, idx_t counted) const = 0;
+};
+
+// Registers the head's parameters; null for a bare model. `word_table` is the masked LM's decoder.
+std::unique_ptr<LongformerHeadLayer> MakeLongformerHead(const LongformerConfig& config,
+                                                        const std::string& encoder_prefix,
+                                                        ParameterTable& parameters);
+
+// pooled (B, C) = tanh(W h + b) of the first token of each row; the parameters lie below `name`
+// ("pooler.dense.").
+void PoolFirstTokens(Context& context, ParameterTable& parameters, const std::string& name,
+                     idx_t rows, const View<const float, 2>& hidden, const View<float, 2>& pooled);
+
+}  // namespace longspan

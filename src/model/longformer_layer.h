@@ -1,0 +1,54 @@
+// One layer of a Longformer, normalised behind each of its two blocks:
+//   s1 = x + dropout(W_o attention(x) + b_o),  y = LayerNorm(s1)
+//   s2 = y + dropout(W_2 act(W_1 y + b_1) + b_2),  z = LayerNorm(s2)
+#pragma once
+
+#include <string>
+
+#include "model/longformer_attention.h"
+#include "ops/feed_forward/feed_forward.h"
+#include "ops/layer_norm/layer_norm.h"
+
+namespace longspan {
+
+class LongformerLayer {
+ public:
+  // What the forward leaves for the backward, beside x: 6C + F + H floats for each token, 2C more
+  // where global tokens are many. y is normalised again.
+  struct Tensors {
+    LongformerAttention::Tensors attention;
+    View<float, 2> s1, s2;  // (N, C)
+    View<float, 2> hidden;  // (N, F): W_1 y + b_1; empty in evaluation
+  };
+
+  // Registers its parameters below `prefix` ("...encoder.layer.0.").
+  LongformerLayer(const LongformerConfig& config, std::size_t layer, std::string prefix,
+                  ParameterTable& parameters);
+
+  std::size_t Bytes(const LongformerCall& call) const;
+  Tensors Take(Arena::Frame& frame, const LongformerCall& call) const;
+
+  // z (N, C) from x (N, C); z empty: only the tensors are wanted.
+  void Forward(Context& context, const LongformerCall& call, const View<const float, 2>& x,
+               const Tensors& t, const View<float, 2>& z) const;
+  // d (N, C) is dz on entry and dx on return.
+  void Backward(Context& context, const LongformerCall& call, const View<const float, 2>& x,
+                const Tensors& t, const View<float, 2>& d) const;
+
+ private:
+  LayerNormWeights Norm(const LongformerCall& call, const std::string& name) const;
+  LayerNormGradients NormGradients(const LongformerCall& call, const std::string& name) const;
+  FeedForwardSpec Spec(const LongformerCall& call) const;
+  FeedForwardWeights Weights(const LongformerCall& call) const;
+  FeedForwardGradients Gradients(const LongformerCall& call) const;
+  Dropout OutputSite(const LongformerCall& call) const;
+
+  idx_t channels_, hidden_;
+  Activation activation_;
+  double dropout_;
+  float eps_;
+  std::string prefix_;
+  LongformerAttention attention_;
+};
+
+}  // namespace longspan

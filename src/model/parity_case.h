@@ -1,0 +1,61 @@
+// A recorded case: its inputs, and the comparison with what a model here computes.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/safetensors.h"
+#include "model/parameters.h"
+#include "model/parity.h"
+
+namespace longspan {
+
+class ParityCase {
+ public:
+  explicit ParityCase(const io::TensorSource& source) : source_(source) {}
+
+  const io::TensorSource& source() const { return source_; }
+  bool Has(std::string_view name) const { return source_.Has(name); }
+  // Whether "expected.<name>" is there.
+  bool Wants(const std::string& name) const { return source_.Has("expected." + name); }
+  // Whether gradients or the loss of training are.
+  bool WantsTraining() const;
+
+  // Integers of this shape: ids, labels, masks. Empty when `name` is missing and `optional`.
+  std::vector<std::int32_t> Integers(const std::string& name, const std::vector<idx_t>& shape,
+                                     bool optional = false) const;
+
+  // What a case asks for and a model cannot give must not pass in silence: kFormat names the first
+  // tensor that is neither known(name) nor the gradient of a parameter.
+  void CheckKnown(const ParameterTable& table,
+                  const std::function<bool(const std::string& name)>& known) const;
+
+  // Compares with "expected.<name>".
+  void CompareOutput(const std::string& name, std::span<const float> actual);
+  void CompareOutput(const std::string& name, const Tensor& actual);
+  void CompareOutput(const std::string& name, double actual);
+  // Compares every "grad.*".
+  void CompareGradients(ParameterTable& table);
+
+  // kFormat when nothing was compared.
+  ParityReport Finish();
+
+ private:
+  Tensor Expected(const std::string& name) const;
+  void Compare(const std::string& name, std::string shown, std::span<const float> actual,
+               double limit);
+
+  const io::TensorSource& source_;
+  ParityReport report_;
+};
+
+// The models' own parts of VerifyCase (model/parity.h).
+ParityReport VerifyReformer(Context& context, const std::filesystem::path& directory,
+                            const io::TensorSource& source);
+ParityReport VerifyLongformer(Context& context, const std::filesystem::path& directory,
+                              const io::TensorSource& source);
+
+}  // namespace longspan

@@ -1,0 +1,36 @@
+// A parameter table from the tensors of a file, and back.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/safetensors.h"
+#include "model/parameters.h"
+
+namespace longspan {
+
+// How a kind of model's files call its parameters.
+struct WeightNames {
+  // The name under which a file holds a parameter; empty when it does not.
+  std::function<std::string(const io::TensorSource& source, const std::string& name)> find;
+  // Tensors that are no parameters and no reason for a warning.
+  std::function<bool(std::string_view name)> ignored;
+};
+
+// kFormat when the file has fewer numbers than the config needs: checked before anything is
+// allocated by what a config says.
+void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed);
+
+// Fills the table. kFormat lists up to ten tensors that are missing or have another shape; tensors
+// that nobody asked for become one line each in `warnings`, which may be null.
+void ReadParameters(const io::TensorSource& source, const WeightNames& names,
+                    io::NonFinite non_finite, ParameterTable& table,
+                    std::vector<std::string>* warnings);
+
+// The tensors as the files hold them, on the table's own memory.
+std::vector<io::TensorEntry> WeightEntries(ParameterTable& table);
+
+}  // namespace longspan
