@@ -14,6 +14,7 @@ struct Globals {
 
 void RegisterBench(CLI::App& app, const Globals& globals, Action& action);
 void RegisterCompare(CLI::App& app, const Globals& globals, Action& action);
+void RegisterConvert(CLI::App& app, Action& action);
 void RegisterDemo(CLI::App& app, const Globals& globals, Action& action);
 void RegisterEval(CLI::App& app, const Globals& globals, Action& action);
 void RegisterGenerate(CLI::App& app, const Globals& globals, Action& action);

@@ -51,6 +51,7 @@ int Run(int argc, char** argv) {
   RegisterDemo(app, globals, action);
   RegisterInit(app, action);
   RegisterInfo(app, action);
+  RegisterConvert(app, action);
   RegisterPlan(app, globals, action);
   RegisterTrain(app, globals, action);
   RegisterEval(app, globals, action);

@@ -81,6 +81,41 @@ idx_t CountNonFinite(std::span<const float> values) {
 
 }  // namespace
 
+class RenamedTensors final : public TensorSource {
+ public:
+  RenamedTensors(std::unique_ptr<TensorSource> source,
+                 const std::map<std::string, std::string, std::less<>>& original_of)
+      : source_(std::move(source)) {
+    for (const auto& [name, original] : original_of) {
+      Check(source_->Has(original), ErrorCode::kUsage, "{}: no tensor \"{}\" to rename",
+            source_->source(), Escape(original));
+      tensors_.emplace(name, source_->Info(original));
+    }
+  }
+
+  const TensorTable& tensors() const override { return tensors_; }
+  const std::map<std::string, std::string>& metadata() const override {
+    return source_->metadata();
+  }
+  std::string source() const override { return source_->source(); }
+  const std::vector<std::string>& warnings() const override { return source_->warnings(); }
+
+ private:
+  void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
+                 std::size_t bytes) const override {
+    source_->ReadBytes(info, offset, out, bytes);
+  }
+
+  std::unique_ptr<TensorSource> source_;
+  TensorTable tensors_;
+};
+
+std::unique_ptr<TensorSource> RenameTensors(
+    std::unique_ptr<TensorSource> source,
+    const std::map<std::string, std::string, std::less<>>& original_of) {
+  return std::make_unique<RenamedTensors>(std::move(source), original_of);
+}
+
 const std::vector<std::string>& TensorSource::warnings() const {
   static const std::vector<std::string> none;
   return none;

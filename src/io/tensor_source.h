@@ -59,6 +59,7 @@ class TensorSource {
 
  protected:
   friend class ShardedTensors;
+  friend class RenamedTensors;
   // Copies `bytes` bytes of the tensor's data, in row-major order, from byte `offset` on.
   virtual void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
                          std::size_t bytes) const = 0;
@@ -70,5 +71,12 @@ class TensorSource {
 // pytorch_model.bin.index.json. A path to a single file is opened for what it is. kIo when the
 // folder has no weights or cannot be read, kFormat when they are damaged.
 std::unique_ptr<TensorSource> OpenModel(const std::filesystem::path& path);
+
+// The same tensors under other names: `original_of` gives each new name its name in `source`.
+// Tensors that are in no pair are left out. kUsage when the source has no tensor of an original
+// name.
+std::unique_ptr<TensorSource> RenameTensors(
+    std::unique_ptr<TensorSource> source,
+    const std::map<std::string, std::string, std::less<>>& original_of);
 
 }  // namespace longspan::io

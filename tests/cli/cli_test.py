@@ -6,6 +6,7 @@ usage: cli_test.py PROGRAM [unittest options]
 import json
 import math
 import os
+import pickle
 import random
 import resource
 import signal
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -130,7 +132,7 @@ class Results(Case):
 
     def test_help_fits_a_screen(self):
         commands = [[], ["demo"], ["init"], ["info"], ["plan"], ["train"], ["train", "lm"],
-                    ["eval"], ["generate"], ["lsh-report"], ["plot"], ["pattern"], ["verify"],
+                    ["convert"], ["eval"], ["generate"], ["lsh-report"], ["plot"], ["pattern"], ["verify"],
                     ["bench"], ["bench", "train"], ["bench", "attention"], ["compare"]]
         for command in commands:
             text = self.ok(*command, "--help")
@@ -250,6 +252,105 @@ class LshReport(Case):
         short.write_bytes(b"too short")
         self.fails(2, *self.command[:-1], short, says=["chunk"])
         self.fails(3, "lsh-report", "-m", GOLDEN, self.text, says=["lsh"])
+
+
+def write_safetensors(path, tensors):
+    """fp32 tensors {name: (shape, first value)}; element i has the first value + i / 1024."""
+    header, data = {}, b""
+    for name, (shape, first) in sorted(tensors.items()):
+        values = [first + i / 1024 for i in range(math.prod(shape))]
+        header[name] = {"dtype": "F32", "shape": shape,
+                        "data_offsets": [len(data), len(data) + 4 * len(values)]}
+        data += struct.pack(f"<{len(values)}f", *values)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+class Convert(Case):
+    BIN = ROOT / "golden" / "format-bin-zip"
+
+    def bert(self):
+        """A BERT of one layer."""
+        folder = self.dir / "bert"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({
+            "model_type": "bert", "architectures": ["BertModel"], "hidden_size": 4,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 6,
+            "vocab_size": 9, "max_position_embeddings": 5}))
+        shapes = {f"embeddings.{n}_embeddings.weight": [rows, 4] for n, rows in (
+            ("word", 9), ("position", 5), ("token_type", 2))}
+        linear = {"attention.self.query": (4, 4), "attention.self.key": (4, 4),
+                  "attention.self.value": (4, 4), "attention.output.dense": (4, 4),
+                  "intermediate.dense": (6, 4), "output.dense": (4, 6)}
+        norms = ["embeddings.LayerNorm"]
+        for name, shape in linear.items():
+            shapes[f"encoder.layer.0.{name}.weight"] = list(shape)
+            shapes[f"encoder.layer.0.{name}.bias"] = [shape[0]]
+        norms += [f"encoder.layer.0.{n}.LayerNorm" for n in ("attention.output", "output")]
+        for name in norms:
+            shapes[name + ".weight"] = shapes[name + ".bias"] = [4]
+        write_safetensors(folder / "model.safetensors",
+                          {name: (shape, float(i)) for i, (name, shape) in enumerate(shapes.items())})
+        (folder / "vocab.txt").write_text("[PAD]\n[CLS]\n[SEP]\na\n")
+        return folder
+
+    def test_to_longformer(self):
+        text = self.ok("convert", self.bert(), self.dir / "long", "--to", "longformer", "--max-pos",
+                       "16", "--window", "3")
+        self.assertIn("BertModel for 5 tokens is now LongformerModel for 16", text)
+        config = json.loads((self.dir / "long" / "config.json").read_text())
+        self.assertEqual((config["attention_window"], config["max_position_embeddings"],
+                          config["sep_token_id"]), ([6], 17, 2))
+        report = json.loads(self.ok("convert", self.dir / "bert", self.dir / "again", "--to",
+                                    "longformer", "--max-pos", "16", "--window", "3", "--json"))
+        self.assertEqual((report["max_tokens"], report["old_max_tokens"], report["shards"]),
+                         (16, 5, 1))
+        for name in ("config.json", "model.safetensors", "tokenizer_config.json"):
+            self.assertEqual((self.dir / "again" / name).read_bytes(),
+                             (self.dir / "long" / name).read_bytes())
+
+    def test_forms(self):
+        self.assertIn("5 shards", self.ok("convert", self.BIN, self.dir / "shards",
+                                          "--max-shard-size", "100KB"))
+        self.ok("convert", self.dir / "shards", self.dir / "one")
+        self.ok("convert", self.BIN, self.dir / "direct")
+        self.assertEqual((self.dir / "one" / "model.safetensors").read_bytes(),
+                         (self.dir / "direct" / "model.safetensors").read_bytes())
+        self.assertFalse((self.dir / "one" / "model.safetensors.index.json").exists())
+
+    def test_refusals(self):
+        out = self.dir / "out"
+        before = sorted(self.dir.iterdir())
+        self.fails(4, "convert", self.dir / "none", out, says=["none"])
+        self.fails(2, "convert", self.BIN, self.start, says=["there already"])
+        self.fails(3, "convert", self.start, out, "--to", "longformer", says=["reformer"])
+        self.fails(2, "convert", self.BIN, out, "--to", "led")
+        self.fails(2, "convert", self.BIN, out, "--max-pos", "9")
+        self.fails(2, "convert", self.BIN, out, "--max-shard-size", "many")
+        self.fails(2, "convert", self.BIN, out, "--max-shard-size", "0", says=["0 bytes"])
+        self.assertEqual(sorted(self.dir.iterdir()), before)
+
+    def test_a_pickle_runs_nothing(self):
+        bad, marker = self.dir / "bad", self.dir / "marker"
+        bad.mkdir()
+
+        class Evil:
+            def __reduce__(self):
+                return os.system, (f"touch {marker}",)
+
+        with zipfile.ZipFile(bad / "pytorch_model.bin", "w") as archive:
+            archive.writestr("m/data.pkl", pickle.dumps({"a": Evil()}, protocol=2))
+        self.fails(3, "convert", bad, self.dir / "out", says=["posix.system not allowed"])
+        (bad / "pytorch_model.bin").write_bytes(pickle.dumps(Evil(), protocol=2))
+        self.fails(3, "convert", bad, self.dir / "out", says=["pickle of another kind"])
+        self.assertFalse(marker.exists() or (self.dir / "out").exists())
+
+    def test_full_disk(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        self.fails(4, "convert", self.BIN, self.dir / "out", preexec_fn=limit, says=["write"])
+        self.assertEqual([p.name for p in self.dir.iterdir() if "tmp" in p.name or "out" in p.name],
+                         [])
 
 
 class Plan(Case):

@@ -1,0 +1,98 @@
+// longspan convert: other people's weights as safetensors, and BERT or RoBERTa made long.
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "cli/commands.h"
+#include "cli/visual/output.h"
+#include "io/escape.h"
+#include "model/to_longformer.h"
+
+namespace longspan::cli {
+namespace {
+
+struct ConvertOptions {
+  std::string in, out, to;
+  ToLongformerOptions longformer;
+  bool json = false;
+};
+
+std::string Describe(const ConvertOptions& o, const ConvertReport& r) {
+  std::string text = fmt::format("{}: {} tensors, {:.1f} MB", o.out, r.tensors,
+                                 static_cast<double>(r.bytes) * 1e-6);
+  if (r.shards > 1) text += fmt::format(" in {} shards", r.shards);
+  if (!r.copied.empty()) text += fmt::format(", {} other files", r.copied.size());
+  text += "\n";
+  if (o.to.empty()) return text;
+  return text + fmt::format(
+                    "{} for {} tokens is now {} for {}, window {} on each side "
+                    "(attention_window {})\n",
+                    r.from, r.old_tokens, r.to, o.longformer.max_tokens, o.longformer.window,
+                    2 * o.longformer.window);
+}
+
+std::string Json(const ConvertOptions& o, const ConvertReport& r) {
+  nlohmann::ordered_json j;
+  j["output"] = o.out;
+  j["from"] = r.from;
+  j["to"] = r.to;
+  j["tensors"] = r.tensors;
+  j["bytes"] = r.bytes;
+  j["shards"] = r.shards;
+  if (!o.to.empty()) {
+    j["old_max_tokens"] = r.old_tokens;
+    j["max_tokens"] = o.longformer.max_tokens;
+    j["window"] = o.longformer.window;
+  }
+  j["copied"] = r.copied;
+  j["warnings"] = r.warnings;
+  return j.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+int RunConvert(const ConvertOptions& o) {
+  const ConvertReport report = o.to.empty() ? RewriteModel(o.in, o.out, o.longformer.most_bytes)
+                                            : ToLongformer(o.in, o.out, o.longformer);
+  for (const std::string& warning : report.warnings) {
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  }
+  PrintResult(o.json ? Json(o, report) : Describe(o, report));
+  return 0;
+}
+
+}  // namespace
+
+void RegisterConvert(CLI::App& app, Action& action) {
+  auto* command =
+      app.add_subcommand("convert", "weights to safetensors; BERT and RoBERTa to Longformer");
+  const auto o = std::make_shared<ConvertOptions>();
+  command->add_option("in", o->in, "model directory, or one file of weights")->required();
+  command->add_option("out", o->out, "directory to write; must not be there yet")->required();
+  auto* to = command->add_option("--to", o->to, "longformer: from a BERT, RoBERTa or MiniLM")
+                 ->check(CLI::IsMember({"longformer"}));
+  command->add_option("--max-pos", o->longformer.max_tokens, "tokens that a text may have")
+      ->capture_default_str()
+      ->needs(to);
+  command
+      ->add_option("--window", o->longformer.window,
+                   "keys that a token sees to each side, half of attention_window")
+      ->capture_default_str()
+      ->needs(to);
+  command
+      ->add_option("--max-shard-size", o->longformer.most_bytes,
+                   "bytes of tensors in one file: 5GB, 500MB, 1GiB")
+      ->transform(CLI::AsSizeValue(true))
+      ->default_str("5GB");
+  command->add_flag("--json", o->json, "one JSON document");
+  command->footer(
+      "Reads model.safetensors, its shards, pytorch_model.bin (zip or legacy; nothing in it is\n"
+      "executed) and its shards. Tokenizer, pooling and other files are copied. The output is\n"
+      "complete or absent; nothing is overwritten.\nExamples:\n"
+      "  longspan convert old-model new-model\n"
+      "  longspan convert old-model new-model --max-shard-size 500MB\n"
+      "  longspan convert roberta-base long --to longformer --max-pos 4096 --window 256\n"
+      "  longspan convert all-MiniLM-L6-v2 long-minilm --to longformer --max-pos 4096");
+  command->callback([o, &action] { action = [o] { return RunConvert(*o); }; });
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,181 @@
+#include "model/bert_config.h"
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "io/escape.h"
+#include "io/json.h"
+
+namespace longspan {
+namespace {
+
+using nlohmann::json;
+
+constexpr idx_t kMostChannels = 1 << 20;
+constexpr idx_t kMostVocabulary = 1 << 24;
+constexpr idx_t kMostPositions = idx_t{1} << 31;
+constexpr idx_t kMostLayers = 4096;
+
+constexpr std::pair<std::string_view, BertHead> kClasses[] = {
+    {"Model", BertHead::kNone},
+    {"ForMaskedLM", BertHead::kMaskedLm},
+    {"ForPreTraining", BertHead::kMaskedLm},
+    {"ForSequenceClassification", BertHead::kSequence},
+    {"ForTokenClassification", BertHead::kToken},
+    {"ForQuestionAnswering", BertHead::kQuestion},
+    {"ForMultipleChoice", BertHead::kChoice},
+};
+
+// Fields that a Longformer does not have, or that are written anew.
+constexpr std::string_view kReplaced[] = {"model_type",
+                                          "architectures",
+                                          "attention_window",
+                                          "hidden_size",
+                                          "num_hidden_layers",
+                                          "num_attention_heads",
+                                          "intermediate_size",
+                                          "vocab_size",
+                                          "max_position_embeddings",
+                                          "type_vocab_size",
+                                          "hidden_act",
+                                          "hidden_dropout_prob",
+                                          "attention_probs_dropout_prob",
+                                          "layer_norm_eps",
+                                          "initializer_range",
+                                          "pad_token_id",
+                                          "bos_token_id",
+                                          "eos_token_id",
+                                          "sep_token_id",
+                                          "tie_word_embeddings",
+                                          "position_embedding_type",
+                                          "use_cache",
+                                          "classifier_dropout",
+                                          "is_decoder",
+                                          "add_cross_attention",
+                                          "gradient_checkpointing",
+                                          "_name_or_path",
+                                          "transformers_version"};
+
+void ParseHead(const json& o, std::string_view source, bool has_lm_head, BertConfig* c) {
+  const std::string prefix = c->family == BertFamily::kBert ? "Bert" : "Roberta";
+  std::vector<std::string> names;
+  if (!io::IsNullOrAbsent(o, "architectures")) {
+    names = io::GetStringList(o, "architectures", io::kRequired, source);
+  }
+  if (names.empty()) names.push_back(prefix + (has_lm_head ? "ForMaskedLM" : "Model"));
+  c->architecture = names[0];
+  for (const auto& [suffix, head] : kClasses) {
+    if (names.size() == 1 && names[0] == prefix + std::string(suffix)) {
+      c->head = head;
+      return;
+    }
+  }
+  Fail(ErrorCode::kFormat,
+       "{}: architectures '{}' cannot become a Longformer; use {}Model, {}ForMaskedLM or a class "
+       "for "
+       "classification, question answering or multiple choice",
+       source, io::Escape(names[0]), prefix, prefix);
+}
+
+}  // namespace
+
+std::string LongformerClassOf(BertHead head) {
+  for (const auto& [suffix, known] : kClasses) {
+    if (known == head) return "Longformer" + std::string(suffix);
+  }
+  return {};
+}
+
+BertConfig ParseBertConfig(const json& o, std::string_view source, bool has_lm_head) {
+  Check(o.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
+  const std::string type = io::GetString(o, "model_type", io::kRequired, source);
+  Check(type == "bert" || type == "roberta", ErrorCode::kFormat,
+        "{}: model_type '{}' cannot become a Longformer; need bert or roberta", source,
+        io::Escape(type));
+  BertConfig c;
+  if (type == "roberta") {
+    c.family = BertFamily::kRoberta;
+    c.vocab_size = 50265;
+    c.pad_token = 1;
+    c.bos_token = 0;
+    c.eos_token = 2;
+  }
+  ParseHead(o, source, has_lm_head, &c);
+  const auto size = [&](const char* field, idx_t most, idx_t fallback) {
+    return io::GetInt(o, field, 1, most, fallback, source);
+  };
+  c.hidden_size = size("hidden_size", kMostChannels, c.hidden_size);
+  c.layers = size("num_hidden_layers", kMostLayers, c.layers);
+  c.heads = size("num_attention_heads", kMostChannels, c.heads);
+  c.feed_forward_size = size("intermediate_size", kMostChannels, c.feed_forward_size);
+  c.vocab_size = size("vocab_size", kMostVocabulary, c.vocab_size);
+  c.positions = size("max_position_embeddings", kMostPositions, c.positions);
+  c.token_types = size("type_vocab_size", kMostChannels, c.token_types);
+  Check(c.hidden_size % c.heads == 0, ErrorCode::kFormat,
+        "{}: hidden_size {} is no multiple of num_attention_heads {}", source, c.hidden_size,
+        c.heads);
+  const auto token = [&](const char* field, idx_t fallback) {
+    return io::GetOptionalInt(o, field, 0, c.vocab_size - 1, source).value_or(fallback);
+  };
+  c.pad_token = token("pad_token_id", c.pad_token);
+  c.bos_token = token("bos_token_id", c.bos_token);
+  c.eos_token = token("eos_token_id", c.eos_token);
+  Check(c.longest() >= 1, ErrorCode::kFormat,
+        "{}: max_position_embeddings {} leave no row for a token behind pad_token_id {}", source,
+        c.positions, c.pad_token);
+  c.activation = io::GetString(o, "hidden_act", c.activation, source);
+  c.hidden_dropout = io::GetDropout(o, "hidden_dropout_prob", c.hidden_dropout, source);
+  c.attention_dropout =
+      io::GetDropout(o, "attention_probs_dropout_prob", c.attention_dropout, source);
+  c.layer_norm_eps = io::GetFloat(o, "layer_norm_eps", 1e-30, 1.0, c.layer_norm_eps, source);
+  c.initializer_range = io::GetFloat(o, "initializer_range", 0.0, 1e6, c.initializer_range, source);
+  c.tied = io::GetBool(o, "tie_word_embeddings", true, source);
+  const std::string positions = io::GetString(o, "position_embedding_type", "absolute", source);
+  Check(positions == "absolute", ErrorCode::kFormat,
+        "{}: position_embedding_type '{}' cannot become a Longformer, whose positions are absolute",
+        source, io::Escape(positions));
+  Check(!io::GetBool(o, "is_decoder", false, source), ErrorCode::kFormat,
+        "{}: is_decoder is true; a Longformer looks both ways", source);
+  Check(c.head != BertHead::kMaskedLm || c.family == BertFamily::kRoberta || c.activation == "gelu",
+        ErrorCode::kFormat,
+        "{}: hidden_act '{}' stands in BERT's masked-language head too, a Longformer's has gelu",
+        source, io::Escape(c.activation));
+  return c;
+}
+
+std::string LongformerConfigText(const json& original, const BertConfig& c, idx_t max_tokens,
+                                 idx_t window, idx_t cls_token, idx_t sep_token) {
+  json o;
+  for (const auto& [field, value] : original.items()) {
+    const bool replaced =
+        std::find(std::begin(kReplaced), std::end(kReplaced), field) != std::end(kReplaced);
+    if (!replaced) o[field] = value;
+  }
+  o["model_type"] = "longformer";
+  o["architectures"] = {LongformerClassOf(c.head)};
+  o["attention_window"] = std::vector<idx_t>(static_cast<std::size_t>(c.layers), 2 * window);
+  o["hidden_size"] = c.hidden_size;
+  o["num_hidden_layers"] = c.layers;
+  o["num_attention_heads"] = c.heads;
+  o["intermediate_size"] = c.feed_forward_size;
+  o["vocab_size"] = c.vocab_size;
+  o["max_position_embeddings"] = max_tokens + c.pad_token + 1;
+  o["type_vocab_size"] = c.token_types;
+  o["hidden_act"] = c.activation;
+  o["hidden_dropout_prob"] = c.hidden_dropout;
+  o["attention_probs_dropout_prob"] = c.attention_dropout;
+  o["layer_norm_eps"] = c.layer_norm_eps;
+  o["initializer_range"] = c.initializer_range;
+  o["pad_token_id"] = c.pad_token;
+  o["tie_word_embeddings"] = c.tied;
+  // BERT's configs do not name these; its vocabulary does.
+  const idx_t begin = c.bos_token >= 0 ? c.bos_token : cls_token;
+  const idx_t end = c.eos_token >= 0 ? c.eos_token : sep_token;
+  const idx_t separator = sep_token >= 0 ? sep_token : end;
+  if (begin >= 0) o["bos_token_id"] = begin;
+  if (end >= 0) o["eos_token_id"] = end;
+  if (separator >= 0) o["sep_token_id"] = separator;
+  return o.dump(2) + "\n";
+}
+
+}  // namespace longspan

@@ -1,0 +1,30 @@
+// What lies beside the weights in a model's folder: tokenizer, pooling, licence.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan {
+
+// Copies every regular file of `from` that holds no weights, and the folders that modules.json of
+// sentence-transformers names with all their files; hidden files stay behind, and so do the names
+// in `except`. Returns what was copied. kFormat when modules.json names a folder that is no plain
+// name. Links are followed.
+std::vector<std::string> CopyCompanions(const std::filesystem::path& from,
+                                        const std::filesystem::path& to,
+                                        const std::vector<std::string>& except = {});
+
+// Tells the files in `folder` that read texts how long one may be: model_max_length in
+// tokenizer_config.json (written when a vocabulary is there without it; `tokenizer_class` is
+// added where it is missing), max_seq_length in sentence_bert_config.json.
+void SetLongestText(const std::filesystem::path& folder, idx_t tokens,
+                    std::string_view tokenizer_class);
+
+// The id of a token in vocab.txt or tokenizer.json; -1 when neither says.
+idx_t TokenId(const std::filesystem::path& folder, std::string_view token);
+
+}  // namespace longspan

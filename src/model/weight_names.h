@@ -1,0 +1,31 @@
+// One name for each tensor of a BERT-like file, whoever wrote it and when.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/tensor_source.h"
+
+namespace longspan {
+
+// What a Longformer with a head calls the tensor that a file of a BERT, RoBERTa or Longformer calls
+// `name`: "longformer." instead of "bert.", "roberta." or no prefix before the encoder;
+// LayerNorm.weight and .bias for .gamma and .beta; lm_head for BERT's cls.predictions. Other names
+// stay. Empty: no parameter that a model here needs (position_ids, BERT's next-sentence head).
+std::optional<std::string> CanonicalName(std::string_view name);
+
+// Of a masked language model whose decoder is the word table: the canonical name whose values
+// `canonical` repeats, if it is one of the two copies.
+std::optional<std::string_view> TiedTo(std::string_view canonical);
+
+// The file under canonical names. Of a tied pair a file may hold either: the parameter's own name
+// is there for both, and so is the copy's when the file has it. Tensors without a canonical name
+// are left out and, but for buffers, go to `dropped`, which may be null. kFormat when two tensors
+// become one.
+std::unique_ptr<io::TensorSource> WithCanonicalNames(std::unique_ptr<io::TensorSource> source,
+                                                     std::vector<std::string>* dropped = nullptr);
+
+}  // namespace longspan
