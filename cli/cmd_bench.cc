@@ -9,22 +9,34 @@
 #include "cli/step_bench.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
+#include "model/longformer_files.h"
 #include "probe/peaks.h"
 
 namespace longspan::cli {
 namespace {
 
 struct BenchCommand {
-  std::string config, preset, attention, dtype = "f32";
+  std::string config, preset, arch = "reformer", attention, dtype = "f32";
   idx_t tokens = 16384, batch = 1, steps = 3;
   bool json = false;
 };
 
-ReformerConfig BenchConfig(const BenchCommand& c) {
-  ReformerConfig config =
-      c.preset.empty() ? ReadReformerConfig(c.config) : ReformerPreset(c.preset);
-  if (!c.attention.empty()) ChooseAttention(c.attention, &config);
-  return config;
+std::unique_ptr<StepBench> MakeBench(Context& context, const BenchCommand& c, StepKind kind) {
+  const std::string arch = c.preset.empty() ? ModelType(c.config) : c.arch;
+  Check(arch == "reformer" || arch == "longformer", ErrorCode::kUsage,
+        "bench: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
+  if (arch == "reformer") {
+    ReformerConfig config =
+        c.preset.empty() ? ReadReformerConfig(c.config) : ReformerPreset(c.preset);
+    if (!c.attention.empty()) ChooseAttention(c.attention, &config);
+    return MakeReformerBench(context, std::move(config), c.batch, c.tokens, kind);
+  }
+  Check(c.attention.empty(), ErrorCode::kUsage,
+        "bench: --attention '{}' does not fit a Longformer, whose layers all have a window",
+        io::Escape(c.attention));
+  return MakeLongformerBench(
+      context, c.preset.empty() ? ReadLongformerConfig(c.config) : LongformerPreset(c.preset),
+      c.batch, c.tokens, kind);
 }
 
 int RunBench(const BenchCommand& c, StepKind kind, int threads) {
@@ -33,10 +45,10 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
   Check(c.dtype == "f32", ErrorCode::kUsage,
         "bench: --dtype '{}' is not there for whole models yet; use f32", io::Escape(c.dtype));
   Context context(threads);
-  StepBench bench(context, BenchConfig(c), c.batch, c.tokens, kind);
-  bench.Step();  // books the memory, creates oneDNN's kernels
+  const auto bench = MakeBench(context, c, kind);
+  bench->Step();  // books the memory, creates oneDNN's kernels
   const BenchTimes r =
-      TimeBesidePeak(context, PeakOf::kFp32, bench.Gflop(), c.steps, [&bench] { bench.Step(); });
+      TimeBesidePeak(context, PeakOf::kFp32, bench->Gflop(), c.steps, [&bench] { bench->Step(); });
   const idx_t peak_rss = PeakRssBytes();
   const double tokens = static_cast<double>(c.batch * c.tokens);
   if (c.json) {
@@ -69,6 +81,8 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
   const auto c = std::make_shared<BenchCommand>();
   auto* config = command->add_option("--config", c->config, "config.json of the model");
   command->add_option("--preset", c->preset, "a preset of init instead")->excludes(config);
+  command->add_option("--arch", c->arch, "of the preset: reformer or longformer")
+      ->capture_default_str();
   command->add_option("--tokens", c->tokens, "of a row")->capture_default_str();
   command->add_option("--batch", c->batch, "rows")->capture_default_str();
   command->add_option("--attention", c->attention, "full, local or lsh, instead of the config's");
@@ -79,7 +93,8 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(
       fmt::format("Examples:\n  longspan bench {0} --preset base --tokens 16384\n"
-                  "  longspan bench {0} --preset base --tokens 4096 --attention full",
+                  "  longspan bench {0} --preset base --tokens 4096 --attention full\n"
+                  "  longspan bench {0} --arch longformer --preset base --tokens 4096",
                   name));
   command->callback([c, kind, &globals, &action] {
     action = [c, kind, &globals] { return RunBench(*c, kind, globals.threads); };

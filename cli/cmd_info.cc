@@ -6,9 +6,10 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/model_info.h"
 #include "cli/visual/output.h"
-#include "io/tensor_source.h"
 #include "model/attention_layer.h"
+#include "model/longformer_files.h"
 #include "model/model_files.h"
 
 namespace longspan::cli {
@@ -71,15 +72,7 @@ nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
   j["attention_choice"] = AttentionName(c.attention);
   j["positions"] = PositionInfo(c);
   j["parameters"] = ParameterCount(c);
-  std::uint64_t bytes = 0;
-  for (const auto& [name, info] : source->tensors()) {
-    bytes += info.bytes();
-    if (o.tensors) {
-      j["tensors"].push_back(
-          {{"name", name}, {"dtype", DTypeName(info.dtype)}, {"shape", info.shape}});
-    }
-  }
-  j["weight_bytes"] = bytes;
+  AddTensors(*source, o.tensors, &j);
   return j;
 }
 
@@ -141,6 +134,10 @@ void AttentionLines(const nlohmann::ordered_json& j,
 }
 
 int RunInfo(const InfoOptions& o) {
+  if (ModelType(std::filesystem::path(o.model) / "config.json") == "longformer") {
+    PrintResult(LongformerInfo(o.model, o.json, o.tensors));
+    return 0;
+  }
   const nlohmann::ordered_json j = ModelInfo(o);
   if (o.json) {
     PrintResult(j.dump(2) + "\n");
@@ -149,7 +146,7 @@ int RunInfo(const InfoOptions& o) {
   const auto number = [&](const char* name) { return j[name].get<idx_t>(); };
   std::string text;
   const auto line = [&](std::string_view name, const std::string& value) {
-    text += fmt::format("{:<13} {}\n", name, value);
+    text += InfoLine(name, value);
   };
   line("model", j["architecture"].get<std::string>());
   line("layers", LayersText(j["attention"]));
@@ -160,13 +157,7 @@ int RunInfo(const InfoOptions& o) {
   line("vocabulary", fmt::format("{}", number("vocab_size")));
   line("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),
                                  static_cast<double>(number("weight_bytes")) * 1e-6));
-  if (o.tensors) {
-    for (const auto& t : j["tensors"]) {
-      line("tensor",
-           fmt::format("{} {} {}", t["name"].get<std::string>(), t["dtype"].get<std::string>(),
-                       ShapeText(t["shape"].get<std::vector<idx_t>>())));
-    }
-  }
+  text += TensorLines(j);
   PrintResult(text);
   return 0;
 }

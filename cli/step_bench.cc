@@ -1,49 +1,162 @@
 #include "cli/step_bench.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "model/longformer.h"
+#include "model/reformer.h"
 #include "ops/adamw/adamw.h"
 
 namespace longspan::cli {
+namespace {
 
-StepBench::StepBench(Context& context, ReformerConfig config, idx_t rows, idx_t tokens,
-                     StepKind kind)
-    : context_(context), model_(std::move(config)), kind_(kind) {
-  Check(tokens <= model_.config().longest(), ErrorCode::kUsage,
-        "bench: {} tokens, but the model has positions for {}", tokens, model_.config().longest());
-  model_.Initialise(1);
-  const auto count = static_cast<std::size_t>(rows * tokens);
-  Rng rng(2);
-  for (std::size_t i = 0; i < count; ++i) {
-    ids_.push_back(static_cast<std::int32_t>(rng.Below(model_.config().vocab_size)));
-    targets_.push_back(static_cast<std::int32_t>(rng.Below(model_.config().vocab_size)));
-  }
-  batch_ = {rows, tokens, ids_, targets_, {}};
-  if (kind_ == StepKind::kForward) return;
-  model_.parameters().AllocateGradients();
-  const idx_t extent = model_.parameters().values().size();
-  first_ = Tensor({extent});
-  second_ = Tensor({extent});
+std::vector<std::int32_t> RandomIds(std::uint64_t key, idx_t count, idx_t limit) {
+  Rng rng(key);
+  std::vector<std::int32_t> ids;
+  for (idx_t i = 0; i < count; ++i) ids.push_back(static_cast<std::int32_t>(rng.Below(limit)));
+  return ids;
 }
+
+void CheckPositions(idx_t tokens, idx_t longest) {
+  Check(tokens <= longest, ErrorCode::kUsage,
+        "bench: {} tokens, but the model has positions for {}", tokens, longest);
+}
+
+class ReformerBench final : public StepBench {
+ public:
+  ReformerBench(Context& context, ReformerConfig config, idx_t rows, idx_t tokens, StepKind kind)
+      : StepBench(context, kind), model_(std::move(config)) {
+    model_.Initialise(1);
+    ids_ = RandomIds(2, rows * tokens, model_.config().vocab_size);
+    targets_ = RandomIds(3, rows * tokens, model_.config().vocab_size);
+    batch_ = {rows, tokens, ids_, targets_, {}};
+  }
+
+  double Gflop() const override {
+    return kind_ == StepKind::kTrain ? model_.StepGflop(batch_.rows, batch_.tokens)
+                                     : model_.ForwardGflop(batch_.rows, batch_.tokens);
+  }
+
+ private:
+  ParameterTable& parameters() override { return model_.parameters(); }
+  void Forward() override { model_.Loss(context_, batch_); }
+  void Differentiate() override {
+    model_.LossAndGradients(context_, batch_, 1.0f / static_cast<float>(batch_.ids.size()), {});
+  }
+
+  Reformer model_;
+  std::vector<std::int32_t> ids_, targets_;
+  TokenBatch batch_;
+};
+
+class LongformerBench final : public StepBench {
+ public:
+  LongformerBench(Context& context, LongformerConfig config, idx_t rows, idx_t tokens,
+                  StepKind kind)
+      : StepBench(context, kind), model_(std::move(config)) {
+    const LongformerConfig& c = model_.config();
+    model_.Initialise(1);
+    ids_ = RandomIds(2, rows * tokens, c.vocab_size);
+    const auto pad = static_cast<std::int32_t>(c.pad_token);
+    // No padding, unless there is no other word.
+    std::replace(ids_.begin(), ids_.end(), pad, pad == 0 && c.vocab_size > 1 ? 1 : 0);
+    roles_.assign(ids_.size(), kLocalToken);
+    for (idx_t b = 0; b < rows; ++b) roles_[static_cast<std::size_t>(b * tokens)] = kGlobalToken;
+    batch_.rows = rows;
+    batch_.tokens = tokens;
+    batch_.ids = ids_;
+    batch_.roles = {roles_.data(), {rows, tokens}};
+    AddTargets();
+  }
+
+  double Gflop() const override {
+    return kind_ == StepKind::kTrain ? model_.StepGflop(batch_) : model_.ForwardGflop(batch_);
+  }
+
+ private:
+  void AddTargets() {
+    const LongformerConfig& c = model_.config();
+    const auto n = static_cast<idx_t>(ids_.size());
+    switch (c.head) {
+      case LongformerHead::kNone:
+        break;
+      case LongformerHead::kMaskedLm: {
+        constexpr double kLabelled = 0.15;
+        labels_ = RandomIds(3, n, c.vocab_size);
+        Rng rng(4);
+        for (std::int32_t& label : labels_) {
+          if (rng.Uniform() >= kLabelled) label = kIgnoreLabel;
+        }
+        labels_[0] = 0;  // however short the text is
+        break;
+      }
+      case LongformerHead::kToken:
+        labels_ = RandomIds(3, n, c.label_count());
+        break;
+      case LongformerHead::kSequence:
+        values_.assign(static_cast<std::size_t>(batch_.rows * c.label_count()), 1.0f);
+        labels_ = RandomIds(3, batch_.rows, c.label_count());
+        break;
+      case LongformerHead::kQuestion:
+      case LongformerHead::kChoice:
+        labels_.assign(static_cast<std::size_t>(batch_.rows), 0);
+        break;
+    }
+    batch_.labels = labels_;
+    batch_.values = values_;
+    batch_.starts = batch_.ends = labels_;
+  }
+
+  ParameterTable& parameters() override { return model_.parameters(); }
+  void Forward() override {
+    if (model_.config().head != LongformerHead::kNone) {
+      model_.Loss(context_, batch_);
+      return;
+    }
+    if (hidden_.empty()) {
+      hidden_ = Tensor({batch_.rows * batch_.tokens, model_.config().hidden_size});
+    }
+    model_.Encode(context_, batch_, hidden_.view<2>());
+  }
+  void Differentiate() override { model_.LossAndGradients(context_, batch_, {}); }
+
+  Longformer model_;
+  std::vector<std::int32_t> ids_, labels_;
+  std::vector<std::uint8_t> roles_;
+  std::vector<float> values_;
+  LongformerBatch batch_;
+  Tensor hidden_;
+};
+
+}  // namespace
 
 void StepBench::Step() {
-  if (kind_ == StepKind::kForward) {
-    model_.Loss(context_, batch_);
-    return;
+  if (kind_ == StepKind::kForward) return Forward();
+  if (first_.empty()) {
+    parameters().AllocateGradients();
+    first_ = Tensor({parameters().extent()});
+    second_ = Tensor({parameters().extent()});
   }
-  const float scale = 1.0f / static_cast<float>(batch_.ids.size());
-  model_.LossAndGradients(context_, batch_, scale, {});
+  Differentiate();
   AdamWSpec spec;
   spec.step = ++step_;
-  AdamWStep(context_, spec, model_.parameters().values(), model_.parameters().gradients(),
-            first_.view<1>(), second_.view<1>());
+  AdamWStep(context_, spec, parameters().values(), parameters().gradients(), first_.view<1>(),
+            second_.view<1>());
 }
 
-double StepBench::Gflop() const {
-  return kind_ == StepKind::kTrain ? model_.StepGflop(batch_.rows, batch_.tokens)
-                                   : model_.ForwardGflop(batch_.rows, batch_.tokens);
+std::unique_ptr<StepBench> MakeReformerBench(Context& context, ReformerConfig config, idx_t rows,
+                                             idx_t tokens, StepKind kind) {
+  CheckPositions(tokens, config.longest());
+  return std::make_unique<ReformerBench>(context, std::move(config), rows, tokens, kind);
+}
+
+std::unique_ptr<StepBench> MakeLongformerBench(Context& context, LongformerConfig config,
+                                               idx_t rows, idx_t tokens, StepKind kind) {
+  CheckPositions(tokens, config.longest());
+  return std::make_unique<LongformerBench>(context, std::move(config), rows, tokens, kind);
 }
 
 }  // namespace longspan::cli

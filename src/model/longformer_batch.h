@@ -8,6 +8,7 @@
 
 #include "longspan/attention.h"
 #include "model/step_dropout.h"
+#include "ops/cross_entropy/cross_entropy.h"
 
 namespace longspan {
 

@@ -1,6 +1,7 @@
 #include "model/longformer_files.h"
 
 #include "io/atomic_file.h"
+#include "io/escape.h"
 #include "io/json.h"
 
 namespace longspan {
@@ -55,11 +56,11 @@ void SaveLongformer(Longformer& model, const std::filesystem::path& directory) {
                        {{"format", "pt"}});
 }
 
-std::string ModelType(const std::filesystem::path& directory) {
-  const std::filesystem::path file = directory / "config.json";
-  const nlohmann::json object = io::ReadJsonFile(file);
-  return object.is_object() ? io::GetString(object, "model_type", "reformer", file.string())
-                            : "reformer";
+std::string ModelType(const std::filesystem::path& config_file) {
+  const nlohmann::json object = io::ReadJsonFile(config_file);
+  return object.is_object()
+             ? io::GetString(object, "model_type", "reformer", io::Escape(config_file.string()))
+             : "reformer";
 }
 
 }  // namespace longspan

@@ -28,7 +28,7 @@ WeightNames LongformerWeightNames();
 // created when it is missing.
 void SaveLongformer(Longformer& model, const std::filesystem::path& directory);
 
-// The model_type of a directory's config.json; "reformer" when it names none. kFormat, kIo.
-std::string ModelType(const std::filesystem::path& directory);
+// The model_type of a config.json; "reformer" when it names none. kFormat, kIo.
+std::string ModelType(const std::filesystem::path& config_file);
 
 }  // namespace longspan

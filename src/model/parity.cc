@@ -143,7 +143,7 @@ ParityReport ParityCase::Finish() {
 
 ParityReport VerifyCase(Context& context, const std::filesystem::path& directory,
                         const std::filesystem::path& case_file) {
-  const bool longformer = ModelType(directory) == "longformer";
+  const bool longformer = ModelType(directory / "config.json") == "longformer";
   const io::SafetensorsFile source = io::SafetensorsFile::Open(case_file);
   return longformer ? VerifyLongformer(context, directory, source)
                     : VerifyReformer(context, directory, source);

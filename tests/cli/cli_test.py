@@ -148,6 +148,22 @@ class Results(Case):
             self.assertGreater(result[field], 0, field)
 
 
+    def test_bench_longformer(self):
+        for step, head in (("train", "MaskedLM"), ("train", "SequenceClassification"),
+                           ("forward", "QuestionAnswering")):
+            config = self.dir / f"{head}.json"
+            config.write_text(json.dumps({
+                "model_type": "longformer", "architectures": [f"LongformerFor{head}"],
+                "attention_window": 32, "num_hidden_layers": 2, "hidden_size": 64,
+                "num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 300}))
+            result = json.loads(self.ok("bench", step, "--config", config, "--tokens", "200",
+                                        "--batch", "2", "--steps", "1", "--json"))
+            self.assertGreater(result["model_gflop"], 0)
+            self.assertGreater(result["fraction"], 0)
+        self.fails(2, "bench", "train", "--config", config, "--tokens", "511", says=["510"])
+        self.fails(2, "bench", "train", "--config", config, "--attention", "full",
+                   says=["Longformer"])
+
     def test_bench_attention(self):
         window = ["window", "--window", "40"]
         for kind in (["full"], ["chunked"], ["lsh"], window, [*window, "--dilation", "3"],
@@ -191,6 +207,66 @@ class Results(Case):
             self.assertGreater((out / name).stat().st_size, 100)
         self.fails(2, "compare", self.text, "--from", "256", "--to", "128", says=["256"])
         self.fails(2, "compare", self.text, "-o", self.start, says=["start"])
+
+
+class Longformer(Case):
+    def setUp(self):
+        super().setUp()
+        self.model = self.dir / "long"
+        self.made = self.ok("init", "--arch", "longformer", "--preset", "tiny", "-o", self.model)
+
+    def test_init_and_info(self):
+        self.assertIn("longformer", self.made)
+        info = json.loads(self.ok("info", self.model, "--json", "--tensors"))
+        self.assertEqual(info["architecture"], "LongformerForMaskedLM")
+        self.assertEqual(info["windows"], [32, 32])
+        self.assertEqual(info["attention_window"], [64, 64])
+        self.assertEqual(info["positions"]["positions"], 1024)
+        names = {t["name"] for t in info["tensors"]}
+        self.assertIn("longformer.encoder.layer.1.attention.self.value_global.bias", names)
+        size = sum(math.prod(t["shape"]) for t in info["tensors"])
+        self.assertEqual(info["parameters"], size)
+        text = self.ok("info", self.model)
+        self.assertIn("32 to each side (attention_window 64)", text)
+        self.assertIn("1024 positions", text)
+        again = self.dir / "again"
+        self.ok("init", "--config", self.model / "config.json", "-o", again)
+        self.assertEqual((again / "model.safetensors").read_bytes(),
+                         (self.model / "model.safetensors").read_bytes())
+        self.fails(2, "init", "--arch", "lstm", "-o", self.dir / "x", says=["lstm", "longformer"])
+        self.fails(3, "generate", "-m", self.model, "-p", "a", says=["longformer"])
+
+    def test_verify(self):
+        for name in ("longformer-mlm", "longformer-qa"):
+            folder = ROOT / "golden" / name
+            case = folder / "case.safetensors"
+            report = json.loads(self.ok("verify", folder, "--case", case, "--json"))
+            self.assertTrue(report["ok"])
+            self.assertIn("the case holds", self.ok("verify", folder, "--case", case))
+        # What the original recorded as NaN is named, and is no part of what holds.
+        text = self.ok("verify", ROOT / "golden" / "longformer-mlm", "--case",
+                       ROOT / "golden" / "longformer-mlm" / "case.safetensors")
+        self.assertIn("in 31 of them the original recorded NaN or infinity", text)
+        self.fails(3, "verify", self.model, "--case",
+                   ROOT / "golden" / "longformer-qa" / "case.safetensors")
+
+    def test_verify_names_what_differs(self):
+        folder = ROOT / "golden" / "longformer-qa"
+        data = bytearray((folder / "model.safetensors").read_bytes())
+        (size,) = struct.unpack_from("<Q", data)
+        begin, end = json.loads(data[8:8 + size])["qa_outputs.weight"]["data_offsets"]
+        for at in range(8 + size + begin, 8 + size + end, 4):
+            struct.pack_into("<f", data, at, struct.unpack_from("<f", data, at)[0] * 1.01)
+        bad = self.dir / "bad"
+        bad.mkdir()
+        (bad / "model.safetensors").write_bytes(data)
+        (bad / "config.json").write_bytes((folder / "config.json").read_bytes())
+        result = run("verify", bad, "--case", folder / "case.safetensors")
+        self.assertEqual(result.returncode, 1)
+        differ = [line.split()[0] for line in result.stdout.splitlines() if "DIFFERS" in line]
+        self.assertIn("start_logits", differ)
+        self.assertIn("end_logits", differ)
+        self.assertNotIn("hidden_states.2", differ)
 
 
 class LshReport(Case):

@@ -1,0 +1,181 @@
+// config.json of a Longformer, and the named policies for global tokens.
+#include "model/longformer_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "longspan/attention.h"
+#include "model/global_policy.h"
+#include "model/longformer.h"
+
+namespace longspan {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+LongformerConfig Parse(const std::string& text) { return ParseLongformerConfig(text, "here"); }
+
+void ExpectRefused(const std::string& text, const char* says) {
+  try {
+    Parse(text);
+    ADD_FAILURE() << text;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kFormat);
+    EXPECT_THAT(error.what(), HasSubstr(says)) << text;
+    EXPECT_THAT(error.what(), HasSubstr("here")) << text;
+  }
+}
+
+TEST(LongformerConfigTest, DefaultsAreHuggingFaces) {
+  const LongformerConfig c = Parse("{}");
+  EXPECT_EQ(c.head, LongformerHead::kNone);
+  EXPECT_EQ(c.attention_window, std::vector<idx_t>(12, 512));
+  EXPECT_EQ(c.vocab_size, 30522);
+  EXPECT_EQ(c.hidden_size, 768);
+  EXPECT_EQ(c.head_size(), 64);
+  EXPECT_EQ(c.feed_forward_size, 3072);
+  EXPECT_EQ(c.max_positions, 512);
+  EXPECT_EQ(c.longest(), 510);
+  EXPECT_EQ(c.token_types, 2);
+  EXPECT_EQ(c.layer_norm_eps, 1e-12);
+  EXPECT_EQ(c.pad_token, 1);
+  EXPECT_EQ(c.sep_token, 2);
+  EXPECT_EQ(c.label_count(), 2);
+}
+
+TEST(LongformerConfigTest, WindowsAreANumberOrAList) {
+  EXPECT_THAT(Parse(R"({"attention_window": 64, "num_hidden_layers": 3})").attention_window,
+              ElementsAre(64, 64, 64));
+  const LongformerConfig c = Parse(R"({"attention_window": [6, 20], "num_hidden_layers": 2})");
+  EXPECT_EQ(c.window(0), 3);
+  EXPECT_EQ(c.window(1), 10);
+  EXPECT_EQ(c.largest_window(), 20);
+  ExpectRefused(R"({"attention_window": [6, 7], "num_hidden_layers": 2})", "need even numbers");
+  ExpectRefused(R"({"attention_window": [6], "num_hidden_layers": 2})", "need one for each");
+  ExpectRefused(R"({"attention_window": 0})", "attention_window");
+}
+
+TEST(LongformerConfigTest, WhatIsRefused) {
+  ExpectRefused(R"({"model_type": "bert"})", "'bert' is not supported");
+  ExpectRefused(R"({"architectures": ["LongformerForSpeech"]})", "LongformerForMaskedLM");
+  ExpectRefused(R"({"hidden_size": 100})", "no multiple of num_attention_heads 12");
+  ExpectRefused(R"({"hidden_act": "mish"})", "hidden_act");
+  ExpectRefused(R"({"position_embedding_type": "relative_key"})", "position_embedding_type");
+  ExpectRefused(R"({"pad_token_id": null})", "pad_token_id");
+  ExpectRefused(R"({"pad_token_id": 5, "max_position_embeddings": 6})", "leaves no position");
+  ExpectRefused(R"({"hidden_dropout_prob": 1.0})", "hidden_dropout_prob");
+  ExpectRefused(R"({"layer_norm_eps": 0})", "layer_norm_eps");
+  ExpectRefused(R"({"type_vocab_size": 0})", "type_vocab_size");
+  ExpectRefused(R"({"attention_dilation": [1, 1]})", "one-sided");
+  ExpectRefused(R"({"id2label": {"0": "a", "2": "b"}})", "none for id 1");
+  ExpectRefused(R"({"id2label": {"0": 3}})", "is no text");
+  ExpectRefused(R"({"problem_type": "ranking"})", "'ranking' is unknown");
+  ExpectRefused(R"({"architectures": ["LongformerForQuestionAnswering"], "num_labels": 3})",
+                "needs 2");
+  ExpectRefused(R"({"architectures": ["LongformerForMaskedLM"], "tie_word_embeddings": false})",
+                "tie_word_embeddings");
+}
+
+TEST(LongformerConfigTest, WhatIsWrittenIsReadBack) {
+  LongformerConfig c = LongformerPreset("small");
+  c.head = LongformerHead::kSequence;
+  c.labels = {"no", "yes", "maybe"};
+  c.problem = ProblemType::kMultiLabel;
+  c.activation = "gelu_new";
+  c.sep_token.reset();
+  c.attention_window = {2, 4, 8, 16, 32, 64};
+  const std::string text = ToJson(c);
+  const LongformerConfig back = Parse(text);
+  EXPECT_EQ(ToJson(back), text);
+  EXPECT_EQ(back.labels, c.labels);
+  EXPECT_EQ(back.problem, c.problem);
+  EXPECT_EQ(back.attention_window, c.attention_window);
+  EXPECT_FALSE(back.sep_token.has_value());
+  EXPECT_EQ(nlohmann::json::parse(text)["label2id"]["maybe"], 2);
+}
+
+// The counts of the released checkpoint's sizes.
+TEST(LongformerConfigTest, CountsOfTheBaseModel) {
+  LongformerConfig c = LongformerPreset("base");
+  EXPECT_EQ(ParameterCount(c), 148'711'257u);
+  c.head = LongformerHead::kNone;
+  EXPECT_EQ(ParameterCount(c), 148'659'456u);
+  c.pooler = false;
+  EXPECT_EQ(ParameterCount(c), 148'068'864u);
+  EXPECT_EQ(c.longest(), 4096);
+  EXPECT_THROW(LongformerPreset("huge"), Error);
+}
+
+TEST(LongformerConfigTest, CountsAreThoseOfTheModel) {
+  for (int head = 0; head < 6; ++head) {
+    LongformerConfig c = LongformerPreset("tiny");
+    c.vocab_size = 50;
+    c.head = static_cast<LongformerHead>(head);
+    c.labels = {"a", "b"};
+    EXPECT_EQ(static_cast<idx_t>(ParameterCount(c)), Longformer(c).parameters().count());
+  }
+}
+
+// ---- global tokens by name ----------------------------------------------------------------------
+
+// The roles of one row of ids; padding (id 1) is hidden.
+std::vector<int> Roles(const std::string& policy, const std::vector<std::int32_t>& ids,
+                       LongformerHead head = LongformerHead::kNone) {
+  LongformerConfig c;
+  c.head = head;
+  std::vector<std::uint8_t> roles;
+  for (const std::int32_t id : ids) roles.push_back(id == 1 ? kHiddenToken : kLocalToken);
+  GlobalPolicy::Parse(policy).Apply(c, ids, 1, static_cast<idx_t>(ids.size()), roles);
+  return {roles.begin(), roles.end()};
+}
+
+TEST(GlobalPolicyTest, NamesAndWhatTheyMark) {
+  const std::vector<std::int32_t> ids = {0, 7, 8, 2, 2, 9, 7, 2, 1, 1};
+  EXPECT_THAT(Roles("none", ids), ElementsAre(1, 1, 1, 1, 1, 1, 1, 1, 0, 0));
+  EXPECT_THAT(Roles("first:3", ids), ElementsAre(2, 2, 2, 1, 1, 1, 1, 1, 0, 0));
+  EXPECT_THAT(Roles("question", ids), ElementsAre(2, 2, 2, 1, 1, 1, 1, 1, 0, 0));
+  EXPECT_THAT(Roles("every:4", ids), ElementsAre(2, 1, 1, 1, 2, 1, 1, 1, 0, 0));
+  EXPECT_THAT(Roles("ids:1,5,9", ids), ElementsAre(1, 2, 1, 1, 1, 2, 1, 1, 0, 0));
+  EXPECT_THAT(Roles("token:7", ids), ElementsAre(1, 2, 1, 1, 1, 1, 2, 1, 0, 0));
+  EXPECT_THAT(Roles("first:2", {1, 1, 0, 5, 6}), ElementsAre(0, 0, 2, 2, 1));
+  for (const char* name :
+       {"auto", "none", "first:3", "question", "every:4", "ids:1,5,9", "token:7"}) {
+    EXPECT_EQ(GlobalPolicy::Parse(name).Name(), name);
+  }
+}
+
+TEST(GlobalPolicyTest, AutoIsWhatTheHeadNeeds) {
+  const std::vector<std::int32_t> ids = {0, 7, 8, 2, 2, 9, 7, 2, 1, 1};
+  const auto choose = [&](LongformerHead head) { return Roles("auto", ids, head); };
+  for (const LongformerHead head :
+       {LongformerHead::kNone, LongformerHead::kMaskedLm, LongformerHead::kToken}) {
+    EXPECT_THAT(choose(head), ElementsAre(1, 1, 1, 1, 1, 1, 1, 1, 0, 0));
+  }
+  EXPECT_THAT(choose(LongformerHead::kSequence), ElementsAre(2, 1, 1, 1, 1, 1, 1, 1, 0, 0));
+  EXPECT_THAT(choose(LongformerHead::kQuestion), ElementsAre(2, 2, 2, 1, 1, 1, 1, 1, 0, 0));
+  EXPECT_THAT(choose(LongformerHead::kChoice), ElementsAre(1, 1, 1, 1, 1, 2, 2, 2, 0, 0));
+  EXPECT_EQ(GlobalPolicy().For(LongformerHead::kQuestion).Name(), "question");
+  EXPECT_EQ(GlobalPolicy().For(LongformerHead::kChoice).Name(), "choices");
+}
+
+TEST(GlobalPolicyTest, WhatIsRefused) {
+  for (const char* text :
+       {"", "all", "choices", "first", "first:", "first:0", "first:x", "first:2,3", "none:1",
+        "ids:1,,2", "ids:1,", "ids:-1", "token:1:2", "every:99999999999999999999"}) {
+    EXPECT_THROW(GlobalPolicy::Parse(text), Error) << text;
+  }
+  EXPECT_THROW(Roles("ids:3", {0, 5, 6}), Error);
+  try {
+    Roles("question", {0, 5, 6});
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("row 0 has no separator"));
+  }
+}
+
+}  // namespace
+}  // namespace longspan
