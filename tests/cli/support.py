@@ -1,0 +1,67 @@
+"""What the tests of the program share: running it, and a scratch folder with a model and a text."""
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+GOLDEN = ROOT / "golden" / "reformer-local"
+PROGRAM = None
+SMALL_RUN = ["--steps", "12", "--batch", "2", "--tokens", "64", "--warmup", "2", "--log-every",
+             "1", "--save-every", "4", "--eval-every", "6", "--progress", "none"]
+
+
+def run(*arguments, **options):
+    options.setdefault("timeout", 300)
+    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True,
+                          errors="replace", **options)
+
+
+class Case(unittest.TestCase):
+    """A scratch folder with a tiny start model and a text."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="longspan-cli-")
+        self.dir = Path(self.folder.name)
+        self.text = self.dir / "text.txt"
+        self.text.write_bytes((ROOT / "data" / "persuasion.txt").read_bytes()[:20000])
+        self.start = self.dir / "start"
+        self.ok("init", "--preset", "tiny", "-o", self.start)
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def ok(self, *arguments, **options):
+        result = run(*arguments, **options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def fails(self, code, *arguments, says=(), **options):
+        """The program leaves with this code, one line on stderr and nothing on stdout."""
+        result = run(*arguments, **options)
+        self.assertEqual(result.returncode, code, result.stderr)
+        lines = result.stderr.strip().splitlines()
+        self.assertEqual(len(lines), 1, result.stderr)
+        self.assertTrue(lines[0].startswith("longspan: "), result.stderr)
+        self.assertEqual(result.stdout, "")
+        for word in says:
+            self.assertIn(str(word), lines[0])
+
+    def train(self, out, *more, code=0, **options):
+        result = run("train", "lm", "-m", self.start, "--train", self.text, "-o", out, *SMALL_RUN,
+                     *more, **options)
+        self.assertEqual(result.returncode, code, result.stderr)
+        return result
+
+    def losses(self, out):
+        records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        return [(r["kind"], r["step"], r["loss"]) for r in records]
+
+
+def main():
+    """Runs the calling file's tests on the program that its first argument names."""
+    global PROGRAM
+    PROGRAM = str(Path(sys.argv.pop(1)).resolve())
+    unittest.main()
