@@ -31,18 +31,17 @@ class ByteSource {
   virtual void ReadAt(std::uint64_t offset, void* data, std::size_t bytes) const = 0;
 };
 
-// Somebody else's memory as a source.
+// Memory as a source: what a parser does with a file, without one.
 class MemorySource final : public ByteSource {
  public:
-  MemorySource(std::string_view bytes, std::string source)
-      : bytes_(bytes), source_(std::move(source)) {}
+  MemorySource(std::string bytes, std::string source)
+      : bytes_(std::move(bytes)), source_(std::move(source)) {}
   std::uint64_t size() const override { return bytes_.size(); }
   std::string source() const override { return source_; }
   void ReadAt(std::uint64_t offset, void* data, std::size_t bytes) const override;
 
  private:
-  std::string_view bytes_;
-  std::string source_;
+  std::string bytes_, source_;
 };
 
 // A regular file, open for reading. Read with pread into the caller's memory, never mapped: a file

@@ -3,6 +3,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,7 +14,9 @@ namespace longspan::io::test {
 
 inline std::string Little(std::uint64_t value, std::size_t width) {
   std::string bytes(width, '\0');
-  for (std::size_t i = 0; i < width; ++i) bytes[i] = static_cast<char>(value >> 8 * i);
+  for (std::size_t i = 0; i < std::min<std::size_t>(width, 8); ++i) {
+    bytes[i] = static_cast<char>(value >> 8 * i);
+  }
   return bytes;
 }
 

@@ -1,5 +1,6 @@
 // A zip archive: what is accepted has disjoint entries inside it.
 #include <algorithm>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -8,7 +9,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t bytes) {
   using namespace longspan;
-  const io::MemorySource archive(fuzz::AsText(data, bytes), "fuzz");
+  const io::MemorySource archive(std::string(fuzz::AsText(data, bytes)), "fuzz");
   fuzz::Accepts([&] {
     std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
     const io::ZipDirectory directory = io::ReadZipDirectory(archive);
