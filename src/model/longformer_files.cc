@@ -3,6 +3,7 @@
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/json.h"
+#include "model/weight_names.h"
 
 namespace longspan {
 namespace {
@@ -39,7 +40,13 @@ WeightNames LongformerWeightNames() { return {NameIn, Ignored}; }
 Longformer LoadLongformer(const std::filesystem::path& directory, const LongformerLoad& options,
                           std::vector<std::string>* warnings) {
   LongformerConfig config = LoadLongformerConfig(directory);
-  const auto source = io::OpenModel(directory);
+  std::vector<std::string> dropped;
+  const auto source = WithCanonicalNames(io::OpenModel(directory), &dropped);
+  if (warnings != nullptr) {
+    for (const std::string& name : dropped) {
+      warnings->push_back("no part of a Longformer, left out: " + io::Escape(name));
+    }
+  }
   config.pooler = !NameIn(*source, "pooler.dense.weight").empty();
   CheckFileHolds(*source, ParameterCount(config));
   Longformer model(std::move(config));

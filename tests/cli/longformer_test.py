@@ -55,6 +55,13 @@ class Longformer(Case):
         self.fails(3, "verify", self.model, "--case",
                    ROOT / "golden" / "longformer-qa" / "case.safetensors")
 
+    def test_every_form_of_weights_is_the_same_model(self):
+        case = ROOT / "golden" / "longformer-mlm" / "case.safetensors"
+        for form in ("format-bin-zip", "format-bin-legacy", "format-safetensors-sharded"):
+            result = json.loads(self.ok("verify", ROOT / "golden" / form, "--case", case, "--json"))
+            self.assertTrue(result["ok"], form)
+            self.assertGreater(len(result["tensors"]), 60)
+
     def test_verify_names_what_differs(self):
         folder = ROOT / "golden" / "longformer-qa"
         data = bytearray((folder / "model.safetensors").read_bytes())
