@@ -46,7 +46,6 @@ HWY_INLINE hn::Vec<TileTag> ToFloats(hn::Vec<HalfTag> bits) {
 
 // To nearest, ties to even; NaN stays NaN.
 HWY_INLINE hn::Vec<HalfTag> ToHalves(hn::Vec<TileTag> v) {
-  const TileTag d;
   const hn::RebindToUnsigned<TileTag> du;
   const hn::RebindToSigned<TileTag> di;
   const auto bits = hn::BitCast(du, v);
@@ -55,7 +54,6 @@ HWY_INLINE hn::Vec<HalfTag> ToHalves(hn::Vec<TileTag> v) {
   const auto quiet = hn::Or(bits, hn::Set(du, 0x400000));
   const auto number = hn::RebindMask(du, hn::Eq(v, v));
   const auto high = hn::ShiftRight<16>(hn::IfThenElse(number, rounded, quiet));
-  (void)d;
   return hn::DemoteTo(HalfTag(), hn::BitCast(di, high));
 }
 
