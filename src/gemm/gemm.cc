@@ -254,7 +254,10 @@ class WeightProduct {
         slab_(std::min(dy.rows, kTokenSlab)) {
     const bool widen = dy.dtype == DType::kBF16 && !Bf16Hardware();
     compute_ = widen ? DType::kF32 : dy.dtype;
-    copy_dy_ = copy_x_ = widen;
+    // dy is read down its columns: rows a multiple of 1 KiB apart share a few sets of the cache.
+    const bool bad_stride = WideVectors() && dy.dtype == DType::kF32 && dy.stride % 256 == 0;
+    copy_dy_ = widen || bad_stride;
+    copy_x_ = widen;
   }
 
   void Run() {
