@@ -72,15 +72,7 @@ void AtomicDirectory::Commit() {
 void CopyFile(const fs::path& from, const fs::path& to) {
   const File file = File::OpenRegular(from);
   AtomicFile copy(to, file.size());
-  std::vector<char> piece(
-      static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), std::uint64_t{1} << 20)));
-  for (std::uint64_t at = 0; at < file.size();) {
-    const auto count =
-        static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), file.size() - at));
-    file.ReadAt(at, piece.data(), count);
-    copy.Write(piece.data(), count);
-    at += count;
-  }
+  ForEachPiece(file, [&](const char* data, std::size_t bytes) { copy.Write(data, bytes); });
   copy.Commit();
 }
 

@@ -107,15 +107,7 @@ void VerifyFile(const fs::path& path, const ManifestEntry& entry) {
   Check(file.size() == entry.bytes, ErrorCode::kFormat, "{}: damaged: {} bytes, {} says {}",
         PathText(path), file.size(), kManifestName, entry.bytes);
   Checksum checksum;
-  std::vector<char> piece(
-      static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), std::uint64_t{1} << 20)));
-  for (std::uint64_t at = 0; at < file.size();) {
-    const auto count =
-        static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), file.size() - at));
-    file.ReadAt(at, piece.data(), count);
-    checksum.Update(piece.data(), count);
-    at += count;
-  }
+  ForEachPiece(file, [&](const char* data, std::size_t bytes) { checksum.Update(data, bytes); });
   Check(checksum.Hex() == entry.checksum, ErrorCode::kFormat,
         "{}: damaged: its checksum is {}, {} says {}", PathText(path), checksum.Hex(),
         kManifestName, entry.checksum);

@@ -1,12 +1,14 @@
 // File descriptors whose errors are ours: one line with path, operation and the system's reason.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace longspan::io {
 
@@ -71,5 +73,19 @@ class File final : public ByteSource {
 
 // The whole of a regular file; kFormat above `most` bytes.
 std::string ReadWholeFile(const std::filesystem::path& path, std::uint64_t most);
+
+// Calls use(data, bytes) with the whole file, a MiB at a time.
+template <class Use>
+void ForEachPiece(const File& file, const Use& use) {
+  std::vector<char> piece(
+      static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), std::uint64_t{1} << 20)));
+  for (std::uint64_t at = 0; at < file.size();) {
+    const auto count =
+        static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), file.size() - at));
+    file.ReadAt(at, piece.data(), count);
+    use(piece.data(), count);
+    at += count;
+  }
+}
 
 }  // namespace longspan::io

@@ -240,7 +240,7 @@ void RunForward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, false));
   TakeShared(frame, args, false);
   const ThreadsOfScratch scratch(context, frame, args.plan, false);
-  const bool pairs = args.plan.half && ActiveBf16Path() == Bf16Path::kPairs;
+  const bool pairs = MultipliesPairs(args.plan.half);
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
     const ChunkedScratch& s = scratch.each[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(ChunkedForwardPairs)(args, s, task);
@@ -252,7 +252,7 @@ void RunBackward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, true));
   TakeShared(frame, args, true);
   const ThreadsOfScratch scratch(context, frame, args.plan, true);
-  const bool pairs = args.plan.half && ActiveBf16Path() == Bf16Path::kPairs;
+  const bool pairs = MultipliesPairs(args.plan.half);
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
     const ChunkedScratch& s = scratch.each[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(ChunkedBackwardPairs)(args, s, task);

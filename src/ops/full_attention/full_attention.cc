@@ -167,7 +167,7 @@ std::vector<FullScratch> TakeScratch(const Context& context, Arena::Frame& frame
 void RunForward(Context& context, FullArguments& args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, false));
   const auto scratch = TakeScratch(context, frame, args, false);
-  const bool pairs = args.plan.half && ActiveBf16Path() == Bf16Path::kPairs;
+  const bool pairs = MultipliesPairs(args.plan.half);
   ParallelFor(context, args.plan.ForwardTasks(), [&](idx_t task, int thread) {
     const FullScratch& s = scratch[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(FullForwardPairs)(args, s, task);
@@ -179,7 +179,7 @@ void RunBackward(Context& context, FullArguments& args) {
   const FullPlan& plan = args.plan;
   Arena::Frame frame(context.arena(), CallBytes(context, args, true));
   const auto scratch = TakeScratch(context, frame, args, true);
-  const bool pairs = plan.half && ActiveBf16Path() == Bf16Path::kPairs;
+  const bool pairs = MultipliesPairs(plan.half);
   for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
     const idx_t tasks = plan.B * plan.H * plan.PairsOfWave(wave);
     ParallelFor(context, tasks, [&](idx_t task, int thread) {
