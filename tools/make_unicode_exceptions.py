@@ -17,10 +17,10 @@ from tokenizers import Regex, __version__, normalizers, pre_tokenizers
 
 SCALARS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 # The bits of unicode.h.
-LETTER, NUMBER, SPACE, CONTROL, PUNCTUATION, MARK = 1, 2, 4, 8, 16, 32
+LETTER, NUMBER, SPACE, CONTROL, PUNCTUATION, MARK, ANY_MARK, WORD = 1, 2, 4, 8, 16, 32, 64, 128
 WHITE_SPACE = ({*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029,
                 0x202F, 0x205F, 0x3000})
-# Categories as utf8proc numbers them: Lu Ll Lt Lm Lo = 1-5, Mn = 6, Nd Nl No = 9-11,
+# Categories as utf8proc numbers them: Lu Ll Lt Lm Lo = 1-5, Mn Mc Me = 6-8, Nd Nl No = 9-11,
 # Pc ... Po = 12-18, Cc Cf Cs Co = 26-29.
 
 
@@ -43,7 +43,8 @@ def flags_of_library(lib, c):
             (SPACE if c in WHITE_SPACE else 0) |
             (CONTROL if 26 <= category <= 29 and c not in (9, 10, 13) else 0) |
             (PUNCTUATION if 12 <= category <= 18 or ascii_mark else 0) |
-            (MARK if category == 6 else 0))
+            (MARK if category == 6 else 0) | (ANY_MARK if 6 <= category <= 8 else 0) |
+            (WORD if 1 <= category <= 10 or category == 12 else 0))
 
 
 def regex_matches(pattern):
@@ -62,7 +63,8 @@ def flags_of_package():
     letters, numbers, spaces = (regex_matches(p) for p in (r"\p{L}", r"\p{N}", r"\s"))
     clean = normalizers.BertNormalizer(True, False, False, False)
     accents = normalizers.BertNormalizer(False, False, True, False)
-    split = pre_tokenizers.BertPreTokenizer()
+    all_accents = normalizers.StripAccents()
+    split, words = pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Whitespace()
     flags, odd_spaces = {}, []
     for c in SCALARS:
         text = "a" + chr(c) + "a"
@@ -74,7 +76,9 @@ def flags_of_package():
         flags[c] = ((LETTER if c in letters else 0) | (NUMBER if c in numbers else 0) |
                     (SPACE if c in spaces else 0) | (CONTROL if control else 0) |
                     (PUNCTUATION if pieces == 3 else 0) |
-                    (MARK if accents.normalize_str(text) == "aa" else 0))
+                    (MARK if accents.normalize_str(text) == "aa" else 0) |
+                    (ANY_MARK if all_accents.normalize_str(text) == "aa" else 0) |
+                    (WORD if len(words.pre_tokenize_str(text)) == 1 else 0))
         if c == 0:
             flags[c] |= CONTROL
     assert not odd_spaces, odd_spaces

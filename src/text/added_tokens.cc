@@ -8,6 +8,7 @@ namespace {
 std::uint64_t EdgeKey(std::uint32_t node, char32_t c) { return std::uint64_t{node} << 21 | c; }
 
 bool IsSpace(const Glyph& glyph) { return (Kind(glyph.c) & kSpace) != 0; }
+bool IsWord(const Glyph& glyph) { return (Kind(glyph.c) & kWord) != 0; }
 
 }  // namespace
 
@@ -50,8 +51,8 @@ std::vector<AddedSplit> AddedTokenFinder::Split(const Glyphs& glyphs) const {
     const AddedToken& token = tokens_[static_cast<std::size_t>(found)];
     std::size_t begin = at;
     at = end;
-    if (token.single_word && ((begin > 0 && IsWordCharacter(glyphs[begin - 1].c)) ||
-                              (end < glyphs.size() && IsWordCharacter(glyphs[end].c)))) {
+    if (token.single_word && ((begin > 0 && IsWord(glyphs[begin - 1])) ||
+                              (end < glyphs.size() && IsWord(glyphs[end])))) {
       continue;
     }
     begin = std::max(begin, done);

@@ -31,6 +31,7 @@ class AddedTokenFinder {
  public:
   // `content` is what to look for: the token's, normalized or not.
   void Add(const Glyphs& content, const AddedToken& token);
+  bool empty() const { return tokens_.empty(); }
   // The whole of `glyphs` in parts; parts of text are never empty.
   std::vector<AddedSplit> Split(const Glyphs& glyphs) const;
 

@@ -61,7 +61,7 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  virtual std::string_view kind() const = 0;  // "bytes"
+  virtual std::string_view kind() const = 0;  // "bytes", "byte-level BPE", "WordPiece"
   virtual idx_t vocabulary() const = 0;       // the largest id + 1
   // The token as the file spells it. kFormat when the id has none.
   virtual std::string TokenOf(std::int32_t id) const = 0;
@@ -70,6 +70,9 @@ class Tokenizer {
   virtual std::string Decode(std::span<const std::int32_t> ids, bool skip_special) const = 0;
 
   const SpecialIds& special() const { return special_; }
+  // Tokens of the longest row that the model beside the files takes (model_max_length), if they
+  // say so. Encode does not look at it.
+  std::optional<idx_t> longest() const { return longest_; }
   // Special tokens that are put around a text, or around two.
   idx_t AddedTokens(bool pair) const;
 
@@ -92,6 +95,7 @@ class Tokenizer {
   virtual TokenRow EncodeText(std::string_view text) const = 0;
 
   SpecialIds special_;
+  std::optional<idx_t> longest_;
   Template single_{{0, 0, 0}}, pair_{{0, 0, 0}, {1, 0, 0}};
 
  private:

@@ -44,6 +44,10 @@ std::uint8_t ComputeKind(char32_t c) {
   const bool ascii_symbol = c < 128 && in(UTF8PROC_CATEGORY_SM, UTF8PROC_CATEGORY_SO);
   if (in(UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO) || ascii_symbol) kind |= kPunctuation;
   if (category == UTF8PROC_CATEGORY_MN) kind |= kMark;
+  if (in(UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME)) kind |= kAnyMark;
+  if (in(UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC) {
+    kind |= kWord;
+  }
   return kind;
 }
 
@@ -118,12 +122,6 @@ bool IsCjk(char32_t c) {
   const auto in = [c](char32_t first, char32_t last) { return c >= first && c <= last; };
   return in(0x4E00, 0x9FFF) || in(0x3400, 0x4DBF) || in(0x20000, 0x2A6DF) || in(0x2A700, 0x2B73F) ||
          in(0x2B740, 0x2B81F) || in(0x2B920, 0x2CEAF) || in(0xF900, 0xFAFF) || in(0x2F800, 0x2FA1F);
-}
-
-bool IsWordCharacter(char32_t c) {
-  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) ||
-         category == UTF8PROC_CATEGORY_PC;
 }
 
 Glyphs DecodeUtf8(std::string_view text, std::vector<idx_t>& starts) {

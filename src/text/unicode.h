@@ -25,12 +25,12 @@ inline constexpr std::uint8_t kSpace = 4;         // \s
 inline constexpr std::uint8_t kControl = 8;       // BERT: dropped when a text is cleaned
 inline constexpr std::uint8_t kPunctuation = 16;  // BERT: a token of its own
 inline constexpr std::uint8_t kMark = 32;         // BERT: an accent to strip
+inline constexpr std::uint8_t kAnyMark = 64;      // the StripAccents normalizer: a mark of any kind
+inline constexpr std::uint8_t kWord = 128;        // \w
 
 std::uint8_t Kind(char32_t c);
 // BERT: characters that get spaces around them.
 bool IsCjk(char32_t c);
-// The regular expressions' \w, nearly: letters, marks, numbers, connectors.
-bool IsWordCharacter(char32_t c);
 
 // The characters of a text. Invalid UTF-8: U+FFFD for each longest start of a sequence that could
 // have been valid, one byte at least (Unicode 3.9, as Python's errors="replace"). `starts` gets the
@@ -44,6 +44,11 @@ std::string ReplaceInvalid(std::string_view text);
 
 // Canonical decomposition. What a character decomposes to stands for what it stood for.
 Glyphs Decompose(const Glyphs& glyphs);
+// The glyphs for whose characters keep(c) holds.
+template <class Keep>
+void KeepOnly(const Keep& keep, Glyphs& glyphs) {
+  std::erase_if(glyphs, [&](const Glyph& g) { return !keep(g.c); });
+}
 // Lower case, character by character (no final sigma).
 Glyphs LowerCase(const Glyphs& glyphs);
 

@@ -18,6 +18,10 @@ class Vocabulary {
  public:
   static constexpr idx_t kMostGap = 1 << 16;
 
+  Vocabulary() = default;
+  Vocabulary(Vocabulary&&) = default;
+  Vocabulary& operator=(Vocabulary&&) = default;
+
   // Refuses (kFormat, naming `source`) an id outside [0, entries + kMostGap), an id with two
   // tokens, a token with two ids. `entries` is how many the file has.
   void Add(std::string_view token, idx_t id, idx_t entries, std::string_view source);

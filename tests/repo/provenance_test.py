@@ -46,6 +46,15 @@ class Provenance(unittest.TestCase):
                    if p.suffix != ".json"}
         self.assertEqual(weights, {name for name in listed if "/" in name})
 
+    def test_tokenizers(self):
+        folder = ROOT / "tests" / "tokenizers"
+        listed = rows("tests/tokenizers/PROVENANCE.md")
+        files = {p.relative_to(folder).as_posix() for p in folder.rglob("*")
+                 if p.is_file() and p.name != "PROVENANCE.md"}
+        self.assertEqual(files, set(listed))
+        for name, (expected,) in listed.items():
+            self.assertEqual(sha256(folder / name), expected, name)
+
 
 if __name__ == "__main__":
     unittest.main()

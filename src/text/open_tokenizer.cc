@@ -1,0 +1,245 @@
+#include "text/open_tokenizer.h"
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "io/escape.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "text/bytes_tokenizer.h"
+#include "text/post_processor_json.h"
+#include "text/tokenizer_json.h"
+#include "text/tokenizer_limits.h"
+#include "text/tokenizer_settings.h"
+#include "text/vocabulary_files.h"
+
+namespace longspan::text {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::string SourceOf(const fs::path& path) { return io::Escape(path.native(), 4096); }
+
+// The id of a token in the parts so far; none when no table has it.
+std::optional<std::int32_t> IdIn(const TokenizerParts& parts, const std::string& content) {
+  for (const AddedToken& token : parts.added) {
+    if (token.content == content) return token.id;
+  }
+  return parts.vocabulary.IdOf(content);
+}
+
+// Spellings that mean a role when no file tells the roles.
+struct UsualName {
+  std::string_view content, role;
+};
+constexpr UsualName kUsualNames[] = {
+    {"[CLS]", "cls_token"},         {"[SEP]", "sep_token"},         {"[PAD]", "pad_token"},
+    {"[UNK]", "unk_token"},         {"[MASK]", "mask_token"},       {"<s>", "cls_token"},
+    {"<s>", "bos_token"},           {"</s>", "sep_token"},          {"</s>", "eos_token"},
+    {"<pad>", "pad_token"},         {"<unk>", "unk_token"},         {"<mask>", "mask_token"},
+    {"<|endoftext|>", "bos_token"}, {"<|endoftext|>", "eos_token"},
+};
+
+// Roles of a tokenizer.json: what the files beside it say, then what its own sections say, then
+// what its special tokens are usually called.
+void SetRoles(const TokenizerSettings& settings, TokenizerParts& parts) {
+  for (const Role& role : kRoles) {
+    const auto told = settings.roles.find(role.name);
+    if (told == settings.roles.end()) continue;
+    if (const auto id = IdIn(parts, told->second.first.content)) parts.special.*role.id = id;
+  }
+  for (const auto& [content, name] : kUsualNames) {
+    const auto token =
+        std::find_if(parts.added.begin(), parts.added.end(),
+                     [&, &c = content](const auto& t) { return t.special && t.content == c; });
+    const auto role = std::find_if(std::begin(kRoles), std::end(kRoles),
+                                   [&, &n = name](const Role& r) { return r.name == n; });
+    auto& id = parts.special.*role->id;
+    if (token != parts.added.end() && !id) id = token->id;
+  }
+}
+
+std::unique_ptr<Tokenizer> FromTokenizerJson(const fs::path& file,
+                                             const TokenizerSettings& settings) {
+  const std::string source = SourceOf(file);
+  TokenizerParts parts = ReadTokenizerJson(io::ReadJsonFile(file, kTokenizerJson), source);
+  SetRoles(settings, parts);
+  parts.longest = settings.longest;
+  return MakeSubwordTokenizer(std::move(parts), source);
+}
+
+// Adds a special token unless it is there; `must`: it has to have an id.
+std::optional<std::int32_t> AddSpecial(AddedToken token, bool must, const std::string& source,
+                                       TokenizerParts& parts) {
+  const auto same = [&](const AddedToken& t) { return t.content == token.content; };
+  const auto there = std::find_if(parts.added.begin(), parts.added.end(), same);
+  if (there != parts.added.end()) {
+    there->special = true;
+    return there->id;
+  }
+  const auto id = parts.vocabulary.IdOf(token.content);
+  Check(id || !must, ErrorCode::kFormat,
+        "{}: special token \"{}\" is neither in the vocabulary nor in added_tokens.json", source,
+        io::Escape(token.content));
+  if (!id) return std::nullopt;
+  token.id = *id;
+  token.special = true;
+  parts.added.push_back(std::move(token));
+  return id;
+}
+
+// Added tokens and roles of a vocabulary without tokenizer.json; `usual` are the names of the roles
+// that the files do not tell.
+void AddTokens(const TokenizerSettings& settings, const std::vector<UsualName>& usual,
+               bool mask_takes_space, const std::string& source, TokenizerParts& parts) {
+  parts.added = settings.added;
+  for (const Role& role : kRoles) {
+    const auto told = settings.roles.find(role.name);
+    const auto name = std::find_if(usual.begin(), usual.end(),
+                                   [&](const UsualName& u) { return u.role == role.name; });
+    AddedToken token;
+    bool flags = false;
+    if (told != settings.roles.end()) {
+      std::tie(token, flags) = told->second;
+    } else if (name != usual.end()) {
+      token.content = name->content;
+    } else {
+      continue;
+    }
+    if (!flags && role.name == "mask_token") token.lstrip = mask_takes_space;
+    if (!flags) token.normalized = false;
+    parts.special.*role.id =
+        AddSpecial(std::move(token), told != settings.roles.end(), source, parts);
+  }
+  for (AddedToken token : settings.more_special) AddSpecial(std::move(token), true, source, parts);
+}
+
+void CheckClass(const TokenizerSettings& settings, std::initializer_list<std::string_view> known,
+                std::string_view files, const std::string& source) {
+  const std::string& name = settings.tokenizer_class;
+  Check(name.empty() || std::find(known.begin(), known.end(), name) != known.end(),
+        ErrorCode::kFormat, "{}: tokenizer_class {} is not read from {}, only {}", source,
+        io::Escape(name), files, fmt::join(known, ", "));
+}
+
+// vocab.json and merges.txt: GPT-2's form when tokenizer_config.json says so or the vocabulary has
+// no <s>, otherwise RoBERTa's.
+std::unique_ptr<Tokenizer> FromBpeFiles(const fs::path& directory,
+                                        const TokenizerSettings& settings) {
+  const fs::path file = directory / "vocab.json", merges = directory / "merges.txt";
+  const std::string source = SourceOf(directory);
+  Check(fs::exists(merges), ErrorCode::kFormat, "{}: vocab.json is there, merges.txt is not",
+        source);
+  CheckClass(
+      settings,
+      {"RobertaTokenizer", "LongformerTokenizer", "BartTokenizer", "LEDTokenizer", "GPT2Tokenizer"},
+      "vocab.json and merges.txt", source);
+  TokenizerParts parts;
+  parts.vocabulary = VocabularyOf(io::ReadJsonFile(file, kTokenizerJson), SourceOf(file));
+  parts.model.emplace(
+      BpeModel(parts.vocabulary,
+               ParseMerges(io::ReadWholeFile(merges, kMostTokenizerBytes), SourceOf(merges)), {},
+               SourceOf(merges)));
+  const bool gpt2 = settings.tokenizer_class == "GPT2Tokenizer" ||
+                    (settings.tokenizer_class.empty() && !parts.vocabulary.IdOf("<s>"));
+  parts.prefix_space = settings.prefix_space.value_or(false);
+  if (parts.prefix_space) parts.pre_tokenizer.Add(PreTokenizerStep::Kind::kPrefixSpace);
+  parts.pre_tokenizer.Add(PreTokenizerStep::Kind::kGpt2);
+  parts.decoder.Add({.kind = DecoderStep::Kind::kByteLevel});
+  parts.trim_offsets = settings.trim_offsets.value_or(!gpt2);
+  parts.longest = settings.longest;
+  if (gpt2) {
+    AddTokens(settings,
+              {{"<|endoftext|>", "bos_token"},
+               {"<|endoftext|>", "eos_token"},
+               {"<|endoftext|>", "unk_token"}},
+              false, source, parts);
+    if (settings.add_bos.value_or(false)) {
+      Check(parts.special.bos.has_value(), ErrorCode::kFormat,
+            "{}: add_bos_token without a bos_token", source);
+      parts.single.insert(parts.single.begin(), {-1, *parts.special.bos, 0});
+      parts.pair = {{-1, *parts.special.bos, 0}, {0, 0, 0}, {-1, *parts.special.bos, 1}, {1, 0, 1}};
+    }
+    return MakeSubwordTokenizer(std::move(parts), source);
+  }
+  AddTokens(settings,
+            {{"<s>", "bos_token"},
+             {"</s>", "eos_token"},
+             {"</s>", "sep_token"},
+             {"<s>", "cls_token"},
+             {"<unk>", "unk_token"},
+             {"<pad>", "pad_token"},
+             {"<mask>", "mask_token"}},
+            true, source, parts);
+  Check(parts.special.cls && parts.special.sep, ErrorCode::kFormat,
+        "{}: the vocabulary has no cls_token (<s>) or no sep_token (</s>)", source);
+  UseRobertaTemplate(*parts.special.cls, *parts.special.sep, parts);
+  return MakeSubwordTokenizer(std::move(parts), source);
+}
+
+std::unique_ptr<Tokenizer> FromVocabTxt(const fs::path& directory,
+                                        const TokenizerSettings& settings) {
+  const fs::path file = directory / "vocab.txt";
+  const std::string source = SourceOf(directory);
+  CheckClass(settings, {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"}, "vocab.txt",
+             source);
+  Check(settings.plain_words, ErrorCode::kFormat,
+        "{}: tokenizer_config.json has never_split or do_basic_tokenize false, which is not read",
+        source);
+  TokenizerParts parts;
+  parts.vocabulary = ParseVocabTxt(io::ReadWholeFile(file, kMostTokenizerBytes), SourceOf(file));
+  const bool lower = settings.lower_case.value_or(true);
+  parts.normalizer = BertNormalizer(true, settings.space_cjk.value_or(true),
+                                    settings.strip_accents.value_or(lower), lower);
+  parts.pre_tokenizer.Add(PreTokenizerStep::Kind::kSpaces);
+  parts.pre_tokenizer.Add(PreTokenizerStep::Kind::kEachPunctuation);
+  parts.decoder.Add({.kind = DecoderStep::Kind::kWordPiece});
+  parts.longest = settings.longest;
+  AddTokens(settings,
+            {{"[UNK]", "unk_token"},
+             {"[SEP]", "sep_token"},
+             {"[PAD]", "pad_token"},
+             {"[CLS]", "cls_token"},
+             {"[MASK]", "mask_token"}},
+            false, source, parts);
+  Check(parts.special.unk && parts.special.cls && parts.special.sep, ErrorCode::kFormat,
+        "{}: vocab.txt lacks one of unk_token ([UNK]), cls_token ([CLS]) and sep_token ([SEP])",
+        source);
+  parts.model.emplace(WordPieceModel({.unk = *parts.special.unk}));
+  UseBertTemplate(*parts.special.cls, *parts.special.sep, parts);
+  return MakeSubwordTokenizer(std::move(parts), source);
+}
+
+// A Reformer whose ids can be bytes.
+bool IsByteModel(const fs::path& config) {
+  if (!fs::exists(config)) return false;
+  const json object = io::ReadJsonFile(config);
+  const std::string source = SourceOf(config);
+  return io::GetString(object, "model_type", "", source) == "reformer" &&
+         io::GetInt(object, "vocab_size", 0, INT64_MAX, 0, source) >= BytesTokenizer::kVocabulary;
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> OpenTokenizer(const fs::path& directory) {
+  const std::string source = SourceOf(directory);
+  Check(fs::is_directory(directory), ErrorCode::kIo, "{}: no such directory", source);
+  const auto has = [&](const char* name) { return fs::exists(directory / name); };
+  if (has("tokenizer.json")) {
+    return FromTokenizerJson(directory / "tokenizer.json", ReadTokenizerSettings(directory));
+  }
+  if (has("vocab.json")) return FromBpeFiles(directory, ReadTokenizerSettings(directory));
+  if (has("vocab.txt")) return FromVocabTxt(directory, ReadTokenizerSettings(directory));
+  for (const char* name : {"spiece.model", "sentencepiece.bpe.model", "tokenizer.model"}) {
+    Check(!has(name), ErrorCode::kFormat, "{}: {} is SentencePiece, which is not read", source,
+          name);
+  }
+  if (IsByteModel(directory / "config.json")) return MakeBytesTokenizer();
+  Fail(ErrorCode::kFormat,
+       "{}: no tokenizer: neither tokenizer.json, vocab.json with merges.txt, vocab.txt nor the "
+       "config.json of a Reformer on bytes (vocab_size {} or more)",
+       source, BytesTokenizer::kVocabulary);
+}
+
+}  // namespace longspan::text

@@ -1,0 +1,46 @@
+// Where words begin and end.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "text/unicode.h"
+
+namespace longspan::text {
+
+struct PreTokenizerStep {
+  enum class Kind {
+    kPrefixSpace,      // puts a space before a text that begins with none
+    kGpt2,             // GPT-2's words: letters, numbers or others with one space before them
+    kSpaces,           // cuts at white space, which goes
+    kWords,            // \w+|[^\w\s]+, nothing else stays
+    kEachPunctuation,  // each punctuation character alone
+    kLiteral,          // each occurrence of `literal` alone
+    kDropLiteral,      // cuts at `literal`, which goes
+  };
+  Kind kind;
+  std::u32string literal;
+};
+
+// A text and the words [begin, end) in it, none empty.
+struct Words {
+  struct Range {
+    std::size_t begin, end;
+  };
+  Glyphs glyphs;
+  std::vector<Range> ranges;
+};
+
+class PreTokenizer {
+ public:
+  void Add(PreTokenizerStep::Kind kind) { steps_.push_back({kind, {}}); }
+  void Add(PreTokenizerStep step) { steps_.push_back(std::move(step)); }
+  // The words of a piece of text: all of it when there are no steps.
+  Words Apply(Glyphs glyphs) const;
+
+ private:
+  std::vector<PreTokenizerStep> steps_;
+};
+
+}  // namespace longspan::text

@@ -1,0 +1,215 @@
+// What the package `tokenizers` makes of texts, recorded by tools/make_tokenizer_fixtures.py, and
+// what is made of them here: ids, offsets, types, decoded texts, cut rows and windows.
+#include <xxhash.h>
+
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "io/json.h"
+#include "tests/support/files.h"
+#include "text/open_tokenizer.h"
+#include "text/unicode.h"
+
+namespace longspan::text {
+namespace {
+
+using nlohmann::json;
+using test::GetFile;
+using test::PutFile;
+
+const std::filesystem::path kFolder =
+    std::filesystem::path(LONGSPAN_SOURCE_DIR) / "tests/tokenizers";
+constexpr EncodeOptions kPlain{.special_tokens = false};
+
+// Base64 without line breaks.
+std::string FromBase64(std::string_view text) {
+  static constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    if (c == '=') break;
+    bits = bits << 6 | static_cast<std::uint32_t>(kDigits.find(c));
+    count += 6;
+    if (count >= 8) bytes += static_cast<char>(bits >> (count -= 8) & 0xFF);
+  }
+  return bytes;
+}
+
+std::vector<idx_t> Offsets(const Encoding& e) {
+  std::vector<idx_t> offsets;
+  for (const Span& s : e.chars) offsets.insert(offsets.end(), {s.begin, s.end});
+  return offsets;
+}
+
+// The recorded hash of some encodings: count, ids and offsets of each as little-endian int32.
+class Digest {
+ public:
+  void Add(const Encoding& e) {
+    Put(e.size());
+    for (const std::int32_t id : e.ids) Put(id);
+    for (const idx_t offset : Offsets(e)) Put(offset);
+  }
+  std::string Text() const {
+    char hex[17];
+    std::snprintf(hex, sizeof hex, "%016llx",
+                  static_cast<unsigned long long>(XXH64(bytes_.data(), bytes_.size(), 0)));
+    return hex + 8;
+  }
+
+ private:
+  void Put(idx_t value) {
+    for (int shift = 0; shift < 32; shift += 8) bytes_ += static_cast<char>(value >> shift & 0xFF);
+  }
+  std::string bytes_;
+};
+
+std::string Show(const Tokenizer& tokenizer, const Encoding& e) {
+  std::string text;
+  for (std::size_t i = 0; i < e.ids.size(); ++i) {
+    text += std::to_string(e.ids[i]) + " '" + tokenizer.TokenOf(e.ids[i]) + "' " +
+            std::to_string(e.chars[i].begin) + "-" + std::to_string(e.chars[i].end) + "  ";
+  }
+  return text;
+}
+
+class Recorded : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    cases_ = io::ReadJsonFile(kFolder / (std::string(GetParam()) + ".cases.json"));
+    const auto base = kFolder / cases_["base"].get<std::string>();
+    json document = io::ReadJsonFile(base / "tokenizer.json");
+    document.merge_patch(cases_["patch"]);
+    PutFile(folder_ / "tokenizer.json", document.dump());
+    tokenizers_.push_back(OpenTokenizer(folder_.path()));
+    if (!cases_["patch"].empty()) return;
+    // The same tokenizer in its older files.
+    for (const auto& entry : std::filesystem::directory_iterator(base)) {
+      const auto name = entry.path().filename();
+      if (name != "tokenizer.json") PutFile(files_ / name.native(), GetFile(entry.path()));
+    }
+    tokenizers_.push_back(OpenTokenizer(files_.path()));
+  }
+
+  const Tokenizer& tokenizer() const { return *tokenizers_[0]; }
+
+  test::TempDir folder_, files_;
+  json cases_;
+  std::vector<std::unique_ptr<Tokenizer>> tokenizers_;  // all of which must agree
+};
+
+TEST_P(Recorded, EveryScalarValue) {
+  constexpr char32_t kBlock = 256;
+  const std::string hashes = cases_["scalars"];
+  std::size_t at = 0;
+  for (char32_t first = 0; first < 0x110000; first += kBlock) {
+    if (first >= 0xD800 && first < 0xE000) continue;
+    Digest digest;
+    for (char32_t c = first; c < first + kBlock; ++c) {
+      std::string x;
+      AppendUtf8(c, x);
+      digest.Add(tokenizer().Encode(x, kPlain)[0]);
+      digest.Add(tokenizer().Encode("a" + x + "b 1" + x + "1 !" + x + "!", kPlain)[0]);
+    }
+    ASSERT_EQ(digest.Text(), hashes.substr(at, 8))
+        << "a scalar in [" << std::uint32_t{first} << ", " << std::uint32_t{first + kBlock}
+        << "): tools/make_tokenizer_fixtures.py --show " << GetParam() << " shows what is expected";
+    at += 8;
+  }
+  EXPECT_EQ(at, hashes.size());
+}
+
+TEST_P(Recorded, EveryParagraphOfTheNovel) {
+  const std::string hashes = cases_["novel"];
+  const std::string novel =
+      GetFile(std::filesystem::path(LONGSPAN_SOURCE_DIR) / "data/persuasion.txt");
+  for (const auto& t : tokenizers_) {
+    std::size_t at = 0;
+    for (std::size_t begin = 0; begin <= novel.size(); at += 8) {
+      const std::size_t end = std::min(novel.find("\n\n", begin), novel.size());
+      const std::string paragraph = novel.substr(begin, end - begin);
+      Digest digest;
+      digest.Add(t->Encode(paragraph)[0]);
+      ASSERT_EQ(digest.Text(), hashes.substr(at, 8)) << paragraph;
+      begin = end + 2;
+    }
+    EXPECT_EQ(at, hashes.size());
+  }
+}
+
+TEST_P(Recorded, Texts) {
+  ASSERT_GE(cases_["texts"].size(), 100u);
+  for (const json& row : cases_["texts"]) {
+    const std::string text = row.contains("text") ? row["text"].get<std::string>()
+                                                  : FromBase64(row["bytes"].get<std::string>());
+    for (const auto& t : tokenizers_) {
+      const Encoding e = t->Encode(text, kPlain)[0];
+      EXPECT_EQ(e.ids, row["ids"].get<std::vector<std::int32_t>>()) << row << "\n" << Show(*t, e);
+      EXPECT_EQ(Offsets(e), row["offsets"].get<std::vector<idx_t>>()) << row << "\n" << Show(*t, e);
+      EXPECT_EQ(t->Decode(e.ids, false), row["decoded"].get<std::string>()) << row;
+      EXPECT_EQ(t->Decode(e.ids, true),
+                row.value(row.contains("skipped") ? "skipped" : "decoded", std::string()))
+          << row;
+      // Bytes and characters are the same places.
+      std::vector<idx_t> starts;
+      const Glyphs glyphs = DecodeUtf8(text, starts);
+      for (std::size_t i = 0; i < e.ids.size(); ++i) {
+        EXPECT_EQ(e.bytes[i].begin, starts[static_cast<std::size_t>(e.chars[i].begin)]);
+        EXPECT_EQ(e.bytes[i].end, starts[static_cast<std::size_t>(e.chars[i].end)]);
+      }
+    }
+  }
+}
+
+TEST_P(Recorded, Pairs) {
+  ASSERT_GE(cases_["pairs"].size(), 20u);
+  for (const json& row : cases_["pairs"]) {
+    for (const auto& t : tokenizers_) {
+      const Encoding e =
+          t->EncodePair(row["pair"][0].get<std::string>(), row["pair"][1].get<std::string>())[0];
+      EXPECT_EQ(e.ids, row["ids"].get<std::vector<std::int32_t>>()) << row;
+      EXPECT_EQ(e.type_ids, row["types"].get<std::vector<std::int32_t>>()) << row;
+      EXPECT_EQ(Offsets(e), row["offsets"].get<std::vector<idx_t>>()) << row;
+    }
+  }
+}
+
+TEST_P(Recorded, CutRowsAndWindows) {
+  ASSERT_GE(cases_["cuts"].size(), 20u);
+  for (const json& row : cases_["cuts"]) {
+    const std::string how = row["how"];
+    EncodeOptions options;
+    options.max_length = row["most"];
+    options.stride = row["stride"];
+    options.overflow = how == "window"     ? Overflow::kWindow
+                       : how == "truncate" ? Overflow::kTruncate
+                                           : Overflow::kTruncateFirst;
+    const std::string first = row["texts"][0];
+    const auto encodings =
+        row["texts"].size() == 1
+            ? tokenizer().Encode(first, options)
+            : tokenizer().EncodePair(first, row["texts"][1].get<std::string>(), options);
+    ASSERT_EQ(encodings.size(), row["rows"].size()) << row;
+    for (std::size_t i = 0; i < encodings.size(); ++i) {
+      EXPECT_EQ(encodings[i].ids, row["rows"][i].get<std::vector<std::int32_t>>()) << row;
+      if (i >= row["types"].size()) continue;
+      EXPECT_EQ(encodings[i].type_ids, row["types"][i].get<std::vector<std::int32_t>>()) << row;
+    }
+  }
+}
+
+std::string TestName(const testing::TestParamInfo<const char*>& info) {
+  std::string name = info.param;
+  std::erase(name, '-');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Tokenizers, Recorded,
+                         testing::Values("roberta", "roberta-prefix", "gpt2", "bytes-whole",
+                                         "bert-uncased", "bert-cased", "accents", "pieces"),
+                         TestName);
+
+}  // namespace
+}  // namespace longspan::text

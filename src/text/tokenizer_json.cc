@@ -1,0 +1,253 @@
+#include "text/tokenizer_json.h"
+
+#include <algorithm>
+
+#include "text/json_component.h"
+#include "text/post_processor_json.h"
+#include "text/tokenizer_limits.h"
+#include "text/tokenizer_settings.h"
+#include "text/vocabulary_files.h"
+
+namespace longspan::text {
+namespace {
+
+using nlohmann::json;
+using Step = PreTokenizerStep::Kind;
+
+void AddNormalizer(const json& object, std::string where, Normalizer& out) {
+  const JsonComponent c(object, std::move(where));
+  if (c.type() == "Sequence") {
+    c.Only({"normalizers"}).ForEach("normalizers", kMostSteps, [&](const json& o, std::string w) {
+      AddNormalizer(o, std::move(w), out);
+    });
+  } else if (c.type() == "BertNormalizer") {
+    c.Only({"clean_text", "handle_chinese_chars", "strip_accents", "lowercase"});
+    const bool lower = c.Bool("lowercase");
+    const bool strip =
+        io::IsNullOrAbsent(object, "strip_accents") ? lower : c.Bool("strip_accents");
+    out.Add(BertNormalizer(c.Bool("clean_text"), c.Bool("handle_chinese_chars"), strip, lower));
+  } else if (c.type() == "Lowercase") {
+    c.Only({});
+    out.Add(NormalizerStep::kLowerCase);
+  } else if (c.type() == "NFD") {
+    c.Only({});
+    out.Add(NormalizerStep::kDecompose);
+  } else if (c.type() == "StripAccents") {
+    c.Only({});
+    out.Add(NormalizerStep::kStripAccents);
+  } else {
+    c.Unknown("BertNormalizer, Lowercase, NFD, StripAccents and Sequence");
+  }
+}
+
+// The one regular expression that is known, as GPT-2 writes it.
+constexpr std::string_view kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+// {"pattern": {"String": s} or {"Regex": r}, "behavior": b, "invert": false}
+PreTokenizerStep SplitStep(const JsonComponent& c) {
+  c.Only({"pattern", "behavior", "invert"});
+  Check(!c.Bool("invert", false), ErrorCode::kFormat, "{}: Split with invert is not read",
+        c.where());
+  const std::string behavior = c.String("behavior");
+  const json& pattern = c.at("pattern");
+  const std::string where = c.where() + ": pattern";
+  if (pattern.is_object() && pattern.contains("Regex")) {
+    const std::string regex = io::GetString(pattern, "Regex", io::kRequired, where);
+    Check(regex == kGpt2Pattern && behavior == "Isolated", ErrorCode::kFormat,
+          "{}: the expression \"{}\" ({}) is not read, only GPT-2's (Isolated)", where,
+          io::Escape(regex), io::Escape(behavior));
+    return {Step::kGpt2, {}};
+  }
+  const std::string literal = io::GetString(pattern, "String", io::kRequired, where);
+  Check(behavior == "Isolated" || behavior == "Removed", ErrorCode::kFormat,
+        "{}: Split with behavior \"{}\" is not read, only Isolated and Removed", c.where(),
+        io::Escape(behavior));
+  Check(!literal.empty() && literal.size() <= kLongestToken, ErrorCode::kFormat,
+        "{}: a String of {} bytes, must have 1 to {}", where, literal.size(), kLongestToken);
+  PreTokenizerStep step{behavior == "Isolated" ? Step::kLiteral : Step::kDropLiteral, {}};
+  std::vector<idx_t> starts;
+  for (const Glyph& g : DecodeUtf8(literal, starts)) step.literal += g.c;
+  return step;
+}
+
+// True when the component writes bytes as characters: nothing may follow it.
+bool AddPreTokenizer(const json& object, std::string where, PreTokenizer& out) {
+  const JsonComponent c(object, std::move(where));
+  if (c.type() == "Sequence") {
+    bool bytes = false;
+    c.Only({"pretokenizers"})
+        .ForEach("pretokenizers", kMostSteps, [&](const json& o, std::string w) {
+          Check(!bytes, ErrorCode::kFormat, "{}: something follows ByteLevel, which must be last",
+                w);
+          bytes = AddPreTokenizer(o, std::move(w), out);
+        });
+    return bytes;
+  }
+  if (c.type() == "ByteLevel") {
+    c.Only({"add_prefix_space", "trim_offsets", "use_regex"});
+    c.Bool("trim_offsets", true);  // its own has no effect, the post-processor's has
+    if (c.Bool("add_prefix_space")) out.Add(Step::kPrefixSpace);
+    if (c.Bool("use_regex", true)) out.Add(Step::kGpt2);
+    return true;
+  }
+  if (c.type() == "BertPreTokenizer") {
+    c.Only({});
+    out.Add(Step::kSpaces);
+    out.Add(Step::kEachPunctuation);
+  } else if (c.type() == "Whitespace") {
+    c.Only({});
+    out.Add(Step::kWords);
+  } else if (c.type() == "WhitespaceSplit") {
+    c.Only({});
+    out.Add(Step::kSpaces);
+  } else if (c.type() == "Punctuation") {
+    c.Only({"behavior"});
+    io::GetChoice(object, "behavior", {"Isolated"}, "Isolated", c.where());
+    out.Add(Step::kEachPunctuation);
+  } else if (c.type() == "Split") {
+    out.Add(SplitStep(c));
+  } else {
+    c.Unknown(
+        "ByteLevel, BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, Split and "
+        "Sequence");
+  }
+  return false;
+}
+
+void AddDecoder(const json& object, std::string where, TokenDecoder& out) {
+  const JsonComponent c(object, std::move(where));
+  if (c.type() == "Sequence") {
+    c.Only({"decoders"}).ForEach("decoders", kMostSteps, [&](const json& o, std::string w) {
+      AddDecoder(o, std::move(w), out);
+    });
+  } else if (c.type() == "ByteLevel") {
+    c.Only({"add_prefix_space", "trim_offsets", "use_regex"});
+    out.Add({.kind = DecoderStep::Kind::kByteLevel});
+  } else if (c.type() == "WordPiece") {
+    c.Only({"prefix", "cleanup"});
+    out.Add({DecoderStep::Kind::kWordPiece, c.String("prefix"), c.Bool("cleanup")});
+  } else if (c.type() == "Fuse") {
+    c.Only({});
+    out.Add({.kind = DecoderStep::Kind::kFuse});
+  } else {
+    c.Unknown("ByteLevel, WordPiece, Fuse and Sequence");
+  }
+}
+
+// "a b" or ["a", "b"].
+std::pair<std::string, std::string> MergeOf(const json& merge, std::string_view where) {
+  if (merge.is_string()) return SplitMerge(merge.get_ref<const std::string&>(), where);
+  Check(merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string(),
+        ErrorCode::kFormat, "{}: must be \"left right\" or [\"left\", \"right\"]", where);
+  return {merge[0].get<std::string>(), merge[1].get<std::string>()};
+}
+
+void ReadBpe(const json& model, const JsonComponent& c, TokenizerParts& parts) {
+  c.Only({"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
+          "byte_fallback", "ignore_merges", "vocab", "merges"});
+  const auto refuse = [&](bool bad, std::string_view field) {
+    Check(!bad, ErrorCode::kFormat, "{}: BPE with {} is not read", c.where(), field);
+  };
+  refuse(io::GetOptionalFloat(model, "dropout", 0.0, 1.0, c.where()).value_or(0.0) > 0.0,
+         "dropout");
+  for (const std::string_view affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    refuse(!io::GetOptionalString(model, affix, c.where()).value_or("").empty(), affix);
+  }
+  refuse(c.Bool("byte_fallback", false), "byte_fallback");
+  parts.vocabulary = VocabularyOf(c.at("vocab"), c.where() + ": vocab");
+  BpeModel::Options options;
+  options.fuse_unk = c.Bool("fuse_unk", false);
+  options.ignore_merges = c.Bool("ignore_merges", false);
+  if (const auto unk = io::GetOptionalString(model, "unk_token", c.where())) {
+    options.unk = parts.vocabulary.IdOf(*unk);
+    Check(options.unk.has_value(), ErrorCode::kFormat,
+          "{}: unk_token \"{}\" is not in the vocabulary", c.where(), io::Escape(*unk));
+    parts.special.unk = options.unk;
+  }
+  std::vector<std::pair<std::string, std::string>> merges;
+  c.ForEach("merges", kMostTokenizerValues, [&](const json& merge, const std::string& where) {
+    merges.push_back(MergeOf(merge, where));
+  });
+  parts.model.emplace(BpeModel(parts.vocabulary, merges, options, c.where() + ": merges"));
+}
+
+void ReadWordPiece(const json& model, const JsonComponent& c, TokenizerParts& parts) {
+  c.Only({"unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"});
+  parts.vocabulary = VocabularyOf(c.at("vocab"), c.where() + ": vocab");
+  const std::string unk = c.String("unk_token");
+  parts.special.unk = parts.vocabulary.IdOf(unk);
+  Check(parts.special.unk.has_value(), ErrorCode::kFormat,
+        "{}: unk_token \"{}\" is not in the vocabulary", c.where(), io::Escape(unk));
+  WordPieceModel::Options options;
+  options.unk = *parts.special.unk;
+  options.prefix = c.String("continuing_subword_prefix");
+  options.longest_word =
+      io::GetInt(model, "max_input_chars_per_word", 0, kLongestWord, io::kRequired, c.where());
+  parts.model.emplace(WordPieceModel(std::move(options)));
+}
+
+// Files of old versions do not say the type: merges tell BPE.
+void ReadModel(const json& document, const std::string& source, TokenizerParts& parts) {
+  const std::string where = source + ": model";
+  json model = document.value("model", json());
+  Check(model.is_object(), ErrorCode::kFormat, "{} is missing or no object", where);
+  if (!model.contains("type")) model["type"] = model.contains("merges") ? "BPE" : "WordPiece";
+  const JsonComponent c(model, where);
+  if (c.type() == "BPE") return ReadBpe(model, c, parts);
+  if (c.type() == "WordPiece") return ReadWordPiece(model, c, parts);
+  c.Unknown("BPE and WordPiece");
+}
+
+void ReadAddedTokens(const json& document, const std::string& source, TokenizerParts& parts) {
+  const auto list = document.find("added_tokens");
+  if (list == document.end() || list->is_null()) return;
+  Check(list->is_array() && list->size() <= kMostAddedTokens, ErrorCode::kFormat,
+        "{}: added_tokens must be a list of at most {} elements", source, kMostAddedTokens);
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const std::string where = fmt::format("{}: added_tokens[{}]", source, i);
+    const json& o = (*list)[i];
+    AddedToken token = AddedTokenOf(o, true, where);
+    token.id = static_cast<std::int32_t>(
+        io::GetInt(o, "id", 0, kMostVocabularyEntries, io::kRequired, where));
+    parts.added.push_back(std::move(token));
+  }
+}
+
+}  // namespace
+
+TokenizerParts ReadTokenizerJson(const json& document, std::string_view file) {
+  const std::string source(file);
+  Check(document.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
+  for (const auto& [name, value] : document.items()) {
+    constexpr std::string_view kKnown[] = {"version",        "truncation", "padding",
+                                           "added_tokens",   "normalizer", "pre_tokenizer",
+                                           "post_processor", "decoder",    "model"};
+    Check(std::find(std::begin(kKnown), std::end(kKnown), name) != std::end(kKnown),
+          ErrorCode::kFormat, "{}: a section \"{}\" is not known", source, io::Escape(name));
+  }
+  TokenizerParts parts;
+  const auto section = [&](const char* name, const auto& use) {
+    if (!io::IsNullOrAbsent(document, name)) use(document[name], source + ": " + name);
+  };
+  ReadModel(document, source, parts);
+  ReadAddedTokens(document, source, parts);
+  bool bytes = false;
+  section("normalizer", [&](const json& o, std::string where) {
+    AddNormalizer(o, std::move(where), parts.normalizer);
+  });
+  section("pre_tokenizer", [&](const json& o, std::string where) {
+    bytes = AddPreTokenizer(o, std::move(where), parts.pre_tokenizer);
+  });
+  section("post_processor",
+          [&](const json& o, std::string where) { ReadPostProcessor(o, std::move(where), parts); });
+  section("decoder", [&](const json& o, std::string where) {
+    AddDecoder(o, std::move(where), parts.decoder);
+  });
+  const bool bpe = std::holds_alternative<BpeModel>(*parts.model);
+  Check(bpe == bytes, ErrorCode::kFormat, "{}: {} is not read", source,
+        bpe ? "BPE without a ByteLevel pre-tokenizer" : "WordPiece behind ByteLevel");
+  return parts;
+}
+
+}  // namespace longspan::text
