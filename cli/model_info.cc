@@ -11,9 +11,8 @@ namespace longspan::cli {
 namespace {
 
 nlohmann::ordered_json LongformerJson(const std::string& directory, bool tensors) {
-  LongformerConfig c = LoadLongformerConfig(directory);
+  const LongformerConfig c = LongformerConfigOf(directory);
   const auto source = io::OpenModel(directory);
-  c.pooler = !LongformerWeightNames().find(*source, "pooler.dense.weight").empty();
   nlohmann::ordered_json j;
   j["architecture"] = LongformerClass(c.head);
   j["layers"] = c.layers();

@@ -81,9 +81,11 @@ Longformer& Longformer::operator=(Longformer&&) noexcept = default;
 
 std::string Longformer::Name(std::string_view rest) const { return prefix_ + std::string(rest); }
 
-void Longformer::Initialise(std::uint64_t seed) {
-  parameters_.Draw(seed, config_.initializer_range, config_.initializer_range);
+void Longformer::Initialise(std::uint64_t seed,
+                            const std::function<bool(std::string_view name)>& which) {
+  parameters_.Draw(seed, config_.initializer_range, config_.initializer_range, which);
   for (const char* table : {kWords, kPositions}) {
+    if (which && !which(Name(table))) continue;
     std::fill_n(&parameters_.matrix(Name(table))(config_.pad_token, 0), config_.hidden_size, 0.0f);
   }
 }

@@ -40,7 +40,8 @@ class Longformer {
   Longformer& operator=(Longformer&&) noexcept;
 
   // Hugging Face's initialisation, from counter-based random numbers; rows of padding are zero.
-  void Initialise(std::uint64_t seed);
+  // With `which` only the parameters that it names.
+  void Initialise(std::uint64_t seed, const std::function<bool(std::string_view name)>& which = {});
 
   const LongformerConfig& config() const { return config_; }
   ParameterTable& parameters() { return parameters_; }

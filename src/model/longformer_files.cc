@@ -1,58 +1,108 @@
 #include "model/longformer_files.h"
 
+#include <functional>
+#include <set>
+#include <utility>
+
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/json.h"
+#include "model/weight_files.h"
 #include "model/weight_names.h"
 
 namespace longspan {
 namespace {
 
-constexpr std::string_view kPrefix = "longformer.";
-constexpr std::string_view kBias = "lm_head.bias", kBiasAlias = "lm_head.decoder.bias";
-constexpr std::string_view kWords = "embeddings.word_embeddings.weight";
-constexpr std::string_view kDecoder = "lm_head.decoder.weight";
-
-bool HasPrefix(std::string_view name) { return name.substr(0, kPrefix.size()) == kPrefix; }
-std::string_view Bare(std::string_view name) {
-  return HasPrefix(name) ? name.substr(kPrefix.size()) : name;
-}
+constexpr std::string_view kEncoder = "longformer.";
+constexpr std::string_view kPooler = "longformer.pooler.";
+constexpr const char* kPoolerWeight = "longformer.pooler.dense.weight";
 
 std::string NameIn(const io::TensorSource& source, const std::string& name) {
-  if (source.Has(name)) return name;
-  const std::string other = HasPrefix(name) ? std::string(Bare(name)) : std::string(kPrefix) + name;
-  if (source.Has(other)) return other;
-  // Of tied parameters a file may hold either.
-  if (name == kBias && source.Has(kBiasAlias)) return std::string(kBiasAlias);
-  if (Bare(name) == kWords && source.Has(kDecoder)) return std::string(kDecoder);
-  return {};
+  const std::string canonical = CanonicalName(name).value_or(name);
+  return source.Has(canonical) ? canonical : std::string();
 }
 
-// Copies of tied parameters, and constants that old files carry.
-bool Ignored(std::string_view name) {
-  return name == kBiasAlias || name == kDecoder || Bare(name) == "embeddings.position_ids";
+bool OfHead(std::string_view name) {
+  return !name.starts_with(kEncoder) || name.starts_with(kPooler);
+}
+
+// "a, b, c", escaped.
+std::string NameList(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + io::Escape(name);
+  return list;
+}
+
+// Gives the config the head that is wanted. False when the head in the files is over other labels,
+// so that its numbers mean something else.
+bool PutHead(const WantedHead& wanted, LongformerConfig* config) {
+  const bool same =
+      config->head == wanted.head && (wanted.labels.empty() || config->labels == wanted.labels) &&
+      (wanted.problem == config->problem || config->problem == ProblemType::kInferred);
+  config->head = wanted.head;
+  config->problem = wanted.problem;
+  if (!wanted.labels.empty()) config->labels = wanted.labels;
+  return same || wanted.labels.empty();
+}
+
+// The head's parameters that the files do not give.
+std::set<std::string, std::less<>> NewParameters(const io::TensorSource& source, bool take,
+                                                 const ParameterTable& table) {
+  std::set<std::string, std::less<>> fresh;
+  for (const ParameterInfo& info : table.list()) {
+    if (!OfHead(info.name)) continue;
+    const std::string name = NameIn(source, info.name);
+    if (!take || name.empty() || source.Info(name).shape != info.shape) fresh.insert(info.name);
+  }
+  return fresh;
+}
+
+// Under another head the weights have to hold an encoder; what they lack of the head is drawn.
+std::uint64_t NeededNumbers(LongformerConfig config, bool any_head) {
+  if (any_head) {
+    config.head = LongformerHead::kNone;
+    config.pooler = false;
+  }
+  return ParameterCount(config);
 }
 
 }  // namespace
 
-WeightNames LongformerWeightNames() { return {NameIn, Ignored}; }
+LongformerConfig LongformerConfigOf(const std::filesystem::path& directory) {
+  LongformerConfig config = LoadLongformerConfig(directory);
+  config.pooler = !NameIn(*WithCanonicalNames(io::OpenModel(directory)), kPoolerWeight).empty();
+  return config;
+}
 
 Longformer LoadLongformer(const std::filesystem::path& directory, const LongformerLoad& options,
                           std::vector<std::string>* warnings) {
   LongformerConfig config = LoadLongformerConfig(directory);
   std::vector<std::string> dropped;
   const auto source = WithCanonicalNames(io::OpenModel(directory), &dropped);
-  if (warnings != nullptr) {
-    for (const std::string& name : dropped) {
-      warnings->push_back("no part of a Longformer, left out: " + io::Escape(name));
-    }
-  }
-  config.pooler = !NameIn(*source, "pooler.dense.weight").empty();
-  CheckFileHolds(*source, ParameterCount(config));
+  config.pooler = !NameIn(*source, kPoolerWeight).empty();
+  if (options.dropout) config.hidden_dropout = config.attention_dropout = *options.dropout;
+  CheckFileHolds(*source, NeededNumbers(config, options.head.has_value()));
+  const bool take = !options.head || PutHead(*options.head, &config);
   Longformer model(std::move(config));
-  ReadParameters(*source, LongformerWeightNames(),
-                 options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse,
-                 model.parameters(), warnings);
+  ParameterTable& table = model.parameters();
+  std::set<std::string, std::less<>> fresh;
+  if (options.head) fresh = NewParameters(*source, take, table);
+  const auto is_new = [&](std::string_view name) { return fresh.count(name) != 0; };
+  const WeightNames names{NameIn, [](std::string_view name) { return TiedTo(name).has_value(); },
+                          is_new};
+  std::vector<std::string> unread = ReadParameters(
+      *source, names, options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse,
+      table);
+  if (!fresh.empty()) model.Initialise(options.head->seed, is_new);
+  if (warnings == nullptr) return model;
+  if (!fresh.empty()) warnings->push_back("new: " + NameList({fresh.begin(), fresh.end()}));
+  unread.insert(unread.end(), dropped.begin(), dropped.end());
+  if (options.head && !unread.empty()) {
+    warnings->insert(warnings->end(), source->warnings().begin(), source->warnings().end());
+    warnings->push_back("left out: " + NameList(unread));
+  } else {
+    AddWarnings(*source, unread, warnings);
+  }
   return model;
 }
 

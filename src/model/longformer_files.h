@@ -1,28 +1,45 @@
 // A Longformer's folder in the Hugging Face layout: config.json and the weights.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/longformer.h"
-#include "model/weight_files.h"
 
 namespace longspan {
 
-struct LongformerLoad {
-  bool allow_nonfinite = false;
+// A head to train, on whatever encoder the files hold.
+struct WantedHead {
+  LongformerHead head = LongformerHead::kMaskedLm;
+  std::vector<std::string> labels;  // of sequences and tokens; other heads: empty
+  ProblemType problem = ProblemType::kInferred;
+  std::uint64_t seed = 1;  // of the parameters that the files do not have
 };
 
-// Reads config.json and the weights. The encoder's names may have the prefix "longformer." or none,
-// whatever the head; a bare model may come without a pooler, and gets none. kFormat lists tensors
-// that do not fit; extra tensors become one line each in `warnings`.
+struct LongformerLoad {
+  bool allow_nonfinite = false;
+  std::optional<double> dropout;   // instead of the config's two
+  std::optional<WantedHead> head;  // absent: the config's, all of it from the files
+};
+
+// Reads config.json and the weights, under any name of CanonicalName; a bare model may come without
+// a pooler, and gets none. kFormat lists tensors that do not fit; extra tensors become one line
+// each in `warnings`.
+//
+// With options.head the model has that head, as `from_pretrained` of another class gives it. Head
+// tensors that the files hold under the same name and shape are taken; those of a head over labels
+// only when the files have the same labels. The others are drawn as Initialise(seed) draws them,
+// and one warning "new: ..." names them; one "left out: ..." names what of the files has no place.
 Longformer LoadLongformer(const std::filesystem::path& directory,
                           const LongformerLoad& options = {},
                           std::vector<std::string>* warnings = nullptr);
 
-// How files call a Longformer's parameters.
-WeightNames LongformerWeightNames();
+// The config as the weights beside it complete it: a bare model without a pooler's tensors has
+// none.
+LongformerConfig LongformerConfigOf(const std::filesystem::path& directory);
 
 // Writes config.json and model.safetensors, each atomically, the weights last. The directory is
 // created when it is missing.

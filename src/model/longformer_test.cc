@@ -14,6 +14,7 @@
 #include "model/longformer_files.h"
 #include "model/longformer_test.h"
 #include "model/parity.h"
+#include "model/weight_files.h"
 #include "tests/support/compare.h"
 #include "tests/support/files.h"
 #include "tests/support/runners.h"
@@ -358,6 +359,66 @@ TEST(LongformerFiles, ABareModelWithoutPooler) {
   Tensor hidden({3, config.hidden_size}), pooled({1, config.hidden_size});
   ExpectError(ErrorCode::kUsage, "has no pooler",
               [&] { back.Pool(context, 1, hidden.view<2>(), pooled.view<2>()); });
+}
+
+// What `from_pretrained` of another class does.
+TEST(LongformerFiles, AnEncoderUnderAnotherHead) {
+  const test::TempDir directory;
+  Longformer mlm(SmallLongformer(LongformerHead::kMaskedLm));
+  mlm.Initialise(9);
+  SaveLongformer(mlm, directory.path());
+  LongformerLoad load;
+  load.head = WantedHead{LongformerHead::kSequence, {"no", "yes"}, ProblemType::kSingleLabel, 5};
+  load.dropout = 0.25;
+  std::vector<std::string> notes;
+  Longformer classifier = LoadLongformer(directory.path(), load, &notes);
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_EQ(notes[0],
+            "new: classifier.dense.bias, classifier.dense.weight, classifier.out_proj.bias, "
+            "classifier.out_proj.weight");
+  EXPECT_EQ(notes[1],
+            "left out: lm_head.bias, lm_head.dense.bias, lm_head.dense.weight, "
+            "lm_head.layer_norm.bias, lm_head.layer_norm.weight");
+  EXPECT_EQ(classifier.config().labels, (std::vector<std::string>{"no", "yes"}));
+  EXPECT_EQ(classifier.config().problem, ProblemType::kSingleLabel);
+  EXPECT_EQ(classifier.config().attention_dropout, 0.25);
+  Longformer drawn(classifier.config());
+  drawn.Initialise(5);
+  for (const ParameterInfo& info : classifier.parameters().list()) {
+    Longformer& origin = info.name.starts_with("classifier.") ? drawn : mlm;
+    EXPECT_SAME_BITS(CopiedView(classifier.parameters().vector(info.name)),
+                     CopiedView(origin.parameters().vector(info.name)));
+  }
+  // Loaded for what it is, the folder is what it was; a head that is there is kept.
+  LongformerLoad same;
+  same.head = WantedHead{LongformerHead::kMaskedLm, {}, ProblemType::kInferred, 5};
+  notes.clear();
+  Longformer again = LoadLongformer(directory.path(), same, &notes);
+  EXPECT_TRUE(notes.empty()) << notes.front();
+  EXPECT_SAME_BITS(CopiedView(again.parameters().values()), CopiedView(mlm.parameters().values()));
+}
+
+TEST(LongformerFiles, AHeadIsKeptForItsOwnLabelsOnly) {
+  const test::TempDir directory;
+  Longformer model(SmallLongformer(LongformerHead::kSequence));
+  model.Initialise(9);
+  SaveLongformer(model, directory.path());
+  const auto news = [&](const std::vector<std::string>& labels) {
+    LongformerLoad load;
+    load.head = WantedHead{LongformerHead::kSequence, labels, ProblemType::kSingleLabel, 5};
+    std::vector<std::string> notes;
+    LoadLongformer(directory.path(), load, &notes);
+    return notes.size();
+  };
+  EXPECT_EQ(news({"red", "green", "blue"}), 0u);
+  EXPECT_EQ(news({"red", "green", "grey"}), 2u);  // of the same shape, and yet another head
+  EXPECT_EQ(news({"red", "green"}), 2u);
+  // An encoder that is not whole is no encoder, whatever the head.
+  auto entries = WeightEntries(model.parameters());
+  entries.erase(entries.begin() + 7);
+  const std::string missing = WeightEntries(model.parameters())[7].name;
+  io::WriteSafetensors(directory.path() / "model.safetensors", entries);
+  ExpectError(ErrorCode::kFormat, (missing + " is missing").c_str(), [&] { news({"a", "b"}); });
 }
 
 TEST(LongformerFiles, WeightsThatDoNotFitTheConfig) {

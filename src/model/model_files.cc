@@ -54,7 +54,8 @@ void ApplyOptions(const LoadOptions& options, ReformerConfig* config) {
 void ReadWeights(const io::TensorSource& source, const LoadOptions& options, Reformer& model,
                  std::vector<std::string>* warnings) {
   const auto non_finite = options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse;
-  ReadParameters(source, Names(), non_finite, model.parameters(), warnings);
+  const auto unread = ReadParameters(source, Names(), non_finite, model.parameters());
+  if (warnings != nullptr) AddWarnings(source, unread, warnings);
 }
 
 Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions& options,

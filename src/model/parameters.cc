@@ -44,8 +44,10 @@ void ParameterTable::Borrow(float* values, float* gradients) {
   gradient_data_ = gradients;
 }
 
-void ParameterTable::Draw(std::uint64_t seed, double stddev, double position_stddev) {
+void ParameterTable::Draw(std::uint64_t seed, double stddev, double position_stddev,
+                          const std::function<bool(std::string_view name)>& which) {
   for (std::size_t i = 0; i < list_.size(); ++i) {
+    if (which && !which(list_[i].name)) continue;
     float* values = value_data_ + list_[i].offset;
     const idx_t size = list_[i].size;
     switch (list_[i].kind) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,7 +37,9 @@ class ParameterTable {
   void Borrow(float* values, float* gradients);
   // Hugging Face's initialisation from counter-based random numbers: N(0, stddev) for matrices and
   // embeddings, N(0, position_stddev) for axial positions, ones and zeros for norms and biases.
-  void Draw(std::uint64_t seed, double stddev, double position_stddev);
+  // With `which` only the parameters that it names, each the same as without.
+  void Draw(std::uint64_t seed, double stddev, double position_stddev,
+            const std::function<bool(std::string_view name)>& which = {});
   idx_t extent() const { return extent_; }  // of a flat buffer, padding included
 
   const std::vector<ParameterInfo>& list() const { return list_; }

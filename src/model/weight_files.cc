@@ -11,11 +11,16 @@ namespace {
 
 constexpr std::size_t kMostListed = 10;
 
+bool Skipped(const WeightNames& names, std::string_view name) {
+  return names.skipped && names.skipped(name);
+}
+
 // One line per parameter that cannot be read.
 std::vector<std::string> Problems(const io::TensorSource& source, const WeightNames& names,
                                   const ParameterTable& table) {
   std::vector<std::string> problems;
   for (const ParameterInfo& info : table.list()) {
+    if (Skipped(names, info.name)) continue;
     const std::string name = names.find(source, info.name);
     if (name.empty()) {
       problems.push_back(fmt::format("{} is missing", info.name));
@@ -37,9 +42,8 @@ void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed) {
         "{}: the weights hold {} numbers, config.json needs {}", source.source(), elements, needed);
 }
 
-void ReadParameters(const io::TensorSource& source, const WeightNames& names,
-                    io::NonFinite non_finite, ParameterTable& table,
-                    std::vector<std::string>* warnings) {
+std::vector<std::string> ReadParameters(const io::TensorSource& source, const WeightNames& names,
+                                        io::NonFinite non_finite, ParameterTable& table) {
   const std::vector<std::string> problems = Problems(source, names, table);
   if (!problems.empty()) {
     std::string list;
@@ -52,15 +56,23 @@ void ReadParameters(const io::TensorSource& source, const WeightNames& names,
   }
   std::set<std::string, std::less<>> read;
   for (const ParameterInfo& info : table.list()) {
+    if (Skipped(names, info.name)) continue;
     const View<float, 1> values = table.vector(info.name);
     const std::string name = names.find(source, info.name);
     source.ReadFloatInto(name, {values.data, static_cast<std::size_t>(values.size())}, non_finite);
     read.insert(name);
   }
-  if (warnings == nullptr) return;
-  warnings->insert(warnings->end(), source.warnings().begin(), source.warnings().end());
+  std::vector<std::string> unread;
   for (const auto& [name, info] : source.tensors()) {
-    if (read.count(name) != 0 || names.ignored(name)) continue;
+    if (read.count(name) == 0 && !names.ignored(name)) unread.push_back(name);
+  }
+  return unread;
+}
+
+void AddWarnings(const io::TensorSource& source, const std::vector<std::string>& unread,
+                 std::vector<std::string>* warnings) {
+  warnings->insert(warnings->end(), source.warnings().begin(), source.warnings().end());
+  for (const std::string& name : unread) {
     warnings->push_back(
         fmt::format("{}: tensor '{}' is not part of the model", source.source(), io::Escape(name)));
   }

@@ -18,17 +18,22 @@ struct WeightNames {
   std::function<std::string(const io::TensorSource& source, const std::string& name)> find;
   // Tensors that are no parameters and no reason for a warning.
   std::function<bool(std::string_view name)> ignored;
+  // Parameters that are not to be read; empty: none.
+  std::function<bool(std::string_view name)> skipped = {};
 };
 
 // kFormat when the file has fewer numbers than the config needs: checked before anything is
 // allocated by what a config says.
 void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed);
 
-// Fills the table. kFormat lists up to ten tensors that are missing or have another shape; tensors
-// that nobody asked for become one line each in `warnings`, which may be null.
-void ReadParameters(const io::TensorSource& source, const WeightNames& names,
-                    io::NonFinite non_finite, ParameterTable& table,
-                    std::vector<std::string>* warnings);
+// Fills the table, but for what is skipped. kFormat lists up to ten tensors that are missing or
+// have another shape. Returns the tensors that nobody asked for.
+std::vector<std::string> ReadParameters(const io::TensorSource& source, const WeightNames& names,
+                                        io::NonFinite non_finite, ParameterTable& table);
+
+// What is odd about the files, and a line for each tensor that nobody asked for.
+void AddWarnings(const io::TensorSource& source, const std::vector<std::string>& unread,
+                 std::vector<std::string>* warnings);
 
 // The tensors as the files hold them, on the table's own memory.
 std::vector<io::TensorEntry> WeightEntries(ParameterTable& table);
