@@ -1,4 +1,4 @@
-// Training a byte-level language model on text files.
+// Training: a byte-level language model, a masked language model, a classifier of texts.
 #pragma once
 
 #include <cstdint>
@@ -47,12 +47,19 @@ struct TrainOptions {
   bool allow_nonfinite = false;
 };
 
+// A named number beside the loss: "accuracy", "macro_f1".
+struct TrainMetric {
+  std::string name;
+  double value = 0.0;
+};
+
 // What one update or one evaluation was like.
 struct TrainEvent {
   enum class Kind { kStep, kEval, kSave, kNote } kind = Kind::kStep;
   idx_t step = 0, steps = 0;
-  double loss = 0.0;  // nats a token
-  double bits_per_byte = 0.0;
+  double loss = 0.0;           // the mean over what is predicted: bytes, masked tokens, texts
+  double bits_per_byte = 0.0;  // NaN where the loss is not of bytes
+  std::vector<TrainMetric> metrics;
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  // before clipping
   double tokens_per_s = 0.0;
@@ -64,11 +71,12 @@ struct TrainEvent {
 };
 
 struct TrainResult {
-  idx_t step = 0;        // of the last update
-  bool stopped = false;  // by should_stop
-  double eval_bits_per_byte = 0.0;
+  idx_t step = 0;                   // of the last update
+  bool stopped = false;             // by should_stop
+  double eval_bits_per_byte = 0.0;  // NaN where the loss is not of bytes
   double eval_loss = 0.0;
-  double seconds = 0.0;  // of training, evaluation included
+  std::vector<TrainMetric> metrics;  // of the last evaluation
+  double seconds = 0.0;              // of training, evaluation included
 };
 
 struct TrainHooks {

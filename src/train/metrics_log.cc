@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -56,7 +57,8 @@ void MetricsLog::Write(const TrainEvent& e) {
   line["kind"] = eval ? "eval" : "train";
   line["step"] = e.step;
   line["loss"] = e.loss;
-  line["bits_per_byte"] = e.bits_per_byte;
+  if (std::isfinite(e.bits_per_byte)) line["bits_per_byte"] = e.bits_per_byte;
+  for (const TrainMetric& metric : e.metrics) line[metric.name] = metric.value;
   if (!eval) {
     line["learning_rate"] = e.learning_rate;
     line["grad_norm"] = e.gradient_norm;

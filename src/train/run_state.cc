@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
@@ -9,8 +10,9 @@
 #include "gemm/gemm.h"
 #include "io/checkpoint.h"
 #include "io/escape.h"
+#include "io/file.h"
 #include "io/json.h"
-#include "model/model_files.h"
+#include "model/weight_files.h"
 #include "train/schedule.h"
 
 namespace longspan {
@@ -23,8 +25,8 @@ constexpr const char* kStateFile = "trainer_state.json";
 constexpr const char* kOptimiserFile = "optimizer.safetensors";
 
 // The options that decide which bits come out.
-json DecidingOptions(const TrainOptions& o) {
-  json j;
+json DecidingOptions(const TrainTask& task, const TrainOptions& o) {
+  json j = task.DecidingOptions();
   j["steps"] = o.steps;
   j["batch"] = o.batch;
   j["tokens"] = o.tokens;
@@ -44,8 +46,7 @@ json DecidingOptions(const TrainOptions& o) {
   return j;
 }
 
-void CheckSameOptions(const json& saved, const TrainOptions& options) {
-  const json now = DecidingOptions(options);
+void CheckSameOptions(const json& saved, const json& now) {
   for (const auto& [name, value] : now.items()) {
     const json before = saved.contains(name) ? saved[name] : json();
     Check(before == value, ErrorCode::kUsage,
@@ -55,9 +56,9 @@ void CheckSameOptions(const json& saved, const TrainOptions& options) {
   }
 }
 
-std::vector<io::TensorEntry> MomentEntries(RunState& state) {
+std::vector<io::TensorEntry> MomentEntries(const RunState& state, const ParameterTable& table) {
   std::vector<io::TensorEntry> entries;
-  for (const ParameterInfo& info : state.model.parameters().list()) {
+  for (const ParameterInfo& info : table.list()) {
     entries.push_back({"first_moment." + info.name, DType::kF32, info.shape,
                        state.first_moment.data<float>() + info.offset});
     entries.push_back({"second_moment." + info.name, DType::kF32, info.shape,
@@ -66,9 +67,9 @@ std::vector<io::TensorEntry> MomentEntries(RunState& state) {
   return entries;
 }
 
-void ReadMoments(const std::filesystem::path& file, RunState* state) {
+void ReadMoments(const std::filesystem::path& file, const ParameterTable& table, RunState* state) {
   const auto source = io::SafetensorsFile::Open(file);
-  for (const ParameterInfo& info : state->model.parameters().list()) {
+  for (const ParameterInfo& info : table.list()) {
     const auto size = static_cast<std::size_t>(info.size);
     source.ReadFloatInto("first_moment." + info.name,
                          {state->first_moment.data<float>() + info.offset, size});
@@ -77,25 +78,38 @@ void ReadMoments(const std::filesystem::path& file, RunState* state) {
   }
 }
 
-RunState WithMoments(Reformer model) {
-  const idx_t extent = model.parameters().values().size();
-  return {std::move(model),
-          Tensor({extent}),
-          Tensor({extent}),
-          0,
-          0,
-          std::nullopt,
-          0.0,
-          std::nullopt,
-          0.0};
+RunState WithMoments(const ParameterTable& table) {
+  RunState state;
+  state.first_moment = Tensor({table.extent()});
+  state.second_moment = Tensor({table.extent()});
+  return state;
 }
 
-LoadOptions LoadOf(const TrainOptions& options) {
-  LoadOptions load;
-  load.allow_nonfinite = options.allow_nonfinite;
-  load.dropout = options.dropout;
-  load.attention = options.attention;
-  return load;
+void CopyInto(const std::filesystem::path& from, io::CheckpointWriter& writer) {
+  const auto file = io::File::OpenRegular(from);
+  writer.AddFile(from.filename().string(), [&](io::ByteSink& sink) {
+    io::ForEachPiece(file, [&](const char* data, std::size_t bytes) { sink.Write(data, bytes); });
+  });
+}
+
+json ToJson(const std::vector<TrainMetric>& metrics) {
+  json object = json::object();
+  for (const TrainMetric& metric : metrics) object[metric.name] = metric.value;
+  return object;
+}
+
+// Names in alphabetical order: no file says in which order a task lists its metrics.
+std::vector<TrainMetric> ReadMetrics(const json& object, const std::string& source) {
+  Check(object.is_object(), ErrorCode::kFormat, "{}: evaluated_metrics is no object", source);
+  std::vector<TrainMetric> metrics;
+  for (const auto& [name, value] : object.items()) {
+    // JSON writes NaN as null.
+    const bool none = value.is_null();
+    metrics.push_back(
+        {name, none ? std::numeric_limits<double>::quiet_NaN()
+                    : io::GetFloat(object, name, -1e300, 1e300, io::kRequired, source)});
+  }
+  return metrics;
 }
 
 std::string IsaText() {
@@ -105,16 +119,18 @@ std::string IsaText() {
 
 }  // namespace
 
-RunState StartRun(const TrainOptions& options, std::vector<std::string>* notes) {
-  return WithMoments(LoadReformer(options.model, LoadOf(options), notes));
+RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std::string>* notes) {
+  task.Load(options.model, TrainTask::Origin::kStart, notes);
+  return WithMoments(task.parameters());
 }
 
-void SaveRun(RunState& state, const TrainOptions& options, const std::string& data_fingerprint) {
+void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options,
+             const std::string& data_fingerprint) {
   json j;
   j["version"] = kStateVersion;
   j["step"] = state.step;
   j["tokens"] = state.tokens;
-  j["options"] = DecidingOptions(options);
+  j["options"] = DecidingOptions(task, options);
   j["data"] = data_fingerprint;
   j["isa"] = IsaText();
   if (state.best_step) {
@@ -124,12 +140,13 @@ void SaveRun(RunState& state, const TrainOptions& options, const std::string& da
   if (state.evaluated_step) {
     j["evaluated_step"] = *state.evaluated_step;
     j["evaluated_loss"] = state.evaluated_loss;
+    if (!state.evaluated_metrics.empty()) j["evaluated_metrics"] = ToJson(state.evaluated_metrics);
   }
-  const std::string config = ToJson(state.model.config());
   io::CheckpointWriter writer(options.output, state.step);
-  writer.AddFile("config.json", config);
-  writer.AddTensors("model.safetensors", WeightEntries(state.model), {{"format", "pt"}});
-  writer.AddTensors(kOptimiserFile, MomentEntries(state));
+  writer.AddFile("config.json", task.ConfigText());
+  writer.AddTensors("model.safetensors", WeightEntries(task.parameters()), {{"format", "pt"}});
+  writer.AddTensors(kOptimiserFile, MomentEntries(state, task.parameters()));
+  for (const auto& file : task.FilesBeside()) CopyInto(file, writer);
   writer.AddFile(kStateFile, j.dump(2) + "\n");
   writer.Commit();
   if (state.best_step)
@@ -137,7 +154,8 @@ void SaveRun(RunState& state, const TrainOptions& options, const std::string& da
   io::RotateCheckpoints(options.output, options.keep, state.best_step);
 }
 
-std::optional<RunState> ResumeRun(const TrainOptions& options, const std::string& data_fingerprint,
+std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
+                                  const std::string& data_fingerprint,
                                   std::vector<std::string>* notes) {
   const auto checkpoint = io::LatestValidCheckpoint(options.output, notes);
   if (!checkpoint) return std::nullopt;
@@ -147,10 +165,10 @@ std::optional<RunState> ResumeRun(const TrainOptions& options, const std::string
   const idx_t version = io::GetInt(j, "version", 1, kStateVersion, io::kRequired, source);
   Check(version == kStateVersion && j.contains("options") && j["options"].is_object(),
         ErrorCode::kFormat, "{}: options are missing", source);
-  CheckSameOptions(j["options"], options);
+  CheckSameOptions(j["options"], DecidingOptions(task, options));
   const std::string data = io::GetString(j, "data", io::kRequired, source);
   Check(data == data_fingerprint, ErrorCode::kFormat,
-        "resume: the texts are not those of the run in {}; give the same files", source);
+        "resume: the data are not those of the run in {}; give the same files", source);
   if (const std::string isa = io::GetString(j, "isa", io::kRequired, source);
       isa != IsaText() && notes != nullptr) {
     notes->push_back(
@@ -158,8 +176,9 @@ std::optional<RunState> ResumeRun(const TrainOptions& options, const std::string
                     "differ from an uninterrupted run",
                     isa, IsaText()));
   }
-  RunState state = WithMoments(LoadReformer(checkpoint->path, LoadOf(options), notes));
-  ReadMoments(checkpoint->path / kOptimiserFile, &state);
+  task.Load(checkpoint->path, TrainTask::Origin::kCheckpoint, notes);
+  RunState state = WithMoments(task.parameters());
+  ReadMoments(checkpoint->path / kOptimiserFile, task.parameters(), &state);
   constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
   state.step = io::GetInt(j, "step", 0, kMost, io::kRequired, source);
   state.tokens = io::GetInt(j, "tokens", 0, kMost, io::kRequired, source);
@@ -170,6 +189,9 @@ std::optional<RunState> ResumeRun(const TrainOptions& options, const std::string
   state.evaluated_step = io::GetOptionalInt(j, "evaluated_step", 0, kMost, source);
   if (state.evaluated_step) {
     state.evaluated_loss = io::GetFloat(j, "evaluated_loss", -1e300, 1e300, io::kRequired, source);
+    if (j.contains("evaluated_metrics")) {
+      state.evaluated_metrics = ReadMetrics(j["evaluated_metrics"], source);
+    }
   }
   return state;
 }

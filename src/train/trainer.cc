@@ -1,31 +1,23 @@
-// The training loop: sample, loss and gradients, clip, AdamW; evaluate and save on the way.
+#include "train/trainer.h"
 
-#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
-#include <numbers>
+#include <utility>
 
 #include "base/errors.h"
 #include "base/rng.h"
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
 #include "io/escape.h"
-#include "longspan/train.h"
-#include "model/model_files.h"
 #include "ops/adamw/adamw.h"
 #include "probe/peaks.h"
-#include "train/evaluate.h"
 #include "train/metrics_log.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
-#include "train/text_data.h"
 
 namespace longspan {
 namespace {
-
-// Purposes of keys derived from the run's seed.
-enum Purpose : std::uint64_t { kData = 1, kDropout = 2 };
 
 using Clock = std::chrono::steady_clock;
 
@@ -33,42 +25,16 @@ double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-void CheckOptions(const TrainOptions& o) {
-  const auto in_range = [](const char* name, double value, double low, double high) {
-    Check(value >= low && value <= high, ErrorCode::kUsage, "{}: {} is not from {} to {}", name,
-          value, low, high);
-  };
-  constexpr double kMost = 1e12;
-  in_range("steps", static_cast<double>(o.steps), 1, kMost);
-  in_range("batch", static_cast<double>(o.batch), 1, 1 << 20);
-  in_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
-  in_range("learning-rate", o.learning_rate, 0, 100);
-  in_range("final-rate", o.final_rate, 0, 1);
-  in_range("warmup", static_cast<double>(o.warmup), 0, kMost);
-  in_range("beta1", o.beta1, 0, 0.999999);
-  in_range("beta2", o.beta2, 0, 0.999999999);
-  in_range("adam-eps", o.adam_eps, 1e-30, 1);
-  in_range("weight-decay", o.weight_decay, 0, 100);
-  in_range("clip", o.clip, 0, 1e9);
-  in_range("held-out", o.held_out, 0, 0.99);
-  in_range("log-every", static_cast<double>(o.log_every), 1, kMost);
-  in_range("eval-every", static_cast<double>(o.eval_every), 0, kMost);
-  in_range("save-every", static_cast<double>(o.save_every), 0, kMost);
-  in_range("keep", static_cast<double>(o.keep), 2, 1e6);
-  if (o.dropout) in_range("dropout", *o.dropout, 0, 0.99);
-  Check(!(o.resume && o.overwrite), ErrorCode::kUsage,
-        "resume and overwrite exclude each other: go on with the run, or clear it");
-}
-
 // A new run wants an empty output directory; a resumed one may find its earlier part there.
 void PrepareOutput(const TrainOptions& o) {
   namespace fs = std::filesystem;
   if (o.resume) return;
   // What a run writes, and may therefore clear.
-  const auto ours = [](const fs::path& path) {
+  const auto ours = [&](const fs::path& path) {
     const std::string name = path.filename().string();
     return name.rfind("checkpoint-", 0) == 0 || name == "metrics.jsonl" || name == "best.json" ||
-           name == "config.json" || name == "generation_config.json" || name == "model.safetensors";
+           name == "config.json" || name == "generation_config.json" ||
+           name == "model.safetensors" || fs::exists(o.model / name);  // copied from beside it
   };
   // Locks and what crashed writers left: nobody's results.
   const auto hidden = [](const fs::path& path) {
@@ -94,16 +60,15 @@ void PrepareOutput(const TrainOptions& o) {
 
 class Trainer {
  public:
-  Trainer(Context& context, const TrainOptions& options, const TrainHooks& hooks)
+  Trainer(Context& context, const TrainOptions& options, TrainTask& task, const TrainHooks& hooks)
       : context_(context),
         options_(options),
+        task_(task),
         hooks_(hooks),
-        data_(options.train, options.eval, options.held_out, options.tokens),
-        fingerprint_(data_.Fingerprint()),
+        fingerprint_(task.DataFingerprint()),
         state_(Begin()),
         metrics_(options.output, options.resume ? state_.step : 0) {
-    CheckByteLanguageModel(state_.model.config(), options.tokens);
-    state_.model.parameters().AllocateGradients();
+    task_.parameters().AllocateGradients();
   }
 
   TrainResult Run() {
@@ -122,7 +87,8 @@ class Trainer {
     if (!result.stopped) Finish();
     result.step = state_.step;
     result.eval_loss = state_.evaluated_loss;
-    result.eval_bits_per_byte = state_.evaluated_loss / std::numbers::ln2;
+    result.eval_bits_per_byte = task_.BitsPerByte(state_.evaluated_loss);
+    result.metrics = state_.evaluated_metrics;
     result.seconds = Since(start_);
     return result;
   }
@@ -131,9 +97,9 @@ class Trainer {
   RunState Begin() {
     std::vector<std::string> notes;
     std::optional<RunState> state;
-    if (options_.resume) state = ResumeRun(options_, fingerprint_, &notes);
+    if (options_.resume) state = ResumeRun(task_, options_, fingerprint_, &notes);
     const bool resumed = state.has_value();
-    if (!resumed) state = StartRun(options_, &notes);
+    if (!resumed) state = StartRun(task_, options_, &notes);
     for (const std::string& note : notes) Note(note);
     if (resumed) {
       saved_step_ = state->step;
@@ -154,34 +120,36 @@ class Trainer {
     Emit(event);
   }
 
-  // One update. Each micro-batch adds its share of the mean loss's gradient.
+  // One update. Each micro-batch adds its share of the gradient of the mean over all of them.
   TrainEvent Step(idx_t first) {
     const auto begin = Clock::now();
     const idx_t step = state_.step + 1;
-    const idx_t step_tokens = options_.batch * options_.tokens * options_.accumulate;
+    const StepSize size = task_.Draw(step);
     const auto dropout_key =
-        DeriveKey(DeriveKey(options_.seed, kDropout), static_cast<std::uint64_t>(step));
-    double sum = 0.0;
+        DeriveKey(KeyOf(options_.seed, RunKey::kDropout), static_cast<std::uint64_t>(step));
+    TaskLoss total{0.0, 0};
     for (idx_t micro = 0; micro < options_.accumulate; ++micro) {
-      data_.Sample(DeriveKey(options_.seed, kData), step, micro * options_.batch, options_.batch,
-                   options_.tokens, &rows_);
-      const TokenBatch batch{options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
       const StepDropout dropout{true, DeriveKey(dropout_key, static_cast<std::uint64_t>(micro))};
-      sum += state_.model
-                 .LossAndGradients(context_, batch, 1.0f / static_cast<float>(step_tokens), dropout)
-                 .sum;
+      const TaskLoss part =
+          task_.Accumulate(context_, micro, 1.0f / static_cast<float>(size.counted), dropout);
+      total.sum += part.sum;
+      total.correct = part.correct < 0 ? -1 : total.correct + part.correct;
     }
     TrainEvent event;
-    event.loss = sum / static_cast<double>(step_tokens);
+    event.loss = total.sum / static_cast<double>(size.counted);
     event.gradient_norm = Update(step, event.loss);
     state_.step = step;
-    state_.tokens += step_tokens;
+    state_.tokens += size.tokens;
+    if (total.correct >= 0) {
+      event.metrics.push_back(
+          {"accuracy", static_cast<double>(total.correct) / static_cast<double>(size.counted)});
+    }
     event.step = step;
     event.steps = options_.steps;
-    event.bits_per_byte = event.loss / std::numbers::ln2;
+    event.bits_per_byte = task_.BitsPerByte(event.loss);
     event.learning_rate = LearningRate(options_, step);
     event.tokens = state_.tokens;
-    event.tokens_per_s = static_cast<double>(step_tokens) / Since(begin);
+    event.tokens_per_s = static_cast<double>(size.tokens) / Since(begin);
     event.seconds = Since(start_);
     event.seconds_left = event.seconds / static_cast<double>(step - first) *
                          static_cast<double>(options_.steps - step);
@@ -191,7 +159,7 @@ class Trainer {
 
   // Clips, applies AdamW, leaves the gradients zero. Returns the norm before clipping.
   double Update(idx_t step, double loss) {
-    ParameterTable& table = state_.model.parameters();
+    ParameterTable& table = task_.parameters();
     const double norm = std::sqrt(SquaredNorm(context_, table.gradients()));
     Check(std::isfinite(loss) && std::isfinite(norm), ErrorCode::kNumeric,
           "step {}: loss {} and gradient norm {} are not both finite; lower --learning-rate, the "
@@ -219,8 +187,7 @@ class Trainer {
   }
 
   void Evaluate() {
-    const EvalResult eval =
-        EvaluateText(context_, state_.model, data_.held_out(), options_.tokens, 0);
+    TaskEvaluation eval = task_.Evaluate(context_);
     state_.evaluated_step = state_.step;
     state_.evaluated_loss = eval.loss;
     if (!state_.best_step || eval.loss < state_.best_loss) {
@@ -232,17 +199,19 @@ class Trainer {
     event.step = state_.step;
     event.steps = options_.steps;
     event.loss = eval.loss;
-    event.bits_per_byte = eval.bits_per_byte;
+    event.bits_per_byte = task_.BitsPerByte(eval.loss);
+    event.metrics = eval.metrics;
     event.tokens = state_.tokens;
     event.seconds = Since(start_);
     event.rss_bytes = PeakRssBytes();
+    state_.evaluated_metrics = std::move(eval.metrics);
     metrics_.Write(event);
     Emit(event);
   }
 
   void Save() {
     metrics_.Sync();
-    SaveRun(state_, options_, fingerprint_);
+    SaveRun(state_, task_, options_, fingerprint_);
     saved_step_ = state_.step;
     TrainEvent event;
     event.kind = TrainEvent::Kind::kSave;
@@ -258,34 +227,63 @@ class Trainer {
       saved_step_ = -1;  // what was saved does not know of it
     }
     if (saved_step_ != state_.step) Save();
-    SaveReformer(state_.model, options_.output);
+    task_.Save(options_.output);
   }
 
   Context& context_;
   const TrainOptions& options_;
+  TrainTask& task_;
   const TrainHooks& hooks_;
   const Clock::time_point start_ = Clock::now();
-  TextData data_;
   std::string fingerprint_;
   idx_t saved_step_ = -1;  // of the newest checkpoint; Begin sets it
   RunState state_;
   MetricsLog metrics_;
-  TextRows rows_;
 };
 
 }  // namespace
 
-TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
-                               const TrainHooks& hooks) {
-  CheckOptions(options);
-  // A model that is bad, or cannot attend as asked, is found before the output is touched.
-  ReformerConfig config = LoadReformerConfig(options.model);
-  if (!options.attention.empty()) ChooseAttention(options.attention, &config);
+std::uint64_t KeyOf(std::uint64_t seed, RunKey purpose) {
+  return DeriveKey(seed, static_cast<std::uint64_t>(purpose));
+}
+
+double TrainTask::BitsPerByte(double) const { return std::numeric_limits<double>::quiet_NaN(); }
+
+void CheckTrainOptions(const TrainOptions& o) {
+  const auto in_range = [](const char* name, double value, double low, double high) {
+    Check(value >= low && value <= high, ErrorCode::kUsage, "{}: {} is not from {} to {}", name,
+          value, low, high);
+  };
+  constexpr double kMost = 1e12;
+  in_range("steps", static_cast<double>(o.steps), 1, kMost);
+  in_range("batch", static_cast<double>(o.batch), 1, 1 << 20);
+  in_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
+  in_range("learning-rate", o.learning_rate, 0, 100);
+  in_range("final-rate", o.final_rate, 0, 1);
+  in_range("warmup", static_cast<double>(o.warmup), 0, kMost);
+  in_range("beta1", o.beta1, 0, 0.999999);
+  in_range("beta2", o.beta2, 0, 0.999999999);
+  in_range("adam-eps", o.adam_eps, 1e-30, 1);
+  in_range("weight-decay", o.weight_decay, 0, 100);
+  in_range("clip", o.clip, 0, 1e9);
+  in_range("held-out", o.held_out, 0, 0.99);
+  in_range("log-every", static_cast<double>(o.log_every), 1, kMost);
+  in_range("eval-every", static_cast<double>(o.eval_every), 0, kMost);
+  in_range("save-every", static_cast<double>(o.save_every), 0, kMost);
+  in_range("keep", static_cast<double>(o.keep), 2, 1e6);
+  if (o.dropout) in_range("dropout", *o.dropout, 0, 0.99);
+  Check(!(o.resume && o.overwrite), ErrorCode::kUsage,
+        "resume and overwrite exclude each other: go on with the run, or clear it");
+}
+
+TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask& task,
+                        const TrainHooks& hooks) {
+  CheckTrainOptions(options);
   io::EnsureWritableDirectory(options.output);
   const io::DirectoryLock lock(options.output);
   PrepareOutput(options);
   io::RecoverRunDirectory(options.output);
-  return Trainer(context, options, hooks).Run();
+  return Trainer(context, options, task, hooks).Run();
 }
 
 }  // namespace longspan

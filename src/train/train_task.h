@@ -1,0 +1,69 @@
+// What is trained: data, model and loss behind the one training loop (train/trainer.h).
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "longspan/train.h"
+#include "model/parameters.h"
+#include "model/step_dropout.h"
+
+namespace longspan {
+
+// Purposes of keys derived from a run's seed. The loop draws nothing but dropout keys from it.
+enum class RunKey : std::uint64_t { kData = 1, kDropout = 2, kMasks = 3 };
+std::uint64_t KeyOf(std::uint64_t seed, RunKey purpose);
+
+// What one update sees, over all its micro-batches.
+struct StepSize {
+  idx_t counted = 0;  // what the loss is the mean of: bytes, masked tokens, texts, values
+  idx_t tokens = 0;   // that go through the model; padding does not count
+};
+
+struct TaskLoss {
+  double sum = 0.0;
+  idx_t correct = -1;  // of what is counted; negative: the task does not say
+};
+
+struct TaskEvaluation {
+  double loss = 0.0;  // what "best" is judged by: the lower, the better
+  std::vector<TrainMetric> metrics;
+};
+
+class TrainTask {
+ public:
+  virtual ~TrainTask() = default;
+
+  // Loads the model to start from, or the run's own out of a checkpoint: then nothing may be
+  // missing. What is worth telling goes to `notes`.
+  enum class Origin { kStart, kCheckpoint };
+  virtual void Load(const std::filesystem::path& directory, Origin origin,
+                    std::vector<std::string>* notes) = 0;
+  virtual ParameterTable& parameters() = 0;
+
+  // Changes when any of the data does: a resumed run must see the same.
+  virtual std::string DataFingerprint() const = 0;
+  // Options that decide which bits come out, beside those of TrainOptions; an object.
+  virtual nlohmann::json DecidingOptions() const = 0;
+
+  // Draws update `step` (from 1): a pure function of the options and the step, so that the data
+  // position of a run is its step.
+  virtual StepSize Draw(idx_t step) = 0;
+  // Adds the gradient of scale * sum of micro-batch `micro` of the update drawn last.
+  virtual TaskLoss Accumulate(Context& context, idx_t micro, float scale,
+                              const StepDropout& dropout) = 0;
+
+  virtual TaskEvaluation Evaluate(Context& context) = 0;
+  // The loss in other words, for losses of bytes; NaN: none.
+  virtual double BitsPerByte(double loss) const;
+
+  virtual std::string ConfigText() = 0;
+  // Files that make a checkpoint usable by itself: tokenizers.
+  virtual std::vector<std::filesystem::path> FilesBeside() const { return {}; }
+  // The model's folder, with what it needs to be used.
+  virtual void Save(const std::filesystem::path& directory) = 0;
+};
+
+}  // namespace longspan
