@@ -27,7 +27,7 @@ struct TrainOptions {
   idx_t accumulate = 1;  // micro-batches an update
   double learning_rate = 1e-3;
   double final_rate = 0.1;  // of the learning rate, at the end of cosine and linear
-  idx_t warmup = 50;        // updates
+  idx_t warmup = 50;        // updates; negative: 6 % of them
   Schedule schedule = Schedule::kCosine;
   double beta1 = 0.9, beta2 = 0.98, adam_eps = 1e-8;
   double weight_decay = 0.1;      // of matrices; biases, norms and tables have none
@@ -35,7 +35,7 @@ struct TrainOptions {
   std::optional<double> dropout;  // instead of the config's dropouts
   // Who sees whom, with the model's weights: "full", "local", "lsh" or "config"; written into the
   // trained model. Empty: as the model's config says.
-  std::string attention;
+  std::string attention;  // of Reformers
   std::uint64_t seed = 1;
 
   idx_t log_every = 10;    // updates between lines of metrics.jsonl
@@ -90,6 +90,106 @@ struct TrainHooks {
 // output), kNumeric (the loss is no longer finite; the last checkpoint stays).
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const TrainHooks& hooks = {});
+
+// ---- Longformers --------------------------------------------------------------------------------
+
+// Options with which fine-tuning begins: learning rate 3e-5 down to 0 along a line, warm-up over
+// 6 % of the updates, AdamW's beta2 0.999, weight decay 0.01; batch 1, accumulated to 8 rows;
+// tokens 0: all that the model has positions for. A tiny model from random weights wants a learning
+// rate near 1e-3.
+TrainOptions FineTuneOptions();
+
+struct MaskedLmOptions {
+  double mask_share = 0.15;  // of the tokens that are not special
+  // Where a document ends: "file", "blank-line", "line". Rows are cut from all documents, joined by
+  // the tokenizer's separator, at random places.
+  std::string documents = "file";
+  std::string global = "auto";  // which tokens are global: model/global_policy.h; auto: none
+  bool recompute = false;       // layers keep their input only: less memory, a third more time
+};
+
+// Adapts a Longformer to texts by masked language modelling, as RoBERTa was trained: 15 % of the
+// tokens are to be guessed, of which 80 % become the mask token, 10 % a random one; anew in each
+// row. The tokenizer lies beside the model. Files and errors as TrainLanguageModel; kFormat also
+// for a tokenizer without a mask token or of another model.
+TrainResult TrainMaskedLm(Context& context, const TrainOptions& options,
+                          const MaskedLmOptions& task, const TrainHooks& hooks = {});
+
+// Where a table has texts and labels.
+struct ClassifyColumns {
+  std::string text = "text", label = "label";
+  std::string pair;            // the second of two texts; empty: none
+  char label_separator = '|';  // between the names of a set, in CSV and TSV
+};
+
+struct ClassifyOptions {
+  ClassifyColumns columns;
+  // "single": one of several classes; "multi": any of several; "regression": a number; "auto":
+  // multi where a label is a JSON list, else single.
+  std::string problem = "auto";
+  double epochs = 3.0;  // over the training rows; 0: options.steps counts
+  // What a text of more tokens than a row has becomes: "error", "truncate".
+  std::string overflow = "error";
+  std::string global = "auto";  // auto: the first token
+  bool recompute = false;
+};
+
+// Fine-tunes a Longformer on texts with labels (.csv, .tsv, .jsonl). Each epoch sees every row
+// once; rows of similar length stand together, so that little is padded. The labels' names are
+// sorted and become the config's id2label; a head over the same labels goes on learning, any other
+// begins anew. Metrics: accuracy and macro_f1; of sets also exact_match; of numbers mse and
+// pearson.
+TrainResult TrainClassifier(Context& context, const TrainOptions& options,
+                            const ClassifyOptions& task, const TrainHooks& hooks = {});
+
+struct MaskedLmEval {
+  double loss = 0.0;        // nats a masked token
+  double perplexity = 0.0;  // exp(loss)
+  double accuracy = 0.0;    // share of the masked tokens that were guessed
+  idx_t counted = 0;        // masked tokens
+  idx_t tokens = 0;         // of a row
+};
+
+struct MaskedLmEvalOptions {
+  std::filesystem::path model, text;
+  double held_out = 1.0;   // the last part (0, 1] of the text's tokens
+  idx_t tokens = 0;        // of a row; 0: all that the model has positions for
+  std::uint64_t seed = 1;  // of the masks
+  MaskedLmOptions task;
+};
+
+// The loss of a masked language model on a text, in rows side by side, with fixed masks.
+MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& options);
+
+struct ClassScore {
+  std::string name;
+  double precision = 0.0, recall = 0.0, f1 = 0.0;  // 0 where there is nothing to divide by
+  idx_t support = 0, predicted = 0;                // rows that have the label, and that get it
+};
+
+struct ClassifierEval {
+  std::string problem;  // "single", "multi", "regression"
+  idx_t rows = 0, tokens = 0;
+  idx_t cut = 0;  // rows that lost tokens
+  double loss = 0.0;
+  double accuracy = 0.0;            // of sets: over all pairs of a row and a label
+  double macro_f1 = 0.0;            // mean over the classes that occur or are predicted
+  double exact_match = 0.0;         // of sets
+  double mse = 0.0, pearson = 0.0;  // of numbers
+  std::vector<ClassScore> classes;
+  std::vector<bool> right;  // row by row, in the file's order; not of numbers
+};
+
+struct ClassifierEvalOptions {
+  std::filesystem::path model, data;
+  idx_t tokens = 0;  // the longest row; 0: all that the model has positions for
+  ClassifyOptions task;
+};
+
+// What a classifier makes of texts with labels. kFormat for labels that the model does not have.
+ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& options);
+
+// ---- evaluation of language models --------------------------------------------------------------
 
 struct EvalResult {
   double loss = 0.0;  // nats a token

@@ -25,6 +25,25 @@ double LearningRate(const TrainOptions& o, idx_t step) {
   return full;
 }
 
+void ResolveWarmup(TrainOptions* options) {
+  if (options->warmup < 0)
+    options->warmup = std::llround(0.06 * static_cast<double>(options->steps));
+}
+
+TrainOptions FineTuneOptions() {
+  TrainOptions o;
+  o.batch = 1;
+  o.accumulate = 8;
+  o.tokens = 0;
+  o.learning_rate = 3e-5;
+  o.final_rate = 0.0;
+  o.schedule = Schedule::kLinear;
+  o.warmup = -1;
+  o.beta2 = 0.999;
+  o.weight_decay = 0.01;
+  return o;
+}
+
 Schedule ParseSchedule(const std::string& name) {
   for (const Schedule s : {Schedule::kCosine, Schedule::kLinear, Schedule::kConstant}) {
     if (name == ScheduleName(s)) return s;

@@ -9,6 +9,9 @@ namespace longspan {
 // down to final_rate of it at the last step along a line or half a cosine.
 double LearningRate(const TrainOptions& options, idx_t step);
 
+// A negative warm-up becomes 6 % of the updates.
+void ResolveWarmup(TrainOptions* options);
+
 // "cosine", "linear", "constant"; throws kUsage otherwise.
 Schedule ParseSchedule(const std::string& name);
 const char* ScheduleName(Schedule schedule);

@@ -260,7 +260,7 @@ void CheckTrainOptions(const TrainOptions& o) {
   in_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
   in_range("learning-rate", o.learning_rate, 0, 100);
   in_range("final-rate", o.final_rate, 0, 1);
-  in_range("warmup", static_cast<double>(o.warmup), 0, kMost);
+  in_range("warmup", static_cast<double>(o.warmup), -1, kMost);
   in_range("beta1", o.beta1, 0, 0.999999);
   in_range("beta2", o.beta2, 0, 0.999999999);
   in_range("adam-eps", o.adam_eps, 1e-30, 1);

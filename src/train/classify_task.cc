@@ -1,0 +1,212 @@
+#include "train/classify_task.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "base/errors.h"
+#include "model/head_losses.h"
+#include "train/class_metrics.h"
+
+namespace longspan {
+namespace {
+
+constexpr idx_t kEvalTokens = 8192;  // of a batch of an evaluation
+
+std::vector<idx_t> Lengths(const ClassifyRows& rows) {
+  std::vector<idx_t> lengths;
+  for (idx_t r = 0; r < rows.size(); ++r) lengths.push_back(rows.length(r));
+  return lengths;
+}
+
+// The rows with these numbers as a batch, padded to the longest.
+LongformerRows Gather(const ClassifyRows& data, std::span<const idx_t> numbers, idx_t pad) {
+  idx_t width = 0;
+  for (const idx_t r : numbers) width = std::max(width, data.length(r));
+  LongformerRows rows;
+  rows.Reset(static_cast<idx_t>(numbers.size()), width, pad);
+  const auto labels = static_cast<idx_t>(data.values.size()) / data.size();
+  idx_t row = 0;
+  for (const idx_t r : numbers) {
+    const auto begin = static_cast<std::size_t>(data.begins[static_cast<std::size_t>(r)]);
+    const auto count = static_cast<std::size_t>(data.length(r));
+    rows.SetRow(row++, std::span(data.ids).subspan(begin, count),
+                data.with_types ? std::span(data.types).subspan(begin, count)
+                                : std::span<const std::int32_t>());
+    if (!data.labels.empty()) rows.labels.push_back(data.labels[static_cast<std::size_t>(r)]);
+    const auto values = data.values.begin() + r * labels;
+    rows.values.insert(rows.values.end(), values, values + labels);
+  }
+  return rows;
+}
+
+// Logits (N, labels) of all rows, in their order.
+std::vector<float> AllLogits(Context& context, Longformer& model, const GlobalPolicy& global,
+                             const ClassifyRows& data) {
+  const LongformerConfig& config = model.config();
+  const idx_t labels = config.label_count();
+  std::vector<idx_t> order(static_cast<std::size_t>(data.size()));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](idx_t a, idx_t b) { return data.length(a) > data.length(b); });
+  std::vector<float> logits(static_cast<std::size_t>(data.size() * labels));
+  for (std::size_t first = 0; first < order.size();) {
+    const idx_t width = data.length(order[first]);
+    const std::size_t count = std::min<std::size_t>(
+        static_cast<std::size_t>(std::max<idx_t>(1, kEvalTokens / width)), order.size() - first);
+    const auto numbers = std::span(order).subspan(first, count);
+    LongformerRows rows = Gather(data, numbers, config.pad_token);
+    global.Apply(config, rows.ids, rows.rows, rows.tokens, rows.roles);
+    Tensor hidden({rows.rows * rows.tokens, config.hidden_size});
+    model.Encode(context, rows.batch(), hidden.view<2>());
+    const Tensor part = model.Logits(context, rows.batch(), hidden.view<2>());
+    for (std::size_t i = 0; i < count; ++i) {
+      std::copy_n(part.data<float>() + static_cast<idx_t>(i) * labels, labels,
+                  logits.begin() + numbers[i] * labels);
+    }
+    first += count;
+  }
+  return logits;
+}
+
+// Fills what classes and sets have in common: truth and predicted (N, K).
+void ScoreLabels(const std::vector<std::string>& names, std::span<const std::uint8_t> truth,
+                 std::span<const std::uint8_t> predicted, ClassifierEval* e) {
+  e->classes = ScoreClasses(names, truth, predicted);
+  e->macro_f1 = MacroF1(e->classes);
+  const auto labels = static_cast<std::ptrdiff_t>(names.size());
+  idx_t exact = 0;
+  for (idx_t r = 0; r < e->rows; ++r) {
+    const auto t = truth.begin() + r * labels, p = predicted.begin() + r * labels;
+    const bool right = std::equal(t, t + labels, p);
+    e->right.push_back(right);
+    exact += right ? 1 : 0;
+  }
+  e->exact_match = static_cast<double>(exact) / static_cast<double>(e->rows);
+}
+
+void JudgeClasses(const std::vector<std::string>& names, const ClassifyRows& data,
+                  std::span<const float> logits, ClassifierEval* e) {
+  const auto labels = static_cast<idx_t>(names.size());
+  std::vector<std::uint8_t> truth(logits.size(), 0), predicted(logits.size(), 0);
+  double sum = 0.0;
+  for (idx_t r = 0; r < e->rows; ++r) {
+    const LogitRow row{logits.data() + r * labels, labels, 1};
+    const std::int32_t label = data.labels[static_cast<std::size_t>(r)];
+    sum += SoftmaxLoss(row, label, 0.0f, nullptr);
+    truth[static_cast<std::size_t>(r * labels + label)] = 1;
+    predicted[static_cast<std::size_t>(r * labels + LargestLogit(row))] = 1;
+  }
+  e->loss = sum / static_cast<double>(e->rows);
+  ScoreLabels(names, truth, predicted, e);
+  e->accuracy = e->exact_match;
+}
+
+void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
+               std::span<const float> logits, ClassifierEval* e) {
+  std::vector<std::uint8_t> truth(logits.size()), predicted(logits.size());
+  idx_t hits = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    truth[i] = data.values[i] > 0.5f;
+    predicted[i] = logits[i] > 0.0f;
+    hits += truth[i] == predicted[i] ? 1 : 0;
+  }
+  const auto pairs = static_cast<double>(logits.size());
+  e->loss = BinaryLoss(logits, data.values, 0.0f, nullptr) / pairs;
+  e->accuracy = static_cast<double>(hits) / pairs;
+  ScoreLabels(names, truth, predicted, e);
+}
+
+}  // namespace
+
+ClassifierEval EvaluateRows(Context& context, Longformer& model, const ClassifyTarget& target,
+                            const GlobalPolicy& global, const ClassifyRows& data) {
+  const std::vector<float> logits = AllLogits(context, model, global, data);
+  ClassifierEval e;
+  e.problem = ProblemName(target.problem);
+  e.rows = data.size();
+  e.cut = data.cut;
+  switch (target.problem) {
+    case ProblemType::kRegression:
+      e.loss = e.mse =
+          SquaredLoss(logits, data.values, 0.0f, nullptr) / static_cast<double>(e.rows);
+      e.pearson = Pearson(logits, data.values);
+      break;
+    case ProblemType::kMultiLabel:
+      JudgeSets(target.labels, data, logits, &e);
+      break;
+    case ProblemType::kInferred:
+    case ProblemType::kSingleLabel:
+      JudgeClasses(target.labels, data, logits, &e);
+      break;
+  }
+  return e;
+}
+
+// ---- the task -----------------------------------------------------------------------------------
+
+ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
+                           const LongformerConfig& config, ClassifyTarget target,
+                           ClassifyRows train, ClassifyRows held_out)
+    : LongformerTask(options, config, {LongformerHead::kSequence, target.labels, target.problem},
+                     task.global, task.recompute),
+      task_(task),
+      target_(std::move(target)),
+      train_(std::move(train)),
+      held_out_(std::move(held_out)),
+      order_(Lengths(train_), options.batch, options.accumulate,
+             KeyOf(options.seed, RunKey::kData)) {}
+
+std::string ClassifyTask::DataFingerprint() const {
+  return train_.fingerprint + " " + held_out_.fingerprint +
+         fmt::format(" tokens {} and {}", train_.ids.size(), held_out_.ids.size());
+}
+
+nlohmann::json ClassifyTask::DecidingOptions() const {
+  return {{"task", "classify"},
+          {"problem", ProblemName(target_.problem)},
+          {"labels", target_.labels},
+          {"text_column", task_.columns.text},
+          {"label_column", task_.columns.label},
+          {"pair_column", task_.columns.pair},
+          {"global", global().Name()}};
+}
+
+StepSize ClassifyTask::Draw(idx_t step) {
+  micros_ = order_.Update(step);
+  StepSize size;
+  for (const std::vector<idx_t>& micro : micros_) {
+    for (const idx_t row : micro) size.tokens += train_.length(row);
+    size.counted += static_cast<idx_t>(micro.size());
+  }
+  // Of sets and numbers every value counts.
+  if (train_.labels.empty()) size.counted *= static_cast<idx_t>(target_.labels.size());
+  return size;
+}
+
+TaskLoss ClassifyTask::Accumulate(Context& context, idx_t micro, float scale,
+                                  const StepDropout& dropout) {
+  const bool counts_hits = target_.problem != ProblemType::kRegression;
+  if (micro >= static_cast<idx_t>(micros_.size())) return {0.0, counts_hits ? 0 : -1};
+  LongformerRows rows =
+      Gather(train_, micros_[static_cast<std::size_t>(micro)], config().pad_token);
+  const LongformerLoss loss = LossAndGradients(context, rows, scale, dropout);
+  return {loss.sum, counts_hits ? loss.correct : -1};
+}
+
+TaskEvaluation ClassifyTask::Evaluate(Context& context) {
+  const ClassifierEval e = EvaluateRows(context, model(), target_, global(), held_out_);
+  TaskEvaluation result{e.loss, {}};
+  if (target_.problem == ProblemType::kRegression) {
+    result.metrics = {{"mse", e.mse}, {"pearson", e.pearson}};
+    return result;
+  }
+  result.metrics = {{"accuracy", e.accuracy}, {"macro_f1", e.macro_f1}};
+  if (target_.problem == ProblemType::kMultiLabel) {
+    result.metrics.push_back({"exact_match", e.exact_match});
+  }
+  return result;
+}
+
+}  // namespace longspan

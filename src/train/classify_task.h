@@ -1,0 +1,77 @@
+// A Longformer learns to tell classes, sets of labels or numbers of texts.
+#pragma once
+
+#include "text/tokenizer.h"
+#include "train/labelled_text.h"
+#include "train/length_batches.h"
+#include "train/longformer_task.h"
+
+namespace longspan {
+
+// What the model is to tell: the head's labels (a number: one), and the kind of problem.
+struct ClassifyTarget {
+  std::vector<std::string> labels;
+  ProblemType problem = ProblemType::kSingleLabel;
+};
+
+// The problem that "auto" means for these texts, and the labels: those of a classifier that knows
+// all of the texts' labels already, else the texts' own. kFormat for fewer than two classes; kUsage
+// for labels that look like numbers to be learned.
+ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
+                            const LongformerConfig& config);
+
+// Tokenized texts and what their labels are as numbers.
+struct ClassifyRows {
+  std::vector<std::int32_t> ids, types;  // of all rows, one behind another
+  std::vector<idx_t> begins{0};          // where each row begins; its end is the next one's begin
+  bool with_types = false;               // some type is not 0
+  std::vector<std::int32_t> labels;      // single label: (N)
+  std::vector<float> values;             // others: (N, labels)
+  idx_t cut = 0;                         // rows that lost tokens
+  std::string fingerprint;
+
+  idx_t size() const { return static_cast<idx_t>(begins.size()) - 1; }
+  idx_t length(idx_t row) const {
+    const auto r = static_cast<std::size_t>(row);
+    return begins[r + 1] - begins[r];
+  }
+};
+
+struct ClassifyLimits {
+  idx_t tokens = 512;     // the longest row
+  bool truncate = false;  // longer ones; else they are an error
+  bool pairs = false;     // texts come in pairs
+};
+
+// kLimit for a row that is too long and may not be cut, with the number of such rows; kFormat for a
+// label that the target does not have, and for texts without a token.
+ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
+                          const LabelledTexts& texts, const ClassifyTarget& target,
+                          const LongformerConfig& config, const ClassifyLimits& limits);
+
+// Predictions for all rows, in batches of similar length of about 8192 tokens.
+ClassifierEval EvaluateRows(Context& context, Longformer& model, const ClassifyTarget& target,
+                            const GlobalPolicy& global, const ClassifyRows& rows);
+
+class ClassifyTask final : public LongformerTask {
+ public:
+  ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
+               const LongformerConfig& config, ClassifyTarget target, ClassifyRows train,
+               ClassifyRows held_out);
+
+  std::string DataFingerprint() const override;
+  nlohmann::json DecidingOptions() const override;
+  StepSize Draw(idx_t step) override;
+  TaskLoss Accumulate(Context& context, idx_t micro, float scale,
+                      const StepDropout& dropout) override;
+  TaskEvaluation Evaluate(Context& context) override;
+
+ private:
+  const ClassifyOptions task_;
+  const ClassifyTarget target_;
+  const ClassifyRows train_, held_out_;
+  LengthBatches order_;
+  std::span<const std::vector<idx_t>> micros_;  // of the update drawn last
+};
+
+}  // namespace longspan

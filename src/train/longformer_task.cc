@@ -1,0 +1,126 @@
+#include "train/longformer_task.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/errors.h"
+#include "model/model_folder.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What a tokenizer consists of, in the Hugging Face layout: small files that make a checkpoint
+// usable by itself.
+constexpr const char* kTokenizerFiles[] = {"vocab.txt",
+                                           "vocab.json",
+                                           "merges.txt",
+                                           "tokenizer.json",
+                                           "added_tokens.json",
+                                           "tokenizer_config.json",
+                                           "sentencepiece.bpe.model",
+                                           "spiece.model",
+                                           "special_tokens_map.json"};
+
+// Files of a run, which are written anew.
+const std::vector<std::string> kOwnFiles = {"config.json", "metrics.jsonl", "best.json",
+                                            "manifest.json", "trainer_state.json"};
+
+}  // namespace
+
+// ---- rows ---------------------------------------------------------------------------------------
+
+void LongformerRows::Reset(idx_t row_count, idx_t width, idx_t pad) {
+  rows = row_count;
+  tokens = width;
+  const auto n = static_cast<std::size_t>(rows * tokens);
+  ids.assign(n, static_cast<std::int32_t>(pad));
+  types.assign(n, 0);
+  roles.assign(n, kHiddenToken);
+  labels.clear();
+  values.clear();
+  with_types = false;
+}
+
+void LongformerRows::SetRow(idx_t row, std::span<const std::int32_t> row_ids,
+                            std::span<const std::int32_t> row_types) {
+  const idx_t begin = row * tokens;
+  std::copy(row_ids.begin(), row_ids.end(), ids.begin() + begin);
+  std::copy(row_types.begin(), row_types.end(), types.begin() + begin);
+  std::fill_n(roles.begin() + begin, row_ids.size(), kLocalToken);
+  with_types = with_types || !row_types.empty();
+}
+
+LongformerBatch LongformerRows::batch() const {
+  LongformerBatch batch;
+  batch.rows = rows;
+  batch.tokens = tokens;
+  batch.ids = ids;
+  batch.roles = {roles.data(), {rows, tokens}};
+  if (with_types) batch.token_types = types;
+  batch.labels = labels;
+  batch.values = values;
+  return batch;
+}
+
+// ---- the task -----------------------------------------------------------------------------------
+
+LongformerTask::LongformerTask(const TrainOptions& options, const LongformerConfig& config,
+                               WantedHead head, const std::string& global, bool recompute)
+    : options_(options),
+      config_(config),
+      head_(std::move(head)),
+      global_(GlobalPolicy::Parse(global).For(head_.head)),
+      recompute_(recompute) {
+  config_.head = head_.head;
+  head_.seed = options.seed;
+}
+
+void LongformerTask::Load(const fs::path& directory, Origin origin,
+                          std::vector<std::string>* notes) {
+  LongformerLoad load;
+  load.allow_nonfinite = options_.allow_nonfinite;
+  load.dropout = options_.dropout;
+  if (origin == Origin::kStart) load.head = head_;
+  model_ = LoadLongformer(directory, load, notes);
+  config_ = model_->config();
+}
+
+std::vector<fs::path> LongformerTask::FilesBeside() const {
+  std::vector<fs::path> files;
+  for (const char* name : kTokenizerFiles) {
+    if (fs::is_regular_file(options_.model / name)) files.push_back(options_.model / name);
+  }
+  return files;
+}
+
+void LongformerTask::Save(const fs::path& directory) {
+  CopyCompanions(options_.model, directory, kOwnFiles);
+  SaveLongformer(*model_, directory);
+}
+
+LongformerLoss LongformerTask::LossAndGradients(Context& context, LongformerRows& rows, float scale,
+                                                const StepDropout& dropout) {
+  global_.Apply(config_, rows.ids, rows.rows, rows.tokens, rows.roles);
+  LongformerStep step;
+  step.dropout = dropout;
+  step.scale = scale;
+  if (recompute_) step.recompute.assign(config_.layers(), true);
+  return model_->LossAndGradients(context, rows.batch(), step);
+}
+
+idx_t TokensOfRows(idx_t tokens, const LongformerConfig& config) {
+  if (tokens == 0) return config.longest();
+  Check(tokens >= 3 && tokens <= config.longest(), ErrorCode::kUsage,
+        "tokens: {} is not from 3 to the model's {} positions", tokens, config.longest());
+  return tokens;
+}
+
+void CheckVocabulary(idx_t vocabulary, const LongformerConfig& config) {
+  Check(vocabulary <= config.vocab_size, ErrorCode::kFormat,
+        "tokenizer: it has {} ids, the model's word table {}; they are not of one model",
+        vocabulary, config.vocab_size);
+}
+
+}  // namespace longspan

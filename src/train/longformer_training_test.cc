@@ -1,0 +1,360 @@
+// Longformers learning on a small scale: exact means, the same bits whatever interrupts or divides
+// the work, heads, evaluation.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "base/rng.h"
+#include "io/file.h"
+#include "tests/support/files.h"
+#include "train/classify_task.h"
+#include "train/mlm_task.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+#include "train/word_tokenizer_test.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TempDir;
+using test::Throws;
+
+constexpr std::uint64_t kMostBytes = 1 << 24;
+
+LongformerConfig TinyConfig(LongformerHead head = LongformerHead::kMaskedLm) {
+  LongformerConfig c;
+  c.head = head;
+  c.attention_window = {4, 8};
+  c.vocab_size = 16;
+  c.hidden_size = 32;
+  c.heads = 2;
+  c.feed_forward_size = 64;
+  c.max_positions = 65;
+  c.token_types = 2;
+  c.pad_token = 0;
+  c.layer_norm_eps = 1e-5;
+  c.initializer_range = 0.1;
+  return c;
+}
+
+class LongformerTraining : public testing::Test {
+ protected:
+  LongformerTraining() {
+    Longformer model(TinyConfig());
+    model.Initialise(1);
+    SaveLongformer(model, d_.path() / "start");
+    std::ofstream(d_.path() / "start" / "vocab.txt") << "kept beside the weights\n";
+    // Words follow each other by a rule: after a word comes the next one, sometimes a pause.
+    std::ofstream text(d_.path() / "text");
+    for (int i = 0; i < 2000; ++i) {
+      text << static_cast<char>('a' + i % 10) << (i % 50 == 49 ? "\n\n" : " ");
+    }
+  }
+
+  static test::WordTokenizer Words() {
+    return test::WordTokenizer({"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"});
+  }
+
+  TrainOptions Options(const std::string& run) const {
+    TrainOptions o = FineTuneOptions();
+    o.model = d_.path() / "start";
+    o.train = {d_.path() / "text"};
+    o.output = d_.path() / run;
+    o.steps = 10;
+    o.batch = 2;
+    o.accumulate = 3;
+    o.tokens = 24;
+    o.learning_rate = 3e-3;
+    o.log_every = 1;
+    o.eval_every = 4;
+    o.save_every = 4;
+    ResolveWarmup(&o);
+    return o;
+  }
+
+  // Texts of different lengths whose class is whether they hold an 'a', a 'b', or neither.
+  static LabelledTexts Letters(std::uint64_t seed, int rows = 60) {
+    LabelledTexts texts{"letters", {}, false, "letters " + std::to_string(seed)};
+    Rng rng(seed);
+    for (int r = 0; r < rows; ++r) {
+      const auto kind = static_cast<std::size_t>(rng.Below(3));
+      LabelledText row;
+      const idx_t words = 3 + rng.Below(18), at = rng.Below(words);
+      for (idx_t w = 0; w < words; ++w) {
+        const char other = static_cast<char>('c' + rng.Below(8));
+        row.text += w == at && kind < 2 ? "ab"[kind] : other;
+        row.text += ' ';
+      }
+      row.labels = {std::vector<std::string>{"has a", "has b", "neither"}[kind]};
+      row.value = static_cast<double>(kind);
+      row.line = r + 1;
+      texts.rows.push_back(row);
+    }
+    return texts;
+  }
+
+  ClassifyRows Rows(const LabelledTexts& texts, const ClassifyTarget& target) const {
+    Context context(2);
+    return TokenizeRows(context, Words(), texts, target, TinyConfig(), {24, false, false});
+  }
+
+  std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
+    if (kind == "mlm") {
+      Context context(2);
+      MaskedLmOptions task;
+      task.documents = "blank-line";
+      task.global = "first:1";
+      return std::make_unique<MaskedLmTask>(context, o, task, Words(), TinyConfig());
+    }
+    LabelledTexts train = Letters(1), held = Letters(2);
+    ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, TinyConfig());
+    if (kind == "regression") target = {{"LABEL_0"}, ProblemType::kRegression};
+    if (kind == "sets") target.problem = ProblemType::kMultiLabel;
+    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, TinyConfig(), target,
+                                          Rows(train, target), Rows(held, target));
+  }
+
+  TrainResult Train(const std::string& kind, const TrainOptions& o, int threads = 2,
+                    idx_t stop_after = 0, std::vector<std::string>* notes = nullptr) const {
+    Context context(threads);
+    idx_t step = 0;
+    TrainHooks hooks;
+    hooks.on_event = [&](const TrainEvent& event) {
+      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
+      if (event.kind == TrainEvent::Kind::kNote && notes != nullptr) notes->push_back(event.text);
+    };
+    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
+    const auto task = Make(kind, o);
+    return RunTraining(context, o, *task, hooks);
+  }
+
+  std::string Weights(const std::string& run) const {
+    return io::ReadWholeFile(d_.path() / run / "model.safetensors", kMostBytes);
+  }
+
+  // Every line but for what a clock says.
+  std::vector<std::string> Metrics(const std::string& run) const {
+    std::ifstream in(d_.path() / run / "metrics.jsonl");
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(in, line);) {
+      auto j = nlohmann::json::parse(line);
+      for (const char* name : {"seconds", "tokens_per_s", "rss_bytes"}) j.erase(name);
+      lines.push_back(j.dump());
+    }
+    return lines;
+  }
+
+  TempDir d_;
+};
+
+const char* const kKinds[] = {"mlm", "classes", "sets", "regression"};
+
+TEST_F(LongformerTraining, SameBitsForAnyThreadsAndInterruptions) {
+  for (const std::string kind : kKinds) {
+    Train(kind, Options(kind));
+    for (const int threads : {1, 3}) {
+      const std::string run = kind + std::to_string(threads);
+      Train(kind, Options(run), threads);
+      EXPECT_EQ(Weights(run), Weights(kind)) << run;
+      EXPECT_EQ(Metrics(run), Metrics(kind)) << run;
+    }
+    for (const idx_t stop : {1, 6}) {
+      const std::string run = kind + "-stopped" + std::to_string(stop);
+      TrainOptions o = Options(run);
+      EXPECT_TRUE(Train(kind, o, 2, stop).stopped);
+      EXPECT_TRUE(fs::exists(o.output / ("checkpoint-" + std::to_string(stop)) / "vocab.txt"));
+      o.resume = true;
+      EXPECT_EQ(Train(kind, o, 1).step, 10);
+      EXPECT_EQ(Weights(run), Weights(kind)) << run;
+      EXPECT_EQ(Metrics(run), Metrics(kind)) << run;
+      EXPECT_TRUE(fs::exists(o.output / "vocab.txt"));
+    }
+  }
+}
+
+TEST_F(LongformerTraining, ADividedBatchHasTheGradientOfTheWhole) {
+  for (const std::string kind : kKinds) {
+    std::vector<std::vector<float>> gradients;
+    std::vector<double> losses;
+    for (const idx_t batch : {6, 1, 2}) {
+      TrainOptions o = Options("none");
+      o.batch = batch;
+      o.accumulate = 6 / batch;
+      o.dropout = 0.0;
+      const auto task = Make(kind, o);
+      std::vector<std::string> notes;
+      task->Load(o.model, TrainTask::Origin::kStart, &notes);
+      task->parameters().AllocateGradients();
+      Context context(2);
+      StepSize size;
+      double sum = 0.0;
+      if (kind == "mlm") {
+        size = task->Draw(3);
+        for (idx_t m = 0; m < o.accumulate; ++m) {
+          sum += task->Accumulate(context, m, 1.0f / static_cast<float>(size.counted), {}).sum;
+        }
+      } else {
+        // Which rows an update sees depends on the batch; an epoch sees them all.
+        const idx_t updates = 60 / 6;
+        for (idx_t step = 1; step <= updates; ++step) {
+          size = task->Draw(step);
+          for (idx_t m = 0; m < o.accumulate; ++m) {
+            sum += task->Accumulate(context, m, 1.0f / static_cast<float>(size.counted), {}).sum;
+          }
+        }
+      }
+      losses.push_back(sum / static_cast<double>(size.counted));
+      const View<float, 1> flat = task->parameters().gradients();
+      gradients.emplace_back(flat.data, flat.data + flat.size());
+    }
+    for (std::size_t i = 1; i < gradients.size(); ++i) {
+      EXPECT_NEAR(losses[i], losses[0], 1e-5 * std::abs(losses[0])) << kind;
+      double difference = 0.0, norm = 0.0;
+      for (std::size_t n = 0; n < gradients[0].size(); ++n) {
+        const auto a = static_cast<double>(gradients[0][n]);
+        difference += std::pow(static_cast<double>(gradients[i][n]) - a, 2);
+        norm += a * a;
+      }
+      EXPECT_LT(std::sqrt(difference / norm), 1e-5) << kind;
+    }
+  }
+}
+
+TEST_F(LongformerTraining, LearnsTheRule) {
+  TrainOptions o = Options("rule");
+  o.steps = 150;
+  o.dropout = 0.0;
+  o.accumulate = 4;
+  o.log_every = 50;
+  o.eval_every = o.save_every = 0;
+  const TrainResult result = Train("mlm", o);
+  ASSERT_EQ(result.metrics.size(), 2u);
+  EXPECT_EQ(result.metrics[1].name, "accuracy");
+  EXPECT_GT(result.metrics[1].value, 0.8);  // letters alone: 0.1
+  EXPECT_NEAR(result.metrics[0].value, std::exp(result.eval_loss), 1e-9);
+  EXPECT_TRUE(std::isnan(result.eval_bits_per_byte));
+
+  o = Options("letters");
+  o.model = d_.path() / "rule";
+  o.steps = 120;
+  o.dropout = 0.0;
+  o.log_every = 50;
+  o.eval_every = o.save_every = 0;
+  std::vector<std::string> notes;
+  const TrainResult letters = Train("classes", o, 2, 0, &notes);
+  EXPECT_GT(letters.metrics[0].value, 0.9);  // accuracy on other texts; a third by chance
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_EQ(notes[0].rfind("new: classifier.dense.bias", 0), 0u) << notes[0];
+  EXPECT_EQ(notes[1].rfind("left out: lm_head.bias", 0), 0u) << notes[1];
+  // The folder is the classifier that was measured.
+  Longformer back = LoadLongformer(o.output);
+  EXPECT_EQ(back.config().labels, (std::vector<std::string>{"has a", "has b", "neither"}));
+  const ClassifyTarget target{back.config().labels, back.config().problem};
+  EXPECT_EQ(target.problem, ProblemType::kSingleLabel);
+  Context context(1);
+  const GlobalPolicy global = GlobalPolicy::Parse("auto").For(LongformerHead::kSequence);
+  const ClassifierEval eval = EvaluateRows(context, back, target, global, Rows(Letters(2), target));
+  EXPECT_EQ(eval.loss, letters.eval_loss);
+  EXPECT_EQ(eval.accuracy, letters.metrics[0].value);
+  EXPECT_EQ(eval.right.size(), 60u);
+  // It goes on learning under the same labels, even if the texts have but some of them.
+  LabelledTexts some = Letters(5);
+  std::erase_if(some.rows, [](const LabelledText& row) { return row.labels[0] == "has a"; });
+  EXPECT_EQ(ChooseTarget(some, ProblemType::kInferred, back.config()).labels, target.labels);
+}
+
+TEST_F(LongformerTraining, PredictionsDoNotDependOnTheBatch) {
+  LongformerConfig config = TinyConfig(LongformerHead::kSequence);
+  config.labels = {"has a", "has b", "neither"};
+  config.problem = ProblemType::kSingleLabel;
+  Longformer model(config);
+  model.Initialise(3);
+  const ClassifyTarget target{config.labels, config.problem};
+  const GlobalPolicy global = GlobalPolicy::Parse("auto").For(LongformerHead::kSequence);
+  Context context(2);
+  const LabelledTexts all = Letters(4, 9);
+  const ClassifierEval together = EvaluateRows(context, model, target, global, Rows(all, target));
+  double sum = 0.0;
+  for (std::size_t r = 0; r < all.rows.size(); ++r) {
+    const LabelledTexts one{all.source, {all.rows[r]}, false, "one"};
+    const ClassifierEval alone = EvaluateRows(context, model, target, global, Rows(one, target));
+    EXPECT_EQ(alone.right[0], together.right[r]);
+    sum += alone.loss;
+  }
+  EXPECT_NEAR(together.loss, sum / 9.0, 1e-6);
+}
+
+TEST_F(LongformerTraining, RecomputationKeepsTheBits) {
+  Context context(2);
+  for (const bool recompute : {false, true}) {
+    MaskedLmOptions task;
+    task.recompute = recompute;
+    const TrainOptions o = Options(recompute ? "again" : "kept");
+    MaskedLmTask run(context, o, task, Words(), TinyConfig());
+    RunTraining(context, o, run, {});
+  }
+  EXPECT_EQ(Weights("again"), Weights("kept"));
+}
+
+TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
+  Context context(2);
+  const LabelledTexts texts = Letters(1);
+  const ClassifyTarget target = ChooseTarget(texts, ProblemType::kInferred, TinyConfig());
+  EXPECT_TRUE(Throws(
+      [&] {
+        TokenizeRows(context, Words(), texts, target, TinyConfig(), {12, false, false});
+      },
+      ErrorCode::kLimit, "of 60 texts are too long: raise --tokens"));
+  const ClassifyRows cut =
+      TokenizeRows(context, Words(), texts, target, TinyConfig(), {12, true, false});
+  const ClassifyRows whole = Rows(texts, target);
+  idx_t longer = 0;
+  for (idx_t r = 0; r < whole.size(); ++r) {
+    longer += whole.length(r) > 12;
+    EXPECT_EQ(cut.length(r), std::min<idx_t>(12, whole.length(r)));
+  }
+  EXPECT_GT(longer, 10);
+  EXPECT_EQ(cut.cut, longer);
+  EXPECT_EQ(whole.cut, 0);
+}
+
+TEST_F(LongformerTraining, WhatDoesNotFitIsNamed) {
+  Context context(1);
+  const TrainOptions o = Options("run");
+  const auto mlm = [&](const TrainOptions& options, const MaskedLmOptions& task,
+                       const LongformerConfig& config) {
+    MaskedLmTask run(context, options, task, Words(), config);
+  };
+  LongformerConfig small = TinyConfig();
+  small.vocab_size = 12;
+  EXPECT_TRUE(Throws([&] { mlm(o, {}, small); }, ErrorCode::kFormat, "it has 15 ids"));
+  TrainOptions longer = o;
+  longer.tokens = 2500;
+  EXPECT_TRUE(Throws([&] { mlm(longer, {}, TinyConfig()); }, ErrorCode::kUsage, "lower --tokens"));
+  MaskedLmOptions none;
+  none.mask_share = 0.0;
+  EXPECT_TRUE(Throws([&] { mlm(o, none, TinyConfig()); }, ErrorCode::kUsage, "mask-share"));
+  EXPECT_TRUE(Throws([&] { TokensOfRows(65, TinyConfig()); }, ErrorCode::kUsage, "64 positions"));
+  LabelledTexts one = Letters(1);
+  for (LabelledText& row : one.rows) row.labels = {"same"};
+  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, TinyConfig()); },
+                     ErrorCode::kFormat, "1 different labels"));
+  for (LabelledText& row : one.rows) row.labels = {"0.5"};
+  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, TinyConfig()); },
+                     ErrorCode::kUsage, "--problem regression"));
+  const ClassifyTarget target{{"x", "y"}, ProblemType::kSingleLabel};
+  EXPECT_TRUE(Throws([&] { Rows(Letters(1), target); }, ErrorCode::kFormat,
+                     "is not one of the 2 that the model has"));
+  // A run goes on with its own data and options only.
+  Train("classes", o, 2, 5);
+  TrainOptions resumed = o;
+  resumed.resume = true;
+  EXPECT_TRUE(Throws([&] { Train("mlm", resumed); }, ErrorCode::kUsage, "resume: the run was"));
+}
+
+}  // namespace
+}  // namespace longspan

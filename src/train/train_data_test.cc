@@ -1,0 +1,284 @@
+// What training reads and in which order: masks, token streams, tables, batches, scores.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <numeric>
+#include <set>
+
+#include "base/errors.h"
+#include "base/rng.h"
+#include "ops/cross_entropy/cross_entropy.h"
+#include "tests/support/files.h"
+#include "train/class_metrics.h"
+#include "train/labelled_text.h"
+#include "train/length_batches.h"
+#include "train/mask_tokens.h"
+#include "train/token_stream.h"
+#include "train/word_tokenizer_test.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TempDir;
+using test::Throws;
+
+void Write(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
+
+// ---- masks --------------------------------------------------------------------------------------
+
+struct Masked {
+  std::vector<std::int32_t> ids, labels;
+  idx_t count = 0;
+};
+
+Masked Mask(const MaskRule& rule, std::uint64_t key, const std::vector<std::int32_t>& ids,
+            const std::vector<std::uint8_t>& fixed) {
+  Masked m{ids, std::vector<std::int32_t>(ids.size()), 0};
+  m.count = MaskTokens(rule, key, fixed, m.ids, m.labels);
+  return m;
+}
+
+TEST(MaskTokensTest, SharesAreThoseOfTheRule) {
+  constexpr idx_t kTokens = 200000;
+  MaskRule rule;
+  rule.mask_id = 4;
+  rule.vocabulary = 1000;
+  std::vector<std::int32_t> ids;
+  std::vector<std::uint8_t> fixed;
+  for (idx_t t = 0; t < kTokens; ++t) {
+    ids.push_back(static_cast<std::int32_t>(500 + t % 7));
+    fixed.push_back(t % 10 == 0);
+  }
+  const Masked m = Mask(rule, 11, ids, fixed);
+  idx_t chosen = 0, masked = 0, same = 0;
+  std::set<std::int32_t> others;
+  for (std::size_t t = 0; t < ids.size(); ++t) {
+    if (m.labels[t] == kIgnoreLabel) {
+      EXPECT_EQ(m.ids[t], ids[t]);
+      continue;
+    }
+    EXPECT_EQ(fixed[t], 0);
+    EXPECT_EQ(m.labels[t], ids[t]);
+    ++chosen;
+    masked += m.ids[t] == 4;
+    same += m.ids[t] == ids[t];
+    others.insert(m.ids[t]);
+  }
+  EXPECT_EQ(chosen, m.count);
+  // Five standard deviations of the binomial.
+  const auto near = [](idx_t hits, double n, double p) {
+    return std::abs(static_cast<double>(hits) - n * p) < 5.0 * std::sqrt(n * p * (1.0 - p));
+  };
+  EXPECT_TRUE(near(chosen, 0.9 * kTokens, 0.15)) << chosen;
+  EXPECT_TRUE(near(masked, static_cast<double>(chosen), 0.8001)) << masked;
+  EXPECT_TRUE(near(same, static_cast<double>(chosen), 0.1001)) << same;
+  EXPECT_GT(others.size(), 900u);  // random ids come from the whole vocabulary
+  EXPECT_LT(*others.rbegin(), 1000);
+}
+
+TEST(MaskTokensTest, IsAFunctionOfTheKey) {
+  const std::vector<std::int32_t> ids(64, 9);
+  const std::vector<std::uint8_t> fixed(64, 0);
+  MaskRule rule;
+  rule.vocabulary = 20;
+  const Masked a = Mask(rule, 5, ids, fixed), b = Mask(rule, 5, ids, fixed);
+  EXPECT_EQ(a.ids, b.ids);
+  EXPECT_EQ(a.labels, b.labels);
+  EXPECT_NE(a.labels, Mask(rule, 6, ids, fixed).labels);
+}
+
+TEST(MaskTokensTest, AtLeastOneWhereOneIsPossible) {
+  MaskRule rule;
+  rule.share = 1e-9;
+  rule.vocabulary = 20;
+  EXPECT_EQ(Mask(rule, 5, {7, 8, 9}, {1, 0, 0}).count, 1);
+  EXPECT_EQ(Mask(rule, 5, {7, 8, 9}, {1, 1, 1}).count, 0);
+}
+
+// ---- token streams ------------------------------------------------------------------------------
+
+TEST(TokenStreamTest, DocumentsEndWhereTheyAreSaidTo) {
+  const auto count = [](std::string_view text, Documents kind) {
+    return SplitDocuments(text, kind).size();
+  };
+  const char* text = "a b\nc\n\n \nd\n\n";
+  EXPECT_EQ(count(text, Documents::kFile), 1u);
+  EXPECT_EQ(SplitDocuments(text, Documents::kBlankLine),
+            (std::vector<std::string_view>{"a b\nc\n", "d\n"}));
+  EXPECT_EQ(SplitDocuments(text, Documents::kLine),
+            (std::vector<std::string_view>{"a b", "c", "d"}));
+  EXPECT_EQ(SplitDocuments("x", Documents::kBlankLine), (std::vector<std::string_view>{"x"}));
+  EXPECT_EQ(count(" \n\n", Documents::kFile), 0u);
+  EXPECT_THROW(ParseDocuments("page"), Error);
+}
+
+TEST(TokenStreamTest, JoinsFilesAndPieces) {
+  const TempDir d;
+  const test::WordTokenizer tokenizer({"a", "b", "c"});
+  const auto id = [&](const char* word) { return *tokenizer.IdOf(word); };
+  Write(d.path() / "1", "a b\n\nc");
+  Write(d.path() / "2", "b");
+  Context context(2);
+  const TokenStream stream(context, tokenizer, {d.path() / "1", d.path() / "2"},
+                           Documents::kBlankLine, tokenizer.special().sep);
+  const std::int32_t sep = *tokenizer.special().sep;
+  const std::vector<std::int32_t> expected = {id("a"), id("b"), sep, id("c"), sep, id("b")};
+  EXPECT_EQ(std::vector(stream.ids().begin(), stream.ids().end()), expected);
+  EXPECT_EQ(stream.documents(), 3);
+  // Longer than a piece: nothing is lost at the seams, for any number of threads.
+  std::string lines;
+  for (int i = 0; i < 40000; ++i) lines += i % 3 == 0 ? "a b\n" : "c\n";
+  Write(d.path() / "3", lines);
+  Context one(1);
+  const TokenStream three(context, tokenizer, {d.path() / "3"}, Documents::kFile, sep);
+  const TokenStream again(one, tokenizer, {d.path() / "3"}, Documents::kFile, sep);
+  EXPECT_EQ(three.ids().size(), 40000u + 13334u);
+  EXPECT_TRUE(std::equal(three.ids().begin(), three.ids().end(), again.ids().begin()));
+  EXPECT_NE(three.fingerprint(), stream.fingerprint());
+}
+
+// ---- tables -------------------------------------------------------------------------------------
+
+TEST(LabelledTextTest, TablesAndLinesSayTheSame) {
+  const TempDir d;
+  Write(d.path() / "t.csv", "label,text\nyes,\"one, two\nthree\"\nno,four\n");
+  Write(d.path() / "t.tsv", "text\tlabel\n\"one, two\nthree\"\tyes\nfour\tno\n");
+  Write(d.path() / "t.jsonl",
+        "{\"text\": \"one, two\\nthree\", \"label\": \"yes\"}\n\n{\"text\": \"four\", \"label\": "
+        "\"no\"}\n");
+  for (const char* name : {"t.csv", "t.tsv", "t.jsonl"}) {
+    const LabelledTexts t = ReadLabelledTexts(d.path() / name, {}, ProblemType::kInferred);
+    ASSERT_EQ(t.rows.size(), 2u) << name;
+    EXPECT_EQ(t.rows[0].text, "one, two\nthree");
+    EXPECT_EQ(t.rows[0].labels, std::vector<std::string>{"yes"});
+    EXPECT_EQ(t.rows[1].text, "four");
+    EXPECT_EQ(LabelNames(t.rows), (std::vector<std::string>{"no", "yes"}));
+    EXPECT_FALSE(t.sets);
+  }
+  EXPECT_EQ(ReadLabelledTexts(d.path() / "t.csv", {}, ProblemType::kInferred).rows[1].line, 4);
+}
+
+TEST(LabelledTextTest, SetsNumbersAndPairs) {
+  const TempDir d;
+  ClassifyColumns columns;
+  columns.pair = "b";
+  Write(d.path() / "t.csv", "text,b,label\nx,y,10|2\nz,,\n");
+  const LabelledTexts sets =
+      ReadLabelledTexts(d.path() / "t.csv", columns, ProblemType::kMultiLabel);
+  EXPECT_EQ(sets.rows[0].labels, (std::vector<std::string>{"10", "2"}));
+  EXPECT_EQ(sets.rows[0].pair, "y");
+  EXPECT_TRUE(sets.rows[1].labels.empty());
+  EXPECT_EQ(LabelNames(sets.rows), (std::vector<std::string>{"2", "10"}));  // as numbers
+  Write(d.path() / "t.jsonl",
+        "{\"text\":\"x\",\"label\":[\"a\",3]}\n{\"text\":\"\",\"label\":[]}\n");
+  const LabelledTexts lists = ReadLabelledTexts(d.path() / "t.jsonl", {}, ProblemType::kInferred);
+  EXPECT_TRUE(lists.sets);
+  EXPECT_EQ(lists.rows[0].labels, (std::vector<std::string>{"a", "3"}));
+  Write(d.path() / "n.csv", "text,label\nx,-1.5e0\n");
+  EXPECT_EQ(ReadLabelledTexts(d.path() / "n.csv", {}, ProblemType::kRegression).rows[0].value,
+            -1.5);
+}
+
+TEST(LabelledTextTest, DamageIsNamedWithItsLine) {
+  const TempDir d;
+  const auto throws = [&](const char* name, const std::string& text, ProblemType problem,
+                          const char* says, ErrorCode code = ErrorCode::kFormat) {
+    Write(d.path() / name, text);
+    return Throws([&] { ReadLabelledTexts(d.path() / name, {}, problem); }, code, says);
+  };
+  constexpr ProblemType kAuto = ProblemType::kInferred;
+  EXPECT_TRUE(throws("a.txt", "x", kAuto, ".csv, .tsv or .jsonl", ErrorCode::kUsage));
+  EXPECT_TRUE(
+      throws("a.csv", "text,class\nx,1\n", kAuto, "no column \"label\"; there are text, class"));
+  EXPECT_TRUE(throws("a.csv", "text,label\nx,1\ny\n", kAuto, "a.csv:3: 1 fields, but the first"));
+  EXPECT_TRUE(throws("a.csv", "text,label\nx,\n", kAuto, "a.csv:2: the label is empty"));
+  EXPECT_TRUE(throws("a.csv", "text,label\n", kAuto, "holds no text"));
+  EXPECT_TRUE(throws("a.csv", "text,label\nx,nan\n", ProblemType::kRegression, "is no number"));
+  EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\",\"label\":1}\n[1]\n", kAuto, "a.jsonl:2: not a"));
+  EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\"}\n", kAuto, "\"label\" is missing"));
+  EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\",\"label\":1.5}\n", kAuto, "--problem regression"));
+  EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\",\"label\":[1]}\n", ProblemType::kSingleLabel,
+                     "--problem multi"));
+  EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\",\"label\":\"1\"}\n", ProblemType::kRegression,
+                     "is no number"));
+  EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\"\n", kAuto, "a.jsonl:1"));
+}
+
+// ---- batches ------------------------------------------------------------------------------------
+
+TEST(LengthBatchesTest, EveryEpochSeesEveryRowOnce) {
+  std::vector<idx_t> lengths;
+  Rng rng(3);
+  for (int i = 0; i < 1003; ++i) lengths.push_back(1 + rng.Below(500));
+  for (const idx_t batch : {1, 4}) {
+    LengthBatches order(lengths, batch, 3, 17);
+    idx_t padded = 0, real = 0;
+    std::vector<std::vector<idx_t>> epochs;
+    for (idx_t epoch = 0; epoch < 2; ++epoch) {
+      std::vector<idx_t> seen;
+      for (idx_t u = 1; u <= order.updates(); ++u) {
+        const auto micros = order.Update(epoch * order.updates() + u);
+        EXPECT_LE(micros.size(), 3u);
+        for (const std::vector<idx_t>& micro : micros) {
+          ASSERT_FALSE(micro.empty());
+          idx_t longest = 0;
+          for (const idx_t r : micro) {
+            longest = std::max(longest, lengths[static_cast<std::size_t>(r)]);
+            real += lengths[static_cast<std::size_t>(r)];
+            seen.push_back(r);
+          }
+          padded += longest * static_cast<idx_t>(micro.size());
+        }
+      }
+      epochs.push_back(seen);
+      std::sort(seen.begin(), seen.end());
+      std::vector<idx_t> all(lengths.size());
+      std::iota(all.begin(), all.end(), 0);
+      EXPECT_EQ(seen, all);
+    }
+    EXPECT_NE(epochs[0], epochs[1]);
+    // Rows of random lengths padded without order waste more than a third.
+    EXPECT_LT(static_cast<double>(padded), 1.1 * static_cast<double>(real));
+    // Any update can be asked for at any time.
+    const std::vector<idx_t> first = order.Update(2)[0];
+    LengthBatches other(lengths, batch, 3, 17);
+    other.Update(2 * order.updates());
+    EXPECT_EQ(other.Update(2)[0], first);
+  }
+}
+
+// ---- scores -------------------------------------------------------------------------------------
+
+TEST(ClassMetricsTest, AsByHand) {
+  // Truth a a b c, predicted a b b a; nobody is or gets d.
+  const std::vector<std::uint8_t> truth = {1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0};
+  const std::vector<std::uint8_t> predicted = {1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0};
+  const auto scores = ScoreClasses({"a", "b", "c", "d"}, truth, predicted);
+  EXPECT_DOUBLE_EQ(scores[0].precision, 0.5);
+  EXPECT_DOUBLE_EQ(scores[0].recall, 0.5);
+  EXPECT_DOUBLE_EQ(scores[1].precision, 0.5);
+  EXPECT_DOUBLE_EQ(scores[1].recall, 1.0);
+  EXPECT_DOUBLE_EQ(scores[1].f1, 2.0 / 3.0);
+  EXPECT_DOUBLE_EQ(scores[2].f1, 0.0);
+  EXPECT_EQ(scores[0].support, 2);
+  EXPECT_EQ(scores[0].predicted, 2);
+  EXPECT_DOUBLE_EQ(MacroF1(scores), (0.5 + 2.0 / 3.0 + 0.0) / 3.0);
+}
+
+TEST(ClassMetricsTest, CorrelationAndInterval) {
+  const std::vector<float> a = {1, 2, 3, 4}, b = {2, 4, 6, 8}, c = {4, 3, 2, 1}, d = {1, 3, 2, 4};
+  EXPECT_NEAR(Pearson(a, b), 1.0, 1e-12);
+  EXPECT_NEAR(Pearson(a, c), -1.0, 1e-12);
+  EXPECT_NEAR(Pearson(a, d), 0.8, 1e-12);
+  EXPECT_TRUE(std::isnan(Pearson(a, std::vector<float>(4, 1.0f))));
+  // Wilson's interval for 8 of 10: Brown, Cai and DasGupta (2001) give (0.490, 0.943).
+  const ShareInterval interval = WilsonInterval(8, 10);
+  EXPECT_NEAR(interval.low, 0.490, 5e-4);
+  EXPECT_NEAR(interval.high, 0.943, 5e-4);
+  EXPECT_DOUBLE_EQ(WilsonInterval(10, 10).high, 1.0);
+}
+
+}  // namespace
+}  // namespace longspan
