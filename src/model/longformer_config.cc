@@ -121,10 +121,6 @@ void ParseRegularisation(const json& o, std::string_view source, LongformerConfi
   c->initializer_range =
       io::GetFloat(o, "initializer_range", 0.0, 1e6, c->initializer_range, source);
   c->tied = io::GetBool(o, "tie_word_embeddings", c->tied, source);
-  Check(c->tied || c->head != LongformerHead::kMaskedLm, ErrorCode::kFormat,
-        "{}: tie_word_embeddings is false; a masked LM's decoder is the word table here, set it to "
-        "true",
-        source);
 }
 
 // id2label, whose keys are "0" to "n-1" in any order.
@@ -266,7 +262,7 @@ std::uint64_t ParameterCount(const LongformerConfig& c) {
     case LongformerHead::kNone:
       return count;
     case LongformerHead::kMaskedLm:
-      return count + square + 2 * channels + u(c.vocab_size);
+      return count + square + 2 * channels + u(c.vocab_size) * (c.tied ? 1 : 1 + channels);
     case LongformerHead::kSequence:
       return count + square + head(u(c.label_count()));
     case LongformerHead::kToken:

@@ -38,7 +38,7 @@ struct LongformerConfig {
   double initializer_range = 0.02;
   idx_t pad_token = 1;
   std::optional<idx_t> bos_token = 0, eos_token = 2, sep_token = 2;
-  bool tied = true;  // the masked LM's decoder is the word table
+  bool tied = true;  // the masked LM's decoder is the word table, or a matrix of its own
 
   std::vector<std::string> labels = {"LABEL_0", "LABEL_1"};  // id2label
   ProblemType problem = ProblemType::kInferred;

@@ -65,18 +65,20 @@ LongformerLoss FromCrossEntropy(const CrossEntropyResult& result) {
 
 // ---- masked LM ----------------------------------------------------------------------------------
 
-// logits = LayerNorm(gelu(dense h)) words^T + bias.
+// logits = LayerNorm(gelu(dense h)) decoder^T + bias; the decoder is the word table, if tied.
 class MaskedLmHead final : public LongformerHeadLayer {
  public:
   MaskedLmHead(const LongformerConfig& config, const std::string& prefix, ParameterTable& p)
       : channels_(config.hidden_size),
         vocabulary_(config.vocab_size),
         eps_(static_cast<float>(config.layer_norm_eps)),
-        words_(prefix + "embeddings.word_embeddings.weight"),
+        decoder_(config.tied ? prefix + "embeddings.word_embeddings.weight"
+                             : "lm_head.decoder.weight"),
         dense_("lm_head.dense.", channels_, channels_, p) {
     p.Add("lm_head.layer_norm.weight", {channels_}, ParameterKind::kNormWeight);
     p.Add("lm_head.layer_norm.bias", {channels_}, ParameterKind::kNormBias);
     p.Add("lm_head.bias", {vocabulary_}, ParameterKind::kBias);
+    if (!config.tied) p.Add(decoder_, {vocabulary_, channels_}, ParameterKind::kMatrix);
   }
 
   Tensor Logits(Context& context, const HeadCall& call,
@@ -112,9 +114,9 @@ class MaskedLmHead final : public LongformerHeadLayer {
     if (dhidden.empty())
       return FromCrossEntropy(CrossEntropyForward(context, Decoder(call), v, labels));
     ParameterTable& p = call.parameters;
-    const CrossEntropyResult result =
-        CrossEntropyForwardBackward(context, Decoder(call), v, labels, ScaleOf(call, n), v,
-                                    {p.matrix_gradient(words_), p.vector_gradient("lm_head.bias")});
+    const CrossEntropyResult result = CrossEntropyForwardBackward(
+        context, Decoder(call), v, labels, ScaleOf(call, n), v,
+        {p.matrix_gradient(decoder_), p.vector_gradient("lm_head.bias")});
     ZeroRows(context, du);
     LayerNormBackward(context, Norm(call), u, v, du,
                       {p.vector_gradient("lm_head.layer_norm.weight"),
@@ -145,12 +147,12 @@ class MaskedLmHead final : public LongformerHeadLayer {
             call.parameters.vector("lm_head.layer_norm.bias"), eps_};
   }
   ClassifierWeights Decoder(const HeadCall& call) const {
-    return {call.parameters.matrix(words_), call.parameters.vector("lm_head.bias")};
+    return {call.parameters.matrix(decoder_), call.parameters.vector("lm_head.bias")};
   }
 
   idx_t channels_, vocabulary_;
   float eps_;
-  std::string words_;
+  std::string decoder_;
   Linear dense_;
 };
 

@@ -35,7 +35,7 @@ class LongformerHeadLayer {
   virtual double ForwardFlop(idx_t rows, idx_t counted) const = 0;
 };
 
-// Registers the head's parameters; null for a bare model. `word_table` is the masked LM's decoder.
+// Registers the head's parameters; null for a bare model.
 std::unique_ptr<LongformerHeadLayer> MakeLongformerHead(const LongformerConfig& config,
                                                         const std::string& encoder_prefix,
                                                         ParameterTable& parameters);

@@ -53,7 +53,9 @@ class LongformerReference {
         Vector u = Dense(hidden, "lm_head.dense.");
         for (T& v : u) v = ActivationReference(Activation::kGelu, v);
         u = Norm(u, "lm_head.layer_norm.");
-        return Product(u, p_.at("longformer.embeddings.word_embeddings.weight"),
+        return Product(u,
+                       p_.at(c_.tied ? "longformer.embeddings.word_embeddings.weight"
+                                     : "lm_head.decoder.weight"),
                        p_.at("lm_head.bias"));
       }
       case LongformerHead::kSequence:

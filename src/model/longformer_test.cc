@@ -319,6 +319,33 @@ TEST(LongformerFiles, SavedModelsComeBack) {
   }
 }
 
+// A decoder of its own is a parameter like any other: kept apart from the word table in files, too.
+TEST(LongformerFiles, AnUntiedDecoder) {
+  const test::TempDir directory;
+  LongformerConfig config = SmallLongformer(LongformerHead::kMaskedLm);
+  config.tied = false;
+  Longformer model(config);
+  model.Initialise(9);
+  EXPECT_EQ(model.parameters().at("lm_head.decoder.weight").shape,
+            (std::vector<idx_t>{config.vocab_size, config.hidden_size}));
+  SaveLongformer(model, directory.path());
+  std::vector<std::string> warnings;
+  Longformer back = LoadLongformer(directory.path(), {}, &warnings);
+  EXPECT_TRUE(warnings.empty());
+  EXPECT_FALSE(back.config().tied);
+  EXPECT_SAME_BITS(CopiedView(back.parameters().values()), CopiedView(model.parameters().values()));
+  // The same file as a tied model's: its decoder is the word table, whatever the file holds.
+  config.tied = true;
+  std::ofstream(directory.path() / "config.json") << ToJson(config);
+  Longformer tied = LoadLongformer(directory.path());
+  EXPECT_FALSE(tied.parameters().contains("lm_head.decoder.weight"));
+  // And an untied model needs one.
+  SaveLongformer(tied, directory.path());
+  config.tied = false;
+  std::ofstream(directory.path() / "config.json") << ToJson(config);
+  ExpectError(ErrorCode::kFormat, "the weights hold", [&] { LoadLongformer(directory.path()); });
+}
+
 // The encoder's names with and without their prefix, tied copies, a constant of old files.
 TEST(LongformerFiles, NamesOfOtherFiles) {
   const test::TempDir directory;

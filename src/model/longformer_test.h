@@ -43,8 +43,9 @@ inline LongformerConfig RandomLongformer(LongformerHead head, std::uint64_t seed
   c.heads = 1 + rng.Below(3);
   c.hidden_size = c.heads * (2 + rng.Below(6));
   c.feed_forward_size = 5 + rng.Below(20);
-  const char* activations[] = {"gelu", "gelu_new", "silu", "tanh"};
-  c.activation = activations[rng.Below(4)];
+  const char* activations[] = {"gelu", "gelu_new",   "silu",    "tanh",
+                               "mish", "quick_gelu", "laplace", "gelu_10"};
+  c.activation = activations[rng.Below(8)];
   c.pad_token = rng.Below(4);
   c.token_types = 1 + rng.Below(3);
   if (head == LongformerHead::kSequence) {
@@ -53,6 +54,7 @@ inline LongformerConfig RandomLongformer(LongformerHead head, std::uint64_t seed
     c.problem = problems[rng.Below(4)];
     if (rng.Below(3) == 0 && c.problem != ProblemType::kSingleLabel) c.labels.resize(1);
   }
+  if (head == LongformerHead::kMaskedLm) c.tied = rng.Below(2) == 0;
   return c;
 }
 

@@ -122,6 +122,93 @@ struct SigmoidActivation {
   }
 };
 
+// h sigmoid(1.702 h).
+struct QuickGeluActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V z = hn::Mul(h, hn::Set(d, 1.702f));
+    V ds;
+    const V s = Logistic(d, z, ds);
+    if (kSlope) slope = hn::MulAdd(z, ds, s);
+    return hn::Mul(h, s);
+  }
+};
+
+// h tanh(log(1 + e^h)). With q = e^-|h|, tanh(log(1 + n)) = (n^2 + 2n) / (n^2 + 2n + 2) has no
+// cancellation in either tail:
+//   h < 0:  w / (w + 2), w = q (q + 2);      slope of tanh(..) 4 q (1 + q) / (w + 2)^2
+//   else    (1 + 2q) / e, e = 1 + 2q + 2q^2;                   4 q^2 (1 + q) / e^2
+struct MishActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V one = hn::Set(d, 1.0f), two = hn::Set(d, 2.0f);
+    const V q = ExpNonPositive(d, hn::Neg(hn::Abs(h)));
+    const V w = hn::Mul(q, hn::Add(q, two));
+    const auto below = hn::Lt(h, hn::Zero(d));
+    const V twice = hn::Add(q, q);
+    const V inverse = hn::Div(
+        one, hn::IfThenElse(below, hn::Add(w, two), hn::MulAdd(twice, q, hn::Add(one, twice))));
+    const V t = hn::Mul(hn::IfThenElse(below, w, hn::Add(one, twice)), inverse);
+    if (kSlope) {
+      const V power = hn::IfThenElse(below, q, hn::Mul(q, q));
+      const V four = hn::Mul(hn::Set(d, 4.0f), hn::Mul(power, hn::Add(one, q)));
+      slope = hn::MulAdd(hn::Mul(h, four), hn::Mul(inverse, inverse), t);
+    }
+    return hn::Mul(h, t);
+  }
+};
+
+// min(max(h, 0), 6); the slope is 0 at both kinks.
+struct Relu6Activation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V zero = hn::Zero(d), six = hn::Set(d, 6.0f);
+    if (kSlope) {
+      const auto inside = hn::And(hn::Gt(h, zero), hn::Lt(h, six));
+      slope = hn::IfThenElseZero(inside, hn::Set(d, 1.0f));
+    }
+    const V low = hn::IfThenZeroElse(hn::Lt(h, zero), h);
+    return hn::IfThenElse(hn::Gt(low, six), six, low);
+  }
+};
+
+// h above 0, 0.01 h elsewhere; the slope at 0 is 0.01.
+struct LeakyReluActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V leak = hn::Set(d, 0.01f);
+    const auto above = hn::Gt(h, hn::Zero(d));
+    if (kSlope) slope = hn::IfThenElse(above, hn::Set(d, 1.0f), leak);
+    return hn::IfThenElse(above, h, hn::Mul(h, leak));
+  }
+};
+
+// (1 + erf(z)) / 2, z = (h - mu) / (sigma sqrt 2), mu = 0.707107, sigma = 0.282095 (Ma et al. 2022,
+// "Mega": near relu^2, but bounded); slope e^(-z^2) / (sigma sqrt(2 pi)).
+struct LaplaceActivation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V half = hn::Set(d, 0.5f);
+    const V z = hn::Mul(hn::Sub(h, hn::Set(d, 0.707107f)), hn::Set(d, 2.50662642f));
+    if (kSlope) {
+      slope = hn::Mul(hn::Set(d, 1.41421252f), ExpNonPositive(d, hn::Neg(hn::Mul(z, z))));
+    }
+    return hn::MulAdd(half, Erf(d, z), half);
+  }
+};
+
+// gelu, cut at -10 (which it never reaches) and 10; beyond 10 the slope is 0, at 10 it is gelu's.
+struct Gelu10Activation {
+  template <bool kSlope, class D, class V>
+  static HWY_INLINE V Apply(D d, V h, V& slope) {
+    const V most = hn::Set(d, 10.0f);
+    const V value = GeluActivation::Apply<kSlope>(d, h, slope);
+    const auto beyond = hn::Gt(value, most);
+    if (kSlope) slope = hn::IfThenZeroElse(beyond, slope);
+    return hn::IfThenElse(beyond, most, value);
+  }
+};
+
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace longspan

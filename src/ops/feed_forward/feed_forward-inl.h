@@ -91,6 +91,18 @@ void ActivateRun(Activation activation, const Dropout& dropout, idx_t first, idx
       return ActivateWith<SigmoidActivation>(dropout, first, count, pre, value, slope);
     case Activation::kIdentity:
       return ActivateWith<IdentityActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kMish:
+      return ActivateWith<MishActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kQuickGelu:
+      return ActivateWith<QuickGeluActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kRelu6:
+      return ActivateWith<Relu6Activation>(dropout, first, count, pre, value, slope);
+    case Activation::kLeakyRelu:
+      return ActivateWith<LeakyReluActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kLaplace:
+      return ActivateWith<LaplaceActivation>(dropout, first, count, pre, value, slope);
+    case Activation::kGelu10:
+      return ActivateWith<Gelu10Activation>(dropout, first, count, pre, value, slope);
   }
 }
 

@@ -10,10 +10,25 @@
 
 namespace longspan {
 
-enum class Activation { kRelu, kGelu, kGeluNew, kSilu, kTanh, kSigmoid, kIdentity, kRelu2 };
+enum class Activation {
+  kRelu,
+  kGelu,
+  kGeluNew,
+  kSilu,
+  kTanh,
+  kSigmoid,
+  kIdentity,
+  kRelu2,
+  kMish,
+  kQuickGelu,
+  kRelu6,
+  kLeakyRelu,
+  kLaplace,
+  kGelu10,
+};
 
 // Hugging Face's names ("relu", "gelu", "gelu_new", "silu", "swish", "tanh", ...).
-// Throws kFormat naming `name` and the known ones.
+// Throws kFormat naming `name` and the known ones, or saying that it has parameters of its own.
 Activation ParseActivation(std::string_view name);
 std::string_view ActivationName(Activation activation);
 

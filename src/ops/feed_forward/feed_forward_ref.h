@@ -23,7 +23,7 @@ inline std::complex<double> ErfReference(std::complex<double> x) {
 
 template <class T>
 T ActivationReference(Activation activation, T h) {
-  using std::exp, std::tanh, std::real;
+  using std::exp, std::log, std::tanh, std::real;
   switch (activation) {
     case Activation::kRelu:
       return real(h) > 0 ? h : T(0);
@@ -42,6 +42,20 @@ T ActivationReference(Activation activation, T h) {
       return T(1) / (T(1) + exp(-h));
     case Activation::kIdentity:
       return h;
+    case Activation::kMish:
+      return h * tanh(log(T(1) + exp(h)));
+    case Activation::kQuickGelu:
+      return h / (T(1) + exp(T(-1.702) * h));
+    case Activation::kRelu6:
+      return real(h) > 6 ? T(6) : (real(h) > 0 ? h : T(0));
+    case Activation::kLeakyRelu:
+      return real(h) > 0 ? h : T(0.01) * h;
+    case Activation::kLaplace:
+      return T(0.5) * (T(1) + ErfReference((h - T(0.707107)) / T(0.282095 * std::numbers::sqrt2)));
+    case Activation::kGelu10: {
+      const T value = ActivationReference(Activation::kGelu, h);
+      return real(value) > 10 ? T(10) : value;
+    }
   }
   return T(0);
 }
@@ -76,6 +90,26 @@ T ActivationSlopeReference(Activation activation, T h) {
     }
     case Activation::kIdentity:
       return one;
+    case Activation::kMish: {
+      const T t = tanh(log(one + exp(h)));
+      return t + h * (one - t * t) / (one + exp(-h));
+    }
+    case Activation::kQuickGelu: {
+      const T s = one / (one + exp(T(-1.702) * h));
+      return s + T(1.702) * h * s * (one - s);
+    }
+    case Activation::kRelu6:
+      return real(h) > 0 && real(h) < 6 ? one : T(0);
+    case Activation::kLeakyRelu:
+      return real(h) > 0 ? one : T(0.01);
+    case Activation::kLaplace: {
+      const T z = (h - T(0.707107)) / T(0.282095 * std::numbers::sqrt2);
+      return exp(-z * z) / T(0.282095 * std::sqrt(2.0 * std::numbers::pi));
+    }
+    case Activation::kGelu10:
+      return real(ActivationReference(Activation::kGelu, h)) > 10
+                 ? T(0)
+                 : ActivationSlopeReference(Activation::kGelu, h);
   }
   return T(0);
 }

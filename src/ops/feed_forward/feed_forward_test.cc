@@ -25,8 +25,10 @@ using test::ToDouble;
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr Activation kActivations[] = {
-    Activation::kRelu, Activation::kGelu,    Activation::kGeluNew,  Activation::kSilu,
-    Activation::kTanh, Activation::kSigmoid, Activation::kIdentity, Activation::kRelu2};
+    Activation::kRelu,    Activation::kGelu,      Activation::kGeluNew,  Activation::kSilu,
+    Activation::kTanh,    Activation::kSigmoid,   Activation::kIdentity, Activation::kRelu2,
+    Activation::kMish,    Activation::kQuickGelu, Activation::kRelu6,    Activation::kLeakyRelu,
+    Activation::kLaplace, Activation::kGelu10};
 
 template <class T>
 using Inputs = FeedForwardReferenceInputs<T>;
@@ -256,6 +258,26 @@ TEST(FeedForward, ActivationsOfHugeAndSpecialValues) {
   }
 }
 
+// What torch says where there is no derivative, and where a bound begins to hold.
+TEST(FeedForward, ActivationsAtTheirKinks) {
+  Context context(1);
+  const auto at = [&](Activation activation, float h) {
+    std::vector<float> value = {h}, slope = {0.0f};
+    Activate(context, activation, {value.data(), {1, 1}}, {slope.data(), {1, 1}});
+    return std::pair(value[0], slope[0]);
+  };
+  using Pair = std::pair<float, float>;
+  EXPECT_EQ(at(Activation::kRelu6, 0.0f), Pair(0.0f, 0.0f));
+  EXPECT_EQ(at(Activation::kRelu6, 6.0f), Pair(6.0f, 0.0f));
+  EXPECT_EQ(at(Activation::kRelu6, 5.5f), Pair(5.5f, 1.0f));
+  EXPECT_EQ(at(Activation::kRelu6, 7.0f), Pair(6.0f, 0.0f));
+  EXPECT_EQ(at(Activation::kLeakyRelu, 0.0f), Pair(0.0f, 0.01f));
+  EXPECT_EQ(at(Activation::kLeakyRelu, -2.0f), Pair(-0.02f, 0.01f));
+  EXPECT_EQ(at(Activation::kGelu10, 10.0f), Pair(10.0f, 1.0f));
+  EXPECT_EQ(at(Activation::kGelu10, 10.5f), Pair(10.0f, 0.0f));
+  EXPECT_EQ(at(Activation::kGelu10, -1e30f).first, 0.0f);
+}
+
 TEST(FeedForward, WithoutBiases) {
   Case with(20, 12, 24);
   with.in.b1.assign(24, 0.0f);
@@ -396,7 +418,17 @@ TEST(FeedForward, ActivationNames) {
   }
   EXPECT_EQ(ParseActivation("swish"), Activation::kSilu);
   EXPECT_EQ(ParseActivation("gelu_pytorch_tanh"), Activation::kGeluNew);
+  EXPECT_EQ(ParseActivation("gelu_python_tanh"), Activation::kGeluNew);
   EXPECT_EQ(ActivationName(Activation::kIdentity), "linear");
+  for (const char* learned : {"prelu", "xielu"}) {
+    try {
+      ParseActivation(learned);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kFormat);
+      EXPECT_THAT(error.what(), testing::HasSubstr("parameters of its own"));
+    }
+  }
   try {
     ParseActivation("quick_relu");
     FAIL();
