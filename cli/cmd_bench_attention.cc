@@ -112,7 +112,7 @@ void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action) 
   command->footer(
       "Examples:\n  longspan bench attention --kind full --tokens 4096 --causal\n"
       "  longspan bench attention --kind window --window 256 --globals 1 --tokens 16384\n"
-      "  longspan bench attention --kind window --dtype bf16 --tokens 16384\n"
+      "  longspan bench attention --kind window --dtype bf16 --globals 1 --tokens 16384\n"
       "  longspan bench attention --kind lsh --tokens 16384 --heads 8 --rounds 4 --pass forward");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunAttentionBench(*c, globals.threads); };

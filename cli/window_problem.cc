@@ -27,16 +27,22 @@ class GlobalPart {
         T_(o.tokens),
         D_(o.head_size),
         G_(o.globals),
-        C_(H_ * D_) {
+        C_(H_ * D_),
+        bf16_(o.bf16) {
     if (G_ == 0) return;
     reassociated_ = CountGlobalFlops(T_, C_, H_, D_, G_, true).ReassociatedWins();
     qg_ = NormalValues(11, 1.0f, B_ * H_ * G_ * D_);
     dqg_.resize(qg_.size());
+    if (bf16_) half_qg_ = RoundValues(&qg_);
     if (!reassociated_) {
       kg_ = NormalValues(12, 1.0f, B_ * H_ * T_ * D_);
       vg_ = NormalValues(13, 1.0f, B_ * H_ * T_ * D_);
       dkg_.resize(kg_.size());
       dvg_.resize(vg_.size());
+      if (bf16_) {
+        half_kg_ = RoundValues(&kg_);
+        half_vg_ = RoundValues(&vg_);
+      }
       return;
     }
     const float deviation = 1.0f / std::sqrt(static_cast<float>(C_));
@@ -45,28 +51,32 @@ class GlobalPart {
     wv_ = NormalValues(14, deviation, C_ * C_);
     bk_ = NormalValues(15, 1.0f, C_);
     bv_ = NormalValues(16, 1.0f, C_);
+    if (bf16_) half_x_ = RoundValues(&x_);
     dx_.resize(x_.size());
     dwk_.resize(wk_.size());
     dwv_.resize(wv_.size());
     dbv_.resize(bv_.size());
   }
 
-  void Forward(Context& context, const AttentionSaved& saved) const {
+  // Of float or bfloat16 tensors.
+  template <class T>
+  void Forward(Context& context, const AttentionSavedOf<T>& saved) const {
     if (G_ == 0) return;
-    if (reassociated_) return GlobalReassociatedForward(context, spec_, Input(), roles_, saved);
-    GlobalForward(context, spec_, Projected(), roles_, saved);
+    if (reassociated_) return GlobalReassociatedForward(context, spec_, Input<T>(), roles_, saved);
+    GlobalForward(context, spec_, Projected<T>(), roles_, saved);
   }
-  void Backward(Context& context, const AttentionSaved& saved, const View<const float, 4>& dout) {
+  template <class T>
+  void Backward(Context& context, const AttentionSavedOf<T>& saved, const View<const T, 4>& dout) {
     if (G_ == 0) return;
     if (reassociated_) {
-      return GlobalReassociatedBackward(context, spec_, Input(), roles_, saved, dout,
+      return GlobalReassociatedBackward(context, spec_, Input<T>(), roles_, saved, dout,
                                         {{dx_.data(), {B_, T_, C_}},
                                          {dqg_.data(), {B_, H_, G_, D_}},
                                          {dwk_.data(), {C_, C_}},
                                          {dwv_.data(), {C_, C_}},
                                          {dbv_.data(), {C_}}});
     }
-    GlobalBackward(context, spec_, Projected(), roles_, saved, dout,
+    GlobalBackward(context, spec_, Projected<T>(), roles_, saved, dout,
                    {{dqg_.data(), {B_, H_, G_, D_}},
                     {dkg_.data(), {B_, H_, T_, D_}},
                     {dvg_.data(), {B_, H_, T_, D_}}});
@@ -113,15 +123,26 @@ class GlobalPart {
   }
 
  private:
-  GlobalProjection Input() const {
-    return {{x_.data(), {B_, T_, C_}}, {qg_.data(), {B_, H_, G_, D_}},
-            {wk_.data(), {C_, C_}},    {wv_.data(), {C_, C_}},
-            {bk_.data(), {C_}},        {bv_.data(), {C_}}};
+  // The fp32 tensor, or its bf16 copy.
+  template <class T>
+  static const T* Of(const Values& values, const Halves& halves) {
+    if constexpr (sizeof(T) == 2) return halves.data();
+    if constexpr (sizeof(T) == 4) return values.data();
   }
-  GlobalQkv Projected() const {
-    return {{qg_.data(), {B_, H_, G_, D_}},
-            {kg_.data(), {B_, H_, T_, D_}},
-            {vg_.data(), {B_, H_, T_, D_}}};
+  template <class T>
+  GlobalProjectionOf<T> Input() const {
+    return {{Of<T>(x_, half_x_), {B_, T_, C_}},
+            {Of<T>(qg_, half_qg_), {B_, H_, G_, D_}},
+            {wk_.data(), {C_, C_}},
+            {wv_.data(), {C_, C_}},
+            {bk_.data(), {C_}},
+            {bv_.data(), {C_}}};
+  }
+  template <class T>
+  GlobalQkvOf<T> Projected() const {
+    return {{Of<T>(qg_, half_qg_), {B_, H_, G_, D_}},
+            {Of<T>(kg_, half_kg_), {B_, H_, T_, D_}},
+            {Of<T>(vg_, half_vg_), {B_, H_, T_, D_}}};
   }
   // (T, D): the head's part of `given`, or of x w^T + bias.
   Values Projection(idx_t head, const Values& given, const Values& w, const Values& bias) const {
@@ -148,7 +169,8 @@ class GlobalPart {
   WindowSpec spec_;
   TokenRoles roles_;
   idx_t B_, H_, T_, D_, G_, C_;
-  bool reassociated_ = false;
+  bool bf16_, reassociated_ = false;
+  Halves half_qg_, half_kg_, half_vg_, half_x_;
   Values qg_, dqg_, kg_, vg_, dkg_, dvg_;
   Values x_, wk_, wv_, bk_, bv_, dx_, dwk_, dwv_, dbv_;
 };
@@ -166,14 +188,14 @@ class WindowProblem final : public SeparateProblem {
   void Forward(Context& context) override {
     WithTensors([&](const auto& inputs, const auto& saved, const auto&) {
       WindowForward(context, spec_, inputs, RolesView(), saved);
+      globals_.Forward(context, saved);
     });
-    globals_.Forward(context, Saved());
   }
   void Backward(Context& context) override {
     WithTensors([&](const auto& inputs, const auto& saved, const auto& dout) {
       WindowBackward(context, spec_, inputs, RolesView(), saved, dout, Gradients());
+      globals_.Backward(context, saved, dout);
     });
-    globals_.Backward(context, Saved(), In(dout_));
   }
   void ZeroGradients() override {
     SeparateProblem::ZeroGradients();
@@ -308,9 +330,6 @@ std::unique_ptr<AttentionProblem> MakeWindowProblem(const AttentionProblemOption
         options.dilation);
   Check(options.globals >= 0 && options.globals <= options.tokens, ErrorCode::kUsage,
         "bench: --globals {}, need 0 to {} (--tokens)", options.globals, options.tokens);
-  Check(!options.bf16 || options.globals == 0, ErrorCode::kUsage,
-        "bench: --globals {} with --dtype bf16: rows of global tokens are fp32 only",
-        options.globals);
   return std::make_unique<WindowProblem>(options);
 }
 

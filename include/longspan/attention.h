@@ -241,10 +241,13 @@ idx_t LargestGlobalCount(const TokenRoles& roles);
 
 // Global tokens have projections of their own. Row g of qg is the query of the g-th global token of
 // its sequence; rows beyond a sequence's count may hold anything.
-struct GlobalQkv {
-  View<const float, 4> qg;      // (B, H, G, D)
-  View<const float, 4> kg, vg;  // (B, H, T, D)
+template <class T>
+struct GlobalQkvOf {
+  View<const T, 4> qg;      // (B, H, G, D)
+  View<const T, 4> kg, vg;  // (B, H, T, D)
 };
+using GlobalQkv = GlobalQkvOf<float>;
+using Bf16GlobalQkv = GlobalQkvOf<bfloat16>;
 
 // Gradients accumulate (+=): the caller zeroes them.
 struct DGlobalQkv {
@@ -261,14 +264,25 @@ void GlobalBackward(Context& context, const WindowSpec& spec, const GlobalQkv& q
                     const TokenRoles& roles, const AttentionSaved& saved,
                     const View<const float, 4>& dout, const DGlobalQkv& gradients);
 
+void GlobalForward(Context& context, const WindowSpec& spec, const Bf16GlobalQkv& qkv,
+                   const TokenRoles& roles, const Bf16AttentionSaved& saved);
+void GlobalBackward(Context& context, const WindowSpec& spec, const Bf16GlobalQkv& qkv,
+                    const TokenRoles& roles, const Bf16AttentionSaved& saved,
+                    const View<const bfloat16, 4>& dout, const DGlobalQkv& gradients);
+
 // GlobalForward with kg = x wk^T + bk and vg = x wv^T + bv, neither of which is ever computed:
 // scores = (scale qg wk) x^T, out = (p x) wv^T + bv sum(p). Cheaper for few global tokens.
-struct GlobalProjection {
-  View<const float, 3> x;       // (B, T, C)
-  View<const float, 4> qg;      // (B, H, G, D)
+// Of bf16 tokens and queries: they are widened, a block at a time, and all products are of fp32,
+// for the rows are few. The weights are fp32 in either case.
+template <class T>
+struct GlobalProjectionOf {
+  View<const T, 3> x;           // (B, T, C)
+  View<const T, 4> qg;          // (B, H, G, D)
   View<const float, 2> wk, wv;  // (H*D, C)
   View<const float, 1> bk, bv;  // (H*D), or empty
 };
+using GlobalProjection = GlobalProjectionOf<float>;
+using Bf16GlobalProjection = GlobalProjectionOf<bfloat16>;
 
 // Gradients accumulate (+=): the caller zeroes them. d loss / d bk is 0: bk shifts all scores of a
 // row alike.
@@ -286,6 +300,15 @@ void GlobalReassociatedForward(Context& context, const WindowSpec& spec,
 void GlobalReassociatedBackward(Context& context, const WindowSpec& spec,
                                 const GlobalProjection& input, const TokenRoles& roles,
                                 const AttentionSaved& saved, const View<const float, 4>& dout,
+                                const DGlobalProjection& gradients);
+
+void GlobalReassociatedForward(Context& context, const WindowSpec& spec,
+                               const Bf16GlobalProjection& input, const TokenRoles& roles,
+                               const Bf16AttentionSaved& saved);
+void GlobalReassociatedBackward(Context& context, const WindowSpec& spec,
+                                const Bf16GlobalProjection& input, const TokenRoles& roles,
+                                const Bf16AttentionSaved& saved,
+                                const View<const bfloat16, 4>& dout,
                                 const DGlobalProjection& gradients);
 
 // Work of the two ways to G global rows of one sequence of T tokens, C channels wide, in flop:

@@ -56,8 +56,17 @@ struct ReassociatedTask {
         end(std::min(plan.T, begin + plan.part)) {}
 
   ReassociatedArguments::Row Row(idx_t r) const { return args.RowOf(b, batch * plan.rows + r); }
-  const float* X(idx_t t) const {
-    return args.input.x.data + b * args.input.x.stride[0] + t * args.input.x.stride[1];
+  // Token i of the block, and from token to token: where x lies, or its widened copy.
+  const float* X(idx_t i) const {
+    if (s.x_rows != nullptr) return s.x_rows + i * plan.channels;
+    return static_cast<const float*>(args.x(b, 0, first + i).data);
+  }
+  idx_t XStride() const { return s.x_rows != nullptr ? plan.channels : args.x.stride[2]; }
+  // A row of D: where it lies, or widened in one of two places.
+  const float* FloatRow(InRow row, int place) const {
+    if (!row.half) return static_cast<const float*>(row.data);
+    ScaleRow(row, 1.0f, s.rows[place], plan.D);
+    return s.rows[place];
   }
   const float* Weight(const View<const float, 2>& w, idx_t h, idx_t d) const {
     return w.data + (h * plan.D + d) * w.stride[0];
@@ -68,9 +77,9 @@ struct ReassociatedTask {
 
 // scale qg . bk: what the key bias adds to every score of a row.
 inline float KeyBias(const ReassociatedTask& x, const ReassociatedArguments::Row& row) {
-  if (x.args.input.bk.empty()) return 0.0f;
-  const float* bias = x.args.input.bk.data + row.h * x.plan.D;
-  return x.plan.scale * DotRow(&x.args.input.qg(x.b, row.h, row.g, 0), bias, x.plan.D);
+  if (x.args.bk.empty()) return 0.0f;
+  const float* bias = x.args.bk.data + row.h * x.plan.D;
+  return x.plan.scale * DotRow(x.FloatRow(x.args.qg(x.b, row.h, row.g), 0), bias, x.plan.D);
 }
 
 // to (C) = factor * weights (D) w_h
@@ -105,7 +114,10 @@ inline void EnterTokens(ReassociatedTask& x, idx_t first) {
   const std::uint8_t* roles = RolesOf(x.args.roles, x.b);
   for (idx_t i = 0; i < x.tokens; ++i) {
     x.shown[i] = roles[first + i] != kHiddenToken;
-    PackRow(x.X(first + i), x.shown[i], plan.C, i, x.tokens, x.s.x_panels);
+    if (x.s.x_rows != nullptr) {
+      ScaleRow(x.args.x(x.b, 0, first + i), 1.0f, x.s.x_rows + i * plan.channels, plan.C);
+    }
+    PackRow(x.X(i), x.shown[i], plan.C, i, x.tokens, x.s.x_panels);
   }
   for (idx_t r = 0; r < plan.lanes; ++r) {
     const idx_t last = plan.causal && r < x.rows ? x.Row(r).token - first : plan.T;
@@ -116,12 +128,12 @@ inline void EnterTokens(ReassociatedTask& x, idx_t first) {
 // out (tokens, lanes) = x times panels of rows [C][kPanel].
 inline void TokenScores(const ReassociatedTask& x, const float* columns, float* out) {
   const ReassociatedPlan& plan = x.plan;
-  const idx_t stride = x.args.input.x.stride[1];
+  const idx_t stride = x.XStride();
   for (idx_t c = 0; c < plan.C; c += kProductChannels) {
     const idx_t n = std::min(kProductChannels, plan.C - c);
     for (idx_t r = 0; r < x.rows; r += kPanel) {
       for (idx_t i = 0; i < x.tokens; i += kTileRows) {
-        const TileTerm term{x.X(x.first + i) + c, columns + r * plan.C + c * kPanel, n};
+        const TileTerm term{x.X(i) + c, columns + r * plan.C + c * kPanel, n};
         TileMultiply<false>(std::min(kTileRows, x.tokens - i), std::min(kPanel, x.rows - r), &term,
                             1, stride, c > 0, out + i * plan.lanes + r, plan.lanes);
       }
@@ -212,15 +224,17 @@ inline void FinishReassociated(const ReassociatedTask& x) {
   for (idx_t r = 0; r < x.rows; ++r) {
     const auto row = x.Row(r);
     const float inverse = 1.0f / x.s.sum[r];
-    float* out = &x.args.saved.out(x.b, row.h, row.token, 0);
+    const OutRow to = x.args.out(x.b, row.h, row.token);
+    float* out = to.half ? x.s.rows[0] : static_cast<float*>(to.data);
     for (idx_t d = 0; d < plan.D; ++d) {
-      float value = DotRow(x.Weight(x.args.input.wv, row.h, d), x.s.z + r * plan.channels, plan.C);
-      if (!x.args.input.bv.empty()) {
-        value += x.args.input.bv.data[row.h * plan.D + d] * x.s.kept[r];
+      float value = DotRow(x.Weight(x.args.wv, row.h, d), x.s.z + r * plan.channels, plan.C);
+      if (!x.args.bv.empty()) {
+        value += x.args.bv.data[row.h * plan.D + d] * x.s.kept[r];
       }
       out[d] = value * inverse;
     }
-    x.args.saved.lse(x.b, row.h, row.token) = x.s.max[r] + std::log(x.s.sum[r]) + KeyBias(x, row);
+    if (to.half) ScaleRow(out, 1.0f, to, plan.D);
+    x.args.lse(x.b, row.h, row.token) = x.s.max[r] + std::log(x.s.sum[r]) + KeyBias(x, row);
   }
 }
 
@@ -249,7 +263,7 @@ inline void ReassociatedForwardTask(const ReassociatedArguments& args,
   UseForwardSide(x, task);
   for (idx_t r = 0; r < x.rows; ++r) {
     const auto row = x.Row(r);
-    ThroughWeights(x, args.input.wk, row.h, &args.input.qg(x.b, row.h, row.g, 0), plan.scale,
+    ThroughWeights(x, args.wk, row.h, x.FloatRow(args.qg(x.b, row.h, row.g), 0), plan.scale,
                    x.s.z + r * plan.channels);
   }
   PackTransposedPanels(x.s.z, plan.channels, x.rows, plan.C, Unchanged(), x.s.u_columns);
@@ -346,19 +360,19 @@ inline void StartBackward(const ReassociatedTask& x) {
   };
   for (idx_t r = 0; r < x.rows; ++r) {
     const auto row = x.Row(r);
-    ThroughWeights(x, x.args.input.wk, row.h, &x.args.input.qg(x.b, row.h, row.g, 0), plan.scale,
+    ThroughWeights(x, x.args.wk, row.h, x.FloatRow(x.args.qg(x.b, row.h, row.g), 0), plan.scale,
                    s.du + r * plan.channels);
   }
   pack(s.u_columns, s.u_panels);
   for (float* constants : {s.shift, s.delta, s.bias}) std::fill_n(constants, plan.lanes, 0.0f);
   for (idx_t r = 0; r < x.rows; ++r) {
     const auto row = x.Row(r);
-    const float* dout = &x.args.dout(x.b, row.h, row.token, 0);
-    ThroughWeights(x, x.args.input.wv, row.h, dout, 1.0f, s.du + r * plan.channels);
-    s.shift[r] = x.args.saved.lse(x.b, row.h, row.token) - KeyBias(x, row);
-    s.delta[r] = DotRow(dout, &x.args.saved.out(x.b, row.h, row.token, 0), plan.D);
-    if (!x.args.input.bv.empty()) {
-      s.bias[r] = DotRow(dout, x.args.input.bv.data + row.h * plan.D, plan.D);
+    const float* dout = x.FloatRow(x.args.dout(x.b, row.h, row.token), 1);
+    ThroughWeights(x, x.args.wv, row.h, dout, 1.0f, s.du + r * plan.channels);
+    s.shift[r] = x.args.lse(x.b, row.h, row.token) - KeyBias(x, row);
+    s.delta[r] = DotRow(dout, x.FloatRow(x.args.out(x.b, row.h, row.token), 0), plan.D);
+    if (!x.args.bv.empty()) {
+      s.bias[r] = DotRow(dout, x.args.bv.data + row.h * plan.D, plan.D);
     }
   }
   pack(s.a_columns, s.a_panels);
@@ -412,12 +426,12 @@ inline void ReassociatedBackwardSum(const ReassociatedArguments& args,
         AddRow(x.s.z + r * plan.channels, z, plan.C);
         kept += x.s.kept[r];
       }
-      const float* q = &args.input.qg(b, h, row.g, 0);
-      const float* dout = &args.dout(b, h, row.token, 0);
+      const float* q = x.FloatRow(args.qg(b, h, row.g), 0);
+      const float* dout = x.FloatRow(args.dout(b, h, row.token), 1);
       for (idx_t d = 0; d < plan.D; ++d) {
         const idx_t out = h * plan.D + d;
         args.gradients.dqg(b, h, row.g, d) +=
-            plan.scale * DotRow(x.Weight(args.input.wk, h, d), du, plan.C);
+            plan.scale * DotRow(x.Weight(args.wk, h, d), du, plan.C);
         AddScaledRow(du, plan.scale * q[d], &args.gradients.dwk(out, 0), plan.C);
         AddScaledRow(z, dout[d], &args.gradients.dwv(out, 0), plan.C);
         if (!args.gradients.dbv.empty()) args.gradients.dbv(out) += kept * dout[d];

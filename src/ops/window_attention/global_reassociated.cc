@@ -29,8 +29,9 @@ constexpr idx_t kTasksWanted = 16;
 constexpr idx_t kMostSideFloats = idx_t{512} * 1024;
 
 // What both directions ask of their arguments.
-ReassociatedArguments CheckArguments(const WindowSpec& spec, const GlobalProjection& input,
-                                     const TokenRoles& roles, const AttentionSaved& saved,
+template <class T>
+ReassociatedArguments CheckArguments(const WindowSpec& spec, const GlobalProjectionOf<T>& input,
+                                     const TokenRoles& roles, const AttentionSavedOf<T>& saved,
                                      bool backward) {
   const auto& x = input.x.extent;
   const std::array<idx_t, 4> shape = {x[0], input.qg.extent[1], x[1], input.qg.extent[3]};
@@ -46,17 +47,24 @@ ReassociatedArguments CheckArguments(const WindowSpec& spec, const GlobalProject
   ReassociatedArguments args;
   args.globals = FindGlobalTokens(roles, shape[0]);
   CheckGlobalQueries(input.qg, "qg", shape, args.globals.most);
-  args.input = input;
+  args.x = View<const T, 4>(input.x.data, {x[0], 1, x[1], x[2]},
+                            {input.x.stride[0], 0, input.x.stride[1], 1});
+  args.qg = input.qg;
+  args.wk = input.wk;
+  args.wv = input.wv;
+  args.bk = input.bk;
+  args.bv = input.bv;
   args.roles = roles;
-  args.saved = saved;
-  args.plan = MakeReassociatedPlan(spec, input, args.globals.most, backward);
+  args.out = saved.out;
+  args.lse = saved.lse;
+  args.plan = MakeReassociatedPlan(spec, shape, x[2], args.globals.most, backward);
   return args;
 }
 
 // Hands `take(pointer, count)` every array of a thread's scratch.
 template <class Take>
-void EachReassociatedArray(const ReassociatedPlan& plan, bool backward, ReassociatedScratch& s,
-                           const Take& take) {
+void EachReassociatedArray(const ReassociatedPlan& plan, bool half, bool backward,
+                           ReassociatedScratch& s, const Take& take) {
   const idx_t columns = RoundUp(plan.rows, BlockPlan::kPanelUnit) * plan.C;
   const idx_t wide = RoundUp(plan.C, BlockPlan::kPanelUnit);
   take(s.u_columns, columns);
@@ -65,6 +73,8 @@ void EachReassociatedArray(const ReassociatedPlan& plan, bool backward, Reassoci
   if (!backward) take(s.z, plan.rows * plan.channels);
   for (float** lanes : {&s.max, &s.sum, &s.kept, &s.last}) take(*lanes, plan.lanes);
   take(s.factors, ReassociatedPlan::kTokens);
+  if (half) take(s.x_rows, ReassociatedPlan::kTokens * plan.channels);
+  for (float*& row : s.rows) take(row, RoundUp(plan.D, BlockPlan::kRowUnit));
   if (!backward) return;
   take(s.a_columns, columns);
   take(s.u_panels, plan.rows * wide);
@@ -77,10 +87,10 @@ void EachReassociatedArray(const ReassociatedPlan& plan, bool backward, Reassoci
 // The booking of one call, its scratch and the parts' sums.
 struct Call {
   Call(Context& context, ReassociatedArguments& args, idx_t tasks, bool backward)
-      : frame(context.arena(), Bytes(context, args.plan, tasks, backward)),
+      : frame(context.arena(), Bytes(context, args.plan, args.x.half, tasks, backward)),
         each(static_cast<std::size_t>(context.threads())) {
     for (ReassociatedScratch& s : each) {
-      EachReassociatedArray(args.plan, backward, s, [&](float*& pointer, idx_t count) {
+      EachReassociatedArray(args.plan, args.x.half, backward, s, [&](float*& pointer, idx_t count) {
         pointer = frame.Take<float>(count);
       });
     }
@@ -92,11 +102,11 @@ struct Call {
   static bool NeedsSide(const ReassociatedPlan& plan, bool backward) {
     return backward || plan.parts > 1;
   }
-  static std::size_t Bytes(const Context& context, const ReassociatedPlan& plan, idx_t tasks,
-                           bool backward) {
+  static std::size_t Bytes(const Context& context, const ReassociatedPlan& plan, bool half,
+                           idx_t tasks, bool backward) {
     std::size_t bytes = 0;
     ReassociatedScratch s;
-    EachReassociatedArray(plan, backward, s,
+    EachReassociatedArray(plan, half, backward, s,
                           [&](float*&, idx_t count) { bytes += Arena::Bytes<float>(count); });
     bytes *= static_cast<std::size_t>(context.threads());
     if (NeedsSide(plan, backward)) bytes += Arena::Bytes<float>(tasks * plan.SideFloats(backward));
@@ -112,14 +122,14 @@ struct Call {
 
 }  // namespace
 
-ReassociatedPlan MakeReassociatedPlan(const WindowSpec& spec, const GlobalProjection& input,
-                                      idx_t globals, bool backward) {
+ReassociatedPlan MakeReassociatedPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape,
+                                      idx_t channels, idx_t globals, bool backward) {
   ReassociatedPlan plan;
-  plan.B = input.x.extent[0];
-  plan.T = input.x.extent[1];
-  plan.C = input.x.extent[2];
-  plan.H = input.qg.extent[1];
-  plan.D = input.qg.extent[3];
+  plan.B = shape[0];
+  plan.H = shape[1];
+  plan.T = shape[2];
+  plan.D = shape[3];
+  plan.C = channels;
   plan.causal = spec.causal;
   const BlockPlan block = MakeBlockPlan(spec, plan.T, plan.D);
   plan.scale = block.scale;
@@ -152,10 +162,9 @@ GlobalFlops CountGlobalFlops(idx_t tokens, idx_t channels, idx_t heads, idx_t he
   return flops;
 }
 
-void GlobalReassociatedForward(Context& context, const WindowSpec& spec,
-                               const GlobalProjection& input, const TokenRoles& roles,
-                               const AttentionSaved& saved) {
-  ReassociatedArguments args = CheckArguments(spec, input, roles, saved, false);
+namespace {
+
+void RunForward(Context& context, ReassociatedArguments args) {
   const ReassociatedPlan& plan = args.plan;
   const idx_t units = plan.B * plan.batches, tasks = units * plan.parts;
   if (tasks == 0) return;
@@ -169,10 +178,11 @@ void GlobalReassociatedForward(Context& context, const WindowSpec& spec,
   });
 }
 
-void GlobalReassociatedBackward(Context& context, const WindowSpec& spec,
-                                const GlobalProjection& input, const TokenRoles& roles,
-                                const AttentionSaved& saved, const View<const float, 4>& dout,
-                                const DGlobalProjection& gradients) {
+template <class T>
+void CheckAndRunBackward(Context& context, const WindowSpec& spec,
+                         const GlobalProjectionOf<T>& input, const TokenRoles& roles,
+                         const AttentionSavedOf<T>& saved, const View<const T, 4>& dout,
+                         const DGlobalProjection& gradients) {
   ReassociatedArguments args = CheckArguments(spec, input, roles, saved, true);
   CheckWindowView(dout, "dout", saved.out.extent);
   CheckWindowView(gradients.dx, "dx", input.x.extent);
@@ -194,6 +204,35 @@ void GlobalReassociatedBackward(Context& context, const WindowSpec& spec,
       HWY_DYNAMIC_DISPATCH(ReassociatedBackwardSum)(args, call.Scratch(thread), batch, h);
     });
   }
+}
+
+}  // namespace
+
+void GlobalReassociatedForward(Context& context, const WindowSpec& spec,
+                               const GlobalProjection& input, const TokenRoles& roles,
+                               const AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, input, roles, saved, false));
+}
+
+void GlobalReassociatedForward(Context& context, const WindowSpec& spec,
+                               const Bf16GlobalProjection& input, const TokenRoles& roles,
+                               const Bf16AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, input, roles, saved, false));
+}
+
+void GlobalReassociatedBackward(Context& context, const WindowSpec& spec,
+                                const GlobalProjection& input, const TokenRoles& roles,
+                                const AttentionSaved& saved, const View<const float, 4>& dout,
+                                const DGlobalProjection& gradients) {
+  CheckAndRunBackward(context, spec, input, roles, saved, dout, gradients);
+}
+
+void GlobalReassociatedBackward(Context& context, const WindowSpec& spec,
+                                const Bf16GlobalProjection& input, const TokenRoles& roles,
+                                const Bf16AttentionSaved& saved,
+                                const View<const bfloat16, 4>& dout,
+                                const DGlobalProjection& gradients) {
+  CheckAndRunBackward(context, spec, input, roles, saved, dout, gradients);
 }
 
 }  // namespace longspan

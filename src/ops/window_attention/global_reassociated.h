@@ -37,16 +37,21 @@ struct ReassociatedPlan {
   }
 };
 
-ReassociatedPlan MakeReassociatedPlan(const WindowSpec& spec, const GlobalProjection& input,
-                                      idx_t globals, bool backward);
+// shape: (B, H, T, D).
+ReassociatedPlan MakeReassociatedPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape,
+                                      idx_t channels, idx_t globals, bool backward);
 
 // What the tasks share.
 struct ReassociatedArguments {
   ReassociatedPlan plan;
-  GlobalProjection input;
+  InView x;  // (B, 1, T, C)
+  InView qg;
+  View<const float, 2> wk, wv;
+  View<const float, 1> bk, bv;
   TokenRoles roles;
-  AttentionSaved saved;
-  View<const float, 4> dout;
+  OutView out;
+  View<float, 3> lse;
+  InView dout;
   DGlobalProjection gradients;
   GlobalTokens globals;
   float* side = nullptr;  // by task; forward only with more than one part
@@ -76,6 +81,8 @@ struct ReassociatedScratch {
   float* kept = nullptr;       // (lanes): the same sum of what dropout leaves
   float* last = nullptr;       // (lanes): the last token of the block that a row sees
   float* factors = nullptr;    // (kTokens): dropout
+  float* x_rows = nullptr;     // (kTokens, channels): x of a block, widened; null when x is fp32
+  float* rows[2] = {};         // (D): widened rows of heads
   // Backward only.
   float* a_columns = nullptr;  // a^T, as u^T
   float* u_panels = nullptr;   // u in panels of channels: [rows][kPanel] each

@@ -41,7 +41,8 @@ struct GlobalTask {
 
 // ---- forward ------------------------------------------------------------------------------------
 
-inline void GlobalForwardTask(const GlobalArguments& args, const TaskScratch& memory, idx_t task) {
+template <class Terms>
+void ForwardGlobalRows(const GlobalArguments& args, const TaskScratch& memory, idx_t task) {
   const GlobalPlan& plan = args.plan;
   const idx_t unit = task / plan.parts;  // a batch of a head
   const GlobalTask g(args, unit % plan.batches, unit / plan.batches, task % plan.parts);
@@ -55,13 +56,20 @@ inline void GlobalForwardTask(const GlobalArguments& args, const TaskScratch& me
   const QueryRows queries = args.Queries(g.b, g.h);
   const KeyRows keys = args.Keys(g.b, g.h);
   for (idx_t r = 0; r < g.rows; ++r) {
-    ScaleRow(queries.q(g.first + r), plan.block.scale, scratch.rows.queries + r * plan.block.row,
-             plan.block.D);
+    GatherRow<Terms>(queries.q(g.first + r), true, plan.block.scale, plan.block.D, plan.block.row,
+                     scratch.rows.queries + r * plan.block.row / Terms::kWidth);
   }
   StartRows(plan.block, scratch.rows, g.rows);
   RowBlock x(plan.block, queries, scratch.rows);
-  ForwardOverKeys<F32Terms>(x, keys, scratch.keys, g.first, g.rows, g.begin, g.end);
+  ForwardOverKeys<Terms>(x, keys, scratch.keys, g.first, g.rows, g.begin, g.end);
   if (args.side == nullptr) FinishRows(plan.block, queries, scratch.rows, g.first, g.rows);
+}
+
+inline void GlobalForwardTask(const GlobalArguments& args, const TaskScratch& memory, idx_t task) {
+  ForwardGlobalRows<F32Terms>(args, memory, task);
+}
+inline void GlobalForwardPairs(const GlobalArguments& args, const TaskScratch& memory, idx_t task) {
+  ForwardGlobalRows<HalfTerms>(args, memory, task);
 }
 
 // Puts the parts of a batch together: out = sum of e^(max_i - max) output_i / the same of sum_i.
@@ -90,8 +98,9 @@ inline void GlobalForwardSum(const GlobalArguments& args, const TaskScratch& scr
 
 // ---- backward -----------------------------------------------------------------------------------
 
-inline void GlobalBackwardTask(const GlobalArguments& args, const TaskScratch& memory, idx_t batch,
-                               idx_t task) {
+template <class Terms>
+void BackwardGlobalRows(const GlobalArguments& args, const TaskScratch& memory, idx_t batch,
+                        idx_t task) {
   const GlobalPlan& plan = args.plan;
   const GlobalTask g(args, batch, task / plan.parts, task % plan.parts);
   if (g.rows <= 0) return;
@@ -105,11 +114,19 @@ inline void GlobalBackwardTask(const GlobalArguments& args, const TaskScratch& m
   RowBlock x(plan.block, queries, scratch.rows);
   for (idx_t begin = g.begin; begin < g.end; begin += scratch.keys.ring) {
     const idx_t end = std::min(g.end, begin + scratch.keys.ring);
-    if (BackwardOverQueries<F32Terms>(x, keys, scratch.keys, begin, end, g.first,
-                                      g.first + g.rows)) {
+    if (BackwardOverQueries<Terms>(x, keys, scratch.keys, begin, end, g.first, g.first + g.rows)) {
       AddKeyGradients(plan.block, keys, scratch.keys);
     }
   }
+}
+
+inline void GlobalBackwardTask(const GlobalArguments& args, const TaskScratch& memory, idx_t batch,
+                               idx_t task) {
+  BackwardGlobalRows<F32Terms>(args, memory, batch, task);
+}
+inline void GlobalBackwardPairs(const GlobalArguments& args, const TaskScratch& memory, idx_t batch,
+                                idx_t task) {
+  BackwardGlobalRows<HalfTerms>(args, memory, batch, task);
 }
 
 // Adds the parts' dq of a batch of one head, in their order.

@@ -16,8 +16,10 @@
 namespace longspan {
 
 HWY_EXPORT(GlobalForwardTask);
+HWY_EXPORT(GlobalForwardPairs);
 HWY_EXPORT(GlobalForwardSum);
 HWY_EXPORT(GlobalBackwardTask);
+HWY_EXPORT(GlobalBackwardPairs);
 HWY_EXPORT(GlobalBackwardSum);
 
 namespace {
@@ -28,8 +30,9 @@ constexpr idx_t kTasksWanted = 32;
 constexpr idx_t kForwardRows = 48, kBackwardRows = 96;
 
 // What both directions ask of their arguments.
-GlobalArguments CheckArguments(const WindowSpec& spec, const GlobalQkv& qkv,
-                               const TokenRoles& roles, const AttentionSaved& saved,
+template <class T>
+GlobalArguments CheckArguments(const WindowSpec& spec, const GlobalQkvOf<T>& qkv,
+                               const TokenRoles& roles, const AttentionSavedOf<T>& saved,
                                bool backward) {
   const auto& shape = qkv.kg.extent;
   CheckWindowCall(spec, shape, "kg", roles, saved);
@@ -38,9 +41,12 @@ GlobalArguments CheckArguments(const WindowSpec& spec, const GlobalQkv& qkv,
   GlobalArguments args;
   args.globals = FindGlobalTokens(roles, shape[0]);
   CheckGlobalQueries(qkv.qg, "qg", shape, args.globals.most);
-  args.qkv = qkv;
+  args.qg = qkv.qg;
+  args.kg = qkv.kg;
+  args.vg = qkv.vg;
   args.roles = roles;
-  args.saved = saved;
+  args.out = saved.out;
+  args.lse = saved.lse;
   args.plan = MakeGlobalPlan(spec, shape, args.globals.most, backward);
   return args;
 }
@@ -73,9 +79,9 @@ GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
   return plan;
 }
 
-void GlobalForward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
-                   const TokenRoles& roles, const AttentionSaved& saved) {
-  GlobalArguments args = CheckArguments(spec, qkv, roles, saved, false);
+namespace {
+
+void RunForward(Context& context, GlobalArguments args) {
   const GlobalPlan& plan = args.plan;
   const idx_t units = plan.B * plan.H * plan.batches, tasks = units * plan.parts;
   if (tasks == 0) return;
@@ -83,8 +89,11 @@ void GlobalForward(Context& context, const WindowSpec& spec, const GlobalQkv& qk
   const auto scratch =
       TakeTaskScratch(context, frame, plan.block, BlockPlan::kRows, false, plan.rings);
   if (plan.parts > 1) args.side = frame.Take<float>(tasks * plan.SideFloats());
+  const bool pairs = MultipliesPairs(args.kg.half);
   ParallelFor(context, tasks, [&](idx_t task, int thread) {
-    HWY_DYNAMIC_DISPATCH(GlobalForwardTask)(args, scratch[static_cast<std::size_t>(thread)], task);
+    const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
+    if (pairs) return HWY_DYNAMIC_DISPATCH(GlobalForwardPairs)(args, s, task);
+    HWY_DYNAMIC_DISPATCH(GlobalForwardTask)(args, s, task);
   });
   if (plan.parts == 1) return;
   ParallelFor(context, units, [&](idx_t unit, int thread) {
@@ -92,9 +101,10 @@ void GlobalForward(Context& context, const WindowSpec& spec, const GlobalQkv& qk
   });
 }
 
-void GlobalBackward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
-                    const TokenRoles& roles, const AttentionSaved& saved,
-                    const View<const float, 4>& dout, const DGlobalQkv& gradients) {
+template <class T>
+void CheckAndRunBackward(Context& context, const WindowSpec& spec, const GlobalQkvOf<T>& qkv,
+                         const TokenRoles& roles, const AttentionSavedOf<T>& saved,
+                         const View<const T, 4>& dout, const DGlobalQkv& gradients) {
   GlobalArguments args = CheckArguments(spec, qkv, roles, saved, true);
   const auto& shape = qkv.kg.extent;
   CheckWindowView(dout, "dout", shape);
@@ -110,16 +120,42 @@ void GlobalBackward(Context& context, const WindowSpec& spec, const GlobalQkv& q
   const auto scratch =
       TakeTaskScratch(context, frame, plan.block, BlockPlan::kRows, true, plan.rings);
   if (plan.parts > 1) args.side = frame.Take<float>(tasks * plan.SideFloats());
+  const bool pairs = MultipliesPairs(args.kg.half);
   for (idx_t batch = 0; batch < plan.batches; ++batch) {
     ParallelFor(context, tasks, [&](idx_t task, int thread) {
-      HWY_DYNAMIC_DISPATCH(GlobalBackwardTask)
-      (args, scratch[static_cast<std::size_t>(thread)], batch, task);
+      const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
+      if (pairs) return HWY_DYNAMIC_DISPATCH(GlobalBackwardPairs)(args, s, batch, task);
+      HWY_DYNAMIC_DISPATCH(GlobalBackwardTask)(args, s, batch, task);
     });
     if (plan.parts == 1) continue;
     ParallelFor(context, heads, [&](idx_t head, int) {
       HWY_DYNAMIC_DISPATCH(GlobalBackwardSum)(args, batch, head);
     });
   }
+}
+
+}  // namespace
+
+void GlobalForward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
+                   const TokenRoles& roles, const AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, qkv, roles, saved, false));
+}
+
+void GlobalForward(Context& context, const WindowSpec& spec, const Bf16GlobalQkv& qkv,
+                   const TokenRoles& roles, const Bf16AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, qkv, roles, saved, false));
+}
+
+void GlobalBackward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
+                    const TokenRoles& roles, const AttentionSaved& saved,
+                    const View<const float, 4>& dout, const DGlobalQkv& gradients) {
+  CheckAndRunBackward(context, spec, qkv, roles, saved, dout, gradients);
+}
+
+void GlobalBackward(Context& context, const WindowSpec& spec, const Bf16GlobalQkv& qkv,
+                    const TokenRoles& roles, const Bf16AttentionSaved& saved,
+                    const View<const bfloat16, 4>& dout, const DGlobalQkv& gradients) {
+  CheckAndRunBackward(context, spec, qkv, roles, saved, dout, gradients);
 }
 
 }  // namespace longspan

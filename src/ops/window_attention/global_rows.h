@@ -33,10 +33,11 @@ GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
 // What the tasks share.
 struct GlobalArguments {
   GlobalPlan plan;
-  GlobalQkv qkv;
+  InView qg, kg, vg;
   TokenRoles roles;
-  AttentionSaved saved;
-  View<const float, 4> dout;
+  OutView out;
+  View<float, 3> lse;
+  InView dout;
   DGlobalQkv gradients;
   GlobalTokens globals;
   // More than one part, by task: rows of out or dq (rows, row), maxima (rows), sums (rows).
@@ -49,10 +50,10 @@ struct GlobalArguments {
     rows.count = globals.Count(b);
     rows.tokens = tokens;
     rows.head_row = (b * plan.H + h) * plan.T;
-    rows.q = HeadRows(InView(qkv.qg), b, h, {});  // packed
-    rows.out = HeadRows(OutView(saved.out), b, h, tokens);
-    rows.lse = HeadRows(saved.lse, b, h, tokens);
-    rows.dout = HeadRows(InView(dout), b, h, tokens);
+    rows.q = HeadRows(qg, b, h, {});  // packed
+    rows.out = HeadRows(out, b, h, tokens);
+    rows.lse = HeadRows(lse, b, h, tokens);
+    rows.dout = HeadRows(dout, b, h, tokens);
     rows.dq = HeadRows(gradients.dqg, b, h, {});
     return rows;
   }
@@ -61,8 +62,8 @@ struct GlobalArguments {
     rows.count = plan.T;
     rows.roles = RolesOf(roles, b);
     rows.shows_global = true;
-    rows.k = HeadRows(InView(qkv.kg), b, h, {});
-    rows.v = HeadRows(InView(qkv.vg), b, h, {});
+    rows.k = HeadRows(kg, b, h, {});
+    rows.v = HeadRows(vg, b, h, {});
     rows.dk = HeadRows(gradients.dkg, b, h, {});
     rows.dv = HeadRows(gradients.dvg, b, h, {});
     rows.causal = plan.causal;

@@ -42,13 +42,6 @@ template void CheckWindowCall(const WindowSpec&, const std::array<idx_t, 4>&, co
 template void CheckWindowCall(const WindowSpec&, const std::array<idx_t, 4>&, const char*,
                               const TokenRoles&, const AttentionSavedOf<bfloat16>&);
 
-void CheckGlobalQueries(const View<const float, 4>& view, const char* name,
-                        const std::array<idx_t, 4>& shape, idx_t most) {
-  CheckWindowView(view, name, {shape[0], shape[1], view.extent[2], shape[3]});
-  Check(view.extent[2] >= most, ErrorCode::kUsage,
-        "window attention: {} has {} rows for {} global tokens", name, view.extent[2], most);
-}
-
 GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t batch) {
   GlobalTokens globals;
   globals.first.push_back(0);

@@ -22,8 +22,13 @@ void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, 
                      const TokenRoles& roles, const AttentionSavedOf<T>& saved);
 
 // Throws kUsage unless the view is (B, H, G, D) with room for `most` global tokens.
-void CheckGlobalQueries(const View<const float, 4>& view, const char* name,
-                        const std::array<idx_t, 4>& shape, idx_t most);
+template <class T>
+void CheckGlobalQueries(const View<const T, 4>& view, const char* name,
+                        const std::array<idx_t, 4>& shape, idx_t most) {
+  CheckWindowView(view, name, {shape[0], shape[1], view.extent[2], shape[3]});
+  Check(view.extent[2] >= most, ErrorCode::kUsage,
+        "window attention: {} has {} rows for {} global tokens", name, view.extent[2], most);
+}
 
 // The positions of the global tokens of each row of the batch, ascending.
 struct GlobalTokens {
