@@ -478,6 +478,38 @@ void BackwardBias(Context& context, const ConstMatrix& dy, float* dbias) {
   for (idx_t block = 0; block < blocks; ++block) AddTo(partial + block * stride, dy.cols, dbias);
 }
 
+namespace {
+
+// Calls rows(first, count) over pieces of two matrices of one shape.
+template <class X, class Y, class Rows>
+void ForPieces(Context& context, std::string_view where, const View<X, 2>& x, const View<Y, 2>& y,
+               const Rows& rows) {
+  Check(x.extent == y.extent, ErrorCode::kUsage, "{}: x is {}, y is {}", where, ShapeText(x),
+        ShapeText(y));
+  constexpr idx_t kElements = 1 << 14;  // of a task
+  if (x.size() == 0) return;
+  const idx_t step = CeilDiv(kElements, x.extent[1]);
+  ParallelFor(context, CeilDiv(x.extent[0], step), [&](idx_t task, int) {
+    rows(task * step, std::min(step, x.extent[0] - task * step));
+  });
+}
+
+}  // namespace
+
+void Round(Context& context, const View<const float, 2>& x, const View<bfloat16, 2>& y) {
+  ForPieces(context, "round to bf16", x, y, [&](idx_t first, idx_t count) {
+    NarrowRows(x.data + first * x.stride[0], x.stride[0], nullptr, false, count, x.extent[1],
+               y.data + first * y.stride[0], y.stride[0]);
+  });
+}
+
+void Widen(Context& context, const View<const bfloat16, 2>& x, const View<float, 2>& y) {
+  ForPieces(context, "widen bf16", x, y, [&](idx_t first, idx_t count) {
+    CopyRows(x.data + first * x.stride[0], DType::kBF16, count, x.extent[1], x.stride[0],
+             y.data + first * y.stride[0], y.stride[0]);
+  });
+}
+
 bool Bf16Hardware() { return ActiveIsa() >= Isa::kAvx512Bf16; }
 
 const char* LastImplementation() { return last_implementation.load(std::memory_order_relaxed); }

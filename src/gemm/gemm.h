@@ -52,6 +52,10 @@ void BackwardWeights(Context& context, const ConstMatrix& dy, const ConstMatrix&
 // dbias (N) += column sums of dy (T, N), in a fixed order.
 void BackwardBias(Context& context, const ConstMatrix& dy, float* dbias);
 
+// y (T, N) bf16 = x (T, N), to nearest: how operands of bf16 products are made. And back, exactly.
+void Round(Context& context, const View<const float, 2>& x, const View<bfloat16, 2>& y);
+void Widen(Context& context, const View<const bfloat16, 2>& x, const View<float, 2>& y);
+
 // True when a bf16 product runs on bf16 hardware (AVX512_BF16, AMX) under the active cap.
 bool Bf16Hardware();
 

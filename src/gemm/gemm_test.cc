@@ -358,6 +358,29 @@ TEST(GemmIsa, LibraryStaysBelowTheCap) {
 }
 
 // Chunks of columns and slabs of terms, as only operands of many megabytes have them by default.
+// Every element as the scalar conversion has it; what lies between the rows stays.
+TEST(Gemm, RoundAndWiden) {
+  std::vector<float> x = test::RandomNormal(3, 700 * 37);
+  x[5] = std::numeric_limits<float>::quiet_NaN();
+  x[6] = std::numeric_limits<float>::infinity();
+  x[7] = 0x1.01p0f;  // a tie
+  x[8] = 0x1.03p0f;
+  const std::array<idx_t, 2> shape = {700, 33}, stride = {37, 1};
+  std::vector<bfloat16> y(x.size(), bfloat16{0x1234});
+  std::vector<float> back(x.size(), 5.0f);
+  Context context(3);
+  Round(context, View<const float, 2>(x.data(), shape, stride), {y.data(), shape, stride});
+  Widen(context, View<const bfloat16, 2>(y.data(), shape, stride), {back.data(), shape, stride});
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const bool inside = i % 37 < 33;
+    ASSERT_EQ(y[i].bits, inside ? ToBfloat16(x[i]).bits : 0x1234) << i;
+    if (i == 5) continue;
+    ASSERT_EQ(back[i], inside ? ToFloat(y[i]) : 5.0f) << i;
+  }
+  EXPECT_TRUE(std::isnan(back[5]));
+  EXPECT_THROW(Round(context, View<const float, 2>(x.data(), {2, 3}), {y.data(), {3, 2}}), Error);
+}
+
 TEST(GemmPacked, ChunksAndSlabs) {
   Context context(2);
   constexpr idx_t kRows = 45, kTerms = 700;

@@ -1,5 +1,5 @@
-// (B, H, T, D) arrays of fp32 or bf16 that kernels read and write row by row. Which of the two is
-// looked at once a row, so a kernel exists once for both.
+// Matrices and (B, H, T, D) arrays of fp32 or bf16 that kernels read and write row by row. Which of
+// the two is looked at once a row, so a kernel exists once for both.
 #pragma once
 
 #include <array>
@@ -45,5 +45,35 @@ struct MixedView {
 };
 using InView = MixedView<InRow>;
 using OutView = MixedView<OutRow>;
+
+// Matrices (T, C) whose element type is known at run time.
+template <class Row>
+struct MixedMatrix {
+  decltype(Row::data) data = nullptr;
+  bool half = false;
+  std::array<idx_t, 2> extent{};
+  idx_t stride = 0;  // elements from row to row
+
+  MixedMatrix() = default;
+  template <class T>
+  MixedMatrix(const View<T, 2>& view)  // NOLINT: a view of one type is a view of either
+      : data(view.data),
+        half(sizeof(T) == sizeof(bfloat16)),
+        extent(view.extent),
+        stride(view.stride[0]) {}
+  // As views are made.
+  template <class T, class... Strides>
+  MixedMatrix(T* base, const std::array<idx_t, 2>& shape, const Strides&... steps)
+      : MixedMatrix(View<T, 2>(base, shape, steps...)) {}
+
+  bool empty() const { return data == nullptr; }
+  Row operator()(idx_t t) const {
+    using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(data)>>,
+                                    const std::byte, std::byte>;
+    return {static_cast<Byte*>(data) + t * stride * (half ? 2 : 4), half};
+  }
+};
+using InMatrix = MixedMatrix<InRow>;
+using OutMatrix = MixedMatrix<OutRow>;
 
 }  // namespace longspan

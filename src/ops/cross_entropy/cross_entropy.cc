@@ -45,21 +45,26 @@ struct Backward {
 // One call: shapes, and scratch for a chunk of counted tokens.
 struct Job {
   Context& context;
-  const ClassifierWeights& weights;
+  gemm::ConstMatrix w;
+  const float* bias;
   const View<const float, 2>& h;
   std::span<const std::int32_t> labels;
   idx_t vocabulary, width, counted, chunk, logit_stride;
   bool dense;  // no label is ignored: rows of h are used where they lie
+  bool half;   // products are of bf16
 
   idx_t* tokens = nullptr;               // (counted): which tokens count
   std::int32_t* chunk_labels = nullptr;  // (chunk)
   float* logits = nullptr;               // (chunk, V), row stride logit_stride
   float* rows = nullptr;                 // (chunk, C): gathered h, then dh; null when dense
+  bfloat16* half_rows = nullptr;         // (chunk, C): h rounded; bf16 only
+  bfloat16* half_logits = nullptr;       // (chunk, V): their gradient rounded; backward, bf16 only
   double* losses = nullptr;              // (chunk)
   std::uint8_t* correct = nullptr;       // (chunk)
 };
 
-void CheckArguments(const ClassifierWeights& weights, const View<const float, 2>& h,
+template <class T>
+void CheckArguments(const ClassifierWeightsOf<T>& weights, const View<const float, 2>& h,
                     std::span<const std::int32_t> labels) {
   const idx_t vocabulary = weights.w.extent[0];
   Check(weights.w.extent[1] == h.extent[1], ErrorCode::kUsage,
@@ -78,7 +83,8 @@ void CheckArguments(const ClassifierWeights& weights, const View<const float, 2>
   }
 }
 
-void CheckBackward(const ClassifierWeights& weights, const View<const float, 2>& h,
+template <class T>
+void CheckBackward(const ClassifierWeightsOf<T>& weights, const View<const float, 2>& h,
                    const Backward& backward) {
   Check(backward.dh.extent == h.extent, ErrorCode::kUsage,
         "cross-entropy: the hidden vectors have shape {}, their gradient {}", ShapeText(h),
@@ -137,23 +143,36 @@ void ChunkRowsLoss(const Job& job, idx_t count, const float* scale) {
   });
 }
 
+// The chunk's hidden vectors as the products take them.
+gemm::ConstMatrix ChunkTerms(const Job& job, const View<const float, 2>& hidden) {
+  if (!job.half) return hidden;
+  const View<bfloat16, 2> rounded(job.half_rows, hidden.extent);
+  gemm::Round(job.context, hidden, rounded);
+  return rounded;
+}
+
 // The products of the backward pass. The weights' gradient comes first: dh may be h itself.
 void ChunkGradients(const Job& job, const Backward& backward, idx_t first,
-                    const View<const float, 2>& hidden) {
-  const idx_t count = hidden.extent[0];
+                    const gemm::ConstMatrix& hidden) {
+  const idx_t count = hidden.rows;
   const View<const float, 2> dlogits(job.logits, {count, job.vocabulary}, {job.logit_stride, 1});
-  gemm::BackwardWeights(job.context, dlogits, hidden, backward.gradients.dw);
+  gemm::ConstMatrix terms = dlogits;
+  if (job.half) {
+    const View<bfloat16, 2> rounded(job.half_logits, dlogits.extent, dlogits.stride);
+    gemm::Round(job.context, dlogits, rounded);
+    terms = rounded;
+  }
+  gemm::BackwardWeights(job.context, terms, hidden, backward.gradients.dw);
   if (!backward.gradients.db.empty()) {
     gemm::BackwardBias(job.context, dlogits, backward.gradients.db.data);
   }
   const View<float, 2>& dh = backward.dh;
   if (job.dense) {
-    gemm::BackwardData(job.context, dlogits, job.weights.w, dh.Rows(first, count));
+    gemm::BackwardData(job.context, terms, job.w, dh.Rows(first, count));
     return;
   }
   // The gathered h is no longer needed: its gradient takes the place.
-  gemm::BackwardData(job.context, dlogits, job.weights.w,
-                     View<float, 2>(job.rows, {count, job.width}));
+  gemm::BackwardData(job.context, terms, job.w, View<float, 2>(job.rows, {count, job.width}));
   const auto bytes = static_cast<std::size_t>(job.width) * sizeof(float);
   ForGatheredRows(job, count, [&](idx_t r) {
     std::memcpy(dh.data + job.tokens[first + r] * dh.stride[0], job.rows + r * job.width, bytes);
@@ -172,14 +191,13 @@ void ZeroIgnored(const Job& job, const View<float, 2>& dh) {
 CrossEntropyResult RunChunks(const Job& job, const Backward* backward) {
   CrossEntropyResult result;
   result.counted = job.counted;
-  const float* bias = job.weights.b.empty() ? nullptr : job.weights.b.data;
   for (idx_t first = 0; first < job.counted; first += job.chunk) {
     const idx_t count = std::min(job.chunk, job.counted - first);
     for (idx_t r = 0; r < count; ++r) {
       job.chunk_labels[r] = job.labels[static_cast<std::size_t>(job.tokens[first + r])];
     }
-    const View<const float, 2> hidden = ChunkHidden(job, first, count);
-    gemm::Forward(job.context, hidden, job.weights.w, bias,
+    const gemm::ConstMatrix hidden = ChunkTerms(job, ChunkHidden(job, first, count));
+    gemm::Forward(job.context, hidden, job.w, job.bias,
                   View<float, 2>(job.logits, {count, job.vocabulary}, {job.logit_stride, 1}));
     ChunkRowsLoss(job, count, backward == nullptr ? nullptr : &backward->dloss_scale);
     if (backward != nullptr) ChunkGradients(job, *backward, first, hidden);
@@ -191,7 +209,8 @@ CrossEntropyResult RunChunks(const Job& job, const Backward* backward) {
   return result;
 }
 
-CrossEntropyResult Run(Context& context, const ClassifierWeights& weights,
+template <class T>
+CrossEntropyResult Run(Context& context, const ClassifierWeightsOf<T>& weights,
                        const View<const float, 2>& h, std::span<const std::int32_t> labels,
                        const Backward* backward) {
   CheckArguments(weights, h, labels);
@@ -200,18 +219,32 @@ CrossEntropyResult Run(Context& context, const ClassifierWeights& weights,
   const idx_t counted = h.extent[0] - ignored;
   const idx_t vocabulary = weights.w.extent[0], width = h.extent[1];
   const idx_t chunk = counted == 0 ? 0 : ChunkRows(counted, vocabulary);
-  Job job{
-      context,     weights, h, labels, vocabulary, width, counted, chunk, RoundUp(vocabulary, 16),
-      ignored == 0};
+  Job job{context,
+          weights.w,
+          weights.b.empty() ? nullptr : weights.b.data,
+          h,
+          labels,
+          vocabulary,
+          width,
+          counted,
+          chunk,
+          RoundUp(vocabulary, 16),
+          ignored == 0,
+          sizeof(T) == 2};
+  const idx_t half_logits = job.half && backward != nullptr ? chunk * job.logit_stride : 0;
+  const idx_t half_rows = job.half ? chunk * width : 0;
   Arena::Frame frame(context.arena(),
                      Arena::Bytes<idx_t>(counted) + Arena::Bytes<std::int32_t>(chunk) +
                          Arena::Bytes<float>(chunk * job.logit_stride) +
                          Arena::Bytes<float>(job.dense ? 0 : chunk * width) +
+                         Arena::Bytes<bfloat16>(half_logits) + Arena::Bytes<bfloat16>(half_rows) +
                          Arena::Bytes<double>(chunk) + Arena::Bytes<std::uint8_t>(chunk));
   job.tokens = frame.Take<idx_t>(counted);
   job.chunk_labels = frame.Take<std::int32_t>(chunk);
   job.logits = frame.Take<float>(chunk * job.logit_stride);
   if (!job.dense) job.rows = frame.Take<float>(chunk * width);
+  job.half_rows = frame.Take<bfloat16>(half_rows);
+  job.half_logits = frame.Take<bfloat16>(half_logits);
   job.losses = frame.Take<double>(chunk);
   job.correct = frame.Take<std::uint8_t>(chunk);
   idx_t next = 0;
@@ -232,6 +265,22 @@ CrossEntropyResult CrossEntropyForward(Context& context, const ClassifierWeights
 }
 
 CrossEntropyResult CrossEntropyForwardBackward(Context& context, const ClassifierWeights& weights,
+                                               const View<const float, 2>& h,
+                                               std::span<const std::int32_t> labels,
+                                               float dloss_scale, const View<float, 2>& dh,
+                                               const ClassifierGradients& gradients) {
+  const Backward backward{dloss_scale, dh, gradients};
+  return Run(context, weights, h, labels, &backward);
+}
+
+CrossEntropyResult CrossEntropyForward(Context& context, const Bf16ClassifierWeights& weights,
+                                       const View<const float, 2>& h,
+                                       std::span<const std::int32_t> labels) {
+  return Run(context, weights, h, labels, nullptr);
+}
+
+CrossEntropyResult CrossEntropyForwardBackward(Context& context,
+                                               const Bf16ClassifierWeights& weights,
                                                const View<const float, 2>& h,
                                                std::span<const std::int32_t> labels,
                                                float dloss_scale, const View<float, 2>& dh,

@@ -16,10 +16,15 @@ struct CrossEntropyResult {
   idx_t correct = 0;  // of these, where the largest logit is the label's
 };
 
-struct ClassifierWeights {
-  View<const float, 2> w;  // (V, C)
+// With bf16 weights the hidden vectors and the logits' gradient are rounded to bf16 for the three
+// products, which are 16 bits wide then; logits, softmax, losses and gradients stay fp32.
+template <class T>
+struct ClassifierWeightsOf {
+  View<const T, 2> w;      // (V, C)
   View<const float, 1> b;  // (V), or empty: no bias
 };
+using ClassifierWeights = ClassifierWeightsOf<float>;
+using Bf16ClassifierWeights = ClassifierWeightsOf<bfloat16>;
 struct ClassifierGradients {  // accumulate (+=)
   View<float, 2> dw;
   View<float, 1> db;  // may be empty
@@ -30,11 +35,20 @@ struct ClassifierGradients {  // accumulate (+=)
 CrossEntropyResult CrossEntropyForward(Context& context, const ClassifierWeights& weights,
                                        const View<const float, 2>& h,
                                        std::span<const std::int32_t> labels);
+CrossEntropyResult CrossEntropyForward(Context& context, const Bf16ClassifierWeights& weights,
+                                       const View<const float, 2>& h,
+                                       std::span<const std::int32_t> labels);
 
 // Loss and gradients in one pass: dh (T, C) is overwritten with dloss_scale * d sum / d h (rows
 // with an ignored label become zero), the weight gradients accumulate. Tokens with ignored labels
 // cost nothing. Cost 6 C V flop per counted token.
 CrossEntropyResult CrossEntropyForwardBackward(Context& context, const ClassifierWeights& weights,
+                                               const View<const float, 2>& h,
+                                               std::span<const std::int32_t> labels,
+                                               float dloss_scale, const View<float, 2>& dh,
+                                               const ClassifierGradients& gradients);
+CrossEntropyResult CrossEntropyForwardBackward(Context& context,
+                                               const Bf16ClassifierWeights& weights,
                                                const View<const float, 2>& h,
                                                std::span<const std::int32_t> labels,
                                                float dloss_scale, const View<float, 2>& dh,

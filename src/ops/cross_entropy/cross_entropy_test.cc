@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "base/bfloat16.h"
 #include "longspan/error.h"
 #include "ops/cross_entropy/cross_entropy_ref.h"
 #include "tests/support/compare.h"
@@ -419,6 +420,105 @@ TEST(CrossEntropy, BadArgumentsNameBothValues) {
               AllOf(HasSubstr("label 4 at position 1"), HasSubstr("vocabulary of 4")));
   data.labels[1] = -1;
   EXPECT_THAT(MessageOf(ErrorCode::kFormat, forward(good, 3, 2)), HasSubstr("label -1"));
+}
+
+// ---- bf16 ---------------------------------------------------------------------------------------
+
+float RoundToBf16(float value) { return ToFloat(ToBfloat16(value)); }
+
+// As a framework computes in bf16: h, the logits and all gradients are rounded, softmax is not.
+ref::CrossEntropyGradients<float> NaiveBf16(const Case& c, const Data& data, float scale,
+                                            double* loss) {
+  const auto V = static_cast<std::size_t>(c.vocabulary), C = static_cast<std::size_t>(c.width);
+  ref::CrossEntropyGradients<float> g;
+  g.dh.assign(data.h.size(), 0.0f);
+  g.dw.assign(data.w.size(), 0.0f);
+  g.db.assign(V, 0.0f);
+  *loss = 0.0;
+  for (std::size_t t = 0; t < data.labels.size(); ++t) {
+    if (data.labels[t] == kIgnoreLabel) continue;
+    const auto label = static_cast<std::size_t>(data.labels[t]);
+    std::vector<float> p(V);
+    float most = -1e30f, sum = 0.0f;
+    for (std::size_t v = 0; v < V; ++v) {
+      float logit = data.b.empty() ? 0.0f : data.b[v];
+      for (std::size_t i = 0; i < C; ++i) {
+        logit += RoundToBf16(data.h[t * C + i]) * data.w[v * C + i];
+      }
+      p[v] = RoundToBf16(logit);
+      most = std::max(most, p[v]);
+    }
+    *loss += static_cast<double>(most - p[label]);
+    for (float& value : p) sum += value = std::exp(value - most);
+    *loss += std::log(static_cast<double>(sum));
+    for (std::size_t v = 0; v < V; ++v) {
+      const float d = RoundToBf16(scale * (p[v] / sum - (v == label ? 1.0f : 0.0f)));
+      g.db[v] += d;
+      for (std::size_t i = 0; i < C; ++i) {
+        g.dh[t * C + i] += d * data.w[v * C + i];
+        g.dw[v * C + i] += d * RoundToBf16(data.h[t * C + i]);
+      }
+    }
+  }
+  for (auto* part : {&g.dh, &g.dw, &g.db}) {
+    for (float& value : *part) value = RoundToBf16(value);
+  }
+  return g;
+}
+
+Outcome RunBf16(Context& context, const Case& c, const Data& data, float scale) {
+  std::vector<bfloat16> w;
+  for (const float value : data.w) w.push_back(ToBfloat16(value));
+  Bf16ClassifierWeights weights{{w.data(), {c.vocabulary, c.width}}, {}};
+  if (!data.b.empty()) weights.b = {data.b.data(), {c.vocabulary}};
+  Outcome out;
+  out.dh.assign(data.h.size(), std::numeric_limits<float>::quiet_NaN());
+  out.dw.assign(data.w.size(), 0.0f);
+  out.db.assign(static_cast<std::size_t>(c.vocabulary), 0.0f);
+  const View<const float, 2> h(data.h.data(), {c.tokens, c.width});
+  out.result = CrossEntropyForwardBackward(
+      context, weights, h, data.labels, scale, {out.dh.data(), {c.tokens, c.width}},
+      {{out.dw.data(), {c.vocabulary, c.width}}, {out.db.data(), {c.vocabulary}}});
+  EXPECT_EQ(CrossEntropyForward(context, weights, h, data.labels).sum, out.result.sum);
+  return out;
+}
+
+TEST(CrossEntropyBf16, WithinThriceTheNaiveError) {
+  const float scale = 0.7f;
+  for (const Case& c : {Case{60, 33, 16, 0.0}, Case{77, 258, 24, 0.3}, Case{50, 19, 40, 0.2, false},
+                        Case{1500, 1100, 8, 0.2}}) {
+    SCOPED_TRACE(testing::Message() << c.tokens << " of " << c.vocabulary);
+    Data data = MakeData(c);
+    for (float& value : data.w) value = RoundToBf16(value);
+    double naive_loss = 0.0;
+    const auto naive = NaiveBf16(c, data, scale, &naive_loss);
+    const auto oracle = ref::CrossEntropyBackward(ClassifierOf<double>(c, data), ToDouble(data.h),
+                                                  data.labels, double{scale});
+    const double loss =
+        ref::CrossEntropy(ClassifierOf<double>(c, data), ToDouble(data.h), data.labels);
+    Context context(1);
+    const Outcome y = RunBf16(context, c, data, scale);
+    EXPECT_NEAR(y.result.sum, loss, 2 * std::abs(naive_loss - loss) + 1e-3 * std::abs(loss));
+    EXPECT_MATCHES(y.dh, oracle.dh, test::DerivedTolerance(naive.dh, oracle.dh, 3));
+    EXPECT_MATCHES(y.dw, oracle.dw, test::DerivedTolerance(naive.dw, oracle.dw, 3));
+    EXPECT_MATCHES(y.db, oracle.db, test::DerivedTolerance(naive.db, oracle.db, 3));
+    for (const int threads : {2, 3, 7, 8}) {
+      Context more(threads);
+      const Outcome other = RunBf16(more, c, data, scale);
+      EXPECT_EQ(other.result.sum, y.result.sum);
+      EXPECT_SAME_BITS(other.dh, y.dh);
+      EXPECT_SAME_BITS(other.dw, y.dw);
+      EXPECT_SAME_BITS(other.db, y.db);
+    }
+    // A label off by one breaks it tenfold.
+    Data wrong = data;
+    for (std::int32_t& label : wrong.labels) {
+      if (label != kIgnoreLabel) label = (label + 1) % static_cast<std::int32_t>(c.vocabulary);
+    }
+    const auto difference = test::Compare(RunBf16(context, c, wrong, scale).dh, oracle.dh,
+                                          test::DerivedTolerance(naive.dh, oracle.dh, 3));
+    EXPECT_GT(difference.max_abs, 10 * test::DerivedTolerance(naive.dh, oracle.dh, 3).max_abs);
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include "ops/feed_forward/activation-inl.h"
 #include "ops/feed_forward/feed_forward.h"
+#include "simd/bf16-inl.h"
 #include "simd/philox-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -103,6 +104,30 @@ void ActivateRun(Activation activation, const Dropout& dropout, idx_t first, idx
       return ActivateWith<LaplaceActivation>(dropout, first, count, pre, value, slope);
     case Activation::kGelu10:
       return ActivateWith<Gelu10Activation>(dropout, first, count, pre, value, slope);
+  }
+}
+
+// The same of bf16, a piece in fp32 at a time. value or slope may be pre.
+void ActivateHalvesRun(Activation activation, const Dropout& dropout, idx_t first, idx_t count,
+                       const bfloat16* pre, bfloat16* value, bfloat16* slope) {
+  constexpr idx_t kPiece = 16 * kDropoutGroup;  // stays in the first cache
+  alignas(64) float values[kPiece], slopes[kPiece];
+  for (idx_t i = 0; i < count; i += kPiece) {
+    const idx_t n = std::min(kPiece, count - i);
+    ScaleRow(InRow{pre + i, true}, 1.0f, values, n);
+    ActivateRun(activation, dropout, first + i, n, values, values,
+                slope != nullptr ? slopes : nullptr);
+    ScaleRow(values, 1.0f, OutRow{value + i, true}, n);
+    if (slope != nullptr) ScaleRow(slopes, 1.0f, OutRow{slope + i, true}, n);
+  }
+}
+
+// dh[i] *= slope[i] of bf16, multiplied in fp32.
+void MultiplyHalvesRun(idx_t count, const bfloat16* slope, bfloat16* dh) {
+  const InRow factors{slope, true};
+  const OutRow row{dh, true};
+  for (idx_t i = 0; i < count; i += kTileLanes) {
+    StoreRow(hn::Mul(LoadRow(row, i, count), LoadRow(factors, i, count)), row, i, count);
   }
 }
 

@@ -19,7 +19,9 @@ namespace longspan {
 namespace {
 
 HWY_EXPORT(ActivateRun);
+HWY_EXPORT(ActivateHalvesRun);
 HWY_EXPORT(MultiplyRun);
+HWY_EXPORT(MultiplyHalvesRun);
 HWY_EXPORT(MaskRun);
 HWY_EXPORT(AddRun);
 
@@ -28,17 +30,19 @@ constexpr idx_t kSlabValues = idx_t{1} << 22;
 constexpr idx_t kSlabStep = 256;  // slabs are multiples of it: dropout groups end where they end
 constexpr idx_t kRun = 1 << 14;   // elements of one task of an element-wise pass
 
-// What every function here needs to know.
-struct Block {
+// What every function here needs to know. Term: float or bfloat16, what products multiply.
+template <class Term>
+struct BlockOf {
   Context& context;
   const FeedForwardSpec& spec;
-  const FeedForwardWeights& weights;
+  const FeedForwardWeightsOf<Term>& weights;
   idx_t T, C, F, slab;
 };
 
-template <int R>
-void CheckShape(const char* name, const View<const float, R>& view,
-                const std::array<idx_t, R>& shape, const View<const float, 2>& x, idx_t F) {
+template <int R, class V, class X>
+void CheckShape(const char* name, const View<V, R>& view,
+                const std::type_identity_t<std::array<idx_t, R>>& shape, const View<X, 2>& x,
+                idx_t F) {
   Check(view.extent == shape, ErrorCode::kUsage,
         "feed-forward: {} is {}, not {}; x is {}, the hidden layer {} wide", name, ShapeText(view),
         ShapeText(std::vector<idx_t>(shape.begin(), shape.end())), ShapeText(x), F);
@@ -49,15 +53,16 @@ void CheckSite(const char* name, const Dropout& site) {
         "feed-forward: {} dropout {} is not at least 0 and below 1", name, site.p);
 }
 
-Block CheckBlock(Context& context, const FeedForwardSpec& spec, const FeedForwardWeights& weights,
-                 const View<const float, 2>& x, const char* other_name,
-                 const View<const float, 2>& other) {
+template <class W>
+BlockOf<W> CheckBlock(Context& context, const FeedForwardSpec& spec,
+                      const FeedForwardWeightsOf<W>& weights, const View<const W, 2>& x,
+                      const char* other_name, const View<const float, 2>& other) {
   const idx_t T = x.extent[0], C = x.extent[1], F = weights.w1.extent[0];
-  CheckShape<2>("w1", weights.w1, {F, C}, x, F);
-  CheckShape<2>("w2", weights.w2, {C, F}, x, F);
-  if (!weights.b1.empty()) CheckShape<1>("b1", weights.b1, {F}, x, F);
-  if (!weights.b2.empty()) CheckShape<1>("b2", weights.b2, {C}, x, F);
-  CheckShape<2>(other_name, other, {T, C}, x, F);
+  CheckShape("w1", weights.w1, {F, C}, x, F);
+  CheckShape("w2", weights.w2, {C, F}, x, F);
+  if (!weights.b1.empty()) CheckShape("b1", weights.b1, {F}, x, F);
+  if (!weights.b2.empty()) CheckShape("b2", weights.b2, {C}, x, F);
+  CheckShape(other_name, other, {T, C}, x, F);
   CheckSite("hidden", spec.hidden);
   CheckSite("output", spec.output);
   Check(T == 0 || (C >= 1 && F >= 1), ErrorCode::kUsage,
@@ -87,28 +92,36 @@ void ForRows(Context& context, idx_t rows, idx_t cols, const Row& row) {
 // value (rows, F) = act(dropout(pre)) for the slab that starts at token `begin`; where `slope` is
 // not null it becomes d value / d pre. Either may be pre itself. Both passes of a training step
 // come here, so the backward's value is the forward's, bit for bit.
-void Activated(const Block& block, idx_t rows, idx_t begin, const float* pre, float* value,
-               float* slope) {
+template <class T>
+void Activated(const BlockOf<T>& block, idx_t rows, idx_t begin, const T* pre, T* value, T* slope) {
   ForRuns(block.context, rows * block.F, [&](idx_t at, idx_t count) {
-    HWY_DYNAMIC_DISPATCH(ActivateRun)
-    (block.spec.activation, block.spec.hidden, begin * block.F + at, count, pre + at, value + at,
-     slope != nullptr ? slope + at : nullptr);
+    const idx_t first = begin * block.F + at;
+    T* slopes = slope != nullptr ? slope + at : nullptr;
+    if constexpr (sizeof(T) == 2) {
+      HWY_DYNAMIC_DISPATCH(ActivateHalvesRun)
+      (block.spec.activation, block.spec.hidden, first, count, pre + at, value + at, slopes);
+    } else {
+      HWY_DYNAMIC_DISPATCH(ActivateRun)
+      (block.spec.activation, block.spec.hidden, first, count, pre + at, value + at, slopes);
+    }
   });
 }
 
 // pre (rows, F) = x w1^T + b1.
-void Widened(const Block& block, const View<const float, 2>& x, float* pre) {
+template <class T>
+void Widened(const BlockOf<T>& block, const View<const T, 2>& x, T* pre) {
   gemm::Forward(block.context, x, block.weights.w1, block.weights.b1.data,
-                View<float, 2>(pre, {x.extent[0], block.F}));
+                View<T, 2>(pre, {x.extent[0], block.F}));
 }
 
 // y += f or y -= f, f = dropout(value w2^T + b2); `out` (rows, C) is scratch. The product never
 // adds into y itself: f must be one rounded number that can be taken away again.
-void Output(const Block& block, float* value, idx_t begin, float* out, const View<float, 2>& y,
+template <class T>
+void Output(const BlockOf<T>& block, T* value, idx_t begin, float* out, const View<float, 2>& y,
             bool subtract) {
   const idx_t rows = y.extent[0], C = block.C;
   const Dropout& site = block.spec.output;
-  gemm::Forward(block.context, View<float, 2>(value, {rows, block.F}), block.weights.w2,
+  gemm::Forward(block.context, View<T, 2>(value, {rows, block.F}), block.weights.w2,
                 block.weights.b2.data, View<float, 2>(out, {rows, C}));
   ForRows(block.context, rows, C, [&](idx_t t) {
     float* f = out + t * C;
@@ -118,8 +131,9 @@ void Output(const Block& block, float* value, idx_t begin, float* out, const Vie
 }
 
 // dy times the mask of the output's dropout: dy itself when that is off, else in `masked`.
-View<const float, 2> MaskedGradient(const Block& block, const View<const float, 2>& dy, idx_t begin,
-                                    float* masked) {
+template <class T>
+View<const float, 2> MaskedGradient(const BlockOf<T>& block, const View<const float, 2>& dy,
+                                    idx_t begin, float* masked) {
   const Dropout& site = block.spec.output;
   if (!site.active()) return dy;
   const idx_t rows = dy.extent[0], C = block.C;
@@ -130,38 +144,71 @@ View<const float, 2> MaskedGradient(const Block& block, const View<const float, 
   return View<float, 2>(masked, {rows, C});
 }
 
-// Gradients of one slab for dy, given value and slope (rows, F); value becomes the hidden layer's
-// gradient. `narrow` (rows, C) is scratch.
-void SlabBackward(const Block& block, const View<const float, 2>& x, idx_t begin,
-                  const View<float, 2>& value, const float* slope, const View<const float, 2>& dy,
-                  float* narrow, const View<float, 2>& dx, const FeedForwardGradients& gradients) {
+// Scratch of a slab on its way back.
+template <class T>
+struct SlabScratch {
+  T *value, *slope;     // (slab, F)
+  float* masked;        // (slab, C)
+  bfloat16* half_dout;  // (slab, C), bf16 only
+
+  static std::size_t Bytes(const BlockOf<T>& block) {
+    return 2 * Arena::Bytes<T>(block.slab * block.F) + Arena::Bytes<float>(block.slab * block.C) +
+           Arena::Bytes<bfloat16>(Halves(block));
+  }
+  SlabScratch(const BlockOf<T>& block, Arena::Frame& frame)
+      : value(frame.Take<T>(block.slab * block.F)),
+        slope(frame.Take<T>(block.slab * block.F)),
+        masked(frame.Take<float>(block.slab * block.C)),
+        half_dout(frame.Take<bfloat16>(Halves(block))) {}
+
+ private:
+  static idx_t Halves(const BlockOf<T>& block) { return sizeof(T) == 2 ? block.slab * block.C : 0; }
+};
+
+// Gradients of one slab for dy, given value and slope; value becomes the hidden layer's gradient.
+template <class T>
+void SlabBackward(const BlockOf<T>& block, const View<const T, 2>& x, idx_t begin,
+                  const SlabScratch<T>& scratch, const View<const float, 2>& dy,
+                  const View<float, 2>& dx, const FeedForwardGradients& gradients) {
   Context& context = block.context;
-  const View<const float, 2> dout = MaskedGradient(block, dy, begin, narrow);
-  gemm::BackwardWeights(context, dout, value, gradients.dw2);
+  const View<T, 2> value(scratch.value, {x.extent[0], block.F});
+  const View<const float, 2> dout = MaskedGradient(block, dy, begin, scratch.masked);
+  gemm::ConstMatrix terms = dout;
+  if constexpr (sizeof(T) == 2) {
+    const View<bfloat16, 2> rounded(scratch.half_dout, dout.extent);
+    gemm::Round(context, dout, rounded);
+    terms = rounded;
+  }
+  gemm::BackwardWeights(context, terms, value, gradients.dw2);
   if (!block.weights.b2.empty()) gemm::BackwardBias(context, dout, gradients.db2.data);
-  gemm::BackwardData(context, dout, block.weights.w2, value);
+  gemm::BackwardData(context, terms, block.weights.w2, value);
   ForRuns(context, value.size(), [&](idx_t at, idx_t count) {
-    HWY_DYNAMIC_DISPATCH(MultiplyRun)(count, slope + at, value.data + at);
+    if constexpr (sizeof(T) == 2) {
+      HWY_DYNAMIC_DISPATCH(MultiplyHalvesRun)(count, scratch.slope + at, value.data + at);
+    } else {
+      HWY_DYNAMIC_DISPATCH(MultiplyRun)(count, scratch.slope + at, value.data + at);
+    }
   });
   gemm::BackwardWeights(context, value, x, gradients.dw1);
   if (!block.weights.b1.empty()) gemm::BackwardBias(context, value, gradients.db1.data);
   gemm::BackwardData(context, value, block.weights.w1, dx, gemm::Store::kAccumulate);
 }
 
-void CheckGradients(const Block& block, const View<const float, 2>& x, const View<float, 2>& dx,
+template <class T>
+void CheckGradients(const BlockOf<T>& block, const View<const T, 2>& x, const View<float, 2>& dx,
                     const FeedForwardGradients& gradients) {
   const idx_t C = block.C, F = block.F;
-  CheckShape<2>("dx", dx, {block.T, C}, x, F);
-  CheckShape<2>("dw1", gradients.dw1, {F, C}, x, F);
-  CheckShape<2>("dw2", gradients.dw2, {C, F}, x, F);
-  if (!block.weights.b1.empty()) CheckShape<1>("db1", gradients.db1, {F}, x, F);
-  if (!block.weights.b2.empty()) CheckShape<1>("db2", gradients.db2, {C}, x, F);
+  CheckShape("dx", dx, {block.T, C}, x, F);
+  CheckShape("dw1", gradients.dw1, {F, C}, x, F);
+  CheckShape("dw2", gradients.dw2, {C, F}, x, F);
+  if (!block.weights.b1.empty()) CheckShape("db1", gradients.db1, {F}, x, F);
+  if (!block.weights.b2.empty()) CheckShape("db2", gradients.db2, {C}, x, F);
 }
 
 // What a forward kept, or will keep: rows must be packed, activations run over them in one piece.
-void CheckKept(const Block& block, const View<const float, 2>& kept,
-               const View<const float, 2>& x) {
-  CheckShape<2>("the kept hidden layer", kept, {block.T, block.F}, x, block.F);
+template <class T, class Kept>
+void CheckKept(const BlockOf<T>& block, const View<Kept, 2>& kept, const View<const T, 2>& x) {
+  CheckShape("the kept hidden layer", kept, {block.T, block.F}, x, block.F);
   Check(kept.contiguous(), ErrorCode::kUsage, "feed-forward: the kept hidden layer has gaps");
 }
 
@@ -172,48 +219,78 @@ void CheckPacked(const char* name, const View<T, 2>& view, const std::array<idx_
         ShapeText(std::vector<idx_t>(shape.begin(), shape.end())));
 }
 
+template <class T>
+void RunForward(Context& context, const FeedForwardSpec& spec,
+                const FeedForwardWeightsOf<T>& weights, const View<const T, 2>& x,
+                const View<float, 2>& y, const View<T, 2>& keep) {
+  const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "y", y);
+  if (!keep.empty()) CheckKept(block, keep, x);
+  if (block.T == 0) return;
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(block.slab * block.F) +
+                                          Arena::Bytes<float>(block.slab * block.C));
+  T* value = frame.Take<T>(block.slab * block.F);
+  float* out = frame.Take<float>(block.slab * block.C);
+  for (idx_t begin = 0; begin < block.T; begin += block.slab) {
+    const idx_t rows = std::min(block.slab, block.T - begin);
+    T* pre = keep.empty() ? value : keep.Rows(begin, rows).data;
+    Widened(block, x.Rows(begin, rows), pre);
+    Activated<T>(block, rows, begin, pre, value, nullptr);
+    Output(block, value, begin, out, y.Rows(begin, rows), false);
+  }
+}
+
+template <class T>
+void RunBackwardKept(Context& context, const FeedForwardSpec& spec,
+                     const FeedForwardWeightsOf<T>& weights, const View<const T, 2>& x,
+                     const View<const T, 2>& kept, const View<const float, 2>& dy,
+                     const View<float, 2>& dx, const FeedForwardGradients& gradients) {
+  const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "dy", dy);
+  CheckGradients(block, x, dx, gradients);
+  CheckKept(block, kept, x);
+  if (block.T == 0) return;
+  Arena::Frame frame(context.arena(), SlabScratch<T>::Bytes(block));
+  const SlabScratch<T> scratch(block, frame);
+  for (idx_t begin = 0; begin < block.T; begin += block.slab) {
+    const idx_t rows = std::min(block.slab, block.T - begin);
+    Activated<T>(block, rows, begin, kept.Rows(begin, rows).data, scratch.value, scratch.slope);
+    SlabBackward(block, x.Rows(begin, rows), begin, scratch, dy.Rows(begin, rows),
+                 dx.Rows(begin, rows), gradients);
+  }
+}
+
 }  // namespace
 
 void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
                         const FeedForwardWeights& weights, const View<const float, 2>& x,
                         const View<float, 2>& y, const View<float, 2>& keep) {
-  const Block block = CheckBlock(context, spec, weights, x, "y", y);
-  if (!keep.empty()) CheckKept(block, keep, x);
-  if (block.T == 0) return;
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(block.slab * block.F) +
-                                          Arena::Bytes<float>(block.slab * block.C));
-  float* value = frame.Take<float>(block.slab * block.F);
-  float* out = frame.Take<float>(block.slab * block.C);
-  for (idx_t begin = 0; begin < block.T; begin += block.slab) {
-    const idx_t rows = std::min(block.slab, block.T - begin);
-    float* pre = keep.empty() ? value : keep.Rows(begin, rows).data;
-    Widened(block, x.Rows(begin, rows), pre);
-    Activated(block, rows, begin, pre, value, nullptr);
-    Output(block, value, begin, out, y.Rows(begin, rows), false);
-  }
+  RunForward<float>(context, spec, weights, x, y, keep);
+}
+
+void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
+                        const Bf16FeedForwardWeights& weights, const View<const bfloat16, 2>& x,
+                        const View<float, 2>& y, const View<bfloat16, 2>& keep) {
+  RunForward<bfloat16>(context, spec, weights, x, y, keep);
 }
 
 void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
                          const FeedForwardWeights& weights, const View<const float, 2>& x,
                          const View<const float, 2>& dy, const View<float, 2>& dx,
                          const FeedForwardGradients& gradients, const View<float, 2>& undo) {
-  const Block block = CheckBlock(context, spec, weights, x, "dy", dy);
-  const idx_t T = block.T, F = block.F;
+  const BlockOf<float> block = CheckBlock<float>(context, spec, weights, x, "dy", dy);
   CheckGradients(block, x, dx, gradients);
-  if (!undo.empty()) CheckShape<2>("undo", undo, {T, block.C}, x, F);
-  if (T == 0) return;
-  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(block.slab * F) +
-                                          Arena::Bytes<float>(block.slab * block.C));
-  float* value = frame.Take<float>(block.slab * F);
-  float* slope = frame.Take<float>(block.slab * F);
-  float* narrow = frame.Take<float>(block.slab * block.C);
-  for (idx_t begin = 0; begin < T; begin += block.slab) {
-    const idx_t rows = std::min(block.slab, T - begin);
-    Widened(block, x.Rows(begin, rows), slope);
-    Activated(block, rows, begin, slope, value, slope);
-    if (!undo.empty()) Output(block, value, begin, narrow, undo.Rows(begin, rows), true);
-    SlabBackward(block, x.Rows(begin, rows), begin, {value, {rows, F}}, slope, dy.Rows(begin, rows),
-                 narrow, dx.Rows(begin, rows), gradients);
+  if (!undo.empty()) CheckShape("undo", undo, {block.T, block.C}, x, block.F);
+  if (block.T == 0) return;
+  Arena::Frame frame(context.arena(), SlabScratch<float>::Bytes(block));
+  const SlabScratch<float> scratch(block, frame);
+  for (idx_t begin = 0; begin < block.T; begin += block.slab) {
+    const idx_t rows = std::min(block.slab, block.T - begin);
+    Widened(block, x.Rows(begin, rows), scratch.slope);
+    Activated<float>(block, rows, begin, scratch.slope, scratch.value, scratch.slope);
+    if (!undo.empty()) {
+      Output(block, scratch.value, begin, scratch.masked, undo.Rows(begin, rows), true);
+    }
+    SlabBackward(block, x.Rows(begin, rows), begin, scratch, dy.Rows(begin, rows),
+                 dx.Rows(begin, rows), gradients);
   }
 }
 
@@ -221,22 +298,15 @@ void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
                              const FeedForwardWeights& weights, const View<const float, 2>& x,
                              const View<const float, 2>& kept, const View<const float, 2>& dy,
                              const View<float, 2>& dx, const FeedForwardGradients& gradients) {
-  const Block block = CheckBlock(context, spec, weights, x, "dy", dy);
-  const idx_t T = block.T, F = block.F;
-  CheckGradients(block, x, dx, gradients);
-  CheckKept(block, kept, x);
-  if (T == 0) return;
-  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(block.slab * F) +
-                                          Arena::Bytes<float>(block.slab * block.C));
-  float* value = frame.Take<float>(block.slab * F);
-  float* slope = frame.Take<float>(block.slab * F);
-  float* narrow = frame.Take<float>(block.slab * block.C);
-  for (idx_t begin = 0; begin < T; begin += block.slab) {
-    const idx_t rows = std::min(block.slab, T - begin);
-    Activated(block, rows, begin, kept.Rows(begin, rows).data, value, slope);
-    SlabBackward(block, x.Rows(begin, rows), begin, {value, {rows, F}}, slope, dy.Rows(begin, rows),
-                 narrow, dx.Rows(begin, rows), gradients);
-  }
+  RunBackwardKept<float>(context, spec, weights, x, kept, dy, dx, gradients);
+}
+
+void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
+                             const Bf16FeedForwardWeights& weights,
+                             const View<const bfloat16, 2>& x, const View<const bfloat16, 2>& kept,
+                             const View<const float, 2>& dy, const View<float, 2>& dx,
+                             const FeedForwardGradients& gradients) {
+  RunBackwardKept<bfloat16>(context, spec, weights, x, kept, dy, dx, gradients);
 }
 
 void Activate(Context& context, Activation activation, const View<float, 2>& x,

@@ -32,12 +32,15 @@ enum class Activation {
 Activation ParseActivation(std::string_view name);
 std::string_view ActivationName(Activation activation);
 
-struct FeedForwardWeights {
-  View<const float, 2> w1;  // (F, C)
+template <class T>
+struct FeedForwardWeightsOf {
+  View<const T, 2> w1;      // (F, C)
   View<const float, 1> b1;  // (F)
-  View<const float, 2> w2;  // (C, F)
+  View<const T, 2> w2;      // (C, F)
   View<const float, 1> b2;  // (C)
 };
+using FeedForwardWeights = FeedForwardWeightsOf<float>;
+using Bf16FeedForwardWeights = FeedForwardWeightsOf<bfloat16>;
 struct FeedForwardGradients {  // accumulate (+=)
   View<float, 2> dw1;
   View<float, 1> db1;
@@ -70,6 +73,17 @@ void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
                              const FeedForwardWeights& weights, const View<const float, 2>& x,
                              const View<const float, 2>& kept, const View<const float, 2>& dy,
                              const View<float, 2>& dx, const FeedForwardGradients& gradients);
+
+// The same with products of bf16: x, the weights and both hidden layers are bf16, activations, the
+// sums of products, y and all gradients fp32. dy is rounded for the products alone.
+void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
+                        const Bf16FeedForwardWeights& weights, const View<const bfloat16, 2>& x,
+                        const View<float, 2>& y, const View<bfloat16, 2>& keep = {});
+void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
+                             const Bf16FeedForwardWeights& weights,
+                             const View<const bfloat16, 2>& x, const View<const bfloat16, 2>& kept,
+                             const View<const float, 2>& dy, const View<float, 2>& dx,
+                             const FeedForwardGradients& gradients);
 
 // x (T, C, contiguous) becomes act(x); where `slope` of the same shape is not empty, it becomes
 // act'(x).

@@ -15,6 +15,7 @@
 #include <cmath>
 
 #include "ops/layer_norm/layer_norm.h"
+#include "simd/bf16-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace longspan {
@@ -87,35 +88,46 @@ HWY_INLINE hn::Vec<D> Normalised(D d, const float* x, const LayerNormStatistics&
   return hn::Mul(centred, hn::Set(d, row.inverse));
 }
 
-// Rows [begin, end). y may be x.
-void LayerNormForwardRows(const LayerNormWeights& weights, const View<const float, 2>& x,
-                          const View<float, 2>& y, idx_t begin, idx_t end) {
+// The row where it lies, or widened in `room` (C).
+HWY_INLINE const float* FloatRow(InRow row, idx_t C, float* room) {
+  if (!row.half) return static_cast<const float*>(row.data);
+  ScaleRow(row, 1.0f, room, C);
+  return room;
+}
+
+// Rows [begin, end). y may be x. room (C) is there where x or y is bf16.
+void LayerNormForwardRows(const LayerNormWeights& weights, const InMatrix& x, const OutMatrix& y,
+                          const OutMatrix& copy, float* room, idx_t begin, idx_t end) {
   const idx_t C = x.extent[1];
   const float *gamma = weights.gamma.data, *beta = weights.beta.data;
   for (idx_t t = begin; t < end; ++t) {
-    const float* in = x.data + t * x.stride[0];
-    float* out = y.data + t * y.stride[0];
+    const float* in = FloatRow(x(t), C, room);
+    float* out = y.half ? room : static_cast<float*>(y(t).data);
     const LayerNormStatistics row = RowStatistics(in, C, weights.eps);
     ForChannels(C, [=](auto d, idx_t c) HWY_ATTR {
       const auto scaled =
           hn::MulAdd(Normalised(d, in + c, row), hn::LoadU(d, gamma + c), hn::LoadU(d, beta + c));
       hn::StoreU(scaled, d, out + c);
     });
+    if (y.half) ScaleRow(out, 1.0f, y(t), C);
+    if (!copy.empty()) ScaleRow(out, 1.0f, copy(t), C);
   }
 }
 
-// Rows [begin, end) of dx; dgamma and dbeta (C) become the sums over these rows.
-// With n the normalised row and g = dy gamma: dx = (g - mean(g) - n mean(g n)) / sqrt(var + eps).
-void LayerNormBackwardRows(const LayerNormWeights& weights, const View<const float, 2>& x,
-                           const View<const float, 2>& dy, const View<float, 2>& dx, idx_t begin,
-                           idx_t end, float* HWY_RESTRICT dgamma, float* HWY_RESTRICT dbeta) {
+// Rows [begin, end) of dx; room (C) is there where x is bf16. dgamma and dbeta (C) become the sums
+// over these rows. With n the normalised row and g = dy gamma: dx = (g - mean(g) - n mean(g n)) /
+// sqrt(var + eps).
+void LayerNormBackwardRows(const LayerNormWeights& weights, const InMatrix& x,
+                           const View<const float, 2>& dy, const View<float, 2>& dx, float* room,
+                           idx_t begin, idx_t end, float* HWY_RESTRICT dgamma,
+                           float* HWY_RESTRICT dbeta) {
   const idx_t C = x.extent[1];
   const float inverse_count = 1.0f / static_cast<float>(C);
   const float* HWY_RESTRICT gamma = weights.gamma.data;
   std::fill_n(dgamma, C, 0.0f);
   std::fill_n(dbeta, C, 0.0f);
   for (idx_t t = begin; t < end; ++t) {
-    const float* HWY_RESTRICT in = x.data + t * x.stride[0];
+    const float* HWY_RESTRICT in = FloatRow(x(t), C, room);
     const float* HWY_RESTRICT dout = dy.data + t * dy.stride[0];
     float* HWY_RESTRICT din = dx.data + t * dx.stride[0];
     const LayerNormStatistics row = RowStatistics(in, C, weights.eps);

@@ -24,18 +24,21 @@ constexpr idx_t kFewestBackwardRows = 32;  // per task: keeps the partial sums s
 constexpr idx_t kMostPartials = 256;       // rows of partial sums, however long the input
 constexpr idx_t kSumColumns = 64;
 
-void CheckLike(const char* name, const View<const float, 2>& view, const View<const float, 2>& x) {
-  Check(view.extent == x.extent, ErrorCode::kUsage, "layer norm: {} is {}, x is {}", name,
-        ShapeText(view), ShapeText(x));
+std::string Shape(const std::array<idx_t, 2>& extent) {
+  return ShapeText(std::vector<idx_t>(extent.begin(), extent.end()));
 }
 
-void CheckChannels(const char* name, const View<const float, 1>& view,
-                   const View<const float, 2>& x) {
+void CheckLike(const char* name, const std::array<idx_t, 2>& extent, const InMatrix& x) {
+  Check(extent == x.extent, ErrorCode::kUsage, "layer norm: {} is {}, x is {}", name, Shape(extent),
+        Shape(x.extent));
+}
+
+void CheckChannels(const char* name, const View<const float, 1>& view, const InMatrix& x) {
   Check(view.extent[0] == x.extent[1], ErrorCode::kUsage, "layer norm: {} has {} values, x is {}",
-        name, view.extent[0], ShapeText(x));
+        name, view.extent[0], Shape(x.extent));
 }
 
-void CheckWeights(const LayerNormWeights& weights, const View<const float, 2>& x) {
+void CheckWeights(const LayerNormWeights& weights, const InMatrix& x) {
   CheckChannels("gamma", weights.gamma, x);
   CheckChannels("beta", weights.beta, x);
   Check(weights.eps > 0.0f && weights.eps <= 1.0f, ErrorCode::kUsage,
@@ -44,25 +47,28 @@ void CheckWeights(const LayerNormWeights& weights, const View<const float, 2>& x
 
 }  // namespace
 
-void LayerNormForward(Context& context, const LayerNormWeights& weights,
-                      const View<const float, 2>& x, const View<float, 2>& y) {
-  CheckLike("y", y, x);
+void LayerNormForward(Context& context, const LayerNormWeights& weights, const InMatrix& x,
+                      const OutMatrix& y, const OutMatrix& copy) {
+  CheckLike("y", y.extent, x);
+  if (!copy.empty()) CheckLike("copy", copy.extent, x);
   CheckWeights(weights, x);
   const idx_t T = x.extent[0], C = x.extent[1];
   if (T == 0 || C == 0) return;
-  const idx_t rows = CeilDiv(kForwardValues, C);
-  ParallelFor(context, CeilDiv(T, rows), [&](idx_t task, int) {
+  const idx_t rows = CeilDiv(kForwardValues, C), room = x.half || y.half ? C : 0;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(context.threads() * room));
+  float* rooms = frame.Take<float>(context.threads() * room);
+  ParallelFor(context, CeilDiv(T, rows), [&](idx_t task, int thread) {
     const idx_t begin = task * rows;
     HWY_DYNAMIC_DISPATCH(LayerNormForwardRows)
-    (weights, x, y, begin, std::min(begin + rows, T));
+    (weights, x, y, copy, rooms + thread * room, begin, std::min(begin + rows, T));
   });
 }
 
-void LayerNormBackward(Context& context, const LayerNormWeights& weights,
-                       const View<const float, 2>& x, const View<const float, 2>& dy,
-                       const View<float, 2>& dx, const LayerNormGradients& gradients) {
-  CheckLike("dy", dy, x);
-  CheckLike("dx", dx, x);
+void LayerNormBackward(Context& context, const LayerNormWeights& weights, const InMatrix& x,
+                       const View<const float, 2>& dy, const View<float, 2>& dx,
+                       const LayerNormGradients& gradients) {
+  CheckLike("dy", dy.extent, x);
+  CheckLike("dx", dx.extent, x);
   CheckWeights(weights, x);
   CheckChannels("dgamma", gradients.dgamma, x);
   CheckChannels("dbeta", gradients.dbeta, x);
@@ -70,13 +76,16 @@ void LayerNormBackward(Context& context, const LayerNormWeights& weights,
   if (T == 0 || C == 0) return;
   const idx_t rows = std::max(kFewestBackwardRows, CeilDiv(T, kMostPartials));
   const idx_t blocks = CeilDiv(T, rows);
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(blocks * 2 * C));
+  const idx_t room = x.half ? C : 0;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(blocks * 2 * C) +
+                                          Arena::Bytes<float>(context.threads() * room));
+  float* rooms = frame.Take<float>(context.threads() * room);
   float* partial = frame.Take<float>(blocks * 2 * C);  // (blocks, 2, C): dgamma, dbeta
-  ParallelFor(context, blocks, [&](idx_t block, int) {
+  ParallelFor(context, blocks, [&](idx_t block, int thread) {
     const idx_t begin = block * rows;
     float* sums = partial + block * 2 * C;
     HWY_DYNAMIC_DISPATCH(LayerNormBackwardRows)
-    (weights, x, dy, dx, begin, std::min(begin + rows, T), sums, sums + C);
+    (weights, x, dy, dx, rooms + thread * room, begin, std::min(begin + rows, T), sums, sums + C);
   });
   ParallelFor(context, CeilDiv(C, kSumColumns), [&](idx_t task, int) {
     const idx_t begin = task * kSumColumns, count = std::min(kSumColumns, C - begin);

@@ -4,6 +4,7 @@
 
 #include "longspan/context.h"
 #include "longspan/tensor.h"
+#include "tensor/mixed_view.h"
 
 namespace longspan {
 
@@ -15,13 +16,15 @@ struct LayerNormGradients {      // accumulate (+=)
   View<float, 1> dgamma, dbeta;  // (C)
 };
 
-// y (T, C) from x (T, C); y may be x itself. Cost ~8 T C flop, one read and one write.
-void LayerNormForward(Context& context, const LayerNormWeights& weights,
-                      const View<const float, 2>& x, const View<float, 2>& y);
+// y (T, C) from x (T, C), either of fp32 or bf16: all arithmetic is fp32. y may be x itself.
+// `copy`, if not empty, gets y too, rounded when it is bf16: the operand of a product beside the
+// residual. Cost ~8 T C flop, one read and one write.
+void LayerNormForward(Context& context, const LayerNormWeights& weights, const InMatrix& x,
+                      const OutMatrix& y, const OutMatrix& copy = {});
 
 // dx (T, C) += gradient; statistics are computed again from x, so nothing is saved.
-void LayerNormBackward(Context& context, const LayerNormWeights& weights,
-                       const View<const float, 2>& x, const View<const float, 2>& dy,
-                       const View<float, 2>& dx, const LayerNormGradients& gradients);
+void LayerNormBackward(Context& context, const LayerNormWeights& weights, const InMatrix& x,
+                       const View<const float, 2>& dy, const View<float, 2>& dx,
+                       const LayerNormGradients& gradients);
 
 }  // namespace longspan

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/bfloat16.h"
 #include "longspan/error.h"
 #include "ops/layer_norm/layer_norm_ref.h"
 #include "tests/support/compare.h"
@@ -234,6 +235,44 @@ TEST(LayerNorm, NanStaysInItsRow) {
   c.x[25] = kNan;
   const Result r = RunCase(context, c);
   for (std::size_t i = 0; i < 60; ++i) EXPECT_EQ(std::isnan(r.y[i]), i / 20 == 1);
+}
+
+// --- bf16
+
+// bf16 is storage: what comes out is what fp32 gives for the widened input, rounded where it is
+// stored.
+TEST(LayerNorm, Bf16IsStorageOnly) {
+  for (const idx_t channels : {1, 7, 48, 100}) {
+    Case c(37, channels);
+    std::vector<bfloat16> x, y(c.x.size()), copy(c.x.size());
+    for (float& value : c.x) {
+      x.push_back(ToBfloat16(value));
+      value = ToFloat(x.back());
+    }
+    Context context(2);
+    const Result want = RunCase(context, c);
+    Result got = want;
+    const std::array<idx_t, 2> shape = {c.tokens, c.channels};
+    const LayerNormWeights weights{Row(c.gamma), Row(c.beta), c.eps};
+    const View<const bfloat16, 2> in(x.data(), shape);
+    got.y.assign(c.x.size(), kNan);
+    LayerNormForward(context, weights, in, {got.y.data(), shape},
+                     View<bfloat16, 2>(copy.data(), shape));
+    EXPECT_SAME_BITS(got.y, want.y);
+    LayerNormForward(context, weights, in, View<bfloat16, 2>(y.data(), shape));
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      ASSERT_EQ(y[i].bits, ToBfloat16(want.y[i]).bits);
+      ASSERT_EQ(copy[i].bits, y[i].bits);
+    }
+    for (auto* gradient : {&got.dx, &got.dgamma, &got.dbeta}) {
+      std::fill(gradient->begin(), gradient->end(), 0.0f);
+    }
+    LayerNormBackward(context, weights, in, {c.dy.data(), shape}, {got.dx.data(), shape},
+                      {Row(got.dgamma), Row(got.dbeta)});
+    EXPECT_SAME_BITS(got.dx, want.dx);
+    EXPECT_SAME_BITS(got.dgamma, want.dgamma);
+    EXPECT_SAME_BITS(got.dbeta, want.dbeta);
+  }
 }
 
 // --- threads
