@@ -22,6 +22,7 @@ void RegisterInfo(CLI::App& app, Action& action);
 void RegisterInit(CLI::App& app, Action& action);
 void RegisterLshReport(CLI::App& app, const Globals& globals, Action& action);
 void RegisterPlan(CLI::App& app, const Globals& globals, Action& action);
+void RegisterTokenize(CLI::App& app, Action& action);
 void RegisterTrain(CLI::App& app, const Globals& globals, Action& action);
 void RegisterVerify(CLI::App& app, const Globals& globals, Action& action);
 

@@ -56,6 +56,7 @@ int Run(int argc, char** argv) {
   RegisterTrain(app, globals, action);
   RegisterEval(app, globals, action);
   RegisterGenerate(app, globals, action);
+  RegisterTokenize(app, action);
   RegisterLshReport(app, globals, action);
   RegisterPlot(app, action);
   RegisterPattern(app, action);
