@@ -14,13 +14,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// An object from a file of the folder; empty when the file is absent.
-json ObjectIn(const fs::path& file) {
-  if (!fs::exists(file)) return json::object();
-  json object = io::ReadJsonFile(file, kTokenizerJson);
-  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object",
-        io::Escape(file.native(), 4096));
-  return object;
+SettingsFile FileIn(const fs::path& file) {
+  return {fs::exists(file) ? io::ReadJsonFile(file, kTokenizerJson) : json::object(),
+          io::Escape(file.native(), 4096)};
 }
 
 std::optional<bool> OptionalBool(const json& object, std::string_view field,
@@ -92,9 +88,8 @@ void ReadAddedDecoder(const json& config, const std::string& source, TokenizerSe
 }
 
 // added_tokens.json: {"<x>": 50265, ...}; what added_tokens_decoder has is there with its flags.
-void ReadAddedTokens(const fs::path& file, TokenizerSettings& settings) {
-  const std::string source = io::Escape(file.native(), 4096);
-  const json table = ObjectIn(file);
+void ReadAddedTokens(const SettingsFile& file, TokenizerSettings& settings) {
+  const auto& [table, source] = file;
   Check(table.size() <= kMostAddedTokens, ErrorCode::kFormat, "{}: {} tokens, at most {} are read",
         source, table.size(), kMostAddedTokens);
   for (const auto& [content, value] : table.items()) {
@@ -131,16 +126,17 @@ AddedToken AddedTokenOf(const json& object, bool all, std::string_view where) {
   return token;
 }
 
-TokenizerSettings ReadTokenizerSettings(const fs::path& directory) {
+TokenizerSettings SettingsOf(const SettingsFile& special_tokens_map,
+                             const SettingsFile& config_file, const SettingsFile& added_tokens) {
+  for (const SettingsFile* file : {&special_tokens_map, &config_file, &added_tokens}) {
+    Check(file->object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", file->source);
+  }
   TokenizerSettings settings;
-  const fs::path special = directory / "special_tokens_map.json";
-  ReadRoles(ObjectIn(special), io::Escape(special.native(), 4096), settings);
-  const fs::path file = directory / "tokenizer_config.json";
-  const std::string source = io::Escape(file.native(), 4096);
-  const json config = ObjectIn(file);
+  ReadRoles(special_tokens_map.object, special_tokens_map.source, settings);
+  const auto& [config, source] = config_file;
   ReadRoles(config, source, settings);
   ReadAddedDecoder(config, source, settings);
-  ReadAddedTokens(directory / "added_tokens.json", settings);
+  ReadAddedTokens(added_tokens, settings);
   std::string name = io::GetOptionalString(config, "tokenizer_class", source).value_or("");
   if (name.ends_with("Fast")) name.resize(name.size() - 4);
   settings.tokenizer_class = name;
@@ -156,6 +152,12 @@ TokenizerSettings ReadTokenizerSettings(const fs::path& directory) {
       OptionalBool(config, "do_basic_tokenize", source).value_or(true) &&
       (io::IsNullOrAbsent(config, "never_split") || config["never_split"].empty());
   return settings;
+}
+
+TokenizerSettings ReadTokenizerSettings(const fs::path& directory) {
+  return SettingsOf(FileIn(directory / "special_tokens_map.json"),
+                    FileIn(directory / "tokenizer_config.json"),
+                    FileIn(directory / "added_tokens.json"));
 }
 
 }  // namespace longspan::text

@@ -42,6 +42,14 @@ struct TokenizerSettings {
   bool plain_words = true;  // no never_split, no do_basic_tokenize false
 };
 
+// The three files as parsed; an absent one is an empty object. `source` begins messages about it.
+struct SettingsFile {
+  nlohmann::json object;
+  std::string source;
+};
+TokenizerSettings SettingsOf(const SettingsFile& special_tokens_map, const SettingsFile& config,
+                             const SettingsFile& added_tokens);
+
 // Every one of the files may be absent; kFormat names file, field and value.
 TokenizerSettings ReadTokenizerSettings(const std::filesystem::path& directory);
 
