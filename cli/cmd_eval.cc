@@ -1,67 +1,115 @@
-// longspan eval: held-out loss of a language model.
+// longspan eval: what a model is worth on data that it has not seen.
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/eval_longformer.h"
+#include "cli/train_options.h"
 #include "cli/visual/output.h"
 #include "longspan/train.h"
+#include "model/longformer_files.h"
 #include "model/reformer_config.h"
 
 namespace longspan::cli {
 namespace {
 
+constexpr idx_t kReformerTokens = 512;
+
 struct EvalCommand {
   EvalOptions options;
-  std::string model, text;
+  MaskedLmOptions mlm;
+  ClassifyOptions classify;
+  std::string model, data, global = "auto";
+  std::uint64_t seed = 1;
   bool json = false;
 };
 
-int RunEval(EvalCommand c, int threads) {
-  Context context(threads);
-  c.options.model = c.model;
-  c.options.text = c.text;
-  const idx_t tokens = std::min(c.options.tokens, LoadReformerConfig(c.model).longest());
-  c.options.tokens = tokens;
-  const EvalResult r = EvaluateLanguageModel(context, c.options);
-  if (c.json) {
-    nlohmann::ordered_json j;
-    j["bits_per_byte"] = r.bits_per_byte;
-    j["loss"] = r.loss;
-    j["accuracy"] = r.accuracy;
-    j["bytes"] = r.counted;
-    j["tokens"] = tokens;
-    PrintResult(j.dump(2) + "\n");
-  } else {
-    PrintResult(
-        fmt::format("bits per byte {:.4f} ({} bytes, loss {:.4f} nats, {:.1f} % of the "
-                    "bytes foreseen, windows of {})\n",
-                    r.bits_per_byte, r.counted, r.loss, 100.0 * r.accuracy, tokens));
+std::string ReformerReport(Context& context, const EvalCommand& c) {
+  EvalOptions options = c.options;
+  options.model = c.model;
+  options.text = c.data;
+  const idx_t tokens = options.tokens == 0 ? kReformerTokens : options.tokens;
+  options.tokens = std::min(tokens, LoadReformerConfig(c.model).longest());
+  const EvalResult r = EvaluateLanguageModel(context, options);
+  if (!c.json) {
+    return fmt::format(
+        "bits per byte {:.4f} ({} bytes, loss {:.4f} nats, {:.1f} % of the "
+        "bytes foreseen, windows of {})\n",
+        r.bits_per_byte, r.counted, r.loss, 100.0 * r.accuracy, options.tokens);
   }
+  nlohmann::ordered_json j;
+  j["bits_per_byte"] = r.bits_per_byte;
+  j["loss"] = r.loss;
+  j["accuracy"] = r.accuracy;
+  j["bytes"] = r.counted;
+  j["tokens"] = options.tokens;
+  return j.dump(2) + "\n";
+}
+
+std::string LongformerReport(Context& context, const EvalCommand& c) {
+  if (LoadLongformerConfig(c.model).head == LongformerHead::kMaskedLm) {
+    MaskedLmEvalOptions o{c.model, c.data, c.options.held_out, c.options.tokens, c.seed, c.mlm};
+    o.task.global = c.global;
+    return MaskedLmReport(EvaluateMaskedLm(context, o), c.json);
+  }
+  ClassifierEvalOptions o{c.model, c.data, c.options.tokens, c.classify};
+  o.task.global = c.global;
+  return ClassifierReport(EvaluateClassifier(context, o), c.json);
+}
+
+int RunEval(const EvalCommand& c, int threads) {
+  Context context(threads);
+  const bool longformer = ModelType(std::filesystem::path(c.model) / "config.json") == "longformer";
+  PrintResult(longformer ? LongformerReport(context, c) : ReformerReport(context, c));
   return 0;
+}
+
+void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
+  EvalOptions& o = c->options;
+  command->add_option("--held-out", o.held_out, "language models: only this share of the end")
+      ->capture_default_str();
+  command->add_option("--stride", o.stride, "Reformers: the window's advance, 0: half of it")
+      ->capture_default_str();
+  command->add_option("--attention", o.attention,
+                      "Reformers: full, local or lsh, instead of the config's");
+  command
+      ->add_option("--num-hashes", o.num_hashes,
+                   "Reformers: rounds of LSH layers, instead of the config's")
+      ->check(CLI::Range(1, 1024));
+  command
+      ->add_option("--documents", c->mlm.documents,
+                   "masked LMs: where one ends: file, blank-line or line")
+      ->capture_default_str();
+  command->add_option("--mask-share", c->mlm.mask_share, "masked LMs: of the tokens")
+      ->capture_default_str();
+  command->add_option("--seed", c->seed, "masked LMs: of the masks")->capture_default_str();
 }
 
 }  // namespace
 
 void RegisterEval(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("eval", "bits per byte of a language model on a text");
+  auto* command = app.add_subcommand(
+      "eval", "a language model on a text, a classifier on a table: by what the model is");
   const auto c = std::make_shared<EvalCommand>();
+  c->options.tokens = 0;
   command->add_option("-m,--model", c->model, "model directory")->required();
-  command->add_option("text", c->text, "text file")->required();
-  EvalOptions& o = c->options;
-  command->add_option("--held-out", o.held_out, "only this share of the text's end")
+  command->add_option("data", c->data, "text, or .csv, .tsv, .jsonl of texts and labels")
+      ->required();
+  command
+      ->add_option("--tokens", c->options.tokens,
+                   "window or row; 0: all that the model has positions for (Reformers: 512)")
       ->capture_default_str();
-  command->add_option("--tokens", o.tokens, "window")->capture_default_str();
-  command->add_option("--stride", o.stride, "the window's advance, 0: half of it")
-      ->capture_default_str();
-  command->add_option("--attention", o.attention, "full, local or lsh, instead of the config's");
-  command->add_option("--num-hashes", o.num_hashes, "rounds of LSH layers, instead of the config's")
-      ->check(CLI::Range(1, 1024));
+  AddLanguageModelOptions(command, c.get());
+  AddColumnOptions(command, &c->classify);
+  AddLongformerOptions(command, "as in training", &c->global, nullptr);
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(
       "Examples:\n  longspan eval -m run book.txt --held-out 0.1 --tokens 1024\n"
-      "  longspan eval -m run book.txt --num-hashes 4\n"
-      "  longspan eval -m run book.txt --attention full");
+      "  longspan eval -m run book.txt --attention full\n"
+      "  longspan eval -m adapted other.txt --tokens 4096\n"
+      "  longspan eval -m judge test.csv --json");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunEval(*c, globals.threads); }; });
 }

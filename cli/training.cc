@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/signals.h"
+#include "cli/train_options.h"
 
 namespace longspan::cli {
 namespace {
@@ -27,8 +28,8 @@ void Show(const TrainEvent& event, Progress& progress) {
       progress.Update(LineOf(event));
       break;
     case TrainEvent::Kind::kEval:
-      progress.Message(
-          fmt::format("step {}: held out {:.4f} bits per byte", event.step, event.bits_per_byte));
+      progress.Message(fmt::format("step {}: held out {}", event.step,
+                                   MeasuresText(event.loss, event.bits_per_byte, event.metrics)));
       break;
     case TrainEvent::Kind::kSave:
     case TrainEvent::Kind::kNote:
@@ -39,15 +40,20 @@ void Show(const TrainEvent& event, Progress& progress) {
 
 }  // namespace
 
-TrainResult TrainWithProgress(Context& context, const TrainOptions& options, ProgressMode mode) {
+TrainResult RunWithProgress(ProgressMode mode, const TrainRun& run) {
   CatchStopSignals();
   Progress progress(mode);
   TrainHooks hooks;
   hooks.on_event = [&](const TrainEvent& event) { Show(event, progress); };
   hooks.should_stop = [] { return StopSignal() != 0; };
-  const TrainResult result = TrainLanguageModel(context, options, hooks);
+  const TrainResult result = run(hooks);
   progress.Finish();
   return result;
+}
+
+TrainResult TrainWithProgress(Context& context, const TrainOptions& options, ProgressMode mode) {
+  return RunWithProgress(
+      mode, [&](const TrainHooks& hooks) { return TrainLanguageModel(context, options, hooks); });
 }
 
 int TrainExitCode(const TrainResult& result) { return result.stopped ? 128 + StopSignal() : 0; }

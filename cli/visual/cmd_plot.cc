@@ -57,6 +57,15 @@ std::vector<std::string> DistinctNames(const std::vector<RunLog>& runs) {
   return names;
 }
 
+std::string ChosenMetric(const std::vector<RunLog>& runs, const PlotOptions& options) {
+  if (!options.metric.empty()) return options.metric;
+  const std::string bits = "bits_per_byte";
+  for (const RunLog& run : runs) {
+    if (run.Find("train", bits) != nullptr || run.Find("eval", bits) != nullptr) return bits;
+  }
+  return "loss";
+}
+
 std::string EvalNote(const Series& series, bool lower_is_better) {
   if (!lower_is_better) return "";
   std::size_t best = series.y.size();
@@ -69,8 +78,8 @@ std::string EvalNote(const Series& series, bool lower_is_better) {
                      static_cast<idx_t>(series.x[best]));
 }
 
-int PrintJson(const Chart& chart, const PlotOptions& options) {
-  nlohmann::ordered_json document = {{"metric", options.metric},
+int PrintJson(const Chart& chart, const std::string& metric) {
+  nlohmann::ordered_json document = {{"metric", metric},
                                      {"series", nlohmann::ordered_json::array()}};
   for (const Series& series : chart.series) {
     nlohmann::ordered_json values = nlohmann::ordered_json::array();
@@ -87,7 +96,9 @@ int PrintJson(const Chart& chart, const PlotOptions& options) {
 
 }  // namespace
 
-Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& options) {
+Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& given) {
+  PlotOptions options = given;
+  options.metric = ChosenMetric(runs, given);
   Chart chart;
   chart.x = {"step", options.log_x};
   chart.y = {MetricLabel(options.metric), options.log_y};
@@ -135,7 +146,7 @@ int RunPlot(const PlotOptions& options) {
   if (!options.output.empty()) {
     WritePicture(options.output, DrawChart(chart, FormatOf(options.output)));
   }
-  if (options.json) return PrintJson(chart, options);
+  if (options.json) return PrintJson(chart, ChosenMetric(runs, options));
   if (options.output.empty()) PrintResult(PrintChart(chart, DetectTerminal(STDOUT_FILENO)));
   return 0;
 }
@@ -146,9 +157,10 @@ void RegisterPlot(CLI::App& app, Action& action) {
   plot->add_option("RUN", options->runs, "run directories or metrics.jsonl files")->required();
   plot->add_option("-o,--output", options->output,
                    "picture to write, .svg or .png (default: draw in the terminal)");
-  plot->add_option("--metric", options->metric,
-                   "or loss, learning_rate, grad_norm, tokens_per_s, ...")
-      ->capture_default_str();
+  plot->add_option(
+      "--metric", options->metric,
+      "bits_per_byte, loss, accuracy, learning_rate, grad_norm, ... (default: the first of "
+      "these that is there)");
   plot->add_flag("--log-x", options->log_x, "logarithmic step axis");
   plot->add_flag("--log-y", options->log_y, "logarithmic metric axis");
   plot->add_option("--smooth", options->smoothing,

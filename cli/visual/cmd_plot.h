@@ -15,8 +15,8 @@ namespace longspan::cli {
 struct PlotOptions {
   std::vector<std::string> runs;  // directories or metrics.jsonl files
   std::string output;             // .svg or .png; empty: the terminal
-  std::string metric = "bits_per_byte";
-  std::string title;  // empty: the runs' names
+  std::string metric;             // empty: bits_per_byte where a run has it, else loss
+  std::string title;              // empty: the runs' names
   bool log_x = false, log_y = false;
   double smoothing = 0;  // [0, 1)
   bool json = false;     // the values instead of a picture, on stdout

@@ -1,0 +1,41 @@
+// Options that every `longspan train` has.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "longspan/train.h"
+
+namespace longspan::cli {
+
+struct TrainCommand {
+  TrainOptions options;
+  std::vector<std::string> train;
+  std::string model, eval, output, schedule, progress = "auto";
+  double dropout = -1.0;  // negative: the config's
+  bool json = false;
+
+  explicit TrainCommand(const TrainOptions& defaults);
+  // The options as the command line gave them. kUsage.
+  TrainOptions Options() const;
+};
+
+void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c);
+void AddOptimiserOptions(CLI::App* command, TrainCommand* c);
+void AddRhythmOptions(CLI::App* command, TrainCommand* c);
+
+// --global and --recompute; `automatic` says which tokens "auto" makes global.
+void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::string* global,
+                          bool* recompute);
+// Where a table has texts and labels, and what becomes of texts that are too long.
+void AddColumnOptions(CLI::App* command, ClassifyOptions* task);
+
+// What a run ended with, as JSON or as lines that end with `next`.
+std::string TrainSummary(const TrainCommand& c, const TrainResult& result, const std::string& next);
+
+// "loss 0.4213, accuracy 0.91, macro_f1 0.89"; of bytes "2.1034 bits per byte".
+std::string MeasuresText(double loss, double bits_per_byte,
+                         const std::vector<TrainMetric>& metrics);
+
+}  // namespace longspan::cli

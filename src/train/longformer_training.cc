@@ -1,0 +1,162 @@
+// Training and evaluating Longformers on files: options to tasks.
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+#include "base/errors.h"
+#include "base/rng.h"
+#include "io/escape.h"
+#include "text/open_tokenizer.h"
+#include "train/classify_task.h"
+#include "train/mlm_task.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+
+namespace longspan {
+namespace {
+
+// Of the split into training and held-out rows, beside the order of the rows.
+constexpr std::uint64_t kSplit = 0x73706c6974;
+
+bool ParseOverflow(const std::string& name) {
+  Check(name == "error" || name == "truncate", ErrorCode::kUsage,
+        "overflow '{}' is unknown; use error or truncate", io::Escape(name));
+  return name == "truncate";
+}
+
+// Takes the rows apart: those with `held` set go to the second.
+std::pair<LabelledTexts, LabelledTexts> SplitRows(LabelledTexts all, double share,
+                                                  std::uint64_t seed) {
+  std::vector<idx_t> order(all.rows.size());
+  std::iota(order.begin(), order.end(), 0);
+  Shuffle(DeriveKey(seed, kSplit), order);
+  const auto held = static_cast<std::size_t>(share * static_cast<double>(order.size()));
+  std::vector<bool> is_held(order.size(), false);
+  for (std::size_t i = 0; i < held; ++i) is_held[static_cast<std::size_t>(order[i])] = true;
+  LabelledTexts train{all.source, {}, all.sets, all.fingerprint};
+  LabelledTexts rest = train;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    (is_held[i] ? rest : train).rows.push_back(std::move(all.rows[i]));
+  }
+  return {std::move(train), std::move(rest)};
+}
+
+void TellAboutRows(const TrainHooks& hooks, const char* what, const ClassifyRows& rows,
+                   idx_t tokens) {
+  if (!hooks.on_event || rows.cut == 0) return;
+  TrainEvent event;
+  event.kind = TrainEvent::Kind::kNote;
+  event.text =
+      fmt::format("{}: {} of {} texts are cut to {} tokens", what, rows.cut, rows.size(), tokens);
+  hooks.on_event(event);
+}
+
+}  // namespace
+
+// ---- masked language models ---------------------------------------------------------------------
+
+TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const MaskedLmOptions& task,
+                          const TrainHooks& hooks) {
+  const LongformerConfig config = LoadLongformerConfig(given.model);
+  TrainOptions options = given;
+  options.tokens = TokensOfRows(options.tokens, config);
+  ResolveWarmup(&options);
+  CheckTrainOptions(options);
+  const auto tokenizer = text::OpenTokenizer(options.model);
+  MaskedLmTask run(context, options, task, *tokenizer, config);
+  return RunTraining(context, options, run, hooks);
+}
+
+MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
+  Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
+        "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
+  CheckMaskedLmOptions(o.task);
+  Longformer model = LoadLongformer(o.model);
+  Check(model.config().head == LongformerHead::kMaskedLm, ErrorCode::kFormat,
+        "model: not a masked language model but a {}", LongformerClass(model.config().head));
+  const auto tokenizer = text::OpenTokenizer(o.model);
+  const MaskedRows form(*tokenizer, model.config(), o.task.mask_share);
+  const TokenStream stream(context, *tokenizer, {o.text}, ParseDocuments(o.task.documents),
+                           form.separator());
+  const auto content = LastPart(stream.ids(), o.held_out);
+  Check(!content.empty(), ErrorCode::kUsage, "eval: the text has no tokens");
+  MaskedLmEval result;
+  result.tokens = TokensOfRows(o.tokens, model.config());
+  const GlobalPolicy global = GlobalPolicy::Parse(o.task.global).For(LongformerHead::kMaskedLm);
+  const LongformerLoss loss = MaskedLoss(context, model, form, global, content, result.tokens,
+                                         MaskKey(o.seed, kEvaluation));
+  result.loss = loss.mean;
+  result.perplexity = std::exp(loss.mean);
+  result.accuracy = static_cast<double>(loss.correct) / static_cast<double>(loss.counted);
+  result.counted = loss.counted;
+  return result;
+}
+
+// ---- classifiers --------------------------------------------------------------------------------
+
+TrainResult TrainClassifier(Context& context, const TrainOptions& given,
+                            const ClassifyOptions& task, const TrainHooks& hooks) {
+  const LongformerConfig config = LoadLongformerConfig(given.model);
+  TrainOptions options = given;
+  options.tokens = TokensOfRows(options.tokens, config);
+  CheckTrainOptions(options);
+  Check(task.epochs >= 0.0 && task.epochs <= 1e6, ErrorCode::kUsage,
+        "epochs: {} is not from 0 to 1e6", task.epochs);
+  Check(options.train.size() == 1, ErrorCode::kUsage,
+        "train: {} files of texts with labels, need one", options.train.size());
+  const ClassifyLimits limits{options.tokens, ParseOverflow(task.overflow),
+                              !task.columns.pair.empty()};
+  const ProblemType problem = ParseProblem(task.problem);
+  LabelledTexts train = ReadLabelledTexts(options.train.front(), task.columns, problem), held_out;
+  const ClassifyTarget target = ChooseTarget(train, problem, config);
+  if (options.eval.empty()) {
+    std::tie(train, held_out) = SplitRows(std::move(train), options.held_out, options.seed);
+  } else {
+    held_out = ReadLabelledTexts(options.eval, task.columns, target.problem);
+  }
+  Check(!train.rows.empty() && !held_out.rows.empty(), ErrorCode::kUsage,
+        "train: {} texts to train on and {} held out, need one of each; give --eval or change "
+        "--held-out",
+        train.rows.size(), held_out.rows.size());
+  const auto tokenizer = text::OpenTokenizer(options.model);
+  ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, config, limits);
+  ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, config, limits);
+  TellAboutRows(hooks, "train", rows, options.tokens);
+  TellAboutRows(hooks, "held out", held, options.tokens);
+  if (task.epochs > 0.0) {
+    const LengthBatches order(std::vector<idx_t>(static_cast<std::size_t>(rows.size()), 1),
+                              options.batch, options.accumulate, 0);
+    options.steps = std::max<idx_t>(
+        1, std::llround(std::ceil(task.epochs * static_cast<double>(order.updates()))));
+  }
+  ResolveWarmup(&options);
+  ClassifyTask run(options, task, config, target, std::move(rows), std::move(held));
+  return RunTraining(context, options, run, hooks);
+}
+
+ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o) {
+  Longformer model = LoadLongformer(o.model);
+  const LongformerConfig& config = model.config();
+  Check(config.head == LongformerHead::kSequence, ErrorCode::kFormat,
+        "model: no classifier of texts but a {}", LongformerClass(config.head));
+  const ClassifyLimits limits{TokensOfRows(o.tokens, config), ParseOverflow(o.task.overflow),
+                              !o.task.columns.pair.empty()};
+  ClassifyTarget target{config.labels, config.problem};
+  const bool inferred = config.problem == ProblemType::kInferred;
+  if (inferred && config.label_count() == 1) target.problem = ProblemType::kRegression;
+  const LabelledTexts texts = ReadLabelledTexts(o.data, o.task.columns, target.problem);
+  if (target.problem == ProblemType::kInferred) {
+    target.problem = texts.sets ? ProblemType::kMultiLabel : ProblemType::kSingleLabel;
+  }
+  const auto tokenizer = text::OpenTokenizer(o.model);
+  const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, config, limits);
+  const GlobalPolicy global = GlobalPolicy::Parse(o.task.global).For(LongformerHead::kSequence);
+  ClassifierEval result = EvaluateRows(context, model, target, global, rows);
+  result.tokens = limits.tokens;
+  return result;
+}
+
+}  // namespace longspan
