@@ -13,15 +13,21 @@ struct Globals {
 };
 
 void RegisterBench(CLI::App& app, const Globals& globals, Action& action);
+void RegisterClassify(CLI::App& app, const Globals& globals, Action& action);
 void RegisterCompare(CLI::App& app, const Globals& globals, Action& action);
 void RegisterConvert(CLI::App& app, Action& action);
 void RegisterDemo(CLI::App& app, const Globals& globals, Action& action);
+void RegisterEmbed(CLI::App& app, const Globals& globals, Action& action);
 void RegisterEval(CLI::App& app, const Globals& globals, Action& action);
+void RegisterFillMask(CLI::App& app, const Globals& globals, Action& action);
 void RegisterGenerate(CLI::App& app, const Globals& globals, Action& action);
 void RegisterInfo(CLI::App& app, Action& action);
 void RegisterInit(CLI::App& app, Action& action);
 void RegisterLshReport(CLI::App& app, const Globals& globals, Action& action);
+void RegisterMultipleChoice(CLI::App& app, const Globals& globals, Action& action);
 void RegisterPlan(CLI::App& app, const Globals& globals, Action& action);
+void RegisterQa(CLI::App& app, const Globals& globals, Action& action);
+void RegisterTokenClassify(CLI::App& app, const Globals& globals, Action& action);
 void RegisterTokenize(CLI::App& app, Action& action);
 void RegisterTrain(CLI::App& app, const Globals& globals, Action& action);
 void RegisterVerify(CLI::App& app, const Globals& globals, Action& action);

@@ -57,6 +57,12 @@ int Run(int argc, char** argv) {
   RegisterEval(app, globals, action);
   RegisterGenerate(app, globals, action);
   RegisterTokenize(app, action);
+  RegisterFillMask(app, globals, action);
+  RegisterClassify(app, globals, action);
+  RegisterTokenClassify(app, globals, action);
+  RegisterQa(app, globals, action);
+  RegisterMultipleChoice(app, globals, action);
+  RegisterEmbed(app, globals, action);
   RegisterLshReport(app, globals, action);
   RegisterPlot(app, action);
   RegisterPattern(app, action);

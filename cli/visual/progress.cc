@@ -58,11 +58,11 @@ double SteadySeconds() {
 std::string FormatProgress(const ProgressLine& line, bool utf8, idx_t columns) {
   std::vector<Field> fields;
   if (line.steps > 0) {
-    fields.push_back(
-        {fmt::format("step {}/{} {}%", line.step, line.steps, 100 * line.step / line.steps),
-         kAlways});
+    fields.push_back({fmt::format("{} {}/{} {}%", line.unit, line.step, line.steps,
+                                  100 * line.step / line.steps),
+                      kAlways});
   } else {
-    fields.push_back({fmt::format("step {}", line.step), kAlways});
+    fields.push_back({fmt::format("{} {}", line.unit, line.step), kAlways});
   }
   // A loss that is infinite is news; NaN means "not measured".
   if (!std::isnan(line.loss)) fields.push_back({fmt::format("loss {:.3f}", line.loss), kAlways});

@@ -15,6 +15,7 @@ namespace longspan::cli {
 struct ProgressLine {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
   idx_t step = 0, steps = 0;  // steps 0: the end is not known
+  std::string_view unit = "step";
   double loss = kUnknown, bits_per_byte = kUnknown, learning_rate = kUnknown;
   double grad_norm = kUnknown;
   double tokens_per_s = kUnknown;

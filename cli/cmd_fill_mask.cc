@@ -1,0 +1,90 @@
+// longspan fill-mask: which words may stand where a text has a mask.
+
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cli/task_run.h"
+#include "cli/visual/output.h"
+#include "cli/visual/text.h"
+#include "tasks/fill_mask.h"
+
+namespace longspan::cli {
+namespace {
+
+struct FillMaskCommand {
+  TaskCommand task;
+  idx_t top = 5;
+};
+
+nlohmann::ordered_json Json(const TaskText& text, const FilledText& filled) {
+  auto masks = nlohmann::ordered_json::array();
+  for (const FilledMask& mask : filled.masks) {
+    auto guesses = nlohmann::ordered_json::array();
+    for (const MaskGuess& guess : mask.guesses) {
+      std::string sequence = text.text;
+      sequence.replace(static_cast<std::size_t>(mask.bytes.begin),
+                       static_cast<std::size_t>(mask.bytes.end - mask.bytes.begin), guess.text);
+      guesses.push_back({{"score", guess.score},
+                         {"token", guess.id},
+                         {"token_str", guess.text},
+                         {"sequence", sequence}});
+    }
+    masks.push_back({{"chars", SpanJson(mask.chars)}, {"guesses", guesses}});
+  }
+  return masks;
+}
+
+std::string Show(const std::string& name, const FilledText& filled) {
+  std::string shown;
+  for (const FilledMask& mask : filled.masks) {
+    shown +=
+        fmt::format("{}, characters {} to {}\n", ShownName(name), mask.chars.begin, mask.chars.end);
+    for (const MaskGuess& guess : mask.guesses) {
+      shown += fmt::format("  {:.4f}  {}\n", guess.score, Printable(guess.text));
+    }
+  }
+  return shown;
+}
+
+int RunFillMask(const FillMaskCommand& c, int threads) {
+  TextInputs inputs(c.task.inputs);
+  TaskRun run(c.task, LongformerHead::kMaskedLm, threads);
+  auto results = nlohmann::ordered_json::array();
+  for (TaskChunk chunk; run.NextChunk(inputs, text::Overflow::kWindow, chunk);) {
+    const auto filled =
+        FillMasks(run.context(), run.model(), chunk.texts, chunk.rows, c.top, chunk.names);
+    for (std::size_t i = 0; i < filled.size(); ++i) {
+      if (!c.task.json) {
+        PrintResult(Show(chunk.names[i], filled[i]));
+        continue;
+      }
+      auto j = run.Describe(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i));
+      j["masks"] = Json(chunk.texts[i], filled[i]);
+      results.push_back(std::move(j));
+    }
+  }
+  c.task.json ? run.Finish(c.task, "fill-mask", std::move(results)) : run.Finish();
+  return 0;
+}
+
+}  // namespace
+
+void RegisterFillMask(CLI::App& app, const Globals& globals, Action& action) {
+  auto* command = app.add_subcommand("fill-mask", "guess the words that a text leaves open");
+  const auto c = std::make_shared<FillMaskCommand>();
+  AddTaskOptions(*command, c->task);
+  command->add_option("--top", c->top, "guesses for each mask")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->footer(
+      "The mask is the tokenizer's own: <mask> or [MASK].\n"
+      "Examples:\n"
+      "  longspan fill-mask -m long --text 'She had a very <mask> father.'\n"
+      "  longspan fill-mask -m long chapters/ --top 3 --json\n"
+      "  head -1 book.txt | longspan fill-mask -m long -");
+  command->callback([c, &globals, &action] {
+    action = [c, &globals] { return RunFillMask(*c, globals.threads); };
+  });
+}
+
+}  // namespace longspan::cli

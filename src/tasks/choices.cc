@@ -1,0 +1,43 @@
+#include "tasks/choices.h"
+
+#include "base/errors.h"
+#include "tasks/scores.h"
+
+namespace longspan {
+
+std::vector<TaskText> ChoicePairs(std::span<const Question> questions) {
+  std::vector<TaskText> pairs;
+  for (const Question& question : questions) {
+    for (const std::string& choice : question.choices) pairs.push_back({question.text, choice});
+  }
+  return pairs;
+}
+
+std::vector<std::vector<double>> ScoreChoices(Context& context, TaskModel& model,
+                                              std::span<const Question> questions,
+                                              const TaskRows& rows) {
+  Check(static_cast<idx_t>(rows.rows.size()) == rows.texts(), ErrorCode::kUsage,
+        "multiple-choice: {} rows for {} pairs; a question cannot be answered in windows",
+        rows.rows.size(), rows.texts());
+  for (std::size_t q = 0; q < questions.size(); ++q) {
+    Check(questions[q].choices.size() >= 2, ErrorCode::kUsage,
+          "multiple-choice: question {} has {} choices, need at least 2", q + 1,
+          questions[q].choices.size());
+  }
+  std::vector<float> logits(rows.rows.size());
+  model.Run(context, rows.rows, [&](const TaskBatch& batch) {
+    const Tensor scores = model.Logits(context, batch);  // (B, 1): a choice by itself
+    for (std::size_t b = 0; b < batch.rows.size(); ++b) {
+      logits[static_cast<std::size_t>(batch.rows[b])] = scores.data<float>()[b];
+    }
+  });
+  std::vector<std::vector<double>> result;
+  std::size_t at = 0;
+  for (const Question& question : questions) {
+    result.push_back(Softmax(std::span<const float>(logits).subspan(at, question.choices.size())));
+    at += question.choices.size();
+  }
+  return result;
+}
+
+}  // namespace longspan

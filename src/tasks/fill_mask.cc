@@ -1,0 +1,105 @@
+#include "tasks/fill_mask.h"
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "io/escape.h"
+#include "ops/embedding/embedding.h"
+#include "tasks/scores.h"
+
+namespace longspan {
+namespace {
+
+// A mask's place among all rows, and where its answer goes.
+struct Place {
+  idx_t token = 0, text = 0, mask = 0;
+};
+
+// Fills in where the masks of each text stand; returns each row's places.
+std::vector<std::vector<Place>> FindMasks(const TaskRows& rows, std::int32_t mask,
+                                          std::vector<FilledText>& filled) {
+  std::vector<std::vector<Place>> places(rows.rows.size());
+  for (idx_t text = 0; text < rows.texts(); ++text) {
+    const auto windows = rows.of(text);
+    std::vector<FilledMask>& masks = filled[static_cast<std::size_t>(text)].masks;
+    const auto own = OwnTokens(windows, 0);
+    for (std::size_t w = 0; w < windows.size(); ++w) {
+      for (idx_t t = own[w].begin; t < own[w].end; ++t) {
+        const auto at = static_cast<std::size_t>(t);
+        if (windows[w].ids[at] != mask) continue;
+        places[static_cast<std::size_t>(rows.begin(text)) + w].push_back(
+            {t, text, static_cast<idx_t>(masks.size())});
+        masks.push_back({windows[w].chars[at], windows[w].bytes[at], {}});
+      }
+    }
+  }
+  return places;
+}
+
+std::vector<MaskGuess> Guesses(const text::Tokenizer& tokenizer, std::span<const float> logits,
+                               idx_t most) {
+  const std::vector<double> scores = Softmax(logits);
+  std::vector<MaskGuess> guesses;
+  for (const idx_t best : Largest(scores, most)) {
+    MaskGuess guess;
+    guess.id = static_cast<std::int32_t>(best);
+    guess.score = scores[static_cast<std::size_t>(best)];
+    if (best < tokenizer.vocabulary()) {  // tables may have rows behind the last token
+      guess.token = tokenizer.TokenOf(guess.id);
+      guess.text = tokenizer.Decode({&guess.id, 1}, false);
+    }
+    guesses.push_back(std::move(guess));
+  }
+  return guesses;
+}
+
+}  // namespace
+
+std::vector<FilledText> FillMasks(Context& context, TaskModel& model,
+                                  std::span<const TaskText> texts, const TaskRows& rows, idx_t most,
+                                  std::span<const std::string> names) {
+  const auto mask = model.tokenizer().special().mask;
+  Check(mask.has_value(), ErrorCode::kUsage, "fill-mask: this model's tokenizer has no mask token");
+  std::vector<FilledText> filled(texts.size());
+  const auto places = FindMasks(rows, *mask, filled);
+  for (std::size_t i = 0; i < filled.size(); ++i) {
+    Check(!filled[i].masks.empty(), ErrorCode::kUsage,
+          "{}: has no {}; write it where a word is to be found",
+          i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1),
+          model.tokenizer().TokenOf(*mask));
+  }
+  const idx_t channels = model.config().hidden_size;
+  model.Run(context, rows.rows, [&](const TaskBatch& batch) {
+    std::vector<std::int32_t> tokens;
+    std::vector<Place> asked;
+    for (std::size_t b = 0; b < batch.rows.size(); ++b) {
+      for (const Place& place : places[static_cast<std::size_t>(batch.rows[b])]) {
+        tokens.push_back(
+            static_cast<std::int32_t>(static_cast<idx_t>(b) * batch.batch.tokens + place.token));
+        asked.push_back(place);
+      }
+    }
+    if (tokens.empty()) return;
+    const auto n = static_cast<idx_t>(tokens.size());
+    Tensor hidden({n, channels});
+    EmbeddingForward(context, tokens, batch.hidden, hidden.view<2>());
+    LongformerBatch masks;  // a masked LM's logits are each token's own
+    masks.rows = 1;
+    masks.tokens = n;
+    const std::vector<std::int32_t> ids(tokens.size(), *mask);
+    masks.ids = ids;
+    const Tensor logits = model.model().Logits(context, masks, std::as_const(hidden).view<2>());
+    const idx_t vocabulary = logits.shape()[1];
+    for (idx_t i = 0; i < n; ++i) {
+      const Place& place = asked[static_cast<std::size_t>(i)];
+      const std::span<const float> row(logits.data<float>() + i * vocabulary,
+                                       static_cast<std::size_t>(vocabulary));
+      filled[static_cast<std::size_t>(place.text)]
+          .masks[static_cast<std::size_t>(place.mask)]
+          .guesses = Guesses(model.tokenizer(), row, most);
+    }
+  });
+  return filled;
+}
+
+}  // namespace longspan

@@ -1,0 +1,45 @@
+#include "tasks/scores.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace longspan {
+
+double LogSumExp(std::span<const float> logits) {
+  if (logits.empty()) return -std::numeric_limits<double>::infinity();
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0.0;
+  for (const float logit : logits) sum += std::exp(logit - largest);
+  return largest + std::log(sum);
+}
+
+std::vector<double> Softmax(std::span<const float> logits) {
+  const double normaliser = LogSumExp(logits);
+  std::vector<double> scores;
+  for (const float logit : logits) scores.push_back(std::exp(logit - normaliser));
+  return scores;
+}
+
+std::vector<double> Sigmoid(std::span<const float> logits) {
+  std::vector<double> scores;
+  for (const float logit : logits) scores.push_back(1.0 / (1.0 + std::exp(-double{logit})));
+  return scores;
+}
+
+std::vector<idx_t> Largest(std::span<const double> scores, idx_t most) {
+  std::vector<idx_t> order(scores.size());
+  std::iota(order.begin(), order.end(), idx_t{0});
+  const auto count = std::clamp<idx_t>(most, 0, static_cast<idx_t>(order.size()));
+  const auto above = [&](idx_t a, idx_t b) {
+    const double left = scores[static_cast<std::size_t>(a)];
+    const double right = scores[static_cast<std::size_t>(b)];
+    return left > right || (left == right && a < b);
+  };
+  std::partial_sort(order.begin(), order.begin() + count, order.end(), above);
+  order.resize(static_cast<std::size_t>(count));
+  return order;
+}
+
+}  // namespace longspan

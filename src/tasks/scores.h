@@ -1,0 +1,20 @@
+// From logits to what people read: probabilities and the best few.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan {
+
+// exp(logit) / sum of exp, in double. Empty for no logits.
+std::vector<double> Softmax(std::span<const float> logits);
+// log of the sum of exp, in double; -infinity for none.
+double LogSumExp(std::span<const float> logits);
+// 1 / (1 + exp(-logit)), each.
+std::vector<double> Sigmoid(std::span<const float> logits);
+// The places of the `most` largest, the largest first; of equal ones the first.
+std::vector<idx_t> Largest(std::span<const double> scores, idx_t most);
+
+}  // namespace longspan

@@ -1,0 +1,210 @@
+#include "tasks/task_model.h"
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "io/escape.h"
+#include "model/longformer_files.h"
+#include "tasks/batches.h"
+#include "text/open_tokenizer.h"
+
+namespace longspan {
+namespace {
+
+constexpr std::string_view kTokenForm = "token:";
+
+// token:TEXT as token:ID; everything else as it stands.
+std::string WithTokenId(const std::string& global, const text::Tokenizer& tokenizer) {
+  const std::string_view view = global;
+  if (view.substr(0, kTokenForm.size()) != kTokenForm) return global;
+  const std::string_view token = view.substr(kTokenForm.size());
+  if (!token.empty() && token.find_first_not_of("0123456789") == std::string_view::npos) {
+    return global;
+  }
+  const auto id = tokenizer.IdOf(token);
+  Check(id.has_value(), ErrorCode::kUsage,
+        "global: '{}' is no token of this model; give a token as its tokenizer spells it, or an id",
+        io::Escape(token));
+  return std::string(kTokenForm) + std::to_string(*id);
+}
+
+const char* TaskOf(LongformerHead head) {
+  switch (head) {
+    case LongformerHead::kMaskedLm:
+      return "fill-mask";
+    case LongformerHead::kSequence:
+      return "classify";
+    case LongformerHead::kToken:
+      return "token-classify";
+    case LongformerHead::kQuestion:
+      return "qa";
+    case LongformerHead::kChoice:
+      return "multiple-choice";
+    case LongformerHead::kNone:
+      break;
+  }
+  return "embed";
+}
+
+}  // namespace
+
+idx_t TaskRows::tokens(idx_t text) const {
+  idx_t sum = 0;
+  for (const text::Encoding& row : of(text)) sum += row.size();
+  return sum;
+}
+
+idx_t TaskRows::dropped(idx_t text) const {
+  idx_t sum = 0;
+  for (const text::Encoding& row : of(text)) sum += row.dropped[0] + row.dropped[1];
+  return sum;
+}
+
+std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int sequence) {
+  std::vector<TokenRange> rows, own;
+  for (const text::Encoding& e : windows) {  // where the text lies in each row
+    const auto begin = std::find(e.sequence.begin(), e.sequence.end(), sequence);
+    const auto end = std::find_if(begin, e.sequence.end(), [&](std::int8_t s) {
+      return s != static_cast<std::int8_t>(sequence);
+    });
+    rows.push_back({begin - e.sequence.begin(), end - e.sequence.begin()});
+  }
+  own = rows;
+  const auto text = static_cast<std::size_t>(sequence);
+  for (std::size_t w = 1; w < windows.size(); ++w) {
+    const idx_t before_end = windows[w - 1].first_token[text] + rows[w - 1].end - rows[w - 1].begin;
+    const idx_t shared = before_end - windows[w].first_token[text];
+    own[w - 1].end -= shared - shared / 2;
+    own[w].begin += shared / 2;
+  }
+  return own;
+}
+
+// ---- the model ----------------------------------------------------------------------------------
+
+TaskModel::TaskModel(Longformer model, std::unique_ptr<text::Tokenizer> tokenizer,
+                     TaskOptions options)
+    : model_(std::move(model)), tokenizer_(std::move(tokenizer)), options_(std::move(options)) {
+  policy_ =
+      GlobalPolicy::Parse(WithTokenId(options_.global, *tokenizer_)).For(model_.config().head);
+  longest_ = config().longest();
+  Check(options_.max_length >= 0 && options_.max_length <= longest_, ErrorCode::kUsage,
+        "max-length: {} is not from 1 to {}, the model's positions", options_.max_length, longest_);
+  Check(options_.stride >= 0, ErrorCode::kUsage, "stride: {} is below 0", options_.stride);
+  Check(options_.batch_tokens >= 1, ErrorCode::kUsage, "batch-tokens: {} is below 1",
+        options_.batch_tokens);
+  if (options_.max_length > 0) longest_ = options_.max_length;
+  if (const auto told = tokenizer_->longest()) LimitLength(*told);
+}
+
+TaskModel TaskModel::Open(const std::filesystem::path& directory,
+                          std::optional<LongformerHead> head, const TaskOptions& options,
+                          std::vector<std::string>* warnings) {
+  const std::string type = ModelType(directory / "config.json");
+  Check(type == "longformer", ErrorCode::kFormat,
+        "{}: is a {}, this task needs a Longformer; a BERT or RoBERTa becomes one by `longspan "
+        "convert --to longformer`",
+        io::Escape(directory.string()), io::Escape(type));
+  const LongformerHead found = LoadLongformerConfig(directory).head;
+  Check(!head || *head == found, ErrorCode::kFormat,
+        "{}: is a {}, {} needs a {}; this model is for {}", io::Escape(directory.string()),
+        LongformerClass(found), head ? TaskOf(*head) : "", head ? LongformerClass(*head) : "",
+        TaskOf(found));
+  auto tokenizer = text::OpenTokenizer(directory);
+  LongformerLoad load;
+  load.allow_nonfinite = options.allow_nonfinite;
+  return {LoadLongformer(directory, load, warnings), std::move(tokenizer), options};
+}
+
+void TaskModel::LimitLength(idx_t tokens) {
+  // Who asks for a length knows better than the files.
+  if (options_.max_length == 0) longest_ = std::clamp<idx_t>(tokens, 1, longest_);
+}
+
+TaskRows TaskModel::Encode(std::span<const TaskText> texts, text::Overflow fallback,
+                           std::span<const std::string> names) const {
+  text::EncodeOptions encode;
+  encode.max_length = longest_;
+  encode.overflow = options_.overflow.value_or(fallback);
+  encode.stride = options_.stride;
+  TaskRows result;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const std::string name =
+        i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1);
+    std::vector<text::Encoding> rows;
+    try {
+      rows = texts[i].pair ? tokenizer_->EncodePair(texts[i].text, *texts[i].pair, encode)
+                           : tokenizer_->Encode(texts[i].text, encode);
+    } catch (const Error& error) {
+      throw Error(error.code(), name + ": " + error.what());
+    }
+    for (text::Encoding& row : rows) {
+      Check(row.size() > 0, ErrorCode::kFormat, "{}: is empty, and this tokenizer adds no token",
+            name);
+      result.rows.push_back(std::move(row));
+    }
+    result.first.push_back(static_cast<idx_t>(result.rows.size()));
+  }
+  return result;
+}
+
+// ---- running ------------------------------------------------------------------------------------
+
+struct TaskModel::Padded {
+  std::vector<std::int32_t> ids, types;  // (B, T)
+  std::vector<std::uint8_t> roles;       // (B, T)
+  LongformerBatch batch;
+};
+
+// Rows as one rectangle: padding behind the shorter ones, hidden.
+void TaskModel::Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group,
+                     Padded& padded) {
+  const auto row = [&](idx_t b) -> const text::Encoding& {
+    return rows[static_cast<std::size_t>(group[static_cast<std::size_t>(b)])];
+  };
+  LongformerBatch& batch = padded.batch;
+  batch.rows = static_cast<idx_t>(group.size());
+  batch.tokens = 0;
+  for (idx_t b = 0; b < batch.rows; ++b) batch.tokens = std::max(batch.tokens, row(b).size());
+  const auto size = static_cast<std::size_t>(batch.rows * batch.tokens);
+  padded.ids.assign(size, static_cast<std::int32_t>(config().pad_token));
+  padded.types.assign(size, 0);
+  padded.roles.assign(size, kHiddenToken);
+  for (idx_t b = 0; b < batch.rows; ++b) {
+    const auto at = b * batch.tokens;
+    std::copy(row(b).ids.begin(), row(b).ids.end(), padded.ids.begin() + at);
+    std::copy(row(b).type_ids.begin(), row(b).type_ids.end(), padded.types.begin() + at);
+    std::fill_n(padded.roles.begin() + at, row(b).size(), kLocalToken);
+    tokens_run_ += row(b).size();
+  }
+  for (const std::int32_t id : padded.ids) {
+    Check(id >= 0 && id < config().vocab_size, ErrorCode::kFormat,
+          "tokenizer: token '{}' has the id {}, but the model knows ids below {}; the tokenizer is "
+          "another model's",
+          io::Escape(tokenizer_->TokenOf(id)), id, config().vocab_size);
+  }
+  for (std::int32_t& type : padded.types) {  // models with one type (RoBERTa's) have no second one
+    type = std::min(type, static_cast<std::int32_t>(config().token_types) - 1);
+  }
+  policy_.Apply(config(), padded.ids, batch.rows, batch.tokens, padded.roles);
+  globals_run_ += std::count(padded.roles.begin(), padded.roles.end(), kGlobalToken);
+  batch.ids = padded.ids;
+  batch.token_types = padded.types;
+  batch.roles = {padded.roles.data(), {batch.rows, batch.tokens}};
+}
+
+void TaskModel::Run(Context& context, std::span<const text::Encoding> rows,
+                    const std::function<void(const TaskBatch&)>& use) {
+  std::vector<idx_t> lengths;
+  for (const text::Encoding& row : rows) lengths.push_back(row.size());
+  Padded padded;
+  for (const std::vector<idx_t>& group : PlanBatches(lengths, options_.batch_tokens)) {
+    Fill(rows, group, padded);
+    Tensor hidden({padded.batch.rows * padded.batch.tokens, config().hidden_size});
+    model_.Encode(context, padded.batch, hidden.view<2>());
+    use({padded.batch, group, std::as_const(hidden).view<2>()});
+    if (on_progress) on_progress(tokens_run_);
+  }
+}
+
+}  // namespace longspan

@@ -1,0 +1,484 @@
+// Tasks on small random models with a tokenizer of words, against the same thing done by hand on
+// the model's own logits.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <sstream>
+
+#include "base/errors.h"
+#include "tasks/answers.h"
+#include "tasks/batches.h"
+#include "tasks/choices.h"
+#include "tasks/classify.h"
+#include "tasks/embed.h"
+#include "tasks/fill_mask.h"
+#include "tasks/scores.h"
+#include "tasks/token_classes.h"
+#include "tests/support/files.h"
+
+namespace longspan {
+namespace {
+
+using test::Throws;
+using text::Encoding;
+using text::Overflow;
+
+// Words between white space; "w7" is id 10 + 7. <s> x </s>, and <s> x </s> </s> y </s>.
+class WordTokenizer final : public text::Tokenizer {
+ public:
+  static constexpr std::int32_t kBos = 0, kPad = 1, kEos = 2, kMask = 4, kFirstWord = 10;
+  WordTokenizer() {
+    special_.bos = special_.cls = kBos;
+    special_.eos = special_.sep = kEos;
+    special_.pad = kPad;
+    special_.mask = kMask;
+    single_ = {{-1, kBos, 0}, {0, 0, 0}, {-1, kEos, 0}};
+    pair_ = {{-1, kBos, 0}, {0, 0, 0}, {-1, kEos, 0}, {-1, kEos, 0}, {1, 0, 0}, {-1, kEos, 0}};
+  }
+  std::string_view kind() const override { return "words"; }
+  idx_t vocabulary() const override { return 60; }
+  std::string TokenOf(std::int32_t id) const override {
+    if (id == kMask) return "<mask>";
+    return id >= kFirstWord ? "w" + std::to_string(id - kFirstWord)
+                            : "<" + std::to_string(id) + ">";
+  }
+  std::optional<std::int32_t> IdOf(std::string_view token) const override {
+    if (token == "<mask>") return kMask;
+    if (token.empty() || token[0] != 'w') return std::nullopt;
+    return kFirstWord + std::stoi(std::string(token.substr(1)));
+  }
+  std::string Decode(std::span<const std::int32_t> ids, bool) const override {
+    std::string text;
+    for (const std::int32_t id : ids) text += (text.empty() ? "" : " ") + TokenOf(id);
+    return text;
+  }
+
+ protected:
+  text::TokenRow EncodeText(std::string_view text) const override {
+    text::TokenRow row;
+    for (std::size_t i = 0; i <= text.size(); ++i) row.starts.push_back(static_cast<idx_t>(i));
+    for (std::size_t i = 0; i < text.size();) {
+      if (text[i] == ' ') {
+        ++i;
+        continue;
+      }
+      const std::size_t end = std::min(text.find(' ', i), text.size());
+      row.ids.push_back(*IdOf(text.substr(i, end - i)));
+      row.chars.push_back({static_cast<idx_t>(i), static_cast<idx_t>(end)});
+      i = end;
+    }
+    return row;
+  }
+};
+
+LongformerConfig SmallConfig(LongformerHead head, idx_t longest = 62) {
+  LongformerConfig config;
+  config.head = head;
+  config.attention_window = {8, 8};
+  config.vocab_size = 60;
+  config.hidden_size = 16;
+  config.heads = 2;
+  config.feed_forward_size = 32;
+  config.max_positions = longest + 2;
+  config.token_types = 1;
+  config.labels = {"O", "B-PER", "I-PER"};
+  return config;
+}
+
+TaskModel SmallModel(LongformerHead head, const TaskOptions& options = {}, idx_t longest = 62) {
+  Longformer model(SmallConfig(head, longest));
+  model.Initialise(7);
+  // Logits that differ: HF's initialisation is tiny.
+  const View<float, 1> values = model.parameters().values();
+  for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
+  return {std::move(model), std::make_unique<WordTokenizer>(), options};
+}
+
+// n words, different for every seed.
+std::string Words(idx_t n, idx_t seed) {
+  std::string text;
+  for (idx_t i = 0; i < n; ++i) {
+    text += (i == 0 ? "w" : " w") + std::to_string((seed * 17 + i * i * 5 + i) % 50);
+  }
+  return text;
+}
+
+// The head's logits of one row by itself.
+Tensor RowLogits(Context& context, TaskModel& model, const Encoding& row) {
+  Tensor logits;
+  model.Run(context, {&row, 1},
+            [&](const TaskBatch& batch) { logits = model.Logits(context, batch); });
+  return logits;
+}
+
+std::vector<TaskText> Texts(std::initializer_list<std::string> texts) {
+  std::vector<TaskText> list;
+  for (const std::string& text : texts) list.push_back({text, std::nullopt});
+  return list;
+}
+
+TEST(Batches, LikeLengthsRunTogether) {
+  const std::vector<idx_t> lengths = {5, 100, 99, 32, 31, 94, 93, 5, 1};
+  const auto groups = PlanBatches(lengths, 200);
+  idx_t seen = 0;
+  std::vector<int> count(lengths.size(), 0);
+  for (const auto& group : groups) {
+    const idx_t longest = lengths[static_cast<std::size_t>(group[0])];
+    EXPECT_TRUE(group.size() == 1 || static_cast<idx_t>(group.size()) * longest <= 200);
+    for (const idx_t row : group) {
+      EXPECT_LE(longest - lengths[static_cast<std::size_t>(row)], longest / kLeastShare);
+      ++count[static_cast<std::size_t>(row)];
+      ++seen;
+    }
+  }
+  EXPECT_EQ(seen, 9);
+  EXPECT_EQ(*std::min_element(count.begin(), count.end()), 1);
+  EXPECT_EQ(groups, (std::vector<std::vector<idx_t>>{{1, 2}, {5, 6}, {3, 4}, {0, 7}, {8}}));
+  EXPECT_TRUE(PlanBatches({}, 8).empty());
+  EXPECT_EQ(PlanBatches(std::vector<idx_t>{500}, 8).size(), 1u);  // too long, yet it runs
+}
+
+TEST(Scores, SumToOneAndTheBestComeFirst) {
+  const std::vector<float> logits = {1000.0f, 1001.0f, 999.0f};
+  const auto p = Softmax(logits);
+  EXPECT_NEAR(p[0] + p[1] + p[2], 1.0, 1e-12);
+  EXPECT_NEAR(p[1] / p[0], std::exp(1.0), 1e-12);
+  EXPECT_EQ(Largest(p, 2), (std::vector<idx_t>{1, 0}));
+  EXPECT_EQ(Largest(std::vector<double>{1, 2, 2}, 9), (std::vector<idx_t>{1, 2, 0}));
+  EXPECT_NEAR(Sigmoid(std::vector<float>{0.0f})[0], 0.5, 1e-15);
+}
+
+TEST(OwnTokensOf, EachTokenHasOneWindow) {
+  const WordTokenizer tokenizer;
+  const auto windows = tokenizer.Encode(
+      Words(23, 1), {.max_length = 10, .overflow = Overflow::kWindow, .stride = 3});
+  ASSERT_GT(windows.size(), 2u);
+  const auto own = OwnTokens(windows, 0);
+  idx_t next = 0;
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    for (idx_t t = own[w].begin; t < own[w].end; ++t) {
+      EXPECT_EQ(windows[w].first_token[0] + t - 1, next++);
+    }
+  }
+  EXPECT_EQ(next, 23);
+}
+
+// The same rows, together and alone, and with any number of threads.
+TEST(TaskModelRun, BatchesChangeNothing) {
+  TaskModel together = SmallModel(LongformerHead::kSequence);
+  TaskModel alone = SmallModel(LongformerHead::kSequence, {.batch_tokens = 1});
+  const auto texts = Texts({Words(30, 1), Words(31, 2), "", Words(29, 3), "w3"});
+  Context one(1), three(3);
+  const TaskRows rows = together.Encode(texts, Overflow::kError);
+  idx_t batches = 0, told = 0;
+  together.on_progress = [&](idx_t tokens) {
+    ++batches;
+    told = tokens;
+  };
+  const auto a = Classify(one, together, rows), b = Classify(three, alone, rows);
+  const auto again = Classify(three, together, rows);
+  EXPECT_EQ(batches, 6);  // {31, 30, 29}, {1}, {0}, twice
+  EXPECT_EQ(told, 2 * (91 + 5 * 2));
+  EXPECT_EQ(together.globals_run(), 2 * 5);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    EXPECT_EQ(a[i].scores, again[i].scores);
+    for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(a[i].scores[c], b[i].scores[c], 1e-5);
+  }
+  EXPECT_NE(a[0].scores, a[1].scores);
+}
+
+TEST(TaskModelOptions, AreChecked) {
+  EXPECT_TRUE(Throws([] { SmallModel(LongformerHead::kToken, {.global = "token:<wolf>"}); },
+                     ErrorCode::kUsage, "'<wolf>' is no token"));
+  EXPECT_TRUE(Throws([] { SmallModel(LongformerHead::kToken, {.max_length = 63}); },
+                     ErrorCode::kUsage, "max-length: 63 is not from 1 to 62"));
+  EXPECT_TRUE(Throws([] { SmallModel(LongformerHead::kToken, {.stride = -1}); }, ErrorCode::kUsage,
+                     "stride: -1"));
+  EXPECT_EQ(SmallModel(LongformerHead::kToken, {.global = "token:<mask>"}).global_name(),
+            "token:4");
+  EXPECT_EQ(SmallModel(LongformerHead::kSequence).global_name(), "ids:0");
+  EXPECT_EQ(SmallModel(LongformerHead::kMaskedLm).global_name(), "none");
+}
+
+TEST(TaskModelEncode, SaysWhichTextIsTooLong) {
+  const TaskModel model = SmallModel(LongformerHead::kSequence);
+  const auto texts = Texts({"w1", Words(61, 1)});
+  const std::vector<std::string> names = {"a", "b.txt"};
+  EXPECT_TRUE(
+      Throws([&] { model.Encode(texts, Overflow::kError, names); }, ErrorCode::kLimit, "b.txt: "));
+  EXPECT_TRUE(
+      Throws([&] { model.Encode(texts, Overflow::kError); }, ErrorCode::kLimit, "text 2: "));
+  const TaskRows windows = model.Encode(texts, Overflow::kWindow);
+  EXPECT_EQ(windows.of(0).size(), 1u);
+  EXPECT_EQ(windows.of(1).size(), 2u);
+  EXPECT_EQ(windows.tokens(1), 61 + 4);
+  const TaskRows cut = model.Encode(texts, Overflow::kTruncate);
+  EXPECT_EQ(cut.of(1)[0].size(), 62);
+  EXPECT_EQ(cut.dropped(1), 1);
+}
+
+TEST(ClassifyTexts, IsTheSoftmaxOfTheLogitsAndTheMeanOfWindows) {
+  Context context(2);
+  TaskModel model = SmallModel(LongformerHead::kSequence, {.max_length = 20});
+  const auto texts = Texts({Words(10, 4), Words(25, 5)});
+  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
+  const auto scores = Classify(context, model, rows);
+  ASSERT_EQ(rows.rows.size(), 3u);
+  std::vector<std::vector<double>> each;
+  for (const Encoding& row : rows.rows) {
+    const Tensor logits = RowLogits(context, model, row);
+    each.push_back(Softmax({logits.data<float>(), 3}));
+  }
+  for (std::size_t c = 0; c < 3; ++c) {
+    EXPECT_NEAR(scores[0].scores[c], each[0][c], 1e-6);
+    EXPECT_NEAR(scores[1].scores[c], (20 * each[1][c] + 9 * each[2][c]) / 29, 1e-6);
+  }
+}
+
+TEST(ClassifyTexts, SetsOfLabelsAndNumbers) {
+  LongformerConfig config = SmallConfig(LongformerHead::kSequence);
+  EXPECT_EQ(ScoresOf(config), ScoreKind::kClasses);
+  config.problem = ProblemType::kMultiLabel;
+  EXPECT_EQ(ScoresOf(config), ScoreKind::kLabels);
+  config.problem = ProblemType::kInferred;
+  config.labels = {"LABEL_0"};
+  EXPECT_EQ(ScoresOf(config), ScoreKind::kValues);
+}
+
+TEST(FillMasksOf, AreTheLogitsAtTheMask) {
+  Context context(2);
+  TaskModel model = SmallModel(LongformerHead::kMaskedLm, {.max_length = 12, .stride = 4});
+  const auto texts =
+      Texts({"w1 <mask> w3 <mask>", Words(9, 1) + " <mask> " + Words(9, 2), "<mask>"});
+  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
+  const auto filled = FillMasks(context, model, texts, rows, 60);
+  ASSERT_EQ(filled[0].masks.size(), 2u);
+  ASSERT_EQ(filled[1].masks.size(), 1u);  // though two windows see it
+  EXPECT_EQ(filled[0].masks[0].chars, (text::Span{3, 9}));
+  const Tensor logits = RowLogits(context, model, rows.rows[0]);
+  const auto p = Softmax({logits.data<float>() + 2 * 60, 60});  // <s> w1 <mask>
+  const FilledMask& mask = filled[0].masks[0];
+  ASSERT_EQ(mask.guesses.size(), 60u);
+  for (const MaskGuess& guess : mask.guesses) {
+    EXPECT_NEAR(guess.score, p[static_cast<std::size_t>(guess.id)], 1e-6);
+  }
+  EXPECT_EQ(mask.guesses[0].token, model.tokenizer().TokenOf(mask.guesses[0].id));
+  const auto bare = Texts({"w1"});
+  EXPECT_TRUE(
+      Throws([&] { FillMasks(context, model, bare, model.Encode(bare, Overflow::kError), 1); },
+             ErrorCode::kUsage, "text 1: has no <mask>"));
+}
+
+TEST(TokenClasses, SpansFollowTheTags) {
+  Context context(2);
+  TaskModel model = SmallModel(LongformerHead::kToken);
+  const auto texts = Texts({Words(50, 3)});
+  const TaskRows rows = model.Encode(texts, Overflow::kError);
+  const auto none = ClassifyTokens(context, model, rows, Aggregation::kNone)[0];
+  const auto simple = ClassifyTokens(context, model, rows, Aggregation::kSimple)[0];
+  const Tensor logits = RowLogits(context, model, rows.rows[0]);
+  // By hand: BIO over the arg-max of each token.
+  std::vector<std::pair<idx_t, idx_t>> spans;
+  std::size_t tokens = 0;
+  bool inside = false;
+  for (idx_t t = 1; t <= 50; ++t) {
+    const auto best = Largest(Softmax({logits.data<float>() + t * 3, 3}), 1)[0];
+    if (best > 0) {
+      EXPECT_EQ(none[tokens].label, best == 1 ? "B-PER" : "I-PER");
+      EXPECT_EQ(none[tokens].chars, rows.rows[0].chars[static_cast<std::size_t>(t)]);
+      ++tokens;
+      if (best == 1 || !inside) spans.push_back({t, t});
+      spans.back().second = t;
+    }
+    inside = best > 0;
+  }
+  EXPECT_EQ(none.size(), tokens);
+  ASSERT_EQ(simple.size(), spans.size());
+  ASSERT_GT(spans.size(), 1u);
+  EXPECT_LT(spans.size(), tokens);
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    EXPECT_EQ(simple[i].label, "PER");
+    EXPECT_EQ(simple[i].chars.begin,
+              rows.rows[0].chars[static_cast<std::size_t>(spans[i].first)].begin);
+    EXPECT_EQ(simple[i].chars.end,
+              rows.rows[0].chars[static_cast<std::size_t>(spans[i].second)].end);
+  }
+  // No two tokens touch each other here, so words are tokens.
+  EXPECT_EQ(ClassifyTokens(context, model, rows, Aggregation::kFirst)[0].size(), simple.size());
+  EXPECT_TRUE(Throws([] { ParseAggregation("last"); }, ErrorCode::kUsage, "'last'"));
+}
+
+TEST(Answers, AreTheBestPairOfStartAndEnd) {
+  Context context(2);
+  TaskModel model = SmallModel(LongformerHead::kQuestion);
+  const std::vector<TaskText> texts = {{"w1 w2", Words(20, 6)}};
+  const TaskRows rows = model.Encode(texts, Overflow::kError);
+  const auto answers = FindAnswers(context, model, rows, {.most = 3, .longest = 4})[0];
+  const Tensor logits = RowLogits(context, model, rows.rows[0]);
+  const Encoding& row = rows.rows[0];
+  std::vector<float> starts, ends;
+  for (idx_t t = 0; t < row.size(); ++t) {
+    if (t > 0 && row.sequence[static_cast<std::size_t>(t)] != 1) continue;
+    starts.push_back(logits.data<float>()[2 * t]);
+    ends.push_back(logits.data<float>()[2 * t + 1]);
+  }
+  const auto ps = Softmax(starts), pe = Softmax(ends);  // [0] is the first token
+  std::vector<double> scores;
+  for (std::size_t s = 1; s < ps.size(); ++s) {
+    for (std::size_t e = s; e < std::min(s + 4, pe.size()); ++e) scores.push_back(ps[s] * pe[e]);
+  }
+  std::sort(scores.rbegin(), scores.rend());
+  ASSERT_EQ(answers.size(), 3u);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(answers[i].score, scores[i], 1e-7);
+  EXPECT_LT(answers[0].chars.begin, answers[0].chars.end);
+  const auto none =
+      FindAnswers(context, model, rows, {.most = 100, .longest = 1, .may_be_none = true})[0];
+  ASSERT_EQ(none.size(), 21u);
+  const auto it = std::find_if(none.begin(), none.end(), [](const Answer& a) { return a.none; });
+  ASSERT_NE(it, none.end());
+  EXPECT_NEAR(it->score, ps[0] * pe[0], 1e-7);
+}
+
+TEST(Answers, OfOverlappingWindowsAreOne) {
+  Context context(2);
+  TaskModel model = SmallModel(LongformerHead::kQuestion, {.max_length = 20, .stride = 8});
+  const std::vector<TaskText> texts = {{"w1 w2", Words(40, 6)}};
+  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
+  ASSERT_GT(rows.rows.size(), 3u);
+  const auto answers = FindAnswers(context, model, rows, {.most = 40, .longest = 1})[0];
+  ASSERT_EQ(answers.size(), 40u);  // each token once
+  for (std::size_t i = 1; i < answers.size(); ++i) {
+    EXPECT_GE(answers[i - 1].score, answers[i].score);
+  }
+}
+
+TEST(Choices, AreScoredTogether) {
+  Context context(2);
+  TaskModel model = SmallModel(LongformerHead::kChoice);
+  const std::vector<Question> questions = {{Words(5, 1), {"w1", "w2 w3", "w4"}},
+                                           {Words(9, 2), {"w5", "w6"}}};
+  const auto pairs = ChoicePairs(questions);
+  const TaskRows rows = model.Encode(pairs, Overflow::kError);
+  const auto scores = ScoreChoices(context, model, questions, rows);
+  std::vector<float> logits;
+  for (std::size_t i = 0; i < 3; ++i) {
+    logits.push_back(RowLogits(context, model, rows.rows[i]).data<float>()[0]);
+  }
+  const auto p = Softmax(logits);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(scores[0][i], p[i], 1e-6);
+  EXPECT_NEAR(scores[1][0] + scores[1][1], 1.0, 1e-12);
+  // The choice is global, behind the double separator.
+  EXPECT_EQ(model.global_name(), "choices");
+  EXPECT_GT(model.globals_run(), 0);
+}
+
+class PoolingFolder : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ =
+        std::filesystem::path(::testing::TempDir()) /
+        ("pooling-" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+    std::filesystem::remove_all(dir_);
+    std::filesystem::create_directories(dir_ / "1_Pooling");
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(dir_ / name) << text;
+  }
+  std::filesystem::path dir_;
+};
+
+constexpr const char* kModules =
+    R"([{"idx":0,"name":"0","path":"","type":"sentence_transformers.models.Transformer"},
+        {"idx":1,"name":"1","path":"1_Pooling","type":"sentence_transformers.models.Pooling"},
+        {"idx":2,"name":"2","path":"2_Normalize","type":"sentence_transformers.models.Normalize"}])";
+
+TEST_F(PoolingFolder, SaysWhatToDo) {
+  EXPECT_FALSE(ReadPooling(dir_, 16).from_files);
+  Write("modules.json", kModules);
+  Write("sentence_bert_config.json", R"({"max_seq_length": 256, "do_lower_case": false})");
+  Write("1_Pooling/config.json",
+        R"({"word_embedding_dimension":16,"pooling_mode_cls_token":true,
+            "pooling_mode_mean_tokens":false,"pooling_mode_max_tokens":true})");
+  const Pooling pooling = ReadPooling(dir_, 16);
+  EXPECT_EQ(pooling.modes, (std::vector<PoolingMode>{PoolingMode::kCls, PoolingMode::kMax}));
+  EXPECT_TRUE(pooling.normalize);
+  EXPECT_EQ(pooling.max_tokens, idx_t{256});
+}
+
+TEST_F(PoolingFolder, RefusesWhatItCannotDo) {
+  Write("1_Pooling/config.json", R"({"word_embedding_dimension":16})");
+  const auto says = [&](const std::string& modules, const char* what) {
+    Write("modules.json", modules);
+    return Throws([&] { ReadPooling(dir_, 16); }, ErrorCode::kFormat, what);
+  };
+  EXPECT_TRUE(says(R"([{"type":"x.Dense","path":"2_Dense"}])", "module 'x.Dense' is not known"));
+  EXPECT_TRUE(says(R"([{"type":"x.Pooling","path":"../up"}])", "'../up' is no folder beside it"));
+  EXPECT_TRUE(says("{}", "is no list"));
+  Write("modules.json", kModules);
+  EXPECT_TRUE(Throws([&] { ReadPooling(dir_, 8); }, ErrorCode::kFormat,
+                     "word_embedding_dimension 16 is not the model's hidden_size 8"));
+}
+
+TEST(Embedding, PoolsEveryTokenOnce) {
+  Context context(2);
+  TaskModel model = SmallModel(LongformerHead::kNone, {.max_length = 20, .stride = 4});
+  const auto texts = Texts({Words(12, 4), Words(45, 5)});
+  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
+  Pooling pooling;
+  pooling.modes = {PoolingMode::kMean,      PoolingMode::kMax,          PoolingMode::kCls,
+                   PoolingMode::kLastToken, PoolingMode::kWeightedMean, PoolingMode::kMeanSqrtLen};
+  const Tensor vectors = Embed(context, model, rows, pooling);
+  ASSERT_EQ(vectors.shape(), (std::vector<idx_t>{2, 6 * 16}));
+  std::vector<Tensor> hidden;
+  for (const Encoding& row : rows.rows) {
+    model.Run(context, {&row, 1}, [&](const TaskBatch& batch) {
+      hidden.emplace_back(std::vector<idx_t>{row.size(), 16});
+      std::copy_n(batch.hidden.data, hidden.back().size(), hidden.back().data<float>());
+    });
+  }
+  for (idx_t text = 0; text < 2; ++text) {
+    const auto own = OwnTokens(rows.of(text), 0);
+    for (idx_t c = 0; c < 16; ++c) {
+      double sum = 0, largest = -1e9, weighted = 0, weights = 0, first = 0, n = 0, last = 0;
+      for (std::size_t w = 0; w < own.size(); ++w) {
+        const auto h =
+            std::as_const(hidden[static_cast<std::size_t>(rows.begin(text)) + w]).view<2>();
+        first += h(0, c) / static_cast<double>(own.size());
+        last = h(h.extent[0] - 1, c);
+        for (idx_t t = 0; t < h.extent[0]; ++t) {
+          const bool special = t == 0 || t == h.extent[0] - 1;
+          if (!special && (t < own[w].begin || t >= own[w].end)) continue;
+          n += 1;
+          sum += h(t, c);
+          weighted += n * h(t, c);
+          weights += n;
+          largest = std::max<double>(largest, h(t, c));
+        }
+      }
+      const float* v = vectors.data<float>() + text * 96 + c;
+      EXPECT_NEAR(v[0], sum / n, 1e-5);
+      EXPECT_NEAR(v[16], largest, 1e-5);
+      EXPECT_NEAR(v[32], first, 1e-5);
+      EXPECT_NEAR(v[48], last, 1e-5);
+      EXPECT_NEAR(v[64], weighted / weights, 1e-5);
+      EXPECT_NEAR(v[80], sum / std::sqrt(n), 1e-5);
+    }
+  }
+  pooling.modes = {PoolingMode::kMean};
+  pooling.normalize = true;
+  const Tensor unit = Embed(context, model, rows, pooling);
+  for (idx_t text = 0; text < 2; ++text) {
+    const float* v = unit.data<float>() + text * 16;
+    EXPECT_NEAR(std::inner_product(v, v + 16, v, 0.0), 1.0, 1e-6);
+  }
+  EXPECT_TRUE(Throws([] { ParsePooling("median"); }, ErrorCode::kUsage, "mean-sqrt-len"));
+}
+
+}  // namespace
+}  // namespace longspan

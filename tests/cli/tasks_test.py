@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""Longformers asked about texts: fill-mask, classify, token-classify, qa, multiple-choice, embed.
+
+usage: tasks_test.py PROGRAM [unittest options]
+"""
+import json
+import math
+import struct
+
+from support import Case, main, run
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "?", "the", "letter", "was",
+         "written", "by", "anne", "##s", "who", "captain", "frederick", "to", "sea", "he", "she",
+         "went", "saw", "a", "ship", "lady", "house", "very", "old"]
+CLASSES = {"masked": "MaskedLM", "sequence": "SequenceClassification",
+           "token": "TokenClassification", "question": "QuestionAnswering",
+           "choice": "MultipleChoice", "bare": None}
+SENTENCES = ["The letter was written by Captain Frederick.", "She went to the sea, to a very old house.",
+             "Anne saw the ship.", "He was a captain, she was a lady.", "Who went to sea?"]
+
+
+class Tasks(Case):
+    """A model of each kind over a WordPiece vocabulary, 30 tokens at most."""
+
+    def model(self, kind, **fields):
+        folder = self.dir / kind
+        if folder.exists():
+            return folder
+        head = CLASSES[kind]
+        config = {"model_type": "longformer",
+                  "architectures": [f"LongformerFor{head}" if head else "LongformerModel"],
+                  "attention_window": [8, 8], "vocab_size": len(WORDS), "hidden_size": 16,
+                  "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+                  "max_position_embeddings": 31, "type_vocab_size": 2, "pad_token_id": 0,
+                  "bos_token_id": None, "eos_token_id": None, "sep_token_id": 3,
+                  "initializer_range": 0.3, **fields}
+        source = self.dir / (kind + ".json")
+        source.write_text(json.dumps(config))
+        self.ok("init", "--config", source, "-o", folder)
+        (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+        return folder
+
+    def texts(self):
+        folder = self.dir / "texts"
+        folder.mkdir()
+        for i, sentence in enumerate(SENTENCES):
+            (folder / f"{i}.txt").write_text(sentence + "\n")
+        return folder
+
+    def results(self, *arguments, **options):
+        report = json.loads(self.ok(*arguments, "--json", **options))
+        self.assertEqual(report["task"], arguments[0])
+        return report["results"]
+
+    # ---- where texts come from ------------------------------------------------------------------
+
+    def test_files_folders_lines_and_stdin_are_the_same_texts(self):
+        model, texts = self.model("sequence"), self.texts()
+        scores = [r["labels"] for r in self.results("classify", "-m", model, texts)]
+        self.assertEqual(len(scores), len(SENTENCES))
+        everything = "\n".join(SENTENCES) + "\n"
+        (self.dir / "all.txt").write_text(everything)
+        (self.dir / "all.jsonl").write_text(
+            "".join(json.dumps({"text": s, "id": i}) + "\n" for i, s in enumerate(SENTENCES)))
+        for arguments, stdin in (([self.dir / "all.txt", "--lines"], None), (["-", "--lines"], everything),
+                                 ([self.dir / "all.jsonl"], None),
+                                 ([x for s in SENTENCES for x in ("--text", s)], None)):
+            again = self.results("classify", "-m", model, *arguments, input=stdin)
+            for one, other in zip(scores, again):
+                for a, b in zip(one, other["labels"]):
+                    self.assertEqual(a["label"], b["label"])
+                    self.assertAlmostEqual(a["score"], b["score"], places=5)
+        self.assertEqual([r["id"] for r in self.results("classify", "-m", model,
+                                                        self.dir / "all.jsonl")], [0, 1, 2, 3, 4])
+        # As many threads as one likes: the same bytes.
+        self.assertEqual(self.ok("classify", "-m", model, texts, "--json", "-t", "1"),
+                         self.ok("classify", "-m", model, texts, "--json", "-t", "3"))
+
+    def test_bad_inputs_are_told_in_one_line(self):
+        model = self.model("sequence")
+        self.fails(2, "classify", "-m", model, says=["nothing to read"])
+        self.fails(4, "classify", "-m", model, self.dir / "none.txt", says=["none.txt", "--text"])
+        empty = self.dir / "empty"
+        empty.mkdir()
+        self.fails(2, "classify", "-m", model, empty, says=["no .txt"])
+        (self.dir / "bad.jsonl").write_text('{"text": "a"}\n{"texts": "a"}\n')
+        self.fails(3, "classify", "-m", model, self.dir / "bad.jsonl", says=["bad.jsonl:2", "text"])
+        (self.dir / "bad.jsonl").write_text('{"text": "a"}\n\n{"text: 1}\n')
+        self.fails(3, "classify", "-m", model, self.dir / "bad.jsonl", says=["bad.jsonl:3"])
+        self.fails(2, "classify", "-m", model, "--text", "a", "--overflow", "fold", says=["fold"])
+        self.fails(2, "classify", "-m", model, "--text", "a", "--global", "some", says=["some"])
+        self.fails(2, "classify", "-m", model, "--text", "a", "--max-length", "31",
+                   says=["31", "30"])
+        self.fails(3, "classify", "-m", self.model("question"), "--text", "a",
+                   says=["LongformerForQuestionAnswering", "qa"])
+        self.fails(3, "classify", "-m", self.start, "--text", "a", says=["reformer"])
+        self.fails(4, "classify", "-m", self.dir / "nothing", "--text", "a", says=["nothing"])
+        (self.model("sequence") / "vocab.txt").unlink()
+        self.fails(3, "classify", "-m", model, "--text", "a", says=["vocab.txt"])
+
+    def test_long_texts_are_never_cut_in_silence(self):
+        model = self.model("sequence")
+        long = " ".join(SENTENCES)  # 45 tokens
+        result = run("classify", "-m", model, "--text", long, "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(json.loads(result.stdout)["results"][0]["windows"], 2)
+        self.assertIn("longer than 30 tokens, read in 2 windows", result.stderr)
+        result = run("classify", "-m", model, "--text", long, "--json", "--overflow", "truncate")
+        self.assertEqual(json.loads(result.stdout)["results"][0]["windows"], 1)
+        self.assertGreater(json.loads(result.stdout)["results"][0]["dropped"], 5)
+        self.assertIn("were cut", result.stderr)
+        self.fails(5, "classify", "-m", model, "--text", "a", "--text", long, "--overflow", "error",
+                   says=["text 2", "30"])
+        self.assertEqual(run("classify", "-m", model, "--text", long, "-q").stderr, "")
+
+    def test_empty_text_and_one_word(self):
+        for text in ("", "anne", "\u3042 \ufffd"):
+            (result,) = self.results("classify", "-m", self.model("sequence"), "--text", text)
+            self.assertAlmostEqual(sum(x["score"] for x in result["labels"]), 1.0, places=6)
+            result = json.loads(self.ok("embed", "-m", self.model("bare"), "--text", text))
+            self.assertEqual(len(result["embedding"]), 16)
+            (result,) = self.results("token-classify", "-m", self.model("token"), "--text", text)
+            self.assertLessEqual(len(result["entities"]), 2)
+
+    # ---- the tasks ------------------------------------------------------------------------------
+
+    def test_fill_mask(self):
+        model = self.model("masked")
+        text = "Anne saw the [MASK], to a very [MASK] house."
+        (result,) = self.results("fill-mask", "-m", model, "--text", text, "--top", "30")
+        self.assertEqual([m["chars"]["begin"] for m in result["masks"]],
+                         [text.index("[MASK]"), text.rindex("[MASK]")])
+        guesses = result["masks"][0]["guesses"]
+        self.assertAlmostEqual(sum(g["score"] for g in guesses), 1.0, places=5)
+        self.assertEqual(sorted(g["token"] for g in guesses), list(range(30)))
+        best = guesses[0]
+        self.assertEqual(best["sequence"], text.replace("[MASK]", best["token_str"], 1))
+        shown = self.ok("fill-mask", "-m", model, "--text", text, "--top", "2")
+        self.assertEqual(shown.count("characters"), 2)
+        self.fails(2, "fill-mask", "-m", model, "--text", "Anne saw", says=["[MASK]", "text 1"])
+
+    def test_classify_sets_of_labels_and_numbers(self):
+        many = self.model("sequence", problem_type="multi_label_classification",
+                          id2label={"0": "sea", "1": "land", "2": "air"})
+        (result,) = self.results("classify", "-m", many, "--text", SENTENCES[0])
+        self.assertEqual(result["scores_are"], "labels")
+        self.assertEqual({x["label"] for x in result["labels"]}, {"sea", "land", "air"})
+        line = self.ok("classify", "-m", many, "--text", SENTENCES[0], "--threshold", "0")
+        self.assertEqual(line.count("\t"), 3)
+        line = self.ok("classify", "-m", many, "--text", SENTENCES[0], "--threshold", "1")
+        self.assertEqual(line.count("\t"), 0)
+
+    def test_token_classify(self):
+        model = self.model("token", id2label={"0": "O", "1": "B-PER", "2": "I-PER"})
+        text = "Captain Fredericks saw Annes."
+        (result,) = self.results("token-classify", "-m", model, "--text", text, "--aggregate", "none")
+        for e in result["entities"]:
+            self.assertEqual(text[e["start"]:e["end"]], e["word"])
+            self.assertIn(e["label"], ("B-PER", "I-PER"))
+        (result,) = self.results("token-classify", "-m", model, "--text", text, "--aggregate", "first")
+        for e in result["entities"]:
+            self.assertEqual(e["label"], "PER")
+            self.assertTrue(e["end"] == len(text) or not text[e["end"]].isalpha())
+        self.fails(2, "token-classify", "-m", model, "--text", text, "--aggregate", "last",
+                   says=["last", "average"])
+
+    def test_qa(self):
+        model = self.model("question")
+        text = "Anne saw the ship. \u00e9\u00e9 Captain Frederick went to sea."
+        (result,) = self.results("qa", "-m", model, "--text", text, "--question",
+                                 "Who went to sea?", "--top", "4")
+        self.assertEqual(len(result["answers"]), 4)
+        for answer in result["answers"]:
+            self.assertEqual(text[answer["start"]:answer["end"]], answer["answer"])
+            self.assertTrue(0 < answer["score"] <= 1)
+        lines = self.dir / "q.jsonl"
+        lines.write_text(json.dumps({"question": "Who went to sea?", "context": text, "id": "q7"}))
+        (again,) = self.results("qa", "-m", model, lines, "--top", "4")
+        self.assertEqual(again["answers"], result["answers"])
+        self.assertEqual(again["id"], "q7")
+        # A context of several windows, found by characters of the whole.
+        long = " ".join(SENTENCES)
+        (result,) = self.results("qa", "-m", model, "--text", long, "--question", "Who?", "--top",
+                                 "20", "--stride", "8")
+        self.assertGreater(result["windows"], 1)
+        for answer in result["answers"]:
+            self.assertEqual(long[answer["start"]:answer["end"]], answer["answer"])
+        self.assertGreater(max(a["end"] for a in result["answers"]), 60)
+        (result,) = self.results("qa", "-m", model, "--text", text, "--question", "Who?", "--top",
+                                 "1000", "--may-be-none")
+        self.assertEqual([a["answer"] for a in result["answers"]].count(""), 1)
+        self.fails(2, "qa", "-m", model, "--text", text, says=["no question"])
+        self.fails(2, "qa", "-m", model, "--text", "", "--question", "Who?", says=["no text"])
+        # A question that leaves the text no room.
+        self.fails(5, "qa", "-m", model, "--text", text, "--question", long, says=["text 1"])
+
+    def test_multiple_choice(self):
+        model = self.model("choice")
+        arguments = ["multiple-choice", "-m", model, "--question", "Who went to sea?", "--choice",
+                     "Anne", "--choice", "the captain", "--choice", "a ship"]
+        (result,) = self.results(*arguments)
+        scores = [c["score"] for c in result["choices"]]
+        self.assertAlmostEqual(sum(scores), 1.0, places=6)
+        self.assertEqual(result["best"], scores.index(max(scores)))
+        lines = self.dir / "c.jsonl"
+        lines.write_text(json.dumps({"context": "", "question": "Who went to sea?",
+                                     "choices": ["Anne", "the captain", "a ship"]}))
+        (again,) = self.results("multiple-choice", "-m", model, lines)
+        self.assertEqual(again["choices"], result["choices"])
+        self.assertEqual(self.ok(*arguments).count("*"), 1)
+        self.fails(2, *arguments[:-4], says=["1 choices"])
+        long = " ".join(SENTENCES)
+        self.fails(5, *arguments, "--text", long, says=["text 1"])
+        self.ok(*arguments, "--text", long, "--overflow", "truncate")
+        self.fails(2, *arguments, "--text", long, "--overflow", "window", says=["windows"])
+
+    def test_embed(self):
+        model, texts = self.model("bare"), self.texts()
+        lines = [json.loads(x) for x in self.ok("embed", "-m", model, texts).splitlines()]
+        self.assertEqual(len(lines), len(SENTENCES))
+        self.assertTrue(lines[1]["input"].endswith("1.txt"))
+        text = [[float(x) for x in line.split()]
+                for line in self.ok("embed", "-m", model, texts, "--format", "text").splitlines()]
+        array = self.dir / "v.npy"
+        self.ok("embed", "-m", model, texts, "-o", array)
+        data = array.read_bytes()
+        self.assertEqual(data[:8], b"\x93NUMPY\x01\x00")
+        (size,) = struct.unpack_from("<H", data, 8)
+        self.assertEqual((10 + size) % 64, 0)
+        self.assertIn("'shape': (5, 16)", data[10:10 + size].decode())
+        values = struct.unpack_from("<80f", data, 10 + size)
+        for i, line in enumerate(lines):
+            for c in range(16):
+                self.assertAlmostEqual(line["embedding"][c], values[16 * i + c], places=6)
+                self.assertAlmostEqual(text[i][c], values[16 * i + c], places=5)
+        unit = json.loads(self.ok("embed", "-m", model, "--text", "anne", "--normalize"))
+        self.assertAlmostEqual(math.sqrt(sum(x * x for x in unit["embedding"])), 1.0, places=6)
+        report = json.loads(self.ok("embed", "-m", model, "--text", "anne", "--json"))
+        self.assertEqual(report["task"], "embed")
+        # What a folder of sentence-transformers says.
+        (model / "1_Pooling").mkdir()
+        (model / "1_Pooling" / "config.json").write_text(json.dumps(
+            {"word_embedding_dimension": 16, "pooling_mode_cls_token": True,
+             "pooling_mode_mean_tokens": False}))
+        (model / "modules.json").write_text(json.dumps(
+            [{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
+             {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]))
+        self.assertEqual(self.ok("embed", "-m", model, texts),
+                         self.ok("embed", "-m", model, texts, "--pooling", "cls"))
+        self.assertNotEqual(self.ok("embed", "-m", model, texts),
+                            self.ok("embed", "-m", model, texts, "--pooling", "mean"))
+        self.fails(2, "embed", "-m", model, texts, "--pooling", "median", says=["median", "mean"])
+        self.fails(2, "embed", "-m", model, texts, "--format", "csv", says=["csv", "jsonl"])
+        self.fails(4, "embed", "-m", model, texts, "-o", self.dir / "none" / "v.npy", says=["none"])
+
+    def test_global_tokens_are_named_once(self):
+        for kind, global_, tokens in (("sequence", None, 1), ("sequence", "first:3", 3),
+                                      ("sequence", "token:[SEP]", 1), ("sequence", "none", 0)):
+            more = ["--global", global_] if global_ else []
+            result = run("classify", "-m", self.model(kind), "--text", SENTENCES[0], *more)
+            self.assertEqual(result.stderr.count("global"), 1, result.stderr)
+            self.assertIn(f"({tokens} tokens)", result.stderr)
+
+
+if __name__ == "__main__":
+    main()
