@@ -20,6 +20,7 @@ constexpr std::string_view kOutside = "O";
 // A token or a word with the probability of each class.
 struct Unit {
   text::Span chars, bytes;
+  std::optional<bool> continues;  // a token: whether it is a later piece of a word
   std::vector<double> scores;
   idx_t best() const { return Largest(scores, 1).front(); }
   double score() const { return scores[static_cast<std::size_t>(best())]; }
@@ -48,13 +49,18 @@ std::vector<double> WordScores(const Unit* first, const Unit* last, Aggregation 
   return mean;
 }
 
-// A word: tokens that touch each other. (Hugging Face's rule for tokenizers that mark no pieces.)
+// The tokens of one word: pieces as the tokenizer marks them, else those that touch each other.
+// (Hugging Face's rules; there the second one takes a line break for a part of a word.)
+bool SameWord(const Unit& before, const Unit& token) {
+  return token.continues.value_or(token.chars.begin <= before.chars.end);
+}
+
 Units Words(const Units& tokens, Aggregation aggregation) {
   Units words;
   for (std::size_t begin = 0; begin < tokens.size();) {
     std::size_t end = begin + 1;
-    while (end < tokens.size() && tokens[end].chars.begin <= tokens[end - 1].chars.end) ++end;
-    Unit word{tokens[begin].chars, tokens[begin].bytes,
+    while (end < tokens.size() && SameWord(tokens[end - 1], tokens[end])) ++end;
+    Unit word{tokens[begin].chars, tokens[begin].bytes, std::nullopt,
               WordScores(&tokens[begin], tokens.data() + end, aggregation)};
     Extend(tokens[end - 1], word.chars, word.bytes);
     words.push_back(std::move(word));
@@ -123,6 +129,7 @@ std::vector<std::vector<TokenClass>> ClassifyTokens(Context& context, TaskModel&
         const text::Encoding& e = rows.rows[row];
         units[row].push_back({e.chars[static_cast<std::size_t>(t)],
                               e.bytes[static_cast<std::size_t>(t)],
+                              model.tokenizer().ContinuesWord(e.ids[static_cast<std::size_t>(t)]),
                               Softmax({logits.data<float>() + at * labels, labels})});
       }
     }

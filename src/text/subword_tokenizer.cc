@@ -57,6 +57,14 @@ class SubwordTokenizer final : public Tokenizer {
     return *token;
   }
 
+  std::optional<bool> ContinuesWord(std::int32_t id) const override {
+    const WordPieceModel* pieces = std::get_if<WordPieceModel>(&*parts_.model);
+    const std::string* token = Spelling(id);
+    if (pieces == nullptr || pieces->options().prefix.empty() || token == nullptr) {
+      return std::nullopt;
+    }
+    return token->starts_with(pieces->options().prefix);
+  }
   std::optional<std::int32_t> IdOf(std::string_view token) const override {
     const auto added = added_by_content_.find(std::string(token));
     if (added != added_by_content_.end()) return parts_.added[added->second].id;

@@ -66,6 +66,8 @@ class Tokenizer {
   // The token as the file spells it. kFormat when the id has none.
   virtual std::string TokenOf(std::int32_t id) const = 0;
   virtual std::optional<std::int32_t> IdOf(std::string_view token) const = 0;
+  // Whether a token is a later piece of a word; none: the tokenizer's vocabulary does not say.
+  virtual std::optional<bool> ContinuesWord(std::int32_t) const { return std::nullopt; }
   // kFormat for an id without a token, with its position.
   virtual std::string Decode(std::span<const std::int32_t> ids, bool skip_special) const = 0;
 
