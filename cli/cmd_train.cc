@@ -98,8 +98,7 @@ void RegisterClassify(CLI::App* train, const Globals& globals, Action& action) {
   AddColumnOptions(command, &c->task);
   command
       ->add_option("--problem", c->task.problem,
-                   "single: one of several classes; multi: any of several; regression: a "
-                   "number; auto: multi where labels are lists")
+                   "single, multi (sets of labels), regression; auto: multi where labels are lists")
       ->capture_default_str();
   auto* epochs =
       command->add_option("--epochs", c->task.epochs, "over the texts")->capture_default_str();
@@ -112,9 +111,7 @@ void RegisterClassify(CLI::App* train, const Globals& globals, Action& action) {
       std::string(
           "Examples:\n  longspan train classify -m long --train train.csv --eval test.csv "
           "-o judge\n"
-          "  longspan train classify -m long --train t.jsonl -o judge --text-column body "
-          "--label-column topic --overflow truncate\n"
-          "  longspan train classify -m long --train t.tsv -o stars --problem regression\n") +
+          "  longspan train classify -m long --train t.jsonl -o stars --problem regression\n") +
       kSignals);
   command->callback([c, steps, &globals, &action] {
     const bool by_steps = steps->count() > 0;

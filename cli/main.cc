@@ -42,6 +42,7 @@ int Run(int argc, char** argv) {
   app.require_subcommand(1);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.fallthrough();
+  app.get_formatter()->column_width(36);  // wide enough that few options need two lines
   app.footer(kFooter);
   app.set_version_flag("--version", VersionText);
   Globals globals;

@@ -43,8 +43,7 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
   option("--steps", o.steps, "updates");
   option("--batch", o.batch, "rows of a micro-batch");
   option("--tokens", o.tokens,
-         o.tokens == 0 ? "tokens of a row at most, 0: all that the model has positions for"
-                       : "tokens of a row");
+         o.tokens == 0 ? "of a row at most, 0: the model's positions" : "tokens of a row");
   option("--accumulate", o.accumulate, "micro-batches an update");
   option("--learning-rate,--lr", o.learning_rate, "highest learning rate");
   option("--final-rate", o.final_rate, "share of it at the last step");
@@ -79,8 +78,7 @@ void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::
                           bool* recompute) {
   command
       ->add_option("--global", *global,
-                   "global tokens: none, first:N, question, every:N, ids:A,B or token:ID; auto: " +
-                       automatic)
+                   "tokens: none, first:N, every:N, ids:A,B, token:ID; auto: " + automatic)
       ->capture_default_str();
   if (recompute == nullptr) return;
   command->add_flag("--recompute", *recompute,
@@ -94,9 +92,7 @@ void AddColumnOptions(CLI::App* command, ClassifyOptions* task) {
   option("--text-column", task->columns.text, "name of the texts' column");
   command->add_option("--text-pair-column", task->columns.pair,
                       "of a second text, if there is one");
-  option("--label-column", task->columns.label, "name of the labels' column");
-  option("--label-separator", task->columns.label_separator,
-         "between the labels of a set in .csv and .tsv");
+  option("--label-column", task->columns.label, "of the labels; in tables a set is written a|b");
   option("--overflow", task->overflow, "what a text longer than --tokens is: error or truncate");
 }
 

@@ -95,6 +95,21 @@ std::vector<std::string> CopyCompanions(const fs::path& from, const fs::path& to
   return copied;
 }
 
+std::vector<std::string> TokenizerFiles(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const char* name : {"vocab.txt", "vocab.json", "merges.txt", "tokenizer.json",
+                           "added_tokens.json", "tokenizer_config.json", "sentencepiece.bpe.model",
+                           "spiece.model", "special_tokens_map.json"}) {
+    std::error_code unknown;
+    if (fs::is_regular_file(folder / name, unknown)) names.emplace_back(name);
+  }
+  return names;
+}
+
+void CopyTokenizer(const fs::path& from, const fs::path& to) {
+  for (const std::string& name : TokenizerFiles(from)) io::CopyFile(from / name, to / name);
+}
+
 void SetLongestText(const fs::path& folder, idx_t tokens, std::string_view tokenizer_class) {
   const fs::path tokenizer = folder / "tokenizer_config.json";
   const bool has_vocabulary = fs::exists(folder / "vocab.txt") ||

@@ -18,6 +18,12 @@ std::vector<std::string> CopyCompanions(const std::filesystem::path& from,
                                         const std::filesystem::path& to,
                                         const std::vector<std::string>& except = {});
 
+// The files of `folder` that a tokenizer is made of, in the Hugging Face layout: small, and what
+// makes weights usable by themselves. Names only.
+std::vector<std::string> TokenizerFiles(const std::filesystem::path& folder);
+// Copies them. kIo.
+void CopyTokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // Tells the files in `folder` that read texts how long one may be: model_max_length in
 // tokenizer_config.json (written when a vocabulary is there without it; `tokenizer_class` is
 // added where it is missing), max_seq_length in sentence_bert_config.json.

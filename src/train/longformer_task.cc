@@ -11,18 +11,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a tokenizer consists of, in the Hugging Face layout: small files that make a checkpoint
-// usable by itself.
-constexpr const char* kTokenizerFiles[] = {"vocab.txt",
-                                           "vocab.json",
-                                           "merges.txt",
-                                           "tokenizer.json",
-                                           "added_tokens.json",
-                                           "tokenizer_config.json",
-                                           "sentencepiece.bpe.model",
-                                           "spiece.model",
-                                           "special_tokens_map.json"};
-
 // Files of a run, which are written anew.
 const std::vector<std::string> kOwnFiles = {"config.json", "metrics.jsonl", "best.json",
                                             "manifest.json", "trainer_state.json"};
@@ -89,8 +77,8 @@ void LongformerTask::Load(const fs::path& directory, Origin origin,
 
 std::vector<fs::path> LongformerTask::FilesBeside() const {
   std::vector<fs::path> files;
-  for (const char* name : kTokenizerFiles) {
-    if (fs::is_regular_file(options_.model / name)) files.push_back(options_.model / name);
+  for (const std::string& name : TokenizerFiles(options_.model)) {
+    files.push_back(options_.model / name);
   }
   return files;
 }

@@ -76,8 +76,9 @@ class Results(Case):
 
     def test_help_fits_a_screen(self):
         commands = [[], ["demo"], ["init"], ["info"], ["plan"], ["train"], ["train", "lm"],
-                    ["convert"], ["eval"], ["generate"], ["lsh-report"], ["plot"], ["pattern"], ["verify"],
-                    ["bench"], ["bench", "train"], ["bench", "attention"], ["compare"]]
+                    ["train", "mlm"], ["train", "classify"], ["convert"], ["eval"], ["generate"],
+                    ["lsh-report"], ["plot"], ["pattern"], ["verify"], ["bench"],
+                    ["bench", "train"], ["bench", "attention"], ["compare"]]
         for command in commands:
             text = self.ok(*command, "--help")
             self.assertLessEqual(len(text.splitlines()), 48, command)
