@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "base/isa.h"
 #include "cli/bench_timing.h"
 #include "cli/cmd_bench_attention.h"
 #include "cli/commands.h"
@@ -26,6 +27,8 @@ std::unique_ptr<StepBench> MakeBench(Context& context, const BenchCommand& c, St
   Check(arch == "reformer" || arch == "longformer", ErrorCode::kUsage,
         "bench: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
   if (arch == "reformer") {
+    Check(c.dtype == "f32", ErrorCode::kUsage, "bench: a Reformer computes in f32, not in {}",
+          c.dtype);
     ReformerConfig config =
         c.preset.empty() ? ReadReformerConfig(c.config) : ReformerPreset(c.preset);
     if (!c.attention.empty()) ChooseAttention(c.attention, &config);
@@ -36,23 +39,25 @@ std::unique_ptr<StepBench> MakeBench(Context& context, const BenchCommand& c, St
         io::Escape(c.attention));
   return MakeLongformerBench(
       context, c.preset.empty() ? ReadLongformerConfig(c.config) : LongformerPreset(c.preset),
-      c.batch, c.tokens, kind);
+      c.batch, c.tokens, kind, c.dtype == "bf16" ? DType::kBF16 : DType::kF32);
 }
 
 int RunBench(const BenchCommand& c, StepKind kind, int threads) {
   Check(c.config.empty() != c.preset.empty(), ErrorCode::kUsage,
         "bench: give either --config or --preset");
-  Check(c.dtype == "f32", ErrorCode::kUsage,
-        "bench: --dtype '{}' is not there for whole models yet; use f32", io::Escape(c.dtype));
+  Check(c.dtype == "f32" || c.dtype == "bf16", ErrorCode::kUsage,
+        "bench: --dtype '{}', need f32 or bf16", io::Escape(c.dtype));
   Context context(threads);
   const auto bench = MakeBench(context, c, kind);
   bench->Step();  // books the memory, creates oneDNN's kernels
-  const BenchTimes r =
-      TimeBesidePeak(context, PeakOf::kFp32, bench->Gflop(), c.steps, [&bench] { bench->Step(); });
+  const BenchTimes r = TimeBesidePeak(context, c.dtype == "bf16" ? PeakOf::kBf16 : PeakOf::kFp32,
+                                      bench->Gflop(), c.steps, [&bench] { bench->Step(); });
   const idx_t peak_rss = PeakRssBytes();
   const double tokens = static_cast<double>(c.batch * c.tokens);
   if (c.json) {
     nlohmann::ordered_json j;
+    j["dtype"] = c.dtype;
+    if (c.dtype == "bf16") j["bf16_path"] = Bf16PathName(ActiveBf16Path());
     j["seconds"] = r.seconds;
     j["seconds_min"] = r.seconds_min;
     j["tokens_per_s"] = tokens / r.seconds;
@@ -66,10 +71,11 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
     return 0;
   }
   PrintResult(fmt::format(
-      "{}\npeak: {}\n{} of {} x {} tokens: {:.3f} s (best {:.3f}), {:.0f} tokens/s, {:.0f} MB\n"
+      "{}\npeak: {}\n{} of {} x {} tokens in {}: {:.3f} s (best {:.3f}), {:.0f} tokens/s, {:.0f} "
+      "MB\n"
       "{:.1f} GFLOP without recomputation: {:.1f} GFLOP/s, {:.2f} of the peak of {:.1f}\n",
       context.Describe(), Describe(ProbePeaks(context)),
-      kind == StepKind::kTrain ? "training step" : "forward", c.batch, c.tokens, r.seconds,
+      kind == StepKind::kTrain ? "training step" : "forward", c.batch, c.tokens, c.dtype, r.seconds,
       r.seconds_min, tokens / r.seconds, static_cast<double>(peak_rss) * 1e-6, r.gflop, r.gflops(),
       r.fraction, r.peak_gflops));
   return 0;
@@ -86,7 +92,7 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
   command->add_option("--tokens", c->tokens, "of a row")->capture_default_str();
   command->add_option("--batch", c->batch, "rows")->capture_default_str();
   command->add_option("--attention", c->attention, "full, local or lsh, instead of the config's");
-  command->add_option("--dtype", c->dtype, "f32")->capture_default_str();
+  command->add_option("--dtype", c->dtype, "f32, or bf16 (Longformer)")->capture_default_str();
   command->add_option("--steps", c->steps, "repetitions; medians are reported")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
@@ -94,7 +100,7 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
   command->footer(
       fmt::format("Examples:\n  longspan bench {0} --preset base --tokens 16384\n"
                   "  longspan bench {0} --preset base --tokens 4096 --attention full\n"
-                  "  longspan bench {0} --arch longformer --preset base --tokens 4096",
+                  "  longspan bench {0} --arch longformer --preset base --tokens 4096 --dtype bf16",
                   name));
   command->callback([c, kind, &globals, &action] {
     action = [c, kind, &globals] { return RunBench(*c, kind, globals.threads); };

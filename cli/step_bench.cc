@@ -55,9 +55,10 @@ class ReformerBench final : public StepBench {
 class LongformerBench final : public StepBench {
  public:
   LongformerBench(Context& context, LongformerConfig config, idx_t rows, idx_t tokens,
-                  StepKind kind)
+                  StepKind kind, DType dtype)
       : StepBench(context, kind), model_(std::move(config)) {
     const LongformerConfig& c = model_.config();
+    model_.ComputeIn(dtype);
     model_.Initialise(1);
     ids_ = RandomIds(2, rows * tokens, c.vocab_size);
     const auto pad = static_cast<std::int32_t>(c.pad_token);
@@ -154,9 +155,10 @@ std::unique_ptr<StepBench> MakeReformerBench(Context& context, ReformerConfig co
 }
 
 std::unique_ptr<StepBench> MakeLongformerBench(Context& context, LongformerConfig config,
-                                               idx_t rows, idx_t tokens, StepKind kind) {
+                                               idx_t rows, idx_t tokens, StepKind kind,
+                                               DType dtype) {
   CheckPositions(tokens, config.longest());
-  return std::make_unique<LongformerBench>(context, std::move(config), rows, tokens, kind);
+  return std::make_unique<LongformerBench>(context, std::move(config), rows, tokens, kind, dtype);
 }
 
 }  // namespace longspan::cli

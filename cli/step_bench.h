@@ -41,8 +41,9 @@ std::unique_ptr<StepBench> MakeReformerBench(Context& context, ReformerConfig co
                                              idx_t tokens, StepKind kind);
 
 // The first token of each row is global. A masked LM has labels on 15 % of its tokens, token
-// classes on all; a bare model runs forward only.
+// classes on all; a bare model runs forward only. dtype: kF32 or kBF16, what it computes in.
 std::unique_ptr<StepBench> MakeLongformerBench(Context& context, LongformerConfig config,
-                                               idx_t rows, idx_t tokens, StepKind kind);
+                                               idx_t rows, idx_t tokens, StepKind kind,
+                                               DType dtype);
 
 }  // namespace longspan::cli

@@ -20,14 +20,14 @@ class Linear {
   const std::string& name() const { return name_; }
 
   // y (T, N) = x (T, K) w^T + b.
-  void Forward(Context& context, ParameterTable& parameters, const View<const float, 2>& x,
+  void Forward(Context& context, const ParameterTable& parameters, const View<const float, 2>& x,
                const View<float, 2>& y) const {
     gemm::Forward(context, x, parameters.matrix(name_ + "weight"),
                   parameters.vector(name_ + "bias").data, y);
   }
 
   // dx (T, K) = dy w; the gradients of weight and bias accumulate.
-  void Backward(Context& context, ParameterTable& parameters, const View<const float, 2>& x,
+  void Backward(Context& context, const ParameterTable& parameters, const View<const float, 2>& x,
                 const View<const float, 2>& dy, const View<float, 2>& dx) const {
     gemm::BackwardWeights(context, dy, x, parameters.matrix_gradient(name_ + "weight"));
     gemm::BackwardBias(context, dy, parameters.vector_gradient(name_ + "bias").data);

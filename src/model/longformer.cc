@@ -127,14 +127,14 @@ void Longformer::SumOfEmbeddings(Context& context, const LongformerBatch& batch,
                                  const View<float, 2>& sum) {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
   const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
-  EmbeddingForward(context, batch.ids, parameters_.matrix(Name(kWords)), sum);
+  EmbeddingForward(context, batch.ids, Table().matrix(Name(kWords)), sum);
   const auto positions = PositionIds(batch.ids, batch.rows, batch.tokens,
                                      static_cast<std::int32_t>(config_.pad_token));
-  EmbeddingForward(context, positions, parameters_.matrix(Name(kPositions)), rows);
+  EmbeddingForward(context, positions, Table().matrix(Name(kPositions)), rows);
   AddDropout(context, {}, rows, sum);
   const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
   EmbeddingForward(context, batch.token_types.empty() ? none : batch.token_types,
-                   parameters_.matrix(Name(kTypes)), rows);
+                   Table().matrix(Name(kTypes)), rows);
   AddDropout(context, {}, rows, sum);
 }
 
@@ -142,8 +142,8 @@ void Longformer::Embed(Context& context, const LongformerBatch& batch, const Ste
                        const View<float, 2>& x) {
   SumOfEmbeddings(context, batch, x);
   LayerNormForward(context,
-                   {parameters_.vector(Name("embeddings.LayerNorm.weight")),
-                    parameters_.vector(Name("embeddings.LayerNorm.bias")),
+                   {Table().vector(Name("embeddings.LayerNorm.weight")),
+                    Table().vector(Name("embeddings.LayerNorm.bias")),
                     static_cast<float>(config_.layer_norm_eps)},
                    x, x);
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kEmbeddings), x);
@@ -160,8 +160,8 @@ void Longformer::EmbedBackward(Context& context, const LongformerBatch& batch,
   SumOfEmbeddings(context, batch, sum);
   ZeroRows(context, dsum);
   LayerNormBackward(context,
-                    {parameters_.vector(Name("embeddings.LayerNorm.weight")),
-                     parameters_.vector(Name("embeddings.LayerNorm.bias")),
+                    {Table().vector(Name("embeddings.LayerNorm.weight")),
+                     Table().vector(Name("embeddings.LayerNorm.bias")),
                      static_cast<float>(config_.layer_norm_eps)},
                     sum, dx, dsum,
                     {parameters_.vector_gradient(Name("embeddings.LayerNorm.weight")),
@@ -181,9 +181,29 @@ void Longformer::EmbedBackward(Context& context, const LongformerBatch& batch,
 
 // ---- evaluation ---------------------------------------------------------------------------------
 
+void Longformer::ComputeIn(DType dtype) {
+  Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
+        "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
+  if (dtype == computes_in()) return;
+  half_.reset();
+  if (dtype == DType::kF32) return;
+  const std::string tall = head_ == nullptr ? "" : head_->TallMatrix();
+  half_ = std::make_unique<Bf16Weights>(parameters_, [&](const ParameterInfo& info) {
+    const bool layer = info.name.starts_with(Name("encoder.layer."));
+    return info.name == tall || (layer && info.kind == ParameterKind::kMatrix);
+  });
+}
+
+const Bf16Weights* Longformer::Half(Context& context) {
+  if (half_ != nullptr) half_->Refresh(context, parameters_);
+  return half_.get();
+}
+
 LongformerCall Longformer::CallOf(const LongformerBatch& batch, const GlobalTokenRows& globals,
-                                  const StepDropout& dropout, std::size_t layer, bool backward) {
-  LongformerCall call{parameters_, batch.rows, batch.tokens, batch.roles, globals, dropout};
+                                  const StepDropout& dropout, std::size_t layer,
+                                  bool backward) const {
+  LongformerCall call{parameters_, half_.get(), batch.rows, batch.tokens,
+                      batch.roles, globals,     dropout};
   call.dropout.key = DeriveKey(dropout.key, kFirstLayer + layer);
   call.backward = backward;
   call.layer = layer;
@@ -193,6 +213,13 @@ LongformerCall Longformer::CallOf(const LongformerBatch& batch, const GlobalToke
 void Longformer::Encode(Context& context, const LongformerBatch& batch,
                         const View<float, 2>& hidden, const LongformerShown& shown) {
   CheckBatch(batch);
+  if (Half(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown);
+  EncodeIn<bfloat16>(context, batch, hidden, shown);
+}
+
+template <class T>
+void Longformer::EncodeIn(Context& context, const LongformerBatch& batch,
+                          const View<float, 2>& hidden, const LongformerShown& shown) {
   const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens);
   const auto show = [&] {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
@@ -202,8 +229,16 @@ void Longformer::Encode(Context& context, const LongformerBatch& batch,
     show();
     LongformerCall call = CallOf(batch, globals, {}, i, false);
     call.observer = shown.attention;
-    Arena::Frame frame(context.arena(), layers_[i].Bytes(call));
-    layers_[i].Forward(context, call, hidden, layers_[i].Take(frame, call), hidden);
+    const idx_t rounded = sizeof(T) == 2 ? hidden.size() : 0;
+    Arena::Frame frame(context.arena(), layers_[i].Bytes<T>(call) + Arena::Bytes<T>(rounded));
+    const auto tensors = layers_[i].Take<T>(frame, call);
+    if constexpr (sizeof(T) == 2) {
+      const View<T, 2> x(frame.Take<T>(rounded), hidden.extent);
+      StoreRows(context, hidden, x);
+      layers_[i].Forward<T>(context, call, x, tensors, hidden);
+    } else {
+      layers_[i].Forward<T>(context, call, hidden, tensors, hidden);
+    }
   }
   show();
 }
@@ -212,12 +247,12 @@ void Longformer::Pool(Context& context, idx_t rows, const View<const float, 2>& 
                       const View<float, 2>& pooled) {
   Check(config_.has_pooler(), ErrorCode::kUsage, "model: this {} has no pooler",
         LongformerClass(config_.head));
-  PoolFirstTokens(context, parameters_, Name("pooler.dense."), rows, hidden, pooled);
+  PoolFirstTokens(context, Table(), Name("pooler.dense."), rows, hidden, pooled);
 }
 
 Tensor Longformer::Logits(Context& context, const LongformerBatch& batch,
                           const View<const float, 2>& hidden) {
-  return Head().Logits(context, {parameters_, batch, {}}, hidden);
+  return Head().Logits(context, {parameters_, Half(context), batch, {}}, hidden);
 }
 
 LongformerLoss Longformer::Loss(Context& context, const LongformerBatch& batch) {
@@ -227,7 +262,7 @@ LongformerLoss Longformer::Loss(Context& context, const LongformerBatch& batch) 
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
   const View<float, 2> hidden(frame.Take<float>(n * channels), {n, channels});
   Encode(context, batch, hidden);
-  return Head().Loss(context, {parameters_, batch, {}}, hidden, {});
+  return Head().Loss(context, {parameters_, Half(context), batch, {}}, hidden, {});
 }
 
 // ---- training -----------------------------------------------------------------------------------
@@ -238,38 +273,61 @@ void Longformer::Differentiate(Context& context, const LongformerBatch& batch,
   const std::size_t layers = layers_.size();
   Check(step.recompute.empty() || step.recompute.size() == layers, ErrorCode::kUsage,
         "step: {} choices of what to recompute for {} layers", step.recompute.size(), layers);
+  if (Half(context) == nullptr) return DifferentiateIn<float>(context, batch, step, head_gradient);
+  DifferentiateIn<bfloat16>(context, batch, step, head_gradient);
+}
+
+template <class T>
+void Longformer::DifferentiateIn(Context& context, const LongformerBatch& batch,
+                                 const LongformerStep& step, const HeadGradient& head_gradient) {
+  const std::size_t layers = layers_.size();
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  const std::array<idx_t, 2> shape = {n, channels};
   const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens);
   const auto call = [&](std::size_t i) { return CallOf(batch, globals, step.dropout, i, true); };
   const auto again = [&](std::size_t i) { return !step.recompute.empty() && step.recompute[i]; };
-  std::size_t bytes = (layers + 2) * Arena::Bytes<float>(n * channels);
-  for (std::size_t i = 0; i < layers; ++i) bytes += again(i) ? 0 : layers_[i].Bytes(call(i));
-  Arena::Frame frame(context.arena(), bytes);
-  std::vector<View<float, 2>> x;  // each layer's input, then the last one's output
-  for (std::size_t i = 0; i <= layers; ++i) {
-    x.emplace_back(frame.Take<float>(n * channels), std::array<idx_t, 2>{n, channels});
+  // Of a layer that is computed again the stream is kept, of others what products take.
+  std::size_t bytes = 2 * Arena::Bytes<float>(n * channels);
+  for (std::size_t i = 0; i < layers; ++i) {
+    bytes += again(i) ? Arena::Bytes<float>(n * channels)
+                      : Arena::Bytes<T>(n * channels) + layers_[i].Bytes<T>(call(i));
   }
-  const View<float, 2> d(frame.Take<float>(n * channels), {n, channels});
-  std::vector<LongformerLayer::Tensors> kept(layers);
-  Embed(context, batch, step.dropout, x[0]);
+  Arena::Frame frame(context.arena(), bytes);
+  const View<float, 2> stream(frame.Take<float>(n * channels), shape);
+  const View<float, 2> d(frame.Take<float>(n * channels), shape);
+  std::vector<View<float, 2>> streams(layers);
+  std::vector<View<T, 2>> x(layers);
+  std::vector<LongformerLayer::Tensors<T>> kept(layers);
+  // Layer i from the stream, in memory of its own that is gone afterwards; and back, if wanted.
+  const auto run_once = [&](std::size_t i, bool backward) {
+    Arena::Frame once(context.arena(),
+                      layers_[i].Bytes<T>(call(i)) + Arena::Bytes<T>(n * channels));
+    const auto tensors = layers_[i].Take<T>(once, call(i));
+    const View<T, 2> input(once.Take<T>(n * channels), shape);
+    StoreRows(context, stream, input);
+    layers_[i].Forward<T>(context, call(i), input, tensors, stream);
+    if (backward) layers_[i].Backward<T>(context, call(i), input, tensors, d);
+  };
+  Embed(context, batch, step.dropout, stream);
   for (std::size_t i = 0; i < layers; ++i) {
     if (again(i)) {
-      Arena::Frame once(context.arena(), layers_[i].Bytes(call(i)));
-      layers_[i].Forward(context, call(i), x[i], layers_[i].Take(once, call(i)), x[i + 1]);
+      streams[i] = {frame.Take<float>(n * channels), shape};
+      CopyRows(context, stream, streams[i]);
+      run_once(i, false);
     } else {
-      kept[i] = layers_[i].Take(frame, call(i));
-      layers_[i].Forward(context, call(i), x[i], kept[i], x[i + 1]);
+      x[i] = {frame.Take<T>(n * channels), shape};
+      kept[i] = layers_[i].Take<T>(frame, call(i));
+      StoreRows(context, stream, x[i]);
+      layers_[i].Forward<T>(context, call(i), x[i], kept[i], stream);
     }
   }
-  head_gradient(x[layers], d);
+  head_gradient(stream, d);
   for (std::size_t i = layers; i-- > 0;) {
     if (again(i)) {
-      Arena::Frame once(context.arena(), layers_[i].Bytes(call(i)));
-      const LongformerLayer::Tensors tensors = layers_[i].Take(once, call(i));
-      layers_[i].Forward(context, call(i), x[i], tensors, {});
-      layers_[i].Backward(context, call(i), x[i], tensors, d);
+      CopyRows(context, streams[i], stream);
+      run_once(i, true);
     } else {
-      layers_[i].Backward(context, call(i), x[i], kept[i], d);
+      layers_[i].Backward<T>(context, call(i), x[i], kept[i], d);
     }
   }
   EmbedBackward(context, batch, step.dropout, d);
@@ -280,10 +338,10 @@ LongformerLoss Longformer::LossAndGradients(Context& context, const LongformerBa
   CheckBatch(batch);
   Head().CheckTargets(batch);
   LongformerLoss loss;
-  Differentiate(context, batch, step,
-                [&](const View<const float, 2>& hidden, const View<float, 2>& dhidden) {
-                  loss = Head().Loss(context, {parameters_, batch, step}, hidden, dhidden);
-                });
+  Differentiate(
+      context, batch, step, [&](const View<const float, 2>& hidden, const View<float, 2>& dhidden) {
+        loss = Head().Loss(context, {parameters_, half_.get(), batch, step}, hidden, dhidden);
+      });
   return loss;
 }
 

@@ -4,6 +4,9 @@
 //
 // Training keeps, for each layer, its input and what LongformerLayer::Tensors says; a layer that is
 // to be recomputed keeps its input alone.
+//
+// Weights, gradients and the residual stream are fp32. What products multiply is fp32 or bf16, as
+// ComputeIn says: a property of the run, not of the model.
 #pragma once
 
 #include <functional>
@@ -49,6 +52,14 @@ class Longformer {
   // "longformer." under a head, nothing for a bare model.
   std::string_view prefix() const { return prefix_; }
 
+  // kF32 (as made) or kBF16, from now on, for everything below; kUsage for another type. In bf16
+  // all products of the encoder and of a masked LM's decoder take bf16 operands, which are also
+  // what training keeps of each layer; their sums, softmax, norms, losses, the residual stream and
+  // all gradients are fp32. Costs a bf16 copy of these matrices, made again at the first call after
+  // parameters() has handed out writable values (ParameterTable::generation).
+  void ComputeIn(DType dtype);
+  DType computes_in() const { return half_ == nullptr ? DType::kF32 : DType::kBF16; }
+
   // Evaluation: hidden (B*T, C) = the last layer's output.
   void Encode(Context& context, const LongformerBatch& batch, const View<float, 2>& hidden,
               const LongformerShown& shown = {});
@@ -78,10 +89,17 @@ class Longformer {
   using HeadGradient =
       std::function<void(const View<const float, 2>& hidden, const View<float, 2>& dhidden)>;
 
+  // The table to read from: asking it makes no copy stale.
+  const ParameterTable& Table() const { return parameters_; }
+  // The bf16 copy as the parameters are now; null when products are of fp32.
+  const Bf16Weights* Half(Context& context);
+  template <class T>
+  void EncodeIn(Context& context, const LongformerBatch& batch, const View<float, 2>& hidden,
+                const LongformerShown& shown);
   const LongformerHeadLayer& Head() const;
   void CheckBatch(const LongformerBatch& batch) const;
   LongformerCall CallOf(const LongformerBatch& batch, const GlobalTokenRows& globals,
-                        const StepDropout& dropout, std::size_t layer, bool backward);
+                        const StepDropout& dropout, std::size_t layer, bool backward) const;
   void Embed(Context& context, const LongformerBatch& batch, const StepDropout& dropout,
              const View<float, 2>& x);
   void SumOfEmbeddings(Context& context, const LongformerBatch& batch, const View<float, 2>& sum);
@@ -89,6 +107,9 @@ class Longformer {
                      const View<float, 2>& dx);
   void Differentiate(Context& context, const LongformerBatch& batch, const LongformerStep& step,
                      const HeadGradient& head_gradient);
+  template <class T>
+  void DifferentiateIn(Context& context, const LongformerBatch& batch, const LongformerStep& step,
+                       const HeadGradient& head_gradient);
   // GFLOP of dense products and of attention, forward.
   double DenseGflop(const LongformerBatch& batch) const;
   double AttentionGflop(const LongformerBatch& batch, bool with_backward) const;
@@ -97,6 +118,7 @@ class Longformer {
   LongformerConfig config_;
   std::string prefix_;
   ParameterTable parameters_;
+  std::unique_ptr<Bf16Weights> half_;  // null: fp32
   std::vector<LongformerLayer> layers_;
   std::unique_ptr<LongformerHeadLayer> head_;
 };

@@ -13,7 +13,21 @@ namespace {
 
 constexpr std::uint64_t kProbabilities = 0;  // dropout site of the layer
 
-View<const float, 1> Vector(const float* data, idx_t size) { return {data, {size}}; }
+// x in fp32: as it is, or widened into `frame`.
+template <class T>
+View<const float, 2> InFloats(Context& context, Arena::Frame& frame, const View<T, 2>& x) {
+  if constexpr (sizeof(T) == 4) {
+    return x;
+  } else {
+    const View<float, 2> wide(frame.Take<float>(x.size()), x.extent);
+    gemm::Widen(context, x, wide);
+    return wide;
+  }
+}
+template <class T>
+std::size_t InFloatsBytes(const View<T, 2>& x) {
+  return sizeof(T) == 4 || x.empty() ? 0 : Arena::Bytes<float>(x.size());
+}
 
 }  // namespace
 
@@ -57,52 +71,63 @@ LongformerAttention::LongformerAttention(const LongformerConfig& config, std::si
   }
 }
 
+template <class T>
 std::size_t LongformerAttention::Bytes(const LongformerCall& call) const {
   const idx_t n = call.n(), g = call.rows * call.globals.most;
-  std::size_t bytes = Arena::Bytes<float>(n * 3 * channels_) + Arena::Bytes<float>(n * channels_) +
+  std::size_t bytes = Arena::Bytes<T>(n * 3 * channels_) + Arena::Bytes<T>(n * channels_) +
                       Arena::Bytes<float>(n * heads_);
-  if (g > 0) bytes += Arena::Bytes<float>(g * channels_);
-  if (g > 0 && !Reassociates(call)) bytes += Arena::Bytes<float>(n * 2 * channels_);
+  if (g > 0) bytes += Arena::Bytes<T>(g * channels_);
+  if (g > 0 && !Reassociates(call)) bytes += Arena::Bytes<T>(n * 2 * channels_);
   return bytes;
 }
 
-LongformerAttention::Tensors LongformerAttention::Take(Arena::Frame& frame,
-                                                       const LongformerCall& call) const {
+template <class T>
+LongformerAttention::Tensors<T> LongformerAttention::Take(Arena::Frame& frame,
+                                                          const LongformerCall& call) const {
   const idx_t n = call.n(), g = call.rows * call.globals.most;
-  Tensors t;
-  t.qkv = {frame.Take<float>(n * 3 * channels_), {n, 3 * channels_}};
-  t.out = {frame.Take<float>(n * channels_), {n, channels_}};
+  Tensors<T> t;
+  t.qkv = {frame.Take<T>(n * 3 * channels_), {n, 3 * channels_}};
+  t.out = {frame.Take<T>(n * channels_), {n, channels_}};
   t.lse = {frame.Take<float>(n * heads_), {call.rows, heads_, call.tokens}};
-  if (g > 0) t.qg = {frame.Take<float>(g * channels_), {g, channels_}};
+  if (g > 0) t.qg = {frame.Take<T>(g * channels_), {g, channels_}};
   if (g > 0 && !Reassociates(call)) {
-    t.kvg = {frame.Take<float>(n * 2 * channels_), {n, 2 * channels_}};
+    t.kvg = {frame.Take<T>(n * 2 * channels_), {n, 2 * channels_}};
   }
   return t;
 }
 
 // ---- projections --------------------------------------------------------------------------------
 
-View<float, 2> LongformerAttention::Weight(const LongformerCall& call, const Projection& p) const {
-  return call.parameters.matrix(prefix_ + p.name + ".weight", p.parts * channels_);
+View<const float, 1> LongformerAttention::Bias(const LongformerCall& call,
+                                               const Projection& p) const {
+  return {call.parameters.vector(prefix_ + p.name + ".bias").data, {p.parts * channels_}};
 }
 
-float* LongformerAttention::Bias(const LongformerCall& call, const Projection& p) const {
-  return call.parameters.vector(prefix_ + p.name + ".bias").data;
-}
-
+template <class T>
 void LongformerAttention::Project(Context& context, const LongformerCall& call, const Projection& p,
-                                  const View<const float, 2>& x, const View<float, 2>& y) const {
-  gemm::Forward(context, x, Weight(call, p), Bias(call, p), y);
+                                  const View<const T, 2>& x, const gemm::Matrix& y) const {
+  gemm::Forward(context, x, call.Weight<T>(prefix_ + p.name + ".weight", p.parts * channels_),
+                Bias(call, p).data, y);
 }
 
-// The gradients of the weights; those of x are the caller's.
+template <class T>
 void LongformerAttention::ProjectBackward(Context& context, const LongformerCall& call,
-                                          const Projection& p, const View<const float, 2>& x,
-                                          const View<const float, 2>& dy) const {
-  gemm::BackwardWeights(
-      context, dy, x,
-      call.parameters.matrix_gradient(prefix_ + p.name + ".weight", p.parts * channels_));
+                                          const Projection& p, const View<const T, 2>& x,
+                                          const View<const float, 2>& dy, const View<float, 2>& dx,
+                                          gemm::Store store) const {
+  const std::string weight = prefix_ + p.name + ".weight";
+  const idx_t rounded = sizeof(T) == 2 ? dy.size() : 0;
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(rounded));
+  gemm::ConstMatrix terms = dy;
+  if constexpr (sizeof(T) == 2) {
+    const View<bfloat16, 2> half(frame.Take<bfloat16>(rounded), dy.extent);
+    gemm::Round(context, dy, half);
+    terms = half;
+  }
+  gemm::BackwardWeights(context, terms, x,
+                        call.parameters.matrix_gradient(weight, p.parts * channels_));
   gemm::BackwardBias(context, dy, call.parameters.vector_gradient(prefix_ + p.name + ".bias").data);
+  gemm::BackwardData(context, terms, call.Weight<T>(weight, p.parts * channels_), dx, store);
 }
 
 // ---- forward ------------------------------------------------------------------------------------
@@ -131,58 +156,73 @@ View<T, 4> LongformerAttention::Heads(const LongformerCall& call, const View<T, 
           {tokens * stride, head_size_, stride, 1}};
 }
 
-AttentionSaved LongformerAttention::Saved(const LongformerCall& call, const Tensors& t) const {
+template <class T>
+QkvOf<T> LongformerAttention::Local(const LongformerCall& call, const Tensors<T>& t) const {
+  return {Heads(call, t.qkv, 0, call.tokens), Heads(call, t.qkv, 1, call.tokens),
+          Heads(call, t.qkv, 2, call.tokens)};
+}
+
+template <class T>
+GlobalQkvOf<T> LongformerAttention::Global(const LongformerCall& call, const Tensors<T>& t) const {
+  return {Heads(call, t.qg, 0, call.globals.most), Heads(call, t.kvg, 0, call.tokens),
+          Heads(call, t.kvg, 1, call.tokens)};
+}
+
+template <class T>
+AttentionSavedOf<T> LongformerAttention::Saved(const LongformerCall& call,
+                                               const Tensors<T>& t) const {
   return {Heads(call, t.out, 0, call.tokens), t.lse};
 }
 
-GlobalProjection LongformerAttention::Reassociated(const LongformerCall& call,
-                                                   const View<const float, 2>& x,
-                                                   const Tensors& t) const {
-  const View<const float, 2> weight = Weight(call, key_value_global_);
-  const float* bias = Bias(call, key_value_global_);
+// The weights are the fp32 masters whatever T is: few rows pass through them.
+template <class T>
+GlobalProjectionOf<T> LongformerAttention::Reassociated(const LongformerCall& call,
+                                                        const View<const T, 2>& x,
+                                                        const Tensors<T>& t) const {
+  const View<const float, 2> weight =
+      call.parameters.matrix(prefix_ + key_value_global_.name + ".weight", 2 * channels_);
+  const View<const float, 1> bias = Bias(call, key_value_global_);
   return {{x.data, {call.rows, call.tokens, channels_}},
-          Heads(call, View<const float, 2>(t.qg), 0, call.globals.most),
+          Heads(call, t.qg, 0, call.globals.most),
           weight.Rows(0, channels_),
           weight.Rows(channels_, channels_),
-          Vector(bias, channels_),
-          Vector(bias + channels_, channels_)};
+          bias.Rows(0, channels_),
+          bias.Rows(channels_, channels_)};
 }
 
+template <class T>
 void LongformerAttention::Forward(Context& context, const LongformerCall& call,
-                                  const View<const float, 2>& x, const Tensors& t) const {
+                                  const View<const T, 2>& x, const Tensors<T>& t) const {
   Project(context, call, local_, x, t.qkv);
-  const View<const float, 2> qkv = t.qkv;
-  const idx_t tokens = call.tokens;
-  WindowForward(
-      context, Spec(call),
-      {Heads(call, qkv, 0, tokens), Heads(call, qkv, 1, tokens), Heads(call, qkv, 2, tokens)},
-      call.roles, Saved(call, t));
+  WindowForward(context, Spec(call), Local(call, t), call.roles, Saved(call, t));
   if (call.globals.most > 0) GlobalForwardRows(context, call, x, t);
   if (call.observer != nullptr) Show(context, call, x, t);
 }
 
+template <class T>
 void LongformerAttention::GlobalForwardRows(Context& context, const LongformerCall& call,
-                                            const View<const float, 2>& x, const Tensors& t) const {
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qg.size()));
-  const View<float, 2> xg(frame.Take<float>(t.qg.size()), t.qg.extent);
-  EmbeddingForward(context, call.globals.rows, x, xg);
-  Project(context, call, query_global_, xg, t.qg);
+                                            const View<const T, 2>& x, const Tensors<T>& t) const {
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(t.qg.size()));
+  const View<T, 2> xg(frame.Take<T>(t.qg.size()), t.qg.extent);
+  GatherRows(context, call.globals.rows, x, xg);
+  Project<T>(context, call, query_global_, xg, t.qg);
   if (t.kvg.empty()) {
     GlobalReassociatedForward(context, Spec(call), Reassociated(call, x, t), call.roles,
                               Saved(call, t));
     return;
   }
   Project(context, call, key_value_global_, x, t.kvg);
-  const View<const float, 2> kvg = t.kvg;
-  GlobalForward(context, Spec(call),
-                {Heads(call, View<const float, 2>(t.qg), 0, call.globals.most),
-                 Heads(call, kvg, 0, call.tokens), Heads(call, kvg, 1, call.tokens)},
-                call.roles, Saved(call, t));
+  GlobalForward(context, Spec(call), Global(call, t), call.roles, Saved(call, t));
 }
 
+template <class T>
 void LongformerAttention::Show(Context& context, const LongformerCall& call,
-                               const View<const float, 2>& x, const Tensors& t) const {
-  const View<const float, 2> qkv = t.qkv;
+                               const View<const T, 2>& x, const Tensors<T>& t) const {
+  // The re-associated form never computes the keys: do it for those who look.
+  const idx_t keys = call.globals.most > 0 ? call.n() * 2 * channels_ : 0;
+  Arena::Frame frame(context.arena(),
+                     InFloatsBytes(t.qkv) + InFloatsBytes(t.qg) + Arena::Bytes<float>(keys));
+  const View<const float, 2> qkv = InFloats(context, frame, t.qkv);
   LongformerAttentionTensors shown;
   shown.rows = call.rows;
   shown.tokens = call.tokens;
@@ -194,55 +234,50 @@ void LongformerAttention::Show(Context& context, const LongformerCall& call,
                Heads(call, qkv, 2, call.tokens)};
   shown.lse = t.lse;
   shown.globals = &call.globals;
-  if (call.globals.most == 0) {
-    (*call.observer)(call.layer, shown);
-    return;
+  if (call.globals.most > 0) {
+    const View<float, 2> kvg(frame.Take<float>(keys), {call.n(), 2 * channels_});
+    Project(context, call, key_value_global_, x, kvg);
+    const View<const float, 2> qg = InFloats(context, frame, t.qg), read = kvg;
+    shown.global = {Heads(call, qg, 0, call.globals.most), Heads(call, read, 0, call.tokens),
+                    Heads(call, read, 1, call.tokens)};
   }
-  // The re-associated form never computes the keys: do it for those who look.
-  const idx_t size = call.n() * 2 * channels_;
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(size));
-  const View<float, 2> kvg(frame.Take<float>(size), {call.n(), 2 * channels_});
-  Project(context, call, key_value_global_, x, kvg);
-  const View<const float, 2> read = kvg;
-  shown.global = {Heads(call, View<const float, 2>(t.qg), 0, call.globals.most),
-                  Heads(call, read, 0, call.tokens), Heads(call, read, 1, call.tokens)};
   (*call.observer)(call.layer, shown);
 }
 
 // ---- backward -----------------------------------------------------------------------------------
 
+template <class T>
 void LongformerAttention::Backward(Context& context, const LongformerCall& call,
-                                   const View<const float, 2>& x, const Tensors& t,
-                                   const View<const float, 2>& dout,
-                                   const View<float, 2>& dx) const {
+                                   const View<const T, 2>& x, const Tensors<T>& t,
+                                   const View<const T, 2>& dout, const View<float, 2>& dx) const {
   {
     const idx_t tokens = call.tokens;
     Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
     const View<float, 2> dqkv(frame.Take<float>(t.qkv.size()), t.qkv.extent);
     ZeroRows(context, dqkv);
-    const View<const float, 2> qkv = t.qkv;
     WindowBackward(
-        context, Spec(call),
-        {Heads(call, qkv, 0, tokens), Heads(call, qkv, 1, tokens), Heads(call, qkv, 2, tokens)},
-        call.roles, Saved(call, t), Heads(call, dout, 0, tokens),
+        context, Spec(call), Local(call, t), call.roles, Saved(call, t),
+        Heads(call, dout, 0, tokens),
         {Heads(call, dqkv, 0, tokens), Heads(call, dqkv, 1, tokens), Heads(call, dqkv, 2, tokens)});
-    ProjectBackward(context, call, local_, x, dqkv);
-    gemm::BackwardData(context, dqkv, Weight(call, local_), dx, gemm::Store::kAccumulate);
+    ProjectBackward(context, call, local_, x, dqkv, dx, gemm::Store::kAccumulate);
   }
   if (call.globals.most > 0) GlobalBackwardRows(context, call, x, t, dout, dx);
 }
 
+template <class T>
 void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerCall& call,
-                                             const View<const float, 2>& x, const Tensors& t,
-                                             const View<const float, 2>& dout,
+                                             const View<const T, 2>& x, const Tensors<T>& t,
+                                             const View<const T, 2>& dout,
                                              const View<float, 2>& dx) const {
-  const idx_t most = call.globals.most, tokens = call.tokens;
-  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(t.qg.size()) +
-                                          Arena::Bytes<float>(t.kvg.empty() ? 0 : t.kvg.size()));
-  const View<float, 2> xg(frame.Take<float>(t.qg.size()), t.qg.extent);
-  const View<float, 2> dqg(frame.Take<float>(t.qg.size()), t.qg.extent);
+  const idx_t most = call.globals.most, tokens = call.tokens, size = t.qg.size();
+  const idx_t kvg_size = t.kvg.empty() ? 0 : t.kvg.size();
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + 2 * Arena::Bytes<float>(size) +
+                                          Arena::Bytes<float>(kvg_size));
+  const View<T, 2> xg(frame.Take<T>(size), t.qg.extent);
+  const View<float, 2> dqg(frame.Take<float>(size), t.qg.extent);
+  const View<float, 2> dxg(frame.Take<float>(size), t.qg.extent);
   ZeroRows(context, dqg);
-  const View<const float, 4> dout_heads = Heads(call, dout, 0, tokens);
+  const View<const T, 4> dout_heads = Heads(call, dout, 0, tokens);
   if (t.kvg.empty()) {
     const View<float, 2> dweight = call.parameters.matrix_gradient(
         prefix_ + key_value_global_.name + ".weight", 2 * channels_);
@@ -254,23 +289,31 @@ void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerC
                                 dweight.Rows(channels_, channels_),
                                 call.parameters.vector_gradient(prefix_ + "value_global.bias")});
   } else {
-    const View<float, 2> dkvg(frame.Take<float>(t.kvg.size()), t.kvg.extent);
+    const View<float, 2> dkvg(frame.Take<float>(kvg_size), t.kvg.extent);
     ZeroRows(context, dkvg);
-    const View<const float, 2> kvg = t.kvg;
     GlobalBackward(
-        context, Spec(call),
-        {Heads(call, View<const float, 2>(t.qg), 0, most), Heads(call, kvg, 0, tokens),
-         Heads(call, kvg, 1, tokens)},
-        call.roles, Saved(call, t), dout_heads,
+        context, Spec(call), Global(call, t), call.roles, Saved(call, t), dout_heads,
         {Heads(call, dqg, 0, most), Heads(call, dkvg, 0, tokens), Heads(call, dkvg, 1, tokens)});
-    ProjectBackward(context, call, key_value_global_, x, dkvg);
-    gemm::BackwardData(context, dkvg, Weight(call, key_value_global_), dx,
-                       gemm::Store::kAccumulate);
+    ProjectBackward(context, call, key_value_global_, x, dkvg, dx, gemm::Store::kAccumulate);
   }
-  EmbeddingForward(context, call.globals.rows, x, xg);
-  ProjectBackward(context, call, query_global_, xg, dqg);
-  gemm::BackwardData(context, dqg, Weight(call, query_global_), xg);
-  EmbeddingBackward(context, call.globals.rows, xg, dx);
+  GatherRows(context, call.globals.rows, x, xg);
+  ProjectBackward<T>(context, call, query_global_, xg, dqg, dxg, gemm::Store::kOverwrite);
+  EmbeddingBackward(context, call.globals.rows, dxg, dx);
 }
+
+// ---- for both types -----------------------------------------------------------------------------
+
+#define LONGSPAN_LONGFORMER_ATTENTION(T)                                                           \
+  template std::size_t LongformerAttention::Bytes<T>(const LongformerCall&) const;                 \
+  template LongformerAttention::Tensors<T> LongformerAttention::Take<T>(                           \
+      Arena::Frame&, const LongformerCall&) const;                                                 \
+  template void LongformerAttention::Forward<T>(Context&, const LongformerCall&,                   \
+                                                const View<const T, 2>&, const Tensors<T>&) const; \
+  template void LongformerAttention::Backward<T>(                                                  \
+      Context&, const LongformerCall&, const View<const T, 2>&, const Tensors<T>&,                 \
+      const View<const T, 2>&, const View<float, 2>&) const;
+LONGSPAN_LONGFORMER_ATTENTION(float)
+LONGSPAN_LONGFORMER_ATTENTION(bfloat16)
+#undef LONGSPAN_LONGFORMER_ATTENTION
 
 }  // namespace longspan

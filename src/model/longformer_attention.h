@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "gemm/gemm.h"
 #include "longspan/attention.h"
 #include "longspan/context.h"
+#include "model/bf16_weights.h"
 #include "model/longformer_config.h"
 #include "model/parameters.h"
 #include "model/step_dropout.h"
@@ -38,9 +40,10 @@ using LongformerObserver =
 
 // What one call of a layer works on.
 struct LongformerCall {
-  ParameterTable& parameters;
-  idx_t rows, tokens;  // B, T
-  TokenRoles roles;    // (B, T), empty: all local
+  const ParameterTable& parameters;
+  const Bf16Weights* half;  // of the same parameters where T below is bfloat16, else null
+  idx_t rows, tokens;       // B, T
+  TokenRoles roles;         // (B, T), empty: all local
   const GlobalTokenRows& globals;
   StepDropout dropout;    // its key is the layer's own
   bool backward = false;  // a backward pass follows: decides which form global rows take
@@ -48,32 +51,44 @@ struct LongformerCall {
   std::size_t layer = 0;
 
   idx_t n() const { return rows * tokens; }
+  // A matrix as products with T take it.
+  template <class T>
+  View<const T, 2> Weight(const std::string& name, idx_t of_rows = 0) const {
+    if constexpr (sizeof(T) == 2) return half->matrix(name, of_rows);
+    if constexpr (sizeof(T) == 4) return parameters.matrix(name, of_rows);
+  }
 };
 
+// T, here and in the layer, is what products multiply: float or bfloat16.
 class LongformerAttention {
  public:
   // The tensors between the input and the output; the backward needs them all.
+  template <class T>
   struct Tensors {
-    View<float, 2> qkv;  // (N, 3C)
-    View<float, 2> out;  // (N, C)
+    View<T, 2> qkv;      // (N, 3C)
+    View<T, 2> out;      // (N, C)
     View<float, 3> lse;  // (B, H, T)
-    View<float, 2> qg;   // (B*G, C), empty without global tokens
-    View<float, 2> kvg;  // (N, 2C), empty too where global rows are re-associated
+    View<T, 2> qg;       // (B*G, C), empty without global tokens
+    View<T, 2> kvg;      // (N, 2C), empty too where global rows are re-associated
   };
 
   // Registers its parameters below `prefix` ("...layer.0.attention.self.").
   LongformerAttention(const LongformerConfig& config, std::size_t layer, std::string prefix,
                       ParameterTable& parameters);
 
+  template <class T>
   std::size_t Bytes(const LongformerCall& call) const;
-  Tensors Take(Arena::Frame& frame, const LongformerCall& call) const;
+  template <class T>
+  Tensors<T> Take(Arena::Frame& frame, const LongformerCall& call) const;
 
   // t.out from x (N, C). Rows of hidden tokens become 0.
-  void Forward(Context& context, const LongformerCall& call, const View<const float, 2>& x,
-               const Tensors& t) const;
+  template <class T>
+  void Forward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+               const Tensors<T>& t) const;
   // dx (N, C) += gradient for d loss / d out = dout (N, C).
-  void Backward(Context& context, const LongformerCall& call, const View<const float, 2>& x,
-                const Tensors& t, const View<const float, 2>& dout, const View<float, 2>& dx) const;
+  template <class T>
+  void Backward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                const Tensors<T>& t, const View<const T, 2>& dout, const View<float, 2>& dx) const;
 
  private:
   // A projection's weights, its rows one or more parameters that lie one behind the other.
@@ -81,28 +96,41 @@ class LongformerAttention {
     std::string name;
     idx_t parts;
   };
-  View<float, 2> Weight(const LongformerCall& call, const Projection& p) const;
-  float* Bias(const LongformerCall& call, const Projection& p) const;
+  View<const float, 1> Bias(const LongformerCall& call, const Projection& p) const;
+  // y = x w^T + bias; y is T or fp32.
+  template <class T>
   void Project(Context& context, const LongformerCall& call, const Projection& p,
-               const View<const float, 2>& x, const View<float, 2>& y) const;
+               const View<const T, 2>& x, const gemm::Matrix& y) const;
+  // The gradients of the weights, and dx = dy w or += it. dy (N, P*C) is rounded where T is.
+  template <class T>
   void ProjectBackward(Context& context, const LongformerCall& call, const Projection& p,
-                       const View<const float, 2>& x, const View<const float, 2>& dy) const;
+                       const View<const T, 2>& x, const View<const float, 2>& dy,
+                       const View<float, 2>& dx, gemm::Store store) const;
 
   bool Reassociates(const LongformerCall& call) const;
   WindowSpec Spec(const LongformerCall& call) const;
   template <class T>
   View<T, 4> Heads(const LongformerCall& call, const View<T, 2>& joined, idx_t part,
                    idx_t tokens) const;
-  AttentionSaved Saved(const LongformerCall& call, const Tensors& t) const;
-  GlobalProjection Reassociated(const LongformerCall& call, const View<const float, 2>& x,
-                                const Tensors& t) const;
-  void GlobalForwardRows(Context& context, const LongformerCall& call,
-                         const View<const float, 2>& x, const Tensors& t) const;
-  void GlobalBackwardRows(Context& context, const LongformerCall& call,
-                          const View<const float, 2>& x, const Tensors& t,
-                          const View<const float, 2>& dout, const View<float, 2>& dx) const;
-  void Show(Context& context, const LongformerCall& call, const View<const float, 2>& x,
-            const Tensors& t) const;
+  template <class T>
+  QkvOf<T> Local(const LongformerCall& call, const Tensors<T>& t) const;
+  template <class T>
+  GlobalQkvOf<T> Global(const LongformerCall& call, const Tensors<T>& t) const;
+  template <class T>
+  AttentionSavedOf<T> Saved(const LongformerCall& call, const Tensors<T>& t) const;
+  template <class T>
+  GlobalProjectionOf<T> Reassociated(const LongformerCall& call, const View<const T, 2>& x,
+                                     const Tensors<T>& t) const;
+  template <class T>
+  void GlobalForwardRows(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                         const Tensors<T>& t) const;
+  template <class T>
+  void GlobalBackwardRows(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                          const Tensors<T>& t, const View<const T, 2>& dout,
+                          const View<float, 2>& dx) const;
+  template <class T>
+  void Show(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+            const Tensors<T>& t) const;
 
   idx_t channels_, heads_, head_size_, window_;
   double dropout_;

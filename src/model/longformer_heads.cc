@@ -88,8 +88,16 @@ class MaskedLmHead final : public LongformerHeadLayer {
     const View<float, 2> u = TakeRows(frame, hidden.extent[0], channels_);
     Transform(context, call, hidden, u, {});
     LayerNormForward(context, Norm(call), u, u);
-    const ClassifierWeights decoder = Decoder(call);
-    gemm::Forward(context, u, decoder.w, decoder.b.data, logits.view<2>());
+    Arena::Frame rounded(context.arena(), Arena::Bytes<bfloat16>(call.half ? u.size() : 0));
+    WithDecoder(call, [&](const auto& decoder) {
+      if constexpr (sizeof(*decoder.w.data) == 2) {
+        const View<bfloat16, 2> half(rounded.Take<bfloat16>(u.size()), u.extent);
+        gemm::Round(context, u, half);
+        gemm::Forward(context, half, decoder.w, decoder.b.data, logits.view<2>());
+      } else {
+        gemm::Forward(context, u, decoder.w, decoder.b.data, logits.view<2>());
+      }
+    });
     return logits;
   }
 
@@ -111,12 +119,18 @@ class MaskedLmHead final : public LongformerHeadLayer {
     EmbeddingForward(context, tokens, hidden, h);
     Transform(context, call, h, u, slope);
     LayerNormForward(context, Norm(call), u, v);
-    if (dhidden.empty())
-      return FromCrossEntropy(CrossEntropyForward(context, Decoder(call), v, labels));
-    ParameterTable& p = call.parameters;
-    const CrossEntropyResult result = CrossEntropyForwardBackward(
-        context, Decoder(call), v, labels, ScaleOf(call, n), v,
-        {p.matrix_gradient(decoder_), p.vector_gradient("lm_head.bias")});
+    const ParameterTable& p = call.parameters;
+    CrossEntropyResult result;
+    WithDecoder(call, [&](const auto& decoder) {
+      if (dhidden.empty()) {
+        result = CrossEntropyForward(context, decoder, v, labels);
+        return;
+      }
+      result = CrossEntropyForwardBackward(
+          context, decoder, v, labels, ScaleOf(call, n), v,
+          {p.matrix_gradient(decoder_), p.vector_gradient("lm_head.bias")});
+    });
+    if (dhidden.empty()) return FromCrossEntropy(result);
     ZeroRows(context, du);
     LayerNormBackward(context, Norm(call), u, v, du,
                       {p.vector_gradient("lm_head.layer_norm.weight"),
@@ -134,6 +148,7 @@ class MaskedLmHead final : public LongformerHeadLayer {
     return 2.0 * static_cast<double>(counted * channels_) *
            static_cast<double>(channels_ + vocabulary_);
   }
+  std::string TallMatrix() const override { return decoder_; }
 
  private:
   // u = gelu(dense h); slope: what the backward needs, or empty.
@@ -146,8 +161,12 @@ class MaskedLmHead final : public LongformerHeadLayer {
     return {call.parameters.vector("lm_head.layer_norm.weight"),
             call.parameters.vector("lm_head.layer_norm.bias"), eps_};
   }
-  ClassifierWeights Decoder(const HeadCall& call) const {
-    return {call.parameters.matrix(decoder_), call.parameters.vector("lm_head.bias")};
+  // Calls run(decoder) with the matrix in fp32 or bf16.
+  template <class Run>
+  void WithDecoder(const HeadCall& call, const Run& run) const {
+    const View<const float, 1> bias = call.parameters.vector("lm_head.bias");
+    if (call.half != nullptr) return run(Bf16ClassifierWeights{call.half->matrix(decoder_), bias});
+    run(ClassifierWeights{call.parameters.matrix(decoder_), bias});
   }
 
   idx_t channels_, vocabulary_;
@@ -175,7 +194,7 @@ class TokenHead final : public LongformerHeadLayer {
 
   LongformerLoss Loss(Context& context, const HeadCall& call, const View<const float, 2>& hidden,
                       const View<float, 2>& dhidden) const override {
-    ParameterTable& p = call.parameters;
+    const ParameterTable& p = call.parameters;
     const ClassifierWeights weights{p.matrix("classifier.weight"), p.vector("classifier.bias")};
     if (dhidden.empty()) {
       return FromCrossEntropy(CrossEntropyForward(context, weights, hidden, call.batch.labels));
@@ -299,7 +318,7 @@ class FirstTokenHead : public LongformerHeadLayer {
     const bool backward = !dhidden.empty();
     const Dropout before = backward ? HeadSite(call, before_, kBeforeDense) : Dropout();
     const Dropout after = backward ? HeadSite(call, after_, kBeforeLogits) : Dropout();
-    ParameterTable& p = call.parameters;
+    const ParameterTable& p = call.parameters;
     EmbeddingForward(context, first, hidden, h);
     ApplyDropout(context, before, h);
     dense_.Forward(context, p, h, u);
@@ -458,7 +477,7 @@ class ChoiceHead final : public FirstTokenHead {
 
 }  // namespace
 
-void PoolFirstTokens(Context& context, ParameterTable& parameters, const std::string& name,
+void PoolFirstTokens(Context& context, const ParameterTable& parameters, const std::string& name,
                      idx_t rows, const View<const float, 2>& hidden, const View<float, 2>& pooled) {
   const idx_t channels = hidden.extent[1];
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(rows * channels));

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "longspan/context.h"
+#include "model/bf16_weights.h"
 #include "model/longformer_batch.h"
 #include "model/longformer_config.h"
 #include "model/parameters.h"
@@ -11,7 +12,8 @@
 namespace longspan {
 
 struct HeadCall {
-  ParameterTable& parameters;
+  const ParameterTable& parameters;
+  const Bf16Weights* half;  // has TallMatrix(); null: all products are of fp32
   const LongformerBatch& batch;
   const LongformerStep& step;
 };
@@ -29,6 +31,9 @@ class LongformerHeadLayer {
   virtual LongformerLoss Loss(Context& context, const HeadCall& call,
                               const View<const float, 2>& hidden,
                               const View<float, 2>& dhidden) const = 0;
+  // The name of a matrix whose products are worth bf16; empty: there is none. All others of a head
+  // meet a few rows only and stay fp32.
+  virtual std::string TallMatrix() const { return {}; }
   // kUsage when the batch has not what the loss needs.
   virtual void CheckTargets(const LongformerBatch& batch) const = 0;
   // Multiply-adds counted as two, of one forward over `counted` labelled tokens and `rows` rows.
@@ -42,7 +47,7 @@ std::unique_ptr<LongformerHeadLayer> MakeLongformerHead(const LongformerConfig& 
 
 // pooled (B, C) = tanh(W h + b) of the first token of each row; the parameters lie below `name`
 // ("pooler.dense.").
-void PoolFirstTokens(Context& context, ParameterTable& parameters, const std::string& name,
+void PoolFirstTokens(Context& context, const ParameterTable& parameters, const std::string& name,
                      idx_t rows, const View<const float, 2>& hidden, const View<float, 2>& pooled);
 
 }  // namespace longspan

@@ -42,20 +42,23 @@ LongformerLayer::LongformerLayer(const LongformerConfig& config, std::size_t lay
   norm(kOutputNorm);
 }
 
+template <class T>
 std::size_t LongformerLayer::Bytes(const LongformerCall& call) const {
   const idx_t n = call.n();
-  return attention_.Bytes(call) + 2 * Arena::Bytes<float>(n * channels_) +
-         (call.backward ? Arena::Bytes<float>(n * hidden_) : 0);
+  return attention_.Bytes<T>(call) +
+         (call.backward ? 2 * Arena::Bytes<T>(n * channels_) + Arena::Bytes<T>(n * hidden_) : 0);
 }
 
-LongformerLayer::Tensors LongformerLayer::Take(Arena::Frame& frame,
-                                               const LongformerCall& call) const {
+template <class T>
+LongformerLayer::Tensors<T> LongformerLayer::Take(Arena::Frame& frame,
+                                                  const LongformerCall& call) const {
   const idx_t n = call.n();
-  Tensors t;
-  t.attention = attention_.Take(frame, call);
-  t.s1 = {frame.Take<float>(n * channels_), {n, channels_}};
-  t.s2 = {frame.Take<float>(n * channels_), {n, channels_}};
-  if (call.backward) t.hidden = {frame.Take<float>(n * hidden_), {n, hidden_}};
+  Tensors<T> t;
+  t.attention = attention_.Take<T>(frame, call);
+  if (!call.backward) return t;
+  t.s1 = {frame.Take<T>(n * channels_), {n, channels_}};
+  t.s2 = {frame.Take<T>(n * channels_), {n, channels_}};
+  t.hidden = {frame.Take<T>(n * hidden_), {n, hidden_}};
   return t;
 }
 
@@ -74,15 +77,16 @@ FeedForwardSpec LongformerLayer::Spec(const LongformerCall& call) const {
   return {activation_, {}, SiteOf(call.dropout, dropout_, kFeedForwardOutput)};
 }
 
-FeedForwardWeights LongformerLayer::Weights(const LongformerCall& call) const {
-  ParameterTable& p = call.parameters;
-  return {p.matrix(prefix_ + "intermediate.dense.weight"),
-          p.vector(prefix_ + "intermediate.dense.bias"), p.matrix(prefix_ + "output.dense.weight"),
-          p.vector(prefix_ + "output.dense.bias")};
+template <class T>
+FeedForwardWeightsOf<T> LongformerLayer::Weights(const LongformerCall& call) const {
+  const ParameterTable& p = call.parameters;
+  return {call.Weight<T>(prefix_ + "intermediate.dense.weight"),
+          p.vector(prefix_ + "intermediate.dense.bias"),
+          call.Weight<T>(prefix_ + "output.dense.weight"), p.vector(prefix_ + "output.dense.bias")};
 }
 
 FeedForwardGradients LongformerLayer::Gradients(const LongformerCall& call) const {
-  ParameterTable& p = call.parameters;
+  const ParameterTable& p = call.parameters;
   return {p.matrix_gradient(prefix_ + "intermediate.dense.weight"),
           p.vector_gradient(prefix_ + "intermediate.dense.bias"),
           p.matrix_gradient(prefix_ + "output.dense.weight"),
@@ -93,28 +97,33 @@ Dropout LongformerLayer::OutputSite(const LongformerCall& call) const {
   return SiteOf(call.dropout, dropout_, kAttentionOutput);
 }
 
+template <class T>
 void LongformerLayer::Forward(Context& context, const LongformerCall& call,
-                              const View<const float, 2>& x, const Tensors& t,
-                              const View<float, 2>& z) const {
+                              const View<const T, 2>& x, const Tensors<T>& t,
+                              const View<float, 2>& stream) const {
   attention_.Forward(context, call, x, t.attention);
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(x.size()));
-  const View<float, 2> y(frame.Take<float>(x.size()), x.extent);
-  gemm::Forward(context, t.attention.out,
-                call.parameters.matrix(prefix_ + kAttentionDense + "weight"),
-                call.parameters.vector(prefix_ + kAttentionDense + "bias").data, y);
-  CopyRows(context, x, t.s1);
-  AddDropout(context, OutputSite(call), y, t.s1);
-  LayerNormForward(context, Norm(call, kAttentionNorm), t.s1, y);
-  CopyRows(context, y, t.s2);
-  FeedForwardForward(context, Spec(call), Weights(call), y, t.s2, t.hidden);
-  if (!z.empty()) LayerNormForward(context, Norm(call, kOutputNorm), t.s2, z);
+  void* room = frame.TakeBytes(Arena::Bytes<float>(x.size()));
+  const View<float, 2> attended(static_cast<float*>(room), x.extent);
+  gemm::Forward(context, t.attention.out, call.Weight<T>(prefix_ + kAttentionDense + "weight"),
+                call.parameters.vector(prefix_ + kAttentionDense + "bias").data, attended);
+  AddDropout(context, OutputSite(call), attended, stream);
+  if (call.backward) StoreRows(context, stream, t.s1);
+  const View<T, 2> y(static_cast<T*>(room), x.extent);  // where `attended` was
+  LayerNormForward(context, Norm(call, kAttentionNorm), stream, stream, y);
+  FeedForwardForward(context, Spec(call), Weights<T>(call), y, stream, t.hidden);
+  if (call.backward) StoreRows(context, stream, t.s2);
+  LayerNormForward(context, Norm(call, kOutputNorm), stream, stream);
 }
 
+template <class T>
 void LongformerLayer::Backward(Context& context, const LongformerCall& call,
-                               const View<const float, 2>& x, const Tensors& t,
+                               const View<const T, 2>& x, const Tensors<T>& t,
                                const View<float, 2>& d) const {
-  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(x.size()));
-  const View<float, 2> y(frame.Take<float>(x.size()), x.extent);
+  const idx_t rounded = sizeof(T) == 2 ? x.size() : 0;
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(x.size()) + Arena::Bytes<float>(x.size()) +
+                                          Arena::Bytes<T>(rounded));
+  const View<T, 2> y(frame.Take<T>(x.size()), x.extent);
   const View<float, 2> ds(frame.Take<float>(x.size()), x.extent);
 
   // d: dz, then dy, which is ds2 and what comes through the feed-forward block.
@@ -123,7 +132,8 @@ void LongformerLayer::Backward(Context& context, const LongformerCall& call,
                     NormGradients(call, kOutputNorm));
   CopyRows(context, ds, d);
   LayerNormForward(context, Norm(call, kAttentionNorm), t.s1, y);
-  FeedForwardBackwardKept(context, Spec(call), Weights(call), y, t.hidden, ds, d, Gradients(call));
+  FeedForwardBackwardKept(context, Spec(call), Weights<T>(call), y, t.hidden, ds, d,
+                          Gradients(call));
 
   // d: dx, which is ds1 and what comes through the attention.
   ZeroRows(context, ds);
@@ -131,12 +141,35 @@ void LongformerLayer::Backward(Context& context, const LongformerCall& call,
                     NormGradients(call, kAttentionNorm));
   CopyRows(context, ds, d);
   ApplyDropout(context, OutputSite(call), ds);
-  gemm::BackwardWeights(context, ds, t.attention.out,
+  gemm::ConstMatrix terms = ds;
+  if constexpr (sizeof(T) == 2) {
+    const View<bfloat16, 2> half(frame.Take<bfloat16>(rounded), ds.extent);
+    gemm::Round(context, ds, half);
+    terms = half;
+  }
+  gemm::BackwardWeights(context, terms, t.attention.out,
                         call.parameters.matrix_gradient(prefix_ + kAttentionDense + "weight"));
   gemm::BackwardBias(context, ds,
                      call.parameters.vector_gradient(prefix_ + kAttentionDense + "bias").data);
-  gemm::BackwardData(context, ds, call.parameters.matrix(prefix_ + kAttentionDense + "weight"), y);
-  attention_.Backward(context, call, x, t.attention, y, d);
+  const View<T, 2> dout = y;  // y is done with
+  gemm::BackwardData(context, terms, call.Weight<T>(prefix_ + kAttentionDense + "weight"), dout);
+  attention_.Backward<T>(context, call, x, t.attention, dout, d);
 }
+
+// ---- for both types -----------------------------------------------------------------------------
+
+#define LONGSPAN_LONGFORMER_LAYER(T)                                                          \
+  template std::size_t LongformerLayer::Bytes<T>(const LongformerCall&) const;                \
+  template LongformerLayer::Tensors<T> LongformerLayer::Take<T>(Arena::Frame&,                \
+                                                                const LongformerCall&) const; \
+  template void LongformerLayer::Forward<T>(Context&, const LongformerCall&,                  \
+                                            const View<const T, 2>&, const Tensors<T>&,       \
+                                            const View<float, 2>&) const;                     \
+  template void LongformerLayer::Backward<T>(Context&, const LongformerCall&,                 \
+                                             const View<const T, 2>&, const Tensors<T>&,      \
+                                             const View<float, 2>&) const;
+LONGSPAN_LONGFORMER_LAYER(float)
+LONGSPAN_LONGFORMER_LAYER(bfloat16)
+#undef LONGSPAN_LONGFORMER_LAYER
 
 }  // namespace longspan

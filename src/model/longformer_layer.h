@@ -13,33 +13,40 @@ namespace longspan {
 
 class LongformerLayer {
  public:
-  // What the forward leaves for the backward, beside x: 6C + F + H floats for each token, 2C more
-  // where global tokens are many. y is normalised again.
+  // What the forward leaves for the backward, beside x: 6C + F numbers and H floats for each token,
+  // 2C more where global tokens are many. y is normalised again.
+  template <class T>
   struct Tensors {
-    LongformerAttention::Tensors attention;
-    View<float, 2> s1, s2;  // (N, C)
-    View<float, 2> hidden;  // (N, F): W_1 y + b_1; empty in evaluation
+    LongformerAttention::Tensors<T> attention;
+    View<T, 2> s1, s2;  // (N, C); empty in evaluation
+    View<T, 2> hidden;  // (N, F): W_1 y + b_1; empty in evaluation
   };
 
   // Registers its parameters below `prefix` ("...encoder.layer.0.").
   LongformerLayer(const LongformerConfig& config, std::size_t layer, std::string prefix,
                   ParameterTable& parameters);
 
+  template <class T>
   std::size_t Bytes(const LongformerCall& call) const;
-  Tensors Take(Arena::Frame& frame, const LongformerCall& call) const;
+  template <class T>
+  Tensors<T> Take(Arena::Frame& frame, const LongformerCall& call) const;
 
-  // z (N, C) from x (N, C); z empty: only the tensors are wanted.
-  void Forward(Context& context, const LongformerCall& call, const View<const float, 2>& x,
-               const Tensors& t, const View<float, 2>& z) const;
+  // `stream` (N, C) is x on entry and z on return: what is added up stays fp32. `x` (N, C) is the
+  // same as products take it, and may be the stream itself.
+  template <class T>
+  void Forward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+               const Tensors<T>& t, const View<float, 2>& stream) const;
   // d (N, C) is dz on entry and dx on return.
-  void Backward(Context& context, const LongformerCall& call, const View<const float, 2>& x,
-                const Tensors& t, const View<float, 2>& d) const;
+  template <class T>
+  void Backward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                const Tensors<T>& t, const View<float, 2>& d) const;
 
  private:
   LayerNormWeights Norm(const LongformerCall& call, const std::string& name) const;
   LayerNormGradients NormGradients(const LongformerCall& call, const std::string& name) const;
   FeedForwardSpec Spec(const LongformerCall& call) const;
-  FeedForwardWeights Weights(const LongformerCall& call) const;
+  template <class T>
+  FeedForwardWeightsOf<T> Weights(const LongformerCall& call) const;
   FeedForwardGradients Gradients(const LongformerCall& call) const;
   Dropout OutputSite(const LongformerCall& call) const;
 

@@ -16,13 +16,24 @@
 
 namespace longspan::ref {
 
-template <class T>
+struct Exact {
+  template <class T>
+  T operator()(T value) const {
+    return value;
+  }
+};
+
+// Round is applied to the parameters and to every tensor that one operation hands another: how a
+// framework computes in a shorter type.
+template <class T, class Round = Exact>
 class LongformerReference {
  public:
   using Vector = std::vector<T>;  // matrices row by row
 
   LongformerReference(const LongformerConfig& config, std::map<std::string, Vector> parameters)
-      : c_(config), p_(std::move(parameters)) {}
+      : c_(config), p_(std::move(parameters)) {
+    for (auto& [name, values] : p_) values = Rounded(std::move(values));
+  }
 
   std::map<std::string, Vector>& parameters() { return p_; }
 
@@ -51,7 +62,7 @@ class LongformerReference {
         break;
       case LongformerHead::kMaskedLm: {
         Vector u = Dense(hidden, "lm_head.dense.");
-        for (T& v : u) v = ActivationReference(Activation::kGelu, v);
+        for (T& v : u) v = Round()(ActivationReference(Activation::kGelu, v));
         u = Norm(u, "lm_head.layer_norm.");
         return Product(u,
                        p_.at(c_.tied ? "longformer.embeddings.word_embeddings.weight"
@@ -101,6 +112,10 @@ class LongformerReference {
 
   // ---- pieces
 
+  static Vector Rounded(Vector x) {
+    for (T& v : x) v = Round()(v);
+    return x;
+  }
   static Vector Product(const Vector& x, const Vector& w, const Vector& bias) {
     const std::size_t out = bias.size(), in = w.size() / out, rows = x.size() / in;
     Vector y(rows * out);
@@ -108,7 +123,7 @@ class LongformerReference {
       for (std::size_t o = 0; o < out; ++o) {
         T sum = bias[o];
         for (std::size_t i = 0; i < in; ++i) sum += x[r * in + i] * w[o * in + i];
-        y[r * out + o] = sum;
+        y[r * out + o] = Round()(sum);
       }
     }
     return y;
@@ -117,11 +132,11 @@ class LongformerReference {
     return Product(x, p_.at(name + "weight"), p_.at(name + "bias"));
   }
   static Vector Tanh(Vector x) {
-    for (T& v : x) v = std::tanh(v);
+    for (T& v : x) v = Round()(std::tanh(v));
     return x;
   }
   static Vector Sum(Vector x, const Vector& y) {
-    for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = Round()(x[i] + y[i]);
     return x;
   }
 
@@ -137,7 +152,7 @@ class LongformerReference {
       }
       const T deviation = std::sqrt(variance + Number(c_.layer_norm_eps));
       for (std::size_t i = 0; i < C; ++i) {
-        x[r * C + i] = (x[r * C + i] - mean) / deviation * gamma[i] + beta[i];
+        x[r * C + i] = Round()((x[r * C + i] - mean) / deviation * gamma[i] + beta[i]);
       }
     }
     return x;
@@ -170,9 +185,9 @@ class LongformerReference {
         const idx_t id = b.ids[n], type = b.token_types.empty() ? 0 : b.token_types[n];
         const idx_t position = c_.pad_token + (id == c_.pad_token ? 0 : ++seen);
         for (idx_t i = 0; i < c_.hidden_size; ++i) {
-          x.push_back(words[Size(id * c_.hidden_size + i)] +
-                      positions[Size(position * c_.hidden_size + i)] +
-                      types[Size(type * c_.hidden_size + i)]);
+          x.push_back(Round()(words[Size(id * c_.hidden_size + i)] +
+                              positions[Size(position * c_.hidden_size + i)] +
+                              types[Size(type * c_.hidden_size + i)]));
         }
       }
     }
@@ -209,7 +224,7 @@ class LongformerReference {
             for (std::size_t d = 0; d < Size(D); ++d) {
               score += q[which][place(i) + d] * k[which][place(j) + d];
             }
-            score /= Number(std::sqrt(static_cast<double>(D)));
+            score = Round()(score / Number(std::sqrt(static_cast<double>(D))));
             most = keys.empty() ? Real(score) : std::max(most, Real(score));
             keys.push_back(j);
             p.push_back(score);
@@ -220,12 +235,15 @@ class LongformerReference {
             sum += weight;
           }
           for (std::size_t n = 0; n < keys.size(); ++n) {
-            p[n] /= sum;
+            p[n] = Round()(p[n] / sum);
             for (std::size_t d = 0; d < Size(D); ++d) {
               out[place(i) + d] += p[n] * v[which][place(keys[n]) + d];
             }
             if (all == nullptr) continue;
             (*all)[Size(((row * c_.heads + h) * b.tokens + i) * b.tokens + keys[n])] = p[n];
+          }
+          for (std::size_t d = 0; d < Size(D); ++d) {
+            out[place(i) + d] = Round()(out[place(i) + d]);
           }
         }
       }
@@ -239,7 +257,7 @@ class LongformerReference {
     const Vector y = Norm(Sum(attended, x), at + "attention.output.LayerNorm.");
     Vector wide = Dense(y, at + "intermediate.dense.");
     const Activation activation = ParseActivation(c_.activation);
-    for (T& u : wide) u = ActivationReference(activation, u);
+    for (T& u : wide) u = Round()(ActivationReference(activation, u));
     return Norm(Sum(Dense(wide, at + "output.dense."), y), at + "output.LayerNorm.");
   }
 

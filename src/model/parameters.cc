@@ -33,6 +33,7 @@ void ParameterTable::Add(std::string name, std::vector<idx_t> shape, ParameterKi
 void ParameterTable::Allocate() {
   values_ = Tensor({extent_});
   value_data_ = values_.data<float>();
+  ++generation_;
 }
 void ParameterTable::AllocateGradients() {
   if (has_gradients()) return;
@@ -42,10 +43,12 @@ void ParameterTable::AllocateGradients() {
 void ParameterTable::Borrow(float* values, float* gradients) {
   value_data_ = values;
   gradient_data_ = gradients;
+  ++generation_;
 }
 
 void ParameterTable::Draw(std::uint64_t seed, double stddev, double position_stddev,
                           const std::function<bool(std::string_view name)>& which) {
+  ++generation_;
   for (std::size_t i = 0; i < list_.size(); ++i) {
     if (which && !which(list_[i].name)) continue;
     float* values = value_data_ + list_[i].offset;
@@ -86,18 +89,27 @@ idx_t ParameterTable::count() const {
   return count;
 }
 
-View<float, 1> ParameterTable::values() { return {value_data_, {extent_}}; }
-View<float, 1> ParameterTable::gradients() {
+View<float, 1> ParameterTable::values() {
+  ++generation_;
+  return {value_data_, {extent_}};
+}
+View<const float, 1> ParameterTable::values() const { return {value_data_, {extent_}}; }
+View<float, 1> ParameterTable::gradients() const {
   Check(has_gradients(), ErrorCode::kUsage, "parameters: there are no gradients, allocate them");
   return {gradient_data_, {extent_}};
 }
 
 View<float, 1> ParameterTable::vector(std::string_view name) {
+  ++generation_;
+  const ParameterInfo& info = at(name);
+  return {value_data_ + info.offset, {info.size}};
+}
+View<const float, 1> ParameterTable::vector(std::string_view name) const {
   const ParameterInfo& info = at(name);
   return {value_data_ + info.offset, {info.size}};
 }
 
-View<float, 1> ParameterTable::vector_gradient(std::string_view name) {
+View<float, 1> ParameterTable::vector_gradient(std::string_view name) const {
   const ParameterInfo& info = at(name);
   return {gradient_data_ + info.offset, {info.size}};
 }
@@ -110,9 +122,13 @@ View<float, 2> ParameterTable::MatrixOf(float* buffer, std::string_view name, id
 }
 
 View<float, 2> ParameterTable::matrix(std::string_view name, idx_t rows) {
+  ++generation_;
   return MatrixOf(value_data_, name, rows);
 }
-View<float, 2> ParameterTable::matrix_gradient(std::string_view name, idx_t rows) {
+View<const float, 2> ParameterTable::matrix(std::string_view name, idx_t rows) const {
+  return MatrixOf(value_data_, name, rows);
+}
+View<float, 2> ParameterTable::matrix_gradient(std::string_view name, idx_t rows) const {
   return MatrixOf(gradient_data_, name, rows);
 }
 

@@ -49,14 +49,22 @@ class ParameterTable {
   idx_t count() const;  // numbers to learn, padding not counted
 
   View<float, 1> values();  // the flat buffers, padding included (always zero)
-  View<float, 1> gradients();
+  View<const float, 1> values() const;
+  View<float, 1> gradients() const;
   bool has_gradients() const { return gradient_data_ != nullptr; }
 
   View<float, 1> vector(std::string_view name);
-  View<float, 1> vector_gradient(std::string_view name);
+  View<const float, 1> vector(std::string_view name) const;
+  View<float, 1> vector_gradient(std::string_view name) const;
   // As (everything but the last axis, last axis); `rows` > 0 reads on into the parameters behind.
   View<float, 2> matrix(std::string_view name, idx_t rows = 0);
-  View<float, 2> matrix_gradient(std::string_view name, idx_t rows = 0);
+  View<const float, 2> matrix(std::string_view name, idx_t rows = 0) const;
+  View<float, 2> matrix_gradient(std::string_view name, idx_t rows = 0) const;
+
+  // Rises whenever values that can be written are handed out: copies in another type (Bf16Weights)
+  // are made again after that. So ask anew before writing again; a view kept from before tells
+  // nobody.
+  std::uint64_t generation() const { return generation_; }
 
  private:
   View<float, 2> MatrixOf(float* buffer, std::string_view name, idx_t rows) const;
@@ -66,6 +74,7 @@ class ParameterTable {
   idx_t extent_ = 0;
   Tensor values_, gradients_;  // empty when borrowed
   float *value_data_ = nullptr, *gradient_data_ = nullptr;
+  std::uint64_t generation_ = 1;
 };
 
 }  // namespace longspan

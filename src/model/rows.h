@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "base/math.h"
+#include "gemm/gemm.h"
 #include "longspan/context.h"
 #include "longspan/tensor.h"
 #include "parallel/parallel_for.h"
@@ -33,6 +35,26 @@ inline void ZeroRows(Context& context, const View<float, 2>& x) {
 inline void CopyRows(Context& context, const View<const float, 2>& from, const View<float, 2>& to) {
   const auto bytes = static_cast<std::size_t>(from.extent[1]) * sizeof(float);
   ForEachRow(context, from.extent[0], [&](idx_t t) { std::memcpy(&to(t, 0), &from(t, 0), bytes); });
+}
+
+// to (rows.size(), C) = rows of from (N, C).
+template <class T>
+void GatherRows(Context& context, std::span<const std::int32_t> rows, const View<const T, 2>& from,
+                const View<T, 2>& to) {
+  const auto bytes = static_cast<std::size_t>(from.extent[1]) * sizeof(T);
+  ForEachRow(context, static_cast<idx_t>(rows.size()), [&](idx_t i) {
+    std::memcpy(&to(i, 0), &from(rows[static_cast<std::size_t>(i)], 0), bytes);
+  });
+}
+
+// to (N, C) = from, rounded where it is bf16.
+inline void StoreRows(Context& context, const View<const float, 2>& from,
+                      const View<float, 2>& to) {
+  CopyRows(context, from, to);
+}
+inline void StoreRows(Context& context, const View<const float, 2>& from,
+                      const View<bfloat16, 2>& to) {
+  gemm::Round(context, from, to);
 }
 
 inline Tensor CopyOf(Context& context, const View<const float, 2>& x) {

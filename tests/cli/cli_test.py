@@ -105,7 +105,14 @@ class Results(Case):
                                         "--batch", "2", "--steps", "1", "--json"))
             self.assertGreater(result["model_gflop"], 0)
             self.assertGreater(result["fraction"], 0)
+            half = json.loads(self.ok("bench", step, "--config", config, "--tokens", "200",
+                                      "--steps", "1", "--dtype", "bf16", "--json"))
+            self.assertEqual(half["dtype"], "bf16")
+            self.assertIn(half["bf16_path"], ("widen", "pairs"))
+            self.assertGreater(half["fraction"], 0)
         self.fails(2, "bench", "train", "--config", config, "--tokens", "511", says=["510"])
+        self.fails(2, "bench", "train", "--config", config, "--dtype", "f16", says=["f16", "bf16"])
+        self.fails(2, "bench", "train", "--preset", "tiny", "--dtype", "bf16", says=["Reformer"])
         self.fails(2, "bench", "train", "--config", config, "--attention", "full",
                    says=["Longformer"])
 
