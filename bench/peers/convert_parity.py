@@ -8,13 +8,14 @@ Needs an environment with torch and transformers (pip install torch transformers
 window >= length: outputs within 1e-5 of the original's. Then plain `convert` of each form, opened by
 the original class: the same bits. Prints one line a model; exits 1 when one does not hold.
 """
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
 import transformers
+
+from peers import open_all, perturb, quiet, run
 
 HEADS = ["Model", "ForMaskedLM", "ForPreTraining", "ForSequenceClassification",
          "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice"]
@@ -34,9 +35,7 @@ def make(family, head):
     if head == "ForQuestionAnswering":
         extra["num_labels"] = 2
     model = getattr(transformers, family + head)(config_class(**{**SIZES, **extra})).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+    perturb(model)
     return model
 
 
@@ -67,21 +66,10 @@ def outputs(model, inputs):
     return {name: result[name] for name in OUTPUTS if result.get(name) is not None}
 
 
-def run(program, *arguments):
-    return subprocess.run([program, "convert", *map(str, arguments)], check=True,
-                          capture_output=True, text=True)
-
-
-def open_all(class_name, folder):
-    model, info = getattr(transformers, class_name).from_pretrained(folder, output_loading_info=True)
-    bad = {key: sorted(value) for key, value in info.items() if value}
-    return model.eval(), bad
-
-
 def longformer(program, model, family, head, form, folder):
     """Largest difference where the text counts, and keys that do not fit."""
     save(model, folder / "in", form)
-    run(program, folder / "in", folder / "long", "--to", "longformer", "--max-pos", 128,
+    run(program, "convert", folder / "in", folder / "long", "--to", "longformer", "--max-pos", 128,
         "--window", 64)
     name = "LongformerForMaskedLM" if head == "ForPreTraining" else "Longformer" + head
     long, bad = open_all(name, folder / "long")
@@ -112,7 +100,7 @@ def longformer(program, model, family, head, form, folder):
 
 
 def rewritten(program, model, folder):
-    run(program, folder / "in", folder / "same", "--max-shard-size", "20KB")
+    run(program, "convert", folder / "in", folder / "same", "--max-shard-size", "20KB")
     again, bad = open_all(type(model).__name__, folder / "same")
     state = again.state_dict()
     for name, tensor in model.state_dict().items():
@@ -124,8 +112,7 @@ def rewritten(program, model, folder):
 def main():
     program = sys.argv[1]
     torch.manual_seed(1)
-    transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
+    quiet()
     failed = 0
     for family in ("Bert", "Roberta"):
         for head in HEADS:

@@ -1,5 +1,6 @@
 #include "model/longformer_files.h"
 
+#include <algorithm>
 #include <functional>
 #include <set>
 #include <utility>
@@ -15,11 +16,15 @@ namespace {
 
 constexpr std::string_view kEncoder = "longformer.";
 constexpr std::string_view kPooler = "longformer.pooler.";
+constexpr std::string_view kBias = "lm_head.bias", kBiasAlias = "lm_head.decoder.bias";
 constexpr const char* kPoolerWeight = "longformer.pooler.dense.weight";
 
 std::string NameIn(const io::TensorSource& source, const std::string& name) {
   const std::string canonical = CanonicalName(name).value_or(name);
-  return source.Has(canonical) ? canonical : std::string();
+  if (source.Has(canonical)) return canonical;
+  // An untied decoder's bias is its own; files from before it was hold the other name alone.
+  if (canonical == kBiasAlias && source.Has(kBias)) return std::string(kBias);
+  return {};
 }
 
 bool OfHead(std::string_view name) {
@@ -88,8 +93,11 @@ Longformer LoadLongformer(const std::filesystem::path& directory, const Longform
   std::set<std::string, std::less<>> fresh;
   if (options.head) fresh = NewParameters(*source, take, table);
   const auto is_new = [&](std::string_view name) { return fresh.count(name) != 0; };
-  const WeightNames names{NameIn, [](std::string_view name) { return TiedTo(name).has_value(); },
-                          is_new};
+  // Copies of tied parameters, and the other name of an untied decoder's bias.
+  const auto ignored = [&](std::string_view name) {
+    return TiedTo(name).has_value() || (name == kBias && table.contains(kBiasAlias));
+  };
+  const WeightNames names{NameIn, ignored, is_new};
   std::vector<std::string> unread = ReadParameters(
       *source, names, options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse,
       table);
@@ -106,10 +114,22 @@ Longformer LoadLongformer(const std::filesystem::path& directory, const Longform
   return model;
 }
 
+std::vector<io::TensorEntry> LongformerEntries(Longformer& model) {
+  std::vector<io::TensorEntry> entries = WeightEntries(model.parameters());
+  if (!model.parameters().contains(kBiasAlias)) return entries;
+  // `transformers` looks for both names: one is used by its 4.x, the other from 5 on.
+  const auto bias = std::find_if(entries.begin(), entries.end(),
+                                 [](const io::TensorEntry& e) { return e.name == kBiasAlias; });
+  io::TensorEntry other = *bias;
+  other.name = kBias;
+  entries.push_back(std::move(other));
+  return entries;
+}
+
 void SaveLongformer(Longformer& model, const std::filesystem::path& directory) {
   io::EnsureWritableDirectory(directory);
   io::WriteFileAtomic(directory / "config.json", ToJson(model.config()));
-  io::WriteSafetensors(directory / "model.safetensors", WeightEntries(model.parameters()),
+  io::WriteSafetensors(directory / "model.safetensors", LongformerEntries(model),
                        {{"format", "pt"}});
 }
 

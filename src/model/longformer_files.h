@@ -41,6 +41,10 @@ Longformer LoadLongformer(const std::filesystem::path& directory,
 // none.
 LongformerConfig LongformerConfigOf(const std::filesystem::path& directory);
 
+// What a file of the model holds, for io::WriteSafetensors: an untied decoder's bias under both of
+// the names that it has had. The entries point into the model.
+std::vector<io::TensorEntry> LongformerEntries(Longformer& model);
+
 // Writes config.json and model.safetensors, each atomically, the weights last. The directory is
 // created when it is missing.
 void SaveLongformer(Longformer& model, const std::filesystem::path& directory);

@@ -74,10 +74,11 @@ class MaskedLmHead final : public LongformerHeadLayer {
         eps_(static_cast<float>(config.layer_norm_eps)),
         decoder_(config.tied ? prefix + "embeddings.word_embeddings.weight"
                              : "lm_head.decoder.weight"),
+        bias_(config.tied ? "lm_head.bias" : "lm_head.decoder.bias"),
         dense_("lm_head.dense.", channels_, channels_, p) {
     p.Add("lm_head.layer_norm.weight", {channels_}, ParameterKind::kNormWeight);
     p.Add("lm_head.layer_norm.bias", {channels_}, ParameterKind::kNormBias);
-    p.Add("lm_head.bias", {vocabulary_}, ParameterKind::kBias);
+    p.Add(bias_, {vocabulary_}, ParameterKind::kBias);
     if (!config.tied) p.Add(decoder_, {vocabulary_, channels_}, ParameterKind::kMatrix);
   }
 
@@ -126,9 +127,8 @@ class MaskedLmHead final : public LongformerHeadLayer {
         result = CrossEntropyForward(context, decoder, v, labels);
         return;
       }
-      result = CrossEntropyForwardBackward(
-          context, decoder, v, labels, ScaleOf(call, n), v,
-          {p.matrix_gradient(decoder_), p.vector_gradient("lm_head.bias")});
+      result = CrossEntropyForwardBackward(context, decoder, v, labels, ScaleOf(call, n), v,
+                                           {p.matrix_gradient(decoder_), p.vector_gradient(bias_)});
     });
     if (dhidden.empty()) return FromCrossEntropy(result);
     ZeroRows(context, du);
@@ -164,14 +164,14 @@ class MaskedLmHead final : public LongformerHeadLayer {
   // Calls run(decoder) with the matrix in fp32 or bf16.
   template <class Run>
   void WithDecoder(const HeadCall& call, const Run& run) const {
-    const View<const float, 1> bias = call.parameters.vector("lm_head.bias");
+    const View<const float, 1> bias = call.parameters.vector(bias_);
     if (call.half != nullptr) return run(Bf16ClassifierWeights{call.half->matrix(decoder_), bias});
     run(ClassifierWeights{call.parameters.matrix(decoder_), bias});
   }
 
   idx_t channels_, vocabulary_;
   float eps_;
-  std::string decoder_;
+  std::string decoder_, bias_;
   Linear dense_;
 };
 

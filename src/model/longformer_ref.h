@@ -67,7 +67,7 @@ class LongformerReference {
         return Product(u,
                        p_.at(c_.tied ? "longformer.embeddings.word_embeddings.weight"
                                      : "lm_head.decoder.weight"),
-                       p_.at("lm_head.bias"));
+                       p_.at(c_.tied ? "lm_head.bias" : "lm_head.decoder.bias"));
       }
       case LongformerHead::kSequence:
         return Dense(Tanh(Dense(FirstRows(b, hidden), "classifier.dense.")),

@@ -328,7 +328,12 @@ TEST(LongformerFiles, AnUntiedDecoder) {
   model.Initialise(9);
   EXPECT_EQ(model.parameters().at("lm_head.decoder.weight").shape,
             (std::vector<idx_t>{config.vocab_size, config.hidden_size}));
+  EXPECT_FALSE(model.parameters().contains("lm_head.bias"));
+  const View<float, 1> bias = model.parameters().vector("lm_head.decoder.bias");
+  for (idx_t i = 0; i < bias.size(); ++i) bias(i) = static_cast<float>(i);
   SaveLongformer(model, directory.path());
+  const auto file = io::SafetensorsFile::Open(directory.path() / "model.safetensors");
+  EXPECT_EQ(file.ReadFloat("lm_head.bias").data<float>()[7], 7.0f);  // both names
   std::vector<std::string> warnings;
   Longformer back = LoadLongformer(directory.path(), {}, &warnings);
   EXPECT_TRUE(warnings.empty());

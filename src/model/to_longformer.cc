@@ -130,7 +130,11 @@ class Plan {
         Linear("lm_head.dense", width, width);
         Norm("lm_head.layer_norm");
         Copy("lm_head.bias", {config_.vocab_size});
-        if (!config_.tied) Copy("lm_head.decoder.weight", {config_.vocab_size, width});
+        if (config_.tied) return;
+        Copy("lm_head.decoder.weight", {config_.vocab_size, width});
+        Add("lm_head.decoder.bias",
+            source_.Has("lm_head.decoder.bias") ? "lm_head.decoder.bias" : "lm_head.bias",
+            {config_.vocab_size}, {config_.vocab_size});
         return;
       case BertHead::kSequence:
         if (config_.family == BertFamily::kRoberta) {

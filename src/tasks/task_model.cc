@@ -87,6 +87,7 @@ TaskModel::TaskModel(Longformer model, std::unique_ptr<text::Tokenizer> tokenize
     : model_(std::move(model)), tokenizer_(std::move(tokenizer)), options_(std::move(options)) {
   policy_ =
       GlobalPolicy::Parse(WithTokenId(options_.global, *tokenizer_)).For(model_.config().head);
+  model_.ComputeIn(options_.compute);
   longest_ = config().longest();
   Check(options_.max_length >= 0 && options_.max_length <= longest_, ErrorCode::kUsage,
         "max-length: {} is not from 1 to {}, the model's positions", options_.max_length, longest_);
