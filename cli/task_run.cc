@@ -33,6 +33,7 @@ std::optional<text::Overflow> ParseOverflow(const std::string& name) {
 TaskModel OpenModel(const TaskCommand& c, std::optional<LongformerHead> head) {
   TaskOptions options = c.options;
   options.overflow = ParseOverflow(c.overflow);
+  options.compute = c.dtype == "bf16" ? DType::kBF16 : DType::kF32;
   std::vector<std::string> warnings;
   TaskModel model = TaskModel::Open(c.model, head, options, &warnings);
   for (const std::string& warning : warnings) {
@@ -58,6 +59,9 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command.add_option("--stride", o.stride, "tokens that neighbouring windows share")
       ->capture_default_str();
   command.add_option("--batch-tokens", o.batch_tokens, "of rows that run together, about")
+      ->capture_default_str();
+  command.add_option("--dtype", c.dtype, "compute in f32 or bf16 (half the memory, faster)")
+      ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   command.add_flag("--allow-nonfinite", o.allow_nonfinite, "weights may hold NaN or infinity");
   command.add_flag("-q,--quiet", c.quiet, "no progress and no summary on stderr");

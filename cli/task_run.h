@@ -14,14 +14,14 @@
 namespace longspan::cli {
 
 struct TaskCommand {
-  std::string model, overflow;
+  std::string model, overflow, dtype = "f32";
   TaskOptions options;
   InputOptions inputs;
   bool json = false, quiet = false;
 };
 
-// Registers -m, --global, --overflow, --max-length, --stride, --batch-tokens, --json, --quiet and
-// the inputs.
+// Registers -m, --global, --overflow, --max-length, --stride, --batch-tokens, --dtype, --json,
+// --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
 
 // A chunk of inputs with its rows.

@@ -27,6 +27,7 @@ struct TaskOptions {
   idx_t stride = 0;              // tokens that neighbouring windows share
   idx_t batch_tokens = 8192;     // of rows that run together
   bool allow_nonfinite = false;  // weights may hold NaN
+  DType compute = DType::kF32;   // operands of products: kF32, kBF16
 };
 
 // One text, or two that belong together.

@@ -253,6 +253,16 @@ class Tasks(Case):
         self.fails(2, "embed", "-m", model, texts, "--format", "csv", says=["csv", "jsonl"])
         self.fails(4, "embed", "-m", model, texts, "-o", self.dir / "none" / "v.npy", says=["none"])
 
+    def test_bf16_is_near(self):
+        model, texts = self.model("sequence"), self.texts()
+        full = self.results("classify", "-m", model, texts)
+        half = self.results("classify", "-m", model, texts, "--dtype", "bf16")
+        self.assertNotEqual(full, half)
+        for a, b in zip(full, half):
+            scores = {x["label"]: x["score"] for x in a["labels"]}
+            for x in b["labels"]:
+                self.assertAlmostEqual(x["score"], scores[x["label"]], delta=0.05)
+
     def test_global_tokens_are_named_once(self):
         for kind, global_, tokens in (("sequence", None, 1), ("sequence", "first:3", 3),
                                       ("sequence", "token:[SEP]", 1), ("sequence", "none", 0)):
