@@ -26,8 +26,8 @@ Bf16Weights::Bf16Weights(const ParameterTable& table,
       runs_.push_back({info.offset, extent, 0});
     }
     runs_.back().size += info.size;
-    const View<const float, 2> matrix = table.matrix(info.name);
-    places_[info.name] = {extent, matrix.extent};
+    const idx_t cols = info.shape.back();
+    places_[info.name] = {extent, {info.size / cols, cols}};
     extent += info.size;
   }
   values_ = Tensor({extent}, DType::kBF16);

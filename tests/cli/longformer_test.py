@@ -41,6 +41,21 @@ class Longformer(Case):
         self.fails(2, "init", "--arch", "lstm", "-o", self.dir / "x", says=["lstm", "longformer"])
         self.fails(3, "generate", "-m", self.model, "-p", "a", says=["longformer"])
 
+    def test_an_untied_decoder(self):
+        config = json.loads((self.model / "config.json").read_text())
+        config.update(tie_word_embeddings=False, hidden_act="mish", vocab_size=500)
+        (self.dir / "config.json").write_text(json.dumps(config))
+        untied = self.dir / "untied"
+        self.ok("init", "--config", self.dir / "config.json", "-o", untied)
+        info = json.loads(self.ok("info", untied, "--json", "--tensors"))
+        names = {t["name"] for t in info["tensors"]}
+        self.assertLessEqual({"lm_head.decoder.weight", "lm_head.decoder.bias", "lm_head.bias"},
+                             names)
+        config["hidden_act"] = "prelu"
+        (self.dir / "config.json").write_text(json.dumps(config))
+        self.fails(3, "init", "--config", self.dir / "config.json", "-o", self.dir / "x",
+                   says=["prelu", "parameters of its own"])
+
     def test_verify(self):
         for name in ("longformer-mlm", "longformer-qa"):
             folder = ROOT / "golden" / name
