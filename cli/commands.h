@@ -23,6 +23,7 @@ void RegisterFillMask(CLI::App& app, const Globals& globals, Action& action);
 void RegisterGenerate(CLI::App& app, const Globals& globals, Action& action);
 void RegisterInfo(CLI::App& app, Action& action);
 void RegisterInit(CLI::App& app, Action& action);
+void RegisterLongEvidence(CLI::App& app, const Globals& globals, Action& action);
 void RegisterLshReport(CLI::App& app, const Globals& globals, Action& action);
 void RegisterMultipleChoice(CLI::App& app, const Globals& globals, Action& action);
 void RegisterPlan(CLI::App& app, const Globals& globals, Action& action);

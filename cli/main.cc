@@ -64,6 +64,7 @@ int Run(int argc, char** argv) {
   RegisterQa(app, globals, action);
   RegisterMultipleChoice(app, globals, action);
   RegisterEmbed(app, globals, action);
+  RegisterLongEvidence(app, globals, action);
   RegisterLshReport(app, globals, action);
   RegisterPlot(app, action);
   RegisterPattern(app, action);

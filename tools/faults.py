@@ -52,7 +52,7 @@ def sha256(path):
 
 class Training:
     def __init__(self, options, model):
-        self.command = [options.program, "train", "lm", "-m", str(model), "--train",
+        self.command = [options.program, "train", options.task, "-m", str(model), "--train",
                         str(options.text), "--steps", str(options.steps), "--save-every", "1"]
         self.command += options.extra.split()
 
@@ -103,7 +103,9 @@ def main():
     parser.add_argument("--model", type=Path, help="start from this folder")
     parser.add_argument("--init", default="--arch reformer --preset tiny",
                         help="without --model: options of `longspan init` (%(default)s)")
-    parser.add_argument("--text", type=Path, default=ROOT / "data" / "persuasion.txt")
+    parser.add_argument("--task", default="lm", help="lm, mlm or classify (%(default)s)")
+    parser.add_argument("--text", type=Path, default=ROOT / "data" / "persuasion.txt",
+                        help="what it learns from")
     # Dropout is on: its masks must come back too. The rest keeps a step short.
     parser.add_argument("--extra", help="options of `longspan train` (%(default)s)",
                         default="--log-every 1 --batch 2 --tokens 128 --dropout 0.1 "

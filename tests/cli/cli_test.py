@@ -77,7 +77,7 @@ class Results(Case):
     def test_help_fits_a_screen(self):
         commands = [[], ["demo"], ["init"], ["info"], ["plan"], ["train"], ["train", "lm"],
                     ["train", "mlm"], ["train", "classify"], ["convert"], ["eval"], ["generate"],
-                    ["lsh-report"], ["plot"], ["pattern"], ["verify"], ["bench"],
+                    ["long-evidence"], ["lsh-report"], ["plot"], ["pattern"], ["verify"], ["bench"],
                     ["bench", "train"], ["bench", "attention"], ["compare"]]
         for command in commands:
             text = self.ok(*command, "--help")

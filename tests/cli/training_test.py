@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import support
-from support import ROOT, Case, main, run
+from support import Case, main, run
 
 LETTERS = "abcdefghij"
 SHORT = ["--batch", "4", "--accumulate", "2", "--lr", "3e-3", "--log-every", "1", "--progress",
@@ -187,6 +187,28 @@ class Training(Case):
         cut = self.ok("eval", "-m", self.dir / "judge", self.dir / "test.csv", "--tokens", "8",
                       "--overflow", "truncate")
         self.assertIn("of them cut", cut)
+
+
+class LongEvidence(Case):
+    def test_what_is_cut_away_is_not_known(self):
+        """On short documents, which are learned in seconds; the command's own are 64 times as long."""
+        out = self.dir / "evidence"
+        report = json.loads(self.ok("long-evidence", "--tokens", "64", "--documents", "400", "-o",
+                                    out, "--progress", "none", "--json"))
+        self.assertTrue(report["holds"])
+        first, last = report["scores"][0], report["scores"][-1]
+        self.assertEqual((first["tokens"], last["tokens"]), (8, 64))
+        self.assertLess(first["low"], 0.5)
+        self.assertGreater(first["high"], 0.5)
+        self.assertEqual((first["both_facts"], last["both_facts"]), (0, 400))
+        self.assertGreaterEqual(last["accuracy"], 0.95)
+        again = json.loads(self.ok("eval", "-m", out / "model", out / "data" / "test.jsonl",
+                                   "--tokens", "8", "--overflow", "truncate", "--json"))
+        self.assertEqual((again["accuracy"], again["cut"]), (first["accuracy"], 400))
+        self.assertGreater((out / "evidence.png").stat().st_size, 1000)
+        (self.dir / "mine").mkdir()
+        (self.dir / "mine" / "thesis.tex").write_text("mine")
+        self.fails(2, "long-evidence", "-o", self.dir / "mine", says=["not empty"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,247 @@
+// longspan long-evidence: does a long model use what a short one cannot see?
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "cli/commands.h"
+#include "cli/long_evidence.h"
+#include "cli/training.h"
+#include "cli/visual/chart.h"
+#include "cli/visual/output.h"
+#include "io/atomic_file.h"
+#include "io/escape.h"
+#include "model/longformer_files.h"
+#include "train/class_metrics.h"
+
+namespace longspan::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kDoesNotHold = 1;
+constexpr double kWanted = 0.95;  // of the long documents
+constexpr const char* kDefaultOutput = "longspan-evidence";
+
+struct EvidenceCommand {
+  std::string output = kDefaultOutput, progress = "auto";
+  idx_t tokens = 4096, documents = 1000;
+  std::uint64_t seed = 1;
+  bool json = false;
+};
+
+// The model on the test documents cut to `tokens`.
+struct EvidenceScore {
+  idx_t tokens = 0, right = 0, documents = 0;
+  idx_t whole = 0;  // documents of which both facts are left
+  double share() const { return static_cast<double>(right) / static_cast<double>(documents); }
+  ShareInterval interval() const { return WilsonInterval(right, documents); }
+};
+
+TrainOptions StageOptions(const EvidenceCommand& c, const EvidenceStage& stage,
+                          const fs::path& start) {
+  const fs::path output = c.output;
+  TrainOptions o = FineTuneOptions();
+  o.model = start;
+  o.train = {output / "data" / fmt::format("train-{}.jsonl", stage.tokens)};
+  o.eval = output / "data" / fmt::format("held-out-{}.jsonl", stage.tokens);
+  o.output =
+      stage.tokens == c.tokens ? output / "model" : output / fmt::format("stage-{}", stage.tokens);
+  o.tokens = stage.tokens;
+  o.batch = stage.batch;
+  o.accumulate = 1;
+  o.learning_rate = 1e-3;
+  o.seed = c.seed;
+  o.eval_every = o.save_every = 0;
+  o.overwrite = true;
+  return o;
+}
+
+void WriteStart(const EvidenceCommand& c, const fs::path& start) {
+  Longformer model(EvidenceConfig(c.tokens));
+  model.Initialise(c.seed);
+  SaveLongformer(model, start);
+  std::string vocabulary;
+  for (const std::string& word : EvidenceVocabulary()) vocabulary += word + "\n";
+  io::WriteFileAtomic(start / "vocab.txt", vocabulary);
+}
+
+// Stage by stage; the last one's model lies in output/model. The result is the last stage's, or
+// that of the one that a signal stopped, but for the seconds, which are those of all.
+TrainResult TrainStages(Context& context, const EvidenceCommand& c) {
+  constexpr idx_t kHeldOut = 200;
+  fs::path model = fs::path(c.output) / "start";
+  WriteStart(c, model);
+  TrainResult result;
+  double seconds = 0.0;
+  for (const EvidenceStage& stage : EvidenceStages(c.tokens)) {
+    const TrainOptions o = StageOptions(c, stage, model);
+    io::EnsureWritableDirectory(o.eval.parent_path());
+    WriteEvidence(o.train[0], stage, c.seed, EvidenceSplit::kTrain, stage.updates * stage.batch);
+    WriteEvidence(o.eval, stage, c.seed, EvidenceSplit::kHeldOut, kHeldOut);
+    ClassifyOptions task;
+    task.epochs = 1.0;
+    result = RunWithProgress(ParseProgressMode(c.progress), [&](const TrainHooks& hooks) {
+      return TrainClassifier(context, o, task, hooks);
+    });
+    seconds += result.seconds;
+    if (result.stopped) break;
+    if (!c.json) {
+      PrintResult(
+          fmt::format("documents of {:>4} tokens, {} decoys: {:.3f} right after {} updates\n",
+                      stage.tokens, stage.decoys, result.metrics.front().value, result.step));
+    }
+    model = o.output;
+  }
+  result.seconds = seconds;
+  return result;
+}
+
+EvidenceScore Score(Context& context, const EvidenceCommand& c, const EvidenceStage& stage,
+                    idx_t tokens) {
+  ClassifierEvalOptions o;
+  o.model = fs::path(c.output) / "model";
+  o.data = fs::path(c.output) / "data" / "test.jsonl";
+  o.tokens = tokens;
+  o.task.overflow = "truncate";
+  const ClassifierEval eval = EvaluateClassifier(context, o);
+  EvidenceScore score{tokens, 0, eval.rows, 0};
+  score.right = std::count(eval.right.begin(), eval.right.end(), true);
+  for (idx_t i = 0; i < c.documents; ++i) {
+    const EvidenceDocument d =
+        MakeEvidence(stage.tokens, stage.decoys, c.seed, EvidenceSplit::kTest, i);
+    // The last token of a cut text is [SEP].
+    score.whole += d.second + kFactTokens <= tokens - 1;
+  }
+  return score;
+}
+
+std::string ScoreTable(const std::vector<EvidenceScore>& scores) {
+  std::string text = fmt::format("\n{:>11}  {:>8}  {:^16}  {:>18}\n", "tokens read", "right",
+                                 "95 % between", "both facts in them");
+  for (const EvidenceScore& s : scores) {
+    text += fmt::format("{:>11}  {:>8.3f}  {:.3f} and {:.3f}  {:>17.1f} %\n", s.tokens, s.share(),
+                        s.interval().low, s.interval().high,
+                        100.0 * static_cast<double>(s.whole) / static_cast<double>(s.documents));
+  }
+  return text;
+}
+
+nlohmann::ordered_json ScoresJson(const EvidenceCommand& c,
+                                  const std::vector<EvidenceScore>& scores, double seconds,
+                                  bool holds) {
+  nlohmann::ordered_json j;
+  j["holds"] = holds;
+  j["documents"] = c.documents;
+  j["tokens"] = c.tokens;
+  j["seed"] = c.seed;
+  j["training_seconds"] = seconds;
+  for (const EvidenceScore& s : scores) {
+    j["scores"].push_back({{"tokens", s.tokens},
+                           {"accuracy", s.share()},
+                           {"low", s.interval().low},
+                           {"high", s.interval().high},
+                           {"right", s.right},
+                           {"both_facts", s.whole}});
+  }
+  return j;
+}
+
+// The share of right answers against the tokens read, and what a perfect reader of them reaches.
+Chart ScoreChart(const std::vector<EvidenceScore>& scores) {
+  Chart chart;
+  chart.title = "The same weights, reading more of each document";
+  chart.note = "perfect reader: right where both facts are read, else by chance";
+  chart.x.label = "tokens read";
+  chart.y.label = "share of right answers";
+  Series model{"model", {}, {}, 0, true, false}, perfect{"perfect reader", {}, {}, 1, false, true};
+  for (const EvidenceScore& s : scores) {
+    const double whole = static_cast<double>(s.whole) / static_cast<double>(s.documents);
+    model.x.push_back(static_cast<double>(s.tokens));
+    model.y.push_back(s.share());
+    perfect.x.push_back(static_cast<double>(s.tokens));
+    perfect.y.push_back(0.5 + 0.5 * whole);
+  }
+  chart.series = {perfect, model};
+  return chart;
+}
+
+int RunLongEvidence(const EvidenceCommand& c, int threads) {
+  const fs::path output = c.output;
+  Check(c.output == kDefaultOutput || !fs::exists(output) || fs::exists(output / "start") ||
+            fs::is_empty(output),
+        ErrorCode::kUsage, "{}: not empty and no earlier run; choose another -o",
+        io::Escape(c.output));
+  Context context(threads);
+  if (!c.json) {
+    PrintResult(fmt::format(
+        "Does anna have the colour that otto has? One of them stands in the first eighth of a "
+        "text\n"
+        "of {} tokens, the other one behind five eighths, among {} sentences about other people.\n",
+        c.tokens, EvidenceStages(c.tokens).back().decoys));
+  }
+  const TrainResult trained = TrainStages(context, c);
+  if (trained.stopped) {
+    PrintResult("stopped; longspan long-evidence starts anew\n");
+    return TrainExitCode(trained);
+  }
+  const EvidenceStage stage = EvidenceStages(c.tokens).back();
+  WriteEvidence(output / "data" / "test.jsonl", stage, c.seed, EvidenceSplit::kTest, c.documents);
+  std::vector<EvidenceScore> scores;
+  for (const idx_t eighths : {1, 2, 4, 6, 8}) {
+    scores.push_back(Score(context, c, stage, c.tokens * eighths / 8));
+  }
+  const EvidenceScore &cut = scores.front(), &whole = scores.back();
+  const bool chance = cut.interval().low <= 0.5 && cut.interval().high >= 0.5;
+  const bool holds = whole.share() >= kWanted && chance;
+  const Chart chart = ScoreChart(scores);
+  for (const char* file : {"evidence.svg", "evidence.png"}) {
+    WritePicture(output / file, DrawChart(chart, FormatOf(file)));
+  }
+  if (c.json) {
+    PrintResult(ScoresJson(c, scores, trained.seconds, holds).dump(2) + "\n");
+  } else {
+    PrintResult(PrintChart(chart, DetectTerminal(STDOUT_FILENO)));
+    PrintResult(ScoreTable(scores));
+    PrintResult(fmt::format(
+        "\n{} test documents of {} tokens: {:.1f} % right; the same weights on the first {} "
+        "tokens: "
+        "{:.1f} %, chance is 50 %\n{} of training; {}: model, data, pictures\n"
+        "again: longspan eval -m {}/model {}/data/test.jsonl --tokens {} --overflow truncate\n",
+        c.documents, c.tokens, 100.0 * whole.share(), cut.tokens, 100.0 * cut.share(),
+        DurationText(trained.seconds), c.output, c.output, c.output, cut.tokens));
+  }
+  return holds ? 0 : kDoesNotHold;
+}
+
+}  // namespace
+
+void RegisterLongEvidence(CLI::App& app, const Globals& globals, Action& action) {
+  auto* command = app.add_subcommand(
+      "long-evidence", "train on two facts far apart, then read less and less: minutes");
+  const auto c = std::make_shared<EvidenceCommand>();
+  command->add_option("--tokens", c->tokens, "of a document")
+      ->check(CLI::Range(64, 65536))
+      ->capture_default_str();
+  command->add_option("--documents", c->documents, "of the test")
+      ->check(CLI::Range(2, 1000000))
+      ->capture_default_str();
+  command->add_option("--seed", c->seed, "of documents and weights")->capture_default_str();
+  command->add_option("-o,--output", c->output, "directory")->capture_default_str();
+  command->add_option("--progress", c->progress, "auto, bar, plain or none")->capture_default_str();
+  command->add_flag("--json", c->json, "one JSON document");
+  command->footer(
+      "Exit code 0: at least 95 % of the documents are judged right, and the cut ones by chance; "
+      "1: "
+      "not.\nExamples:\n  longspan long-evidence\n"
+      "  longspan long-evidence --tokens 512 --seed 2 -o evidence --json");
+  command->callback([c, &globals, &action] {
+    action = [c, &globals] { return RunLongEvidence(*c, globals.threads); };
+  });
+}
+
+}  // namespace longspan::cli
