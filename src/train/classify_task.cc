@@ -202,10 +202,11 @@ TaskEvaluation ClassifyTask::Evaluate(Context& context) {
     result.metrics = {{"mse", e.mse}, {"pearson", e.pearson}};
     return result;
   }
-  result.metrics = {{"accuracy", e.accuracy}, {"macro_f1", e.macro_f1}};
+  result.metrics = {{"accuracy", e.accuracy}};
   if (target_.problem == ProblemType::kMultiLabel) {
     result.metrics.push_back({"exact_match", e.exact_match});
   }
+  result.metrics.push_back({"macro_f1", e.macro_f1});
   return result;
 }
 

@@ -171,8 +171,8 @@ TaskEvaluation MaskedLmTask::Evaluate(Context& context) {
   const LongformerLoss loss = MaskedLoss(context, model(), form_, global(), held_out_,
                                          options().tokens, MaskKey(options().seed, kEvaluation));
   return {loss.mean,
-          {{"perplexity", std::exp(loss.mean)},
-           {"accuracy", static_cast<double>(loss.correct) / static_cast<double>(loss.counted)}}};
+          {{"accuracy", static_cast<double>(loss.correct) / static_cast<double>(loss.counted)},
+           {"perplexity", std::exp(loss.mean)}}};
 }
 
 }  // namespace longspan

@@ -98,7 +98,7 @@ json ToJson(const std::vector<TrainMetric>& metrics) {
   return object;
 }
 
-// Names in alphabetical order: no file says in which order a task lists its metrics.
+// In alphabetical order, as tasks list them.
 std::vector<TrainMetric> ReadMetrics(const json& object, const std::string& source) {
   Check(object.is_object(), ErrorCode::kFormat, "{}: evaluated_metrics is no object", source);
   std::vector<TrainMetric> metrics;

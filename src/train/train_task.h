@@ -28,8 +28,8 @@ struct TaskLoss {
 };
 
 struct TaskEvaluation {
-  double loss = 0.0;  // what "best" is judged by: the lower, the better
-  std::vector<TrainMetric> metrics;
+  double loss = 0.0;                 // what "best" is judged by: the lower, the better
+  std::vector<TrainMetric> metrics;  // by name in alphabetical order, as a resumed run has them
 };
 
 class TrainTask {
