@@ -103,7 +103,7 @@ void RegisterEval(CLI::App& app, const Globals& globals, Action& action) {
       ->capture_default_str();
   AddLanguageModelOptions(command, c.get());
   AddColumnOptions(command, &c->classify);
-  AddLongformerOptions(command, "as in training", &c->global, nullptr);
+  AddGlobalOption(command, "as in training", &c->global);
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(
       "Examples:\n  longspan eval -m run book.txt --held-out 0.1 --tokens 1024\n"

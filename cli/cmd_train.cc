@@ -62,7 +62,7 @@ void RegisterMlm(CLI::App* train, const Globals& globals, Action& action) {
       ->capture_default_str();
   command->add_option("--mask-share", c->task.mask_share, "of the tokens that are to be guessed")
       ->capture_default_str();
-  AddLongformerOptions(command, "none", &c->task.global, &c->task.recompute);
+  AddLongformerOptions(command, "none", &c->task.global, &c->task.recompute, c.get());
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
   command->footer(
@@ -102,7 +102,7 @@ void RegisterClassify(CLI::App* train, const Globals& globals, Action& action) {
       ->capture_default_str();
   auto* epochs =
       command->add_option("--epochs", c->task.epochs, "over the texts")->capture_default_str();
-  AddLongformerOptions(command, "the first token", &c->task.global, &c->task.recompute);
+  AddLongformerOptions(command, "the first token", &c->task.global, &c->task.recompute, c.get());
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
   auto* steps = command->get_option("--steps");

@@ -21,6 +21,7 @@ TrainOptions TrainCommand::Options() const {
   o.output = output;
   o.schedule = ParseSchedule(schedule);
   if (dropout >= 0.0) o.dropout = dropout;
+  o.dtype = dtype == "bf16" ? DType::kBF16 : DType::kF32;
   return o;
 }
 
@@ -74,15 +75,21 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c) {
   command->add_flag("--json", c->json, "one JSON document at the end");
 }
 
-void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::string* global,
-                          bool* recompute) {
+void AddGlobalOption(CLI::App* command, const std::string& automatic, std::string* global) {
   command
       ->add_option("--global", *global,
                    "tokens: none, first:N, every:N, ids:A,B, token:ID; auto: " + automatic)
       ->capture_default_str();
-  if (recompute == nullptr) return;
+}
+
+void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::string* global,
+                          bool* recompute, TrainCommand* c) {
+  AddGlobalOption(command, automatic, global);
   command->add_flag("--recompute", *recompute,
                     "keep only each layer's input: less memory, a third more time, the same bits");
+  command->add_option("--dtype", c->dtype, "products in f32, or bf16: less memory, faster")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
 }
 
 void AddColumnOptions(CLI::App* command, ClassifyOptions* task) {

@@ -12,7 +12,7 @@ namespace longspan::cli {
 struct TrainCommand {
   TrainOptions options;
   std::vector<std::string> train;
-  std::string model, eval, output, schedule, progress = "auto";
+  std::string model, eval, output, schedule, progress = "auto", dtype = "f32";
   double dropout = -1.0;  // negative: the config's
   bool json = false;
 
@@ -25,9 +25,11 @@ void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c);
 void AddOptimiserOptions(CLI::App* command, TrainCommand* c);
 void AddRhythmOptions(CLI::App* command, TrainCommand* c);
 
-// --global and --recompute; `automatic` says which tokens "auto" makes global.
+// --global; `automatic` says which tokens "auto" makes global.
+void AddGlobalOption(CLI::App* command, const std::string& automatic, std::string* global);
+// --global, --recompute and --dtype.
 void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::string* global,
-                          bool* recompute);
+                          bool* recompute, TrainCommand* c);
 // Where a table has texts and labels, and what becomes of texts that are too long.
 void AddColumnOptions(CLI::App* command, ClassifyOptions* task);
 

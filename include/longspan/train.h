@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "longspan/context.h"
+#include "longspan/types.h"
 
 namespace longspan {
 
@@ -36,6 +37,9 @@ struct TrainOptions {
   // Who sees whom, with the model's weights: "full", "local", "lsh" or "config"; written into the
   // trained model. Empty: as the model's config says.
   std::string attention;  // of Reformers
+  // Operands of products, of Longformers: kF32 or kBF16. Weights, their gradients and the
+  // optimiser's numbers are fp32 in both.
+  DType dtype = DType::kF32;
   std::uint64_t seed = 1;
 
   idx_t log_every = 10;    // updates between lines of metrics.jsonl

@@ -164,13 +164,12 @@ std::string ClassifyTask::DataFingerprint() const {
 }
 
 nlohmann::json ClassifyTask::DecidingOptions() const {
-  return {{"task", "classify"},
-          {"problem", ProblemName(target_.problem)},
-          {"labels", target_.labels},
-          {"text_column", task_.columns.text},
-          {"label_column", task_.columns.label},
-          {"pair_column", task_.columns.pair},
-          {"global", global().Name()}};
+  return WithSharedOptions({{"task", "classify"},
+                            {"problem", ProblemName(target_.problem)},
+                            {"labels", target_.labels},
+                            {"text_column", task_.columns.text},
+                            {"label_column", task_.columns.label},
+                            {"pair_column", task_.columns.pair}});
 }
 
 StepSize ClassifyTask::Draw(idx_t step) {

@@ -2,6 +2,7 @@
 
 #include <numbers>
 
+#include "base/errors.h"
 #include "model/model_files.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
@@ -50,6 +51,8 @@ void LanguageModelTask::Save(const std::filesystem::path& directory) {
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const TrainHooks& hooks) {
   CheckTrainOptions(options);
+  Check(options.dtype == DType::kF32, ErrorCode::kUsage,
+        "dtype: a Reformer computes in F32, not in {}", DTypeName(options.dtype));
   // A model that is bad, or cannot attend as asked, is found before the output is touched.
   ReformerConfig config = LoadReformerConfig(options.model);
   if (!options.attention.empty()) ChooseAttention(options.attention, &config);

@@ -72,7 +72,15 @@ void LongformerTask::Load(const fs::path& directory, Origin origin,
   load.dropout = options_.dropout;
   if (origin == Origin::kStart) load.head = head_;
   model_ = LoadLongformer(directory, load, notes);
+  model_->ComputeIn(options_.dtype);
   config_ = model_->config();
+}
+
+nlohmann::json LongformerTask::WithSharedOptions(nlohmann::json deciding) const {
+  deciding["global"] = global_.Name();
+  // Left out for fp32: runs from before there was a choice go on.
+  if (options_.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.dtype);
+  return deciding;
 }
 
 std::vector<fs::path> LongformerTask::FilesBeside() const {

@@ -35,6 +35,7 @@ class LongformerTask : public TrainTask {
             std::vector<std::string>* notes) override;
   ParameterTable& parameters() override { return model_->parameters(); }
   std::string ConfigText() override { return ToJson(model_->config()); }
+  std::vector<io::TensorEntry> Weights() override { return LongformerEntries(*model_); }
   std::vector<std::filesystem::path> FilesBeside() const override;
   void Save(const std::filesystem::path& directory) override;
 
@@ -47,6 +48,8 @@ class LongformerTask : public TrainTask {
   const TrainOptions& options() const { return options_; }
   const LongformerConfig& config() const { return config_; }
   const GlobalPolicy& global() const { return global_; }
+  // Adds what decides the bits of every Longformer's run.
+  nlohmann::json WithSharedOptions(nlohmann::json deciding) const;
   // Marks the global tokens, then loss and gradients.
   LongformerLoss LossAndGradients(Context& context, LongformerRows& rows, float scale,
                                   const StepDropout& dropout);

@@ -308,6 +308,21 @@ TEST_F(LongformerTraining, RecomputationKeepsTheBits) {
   EXPECT_EQ(Weights("again"), Weights("kept"));
 }
 
+// The same rows, masks and dropout; products round to 8 bits.
+TEST_F(LongformerTraining, Bf16LearnsAsFp32Does) {
+  Context context(2);
+  double loss[2];
+  for (const bool half : {false, true}) {
+    TrainOptions o = Options(half ? "half" : "full");
+    o.dtype = half ? DType::kBF16 : DType::kF32;
+    MaskedLmTask run(context, o, {}, Words(), TinyConfig());
+    EXPECT_EQ(run.DecidingOptions().contains("dtype"), half);
+    loss[half] = RunTraining(context, o, run, {}).eval_loss;
+  }
+  EXPECT_NE(Weights("half"), Weights("full"));
+  EXPECT_NEAR(loss[1], loss[0], 0.02 * loss[0]);
+}
+
 TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
   Context context(2);
   const LabelledTexts texts = Letters(1);

@@ -129,10 +129,8 @@ std::string MaskedLmTask::DataFingerprint() const {
 }
 
 nlohmann::json MaskedLmTask::DecidingOptions() const {
-  return {{"task", "mlm"},
-          {"mask_share", task_.mask_share},
-          {"documents", task_.documents},
-          {"global", global().Name()}};
+  return WithSharedOptions(
+      {{"task", "mlm"}, {"mask_share", task_.mask_share}, {"documents", task_.documents}});
 }
 
 StepSize MaskedLmTask::Draw(idx_t step) {

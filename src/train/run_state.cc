@@ -144,7 +144,7 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   }
   io::CheckpointWriter writer(options.output, state.step);
   writer.AddFile("config.json", task.ConfigText());
-  writer.AddTensors("model.safetensors", WeightEntries(task.parameters()), {{"format", "pt"}});
+  writer.AddTensors("model.safetensors", task.Weights(), {{"format", "pt"}});
   writer.AddTensors(kOptimiserFile, MomentEntries(state, task.parameters()));
   for (const auto& file : task.FilesBeside()) CopyInto(file, writer);
   writer.AddFile(kStateFile, j.dump(2) + "\n");

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "io/safetensors.h"
 #include "longspan/train.h"
 #include "model/parameters.h"
 #include "model/step_dropout.h"
@@ -60,6 +61,8 @@ class TrainTask {
   virtual double BitsPerByte(double loss) const;
 
   virtual std::string ConfigText() = 0;
+  // What model.safetensors of a checkpoint holds; points into parameters().
+  virtual std::vector<io::TensorEntry> Weights();
   // Files that make a checkpoint usable by itself: tokenizers.
   virtual std::vector<std::filesystem::path> FilesBeside() const { return {}; }
   // The model's folder, with what it needs to be used.

@@ -10,6 +10,7 @@
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
 #include "io/escape.h"
+#include "model/weight_files.h"
 #include "ops/adamw/adamw.h"
 #include "probe/peaks.h"
 #include "train/metrics_log.h"
@@ -246,6 +247,8 @@ class Trainer {
 std::uint64_t KeyOf(std::uint64_t seed, RunKey purpose) {
   return DeriveKey(seed, static_cast<std::uint64_t>(purpose));
 }
+
+std::vector<io::TensorEntry> TrainTask::Weights() { return WeightEntries(parameters()); }
 
 double TrainTask::BitsPerByte(double) const { return std::numeric_limits<double>::quiet_NaN(); }
 
