@@ -23,7 +23,7 @@ using text::Encoding;
 using text::Overflow;
 using text::Tokenizer;
 
-constexpr std::uint64_t kMostTextBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMostTextBytes = std::uint64_t{128} << 20;
 
 struct TokenizeCommand {
   std::string model, file, pair;

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Writes tests/tokenizers/: small tokenizers, and what the package `tokenizers` makes of texts.
 
-usage: make_tokenizer_fixtures.py [--show TOKENIZER CODEPOINT]     needs `pip install tokenizers xxhash`
+usage: make_tokenizer_fixtures.py [--show TOKENIZER CODEPOINT]
+                                        needs `pip install tokenizers xxhash`
 
-The tokenizers are trained on data/persuasion.txt and some lines in other scripts; the variants are
+The tokenizers are made from data/persuasion.txt and some lines in other scripts; the variants are
 merge patches (RFC 7386) of their tokenizer.json. src/text/recorded_tokenizers_test.cc replays
 NAME.cases.json:
 
@@ -21,6 +22,7 @@ import hashlib
 import json
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 import xxhash
@@ -31,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "tests" / "tokenizers"
 NOVEL = (ROOT / "data" / "persuasion.txt").read_text(encoding="utf-8")
 BLOCK = 256
+FORMS = ("nfc", "nfkc", "nfkd")
 
 # Lines in other scripts, so that the vocabularies know some of them.
 SCRIPTS = [
@@ -78,12 +81,27 @@ def byte_characters():
 
 
 def bert(lower):
-    t = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    t.normalizer = normalizers.BertNormalizer(True, True, None, lower)
-    t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    """WordPiece: every character, and the most frequent words, beginnings and ends of words. (The
+    package's trainer does not give the same vocabulary twice.)"""
+    normalizer = normalizers.BertNormalizer(True, True, None, lower)
+    split = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    t.train_from_iterator(NOVEL.splitlines() + SCRIPTS * 3, trainers.WordPieceTrainer(
-        vocab_size=1500, special_tokens=special, limit_alphabet=2000, show_progress=False))
+    words, pieces = Counter(), Counter()
+    for line in NOVEL.splitlines() + SCRIPTS:
+        words.update(w for w, _ in split.pre_tokenize_str(normalizer.normalize_str(line)))
+    for word, count in words.items():
+        for n in range(2, min(len(word), 5)):
+            pieces[word[:n]] += count
+            pieces["##" + word[-n:]] += count
+    characters = sorted({c for w in words for c in w})
+    inner = sorted({"##" + c for w in words for c in w[1:]})
+
+    def top(counter, n):
+        return sorted(counter, key=lambda x: (-counter[x], x))[:n]
+    tokens = dict.fromkeys([*special, *characters, *inner, *top(words, 600), *top(pieces, 500)])
+    t = Tokenizer(models.WordPiece({w: i for i, w in enumerate(tokens)}, unk_token="[UNK]"))
+    t.normalizer, t.pre_tokenizer = normalizer, split
+    t.add_special_tokens([AddedToken(s, normalized=False) for s in special])
     t.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
@@ -153,6 +171,7 @@ def variants(roberta_size, bert_size, wentworth):
                 {"type": "Split", "pattern": {"String": "t"}, "behavior": "Removed",
                  "invert": False}]},
             "post_processor": None}),
+        **{form: ("roberta", {"normalizer": {"type": form.upper()}}) for form in FORMS},
     }
 
 
@@ -262,6 +281,14 @@ def random_texts(rng):
     return texts
 
 
+def mark_texts(rng):
+    """Marks of many classes behind characters that they may compose with."""
+    marks = [*range(0x300, 0x370), 0x591, 0x5B0, 0x64B, 0x93C, 0x94D, 0xE38, 0xF71, 0x3099, 0x1D165]
+    bases = [*"aeoUs \u00e9\u1e69\uac01\u1100\u1161\u11a8\u212b\u0344\u0390\u1f82\u304b\ufb01\ufdfa\u2460"]
+    return ["".join(chr(rng.choice(marks)) if rng.random() < 0.6 else rng.choice(bases)
+                    for _ in range(rng.randint(1, 16))) for _ in range(60)]
+
+
 def random_bytes(rng):
     rows = []
     for _ in range(30):
@@ -328,6 +355,8 @@ def write_cases(name, base, patch):
     t = patched(name, base, patch)
     rng = random.Random(7)
     texts = random_texts(rng)
+    if name in FORMS:
+        texts = texts[:25] + mark_texts(rng)
     sections = {"texts": text_cases(t, texts, random_bytes(rng)), "pairs": pair_cases(t, texts),
                 "cuts": cut_cases(name, t, texts, rng)}
     lines = [f'"base": {json.dumps(base)}', f'"patch": {json.dumps(patch, ensure_ascii=True)}',
@@ -349,7 +378,7 @@ def show(name, point):
 
 def write_provenance():
     lines = [f"""# Recorded tokenizers
-Written by `tools/make_tokenizer_fixtures.py` with `tokenizers` {__version__}: three small tokenizers, trained on `data/persuasion.txt` and on
+Written by `tools/make_tokenizer_fixtures.py` with `tokenizers` {__version__}: three small tokenizers, made from `data/persuasion.txt` and on
 some lines in other scripts that stand in the tool, and what the package makes of texts with them and with variants of
 them. Nothing here comes from anybody's model. The table is checked: a test compares every file's sha256 with it.
 

@@ -85,12 +85,12 @@ def flags_of_package():
     return flags
 
 
-def decomposed(lib, c):
+def decomposed(lib, c, options=1 << 4):  # DECOMPOSE
     if 0xAC00 <= c < 0xD7A4:
         return None
-    buffer = (ctypes.c_int32 * 16)()
+    buffer = (ctypes.c_int32 * 32)()
     last = ctypes.c_int(0)
-    count = lib.utf8proc_decompose_char(c, buffer, 16, 1 << 4, ctypes.byref(last))  # DECOMPOSE
+    count = lib.utf8proc_decompose_char(c, buffer, 32, options, ctypes.byref(last))
     return "".join(chr(buffer[i]) for i in range(count))
 
 
@@ -115,6 +115,11 @@ def main():
         ours, theirs = decomposed(lib, c), nfd.normalize_str(chr(c))
         if ours is not None and ours != theirs:
             texts[c] = theirs
+    nfkd, whole = normalizers.NFKD(), {}
+    for c in SCALARS:
+        if decomposed(lib, c, 1 << 4 | 1 << 2) not in (None, nfkd.normalize_str(chr(c))):  # COMPAT
+            assert nfkd.normalize_str(chr(c)) == chr(c), hex(c)
+            whole[c] = 0
     lowers = {}
     for c in SCALARS:
         theirs = lower.normalize_str(chr(c))
@@ -128,13 +133,14 @@ def main():
         if theirs != combining(lib, c) and nfd.normalize_str(chr(c)) == chr(c):
             starters[c] = theirs
     print(len(kinds), len(ranges(kinds)), "kinds;", len(texts), "decompositions;", len(lowers),
-          "lower;", len(starters), "classes", file=sys.stderr)
+          "lower;", len(starters), "classes;", len(whole), "whole", file=sys.stderr)
     assert not any(starters.values()), "a class that utf8proc does not know"
     for name, data in (("kinds", bytes(package[c] for c in SCALARS)),
                        ("decompositions", lines(nfd.normalize_str)),
+                       ("compatibility", lines(nfkd.normalize_str)),
                        ("lower case", lines(lower.normalize_str))):
         print(f"{name}: 0x{xxhash.xxh64(data).intdigest():x}")
-    write(sys.argv[1], kinds, texts, lowers, starters)
+    write(sys.argv[1], kinds, texts, lowers, starters, whole)
 
 
 def lines(change):
@@ -161,8 +167,9 @@ def rows_text(rows):
     return text + line + "\n"
 
 
-def write(path, kinds, texts, lowers, starters):
+def write(path, kinds, texts, lowers, starters, whole):
     kind_rows = [f"{{0x{a:x}, 0x{b:x}, {v}}}," for a, b, v in ranges(kinds)]
+    whole_rows = [f"{{0x{a:x}, 0x{b:x}, 0}}," for a, b, _ in ranges(whole)]
     starter_rows = [f"{{0x{a:x}, 0x{b:x}, 0}}," for a, b, v in ranges(starters) if not v]
 
     def mapped(values):
@@ -187,6 +194,12 @@ const std::vector<Range>& Kinds() {{
 const std::vector<Range>& Starters() {{
   static const std::vector<Range> rows = {{
 {rows_text(starter_rows)}  }};
+  return rows;
+}}
+
+const std::vector<Range>& Whole() {{
+  static const std::vector<Range> rows = {{
+{rows_text(whole_rows)}  }};
   return rows;
 }}
 

@@ -33,6 +33,15 @@ void Normalizer::Apply(Glyphs& glyphs) const {
       case NormalizerStep::kDecompose:
         glyphs = Decompose(glyphs);
         break;
+      case NormalizerStep::kDecomposeCompatible:
+        glyphs = Decompose(glyphs, true);
+        break;
+      case NormalizerStep::kCompose:
+        glyphs = Compose(glyphs);
+        break;
+      case NormalizerStep::kComposeCompatible:
+        glyphs = Compose(glyphs, true);
+        break;
       case NormalizerStep::kLowerCase:
         glyphs = LowerCase(glyphs);
         break;

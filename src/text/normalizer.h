@@ -8,12 +8,15 @@
 namespace longspan::text {
 
 enum class NormalizerStep {
-  kDecompose,         // NFD
-  kLowerCase,         // character by character
-  kStripAccents,      // every mark
-  kStripBertAccents,  // BERT's marks; expects decomposed text
-  kClean,             // BERT: drops control characters and U+FFFD, makes white space spaces
-  kSpaceCjk,          // BERT: spaces around Chinese characters
+  kDecompose,            // NFD
+  kDecomposeCompatible,  // NFKD
+  kCompose,              // NFC
+  kComposeCompatible,    // NFKC
+  kLowerCase,            // character by character
+  kStripAccents,         // every mark
+  kStripBertAccents,     // BERT's marks; expects decomposed text
+  kClean,                // BERT: drops control characters and U+FFFD, makes white space spaces
+  kSpaceCjk,             // BERT: spaces around Chinese characters
 };
 
 // Steps in the order in which they are done. Each character keeps the place in the original text
@@ -25,6 +28,7 @@ class Normalizer {
     steps_.insert(steps_.end(), other.steps_.begin(), other.steps_.end());
   }
   void Apply(Glyphs& glyphs) const;
+  std::size_t size() const { return steps_.size(); }
   bool empty() const { return steps_.empty(); }
 
  private:

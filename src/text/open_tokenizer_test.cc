@@ -60,7 +60,7 @@ json Only(const char* section, json component) {
 }
 
 TEST_F(TokenizerJson, UnknownComponentsAreRefusedByName) {
-  for (const char* type : {"NFC", "NFKC", "Replace", "Prepend", "Precompiled", "Strip"}) {
+  for (const char* type : {"Nmt", "ByteLevel", "Replace", "Prepend", "Precompiled", "Strip"}) {
     Refuse(Only("normalizer", {{"type", type}}),
            "normalizer: normalizers[0]: " + std::string(type) + " is not read, only Bert");
   }
@@ -147,10 +147,11 @@ TEST_F(TokenizerJson, TemplatesAndAddedTokensAreChecked) {
 TEST_F(TokenizerJson, VocabulariesAndMergesAreChecked) {
   Refuse({{"model", {{"vocab", {{"zzz", 5}}}}}}, "id 5 is both");
   Refuse({{"model", {{"vocab", {{"zzz", "5"}}}}}}, "token \"zzz\" has the id \\\"5\\\"");
-  Refuse({{"model", {{"vocab", {{"zzz", 1 << 20}}}}}}, "must be in [0, 67037)");
+  Refuse({{"model", {{"vocab", {{"zzz", 1 << 20}}}}}},
+         "has id 1048576, must be in [0, 66883) for 1347 entries");
   Refuse({{"model", {{"vocab", {{std::string(kLongestToken + 1, 'x'), 1500}}}}}}, "has 1025 bytes");
   Refuse({{"model", {{"max_input_chars_per_word", kLongestWord + 1}}}},
-         "max_input_chars_per_word is 10001, must be an integer in [0, 10000]");
+         "max_input_chars_per_word is 1001, must be an integer in [0, 1000]");
   Refuse({{"model", {{"merges", {"a b", "ab"}}}}}, "merges[1]: \"ab\" must be two tokens",
          "roberta");
   Refuse({{"model", {{"merges", {"a b c"}}}}}, "merges[0]: \"a b c\" must be two tokens",
@@ -167,6 +168,22 @@ TEST_F(TokenizerJson, VocabulariesAndMergesAreChecked) {
   for (std::size_t i = 0; i <= kMostSteps; ++i) many.push_back({{"type", "NFD"}});
   Refuse(Only("normalizer", {{"type", "Sequence"}, {"normalizers", many}}),
          "normalizers must be a list of at most 64 elements");
+}
+
+TEST_F(TokenizerJson, NothingIsDoneTooOften) {
+  json list = json::array();
+  for (int i = 0; i < 9; ++i) list.push_back({{"type", "NFD"}});
+  json lists = json::array();
+  for (int i = 0; i < 8; ++i) lists.push_back({{"type", "Sequence"}, {"normalizers", list}});
+  Refuse(Only("normalizer", {{"type", "Sequence"}, {"normalizers", lists}}),
+         "72 steps of one kind, at most 64 are done");
+  json places = json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}});
+  while (places.size() <= kMostTemplatePlaces) {
+    places.push_back({{"SpecialToken", {{"id", "[CLS]"}, {"type_id", 0}}}});
+  }
+  Refuse({{"post_processor", {{"single", places}}}}, "single must be a list of at most 64");
+  Refuse({{"added_tokens", json(std::vector<int>(kMostAddedTokens + 1))}},
+         "added_tokens must be a list of at most 100000 elements");
 }
 
 TEST_F(TokenizerJson, TruncationAndPaddingAreNotApplied) {

@@ -36,6 +36,7 @@ class PreTokenizer {
  public:
   void Add(PreTokenizerStep::Kind kind) { steps_.push_back({kind, {}}); }
   void Add(PreTokenizerStep step) { steps_.push_back(std::move(step)); }
+  std::size_t size() const { return steps_.size(); }
   // The words of a piece of text: all of it when there are no steps.
   Words Apply(Glyphs glyphs) const;
 

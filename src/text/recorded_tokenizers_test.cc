@@ -177,7 +177,7 @@ TEST_P(Recorded, Pairs) {
 }
 
 TEST_P(Recorded, CutRowsAndWindows) {
-  ASSERT_GE(cases_["cuts"].size(), 20u);
+  ASSERT_GE(cases_["cuts"].size(), 12u);
   for (const json& row : cases_["cuts"]) {
     const std::string how = row["how"];
     EncodeOptions options;
@@ -208,7 +208,8 @@ std::string TestName(const testing::TestParamInfo<const char*>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, Recorded,
                          testing::Values("roberta", "roberta-prefix", "gpt2", "bytes-whole",
-                                         "bert-uncased", "bert-cased", "accents", "pieces"),
+                                         "bert-uncased", "bert-cased", "accents", "pieces", "nfc",
+                                         "nfkc", "nfkd"),
                          TestName);
 
 }  // namespace

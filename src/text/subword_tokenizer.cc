@@ -88,9 +88,15 @@ class SubwordTokenizer final : public Tokenizer {
  protected:
   TokenRow EncodeText(std::string_view text) const override {
     TokenRow row;
-    const Glyphs glyphs = DecodeUtf8(text, row.starts);
+    Glyphs glyphs = DecodeUtf8(text, row.starts);
     BpeModel::Cache cache;
-    for (const AddedSplit& split : raw_.Split(glyphs)) {
+    const std::vector<AddedSplit> splits = raw_.Split(glyphs);
+    if (splits.size() == 1 && splits[0].id < 0) {
+      parts_.normalizer.Apply(glyphs);
+      EncodeNormalized(std::move(glyphs), cache, row);
+      return row;
+    }
+    for (const AddedSplit& split : splits) {
       Glyphs part(glyphs.begin() + static_cast<std::ptrdiff_t>(split.begin),
                   glyphs.begin() + static_cast<std::ptrdiff_t>(split.end));
       if (split.id >= 0) {

@@ -20,6 +20,7 @@ struct DecoderStep {
 class TokenDecoder {
  public:
   void Add(DecoderStep step) { steps_.push_back(std::move(step)); }
+  std::size_t size() const { return steps_.size(); }
   // Without steps the tokens are joined by spaces.
   std::string Join(std::vector<std::string> tokens) const;
 

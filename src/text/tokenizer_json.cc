@@ -14,6 +14,17 @@ namespace {
 using nlohmann::json;
 using Step = PreTokenizerStep::Kind;
 
+// Normalizers without options.
+std::optional<NormalizerStep> PlainNormalizer(std::string_view type) {
+  if (type == "Lowercase") return NormalizerStep::kLowerCase;
+  if (type == "StripAccents") return NormalizerStep::kStripAccents;
+  if (type == "NFC") return NormalizerStep::kCompose;
+  if (type == "NFD") return NormalizerStep::kDecompose;
+  if (type == "NFKC") return NormalizerStep::kComposeCompatible;
+  if (type == "NFKD") return NormalizerStep::kDecomposeCompatible;
+  return std::nullopt;
+}
+
 void AddNormalizer(const json& object, std::string where, Normalizer& out) {
   const JsonComponent c(object, std::move(where));
   if (c.type() == "Sequence") {
@@ -26,17 +37,11 @@ void AddNormalizer(const json& object, std::string where, Normalizer& out) {
     const bool strip =
         io::IsNullOrAbsent(object, "strip_accents") ? lower : c.Bool("strip_accents");
     out.Add(BertNormalizer(c.Bool("clean_text"), c.Bool("handle_chinese_chars"), strip, lower));
-  } else if (c.type() == "Lowercase") {
+  } else if (const auto step = PlainNormalizer(c.type())) {
     c.Only({});
-    out.Add(NormalizerStep::kLowerCase);
-  } else if (c.type() == "NFD") {
-    c.Only({});
-    out.Add(NormalizerStep::kDecompose);
-  } else if (c.type() == "StripAccents") {
-    c.Only({});
-    out.Add(NormalizerStep::kStripAccents);
+    out.Add(*step);
   } else {
-    c.Unknown("BertNormalizer, Lowercase, NFD, StripAccents and Sequence");
+    c.Unknown("BertNormalizer, Lowercase, StripAccents, NFC, NFD, NFKC, NFKD and Sequence");
   }
 }
 
@@ -244,6 +249,12 @@ TokenizerParts ReadTokenizerJson(const json& document, std::string_view file) {
   section("decoder", [&](const json& o, std::string where) {
     AddDecoder(o, std::move(where), parts.decoder);
   });
+  // Sequences in sequences multiply.
+  for (const std::size_t steps :
+       {parts.normalizer.size(), parts.pre_tokenizer.size(), parts.decoder.size()}) {
+    Check(steps <= kMostSteps, ErrorCode::kFormat, "{}: {} steps of one kind, at most {} are done",
+          source, steps, kMostSteps);
+  }
   const bool bpe = std::holds_alternative<BpeModel>(*parts.model);
   Check(bpe == bytes, ErrorCode::kFormat, "{}: {} is not read", source,
         bpe ? "BPE without a ByteLevel pre-tokenizer" : "WordPiece behind ByteLevel");

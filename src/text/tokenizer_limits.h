@@ -15,9 +15,9 @@ inline constexpr int kMostTokenizerDepth = 32;                  // nested JSON
 inline constexpr idx_t kMostVocabularyEntries = 2'000'000;
 inline constexpr std::size_t kLongestToken = 1024;  // bytes
 inline constexpr std::size_t kMostAddedTokens = 100'000;
-inline constexpr std::size_t kMostSteps = 64;           // of a Sequence
+inline constexpr std::size_t kMostSteps = 64;           // of a normalizer, pre-tokenizer or decoder
 inline constexpr std::size_t kMostTemplatePlaces = 64;  // special tokens and texts
-inline constexpr idx_t kLongestWord = 10'000;           // WordPiece's max_input_chars_per_word
+inline constexpr idx_t kLongestWord = 1000;             // WordPiece's max_input_chars_per_word
 inline constexpr double kNoLongest = 1e9;               // a larger model_max_length means none
 
 inline constexpr io::JsonLimits kTokenizerJson{kMostTokenizerBytes, kMostTokenizerDepth,

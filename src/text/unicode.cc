@@ -12,19 +12,6 @@ namespace {
 
 constexpr char32_t kReplacement = 0xFFFD;
 
-const exceptions::Range* FindRange(const std::vector<exceptions::Range>& rows, char32_t c) {
-  const auto after = std::upper_bound(rows.begin(), rows.end(), c,
-                                      [](char32_t x, const auto& row) { return x < row.first; });
-  if (after == rows.begin() || (after - 1)->last < c) return nullptr;
-  return &*(after - 1);
-}
-
-const exceptions::Mapping* FindMapping(const std::vector<exceptions::Mapping>& rows, char32_t c) {
-  const auto found = std::lower_bound(rows.begin(), rows.end(), c,
-                                      [](const auto& row, char32_t x) { return row.from < x; });
-  return found == rows.end() || found->from != c ? nullptr : &*found;
-}
-
 bool IsWhiteSpace(char32_t c) {
   return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
@@ -32,7 +19,7 @@ bool IsWhiteSpace(char32_t c) {
 }
 
 std::uint8_t ComputeKind(char32_t c) {
-  if (const auto* row = FindRange(exceptions::Kinds(), c)) return row->value;
+  if (const auto* row = exceptions::Find(exceptions::Kinds(), c)) return row->value;
   std::uint8_t kind = IsWhiteSpace(c) ? kSpace : 0;
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
   const auto in = [&](int first, int last) { return category >= first && category <= last; };
@@ -71,40 +58,6 @@ std::size_t Next(std::string_view text, std::size_t at, char32_t& c) {
   }
   c = value;
   return length;
-}
-
-int CombiningClass(char32_t c) {
-  if (c < 0x300 || FindRange(exceptions::Starters(), c) != nullptr) return 0;
-  return utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->combining_class;
-}
-
-// A decomposed character: whether it is the first of what one character became.
-struct Part {
-  char32_t c;
-  bool first;
-  int combining;
-};
-
-void AppendParts(char32_t c, std::vector<Part>& parts) {
-  if (c < 0xC0) {
-    parts.push_back({c, true, 0});
-    return;
-  }
-  if (const auto* row = FindMapping(exceptions::Decompositions(), c)) {
-    for (int i = 0; i < 4 && row->to[i] != 0; ++i) {
-      parts.push_back({row->to[i], i == 0, CombiningClass(row->to[i])});
-    }
-    return;
-  }
-  std::array<utf8proc_int32_t, 16> buffer{};
-  int last = 0;
-  const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), buffer.data(),
-                                             static_cast<utf8proc_ssize_t>(buffer.size()),
-                                             UTF8PROC_DECOMPOSE, &last);
-  for (utf8proc_ssize_t i = 0; i < count; ++i) {
-    const auto part = static_cast<char32_t>(buffer[static_cast<std::size_t>(i)]);
-    parts.push_back({part, i == 0, CombiningClass(part)});
-  }
 }
 
 }  // namespace
@@ -178,42 +131,13 @@ std::string ReplaceInvalid(std::string_view text) {
   return valid;
 }
 
-Glyphs Decompose(const Glyphs& glyphs) {
-  std::vector<Part> parts;
-  parts.reserve(glyphs.size());
-  for (const Glyph& g : glyphs) AppendParts(g.c, parts);
-  for (std::size_t i = 0; i < parts.size();) {
-    if (parts[i].combining == 0) {
-      ++i;
-      continue;
-    }
-    std::size_t end = i;
-    while (end < parts.size() && parts[end].combining != 0) ++end;
-    std::stable_sort(parts.begin() + static_cast<std::ptrdiff_t>(i),
-                     parts.begin() + static_cast<std::ptrdiff_t>(end),
-                     [](const Part& a, const Part& b) { return a.combining < b.combining; });
-    i = end;
-  }
-  // A first part takes the place of the next character, any other one that of the character
-  // before it: marks that change places keep no better account, there as here.
-  Glyphs result;
-  result.reserve(parts.size());
-  std::size_t next = 0;
-  for (const Part& part : parts) {
-    if (part.first && next < glyphs.size()) ++next;
-    const Glyph& from = glyphs[next == 0 ? 0 : next - 1];
-    result.push_back({part.c, from.begin, next == 0 ? from.begin : from.end});
-  }
-  return result;
-}
-
 Glyphs LowerCase(const Glyphs& glyphs) {
   Glyphs result;
   result.reserve(glyphs.size());
   for (const Glyph& g : glyphs) {
     if (g.c < 0x80) {
       result.push_back({g.c >= 'A' && g.c <= 'Z' ? g.c + 32 : g.c, g.begin, g.end});
-    } else if (const auto* row = FindMapping(exceptions::LowerCase(), g.c)) {
+    } else if (const auto* row = exceptions::Find(exceptions::LowerCase(), g.c)) {
       for (int i = 0; i < 4 && row->to[i] != 0; ++i) {
         result.push_back({row->to[i], g.begin, g.end});
       }

@@ -42,8 +42,11 @@ std::string ToUtf8(const Glyph* first, const Glyph* last);
 // The text with each invalid sequence replaced as above.
 std::string ReplaceInvalid(std::string_view text);
 
-// Canonical decomposition. What a character decomposes to stands for what it stood for.
-Glyphs Decompose(const Glyphs& glyphs);
+// The canonical or compatibility decomposition (NFD, NFKD), and the composition of it (NFC, NFKC).
+// What a character decomposes to stands for what it stood for, a composed one for the first of
+// them.
+Glyphs Decompose(const Glyphs& glyphs, bool compatibility = false);
+Glyphs Compose(const Glyphs& glyphs, bool compatibility = false);
 // The glyphs for whose characters keep(c) holds.
 template <class Keep>
 void KeepOnly(const Keep& keep, Glyphs& glyphs) {

@@ -80,6 +80,15 @@ const std::vector<Range>& Starters() {
   return rows;
 }
 
+const std::vector<Range>& Whole() {
+  static const std::vector<Range> rows = {
+    {0x32ff, 0x32ff, 0}, {0xa7f2, 0xa7f4, 0}, {0xab69, 0xab69, 0}, {0x10781, 0x10785, 0},
+    {0x10787, 0x107b0, 0}, {0x107b2, 0x107ba, 0}, {0x11938, 0x11938, 0}, {0x1e030, 0x1e06d, 0},
+    {0x1f16c, 0x1f16c, 0}, {0x1fbf0, 0x1fbf9, 0},
+  };
+  return rows;
+}
+
 const std::vector<Mapping>& Decompositions() {
   static const std::vector<Mapping> rows = {
     {0x11938, {0x11938, 0, 0, 0}},

@@ -59,6 +59,19 @@ TEST(Unicode, DecomposedCharactersKeepTheirPlace) {
   EXPECT_EQ(Decompose(Of("\xEA\xB0\x80")).size(), 2u);  // Hangul
 }
 
+TEST(Unicode, ComposedCharactersStandAtTheFirstOfThem) {
+  const Glyphs e = Compose(Of("e\xCC\x81x"));
+  EXPECT_EQ(Text(e), "\xC3\xA9x");
+  EXPECT_EQ(Begins(e), (std::vector<idx_t>{0, 2}));
+  EXPECT_EQ(e[0].end, 1);
+  // A dot below and a diaeresis: the mark between does not block the one that composes.
+  EXPECT_EQ(Text(Compose(Of("a\xCC\xA3\xCC\x88"))), "\xE1\xBA\xA1\xCC\x88");
+  EXPECT_EQ(Text(Compose(Of("\xE1\x84\x80\xE1\x85\xA1"))), "\xEA\xB0\x80");  // Hangul
+  EXPECT_EQ(Text(Compose(Of("\xEF\xAC\x81"))), "\xEF\xAC\x81");              // the ligature fi
+  EXPECT_EQ(Text(Compose(Of("\xEF\xAC\x81"), true)), "fi");
+  EXPECT_TRUE(Compose({}).empty());
+}
+
 TEST(Unicode, LowerCase) {
   EXPECT_EQ(Text(LowerCase(Of("AZ\xC3\x84"))), "az\xC3\xA4");
   const Glyphs dotted = LowerCase(Of("\xC4\xB0x"));  // I with dot: two characters
@@ -68,16 +81,18 @@ TEST(Unicode, LowerCase) {
 
 // Recorded from `tokenizers` 0.23.3 by tools/make_unicode_exceptions.py.
 TEST(Unicode, KindsDecompositionsAndLowerCaseOfEveryScalarAreThePackages) {
-  std::string kinds, decomposed, lower;
+  std::string kinds, decomposed, compatible, lower;
   for (char32_t c = 0; c < 0x110000; ++c) {
     if (c >= 0xD800 && c < 0xE000) continue;
     kinds += static_cast<char>(Kind(c));
     const Glyphs one{{c, 0, 1}};
     decomposed += Text(Decompose(one)) + "\n";
+    compatible += Text(Decompose(one, true)) + "\n";
     lower += Text(LowerCase(one)) + "\n";
   }
   EXPECT_EQ(XXH64(kinds.data(), kinds.size(), 0), 0xb5f69676bfe5055cull);
   EXPECT_EQ(XXH64(decomposed.data(), decomposed.size(), 0), 0x7af127fd0bab4696ull);
+  EXPECT_EQ(XXH64(compatible.data(), compatible.size(), 0), 0xb4db83090e3db82full);
   EXPECT_EQ(XXH64(lower.data(), lower.size(), 0), 0xcfd75955153b9822ull);
 }
 
