@@ -109,22 +109,20 @@ void Tell(const TokenizeCommand& c, const Tokenizer& tokenizer,
       for (int part = 0; part < 2; ++part) {
         if (row.dropped[part] == 0) continue;
         const auto kept = std::count(row.sequence.begin(), row.sequence.end(), part);
-        std::fprintf(stderr, "longspan: %s: cut %lld of the %lld tokens%s, max length %lld\n",
-                     Of(i, results.size()).c_str(), static_cast<long long>(row.dropped[part]),
-                     static_cast<long long>(row.dropped[part] + kept),
-                     !c.has_pair ? ""
-                     : part == 0 ? " of the first text"
-                                 : " of the second text",
-                     static_cast<long long>(c.options.max_length));
+        fmt::print(stderr, "longspan: {}: cut {} of the {} tokens{}, max length {}\n",
+                   Of(i, results.size()), row.dropped[part], row.dropped[part] + kept,
+                   !c.has_pair ? ""
+                   : part == 0 ? " of the first text"
+                               : " of the second text",
+                   c.options.max_length);
       }
     }
   }
   if (const auto most = tokenizer.longest(); most && longest > *most) {
-    std::fprintf(stderr,
-                 "longspan: a row of %lld tokens, the model takes %lld (model_max_length); "
-                 "--max-length %lld with --overflow truncate or window makes it fit\n",
-                 static_cast<long long>(longest), static_cast<long long>(*most),
-                 static_cast<long long>(*most));
+    fmt::print(stderr,
+               "longspan: a row of {} tokens, the model takes {} (model_max_length); "
+               "--max-length {} with --overflow truncate or window makes it fit\n",
+               longest, *most, *most);
   }
 }
 
