@@ -42,15 +42,16 @@ struct EvidenceScore {
   ShareInterval interval() const { return WilsonInterval(right, documents); }
 };
 
-TrainOptions StageOptions(const EvidenceCommand& c, const EvidenceStage& stage,
+// Stage `number` from 1; the last one leaves the model.
+TrainOptions StageOptions(const EvidenceCommand& c, const EvidenceStage& stage, std::size_t number,
                           const fs::path& start) {
   const fs::path output = c.output;
   TrainOptions o = FineTuneOptions();
   o.model = start;
-  o.train = {output / "data" / fmt::format("train-{}.jsonl", stage.tokens)};
-  o.eval = output / "data" / fmt::format("held-out-{}.jsonl", stage.tokens);
-  o.output =
-      stage.tokens == c.tokens ? output / "model" : output / fmt::format("stage-{}", stage.tokens);
+  const bool last = number == EvidenceStages(c.tokens).size();
+  o.train = {output / "data" / fmt::format("train-{}.jsonl", number)};
+  o.eval = output / "data" / fmt::format("held-out-{}.jsonl", number);
+  o.output = output / (last ? std::string("model") : fmt::format("stage-{}", number));
   o.tokens = stage.tokens;
   o.batch = stage.batch;
   o.accumulate = 1;
@@ -78,8 +79,9 @@ TrainResult TrainStages(Context& context, const EvidenceCommand& c) {
   WriteStart(c, model);
   TrainResult result;
   double seconds = 0.0;
+  std::size_t number = 0;
   for (const EvidenceStage& stage : EvidenceStages(c.tokens)) {
-    const TrainOptions o = StageOptions(c, stage, model);
+    const TrainOptions o = StageOptions(c, stage, ++number, model);
     io::EnsureWritableDirectory(o.eval.parent_path());
     WriteEvidence(o.train[0], stage, c.seed, EvidenceSplit::kTrain, stage.updates * stage.batch);
     WriteEvidence(o.eval, stage, c.seed, EvidenceSplit::kHeldOut, kHeldOut);
@@ -91,9 +93,10 @@ TrainResult TrainStages(Context& context, const EvidenceCommand& c) {
     seconds += result.seconds;
     if (result.stopped) break;
     if (!c.json) {
-      PrintResult(
-          fmt::format("documents of {:>4} tokens, {} decoys: {:.3f} right after {} updates\n",
-                      stage.tokens, stage.decoys, result.metrics.front().value, result.step));
+      PrintResult(fmt::format(
+          "{}: {:.3f} right after {} updates on documents of {} tokens, decoys: {}\n",
+          stage.label == EvidenceLabel::kColours ? "which colours" : "the same",
+          result.metrics.front().value, result.step, stage.tokens, stage.decoys));
     }
     model = o.output;
   }

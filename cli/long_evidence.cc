@@ -50,6 +50,10 @@ EvidenceDocument MakeEvidence(idx_t tokens, idx_t decoys, std::uint64_t seed, Ev
   const bool blue = rng.Below(2) == 1, otto_first = rng.Below(2) == 1;
   const idx_t head = std::max<idx_t>(tokens / 8, 16) - kFactTokens;
   const idx_t tail = 5 * tokens / 8;
+  const bool other_blue = blue == d.same;
+  const auto colour = [](bool is_blue) { return kColours[is_blue ? 1 : 0]; };
+  d.colours = fmt::format("{} {}", colour(otto_first ? other_blue : blue),
+                          colour(otto_first ? blue : other_blue));
   const idx_t first = rng.Below(head), second = tail + rng.Below(length - kFactTokens - tail);
   // Decoys stand in cells of their own, none of which touches a fact.
   std::vector<idx_t> cells(static_cast<std::size_t>(length / kCell));
@@ -67,7 +71,7 @@ EvidenceDocument MakeEvidence(idx_t tokens, idx_t decoys, std::uint64_t seed, Ev
     PutFact(kOthers[who], rng.Below(2) == 1, cell * kCell + 1, &words);
   }
   PutFact(kNames[otto_first ? 1 : 0], blue, first, &words);
-  PutFact(kNames[otto_first ? 0 : 1], blue == d.same, second, &words);
+  PutFact(kNames[otto_first ? 0 : 1], other_blue, second, &words);
   for (const std::string& word : words) d.text += (d.text.empty() ? "" : " ") + word;
   d.first = first + 1;
   d.second = second + 1;
@@ -105,23 +109,27 @@ LongformerConfig EvidenceConfig(idx_t tokens) {
 }
 
 std::vector<EvidenceStage> EvidenceStages(idx_t tokens) {
-  std::vector<EvidenceStage> stages = {{32, 0, 400, 32},  {48, 1, 500, 32}, {64, 2, 700, 32},
-                                       {128, 3, 300, 32}, {512, 4, 300, 8}, {2048, 6, 100, 4},
-                                       {4096, 8, 100, 4}};
+  constexpr EvidenceLabel kBoth = EvidenceLabel::kColours, kSame = EvidenceLabel::kSame;
+  std::vector<EvidenceStage> stages = {{32, 0, 300, 32, kBoth},  {48, 1, 400, 32, kBoth},
+                                       {64, 2, 500, 32, kBoth},  {64, 2, 300, 32, kSame},
+                                       {128, 3, 300, 32, kSame}, {512, 4, 300, 8, kSame},
+                                       {2048, 6, 150, 4, kSame}, {4096, 8, 150, 4, kSame}};
   std::erase_if(stages, [&](const EvidenceStage& stage) { return stage.tokens > tokens; });
   if (stages.back().tokens != tokens) {
-    stages.push_back({tokens, stages.back().decoys, 200, std::max<idx_t>(4, 2048 / tokens)});
+    stages.push_back({tokens, stages.back().decoys, 200, std::max<idx_t>(4, 2048 / tokens), kSame});
   }
   return stages;
 }
 
 void WriteEvidence(const std::filesystem::path& file, const EvidenceStage& stage,
                    std::uint64_t seed, EvidenceSplit split, idx_t count) {
+  const bool colours = stage.label == EvidenceLabel::kColours;
   io::AtomicFile out(file);
   for (idx_t i = 0; i < count; ++i) {
     const EvidenceDocument d = MakeEvidence(stage.tokens, stage.decoys, seed, split, i);
+    const std::string same = d.same ? "same" : "different";
     const nlohmann::ordered_json line = {
-        {"text", d.text}, {"label", d.same ? "same" : "different"}, {"facts", {d.first, d.second}}};
+        {"text", d.text}, {"label", colours ? d.colours : same}, {"facts", {d.first, d.second}}};
     out.Write(line.dump() + "\n");
   }
   out.Commit();

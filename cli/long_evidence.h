@@ -20,6 +20,7 @@ namespace longspan::cli {
 struct EvidenceDocument {
   std::string text;
   bool same = false;
+  std::string colours;          // anna's and otto's: "red blue"
   idx_t first = 0, second = 0;  // tokens at which the facts begin, [CLS] being token 0
 };
 
@@ -40,10 +41,15 @@ std::vector<std::string> EvidenceVocabulary();
 // to each side.
 LongformerConfig EvidenceConfig(idx_t tokens);
 
+// What a stage's documents are labelled with: both colours, or whether they are the same.
+enum class EvidenceLabel { kColours, kSame };
+
 // Lengths grow while the model learns: on short documents it finds what counts, on longer ones
-// where to look.
+// where to look. Whether two things are the same is hard to find from nothing (no fact alone
+// lowers the loss), so the first stages ask for the colours themselves; then comes another head.
 struct EvidenceStage {
   idx_t tokens, decoys, updates, batch;
+  EvidenceLabel label;
 };
 std::vector<EvidenceStage> EvidenceStages(idx_t tokens);
 

@@ -31,6 +31,7 @@ TEST(LongEvidenceTest, TheLabelIsInTheTwoFactsAlone) {
     const auto a = words.begin() + d.first - 1, b = words.begin() + d.second - 1;
     EXPECT_TRUE((*a == "anna" && *b == "otto") || (*a == "otto" && *b == "anna"));
     EXPECT_EQ(d.same, a[2] == b[2]);
+    EXPECT_EQ(d.colours, *a == "anna" ? a[2] + " " + b[2] : b[2] + " " + a[2]);
     EXPECT_LE(d.first + kFactTokens, 512);
     EXPECT_GE(d.second, 2560);
     EXPECT_EQ(d.same, number % 2 == 0);
