@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
@@ -12,6 +14,7 @@
 #include "cli/visual/output.h"
 #include "gemm/gemm.h"
 #include "io/escape.h"
+#include "model/longformer_files.h"
 #include "model/step_memory.h"
 #include "probe/peaks.h"
 
@@ -23,18 +26,83 @@ namespace {
 // full 0.54; at 16384 tokens on two shared cores 0.50 (docs/performance.md).
 constexpr double kFractionOfPeak = 0.5;
 
+// A step that runs each layer's forward twice: four passes of about the same work instead of three.
+constexpr double kRecomputedWork = 4.0 / 3.0;
+
 struct PlanCommand {
-  std::string model, config, preset, memory;
+  std::string model, config, preset, arch = "reformer", memory;
   idx_t tokens = 0, batch = 1;
   bool json = false;
 };
 
-ReformerConfig PlanConfig(const PlanCommand& c) {
+// One way to run the step: what it is called, and what it needs for so many tokens.
+struct PlanKind {
+  std::string name;
+  std::function<StepNeeds(idx_t tokens)> rehearse;
+  double work = 1.0;  // of what counts as useful: what is computed again takes time too
+};
+
+// What holds for all rows of the table.
+struct Plan {
+  std::vector<PlanKind> kinds;
+  idx_t positions = 0;  // tokens of a row that the config has positions for
+  std::uint64_t parameters = 0;
+  std::string more_positions;  // what a longer row needs
+  std::size_t budget = 0;      // 0: one length is asked for
+  std::size_t program = 0;     // resident before there is a model: code, libraries, stacks
+  double peak = 0.0;           // GFLOP/s
+};
+
+Plan PlanReformer(const ReformerConfig& given, const PlanCommand& c, int threads) {
+  Plan plan;
+  plan.positions = given.longest();
+  plan.parameters = ParameterCount(given);
+  plan.more_positions = given.axial ? "a larger axial_pos_shape and max_position_embeddings"
+                                    : "larger max_position_embeddings";
+  const bool hashes = std::count(given.layers.begin(), given.layers.end(), LayerKind::kLsh) > 0;
+  for (const std::string_view attention : kAttentionNames) {
+    if (attention == "lsh" && !hashes) continue;
+    ReformerConfig config = given;
+    ChooseAttention(attention, &config);
+    plan.kinds.push_back({std::string(attention), [=, batch = c.batch](idx_t tokens) {
+                            return RehearseStep(WithPositions(config, tokens), batch, tokens,
+                                                threads);
+                          }});
+  }
+  return plan;
+}
+
+Plan PlanLongformer(const LongformerConfig& config, const PlanCommand& c, int threads) {
+  Plan plan;
+  plan.positions = config.longest();
+  plan.parameters = ParameterCount(config);
+  plan.more_positions = "larger max_position_embeddings";
+  for (const bool recompute : {false, true}) {
+    plan.kinds.push_back({recompute ? "recompute" : "window",
+                          [=, batch = c.batch](idx_t tokens) {
+                            return RehearseStep(WithPositions(config, tokens), batch, tokens,
+                                                recompute, threads);
+                          },
+                          recompute ? kRecomputedWork : 1.0});
+  }
+  return plan;
+}
+
+Plan MakePlan(const PlanCommand& c, int threads) {
   Check(int{!c.model.empty()} + int{!c.config.empty()} + int{!c.preset.empty()} == 1,
         ErrorCode::kUsage, "plan: give one of --model, --config and --preset");
-  if (!c.model.empty()) return LoadReformerConfig(c.model);
-  if (!c.preset.empty()) return ReformerPreset(c.preset);
-  return ReadReformerConfig(c.config);
+  const std::filesystem::path file = c.model.empty()
+                                         ? std::filesystem::path(c.config)
+                                         : std::filesystem::path(c.model) / "config.json";
+  const std::string arch = c.preset.empty() ? ModelType(file) : c.arch;
+  Check(arch == "longformer" || arch == "reformer" || c.preset.empty(), ErrorCode::kUsage,
+        "plan: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
+  if (arch == "longformer") {
+    return PlanLongformer(
+        c.preset.empty() ? ReadLongformerConfig(file) : LongformerPreset(c.preset), c, threads);
+  }
+  return PlanReformer(c.preset.empty() ? ReadReformerConfig(file) : ReformerPreset(c.preset), c,
+                      threads);
 }
 
 // "4G", "512M", "300000": units of 1024.
@@ -55,14 +123,6 @@ std::size_t ParseMemory(std::string_view text) {
   return static_cast<std::size_t>(bytes);
 }
 
-// What holds for all rows of the table.
-struct Plan {
-  ReformerConfig config;
-  std::size_t budget = 0;   // 0: one length is asked for
-  std::size_t program = 0;  // resident before there is a model: code, libraries, stacks
-  double peak = 0.0;        // GFLOP/s
-};
-
 struct PlanRow {
   std::string attention;
   StepNeeds needs;
@@ -71,27 +131,24 @@ struct PlanRow {
 };
 
 // A step of c.tokens, or the longest that fits.
-PlanRow MakeRow(const PlanCommand& c, const Plan& plan, std::string_view attention, int threads) {
-  ReformerConfig config = plan.config;
-  ChooseAttention(attention, &config);
+PlanRow MakeRow(const PlanCommand& c, const Plan& plan, const PlanKind& kind) {
   PlanRow row;
-  row.attention = attention;
+  row.attention = kind.name;
   if (plan.budget == 0) {
-    row.needs = RehearseStep(WithPositions(config, c.tokens), c.batch, c.tokens, threads);
+    row.needs = kind.rehearse(c.tokens);
   } else {
-    const LongestStep longest =
-        FindLongestStep(config, c.batch, plan.budget - plan.program, threads);
+    const LongestStep longest = FindLongestStep(kind.rehearse, c.batch, plan.budget - plan.program);
     row.needs = longest.needs;
     row.refused = longest.refused;
   }
-  row.seconds = row.needs.gflop / (kFractionOfPeak * plan.peak);
+  row.seconds = kind.work * row.needs.gflop / (kFractionOfPeak * plan.peak);
   return row;
 }
 
 nlohmann::ordered_json ToJson(const Plan& plan, const PlanRow& row) {
   const StepMemory& m = row.needs.memory;
   nlohmann::ordered_json j = {{"attention", row.attention}, {"tokens", row.needs.tokens}};
-  j["positions_suffice"] = row.needs.tokens <= plan.config.longest();
+  j["positions_suffice"] = row.needs.tokens <= plan.positions;
   j["bytes"] = {
       {"program", plan.program}, {"weights", m.weights}, {"gradients", m.gradients},
       {"moments", m.moments},    {"text", m.text},       {"streams", m.streams},
@@ -106,8 +163,8 @@ nlohmann::ordered_json ToJson(const Plan& plan, const PlanRow& row) {
 
 void PrintJson(const PlanCommand& c, const Plan& plan, const std::vector<PlanRow>& rows,
                const Context& context) {
-  nlohmann::ordered_json j = {{"batch", c.batch}, {"positions", plan.config.longest()}};
-  j["parameters"] = ParameterCount(plan.config);
+  nlohmann::ordered_json j = {{"batch", c.batch}, {"positions", plan.positions}};
+  j["parameters"] = plan.parameters;
   if (plan.budget != 0) {
     j["memory_bytes"] = plan.budget;
     j["memory_source"] = c.memory.empty() ? "available" : "given";
@@ -147,7 +204,7 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
         Megabytes(m.weights + m.gradients + m.moments), Megabytes(m.streams + m.buckets + m.text),
         Megabytes(plan.program + m.scratch), row.needs.gflop, TimeText(row.seconds));
     if (!row.refused.empty()) text += fmt::format("          beyond: {}\n", row.refused);
-    beyond = beyond || row.needs.tokens > plan.config.longest();
+    beyond = beyond || row.needs.tokens > plan.positions;
   }
   text += fmt::format(
       "weights: with gradients and AdamW's two moments. streams: with their gradients, tokens and "
@@ -155,10 +212,8 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
       "of this machine's\npeak of {:.0f} GFLOP/s.\n",
       kFractionOfPeak, plan.peak);
   if (beyond) {
-    text += fmt::format(
-        "The config has positions for {} tokens: more need {}max_position_embeddings, as counted "
-        "here.\n",
-        plan.config.longest(), plan.config.axial ? "a larger axial_pos_shape and " : "larger ");
+    text += fmt::format("The config has positions for {} tokens: more need {}, as counted here.\n",
+                        plan.positions, plan.more_positions);
   }
   PrintResult(text);
 }
@@ -176,8 +231,7 @@ void TouchDenseLayers(Context& context) {
 int RunPlan(const PlanCommand& c, int threads) {
   Check(c.tokens == 0 || c.memory.empty(), ErrorCode::kUsage,
         "plan: --tokens asks for the memory of one length, --memory for the longest; give one");
-  Plan plan;
-  plan.config = PlanConfig(c);
+  Plan plan = MakePlan(c, threads);
   if (c.tokens == 0) {
     plan.budget =
         c.memory.empty() ? static_cast<std::size_t>(AvailableMemoryBytes()) : ParseMemory(c.memory);
@@ -190,12 +244,8 @@ int RunPlan(const PlanCommand& c, int threads) {
   plan.program = static_cast<std::size_t>(PeakRssBytes());
   Check(plan.budget == 0 || plan.budget > plan.program, ErrorCode::kLimit,
         "plan: {} bytes of memory, the program alone takes {}", plan.budget, plan.program);
-  const auto& layers = plan.config.layers;
   std::vector<PlanRow> rows;
-  const bool hashes = std::count(layers.begin(), layers.end(), LayerKind::kLsh) > 0;
-  for (const std::string_view attention : kAttentionNames) {
-    if (attention != "lsh" || hashes) rows.push_back(MakeRow(c, plan, attention, threads));
-  }
+  for (const PlanKind& kind : plan.kinds) rows.push_back(MakeRow(c, plan, kind));
   if (c.json) {
     PrintJson(c, plan, rows, context);
   } else {
@@ -213,6 +263,8 @@ void RegisterPlan(CLI::App& app, const Globals& globals, Action& action) {
   command->add_option("-m,--model", c->model, "model directory");
   command->add_option("--config", c->config, "a config.json instead");
   command->add_option("--preset", c->preset, "a preset of init instead: tiny, small, base");
+  command->add_option("--arch", c->arch, "of the preset: reformer or longformer")
+      ->capture_default_str();
   command->add_option("--memory", c->memory,
                       "find the longest text for so much: bytes, 512M, 4G (default: what the "
                       "system has available)");
@@ -223,10 +275,13 @@ void RegisterPlan(CLI::App& app, const Globals& globals, Action& action) {
       ->capture_default_str();
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(
-      "Full, local and LSH attention with the same weights. Memory is what the operations book,\n"
-      "found by a rehearsal without computing; time is an estimate.\n"
+      "Reformers: full, local and LSH attention with the same weights; Longformers: their "
+      "windows,\n"
+      "without and with --recompute. Memory is what the operations book, found by a rehearsal\n"
+      "without computing; time is an estimate.\n"
       "Examples:\n  longspan plan --preset base --memory 4G\n"
-      "  longspan plan -m start --tokens 65536 --batch 2");
+      "  longspan plan -m start --tokens 65536 --batch 2\n"
+      "  longspan plan --arch longformer --preset base --tokens 4096");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunPlan(*c, globals.threads); }; });
 }

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "base/arena.h"
 #include "base/errors.h"
+#include "model/longformer.h"
 #include "model/reformer.h"
 
 namespace longspan {
@@ -14,6 +16,12 @@ namespace {
 constexpr idx_t kMostTokens = idx_t{1} << 31;  // of a row; more than any config has positions for
 
 double Megabytes(std::size_t bytes) { return static_cast<double>(bytes) * 1e-6; }
+
+void CheckStep(idx_t rows, idx_t tokens) {
+  Check(rows >= 1 && tokens >= 1 && tokens <= kMostTokens && rows <= kMostTokens / tokens,
+        ErrorCode::kUsage, "step: {} rows of {} tokens, need at least 1 of 1 and {} tokens at most",
+        rows, tokens, kMostTokens);
+}
 
 // A text of the shortest length must fit.
 void CheckSmallest(idx_t units, const StepNeeds& needs, std::size_t bytes) {
@@ -28,9 +36,7 @@ void CheckSmallest(idx_t units, const StepNeeds& needs, std::size_t bytes) {
 }  // namespace
 
 StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads) {
-  Check(rows >= 1 && tokens >= 1 && tokens <= kMostTokens && rows <= kMostTokens / tokens,
-        ErrorCode::kUsage, "step: {} rows of {} tokens, need at least 1 of 1 and {} tokens at most",
-        rows, tokens, kMostTokens);
+  CheckStep(rows, tokens);
   Context context = Context::Rehearsal(threads);
   Reformer model(config, Reformer::Memory::kBorrowed);
   const idx_t n = rows * tokens, extent = model.parameters().extent();
@@ -61,6 +67,94 @@ StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, i
   return needs;
 }
 
+namespace {
+
+// Targets for the head, as many as training has.
+struct Targets {
+  std::vector<std::int32_t> labels;
+  std::vector<float> values;
+
+  Targets(const LongformerConfig& config, idx_t rows, idx_t tokens, LongformerBatch* batch) {
+    const auto n = static_cast<std::size_t>(rows * tokens), b = static_cast<std::size_t>(rows);
+    labels.assign(b, 0);
+    switch (config.head) {
+      case LongformerHead::kMaskedLm:
+        labels.assign(n, kIgnoreLabel);
+        for (std::size_t t = 0; t < n; ++t) labels[t] = t % 20 < 3 ? 0 : kIgnoreLabel;
+        break;
+      case LongformerHead::kToken:
+        labels.assign(n, 0);
+        break;
+      case LongformerHead::kQuestion:
+        batch->starts = batch->ends = labels;
+        return;
+      case LongformerHead::kSequence:
+        values.assign(b * config.labels.size(), 0.0f);
+        break;
+      case LongformerHead::kNone:
+      case LongformerHead::kChoice:
+        break;
+    }
+    const bool numbers = config.head == LongformerHead::kSequence &&
+                         (config.problem == ProblemType::kRegression ||
+                          config.problem == ProblemType::kMultiLabel || config.labels.size() == 1);
+    if (numbers) {
+      batch->values = values;
+    } else {
+      batch->labels = labels;
+    }
+  }
+};
+
+}  // namespace
+
+StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens, bool recompute,
+                       int threads) {
+  CheckStep(rows, tokens);
+  Context context = Context::Rehearsal(threads);
+  Longformer model(config, Longformer::Memory::kBorrowed);
+  const idx_t extent = model.parameters().extent();
+  const auto n = static_cast<std::size_t>(rows * tokens);
+  Arena given(Arena::Pages::kReserved);
+  Arena::Frame frame(given, 2 * Arena::Bytes<float>(extent));
+  float* weights = frame.Take<float>(extent);
+  model.parameters().Borrow(weights, frame.Take<float>(extent));
+
+  const std::vector<std::int32_t> ids(n, config.pad_token == 0 ? 1 : 0);
+  std::vector<std::uint8_t> roles(n, kLocalToken);
+  LongformerBatch batch;
+  batch.rows = rows;
+  batch.tokens = tokens;
+  batch.ids = ids;
+  batch.roles = {roles.data(), {rows, tokens}};
+  const bool reads_first =
+      config.head == LongformerHead::kSequence || config.head == LongformerHead::kChoice;
+  for (idx_t b = 0; reads_first && b < rows; ++b) {
+    roles[static_cast<std::size_t>(b * tokens)] = kGlobalToken;
+  }
+  const Targets targets(config, rows, tokens, &batch);
+  LongformerStep step;
+  step.dropout = {true, 0};
+  step.scale = 1.0f;
+  if (recompute) step.recompute.assign(config.layers(), true);
+  model.LossAndGradients(context, batch, step);
+
+  StepNeeds needs;
+  needs.rows = rows;
+  needs.tokens = tokens;
+  needs.gflop = model.StepGflop(batch);
+  needs.memory.weights = needs.memory.gradients = static_cast<std::size_t>(extent) * sizeof(float);
+  needs.memory.moments = 2 * needs.memory.weights;
+  needs.memory.text = n * (2 * sizeof(std::int32_t) + sizeof(std::uint8_t));
+  needs.memory.scratch = context.arena().most_capacity();
+  return needs;
+}
+
+LongformerConfig WithPositions(LongformerConfig config, idx_t tokens) {
+  config.max_positions = std::max(config.max_positions, tokens + config.pad_token + 1);
+  return config;
+}
+
 ReformerConfig WithPositions(ReformerConfig config, idx_t tokens) {
   Check(tokens <= kMostTokens, ErrorCode::kUsage, "step: {} tokens are more than {}", tokens,
         kMostTokens);
@@ -74,13 +168,22 @@ ReformerConfig WithPositions(ReformerConfig config, idx_t tokens) {
 
 LongestStep FindLongestStep(const ReformerConfig& config, idx_t rows, std::size_t bytes,
                             int threads) {
+  return FindLongestStep(
+      [&](idx_t tokens) {
+        return RehearseStep(WithPositions(config, tokens), rows, tokens, threads);
+      },
+      rows, bytes);
+}
+
+LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehearse, idx_t rows,
+                            std::size_t bytes) {
   LongestStep longest;
   std::optional<Error> error;  // of the shortest length that is too long, unless memory refused it
   double total = 0.0;          // of the last step that was rehearsed
   const auto fits = [&](idx_t units) {
     const idx_t tokens = units * kPlanTokens;
     try {
-      const StepNeeds needs = RehearseStep(WithPositions(config, tokens), rows, tokens, threads);
+      const StepNeeds needs = rehearse(tokens);
       total = static_cast<double>(needs.memory.total());
       if (needs.memory.total() <= bytes) {
         longest.needs = needs;

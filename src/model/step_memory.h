@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 
 #include "longspan/types.h"
+#include "model/longformer_config.h"
 #include "model/reformer_config.h"
 
 namespace longspan {
@@ -13,8 +15,9 @@ namespace longspan {
 // Bytes of a step of LossAndGradients and AdamW over B rows of T tokens.
 struct StepMemory {
   std::size_t weights = 0, gradients = 0, moments = 0;  // fp32; AdamW has two moments
-  std::size_t text = 0;                                 // ids and targets, (B, T) each
-  std::size_t streams = 0;  // two streams and their gradients, (B*T, C) each
+  std::size_t text = 0;                                 // ids, targets, roles: (B, T) each
+  // Of Reformers: two streams and their gradients, (B*T, C) each.
+  std::size_t streams = 0;
   std::size_t buckets = 0;  // that LSH layers keep between the passes, 16 bits each
   std::size_t scratch = 0;  // blocks of the arena beyond the streams, of the first step
 
@@ -35,9 +38,16 @@ struct StepNeeds {
 // refuses.
 StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads = 0);
 
+// The same for a Longformer: labels on 15 % of a masked LM's tokens, on all that other heads judge;
+// the first token is global under the heads that read it. With `recompute` every layer keeps its
+// input only.
+StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens, bool recompute,
+                       int threads = 0);
+
 // The config with positions for `tokens` tokens at least. Axial tables double their shorter axis
 // until they suffice; a single table gets as many rows as there are tokens.
 ReformerConfig WithPositions(ReformerConfig config, idx_t tokens);
+LongformerConfig WithPositions(LongformerConfig config, idx_t tokens);
 
 // The longest step that fits.
 struct LongestStep {
@@ -48,8 +58,12 @@ struct LongestStep {
 // Lengths are multiples of this many tokens.
 constexpr idx_t kPlanTokens = 64;
 
-// The longest rows of which a step needs `bytes` at most, as if the config had positions for any
-// length (WithPositions). kLimit when not even kPlanTokens tokens fit.
+// The longest rows of which a step needs `bytes` at most. `rehearse` says what one of so many
+// tokens needs, as if there were positions for any length (WithPositions). kLimit when not even
+// kPlanTokens tokens fit.
+LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehearse, idx_t rows,
+                            std::size_t bytes);
+// Of a Reformer.
 LongestStep FindLongestStep(const ReformerConfig& config, idx_t rows, std::size_t bytes,
                             int threads = 0);
 

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "longspan/error.h"
+#include "model/longformer.h"
 #include "model/reformer.h"
 #include "probe/peaks.h"
 
@@ -77,6 +78,54 @@ INSTANTIATE_TEST_SUITE_P(Lengths, Rehearsal,
                                          Case{"local", 1, 40, 1}, Case{"local", 3, 700, 2},
                                          Case{"local", 1, 2000, 5}, Case{"lsh", 1, 40, 2},
                                          Case{"lsh", 2, 700, 1}, Case{"lsh", 1, 2000, 3}));
+
+// A Longformer's step books what its rehearsal booked, under every head.
+TEST(RehearseLongformer, BooksWhatTheStepBooks) {
+  for (const LongformerHead head : {LongformerHead::kMaskedLm, LongformerHead::kSequence,
+                                    LongformerHead::kToken, LongformerHead::kQuestion}) {
+    for (const bool recompute : {false, true}) {
+      for (const int threads : {1, 3}) {
+        LongformerConfig config = LongformerPreset("tiny");
+        config.vocab_size = 300;
+        config.head = head;
+        config.problem = ProblemType::kSingleLabel;
+        constexpr idx_t kRows = 2, kTokens = 700;
+        const StepNeeds needs = RehearseStep(config, kRows, kTokens, recompute, threads);
+        Context context(threads);
+        Longformer model(config);
+        model.Initialise(1);
+        model.parameters().AllocateGradients();
+        const bool tokens = head == LongformerHead::kMaskedLm || head == LongformerHead::kToken;
+        const std::vector<std::int32_t> ids(kRows * kTokens, 5);
+        std::vector<std::int32_t> labels(tokens ? kRows * kTokens : kRows, 1);
+        for (std::size_t t = 0; head == LongformerHead::kMaskedLm && t < labels.size(); ++t) {
+          if (t % 20 >= 3) labels[t] = kIgnoreLabel;
+        }
+        std::vector<std::uint8_t> roles(kRows * kTokens, kLocalToken);
+        if (head == LongformerHead::kSequence) roles[0] = roles[kTokens] = kGlobalToken;
+        LongformerBatch batch;
+        batch.rows = kRows;
+        batch.tokens = kTokens;
+        batch.ids = ids;
+        batch.roles = {roles.data(), {kRows, kTokens}};
+        if (head == LongformerHead::kQuestion) {
+          batch.starts = batch.ends = labels;
+        } else {
+          batch.labels = labels;
+        }
+        LongformerStep step;
+        step.dropout = {true, 3};
+        if (recompute) step.recompute.assign(config.layers(), true);
+        for (int run = 0; run < 2; ++run) {
+          model.LossAndGradients(context, batch, step);
+          EXPECT_EQ(context.arena().most_capacity(), needs.memory.scratch)
+              << static_cast<int>(head) << " " << recompute << " " << threads;
+        }
+        EXPECT_EQ(model.StepGflop(batch), needs.gflop);
+      }
+    }
+  }
+}
 
 class Resident : public testing::TestWithParam<Case> {};
 

@@ -96,6 +96,23 @@ class Longformer(Case):
         self.assertNotIn("hidden_states.2", differ)
 
 
+class LongformerPlan(Case):
+    def test_a_step_is_rehearsed(self):
+        plan = json.loads(self.ok("plan", "--arch", "longformer", "--preset", "tiny", "--tokens",
+                                  "512", "--json"))
+        kept, again = plan["steps"]
+        self.assertEqual((kept["attention"], again["attention"]), ("window", "recompute"))
+        self.assertLess(again["bytes"]["scratch"], kept["bytes"]["scratch"])
+        self.assertEqual(kept["gflop"], again["gflop"])
+        model = self.dir / "long"
+        self.ok("init", "--arch", "longformer", "--preset", "tiny", "-o", model)
+        longest = json.loads(self.ok("plan", "-m", model, "--memory", "300M", "--json"))
+        kept, again = longest["steps"]
+        self.assertLess(kept["tokens"], again["tokens"])
+        self.assertLessEqual(again["bytes"]["total"], 300 << 20)
+        self.fails(2, "plan", "--arch", "lstm", "--preset", "tiny", says=["lstm"])
+
+
 def write_safetensors(path, tensors):
     """fp32 tensors {name: (shape, first value)}; element i has the first value + i / 1024."""
     header, data = {}, b""
