@@ -225,10 +225,7 @@ class OldFiles : public testing::Test {
   }
   void Gpt(const std::string& more = "", const char* config = "{}") {
     json table = json::object();
-    for (const char* token : {"a", "b", "ab", "\xC4\xA0",
-                              "\xC4\xA0"
-                              "ab",
-                              "<|endoftext|>"}) {
+    for (const char* token : {"a", "b", "ab", "\u0120", "\u0120\x61\x62", "<|endoftext|>"}) {
       table[token] = table.size();
     }
     if (!more.empty()) table.update(json::parse(more));

@@ -1,9 +1,8 @@
 // What the package `tokenizers` makes of texts, recorded by tools/make_tokenizer_fixtures.py, and
 // what is made of them here: ids, offsets, types, decoded texts, cut rows and windows.
+#include <fmt/format.h>
 #include <xxhash.h>
 
-#include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "io/json.h"
@@ -53,10 +52,7 @@ class Digest {
     for (const idx_t offset : Offsets(e)) Put(offset);
   }
   std::string Text() const {
-    char hex[17];
-    std::snprintf(hex, sizeof hex, "%016llx",
-                  static_cast<unsigned long long>(XXH64(bytes_.data(), bytes_.size(), 0)));
-    return hex + 8;
+    return fmt::format("{:016x}", XXH64(bytes_.data(), bytes_.size(), 0)).substr(8);
   }
 
  private:
@@ -111,7 +107,7 @@ TEST_P(Recorded, EveryScalarValue) {
       std::string x;
       AppendUtf8(c, x);
       digest.Add(tokenizer().Encode(x, kPlain)[0]);
-      digest.Add(tokenizer().Encode("a" + x + "b 1" + x + "1 !" + x + "!", kPlain)[0]);
+      digest.Add(tokenizer().Encode(fmt::format("a{0}b 1{0}1 !{0}!", x), kPlain)[0]);
     }
     ASSERT_EQ(digest.Text(), hashes.substr(at, 8))
         << "a scalar in [" << std::uint32_t{first} << ", " << std::uint32_t{first + kBlock}
