@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -41,6 +42,12 @@ struct EvidenceScore {
   double share() const { return static_cast<double>(right) / static_cast<double>(documents); }
   ShareInterval interval() const { return WilsonInterval(right, documents); }
 };
+
+// Not farther from one half than four standard deviations of as many tossed coins.
+bool IsChance(const EvidenceScore& score) {
+  const auto n = static_cast<double>(score.documents);
+  return std::abs(score.share() - 0.5) <= 4.0 * 0.5 / std::sqrt(n);
+}
 
 // Stage `number` from 1; the last one leaves the model.
 TrainOptions StageOptions(const EvidenceCommand& c, const EvidenceStage& stage, std::size_t number,
@@ -93,10 +100,10 @@ TrainResult TrainStages(Context& context, const EvidenceCommand& c) {
     seconds += result.seconds;
     if (result.stopped) break;
     if (!c.json) {
-      PrintResult(fmt::format(
-          "{}: {:.3f} right after {} updates on documents of {} tokens, decoys: {}\n",
-          stage.label == EvidenceLabel::kColours ? "which colours" : "the same",
-          result.metrics.front().value, result.step, stage.tokens, stage.decoys));
+      PrintResult(
+          fmt::format("{}: {:.3f} right after {} updates on documents of {} tokens, decoys: {}\n",
+                      stage.label == EvidenceLabel::kColours ? "which colours" : "the same",
+                      result.metrics.front().value, result.step, stage.tokens, stage.decoys));
     }
     model = o.output;
   }
@@ -199,8 +206,7 @@ int RunLongEvidence(const EvidenceCommand& c, int threads) {
     scores.push_back(Score(context, c, stage, c.tokens * eighths / 8));
   }
   const EvidenceScore &cut = scores.front(), &whole = scores.back();
-  const bool chance = cut.interval().low <= 0.5 && cut.interval().high >= 0.5;
-  const bool holds = whole.share() >= kWanted && chance;
+  const bool holds = whole.share() >= kWanted && IsChance(cut);
   const Chart chart = ScoreChart(scores);
   for (const char* file : {"evidence.svg", "evidence.png"}) {
     WritePicture(output / file, DrawChart(chart, FormatOf(file)));

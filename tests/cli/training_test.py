@@ -198,8 +198,7 @@ class LongEvidence(Case):
         self.assertTrue(report["holds"])
         first, last = report["scores"][0], report["scores"][-1]
         self.assertEqual((first["tokens"], last["tokens"]), (8, 64))
-        self.assertLess(first["low"], 0.5)
-        self.assertGreater(first["high"], 0.5)
+        self.assertAlmostEqual(first["accuracy"], 0.5, delta=0.1)  # four standard deviations
         self.assertEqual((first["both_facts"], last["both_facts"]), (0, 400))
         self.assertGreaterEqual(last["accuracy"], 0.95)
         again = json.loads(self.ok("eval", "-m", out / "model", out / "data" / "test.jsonl",
