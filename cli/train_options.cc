@@ -57,7 +57,8 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
   option("--clip", o.clip, "largest gradient norm, 0: none");
   option("--seed", o.seed, "of data order, dropout, masks and what is new");
   command->add_option("--dropout", c->dropout, "instead of the config's")
-      ->check(CLI::Range(0.0, 0.99));
+      ->check(CLI::Range(0.0, 0.99))
+      ->type_name("FLOAT");
 }
 
 void AddRhythmOptions(CLI::App* command, TrainCommand* c) {
