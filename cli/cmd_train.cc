@@ -108,10 +108,8 @@ void RegisterClassify(CLI::App* train, const Globals& globals, Action& action) {
   auto* steps = command->get_option("--steps");
   steps->description("updates, instead of epochs")->default_str("")->excludes(epochs);
   command->footer(
-      std::string(
-          "Examples:\n  longspan train classify -m long --train train.csv --eval test.csv "
-          "-o judge\n"
-          "  longspan train classify -m long --train t.jsonl -o stars --problem regression\n") +
+      std::string("Example:\n  longspan train classify -m long --train train.csv --eval test.csv "
+                  "-o judge\n") +
       kSignals);
   command->callback([c, steps, &globals, &action] {
     const bool by_steps = steps->count() > 0;
