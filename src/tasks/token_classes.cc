@@ -52,7 +52,8 @@ std::vector<double> WordScores(const Unit* first, const Unit* last, Aggregation 
 // The tokens of one word: pieces as the tokenizer marks them, else those that touch each other.
 // (Hugging Face's rules; there the second one takes a line break for a part of a word.)
 bool SameWord(const Unit& before, const Unit& token) {
-  return token.continues.value_or(token.chars.begin <= before.chars.end);
+  const bool space = before.chars.begin == before.chars.end;  // a token of white space alone
+  return token.continues.value_or(!space && token.chars.begin <= before.chars.end);
 }
 
 Units Words(const Units& tokens, Aggregation aggregation) {
