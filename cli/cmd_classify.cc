@@ -32,39 +32,34 @@ std::vector<idx_t> Shown(const ClassifyCommand& c, ScoreKind kind, const Classif
   return shown;
 }
 
+TaskAnswer AnswerOf(const ClassifyCommand& c, const LongformerConfig& config,
+                    const std::string& name, const ClassifiedText& text) {
+  const ScoreKind kind = ScoresOf(config);
+  const idx_t most = c.top > 0 ? c.top : static_cast<idx_t>(text.scores.size());
+  auto list = nlohmann::ordered_json::array();
+  for (const idx_t label : Largest(text.scores, most)) {
+    const auto at = static_cast<std::size_t>(label);
+    list.push_back({{"label", config.labels[at]}, {"score", text.scores[at]}});
+  }
+  std::string line = ShownName(name);
+  for (const idx_t label : Shown(c, kind, text)) {
+    const auto at = static_cast<std::size_t>(label);
+    line += fmt::format("\t{} {:.4f}", Printable(config.labels[at]), text.scores[at]);
+  }
+  return {{{"scores_are", ScoreKindName(kind)}, {"labels", std::move(list)}}, line + "\n"};
+}
+
 int RunClassify(const ClassifyCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, LongformerHead::kSequence, threads);
-  const std::vector<std::string> labels = run.model().config().labels;
-  const ScoreKind kind = ScoresOf(run.model().config());
-  auto results = nlohmann::ordered_json::array();
-  for (TaskChunk chunk; run.NextChunk(inputs, text::Overflow::kWindow, chunk);) {
+  return AnswerTexts(run, "classify", inputs, PlainText, [&](const TaskChunk& chunk) {
     const auto classified = Classify(run.context(), run.model(), chunk.rows);
+    std::vector<TaskAnswer> answers;
     for (std::size_t i = 0; i < classified.size(); ++i) {
-      const std::vector<double>& scores = classified[i].scores;
-      if (c.task.json) {
-        auto j = run.Describe(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i));
-        j["scores_are"] = ScoreKindName(kind);
-        auto list = nlohmann::ordered_json::array();
-        for (const idx_t label :
-             Largest(scores, c.top > 0 ? c.top : static_cast<idx_t>(scores.size()))) {
-          const auto at = static_cast<std::size_t>(label);
-          list.push_back({{"label", labels[at]}, {"score", scores[at]}});
-        }
-        j["labels"] = std::move(list);
-        results.push_back(std::move(j));
-        continue;
-      }
-      std::string line = ShownName(chunk.names[i]);
-      for (const idx_t label : Shown(c, kind, classified[i])) {
-        const auto at = static_cast<std::size_t>(label);
-        line += fmt::format("\t{} {:.4f}", Printable(labels[at]), scores[at]);
-      }
-      PrintResult(line + "\n");
+      answers.push_back(AnswerOf(c, run.model().config(), chunk.names[i], classified[i]));
     }
-  }
-  c.task.json ? run.Finish(c.task, "classify", std::move(results)) : run.Finish();
-  return 0;
+    return answers;
+  });
 }
 
 }  // namespace

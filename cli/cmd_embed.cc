@@ -25,6 +25,8 @@ enum class Format { kJsonLines, kJson, kNpy, kText };
 Format FormatOf(const EmbedCommand& c) {
   Check(!c.task.json || c.format.empty(), ErrorCode::kUsage,
         "embed: --json is one document; --format {} is another form", io::Escape(c.format));
+  Check(!c.task.json || c.output.empty(), ErrorCode::kUsage,
+        "embed: --json goes to stdout; -o {} takes jsonl, npy or text", io::Escape(c.output));
   if (c.task.json) return Format::kJson;
   if (c.format == "npy") return Format::kNpy;
   if (c.format == "text") return Format::kText;
@@ -47,7 +49,7 @@ class Vectors {
  public:
   Vectors(const EmbedCommand& c, Format format) : c_(c), format_(format) {}
 
-  void Add(const TaskRun& run, const TaskChunk& chunk, const Tensor& vectors) {
+  void Add(TaskRun& run, const TaskChunk& chunk, const Tensor& vectors) {
     width_ = vectors.shape()[1];
     for (std::size_t i = 0; i < chunk.inputs.size(); ++i) {
       const float* vector = vectors.data<float>() + static_cast<idx_t>(i) * width_;
@@ -60,23 +62,21 @@ class Vectors {
         Print(fmt::format("{}\n", fmt::join(vector, vector + width_, " ")));
         continue;
       }
-      auto j = run.Describe(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i));
-      j["embedding"] = std::vector<float>(vector, vector + width_);
-      if (format_ == Format::kJson)
-        results_.push_back(std::move(j));
-      else
-        Print(j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+      const auto text = static_cast<idx_t>(i);
+      const std::vector<float> numbers(vector, vector + width_);
+      if (format_ == Format::kJson) {
+        run.Add(chunk.inputs[i], chunk.rows, text, {{{"embedding", numbers}}, ""});
+        continue;
+      }
+      auto j = run.Describe(chunk.inputs[i], chunk.rows, text);
+      j["embedding"] = numbers;
+      Print(j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     }
   }
 
-  void Finish(TaskRun& run) {
+  void Finish() {
     if (format_ == Format::kNpy) Print(NpyBytes(all_.data(), texts_, width_));
-    if (format_ == Format::kJson && c_.output.empty()) {
-      return run.Finish(c_.task, "embed", std::move(results_));
-    }
-    if (format_ == Format::kJson) Print(DumpJson(results_));
     if (!c_.output.empty()) io::WriteFileAtomic(c_.output, written_);
-    run.Finish();
   }
 
  private:
@@ -93,7 +93,6 @@ class Vectors {
   idx_t width_ = 0, texts_ = 0;
   std::vector<float> all_;
   std::string written_;
-  nlohmann::ordered_json results_ = nlohmann::ordered_json::array();
 };
 
 int RunEmbed(const EmbedCommand& c, int threads) {
@@ -102,11 +101,11 @@ int RunEmbed(const EmbedCommand& c, int threads) {
   TaskRun run(c.task, std::nullopt, threads);
   const Pooling pooling = PoolingOf(c, run.model());
   Vectors vectors(c, format);
-  for (TaskChunk chunk; run.NextChunk(inputs, text::Overflow::kWindow, chunk);) {
+  for (TaskChunk chunk; run.NextChunk(inputs, PlainText, chunk);) {
     vectors.Add(run, chunk, Embed(run.context(), run.model(), chunk.rows, pooling));
   }
-  vectors.Finish(run);
-  return 0;
+  vectors.Finish();
+  return run.Finish("embed");
 }
 
 }  // namespace

@@ -49,22 +49,16 @@ std::string Show(const std::string& name, const FilledText& filled) {
 int RunFillMask(const FillMaskCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, LongformerHead::kMaskedLm, threads);
-  auto results = nlohmann::ordered_json::array();
-  for (TaskChunk chunk; run.NextChunk(inputs, text::Overflow::kWindow, chunk);) {
+  return AnswerTexts(run, "fill-mask", inputs, PlainText, [&](const TaskChunk& chunk) {
     const auto filled =
         FillMasks(run.context(), run.model(), chunk.texts, chunk.rows, c.top, chunk.names);
+    std::vector<TaskAnswer> answers;
     for (std::size_t i = 0; i < filled.size(); ++i) {
-      if (!c.task.json) {
-        PrintResult(Show(chunk.names[i], filled[i]));
-        continue;
-      }
-      auto j = run.Describe(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i));
-      j["masks"] = Json(chunk.texts[i], filled[i]);
-      results.push_back(std::move(j));
+      answers.push_back(
+          {{{"masks", Json(chunk.texts[i], filled[i])}}, Show(chunk.names[i], filled[i])});
     }
-  }
-  c.task.json ? run.Finish(c.task, "fill-mask", std::move(results)) : run.Finish();
-  return 0;
+    return answers;
+  });
 }
 
 }  // namespace

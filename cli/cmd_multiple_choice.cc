@@ -44,6 +44,22 @@ Question QuestionOf(const ChoiceCommand& c, const InputText& input) {
   return question;
 }
 
+TaskAnswer AnswerOf(const std::string& name, const Question& question,
+                    const std::vector<double>& scores) {
+  TaskAnswer answer;
+  const auto best = std::max_element(scores.begin(), scores.end()) - scores.begin();
+  answer.fields["best"] = best;
+  auto choices = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    choices.push_back({{"choice", question.choices[i]}, {"score", scores[i]}});
+    answer.shown += fmt::format("{}\t{} {:.4f}\t{}\n", ShownName(name),
+                                static_cast<idx_t>(i) == best ? "*" : " ", scores[i],
+                                Printable(question.choices[i]));
+  }
+  answer.fields["choices"] = std::move(choices);
+  return answer;
+}
+
 int RunMultipleChoice(const ChoiceCommand& c, int threads) {
   Check(c.task.overflow != "window", ErrorCode::kUsage,
         "multiple-choice: a question cannot be answered in windows; use --overflow truncate");
@@ -52,10 +68,9 @@ int RunMultipleChoice(const ChoiceCommand& c, int threads) {
   if (options.paths.empty() && options.texts.empty() && !c.question.empty()) options.texts = {""};
   TextInputs inputs(options);
   TaskRun run(c.task, LongformerHead::kChoice, threads);
-  auto results = nlohmann::ordered_json::array();
   for (;;) {
     const std::vector<InputText> chunk = inputs.NextChunk();
-    if (chunk.empty()) break;
+    if (chunk.empty()) return run.Finish("multiple-choice");
     std::vector<Question> questions;
     std::vector<std::string> names;  // of the rows
     for (const InputText& input : chunk) {
@@ -66,27 +81,10 @@ int RunMultipleChoice(const ChoiceCommand& c, int threads) {
     const auto scores = ScoreChoices(run.context(), run.model(), questions, rows);
     idx_t row = 0;
     for (std::size_t q = 0; q < questions.size(); ++q) {
-      auto j = run.Describe(chunk[q], rows, row);
+      run.Add(chunk[q], rows, row, AnswerOf(chunk[q].name, questions[q], scores[q]));
       row += static_cast<idx_t>(questions[q].choices.size());
-      const auto best = static_cast<std::size_t>(
-          std::max_element(scores[q].begin(), scores[q].end()) - scores[q].begin());
-      std::string shown;
-      j["best"] = best;
-      j["choices"] = nlohmann::ordered_json::array();
-      for (std::size_t i = 0; i < scores[q].size(); ++i) {
-        const std::string& choice = questions[q].choices[i];
-        j["choices"].push_back({{"choice", choice}, {"score", scores[q][i]}});
-        shown += fmt::format("{}\t{} {:.4f}\t{}\n", ShownName(chunk[q].name), i == best ? "*" : " ",
-                             scores[q][i], Printable(choice));
-      }
-      if (c.task.json)
-        results.push_back(std::move(j));
-      else
-        PrintResult(shown);
     }
   }
-  c.task.json ? run.Finish(c.task, "multiple-choice", std::move(results)) : run.Finish();
-  return 0;
 }
 
 }  // namespace

@@ -58,31 +58,17 @@ nlohmann::ordered_json Json(std::string_view text, std::span<const Answer> answe
 int RunQa(const QaCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, LongformerHead::kQuestion, threads);
-  auto results = nlohmann::ordered_json::array();
-  for (;;) {
-    const std::vector<InputText> chunk = inputs.NextChunk();
-    if (chunk.empty()) break;
-    std::vector<TaskText> pairs;
-    std::vector<std::string> names;
-    for (const InputText& input : chunk) {
-      pairs.push_back(PairOf(c, input));
-      names.push_back(input.name);
+  const auto pair_of = [&](const InputText& input) { return PairOf(c, input); };
+  return AnswerTexts(run, "qa", inputs, pair_of, [&](const TaskChunk& chunk) {
+    const auto found = FindAnswers(run.context(), run.model(), chunk.rows, c.answers);
+    std::vector<TaskAnswer> answers;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const TaskText& text = chunk.texts[i];
+      answers.push_back({{{"question", text.text}, {"answers", Json(*text.pair, found[i])}},
+                         Show(chunk.names[i], *text.pair, found[i])});
     }
-    const TaskRows rows = run.Encode(pairs, names, text::Overflow::kWindow);
-    const auto answers = FindAnswers(run.context(), run.model(), rows, c.answers);
-    for (std::size_t i = 0; i < answers.size(); ++i) {
-      if (!c.task.json) {
-        PrintResult(Show(names[i], *pairs[i].pair, answers[i]));
-        continue;
-      }
-      auto j = run.Describe(chunk[i], rows, static_cast<idx_t>(i));
-      j["question"] = pairs[i].text;
-      j["answers"] = Json(*pairs[i].pair, answers[i]);
-      results.push_back(std::move(j));
-    }
-  }
-  c.task.json ? run.Finish(c.task, "qa", std::move(results)) : run.Finish();
-  return 0;
+    return answers;
+  });
 }
 
 }  // namespace

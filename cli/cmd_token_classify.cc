@@ -16,36 +16,36 @@ struct TokenClassifyCommand {
   std::string aggregate = "simple";
 };
 
+TaskAnswer AnswerOf(const std::string& name, std::string_view text,
+                    const std::vector<TokenClass>& spans) {
+  TaskAnswer answer;
+  auto entities = nlohmann::ordered_json::array();
+  for (const TokenClass& span : spans) {
+    const std::string word(Piece(text, span.bytes));
+    entities.push_back({{"label", span.label},
+                        {"score", span.score},
+                        {"word", word},
+                        {"start", span.chars.begin},
+                        {"end", span.chars.end}});
+    answer.shown += fmt::format("{}:{}-{}\t{} {:.4f}\t{}\n", ShownName(name), span.chars.begin,
+                                span.chars.end, Printable(span.label), span.score, Printable(word));
+  }
+  answer.fields["entities"] = std::move(entities);
+  return answer;
+}
+
 int RunTokenClassify(const TokenClassifyCommand& c, int threads) {
   const Aggregation aggregation = ParseAggregation(c.aggregate);
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, LongformerHead::kToken, threads);
-  auto results = nlohmann::ordered_json::array();
-  for (TaskChunk chunk; run.NextChunk(inputs, text::Overflow::kWindow, chunk);) {
+  return AnswerTexts(run, "token-classify", inputs, PlainText, [&](const TaskChunk& chunk) {
     const auto spans = ClassifyTokens(run.context(), run.model(), chunk.rows, aggregation);
+    std::vector<TaskAnswer> answers;
     for (std::size_t i = 0; i < spans.size(); ++i) {
-      auto j = run.Describe(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i));
-      j["entities"] = nlohmann::ordered_json::array();
-      std::string shown;
-      for (const TokenClass& span : spans[i]) {
-        const std::string word(Piece(chunk.texts[i].text, span.bytes));
-        j["entities"].push_back({{"label", span.label},
-                                 {"score", span.score},
-                                 {"word", word},
-                                 {"start", span.chars.begin},
-                                 {"end", span.chars.end}});
-        shown +=
-            fmt::format("{}:{}-{}\t{} {:.4f}\t{}\n", ShownName(chunk.names[i]), span.chars.begin,
-                        span.chars.end, Printable(span.label), span.score, Printable(word));
-      }
-      if (c.task.json)
-        results.push_back(std::move(j));
-      else
-        PrintResult(shown);
+      answers.push_back(AnswerOf(chunk.names[i], chunk.texts[i].text, spans[i]));
     }
-  }
-  c.task.json ? run.Finish(c.task, "token-classify", std::move(results)) : run.Finish();
-  return 0;
+    return answers;
+  });
 }
 
 }  // namespace

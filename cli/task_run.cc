@@ -37,7 +37,7 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<LongformerHead> head) {
   std::vector<std::string> warnings;
   TaskModel model = TaskModel::Open(c.model, head, options, &warnings);
   for (const std::string& warning : warnings) {
-    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+    fmt::print(stderr, "warning: {}\n", warning);
   }
   return model;
 }
@@ -69,8 +69,8 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
 }
 
 TaskRun::TaskRun(const TaskCommand& c, std::optional<LongformerHead> head, int threads)
-    : context_(threads),
-      quiet_(c.quiet),
+    : command_(c),
+      context_(threads),
       model_(OpenModel(c, head)),
       progress_(!c.quiet && DetectTerminal(STDERR_FILENO).interactive ? ProgressMode::kBar
                                                                       : ProgressMode::kNone),
@@ -85,7 +85,7 @@ TaskRun::TaskRun(const TaskCommand& c, std::optional<LongformerHead> head, int t
 }
 
 void TaskRun::Tell(const std::string& line) {
-  if (!quiet_) progress_.Message(line);
+  if (!command_.quiet) progress_.Message(line);
 }
 
 void TaskRun::TellOverflow(std::span<const std::string> names, const TaskRows& rows) {
@@ -113,18 +113,16 @@ TaskRows TaskRun::Encode(std::span<const TaskText> texts, std::span<const std::s
   return rows;
 }
 
-bool TaskRun::NextChunk(TextInputs& inputs, text::Overflow fallback, TaskChunk& chunk) {
+bool TaskRun::NextChunk(TextInputs& inputs,
+                        const std::function<TaskText(const InputText&)>& text_of,
+                        TaskChunk& chunk) {
   chunk = {};
   chunk.inputs = inputs.NextChunk();
   for (const InputText& input : chunk.inputs) {
     chunk.names.push_back(input.name);
-    if (!input.is_json()) {
-      chunk.texts.push_back({input.text, std::nullopt});
-    } else {
-      chunk.texts.push_back({input.Field("text"), input.OptionalField("text_pair")});
-    }
+    chunk.texts.push_back(text_of(input));
   }
-  chunk.rows = Encode(chunk.texts, chunk.names, fallback);
+  chunk.rows = Encode(chunk.texts, chunk.names, text::Overflow::kWindow);
   return !chunk.inputs.empty();
 }
 
@@ -139,23 +137,47 @@ nlohmann::ordered_json TaskRun::Describe(const InputText& input, const TaskRows&
   return j;
 }
 
-void TaskRun::Finish() {
+void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
+                  const TaskAnswer& answer) {
+  if (!command_.json) return PrintResult(answer.shown);
+  nlohmann::ordered_json j = Describe(input, rows, text);
+  j.update(answer.fields);
+  results_.push_back(std::move(j));
+}
+
+int TaskRun::Finish(std::string_view task) {
+  if (command_.json) {
+    nlohmann::ordered_json j;
+    j["task"] = task;
+    j["model"] = command_.model;
+    j["global"] = model_.global_name();
+    j["results"] = std::move(results_);
+    PrintResult(DumpJson(j));
+  }
   progress_.Finish();
   if (untold_ > 0) Tell(fmt::format("... and {} more texts in windows or cut", untold_));
   const idx_t tokens = model_.tokens_run();
   Tell(fmt::format("{} texts, {} rows, {} tokens at {:.0f}/s; global: {} ({} tokens)", texts_,
                    rows_, tokens, static_cast<double>(tokens) / (Now() - start_s_),
                    model_.global_name(), model_.globals_run()));
+  return 0;
 }
 
-void TaskRun::Finish(const TaskCommand& c, std::string_view task, nlohmann::ordered_json results) {
-  nlohmann::ordered_json j;
-  j["task"] = task;
-  j["model"] = c.model;
-  j["global"] = model_.global_name();
-  j["results"] = std::move(results);
-  PrintResult(DumpJson(j));
-  Finish();
+TaskText PlainText(const InputText& input) {
+  if (!input.is_json()) return {input.text, std::nullopt};
+  return {input.Field("text"), input.OptionalField("text_pair")};
+}
+
+int AnswerTexts(TaskRun& run, std::string_view task, TextInputs& inputs,
+                const std::function<TaskText(const InputText&)>& text_of,
+                const std::function<std::vector<TaskAnswer>(const TaskChunk&)>& answer) {
+  for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
+    const std::vector<TaskAnswer> answers = answer(chunk);
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      run.Add(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i), answers[i]);
+    }
+  }
+  return run.Finish(task);
 }
 
 std::string ShownName(const std::string& name) { return Printable(name); }

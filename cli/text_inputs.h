@@ -22,7 +22,7 @@ struct InputOptions {
 // Registers FILE..., --text, --lines and --json-lines.
 void AddInputOptions(CLI::App& command, InputOptions& options);
 
-struct InputText {
+struct InputText {        // NOLINT(bugprone-exception-escape): moving JSON does not throw
   std::string name;       // "a.txt", "a.txt:12" (a line), "stdin", "text 1"
   std::string text;       // plain text; of a JSON line its "text", if it has one
   nlohmann::json fields;  // of a JSON line; null for plain text

@@ -20,6 +20,7 @@
 #include "tasks/scores.h"
 #include "tasks/token_classes.h"
 #include "tests/support/files.h"
+#include "tests/support/word_tokenizer.h"
 
 namespace longspan {
 namespace {
@@ -28,53 +29,12 @@ using test::Throws;
 using text::Encoding;
 using text::Overflow;
 
-// Words between white space; "w7" is id 10 + 7. <s> x </s>, and <s> x </s> </s> y </s>.
-class WordTokenizer final : public text::Tokenizer {
- public:
-  static constexpr std::int32_t kBos = 0, kPad = 1, kEos = 2, kMask = 4, kFirstWord = 10;
-  WordTokenizer() {
-    special_.bos = special_.cls = kBos;
-    special_.eos = special_.sep = kEos;
-    special_.pad = kPad;
-    special_.mask = kMask;
-    single_ = {{-1, kBos, 0}, {0, 0, 0}, {-1, kEos, 0}};
-    pair_ = {{-1, kBos, 0}, {0, 0, 0}, {-1, kEos, 0}, {-1, kEos, 0}, {1, 0, 0}, {-1, kEos, 0}};
-  }
-  std::string_view kind() const override { return "words"; }
-  idx_t vocabulary() const override { return 60; }
-  std::string TokenOf(std::int32_t id) const override {
-    if (id == kMask) return "<mask>";
-    return id >= kFirstWord ? "w" + std::to_string(id - kFirstWord)
-                            : "<" + std::to_string(id) + ">";
-  }
-  std::optional<std::int32_t> IdOf(std::string_view token) const override {
-    if (token == "<mask>") return kMask;
-    if (token.empty() || token[0] != 'w') return std::nullopt;
-    return kFirstWord + std::stoi(std::string(token.substr(1)));
-  }
-  std::string Decode(std::span<const std::int32_t> ids, bool) const override {
-    std::string text;
-    for (const std::int32_t id : ids) text += (text.empty() ? "" : " ") + TokenOf(id);
-    return text;
-  }
-
- protected:
-  text::TokenRow EncodeText(std::string_view text) const override {
-    text::TokenRow row;
-    for (std::size_t i = 0; i <= text.size(); ++i) row.starts.push_back(static_cast<idx_t>(i));
-    for (std::size_t i = 0; i < text.size();) {
-      if (text[i] == ' ') {
-        ++i;
-        continue;
-      }
-      const std::size_t end = std::min(text.find(' ', i), text.size());
-      row.ids.push_back(*IdOf(text.substr(i, end - i)));
-      row.chars.push_back({static_cast<idx_t>(i), static_cast<idx_t>(end)});
-      i = end;
-    }
-    return row;
-  }
-};
+// w0 to w54, with RoBERTa's special tokens.
+test::WordTokenizer Words() {
+  std::vector<std::string> words;
+  for (int i = 0; i < 55; ++i) words.push_back("w" + std::to_string(i));
+  return test::WordTokenizer(words, test::WordTokenizer::Family::kRoberta);
+}
 
 LongformerConfig SmallConfig(LongformerHead head, idx_t longest = 62) {
   LongformerConfig config;
@@ -96,11 +56,11 @@ TaskModel SmallModel(LongformerHead head, const TaskOptions& options = {}, idx_t
   // Logits that differ: HF's initialisation is tiny.
   const View<float, 1> values = model.parameters().values();
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
-  return {std::move(model), std::make_unique<WordTokenizer>(), options};
+  return {std::move(model), std::make_unique<test::WordTokenizer>(Words()), options};
 }
 
 // n words, different for every seed.
-std::string Words(idx_t n, idx_t seed) {
+std::string Text(idx_t n, idx_t seed) {
   std::string text;
   for (idx_t i = 0; i < n; ++i) {
     text += (i == 0 ? "w" : " w") + std::to_string((seed * 17 + i * i * 5 + i) % 50);
@@ -154,9 +114,9 @@ TEST(Scores, SumToOneAndTheBestComeFirst) {
 }
 
 TEST(OwnTokensOf, EachTokenHasOneWindow) {
-  const WordTokenizer tokenizer;
-  const auto windows = tokenizer.Encode(
-      Words(23, 1), {.max_length = 10, .overflow = Overflow::kWindow, .stride = 3});
+  const test::WordTokenizer tokenizer = Words();
+  const auto windows =
+      tokenizer.Encode(Text(23, 1), {.max_length = 10, .overflow = Overflow::kWindow, .stride = 3});
   ASSERT_GT(windows.size(), 2u);
   const auto own = OwnTokens(windows, 0);
   idx_t next = 0;
@@ -172,7 +132,7 @@ TEST(OwnTokensOf, EachTokenHasOneWindow) {
 TEST(TaskModelRun, BatchesChangeNothing) {
   TaskModel together = SmallModel(LongformerHead::kSequence);
   TaskModel alone = SmallModel(LongformerHead::kSequence, {.batch_tokens = 1});
-  const auto texts = Texts({Words(30, 1), Words(31, 2), "", Words(29, 3), "w3"});
+  const auto texts = Texts({Text(30, 1), Text(31, 2), "", Text(29, 3), "w3"});
   Context one(1), three(3);
   const TaskRows rows = together.Encode(texts, Overflow::kError);
   idx_t batches = 0, told = 0;
@@ -207,7 +167,7 @@ TEST(TaskModelOptions, AreChecked) {
 
 TEST(TaskModelEncode, SaysWhichTextIsTooLong) {
   const TaskModel model = SmallModel(LongformerHead::kSequence);
-  const auto texts = Texts({"w1", Words(61, 1)});
+  const auto texts = Texts({"w1", Text(61, 1)});
   const std::vector<std::string> names = {"a", "b.txt"};
   EXPECT_TRUE(
       Throws([&] { model.Encode(texts, Overflow::kError, names); }, ErrorCode::kLimit, "b.txt: "));
@@ -225,7 +185,7 @@ TEST(TaskModelEncode, SaysWhichTextIsTooLong) {
 TEST(ClassifyTexts, IsTheSoftmaxOfTheLogitsAndTheMeanOfWindows) {
   Context context(2);
   TaskModel model = SmallModel(LongformerHead::kSequence, {.max_length = 20});
-  const auto texts = Texts({Words(10, 4), Words(25, 5)});
+  const auto texts = Texts({Text(10, 4), Text(25, 5)});
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   const auto scores = Classify(context, model, rows);
   ASSERT_EQ(rows.rows.size(), 3u);
@@ -253,8 +213,7 @@ TEST(ClassifyTexts, SetsOfLabelsAndNumbers) {
 TEST(FillMasksOf, AreTheLogitsAtTheMask) {
   Context context(2);
   TaskModel model = SmallModel(LongformerHead::kMaskedLm, {.max_length = 12, .stride = 4});
-  const auto texts =
-      Texts({"w1 <mask> w3 <mask>", Words(9, 1) + " <mask> " + Words(9, 2), "<mask>"});
+  const auto texts = Texts({"w1 <mask> w3 <mask>", Text(9, 1) + " <mask> " + Text(9, 2), "<mask>"});
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   const auto filled = FillMasks(context, model, texts, rows, 60);
   ASSERT_EQ(filled[0].masks.size(), 2u);
@@ -277,7 +236,7 @@ TEST(FillMasksOf, AreTheLogitsAtTheMask) {
 TEST(TokenClasses, SpansFollowTheTags) {
   Context context(2);
   TaskModel model = SmallModel(LongformerHead::kToken);
-  const auto texts = Texts({Words(50, 3)});
+  const auto texts = Texts({Text(50, 1)});
   const TaskRows rows = model.Encode(texts, Overflow::kError);
   const auto none = ClassifyTokens(context, model, rows, Aggregation::kNone)[0];
   const auto simple = ClassifyTokens(context, model, rows, Aggregation::kSimple)[0];
@@ -316,7 +275,7 @@ TEST(TokenClasses, SpansFollowTheTags) {
 TEST(Answers, AreTheBestPairOfStartAndEnd) {
   Context context(2);
   TaskModel model = SmallModel(LongformerHead::kQuestion);
-  const std::vector<TaskText> texts = {{"w1 w2", Words(20, 6)}};
+  const std::vector<TaskText> texts = {{"w1 w2", Text(20, 6)}};
   const TaskRows rows = model.Encode(texts, Overflow::kError);
   const auto answers = FindAnswers(context, model, rows, {.most = 3, .longest = 4})[0];
   const Tensor logits = RowLogits(context, model, rows.rows[0]);
@@ -347,7 +306,7 @@ TEST(Answers, AreTheBestPairOfStartAndEnd) {
 TEST(Answers, OfOverlappingWindowsAreOne) {
   Context context(2);
   TaskModel model = SmallModel(LongformerHead::kQuestion, {.max_length = 20, .stride = 8});
-  const std::vector<TaskText> texts = {{"w1 w2", Words(40, 6)}};
+  const std::vector<TaskText> texts = {{"w1 w2", Text(40, 6)}};
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   ASSERT_GT(rows.rows.size(), 3u);
   const auto answers = FindAnswers(context, model, rows, {.most = 40, .longest = 1})[0];
@@ -360,8 +319,8 @@ TEST(Answers, OfOverlappingWindowsAreOne) {
 TEST(Choices, AreScoredTogether) {
   Context context(2);
   TaskModel model = SmallModel(LongformerHead::kChoice);
-  const std::vector<Question> questions = {{Words(5, 1), {"w1", "w2 w3", "w4"}},
-                                           {Words(9, 2), {"w5", "w6"}}};
+  const std::vector<Question> questions = {{Text(5, 1), {"w1", "w2 w3", "w4"}},
+                                           {Text(9, 2), {"w5", "w6"}}};
   const auto pairs = ChoicePairs(questions);
   const TaskRows rows = model.Encode(pairs, Overflow::kError);
   const auto scores = ScoreChoices(context, model, questions, rows);
@@ -428,7 +387,7 @@ TEST_F(PoolingFolder, RefusesWhatItCannotDo) {
 TEST(Embedding, PoolsEveryTokenOnce) {
   Context context(2);
   TaskModel model = SmallModel(LongformerHead::kNone, {.max_length = 20, .stride = 4});
-  const auto texts = Texts({Words(12, 4), Words(45, 5)});
+  const auto texts = Texts({Text(12, 4), Text(45, 5)});
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   Pooling pooling;
   pooling.modes = {PoolingMode::kMean,      PoolingMode::kMax,          PoolingMode::kCls,

@@ -10,11 +10,11 @@
 #include "base/rng.h"
 #include "io/file.h"
 #include "tests/support/files.h"
+#include "tests/support/word_tokenizer.h"
 #include "train/classify_task.h"
 #include "train/mlm_task.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
-#include "train/word_tokenizer_test.h"
 
 namespace longspan {
 namespace {

@@ -10,12 +10,12 @@
 #include "base/rng.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "tests/support/files.h"
+#include "tests/support/word_tokenizer.h"
 #include "train/class_metrics.h"
 #include "train/labelled_text.h"
 #include "train/length_batches.h"
 #include "train/mask_tokens.h"
 #include "train/token_stream.h"
-#include "train/word_tokenizer_test.h"
 
 namespace longspan {
 namespace {

@@ -1,4 +1,4 @@
-// A tokenizer for tests: words between white space, BERT's special tokens.
+// A tokenizer for tests: words between white space, the special tokens of BERT or RoBERTa.
 #pragma once
 
 #include <algorithm>
@@ -13,13 +13,21 @@ namespace longspan::test {
 
 class WordTokenizer final : public text::Tokenizer {
  public:
-  // Ids: [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4, then the words.
-  explicit WordTokenizer(const std::vector<std::string>& words) {
-    tokens_ = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+  enum class Family { kBert, kRoberta };
+  // Ids 0 to 4 are [PAD] [UNK] [CLS] [SEP] [MASK], or <s> <pad> </s> <unk> <mask>; then the words.
+  explicit WordTokenizer(const std::vector<std::string>& words, Family family = Family::kBert) {
+    if (family == Family::kBert) {
+      tokens_ = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+      special_ = {std::nullopt, std::nullopt, 1, 3, 0, 2, 4};
+      single_ = {{-1, 2, 0}, {0, 0, 0}, {-1, 3, 0}};
+      pair_ = {{-1, 2, 0}, {0, 0, 0}, {-1, 3, 0}, {1, 0, 1}, {-1, 3, 1}};
+    } else {
+      tokens_ = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"};
+      special_ = {0, 2, 3, 2, 1, 0, 4};
+      single_ = {{-1, 0, 0}, {0, 0, 0}, {-1, 2, 0}};
+      pair_ = {{-1, 0, 0}, {0, 0, 0}, {-1, 2, 0}, {-1, 2, 0}, {1, 0, 0}, {-1, 2, 0}};
+    }
     tokens_.insert(tokens_.end(), words.begin(), words.end());
-    special_ = {std::nullopt, std::nullopt, 1, 3, 0, 2, 4};
-    single_ = {{-1, 2, 0}, {0, 0, 0}, {-1, 3, 0}};
-    pair_ = {{-1, 2, 0}, {0, 0, 0}, {-1, 3, 0}, {1, 0, 1}, {-1, 3, 1}};
   }
 
   std::string_view kind() const override { return "words"; }
@@ -45,7 +53,7 @@ class WordTokenizer final : public text::Tokenizer {
     constexpr std::string_view kSpace = " \n\t\r";
     for (std::size_t begin = text.find_first_not_of(kSpace); begin != std::string_view::npos;) {
       const std::size_t end = std::min(text.find_first_of(kSpace, begin), text.size());
-      row.ids.push_back(IdOf(text.substr(begin, end - begin)).value_or(1));
+      row.ids.push_back(IdOf(text.substr(begin, end - begin)).value_or(*special_.unk));
       row.chars.push_back({static_cast<idx_t>(begin), static_cast<idx_t>(end)});
       begin = text.find_first_not_of(kSpace, end);
     }
