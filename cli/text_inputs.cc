@@ -83,6 +83,10 @@ void TextInputs::AddFolder(const std::string& path) {
 void TextInputs::Open(Source& source) const {
   const bool standard = source.path == "-";
   source.content = standard ? ReadStdin() : io::ReadWholeFile(source.path, kMostBytes);
+  const std::size_t nul = source.content.find('\0');
+  Check(nul == std::string::npos, ErrorCode::kFormat,
+        "{}: is no text: byte {} is 0; models read UTF-8",
+        standard ? "stdin" : io::Escape(source.path), nul);
   source.json = standard ? options_.json_lines : IsJsonLines(source.path);
   source.lines = source.json || options_.lines;
   source.open = true;

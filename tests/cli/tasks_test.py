@@ -83,6 +83,8 @@ class Tasks(Case):
         empty = self.dir / "empty"
         empty.mkdir()
         self.fails(2, "classify", "-m", model, empty, says=["no .txt"])
+        (self.dir / "program").write_bytes(b"\x7fELF\0\0")
+        self.fails(3, "classify", "-m", model, self.dir / "program", says=["program", "byte 4"])
         (self.dir / "bad.jsonl").write_text('{"text": "a"}\n{"texts": "a"}\n')
         self.fails(3, "classify", "-m", model, self.dir / "bad.jsonl", says=["bad.jsonl:2", "text"])
         (self.dir / "bad.jsonl").write_text('{"text": "a"}\n\n{"text: 1}\n')
