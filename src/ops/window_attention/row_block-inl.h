@@ -364,20 +364,24 @@ void ClearColumns(Columns read, Columns columns, float* row) {
   ClearWeights<Terms>(row, columns.end, read.end);
 }
 
-// Row r of a tile of rows [tile, tile + m): scores -> weights relative to the maximum so far, in
-// place; maximum, sum and what is summed in `output` move on.
+// The largest visible score of row r; at least `least`. Hides what the row does not see.
+inline float RowMaximum(const RowBlock& x, idx_t r, float least) {
+  float* row = x.scratch.scores + r * x.plan.score_stride;
+  for (int i = 0; i < x.count; ++i) {
+    const Columns c = RowColumns(x.parts[i], r);
+    if (c.begin >= c.end) continue;
+    HideColumns(x.parts[i], r, c, row);
+    least = std::max(least, MaxRow(row + c.begin, c.end - c.begin));
+  }
+  return least;
+}
+
+// Row r, of the m rows of a tile that begins at row `tile`, from scores to weights, in place;
+// maximum (to `rise`), sum and what is summed in `output` move on.
 template <class Terms>
-void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float* max, float* sum,
+void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float rise, float* max, float* sum,
                 float* output) {
   float* row = x.scratch.scores + r * x.plan.score_stride;
-  Columns columns[BlockPlan::kParts];
-  float rise = *max;
-  for (int i = 0; i < x.count; ++i) {
-    columns[i] = RowColumns(x.parts[i], r);
-    if (columns[i].begin >= columns[i].end) continue;
-    HideColumns(x.parts[i], r, columns[i], row);
-    rise = std::max(rise, MaxRow(row + columns[i].begin, columns[i].end - columns[i].begin));
-  }
   if (rise == kHiddenScore) {  // nothing visible yet
     for (int i = 0; i < x.count; ++i) {
       ClearColumns<Terms>(ReadColumns(x.parts[i], tile, tile + m), {0, 0}, row);
@@ -394,7 +398,7 @@ void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float* max, flo
   }
   for (int i = 0; i < x.count; ++i) {
     const KeyPart& part = x.parts[i];
-    const Columns c = columns[i];
+    const Columns c = RowColumns(part, r);
     if (!x.plan.dropout.active()) {
       *sum += ExpColumns<Terms>(row, c.begin, c.end, rise);
     } else if (c.begin < c.end) {
@@ -427,9 +431,15 @@ void ForwardBlock(RowBlock& x, idx_t at) {
   }
   for (idx_t tile = 0; tile < x.rows; tile += kTileRows) {
     const idx_t m = std::min(kTileRows, x.rows - tile);
+    // All maxima first: a row's exponentials wait for its maximum, and other rows' work hides that.
+    float rise[kTileRows];
+    for (idx_t r = tile; r < tile + m; ++r) {
+      if (x.takes_part[r]) rise[r - tile] = RowMaximum(x, r, s.max[at + r]);
+    }
     for (idx_t r = tile; r < tile + m; ++r) {
       if (!x.takes_part[r]) continue;
-      ForwardRow<Terms>(x, r, tile, m, s.max + at + r, s.sum + at + r, s.output + (at + r) * row);
+      ForwardRow<Terms>(x, r, tile, m, rise[r - tile], s.max + at + r, s.sum + at + r,
+                        s.output + (at + r) * row);
     }
   }
   const KeyPart& last = x.parts[x.count - 1];
