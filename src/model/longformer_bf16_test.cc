@@ -58,11 +58,7 @@ struct Problem {
         data(config, head == LongformerHead::kChoice ? 2 : 1 + static_cast<idx_t>(seed % 2),
              15 + 2 * static_cast<idx_t>(seed % 8), seed) {
     model.Initialise(seed);
-    for (const ParameterInfo& info : model.parameters().list()) {
-      const View<float, 1> values = model.parameters().vector(info.name);
-      const auto noise = test::RandomNormal(++seed, info.size, 0.1f);
-      for (idx_t i = 0; i < info.size; ++i) values(i) += noise[static_cast<std::size_t>(i)];
-    }
+    Perturb(model, seed, 0.1f);
     model.ComputeIn(DType::kBF16);
   }
   idx_t rows() const { return data.batch.rows * data.batch.tokens; }
@@ -309,24 +305,6 @@ TEST(LongformerBf16, ManyGlobalTokensAndFew) {
 
 // ---- against itself -----------------------------------------------------------------------------
 
-LongformerConfig WithDropout(LongformerHead head) {
-  LongformerConfig config = SmallLongformer(head);
-  config.hidden_dropout = 0.2;
-  config.attention_dropout = 0.3;
-  return config;
-}
-
-std::vector<float> Step(Context& context, Longformer& model, const LongformerBatch& batch,
-                        const LongformerStep& step) {
-  model.parameters().AllocateGradients();
-  const View<float, 1> gradients = model.parameters().gradients();
-  std::fill_n(gradients.data, gradients.size(), 0.0f);
-  const LongformerLoss loss = model.LossAndGradients(context, batch, step);
-  std::vector<float> all = CopiedView(gradients);
-  all.push_back(static_cast<float>(loss.mean));
-  return all;
-}
-
 TEST(LongformerBf16, SameBitsForAnyThreads) {
   test::ForEachBf16Path([] {
     for (const LongformerHead head : kLongformerHeads) {
@@ -347,14 +325,7 @@ TEST(LongformerBf16, RecomputationChangesNoBit) {
   model.Initialise(4);
   model.ComputeIn(DType::kBF16);
   const LongformerData data(model.config(), 2, 37, 2);
-  Context context(2);
-  const auto kept = Step(context, model, data.batch, {{true, 11}, {}, {}});
-  for (const std::vector<bool>& recompute :
-       {std::vector<bool>{true, true}, std::vector<bool>{false, true},
-        std::vector<bool>{true, false}}) {
-    const auto again = Step(context, model, data.batch, {{true, 11}, {}, recompute});
-    EXPECT_SAME_BITS(again, kept);
-  }
+  ExpectRecomputationKeepsBits(model, data);
 }
 
 // The copy follows the parameters, and fp32 comes back as it was.

@@ -26,15 +26,6 @@ ref::LongformerReference<T> ReferenceOf(Longformer& model) {
   return {model.config(), std::move(parameters)};
 }
 
-// Weights that a mistake would show: no bias and no norm stays at its initial value.
-void Perturb(Longformer& model, std::uint64_t seed) {
-  for (const ParameterInfo& info : model.parameters().list()) {
-    const View<float, 1> values = model.parameters().vector(info.name);
-    const auto noise = test::RandomNormal(++seed, info.size, 0.3f);
-    for (idx_t i = 0; i < info.size; ++i) values(i) += noise[static_cast<std::size_t>(i)];
-  }
-}
-
 struct Problem {
   LongformerConfig config;
   Longformer model;
@@ -45,7 +36,7 @@ struct Problem {
         model(config),
         data(config, Rows(head, seed), 5 + 2 * static_cast<idx_t>(seed % 8), seed) {
     model.Initialise(seed);
-    Perturb(model, 1000 * seed);
+    Perturb(model, 1000 * seed, 0.3f);
   }
   static idx_t Rows(LongformerHead head, std::uint64_t seed) {
     const auto rows = 1 + static_cast<idx_t>(seed % 3);
@@ -226,7 +217,7 @@ TEST(LongformerGradients, ManyGlobalTokensAndFew) {
     problem.config = SmallLongformer(LongformerHead::kToken);
     problem.model = Longformer(problem.config);
     problem.model.Initialise(3);
-    Perturb(problem.model, 4);
+    Perturb(problem.model, 4, 0.3f);
     LongformerData data(problem.config, 2, 33, 9);
     for (std::size_t i = 0; i < data.roles.size(); ++i) {
       data.roles[i] = static_cast<idx_t>(i % 33) < globals ? kGlobalToken : kLocalToken;

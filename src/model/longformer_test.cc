@@ -96,25 +96,6 @@ TEST(LongformerParity, AnyTensorOnePercentOffIsNoticed) {
 
 // ---- against itself -----------------------------------------------------------------------------
 
-// Loss and all gradients of a step, one behind the other.
-std::vector<float> Step(Context& context, Longformer& model, const LongformerBatch& batch,
-                        const LongformerStep& step) {
-  model.parameters().AllocateGradients();
-  const View<float, 1> gradients = model.parameters().gradients();
-  std::fill_n(gradients.data, gradients.size(), 0.0f);
-  const LongformerLoss loss = model.LossAndGradients(context, batch, step);
-  std::vector<float> all = CopiedView(gradients);
-  all.push_back(static_cast<float>(loss.mean));
-  return all;
-}
-
-LongformerConfig WithDropout(LongformerHead head) {
-  LongformerConfig config = SmallLongformer(head);
-  config.hidden_dropout = 0.2;
-  config.attention_dropout = 0.3;
-  return config;
-}
-
 TEST(Longformer, SameBitsForAnyThreads) {
   for (const LongformerHead head : kLongformerHeads) {
     if (head == LongformerHead::kNone) continue;
@@ -134,14 +115,7 @@ TEST(Longformer, RecomputationChangesNoBit) {
     model.Initialise(4);
     for (const std::uint64_t seed : {1, 2, 3}) {
       const LongformerData data(model.config(), 2, 37, seed);
-      Context context(2);
-      const auto kept = Step(context, model, data.batch, {{true, 11}, {}, {}});
-      for (const std::vector<bool>& recompute :
-           {std::vector<bool>{true, true}, std::vector<bool>{false, true},
-            std::vector<bool>{true, false}}) {
-        const auto again = Step(context, model, data.batch, {{true, 11}, {}, recompute});
-        EXPECT_SAME_BITS(again, kept);
-      }
+      ExpectRecomputationKeepsBits(model, data);
     }
   }
 }

@@ -1,12 +1,15 @@
 // What the tests of the Longformer share: random configs, and batches for every head.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
 #include "model/longformer.h"
+#include "tests/support/compare.h"
 #include "tests/support/random.h"
 
 namespace longspan {
@@ -133,6 +136,46 @@ struct LongformerData {
 
 inline std::vector<float> CopiedView(const View<float, 1>& view) {
   return {view.data, view.data + view.size()};
+}
+
+// Adds normal numbers to all weights: a mistake shows, for no bias and no norm stays as it began.
+inline void Perturb(Longformer& model, std::uint64_t seed, float deviation) {
+  for (const ParameterInfo& info : model.parameters().list()) {
+    const View<float, 1> values = model.parameters().vector(info.name);
+    const auto noise = test::RandomNormal(++seed, info.size, deviation);
+    for (idx_t i = 0; i < info.size; ++i) values(i) += noise[static_cast<std::size_t>(i)];
+  }
+}
+
+// Loss and all gradients of a step, one behind the other.
+inline std::vector<float> Step(Context& context, Longformer& model, const LongformerBatch& batch,
+                               const LongformerStep& step) {
+  model.parameters().AllocateGradients();
+  const View<float, 1> gradients = model.parameters().gradients();
+  std::fill_n(gradients.data, gradients.size(), 0.0f);
+  const LongformerLoss loss = model.LossAndGradients(context, batch, step);
+  std::vector<float> all = CopiedView(gradients);
+  all.push_back(static_cast<float>(loss.mean));
+  return all;
+}
+
+inline LongformerConfig WithDropout(LongformerHead head) {
+  LongformerConfig config = SmallLongformer(head);
+  config.hidden_dropout = 0.2;
+  config.attention_dropout = 0.3;
+  return config;
+}
+
+// What a layer computes again has the forward's bits, dropout included.
+inline void ExpectRecomputationKeepsBits(Longformer& model, const LongformerData& data) {
+  Context context(2);
+  const auto kept = Step(context, model, data.batch, {{true, 11}, {}, {}});
+  for (const std::vector<bool>& recompute :
+       {std::vector<bool>{true, true}, std::vector<bool>{false, true},
+        std::vector<bool>{true, false}}) {
+    const auto again = Step(context, model, data.batch, {{true, 11}, {}, recompute});
+    EXPECT_SAME_BITS(again, kept);
+  }
 }
 
 }  // namespace longspan
