@@ -269,10 +269,7 @@ void CheckAndRunBackward(Context& context, const ChunkedSpec& spec, const QkvOf<
                          const KeyMask& mask, const AttentionSavedOf<T>& saved,
                          const View<const T, 4>& dout, const DQkv& gradients) {
   ChunkedArguments args = CheckArguments(spec, qkv, mask, saved);
-  CheckView(dout, "dout", qkv.q.extent);
-  CheckView(gradients.dq, "dq", qkv.q.extent);
-  CheckView(gradients.dk, "dk", qkv.q.extent);
-  CheckView(gradients.dv, "dv", qkv.q.extent);
+  CheckView.Backward(dout, gradients, qkv.q.extent);
   args.dout = dout;
   args.gradients = gradients;
   RunBackward(context, args);

@@ -239,10 +239,7 @@ void CheckAndRunBackward(Context& context, const FullSpec& spec, const QkvOf<T>&
                          const KeyMask& mask, const AttentionSavedOf<T>& saved,
                          const View<const T, 4>& dout, const DQkv& gradients) {
   FullArguments args = CheckArguments(spec, qkv, mask, saved);
-  CheckView(dout, "dout", qkv.q.extent);
-  CheckView(gradients.dq, "dq", qkv.q.extent);
-  CheckView(gradients.dk, "dk", qkv.q.extent);
-  CheckView(gradients.dv, "dv", qkv.q.extent);
+  CheckView.Backward(dout, gradients, qkv.q.extent);
   args.dout = dout;
   args.dq = gradients.dq;
   args.dk = gradients.dk;

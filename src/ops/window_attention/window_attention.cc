@@ -214,10 +214,7 @@ void CheckAndRunBackward(Context& context, const WindowSpec& spec, const QkvOf<T
                          const TokenRoles& roles, const AttentionSavedOf<T>& saved,
                          const View<const T, 4>& dout, const DQkv& gradients) {
   WindowArguments args = CheckArguments(spec, qkv, roles, saved);
-  CheckWindowView(dout, "dout", qkv.q.extent);
-  CheckWindowView(gradients.dq, "dq", qkv.q.extent);
-  CheckWindowView(gradients.dk, "dk", qkv.q.extent);
-  CheckWindowView(gradients.dv, "dv", qkv.q.extent);
+  CheckWindowView.Backward(dout, gradients, qkv.q.extent);
   args.dout = dout;
   args.gradients = gradients;
   RunBackward(context, args);
