@@ -80,7 +80,6 @@ class ChunkedProblem final : public SeparateProblem {
 class LshProblem final : public ProblemBase {
  public:
   explicit LshProblem(const AttentionProblemOptions& o) : ProblemBase(o) {
-    Check(!o.bf16, ErrorCode::kUsage, "bench: --kind lsh knows --dtype f32 only");
     spec_.chunk = o.chunk;
     spec_.before = o.before;
     spec_.after = o.after;
@@ -94,19 +93,27 @@ class LshProblem final : public ProblemBase {
     rotations_.resize(
         static_cast<std::size_t>(o.heads * o.head_size * o.rounds * spec_.RotationColumns()));
     FillNormal(9, 1.0f, rotations_.data(), static_cast<idx_t>(rotations_.size()));
+    if (!o.bf16) return;
+    half_qk_ = RoundValues(&qk_);
+    half_v_ = RoundValues(&v_);
+    half_dout_ = RoundValues(&dout_);
+    half_out_.resize(Size());
   }
   void Forward(Context& context) override {
-    if (spec_.Hashes(options_.tokens)) {
-      LshHash(context, spec_, In(qk_), {},
-              {rotations_.data(),
-               {options_.heads, options_.head_size, spec_.rounds, spec_.RotationColumns()}},
-              Buckets());
-    }
-    LshForward(context, spec_, Inputs(), {}, View<const std::uint16_t, 4>(Buckets()), Saved());
+    const LshRotations rotations(rotations_.data(), {options_.heads, options_.head_size,
+                                                     spec_.rounds, spec_.RotationColumns()});
+    WithTensors([&](const auto& inputs, const auto& saved, const auto&) {
+      if (spec_.Hashes(options_.tokens)) {
+        LshHash(context, spec_, inputs.qk, {}, rotations, Buckets());
+      }
+      LshForward(context, spec_, inputs, {}, View<const std::uint16_t, 4>(Buckets()), saved);
+    });
   }
   void Backward(Context& context) override {
-    LshBackward(context, spec_, Inputs(), {}, View<const std::uint16_t, 4>(Buckets()), Saved(),
-                In(dout_), {Out(dq_), Out(dv_)});
+    WithTensors([&](const auto& inputs, const auto& saved, const auto& dout) {
+      LshBackward(context, spec_, inputs, {}, View<const std::uint16_t, 4>(Buckets()), saved, dout,
+                  {Out(dq_), Out(dv_)});
+    });
   }
   double Pairs() const override {
     const idx_t slots = spec_.rounds * spec_.WindowSlots();
@@ -126,14 +133,24 @@ class LshProblem final : public ProblemBase {
   }
 
  private:
-  SharedQkv Inputs() const { return {In(qk_), In(v_)}; }
-  SharedSaved Saved() { return {Out(out_), PerRow(max_), PerRow(sum_)}; }
+  // Calls run(inputs, saved, dout) with tensors of one element type.
+  template <class Run>
+  void WithTensors(const Run& run) {
+    if (!options_.bf16) {
+      run(SharedQkv{In(qk_), In(v_)}, SharedSaved{Out(out_), PerRow(max_), PerRow(sum_)},
+          In(dout_));
+      return;
+    }
+    run(Bf16SharedQkv{In(half_qk_), In(half_v_)},
+        Bf16SharedSaved{{half_out_.data(), shape_}, PerRow(max_), PerRow(sum_)}, In(half_dout_));
+  }
   LshBuckets Buckets() {
     return {buckets_.data(), {shape_[0], shape_[1], spec_.rounds, shape_[2]}};
   }
   LshSpec spec_;
   Values qk_ = Drawn(1), max_, sum_, rotations_;
   std::vector<std::uint16_t> buckets_;
+  Halves half_qk_, half_v_, half_dout_;
 };
 
 template <class Problem>

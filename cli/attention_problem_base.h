@@ -53,8 +53,6 @@ class ProblemBase : public AttentionProblem {
   virtual std::unique_ptr<AttentionRelation> Relation(idx_t head) const = 0;
   // Heads whose key rows are checked. Each costs the softmax of all queries that see them.
   virtual idx_t KeyHeads() const { return heads(); }
-  // Brings what a pass wrote elsewhere to out_.
-  virtual void CollectOutput() {}
   // Query rows are checked from this token on.
   virtual idx_t FirstQuery() const { return 0; }
 
@@ -67,6 +65,7 @@ class ProblemBase : public AttentionProblem {
     return static_cast<std::size_t>(heads() * options_.tokens * options_.head_size);
   }
   View<const float, 4> In(const Values& values) const { return {values.data(), shape_}; }
+  View<const bfloat16, 4> In(const Halves& halves) const { return {halves.data(), shape_}; }
   View<float, 4> Out(Values& values) const { return {values.data(), shape_}; }
   View<float, 3> PerRow(Values& values) const {
     return {values.data(), {shape_[0], shape_[1], shape_[2]}};
@@ -88,6 +87,13 @@ class ProblemBase : public AttentionProblem {
   // The shared form has dqk in dq_ and no dk_.
   Values v_ = Drawn(3), dout_ = Drawn(4), out_ = Values(Size()), dq_ = Values(Size()), dk_,
          dv_ = Values(Size());
+  Halves half_out_;  // what a pass in bf16 writes instead of out_
+
+ private:
+  // Brings it to out_.
+  void CollectOutput() {
+    for (std::size_t i = 0; i < half_out_.size(); ++i) out_[i] = ToFloat(half_out_[i]);
+  }
 };
 
 // Queries and keys of their own. With bf16 the mechanism gets bf16 copies, and the fp32 tensors
@@ -113,17 +119,11 @@ class SeparateProblem : public ProblemBase {
       run(Qkv{In(q_), In(k_), In(v_)}, AttentionSaved{Out(out_), PerRow(lse_)}, In(dout_));
       return;
     }
-    const auto in = [this](const Halves& halves) {
-      return View<const bfloat16, 4>(halves.data(), shape_);
-    };
-    run(Bf16Qkv{in(half_q_), in(half_k_), in(half_v_)},
-        Bf16AttentionSaved{{half_out_.data(), shape_}, PerRow(lse_)}, in(half_dout_));
+    run(Bf16Qkv{In(half_q_), In(half_k_), In(half_v_)},
+        Bf16AttentionSaved{{half_out_.data(), shape_}, PerRow(lse_)}, In(half_dout_));
   }
   AttentionSaved Saved() { return {Out(out_), PerRow(lse_)}; }
   DQkv Gradients() { return {Out(dq_), Out(dk_), Out(dv_)}; }
-  void CollectOutput() override {
-    for (std::size_t i = 0; i < half_out_.size(); ++i) out_[i] = ToFloat(half_out_[i]);
-  }
   HeadTensors Head(idx_t head) const override {
     HeadTensors tensors{HeadOf(q_, head),    HeadOf(k_, head), HeadOf(v_, head),
                         HeadOf(dout_, head), options_.tokens,  options_.head_size};
@@ -131,7 +131,7 @@ class SeparateProblem : public ProblemBase {
     return tensors;
   }
   Values q_ = Drawn(1), k_ = Drawn(2), lse_;
-  Halves half_q_, half_k_, half_v_, half_dout_, half_out_;
+  Halves half_q_, half_k_, half_v_, half_dout_;
 };
 
 }  // namespace longspan::cli

@@ -102,7 +102,7 @@ void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action) 
       bench->add_subcommand("attention", "one attention mechanism, checked in double, then timed");
   const auto c = std::make_shared<AttentionBenchCommand>();
   AddProblemOptions(command, &c->problem);
-  command->add_option("--dtype", c->dtype, "f32 or bf16 (full, window, chunked)")
+  command->add_option("--dtype", c->dtype, "f32 or bf16")
       ->capture_default_str();
   command->add_option("--pass", c->pass, "forward or both")->capture_default_str();
   command->add_option("--steps", c->steps, "repetitions; medians are reported")

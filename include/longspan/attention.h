@@ -104,9 +104,12 @@ void FullBackward(Context& context, const FullSpec& spec, const Bf16Qkv& qkv, co
 // query and, scaled to one length, as key: k = x / sqrt(mean(x^2) + 1e-6) / sqrt(D). Scores are
 // x_t . k_j. A token gives itself weight 0, unless it sees nothing else: then its weight is 1.
 
-struct SharedQkv {
-  View<const float, 4> qk, v;  // (B, H, T, D)
+template <class T>
+struct SharedQkvOf {
+  View<const T, 4> qk, v;  // (B, H, T, D)
 };
+using SharedQkv = SharedQkvOf<float>;
+using Bf16SharedQkv = SharedQkvOf<bfloat16>;
 
 // Gradients accumulate (+=): the caller zeroes them.
 struct DSharedQkv {
@@ -118,11 +121,16 @@ struct DSharedQkv {
 inline constexpr float kSelfScore = -1e5f;
 
 // What the forward leaves for the backward. The weight of a key with score s is
-// exp(s - max) / sum; max and sum are apart because kSelfScore + log(sum) is no exact float.
-struct SharedSaved {
-  View<float, 4> out;       // (B, H, T, D)
+// exp(s - max) / sum; max and sum are apart because kSelfScore + log(sum) is no exact float. max is
+// the largest score, of LSH attention a bound of it: |x_t| where that is at most 40. It is
+// kSelfScore for a token that sees nobody else.
+template <class T>
+struct SharedSavedOf {
+  View<T, 4> out;           // (B, H, T, D)
   View<float, 3> max, sum;  // (B, H, T)
 };
+using SharedSaved = SharedSavedOf<float>;
+using Bf16SharedSaved = SharedSavedOf<bfloat16>;
 
 // Full attention in the shared form; spec.scale must be 0.
 void FullSharedForward(Context& context, const FullSpec& spec, const SharedQkv& qkv,
@@ -174,6 +182,8 @@ using LshBuckets = View<std::uint16_t, 4>;
 // token and round.
 void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& qk,
              const KeyMask& mask, const LshRotations& rotations, const LshBuckets& buckets);
+void LshHash(Context& context, const LshSpec& spec, const View<const bfloat16, 4>& qk,
+             const KeyMask& mask, const LshRotations& rotations, const LshBuckets& buckets);
 
 // The integer plan of one head: order (R, T), order[r][i] is the i-th token of round r by (bucket,
 // position): a stable counting sort. buckets (R, T) below bucket_limit, else throws kUsage.
@@ -182,7 +192,9 @@ void LshSort(const View<const std::uint16_t, 2>& buckets, idx_t bucket_limit,
              const View<std::int32_t, 2>& order);
 
 // saved from the buckets that LshHash gave (ignored when !spec.Hashes(T): may be empty).
-// Memory beyond the arguments: 4 R bytes per token and head for the order, and scratch per thread.
+// Memory beyond the arguments: scratch per thread, and per token of a head in flight (as many heads
+// as keep all threads busy) 4 R + 4 bytes; with bf16 and several rounds 4 D more for fp32 sums; in
+// the backward 4 bytes and, in runs of 2,048 tokens, (before + after) chunk D / 256 more.
 void LshForward(Context& context, const LshSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
                 const View<const std::uint16_t, 4>& buckets, const SharedSaved& saved);
 
@@ -191,6 +203,15 @@ void LshForward(Context& context, const LshSpec& spec, const SharedQkv& qkv, con
 void LshBackward(Context& context, const LshSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
                  const View<const std::uint16_t, 4>& buckets, const SharedSaved& saved,
                  const View<const float, 4>& dout, const DSharedQkv& gradients);
+
+// bf16: the hash, scores and sums are fp32 sums of bf16 products; max, sum and gradients are fp32.
+void LshForward(Context& context, const LshSpec& spec, const Bf16SharedQkv& qkv,
+                const KeyMask& mask, const View<const std::uint16_t, 4>& buckets,
+                const Bf16SharedSaved& saved);
+void LshBackward(Context& context, const LshSpec& spec, const Bf16SharedQkv& qkv,
+                 const KeyMask& mask, const View<const std::uint16_t, 4>& buckets,
+                 const Bf16SharedSaved& saved, const View<const bfloat16, 4>& dout,
+                 const DSharedQkv& gradients);
 
 // ---- sliding window and global tokens -----------------------------------------------------------
 

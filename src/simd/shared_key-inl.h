@@ -29,6 +29,14 @@ HWY_INLINE float InverseRootMeanSquare(const float* x, idx_t D) {
   return 1.0f / std::sqrt(DotRow(x, x, D) / static_cast<float>(D) + kKeyEpsilon);
 }
 
+// key / x, lane by lane, of queries whose x . x is `square`.
+template <class Tag, class V>
+HWY_INLINE V SharedKeyFactor(Tag d, V square, idx_t D) {
+  const auto size = hn::Set(d, static_cast<float>(D));
+  const auto mean = hn::Add(hn::Div(square, size), hn::Set(d, kKeyEpsilon));
+  return hn::Div(hn::Div(hn::Set(d, 1.0f), hn::Sqrt(mean)), hn::Sqrt(size));
+}
+
 // key (D) of a query x (D).
 HWY_INLINE void SharedKey(const float* HWY_RESTRICT x, idx_t D, float* HWY_RESTRICT key) {
   ScaleRow(x, InverseRootMeanSquare(x, D) / std::sqrt(static_cast<float>(D)), key, D);

@@ -17,32 +17,42 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "ops/lsh_attention/lsh_attention-inl.h"
+#include "ops/lsh_attention/lsh_backward-inl.h"
+#include "ops/lsh_attention/lsh_forward-inl.h"
 
 #if HWY_ONCE
 namespace longspan {
 
+HWY_EXPORT(LshBeginForward);
 HWY_EXPORT(LshForwardTask);
-HWY_EXPORT(LshDeltaTask);
+HWY_EXPORT(LshForwardPairs);
+HWY_EXPORT(LshBeginBackward);
 HWY_EXPORT(LshBackwardTask);
+HWY_EXPORT(LshBackwardPairs);
 HWY_EXPORT(LshSideTask);
 HWY_EXPORT(LshOtherRoundsTask);
 
 namespace {
 
-// Tokens of a task: gathering its halo twice costs a sixteenth at chunk 64 with one chunk of
-// look-back; one head of 16K tokens feeds 16 cores in each round.
-constexpr idx_t kRunTokens = 1024;
+// Tokens of a task: gathering its halo twice costs a thirty-second at chunk 64 with one chunk of
+// look-back, and the side buffer 16 bytes a token.
+constexpr idx_t kRunTokens = 2048;
+// Tasks of a phase that a group of heads has at least, per thread: few heads in flight share the
+// cache, whose rows each round reads again.
+constexpr idx_t kTasksPerThread = 4;
 // Query rows at a time: 64 rows of D = 64 are half of a 32 KB L1 cache.
 constexpr idx_t kMostBlockRows = 64;
 constexpr idx_t kFewestBlockRows = 12;
 // Scores of a block: two such buffers and the packed window share a 512 KB L2 cache.
 constexpr idx_t kBlockScores = 24 * 1024;
-constexpr idx_t kDeltaTokens = 1024;
-constexpr idx_t kTermBytes = 32;  // at least sizeof(TileTerm)
+constexpr idx_t kRowTokens = 1024;  // of a task that goes row by row
+constexpr idx_t kTermBytes = 32;    // at least sizeof(TileTerm)
+constexpr idx_t kRowWeightBytes = 8;
 
-void CheckArguments(const LshSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
-                    const View<const std::uint16_t, 4>& buckets, const SharedSaved& saved) {
+template <class T>
+LshArguments CheckArguments(const LshSpec& spec, const SharedQkvOf<T>& qkv, const KeyMask& mask,
+                            const View<const std::uint16_t, 4>& buckets,
+                            const SharedSavedOf<T>& saved) {
   const auto& shape = qkv.qk.extent;
   CheckLshInput(spec, qkv.qk, mask, spec.Hashes(shape[2]));
   CheckLshView(qkv.v, "v", shape);
@@ -51,8 +61,18 @@ void CheckArguments(const LshSpec& spec, const SharedQkv& qkv, const KeyMask& ma
   CheckLshView(saved.sum, "sum", {shape[0], shape[1], shape[2]});
   Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
         "LSH attention: dropout {} is not in [0, 1)", spec.dropout.p);
-  if (!spec.Hashes(shape[2])) return;
-  CheckLshView(buckets, "buckets", {shape[0], shape[1], spec.rounds, shape[2]});
+  if (spec.Hashes(shape[2])) {
+    CheckLshView(buckets, "buckets", {shape[0], shape[1], spec.rounds, shape[2]});
+  }
+  LshArguments args;
+  args.plan = MakeLshPlan(spec, qkv.qk);
+  args.qk = qkv.qk;
+  args.v = qkv.v;
+  args.mask = mask;
+  args.out = saved.out;
+  args.max = saved.max;
+  args.sum = saved.sum;
+  return args;
 }
 
 // Hands `take(pointer, count)` every array of a thread's scratch.
@@ -67,19 +87,22 @@ void EachArray(const LshPlan& plan, bool backward, LshScratch& s, const Take& ta
   take(s.terms, plan.parts * kTermBytes);
   take(s.token, plan.ring * plan.columns);
   take(s.bound, plan.ring * plan.columns);
+  take(s.length, plan.ring * plan.columns);
+  take(s.factor, plan.ring * plan.columns);
   take(s.rows, plan.ring * plan.chunk * plan.row);
   take(s.gathered, plan.chunk * plan.row);
   take(s.key_panels, plan.ring * keys);
   take(s.value_panels, plan.ring * (backward ? keys : rows));
   take(s.scores, plan.block * plan.score_stride);
   take(s.output, plan.block * plan.row);
+  take(s.row_weights, plan.block * kRowWeightBytes);
   if (!backward) return;
+  if (plan.half) take(s.pairs, plan.block * plan.score_stride / 2);
   take(s.key_rows, plan.ring * rows);
-  take(s.dk, plan.ring * plan.columns * plan.row);
+  take(s.dkeys, plan.ring * plan.columns * plan.row);
   take(s.dv, plan.ring * plan.columns * plan.row);
   take(s.dscores, plan.block * plan.score_stride);
   take(s.dout_rows, plan.block * plan.row);
-  take(s.query_panels, plan.block * wide);
   take(s.dout_panels, plan.block * wide);
 }
 
@@ -102,45 +125,92 @@ LshScratch TakeScratch(Arena::Frame& frame, const LshPlan& plan, bool backward) 
   return s;
 }
 
+// Whether the rounds' sums need a place of their own.
+bool Accumulates(const LshPlan& plan, bool backward) {
+  return plan.half && plan.rounds > 1 && !backward;
+}
+
 // Bytes of everything that one call books.
-std::size_t CallBytes(const Context& context, const LshPlan& plan, bool backward) {
+std::size_t CallBytes(const Context& context, const LshArguments& args, bool backward) {
+  const LshPlan& plan = args.plan;
   const auto threads = static_cast<std::size_t>(context.threads());
-  const idx_t heads = plan.B * plan.H;
   std::size_t bytes = ScratchBytes(plan, backward) * threads;
-  bytes += Arena::Bytes<std::int32_t>(heads * plan.rounds * plan.T);
+  bytes += Arena::Bytes<std::int32_t>(args.heads * plan.rounds * plan.T);
   bytes += Arena::Bytes<std::int32_t>(plan.bucket_limit + 1) * threads;
+  bytes += Arena::Bytes<LshToken>(args.heads * plan.T);
+  if (Accumulates(plan, backward)) bytes += Arena::Bytes<float>(args.heads * plan.T * plan.row);
   if (!backward) return bytes;
-  bytes += Arena::Bytes<float>(heads * plan.T);
-  bytes += Arena::Bytes<float>(plan.tasks() * plan.halo * 2 * plan.chunk * plan.row);
-  bytes += Arena::Bytes<std::uint8_t>(plan.tasks() * plan.halo);
+  bytes += Arena::Bytes<float>(args.tasks() * plan.halo * 2 * args.SideFloats());
+  bytes += Arena::Bytes<std::uint8_t>(args.tasks() * plan.halo);
   return bytes;
 }
 
-// The booked memory of one call: what tasks share, and each thread's own.
+// The booked memory of one call: what tasks share, and each thread's own. Results do not depend on
+// how heads are grouped.
 class Call {
  public:
-  Call(Context& context, const LshArguments& args, bool backward)
-      : args_(args), frame_(context.arena(), CallBytes(context, args.plan, backward)) {
-    const LshPlan& plan = args.plan;
-    args_.order = {frame_.Take<std::int32_t>(plan.B * plan.H * plan.rounds * plan.T),
-                   {plan.B, plan.H, plan.rounds, plan.T}};
+  Call(Context& context, LshArguments args, bool backward)
+      : context_(context),
+        args_(Grouped(context, args)),
+        heads_(args.plan.B * args.plan.H),
+        group_(args_.heads),
+        frame_(context.arena(), CallBytes(context, args_, backward)) {
+    const LshPlan& plan = args_.plan;
+    args_.order = frame_.Take<std::int32_t>(group_ * plan.rounds * plan.T);
+    args_.token = frame_.Take<LshToken>(group_ * plan.T);
+    if (Accumulates(plan, backward)) {
+      args_.accumulator = frame_.Take<float>(group_ * plan.T * plan.row);
+    }
     for (int i = 0; i < context.threads(); ++i) {
       scratch_.push_back(TakeScratch(frame_, plan, backward));
       counts_.push_back(frame_.Take<std::int32_t>(plan.bucket_limit + 1));
     }
     if (!backward) return;
-    args_.delta = frame_.Take<float>(plan.B * plan.H * plan.T);
-    args_.side = frame_.Take<float>(plan.tasks() * plan.halo * 2 * args_.SideFloats());
-    args_.side_used = frame_.Take<std::uint8_t>(plan.tasks() * plan.halo);
+    args_.side = frame_.Take<float>(args_.tasks() * plan.halo * 2 * args_.SideFloats());
+    args_.side_used = frame_.Take<std::uint8_t>(args_.tasks() * plan.halo);
+  }
+
+  // Calls work() for one group of heads after another, sorted, after begin(head, first, last) for
+  // all of its tokens.
+  template <class Begin, class Work>
+  void EachGroup(const View<const std::uint16_t, 4>& buckets, bool hashed, const Begin& begin,
+                 const Work& work) {
+    for (idx_t first = 0; first < heads_; first += group_) {
+      args_.first_head = first;
+      args_.heads = std::min(group_, heads_ - first);
+      Sort(buckets, hashed);
+      EachRowTask(begin);
+      work();
+    }
+  }
+
+  const LshArguments& args() const { return args_; }
+  const LshScratch& scratch(int thread) const { return scratch_[static_cast<std::size_t>(thread)]; }
+
+ private:
+  static LshArguments Grouped(const Context& context, LshArguments args) {
+    const idx_t wanted = CeilDiv(kTasksPerThread * context.threads(), args.plan.runs);
+    args.heads = std::min(wanted, args.plan.B * args.plan.H);
+    return args;
+  }
+
+  // work(head, begin, end) for all tokens of the group.
+  template <class Work>
+  void EachRowTask(const Work& work) const {
+    const idx_t T = args_.plan.T, blocks = CeilDiv(T, kRowTokens);
+    ParallelFor(context_, args_.heads * blocks, [&](idx_t task, int) {
+      const idx_t begin = task % blocks * kRowTokens;
+      work(task / blocks, begin, std::min(T, begin + kRowTokens));
+    });
   }
 
   // Fills args.order; without buckets all tokens stay in their order.
-  void Sort(const Context& context, const View<const std::uint16_t, 4>& buckets, bool hashed) {
+  void Sort(const View<const std::uint16_t, 4>& buckets, bool hashed) const {
     const LshPlan& plan = args_.plan;
-    ParallelFor(context, plan.B * plan.H * plan.rounds, [&](idx_t task, int thread) {
-      const idx_t r = task % plan.rounds, h = task / plan.rounds % plan.H;
-      const idx_t b = task / plan.rounds / plan.H;
-      std::int32_t* order = &args_.order(b, h, r, 0);
+    ParallelFor(context_, args_.heads * plan.rounds, [&](idx_t task, int thread) {
+      const idx_t r = task % plan.rounds, head = task / plan.rounds;
+      const idx_t b = args_.Batch(head), h = args_.Head(head);
+      std::int32_t* order = args_.Order(head, r);
       if (!hashed) {
         for (idx_t t = 0; t < plan.T; ++t) order[t] = static_cast<std::int32_t>(t);
         return;
@@ -152,11 +222,9 @@ class Call {
     });
   }
 
-  const LshArguments& args() const { return args_; }
-  const LshScratch& scratch(int thread) const { return scratch_[static_cast<std::size_t>(thread)]; }
-
- private:
+  Context& context_;
   LshArguments args_;
+  idx_t heads_, group_;
   Arena::Frame frame_;
   std::vector<LshScratch> scratch_;
   std::vector<std::int32_t*> counts_;
@@ -164,8 +232,9 @@ class Call {
 
 }  // namespace
 
-LshPlan MakeLshPlan(const LshSpec& spec, const View<const float, 4>& qk) {
+LshPlan MakeLshPlan(const LshSpec& spec, const InView& qk) {
   LshPlan plan;
+  plan.half = qk.half;
   plan.B = qk.extent[0];
   plan.H = qk.extent[1];
   plan.T = qk.extent[2];
@@ -209,59 +278,97 @@ LshPlan MakeLshPlan(const LshSpec& spec, const View<const float, 4>& qk) {
   return plan;
 }
 
+namespace {
+
+void RunForward(Context& context, const LshSpec& spec, const LshArguments& given,
+                const View<const std::uint16_t, 4>& buckets) {
+  Call call(context, given, false);
+  const LshPlan& plan = given.plan;
+  const bool pairs = MultipliesPairs(plan.half);
+  const auto begin = [&](idx_t head, idx_t first, idx_t last) {
+    HWY_DYNAMIC_DISPATCH(LshBeginForward)(call.args(), head, first, last);
+  };
+  call.EachGroup(buckets, spec.Hashes(plan.T), begin, [&] {
+    for (idx_t phase = 0; phase < plan.phases; ++phase) {
+      ParallelFor(context, call.args().tasks(), [&](idx_t task, int thread) {
+        const LshScratch& s = call.scratch(thread);
+        if (pairs) return HWY_DYNAMIC_DISPATCH(LshForwardPairs)(call.args(), s, phase, task);
+        HWY_DYNAMIC_DISPATCH(LshForwardTask)(call.args(), s, phase, task);
+      });
+    }
+  });
+}
+
+// After a phase: what its tasks left on the side.
+void AddSides(const Context& context, const LshArguments& args, idx_t phase) {
+  if (args.plan.halo == 0) return;
+  ParallelFor(context, args.tasks(), [&](idx_t task, int) {
+    HWY_DYNAMIC_DISPATCH(LshSideTask)(args, phase, task);
+  });
+  if (args.plan.phases == 1) return;
+  ParallelFor(context, args.heads, [&](idx_t head, int) {
+    HWY_DYNAMIC_DISPATCH(LshOtherRoundsTask)(args, phase, head);
+  });
+}
+
+void RunBackward(Context& context, const LshSpec& spec, const LshArguments& given,
+                 const View<const std::uint16_t, 4>& buckets) {
+  Call call(context, given, true);
+  const LshPlan& plan = given.plan;
+  const bool pairs = MultipliesPairs(plan.half);
+  const auto begin = [&](idx_t head, idx_t first, idx_t last) {
+    HWY_DYNAMIC_DISPATCH(LshBeginBackward)(call.args(), head, first, last);
+  };
+  call.EachGroup(buckets, spec.Hashes(plan.T), begin, [&] {
+    for (idx_t phase = 0; phase < plan.phases; ++phase) {
+      ParallelFor(context, call.args().tasks(), [&](idx_t task, int thread) {
+        const LshScratch& s = call.scratch(thread);
+        if (pairs) return HWY_DYNAMIC_DISPATCH(LshBackwardPairs)(call.args(), s, phase, task);
+        HWY_DYNAMIC_DISPATCH(LshBackwardTask)(call.args(), s, phase, task);
+      });
+      AddSides(context, call.args(), phase);
+    }
+  });
+}
+
+template <class T>
+void CheckAndRunBackward(Context& context, const LshSpec& spec, const SharedQkvOf<T>& qkv,
+                         const KeyMask& mask, const View<const std::uint16_t, 4>& buckets,
+                         const SharedSavedOf<T>& saved, const View<const T, 4>& dout,
+                         const DSharedQkv& gradients) {
+  LshArguments args = CheckArguments(spec, qkv, mask, buckets, saved);
+  CheckLshView(dout, "dout", qkv.qk.extent);
+  CheckLshView(gradients.dqk, "dqk", qkv.qk.extent);
+  CheckLshView(gradients.dv, "dv", qkv.qk.extent);
+  args.dout = dout;
+  args.gradients = gradients;
+  RunBackward(context, spec, args, buckets);
+}
+
+}  // namespace
+
 void LshForward(Context& context, const LshSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
                 const View<const std::uint16_t, 4>& buckets, const SharedSaved& saved) {
-  CheckArguments(spec, qkv, mask, buckets, saved);
-  LshArguments args;
-  args.plan = MakeLshPlan(spec, qkv.qk);
-  args.qkv = qkv;
-  args.mask = mask;
-  args.saved = saved;
-  Call call(context, args, false);
-  call.Sort(context, buckets, spec.Hashes(args.plan.T));
-  for (idx_t phase = 0; phase < args.plan.phases; ++phase) {
-    ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
-      HWY_DYNAMIC_DISPATCH(LshForwardTask)(call.args(), call.scratch(thread), phase, task);
-    });
-  }
+  RunForward(context, spec, CheckArguments(spec, qkv, mask, buckets, saved), buckets);
+}
+
+void LshForward(Context& context, const LshSpec& spec, const Bf16SharedQkv& qkv,
+                const KeyMask& mask, const View<const std::uint16_t, 4>& buckets,
+                const Bf16SharedSaved& saved) {
+  RunForward(context, spec, CheckArguments(spec, qkv, mask, buckets, saved), buckets);
 }
 
 void LshBackward(Context& context, const LshSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
                  const View<const std::uint16_t, 4>& buckets, const SharedSaved& saved,
                  const View<const float, 4>& dout, const DSharedQkv& gradients) {
-  CheckArguments(spec, qkv, mask, buckets, saved);
-  CheckLshView(dout, "dout", qkv.qk.extent);
-  CheckLshView(gradients.dqk, "dqk", qkv.qk.extent);
-  CheckLshView(gradients.dv, "dv", qkv.qk.extent);
-  LshArguments args;
-  args.plan = MakeLshPlan(spec, qkv.qk);
-  args.qkv = qkv;
-  args.mask = mask;
-  args.saved = saved;
-  args.dout = dout;
-  args.gradients = gradients;
-  const LshPlan& plan = args.plan;
-  Call call(context, args, true);
-  call.Sort(context, buckets, spec.Hashes(plan.T));
-  const idx_t blocks = CeilDiv(plan.T, kDeltaTokens);
-  ParallelFor(context, plan.B * plan.H * blocks, [&](idx_t task, int) {
-    const idx_t head = task / blocks, begin = task % blocks * kDeltaTokens;
-    HWY_DYNAMIC_DISPATCH(LshDeltaTask)
-    (call.args(), head / plan.H, head % plan.H, begin, std::min(plan.T, begin + kDeltaTokens));
-  });
-  for (idx_t phase = 0; phase < plan.phases; ++phase) {
-    ParallelFor(context, plan.tasks(), [&](idx_t task, int thread) {
-      HWY_DYNAMIC_DISPATCH(LshBackwardTask)(call.args(), call.scratch(thread), phase, task);
-    });
-    if (plan.halo == 0) continue;
-    ParallelFor(context, plan.tasks(), [&](idx_t task, int) {
-      HWY_DYNAMIC_DISPATCH(LshSideTask)(call.args(), phase, task);
-    });
-    if (plan.phases == 1) continue;
-    ParallelFor(context, plan.B * plan.H, [&](idx_t head, int) {
-      HWY_DYNAMIC_DISPATCH(LshOtherRoundsTask)(call.args(), phase, head);
-    });
-  }
+  CheckAndRunBackward(context, spec, qkv, mask, buckets, saved, dout, gradients);
+}
+
+void LshBackward(Context& context, const LshSpec& spec, const Bf16SharedQkv& qkv,
+                 const KeyMask& mask, const View<const std::uint16_t, 4>& buckets,
+                 const Bf16SharedSaved& saved, const View<const bfloat16, 4>& dout,
+                 const DSharedQkv& gradients) {
+  CheckAndRunBackward(context, spec, qkv, mask, buckets, saved, dout, gradients);
 }
 
 }  // namespace longspan

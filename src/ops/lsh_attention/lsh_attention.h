@@ -9,6 +9,7 @@
 #include "base/math.h"
 #include "base/rng.h"
 #include "longspan/attention.h"
+#include "tensor/mixed_view.h"
 
 namespace longspan {
 
@@ -29,6 +30,7 @@ struct LshPlan {
   idx_t window_slots = 0;       // W of the dropout numbering
   idx_t bucket_limit = 0;       // ids of buckets lie below
   bool causal = false;
+  bool half = false;  // bf16
   Dropout dropout;
 
   // Work is done in phases, one after another: in a phase every token is a query at most once.
@@ -45,7 +47,6 @@ struct LshPlan {
   idx_t score_stride = 0;  // between rows of scores
   idx_t row = 0;           // D, padded
 
-  idx_t tasks() const { return B * H * runs; }  // of a phase
   idx_t FirstChunk(idx_t phase, idx_t r) const { return phase * phase_chunks + r * run; }
   idx_t LastChunk(idx_t phase, idx_t r) const {  // exclusive
     return phase * phase_chunks + std::min(phase_chunks, (r + 1) * run);
@@ -72,30 +73,52 @@ struct LshPlan {
   }
 };
 
-// What the tasks share.
+// What the walks ask of a token, in one place: tokens come in no order that a cache would like.
+struct LshToken {
+  float square;    // x . x
+  float max, sum;  // of the rounds so far; in the backward of all
+  float delta;     // backward: dout . out
+};
+
+// What the tasks share. Heads are worked on in groups, each of them all phases: `heads` heads from
+// number `first_head` of B * H on. Arrays below `order` hold the group only.
 struct LshArguments {
   LshPlan plan;
-  SharedQkv qkv;
+  InView qk, v, dout;  // (B, H, T, D)
   KeyMask mask;
-  SharedSaved saved;
-  View<const float, 4> dout;
+  OutView out;              // (B, H, T, D)
+  View<float, 3> max, sum;  // (B, H, T)
   DSharedQkv gradients;
-  View<std::int32_t, 4> order;  // (B, H, R, T): tokens of each round by (bucket, position)
-  float* delta = nullptr;       // backward, (B, H, T): dout . out
-  // Backward with a halo: dk (of normalised keys) and dv of the halo of each run of the phase,
-  // (task, halo, dk and dv, chunk, row), and which of them were written.
+  idx_t first_head = 0, heads = 0;
+  std::int32_t* order = nullptr;  // (heads, R, T): tokens of each round by (bucket, position)
+  LshToken* token = nullptr;      // (heads, T)
+  float* accumulator = nullptr;   // bf16 and several rounds, (heads, T, row): sums before out
+  // Backward with a halo: g and dv of the halo of each run of the phase, (task, halo, which of
+  // them, chunk, row), and which of them were written.
   float* side = nullptr;
   std::uint8_t* side_used = nullptr;
 
+  idx_t tasks() const { return heads * plan.runs; }  // of a phase
+  idx_t Batch(idx_t head) const { return (first_head + head) / plan.H; }
+  idx_t Head(idx_t head) const { return (first_head + head) % plan.H; }
   idx_t SideFloats() const { return plan.chunk * plan.row; }
   float* Side(idx_t task, idx_t slot, int which) const {
     return side + ((task * plan.halo + slot) * 2 + which) * SideFloats();
   }
-  // The tokens of chunk c of a head.
-  const std::int32_t* Tokens(idx_t b, idx_t h, idx_t c) const {
-    return &order(b, h, plan.Round(c), plan.Begin(c));
+  LshToken& Token(idx_t head, idx_t t) const { return token[head * plan.T + t]; }
+  // The order of a round, and the tokens of chunk c in it.
+  std::int32_t* Order(idx_t head, idx_t round) const {
+    return order + (head * plan.rounds + round) * plan.T;
   }
-  float& Delta(idx_t b, idx_t h, idx_t t) const { return delta[(b * plan.H + h) * plan.T + t]; }
+  const std::int32_t* Tokens(idx_t head, idx_t c) const {
+    return Order(head, plan.Round(c)) + plan.Begin(c);
+  }
+  // Where the rounds add up the weighted values of token t.
+  float* Sums(idx_t head, idx_t t) const {
+    if (accumulator != nullptr) return accumulator + (head * plan.T + t) * plan.row;
+    return plan.half ? nullptr : static_cast<float*>(out(Batch(head), Head(head), t).data);
+  }
+  idx_t SumsStride() const { return plan.row; }
 };
 
 // A thread's scratch. Sizes are in lsh_attention.cc.
@@ -110,24 +133,27 @@ struct LshScratch {
   // (ring, columns): query t sees key j when bound[j] <= t: the key's position when causal, the
   // lowest integer when not, the highest when it is hidden or does not exist.
   std::int32_t* bound = nullptr;
+  float* length = nullptr;        // (ring, columns): |x|
+  float* factor = nullptr;        // (ring, columns): key = factor x
   float* rows = nullptr;          // (ring, chunk, row): x gathered
-  float* gathered = nullptr;      // (chunk, row): keys or values on their way into panels
-  float* key_panels = nullptr;    // (ring): K^T
+  float* gathered = nullptr;      // (chunk, row): values on their way into panels
+  float* key_panels = nullptr;    // (ring): X^T
   float* value_panels = nullptr;  // (ring): forward V, backward V^T
   float* scores = nullptr;        // (block, score_stride)
-  float* output = nullptr;        // (block, row): forward out, backward dq
+  float* output = nullptr;        // (block, row): forward weighted values, backward dq
+  void* row_weights = nullptr;    // (block) RowWeights, forward
   // Backward only.
-  float* key_rows = nullptr;      // (ring): K
-  float* dk = nullptr;            // (ring, columns, row): of the normalised keys
-  float* dv = nullptr;            // (ring, columns, row)
-  float* dscores = nullptr;       // (block, score_stride)
-  float* dout_rows = nullptr;     // (block, row)
-  float* query_panels = nullptr;  // Q of a block
-  float* dout_panels = nullptr;   // dO of a block
+  float* key_rows = nullptr;     // (ring): X
+  float* dkeys = nullptr;        // (ring, columns, row): factor times the gradients of the keys
+  float* dv = nullptr;           // (ring, columns, row)
+  float* dscores = nullptr;      // (block, score_stride)
+  float* pairs = nullptr;        // (block, score_stride / 2), bf16: dscores as pairs along rows
+  float* dout_rows = nullptr;    // (block, row)
+  float* dout_panels = nullptr;  // dO of a block
 };
 
 // The plan for a problem whose arguments were checked.
-LshPlan MakeLshPlan(const LshSpec& spec, const View<const float, 4>& qk);
+LshPlan MakeLshPlan(const LshSpec& spec, const InView& qk);
 
 // One round of LshSort: buckets, order (T); counts (bucket_limit + 1) is scratch. False when a
 // bucket is not below the limit.

@@ -101,6 +101,53 @@ TEST(LshAttention, LargeChunksAreCutIntoBlocks) {
   }
 }
 
+// Long queries leave the bound of their scores for their largest score, token by token.
+TEST(LshAttention, QueriesOfAnyLength) {
+  Context context(2);
+  for (const float length : {1e-3f, 0.3f, 3.0f, 8.0f, 30.0f}) {
+    for (const bool causal : {false, true}) {
+      Case c = MakeCase(150, 16, 1, 0, 3, causal, 32, 1, 1);
+      c.scale = length;
+      CheckCase(context, c);
+    }
+  }
+  Case c = MakeCase(150, 16, 1, 0, 3, false, 32, 1, 1);
+  c.scale = 8.0f;  // |x| about 45: some tokens on either side of the limit
+  const auto y = RunKernel(context, c, Inputs(c));
+  idx_t bounded = 0;
+  for (idx_t t = 0; t < 150; ++t) {
+    const float* x = Inputs(c).qk.data() + t * 32;
+    const float norm = std::sqrt(std::inner_product(x, x + 32, x, 0.0f));
+    const float max = y.max[static_cast<std::size_t>(t)];
+    EXPECT_LE(max, norm * 1.0001f) << t;
+    bounded += std::abs(max - norm) < 1e-3f ? 1 : 0;
+  }
+  EXPECT_GT(bounded, 5);
+  EXPECT_LT(bounded, 145);
+}
+
+// A token that sees nobody in one round and somebody in another, in either order, has no weight on
+// itself; with queries long enough for their largest score to count as well.
+TEST(LshAttention, SeesNobodyInSomeRounds) {
+  Context context(2);
+  for (const auto& [scale, offset] : {std::pair{1.0f, 0.0f}, {0.5f, 20.0f}}) {
+    for (const idx_t first : {0, 1}) {
+      Case c = MakeCase(12, 3, 0, 0, 3, true, 8, 1, 1);
+      c.scale = scale;
+      c.offset = offset;
+      // Round `first`: text order, so the first token of each chunk sees nobody. The others: token
+      // pairs shifted by one.
+      for (idx_t r = 0; r < 3; ++r) {
+        for (idx_t t = 0; t < 12; ++t) {
+          c.buckets[static_cast<std::size_t>(r * 12 + t)] =
+              static_cast<std::uint16_t>(r == first ? 0 : (t % 2 == 0 ? 0 : 1));
+        }
+      }
+      CheckCase(context, c);
+    }
+  }
+}
+
 // Several tasks per head and round: what a run leaves for its neighbours, in its own round and in
 // others.
 TEST(LshAttention, RunsOfOneHead) {
@@ -108,9 +155,9 @@ TEST(LshAttention, RunsOfOneHead) {
   for (const bool causal : {false, true}) {
     for (const auto& [before, after] : {std::pair{1, 0}, {0, 1}, {2, 1}, {3, 3}}) {
       for (const idx_t rounds : {1, 2}) {
-        Case c = MakeCase(2405, 16, before, after, rounds, causal, 6, 1, 1);
+        Case c = MakeCase(4205, 16, before, after, rounds, causal, 6, 1, 1);
         const std::vector<float> qk(static_cast<std::size_t>(c.size()));
-        ASSERT_GT(MakeLshPlan(c.spec, {qk.data(), {1, 1, 2405, 6}}).runs, 2);
+        ASSERT_GT(MakeLshPlan(c.spec, View<const float, 4>{qk.data(), {1, 1, 4205, 6}}).runs, 2);
         CheckCase(context, c);
         c.mask = MakeMask(c, Padding::kHoles);
         c.DrawBuckets();

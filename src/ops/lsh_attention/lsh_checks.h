@@ -12,7 +12,8 @@ inline constexpr ViewCheck CheckLshView{"LSH attention"};
 
 // Throws on a spec out of range (kUsage; kLimit: more buckets than 16 bits number), an empty or
 // strided qk, and a mask of another shape. Rounds and buckets matter only when something is hashed.
-void CheckLshInput(const LshSpec& spec, const View<const float, 4>& qk, const KeyMask& mask,
+template <class T>
+void CheckLshInput(const LshSpec& spec, const View<const T, 4>& qk, const KeyMask& mask,
                    bool hashes);
 
 }  // namespace longspan

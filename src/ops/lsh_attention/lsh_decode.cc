@@ -95,8 +95,9 @@ void LshDecode(Context& context, const LshSpec& spec, idx_t position,
   Check(v.extent[0] == heads && v.extent[2] == size && out.extent == std::array{heads, size},
         ErrorCode::kUsage, "LSH decode: qk is {}, v {}, out {}", ShapeText(qk), ShapeText(v),
         ShapeText(out));
-  CheckLshInput(spec, {qk.data, {1, heads, tokens, size}, {0, qk.stride[0], qk.stride[1], 1}}, {},
-                spec.Hashes(tokens));
+  CheckLshInput<float>(spec,
+                       {qk.data, {1, heads, tokens, size}, {0, qk.stride[0], qk.stride[1], 1}}, {},
+                       spec.Hashes(tokens));
   const bool hashes = spec.Hashes(tokens);
   if (hashes) CheckLshView(buckets, "buckets", {heads, spec.rounds, buckets.extent[2]});
   Check(!hashes || tokens <= buckets.extent[2], ErrorCode::kUsage,

@@ -187,7 +187,7 @@ TEST(LshAttention, GradientsAccumulate) {
 // ---- same bits ----------------------------------------------------------------------------------
 
 TEST(LshAttention, SameBitsForAnyThreads) {
-  Case c = MakeCase(2405, 16, 2, 1, 2, false, 8, 1, 2);
+  Case c = MakeCase(4205, 16, 2, 1, 2, false, 8, 1, 2);
   c.mask = MakeMask(c, Padding::kHoles);
   c.DrawBuckets();
   c.spec.dropout = {0.1f, 9};

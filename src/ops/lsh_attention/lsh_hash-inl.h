@@ -1,5 +1,5 @@
-// Hashing by random rotations: projections as register tiles, the argmax taken while they are in
-// the cache; they are never stored.
+// Hashing by random rotations, a panel of tokens at a time: projections (columns, tokens) as
+// register tiles, their argmax lane by lane while they are in the cache; they are never stored.
 //   2 D columns flop per token and round; x is read once for all rounds.
 
 // Included once for every target.
@@ -13,8 +13,12 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 
+#include "base/math.h"
 #include "ops/lsh_attention/lsh_hash.h"
+#include "simd/bf16-inl.h"
 #include "simd/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -22,70 +26,92 @@ namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The first i < n with p[i] == value, or n.
-HWY_INLINE idx_t FindValue(const float* p, idx_t n, float value) {
+// Per lane the argmax of p ++ -p for columns p[0 .. n) that lie kPanel floats apart, the lowest
+// index among equals; 0 when all are NaN.
+HWY_INLINE hn::Vec<hn::RebindToSigned<TileTag>> ArgMaxBothSigns(const float* p, idx_t n) {
   const TileTag d;
-  const auto wanted = hn::Set(d, value);
-  idx_t i = 0;
-  for (; i + kTileLanes <= n; i += kTileLanes) {
-    const auto found = hn::FindFirstTrue(d, hn::Eq(hn::LoadU(d, p + i), wanted));
-    if (found >= 0) return i + static_cast<idx_t>(found);
+  const hn::RebindToSigned<TileTag> di;
+  auto most = hn::Set(d, -std::numeric_limits<float>::infinity());
+  auto least = hn::Set(d, std::numeric_limits<float>::infinity());
+  auto at_most = hn::Zero(di), at_least = hn::Zero(di);
+  for (idx_t j = 0; j < n; ++j) {
+    const auto x = hn::Load(d, p + j * kPanel);
+    const auto index = hn::Set(di, static_cast<std::int32_t>(j));
+    const auto above = hn::Gt(x, most), below = hn::Lt(x, least);
+    most = hn::IfThenElse(above, x, most);
+    least = hn::IfThenElse(below, x, least);
+    at_most = hn::IfThenElse(hn::RebindMask(di, above), index, at_most);
+    at_least = hn::IfThenElse(hn::RebindMask(di, below), index, at_least);
   }
-  while (i < n && p[i] != value) ++i;
-  return i;
+  const auto plus = hn::RebindMask(di, hn::Ge(most, hn::Neg(least)));
+  const auto half = hn::Set(di, static_cast<std::int32_t>(n));
+  return hn::IfThenElse(plus, at_most, hn::Add(at_least, half));
 }
 
-// argmax of p ++ -p, the lowest index among equals; 0 when p holds NaN only.
-HWY_INLINE idx_t ArgMaxBothSigns(const float* p, idx_t n) {
-  const TileTag d;
-  auto most = hn::Zero(d);
-  for (idx_t i = 0; i < n; i += kTileLanes) most = hn::Max(most, hn::Abs(LoadTail(p + i, n - i)));
-  const float max = hn::GetLane(hn::MaxOfLanes(d, most));
-  const idx_t plus = FindValue(p, n, max);
-  if (plus < n) return plus;
-  const idx_t minus = FindValue(p, n, -max);
-  return minus < n ? n + minus : 0;
+// The buckets of a vector of tokens in one round; moves `projections` behind that round's.
+HWY_INLINE hn::Vec<hn::RebindToSigned<TileTag>> RoundBuckets(const LshHashArguments& args,
+                                                             const float** projections) {
+  const hn::RebindToSigned<TileTag> di;
+  auto bucket = hn::Zero(di);
+  idx_t place = 1;
+  for (idx_t f = 0; f < args.factor_count; ++f) {
+    const idx_t half = args.factors[f] / 2;
+    const auto part = ArgMaxBothSigns(*projections, half);
+    bucket = hn::Add(bucket, hn::Mul(part, hn::Set(di, static_cast<std::int32_t>(place))));
+    place *= args.factors[f];
+    *projections += half * kPanel;
+  }
+  return bucket;
 }
 
-// The buckets of one token in all rounds from its projections (R, columns).
-inline void TokenBuckets(const LshHashArguments& args, const float* projections, idx_t b, idx_t h,
-                         idx_t t) {
-  const bool hidden = !args.mask.empty() && args.mask(b, t) == 0;
-  for (idx_t r = 0; r < args.buckets.extent[2]; ++r) {
-    idx_t bucket = 0, place = 1;
-    if (hidden) {
-      bucket = args.hidden_bucket;
-      projections += args.columns;
-    } else {
-      for (idx_t f = 0; f < args.factor_count; ++f) {
-        const idx_t half = args.factors[f] / 2;
-        bucket += place * ArgMaxBothSigns(projections, half);
-        place *= args.factors[f];
-        projections += half;
+// The buckets of tokens [t, t + n) in all rounds from their projections (R columns, kPanel).
+inline void PanelBuckets(const LshHashArguments& args, const float* projections, idx_t b, idx_t h,
+                         idx_t t, idx_t n) {
+  const hn::RebindToSigned<TileTag> di;
+  for (idx_t v = 0; v < n; v += kTileLanes) {
+    const float* p = projections + v;
+    for (idx_t r = 0; r < args.buckets.extent[2]; ++r) {
+      alignas(64) std::int32_t lanes[kTileLanes];
+      hn::Store(RoundBuckets(args, &p), di, lanes);
+      for (idx_t i = 0; i < std::min(kTileLanes, n - v); ++i) {
+        const bool hidden = !args.mask.empty() && args.mask(b, t + v + i) == 0;
+        args.buckets(b, h, r, t + v + i) =
+            static_cast<std::uint16_t>(hidden ? args.hidden_bucket : lanes[i]);
       }
     }
-    args.buckets(b, h, r, t) = static_cast<std::uint16_t>(bucket);
   }
 }
 
-// The rotations of head h into panels: (D, R columns).
-inline void LshPackRotations(const LshHashArguments& args, idx_t h, float* panels) {
-  PackPanels(&args.rotations(h, 0, 0, 0), args.rotations.stride[1], args.qk.extent[3],
-             args.buckets.extent[2] * args.columns, panels);
+// The rotations of head h, kTileRows columns side by side: (R columns / kTileRows, D, kTileRows).
+inline void LshPackRotations(const LshHashArguments& args, idx_t h, float* packed) {
+  const idx_t D = args.qk.extent[3], n = args.buckets.extent[2] * args.columns;
+  for (idx_t first = 0; first < n; first += kTileRows, packed += D * kTileRows) {
+    const idx_t m = std::min(kTileRows, n - first);
+    for (idx_t k = 0; k < D; ++k) {
+      const float* row = &args.rotations(h, k, 0, 0) + first;
+      for (idx_t j = 0; j < kTileRows; ++j) packed[k * kTileRows + j] = j < m ? row[j] : 0.0f;
+    }
+  }
 }
 
-// Buckets of tokens [begin, end) of head (b, h). projections: kTileRows rows of `stride` floats.
-inline void LshHashTask(const LshHashArguments& args, const float* panels, idx_t b, idx_t h,
-                        idx_t begin, idx_t end, float* projections, idx_t stride) {
+// Buckets of tokens [begin, end) of head (b, h). room: see LshHashRoom.
+inline void LshHashTask(const LshHashArguments& args, const float* packed, idx_t b, idx_t h,
+                        idx_t begin, idx_t end, float* room) {
   const idx_t D = args.qk.extent[3], n = args.buckets.extent[2] * args.columns;
-  for (idx_t t = begin; t < end; t += kTileRows) {
-    const idx_t m = std::min(kTileRows, end - t);
-    for (idx_t first = 0; first < n; first += kPanel) {
-      const TileTerm term{&args.qk(b, h, t, 0), panels + first * D, D};
-      TileMultiply<false>(m, std::min(kPanel, n - first), &term, 1, args.qk.stride[2], false,
-                          projections + first, stride);
+  float* panel = room + kHashPanel * RoundUp(D, kTileLanes);
+  float* projections = panel + kHashPanel * D;
+  for (idx_t t = begin; t < end; t += kPanel) {
+    const idx_t tokens = std::min(kPanel, end - t);
+    idx_t stride = 0;
+    const float* x =
+        RowsOf<F32Terms>(args.qk, b, h, t, tokens, 1.0f, RoundUp(D, kTileLanes), room, &stride);
+    PackTransposedPanels(x, stride, tokens, D, Unchanged(), panel);
+    for (idx_t first = 0; first < n; first += kTileRows) {
+      const TileTerm term{packed + first * D, panel, D};
+      TileMultiply<true>(std::min(kTileRows, n - first), kPanel, &term, 1, kTileRows, false,
+                         projections + first * kPanel, kPanel);
     }
-    for (idx_t i = 0; i < m; ++i) TokenBuckets(args, projections + i * stride, b, h, t + i);
+    PanelBuckets(args, projections, b, h, t, tokens);
   }
 }
 

@@ -23,20 +23,18 @@ HWY_EXPORT(LshHashTask);
 namespace {
 
 constexpr idx_t kHashTokens = 512;  // of a task
-constexpr idx_t kPanelUnit = 64;    // the widest panel of simd/tile-inl.h
 
-}  // namespace
-
-void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& qk,
-             const KeyMask& mask, const LshRotations& rotations, const LshBuckets& buckets) {
+template <class T>
+void Hash(Context& context, const LshSpec& spec, const View<const T, 4>& qk, const KeyMask& mask,
+          const LshRotations& rotations, const LshBuckets& buckets) {
   CheckLshInput(spec, qk, mask, true);
-  const idx_t B = qk.extent[0], H = qk.extent[1], T = qk.extent[2], D = qk.extent[3];
+  const idx_t B = qk.extent[0], H = qk.extent[1], tokens = qk.extent[2], D = qk.extent[3];
   const idx_t R = spec.rounds, columns = spec.RotationColumns();
   CheckLshView(rotations, "rotations", {H, D, R, columns});
   Check(rotations.stride[2] == columns, ErrorCode::kUsage,
         "LSH attention: the rounds of rotations lie {} apart, expected {}", rotations.stride[2],
         columns);
-  CheckLshView(buckets, "buckets", {B, H, R, T});
+  CheckLshView(buckets, "buckets", {B, H, R, tokens});
 
   LshHashArguments args;
   args.qk = qk;
@@ -48,22 +46,34 @@ void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& 
   args.columns = columns;
   args.hidden_bucket = spec.BucketCount();
 
-  const idx_t stride = RoundUp(R * columns, kPanelUnit), panels = stride * D;
-  Arena::Frame frame(context.arena(),
-                     Arena::Bytes<float>(H * panels) +
-                         Arena::Bytes<float>(context.threads() * kMostTileRows * stride));
-  float* packed = frame.Take<float>(H * panels);
-  float* projections = frame.Take<float>(context.threads() * kMostTileRows * stride);
+  const idx_t packed_size = RoundUp(R * columns, kMostTileRows) * D;
+  const idx_t room_size = RoundUp(LshHashRoom(D, R * columns), 16);
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(H * packed_size) +
+                                          Arena::Bytes<float>(context.threads() * room_size));
+  float* packed = frame.Take<float>(H * packed_size);
+  float* room = frame.Take<float>(context.threads() * room_size);
   ParallelFor(context, H, [&](idx_t h, int) {
-    HWY_DYNAMIC_DISPATCH(LshPackRotations)(args, h, packed + h * panels);
+    HWY_DYNAMIC_DISPATCH(LshPackRotations)(args, h, packed + h * packed_size);
   });
-  const idx_t blocks = CeilDiv(T, kHashTokens);
+  const idx_t blocks = CeilDiv(tokens, kHashTokens);
   ParallelFor(context, B * H * blocks, [&](idx_t task, int thread) {
     const idx_t h = task / blocks % H, begin = task % blocks * kHashTokens;
     HWY_DYNAMIC_DISPATCH(LshHashTask)
-    (args, packed + h * panels, task / blocks / H, h, begin, std::min(T, begin + kHashTokens),
-     projections + thread * kMostTileRows * stride, stride);
+    (args, packed + h * packed_size, task / blocks / H, h, begin,
+     std::min(tokens, begin + kHashTokens), room + thread * room_size);
   });
+}
+
+}  // namespace
+
+void LshHash(Context& context, const LshSpec& spec, const View<const float, 4>& qk,
+             const KeyMask& mask, const LshRotations& rotations, const LshBuckets& buckets) {
+  Hash(context, spec, qk, mask, rotations, buckets);
+}
+
+void LshHash(Context& context, const LshSpec& spec, const View<const bfloat16, 4>& qk,
+             const KeyMask& mask, const LshRotations& rotations, const LshBuckets& buckets) {
+  Hash(context, spec, qk, mask, rotations, buckets);
 }
 
 }  // namespace longspan

@@ -40,7 +40,8 @@ std::vector<idx_t> LshBucketFactors(idx_t tokens, idx_t chunk, idx_t max_positio
   return {idx_t{1} << (power / 2), idx_t{1} << (power - power / 2)};
 }
 
-void CheckLshInput(const LshSpec& spec, const View<const float, 4>& qk, const KeyMask& mask,
+template <class T>
+void CheckLshInput(const LshSpec& spec, const View<const T, 4>& qk, const KeyMask& mask,
                    bool hashes) {
   for (const idx_t extent : qk.extent) {
     Check(extent >= 1, ErrorCode::kUsage,
@@ -71,6 +72,8 @@ void CheckLshInput(const LshSpec& spec, const View<const float, 4>& qk, const Ke
   Check(mask.empty() || total <= kMostBuckets, ErrorCode::kLimit,
         "LSH attention: {} buckets and one for hidden tokens do not fit 16 bits", total);
 }
+template void CheckLshInput(const LshSpec&, const View<const float, 4>&, const KeyMask&, bool);
+template void CheckLshInput(const LshSpec&, const View<const bfloat16, 4>&, const KeyMask&, bool);
 
 bool SortRound(const std::uint16_t* buckets, idx_t T, idx_t bucket_limit, std::int32_t* counts,
                std::int32_t* order) {

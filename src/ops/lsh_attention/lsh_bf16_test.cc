@@ -1,0 +1,301 @@
+// LSH attention on bf16 inputs, on every path that bf16 products can take, against double and
+// against attention in bf16 as frameworks write it.
+#include <algorithm>
+
+#include "ops/lsh_attention/lsh_attention_test.h"
+#include "tests/support/bf16_attention.h"
+
+namespace longspan {
+namespace {
+
+using Halves = std::vector<bfloat16>;
+
+Halves RandomHalves(std::uint64_t seed, idx_t size) {
+  Halves halves;
+  for (const float x : RandomNormal(seed, size)) halves.push_back(ToBfloat16(x));
+  return halves;
+}
+
+struct HalfInputs {
+  explicit HalfInputs(const Case& c)
+      : qk(RandomHalves(c.seed, c.size())),
+        v(RandomHalves(c.seed + 2000, c.size())),
+        dout(RandomHalves(c.seed + 3000, c.size())) {}
+  Halves qk, v, dout;
+};
+
+template <class T>
+struct Parts {
+  std::vector<T> out, dqk, dv;
+};
+
+// How often query i sees key j of one head in all rounds, (T, T).
+std::vector<idx_t> CountSightings(const Case& c, const std::vector<std::int32_t>& order,
+                                  idx_t head) {
+  const idx_t T = c.shape.T, rounds = ref::LshRounds(c.spec, T);
+  std::vector<idx_t> count(static_cast<std::size_t>(T * T));
+  for (idx_t r = 0; r < rounds; ++r) {
+    for (idx_t i = 0; i < T; ++i) {
+      const idx_t query = order[static_cast<std::size_t>((head * rounds + r) * T + i)];
+      for (const auto& e : ref::LshWindow(c.spec, c.shape, order.data() + head * rounds * T, c.mask,
+                                          head / c.shape.H, r, i)) {
+        const bool shown =
+            c.mask.empty() || c.mask[static_cast<std::size_t>(head / c.shape.H * T + e.key)] != 0;
+        const bool seen = shown && (!c.spec.causal || e.key <= query);
+        if (seen || e.key == query) ++count[static_cast<std::size_t>(query * T + e.key)];
+      }
+    }
+  }
+  return count;
+}
+
+// One head with loops; `round` is applied to every tensor that one operation hands another.
+template <class T, class Round>
+class DenseShared {
+ public:
+  DenseShared(idx_t tokens, idx_t size, const bfloat16* qk, const bfloat16* v, const bfloat16* dout,
+              const std::vector<idx_t>& count, const Round& round)
+      : n_(tokens), D_(size), count_(count), round_(round) {
+    for (idx_t i = 0; i < n_ * D_; ++i) {
+      x_.push_back(static_cast<T>(ToFloat(qk[i])));
+      v_.push_back(static_cast<T>(ToFloat(v[i])));
+      dout_.push_back(static_cast<T>(ToFloat(dout[i])));
+    }
+    for (idx_t j = 0; j < n_; ++j) {
+      rho_.push_back(T(1) / std::sqrt(Dot(x_, j, x_, j) / static_cast<T>(D_) + T(1e-6)));
+      for (idx_t d = 0; d < D_; ++d) {
+        key_.push_back(round(At(x_, j, d) * rho_.back() / std::sqrt(static_cast<T>(D_))));
+      }
+    }
+    for (auto* matrix : {&weight_, &dscore_}) matrix->resize(static_cast<std::size_t>(n_ * n_));
+    for (idx_t i = 0; i < n_; ++i) Weigh(i);
+  }
+
+  void Append(Parts<T>& y) const {
+    for (idx_t i = 0; i < n_; ++i) {
+      std::vector<T> dq(static_cast<std::size_t>(D_)), dkey = dq;
+      for (idx_t d = 0; d < D_; ++d) {
+        T out = 0, dv = 0;
+        for (idx_t j = 0; j < n_; ++j) {
+          out += Pair(weight_, i, j) * At(v_, j, d);
+          dv += Pair(weight_, j, i) * At(dout_, j, d);
+          dq[static_cast<std::size_t>(d)] += Pair(dscore_, i, j) * At(key_, j, d);
+          dkey[static_cast<std::size_t>(d)] += Pair(dscore_, j, i) * At(x_, j, d);
+        }
+        y.out.push_back(round_(out));
+        y.dv.push_back(round_(dv));
+      }
+      const T rho = rho_[static_cast<std::size_t>(i)], size = static_cast<T>(D_);
+      T along = 0;
+      for (idx_t d = 0; d < D_; ++d) {
+        along += round_(dkey[static_cast<std::size_t>(d)]) / std::sqrt(size) * At(x_, i, d);
+      }
+      for (idx_t d = 0; d < D_; ++d) {
+        const T g = round_(dkey[static_cast<std::size_t>(d)]) / std::sqrt(size);
+        const T through_key = rho * g - At(x_, i, d) * rho * rho * rho * along / size;
+        y.dqk.push_back(round_(round_(dq[static_cast<std::size_t>(d)]) + round_(through_key)));
+      }
+    }
+  }
+
+ private:
+  T At(const std::vector<T>& a, idx_t i, idx_t d) const {
+    return a[static_cast<std::size_t>(i * D_ + d)];
+  }
+  T Pair(const std::vector<T>& a, idx_t i, idx_t j) const {
+    return a[static_cast<std::size_t>(i * n_ + j)];
+  }
+  T Dot(const std::vector<T>& a, idx_t i, const std::vector<T>& b, idx_t j) const {
+    T sum = 0;
+    for (idx_t d = 0; d < D_; ++d) sum += At(a, i, d) * At(b, j, d);
+    return sum;
+  }
+  // Row i of the weights, and of the gradients of the scores.
+  void Weigh(idx_t i) {
+    T* w = weight_.data() + i * n_;
+    T* ds = dscore_.data() + i * n_;
+    const idx_t* count = count_.data() + i * n_;
+    T max = -1e30, sum = 0, delta = 0;
+    for (idx_t j = 0; j < n_; ++j) {
+      w[j] = round_(Dot(x_, i, key_, j));
+      if (j != i && count[j] > 0) max = std::max(max, w[j]);
+    }
+    const bool lone = max == T(-1e30);
+    for (idx_t j = 0; j < n_; ++j) {
+      const bool seen = lone ? j == i : j != i && count[j] > 0;
+      w[j] = seen ? (lone ? T(1) : static_cast<T>(count[j]) * std::exp(w[j] - max)) : T(0);
+      sum += w[j];
+    }
+    for (idx_t j = 0; j < n_; ++j) {
+      w[j] = round_(w[j] / sum);
+      ds[j] = round_(Dot(dout_, i, v_, j));
+      delta += w[j] * ds[j];
+    }
+    for (idx_t j = 0; j < n_; ++j) ds[j] = lone ? T(0) : round_(w[j] * (ds[j] - delta));
+  }
+
+  idx_t n_, D_;
+  const std::vector<idx_t>& count_;
+  Round round_;
+  std::vector<T> x_, v_, dout_, key_, rho_, weight_, dscore_;
+};
+
+template <class T, class Round>
+Parts<T> Dense(const Case& c, const Round& round) {
+  const HalfInputs x(c);
+  const auto order = OrderOf(c);
+  Parts<T> y;
+  for (idx_t head = 0; head < c.shape.B * c.shape.H; ++head) {
+    const idx_t at = head * c.shape.T * c.shape.D;
+    const auto count = CountSightings(c, order, head);
+    DenseShared<T, Round>(c.shape.T, c.shape.D, x.qk.data() + at, x.v.data() + at,
+                          x.dout.data() + at, count, round)
+        .Append(y);
+  }
+  return y;
+}
+
+Parts<float> RunHalves(Context& context, const Case& c) {
+  const HalfInputs x(c);
+  const std::array<idx_t, 4> shape = {c.shape.B, c.shape.H, c.shape.T, c.shape.D};
+  const std::array<idx_t, 3> rows = {c.shape.B, c.shape.H, c.shape.T};
+  const auto in = [&](const Halves& a) { return View<const bfloat16, 4>(a.data(), shape); };
+  Halves out(x.qk.size());
+  std::vector<float> max(static_cast<std::size_t>(c.rows())), sum(max.size());
+  Parts<float> y{{}, std::vector<float>(x.qk.size()), std::vector<float>(x.qk.size())};
+  const Bf16SharedQkv qkv{in(x.qk), in(x.v)};
+  const Bf16SharedSaved saved{{out.data(), shape}, {max.data(), rows}, {sum.data(), rows}};
+  KeyMask mask;
+  if (!c.mask.empty()) mask = {c.mask.data(), {c.shape.B, c.shape.T}};
+  const View<const std::uint16_t, 4> buckets(c.buckets.data(),
+                                             {c.shape.B, c.shape.H, c.spec.rounds, c.shape.T});
+  LshForward(context, c.spec, qkv, mask, buckets, saved);
+  LshBackward(context, c.spec, qkv, mask, buckets, saved, in(x.dout),
+              {{y.dqk.data(), shape}, {y.dv.data(), shape}});
+  for (const bfloat16 value : out) y.out.push_back(ToFloat(value));
+  return y;
+}
+
+void CheckHalves(const Case& c) {
+  SCOPED_TRACE(c.Name());
+  test::Tolerance out, dqk, dv;
+  Case input = c;
+  for (int i = 0; i < (c.size() > 5000 ? 1 : 6); ++i, ++input.seed) {
+    const auto naive = Dense<float>(input, [](float value) { return ToFloat(ToBfloat16(value)); });
+    const auto oracle = Dense<double>(input, [](double value) { return value; });
+    test::RaiseTolerance(naive.out, oracle.out, 2, &out);
+    test::RaiseTolerance(naive.dqk, oracle.dqk, 3, &dqk);
+    test::RaiseTolerance(naive.dv, oracle.dv, 3, &dv);
+  }
+  const auto oracle = Dense<double>(c, [](double value) { return value; });
+  const auto close = [](const char* what, const std::vector<float>& actual,
+                        const std::vector<double>& wanted, const test::Tolerance& tolerance) {
+    const auto d = test::Compare(std::span<const float>(actual), wanted, tolerance);
+    EXPECT_TRUE(d.ok) << what << ": " << d.reason;
+  };
+  test::ForEachBf16Path([&] {
+    Context context(1);
+    const auto y = RunHalves(context, c);
+    close("out", y.out, oracle.out, out);
+    close("dqk", y.dqk, oracle.dqk, dqk);
+    close("dv", y.dv, oracle.dv, dv);
+    for (const int threads : {2, 3, 7, 8}) {
+      Context more(threads);
+      const auto other = RunHalves(more, c);
+      EXPECT_SAME_BITS(other.out, y.out);
+      EXPECT_SAME_BITS(other.dqk, y.dqk);
+      EXPECT_SAME_BITS(other.dv, y.dv);
+    }
+  });
+}
+
+TEST(LshBf16, LengthsRoundsAndHeadSizes) {
+  for (const bool causal : {false, true}) {
+    for (const idx_t rounds : {1, 3}) {
+      for (const idx_t T : {31, 64, 130, 257}) {
+        CheckHalves(MakeCase(T, 32, 1, 0, rounds, causal, 64, 1, 1));
+      }
+      CheckHalves(MakeCase(95, 13, 2, 1, rounds, causal, 20));
+      CheckHalves(MakeCase(60, 7, 1, 1, rounds, causal, 7));
+    }
+    CheckHalves(MakeCase(200, 40, 1, 0, 2, causal, 128, 1, 1));
+  }
+}
+
+TEST(LshBf16, MasksAndSeveralRuns) {
+  for (const Padding padding : {Padding::kLeft, Padding::kRight, Padding::kHoles}) {
+    Case c = MakeCase(131, 16, 1, 0, 2, padding == Padding::kRight, 16, 2, 2);
+    c.mask = MakeMask(c, padding);
+    c.DrawBuckets();
+    CheckHalves(c);
+  }
+}
+
+// Several tasks of one head, with the halo on the side: the same as fp32 on the same numbers.
+TEST(LshBf16, RunsOfOneHeadAgreeWithFloats) {
+  const Case c = MakeCase(4205, 16, 1, 1, 2, true, 16, 1, 1);
+  const HalfInputs x(c);
+  Inputs wide(c);
+  const auto widen = [](const Halves& from, std::vector<float>& to) {
+    std::transform(from.begin(), from.end(), to.begin(), [](bfloat16 v) { return ToFloat(v); });
+  };
+  widen(x.qk, wide.qk);
+  widen(x.v, wide.v);
+  widen(x.dout, wide.dout);
+  Context context(2);
+  const auto floats = RunKernel(context, c, wide);
+  test::ForEachBf16Path([&] {
+    const auto y = RunHalves(context, c);
+    for (std::size_t i = 0; i < y.out.size(); ++i) {
+      ASSERT_NEAR(y.out[i], floats.out[i], 0.02f) << i;
+      ASSERT_NEAR(y.dqk[i], floats.dqk[i], 0.05f) << i;
+      ASSERT_NEAR(y.dv[i], floats.dv[i], 0.05f) << i;
+    }
+  });
+}
+
+TEST(LshBf16, DropoutDrawsTheSameFactorsAsFloats) {
+  Case c = MakeCase(90, 16, 1, 0, 2, true, 16, 1, 2);
+  c.spec.dropout = {0.5f, 77};
+  const HalfInputs x(c);
+  Inputs wide(c);
+  std::transform(x.qk.begin(), x.qk.end(), wide.qk.begin(), [](bfloat16 v) { return ToFloat(v); });
+  std::transform(x.v.begin(), x.v.end(), wide.v.begin(), [](bfloat16 v) { return ToFloat(v); });
+  std::transform(x.dout.begin(), x.dout.end(), wide.dout.begin(),
+                 [](bfloat16 v) { return ToFloat(v); });
+  const auto oracle = RunReference<double>(c, wide);
+  test::ForEachBf16Path([&] {
+    Context context(2);
+    const auto y = RunHalves(context, c);
+    for (std::size_t i = 0; i < y.out.size(); ++i) {
+      ASSERT_NEAR(static_cast<double>(y.out[i]), oracle.out[i], 0.04) << i;
+      ASSERT_NEAR(static_cast<double>(y.dqk[i]), oracle.dqk[i], 0.06) << i;
+      ASSERT_NEAR(static_cast<double>(y.dv[i]), oracle.dv[i], 0.06) << i;
+    }
+  });
+}
+
+TEST(LshBf16, HashIsThatOfTheSameFloats) {
+  const Case c = MakeCase(75, 16, 1, 0, 3, false, 20, 1, 2);
+  const HalfInputs x(c);
+  LshSpec spec = c.spec;
+  spec.buckets = {6, 4};
+  const idx_t columns = spec.RotationColumns();
+  const auto rotations = RandomNormal(5, c.shape.H * c.shape.D * spec.rounds * columns);
+  const std::array<idx_t, 4> shape = {1, c.shape.H, c.shape.T, c.shape.D};
+  std::vector<float> wide;
+  for (const bfloat16 value : x.qk) wide.push_back(ToFloat(value));
+  std::vector<std::uint16_t> of_halves(static_cast<std::size_t>(c.rows() * spec.rounds));
+  auto of_floats = of_halves;
+  const auto view = [&](std::vector<std::uint16_t>& buckets) {
+    return LshBuckets(buckets.data(), {1, c.shape.H, spec.rounds, c.shape.T});
+  };
+  const LshRotations drawn(rotations.data(), {c.shape.H, c.shape.D, spec.rounds, columns});
+  Context context(2);
+  LshHash(context, spec, View<const bfloat16, 4>(x.qk.data(), shape), {}, drawn, view(of_halves));
+  LshHash(context, spec, View<const float, 4>(wide.data(), shape), {}, drawn, view(of_floats));
+  EXPECT_EQ(of_halves, of_floats);
+}
+
+}  // namespace
+}  // namespace longspan
