@@ -32,31 +32,31 @@ std::vector<idx_t> Shown(const ClassifyCommand& c, ScoreKind kind, const Classif
   return shown;
 }
 
-TaskAnswer AnswerOf(const ClassifyCommand& c, const LongformerConfig& config,
-                    const std::string& name, const ClassifiedText& text) {
-  const ScoreKind kind = ScoresOf(config);
+TaskAnswer AnswerOf(const ClassifyCommand& c, const TextModelInfo& info, const std::string& name,
+                    const ClassifiedText& text) {
+  const ScoreKind kind = ScoresOf(info);
   const idx_t most = c.top > 0 ? c.top : static_cast<idx_t>(text.scores.size());
   auto list = nlohmann::ordered_json::array();
   for (const idx_t label : Largest(text.scores, most)) {
     const auto at = static_cast<std::size_t>(label);
-    list.push_back({{"label", config.labels[at]}, {"score", text.scores[at]}});
+    list.push_back({{"label", info.labels[at]}, {"score", text.scores[at]}});
   }
   std::string line = ShownName(name);
   for (const idx_t label : Shown(c, kind, text)) {
     const auto at = static_cast<std::size_t>(label);
-    line += fmt::format("\t{} {:.4f}", Printable(config.labels[at]), text.scores[at]);
+    line += fmt::format("\t{} {:.4f}", Printable(info.labels[at]), text.scores[at]);
   }
   return {{{"scores_are", ScoreKindName(kind)}, {"labels", std::move(list)}}, line + "\n"};
 }
 
 int RunClassify(const ClassifyCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, LongformerHead::kSequence, threads);
+  TaskRun run(c.task, TextHead::kSequence, threads);
   return AnswerTexts(run, "classify", inputs, PlainText, [&](const TaskChunk& chunk) {
     const auto classified = Classify(run.context(), run.model(), chunk.rows);
     std::vector<TaskAnswer> answers;
     for (std::size_t i = 0; i < classified.size(); ++i) {
-      answers.push_back(AnswerOf(c, run.model().config(), chunk.names[i], classified[i]));
+      answers.push_back(AnswerOf(c, run.model().info(), chunk.names[i], classified[i]));
     }
     return answers;
   });

@@ -37,7 +37,7 @@ Format FormatOf(const EmbedCommand& c) {
 }
 
 Pooling PoolingOf(const EmbedCommand& c, TaskModel& model) {
-  Pooling pooling = ReadPooling(c.task.model, model.config().hidden_size);
+  Pooling pooling = ReadPooling(c.task.model, model.info().width);
   if (!c.pooling.empty()) pooling.modes = {ParsePooling(c.pooling)};
   if (c.normalize || c.no_normalize) pooling.normalize = c.normalize;
   if (pooling.max_tokens) model.LimitLength(*pooling.max_tokens);

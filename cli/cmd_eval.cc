@@ -5,12 +5,13 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
-#include "cli/eval_longformer.h"
+#include "cli/eval_reports.h"
 #include "cli/train_options.h"
 #include "cli/visual/output.h"
+#include "io/escape.h"
 #include "longspan/train.h"
-#include "model/longformer_files.h"
 #include "model/reformer_config.h"
+#include "model/text_model.h"
 
 namespace longspan::cli {
 namespace {
@@ -26,7 +27,7 @@ struct EvalCommand {
   bool json = false;
 };
 
-std::string ReformerReport(Context& context, const EvalCommand& c) {
+std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   EvalOptions options = c.options;
   options.model = c.model;
   options.text = c.data;
@@ -48,12 +49,13 @@ std::string ReformerReport(Context& context, const EvalCommand& c) {
   return j.dump(2) + "\n";
 }
 
-std::string LongformerReport(Context& context, const EvalCommand& c) {
-  if (LoadLongformerConfig(c.model).head == LongformerHead::kMaskedLm) {
-    MaskedLmEvalOptions o{c.model, c.data, c.options.held_out, c.options.tokens, c.seed, c.mlm};
-    o.task.global = c.global;
-    return MaskedLmReport(EvaluateMaskedLm(context, o), c.json);
-  }
+std::string JudgeMaskedLm(Context& context, const EvalCommand& c) {
+  MaskedLmEvalOptions o{c.model, c.data, c.options.held_out, c.options.tokens, c.seed, c.mlm};
+  o.task.global = c.global;
+  return MaskedLmReport(EvaluateMaskedLm(context, o), c.json);
+}
+
+std::string JudgeClassifier(Context& context, const EvalCommand& c) {
   ClassifierEvalOptions o{c.model, c.data, c.options.tokens, c.classify};
   o.task.global = c.global;
   return ClassifierReport(EvaluateClassifier(context, o), c.json);
@@ -61,9 +63,22 @@ std::string LongformerReport(Context& context, const EvalCommand& c) {
 
 int RunEval(const EvalCommand& c, int threads) {
   Context context(threads);
-  const bool longformer = ModelType(std::filesystem::path(c.model) / "config.json") == "longformer";
-  PrintResult(longformer ? LongformerReport(context, c) : ReformerReport(context, c));
-  return 0;
+  const TextModelInfo info = ReadTextModelInfo(c.model);
+  switch (info.head) {
+    case TextHead::kCausalLm:
+      PrintResult(JudgeLanguageModel(context, c));
+      return 0;
+    case TextHead::kMaskedLm:
+      PrintResult(JudgeMaskedLm(context, c));
+      return 0;
+    case TextHead::kSequence:
+      PrintResult(JudgeClassifier(context, c));
+      return 0;
+    default:
+      Fail(ErrorCode::kFormat,
+           "{}: is a {}; eval measures language models and classifiers of texts",
+           io::Escape(c.model), info.class_name);
+  }
 }
 
 void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
@@ -78,6 +93,10 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
       ->add_option("--num-hashes", o.num_hashes,
                    "Reformers: rounds of LSH layers, instead of the config's")
       ->check(CLI::Range(1, 1024));
+  command->add_flag("--no-lm-bias", o.no_lm_bias,
+                    "Reformers: leave lm_head.bias out, as transformers 5 does");
+  command->add_flag("--strict", o.strict,
+                    "Reformers: pad windows as transformers does, refuse what it refuses");
   command
       ->add_option("--documents", c->mlm.documents,
                    "masked LMs: where one ends: file, blank-line or line")

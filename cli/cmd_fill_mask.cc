@@ -48,7 +48,7 @@ std::string Show(const std::string& name, const FilledText& filled) {
 
 int RunFillMask(const FillMaskCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, LongformerHead::kMaskedLm, threads);
+  TaskRun run(c.task, TextHead::kMaskedLm, threads);
   return AnswerTexts(run, "fill-mask", inputs, PlainText, [&](const TaskChunk& chunk) {
     const auto filled =
         FillMasks(run.context(), run.model(), chunk.texts, chunk.rows, c.top, chunk.names);

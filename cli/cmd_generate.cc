@@ -22,7 +22,8 @@ constexpr std::uint64_t kMostPromptBytes = std::uint64_t{1} << 30;
 struct GenerateCommand {
   std::string model, prompt, file;
   GenerateOptions options;
-  bool json = false, no_stream = false;
+  LoadOptions load;
+  bool json = false, no_stream = false, no_lm_bias = false;
 };
 
 std::string PromptOf(const GenerateCommand& c) {
@@ -37,7 +38,8 @@ int RunGenerate(GenerateCommand c, int threads) {
   const std::string prompt = PromptOf(c);
   Check(!prompt.empty(), ErrorCode::kUsage,
         "generate: the prompt is empty; give -p TEXT or --file FILE");
-  Reformer model = LoadReformer(c.model);
+  if (c.no_lm_bias) c.load.lm_bias = false;
+  Reformer model = LoadReformer(c.model, c.load);
   CheckByteLanguageModel(model.config(), 1);
   const auto ids = text::BytesTokenizer::Encode(prompt);
   const idx_t seen = c.options.context > 0 ? c.options.context : model.config().longest();
@@ -92,6 +94,12 @@ void RegisterGenerate(CLI::App& app, const Globals& globals, Action& action) {
   command->add_option("--seed", s.seed, "of the draws")->capture_default_str();
   command->add_option("--context", c->options.context, "bytes looked back on, 0: all positions")
       ->capture_default_str();
+  command
+      ->add_option("--num-hashes", c->load.num_hashes,
+                   "rounds of LSH layers, instead of the config's")
+      ->check(CLI::Range(1, 1024));
+  command->add_flag("--no-lm-bias", c->no_lm_bias,
+                    "leave lm_head.bias out, as transformers 5 does");
   command->add_flag("--no-stream", c->no_stream, "print at the end, not byte by byte");
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(

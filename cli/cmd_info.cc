@@ -49,6 +49,7 @@ nlohmann::ordered_json LshInfo(ReformerConfig c) {
   // Of the longest text; one that fits a chunk is not hashed.
   j["buckets"] = spec.Hashes(c.longest()) ? nlohmann::json(spec.buckets) : nlohmann::json(nullptr);
   j["hash_seed"] = c.hash_seed ? nlohmann::json(*c.hash_seed) : nlohmann::json(nullptr);
+  j["rotation_seed"] = c.rotation_seed;
   return j;
 }
 
@@ -56,7 +57,7 @@ nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
   const ReformerConfig c = LoadReformerConfig(o.model);
   const auto source = io::OpenModel(o.model);
   nlohmann::ordered_json j;
-  j["architecture"] = nlohmann::json::parse(ToJson(c))["architectures"][0];
+  j["architecture"] = ReformerClass(c.head);
   j["layers"] = c.layers.size();
   for (const LayerKind kind : c.layers) {
     j["attention"].push_back(kind == LayerKind::kLocal ? "local" : "lsh");
@@ -70,6 +71,10 @@ nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
   j["local"] = {{"chunk", c.local_chunk}, {"before", c.local_before}, {"after", c.local_after}};
   j["lsh"] = LshInfo(c);
   j["attention_choice"] = AttentionName(c.attention);
+  if (c.head == ReformerHead::kSequence) j["labels"] = c.labels;
+  const bool language =
+      c.head == ReformerHead::kLanguageModel || c.head == ReformerHead::kMaskedLanguageModel;
+  if (language) j["lm_bias"] = c.lm_bias;
   j["positions"] = PositionInfo(c);
   j["parameters"] = ParameterCount(c);
   AddTensors(*source, o.tensors, &j);
@@ -155,6 +160,7 @@ int RunInfo(const InfoOptions& o) {
   AttentionLines(j, line);
   line("positions", PositionText(j["positions"]));
   line("vocabulary", fmt::format("{}", number("vocab_size")));
+  if (j.contains("labels")) line("labels", fmt::format("{}", j["labels"].size()));
   line("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),
                                  static_cast<double>(number("weight_bytes")) * 1e-6));
   text += TensorLines(j);

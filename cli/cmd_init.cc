@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/errors.h"
 #include "cli/commands.h"
@@ -17,16 +19,77 @@ namespace longspan::cli {
 namespace {
 
 struct InitOptions {
-  std::string arch, preset = "small", config, tokenizer, output;
+  std::string arch, preset = "small", config, head, tokenizer, output;
+  std::vector<std::string> labels;
   std::uint64_t seed = 1;
+  idx_t rotation_seed = -1;  // negative: the config's
   bool overwrite = false;
 };
 
+// What --head calls the heads.
+constexpr std::pair<const char*, ReformerHead> kReformerHeads[] = {
+    {"lm", ReformerHead::kLanguageModel},  {"mlm", ReformerHead::kMaskedLanguageModel},
+    {"classify", ReformerHead::kSequence}, {"qa", ReformerHead::kQuestion},
+    {"none", ReformerHead::kNone},
+};
+constexpr std::pair<const char*, LongformerHead> kLongformerHeads[] = {
+    {"mlm", LongformerHead::kMaskedLm}, {"classify", LongformerHead::kSequence},
+    {"qa", LongformerHead::kQuestion},  {"token-classify", LongformerHead::kToken},
+    {"none", LongformerHead::kNone},    {"multiple-choice", LongformerHead::kChoice},
+};
+
+template <class Heads>
+auto ParseHead(const Heads& heads, const std::string& name) {
+  std::string known;
+  for (const auto& [text, head] : heads) {
+    if (text == name) return head;
+    known.append(known.empty() ? "" : ", ").append(text);
+  }
+  Fail(ErrorCode::kUsage, "init: --head '{}' is unknown here; use one of {}", io::Escape(name),
+       known);
+}
+
+// --head and --labels in place of what the preset or the config has. A Reformer's masked LM reads
+// both ways; so do the other heads on a preset, whose own head is a causal language model.
+template <class Config, class Heads>
+void ApplyHead(const InitOptions& o, const Heads& heads, Config* config) {
+  if (!o.head.empty()) config->head = ParseHead(heads, o.head);
+  if (!o.labels.empty()) config->labels = o.labels;
+}
+
+void ApplyReformerHead(const InitOptions& o, ReformerConfig* c) {
+  ApplyHead(o, kReformerHeads, c);
+  if (o.head.empty()) return;
+  if (c->head == ReformerHead::kLanguageModel) {
+    c->is_decoder = true;
+    c->local_after = c->lsh_after = 0;
+  } else if (c->head == ReformerHead::kMaskedLanguageModel || o.config.empty()) {
+    if (c->is_decoder) c->local_after = c->lsh_after = 1;
+    c->is_decoder = false;
+  }
+}
+
+// The config with the vocabulary and the special ids of a tokenizer.
+void ForTokenizer(const text::Tokenizer& tokenizer, ReformerConfig* c) {
+  const text::SpecialIds& ids = tokenizer.special();
+  c->vocab_size = tokenizer.vocabulary();
+  c->pad_token = ids.pad.value_or(0);
+  if (ids.eos || ids.sep) c->eos_token = ids.eos ? *ids.eos : *ids.sep;
+  c->bos_token = ids.bos ? ids.bos : ids.cls;
+}
+
 // Writes a new model and returns its number of parameters.
 idx_t InitReformer(const InitOptions& o) {
-  Reformer model(o.config.empty() ? ReformerPreset(o.preset) : ReadReformerConfig(o.config));
+  ReformerConfig config =
+      o.config.empty() ? ReformerPreset(o.preset) : ReadReformerConfig(o.config);
+  ApplyReformerHead(o, &config);
+  if (o.rotation_seed >= 0) config.rotation_seed = o.rotation_seed;
+  if (!o.tokenizer.empty()) ForTokenizer(*text::OpenTokenizer(o.tokenizer), &config);
+  // As a config.json it has to be one that can be read again.
+  Reformer model(ParseReformerConfig(ToJson(config), "init"));
   model.Initialise(o.seed);
   SaveReformer(model, o.output);
+  if (!o.tokenizer.empty()) CopyTokenizer(o.tokenizer, o.output);
   return model.parameters().count();
 }
 
@@ -51,16 +114,39 @@ LongformerConfig ForTokenizer(LongformerConfig c, const text::Tokenizer& tokeniz
 }
 
 idx_t InitLongformer(const InitOptions& o) {
+  Check(o.rotation_seed < 0, ErrorCode::kUsage,
+        "init: --rotation-seed is for Reformers; a Longformer does not hash");
   LongformerConfig config =
       o.config.empty() ? LongformerPreset(o.preset) : ReadLongformerConfig(o.config);
+  ApplyHead(o, kLongformerHeads, &config);
   if (!o.tokenizer.empty()) {
     config = ForTokenizer(std::move(config), *text::OpenTokenizer(o.tokenizer));
   }
-  Longformer model(std::move(config));
+  Longformer model(ParseLongformerConfig(ToJson(config), "init"));
   model.Initialise(o.seed);
   SaveLongformer(model, o.output);
   if (!o.tokenizer.empty()) CopyTokenizer(o.tokenizer, o.output);
   return model.parameters().count();
+}
+
+// The command that trains the model in `directory`.
+std::string NextCommand(const std::string& directory) {
+  const std::filesystem::path folder = directory;
+  const bool longformer = ModelType(folder / "config.json") == "longformer";
+  const char* task = nullptr;
+  if (longformer) {
+    const LongformerHead head = LoadLongformerConfig(folder).head;
+    if (head == LongformerHead::kMaskedLm) task = "mlm";
+    if (head == LongformerHead::kSequence) task = "classify";
+  } else {
+    const ReformerHead head = LoadReformerConfig(folder).head;
+    if (head == ReformerHead::kLanguageModel) task = "lm";
+    if (head == ReformerHead::kMaskedLanguageModel) task = "mlm";
+    if (head == ReformerHead::kSequence) task = "classify";
+  }
+  if (task == nullptr) return fmt::format("longspan info {}", directory);
+  return fmt::format("longspan train {} -m {} --train {} -o RUN", task, directory,
+                     std::string_view(task) == "classify" ? "TEXTS.csv" : "TEXT");
 }
 
 int RunInit(const InitOptions& o) {
@@ -70,18 +156,14 @@ int RunInit(const InitOptions& o) {
   const bool longformer = arch == "longformer";
   Check(longformer || arch == "reformer", ErrorCode::kUsage,
         "init: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
-  Check(longformer || o.tokenizer.empty(), ErrorCode::kUsage,
-        "init: --tokenizer is for Longformers; Reformers read bytes");
   const fs::path directory = o.output;
   if (!o.overwrite && fs::is_directory(directory) && !fs::is_empty(directory)) {
     Fail(ErrorCode::kUsage, "{}: not empty; --overwrite replaces the model in it",
          io::Escape(o.output));
   }
   const idx_t parameters = longformer ? InitLongformer(o) : InitReformer(o);
-  const std::string next =
-      longformer ? fmt::format("longspan train mlm -m {} --train TEXT -o RUN", o.output)
-                 : fmt::format("longspan train lm -m {} --train TEXT -o RUN", o.output);
-  PrintResult(fmt::format("{}: {}, {} parameters\nnext: {}\n", o.output, arch, parameters, next));
+  PrintResult(fmt::format("{}: {}, {} parameters\nnext: {}\n", o.output, arch, parameters,
+                          NextCommand(o.output)));
   return 0;
 }
 
@@ -99,15 +181,26 @@ void RegisterInit(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--config", o->config, "a config.json instead of a preset")
       ->excludes("--preset");
+  command->add_option("--head", o->head,
+                      "lm (Reformers), mlm, classify, qa, none; Longformers also token-classify, "
+                      "multiple-choice");
+  command->add_option("--labels", o->labels, "names of a classifier's labels: a,b,c")
+      ->delimiter(',');
   command->add_option("--tokenizer", o->tokenizer,
-                      "Longformers: a directory with a tokenizer, whose vocabulary and special "
-                      "tokens the model gets, and a copy of its files");
+                      "a directory with a tokenizer, whose vocabulary and special tokens the model "
+                      "gets, and a copy of its files (Reformers: bytes without it)");
+  command
+      ->add_option("--rotation-seed", o->rotation_seed,
+                   "Reformers: of the rotations with which LSH layers hash in evaluation, kept in "
+                   "config.json")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", o->seed, "of the random weights")->capture_default_str();
   command->add_flag("--overwrite", o->overwrite, "replace the model in the directory");
   command->add_option("-o,--output", o->output, "directory to write")->required();
   command->footer(
       "Examples:\n  longspan init --arch reformer --preset small -o start\n"
       "  longspan init --arch longformer --preset base -o long\n"
+      "  longspan init --head classify --labels good,bad -o judge\n"
       "  longspan init --arch longformer --preset tiny --tokenizer roberta-base -o mine\n"
       "  longspan init --config my/config.json --seed 7 -o start");
   command->callback([o, &action] { action = [o] { return RunInit(*o); }; });

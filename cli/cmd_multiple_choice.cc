@@ -67,7 +67,7 @@ int RunMultipleChoice(const ChoiceCommand& c, int threads) {
   // A question without anything to read about it.
   if (options.paths.empty() && options.texts.empty() && !c.question.empty()) options.texts = {""};
   TextInputs inputs(options);
-  TaskRun run(c.task, LongformerHead::kChoice, threads);
+  TaskRun run(c.task, TextHead::kChoice, threads);
   for (;;) {
     const std::vector<InputText> chunk = inputs.NextChunk();
     if (chunk.empty()) return run.Finish("multiple-choice");

@@ -57,7 +57,7 @@ nlohmann::ordered_json Json(std::string_view text, std::span<const Answer> answe
 
 int RunQa(const QaCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, LongformerHead::kQuestion, threads);
+  TaskRun run(c.task, TextHead::kQuestion, threads);
   const auto pair_of = [&](const InputText& input) { return PairOf(c, input); };
   return AnswerTexts(run, "qa", inputs, pair_of, [&](const TaskChunk& chunk) {
     const auto found = FindAnswers(run.context(), run.model(), chunk.rows, c.answers);

@@ -29,6 +29,8 @@ void RegisterLm(CLI::App* train, const Globals& globals, Action& action) {
   AddOptimiserOptions(command, c.get());
   command->add_option("--attention", c->options.attention,
                       "full, local or lsh, instead of the config's");
+  command->add_flag("--strict", c->options.strict,
+                    "refuse rows that transformers refuses to train on");
   AddRhythmOptions(command, c.get());
   command->footer(
       std::string("Examples:\n  longspan train lm -m start --train book.txt -o run\n"
@@ -55,7 +57,7 @@ struct MlmCommand : TrainCommand {
 };
 
 void RegisterMlm(CLI::App* train, const Globals& globals, Action& action) {
-  auto* command = train->add_subcommand("mlm", "Longformer: guess masked tokens of texts");
+  auto* command = train->add_subcommand("mlm", "guess masked tokens of texts");
   const auto c = std::make_shared<MlmCommand>();
   AddDataOptions(command, "text files", c.get());
   command->add_option("--documents", c->task.documents, "where one ends: file, blank-line or line")
@@ -91,8 +93,7 @@ struct ClassifyCommand : TrainCommand {
 };
 
 void RegisterClassify(CLI::App* train, const Globals& globals, Action& action) {
-  auto* command =
-      train->add_subcommand("classify", "Longformer: classes, sets of labels or numbers of texts");
+  auto* command = train->add_subcommand("classify", "classes, sets of labels or numbers of texts");
   const auto c = std::make_shared<ClassifyCommand>();
   AddDataOptions(command, "a .csv, .tsv or .jsonl file of texts and labels", c.get());
   AddColumnOptions(command, &c->task);

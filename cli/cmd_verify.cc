@@ -14,9 +14,10 @@ namespace {
 
 constexpr int kDoesNotHold = 1;
 
-struct VerifyOptions {
+struct VerifyCommand {
   std::string model, case_file;
-  bool json = false;
+  VerifyOptions options;
+  bool no_lm_bias = false, json = false;
 };
 
 // JSON has no NaN: null.
@@ -29,11 +30,12 @@ std::string HoleText(const TensorParity& t) {
   return t.skipped == 0 ? "" : fmt::format("  {} of {} not compared", t.skipped, t.values);
 }
 
-int RunVerify(const VerifyOptions& o, int threads) {
+int RunVerify(VerifyCommand o, int threads) {
   Context context(threads);
+  if (o.no_lm_bias) o.options.lm_bias = false;
   ParityReport report;
   try {
-    report = VerifyCase(context, o.model, o.case_file);
+    report = VerifyCase(context, o.model, o.case_file, o.options);
   } catch (const Error& error) {
     // Whatever keeps a case from being read or run makes it unreadable: one exit code for scripts.
     throw Error(ErrorCode::kFormat, error.what());
@@ -79,9 +81,15 @@ int RunVerify(const VerifyOptions& o, int threads) {
 
 void RegisterVerify(CLI::App& app, const Globals& globals, Action& action) {
   auto* command = app.add_subcommand("verify", "compare a model with a recorded parity case");
-  const auto o = std::make_shared<VerifyOptions>();
+  const auto o = std::make_shared<VerifyCommand>();
   command->add_option("model", o->model, "model directory")->required();
   command->add_option("--case", o->case_file, "case.safetensors")->required();
+  command
+      ->add_option("--num-hashes", o->options.num_hashes,
+                   "Reformers: rounds of LSH layers, instead of the config's")
+      ->check(CLI::Range(1, 1024));
+  command->add_flag("--no-lm-bias", o->no_lm_bias,
+                    "Reformers: leave lm_head.bias out, as transformers 5 does");
   command->add_flag("--json", o->json, "one JSON document");
   command->footer(
       "Exit code 0: the case holds; 1: it does not; 3: it cannot be read.\nExample:\n"

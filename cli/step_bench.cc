@@ -32,7 +32,8 @@ class ReformerBench final : public StepBench {
     model_.Initialise(1);
     ids_ = RandomIds(2, rows * tokens, model_.config().vocab_size);
     targets_ = RandomIds(3, rows * tokens, model_.config().vocab_size);
-    batch_ = {rows, tokens, ids_, targets_, {}};
+    batch_ = {rows, tokens, ids_, targets_};
+    AddTargets();
   }
 
   double Gflop() const override {
@@ -42,13 +43,34 @@ class ReformerBench final : public StepBench {
 
  private:
   ParameterTable& parameters() override { return model_.parameters(); }
-  void Forward() override { model_.Loss(context_, batch_); }
-  void Differentiate() override {
-    model_.LossAndGradients(context_, batch_, 1.0f / static_cast<float>(batch_.ids.size()), {});
+  // Of the heads that do not judge every token.
+  void AddTargets() {
+    const ReformerConfig& c = model_.config();
+    labels_ = RandomIds(4, batch_.rows, c.label_count());
+    values_.assign(static_cast<std::size_t>(batch_.rows * c.label_count()), 1.0f);
+    const bool classes = ProblemOf(c.problem, c.label_count(), true) == ProblemType::kSingleLabel;
+    if (classes) batch_.labels = labels_;
+    batch_.values = values_;
+    batch_.starts = batch_.ends = labels_;
   }
+  void Forward() override {
+    if (model_.config().head != ReformerHead::kNone) {
+      model_.Loss(context_, batch_);
+      return;
+    }
+    const idx_t n = batch_.rows * batch_.tokens, channels = model_.config().hidden_size;
+    if (y1_.empty()) {
+      y1_ = Tensor({n, channels});
+      y2_ = Tensor({n, channels});
+    }
+    model_.Encode(context_, batch_, y1_.view<2>(), y2_.view<2>());
+  }
+  void Differentiate() override { model_.LossAndGradients(context_, batch_, std::nullopt, {}); }
 
   Reformer model_;
-  std::vector<std::int32_t> ids_, targets_;
+  std::vector<std::int32_t> ids_, targets_, labels_;
+  std::vector<float> values_;
+  Tensor y1_, y2_;
   TokenBatch batch_;
 };
 

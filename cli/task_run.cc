@@ -30,7 +30,7 @@ std::optional<text::Overflow> ParseOverflow(const std::string& name) {
   return text::Overflow::kError;
 }
 
-TaskModel OpenModel(const TaskCommand& c, std::optional<LongformerHead> head) {
+TaskModel OpenModel(const TaskCommand& c, std::optional<TextHead> head) {
   TaskOptions options = c.options;
   options.overflow = ParseOverflow(c.overflow);
   options.compute = c.dtype == "bf16" ? DType::kBF16 : DType::kF32;
@@ -68,7 +68,7 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command.add_flag("--json", c.json, "one JSON document");
 }
 
-TaskRun::TaskRun(const TaskCommand& c, std::optional<LongformerHead> head, int threads)
+TaskRun::TaskRun(const TaskCommand& c, std::optional<TextHead> head, int threads)
     : command_(c),
       context_(threads),
       model_(OpenModel(c, head)),

@@ -1,4 +1,4 @@
-// What the commands that put a question to a Longformer share: options, loading, progress, notes.
+// What the commands that put a question to a model share: options, loading, progress, notes.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -43,7 +43,7 @@ class TaskRun {
  public:
   // Loads the model; without a head any will do. Warnings go to stderr.
   // `c` stays the caller's and must live as long.
-  TaskRun(const TaskCommand& c, std::optional<LongformerHead> head, int threads);
+  TaskRun(const TaskCommand& c, std::optional<TextHead> head, int threads);
 
   Context& context() { return context_; }
   TaskModel& model() { return model_; }

@@ -6,7 +6,8 @@ usage: check_docs.py [ROOT]      exits 1 and names every line that is wrong
 1. Every relative link in Markdown exists, and so does its #anchor.
 2. Every `path` in Markdown that begins with a folder or file of the project exists. Wildcards and
    braces are understood: `src/ops/*/README.md`, `src/base/arena.{h,cc}`; <words> stand for names.
-3. No file names a place that only one machine has.
+3. Every `Suite.Name` in Markdown is a test in the C++ sources.
+4. No file names a place that only one machine has.
 """
 import re
 import sys
@@ -17,6 +18,8 @@ from markdown import ROOT, markdown_files, project_files, split
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 CODE = re.compile(r"`([^`]+)`")
 PATH = re.compile(r"[\w.{},*<>+-]+(/[\w.{},*<>+-]*)*")
+TEST = re.compile(r"[A-Z]\w*\.[A-Z]\w*")
+DEFINED = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\s*\)", re.MULTILINE)
 # Written so that this file does not find itself.
 MACHINE = re.compile(r"(?<![\w.])/(?:wor[k]|roo[t]|hom[e]/\w+|tm[p]/[w])(?:/|\b)")
 
@@ -47,7 +50,13 @@ def exists(folder, word):
     return (folder / pattern).exists()
 
 
-def check_markdown(root, path, tops):
+def tests_of(root, files):
+    """Suite.Name of every test in the sources."""
+    return {f"{suite}.{name}" for path in files if path.endswith("_test.cc")
+            for suite, name in DEFINED.findall((root / path).read_text(encoding="utf-8"))}
+
+
+def check_markdown(root, path, tops, tests):
     text = (root / path).read_text(encoding="utf-8")
     folder = (root / path).parent
     for number, line in split(path, text)[1]:
@@ -61,6 +70,8 @@ def check_markdown(root, path, tops):
             elif anchor and anchor not in anchors(where.read_text(encoding="utf-8")):
                 yield number, f"{name or path} has no heading #{anchor}"
         for code in CODE.findall(line):
+            if TEST.fullmatch(code) and code not in tests:
+                yield number, f"`{code}` is no test"
             for word in code.split():
                 word = re.sub(r"^\./", "", word.rstrip(".,:;"))
                 if not PATH.fullmatch(word) or word.split("/")[0] not in tops:
@@ -81,8 +92,9 @@ def check(root):
         for number, line in enumerate(text.splitlines(), 1):
             if MACHINE.search(line):
                 yield f"{path}:{number}: names a place that only one machine has: {line.strip()}"
+    tests = tests_of(root, files)
     for path in markdown_files(root):
-        for number, problem in check_markdown(root, path, tops):
+        for number, problem in check_markdown(root, path, tops, tests):
             yield f"{path}:{number}: {problem}"
 
 

@@ -32,16 +32,17 @@ def perturb(model, deviation=0.05):
             parameter.add_(deviation * torch.randn_like(parameter))
 
 
-def record(path, inputs, expected):
+def record(path, inputs, expected, others=None):
     """A parity case as golden/PROVENANCE.md has it: what `longspan verify --case` reads."""
     tensors = {f"input.{name}": value for name, value in inputs.items()}
     tensors.update({f"expected.{name}": value.float() for name, value in expected.items()})
-    save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+    tensors.update({name: value.float() for name, value in (others or {}).items()})
+    save_file({name: value.contiguous().clone() for name, value in tensors.items()}, path)
 
 
-def verify(program, folder, case):
+def verify(program, folder, case, *options):
     """`longspan verify`: whether the case holds, and the largest difference of each tensor."""
-    result = subprocess.run([program, "verify", folder, "--case", case, "--json"],
+    result = subprocess.run([program, "verify", folder, "--case", case, "--json", *options],
                             capture_output=True, text=True)
     if result.returncode > 1:
         raise SystemExit(result.stderr)

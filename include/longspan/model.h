@@ -13,7 +13,14 @@
 
 namespace longspan {
 
-// A model in the Hugging Face layout (config.json, model.safetensors). Move-only.
+// What one call may say of its texts.
+struct CallOptions {
+  // (rows, T), 0: hidden, anywhere in a row; empty: every token is real.
+  std::span<const std::uint8_t> mask;
+  idx_t num_hashes = 0;  // rounds of LSH layers; 0: the config's
+};
+
+// A Reformer with any head in the Hugging Face layout (config.json, model.safetensors). Move-only.
 class Model {
  public:
   // From a folder. kFormat, kIo.
@@ -31,9 +38,12 @@ class Model {
   idx_t parameters() const;  // numbers to learn
   idx_t longest() const;     // most tokens of a row
 
-  // Logits (rows * T, vocabulary) of `rows` texts of T ids each, one after another. kUsage when the
-  // ids do not divide into rows or T exceeds longest(); kFormat for an id that does not exist.
-  Tensor Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows = 1);
+  // The head's logits for `rows` texts of T ids each, one after another: (rows * T, vocabulary) of
+  // language models, (rows, labels) of classifiers, (rows * T, 2) for the starts and ends of
+  // answers. Any T. kUsage when the ids do not divide into rows, T exceeds longest(), the mask has
+  // another size or there is no head; kFormat for an id that does not exist.
+  Tensor Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows = 1,
+                const CallOptions& options = {});
 
   struct Sampling {
     double temperature = 0.8;  // 0: always the most likely

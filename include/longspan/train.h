@@ -37,6 +37,8 @@ struct TrainOptions {
   // Who sees whom, with the model's weights: "full", "local", "lsh" or "config"; written into the
   // trained model. Empty: as the model's config says.
   std::string attention;  // of Reformers
+  // Reformers: refuse rows that transformers would refuse to train on. As a rule any length trains.
+  bool strict = false;
   // Operands of products, of Longformers: kF32 or kBF16. Weights, their gradients and the
   // optimiser's numbers are fp32 in both.
   DType dtype = DType::kF32;
@@ -95,7 +97,7 @@ struct TrainHooks {
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const TrainHooks& hooks = {});
 
-// ---- Longformers --------------------------------------------------------------------------------
+// ---- texts with a tokenizer ---------------------------------------------------------------------
 
 // Options with which fine-tuning begins: learning rate 3e-5 down to 0 along a line, warm-up over
 // 6 % of the updates, AdamW's beta2 0.999, weight decay 0.01; batch 1, accumulated to 8 rows;
@@ -112,10 +114,10 @@ struct MaskedLmOptions {
   bool recompute = false;       // layers keep their input only: less memory, a third more time
 };
 
-// Adapts a Longformer to texts by masked language modelling, as RoBERTa was trained: 15 % of the
-// tokens are to be guessed, of which 80 % become the mask token, 10 % a random one; anew in each
-// row. The tokenizer lies beside the model. Files and errors as TrainLanguageModel; kFormat also
-// for a tokenizer without a mask token or of another model.
+// Adapts a Longformer or a Reformer to texts by masked language modelling, as RoBERTa was trained:
+// 15 % of the tokens are to be guessed, of which 80 % become the mask token, 10 % a random one;
+// anew in each row. The tokenizer lies beside the model. Files and errors as TrainLanguageModel;
+// kFormat also for a tokenizer without a mask token or of another model.
 TrainResult TrainMaskedLm(Context& context, const TrainOptions& options,
                           const MaskedLmOptions& task, const TrainHooks& hooks = {});
 
@@ -138,11 +140,11 @@ struct ClassifyOptions {
   bool recompute = false;
 };
 
-// Fine-tunes a Longformer on texts with labels (.csv, .tsv, .jsonl). Each epoch sees every row
-// once; rows of similar length stand together, so that little is padded. The labels' names are
-// sorted and become the config's id2label; a head over the same labels goes on learning, any other
-// begins anew. Metrics: accuracy and macro_f1; of sets also exact_match; of numbers mse and
-// pearson.
+// Fine-tunes a Longformer or a Reformer on texts with labels (.csv, .tsv, .jsonl). Each epoch sees
+// every row once; rows of similar length stand together, so that little is padded. The labels'
+// names are sorted and become the config's id2label; a head over the same labels goes on learning,
+// any other begins anew. Metrics: accuracy and macro_f1; of sets also exact_match; of numbers mse
+// and pearson.
 TrainResult TrainClassifier(Context& context, const TrainOptions& options,
                             const ClassifyOptions& task, const TrainHooks& hooks = {});
 
@@ -204,11 +206,13 @@ struct EvalResult {
 
 struct EvalOptions {
   std::filesystem::path model, text;
-  double held_out = 1.0;  // the last part (0, 1] of the text
-  idx_t tokens = 512;     // a window
-  idx_t stride = 0;       // the window's advance; 0: half a window
-  std::string attention;  // as TrainOptions has it
-  idx_t num_hashes = 0;   // rounds of LSH layers; 0: the config's
+  double held_out = 1.0;    // the last part (0, 1] of the text
+  idx_t tokens = 512;       // a window
+  idx_t stride = 0;         // the window's advance; 0: half a window
+  std::string attention;    // as TrainOptions has it
+  idx_t num_hashes = 0;     // rounds of LSH layers; 0: the config's
+  bool no_lm_bias = false;  // without lm_head.bias, as transformers 5 computes
+  bool strict = false;      // texts padded and refused as in transformers
 };
 
 // Held-out loss of a model on a text. The text is read in windows; each byte is predicted once,

@@ -67,11 +67,12 @@ std::unique_ptr<AttentionMechanism> MakeSeparateMechanism(const ReformerConfig& 
 // Shared queries and keys: hashed, chunks of text, or full attention.
 std::unique_ptr<AttentionMechanism> MakeSharedMechanism(const ReformerConfig& config);
 
-// What the config says of its local layers, and of its LSH layers on texts of `tokens` tokens.
+// What the config says of its local layers, and of its LSH layers on texts of `tokens` tokens, with
+// `num_hashes` rounds instead of its own unless that is 0.
 // With config.attention local, LSH layers have one round and one bucket: the stable sort keeps the
 // text's order.
 ChunkedSpec LocalSpec(const ReformerConfig& config);
-LshSpec SharedSpec(const ReformerConfig& config, idx_t tokens);
+LshSpec SharedSpec(const ReformerConfig& config, idx_t tokens, idx_t num_hashes = 0);
 
 // Rotations (H, D, R, columns) of an LSH layer: those of config.hash_seed as `transformers` draws
 // them, or drawn from the key.

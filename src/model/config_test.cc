@@ -74,6 +74,13 @@ TEST(Config, BadFieldsAreNamedWithTheirValue) {
       {"num_hashes", {0}},
       {"num_buckets", {3, 0, json{2, 3}}},
       {"is_decoder", {1, "true"}},
+      {"id2label", {json::array(), json::object(), json{{"1", "a"}}, json{{"0", 1}}}},
+      {"problem_type", {"guess", 3}},
+      {"classifier_dropout", {1.0, -0.5, "0.1"}},
+      {"eos_token_id", {json::array(), "2", -1}},
+      {"chunk_size_lm_head", {-1, "0"}},
+      {"longspan_rotation_seed", {-1, 0.5}},
+      {"longspan_lm_bias", {0, "no"}},
       {"tie_word_embeddings", {true}},
       {"model_type", {"bert"}},
       {"architectures", {json{"ReformerForNothing"}, json::array()}},
@@ -99,9 +106,62 @@ TEST(Config, LanguageModelMustBeCausalAndLookBackOnly) {
   EXPECT_NE(ParseError(config).find("local_num_chunks_after"), std::string::npos);
 }
 
+TEST(Config, SpecialTokensMustHaveRows) {
+  json config = Valid();
+  config["pad_token_id"] = config["vocab_size"];
+  EXPECT_NE(ParseError(config).find("pad_token_id"), std::string::npos);
+  config["pad_token_id"] = 0;
+  EXPECT_EQ(ParseError(config), "");
+}
+
+// Every field that a head reads, and every one that changes how the original runs.
+TEST(Config, EveryFieldSurvivesTheRoundTrip) {
+  json config = Valid();
+  config["architectures"] = {"ReformerForSequenceClassification"};
+  config["is_decoder"] = false;
+  config["id2label"] = {{"0", "calm"}, {"1", "storm"}, {"2", "fog"}};
+  config["label2id"] = {{"calm", 0}, {"storm", 1}, {"fog", 2}};
+  config["problem_type"] = "multi_label_classification";
+  config["classifier_dropout"] = 0.25;
+  config["bos_token_id"] = 7;
+  config["eos_token_id"] = {1, 9};
+  config["use_cache"] = false;
+  config["chunk_size_feed_forward"] = 16;
+  config["chunk_size_lm_head"] = 32;
+  config["longspan_rotation_seed"] = 11;
+  config["longspan_lm_bias"] = false;
+  config["hash_seed"] = -3;
+  config["num_buckets"] = {4, 8};
+  const ReformerConfig c = ParseReformerConfig(config.dump(), "x");
+  EXPECT_EQ(c.labels, (std::vector<std::string>{"calm", "storm", "fog"}));
+  EXPECT_EQ(c.problem, ProblemType::kMultiLabel);
+  EXPECT_EQ(c.classifier_dropout, 0.25);
+  EXPECT_EQ(c.eos_token, 1);
+  EXPECT_EQ(json::parse(ToJson(c)), config);
+}
+
+TEST(Config, HeadsHaveTheLabelsThatTheyNeed) {
+  json config = Valid();
+  config["architectures"] = {"ReformerForQuestionAnswering"};
+  EXPECT_EQ(ParseError(config), "");
+  config.erase("id2label");
+  config["num_labels"] = 3;
+  EXPECT_NE(ParseError(config).find("3 labels"), std::string::npos);
+  config["architectures"] = {"ReformerForSequenceClassification"};
+  EXPECT_EQ(ParseReformerConfig(config.dump(), "x").labels,
+            (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
+}
+
 TEST(Config, ParameterCountIsWhatTheModelAllocates) {
   for (const std::string& name : ReformerPresetNames()) {
     const ReformerConfig config = ReformerPreset(name);
+    EXPECT_EQ(static_cast<std::uint64_t>(Reformer(config).parameters().count()),
+              ParameterCount(config));
+  }
+  for (const ReformerHead head : {ReformerHead::kNone, ReformerHead::kMaskedLanguageModel,
+                                  ReformerHead::kSequence, ReformerHead::kQuestion}) {
+    ReformerConfig config = ReformerPreset("tiny");
+    config.head = head;
     EXPECT_EQ(static_cast<std::uint64_t>(Reformer(config).parameters().count()),
               ParameterCount(config));
   }

@@ -1,9 +1,28 @@
 #include "model/head_losses.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
+#include <vector>
+
+#include "base/errors.h"
 
 namespace longspan {
+
+double MeanLoss(double sum, idx_t counted) {
+  return counted == 0 ? std::numeric_limits<double>::quiet_NaN()
+                      : sum / static_cast<double>(counted);
+}
+
+HeadLoss FromCrossEntropy(const CrossEntropyResult& result) {
+  return {result.sum, result.counted, result.correct, MeanLoss(result.sum, result.counted)};
+}
+
+float LossScale(const std::optional<float>& scale, idx_t counted) {
+  if (scale) return *scale;
+  return counted == 0 ? 0.0f : 1.0f / static_cast<float>(counted);
+}
 
 double SoftmaxLoss(const LogitRow& logits, idx_t label, float scale, float* dlogits) {
   const auto max = static_cast<double>(logits[LargestLogit(logits)]);
@@ -48,6 +67,90 @@ double BinaryLoss(std::span<const float> logits, std::span<const float> values, 
     dlogits[i] = static_cast<float>(scale * (logistic - value));
   }
   return sum;
+}
+
+// ---- whole heads --------------------------------------------------------------------------------
+
+namespace {
+
+ProblemType ProblemOf(const SequenceTargets& targets, idx_t labels) {
+  return longspan::ProblemOf(targets.problem, labels, !targets.labels.empty());
+}
+
+void CheckRows(const char* what, std::size_t given, idx_t needed, idx_t rows) {
+  Check(static_cast<idx_t>(given) == needed, ErrorCode::kUsage, "batch: {} {} for {} rows, need {}",
+        given, what, rows, needed);
+}
+
+}  // namespace
+
+void CheckSequenceTargets(const SequenceTargets& targets, idx_t rows, idx_t labels) {
+  if (ProblemOf(targets, labels) != ProblemType::kSingleLabel) {
+    return CheckRows("values", targets.values.size(), rows * labels, rows);
+  }
+  CheckRows("labels", targets.labels.size(), rows, rows);
+  for (const std::int32_t label : targets.labels) {
+    Check(label == kIgnoreLabel || (label >= 0 && label < labels), ErrorCode::kUsage,
+          "batch: label {} is not one of {}", label, labels);
+  }
+}
+
+HeadLoss SequenceLoss(const SequenceTargets& targets, const std::optional<float>& scale,
+                      const View<const float, 2>& logits, float* dlogits) {
+  const idx_t outputs = logits.extent[1];
+  const ProblemType problem = ProblemOf(targets, outputs);
+  HeadLoss loss;
+  if (problem == ProblemType::kSingleLabel) {
+    for (const std::int32_t label : targets.labels) loss.counted += label != kIgnoreLabel;
+    for (idx_t b = 0; b < logits.extent[0]; ++b) {
+      const idx_t label = targets.labels[static_cast<std::size_t>(b)];
+      if (label == kIgnoreLabel) continue;
+      const LogitRow row{&logits(b, 0), outputs, 1};
+      loss.sum += SoftmaxLoss(row, label, LossScale(scale, loss.counted),
+                              dlogits == nullptr ? nullptr : dlogits + b * outputs);
+      loss.correct += LargestLogit(row) == label ? 1 : 0;
+    }
+  } else {
+    loss.counted = logits.size();
+    const std::span<const float> all(logits.data, static_cast<std::size_t>(logits.size()));
+    const bool squared = problem == ProblemType::kRegression;
+    const float factor = LossScale(scale, loss.counted);
+    loss.sum = squared ? SquaredLoss(all, targets.values, factor, dlogits)
+                       : BinaryLoss(all, targets.values, factor, dlogits);
+    for (std::size_t i = 0; !squared && i < all.size(); ++i) {
+      loss.correct += (all[i] > 0.0f) == (targets.values[i] > 0.5f) ? 1 : 0;
+    }
+  }
+  loss.mean = MeanLoss(loss.sum, loss.counted);
+  return loss;
+}
+
+HeadLoss AnswerLoss(const AnswerTargets& targets, const std::optional<float>& scale, idx_t tokens,
+                    const View<const float, 2>& logits, float* dlogits) {
+  const idx_t rows = logits.extent[0] / tokens;
+  HeadLoss loss;
+  std::array<double, 2> sums{};
+  std::array<idx_t, 2> counts{};
+  std::vector<int> hits(static_cast<std::size_t>(rows), 0);
+  for (const std::size_t side : {0, 1}) {
+    const auto& places = side == 0 ? targets.starts : targets.ends;
+    for (const std::int32_t t : places) counts[side] += t < tokens;
+    // Half of the gradient comes from each side, and each has a mean of its own.
+    const float factor = 0.5f * LossScale(scale, counts[side]);
+    for (idx_t b = 0; b < rows; ++b) {
+      const idx_t target = std::max<idx_t>(0, places[static_cast<std::size_t>(b)]);
+      if (target >= tokens) continue;  // outside of the window: ignored
+      const idx_t at = b * tokens * 2 + static_cast<idx_t>(side);
+      const LogitRow row{logits.data + at, tokens, 2};
+      sums[side] += SoftmaxLoss(row, target, factor, dlogits == nullptr ? nullptr : dlogits + at);
+      hits[static_cast<std::size_t>(b)] += LargestLogit(row) == target ? 1 : 0;
+    }
+  }
+  loss.sum = 0.5 * (sums[0] + sums[1]);
+  loss.counted = std::max(counts[0], counts[1]);
+  loss.correct = std::count(hits.begin(), hits.end(), 2);
+  loss.mean = 0.5 * (MeanLoss(sums[0], counts[0]) + MeanLoss(sums[1], counts[1]));
+  return loss;
 }
 
 }  // namespace longspan

@@ -3,11 +3,30 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 
 #include "longspan/tensor.h"
+#include "model/label_fields.h"
+#include "ops/cross_entropy/cross_entropy.h"
 
 namespace longspan {
+
+struct HeadLoss {
+  double sum = 0.0;   // nats, or squares; a question's is the mean of its start's and its end's
+  idx_t counted = 0;  // labels, positions or values that are not ignored
+  idx_t correct = 0;  // where the largest logit is the label's (a question: start and end)
+  double mean = 0.0;  // as Hugging Face has it; NaN when nothing counts, as there
+};
+
+// sum / counted, or NaN.
+double MeanLoss(double sum, idx_t counted);
+// Losses of tokens.
+HeadLoss FromCrossEntropy(const CrossEntropyResult& result);
+// What turns a sum over `counted` into what is differentiated: a given scale, or Hugging Face's
+// mean.
+float LossScale(const std::optional<float>& scale, idx_t counted);
 
 // The logits of one decision: `count` floats, `stride` apart.
 struct LogitRow {
@@ -27,5 +46,29 @@ double SquaredLoss(std::span<const float> logits, std::span<const float> values,
 // Sum of -value log s(logit) - (1 - value) log(1 - s(logit)), s the logistic function.
 double BinaryLoss(std::span<const float> logits, std::span<const float> values, float scale,
                   float* dlogits);
+
+// ---- whole heads --------------------------------------------------------------------------------
+
+// What sequences of tokens are to be: classes (B), kIgnoreLabel for none, or values (B, labels).
+struct SequenceTargets {
+  ProblemType problem = ProblemType::kInferred;  // as the config says
+  std::span<const std::int32_t> labels;
+  std::span<const float> values;
+};
+
+// kUsage unless the targets are there for `rows` rows of `labels` logits, and in range.
+void CheckSequenceTargets(const SequenceTargets& targets, idx_t rows, idx_t labels);
+// Of logits (B, labels); dlogits, zero where it is not null, lies as they do.
+HeadLoss SequenceLoss(const SequenceTargets& targets, const std::optional<float>& scale,
+                      const View<const float, 2>& logits, float* dlogits);
+
+// Where answers start and end: (B) each; a place outside of [0, T) is ignored behind the text, and
+// 0 before it.
+struct AnswerTargets {
+  std::span<const std::int32_t> starts, ends;
+};
+// Of logits (B*T, 2), rows of T tokens; dlogits, zero where it is not null, lies as they do.
+HeadLoss AnswerLoss(const AnswerTargets& targets, const std::optional<float>& scale, idx_t tokens,
+                    const View<const float, 2>& logits, float* dlogits);
 
 }  // namespace longspan

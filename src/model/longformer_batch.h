@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "longspan/attention.h"
+#include "model/head_losses.h"
 #include "model/step_dropout.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
@@ -42,11 +43,6 @@ struct LongformerStep {
   std::vector<bool> recompute;
 };
 
-struct LongformerLoss {
-  double sum = 0.0;   // nats, or squares; a question's is the mean of its start's and its end's
-  idx_t counted = 0;  // labels, positions or values that are not ignored
-  idx_t correct = 0;  // where the largest logit is the label's (a question: start and end)
-  double mean = 0.0;  // as Hugging Face has it; NaN when nothing counts, as there
-};
+using LongformerLoss = HeadLoss;
 
 }  // namespace longspan

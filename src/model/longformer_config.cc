@@ -20,8 +20,6 @@ constexpr idx_t kMostChannels = 1 << 20;
 constexpr idx_t kMostVocabulary = 1 << 24;
 constexpr idx_t kMostTokens = idx_t{1} << 30;
 constexpr idx_t kMostLayers = 4096;
-constexpr idx_t kMostLabels = 1 << 20;
-constexpr std::size_t kMostLabelBytes = 4096;
 
 constexpr std::pair<LongformerHead, std::string_view> kHeads[] = {
     {LongformerHead::kNone, "LongformerModel"},
@@ -30,12 +28,6 @@ constexpr std::pair<LongformerHead, std::string_view> kHeads[] = {
     {LongformerHead::kToken, "LongformerForTokenClassification"},
     {LongformerHead::kQuestion, "LongformerForQuestionAnswering"},
     {LongformerHead::kChoice, "LongformerForMultipleChoice"},
-};
-
-constexpr std::pair<ProblemType, std::string_view> kProblems[] = {
-    {ProblemType::kRegression, "regression"},
-    {ProblemType::kSingleLabel, "single_label_classification"},
-    {ProblemType::kMultiLabel, "multi_label_classification"},
 };
 
 LongformerHead ParseHead(const json& object, std::string_view source) {
@@ -123,42 +115,9 @@ void ParseRegularisation(const json& o, std::string_view source, LongformerConfi
   c->tied = io::GetBool(o, "tie_word_embeddings", c->tied, source);
 }
 
-// id2label, whose keys are "0" to "n-1" in any order.
-std::vector<std::string> ParseLabels(const json& object, std::string_view source) {
-  std::vector<std::string> labels(object.size());
-  Check(!labels.empty() && labels.size() <= kMostLabels, ErrorCode::kFormat,
-        "{}: id2label has {} labels, need 1 to {}", source, labels.size(), kMostLabels);
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    const std::string key = std::to_string(i);
-    Check(object.contains(key), ErrorCode::kFormat,
-          "{}: id2label has {} labels, but none for id {}", source, labels.size(), key);
-    Check(object[key].is_string(), ErrorCode::kFormat, "{}: id2label {} is no text", source, key);
-    labels[i] = object[key].get<std::string>();
-    Check(labels[i].size() <= kMostLabelBytes, ErrorCode::kFormat,
-          "{}: id2label {} has {} bytes, at most {} are allowed", source, key, labels[i].size(),
-          kMostLabelBytes);
-  }
-  return labels;
-}
-
 void ParseHeadFields(const json& o, std::string_view source, LongformerConfig* c) {
-  if (!io::IsNullOrAbsent(o, "id2label")) {
-    Check(o["id2label"].is_object(), ErrorCode::kFormat, "{}: id2label is no object", source);
-    c->labels = ParseLabels(o["id2label"], source);
-  } else {
-    const idx_t count = io::GetInt(o, "num_labels", 1, kMostLabels, 2, source);
-    c->labels.clear();
-    for (idx_t i = 0; i < count; ++i) c->labels.push_back("LABEL_" + std::to_string(i));
-  }
-  if (const auto problem = io::GetOptionalString(o, "problem_type", source)) {
-    for (const auto& [type, name] : kProblems) {
-      if (name == *problem) c->problem = type;
-    }
-    Check(c->problem != ProblemType::kInferred, ErrorCode::kFormat,
-          "{}: problem_type '{}' is unknown; need regression, single_label_classification or "
-          "multi_label_classification",
-          source, io::Escape(*problem));
-  }
+  c->labels = ParseLabels(o, source);
+  c->problem = ParseProblemType(o, source);
   Check(c->head != LongformerHead::kQuestion || c->label_count() == 2, ErrorCode::kFormat,
         "{}: {} labels; a LongformerForQuestionAnswering needs 2, start and end", source,
         c->label_count());
@@ -237,15 +196,7 @@ std::string ToJson(const LongformerConfig& c) {
   o["eos_token_id"] = optional(c.eos_token);
   o["sep_token_id"] = optional(c.sep_token);
   o["tie_word_embeddings"] = c.tied;
-  o["id2label"] = json::object();
-  o["label2id"] = json::object();
-  for (std::size_t i = 0; i < c.labels.size(); ++i) {
-    o["id2label"][std::to_string(i)] = c.labels[i];
-    o["label2id"][c.labels[i]] = i;
-  }
-  for (const auto& [type, name] : kProblems) {
-    if (type == c.problem) o["problem_type"] = name;
-  }
+  WriteLabels(c.labels, c.problem, &o);
   o["torch_dtype"] = "float32";
   return o.dump(2) + "\n";
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "longspan/types.h"
+#include "model/label_fields.h"
 
 namespace longspan {
 
@@ -16,10 +17,6 @@ namespace longspan {
 enum class LongformerHead { kNone, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
 // "LongformerForMaskedLM".
 std::string_view LongformerClass(LongformerHead head);
-
-// What a sequence classifier's labels are; kInferred: one label is a number, integers are classes,
-// anything else a set of labels.
-enum class ProblemType { kInferred, kRegression, kSingleLabel, kMultiLabel };
 
 struct LongformerConfig {
   LongformerHead head = LongformerHead::kNone;

@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/arena.h"
 #include "base/errors.h"
+#include "model/dense_classifier.h"
 #include "model/head_losses.h"
 #include "model/linear.h"
 #include "model/rows.h"
@@ -25,21 +24,11 @@ namespace {
 // Dropout sites of the head, below the step's key; layers own the sites from 16 on.
 enum Site : std::uint64_t { kBeforeDense = 1, kBeforeLogits = 2 };
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
 Dropout HeadSite(const HeadCall& call, double p, std::uint64_t site) {
   return SiteOf(call.step.dropout, p, site);
 }
 
-// Gradients are of scale * sum; Hugging Face's mean is the sum over what counts.
-float ScaleOf(const HeadCall& call, idx_t counted) {
-  if (call.step.scale) return *call.step.scale;
-  return counted == 0 ? 0.0f : 1.0f / static_cast<float>(counted);
-}
-
-double Mean(double sum, idx_t counted) {
-  return counted == 0 ? kNan : sum / static_cast<double>(counted);
-}
+float ScaleOf(const HeadCall& call, idx_t counted) { return LossScale(call.step.scale, counted); }
 
 // The rows of hidden states that start a text: 0, T, 2 T, ...
 std::vector<std::int32_t> FirstTokens(idx_t rows, idx_t tokens) {
@@ -56,11 +45,6 @@ void CheckCount(const char* what, std::size_t given, idx_t needed, const Longfor
   Check(static_cast<idx_t>(given) == needed, ErrorCode::kUsage,
         "batch: {} {} for {} rows of {} tokens, need {}", given, what, batch.rows, batch.tokens,
         needed);
-}
-
-// Labels of tokens: logits and loss where there is one, and nowhere else.
-LongformerLoss FromCrossEntropy(const CrossEntropyResult& result) {
-  return {result.sum, result.counted, result.correct, Mean(result.sum, result.counted)};
 }
 
 // ---- masked LM ----------------------------------------------------------------------------------
@@ -112,7 +96,7 @@ class MaskedLmHead final : public LongformerHeadLayer {
     }
     if (!dhidden.empty()) ZeroRows(context, dhidden);
     const auto n = static_cast<idx_t>(tokens.size());
-    if (n == 0) return {0.0, 0, 0, kNan};
+    if (n == 0) return FromCrossEntropy({});
     Arena::Frame frame(context.arena(), 5 * Arena::Bytes<float>(n * channels_));
     std::array<View<float, 2>, 5> rows;
     for (View<float, 2>& view : rows) view = TakeRows(frame, n, channels_);
@@ -249,29 +233,8 @@ class QuestionHead final : public LongformerHeadLayer {
     const View<float, 2> logits = TakeRows(frame, n, 2), dlogits = TakeRows(frame, n, 2);
     outputs_.Forward(context, call.parameters, hidden, logits);
     if (!dhidden.empty()) ZeroRows(context, dlogits);
-    LongformerLoss loss;
-    std::array<double, 2> sums{};
-    std::array<idx_t, 2> counts{};
-    std::vector<int> hits(static_cast<std::size_t>(batch.rows), 0);
-    for (const int side : {0, 1}) {
-      const auto& targets = side == 0 ? batch.starts : batch.ends;
-      for (const std::int32_t t : targets) counts[static_cast<std::size_t>(side)] += t < tokens;
-      // Half of the gradient comes from each side, and each has a mean of its own.
-      const float scale = 0.5f * ScaleOf(call, counts[static_cast<std::size_t>(side)]);
-      for (idx_t b = 0; b < batch.rows; ++b) {
-        const idx_t target = std::max<idx_t>(0, targets[static_cast<std::size_t>(b)]);
-        if (target >= tokens) continue;  // outside of the window: ignored
-        const idx_t at = b * tokens * 2 + side;
-        const LogitRow row{logits.data + at, tokens, 2};
-        sums[static_cast<std::size_t>(side)] +=
-            SoftmaxLoss(row, target, scale, dhidden.empty() ? nullptr : dlogits.data + at);
-        hits[static_cast<std::size_t>(b)] += LargestLogit(row) == target ? 1 : 0;
-      }
-    }
-    loss.sum = 0.5 * (sums[0] + sums[1]);
-    loss.counted = std::max(counts[0], counts[1]);
-    loss.correct = std::count(hits.begin(), hits.end(), 2);
-    loss.mean = 0.5 * (Mean(sums[0], counts[0]) + Mean(sums[1], counts[1]));
+    const LongformerLoss loss = AnswerLoss({batch.starts, batch.ends}, call.step.scale, tokens,
+                                           logits, dhidden.empty() ? nullptr : dlogits.data);
     if (!dhidden.empty()) outputs_.Backward(context, call.parameters, hidden, dlogits, dhidden);
     return loss;
   }
@@ -291,8 +254,8 @@ class QuestionHead final : public LongformerHeadLayer {
 
 // ---- one vector for each row --------------------------------------------------------------------
 
-// logits = out(dropout(tanh(dense(dropout(h of the first token))))): sequence classification, and
-// multiple choice, whose dense layer is the pooler and has no dropout before it.
+// A dense classifier of the first token's vector: sequence classification, and multiple choice,
+// whose dense layer is the pooler and has no dropout before it.
 class FirstTokenHead : public LongformerHeadLayer {
  public:
   FirstTokenHead(const LongformerConfig& config, const std::string& dense, const std::string& out,
@@ -301,46 +264,28 @@ class FirstTokenHead : public LongformerHeadLayer {
         outputs_(outputs),
         before_(dropout_before ? config.hidden_dropout : 0.0),
         after_(config.hidden_dropout),
-        dense_(dense, channels_, channels_, p),
-        out_(out, outputs, channels_, p) {}
+        classifier_(dense, out, channels_, channels_, outputs, p) {}
 
   LongformerLoss Loss(Context& context, const HeadCall& call, const View<const float, 2>& hidden,
                       const View<float, 2>& dhidden) const override {
     const idx_t rows = call.batch.rows;
     const auto first = FirstTokens(rows, call.batch.tokens);
-    Arena::Frame frame(context.arena(), 4 * Arena::Bytes<float>(rows * channels_) +
-                                            2 * Arena::Bytes<float>(rows * outputs_));
-    const View<float, 2> h = TakeRows(frame, rows, channels_), u = TakeRows(frame, rows, channels_);
-    const View<float, 2> slope = TakeRows(frame, rows, channels_);
-    const View<float, 2> d = TakeRows(frame, rows, channels_);
-    const View<float, 2> logits = TakeRows(frame, rows, outputs_);
-    const View<float, 2> dlogits = TakeRows(frame, rows, outputs_);
-    const bool backward = !dhidden.empty();
-    const Dropout before = backward ? HeadSite(call, before_, kBeforeDense) : Dropout();
-    const Dropout after = backward ? HeadSite(call, after_, kBeforeLogits) : Dropout();
-    const ParameterTable& p = call.parameters;
+    Arena::Frame frame(context.arena(), Arena::Bytes<float>(rows * channels_));
+    const View<float, 2> h = TakeRows(frame, rows, channels_);
     EmbeddingForward(context, first, hidden, h);
-    ApplyDropout(context, before, h);
-    dense_.Forward(context, p, h, u);
-    Activate(context, Activation::kTanh, u, slope);
-    ApplyDropout(context, after, u);
-    out_.Forward(context, p, u, logits);
-    if (backward) ZeroRows(context, dlogits);
-    const LongformerLoss loss = LossOf(call, logits, backward ? dlogits.data : nullptr);
-    if (!backward) return loss;
-    out_.Backward(context, p, u, dlogits, d);
-    ApplyDropout(context, after, d);
-    MultiplyBySlope(context, slope, d);
-    dense_.Backward(context, p, h, d, u);
-    ApplyDropout(context, before, u);
+    const auto loss_of = [&](const View<const float, 2>& logits, float* dlogits) {
+      return LossOf(call, logits, dlogits);
+    };
+    if (dhidden.empty()) return classifier_.Loss(context, call.parameters, h, loss_of);
+    const LongformerLoss loss = classifier_.LossAndGradients(
+        context, call.parameters,
+        {HeadSite(call, before_, kBeforeDense), HeadSite(call, after_, kBeforeLogits)}, h, loss_of);
     ZeroRows(context, dhidden);
-    EmbeddingBackward(context, first, u, dhidden);
+    EmbeddingBackward(context, first, h, dhidden);
     return loss;
   }
 
-  double ForwardFlop(idx_t rows, idx_t) const override {
-    return 2.0 * static_cast<double>(rows * channels_) * static_cast<double>(channels_ + outputs_);
-  }
+  double ForwardFlop(idx_t rows, idx_t) const override { return classifier_.ForwardFlop(rows); }
 
  protected:
   // The loss of logits (B, outputs); dlogits (B, outputs) is zero, or null.
@@ -352,9 +297,9 @@ class FirstTokenHead : public LongformerHeadLayer {
     const idx_t rows = call.batch.rows;
     Tensor logits(std::move(shape));
     Arena::Frame frame(context.arena(), Arena::Bytes<float>(rows * channels_));
-    const View<float, 2> u = TakeRows(frame, rows, channels_);
-    PoolFirstTokens(context, call.parameters, dense_.name(), rows, hidden, u);
-    out_.Forward(context, call.parameters, u, {logits.data<float>(), {rows, outputs_}});
+    const View<float, 2> h = TakeRows(frame, rows, channels_);
+    EmbeddingForward(context, FirstTokens(rows, call.batch.tokens), hidden, h);
+    classifier_.Logits(context, call.parameters, h, {logits.data<float>(), {rows, outputs_}});
     return logits;
   }
 
@@ -362,7 +307,7 @@ class FirstTokenHead : public LongformerHeadLayer {
 
  private:
   double before_, after_;
-  Linear dense_, out_;
+  DenseClassifier classifier_;
 };
 
 class SequenceHead final : public FirstTokenHead {
@@ -378,52 +323,16 @@ class SequenceHead final : public FirstTokenHead {
   }
 
   void CheckTargets(const LongformerBatch& batch) const override {
-    if (Problem(batch) == ProblemType::kSingleLabel) {
-      CheckCount("labels", batch.labels.size(), batch.rows, batch);
-      for (const std::int32_t label : batch.labels) {
-        Check(label == kIgnoreLabel || (label >= 0 && label < outputs_), ErrorCode::kUsage,
-              "batch: label {} is not one of {}", label, outputs_);
-      }
-    } else {
-      CheckCount("values", batch.values.size(), batch.rows * outputs_, batch);
-    }
+    CheckSequenceTargets(Targets(batch), batch.rows, outputs_);
   }
 
  private:
-  ProblemType Problem(const LongformerBatch& batch) const {
-    if (problem_ != ProblemType::kInferred) return problem_;
-    if (outputs_ == 1) return ProblemType::kRegression;
-    return batch.labels.empty() ? ProblemType::kMultiLabel : ProblemType::kSingleLabel;
+  SequenceTargets Targets(const LongformerBatch& batch) const {
+    return {problem_, batch.labels, batch.values};
   }
-
   LongformerLoss LossOf(const HeadCall& call, const View<const float, 2>& logits,
                         float* dlogits) const override {
-    const ProblemType problem = Problem(call.batch);
-    const auto size = static_cast<std::size_t>(logits.size());
-    LongformerLoss loss;
-    if (problem == ProblemType::kSingleLabel) {
-      for (const std::int32_t label : call.batch.labels) loss.counted += label != kIgnoreLabel;
-      for (idx_t b = 0; b < call.batch.rows; ++b) {
-        const idx_t label = call.batch.labels[static_cast<std::size_t>(b)];
-        if (label == kIgnoreLabel) continue;
-        const LogitRow row{&logits(b, 0), outputs_, 1};
-        loss.sum += SoftmaxLoss(row, label, ScaleOf(call, loss.counted),
-                                dlogits == nullptr ? nullptr : dlogits + b * outputs_);
-        loss.correct += LargestLogit(row) == label ? 1 : 0;
-      }
-    } else {
-      loss.counted = logits.size();
-      const float scale = ScaleOf(call, loss.counted);
-      const std::span<const float> all(logits.data, size);
-      const bool squared = problem == ProblemType::kRegression;
-      loss.sum = squared ? SquaredLoss(all, call.batch.values, scale, dlogits)
-                         : BinaryLoss(all, call.batch.values, scale, dlogits);
-      for (std::size_t i = 0; !squared && i < size; ++i) {
-        loss.correct += (all[i] > 0.0f) == (call.batch.values[i] > 0.5f) ? 1 : 0;
-      }
-    }
-    loss.mean = Mean(loss.sum, loss.counted);
-    return loss;
+    return SequenceLoss(Targets(call.batch), call.step.scale, logits, dlogits);
   }
 
   ProblemType problem_;
@@ -470,7 +379,7 @@ class ChoiceHead final : public FirstTokenHead {
                               dlogits == nullptr ? nullptr : dlogits + at);
       loss.correct += LargestLogit(row) == labels[q] ? 1 : 0;
     }
-    loss.mean = Mean(loss.sum, loss.counted);
+    loss.mean = MeanLoss(loss.sum, loss.counted);
     return loss;
   }
 };

@@ -59,17 +59,10 @@ void ReadTargets(const ParityCase& recorded, const LongformerConfig& config,
   batch.starts = inputs->starts;
   batch.ends = inputs->ends;
   if (!recorded.Has("input.labels")) return;
-  const io::TensorInfo& info = recorded.source().Info("input.labels");
-  const bool numbers =
-      config.head == LongformerHead::kSequence &&
-      (config.problem == ProblemType::kRegression || config.problem == ProblemType::kMultiLabel ||
-       config.label_count() == 1 || info.dtype == DType::kF32 || info.dtype == DType::kF64);
-  if (numbers) {
-    Check(info.size == batch.rows * config.label_count(), ErrorCode::kFormat,
-          "{}: input.labels has shape {}, need {} values for each of {} rows",
-          recorded.source().source(), ShapeText(info.shape), config.label_count(), batch.rows);
-    inputs->values = recorded.source().ReadFloat("input.labels");
-    batch.values = {inputs->values.data<float>(), static_cast<std::size_t>(info.size)};
+  if (config.head == LongformerHead::kSequence &&
+      recorded.LabelsAreNumbers(config.problem, config.label_count())) {
+    inputs->values = recorded.LabelValues(batch.rows * config.label_count());
+    batch.values = {inputs->values.data<float>(), static_cast<std::size_t>(inputs->values.size())};
     return;
   }
   const bool tokens =

@@ -34,18 +34,21 @@ std::string Model::ConfigJson() const { return ToJson(impl_->reformer.config());
 idx_t Model::parameters() const { return impl_->reformer.parameters().count(); }
 idx_t Model::longest() const { return impl_->reformer.config().longest(); }
 
-Tensor Model::Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows) {
+Tensor Model::Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows,
+                     const CallOptions& options) {
   const auto n = static_cast<idx_t>(ids.size());
   Check(rows >= 1 && n >= 1 && n % rows == 0, ErrorCode::kUsage,
         "logits: {} ids do not divide into {} rows", n, rows);
+  Check(options.mask.empty() || options.mask.size() == ids.size(), ErrorCode::kUsage,
+        "logits: a mask of {} for {} ids", options.mask.size(), n);
   Reformer& model = impl_->reformer;
   const idx_t channels = model.config().hidden_size;
-  Tensor y1({n, channels}), y2({n, channels}), h({n, 2 * channels});
-  Tensor logits({n, model.config().vocab_size});
-  model.Encode(context, {rows, n / rows, ids, {}, {}}, y1.view<2>(), y2.view<2>());
-  model.Normalise(context, y1.view<2>(), y2.view<2>(), h.view<2>());
-  model.Logits(context, h.view<2>(), logits.view<2>());
-  return logits;
+  TokenBatch batch{rows, n / rows, ids, {}};
+  if (!options.mask.empty()) batch.mask = {options.mask.data(), {rows, n / rows}};
+  batch.num_hashes = options.num_hashes;
+  Tensor y1({n, channels}), y2({n, channels});
+  model.Encode(context, batch, y1.view<2>(), y2.view<2>());
+  return model.HeadLogits(context, rows, y1.view<2>(), y2.view<2>());
 }
 
 std::string Model::Generate(Context& context, std::string_view prompt, idx_t tokens,

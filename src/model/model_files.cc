@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
 
 #include "base/errors.h"
 #include "io/atomic_file.h"
+#include "io/escape.h"
 #include "model/weight_files.h"
 
 namespace longspan {
@@ -15,11 +18,59 @@ constexpr idx_t kMostRounds = 1024;
 // Old files call the output bias by its alias.
 constexpr std::string_view kBias = "lm_head.bias", kBiasAlias = "lm_head.decoder.bias";
 
-// The name under which `source` holds a parameter; empty when it does not.
+constexpr std::string_view kEncoder = "reformer.";
+
+// The name under which `source` holds a parameter; empty when it does not. Bare models have no
+// prefix, others one.
 std::string NameIn(const io::TensorSource& source, const std::string& name) {
   if (source.Has(name)) return name;
   if (name == kBias && source.Has(kBiasAlias)) return std::string(kBiasAlias);
-  return {};
+  const std::string other =
+      name.starts_with(kEncoder) ? name.substr(kEncoder.size()) : std::string(kEncoder) + name;
+  return source.Has(other) ? other : std::string();
+}
+
+bool OfHead(std::string_view name) {
+  return name.starts_with("lm_head.") || name.starts_with("classifier.") ||
+         name.starts_with("qa_outputs.");
+}
+
+// Gives the config the head that is wanted. False when the head in the files is over other labels,
+// so that its numbers mean something else.
+bool PutHead(const WantedReformerHead& wanted, ReformerConfig* config) {
+  const bool same =
+      wanted.labels.empty() ||
+      (config->head == wanted.head && config->labels == wanted.labels &&
+       (wanted.problem == config->problem || config->problem == ProblemType::kInferred));
+  config->head = wanted.head;
+  config->problem = wanted.problem;
+  if (!wanted.labels.empty()) config->labels = wanted.labels;
+  if (wanted.head == ReformerHead::kMaskedLanguageModel) config->is_decoder = false;
+  if (wanted.head == ReformerHead::kLanguageModel) {
+    config->is_decoder = true;
+    config->local_after = config->lsh_after = 0;
+  }
+  return same;
+}
+
+// The head's parameters that the files do not give.
+std::set<std::string, std::less<>> NewParameters(const io::TensorSource& source, bool take,
+                                                 const ParameterTable& table) {
+  std::set<std::string, std::less<>> fresh;
+  for (const ParameterInfo& info : table.list()) {
+    if (!OfHead(info.name)) continue;
+    const std::string name = NameIn(source, info.name);
+    if (!take || name.empty() || source.Info(name).shape != info.shape) fresh.insert(info.name);
+  }
+  return fresh;
+}
+
+// "a, b, c", escaped.
+template <class Names>
+std::string NameList(const Names& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + io::Escape(name);
+  return list;
 }
 
 // Constants that files of 2020 still carry: no parameters.
@@ -27,9 +78,10 @@ bool IsLegacyConstant(std::string_view name) {
   return name.find("self_mask_value_") != name.npos || name.find(".mask_value_") != name.npos;
 }
 
-WeightNames Names() {
-  return {NameIn,
-          [](std::string_view name) { return name == kBiasAlias || IsLegacyConstant(name); }};
+bool Ignored(std::string_view name) { return name == kBiasAlias || IsLegacyConstant(name); }
+
+io::NonFinite NonFiniteOf(const LoadOptions& options) {
+  return options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse;
 }
 
 }  // namespace
@@ -37,7 +89,9 @@ WeightNames Names() {
 void ApplyOptions(const LoadOptions& options, ReformerConfig* config) {
   if (options.dropout) {
     config->hidden_dropout = config->local_dropout = config->lsh_dropout = *options.dropout;
+    config->classifier_dropout = std::nullopt;  // the hidden one
   }
+  if (options.lm_bias) config->lm_bias = *options.lm_bias;
   if (!options.attention.empty()) ChooseAttention(options.attention, config);
   if (options.num_hashes == 0) return;
   Check(options.num_hashes >= 1 && options.num_hashes <= kMostRounds, ErrorCode::kUsage,
@@ -53,8 +107,8 @@ void ApplyOptions(const LoadOptions& options, ReformerConfig* config) {
 
 void ReadWeights(const io::TensorSource& source, const LoadOptions& options, Reformer& model,
                  std::vector<std::string>* warnings) {
-  const auto non_finite = options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse;
-  const auto unread = ReadParameters(source, Names(), non_finite, model.parameters());
+  const auto unread =
+      ReadParameters(source, {NameIn, Ignored}, NonFiniteOf(options), model.parameters());
   if (warnings != nullptr) AddWarnings(source, unread, warnings);
 }
 
@@ -62,10 +116,26 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
                       std::vector<std::string>* warnings) {
   ReformerConfig config = LoadReformerConfig(directory);
   const auto source = io::OpenModel(directory);
-  CheckFileHolds(*source, ParameterCount(config));
+  ReformerConfig least = config;  // under another head the weights have to hold an encoder
+  if (options.head) least.head = ReformerHead::kNone;
+  CheckFileHolds(*source, ParameterCount(least));
   ApplyOptions(options, &config);
+  const bool take = !options.head || PutHead(*options.head, &config);
   Reformer model(std::move(config));
-  ReadWeights(*source, options, model, warnings);
+  model.SetStrict(options.strict);
+  if (!options.head) {
+    ReadWeights(*source, options, model, warnings);
+    return model;
+  }
+  const auto fresh = NewParameters(*source, take, model.parameters());
+  const auto is_new = [&](std::string_view name) { return fresh.count(name) != 0; };
+  const auto unread =
+      ReadParameters(*source, {NameIn, Ignored, is_new}, NonFiniteOf(options), model.parameters());
+  if (!fresh.empty()) model.Initialise(options.head->seed, is_new);
+  if (warnings == nullptr) return model;
+  warnings->insert(warnings->end(), source->warnings().begin(), source->warnings().end());
+  if (!fresh.empty()) warnings->push_back("new: " + NameList(fresh));
+  if (!unread.empty()) warnings->push_back("left out: " + NameList(unread));
   return model;
 }
 

@@ -11,18 +11,35 @@
 
 namespace longspan {
 
+// A head to train, on whatever encoder the files hold.
+struct WantedReformerHead {
+  ReformerHead head = ReformerHead::kMaskedLanguageModel;
+  std::vector<std::string> labels;  // of sequences; other heads: empty
+  ProblemType problem = ProblemType::kInferred;
+  std::uint64_t seed = 1;  // of the parameters that the files do not have
+};
+
 struct LoadOptions {
   bool allow_nonfinite = false;
   std::optional<double> dropout;  // instead of every dropout of the config
   std::string attention;          // a name for ChooseAttention; empty: the config's choice
   idx_t num_hashes = 0;           // rounds of LSH layers instead of the config's; 0: the config's
+  std::optional<bool> lm_bias;    // instead of the config's
+  bool strict = false;            // Reformer::SetStrict
+  std::optional<WantedReformerHead> head;  // absent: the config's, all of it from the files
 };
 
 // Changes the config as the options say. kUsage names the option that does not fit the model.
 void ApplyOptions(const LoadOptions& options, ReformerConfig* config);
 
 // Reads config.json and the weights. kFormat lists up to ten tensors that are missing or have
-// another shape; extra tensors become one line each in `warnings`.
+// another shape; extra tensors become one line each in `warnings`. Files of a bare model fill the
+// encoder of one with a head, and the other way round.
+//
+// With options.head the model has that head; a language model's is causal, a masked one's is not.
+// Head tensors that the files hold under the same name and shape are taken, those over labels only
+// when the files have the same labels; the others are drawn as Initialise(seed) draws them, and one
+// warning "new: ..." names them; one "left out: ..." names what of the files has no place.
 Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions& options = {},
                       std::vector<std::string>* warnings = nullptr);
 

@@ -81,6 +81,19 @@ std::vector<std::int32_t> ParityCase::Integers(const std::string& name,
   return values;
 }
 
+bool ParityCase::LabelsAreNumbers(ProblemType problem, idx_t labels) const {
+  const DType dtype = source_.Info("input.labels").dtype;
+  const bool integers = dtype != DType::kF32 && dtype != DType::kF64;
+  return ProblemOf(problem, labels, integers) != ProblemType::kSingleLabel;
+}
+
+Tensor ParityCase::LabelValues(idx_t count) const {
+  const io::TensorInfo& info = source_.Info("input.labels");
+  Check(info.size == count, ErrorCode::kFormat, "{}: input.labels has shape {}, need {} values",
+        source_.source(), ShapeText(info.shape), count);
+  return source_.ReadFloat("input.labels");
+}
+
 void ParityCase::CheckKnown(const ParameterTable& table,
                             const std::function<bool(const std::string&)>& known) const {
   for (const auto& [name, info] : source_.tensors()) {
@@ -142,11 +155,14 @@ ParityReport ParityCase::Finish() {
 }
 
 ParityReport VerifyCase(Context& context, const std::filesystem::path& directory,
-                        const std::filesystem::path& case_file) {
+                        const std::filesystem::path& case_file, const VerifyOptions& options) {
   const bool longformer = ModelType(directory / "config.json") == "longformer";
   const io::SafetensorsFile source = io::SafetensorsFile::Open(case_file);
+  Check(!longformer || (options.num_hashes == 0 && !options.lm_bias), ErrorCode::kUsage,
+        "verify: {} is a Longformer, which has no rounds of hashing and no bias to leave out",
+        io::Escape(directory.string()));
   return longformer ? VerifyLongformer(context, directory, source)
-                    : VerifyReformer(context, directory, source);
+                    : VerifyReformer(context, directory, source, options);
 }
 
 }  // namespace longspan

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/safetensors.h"
+#include "model/label_fields.h"
 #include "model/parameters.h"
 #include "model/parity.h"
 
@@ -27,6 +28,11 @@ class ParityCase {
   // Integers of this shape: ids, labels, masks. Empty when `name` is missing and `optional`.
   std::vector<std::int32_t> Integers(const std::string& name, const std::vector<idx_t>& shape,
                                      bool optional = false) const;
+
+  // Labels of sequences are numbers, not classes: by the config, or by their type.
+  bool LabelsAreNumbers(ProblemType problem, idx_t labels) const;
+  // "input.labels" as `count` numbers.
+  Tensor LabelValues(idx_t count) const;
 
   // What a case asks for and a model cannot give must not pass in silence: kFormat names the first
   // tensor that is neither known(name) nor the gradient of a parameter.
@@ -54,7 +60,7 @@ class ParityCase {
 
 // The models' own parts of VerifyCase (model/parity.h).
 ParityReport VerifyReformer(Context& context, const std::filesystem::path& directory,
-                            const io::TensorSource& source);
+                            const io::TensorSource& source, const VerifyOptions& options);
 ParityReport VerifyLongformer(Context& context, const std::filesystem::path& directory,
                               const io::TensorSource& source);
 

@@ -1,13 +1,15 @@
 #include "model/reformer.h"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/math.h"
 #include "gemm/gemm.h"
 #include "model/attention_layer.h"
+#include "model/original_rules.h"
+#include "model/reformer_head_rows.h"
 #include "model/residual_branch.h"
 #include "model/rows.h"
 #include "ops/axial_position/axial_position.h"
@@ -28,29 +30,25 @@ enum Site : std::uint64_t {
   kFirstLayer = 16
 };
 
-// The head works through the text in chunks of this many tokens: (chunk, 2C) and (chunk, V) live.
-constexpr idx_t kHeadChunk = 4096;
+constexpr idx_t kMostRounds = 1024;
 
-// joined (N, 2C) = a ++ b.
-void Join(Context& context, const View<const float, 2>& a, const View<const float, 2>& b,
-          const View<float, 2>& joined) {
-  const idx_t channels = a.extent[1];
-  const auto bytes = static_cast<std::size_t>(channels) * sizeof(float);
-  ForEachRow(context, a.extent[0], [&](idx_t t) {
-    std::memcpy(&joined(t, 0), &a(t, 0), bytes);
-    std::memcpy(&joined(t, channels), &b(t, 0), bytes);
-  });
+// Calls run(row, begin, count, position) for each stretch of a row's tokens whose given positions
+// follow one another.
+template <class Run>
+void ForEachStretch(const TokenBatch& batch, const Run& run) {
+  for (idx_t b = 0; b < batch.rows; ++b) {
+    const auto row = batch.positions.subspan(static_cast<std::size_t>(b * batch.tokens),
+                                             static_cast<std::size_t>(batch.tokens));
+    for (std::size_t begin = 0, end = 0; begin < row.size(); begin = end) {
+      for (end = begin + 1; end < row.size() && row[end] == row[end - 1] + 1;) ++end;
+      run(b, static_cast<idx_t>(begin), static_cast<idx_t>(end - begin), idx_t{row[begin]});
+    }
+  }
 }
 
-// a and b (N, C) = the halves of joined (N, 2C).
-void Part(Context& context, const View<const float, 2>& joined, const View<float, 2>& a,
-          const View<float, 2>& b) {
-  const idx_t channels = a.extent[1];
-  const auto bytes = static_cast<std::size_t>(channels) * sizeof(float);
-  ForEachRow(context, a.extent[0], [&](idx_t t) {
-    std::memcpy(&a(t, 0), &joined(t, 0), bytes);
-    std::memcpy(&b(t, 0), &joined(t, channels), bytes);
-  });
+// Rows of given positions draw from sites of their own.
+Dropout OfRow(const Dropout& site, idx_t row) {
+  return {site.p, DeriveKey(site.key, static_cast<std::uint64_t>(row))};
 }
 
 }  // namespace
@@ -90,11 +88,7 @@ Reformer::Reformer(ReformerConfig config, Memory memory) : config_(std::move(con
   }
   parameters_.Add(Name("encoder.layer_norm.weight"), {2 * channels}, ParameterKind::kNormWeight);
   parameters_.Add(Name("encoder.layer_norm.bias"), {2 * channels}, ParameterKind::kNormBias);
-  if (config_.head != ReformerHead::kNone) {
-    parameters_.Add("lm_head.decoder.weight", {config_.vocab_size, 2 * channels},
-                    ParameterKind::kMatrix);
-    parameters_.Add("lm_head.bias", {config_.vocab_size}, ParameterKind::kBias);
-  }
+  head_ = MakeReformerHead(config_, parameters_);
   if (memory == Memory::kOwn) parameters_.Allocate();
 }
 
@@ -110,18 +104,24 @@ std::string Reformer::LayerPrefix(std::size_t layer) const {
   return Name("encoder.layers.") + std::to_string(layer) + ".";
 }
 
-void Reformer::Initialise(std::uint64_t seed) {
-  parameters_.Draw(seed, config_.initializer_range, config_.axial_norm_std);
+void Reformer::Initialise(std::uint64_t seed,
+                          const std::function<bool(std::string_view name)>& which) {
+  parameters_.Draw(seed, config_.initializer_range, config_.axial_norm_std, which);
 }
 
-void Reformer::CheckBatch(const TokenBatch& batch) const {
+void Reformer::CheckBatch(const TokenBatch& batch, Pass pass) const {
   const idx_t n = batch.rows * batch.tokens;
   Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
         "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
-  Check(batch.tokens <= config_.longest(), ErrorCode::kUsage,
-        "batch: {} tokens, but the model has positions for {}", batch.tokens, config_.longest());
-  Check(static_cast<idx_t>(batch.ids.size()) == n, ErrorCode::kUsage,
-        "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows, batch.tokens);
+  CheckPositions(batch);
+  if (batch.embeddings.empty()) {
+    Check(static_cast<idx_t>(batch.ids.size()) == n, ErrorCode::kUsage,
+          "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows, batch.tokens);
+  } else {
+    Check(batch.embeddings.extent[0] == n && batch.embeddings.extent[1] == config_.hidden_size,
+          ErrorCode::kUsage, "batch: embeddings are {}, need ({}, {})", ShapeText(batch.embeddings),
+          n, config_.hidden_size);
+  }
   Check(batch.targets.empty() || static_cast<idx_t>(batch.targets.size()) == n, ErrorCode::kUsage,
         "batch: {} targets for {} rows of {} tokens", batch.targets.size(), batch.rows,
         batch.tokens);
@@ -129,6 +129,26 @@ void Reformer::CheckBatch(const TokenBatch& batch) const {
             (batch.mask.extent[0] == batch.rows && batch.mask.extent[1] == batch.tokens),
         ErrorCode::kUsage, "batch: mask is {}, need ({}, {})", ShapeText(batch.mask), batch.rows,
         batch.tokens);
+  Check(batch.num_hashes >= 0 && batch.num_hashes <= kMostRounds, ErrorCode::kUsage,
+        "batch: {} rounds of hashing, need 1 to {}, or 0 for the config's", batch.num_hashes,
+        kMostRounds);
+  if (strict_) CheckOriginalRules(config_, batch, pass == Pass::kTraining);
+}
+
+void Reformer::CheckPositions(const TokenBatch& batch) const {
+  const idx_t longest = config_.longest();
+  if (batch.positions.empty()) {
+    Check(batch.tokens <= longest, ErrorCode::kUsage,
+          "batch: {} tokens, but the model has positions for {}", batch.tokens, longest);
+    return;
+  }
+  Check(static_cast<idx_t>(batch.positions.size()) == batch.rows * batch.tokens, ErrorCode::kUsage,
+        "batch: {} positions for {} rows of {} tokens", batch.positions.size(), batch.rows,
+        batch.tokens);
+  for (const std::int32_t position : batch.positions) {
+    Check(position >= 0 && position < longest, ErrorCode::kUsage,
+          "batch: position {} is not below the model's {}", position, longest);
+  }
 }
 
 // ---- embeddings ---------------------------------------------------------------------------------
@@ -136,10 +156,18 @@ void Reformer::CheckBatch(const TokenBatch& batch) const {
 // x (N, C) = dropout(words[ids]) + positions.
 void Reformer::Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& x) {
-  EmbeddingForward(context, batch.ids,
-                   parameters_.matrix(Name("embeddings.word_embeddings.weight")), x);
+  if (batch.embeddings.empty()) {
+    EmbeddingForward(context, batch.ids,
+                     parameters_.matrix(Name("embeddings.word_embeddings.weight")), x);
+  } else {
+    CopyRows(context, batch.embeddings, x);
+  }
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kWords), x);
-  AddPositions(context, batch.rows, 0, SiteOf(dropout, config_.hidden_dropout, kPositions), x);
+  const Dropout site = SiteOf(dropout, config_.hidden_dropout, kPositions);
+  if (batch.positions.empty()) return AddPositions(context, batch.rows, 0, site, x);
+  ForEachStretch(batch, [&](idx_t row, idx_t begin, idx_t count, idx_t position) {
+    AddPositions(context, 1, position, OfRow(site, row), x.Rows(row * batch.tokens + begin, count));
+  });
 }
 
 void Reformer::EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
@@ -167,25 +195,40 @@ void Reformer::AddPositions(Context& context, idx_t rows, idx_t start, const Dro
   }
 }
 
-// dx (N, C) is scratch afterwards.
-void Reformer::EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
-                             const View<float, 2>& dx) {
-  const Dropout positions = SiteOf(dropout, config_.hidden_dropout, kPositions);
+// The gradients of the tables for those of x.
+void Reformer::AddPositionsBackward(Context& context, idx_t rows, idx_t start,
+                                    const Dropout& dropout, const View<float, 2>& dx) {
   if (config_.axial) {
     AxialBackward(context,
                   {parameters_.matrix(Name("embeddings.position_embeddings.weights.0")),
                    parameters_.matrix(Name("embeddings.position_embeddings.weights.1"))},
-                  positions, batch.rows, 0, dx,
+                  dropout, rows, start, dx,
                   {parameters_.matrix_gradient(Name("embeddings.position_embeddings.weights.0")),
                    parameters_.matrix_gradient(Name("embeddings.position_embeddings.weights.1"))});
-  } else {
-    const View<float, 2> dtable =
-        parameters_.matrix_gradient(Name("embeddings.position_embeddings.embedding.weight"));
-    for (idx_t b = 0; b < batch.rows; ++b) {
-      AddDropout(context, positions, dx.Rows(b * batch.tokens, batch.tokens),
-                 dtable.Rows(0, batch.tokens), b * batch.tokens * config_.hidden_size);
-    }
+    return;
   }
+  const View<float, 2> dtable =
+      parameters_.matrix_gradient(Name("embeddings.position_embeddings.embedding.weight"));
+  const idx_t tokens = dx.extent[0] / rows;
+  for (idx_t b = 0; b < rows; ++b) {
+    AddDropout(context, dropout, dx.Rows(b * tokens, tokens), dtable.Rows(start, tokens),
+               b * tokens * config_.hidden_size);
+  }
+}
+
+// dx (N, C) is scratch afterwards.
+void Reformer::EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+                             const View<float, 2>& dx) {
+  const Dropout site = SiteOf(dropout, config_.hidden_dropout, kPositions);
+  if (batch.positions.empty()) {
+    AddPositionsBackward(context, batch.rows, 0, site, dx);
+  } else {
+    ForEachStretch(batch, [&](idx_t row, idx_t begin, idx_t count, idx_t position) {
+      AddPositionsBackward(context, 1, position, OfRow(site, row),
+                           dx.Rows(row * batch.tokens + begin, count));
+    });
+  }
+  if (!batch.embeddings.empty()) return;
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kWords), dx);
   EmbeddingBackward(context, batch.ids, dx,
                     parameters_.matrix_gradient(Name("embeddings.word_embeddings.weight")));
@@ -207,6 +250,14 @@ ReversibleBranch Bind(Context& context, const ResidualBranch& branch, const Bran
 
 }  // namespace
 
+namespace {
+
+std::uint64_t Seed(const ReformerConfig& config) {
+  return static_cast<std::uint64_t>(config.rotation_seed);
+}
+
+}  // namespace
+
 // The call of branch 0 (attention) or 1 (feed-forward) of a layer. `keep`: a backward pass follows,
 // or is under way.
 BranchCall Reformer::CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
@@ -214,7 +265,9 @@ BranchCall Reformer::CallOf(const TokenBatch& batch, const StepDropout& dropout,
   BranchCall call{parameters_,    batch.rows,
                   batch.tokens,   batch.mask,
                   dropout.active, DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
-  call.rotation_key = RotationKey(dropout.key, layer);
+  const bool evaluation = !dropout.active && dropout.key == 0;
+  call.rotation_key = RotationKey(evaluation ? Seed(config_) : dropout.key, layer);
+  call.num_hashes = batch.num_hashes;
   if (!layers_[layer]->rotations.empty()) call.rotations = &layers_[layer]->rotations;
   if (keep) call.buckets = &layers_[layer]->buckets;
   return call;
@@ -235,7 +288,7 @@ Tensor Reformer::Rotations(std::size_t layer, const LshSpec& spec) const {
   Tensor rotations({config_.heads, config_.head_size, spec.rounds, spec.RotationColumns()});
   const Tensor& given = layers_[layer]->rotations;
   if (given.empty()) {
-    DrawRotations(config_, RotationKey(0, layer), rotations.view<4>());
+    DrawRotations(config_, RotationKey(Seed(config_), layer), rotations.view<4>());
   } else {
     Check(given.shape() == rotations.shape(), ErrorCode::kUsage,
           "model: rotations of layer {} are {}, need {}", layer, ShapeText(given.shape()),
@@ -286,13 +339,27 @@ void Reformer::BackwardThroughLayers(Context& context, const TokenBatch& batch,
 
 void Reformer::Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
                       const View<float, 2>& y2, std::vector<Tensor>* hidden_states) {
-  CheckBatch(batch);
-  ForwardThroughLayers(context, batch, {}, false, y1, y2, {hidden_states, nullptr});
+  CheckBatch(batch, Pass::kEvaluation);
+  const idx_t padded = strict_ ? PaddedTokens(config_, batch.tokens) : batch.tokens;
+  if (padded == batch.tokens) {
+    return ForwardThroughLayers(context, batch, {}, false, y1, y2, {hidden_states, nullptr});
+  }
+  const View<float, 2> words = parameters_.matrix(Name("embeddings.word_embeddings.weight"));
+  const PaddedBatch longer(batch, padded, static_cast<std::int32_t>(config_.pad_token),
+                           {&words(config_.pad_token, 0), {config_.hidden_size}});
+  const idx_t n = batch.rows * padded, channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
+  const View<float, 2> longer1(frame.Take<float>(n * channels), {n, channels});
+  const View<float, 2> longer2(frame.Take<float>(n * channels), {n, channels});
+  ForwardThroughLayers(context, longer.batch(), {}, false, longer1, longer2,
+                       {hidden_states, nullptr});
+  CutRows(longer1, batch.rows, y1);
+  CutRows(longer2, batch.rows, y2);
 }
 
 void Reformer::Observe(Context& context, const TokenBatch& batch,
                        const AttentionObserver& observer) {
-  CheckBatch(batch);
+  CheckBatch(batch, Pass::kEvaluation);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
   const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
@@ -304,94 +371,76 @@ void Reformer::Observe(Context& context, const TokenBatch& batch,
 
 namespace {
 
-LayerNormWeights FinalNorm(ParameterTable& parameters, const std::string& name, double eps) {
+LayerNormWeights NormWeights(ParameterTable& parameters, const std::string& name, double eps) {
   return {parameters.vector(name + "weight"), parameters.vector(name + "bias"),
           static_cast<float>(eps)};
 }
 
-ClassifierWeights Decoder(ParameterTable& parameters) {
-  return {parameters.matrix("lm_head.decoder.weight"), parameters.vector("lm_head.bias")};
-}
-
-double HeadFlop(const ReformerConfig& config, idx_t rows, idx_t tokens) {
-  if (config.head == ReformerHead::kNone) return 0.0;
-  return 2.0 * static_cast<double>(rows * tokens) *
-         static_cast<double>(config.vocab_size * 2 * config.hidden_size);
-}
-
-void Accumulate(const CrossEntropyResult& part, CrossEntropyResult* total) {
-  total->sum += part.sum;
-  total->counted += part.counted;
-  total->correct += part.correct;
-}
-
 }  // namespace
+
+const ReformerHeadLayer& Reformer::Head() const {
+  Check(head_ != nullptr, ErrorCode::kUsage,
+        "model: a bare ReformerModel has no head, so no logits and no loss");
+  return *head_;
+}
 
 void Reformer::Normalise(Context& context, const View<const float, 2>& y1,
                          const View<const float, 2>& y2, const View<float, 2>& h) {
-  Join(context, y1, y2, h);
+  JoinRows(context, y1, y2, h);
   LayerNormForward(
-      context, FinalNorm(parameters_, Name("encoder.layer_norm."), config_.layer_norm_eps), h, h);
+      context, NormWeights(parameters_, Name("encoder.layer_norm."), config_.layer_norm_eps), h, h);
 }
 
 void Reformer::Logits(Context& context, const View<const float, 2>& h,
                       const View<float, 2>& logits) {
-  Check(config_.head != ReformerHead::kNone, ErrorCode::kUsage,
-        "model: a bare ReformerModel has no logits");
-  const ClassifierWeights decoder = Decoder(parameters_);
-  gemm::Forward(context, h, decoder.w, decoder.b.data, logits);
+  Check(config_.head == ReformerHead::kLanguageModel ||
+            config_.head == ReformerHead::kMaskedLanguageModel,
+        ErrorCode::kUsage, "model: a {} has no logits of tokens", ReformerClass(config_.head));
+  head_->Logits(context, parameters_, h, logits);
 }
 
-CrossEntropyResult Reformer::Loss(Context& context, const TokenBatch& batch) {
-  CheckBatch(batch);
+std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const StreamPair& streams,
+                                           const StepDropout& dropout) {
+  const std::string name = Name("encoder.layer_norm.");
+  FinalNorm norm{NormWeights(parameters_, name, config_.layer_norm_eps),
+                 {},
+                 SiteOf(dropout, config_.hidden_dropout, kFinal)};
+  if (!streams.dy1.empty()) {
+    norm.gradients = {parameters_.vector_gradient(name + "weight"),
+                      parameters_.vector_gradient(name + "bias")};
+  }
+  if (head_ != nullptr && head_->reads_first()) {
+    return std::make_unique<FirstTokenRows>(context, norm, streams, rows);
+  }
+  return std::make_unique<StreamRows>(context, norm, streams);
+}
+
+Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<const float, 2>& y1,
+                            const View<const float, 2>& y2) {
+  const ReformerHeadLayer& head = Head();
+  const auto read = RowsOf(context, rows, {y1, y2}, {});
+  Tensor logits({read->count(), head.outputs()});
+  read->Read([&](idx_t begin, const View<const float, 2>& h) {
+    head.Logits(context, parameters_, h, logits.view<2>().Rows(begin, h.extent[0]));
+  });
+  return logits;
+}
+
+Tensor Reformer::LogitsOfRows(Context& context, const View<const float, 2>& h) {
+  Tensor logits({h.extent[0], Head().outputs()});
+  Head().Logits(context, parameters_, h, logits.view<2>());
+  return logits;
+}
+
+HeadLoss Reformer::Loss(Context& context, const TokenBatch& batch) {
+  Head().CheckTargets(batch);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
-  const idx_t chunk = std::min(n, kHeadChunk);
-  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels) +
-                                          Arena::Bytes<float>(chunk * 2 * channels));
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
   const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
   const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
-  float* normed = frame.Take<float>(chunk * 2 * channels);
-  ForwardThroughLayers(context, batch, {}, false, y1, y2, {});
-  CrossEntropyResult total;
-  for (idx_t begin = 0; begin < n; begin += chunk) {
-    const idx_t rows = std::min(chunk, n - begin);
-    const View<float, 2> h(normed, {rows, 2 * channels});
-    Normalise(context, y1.Rows(begin, rows), y2.Rows(begin, rows), h);
-    Accumulate(CrossEntropyForward(context, Decoder(parameters_), h,
-                                   batch.targets.subspan(static_cast<std::size_t>(begin),
-                                                         static_cast<std::size_t>(rows))),
-               &total);
-  }
-  return total;
-}
-
-// Runs head_gradient(begin, h (rows, 2C), dh) for each chunk of the text, h behind norm and
-// dropout, and takes dh back to s.dy1 and s.dy2.
-void Reformer::HeadBackward(Context& context, const Streams& s, const StepDropout& dropout,
-                            const HeadGradient& head_gradient) {
-  const idx_t n = s.y1.extent[0], width = 2 * config_.hidden_size;
-  const idx_t chunk = std::min(n, kHeadChunk);
-  Arena::Frame frame(context.arena(), 4 * Arena::Bytes<float>(chunk * width));
-  float* buffers[4];
-  for (float*& buffer : buffers) buffer = frame.Take<float>(chunk * width);
-  const std::string name = Name("encoder.layer_norm.");
-  const LayerNormWeights norm = FinalNorm(parameters_, name, config_.layer_norm_eps);
-  const Dropout site = SiteOf(dropout, config_.hidden_dropout, kFinal);
-  for (idx_t begin = 0; begin < n; begin += chunk) {
-    const idx_t rows = std::min(chunk, n - begin);
-    const View<float, 2> joined(buffers[0], {rows, width}), h(buffers[1], {rows, width});
-    const View<float, 2> dh(buffers[2], {rows, width}), djoined(buffers[3], {rows, width});
-    Join(context, s.y1.Rows(begin, rows), s.y2.Rows(begin, rows), joined);
-    LayerNormForward(context, norm, joined, h);
-    ApplyDropout(context, site, h, begin * width);
-    head_gradient(begin, h, dh);
-    ApplyDropout(context, site, dh, begin * width);
-    ZeroRows(context, djoined);
-    LayerNormBackward(
-        context, norm, joined, dh, djoined,
-        {parameters_.vector_gradient(name + "weight"), parameters_.vector_gradient(name + "bias")});
-    Part(context, djoined, s.dy1.Rows(begin, rows), s.dy2.Rows(begin, rows));
-  }
+  Encode(context, batch, y1, y2);
+  const auto rows = RowsOf(context, batch.rows, {y1, y2}, {});
+  return head_->Loss(context, {parameters_, batch}, *rows, false);
 }
 
 std::size_t Reformer::StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens) {
@@ -403,55 +452,55 @@ void Reformer::Differentiate(Context& context, const TokenBatch& batch, const St
                              const HeadGradient& head_gradient) {
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), StreamBytes(config_, batch.rows, batch.tokens));
-  Streams s;
-  for (View<float, 2>* stream : {&s.y1, &s.y2, &s.dy1, &s.dy2}) {
+  View<float, 2> y1, y2, dy1, dy2;
+  for (View<float, 2>* stream : {&y1, &y2, &dy1, &dy2}) {
     *stream = {frame.Take<float>(n * channels), {n, channels}};
   }
-  ForwardThroughLayers(context, batch, dropout, true, s.y1, s.y2, {});
-  HeadBackward(context, s, dropout, head_gradient);
-  BackwardThroughLayers(context, batch, dropout, s);
+  ForwardThroughLayers(context, batch, dropout, true, y1, y2, {});
+  head_gradient(*RowsOf(context, batch.rows, {y1, y2, dy1, dy2}, dropout));
+  BackwardThroughLayers(context, batch, dropout, {y1, y2, dy1, dy2});
 }
 
-CrossEntropyResult Reformer::LossAndGradients(Context& context, const TokenBatch& batch,
-                                              float scale, const StepDropout& dropout) {
-  CheckBatch(batch);
-  Check(config_.head != ReformerHead::kNone, ErrorCode::kUsage,
-        "model: a bare ReformerModel has no loss");
-  Check(!batch.targets.empty(), ErrorCode::kUsage, "batch: a loss needs targets");
-  CrossEntropyResult total;
-  Differentiate(context, batch, dropout,
-                [&](idx_t begin, const View<const float, 2>& h, const View<float, 2>& dh) {
-                  const auto targets = batch.targets.subspan(static_cast<std::size_t>(begin),
-                                                             static_cast<std::size_t>(h.extent[0]));
-                  Accumulate(CrossEntropyForwardBackward(
-                                 context, Decoder(parameters_), h, targets, scale, dh,
-                                 {parameters_.matrix_gradient("lm_head.decoder.weight"),
-                                  parameters_.vector_gradient("lm_head.bias")}),
-                             &total);
-                });
-  return total;
+HeadLoss Reformer::LossAndGradients(Context& context, const TokenBatch& batch,
+                                    std::optional<float> scale, const StepDropout& dropout) {
+  CheckBatch(batch, Pass::kTraining);
+  Head().CheckTargets(batch);
+  HeadLoss loss;
+  Differentiate(context, batch, dropout, [&](HeadRows& rows) {
+    loss = head_->Loss(context, {parameters_, batch, scale, dropout}, rows, true);
+  });
+  return loss;
 }
 
 double Reformer::CotangentGradients(Context& context, const TokenBatch& batch,
                                     const View<const float, 2>& cotangent,
                                     const StepDropout& dropout) {
-  CheckBatch(batch);
+  CheckBatch(batch, Pass::kTraining);
   double total = 0.0;
-  Differentiate(context, batch, dropout,
-                [&](idx_t begin, const View<const float, 2>& h, const View<float, 2>& dh) {
-                  const View<const float, 2> c = cotangent.Rows(begin, h.extent[0]);
-                  for (idx_t t = 0; t < h.extent[0]; ++t) {
-                    for (idx_t i = 0; i < h.extent[1]; ++i) {
-                      total += static_cast<double>(h(t, i)) * static_cast<double>(c(t, i));
-                      dh(t, i) = c(t, i);
-                    }
-                  }
-                });
+  Differentiate(context, batch, dropout, [&](HeadRows& rows) {
+    rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
+      const View<const float, 2> c = cotangent.Rows(begin, h.extent[0]);
+      for (idx_t t = 0; t < h.extent[0]; ++t) {
+        for (idx_t i = 0; i < h.extent[1]; ++i) {
+          total += static_cast<double>(h(t, i)) * static_cast<double>(c(t, i));
+          dh(t, i) = c(t, i);
+        }
+      }
+    });
+  });
   return total;
 }
 
+namespace {
+
+double HeadFlop(const ReformerHeadLayer* head, idx_t rows, idx_t tokens) {
+  return head == nullptr ? 0.0 : head->ForwardFlop(rows, tokens);
+}
+
+}  // namespace
+
 double Reformer::ForwardGflop(idx_t rows, idx_t tokens) const {
-  double flop = HeadFlop(config_, rows, tokens);
+  double flop = HeadFlop(head_.get(), rows, tokens);
   for (const auto& layer : layers_) {
     flop += layer->attention->ForwardFlop(rows, tokens);
     flop += layer->feed_forward->ForwardFlop(rows, tokens);
@@ -460,7 +509,7 @@ double Reformer::ForwardGflop(idx_t rows, idx_t tokens) const {
 }
 
 double Reformer::StepGflop(idx_t rows, idx_t tokens) const {
-  double flop = 2.0 * HeadFlop(config_, rows, tokens);
+  double flop = 2.0 * HeadFlop(head_.get(), rows, tokens);
   for (const auto& layer : layers_) {
     flop += layer->attention->BackwardFlop(rows, tokens);
     flop += layer->feed_forward->BackwardFlop(rows, tokens);

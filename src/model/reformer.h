@@ -7,27 +7,22 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/rng.h"
-#include "longspan/attention.h"
 #include "longspan/context.h"
 #include "model/parameters.h"
 #include "model/reformer_config.h"
+#include "model/reformer_heads.h"
 #include "model/residual_branch.h"
 #include "model/step_dropout.h"
-#include "ops/cross_entropy/cross_entropy.h"
+#include "model/token_batch.h"
 
 namespace longspan {
 
-// B rows of T tokens each.
-struct TokenBatch {
-  idx_t rows = 0, tokens = 0;             // B, T
-  std::span<const std::int32_t> ids;      // (B, T)
-  std::span<const std::int32_t> targets;  // (B, T): what position t predicts, or kIgnoreLabel
-  KeyMask mask;                           // (B, T), empty: every token is real
-};
+struct StreamPair;
 
 class Reformer {
  public:
@@ -40,11 +35,18 @@ class Reformer {
   Reformer& operator=(Reformer&&) noexcept;
 
   // Hugging Face's initialisation, from counter-based random numbers.
-  void Initialise(std::uint64_t seed);
+  // With `which` only the parameters that it names.
+  void Initialise(std::uint64_t seed, const std::function<bool(std::string_view name)>& which = {});
 
   const ReformerConfig& config() const { return config_; }
   ParameterTable& parameters() { return parameters_; }
   const ParameterTable& parameters() const { return parameters_; }
+
+  // From now on every batch must be one that the original takes (model/original_rules.h), and
+  // evaluation pads texts to whole chunks as it does; hidden states keep the padded length. As made
+  // a model takes any length and pads nothing.
+  void SetStrict(bool strict) { strict_ = strict; }
+  bool strict() const { return strict_; }
 
   // Evaluation: fills y1 and y2 (B*T, C) with the streams behind the last layer. Where
   // `hidden_states` is given, it receives L + 1 copies of (B*T, C): x2 before each layer, then the
@@ -60,15 +62,23 @@ class Reformer {
   void Normalise(Context& context, const View<const float, 2>& y1, const View<const float, 2>& y2,
                  const View<float, 2>& h);
 
-  // logits (rows, V) = h W^T + bias.
+  // logits (rows, V) of h (rows, 2C); kUsage unless the model is a causal or masked language model.
   void Logits(Context& context, const View<const float, 2>& h, const View<float, 2>& logits);
+  // The head's logits from Encode's streams: (B*T, V) of language models, (B, labels) of sequence
+  // classifiers, (B*T, 2) for the starts and ends of answers.
+  Tensor HeadLogits(Context& context, idx_t rows, const View<const float, 2>& y1,
+                    const View<const float, 2>& y2);
 
-  // Sum of the losses over the batch's targets; no gradients, no dropout.
-  CrossEntropyResult Loss(Context& context, const TokenBatch& batch);
+  // The head's logits of rows of h (rows, 2C) as it reads them: every token, or first tokens.
+  Tensor LogitsOfRows(Context& context, const View<const float, 2>& h);
 
-  // Loss with gradients of scale * sum; they accumulate in parameters().gradients().
-  CrossEntropyResult LossAndGradients(Context& context, const TokenBatch& batch, float scale,
-                                      const StepDropout& dropout);
+  // The loss over the batch's targets; no gradients, no dropout.
+  HeadLoss Loss(Context& context, const TokenBatch& batch);
+
+  // Loss with gradients of scale * sum, or of Hugging Face's mean when there is no scale; they
+  // accumulate in parameters().gradients().
+  HeadLoss LossAndGradients(Context& context, const TokenBatch& batch, std::optional<float> scale,
+                            const StepDropout& dropout);
 
   // Gradients of sum(LayerNorm(y1 ++ y2) * cotangent), cotangent (B*T, 2C); returns that sum.
   double CotangentGradients(Context& context, const TokenBatch& batch,
@@ -89,7 +99,8 @@ class Reformer {
   std::size_t KeptBytes() const;
   // Bytes of the streams of a training step and their gradients.
   static std::size_t StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens);
-  // From which evaluation (key 0) or a training step draws the rotations of a layer.
+  // From which evaluation (the config's rotation_seed) or a training step (its key) draws the
+  // rotations of a layer.
   static std::uint64_t RotationKey(std::uint64_t key, std::size_t layer);
 
   // "reformer.encoder.layers.<i>."
@@ -109,11 +120,16 @@ class Reformer {
     const AttentionObserver* attention = nullptr;
   };
 
-  void CheckBatch(const TokenBatch& batch) const;
+  // What runs here with a batch: an evaluation, or a step that learns.
+  enum class Pass { kEvaluation, kTraining };
+  void CheckBatch(const TokenBatch& batch, Pass pass) const;
+  void CheckPositions(const TokenBatch& batch) const;
   void Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
              const View<float, 2>& x);
   void AddPositions(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
                     const View<float, 2>& x);
+  void AddPositionsBackward(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
+                            const View<float, 2>& dx);
   void EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& dx);
   BranchCall CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
@@ -123,11 +139,12 @@ class Reformer {
                             const Shown& shown);
   void BackwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                              const Streams& streams);
-  // Given h (rows, 2C) of the text's rows from `begin` on, writes dh.
-  using HeadGradient =
-      std::function<void(idx_t begin, const View<const float, 2>& h, const View<float, 2>& dh)>;
-  void HeadBackward(Context& context, const Streams& streams, const StepDropout& dropout,
-                    const HeadGradient& head_gradient);
+  const ReformerHeadLayer& Head() const;
+  // What the head reads of these streams of B rows; it may differentiate when they have gradients.
+  std::unique_ptr<HeadRows> RowsOf(Context& context, idx_t rows, const StreamPair& streams,
+                                   const StepDropout& dropout);
+  // Given what the head reads of the last layer, calls rows.Differentiate.
+  using HeadGradient = std::function<void(HeadRows& rows)>;
   void Differentiate(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                      const HeadGradient& head_gradient);
 
@@ -136,6 +153,8 @@ class Reformer {
   ReformerConfig config_;
   ParameterTable parameters_;
   std::vector<std::unique_ptr<Layer>> layers_;
+  std::unique_ptr<ReformerHeadLayer> head_;
+  bool strict_ = false;
 };
 
 }  // namespace longspan

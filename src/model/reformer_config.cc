@@ -26,6 +26,8 @@ constexpr std::pair<ReformerHead, std::string_view> kHeads[] = {
     {ReformerHead::kNone, "ReformerModel"},
     {ReformerHead::kLanguageModel, "ReformerModelWithLMHead"},
     {ReformerHead::kMaskedLanguageModel, "ReformerForMaskedLM"},
+    {ReformerHead::kSequence, "ReformerForSequenceClassification"},
+    {ReformerHead::kQuestion, "ReformerForQuestionAnswering"},
 };
 
 constexpr std::pair<AttentionChoice, std::string_view> kChoices[] = {
@@ -48,13 +50,13 @@ ReformerHead ParseHead(const json& object, std::string_view source) {
                                        std::vector<std::string>{"ReformerModelWithLMHead"}, source);
   Check(names.size() == 1, ErrorCode::kFormat, "{}: architectures lists {} classes, need exactly 1",
         source, names.size());
+  std::string known;
   for (const auto& [head, name] : kHeads) {
     if (name == names[0]) return head;
+    known.append(known.empty() ? "" : ", ").append(name);
   }
-  Fail(ErrorCode::kFormat,
-       "{}: architectures '{}' is not supported; use ReformerModel, ReformerModelWithLMHead or "
-       "ReformerForMaskedLM",
-       source, io::Escape(names[0]));
+  Fail(ErrorCode::kFormat, "{}: architectures '{}' is not supported; use one of {}", source,
+       io::Escape(names[0]), known);
 }
 
 std::vector<LayerKind> ParseLayers(const json& object, std::string_view source) {
@@ -144,8 +146,39 @@ void ParseRegularisation(const json& o, std::string_view source, ReformerConfig*
   c->layer_norm_eps = io::GetFloat(o, "layer_norm_eps", 1e-30, 1.0, c->layer_norm_eps, source);
   c->initializer_range =
       io::GetFloat(o, "initializer_range", 0.0, 1e6, c->initializer_range, source);
+}
+
+void ParseTokens(const json& o, std::string_view source, ReformerConfig* c) {
   c->pad_token = io::GetOptionalInt(o, "pad_token_id", 0, c->vocab_size - 1, source).value_or(0);
-  c->eos_token = io::GetOptionalInt(o, "eos_token_id", 0, kMostVocabulary, source).value_or(2);
+  c->bos_token = io::GetOptionalInt(o, "bos_token_id", 0, kMostVocabulary, source);
+  if (io::IsNullOrAbsent(o, "eos_token_id")) return;
+  const auto ends = io::GetIntOrList(o, "eos_token_id", 0, kMostVocabulary, io::kRequired, source);
+  Check(!ends.empty(), ErrorCode::kFormat, "{}: eos_token_id is an empty list", source);
+  c->eos_token = ends[0];
+  c->more_eos_tokens.assign(ends.begin() + 1, ends.end());
+}
+
+// What changes how the original runs and not what it computes.
+void ParseRunning(const json& o, std::string_view source, ReformerConfig* c) {
+  c->use_cache = io::GetBool(o, "use_cache", c->use_cache, source);
+  c->chunk_size_feed_forward = io::GetInt(o, "chunk_size_feed_forward", 0, kMostTokens, 0, source);
+  c->chunk_size_lm_head = io::GetInt(o, "chunk_size_lm_head", 0, kMostTokens, 0, source);
+}
+
+void ParseHeadFields(const json& o, std::string_view source, ReformerConfig* c) {
+  c->labels = ParseLabels(o, source);
+  c->problem = ParseProblemType(o, source);
+  c->classifier_dropout = io::GetOptionalDropout(o, "classifier_dropout", source);
+  Check(c->head != ReformerHead::kQuestion || c->label_count() == 2, ErrorCode::kFormat,
+        "{}: {} labels; a ReformerForQuestionAnswering needs 2, start and end", source,
+        c->label_count());
+}
+
+void ParseOwnFields(const json& o, std::string_view source, ReformerConfig* c) {
+  c->attention = ParseAttentionChoice(o, source);
+  c->rotation_seed = io::GetInt(o, "longspan_rotation_seed", 0, std::numeric_limits<idx_t>::max(),
+                                c->rotation_seed, source);
+  c->lm_bias = io::GetBool(o, "longspan_lm_bias", c->lm_bias, source);
 }
 
 // A causal model must not look ahead; a head fixes whether it is causal.
@@ -179,6 +212,10 @@ constexpr Preset kPresets[] = {
 
 idx_t ReformerConfig::longest() const {
   return axial ? std::min(max_positions, axial_shape[0] * axial_shape[1]) : max_positions;
+}
+
+std::string_view ReformerClass(ReformerHead head) {
+  return kHeads[static_cast<std::size_t>(head)].second;
 }
 
 std::string_view AttentionName(AttentionChoice choice) {
@@ -215,7 +252,10 @@ ReformerConfig ParseReformerConfig(std::string_view text, std::string_view sourc
   ParsePositions(object, source, &config);
   ParseAttention(object, source, &config);
   ParseRegularisation(object, source, &config);
-  config.attention = ParseAttentionChoice(object, source);
+  ParseTokens(object, source, &config);
+  ParseRunning(object, source, &config);
+  ParseHeadFields(object, source, &config);
+  ParseOwnFields(object, source, &config);
   CheckHead(source, config);
   return config;
 }
@@ -236,7 +276,7 @@ std::string ToJson(const ReformerConfig& c) {
   }
   json o;
   o["model_type"] = "reformer";
-  o["architectures"] = {kHeads[static_cast<std::size_t>(c.head)].second};
+  o["architectures"] = {ReformerClass(c.head)};
   o["attn_layers"] = layers;
   o["num_hidden_layers"] = layers.size();
   o["vocab_size"] = c.vocab_size;
@@ -269,11 +309,22 @@ std::string ToJson(const ReformerConfig& c) {
   o["initializer_range"] = c.initializer_range;
   o["pad_token_id"] = c.pad_token;
   o["eos_token_id"] = c.eos_token;
+  if (!c.more_eos_tokens.empty()) {
+    o["eos_token_id"] = json::array({c.eos_token});
+    for (const idx_t id : c.more_eos_tokens) o["eos_token_id"].push_back(id);
+  }
+  o["bos_token_id"] = c.bos_token ? json(*c.bos_token) : json(nullptr);
+  o["chunk_size_feed_forward"] = c.chunk_size_feed_forward;
+  o["chunk_size_lm_head"] = c.chunk_size_lm_head;
+  o["classifier_dropout"] = c.classifier_dropout ? json(*c.classifier_dropout) : json(nullptr);
+  WriteLabels(c.labels, c.problem, &o);
   o["tie_word_embeddings"] = false;
   if (c.attention != AttentionChoice::kConfigured) {
     o["longspan_attention"] = AttentionName(c.attention);
   }
-  o["use_cache"] = true;
+  o["longspan_rotation_seed"] = c.rotation_seed;
+  if (!c.lm_bias) o["longspan_lm_bias"] = false;
+  o["use_cache"] = c.use_cache;
   o["torch_dtype"] = "float32";
   return o.dump(2) + "\n";
 }
@@ -291,7 +342,17 @@ std::uint64_t ParameterCount(const ReformerConfig& c) {
     count += 2 * channels * u(c.feed_forward_size) + u(c.feed_forward_size) + 3 * channels;
   }
   count += 4 * channels;  // the norm over both streams
-  if (c.head != ReformerHead::kNone) count += u(c.vocab_size) * (2 * channels + 1);
+  switch (c.head) {
+    case ReformerHead::kNone:
+      return count;
+    case ReformerHead::kLanguageModel:
+    case ReformerHead::kMaskedLanguageModel:
+      return count + u(c.vocab_size) * (2 * channels + 1);
+    case ReformerHead::kSequence:
+      return count + channels * (2 * channels + 1) + u(c.label_count()) * (channels + 1);
+    case ReformerHead::kQuestion:
+      return count + 2 * (2 * channels + 1);
+  }
   return count;
 }
 

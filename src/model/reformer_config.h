@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "longspan/types.h"
+#include "model/label_fields.h"
 
 namespace longspan {
 
@@ -22,7 +23,9 @@ enum class AttentionChoice { kConfigured, kFull, kLocal };
 std::string_view AttentionName(AttentionChoice choice);
 
 // Which head stands on the encoder; the config's "architectures".
-enum class ReformerHead { kNone, kLanguageModel, kMaskedLanguageModel };
+enum class ReformerHead { kNone, kLanguageModel, kMaskedLanguageModel, kSequence, kQuestion };
+// "ReformerForMaskedLM".
+std::string_view ReformerClass(ReformerHead head);
 
 struct ReformerConfig {
   ReformerHead head = ReformerHead::kLanguageModel;
@@ -54,10 +57,28 @@ struct ReformerConfig {
   double layer_norm_eps = 1e-12;
   double initializer_range = 0.02;
   idx_t pad_token = 0, eos_token = 2;
+  std::vector<idx_t> more_eos_tokens;  // where eos_token_id is a list, all but the first
+  std::optional<idx_t> bos_token;
+  bool use_cache = true;
+  // Blocks in which the original works through the text to save memory; 0: all at once. They change
+  // no value and nothing here, but CheckOriginalRules wants them to divide the text.
+  idx_t chunk_size_feed_forward = 0, chunk_size_lm_head = 0;
+
+  std::vector<std::string> labels = {"LABEL_0", "LABEL_1"};  // id2label
+  ProblemType problem = ProblemType::kInferred;
+  std::optional<double> classifier_dropout;  // absent: hidden_dropout
+
+  // longspan's own field "longspan_rotation_seed": without a hash_seed evaluation draws the
+  // rotations of LSH layers from it, the same every time.
+  idx_t rotation_seed = 0;
+  // longspan's own field "longspan_lm_bias"; written when it is false. False: lm_head.bias is kept
+  // in the files but takes no part, as transformers 5 has it; before that, and here, it does.
+  bool lm_bias = true;
 
   // longspan's own field "longspan_attention"; written when it is not "config".
   AttentionChoice attention = AttentionChoice::kConfigured;
 
+  idx_t label_count() const { return static_cast<idx_t>(labels.size()); }
   idx_t width() const { return heads * head_size; }  // A: all heads side by side
   // The most tokens a text may have: both max_position_embeddings and the tables allow them.
   idx_t longest() const;

@@ -18,37 +18,10 @@ namespace {
 constexpr AttentionChoice kChoices[] = {AttentionChoice::kConfigured, AttentionChoice::kFull,
                                         AttentionChoice::kLocal};
 
-// Local and LSH layers in turn; two rounds; as many buckets as the length asks for.
-ReformerConfig MixedConfig() {
-  ReformerConfig c = SmallConfig();
-  c.layers = {LayerKind::kLocal, LayerKind::kLsh, LayerKind::kLsh};
-  c.lsh_chunk = 8;
-  c.num_hashes = 2;
-  c.lsh_dropout = 0.0;
-  return c;
-}
-
 ReformerConfig LshOnlyConfig() {
   ReformerConfig c = MixedConfig();
   c.layers.assign(2, LayerKind::kLsh);
   return c;
-}
-
-Reformer Initialised(const ReformerConfig& config) {
-  Reformer model(config);
-  model.Initialise(3);
-  return model;
-}
-
-// Both streams behind the last layer.
-std::vector<float> Encoded(Reformer& model, const TokenBatch& batch, int threads = 2) {
-  Context context(threads);
-  const idx_t n = batch.rows * batch.tokens, channels = model.config().hidden_size;
-  Tensor y1({n, channels}), y2({n, channels});
-  model.Encode(context, batch, y1.view<2>(), y2.view<2>());
-  std::vector<float> all(y1.data<float>(), y1.data<float>() + y1.size());
-  all.insert(all.end(), y2.data<float>(), y2.data<float>() + y2.size());
-  return all;
 }
 
 double StepLoss(Reformer& model, const TokenBatch& batch, const StepDropout& step) {
@@ -56,8 +29,6 @@ double StepLoss(Reformer& model, const TokenBatch& batch, const StepDropout& ste
   model.parameters().AllocateGradients();
   return model.LossAndGradients(context, batch, 1.0f, step).sum;
 }
-
-std::span<const float> Span(const std::vector<float>& values) { return values; }
 
 // What running in another order may cost.
 constexpr test::Tolerance kRounding{2e-5, 2e-6};
@@ -208,8 +179,7 @@ TEST(ReformerLsh, SameBitsForAnyThreads) {
     test::ExpectSameBitsForAnyThreads([&](Context& context) {
       Reformer model = Initialised(config);
       model.parameters().AllocateGradients();
-      const CrossEntropyResult loss =
-          model.LossAndGradients(context, data.batch, 0.01f, {true, 123});
+      const HeadLoss loss = model.LossAndGradients(context, data.batch, 0.01f, {true, 123});
       std::vector<float> all = Copied(model.parameters().gradients());
       all.push_back(static_cast<float>(loss.sum));
       return all;

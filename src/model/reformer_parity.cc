@@ -1,14 +1,12 @@
 // A Reformer against a recorded case.
 
-#include <algorithm>
-#include <limits>
 #include <memory>
-#include <numeric>
+#include <optional>
 
 #include "base/errors.h"
-#include "base/math.h"
 #include "model/attention_layer.h"
 #include "model/model_files.h"
+#include "model/original_rules.h"
 #include "model/parity_case.h"
 
 namespace longspan {
@@ -19,9 +17,9 @@ constexpr const char* kRotations = "rotations.";
 // The case's inputs as the model takes them.
 struct CaseInputs {
   TokenBatch batch;
-  std::vector<std::int32_t> ids, targets;
+  std::vector<std::int32_t> ids, labels, targets, positions, starts, ends;
   std::vector<std::uint8_t> mask;
-  Tensor cotangent;
+  Tensor values, embeddings, cotangent;
   bool has_labels = false;
 };
 
@@ -36,84 +34,84 @@ std::vector<std::int32_t> Targets(const std::vector<std::int32_t>& labels, idx_t
   return targets;
 }
 
-std::unique_ptr<CaseInputs> ReadInputs(const ParityCase& recorded, const Reformer& model) {
-  const io::TensorSource& source = recorded.source();
-  auto inputs = std::make_unique<CaseInputs>();
-  const std::vector<idx_t> shape = source.Info("input.input_ids").shape;
-  Check(shape.size() == 2 && shape[0] > 0 && shape[1] > 0, ErrorCode::kFormat,
-        "{}: input.input_ids has shape {}, need (batch, tokens)", source.source(),
-        ShapeText(shape));
-  inputs->ids = recorded.Integers("input.input_ids", shape);
-  inputs->batch.rows = shape[0];
-  inputs->batch.tokens = shape[1];
-  inputs->batch.ids = inputs->ids;
-  if (source.Has("input.labels")) {
-    inputs->has_labels = true;
+// Ids, or embeddings in their place; returns (B, T).
+std::vector<idx_t> ReadTokens(const ParityCase& recorded, const ReformerConfig& config,
+                              CaseInputs* inputs) {
+  const bool embedded = recorded.Has("input.inputs_embeds");
+  const char* const name = embedded ? "input.inputs_embeds" : "input.input_ids";
+  const std::vector<idx_t> shape = recorded.source().Info(name).shape;
+  bool good = shape.size() == (embedded ? 3 : 2);
+  for (const idx_t extent : shape) good = good && extent > 0;
+  Check(good && (!embedded || shape[2] == config.hidden_size), ErrorCode::kFormat,
+        "{}: {} has shape {}, need (batch, tokens{})", recorded.source().source(), name,
+        ShapeText(shape), embedded ? fmt::format(", {}", config.hidden_size) : std::string());
+  TokenBatch& batch = inputs->batch;
+  batch.rows = shape[0];
+  batch.tokens = shape[1];
+  if (embedded) {
+    inputs->embeddings = recorded.source().ReadFloat(name);
+    batch.embeddings = {inputs->embeddings.data<float>(), {shape[0] * shape[1], shape[2]}};
+  } else {
+    inputs->ids = recorded.Integers(name, shape);
+    batch.ids = inputs->ids;
+  }
+  return {shape[0], shape[1]};
+}
+
+// Where tokens stand, which are hidden, how often they are hashed.
+void ReadPlaces(const ParityCase& recorded, const std::vector<idx_t>& shape, CaseInputs* inputs) {
+  TokenBatch& batch = inputs->batch;
+  for (const std::int32_t v : recorded.Integers("input.attention_mask", shape, true)) {
+    inputs->mask.push_back(v != 0);
+  }
+  if (!inputs->mask.empty()) batch.mask = {inputs->mask.data(), {shape[0], shape[1]}};
+  inputs->positions = recorded.Integers("input.position_ids", shape, true);
+  batch.positions = inputs->positions;
+  if (!recorded.Has("input.num_hashes")) return;
+  batch.num_hashes =
+      recorded.Integers("input.num_hashes", recorded.source().Info("input.num_hashes").shape)[0];
+}
+
+void ReadTargets(const ParityCase& recorded, const ReformerConfig& config,
+                 const std::vector<idx_t>& shape, CaseInputs* inputs) {
+  TokenBatch& batch = inputs->batch;
+  const auto each_row = [&](const char* name) {  // (B) or (B, 1)
+    if (!recorded.Has(name)) return std::vector<std::int32_t>();
+    const bool column = recorded.source().Info(name).shape.size() == 2;
+    return recorded.Integers(
+        name, column ? std::vector<idx_t>{shape[0], 1} : std::vector<idx_t>{shape[0]});
+  };
+  inputs->starts = each_row("input.start_positions");
+  inputs->ends = each_row("input.end_positions");
+  batch.starts = inputs->starts;
+  batch.ends = inputs->ends;
+  inputs->has_labels = recorded.Has("input.labels") || !inputs->starts.empty();
+  if (!recorded.Has("input.labels")) return;
+  if (config.head != ReformerHead::kSequence) {
     inputs->targets = Targets(recorded.Integers("input.labels", shape), shape[1],
-                              model.config().head == ReformerHead::kLanguageModel);
-    inputs->batch.targets = inputs->targets;
+                              config.head == ReformerHead::kLanguageModel);
+    batch.targets = inputs->targets;
+  } else if (recorded.LabelsAreNumbers(config.problem, config.label_count())) {
+    inputs->values = recorded.LabelValues(shape[0] * config.label_count());
+    batch.values = {inputs->values.data<float>(), static_cast<std::size_t>(inputs->values.size())};
+  } else {
+    inputs->labels = each_row("input.labels");
+    batch.labels = inputs->labels;
   }
-  if (source.Has("input.attention_mask")) {
-    for (const std::int32_t v : recorded.Integers("input.attention_mask", shape)) {
-      inputs->mask.push_back(v != 0);
-    }
-    inputs->batch.mask = {inputs->mask.data(), {shape[0], shape[1]}};
-  }
-  if (source.Has("input.cotangent")) {
-    const std::vector<idx_t> want = {shape[0], shape[1], 2 * model.config().hidden_size};
-    Check(source.Info("input.cotangent").shape == want, ErrorCode::kFormat,
-          "{}: input.cotangent has shape {}, need {}", source.source(),
-          ShapeText(source.Info("input.cotangent").shape), ShapeText(want));
-    inputs->cotangent = source.ReadFloat("input.cotangent");
-  }
+}
+
+std::unique_ptr<CaseInputs> ReadInputs(const ParityCase& recorded, const ReformerConfig& config) {
+  auto inputs = std::make_unique<CaseInputs>();
+  const std::vector<idx_t> shape = ReadTokens(recorded, config, inputs.get());
+  ReadPlaces(recorded, shape, inputs.get());
+  ReadTargets(recorded, config, shape, inputs.get());
+  if (!recorded.Has("input.cotangent")) return inputs;
+  const std::vector<idx_t> want = {shape[0], shape[1], 2 * config.hidden_size};
+  const std::vector<idx_t> given = recorded.source().Info("input.cotangent").shape;
+  Check(given == want, ErrorCode::kFormat, "{}: input.cotangent has shape {}, need {}",
+        recorded.source().source(), ShapeText(given), ShapeText(want));
+  inputs->cotangent = recorded.source().ReadFloat("input.cotangent");
   return inputs;
-}
-
-// Hugging Face's evaluation pads a text to whole chunks of every kind of layer, with masked tokens,
-// unless it fits the smallest chunk. Here any length runs as it is; a case is compared with what
-// the original computed. (Its padding shows in LSH layers: whole chunks of it may be looked back
-// on, and the number of buckets counts it.)
-idx_t PaddedTokens(const ReformerConfig& config, idx_t tokens) {
-  idx_t multiple = 1, smallest = std::numeric_limits<idx_t>::max();
-  for (const LayerKind kind : config.layers) {
-    const idx_t chunk = kind == LayerKind::kLocal ? config.local_chunk : config.lsh_chunk;
-    multiple = std::lcm(multiple, chunk);
-    smallest = std::min(smallest, chunk);
-  }
-  return tokens > smallest ? RoundUp(tokens, multiple) : tokens;
-}
-
-// A batch whose rows are lengthened by hidden tokens without labels.
-struct PaddedBatch {
-  PaddedBatch(const TokenBatch& batch, idx_t padded, std::int32_t pad) {
-    const auto lengthen = [&](const auto& values, auto fill, auto* longer) {
-      for (idx_t b = 0; b < batch.rows; ++b) {
-        const auto row = values.begin() + b * batch.tokens;
-        longer->insert(longer->end(), row, row + batch.tokens);
-        longer->insert(longer->end(), static_cast<std::size_t>(padded - batch.tokens), fill);
-      }
-    };
-    std::vector<std::uint8_t> shown(static_cast<std::size_t>(batch.rows * batch.tokens), 1);
-    if (!batch.mask.empty()) std::copy_n(batch.mask.data, batch.mask.size(), shown.begin());
-    lengthen(batch.ids, pad, &ids);
-    lengthen(shown, std::uint8_t{0}, &mask);
-    if (!batch.targets.empty()) lengthen(batch.targets, kIgnoreLabel, &targets);
-    padded_batch = {batch.rows, padded, ids, targets, {mask.data(), {batch.rows, padded}}};
-  }
-  std::vector<std::int32_t> ids, targets;
-  std::vector<std::uint8_t> mask;
-  TokenBatch padded_batch;
-};
-
-// The first `tokens` of each of the rows of x (rows * padded, width).
-Tensor CutRows(const Tensor& x, idx_t rows, idx_t tokens) {
-  const idx_t width = x.shape()[1], padded = x.shape()[0] / rows;
-  Tensor cut({rows * tokens, width});
-  for (idx_t b = 0; b < rows; ++b) {
-    std::copy_n(x.data<float>() + b * padded * width, tokens * width,
-                cut.data<float>() + b * tokens * width);
-  }
-  return cut;
 }
 
 class CaseRunner {
@@ -128,14 +126,12 @@ class CaseRunner {
   ParityReport Run() {
     CheckKnown();
     GiveRotations();
-    const TokenBatch& batch = inputs_.batch;
-    const idx_t padded = PaddedTokens(model_.config(), batch.tokens);
-    if (padded == batch.tokens) {
-      Outputs(batch);
-    } else {
-      const PaddedBatch longer(batch, padded, static_cast<std::int32_t>(model_.config().pad_token));
-      Outputs(longer.padded_batch);
-    }
+    // A case is compared with what the original computed, which pads a text to whole chunks. (Its
+    // padding shows in LSH layers: whole chunks of it may be looked back on, and the number of
+    // buckets counts it.)
+    model_.SetStrict(true);
+    Outputs();
+    model_.SetStrict(false);
     Gradients();
     return case_.Finish();
   }
@@ -148,14 +144,23 @@ class CaseRunner {
     return false;
   }
 
+  bool Known(const std::string& name) const {
+    for (const char* input :
+         {"input_ids", "inputs_embeds", "attention_mask", "position_ids", "num_hashes", "labels",
+          "start_positions", "end_positions", "cotangent"}) {
+      if (name == std::string("input.") + input) return true;
+    }
+    const ReformerHead head = model_.config().head;
+    const bool bare = head == ReformerHead::kNone, question = head == ReformerHead::kQuestion;
+    if (question && (name == "expected.start_logits" || name == "expected.end_logits")) return true;
+    if (!bare && !question && name == "expected.logits") return true;
+    if (!bare && name == "expected.loss") return true;
+    return name == "expected.train_loss" || name == "expected.last_hidden_state" ||
+           name.rfind("expected.hidden_states.", 0) == 0 || IsRotations(name);
+  }
+
   void CheckKnown() const {
-    case_.CheckKnown(model_.parameters(), [&](const std::string& name) {
-      return name == "input.input_ids" || name == "input.labels" ||
-             name == "input.attention_mask" || name == "input.cotangent" ||
-             name == "expected.logits" || name == "expected.loss" ||
-             name == "expected.train_loss" || name == "expected.last_hidden_state" ||
-             name.rfind("expected.hidden_states.", 0) == 0 || IsRotations(name);
-    });
+    case_.CheckKnown(model_.parameters(), [&](const std::string& name) { return Known(name); });
   }
 
   // "rotations.<layer>" of the case, in place of drawn ones.
@@ -167,8 +172,8 @@ class CaseRunner {
       Check(config.layers[i] == LayerKind::kLsh, ErrorCode::kFormat,
             "{}: {} is there, but layer {} does not hash", source_.source(), name, i);
       const idx_t tokens = PaddedTokens(config, inputs_.batch.tokens);
-      const LshSpec spec = SharedSpec(config, tokens);
-      const std::vector<idx_t> shape = {config.heads, config.head_size, config.num_hashes,
+      const LshSpec spec = SharedSpec(config, tokens, inputs_.batch.num_hashes);
+      const std::vector<idx_t> shape = {config.heads, config.head_size, spec.rounds,
                                         spec.RotationColumns()};
       Check(!spec.Hashes(tokens) || source_.Info(name).shape == shape, ErrorCode::kFormat,
             "{}: {} has shape {}, the model needs {}", source_.source(), name,
@@ -177,54 +182,62 @@ class CaseRunner {
     }
   }
 
-  // `batch` may be padded: hidden states keep its length, what comes behind them does not.
-  void Outputs(const TokenBatch& batch) {
-    const idx_t rows = batch.rows, tokens = inputs_.batch.tokens, n = rows * batch.tokens;
-    const idx_t channels = model_.config().hidden_size;
-    Tensor y1({n, channels}), y2({n, channels}), joined({n, 2 * channels});
+  // Hidden states keep the padded length, what comes behind them does not.
+  void Outputs() {
+    const TokenBatch& batch = inputs_.batch;
+    const idx_t n = batch.rows * batch.tokens, channels = model_.config().hidden_size;
+    Tensor y1({n, channels}), y2({n, channels});
     std::vector<Tensor> hidden_states;
     model_.Encode(context_, batch, y1.view<2>(), y2.view<2>(), &hidden_states);
-    model_.Normalise(context_, y1.view<2>(), y2.view<2>(), joined.view<2>());
-    Tensor h = CutRows(joined, rows, tokens);
     for (std::size_t i = 0; case_.Wants("hidden_states." + std::to_string(i)); ++i) {
       Check(i < hidden_states.size(), ErrorCode::kFormat, "{}: hidden_states.{}, model has {}",
             source_.source(), i, hidden_states.size());
       case_.CompareOutput("hidden_states." + std::to_string(i), hidden_states[i]);
     }
-    if (case_.Wants("last_hidden_state")) case_.CompareOutput("last_hidden_state", h);
-    if (case_.Wants("logits")) {
-      Tensor logits({rows * tokens, model_.config().vocab_size});
-      model_.Logits(context_, h.view<2>(), logits.view<2>());
-      case_.CompareOutput("logits", logits);
+    if (case_.Wants("last_hidden_state")) {
+      Tensor h({n, 2 * channels});
+      model_.Normalise(context_, y1.view<2>(), y2.view<2>(), h.view<2>());
+      case_.CompareOutput("last_hidden_state", h);
     }
+    Logits(y1.view<2>(), y2.view<2>());
     if (case_.Wants("loss")) {
       CheckLabels("expected.loss");
-      const CrossEntropyResult loss = model_.Loss(context_, batch);
-      case_.CompareOutput("loss", loss.sum / static_cast<double>(loss.counted));
+      case_.CompareOutput("loss", model_.Loss(context_, batch).mean);
+    }
+  }
+
+  void Logits(const View<const float, 2>& y1, const View<const float, 2>& y2) {
+    const bool sides = case_.Wants("start_logits") || case_.Wants("end_logits");
+    if (!sides && !case_.Wants("logits")) return;
+    const Tensor logits = model_.HeadLogits(context_, inputs_.batch.rows, y1, y2);
+    if (case_.Wants("logits")) case_.CompareOutput("logits", logits);
+    for (const int side : {0, 1}) {
+      const std::string name = side == 0 ? "start_logits" : "end_logits";
+      if (!case_.Wants(name)) continue;
+      std::vector<float> column;
+      for (idx_t t = 0; t < logits.shape()[0]; ++t) {
+        column.push_back(logits.data<float>()[2 * t + side]);
+      }
+      case_.CompareOutput(name, column);
     }
   }
 
   void CheckLabels(std::string_view what) const {
-    Check(inputs_.has_labels, ErrorCode::kFormat, "{}: {} needs input.labels", source_.source(),
-          what);
+    Check(inputs_.has_labels, ErrorCode::kFormat, "{}: {} needs labels or positions of answers",
+          source_.source(), what);
   }
 
   double TrainLoss() {
     model_.parameters().AllocateGradients();
-    if (!inputs_.has_labels) {
-      Check(!inputs_.cotangent.empty(), ErrorCode::kFormat,
-            "{}: gradients need input.labels or input.cotangent", source_.source());
-      const idx_t n = inputs_.batch.rows * inputs_.batch.tokens;
-      const View<const float, 2> cotangent(inputs_.cotangent.data<float>(),
-                                           {n, 2 * model_.config().hidden_size});
-      return model_.CotangentGradients(context_, inputs_.batch, cotangent, {});
+    if (inputs_.has_labels) {
+      return model_.LossAndGradients(context_, inputs_.batch, std::nullopt, {}).mean;
     }
-    const auto counted = std::count_if(inputs_.targets.begin(), inputs_.targets.end(),
-                                       [](std::int32_t t) { return t != kIgnoreLabel; });
-    Check(counted > 0, ErrorCode::kFormat, "{}: every label is ignored", source_.source());
-    const CrossEntropyResult loss =
-        model_.LossAndGradients(context_, inputs_.batch, 1.0f / static_cast<float>(counted), {});
-    return loss.sum / static_cast<double>(loss.counted);
+    Check(!inputs_.cotangent.empty(), ErrorCode::kFormat,
+          "{}: gradients need input.labels or input.cotangent", source_.source());
+    const idx_t n = inputs_.batch.rows * inputs_.batch.tokens;
+    const View<const float, 2> cotangent(inputs_.cotangent.data<float>(),
+                                         {n, 2 * model_.config().hidden_size});
+    return model_.CotangentGradients(context_, inputs_.batch, cotangent, {});
   }
 
   void Gradients() {
@@ -244,10 +257,13 @@ class CaseRunner {
 }  // namespace
 
 ParityReport VerifyReformer(Context& context, const std::filesystem::path& directory,
-                            const io::TensorSource& source) {
-  Reformer model = LoadReformer(directory);
+                            const io::TensorSource& source, const VerifyOptions& options) {
+  LoadOptions load;
+  load.num_hashes = options.num_hashes;
+  load.lm_bias = options.lm_bias;
+  Reformer model = LoadReformer(directory, load);
   ParityCase recorded(source);
-  const auto inputs = ReadInputs(recorded, model);
+  const auto inputs = ReadInputs(recorded, model.config());
   return CaseRunner(context, std::move(recorded), model, *inputs).Run();
 }
 

@@ -33,6 +33,16 @@ inline ReformerConfig SmallConfig() {
   return c;
 }
 
+// Local and LSH layers in turn; two rounds; as many buckets as the length asks for.
+inline ReformerConfig MixedConfig() {
+  ReformerConfig c = SmallConfig();
+  c.layers = {LayerKind::kLocal, LayerKind::kLsh, LayerKind::kLsh};
+  c.lsh_chunk = 8;
+  c.num_hashes = 2;
+  c.lsh_dropout = 0.0;
+  return c;
+}
+
 // A batch of random tokens that owns its memory.
 struct RandomBatch {
   std::vector<std::int32_t> ids, targets;
@@ -51,6 +61,25 @@ inline std::vector<float> Copied(const View<float, 1>& view) {
   return {view.data, view.data + view.size()};
 }
 
+inline Reformer Initialised(const ReformerConfig& config) {
+  Reformer model(config);
+  model.Initialise(3);
+  return model;
+}
+
+// Both streams behind the last layer.
+inline std::vector<float> Encoded(Reformer& model, const TokenBatch& batch, int threads = 2) {
+  Context context(threads);
+  const idx_t n = batch.rows * batch.tokens, channels = model.config().hidden_size;
+  Tensor y1({n, channels}), y2({n, channels});
+  model.Encode(context, batch, y1.view<2>(), y2.view<2>());
+  std::vector<float> all(y1.data<float>(), y1.data<float>() + y1.size());
+  all.insert(all.end(), y2.data<float>(), y2.data<float>() + y2.size());
+  return all;
+}
+
+inline std::span<const float> Span(const std::vector<float>& values) { return values; }
+
 // The slope of the loss along a direction in one tensor, by central differences, against the
 // gradient's projection. The direction is half random, half the gradient itself: its projection on
 // a random direction alone shrinks with the root of the tensor's size and drowns in rounding.
@@ -59,8 +88,14 @@ class SlopeCheck {
   // Directions for each tensor, the step halved every 8.
   static constexpr std::uint64_t kAttempts = 40;
 
-  SlopeCheck(const ReformerConfig& config, const StepDropout& dropout, const TokenBatch& batch)
-      : context_(2), model_(config), dropout_(dropout), batch_(batch) {
+  // The loss is the mean over `counted`; 0: over all tokens.
+  SlopeCheck(const ReformerConfig& config, const StepDropout& dropout, const TokenBatch& batch,
+             idx_t counted = 0)
+      : context_(2),
+        model_(config),
+        dropout_(dropout),
+        batch_(batch),
+        counted_(counted > 0 ? counted : batch.rows * batch.tokens) {
     model_.Initialise(5);
     model_.parameters().AllocateGradients();
     Loss();
@@ -75,7 +110,7 @@ class SlopeCheck {
 
  private:
   double Loss() {
-    const float scale = 1.0f / static_cast<float>(batch_.rows * batch_.tokens);
+    const float scale = 1.0f / static_cast<float>(counted_);
     return model_.LossAndGradients(context_, batch_, scale, dropout_).sum * scale;
   }
   std::vector<std::uint16_t> Buckets() const {
@@ -137,6 +172,7 @@ class SlopeCheck {
   Reformer model_;
   StepDropout dropout_;
   TokenBatch batch_;
+  idx_t counted_;
   std::vector<float> gradients_;
   std::vector<std::uint16_t> buckets_;
 };

@@ -32,6 +32,7 @@ struct BranchCall {
   // LSH layers only. Rotations are drawn from the key, unless they are given (H, D, R, columns).
   std::uint64_t rotation_key = 0;
   const Tensor* rotations = nullptr;
+  idx_t num_hashes = 0;  // rounds; 0: the config's
   // Where Add leaves the buckets (B, H, R, T) for Reverse; null: Reverse will not be called.
   std::vector<std::uint16_t>* buckets = nullptr;
 

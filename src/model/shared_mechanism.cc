@@ -45,7 +45,7 @@ class LshMechanism final : public AttentionMechanism {
 
   void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
                const AttentionTensors& t) const override {
-    const LshSpec spec = Spec(dropout, t.tokens);
+    const LshSpec spec = Spec(dropout, t.tokens, call.num_hashes);
     const idx_t count = BucketCount(spec, t);
     Arena::Frame frame(context.arena(), Arena::Bytes<std::uint16_t>(count));
     std::uint16_t* ids = nullptr;
@@ -64,22 +64,22 @@ class LshMechanism final : public AttentionMechanism {
   void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
                 const AttentionTensors& t, const View<const float, 2>& dout,
                 const View<float, 2>& dprojected) const override {
-    const LshSpec spec = Spec(dropout, t.tokens);
+    const LshSpec spec = Spec(dropout, t.tokens, call.num_hashes);
     const LshBuckets buckets = BucketView(spec, t, call.buckets->data());
     LshBackward(context, spec, Inputs(t), call.mask, View<const std::uint16_t, 4>(buckets),
                 Saved(t), t.Part(dout, 0), Gradients(t, dprojected));
   }
 
   double Pairs(idx_t tokens) const override {
-    const LshSpec spec = Spec({}, tokens);
+    const LshSpec spec = Spec({}, tokens, 0);
     const auto n = static_cast<double>(tokens);
     if (!spec.Hashes(tokens)) return n * n;
     return n * static_cast<double>(spec.rounds * spec.WindowSlots());
   }
 
  private:
-  LshSpec Spec(const Dropout& dropout, idx_t tokens) const {
-    LshSpec spec = SharedSpec(config_, tokens);
+  LshSpec Spec(const Dropout& dropout, idx_t tokens, idx_t num_hashes) const {
+    LshSpec spec = SharedSpec(config_, tokens, num_hashes);
     spec.dropout = {dropout.p, dropout.key};
     return spec;
   }
@@ -121,13 +121,13 @@ class LshMechanism final : public AttentionMechanism {
 
 }  // namespace
 
-LshSpec SharedSpec(const ReformerConfig& config, idx_t tokens) {
+LshSpec SharedSpec(const ReformerConfig& config, idx_t tokens, idx_t num_hashes) {
   LshSpec spec;
   spec.chunk = config.lsh_chunk;
   spec.before = config.lsh_before;
   spec.after = config.lsh_after;
   spec.causal = config.is_decoder;
-  spec.rounds = config.num_hashes;
+  spec.rounds = num_hashes > 0 ? num_hashes : config.num_hashes;
   if (config.attention == AttentionChoice::kLocal) {
     spec.rounds = 1;
     spec.buckets = {2};

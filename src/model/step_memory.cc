@@ -33,6 +33,26 @@ void CheckSmallest(idx_t units, const StepNeeds& needs, std::size_t bytes) {
         Megabytes(m.weights + m.gradients + m.moments), Megabytes(bytes));
 }
 
+// Targets of the heads that do not judge every token.
+struct ReformerTargets {
+  std::vector<std::int32_t> labels;
+  std::vector<float> values;
+
+  ReformerTargets(const ReformerConfig& config, TokenBatch* batch)
+      : labels(static_cast<std::size_t>(batch->rows), 0) {
+    if (config.head == ReformerHead::kQuestion) batch->starts = batch->ends = labels;
+    if (config.head != ReformerHead::kSequence) return;
+    values.assign(labels.size() * config.labels.size(), 0.0f);
+    const bool classes =
+        ProblemOf(config.problem, config.label_count(), true) == ProblemType::kSingleLabel;
+    if (classes) {
+      batch->labels = labels;
+    } else {
+      batch->values = values;
+    }
+  }
+};
+
 }  // namespace
 
 StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads) {
@@ -51,7 +71,8 @@ StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, i
   const auto words = [&] {
     return std::span<const std::int32_t>(frame.Take<std::int32_t>(n), static_cast<std::size_t>(n));
   };
-  const TokenBatch batch{rows, tokens, words(), words(), {}};
+  TokenBatch batch{rows, tokens, words(), words()};
+  const ReformerTargets targets(config, &batch);
   model.LossAndGradients(context, batch, 1.0f, {true, 0});
 
   StepNeeds needs;

@@ -191,6 +191,37 @@ TEST(RehearseStep, RefusesWhatTheStepRefuses) {
   EXPECT_EQ(code(bare, 1, 64), ErrorCode::kUsage);
 }
 
+// Layers keep their weights and, where they hash, 16 bits a token, head and round. The streams and
+// the scratch are those of one layer, whatever the depth.
+TEST(Depth, AddsBucketsAndWeightsOnly) {
+  ReformerConfig config = Config("lsh", 64);
+  config.layers = {LayerKind::kLocal, LayerKind::kLsh};
+  const StepMemory two = RehearseStep(config, 2, 1024, 1).memory;
+  for (int i = 0; i < 3; ++i) {
+    config.layers.push_back(LayerKind::kLocal);
+    config.layers.push_back(LayerKind::kLsh);
+  }
+  const StepMemory eight = RehearseStep(config, 2, 1024, 1).memory;
+  EXPECT_EQ(eight.streams, two.streams);
+  EXPECT_EQ(eight.scratch, two.scratch);
+  EXPECT_EQ(eight.buckets, 4 * two.buckets);
+  EXPECT_GT(two.buckets, 0u);
+  EXPECT_GT(eight.weights, two.weights);
+}
+
+// Every head has a step to rehearse.
+TEST(RehearseStep, KnowsEveryHead) {
+  for (const ReformerHead head :
+       {ReformerHead::kMaskedLanguageModel, ReformerHead::kSequence, ReformerHead::kQuestion}) {
+    ReformerConfig config = Config("lsh", 64);
+    config.head = head;
+    config.is_decoder = false;
+    const StepNeeds needs = RehearseStep(config, 2, 512, 1);
+    EXPECT_GT(needs.memory.total(), 0u);
+    EXPECT_GT(needs.gflop, 0.0);
+  }
+}
+
 TEST(WithPositions, AddsWhatIsMissing) {
   ReformerConfig config = ReformerPreset("tiny");
   EXPECT_EQ(WithPositions(config, 100).axial_shape, config.axial_shape);

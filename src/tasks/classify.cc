@@ -4,10 +4,10 @@
 
 namespace longspan {
 
-ScoreKind ScoresOf(const LongformerConfig& config) {
-  if (config.problem == ProblemType::kMultiLabel) return ScoreKind::kLabels;
-  const bool number = config.problem == ProblemType::kRegression ||
-                      (config.problem == ProblemType::kInferred && config.label_count() == 1);
+ScoreKind ScoresOf(const TextModelInfo& info) {
+  if (info.problem == ProblemType::kMultiLabel) return ScoreKind::kLabels;
+  const bool number = info.problem == ProblemType::kRegression ||
+                      (info.problem == ProblemType::kInferred && info.label_count() == 1);
   return number ? ScoreKind::kValues : ScoreKind::kClasses;
 }
 
@@ -24,8 +24,8 @@ std::string_view ScoreKindName(ScoreKind kind) {
 }
 
 std::vector<ClassifiedText> Classify(Context& context, TaskModel& model, const TaskRows& rows) {
-  const ScoreKind kind = ScoresOf(model.config());
-  const auto labels = static_cast<std::size_t>(model.config().label_count());
+  const ScoreKind kind = ScoresOf(model.info());
+  const auto labels = static_cast<std::size_t>(model.info().label_count());
   std::vector<std::vector<double>> scores(rows.rows.size());  // of each row
   model.Run(context, rows.rows, [&](const TaskBatch& batch) {
     const Tensor logits = model.Logits(context, batch);

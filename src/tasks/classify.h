@@ -14,11 +14,11 @@ enum class ScoreKind {
   kLabels,   // a probability each: a set of labels
   kValues    // numbers as they are: regression
 };
-ScoreKind ScoresOf(const LongformerConfig& config);
+ScoreKind ScoresOf(const TextModelInfo& info);
 std::string_view ScoreKindName(ScoreKind kind);  // "classes", "labels", "values"
 
 struct ClassifiedText {
-  std::vector<double> scores;  // one for each of config().labels
+  std::vector<double> scores;  // one for each of info().labels
 };
 
 // Of a text in several windows: the mean over them, weighted by their tokens.

@@ -69,7 +69,7 @@ void Normalize(std::span<float> vector) {
 }  // namespace
 
 Tensor Embed(Context& context, TaskModel& model, const TaskRows& rows, const Pooling& pooling) {
-  const idx_t channels = model.config().hidden_size;
+  const idx_t channels = model.info().width;
   const auto modes = static_cast<idx_t>(pooling.modes.size());
   std::vector<Tensor> hidden(rows.rows.size());  // of rows whose text is not whole yet
   std::vector<idx_t> text_of(rows.rows.size());

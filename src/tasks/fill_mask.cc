@@ -68,7 +68,7 @@ std::vector<FilledText> FillMasks(Context& context, TaskModel& model,
           i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1),
           model.tokenizer().TokenOf(*mask));
   }
-  const idx_t channels = model.config().hidden_size;
+  const idx_t channels = model.info().width;
   model.Run(context, rows.rows, [&](const TaskBatch& batch) {
     std::vector<std::int32_t> tokens;
     std::vector<Place> asked;
@@ -83,7 +83,7 @@ std::vector<FilledText> FillMasks(Context& context, TaskModel& model,
     const auto n = static_cast<idx_t>(tokens.size());
     Tensor hidden({n, channels});
     EmbeddingForward(context, tokens, batch.hidden, hidden.view<2>());
-    LongformerBatch masks;  // a masked LM's logits are each token's own
+    TextBatch masks;  // a masked LM's logits are each token's own
     masks.rows = 1;
     masks.tokens = n;
     const std::vector<std::int32_t> ids(tokens.size(), *mask);

@@ -4,7 +4,6 @@
 
 #include "base/errors.h"
 #include "io/escape.h"
-#include "model/longformer_files.h"
 #include "tasks/batches.h"
 #include "text/open_tokenizer.h"
 
@@ -28,19 +27,21 @@ std::string WithTokenId(const std::string& global, const text::Tokenizer& tokeni
   return std::string(kTokenForm) + std::to_string(*id);
 }
 
-const char* TaskOf(LongformerHead head) {
+const char* TaskOf(TextHead head) {
   switch (head) {
-    case LongformerHead::kMaskedLm:
+    case TextHead::kMaskedLm:
       return "fill-mask";
-    case LongformerHead::kSequence:
+    case TextHead::kSequence:
       return "classify";
-    case LongformerHead::kToken:
+    case TextHead::kToken:
       return "token-classify";
-    case LongformerHead::kQuestion:
+    case TextHead::kQuestion:
       return "qa";
-    case LongformerHead::kChoice:
+    case TextHead::kChoice:
       return "multiple-choice";
-    case LongformerHead::kNone:
+    case TextHead::kCausalLm:
+      return "generate";
+    case TextHead::kNone:
       break;
   }
   return "embed";
@@ -82,13 +83,12 @@ std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int s
 
 // ---- the model ----------------------------------------------------------------------------------
 
-TaskModel::TaskModel(Longformer model, std::unique_ptr<text::Tokenizer> tokenizer,
+TaskModel::TaskModel(std::unique_ptr<TextModel> model, std::unique_ptr<text::Tokenizer> tokenizer,
                      TaskOptions options)
     : model_(std::move(model)), tokenizer_(std::move(tokenizer)), options_(std::move(options)) {
-  policy_ =
-      GlobalPolicy::Parse(WithTokenId(options_.global, *tokenizer_)).For(model_.config().head);
-  model_.ComputeIn(options_.compute);
-  longest_ = config().longest();
+  policy_ = ResolveGlobal(info(), GlobalPolicy::Parse(WithTokenId(options_.global, *tokenizer_)));
+  model_->ComputeIn(options_.compute);
+  longest_ = info().longest;
   Check(options_.max_length >= 0 && options_.max_length <= longest_, ErrorCode::kUsage,
         "max-length: {} is not from 1 to {}, the model's positions", options_.max_length, longest_);
   Check(options_.stride >= 0, ErrorCode::kUsage, "stride: {} is below 0", options_.stride);
@@ -98,23 +98,16 @@ TaskModel::TaskModel(Longformer model, std::unique_ptr<text::Tokenizer> tokenize
   if (const auto told = tokenizer_->longest()) LimitLength(*told);
 }
 
-TaskModel TaskModel::Open(const std::filesystem::path& directory,
-                          std::optional<LongformerHead> head, const TaskOptions& options,
-                          std::vector<std::string>* warnings) {
-  const std::string type = ModelType(directory / "config.json");
-  Check(type == "longformer", ErrorCode::kFormat,
-        "{}: is a {}, this task needs a Longformer; a BERT or RoBERTa becomes one by `longspan "
-        "convert --to longformer`",
-        io::Escape(directory.string()), io::Escape(type));
-  const LongformerHead found = LoadLongformerConfig(directory).head;
-  Check(!head || *head == found, ErrorCode::kFormat,
-        "{}: is a {}, {} needs a {}; this model is for {}", io::Escape(directory.string()),
-        LongformerClass(found), head ? TaskOf(*head) : "", head ? LongformerClass(*head) : "",
-        TaskOf(found));
+TaskModel TaskModel::Open(const std::filesystem::path& directory, std::optional<TextHead> head,
+                          const TaskOptions& options, std::vector<std::string>* warnings) {
+  const TextModelInfo found = ReadTextModelInfo(directory);
+  Check(!head || *head == found.head, ErrorCode::kFormat,
+        "{}: is a {}, which is for {}, not for {}", io::Escape(directory.string()),
+        found.class_name, TaskOf(found.head), head ? TaskOf(*head) : "");
   auto tokenizer = text::OpenTokenizer(directory);
-  LongformerLoad load;
+  TextModelLoad load;
   load.allow_nonfinite = options.allow_nonfinite;
-  return {LoadLongformer(directory, load, warnings), std::move(tokenizer), options};
+  return {LoadTextModel(directory, load, warnings), std::move(tokenizer), options};
 }
 
 void TaskModel::LimitLength(idx_t tokens) {
@@ -154,7 +147,7 @@ TaskRows TaskModel::Encode(std::span<const TaskText> texts, text::Overflow fallb
 struct TaskModel::Padded {
   std::vector<std::int32_t> ids, types;  // (B, T)
   std::vector<std::uint8_t> roles;       // (B, T)
-  LongformerBatch batch;
+  TextBatch batch;
 };
 
 // Rows as one rectangle: padding behind the shorter ones, hidden.
@@ -163,12 +156,12 @@ void TaskModel::Fill(std::span<const text::Encoding> rows, std::span<const idx_t
   const auto row = [&](idx_t b) -> const text::Encoding& {
     return rows[static_cast<std::size_t>(group[static_cast<std::size_t>(b)])];
   };
-  LongformerBatch& batch = padded.batch;
+  TextBatch& batch = padded.batch;
   batch.rows = static_cast<idx_t>(group.size());
   batch.tokens = 0;
   for (idx_t b = 0; b < batch.rows; ++b) batch.tokens = std::max(batch.tokens, row(b).size());
   const auto size = static_cast<std::size_t>(batch.rows * batch.tokens);
-  padded.ids.assign(size, static_cast<std::int32_t>(config().pad_token));
+  padded.ids.assign(size, static_cast<std::int32_t>(info().pad_token));
   padded.types.assign(size, 0);
   padded.roles.assign(size, kHiddenToken);
   for (idx_t b = 0; b < batch.rows; ++b) {
@@ -179,15 +172,15 @@ void TaskModel::Fill(std::span<const text::Encoding> rows, std::span<const idx_t
     tokens_run_ += row(b).size();
   }
   for (const std::int32_t id : padded.ids) {
-    Check(id >= 0 && id < config().vocab_size, ErrorCode::kFormat,
+    Check(id >= 0 && id < info().vocab_size, ErrorCode::kFormat,
           "tokenizer: token '{}' has the id {}, but the model knows ids below {}; the tokenizer is "
           "another model's",
-          io::Escape(tokenizer_->TokenOf(id)), id, config().vocab_size);
+          io::Escape(tokenizer_->TokenOf(id)), id, info().vocab_size);
   }
   for (std::int32_t& type : padded.types) {  // models with one type (RoBERTa's) have no second one
-    type = std::min(type, static_cast<std::int32_t>(config().token_types) - 1);
+    type = std::min(type, static_cast<std::int32_t>(info().token_types) - 1);
   }
-  policy_.Apply(config(), padded.ids, batch.rows, batch.tokens, padded.roles);
+  model_->MarkGlobals(policy_, padded.ids, batch.rows, batch.tokens, padded.roles);
   globals_run_ += std::count(padded.roles.begin(), padded.roles.end(), kGlobalToken);
   batch.ids = padded.ids;
   batch.token_types = padded.types;
@@ -201,8 +194,8 @@ void TaskModel::Run(Context& context, std::span<const text::Encoding> rows,
   Padded padded;
   for (const std::vector<idx_t>& group : PlanBatches(lengths, options_.batch_tokens)) {
     Fill(rows, group, padded);
-    Tensor hidden({padded.batch.rows * padded.batch.tokens, config().hidden_size});
-    model_.Encode(context, padded.batch, hidden.view<2>());
+    Tensor hidden({padded.batch.rows * padded.batch.tokens, info().width});
+    model_->Encode(context, padded.batch, hidden.view<2>());
     use({padded.batch, group, std::as_const(hidden).view<2>()});
     if (on_progress) on_progress(tokens_run_);
   }

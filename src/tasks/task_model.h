@@ -1,4 +1,4 @@
-// A Longformer with its tokenizer, ready for texts: what every task starts from.
+// A model with its tokenizer, ready for texts: what every task starts from.
 //
 // A text becomes one row of tokens, or several windows of it where it is longer than the model has
 // positions; rows of like length run together. What a task makes of the last hidden states is its
@@ -15,7 +15,7 @@
 
 #include "longspan/context.h"
 #include "model/global_policy.h"
-#include "model/longformer.h"
+#include "model/text_model.h"
 #include "text/tokenizer.h"
 
 namespace longspan {
@@ -60,24 +60,26 @@ std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int s
 
 // Rows that ran through the encoder together.
 struct TaskBatch {
-  const LongformerBatch& batch;
+  const TextBatch& batch;
   std::span<const idx_t> rows;  // (B) their numbers among the encodings
-  View<const float, 2> hidden;  // (B*T, C)
-  // (T, C) of row b of the batch; what lies behind the row's tokens is padding.
+  View<const float, 2> hidden;  // (B*T, info().width)
+  // (T, width) of row b of the batch; what lies behind the row's tokens is padding.
   View<const float, 2> Hidden(idx_t b) const { return hidden.Rows(b * batch.tokens, batch.tokens); }
 };
 
 class TaskModel {
  public:
-  // kUsage for a policy that does not parse, a longest row or a stride that cannot be.
-  TaskModel(Longformer model, std::unique_ptr<text::Tokenizer> tokenizer, TaskOptions options);
+  // kUsage for a policy that does not parse or that the model cannot follow, a longest row or a
+  // stride that cannot be.
+  TaskModel(std::unique_ptr<TextModel> model, std::unique_ptr<text::Tokenizer> tokenizer,
+            TaskOptions options);
   // From a folder. kFormat when its model has another head than `head`; none: any will do.
-  static TaskModel Open(const std::filesystem::path& directory, std::optional<LongformerHead> head,
+  static TaskModel Open(const std::filesystem::path& directory, std::optional<TextHead> head,
                         const TaskOptions& options, std::vector<std::string>* warnings);
 
-  const LongformerConfig& config() const { return model_.config(); }
+  const TextModelInfo& info() const { return model_->info(); }
   const text::Tokenizer& tokenizer() const { return *tokenizer_; }
-  Longformer& model() { return model_; }
+  TextModel& model() { return *model_; }
   const TaskOptions& options() const { return options_; }
   // The most tokens of a row, special ones included.
   idx_t longest() const { return longest_; }
@@ -99,9 +101,9 @@ class TaskModel {
   // does not know, kUsage where the policy needs a separator that a row has not.
   void Run(Context& context, std::span<const text::Encoding> rows,
            const std::function<void(const TaskBatch&)>& use);
-  // The head's logits; LongformerHeadLayer::Logits has the shapes.
+  // The head's logits; TextModel::Logits has the shapes.
   Tensor Logits(Context& context, const TaskBatch& batch) {
-    return model_.Logits(context, batch.batch, batch.hidden);
+    return model_->Logits(context, batch.batch, batch.hidden);
   }
   // Tokens that ran, and those of them that were global.
   idx_t tokens_run() const { return tokens_run_; }
@@ -111,7 +113,7 @@ class TaskModel {
   struct Padded;  // a batch's memory
   void Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group, Padded& padded);
 
-  Longformer model_;
+  std::unique_ptr<TextModel> model_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   TaskOptions options_;
   GlobalPolicy policy_;

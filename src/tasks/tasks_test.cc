@@ -56,7 +56,7 @@ TaskModel SmallModel(LongformerHead head, const TaskOptions& options = {}, idx_t
   // Logits that differ: HF's initialisation is tiny.
   const View<float, 1> values = model.parameters().values();
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
-  return {std::move(model), std::make_unique<test::WordTokenizer>(Words()), options};
+  return {MakeTextModel(std::move(model)), std::make_unique<test::WordTokenizer>(Words()), options};
 }
 
 // n words, different for every seed.
@@ -201,13 +201,13 @@ TEST(ClassifyTexts, IsTheSoftmaxOfTheLogitsAndTheMeanOfWindows) {
 }
 
 TEST(ClassifyTexts, SetsOfLabelsAndNumbers) {
-  LongformerConfig config = SmallConfig(LongformerHead::kSequence);
-  EXPECT_EQ(ScoresOf(config), ScoreKind::kClasses);
-  config.problem = ProblemType::kMultiLabel;
-  EXPECT_EQ(ScoresOf(config), ScoreKind::kLabels);
-  config.problem = ProblemType::kInferred;
-  config.labels = {"LABEL_0"};
-  EXPECT_EQ(ScoresOf(config), ScoreKind::kValues);
+  TextModelInfo info = InfoOf(SmallConfig(LongformerHead::kSequence));
+  EXPECT_EQ(ScoresOf(info), ScoreKind::kClasses);
+  info.problem = ProblemType::kMultiLabel;
+  EXPECT_EQ(ScoresOf(info), ScoreKind::kLabels);
+  info.problem = ProblemType::kInferred;
+  info.labels = {"LABEL_0"};
+  EXPECT_EQ(ScoresOf(info), ScoreKind::kValues);
 }
 
 TEST(FillMasksOf, AreTheLogitsAtTheMask) {

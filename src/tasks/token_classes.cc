@@ -113,7 +113,7 @@ Aggregation ParseAggregation(std::string_view name) {
 
 std::vector<std::vector<TokenClass>> ClassifyTokens(Context& context, TaskModel& model,
                                                     const TaskRows& rows, Aggregation aggregation) {
-  const auto labels = static_cast<std::size_t>(model.config().label_count());
+  const auto labels = static_cast<std::size_t>(model.info().label_count());
   std::vector<TokenRange> own;  // of each row
   for (idx_t text = 0; text < rows.texts(); ++text) {
     const auto ranges = OwnTokens(rows.of(text), 0);
@@ -143,7 +143,7 @@ std::vector<std::vector<TokenClass>> ClassifyTokens(Context& context, TaskModel&
       std::move(part.begin(), part.end(), std::back_inserter(all));
     }
     const bool by_word = aggregation != Aggregation::kNone && aggregation != Aggregation::kSimple;
-    result.push_back(Spans(by_word ? Words(all, aggregation) : all, model.config().labels,
+    result.push_back(Spans(by_word ? Words(all, aggregation) : all, model.info().labels,
                            aggregation != Aggregation::kNone));
   }
   return result;

@@ -69,7 +69,7 @@ text::Encoding EncodeRow(const text::Tokenizer& tokenizer, const LabelledText& r
 }  // namespace
 
 ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
-                            const LongformerConfig& config) {
+                            const TextModelInfo& info) {
   ClassifyTarget target{{"LABEL_0"}, problem};
   if (problem == ProblemType::kRegression) return target;
   const std::vector<std::string> names = LabelNames(texts.rows);
@@ -82,9 +82,9 @@ ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
           texts.source);
   }
   const bool classifier =
-      config.head == LongformerHead::kSequence &&
-      (config.problem == ProblemType::kInferred || config.problem == target.problem);
-  target.labels = classifier && KnowsAll(config.labels, names) ? config.labels : names;
+      info.head == TextHead::kSequence &&
+      (info.problem == ProblemType::kInferred || info.problem == target.problem);
+  target.labels = classifier && KnowsAll(info.labels, names) ? info.labels : names;
   const std::size_t least = target.problem == ProblemType::kSingleLabel ? 2 : 1;
   Check(target.labels.size() >= least, ErrorCode::kFormat,
         "{}: {} different labels, need at least {}", texts.source, target.labels.size(), least);
@@ -93,8 +93,8 @@ ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
 
 ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
                           const LabelledTexts& texts, const ClassifyTarget& target,
-                          const LongformerConfig& config, const ClassifyLimits& limits) {
-  CheckVocabulary(tokenizer.vocabulary(), config);
+                          const TextModelInfo& info, const ClassifyLimits& limits) {
+  CheckVocabulary(tokenizer.vocabulary(), info);
   const std::size_t count = texts.rows.size();
   std::vector<std::vector<std::int32_t>> ids(count), types(count);
   std::vector<idx_t> lengths(count);  // before anything is cut
@@ -121,9 +121,9 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
     Check(!ids[n].empty(), ErrorCode::kFormat, "{}:{}: the text has no token", texts.source,
           texts.rows[n].line);
     const std::int32_t type = *std::max_element(types[n].begin(), types[n].end());
-    Check(type < config.token_types, ErrorCode::kFormat,
+    Check(type < info.token_types, ErrorCode::kFormat,
           "{}:{}: the tokenizer gives token type {}, the model has {}", texts.source,
-          texts.rows[n].line, type, config.token_types);
+          texts.rows[n].line, type, info.token_types);
     rows.with_types = rows.with_types || type > 0;
     rows.ids.insert(rows.ids.end(), ids[n].begin(), ids[n].end());
     rows.types.insert(rows.types.end(), types[n].begin(), types[n].end());

@@ -21,10 +21,10 @@ std::vector<idx_t> Lengths(const ClassifyRows& rows) {
 }
 
 // The rows with these numbers as a batch, padded to the longest.
-LongformerRows Gather(const ClassifyRows& data, std::span<const idx_t> numbers, idx_t pad) {
+PaddedRows Gather(const ClassifyRows& data, std::span<const idx_t> numbers, idx_t pad) {
   idx_t width = 0;
   for (const idx_t r : numbers) width = std::max(width, data.length(r));
-  LongformerRows rows;
+  PaddedRows rows;
   rows.Reset(static_cast<idx_t>(numbers.size()), width, pad);
   const auto labels = static_cast<idx_t>(data.values.size()) / data.size();
   idx_t row = 0;
@@ -42,10 +42,10 @@ LongformerRows Gather(const ClassifyRows& data, std::span<const idx_t> numbers, 
 }
 
 // Logits (N, labels) of all rows, in their order.
-std::vector<float> AllLogits(Context& context, Longformer& model, const GlobalPolicy& global,
+std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPolicy& global,
                              const ClassifyRows& data) {
-  const LongformerConfig& config = model.config();
-  const idx_t labels = config.label_count();
+  const TextModelInfo& info = model.info();
+  const idx_t labels = info.label_count();
   std::vector<idx_t> order(static_cast<std::size_t>(data.size()));
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
@@ -56,9 +56,9 @@ std::vector<float> AllLogits(Context& context, Longformer& model, const GlobalPo
     const std::size_t count = std::min<std::size_t>(
         static_cast<std::size_t>(std::max<idx_t>(1, kEvalTokens / width)), order.size() - first);
     const auto numbers = std::span(order).subspan(first, count);
-    LongformerRows rows = Gather(data, numbers, config.pad_token);
-    global.Apply(config, rows.ids, rows.rows, rows.tokens, rows.roles);
-    Tensor hidden({rows.rows * rows.tokens, config.hidden_size});
+    PaddedRows rows = Gather(data, numbers, info.pad_token);
+    model.MarkGlobals(global, rows.ids, rows.rows, rows.tokens, rows.roles);
+    Tensor hidden({rows.rows * rows.tokens, info.width});
     model.Encode(context, rows.batch(), hidden.view<2>());
     const Tensor part = model.Logits(context, rows.batch(), hidden.view<2>());
     for (std::size_t i = 0; i < count; ++i) {
@@ -120,7 +120,7 @@ void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
 
 }  // namespace
 
-ClassifierEval EvaluateRows(Context& context, Longformer& model, const ClassifyTarget& target,
+ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTarget& target,
                             const GlobalPolicy& global, const ClassifyRows& data) {
   const std::vector<float> logits = AllLogits(context, model, global, data);
   ClassifierEval e;
@@ -147,10 +147,10 @@ ClassifierEval EvaluateRows(Context& context, Longformer& model, const ClassifyT
 // ---- the task -----------------------------------------------------------------------------------
 
 ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
-                           const LongformerConfig& config, ClassifyTarget target,
-                           ClassifyRows train, ClassifyRows held_out)
-    : LongformerTask(options, config, {LongformerHead::kSequence, target.labels, target.problem},
-                     task.global, task.recompute),
+                           const TextModelInfo& info, ClassifyTarget target, ClassifyRows train,
+                           ClassifyRows held_out)
+    : TextTask(options, info, {TextHead::kSequence, target.labels, target.problem}, task.global,
+               task.recompute),
       task_(task),
       target_(std::move(target)),
       train_(std::move(train)),
@@ -188,9 +188,8 @@ TaskLoss ClassifyTask::Accumulate(Context& context, idx_t micro, float scale,
                                   const StepDropout& dropout) {
   const bool counts_hits = target_.problem != ProblemType::kRegression;
   if (micro >= static_cast<idx_t>(micros_.size())) return {0.0, counts_hits ? 0 : -1};
-  LongformerRows rows =
-      Gather(train_, micros_[static_cast<std::size_t>(micro)], config().pad_token);
-  const LongformerLoss loss = LossAndGradients(context, rows, scale, dropout);
+  PaddedRows rows = Gather(train_, micros_[static_cast<std::size_t>(micro)], info().pad_token);
+  const HeadLoss loss = LossAndGradients(context, rows, scale, dropout);
   return {loss.sum, counts_hits ? loss.correct : -1};
 }
 

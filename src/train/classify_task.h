@@ -1,10 +1,10 @@
-// A Longformer learns to tell classes, sets of labels or numbers of texts.
+// A model learns to tell classes, sets of labels or numbers of texts.
 #pragma once
 
 #include "text/tokenizer.h"
 #include "train/labelled_text.h"
 #include "train/length_batches.h"
-#include "train/longformer_task.h"
+#include "train/text_task.h"
 
 namespace longspan {
 
@@ -18,7 +18,7 @@ struct ClassifyTarget {
 // all of the texts' labels already, else the texts' own. kFormat for fewer than two classes; kUsage
 // for labels that look like numbers to be learned.
 ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
-                            const LongformerConfig& config);
+                            const TextModelInfo& info);
 
 // Tokenized texts and what their labels are as numbers.
 struct ClassifyRows {
@@ -47,17 +47,16 @@ struct ClassifyLimits {
 // label that the target does not have, and for texts without a token.
 ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
                           const LabelledTexts& texts, const ClassifyTarget& target,
-                          const LongformerConfig& config, const ClassifyLimits& limits);
+                          const TextModelInfo& info, const ClassifyLimits& limits);
 
 // Predictions for all rows, in batches of similar length of about 8192 tokens.
-ClassifierEval EvaluateRows(Context& context, Longformer& model, const ClassifyTarget& target,
+ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTarget& target,
                             const GlobalPolicy& global, const ClassifyRows& rows);
 
-class ClassifyTask final : public LongformerTask {
+class ClassifyTask final : public TextTask {
  public:
-  ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
-               const LongformerConfig& config, ClassifyTarget target, ClassifyRows train,
-               ClassifyRows held_out);
+  ClassifyTask(const TrainOptions& options, const ClassifyOptions& task, const TextModelInfo& info,
+               ClassifyTarget target, ClassifyRows train, ClassifyRows held_out);
 
   std::string DataFingerprint() const override;
   nlohmann::json DecidingOptions() const override;

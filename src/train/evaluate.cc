@@ -53,7 +53,7 @@ EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::
       begin = start + stride;
     }
     TokenBatch batch{count, tokens, windows.ids, windows.targets, {}};
-    const CrossEntropyResult part = model.Loss(context, batch);
+    const HeadLoss part = model.Loss(context, batch);
     total.sum += part.sum;
     total.counted += part.counted;
     total.correct += part.correct;
@@ -72,6 +72,8 @@ EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
   LoadOptions load;
   load.attention = o.attention;
   load.num_hashes = o.num_hashes;
+  load.strict = o.strict;
+  if (o.no_lm_bias) load.lm_bias = false;
   Reformer model = LoadReformer(o.model, load);
   CheckByteLanguageModel(model.config(), o.tokens);
   const text::MappedFile file = text::MappedFile::Open(o.text);

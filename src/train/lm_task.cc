@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "model/model_files.h"
+#include "model/original_rules.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
 
@@ -18,6 +19,7 @@ void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
   load.allow_nonfinite = options_.allow_nonfinite;
   load.dropout = options_.dropout;
   load.attention = options_.attention;
+  load.strict = options_.strict;
   model_ = LoadReformer(directory, load, notes);
   CheckByteLanguageModel(model_->config(), options_.tokens);
 }
@@ -56,6 +58,12 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
   // A model that is bad, or cannot attend as asked, is found before the output is touched.
   ReformerConfig config = LoadReformerConfig(options.model);
   if (!options.attention.empty()) ChooseAttention(options.attention, &config);
+  if (options.strict) {
+    TokenBatch rows;
+    rows.rows = options.batch;
+    rows.tokens = options.tokens;
+    CheckOriginalRules(config, rows, true);
+  }
   LanguageModelTask task(options);
   return RunTraining(context, options, task, hooks);
 }

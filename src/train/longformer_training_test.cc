@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/rng.h"
 #include "io/file.h"
+#include "model/longformer_files.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
 #include "train/classify_task.h"
@@ -99,7 +100,7 @@ class LongformerTraining : public testing::Test {
 
   ClassifyRows Rows(const LabelledTexts& texts, const ClassifyTarget& target) const {
     Context context(2);
-    return TokenizeRows(context, Words(), texts, target, TinyConfig(), {24, false, false});
+    return TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {24, false, false});
   }
 
   std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
@@ -108,13 +109,13 @@ class LongformerTraining : public testing::Test {
       MaskedLmOptions task;
       task.documents = "blank-line";
       task.global = "first:1";
-      return std::make_unique<MaskedLmTask>(context, o, task, Words(), TinyConfig());
+      return std::make_unique<MaskedLmTask>(context, o, task, Words(), InfoOf(TinyConfig()));
     }
     LabelledTexts train = Letters(1), held = Letters(2);
-    ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, TinyConfig());
+    ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, InfoOf(TinyConfig()));
     if (kind == "regression") target = {{"LABEL_0"}, ProblemType::kRegression};
     if (kind == "sets") target.problem = ProblemType::kMultiLabel;
-    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, TinyConfig(), target,
+    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, InfoOf(TinyConfig()), target,
                                           Rows(train, target), Rows(held, target));
   }
 
@@ -259,37 +260,39 @@ TEST_F(LongformerTraining, LearnsTheRule) {
   EXPECT_EQ(notes[0].rfind("new: classifier.dense.bias", 0), 0u) << notes[0];
   EXPECT_EQ(notes[1].rfind("left out: lm_head.bias", 0), 0u) << notes[1];
   // The folder is the classifier that was measured.
-  Longformer back = LoadLongformer(o.output);
-  EXPECT_EQ(back.config().labels, (std::vector<std::string>{"has a", "has b", "neither"}));
-  const ClassifyTarget target{back.config().labels, back.config().problem};
+  const auto back = LoadTextModel(o.output, {});
+  EXPECT_EQ(back->info().labels, (std::vector<std::string>{"has a", "has b", "neither"}));
+  const ClassifyTarget target{back->info().labels, back->info().problem};
   EXPECT_EQ(target.problem, ProblemType::kSingleLabel);
   Context context(1);
   const GlobalPolicy global = GlobalPolicy::Parse("auto").For(LongformerHead::kSequence);
-  const ClassifierEval eval = EvaluateRows(context, back, target, global, Rows(Letters(2), target));
+  const ClassifierEval eval =
+      EvaluateRows(context, *back, target, global, Rows(Letters(2), target));
   EXPECT_EQ(eval.loss, letters.eval_loss);
   EXPECT_EQ(eval.accuracy, letters.metrics[0].value);
   EXPECT_EQ(eval.right.size(), 60u);
   // It goes on learning under the same labels, even if the texts have but some of them.
   LabelledTexts some = Letters(5);
   std::erase_if(some.rows, [](const LabelledText& row) { return row.labels[0] == "has a"; });
-  EXPECT_EQ(ChooseTarget(some, ProblemType::kInferred, back.config()).labels, target.labels);
+  EXPECT_EQ(ChooseTarget(some, ProblemType::kInferred, back->info()).labels, target.labels);
 }
 
 TEST_F(LongformerTraining, PredictionsDoNotDependOnTheBatch) {
   LongformerConfig config = TinyConfig(LongformerHead::kSequence);
   config.labels = {"has a", "has b", "neither"};
   config.problem = ProblemType::kSingleLabel;
-  Longformer model(config);
-  model.Initialise(3);
+  Longformer longformer(config);
+  longformer.Initialise(3);
+  const auto model = MakeTextModel(std::move(longformer));
   const ClassifyTarget target{config.labels, config.problem};
   const GlobalPolicy global = GlobalPolicy::Parse("auto").For(LongformerHead::kSequence);
   Context context(2);
   const LabelledTexts all = Letters(4, 9);
-  const ClassifierEval together = EvaluateRows(context, model, target, global, Rows(all, target));
+  const ClassifierEval together = EvaluateRows(context, *model, target, global, Rows(all, target));
   double sum = 0.0;
   for (std::size_t r = 0; r < all.rows.size(); ++r) {
     const LabelledTexts one{all.source, {all.rows[r]}, false, "one"};
-    const ClassifierEval alone = EvaluateRows(context, model, target, global, Rows(one, target));
+    const ClassifierEval alone = EvaluateRows(context, *model, target, global, Rows(one, target));
     EXPECT_EQ(alone.right[0], together.right[r]);
     sum += alone.loss;
   }
@@ -302,7 +305,7 @@ TEST_F(LongformerTraining, RecomputationKeepsTheBits) {
     MaskedLmOptions task;
     task.recompute = recompute;
     const TrainOptions o = Options(recompute ? "again" : "kept");
-    MaskedLmTask run(context, o, task, Words(), TinyConfig());
+    MaskedLmTask run(context, o, task, Words(), InfoOf(TinyConfig()));
     RunTraining(context, o, run, {});
   }
   EXPECT_EQ(Weights("again"), Weights("kept"));
@@ -315,7 +318,7 @@ TEST_F(LongformerTraining, Bf16LearnsAsFp32Does) {
   for (const bool half : {false, true}) {
     TrainOptions o = Options(half ? "half" : "full");
     o.dtype = half ? DType::kBF16 : DType::kF32;
-    MaskedLmTask run(context, o, {}, Words(), TinyConfig());
+    MaskedLmTask run(context, o, {}, Words(), InfoOf(TinyConfig()));
     EXPECT_EQ(run.DecidingOptions().contains("dtype"), half);
     loss[half] = RunTraining(context, o, run, {}).eval_loss;
   }
@@ -326,14 +329,14 @@ TEST_F(LongformerTraining, Bf16LearnsAsFp32Does) {
 TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
   Context context(2);
   const LabelledTexts texts = Letters(1);
-  const ClassifyTarget target = ChooseTarget(texts, ProblemType::kInferred, TinyConfig());
+  const ClassifyTarget target = ChooseTarget(texts, ProblemType::kInferred, InfoOf(TinyConfig()));
   EXPECT_TRUE(Throws(
       [&] {
-        TokenizeRows(context, Words(), texts, target, TinyConfig(), {12, false, false});
+        TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {12, false, false});
       },
       ErrorCode::kLimit, "of 60 texts are too long: raise --tokens"));
   const ClassifyRows cut =
-      TokenizeRows(context, Words(), texts, target, TinyConfig(), {12, true, false});
+      TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {12, true, false});
   const ClassifyRows whole = Rows(texts, target);
   idx_t longer = 0;
   for (idx_t r = 0; r < whole.size(); ++r) {
@@ -350,7 +353,7 @@ TEST_F(LongformerTraining, WhatDoesNotFitIsNamed) {
   const TrainOptions o = Options("run");
   const auto mlm = [&](const TrainOptions& options, const MaskedLmOptions& task,
                        const LongformerConfig& config) {
-    MaskedLmTask run(context, options, task, Words(), config);
+    MaskedLmTask run(context, options, task, Words(), InfoOf(config));
   };
   LongformerConfig small = TinyConfig();
   small.vocab_size = 12;
@@ -361,13 +364,14 @@ TEST_F(LongformerTraining, WhatDoesNotFitIsNamed) {
   MaskedLmOptions none;
   none.mask_share = 0.0;
   EXPECT_TRUE(Throws([&] { mlm(o, none, TinyConfig()); }, ErrorCode::kUsage, "mask-share"));
-  EXPECT_TRUE(Throws([&] { TokensOfRows(65, TinyConfig()); }, ErrorCode::kUsage, "64 positions"));
+  EXPECT_TRUE(
+      Throws([&] { TokensOfRows(65, InfoOf(TinyConfig())); }, ErrorCode::kUsage, "64 positions"));
   LabelledTexts one = Letters(1);
   for (LabelledText& row : one.rows) row.labels = {"same"};
-  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, TinyConfig()); },
+  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, InfoOf(TinyConfig())); },
                      ErrorCode::kFormat, "1 different labels"));
   for (LabelledText& row : one.rows) row.labels = {"0.5"};
-  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, TinyConfig()); },
+  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, InfoOf(TinyConfig())); },
                      ErrorCode::kUsage, "--problem regression"));
   const ClassifyTarget target{{"x", "y"}, ProblemType::kSingleLabel};
   EXPECT_TRUE(Throws([&] { Rows(Letters(1), target); }, ErrorCode::kFormat,

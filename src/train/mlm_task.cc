@@ -11,7 +11,7 @@ namespace {
 
 constexpr idx_t kEvalTokens = 8192;  // of a batch of an evaluation
 
-WantedHead MaskedLmHeadWanted() { return {LongformerHead::kMaskedLm, {}, ProblemType::kInferred}; }
+WantedTextHead MaskedLmHeadWanted() { return {TextHead::kMaskedLm, {}, ProblemType::kInferred}; }
 
 }  // namespace
 
@@ -30,9 +30,9 @@ std::span<const std::int32_t> LastPart(std::span<const std::int32_t> ids, double
 
 // ---- rows ---------------------------------------------------------------------------------------
 
-MaskedRows::MaskedRows(const text::Tokenizer& tokenizer, const LongformerConfig& config,
+MaskedRows::MaskedRows(const text::Tokenizer& tokenizer, const TextModelInfo& info,
                        double mask_share) {
-  CheckVocabulary(tokenizer.vocabulary(), config);
+  CheckVocabulary(tokenizer.vocabulary(), info);
   const text::SpecialIds& ids = tokenizer.special();
   Check(ids.mask.has_value(), ErrorCode::kFormat,
         "tokenizer: it has no mask token, which masked language modelling needs");
@@ -41,8 +41,8 @@ MaskedRows::MaskedRows(const text::Tokenizer& tokenizer, const LongformerConfig&
   rule_.vocabulary = tokenizer.vocabulary();
   begin_ = ids.cls ? ids.cls : ids.bos;
   end_ = ids.sep ? ids.sep : ids.eos;
-  special_.assign(static_cast<std::size_t>(config.vocab_size), 0);
-  special_[static_cast<std::size_t>(config.pad_token)] = 1;
+  special_.assign(static_cast<std::size_t>(info.vocab_size), 0);
+  special_[static_cast<std::size_t>(info.pad_token)] = 1;
   for (const auto& id : {ids.bos, ids.eos, ids.unk, ids.sep, ids.pad, ids.cls, ids.mask}) {
     if (id) special_[static_cast<std::size_t>(*id)] = 1;
   }
@@ -51,7 +51,7 @@ MaskedRows::MaskedRows(const text::Tokenizer& tokenizer, const LongformerConfig&
 idx_t MaskedRows::Content(idx_t tokens) const { return tokens - (begin_ ? 1 : 0) - (end_ ? 1 : 0); }
 
 idx_t MaskedRows::Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key,
-                      LongformerRows* rows) const {
+                      PaddedRows* rows) const {
   std::vector<std::int32_t> ids;
   if (begin_) ids.push_back(*begin_);
   ids.insert(ids.end(), content.begin(), content.end());
@@ -65,18 +65,18 @@ idx_t MaskedRows::Put(idx_t row, std::span<const std::int32_t> content, std::uin
   return masked;
 }
 
-LongformerLoss MaskedLoss(Context& context, Longformer& model, const MaskedRows& form,
-                          const GlobalPolicy& global, std::span<const std::int32_t> content,
-                          idx_t tokens, std::uint64_t key) {
+HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
+                    const GlobalPolicy& global, std::span<const std::int32_t> content, idx_t tokens,
+                    std::uint64_t key) {
   const auto size = static_cast<idx_t>(content.size());
   const idx_t room = std::min(form.Content(tokens), size);
   const idx_t width = room + tokens - form.Content(tokens);
   const idx_t row_count = (size + room - 1) / room;
   const idx_t batch = std::max<idx_t>(1, kEvalTokens / width);
-  LongformerLoss total;
+  HeadLoss total;
   for (idx_t first = 0; first < row_count; first += batch) {
-    LongformerRows rows;
-    rows.Reset(std::min(batch, row_count - first), width, model.config().pad_token);
+    PaddedRows rows;
+    rows.Reset(std::min(batch, row_count - first), width, model.info().pad_token);
     rows.labels.assign(rows.ids.size(), kIgnoreLabel);
     for (idx_t r = 0; r < rows.rows; ++r) {
       const idx_t begin = (first + r) * room;
@@ -85,8 +85,8 @@ LongformerLoss MaskedLoss(Context& context, Longformer& model, const MaskedRows&
                                static_cast<std::size_t>(std::min(room, size - begin))),
                DeriveKey(key, static_cast<std::uint64_t>(first + r)), &rows);
     }
-    global.Apply(model.config(), rows.ids, rows.rows, rows.tokens, rows.roles);
-    const LongformerLoss part = model.Loss(context, rows.batch());
+    model.MarkGlobals(global, rows.ids, rows.rows, rows.tokens, rows.roles);
+    const HeadLoss part = model.Loss(context, rows.batch());
     total.sum += part.sum;
     total.counted += part.counted;
     total.correct += part.correct;
@@ -100,10 +100,10 @@ LongformerLoss MaskedLoss(Context& context, Longformer& model, const MaskedRows&
 
 MaskedLmTask::MaskedLmTask(Context& context, const TrainOptions& options,
                            const MaskedLmOptions& task, const text::Tokenizer& tokenizer,
-                           const LongformerConfig& config)
-    : LongformerTask(options, config, MaskedLmHeadWanted(), task.global, task.recompute),
+                           const TextModelInfo& info)
+    : TextTask(options, info, MaskedLmHeadWanted(), task.global, task.recompute),
       task_(task),
-      form_(tokenizer, config, task.mask_share) {
+      form_(tokenizer, info, task.mask_share) {
   CheckMaskedLmOptions(task);
   const Documents documents = ParseDocuments(task.documents);
   train_stream_ = TokenStream(context, tokenizer, options.train, documents, form_.separator());
@@ -141,8 +141,8 @@ StepSize MaskedLmTask::Draw(idx_t step) {
   micros_.resize(static_cast<std::size_t>(o.accumulate));
   StepSize size;
   idx_t row = 0;  // of the update
-  for (LongformerRows& rows : micros_) {
-    rows.Reset(o.batch, o.tokens, config().pad_token);
+  for (PaddedRows& rows : micros_) {
+    rows.Reset(o.batch, o.tokens, info().pad_token);
     rows.labels.assign(rows.ids.size(), kIgnoreLabel);
     for (idx_t r = 0; r < o.batch; ++r, ++row) {
       Rng rng(data, static_cast<std::uint64_t>(row));
@@ -160,14 +160,14 @@ StepSize MaskedLmTask::Draw(idx_t step) {
 
 TaskLoss MaskedLmTask::Accumulate(Context& context, idx_t micro, float scale,
                                   const StepDropout& dropout) {
-  const LongformerLoss loss =
+  const HeadLoss loss =
       LossAndGradients(context, micros_[static_cast<std::size_t>(micro)], scale, dropout);
   return {loss.sum, loss.correct};
 }
 
 TaskEvaluation MaskedLmTask::Evaluate(Context& context) {
-  const LongformerLoss loss = MaskedLoss(context, model(), form_, global(), held_out_,
-                                         options().tokens, MaskKey(options().seed, kEvaluation));
+  const HeadLoss loss = MaskedLoss(context, model(), form_, global(), held_out_, options().tokens,
+                                   MaskKey(options().seed, kEvaluation));
   return {loss.mean,
           {{"accuracy", static_cast<double>(loss.correct) / static_cast<double>(loss.counted)},
            {"perplexity", std::exp(loss.mean)}}};

@@ -1,9 +1,9 @@
-// A Longformer learns to guess masked tokens of texts.
+// A model learns to guess masked tokens of texts.
 #pragma once
 
 #include "text/tokenizer.h"
-#include "train/longformer_task.h"
 #include "train/mask_tokens.h"
+#include "train/text_task.h"
 #include "train/token_stream.h"
 
 namespace longspan {
@@ -13,7 +13,7 @@ namespace longspan {
 class MaskedRows {
  public:
   // kFormat when the tokenizer has no mask token, or ids that the model does not have.
-  MaskedRows(const text::Tokenizer& tokenizer, const LongformerConfig& config, double mask_share);
+  MaskedRows(const text::Tokenizer& tokenizer, const TextModelInfo& info, double mask_share);
 
   // Tokens of text in a row of `tokens`.
   idx_t Content(idx_t tokens) const;
@@ -21,7 +21,7 @@ class MaskedRows {
   std::optional<std::int32_t> separator() const { return end_; }
   // Writes a row with its labels; masks are drawn from `key`. Returns how many tokens are masked.
   idx_t Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key,
-            LongformerRows* rows) const;
+            PaddedRows* rows) const;
 
  private:
   MaskRule rule_;
@@ -41,16 +41,16 @@ std::span<const std::int32_t> LastPart(std::span<const std::int32_t> ids, double
 
 // The loss over `content` cut into rows side by side, about 8192 tokens at a time. The masks of row
 // r are drawn from (key, r).
-LongformerLoss MaskedLoss(Context& context, Longformer& model, const MaskedRows& form,
-                          const GlobalPolicy& global, std::span<const std::int32_t> content,
-                          idx_t tokens, std::uint64_t key);
+HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
+                    const GlobalPolicy& global, std::span<const std::int32_t> content, idx_t tokens,
+                    std::uint64_t key);
 
-class MaskedLmTask final : public LongformerTask {
+class MaskedLmTask final : public TextTask {
  public:
   // Reads and tokenizes the texts. options.tokens is the row's length, not 0. kUsage when the texts
   // are shorter than a row.
   MaskedLmTask(Context& context, const TrainOptions& options, const MaskedLmOptions& task,
-               const text::Tokenizer& tokenizer, const LongformerConfig& config);
+               const text::Tokenizer& tokenizer, const TextModelInfo& info);
 
   std::string DataFingerprint() const override;
   nlohmann::json DecidingOptions() const override;
@@ -64,7 +64,7 @@ class MaskedLmTask final : public LongformerTask {
   MaskedRows form_;
   TokenStream train_stream_, eval_stream_;
   std::span<const std::int32_t> train_, held_out_;  // of the streams
-  std::vector<LongformerRows> micros_;              // of the update drawn last
+  std::vector<PaddedRows> micros_;                  // of the update drawn last
 };
 
 }  // namespace longspan

@@ -95,7 +95,8 @@ class Tasks(Case):
                    says=["31", "30"])
         self.fails(3, "classify", "-m", self.model("question"), "--text", "a",
                    says=["LongformerForQuestionAnswering", "qa"])
-        self.fails(3, "classify", "-m", self.start, "--text", "a", says=["reformer"])
+        self.fails(3, "classify", "-m", self.start, "--text", "a",
+                   says=["ReformerModelWithLMHead", "generate"])
         self.fails(4, "classify", "-m", self.dir / "nothing", "--text", "a", says=["nothing"])
         (self.model("sequence") / "vocab.txt").unlink()
         self.fails(3, "classify", "-m", model, "--text", "a", says=["vocab.txt"])

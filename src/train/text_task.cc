@@ -1,4 +1,4 @@
-#include "train/longformer_task.h"
+#include "train/text_task.h"
 
 #include <algorithm>
 #include <utility>
@@ -19,7 +19,7 @@ const std::vector<std::string> kOwnFiles = {"config.json", "metrics.jsonl", "bes
 
 // ---- rows ---------------------------------------------------------------------------------------
 
-void LongformerRows::Reset(idx_t row_count, idx_t width, idx_t pad) {
+void PaddedRows::Reset(idx_t row_count, idx_t width, idx_t pad) {
   rows = row_count;
   tokens = width;
   const auto n = static_cast<std::size_t>(rows * tokens);
@@ -31,8 +31,8 @@ void LongformerRows::Reset(idx_t row_count, idx_t width, idx_t pad) {
   with_types = false;
 }
 
-void LongformerRows::SetRow(idx_t row, std::span<const std::int32_t> row_ids,
-                            std::span<const std::int32_t> row_types) {
+void PaddedRows::SetRow(idx_t row, std::span<const std::int32_t> row_ids,
+                        std::span<const std::int32_t> row_types) {
   const idx_t begin = row * tokens;
   std::copy(row_ids.begin(), row_ids.end(), ids.begin() + begin);
   std::copy(row_types.begin(), row_types.end(), types.begin() + begin);
@@ -40,8 +40,8 @@ void LongformerRows::SetRow(idx_t row, std::span<const std::int32_t> row_ids,
   with_types = with_types || !row_types.empty();
 }
 
-LongformerBatch LongformerRows::batch() const {
-  LongformerBatch batch;
+TextBatch PaddedRows::batch() const {
+  TextBatch batch;
   batch.rows = rows;
   batch.tokens = tokens;
   batch.ids = ids;
@@ -54,36 +54,32 @@ LongformerBatch LongformerRows::batch() const {
 
 // ---- the task -----------------------------------------------------------------------------------
 
-LongformerTask::LongformerTask(const TrainOptions& options, const LongformerConfig& config,
-                               WantedHead head, const std::string& global, bool recompute)
-    : options_(options),
-      config_(config),
-      head_(std::move(head)),
-      global_(GlobalPolicy::Parse(global).For(head_.head)),
-      recompute_(recompute) {
-  config_.head = head_.head;
+TextTask::TextTask(const TrainOptions& options, const TextModelInfo& info, WantedTextHead head,
+                   const std::string& global, bool recompute)
+    : options_(options), info_(info), head_(std::move(head)), recompute_(recompute) {
+  info_.head = head_.head;
   head_.seed = options.seed;
+  global_ = ResolveGlobal(info_, GlobalPolicy::Parse(global));
 }
 
-void LongformerTask::Load(const fs::path& directory, Origin origin,
-                          std::vector<std::string>* notes) {
-  LongformerLoad load;
+void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::string>* notes) {
+  TextModelLoad load;
   load.allow_nonfinite = options_.allow_nonfinite;
   load.dropout = options_.dropout;
   if (origin == Origin::kStart) load.head = head_;
-  model_ = LoadLongformer(directory, load, notes);
+  model_ = LoadTextModel(directory, load, notes);
   model_->ComputeIn(options_.dtype);
-  config_ = model_->config();
+  info_ = model_->info();
 }
 
-nlohmann::json LongformerTask::WithSharedOptions(nlohmann::json deciding) const {
+nlohmann::json TextTask::WithSharedOptions(nlohmann::json deciding) const {
   deciding["global"] = global_.Name();
   // Left out for fp32: runs from before there was a choice go on.
   if (options_.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.dtype);
   return deciding;
 }
 
-std::vector<fs::path> LongformerTask::FilesBeside() const {
+std::vector<fs::path> TextTask::FilesBeside() const {
   std::vector<fs::path> files;
   for (const std::string& name : TokenizerFiles(options_.model)) {
     files.push_back(options_.model / name);
@@ -91,32 +87,28 @@ std::vector<fs::path> LongformerTask::FilesBeside() const {
   return files;
 }
 
-void LongformerTask::Save(const fs::path& directory) {
+void TextTask::Save(const fs::path& directory) {
   CopyCompanions(options_.model, directory, kOwnFiles);
-  SaveLongformer(*model_, directory);
+  model_->Save(directory);
 }
 
-LongformerLoss LongformerTask::LossAndGradients(Context& context, LongformerRows& rows, float scale,
-                                                const StepDropout& dropout) {
-  global_.Apply(config_, rows.ids, rows.rows, rows.tokens, rows.roles);
-  LongformerStep step;
-  step.dropout = dropout;
-  step.scale = scale;
-  if (recompute_) step.recompute.assign(config_.layers(), true);
-  return model_->LossAndGradients(context, rows.batch(), step);
+HeadLoss TextTask::LossAndGradients(Context& context, PaddedRows& rows, float scale,
+                                    const StepDropout& dropout) {
+  model_->MarkGlobals(global_, rows.ids, rows.rows, rows.tokens, rows.roles);
+  return model_->LossAndGradients(context, rows.batch(), scale, dropout, recompute_);
 }
 
-idx_t TokensOfRows(idx_t tokens, const LongformerConfig& config) {
-  if (tokens == 0) return config.longest();
-  Check(tokens >= 3 && tokens <= config.longest(), ErrorCode::kUsage,
-        "tokens: {} is not from 3 to the model's {} positions", tokens, config.longest());
+idx_t TokensOfRows(idx_t tokens, const TextModelInfo& info) {
+  if (tokens == 0) return info.longest;
+  Check(tokens >= 3 && tokens <= info.longest, ErrorCode::kUsage,
+        "tokens: {} is not from 3 to the model's {} positions", tokens, info.longest);
   return tokens;
 }
 
-void CheckVocabulary(idx_t vocabulary, const LongformerConfig& config) {
-  Check(vocabulary <= config.vocab_size, ErrorCode::kFormat,
+void CheckVocabulary(idx_t vocabulary, const TextModelInfo& info) {
+  Check(vocabulary <= info.vocab_size, ErrorCode::kFormat,
         "tokenizer: it has {} ids, the model's word table {}; they are not of one model",
-        vocabulary, config.vocab_size);
+        vocabulary, info.vocab_size);
 }
 
 }  // namespace longspan

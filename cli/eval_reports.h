@@ -1,4 +1,4 @@
-// longspan eval of Longformers: masked language models and classifiers.
+// What longspan eval says of masked language models and classifiers.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-#include "cli/eval_longformer.h"
+#include "cli/eval_reports.h"
 
 #include <algorithm>
 #include <cmath>

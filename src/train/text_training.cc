@@ -1,4 +1,4 @@
-// Training and evaluating Longformers on files: options to tasks.
+// Training and evaluating on files of texts: options to tasks.
 
 #include <algorithm>
 #include <cmath>
@@ -60,13 +60,13 @@ void TellAboutRows(const TrainHooks& hooks, const char* what, const ClassifyRows
 
 TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const MaskedLmOptions& task,
                           const TrainHooks& hooks) {
-  const LongformerConfig config = LoadLongformerConfig(given.model);
+  const TextModelInfo info = ReadTextModelInfo(given.model);
   TrainOptions options = given;
-  options.tokens = TokensOfRows(options.tokens, config);
+  options.tokens = TokensOfRows(options.tokens, info);
   ResolveWarmup(&options);
   CheckTrainOptions(options);
   const auto tokenizer = text::OpenTokenizer(options.model);
-  MaskedLmTask run(context, options, task, *tokenizer, config);
+  MaskedLmTask run(context, options, task, *tokenizer, info);
   return RunTraining(context, options, run, hooks);
 }
 
@@ -74,20 +74,21 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
   Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
         "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
   CheckMaskedLmOptions(o.task);
-  Longformer model = LoadLongformer(o.model);
-  Check(model.config().head == LongformerHead::kMaskedLm, ErrorCode::kFormat,
-        "model: not a masked language model but a {}", LongformerClass(model.config().head));
+  const auto model = LoadTextModel(o.model, {});
+  const TextModelInfo& info = model->info();
+  Check(info.head == TextHead::kMaskedLm, ErrorCode::kFormat,
+        "model: not a masked language model but a {}", info.class_name);
   const auto tokenizer = text::OpenTokenizer(o.model);
-  const MaskedRows form(*tokenizer, model.config(), o.task.mask_share);
+  const MaskedRows form(*tokenizer, info, o.task.mask_share);
   const TokenStream stream(context, *tokenizer, {o.text}, ParseDocuments(o.task.documents),
                            form.separator());
   const auto content = LastPart(stream.ids(), o.held_out);
   Check(!content.empty(), ErrorCode::kUsage, "eval: the text has no tokens");
   MaskedLmEval result;
-  result.tokens = TokensOfRows(o.tokens, model.config());
-  const GlobalPolicy global = GlobalPolicy::Parse(o.task.global).For(LongformerHead::kMaskedLm);
-  const LongformerLoss loss = MaskedLoss(context, model, form, global, content, result.tokens,
-                                         MaskKey(o.seed, kEvaluation));
+  result.tokens = TokensOfRows(o.tokens, info);
+  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
+  const HeadLoss loss = MaskedLoss(context, *model, form, global, content, result.tokens,
+                                   MaskKey(o.seed, kEvaluation));
   result.loss = loss.mean;
   result.perplexity = std::exp(loss.mean);
   result.accuracy = static_cast<double>(loss.correct) / static_cast<double>(loss.counted);
@@ -99,9 +100,9 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
 
 TrainResult TrainClassifier(Context& context, const TrainOptions& given,
                             const ClassifyOptions& task, const TrainHooks& hooks) {
-  const LongformerConfig config = LoadLongformerConfig(given.model);
+  const TextModelInfo info = ReadTextModelInfo(given.model);
   TrainOptions options = given;
-  options.tokens = TokensOfRows(options.tokens, config);
+  options.tokens = TokensOfRows(options.tokens, info);
   CheckTrainOptions(options);
   Check(task.epochs >= 0.0 && task.epochs <= 1e6, ErrorCode::kUsage,
         "epochs: {} is not from 0 to 1e6", task.epochs);
@@ -111,7 +112,7 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
                               !task.columns.pair.empty()};
   const ProblemType problem = ParseProblem(task.problem);
   LabelledTexts train = ReadLabelledTexts(options.train.front(), task.columns, problem), held_out;
-  const ClassifyTarget target = ChooseTarget(train, problem, config);
+  const ClassifyTarget target = ChooseTarget(train, problem, info);
   if (options.eval.empty()) {
     std::tie(train, held_out) = SplitRows(std::move(train), options.held_out, options.seed);
   } else {
@@ -122,8 +123,8 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
         "--held-out",
         train.rows.size(), held_out.rows.size());
   const auto tokenizer = text::OpenTokenizer(options.model);
-  ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, config, limits);
-  ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, config, limits);
+  ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, info, limits);
+  ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, info, limits);
   TellAboutRows(hooks, "train", rows, options.tokens);
   TellAboutRows(hooks, "held out", held, options.tokens);
   if (task.epochs > 0.0) {
@@ -133,28 +134,28 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
         1, std::llround(std::ceil(task.epochs * static_cast<double>(order.updates()))));
   }
   ResolveWarmup(&options);
-  ClassifyTask run(options, task, config, target, std::move(rows), std::move(held));
+  ClassifyTask run(options, task, info, target, std::move(rows), std::move(held));
   return RunTraining(context, options, run, hooks);
 }
 
 ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o) {
-  Longformer model = LoadLongformer(o.model);
-  const LongformerConfig& config = model.config();
-  Check(config.head == LongformerHead::kSequence, ErrorCode::kFormat,
-        "model: no classifier of texts but a {}", LongformerClass(config.head));
-  const ClassifyLimits limits{TokensOfRows(o.tokens, config), ParseOverflow(o.task.overflow),
+  const auto model = LoadTextModel(o.model, {});
+  const TextModelInfo& info = model->info();
+  Check(info.head == TextHead::kSequence, ErrorCode::kFormat,
+        "model: no classifier of texts but a {}", info.class_name);
+  const ClassifyLimits limits{TokensOfRows(o.tokens, info), ParseOverflow(o.task.overflow),
                               !o.task.columns.pair.empty()};
-  ClassifyTarget target{config.labels, config.problem};
-  const bool inferred = config.problem == ProblemType::kInferred;
-  if (inferred && config.label_count() == 1) target.problem = ProblemType::kRegression;
+  ClassifyTarget target{info.labels, info.problem};
+  const bool inferred = info.problem == ProblemType::kInferred;
+  if (inferred && info.label_count() == 1) target.problem = ProblemType::kRegression;
   const LabelledTexts texts = ReadLabelledTexts(o.data, o.task.columns, target.problem);
   if (target.problem == ProblemType::kInferred) {
     target.problem = texts.sets ? ProblemType::kMultiLabel : ProblemType::kSingleLabel;
   }
   const auto tokenizer = text::OpenTokenizer(o.model);
-  const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, config, limits);
-  const GlobalPolicy global = GlobalPolicy::Parse(o.task.global).For(LongformerHead::kSequence);
-  ClassifierEval result = EvaluateRows(context, model, target, global, rows);
+  const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
+  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
+  ClassifierEval result = EvaluateRows(context, *model, target, global, rows);
   result.tokens = limits.tokens;
   return result;
 }

@@ -1,0 +1,63 @@
+#include "model/dense_classifier.h"
+
+#include "base/arena.h"
+#include "model/rows.h"
+#include "ops/dropout/dropout.h"
+#include "ops/feed_forward/feed_forward.h"
+
+namespace longspan {
+namespace {
+
+View<float, 2> TakeRows(Arena::Frame& frame, idx_t rows, idx_t cols) {
+  return {frame.Take<float>(rows * cols), {rows, cols}};
+}
+
+}  // namespace
+
+void DenseClassifier::Logits(Context& context, const ParameterTable& parameters,
+                             const View<const float, 2>& h, const View<float, 2>& logits) const {
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(h.extent[0] * channels_));
+  const View<float, 2> u = TakeRows(frame, h.extent[0], channels_);
+  dense_.Forward(context, parameters, h, u);
+  Activate(context, Activation::kTanh, u);
+  out_.Forward(context, parameters, u, logits);
+}
+
+HeadLoss DenseClassifier::Loss(Context& context, const ParameterTable& parameters,
+                               const View<const float, 2>& h, const LossOf& loss_of) const {
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(h.extent[0] * outputs_));
+  const View<float, 2> logits = TakeRows(frame, h.extent[0], outputs_);
+  Logits(context, parameters, h, logits);
+  return loss_of(logits, nullptr);
+}
+
+HeadLoss DenseClassifier::LossAndGradients(Context& context, const ParameterTable& parameters,
+                                           const Sites& sites, const View<float, 2>& h,
+                                           const LossOf& loss_of) const {
+  const idx_t rows = h.extent[0];
+  Arena::Frame frame(context.arena(), 3 * Arena::Bytes<float>(rows * channels_) +
+                                          2 * Arena::Bytes<float>(rows * outputs_) +
+                                          Arena::Bytes<float>(rows * in_));
+  const View<float, 2> u = TakeRows(frame, rows, channels_);
+  const View<float, 2> slope = TakeRows(frame, rows, channels_);
+  const View<float, 2> du = TakeRows(frame, rows, channels_);
+  const View<float, 2> logits = TakeRows(frame, rows, outputs_);
+  const View<float, 2> dlogits = TakeRows(frame, rows, outputs_);
+  const View<float, 2> input = TakeRows(frame, rows, in_);
+  ApplyDropout(context, sites.before, h);
+  CopyRows(context, h, input);
+  dense_.Forward(context, parameters, input, u);
+  Activate(context, Activation::kTanh, u, slope);
+  ApplyDropout(context, sites.after, u);
+  out_.Forward(context, parameters, u, logits);
+  ZeroRows(context, dlogits);
+  const HeadLoss loss = loss_of(logits, dlogits.data);
+  out_.Backward(context, parameters, u, dlogits, du);
+  ApplyDropout(context, sites.after, du);
+  MultiplyBySlope(context, slope, du);
+  dense_.Backward(context, parameters, input, du, h);
+  ApplyDropout(context, sites.before, h);
+  return loss;
+}
+
+}  // namespace longspan

@@ -1,0 +1,63 @@
+// What a Reformer's head reads, made from the two streams a block of tokens at a time.
+#pragma once
+
+#include <vector>
+
+#include "model/reformer_heads.h"
+#include "ops/layer_norm/layer_norm.h"
+
+namespace longspan {
+
+// The norm over both streams behind the last layer.
+struct FinalNorm {
+  LayerNormWeights weights;
+  LayerNormGradients gradients;  // empty: there is no way back
+  Dropout dropout;               // of what the norm gives
+};
+
+// Two streams (N, C) and, on the way back, their gradients, which Differentiate overwrites.
+struct StreamPair {
+  View<const float, 2> y1, y2;
+  View<float, 2> dy1 = {}, dy2 = {};
+};
+
+// joined (N, 2C) = a ++ b, and back.
+void JoinRows(Context& context, const View<const float, 2>& a, const View<const float, 2>& b,
+              const View<float, 2>& joined);
+void PartRows(Context& context, const View<const float, 2>& joined, const View<float, 2>& a,
+              const View<float, 2>& b);
+
+// Every token. Memory: four blocks of (4096, 2C) at most.
+class StreamRows final : public HeadRows {
+ public:
+  StreamRows(Context& context, const FinalNorm& norm, const StreamPair& streams)
+      : context_(context), norm_(norm), streams_(streams) {}
+
+  idx_t count() const override { return streams_.y1.extent[0]; }
+  void Read(const Look& look) override;
+  void Differentiate(const Gradient& gradient) override;
+
+ private:
+  Context& context_;
+  const FinalNorm norm_;
+  const StreamPair streams_;
+};
+
+// The first token of each of the B rows; all others get no gradient.
+class FirstTokenRows final : public HeadRows {
+ public:
+  FirstTokenRows(Context& context, const FinalNorm& norm, const StreamPair& streams, idx_t rows);
+
+  idx_t count() const override { return static_cast<idx_t>(first_.size()); }
+  void Read(const Look& look) override;
+  void Differentiate(const Gradient& gradient) override;
+
+ private:
+  Context& context_;
+  const FinalNorm norm_;
+  const StreamPair streams_;
+  std::vector<std::int32_t> first_;  // (B)
+  Tensor y1_, y2_;                   // (B, C)
+};
+
+}  // namespace longspan

@@ -1,0 +1,173 @@
+#include "model/text_model.h"
+
+#include <utility>
+
+#include "base/errors.h"
+#include "io/escape.h"
+#include "model/longformer_files.h"
+#include "model/model_files.h"
+
+namespace longspan {
+namespace {
+
+constexpr std::pair<TextHead, LongformerHead> kLongformerHeads[] = {
+    {TextHead::kNone, LongformerHead::kNone},
+    {TextHead::kMaskedLm, LongformerHead::kMaskedLm},
+    {TextHead::kSequence, LongformerHead::kSequence},
+    {TextHead::kToken, LongformerHead::kToken},
+    {TextHead::kQuestion, LongformerHead::kQuestion},
+    {TextHead::kChoice, LongformerHead::kChoice},
+};
+constexpr std::pair<TextHead, ReformerHead> kReformerHeads[] = {
+    {TextHead::kNone, ReformerHead::kNone},
+    {TextHead::kCausalLm, ReformerHead::kLanguageModel},
+    {TextHead::kMaskedLm, ReformerHead::kMaskedLanguageModel},
+    {TextHead::kSequence, ReformerHead::kSequence},
+    {TextHead::kQuestion, ReformerHead::kQuestion},
+};
+
+template <class Heads, class Head>
+TextHead TextHeadOf(const Heads& heads, Head wanted) {
+  for (const auto& [text, head] : heads) {
+    if (head == wanted) return text;
+  }
+  return TextHead::kNone;
+}
+
+template <class Heads>
+auto ModelHeadOf(const Heads& heads, TextHead wanted, const char* model) {
+  for (const auto& [text, head] : heads) {
+    if (text == wanted) return head;
+  }
+  Fail(ErrorCode::kUsage, "model: a {} has no such head", model);
+}
+
+// ---- Longformers --------------------------------------------------------------------------------
+
+class LongformerTextModel final : public TextModel {
+ public:
+  explicit LongformerTextModel(Longformer model)
+      : model_(std::move(model)), info_(InfoOf(model_.config())) {}
+
+  const TextModelInfo& info() const override { return info_; }
+  ParameterTable& parameters() override { return model_.parameters(); }
+  void ComputeIn(DType dtype) override { model_.ComputeIn(dtype); }
+
+  void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids, idx_t rows,
+                   idx_t tokens, std::span<std::uint8_t> roles) const override {
+    policy.Apply(model_.config(), ids, rows, tokens, roles);
+  }
+
+  void Encode(Context& context, const TextBatch& batch, const View<float, 2>& hidden) override {
+    model_.Encode(context, batch, hidden);
+  }
+  Tensor Logits(Context& context, const TextBatch& batch,
+                const View<const float, 2>& hidden) override {
+    return model_.Logits(context, batch, hidden);
+  }
+  HeadLoss Loss(Context& context, const TextBatch& batch) override {
+    return model_.Loss(context, batch);
+  }
+  HeadLoss LossAndGradients(Context& context, const TextBatch& batch, float scale,
+                            const StepDropout& dropout, bool recompute) override {
+    LongformerStep step;
+    step.dropout = dropout;
+    step.scale = scale;
+    if (recompute) step.recompute.assign(model_.config().layers(), true);
+    return model_.LossAndGradients(context, batch, step);
+  }
+
+  std::string ConfigText() const override { return ToJson(model_.config()); }
+  std::vector<io::TensorEntry> Weights() override { return LongformerEntries(model_); }
+  void Save(const std::filesystem::path& directory) override { SaveLongformer(model_, directory); }
+
+ private:
+  Longformer model_;
+  TextModelInfo info_;
+};
+
+bool IsLongformer(const std::filesystem::path& directory) {
+  const std::string type = ModelType(directory / "config.json");
+  Check(type == "longformer" || type == "reformer", ErrorCode::kFormat,
+        "{}: is a {}, need a Reformer or a Longformer; a BERT or RoBERTa becomes one by `longspan "
+        "convert --to longformer`",
+        io::Escape(directory.string()), io::Escape(type));
+  return type == "longformer";
+}
+
+}  // namespace
+
+TextHead HeadOf(LongformerHead head) { return TextHeadOf(kLongformerHeads, head); }
+TextHead HeadOf(ReformerHead head) { return TextHeadOf(kReformerHeads, head); }
+
+TextModelInfo InfoOf(const LongformerConfig& c) {
+  TextModelInfo info;
+  info.head = HeadOf(c.head);
+  info.class_name = LongformerClass(c.head);
+  info.labels = c.labels;
+  info.problem = c.problem;
+  info.width = c.hidden_size;
+  info.vocab_size = c.vocab_size;
+  info.pad_token = c.pad_token;
+  info.token_types = c.token_types;
+  info.longest = c.longest();
+  info.global_tokens = true;
+  return info;
+}
+
+TextModelInfo InfoOf(const ReformerConfig& c) {
+  TextModelInfo info;
+  info.head = HeadOf(c.head);
+  info.class_name = ReformerClass(c.head);
+  info.labels = c.labels;
+  info.problem = c.problem;
+  info.width = 2 * c.hidden_size;
+  info.vocab_size = c.vocab_size;
+  info.pad_token = c.pad_token;
+  info.longest = c.longest();
+  return info;
+}
+
+GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given) {
+  if (info.global_tokens) {
+    return given.For(ModelHeadOf(kLongformerHeads, info.head, "Longformer"));
+  }
+  const std::string name = given.Name();
+  Check(name == "auto" || name == "none", ErrorCode::kUsage,
+        "global: '{}' is asked for, but a Reformer has no global tokens; leave --global out", name);
+  return GlobalPolicy::Parse("none");
+}
+
+std::unique_ptr<TextModel> MakeTextModel(Longformer model) {
+  return std::make_unique<LongformerTextModel>(std::move(model));
+}
+
+std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
+                                         const TextModelLoad& load,
+                                         std::vector<std::string>* warnings) {
+  if (IsLongformer(directory)) {
+    LongformerLoad options;
+    options.allow_nonfinite = load.allow_nonfinite;
+    options.dropout = load.dropout;
+    if (load.head) {
+      options.head = {ModelHeadOf(kLongformerHeads, load.head->head, "Longformer"),
+                      load.head->labels, load.head->problem, load.head->seed};
+    }
+    return MakeTextModel(LoadLongformer(directory, options, warnings));
+  }
+  LoadOptions options;
+  options.allow_nonfinite = load.allow_nonfinite;
+  options.dropout = load.dropout;
+  if (load.head) {
+    options.head = {ModelHeadOf(kReformerHeads, load.head->head, "Reformer"), load.head->labels,
+                    load.head->problem, load.head->seed};
+  }
+  return MakeTextModel(LoadReformer(directory, options, warnings));
+}
+
+TextModelInfo ReadTextModelInfo(const std::filesystem::path& directory) {
+  if (IsLongformer(directory)) return InfoOf(LoadLongformerConfig(directory));
+  return InfoOf(LoadReformerConfig(directory));
+}
+
+}  // namespace longspan

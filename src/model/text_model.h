@@ -1,0 +1,105 @@
+// A model that reads texts, whatever it is: what tasks and training need of a Longformer or a
+// Reformer.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/safetensors.h"
+#include "longspan/context.h"
+#include "model/global_policy.h"
+#include "model/longformer.h"
+#include "model/reformer.h"
+
+namespace longspan {
+
+// What a model was made for.
+enum class TextHead { kNone, kCausalLm, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
+TextHead HeadOf(LongformerHead head);
+TextHead HeadOf(ReformerHead head);
+
+struct TextModelInfo {
+  TextHead head = TextHead::kNone;
+  std::string class_name;           // "LongformerForMaskedLM"
+  std::vector<std::string> labels;  // id2label
+  ProblemType problem = ProblemType::kInferred;
+  idx_t width = 0;  // of a last hidden state
+  idx_t vocab_size = 0, pad_token = 0, token_types = 1;
+  idx_t longest = 0;           // tokens of a row
+  bool global_tokens = false;  // whether some may see all others
+
+  idx_t label_count() const { return static_cast<idx_t>(labels.size()); }
+};
+
+// Rows of tokens with their roles and targets (model/longformer_batch.h). A Reformer knows no
+// global tokens and no token types: it takes both for what they are to it, nothing.
+using TextBatch = LongformerBatch;
+
+TextModelInfo InfoOf(const LongformerConfig& config);
+TextModelInfo InfoOf(const ReformerConfig& config);
+
+// The policy that `given` comes to under such a model; kUsage for global tokens where there are
+// none.
+GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given);
+
+class TextModel {
+ public:
+  virtual ~TextModel() = default;
+
+  virtual const TextModelInfo& info() const = 0;
+  virtual ParameterTable& parameters() = 0;
+  // kF32 or kBF16; kUsage where the model cannot.
+  virtual void ComputeIn(DType dtype) = 0;
+
+  // Makes tokens global: GlobalPolicy::Apply.
+  virtual void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids,
+                           idx_t rows, idx_t tokens, std::span<std::uint8_t> roles) const = 0;
+
+  // hidden (B*T, width): what the head reads of every token; of hidden ones, anything finite. A
+  // row's padding, left or right, leaves no trace in it.
+  virtual void Encode(Context& context, const TextBatch& batch, const View<float, 2>& hidden) = 0;
+  // From Encode's hidden states: (B*T, V), (B*T, labels), (B*T, 2), (B, labels).
+  virtual Tensor Logits(Context& context, const TextBatch& batch,
+                        const View<const float, 2>& hidden) = 0;
+  virtual HeadLoss Loss(Context& context, const TextBatch& batch) = 0;
+  // With gradients of scale * sum. `recompute`: layers keep their input only, where that is a
+  // choice.
+  virtual HeadLoss LossAndGradients(Context& context, const TextBatch& batch, float scale,
+                                    const StepDropout& dropout, bool recompute) = 0;
+
+  virtual std::string ConfigText() const = 0;
+  virtual std::vector<io::TensorEntry> Weights() = 0;
+  virtual void Save(const std::filesystem::path& directory) = 0;
+};
+
+std::unique_ptr<TextModel> MakeTextModel(Longformer model);
+// Its rows run without their padding, those of one length together: in a Reformer the chunks of a
+// text would look back on padding, and what comes out would depend on how long the others are.
+std::unique_ptr<TextModel> MakeTextModel(Reformer model);
+
+// A head to train, on whatever encoder the files hold.
+struct WantedTextHead {
+  TextHead head = TextHead::kMaskedLm;
+  std::vector<std::string> labels;  // of sequences and tokens; other heads: empty
+  ProblemType problem = ProblemType::kInferred;
+  std::uint64_t seed = 1;  // of the parameters that the files do not have
+};
+
+struct TextModelLoad {
+  bool allow_nonfinite = false;
+  std::optional<double> dropout;       // instead of the config's
+  std::optional<WantedTextHead> head;  // absent: the config's, all of it from the files
+};
+
+// LoadLongformer or LoadReformer, by the config's model_type. kFormat, kIo; kUsage for a head that
+// the model cannot have.
+std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
+                                         const TextModelLoad& load,
+                                         std::vector<std::string>* warnings = nullptr);
+// What a config.json says, without the weights.
+TextModelInfo ReadTextModelInfo(const std::filesystem::path& directory);
+
+}  // namespace longspan

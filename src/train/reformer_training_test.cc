@@ -1,0 +1,227 @@
+// Reformers learning from texts with a tokenizer: masked words, classes. Exact means, the same bits
+// for any threads and interruption, predictions that do not depend on the batch.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "base/rng.h"
+#include "io/file.h"
+#include "model/model_files.h"
+#include "tests/support/files.h"
+#include "tests/support/word_tokenizer.h"
+#include "train/classify_task.h"
+#include "train/mlm_task.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+
+namespace longspan {
+namespace {
+
+using test::TempDir;
+using test::Throws;
+
+constexpr std::uint64_t kMostBytes = 1 << 24;
+
+ReformerConfig TinyConfig(ReformerHead head = ReformerHead::kMaskedLanguageModel) {
+  ReformerConfig c;
+  c.head = head;
+  c.layers = {LayerKind::kLocal, LayerKind::kLsh};
+  c.vocab_size = 16;
+  c.hidden_size = 32;
+  c.heads = 2;
+  c.head_size = 16;
+  c.feed_forward_size = 64;
+  c.max_positions = 64;
+  c.axial_shape = {8, 8};
+  c.axial_dims = {8, 24};
+  c.axial_norm_std = 0.1;
+  c.local_chunk = c.lsh_chunk = 8;
+  c.local_after = c.lsh_after = 1;
+  c.num_hashes = 2;
+  c.initializer_range = 0.1;
+  return c;
+}
+
+class ReformerTraining : public testing::Test {
+ protected:
+  ReformerTraining() {
+    Reformer model(TinyConfig());
+    model.Initialise(1);
+    SaveReformer(model, d_.path() / "start");
+    // Words follow each other by a rule: after a word comes the next one.
+    std::ofstream text(d_.path() / "text");
+    for (int i = 0; i < 2000; ++i) {
+      text << static_cast<char>('a' + i % 10) << (i % 50 == 49 ? "\n\n" : " ");
+    }
+  }
+
+  static test::WordTokenizer Words() {
+    return test::WordTokenizer({"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"});
+  }
+
+  TrainOptions Options(const std::string& run) const {
+    TrainOptions o = FineTuneOptions();
+    o.model = d_.path() / "start";
+    o.train = {d_.path() / "text"};
+    o.output = d_.path() / run;
+    o.steps = 8;
+    o.batch = 2;
+    o.accumulate = 3;
+    o.tokens = 23;  // no whole chunks
+    o.learning_rate = 3e-3;
+    o.log_every = 1;
+    o.eval_every = o.save_every = 4;
+    ResolveWarmup(&o);
+    return o;
+  }
+
+  // Texts of different lengths whose class is whether they hold an 'a', a 'b', or neither.
+  static LabelledTexts Letters(std::uint64_t seed, int rows = 60) {
+    LabelledTexts texts{"letters", {}, false, "letters " + std::to_string(seed)};
+    Rng rng(seed);
+    for (int r = 0; r < rows; ++r) {
+      const auto kind = static_cast<std::size_t>(rng.Below(3));
+      LabelledText row;
+      const idx_t words = 3 + rng.Below(18), at = rng.Below(words);
+      for (idx_t w = 0; w < words; ++w) {
+        const char other = static_cast<char>('c' + rng.Below(8));
+        row.text += w == at && kind < 2 ? "ab"[kind] : other;
+        row.text += ' ';
+      }
+      row.labels = {std::vector<std::string>{"has a", "has b", "neither"}[kind]};
+      row.value = static_cast<double>(kind);
+      row.line = r + 1;
+      texts.rows.push_back(row);
+    }
+    return texts;
+  }
+
+  ClassifyRows Rows(const LabelledTexts& texts, const ClassifyTarget& target) const {
+    Context context(2);
+    return TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {24, false, false});
+  }
+
+  std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
+    const TextModelInfo info = ReadTextModelInfo(o.model);
+    if (kind == "mlm") {
+      Context context(2);
+      MaskedLmOptions task;
+      task.documents = "blank-line";
+      return std::make_unique<MaskedLmTask>(context, o, task, Words(), info);
+    }
+    LabelledTexts train = Letters(1), held = Letters(2);
+    ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, info);
+    if (kind == "regression") target = {{"LABEL_0"}, ProblemType::kRegression};
+    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, info, target, Rows(train, target),
+                                          Rows(held, target));
+  }
+
+  TrainResult Train(const std::string& kind, const TrainOptions& o, int threads = 2,
+                    idx_t stop_after = 0, std::vector<std::string>* notes = nullptr) const {
+    Context context(threads);
+    idx_t step = 0;
+    TrainHooks hooks;
+    hooks.on_event = [&](const TrainEvent& event) {
+      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
+      if (event.kind == TrainEvent::Kind::kNote && notes != nullptr) notes->push_back(event.text);
+    };
+    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
+    const auto task = Make(kind, o);
+    return RunTraining(context, o, *task, hooks);
+  }
+
+  std::string Weights(const std::string& run) const {
+    return io::ReadWholeFile(d_.path() / run / "model.safetensors", kMostBytes);
+  }
+
+  TempDir d_;
+};
+
+const char* const kKinds[] = {"mlm", "classes", "regression"};
+
+TEST_F(ReformerTraining, SameBitsForAnyThreadsAndInterruptions) {
+  for (const std::string kind : kKinds) {
+    Train(kind, Options(kind));
+    Train(kind, Options(kind + "1"), 1);
+    EXPECT_EQ(Weights(kind + "1"), Weights(kind)) << kind;
+    TrainOptions o = Options(kind + "-stopped");
+    EXPECT_TRUE(Train(kind, o, 2, 5).stopped);
+    o.resume = true;
+    Train(kind, o, 3);
+    EXPECT_EQ(Weights(kind + "-stopped"), Weights(kind)) << kind;
+  }
+}
+
+TEST_F(ReformerTraining, LearnsTheRule) {
+  TrainOptions o = Options("rule");
+  o.steps = 500;
+  o.dropout = 0.0;
+  o.accumulate = 4;
+  o.log_every = 50;
+  o.eval_every = o.save_every = 0;
+  const TrainResult result = Train("mlm", o);
+  EXPECT_GT(result.metrics[0].value, 0.8);  // accuracy; letters alone: 0.1
+  o = Options("letters");
+  o.model = d_.path() / "rule";
+  o.steps = 200;
+  o.dropout = 0.0;
+  o.log_every = 50;
+  o.eval_every = o.save_every = 0;
+  std::vector<std::string> notes;
+  const TrainResult letters = Train("classes", o, 2, 0, &notes);
+  EXPECT_GT(letters.metrics[0].value, 0.9);  // on other texts; a third by chance
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_EQ(notes[0].rfind("new: classifier.dense.bias", 0), 0u) << notes[0];
+  EXPECT_EQ(notes[1], "left out: lm_head.bias, lm_head.decoder.weight");
+  // The folder is the classifier that was measured.
+  const auto back = LoadTextModel(o.output, {});
+  EXPECT_EQ(back->info().labels, (std::vector<std::string>{"has a", "has b", "neither"}));
+  const ClassifyTarget target{back->info().labels, back->info().problem};
+  Context context(1);
+  const GlobalPolicy none = GlobalPolicy::Parse("none");
+  const ClassifierEval eval = EvaluateRows(context, *back, target, none, Rows(Letters(2), target));
+  EXPECT_EQ(eval.loss, letters.eval_loss);
+}
+
+TEST_F(ReformerTraining, PredictionsDoNotDependOnTheBatch) {
+  ReformerConfig config = TinyConfig(ReformerHead::kSequence);
+  config.labels = {"has a", "has b", "neither"};
+  Reformer reformer(config);
+  reformer.Initialise(3);
+  const auto model = MakeTextModel(std::move(reformer));
+  const ClassifyTarget target{config.labels, ProblemType::kSingleLabel};
+  const GlobalPolicy none = GlobalPolicy::Parse("none");
+  Context context(2);
+  const LabelledTexts all = Letters(4, 9);
+  const ClassifierEval together = EvaluateRows(context, *model, target, none, Rows(all, target));
+  double sum = 0.0;
+  for (std::size_t r = 0; r < all.rows.size(); ++r) {
+    const LabelledTexts one{all.source, {all.rows[r]}, false, "one"};
+    const ClassifierEval alone = EvaluateRows(context, *model, target, none, Rows(one, target));
+    EXPECT_EQ(alone.right[0], together.right[r]);
+    sum += alone.loss;
+  }
+  EXPECT_NEAR(together.loss, sum / 9.0, 1e-6);
+}
+
+TEST_F(ReformerTraining, WhatItCannotIsNamed) {
+  MaskedLmOptions task;
+  task.global = "first:1";
+  const TrainOptions o = Options("run");
+  const TextModelInfo info = InfoOf(TinyConfig());
+  Context context(1);
+  EXPECT_TRUE(Throws([&] { MaskedLmTask run(context, o, task, Words(), info); }, ErrorCode::kUsage,
+                     "no global tokens"));
+  task.global = "auto";
+  task.recompute = true;
+  MaskedLmTask again(context, o, task, Words(), info);
+  EXPECT_TRUE(Throws([&] { RunTraining(context, o, again, {}); }, ErrorCode::kUsage, "reversible"));
+  TrainOptions half = Options("half");
+  half.dtype = DType::kBF16;
+  MaskedLmTask bf16(context, half, {}, Words(), info);
+  EXPECT_TRUE(Throws([&] { RunTraining(context, half, bf16, {}); }, ErrorCode::kUsage, "F32"));
+}
+
+}  // namespace
+}  // namespace longspan
