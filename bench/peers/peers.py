@@ -15,7 +15,7 @@ def quiet():
 def run(program, *arguments):
     """What the program prints; raises when it fails."""
     return subprocess.run([program, *map(str, arguments)], check=True, capture_output=True,
-                          text=True).stdout
+                          text=True, errors="replace").stdout
 
 
 def open_all(class_name, folder, **options):

@@ -13,10 +13,14 @@ hashing that the call gives:
   read      a model that Hugging Face wrote, every parameter away from its initial value: verify
             holds, gradients included where the original can train at this length; and what
             `longspan convert` makes of it has the same bits in transformers
-Each once with a hash_seed, in float32: longspan draws the rotations that torch draws; and once with
-hash_seed null, in float64: the rotations that torch drew are in the case. Then the bias of language
-models, and a model of bytes beside `longspan eval`. Prints one line a model with the largest
-difference of an output or gradient; exits 1 when one is above 1e-4 or a key does not fit.
+Each once with a hash_seed, where longspan draws the rotations that torch draws, and once with
+hash_seed null, where those that torch drew are in the case. The originals compute in float64 with
+rotations of float32. "plain" is the first one as it comes, in float32: outputs at tokens that are not
+hidden. (There the original rounds the weights of tokens that see only themselves, in several rounds,
+to 1/128, and gives hidden tokens that see nobody a sum where it means a mean. Bare models show the
+former: they may be 5e-3 apart there.) Then the bias of language models, and a model of bytes beside
+`longspan eval`. Prints one line a model with the largest difference of an output or gradient; exits 1
+when one is above 1e-4 or a key does not fit.
 """
 import json
 import math
@@ -39,7 +43,7 @@ SIZES = {"vocab_size": 70, "hidden_size": 32, "num_attention_heads": 2, "attenti
          "use_cache": False}
 FULL = 104  # the axial product: the one length at which the original trains
 OUTPUTS = ["last_hidden_state", "logits", "start_logits", "end_logits", "loss"]
-LARGEST = 1e-4
+LARGEST, LARGEST_PLAIN = 1e-4, {"Model": 5e-3}
 SEED = 20
 
 # class, changes of the config, what the call gives
@@ -106,7 +110,8 @@ def batch(head, settings, call):
         del inputs["input_ids"]
         inputs["inputs_embeds"] = torch.randn(3, tokens, settings.hidden_size)
     if head in ("ModelWithLMHead", "ForMaskedLM"):
-        inputs["labels"] = ids.masked_fill(torch.rand(ids.shape) < 0.3, -100)
+        hidden = inputs.get("attention_mask", torch.ones_like(ids)) == 0
+        inputs["labels"] = ids.masked_fill((torch.rand(ids.shape) < 0.3) | hidden, -100)
     elif head == "ForSequenceClassification":
         labels = settings.num_labels
         if labels == 1:
@@ -124,7 +129,8 @@ def batch(head, settings, call):
 
 
 class Rotations:
-    """What each LSH layer draws, in the layout (heads, head size, rounds, rotations / 2)."""
+    """What each LSH layer draws, in the layout (heads, head size, rounds, rotations / 2): numbers of
+    float32, whatever the model computes in, and the same in every call."""
 
     def __init__(self, model):
         self.drawn = {}
@@ -137,10 +143,10 @@ class Rotations:
     def watch(self, original, layer):
         real = torch.randn
 
-        def draw(*shape, **options):  # the same again in every call, of single precision
+        def draw(*shape, dtype=torch.float32, **options):
             if layer not in self.drawn:
-                self.drawn[layer] = real(*shape, **options).float()
-            return self.drawn[layer].to(options.get("dtype") or torch.float32)
+                self.drawn[layer] = real(*shape, dtype=torch.float32, **options)
+            return self.drawn[layer].to(dtype)
 
         def hashed(*arguments, **options):
             torch.randn = draw
@@ -151,39 +157,49 @@ class Rotations:
         return hashed
 
 
-def call_of(model, inputs, dtype):
+def call_of(inputs, dtype):
     return {name: value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
             for name, value in inputs.items()}
 
 
-def expected_of(model, head, inputs, injected, with_gradients):
-    """Outputs and hidden states; gradients; the rotations, if they are to be injected."""
-    others, dtype = {}, torch.float64 if injected else torch.float32
-    model = model.to(dtype)
-    rotations = Rotations(model) if injected else None
-    given = call_of(model, inputs, dtype)
+def tensors_of(inputs):
+    return {n: v if torch.is_tensor(v) else torch.tensor(v) for n, v in inputs.items()}
+
+
+def outputs_of(model, inputs, dtype):
     with torch.no_grad():
-        result = model(**given, output_hidden_states=True)
-    expected = {n: result[n] for n in OUTPUTS if result.get(n) is not None}
+        result = model(**call_of(inputs, dtype), output_hidden_states=True)
+    return result, {n: result[n] for n in OUTPUTS if result.get(n) is not None}
+
+
+def plain_difference(program, folder, case, model, inputs):
+    """The largest difference of an output in float32, hidden tokens left out."""
+    _, expected = outputs_of(model.float(), inputs, torch.float32)
+    expected.pop("loss", None)  # a question's counts hidden tokens
+    mask = inputs.get("attention_mask")
+    for name, value in expected.items():
+        if mask is not None and value.shape[:2] == mask.shape:
+            value[mask == 0] = float("nan")  # nothing to compare with
+    record(case, tensors_of(inputs), expected)
+    return max(verify(program, folder, case)[1].values())
+
+
+def compare(program, folder, case, model, inputs, injected, with_gradients):
+    """The largest difference between the model and longspan on `folder`, in float64."""
+    model = model.double()
+    rotations = Rotations(model)
+    result, expected = outputs_of(model, inputs, torch.float64)
     expected.update({f"hidden_states.{i}": x for i, x in enumerate(result.hidden_states)})
-    if injected:
-        others.update({f"rotations.{i}": r for i, r in rotations.drawn.items()})
+    others = {f"rotations.{i}": r for i, r in rotations.drawn.items()} if injected else {}
     if with_gradients:
         model.train()
-        result = model(**given)
+        result = model(**call_of(inputs, torch.float64))
         result.loss.backward()
         expected["train_loss"] = result.loss.detach()
         others.update({"grad." + n: p.grad for n, p in model.named_parameters()
                        if p.grad is not None})
         model.eval()
-    return expected, others
-
-
-def compare(program, folder, case, model, head, inputs, injected, with_gradients):
-    """The largest difference between the model and longspan on `folder`."""
-    expected, others = expected_of(model, head, inputs, injected, with_gradients)
-    inputs = {n: v if torch.is_tensor(v) else torch.tensor(v) for n, v in inputs.items()}
-    record(case, inputs, expected, others)
+    record(case, tensors_of(inputs), expected, others)
     ok, differences = verify(program, folder, case)
     bad = {} if ok else {"verify": [n for n, d in differences.items() if d is None or d > 1e-5]}
     return max(differences.values()), bad
@@ -200,9 +216,10 @@ def written(program, name, settings, inputs, folder, injected):
     settings.save_pretrained(folder)
     run(program, "init", "--config", folder / "config.json", "-o", folder / "made")
     model, bad = open_all("Reformer" + name, folder / "made")
-    difference, worse = compare(program, folder / "made", folder / "case.safetensors", model, name,
-                                inputs, injected, False)
-    return difference, {**bad, **worse}
+    case = folder / "case.safetensors"
+    plain = [] if injected else [plain_difference(program, folder / "made", case, model, inputs)]
+    difference, worse = compare(program, folder / "made", case, model, inputs, injected, False)
+    return [*plain, difference], {**bad, **worse}
 
 
 def read(program, name, settings, inputs, folder, injected):
@@ -218,9 +235,9 @@ def read(program, name, settings, inputs, folder, injected):
     tokens = next(v.shape[1] for n, v in inputs.items() if n in ("input_ids", "inputs_embeds"))
     # The original trains at one length only, and its backward pass knows the config's rounds alone.
     gradients = tokens == FULL and name != "Model" and "num_hashes" not in inputs
-    difference, worse = compare(program, folder / "theirs", folder / "case.safetensors", model, name,
+    difference, worse = compare(program, folder / "theirs", folder / "case.safetensors", model,
                                 inputs, injected, gradients)
-    return difference, {**bad, **worse}
+    return [difference], {**bad, **worse}
 
 
 def bias(program, folder):
@@ -231,6 +248,8 @@ def bias(program, folder):
     torch.nn.init.normal_(model.lm_head.bias, std=0.5)
     model.save_pretrained(folder)
     inputs = {"input_ids": torch.randint(3, 70, (1, 64))}
+    model = model.double()
+    Rotations(model)
     with torch.no_grad():
         logits = model(**inputs).logits
     for name, value in (("five.safetensors", logits),
@@ -252,6 +271,8 @@ def bytes_model(program, folder):
     text = "Sir Walter Elliot, of Kellynch Hall, in Somersetshire, was a man who, for his own amuse"
     (folder / "text").write_text(text)
     ids = torch.tensor([[byte + 2 for byte in text.encode()]])
+    model = model.double()
+    Rotations(model)
     with torch.no_grad():  # the last byte is predicted and not read
         logits = model(ids[:, :-1]).logits
         loss = torch.nn.functional.cross_entropy(logits[0], ids[0, 1:]).item()
@@ -266,8 +287,8 @@ def main():
     torch.manual_seed(1)
     quiet()
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
-    print(f"{'':74} {'hash_seed':^17} {'injected':^17}")
-    print(f"{'':74} " + f"{'written':>8} {'read':>8} " * 2)
+    print(f"{'':74} {'hash_seed':^26} {'injected':^17}")
+    print(f"{'':74} {'plain':>8} " + f"{'written':>8} {'read':>8} " * 2)
     failed = 0
     for head, changes, call in CASES:
         differences, bad = [], {}
@@ -275,12 +296,12 @@ def main():
             for form in (written, read):
                 settings = config(head, changes, call, hash_seed)
                 with tempfile.TemporaryDirectory() as folder:
-                    difference, wrong = form(program, head, settings,
-                                             batch(head, settings, call), Path(folder),
-                                             hash_seed is None)
-                differences.append(difference)
+                    some, wrong = form(program, head, settings, batch(head, settings, call),
+                                       Path(folder), hash_seed is None)
+                differences += some
                 bad.update({f"{form.__name__} {hash_seed}: {k}": v for k, v in wrong.items()})
-        ok = all(math.isfinite(d) and d <= LARGEST for d in differences) and not bad
+        ok = all(math.isfinite(d) and d <= LARGEST for d in differences[1:]) and not bad
+        ok = ok and differences[0] <= LARGEST_PLAIN.get(head, LARGEST)
         failed += not ok
         what = " ".join([head, *(f"{k}={v}" for k, v in {**changes, **call}.items())])
         print(f"{what[:74]:74}", *(f"{d:8.1e}" for d in differences), "" if ok else "WRONG",
