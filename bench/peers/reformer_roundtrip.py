@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Reformers that longspan writes, opened by `transformers`, and the other way round.
 
-usage: reformer_roundtrip.py PROGRAM
+usage: reformer_roundtrip.py PROGRAM [--record FOLDER]
 
+--record: writes the recorded cases of golden/ that RECORDED names, and compares nothing else.
 Needs an environment with torch and transformers:
   python3 -m venv venv && venv/bin/pip install torch transformers safetensors
 For every head, as encoder and decoder, for lengths of one to thirteen chunks and lengths that are no
@@ -11,7 +12,7 @@ hashing that the call gives:
   written   `longspan init`, opened by Hugging Face's class with no missing or unexpected key; what
             it computes is recorded and `longspan verify` holds against it
   read      a model that Hugging Face wrote, every parameter away from its initial value: verify
-            holds, gradients included where the original can train at this length; and what
+            holds, gradients included where the original trains at this length; and what
             `longspan convert` makes of it has the same bits in transformers
 Each once with a hash_seed, where longspan draws the rotations that torch draws, and once with
 hash_seed null, where those that torch drew are in the case. The originals compute in float64 with
@@ -80,6 +81,24 @@ CASES = [
     ("ForQuestionAnswering", BOTH_SIDES, {"mask": "right"}),
     ("ForQuestionAnswering", {"is_decoder": True}, {"tokens": 33}),
 ]
+
+
+# Kept in golden/: heads and inputs that no other case there has.
+RECORDED = {
+    "reformer-leftpad": ("ModelWithLMHead", {"is_decoder": True}, {"mask": "left"}),
+    "reformer-positions": ("ForMaskedLM", {**ENCODER, "axial_pos_embds": False,
+                                           "attn_layers": ["lsh", "local"]},
+                           {"positions": True, "rounds": 3, "tokens": 48}),
+    "reformer-embeds": ("Model", {"is_decoder": True, "local_attn_chunk_length": 4,
+                                  "lsh_attn_chunk_length": 26, "attn_layers": ["local", "lsh"]},
+                        {"embedded": True, "tokens": 9}),
+    "reformer-sets": ("ForSequenceClassification",
+                      {**BOTH_SIDES, "problem_type": "multi_label_classification",
+                       "attn_layers": ["lsh", "local"]}, {"labels": 5, "mask": "holes"}),
+    "reformer-regression": ("ForSequenceClassification",
+                            {"is_decoder": True, "classifier_dropout": 0.0,
+                             "attn_layers": ["local", "lsh"]}, {"labels": 1}),
+}
 
 
 def config(head, changes, call, hash_seed):
@@ -240,6 +259,21 @@ def read(program, name, settings, inputs, folder, injected):
     return [difference], {**bad, **worse}
 
 
+def record_cases(program, target):
+    for name, (head, changes, call) in RECORDED.items():
+        settings = config(head, changes, call, SEED)
+        model = getattr(transformers, "Reformer" + head)(settings).eval()
+        perturb(model)
+        without_bias(model)
+        folder = target / name
+        model.save_pretrained(folder)
+        (folder / "generation_config.json").unlink(missing_ok=True)
+        inputs = batch(head, settings, call)
+        gradients = call.get("tokens", FULL) == FULL and head != "Model"
+        print(name, *compare(program, folder, folder / "case.safetensors", model, inputs, True,
+                             gradients))
+
+
 def bias(program, folder):
     """A language model's bias: unused by transformers 5, used here unless --no-lm-bias says so."""
     model = transformers.ReformerModelWithLMHead(config("ModelWithLMHead", {"is_decoder": True}, {},
@@ -286,6 +320,8 @@ def main():
     program = sys.argv[1]
     torch.manual_seed(1)
     quiet()
+    if "--record" in sys.argv:
+        return record_cases(program, Path(sys.argv[sys.argv.index("--record") + 1]))
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
     print(f"{'':74} {'hash_seed':^26} {'injected':^17}")
     print(f"{'':74} {'plain':>8} " + f"{'written':>8} {'read':>8} " * 2)

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "longspan/context.h"
 #include "longspan/tensor.h"
@@ -44,6 +45,13 @@ class Model {
   // another size or there is no head; kFormat for an id that does not exist.
   Tensor Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows = 1,
                 const CallOptions& options = {});
+
+  // The same for texts of any lengths, without padding: each text's logits are those that it has
+  // alone, (T, vocabulary), (1, labels) or (T, 2). Texts of one length run together. options.mask
+  // must be empty.
+  std::vector<Tensor> RaggedLogits(Context& context,
+                                   std::span<const std::vector<std::int32_t>> texts,
+                                   const CallOptions& options = {});
 
   struct Sampling {
     double temperature = 0.8;  // 0: always the most likely

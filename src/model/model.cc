@@ -1,5 +1,8 @@
 #include "longspan/model.h"
 
+#include <algorithm>
+#include <map>
+
 #include "base/errors.h"
 #include "model/generation.h"
 #include "model/model_files.h"
@@ -49,6 +52,29 @@ Tensor Model::Logits(Context& context, std::span<const std::int32_t> ids, idx_t 
   Tensor y1({n, channels}), y2({n, channels});
   model.Encode(context, batch, y1.view<2>(), y2.view<2>());
   return model.HeadLogits(context, rows, y1.view<2>(), y2.view<2>());
+}
+
+std::vector<Tensor> Model::RaggedLogits(Context& context,
+                                        std::span<const std::vector<std::int32_t>> texts,
+                                        const CallOptions& options) {
+  Check(options.mask.empty(), ErrorCode::kUsage,
+        "logits: a mask of {} for texts without padding, need none", options.mask.size());
+  std::map<std::size_t, std::vector<std::size_t>> by_length;
+  for (std::size_t i = 0; i < texts.size(); ++i) by_length[texts[i].size()].push_back(i);
+  std::vector<Tensor> result(texts.size());
+  for (const auto& [length, group] : by_length) {
+    std::vector<std::int32_t> ids;
+    for (const std::size_t i : group) ids.insert(ids.end(), texts[i].begin(), texts[i].end());
+    const auto rows = static_cast<idx_t>(group.size());
+    const Tensor all = Logits(context, ids, rows, options);
+    const idx_t each = all.shape()[0] / rows, width = all.shape()[1];
+    for (std::size_t r = 0; r < group.size(); ++r) {
+      Tensor& own = result[group[r]] = Tensor({each, width});
+      std::copy_n(all.data<float>() + static_cast<idx_t>(r) * own.size(), own.size(),
+                  own.data<float>());
+    }
+  }
+  return result;
 }
 
 std::string Model::Generate(Context& context, std::string_view prompt, idx_t tokens,

@@ -10,6 +10,7 @@
 
 #include "base/errors.h"
 #include "io/file.h"
+#include "longspan/model.h"
 #include "model/model_files.h"
 #include "model/original_rules.h"
 #include "model/reformer.h"
@@ -238,6 +239,45 @@ TEST(Buckets, TheirNumberIsNotThatOfTheFirstText) {
   EXPECT_SAME_BITS(Span(Encoded(used, longer.batch)), Span(Encoded(fresh, longer.batch)));
   EXPECT_EQ(ToJson(used.config()), before);
   EXPECT_TRUE(used.config().num_buckets.empty());
+}
+
+// ---- the installed class ------------------------------------------------------------------------
+
+TEST(ModelClass, TakesMasksRoundsAndTextsOfAnyLengths) {
+  Context context(2);
+  Model model = Model::Init(ToJson(MixedConfig()), 3);
+  const RandomBatch data(2, 45, 31, 4);
+  std::vector<std::uint8_t> mask(90, 1);
+  std::fill_n(mask.begin(), 7, std::uint8_t{0});
+  Reformer reformer = Initialised(MixedConfig());
+  TokenBatch batch = data.batch;
+  batch.mask = {mask.data(), {2, 45}};
+  batch.num_hashes = 3;
+  Tensor y1({90, 24}), y2({90, 24});
+  reformer.Encode(context, batch, y1.view<2>(), y2.view<2>());
+  const Tensor expected = reformer.HeadLogits(context, 2, y1.view<2>(), y2.view<2>());
+  const Tensor logits = model.Logits(context, data.ids, 2, {mask, 3});
+  const auto values = [](const Tensor& t) {
+    return std::span<const float>(t.data<float>(), static_cast<std::size_t>(t.size()));
+  };
+  EXPECT_SAME_BITS(values(logits), values(expected));
+
+  std::vector<std::vector<std::int32_t>> texts;
+  for (const std::ptrdiff_t length : {20, 45, 20, 1}) {
+    texts.emplace_back(data.ids.begin(), data.ids.begin() + length);
+    texts.back()[0] = static_cast<std::int32_t>(texts.size());
+  }
+  const std::vector<Tensor> ragged = model.RaggedLogits(context, texts);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const Tensor alone = model.Logits(context, texts[i]);
+    ASSERT_EQ(ragged[i].shape(), alone.shape());
+    EXPECT_MATCHES(values(ragged[i]), values(alone), (test::Tolerance{1e-5, 1e-6}));
+  }
+  EXPECT_TRUE(Throws(
+      [&] {
+        model.Logits(context, data.ids, 2, {std::span(mask).first(45), 0});
+      },
+      ErrorCode::kUsage, "mask of 45"));
 }
 
 // ---- the rotations' seed ------------------------------------------------------------------------

@@ -50,7 +50,10 @@ INSTANTIATE_TEST_SUITE_P(
                     GoldenCase{"reformer-lsh", 34}, GoldenCase{"reformer-autobuckets", 4},
                     GoldenCase{"reformer-short", 4}, GoldenCase{"reformer-autopad", 4},
                     GoldenCase{"reformer-encoder", 45}, GoldenCase{"reformer-mlm", 35},
-                    GoldenCase{"reformer-seqcls", 38}, GoldenCase{"reformer-qa", 37}),
+                    GoldenCase{"reformer-seqcls", 38}, GoldenCase{"reformer-qa", 37},
+                    GoldenCase{"reformer-embeds", 4}, GoldenCase{"reformer-leftpad", 60},
+                    GoldenCase{"reformer-positions", 5}, GoldenCase{"reformer-regression", 38},
+                    GoldenCase{"reformer-sets", 38}),
     [](const auto& golden) {
       std::string name = golden.param.name;
       std::replace(name.begin(), name.end(), '-', '_');
