@@ -6,6 +6,7 @@
 #include "base/isa.h"
 #include "cli/bench_timing.h"
 #include "cli/cmd_bench_attention.h"
+#include "cli/cmd_bench_generate.h"
 #include "cli/commands.h"
 #include "cli/step_bench.h"
 #include "cli/visual/output.h"
@@ -117,6 +118,7 @@ void RegisterBench(CLI::App& app, const Globals& globals, Action& action) {
                globals, action);
   AddAttentionBench(bench, globals, action);
   AddBf16Bench(bench, globals, action);
+  AddGenerateBench(bench, globals, action);
   AddStepBench(bench, "forward", "a forward pass with its loss", StepKind::kForward, globals,
                action);
 }

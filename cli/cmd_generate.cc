@@ -1,79 +1,263 @@
-// longspan generate: a model goes on with a text.
+// longspan generate: a model goes on with texts.
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/generated_text.h"
 #include "cli/visual/output.h"
 #include "io/file.h"
 #include "model/generation.h"
 #include "model/model_files.h"
 #include "text/bytes_tokenizer.h"
-#include "train/evaluate.h"
+#include "text/open_tokenizer.h"
 
 namespace longspan::cli {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 constexpr std::uint64_t kMostPromptBytes = std::uint64_t{1} << 30;
 
 struct GenerateCommand {
-  std::string model, prompt, file;
+  std::string model, file;
+  std::vector<std::string> prompts, stops;
   GenerateOptions options;
+  BeamOptions beam;
   LoadOptions load;
-  bool json = false, no_stream = false, no_lm_bias = false;
+  std::size_t batch = 8;
+  bool lines = false, search = false, no_cache = false, json = false, no_stream = false;
+  bool no_lm_bias = false;
 };
 
-std::string PromptOf(const GenerateCommand& c) {
-  if (c.file == "-") {
-    return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+// What was written behind a prompt.
+struct Written {
+  std::string text;
+  std::size_t tokens = 0;
+  std::string finish;  // why it ended
+  double score = 0.0;  // beam search
+};
+
+std::vector<std::string> PromptsOf(const GenerateCommand& c) {
+  if (c.file.empty()) {
+    Check(!c.lines, ErrorCode::kUsage, "generate: --lines needs --file");
+    return c.prompts;
   }
-  return c.file.empty() ? c.prompt : io::ReadWholeFile(c.file, kMostPromptBytes);
+  const std::string content = c.file == "-" ? std::string(std::istreambuf_iterator<char>(std::cin),
+                                                          std::istreambuf_iterator<char>())
+                                            : io::ReadWholeFile(c.file, kMostPromptBytes);
+  if (!c.lines) return {content};
+  std::vector<std::string> prompts;
+  for (std::size_t at = 0; at < content.size();) {
+    const std::size_t end = std::min(content.find('\n', at), content.size());
+    if (end > at) prompts.push_back(content.substr(at, end - at));
+    at = end + 1;
+  }
+  return prompts;
 }
 
-int RunGenerate(GenerateCommand c, int threads) {
-  Context context(threads);
-  const std::string prompt = PromptOf(c);
-  Check(!prompt.empty(), ErrorCode::kUsage,
-        "generate: the prompt is empty; give -p TEXT or --file FILE");
-  if (c.no_lm_bias) c.load.lm_bias = false;
-  Reformer model = LoadReformer(c.model, c.load);
-  CheckByteLanguageModel(model.config(), 1);
-  const auto ids = text::BytesTokenizer::Encode(prompt);
-  const idx_t seen = c.options.context > 0 ? c.options.context : model.config().longest();
-  if (static_cast<idx_t>(ids.size()) > seen) {
-    std::fprintf(stderr,
-                 "longspan: the prompt has %zu bytes, the model goes on from the last %lld\n",
-                 ids.size(), static_cast<long long>(seen));
+LoadOptions LoadOptionsOf(const GenerateCommand& c) {
+  LoadOptions load = c.load;
+  if (c.no_lm_bias) load.lm_bias = false;
+  return load;
+}
+
+class Generation {
+ public:
+  Generation(GenerateCommand c, int threads)
+      : c_(std::move(c)),
+        context_(threads),
+        prompts_(PromptsOf(c_)),
+        model_(LoadReformer(c_.model, LoadOptionsOf(c_))),
+        tokenizer_(text::OpenTokenizer(c_.model)) {
+    Check(!prompts_.empty(), ErrorCode::kUsage,
+          "generate: no prompt; give -p TEXT (more than once for several) or --file FILE");
+    for (const std::string& prompt : prompts_) ids_.push_back(Encode(prompt));
+    c_.options.cache = !c_.no_cache;
+    Ban();
+    for (const auto& ids : ids_) CheckPrompt(ids.size());
   }
-  c.options.banned = {text::BytesTokenizer::kPad};
-  for (idx_t id = text::BytesTokenizer::kVocabulary; id < model.config().vocab_size; ++id) {
-    c.options.banned.push_back(static_cast<std::int32_t>(id));  // no byte
+
+  int Run() {
+    if (c_.search) {
+      for (const auto& ids : ids_) texts_.push_back(Search(ids));
+    } else {
+      for (std::size_t begin = 0; begin < ids_.size(); begin += c_.batch) Write(begin);
+    }
+    Print();
+    return 0;
   }
-  CheckSampling(c.options.sampling);
-  const bool stream = !c.json && !c.no_stream;
-  if (stream) PrintResult(prompt);
-  std::string written;
-  Generate(context, model, ids, c.options, [&](std::int32_t id) {
-    const std::string byte = text::BytesTokenizer::Decode({&id, 1});
-    written += byte;
-    if (stream) PrintResult(byte);
-    return true;
-  });
-  if (c.json) {
-    nlohmann::ordered_json j;
-    j["prompt"] = prompt;
-    j["text"] = written;
-    j["tokens"] = written.size();
-    j["seed"] = c.options.sampling.seed;
+
+ private:
+  std::vector<std::int32_t> Encode(const std::string& prompt) const {
+    Check(!prompt.empty(), ErrorCode::kUsage, "generate: the prompt is empty");
+    if (tokenizer_->kind() == "bytes") {
+      return text::BytesTokenizer::Encode(std::string_view(prompt));
+    }
+    text::EncodeOptions options;
+    options.special_tokens = false;
+    return tokenizer_->Encode(prompt, options).front().ids;
+  }
+
+  // Padding, and ids without a token, are never drawn.
+  void Ban() {
+    if (tokenizer_->kind() == "bytes") c_.options.banned = {text::BytesTokenizer::kPad};
+    if (tokenizer_->special().pad) c_.options.banned.push_back(*tokenizer_->special().pad);
+    for (idx_t id = tokenizer_->vocabulary(); id < model_.config().vocab_size; ++id) {
+      c_.options.banned.push_back(static_cast<std::int32_t>(id));
+    }
+  }
+
+  void CheckPrompt(std::size_t tokens) const {
+    CheckGeneration(model_.config(), tokens, c_.options);
+    const idx_t context = c_.options.context;
+    if (context > 0 && static_cast<idx_t>(tokens) > context) {
+      std::fprintf(stderr,
+                   "longspan: a prompt has %zu tokens, the model goes on from the last %lld\n",
+                   tokens, static_cast<long long>(context));
+    }
+  }
+
+  bool streams() const { return !c_.json && !c_.no_stream && !c_.search && prompts_.size() == 1; }
+
+  // Prompts [begin, begin + batch) side by side.
+  void Write(std::size_t begin) {
+    const std::size_t count = std::min(c_.batch, ids_.size() - begin);
+    std::vector<GeneratedText> texts;
+    for (std::size_t i = 0; i < count; ++i) {
+      texts.emplace_back(*tokenizer_, ids_[begin + i], c_.stops);
+    }
+    c_.options.first_text = begin;
+    if (streams()) PrintResult(prompts_[0]);
+    const auto results = GenerateTexts(context_, model_, std::span(ids_).subspan(begin, count),
+                                       c_.options, [&](std::size_t i, std::int32_t id) {
+                                         const std::string shown = texts[i].Add(id);
+                                         if (streams() && !shown.empty()) PrintResult(shown);
+                                         return !texts[i].stopped();
+                                       });
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string rest = texts[i].Finish();
+      if (streams()) PrintResult(rest + "\n");
+      const Ending ending = texts[i].stopped() ? Ending::kStopRule : results[i].ending;
+      texts_.push_back({{texts[i].text(), results[i].tokens.size(), EndingName(ending), 0.0}});
+    }
+  }
+
+  // All that a beam search finds, best first.
+  std::vector<Written> Search(const std::vector<std::int32_t>& prompt) {
+    GenerateOptions options = c_.options;
+    if (!c_.stops.empty()) {
+      options.stop = [this](std::span<const std::int32_t> written) {
+        return EndsInStop(*tokenizer_, written, c_.stops);
+      };
+    }
+    std::vector<Written> found;
+    for (const Continuation& beam : BeamSearch(context_, model_, prompt, options, c_.beam)) {
+      GeneratedText text(*tokenizer_, prompt, c_.stops);
+      for (const std::int32_t id : beam.tokens) text.Add(id);
+      text.Finish();
+      found.push_back({text.text(), beam.tokens.size(), EndingName(beam.ending), beam.score});
+    }
+    if (found.empty()) found.push_back({"", 0, EndingName(Ending::kTokens), 0.0});
+    return found;
+  }
+
+  Json Report(std::size_t i) const {
+    const Written& best = texts_[i].front();
+    Json j = {{"prompt", prompts_[i]},
+              {"text", best.text},
+              {"tokens", best.tokens},
+              {"prompt_tokens", ids_[i].size()},
+              {"finish", best.finish}};
+    if (!c_.search) return j;
+    j["score"] = best.score;
+    j["beams"] = Json::array();
+    for (const Written& text : texts_[i]) {
+      j["beams"].push_back({{"text", text.text},
+                            {"tokens", text.tokens},
+                            {"finish", text.finish},
+                            {"score", text.score}});
+    }
+    return j;
+  }
+
+  void Print() const {
+    if (streams()) return;
+    if (!c_.json) {
+      for (std::size_t i = 0; i < prompts_.size(); ++i) {
+        PrintResult((i > 0 ? "\n" : "") + prompts_[i] + texts_[i].front().text + "\n");
+      }
+      return;
+    }
+    Json j;
+    if (prompts_.size() == 1) {
+      j = Report(0);
+    } else {
+      j["texts"] = Json::array();
+      for (std::size_t i = 0; i < prompts_.size(); ++i) j["texts"].push_back(Report(i));
+    }
+    if (!c_.search) j["seed"] = c_.options.sampling.seed;
     // A model of bytes may stop inside a character.
-    PrintResult(j.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-  } else {
-    PrintResult(stream ? "\n" : prompt + written + "\n");
+    PrintResult(j.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   }
-  return 0;
+
+  GenerateCommand c_;
+  Context context_;
+  std::vector<std::string> prompts_;
+  Reformer model_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::vector<std::vector<std::int32_t>> ids_;
+  std::vector<std::vector<Written>> texts_;  // of each prompt, best first
+};
+
+void AddPromptOptions(CLI::App* command, GenerateCommand* c) {
+  command->add_option("-m,--model", c->model, "model directory")->required();
+  auto* prompt = command
+                     ->add_option("-p,--prompt", c->prompts,
+                                  "text to go on from; again for several, side by side")
+                     ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+                     ->allow_extra_args(false);
+  command->add_option("-f,--file", c->file, "file with the prompt, - for stdin")->excludes(prompt);
+  command->add_flag("--lines", c->lines, "each line of the file is a prompt");
+  command->add_option("--batch", c->batch, "prompts that run side by side")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("-n,--tokens", c->options.tokens, "to write: bytes, or the tokenizer's")
+      ->capture_default_str();
+  command->add_option("--stop", c->stops, "ends a text before this string; may be given again")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+}
+
+void AddChoiceOptions(CLI::App* command, GenerateCommand* c) {
+  SamplingOptions& s = c->options.sampling;
+  auto* temperature =
+      command->add_option("--temperature,--temp", s.temperature, "0: always the most likely token")
+          ->capture_default_str();
+  auto* top_k = command->add_option("--top-k", s.top_k, "only the k most likely, 0: all")
+                    ->capture_default_str();
+  auto* top_p =
+      command->add_option("--top-p", s.top_p, "only the most likely that together reach p")
+          ->capture_default_str();
+  auto* seed = command->add_option("--seed", s.seed, "of the draws")->capture_default_str();
+  command
+      ->add_option("--repetition-penalty", s.repetition_penalty,
+                   "above 1: less of what the text already has")
+      ->capture_default_str();
+  auto* beams = command->add_option("--beams", c->beam.beams,
+                                    "beam search that follows as many, instead of drawing");
+  beams->excludes(temperature)->excludes(top_k)->excludes(top_p)->excludes(seed);
+  beams->each([c](const std::string&) { c->search = true; });
+  command
+      ->add_option("--length-penalty", c->beam.length_penalty,
+                   "of beams; above 0 favours long ones")
+      ->needs(beams)
+      ->capture_default_str();
 }
 
 }  // namespace
@@ -81,32 +265,27 @@ int RunGenerate(GenerateCommand c, int threads) {
 void RegisterGenerate(CLI::App& app, const Globals& globals, Action& action) {
   auto* command = app.add_subcommand("generate", "go on with a text");
   const auto c = std::make_shared<GenerateCommand>();
-  SamplingOptions& s = c->options.sampling;
-  command->add_option("-m,--model", c->model, "model directory")->required();
-  auto* prompt = command->add_option("-p,--prompt", c->prompt, "text to go on from");
-  command->add_option("-f,--file", c->file, "file with the prompt, - for stdin")->excludes(prompt);
-  command->add_option("-n,--tokens", c->options.tokens, "bytes to write")->capture_default_str();
-  command->add_option("--temperature,--temp", s.temperature, "0: always the most likely byte")
+  AddPromptOptions(command, c.get());
+  AddChoiceOptions(command, c.get());
+  command->add_option("--context", c->options.context, "tokens looked back on, 0: all positions")
       ->capture_default_str();
-  command->add_option("--top-k", s.top_k, "only the k most likely, 0: all")->capture_default_str();
-  command->add_option("--top-p", s.top_p, "only the most likely that together reach p")
-      ->capture_default_str();
-  command->add_option("--seed", s.seed, "of the draws")->capture_default_str();
-  command->add_option("--context", c->options.context, "bytes looked back on, 0: all positions")
-      ->capture_default_str();
+  command->add_flag("--no-cache", c->no_cache, "run the whole text for every token");
   command
       ->add_option("--num-hashes", c->load.num_hashes,
                    "rounds of LSH layers, instead of the config's")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", c->no_lm_bias,
                     "leave lm_head.bias out, as transformers 5 does");
-  command->add_flag("--no-stream", c->no_stream, "print at the end, not byte by byte");
+  command->add_option("--attention", c->load.attention,
+                      "full, local or lsh, instead of the config's");
+  command->add_flag("--no-stream", c->no_stream, "print at the end, not token by token");
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(
       "Examples:\n  longspan generate -m run -p 'She had been' --tokens 400 --temp 0.7\n"
+      "  longspan generate -m run -p 'Anne' -p 'Mary' --beams 4 --stop '.'\n"
       "  longspan generate -m run -f chapter.txt --top-p 0.95 --seed 7 --json");
   command->callback([c, &globals, &action] {
-    action = [c, &globals] { return RunGenerate(*c, globals.threads); };
+    action = [c, &globals] { return Generation(*c, globals.threads).Run(); };
   });
 }
 

@@ -57,6 +57,7 @@ int Run(int argc, char** argv) {
   RegisterTrain(app, globals, action);
   RegisterEval(app, globals, action);
   RegisterGenerate(app, globals, action);
+  RegisterDecodeReport(app, globals, action);
   RegisterTokenize(app, action);
   RegisterFillMask(app, globals, action);
   RegisterClassify(app, globals, action);

@@ -59,7 +59,8 @@ class Model {
     double top_p = 1.0;
     std::uint64_t seed = 1;
   };
-  // Continues `prompt`, byte by byte, by `tokens` bytes; returns the new part only.
+  // Continues `prompt`, byte by byte, by `tokens` bytes; returns the new part only. kUsage when the
+  // prompt is empty or longer than longest().
   std::string Generate(Context& context, std::string_view prompt, idx_t tokens,
                        const Sampling& sampling);
 

@@ -12,6 +12,7 @@
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/math.h"
+#include "gemm/few_rows.h"
 #include "gemm/grid.h"
 #include "gemm/packed_product.h"
 #include "gemm/primitive.h"
@@ -411,6 +412,11 @@ void Forward(Context& context, const ConstMatrix& x, const ConstMatrix& w, const
         "{}: y is {}, x is {}; y must be F32 or what x is", kWhere, DTypeName(y.dtype),
         DTypeName(x.dtype));
   if (x.rows == 0) return;
+  if (x.rows <= kFewRows && x.dtype == DType::kF32) {
+    FewRowsForward(context, x, w, bias, y, store);
+    last_implementation.store(kFewRowsName, std::memory_order_relaxed);
+    return;
+  }
   MultiplyRows(context, x, w, true, bias, y, store);
 }
 

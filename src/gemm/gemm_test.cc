@@ -14,6 +14,7 @@
 #include "base/bfloat16.h"
 #include "base/errors.h"
 #include "base/isa.h"
+#include "gemm/few_rows.h"
 #include "gemm/gemm_ref.h"
 #include "gemm/grid.h"
 #include "gemm/packed_product.h"
@@ -214,6 +215,36 @@ TEST(Gemm, Bf16OperandsFp32Result) {
 TEST(Gemm, Bf16OperandsBf16Result) {
   Context context(2);
   for (const Case& size : kCases) CheckAll<bfloat16, bfloat16>(context, size);
+}
+
+// What generation rests on: a text's numbers do not depend on the texts beside it.
+TEST(Gemm, FewRowsHaveTheBitsOfOne) {
+  Context context(2);
+  const idx_t K = 519, N = 1003;
+  const Padded<float> x(1, kFewRows, K, 3), w(2, N, K, 1);
+  const std::vector<float> bias = RandomNormal(3, N);
+  Padded<float> together(4, kFewRows, N, 2);
+  Forward(context, x.view(), w.view(), bias.data(), together.view());
+  EXPECT_STREQ(LastImplementation(), kFewRowsName);
+  for (idx_t rows = 1; rows < kFewRows; ++rows) {
+    for (idx_t begin = 0; begin + rows <= kFewRows; ++begin) {
+      Padded<float> part(5, rows, N, 0), want(6, rows, N, 0);
+      for (idx_t i = 0; i < rows; ++i) {
+        for (idx_t j = 0; j < N; ++j) want.view()(i, j) = together.view()(begin + i, j);
+      }
+      Forward(context, x.view().Rows(begin, rows), w.view(), bias.data(), part.view());
+      EXPECT_SAME_BITS(part.Dense(), want.Dense());
+    }
+  }
+}
+
+TEST(Gemm, FewRowsHaveTheSameBitsForAnyThreads) {
+  test::ExpectSameBitsForAnyThreads([](Context& context) {
+    const Padded<float> x(1, 5, 300, 0), w(2, 900, 300, 0);
+    Padded<float> y(3, 5, 900, 0);
+    Forward(context, x.view(), w.view(), nullptr, y.view());
+    return y.Dense();
+  });
 }
 
 TEST(Gemm, BlocksOfEverySide) {

@@ -2,102 +2,172 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <utility>
 
 #include "base/errors.h"
-#include "model/decoder.h"
+#include "model/text_decoder.h"
 
 namespace longspan {
+namespace {
 
-// ---- sampling -----------------------------------------------------------------------------------
+// A text on its way.
+struct GrowingText {
+  std::vector<std::int32_t> ids;  // what the model may look back on: prompt and new tokens
+  std::uint64_t draw_key = 0;
+  Continuation result;
+};
 
-void CheckSampling(const SamplingOptions& options) {
-  Check(options.temperature >= 0.0 && options.temperature <= 1e6, ErrorCode::kUsage,
-        "temperature: {} is not from 0 to 1e6", options.temperature);
-  Check(options.top_k >= 0, ErrorCode::kUsage, "top-k: {} is negative", options.top_k);
-  Check(options.top_p > 0.0 && options.top_p <= 1.0, ErrorCode::kUsage,
-        "top-p: {} is not above 0 and at most 1", options.top_p);
+class Writer {
+ public:
+  Writer(Context& context, Reformer& model, const GenerateOptions& options)
+      : context_(context),
+        config_(model.config()),
+        options_(options),
+        decoder_(MakeTextDecoder(model, options.cache)) {}
+
+  void Begin(std::span<const std::int32_t> prompt) {
+    CheckGeneration(config_, prompt.size(), options_);
+    const idx_t longest = config_.longest();
+    const idx_t limit = options_.context > 0 ? options_.context : longest;
+    const auto size = static_cast<idx_t>(prompt.size());
+    const idx_t capacity = std::min(limit, size + options_.tokens);  // no more than it can need
+    GrowingText text;
+    text.ids.assign(prompt.end() - std::min(size, capacity), prompt.end());
+    text.draw_key = DeriveKey(options_.sampling.seed, options_.first_text + texts_.size());
+    if (options_.tokens > 0) {
+      decoder_->Add(context_, text.ids, capacity);
+      live_.push_back(texts_.size());
+    }
+    texts_.push_back(std::move(text));
+  }
+
+  std::vector<Continuation> Run(const std::function<bool(std::size_t, std::int32_t)>& on_token) {
+    while (!live_.empty()) {
+      std::vector<idx_t> going;  // places in the decoder
+      for (std::size_t place = 0; place < live_.size(); ++place) {
+        if (!Draw(place, on_token)) going.push_back(static_cast<idx_t>(place));
+      }
+      if (going.size() < live_.size()) Keep(going);
+      Advance();
+    }
+    std::vector<Continuation> results;
+    for (GrowingText& text : texts_) results.push_back(std::move(text.result));
+    return results;
+  }
+
+ private:
+  // Draws the next token of the text in a place of the decoder; true when the text has ended.
+  bool Draw(std::size_t place, const std::function<bool(std::size_t, std::int32_t)>& on_token) {
+    GrowingText& text = texts_[live_[place]];
+    Continuation& result = text.result;
+    const std::span<const float> logits = decoder_->logits(static_cast<idx_t>(place));
+    scores_.assign(logits.begin(), logits.end());
+    PenaliseRepetition(text.ids, options_.sampling.repetition_penalty, &seen_, scores_);
+    Ban(options_.banned, scores_);
+    Rng rng(text.draw_key, result.tokens.size());
+    const std::int32_t id = SampleToken(scores_, options_.sampling, rng);
+    if (id == config_.eos_token) {
+      result.ending = Ending::kEndOfText;
+      return true;
+    }
+    result.tokens.push_back(id);
+    text.ids.push_back(id);
+    const bool caller = on_token && !on_token(live_[place], id);
+    const bool stop = options_.stop && options_.stop(result.tokens);
+    result.ending = caller ? Ending::kCaller : stop ? Ending::kStopRule : Ending::kTokens;
+    return caller || stop || static_cast<idx_t>(result.tokens.size()) == options_.tokens;
+  }
+
+  void Keep(const std::vector<idx_t>& places) {
+    std::vector<std::size_t> left;
+    for (const idx_t place : places) left.push_back(live_[static_cast<std::size_t>(place)]);
+    live_ = std::move(left);
+    decoder_->Select(places);
+  }
+
+  // Gives every text its new token; one that is full goes on from its last half.
+  void Advance() {
+    std::vector<idx_t> places;
+    std::vector<std::int32_t> ids;
+    for (std::size_t i = 0; i < live_.size(); ++i) {
+      const auto place = static_cast<idx_t>(i);
+      GrowingText& text = texts_[live_[i]];
+      if (decoder_->tokens(place) < decoder_->capacity(place)) {
+        places.push_back(place);
+        ids.push_back(text.ids.back());
+        continue;
+      }
+      const idx_t half = std::max<idx_t>(1, decoder_->capacity(place) / 2);
+      text.ids.erase(text.ids.begin(), text.ids.end() - half);
+      decoder_->Replace(context_, place, text.ids);
+    }
+    decoder_->Step(context_, places, ids);
+  }
+
+  Context& context_;
+  const ReformerConfig& config_;
+  const GenerateOptions& options_;
+  std::unique_ptr<TextDecoder> decoder_;
+  std::vector<GrowingText> texts_;
+  std::vector<std::size_t> live_;  // texts that go on, by their place in the decoder
+  std::vector<float> scores_;
+  std::vector<bool> seen_;
+};
+
+}  // namespace
+
+void CheckGeneration(const ReformerConfig& config, std::size_t prompt,
+                     const GenerateOptions& options) {
+  CheckDecodes(config);
+  Check(prompt > 0, ErrorCode::kUsage, "generate: the prompt is empty, need at least 1 token");
+  Check(options.tokens >= 0, ErrorCode::kUsage, "tokens: {} is negative", options.tokens);
+  Check(options.context >= 0 && options.context <= config.longest(), ErrorCode::kUsage,
+        "context: {} is not from 1 to the model's {} positions, or 0 for all", options.context,
+        config.longest());
+  Check(options.context > 0 || static_cast<idx_t>(prompt) <= config.longest(), ErrorCode::kUsage,
+        "generate: the prompt has {} tokens, the model positions for {}; cut it, or let the model "
+        "go on from its end with context (--context {})",
+        prompt, config.longest(), config.longest());
+  CheckSampling(options.sampling);
 }
 
-std::int32_t SampleToken(std::span<const float> logits, const SamplingOptions& options, Rng& rng) {
-  CheckSampling(options);
-  std::vector<std::int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-    return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
-  });
-  const auto logit = [&](std::int32_t id) {
-    return static_cast<double>(logits[static_cast<std::size_t>(id)]);
-  };
-  for (const float value : logits) {
-    Check(!std::isnan(value) && value != INFINITY, ErrorCode::kNumeric,
-          "generate: a logit is {}, not a finite number", value);
+void Ban(std::span<const std::int32_t> banned, std::span<float> scores) {
+  for (const std::int32_t id : banned) {
+    if (id >= 0 && static_cast<std::size_t>(id) < scores.size()) {
+      scores[static_cast<std::size_t>(id)] = -INFINITY;
+    }
   }
-  if (options.temperature == 0.0) return order.front();
-  if (options.top_k > 0 && static_cast<std::size_t>(options.top_k) < order.size()) {
-    order.resize(static_cast<std::size_t>(options.top_k));
-  }
-  std::vector<double> weights;
-  double sum = 0.0;
-  for (const std::int32_t id : order) {
-    weights.push_back(std::exp((logit(id) - logit(order.front())) / options.temperature));
-    sum += weights.back();
-  }
-  // The shortest head of the list that holds top_p of the mass; at least one token.
-  double mass = 0.0;
-  std::size_t kept = 0;
-  while (kept < weights.size() && (kept == 0 || mass < options.top_p * sum)) {
-    mass += weights[kept++];
-  }
-  double draw = rng.Uniform() * mass;
-  for (std::size_t i = 0; i < kept; ++i) {
-    draw -= weights[i];
-    if (draw < 0.0) return order[i];
-  }
-  return order[kept - 1];
 }
 
-// ---- the loop -----------------------------------------------------------------------------------
+const char* EndingName(Ending ending) {
+  switch (ending) {
+    case Ending::kTokens:
+      return "length";
+    case Ending::kEndOfText:
+      return "end-of-text";
+    case Ending::kStopRule:
+      return "stop";
+    case Ending::kCaller:
+      return "caller";
+  }
+  return "length";
+}
+
+std::vector<Continuation> GenerateTexts(
+    Context& context, Reformer& model, std::span<const std::vector<std::int32_t>> prompts,
+    const GenerateOptions& options,
+    const std::function<bool(std::size_t text, std::int32_t id)>& on_token) {
+  Writer writer(context, model, options);
+  for (const auto& prompt : prompts) writer.Begin(prompt);
+  return writer.Run(on_token);
+}
 
 idx_t Generate(Context& context, Reformer& model, std::span<const std::int32_t> prompt,
                const GenerateOptions& options, const std::function<bool(std::int32_t)>& on_token) {
-  Check(!prompt.empty(), ErrorCode::kUsage, "generate: the prompt is empty, need at least 1 token");
-  Check(options.tokens >= 0, ErrorCode::kUsage, "tokens: {} is negative", options.tokens);
-  CheckSampling(options.sampling);
-  const idx_t longest = model.config().longest();
-  const idx_t limit = options.context > 0 ? options.context : longest;
-  const auto prompt_size = static_cast<idx_t>(prompt.size());
-  // No more room than this text can need.
-  ReformerDecoder decoder(model, std::min(limit, prompt_size + options.tokens));
-  const auto half = static_cast<std::size_t>(std::max<idx_t>(1, decoder.capacity() / 2));
-  std::vector<std::int32_t> text(prompt.begin(), prompt.end());
-  const auto last = [&](std::size_t count) {
-    return std::span<const std::int32_t>(text).last(std::min(count, text.size()));
-  };
-  decoder.Feed(context, prompt_size <= decoder.capacity()
-                            ? std::span<const std::int32_t>(text)
-                            : last(static_cast<std::size_t>(decoder.capacity())));
-  Rng rng(DeriveKey(options.sampling.seed, 0));
-  std::vector<float> logits;
-  for (idx_t written = 0; written < options.tokens; ++written) {
-    logits.assign(decoder.logits().begin(), decoder.logits().end());
-    for (const std::int32_t id : options.banned) {
-      if (id >= 0 && static_cast<std::size_t>(id) < logits.size()) {
-        logits[static_cast<std::size_t>(id)] = -INFINITY;
-      }
-    }
-    const std::int32_t id = SampleToken(logits, options.sampling, rng);
-    if (id == model.config().eos_token) return written;
-    text.push_back(id);
-    if (!on_token(id)) return written + 1;
-    if (decoder.position() == decoder.capacity()) {
-      decoder.Reset();
-      decoder.Feed(context, last(half));
-    } else {
-      decoder.Feed(context, last(1));
-    }
-  }
-  return options.tokens;
+  Writer writer(context, model, options);
+  writer.Begin(prompt);
+  const auto results = writer.Run([&](std::size_t, std::int32_t id) { return on_token(id); });
+  return static_cast<idx_t>(results.front().tokens.size());
 }
 
 }  // namespace longspan

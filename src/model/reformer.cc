@@ -338,11 +338,12 @@ void Reformer::BackwardThroughLayers(Context& context, const TokenBatch& batch,
 }
 
 void Reformer::Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
-                      const View<float, 2>& y2, std::vector<Tensor>* hidden_states) {
+                      const View<float, 2>& y2, std::vector<Tensor>* hidden_states,
+                      const AttentionObserver* observer) {
   CheckBatch(batch, Pass::kEvaluation);
   const idx_t padded = strict_ ? PaddedTokens(config_, batch.tokens) : batch.tokens;
   if (padded == batch.tokens) {
-    return ForwardThroughLayers(context, batch, {}, false, y1, y2, {hidden_states, nullptr});
+    return ForwardThroughLayers(context, batch, {}, false, y1, y2, {hidden_states, observer});
   }
   const View<float, 2> words = parameters_.matrix(Name("embeddings.word_embeddings.weight"));
   const PaddedBatch longer(batch, padded, static_cast<std::int32_t>(config_.pad_token),
@@ -352,7 +353,7 @@ void Reformer::Encode(Context& context, const TokenBatch& batch, const View<floa
   const View<float, 2> longer1(frame.Take<float>(n * channels), {n, channels});
   const View<float, 2> longer2(frame.Take<float>(n * channels), {n, channels});
   ForwardThroughLayers(context, longer.batch(), {}, false, longer1, longer2,
-                       {hidden_states, nullptr});
+                       {hidden_states, observer});
   CutRows(longer1, batch.rows, y1);
   CutRows(longer2, batch.rows, y2);
 }

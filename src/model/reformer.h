@@ -50,9 +50,11 @@ class Reformer {
 
   // Evaluation: fills y1 and y2 (B*T, C) with the streams behind the last layer. Where
   // `hidden_states` is given, it receives L + 1 copies of (B*T, C): x2 before each layer, then the
-  // final y2 (Hugging Face's hidden_states).
+  // final y2 (Hugging Face's hidden_states). Where `observer` is given, it is called as Observe
+  // does.
   void Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
-              const View<float, 2>& y2, std::vector<Tensor>* hidden_states = nullptr);
+              const View<float, 2>& y2, std::vector<Tensor>* hidden_states = nullptr,
+              const AttentionObserver* observer = nullptr);
 
   // Evaluation for a look inside: calls the observer behind the attention of every layer, the first
   // layer first, between its parallel regions: it may use the context.

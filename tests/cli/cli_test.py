@@ -78,7 +78,8 @@ class Results(Case):
         commands = [[], ["demo"], ["init"], ["info"], ["plan"], ["train"], ["train", "lm"],
                     ["train", "mlm"], ["train", "classify"], ["convert"], ["eval"], ["generate"],
                     ["long-evidence"], ["lsh-report"], ["plot"], ["pattern"], ["verify"], ["bench"],
-                    ["bench", "train"], ["bench", "attention"], ["compare"]]
+                    ["bench", "train"], ["bench", "attention"], ["bench", "generate"],
+                    ["decode-report"], ["compare"]]
         for command in commands:
             text = self.ok(*command, "--help")
             self.assertLessEqual(len(text.splitlines()), 48, command)

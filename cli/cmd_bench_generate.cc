@@ -1,0 +1,169 @@
+#include "cli/cmd_bench_generate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "base/math.h"
+#include "base/rng.h"
+#include "cli/visual/output.h"
+#include "model/text_decoder.h"
+
+namespace longspan::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct GenerateBenchCommand {
+  std::string config, preset, attention;
+  std::vector<idx_t> contexts = {4096, 65536};
+  idx_t tokens = 64, batch = 1;
+  bool json = false;
+};
+
+// What was measured behind `context` tokens.
+struct GenerateTimes {
+  idx_t context = 0;
+  double forward_s = 0.0;  // one forward pass over the prompt, nothing kept
+  double prefill_s = 0.0;  // the same, kept: what the first token waits for
+  double step_s = 0.0;     // median of a step of the whole batch
+  std::size_t cache_bytes = 0;
+};
+
+template <class Work>
+double Seconds(const Work& work) {
+  const auto begin = Clock::now();
+  work();
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// The model as it is, but with positions for the longest context.
+ReformerConfig BenchConfig(const GenerateBenchCommand& c) {
+  Check(c.config.empty() != c.preset.empty(), ErrorCode::kUsage,
+        "bench: give either --config or --preset");
+  ReformerConfig config =
+      c.preset.empty() ? ReadReformerConfig(c.config) : ReformerPreset(c.preset);
+  if (!c.attention.empty()) ChooseAttention(c.attention, &config);
+  Check(!c.contexts.empty(), ErrorCode::kUsage, "bench: --contexts is empty");
+  for (const idx_t context : c.contexts) {
+    Check(context > c.tokens && context <= (idx_t{1} << 24), ErrorCode::kUsage,
+          "bench: a context of {} tokens is not above the {} that are timed and at most 2^24",
+          context, c.tokens);
+  }
+  const idx_t longest = *std::max_element(c.contexts.begin(), c.contexts.end());
+  config.max_positions = std::max(config.max_positions, longest);
+  if (config.axial) {
+    config.axial_shape[0] =
+        std::max(config.axial_shape[0], CeilDiv(longest, config.axial_shape[1]));
+  }
+  return config;
+}
+
+std::vector<std::int32_t> RandomIds(idx_t count, idx_t limit, std::uint64_t key) {
+  Rng rng(key);
+  std::vector<std::int32_t> ids;
+  for (idx_t i = 0; i < count; ++i) ids.push_back(static_cast<std::int32_t>(rng.Below(limit)));
+  return ids;
+}
+
+// The last c.tokens tokens of texts of `context` tokens.
+GenerateTimes Measure(Context& context, Reformer& model, const GenerateBenchCommand& c,
+                      idx_t length) {
+  GenerateTimes times;
+  times.context = length;
+  const auto ids = RandomIds(length, model.config().vocab_size, 2);
+  const auto prompt = std::span(ids).first(static_cast<std::size_t>(length - c.tokens));
+  {
+    const auto plain = MakeTextDecoder(model, false);
+    plain->Add(context, prompt.first(1), length);  // creates products and books memory
+    times.forward_s = Seconds([&] { plain->Add(context, prompt, length); });
+  }
+  const auto decoder = MakeTextDecoder(model, true);
+  times.prefill_s = Seconds([&] { decoder->Add(context, prompt, length); });
+  std::vector<idx_t> texts = {0};
+  for (idx_t i = 1; i < c.batch; ++i) texts.push_back(0);
+  decoder->Select(texts);
+  for (idx_t i = 0; i < c.batch; ++i) texts[static_cast<std::size_t>(i)] = i;
+  std::vector<double> seconds;
+  for (idx_t i = 0; i < c.tokens; ++i) {
+    const std::vector<std::int32_t> next =
+        RandomIds(c.batch, model.config().vocab_size, 3 + static_cast<std::uint64_t>(i));
+    seconds.push_back(Seconds([&] { decoder->Step(context, texts, next); }));
+  }
+  std::sort(seconds.begin(), seconds.end());
+  times.step_s = seconds[seconds.size() / 2];
+  times.cache_bytes = decoder->CacheBytes();
+  return times;
+}
+
+nlohmann::ordered_json Report(const GenerateTimes& t, const GenerateTimes& first, idx_t batch) {
+  return {{"tokens", t.context},
+          {"forward_s", t.forward_s},
+          {"prefill_s", t.prefill_s},
+          {"step_s", t.step_s},
+          {"tokens_per_s", static_cast<double>(batch) / t.step_s},
+          {"of_first", first.step_s / t.step_s},
+          {"cache_bytes", t.cache_bytes}};
+}
+
+int RunGenerateBench(const GenerateBenchCommand& c, int threads) {
+  Check(c.tokens >= 1 && c.batch >= 1 && c.batch <= 1024, ErrorCode::kUsage,
+        "bench: {} tokens of {} texts, need at least 1 and at most 1024 texts", c.tokens, c.batch);
+  Context context(threads);
+  Reformer model(BenchConfig(c));
+  model.Initialise(1);
+  std::vector<GenerateTimes> times;
+  for (const idx_t length : c.contexts) times.push_back(Measure(context, model, c, length));
+  if (c.json) {
+    nlohmann::ordered_json j;
+    j["batch"] = c.batch;
+    j["timed_tokens"] = c.tokens;
+    j["parameters"] = model.parameters().count();
+    j["machine"] = context.Describe();
+    j["contexts"] = nlohmann::ordered_json::array();
+    for (const GenerateTimes& t : times) j["contexts"].push_back(Report(t, times[0], c.batch));
+    PrintResult(j.dump(2) + "\n");
+    return 0;
+  }
+  std::string text = fmt::format(
+      "{}, {} parameters, {} text{} side by side\n{:>10} {:>12} {:>12} {:>10} {:>10} {:>9} "
+      "{:>10}\n",
+      context.Describe(), model.parameters().count(), c.batch, c.batch == 1 ? "" : "s", "context",
+      "forward, s", "prefill, s", "step, ms", "tokens/s", "of first", "cache, MB");
+  for (const GenerateTimes& t : times) {
+    text += fmt::format("{:>10} {:>12.3f} {:>12.3f} {:>10.3f} {:>10.1f} {:>9.2f} {:>10.1f}\n",
+                        t.context, t.forward_s, t.prefill_s, 1e3 * t.step_s,
+                        static_cast<double>(c.batch) / t.step_s, times[0].step_s / t.step_s,
+                        1e-6 * static_cast<double>(t.cache_bytes));
+  }
+  PrintResult(text);
+  return 0;
+}
+
+}  // namespace
+
+void AddGenerateBench(CLI::App* bench, const Globals& globals, Action& action) {
+  auto* command = bench->add_subcommand("generate", "tokens/s of generation behind long texts");
+  const auto c = std::make_shared<GenerateBenchCommand>();
+  auto* config = command->add_option("--config", c->config, "config.json of a Reformer");
+  command->add_option("--preset", c->preset, "a preset of init instead")->excludes(config);
+  command
+      ->add_option("--contexts", c->contexts,
+                   "lengths of texts, with commas; positions are added where they lack")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--tokens", c->tokens, "timed at the end of each text; medians are reported")
+      ->capture_default_str();
+  command->add_option("--batch", c->batch, "texts side by side")->capture_default_str();
+  command->add_option("--attention", c->attention, "full, local or lsh, instead of the config's");
+  command->add_flag("--json", c->json, "one JSON document");
+  command->footer(
+      "Examples:\n  longspan bench generate --preset base --contexts 4096,65536\n"
+      "  longspan bench generate --preset small --contexts 1024 --batch 8 --json");
+  command->callback([c, &globals, &action] {
+    action = [c, &globals] { return RunGenerateBench(*c, globals.threads); };
+  });
+}
+
+}  // namespace longspan::cli

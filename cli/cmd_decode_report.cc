@@ -1,0 +1,134 @@
+// longspan decode-report: what generation with a cache thinks of a text, beside the forward pass.
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+#include "base/errors.h"
+#include "cli/commands.h"
+#include "cli/visual/output.h"
+#include "model/decode_agreement.h"
+#include "model/model_files.h"
+#include "text/bytes_tokenizer.h"
+#include "text/mapped_file.h"
+#include "text/open_tokenizer.h"
+#include "train/text_data.h"
+
+namespace longspan::cli {
+namespace {
+
+constexpr std::size_t kMostTextBytes = std::size_t{16} << 20;  // that a subword tokenizer reads
+
+struct DecodeReportCommand {
+  std::string model, text;
+  LoadOptions load;
+  double held_out = 1.0;
+  idx_t tokens = 1024, prompt = 0, windows = 4;
+  bool json = false;
+};
+
+std::vector<std::int32_t> IdsOf(const DecodeReportCommand& c, std::span<const std::uint8_t> bytes) {
+  const auto tokenizer = text::OpenTokenizer(c.model);
+  if (tokenizer->kind() == "bytes") return text::BytesTokenizer::Encode(bytes);
+  Check(bytes.size() <= kMostTextBytes, ErrorCode::kLimit,
+        "text: {} bytes are more than {}; take less of it with --held-out", bytes.size(),
+        kMostTextBytes);
+  text::EncodeOptions options;
+  options.special_tokens = false;
+  return tokenizer->Encode({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, options)
+      .front()
+      .ids;
+}
+
+std::string TextReport(const DecodeReportCommand& c, idx_t prompt, idx_t windows,
+                       const DecodeAgreement& a) {
+  const auto n = static_cast<double>(a.tokens);
+  const auto bits = [n](double loss) { return loss / n / std::numbers::ln2; };
+  return fmt::format(
+      "{} tokens behind prompts of {}, {} window{} of {}\n"
+      "{:>26} {:>14} {:>14}\n{:>26} {:>14.4f} {:>14.4f}\n{:>26} {:>14.4f} {:>14.4f}\n"
+      "{:>26} {:>14.2f} {:>14.2f}\n"
+      "the same token is the likeliest: {:.2f} %\nlogits differ by {:.4g} in the mean, {:.4g} at "
+      "most\n",
+      a.tokens, prompt, windows, windows == 1 ? "" : "s", c.tokens, "", "forward", "cached",
+      "loss, nats a token", a.full_loss / n, a.cached_loss / n, "bits a token", bits(a.full_loss),
+      bits(a.cached_loss), "foreseen, %", 100.0 * static_cast<double>(a.full_correct) / n,
+      100.0 * static_cast<double>(a.cached_correct) / n,
+      100.0 * static_cast<double>(a.same_first) / n, a.mean_difference(), a.most_difference);
+}
+
+std::string JsonReport(const DecodeReportCommand& c, idx_t prompt, idx_t windows,
+                       const DecodeAgreement& a) {
+  const auto n = static_cast<double>(a.tokens);
+  nlohmann::ordered_json j;
+  j["tokens"] = a.tokens;
+  j["window"] = c.tokens;
+  j["windows"] = windows;
+  j["prompt"] = prompt;
+  j["forward"] = {{"loss", a.full_loss / n}, {"accuracy", static_cast<double>(a.full_correct) / n}};
+  j["cached"] = {{"loss", a.cached_loss / n},
+                 {"accuracy", static_cast<double>(a.cached_correct) / n}};
+  j["same_first"] = static_cast<double>(a.same_first) / n;
+  j["mean_difference"] = a.mean_difference();
+  j["most_difference"] = a.most_difference;
+  return j.dump(2) + "\n";
+}
+
+int RunDecodeReport(const DecodeReportCommand& c, int threads) {
+  Context context(threads);
+  Check(c.held_out > 0.0 && c.held_out <= 1.0, ErrorCode::kUsage,
+        "held-out fraction {} is not above 0 and at most 1", c.held_out);
+  Check(c.windows >= 1, ErrorCode::kUsage, "windows: {} is not at least 1", c.windows);
+  Reformer model = LoadReformer(c.model, c.load);
+  const text::MappedFile file = text::MappedFile::Open(c.text);
+  const std::vector<std::int32_t> ids = IdsOf(c, HeldOutPart(file.bytes(), c.held_out));
+  const auto size = static_cast<idx_t>(ids.size());
+  Check(c.tokens >= 3 && c.tokens <= size, ErrorCode::kUsage,
+        "tokens: a window of {} is not from 3 to the text's {} tokens", c.tokens, size);
+  const idx_t prompt = c.prompt > 0 ? c.prompt : c.tokens / 2;
+  const idx_t windows = std::min(c.windows, size / c.tokens);
+  DecodeAgreement total;
+  for (idx_t w = 0; w < windows; ++w) {  // spread over the whole text
+    const idx_t begin = w * (size - c.tokens) / std::max<idx_t>(1, windows - 1);
+    total.Add(CompareDecoding(
+        context, model,
+        std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(c.tokens)),
+        prompt));
+  }
+  PrintResult(c.json ? JsonReport(c, prompt, windows, total)
+                     : TextReport(c, prompt, windows, total));
+  return 0;
+}
+
+}  // namespace
+
+void RegisterDecodeReport(CLI::App& app, const Globals& globals, Action& action) {
+  auto* command = app.add_subcommand("decode-report",
+                                     "generation with a cache against the forward pass, on a text");
+  const auto c = std::make_shared<DecodeReportCommand>();
+  command->add_option("-m,--model", c->model, "directory of a Reformer language model")->required();
+  command->add_option("text", c->text, "file")->required();
+  command->add_option("--tokens", c->tokens, "of a window")->capture_default_str();
+  command->add_option(
+      "--prompt", c->prompt,
+      "tokens of it that are the prompt; the others are decoded one by one (default: "
+      "half)");
+  command->add_option("--windows", c->windows, "spread over the text")->capture_default_str();
+  command->add_option("--held-out", c->held_out, "only this share of the end")
+      ->capture_default_str();
+  command
+      ->add_option("--num-hashes", c->load.num_hashes,
+                   "rounds of LSH layers, instead of the config's")
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--attention", c->load.attention,
+                      "full, local or lsh, instead of the config's");
+  command->add_flag("--json", c->json, "one JSON document");
+  command->footer(
+      "Examples:\n  longspan decode-report -m run book.txt --held-out 0.1 --tokens 2048\n"
+      "  longspan decode-report -m run book.txt --num-hashes 4 --json");
+  command->callback([c, &globals, &action] {
+    action = [c, &globals] { return RunDecodeReport(*c, globals.threads); };
+  });
+}
+
+}  // namespace longspan::cli
