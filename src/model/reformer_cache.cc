@@ -1,7 +1,10 @@
 #include "model/reformer_cache.h"
 
 #include <algorithm>
+#include <cstdlib>
 
+#include "base/errors.h"
+#include "base/huge_pages.h"
 #include "base/math.h"
 
 namespace longspan {
@@ -15,14 +18,26 @@ idx_t CachedCells::StartAt(idx_t first) {
 void CachedCells::Extend(idx_t count) {
   const idx_t used = tokens_ % kPageTokens;
   if (count > 0 && used > 0 && pages_.back().use_count() > 1) {
-    auto own = std::make_shared<Page>(kPageTokens * width_);
-    std::copy_n(pages_.back()->data, used * width_, own->data);
-    pages_.back() = std::move(own);
+    const std::shared_ptr<Page> shared = std::move(pages_.back());
+    pages_.pop_back();
+    AddPages(1);
+    std::copy_n(shared->data, used * width_, pages_.back()->data);
   }
   tokens_ += count;
-  const idx_t pages = CeilDiv(tokens_, kPageTokens) - first_page_;
-  while (static_cast<idx_t>(pages_.size()) < pages) {
-    pages_.push_back(std::make_shared<Page>(kPageTokens * width_));
+  AddPages(CeilDiv(tokens_, kPageTokens) - first_page_ - static_cast<idx_t>(pages_.size()));
+}
+
+// Pages of a prompt lie in one piece, so that the system can give large ones: cells are read here
+// and there, and small pages would cost more than the reading.
+void CachedCells::AddPages(idx_t count) {
+  if (count <= 0) return;
+  const idx_t floats = kPageTokens * width_;
+  const std::size_t bytes = static_cast<std::size_t>(count * floats) * sizeof(float);
+  const std::shared_ptr<float> memory(static_cast<float*>(AllocatePages(bytes)), std::free);
+  Check(memory != nullptr, ErrorCode::kLimit, "generate: no memory for a cache of {} bytes more",
+        bytes);
+  for (idx_t i = 0; i < count; ++i) {
+    pages_.push_back(std::make_shared<Page>(Page{memory, memory.get() + i * floats}));
   }
 }
 

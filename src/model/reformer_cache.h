@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "longspan/tensor.h"
+#include "longspan/types.h"
 #include "ops/lsh_attention/lsh_order.h"
 #include "ops/lsh_attention/lsh_token_hash.h"
 
@@ -38,10 +38,10 @@ class CachedCells {
 
  private:
   struct Page {
-    explicit Page(idx_t floats) : memory({floats}), data(memory.data<float>()) {}
-    Tensor memory;
+    std::shared_ptr<float> memory;  // of the pages that were added together
     float* data;
   };
+  void AddPages(idx_t count);
   float* Place(idx_t token) const {
     const auto page = static_cast<std::size_t>(token / kPageTokens - first_page_);
     return pages_[page]->data + token % kPageTokens * width_;
