@@ -380,7 +380,8 @@ def write_provenance():
     lines = [f"""# Recorded tokenizers
 Written by `tools/make_tokenizer_fixtures.py` with `tokenizers` {__version__}: three small tokenizers, made from `data/persuasion.txt` and on
 some lines in other scripts that stand in the tool, and what the package makes of texts with them and with variants of
-them. Nothing here comes from anybody's model. The table is checked: a test compares every file's sha256 with it.
+them. `spiece-*`, `reformer-5*` and `unigram*` are written by `tools/make_sentencepiece_fixtures.py`, with `sentencepiece` 0.2.3 and
+`transformers` 5.23 too, from the same text. Nothing here comes from anybody's model. The table is checked: a test compares every file's sha256 with it.
 
 | file | sha256 |
 |---|---|"""]

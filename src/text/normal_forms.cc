@@ -6,19 +6,15 @@
 #include <array>
 #include <optional>
 
+#include "text/glyph_changes.h"
 #include "text/unicode.h"
 #include "text/unicode_exceptions.h"
 
 namespace longspan::text {
 namespace {
 
-// A character of the new text. `change` 0: it takes the place of the next character of the old
-// one; 1: it is one more, at the place of the one before it; -n: it takes the next place, and the n
-// characters behind that go.
-struct Part {
-  char32_t c;
-  int change;
-  int combining;  // class
+struct Part : GlyphChange {
+  int combining = 0;  // class
 };
 
 int CombiningClass(char32_t c) {
@@ -28,7 +24,7 @@ int CombiningClass(char32_t c) {
 
 void AppendParts(char32_t c, bool compatibility, std::vector<Part>& parts) {
   const auto put = [&](char32_t part, bool first) {
-    parts.push_back({part, first ? 0 : 1, CombiningClass(part)});
+    parts.push_back({{part, first ? 0 : 1}, CombiningClass(part)});
   };
   if (c < 0xA0) return put(c, true);
   if (const auto* row = exceptions::Find(exceptions::Decompositions(), c)) {
@@ -114,23 +110,28 @@ std::vector<Part> Recomposed(const std::vector<Part>& parts) {
 
 // Marks that change places keep no better account of them, there as here.
 Glyphs Placed(const std::vector<Part>& parts, const Glyphs& glyphs) {
-  Glyphs result;
-  result.reserve(parts.size());
-  std::size_t next = 0;
-  for (const Part& part : parts) {
-    if (part.change > 0) {
-      const Glyph& from = glyphs[next == 0 ? 0 : std::min(next, glyphs.size()) - 1];
-      result.push_back({part.c, from.begin, next == 0 ? from.begin : from.end});
-      continue;
-    }
-    const Glyph& from = glyphs[std::min(next, glyphs.size() - 1)];
-    result.push_back({part.c, from.begin, from.end});
-    next += static_cast<std::size_t>(1 - part.change);
-  }
-  return result;
+  return Changed({parts.begin(), parts.end()}, glyphs);
 }
 
 }  // namespace
+
+Glyphs Changed(const std::vector<GlyphChange>& changes, const Glyphs& glyphs) {
+  Glyphs result;
+  if (glyphs.empty()) return result;
+  result.reserve(changes.size());
+  std::size_t next = 0;
+  for (const GlyphChange& change : changes) {
+    if (change.change > 0) {
+      const Glyph& from = glyphs[next == 0 ? 0 : std::min(next, glyphs.size()) - 1];
+      result.push_back({change.c, from.begin, next == 0 ? from.begin : from.end});
+      continue;
+    }
+    const Glyph& from = glyphs[std::min(next, glyphs.size() - 1)];
+    result.push_back({change.c, from.begin, from.end});
+    next += static_cast<std::size_t>(1 - change.change);
+  }
+  return result;
+}
 
 Glyphs Decompose(const Glyphs& glyphs, bool compatibility) {
   return Placed(Decomposed(glyphs, compatibility), glyphs);

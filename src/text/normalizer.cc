@@ -1,5 +1,7 @@
 #include "text/normalizer.h"
 
+#include <algorithm>
+
 namespace longspan::text {
 namespace {
 
@@ -25,11 +27,63 @@ void SpaceCjk(Glyphs& glyphs) {
   glyphs = std::move(result);
 }
 
+// Puts `to` in the place of glyphs [begin, end): each of its characters stands for the last one of
+// them.
+void PutInstead(const Glyphs& glyphs, std::size_t end, const std::u32string& to, Glyphs& result) {
+  for (const char32_t c : to) result.push_back({c, glyphs[end - 1].begin, glyphs[end - 1].end});
+}
+
+void Replace(const std::u32string& from, const std::u32string& to, Glyphs& glyphs) {
+  Glyphs result;
+  result.reserve(glyphs.size());
+  const auto same = [](const Glyph& g, char32_t c) { return g.c == c; };
+  for (auto at = glyphs.cbegin(); at != glyphs.cend();) {
+    const auto found = std::search(at, glyphs.cend(), from.begin(), from.end(), same);
+    result.insert(result.end(), at, found);
+    if (found == glyphs.cend()) break;
+    at = found + static_cast<std::ptrdiff_t>(from.size());
+    PutInstead(glyphs, static_cast<std::size_t>(at - glyphs.cbegin()), to, result);
+  }
+  glyphs = std::move(result);
+}
+
+void ReplaceRuns(char32_t c, const std::u32string& to, Glyphs& glyphs) {
+  Glyphs result;
+  result.reserve(glyphs.size());
+  for (std::size_t at = 0; at < glyphs.size();) {
+    std::size_t end = at;
+    while (end < glyphs.size() && glyphs[end].c == c) ++end;
+    if (end - at >= 2) {
+      PutInstead(glyphs, end, to, result);
+      at = end;
+    } else {
+      result.push_back(glyphs[at++]);
+    }
+  }
+  glyphs = std::move(result);
+}
+
+void Strip(bool left, bool right, Glyphs& glyphs) {
+  const auto is_text = [](const Glyph& g) { return (Kind(g.c) & kSpace) == 0; };
+  if (right) {
+    glyphs.erase(std::find_if(glyphs.rbegin(), glyphs.rend(), is_text).base(), glyphs.end());
+  }
+  if (left) glyphs.erase(glyphs.begin(), std::find_if(glyphs.begin(), glyphs.end(), is_text));
+}
+
 }  // namespace
 
-void Normalizer::Apply(Glyphs& glyphs) const {
-  for (const NormalizerStep step : steps_) {
-    switch (step) {
+void Prepend(const std::u32string& text, Glyphs& glyphs) {
+  if (glyphs.empty()) return;
+  const Glyph first = glyphs.front();
+  Glyphs front;
+  for (const char32_t c : text) front.push_back({c, first.begin, first.end});
+  glyphs.insert(glyphs.begin(), front.begin(), front.end());
+}
+
+void Normalizer::Apply(Glyphs& glyphs, bool prepend) const {
+  for (const NormalizerAction& action : steps_) {
+    switch (action.step) {
       case NormalizerStep::kDecompose:
         glyphs = Decompose(glyphs);
         break;
@@ -56,6 +110,21 @@ void Normalizer::Apply(Glyphs& glyphs) const {
         break;
       case NormalizerStep::kSpaceCjk:
         SpaceCjk(glyphs);
+        break;
+      case NormalizerStep::kReplace:
+        Replace(action.from, action.to, glyphs);
+        break;
+      case NormalizerStep::kReplaceRuns:
+        ReplaceRuns(action.run, action.to, glyphs);
+        break;
+      case NormalizerStep::kPrepend:
+        if (prepend) Prepend(action.to, glyphs);
+        break;
+      case NormalizerStep::kStrip:
+        Strip(action.left, action.right, glyphs);
+        break;
+      case NormalizerStep::kMap:
+        action.map->Apply(glyphs);
         break;
     }
   }

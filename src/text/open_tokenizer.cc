@@ -8,6 +8,8 @@
 #include "io/json.h"
 #include "text/bytes_tokenizer.h"
 #include "text/post_processor_json.h"
+#include "text/sentencepiece_file.h"
+#include "text/sentencepiece_tokenizer.h"
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_limits.h"
 #include "text/tokenizer_settings.h"
@@ -141,6 +143,7 @@ std::unique_ptr<Tokenizer> FromBpeFiles(const fs::path& directory,
       BpeModel(parts.vocabulary,
                ParseMerges(io::ReadWholeFile(merges, kMostTokenizerBytes), SourceOf(merges)), {},
                SourceOf(merges)));
+  parts.kind = "byte-level BPE";
   const bool gpt2 = settings.tokenizer_class == "GPT2Tokenizer" ||
                     (settings.tokenizer_class.empty() && !parts.vocabulary.IdOf("<s>"));
   parts.prefix_space = settings.prefix_space.value_or(false);
@@ -207,8 +210,37 @@ std::unique_ptr<Tokenizer> FromVocabTxt(const fs::path& directory,
         "{}: vocab.txt lacks one of unk_token ([UNK]), cls_token ([CLS]) and sep_token ([SEP])",
         source);
   parts.model.emplace(WordPieceModel({.unk = *parts.special.unk}));
+  parts.kind = "WordPiece";
   UseBertTemplate(*parts.special.cls, *parts.special.sep, parts);
   return MakeSubwordTokenizer(std::move(parts), source);
+}
+
+// spiece.model, with the special tokens of a ReformerTokenizer: its control pieces and its unknown
+// piece are found in a text where they are spelled out.
+std::unique_ptr<Tokenizer> FromSentencePiece(const fs::path& path,
+                                             const TokenizerSettings& settings) {
+  const std::string source = SourceOf(path);
+  CheckClass(settings, {"ReformerTokenizer", "PreTrainedTokenizer", "TokenizersBackend"},
+             "spiece.model", source);
+  const std::string bytes = io::ReadWholeFile(path, kMostTokenizerBytes);
+  const SentencePieceFile file = ReadSentencePieceFile(bytes, source);
+  TokenizerParts parts;
+  parts.vocabulary = VocabularyOf(file, source);
+  parts.longest = settings.longest;
+  const std::string& unk = file.pieces[static_cast<std::size_t>(file.unk)].text;
+  AddTokens(settings,
+            {{file.bos, "bos_token"},
+             {file.eos, "eos_token"},
+             {unk, "unk_token"},
+             {file.pad, "pad_token"}},
+            false, source, parts);
+  for (const SentencePiece& piece : file.pieces) {
+    if (piece.type != PieceType::kControlSymbol && piece.type != PieceType::kUnknown) continue;
+    AddedToken token;
+    token.content = piece.text;
+    AddSpecial(std::move(token), true, source, parts);
+  }
+  return MakeSentencePieceTokenizer(std::move(parts), file, bytes, source);
 }
 
 // A Reformer whose ids can be bytes.
@@ -231,14 +263,19 @@ std::unique_ptr<Tokenizer> OpenTokenizer(const fs::path& directory) {
   }
   if (has("vocab.json")) return FromBpeFiles(directory, ReadTokenizerSettings(directory));
   if (has("vocab.txt")) return FromVocabTxt(directory, ReadTokenizerSettings(directory));
-  for (const char* name : {"spiece.model", "sentencepiece.bpe.model", "tokenizer.model"}) {
-    Check(!has(name), ErrorCode::kFormat, "{}: {} is SentencePiece, which is not read", source,
-          name);
+  if (has("spiece.model")) {
+    return FromSentencePiece(directory / "spiece.model", ReadTokenizerSettings(directory));
+  }
+  for (const char* name : {"sentencepiece.bpe.model", "tokenizer.model"}) {
+    Check(!has(name), ErrorCode::kFormat,
+          "{}: {} is not read, its ids are not those of its pieces; save it with `transformers` as "
+          "tokenizer.json",
+          source, name);
   }
   if (IsByteModel(directory / "config.json")) return MakeBytesTokenizer();
   Fail(ErrorCode::kFormat,
-       "{}: no tokenizer: neither tokenizer.json, vocab.json with merges.txt, vocab.txt nor the "
-       "config.json of a Reformer on bytes (vocab_size {} or more)",
+       "{}: no tokenizer: neither tokenizer.json, vocab.json with merges.txt, vocab.txt, "
+       "spiece.model nor the config.json of a Reformer on bytes (vocab_size {} or more)",
        source, BytesTokenizer::kVocabulary);
 }
 

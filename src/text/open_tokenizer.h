@@ -12,6 +12,7 @@ namespace longspan::text {
 //   tokenizer.json             as it describes itself;
 //   vocab.json + merges.txt    byte-level BPE as RoBERTa, Longformer or GPT-2 use it;
 //   vocab.txt                  WordPiece as BERT uses it;
+//   spiece.model               SentencePiece as Reformer uses it, by its library;
 //   config.json of a Reformer  with a vocabulary for bytes (258 or more): the built-in one;
 // with tokenizer_config.json, special_tokens_map.json and added_tokens.json beside it. kFormat in
 // one line when there is none of them, when one is damaged, and when one asks for something that is

@@ -60,20 +60,20 @@ json Only(const char* section, json component) {
 }
 
 TEST_F(TokenizerJson, UnknownComponentsAreRefusedByName) {
-  for (const char* type : {"Nmt", "ByteLevel", "Replace", "Prepend", "Precompiled", "Strip"}) {
+  for (const char* type : {"Nmt", "ByteLevel"}) {
     Refuse(Only("normalizer", {{"type", type}}),
            "normalizer: normalizers[0]: " + std::string(type) + " is not read, only Bert");
   }
-  for (const char* type : {"Metaspace", "Digits", "UnicodeScripts", "CharDelimiterSplit"}) {
+  for (const char* type : {"Digits", "UnicodeScripts", "CharDelimiterSplit"}) {
     Refuse(Only("pre_tokenizer", {{"type", type}}),
            "pre_tokenizer: pretokenizers[0]: " + std::string(type) + " is not read");
   }
   Refuse(Only("post_processor", {{"type", "X"}}), "post_processor: processors[0]: X is not read");
-  for (const char* type : {"BPEDecoder", "Metaspace", "CTC", "ByteFallback"}) {
+  for (const char* type : {"BPEDecoder", "CTC"}) {
     Refuse(Only("decoder", {{"type", type}}),
            "decoder: decoders[0]: " + std::string(type) + " is not read");
   }
-  for (const char* type : {"Unigram", "WordLevel"}) {
+  for (const char* type : {"WordLevel"}) {
     Refuse({{"model", {{"type", type}}}}, "model: " + std::string(type) + " is not read");
   }
 }
@@ -84,7 +84,8 @@ TEST_F(TokenizerJson, UnknownFieldsAndOptionsAreRefused) {
          "normalizer: BertNormalizer has a field \"fold\", which is not known");
   Refuse({{"model", {{"drop", 1}}}}, "model: WordPiece has a field \"drop\"");
   Refuse({{"model", {{"dropout", 0.5}}}}, "model: BPE with dropout is not read", "roberta");
-  Refuse({{"model", {{"byte_fallback", true}}}}, "BPE with byte_fallback is not read", "roberta");
+  Refuse({{"model", {{"byte_fallback", true}}}}, "ByteLevel and byte_fallback is not read",
+         "roberta");
   Refuse({{"model", {{"end_of_word_suffix", "</w>"}}}}, "BPE with end_of_word_suffix", "roberta");
   Refuse({{"model", {{"continuing_subword_prefix", "##"}}}}, "continuing_subword_prefix",
          "roberta");
@@ -97,7 +98,7 @@ TEST_F(TokenizerJson, UnknownFieldsAndOptionsAreRefused) {
             {"add_prefix_space", nullptr},
             {"trim_offsets", nullptr},
             {"use_regex", nullptr}}}},
-         "BPE without a ByteLevel pre-tokenizer is not read", "roberta");
+         "BPE over characters with neither unk_token nor byte_fallback is not read", "roberta");
   Refuse(Only("pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}),
          "WordPiece behind ByteLevel is not read");
   const json split = {{"type", "Split"}, {"behavior", "Isolated"}, {"invert", false}};
@@ -339,15 +340,18 @@ TEST_F(OldFiles, LinesOfVocabTxtEndBeforeTheirWhiteSpace) {
 TEST(OpenTokenizer, BytesOrNothing) {
   test::TempDir folder;
   EXPECT_TRUE(Throws([&] { OpenTokenizer(folder / "none"); }, ErrorCode::kIo, "no such directory"));
-  Refused(folder, "neither tokenizer.json, vocab.json with merges.txt, vocab.txt nor", __LINE__);
+  Refused(folder, "neither tokenizer.json, vocab.json with merges.txt, vocab.txt, spiece.model nor",
+          __LINE__);
   PutFile(folder / "config.json", R"({"model_type": "reformer", "vocab_size": 258})");
   EXPECT_EQ(OpenTokenizer(folder.path())->kind(), "bytes");
   PutFile(folder / "config.json", R"({"model_type": "reformer", "vocab_size": 257})");
   Refused(folder, "no tokenizer", __LINE__);
   PutFile(folder / "config.json", R"({"model_type": "longformer", "vocab_size": 258})");
   Refused(folder, "no tokenizer", __LINE__);
+  PutFile(folder / "sentencepiece.bpe.model", "x");
+  Refused(folder, "sentencepiece.bpe.model is not read", __LINE__);
   PutFile(folder / "spiece.model", "x");
-  Refused(folder, "spiece.model is SentencePiece, which is not read", __LINE__);
+  Refused(folder, "spiece.model: damaged", __LINE__);
 }
 
 TEST(OpenTokenizer, FilesThatAreTooLargeAreNotRead) {

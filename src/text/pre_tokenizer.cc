@@ -93,7 +93,8 @@ void Literal(const Glyphs& g, Range word, const std::u32string& literal, bool ke
 void Cut(const Glyphs& g, Range word, const PreTokenizerStep& step, std::vector<Range>& out) {
   switch (step.kind) {
     case Step::kPrefixSpace:
-      break;  // changes the text: see AddPrefixSpaces
+    case Step::kMetaspace:
+      break;  // they change the text: see AddPrefixSpaces, Metaspace
     case Step::kGpt2:
       return Gpt2(g, word, out);
     case Step::kSpaces:
@@ -128,16 +129,47 @@ void AddPrefixSpaces(Words& words) {
   words = std::move(result);
 }
 
+void Metaspace(const PreTokenizerStep& step, bool prepend, Words& words) {
+  Words result;
+  result.glyphs.reserve(words.glyphs.size() + words.ranges.size());
+  for (const Range& word : words.ranges) {
+    const std::size_t begin = result.glyphs.size();
+    const Glyph& first = words.glyphs[word.begin];
+    const bool wanted = step.prepend == PreTokenizerStep::Prepend::kAlways ||
+                        (step.prepend == PreTokenizerStep::Prepend::kFirst && first.begin == 0);
+    if (prepend && wanted && first.c != ' ' && first.c != step.mark) {
+      result.glyphs.push_back({step.mark, first.begin, first.end});
+    }
+    for (std::size_t i = word.begin; i < word.end; ++i) {
+      result.glyphs.push_back(words.glyphs[i]);
+      if (result.glyphs.back().c == ' ') result.glyphs.back().c = step.mark;
+    }
+    // Each mark begins a word.
+    std::size_t from = begin;
+    for (std::size_t i = begin + 1; step.split && i < result.glyphs.size(); ++i) {
+      if (result.glyphs[i].c != step.mark) continue;
+      result.ranges.push_back({from, i});
+      from = i;
+    }
+    result.ranges.push_back({from, result.glyphs.size()});
+  }
+  words = std::move(result);
+}
+
 }  // namespace
 
-Words PreTokenizer::Apply(Glyphs glyphs) const {
+Words PreTokenizer::Apply(Glyphs glyphs, bool prepend) const {
   Words words{std::move(glyphs), {}};
   if (words.glyphs.empty()) return words;
   words.ranges.push_back({0, words.glyphs.size()});
   std::vector<Range> cut;
   for (const PreTokenizerStep& step : steps_) {
     if (step.kind == Step::kPrefixSpace) {
-      AddPrefixSpaces(words);
+      if (prepend) AddPrefixSpaces(words);
+      continue;
+    }
+    if (step.kind == Step::kMetaspace) {
+      Metaspace(step, prepend, words);
       continue;
     }
     cut.clear();

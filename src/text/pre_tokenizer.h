@@ -18,9 +18,15 @@ struct PreTokenizerStep {
     kEachPunctuation,  // each punctuation character alone
     kLiteral,          // each occurrence of `literal` alone
     kDropLiteral,      // cuts at `literal`, which goes
+    kMetaspace,        // spaces become `mark`, one is put before the text, each begins a word
   };
+  enum class Prepend { kNever, kFirst, kAlways };
   Kind kind;
   std::u32string literal;
+  // Of kMetaspace. kFirst: only before what begins the text, not behind an added token.
+  char32_t mark = 0;
+  Prepend prepend = Prepend::kAlways;
+  bool split = true;
 };
 
 // A text and the words [begin, end) in it, none empty.
@@ -34,11 +40,12 @@ struct Words {
 
 class PreTokenizer {
  public:
-  void Add(PreTokenizerStep::Kind kind) { steps_.push_back({kind, {}}); }
+  void Add(PreTokenizerStep::Kind kind) { steps_.push_back({.kind = kind, .literal = {}}); }
   void Add(PreTokenizerStep step) { steps_.push_back(std::move(step)); }
   std::size_t size() const { return steps_.size(); }
-  // The words of a piece of text: all of it when there are no steps.
-  Words Apply(Glyphs glyphs) const;
+  // The words of a piece of text: all of it when there are no steps. `prepend`: whether spaces are
+  // put before it; not for a text that goes on from another one.
+  Words Apply(Glyphs glyphs, bool prepend = true) const;
 
  private:
   std::vector<PreTokenizerStep> steps_;

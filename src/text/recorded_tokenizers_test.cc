@@ -19,6 +19,9 @@ using test::PutFile;
 
 const std::filesystem::path kFolder =
     std::filesystem::path(LONGSPAN_SOURCE_DIR) / "tests/tokenizers";
+// In the place of a paragraph's hash: two ways to cut it are equally good, and which one a library
+// takes depends on its version.
+constexpr std::string_view kTie = "--------";
 constexpr EncodeOptions kPlain{.special_tokens = false};
 
 // Base64 without line breaks.
@@ -75,12 +78,18 @@ class Recorded : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     cases_ = io::ReadJsonFile(kFolder / (std::string(GetParam()) + ".cases.json"));
+    if (cases_.contains("directory")) {
+      tokenizers_.push_back(OpenTokenizer(kFolder / cases_["directory"].get<std::string>()));
+      return;
+    }
     const auto base = kFolder / cases_["base"].get<std::string>();
     json document = io::ReadJsonFile(base / "tokenizer.json");
     document.merge_patch(cases_["patch"]);
     PutFile(folder_ / "tokenizer.json", document.dump());
     tokenizers_.push_back(OpenTokenizer(folder_.path()));
-    if (!cases_["patch"].empty()) return;
+    const bool older =
+        std::filesystem::exists(base / "vocab.json") || std::filesystem::exists(base / "vocab.txt");
+    if (!cases_["patch"].empty() || !older) return;
     // The same tokenizer in its older files.
     for (const auto& entry : std::filesystem::directory_iterator(base)) {
       const auto name = entry.path().filename();
@@ -123,14 +132,18 @@ TEST_P(Recorded, EveryParagraphOfTheNovel) {
       GetFile(std::filesystem::path(LONGSPAN_SOURCE_DIR) / "data/persuasion.txt");
   for (const auto& t : tokenizers_) {
     std::size_t at = 0;
+    int ties = 0;
     for (std::size_t begin = 0; begin <= novel.size(); at += 8) {
       const std::size_t end = std::min(novel.find("\n\n", begin), novel.size());
       const std::string paragraph = novel.substr(begin, end - begin);
       Digest digest;
       digest.Add(t->Encode(paragraph)[0]);
-      ASSERT_EQ(digest.Text(), hashes.substr(at, 8)) << paragraph;
+      const std::string hash = hashes.substr(at, 8);
+      if (hash == kTie) ++ties;
+      ASSERT_TRUE(digest.Text() == hash || hash == kTie) << paragraph;
       begin = end + 2;
     }
+    EXPECT_LE(ties, 3);
     EXPECT_EQ(at, hashes.size());
   }
 }
@@ -172,7 +185,8 @@ TEST_P(Recorded, Pairs) {
   }
 }
 
-TEST_P(Recorded, CutRowsAndWindows) {
+class RecordedCuts : public Recorded {};
+TEST_P(RecordedCuts, CutRowsAndWindows) {
   ASSERT_GE(cases_["cuts"].size(), 12u);
   for (const json& row : cases_["cuts"]) {
     const std::string how = row["how"];
@@ -202,10 +216,15 @@ std::string TestName(const testing::TestParamInfo<const char*>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Tokenizers, Recorded,
-                         testing::Values("roberta", "roberta-prefix", "gpt2", "bytes-whole",
-                                         "bert-uncased", "bert-cased", "accents", "pieces", "nfc",
-                                         "nfkc", "nfkd"),
+// By what the `tokenizers` package made of texts; and by the `sentencepiece` package, which cuts no
+// rows.
+const auto kTokenizers =
+    testing::Values("roberta", "roberta-prefix", "gpt2", "bytes-whole", "bert-uncased",
+                    "bert-cased", "accents", "pieces", "nfc", "nfkc", "nfkd", "reformer-5",
+                    "reformer-5-first", "reformer-5-bytes", "unigram", "unigram-whole");
+INSTANTIATE_TEST_SUITE_P(Tokenizers, Recorded, kTokenizers, TestName);
+INSTANTIATE_TEST_SUITE_P(Tokenizers, RecordedCuts, kTokenizers, TestName);
+INSTANTIATE_TEST_SUITE_P(SentencePiece, Recorded, testing::Values("spiece-bpe", "spiece-unigram"),
                          TestName);
 
 }  // namespace

@@ -1,6 +1,9 @@
 #include "text/subword_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <utility>
 
 #include "base/errors.h"
 #include "io/escape.h"
@@ -40,6 +43,18 @@ std::uint64_t PairKey(std::int32_t left, std::int32_t right) {
 char32_t ByteCharacter(std::uint8_t byte) { return Tables().characters[byte]; }
 int ByteOfCharacter(char32_t c) { return c < 512 ? Tables().bytes[c] : -1; }
 
+ByteTokens ByteTokensOf(const Vocabulary& vocabulary, std::string_view source) {
+  ByteTokens tokens{};
+  for (std::size_t b = 0; b < tokens.size(); ++b) {
+    const std::string token = fmt::format("<0x{:02X}>", b);
+    const auto id = vocabulary.IdOf(token);
+    Check(id.has_value(), ErrorCode::kFormat, "{}: byte_fallback without a token {}", source,
+          token);
+    tokens[b] = *id;
+  }
+  return tokens;
+}
+
 BpeModel::BpeModel(const Vocabulary& vocabulary,
                    const std::vector<std::pair<std::string, std::string>>& merges,
                    const Options& options, std::string_view source)
@@ -48,6 +63,18 @@ BpeModel::BpeModel(const Vocabulary& vocabulary,
     std::string character;
     AppendUtf8(ByteCharacter(static_cast<std::uint8_t>(b)), character);
     byte_ids_[b] = vocabulary.IdOf(character).value_or(-1);
+  }
+  if (options.characters) {
+    Check(options.unk || options.byte_fallback, ErrorCode::kFormat,
+          "{}: BPE over characters with neither unk_token nor byte_fallback is not read", source);
+    for (std::int32_t id = 0; id < vocabulary.bound(); ++id) {
+      const std::string* token = vocabulary.TokenOf(id);
+      if (token == nullptr || token->empty() || token->size() > 4) continue;
+      std::vector<idx_t> starts;
+      const Glyphs glyphs = DecodeUtf8(*token, starts);
+      if (glyphs.size() == 1) character_ids_.emplace(glyphs[0].c, id);
+    }
+    if (options.byte_fallback) fallback_ = ByteTokensOf(vocabulary, source);
   }
   merges_.reserve(merges.size());
   for (std::size_t i = 0; i < merges.size(); ++i) {
@@ -64,6 +91,43 @@ BpeModel::BpeModel(const Vocabulary& vocabulary,
     const std::int32_t both = id(merges[i].first + merges[i].second);
     merges_.insert_or_assign(PairKey(left, right), Result{static_cast<std::uint32_t>(i), both});
   }
+}
+
+// What merging begins with: a token for each byte, or each character; see Options.
+BpeModel::Tokens BpeModel::Units(std::string_view bytes) const {
+  Tokens units;
+  units.reserve(bytes.size());
+  bool fused = false;  // the last unit is unk and takes neighbours in
+  const auto put = [&](std::int32_t id, std::uint32_t length) {
+    const bool unknown = id < 0;
+    if (unknown && fused && options_.fuse_unk) {
+      units.back().second += length;
+      return;
+    }
+    fused = unknown;
+    units.push_back({unknown ? *options_.unk : id, length});
+  };
+  if (!options_.characters) {
+    for (const char c : bytes) put(byte_ids_[static_cast<std::uint8_t>(c)], 1);
+    return units;
+  }
+  std::vector<idx_t> starts;
+  const Glyphs glyphs = DecodeUtf8(bytes, starts);
+  for (std::size_t i = 0; i < glyphs.size(); ++i) {
+    const auto known = character_ids_.find(glyphs[i].c);
+    const auto begin = static_cast<std::size_t>(starts[i]);
+    const auto length = static_cast<std::size_t>(starts[i + 1]) - begin;
+    if (known != character_ids_.end()) {
+      put(known->second, static_cast<std::uint32_t>(length));
+    } else if (options_.byte_fallback) {
+      for (const char c : bytes.substr(begin, length)) {
+        put(fallback_[static_cast<std::uint8_t>(c)], 1);
+      }
+    } else {
+      put(-1, static_cast<std::uint32_t>(length));
+    }
+  }
+  return units;
 }
 
 // Symbols form a list; a heap holds the pairs that can merge, the lowest rank first and of equal
@@ -83,18 +147,9 @@ BpeModel::Tokens BpeModel::Merge(std::string_view bytes) const {
   };
   std::vector<Symbol> symbols;
   symbols.reserve(bytes.size());
-  bool fused = false;
-  for (const char c : bytes) {
-    std::int32_t id = byte_ids_[static_cast<std::uint8_t>(c)];
-    const bool unknown = id < 0;
-    if (unknown && fused && options_.fuse_unk) {
-      ++symbols.back().length;
-      continue;
-    }
-    fused = unknown;
-    if (unknown) id = *options_.unk;
+  for (const auto& [id, length] : Units(bytes)) {
     const auto i = static_cast<std::int32_t>(symbols.size());
-    symbols.push_back({id, 1, i - 1, i + 1});
+    symbols.push_back({id, length, i - 1, i + 1});
   }
   if (symbols.empty()) return {};
   symbols.back().next = -1;
@@ -139,7 +194,7 @@ void BpeModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first, cons
   for (const Glyph* g = first; g != last; ++g) {
     const std::size_t begin = bytes.size();
     AppendUtf8(g->c, bytes);
-    if (!options_.unk) {  // bytes without a token give nothing
+    if (!options_.unk && !options_.characters) {  // bytes without a token give nothing
       const auto kept =
           std::remove_if(bytes.begin() + static_cast<std::ptrdiff_t>(begin), bytes.end(),
                          [&](char c) { return byte_ids_[static_cast<std::uint8_t>(c)] < 0; });
@@ -149,8 +204,10 @@ void BpeModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first, cons
   }
   if (bytes.empty()) return;
   if (options_.ignore_merges) {
-    std::string characters;
-    for (const char c : bytes) AppendUtf8(ByteCharacter(static_cast<std::uint8_t>(c)), characters);
+    std::string characters = options_.characters ? bytes : std::string();
+    for (const char c : options_.characters ? std::string_view() : std::string_view(bytes)) {
+      AppendUtf8(ByteCharacter(static_cast<std::uint8_t>(c)), characters);
+    }
     if (const auto whole = vocabulary.IdOf(characters)) {
       row.ids.push_back(*whole);
       row.chars.push_back({owners.front()->begin, owners.back()->end});
@@ -199,6 +256,94 @@ void WordPieceModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first
     row.ids.push_back(id);
     row.chars.push_back({begin->begin, (end - 1)->end});
     begin = end;
+  }
+}
+
+// ---- Unigram ------------------------------------------------------------------------------------
+
+UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores,
+                           const Options& options, std::string_view source)
+    : scores_(std::move(scores)), options_(options) {
+  constexpr double kUnknownPenalty = 10.0;
+  if (options.byte_fallback) fallback_ = ByteTokensOf(vocabulary, source);
+  Check(!scores_.empty() && static_cast<idx_t>(scores_.size()) == vocabulary.bound(),
+        ErrorCode::kFormat, "{}: {} scores for {} tokens", source, scores_.size(),
+        vocabulary.bound());
+  unk_score_ = *std::min_element(scores_.begin(), scores_.end()) - kUnknownPenalty;
+  std::vector<idx_t> starts;
+  for (std::int32_t id = 0; id < vocabulary.bound(); ++id) {
+    std::uint32_t node = 0;
+    for (const Glyph& g : DecodeUtf8(*vocabulary.TokenOf(id), starts)) {
+      const auto next = static_cast<std::uint32_t>(ends_.size());
+      const auto [edge, fresh] = edges_.try_emplace(std::uint64_t{node} << 21 | g.c, next);
+      if (fresh) ends_.push_back(-1);
+      node = edge->second;
+    }
+    if (node > 0) ends_[node] = id;
+  }
+}
+
+// nodes[i]: the best way to the place before glyph i. A later way must be better to win.
+std::vector<UnigramModel::Node> UnigramModel::BestPath(const Glyph* first,
+                                                       const Glyph* last) const {
+  const auto size = static_cast<std::size_t>(last - first);
+  std::vector<Node> nodes(size + 1);
+  for (std::size_t from = 0; from < size; ++from) {
+    const auto offer = [&](std::size_t to, std::int32_t id, double score) {
+      Node& node = nodes[to];
+      const double sum = score + nodes[from].score;
+      if (node.from < 0 || sum > node.score) node = {sum, static_cast<idx_t>(from), id};
+    };
+    bool single = false;  // the character alone is a token
+    std::uint32_t at = 0;
+    for (std::size_t to = from; to < size;) {
+      const auto edge = edges_.find(std::uint64_t{at} << 21 | first[to].c);
+      if (edge == edges_.end()) break;
+      at = edge->second;
+      ++to;
+      const std::int32_t id = ends_[at];
+      if (id < 0) continue;
+      offer(to, id, scores_[static_cast<std::size_t>(id)]);
+      single = single || to == from + 1;
+    }
+    if (!single) offer(from + 1, -1, unk_score_);
+  }
+  return nodes;
+}
+
+void UnigramModel::EncodeWord(const Glyph* first, const Glyph* last, TokenRow& row) const {
+  struct Piece {
+    idx_t begin, end;
+    std::int32_t id;
+  };
+  const std::vector<Node> nodes = BestPath(first, last);
+  std::vector<Piece> pieces;  // the last one first
+  // The token unk, spelled out in the text, counts as a character without a token.
+  const auto unknown = [&](std::int32_t id) { return id < 0 || id == options_.unk; };
+  for (idx_t end = last - first; end > 0;) {
+    const Node& node = nodes[static_cast<std::size_t>(end)];
+    if (unknown(node.id) && !pieces.empty() && unknown(pieces.back().id)) {
+      pieces.back().begin = node.from;
+      pieces.back().id = -1;
+    } else {
+      pieces.push_back({node.from, end, node.id});
+    }
+    end = node.from;
+  }
+  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
+    const Glyph *begin = first + piece->begin, *end = first + piece->end;
+    const Span place{begin->begin, (end - 1)->end};
+    const auto put = [&](std::int32_t id) {
+      row.ids.push_back(id);
+      row.chars.push_back(place);
+    };
+    if (piece->id >= 0) {
+      put(piece->id);
+    } else if (options_.byte_fallback) {
+      for (const char c : ToUtf8(begin, end)) put(fallback_[static_cast<std::uint8_t>(c)]);
+    } else {
+      put(options_.unk);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// What turns a word into tokens: byte-level BPE or WordPiece.
+// What turns a word into tokens: BPE over bytes or characters, WordPiece, Unigram.
 #pragma once
 
 #include <array>
@@ -20,13 +20,20 @@ namespace longspan::text {
 char32_t ByteCharacter(std::uint8_t byte);
 int ByteOfCharacter(char32_t c);
 
-// Byte pair encoding over bytes. Cost of a word of n bytes: O(n log n).
+// Tokens "<0x00>" to "<0xFF>" of a vocabulary for characters that have no token.
+using ByteTokens = std::array<std::int32_t, 256>;
+// kFormat, naming `source`, when one of them is missing.
+ByteTokens ByteTokensOf(const Vocabulary& vocabulary, std::string_view source);
+
+// Byte pair encoding over bytes or characters. Cost of a word of n bytes: O(n log n).
 class BpeModel {
  public:
   struct Options {
-    std::optional<std::int32_t> unk;  // for bytes that have no token; none: they give nothing
+    std::optional<std::int32_t> unk;  // for what has no token; none: bytes give nothing
     bool fuse_unk = false;            // one for neighbouring ones
     bool ignore_merges = false;       // a word that is a token is taken whole
+    bool characters = false;          // begins with characters, not with bytes
+    bool byte_fallback = false;       // a character without a token is its bytes' tokens
   };
   // Tokens of words seen in one text: what a caller of EncodeWord keeps. Bounded.
   struct Cache {
@@ -35,7 +42,8 @@ class BpeModel {
     std::unordered_map<std::string, std::vector<std::pair<std::int32_t, std::uint32_t>>> words;
   };
 
-  // Refuses (kFormat) a merge of which a part or the result is no token.
+  // Refuses (kFormat) a merge of which a part or the result is no token, and characters that would
+  // give nothing: neither unk nor byte_fallback.
   BpeModel(const Vocabulary& vocabulary,
            const std::vector<std::pair<std::string, std::string>>& merges, const Options& options,
            std::string_view source);
@@ -47,12 +55,15 @@ class BpeModel {
  private:
   using Tokens = std::vector<std::pair<std::int32_t, std::uint32_t>>;  // id, bytes
   Tokens Merge(std::string_view bytes) const;
+  Tokens Units(std::string_view bytes) const;
   struct Result {
     std::uint32_t rank;
     std::int32_t id;
   };
   std::unordered_map<std::uint64_t, Result> merges_;  // left id << 32 | right id
   std::array<std::int32_t, 256> byte_ids_{};
+  std::unordered_map<char32_t, std::int32_t> character_ids_;
+  ByteTokens fallback_{};
   Options options_;
 };
 
@@ -70,6 +81,37 @@ class WordPieceModel {
   const Options& options() const { return options_; }
 
  private:
+  Options options_;
+};
+
+// SentencePiece's Unigram: of all ways to cut a word into tokens the one with the largest sum of
+// scores; equal ones: the one whose last token begins first, then that of the token before it. A
+// character without a token counts the lowest score less 10; neighbouring ones are one unk, or all
+// their bytes' tokens. Cost of a word of n bytes: O(n * longest token).
+class UnigramModel {
+ public:
+  struct Options {
+    std::int32_t unk = 0;
+    bool byte_fallback = false;
+  };
+  // `scores` by id, finite, one for each token. kFormat naming `source`.
+  UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, const Options& options,
+               std::string_view source);
+  void EncodeWord(const Glyph* first, const Glyph* last, TokenRow& row) const;
+
+ private:
+  struct Node {
+    double score = 0.0;
+    idx_t from = -1;       // where the token that ends here begins; negative: none ends here
+    std::int32_t id = -1;  // negative: a character without a token
+  };
+  std::vector<Node> BestPath(const Glyph* first, const Glyph* last) const;
+
+  std::unordered_map<std::uint64_t, std::uint32_t> edges_;  // node << 21 | character -> node
+  std::vector<std::int32_t> ends_{-1};                      // the token that ends at a node
+  std::vector<double> scores_;
+  double unk_score_ = 0.0;
+  ByteTokens fallback_{};
   Options options_;
 };
 

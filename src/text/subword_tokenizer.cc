@@ -45,9 +45,7 @@ class SubwordTokenizer final : public Tokenizer {
     }
   }
 
-  std::string_view kind() const override {
-    return std::holds_alternative<BpeModel>(*parts_.model) ? "byte-level BPE" : "WordPiece";
-  }
+  std::string_view kind() const override { return parts_.kind; }
   idx_t vocabulary() const override { return bound_; }
 
   std::string TokenOf(std::int32_t id) const override {
@@ -86,14 +84,14 @@ class SubwordTokenizer final : public Tokenizer {
   }
 
  protected:
-  TokenRow EncodeText(std::string_view text) const override {
+  TokenRow EncodeText(std::string_view text, bool continues) const override {
     TokenRow row;
     Glyphs glyphs = DecodeUtf8(text, row.starts);
     BpeModel::Cache cache;
     const std::vector<AddedSplit> splits = raw_.Split(glyphs);
     if (splits.size() == 1 && splits[0].id < 0) {
-      parts_.normalizer.Apply(glyphs);
-      EncodeNormalized(std::move(glyphs), cache, row);
+      parts_.normalizer.Apply(glyphs, !continues);
+      EncodeNormalized(std::move(glyphs), !continues, cache, row);
       return row;
     }
     for (const AddedSplit& split : splits) {
@@ -102,8 +100,9 @@ class SubwordTokenizer final : public Tokenizer {
       if (split.id >= 0) {
         PutToken(split.id, part, row);
       } else {
-        parts_.normalizer.Apply(part);
-        EncodeNormalized(std::move(part), cache, row);
+        const bool prepend = split.begin > 0 || !continues;
+        parts_.normalizer.Apply(part, prepend);
+        EncodeNormalized(std::move(part), prepend, cache, row);
       }
     }
     return row;
@@ -148,28 +147,31 @@ class SubwordTokenizer final : public Tokenizer {
     return parts_.vocabulary.TokenOf(id);
   }
 
-  void EncodeNormalized(Glyphs glyphs, BpeModel::Cache& cache, TokenRow& row) const {
-    if (normalized_.empty()) return EncodeWords(std::move(glyphs), cache, row);
+  // `prepend`: false for the front of a text that goes on from another one.
+  void EncodeNormalized(Glyphs glyphs, bool prepend, BpeModel::Cache& cache, TokenRow& row) const {
+    if (normalized_.empty()) return EncodeWords(std::move(glyphs), prepend, cache, row);
     for (const AddedSplit& split : normalized_.Split(glyphs)) {
       Glyphs part(glyphs.begin() + static_cast<std::ptrdiff_t>(split.begin),
                   glyphs.begin() + static_cast<std::ptrdiff_t>(split.end));
       if (split.id >= 0) {
         PutToken(split.id, part, row);
       } else {
-        EncodeWords(std::move(part), cache, row);
+        EncodeWords(std::move(part), prepend || split.begin > 0, cache, row);
       }
     }
   }
 
-  void EncodeWords(Glyphs glyphs, BpeModel::Cache& cache, TokenRow& row) const {
-    const Words words = parts_.pre_tokenizer.Apply(std::move(glyphs));
+  void EncodeWords(Glyphs glyphs, bool prepend, BpeModel::Cache& cache, TokenRow& row) const {
+    const Words words = parts_.pre_tokenizer.Apply(std::move(glyphs), prepend);
     const std::size_t before = row.ids.size();
     for (const auto& [begin, end] : words.ranges) {
       const Glyph *first = words.glyphs.data() + begin, *last = words.glyphs.data() + end;
       if (const auto* bpe = std::get_if<BpeModel>(&*parts_.model)) {
         bpe->EncodeWord(parts_.vocabulary, first, last, cache, row);
+      } else if (const auto* pieces = std::get_if<WordPieceModel>(&*parts_.model)) {
+        pieces->EncodeWord(parts_.vocabulary, first, last, row);
       } else {
-        std::get<WordPieceModel>(*parts_.model).EncodeWord(parts_.vocabulary, first, last, row);
+        std::get<UnigramModel>(*parts_.model).EncodeWord(first, last, row);
       }
     }
     if (!parts_.trim_offsets) return;

@@ -29,7 +29,8 @@ struct TokenizerParts {
   };
 
   Vocabulary vocabulary;
-  std::optional<std::variant<BpeModel, WordPieceModel>> model;
+  std::optional<std::variant<BpeModel, WordPieceModel, UnigramModel>> model;
+  std::string_view kind;  // of the model, for people: "byte-level BPE"
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   TokenDecoder decoder;

@@ -1,5 +1,6 @@
 #include "text/token_decoder.h"
 
+#include <charconv>
 #include <string_view>
 #include <utility>
 
@@ -60,6 +61,53 @@ void Spaced(const DecoderStep& step, std::vector<std::string>& tokens) {
   }
 }
 
+void Metaspace(const DecoderStep& step, std::vector<std::string>& tokens) {
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    ReplaceAll(step.prefix, i == 0 && step.cleanup ? "" : " ", tokens[i]);
+  }
+}
+
+// The byte of "<0x41>", -1 for another token.
+int FallbackByte(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
+  int byte = 0;
+  const auto [stop, error] = std::from_chars(token.data() + 3, token.data() + 5, byte, 16);
+  return error == std::errc() && stop == token.data() + 5 ? byte : -1;
+}
+
+std::vector<std::string> ByteFallback(const std::vector<std::string>& tokens) {
+  std::vector<std::string> result;
+  std::string bytes;
+  const auto flush = [&] {
+    if (ReplaceInvalid(bytes) == bytes) {
+      result.push_back(bytes);
+    } else {
+      result.insert(result.end(), bytes.size(), "\xEF\xBF\xBD");
+    }
+    bytes.clear();
+  };
+  for (const std::string& token : tokens) {
+    const int byte = FallbackByte(token);
+    if (byte >= 0) {
+      bytes += static_cast<char>(static_cast<unsigned char>(byte));
+      continue;
+    }
+    if (!bytes.empty()) flush();
+    result.push_back(token);
+  }
+  if (!bytes.empty()) flush();
+  return result;
+}
+
+void Strip(const DecoderStep& step, std::string& token) {
+  for (idx_t i = 0; i < step.start && token.starts_with(step.prefix); ++i) {
+    token.erase(0, step.prefix.size());
+  }
+  for (idx_t i = 0; i < step.stop && token.ends_with(step.prefix); ++i) {
+    token.erase(token.size() - step.prefix.size());
+  }
+}
+
 }  // namespace
 
 std::string TokenDecoder::Join(std::vector<std::string> tokens) const {
@@ -76,6 +124,18 @@ std::string TokenDecoder::Join(std::vector<std::string> tokens) const {
         break;
       case DecoderStep::Kind::kFuse:
         tokens = {Fuse(tokens, "")};
+        break;
+      case DecoderStep::Kind::kMetaspace:
+        Metaspace(step, tokens);
+        break;
+      case DecoderStep::Kind::kByteFallback:
+        tokens = ByteFallback(tokens);
+        break;
+      case DecoderStep::Kind::kReplace:
+        for (std::string& token : tokens) ReplaceAll(step.prefix, step.content, token);
+        break;
+      case DecoderStep::Kind::kStrip:
+        for (std::string& token : tokens) Strip(step, token);
         break;
     }
   }

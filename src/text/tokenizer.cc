@@ -30,7 +30,7 @@ class BytesModel final : public Tokenizer {
   }
 
  protected:
-  TokenRow EncodeText(std::string_view text) const override {
+  TokenRow EncodeText(std::string_view text, bool) const override {
     TokenRow row;
     row.ids = BytesTokenizer::Encode(text);
     const Glyphs glyphs = DecodeUtf8(text, row.starts);
@@ -149,13 +149,13 @@ std::vector<Encoding> Tokenizer::Rows(std::span<const TokenRow> rows,
 }
 
 std::vector<Encoding> Tokenizer::Encode(std::string_view text, const EncodeOptions& options) const {
-  const TokenRow rows[] = {EncodeText(text)};
+  const TokenRow rows[] = {EncodeText(text, options.continues)};
   return Rows(rows, options);
 }
 
 std::vector<Encoding> Tokenizer::EncodePair(std::string_view first, std::string_view second,
                                             const EncodeOptions& options) const {
-  const TokenRow rows[] = {EncodeText(first), EncodeText(second)};
+  const TokenRow rows[] = {EncodeText(first, options.continues), EncodeText(second, false)};
   return Rows(rows, options);
 }
 

@@ -32,6 +32,8 @@ struct EncodeOptions {
   idx_t max_length = 0;        // tokens of a row with its special tokens; 0: any
   Overflow overflow = Overflow::kError;
   idx_t stride = 0;  // tokens that neighbouring windows share
+  // The text goes on from another one: no space is put before it by tokenizers that do so.
+  bool continues = false;
 };
 
 // One row of tokens. Characters are Unicode scalar values; each invalid piece of UTF-8 is one.
@@ -61,7 +63,7 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  virtual std::string_view kind() const = 0;  // "bytes", "byte-level BPE", "WordPiece"
+  virtual std::string_view kind() const = 0;  // "bytes", "byte-level BPE", ...
   virtual idx_t vocabulary() const = 0;       // the largest id + 1
   // The token as the file spells it. kFormat when the id has none.
   virtual std::string TokenOf(std::int32_t id) const = 0;
@@ -95,7 +97,8 @@ class Tokenizer {
   };
   using Template = std::vector<Piece>;
 
-  virtual TokenRow EncodeText(std::string_view text) const = 0;
+  // `continues`: see EncodeOptions.
+  virtual TokenRow EncodeText(std::string_view text, bool continues) const = 0;
 
   SpecialIds special_;
   std::optional<idx_t> longest_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "text/base64.h"
 #include "text/json_component.h"
 #include "text/post_processor_json.h"
 #include "text/tokenizer_limits.h"
@@ -25,6 +26,52 @@ std::optional<NormalizerStep> PlainNormalizer(std::string_view type) {
   return std::nullopt;
 }
 
+std::u32string CharactersOf(std::string_view text) {
+  std::u32string characters;
+  std::vector<idx_t> starts;
+  for (const Glyph& g : DecodeUtf8(text, starts)) characters += g.c;
+  return characters;
+}
+
+// A text of a component, at most `kLongestToken` bytes long.
+std::u32string TextOf(const JsonComponent& c, const json& object, std::string_view field,
+                      std::size_t least) {
+  const std::string text = io::GetString(object, field, io::kRequired, c.where());
+  Check(text.size() >= least && text.size() <= kLongestToken, ErrorCode::kFormat,
+        "{}: {} has {} bytes, must have {} to {}", c.where(), field, text.size(), least,
+        kLongestToken);
+  return CharactersOf(text);
+}
+
+// {"pattern": {"String": s} or {"Regex": " {2,}"}, "content": t}
+NormalizerAction ReplaceAction(const JsonComponent& c, const json& object) {
+  c.Only({"pattern", "content"});
+  NormalizerAction action{.step = NormalizerStep::kReplace};
+  action.to = TextOf(c, object, "content", 0);
+  const json& pattern = c.at("pattern");
+  const std::string where = c.where() + ": pattern";
+  if (!pattern.is_object() || !pattern.contains("Regex")) {
+    action.from = TextOf(c, pattern, "String", 1);
+    return action;
+  }
+  const std::string regex = io::GetString(pattern, "Regex", io::kRequired, where);
+  Check(regex == " {2,}", ErrorCode::kFormat,
+        "{}: the expression \"{}\" is not read, only \" {{2,}}\"", where, io::Escape(regex));
+  action.step = NormalizerStep::kReplaceRuns;
+  action.run = ' ';
+  return action;
+}
+
+// Precompiled: SentencePiece's map of characters in base64; null: none.
+void AddMap(const JsonComponent& c, const json& object, Normalizer& out) {
+  c.Only({"precompiled_charsmap"});
+  if (object.at("precompiled_charsmap").is_null()) return;
+  NormalizerAction action{.step = NormalizerStep::kMap};
+  const std::string text = c.String("precompiled_charsmap");
+  action.map = std::make_shared<CharactersMap>(DecodeBase64(text, c.where()), c.where());
+  out.Add(std::move(action));
+}
+
 void AddNormalizer(const json& object, std::string where, Normalizer& out) {
   const JsonComponent c(object, std::move(where));
   if (c.type() == "Sequence") {
@@ -37,11 +84,26 @@ void AddNormalizer(const json& object, std::string where, Normalizer& out) {
     const bool strip =
         io::IsNullOrAbsent(object, "strip_accents") ? lower : c.Bool("strip_accents");
     out.Add(BertNormalizer(c.Bool("clean_text"), c.Bool("handle_chinese_chars"), strip, lower));
+  } else if (c.type() == "Replace") {
+    out.Add(ReplaceAction(c, object));
+  } else if (c.type() == "Prepend") {
+    c.Only({"prepend"});
+    out.Add({.step = NormalizerStep::kPrepend, .to = TextOf(c, object, "prepend", 0)});
+  } else if (c.type() == "Strip") {
+    c.Only({"strip_left", "strip_right"});
+    out.Add({.step = NormalizerStep::kStrip,
+             .left = c.Bool("strip_left"),
+             .right = c.Bool("strip_right")});
+  } else if (c.type() == "Precompiled") {
+    c.at("precompiled_charsmap");
+    AddMap(c, object, out);
   } else if (const auto step = PlainNormalizer(c.type())) {
     c.Only({});
     out.Add(*step);
   } else {
-    c.Unknown("BertNormalizer, Lowercase, StripAccents, NFC, NFD, NFKC, NFKD and Sequence");
+    c.Unknown(
+        "BertNormalizer, Lowercase, StripAccents, NFC, NFD, NFKC, NFKD, Precompiled, Replace, "
+        "Prepend, Strip and Sequence");
   }
 }
 
@@ -62,7 +124,7 @@ PreTokenizerStep SplitStep(const JsonComponent& c) {
     Check(regex == kGpt2Pattern && behavior == "Isolated", ErrorCode::kFormat,
           "{}: the expression \"{}\" ({}) is not read, only GPT-2's (Isolated)", where,
           io::Escape(regex), io::Escape(behavior));
-    return {Step::kGpt2, {}};
+    return {.kind = Step::kGpt2, .literal = {}};
   }
   const std::string literal = io::GetString(pattern, "String", io::kRequired, where);
   Check(behavior == "Isolated" || behavior == "Removed", ErrorCode::kFormat,
@@ -70,9 +132,27 @@ PreTokenizerStep SplitStep(const JsonComponent& c) {
         io::Escape(behavior));
   Check(!literal.empty() && literal.size() <= kLongestToken, ErrorCode::kFormat,
         "{}: a String of {} bytes, must have 1 to {}", where, literal.size(), kLongestToken);
-  PreTokenizerStep step{behavior == "Isolated" ? Step::kLiteral : Step::kDropLiteral, {}};
-  std::vector<idx_t> starts;
-  for (const Glyph& g : DecodeUtf8(literal, starts)) step.literal += g.c;
+  return {.kind = behavior == "Isolated" ? Step::kLiteral : Step::kDropLiteral,
+          .literal = CharactersOf(literal)};
+}
+
+// The pre-tokenizer and the decoder Metaspace. Files of old versions have add_prefix_space in the
+// place of prepend_scheme, and str_rep, which says nothing.
+PreTokenizerStep MetaspaceOf(const JsonComponent& c, const json& object) {
+  using Prepend = PreTokenizerStep::Prepend;
+  c.Only({"replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"});
+  PreTokenizerStep step{.kind = Step::kMetaspace, .literal = {}};
+  const std::u32string mark = CharactersOf(c.String("replacement"));
+  Check(mark.size() == 1, ErrorCode::kFormat, "{}: replacement must be one character", c.where());
+  step.mark = mark[0];
+  const std::string scheme =
+      io::GetChoice(object, "prepend_scheme", {"always", "first", "never"}, "always", c.where());
+  step.prepend = scheme == "never"   ? Prepend::kNever
+                 : scheme == "first" ? Prepend::kFirst
+                                     : Prepend::kAlways;
+  Check(c.Bool("add_prefix_space", true) || scheme == "never", ErrorCode::kFormat,
+        "{}: add_prefix_space is false, prepend_scheme is {}", c.where(), scheme);
+  step.split = c.Bool("split", true);
   return step;
 }
 
@@ -112,10 +192,12 @@ bool AddPreTokenizer(const json& object, std::string where, PreTokenizer& out) {
     out.Add(Step::kEachPunctuation);
   } else if (c.type() == "Split") {
     out.Add(SplitStep(c));
+  } else if (c.type() == "Metaspace") {
+    out.Add(MetaspaceOf(c, object));
   } else {
     c.Unknown(
-        "ByteLevel, BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, Split and "
-        "Sequence");
+        "ByteLevel, BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, Split, Metaspace "
+        "and Sequence");
   }
   return false;
 }
@@ -135,8 +217,32 @@ void AddDecoder(const json& object, std::string where, TokenDecoder& out) {
   } else if (c.type() == "Fuse") {
     c.Only({});
     out.Add({.kind = DecoderStep::Kind::kFuse});
+  } else if (c.type() == "Metaspace") {
+    const PreTokenizerStep step = MetaspaceOf(c, object);
+    out.Add({.kind = DecoderStep::Kind::kMetaspace,
+             .prefix = ToUtf8(step.mark),
+             .cleanup = step.prepend != PreTokenizerStep::Prepend::kNever});
+  } else if (c.type() == "ByteFallback") {
+    c.Only({});
+    out.Add({.kind = DecoderStep::Kind::kByteFallback});
+  } else if (c.type() == "Replace") {
+    const NormalizerAction action = ReplaceAction(c, object);
+    Check(action.step == NormalizerStep::kReplace, ErrorCode::kFormat,
+          "{}: Replace with a Regex is not read in a decoder", c.where());
+    out.Add({.kind = DecoderStep::Kind::kReplace,
+             .prefix = ToUtf8(action.from),
+             .content = ToUtf8(action.to)});
+  } else if (c.type() == "Strip") {
+    c.Only({"content", "start", "stop"});
+    const std::u32string content = CharactersOf(c.String("content"));
+    Check(content.size() == 1, ErrorCode::kFormat, "{}: content must be one character", c.where());
+    const auto most = static_cast<idx_t>(kLongestToken);
+    out.Add({.kind = DecoderStep::Kind::kStrip,
+             .prefix = ToUtf8(content),
+             .start = io::GetInt(object, "start", 0, most, io::kRequired, c.where()),
+             .stop = io::GetInt(object, "stop", 0, most, io::kRequired, c.where())});
   } else {
-    c.Unknown("ByteLevel, WordPiece, Fuse and Sequence");
+    c.Unknown("ByteLevel, WordPiece, Metaspace, ByteFallback, Replace, Strip, Fuse and Sequence");
   }
 }
 
@@ -148,7 +254,7 @@ std::pair<std::string, std::string> MergeOf(const json& merge, std::string_view 
   return {merge[0].get<std::string>(), merge[1].get<std::string>()};
 }
 
-void ReadBpe(const json& model, const JsonComponent& c, TokenizerParts& parts) {
+void ReadBpe(const json& model, const JsonComponent& c, bool bytes, TokenizerParts& parts) {
   c.Only({"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
           "byte_fallback", "ignore_merges", "vocab", "merges"});
   const auto refuse = [&](bool bad, std::string_view field) {
@@ -159,9 +265,12 @@ void ReadBpe(const json& model, const JsonComponent& c, TokenizerParts& parts) {
   for (const std::string_view affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     refuse(!io::GetOptionalString(model, affix, c.where()).value_or("").empty(), affix);
   }
-  refuse(c.Bool("byte_fallback", false), "byte_fallback");
   parts.vocabulary = VocabularyOf(c.at("vocab"), c.where() + ": vocab");
+  parts.kind = bytes ? "byte-level BPE" : "BPE";
   BpeModel::Options options;
+  options.characters = !bytes;
+  options.byte_fallback = c.Bool("byte_fallback", false);
+  refuse(bytes && options.byte_fallback, "ByteLevel and byte_fallback");
   options.fuse_unk = c.Bool("fuse_unk", false);
   options.ignore_merges = c.Bool("ignore_merges", false);
   if (const auto unk = io::GetOptionalString(model, "unk_token", c.where())) {
@@ -190,18 +299,53 @@ void ReadWordPiece(const json& model, const JsonComponent& c, TokenizerParts& pa
   options.longest_word =
       io::GetInt(model, "max_input_chars_per_word", 0, kLongestWord, io::kRequired, c.where());
   parts.model.emplace(WordPieceModel(std::move(options)));
+  parts.kind = "WordPiece";
+}
+
+// "vocab": [["token", score], ...], ids from 0.
+void ReadUnigram(const json& model, const JsonComponent& c, TokenizerParts& parts) {
+  c.Only({"unk_id", "vocab", "byte_fallback"});
+  UnigramModel::Options options;
+  options.byte_fallback = c.Bool("byte_fallback", false);
+  const json& vocab = c.at("vocab");
+  const auto most = static_cast<std::size_t>(kMostVocabularyEntries);
+  Check(vocab.is_array() && !vocab.empty() && vocab.size() <= most, ErrorCode::kFormat,
+        "{}: vocab must be a list of 1 to {} tokens", c.where(), most);
+  const auto count = static_cast<idx_t>(vocab.size());
+  std::vector<double> scores;
+  scores.reserve(vocab.size());
+  for (idx_t id = 0; id < count; ++id) {
+    const json& pair = vocab[static_cast<std::size_t>(id)];
+    const bool fits = pair.is_array() && pair.size() == 2 && pair[0].is_string() &&
+                      pair[1].is_number() &&
+                      pair[0].get_ref<const std::string&>().size() <= kLongestToken;
+    Check(fits, ErrorCode::kFormat,
+          "{}: vocab[{}] must be [token, score], the token of at most {} bytes", c.where(), id,
+          kLongestToken);
+    parts.vocabulary.Add(pair[0].get_ref<const std::string&>(), id, count, c.where() + ": vocab");
+    scores.push_back(pair[1].get<double>());
+  }
+  options.unk = static_cast<std::int32_t>(
+      io::GetInt(model, "unk_id", 0, count - 1, io::kRequired, c.where()));
+  parts.special.unk = options.unk;
+  parts.model.emplace(UnigramModel(parts.vocabulary, std::move(scores), options, c.where()));
+  parts.kind = "Unigram";
 }
 
 // Files of old versions do not say the type: merges tell BPE.
-void ReadModel(const json& document, const std::string& source, TokenizerParts& parts) {
+// `bytes`: behind ByteLevel.
+void ReadModel(const json& document, const std::string& source, bool bytes, TokenizerParts& parts) {
   const std::string where = source + ": model";
   json model = document.value("model", json());
   Check(model.is_object(), ErrorCode::kFormat, "{} is missing or no object", where);
   if (!model.contains("type")) model["type"] = model.contains("merges") ? "BPE" : "WordPiece";
   const JsonComponent c(model, where);
-  if (c.type() == "BPE") return ReadBpe(model, c, parts);
+  Check(!bytes || c.type() == "BPE", ErrorCode::kFormat, "{}: {} behind ByteLevel is not read",
+        source, io::Escape(c.type()));
+  if (c.type() == "BPE") return ReadBpe(model, c, bytes, parts);
   if (c.type() == "WordPiece") return ReadWordPiece(model, c, parts);
-  c.Unknown("BPE and WordPiece");
+  if (c.type() == "Unigram") return ReadUnigram(model, c, parts);
+  c.Unknown("BPE, WordPiece and Unigram");
 }
 
 void ReadAddedTokens(const json& document, const std::string& source, TokenizerParts& parts) {
@@ -235,14 +379,14 @@ TokenizerParts ReadTokenizerJson(const json& document, std::string_view file) {
   const auto section = [&](const char* name, const auto& use) {
     if (!io::IsNullOrAbsent(document, name)) use(document[name], source + ": " + name);
   };
-  ReadModel(document, source, parts);
-  ReadAddedTokens(document, source, parts);
   bool bytes = false;
-  section("normalizer", [&](const json& o, std::string where) {
-    AddNormalizer(o, std::move(where), parts.normalizer);
-  });
   section("pre_tokenizer", [&](const json& o, std::string where) {
     bytes = AddPreTokenizer(o, std::move(where), parts.pre_tokenizer);
+  });
+  ReadModel(document, source, bytes, parts);
+  ReadAddedTokens(document, source, parts);
+  section("normalizer", [&](const json& o, std::string where) {
+    AddNormalizer(o, std::move(where), parts.normalizer);
   });
   section("post_processor",
           [&](const json& o, std::string where) { ReadPostProcessor(o, std::move(where), parts); });
@@ -255,9 +399,6 @@ TokenizerParts ReadTokenizerJson(const json& document, std::string_view file) {
     Check(steps <= kMostSteps, ErrorCode::kFormat, "{}: {} steps of one kind, at most {} are done",
           source, steps, kMostSteps);
   }
-  const bool bpe = std::holds_alternative<BpeModel>(*parts.model);
-  Check(bpe == bytes, ErrorCode::kFormat, "{}: {} is not read", source,
-        bpe ? "BPE without a ByteLevel pre-tokenizer" : "WordPiece behind ByteLevel");
   return parts;
 }
 

@@ -120,6 +120,12 @@ std::string ToUtf8(const Glyph* first, const Glyph* last) {
   return text;
 }
 
+std::string ToUtf8(std::u32string_view characters) {
+  std::string text;
+  for (const char32_t c : characters) AppendUtf8(c, text);
+  return text;
+}
+
 std::string ReplaceInvalid(std::string_view text) {
   std::string valid;
   valid.reserve(text.size());

@@ -39,6 +39,8 @@ Glyphs DecodeUtf8(std::string_view text, std::vector<idx_t>& starts);
 
 void AppendUtf8(char32_t c, std::string& text);
 std::string ToUtf8(const Glyph* first, const Glyph* last);
+std::string ToUtf8(std::u32string_view characters);
+inline std::string ToUtf8(char32_t c) { return ToUtf8(std::u32string_view(&c, 1)); }
 // The text with each invalid sequence replaced as above.
 std::string ReplaceInvalid(std::string_view text);
 

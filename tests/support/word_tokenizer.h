@@ -47,7 +47,7 @@ class WordTokenizer final : public text::Tokenizer {
   }
 
  protected:
-  text::TokenRow EncodeText(std::string_view text) const override {
+  text::TokenRow EncodeText(std::string_view text, bool) const override {
     text::TokenRow row;
     for (std::size_t i = 0; i <= text.size(); ++i) row.starts.push_back(static_cast<idx_t>(i));
     constexpr std::string_view kSpace = " \n\t\r";

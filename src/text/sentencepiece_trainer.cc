@@ -1,0 +1,176 @@
+#include "text/sentencepiece_trainer.h"
+
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <unordered_map>
+#include <utility>
+
+#include "base/errors.h"
+#include "io/atomic_file.h"
+#include "io/escape.h"
+#include "text/sentencepiece_json.h"
+#include "text/text_pieces.h"
+#include "text/tokenizer_limits.h"
+#include "text/unicode.h"
+
+namespace longspan::text {
+namespace {
+
+constexpr std::size_t kSentenceBytes = std::size_t{16} << 10;
+constexpr std::array<std::string_view, 5> kNormalizations = {"identity", "nmt_nfkc", "nfkc",
+                                                             "nmt_nfkc_cf", "nfkc_cf"};
+
+// Pieces of the texts as the library asks for them.
+class Sentences final : public sentencepiece::SentenceIterator {
+ public:
+  using OnEvent = std::function<void(const TokenizerTrainingEvent&)>;
+  Sentences(const std::vector<std::string_view>& texts, const OnEvent& on_event)
+      : on_event_(on_event) {
+    for (const std::string_view text : texts) {
+      CutAtLines(text, kSentenceBytes, &pieces_);
+      event_.all_bytes += static_cast<idx_t>(text.size());
+    }
+    Fill();
+  }
+  bool done() const override { return open_.empty(); }
+  void Next() override {
+    open_.pop_back();
+    Fill();
+  }
+  const std::string& value() const override { return open_.back(); }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  // Makes sure that there is a sentence, if any is left.
+  void Fill() {
+    while (open_.empty() && next_ < pieces_.size()) {
+      event_.bytes += static_cast<idx_t>(pieces_[next_].size());
+      AddParts(ReplaceInvalid(pieces_[next_++]));
+      if (on_event_) on_event_(event_);
+    }
+  }
+  // The parts of a piece between characters that the library does not take.
+  void AddParts(const std::string& piece) {
+    constexpr std::string_view kReserved[] = {"\xE2\x96\x85", std::string_view("\0", 1)};
+    std::string part;
+    const auto put = [&] {
+      if (!part.empty()) open_.push_back(part);
+      part.clear();
+    };
+    for (std::size_t at = 0; at < piece.size();) {
+      std::size_t skipped = 0;
+      for (const std::string_view reserved : kReserved) {
+        if (piece.compare(at, reserved.size(), reserved) == 0) skipped = reserved.size();
+      }
+      if (skipped > 0) {
+        put();
+        at += skipped;
+      } else {
+        part += piece[at++];
+      }
+    }
+    put();
+    std::reverse(open_.begin(), open_.end());
+  }
+
+  const OnEvent& on_event_;
+  std::vector<std::string_view> pieces_;
+  std::size_t next_ = 0;
+  std::vector<std::string> open_;  // the next sentence is the last one
+  TokenizerTrainingEvent event_;
+};
+
+// The numbers that stand in a message behind `words`, with anything between; empty: it is not about
+// that.
+std::vector<idx_t> NumbersBehind(std::string_view message, std::string_view words) {
+  const std::size_t found = message.find(words);
+  if (found == std::string_view::npos) return {};
+  std::vector<idx_t> numbers;
+  for (std::size_t at = found + words.size(); at < message.size();) {
+    idx_t number = 0;
+    const char* end = message.data() + message.size();
+    const auto [stop, error] = std::from_chars(message.data() + at, end, number);
+    const bool is_number = error == std::errc() && message[at] != '-';
+    if (is_number) numbers.push_back(number);
+    at = is_number ? static_cast<std::size_t>(stop - message.data()) : at + 1;
+  }
+  return numbers;
+}
+
+[[noreturn]] void FailTraining(const std::string& message, const TokenizerTraining& o) {
+  if (const auto n = NumbersBehind(message, "required_chars"); n.size() >= 2) {
+    Fail(ErrorCode::kUsage,
+         "tokenizer: {} pieces are too few: the text's characters{} need {}; raise --vocab-size{} "
+         "or lower --coverage",
+         o.vocabulary,
+         o.byte_fallback ? ", the 256 bytes and 3 special ones" : " and 3 special ones",
+         std::max(n[0], n[1]), o.byte_fallback ? ", give --no-byte-fallback" : "");
+  }
+  if (const auto n = NumbersBehind(message, "Vocabulary size too high"); n.size() >= 2) {
+    Fail(ErrorCode::kUsage,
+         "tokenizer: the text is too small for {} pieces, it has {}; lower --vocab-size or give "
+         "more "
+         "text",
+         o.vocabulary, n[1]);
+  }
+  Fail(ErrorCode::kUsage, "tokenizer: the SentencePiece library cannot train on this text: {}",
+       io::Escape(message, 400));
+}
+
+void CheckTraining(const std::vector<std::string_view>& texts, const TokenizerTraining& o) {
+  Check(o.vocabulary >= 4 && o.vocabulary <= kMostVocabularyEntries / 2, ErrorCode::kUsage,
+        "vocab-size: {} is not from 4 to {}", o.vocabulary, kMostVocabularyEntries / 2);
+  Check(o.coverage > 0.0 && o.coverage <= 1.0, ErrorCode::kUsage,
+        "coverage: {} is not above 0 and at most 1", o.coverage);
+  Check(o.longest_piece >= 1 && o.longest_piece <= 200, ErrorCode::kUsage,
+        "longest-piece: {} is not from 1 to 200", o.longest_piece);
+  Check(std::find(kNormalizations.begin(), kNormalizations.end(), o.normalization) !=
+            kNormalizations.end(),
+        ErrorCode::kUsage, "normalization: '{}' is unknown; use {}", io::Escape(o.normalization),
+        fmt::join(kNormalizations, ", "));
+  const bool empty = std::all_of(texts.begin(), texts.end(), [](std::string_view t) {
+    return t.find_first_not_of(" \t\r\n") == std::string_view::npos;
+  });
+  Check(!empty, ErrorCode::kUsage, "tokenizer: the text is empty");
+}
+
+}  // namespace
+
+std::string TrainSentencePiece(const std::vector<std::string_view>& texts,
+                               const TokenizerTraining& o,
+                               const std::function<void(const TokenizerTrainingEvent&)>& on_event) {
+  CheckTraining(texts, o);
+  const bool identity = o.normalization == "identity";
+  const std::unordered_map<std::string, std::string> settings = {
+      {"model_type", o.kind == SentencePieceFile::Kind::kBpe ? "bpe" : "unigram"},
+      {"vocab_size", fmt::format("{}", o.vocabulary)},
+      {"byte_fallback", o.byte_fallback ? "true" : "false"},
+      {"normalization_rule_name", o.normalization},
+      {"remove_extra_whitespaces", identity ? "false" : "true"},
+      {"character_coverage", fmt::format("{}", o.coverage)},
+      {"max_sentencepiece_length", fmt::format("{}", o.longest_piece)},
+      // Sums over threads would depend on their number.
+      {"num_threads", "1"},
+      {"max_sentence_length", fmt::format("{}", 2 * kSentenceBytes)},
+      {"minloglevel", "3"},  // the library prints nothing but what ends it
+  };
+  Sentences sentences(texts, on_event);
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &sentences, &model);
+  if (!status.ok()) FailTraining(status.ToString(), o);
+  return model;
+}
+
+void WriteTokenizer(const std::string& model, const std::filesystem::path& directory) {
+  const std::string source = io::Escape((directory / "spiece.model").native(), 4096);
+  const SentencePieceFile file = ReadSentencePieceFile(model, source);
+  io::EnsureWritableDirectory(directory);
+  io::WriteFileAtomic(directory / "spiece.model", model);
+  io::WriteFileAtomic(directory / "tokenizer.json", TokenizerJsonOf(file).dump(1) + "\n");
+  io::WriteFileAtomic(directory / "tokenizer_config.json", TokenizerConfigOf(file).dump(2) + "\n");
+}
+
+}  // namespace longspan::text

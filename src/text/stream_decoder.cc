@@ -1,0 +1,37 @@
+#include "text/stream_decoder.h"
+
+#include <algorithm>
+
+namespace longspan::text {
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, std::span<const std::int32_t> before)
+    : tokenizer_(tokenizer), bytes_(tokenizer.kind() == "bytes") {
+  if (bytes_) return;
+  ids_.assign(before.begin(), before.end());
+  given_ = ids_.size();
+}
+
+std::string StreamDecoder::Add(std::int32_t id) {
+  if (bytes_) return tokenizer_.Decode({&id, 1}, true);
+  ids_.push_back(id);
+  return New(ids_.size() - given_ >= kMostHeld);
+}
+
+std::string StreamDecoder::Finish() { return bytes_ ? std::string() : New(true); }
+
+// The text of all ids less the text of those given out. A text that ends with U+FFFD may be waiting
+// for the rest of a character.
+std::string StreamDecoder::New(bool last) {
+  const std::span<const std::int32_t> ids(ids_);
+  const std::string before = tokenizer_.Decode(ids.first(given_), true);
+  const std::string all = tokenizer_.Decode(ids, true);
+  if (!last && all.ends_with("\xEF\xBF\xBD")) return {};
+  std::string fresh = all.substr(std::min(before.size(), all.size()));
+  // What came out together begins with a whole character: enough to tell what stands before the
+  // next.
+  if (given_ < ids_.size())
+    ids_.erase(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(given_));
+  given_ = ids_.size();
+  return fresh;
+}
+
+}  // namespace longspan::text
