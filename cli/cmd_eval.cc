@@ -36,15 +36,16 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   const EvalResult r = EvaluateLanguageModel(context, options);
   if (!c.json) {
     return fmt::format(
-        "bits per byte {:.4f} ({} bytes, loss {:.4f} nats, {:.1f} % of the "
-        "bytes foreseen, windows of {})\n",
-        r.bits_per_byte, r.counted, r.loss, 100.0 * r.accuracy, options.tokens);
+        "bits per byte {:.4f} ({} bytes, {} tokens, loss {:.4f} nats a token, {:.1f} % of them "
+        "foreseen, windows of {})\n",
+        r.bits_per_byte, r.bytes, r.counted, r.loss, 100.0 * r.accuracy, options.tokens);
   }
   nlohmann::ordered_json j;
   j["bits_per_byte"] = r.bits_per_byte;
   j["loss"] = r.loss;
   j["accuracy"] = r.accuracy;
-  j["bytes"] = r.counted;
+  j["bytes"] = r.bytes;
+  j["predicted"] = r.counted;
   j["tokens"] = options.tokens;
   return j.dump(2) + "\n";
 }

@@ -199,6 +199,7 @@ void RegisterInit(CLI::App& app, Action& action) {
   command->add_option("-o,--output", o->output, "directory to write")->required();
   command->footer(
       "Examples:\n  longspan init --arch reformer --preset small -o start\n"
+      "  longspan init --preset small --tokenizer pieces -o start\n"
       "  longspan init --arch longformer --preset base -o long\n"
       "  longspan init --head classify --labels good,bad -o judge\n"
       "  longspan init --arch longformer --preset tiny --tokenizer roberta-base -o mine\n"

@@ -11,6 +11,7 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/tokenize_train.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
 #include "io/file.h"
@@ -230,6 +231,7 @@ std::string Show(const Tokenizer& tokenizer, const TokenizeCommand& c, const Res
 }
 
 int RunTokenize(TokenizeCommand c) {
+  Check(!c.model.empty(), ErrorCode::kUsage, "tokenize: --model is required (see --help)");
   const auto tokenizer =
       c.model == "bytes" ? text::MakeBytesTokenizer() : text::OpenTokenizer(c.model);
   if (c.decode) return Decode(c, *tokenizer);
@@ -269,8 +271,7 @@ void RegisterTokenize(CLI::App& app, Action& action) {
                                                  {"truncate", Overflow::kTruncate},
                                                  {"truncate-first", Overflow::kTruncateFirst},
                                                  {"window", Overflow::kWindow}};
-  command->add_option("-m,--model", c->model, "model directory, or bytes: the built-in tokenizer")
-      ->required();
+  command->add_option("-m,--model", c->model, "model directory, or bytes: the built-in tokenizer");
   command->add_option("text", c->texts, "texts, or ids with --decode; - for stdin")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->add_option("-f,--file", c->file, "file with a text, - for stdin");
@@ -302,8 +303,9 @@ void RegisterTokenize(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->needs(most);
   command->footer(
-      "Reads tokenizer.json, vocab.json with merges.txt, or vocab.txt of the directory; ids are\n"
-      "those of the `tokenizers` package. What a row loses is told on stderr.\nExamples:\n"
+      "Reads tokenizer.json, vocab.json with merges.txt, vocab.txt or spiece.model; ids are those\n"
+      "of the `tokenizers` and `sentencepiece` packages. What a row loses is told on "
+      "stderr.\nExamples:\n"
       "  longspan tokenize -m roberta-base 'She had been forced'\n"
       "  longspan tokenize -m roberta-base --ids 'a text' 'another one'\n"
       "  longspan tokenize -m roberta-base --decode '0 2515 56 57 2'\n"
@@ -311,7 +313,9 @@ void RegisterTokenize(CLI::App& app, Action& action) {
       "  longspan tokenize -m long -f book.txt --ids --max-length 4096 --overflow window --stride "
       "64\n"
       "  longspan tokenize -m bytes -f - < book.txt");
-  command->callback([c, pair, &action] {
+  auto* train = RegisterTokenizeTrain(command, action);
+  command->callback([c, pair, train, &action] {
+    if (train->parsed()) return;
     c->has_pair = pair->count() > 0;
     action = [c] { return RunTokenize(*c); };
   });

@@ -22,10 +22,25 @@ int RunTask(const TrainCommand& c, const TrainRun& run, const std::string& next)
 
 // ---- lm -----------------------------------------------------------------------------------------
 
+struct LmCommand : TrainCommand {
+  LmCommand() : TrainCommand(TrainOptions()) {}
+  LanguageModelOptions task;
+  std::string tokenizer;
+};
+
 void RegisterLm(CLI::App* train, const Globals& globals, Action& action) {
-  auto* command = train->add_subcommand("lm", "Reformer: language model of texts, byte by byte");
-  const auto c = std::make_shared<TrainCommand>(TrainOptions());
-  AddDataOptions(command, "text files, joined", c.get());
+  auto* command =
+      train->add_subcommand("lm", "Reformer: language model of texts, of bytes or of pieces");
+  const auto c = std::make_shared<LmCommand>();
+  AddDataOptions(command, "text files", c.get());
+  command->add_option("--tokenizer", c->tokenizer,
+                      "a directory with a tokenizer, or bytes, instead of the model's");
+  command
+      ->add_option("--documents", c->task.documents,
+                   "where one ends: file, blank-line, line; joined: all files are one")
+      ->capture_default_str();
+  command->add_flag("--packed", c->task.packed,
+                    "rows of whole documents that do not see each other");
   AddOptimiserOptions(command, c.get());
   command->add_option("--attention", c->options.attention,
                       "full, local or lsh, instead of the config's");
@@ -36,14 +51,20 @@ void RegisterLm(CLI::App* train, const Globals& globals, Action& action) {
       std::string("Examples:\n  longspan train lm -m start --train book.txt -o run\n"
                   "  longspan train lm -m start --train a.txt b.txt --eval c.txt -o run --steps "
                   "5000 --resume\n"
-                  "  longspan train lm -m start --train book.txt -o square --attention full\n") +
+                  "  longspan train lm -m start --train book.txt -o square --attention full\n"
+                  "  longspan train lm -m start --train mails.txt -o run --documents blank-line "
+                  "--packed\n") +
       kSignals);
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
       Context context(globals.threads);
       const TrainOptions options = c->Options();
+      c->task.tokenizer = c->tokenizer;
       return RunTask(
-          *c, [&](const TrainHooks& hooks) { return TrainLanguageModel(context, options, hooks); },
+          *c,
+          [&](const TrainHooks& hooks) {
+            return TrainLanguageModel(context, options, c->task, hooks);
+          },
           fmt::format("longspan generate -m {} -p 'It was'", c->output));
     };
   });

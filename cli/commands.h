@@ -16,6 +16,7 @@ void RegisterBench(CLI::App& app, const Globals& globals, Action& action);
 void RegisterClassify(CLI::App& app, const Globals& globals, Action& action);
 void RegisterCompare(CLI::App& app, const Globals& globals, Action& action);
 void RegisterConvert(CLI::App& app, Action& action);
+void RegisterData(CLI::App& app, const Globals& globals, Action& action);
 void RegisterDecodeReport(CLI::App& app, const Globals& globals, Action& action);
 void RegisterDemo(CLI::App& app, const Globals& globals, Action& action);
 void RegisterEmbed(CLI::App& app, const Globals& globals, Action& action);

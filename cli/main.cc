@@ -53,6 +53,7 @@ int Run(int argc, char** argv) {
   RegisterInit(app, action);
   RegisterInfo(app, action);
   RegisterConvert(app, action);
+  RegisterData(app, globals, action);
   RegisterPlan(app, globals, action);
   RegisterTrain(app, globals, action);
   RegisterEval(app, globals, action);

@@ -1,4 +1,4 @@
-// Training: a byte-level language model, a masked language model, a classifier of texts.
+// Training: a language model, a masked language model, a classifier of texts.
 #pragma once
 
 #include <cstdint>
@@ -90,12 +90,28 @@ struct TrainHooks {
   std::function<bool()> should_stop;                // asked after each update; may be empty
 };
 
+// What a language model reads.
+struct LanguageModelOptions {
+  // A directory with a tokenizer, which the trained model gets, or "bytes": the built-in one.
+  // Empty: that of the model.
+  std::filesystem::path tokenizer;
+  // Where a document ends: "file", "blank-line", "line"; the tokenizer's end of text stands behind
+  // each, and the model learns to foresee it. "joined": all texts are one, rows begin anywhere.
+  std::string documents = "joined";
+  // Rows hold whole documents side by side, each with positions from 0; no token sees another
+  // document's, and nothing is predicted across their border. The gradient is that of the documents
+  // run apart. A document of more tokens than a row is cut.
+  bool packed = false;
+};
+
 // Trains, writes metrics.jsonl, checkpoints and the final model into options.output.
 // The same options give the same bits for any number of threads, and after any interruption that
 // is resumed. Errors: kUsage (options), kFormat (files), kIo, kLocked (another run owns the
 // output), kNumeric (the loss is no longer finite; the last checkpoint stays).
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const TrainHooks& hooks = {});
+TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
+                               const LanguageModelOptions& task, const TrainHooks& hooks = {});
 
 // ---- texts with a tokenizer ---------------------------------------------------------------------
 
@@ -200,8 +216,9 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
 struct EvalResult {
   double loss = 0.0;  // nats a token
   double bits_per_byte = 0.0;
-  double accuracy = 0.0;  // share of bytes whose most likely prediction was right
-  idx_t counted = 0;      // bytes predicted: all but the first
+  double accuracy = 0.0;  // share of tokens whose most likely prediction was right
+  idx_t counted = 0;      // tokens predicted: all but the first
+  idx_t bytes = 0;        // of the text
 };
 
 struct EvalOptions {
@@ -215,8 +232,8 @@ struct EvalOptions {
   bool strict = false;      // texts padded and refused as in transformers
 };
 
-// Held-out loss of a model on a text. The text is read in windows; each byte is predicted once,
-// with at least tokens - stride bytes of context behind the first window. LSH layers hash with the
+// Held-out loss of a model on a text. The text is read in windows; each token is predicted once,
+// with at least tokens - stride tokens of context behind the first window. LSH layers hash with the
 // same rotations every time. Errors: kUsage (options), kFormat (files), kIo.
 EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& options);
 

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "gemm/gemm.h"
+#include "model/documents.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
 
@@ -193,7 +194,8 @@ std::unique_ptr<ResidualBranch> MakeAttention(const ReformerConfig& config, Laye
                                               ParameterTable& parameters) {
   return std::make_unique<AttentionLayer>(
       config, kind, prefix,
-      kind == LayerKind::kLocal ? MakeSeparateMechanism(config) : MakeSharedMechanism(config),
+      ByDocument(kind == LayerKind::kLocal ? MakeSeparateMechanism(config)
+                                           : MakeSharedMechanism(config)),
       parameters);
 }
 

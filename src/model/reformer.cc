@@ -8,6 +8,7 @@
 #include "base/math.h"
 #include "gemm/gemm.h"
 #include "model/attention_layer.h"
+#include "model/documents.h"
 #include "model/original_rules.h"
 #include "model/reformer_head_rows.h"
 #include "model/residual_branch.h"
@@ -57,6 +58,7 @@ struct Reformer::Layer {
   std::unique_ptr<ResidualBranch> attention, feed_forward;
   Tensor rotations;                    // given from outside, or empty
   std::vector<std::uint16_t> buckets;  // from a training step's forward pass to its backward
+  std::vector<std::vector<std::uint16_t>> document_buckets;  // the same, document by document
 };
 
 // The two streams and their gradients, each (N, C).
@@ -109,6 +111,26 @@ void Reformer::Initialise(std::uint64_t seed,
   parameters_.Draw(seed, config_.initializer_range, config_.axial_norm_std, which);
 }
 
+namespace {
+
+// Documents fill the rows, and none lies in two.
+void CheckDocuments(const TokenBatch& batch) {
+  if (batch.documents.empty()) return;
+  Check(batch.mask.empty() && batch.positions.empty(), ErrorCode::kUsage,
+        "batch: documents in rows exclude a mask and positions");
+  idx_t at = 0;
+  for (const idx_t length : batch.documents) {
+    const idx_t room = batch.tokens - at % batch.tokens;
+    Check(length >= 1 && length <= room && at < batch.rows * batch.tokens, ErrorCode::kUsage,
+          "batch: a document of {} tokens at token {} of rows of {}", length, at, batch.tokens);
+    at += length;
+  }
+  Check(at == batch.rows * batch.tokens, ErrorCode::kUsage,
+        "batch: documents of {} tokens together in {} rows of {}", at, batch.rows, batch.tokens);
+}
+
+}  // namespace
+
 void Reformer::CheckBatch(const TokenBatch& batch, Pass pass) const {
   const idx_t n = batch.rows * batch.tokens;
   Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
@@ -132,6 +154,7 @@ void Reformer::CheckBatch(const TokenBatch& batch, Pass pass) const {
   Check(batch.num_hashes >= 0 && batch.num_hashes <= kMostRounds, ErrorCode::kUsage,
         "batch: {} rounds of hashing, need 1 to {}, or 0 for the config's", batch.num_hashes,
         kMostRounds);
+  CheckDocuments(batch);
   if (strict_) CheckOriginalRules(config_, batch, pass == Pass::kTraining);
 }
 
@@ -164,6 +187,11 @@ void Reformer::Embed(Context& context, const TokenBatch& batch, const StepDropou
   }
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kWords), x);
   const Dropout site = SiteOf(dropout, config_.hidden_dropout, kPositions);
+  if (!batch.documents.empty()) {
+    return ForEachDocument(batch.documents, [&](idx_t d, idx_t begin, idx_t length) {
+      AddPositions(context, 1, 0, DocumentSite(site, d), x.Rows(begin, length));
+    });
+  }
   if (batch.positions.empty()) return AddPositions(context, batch.rows, 0, site, x);
   ForEachStretch(batch, [&](idx_t row, idx_t begin, idx_t count, idx_t position) {
     AddPositions(context, 1, position, OfRow(site, row), x.Rows(row * batch.tokens + begin, count));
@@ -220,7 +248,11 @@ void Reformer::AddPositionsBackward(Context& context, idx_t rows, idx_t start,
 void Reformer::EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                              const View<float, 2>& dx) {
   const Dropout site = SiteOf(dropout, config_.hidden_dropout, kPositions);
-  if (batch.positions.empty()) {
+  if (!batch.documents.empty()) {
+    ForEachDocument(batch.documents, [&](idx_t d, idx_t begin, idx_t length) {
+      AddPositionsBackward(context, 1, 0, DocumentSite(site, d), dx.Rows(begin, length));
+    });
+  } else if (batch.positions.empty()) {
     AddPositionsBackward(context, batch.rows, 0, site, dx);
   } else {
     ForEachStretch(batch, [&](idx_t row, idx_t begin, idx_t count, idx_t position) {
@@ -269,7 +301,11 @@ BranchCall Reformer::CallOf(const TokenBatch& batch, const StepDropout& dropout,
   call.rotation_key = RotationKey(evaluation ? Seed(config_) : dropout.key, layer);
   call.num_hashes = batch.num_hashes;
   if (!layers_[layer]->rotations.empty()) call.rotations = &layers_[layer]->rotations;
-  if (keep) call.buckets = &layers_[layer]->buckets;
+  call.documents = batch.documents;
+  if (keep) {
+    call.buckets = &layers_[layer]->buckets;
+    call.document_buckets = &layers_[layer]->document_buckets;
+  }
   return call;
 }
 
@@ -304,7 +340,12 @@ std::span<const std::uint16_t> Reformer::Buckets(std::size_t layer) const {
 
 std::size_t Reformer::KeptBytes() const {
   std::size_t bytes = 0;
-  for (const auto& layer : layers_) bytes += layer->buckets.capacity() * sizeof(std::uint16_t);
+  for (const auto& layer : layers_) {
+    bytes += layer->buckets.capacity() * sizeof(std::uint16_t);
+    for (const auto& buckets : layer->document_buckets) {
+      bytes += buckets.capacity() * sizeof(std::uint16_t);
+    }
+  }
   return bytes;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,12 +30,17 @@ struct BranchCall {
   bool training = false;          // dropout is on
   std::uint64_t dropout_key = 0;  // of this step and this branch; sites derive theirs from it
 
+  // Lengths of the documents in the rows, as TokenBatch has them; empty: a row is one.
+  std::span<const idx_t> documents = {};
+
   // LSH layers only. Rotations are drawn from the key, unless they are given (H, D, R, columns).
   std::uint64_t rotation_key = 0;
   const Tensor* rotations = nullptr;
   idx_t num_hashes = 0;  // rounds; 0: the config's
   // Where Add leaves the buckets (B, H, R, T) for Reverse; null: Reverse will not be called.
   std::vector<std::uint16_t>* buckets = nullptr;
+  // The same for each of the documents, where there are some.
+  std::vector<std::vector<std::uint16_t>>* document_buckets = nullptr;
 
   // Attention layers only: called by Add, with the number of its layer. Null: nobody looks.
   const AttentionObserver* observer = nullptr;

@@ -30,6 +30,11 @@ struct TokenBatch {
   View<const float, 2> embeddings = {};
   // Rounds of the LSH layers, in this call; 0: the config's.
   idx_t num_hashes = 0;
+  // Lengths of documents that lie side by side, over all rows in order, none across two rows. Each
+  // is what it would be as a row of its own: positions from 0, chunks and buckets of its own,
+  // nobody sees another's tokens. Empty: a row is one document. Not together with a mask or
+  // positions.
+  std::span<const idx_t> documents = {};
 };
 
 }  // namespace longspan

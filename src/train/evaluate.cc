@@ -6,7 +6,9 @@
 #include "base/errors.h"
 #include "model/model_files.h"
 #include "text/bytes_tokenizer.h"
+#include "text/open_tokenizer.h"
 #include "train/text_data.h"
+#include "train/token_stream.h"
 
 namespace longspan {
 namespace {
@@ -16,48 +18,67 @@ struct Windows {
   std::vector<std::int32_t> ids, targets;
 };
 
-// Window w reads inputs [w*stride, w*stride + tokens) and predicts the byte behind each of them;
+// Window w reads inputs [w*stride, w*stride + tokens) and predicts the token behind each of them;
 // only predictions that no earlier window made count.
-void AddWindow(std::span<const std::uint8_t> text, idx_t begin, idx_t tokens, idx_t counted_from,
-               Windows* windows) {
+template <class IdAt>
+void AddWindow(const IdAt& id_at, idx_t begin, idx_t tokens, idx_t counted_from, Windows* windows) {
   for (idx_t t = 0; t < tokens; ++t) {
-    const auto at = static_cast<std::size_t>(begin + t);
-    windows->ids.push_back(text[at] + text::BytesTokenizer::kOffset);
+    windows->ids.push_back(id_at(begin + t));
     const bool counts = begin + t + 1 >= counted_from;
-    windows->targets.push_back(counts ? text[at + 1] + text::BytesTokenizer::kOffset
-                                      : kIgnoreLabel);
+    windows->targets.push_back(counts ? id_at(begin + t + 1) : kIgnoreLabel);
   }
 }
 
-}  // namespace
-
-EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::uint8_t> text,
-                        idx_t tokens, idx_t stride, idx_t batch_tokens) {
-  const auto size = static_cast<idx_t>(text.size());
-  Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} bytes, need at least 2", size);
+// id_at(i): the id of token i of `size`.
+template <class IdAt>
+EvalResult Evaluate(Context& context, Reformer& model, const IdAt& id_at, idx_t size, idx_t tokens,
+                    idx_t stride, idx_t batch_tokens) {
   tokens = std::min(tokens, size - 1);
   if (stride == 0) stride = std::max<idx_t>(1, tokens / 2);
   Check(stride >= 1 && stride <= tokens, ErrorCode::kUsage,
         "eval: stride {} is not from 1 to the window's {} tokens", stride, tokens);
   const idx_t rows = std::max<idx_t>(1, batch_tokens / tokens);
-
   CrossEntropyResult total;
-  idx_t next_byte = 1;  // the first byte that no window has predicted
-  for (idx_t begin = 0; next_byte < size;) {
+  idx_t next_token = 1;  // the first one that no window has predicted
+  for (idx_t begin = 0; next_token < size;) {
     Windows windows;
     idx_t count = 0;
-    for (; count < rows && next_byte < size; ++count) {
+    for (; count < rows && next_token < size; ++count) {
       const idx_t start = std::min(begin, size - 1 - tokens);  // the last window ends at the end
-      AddWindow(text, start, tokens, next_byte, &windows);
-      next_byte = start + tokens + 1;
+      AddWindow(id_at, start, tokens, next_token, &windows);
+      next_token = start + tokens + 1;
       begin = start + stride;
     }
-    TokenBatch batch{count, tokens, windows.ids, windows.targets, {}};
-    const HeadLoss part = model.Loss(context, batch);
+    const HeadLoss part = model.Loss(context, {count, tokens, windows.ids, windows.targets, {}});
     total.sum += part.sum;
     total.counted += part.counted;
     total.correct += part.correct;
   }
+  return ResultOf(total);
+}
+
+}  // namespace
+
+EvalResult EvaluateTokens(Context& context, Reformer& model, std::span<const std::int32_t> ids,
+                          idx_t tokens, idx_t stride, idx_t batch_tokens) {
+  const auto size = static_cast<idx_t>(ids.size());
+  Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} tokens, need at least 2", size);
+  const auto id_at = [&](idx_t i) { return ids[static_cast<std::size_t>(i)]; };
+  return Evaluate(context, model, id_at, size, tokens, stride, batch_tokens);
+}
+
+EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::uint8_t> text,
+                        idx_t tokens, idx_t stride, idx_t batch_tokens) {
+  const auto size = static_cast<idx_t>(text.size());
+  Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} bytes, need at least 2", size);
+  const auto id_at = [&](idx_t i) {
+    return text[static_cast<std::size_t>(i)] + text::BytesTokenizer::kOffset;
+  };
+  return Evaluate(context, model, id_at, size, tokens, stride, batch_tokens);
+}
+
+EvalResult ResultOf(const CrossEntropyResult& total) {
+  Check(total.counted > 0, ErrorCode::kUsage, "eval: the text has nothing to predict");
   EvalResult result;
   result.counted = total.counted;
   result.loss = total.sum / static_cast<double>(total.counted);
@@ -75,19 +96,41 @@ EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
   load.strict = o.strict;
   if (o.no_lm_bias) load.lm_bias = false;
   Reformer model = LoadReformer(o.model, load);
-  CheckByteLanguageModel(model.config(), o.tokens);
+  const auto tokenizer = text::OpenTokenizer(o.model);
+  CheckLanguageModel(model.config(), tokenizer->vocabulary(), o.tokens);
   const text::MappedFile file = text::MappedFile::Open(o.text);
-  return EvaluateText(context, model, HeldOutPart(file.bytes(), o.held_out), o.tokens, o.stride);
+  const auto text = HeldOutPart(file.bytes(), o.held_out);
+  if (tokenizer->kind() == "bytes") {
+    EvalResult result = EvaluateText(context, model, text, o.tokens, o.stride);
+    result.bytes = static_cast<idx_t>(text.size());
+    return result;
+  }
+  TokenStream stream;
+  stream.Append(context, *tokenizer, {reinterpret_cast<const char*>(text.data()), text.size()},
+                Documents::kJoined, std::nullopt);
+  EvalResult result = EvaluateTokens(context, model, stream.ids(), o.tokens, o.stride);
+  result.bytes = static_cast<idx_t>(text.size());
+  result.bits_per_byte *=
+      static_cast<double>(stream.ids().size()) / static_cast<double>(result.bytes);
+  return result;
+}
+
+void CheckLanguageModel(const ReformerConfig& config, idx_t vocabulary, idx_t tokens) {
+  Check(config.head == ReformerHead::kLanguageModel, ErrorCode::kFormat,
+        "model: not a language model (ReformerModelWithLMHead)");
+  Check(vocabulary <= config.vocab_size, ErrorCode::kFormat,
+        "tokenizer: it has {} ids, the model's word table {} (vocab_size); they are not of one "
+        "model",
+        vocabulary, config.vocab_size);
+  Check(tokens >= 1 && tokens <= config.longest(), ErrorCode::kUsage,
+        "tokens: {} is not from 1 to the model's {} positions", tokens, config.longest());
 }
 
 void CheckByteLanguageModel(const ReformerConfig& config, idx_t tokens) {
-  Check(config.head == ReformerHead::kLanguageModel, ErrorCode::kFormat,
-        "model: not a language model (ReformerModelWithLMHead)");
   Check(config.vocab_size >= text::BytesTokenizer::kVocabulary, ErrorCode::kFormat,
         "model: vocab_size {} is too small for bytes, need {}", config.vocab_size,
         text::BytesTokenizer::kVocabulary);
-  Check(tokens >= 1 && tokens <= config.longest(), ErrorCode::kUsage,
-        "tokens: {} is not from 1 to the model's {} positions", tokens, config.longest());
+  CheckLanguageModel(config, text::BytesTokenizer::kVocabulary, tokens);
 }
 
 }  // namespace longspan

@@ -8,13 +8,23 @@
 
 namespace longspan {
 
-// Windows of `tokens` bytes advance by `stride`; of each window behind the first only the last
-// `stride` bytes count, so every byte but the first is predicted once. Windows go through the model
-// in batches of about `batch_tokens` tokens. Sums in window order.
+// Windows of `tokens` tokens advance by `stride` (0: half a window); of each window behind the
+// first only the last `stride` tokens count, so every token but the first is predicted once.
+// Windows go through the model in batches of about `batch_tokens` tokens. Sums in window order.
+// bits_per_byte is that of tokens that are bytes.
+EvalResult EvaluateTokens(Context& context, Reformer& model, std::span<const std::int32_t> ids,
+                          idx_t tokens, idx_t stride, idx_t batch_tokens = 8192);
+// The same for the bytes of a text, without a copy of them as ids.
 EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::uint8_t> text,
                         idx_t tokens, idx_t stride, idx_t batch_tokens = 8192);
 
-// Throws unless the model predicts bytes (kFormat) and has positions for `tokens` (kUsage).
+// Means over what was predicted, which must be something (kUsage).
+EvalResult ResultOf(const CrossEntropyResult& total);
+
+// Throws unless the model is a language model with an id for each of `vocabulary` (kFormat) and has
+// positions for `tokens` (kUsage).
+void CheckLanguageModel(const ReformerConfig& config, idx_t vocabulary, idx_t tokens);
+// The same for a model that reads bytes.
 void CheckByteLanguageModel(const ReformerConfig& config, idx_t tokens);
 
 }  // namespace longspan

@@ -5,13 +5,34 @@
 #include "base/errors.h"
 #include "model/model_files.h"
 #include "model/original_rules.h"
+#include "model/model_folder.h"
+#include "text/open_tokenizer.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
 
 namespace longspan {
+namespace {
 
-LanguageModelTask::LanguageModelTask(const TrainOptions& options)
-    : options_(options), data_(options.train, options.eval, options.held_out, options.tokens) {}
+// The folder whose tokenizer is used.
+const std::filesystem::path& TokenizerFolder(const TrainOptions& options,
+                                             const LanguageModelOptions& task) {
+  return task.tokenizer.empty() ? options.model : task.tokenizer;
+}
+
+}  // namespace
+
+LanguageModelTask::LanguageModelTask(Context& context, const TrainOptions& options,
+                                     const LanguageModelOptions& task)
+    : options_(options), task_(task) {
+  if (task.tokenizer == "bytes") {
+    tokenizer_ = text::MakeBytesTokenizer();
+  } else {
+    tokenizer_ = text::OpenTokenizer(TokenizerFolder(options, task));
+    tokenizer_files_ = TokenizerFolder(options, task);
+  }
+  CheckLanguageModel(LoadReformerConfig(options.model), tokenizer_->vocabulary(), options.tokens);
+  data_ = MakeLmData(context, options, task, *tokenizer_);
+}
 
 void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
                              std::vector<std::string>* notes) {
@@ -21,37 +42,59 @@ void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
   load.attention = options_.attention;
   load.strict = options_.strict;
   model_ = LoadReformer(directory, load, notes);
-  CheckByteLanguageModel(model_->config(), options_.tokens);
+  CheckLanguageModel(model_->config(), tokenizer_->vocabulary(), options_.tokens);
+  if (const std::string told = data_->Describe(); !told.empty() && notes != nullptr) {
+    notes->push_back(told);
+  }
 }
 
-StepSize LanguageModelTask::Draw(idx_t step) {
-  step_ = step;
-  const idx_t tokens = options_.batch * options_.tokens * options_.accumulate;
-  return {tokens, tokens};
+// Left out where they are what there once was no choice of: runs from then go on.
+nlohmann::json LanguageModelTask::DecidingOptions() const {
+  nlohmann::json deciding = nlohmann::json::object();
+  if (task_.documents != "joined") deciding["documents"] = task_.documents;
+  if (task_.packed) deciding["packed"] = true;
+  return deciding;
 }
+
+StepSize LanguageModelTask::Draw(idx_t step) { return data_->Draw(step); }
 
 TaskLoss LanguageModelTask::Accumulate(Context& context, idx_t micro, float scale,
                                        const StepDropout& dropout) {
-  data_.Sample(KeyOf(options_.seed, RunKey::kData), step_, micro * options_.batch, options_.batch,
-               options_.tokens, &rows_);
-  const TokenBatch batch{options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
-  return {model_->LossAndGradients(context, batch, scale, dropout).sum};
+  return {model_->LossAndGradients(context, data_->Micro(micro), scale, dropout).sum};
 }
 
 TaskEvaluation LanguageModelTask::Evaluate(Context& context) {
-  return {EvaluateText(context, *model_, data_.held_out(), options_.tokens, 0).loss, {}};
+  const EvalResult result = data_->Evaluate(context, *model_);
+  return {result.loss, {}, result.bits_per_byte};
 }
 
-double LanguageModelTask::BitsPerByte(double loss) const { return loss / std::numbers::ln2; }
+double LanguageModelTask::BitsPerByte(double loss) const {
+  return loss * data_->TokensPerByte() / std::numbers::ln2;
+}
 
 std::string LanguageModelTask::ConfigText() { return ToJson(model_->config()); }
 
+std::vector<std::filesystem::path> LanguageModelTask::FilesBeside() const {
+  std::vector<std::filesystem::path> files;
+  if (tokenizer_files_.empty()) return files;
+  for (const std::string& name : TokenizerFiles(tokenizer_files_)) {
+    files.push_back(tokenizer_files_ / name);
+  }
+  return files;
+}
+
 void LanguageModelTask::Save(const std::filesystem::path& directory) {
+  if (!tokenizer_files_.empty()) CopyTokenizer(tokenizer_files_, directory);
   SaveReformer(*model_, directory);
 }
 
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const TrainHooks& hooks) {
+  return TrainLanguageModel(context, options, LanguageModelOptions(), hooks);
+}
+
+TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
+                               const LanguageModelOptions& task, const TrainHooks& hooks) {
   CheckTrainOptions(options);
   Check(options.dtype == DType::kF32, ErrorCode::kUsage,
         "dtype: a Reformer computes in F32, not in {}", DTypeName(options.dtype));
@@ -64,8 +107,8 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
     rows.tokens = options.tokens;
     CheckOriginalRules(config, rows, true);
   }
-  LanguageModelTask task(options);
-  return RunTraining(context, options, task, hooks);
+  LanguageModelTask lm(context, options, task);
+  return RunTraining(context, options, lm, hooks);
 }
 
 }  // namespace longspan

@@ -1,38 +1,48 @@
-// A Reformer learns to predict the next byte of texts.
+// A Reformer learns to predict the next token of texts.
 #pragma once
 
+#include <filesystem>
+#include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "model/reformer.h"
-#include "train/text_data.h"
+#include "text/tokenizer.h"
+#include "train/lm_data.h"
 #include "train/train_task.h"
 
 namespace longspan {
 
 class LanguageModelTask final : public TrainTask {
  public:
-  // Opens the texts. kUsage when a part is shorter than a row; kIo.
-  explicit LanguageModelTask(const TrainOptions& options);
+  // Opens the texts and, unless they are read as bytes, tokenizes them. kUsage when a part is
+  // shorter than a row; kIo, kFormat.
+  LanguageModelTask(Context& context, const TrainOptions& options,
+                    const LanguageModelOptions& task);
 
   void Load(const std::filesystem::path& directory, Origin origin,
             std::vector<std::string>* notes) override;
   ParameterTable& parameters() override { return model_->parameters(); }
-  std::string DataFingerprint() const override { return data_.Fingerprint(); }
-  nlohmann::json DecidingOptions() const override { return nlohmann::json::object(); }
+  std::string DataFingerprint() const override { return data_->Fingerprint(); }
+  nlohmann::json DecidingOptions() const override;
   StepSize Draw(idx_t step) override;
   TaskLoss Accumulate(Context& context, idx_t micro, float scale,
                       const StepDropout& dropout) override;
   TaskEvaluation Evaluate(Context& context) override;
+  // Of a mean over the training text; evaluations report their own.
   double BitsPerByte(double loss) const override;
   std::string ConfigText() override;
+  std::vector<std::filesystem::path> FilesBeside() const override;
   void Save(const std::filesystem::path& directory) override;
 
  private:
   const TrainOptions options_;
-  TextData data_;
+  const LanguageModelOptions task_;
+  std::filesystem::path tokenizer_files_;  // where they lie; empty: there are none
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::unique_ptr<LmData> data_;
   std::optional<Reformer> model_;
-  idx_t step_ = 0;
-  TextRows rows_;
 };
 
 }  // namespace longspan

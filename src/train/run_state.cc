@@ -140,6 +140,9 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   if (state.evaluated_step) {
     j["evaluated_step"] = *state.evaluated_step;
     j["evaluated_loss"] = state.evaluated_loss;
+    if (state.evaluated_bits_per_byte) {
+      j["evaluated_bits_per_byte"] = *state.evaluated_bits_per_byte;
+    }
     if (!state.evaluated_metrics.empty()) j["evaluated_metrics"] = ToJson(state.evaluated_metrics);
   }
   io::CheckpointWriter writer(options.output, state.step);
@@ -189,6 +192,8 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   state.evaluated_step = io::GetOptionalInt(j, "evaluated_step", 0, kMost, source);
   if (state.evaluated_step) {
     state.evaluated_loss = io::GetFloat(j, "evaluated_loss", -1e300, 1e300, io::kRequired, source);
+    state.evaluated_bits_per_byte =
+        io::GetOptionalFloat(j, "evaluated_bits_per_byte", 0.0, 1e300, source);
     if (j.contains("evaluated_metrics")) {
       state.evaluated_metrics = ReadMetrics(j["evaluated_metrics"], source);
     }

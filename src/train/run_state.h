@@ -21,6 +21,7 @@ struct RunState {
   double best_loss = 0.0;
   std::optional<idx_t> evaluated_step;  // of the newest evaluation
   double evaluated_loss = 0.0;
+  std::optional<double> evaluated_bits_per_byte;  // none: the loss says it
   std::vector<TrainMetric> evaluated_metrics;
 };
 

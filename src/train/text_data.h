@@ -24,6 +24,7 @@ class TextData {
            double held_out, idx_t tokens);
 
   idx_t train_bytes() const { return train_bytes_; }
+  const std::vector<std::span<const std::uint8_t>>& train() const { return train_; }
   std::span<const std::uint8_t> held_out() const { return held_out_; }
 
   // Row `row` of update `step` starts at an offset that is a pure function of (key, step, row):

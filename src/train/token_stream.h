@@ -12,10 +12,11 @@
 
 namespace longspan {
 
-// Where a document ends: with its file, at every blank line, at every line.
-enum class Documents { kFile, kBlankLine, kLine };
-// "file", "blank-line", "line"; kUsage otherwise.
-Documents ParseDocuments(const std::string& name);
+// Where a document ends: with its file, at every blank line, at every line; kJoined: all files are
+// one.
+enum class Documents { kFile, kBlankLine, kLine, kJoined };
+// "file", "blank-line", "line", and "joined" where it is allowed; kUsage otherwise.
+Documents ParseDocuments(const std::string& name, bool joined = false);
 
 // [begin, end) of the documents of a text, in order; none is empty or of white space only.
 std::vector<std::string_view> SplitDocuments(std::string_view text, Documents documents);
@@ -33,14 +34,23 @@ class TokenStream {
               const std::vector<std::filesystem::path>& files, Documents documents,
               std::optional<std::int32_t> separator);
 
+  // The ids of the documents of one more text; `end` stands behind each of them, if there is one.
+  // kJoined: the text is one document.
+  void Append(Context& context, const text::Tokenizer& tokenizer, std::string_view text,
+              Documents documents, std::optional<std::int32_t> end);
+
   std::span<const std::int32_t> ids() const { return ids_; }
-  idx_t documents() const { return documents_; }
+  idx_t documents() const { return static_cast<idx_t>(starts_.size()); }
+  // Where the documents begin in ids(); each ends where the next begins, with its separator.
+  const std::vector<idx_t>& starts() const { return starts_; }
+  idx_t bytes() const { return bytes_; }  // of the documents
   // Changes when any byte of the files does.
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:
   std::vector<std::int32_t> ids_;
-  idx_t documents_ = 0;
+  std::vector<idx_t> starts_;
+  idx_t bytes_ = 0;
   std::string fingerprint_;
 };
 

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,9 @@ struct TaskLoss {
 struct TaskEvaluation {
   double loss = 0.0;                 // what "best" is judged by: the lower, the better
   std::vector<TrainMetric> metrics;  // by name in alphabetical order, as a resumed run has them
+  // Of the held-out text, which may have another number of bytes a token than the training text;
+  // none: as BitsPerByte says.
+  std::optional<double> bits_per_byte = std::nullopt;
 };
 
 class TrainTask {

@@ -1,5 +1,6 @@
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -27,15 +28,20 @@ double Since(Clock::time_point start) {
 }
 
 // A new run wants an empty output directory; a resumed one may find its earlier part there.
-void PrepareOutput(const TrainOptions& o) {
+void PrepareOutput(const TrainOptions& o, const TrainTask& task) {
   namespace fs = std::filesystem;
   if (o.resume) return;
   // What a run writes, and may therefore clear.
+  const std::vector<fs::path> beside = task.FilesBeside();
+  const auto copied = [&](const std::string& name) {
+    return std::any_of(beside.begin(), beside.end(),
+                       [&](const fs::path& file) { return file.filename() == name; });
+  };
   const auto ours = [&](const fs::path& path) {
     const std::string name = path.filename().string();
     return name.rfind("checkpoint-", 0) == 0 || name == "metrics.jsonl" || name == "best.json" ||
            name == "config.json" || name == "generation_config.json" ||
-           name == "model.safetensors" || fs::exists(o.model / name);  // copied from beside it
+           name == "model.safetensors" || fs::exists(o.model / name) || copied(name);
   };
   // Locks and what crashed writers left: nobody's results.
   const auto hidden = [](const fs::path& path) {
@@ -88,7 +94,8 @@ class Trainer {
     if (!result.stopped) Finish();
     result.step = state_.step;
     result.eval_loss = state_.evaluated_loss;
-    result.eval_bits_per_byte = task_.BitsPerByte(state_.evaluated_loss);
+    result.eval_bits_per_byte =
+        state_.evaluated_bits_per_byte.value_or(task_.BitsPerByte(state_.evaluated_loss));
     result.metrics = state_.evaluated_metrics;
     result.seconds = Since(start_);
     return result;
@@ -200,7 +207,8 @@ class Trainer {
     event.step = state_.step;
     event.steps = options_.steps;
     event.loss = eval.loss;
-    event.bits_per_byte = task_.BitsPerByte(eval.loss);
+    event.bits_per_byte = eval.bits_per_byte.value_or(task_.BitsPerByte(eval.loss));
+    state_.evaluated_bits_per_byte = eval.bits_per_byte;
     event.metrics = eval.metrics;
     event.tokens = state_.tokens;
     event.seconds = Since(start_);
@@ -284,7 +292,7 @@ TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask
   CheckTrainOptions(options);
   io::EnsureWritableDirectory(options.output);
   const io::DirectoryLock lock(options.output);
-  PrepareOutput(options);
+  PrepareOutput(options, task);
   io::RecoverRunDirectory(options.output);
   return Trainer(context, options, task, hooks).Run();
 }

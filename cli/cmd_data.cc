@@ -1,0 +1,182 @@
+// longspan data: stats.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/visual/output.h"
+#include "io/escape.h"
+#include "longspan/context.h"
+#include "text/open_tokenizer.h"
+#include "train/data_stats.h"
+
+namespace longspan::cli {
+namespace {
+
+struct DataCommand {
+  DataStatsOptions options;
+  std::vector<std::string> files;
+  std::string model;
+  bool json = false;
+};
+
+nlohmann::ordered_json Json(const LengthStats& s) {
+  nlohmann::ordered_json j = {
+      {"total", s.total}, {"shortest", s.shortest}, {"longest", s.longest}, {"mean", s.mean}};
+  for (const auto& p : s.percentiles) {
+    j["percentiles"][std::to_string(p.share)] = p.length;
+  }
+  for (const LengthBin& bin : s.bins) {
+    j["bins"].push_back(
+        {{"from", bin.low}, {"to", bin.high}, {"documents", bin.documents}, {"total", bin.total}});
+  }
+  return j;
+}
+
+nlohmann::ordered_json Json(const DataStats& s) {
+  nlohmann::ordered_json j = {{"files", s.files},
+                              {"bytes", s.bytes},
+                              {"documents", s.documents},
+                              {"characters", s.characters},
+                              {"duplicates", s.duplicates},
+                              {"duplicate_bytes", s.duplicate_bytes},
+                              {"invalid_utf8_documents", s.invalid_documents},
+                              {"invalid_utf8_pieces", s.invalid_pieces},
+                              {"unreadable_rows", s.unreadable}};
+  if (s.unreadable > 0) j["first_unreadable"] = s.first_unreadable;
+  j["byte_lengths"] = Json(s.byte_lengths);
+  if (s.token_lengths) {
+    j["token_lengths"] = Json(*s.token_lengths);
+    j["unknown_tokens"] = s.unknown_tokens;
+  }
+  j["rows"] = nlohmann::ordered_json::array();
+  for (const CutStats& cut : s.cuts) {
+    j["rows"].push_back({{"length", cut.length},
+                         {"cut_documents", cut.cut_documents},
+                         {"cut_tokens", cut.cut_tokens},
+                         {"padding", cut.padding},
+                         {"packed_padding", cut.packed_padding}});
+  }
+  return j;
+}
+
+double Share(idx_t part, idx_t all) {
+  return all == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(all);
+}
+
+std::string Histogram(const LengthStats& s, const char* unit) {
+  constexpr idx_t kWidth = 40;
+  idx_t most = 1;
+  for (const LengthBin& bin : s.bins) most = std::max(most, bin.documents);
+  std::string text = fmt::format("\n{:>19}  {:>10}  {:>6}\n", unit, "documents", "%");
+  idx_t all = 0;
+  for (const LengthBin& bin : s.bins) all += bin.documents;
+  for (const LengthBin& bin : s.bins) {
+    const std::string range =
+        bin.low == bin.high ? std::to_string(bin.low) : fmt::format("{}-{}", bin.low, bin.high);
+    const auto marks = static_cast<std::size_t>((bin.documents * kWidth + most - 1) / most);
+    text += fmt::format("{:>19}  {:>10}  {:>6.2f}  {}\n", range, bin.documents,
+                        Share(bin.documents, all), std::string(marks, '#'));
+  }
+  return text;
+}
+
+std::string Lengths(const LengthStats& s, const char* unit) {
+  std::string text = fmt::format("{} a document: mean {:.1f}, from {} to {};", unit, s.mean,
+                                 s.shortest, s.longest);
+  for (const auto& p : s.percentiles) text += fmt::format(" {}%: {}", p.share, p.length);
+  return text + "\n";
+}
+
+std::string Report(const DataStats& s) {
+  std::string text =
+      fmt::format("{} documents in {} file{}, {} bytes, {} characters\n", s.documents, s.files,
+                  s.files == 1 ? "" : "s", s.bytes, s.characters);
+  text += fmt::format("duplicates: {} documents ({:.2f} %), {} bytes\n", s.duplicates,
+                      Share(s.duplicates, s.documents), s.duplicate_bytes);
+  text += fmt::format("invalid UTF-8: {} documents, {} places\n", s.invalid_documents,
+                      s.invalid_pieces);
+  if (s.unreadable > 0) {
+    text +=
+        fmt::format("unreadable: {} rows, the first one: {}\n", s.unreadable, s.first_unreadable);
+  }
+  text += Lengths(s.byte_lengths, "bytes");
+  const LengthStats& shown = s.token_lengths ? *s.token_lengths : s.byte_lengths;
+  const char* unit = s.token_lengths ? "tokens" : "bytes";
+  if (s.token_lengths) {
+    text += Lengths(shown, unit);
+    text += fmt::format("tokens: {}, {:.3f} bytes each, {} unknown\n", shown.total,
+                        static_cast<double>(s.byte_lengths.total) /
+                            static_cast<double>(std::max<idx_t>(1, shown.total)),
+                        s.unknown_tokens);
+  }
+  text += Histogram(shown, unit);
+  if (s.cuts.empty()) return text;
+  text += fmt::format("\n{:>10}  {:>14}  {:>12}  {:>9}  {:>12}\n", "row", "longer", "cut off",
+                      "padding", "packed: pad.");
+  for (const CutStats& cut : s.cuts) {
+    text += fmt::format("{:>10}  {:>7} {:>4.1f} %  {:>10.2f} %  {:>7.2f} %  {:>10.2f} %\n",
+                        cut.length, cut.cut_documents, Share(cut.cut_documents, s.documents),
+                        Share(cut.cut_tokens, shown.total), 100.0 * cut.padding,
+                        100.0 * cut.packed_padding);
+  }
+  return text;
+}
+
+int RunStats(DataCommand c, int threads) {
+  Context context(threads);
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  if (!c.model.empty()) {
+    tokenizer = c.model == "bytes" ? text::MakeBytesTokenizer() : text::OpenTokenizer(c.model);
+  }
+  c.options.tokenizer = tokenizer.get();
+  c.options.files.assign(c.files.begin(), c.files.end());
+  const DataStats stats = CollectDataStats(context, c.options);
+  PrintResult(c.json
+                  ? Json(stats).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"
+                  : Report(stats));
+  return 0;
+}
+
+}  // namespace
+
+void RegisterData(CLI::App& app, const Globals& globals, Action& action) {
+  auto* data = app.add_subcommand("data", "look at texts before training: stats");
+  data->require_subcommand(1);
+  data->fallthrough();
+  auto* stats = data->add_subcommand(
+      "stats", "documents, lengths, duplicates and broken text of .txt, .jsonl, .csv, .tsv files");
+  const auto c = std::make_shared<DataCommand>();
+  c->options.lengths = {512, 4096};
+  stats->add_option("files", c->files, "texts, JSON lines or tables")->required();
+  stats->add_option("-m,--tokenizer", c->model,
+                    "directory of a model or tokenizer, or bytes: counts tokens too");
+  stats
+      ->add_option("--documents", c->options.documents,
+                   "where one ends in a text: file, blank-line or line")
+      ->capture_default_str();
+  stats->add_option("--text-column", c->options.text_column, "of JSON lines and tables")
+      ->capture_default_str();
+  stats
+      ->add_option("--lengths", c->options.lengths,
+                   "rows that documents would be cut or padded to: tokens, or bytes without a "
+                   "tokenizer")
+      ->delimiter(',')
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(1)
+      ->capture_default_str();
+  stats->add_flag("--json", c->json, "one JSON document");
+  stats->footer(
+      "Examples:\n  longspan data stats book.txt\n"
+      "  longspan data stats train.jsonl -m long --lengths 512,4096 --json\n"
+      "  longspan data stats *.txt --documents file -m bytes");
+  stats->callback(
+      [c, &globals, &action] { action = [c, &globals] { return RunStats(*c, globals.threads); }; });
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,171 @@
+#include "cli/tokenize_train.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "cli/visual/output.h"
+#include "io/escape.h"
+#include "model/model_folder.h"
+#include "text/mapped_file.h"
+#include "text/open_tokenizer.h"
+#include "text/sentencepiece_trainer.h"
+#include "text/text_pieces.h"
+
+namespace longspan::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using text::SentencePieceFile;
+using text::TokenizerTraining;
+
+struct TrainTokenizerCommand {
+  TokenizerTraining options;
+  std::vector<std::string> files;
+  std::string output;
+  bool no_bytes = false, overwrite = false, json = false;
+};
+
+// Smaller texts are read in no time; on a terminal they are told of all the same.
+constexpr idx_t kTellBytes = idx_t{16} << 20;
+
+// What the new tokenizer makes of the text's beginning.
+struct Sample {
+  idx_t bytes = 0, tokens = 0, unknown = 0;
+};
+
+Sample Measure(const text::Tokenizer& tokenizer, const std::vector<std::string_view>& texts) {
+  constexpr std::size_t kMost = std::size_t{1} << 20, kPiece = std::size_t{1} << 16;
+  Sample sample;
+  for (const std::string_view all : texts) {
+    const std::size_t room = kMost - std::min(kMost, static_cast<std::size_t>(sample.bytes));
+    std::vector<std::string_view> pieces;
+    text::CutAtLines(all.substr(0, room), kPiece, &pieces);
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      text::EncodeOptions plain;
+      plain.special_tokens = false;
+      plain.continues = i > 0;
+      const text::Encoding e = tokenizer.Encode(pieces[i], plain).front();
+      sample.bytes += static_cast<idx_t>(pieces[i].size());
+      sample.tokens += e.size();
+      const auto unk = tokenizer.special().unk;
+      if (unk) sample.unknown += std::count(e.ids.begin(), e.ids.end(), *unk);
+    }
+  }
+  return sample;
+}
+
+// A folder that holds nothing but a tokenizer may be written over.
+void CheckOutput(const TrainTokenizerCommand& c) {
+  if (!fs::is_directory(c.output)) return;
+  const auto ours = TokenizerFiles(c.output);
+  for (const auto& entry : fs::directory_iterator(c.output)) {
+    const std::string name = entry.path().filename().string();
+    Check(c.overwrite, ErrorCode::kUsage,
+          "{}: not empty (it has {}); --overwrite replaces the tokenizer in it",
+          io::Escape(c.output), io::Escape(name));
+    Check(std::find(ours.begin(), ours.end(), name) != ours.end() || name.starts_with("."),
+          ErrorCode::kUsage, "{}: has {}, which is no part of a tokenizer; choose another -o",
+          io::Escape(c.output), io::Escape(name));
+  }
+  for (const std::string& name : ours) fs::remove(fs::path(c.output) / name);
+}
+
+std::string Report(const TrainTokenizerCommand& c, const text::Tokenizer& tokenizer,
+                   const Sample& sample, idx_t bytes, double seconds) {
+  const double each =
+      static_cast<double>(sample.bytes) / static_cast<double>(std::max<idx_t>(1, sample.tokens));
+  if (c.json) {
+    nlohmann::ordered_json j = {
+        {"output", c.output},  {"kind", tokenizer.kind()}, {"vocabulary", tokenizer.vocabulary()},
+        {"text_bytes", bytes}, {"bytes_per_token", each},  {"unknown_tokens", sample.unknown},
+        {"seconds", seconds}};
+    return j.dump(2) + "\n";
+  }
+  return fmt::format(
+      "{}: {}, {} pieces, {:.3f} bytes a token, {} unknown in the first {} bytes\n"
+      "next: longspan tokenize -m {} 'a text'   longspan init --tokenizer {} -o start\n",
+      c.output, tokenizer.kind(), tokenizer.vocabulary(), each, sample.unknown, sample.bytes,
+      c.output, c.output);
+}
+
+int RunTrainTokenizer(TrainTokenizerCommand c) {
+  const auto begin = std::chrono::steady_clock::now();
+  c.options.byte_fallback = !c.no_bytes;
+  std::vector<text::MappedFile> files;
+  std::vector<std::string_view> texts;
+  for (const std::string& path : c.files) {
+    files.push_back(text::MappedFile::Open(path));
+    const auto bytes = files.back().bytes();
+    texts.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  idx_t bytes = 0;
+  for (const std::string_view text : texts) bytes += static_cast<idx_t>(text.size());
+  const bool told = isatty(STDERR_FILENO) != 0 || bytes > kTellBytes;
+  const std::string model = text::TrainSentencePiece(
+      texts, c.options, [&, before = idx_t{-1}](const auto& event) mutable {
+        const idx_t percent = event.bytes * 100 / std::max<idx_t>(1, event.all_bytes);
+        if (!told || percent / 10 == before) return;
+        before = percent / 10;
+        fmt::print(stderr, "longspan: read {} of {} bytes{}\n", event.bytes, event.all_bytes,
+                   event.bytes == event.all_bytes ? ", learning pieces" : "");
+      });
+  CheckOutput(c);
+  text::WriteTokenizer(model, c.output);
+  const auto tokenizer = text::OpenTokenizer(c.output);
+  const Sample sample = Measure(*tokenizer, texts);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  PrintResult(Report(c, *tokenizer, sample, bytes, seconds));
+  return 0;
+}
+
+}  // namespace
+
+CLI::App* RegisterTokenizeTrain(CLI::App* tokenize, Action& action) {
+  auto* command = tokenize->add_subcommand(
+      "train", "learn a vocabulary from texts: SentencePiece, BPE or Unigram");
+  const auto c = std::make_shared<TrainTokenizerCommand>();
+  TokenizerTraining& o = c->options;
+  const std::map<std::string, SentencePieceFile::Kind> kinds = {
+      {"bpe", SentencePieceFile::Kind::kBpe}, {"unigram", SentencePieceFile::Kind::kUnigram}};
+  command->add_option("files", c->files, "texts in UTF-8")->required();
+  command->add_option("--kind", o.kind, "bpe or unigram")
+      ->transform(CLI::CheckedTransformer(kinds).description("bpe|unigram"))
+      ->default_str("bpe");
+  command
+      ->add_option("--vocab-size", o.vocabulary,
+                   "pieces, of which 3 are special and 256 bytes (see --no-byte-fallback)")
+      ->capture_default_str();
+  command->add_flag("--no-byte-fallback", c->no_bytes,
+                    "a character without a piece is <unk>: for vocabularies below 1000");
+  command
+      ->add_option(
+          "--normalization", o.normalization,
+          "identity: texts come back as they were; or nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf")
+      ->capture_default_str();
+  command->add_option("--coverage", o.coverage, "share of the characters that get a piece")
+      ->capture_default_str();
+  command->add_option("--longest-piece", o.longest_piece, "characters")->capture_default_str();
+  command->add_option("-o,--output", c->output, "directory to write")->required();
+  command->add_flag("--overwrite", c->overwrite, "replace the tokenizer in the directory");
+  command->add_flag("--json", c->json, "one JSON document at the end");
+  command->footer(
+      "Writes spiece.model, and the same as tokenizer.json with tokenizer_config.json, which\n"
+      "`transformers` opens. The same texts give the same bytes.\nExamples:\n"
+      "  longspan tokenize train book.txt --vocab-size 4000 -o pieces\n"
+      "  longspan tokenize train a.txt b.txt --kind unigram --vocab-size 320 --no-byte-fallback -o "
+      "small");
+  command->callback([c, &action] { action = [c] { return RunTrainTokenizer(*c); }; });
+  return command;
+}
+
+}  // namespace longspan::cli

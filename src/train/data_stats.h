@@ -1,0 +1,74 @@
+// What a file of texts is made of: documents, lengths, what repeats, what is broken.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/context.h"
+#include "text/tokenizer.h"
+
+namespace longspan {
+
+struct DataStatsOptions {
+  std::vector<std::filesystem::path> files;
+  // Where a document of a plain text ends: "file", "blank-line", "line". Each row of a .csv, .tsv
+  // or .jsonl file is one.
+  std::string documents = "blank-line";
+  std::string text_column = "text";            // of tables and JSON lines
+  const text::Tokenizer* tokenizer = nullptr;  // null: no tokens are counted
+  std::vector<idx_t> lengths;                  // rows that documents would be cut or padded to
+};
+
+// How many documents lie in [low, high], and how many bytes or tokens they have together.
+struct LengthBin {
+  idx_t low = 0, high = 0, documents = 0, total = 0;
+};
+
+// Lengths of all documents, in bytes or tokens.
+struct LengthStats {
+  idx_t total = 0, shortest = 0, longest = 0;
+  double mean = 0.0;
+  // The smallest length that so many hundredths of the documents do not exceed.
+  struct Percentile {
+    int share = 0;
+    idx_t length = 0;
+  };
+  std::vector<Percentile> percentiles;  // 1, 5, 25, 50, 75, 95, 99
+  std::vector<LengthBin> bins;          // powers of two: [1, 1], [2, 3], [4, 7], ...
+};
+
+// What rows of `length` tokens (bytes, without a tokenizer) would do to the documents, the special
+// tokens around them counted.
+struct CutStats {
+  idx_t length = 0;
+  idx_t cut_documents = 0;      // longer ones
+  idx_t cut_tokens = 0;         // what they lose
+  double padding = 0.0;         // share of all places, each document padded to `length`
+  double packed_padding = 0.0;  // whole documents packed side by side
+};
+
+struct DataStats {
+  idx_t files = 0, bytes = 0;  // of the files
+  idx_t documents = 0;
+  idx_t characters = 0;
+  idx_t duplicates = 0;  // documents that stand before them, byte for byte
+  idx_t duplicate_bytes = 0;
+  idx_t invalid_documents = 0;   // with bytes that are no UTF-8
+  idx_t invalid_pieces = 0;      // of which each becomes U+FFFD
+  idx_t unreadable = 0;          // rows without a text, lines that are no JSON
+  std::string first_unreadable;  // where the first one stands and what it is
+  LengthStats byte_lengths;
+  std::optional<LengthStats> token_lengths;
+  idx_t unknown_tokens = 0;  // of the tokenizer's unk
+  std::vector<CutStats> cuts;
+};
+
+// Reads all files. The same for any number of threads. kUsage without a document, for lengths below
+// 1; kIo, kFormat for files that cannot be read at all.
+DataStats CollectDataStats(Context& context, const DataStatsOptions& options);
+
+}  // namespace longspan

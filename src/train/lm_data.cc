@@ -1,0 +1,260 @@
+#include "train/lm_data.h"
+
+#include <algorithm>
+#include <numbers>
+#include <numeric>
+
+#include "base/errors.h"
+#include "base/rng.h"
+#include "io/checksum.h"
+#include "train/evaluate.h"
+#include "train/length_batches.h"
+#include "train/packed_rows.h"
+#include "train/text_data.h"
+#include "train/token_stream.h"
+
+namespace longspan {
+namespace {
+
+constexpr idx_t kEvalTokens = 8192;  // of a batch of an evaluation
+
+// ---- bytes --------------------------------------------------------------------------------------
+
+class ByteRows final : public LmData {
+ public:
+  explicit ByteRows(const TrainOptions& options)
+      : options_(options), data_(options.train, options.eval, options.held_out, options.tokens) {}
+
+  std::string Fingerprint() const override { return data_.Fingerprint(); }
+  StepSize Draw(idx_t step) override {
+    step_ = step;
+    const idx_t tokens = options_.batch * options_.tokens * options_.accumulate;
+    return {tokens, tokens};
+  }
+  TokenBatch Micro(idx_t micro) override {
+    data_.Sample(KeyOf(options_.seed, RunKey::kData), step_, micro * options_.batch, options_.batch,
+                 options_.tokens, &rows_);
+    return {options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
+  }
+  EvalResult Evaluate(Context& context, Reformer& model) override {
+    return EvaluateText(context, model, data_.held_out(), options_.tokens, 0);
+  }
+  double TokensPerByte() const override { return 1.0; }
+
+ private:
+  const TrainOptions options_;
+  TextData data_;
+  idx_t step_ = 0;
+  TextRows rows_;
+};
+
+// ---- tokens -------------------------------------------------------------------------------------
+
+std::string_view TextOf(std::span<const std::uint8_t> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// The training texts and the held-out one as tokens. The texts are parted before they are
+// tokenized: any tokenizer holds out the same text, up to the rest of a character.
+struct LmStreams {
+  LmStreams(Context& context, const TrainOptions& options, Documents documents,
+            const text::Tokenizer& tokenizer) {
+    const TextData texts(options.train, options.eval, options.held_out, 0);
+    std::optional<std::int32_t> end;
+    if (documents != Documents::kJoined) {
+      end = tokenizer.special().eos;
+      Check(end.has_value(), ErrorCode::kFormat,
+            "train: documents end with the tokenizer's end of text, and it has none (eos_token)");
+    }
+    std::vector<std::string_view> parts;
+    for (const auto& part : texts.train()) parts.push_back(TextOf(part));
+    std::string_view rest = TextOf(texts.held_out());
+    if (options.eval.empty()) {
+      // A character that begins in the training part stays there.
+      std::size_t more = 0;
+      while (more < rest.size() && more < 3 && (rest[more] & 0xC0) == 0x80) ++more;
+      parts.back() = {parts.back().data(), parts.back().size() + more};
+      rest.remove_prefix(more);
+    }
+    for (const std::string_view part : parts) {
+      train.Append(context, tokenizer, part, documents, end);
+    }
+    held_out.Append(context, tokenizer, rest, documents, end);
+    fingerprint = fmt::format("{} ids {} {}", texts.Fingerprint(), ChecksumOf(train.ids()),
+                              ChecksumOf(held_out.ids()));
+    Check(
+        held_out.ids().size() >= 2, ErrorCode::kUsage,
+        "train: the held-out part has {} tokens, need at least 2; raise --held-out or give --eval",
+        held_out.ids().size());
+  }
+  static std::string ChecksumOf(std::span<const std::int32_t> ids) {
+    return io::ChecksumOf({reinterpret_cast<const char*>(ids.data()), ids.size_bytes()});
+  }
+  static double TokensPerByte(const TokenStream& stream) {
+    return static_cast<double>(stream.ids().size()) /
+           static_cast<double>(std::max<idx_t>(1, stream.bytes()));
+  }
+
+  TokenStream train, held_out;
+  std::string fingerprint;
+};
+
+EvalResult WithBitsPerByte(EvalResult result, const TokenStream& stream) {
+  result.bits_per_byte = result.loss * LmStreams::TokensPerByte(stream) / std::numbers::ln2;
+  return result;
+}
+
+// Rows that begin anywhere.
+class StreamRows final : public LmData {
+ public:
+  StreamRows(Context& context, const TrainOptions& options, Documents documents,
+             const text::Tokenizer& tokenizer)
+      : options_(options), streams_(context, options, documents, tokenizer) {
+    const auto size = static_cast<idx_t>(streams_.train.ids().size());
+    Check(size > options.tokens, ErrorCode::kUsage,
+          "train: the text has {} tokens to train on, rows of {} tokens need {}", size,
+          options.tokens, options.tokens + 1);
+  }
+
+  std::string Fingerprint() const override { return streams_.fingerprint; }
+  std::string Describe() const override {
+    return fmt::format("text: {} tokens in {} bytes", streams_.train.ids().size(),
+                       streams_.train.bytes());
+  }
+  StepSize Draw(idx_t step) override {
+    step_ = step;
+    const idx_t tokens = options_.batch * options_.tokens * options_.accumulate;
+    return {tokens, tokens};
+  }
+  TokenBatch Micro(idx_t micro) override {
+    const std::uint64_t key =
+        DeriveKey(KeyOf(options_.seed, RunKey::kData), static_cast<std::uint64_t>(step_));
+    const auto ids = streams_.train.ids();
+    const auto tokens = static_cast<std::size_t>(options_.tokens);
+    rows_.ids.clear();
+    rows_.targets.clear();
+    for (idx_t row = 0; row < options_.batch; ++row) {
+      Rng rng(key, static_cast<std::uint64_t>(micro * options_.batch + row));
+      const auto begin =
+          static_cast<std::size_t>(rng.Below(static_cast<idx_t>(ids.size()) - options_.tokens));
+      const auto here = ids.subspan(begin, tokens), next = ids.subspan(begin + 1, tokens);
+      rows_.ids.insert(rows_.ids.end(), here.begin(), here.end());
+      rows_.targets.insert(rows_.targets.end(), next.begin(), next.end());
+    }
+    return {options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
+  }
+  EvalResult Evaluate(Context& context, Reformer& model) override {
+    return WithBitsPerByte(
+        EvaluateTokens(context, model, streams_.held_out.ids(), options_.tokens, 0),
+        streams_.held_out);
+  }
+  double TokensPerByte() const override { return LmStreams::TokensPerByte(streams_.train); }
+
+ private:
+  const TrainOptions options_;
+  LmStreams streams_;
+  idx_t step_ = 0;
+  TextRows rows_;
+};
+
+// Whole documents side by side. Each epoch sees every row once, in an order of its own.
+class DocumentRows final : public LmData {
+ public:
+  DocumentRows(Context& context, const TrainOptions& options, Documents documents,
+               const text::Tokenizer& tokenizer)
+      : options_(options),
+        streams_(context, options, documents, tokenizer),
+        train_(streams_.train.ids(), streams_.train.starts(), options.tokens, Pad(tokenizer)),
+        held_out_(streams_.held_out.ids(), streams_.held_out.starts(), options.tokens,
+                  Pad(tokenizer)) {
+    const auto predicted = [](const PackedRows& rows) {
+      idx_t count = 0;
+      for (idx_t row = 0; row < rows.rows(); ++row) count += rows.Predicted(row);
+      return count;
+    };
+    Check(predicted(train_) > 0 && predicted(held_out_) > 0, ErrorCode::kUsage,
+          "train: no document of the {} part has two tokens",
+          predicted(train_) > 0 ? "held-out" : "training");
+  }
+
+  std::string Fingerprint() const override { return streams_.fingerprint; }
+  std::string Describe() const override {
+    return fmt::format("packed: {} documents, {} tokens, in {} rows of {}; {:.1f} % is padding",
+                       streams_.train.documents(), streams_.train.ids().size(), train_.rows(),
+                       train_.tokens(), 100.0 * train_.padding());
+  }
+  StepSize Draw(idx_t step) override {
+    const idx_t count = options_.batch * options_.accumulate;
+    StepSize size;
+    which_.clear();
+    for (idx_t i = 0; i < count; ++i) {
+      which_.push_back(RowAt((step - 1) * count + i));
+      size.counted += train_.Predicted(which_.back());
+      size.tokens += train_.Filled(which_.back());
+    }
+    size.counted = std::max<idx_t>(size.counted, 1);
+    return size;
+  }
+  TokenBatch Micro(idx_t micro) override {
+    return train_.Fill(std::span(which_).subspan(static_cast<std::size_t>(micro * options_.batch),
+                                                 static_cast<std::size_t>(options_.batch)),
+                       &batch_);
+  }
+  EvalResult Evaluate(Context& context, Reformer& model) override {
+    CrossEntropyResult total;
+    const idx_t at_once = std::max<idx_t>(1, kEvalTokens / held_out_.tokens());
+    PackedRows::Batch batch;
+    for (idx_t first = 0; first < held_out_.rows(); first += at_once) {
+      std::vector<idx_t> which(
+          static_cast<std::size_t>(std::min(at_once, held_out_.rows() - first)));
+      std::iota(which.begin(), which.end(), first);
+      const CrossEntropyResult part = model.Loss(context, held_out_.Fill(which, &batch));
+      total.sum += part.sum;
+      total.counted += part.counted;
+      total.correct += part.correct;
+    }
+    return WithBitsPerByte(ResultOf(total), streams_.held_out);
+  }
+  double TokensPerByte() const override { return LmStreams::TokensPerByte(streams_.train); }
+
+ private:
+  static std::int32_t Pad(const text::Tokenizer& tokenizer) {
+    return tokenizer.special().pad.value_or(0);
+  }
+  // The row at a place of the endless sequence of epochs.
+  idx_t RowAt(idx_t place) {
+    const idx_t epoch = place / train_.rows();
+    if (epoch != epoch_) {
+      order_.resize(static_cast<std::size_t>(train_.rows()));
+      std::iota(order_.begin(), order_.end(), 0);
+      Shuffle(DeriveKey(KeyOf(options_.seed, RunKey::kData), static_cast<std::uint64_t>(epoch)),
+              order_);
+      epoch_ = epoch;
+    }
+    return order_[static_cast<std::size_t>(place % train_.rows())];
+  }
+
+  const TrainOptions options_;
+  LmStreams streams_;
+  PackedRows train_, held_out_;
+  std::vector<idx_t> order_, which_;  // of an epoch; of the update drawn last
+  idx_t epoch_ = -1;
+  PackedRows::Batch batch_;
+};
+
+}  // namespace
+
+std::unique_ptr<LmData> MakeLmData(Context& context, const TrainOptions& options,
+                                   const LanguageModelOptions& task,
+                                   const text::Tokenizer& tokenizer) {
+  const Documents documents = ParseDocuments(task.documents, true);
+  Check(!task.packed || documents != Documents::kJoined, ErrorCode::kUsage,
+        "packed: say where a document ends: --documents file, blank-line or line");
+  if (task.packed) return std::make_unique<DocumentRows>(context, options, documents, tokenizer);
+  if (documents == Documents::kJoined && tokenizer.kind() == "bytes") {
+    return std::make_unique<ByteRows>(options);
+  }
+  return std::make_unique<StreamRows>(context, options, documents, tokenizer);
+}
+
+}  // namespace longspan

@@ -1,0 +1,41 @@
+// Rows of a language model: what an update sees, and what is held out.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "longspan/context.h"
+#include "longspan/train.h"
+#include "model/reformer.h"
+#include "text/tokenizer.h"
+#include "train/train_task.h"
+
+namespace longspan {
+
+class LmData {
+ public:
+  virtual ~LmData() = default;
+
+  // Changes when any byte of the texts or any id does.
+  virtual std::string Fingerprint() const = 0;
+  // What the data are, for people; empty: nothing to tell.
+  virtual std::string Describe() const { return {}; }
+  // Draws the rows of update `step`: a function of the options and the step.
+  virtual StepSize Draw(idx_t step) = 0;
+  // Micro-batch `micro` of that update; its memory lives until the next call.
+  virtual TokenBatch Micro(idx_t micro) = 0;
+  // Over the held-out text; each of its tokens that can be predicted counts once.
+  virtual EvalResult Evaluate(Context& context, Reformer& model) = 0;
+  // Of the training text: bits per byte are nats per token times this over ln 2.
+  virtual double TokensPerByte() const = 0;
+};
+
+// Texts byte by byte, joined, without a copy of them in memory; or their tokens, in rows that begin
+// anywhere; or, with task.packed, whole documents side by side in rows. kUsage when a part is too
+// short for its rows; kFormat when documents are asked for and the tokenizer has no end of text.
+std::unique_ptr<LmData> MakeLmData(Context& context, const TrainOptions& options,
+                                   const LanguageModelOptions& task,
+                                   const text::Tokenizer& tokenizer);
+
+}  // namespace longspan

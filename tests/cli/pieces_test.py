@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""longspan tokenize train, models on pieces, packed rows and data stats, from outside.
+
+usage: pieces_test.py PROGRAM [unittest options]
+"""
+import json
+import subprocess
+import sys
+
+import support
+from support import ROOT, Case, main, run
+
+NOVEL = ROOT / "data" / "persuasion.txt"
+SPIECE = ROOT / "tests" / "tokenizers" / "spiece-unigram"
+
+
+class Pieces(Case):
+    def part(self, size=40000):
+        file = self.dir / "part.txt"
+        file.write_bytes(NOVEL.read_bytes()[:size])
+        return file
+
+    def learn(self, out, *more):
+        return json.loads(self.ok("tokenize", "train", self.part(), "--json", "-o", self.dir / out,
+                                  *more))
+
+    def test_a_vocabulary_of_both_kinds(self):
+        for kind in ("bpe", "unigram"):
+            first = self.learn("a", "--kind", kind, "--vocab-size", "500", "--overwrite")
+            self.assertEqual(first["vocabulary"], 500)
+            self.assertGreater(first["bytes_per_token"], 1.5)
+            self.assertEqual(first["unknown_tokens"], 0)
+            self.learn("b", "--kind", kind, "--vocab-size", "500", "--overwrite", "-t", "1")
+            for name in ("spiece.model", "tokenizer.json", "tokenizer_config.json"):
+                self.assertEqual((self.dir / "a" / name).read_bytes(),
+                                 (self.dir / "b" / name).read_bytes(), name)
+            # The library reads the model as the file of the `tokenizers` package has it.
+            (self.dir / "b" / "tokenizer.json").unlink()
+            (self.dir / "b" / "tokenizer_config.json").unlink()
+            ids = [self.ok("tokenize", "-m", self.dir / d, "--ids", "-f", self.part(9000))
+                   for d in ("a", "b")]
+            self.assertEqual(ids[0], ids[1])
+            back = self.ok("tokenize", "-m", self.dir / "b", "--decode", ids[0])
+            self.assertEqual(back, self.part(9000).read_text() + "\n")
+
+    def test_train_eval_and_generate_on_pieces(self):
+        self.learn("pieces", "--vocab-size", "320", "--no-byte-fallback")
+        start, out = self.dir / "on-pieces", self.dir / "run"
+        self.ok("init", "--preset", "tiny", "--tokenizer", self.dir / "pieces", "-o", start)
+        config = json.loads((start / "config.json").read_text())
+        self.assertEqual((config["vocab_size"], config["pad_token_id"], config["eos_token_id"]),
+                         (320, 0, 2))
+        trained = json.loads(self.ok(
+            "train", "lm", "-m", start, "--train", self.part(), "-o", out, "--steps", "12",
+            "--tokens", "64", "--lr", "5e-3", "--progress", "none", "--json"))
+        checked = json.loads(self.ok("eval", "-m", out, self.part(), "--held-out", "0.1",
+                                     "--tokens", "64", "--json"))
+        self.assertAlmostEqual(trained["bits_per_byte"], checked["bits_per_byte"], places=6)
+        self.assertEqual(checked["bytes"], 4000)
+        self.assertLess(checked["predicted"], 2500)
+        self.assertLess(checked["bits_per_byte"], 5.0)
+        written = json.loads(self.ok("generate", "-m", out, "-p", "She had", "--tokens", "20",
+                                     "--json"))
+        self.assertLessEqual(written["tokens"], 20)
+        self.assertIsInstance(written["text"], str)
+        streamed = self.ok("generate", "-m", out, "-p", "She had", "--tokens", "20")
+        self.assertEqual(streamed, "She had" + written["text"] + "\n")
+
+    def test_packed_documents(self):
+        start = self.dir / "on-pieces"
+        self.ok("init", "--preset", "tiny", "--tokenizer", SPIECE, "-o", start)
+        result = run("train", "lm", "-m", start, "--train", self.part(), "-o", self.dir / "run",
+                     "--documents", "blank-line", "--packed", "--steps", "3", "--tokens", "128",
+                     "--progress", "plain", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("packed: ", result.stderr)
+        self.assertIn("% is padding", result.stderr)
+        self.fails(2, "train", "lm", "-m", start, "--train",
+                   self.part(), "-o", self.dir / "other", "--packed", says=["say where a document ends"])
+
+    def test_what_cannot_be_is_one_line(self):
+        text, out = self.part(3000), self.dir / "out"
+        self.fails(2, "tokenize", "train", text, "--vocab-size", "320",
+                   "-o", out, says=["320 pieces are too few"])
+        self.fails(2, "tokenize", "train", text,
+                   "--vocab-size", "30000", "-o", out, says=["the text is too small for 30000 pieces"])
+        self.fails(2, "tokenize", "a text", says=["--model is required"])
+        self.assertFalse(out.exists())
+        out.mkdir()
+        (out / "notes").write_text("mine")
+        self.fails(2, "tokenize", "train", text, "--vocab-size", "400", "-o", out, says=["--overwrite"])
+        self.fails(2, "tokenize", "train", text, "--vocab-size",
+                   "400", "-o", out, "--overwrite", says=["which is no part of a tokenizer"])
+        damaged = self.dir / "damaged"
+        damaged.mkdir()
+        (damaged / "spiece.model").write_bytes((SPIECE / "spiece.model").read_bytes()[:4000])
+        self.fails(3, "tokenize", "-m", damaged, "a", says=["spiece.model: "])
+        start = self.start
+        self.fails(3, "train", "lm", "-m", start,
+                   "--train", text, "--tokenizer", SPIECE, "-o", self.dir / "run", says=["it has 700 ids, the model's word table 258"])
+
+    def test_pieces_against_bytes(self):
+        done = subprocess.run(
+            [sys.executable, ROOT / "tools" / "pieces_against_bytes.py", support.PROGRAM,
+             self.part(), "--steps", "3", "--tokens", "64", "--batch", "2", "-o",
+             self.dir / "both", "--json"], capture_output=True, text=True, timeout=600)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        document = json.loads(done.stdout)
+        self.assertEqual([m["name"] for m in document["models"]], ["pieces", "bytes"])
+        for model in document["models"]:
+            self.assertEqual(model["steps"], 3)
+            self.assertGreater(model["bits_per_byte"], 1.0)
+            self.assertLess(model["bits_per_byte"], 9.0)
+
+
+class Data(Case):
+    def test_stats(self):
+        file = self.dir / "t.jsonl"
+        rows = [{"text": "one"}, {"text": "two words"}, {"text": "one"}, {"no": 1}]
+        file.write_text("\n".join(json.dumps(r) for r in rows) + "\n")
+        document = json.loads(self.ok("data", "stats", file, "-m", "bytes", "--lengths", "4,20",
+                                      "--json"))
+        self.assertEqual(document["documents"], 3)
+        self.assertEqual(document["duplicates"], 1)
+        self.assertEqual(document["unreadable_rows"], 1)
+        self.assertEqual(document["token_lengths"]["total"], 15)
+        self.assertEqual([r["length"] for r in document["rows"]], [4, 20])
+        self.assertEqual(document["rows"][0]["cut_documents"], 1)
+        self.assertEqual(document["rows"][0]["cut_tokens"], 5)
+        shown = self.ok("data", "stats", file)
+        self.assertIn("3 documents in 1 file", shown)
+        self.assertIn("t.jsonl:4", shown)
+        self.assertRegex(shown, r"2-3 +2 +66\.67 +#+")
+
+    def test_a_novel_by_paragraphs(self):
+        document = json.loads(self.ok("data", "stats", NOVEL, "-m", SPIECE, "--json"))
+        self.assertEqual(document["bytes"], NOVEL.stat().st_size)
+        self.assertGreater(document["documents"], 800)
+        self.assertEqual(document["invalid_utf8_documents"], 0)
+        self.assertEqual(document["unknown_tokens"], 0)
+        bins = document["token_lengths"]["bins"]
+        self.assertEqual(sum(b["documents"] for b in bins), document["documents"])
+        self.assertEqual(document, json.loads(
+            self.ok("data", "stats", NOVEL, "-m", SPIECE, "--json", "-t", "1")))
+
+    def test_errors(self):
+        self.fails(2, "data", "stats", NOVEL, "--documents", "page", says=["documents: 'page' is unknown"])
+        self.fails(4, "data", "stats", self.dir / "none.txt", says=["none.txt"])
+        self.fails(2, "data", "stats", NOVEL, "--lengths", "0", says=["lengths: 0 is below 1"])
+
+
+if __name__ == "__main__":
+    main()
