@@ -59,8 +59,9 @@ class Model {
     double top_p = 1.0;
     std::uint64_t seed = 1;
   };
-  // Continues `prompt`, byte by byte, by `tokens` bytes; returns the new part only. kUsage when the
-  // prompt is empty or longer than longest().
+  // Continues `prompt` by `tokens` tokens of the tokenizer in the model's folder (of a model from
+  // Init: bytes); returns the new part only. kFormat when the folder has none, or one with more ids
+  // than the model has words; kUsage when the prompt is empty or longer than longest().
   std::string Generate(Context& context, std::string_view prompt, idx_t tokens,
                        const Sampling& sampling);
 

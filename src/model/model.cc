@@ -6,12 +6,27 @@
 #include "base/errors.h"
 #include "model/generation.h"
 #include "model/model_files.h"
-#include "text/bytes_tokenizer.h"
+#include "text/open_tokenizer.h"
+#include "text/stream_decoder.h"
 
 namespace longspan {
 
 struct Model::Impl {
   Reformer reformer;
+  std::filesystem::path directory;  // where it was loaded from; empty: it was not
+  std::unique_ptr<text::Tokenizer> tokenizer;
+
+  // That of the folder, read when it is first asked for: logits need none. Without a folder: bytes.
+  const text::Tokenizer& Tokens() {
+    if (tokenizer == nullptr) {
+      tokenizer = directory.empty() ? text::MakeBytesTokenizer() : text::OpenTokenizer(directory);
+    }
+    const idx_t words = reformer.config().vocab_size;
+    Check(tokenizer->vocabulary() <= words, ErrorCode::kFormat,
+          "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
+          tokenizer->vocabulary(), words);
+    return *tokenizer;
+  }
 };
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -20,11 +35,12 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 
 Model Model::Load(const std::filesystem::path& directory) {
-  return Model(std::make_unique<Impl>(Impl{LoadReformer(directory)}));
+  return Model(std::make_unique<Impl>(Impl{LoadReformer(directory), directory, nullptr}));
 }
 
 Model Model::Init(std::string_view config_json, std::uint64_t seed) {
-  auto impl = std::make_unique<Impl>(Impl{Reformer(ParseReformerConfig(config_json, "config"))});
+  auto impl = std::make_unique<Impl>(
+      Impl{Reformer(ParseReformerConfig(config_json, "config")), {}, nullptr});
   impl->reformer.Initialise(seed);
   return Model(std::move(impl));
 }
@@ -79,17 +95,27 @@ std::vector<Tensor> Model::RaggedLogits(Context& context,
 
 std::string Model::Generate(Context& context, std::string_view prompt, idx_t tokens,
                             const Sampling& sampling) {
+  const text::Tokenizer& tokenizer = impl_->Tokens();
+  const text::SpecialIds& special = tokenizer.special();
   GenerateOptions options;
   options.sampling = {sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed};
   options.tokens = tokens;
-  options.banned = {text::BytesTokenizer::kPad};
+  for (const auto& id : {special.pad, special.unk}) {
+    if (id) options.banned.push_back(*id);
+  }
+  for (idx_t id = tokenizer.vocabulary(); id < impl_->reformer.config().vocab_size; ++id) {
+    options.banned.push_back(static_cast<std::int32_t>(id));
+  }
+  text::EncodeOptions plain;
+  plain.special_tokens = false;
+  const std::vector<std::int32_t> ids = tokenizer.Encode(prompt, plain).front().ids;
+  text::StreamDecoder decoder(tokenizer, ids);
   std::string written;
-  longspan::Generate(context, impl_->reformer, text::BytesTokenizer::Encode(prompt), options,
-                     [&](std::int32_t id) {
-                       written += text::BytesTokenizer::Decode({&id, 1});
-                       return true;
-                     });
-  return written;
+  longspan::Generate(context, impl_->reformer, ids, options, [&](std::int32_t id) {
+    written += decoder.Add(id);
+    return true;
+  });
+  return written + decoder.Finish();
 }
 
 }  // namespace longspan

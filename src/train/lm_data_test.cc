@@ -9,7 +9,7 @@
 #include <numeric>
 
 #include "base/errors.h"
-#include "io/json.h"
+#include "longspan/model.h"
 #include "model/model_files.h"
 #include "model/model_folder.h"
 #include "tests/support/files.h"
@@ -198,6 +198,11 @@ TEST(TrainPieces, ReportsBitsPerByteAndTakesTheTokenizerAlong) {
   EXPECT_EQ(r.bytes, 6000);
   EXPECT_NEAR(r.bits_per_byte,
               r.loss / std::numbers::ln2 * static_cast<double>(r.counted + 1) / 6000.0, 1e-9);
+  // The library goes on from a text with the same tokenizer.
+  Model library = Model::Load(d / "run");
+  const std::string written = library.Generate(context, "She had", 8, {});
+  EXPECT_EQ(written, library.Generate(context, "She had", 8, {}));
+  EXPECT_FALSE(written.empty());
   // Stopped after two updates and resumed: the same.
   TrainOptions half = o;
   half.output = d / "again";
