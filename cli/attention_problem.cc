@@ -115,6 +115,22 @@ class LshProblem final : public ProblemBase {
                   {Out(dq_), Out(dv_)});
     });
   }
+  std::vector<io::TensorEntry> Tensors() const override {
+    auto tensors = ProblemBase::Tensors();
+    tensors.push_back(Entry("qk", qk_));
+    tensors.push_back(Entry("dqk", dq_));
+    if (!spec_.Hashes(options_.tokens)) return tensors;
+    wide_buckets_.assign(buckets_.begin(), buckets_.end());
+    tensors.push_back({"rotations",
+                       DType::kF32,
+                       {options_.heads, options_.head_size, spec_.rounds, spec_.RotationColumns()},
+                       rotations_.data()});
+    tensors.push_back({"buckets",
+                       DType::kI32,
+                       {shape_[0], shape_[1], spec_.rounds, shape_[2]},
+                       wide_buckets_.data()});
+    return tensors;
+  }
   double Pairs() const override {
     const idx_t slots = spec_.rounds * spec_.WindowSlots();
     return Rows() * static_cast<double>(spec_.Hashes(options_.tokens) ? slots : options_.tokens);
@@ -150,6 +166,7 @@ class LshProblem final : public ProblemBase {
   LshSpec spec_;
   Values qk_ = Drawn(1), max_, sum_, rotations_;
   std::vector<std::uint16_t> buckets_;
+  mutable std::vector<std::int32_t> wide_buckets_;  // for Tensors
   Halves half_qk_, half_v_, half_dout_;
 };
 

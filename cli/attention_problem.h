@@ -3,8 +3,10 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cli/attention_oracle.h"
+#include "io/safetensors.h"
 #include "longspan/attention.h"
 
 namespace longspan::cli {
@@ -41,6 +43,11 @@ class AttentionProblem {
   // gradients, with double. Returns the largest relative error (L2 of a row's difference over that
   // of the row). kNumeric when it is larger than rounding explains.
   virtual double CheckRows(Context& context, bool backward) = 0;
+
+  // What went in and, after CheckRows, what came out: q, k, v, dout, out, dq, dk, dv, (B, H, T, D)
+  // in fp32; of the shared form qk and dqk; of LSH rotations (H, D, R, columns) and buckets
+  // (B, H, R, T) as I32. Points into the problem.
+  virtual std::vector<io::TensorEntry> Tensors() const = 0;
 };
 
 std::unique_ptr<AttentionProblem> MakeAttentionProblem(const AttentionProblemOptions& options);

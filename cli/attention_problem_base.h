@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bfloat16.h"
@@ -47,8 +49,14 @@ class ProblemBase : public AttentionProblem {
     for (Values* gradient : {&dq_, &dk_, &dv_}) std::fill(gradient->begin(), gradient->end(), 0.0f);
   }
   double CheckRows(Context& context, bool backward) override;
+  std::vector<io::TensorEntry> Tensors() const override {
+    return {Entry("v", v_), Entry("dout", dout_), Entry("out", out_), Entry("dv", dv_)};
+  }
 
  protected:
+  io::TensorEntry Entry(std::string name, const Values& values) const {
+    return {std::move(name), DType::kF32, {shape_.begin(), shape_.end()}, values.data()};
+  }
   virtual HeadTensors Head(idx_t head) const = 0;
   virtual std::unique_ptr<AttentionRelation> Relation(idx_t head) const = 0;
   // Heads whose key rows are checked. Each costs the softmax of all queries that see them.
@@ -121,6 +129,14 @@ class SeparateProblem : public ProblemBase {
     }
     run(Bf16Qkv{In(half_q_), In(half_k_), In(half_v_)},
         Bf16AttentionSaved{{half_out_.data(), shape_}, PerRow(lse_)}, In(half_dout_));
+  }
+  std::vector<io::TensorEntry> Tensors() const override {
+    auto tensors = ProblemBase::Tensors();
+    for (const auto& [name, values] :
+         {std::pair<const char*, const Values&>{"q", q_}, {"k", k_}, {"dq", dq_}, {"dk", dk_}}) {
+      tensors.push_back(Entry(name, values));
+    }
+    return tensors;
   }
   AttentionSaved Saved() { return {Out(out_), PerRow(lse_)}; }
   DQkv Gradients() { return {Out(dq_), Out(dk_), Out(dv_)}; }

@@ -8,6 +8,7 @@
 #include "cli/cmd_bench_attention.h"
 #include "cli/cmd_bench_generate.h"
 #include "cli/commands.h"
+#include "cli/memory_size.h"
 #include "cli/step_bench.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
@@ -18,29 +19,39 @@ namespace longspan::cli {
 namespace {
 
 struct BenchCommand {
-  std::string config, preset, arch = "reformer", attention, dtype = "f32";
+  std::string config, preset, arch = "reformer", attention, dtype = "f32", memory;
   idx_t tokens = 16384, batch = 1, steps = 3;
   bool json = false;
 };
+
+// What the step keeps: as --memory has room for.
+template <class Config>
+StepPolicy PolicyOf(Context& context, const BenchCommand& c, StepKind kind, const Config& config) {
+  StepPolicy policy;
+  policy.compute = c.dtype == "bf16" ? DType::kBF16 : DType::kF32;
+  if (c.memory.empty() || kind == StepKind::kForward) return policy;
+  return FitStep(config, c.batch, c.tokens, StepBudget("bench", context, c.memory), policy.compute,
+                 context.threads());
+}
 
 std::unique_ptr<StepBench> MakeBench(Context& context, const BenchCommand& c, StepKind kind) {
   const std::string arch = c.preset.empty() ? ModelType(c.config) : c.arch;
   Check(arch == "reformer" || arch == "longformer", ErrorCode::kUsage,
         "bench: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
   if (arch == "reformer") {
-    Check(c.dtype == "f32", ErrorCode::kUsage, "bench: a Reformer computes in f32, not in {}",
-          c.dtype);
     ReformerConfig config =
         c.preset.empty() ? ReadReformerConfig(c.config) : ReformerPreset(c.preset);
     if (!c.attention.empty()) ChooseAttention(c.attention, &config);
-    return MakeReformerBench(context, std::move(config), c.batch, c.tokens, kind);
+    return MakeReformerBench(context, config, c.batch, c.tokens, kind,
+                             PolicyOf(context, c, kind, config));
   }
   Check(c.attention.empty(), ErrorCode::kUsage,
         "bench: --attention '{}' does not fit a Longformer, whose layers all have a window",
         io::Escape(c.attention));
-  return MakeLongformerBench(
-      context, c.preset.empty() ? ReadLongformerConfig(c.config) : LongformerPreset(c.preset),
-      c.batch, c.tokens, kind, c.dtype == "bf16" ? DType::kBF16 : DType::kF32);
+  const LongformerConfig config =
+      c.preset.empty() ? ReadLongformerConfig(c.config) : LongformerPreset(c.preset);
+  return MakeLongformerBench(context, config, c.batch, c.tokens, kind,
+                             PolicyOf(context, c, kind, config));
 }
 
 int RunBench(const BenchCommand& c, StepKind kind, int threads) {
@@ -93,7 +104,13 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
   command->add_option("--tokens", c->tokens, "of a row")->capture_default_str();
   command->add_option("--batch", c->batch, "rows")->capture_default_str();
   command->add_option("--attention", c->attention, "full, local or lsh, instead of the config's");
-  command->add_option("--dtype", c->dtype, "f32, or bf16 (Longformer)")->capture_default_str();
+  command->add_option("--dtype", c->dtype, "f32 or bf16")->capture_default_str();
+  if (kind == StepKind::kTrain) {
+    command->add_option(
+        "--memory", c->memory,
+        "keep activations as far as they fit: bytes, 512M, 4G (default: Reformers keep "
+        "none, Longformers all)");
+  }
   command->add_option("--steps", c->steps, "repetitions; medians are reported")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();

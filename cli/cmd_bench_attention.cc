@@ -8,6 +8,7 @@
 #include "cli/bench_timing.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
+#include "io/safetensors.h"
 #include "probe/peaks.h"
 
 namespace longspan::cli {
@@ -15,7 +16,7 @@ namespace {
 
 struct AttentionBenchCommand {
   AttentionProblemOptions problem;
-  std::string dtype = "f32", pass = "both";
+  std::string dtype = "f32", pass = "both", save;
   idx_t steps = 5;
   bool json = false;
 };
@@ -35,6 +36,7 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
   options.bf16 = c.dtype == "bf16";
   const auto problem = MakeAttentionProblem(options);
   const double error = problem->CheckRows(context, backward);
+  if (!c.save.empty()) io::WriteSafetensors(c.save, problem->Tensors());
   const double flop = backward ? kForwardFlop + kBackwardFlop : kForwardFlop;
   const double gflop = 1e-9 * flop * static_cast<double>(c.problem.head_size) * problem->Pairs();
   const auto peak = options.bf16 ? PeakOf::kBf16 : PeakOf::kFp32;
@@ -102,12 +104,13 @@ void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action) 
       bench->add_subcommand("attention", "one attention mechanism, checked in double, then timed");
   const auto c = std::make_shared<AttentionBenchCommand>();
   AddProblemOptions(command, &c->problem);
-  command->add_option("--dtype", c->dtype, "f32 or bf16")
-      ->capture_default_str();
+  command->add_option("--dtype", c->dtype, "f32 or bf16")->capture_default_str();
   command->add_option("--pass", c->pass, "forward or both")->capture_default_str();
   command->add_option("--steps", c->steps, "repetitions; medians are reported")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
+  command->add_option("--save", c->save,
+                      "write the tensors, outputs and gradients of the check (safetensors)");
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(
       "Examples:\n  longspan bench attention --kind full --tokens 4096 --causal\n"

@@ -69,7 +69,7 @@ StepFigure TimeStep(int threads, const ReformerConfig& config, idx_t tokens, dou
   constexpr double kLongStep = 20.0, kShortStep = 2.0;  // seconds
   Context context(threads);
   ResetPeakRss();
-  const auto bench = MakeReformerBench(context, config, 1, tokens, StepKind::kTrain);
+  const auto bench = MakeReformerBench(context, config, 1, tokens, StepKind::kTrain, {});
   if (expected < kLongStep) bench->Step();
   const idx_t repetitions = expected < kShortStep ? 5 : expected < kLongStep ? 3 : 1;
   const BenchTimes times = TimeBesidePeak(context, PeakOf::kFp32, bench->Gflop(), repetitions,

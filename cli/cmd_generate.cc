@@ -79,6 +79,9 @@ class Generation {
           "generate: no prompt; give -p TEXT (more than once for several) or --file FILE");
     for (const std::string& prompt : prompts_) ids_.push_back(Encode(prompt));
     c_.options.cache = !c_.no_cache;
+    Check(tokenizer_->vocabulary() <= model_.config().vocab_size, ErrorCode::kFormat,
+          "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
+          tokenizer_->vocabulary(), model_.config().vocab_size);
     Ban();
     for (const auto& ids : ids_) CheckPrompt(ids.size());
   }
@@ -104,10 +107,15 @@ class Generation {
     return tokenizer_->Encode(prompt, options).front().ids;
   }
 
-  // Padding, and ids without a token, are never drawn.
+  // Ids that stand for no text are never drawn: padding, the unknown token, what no token has. The
+  // tokenizer's end of text may be, and ends it.
   void Ban() {
+    const text::SpecialIds& ids = tokenizer_->special();
     if (tokenizer_->kind() == "bytes") c_.options.banned = {text::BytesTokenizer::kPad};
-    if (tokenizer_->special().pad) c_.options.banned.push_back(*tokenizer_->special().pad);
+    for (const auto& id : {ids.bos, ids.unk, ids.sep, ids.pad, ids.cls, ids.mask}) {
+      if (id && id != ids.eos) c_.options.banned.push_back(*id);
+    }
+    if (ids.eos) c_.options.ends = {*ids.eos};
     for (idx_t id = tokenizer_->vocabulary(); id < model_.config().vocab_size; ++id) {
       c_.options.banned.push_back(static_cast<std::int32_t>(id));
     }

@@ -11,9 +11,10 @@
 #include "model/attention_layer.h"
 #include "model/lsh_recall.h"
 #include "model/model_files.h"
-#include "text/bytes_tokenizer.h"
+#include "text/open_tokenizer.h"
 #include "train/evaluate.h"
 #include "train/text_data.h"
+#include "train/token_stream.h"
 
 namespace longspan::cli {
 namespace {
@@ -55,11 +56,11 @@ std::vector<idx_t> RoundsOf(const std::string& list) {
 }
 
 // The length of a window: what was asked for, or as much as model and text have.
-idx_t WindowOf(const LshReportCommand& c, const ReformerConfig& config, idx_t bytes) {
+idx_t WindowOf(const LshReportCommand& c, const ReformerConfig& config, idx_t size) {
   const idx_t asked = c.tokens > 0 ? c.tokens : std::min(kMostTokens, config.longest());
-  const idx_t tokens = c.tokens > 0 ? asked : std::min(asked, bytes);
-  Check(tokens <= bytes, ErrorCode::kUsage, "text: {} bytes are less than one window of {} tokens",
-        bytes, tokens);
+  const idx_t tokens = c.tokens > 0 ? asked : std::min(asked, size);
+  Check(tokens <= size, ErrorCode::kUsage, "text: {} tokens are less than one window of {} tokens",
+        size, tokens);
   Check(tokens > config.lsh_chunk, ErrorCode::kUsage,
         "text: windows of {} tokens fit one chunk of {}, nothing is hashed", tokens,
         config.lsh_chunk);
@@ -77,21 +78,26 @@ Report Measure(const LshReportCommand& c, int threads) {
   Report report;
   report.config = LoadReformerConfig(c.model);
   LshRecall recall(report.config, options);  // refuses before the weights are read
-  CheckByteLanguageModel(report.config, c.tokens > 0 ? c.tokens : 1);
+  const auto tokenizer = text::OpenTokenizer(c.model);
+  CheckLanguageModel(report.config, tokenizer->vocabulary(), c.tokens > 0 ? c.tokens : 1);
   const text::MappedFile file = text::MappedFile::Open(c.text);
   const std::span<const std::uint8_t> bytes = HeldOutPart(file.bytes(), c.held_out);
   report.bytes = static_cast<idx_t>(bytes.size());
-  report.tokens = WindowOf(c, report.config, report.bytes);
-  report.windows = std::min(c.windows, report.bytes / report.tokens);
+  TokenStream stream;
+  stream.Append(context, *tokenizer, {reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+                Documents::kJoined, std::nullopt);
+  const auto size = static_cast<idx_t>(stream.ids().size());
+  report.tokens = WindowOf(c, report.config, size);
+  report.windows = std::min(c.windows, size / report.tokens);
   report.rows = std::min(options.rows, report.tokens - (report.config.is_decoder ? 1 : 0));
   Reformer model = LoadReformer(c.model, load);
   report.config = model.config();
   for (idx_t w = 0; w < report.windows; ++w) {  // spread over the whole text
     const idx_t gaps = std::max<idx_t>(1, report.windows - 1);
-    const idx_t begin = w * (report.bytes - report.tokens) / gaps;
-    recall.Add(context, model,
-               text::BytesTokenizer::Encode(bytes.subspan(
-                   static_cast<std::size_t>(begin), static_cast<std::size_t>(report.tokens))));
+    const idx_t begin = w * (size - report.tokens) / gaps;
+    const auto window = stream.ids().subspan(static_cast<std::size_t>(begin),
+                                             static_cast<std::size_t>(report.tokens));
+    recall.Add(context, model, window);
   }
   report.layers = recall.Result();
   return report;

@@ -1,7 +1,6 @@
 // longspan plan: what a training step needs, before it is run, and how long a text a memory allows.
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -10,9 +9,9 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/memory_size.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"
-#include "gemm/gemm.h"
 #include "io/escape.h"
 #include "model/longformer_files.h"
 #include "model/step_memory.h"
@@ -30,9 +29,11 @@ constexpr double kFractionOfPeak = 0.5;
 constexpr double kRecomputedWork = 4.0 / 3.0;
 
 struct PlanCommand {
-  std::string model, config, preset, arch = "reformer", memory;
+  std::string model, config, preset, arch = "reformer", memory, dtype = "f32";
   idx_t tokens = 0, batch = 1;
   bool json = false;
+
+  DType Compute() const { return dtype == "bf16" ? DType::kBF16 : DType::kF32; }
 };
 
 // One way to run the step: what it is called, and what it needs for so many tokens.
@@ -64,9 +65,11 @@ Plan PlanReformer(const ReformerConfig& given, const PlanCommand& c, int threads
     if (attention == "lsh" && !hashes) continue;
     ReformerConfig config = given;
     ChooseAttention(attention, &config);
+    StepPolicy policy;
+    policy.compute = c.Compute();
     plan.kinds.push_back({std::string(attention), [=, batch = c.batch](idx_t tokens) {
                             return RehearseStep(WithPositions(config, tokens), batch, tokens,
-                                                threads);
+                                                threads, policy);
                           }});
   }
   return plan;
@@ -78,10 +81,13 @@ Plan PlanLongformer(const LongformerConfig& config, const PlanCommand& c, int th
   plan.parameters = ParameterCount(config);
   plan.more_positions = "larger max_position_embeddings";
   for (const bool recompute : {false, true}) {
+    StepPolicy policy;
+    policy.compute = c.Compute();
+    if (recompute) policy.recompute = config.layers();
     plan.kinds.push_back({recompute ? "recompute" : "window",
                           [=, batch = c.batch](idx_t tokens) {
                             return RehearseStep(WithPositions(config, tokens), batch, tokens,
-                                                recompute, threads);
+                                                threads, policy);
                           },
                           recompute ? kRecomputedWork : 1.0});
   }
@@ -103,24 +109,6 @@ Plan MakePlan(const PlanCommand& c, int threads) {
   }
   return PlanReformer(c.preset.empty() ? ReadReformerConfig(file) : ReformerPreset(c.preset), c,
                       threads);
-}
-
-// "4G", "512M", "300000": units of 1024.
-std::size_t ParseMemory(std::string_view text) {
-  double value = 0.0;
-  const char* const last = text.data() + text.size();
-  const auto [end, error] = std::from_chars(text.data(), last, value, std::chars_format::fixed);
-  const std::string_view unit(end, static_cast<std::size_t>(last - end));
-  double factor = unit.empty() ? 1.0 : 0.0;
-  for (const auto& [name, size] :
-       {std::pair{"K", 0x1p10}, {"M", 0x1p20}, {"G", 0x1p30}, {"T", 0x1p40}}) {
-    if (unit == name) factor = size;
-  }
-  const double bytes = value * factor;
-  Check(error == std::errc() && bytes >= 1.0 && bytes < 1e18, ErrorCode::kUsage,
-        "plan: --memory '{}' is not a number of bytes, alone or with K, M, G or T: 512M, 4G",
-        io::Escape(text));
-  return static_cast<std::size_t>(bytes);
 }
 
 struct PlanRow {
@@ -149,10 +137,17 @@ nlohmann::ordered_json ToJson(const Plan& plan, const PlanRow& row) {
   const StepMemory& m = row.needs.memory;
   nlohmann::ordered_json j = {{"attention", row.attention}, {"tokens", row.needs.tokens}};
   j["positions_suffice"] = row.needs.tokens <= plan.positions;
-  j["bytes"] = {
-      {"program", plan.program}, {"weights", m.weights}, {"gradients", m.gradients},
-      {"moments", m.moments},    {"text", m.text},       {"streams", m.streams},
-      {"buckets", m.buckets},    {"scratch", m.scratch}, {"total", plan.program + m.total()}};
+  j["bytes"] = {{"program", plan.program},
+                {"weights", m.weights},
+                {"gradients", m.gradients},
+                {"moments", m.moments},
+                {"text", m.text},
+                {"streams", m.streams},
+                {"buckets", m.buckets},
+                {"copies", m.copies},
+                {"activations", m.activations},
+                {"scratch", m.scratch},
+                {"total", plan.program + m.total()}};
   j["gflop"] = row.needs.gflop;
   j["estimated_seconds"] = row.seconds;
   if (plan.budget != 0) {
@@ -198,11 +193,12 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
   bool beyond = false;
   for (const PlanRow& row : rows) {
     const StepMemory& m = row.needs.memory;
-    text += fmt::format(
-        "{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n", row.attention,
-        row.needs.tokens, Megabytes(plan.program + m.total()),
-        Megabytes(m.weights + m.gradients + m.moments), Megabytes(m.streams + m.buckets + m.text),
-        Megabytes(plan.program + m.scratch), row.needs.gflop, TimeText(row.seconds));
+    text +=
+        fmt::format("{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n",
+                    row.attention, row.needs.tokens, Megabytes(plan.program + m.total()),
+                    Megabytes(m.weights + m.gradients + m.moments + m.copies),
+                    Megabytes(m.streams + m.buckets + m.text), Megabytes(plan.program + m.scratch),
+                    row.needs.gflop, TimeText(row.seconds));
     if (!row.refused.empty()) text += fmt::format("          beyond: {}\n", row.refused);
     beyond = beyond || row.needs.tokens > plan.positions;
   }
@@ -218,30 +214,19 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
   PrintResult(text);
 }
 
-// Runs a small dense layer both ways: the library behind it writes machine code for the products
-// it meets, some 10 MB on AVX-512, which a step has in memory and a rehearsal does not.
-void TouchDenseLayers(Context& context) {
-  const Tensor x({256, 64}), w({192, 64});
-  Tensor y({256, 192}), dx({256, 64}), dw({192, 64});
-  gemm::Forward(context, x.view<2>(), w.view<2>(), nullptr, y.view<2>());
-  gemm::BackwardData(context, y.view<2>(), w.view<2>(), dx.view<2>());
-  gemm::BackwardWeights(context, y.view<2>(), x.view<2>(), dw.view<2>());
-}
-
 int RunPlan(const PlanCommand& c, int threads) {
   Check(c.tokens == 0 || c.memory.empty(), ErrorCode::kUsage,
         "plan: --tokens asks for the memory of one length, --memory for the longest; give one");
   Plan plan = MakePlan(c, threads);
   if (c.tokens == 0) {
-    plan.budget =
-        c.memory.empty() ? static_cast<std::size_t>(AvailableMemoryBytes()) : ParseMemory(c.memory);
+    plan.budget = c.memory.empty() ? static_cast<std::size_t>(AvailableMemoryBytes())
+                                   : ParseMemory("plan", c.memory);
     Check(plan.budget > 0, ErrorCode::kUsage,
           "plan: the system does not say how much memory is available; give --memory");
   }
   Context context(threads);
   plan.peak = ProbeFp32Gflops(context);
-  TouchDenseLayers(context);
-  plan.program = static_cast<std::size_t>(PeakRssBytes());
+  plan.program = ProgramBytes(context);
   Check(plan.budget == 0 || plan.budget > plan.program, ErrorCode::kLimit,
         "plan: {} bytes of memory, the program alone takes {}", plan.budget, plan.program);
   std::vector<PlanRow> rows;
@@ -272,6 +257,9 @@ void RegisterPlan(CLI::App& app, const Globals& globals, Action& action) {
       ->check(CLI::Range(idx_t{1}, idx_t{1} << 31));
   command->add_option("--batch", c->batch, "texts at a time")
       ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--dtype", c->dtype, "f32 or bf16: what the step computes in")
+      ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(

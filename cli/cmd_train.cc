@@ -46,6 +46,7 @@ void RegisterLm(CLI::App* train, const Globals& globals, Action& action) {
                       "full, local or lsh, instead of the config's");
   command->add_flag("--strict", c->options.strict,
                     "refuse rows that transformers refuses to train on");
+  AddPolicyOptions(command, "nothing is kept", c.get());
   AddRhythmOptions(command, c.get());
   command->footer(
       std::string("Examples:\n  longspan train lm -m start --train book.txt -o run\n"
@@ -58,7 +59,7 @@ void RegisterLm(CLI::App* train, const Globals& globals, Action& action) {
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
       Context context(globals.threads);
-      const TrainOptions options = c->Options();
+      const TrainOptions options = c->Options(context);
       c->task.tokenizer = c->tokenizer;
       return RunTask(
           *c,
@@ -97,7 +98,7 @@ void RegisterMlm(CLI::App* train, const Globals& globals, Action& action) {
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
       Context context(globals.threads);
-      const TrainOptions options = c->Options();
+      const TrainOptions options = c->Options(context);
       return RunTask(
           *c,
           [&](const TrainHooks& hooks) { return TrainMaskedLm(context, options, c->task, hooks); },
@@ -138,7 +139,7 @@ void RegisterClassify(CLI::App* train, const Globals& globals, Action& action) {
     action = [c, by_steps, &globals] {
       Context context(globals.threads);
       if (by_steps) c->task.epochs = 0.0;
-      const TrainOptions options = c->Options();
+      const TrainOptions options = c->Options(context);
       return RunTask(
           *c,
           [&](const TrainHooks& hooks) {

@@ -29,6 +29,7 @@ void RegisterLongEvidence(CLI::App& app, const Globals& globals, Action& action)
 void RegisterLshReport(CLI::App& app, const Globals& globals, Action& action);
 void RegisterMultipleChoice(CLI::App& app, const Globals& globals, Action& action);
 void RegisterPlan(CLI::App& app, const Globals& globals, Action& action);
+void RegisterPuzzle(CLI::App& app, const Globals& globals, Action& action);
 void RegisterQa(CLI::App& app, const Globals& globals, Action& action);
 void RegisterTokenClassify(CLI::App& app, const Globals& globals, Action& action);
 void RegisterTokenize(CLI::App& app, Action& action);

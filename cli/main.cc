@@ -67,6 +67,7 @@ int Run(int argc, char** argv) {
   RegisterMultipleChoice(app, globals, action);
   RegisterEmbed(app, globals, action);
   RegisterLongEvidence(app, globals, action);
+  RegisterPuzzle(app, globals, action);
   RegisterLshReport(app, globals, action);
   RegisterPlot(app, action);
   RegisterPattern(app, action);

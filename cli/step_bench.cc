@@ -27,8 +27,11 @@ void CheckPositions(idx_t tokens, idx_t longest) {
 
 class ReformerBench final : public StepBench {
  public:
-  ReformerBench(Context& context, ReformerConfig config, idx_t rows, idx_t tokens, StepKind kind)
+  ReformerBench(Context& context, ReformerConfig config, idx_t rows, idx_t tokens, StepKind kind,
+                const StepPolicy& policy)
       : StepBench(context, kind), model_(std::move(config)) {
+    model_.ComputeIn(policy.compute);
+    model_.KeepUpTo(policy.keep);
     model_.Initialise(1);
     ids_ = RandomIds(2, rows * tokens, model_.config().vocab_size);
     targets_ = RandomIds(3, rows * tokens, model_.config().vocab_size);
@@ -77,10 +80,12 @@ class ReformerBench final : public StepBench {
 class LongformerBench final : public StepBench {
  public:
   LongformerBench(Context& context, LongformerConfig config, idx_t rows, idx_t tokens,
-                  StepKind kind, DType dtype)
+                  StepKind kind, const StepPolicy& policy)
       : StepBench(context, kind), model_(std::move(config)) {
     const LongformerConfig& c = model_.config();
-    model_.ComputeIn(dtype);
+    model_.ComputeIn(policy.compute);
+    plan_.recompute.assign(c.layers(), false);
+    std::fill_n(plan_.recompute.begin(), policy.recompute, true);
     model_.Initialise(1);
     ids_ = RandomIds(2, rows * tokens, c.vocab_size);
     const auto pad = static_cast<std::int32_t>(c.pad_token);
@@ -144,9 +149,10 @@ class LongformerBench final : public StepBench {
     }
     model_.Encode(context_, batch_, hidden_.view<2>());
   }
-  void Differentiate() override { model_.LossAndGradients(context_, batch_, {}); }
+  void Differentiate() override { model_.LossAndGradients(context_, batch_, plan_); }
 
   Longformer model_;
+  LongformerStep plan_;
   std::vector<std::int32_t> ids_, labels_;
   std::vector<std::uint8_t> roles_;
   std::vector<float> values_;
@@ -171,16 +177,17 @@ void StepBench::Step() {
 }
 
 std::unique_ptr<StepBench> MakeReformerBench(Context& context, ReformerConfig config, idx_t rows,
-                                             idx_t tokens, StepKind kind) {
+                                             idx_t tokens, StepKind kind,
+                                             const StepPolicy& policy) {
   CheckPositions(tokens, config.longest());
-  return std::make_unique<ReformerBench>(context, std::move(config), rows, tokens, kind);
+  return std::make_unique<ReformerBench>(context, std::move(config), rows, tokens, kind, policy);
 }
 
 std::unique_ptr<StepBench> MakeLongformerBench(Context& context, LongformerConfig config,
                                                idx_t rows, idx_t tokens, StepKind kind,
-                                               DType dtype) {
+                                               const StepPolicy& policy) {
   CheckPositions(tokens, config.longest());
-  return std::make_unique<LongformerBench>(context, std::move(config), rows, tokens, kind, dtype);
+  return std::make_unique<LongformerBench>(context, std::move(config), rows, tokens, kind, policy);
 }
 
 }  // namespace longspan::cli

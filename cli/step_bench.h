@@ -7,6 +7,7 @@
 #include "model/longformer_config.h"
 #include "model/parameters.h"
 #include "model/reformer_config.h"
+#include "model/step_memory.h"
 
 namespace longspan::cli {
 
@@ -38,12 +39,12 @@ class StepBench {
 
 // Labels stand everywhere. kUsage when the model has no positions for `tokens`.
 std::unique_ptr<StepBench> MakeReformerBench(Context& context, ReformerConfig config, idx_t rows,
-                                             idx_t tokens, StepKind kind);
+                                             idx_t tokens, StepKind kind, const StepPolicy& policy);
 
 // The first token of each row is global. A masked LM has labels on 15 % of its tokens, token
-// classes on all; a bare model runs forward only. dtype: kF32 or kBF16, what it computes in.
+// classes on all; a bare model runs forward only.
 std::unique_ptr<StepBench> MakeLongformerBench(Context& context, LongformerConfig config,
                                                idx_t rows, idx_t tokens, StepKind kind,
-                                               DType dtype);
+                                               const StepPolicy& policy);
 
 }  // namespace longspan::cli

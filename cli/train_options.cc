@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cli/memory_size.h"
 #include "cli/training.h"
 #include "train/schedule.h"
 
@@ -13,7 +14,7 @@ namespace longspan::cli {
 TrainCommand::TrainCommand(const TrainOptions& defaults)
     : options(defaults), schedule(ScheduleName(defaults.schedule)) {}
 
-TrainOptions TrainCommand::Options() const {
+TrainOptions TrainCommand::Options(Context& context) const {
   TrainOptions o = options;
   o.model = model;
   o.train.assign(train.begin(), train.end());
@@ -22,6 +23,7 @@ TrainOptions TrainCommand::Options() const {
   o.schedule = ParseSchedule(schedule);
   if (dropout >= 0.0) o.dropout = dropout;
   o.dtype = dtype == "bf16" ? DType::kBF16 : DType::kF32;
+  o.memory = StepBudget("train", context, memory);
   return o;
 }
 
@@ -88,9 +90,18 @@ void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::
   AddGlobalOption(command, automatic, global);
   command->add_flag("--recompute", *recompute,
                     "keep only each layer's input: less memory, a third more time, the same bits");
+  AddPolicyOptions(command, "activations are kept", c);
+}
+
+void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c) {
   command->add_option("--dtype", c->dtype, "products in f32, or bf16: less memory, faster")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
+  command->add_option(
+      "--memory", c->memory,
+      fmt::format("what the run may take: bytes, 512M, 4G; activations are computed again only as "
+                  "far as it demands (default: {})",
+                  without_memory));
 }
 
 void AddColumnOptions(CLI::App* command, ClassifyOptions* task) {

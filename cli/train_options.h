@@ -12,13 +12,13 @@ namespace longspan::cli {
 struct TrainCommand {
   TrainOptions options;
   std::vector<std::string> train;
-  std::string model, eval, output, schedule, progress = "auto", dtype = "f32";
+  std::string model, eval, output, schedule, progress = "auto", dtype = "f32", memory;
   double dropout = -1.0;  // negative: the config's
   bool json = false;
 
   explicit TrainCommand(const TrainOptions& defaults);
   // The options as the command line gave them. kUsage.
-  TrainOptions Options() const;
+  TrainOptions Options(Context& context) const;
 };
 
 void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c);
@@ -27,7 +27,9 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c);
 
 // --global; `automatic` says which tokens "auto" makes global.
 void AddGlobalOption(CLI::App* command, const std::string& automatic, std::string* global);
-// --global, --recompute and --dtype.
+// --dtype and --memory.
+void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c);
+// --global, --recompute, and those.
 void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::string* global,
                           bool* recompute, TrainCommand* c);
 // Where a table has texts and labels, and what becomes of texts that are too long.

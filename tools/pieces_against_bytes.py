@@ -112,7 +112,7 @@ def step_seconds(lines):
 def main():
     a = arguments()
     e = Experiment(a)
-    pieces = a.output / "pieces"
+    pieces = a.output / "vocabulary"
     learnt = json.loads(e.run("tokenize", "train", *e.train_files, "--kind", a.kind, "--vocab-size",
                               a.vocab_size, "--no-byte-fallback", "-o", pieces, "--overwrite",
                               "--json"))

@@ -29,6 +29,9 @@ template <class T>
 struct AttentionSavedOf {
   View<T, 4> out;      // (B, H, T, D)
   View<float, 3> lse;  // (B, H, T): logsumexp of the scaled scores of the visible keys
+  // Backward of full, chunked and LSH attention: dout . out of each row, (B, H, T), where that was
+  // computed before; then `out` is not read and may have become dout. Empty: computed from out.
+  View<float, 3> delta{};
 };
 using AttentionSaved = AttentionSavedOf<float>;
 using Bf16AttentionSaved = AttentionSavedOf<bfloat16>;
@@ -40,6 +43,14 @@ using KeyMask = View<const std::uint8_t, 2>;
 struct ProbabilityDropout {
   float p = 0.0f;
   std::uint64_t key = 0;
+  // Of chunked, full and LSH attention: when a call has only some heads of a layer, the number of
+  // its first one and how many the layer has; elements are numbered as if all were there. 0: all.
+  idx_t first_head = 0, layer_heads = 0;
+
+  // The number of head h of row b of a call with `heads` heads, for the elements' numbers.
+  idx_t Head(idx_t b, idx_t h, idx_t heads) const {
+    return b * (layer_heads > 0 ? layer_heads : heads) + first_head + h;
+  }
 };
 
 // Chunked local attention: Reformer's "local" layers (Kitaev et al. 2020, section 2; Hugging
@@ -128,6 +139,7 @@ template <class T>
 struct SharedSavedOf {
   View<T, 4> out;           // (B, H, T, D)
   View<float, 3> max, sum;  // (B, H, T)
+  View<float, 3> delta{};   // as AttentionSavedOf's
 };
 using SharedSaved = SharedSavedOf<float>;
 using Bf16SharedSaved = SharedSavedOf<bfloat16>;

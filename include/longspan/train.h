@@ -39,9 +39,13 @@ struct TrainOptions {
   std::string attention;  // of Reformers
   // Reformers: refuse rows that transformers would refuse to train on. As a rule any length trains.
   bool strict = false;
-  // Operands of products, of Longformers: kF32 or kBF16. Weights, their gradients and the
+  // Operands of products: kF32 or kBF16. Weights, their gradients and the
   // optimiser's numbers are fp32 in both.
   DType dtype = DType::kF32;
+  // Bytes that a step may take, weights and optimiser included: with room, activations are kept
+  // instead of computed again. 0: Reformers keep nothing, Longformers all. It decides a Reformer's
+  // last bits, so that a run is resumed with what it began with.
+  std::size_t memory = 0;
   std::uint64_t seed = 1;
 
   idx_t log_every = 10;    // updates between lines of metrics.jsonl
@@ -112,6 +116,36 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const TrainHooks& hooks = {});
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const LanguageModelOptions& task, const TrainHooks& hooks = {});
+
+// ---- puzzles ------------------------------------------------------------------------------------
+
+// Made-up tasks that only attention over a distance solves: train/puzzle.h says what rows are.
+struct PuzzleOptions {
+  std::string kind = "duplication";  // or "recall"
+  idx_t symbols = 128;               // of duplication; of recall as many keys and as many values
+  idx_t pairs = 8;                   // of recall
+};
+
+// Trains a Reformer on rows of options.tokens tokens, each seen once; options.train and held_out
+// are not used. Metric: accuracy. Files and errors as TrainLanguageModel.
+TrainResult TrainPuzzle(Context& context, const TrainOptions& options, const PuzzleOptions& puzzle,
+                        const TrainHooks& hooks = {});
+
+struct PuzzleEvalOptions {
+  std::filesystem::path model;
+  PuzzleOptions puzzle;
+  idx_t tokens = 0, rows = 100;
+  std::uint64_t seed = 1;
+  std::string attention;  // instead of the config's: full, local, lsh
+  idx_t num_hashes = 0;   // instead of the config's; 0: the config's
+};
+struct PuzzleScore {
+  idx_t counted = 0, right = 0;  // tokens that were to be foreseen
+  double loss = 0.0;
+  double share() const { return static_cast<double>(right) / static_cast<double>(counted); }
+};
+// On rows that training with the same seed does not see.
+PuzzleScore EvaluatePuzzle(Context& context, const PuzzleEvalOptions& options);
 
 // ---- texts with a tokenizer ---------------------------------------------------------------------
 

@@ -1,12 +1,16 @@
 #include "model/attention_layer.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/arena.h"
+#include "base/math.h"
 #include "gemm/gemm.h"
+#include "model/branch_weights.h"
 #include "model/documents.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
+#include "ops/head_dots/head_dots.h"
 
 namespace longspan {
 namespace {
@@ -14,37 +18,65 @@ namespace {
 // Dropout sites of the layer.
 enum Site : std::uint64_t { kProbabilities = 0, kOutput = 1 };
 
+// A layer that is not done in one piece is done in two halves: what lives of one is about as much
+// as the streams of a training step, so that memory is not decided here. Very long texts go in
+// smaller groups, of so many bytes at most. A group reads and normalises the stream again.
+constexpr idx_t kLargeGroup = idx_t{2} << 30;
+// Floats of a slab of tokens: normalised inputs, mixed outputs.
+constexpr idx_t kSlabValues = idx_t{1} << 22;
+constexpr idx_t kSlabStep = 256;  // dropout groups end where slabs end
+
 // The projections of a kind of layer, in the order of their rows.
 std::vector<std::string> ProjectionNames(LayerKind kind) {
   if (kind == LayerKind::kLocal) return {"query", "key", "value"};
   return {"query_key", "value"};
 }
 
-// Everything that lives between the streams: normed (N, C) and the attention's tensors.
-struct Activations {
-  Activations(Arena::Frame& frame, const ReformerConfig& config, idx_t projections, idx_t rows,
-              idx_t tokens) {
-    const idx_t n = rows * tokens, width = config.width();
-    const std::array<idx_t, 3> row = {rows, config.heads, tokens};
-    normed = {frame.Take<float>(n * config.hidden_size), {n, config.hidden_size}};
-    attention.rows = rows;
-    attention.tokens = tokens;
-    attention.heads = config.heads;
-    attention.head_size = config.head_size;
-    attention.projected = {frame.Take<float>(n * projections * width), {n, projections * width}};
-    attention.out = {frame.Take<float>(n * width), {n, width}};
-    attention.first = {frame.Take<float>(n * config.heads), row};
-    attention.second = {frame.Take<float>(n * config.heads), row};
+// The attention's tensors of a group of heads.
+template <class T>
+struct Group {
+  template <class Memory>
+  static AttentionTensorsOf<T> Take(Memory& memory, const ReformerConfig& config, idx_t projections,
+                                    const BranchCall& call, idx_t first, idx_t heads) {
+    AttentionTensorsOf<T> t;
+    t.rows = call.rows;
+    t.tokens = call.tokens;
+    t.heads = heads;
+    t.head_size = config.head_size;
+    t.first_head = first;
+    t.layer_heads = config.heads;
+    const idx_t n = t.n(), width = t.width();
+    const std::array<idx_t, 3> row = {t.rows, heads, t.tokens};
+    t.projected = {memory.template Take<T>(n * projections * width), {n, projections * width}};
+    t.out = {memory.template Take<T>(n * width), {n, width}};
+    t.first = {memory.template Take<float>(n * heads), row};
+    t.second = {memory.template Take<float>(n * heads), row};
+    t.delta = {memory.template Take<float>(n * heads), row};
+    return t;
   }
-  static std::size_t Bytes(const ReformerConfig& config, idx_t projections, idx_t n) {
-    return Arena::Bytes<float>(n * config.hidden_size) +
-           Arena::Bytes<float>(n * projections * config.width()) +
-           Arena::Bytes<float>(n * config.width()) + 2 * Arena::Bytes<float>(n * config.heads);
+  static std::size_t Bytes(const ReformerConfig& config, idx_t projections, idx_t n, idx_t heads) {
+    const idx_t width = heads * config.head_size;
+    return Arena::Bytes<T>(n * projections * width) + Arena::Bytes<T>(n * width) +
+           3 * Arena::Bytes<float>(n * heads);
   }
-
-  View<float, 2> normed;
-  AttentionTensors attention;
 };
+
+// y (rows, K) in T of x: x itself, or rounded into `room`.
+template <class T>
+gemm::ConstMatrix Terms(Context& context, const View<const float, 2>& x, T* room) {
+  if constexpr (sizeof(T) == 4) {
+    (void)room;
+    return x;
+  } else {
+    const View<bfloat16, 2> rounded(room, x.extent);
+    gemm::Round(context, x, rounded);
+    return rounded;
+  }
+}
+template <class T>
+idx_t TermsCount(idx_t count) {
+  return sizeof(T) == 4 ? 0 : count;
+}
 
 class AttentionLayer final : public ResidualBranch {
  public:
@@ -67,38 +99,23 @@ class AttentionLayer final : public ResidualBranch {
 
   void Add(Context& context, const BranchCall& call, const View<const float, 2>& x,
            const View<float, 2>& y) const override {
-    const idx_t n = call.rows * call.tokens;
-    Arena::Frame frame(context.arena(), Activations::Bytes(config_, projections_, n) +
-                                            Arena::Bytes<float>(y.size()));
-    const Activations a(frame, config_, projections_, call.rows, call.tokens);
-    const View<float, 2> mixed(frame.Take<float>(y.size()), y.extent);
-    Attend(context, call, x, false, a);
-    if (call.observer != nullptr) (*call.observer)(call.layer, a.attention);
-    gemm::Forward(context, a.attention.out, Weights(call).output, nullptr, mixed);
-    AddDropout(context, OutputSite(call), mixed, y);
+    if (call.half == nullptr) return AddIn<float>(context, call, x, y);
+    AddIn<bfloat16>(context, call, x, y);
   }
-
   void Reverse(Context& context, const BranchCall& call, const View<const float, 2>& x,
                const View<float, 2>& y, const View<const float, 2>& dy,
                const View<float, 2>& dx) const override {
-    const idx_t n = call.rows * call.tokens, width = config_.width();
-    Arena::Frame frame(context.arena(), Activations::Bytes(config_, projections_, n) +
-                                            Arena::Bytes<float>(dy.size()) +
-                                            Arena::Bytes<float>(n * width) +
-                                            Arena::Bytes<float>(n * projections_ * width));
-    const Activations a(frame, config_, projections_, call.rows, call.tokens);
-    const View<float, 2> mixed(frame.Take<float>(dy.size()), dy.extent);
-    const View<float, 2> dout(frame.Take<float>(n * width), {n, width});
-    const View<float, 2> dprojected(frame.Take<float>(n * projections_ * width),
-                                    {n, projections_ * width});
-    Attend(context, call, x, true, a);
-    gemm::Forward(context, a.attention.out, Weights(call).output, nullptr, mixed);
-    SubtractDropout(context, OutputSite(call), mixed, y);
-    OutputBackward(context, call, a, dy, mixed, dout);
-    ZeroRows(context, dprojected);
-    mechanism_->Backward(context, call, ProbabilitySite(call), a.attention, dout, dprojected);
-    // mixed is free again: it takes the gradient of the normalised input.
-    InputBackward(context, call, x, a, dprojected, mixed, dx);
+    if (call.half == nullptr) return ReverseIn<float>(context, call, x, y, dy, dx);
+    ReverseIn<bfloat16>(context, call, x, y, dy, dx);
+  }
+  std::size_t KeptBytes(const BranchCall& call) const override {
+    std::size_t bytes = 0;
+    EachGroup(call, false, [&](idx_t, idx_t heads) {
+      bytes += call.half == nullptr
+                   ? Group<float>::Bytes(config_, projections_, call.n(), heads)
+                   : Group<bfloat16>::Bytes(config_, projections_, call.n(), heads);
+    });
+    return bytes;
   }
 
   double ForwardFlop(idx_t rows, idx_t tokens) const override {
@@ -109,9 +126,95 @@ class AttentionLayer final : public ResidualBranch {
   }
 
  private:
-  AttentionWeights Weights(const BranchCall& call) const {
-    return AttentionLayerWeights(config_, kind_, prefix_, call.parameters);
+  // ---- groups and slabs
+
+  // Heads of a group: a rule on the shapes alone, for the order of additions follows it.
+  idx_t GroupHeads(const BranchCall& call) const {
+    if (call.observer != nullptr) return config_.heads;  // which looks at all of them
+    const idx_t head_bytes = call.n() * config_.head_size * (2 * projections_ + 1) * 4;
+    if (config_.heads * head_bytes <= call.one_piece) return config_.heads;
+    const idx_t most =
+        std::clamp<idx_t>(kLargeGroup / head_bytes, 1, CeilDiv(config_.heads, idx_t{2}));
+    return CeilDiv(config_.heads, CeilDiv(config_.heads, most));  // groups of like size
   }
+  // work(first head, heads) of each group; backwards for the way back, so that what was added last
+  // is taken away first.
+  template <class Work>
+  void EachGroup(const BranchCall& call, bool backwards, const Work& work) const {
+    const idx_t size = GroupHeads(call), count = CeilDiv(config_.heads, size);
+    for (idx_t i = 0; i < count; ++i) {
+      const idx_t first = (backwards ? count - 1 - i : i) * size;
+      work(first, std::min(size, config_.heads - first));
+    }
+  }
+  idx_t SlabRows(const BranchCall& call) const {
+    const idx_t widest = std::max(config_.hidden_size, config_.width());
+    return std::min(call.n(), RoundUp(CeilDiv(kSlabValues, widest), kSlabStep));
+  }
+  template <class Work>
+  void EachSlab(const BranchCall& call, const Work& work) const {
+    const idx_t slab = SlabRows(call);
+    for (idx_t begin = 0; begin < call.n(); begin += slab) {
+      work(begin, std::min(slab, call.n() - begin));
+    }
+  }
+
+  // Scratch of a slab. On the way back also of what products take of gradients.
+  template <class T>
+  struct Slab {
+    T* normed = nullptr;     // (slab, C)
+    float* mixed = nullptr;  // (slab, C)
+    // The way back only.
+    float* dnormed = nullptr;  // (slab, C)
+    T* dmixed = nullptr;       // (slab, C), bf16
+    T* dprojected = nullptr;   // (slab, P H D), bf16
+    T* dout = nullptr;         // (slab, H D)
+
+    // `projected`, `width`: P H D and H D; 0 where there is no way back.
+    static std::size_t Bytes(idx_t rows, idx_t channels, idx_t projected, idx_t width) {
+      const std::size_t forward =
+          Arena::Bytes<T>(rows * channels) + Arena::Bytes<float>(rows * channels);
+      if (width == 0) return forward;
+      return forward + Arena::Bytes<float>(rows * channels) +
+             Arena::Bytes<T>(TermsCount<T>(rows * channels)) +
+             Arena::Bytes<T>(TermsCount<T>(rows * projected)) + Arena::Bytes<T>(rows * width);
+    }
+    Slab(Arena::Frame& frame, idx_t rows, idx_t channels, idx_t projected, idx_t width)
+        : normed(frame.Take<T>(rows * channels)), mixed(frame.Take<float>(rows * channels)) {
+      if (width == 0) return;
+      dnormed = frame.Take<float>(rows * channels);
+      dmixed = frame.Take<T>(TermsCount<T>(rows * channels));
+      dprojected = frame.Take<T>(TermsCount<T>(rows * projected));
+      dout = frame.Take<T>(rows * width);
+    }
+  };
+
+  // ---- weights of a group
+
+  std::string Projections() const {
+    return prefix_ + "self_attention." + ProjectionNames(kind_).front() + ".weight";
+  }
+  std::string OutputName() const { return prefix_ + "output.dense.weight"; }
+  LayerNormWeights Norm(const BranchCall& call) const {
+    return {call.parameters.vector(prefix_ + "layer_norm.weight"),
+            call.parameters.vector(prefix_ + "layer_norm.bias"),
+            static_cast<float>(config_.layer_norm_eps)};
+  }
+  // work(weight rows (H D, C), column of `projected`) for the parts of a group, joined when it has
+  // all heads.
+  template <class M, class Tensors, class Work>
+  void EachProjection(const View<M, 2>& all, const Tensors& t, const Work& work) const {
+    if (t.heads == config_.heads) return work(all, 0, projections_ * t.width());
+    for (idx_t p = 0; p < projections_; ++p) {
+      work(all.Rows(p * config_.width() + t.first_head * t.head_size, t.width()), p * t.width(),
+           t.width());
+    }
+  }
+  template <class M, class Tensors>
+  View<M, 2> OutputColumns(const View<M, 2>& all, const Tensors& t) const {
+    return Columns(all, t.first_head * t.head_size, t.width());
+  }
+
   Dropout ProbabilitySite(const BranchCall& call) const {
     if (!call.training) return {};
     const double p = kind_ == LayerKind::kLocal ? config_.local_dropout : config_.lsh_dropout;
@@ -122,42 +225,182 @@ class AttentionLayer final : public ResidualBranch {
     return {static_cast<float>(config_.hidden_dropout), DeriveKey(call.dropout_key, kOutput)};
   }
 
-  // a.attention.out = attention(LayerNorm(x)).
+  // ---- forward
+
+  template <class T>
+  void AddIn(Context& context, const BranchCall& call, const View<const float, 2>& x,
+             const View<float, 2>& y) const {
+    KeptMemory kept(call.kept);
+    EachGroup(call, false, [&](idx_t first, idx_t heads) {
+      const idx_t rows = SlabRows(call), channels = config_.hidden_size;
+      const bool keeps = call.kept != nullptr;
+      Arena::Frame frame(context.arena(),
+                         (keeps ? 0 : Group<T>::Bytes(config_, projections_, call.n(), heads)) +
+                             Slab<T>::Bytes(rows, channels, 0, 0));
+      const auto t = keeps ? Group<T>::Take(kept, config_, projections_, call, first, heads)
+                           : Group<T>::Take(frame, config_, projections_, call, first, heads);
+      const Slab<T> slab(frame, rows, channels, 0, 0);
+      Attend<T>(context, call, x, false, t, slab);
+      if (call.observer != nullptr) Show(context, call, t);
+      Mix<T>(context, call, t, slab, [&](const View<const float, 2>& mixed, idx_t begin) {
+        AddDropout(context, OutputSite(call), mixed, y.Rows(begin, mixed.extent[0]),
+                   begin * channels);
+      });
+    });
+  }
+
+  // t.out = attention(LayerNorm(x)).
+  template <class T>
   void Attend(Context& context, const BranchCall& call, const View<const float, 2>& x, bool again,
-              const Activations& a) const {
-    const AttentionWeights w = Weights(call);
-    LayerNormForward(context, w.norm, x, a.normed);
-    gemm::Forward(context, a.normed, w.projections, nullptr, a.attention.projected);
-    mechanism_->Forward(context, call, ProbabilitySite(call), again, a.attention);
+              const AttentionTensorsOf<T>& t, const Slab<T>& slab) const {
+    const auto weights = WeightOf<T>(call, Projections(), projections_ * config_.width());
+    EachSlab(call, [&](idx_t begin, idx_t rows) {
+      const View<T, 2> normed(slab.normed, {rows, config_.hidden_size});
+      LayerNormForward(context, Norm(call), x.Rows(begin, rows), normed);
+      EachProjection(weights, t, [&](const auto& w, idx_t column, idx_t width) {
+        gemm::Forward(context, normed, w, nullptr,
+                      Columns(t.projected.Rows(begin, rows), column, width));
+      });
+    });
+    mechanism_->Forward(context, call, ProbabilitySite(call), again, t);
   }
 
-  // mixed = out Wo^T backward: dout from dy; `dropped` is scratch for dy behind dropout.
-  void OutputBackward(Context& context, const BranchCall& call, const Activations& a,
-                      const View<const float, 2>& dy, const View<float, 2>& dropped,
-                      const View<float, 2>& dout) const {
-    View<const float, 2> dmixed = dy;
-    if (const Dropout site = OutputSite(call); site.active()) {
-      ZeroRows(context, dropped);
-      AddDropout(context, site, dy, dropped);
-      dmixed = dropped;
+  // use(mixed (rows, C) = out Wo^T, first token) for each slab.
+  template <class T, class Use>
+  void Mix(Context& context, const BranchCall& call, const AttentionTensorsOf<T>& t,
+           const Slab<T>& slab, const Use& use) const {
+    const auto weight = OutputColumns(WeightOf<T>(call, OutputName()), t);
+    EachSlab(call, [&](idx_t begin, idx_t rows) {
+      const View<float, 2> mixed(slab.mixed, {rows, config_.hidden_size});
+      gemm::Forward(context, t.out.Rows(begin, rows), weight, nullptr, mixed);
+      use(mixed, begin);
+    });
+  }
+
+  void Show(Context& /*context*/, const BranchCall& call, const AttentionTensors& t) const {
+    (*call.observer)(call.layer, t);
+  }
+  void Show(Context& context, const BranchCall& call, const Bf16AttentionTensors& t) const {
+    Arena::Frame frame(context.arena(), Group<float>::Bytes(config_, projections_, t.n(), t.heads));
+    AttentionTensors wide =
+        Group<float>::Take(frame, config_, projections_, call, t.first_head, t.heads);
+    gemm::Widen(context, t.projected, wide.projected);
+    gemm::Widen(context, t.out, wide.out);
+    wide.first = t.first;
+    wide.second = t.second;
+    (*call.observer)(call.layer, wide);
+  }
+
+  // ---- backward
+
+  template <class T>
+  void ReverseIn(Context& context, const BranchCall& call, const View<const float, 2>& x,
+                 const View<float, 2>& y, const View<const float, 2>& dy,
+                 const View<float, 2>& dx) const {
+    const idx_t n = call.n(), rows = SlabRows(call), channels = config_.hidden_size;
+    EachGroup(call, true, [&](idx_t first, idx_t heads) {
+      const idx_t width = heads * config_.head_size, projected = projections_ * width;
+      const bool keeps = call.kept != nullptr;
+      const std::size_t group = Group<T>::Bytes(config_, projections_, n, heads);
+      Arena::Frame frame(context.arena(), (keeps ? 0 : group) +
+                                              Slab<T>::Bytes(rows, channels, projected, width) +
+                                              Arena::Bytes<float>(n * projected));
+      // All groups but the last, which is the first here, are of one size.
+      KeptMemory kept(keeps ? call.kept + first / GroupHeads(call) * FullGroupBytes<T>(call)
+                            : nullptr);
+      const auto t = keeps ? Group<T>::Take(kept, config_, projections_, call, first, heads)
+                           : Group<T>::Take(frame, config_, projections_, call, first, heads);
+      const Slab<T> slab(frame, rows, channels, projected, width);
+      const View<float, 2> dprojected(frame.Take<float>(n * projected), {n, projected});
+      if (!keeps) Attend<T>(context, call, x, true, t, slab);
+      Mix<T>(context, call, t, slab, [&](const View<const float, 2>& mixed, idx_t begin) {
+        SubtractDropout(context, OutputSite(call), mixed, y.Rows(begin, mixed.extent[0]),
+                        begin * channels);
+      });
+      OutputBackward<T>(context, call, t, dy, slab);
+      ZeroRows(context, dprojected);
+      mechanism_->Backward(context, call, ProbabilitySite(call), t, dprojected);
+      InputBackward<T>(context, call, x, t, dprojected, slab, dx);
+    });
+  }
+  template <class T>
+  std::size_t FullGroupBytes(const BranchCall& call) const {
+    return Group<T>::Bytes(config_, projections_, call.n(), GroupHeads(call));
+  }
+
+  // mixed = out Wo^T backward: dout from dy. It takes the place of out, whose products with it are
+  // kept: a text of a million tokens has no room for both.
+  template <class T>
+  void OutputBackward(Context& context, const BranchCall& call, const AttentionTensorsOf<T>& t,
+                      const View<const float, 2>& dy, const Slab<T>& slab) const {
+    const auto weight = OutputColumns(WeightOf<T>(call, OutputName()), t);
+    const View<float, 2> dweight = OutputColumns(call.parameters.matrix_gradient(OutputName()), t);
+    const Dropout site = OutputSite(call);
+    EachSlab(call, [&](idx_t begin, idx_t rows) {
+      View<const float, 2> dmixed = dy.Rows(begin, rows);
+      if (site.active()) {
+        const View<float, 2> dropped(slab.mixed, dmixed.extent);
+        ZeroRows(context, dropped);
+        AddDropout(context, site, dmixed, dropped, begin * config_.hidden_size);
+        dmixed = dropped;
+      }
+      const gemm::ConstMatrix terms = Terms<T>(context, dmixed, slab.dmixed);
+      const View<T, 2> out = t.out.Rows(begin, rows), dout(slab.dout, out.extent);
+      gemm::BackwardWeights(context, terms, out, dweight);
+      gemm::BackwardData(context, terms, weight, dout);
+      Dots<T>(context, t, out, dout, begin);
+      CopyRows(context, View<const T, 2>(dout), out);
+    });
+  }
+
+  // t.delta of a slab whose first token is `begin`; it may touch several rows of the batch.
+  template <class T>
+  void Dots(Context& context, const AttentionTensorsOf<T>& t, const View<const T, 2>& out,
+            const View<const T, 2>& dout, idx_t begin) const {
+    for (idx_t first = 0; first < out.extent[0];) {
+      const idx_t b = (begin + first) / t.tokens, from = (begin + first) % t.tokens;
+      const idx_t count = std::min(t.tokens - from, out.extent[0] - first);
+      const std::array<idx_t, 4> shape = {1, t.heads, count, t.head_size};
+      const std::array<idx_t, 4> steps = {0, t.head_size, t.width(), 1};
+      HeadDots(context, View<const T, 4>(&out(first, 0), shape, steps),
+               View<const T, 4>(&dout(first, 0), shape, steps),
+               {&t.delta(b, 0, from), {1, t.heads, count}, t.delta.stride});
+      first += count;
     }
-    gemm::BackwardWeights(context, dmixed, a.attention.out,
-                          call.parameters.matrix_gradient(prefix_ + "output.dense.weight"));
-    gemm::BackwardData(context, dmixed, Weights(call).output, dout);
   }
 
+  template <class T>
   void InputBackward(Context& context, const BranchCall& call, const View<const float, 2>& x,
-                     const Activations& a, const View<const float, 2>& dprojected,
-                     const View<float, 2>& dnormed, const View<float, 2>& dx) const {
-    const AttentionWeights w = Weights(call);
-    const std::string first =
-        prefix_ + "self_attention." + ProjectionNames(kind_).front() + ".weight";
-    gemm::BackwardWeights(context, dprojected, a.normed,
-                          call.parameters.matrix_gradient(first, projections_ * config_.width()));
-    gemm::BackwardData(context, dprojected, w.projections, dnormed);
-    LayerNormBackward(context, w.norm, x, dnormed, dx,
-                      {call.parameters.vector_gradient(prefix_ + "layer_norm.weight"),
-                       call.parameters.vector_gradient(prefix_ + "layer_norm.bias")});
+                     const AttentionTensorsOf<T>& t, const View<const float, 2>& dprojected,
+                     const Slab<T>& slab, const View<float, 2>& dx) const {
+    const idx_t all = projections_ * config_.width();
+    const auto weights = WeightOf<T>(call, Projections(), all);
+    const View<float, 2> dweights = call.parameters.matrix_gradient(Projections(), all);
+    const LayerNormGradients dnorm = {
+        call.parameters.vector_gradient(prefix_ + "layer_norm.weight"),
+        call.parameters.vector_gradient(prefix_ + "layer_norm.bias")};
+    EachSlab(call, [&](idx_t begin, idx_t rows) {
+      const View<const float, 2> part = x.Rows(begin, rows);
+      const View<T, 2> normed(slab.normed, part.extent);
+      const View<float, 2> dnormed(slab.dnormed, part.extent);
+      LayerNormForward(context, Norm(call), part, normed);
+      gemm::ConstMatrix terms = Terms<T>(context, dprojected.Rows(begin, rows), slab.dprojected);
+      const auto columns = [&](idx_t column, idx_t width) {
+        gemm::ConstMatrix cut = terms;
+        const idx_t bytes = sizeof(T) == 2 ? 2 : 4;
+        cut.data = static_cast<const std::byte*>(terms.data) + column * bytes;
+        cut.cols = width;
+        return cut;
+      };
+      EachProjection(dweights, t, [&](const auto& dw, idx_t column, idx_t width) {
+        gemm::BackwardWeights(context, columns(column, width), normed, dw);
+      });
+      EachProjection(weights, t, [&](const auto& w, idx_t column, idx_t width) {
+        gemm::BackwardData(context, columns(column, width), w, dnormed,
+                           column == 0 ? gemm::Store::kOverwrite : gemm::Store::kAccumulate);
+      });
+      LayerNormBackward(context, Norm(call), part, dnormed, dx.Rows(begin, rows), dnorm);
+    });
   }
 
   double ProjectionFlop(idx_t rows, idx_t tokens) const {
@@ -179,7 +422,8 @@ class AttentionLayer final : public ResidualBranch {
 }  // namespace
 
 AttentionWeights AttentionLayerWeights(const ReformerConfig& config, LayerKind kind,
-                                       const std::string& prefix, ParameterTable& parameters) {
+                                       const std::string& prefix,
+                                       const ParameterTable& parameters) {
   const auto names = ProjectionNames(kind);
   return {
       {parameters.vector(prefix + "layer_norm.weight"),

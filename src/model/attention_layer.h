@@ -19,29 +19,39 @@ struct AttentionWeights {
   View<const float, 2> output;       // (C, A)
 };
 AttentionWeights AttentionLayerWeights(const ReformerConfig& config, LayerKind kind,
-                                       const std::string& prefix, ParameterTable& parameters);
+                                       const std::string& prefix, const ParameterTable& parameters);
 
-// What lies between the projections of one call: projected (N, P A), out (N, A), and two numbers
-// for each row of the softmax (B, H, T), of which separate queries and keys use the first.
-struct AttentionTensors {
+// What lies between the projections of one call, for heads [first_head, first_head + H) of the
+// layer: projected (N, P H D), out (N, H D), and two numbers for each row of the softmax (B, H, T),
+// of which separate queries and keys use the first. In the backward out has become dout, and delta
+// (B, H, T) holds dout . out.
+template <class T>
+struct AttentionTensorsOf {
   idx_t rows = 0, tokens = 0, heads = 0, head_size = 0;
-  View<float, 2> projected, out;
-  View<float, 3> first, second;
+  idx_t first_head = 0, layer_heads = 0;
+  View<T, 2> projected, out;
+  View<float, 3> first, second, delta;
 
-  // Part `part` of a (N, P A) matrix as heads: (B, H, T, D).
-  template <class T>
-  View<T, 4> Part(const View<T, 2>& joined, idx_t part) const {
+  idx_t n() const { return rows * tokens; }
+  idx_t width() const { return heads * head_size; }
+
+  // Part `part` of a (N, P H D) matrix as heads: (B, H, T, D).
+  template <class E>
+  View<E, 4> Part(const View<E, 2>& joined, idx_t part) const {
     const idx_t stride = joined.extent[1];
     return {joined.data + part * heads * head_size,
             {rows, heads, tokens, head_size},
             {tokens * stride, head_size, stride, 1}};
   }
-  View<const float, 4> Input(idx_t part) const {
-    return Part(View<const float, 2>(projected), part);
+  View<const T, 4> Input(idx_t part) const { return Part(View<const T, 2>(projected), part); }
+  // Probability dropout of a site, numbered as if all heads of the layer were there.
+  ProbabilityDropout DropoutOf(const Dropout& site) const {
+    return {site.p, site.key, first_head, layer_heads};
   }
 };
+using Bf16AttentionTensors = AttentionTensorsOf<bfloat16>;
 
-// Who sees whom: from projected to out, and back.
+// Who sees whom: from projected to out, and back, for some heads of a layer.
 class AttentionMechanism {
  public:
   virtual ~AttentionMechanism() = default;
@@ -49,17 +59,47 @@ class AttentionMechanism {
   // `again`: the recomputation on the way back, with what the first pass kept in call.buckets.
   virtual void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
                        const AttentionTensors& tensors) const = 0;
-  // dprojected (N, P A) += gradients for d loss / d out = dout (N, A).
+  virtual void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
+                       const Bf16AttentionTensors& tensors) const = 0;
+  // dprojected (N, P H D) += gradients for d loss / d out = tensors.out (N, H D).
   virtual void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
-                        const AttentionTensors& tensors, const View<const float, 2>& dout,
+                        const AttentionTensors& tensors,
+                        const View<float, 2>& dprojected) const = 0;
+  virtual void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
+                        const Bf16AttentionTensors& tensors,
                         const View<float, 2>& dprojected) const = 0;
   // (query, key) pairs of one head in one row of T tokens that count as useful work: windows of
   // chunks whole, the causal half of full attention.
   virtual double Pairs(idx_t tokens) const = 0;
 };
 
-// Full attention, with separate or shared queries and keys: its spec and its pairs.
-FullSpec FullAttentionSpec(bool causal, const Dropout& dropout);
+// A mechanism whose functions for both types are one template: M::Run(context, call, dropout,
+// again, tensors) and M::RunBack(context, call, dropout, tensors, dprojected).
+template <class M>
+class MechanismOf : public AttentionMechanism {
+ public:
+  void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
+               const AttentionTensors& tensors) const final {
+    self().Run(context, call, dropout, again, tensors);
+  }
+  void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
+               const Bf16AttentionTensors& tensors) const final {
+    self().Run(context, call, dropout, again, tensors);
+  }
+  void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
+                const AttentionTensors& tensors, const View<float, 2>& dprojected) const final {
+    self().RunBack(context, call, dropout, tensors, dprojected);
+  }
+  void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
+                const Bf16AttentionTensors& tensors, const View<float, 2>& dprojected) const final {
+    self().RunBack(context, call, dropout, tensors, dprojected);
+  }
+
+ private:
+  const M& self() const { return static_cast<const M&>(*this); }
+};
+
+// Full attention, with separate or shared queries and keys: its pairs.
 double FullPairs(idx_t tokens, bool causal);
 
 // Separate queries and keys: chunks of text, or full attention.

@@ -113,7 +113,7 @@ class Search {
     for (std::size_t rank = 0; rank < candidates.size() && next.size() < beams; ++rank) {
       const Candidate& c = candidates[rank];
       std::vector<std::int32_t> tokens = live_[c.beam].tokens;
-      const bool end_of_text = c.id == config_.eos_token;
+      const bool end_of_text = EndsText(config_, options_, c.id);
       if (!end_of_text) tokens.push_back(c.id);
       if (end_of_text || (options_.stop && options_.stop(tokens))) {
         if (rank < beams) {

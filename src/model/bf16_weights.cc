@@ -44,7 +44,7 @@ void Bf16Weights::Refresh(Context& context, const ParameterTable& table) {
     gemm::Round(context, View<const float, 2>(from + rows * kRow, {1, rest}),
                 {to + rows * kRow, {1, rest}});
   }
-  generation_ = table.generation();
+  if (!context.rehearsal()) generation_ = table.generation();
 }
 
 View<const bfloat16, 2> Bf16Weights::matrix(std::string_view name, idx_t rows) const {

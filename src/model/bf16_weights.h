@@ -22,6 +22,8 @@ class Bf16Weights {
   // last time. Cost: 6 bytes of memory traffic a number.
   void Refresh(Context& context, const ParameterTable& table);
 
+  std::size_t Bytes() const { return static_cast<std::size_t>(values_.size()) * 2; }
+
   // The copy of ParameterTable::matrix(name, rows). kUsage when there is none of this name.
   View<const bfloat16, 2> matrix(std::string_view name, idx_t rows = 0) const;
 

@@ -6,9 +6,10 @@ namespace longspan {
 namespace {
 
 // The tensors of one document. Its softmax numbers lie where as many tokens of the rows have
-// theirs.
-AttentionTensors PartOf(const AttentionTensors& t, idx_t begin, idx_t length) {
-  AttentionTensors part = t;
+// theirs; delta is where the whole rows have it.
+template <class T>
+AttentionTensorsOf<T> PartOf(const AttentionTensorsOf<T>& t, idx_t begin, idx_t length) {
+  AttentionTensorsOf<T> part = t;
   part.rows = 1;
   part.tokens = length;
   part.projected = t.projected.Rows(begin, length);
@@ -16,6 +17,7 @@ AttentionTensors PartOf(const AttentionTensors& t, idx_t begin, idx_t length) {
   const std::array<idx_t, 3> shape = {1, t.heads, length};
   part.first = {t.first.data + begin * t.heads, shape};
   part.second = {t.second.data + begin * t.heads, shape};
+  part.delta = {&t.delta(begin / t.tokens, 0, begin % t.tokens), shape, t.delta.stride};
   return part;
 }
 
@@ -31,13 +33,14 @@ BranchCall PartOf(const BranchCall& call, idx_t document, idx_t length) {
   return part;
 }
 
-class DocumentMechanism final : public AttentionMechanism {
+class DocumentMechanism final : public MechanismOf<DocumentMechanism> {
  public:
   explicit DocumentMechanism(std::unique_ptr<AttentionMechanism> inner)
       : inner_(std::move(inner)) {}
 
-  void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
-               const AttentionTensors& t) const override {
+  template <class T>
+  void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
+           const AttentionTensorsOf<T>& t) const {
     if (call.documents.empty()) return inner_->Forward(context, call, dropout, again, t);
     if (call.document_buckets != nullptr && !again) {
       call.document_buckets->resize(call.documents.size());
@@ -48,16 +51,13 @@ class DocumentMechanism final : public AttentionMechanism {
     });
   }
 
-  void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
-                const AttentionTensors& t, const View<const float, 2>& dout,
-                const View<float, 2>& dprojected) const override {
-    if (call.documents.empty()) {
-      return inner_->Backward(context, call, dropout, t, dout, dprojected);
-    }
+  template <class T>
+  void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
+               const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) const {
+    if (call.documents.empty()) return inner_->Backward(context, call, dropout, t, dprojected);
     ForEachDocument(call.documents, [&](idx_t d, idx_t begin, idx_t length) {
       inner_->Backward(context, PartOf(call, d, length), DocumentSite(dropout, d),
-                       PartOf(t, begin, length), dout.Rows(begin, length),
-                       dprojected.Rows(begin, length));
+                       PartOf(t, begin, length), dprojected.Rows(begin, length));
     });
   }
 

@@ -70,7 +70,7 @@ TEST_P(DocumentsTest, AreWhatTheyAreApart) {
   Reformer model(config);
   model.Initialise(5);
   model.parameters().AllocateGradients();
-  const CrossEntropyResult together = model.LossAndGradients(context, random.batch, 0.01f, step);
+  const HeadLoss together = model.LossAndGradients(context, random.batch, 0.01f, step);
   const Outcome packed = Finish(model, together.sum, together.counted);
 
   Reformer alone(config);
@@ -84,7 +84,7 @@ TEST_P(DocumentsTest, AreWhatTheyAreApart) {
                                                         static_cast<std::size_t>(length));
     };
     const TokenBatch document{1, length, part(random.ids), part(random.targets), {}};
-    const CrossEntropyResult one = alone.LossAndGradients(context, document, 0.01f, step);
+    const HeadLoss one = alone.LossAndGradients(context, document, 0.01f, step);
     evaluated += alone.Loss(context, document).sum;
     loss += one.sum;
     counted += one.counted;

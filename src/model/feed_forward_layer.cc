@@ -1,13 +1,22 @@
 #include "model/feed_forward_layer.h"
 
+#include <algorithm>
+
 #include "base/arena.h"
+#include "base/math.h"
+#include "model/branch_weights.h"
 #include "model/residual_branch.h"
 #include "model/rows.h"
+#include "ops/dropout/dropout.h"
 
 namespace longspan {
 namespace {
 
 enum Site : std::uint64_t { kHidden = 0, kOutput = 1 };
+
+// Floats of a slab of tokens, a few of the feed-forward block's own; slabs end where groups of
+// dropout end.
+constexpr idx_t kSlabValues = idx_t{1} << 22, kSlabStep = 256;
 
 class FeedForward final : public ResidualBranch {
  public:
@@ -24,32 +33,18 @@ class FeedForward final : public ResidualBranch {
 
   void Add(Context& context, const BranchCall& call, const View<const float, 2>& x,
            const View<float, 2>& y) const override {
-    const FeedForwardLayerWeights w = FeedForwardLayer(config_, prefix_, call.parameters);
-    Arena::Frame frame(context.arena(), Arena::Bytes<float>(x.size()));
-    const View<float, 2> normed(frame.Take<float>(x.size()), x.extent);
-    LayerNormForward(context, w.norm, x, normed);
-    FeedForwardForward(context, Spec(call), w.block, normed, y);
+    if (call.half == nullptr) return AddIn<float>(context, call, x, y);
+    AddIn<bfloat16>(context, call, x, y);
   }
-
   void Reverse(Context& context, const BranchCall& call, const View<const float, 2>& x,
                const View<float, 2>& y, const View<const float, 2>& dy,
                const View<float, 2>& dx) const override {
-    const FeedForwardLayerWeights w = FeedForwardLayer(config_, prefix_, call.parameters);
-    ParameterTable& table = call.parameters;
-    Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(x.size()));
-    const View<float, 2> normed(frame.Take<float>(x.size()), x.extent);
-    const View<float, 2> dnormed(frame.Take<float>(x.size()), x.extent);
-    ZeroRows(context, dnormed);
-    LayerNormForward(context, w.norm, x, normed);
-    FeedForwardBackward(context, Spec(call), w.block, normed, dy, dnormed,
-                        {table.matrix_gradient(prefix_ + "dense.dense.weight"),
-                         table.vector_gradient(prefix_ + "dense.dense.bias"),
-                         table.matrix_gradient(prefix_ + "output.dense.weight"),
-                         table.vector_gradient(prefix_ + "output.dense.bias")},
-                        y);
-    LayerNormBackward(context, w.norm, x, dnormed, dx,
-                      {table.vector_gradient(prefix_ + "layer_norm.weight"),
-                       table.vector_gradient(prefix_ + "layer_norm.bias")});
+    if (call.half == nullptr) return ReverseIn<float>(context, call, x, y, dy, dx);
+    ReverseIn<bfloat16>(context, call, x, y, dy, dx);
+  }
+  std::size_t KeptBytes(const BranchCall& call) const override {
+    return call.half == nullptr ? Kept<float>::Bytes(*this, call)
+                                : Kept<bfloat16>::Bytes(*this, call);
   }
 
   double ForwardFlop(idx_t rows, idx_t tokens) const override {
@@ -61,8 +56,112 @@ class FeedForward final : public ResidualBranch {
   }
 
  private:
-  FeedForwardSpec Spec(const BranchCall& call) const {
+  // What a pass leaves for the way back.
+  template <class T>
+  struct Kept {
+    View<T, 2> hidden;  // (N, F), before the activation
+    View<float, 2> f;   // (N, C): what was added
+
+    static std::size_t Bytes(const FeedForward& layer, const BranchCall& call) {
+      const ReformerConfig& config = layer.config_;
+      return Arena::Bytes<T>(call.n() * config.feed_forward_size) +
+             Arena::Bytes<float>(call.n() * config.hidden_size);
+    }
+    Kept(const FeedForward& layer, const BranchCall& call) {
+      KeptMemory memory(call.kept);
+      const idx_t n = call.n(), F = layer.config_.feed_forward_size;
+      const idx_t C = layer.config_.hidden_size;
+      hidden = {memory.Take<T>(n * F), {n, F}};
+      f = {memory.Take<float>(n * C), {n, C}};
+    }
+  };
+
+  LayerNormWeights Norm(const BranchCall& call) const {
+    return {call.parameters.vector(prefix_ + "layer_norm.weight"),
+            call.parameters.vector(prefix_ + "layer_norm.bias"),
+            static_cast<float>(config_.layer_norm_eps)};
+  }
+  template <class T>
+  FeedForwardWeightsOf<T> Weights(const BranchCall& call) const {
+    return {WeightOf<T>(call, prefix_ + "dense.dense.weight"),
+            call.parameters.vector(prefix_ + "dense.dense.bias"),
+            WeightOf<T>(call, prefix_ + "output.dense.weight"),
+            call.parameters.vector(prefix_ + "output.dense.bias")};
+  }
+
+  // work(first token, tokens) for slabs of the text: nothing as long as the streams is needed.
+  template <class Work>
+  void EachSlab(const BranchCall& call, const Work& work) const {
+    const idx_t slab = SlabRows(call);
+    for (idx_t begin = 0; begin < call.n(); begin += slab) {
+      work(begin, std::min(slab, call.n() - begin));
+    }
+  }
+  idx_t SlabRows(const BranchCall& call) const {
+    return std::min(call.n(), RoundUp(CeilDiv(kSlabValues, config_.hidden_size), kSlabStep));
+  }
+
+  template <class T>
+  void AddIn(Context& context, const BranchCall& call, const View<const float, 2>& x,
+             const View<float, 2>& y) const {
+    const idx_t slab = SlabRows(call) * config_.hidden_size;
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab));
+    T* room = frame.Take<T>(slab);
+    const FeedForwardWeightsOf<T> weights = Weights<T>(call);
+    EachSlab(call, [&](idx_t begin, idx_t rows) {
+      const View<T, 2> normed(room, {rows, config_.hidden_size});
+      LayerNormForward(context, Norm(call), x.Rows(begin, rows), normed);
+      if (call.kept == nullptr) {
+        FeedForwardForward(context, Spec(call, begin), weights, normed, y.Rows(begin, rows));
+        return;
+      }
+      const Kept<T> kept(*this, call);
+      const View<float, 2> f = kept.f.Rows(begin, rows);
+      ZeroRows(context, f);
+      FeedForwardForward(context, Spec(call, begin), weights, normed, f,
+                         kept.hidden.Rows(begin, rows));
+      AddDropout(context, {}, f, y.Rows(begin, rows));
+    });
+  }
+
+  template <class T>
+  void ReverseIn(Context& context, const BranchCall& call, const View<const float, 2>& x,
+                 const View<float, 2>& y, const View<const float, 2>& dy,
+                 const View<float, 2>& dx) const {
+    const ParameterTable& table = call.parameters;
+    const idx_t slab = SlabRows(call) * config_.hidden_size;
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + Arena::Bytes<float>(slab));
+    T* normed_room = frame.Take<T>(slab);
+    float* dnormed_room = frame.Take<float>(slab);
+    const FeedForwardWeightsOf<T> weights = Weights<T>(call);
+    const FeedForwardGradients gradients = {table.matrix_gradient(prefix_ + "dense.dense.weight"),
+                                            table.vector_gradient(prefix_ + "dense.dense.bias"),
+                                            table.matrix_gradient(prefix_ + "output.dense.weight"),
+                                            table.vector_gradient(prefix_ + "output.dense.bias")};
+    const LayerNormGradients dnorm = {table.vector_gradient(prefix_ + "layer_norm.weight"),
+                                      table.vector_gradient(prefix_ + "layer_norm.bias")};
+    EachSlab(call, [&](idx_t begin, idx_t rows) {
+      const View<const float, 2> part = x.Rows(begin, rows), dpart = dy.Rows(begin, rows);
+      const View<T, 2> normed(normed_room, part.extent);
+      const View<float, 2> dnormed(dnormed_room, part.extent), undone = y.Rows(begin, rows);
+      ZeroRows(context, dnormed);
+      LayerNormForward(context, Norm(call), part, normed);
+      if (call.kept == nullptr) {
+        FeedForwardBackward(context, Spec(call, begin), weights, normed, dpart, dnormed, gradients,
+                            undone);
+      } else {
+        const Kept<T> kept(*this, call);
+        SubtractDropout(context, {}, kept.f.Rows(begin, rows), undone);
+        FeedForwardBackwardKept(context, Spec(call, begin), weights, normed,
+                                kept.hidden.Rows(begin, rows), dpart, dnormed, gradients);
+      }
+      LayerNormBackward(context, Norm(call), part, dnormed, dx.Rows(begin, rows), dnorm);
+    });
+  }
+
+  FeedForwardSpec Spec(const BranchCall& call, idx_t first) const {
     FeedForwardSpec spec;
+    spec.first = first;
     spec.activation = activation_;
     if (call.training) {
       const auto p = static_cast<float>(config_.hidden_dropout);
@@ -80,7 +179,7 @@ class FeedForward final : public ResidualBranch {
 }  // namespace
 
 FeedForwardLayerWeights FeedForwardLayer(const ReformerConfig& config, const std::string& prefix,
-                                         ParameterTable& parameters) {
+                                         const ParameterTable& parameters) {
   return {
       {parameters.vector(prefix + "layer_norm.weight"),
        parameters.vector(prefix + "layer_norm.bias"), static_cast<float>(config.layer_norm_eps)},

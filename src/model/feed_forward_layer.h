@@ -16,6 +16,6 @@ struct FeedForwardLayerWeights {
 };
 
 FeedForwardLayerWeights FeedForwardLayer(const ReformerConfig& config, const std::string& prefix,
-                                         ParameterTable& parameters);
+                                         const ParameterTable& parameters);
 
 }  // namespace longspan

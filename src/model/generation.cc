@@ -66,7 +66,7 @@ class Writer {
     Ban(options_.banned, scores_);
     Rng rng(text.draw_key, result.tokens.size());
     const std::int32_t id = SampleToken(scores_, options_.sampling, rng);
-    if (id == config_.eos_token) {
+    if (EndsText(config_, options_, id)) {
       result.ending = Ending::kEndOfText;
       return true;
     }
@@ -129,6 +129,11 @@ void CheckGeneration(const ReformerConfig& config, std::size_t prompt,
         "go on from its end with context (--context {})",
         prompt, config.longest(), config.longest());
   CheckSampling(options.sampling);
+}
+
+bool EndsText(const ReformerConfig& config, const GenerateOptions& options, std::int32_t id) {
+  return id == config.eos_token ||
+         std::find(options.ends.begin(), options.ends.end(), id) != options.ends.end();
 }
 
 void Ban(std::span<const std::int32_t> banned, std::span<float> scores) {

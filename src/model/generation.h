@@ -18,14 +18,15 @@ struct GenerateOptions {
   idx_t tokens = 200;                // to write
   idx_t context = 0;                 // most tokens the model looks back on; 0: all positions it has
   std::vector<std::int32_t> banned;  // never drawn
+  std::vector<std::int32_t> ends;    // end a text as the config's eos_token_id does
   StopRule stop;                     // none: only `tokens` and the end of text end a text
   std::uint64_t first_text = 0;      // number of the first text, for its draws
   bool cache = true;                 // false: the forward pass over the whole text for every token
 };
 
 // Writes on_token(id) for each new token; stops early when it returns false, at the stop rule or
-// behind `eos`, which is not handed out. A prompt longer than options.context is cut to its end; a
-// text that outgrows the context goes on from its last half. Returns the tokens written.
+// at an end of text, which is not handed out. A prompt longer than options.context is cut to its
+// end; a text that outgrows the context goes on from its last half. Returns the tokens written.
 // kUsage when the prompt is empty or, without options.context, longer than the model's positions.
 // Token i of a text is drawn from (seed, number of the text, i): the same for any threads, with and
 // without other texts.
@@ -67,6 +68,8 @@ std::vector<Continuation> BeamSearch(Context& context, Reformer& model,
 // What both check of options that they share; kUsage.
 void CheckGeneration(const ReformerConfig& config, std::size_t prompt,
                      const GenerateOptions& options);
+// Whether a token is the end of a text.
+bool EndsText(const ReformerConfig& config, const GenerateOptions& options, std::int32_t id);
 // Scores of tokens that are never drawn become -inf.
 void Ban(std::span<const std::int32_t> banned, std::span<float> scores);
 

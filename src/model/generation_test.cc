@@ -223,6 +223,26 @@ TEST(Generate, StopRuleAndCallerEndTheirTextOnly) {
   EXPECT_EQ(results[1].ending, Ending::kStopRule);
 }
 
+TEST(Generate, OtherEndsOfTextEndATextToo) {
+  Context context(1);
+  Reformer model(SmallConfig(1, true));
+  model.Initialise(1);
+  GenerateOptions options;
+  options.tokens = 200;
+  for (std::int32_t id = 0; id < 31; ++id) {
+    if (id != 7 && id != 8) options.banned.push_back(id);
+  }
+  options.ends = {8};
+  const std::vector<std::vector<std::int32_t>> prompts = {RandomIds(3)};
+  const auto results = GenerateTexts(context, model, prompts, options, {});
+  EXPECT_EQ(results[0].ending, Ending::kEndOfText);
+  for (const std::int32_t id : results[0].tokens) EXPECT_EQ(id, 7);
+  options.tokens = 50;
+  for (const Continuation& beam : BeamSearch(context, model, RandomIds(3), options, {2, 1.0})) {
+    for (const std::int32_t id : beam.tokens) EXPECT_EQ(id, 7);
+  }
+}
+
 TEST(Generate, PenaltyLowersWhatTheTextHas) {
   std::vector<float> scores = {2.0f, -2.0f, 3.0f, -INFINITY};
   std::vector<bool> seen;

@@ -59,6 +59,8 @@ class Longformer {
   // parameters() has handed out writable values (ParameterTable::generation).
   void ComputeIn(DType dtype);
   DType computes_in() const { return half_ == nullptr ? DType::kF32 : DType::kBF16; }
+  // Bytes of bf16 copies.
+  std::size_t CopiedBytes() const { return half_ == nullptr ? 0 : half_->Bytes(); }
 
   // Evaluation: hidden (B*T, C) = the last layer's output.
   void Encode(Context& context, const LongformerBatch& batch, const View<float, 2>& hidden,

@@ -59,6 +59,21 @@ struct Reformer::Layer {
   Tensor rotations;                    // given from outside, or empty
   std::vector<std::uint16_t> buckets;  // from a training step's forward pass to its backward
   std::vector<std::vector<std::uint16_t>> document_buckets;  // the same, document by document
+  std::array<std::byte*, 2> kept{};    // room for the activations of its branches, or null
+};
+
+// One block for all layers, which grows to what the largest step needs; addresses only in a
+// rehearsal.
+struct Reformer::ActivationMemory {
+  ActivationMemory(Arena::Pages pages, std::size_t size)
+      : bytes(size),
+        arena(pages),
+        frame(arena, size),
+        data(static_cast<std::byte*>(frame.TakeBytes(size))) {}
+  std::size_t bytes;
+  Arena arena;
+  Arena::Frame frame;
+  std::byte* data;
 };
 
 // The two streams and their gradients, each (N, C).
@@ -289,14 +304,32 @@ std::uint64_t Seed(const ReformerConfig& config) {
 }
 
 }  // namespace
+void Reformer::ComputeIn(DType dtype) {
+  Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
+        "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
+  if (dtype == computes_in()) return;
+  half_.reset();
+  if (dtype == DType::kF32) return;
+  half_ = std::make_unique<Bf16Weights>(
+      parameters_, [](const ParameterInfo& info) { return info.kind == ParameterKind::kMatrix; });
+}
+
+const Bf16Weights* Reformer::Half(Context& context) {
+  if (half_ != nullptr) half_->Refresh(context, parameters_);
+  return half_.get();
+}
 
 // The call of branch 0 (attention) or 1 (feed-forward) of a layer. `keep`: a backward pass follows,
 // or is under way.
 BranchCall Reformer::CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
-                            std::uint64_t branch, bool keep) {
-  BranchCall call{parameters_,    batch.rows,
-                  batch.tokens,   batch.mask,
-                  dropout.active, DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
+                            std::uint64_t branch, bool keep) const {
+  BranchCall call{parameters_,
+                  half_.get(),
+                  batch.rows,
+                  batch.tokens,
+                  batch.mask,
+                  dropout.active,
+                  DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
   const bool evaluation = !dropout.active && dropout.key == 0;
   call.rotation_key = RotationKey(evaluation ? Seed(config_) : dropout.key, layer);
   call.num_hashes = batch.num_hashes;
@@ -305,6 +338,7 @@ BranchCall Reformer::CallOf(const TokenBatch& batch, const StepDropout& dropout,
   if (keep) {
     call.buckets = &layers_[layer]->buckets;
     call.document_buckets = &layers_[layer]->document_buckets;
+    call.kept = layers_[layer]->kept[branch];
   }
   return call;
 }
@@ -338,6 +372,55 @@ std::span<const std::uint16_t> Reformer::Buckets(std::size_t layer) const {
   return layers_[layer]->buckets;
 }
 
+// place(layer, branch, bytes) for the branches whose activations the limit has room for, from the
+// last layer to the first.
+template <class Place>
+void Reformer::EachKept(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const {
+  TokenBatch batch;
+  batch.rows = rows;
+  batch.tokens = tokens;
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    for (const std::size_t branch : {std::size_t{1}, std::size_t{0}}) {
+      const ResidualBranch& f = branch == 0 ? *layers_[i]->attention : *layers_[i]->feed_forward;
+      const std::size_t bytes = f.KeptBytes(CallOf(batch, {}, i, branch, true));
+      if (bytes > limit) continue;
+      limit -= bytes;
+      place(i, branch, bytes);
+    }
+  }
+}
+
+std::size_t Reformer::ActivationBytes(idx_t rows, idx_t tokens) const {
+  std::size_t total = 0;
+  EachKept(rows, tokens, keep_limit_,
+           [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
+  return total;
+}
+
+std::size_t Reformer::AllActivationBytes(idx_t rows, idx_t tokens) const {
+  std::size_t total = 0;
+  EachKept(rows, tokens, SIZE_MAX,
+           [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
+  return total;
+}
+
+void Reformer::PlaceActivations(const Context& context, const TokenBatch& batch) {
+  for (const auto& layer : layers_) layer->kept = {};
+  const std::size_t total = ActivationBytes(batch.rows, batch.tokens);
+  if (total == 0) return;
+  if (activations_ == nullptr || activations_->bytes < total) {
+    activations_.reset();
+    const auto pages = context.rehearsal() ? Arena::Pages::kReserved : Arena::Pages::kReal;
+    activations_ = std::make_unique<ActivationMemory>(pages, total);
+  }
+  std::byte* at = activations_->data;
+  EachKept(batch.rows, batch.tokens, keep_limit_,
+           [&](std::size_t layer, std::size_t branch, std::size_t bytes) {
+             layers_[layer]->kept[branch] = at;
+             at += bytes;
+           });
+}
+
 std::size_t Reformer::KeptBytes() const {
   std::size_t bytes = 0;
   for (const auto& layer : layers_) {
@@ -352,6 +435,7 @@ std::size_t Reformer::KeptBytes() const {
 void Reformer::ForwardThroughLayers(Context& context, const TokenBatch& batch,
                                     const StepDropout& dropout, bool keep, const View<float, 2>& y1,
                                     const View<float, 2>& y2, const Shown& shown) {
+  Half(context);  // the copies are those of today's parameters
   Embed(context, batch, dropout, y1);
   CopyRows(context, y1, y2);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -498,6 +582,7 @@ void Reformer::Differentiate(Context& context, const TokenBatch& batch, const St
   for (View<float, 2>* stream : {&y1, &y2, &dy1, &dy2}) {
     *stream = {frame.Take<float>(n * channels), {n, channels}};
   }
+  PlaceActivations(context, batch);
   ForwardThroughLayers(context, batch, dropout, true, y1, y2, {});
   head_gradient(*RowsOf(context, batch.rows, {y1, y2, dy1, dy2}, dropout));
   BackwardThroughLayers(context, batch, dropout, {y1, y2, dy1, dy2});

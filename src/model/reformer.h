@@ -13,6 +13,7 @@
 
 #include "base/rng.h"
 #include "longspan/context.h"
+#include "model/bf16_weights.h"
 #include "model/parameters.h"
 #include "model/reformer_config.h"
 #include "model/reformer_heads.h"
@@ -33,6 +34,23 @@ class Reformer {
   ~Reformer();
   Reformer(Reformer&&) noexcept;
   Reformer& operator=(Reformer&&) noexcept;
+
+  // The element type of the products' operands and of what lies between them, kF32 or kBF16 (else
+  // kUsage): a property of the run, not of the model. Parameters, gradients, streams, softmax,
+  // norms and losses are fp32 in either case. bf16 books 2 bytes for every number of a matrix.
+  void ComputeIn(DType dtype);
+  DType computes_in() const { return half_ == nullptr ? DType::kF32 : DType::kBF16; }
+  // Bytes of bf16 copies.
+  std::size_t CopiedBytes() const { return half_ == nullptr ? 0 : half_->Bytes(); }
+
+  // Layers keep up to so many bytes of a training step's forward pass, the last layers first,
+  // instead of computing them again on the way back. Gradients are the same to rounding: what is
+  // computed again comes from a stream that was added to and taken away from. 0, the default:
+  // nothing.
+  void KeepUpTo(std::size_t bytes) { keep_limit_ = bytes; }
+  // What a step over rows of tokens keeps of that, and what it would keep of any number.
+  std::size_t ActivationBytes(idx_t rows, idx_t tokens) const;
+  std::size_t AllActivationBytes(idx_t rows, idx_t tokens) const;
 
   // Hugging Face's initialisation, from counter-based random numbers.
   // With `which` only the parameters that it names.
@@ -115,6 +133,7 @@ class Reformer {
 
  private:
   struct Layer;
+  struct ActivationMemory;
   struct Streams;
   // What a forward pass shows on its way; null: nothing.
   struct Shown {
@@ -135,7 +154,12 @@ class Reformer {
   void EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& dx);
   BranchCall CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
-                    std::uint64_t branch, bool keep);
+                    std::uint64_t branch, bool keep) const;
+  const Bf16Weights* Half(Context& context);
+  // Gives the layers of a step their room for activations, as far as the limit goes.
+  void PlaceActivations(const Context& context, const TokenBatch& batch);
+  template <class Place>
+  void EachKept(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const;
   void ForwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                             bool keep, const View<float, 2>& y1, const View<float, 2>& y2,
                             const Shown& shown);
@@ -157,6 +181,9 @@ class Reformer {
   std::vector<std::unique_ptr<Layer>> layers_;
   std::unique_ptr<ReformerHeadLayer> head_;
   bool strict_ = false;
+  std::unique_ptr<Bf16Weights> half_;
+  std::size_t keep_limit_ = 0;
+  std::unique_ptr<ActivationMemory> activations_;
 };
 
 }  // namespace longspan

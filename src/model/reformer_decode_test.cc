@@ -45,12 +45,6 @@ std::span<const std::int32_t> Part(const Ids& ids, idx_t begin, idx_t count) {
   return std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
 }
 
-Reformer Initialised(const ReformerConfig& config) {
-  Reformer model(config);
-  model.Initialise(1);
-  return model;
-}
-
 // Texts that are decoded side by side, each with a prompt of its own length.
 struct Batch {
   Batch(Context& context, Reformer& model, std::vector<idx_t> prompt_lengths, idx_t room = kLength)

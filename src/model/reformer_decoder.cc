@@ -80,7 +80,7 @@ CachedText ReformerDecoder::Begin(Context& context, std::span<const std::int32_t
     CachedLayer cache;
     cache.cells = CachedCells(2 * config.width());
     if (layers_[i].hashes && capacity > layers_[i].chunk) {
-      cache.hash = HashOf(context, i, capacity);
+      cache.hash = HashOf(i, capacity);
       const LshSpec& spec = cache.hash->spec();
       cache.order = LshOrder(config.heads * spec.rounds, spec.BucketCount());
     }
@@ -94,13 +94,12 @@ CachedText ReformerDecoder::Begin(Context& context, std::span<const std::int32_t
 }
 
 // The rotations of a layer for texts of that capacity: made once, then found again.
-std::shared_ptr<const LshTokenHash> ReformerDecoder::HashOf(Context& context, std::size_t layer,
-                                                            idx_t capacity) {
+std::shared_ptr<const LshTokenHash> ReformerDecoder::HashOf(std::size_t layer, idx_t capacity) {
   const LshSpec spec = SharedSpec(model_.config(), capacity);
   auto& hash = layers_[layer].hash[spec.buckets];
   if (hash == nullptr) {
     const Tensor rotations = model_.Rotations(layer, spec);
-    hash = std::make_shared<const LshTokenHash>(context, spec, rotations.view<4>());
+    hash = std::make_shared<const LshTokenHash>(spec, rotations.view<4>());
   }
   return hash;
 }
@@ -129,8 +128,8 @@ void ReformerDecoder::Prefill(Context& context, std::span<const std::int32_t> id
   const AttentionObserver keep = [&](std::size_t layer, const AttentionTensors& tensors) {
     KeepLayer(context, layer, tensors, text);
   };
-  model_.Encode(context, {1, n, ids, {}, {}}, y1, y2, nullptr, &keep);
   text->tokens = n;
+  model_.Encode(context, {1, n, ids, {}, {}}, y1, y2, nullptr, &keep);
   CachedText* const one[] = {text};
   Predict(context, y1.Rows(n - 1, 1), y2.Rows(n - 1, 1), one);
 }
@@ -140,7 +139,7 @@ void ReformerDecoder::KeepLayer(Context& context, std::size_t layer,
                                 const AttentionTensors& tensors, CachedText* text) const {
   const Layer& l = layers_[layer];
   CachedLayer& cache = text->layers[layer];
-  const idx_t n = tensors.tokens, heads = tensors.heads;
+  const idx_t n = text->tokens, heads = tensors.heads;  // a pass may have padded behind them
   const idx_t begin = cache.cells.StartAt(l.hashes ? 0 : l.FirstSeen(n));
   cache.cells.Extend(n - begin);
   constexpr idx_t kTokens = 64;  // of a task
@@ -156,7 +155,9 @@ void ReformerDecoder::KeepLayer(Context& context, std::size_t layer,
   if (cache.hash == nullptr) return;
   const LshSpec& spec = cache.hash->spec();
   std::vector<std::uint16_t> buckets(static_cast<std::size_t>(heads * spec.rounds * n));
-  LshHash(context, spec, tensors.Input(0), {}, cache.hash->rotations(),
+  View<const float, 4> qk = tensors.Input(0);
+  qk.extent[2] = n;
+  LshHash(context, spec, qk, {}, cache.hash->rotations(),
           {buckets.data(), {1, heads, spec.rounds, n}});
   cache.order.Assign(context, {buckets.data(), {heads * spec.rounds, n}});
 }

@@ -66,7 +66,7 @@ class ReformerDecoder final : public TextDecoder {
 
   const CachedText& At(idx_t text) const { return texts_[static_cast<std::size_t>(text)]; }
   CachedText Begin(Context& context, std::span<const std::int32_t> ids, idx_t capacity);
-  std::shared_ptr<const LshTokenHash> HashOf(Context& context, std::size_t layer, idx_t capacity);
+  std::shared_ptr<const LshTokenHash> HashOf(std::size_t layer, idx_t capacity);
   idx_t WholeForward(idx_t tokens) const;
   void Prefill(Context& context, std::span<const std::int32_t> ids, CachedText* text);
   void KeepLayer(Context& context, std::size_t layer, const AttentionTensors& tensors,

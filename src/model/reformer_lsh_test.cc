@@ -82,7 +82,7 @@ class LayerPass {
       : config_(config),
         n_(2 * tokens),
         layer_(MakeAttention(config, kind, "layer.", parameters_)),
-        call_{parameters_, 2, tokens, {}} {
+        call_{parameters_, nullptr, 2, tokens, {}} {
     parameters_.Allocate();
     parameters_.AllocateGradients();
     FillNormal(1, 0.3f, parameters_.values().data, parameters_.values().size());
@@ -111,6 +111,7 @@ class LayerPass {
   }
 
   BranchCall& call() { return call_; }
+  std::size_t KeptBytes() const { return layer_->KeptBytes(call_); }
   const std::vector<float>& start() const { return start_; }
   const std::vector<float>& y() const { return y_; }
   const std::vector<std::uint16_t>& buckets() const { return buckets_; }
@@ -148,6 +149,44 @@ TEST(AttentionLayer, TheWayBackSubtractsWhatTheWayThereAdded) {
         pass.Back();
         SCOPED_TRACE(testing::Message() << AttentionName(choice) << ", " << tokens << " tokens");
         EXPECT_MATCHES(Span(pass.y()), Span(pass.start()), (test::Tolerance{1e-5, 1e-6}));
+      }
+    }
+  }
+}
+
+// Groups of heads draw the masks and hash with the rotations that the whole layer has.
+TEST(AttentionLayer, GroupsOfHeadsAreTheWholeLayer) {
+  for (const AttentionChoice choice : kChoices) {
+    for (const LayerKind kind : {LayerKind::kLocal, LayerKind::kLsh}) {
+      SCOPED_TRACE(AttentionName(choice));
+      LayerPass whole(DroppingConfig(choice), kind, 43), groups(DroppingConfig(choice), kind, 43);
+      groups.call().one_piece = 0;  // two heads, then the third
+      whole.There();
+      groups.There();
+      EXPECT_EQ(groups.buckets(), whole.buckets());
+      EXPECT_MATCHES(Span(groups.y()), Span(whole.y()), (test::Tolerance{1e-5, 1e-6}));
+      const std::vector<float> gradients = whole.Back(), in_groups = groups.Back();
+      EXPECT_MATCHES(Span(in_groups), Span(gradients), (test::Tolerance{1e-4, 1e-5}));
+      EXPECT_MATCHES(Span(groups.y()), Span(groups.start()), (test::Tolerance{1e-5, 1e-6}));
+    }
+  }
+}
+
+TEST(AttentionLayer, WhatIsKeptChangesNoBit) {
+  for (const AttentionChoice choice : kChoices) {
+    for (const LayerKind kind : {LayerKind::kLocal, LayerKind::kLsh}) {
+      for (const idx_t one_piece : {idx_t{0}, idx_t{1} << 30}) {
+        LayerPass again(DroppingConfig(choice), kind, 43), kept(DroppingConfig(choice), kind, 43);
+        again.call().one_piece = kept.call().one_piece = one_piece;
+        const std::size_t bytes = kept.KeptBytes();
+        std::vector<std::byte> memory(bytes + 64, std::byte{0xff});
+        kept.call().kept = memory.data() + (64 - reinterpret_cast<std::size_t>(memory.data()) % 64);
+        again.There();
+        kept.There();
+        EXPECT_SAME_BITS(Span(kept.y()), Span(again.y()));
+        const std::vector<float> gradients = again.Back();
+        EXPECT_SAME_BITS(Span(kept.Back()), Span(gradients));
+        EXPECT_SAME_BITS(Span(kept.y()), Span(again.y()));
       }
     }
   }

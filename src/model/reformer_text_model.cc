@@ -8,6 +8,7 @@
 #include "model/model_files.h"
 #include "model/rows.h"
 #include "model/text_model.h"
+#include "model/step_memory.h"
 
 namespace longspan {
 namespace {
@@ -113,9 +114,10 @@ class ReformerTextModel final : public TextModel {
 
   const TextModelInfo& info() const override { return info_; }
   ParameterTable& parameters() override { return model_.parameters(); }
-  void ComputeIn(DType dtype) override {
-    Check(dtype == DType::kF32, ErrorCode::kUsage, "dtype: a Reformer computes in F32, not in {}",
-          DTypeName(dtype));
+  void ComputeIn(DType dtype) override { model_.ComputeIn(dtype); }
+  // Its layers keep nothing here: whether it fits is all that is asked.
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override {
+    FitStep(model_.config(), rows, tokens, bytes, model_.computes_in());
   }
 
   void MarkGlobals(const GlobalPolicy&, std::span<const std::int32_t>, idx_t, idx_t,

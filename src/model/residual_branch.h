@@ -18,13 +18,17 @@
 
 namespace longspan {
 
-struct AttentionTensors;
+template <class T>
+struct AttentionTensorsOf;
+using AttentionTensors = AttentionTensorsOf<float>;
+class Bf16Weights;
 // Looks at what an attention layer computed; the tensors are gone when it returns.
 using AttentionObserver = std::function<void(std::size_t layer, const AttentionTensors& tensors)>;
 
 // What one call works on: B rows of T tokens, laid one after another in (B*T, C) streams.
 struct BranchCall {
-  ParameterTable& parameters;
+  const ParameterTable& parameters;
+  const Bf16Weights* half;  // copies of its matrices: products are of bf16; null: of fp32
   idx_t rows, tokens;
   KeyMask mask;
   bool training = false;          // dropout is on
@@ -42,9 +46,18 @@ struct BranchCall {
   // The same for each of the documents, where there are some.
   std::vector<std::vector<std::uint16_t>>* document_buckets = nullptr;
 
+  // Where Add leaves what Reverse would compute again, KeptBytes of it; null: it is computed again.
+  std::byte* kept = nullptr;
+
+  // Attention layers work on all heads at once while that takes no more bytes than this, else on
+  // groups of them, whatever is kept: the order of additions is the shapes' alone.
+  idx_t one_piece = idx_t{16} << 20;
+
   // Attention layers only: called by Add, with the number of its layer. Null: nobody looks.
   const AttentionObserver* observer = nullptr;
   std::size_t layer = 0;
+
+  idx_t n() const { return rows * tokens; }
 };
 
 class ResidualBranch {
@@ -59,6 +72,10 @@ class ResidualBranch {
   virtual void Reverse(Context& context, const BranchCall& call, const View<const float, 2>& x,
                        const View<float, 2>& y, const View<const float, 2>& dy,
                        const View<float, 2>& dx) const = 0;
+
+  // Bytes that Add leaves for Reverse where it has room. For the same x Reverse gives the same bits
+  // either way.
+  virtual std::size_t KeptBytes(const BranchCall& call) const = 0;
 
   // Multiply-adds counted as two, of one forward over B rows of T tokens.
   virtual double ForwardFlop(idx_t rows, idx_t tokens) const = 0;

@@ -32,9 +32,17 @@ inline void ZeroRows(Context& context, const View<float, 2>& x) {
 }
 
 // to (N, C) = from.
-inline void CopyRows(Context& context, const View<const float, 2>& from, const View<float, 2>& to) {
-  const auto bytes = static_cast<std::size_t>(from.extent[1]) * sizeof(float);
+template <class T>
+void CopyElements(Context& context, const View<const T, 2>& from, const View<T, 2>& to) {
+  const auto bytes = static_cast<std::size_t>(from.extent[1]) * sizeof(T);
   ForEachRow(context, from.extent[0], [&](idx_t t) { std::memcpy(&to(t, 0), &from(t, 0), bytes); });
+}
+inline void CopyRows(Context& context, const View<const float, 2>& from, const View<float, 2>& to) {
+  CopyElements<float>(context, from, to);
+}
+inline void CopyRows(Context& context, const View<const bfloat16, 2>& from,
+                     const View<bfloat16, 2>& to) {
+  CopyElements<bfloat16>(context, from, to);
 }
 
 // to (rows.size(), C) = rows of from (N, C).

@@ -6,26 +6,35 @@
 namespace longspan {
 namespace {
 
-// The attention's arguments for q, k, v side by side in projected (N, 3A).
-Qkv Inputs(const AttentionTensors& t) { return {t.Input(0), t.Input(1), t.Input(2)}; }
-AttentionSaved Saved(const AttentionTensors& t) { return {t.Part(t.out, 0), t.first}; }
-DQkv Gradients(const AttentionTensors& t, const View<float, 2>& dprojected) {
+// The attention's arguments for q, k, v side by side in projected (N, 3 H D).
+template <class T>
+QkvOf<T> Inputs(const AttentionTensorsOf<T>& t) {
+  return {t.Input(0), t.Input(1), t.Input(2)};
+}
+template <class T>
+AttentionSavedOf<T> Saved(const AttentionTensorsOf<T>& t) {
+  return {t.Part(t.out, 0), t.first, t.delta};
+}
+template <class T>
+DQkv Gradients(const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) {
   return {t.Part(dprojected, 0), t.Part(dprojected, 1), t.Part(dprojected, 2)};
 }
 
-class ChunkedMechanism final : public AttentionMechanism {
+class ChunkedMechanism final : public MechanismOf<ChunkedMechanism> {
  public:
   explicit ChunkedMechanism(const ReformerConfig& config) : spec_(LocalSpec(config)) {}
 
-  void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool,
-               const AttentionTensors& t) const override {
-    ChunkedForward(context, Spec(dropout), Inputs(t), call.mask, Saved(t));
+  template <class T>
+  void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool /*again*/,
+           const AttentionTensorsOf<T>& t) const {
+    ChunkedForward(context, Spec(t.DropoutOf(dropout)), Inputs(t), call.mask, Saved(t));
   }
-  void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
-                const AttentionTensors& t, const View<const float, 2>& dout,
-                const View<float, 2>& dprojected) const override {
-    ChunkedBackward(context, Spec(dropout), Inputs(t), call.mask, Saved(t), t.Part(dout, 0),
-                    Gradients(t, dprojected));
+  template <class T>
+  void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
+               const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) const {
+    const View<const T, 2> dout = t.out;
+    ChunkedBackward(context, Spec(t.DropoutOf(dropout)), Inputs(t), call.mask, Saved(t),
+                    t.Part(dout, 0), Gradients(t, dprojected));
   }
   double Pairs(idx_t tokens) const override {
     const idx_t window = (1 + spec_.before + spec_.after) * spec_.chunk;
@@ -34,43 +43,37 @@ class ChunkedMechanism final : public AttentionMechanism {
   }
 
  private:
-  ChunkedSpec Spec(const Dropout& dropout) const {
+  ChunkedSpec Spec(const ProbabilityDropout& dropout) const {
     ChunkedSpec spec = spec_;
-    spec.dropout = {dropout.p, dropout.key};
+    spec.dropout = dropout;
     return spec;
   }
   ChunkedSpec spec_;
 };
 
-class FullMechanism final : public AttentionMechanism {
+class FullMechanism final : public MechanismOf<FullMechanism> {
  public:
   explicit FullMechanism(const ReformerConfig& config) : causal_(config.is_decoder) {}
 
-  void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool,
-               const AttentionTensors& t) const override {
-    FullForward(context, Spec(dropout), Inputs(t), call.mask, Saved(t));
+  template <class T>
+  void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool /*again*/,
+           const AttentionTensorsOf<T>& t) const {
+    FullForward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, Inputs(t), call.mask, Saved(t));
   }
-  void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
-                const AttentionTensors& t, const View<const float, 2>& dout,
-                const View<float, 2>& dprojected) const override {
-    FullBackward(context, Spec(dropout), Inputs(t), call.mask, Saved(t), t.Part(dout, 0),
-                 Gradients(t, dprojected));
+  template <class T>
+  void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
+               const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) const {
+    const View<const T, 2> dout = t.out;
+    FullBackward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, Inputs(t), call.mask, Saved(t),
+                 t.Part(dout, 0), Gradients(t, dprojected));
   }
   double Pairs(idx_t tokens) const override { return FullPairs(tokens, causal_); }
 
  private:
-  FullSpec Spec(const Dropout& dropout) const { return FullAttentionSpec(causal_, dropout); }
   bool causal_;
 };
 
 }  // namespace
-
-FullSpec FullAttentionSpec(bool causal, const Dropout& dropout) {
-  FullSpec spec;
-  spec.causal = causal;
-  spec.dropout = {dropout.p, dropout.key};
-  return spec;
-}
 
 double FullPairs(idx_t tokens, bool causal) {
   const auto n = static_cast<double>(tokens);

@@ -6,66 +6,114 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/math.h"
+#include "gemm/gemm.h"
 #include "model/attention_layer.h"
 #include "parallel/parallel_for.h"
 
 namespace longspan {
 namespace {
 
-SharedQkv Inputs(const AttentionTensors& t) { return {t.Input(0), t.Input(1)}; }
-SharedSaved Saved(const AttentionTensors& t) { return {t.Part(t.out, 0), t.first, t.second}; }
-DSharedQkv Gradients(const AttentionTensors& t, const View<float, 2>& dprojected) {
+template <class T>
+SharedQkvOf<T> Inputs(const AttentionTensorsOf<T>& t) {
+  return {t.Input(0), t.Input(1)};
+}
+template <class T>
+SharedSavedOf<T> Saved(const AttentionTensorsOf<T>& t) {
+  return {t.Part(t.out, 0), t.first, t.second, t.delta};
+}
+template <class T>
+DSharedQkv Gradients(const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) {
   return {t.Part(dprojected, 0), t.Part(dprojected, 1)};
 }
 
-class FullSharedMechanism final : public AttentionMechanism {
+// The same tensors in fp32, for a mechanism that knows nothing else.
+class WidenedTensors {
+ public:
+  static std::size_t Bytes(const Bf16AttentionTensors& t) {
+    return Arena::Bytes<float>(t.projected.size()) + Arena::Bytes<float>(t.out.size());
+  }
+  WidenedTensors(Context& context, Arena::Frame& frame, const Bf16AttentionTensors& t) {
+    wide_.rows = t.rows;
+    wide_.tokens = t.tokens;
+    wide_.heads = t.heads;
+    wide_.head_size = t.head_size;
+    wide_.first_head = t.first_head;
+    wide_.layer_heads = t.layer_heads;
+    wide_.projected = {frame.Take<float>(t.projected.size()), t.projected.extent};
+    wide_.out = {frame.Take<float>(t.out.size()), t.out.extent};
+    wide_.first = t.first;
+    wide_.second = t.second;
+    wide_.delta = t.delta;
+    gemm::Widen(context, t.projected, wide_.projected);
+  }
+  const AttentionTensors& get() const { return wide_; }
+
+ private:
+  AttentionTensors wide_;
+};
+
+// bf16: widened, for full attention in the shared form is a baseline.
+class FullSharedMechanism final : public MechanismOf<FullSharedMechanism> {
  public:
   explicit FullSharedMechanism(const ReformerConfig& config) : causal_(config.is_decoder) {}
 
-  void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool,
-               const AttentionTensors& t) const override {
-    FullSharedForward(context, Spec(dropout), Inputs(t), call.mask, Saved(t));
+  void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool /*again*/,
+           const AttentionTensors& t) const {
+    FullSharedForward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, Inputs(t), call.mask,
+                      Saved(t));
   }
-  void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
-                const AttentionTensors& t, const View<const float, 2>& dout,
-                const View<float, 2>& dprojected) const override {
-    FullSharedBackward(context, Spec(dropout), Inputs(t), call.mask, Saved(t), t.Part(dout, 0),
-                       Gradients(t, dprojected));
+  void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
+           const Bf16AttentionTensors& t) const {
+    Arena::Frame frame(context.arena(), WidenedTensors::Bytes(t));
+    const WidenedTensors wide(context, frame, t);
+    Run(context, call, dropout, again, wide.get());
+    gemm::Round(context, wide.get().out, t.out);
+  }
+  void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
+               const AttentionTensors& t, const View<float, 2>& dprojected) const {
+    const View<const float, 2> dout = t.out;
+    FullSharedBackward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, Inputs(t), call.mask,
+                       Saved(t), t.Part(dout, 0), Gradients(t, dprojected));
+  }
+  void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
+               const Bf16AttentionTensors& t, const View<float, 2>& dprojected) const {
+    Arena::Frame frame(context.arena(), WidenedTensors::Bytes(t));
+    const WidenedTensors wide(context, frame, t);
+    gemm::Widen(context, t.out, wide.get().out);
+    RunBack(context, call, dropout, wide.get(), dprojected);
   }
   double Pairs(idx_t tokens) const override { return FullPairs(tokens, causal_); }
 
  private:
-  FullSpec Spec(const Dropout& dropout) const { return FullAttentionSpec(causal_, dropout); }
   bool causal_;
 };
 
-class LshMechanism final : public AttentionMechanism {
+class LshMechanism final : public MechanismOf<LshMechanism> {
  public:
   explicit LshMechanism(const ReformerConfig& config) : config_(config) {}
 
-  void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
-               const AttentionTensors& t) const override {
-    const LshSpec spec = Spec(dropout, t.tokens, call.num_hashes);
-    const idx_t count = BucketCount(spec, t);
-    Arena::Frame frame(context.arena(), Arena::Bytes<std::uint16_t>(count));
-    std::uint16_t* ids = nullptr;
-    if (call.buckets != nullptr) {
-      Keep(context, count, call.buckets);
-      ids = call.buckets->data();
-    } else {
-      ids = frame.Take<std::uint16_t>(count);
-    }
-    const LshBuckets buckets = BucketView(spec, t, ids);
+  template <class T>
+  void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
+           const AttentionTensorsOf<T>& t) const {
+    const LshSpec spec = Spec(t.DropoutOf(dropout), t.tokens, call.num_hashes);
+    const bool kept = call.buckets != nullptr;
+    const idx_t heads = kept ? t.layer_heads : t.heads;
+    const idx_t count = spec.Hashes(t.tokens) ? t.n() * heads * spec.rounds : 0;
+    Arena::Frame frame(context.arena(), Arena::Bytes<std::uint16_t>(kept ? 0 : count));
+    if (kept) Keep(context, count, call.buckets);
+    std::uint16_t* ids = kept ? call.buckets->data() : frame.Take<std::uint16_t>(count);
+    const LshBuckets buckets = BucketView(spec, t, ids, heads);
     if (!again && spec.Hashes(t.tokens)) Hash(context, call, spec, t, buckets);
     LshForward(context, spec, Inputs(t), call.mask, View<const std::uint16_t, 4>(buckets),
                Saved(t));
   }
 
-  void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
-                const AttentionTensors& t, const View<const float, 2>& dout,
-                const View<float, 2>& dprojected) const override {
-    const LshSpec spec = Spec(dropout, t.tokens, call.num_hashes);
-    const LshBuckets buckets = BucketView(spec, t, call.buckets->data());
+  template <class T>
+  void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
+               const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) const {
+    const View<const T, 2> dout = t.out;
+    const LshSpec spec = Spec(t.DropoutOf(dropout), t.tokens, call.num_hashes);
+    const LshBuckets buckets = BucketView(spec, t, call.buckets->data(), t.layer_heads);
     LshBackward(context, spec, Inputs(t), call.mask, View<const std::uint16_t, 4>(buckets),
                 Saved(t), t.Part(dout, 0), Gradients(t, dprojected));
   }
@@ -78,42 +126,56 @@ class LshMechanism final : public AttentionMechanism {
   }
 
  private:
-  LshSpec Spec(const Dropout& dropout, idx_t tokens, idx_t num_hashes) const {
+  LshSpec Spec(const ProbabilityDropout& dropout, idx_t tokens, idx_t num_hashes) const {
     LshSpec spec = SharedSpec(config_, tokens, num_hashes);
-    spec.dropout = {dropout.p, dropout.key};
+    spec.dropout = dropout;
     return spec;
-  }
-  static idx_t BucketCount(const LshSpec& spec, const AttentionTensors& t) {
-    return spec.Hashes(t.tokens) ? t.rows * t.heads * spec.rounds * t.tokens : 0;
   }
   // Room for `count` buckets; grows once. A rehearsal takes the room and leaves it untouched.
   static void Keep(const Context& context, idx_t count, std::vector<std::uint16_t>* buckets) {
     buckets->reserve(static_cast<std::size_t>(count));
     if (!context.rehearsal()) buckets->resize(static_cast<std::size_t>(count));
   }
-  static LshBuckets BucketView(const LshSpec& spec, const AttentionTensors& t, std::uint16_t* ids) {
-    return {ids, {t.rows, t.heads, spec.rounds, t.tokens}};
+  // The heads of the call in buckets of `heads` heads: all of the layer, or just these.
+  template <class T>
+  static LshBuckets BucketView(const LshSpec& spec, const AttentionTensorsOf<T>& t,
+                               std::uint16_t* ids, idx_t heads) {
+    const idx_t head = spec.rounds * t.tokens;
+    const idx_t first = heads == t.layer_heads ? t.first_head : 0;
+    return {ids + (spec.Hashes(t.tokens) ? first * head : 0),
+            {t.rows, t.heads, spec.rounds, t.tokens},
+            {heads * head, head, t.tokens, 1}};
   }
 
+  template <class T>
   void Hash(Context& context, const BranchCall& call, const LshSpec& spec,
-            const AttentionTensors& t, const LshBuckets& buckets) const {
+            const AttentionTensorsOf<T>& t, const LshBuckets& buckets) const {
     if (config_.attention == AttentionChoice::kLocal) {
       ParallelFor(context, t.rows * t.heads, [&](idx_t head, int) {
-        const idx_t count = spec.rounds * t.tokens;
-        std::fill_n(buckets.data + head * count, count, std::uint16_t{0});
+        std::fill_n(&buckets(head / t.heads, head % t.heads, 0, 0), spec.rounds * t.tokens,
+                    std::uint16_t{0});
       });
       return;
     }
-    const std::array<idx_t, 4> shape = {t.heads, t.head_size, spec.rounds, spec.RotationColumns()};
+    const std::array<idx_t, 4> shape = {t.layer_heads, t.head_size, spec.rounds,
+                                        spec.RotationColumns()};
+    const auto of_heads = [&](const View<const float, 4>& rotations) {
+      return LshRotations(&rotations(t.first_head, 0, 0, 0),
+                          {t.heads, shape[1], shape[2], shape[3]}, rotations.stride);
+    };
     if (call.rotations != nullptr) {
-      LshHash(context, spec, t.Input(0), call.mask, call.rotations->view<4>(), buckets);
+      Check(call.rotations->shape() == std::vector<idx_t>(shape.begin(), shape.end()),
+            ErrorCode::kUsage, "LSH attention: rotations is {}, expected {}",
+            ShapeText(call.rotations->shape()),
+            ShapeText(std::vector<idx_t>(shape.begin(), shape.end())));
+      LshHash(context, spec, t.Input(0), call.mask, of_heads(call.rotations->view<4>()), buckets);
       return;
     }
     const idx_t count = shape[0] * shape[1] * shape[2] * shape[3];
     Arena::Frame frame(context.arena(), Arena::Bytes<float>(count));
     const View<float, 4> rotations(frame.Take<float>(count), shape);
     DrawRotations(config_, call.rotation_key, rotations);
-    LshHash(context, spec, t.Input(0), call.mask, rotations, buckets);
+    LshHash(context, spec, t.Input(0), call.mask, of_heads(rotations), buckets);
   }
 
   ReformerConfig config_;

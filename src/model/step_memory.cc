@@ -55,7 +55,8 @@ struct ReformerTargets {
 
 }  // namespace
 
-StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads) {
+StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads,
+                       const StepPolicy& policy) {
   CheckStep(rows, tokens);
   Context context = Context::Rehearsal(threads);
   Reformer model(config, Reformer::Memory::kBorrowed);
@@ -73,6 +74,8 @@ StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, i
   };
   TokenBatch batch{rows, tokens, words(), words()};
   const ReformerTargets targets(config, &batch);
+  model.ComputeIn(policy.compute);
+  model.KeepUpTo(policy.keep);
   model.LossAndGradients(context, batch, 1.0f, {true, 0});
 
   StepNeeds needs;
@@ -84,6 +87,8 @@ StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, i
   needs.memory.text = 2 * ids;
   needs.memory.streams = streams;
   needs.memory.buckets = model.KeptBytes();
+  needs.memory.copies = model.CopiedBytes();
+  needs.memory.activations = model.ActivationBytes(rows, tokens);
   needs.memory.scratch = context.arena().most_capacity() - streams;
   return needs;
 }
@@ -129,8 +134,8 @@ struct Targets {
 
 }  // namespace
 
-StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens, bool recompute,
-                       int threads) {
+StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens, int threads,
+                       const StepPolicy& policy) {
   CheckStep(rows, tokens);
   Context context = Context::Rehearsal(threads);
   Longformer model(config, Longformer::Memory::kBorrowed);
@@ -157,7 +162,9 @@ StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens,
   LongformerStep step;
   step.dropout = {true, 0};
   step.scale = 1.0f;
-  if (recompute) step.recompute.assign(config.layers(), true);
+  step.recompute.assign(config.layers(), false);
+  std::fill_n(step.recompute.begin(), std::min(policy.recompute, config.layers()), true);
+  model.ComputeIn(policy.compute);
   model.LossAndGradients(context, batch, step);
 
   StepNeeds needs;
@@ -167,8 +174,54 @@ StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens,
   needs.memory.weights = needs.memory.gradients = static_cast<std::size_t>(extent) * sizeof(float);
   needs.memory.moments = 2 * needs.memory.weights;
   needs.memory.text = n * (2 * sizeof(std::int32_t) + sizeof(std::uint8_t));
+  needs.memory.copies = model.CopiedBytes();
   needs.memory.scratch = context.arena().most_capacity();
   return needs;
+}
+
+namespace {
+
+// `least`: of the step that keeps nothing.
+void CheckFits(const StepNeeds& least, std::size_t bytes) {
+  const StepMemory& m = least.memory;
+  Check(m.total() <= bytes, ErrorCode::kLimit,
+        "memory: a step of {} x {} tokens needs {:.0f} MB even if it keeps nothing that can be "
+        "computed again ({:.0f} MB for weights, gradients and moments, {:.0f} MB for streams, "
+        "{:.0f} MB for scratch); there are {:.0f} MB",
+        least.rows, least.tokens, Megabytes(m.total()),
+        Megabytes(m.weights + m.gradients + m.moments + m.copies), Megabytes(m.streams),
+        Megabytes(m.scratch), Megabytes(bytes));
+}
+
+}  // namespace
+
+StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
+                   DType compute, int threads) {
+  StepPolicy policy;
+  policy.compute = compute;
+  const StepNeeds least = RehearseStep(config, rows, tokens, threads, policy);
+  CheckFits(least, bytes);
+  policy.keep = bytes - least.memory.total();
+  return policy;
+}
+
+std::size_t KeptBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
+                      const StepPolicy& policy) {
+  Reformer model(config, Reformer::Memory::kBorrowed);
+  model.ComputeIn(policy.compute);
+  model.KeepUpTo(policy.keep);
+  return model.ActivationBytes(rows, tokens);
+}
+
+StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
+                   DType compute, int threads) {
+  StepPolicy policy;
+  policy.compute = compute;
+  for (policy.recompute = 0;; ++policy.recompute) {
+    const StepNeeds needs = RehearseStep(config, rows, tokens, threads, policy);
+    if (needs.memory.total() <= bytes) return policy;
+    if (policy.recompute == config.layers()) CheckFits(needs, bytes);
+  }
 }
 
 LongformerConfig WithPositions(LongformerConfig config, idx_t tokens) {

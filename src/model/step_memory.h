@@ -18,11 +18,14 @@ struct StepMemory {
   std::size_t text = 0;                                 // ids, targets, roles: (B, T) each
   // Of Reformers: two streams and their gradients, (B*T, C) each.
   std::size_t streams = 0;
-  std::size_t buckets = 0;  // that LSH layers keep between the passes, 16 bits each
-  std::size_t scratch = 0;  // blocks of the arena beyond the streams, of the first step
+  std::size_t buckets = 0;      // that LSH layers keep between the passes, 16 bits each
+  std::size_t copies = 0;       // bf16 copies of matrices
+  std::size_t activations = 0;  // that reversible layers keep instead of computing them again
+  std::size_t scratch = 0;      // blocks of the arena beyond the streams, of the first step
 
   std::size_t total() const {
-    return weights + gradients + moments + text + streams + buckets + scratch;
+    return weights + gradients + moments + text + streams + buckets + copies + activations +
+           scratch;
   }
 };
 
@@ -32,17 +35,38 @@ struct StepNeeds {
   double gflop = 0.0;  // useful work: what reversible layers compute again counts nothing
 };
 
+// How a step runs, beside its shape.
+struct StepPolicy {
+  DType compute = DType::kF32;
+  // Reformers: bytes of activations that layers may keep (Reformer::KeepUpTo).
+  std::size_t keep = 0;
+  // Longformers: layers, the first ones, that keep their input only.
+  std::size_t recompute = 0;
+};
+
 // Rehearses a step; takes milliseconds and next to no memory. `threads` as for a Context: each one
 // has its own scratch. Throws what the step itself would throw before it computes: kUsage for a
 // model without a loss or positions for `tokens`, kUsage or kLimit for a length that a layer
 // refuses.
-StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads = 0);
+StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads = 0,
+                       const StepPolicy& policy = {});
 
 // The same for a Longformer: labels on 15 % of a masked LM's tokens, on all that other heads judge;
-// the first token is global under the heads that read it. With `recompute` every layer keeps its
-// input only.
-StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens, bool recompute,
-                       int threads = 0);
+// the first token is global under the heads that read it.
+StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens, int threads = 0,
+                       const StepPolicy& policy = {});
+
+// What a step keeps of its forward pass so that it needs `bytes` at most: as much as possible, for
+// what is kept is not computed again. kLimit, with the numbers, when not even keeping nothing fits.
+// A Longformer's gradients are the same to the bit whatever it says, a Reformer's to rounding.
+StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
+                   DType compute, int threads = 0);
+StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
+                   DType compute, int threads = 0);
+
+// What of policy.keep the layers of a Reformer have use for: whole branches of whole layers.
+std::size_t KeptBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
+                      const StepPolicy& policy);
 
 // The config with positions for `tokens` tokens at least. Axial tables double their shorter axis
 // until they suffice; a single table gets as many rows as there are tokens.

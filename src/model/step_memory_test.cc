@@ -90,7 +90,9 @@ TEST(RehearseLongformer, BooksWhatTheStepBooks) {
         config.head = head;
         config.problem = ProblemType::kSingleLabel;
         constexpr idx_t kRows = 2, kTokens = 700;
-        const StepNeeds needs = RehearseStep(config, kRows, kTokens, recompute, threads);
+        StepPolicy policy;
+        if (recompute) policy.recompute = config.layers();
+        const StepNeeds needs = RehearseStep(config, kRows, kTokens, threads, policy);
         Context context(threads);
         Longformer model(config);
         model.Initialise(1);
@@ -125,6 +127,71 @@ TEST(RehearseLongformer, BooksWhatTheStepBooks) {
       }
     }
   }
+}
+
+// So does a step that keeps some or all activations, and one in bf16.
+TEST(RehearsePolicy, BooksWhatTheStepBooks) {
+  const ReformerConfig config = Config("lsh", 2000);
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    const Reformer model(config);
+    const std::size_t all = model.AllActivationBytes(2, 2000);
+    for (const std::size_t keep : {std::size_t{0}, all / 2, all}) {
+      StepPolicy policy;
+      policy.compute = compute;
+      policy.keep = keep;
+      const StepNeeds needs = RehearseStep(config, 2, 2000, 3, policy);
+      Context context(3);
+      Step step(context, config, 2, 2000);
+      step.model().ComputeIn(compute);
+      step.model().KeepUpTo(keep);
+      step.Run();
+      EXPECT_EQ(context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch);
+      EXPECT_EQ(step.model().ActivationBytes(2, 2000), needs.memory.activations);
+      EXPECT_EQ(step.model().CopiedBytes(), needs.memory.copies);
+      EXPECT_EQ(compute == DType::kBF16, needs.memory.copies > 0);
+    }
+  }
+}
+
+// What fits is kept, and what does not fit is refused with the numbers.
+TEST(FitStep, KeepsWhatTheBudgetAllows) {
+  const ReformerConfig config = Config("lsh", 2000);
+  const std::size_t least = RehearseStep(config, 2, 2000, 2).memory.total();
+  const std::size_t all = Reformer(config).AllActivationBytes(2, 2000);
+  EXPECT_EQ(FitStep(config, 2, 2000, least, DType::kF32, 2).keep, 0u);
+  EXPECT_GE(FitStep(config, 2, 2000, least + all, DType::kF32, 2).keep, all);
+  StepPolicy policy = FitStep(config, 2, 2000, least + all / 2, DType::kF32, 2);
+  const std::size_t total = RehearseStep(config, 2, 2000, 2, policy).memory.total();
+  EXPECT_LE(total, least + all / 2);
+  EXPECT_GT(total, least + all / 4);
+  try {
+    FitStep(config, 2, 2000, least - 1, DType::kF32, 2);
+    ADD_FAILURE() << "a step that cannot fit was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kLimit);
+    EXPECT_NE(std::string(error.what()).find("2 x 2000 tokens"), std::string::npos);
+  }
+}
+
+TEST(FitStep, LongformersRecomputeOnlyWhatTheyMust) {
+  LongformerConfig config = WithPositions(LongformerPreset("small"), 2048);
+  config.vocab_size = 300;
+  config.head = LongformerHead::kMaskedLm;
+  const auto total = [&](std::size_t recompute) {
+    StepPolicy policy;
+    policy.recompute = recompute;
+    return RehearseStep(config, 2, 2048, 2, policy).memory.total();
+  };
+  EXPECT_EQ(FitStep(config, 2, 2048, total(0), DType::kF32, 2).recompute, 0u);
+  for (std::size_t layers = 1; layers <= config.layers(); ++layers) {
+    const std::size_t budget = total(layers);
+    const std::size_t recomputed = FitStep(config, 2, 2048, budget, DType::kF32, 2).recompute;
+    EXPECT_LE(recomputed, layers);
+    EXPECT_LE(total(recomputed), budget);
+    EXPECT_TRUE(recomputed == 0 || total(recomputed - 1) > budget) << layers;
+  }
+  EXPECT_LT(total(config.layers()), total(0));
+  EXPECT_THROW(FitStep(config, 2, 2048, total(config.layers()) / 2, DType::kF32, 2), Error);
 }
 
 class Resident : public testing::TestWithParam<Case> {};

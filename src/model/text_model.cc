@@ -1,11 +1,14 @@
 #include "model/text_model.h"
 
+#include <algorithm>
+
 #include <utility>
 
 #include "base/errors.h"
 #include "io/escape.h"
 #include "model/longformer_files.h"
 #include "model/model_files.h"
+#include "model/step_memory.h"
 
 namespace longspan {
 namespace {
@@ -52,6 +55,9 @@ class LongformerTextModel final : public TextModel {
   const TextModelInfo& info() const override { return info_; }
   ParameterTable& parameters() override { return model_.parameters(); }
   void ComputeIn(DType dtype) override { model_.ComputeIn(dtype); }
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override {
+    recomputed_ = FitStep(model_.config(), rows, tokens, bytes, model_.computes_in()).recompute;
+  }
 
   void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids, idx_t rows,
                    idx_t tokens, std::span<std::uint8_t> roles) const override {
@@ -73,7 +79,9 @@ class LongformerTextModel final : public TextModel {
     LongformerStep step;
     step.dropout = dropout;
     step.scale = scale;
-    if (recompute) step.recompute.assign(model_.config().layers(), true);
+    const std::size_t layers = model_.config().layers();
+    step.recompute.assign(layers, false);
+    std::fill_n(step.recompute.begin(), recompute ? layers : recomputed_, true);
     return model_.LossAndGradients(context, batch, step);
   }
 
@@ -84,6 +92,7 @@ class LongformerTextModel final : public TextModel {
  private:
   Longformer model_;
   TextModelInfo info_;
+  std::size_t recomputed_ = 0;  // layers
 };
 
 bool IsLongformer(const std::filesystem::path& directory) {

@@ -53,6 +53,9 @@ class TextModel {
   virtual ParameterTable& parameters() = 0;
   // kF32 or kBF16; kUsage where the model cannot.
   virtual void ComputeIn(DType dtype) = 0;
+  // Steps over rows of tokens take `bytes` at most: a Longformer computes as many layers again as
+  // that demands. kLimit when that is not enough.
+  virtual void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) = 0;
 
   // Makes tokens global: GlobalPolicy::Apply.
   virtual void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids,

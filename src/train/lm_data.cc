@@ -208,7 +208,7 @@ class DocumentRows final : public LmData {
       std::vector<idx_t> which(
           static_cast<std::size_t>(std::min(at_once, held_out_.rows() - first)));
       std::iota(which.begin(), which.end(), first);
-      const CrossEntropyResult part = model.Loss(context, held_out_.Fill(which, &batch));
+      const HeadLoss part = model.Loss(context, held_out_.Fill(which, &batch));
       total.sum += part.sum;
       total.counted += part.counted;
       total.correct += part.correct;

@@ -7,6 +7,7 @@
 #include "model/original_rules.h"
 #include "model/model_folder.h"
 #include "text/open_tokenizer.h"
+#include "model/step_memory.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
 
@@ -32,6 +33,12 @@ LanguageModelTask::LanguageModelTask(Context& context, const TrainOptions& optio
   }
   CheckLanguageModel(LoadReformerConfig(options.model), tokenizer_->vocabulary(), options.tokens);
   data_ = MakeLmData(context, options, task, *tokenizer_);
+  if (options.memory == 0) return;
+  ReformerConfig config = LoadReformerConfig(options.model);
+  if (!options.attention.empty()) ChooseAttention(options.attention, &config);
+  const StepPolicy policy = FitStep(config, options.batch, options.tokens, options.memory,
+                                    options.dtype, context.threads());
+  kept_ = KeptBytes(config, options.batch, options.tokens, policy);
 }
 
 void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
@@ -46,6 +53,8 @@ void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
   if (const std::string told = data_->Describe(); !told.empty() && notes != nullptr) {
     notes->push_back(told);
   }
+  model_->ComputeIn(options_.dtype);
+  model_->KeepUpTo(kept_);
 }
 
 // Left out where they are what there once was no choice of: runs from then go on.
@@ -53,6 +62,8 @@ nlohmann::json LanguageModelTask::DecidingOptions() const {
   nlohmann::json deciding = nlohmann::json::object();
   if (task_.documents != "joined") deciding["documents"] = task_.documents;
   if (task_.packed) deciding["packed"] = true;
+  if (options_.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.dtype);
+  if (kept_ > 0) deciding["kept_bytes"] = kept_;
   return deciding;
 }
 
@@ -96,8 +107,6 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const LanguageModelOptions& task, const TrainHooks& hooks) {
   CheckTrainOptions(options);
-  Check(options.dtype == DType::kF32, ErrorCode::kUsage,
-        "dtype: a Reformer computes in F32, not in {}", DTypeName(options.dtype));
   // A model that is bad, or cannot attend as asked, is found before the output is touched.
   ReformerConfig config = LoadReformerConfig(options.model);
   if (!options.attention.empty()) ChooseAttention(options.attention, &config);

@@ -5,6 +5,7 @@
 
 #include "base/errors.h"
 #include "model/model_folder.h"
+#include "model/step_memory.h"
 
 namespace longspan {
 namespace {
@@ -69,6 +70,7 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   if (origin == Origin::kStart) load.head = head_;
   model_ = LoadTextModel(directory, load, notes);
   model_->ComputeIn(options_.dtype);
+  if (options_.memory > 0) model_->FitInto(options_.memory, options_.batch, options_.tokens);
   info_ = model_->info();
 }
 

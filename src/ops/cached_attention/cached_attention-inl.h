@@ -9,10 +9,10 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "longspan/attention.h"
 #include "ops/cached_attention/cached_attention.h"
+#include "simd/shared_key-inl.h"
 #include "simd/softmax-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -104,11 +104,7 @@ inline void AttendCells(const CachedQuery& q) {
   }
 }
 
-inline void NormaliseKey(const float* x, idx_t size, float* key) {
-  const auto n = static_cast<float>(size);
-  const float rho = 1.0f / std::sqrt(DotRow(x, x, size) / n + 1e-6f);
-  ScaleRow(x, rho / std::sqrt(n), key, size);
-}
+inline void KeyOf(const float* x, idx_t size, float* key) { SharedKey(x, size, key); }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE

@@ -12,7 +12,7 @@
 namespace longspan {
 
 HWY_EXPORT(AttendCells);
-HWY_EXPORT(NormaliseKey);
+HWY_EXPORT(KeyOf);
 
 namespace {
 
@@ -25,7 +25,7 @@ idx_t CachedWeights(idx_t count) { return RoundUp(count, kWidestVector); }
 void AttendCached(const CachedQuery& q) { HWY_DYNAMIC_DISPATCH(AttendCells)(q); }
 
 void SharedKey(const float* x, idx_t size, float* key) {
-  HWY_DYNAMIC_DISPATCH(NormaliseKey)(x, size, key);
+  HWY_DYNAMIC_DISPATCH(KeyOf)(x, size, key);
 }
 
 }  // namespace longspan

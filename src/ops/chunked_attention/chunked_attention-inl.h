@@ -222,7 +222,7 @@ inline void HidePart(const ChunkedTask& x, idx_t i, idx_t r, idx_t end, float* s
 
 // row[j] *= dropout factor of key j of part i for row r of the chunk, j < n.
 inline void DropPart(const ChunkedTask& x, idx_t i, idx_t r, idx_t n, float* row) {
-  const idx_t query = (x.b * x.plan.H + x.h) * x.plan.T + x.begin + r;
+  const idx_t query = x.plan.drawn.Head(x.b, x.h, x.plan.H) * x.plan.T + x.begin + r;
   ApplyDropoutRow(x.plan.dropout, query * x.plan.window_slots + x.scratch.parts[i].window_slot, row,
                   n);
 }
@@ -355,8 +355,12 @@ inline void BackwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, floa
   const float lse = x.args.lse(x.b, x.h, t);
   const bool blind = r < x.blind;
   // D = sum of p dp = dout . out
-  const float delta =
-      blind ? 0.0f : DotRow(x.args.dout(x.b, x.h, t), x.args.out(x.b, x.h, t), x.plan.D);
+  float delta = 0.0f;
+  if (!blind && x.args.delta.empty()) {
+    delta = DotRow(x.args.dout(x.b, x.h, t), x.args.out(x.b, x.h, t), x.plan.D);
+  } else if (!blind) {
+    delta = x.args.delta(x.b, x.h, t);
+  }
   for (idx_t i = 0; i < x.parts; ++i, row += x.plan.columns, drow += x.plan.columns) {
     const idx_t end = RoundUp(limits[i], kTileLanes);
     if (blind) {  // the weights are constants
@@ -368,10 +372,11 @@ inline void BackwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, floa
       HidePart(x, i, r, end, row);
       if (x.plan.dropout.active()) {
         // out = (p f) v: dp = f (dout . v), and dv sees p f.
-        DropoutFactors(x.plan.dropout,
-                       ((x.b * x.plan.H + x.h) * x.plan.T + t) * x.plan.window_slots +
-                           x.scratch.parts[i].window_slot,
-                       limits[i], x.scratch.factors);
+        DropoutFactors(
+            x.plan.dropout,
+            (x.plan.drawn.Head(x.b, x.h, x.plan.H) * x.plan.T + t) * x.plan.window_slots +
+                x.scratch.parts[i].window_slot,
+            limits[i], x.scratch.factors);
         MultiplyRow(x.scratch.factors, drow, limits[i]);
       }
       SoftmaxBackwardRow(row, drow, end, lse, delta, x.plan.scale);

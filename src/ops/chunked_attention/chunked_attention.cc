@@ -80,6 +80,8 @@ ChunkedArguments CheckArguments(const ChunkedSpec& spec, const QkvOf<T>& qkv, co
   args.mask = mask;
   args.out = saved.out;
   args.lse = saved.lse;
+  args.delta = saved.delta;
+  if (!saved.delta.empty()) CheckView(saved.delta, "delta", {shape[0], shape[1], shape[2]});
   return args;
 }
 
@@ -214,6 +216,7 @@ ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const InView& q) {
   plan.causal = spec.causal;
   plan.scale = spec.scale != 0.0f ? spec.scale : 1.0f / std::sqrt(static_cast<float>(plan.D));
   plan.dropout = {spec.dropout.p, spec.dropout.key};
+  plan.drawn = spec.dropout;
 
   // A window that holds every chunk leaves nothing to cut: one task takes the whole head.
   plan.ring = std::min(plan.parts, plan.chunks);

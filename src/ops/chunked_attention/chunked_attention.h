@@ -29,6 +29,7 @@ struct ChunkedPlan {
   bool half = false;  // q, k, v, out and dout are bf16
   float scale = 0.0f;
   Dropout dropout;
+  ProbabilityDropout drawn;  // how its elements are numbered
 
   idx_t run = 0;           // chunks of a task
   idx_t runs = 0;          // tasks of one head
@@ -75,7 +76,7 @@ struct ChunkedArguments {
   InView q, k, v;
   KeyMask mask;
   OutView out;
-  View<float, 3> lse;
+  View<float, 3> lse, delta;
   InView dout;
   DQkv gradients;
   // (B, chunks): position of a chunk's first visible key (T: none), and whether it hides any.

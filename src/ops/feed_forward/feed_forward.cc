@@ -95,7 +95,7 @@ void ForRows(Context& context, idx_t rows, idx_t cols, const Row& row) {
 template <class T>
 void Activated(const BlockOf<T>& block, idx_t rows, idx_t begin, const T* pre, T* value, T* slope) {
   ForRuns(block.context, rows * block.F, [&](idx_t at, idx_t count) {
-    const idx_t first = begin * block.F + at;
+    const idx_t first = (block.spec.first + begin) * block.F + at;
     T* slopes = slope != nullptr ? slope + at : nullptr;
     if constexpr (sizeof(T) == 2) {
       HWY_DYNAMIC_DISPATCH(ActivateHalvesRun)
@@ -121,11 +121,12 @@ void Output(const BlockOf<T>& block, T* value, idx_t begin, float* out, const Vi
             bool subtract) {
   const idx_t rows = y.extent[0], C = block.C;
   const Dropout& site = block.spec.output;
+  const idx_t first = block.spec.first + begin;
   gemm::Forward(block.context, View<T, 2>(value, {rows, block.F}), block.weights.w2,
                 block.weights.b2.data, View<float, 2>(out, {rows, C}));
   ForRows(block.context, rows, C, [&](idx_t t) {
     float* f = out + t * C;
-    if (site.active()) HWY_DYNAMIC_DISPATCH(MaskRun)(site, (begin + t) * C, C, f, f);
+    if (site.active()) HWY_DYNAMIC_DISPATCH(MaskRun)(site, (first + t) * C, C, f, f);
     HWY_DYNAMIC_DISPATCH(AddRun)(C, subtract, f, y.data + t * y.stride[0]);
   });
 }
@@ -136,10 +137,10 @@ View<const float, 2> MaskedGradient(const BlockOf<T>& block, const View<const fl
                                     idx_t begin, float* masked) {
   const Dropout& site = block.spec.output;
   if (!site.active()) return dy;
-  const idx_t rows = dy.extent[0], C = block.C;
+  const idx_t rows = dy.extent[0], C = block.C, first = block.spec.first + begin;
   ForRows(block.context, rows, C, [&](idx_t t) {
     HWY_DYNAMIC_DISPATCH(MaskRun)
-    (site, (begin + t) * C, C, dy.data + t * dy.stride[0], masked + t * C);
+    (site, (first + t) * C, C, dy.data + t * dy.stride[0], masked + t * C);
   });
   return View<float, 2>(masked, {rows, C});
 }
@@ -240,6 +241,29 @@ void RunForward(Context& context, const FeedForwardSpec& spec,
 }
 
 template <class T>
+void RunBackward(Context& context, const FeedForwardSpec& spec,
+                 const FeedForwardWeightsOf<T>& weights, const View<const T, 2>& x,
+                 const View<const float, 2>& dy, const View<float, 2>& dx,
+                 const FeedForwardGradients& gradients, const View<float, 2>& undo) {
+  const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "dy", dy);
+  CheckGradients(block, x, dx, gradients);
+  if (!undo.empty()) CheckShape("undo", undo, {block.T, block.C}, x, block.F);
+  if (block.T == 0) return;
+  Arena::Frame frame(context.arena(), SlabScratch<T>::Bytes(block));
+  const SlabScratch<T> scratch(block, frame);
+  for (idx_t begin = 0; begin < block.T; begin += block.slab) {
+    const idx_t rows = std::min(block.slab, block.T - begin);
+    Widened(block, x.Rows(begin, rows), scratch.slope);
+    Activated<T>(block, rows, begin, scratch.slope, scratch.value, scratch.slope);
+    if (!undo.empty()) {
+      Output(block, scratch.value, begin, scratch.masked, undo.Rows(begin, rows), true);
+    }
+    SlabBackward(block, x.Rows(begin, rows), begin, scratch, dy.Rows(begin, rows),
+                 dx.Rows(begin, rows), gradients);
+  }
+}
+
+template <class T>
 void RunBackwardKept(Context& context, const FeedForwardSpec& spec,
                      const FeedForwardWeightsOf<T>& weights, const View<const T, 2>& x,
                      const View<const T, 2>& kept, const View<const float, 2>& dy,
@@ -276,22 +300,14 @@ void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
                          const FeedForwardWeights& weights, const View<const float, 2>& x,
                          const View<const float, 2>& dy, const View<float, 2>& dx,
                          const FeedForwardGradients& gradients, const View<float, 2>& undo) {
-  const BlockOf<float> block = CheckBlock<float>(context, spec, weights, x, "dy", dy);
-  CheckGradients(block, x, dx, gradients);
-  if (!undo.empty()) CheckShape("undo", undo, {block.T, block.C}, x, block.F);
-  if (block.T == 0) return;
-  Arena::Frame frame(context.arena(), SlabScratch<float>::Bytes(block));
-  const SlabScratch<float> scratch(block, frame);
-  for (idx_t begin = 0; begin < block.T; begin += block.slab) {
-    const idx_t rows = std::min(block.slab, block.T - begin);
-    Widened(block, x.Rows(begin, rows), scratch.slope);
-    Activated<float>(block, rows, begin, scratch.slope, scratch.value, scratch.slope);
-    if (!undo.empty()) {
-      Output(block, scratch.value, begin, scratch.masked, undo.Rows(begin, rows), true);
-    }
-    SlabBackward(block, x.Rows(begin, rows), begin, scratch, dy.Rows(begin, rows),
-                 dx.Rows(begin, rows), gradients);
-  }
+  RunBackward<float>(context, spec, weights, x, dy, dx, gradients, undo);
+}
+
+void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
+                         const Bf16FeedForwardWeights& weights, const View<const bfloat16, 2>& x,
+                         const View<const float, 2>& dy, const View<float, 2>& dx,
+                         const FeedForwardGradients& gradients, const View<float, 2>& undo) {
+  RunBackward<bfloat16>(context, spec, weights, x, dy, dx, gradients, undo);
 }
 
 void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,

@@ -49,8 +49,9 @@ struct FeedForwardGradients {  // accumulate (+=)
 };
 struct FeedForwardSpec {
   Activation activation = Activation::kRelu;
-  Dropout hidden;  // element t*F + f of the site
-  Dropout output;  // element t*C + c of the site
+  Dropout hidden;   // element t*F + f of the site
+  Dropout output;   // element t*C + c of the site
+  idx_t first = 0;  // number of the first token, for the elements' numbers
 };
 
 // y (T, C) += f(x), x (T, C). Works through slabs of tokens: the (T, F) hidden layer never exists,
@@ -79,6 +80,10 @@ void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
 void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
                         const Bf16FeedForwardWeights& weights, const View<const bfloat16, 2>& x,
                         const View<float, 2>& y, const View<bfloat16, 2>& keep = {});
+void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
+                         const Bf16FeedForwardWeights& weights, const View<const bfloat16, 2>& x,
+                         const View<const float, 2>& dy, const View<float, 2>& dx,
+                         const FeedForwardGradients& gradients, const View<float, 2>& undo = {});
 void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
                              const Bf16FeedForwardWeights& weights,
                              const View<const bfloat16, 2>& x, const View<const bfloat16, 2>& kept,

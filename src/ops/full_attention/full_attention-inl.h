@@ -75,7 +75,9 @@ struct FullTask {
     return plan.shared && begin < first + keys && end > first;
   }
 
-  idx_t DropoutElement(idx_t t) const { return ((b * plan.H + h) * plan.T + t) * plan.T + first; }
+  idx_t DropoutElement(idx_t t) const {
+    return (plan.drawn.Head(b, h, plan.H) * plan.T + t) * plan.T + first;
+  }
 };
 
 // ---- the key block ------------------------------------------------------------------------------
@@ -287,7 +289,9 @@ inline void BackwardRow(const FullTask& x, idx_t t, idx_t limit, float* row, flo
   } else {
     HideScores(x, t, end, row);
     // The sum of p dp = dout . out.
-    const float delta = DotRow(x.args.dout(x.b, x.h, t), x.args.out(x.b, x.h, t), x.plan.D);
+    const float delta = x.args.delta.empty()
+                            ? DotRow(x.args.dout(x.b, x.h, t), x.args.out(x.b, x.h, t), x.plan.D)
+                            : x.args.delta(x.b, x.h, t);
     if (x.plan.shared) {
       const float max = x.args.max(x.b, x.h, t);
       SharedSoftmaxBackwardRow(row, drow, end, max, 1.0f / x.args.sum(x.b, x.h, t), delta,

@@ -77,6 +77,8 @@ FullArguments CheckArguments(const FullSpec& spec, const QkvOf<T>& qkv, const Ke
   args.mask = mask;
   args.out = saved.out;
   args.lse = saved.lse;
+  args.delta = saved.delta;
+  if (!saved.delta.empty()) CheckView(saved.delta, "delta", {shape[0], shape[1], shape[2]});
   return args;
 }
 
@@ -101,6 +103,8 @@ FullArguments CheckSharedArguments(const FullSpec& spec, const SharedQkv& qkv, c
   args.out = saved.out;
   args.max = saved.max;
   args.sum = saved.sum;
+  args.delta = saved.delta;
+  if (!saved.delta.empty()) CheckView(saved.delta, "delta", {shape[0], shape[1], shape[2]});
   return args;
 }
 
@@ -204,6 +208,7 @@ FullPlan MakeFullPlan(const FullSpec& spec, const InView& q, bool shared) {
   const float root = 1.0f / std::sqrt(static_cast<float>(plan.D));
   plan.query_scale = shared ? 1.0f : (spec.scale != 0.0f ? spec.scale : root);
   plan.dropout = {spec.dropout.p, spec.dropout.key};
+  plan.drawn = spec.dropout;
 
   plan.keys = std::min(plan.T, plan.D > kLargeHead ? kKeysOfLargeHeads : kKeys);
   plan.block = std::min(plan.T, kBlockRows);

@@ -24,6 +24,7 @@ struct FullPlan {
   bool shared = false;       // keys are normalised queries, and tokens hardly see themselves
   float query_scale = 0.0f;  // what queries are multiplied by: the scale, shared form 1
   Dropout dropout;
+  ProbabilityDropout drawn;  // how its elements are numbered
 
   idx_t keys = 0;          // of a key block
   idx_t block = 0;         // query rows at a time
@@ -66,6 +67,7 @@ struct FullArguments {
   OutView out;
   View<float, 3> lse;       // separate form
   View<float, 3> max, sum;  // shared form
+  View<float, 3> delta;     // computed before, or empty
   InView dout;
   View<float, 4> dq, dk, dv;
   // (B): position of the first visible key, T when there is none. Null without a mask.

@@ -72,6 +72,8 @@ LshArguments CheckArguments(const LshSpec& spec, const SharedQkvOf<T>& qkv, cons
   args.out = saved.out;
   args.max = saved.max;
   args.sum = saved.sum;
+  args.delta = saved.delta;
+  if (!saved.delta.empty()) CheckLshView(saved.delta, "delta", {shape[0], shape[1], shape[2]});
   return args;
 }
 
@@ -251,6 +253,7 @@ LshPlan MakeLshPlan(const LshSpec& spec, const InView& qk) {
   plan.bucket_limit = hashes ? spec.BucketCount() + 1 : 1;  // hidden tokens have one of their own
   plan.causal = spec.causal;
   plan.dropout = {spec.dropout.p, spec.dropout.key};
+  plan.drawn = spec.dropout;
 
   // A window that holds every chunk leaves nothing to cut: one task takes the whole head.
   plan.ring = std::min(plan.parts, plan.chunks);

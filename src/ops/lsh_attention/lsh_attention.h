@@ -32,6 +32,7 @@ struct LshPlan {
   bool causal = false;
   bool half = false;  // bf16
   Dropout dropout;
+  ProbabilityDropout drawn;  // how its elements are numbered
 
   // Work is done in phases, one after another: in a phase every token is a query at most once.
   // A phase is a round, cut into runs; a window that holds the whole circle makes one task per
@@ -88,6 +89,7 @@ struct LshArguments {
   KeyMask mask;
   OutView out;              // (B, H, T, D)
   View<float, 3> max, sum;  // (B, H, T)
+  View<float, 3> delta;     // (B, H, T) computed before, or empty
   DSharedQkv gradients;
   idx_t first_head = 0, heads = 0;
   std::int32_t* order = nullptr;  // (heads, R, T): tokens of each round by (bucket, position)

@@ -30,8 +30,9 @@ inline void LshBeginBackward(const LshArguments& args, idx_t head, idx_t begin, 
   const idx_t b = args.Batch(head), h = args.Head(head), D = args.plan.D;
   for (idx_t t = begin; t < end; ++t) {
     const InRow x = args.qk(b, h, t);
-    args.Token(head, t) = {DotRow(x, x, D), args.max(b, h, t), args.sum(b, h, t),
-                           DotRow(args.dout(b, h, t), args.out(b, h, t), D)};
+    const float delta =
+        args.delta.empty() ? DotRow(args.dout(b, h, t), args.out(b, h, t), D) : args.delta(b, h, t);
+    args.Token(head, t) = {DotRow(x, x, D), args.max(b, h, t), args.sum(b, h, t), delta};
   }
 }
 

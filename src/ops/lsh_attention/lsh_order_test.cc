@@ -147,12 +147,13 @@ TEST(LshTokenHash, GivesTheBucketsOfTheWholeText) {
         std::vector<std::uint16_t> all(static_cast<std::size_t>(kHeads * rounds * kTokens));
         LshHash(context, spec, {x.data(), {1, kHeads, kTokens, size}}, {}, view,
                 {all.data(), {1, kHeads, rounds, kTokens}});
-        const LshTokenHash hash(context, spec, view);
-        std::vector<float> scratch(static_cast<std::size_t>(hash.scratch_floats()));
+        const LshTokenHash hash(spec, view);
+        alignas(64) float scratch[1024];
+        ASSERT_LE(hash.scratch_floats(), 1024);
         std::vector<std::uint16_t> buckets(static_cast<std::size_t>(rounds));
         for (idx_t h = 0; h < kHeads; ++h) {
           for (idx_t t = 0; t < kTokens; ++t) {
-            hash.Hash(h, x.data() + (h * kTokens + t) * size, scratch.data(), buckets.data());
+            hash.Hash(h, x.data() + (h * kTokens + t) * size, scratch, buckets.data());
             for (idx_t r = 0; r < rounds; ++r) {
               ASSERT_EQ(buckets[static_cast<std::size_t>(r)],
                         all[static_cast<std::size_t>((h * rounds + r) * kTokens + t)]);

@@ -227,7 +227,7 @@ void BlockProduct(const LshTask& x, const float* p, idx_t lda, const float* pane
 inline void DropBlockRow(const LshTask& x, idx_t r, float* row) {
   const LshPlan& plan = x.plan;
   const idx_t query =
-      ((x.b * plan.H + x.h) * plan.rounds + plan.Round(x.chunk)) * plan.T + x.Token(r);
+      (plan.drawn.Head(x.b, x.h, plan.H) * plan.rounds + plan.Round(x.chunk)) * plan.T + x.Token(r);
   for (idx_t i = 0; i < plan.parts; ++i) {
     ApplyDropoutRow(plan.dropout, query * plan.window_slots + i * plan.chunk,
                     row + i * plan.columns, x.scratch.part_keys[i]);

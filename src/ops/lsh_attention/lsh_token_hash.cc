@@ -5,66 +5,61 @@
 #include "base/errors.h"
 #include "base/math.h"
 #include "ops/lsh_attention/lsh_checks.h"
-#include "ops/lsh_attention/lsh_hash.h"
-#include "parallel/parallel_for.h"
-#include "simd/tile_extents.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/lsh_attention/lsh_token_hash.cc"
 #include <hwy/foreach_target.h>
-#include <hwy/highway.h>
-
-#include "ops/lsh_attention/lsh_hash-inl.h"
+// After foreach_target.h.
+#include "ops/lsh_attention/lsh_token_hash-inl.h"
 
 #if HWY_ONCE
 namespace longspan {
 
-HWY_EXPORT(LshPackRotations);
-HWY_EXPORT(LshHashTask);
+HWY_EXPORT(ProjectToken);
+HWY_EXPORT(NearestDirection);
 
 namespace {
 
-constexpr idx_t kPanelUnit = 64;  // the widest panel of simd/tile-inl.h
-
-// What the hash of one token of one head reads and writes, as a text of one token.
-LshHashArguments OneToken(const LshSpec& spec, const LshRotations& rotations, const float* x,
-                          std::uint16_t* buckets) {
-  LshHashArguments args;
-  args.qk = {x, {1, 1, 1, rotations.extent[1]}};
-  args.rotations = rotations;
-  args.buckets = {buckets, {1, 1, spec.rounds, 1}};
-  args.factors = spec.buckets.data();
-  args.factor_count = static_cast<idx_t>(spec.buckets.size());
-  args.columns = spec.RotationColumns();
-  args.hidden_bucket = spec.BucketCount();
-  return args;
-}
+constexpr idx_t kWidestVector = 16;  // floats, on any target
 
 }  // namespace
 
-LshTokenHash::LshTokenHash(Context& context, const LshSpec& spec, const LshRotations& rotations)
-    : spec_(spec) {
+LshTokenHash::LshTokenHash(const LshSpec& spec, const LshRotations& rotations) : spec_(spec) {
   const idx_t H = rotations.extent[0], D = rotations.extent[1];
   const idx_t R = spec.rounds, columns = spec.RotationColumns();
-  CheckLshInput(spec, {rotations.data, {1, H, 1, D}}, {}, true);
+  CheckLshInput(spec, View<const float, 4>(rotations.data, {1, H, 1, D}), {}, true);
   CheckLshView(rotations, "rotations", {H, D, R, columns});
-  Check(rotations.contiguous(), ErrorCode::kUsage, "LSH attention: the rotations have gaps");
-  rotations_ = Tensor({H, D, R, columns});
-  std::copy_n(rotations.data, rotations.size(), rotations_.data<float>());
-  stride_ = RoundUp(R * columns, kPanelUnit);
-  panels_ = stride_ * D;
-  scratch_ = kMostTileRows * stride_;
-  packed_ = Tensor({H, panels_});
-  const LshHashArguments args = OneToken(spec_, rotations_.view<4>(), nullptr, nullptr);
-  ParallelFor(context, H, [&](idx_t h, int) {
-    HWY_DYNAMIC_DISPATCH(LshPackRotations)(args, h, packed_.data<float>() + h * panels_);
-  });
+  stride_ = RoundUp(R * columns, kWidestVector);
+  padded_ = Tensor({H, D, stride_});
+  for (idx_t h = 0; h < H; ++h) {
+    for (idx_t k = 0; k < D; ++k) {
+      for (idx_t r = 0; r < R; ++r) {
+        std::copy_n(&rotations(h, k, r, 0), columns,
+                    padded_.data<float>() + (h * D + k) * stride_ + r * columns);
+      }
+    }
+  }
+}
+
+LshRotations LshTokenHash::rotations() const {
+  const idx_t H = padded_.shape()[0], D = padded_.shape()[1], columns = spec_.RotationColumns();
+  return {padded_.data<float>(), {H, D, spec_.rounds, columns}, {D * stride_, stride_, columns, 1}};
 }
 
 void LshTokenHash::Hash(idx_t h, const float* x, float* scratch, std::uint16_t* buckets) const {
-  const LshHashArguments args = OneToken(spec_, rotations_.view<4>(), x, buckets);
-  HWY_DYNAMIC_DISPATCH(LshHashTask)
-  (args, packed_.data<float>() + h * panels_, 0, 0, 0, 1, scratch, stride_);
+  const idx_t D = padded_.shape()[1];
+  HWY_DYNAMIC_DISPATCH(ProjectToken)
+  (x, D, padded_.data<float>() + h * D * stride_, stride_, scratch);
+  const float* p = scratch;
+  for (idx_t r = 0; r < spec_.rounds; ++r) {
+    idx_t bucket = 0, place = 1;
+    for (const idx_t factor : spec_.buckets) {
+      bucket += place * HWY_DYNAMIC_DISPATCH(NearestDirection)(p, factor / 2);
+      place *= factor;
+      p += factor / 2;
+    }
+    buckets[r] = static_cast<std::uint16_t>(bucket);
+  }
 }
 
 }  // namespace longspan

@@ -1,0 +1,233 @@
+// longspan puzzle: tasks that only attention over a distance solves, learned and scored.
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "cli/commands.h"
+#include "cli/train_options.h"
+#include "cli/training.h"
+#include "cli/visual/chart.h"
+#include "cli/visual/output.h"
+#include "io/escape.h"
+#include "io/json.h"
+#include "model/model_files.h"
+#include "train/puzzle.h"
+
+namespace longspan::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// How the trained weights attend when they are scored.
+struct Attention {
+  std::string name;
+  idx_t rounds;  // of LSH, else 0
+  std::string Name() const { return rounds > 0 ? fmt::format("{}-{}", name, rounds) : name; }
+};
+const std::vector<Attention> kScored = {{"full", 0}, {"lsh", 8}, {"lsh", 4},
+                                        {"lsh", 2},  {"lsh", 1}, {"local", 0}};
+
+TrainOptions Defaults() {
+  TrainOptions o;
+  o.steps = 4000;
+  o.batch = 16;
+  o.tokens = 256;
+  o.learning_rate = 1e-3;
+  o.warmup = 200;
+  o.weight_decay = 0.0;
+  o.save_every = o.eval_every = 250;
+  return o;
+}
+
+struct PuzzleCommand : TrainCommand {
+  PuzzleCommand() : TrainCommand(Defaults()) {}
+  PuzzleOptions puzzle;
+  std::string attention = "lsh";
+  idx_t num_hashes = 4, hidden = 256, heads = 4, layers = 0, chunk = 0, rows = 100;
+};
+
+struct PuzzleRow {
+  Attention attention;
+  PuzzleScore score;
+};
+
+// One LSH layer that copies (the paper's model), or a local layer below it, by which a token knows
+// the one before it, for recall.
+ReformerConfig StartConfig(const PuzzleCommand& c) {
+  const bool recall = ParsePuzzle(c.puzzle.kind) == PuzzleKind::kRecall;
+  const idx_t layers = c.layers > 0 ? c.layers : (recall ? 2 : 1), tokens = c.options.tokens;
+  Check(c.heads >= 1 && c.hidden >= c.heads && c.hidden % c.heads == 0 && c.hidden % 4 == 0,
+        ErrorCode::kUsage, "puzzle: {} channels for {} heads; need a multiple of both and of 4",
+        c.hidden, c.heads);
+  ReformerConfig config;
+  config.layers.clear();
+  for (idx_t i = 0; i < layers; ++i) {
+    const bool local = (layers - i) % 2 == 0;
+    config.layers.push_back(local ? LayerKind::kLocal : LayerKind::kLsh);
+  }
+  config.vocab_size = PuzzleVocabulary(c.puzzle);
+  config.hidden_size = config.feed_forward_size = c.hidden;
+  config.heads = c.heads;
+  config.head_size = c.hidden / c.heads;
+  config.is_decoder = true;
+  config.head = ReformerHead::kLanguageModel;
+  config.max_positions = tokens;
+  config.axial = false;
+  config.local_chunk = config.lsh_chunk =
+      c.chunk > 0 ? c.chunk : std::max<idx_t>(8, std::min<idx_t>(64, tokens / 16));
+  config.num_hashes = c.num_hashes;
+  config.hidden_dropout = config.local_dropout = config.lsh_dropout = 0.0;
+  config.pad_token = config.eos_token = 0;
+  return config;
+}
+
+void WriteStart(const PuzzleCommand& c, const fs::path& start) {
+  Reformer model(StartConfig(c));
+  model.Initialise(c.options.seed);
+  SaveReformer(model, start);
+}
+
+std::vector<PuzzleRow> ScoreAll(Context& context, const PuzzleCommand& c) {
+  std::vector<PuzzleRow> rows;
+  for (const Attention& attention : kScored) {
+    PuzzleEvalOptions o;
+    o.model = c.output;
+    o.puzzle = c.puzzle;
+    o.tokens = c.options.tokens;
+    o.rows = c.rows;
+    o.seed = c.options.seed;
+    o.attention = attention.name;
+    o.num_hashes = attention.rounds;
+    rows.push_back({attention, EvaluatePuzzle(context, o)});
+  }
+  return rows;
+}
+
+std::string Table(const PuzzleCommand& c, const TrainResult& trained,
+                  const std::vector<PuzzleRow>& rows) {
+  std::string text = fmt::format(
+      "{} of {} tokens, trained with {} for {} updates, {}; {} rows that it has not seen:\n",
+      c.puzzle.kind, c.options.tokens,
+      c.attention == "lsh" ? fmt::format("lsh-{}", c.num_hashes) : c.attention, trained.step,
+      DurationText(trained.seconds), c.rows);
+  text += fmt::format("{:<10} {:>9} {:>9}\n", "attention", "right", "loss");
+  for (const PuzzleRow& row : rows) {
+    text += fmt::format("{:<10} {:>7.2f} % {:>9.4f}\n", row.attention.Name(),
+                        100.0 * row.score.share(), row.score.loss);
+  }
+  return text;
+}
+
+nlohmann::ordered_json Report(const PuzzleCommand& c, const TrainResult& trained,
+                              const std::vector<PuzzleRow>& rows) {
+  nlohmann::ordered_json j;
+  j["puzzle"] = c.puzzle.kind;
+  j["tokens"] = c.options.tokens;
+  j["trained_with"] = c.attention;
+  if (c.attention == "lsh") j["num_hashes"] = c.num_hashes;
+  j["updates"] = trained.step;
+  j["seconds"] = trained.seconds;
+  j["rows"] = c.rows;
+  for (const PuzzleRow& row : rows) {
+    j["scores"].push_back({{"attention", row.attention.Name()},
+                           {"accuracy", row.score.share()},
+                           {"loss", row.score.loss},
+                           {"right", row.score.right},
+                           {"counted", row.score.counted}});
+  }
+  return j;
+}
+
+int RunPuzzle(const PuzzleCommand& c, int threads) {
+  Context context(threads);
+  TrainOptions options = c.Options(context);
+  CheckPuzzle(c.puzzle, options.tokens);
+  const fs::path start = fs::path(c.output) / "start";
+  if (options.model.empty()) {
+    // A resumed run has its start; a new one that would overwrite another is refused by the loop.
+    if (!fs::exists(start / "config.json") || options.overwrite) {
+      Check(!fs::exists(c.output) || fs::is_empty(c.output) || options.overwrite, ErrorCode::kUsage,
+            "{}: not empty; choose another -o, or --overwrite", io::Escape(c.output));
+      WriteStart(c, start);
+    }
+    options.model = start;
+  }
+  options.attention = c.attention;
+  const TrainResult trained = RunWithProgress(
+      ParseProgressMode(c.progress),
+      [&](const auto& hooks) { return TrainPuzzle(context, options, c.puzzle, hooks); });
+  if (trained.stopped) {
+    PrintResult(TrainSummary(c, trained, ""));
+    return TrainExitCode(trained);
+  }
+  const std::vector<PuzzleRow> rows = ScoreAll(context, c);
+  PrintResult(c.json ? Report(c, trained, rows).dump(2) + "\n" : Table(c, trained, rows));
+  return 0;
+}
+
+void AddModelOptions(CLI::App* command, PuzzleCommand* c) {
+  const auto option = [&](const char* name, auto& value, const char* text) {
+    command->add_option(name, value, text)->capture_default_str();
+  };
+  command->add_option("-m,--model", c->model,
+                      "directory of a model to start from (default: a new one, as below)");
+  option("--hidden", c->hidden, "channels, and of the feed-forward block");
+  option("--heads", c->heads, "heads");
+  option("--layers", c->layers, "0: duplication 1 (lsh), recall 2 (local, lsh)");
+  option("--chunk", c->chunk, "tokens of a chunk, 0: a sixteenth of a row, 8 to 64");
+  option("--attention", c->attention, "to train with: full, local or lsh");
+  option("--num-hashes", c->num_hashes, "rounds of LSH to train with");
+}
+
+void AddPuzzle(CLI::App* parent, const char* name, const char* text, const char* examples,
+               const Globals& globals, Action& action) {
+  auto* command = parent->add_subcommand(name, text);
+  const auto c = std::make_shared<PuzzleCommand>();
+  c->puzzle.kind = name;
+  const bool recall = c->puzzle.kind == "recall";
+  if (recall) {
+    c->puzzle.symbols = 32;
+    c->hidden = 128;
+    c->options.tokens = 1024;
+  }
+  command->add_option("-o,--output", c->output, "directory of the run")->required();
+  command->add_flag("--resume", c->options.resume, "go on with the run in the output, bit for bit");
+  command->add_flag("--overwrite", c->options.overwrite, "clear the run in the output first");
+  command->add_option("--symbols", c->puzzle.symbols, recall ? "keys, and values" : "symbols")
+      ->capture_default_str();
+  if (recall) {
+    command->add_option("--pairs", c->puzzle.pairs, "that a row has")->capture_default_str();
+  }
+  command->add_option("--rows", c->rows, "to score on")->capture_default_str();
+  AddModelOptions(command, c.get());
+  AddOptimiserOptions(command, c.get());
+  AddPolicyOptions(command, "nothing is kept", c.get());
+  AddRhythmOptions(command, c.get());
+  command->footer(examples);
+  command->callback([c, &globals, &action] {
+    action = [c, &globals] { return RunPuzzle(*c, globals.threads); };
+  });
+}
+
+}  // namespace
+
+void RegisterPuzzle(CLI::App& app, const Globals& globals, Action& action) {
+  auto* puzzle = app.add_subcommand(
+      "puzzle", "tasks that only attention over a distance solves: learn, score");
+  puzzle->require_subcommand(1);
+  puzzle->fallthrough();
+  AddPuzzle(puzzle, "duplication", "foresee the second w of 0w0w (the Reformer paper's Table 2)",
+            "Examples:\n  longspan puzzle duplication -o copy\n"
+            "  longspan puzzle duplication -o copy1024 --tokens 1024 --steps 20000 --num-hashes 4\n"
+            "  longspan puzzle duplication -o square --attention full",
+            globals, action);
+  AddPuzzle(puzzle, "recall",
+            "foresee the values of keys that stood in the first quarter of a text",
+            "Examples:\n  longspan puzzle recall -o recall\n"
+            "  longspan puzzle recall -o near --attention local",
+            globals, action);
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,235 @@
+#include "train/puzzle.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/errors.h"
+#include "base/rng.h"
+#include "io/escape.h"
+#include "model/model_files.h"
+#include "model/step_memory.h"
+#include "train/trainer.h"
+
+namespace longspan {
+namespace {
+
+// Streams of rows: training and scores never share one.
+enum class Rows : std::uint64_t { kTrain = 1, kHeldOut = 2, kScore = 3 };
+
+// Of recall: fillers, then keys, then values.
+constexpr idx_t kFillers = 16;
+constexpr idx_t kEvaluated = 64;  // rows of an evaluation on the way
+constexpr idx_t kBatchTokens = 16384;
+
+std::uint64_t RowsKey(std::uint64_t seed, Rows rows) {
+  return DeriveKey(KeyOf(seed, RunKey::kData), static_cast<std::uint64_t>(rows));
+}
+
+void MakeDuplication(const PuzzleOptions& puzzle, Rng& rng, idx_t tokens, std::int32_t* ids,
+                     std::int32_t* targets) {
+  const idx_t half = tokens / 2;
+  ids[0] = 0;
+  for (idx_t t = 1; t < half; ++t) {
+    ids[t] = static_cast<std::int32_t>(1 + rng.Below(puzzle.symbols - 1));
+  }
+  std::copy_n(ids, half, ids + half);
+  std::fill_n(targets, tokens, kIgnoreLabel);
+  std::copy_n(ids + half + 1, half - 1, targets + half);
+}
+
+void MakeRecall(const PuzzleOptions& puzzle, Rng& rng, idx_t tokens, std::int32_t* ids,
+                std::int32_t* targets) {
+  const idx_t pairs = puzzle.pairs, symbols = puzzle.symbols;
+  for (idx_t t = 0; t < tokens; ++t) ids[t] = static_cast<std::int32_t>(rng.Below(kFillers));
+  std::fill_n(targets, tokens, kIgnoreLabel);
+  // Distinct keys, and distinct even places of the first quarter.
+  const auto draw = [&rng](idx_t count, idx_t from) {
+    std::vector<idx_t> all(static_cast<std::size_t>(from));
+    std::iota(all.begin(), all.end(), 0);
+    for (idx_t i = 0; i < count; ++i) {
+      std::swap(all[static_cast<std::size_t>(i)],
+                all[static_cast<std::size_t>(i + rng.Below(from - i))]);
+    }
+    all.resize(static_cast<std::size_t>(count));
+    return all;
+  };
+  const std::vector<idx_t> keys = draw(pairs, symbols), places = draw(pairs, tokens / 8);
+  std::vector<std::int32_t> values;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    values.push_back(static_cast<std::int32_t>(kFillers + symbols + rng.Below(symbols)));
+    ids[2 * places[i]] = static_cast<std::int32_t>(kFillers + keys[i]);
+    ids[2 * places[i] + 1] = values.back();
+  }
+  const std::vector<idx_t> order = draw(pairs, pairs);
+  std::int32_t* question = ids + tokens - 2 * pairs;
+  for (const idx_t i : order) {
+    const auto at = static_cast<std::size_t>(i);
+    question[0] = static_cast<std::int32_t>(kFillers + keys[at]);
+    question[1] = values[at];
+    targets[question - ids] = values[at];
+    question += 2;
+  }
+}
+
+// Right answers of a model on rows [0, count) of a stream.
+PuzzleScore Score(Context& context, Reformer& model, const PuzzleOptions& puzzle, idx_t tokens,
+                  std::uint64_t key, idx_t count) {
+  const idx_t rows = std::clamp<idx_t>(kBatchTokens / tokens, 1, count);
+  PuzzleScore score;
+  for (idx_t first = 0; first < count; first += rows) {
+    const idx_t now = std::min(rows, count - first);
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(now * tokens)), targets(ids.size());
+    for (idx_t i = 0; i < now; ++i) {
+      MakePuzzleRow(puzzle, key, first + i, tokens, ids.data() + i * tokens,
+                    targets.data() + i * tokens);
+    }
+    const HeadLoss loss = model.Loss(context, {now, tokens, ids, targets, {}});
+    score.loss += loss.sum;
+    score.counted += loss.counted;
+    score.right += loss.correct;
+  }
+  score.loss /= static_cast<double>(score.counted);
+  return score;
+}
+
+}  // namespace
+
+PuzzleKind ParsePuzzle(const std::string& name) {
+  if (name == "duplication") return PuzzleKind::kDuplication;
+  Check(name == "recall", ErrorCode::kUsage, "puzzle: '{}' is unknown; use duplication or recall",
+        io::Escape(name));
+  return PuzzleKind::kRecall;
+}
+
+const char* PuzzleName(PuzzleKind kind) {
+  return kind == PuzzleKind::kDuplication ? "duplication" : "recall";
+}
+
+idx_t PuzzleVocabulary(const PuzzleOptions& puzzle) {
+  const bool recall = ParsePuzzle(puzzle.kind) == PuzzleKind::kRecall;
+  return recall ? kFillers + 2 * puzzle.symbols : puzzle.symbols;
+}
+
+void CheckPuzzle(const PuzzleOptions& puzzle, idx_t tokens) {
+  const PuzzleKind kind = ParsePuzzle(puzzle.kind);
+  Check(puzzle.symbols >= 2 && puzzle.symbols <= 65536, ErrorCode::kUsage,
+        "puzzle: {} symbols are not from 2 to 65536", puzzle.symbols);
+  if (kind == PuzzleKind::kDuplication) {
+    Check(tokens >= 4 && tokens % 2 == 0, ErrorCode::kUsage,
+          "puzzle: rows of {} tokens, duplication needs an even number from 4 on", tokens);
+    return;
+  }
+  Check(puzzle.pairs >= 1 && puzzle.pairs <= puzzle.symbols && puzzle.pairs <= tokens / 8,
+        ErrorCode::kUsage,
+        "puzzle: {} pairs; need at least 1, at most {} different keys and an eighth of the {} "
+        "tokens",
+        puzzle.pairs, puzzle.symbols, tokens);
+}
+
+void MakePuzzleRow(const PuzzleOptions& puzzle, std::uint64_t key, idx_t number, idx_t tokens,
+                   std::int32_t* ids, std::int32_t* targets) {
+  Rng rng(DeriveKey(key, static_cast<std::uint64_t>(number)));
+  if (ParsePuzzle(puzzle.kind) == PuzzleKind::kDuplication) {
+    MakeDuplication(puzzle, rng, tokens, ids, targets);
+  } else {
+    MakeRecall(puzzle, rng, tokens, ids, targets);
+  }
+}
+
+// ---- the task -----------------------------------------------------------------------------------
+
+PuzzleTask::PuzzleTask(const TrainOptions& options, const PuzzleOptions& puzzle, std::size_t keep)
+    : options_(options), puzzle_(puzzle), keep_(keep) {
+  CheckPuzzle(puzzle, options.tokens);
+}
+
+void PuzzleTask::Load(const std::filesystem::path& directory, Origin,
+                      std::vector<std::string>* notes) {
+  LoadOptions load;
+  load.allow_nonfinite = options_.allow_nonfinite;
+  load.dropout = options_.dropout;
+  load.attention = options_.attention;
+  model_ = LoadReformer(directory, load, notes);
+  Check(model_->config().head == ReformerHead::kLanguageModel &&
+            model_->config().vocab_size >= PuzzleVocabulary(puzzle_) &&
+            model_->config().longest() >= options_.tokens,
+        ErrorCode::kFormat,
+        "model: no language model with {} words and positions for {} tokens, as the puzzle needs",
+        PuzzleVocabulary(puzzle_), options_.tokens);
+  model_->ComputeIn(options_.dtype);
+  model_->KeepUpTo(keep_);
+}
+
+std::string PuzzleTask::DataFingerprint() const {
+  return fmt::format("{} of {} symbols, {} pairs", puzzle_.kind, puzzle_.symbols, puzzle_.pairs);
+}
+
+nlohmann::json PuzzleTask::DecidingOptions() const {
+  nlohmann::json deciding = {{"task", "puzzle"}};
+  if (options_.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.dtype);
+  if (keep_ > 0) deciding["kept_bytes"] = keep_;
+  return deciding;
+}
+
+StepSize PuzzleTask::Draw(idx_t step) {
+  step_ = step;
+  const idx_t rows = options_.batch * options_.accumulate;
+  const bool duplication = ParsePuzzle(puzzle_.kind) == PuzzleKind::kDuplication;
+  return {rows * (duplication ? options_.tokens / 2 - 1 : puzzle_.pairs), rows * options_.tokens};
+}
+
+TaskLoss PuzzleTask::Accumulate(Context& context, idx_t micro, float scale,
+                                const StepDropout& dropout) {
+  const idx_t tokens = options_.tokens, rows = options_.batch;
+  ids_.resize(static_cast<std::size_t>(rows * tokens));
+  targets_.resize(ids_.size());
+  const idx_t first = ((step_ - 1) * options_.accumulate + micro) * rows;
+  for (idx_t i = 0; i < rows; ++i) {
+    MakePuzzleRow(puzzle_, RowsKey(options_.seed, Rows::kTrain), first + i, tokens,
+                  ids_.data() + i * tokens, targets_.data() + i * tokens);
+  }
+  const HeadLoss loss =
+      model_->LossAndGradients(context, {rows, tokens, ids_, targets_, {}}, scale, dropout);
+  return {loss.sum, loss.correct};
+}
+
+TaskEvaluation PuzzleTask::Evaluate(Context& context) {
+  const PuzzleScore score = Score(context, *model_, puzzle_, options_.tokens,
+                                  RowsKey(options_.seed, Rows::kHeldOut), kEvaluated);
+  return {score.loss, {{"accuracy", score.share()}}};
+}
+
+std::string PuzzleTask::ConfigText() { return ToJson(model_->config()); }
+
+void PuzzleTask::Save(const std::filesystem::path& directory) { SaveReformer(*model_, directory); }
+
+// ---- running it ---------------------------------------------------------------------------------
+
+TrainResult TrainPuzzle(Context& context, const TrainOptions& options, const PuzzleOptions& puzzle,
+                        const TrainHooks& hooks) {
+  CheckTrainOptions(options);
+  CheckPuzzle(puzzle, options.tokens);
+  ReformerConfig config = LoadReformerConfig(options.model);
+  if (!options.attention.empty()) ChooseAttention(options.attention, &config);
+  std::size_t keep = 0;
+  if (options.memory > 0) {
+    const StepPolicy policy = FitStep(config, options.batch, options.tokens, options.memory,
+                                      options.dtype, context.threads());
+    keep = KeptBytes(config, options.batch, options.tokens, policy);
+  }
+  PuzzleTask task(options, puzzle, keep);
+  return RunTraining(context, options, task, hooks);
+}
+
+PuzzleScore EvaluatePuzzle(Context& context, const PuzzleEvalOptions& o) {
+  CheckPuzzle(o.puzzle, o.tokens);
+  Check(o.rows >= 1 && o.rows <= 1'000'000, ErrorCode::kUsage,
+        "puzzle: {} rows are not from 1 to 1000000", o.rows);
+  LoadOptions load;
+  load.attention = o.attention;
+  load.num_hashes = o.num_hashes;
+  Reformer model = LoadReformer(o.model, load);
+  return Score(context, model, o.puzzle, o.tokens, RowsKey(o.seed, Rows::kScore), o.rows);
+}
+
+}  // namespace longspan
