@@ -42,14 +42,15 @@ bool PutHead(const WantedReformerHead& wanted, ReformerConfig* config) {
       wanted.labels.empty() ||
       (config->head == wanted.head && config->labels == wanted.labels &&
        (wanted.problem == config->problem || config->problem == ProblemType::kInferred));
-  config->head = wanted.head;
-  config->problem = wanted.problem;
-  if (!wanted.labels.empty()) config->labels = wanted.labels;
-  if (wanted.head == ReformerHead::kMaskedLanguageModel) config->is_decoder = false;
   if (wanted.head == ReformerHead::kLanguageModel) {
     config->is_decoder = true;
     config->local_after = config->lsh_after = 0;
+  } else if (config->head != wanted.head) {
+    config->is_decoder = false;
   }
+  config->head = wanted.head;
+  config->problem = wanted.problem;
+  if (!wanted.labels.empty()) config->labels = wanted.labels;
   return same;
 }
 
@@ -120,6 +121,7 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
   if (options.head) least.head = ReformerHead::kNone;
   CheckFileHolds(*source, ParameterCount(least));
   ApplyOptions(options, &config);
+  const bool was_causal = config.is_decoder;
   const bool take = !options.head || PutHead(*options.head, &config);
   Reformer model(std::move(config));
   model.SetStrict(options.strict);
@@ -134,6 +136,9 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
   if (!fresh.empty()) model.Initialise(options.head->seed, is_new);
   if (warnings == nullptr) return model;
   warnings->insert(warnings->end(), source->warnings().begin(), source->warnings().end());
+  if (model.config().is_decoder != was_causal) {
+    warnings->push_back(fmt::format("changed: is_decoder is {}", model.config().is_decoder));
+  }
   if (!fresh.empty()) warnings->push_back("new: " + NameList(fresh));
   if (!unread.empty()) warnings->push_back("left out: " + NameList(unread));
   return model;

@@ -36,10 +36,12 @@ void ApplyOptions(const LoadOptions& options, ReformerConfig* config);
 // another shape; extra tensors become one line each in `warnings`. Files of a bare model fill the
 // encoder of one with a head, and the other way round.
 //
-// With options.head the model has that head; a language model's is causal, a masked one's is not.
+// With options.head the model has that head. A language model is causal then, a model with another
+// head that it did not have is not: a causal one's first token sees nothing of the text.
 // Head tensors that the files hold under the same name and shape are taken, those over labels only
 // when the files have the same labels; the others are drawn as Initialise(seed) draws them, and one
-// warning "new: ..." names them; one "left out: ..." names what of the files has no place.
+// warning "new: ..." names them; one "left out: ..." names what of the files has no place, one
+// "changed: ..." what of the config is another.
 Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions& options = {},
                       std::vector<std::string>* warnings = nullptr);
 

@@ -213,11 +213,12 @@ TEST_F(OtherHeads, ALanguageModelBecomesAClassifier) {
   EXPECT_SAME_BITS(
       Span(Words(*model)),
       Span(Copied(start.parameters().vector("reformer.embeddings.word_embeddings.weight"))));
-  ASSERT_EQ(notes.size(), 2u);
-  EXPECT_EQ(notes[0],
+  ASSERT_EQ(notes.size(), 3u);
+  EXPECT_EQ(notes[0], "changed: is_decoder is false");  // its first token sees the text now
+  EXPECT_EQ(notes[1],
             "new: classifier.dense.bias, classifier.dense.weight, classifier.out_proj.bias, "
             "classifier.out_proj.weight");
-  EXPECT_EQ(notes[1], "left out: lm_head.bias, lm_head.decoder.weight");
+  EXPECT_EQ(notes[2], "left out: lm_head.bias, lm_head.decoder.weight");
   // What is new is drawn from the seed.
   const auto again = Load({TextHead::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 5}, nullptr);
   const auto other = Load({TextHead::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 6}, nullptr);
@@ -240,6 +241,20 @@ TEST_F(OtherHeads, ABareModelGetsAHeadAndKeepsItsEncoder) {
   EXPECT_EQ(notes[0], "new: qa_outputs.bias, qa_outputs.weight");
 }
 
+// A causal classifier that the files have is what somebody wanted: it stays causal.
+TEST_F(OtherHeads, ACausalClassifierStaysCausal) {
+  ReformerConfig config = EncoderConfig(ReformerHead::kSequence);
+  config.is_decoder = true;
+  Reformer start = Initialised(config);
+  SaveReformer(start, d_.path());
+  std::vector<std::string> notes;
+  const auto model =
+      Load({TextHead::kSequence, {"x", "y", "z"}, ProblemType::kSingleLabel, 5}, &notes);
+  EXPECT_NE(model->ConfigText().find("\"is_decoder\": true"), std::string::npos);
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_EQ(notes[0].rfind("new: ", 0), 0u);
+}
+
 TEST_F(OtherHeads, TheSameLabelsGoOnAndOthersBeginAnew) {
   Reformer start = Initialised(EncoderConfig(ReformerHead::kSequence));
   SaveReformer(start, d_.path());
@@ -257,7 +272,7 @@ TEST_F(OtherHeads, ACausalModelBecomesAMaskedOne) {
   SaveReformer(start, d_.path());
   std::vector<std::string> notes;
   const auto model = Load({TextHead::kMaskedLm, {}, ProblemType::kInferred, 5}, &notes);
-  EXPECT_TRUE(notes.empty());
+  EXPECT_EQ(notes, (std::vector<std::string>{"changed: is_decoder is false"}));
   EXPECT_NE(model->ConfigText().find("\"is_decoder\": false"), std::string::npos);
   EXPECT_TRUE(Throws(
       [&] {

@@ -109,6 +109,20 @@ class Reformers(Case):
             "classify", "-m", judge, "--text", "c d b e f g")["results"]]
         self.assertEqual(labels, ["has b"])
 
+    def test_bytes_become_a_classifier(self):
+        table = self.dir / "table.csv"
+        table.write_text("text,label\n" + "".join(
+            f"{'ba' * (3 + i % 7)}{'!' * (i % 2)},{'loud' if i % 2 else 'calm'}\n" for i in range(60)))
+        judge = self.dir / "judge"
+        report = self.json_of("train", "classify", "-m", self.start, "--train", table, "-o", judge,
+                              "--epochs", "25", "--batch", "4", "--accumulate", "1", "--lr", "1e-3",
+                              "--dropout", "0", *SHORT)
+        self.assertGreater(report["accuracy"], 0.9)
+        results = self.json_of("classify", "-m", judge, "--text", "bababababa!")["results"]
+        self.assertEqual(results[0]["labels"][0]["label"], "loud")
+        self.assertEqual(json.loads((judge / "config.json").read_text())["architectures"],
+                         ["ReformerForSequenceClassification"])
+
     # ---- asking ---------------------------------------------------------------------------------
 
     def test_questions_and_vectors(self):
