@@ -20,7 +20,7 @@ namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-inline constexpr idx_t kCellsAhead = 6;
+inline constexpr idx_t kCellsAhead = 12;
 inline constexpr int kCellsAtOnce = 4;
 inline constexpr int kValueVectors = 4;
 
@@ -53,11 +53,15 @@ HWY_INLINE void ScoreCells(const CachedQuery& q, const float* const* cells, floa
 
 // weights[0 .. count) = scores, [count, whole vectors) hidden.
 HWY_INLINE void Scores(const CachedQuery& q, idx_t room) {
+  // Values too: unless there are very many, they are still there when their turn comes.
+  idx_t asked = 0;
+  const auto ask = [&](idx_t end) {
+    for (; asked < std::min(end, q.count); ++asked) PrefetchRow(q.cells[asked], 2 * q.size);
+  };
+  ask(kCellsAhead);
   idx_t i = 0;
   for (; i + kCellsAtOnce <= q.count; i += kCellsAtOnce) {
-    for (idx_t j = 0; j < kCellsAtOnce; ++j) {
-      if (i + j + kCellsAhead < q.count) PrefetchRow(q.cells[i + j + kCellsAhead], q.size);
-    }
+    ask(i + kCellsAtOnce + kCellsAhead);
     ScoreCells<kCellsAtOnce>(q, q.cells + i, q.weights + i);
   }
   for (; i < q.count; ++i) ScoreCells<1>(q, q.cells + i, q.weights + i);
