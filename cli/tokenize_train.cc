@@ -152,7 +152,8 @@ CLI::App* RegisterTokenizeTrain(CLI::App* tokenize, Action& action) {
           "--normalization", o.normalization,
           "identity: texts come back as they were; or nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf")
       ->capture_default_str();
-  command->add_option("--coverage", o.coverage, "share of the characters that get a piece")
+  command
+      ->add_option("--coverage", o.coverage, "share of the characters that get a piece, from 0.98")
       ->capture_default_str();
   command->add_option("--longest-piece", o.longest_piece, "characters")->capture_default_str();
   command->add_option("-o,--output", c->output, "directory to write")->required();

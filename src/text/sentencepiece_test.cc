@@ -243,6 +243,11 @@ TEST(TrainingErrors, AreOneClearLine) {
   TokenizerTraining odd = Small(Kind::kBpe, 320, false);
   odd.normalization = "rot13";
   refused({text}, odd, "normalization: 'rot13' is unknown");
+  odd = Small(Kind::kBpe, 320, false);
+  odd.coverage = 0.5;
+  refused({text}, odd, "coverage: 0.5 is not from 0.98 to 1");
+  refused({"\xE2\x96\x85\xE2\x96\x85"}, Small(Kind::kBpe, 320, true),
+          "no characters that can be learnt");
   odd = Small(Kind::kBpe, 2, false);
   refused({text}, odd, "vocab-size: 2 is not from 4");
 }

@@ -116,6 +116,8 @@ std::vector<idx_t> NumbersBehind(std::string_view message, std::string_view word
          "text",
          o.vocabulary, n[1]);
   }
+  Check(message.find("sentences_.empty()") == std::string::npos, ErrorCode::kUsage,
+        "tokenizer: the text has no characters that can be learnt");
   Fail(ErrorCode::kUsage, "tokenizer: the SentencePiece library cannot train on this text: {}",
        io::Escape(message, 400));
 }
@@ -123,8 +125,8 @@ std::vector<idx_t> NumbersBehind(std::string_view message, std::string_view word
 void CheckTraining(const std::vector<std::string_view>& texts, const TokenizerTraining& o) {
   Check(o.vocabulary >= 4 && o.vocabulary <= kMostVocabularyEntries / 2, ErrorCode::kUsage,
         "vocab-size: {} is not from 4 to {}", o.vocabulary, kMostVocabularyEntries / 2);
-  Check(o.coverage > 0.0 && o.coverage <= 1.0, ErrorCode::kUsage,
-        "coverage: {} is not above 0 and at most 1", o.coverage);
+  Check(o.coverage >= 0.98 && o.coverage <= 1.0, ErrorCode::kUsage,
+        "coverage: {} is not from 0.98 to 1, which the SentencePiece library takes", o.coverage);
   Check(o.longest_piece >= 1 && o.longest_piece <= 200, ErrorCode::kUsage,
         "longest-piece: {} is not from 1 to 200", o.longest_piece);
   Check(std::find(kNormalizations.begin(), kNormalizations.end(), o.normalization) !=

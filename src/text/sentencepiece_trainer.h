@@ -22,7 +22,8 @@ struct TokenizerTraining {
   // "nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf" fold characters; with them white space becomes
   // single spaces.
   std::string normalization = "identity";
-  double coverage = 1.0;     // share of the text's characters that get a piece, the rarest do not
+  // From 0.98: the share of the text's characters that get a piece; the rarest do not.
+  double coverage = 1.0;
   idx_t longest_piece = 16;  // characters of a piece
 };
 
