@@ -10,8 +10,6 @@
 #include "cli/training.h"
 #include "cli/visual/chart.h"
 #include "cli/visual/output.h"
-#include "io/escape.h"
-#include "io/json.h"
 #include "model/model_files.h"
 #include "train/puzzle.h"
 
@@ -144,15 +142,10 @@ int RunPuzzle(const PuzzleCommand& c, int threads) {
   Context context(threads);
   TrainOptions options = c.Options(context);
   CheckPuzzle(c.puzzle, options.tokens);
-  const fs::path start = fs::path(c.output) / "start";
   if (options.model.empty()) {
-    // A resumed run has its start; a new one that would overwrite another is refused by the loop.
-    if (!fs::exists(start / "config.json") || options.overwrite) {
-      Check(!fs::exists(c.output) || fs::is_empty(c.output) || options.overwrite, ErrorCode::kUsage,
-            "{}: not empty; choose another -o, or --overwrite", io::Escape(c.output));
-      WriteStart(c, start);
-    }
-    options.model = start;
+    // Beside the run, whose folder the loop wants empty. A resumed run goes on from its checkpoint.
+    options.model = c.output + "-start";
+    if (!options.resume) WriteStart(c, options.model);
   }
   options.attention = c.attention;
   const TrainResult trained = RunWithProgress(

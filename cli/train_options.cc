@@ -97,11 +97,8 @@ void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainComman
   command->add_option("--dtype", c->dtype, "products in f32, or bf16: less memory, faster")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
-  command->add_option(
-      "--memory", c->memory,
-      fmt::format("what the run may take: bytes, 512M, 4G; activations are computed again only as "
-                  "far as it demands (default: {})",
-                  without_memory));
+  command->add_option("--memory", c->memory,
+                      fmt::format("that the run may take: 512M, 4G (default: {})", without_memory));
 }
 
 void AddColumnOptions(CLI::App* command, ClassifyOptions* task) {

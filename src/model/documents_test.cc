@@ -144,7 +144,7 @@ TEST(Documents, FillTheRows) {
   refused({16, 16, 4}, "a document of 4 tokens at token 32");
   const std::vector<std::uint8_t> mask(32, 1);
   random.batch.mask = KeyMask(mask.data(), {2, 16});
-  refused({16, 16}, "exclude each other");
+  refused({16, 16}, "exclude a mask");
 }
 
 }  // namespace

@@ -31,8 +31,6 @@ enum Site : std::uint64_t {
   kFirstLayer = 16
 };
 
-constexpr idx_t kMostRounds = 1024;
-
 // Calls run(row, begin, count, position) for each stretch of a row's tokens whose given positions
 // follow one another.
 template <class Run>
@@ -59,7 +57,7 @@ struct Reformer::Layer {
   Tensor rotations;                    // given from outside, or empty
   std::vector<std::uint16_t> buckets;  // from a training step's forward pass to its backward
   std::vector<std::vector<std::uint16_t>> document_buckets;  // the same, document by document
-  std::array<std::byte*, 2> kept{};    // room for the activations of its branches, or null
+  std::array<std::byte*, 2> kept{};  // room for the activations of its branches, or null
 };
 
 // One block for all layers, which grows to what the largest step needs; addresses only in a
@@ -124,69 +122,6 @@ std::string Reformer::LayerPrefix(std::size_t layer) const {
 void Reformer::Initialise(std::uint64_t seed,
                           const std::function<bool(std::string_view name)>& which) {
   parameters_.Draw(seed, config_.initializer_range, config_.axial_norm_std, which);
-}
-
-namespace {
-
-// Documents fill the rows, and none lies in two.
-void CheckDocuments(const TokenBatch& batch) {
-  if (batch.documents.empty()) return;
-  Check(batch.mask.empty() && batch.positions.empty(), ErrorCode::kUsage,
-        "batch: documents in rows exclude a mask and positions");
-  idx_t at = 0;
-  for (const idx_t length : batch.documents) {
-    const idx_t room = batch.tokens - at % batch.tokens;
-    Check(length >= 1 && length <= room && at < batch.rows * batch.tokens, ErrorCode::kUsage,
-          "batch: a document of {} tokens at token {} of rows of {}", length, at, batch.tokens);
-    at += length;
-  }
-  Check(at == batch.rows * batch.tokens, ErrorCode::kUsage,
-        "batch: documents of {} tokens together in {} rows of {}", at, batch.rows, batch.tokens);
-}
-
-}  // namespace
-
-void Reformer::CheckBatch(const TokenBatch& batch, Pass pass) const {
-  const idx_t n = batch.rows * batch.tokens;
-  Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
-        "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
-  CheckPositions(batch);
-  if (batch.embeddings.empty()) {
-    Check(static_cast<idx_t>(batch.ids.size()) == n, ErrorCode::kUsage,
-          "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows, batch.tokens);
-  } else {
-    Check(batch.embeddings.extent[0] == n && batch.embeddings.extent[1] == config_.hidden_size,
-          ErrorCode::kUsage, "batch: embeddings are {}, need ({}, {})", ShapeText(batch.embeddings),
-          n, config_.hidden_size);
-  }
-  Check(batch.targets.empty() || static_cast<idx_t>(batch.targets.size()) == n, ErrorCode::kUsage,
-        "batch: {} targets for {} rows of {} tokens", batch.targets.size(), batch.rows,
-        batch.tokens);
-  Check(batch.mask.empty() ||
-            (batch.mask.extent[0] == batch.rows && batch.mask.extent[1] == batch.tokens),
-        ErrorCode::kUsage, "batch: mask is {}, need ({}, {})", ShapeText(batch.mask), batch.rows,
-        batch.tokens);
-  Check(batch.num_hashes >= 0 && batch.num_hashes <= kMostRounds, ErrorCode::kUsage,
-        "batch: {} rounds of hashing, need 1 to {}, or 0 for the config's", batch.num_hashes,
-        kMostRounds);
-  CheckDocuments(batch);
-  if (strict_) CheckOriginalRules(config_, batch, pass == Pass::kTraining);
-}
-
-void Reformer::CheckPositions(const TokenBatch& batch) const {
-  const idx_t longest = config_.longest();
-  if (batch.positions.empty()) {
-    Check(batch.tokens <= longest, ErrorCode::kUsage,
-          "batch: {} tokens, but the model has positions for {}", batch.tokens, longest);
-    return;
-  }
-  Check(static_cast<idx_t>(batch.positions.size()) == batch.rows * batch.tokens, ErrorCode::kUsage,
-        "batch: {} positions for {} rows of {} tokens", batch.positions.size(), batch.rows,
-        batch.tokens);
-  for (const std::int32_t position : batch.positions) {
-    Check(position >= 0 && position < longest, ErrorCode::kUsage,
-          "batch: position {} is not below the model's {}", position, longest);
-  }
 }
 
 // ---- embeddings ---------------------------------------------------------------------------------

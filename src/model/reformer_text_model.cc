@@ -7,8 +7,8 @@
 #include "base/errors.h"
 #include "model/model_files.h"
 #include "model/rows.h"
-#include "model/text_model.h"
 #include "model/step_memory.h"
+#include "model/text_model.h"
 
 namespace longspan {
 namespace {

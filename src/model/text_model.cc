@@ -1,7 +1,6 @@
 #include "model/text_model.h"
 
 #include <algorithm>
-
 #include <utility>
 
 #include "base/errors.h"

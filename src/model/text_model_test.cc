@@ -176,7 +176,7 @@ TEST(TextModel, SaysWhatAReformerCannot) {
   const Ragged ragged;
   const auto model = Text(ReformerHead::kSequence);
   model->parameters().AllocateGradients();
-  EXPECT_TRUE(Throws([&] { model->ComputeIn(DType::kBF16); }, ErrorCode::kUsage, "F32"));
+  EXPECT_TRUE(Throws([&] { model->ComputeIn(DType::kF16); }, ErrorCode::kUsage, "F16"));
   EXPECT_TRUE(Throws([&] { ResolveGlobal(model->info(), GlobalPolicy::Parse("first:1")); },
                      ErrorCode::kUsage, "no global tokens"));
   EXPECT_EQ(ResolveGlobal(model->info(), GlobalPolicy::Parse("auto")).Name(), "none");

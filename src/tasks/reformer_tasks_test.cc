@@ -143,7 +143,7 @@ TEST(ReformerTasks, VectorsAreTwiceAsWideAsTheModel) {
 TEST(ReformerTasks, WhatItCannotIsNamed) {
   EXPECT_TRUE(Throws([] { SmallModel(ReformerHead::kSequence, {.global = "first:1"}); },
                      ErrorCode::kUsage, "no global tokens"));
-  EXPECT_TRUE(Throws([] { SmallModel(ReformerHead::kSequence, {.compute = DType::kBF16}); },
+  EXPECT_TRUE(Throws([] { SmallModel(ReformerHead::kSequence, {.compute = DType::kF16}); },
                      ErrorCode::kUsage, "F32"));
   EXPECT_TRUE(Throws([] { SmallModel(ReformerHead::kSequence, {.max_length = 65}); },
                      ErrorCode::kUsage, "64"));

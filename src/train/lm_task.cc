@@ -4,10 +4,10 @@
 
 #include "base/errors.h"
 #include "model/model_files.h"
-#include "model/original_rules.h"
 #include "model/model_folder.h"
-#include "text/open_tokenizer.h"
+#include "model/original_rules.h"
 #include "model/step_memory.h"
+#include "text/open_tokenizer.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
 

@@ -218,7 +218,7 @@ TEST_F(ReformerTraining, WhatItCannotIsNamed) {
   MaskedLmTask again(context, o, task, Words(), info);
   EXPECT_TRUE(Throws([&] { RunTraining(context, o, again, {}); }, ErrorCode::kUsage, "reversible"));
   TrainOptions half = Options("half");
-  half.dtype = DType::kBF16;
+  half.dtype = DType::kF16;
   MaskedLmTask bf16(context, half, {}, Words(), info);
   EXPECT_TRUE(Throws([&] { RunTraining(context, half, bf16, {}); }, ErrorCode::kUsage, "F32"));
 }
