@@ -50,21 +50,35 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   return j.dump(2) + "\n";
 }
 
+// What only language models of bytes know must not be ignored in silence.
+void CheckByteOptions(const EvalCommand& c, const TextModelInfo& info) {
+  Check(c.options.attention.empty() && !c.options.strict && c.options.stride == 0,
+        ErrorCode::kUsage,
+        "eval: --attention, --strict and --stride are for language models of bytes, not for a {}",
+        info.class_name);
+  Check(!c.options.no_lm_bias || info.head == TextHead::kMaskedLm, ErrorCode::kUsage,
+        "eval: --no-lm-bias is for language models, not for a {}", info.class_name);
+}
+
 std::string JudgeMaskedLm(Context& context, const EvalCommand& c) {
   MaskedLmEvalOptions o{c.model, c.data, c.options.held_out, c.options.tokens, c.seed, c.mlm};
   o.task.global = c.global;
+  o.num_hashes = c.options.num_hashes;
+  o.no_lm_bias = c.options.no_lm_bias;
   return MaskedLmReport(EvaluateMaskedLm(context, o), c.json);
 }
 
 std::string JudgeClassifier(Context& context, const EvalCommand& c) {
   ClassifierEvalOptions o{c.model, c.data, c.options.tokens, c.classify};
   o.task.global = c.global;
+  o.num_hashes = c.options.num_hashes;
   return ClassifierReport(EvaluateClassifier(context, o), c.json);
 }
 
 int RunEval(const EvalCommand& c, int threads) {
   Context context(threads);
   const TextModelInfo info = ReadTextModelInfo(c.model);
+  if (info.head != TextHead::kCausalLm) CheckByteOptions(c, info);
   switch (info.head) {
     case TextHead::kCausalLm:
       PrintResult(JudgeLanguageModel(context, c));
@@ -97,7 +111,7 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
   command->add_flag("--no-lm-bias", o.no_lm_bias,
                     "Reformers: leave lm_head.bias out, as transformers 5 does");
   command->add_flag("--strict", o.strict,
-                    "Reformers: pad windows as transformers does, refuse what it refuses");
+                    "Reformers of bytes: pad windows and refuse them as transformers does");
   command
       ->add_option("--documents", c->mlm.documents,
                    "masked LMs: where one ends: file, blank-line or line")

@@ -70,6 +70,8 @@ void RegisterFillMask(CLI::App& app, const Globals& globals, Action& action) {
   command->add_option("--top", c->top, "guesses for each mask")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command->add_flag("--no-lm-bias", c->task.options.no_lm_bias,
+                    "Reformers: leave lm_head.bias out, as transformers 5 does");
   command->footer(
       "The mask is the tokenizer's own: <mask> or [MASK].\n"
       "Examples:\n"

@@ -63,6 +63,9 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command.add_option("--dtype", c.dtype, "compute in f32 or bf16 (half the memory, faster)")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
+  command
+      .add_option("--num-hashes", o.num_hashes, "Reformers: rounds of LSH layers, not the config's")
+      ->check(CLI::Range(1, 1024));
   command.add_flag("--allow-nonfinite", o.allow_nonfinite, "weights may hold NaN or infinity");
   command.add_flag("-q,--quiet", c.quiet, "no progress and no summary on stderr");
   command.add_flag("--json", c.json, "one JSON document");

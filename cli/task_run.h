@@ -21,8 +21,8 @@ struct TaskCommand {
   bool json = false, quiet = false;
 };
 
-// Registers -m, --global, --overflow, --max-length, --stride, --batch-tokens, --dtype, --json,
-// --quiet and the inputs.
+// Registers -m, --global, --overflow, --max-length, --stride, --batch-tokens, --dtype,
+// --num-hashes, --json, --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
 
 // What a text gets: fields of its result in JSON, and lines for people.

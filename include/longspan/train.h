@@ -212,6 +212,8 @@ struct MaskedLmEvalOptions {
   idx_t tokens = 0;        // of a row; 0: all that the model has positions for
   std::uint64_t seed = 1;  // of the masks
   MaskedLmOptions task;
+  idx_t num_hashes = 0;     // of Reformers: rounds of LSH layers; 0: the config's
+  bool no_lm_bias = false;  // of Reformers: without lm_head.bias, as transformers 5 computes
 };
 
 // The loss of a masked language model on a text, in rows side by side, with fixed masks.
@@ -240,6 +242,7 @@ struct ClassifierEvalOptions {
   std::filesystem::path model, data;
   idx_t tokens = 0;  // the longest row; 0: all that the model has positions for
   ClassifyOptions task;
+  idx_t num_hashes = 0;  // of Reformers: rounds of LSH layers; 0: the config's
 };
 
 // What a classifier makes of texts with labels. kFormat for labels that the model does not have.

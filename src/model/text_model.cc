@@ -154,6 +154,8 @@ std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
                                          const TextModelLoad& load,
                                          std::vector<std::string>* warnings) {
   if (IsLongformer(directory)) {
+    Check(load.num_hashes == 0 && !load.lm_bias, ErrorCode::kUsage,
+          "model: a Longformer has no rounds of hashing and no bias to leave out");
     LongformerLoad options;
     options.allow_nonfinite = load.allow_nonfinite;
     options.dropout = load.dropout;
@@ -164,6 +166,8 @@ std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
     return MakeTextModel(LoadLongformer(directory, options, warnings));
   }
   LoadOptions options;
+  options.num_hashes = load.num_hashes;
+  options.lm_bias = load.lm_bias;
   options.allow_nonfinite = load.allow_nonfinite;
   options.dropout = load.dropout;
   if (load.head) {

@@ -95,10 +95,12 @@ struct TextModelLoad {
   bool allow_nonfinite = false;
   std::optional<double> dropout;       // instead of the config's
   std::optional<WantedTextHead> head;  // absent: the config's, all of it from the files
+  idx_t num_hashes = 0;                // rounds of a Reformer's LSH layers; 0: the config's
+  std::optional<bool> lm_bias;         // of a Reformer's language models, instead of the config's
 };
 
-// LoadLongformer or LoadReformer, by the config's model_type. kFormat, kIo; kUsage for a head that
-// the model cannot have.
+// LoadLongformer or LoadReformer, by the config's model_type. kFormat, kIo; kUsage for a head or an
+// option that the model cannot have.
 std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
                                          const TextModelLoad& load,
                                          std::vector<std::string>* warnings = nullptr);

@@ -107,6 +107,8 @@ TaskModel TaskModel::Open(const std::filesystem::path& directory, std::optional<
   auto tokenizer = text::OpenTokenizer(directory);
   TextModelLoad load;
   load.allow_nonfinite = options.allow_nonfinite;
+  load.num_hashes = options.num_hashes;
+  if (options.no_lm_bias) load.lm_bias = false;
   return {LoadTextModel(directory, load, warnings), std::move(tokenizer), options};
 }
 

@@ -28,6 +28,8 @@ struct TaskOptions {
   idx_t batch_tokens = 8192;     // of rows that run together
   bool allow_nonfinite = false;  // weights may hold NaN
   DType compute = DType::kF32;   // operands of products: kF32, kBF16
+  idx_t num_hashes = 0;          // rounds of a Reformer's LSH layers; 0: the config's
+  bool no_lm_bias = false;       // a Reformer's masked LM without its bias, as transformers 5
 };
 
 // One text, or two that belong together.

@@ -74,7 +74,10 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
   Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
         "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
   CheckMaskedLmOptions(o.task);
-  const auto model = LoadTextModel(o.model, {});
+  TextModelLoad load;
+  load.num_hashes = o.num_hashes;
+  if (o.no_lm_bias) load.lm_bias = false;
+  const auto model = LoadTextModel(o.model, load);
   const TextModelInfo& info = model->info();
   Check(info.head == TextHead::kMaskedLm, ErrorCode::kFormat,
         "model: not a masked language model but a {}", info.class_name);
@@ -139,7 +142,9 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
 }
 
 ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o) {
-  const auto model = LoadTextModel(o.model, {});
+  TextModelLoad load;
+  load.num_hashes = o.num_hashes;
+  const auto model = LoadTextModel(o.model, load);
   const TextModelInfo& info = model->info();
   Check(info.head == TextHead::kSequence, ErrorCode::kFormat,
         "model: no classifier of texts but a {}", info.class_name);

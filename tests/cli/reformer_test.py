@@ -167,6 +167,18 @@ class Reformers(Case):
                            *more)
             self.assertTrue(text.startswith("She had"))
         self.ok("eval", "-m", self.start, short, "--no-lm-bias")
+        table = self.dir / "table.csv"
+        table.write_text("text,label\n" + "a b c d e f g h i j a b c,x\nb c,y\n" * 3)
+        judge = self.model("ForSequenceClassification", id2label={"0": "x", "1": "y"},
+                           label2id={"x": 0, "y": 1})
+        losses = {self.json_of("eval", "-m", judge, table, *more)["loss"]
+                  for more in ([], ["--num-hashes", "4"])}
+        self.assertEqual(len(losses), 2)
+        scores = {self.json_of("classify", "-m", judge, "--text", "a b c d e f g h i j a", *more)
+                  ["results"][0]["labels"][0]["score"] for more in ([], ["--num-hashes", "4"])}
+        self.assertEqual(len(scores), 2)
+        for more in (["--strict"], ["--no-lm-bias"], ["--attention", "full"]):
+            self.fails(2, "eval", "-m", judge, table, *more, says=[more[0]])
 
 
 if __name__ == "__main__":
