@@ -59,7 +59,7 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
   option("--clip", o.clip, "largest gradient norm, 0: none");
   option("--seed", o.seed, "of data order, dropout, masks and what is new");
   command->add_option("--dropout", c->dropout, "instead of the config's")
-      ->check(CLI::Range(0.0, 0.99))
+      ->check(CLI::Range(0.0, 0.99).description(""))
       ->type_name("FLOAT");
 }
 
