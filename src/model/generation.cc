@@ -132,8 +132,10 @@ void CheckGeneration(const ReformerConfig& config, std::size_t prompt,
 }
 
 bool EndsText(const ReformerConfig& config, const GenerateOptions& options, std::int32_t id) {
-  return id == config.eos_token ||
-         std::find(options.ends.begin(), options.ends.end(), id) != options.ends.end();
+  const auto among = [id](const auto& ids) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  };
+  return id == config.eos_token || among(config.more_eos_tokens) || among(options.ends);
 }
 
 void Ban(std::span<const std::int32_t> banned, std::span<float> scores) {

@@ -113,10 +113,11 @@ TEST(LshAttention, QueriesOfAnyLength) {
   }
   Case c = MakeCase(150, 16, 1, 0, 3, false, 32, 1, 1);
   c.scale = 8.0f;  // |x| about 45: some tokens on either side of the limit
-  const auto y = RunKernel(context, c, Inputs(c));
+  const Inputs inputs(c);
+  const auto y = RunKernel(context, c, inputs);
   idx_t bounded = 0;
   for (idx_t t = 0; t < 150; ++t) {
-    const float* x = Inputs(c).qk.data() + t * 32;
+    const float* x = inputs.qk.data() + t * 32;
     const float norm = std::sqrt(std::inner_product(x, x + 32, x, 0.0f));
     const float max = y.max[static_cast<std::size_t>(t)];
     EXPECT_LE(max, norm * 1.0001f) << t;
