@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "base/isa.h"
 #include "cli/commands.h"
+#include "cli/signals.h"
 #include "cli/visual/cmd_pattern.h"
 #include "cli/visual/cmd_plot.h"
 #include "longspan/context.h"
@@ -88,6 +89,7 @@ int Run(int argc, char** argv) {
 }  // namespace longspan::cli
 
 int main(int argc, char** argv) {
+  longspan::cli::TakeStopSignals();
   using longspan::ErrorCode;
   // A file size limit shall be an error of the write, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
