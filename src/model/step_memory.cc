@@ -201,16 +201,12 @@ StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::
   policy.compute = compute;
   const StepNeeds least = RehearseStep(config, rows, tokens, threads, policy);
   CheckFits(least, bytes);
-  policy.keep = bytes - least.memory.total();
-  return policy;
-}
-
-std::size_t KeptBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
-                      const StepPolicy& policy) {
+  // Whole branches of whole layers are kept, not what is left over: the number says which.
   Reformer model(config, Reformer::Memory::kBorrowed);
-  model.ComputeIn(policy.compute);
-  model.KeepUpTo(policy.keep);
-  return model.ActivationBytes(rows, tokens);
+  model.ComputeIn(compute);
+  model.KeepUpTo(bytes - least.memory.total());
+  policy.keep = model.ActivationBytes(rows, tokens);
+  return policy;
 }
 
 StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,

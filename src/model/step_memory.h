@@ -64,10 +64,6 @@ StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::
 StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
                    DType compute, int threads = 0);
 
-// What of policy.keep the layers of a Reformer have use for: whole branches of whole layers.
-std::size_t KeptBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
-                      const StepPolicy& policy);
-
 // The config with positions for `tokens` tokens at least. Axial tables double their shorter axis
 // until they suffice; a single table gets as many rows as there are tokens.
 ReformerConfig WithPositions(ReformerConfig config, idx_t tokens);

@@ -6,9 +6,9 @@
 #include "model/model_files.h"
 #include "model/model_folder.h"
 #include "model/original_rules.h"
-#include "model/step_memory.h"
 #include "text/open_tokenizer.h"
 #include "train/evaluate.h"
+#include "train/kept_activations.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -24,7 +24,7 @@ const std::filesystem::path& TokenizerFolder(const TrainOptions& options,
 
 LanguageModelTask::LanguageModelTask(Context& context, const TrainOptions& options,
                                      const LanguageModelOptions& task)
-    : options_(options), task_(task) {
+    : options_(options), task_(task), kept_(KeptActivations(context, options)) {
   if (task.tokenizer == "bytes") {
     tokenizer_ = text::MakeBytesTokenizer();
   } else {
@@ -33,12 +33,6 @@ LanguageModelTask::LanguageModelTask(Context& context, const TrainOptions& optio
   }
   CheckLanguageModel(LoadReformerConfig(options.model), tokenizer_->vocabulary(), options.tokens);
   data_ = MakeLmData(context, options, task, *tokenizer_);
-  if (options.memory == 0) return;
-  ReformerConfig config = LoadReformerConfig(options.model);
-  if (!options.attention.empty()) ChooseAttention(options.attention, &config);
-  const StepPolicy policy = FitStep(config, options.batch, options.tokens, options.memory,
-                                    options.dtype, context.threads());
-  kept_ = KeptBytes(config, options.batch, options.tokens, policy);
 }
 
 void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,

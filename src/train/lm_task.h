@@ -39,10 +39,10 @@ class LanguageModelTask final : public TrainTask {
  private:
   const TrainOptions options_;
   const LanguageModelOptions task_;
+  const std::size_t kept_;                 // bytes of activations that layers keep
   std::filesystem::path tokenizer_files_;  // where they lie; empty: there are none
   std::unique_ptr<text::Tokenizer> tokenizer_;
   std::unique_ptr<LmData> data_;
-  std::size_t kept_ = 0;  // bytes of activations that layers keep
   std::optional<Reformer> model_;
 };
 

@@ -7,7 +7,7 @@
 #include "base/rng.h"
 #include "io/escape.h"
 #include "model/model_files.h"
-#include "model/step_memory.h"
+#include "train/kept_activations.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -99,10 +99,6 @@ PuzzleKind ParsePuzzle(const std::string& name) {
   Check(name == "recall", ErrorCode::kUsage, "puzzle: '{}' is unknown; use duplication or recall",
         io::Escape(name));
   return PuzzleKind::kRecall;
-}
-
-const char* PuzzleName(PuzzleKind kind) {
-  return kind == PuzzleKind::kDuplication ? "duplication" : "recall";
 }
 
 idx_t PuzzleVocabulary(const PuzzleOptions& puzzle) {
@@ -209,15 +205,10 @@ TrainResult TrainPuzzle(Context& context, const TrainOptions& options, const Puz
                         const TrainHooks& hooks) {
   CheckTrainOptions(options);
   CheckPuzzle(puzzle, options.tokens);
+  // A model that cannot attend as asked is found before the output is touched.
   ReformerConfig config = LoadReformerConfig(options.model);
   if (!options.attention.empty()) ChooseAttention(options.attention, &config);
-  std::size_t keep = 0;
-  if (options.memory > 0) {
-    const StepPolicy policy = FitStep(config, options.batch, options.tokens, options.memory,
-                                      options.dtype, context.threads());
-    keep = KeptBytes(config, options.batch, options.tokens, policy);
-  }
-  PuzzleTask task(options, puzzle, keep);
+  PuzzleTask task(options, puzzle, KeptActivations(context, options));
   return RunTraining(context, options, task, hooks);
 }
 

@@ -21,7 +21,6 @@ enum class PuzzleKind { kDuplication, kRecall };
 
 // "duplication", "recall"; kUsage for others.
 PuzzleKind ParsePuzzle(const std::string& name);
-const char* PuzzleName(PuzzleKind kind);
 
 // Ids of a puzzle's vocabulary: 0 is the separator or the filler's first.
 idx_t PuzzleVocabulary(const PuzzleOptions& puzzle);

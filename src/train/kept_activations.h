@@ -1,0 +1,22 @@
+// What a Reformer's run keeps of its forward passes.
+#pragma once
+
+#include "longspan/context.h"
+#include "longspan/train.h"
+#include "model/model_files.h"
+#include "model/step_memory.h"
+
+namespace longspan {
+
+// Bytes of activations that steps of options.batch x options.tokens may keep so that they fit into
+// options.memory (Reformer::KeepUpTo); 0 without it. kLimit, with the numbers, when they cannot.
+inline std::size_t KeptActivations(const Context& context, const TrainOptions& options) {
+  if (options.memory == 0) return 0;
+  ReformerConfig config = LoadReformerConfig(options.model);
+  if (!options.attention.empty()) ChooseAttention(options.attention, &config);
+  return FitStep(config, options.batch, options.tokens, options.memory, options.dtype,
+                 context.threads())
+      .keep;
+}
+
+}  // namespace longspan
