@@ -44,18 +44,38 @@ struct PuzzleCommand : TrainCommand {
   PuzzleOptions puzzle;
   std::string attention = "lsh";
   idx_t num_hashes = 4, hidden = 256, heads = 4, layers = 0, chunk = 0, rows = 100;
+  idx_t positions = 0;
 };
+
+// Recall's local layer tells a token the one before it; full attention is put in place of hashing
+// only.
+std::string InPlaceOfHashing(const PuzzleCommand& c, const std::string& attention) {
+  const bool recall = ParsePuzzle(c.puzzle.kind) == PuzzleKind::kRecall;
+  return recall && attention == "full" ? "full-lsh" : attention;
+}
 
 struct PuzzleRow {
   Attention attention;
   PuzzleScore score;
 };
 
+// Positions whose columns are the places in a chunk of 8: "the token before" is the same relation
+// all along a row, and is learnt from all of it at once.
+void UseChunkColumns(idx_t positions, ReformerConfig* config) {
+  const idx_t row = std::max<idx_t>(1, config->hidden_size / 8);
+  config->axial_shape = {(positions + 7) / 8, 8};
+  config->axial_dims = {row, config->hidden_size - row};
+  config->max_positions = config->axial_shape[0] * 8;
+  config->axial_norm_std = 0.1;
+  config->initializer_range = 0.06;
+}
+
 // One LSH layer that copies (the paper's model), or a local layer below it, by which a token knows
 // the one before it, for recall.
 ReformerConfig StartConfig(const PuzzleCommand& c) {
   const bool recall = ParsePuzzle(c.puzzle.kind) == PuzzleKind::kRecall;
   const idx_t layers = c.layers > 0 ? c.layers : (recall ? 2 : 1), tokens = c.options.tokens;
+  const idx_t positions = std::max(tokens, c.positions);
   Check(c.heads >= 1 && c.hidden >= c.heads && c.hidden % c.heads == 0 && c.hidden % 4 == 0,
         ErrorCode::kUsage, "puzzle: {} channels for {} heads; need a multiple of both and of 4",
         c.hidden, c.heads);
@@ -71,10 +91,14 @@ ReformerConfig StartConfig(const PuzzleCommand& c) {
   config.head_size = c.hidden / c.heads;
   config.is_decoder = true;
   config.head = ReformerHead::kLanguageModel;
-  config.max_positions = tokens;
-  config.axial = false;
+  config.max_positions = positions;
+  config.axial = recall;
+  if (recall) UseChunkColumns(positions, &config);
   config.local_chunk = config.lsh_chunk =
       c.chunk > 0 ? c.chunk : std::max<idx_t>(8, std::min<idx_t>(64, tokens / 16));
+  // A chunk and the one before it: the token itself and the one before. Wider ones learn slowly, as
+  // attention starts out even over all keys.
+  if (recall) config.local_chunk = 1;
   config.num_hashes = c.num_hashes;
   config.hidden_dropout = config.local_dropout = config.lsh_dropout = 0.0;
   config.pad_token = config.eos_token = 0;
@@ -96,7 +120,7 @@ std::vector<PuzzleRow> ScoreAll(Context& context, const PuzzleCommand& c) {
     o.tokens = c.options.tokens;
     o.rows = c.rows;
     o.seed = c.options.seed;
-    o.attention = attention.name;
+    o.attention = InPlaceOfHashing(c, attention.name);
     o.num_hashes = attention.rounds;
     rows.push_back({attention, EvaluatePuzzle(context, o)});
   }
@@ -147,7 +171,7 @@ int RunPuzzle(const PuzzleCommand& c, int threads) {
     options.model = c.output + "-start";
     if (!options.resume) WriteStart(c, options.model);
   }
-  options.attention = c.attention;
+  options.attention = InPlaceOfHashing(c, c.attention);
   const TrainResult trained = RunWithProgress(
       ParseProgressMode(c.progress),
       [&](const auto& hooks) { return TrainPuzzle(context, options, c.puzzle, hooks); });
@@ -170,6 +194,7 @@ void AddModelOptions(CLI::App* command, PuzzleCommand* c) {
   option("--heads", c->heads, "heads");
   option("--layers", c->layers, "0: duplication 1 (lsh), recall 2 (local, lsh)");
   option("--chunk", c->chunk, "tokens of a chunk, 0: a sixteenth of a row, 8 to 64");
+  option("--positions", c->positions, "that a new model has, 0: as many as a row has tokens");
   option("--attention", c->attention, "to train with: full, local or lsh");
   option("--num-hashes", c->num_hashes, "rounds of LSH to train with");
 }
@@ -184,6 +209,12 @@ void AddPuzzle(CLI::App* parent, const char* name, const char* text, const char*
     c->puzzle.symbols = 32;
     c->hidden = 128;
     c->options.tokens = 1024;
+    c->options.batch = 8;
+    c->options.steps = 1000;
+    c->options.learning_rate = 3e-3;
+    c->options.warmup = 50;
+    c->puzzle.pairs = 32;
+    c->puzzle.short_steps = 500;
   }
   command->add_option("-o,--output", c->output, "directory of the run")->required();
   command->add_flag("--resume", c->options.resume, "go on with the run in the output, bit for bit");
@@ -193,6 +224,10 @@ void AddPuzzle(CLI::App* parent, const char* name, const char* text, const char*
   if (recall) {
     command->add_option("--pairs", c->puzzle.pairs, "that a row has")->capture_default_str();
   }
+  command
+      ->add_option("--short-steps", c->puzzle.short_steps,
+                   "updates on rows of 64 tokens, then 100 on four times as many, and so on")
+      ->capture_default_str();
   command->add_option("--rows", c->rows, "to score on")->capture_default_str();
   AddModelOptions(command, c.get());
   AddOptimiserOptions(command, c.get());
@@ -220,6 +255,7 @@ void RegisterPuzzle(CLI::App& app, const Globals& globals, Action& action) {
   AddPuzzle(puzzle, "recall",
             "foresee the values of keys that stood in the first quarter of a text",
             "Examples:\n  longspan puzzle recall -o recall\n"
+            "  longspan puzzle recall -o far --tokens 4096 --batch 2 --steps 1200\n"
             "  longspan puzzle recall -o near --attention local",
             globals, action);
 }

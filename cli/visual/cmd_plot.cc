@@ -66,7 +66,7 @@ std::string ChosenMetric(const std::vector<RunLog>& runs, const PlotOptions& opt
   return "loss";
 }
 
-std::string EvalNote(const Series& series, bool lower_is_better) {
+std::string EvalNote(const Series& series, const std::string& place, bool lower_is_better) {
   if (!lower_is_better) return "";
   std::size_t best = series.y.size();
   for (std::size_t i = 0; i < series.y.size(); ++i) {
@@ -74,7 +74,7 @@ std::string EvalNote(const Series& series, bool lower_is_better) {
     if (best == series.y.size() || series.y[i] < series.y[best]) best = i;
   }
   if (best == series.y.size()) return "";
-  return fmt::format(" (best {:.4g} at step {})", series.y[best],
+  return fmt::format(" (best {:.4g} at {}{})", series.y[best], place,
                      static_cast<idx_t>(series.x[best]));
 }
 
@@ -100,7 +100,8 @@ Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& given) {
   PlotOptions options = given;
   options.metric = ChosenMetric(runs, given);
   Chart chart;
-  chart.x = {"step", options.log_x};
+  const bool steps = options.x_label.empty();
+  chart.x = {steps ? "step" : options.x_label, options.log_x};
   chart.y = {MetricLabel(options.metric), options.log_y};
   chart.smoothing = options.smoothing;
   const std::vector<std::string> names = DistinctNames(runs);
@@ -115,7 +116,11 @@ Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& given) {
       series.x = runs[r].kinds.at(kind).step;
       series.y = *values;
       series.name = runs.size() == 1 ? kind : fmt::format("{} {}", names[r], kind);
-      if (eval) series.name += EvalNote(series, LowerIsBetter(options.metric));
+      if (!steps)
+        series.name = names[r];  // no run but a measurement: nothing was evaluated on the way
+      if (eval) {
+        series.name += EvalNote(series, steps ? "step " : "", LowerIsBetter(options.metric));
+      }
       // One run: a colour each for training and evaluation. Several: a colour for each run.
       series.color = runs.size() == 1 ? (eval ? 1 : 0) : static_cast<idx_t>(r);
       series.marked = eval;
@@ -168,6 +173,8 @@ void RegisterPlot(CLI::App& app, Action& action) {
       ->check(CLI::Range(0.0, 0.9999).description(""))
       ->capture_default_str();
   plot->add_option("--title", options->title, "title of the picture");
+  plot->add_option("--x-label", options->x_label,
+                   "what \"step\" counts, in files that are no runs (default: step)");
   plot->add_flag("--json", options->json, "print the points as JSON");
   plot->footer(
       "Examples:\n"

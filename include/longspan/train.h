@@ -127,6 +127,7 @@ struct PuzzleOptions {
   std::string kind = "duplication";  // or "recall"
   idx_t symbols = 128;               // of duplication; of recall as many keys and as many values
   idx_t pairs = 8;                   // of recall
+  idx_t short_steps = 0;             // updates on rows of 64 tokens first, then on ever longer ones
 };
 
 // Trains a Reformer on rows of options.tokens tokens, each seen once; options.train and held_out
@@ -139,7 +140,7 @@ struct PuzzleEvalOptions {
   PuzzleOptions puzzle;
   idx_t tokens = 0, rows = 100;
   std::uint64_t seed = 1;
-  std::string attention;  // instead of the config's: full, local, lsh
+  std::string attention;  // instead of the config's: full, local, full-lsh, lsh
   idx_t num_hashes = 0;   // instead of the config's; 0: the config's
 };
 struct PuzzleScore {

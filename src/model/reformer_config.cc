@@ -34,6 +34,7 @@ constexpr std::pair<AttentionChoice, std::string_view> kChoices[] = {
     {AttentionChoice::kConfigured, "config"},
     {AttentionChoice::kFull, "full"},
     {AttentionChoice::kLocal, "local"},
+    {AttentionChoice::kFullLsh, "full-lsh"},
 };
 
 AttentionChoice ParseAttentionChoice(const json& object, std::string_view source) {
@@ -41,8 +42,9 @@ AttentionChoice ParseAttentionChoice(const json& object, std::string_view source
   for (const auto& [choice, text] : kChoices) {
     if (text == name) return choice;
   }
-  Fail(ErrorCode::kFormat, "{}: longspan_attention '{}' is unknown; need config, full or local",
-       source, io::Escape(name));
+  Fail(ErrorCode::kFormat,
+       "{}: longspan_attention '{}' is unknown; need config, full, local or full-lsh", source,
+       io::Escape(name));
 }
 
 ReformerHead ParseHead(const json& object, std::string_view source) {
@@ -223,19 +225,19 @@ std::string_view AttentionName(AttentionChoice choice) {
 }
 
 void ChooseAttention(std::string_view name, ReformerConfig* config) {
-  if (name == "lsh") {
-    Check(
-        std::count(config->layers.begin(), config->layers.end(), LayerKind::kLsh) > 0,
-        ErrorCode::kUsage,
-        "attention: 'lsh' needs layers that share queries and keys; attn_layers has 'local' only");
-    name = "config";
+  if (name == "lsh" || name == "full-lsh") {
+    Check(std::count(config->layers.begin(), config->layers.end(), LayerKind::kLsh) > 0,
+          ErrorCode::kUsage,
+          "attention: '{}' needs layers that share queries and keys; attn_layers has 'local' only",
+          name);
+    if (name == "lsh") name = "config";
   }
   for (const auto& [choice, text] : kChoices) {
     if (text != name) continue;
     config->attention = choice;
     return;
   }
-  Fail(ErrorCode::kUsage, "attention: '{}' is unknown; use full, local, lsh or config",
+  Fail(ErrorCode::kUsage, "attention: '{}' is unknown; use full, local, lsh, full-lsh or config",
        io::Escape(name));
 }
 

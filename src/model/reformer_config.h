@@ -17,9 +17,11 @@ namespace longspan {
 enum class LayerKind { kLocal, kLsh };
 
 // Who sees whom, with the same weights: as attn_layers says (LSH and local), everybody, or chunks
-// of the text in every layer. LSH layers keep their shared queries and keys.
-enum class AttentionChoice { kConfigured, kFull, kLocal };
-// "config", "full", "local"; "lsh" is the configured one of a model that has LSH layers.
+// of the text in every layer; or everybody in LSH layers, and local layers as they are. LSH layers
+// keep their shared queries and keys.
+enum class AttentionChoice { kConfigured, kFull, kLocal, kFullLsh };
+// "config", "full", "local", "full-lsh"; "lsh" is the configured one of a model that has LSH
+// layers.
 std::string_view AttentionName(AttentionChoice choice);
 
 // Which head stands on the encoder; the config's "architectures".
@@ -87,8 +89,8 @@ struct ReformerConfig {
 // The choices that differ in who sees whom, by name.
 inline constexpr std::array<const char*, 3> kAttentionNames = {"full", "local", "lsh"};
 
-// Sets config.attention from a command line's "full", "local", "lsh" or "config". kUsage for
-// another name, and for "lsh" when no layer hashes.
+// Sets config.attention from a command line's "full", "local", "full-lsh", "lsh" or "config".
+// kUsage for another name, and for "lsh" and "full-lsh" when no layer hashes.
 void ChooseAttention(std::string_view name, ReformerConfig* config);
 
 // Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,

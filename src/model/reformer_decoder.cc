@@ -28,7 +28,8 @@ ReformerDecoder::ReformerDecoder(Reformer& model) : model_(model) {
     layers_.push_back(
         {kind,
          !local && config.attention == AttentionChoice::kConfigured,
-         config.attention == AttentionChoice::kFull,
+         config.attention == AttentionChoice::kFull ||
+             (!local && config.attention == AttentionChoice::kFullLsh),
          local ? config.local_chunk : config.lsh_chunk,
          local ? config.local_before : config.lsh_before,
          AttentionLayerWeights(config, kind, prefix + "attention.", model.parameters()),

@@ -212,7 +212,7 @@ void DrawRotations(const ReformerConfig& config, std::uint64_t key,
 }
 
 std::unique_ptr<AttentionMechanism> MakeSharedMechanism(const ReformerConfig& config) {
-  if (config.attention == AttentionChoice::kFull) {
+  if (config.attention == AttentionChoice::kFull || config.attention == AttentionChoice::kFullLsh) {
     return std::make_unique<FullSharedMechanism>(config);
   }
   return std::make_unique<LshMechanism>(config);

@@ -14,14 +14,14 @@ namespace longspan {
 namespace {
 
 // Streams of rows: training and scores never share one.
-enum class Rows : std::uint64_t { kTrain = 1, kHeldOut = 2, kScore = 3 };
+enum class RowStream : std::uint64_t { kTrain = 1, kHeldOut = 2, kScore = 3 };
 
 // Of recall: fillers, then keys, then values.
 constexpr idx_t kFillers = 16;
 constexpr idx_t kEvaluated = 64;  // rows of an evaluation on the way
 constexpr idx_t kBatchTokens = 16384;
 
-std::uint64_t RowsKey(std::uint64_t seed, Rows rows) {
+std::uint64_t RowsKey(std::uint64_t seed, RowStream rows) {
   return DeriveKey(KeyOf(seed, RunKey::kData), static_cast<std::uint64_t>(rows));
 }
 
@@ -110,6 +110,8 @@ void CheckPuzzle(const PuzzleOptions& puzzle, idx_t tokens) {
   const PuzzleKind kind = ParsePuzzle(puzzle.kind);
   Check(puzzle.symbols >= 2 && puzzle.symbols <= 65536, ErrorCode::kUsage,
         "puzzle: {} symbols are not from 2 to 65536", puzzle.symbols);
+  Check(puzzle.short_steps >= 0 && puzzle.short_steps <= 1'000'000'000, ErrorCode::kUsage,
+        "puzzle: {} short steps are not from 0 to 1000000000", puzzle.short_steps);
   if (kind == PuzzleKind::kDuplication) {
     Check(tokens >= 4 && tokens % 2 == 0, ErrorCode::kUsage,
           "puzzle: rows of {} tokens, duplication needs an even number from 4 on", tokens);
@@ -139,6 +141,29 @@ PuzzleTask::PuzzleTask(const TrainOptions& options, const PuzzleOptions& puzzle,
   CheckPuzzle(puzzle, options.tokens);
 }
 
+idx_t PuzzleRowTokens(const PuzzleOptions& puzzle, idx_t tokens, idx_t step) {
+  constexpr idx_t kShortest = 64, kGrowth = 4, kStepsOfALength = 100;
+  if (puzzle.short_steps == 0) return tokens;
+  idx_t now = kShortest;
+  for (idx_t last = puzzle.short_steps; step > last && now < tokens; last += kStepsOfALength) {
+    now *= kGrowth;
+  }
+  return std::min(now, tokens);
+}
+
+idx_t PuzzleTask::RowTokens() const { return PuzzleRowTokens(puzzle_, options_.tokens, step_); }
+
+idx_t PuzzleTask::Rows() const {
+  return std::max<idx_t>(1, options_.batch * options_.tokens / RowTokens());
+}
+
+PuzzleOptions PuzzleTask::Puzzle() const {
+  PuzzleOptions now = puzzle_;
+  const idx_t room = std::max<idx_t>(1, RowTokens() / 8);
+  now.pairs = std::min(now.pairs, room);
+  return now;
+}
+
 void PuzzleTask::Load(const std::filesystem::path& directory, Origin,
                       std::vector<std::string>* notes) {
   LoadOptions load;
@@ -158,7 +183,10 @@ void PuzzleTask::Load(const std::filesystem::path& directory, Origin,
 }
 
 std::string PuzzleTask::DataFingerprint() const {
-  return fmt::format("{} of {} symbols, {} pairs", puzzle_.kind, puzzle_.symbols, puzzle_.pairs);
+  std::string text =
+      fmt::format("{} of {} symbols, {} pairs", puzzle_.kind, puzzle_.symbols, puzzle_.pairs);
+  if (puzzle_.short_steps > 0) text += fmt::format(", {} short steps", puzzle_.short_steps);
+  return text;
 }
 
 nlohmann::json PuzzleTask::DecidingOptions() const {
@@ -172,20 +200,24 @@ nlohmann::json PuzzleTask::DecidingOptions() const {
 
 StepSize PuzzleTask::Draw(idx_t step) {
   step_ = step;
-  const idx_t rows = options_.batch * options_.accumulate;
+  const idx_t rows = Rows() * options_.accumulate, tokens = RowTokens();
   const bool duplication = ParsePuzzle(puzzle_.kind) == PuzzleKind::kDuplication;
-  return {rows * (duplication ? options_.tokens / 2 - 1 : puzzle_.pairs), rows * options_.tokens};
+  return {rows * (duplication ? tokens / 2 - 1 : Puzzle().pairs), rows * tokens};
 }
 
 TaskLoss PuzzleTask::Accumulate(Context& context, idx_t micro, float scale,
                                 const StepDropout& dropout) {
-  const idx_t tokens = options_.tokens, rows = options_.batch;
+  const idx_t tokens = RowTokens(), rows = Rows();
+  const PuzzleOptions puzzle = Puzzle();
+  // Rows of another length are other rows.
+  std::uint64_t key = RowsKey(options_.seed, RowStream::kTrain);
+  if (tokens != options_.tokens) key = DeriveKey(key, static_cast<std::uint64_t>(tokens));
   ids_.resize(static_cast<std::size_t>(rows * tokens));
   targets_.resize(ids_.size());
   const idx_t first = ((step_ - 1) * options_.accumulate + micro) * rows;
   for (idx_t i = 0; i < rows; ++i) {
-    MakePuzzleRow(puzzle_, RowsKey(options_.seed, Rows::kTrain), first + i, tokens,
-                  ids_.data() + i * tokens, targets_.data() + i * tokens);
+    MakePuzzleRow(puzzle, key, first + i, tokens, ids_.data() + i * tokens,
+                  targets_.data() + i * tokens);
   }
   const HeadLoss loss =
       model_->LossAndGradients(context, {rows, tokens, ids_, targets_, {}}, scale, dropout);
@@ -194,7 +226,7 @@ TaskLoss PuzzleTask::Accumulate(Context& context, idx_t micro, float scale,
 
 TaskEvaluation PuzzleTask::Evaluate(Context& context) {
   const PuzzleScore score = Score(context, *model_, puzzle_, options_.tokens,
-                                  RowsKey(options_.seed, Rows::kHeldOut), kEvaluated);
+                                  RowsKey(options_.seed, RowStream::kHeldOut), kEvaluated);
   return {score.loss, {{"accuracy", score.share()}}};
 }
 
@@ -223,7 +255,7 @@ PuzzleScore EvaluatePuzzle(Context& context, const PuzzleEvalOptions& o) {
   load.attention = o.attention;
   load.num_hashes = o.num_hashes;
   Reformer model = LoadReformer(o.model, load);
-  return Score(context, model, o.puzzle, o.tokens, RowsKey(o.seed, Rows::kScore), o.rows);
+  return Score(context, model, o.puzzle, o.tokens, RowsKey(o.seed, RowStream::kScore), o.rows);
 }
 
 }  // namespace longspan

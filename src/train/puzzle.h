@@ -2,8 +2,7 @@
 //
 //   duplication  0 w 0 w, w of T/2 - 1 symbols: the second w is to be foreseen (Kitaev, Kaiser,
 //                Levskaya 2020, section 5, Table 2). Chance: 1 / symbols.
-//   recall       pairs "key value" scattered over the first quarter of fillers, the same pairs
-//   again
+//   recall       pairs "key value" scattered over the first quarter of fillers, the same pairs again
 //                in another order as the last tokens: the values there are to be foreseen from the
 //                keys before them. Chance: 1 / values.
 #pragma once
@@ -33,6 +32,11 @@ void MakePuzzleRow(const PuzzleOptions& puzzle, std::uint64_t key, idx_t number,
 // kUsage on a puzzle that rows of `tokens` tokens have no room for, or fields out of range.
 void CheckPuzzle(const PuzzleOptions& puzzle, idx_t tokens);
 
+// Tokens of a training row in update `step` (from 1): 64 in the first short_steps, then four times
+// as many for each 100 updates until there are `tokens`; `tokens` throughout where short_steps is
+// 0.
+idx_t PuzzleRowTokens(const PuzzleOptions& puzzle, idx_t tokens, idx_t step);
+
 class PuzzleTask final : public TrainTask {
  public:
   PuzzleTask(const TrainOptions& options, const PuzzleOptions& puzzle, std::size_t keep);
@@ -50,6 +54,11 @@ class PuzzleTask final : public TrainTask {
   void Save(const std::filesystem::path& directory) override;
 
  private:
+  // Of the update that was drawn: its tokens stay the same, so that short rows are more.
+  idx_t RowTokens() const;
+  idx_t Rows() const;
+  PuzzleOptions Puzzle() const;
+
   const TrainOptions options_;
   const PuzzleOptions puzzle_;
   const std::size_t keep_;

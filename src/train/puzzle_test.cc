@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <set>
+#include <sstream>
 
 #include "longspan/error.h"
 #include "model/model_files.h"
@@ -40,6 +43,20 @@ TEST(Puzzle, DuplicationIsZeroWordZeroWord) {
   EXPECT_EQ(MakeRow(puzzle, 3, 64).ids, row.ids);
   EXPECT_NE(MakeRow(puzzle, 4, 64).ids, row.ids);
   EXPECT_NE(MakeRow(puzzle, 3, 64, 6).ids, row.ids);
+}
+
+TEST(Puzzle, ShortRowsComeFirst) {
+  PuzzleOptions puzzle;
+  EXPECT_EQ(PuzzleRowTokens(puzzle, 1024, 1), 1024);
+  puzzle.short_steps = 10;
+  EXPECT_EQ(PuzzleRowTokens(puzzle, 1024, 1), 64);
+  EXPECT_EQ(PuzzleRowTokens(puzzle, 1024, 10), 64);
+  EXPECT_EQ(PuzzleRowTokens(puzzle, 1024, 11), 256);
+  EXPECT_EQ(PuzzleRowTokens(puzzle, 1024, 110), 256);
+  EXPECT_EQ(PuzzleRowTokens(puzzle, 1024, 111), 1024);
+  EXPECT_EQ(PuzzleRowTokens(puzzle, 1024, 9999), 1024);
+  EXPECT_EQ(PuzzleRowTokens(puzzle, 100, 11), 100);
+  EXPECT_EQ(PuzzleRowTokens(puzzle, 32, 1), 32);
 }
 
 TEST(Puzzle, RecallAsksForEveryPairOnce) {
@@ -155,6 +172,40 @@ TEST(Puzzle, LearnsAndStopsAndResumes) {
   const TrainResult resumed = halves.Train();
   EXPECT_EQ(resumed.eval_loss, wanted.eval_loss);
   EXPECT_EQ(halves.Score("full").loss, whole.Score("full").loss);
+}
+
+// Full attention in place of hashing is LSH with one chunk of the whole row; local layers stay
+// local.
+TEST(Puzzle, FullLshIsOneChunkOfEverything) {
+  PuzzleRun run({"recall", 8, 4}, 64);
+  run.options().steps = 20;
+  run.Train();
+  const double full_lsh = run.Score("full-lsh").loss, full = run.Score("full").loss;
+  EXPECT_GT(std::abs(full - full_lsh), 1e-6);
+  const std::filesystem::path file = run.directory() / "run" / "config.json";
+  std::stringstream read;
+  read << std::ifstream(file).rdbuf();
+  std::string text = read.str();
+  const std::string chunk = "\"lsh_attn_chunk_length\": 8";
+  ASSERT_NE(text.find(chunk), std::string::npos);
+  text.replace(text.find(chunk), chunk.size(), "\"lsh_attn_chunk_length\": 64");
+  std::ofstream(file) << text;
+  EXPECT_NEAR(run.Score("lsh").loss, full_lsh, 1e-5);
+}
+
+// Stopped and resumed where rows get longer.
+TEST(Puzzle, ShortRowsResume) {
+  const PuzzleOptions puzzle{"recall", 8, 8, 10};
+  PuzzleRun whole(puzzle, 128), halves(puzzle, 128);
+  whole.options().steps = halves.options().steps = 20;
+  const TrainResult wanted = whole.Train();
+  TrainHooks stop;
+  idx_t updates = 0;
+  stop.should_stop = [&] { return ++updates == 8; };
+  Context context(1);
+  EXPECT_TRUE(TrainPuzzle(context, halves.options(), puzzle, stop).stopped);
+  halves.options().resume = true;
+  EXPECT_EQ(halves.Train().eval_loss, wanted.eval_loss);
 }
 
 TEST(Puzzle, ShortDuplicationIsLearned) {
