@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/memory_size.h"
 #include "cli/step_bench.h"
+#include "cli/train_options.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
 #include "model/longformer_files.h"
@@ -20,6 +21,7 @@ namespace {
 
 struct BenchCommand {
   std::string config, preset, arch = "reformer", attention, dtype = "f32", memory;
+  std::string gradient_streams = "f32";
   idx_t tokens = 16384, batch = 1, steps = 3;
   bool json = false;
 };
@@ -29,8 +31,9 @@ template <class Config>
 StepPolicy PolicyOf(Context& context, const BenchCommand& c, StepKind kind, const Config& config) {
   StepPolicy policy;
   policy.compute = c.dtype == "bf16" ? DType::kBF16 : DType::kF32;
+  policy.gradient_streams = c.gradient_streams == "bf16" ? DType::kBF16 : DType::kF32;
   if (c.memory.empty() || kind == StepKind::kForward) return policy;
-  return FitStep(config, c.batch, c.tokens, StepBudget("bench", context, c.memory), policy.compute,
+  return FitStep(config, c.batch, c.tokens, StepBudget("bench", context, c.memory), policy,
                  context.threads());
 }
 
@@ -45,6 +48,8 @@ std::unique_ptr<StepBench> MakeBench(Context& context, const BenchCommand& c, St
     return MakeReformerBench(context, config, c.batch, c.tokens, kind,
                              PolicyOf(context, c, kind, config));
   }
+  Check(c.gradient_streams == "f32", ErrorCode::kUsage,
+        "bench: --gradient-streams is for Reformers, whose layers are reversible");
   Check(c.attention.empty(), ErrorCode::kUsage,
         "bench: --attention '{}' does not fit a Longformer, whose layers all have a window",
         io::Escape(c.attention));
@@ -110,6 +115,7 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
         "--memory", c->memory,
         "keep activations as far as they fit: bytes, 512M, 4G (default: Reformers keep "
         "none, Longformers all)");
+    AddGradientStreamsOption(command, &c->gradient_streams);
   }
   command->add_option("--steps", c->steps, "repetitions; medians are reported")
       ->check(CLI::Range(1, 10000))

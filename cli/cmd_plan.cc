@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/memory_size.h"
+#include "cli/train_options.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
@@ -29,7 +30,8 @@ constexpr double kFractionOfPeak = 0.5;
 constexpr double kRecomputedWork = 4.0 / 3.0;
 
 struct PlanCommand {
-  std::string model, config, preset, arch = "reformer", memory, dtype = "f32";
+  std::string model, config, preset, arch = "reformer", memory, dtype = "f32",
+                                     gradient_streams = "f32";
   idx_t tokens = 0, batch = 1;
   bool json = false;
 
@@ -67,6 +69,7 @@ Plan PlanReformer(const ReformerConfig& given, const PlanCommand& c, int threads
     ChooseAttention(attention, &config);
     StepPolicy policy;
     policy.compute = c.Compute();
+    policy.gradient_streams = c.gradient_streams == "bf16" ? DType::kBF16 : DType::kF32;
     plan.kinds.push_back({std::string(attention), [=, batch = c.batch](idx_t tokens) {
                             return RehearseStep(WithPositions(config, tokens), batch, tokens,
                                                 threads, policy);
@@ -76,6 +79,8 @@ Plan PlanReformer(const ReformerConfig& given, const PlanCommand& c, int threads
 }
 
 Plan PlanLongformer(const LongformerConfig& config, const PlanCommand& c, int threads) {
+  Check(c.gradient_streams == "f32", ErrorCode::kUsage,
+        "plan: --gradient-streams is for Reformers, whose layers are reversible");
   Plan plan;
   plan.positions = config.longest();
   plan.parameters = ParameterCount(config);
@@ -261,6 +266,7 @@ void RegisterPlan(CLI::App& app, const Globals& globals, Action& action) {
   command->add_option("--dtype", c->dtype, "f32 or bf16: what the step computes in")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
+  AddGradientStreamsOption(command, &c->gradient_streams);
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(
       "Reformers: full, local and LSH attention with the same weights; Longformers: their "

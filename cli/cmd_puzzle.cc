@@ -232,6 +232,7 @@ void AddPuzzle(CLI::App* parent, const char* name, const char* text, const char*
   AddModelOptions(command, c.get());
   AddOptimiserOptions(command, c.get());
   AddPolicyOptions(command, "nothing is kept", c.get());
+  AddGradientStreamsOption(command, &c->gradient_streams);
   AddRhythmOptions(command, c.get());
   command->footer(examples);
   command->callback([c, &globals, &action] {

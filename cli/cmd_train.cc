@@ -47,6 +47,7 @@ void RegisterLm(CLI::App* train, const Globals& globals, Action& action) {
   command->add_flag("--strict", c->options.strict,
                     "refuse rows that transformers refuses to train on");
   AddPolicyOptions(command, "nothing is kept", c.get());
+  AddGradientStreamsOption(command, &c->gradient_streams);
   AddRhythmOptions(command, c.get());
   command->footer(
       std::string("Examples:\n  longspan train lm -m start --train book.txt -o run\n"

@@ -32,6 +32,7 @@ class ReformerBench final : public StepBench {
       : StepBench(context, kind), model_(std::move(config)) {
     model_.ComputeIn(policy.compute);
     model_.KeepUpTo(policy.keep);
+    model_.GradientStreamsIn(policy.gradient_streams);
     model_.Initialise(1);
     ids_ = RandomIds(2, rows * tokens, model_.config().vocab_size);
     targets_ = RandomIds(3, rows * tokens, model_.config().vocab_size);

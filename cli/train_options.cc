@@ -23,6 +23,7 @@ TrainOptions TrainCommand::Options(Context& context) const {
   o.schedule = ParseSchedule(schedule);
   if (dropout >= 0.0) o.dropout = dropout;
   o.dtype = dtype == "bf16" ? DType::kBF16 : DType::kF32;
+  o.gradient_streams = gradient_streams == "bf16" ? DType::kBF16 : DType::kF32;
   o.memory = StepBudget("train", context, memory);
   return o;
 }
@@ -91,6 +92,12 @@ void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::
   command->add_flag("--recompute", *recompute,
                     "keep only each layer's input: less memory, a third more time, the same bits");
   AddPolicyOptions(command, "activations are kept", c);
+}
+
+void AddGradientStreamsOption(CLI::App* command, std::string* dtype) {
+  command->add_option("--gradient-streams", *dtype, "gradients between layers, f32 or bf16")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->option_text("TEXT=f32");
 }
 
 void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c) {

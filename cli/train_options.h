@@ -13,6 +13,7 @@ struct TrainCommand {
   TrainOptions options;
   std::vector<std::string> train;
   std::string model, eval, output, schedule, progress = "auto", dtype = "f32", memory;
+  std::string gradient_streams = "f32";
   double dropout = -1.0;  // negative: the config's
   bool json = false;
 
@@ -27,6 +28,8 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c);
 
 // --global; `automatic` says which tokens "auto" makes global.
 void AddGlobalOption(CLI::App* command, const std::string& automatic, std::string* global);
+// --gradient-streams, of Reformers.
+void AddGradientStreamsOption(CLI::App* command, std::string* dtype);
 // --dtype and --memory.
 void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c);
 // --global, --recompute, and those.

@@ -43,9 +43,12 @@ struct TrainOptions {
   // optimiser's numbers are fp32 in both.
   DType dtype = DType::kF32;
   // Bytes that a step may take, weights and optimiser included: with room, activations are kept
-  // instead of computed again. 0: Reformers keep nothing, Longformers all. It decides a Reformer's
-  // last bits, so that a run is resumed with what it began with.
+  // instead of computed again: the same gradients, bit for bit. 0: Reformers keep nothing,
+  // Longformers all.
   std::size_t memory = 0;
+  // Reformers under `lm` and puzzles: the streams' gradients between layers, kF32, or kBF16 with
+  // sums that are rounded by chance.
+  DType gradient_streams = DType::kF32;
   std::uint64_t seed = 1;
 
   idx_t log_every = 10;    // updates between lines of metrics.jsonl

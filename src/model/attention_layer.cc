@@ -16,7 +16,8 @@ namespace longspan {
 namespace {
 
 // Dropout sites of the layer.
-enum Site : std::uint64_t { kProbabilities = 0, kOutput = 1 };
+// Rounding is one of many: that of a group of heads adds the number of its first head.
+enum Site : std::uint64_t { kProbabilities = 0, kOutput = 1, kRounding = 2 };
 
 // A layer that is not done in one piece is done in two halves: what lives of one is about as much
 // as the streams of a training step, so that memory is not decided here. Very long texts go in
@@ -97,14 +98,14 @@ class AttentionLayer final : public ResidualBranch {
     parameters.Add(prefix + "output.dense.weight", {channels, width}, ParameterKind::kMatrix);
   }
 
-  void Add(Context& context, const BranchCall& call, const View<const float, 2>& x,
-           const View<float, 2>& y) const override {
+  void Add(Context& context, const BranchCall& call, const ResidualStream& x,
+           const ResidualStream& y) const override {
     if (call.half == nullptr) return AddIn<float>(context, call, x, y);
     AddIn<bfloat16>(context, call, x, y);
   }
-  void Reverse(Context& context, const BranchCall& call, const View<const float, 2>& x,
-               const View<float, 2>& y, const View<const float, 2>& dy,
-               const View<float, 2>& dx) const override {
+  void Reverse(Context& context, const BranchCall& call, const ResidualStream& x,
+               const ResidualStream& y, const ResidualStream& dy,
+               const ResidualStream& dx) const override {
     if (call.half == nullptr) return ReverseIn<float>(context, call, x, y, dy, dx);
     ReverseIn<bfloat16>(context, call, x, y, dy, dx);
   }
@@ -163,8 +164,9 @@ class AttentionLayer final : public ResidualBranch {
   template <class T>
   struct Slab {
     T* normed = nullptr;     // (slab, C)
-    float* mixed = nullptr;  // (slab, C)
+    float* mixed = nullptr;  // (slab, C); before that what is read of a stream
     // The way back only.
+    float* dx = nullptr;       // (slab, C), where the gradient stream is not fp32
     float* dnormed = nullptr;  // (slab, C)
     T* dmixed = nullptr;       // (slab, C), bf16
     T* dprojected = nullptr;   // (slab, P H D), bf16
@@ -228,8 +230,8 @@ class AttentionLayer final : public ResidualBranch {
   // ---- forward
 
   template <class T>
-  void AddIn(Context& context, const BranchCall& call, const View<const float, 2>& x,
-             const View<float, 2>& y) const {
+  void AddIn(Context& context, const BranchCall& call, const ResidualStream& x,
+             const ResidualStream& y) const {
     KeptMemory kept(call.kept);
     EachGroup(call, false, [&](idx_t first, idx_t heads) {
       const idx_t rows = SlabRows(call), channels = config_.hidden_size;
@@ -243,20 +245,20 @@ class AttentionLayer final : public ResidualBranch {
       Attend<T>(context, call, x, false, t, slab);
       if (call.observer != nullptr) Show(context, call, t);
       Mix<T>(context, call, t, slab, [&](const View<const float, 2>& mixed, idx_t begin) {
-        AddDropout(context, OutputSite(call), mixed, y.Rows(begin, mixed.extent[0]),
-                   begin * channels);
+        AddRows(context, mixed, y.Rows(begin, mixed.extent[0]));
       });
     });
   }
 
   // t.out = attention(LayerNorm(x)).
   template <class T>
-  void Attend(Context& context, const BranchCall& call, const View<const float, 2>& x, bool again,
+  void Attend(Context& context, const BranchCall& call, const ResidualStream& x, bool again,
               const AttentionTensorsOf<T>& t, const Slab<T>& slab) const {
     const auto weights = WeightOf<T>(call, Projections(), projections_ * config_.width());
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<T, 2> normed(slab.normed, {rows, config_.hidden_size});
-      LayerNormForward(context, Norm(call), x.Rows(begin, rows), normed);
+      LayerNormForward(context, Norm(call), FloatRows(context, x.Rows(begin, rows), slab.mixed),
+                       normed);
       EachProjection(weights, t, [&](const auto& w, idx_t column, idx_t width) {
         gemm::Forward(context, normed, w, nullptr,
                       Columns(t.projected.Rows(begin, rows), column, width));
@@ -265,7 +267,7 @@ class AttentionLayer final : public ResidualBranch {
     mechanism_->Forward(context, call, ProbabilitySite(call), again, t);
   }
 
-  // use(mixed (rows, C) = out Wo^T, first token) for each slab.
+  // use(mixed (rows, C) = dropout(out Wo^T), first token) for each slab.
   template <class T, class Use>
   void Mix(Context& context, const BranchCall& call, const AttentionTensorsOf<T>& t,
            const Slab<T>& slab, const Use& use) const {
@@ -273,6 +275,7 @@ class AttentionLayer final : public ResidualBranch {
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<float, 2> mixed(slab.mixed, {rows, config_.hidden_size});
       gemm::Forward(context, t.out.Rows(begin, rows), weight, nullptr, mixed);
+      ApplyDropout(context, OutputSite(call), mixed, begin * config_.hidden_size);
       use(mixed, begin);
     });
   }
@@ -294,28 +297,29 @@ class AttentionLayer final : public ResidualBranch {
   // ---- backward
 
   template <class T>
-  void ReverseIn(Context& context, const BranchCall& call, const View<const float, 2>& x,
-                 const View<float, 2>& y, const View<const float, 2>& dy,
-                 const View<float, 2>& dx) const {
+  void ReverseIn(Context& context, const BranchCall& call, const ResidualStream& x,
+                 const ResidualStream& y, const ResidualStream& dy,
+                 const ResidualStream& dx) const {
     const idx_t n = call.n(), rows = SlabRows(call), channels = config_.hidden_size;
     EachGroup(call, true, [&](idx_t first, idx_t heads) {
       const idx_t width = heads * config_.head_size, projected = projections_ * width;
       const bool keeps = call.kept != nullptr;
       const std::size_t group = Group<T>::Bytes(config_, projections_, n, heads);
-      Arena::Frame frame(context.arena(), (keeps ? 0 : group) +
-                                              Slab<T>::Bytes(rows, channels, projected, width) +
-                                              Arena::Bytes<float>(n * projected));
+      const idx_t rounded = dx.cells == StreamCells::kF32 ? 0 : rows * channels;
+      Arena::Frame frame(context.arena(),
+                         (keeps ? 0 : group) + Slab<T>::Bytes(rows, channels, projected, width) +
+                             Arena::Bytes<float>(n * projected) + Arena::Bytes<float>(rounded));
       // All groups but the last, which is the first here, are of one size.
       KeptMemory kept(keeps ? call.kept + first / GroupHeads(call) * FullGroupBytes<T>(call)
                             : nullptr);
       const auto t = keeps ? Group<T>::Take(kept, config_, projections_, call, first, heads)
                            : Group<T>::Take(frame, config_, projections_, call, first, heads);
-      const Slab<T> slab(frame, rows, channels, projected, width);
+      Slab<T> slab(frame, rows, channels, projected, width);
+      slab.dx = frame.Take<float>(rounded);
       const View<float, 2> dprojected(frame.Take<float>(n * projected), {n, projected});
       if (!keeps) Attend<T>(context, call, x, true, t, slab);
       Mix<T>(context, call, t, slab, [&](const View<const float, 2>& mixed, idx_t begin) {
-        SubtractDropout(context, OutputSite(call), mixed, y.Rows(begin, mixed.extent[0]),
-                        begin * channels);
+        SubtractRows(context, mixed, y.Rows(begin, mixed.extent[0]));
       });
       OutputBackward<T>(context, call, t, dy, slab);
       ZeroRows(context, dprojected);
@@ -332,16 +336,16 @@ class AttentionLayer final : public ResidualBranch {
   // kept: a text of a million tokens has no room for both.
   template <class T>
   void OutputBackward(Context& context, const BranchCall& call, const AttentionTensorsOf<T>& t,
-                      const View<const float, 2>& dy, const Slab<T>& slab) const {
+                      const ResidualStream& dy, const Slab<T>& slab) const {
     const auto weight = OutputColumns(WeightOf<T>(call, OutputName()), t);
     const View<float, 2> dweight = OutputColumns(call.parameters.matrix_gradient(OutputName()), t);
     const Dropout site = OutputSite(call);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
-      View<const float, 2> dmixed = dy.Rows(begin, rows);
+      View<const float, 2> dmixed = FloatRows(context, dy.Rows(begin, rows), slab.mixed);
       if (site.active()) {
         const View<float, 2> dropped(slab.mixed, dmixed.extent);
-        ZeroRows(context, dropped);
-        AddDropout(context, site, dmixed, dropped, begin * config_.hidden_size);
+        if (dmixed.data != dropped.data) CopyRows(context, dmixed, dropped);
+        ApplyDropout(context, site, dropped, begin * config_.hidden_size);
         dmixed = dropped;
       }
       const gemm::ConstMatrix terms = Terms<T>(context, dmixed, slab.dmixed);
@@ -370,9 +374,9 @@ class AttentionLayer final : public ResidualBranch {
   }
 
   template <class T>
-  void InputBackward(Context& context, const BranchCall& call, const View<const float, 2>& x,
+  void InputBackward(Context& context, const BranchCall& call, const ResidualStream& x,
                      const AttentionTensorsOf<T>& t, const View<const float, 2>& dprojected,
-                     const Slab<T>& slab, const View<float, 2>& dx) const {
+                     const Slab<T>& slab, const ResidualStream& dx) const {
     const idx_t all = projections_ * config_.width();
     const auto weights = WeightOf<T>(call, Projections(), all);
     const View<float, 2> dweights = call.parameters.matrix_gradient(Projections(), all);
@@ -380,7 +384,7 @@ class AttentionLayer final : public ResidualBranch {
         call.parameters.vector_gradient(prefix_ + "layer_norm.weight"),
         call.parameters.vector_gradient(prefix_ + "layer_norm.bias")};
     EachSlab(call, [&](idx_t begin, idx_t rows) {
-      const View<const float, 2> part = x.Rows(begin, rows);
+      const View<const float, 2> part = FloatRows(context, x.Rows(begin, rows), slab.mixed);
       const View<T, 2> normed(slab.normed, part.extent);
       const View<float, 2> dnormed(slab.dnormed, part.extent);
       LayerNormForward(context, Norm(call), part, normed);
@@ -399,7 +403,12 @@ class AttentionLayer final : public ResidualBranch {
         gemm::BackwardData(context, columns(column, width), w, dnormed,
                            column == 0 ? gemm::Store::kOverwrite : gemm::Store::kAccumulate);
       });
-      LayerNormBackward(context, Norm(call), part, dnormed, dx.Rows(begin, rows), dnorm);
+      const RoundingSite site = {
+          DeriveKey(call.dropout_key, kRounding + static_cast<std::uint64_t>(t.first_head)),
+          begin * config_.hidden_size};
+      AddToGradient(context, dx.Rows(begin, rows), slab.dx, site, [&](const View<float, 2>& to) {
+        LayerNormBackward(context, Norm(call), part, dnormed, to, dnorm);
+      });
     });
   }
 

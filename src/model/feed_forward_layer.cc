@@ -7,12 +7,11 @@
 #include "model/branch_weights.h"
 #include "model/residual_branch.h"
 #include "model/rows.h"
-#include "ops/dropout/dropout.h"
 
 namespace longspan {
 namespace {
 
-enum Site : std::uint64_t { kHidden = 0, kOutput = 1 };
+enum Site : std::uint64_t { kHidden = 0, kOutput = 1, kRounding = 2 };
 
 // Floats of a slab of tokens, a few of the feed-forward block's own; slabs end where groups of
 // dropout end.
@@ -31,14 +30,14 @@ class FeedForward final : public ResidualBranch {
     parameters.Add(prefix + "output.dense.bias", {channels}, ParameterKind::kBias);
   }
 
-  void Add(Context& context, const BranchCall& call, const View<const float, 2>& x,
-           const View<float, 2>& y) const override {
+  void Add(Context& context, const BranchCall& call, const ResidualStream& x,
+           const ResidualStream& y) const override {
     if (call.half == nullptr) return AddIn<float>(context, call, x, y);
     AddIn<bfloat16>(context, call, x, y);
   }
-  void Reverse(Context& context, const BranchCall& call, const View<const float, 2>& x,
-               const View<float, 2>& y, const View<const float, 2>& dy,
-               const View<float, 2>& dx) const override {
+  void Reverse(Context& context, const BranchCall& call, const ResidualStream& x,
+               const ResidualStream& y, const ResidualStream& dy,
+               const ResidualStream& dx) const override {
     if (call.half == nullptr) return ReverseIn<float>(context, call, x, y, dy, dx);
     ReverseIn<bfloat16>(context, call, x, y, dy, dx);
   }
@@ -102,15 +101,17 @@ class FeedForward final : public ResidualBranch {
   }
 
   template <class T>
-  void AddIn(Context& context, const BranchCall& call, const View<const float, 2>& x,
-             const View<float, 2>& y) const {
+  void AddIn(Context& context, const BranchCall& call, const ResidualStream& x,
+             const ResidualStream& y) const {
     const idx_t slab = SlabRows(call) * config_.hidden_size;
-    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab));
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + Arena::Bytes<float>(slab));
     T* room = frame.Take<T>(slab);
+    float* x_room = frame.Take<float>(slab);
     const FeedForwardWeightsOf<T> weights = Weights<T>(call);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<T, 2> normed(room, {rows, config_.hidden_size});
-      LayerNormForward(context, Norm(call), x.Rows(begin, rows), normed);
+      LayerNormForward(context, Norm(call), FloatRows(context, x.Rows(begin, rows), x_room),
+                       normed);
       if (call.kept == nullptr) {
         FeedForwardForward(context, Spec(call, begin), weights, normed, y.Rows(begin, rows));
         return;
@@ -120,19 +121,25 @@ class FeedForward final : public ResidualBranch {
       ZeroRows(context, f);
       FeedForwardForward(context, Spec(call, begin), weights, normed, f,
                          kept.hidden.Rows(begin, rows));
-      AddDropout(context, {}, f, y.Rows(begin, rows));
+      AddRows(context, f, y.Rows(begin, rows));
     });
   }
 
   template <class T>
-  void ReverseIn(Context& context, const BranchCall& call, const View<const float, 2>& x,
-                 const View<float, 2>& y, const View<const float, 2>& dy,
-                 const View<float, 2>& dx) const {
+  void ReverseIn(Context& context, const BranchCall& call, const ResidualStream& x,
+                 const ResidualStream& y, const ResidualStream& dy,
+                 const ResidualStream& dx) const {
     const ParameterTable& table = call.parameters;
     const idx_t slab = SlabRows(call) * config_.hidden_size;
-    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + Arena::Bytes<float>(slab));
+    const bool rounded = dx.cells != StreamCells::kF32;
+    const idx_t dslab = rounded ? slab : 0;
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + 2 * Arena::Bytes<float>(slab) +
+                                            2 * Arena::Bytes<float>(dslab));
     T* normed_room = frame.Take<T>(slab);
     float* dnormed_room = frame.Take<float>(slab);
+    float* x_room = frame.Take<float>(slab);
+    float* dy_room = frame.Take<float>(dslab);
+    float* dx_room = frame.Take<float>(dslab);
     const FeedForwardWeightsOf<T> weights = Weights<T>(call);
     const FeedForwardGradients gradients = {table.matrix_gradient(prefix_ + "dense.dense.weight"),
                                             table.vector_gradient(prefix_ + "dense.dense.bias"),
@@ -141,9 +148,11 @@ class FeedForward final : public ResidualBranch {
     const LayerNormGradients dnorm = {table.vector_gradient(prefix_ + "layer_norm.weight"),
                                       table.vector_gradient(prefix_ + "layer_norm.bias")};
     EachSlab(call, [&](idx_t begin, idx_t rows) {
-      const View<const float, 2> part = x.Rows(begin, rows), dpart = dy.Rows(begin, rows);
+      const View<const float, 2> part = FloatRows(context, x.Rows(begin, rows), x_room);
+      const View<const float, 2> dpart = FloatRows(context, dy.Rows(begin, rows), dy_room);
       const View<T, 2> normed(normed_room, part.extent);
-      const View<float, 2> dnormed(dnormed_room, part.extent), undone = y.Rows(begin, rows);
+      const View<float, 2> dnormed(dnormed_room, part.extent);
+      const ResidualStream undone = y.Rows(begin, rows);
       ZeroRows(context, dnormed);
       LayerNormForward(context, Norm(call), part, normed);
       if (call.kept == nullptr) {
@@ -151,14 +160,21 @@ class FeedForward final : public ResidualBranch {
                             undone);
       } else {
         const Kept<T> kept(*this, call);
-        SubtractDropout(context, {}, kept.f.Rows(begin, rows), undone);
+        SubtractRows(context, kept.f.Rows(begin, rows), undone);
         FeedForwardBackwardKept(context, Spec(call, begin), weights, normed,
                                 kept.hidden.Rows(begin, rows), dpart, dnormed, gradients);
       }
-      LayerNormBackward(context, Norm(call), part, dnormed, dx.Rows(begin, rows), dnorm);
+      AddToGradient(context, dx.Rows(begin, rows), dx_room, RoundingSiteOf(call, begin),
+                    [&](const View<float, 2>& to) {
+                      LayerNormBackward(context, Norm(call), part, dnormed, to, dnorm);
+                    });
     });
   }
 
+  // Where chance comes from when the gradient of the rows from token `begin` on is rounded.
+  RoundingSite RoundingSiteOf(const BranchCall& call, idx_t begin) const {
+    return {DeriveKey(call.dropout_key, kRounding), begin * config_.hidden_size};
+  }
   FeedForwardSpec Spec(const BranchCall& call, idx_t first) const {
     FeedForwardSpec spec;
     spec.first = first;

@@ -1,6 +1,7 @@
 #include "model/reformer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "base/arena.h"
@@ -11,44 +12,23 @@
 #include "model/documents.h"
 #include "model/original_rules.h"
 #include "model/reformer_head_rows.h"
+#include "model/reformer_sites.h"
 #include "model/residual_branch.h"
 #include "model/rows.h"
-#include "ops/axial_position/axial_position.h"
 #include "ops/dropout/dropout.h"
-#include "ops/embedding/embedding.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/reversible/reversible.h"
+#include "streams/residual_stream.h"
 
 namespace longspan {
 namespace {
 
-// Random sites of the model; layer i owns the sites from kFirstLayer + 2 i on.
-enum Site : std::uint64_t {
-  kWords = 0,
-  kPositions = 1,
-  kFinal = 2,
-  kRotations = 3,
-  kFirstLayer = 16
-};
-
-// Calls run(row, begin, count, position) for each stretch of a row's tokens whose given positions
-// follow one another.
-template <class Run>
-void ForEachStretch(const TokenBatch& batch, const Run& run) {
-  for (idx_t b = 0; b < batch.rows; ++b) {
-    const auto row = batch.positions.subspan(static_cast<std::size_t>(b * batch.tokens),
-                                             static_cast<std::size_t>(batch.tokens));
-    for (std::size_t begin = 0, end = 0; begin < row.size(); begin = end) {
-      for (end = begin + 1; end < row.size() && row[end] == row[end - 1] + 1;) ++end;
-      run(b, static_cast<idx_t>(begin), static_cast<idx_t>(end - begin), idx_t{row[begin]});
-    }
-  }
-}
-
-// Rows of given positions draw from sites of their own.
-Dropout OfRow(const Dropout& site, idx_t row) {
-  return {site.p, DeriveKey(site.key, static_cast<std::uint64_t>(row))};
-}
+// Steps of the grids on which a training step's streams are exact, the first that has room for
+// them: values below 128, 32,768, ... An error of 2^-25 a sum is that of fp32 between 1/4 and 1/2.
+// Streams beyond the last, or NaN, fall back to fp32 (0), whose rounding depends on what is kept.
+constexpr float kStreamSteps[] = {0x1p-24f, 0x1p-16f, 0x1p-8f, 0.0f};
+// Tokens whose gradients are joined at once behind the first layer.
+constexpr idx_t kGradientRows = 4096;
 
 }  // namespace
 
@@ -76,7 +56,7 @@ struct Reformer::ActivationMemory {
 
 // The two streams and their gradients, each (N, C).
 struct Reformer::Streams {
-  View<float, 2> y1, y2, dy1, dy2;
+  ResidualStream y1, y2, dy1, dy2;
 };
 
 Reformer::Reformer(ReformerConfig config, Memory memory) : config_(std::move(config)) {
@@ -124,108 +104,16 @@ void Reformer::Initialise(std::uint64_t seed,
   parameters_.Draw(seed, config_.initializer_range, config_.axial_norm_std, which);
 }
 
-// ---- embeddings ---------------------------------------------------------------------------------
-
-// x (N, C) = dropout(words[ids]) + positions.
-void Reformer::Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
-                     const View<float, 2>& x) {
-  if (batch.embeddings.empty()) {
-    EmbeddingForward(context, batch.ids,
-                     parameters_.matrix(Name("embeddings.word_embeddings.weight")), x);
-  } else {
-    CopyRows(context, batch.embeddings, x);
-  }
-  ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kWords), x);
-  const Dropout site = SiteOf(dropout, config_.hidden_dropout, kPositions);
-  if (!batch.documents.empty()) {
-    return ForEachDocument(batch.documents, [&](idx_t d, idx_t begin, idx_t length) {
-      AddPositions(context, 1, 0, DocumentSite(site, d), x.Rows(begin, length));
-    });
-  }
-  if (batch.positions.empty()) return AddPositions(context, batch.rows, 0, site, x);
-  ForEachStretch(batch, [&](idx_t row, idx_t begin, idx_t count, idx_t position) {
-    AddPositions(context, 1, position, OfRow(site, row), x.Rows(row * batch.tokens + begin, count));
-  });
-}
-
-void Reformer::EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
-                       const View<float, 2>& x) {
-  EmbeddingForward(context, ids, parameters_.matrix(Name("embeddings.word_embeddings.weight")), x);
-  AddPositions(context, 1, start, {}, x);
-}
-
-// x (B*T, C) += positions start, start + 1, ... in each of the rows.
-void Reformer::AddPositions(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
-                            const View<float, 2>& x) {
-  if (config_.axial) {
-    AxialForward(context,
-                 {parameters_.matrix(Name("embeddings.position_embeddings.weights.0")),
-                  parameters_.matrix(Name("embeddings.position_embeddings.weights.1"))},
-                 dropout, rows, start, x);
-    return;
-  }
-  const View<float, 2> table =
-      parameters_.matrix(Name("embeddings.position_embeddings.embedding.weight"));
-  const idx_t tokens = x.extent[0] / rows;
-  for (idx_t b = 0; b < rows; ++b) {
-    AddDropout(context, dropout, table.Rows(start, tokens), x.Rows(b * tokens, tokens),
-               b * tokens * config_.hidden_size);
-  }
-}
-
-// The gradients of the tables for those of x.
-void Reformer::AddPositionsBackward(Context& context, idx_t rows, idx_t start,
-                                    const Dropout& dropout, const View<float, 2>& dx) {
-  if (config_.axial) {
-    AxialBackward(context,
-                  {parameters_.matrix(Name("embeddings.position_embeddings.weights.0")),
-                   parameters_.matrix(Name("embeddings.position_embeddings.weights.1"))},
-                  dropout, rows, start, dx,
-                  {parameters_.matrix_gradient(Name("embeddings.position_embeddings.weights.0")),
-                   parameters_.matrix_gradient(Name("embeddings.position_embeddings.weights.1"))});
-    return;
-  }
-  const View<float, 2> dtable =
-      parameters_.matrix_gradient(Name("embeddings.position_embeddings.embedding.weight"));
-  const idx_t tokens = dx.extent[0] / rows;
-  for (idx_t b = 0; b < rows; ++b) {
-    AddDropout(context, dropout, dx.Rows(b * tokens, tokens), dtable.Rows(start, tokens),
-               b * tokens * config_.hidden_size);
-  }
-}
-
-// dx (N, C) is scratch afterwards.
-void Reformer::EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
-                             const View<float, 2>& dx) {
-  const Dropout site = SiteOf(dropout, config_.hidden_dropout, kPositions);
-  if (!batch.documents.empty()) {
-    ForEachDocument(batch.documents, [&](idx_t d, idx_t begin, idx_t length) {
-      AddPositionsBackward(context, 1, 0, DocumentSite(site, d), dx.Rows(begin, length));
-    });
-  } else if (batch.positions.empty()) {
-    AddPositionsBackward(context, batch.rows, 0, site, dx);
-  } else {
-    ForEachStretch(batch, [&](idx_t row, idx_t begin, idx_t count, idx_t position) {
-      AddPositionsBackward(context, 1, position, OfRow(site, row),
-                           dx.Rows(row * batch.tokens + begin, count));
-    });
-  }
-  if (!batch.embeddings.empty()) return;
-  ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kWords), dx);
-  EmbeddingBackward(context, batch.ids, dx,
-                    parameters_.matrix_gradient(Name("embeddings.word_embeddings.weight")));
-}
-
 // ---- layers -------------------------------------------------------------------------------------
 
 namespace {
 
 ReversibleBranch Bind(Context& context, const ResidualBranch& branch, const BranchCall& call) {
-  return {[&context, &branch, call](const View<const float, 2>& x, const View<float, 2>& y) {
+  return {[&context, &branch, call](const ResidualStream& x, const ResidualStream& y) {
             branch.Add(context, call, x, y);
           },
-          [&context, &branch, call](const View<const float, 2>& x, const View<float, 2>& y,
-                                    const View<const float, 2>& dy, const View<float, 2>& dx) {
+          [&context, &branch, call](const ResidualStream& x, const ResidualStream& y,
+                                    const ResidualStream& dy, const ResidualStream& dx) {
             branch.Reverse(context, call, x, y, dy, dx);
           }};
 }
@@ -368,13 +256,16 @@ std::size_t Reformer::KeptBytes() const {
 }
 
 void Reformer::ForwardThroughLayers(Context& context, const TokenBatch& batch,
-                                    const StepDropout& dropout, bool keep, const View<float, 2>& y1,
-                                    const View<float, 2>& y2, const Shown& shown) {
+                                    const StepDropout& dropout, bool keep, const ResidualStream& y1,
+                                    const ResidualStream& y2, const Shown& shown) {
   Half(context);  // the copies are those of today's parameters
-  Embed(context, batch, dropout, y1);
-  CopyRows(context, y1, y2);
+  const View<float, 2> embedded(static_cast<float*>(y1.data), y1.extent);
+  Embed(context, batch, dropout, embedded);
+  WriteRows(context, embedded, y2);
+  if (y1.cells != StreamCells::kF32) CopyStream(context, y2, y1);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, y2));
+    if (shown.hidden_states != nullptr)
+      shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
     BranchCall attention = CallOf(batch, dropout, i, 0, keep);
     attention.observer = shown.attention;
     attention.layer = i;
@@ -382,7 +273,7 @@ void Reformer::ForwardThroughLayers(Context& context, const TokenBatch& batch,
                       Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, keep)),
                       y1, y2);
   }
-  if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, y2));
+  if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
 }
 
 // From the gradients of the last layer's outputs to those of every parameter below the head.
@@ -393,8 +284,18 @@ void Reformer::BackwardThroughLayers(Context& context, const TokenBatch& batch,
                        Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, true)),
                        s.y1, s.y2, s.dy1, s.dy2);
   }
-  AddDropout(context, {}, s.dy2, s.dy1);  // both streams started as the embeddings
-  EmbedBackward(context, batch, dropout, s.dy1);
+  // Both streams started as the embeddings, whose gradient takes the place of the first one: nobody
+  // needs it any more.
+  const View<float, 2> dx(static_cast<float*>(s.y1.data), s.y1.extent);
+  ReadRows(context, s.dy1, dx);
+  const idx_t rows = std::min(dx.extent[0], kGradientRows);
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(rows * dx.extent[1]));
+  float* room = frame.Take<float>(rows * dx.extent[1]);
+  for (idx_t begin = 0; begin < dx.extent[0]; begin += rows) {
+    const idx_t count = std::min(rows, dx.extent[0] - begin);
+    AddRows(context, FloatRows(context, s.dy2.Rows(begin, count), room), dx.Rows(begin, count));
+  }
+  EmbedBackward(context, batch, dropout, dx);
 }
 
 void Reformer::Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
@@ -445,8 +346,8 @@ const ReformerHeadLayer& Reformer::Head() const {
   return *head_;
 }
 
-void Reformer::Normalise(Context& context, const View<const float, 2>& y1,
-                         const View<const float, 2>& y2, const View<float, 2>& h) {
+void Reformer::Normalise(Context& context, const View<float, 2>& y1, const View<float, 2>& y2,
+                         const View<float, 2>& h) {
   JoinRows(context, y1, y2, h);
   LayerNormForward(
       context, NormWeights(parameters_, Name("encoder.layer_norm."), config_.layer_norm_eps), h, h);
@@ -476,8 +377,8 @@ std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const S
   return std::make_unique<StreamRows>(context, norm, streams);
 }
 
-Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<const float, 2>& y1,
-                            const View<const float, 2>& y2) {
+Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
+                            const View<float, 2>& y2) {
   const ReformerHeadLayer& head = Head();
   const auto read = RowsOf(context, rows, {y1, y2}, {});
   Tensor logits({read->count(), head.outputs()});
@@ -504,23 +405,53 @@ HeadLoss Reformer::Loss(Context& context, const TokenBatch& batch) {
   return head_->Loss(context, {parameters_, batch}, *rows, false);
 }
 
-std::size_t Reformer::StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens) {
-  return 4 * Arena::Bytes<float>(rows * tokens * config.hidden_size);
+std::size_t Reformer::StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
+                                  DType gradients) {
+  const idx_t count = rows * tokens * config.hidden_size;
+  const std::size_t gradient =
+      gradients == DType::kBF16 ? Arena::Bytes<bfloat16>(count) : Arena::Bytes<float>(count);
+  return 2 * Arena::Bytes<float>(count) + 2 * gradient;
 }
 
-// Forward, the head's gradient, backward: what every training loss has in common.
+void Reformer::GradientStreamsIn(DType dtype) {
+  Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
+        "model: gradients of streams in {} are not there; use F32 or BF16", DTypeName(dtype));
+  gradient_streams_ = dtype;
+}
+
+// Forward, the head's gradient, backward: what every training loss has in common. The streams lie
+// on the finest of the grids that has room for them.
 void Reformer::Differentiate(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                              const HeadGradient& head_gradient) {
-  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
-  Arena::Frame frame(context.arena(), StreamBytes(config_, batch.rows, batch.tokens));
-  View<float, 2> y1, y2, dy1, dy2;
-  for (View<float, 2>* stream : {&y1, &y2, &dy1, &dy2}) {
-    *stream = {frame.Take<float>(n * channels), {n, channels}};
-  }
+  const idx_t count = batch.rows * batch.tokens * config_.hidden_size;
+  Arena::Frame frame(context.arena(),
+                     StreamBytes(config_, batch.rows, batch.tokens, gradient_streams_));
+  const auto take = [&](StreamCells cells) {
+    ResidualStream stream;
+    stream.data = cells == StreamCells::kBF16 ? static_cast<void*>(frame.Take<bfloat16>(count))
+                                              : frame.Take<float>(count);
+    stream.extent = {batch.rows * batch.tokens, config_.hidden_size};
+    stream.stride = config_.hidden_size;
+    stream.cells = cells;
+    return stream;
+  };
+  const auto gradients = gradient_streams_ == DType::kBF16 ? StreamCells::kBF16 : StreamCells::kF32;
+  Streams s = {take(StreamCells::kGrid), take(StreamCells::kGrid), take(gradients),
+               take(gradients)};
   PlaceActivations(context, batch);
-  ForwardThroughLayers(context, batch, dropout, true, y1, y2, {});
-  head_gradient(*RowsOf(context, batch.rows, {y1, y2, dy1, dy2}, dropout));
-  BackwardThroughLayers(context, batch, dropout, {y1, y2, dy1, dy2});
+  for (const float step : kStreamSteps) {
+    std::atomic<bool> out_of_range = false;
+    for (ResidualStream* stream : {&s.y1, &s.y2}) {
+      stream->cells = step > 0.0f ? StreamCells::kGrid : StreamCells::kF32;
+      stream->step = step;
+      stream->out_of_range = &out_of_range;
+    }
+    ForwardThroughLayers(context, batch, dropout, true, s.y1, s.y2, {});
+    if (!out_of_range) break;
+  }
+  head_gradient(*RowsOf(context, batch.rows,
+                        {s.y1, s.y2, s.dy1, s.dy2, DeriveKey(dropout.key, kRounding)}, dropout));
+  BackwardThroughLayers(context, batch, dropout, s);
 }
 
 HeadLoss Reformer::LossAndGradients(Context& context, const TokenBatch& batch,

@@ -44,10 +44,13 @@ class Reformer {
   std::size_t CopiedBytes() const { return half_ == nullptr ? 0 : half_->Bytes(); }
 
   // Layers keep up to so many bytes of a training step's forward pass, the last layers first,
-  // instead of computing them again on the way back. Gradients are the same to rounding: what is
-  // computed again comes from a stream that was added to and taken away from. 0, the default:
-  // nothing.
+  // instead of computing them again on the way back: the same gradients, bit for bit. 0, the
+  // default: nothing.
   void KeepUpTo(std::size_t bytes) { keep_limit_ = bytes; }
+  // The cells of the streams' gradients between layers, kF32 or kBF16 (else kUsage): bf16 takes two
+  // bytes a value instead of four; sums are rounded by chance, which the step's key draws.
+  void GradientStreamsIn(DType dtype);
+  DType gradient_streams() const { return gradient_streams_; }
   // What a step over rows of tokens keeps of that, and what it would keep of any number.
   std::size_t ActivationBytes(idx_t rows, idx_t tokens) const;
   std::size_t AllActivationBytes(idx_t rows, idx_t tokens) const;
@@ -79,15 +82,15 @@ class Reformer {
   void Observe(Context& context, const TokenBatch& batch, const AttentionObserver& observer);
 
   // LayerNorm(y1 ++ y2) for rows [begin, begin + h.extent[0]) of the streams: h (rows, 2C).
-  void Normalise(Context& context, const View<const float, 2>& y1, const View<const float, 2>& y2,
+  void Normalise(Context& context, const View<float, 2>& y1, const View<float, 2>& y2,
                  const View<float, 2>& h);
 
   // logits (rows, V) of h (rows, 2C); kUsage unless the model is a causal or masked language model.
   void Logits(Context& context, const View<const float, 2>& h, const View<float, 2>& logits);
   // The head's logits from Encode's streams: (B*T, V) of language models, (B, labels) of sequence
   // classifiers, (B*T, 2) for the starts and ends of answers.
-  Tensor HeadLogits(Context& context, idx_t rows, const View<const float, 2>& y1,
-                    const View<const float, 2>& y2);
+  Tensor HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
+                    const View<float, 2>& y2);
 
   // The head's logits of rows of h (rows, 2C) as it reads them: every token, or first tokens.
   Tensor LogitsOfRows(Context& context, const View<const float, 2>& h);
@@ -118,7 +121,8 @@ class Reformer {
   // Bytes that all layers keep from a training step's forward pass to its backward.
   std::size_t KeptBytes() const;
   // Bytes of the streams of a training step and their gradients.
-  static std::size_t StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens);
+  static std::size_t StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
+                                 DType gradients = DType::kF32);
   // From which evaluation (the config's rotation_seed) or a training step (its key) draws the
   // rotations of a layer.
   static std::uint64_t RotationKey(std::uint64_t key, std::size_t layer);
@@ -161,7 +165,7 @@ class Reformer {
   template <class Place>
   void EachKept(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const;
   void ForwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
-                            bool keep, const View<float, 2>& y1, const View<float, 2>& y2,
+                            bool keep, const ResidualStream& y1, const ResidualStream& y2,
                             const Shown& shown);
   void BackwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                              const Streams& streams);
@@ -183,6 +187,7 @@ class Reformer {
   bool strict_ = false;
   std::unique_ptr<Bf16Weights> half_;
   std::size_t keep_limit_ = 0;
+  DType gradient_streams_ = DType::kF32;
   std::unique_ptr<ActivationMemory> activations_;
 };
 

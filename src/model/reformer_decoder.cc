@@ -343,8 +343,8 @@ idx_t ReformerDecoder::ListCells(const Layer& layer, CachedLayer& cache, idx_t p
 }
 
 // The logits of each text from the last layer's streams (n, C).
-void ReformerDecoder::Predict(Context& context, const View<const float, 2>& y1,
-                              const View<const float, 2>& y2, Texts texts) {
+void ReformerDecoder::Predict(Context& context, const View<float, 2>& y1, const View<float, 2>& y2,
+                              Texts texts) {
   const idx_t n = y1.extent[0], width = 2 * y1.extent[1], vocabulary = model_.config().vocab_size;
   Arena::Frame frame(context.arena(),
                      Arena::Bytes<float>(n * width) + Arena::Bytes<float>(n * vocabulary));

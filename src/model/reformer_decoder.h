@@ -80,8 +80,7 @@ class ReformerDecoder final : public TextDecoder {
   idx_t ListCells(const Layer& layer, CachedLayer& cache, idx_t position, idx_t h, const float* x,
                   const Scratch& scratch) const;
   void WriteCell(const Layer& layer, const float* projected, idx_t h, float* cells) const;
-  void Predict(Context& context, const View<const float, 2>& y1, const View<const float, 2>& y2,
-               Texts texts);
+  void Predict(Context& context, const View<float, 2>& y1, const View<float, 2>& y2, Texts texts);
 
   Reformer& model_;
   std::vector<Layer> layers_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/arena.h"
+#include "model/branch_weights.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
 
@@ -23,24 +24,18 @@ void ForEachBlock(idx_t n, const Run& run) {
 
 }  // namespace
 
-void JoinRows(Context& context, const View<const float, 2>& a, const View<const float, 2>& b,
+void JoinRows(Context& context, const ResidualStream& a, const ResidualStream& b,
               const View<float, 2>& joined) {
   const idx_t channels = a.extent[1];
-  const auto bytes = static_cast<std::size_t>(channels) * sizeof(float);
-  ForEachRow(context, a.extent[0], [&](idx_t t) {
-    std::memcpy(&joined(t, 0), &a(t, 0), bytes);
-    std::memcpy(&joined(t, channels), &b(t, 0), bytes);
-  });
+  ReadRows(context, a, Columns(joined, 0, channels));
+  ReadRows(context, b, Columns(joined, channels, channels));
 }
 
-void PartRows(Context& context, const View<const float, 2>& joined, const View<float, 2>& a,
-              const View<float, 2>& b) {
+void PartRows(Context& context, const View<float, 2>& joined, const ResidualStream& a,
+              const ResidualStream& b, const RoundingSite& site) {
   const idx_t channels = a.extent[1];
-  const auto bytes = static_cast<std::size_t>(channels) * sizeof(float);
-  ForEachRow(context, a.extent[0], [&](idx_t t) {
-    std::memcpy(&a(t, 0), &joined(t, 0), bytes);
-    std::memcpy(&b(t, 0), &joined(t, channels), bytes);
-  });
+  WriteRows(context, Columns(joined, 0, channels), a, {DeriveKey(site.key, 0), site.first});
+  WriteRows(context, Columns(joined, channels, channels), b, {DeriveKey(site.key, 1), site.first});
 }
 
 // ---- every token --------------------------------------------------------------------------------
@@ -74,7 +69,8 @@ void StreamRows::Differentiate(const Gradient& gradient) {
     ApplyDropout(context_, norm_.dropout, dh, begin * width);
     ZeroRows(context_, djoined);
     LayerNormBackward(context_, norm_.weights, joined, dh, djoined, norm_.gradients);
-    PartRows(context_, djoined, streams_.dy1.Rows(begin, rows), streams_.dy2.Rows(begin, rows));
+    PartRows(context_, djoined, streams_.dy1.Rows(begin, rows), streams_.dy2.Rows(begin, rows),
+             {streams_.rounding_key, begin * width / 2});
   });
 }
 
@@ -84,33 +80,33 @@ FirstTokenRows::FirstTokenRows(Context& context, const FinalNorm& norm, const St
                                idx_t rows)
     : context_(context), norm_(norm), streams_(streams) {
   const idx_t channels = streams.y1.extent[1], tokens = streams.y1.extent[0] / rows;
-  for (idx_t b = 0; b < rows; ++b) first_.push_back(static_cast<std::int32_t>(b * tokens));
   y1_ = Tensor({rows, channels});
   y2_ = Tensor({rows, channels});
-  GatherRows(context, first_, streams.y1, y1_.view<2>());
-  GatherRows(context, first_, streams.y2, y2_.view<2>());
+  for (idx_t b = 0; b < rows; ++b) {
+    first_.push_back(static_cast<std::int32_t>(b * tokens));
+    ReadRows(context, streams.y1.Rows(b * tokens, 1), y1_.view<2>().Rows(b, 1));
+    ReadRows(context, streams.y2.Rows(b * tokens, 1), y2_.view<2>().Rows(b, 1));
+  }
 }
 
 void FirstTokenRows::Read(const Look& look) {
-  StreamRows(context_, norm_, {std::as_const(y1_).view<2>(), std::as_const(y2_).view<2>()})
-      .Read(look);
+  StreamRows(context_, norm_, {y1_.view<2>(), y2_.view<2>()}).Read(look);
 }
 
 void FirstTokenRows::Differentiate(const Gradient& gradient) {
   Tensor dy1({count(), y1_.shape()[1]}), dy2({count(), y1_.shape()[1]});
-  StreamRows(
-      context_, norm_,
-      {std::as_const(y1_).view<2>(), std::as_const(y2_).view<2>(), dy1.view<2>(), dy2.view<2>()})
+  StreamRows(context_, norm_, {y1_.view<2>(), y2_.view<2>(), dy1.view<2>(), dy2.view<2>()})
       .Differentiate(gradient);
-  const auto scatter = [&](const Tensor& rows, const View<float, 2>& all) {
-    ZeroRows(context_, all);
+  const auto scatter = [&](const Tensor& rows, const ResidualStream& all, std::uint64_t stream) {
+    ClearRows(context_, all);
     for (std::size_t b = 0; b < first_.size(); ++b) {
-      const auto row = static_cast<idx_t>(b) * all.extent[1];
-      std::copy_n(rows.data<float>() + row, all.extent[1], &all(first_[b], 0));
+      const auto row = static_cast<idx_t>(b);
+      WriteRows(context_, rows.view<2>().Rows(row, 1), all.Rows(first_[b], 1),
+                {DeriveKey(streams_.rounding_key, stream), row * all.extent[1]});
     }
   };
-  scatter(dy1, streams_.dy1);
-  scatter(dy2, streams_.dy2);
+  scatter(dy1, streams_.dy1, 0);
+  scatter(dy2, streams_.dy2, 1);
 }
 
 }  // namespace longspan

@@ -5,6 +5,7 @@
 
 #include "model/reformer_heads.h"
 #include "ops/layer_norm/layer_norm.h"
+#include "streams/residual_stream.h"
 
 namespace longspan {
 
@@ -17,15 +18,15 @@ struct FinalNorm {
 
 // Two streams (N, C) and, on the way back, their gradients, which Differentiate overwrites.
 struct StreamPair {
-  View<const float, 2> y1, y2;
-  View<float, 2> dy1 = {}, dy2 = {};
+  ResidualStream y1, y2, dy1 = {}, dy2 = {};
+  std::uint64_t rounding_key = 0;  // of gradients that are not fp32
 };
 
 // joined (N, 2C) = a ++ b, and back.
-void JoinRows(Context& context, const View<const float, 2>& a, const View<const float, 2>& b,
+void JoinRows(Context& context, const ResidualStream& a, const ResidualStream& b,
               const View<float, 2>& joined);
-void PartRows(Context& context, const View<const float, 2>& joined, const View<float, 2>& a,
-              const View<float, 2>& b);
+void PartRows(Context& context, const View<float, 2>& joined, const ResidualStream& a,
+              const ResidualStream& b, const RoundingSite& site);
 
 // Every token. Memory: four blocks of (4096, 2C) at most.
 class StreamRows final : public HeadRows {

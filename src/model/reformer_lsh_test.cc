@@ -97,14 +97,14 @@ class LayerPass {
 
   void There() {
     y_ = start_;
-    layer_->Add(context_, call_, Matrix<const float>(x_), Matrix<float>(y_));
+    layer_->Add(context_, call_, Matrix<float>(x_), Matrix<float>(y_));
   }
   // Returns the parameters' gradients and dx.
   std::vector<float> Back() {
     std::vector<float> dx(x_.size(), 0.0f);
     std::fill_n(parameters_.gradients().data, parameters_.gradients().size(), 0.0f);
-    layer_->Reverse(context_, call_, Matrix<const float>(x_), Matrix<float>(y_),
-                    Matrix<const float>(dy_), Matrix<float>(dx));
+    layer_->Reverse(context_, call_, Matrix<float>(x_), Matrix<float>(y_), Matrix<float>(dy_),
+                    Matrix<float>(dx));
     std::vector<float> all = Copied(parameters_.gradients());
     all.insert(all.end(), dx.begin(), dx.end());
     return all;
@@ -226,6 +226,7 @@ TEST(ReformerLsh, SameBitsForAnyThreads) {
   }
 }
 
+// To rounding: evaluation adds in fp32, training on a grid.
 TEST(ReformerLsh, TrainingWithoutDropoutAndKeySeesTheEvaluationsLoss) {
   Context context(2);
   const RandomBatch data(2, 50, 31, 4);
@@ -233,7 +234,8 @@ TEST(ReformerLsh, TrainingWithoutDropoutAndKeySeesTheEvaluationsLoss) {
     ReformerConfig config = MixedConfig();
     config.attention = choice;
     Reformer model = Initialised(config);
-    EXPECT_DOUBLE_EQ(model.Loss(context, data.batch).sum, StepLoss(model, data.batch, {}));
+    const double loss = model.Loss(context, data.batch).sum;
+    EXPECT_NEAR(StepLoss(model, data.batch, {}), loss, 1e-7 * loss);
   }
 }
 

@@ -206,7 +206,7 @@ class CaseRunner {
     }
   }
 
-  void Logits(const View<const float, 2>& y1, const View<const float, 2>& y2) {
+  void Logits(const View<float, 2>& y1, const View<float, 2>& y2) {
     const bool sides = case_.Wants("start_logits") || case_.Wants("end_logits");
     if (!sides && !case_.Wants("logits")) return;
     const Tensor logits = model_.HeadLogits(context_, inputs_.batch.rows, y1, y2);

@@ -200,6 +200,7 @@ TEST(Reformer, SameBitsForAnyThreads) {
   });
 }
 
+// To rounding: evaluation adds in fp32, training on a grid.
 TEST(Reformer, TrainingWithoutDropoutSeesTheEvaluationsLoss) {
   Context context(2);
   Reformer model(SmallConfig());
@@ -209,7 +210,7 @@ TEST(Reformer, TrainingWithoutDropoutSeesTheEvaluationsLoss) {
   const HeadLoss eval = model.Loss(context, data.batch);
   const HeadLoss train = model.LossAndGradients(context, data.batch, 1.0f, {});
   EXPECT_EQ(eval.counted, 100);
-  EXPECT_DOUBLE_EQ(eval.sum, train.sum);
+  EXPECT_NEAR(eval.sum, train.sum, 1e-7 * eval.sum);
 }
 
 TEST(Reformer, RowsOfABatchDoNotSeeEachOther) {

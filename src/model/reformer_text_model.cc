@@ -115,9 +115,8 @@ class ReformerTextModel final : public TextModel {
   const TextModelInfo& info() const override { return info_; }
   ParameterTable& parameters() override { return model_.parameters(); }
   void ComputeIn(DType dtype) override { model_.ComputeIn(dtype); }
-  // Its layers keep nothing here: whether it fits is all that is asked.
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override {
-    FitStep(model_.config(), rows, tokens, bytes, model_.computes_in());
+    model_.KeepUpTo(FitStep(model_.config(), rows, tokens, bytes, {model_.computes_in()}).keep);
   }
 
   void MarkGlobals(const GlobalPolicy&, std::span<const std::int32_t>, idx_t, idx_t,

@@ -15,6 +15,7 @@
 #include "longspan/context.h"
 #include "model/parameters.h"
 #include "model/reformer_config.h"
+#include "streams/residual_stream.h"
 
 namespace longspan {
 
@@ -65,13 +66,13 @@ class ResidualBranch {
   virtual ~ResidualBranch() = default;
 
   // y (B*T, C) += f(x), x (B*T, C).
-  virtual void Add(Context& context, const BranchCall& call, const View<const float, 2>& x,
-                   const View<float, 2>& y) const = 0;
+  virtual void Add(Context& context, const BranchCall& call, const ResidualStream& x,
+                   const ResidualStream& y) const = 0;
 
   // y -= f(x), dx += f'(x)^T dy; parameter gradients accumulate in the table.
-  virtual void Reverse(Context& context, const BranchCall& call, const View<const float, 2>& x,
-                       const View<float, 2>& y, const View<const float, 2>& dy,
-                       const View<float, 2>& dx) const = 0;
+  virtual void Reverse(Context& context, const BranchCall& call, const ResidualStream& x,
+                       const ResidualStream& y, const ResidualStream& dy,
+                       const ResidualStream& dx) const = 0;
 
   // Bytes that Add leaves for Reverse where it has room. For the same x Reverse gives the same bits
   // either way.

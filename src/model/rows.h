@@ -9,6 +9,7 @@
 #include "gemm/gemm.h"
 #include "longspan/context.h"
 #include "longspan/tensor.h"
+#include "streams/residual_stream.h"
 #include "parallel/parallel_for.h"
 
 namespace longspan {
@@ -63,6 +64,18 @@ inline void StoreRows(Context& context, const View<const float, 2>& from,
 inline void StoreRows(Context& context, const View<const float, 2>& from,
                       const View<bfloat16, 2>& to) {
   gemm::Round(context, from, to);
+}
+
+// dx += what add(View<float, 2>) adds to the rows that it is given: to dx itself, or by way of
+// `room` (N C floats) where dx is not fp32.
+template <class Add>
+void AddToGradient(Context& context, const ResidualStream& dx, float* room,
+                   const RoundingSite& site, const Add& add) {
+  if (dx.cells == StreamCells::kF32) return add(dx.Floats());
+  const View<float, 2> terms(room, dx.extent);
+  ZeroRows(context, terms);
+  add(terms);
+  AddRows(context, terms, dx, site);
 }
 
 inline Tensor CopyOf(Context& context, const View<const float, 2>& x) {

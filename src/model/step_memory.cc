@@ -62,7 +62,7 @@ StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, i
   Reformer model(config, Reformer::Memory::kBorrowed);
   const idx_t n = rows * tokens, extent = model.parameters().extent();
   const std::size_t table = Arena::Bytes<float>(extent), ids = Arena::Bytes<std::int32_t>(n);
-  const std::size_t streams = Reformer::StreamBytes(config, rows, tokens);
+  const std::size_t streams = Reformer::StreamBytes(config, rows, tokens, policy.gradient_streams);
 
   // Weights and text are addresses too: what is not written costs nothing.
   Arena given(Arena::Pages::kReserved);
@@ -76,6 +76,7 @@ StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, i
   const ReformerTargets targets(config, &batch);
   model.ComputeIn(policy.compute);
   model.KeepUpTo(policy.keep);
+  model.GradientStreamsIn(policy.gradient_streams);
   model.LossAndGradients(context, batch, 1.0f, {true, 0});
 
   StepNeeds needs;
@@ -196,23 +197,20 @@ void CheckFits(const StepNeeds& least, std::size_t bytes) {
 }  // namespace
 
 StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
-                   DType compute, int threads) {
-  StepPolicy policy;
-  policy.compute = compute;
+                   StepPolicy policy, int threads) {
+  policy.keep = 0;
   const StepNeeds least = RehearseStep(config, rows, tokens, threads, policy);
   CheckFits(least, bytes);
   // Whole branches of whole layers are kept, not what is left over: the number says which.
   Reformer model(config, Reformer::Memory::kBorrowed);
-  model.ComputeIn(compute);
+  model.ComputeIn(policy.compute);
   model.KeepUpTo(bytes - least.memory.total());
   policy.keep = model.ActivationBytes(rows, tokens);
   return policy;
 }
 
 StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
-                   DType compute, int threads) {
-  StepPolicy policy;
-  policy.compute = compute;
+                   StepPolicy policy, int threads) {
   for (policy.recompute = 0;; ++policy.recompute) {
     const StepNeeds needs = RehearseStep(config, rows, tokens, threads, policy);
     if (needs.memory.total() <= bytes) return policy;

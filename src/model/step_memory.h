@@ -38,6 +38,8 @@ struct StepNeeds {
 // How a step runs, beside its shape.
 struct StepPolicy {
   DType compute = DType::kF32;
+  // Reformers: cells of the streams' gradients (Reformer::GradientStreamsIn).
+  DType gradient_streams = DType::kF32;
   // Reformers: bytes of activations that layers may keep (Reformer::KeepUpTo).
   std::size_t keep = 0;
   // Longformers: layers, the first ones, that keep their input only.
@@ -58,11 +60,12 @@ StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens,
 
 // What a step keeps of its forward pass so that it needs `bytes` at most: as much as possible, for
 // what is kept is not computed again. kLimit, with the numbers, when not even keeping nothing fits.
-// A Longformer's gradients are the same to the bit whatever it says, a Reformer's to rounding.
+// Gradients are the same to the bit whatever it says. Of `policy` it changes `keep` and
+// `recompute`.
 StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
-                   DType compute, int threads = 0);
+                   StepPolicy policy, int threads = 0);
 StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
-                   DType compute, int threads = 0);
+                   StepPolicy policy, int threads = 0);
 
 // The config with positions for `tokens` tokens at least. Axial tables double their shorter axis
 // until they suffice; a single table gets as many rows as there are tokens.

@@ -158,14 +158,14 @@ TEST(FitStep, KeepsWhatTheBudgetAllows) {
   const ReformerConfig config = Config("lsh", 2000);
   const std::size_t least = RehearseStep(config, 2, 2000, 2).memory.total();
   const std::size_t all = Reformer(config).AllActivationBytes(2, 2000);
-  EXPECT_EQ(FitStep(config, 2, 2000, least, DType::kF32, 2).keep, 0u);
-  EXPECT_GE(FitStep(config, 2, 2000, least + all, DType::kF32, 2).keep, all);
-  StepPolicy policy = FitStep(config, 2, 2000, least + all / 2, DType::kF32, 2);
+  EXPECT_EQ(FitStep(config, 2, 2000, least, {DType::kF32}, 2).keep, 0u);
+  EXPECT_GE(FitStep(config, 2, 2000, least + all, {DType::kF32}, 2).keep, all);
+  StepPolicy policy = FitStep(config, 2, 2000, least + all / 2, {DType::kF32}, 2);
   const std::size_t total = RehearseStep(config, 2, 2000, 2, policy).memory.total();
   EXPECT_LE(total, least + all / 2);
   EXPECT_GT(total, least + all / 4);
   try {
-    FitStep(config, 2, 2000, least - 1, DType::kF32, 2);
+    FitStep(config, 2, 2000, least - 1, {DType::kF32}, 2);
     ADD_FAILURE() << "a step that cannot fit was accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kLimit);
@@ -182,16 +182,16 @@ TEST(FitStep, LongformersRecomputeOnlyWhatTheyMust) {
     policy.recompute = recompute;
     return RehearseStep(config, 2, 2048, 2, policy).memory.total();
   };
-  EXPECT_EQ(FitStep(config, 2, 2048, total(0), DType::kF32, 2).recompute, 0u);
+  EXPECT_EQ(FitStep(config, 2, 2048, total(0), {DType::kF32}, 2).recompute, 0u);
   for (std::size_t layers = 1; layers <= config.layers(); ++layers) {
     const std::size_t budget = total(layers);
-    const std::size_t recomputed = FitStep(config, 2, 2048, budget, DType::kF32, 2).recompute;
+    const std::size_t recomputed = FitStep(config, 2, 2048, budget, {DType::kF32}, 2).recompute;
     EXPECT_LE(recomputed, layers);
     EXPECT_LE(total(recomputed), budget);
     EXPECT_TRUE(recomputed == 0 || total(recomputed - 1) > budget) << layers;
   }
   EXPECT_LT(total(config.layers()), total(0));
-  EXPECT_THROW(FitStep(config, 2, 2048, total(config.layers()) / 2, DType::kF32, 2), Error);
+  EXPECT_THROW(FitStep(config, 2, 2048, total(config.layers()) / 2, {DType::kF32}, 2), Error);
 }
 
 class Resident : public testing::TestWithParam<Case> {};

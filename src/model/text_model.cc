@@ -55,7 +55,7 @@ class LongformerTextModel final : public TextModel {
   ParameterTable& parameters() override { return model_.parameters(); }
   void ComputeIn(DType dtype) override { model_.ComputeIn(dtype); }
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override {
-    recomputed_ = FitStep(model_.config(), rows, tokens, bytes, model_.computes_in()).recompute;
+    recomputed_ = FitStep(model_.config(), rows, tokens, bytes, {model_.computes_in()}).recompute;
   }
 
   void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids, idx_t rows,

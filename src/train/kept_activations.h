@@ -14,8 +14,8 @@ inline std::size_t KeptActivations(const Context& context, const TrainOptions& o
   if (options.memory == 0) return 0;
   ReformerConfig config = LoadReformerConfig(options.model);
   if (!options.attention.empty()) ChooseAttention(options.attention, &config);
-  return FitStep(config, options.batch, options.tokens, options.memory, options.dtype,
-                 context.threads())
+  return FitStep(config, options.batch, options.tokens, options.memory,
+                 {options.dtype, options.gradient_streams}, context.threads())
       .keep;
 }
 

@@ -49,6 +49,7 @@ void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
   }
   model_->ComputeIn(options_.dtype);
   model_->KeepUpTo(kept_);
+  model_->GradientStreamsIn(options_.gradient_streams);
 }
 
 // Left out where they are what there once was no choice of: runs from then go on.
@@ -57,7 +58,9 @@ nlohmann::json LanguageModelTask::DecidingOptions() const {
   if (task_.documents != "joined") deciding["documents"] = task_.documents;
   if (task_.packed) deciding["packed"] = true;
   if (options_.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.dtype);
-  if (kept_ > 0) deciding["kept_bytes"] = kept_;
+  if (options_.gradient_streams != DType::kF32) {
+    deciding["gradient_streams"] = DTypeName(options_.gradient_streams);
+  }
   return deciding;
 }
 

@@ -179,6 +179,7 @@ void PuzzleTask::Load(const std::filesystem::path& directory, Origin,
         PuzzleVocabulary(puzzle_), options_.tokens);
   model_->ComputeIn(options_.dtype);
   model_->KeepUpTo(keep_);
+  model_->GradientStreamsIn(options_.gradient_streams);
 }
 
 std::string PuzzleTask::DataFingerprint() const {
@@ -191,7 +192,9 @@ std::string PuzzleTask::DataFingerprint() const {
 nlohmann::json PuzzleTask::DecidingOptions() const {
   nlohmann::json deciding = {{"task", "puzzle"}};
   if (options_.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.dtype);
-  if (keep_ > 0) deciding["kept_bytes"] = keep_;
+  if (options_.gradient_streams != DType::kF32) {
+    deciding["gradient_streams"] = DTypeName(options_.gradient_streams);
+  }
   return deciding;
 }
 

@@ -150,19 +150,6 @@ void MaskRun(const Dropout& dropout, idx_t first, idx_t count, const float* x, f
   ForDropoutFactors(dropout, first, count, mask);
 }
 
-// y[i] += f[i], or -= when `subtract`.
-void AddRun(idx_t count, bool subtract, const float* HWY_RESTRICT f, float* HWY_RESTRICT y) {
-  if (subtract) {
-    ForFeedForwardLanes(count, [=](auto d, idx_t i) HWY_ATTR {
-      hn::StoreU(hn::Sub(hn::LoadU(d, y + i), hn::LoadU(d, f + i)), d, y + i);
-    });
-  } else {
-    ForFeedForwardLanes(count, [=](auto d, idx_t i) HWY_ATTR {
-      hn::StoreU(hn::Add(hn::LoadU(d, y + i), hn::LoadU(d, f + i)), d, y + i);
-    });
-  }
-}
-
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace longspan

@@ -23,7 +23,6 @@ HWY_EXPORT(ActivateHalvesRun);
 HWY_EXPORT(MultiplyRun);
 HWY_EXPORT(MultiplyHalvesRun);
 HWY_EXPORT(MaskRun);
-HWY_EXPORT(AddRun);
 
 // Hidden values of one slab: 16 MiB, a few products large enough to run at full speed.
 constexpr idx_t kSlabValues = idx_t{1} << 22;
@@ -39,13 +38,26 @@ struct BlockOf {
   idx_t T, C, F, slab;
 };
 
+template <std::size_t R>
+std::string Shape(const std::array<idx_t, R>& extent) {
+  return ShapeText(std::vector<idx_t>(extent.begin(), extent.end()));
+}
+
+template <class X>
+void CheckExtent(const char* name, const std::array<idx_t, 2>& extent,
+                 const std::array<idx_t, 2>& shape, const View<X, 2>& x, idx_t F) {
+  Check(extent == shape, ErrorCode::kUsage,
+        "feed-forward: {} is {}, not {}; x is {}, the hidden layer {} wide", name, Shape(extent),
+        Shape(shape), ShapeText(x), F);
+}
+
 template <int R, class V, class X>
 void CheckShape(const char* name, const View<V, R>& view,
                 const std::type_identity_t<std::array<idx_t, R>>& shape, const View<X, 2>& x,
                 idx_t F) {
   Check(view.extent == shape, ErrorCode::kUsage,
         "feed-forward: {} is {}, not {}; x is {}, the hidden layer {} wide", name, ShapeText(view),
-        ShapeText(std::vector<idx_t>(shape.begin(), shape.end())), ShapeText(x), F);
+        Shape(shape), ShapeText(x), F);
 }
 
 void CheckSite(const char* name, const Dropout& site) {
@@ -56,13 +68,13 @@ void CheckSite(const char* name, const Dropout& site) {
 template <class W>
 BlockOf<W> CheckBlock(Context& context, const FeedForwardSpec& spec,
                       const FeedForwardWeightsOf<W>& weights, const View<const W, 2>& x,
-                      const char* other_name, const View<const float, 2>& other) {
+                      const char* other_name, const std::array<idx_t, 2>& other) {
   const idx_t T = x.extent[0], C = x.extent[1], F = weights.w1.extent[0];
   CheckShape("w1", weights.w1, {F, C}, x, F);
   CheckShape("w2", weights.w2, {C, F}, x, F);
   if (!weights.b1.empty()) CheckShape("b1", weights.b1, {F}, x, F);
   if (!weights.b2.empty()) CheckShape("b2", weights.b2, {C}, x, F);
-  CheckShape(other_name, other, {T, C}, x, F);
+  CheckExtent(other_name, other, {T, C}, x, F);
   CheckSite("hidden", spec.hidden);
   CheckSite("output", spec.output);
   Check(T == 0 || (C >= 1 && F >= 1), ErrorCode::kUsage,
@@ -117,18 +129,20 @@ void Widened(const BlockOf<T>& block, const View<const T, 2>& x, T* pre) {
 // y += f or y -= f, f = dropout(value w2^T + b2); `out` (rows, C) is scratch. The product never
 // adds into y itself: f must be one rounded number that can be taken away again.
 template <class T>
-void Output(const BlockOf<T>& block, T* value, idx_t begin, float* out, const View<float, 2>& y,
+void Output(const BlockOf<T>& block, T* value, idx_t begin, float* out, const ResidualStream& y,
             bool subtract) {
-  const idx_t rows = y.extent[0], C = block.C;
+  const idx_t rows = y.extent[0], C = block.C, first = block.spec.first + begin;
   const Dropout& site = block.spec.output;
-  const idx_t first = block.spec.first + begin;
+  const View<float, 2> f(out, {rows, C});
   gemm::Forward(block.context, View<T, 2>(value, {rows, block.F}), block.weights.w2,
-                block.weights.b2.data, View<float, 2>(out, {rows, C}));
-  ForRows(block.context, rows, C, [&](idx_t t) {
-    float* f = out + t * C;
-    if (site.active()) HWY_DYNAMIC_DISPATCH(MaskRun)(site, (first + t) * C, C, f, f);
-    HWY_DYNAMIC_DISPATCH(AddRun)(C, subtract, f, y.data + t * y.stride[0]);
-  });
+                block.weights.b2.data, f);
+  if (site.active()) {
+    ForRows(block.context, rows, C, [&](idx_t t) {
+      HWY_DYNAMIC_DISPATCH(MaskRun)(site, (first + t) * C, C, out + t * C, out + t * C);
+    });
+  }
+  if (subtract) return SubtractRows(block.context, f, y);
+  AddRows(block.context, f, y);
 }
 
 // dy times the mask of the output's dropout: dy itself when that is off, else in `masked`.
@@ -223,8 +237,8 @@ void CheckPacked(const char* name, const View<T, 2>& view, const std::array<idx_
 template <class T>
 void RunForward(Context& context, const FeedForwardSpec& spec,
                 const FeedForwardWeightsOf<T>& weights, const View<const T, 2>& x,
-                const View<float, 2>& y, const View<T, 2>& keep) {
-  const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "y", y);
+                const ResidualStream& y, const View<T, 2>& keep) {
+  const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "y", y.extent);
   if (!keep.empty()) CheckKept(block, keep, x);
   if (block.T == 0) return;
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(block.slab * block.F) +
@@ -244,10 +258,10 @@ template <class T>
 void RunBackward(Context& context, const FeedForwardSpec& spec,
                  const FeedForwardWeightsOf<T>& weights, const View<const T, 2>& x,
                  const View<const float, 2>& dy, const View<float, 2>& dx,
-                 const FeedForwardGradients& gradients, const View<float, 2>& undo) {
-  const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "dy", dy);
+                 const FeedForwardGradients& gradients, const ResidualStream& undo) {
+  const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "dy", dy.extent);
   CheckGradients(block, x, dx, gradients);
-  if (!undo.empty()) CheckShape("undo", undo, {block.T, block.C}, x, block.F);
+  if (!undo.empty()) CheckExtent("undo", undo.extent, {block.T, block.C}, x, block.F);
   if (block.T == 0) return;
   Arena::Frame frame(context.arena(), SlabScratch<T>::Bytes(block));
   const SlabScratch<T> scratch(block, frame);
@@ -268,7 +282,7 @@ void RunBackwardKept(Context& context, const FeedForwardSpec& spec,
                      const FeedForwardWeightsOf<T>& weights, const View<const T, 2>& x,
                      const View<const T, 2>& kept, const View<const float, 2>& dy,
                      const View<float, 2>& dx, const FeedForwardGradients& gradients) {
-  const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "dy", dy);
+  const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "dy", dy.extent);
   CheckGradients(block, x, dx, gradients);
   CheckKept(block, kept, x);
   if (block.T == 0) return;
@@ -286,27 +300,27 @@ void RunBackwardKept(Context& context, const FeedForwardSpec& spec,
 
 void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
                         const FeedForwardWeights& weights, const View<const float, 2>& x,
-                        const View<float, 2>& y, const View<float, 2>& keep) {
+                        const ResidualStream& y, const View<float, 2>& keep) {
   RunForward<float>(context, spec, weights, x, y, keep);
 }
 
 void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
                         const Bf16FeedForwardWeights& weights, const View<const bfloat16, 2>& x,
-                        const View<float, 2>& y, const View<bfloat16, 2>& keep) {
+                        const ResidualStream& y, const View<bfloat16, 2>& keep) {
   RunForward<bfloat16>(context, spec, weights, x, y, keep);
 }
 
 void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
                          const FeedForwardWeights& weights, const View<const float, 2>& x,
                          const View<const float, 2>& dy, const View<float, 2>& dx,
-                         const FeedForwardGradients& gradients, const View<float, 2>& undo) {
+                         const FeedForwardGradients& gradients, const ResidualStream& undo) {
   RunBackward<float>(context, spec, weights, x, dy, dx, gradients, undo);
 }
 
 void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
                          const Bf16FeedForwardWeights& weights, const View<const bfloat16, 2>& x,
                          const View<const float, 2>& dy, const View<float, 2>& dx,
-                         const FeedForwardGradients& gradients, const View<float, 2>& undo) {
+                         const FeedForwardGradients& gradients, const ResidualStream& undo) {
   RunBackward<bfloat16>(context, spec, weights, x, dy, dx, gradients, undo);
 }
 

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "longspan/context.h"
 #include "longspan/tensor.h"
+#include "streams/residual_stream.h"
 
 namespace longspan {
 
@@ -59,7 +60,7 @@ struct FeedForwardSpec {
 // Cost 4 T C F flop.
 void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
                         const FeedForwardWeights& weights, const View<const float, 2>& x,
-                        const View<float, 2>& y, const View<float, 2>& keep = {});
+                        const ResidualStream& y, const View<float, 2>& keep = {});
 
 // dx (T, C) += gradient; the hidden layer is computed again. Where `undo` is not empty, it loses
 // f(x): undo -= f(x), bit for bit what the forward added (reversible layers).
@@ -67,7 +68,7 @@ void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
 void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
                          const FeedForwardWeights& weights, const View<const float, 2>& x,
                          const View<const float, 2>& dy, const View<float, 2>& dx,
-                         const FeedForwardGradients& gradients, const View<float, 2>& undo = {});
+                         const FeedForwardGradients& gradients, const ResidualStream& undo = {});
 
 // The same bits from what the forward kept: 8 T C F flop.
 void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
@@ -79,11 +80,11 @@ void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
 // sums of products, y and all gradients fp32. dy is rounded for the products alone.
 void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
                         const Bf16FeedForwardWeights& weights, const View<const bfloat16, 2>& x,
-                        const View<float, 2>& y, const View<bfloat16, 2>& keep = {});
+                        const ResidualStream& y, const View<bfloat16, 2>& keep = {});
 void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
                          const Bf16FeedForwardWeights& weights, const View<const bfloat16, 2>& x,
                          const View<const float, 2>& dy, const View<float, 2>& dx,
-                         const FeedForwardGradients& gradients, const View<float, 2>& undo = {});
+                         const FeedForwardGradients& gradients, const ResidualStream& undo = {});
 void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
                              const Bf16FeedForwardWeights& weights,
                              const View<const bfloat16, 2>& x, const View<const bfloat16, 2>& kept,

@@ -5,26 +5,30 @@
 namespace longspan {
 namespace {
 
-void CheckStream(const char* name, const View<float, 2>& stream, const View<float, 2>& x1) {
+std::string Shape(const ResidualStream& x) {
+  return ShapeText(std::vector<idx_t>(x.extent.begin(), x.extent.end()));
+}
+
+void CheckStream(const char* name, const ResidualStream& stream, const ResidualStream& x1) {
   Check(stream.extent == x1.extent, ErrorCode::kUsage,
-        "reversible layer: {} has shape {}, the first stream has {}", name, ShapeText(stream),
-        ShapeText(x1));
-  Check(stream.size() == 0 || stream.data != x1.data, ErrorCode::kUsage,
+        "reversible layer: {} has shape {}, the first stream has {}", name, Shape(stream),
+        Shape(x1));
+  Check(stream.extent[0] * stream.extent[1] == 0 || stream.data != x1.data, ErrorCode::kUsage,
         "reversible layer: {} and the first stream are the same memory", name);
 }
 
 }  // namespace
 
 void ReversibleForward(const ReversibleBranch& f, const ReversibleBranch& g,
-                       const View<float, 2>& x1, const View<float, 2>& x2) {
+                       const ResidualStream& x1, const ResidualStream& x2) {
   CheckStream("x2", x2, x1);
   f.add(x2, x1);  // y1 = x1 + f(x2)
   g.add(x1, x2);  // y2 = x2 + g(y1)
 }
 
 void ReversibleBackward(const ReversibleBranch& f, const ReversibleBranch& g,
-                        const View<float, 2>& y1, const View<float, 2>& y2,
-                        const View<float, 2>& dy1, const View<float, 2>& dy2) {
+                        const ResidualStream& y1, const ResidualStream& y2,
+                        const ResidualStream& dy1, const ResidualStream& dy2) {
   CheckStream("y2", y2, y1);
   CheckStream("dy1", dy1, y1);
   CheckStream("dy2", dy2, y1);

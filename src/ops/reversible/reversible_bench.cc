@@ -21,11 +21,13 @@ void AddScaled(float factor, const View<const float, 2>& x, const View<float, 2>
 }
 
 ReversibleBranch Scaled(float factor) {
-  return {[=](const View<const float, 2>& x, const View<float, 2>& y) { AddScaled(factor, x, y); },
-          [=](const View<const float, 2>& x, const View<float, 2>& y,
-              const View<const float, 2>& dy, const View<float, 2>& dx) {
-            AddScaled(-factor, x, y);
-            AddScaled(factor, dy, dx);
+  return {[=](const ResidualStream& x, const ResidualStream& y) {
+            AddScaled(factor, x.Floats(), y.Floats());
+          },
+          [=](const ResidualStream& x, const ResidualStream& y, const ResidualStream& dy,
+              const ResidualStream& dx) {
+            AddScaled(-factor, x.Floats(), y.Floats());
+            AddScaled(factor, dy.Floats(), dx.Floats());
           }};
 }
 

@@ -110,13 +110,13 @@ void AddTo(const View<float, 2>& view, const std::vector<float>& values, float s
 // A branch out of any two functions: the value and the transposed Jacobian.
 template <class Value, class Gradient>
 ReversibleBranch MakeBranch(Value value, Gradient gradient) {
-  return {[=](const View<const float, 2>& x, const View<float, 2>& y) {
-            AddTo(y, value(Values(x)), 1.0f);
+  return {[=](const ResidualStream& x, const ResidualStream& y) {
+            AddTo(y.Floats(), value(Values(x.Floats())), 1.0f);
           },
-          [=](const View<const float, 2>& x, const View<float, 2>& y,
-              const View<const float, 2>& dy, const View<float, 2>& dx) {
-            AddTo(y, value(Values(x)), -1.0f);
-            AddTo(dx, gradient(Values(x), Values(dy)), 1.0f);
+          [=](const ResidualStream& x, const ResidualStream& y, const ResidualStream& dy,
+              const ResidualStream& dx) {
+            AddTo(y.Floats(), value(Values(x.Floats())), -1.0f);
+            AddTo(dx.Floats(), gradient(Values(x.Floats()), Values(dy.Floats())), 1.0f);
           }};
 }
 
