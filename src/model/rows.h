@@ -9,8 +9,8 @@
 #include "gemm/gemm.h"
 #include "longspan/context.h"
 #include "longspan/tensor.h"
-#include "streams/residual_stream.h"
 #include "parallel/parallel_for.h"
+#include "streams/residual_stream.h"
 
 namespace longspan {
 

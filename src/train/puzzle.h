@@ -2,7 +2,8 @@
 //
 //   duplication  0 w 0 w, w of T/2 - 1 symbols: the second w is to be foreseen (Kitaev, Kaiser,
 //                Levskaya 2020, section 5, Table 2). Chance: 1 / symbols.
-//   recall       pairs "key value" scattered over the first quarter of fillers, the same pairs again
+//   recall       pairs "key value" scattered over the first quarter of fillers, the same pairs
+//   again
 //                in another order as the last tokens: the values there are to be foreseen from the
 //                keys before them. Chance: 1 / values.
 #pragma once
