@@ -8,9 +8,9 @@
 #include "cli/cmd_bench_attention.h"
 #include "cli/cmd_bench_generate.h"
 #include "cli/commands.h"
+#include "cli/dtype_option.h"
 #include "cli/memory_size.h"
 #include "cli/step_bench.h"
-#include "cli/train_options.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
 #include "model/longformer_files.h"
@@ -30,8 +30,8 @@ struct BenchCommand {
 template <class Config>
 StepPolicy PolicyOf(Context& context, const BenchCommand& c, StepKind kind, const Config& config) {
   StepPolicy policy;
-  policy.compute = c.dtype == "bf16" ? DType::kBF16 : DType::kF32;
-  policy.gradient_streams = c.gradient_streams == "bf16" ? DType::kBF16 : DType::kF32;
+  policy.compute = DTypeOf(c.dtype);
+  policy.gradient_streams = DTypeOf(c.gradient_streams);
   if (c.memory.empty() || kind == StepKind::kForward) return policy;
   return FitStep(config, c.batch, c.tokens, StepBudget("bench", context, c.memory), policy,
                  context.threads());

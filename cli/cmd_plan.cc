@@ -9,8 +9,8 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/dtype_option.h"
 #include "cli/memory_size.h"
-#include "cli/train_options.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
@@ -35,7 +35,7 @@ struct PlanCommand {
   idx_t tokens = 0, batch = 1;
   bool json = false;
 
-  DType Compute() const { return dtype == "bf16" ? DType::kBF16 : DType::kF32; }
+  DType Compute() const { return DTypeOf(dtype); }
 };
 
 // One way to run the step: what it is called, and what it needs for so many tokens.
@@ -69,7 +69,7 @@ Plan PlanReformer(const ReformerConfig& given, const PlanCommand& c, int threads
     ChooseAttention(attention, &config);
     StepPolicy policy;
     policy.compute = c.Compute();
-    policy.gradient_streams = c.gradient_streams == "bf16" ? DType::kBF16 : DType::kF32;
+    policy.gradient_streams = DTypeOf(c.gradient_streams);
     plan.kinds.push_back({std::string(attention), [=, batch = c.batch](idx_t tokens) {
                             return RehearseStep(WithPositions(config, tokens), batch, tokens,
                                                 threads, policy);

@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/dtype_option.h"
 #include "cli/train_options.h"
 #include "cli/training.h"
 #include "cli/visual/chart.h"

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/dtype_option.h"
 #include "cli/train_options.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "base/errors.h"
+#include "cli/dtype_option.h"
 #include "cli/visual/output.h"
 #include "cli/visual/terminal.h"
 #include "cli/visual/text.h"
@@ -33,7 +34,7 @@ std::optional<text::Overflow> ParseOverflow(const std::string& name) {
 TaskModel OpenModel(const TaskCommand& c, std::optional<TextHead> head) {
   TaskOptions options = c.options;
   options.overflow = ParseOverflow(c.overflow);
-  options.compute = c.dtype == "bf16" ? DType::kBF16 : DType::kF32;
+  options.compute = DTypeOf(c.dtype);
   std::vector<std::string> warnings;
   TaskModel model = TaskModel::Open(c.model, head, options, &warnings);
   for (const std::string& warning : warnings) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cli/dtype_option.h"
 #include "cli/memory_size.h"
 #include "cli/training.h"
 #include "train/schedule.h"
@@ -22,8 +23,8 @@ TrainOptions TrainCommand::Options(Context& context) const {
   o.output = output;
   o.schedule = ParseSchedule(schedule);
   if (dropout >= 0.0) o.dropout = dropout;
-  o.dtype = dtype == "bf16" ? DType::kBF16 : DType::kF32;
-  o.gradient_streams = gradient_streams == "bf16" ? DType::kBF16 : DType::kF32;
+  o.dtype = DTypeOf(dtype);
+  o.gradient_streams = DTypeOf(gradient_streams);
   o.memory = StepBudget("train", context, memory);
   return o;
 }
@@ -92,12 +93,6 @@ void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::
   command->add_flag("--recompute", *recompute,
                     "keep only each layer's input: less memory, a third more time, the same bits");
   AddPolicyOptions(command, "activations are kept", c);
-}
-
-void AddGradientStreamsOption(CLI::App* command, std::string* dtype) {
-  command->add_option("--gradient-streams", *dtype, "gradients between layers, f32 or bf16")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->option_text("TEXT=f32");
 }
 
 void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c) {

@@ -28,8 +28,6 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c);
 
 // --global; `automatic` says which tokens "auto" makes global.
 void AddGlobalOption(CLI::App* command, const std::string& automatic, std::string* global);
-// --gradient-streams, of Reformers.
-void AddGradientStreamsOption(CLI::App* command, std::string* dtype);
 // --dtype and --memory.
 void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c);
 // --global, --recompute, and those.

@@ -104,9 +104,10 @@ class FeedForward final : public ResidualBranch {
   void AddIn(Context& context, const BranchCall& call, const ResidualStream& x,
              const ResidualStream& y) const {
     const idx_t slab = SlabRows(call) * config_.hidden_size;
-    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + Arena::Bytes<float>(slab));
+    const idx_t x_slab = x.cells == StreamCells::kF32 ? 0 : slab;  // fp32 is read where it lies
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + Arena::Bytes<float>(x_slab));
     T* room = frame.Take<T>(slab);
-    float* x_room = frame.Take<float>(slab);
+    float* x_room = frame.Take<float>(x_slab);
     const FeedForwardWeightsOf<T> weights = Weights<T>(call);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<T, 2> normed(room, {rows, config_.hidden_size});

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "simd/lanes-inl.h"
 #include "simd/philox-inl.h"
 #include "streams/residual_stream.h"
 
@@ -20,19 +21,9 @@ namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Calls body(tag, i) over [0, count): whole vectors, then single elements.
-template <class Body>
-HWY_INLINE void ForStreamLanes(idx_t count, const Body& body) {
-  const hn::CappedTag<float, kDropoutGroup> d;
-  const auto lanes = static_cast<idx_t>(hn::Lanes(d));
-  idx_t i = 0;
-  for (; i + lanes <= count; i += lanes) body(d, i);
-  for (; i < count; ++i) body(hn::CappedTag<float, 1>(), i);
-}
-
 // y[i] += sign f[i], sign 1 or -1.
 void AddFloats(const float* HWY_RESTRICT f, float sign, idx_t count, float* HWY_RESTRICT y) {
-  ForStreamLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+  ForLanes(count, [=](auto d, idx_t i) HWY_ATTR {
     const auto term = hn::Mul(hn::LoadU(d, f + i), hn::Set(d, sign));
     hn::StoreU(hn::Add(hn::LoadU(d, y + i), term), d, y + i);
   });
@@ -52,7 +43,7 @@ HWY_INLINE hn::Vec<I> ToGrid(D d, const float* f, float inverse_step, hn::Vec<I>
 bool AddToGrid(const float* HWY_RESTRICT f, float inverse_step, idx_t count,
                std::int32_t* HWY_RESTRICT y) {
   bool right = true;
-  ForStreamLanes(count, [&](auto d, idx_t i) HWY_ATTR {
+  ForLanes(count, [&](auto d, idx_t i) HWY_ATTR {
     const hn::RebindToSigned<decltype(d)> di;
     auto wrong = hn::Zero(di);
     const auto term = ToGrid(d, f + i, inverse_step, &wrong), before = hn::LoadU(di, y + i);
@@ -68,7 +59,7 @@ bool AddToGrid(const float* HWY_RESTRICT f, float inverse_step, idx_t count,
 // y[i] -= round(f[i] / step), where f was added before.
 void SubtractFromGrid(const float* HWY_RESTRICT f, float inverse_step, idx_t count,
                       std::int32_t* HWY_RESTRICT y) {
-  ForStreamLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+  ForLanes(count, [=](auto d, idx_t i) HWY_ATTR {
     const hn::RebindToSigned<decltype(d)> di;
     auto wrong = hn::Zero(di);
     const auto term = ToGrid(d, f + i, inverse_step, &wrong);
@@ -78,14 +69,14 @@ void SubtractFromGrid(const float* HWY_RESTRICT f, float inverse_step, idx_t cou
 
 void GridToFloats(const std::int32_t* HWY_RESTRICT x, float step, idx_t count,
                   float* HWY_RESTRICT f) {
-  ForStreamLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+  ForLanes(count, [=](auto d, idx_t i) HWY_ATTR {
     const hn::RebindToSigned<decltype(d)> di;
     hn::StoreU(hn::Mul(hn::ConvertTo(d, hn::LoadU(di, x + i)), hn::Set(d, step)), d, f + i);
   });
 }
 
 void HalvesToFloats(const std::uint16_t* HWY_RESTRICT x, idx_t count, float* HWY_RESTRICT f) {
-  ForStreamLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+  ForLanes(count, [=](auto d, idx_t i) HWY_ATTR {
     const hn::RebindToUnsigned<decltype(d)> du;
     const hn::Rebind<std::uint16_t, decltype(d)> dh;
     const auto bits = hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(dh, x + i)));
@@ -106,7 +97,7 @@ void AddToHalves(const float* HWY_RESTRICT f, const RoundingSite& site, bool ove
     const std::uint32_t* HWY_RESTRICT chance = words + skip;
     const float* HWY_RESTRICT from = f + offset;
     std::uint16_t* HWY_RESTRICT to = y + offset;
-    ForStreamLanes(n, [=](auto d, idx_t i) HWY_ATTR {
+    ForLanes(n, [=](auto d, idx_t i) HWY_ATTR {
       const hn::RebindToUnsigned<decltype(d)> du;
       const hn::RebindToSigned<decltype(d)> di;
       const hn::Rebind<std::uint16_t, decltype(d)> dh;

@@ -11,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include "ops/dropout/dropout.h"
+#include "simd/lanes-inl.h"
 #include "simd/philox-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -18,22 +19,12 @@ namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Calls body(tag, i) over [0, count): whole vectors, then single elements.
-template <class Body>
-HWY_INLINE void ForDropoutLanes(idx_t count, const Body& body) {
-  const hn::CappedTag<float, kDropoutGroup> d;
-  const auto lanes = static_cast<idx_t>(hn::Lanes(d));
-  idx_t i = 0;
-  for (; i + lanes <= count; i += lanes) body(d, i);
-  for (; i < count; ++i) body(hn::CappedTag<float, 1>(), i);
-}
-
 // x[i] *= factor of element first + i, i in [0, count).
 void DropoutRun(const Dropout& dropout, idx_t first, idx_t count, float* HWY_RESTRICT x) {
   ForDropoutFactors(dropout, first, count,
                     [=](idx_t offset, idx_t n, const float* HWY_RESTRICT factors) HWY_ATTR {
                       float* HWY_RESTRICT part = x + offset;
-                      ForDropoutLanes(n, [=](auto d, idx_t i) HWY_ATTR {
+                      ForLanes(n, [=](auto d, idx_t i) HWY_ATTR {
                         hn::StoreU(hn::Mul(hn::LoadU(d, part + i), hn::LoadU(d, factors + i)), d,
                                    part + i);
                       });
@@ -45,7 +36,7 @@ void DropoutRun(const Dropout& dropout, idx_t first, idx_t count, float* HWY_RES
 void AddDropoutRun(const Dropout& dropout, idx_t first, idx_t count, float sign,
                    const float* HWY_RESTRICT x, float* HWY_RESTRICT y) {
   if (!dropout.active()) {
-    ForDropoutLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+    ForLanes(count, [=](auto d, idx_t i) HWY_ATTR {
       const auto signed_x = hn::Mul(hn::LoadU(d, x + i), hn::Set(d, sign));
       hn::StoreU(hn::Add(hn::LoadU(d, y + i), signed_x), d, y + i);
     });
@@ -55,7 +46,7 @@ void AddDropoutRun(const Dropout& dropout, idx_t first, idx_t count, float sign,
                     [=](idx_t offset, idx_t n, const float* HWY_RESTRICT factors) HWY_ATTR {
                       const float* HWY_RESTRICT from = x + offset;
                       float* HWY_RESTRICT to = y + offset;
-                      ForDropoutLanes(n, [=](auto d, idx_t i) HWY_ATTR {
+                      ForLanes(n, [=](auto d, idx_t i) HWY_ATTR {
                         const auto product =
                             hn::Mul(hn::LoadU(d, from + i), hn::LoadU(d, factors + i));
                         const auto signed_product = hn::Mul(product, hn::Set(d, sign));  // exact

@@ -13,6 +13,7 @@
 #include "ops/feed_forward/activation-inl.h"
 #include "ops/feed_forward/feed_forward.h"
 #include "simd/bf16-inl.h"
+#include "simd/lanes-inl.h"
 #include "simd/philox-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -20,22 +21,12 @@ namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Calls body(tag, i) over [0, count): whole vectors, then single elements.
-template <class Body>
-HWY_INLINE void ForFeedForwardLanes(idx_t count, const Body& body) {
-  const hn::CappedTag<float, kDropoutGroup> d;
-  const auto lanes = static_cast<idx_t>(hn::Lanes(d));
-  idx_t i = 0;
-  for (; i + lanes <= count; i += lanes) body(d, i);
-  for (; i < count; ++i) body(hn::CappedTag<float, 1>(), i);
-}
-
 // Dropout and activation of elements [0, count); factors may be null (dropout off). `pre` and
 // `value` or `pre` and `slope` may be the same memory.
 template <class Act, bool kSlope>
 HWY_INLINE void ActivatePiece(const float* factors, idx_t count, const float* pre, float* value,
                               float* slope) {
-  ForFeedForwardLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+  ForLanes(count, [=](auto d, idx_t i) HWY_ATTR {
     auto h = hn::LoadU(d, pre + i), s = h;
     if (factors != nullptr) h = hn::Mul(h, hn::LoadU(d, factors + i));
     const auto a = Act::template Apply<kSlope>(d, h, s);
@@ -133,7 +124,7 @@ void MultiplyHalvesRun(idx_t count, const bfloat16* slope, bfloat16* dh) {
 
 // dh[i] *= slope[i].
 void MultiplyRun(idx_t count, const float* HWY_RESTRICT slope, float* HWY_RESTRICT dh) {
-  ForFeedForwardLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+  ForLanes(count, [=](auto d, idx_t i) HWY_ATTR {
     hn::StoreU(hn::Mul(hn::LoadU(d, dh + i), hn::LoadU(d, slope + i)), d, dh + i);
   });
 }
@@ -143,7 +134,7 @@ void MaskRun(const Dropout& dropout, idx_t first, idx_t count, const float* x, f
   const auto mask = [=](idx_t offset, idx_t n, const float* factors) HWY_ATTR {
     const float* from = x + offset;
     float* to = masked + offset;
-    ForFeedForwardLanes(n, [=](auto d, idx_t i) HWY_ATTR {
+    ForLanes(n, [=](auto d, idx_t i) HWY_ATTR {
       hn::StoreU(hn::Mul(hn::LoadU(d, from + i), hn::LoadU(d, factors + i)), d, to + i);
     });
   };

@@ -43,9 +43,10 @@ std::string Shape(const std::array<idx_t, R>& extent) {
   return ShapeText(std::vector<idx_t>(extent.begin(), extent.end()));
 }
 
-template <class X>
-void CheckExtent(const char* name, const std::array<idx_t, 2>& extent,
-                 const std::array<idx_t, 2>& shape, const View<X, 2>& x, idx_t F) {
+template <std::size_t R, class X>
+void CheckExtent(const char* name, const std::array<idx_t, R>& extent,
+                 const std::type_identity_t<std::array<idx_t, R>>& shape, const View<X, 2>& x,
+                 idx_t F) {
   Check(extent == shape, ErrorCode::kUsage,
         "feed-forward: {} is {}, not {}; x is {}, the hidden layer {} wide", name, Shape(extent),
         Shape(shape), ShapeText(x), F);
@@ -55,9 +56,7 @@ template <int R, class V, class X>
 void CheckShape(const char* name, const View<V, R>& view,
                 const std::type_identity_t<std::array<idx_t, R>>& shape, const View<X, 2>& x,
                 idx_t F) {
-  Check(view.extent == shape, ErrorCode::kUsage,
-        "feed-forward: {} is {}, not {}; x is {}, the hidden layer {} wide", name, ShapeText(view),
-        Shape(shape), ShapeText(x), F);
+  CheckExtent(name, view.extent, shape, x, F);
 }
 
 void CheckSite(const char* name, const Dropout& site) {
