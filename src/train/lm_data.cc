@@ -27,6 +27,7 @@ class ByteRows final : public LmData {
 
   std::string Fingerprint() const override { return data_.Fingerprint(); }
   StepSize Draw(idx_t step) override {
+    data_.CheckUnchanged();
     step_ = step;
     const idx_t tokens = options_.batch * options_.tokens * options_.accumulate;
     return {tokens, tokens};
@@ -37,6 +38,7 @@ class ByteRows final : public LmData {
     return {options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
   }
   EvalResult Evaluate(Context& context, Reformer& model) override {
+    data_.CheckUnchanged();
     return EvaluateText(context, model, data_.held_out(), options_.tokens, 0);
   }
   double TokensPerByte() const override { return 1.0; }
@@ -77,8 +79,10 @@ struct LmStreams {
       rest.remove_prefix(more);
     }
     for (const std::string_view part : parts) {
+      texts.CheckUnchanged();
       train.Append(context, tokenizer, part, documents, end);
     }
+    texts.CheckUnchanged();
     held_out.Append(context, tokenizer, rest, documents, end);
     fingerprint = fmt::format("{} ids {} {}", texts.Fingerprint(), ChecksumOf(train.ids()),
                               ChecksumOf(held_out.ids()));
