@@ -78,6 +78,8 @@ std::string JudgeClassifier(Context& context, const EvalCommand& c) {
 int RunEval(const EvalCommand& c, int threads) {
   Context context(threads);
   const TextModelInfo info = ReadTextModelInfo(c.model);
+  Check(!c.mlm.packed || info.head == TextHead::kMaskedLm, ErrorCode::kUsage,
+        "eval: --packed is for masked language models, not for a {}", info.class_name);
   if (info.head != TextHead::kCausalLm) CheckByteOptions(c, info);
   switch (info.head) {
     case TextHead::kCausalLm:
@@ -116,6 +118,8 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
       ->add_option("--documents", c->mlm.documents,
                    "masked LMs: where one ends: file, blank-line or line")
       ->capture_default_str();
+  command->add_flag("--packed", c->mlm.packed,
+                    "masked LMs: rows of whole documents that do not see each other");
   command->add_option("--mask-share", c->mlm.mask_share, "masked LMs: of the tokens")
       ->capture_default_str();
   command->add_option("--seed", c->seed, "masked LMs: of the masks")->capture_default_str();

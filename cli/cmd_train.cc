@@ -86,6 +86,8 @@ void RegisterMlm(CLI::App* train, const Globals& globals, Action& action) {
   AddDataOptions(command, "text files", c.get());
   command->add_option("--documents", c->task.documents, "where one ends: file, blank-line or line")
       ->capture_default_str();
+  command->add_flag("--packed", c->task.packed,
+                    "rows of whole documents that do not see each other, instead of joined ones");
   command->add_option("--mask-share", c->task.mask_share, "of the tokens that are to be guessed")
       ->capture_default_str();
   AddLongformerOptions(command, "none", &c->task.global, &c->task.recompute, c.get());
@@ -95,7 +97,9 @@ void RegisterMlm(CLI::App* train, const Globals& globals, Action& action) {
       std::string("Examples:\n  longspan convert roberta-base long --to longformer --max-pos 4096\n"
                   "  longspan train mlm -m long --train texts.txt -o adapted\n"
                   "  longspan train mlm -m long --train a.txt b.txt --eval c.txt -o adapted "
-                  "--tokens 2048 --recompute\n") +
+                  "--tokens 2048 --recompute\n"
+                  "  longspan train mlm -m long --train mails.txt -o adapted --documents "
+                  "blank-line --packed\n") +
       kSignals);
   command->callback([c, &globals, &action] {
     action = [c, &globals] {

@@ -164,6 +164,10 @@ struct MaskedLmOptions {
   // Where a document ends: "file", "blank-line", "line". Rows are cut from all documents, joined by
   // the tokenizer's separator, at random places.
   std::string documents = "file";
+  // Instead, rows hold whole documents side by side, each between special tokens of its own, with
+  // positions and global tokens of its own; no token sees another document's. The gradient is that
+  // of the documents run apart. A document that is longer than a row is cut.
+  bool packed = false;
   std::string global = "auto";  // which tokens are global: model/global_policy.h; auto: none
   bool recompute = false;       // layers keep their input only: less memory, a third more time
 };

@@ -18,6 +18,9 @@ void ForEachDocument(std::span<const idx_t> lengths, const Use& use) {
   }
 }
 
+// kUsage unless the documents fill B rows of T tokens and none lies in two.
+void CheckDocuments(std::span<const idx_t> lengths, idx_t rows, idx_t tokens);
+
 // Each document draws by itself.
 inline Dropout DocumentSite(Dropout site, idx_t document) {
   site.key = DeriveKey(site.key, static_cast<std::uint64_t>(document));

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "base/arena.h"
 #include "base/errors.h"
 #include "model/reformer_test.h"
+#include "model/step_memory.h"
 #include "tests/support/files.h"
 #include "tests/support/runners.h"
 
@@ -116,6 +118,22 @@ TEST_P(DocumentsTest, GradientsAreSlopesWithDropout) {
   const std::vector<idx_t> documents = {9, 30, 9};
   random.batch.documents = documents;
   SlopeCheck(config, {true, 17}, random.batch).ExpectAll();
+}
+
+// What `--memory` and `plan` count for whole rows is enough for rows of documents.
+TEST_P(DocumentsTest, NeedNoMoreMemoryThanWholeRows) {
+  const ReformerConfig config = ConfigFor(GetParam());
+  const std::vector<idx_t> documents = {5, 40, 1, 34, 64, 16};
+  RandomBatch random(2, 80, config.vocab_size, 7);
+  random.batch.documents = documents;
+  const StepNeeds needs = RehearseStep(config, 2, 80, 2);
+  Context context(2);
+  Reformer model(config);
+  model.Initialise(5);
+  model.parameters().AllocateGradients();
+  model.LossAndGradients(context, random.batch, 0.01f, {true, 3});
+  EXPECT_LE(context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch);
+  EXPECT_LE(model.KeptBytes(), needs.memory.buckets);
 }
 
 INSTANTIATE_TEST_SUITE_P(

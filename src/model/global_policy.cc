@@ -8,6 +8,7 @@
 #include "base/errors.h"
 #include "io/escape.h"
 #include "longspan/attention.h"
+#include "model/documents.h"
 
 namespace longspan {
 namespace {
@@ -104,51 +105,67 @@ std::string GlobalPolicy::Name() const {
 }
 
 void GlobalPolicy::Apply(const LongformerConfig& config, std::span<const std::int32_t> ids,
-                         idx_t rows, idx_t tokens, std::span<std::uint8_t> roles) const {
-  if (kind_ == Kind::kAuto) return For(config.head).Apply(config, ids, rows, tokens, roles);
+                         idx_t rows, idx_t tokens, std::span<std::uint8_t> roles,
+                         std::span<const idx_t> documents) const {
+  if (kind_ == Kind::kAuto) {
+    return For(config.head).Apply(config, ids, rows, tokens, roles, documents);
+  }
   if (kind_ == Kind::kPositions) {
     const idx_t last = *std::max_element(numbers_.begin(), numbers_.end());
     Check(last < tokens, ErrorCode::kUsage, "global: position {} is not one of {} tokens", last,
           tokens);
   }
-  for (idx_t b = 0; b < rows; ++b) {
-    const auto row =
-        ids.subspan(static_cast<std::size_t>(b * tokens), static_cast<std::size_t>(tokens));
-    std::uint8_t* role = roles.data() + b * tokens;
-    const auto mark = [&](idx_t t) {
-      if (role[t] != kHiddenToken) role[t] = kGlobalToken;
-    };
-    const auto mark_range = [&](idx_t begin, idx_t end) {
-      for (idx_t t = begin; t < end; ++t) mark(t);
-    };
-    switch (kind_) {
-      case Kind::kAuto:
-      case Kind::kNone:
-        break;
-      case Kind::kFirst:
-        for (idx_t t = 0, left = numbers_[0]; t < tokens && left > 0; ++t) {
-          left -= role[t] != kHiddenToken ? 1 : 0;
-          mark(t);
-        }
-        break;
-      case Kind::kQuestion:
-        mark_range(0, QuestionEnd(config, row, b));
-        break;
-      case Kind::kChoices:
-        mark_range(QuestionEnd(config, row, b) + 2, tokens);
-        break;
-      case Kind::kEvery:
-        for (idx_t t = 0; t < tokens; t += numbers_[0]) mark(t);
-        break;
-      case Kind::kPositions:
-        for (const idx_t t : numbers_) mark(t);
-        break;
-      case Kind::kToken:
-        for (idx_t t = 0; t < tokens; ++t) {
-          if (row[static_cast<std::size_t>(t)] == numbers_[0]) mark(t);
-        }
-        break;
-    }
+  const auto apply = [&](idx_t begin, idx_t length) {
+    const auto at = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(length);
+    ApplyTo(config, ids.subspan(at, count), begin / tokens, roles.subspan(at, count));
+  };
+  for (idx_t b = 0; documents.empty() && b < rows; ++b) apply(b * tokens, tokens);
+  ForEachDocument(documents, [&](idx_t, idx_t begin, idx_t length) {
+    const auto first = roles.begin() + begin;
+    // What is empty of a row is no document: it has no question either.
+    if (std::count(first, first + length, kHiddenToken) < length) apply(begin, length);
+  });
+}
+
+void GlobalPolicy::ApplyTo(const LongformerConfig& config, std::span<const std::int32_t> ids,
+                           idx_t row, std::span<std::uint8_t> roles) const {
+  const auto tokens = static_cast<idx_t>(ids.size());
+  std::uint8_t* role = roles.data();
+  const auto mark = [&](idx_t t) {
+    if (role[t] != kHiddenToken) role[t] = kGlobalToken;
+  };
+  const auto mark_range = [&](idx_t begin, idx_t end) {
+    for (idx_t t = begin; t < end; ++t) mark(t);
+  };
+  switch (kind_) {
+    case Kind::kAuto:
+    case Kind::kNone:
+      break;
+    case Kind::kFirst:
+      for (idx_t t = 0, left = numbers_[0]; t < tokens && left > 0; ++t) {
+        left -= role[t] != kHiddenToken ? 1 : 0;
+        mark(t);
+      }
+      break;
+    case Kind::kQuestion:
+      mark_range(0, QuestionEnd(config, ids, row));
+      break;
+    case Kind::kChoices:
+      mark_range(QuestionEnd(config, ids, row) + 2, tokens);
+      break;
+    case Kind::kEvery:
+      for (idx_t t = 0; t < tokens; t += numbers_[0]) mark(t);
+      break;
+    case Kind::kPositions:
+      for (const idx_t t : numbers_) {
+        if (t < tokens) mark(t);
+      }
+      break;
+    case Kind::kToken:
+      for (idx_t t = 0; t < tokens; ++t) {
+        if (ids[static_cast<std::size_t>(t)] == numbers_[0]) mark(t);
+      }
+      break;
   }
 }
 

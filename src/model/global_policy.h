@@ -34,11 +34,18 @@ class GlobalPolicy {
   std::string Name() const;
 
   // Makes tokens of roles (B, T) global that are not hidden. ids (B, T). kUsage where a row has no
-  // separator, and for positions that no row of T tokens has.
+  // separator, and for positions that no row of T tokens has. With lengths of documents that lie
+  // side by side in the rows, in each of them: positions count from its first token, and those that
+  // it does not have are passed over.
   void Apply(const LongformerConfig& config, std::span<const std::int32_t> ids, idx_t rows,
-             idx_t tokens, std::span<std::uint8_t> roles) const;
+             idx_t tokens, std::span<std::uint8_t> roles,
+             std::span<const idx_t> documents = {}) const;
 
  private:
+  // The tokens of one row, or document; `row` is where errors say it is.
+  void ApplyTo(const LongformerConfig& config, std::span<const std::int32_t> ids, idx_t row,
+               std::span<std::uint8_t> roles) const;
+
   Kind kind_ = Kind::kAuto;
   std::vector<idx_t> numbers_;  // N, the positions or the id
 };

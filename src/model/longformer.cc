@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/errors.h"
+#include "model/documents.h"
 #include "model/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/dropout/dropout.h"
@@ -25,6 +26,15 @@ constexpr const char* kTypes = "embeddings.token_type_embeddings.weight";
 
 // Row numbers of streams are 32 bits wide.
 constexpr idx_t kMostRows = std::numeric_limits<std::int32_t>::max();
+
+// Calls use(begin, length) for each document of a batch: its rows, or what lies in them.
+template <class Use>
+void ForEachText(const LongformerBatch& batch, const Use& use) {
+  for (idx_t b = 0; batch.documents.empty() && b < batch.rows; ++b) {
+    use(b * batch.tokens, batch.tokens);
+  }
+  ForEachDocument(batch.documents, [&](idx_t, idx_t begin, idx_t length) { use(begin, length); });
+}
 
 }  // namespace
 
@@ -111,13 +121,38 @@ void Longformer::CheckBatch(const LongformerBatch& batch) const {
             (batch.roles.extent[0] == batch.rows && batch.roles.extent[1] == batch.tokens),
         ErrorCode::kUsage, "batch: roles are {}, need ({}, {})", ShapeText(batch.roles), batch.rows,
         batch.tokens);
-  for (idx_t b = 0; b < batch.rows && batch.tokens > config_.longest(); ++b) {
-    const auto row = batch.ids.begin() + b * batch.tokens;
-    const idx_t real = batch.tokens - std::count(row, row + batch.tokens, config_.pad_token);
+  CheckDocumentsOf(batch);
+  ForEachText(batch, [&](idx_t begin, idx_t length) {
+    if (length <= config_.longest()) return;
+    const auto row = batch.ids.begin() + begin;
+    const idx_t real = length - std::count(row, row + length, config_.pad_token);
     Check(real <= config_.longest(), ErrorCode::kUsage,
-          "batch: row {} has {} tokens, but the model has positions for {}", b, real,
-          config_.longest());
-  }
+          "batch: row {} has {} tokens, but the model has positions for {}", begin / batch.tokens,
+          real, config_.longest());
+  });
+}
+
+void Longformer::CheckDocumentsOf(const LongformerBatch& batch) const {
+  if (batch.documents.empty()) return;
+  const bool by_token = config_.head == LongformerHead::kNone ||
+                        config_.head == LongformerHead::kMaskedLm ||
+                        config_.head == LongformerHead::kToken;
+  Check(by_token, ErrorCode::kUsage,
+        "batch: documents side by side in rows, but a {} judges whole rows",
+        LongformerClass(config_.head));
+  CheckDocuments(batch.documents, batch.rows, batch.tokens);
+}
+
+// Position ids (B, T), counted anew in each document.
+std::vector<std::int32_t> Longformer::PositionsOf(const LongformerBatch& batch) const {
+  std::vector<std::int32_t> positions;
+  ForEachText(batch, [&](idx_t begin, idx_t length) {
+    const auto own = PositionIds(
+        batch.ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(length)), 1,
+        length, static_cast<std::int32_t>(config_.pad_token));
+    positions.insert(positions.end(), own.begin(), own.end());
+  });
+  return positions;
 }
 
 // ---- embeddings ---------------------------------------------------------------------------------
@@ -128,9 +163,7 @@ void Longformer::SumOfEmbeddings(Context& context, const LongformerBatch& batch,
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
   const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
   EmbeddingForward(context, batch.ids, Table().matrix(Name(kWords)), sum);
-  const auto positions = PositionIds(batch.ids, batch.rows, batch.tokens,
-                                     static_cast<std::int32_t>(config_.pad_token));
-  EmbeddingForward(context, positions, Table().matrix(Name(kPositions)), rows);
+  EmbeddingForward(context, PositionsOf(batch), Table().matrix(Name(kPositions)), rows);
   AddDropout(context, {}, rows, sum);
   const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
   EmbeddingForward(context, batch.token_types.empty() ? none : batch.token_types,
@@ -175,7 +208,7 @@ void Longformer::EmbedBackward(Context& context, const LongformerBatch& batch,
     if (batch.ids[static_cast<std::size_t>(t)] == pad) std::memset(&dsum(t, 0), 0, bytes);
   });
   EmbeddingBackward(context, batch.ids, dsum, parameters_.matrix_gradient(Name(kWords)));
-  EmbeddingBackward(context, PositionIds(batch.ids, batch.rows, batch.tokens, pad), dsum,
+  EmbeddingBackward(context, PositionsOf(batch), dsum,
                     parameters_.matrix_gradient(Name(kPositions)));
 }
 
@@ -207,6 +240,7 @@ LongformerCall Longformer::CallOf(const LongformerBatch& batch, const GlobalToke
   call.dropout.key = DeriveKey(dropout.key, kFirstLayer + layer);
   call.backward = backward;
   call.layer = layer;
+  call.documents = batch.documents;
   return call;
 }
 
@@ -220,7 +254,9 @@ void Longformer::Encode(Context& context, const LongformerBatch& batch,
 template <class T>
 void Longformer::EncodeIn(Context& context, const LongformerBatch& batch,
                           const View<float, 2>& hidden, const LongformerShown& shown) {
-  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens);
+  Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
+        "batch: attention is shown of whole rows, not of documents side by side in them");
+  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens, batch.documents);
   const auto show = [&] {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
   };
@@ -283,7 +319,7 @@ void Longformer::DifferentiateIn(Context& context, const LongformerBatch& batch,
   const std::size_t layers = layers_.size();
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   const std::array<idx_t, 2> shape = {n, channels};
-  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens);
+  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens, batch.documents);
   const auto call = [&](std::size_t i) { return CallOf(batch, globals, step.dropout, i, true); };
   const auto again = [&](std::size_t i) { return !step.recompute.empty() && step.recompute[i]; };
   // Of a layer that is computed again the stream is kept, of others what products take.
@@ -369,10 +405,10 @@ namespace {
 // Pairs of a local query and a key that it sees, over a batch.
 double LocalPairs(const LongformerBatch& batch, idx_t window) {
   double pairs = 0.0;
-  const idx_t tokens = batch.tokens;
-  for (idx_t b = 0; b < batch.rows; ++b) {
+  ForEachText(batch, [&](idx_t begin, idx_t tokens) {
     const auto role = [&](idx_t t) {
-      return batch.roles.empty() ? kLocalToken : batch.roles(b, t);
+      const idx_t at = begin + t;
+      return batch.roles.empty() ? kLocalToken : batch.roles(at / batch.tokens, at % batch.tokens);
     };
     std::vector<idx_t> locals(static_cast<std::size_t>(tokens) + 1, 0);  // before each token
     idx_t globals = 0;
@@ -388,7 +424,7 @@ double LocalPairs(const LongformerBatch& batch, idx_t window) {
       const auto last = static_cast<std::size_t>(std::min(tokens, t + window + 1));
       pairs += static_cast<double>(locals[last] - locals[first] + globals);
     }
-  }
+  });
   return pairs;
 }
 
@@ -410,14 +446,22 @@ double Longformer::DenseGflop(const LongformerBatch& batch) const {
 double Longformer::AttentionGflop(const LongformerBatch& batch, bool with_backward) const {
   const double each = with_backward ? 14.0 : 4.0;  // times D, for a pair
   const auto width = static_cast<double>(config_.hidden_size);
-  const idx_t globals = LargestGlobalCount(batch.roles);
+  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens, batch.documents);
+  GlobalFlops global;  // of a layer
+  const auto add = [&](idx_t rows, idx_t tokens, idx_t most) {
+    const GlobalFlops one = CountGlobalFlops(tokens, config_.hidden_size, config_.heads,
+                                             config_.head_size(), most, with_backward);
+    global.projected += static_cast<double>(rows) * one.projected;
+    global.reassociated += static_cast<double>(rows) * one.reassociated;
+  };
+  if (batch.documents.empty()) add(batch.rows, batch.tokens, globals.most);
+  ForEachDocument(batch.documents, [&](idx_t d, idx_t, idx_t length) {
+    add(1, length, globals.documents[static_cast<std::size_t>(d)].most);
+  });
   double flop = 0.0;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     flop += each * width * LocalPairs(batch, config_.window(i));
-    if (globals == 0) continue;
-    const GlobalFlops rows = CountGlobalFlops(batch.tokens, config_.hidden_size, config_.heads,
-                                              config_.head_size(), globals, with_backward);
-    flop += static_cast<double>(batch.rows) * std::min(rows.projected, rows.reassociated);
+    if (globals.most > 0) flop += std::min(global.projected, global.reassociated);
   }
   return flop * 1e-9;
 }

@@ -100,6 +100,8 @@ class Longformer {
                 const LongformerShown& shown);
   const LongformerHeadLayer& Head() const;
   void CheckBatch(const LongformerBatch& batch) const;
+  void CheckDocumentsOf(const LongformerBatch& batch) const;
+  std::vector<std::int32_t> PositionsOf(const LongformerBatch& batch) const;
   LongformerCall CallOf(const LongformerBatch& batch, const GlobalTokenRows& globals,
                         const StepDropout& dropout, std::size_t layer, bool backward) const;
   void Embed(Context& context, const LongformerBatch& batch, const StepDropout& dropout,

@@ -5,6 +5,7 @@
 
 #include "base/errors.h"
 #include "gemm/gemm.h"
+#include "model/documents.h"
 #include "model/rows.h"
 #include "ops/embedding/embedding.h"
 
@@ -29,10 +30,28 @@ std::size_t InFloatsBytes(const View<T, 2>& x) {
   return sizeof(T) == 4 || x.empty() ? 0 : Arena::Bytes<float>(x.size());
 }
 
+// Roles of the document that begins at token `begin` of all rows, as one row.
+TokenRoles RolesOf(const TokenRoles& roles, idx_t begin, idx_t length) {
+  if (roles.empty()) return roles;
+  const idx_t tokens = roles.extent[1];
+  return {&roles(begin / tokens, begin % tokens), {1, length}, roles.stride};
+}
+
 }  // namespace
 
-GlobalTokenRows GlobalTokenRows::Of(const TokenRoles& roles, idx_t batch, idx_t tokens) {
+GlobalTokenRows GlobalTokenRows::Of(const TokenRoles& roles, idx_t batch, idx_t tokens,
+                                    std::span<const idx_t> documents) {
   GlobalTokenRows globals;
+  ForEachDocument(documents, [&](idx_t, idx_t begin, idx_t length) {
+    GlobalTokenRows& own = globals.documents.emplace_back();
+    for (idx_t t = begin; !roles.empty() && t < begin + length; ++t) {
+      if (roles(t / tokens, t % tokens) != kGlobalToken) continue;
+      globals.rows.push_back(static_cast<std::int32_t>(t));
+      ++own.most;
+    }
+    globals.most = std::max(globals.most, own.most);
+  });
+  if (!documents.empty()) return globals;
   globals.most = LargestGlobalCount(roles);
   for (idx_t b = 0; globals.most > 0 && b < batch; ++b) {
     for (idx_t t = 0; t < tokens; ++t) {
@@ -73,7 +92,7 @@ LongformerAttention::LongformerAttention(const LongformerConfig& config, std::si
 
 template <class T>
 std::size_t LongformerAttention::Bytes(const LongformerCall& call) const {
-  const idx_t n = call.n(), g = call.rows * call.globals.most;
+  const idx_t n = call.n(), g = call.globals.all();
   std::size_t bytes = Arena::Bytes<T>(n * 3 * channels_) + Arena::Bytes<T>(n * channels_) +
                       Arena::Bytes<float>(n * heads_);
   if (g > 0) bytes += Arena::Bytes<T>(g * channels_);
@@ -84,7 +103,7 @@ std::size_t LongformerAttention::Bytes(const LongformerCall& call) const {
 template <class T>
 LongformerAttention::Tensors<T> LongformerAttention::Take(Arena::Frame& frame,
                                                           const LongformerCall& call) const {
-  const idx_t n = call.n(), g = call.rows * call.globals.most;
+  const idx_t n = call.n(), g = call.globals.all();
   Tensors<T> t;
   t.qkv = {frame.Take<T>(n * 3 * channels_), {n, 3 * channels_}};
   t.out = {frame.Take<T>(n * channels_), {n, channels_}};
@@ -132,16 +151,50 @@ void LongformerAttention::ProjectBackward(Context& context, const LongformerCall
 
 // ---- forward ------------------------------------------------------------------------------------
 
+template <class T, class Use>
+void LongformerAttention::ForEachPart(const LongformerCall& call, const Tensors<T>& t,
+                                      const Use& use) {
+  if (call.documents.empty()) return use(call, t, idx_t{0});
+  const idx_t heads = t.lse.extent[1];
+  idx_t first_global = 0;
+  ForEachDocument(call.documents, [&](idx_t d, idx_t begin, idx_t length) {
+    const GlobalTokenRows& globals = call.globals.documents[static_cast<std::size_t>(d)];
+    LongformerCall part{
+        call.parameters, call.half,    1, length, RolesOf(call.roles, begin, length), globals,
+        call.dropout,    call.backward};
+    part.document = d;
+    Tensors<T> own;
+    own.qkv = t.qkv.Rows(begin, length);
+    own.out = t.out.Rows(begin, length);
+    own.lse = {t.lse.data + begin * heads, {1, heads, length}};
+    if (globals.most > 0) own.qg = t.qg.Rows(first_global, globals.most);
+    if (!t.kvg.empty()) own.kvg = t.kvg.Rows(begin, length);
+    use(part, own, begin);
+    first_global += globals.most;
+  });
+}
+
+// One form for all documents: whichever costs less for them together.
 bool LongformerAttention::Reassociates(const LongformerCall& call) const {
-  return CountGlobalFlops(call.tokens, channels_, heads_, head_size_, call.globals.most,
-                          call.backward)
-      .ReassociatedWins();
+  GlobalFlops sum;
+  const auto add = [&](idx_t tokens, idx_t globals) {
+    const GlobalFlops one =
+        CountGlobalFlops(tokens, channels_, heads_, head_size_, globals, call.backward);
+    sum.projected += one.projected;
+    sum.reassociated += one.reassociated;
+  };
+  if (call.documents.empty()) add(call.tokens, call.globals.most);
+  ForEachDocument(call.documents, [&](idx_t d, idx_t, idx_t length) {
+    add(length, call.globals.documents[static_cast<std::size_t>(d)].most);
+  });
+  return sum.ReassociatedWins();
 }
 
 WindowSpec LongformerAttention::Spec(const LongformerCall& call) const {
   WindowSpec spec;
   spec.left = spec.right = window_;
-  const Dropout site = SiteOf(call.dropout, dropout_, kProbabilities);
+  Dropout site = SiteOf(call.dropout, dropout_, kProbabilities);
+  if (call.document >= 0) site = DocumentSite(site, call.document);
   spec.dropout = {site.p, site.key};
   return spec;
 }
@@ -194,25 +247,29 @@ template <class T>
 void LongformerAttention::Forward(Context& context, const LongformerCall& call,
                                   const View<const T, 2>& x, const Tensors<T>& t) const {
   Project(context, call, local_, x, t.qkv);
-  WindowForward(context, Spec(call), Local(call, t), call.roles, Saved(call, t));
-  if (call.globals.most > 0) GlobalForwardRows(context, call, x, t);
+  if (call.globals.most > 0) ProjectGlobals(context, call, x, t);
+  ForEachPart(call, t, [&](const LongformerCall& part, const Tensors<T>& own, idx_t begin) {
+    WindowForward(context, Spec(part), Local(part, own), part.roles, Saved(part, own));
+    if (part.globals.most == 0) return;
+    if (own.kvg.empty()) {
+      GlobalReassociatedForward(context, Spec(part),
+                                Reassociated(part, x.Rows(begin, part.n()), own), part.roles,
+                                Saved(part, own));
+    } else {
+      GlobalForward(context, Spec(part), Global(part, own), part.roles, Saved(part, own));
+    }
+  });
   if (call.observer != nullptr) Show(context, call, x, t);
 }
 
 template <class T>
-void LongformerAttention::GlobalForwardRows(Context& context, const LongformerCall& call,
-                                            const View<const T, 2>& x, const Tensors<T>& t) const {
+void LongformerAttention::ProjectGlobals(Context& context, const LongformerCall& call,
+                                         const View<const T, 2>& x, const Tensors<T>& t) const {
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(t.qg.size()));
   const View<T, 2> xg(frame.Take<T>(t.qg.size()), t.qg.extent);
   GatherRows(context, call.globals.rows, x, xg);
   Project<T>(context, call, query_global_, xg, t.qg);
-  if (t.kvg.empty()) {
-    GlobalReassociatedForward(context, Spec(call), Reassociated(call, x, t), call.roles,
-                              Saved(call, t));
-    return;
-  }
-  Project(context, call, key_value_global_, x, t.kvg);
-  GlobalForward(context, Spec(call), Global(call, t), call.roles, Saved(call, t));
+  if (!t.kvg.empty()) Project(context, call, key_value_global_, x, t.kvg);
 }
 
 template <class T>
@@ -251,14 +308,17 @@ void LongformerAttention::Backward(Context& context, const LongformerCall& call,
                                    const View<const T, 2>& x, const Tensors<T>& t,
                                    const View<const T, 2>& dout, const View<float, 2>& dx) const {
   {
-    const idx_t tokens = call.tokens;
     Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
     const View<float, 2> dqkv(frame.Take<float>(t.qkv.size()), t.qkv.extent);
     ZeroRows(context, dqkv);
-    WindowBackward(
-        context, Spec(call), Local(call, t), call.roles, Saved(call, t),
-        Heads(call, dout, 0, tokens),
-        {Heads(call, dqkv, 0, tokens), Heads(call, dqkv, 1, tokens), Heads(call, dqkv, 2, tokens)});
+    ForEachPart(call, t, [&](const LongformerCall& part, const Tensors<T>& own, idx_t begin) {
+      const idx_t tokens = part.tokens;
+      const View<float, 2> d = dqkv.Rows(begin, part.n());
+      WindowBackward(
+          context, Spec(part), Local(part, own), part.roles, Saved(part, own),
+          Heads(part, dout.Rows(begin, part.n()), 0, tokens),
+          {Heads(part, d, 0, tokens), Heads(part, d, 1, tokens), Heads(part, d, 2, tokens)});
+    });
     ProjectBackward(context, call, local_, x, dqkv, dx, gemm::Store::kAccumulate);
   }
   if (call.globals.most > 0) GlobalBackwardRows(context, call, x, t, dout, dx);
@@ -269,7 +329,7 @@ void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerC
                                              const View<const T, 2>& x, const Tensors<T>& t,
                                              const View<const T, 2>& dout,
                                              const View<float, 2>& dx) const {
-  const idx_t most = call.globals.most, tokens = call.tokens, size = t.qg.size();
+  const idx_t size = t.qg.size();
   const idx_t kvg_size = t.kvg.empty() ? 0 : t.kvg.size();
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + 2 * Arena::Bytes<float>(size) +
                                           Arena::Bytes<float>(kvg_size));
@@ -277,23 +337,36 @@ void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerC
   const View<float, 2> dqg(frame.Take<float>(size), t.qg.extent);
   const View<float, 2> dxg(frame.Take<float>(size), t.qg.extent);
   ZeroRows(context, dqg);
-  const View<const T, 4> dout_heads = Heads(call, dout, 0, tokens);
-  if (t.kvg.empty()) {
-    const View<float, 2> dweight = call.parameters.matrix_gradient(
-        prefix_ + key_value_global_.name + ".weight", 2 * channels_);
-    GlobalReassociatedBackward(context, Spec(call), Reassociated(call, x, t), call.roles,
-                               Saved(call, t), dout_heads,
-                               {{dx.data, {call.rows, tokens, channels_}},
-                                Heads(call, dqg, 0, most),
-                                dweight.Rows(0, channels_),
-                                dweight.Rows(channels_, channels_),
-                                call.parameters.vector_gradient(prefix_ + "value_global.bias")});
-  } else {
-    const View<float, 2> dkvg(frame.Take<float>(kvg_size), t.kvg.extent);
+  View<float, 2> dkvg;
+  if (kvg_size > 0) {
+    dkvg = {frame.Take<float>(kvg_size), t.kvg.extent};
     ZeroRows(context, dkvg);
-    GlobalBackward(
-        context, Spec(call), Global(call, t), call.roles, Saved(call, t), dout_heads,
-        {Heads(call, dqg, 0, most), Heads(call, dkvg, 0, tokens), Heads(call, dkvg, 1, tokens)});
+  }
+  idx_t first = 0;  // of the part's rows of dqg
+  ForEachPart(call, t, [&](const LongformerCall& part, const Tensors<T>& own, idx_t begin) {
+    const idx_t most = part.globals.most, tokens = part.tokens, n = part.n();
+    if (most == 0) return;
+    const View<float, 2> dq = dqg.Rows(first, part.rows * most);
+    first += part.rows * most;
+    const View<const T, 4> dout_heads = Heads(part, dout.Rows(begin, n), 0, tokens);
+    if (own.kvg.empty()) {
+      const View<float, 2> dweight = part.parameters.matrix_gradient(
+          prefix_ + key_value_global_.name + ".weight", 2 * channels_);
+      GlobalReassociatedBackward(context, Spec(part), Reassociated(part, x.Rows(begin, n), own),
+                                 part.roles, Saved(part, own), dout_heads,
+                                 {{dx.Rows(begin, n).data, {part.rows, tokens, channels_}},
+                                  Heads(part, dq, 0, most),
+                                  dweight.Rows(0, channels_),
+                                  dweight.Rows(channels_, channels_),
+                                  part.parameters.vector_gradient(prefix_ + "value_global.bias")});
+    } else {
+      const View<float, 2> d = dkvg.Rows(begin, n);
+      GlobalBackward(
+          context, Spec(part), Global(part, own), part.roles, Saved(part, own), dout_heads,
+          {Heads(part, dq, 0, most), Heads(part, d, 0, tokens), Heads(part, d, 1, tokens)});
+    }
+  });
+  if (kvg_size > 0) {
     ProjectBackward(context, call, key_value_global_, x, dkvg, dx, gemm::Store::kAccumulate);
   }
   GatherRows(context, call.globals.rows, x, xg);

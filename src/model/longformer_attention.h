@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,11 +19,16 @@
 namespace longspan {
 
 // The global tokens of a batch: G, the most that a row has, and for each row of the batch G row
-// numbers of the (N, C) stream; a row with fewer repeats its first token, to no effect.
+// numbers of the (N, C) stream; a row with fewer repeats its first token, to no effect. Where rows
+// hold documents, those of each document, one document after the other, and nothing is repeated.
 struct GlobalTokenRows {
-  idx_t most = 0;
-  std::vector<std::int32_t> rows;  // (B * G)
-  static GlobalTokenRows Of(const TokenRoles& roles, idx_t batch, idx_t tokens);
+  idx_t most = 0;                          // G; of documents, the most that one has
+  std::vector<std::int32_t> rows;          // (B * G)
+  std::vector<GlobalTokenRows> documents;  // how many each has; empty: a row is one document
+
+  idx_t all() const { return static_cast<idx_t>(rows.size()); }
+  static GlobalTokenRows Of(const TokenRoles& roles, idx_t batch, idx_t tokens,
+                            std::span<const idx_t> documents = {});
 };
 
 // What an attention layer computed, to look at; gone when the observer returns.
@@ -49,6 +55,9 @@ struct LongformerCall {
   bool backward = false;  // a backward pass follows: decides which form global rows take
   const LongformerObserver* observer = nullptr;
   std::size_t layer = 0;
+  // Lengths of the documents in the rows, as LongformerBatch has them; empty: a row is one.
+  std::span<const idx_t> documents = {};
+  idx_t document = -1;  // which of them this call is; negative: it is whole rows
 
   idx_t n() const { return rows * tokens; }
   // A matrix as products with T take it.
@@ -68,7 +77,7 @@ class LongformerAttention {
     View<T, 2> qkv;      // (N, 3C)
     View<T, 2> out;      // (N, C)
     View<float, 3> lse;  // (B, H, T)
-    View<T, 2> qg;       // (B*G, C), empty without global tokens
+    View<T, 2> qg;       // (B*G, C), of documents one row a global token; empty without any
     View<T, 2> kvg;      // (N, 2C), empty too where global rows are re-associated
   };
 
@@ -107,6 +116,11 @@ class LongformerAttention {
                        const View<const T, 2>& x, const View<const float, 2>& dy,
                        const View<float, 2>& dx, gemm::Store store) const;
 
+  // Calls use(part, tensors, begin) for what attends by itself: the whole batch, or each document
+  // as if it were a batch of one row; `begin` its first row of the (N, C) stream.
+  template <class T, class Use>
+  static void ForEachPart(const LongformerCall& call, const Tensors<T>& t, const Use& use);
+
   bool Reassociates(const LongformerCall& call) const;
   WindowSpec Spec(const LongformerCall& call) const;
   template <class T>
@@ -121,9 +135,10 @@ class LongformerAttention {
   template <class T>
   GlobalProjectionOf<T> Reassociated(const LongformerCall& call, const View<const T, 2>& x,
                                      const Tensors<T>& t) const;
+  // t.qg and, where it is there, t.kvg.
   template <class T>
-  void GlobalForwardRows(Context& context, const LongformerCall& call, const View<const T, 2>& x,
-                         const Tensors<T>& t) const;
+  void ProjectGlobals(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                      const Tensors<T>& t) const;
   template <class T>
   void GlobalBackwardRows(Context& context, const LongformerCall& call, const View<const T, 2>& x,
                           const Tensors<T>& t, const View<const T, 2>& dout,

@@ -26,6 +26,11 @@ struct LongformerBatch {
   std::span<const float> values;               // regression, sets of labels: (B, labels)
   std::span<const std::int32_t> starts, ends;  // question answering: (B)
   idx_t choices = 1;  // multiple choice: rows that belong to one question, one after another
+
+  // Lengths of documents that lie side by side, over all rows in order, none across two rows. Each
+  // is what it would be as a row of its own: positions, windows and global tokens of its own,
+  // nobody sees another's tokens. Empty: a row is one document. For heads that judge every token.
+  std::span<const idx_t> documents = {};
 };
 
 // Hugging Face's two masks as roles: attention_mask 0 or 1 (2: global), and 1 in

@@ -1,5 +1,6 @@
 // What a Reformer asks of a batch.
 #include "base/errors.h"
+#include "model/documents.h"
 #include "model/original_rules.h"
 #include "model/reformer.h"
 
@@ -7,22 +8,6 @@ namespace longspan {
 namespace {
 
 constexpr idx_t kMostRounds = 1024;
-
-// Documents fill the rows, and none lies in two.
-void CheckDocuments(const TokenBatch& batch) {
-  if (batch.documents.empty()) return;
-  Check(batch.mask.empty() && batch.positions.empty(), ErrorCode::kUsage,
-        "batch: documents in rows exclude a mask and positions");
-  idx_t at = 0;
-  for (const idx_t length : batch.documents) {
-    const idx_t room = batch.tokens - at % batch.tokens;
-    Check(length >= 1 && length <= room && at < batch.rows * batch.tokens, ErrorCode::kUsage,
-          "batch: a document of {} tokens at token {} of rows of {}", length, at, batch.tokens);
-    at += length;
-  }
-  Check(at == batch.rows * batch.tokens, ErrorCode::kUsage,
-        "batch: documents of {} tokens together in {} rows of {}", at, batch.rows, batch.tokens);
-}
 
 }  // namespace
 
@@ -49,7 +34,11 @@ void Reformer::CheckBatch(const TokenBatch& batch, Pass pass) const {
   Check(batch.num_hashes >= 0 && batch.num_hashes <= kMostRounds, ErrorCode::kUsage,
         "batch: {} rounds of hashing, need 1 to {}, or 0 for the config's", batch.num_hashes,
         kMostRounds);
-  CheckDocuments(batch);
+  if (!batch.documents.empty()) {
+    Check(batch.mask.empty() && batch.positions.empty(), ErrorCode::kUsage,
+          "batch: documents in rows exclude a mask and positions");
+    CheckDocuments(batch.documents, batch.rows, batch.tokens);
+  }
   if (strict_) CheckOriginalRules(config_, batch, pass == Pass::kTraining);
 }
 

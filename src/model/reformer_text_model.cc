@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "model/documents.h"
 #include "model/model_files.h"
 #include "model/rows.h"
 #include "model/step_memory.h"
@@ -18,8 +19,29 @@ struct Stretch {
   idx_t row = 0, begin = 0, tokens = 0;
 };
 
+// kUsage unless each of the documents is hidden from end to end, or nowhere.
+void CheckHiddenDocuments(const TextBatch& batch) {
+  CheckDocuments(batch.documents, batch.rows, batch.tokens);
+  ForEachDocument(batch.documents, [&](idx_t, idx_t begin, idx_t length) {
+    idx_t hidden = 0;
+    for (idx_t t = begin; !batch.roles.empty() && t < begin + length; ++t) {
+      hidden += batch.roles(t / batch.tokens, t % batch.tokens) == kHiddenToken ? 1 : 0;
+    }
+    Check(hidden == 0 || hidden == length, ErrorCode::kUsage,
+          "batch: {} of the {} tokens of the document at token {} of row {} are hidden; a "
+          "Reformer's documents are hidden from end to end or nowhere",
+          hidden, length, begin % batch.tokens, begin / batch.tokens);
+  });
+}
+
+// Of documents, whole rows: what is hidden is one of them.
 std::vector<Stretch> StretchesOf(const TextBatch& batch) {
   std::vector<Stretch> stretches;
+  if (!batch.documents.empty()) {
+    CheckHiddenDocuments(batch);
+    for (idx_t b = 0; b < batch.rows; ++b) stretches.push_back({b, 0, batch.tokens});
+    return stretches;
+  }
   for (idx_t b = 0; b < batch.rows; ++b) {
     Stretch s{b, 0, batch.tokens};
     if (!batch.roles.empty()) {
@@ -44,7 +66,8 @@ class EqualRows {
     batch_.tokens = stretches_.front().tokens;
     for (const Stretch& s : stretches_) {
       Take(from.ids, s.row * from.tokens + s.begin, s.tokens, &ids_);
-      for (idx_t t = s.begin; t < s.begin + s.tokens && !from.roles.empty(); ++t) {
+      const bool masked = from.documents.empty() && !from.roles.empty();
+      for (idx_t t = s.begin; t < s.begin + s.tokens && masked; ++t) {
         mask_.push_back(from.roles(s.row, t) != kHiddenToken);
       }
       TakeTargets(from, s, info);
@@ -57,6 +80,7 @@ class EqualRows {
     batch_.values = values_;
     batch_.starts = starts_;
     batch_.ends = ends_;
+    batch_.documents = from.documents;
   }
   EqualRows(const EqualRows&) = delete;
   EqualRows& operator=(const EqualRows&) = delete;
@@ -120,7 +144,7 @@ class ReformerTextModel final : public TextModel {
   }
 
   void MarkGlobals(const GlobalPolicy&, std::span<const std::int32_t>, idx_t, idx_t,
-                   std::span<std::uint8_t>) const override {}
+                   std::span<std::uint8_t>, std::span<const idx_t>) const override {}
 
   void Encode(Context& context, const TextBatch& batch, const View<float, 2>& hidden) override {
     ZeroRows(context, hidden);

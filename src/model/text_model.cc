@@ -59,8 +59,9 @@ class LongformerTextModel final : public TextModel {
   }
 
   void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids, idx_t rows,
-                   idx_t tokens, std::span<std::uint8_t> roles) const override {
-    policy.Apply(model_.config(), ids, rows, tokens, roles);
+                   idx_t tokens, std::span<std::uint8_t> roles,
+                   std::span<const idx_t> documents) const override {
+    policy.Apply(model_.config(), ids, rows, tokens, roles, documents);
   }
 
   void Encode(Context& context, const TextBatch& batch, const View<float, 2>& hidden) override {

@@ -57,9 +57,10 @@ class TextModel {
   // that demands. kLimit when that is not enough.
   virtual void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) = 0;
 
-  // Makes tokens global: GlobalPolicy::Apply.
+  // Makes tokens global: GlobalPolicy::Apply. documents: lengths, or none.
   virtual void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids,
-                           idx_t rows, idx_t tokens, std::span<std::uint8_t> roles) const = 0;
+                           idx_t rows, idx_t tokens, std::span<std::uint8_t> roles,
+                           std::span<const idx_t> documents) const = 0;
 
   // hidden (B*T, width): what the head reads of every token; of hidden ones, anything finite. A
   // row's padding, left or right, leaves no trace in it.
@@ -80,7 +81,8 @@ class TextModel {
 
 std::unique_ptr<TextModel> MakeTextModel(Longformer model);
 // Its rows run without their padding, those of one length together: in a Reformer the chunks of a
-// text would look back on padding, and what comes out would depend on how long the others are.
+// text would look back on padding, and what comes out would depend on how long the others are. Rows
+// of documents run as they are: padding is a document of its own, all of it hidden.
 std::unique_ptr<TextModel> MakeTextModel(Reformer model);
 
 // A head to train, on whatever encoder the files hold.

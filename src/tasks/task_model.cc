@@ -182,7 +182,7 @@ void TaskModel::Fill(std::span<const text::Encoding> rows, std::span<const idx_t
   for (std::int32_t& type : padded.types) {  // models with one type (RoBERTa's) have no second one
     type = std::min(type, static_cast<std::int32_t>(info().token_types) - 1);
   }
-  model_->MarkGlobals(policy_, padded.ids, batch.rows, batch.tokens, padded.roles);
+  model_->MarkGlobals(policy_, padded.ids, batch.rows, batch.tokens, padded.roles, {});
   globals_run_ += std::count(padded.roles.begin(), padded.roles.end(), kGlobalToken);
   batch.ids = padded.ids;
   batch.token_types = padded.types;

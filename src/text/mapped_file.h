@@ -25,6 +25,8 @@ class MappedFile {
   std::span<const std::uint8_t> bytes() const { return {data_, size_}; }
   std::uint64_t size() const { return size_; }
   const std::filesystem::path& path() const { return path_; }
+  // Whether bytes() is the file itself, not a copy.
+  bool mapped() const { return mapped_; }
 
   // Length and checksum of all bytes ("1048576-<32 hex digits>"): a resumed run compares it to know
   // that its data are the same. Reads the whole file.
@@ -32,7 +34,7 @@ class MappedFile {
 
   // kFormat when the file on disk has changed since it was opened (length or modification time).
   // A mapped file that shrinks kills a process that reads behind the new end (SIGBUS): long runs
-  // call this before each epoch.
+  // call this before they read. It opens the file and costs microseconds.
   void CheckUnchanged() const;
 
  private:

@@ -57,7 +57,7 @@ std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPol
         static_cast<std::size_t>(std::max<idx_t>(1, kEvalTokens / width)), order.size() - first);
     const auto numbers = std::span(order).subspan(first, count);
     PaddedRows rows = Gather(data, numbers, info.pad_token);
-    model.MarkGlobals(global, rows.ids, rows.rows, rows.tokens, rows.roles);
+    model.MarkGlobals(global, rows.ids, rows.rows, rows.tokens, rows.roles, {});
     Tensor hidden({rows.rows * rows.tokens, info.width});
     model.Encode(context, rows.batch(), hidden.view<2>());
     const Tensor part = model.Logits(context, rows.batch(), hidden.view<2>());

@@ -180,7 +180,8 @@ LengthStats LengthsOf(std::vector<idx_t> lengths) {
   return s;
 }
 
-CutStats CutAt(idx_t length, const std::vector<idx_t>& lengths) {
+// `around`: special tokens that each piece of a document has.
+CutStats CutAt(idx_t length, const std::vector<idx_t>& lengths, idx_t around) {
   CutStats cut;
   cut.length = length;
   idx_t kept = 0;
@@ -194,7 +195,7 @@ CutStats CutAt(idx_t length, const std::vector<idx_t>& lengths) {
   }
   const auto places = static_cast<double>(length) * static_cast<double>(lengths.size());
   cut.padding = 1.0 - static_cast<double>(kept) / places;
-  cut.packed_padding = PackedPadding(lengths, length);
+  cut.packed_padding = PackedPadding(lengths, length, around);
   return cut;
 }
 
@@ -233,8 +234,11 @@ DataStats CollectDataStats(Context& context, const DataStatsOptions& options) {
         options.files.size(), stats.first_unreadable.empty() ? "" : "; ", stats.first_unreadable);
   stats.documents = static_cast<idx_t>(byte_lengths.size());
   const bool tokens = options.tokenizer != nullptr;
+  // A tokenizer with a mask token is a masked LM's, whose pieces all stand between special tokens.
+  const bool masked = tokens && options.tokenizer->special().mask.has_value();
+  const idx_t around = masked ? options.tokenizer->AddedTokens(false) : 0;
   for (const idx_t length : options.lengths) {
-    stats.cuts.push_back(CutAt(length, tokens ? token_lengths : byte_lengths));
+    stats.cuts.push_back(CutAt(length, tokens ? token_lengths : byte_lengths, around));
   }
   if (tokens) stats.token_lengths = LengthsOf(std::move(token_lengths));
   stats.byte_lengths = LengthsOf(std::move(byte_lengths));

@@ -23,6 +23,17 @@ void Shuffle(std::uint64_t key, std::span<idx_t> numbers) {
   }
 }
 
+idx_t EpochOrder::At(idx_t place) {
+  const idx_t epoch = place / rows_;
+  if (epoch != epoch_) {
+    order_.resize(static_cast<std::size_t>(rows_));
+    std::iota(order_.begin(), order_.end(), 0);
+    Shuffle(DeriveKey(key_, static_cast<std::uint64_t>(epoch)), order_);
+    epoch_ = epoch;
+  }
+  return order_[static_cast<std::size_t>(place % rows_)];
+}
+
 LengthBatches::LengthBatches(std::vector<idx_t> lengths, idx_t batch, idx_t accumulate,
                              std::uint64_t key)
     : lengths_(std::move(lengths)), batch_(batch), accumulate_(accumulate), key_(key) {

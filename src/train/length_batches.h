@@ -34,6 +34,22 @@ class LengthBatches {
   std::vector<std::vector<idx_t>> micros_;
 };
 
+// The rows of an endless sequence of epochs, each of which has every row once in an order drawn
+// from (key, epoch).
+class EpochOrder {
+ public:
+  EpochOrder() = default;
+  EpochOrder(idx_t rows, std::uint64_t key) : rows_(rows), key_(key) {}
+  // The row at `place`, from 0.
+  idx_t At(idx_t place);
+
+ private:
+  idx_t rows_ = 0;
+  std::uint64_t key_ = 0;
+  idx_t epoch_ = -1;  // of order_
+  std::vector<idx_t> order_;
+};
+
 // Shuffles by a stream of its own: the same for the same key.
 void Shuffle(std::uint64_t key, std::span<idx_t> numbers);
 

@@ -27,6 +27,7 @@ class ByteRows final : public LmData {
 
   std::string Fingerprint() const override { return data_.Fingerprint(); }
   StepSize Draw(idx_t step) override {
+    data_.CheckUnchanged();
     step_ = step;
     const idx_t tokens = options_.batch * options_.tokens * options_.accumulate;
     return {tokens, tokens};
@@ -37,6 +38,7 @@ class ByteRows final : public LmData {
     return {options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
   }
   EvalResult Evaluate(Context& context, Reformer& model) override {
+    data_.CheckUnchanged();
     return EvaluateText(context, model, data_.held_out(), options_.tokens, 0);
   }
   double TokensPerByte() const override { return 1.0; }
@@ -77,8 +79,10 @@ struct LmStreams {
       rest.remove_prefix(more);
     }
     for (const std::string_view part : parts) {
+      texts.CheckUnchanged();
       train.Append(context, tokenizer, part, documents, end);
     }
+    texts.CheckUnchanged();
     held_out.Append(context, tokenizer, rest, documents, end);
     fingerprint = fmt::format("{} ids {} {}", texts.Fingerprint(), ChecksumOf(train.ids()),
                               ChecksumOf(held_out.ids()));
@@ -166,7 +170,8 @@ class DocumentRows final : public LmData {
         streams_(context, options, documents, tokenizer),
         train_(streams_.train.ids(), streams_.train.starts(), options.tokens, Pad(tokenizer)),
         held_out_(streams_.held_out.ids(), streams_.held_out.starts(), options.tokens,
-                  Pad(tokenizer)) {
+                  Pad(tokenizer)),
+        order_(train_.rows(), KeyOf(options.seed, RunKey::kData)) {
     const auto predicted = [](const PackedRows& rows) {
       idx_t count = 0;
       for (idx_t row = 0; row < rows.rows(); ++row) count += rows.Predicted(row);
@@ -179,16 +184,15 @@ class DocumentRows final : public LmData {
 
   std::string Fingerprint() const override { return streams_.fingerprint; }
   std::string Describe() const override {
-    return fmt::format("packed: {} documents, {} tokens, in {} rows of {}; {:.1f} % is padding",
-                       streams_.train.documents(), streams_.train.ids().size(), train_.rows(),
-                       train_.tokens(), 100.0 * train_.padding());
+    return fmt::format("packed: {} documents, {} tokens, {}", streams_.train.documents(),
+                       streams_.train.ids().size(), train_.pieces().Describe());
   }
   StepSize Draw(idx_t step) override {
     const idx_t count = options_.batch * options_.accumulate;
     StepSize size;
     which_.clear();
     for (idx_t i = 0; i < count; ++i) {
-      which_.push_back(RowAt((step - 1) * count + i));
+      which_.push_back(order_.At((step - 1) * count + i));
       size.counted += train_.Predicted(which_.back());
       size.tokens += train_.Filled(which_.back());
     }
@@ -221,24 +225,12 @@ class DocumentRows final : public LmData {
   static std::int32_t Pad(const text::Tokenizer& tokenizer) {
     return tokenizer.special().pad.value_or(0);
   }
-  // The row at a place of the endless sequence of epochs.
-  idx_t RowAt(idx_t place) {
-    const idx_t epoch = place / train_.rows();
-    if (epoch != epoch_) {
-      order_.resize(static_cast<std::size_t>(train_.rows()));
-      std::iota(order_.begin(), order_.end(), 0);
-      Shuffle(DeriveKey(KeyOf(options_.seed, RunKey::kData), static_cast<std::uint64_t>(epoch)),
-              order_);
-      epoch_ = epoch;
-    }
-    return order_[static_cast<std::size_t>(place % train_.rows())];
-  }
 
   const TrainOptions options_;
   LmStreams streams_;
   PackedRows train_, held_out_;
-  std::vector<idx_t> order_, which_;  // of an epoch; of the update drawn last
-  idx_t epoch_ = -1;
+  EpochOrder order_;
+  std::vector<idx_t> which_;  // of the update drawn last
   PackedRows::Batch batch_;
 };
 

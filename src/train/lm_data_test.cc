@@ -82,9 +82,29 @@ TEST(PackedRowsTest, HoldWholeDocumentsOnce) {
   }
   EXPECT_EQ(told, 40);
   EXPECT_EQ(told_predicted, predicted);
-  EXPECT_NEAR(rows.padding(), 1.0 - 40.0 / static_cast<double>(8 * rows.rows()), 1e-12);
-  EXPECT_NEAR(PackedPadding(lengths, 8), rows.padding(), 1e-12);
+  EXPECT_NEAR(rows.pieces().padding(), 1.0 - 40.0 / static_cast<double>(8 * rows.rows()), 1e-12);
+  EXPECT_NEAR(PackedPadding(lengths, 8), rows.pieces().padding(), 1e-12);
   EXPECT_LE(rows.rows(), 6);
+  // With two special tokens around every piece: 6 of the 8 places are for text.
+  const PackedPieces framed(d.starts, 40, 8, 2);
+  idx_t pieces = 0, text = 0;
+  for (idx_t row = 0; row < framed.rows(); ++row) {
+    idx_t size = 0;
+    for (const PackedPieces::Piece& piece : framed.Pieces(row)) {
+      EXPECT_LE(piece.end - piece.begin, 6);
+      size += piece.end - piece.begin + 2;
+      text += piece.end - piece.begin;
+      ++pieces;
+    }
+    EXPECT_LE(size, 8);
+    EXPECT_EQ(framed.Filled(row), size);
+  }
+  EXPECT_EQ(text, 40);
+  EXPECT_EQ(pieces, 10);  // 8 is cut into two, 17 into three
+  std::vector<idx_t> with_specials = lengths;
+  for (idx_t& length : with_specials) length += 2;
+  EXPECT_NEAR(PackedPadding(with_specials, 8, 2), framed.padding(), 1e-12);
+  EXPECT_TRUE(Throws([&] { PackedPieces(d.starts, 40, 2, 2); }, ErrorCode::kUsage, "need 3"));
   EXPECT_TRUE(Throws([&] { PackedRows(d.ids, d.starts, 1, 0); }, ErrorCode::kUsage, "need 2"));
 }
 

@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using test::TempDir;
 using test::Throws;
+using Family = test::WordTokenizer::Family;
 
 constexpr std::uint64_t kMostBytes = 1 << 24;
 
@@ -104,10 +105,11 @@ class LongformerTraining : public testing::Test {
   }
 
   std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
-    if (kind == "mlm") {
+    if (kind == "mlm" || kind == "packed") {
       Context context(2);
       MaskedLmOptions task;
       task.documents = "blank-line";
+      task.packed = kind == "packed";
       task.global = "first:1";
       return std::make_unique<MaskedLmTask>(context, o, task, Words(), InfoOf(TinyConfig()));
     }
@@ -152,7 +154,7 @@ class LongformerTraining : public testing::Test {
   TempDir d_;
 };
 
-const char* const kKinds[] = {"mlm", "classes", "sets", "regression"};
+const char* const kKinds[] = {"mlm", "packed", "classes", "sets", "regression"};
 
 TEST_F(LongformerTraining, SameBitsForAnyThreadsAndInterruptions) {
   for (const std::string kind : kKinds) {
@@ -201,7 +203,7 @@ TEST_F(LongformerTraining, ADividedBatchHasTheGradientOfTheWhole) {
       Context context(2);
       StepSize size;
       double sum = 0.0;
-      if (kind == "mlm") {
+      if (kind == "mlm" || kind == "packed") {
         size = task->Draw(3);
         for (idx_t m = 0; m < o.accumulate; ++m) {
           sum += task->Accumulate(context, m, 1.0f / static_cast<float>(size.counted), {}).sum;
@@ -326,6 +328,92 @@ TEST_F(LongformerTraining, Bf16LearnsAsFp32Does) {
   EXPECT_NEAR(loss[1], loss[0], 0.02 * loss[0]);
 }
 
+// Documents stand between special tokens of their own, and only their words are to be guessed.
+TEST_F(LongformerTraining, PackedRowsMaskWordsOnly) {
+  const MaskedRows form(Words(), InfoOf(TinyConfig()), 0.5);
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < 12; ++i) ids.push_back(5 + i % 10);
+  const std::vector<PackedPieces::Piece> first = {{0, 4}, {4, 5}}, second = {{5, 12}};
+  PaddedRows rows;
+  rows.Reset(2, 12, 0);
+  rows.labels.assign(24, kIgnoreLabel);
+  idx_t masked = form.PutPacked(0, ids, first, 7, &rows);
+  masked += form.PutPacked(1, ids, second, 8, &rows);
+  EXPECT_EQ(rows.documents, (std::vector<idx_t>{6, 3, 3, 9, 3}));
+  const std::vector<std::int32_t> plain = {2, 5,  6,  7,  8,  3,  2, 9, 3, 0, 0, 0,
+                                           2, 10, 11, 12, 13, 14, 5, 6, 3, 0, 0, 0};
+  idx_t labelled = 0;
+  for (std::size_t t = 0; t < plain.size(); ++t) {
+    const bool word = plain[t] >= 5;
+    EXPECT_EQ(rows.roles[t] == kHiddenToken, plain[t] == 0) << t;
+    if (!word || rows.labels[t] == kIgnoreLabel) {
+      EXPECT_EQ(rows.ids[t], plain[t]) << t;
+      EXPECT_EQ(rows.labels[t], kIgnoreLabel) << t;
+      continue;
+    }
+    EXPECT_EQ(rows.labels[t], plain[t]) << t;
+    ++labelled;
+  }
+  EXPECT_EQ(labelled, masked);
+  EXPECT_GE(labelled, 3);
+}
+
+// A packed run tells what it packs, its loss is that of its rows' documents run one by one, and
+// what it measures is what `eval` measures.
+TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
+  Context context(2);
+  MaskedLmOptions options;
+  options.documents = "blank-line";
+  options.packed = true;
+  options.global = "first:1";
+  TrainOptions o = Options("apart");
+  o.dropout = 0.0;
+  std::vector<std::string> notes;
+  MaskedLmTask task(context, o, options, Words(), InfoOf(TinyConfig()));
+  task.Load(o.model, TrainTask::Origin::kStart, &notes);
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(notes[0].rfind("packed: 1800 tokens in ", 0), 0u) << notes[0];
+
+  const MaskedRows form(Words(), InfoOf(TinyConfig()), options.mask_share);
+  const TokenStream stream = ReadMaskedText(context, Words(), o.train, options, form);
+  const auto all = static_cast<idx_t>(stream.ids().size());
+  const MaskedText held =
+      MaskedText::Of(stream, all - LastPart(all, o.held_out), all, true, form, o.tokens);
+  const auto model = LoadTextModel(o.model, {});
+  const GlobalPolicy global = GlobalPolicy::Parse("first:1");
+  HeadLoss apart;
+  for (idx_t row = 0; row < held.packed->rows(); ++row) {
+    PaddedRows rows;
+    rows.Reset(1, o.tokens, 0);
+    rows.labels.assign(static_cast<std::size_t>(o.tokens), kIgnoreLabel);
+    const std::uint64_t key =
+        DeriveKey(MaskKey(o.seed, kEvaluation), static_cast<std::uint64_t>(row));
+    form.PutPacked(0, held.ids, held.packed->Pieces(row), key, &rows);
+    std::size_t at = 0;
+    for (const idx_t length : rows.documents) {
+      const auto count = static_cast<std::size_t>(length);
+      if (rows.roles[at] != kHiddenToken) {
+        PaddedRows one;
+        one.Reset(1, length, 0);
+        one.SetRow(0, std::span(rows.ids).subspan(at, count));
+        one.labels.assign(rows.labels.begin() + static_cast<std::ptrdiff_t>(at),
+                          rows.labels.begin() + static_cast<std::ptrdiff_t>(at + count));
+        model->MarkGlobals(global, one.ids, 1, length, one.roles, {});
+        const HeadLoss loss = model->Loss(context, one.batch());
+        apart.sum += loss.sum;
+        apart.counted += loss.counted;
+      }
+      at += count;
+    }
+  }
+  const double loss = task.Evaluate(context).loss;
+  EXPECT_GT(apart.counted, 10);
+  EXPECT_NEAR(loss, apart.sum / static_cast<double>(apart.counted), 1e-5);
+  EXPECT_EQ(
+      loss,
+      MaskedLoss(context, *model, form, global, held, o.tokens, MaskKey(o.seed, kEvaluation)).mean);
+}
+
 TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
   Context context(2);
   const LabelledTexts texts = Letters(1);
@@ -361,6 +449,24 @@ TEST_F(LongformerTraining, WhatDoesNotFitIsNamed) {
   TrainOptions longer = o;
   longer.tokens = 2500;
   EXPECT_TRUE(Throws([&] { mlm(longer, {}, TinyConfig()); }, ErrorCode::kUsage, "lower --tokens"));
+  MaskedLmOptions packed;
+  packed.packed = true;
+  mlm(longer, packed, TinyConfig());  // no text is too short for rows of whole documents
+  packed.documents = "joined";
+  EXPECT_TRUE(Throws([&] { mlm(o, packed, TinyConfig()); }, ErrorCode::kUsage,
+                     "documents: 'joined' is unknown; use file, blank-line or line"));
+  TrainOptions nothing = o;
+  std::ofstream(d_.path() / "empty") << "\n";
+  nothing.train = {d_.path() / "empty"};
+  packed.documents = "line";
+  EXPECT_TRUE(
+      Throws([&] { mlm(nothing, packed, TinyConfig()); }, ErrorCode::kUsage, "has no tokens"));
+  EXPECT_TRUE(Throws(
+      [&] {
+        MaskedLmTask run(context, o, packed, test::WordTokenizer({"a"}, Family::kNoFrame),
+                         InfoOf(TinyConfig()));
+      },
+      ErrorCode::kFormat, "special tokens stand around each document, and the tokenizer has none"));
   MaskedLmOptions none;
   none.mask_share = 0.0;
   EXPECT_TRUE(Throws([&] { mlm(o, none, TinyConfig()); }, ErrorCode::kUsage, "mask-share"));

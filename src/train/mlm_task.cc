@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/errors.h"
 #include "base/rng.h"
@@ -24,8 +25,32 @@ void CheckMaskedLmOptions(const MaskedLmOptions& task) {
         "mask-share: {} is not above 0 and below 1", task.mask_share);
 }
 
-std::span<const std::int32_t> LastPart(std::span<const std::int32_t> ids, double share) {
-  return ids.last(static_cast<std::size_t>(static_cast<double>(ids.size()) * share));
+idx_t LastPart(idx_t size, double share) {
+  return static_cast<idx_t>(static_cast<double>(size) * share);
+}
+
+TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
+                           const std::vector<std::filesystem::path>& files,
+                           const MaskedLmOptions& task, const MaskedRows& form) {
+  return TokenStream(context, tokenizer, files, ParseDocuments(task.documents),
+                     task.packed ? std::nullopt : form.separator());
+}
+
+MaskedText MaskedText::Of(const TokenStream& stream, idx_t begin, idx_t end, bool packed,
+                          const MaskedRows& form, idx_t tokens) {
+  MaskedText text;
+  text.ids =
+      stream.ids().subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+  if (!packed) return text;
+  Check(form.Around() > 0, ErrorCode::kFormat,
+        "packed: special tokens stand around each document, and the tokenizer has none (cls_token "
+        "or bos_token, sep_token or eos_token)");
+  std::vector<idx_t> starts = {0};
+  for (const idx_t start : stream.starts()) {
+    if (start > begin && start < end) starts.push_back(start - begin);
+  }
+  text.packed.emplace(starts, end - begin, tokens, form.Around());
+  return text;
 }
 
 // ---- rows ---------------------------------------------------------------------------------------
@@ -48,14 +73,38 @@ MaskedRows::MaskedRows(const text::Tokenizer& tokenizer, const TextModelInfo& in
   }
 }
 
-idx_t MaskedRows::Content(idx_t tokens) const { return tokens - (begin_ ? 1 : 0) - (end_ ? 1 : 0); }
+void MaskedRows::Append(std::span<const std::int32_t> content,
+                        std::vector<std::int32_t>* ids) const {
+  if (begin_) ids->push_back(*begin_);
+  ids->insert(ids->end(), content.begin(), content.end());
+  if (end_) ids->push_back(*end_);
+}
 
 idx_t MaskedRows::Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key,
                       PaddedRows* rows) const {
   std::vector<std::int32_t> ids;
-  if (begin_) ids.push_back(*begin_);
-  ids.insert(ids.end(), content.begin(), content.end());
-  if (end_) ids.push_back(*end_);
+  Append(content, &ids);
+  return PutMasked(row, std::move(ids), key, rows);
+}
+
+idx_t MaskedRows::PutPacked(idx_t row, std::span<const std::int32_t> ids,
+                            std::span<const PackedPieces::Piece> pieces, std::uint64_t key,
+                            PaddedRows* rows) const {
+  std::vector<std::int32_t> joined;
+  for (const PackedPieces::Piece& piece : pieces) {
+    const auto before = static_cast<idx_t>(joined.size());
+    Append(ids.subspan(static_cast<std::size_t>(piece.begin),
+                       static_cast<std::size_t>(piece.end - piece.begin)),
+           &joined);
+    rows->documents.push_back(static_cast<idx_t>(joined.size()) - before);
+  }
+  const idx_t empty = rows->tokens - static_cast<idx_t>(joined.size());
+  if (empty > 0) rows->documents.push_back(empty);
+  return PutMasked(row, std::move(joined), key, rows);
+}
+
+idx_t MaskedRows::PutMasked(idx_t row, std::vector<std::int32_t> ids, std::uint64_t key,
+                            PaddedRows* rows) const {
   std::vector<std::uint8_t> fixed;
   for (const std::int32_t id : ids) fixed.push_back(special_[static_cast<std::size_t>(id)]);
   const idx_t begin = row * rows->tokens;
@@ -66,12 +115,12 @@ idx_t MaskedRows::Put(idx_t row, std::span<const std::int32_t> content, std::uin
 }
 
 HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
-                    const GlobalPolicy& global, std::span<const std::int32_t> content, idx_t tokens,
+                    const GlobalPolicy& global, const MaskedText& text, idx_t tokens,
                     std::uint64_t key) {
-  const auto size = static_cast<idx_t>(content.size());
+  const auto size = static_cast<idx_t>(text.ids.size());
   const idx_t room = std::min(form.Content(tokens), size);
-  const idx_t width = room + tokens - form.Content(tokens);
-  const idx_t row_count = (size + room - 1) / room;
+  const idx_t width = text.packed ? tokens : room + form.Around();
+  const idx_t row_count = text.packed ? text.packed->rows() : (size + room - 1) / room;
   const idx_t batch = std::max<idx_t>(1, kEvalTokens / width);
   HeadLoss total;
   for (idx_t first = 0; first < row_count; first += batch) {
@@ -79,13 +128,18 @@ HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
     rows.Reset(std::min(batch, row_count - first), width, model.info().pad_token);
     rows.labels.assign(rows.ids.size(), kIgnoreLabel);
     for (idx_t r = 0; r < rows.rows; ++r) {
+      const std::uint64_t own = DeriveKey(key, static_cast<std::uint64_t>(first + r));
+      if (text.packed) {
+        form.PutPacked(r, text.ids, text.packed->Pieces(first + r), own, &rows);
+        continue;
+      }
       const idx_t begin = (first + r) * room;
       form.Put(r,
-               content.subspan(static_cast<std::size_t>(begin),
-                               static_cast<std::size_t>(std::min(room, size - begin))),
-               DeriveKey(key, static_cast<std::uint64_t>(first + r)), &rows);
+               text.ids.subspan(static_cast<std::size_t>(begin),
+                                static_cast<std::size_t>(std::min(room, size - begin))),
+               own, &rows);
     }
-    model.MarkGlobals(global, rows.ids, rows.rows, rows.tokens, rows.roles);
+    model.MarkGlobals(global, rows.ids, rows.rows, rows.tokens, rows.roles, rows.documents);
     const HeadLoss part = model.Loss(context, rows.batch());
     total.sum += part.sum;
     total.counted += part.counted;
@@ -105,53 +159,84 @@ MaskedLmTask::MaskedLmTask(Context& context, const TrainOptions& options,
       task_(task),
       form_(tokenizer, info, task.mask_share) {
   CheckMaskedLmOptions(task);
-  const Documents documents = ParseDocuments(task.documents);
-  train_stream_ = TokenStream(context, tokenizer, options.train, documents, form_.separator());
-  train_ = train_stream_.ids();
+  const auto part = [&](const TokenStream& stream, idx_t begin, idx_t end) {
+    return MaskedText::Of(stream, begin, end, task.packed, form_, options.tokens);
+  };
+  const auto size_of = [](const TokenStream& stream) {
+    return static_cast<idx_t>(stream.ids().size());
+  };
+  train_stream_ = ReadMaskedText(context, tokenizer, options.train, task, form_);
+  const idx_t all = size_of(train_stream_);
   if (options.eval.empty()) {
-    held_out_ = LastPart(train_, options.held_out);
-    train_ = train_.first(train_.size() - held_out_.size());
+    const idx_t border = all - LastPart(all, options.held_out);
+    train_ = part(train_stream_, 0, border);
+    held_out_ = part(train_stream_, border, all);
   } else {
-    eval_stream_ = TokenStream(context, tokenizer, {options.eval}, documents, form_.separator());
-    held_out_ = eval_stream_.ids();
+    eval_stream_ = ReadMaskedText(context, tokenizer, {options.eval}, task, form_);
+    train_ = part(train_stream_, 0, all);
+    held_out_ = part(eval_stream_, 0, size_of(eval_stream_));
   }
-  const idx_t room = form_.Content(options.tokens);
-  Check(static_cast<idx_t>(train_.size()) >= room, ErrorCode::kUsage,
+  const idx_t room = form_.Content(options.tokens), size = static_cast<idx_t>(train_.ids.size());
+  Check(!task.packed || size > 0, ErrorCode::kUsage,
+        "train: the text has no tokens to train on; lower --held-out or give --eval");
+  Check(task.packed || size >= room, ErrorCode::kUsage,
         "train: the text has {} tokens to train on, rows of {} tokens need {}; lower --tokens",
-        train_.size(), options.tokens, room);
-  Check(!held_out_.empty(), ErrorCode::kUsage,
+        size, options.tokens, room);
+  Check(!held_out_.ids.empty(), ErrorCode::kUsage,
         "train: the held-out part is empty; raise --held-out or give --eval");
+  if (train_.packed) {
+    order_ = EpochOrder(train_.packed->rows(), KeyOf(options.seed, RunKey::kData));
+  }
+}
+
+void MaskedLmTask::Load(const std::filesystem::path& directory, Origin origin,
+                        std::vector<std::string>* notes) {
+  TextTask::Load(directory, origin, notes);
+  if (!train_.packed || notes == nullptr) return;
+  notes->push_back(
+      fmt::format("packed: {} tokens {}", train_.ids.size(), train_.packed->Describe()));
 }
 
 std::string MaskedLmTask::DataFingerprint() const {
   return train_stream_.fingerprint() + " " + eval_stream_.fingerprint() +
-         fmt::format(" tokens {} held out {}", train_.size(), held_out_.size());
+         fmt::format(" tokens {} held out {}", train_.ids.size(), held_out_.ids.size());
 }
 
 nlohmann::json MaskedLmTask::DecidingOptions() const {
-  return WithSharedOptions(
-      {{"task", "mlm"}, {"mask_share", task_.mask_share}, {"documents", task_.documents}});
+  nlohmann::json deciding = {
+      {"task", "mlm"}, {"mask_share", task_.mask_share}, {"documents", task_.documents}};
+  // Left out where it is not asked for: runs from before there was a choice go on.
+  if (task_.packed) deciding["packed"] = true;
+  return WithSharedOptions(std::move(deciding));
+}
+
+idx_t MaskedLmTask::PutRow(idx_t step, idx_t row, idx_t r, PaddedRows* rows) {
+  const TrainOptions& o = options();
+  const std::uint64_t masks = DeriveKey(MaskKey(o.seed, step), static_cast<std::uint64_t>(row));
+  if (train_.packed) {
+    const idx_t which = order_.At((step - 1) * o.batch * o.accumulate + row);
+    return form_.PutPacked(r, train_.ids, train_.packed->Pieces(which), masks, rows);
+  }
+  const std::uint64_t data =
+      DeriveKey(KeyOf(o.seed, RunKey::kData), static_cast<std::uint64_t>(step));
+  Rng rng(data, static_cast<std::uint64_t>(row));
+  const idx_t room = form_.Content(o.tokens);
+  const idx_t begin = rng.Below(static_cast<idx_t>(train_.ids.size()) - room + 1);
+  return form_.Put(
+      r, train_.ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(room)), masks,
+      rows);
 }
 
 StepSize MaskedLmTask::Draw(idx_t step) {
   const TrainOptions& o = options();
-  const std::uint64_t data =
-      DeriveKey(KeyOf(o.seed, RunKey::kData), static_cast<std::uint64_t>(step));
-  const idx_t room = form_.Content(o.tokens);
   micros_.resize(static_cast<std::size_t>(o.accumulate));
   StepSize size;
   idx_t row = 0;  // of the update
   for (PaddedRows& rows : micros_) {
     rows.Reset(o.batch, o.tokens, info().pad_token);
     rows.labels.assign(rows.ids.size(), kIgnoreLabel);
-    for (idx_t r = 0; r < o.batch; ++r, ++row) {
-      Rng rng(data, static_cast<std::uint64_t>(row));
-      const idx_t begin = rng.Below(static_cast<idx_t>(train_.size()) - room + 1);
-      size.counted += form_.Put(
-          r, train_.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(room)),
-          DeriveKey(MaskKey(o.seed, step), static_cast<std::uint64_t>(row)), &rows);
-    }
-    size.tokens += o.batch * o.tokens;
+    for (idx_t r = 0; r < o.batch; ++r, ++row) size.counted += PutRow(step, row, r, &rows);
+    size.tokens += std::count(rows.roles.begin(), rows.roles.end(), kLocalToken);
   }
   // Rows of nothing but special tokens: no loss, no gradient.
   size.counted = std::max<idx_t>(size.counted, 1);

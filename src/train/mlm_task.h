@@ -1,8 +1,12 @@
 // A model learns to guess masked tokens of texts.
 #pragma once
 
+#include <optional>
+
 #include "text/tokenizer.h"
+#include "train/length_batches.h"
 #include "train/mask_tokens.h"
+#include "train/packed_rows.h"
 #include "train/text_task.h"
 #include "train/token_stream.h"
 
@@ -15,15 +19,27 @@ class MaskedRows {
   // kFormat when the tokenizer has no mask token, or ids that the model does not have.
   MaskedRows(const text::Tokenizer& tokenizer, const TextModelInfo& info, double mask_share);
 
+  // Special tokens around a text.
+  idx_t Around() const { return (begin_ ? 1 : 0) + (end_ ? 1 : 0); }
   // Tokens of text in a row of `tokens`.
-  idx_t Content(idx_t tokens) const;
-  // What stands between two documents.
+  idx_t Content(idx_t tokens) const { return tokens - Around(); }
+  // What stands between two documents that are joined.
   std::optional<std::int32_t> separator() const { return end_; }
   // Writes a row with its labels; masks are drawn from `key`. Returns how many tokens are masked.
   idx_t Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key,
             PaddedRows* rows) const;
+  // The same for documents side by side: pieces of `ids`, each between special tokens. Rows are
+  // written in order, for their documents are listed one row behind the other.
+  idx_t PutPacked(idx_t row, std::span<const std::int32_t> ids,
+                  std::span<const PackedPieces::Piece> pieces, std::uint64_t key,
+                  PaddedRows* rows) const;
 
  private:
+  // Appends the content between its special tokens.
+  void Append(std::span<const std::int32_t> content, std::vector<std::int32_t>* ids) const;
+  idx_t PutMasked(idx_t row, std::vector<std::int32_t> ids, std::uint64_t key,
+                  PaddedRows* rows) const;
+
   MaskRule rule_;
   std::optional<std::int32_t> begin_, end_;
   std::vector<std::uint8_t> special_;  // by id
@@ -36,22 +52,40 @@ std::uint64_t MaskKey(std::uint64_t seed, idx_t step);
 // kUsage for a share of masks that cannot be.
 void CheckMaskedLmOptions(const MaskedLmOptions& task);
 
-// The last share of the ids.
-std::span<const std::int32_t> LastPart(std::span<const std::int32_t> ids, double share);
+// A text for a masked LM: ids that are cut into rows anywhere, or documents packed into rows.
+struct MaskedText {
+  std::span<const std::int32_t> ids;
+  std::optional<PackedPieces> packed;
 
-// The loss over `content` cut into rows side by side, about 8192 tokens at a time. The masks of row
-// r are drawn from (key, r).
+  // Ids [begin, end) of a stream; `packed`: its documents, the first one's rest included, in rows
+  // of `tokens`.
+  static MaskedText Of(const TokenStream& stream, idx_t begin, idx_t end, bool packed,
+                       const MaskedRows& form, idx_t tokens);
+};
+
+// Tokens at the end of `size` that are the last share.
+idx_t LastPart(idx_t size, double share);
+// The files as one stream: their documents with a separator between two, or, where they are packed,
+// with none.
+TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
+                           const std::vector<std::filesystem::path>& files,
+                           const MaskedLmOptions& task, const MaskedRows& form);
+
+// The loss over the text in rows of `tokens` side by side, or as they are packed, about 8192 tokens
+// at a time. The masks of row r are drawn from (key, r).
 HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
-                    const GlobalPolicy& global, std::span<const std::int32_t> content, idx_t tokens,
+                    const GlobalPolicy& global, const MaskedText& text, idx_t tokens,
                     std::uint64_t key);
 
 class MaskedLmTask final : public TextTask {
  public:
   // Reads and tokenizes the texts. options.tokens is the row's length, not 0. kUsage when the texts
-  // are shorter than a row.
+  // are shorter than a row that is not packed.
   MaskedLmTask(Context& context, const TrainOptions& options, const MaskedLmOptions& task,
                const text::Tokenizer& tokenizer, const TextModelInfo& info);
 
+  void Load(const std::filesystem::path& directory, Origin origin,
+            std::vector<std::string>* notes) override;
   std::string DataFingerprint() const override;
   nlohmann::json DecidingOptions() const override;
   StepSize Draw(idx_t step) override;
@@ -60,11 +94,15 @@ class MaskedLmTask final : public TextTask {
   TaskEvaluation Evaluate(Context& context) override;
 
  private:
+  // Writes row `row` of update `step` into row r of `rows`. Returns how many tokens are masked.
+  idx_t PutRow(idx_t step, idx_t row, idx_t r, PaddedRows* rows);
+
   const MaskedLmOptions task_;
   MaskedRows form_;
   TokenStream train_stream_, eval_stream_;
-  std::span<const std::int32_t> train_, held_out_;  // of the streams
-  std::vector<PaddedRows> micros_;                  // of the update drawn last
+  MaskedText train_, held_out_;     // of the streams
+  EpochOrder order_;                // of packed rows
+  std::vector<PaddedRows> micros_;  // of the update drawn last
 };
 
 }  // namespace longspan

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "longspan/types.h"
@@ -10,22 +11,51 @@
 
 namespace longspan {
 
-// Rows of T tokens that hold whole documents, or pieces of T tokens of a longer one. A piece goes
-// into the first of the newest kOpen rows that has room for it, so that little stays empty. What
-// stays empty is a document of its own, of padding, that nothing is learnt from.
-class PackedRows {
+// Which documents lie side by side in which row of T tokens: whole ones, or pieces of a longer one
+// that fill a row each. A piece goes into the first of the newest kOpen rows that has room for it,
+// so that little stays empty.
+class PackedPieces {
  public:
   static constexpr std::size_t kOpen = 64;
 
-  // `starts` of the documents in `ids`, ascending from 0. Keeps a view of `ids`. kUsage for a row
-  // of less than 2 tokens.
-  PackedRows(std::span<const std::int32_t> ids, std::span<const idx_t> starts, idx_t tokens,
-             std::int32_t pad);
+  struct Piece {
+    idx_t begin, end;  // of the ids
+  };
+
+  // `starts` of the documents in `size` ids, ascending from 0. `around` special tokens stand beside
+  // each piece and take their places in the row. kUsage for a row of less than 2 tokens, or of none
+  // beside the special ones.
+  PackedPieces(std::span<const idx_t> starts, idx_t size, idx_t tokens, idx_t around = 0);
 
   idx_t rows() const { return static_cast<idx_t>(rows_.size()); }
   idx_t tokens() const { return tokens_; }
-  double padding() const;            // share of all places
-  idx_t Filled(idx_t row) const;     // tokens that are no padding
+  double padding() const;         // share of all places
+  idx_t Filled(idx_t row) const;  // tokens that are no padding
+  std::span<const Piece> Pieces(idx_t row) const { return rows_[static_cast<std::size_t>(row)]; }
+
+  // "in 7 rows of 512; 3.1 % is padding", for people.
+  std::string Describe() const;
+
+ private:
+  idx_t tokens_;
+  std::vector<std::vector<Piece>> rows_;
+  std::vector<idx_t> filled_;  // of each row
+};
+
+// Packed rows of a language model. What stays empty is a document of its own, of padding, that
+// nothing is learnt from.
+class PackedRows {
+ public:
+  // `starts` of the documents in `ids`, ascending from 0. Keeps a view of `ids`. kUsage for a row
+  // of less than 2 tokens.
+  PackedRows(std::span<const std::int32_t> ids, std::span<const idx_t> starts, idx_t tokens,
+             std::int32_t pad)
+      : ids_(ids), pieces_(starts, static_cast<idx_t>(ids.size()), tokens), pad_(pad) {}
+
+  const PackedPieces& pieces() const { return pieces_; }
+  idx_t rows() const { return pieces_.rows(); }
+  idx_t tokens() const { return pieces_.tokens(); }
+  idx_t Filled(idx_t row) const { return pieces_.Filled(row); }
   idx_t Predicted(idx_t row) const;  // tokens that have one before them in their piece
 
   // Rows `which` as a batch: ids, targets (none behind a piece's last token) and lengths of the
@@ -37,14 +67,9 @@ class PackedRows {
   TokenBatch Fill(std::span<const idx_t> which, Batch* batch) const;
 
  private:
-  struct Piece {
-    idx_t begin, end;  // of ids_
-  };
   std::span<const std::int32_t> ids_;
-  idx_t tokens_;
+  PackedPieces pieces_;
   std::int32_t pad_;
-  std::vector<std::vector<Piece>> rows_;
-  std::vector<idx_t> filled_;  // of each row
 };
 
 // The row that each next piece goes into, of which `filled` has the tokens so far.
@@ -60,7 +85,8 @@ class RowChoice {
   std::vector<idx_t> filled_;
 };
 
-// The share of padding when documents of these lengths are packed into rows of `tokens`.
-double PackedPadding(std::span<const idx_t> lengths, idx_t tokens);
+// The share of padding when documents of these lengths are packed into rows of `tokens`. `around`
+// tokens of each length are special ones, which every piece of a longer document has.
+double PackedPadding(std::span<const idx_t> lengths, idx_t tokens, idx_t around = 0);
 
 }  // namespace longspan

@@ -104,10 +104,11 @@ class ReformerTraining : public testing::Test {
 
   std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
     const TextModelInfo info = ReadTextModelInfo(o.model);
-    if (kind == "mlm") {
+    if (kind == "mlm" || kind == "packed") {
       Context context(2);
       MaskedLmOptions task;
       task.documents = "blank-line";
+      task.packed = kind == "packed";
       return std::make_unique<MaskedLmTask>(context, o, task, Words(), info);
     }
     LabelledTexts train = Letters(1), held = Letters(2);
@@ -138,7 +139,7 @@ class ReformerTraining : public testing::Test {
   TempDir d_;
 };
 
-const char* const kKinds[] = {"mlm", "classes", "regression"};
+const char* const kKinds[] = {"mlm", "packed", "classes", "regression"};
 
 TEST_F(ReformerTraining, SameBitsForAnyThreadsAndInterruptions) {
   for (const std::string kind : kKinds) {
@@ -182,6 +183,58 @@ TEST_F(ReformerTraining, LearnsTheRule) {
   const GlobalPolicy none = GlobalPolicy::Parse("none");
   const ClassifierEval eval = EvaluateRows(context, *back, target, none, Rows(Letters(2), target));
   EXPECT_EQ(eval.loss, letters.eval_loss);
+}
+
+// Documents side by side in a row behind TextModel: each as if it were a row of its own, and
+// padding is one of them.
+TEST_F(ReformerTraining, PackedRowsAreTheirDocumentsApart) {
+  Reformer reformer(TinyConfig());
+  reformer.Initialise(3);
+  const auto model = MakeTextModel(std::move(reformer));
+  const MaskedRows form(Words(), model->info(), 0.5);
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < 60; ++i) ids.push_back(5 + i % 7);
+  const std::vector<std::vector<PackedPieces::Piece>> pieces = {{{0, 20}, {20, 21}, {21, 33}},
+                                                                {{33, 60}}};
+  PaddedRows rows;
+  rows.Reset(2, 41, 0);
+  rows.labels.assign(82, kIgnoreLabel);
+  for (idx_t row = 0; row < 2; ++row) {
+    form.PutPacked(row, ids, pieces[static_cast<std::size_t>(row)], 9, &rows);
+  }
+  EXPECT_EQ(rows.documents, (std::vector<idx_t>{22, 3, 14, 2, 29, 12}));
+  Context context(2);
+  Tensor hidden({82, model->info().width});
+  model->Encode(context, rows.batch(), hidden.view<2>());
+  const HeadLoss together = model->Loss(context, rows.batch());
+  HeadLoss apart;
+  idx_t begin = 0;
+  for (const idx_t length : rows.documents) {
+    const auto at = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(length);
+    if (rows.roles[at] != kHiddenToken) {
+      PaddedRows one;
+      one.Reset(1, length, 0);
+      one.SetRow(0, std::span(rows.ids).subspan(at, count));
+      one.labels.assign(rows.labels.begin() + begin, rows.labels.begin() + begin + length);
+      Tensor own({length, model->info().width});
+      model->Encode(context, one.batch(), own.view<2>());
+      for (idx_t t = 0; t < length; ++t) {
+        for (idx_t c = 0; c < model->info().width; ++c) {
+          ASSERT_NEAR(hidden.view<2>()(begin + t, c), own.view<2>()(t, c), 1e-5)
+              << begin << " " << t;
+        }
+      }
+      const HeadLoss loss = model->Loss(context, one.batch());
+      apart.sum += loss.sum;
+      apart.counted += loss.counted;
+    }
+    begin += length;
+  }
+  EXPECT_EQ(together.counted, apart.counted);
+  EXPECT_NEAR(together.sum, apart.sum, 1e-5 * apart.sum);
+  rows.roles[3] = kHiddenToken;
+  EXPECT_TRUE(Throws([&] { model->Loss(context, rows.batch()); }, ErrorCode::kUsage,
+                     "1 of the 22 tokens of the document at token 0 of row 0 are hidden"));
 }
 
 TEST_F(ReformerTraining, PredictionsDoNotDependOnTheBatch) {

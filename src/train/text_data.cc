@@ -15,18 +15,19 @@ std::span<const std::uint8_t> HeldOutPart(std::span<const std::uint8_t> bytes, d
 }
 
 TextData::TextData(const std::vector<std::filesystem::path>& train,
-                   const std::filesystem::path& eval, double held_out, idx_t tokens) {
+                   const std::filesystem::path& eval, double held_out, idx_t tokens,
+                   std::uint64_t copy_below) {
   Check(!train.empty(), ErrorCode::kUsage, "train: no training text given");
   files_.reserve(train.size() + 1);
   for (const auto& path : train) {
-    files_.push_back(text::MappedFile::Open(path));
+    files_.push_back(text::MappedFile::Open(path, copy_below));
     train_.push_back(files_.back().bytes());
   }
   if (eval.empty()) {
     held_out_ = HeldOutPart(train_.back(), held_out);
     train_.back() = train_.back().first(train_.back().size() - held_out_.size());
   } else {
-    files_.push_back(text::MappedFile::Open(eval));
+    files_.push_back(text::MappedFile::Open(eval, copy_below));
     held_out_ = files_.back().bytes();
   }
   for (const auto& part : train_) train_bytes_ += static_cast<idx_t>(part.size());
@@ -67,6 +68,12 @@ void TextData::Sample(std::uint64_t key, idx_t step, idx_t first_row, idx_t rows
     text::BytesTokenizer::EncodeInto(bytes, ids);
     std::copy(ids.begin(), ids.end() - 1, out->ids.begin() + row * tokens);
     std::copy(ids.begin() + 1, ids.end(), out->targets.begin() + row * tokens);
+  }
+}
+
+void TextData::CheckUnchanged() const {
+  for (const auto& file : files_) {
+    if (file.mapped()) file.CheckUnchanged();
   }
 }
 

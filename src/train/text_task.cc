@@ -29,6 +29,7 @@ void PaddedRows::Reset(idx_t row_count, idx_t width, idx_t pad) {
   roles.assign(n, kHiddenToken);
   labels.clear();
   values.clear();
+  documents.clear();
   with_types = false;
 }
 
@@ -50,6 +51,7 @@ TextBatch PaddedRows::batch() const {
   if (with_types) batch.token_types = types;
   batch.labels = labels;
   batch.values = values;
+  batch.documents = documents;
   return batch;
 }
 
@@ -96,7 +98,7 @@ void TextTask::Save(const fs::path& directory) {
 
 HeadLoss TextTask::LossAndGradients(Context& context, PaddedRows& rows, float scale,
                                     const StepDropout& dropout) {
-  model_->MarkGlobals(global_, rows.ids, rows.rows, rows.tokens, rows.roles);
+  model_->MarkGlobals(global_, rows.ids, rows.rows, rows.tokens, rows.roles, rows.documents);
   return model_->LossAndGradients(context, rows.batch(), scale, dropout, recompute_);
 }
 

@@ -17,6 +17,7 @@ struct PaddedRows {
   std::vector<std::int32_t> ids, types, labels;  // labels as the head has them
   std::vector<float> values;
   std::vector<std::uint8_t> roles;
+  std::vector<idx_t> documents;  // lengths, side by side in the rows; empty: a row is one
   bool with_types = false;
 
   // Room for rows of `width` tokens, all of them hidden padding.

@@ -83,12 +83,13 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
         "model: not a masked language model but a {}", info.class_name);
   const auto tokenizer = text::OpenTokenizer(o.model);
   const MaskedRows form(*tokenizer, info, o.task.mask_share);
-  const TokenStream stream(context, *tokenizer, {o.text}, ParseDocuments(o.task.documents),
-                           form.separator());
-  const auto content = LastPart(stream.ids(), o.held_out);
-  Check(!content.empty(), ErrorCode::kUsage, "eval: the text has no tokens");
   MaskedLmEval result;
   result.tokens = TokensOfRows(o.tokens, info);
+  const TokenStream stream = ReadMaskedText(context, *tokenizer, {o.text}, o.task, form);
+  const auto size = static_cast<idx_t>(stream.ids().size());
+  const auto content = MaskedText::Of(stream, size - LastPart(size, o.held_out), size,
+                                      o.task.packed, form, result.tokens);
+  Check(!content.ids.empty(), ErrorCode::kUsage, "eval: the text has no tokens");
   const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
   const HeadLoss loss = MaskedLoss(context, *model, form, global, content, result.tokens,
                                    MaskKey(o.seed, kEvaluation));

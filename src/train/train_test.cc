@@ -13,7 +13,9 @@
 #include "io/file.h"
 #include "model/model_files.h"
 #include "tests/support/files.h"
+#include "text/tokenizer.h"
 #include "train/evaluate.h"
+#include "train/lm_data.h"
 #include "train/schedule.h"
 #include "train/text_data.h"
 
@@ -83,6 +85,41 @@ TEST(TextDataTest, HoldsOutTheEndAndSamplesTheRest) {
     starts.insert(rows.ids[0]);
   }
   EXPECT_GT(starts.size(), 15u);
+}
+
+// A mapped text that shrinks would end the run by SIGBUS; a copied one may do what it likes.
+TEST(TextDataTest, AMappedTextThatShrinksIsNamed) {
+  const TempDir d;
+  for (const bool mapped : {false, true}) {
+    std::ofstream(d.path() / "t") << std::string(100000, 'x');
+    const TextData data({d.path() / "t"}, {}, 0.1, 8, mapped ? 0 : text::MappedFile::kCopyBelow);
+    EXPECT_NO_THROW(data.CheckUnchanged());
+    std::filesystem::resize_file(d.path() / "t", 10);
+    if (!mapped) {
+      EXPECT_NO_THROW(data.CheckUnchanged());
+      continue;
+    }
+    EXPECT_TRUE(test::Throws([&] { data.CheckUnchanged(); }, ErrorCode::kFormat,
+                             "changed since it was opened (100000 bytes then, 10 now)"));
+  }
+}
+
+// Large enough to be mapped, and sparse: a run asks before each update and each evaluation.
+TEST(LmDataFiles, ATextThatShrinksEndsTheRunInOneLine) {
+  const TempDir d;
+  const auto path = d.path() / "t";
+  std::ofstream(path) << "x";
+  std::filesystem::resize_file(path, text::MappedFile::kCopyBelow + 4096);
+  TrainOptions o;
+  o.train = {path};
+  o.held_out = 1e-5;
+  o.tokens = 16;
+  Context context(1);
+  const auto data = MakeLmData(context, o, {}, *text::MakeBytesTokenizer());
+  data->Draw(1);
+  EXPECT_EQ(data->Micro(0).tokens, 16);
+  std::filesystem::resize_file(path, 4096);
+  EXPECT_TRUE(test::Throws([&] { data->Draw(2); }, ErrorCode::kFormat, "4096 now"));
 }
 
 TEST(TextDataTest, RowsCrossFiles) {

@@ -60,6 +60,22 @@ class Training(Case):
         self.assertEqual(result.returncode, code, result.stderr)
         return result
 
+    def test_packed_documents(self):
+        """What training measures is what eval measures, on any number of threads."""
+        packed = ["--documents", "blank-line", "--packed"]
+        self.letters.write_text("\n\n".join(" ".join(LETTERS[(i + n) % 10] for i in range(n % 40))
+                                            for n in range(3, 120)) + "\n")
+        out, again = self.dir / "packed", self.dir / "packed-again"
+        report = json.loads(self.mlm(out, "--steps", "6", "--json", *packed).stdout)
+        self.mlm(again, "--steps", "6", "--threads", "1", *packed)
+        self.assertEqual((out / "model.safetensors").read_bytes(),
+                         (again / "model.safetensors").read_bytes())
+        value = json.loads(self.ok("eval", "-m", out, self.letters, "--tokens", "32", "--json",
+                                   "--held-out", "0.1", *packed))
+        self.assertEqual(value["loss"], report["loss"])
+        self.fails(2, "train", "mlm", "-m", self.model, "--train", self.letters, "-o",
+                   self.dir / "none", "--documents", "joined", "--packed", says=["'joined' is unknown"])
+
     def mlm(self, out, *more, code=0):
         result = run("train", "mlm", "-m", self.model, "--train", self.letters, "-o", out,
                      "--tokens", "32", *SHORT, *more)

@@ -13,10 +13,11 @@ namespace longspan::test {
 
 class WordTokenizer final : public text::Tokenizer {
  public:
-  enum class Family { kBert, kRoberta };
+  enum class Family { kBert, kRoberta, kNoFrame };
   // Ids 0 to 4 are [PAD] [UNK] [CLS] [SEP] [MASK], or <s> <pad> </s> <unk> <mask>; then the words.
+  // kNoFrame: BERT's, but nothing stands around a text.
   explicit WordTokenizer(const std::vector<std::string>& words, Family family = Family::kBert) {
-    if (family == Family::kBert) {
+    if (family != Family::kRoberta) {
       tokens_ = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
       special_ = {std::nullopt, std::nullopt, 1, 3, 0, 2, 4};
       single_ = {{-1, 2, 0}, {0, 0, 0}, {-1, 3, 0}};
@@ -26,6 +27,13 @@ class WordTokenizer final : public text::Tokenizer {
       special_ = {0, 2, 3, 2, 1, 0, 4};
       single_ = {{-1, 0, 0}, {0, 0, 0}, {-1, 2, 0}};
       pair_ = {{-1, 0, 0}, {0, 0, 0}, {-1, 2, 0}, {-1, 2, 0}, {1, 0, 0}, {-1, 2, 0}};
+    }
+    if (family == Family::kNoFrame) {
+      special_ = {};
+      special_.unk = 1;
+      special_.mask = 4;
+      single_ = {{0, 0, 0}};
+      pair_ = {{0, 0, 0}, {1, 0, 1}};
     }
     tokens_.insert(tokens_.end(), words.begin(), words.end());
   }
