@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 #include <vector>
 
 #include "base/errors.h"
@@ -16,20 +17,30 @@ double Median(std::vector<double> values) {
   return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
+double Seconds(const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  work();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 }  // namespace
+
+double MedianSeconds(idx_t repetitions, const std::function<void()>& work) {
+  std::vector<double> seconds;
+  for (idx_t i = 0; i < repetitions; ++i) seconds.push_back(Seconds(work));
+  return Median(std::move(seconds));
+}
 
 BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t repetitions,
                           const std::function<void()>& work) {
-  using Clock = std::chrono::steady_clock;
   std::vector<double> seconds, peaks, fractions;
   const auto probe = [&] {
     return peak == PeakOf::kBf16 ? ProbeBf16Gflops(context) : ProbeFp32Gflops(context);
   };
   double before = probe();
   for (idx_t i = 0; i < repetitions; ++i) {
-    const auto start = Clock::now();
-    work();
-    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    seconds.push_back(Seconds(work));
     const double after = probe();
     peaks.push_back(std::max(before, after));
     fractions.push_back(gflop / seconds.back() / peaks.back());

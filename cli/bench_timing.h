@@ -18,6 +18,9 @@ struct BenchTimes {
 
 enum class PeakOf { kFp32, kBf16 };
 
+// Median of so many runs of `work`.
+double MedianSeconds(idx_t repetitions, const std::function<void()>& work);
+
 // Runs `work` of `gflop` useful GFLOP `repetitions` times. The peak is probed before and after each
 // repetition; the larger one counts, as the other one was disturbed. kNumeric when a repetition
 // was faster than that peak.

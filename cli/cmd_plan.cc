@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/dtype_option.h"
 #include "cli/memory_size.h"
+#include "cli/step_trial.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
@@ -21,9 +22,8 @@
 namespace longspan::cli {
 namespace {
 
-// Useful work of whole steps over the machine's peak, from which the time follows: an estimate, as
-// the memory is not. Measured for base on a Zen 3 at 4096 tokens on one core: local 0.63, LSH 0.62,
-// full 0.54; at 16384 tokens on two shared cores 0.50 (docs/performance.md).
+// Without a trial the time follows from useful work over the machine's peak: 0.35 for short rows of
+// narrow models to 0.75 for Longformers (docs/performance.md).
 constexpr double kFractionOfPeak = 0.5;
 
 // A step that runs each layer's forward twice: four passes of about the same work instead of three.
@@ -32,7 +32,7 @@ constexpr double kRecomputedWork = 4.0 / 3.0;
 struct PlanCommand {
   std::string model, config, preset, arch = "reformer", memory, dtype = "f32",
                                      gradient_streams = "f32";
-  idx_t tokens = 0, batch = 1;
+  idx_t tokens = 0, batch = 1, trial = 2048;
   bool json = false;
 
   DType Compute() const { return DTypeOf(dtype); }
@@ -42,7 +42,8 @@ struct PlanCommand {
 struct PlanKind {
   std::string name;
   std::function<StepNeeds(idx_t tokens)> rehearse;
-  double work = 1.0;  // of what counts as useful: what is computed again takes time too
+  TrialModel trial;
+  double work = 1.0;  // of what counts as useful, without a trial: recomputing takes time too
 };
 
 // What holds for all rows of the table.
@@ -56,12 +57,13 @@ struct Plan {
   double peak = 0.0;           // GFLOP/s
 };
 
-Plan PlanReformer(const ReformerConfig& given, const PlanCommand& c, int threads) {
+Plan PlanReformer(Context& context, const ReformerConfig& given, const PlanCommand& c) {
   Plan plan;
   plan.positions = given.longest();
   plan.parameters = ParameterCount(given);
   plan.more_positions = given.axial ? "a larger axial_pos_shape and max_position_embeddings"
                                     : "larger max_position_embeddings";
+  const int threads = context.threads();
   const bool hashes = std::count(given.layers.begin(), given.layers.end(), LayerKind::kLsh) > 0;
   for (const std::string_view attention : kAttentionNames) {
     if (attention == "lsh" && !hashes) continue;
@@ -70,21 +72,24 @@ Plan PlanReformer(const ReformerConfig& given, const PlanCommand& c, int threads
     StepPolicy policy;
     policy.compute = c.Compute();
     policy.gradient_streams = DTypeOf(c.gradient_streams);
-    plan.kinds.push_back({std::string(attention), [=, batch = c.batch](idx_t tokens) {
+    plan.kinds.push_back({std::string(attention),
+                          [=, batch = c.batch](idx_t tokens) {
                             return RehearseStep(WithPositions(config, tokens), batch, tokens,
                                                 threads, policy);
-                          }});
+                          },
+                          TrialOf(context, config, policy)});
   }
   return plan;
 }
 
-Plan PlanLongformer(const LongformerConfig& config, const PlanCommand& c, int threads) {
+Plan PlanLongformer(Context& context, const LongformerConfig& config, const PlanCommand& c) {
   Check(c.gradient_streams == "f32", ErrorCode::kUsage,
         "plan: --gradient-streams is for Reformers, whose layers are reversible");
   Plan plan;
   plan.positions = config.longest();
   plan.parameters = ParameterCount(config);
   plan.more_positions = "larger max_position_embeddings";
+  const int threads = context.threads();
   for (const bool recompute : {false, true}) {
     StepPolicy policy;
     policy.compute = c.Compute();
@@ -94,12 +99,12 @@ Plan PlanLongformer(const LongformerConfig& config, const PlanCommand& c, int th
                             return RehearseStep(WithPositions(config, tokens), batch, tokens,
                                                 threads, policy);
                           },
-                          recompute ? kRecomputedWork : 1.0});
+                          TrialOf(context, config, policy), recompute ? kRecomputedWork : 1.0});
   }
   return plan;
 }
 
-Plan MakePlan(const PlanCommand& c, int threads) {
+Plan MakePlan(Context& context, const PlanCommand& c) {
   Check(int{!c.model.empty()} + int{!c.config.empty()} + int{!c.preset.empty()} == 1,
         ErrorCode::kUsage, "plan: give one of --model, --config and --preset");
   const std::filesystem::path file = c.model.empty()
@@ -110,10 +115,10 @@ Plan MakePlan(const PlanCommand& c, int threads) {
         "plan: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
   if (arch == "longformer") {
     return PlanLongformer(
-        c.preset.empty() ? ReadLongformerConfig(file) : LongformerPreset(c.preset), c, threads);
+        context, c.preset.empty() ? ReadLongformerConfig(file) : LongformerPreset(c.preset), c);
   }
-  return PlanReformer(c.preset.empty() ? ReadReformerConfig(file) : ReformerPreset(c.preset), c,
-                      threads);
+  return PlanReformer(context,
+                      c.preset.empty() ? ReadReformerConfig(file) : ReformerPreset(c.preset), c);
 }
 
 struct PlanRow {
@@ -121,7 +126,18 @@ struct PlanRow {
   StepNeeds needs;
   std::string refused;  // why a longer text does not run, when that is not memory
   double seconds = 0.0;
+  bool timed = false;  // seconds come from a trial
 };
+
+// Seconds of the row's step. What the trial itself may take is what is available now.
+void AddSeconds(const PlanCommand& c, const Plan& plan, const PlanKind& kind, PlanRow* row) {
+  row->seconds = kind.work * row->needs.gflop / (kFractionOfPeak * plan.peak);
+  if (c.trial == 0) return;
+  const StepTrial trial(kind.trial, c.batch, row->needs.tokens, c.trial,
+                        static_cast<std::size_t>(AvailableMemoryBytes()), plan.peak);
+  row->timed = trial.ran();
+  if (trial.ran()) row->seconds = trial.Seconds(row->needs);
+}
 
 // A step of c.tokens, or the longest that fits.
 PlanRow MakeRow(const PlanCommand& c, const Plan& plan, const PlanKind& kind) {
@@ -134,7 +150,7 @@ PlanRow MakeRow(const PlanCommand& c, const Plan& plan, const PlanKind& kind) {
     row.needs = longest.needs;
     row.refused = longest.refused;
   }
-  row.seconds = kind.work * row.needs.gflop / (kFractionOfPeak * plan.peak);
+  AddSeconds(c, plan, kind, &row);
   return row;
 }
 
@@ -155,6 +171,7 @@ nlohmann::ordered_json ToJson(const Plan& plan, const PlanRow& row) {
                 {"total", plan.program + m.total()}};
   j["gflop"] = row.needs.gflop;
   j["estimated_seconds"] = row.seconds;
+  j["seconds_from"] = row.timed ? "trial" : "peak";
   if (plan.budget != 0) {
     j["limited_by"] = row.refused.empty() ? "memory" : row.refused;
   }
@@ -195,7 +212,7 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
                 Megabytes(plan.budget), c.memory.empty() ? "available now" : "--memory", c.batch);
   text += fmt::format("{:<9} {:>10} {:>9}  = {:>8} + {:>8} + {:>8} {:>11} {:>10}\n", "attention",
                       "tokens", "MB", "weights", "streams", "scratch", "GFLOP", "time");
-  bool beyond = false;
+  bool beyond = false, timed = true;
   for (const PlanRow& row : rows) {
     const StepMemory& m = row.needs.memory;
     text +=
@@ -205,13 +222,15 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
                     Megabytes(m.streams + m.buckets + m.text), Megabytes(plan.program + m.scratch),
                     row.needs.gflop, TimeText(row.seconds));
     if (!row.refused.empty()) text += fmt::format("          beyond: {}\n", row.refused);
+    timed = timed && row.timed;
     beyond = beyond || row.needs.tokens > plan.positions;
   }
   text += fmt::format(
       "weights: with gradients and AdamW's two moments. streams: with their gradients, tokens and "
-      "buckets.\nscratch: the most that is in use at once, and the program. time: an estimate, {} "
-      "of this machine's\npeak of {:.0f} GFLOP/s.\n",
-      kFractionOfPeak, plan.peak);
+      "buckets.\nscratch: the most that is in use at once, and the program. time: {}.\n",
+      timed ? fmt::format("from short steps of two layers of a kind, of {} tokens at most", c.trial)
+            : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
+                          kFractionOfPeak, plan.peak));
   if (beyond) {
     text += fmt::format("The config has positions for {} tokens: more need {}, as counted here.\n",
                         plan.positions, plan.more_positions);
@@ -222,14 +241,14 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
 int RunPlan(const PlanCommand& c, int threads) {
   Check(c.tokens == 0 || c.memory.empty(), ErrorCode::kUsage,
         "plan: --tokens asks for the memory of one length, --memory for the longest; give one");
-  Plan plan = MakePlan(c, threads);
+  Context context(threads);
+  Plan plan = MakePlan(context, c);
   if (c.tokens == 0) {
     plan.budget = c.memory.empty() ? static_cast<std::size_t>(AvailableMemoryBytes())
                                    : ParseMemory("plan", c.memory);
     Check(plan.budget > 0, ErrorCode::kUsage,
           "plan: the system does not say how much memory is available; give --memory");
   }
-  Context context(threads);
   plan.peak = ProbeFp32Gflops(context);
   plan.program = ProgramBytes(context);
   Check(plan.budget == 0 || plan.budget > plan.program, ErrorCode::kLimit,
@@ -267,12 +286,18 @@ void RegisterPlan(CLI::App& app, const Globals& globals, Action& action) {
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   AddGradientStreamsOption(command, &c->gradient_streams);
+  command
+      ->add_option("--trial", c->trial,
+                   "tokens of the short steps whose time says the step's; 0: no trial, half "
+                   "the machine's peak")
+      ->check(CLI::Range(idx_t{0}, idx_t{1} << 20))
+      ->capture_default_str();
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(
       "Reformers: full, local and LSH attention with the same weights; Longformers: their "
       "windows,\n"
       "without and with --recompute. Memory is what the operations book, found by a rehearsal\n"
-      "without computing; time is an estimate.\n"
+      "without computing; time comes from short steps that are run.\n"
       "Examples:\n  longspan plan --preset base --memory 4G\n"
       "  longspan plan -m start --tokens 65536 --batch 2\n"
       "  longspan plan --arch longformer --preset base --tokens 4096");

@@ -44,6 +44,7 @@ class ReformerBench final : public StepBench {
     return kind_ == StepKind::kTrain ? model_.StepGflop(batch_.rows, batch_.tokens)
                                      : model_.ForwardGflop(batch_.rows, batch_.tokens);
   }
+  void Differentiate() override { model_.LossAndGradients(context_, batch_, std::nullopt, {}); }
 
  private:
   ParameterTable& parameters() override { return model_.parameters(); }
@@ -69,8 +70,6 @@ class ReformerBench final : public StepBench {
     }
     model_.Encode(context_, batch_, y1_.view<2>(), y2_.view<2>());
   }
-  void Differentiate() override { model_.LossAndGradients(context_, batch_, std::nullopt, {}); }
-
   Reformer model_;
   std::vector<std::int32_t> ids_, targets_, labels_;
   std::vector<float> values_;
@@ -104,6 +103,7 @@ class LongformerBench final : public StepBench {
   double Gflop() const override {
     return kind_ == StepKind::kTrain ? model_.StepGflop(batch_) : model_.ForwardGflop(batch_);
   }
+  void Differentiate() override { model_.LossAndGradients(context_, batch_, plan_); }
 
  private:
   void AddTargets() {
@@ -150,8 +150,6 @@ class LongformerBench final : public StepBench {
     }
     model_.Encode(context_, batch_, hidden_.view<2>());
   }
-  void Differentiate() override { model_.LossAndGradients(context_, batch_, plan_); }
-
   Longformer model_;
   LongformerStep plan_;
   std::vector<std::int32_t> ids_, labels_;
@@ -171,6 +169,10 @@ void StepBench::Step() {
     second_ = Tensor({parameters().extent()});
   }
   Differentiate();
+  Update();
+}
+
+void StepBench::Update() {
   AdamWSpec spec;
   spec.step = ++step_;
   AdamWStep(context_, spec, parameters().values(), parameters().gradients(), first_.view<1>(),

@@ -20,6 +20,9 @@ class StepBench {
 
   // Forward, backward, update; or the forward with its loss.
   void Step();
+  // The two parts of a training step.
+  virtual void Differentiate() = 0;
+  void Update();
 
   // Useful work of a step: what is computed again counts nothing.
   virtual double Gflop() const = 0;
@@ -27,7 +30,6 @@ class StepBench {
  protected:
   virtual ParameterTable& parameters() = 0;
   virtual void Forward() = 0;
-  virtual void Differentiate() = 0;
 
   Context& context_;
   StepKind kind_;

@@ -277,9 +277,23 @@ class Plan(Case):
         self.assertAlmostEqual(half["tokens"] / steps["lsh"]["tokens"], 0.5, delta=0.02)
         self.assertEqual(self.steps("-m", GOLDEN)[0]["memory_source"], "available")
         table = self.ok("plan", "--preset", "tiny", "--memory", "0.5G")
-        for word in ("full", "lsh", "537 MB", "estimate", "positions for 16384 tokens"):
+        for word in ("full", "lsh", "537 MB", "short steps", "positions for 16384 tokens"):
             self.assertIn(word, table)
         self.assertNotIn("lsh", self.ok("plan", "-m", GOLDEN, "--tokens", "10"))
+
+    def test_seconds(self):
+        """Where they come from; that they are right is for an idle machine: tools/plan_check.py."""
+        words = ("--preset", "tiny", "--tokens", 1024)
+        timed = self.steps(*words, "--trial", 512)[1]
+        half = self.steps(*words, "--trial", 0)[1]
+        for step in [*timed.values(), *half.values()]:
+            self.assertGreater(step["estimated_seconds"], 0.0)
+        self.assertEqual({step["seconds_from"] for step in timed.values()}, {"trial"})
+        self.assertEqual({step["seconds_from"] for step in half.values()}, {"peak"})
+        self.assertEqual(half["lsh"]["gflop"], timed["lsh"]["gflop"])
+        self.assertIn("short steps", self.ok("plan", *words))
+        self.assertIn("0.5 of this machine", self.ok("plan", *words, "--trial", 0))
+        self.fails(2, "plan", *words, "--trial", -1, says=["trial"])
 
     def test_refusals(self):
         self.fails(2, "plan", says=["--preset"])

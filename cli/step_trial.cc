@@ -1,0 +1,110 @@
+#include "cli/step_trial.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "cli/bench_timing.h"
+
+namespace longspan::cli {
+namespace {
+
+constexpr idx_t kRepetitions = 3;
+
+// `kinds` once for each set.
+template <class T>
+std::vector<T> Repeated(const std::vector<T>& kinds, idx_t sets) {
+  std::vector<T> layers;
+  for (idx_t i = 0; i < sets; ++i) layers.insert(layers.end(), kinds.begin(), kinds.end());
+  return layers;
+}
+
+ReformerConfig CutDown(ReformerConfig config, idx_t sets) {
+  std::vector<LayerKind> kinds;
+  for (const LayerKind kind : config.layers) {
+    if (std::count(kinds.begin(), kinds.end(), kind) == 0) kinds.push_back(kind);
+  }
+  config.layers = Repeated(kinds, sets);
+  return config;
+}
+
+LongformerConfig CutDown(LongformerConfig config, idx_t sets) {
+  const std::vector<idx_t>& windows = config.attention_window;
+  const auto [least, most] = std::minmax_element(windows.begin(), windows.end());
+  std::vector<idx_t> kinds = {*least};
+  if (*most != *least) kinds.push_back(*most);
+  config.attention_window = Repeated(kinds, sets);
+  return config;
+}
+
+StepPolicy CutDown(StepPolicy policy, const LongformerConfig& cut) {
+  if (policy.recompute > 0) policy.recompute = cut.layers();
+  return policy;
+}
+
+}  // namespace
+
+TrialModel TrialOf(Context& context, const ReformerConfig& config, const StepPolicy& policy) {
+  return {[=, &context](idx_t sets, idx_t rows, idx_t tokens) {
+            return MakeReformerBench(context, WithPositions(CutDown(config, sets), tokens), rows,
+                                     tokens, StepKind::kTrain, policy);
+          },
+          [=, &context](idx_t sets, idx_t rows, idx_t tokens) {
+            return RehearseStep(WithPositions(CutDown(config, sets), tokens), rows, tokens,
+                                context.threads(), policy);
+          }};
+}
+
+TrialModel TrialOf(Context& context, const LongformerConfig& config, const StepPolicy& policy) {
+  return {[=, &context](idx_t sets, idx_t rows, idx_t tokens) {
+            const LongformerConfig cut = WithPositions(CutDown(config, sets), tokens);
+            return MakeLongformerBench(context, cut, rows, tokens, StepKind::kTrain,
+                                       CutDown(policy, cut));
+          },
+          [=, &context](idx_t sets, idx_t rows, idx_t tokens) {
+            const LongformerConfig cut = WithPositions(CutDown(config, sets), tokens);
+            return RehearseStep(cut, rows, tokens, context.threads(), CutDown(policy, cut));
+          }};
+}
+
+StepTrial::Parts StepTrial::GflopOf(idx_t rows, idx_t tokens) const {
+  const double one = model_.rehearse(1, rows, tokens).gflop;
+  const double two = model_.rehearse(2, rows, tokens).gflop;
+  return {two - one, 2.0 * one - two};
+}
+
+StepTrial::StepTrial(TrialModel model, idx_t rows, idx_t tokens, idx_t most_tokens,
+                     std::size_t bytes, double peak_gflops)
+    : model_(std::move(model)), tokens_(std::min(tokens, most_tokens)) {
+  constexpr idx_t kFewest = 256;
+  const auto too_long = [&] {
+    const double gflop = model_.rehearse(2, 1, tokens_).gflop;
+    return gflop > peak_gflops;  // at half the peak: two seconds
+  };
+  while (tokens_ > kFewest && too_long()) tokens_ /= 2;
+  rows_ = std::clamp<idx_t>(most_tokens / tokens_, 1, rows);
+  if (model_.rehearse(2, rows_, tokens_).memory.total() > bytes) return;
+  double gradients[2] = {}, updates[2] = {}, weights[2] = {};
+  for (const idx_t sets : {1, 2}) {
+    const auto bench = model_.make(sets, rows_, tokens_);
+    bench->Step();  // books the memory, creates oneDNN's kernels
+    gradients[sets - 1] = MedianSeconds(kRepetitions, [&] { bench->Differentiate(); });
+    updates[sets - 1] = MedianSeconds(kRepetitions, [&] { bench->Update(); });
+    weights[sets - 1] = static_cast<double>(model_.rehearse(sets, rows_, tokens_).memory.weights);
+  }
+  gflop_ = GflopOf(rows_, tokens_);
+  seconds_.set = std::max(gradients[1] - gradients[0], 0.0);
+  seconds_.beside = std::max(gradients[0] - seconds_.set, 0.0);
+  update_seconds_ = updates[1] / weights[1];
+  ran_ = true;
+}
+
+double StepTrial::Seconds(const StepNeeds& needs) const {
+  const Parts gflop = GflopOf(needs.rows, needs.tokens);
+  const double tokens = static_cast<double>(needs.rows) * static_cast<double>(needs.tokens) /
+                        static_cast<double>(rows_ * tokens_);
+  return seconds_.set * (needs.gflop - gflop.beside) / gflop_.set + seconds_.beside * tokens +
+         update_seconds_ * static_cast<double>(needs.memory.weights);
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,54 @@
+// How long a training step takes that is not run: from short ones that are.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "cli/step_bench.h"
+#include "longspan/context.h"
+#include "model/step_memory.h"
+
+namespace longspan::cli {
+
+// A model cut down to `sets` sets of layers, each of which has one layer of every kind.
+struct TrialModel {
+  std::function<std::unique_ptr<StepBench>(idx_t sets, idx_t rows, idx_t tokens)> make;
+  std::function<StepNeeds(idx_t sets, idx_t rows, idx_t tokens)> rehearse;
+};
+
+TrialModel TrialOf(Context& context, const ReformerConfig& config, const StepPolicy& policy);
+// The narrowest and the widest window stand for all; they recompute as the policy's first layer.
+TrialModel TrialOf(Context& context, const LongformerConfig& config, const StepPolicy& policy);
+
+// Times steps of one set and of two sets of layers. Their difference is what a set takes, which
+// grows with its useful work; what is left are the embeddings and the head, which grow with the
+// tokens; updates grow with the parameters and are timed apart. Exact where time is proportional to
+// these. A few percent off where layers of several kinds are mixed unevenly or the text is so long
+// that it leaves the caches; full attention far beyond `most_tokens` is the worst case.
+class StepTrial {
+ public:
+  // Steps like one of rows x tokens, but of `most_tokens` tokens at most, or fewer if a step takes
+  // longer than a second or two on a machine that runs at `peak_gflops`. Nothing is timed, ran() is
+  // false, when the trial needs more than `bytes`.
+  StepTrial(TrialModel model, idx_t rows, idx_t tokens, idx_t most_tokens, std::size_t bytes,
+            double peak_gflops);
+
+  bool ran() const { return ran_; }
+  // Of a whole model's step.
+  double Seconds(const StepNeeds& needs) const;
+
+ private:
+  // Seconds and useful GFLOP of a set of layers, and of what is beside the layers.
+  struct Parts {
+    double set = 0.0, beside = 0.0;
+  };
+  Parts GflopOf(idx_t rows, idx_t tokens) const;
+
+  TrialModel model_;
+  idx_t rows_ = 0, tokens_ = 0;
+  bool ran_ = false;
+  Parts gflop_, seconds_;
+  double update_seconds_ = 0.0;  // of a byte of weights
+};
+
+}  // namespace longspan::cli
