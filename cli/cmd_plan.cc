@@ -32,7 +32,8 @@ constexpr double kRecomputedWork = 4.0 / 3.0;
 struct PlanCommand {
   std::string model, config, preset, arch = "reformer", memory, dtype = "f32",
                                      gradient_streams = "f32";
-  idx_t tokens = 0, batch = 1, trial = 2048;
+  idx_t tokens = 0, batch = 1;
+  double trial = 0.5;
   bool json = false;
 
   DType Compute() const { return DTypeOf(dtype); }
@@ -132,9 +133,10 @@ struct PlanRow {
 // Seconds of the row's step. What the trial itself may take is what is available now.
 void AddSeconds(const PlanCommand& c, const Plan& plan, const PlanKind& kind, PlanRow* row) {
   row->seconds = kind.work * row->needs.gflop / (kFractionOfPeak * plan.peak);
-  if (c.trial == 0) return;
-  const StepTrial trial(kind.trial, c.batch, row->needs.tokens, c.trial,
-                        static_cast<std::size_t>(AvailableMemoryBytes()), plan.peak);
+  if (c.trial == 0.0) return;
+  const StepTrial trial(kind.trial, c.batch, row->needs.tokens,
+                        c.trial * kFractionOfPeak * plan.peak,
+                        static_cast<std::size_t>(AvailableMemoryBytes()));
   row->timed = trial.ran();
   if (trial.ran()) row->seconds = trial.Seconds(row->needs);
 }
@@ -228,7 +230,7 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
   text += fmt::format(
       "weights: with gradients and AdamW's two moments. streams: with their gradients, tokens and "
       "buckets.\nscratch: the most that is in use at once, and the program. time: {}.\n",
-      timed ? fmt::format("from short steps of two layers of a kind, of {} tokens at most", c.trial)
+      timed ? "from short steps of one and two layers of each kind"
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
                           kFractionOfPeak, plan.peak));
   if (beyond) {
@@ -288,9 +290,9 @@ void RegisterPlan(CLI::App& app, const Globals& globals, Action& action) {
   AddGradientStreamsOption(command, &c->gradient_streams);
   command
       ->add_option("--trial", c->trial,
-                   "tokens of the short steps whose time says the step's; 0: no trial, half "
-                   "the machine's peak")
-      ->check(CLI::Range(idx_t{0}, idx_t{1} << 20))
+                   "seconds, about, of each short step whose time says the step's; 0: none is run, "
+                   "and half the machine's peak is assumed")
+      ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
   command->add_flag("--json", c->json, "one JSON document");
   command->footer(

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/math.h"
 #include "cli/bench_timing.h"
 
 namespace longspan::cli {
@@ -73,16 +74,14 @@ StepTrial::Parts StepTrial::GflopOf(idx_t rows, idx_t tokens) const {
   return {two - one, 2.0 * one - two};
 }
 
-StepTrial::StepTrial(TrialModel model, idx_t rows, idx_t tokens, idx_t most_tokens,
-                     std::size_t bytes, double peak_gflops)
-    : model_(std::move(model)), tokens_(std::min(tokens, most_tokens)) {
+StepTrial::StepTrial(TrialModel model, idx_t rows, idx_t tokens, double gflop, std::size_t bytes)
+    : model_(std::move(model)), rows_(rows), tokens_(tokens) {
   constexpr idx_t kFewest = 256;
-  const auto too_long = [&] {
-    const double gflop = model_.rehearse(2, 1, tokens_).gflop;
-    return gflop > peak_gflops;  // at half the peak: two seconds
-  };
-  while (tokens_ > kFewest && too_long()) tokens_ /= 2;
-  rows_ = std::clamp<idx_t>(most_tokens / tokens_, 1, rows);
+  while (model_.rehearse(2, rows_, tokens_).gflop > gflop) {
+    if (rows_ == 1 && tokens_ <= kFewest) break;
+    idx_t& longer = rows_ > 1 ? rows_ : tokens_;
+    longer = CeilDiv(longer, idx_t{2});
+  }
   if (model_.rehearse(2, rows_, tokens_).memory.total() > bytes) return;
   double gradients[2] = {}, updates[2] = {}, weights[2] = {};
   for (const idx_t sets : {1, 2}) {

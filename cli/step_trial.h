@@ -24,14 +24,13 @@ TrialModel TrialOf(Context& context, const LongformerConfig& config, const StepP
 // grows with its useful work; what is left are the embeddings and the head, which grow with the
 // tokens; updates grow with the parameters and are timed apart. Exact where time is proportional to
 // these. A few percent off where layers of several kinds are mixed unevenly or the text is so long
-// that it leaves the caches; full attention far beyond `most_tokens` is the worst case.
+// that it leaves the caches.
 class StepTrial {
  public:
-  // Steps like one of rows x tokens, but of `most_tokens` tokens at most, or fewer if a step takes
-  // longer than a second or two on a machine that runs at `peak_gflops`. Nothing is timed, ran() is
-  // false, when the trial needs more than `bytes`.
-  StepTrial(TrialModel model, idx_t rows, idx_t tokens, idx_t most_tokens, std::size_t bytes,
-            double peak_gflops);
+  // Steps like one of rows x tokens, but of so many fewer rows, then tokens, that a step has at
+  // most `gflop` of useful work; 256 tokens in any case. Nothing is timed, ran() is false, when
+  // the trial needs more than `bytes`.
+  StepTrial(TrialModel model, idx_t rows, idx_t tokens, double gflop, std::size_t bytes);
 
   bool ran() const { return ran_; }
   // Of a whole model's step.

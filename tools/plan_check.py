@@ -31,8 +31,8 @@ CASES = [
 
 def run(program, *words):
     print("$ longspan", *words, file=sys.stderr, flush=True)
-    return json.loads(subprocess.run([program, *map(str, words), "--json"], check=True, text=True,
-                                     stdout=subprocess.PIPE).stdout)
+    return subprocess.run([program, *map(str, words)], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
 
 
 def model(arch, preset, tokens, folder):
@@ -57,10 +57,10 @@ class Folder:
 def check(case, folder, steps):
     arch, preset, rows, tokens, attention, dtype = case
     words = [*model(arch, preset, tokens, folder), "--batch", rows, "--tokens", tokens, "--dtype", dtype]
-    plan = next(step for step in run(folder.program, "plan", *words)["steps"]
+    plan = next(step for step in json.loads(run(folder.program, "plan", *words, "--json"))["steps"]
                 if step["attention"] == attention)
     kind = ["--attention", attention] if arch == "reformer" else []
-    bench = run(folder.program, "bench", "train", *words, *kind, "--steps", steps)
+    bench = json.loads(run(folder.program, "bench", "train", *words, *kind, "--steps", steps, "--json"))
     return {"model": f"{arch} {preset}", "rows": rows, "tokens": tokens, "attention": attention,
             "dtype": dtype, "planned_bytes": plan["bytes"]["total"], "bytes": bench["peak_rss_bytes"],
             "planned_seconds": plan["estimated_seconds"], "seconds": bench["seconds"]}
