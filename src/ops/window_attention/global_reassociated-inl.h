@@ -43,6 +43,7 @@ struct ReassociatedTask {
   idx_t first = 0;   // token of the block
   idx_t tokens = 0;  // of the block
   bool shown[ReassociatedPlan::kTokens];
+  RowPrefetcher coming;  // x of the next block, between the tiles of this one
 
   ReassociatedTask(const ReassociatedArguments& arguments, const ReassociatedScratch& scratch,
                    idx_t sequence, idx_t batch_number, idx_t part)
@@ -91,6 +92,21 @@ inline void ThroughWeights(const ReassociatedTask& x, const View<const float, 2>
   }
 }
 
+// Row `task` % rows of a batch, of sequence `task` / rows: u, backward also a.
+inline void ReassociatedRowTask(const ReassociatedArguments& args,
+                                const ReassociatedScratch& scratch, idx_t batch, idx_t task) {
+  const ReassociatedPlan& plan = args.plan;
+  const ReassociatedTask x(args, scratch, task / plan.rows, batch, 0);
+  const idx_t r = task % plan.rows, at = task * plan.channels;
+  if (r >= x.rows) return;
+  const auto row = x.Row(r);
+  ThroughWeights(x, args.wk, row.h, x.FloatRow(args.qg(x.b, row.h, row.g), 0), plan.scale,
+                 args.u + at);
+  if (args.a == nullptr) return;
+  ThroughWeights(x, args.wv, row.h, x.FloatRow(args.dout(x.b, row.h, row.token), 1), 1.0f,
+                 args.a + at);
+}
+
 // ---- a block of tokens --------------------------------------------------------------------------
 
 // Row i of `rows` (rows, columns) into all panels: a row that comes from memory is read in one go.
@@ -119,14 +135,28 @@ inline void EnterTokens(ReassociatedTask& x, idx_t first) {
     }
     PackRow(x.X(i), x.shown[i], plan.C, i, x.tokens, x.s.x_panels);
   }
+  x.coming.Clear();
+  if (!x.args.x.half) {
+    const idx_t stride = x.XStride(), left = x.end - first - x.tokens;
+    x.coming.Add(x.X(0) + x.tokens * stride, stride, std::min(left, ReassociatedPlan::kTokens),
+                 plan.C);
+  }
   for (idx_t r = 0; r < plan.lanes; ++r) {
     const idx_t last = plan.causal && r < x.rows ? x.Row(r).token - first : plan.T;
     x.s.last[r] = static_cast<float>(std::clamp<idx_t>(last, -1, ReassociatedPlan::kTokens));
   }
 }
 
+// Before a tile: asks for some lines of the next block of x, into the second cache. Blocks have
+// some forty tiles for 147 KB (C 768), and reading x takes as long as a third of the arithmetic.
+inline void AskForTokens(ReassociatedTask& x) {
+  const float* lines[RowPrefetcher::kMostLines];
+  const idx_t count = x.coming.Take(RowPrefetcher::kMostLines, lines);
+  for (idx_t i = 0; i < count; ++i) __builtin_prefetch(lines[i], 0, 2);
+}
+
 // out (tokens, lanes) = x times panels of rows [C][kPanel].
-inline void TokenScores(const ReassociatedTask& x, const float* columns, float* out) {
+inline void TokenScores(ReassociatedTask& x, const float* columns, float* out) {
   const ReassociatedPlan& plan = x.plan;
   const idx_t stride = x.XStride();
   for (idx_t c = 0; c < plan.C; c += kProductChannels) {
@@ -134,6 +164,7 @@ inline void TokenScores(const ReassociatedTask& x, const float* columns, float* 
     for (idx_t r = 0; r < x.rows; r += kPanel) {
       for (idx_t i = 0; i < x.tokens; i += kTileRows) {
         const TileTerm term{x.X(i) + c, columns + r * plan.C + c * kPanel, n};
+        AskForTokens(x);
         TileMultiply<false>(std::min(kTileRows, x.tokens - i), std::min(kPanel, x.rows - r), &term,
                             1, stride, c > 0, out + i * plan.lanes + r, plan.lanes);
       }
@@ -142,11 +173,12 @@ inline void TokenScores(const ReassociatedTask& x, const float* columns, float* 
 }
 
 // sums (rows, channels) += weights^T x; weights (tokens, lanes)
-inline void AddTokens(const ReassociatedTask& x, const float* weights, float* sums) {
+inline void AddTokens(ReassociatedTask& x, const float* weights, float* sums) {
   const ReassociatedPlan& plan = x.plan;
   for (idx_t c = 0; c < plan.C; c += kPanel) {
     for (idx_t r = 0; r < x.rows; r += kTileRows) {
       const TileTerm term{weights + r, x.s.x_panels + c * x.tokens, x.tokens};
+      AskForTokens(x);
       TileMultiply<true>(std::min(kTileRows, x.rows - r), std::min(kPanel, plan.C - c), &term, 1,
                          plan.lanes, true, sums + r * plan.channels + c, plan.channels);
     }
@@ -219,28 +251,22 @@ inline void AddKept(const ReassociatedTask& x, const float* weights) {
 }
 
 // out = wv z / sum + bv kept / sum, lse.
-inline void FinishReassociated(const ReassociatedTask& x) {
+inline void FinishReassociated(const ReassociatedTask& x, const ReassociatedArguments::Row& row,
+                               const float* z, float max, float sum, float kept) {
   const ReassociatedPlan& plan = x.plan;
-  for (idx_t r = 0; r < x.rows; ++r) {
-    const auto row = x.Row(r);
-    const float inverse = 1.0f / x.s.sum[r];
-    const OutRow to = x.args.out(x.b, row.h, row.token);
-    float* out = to.half ? x.s.rows[0] : static_cast<float*>(to.data);
-    for (idx_t d = 0; d < plan.D; ++d) {
-      float value = DotRow(x.Weight(x.args.wv, row.h, d), x.s.z + r * plan.channels, plan.C);
-      if (!x.args.bv.empty()) {
-        value += x.args.bv.data[row.h * plan.D + d] * x.s.kept[r];
-      }
-      out[d] = value * inverse;
-    }
-    if (to.half) ScaleRow(out, 1.0f, to, plan.D);
-    x.args.lse(x.b, row.h, row.token) = x.s.max[r] + std::log(x.s.sum[r]) + KeyBias(x, row);
+  const float inverse = 1.0f / sum;
+  const OutRow to = x.args.out(x.b, row.h, row.token);
+  float* out = to.half ? x.s.rows[0] : static_cast<float*>(to.data);
+  for (idx_t d = 0; d < plan.D; ++d) {
+    float value = DotRow(x.Weight(x.args.wv, row.h, d), z, plan.C);
+    if (!x.args.bv.empty()) value += x.args.bv.data[row.h * plan.D + d] * kept;
+    out[d] = value * inverse;
   }
+  if (to.half) ScaleRow(out, 1.0f, to, plan.D);
+  x.args.lse(x.b, row.h, row.token) = max + std::log(sum) + KeyBias(x, row);
 }
 
-// The sums of a task lie in its side, or in scratch when there is one part.
 inline void UseForwardSide(ReassociatedTask& x, idx_t task) {
-  if (x.args.side == nullptr) return;
   x.s.z = x.args.side + task * x.plan.SideFloats(false);
   x.s.max = x.s.z + x.plan.rows * x.plan.channels;
   x.s.sum = x.s.max + x.plan.lanes;
@@ -255,18 +281,13 @@ inline void StartReassociated(const ReassociatedTask& x) {
 }
 
 inline void ReassociatedForwardTask(const ReassociatedArguments& args,
-                                    const ReassociatedScratch& scratch, idx_t task) {
+                                    const ReassociatedScratch& scratch, idx_t batch, idx_t task) {
   const ReassociatedPlan& plan = args.plan;
-  const idx_t unit = task / plan.parts;  // a batch of a sequence
-  ReassociatedTask x(args, scratch, unit / plan.batches, unit % plan.batches, task % plan.parts);
+  ReassociatedTask x(args, scratch, task / plan.parts, batch, task % plan.parts);
   if (x.rows == 0) return;
   UseForwardSide(x, task);
-  for (idx_t r = 0; r < x.rows; ++r) {
-    const auto row = x.Row(r);
-    ThroughWeights(x, args.wk, row.h, x.FloatRow(args.qg(x.b, row.h, row.g), 0), plan.scale,
-                   x.s.z + r * plan.channels);
-  }
-  PackTransposedPanels(x.s.z, plan.channels, x.rows, plan.C, Unchanged(), x.s.u_columns);
+  PackTransposedPanels(args.BatchRows(args.u, x.b), plan.channels, x.rows, plan.C, Unchanged(),
+                       x.s.u_columns);
   StartReassociated(x);
   for (idx_t first = x.begin; first < x.end; first += ReassociatedPlan::kTokens) {
     EnterTokens(x, first);
@@ -276,31 +297,36 @@ inline void ReassociatedForwardTask(const ReassociatedArguments& args,
     AddKept(x, x.s.scores);
     AddTokens(x, x.s.scores, x.s.z);
   }
-  if (args.side == nullptr) FinishReassociated(x);
 }
 
+// Puts the parts of row `task` % rows of sequence `task` / rows together, in their order: in the
+// place of the first part's z.
 inline void ReassociatedForwardSum(const ReassociatedArguments& args,
-                                   const ReassociatedScratch& scratch, idx_t unit) {
+                                   const ReassociatedScratch& scratch, idx_t batch, idx_t task) {
   const ReassociatedPlan& plan = args.plan;
-  const ReassociatedTask x(args, scratch, unit / plan.batches, unit % plan.batches, 0);
-  if (x.rows == 0) return;
-  StartReassociated(x);
-  ReassociatedTask part(x);
-  for (idx_t i = 0; i < plan.parts; ++i) {
-    UseForwardSide(part, unit * plan.parts + i);
-    for (idx_t r = 0; r < x.rows; ++r) x.s.max[r] = std::max(x.s.max[r], part.s.max[r]);
+  const idx_t r = task % plan.rows;
+  ReassociatedTask x(args, scratch, task / plan.rows, batch, 0);
+  if (r >= x.rows) return;
+  float max = kHiddenScore, sum = 0.0f, kept = 0.0f;
+  const auto use = [&](idx_t part) { UseForwardSide(x, x.b * plan.parts + part); };
+  for (idx_t part = 0; part < plan.parts; ++part) {
+    use(part);
+    max = std::max(max, x.s.max[r]);
   }
-  for (idx_t i = 0; i < plan.parts; ++i) {
-    UseForwardSide(part, unit * plan.parts + i);
-    for (idx_t r = 0; r < x.rows; ++r) {
-      if (part.s.sum[r] == 0.0f) continue;
-      const float factor = std::exp(part.s.max[r] - x.s.max[r]);
-      x.s.sum[r] += factor * part.s.sum[r];
-      x.s.kept[r] += factor * part.s.kept[r];
-      AddScaledRow(part.s.z + r * plan.channels, factor, x.s.z + r * plan.channels, plan.C);
+  use(0);
+  float* z = x.s.z + r * plan.channels;
+  for (idx_t part = 0; part < plan.parts; ++part) {
+    use(part);
+    const float factor = x.s.sum[r] == 0.0f ? 0.0f : std::exp(x.s.max[r] - max);
+    sum += factor * x.s.sum[r];
+    kept += factor * x.s.kept[r];
+    if (part == 0) {
+      RescaleRow(z, plan.channels, factor);
+    } else if (factor != 0.0f) {
+      AddScaledRow(x.s.z + r * plan.channels, factor, z, plan.C);
     }
   }
-  FinishReassociated(x);
+  FinishReassociated(x, x.Row(r), z, max, sum, kept);
 }
 
 // ---- backward -----------------------------------------------------------------------------------
@@ -350,36 +376,29 @@ inline void AddTokenGradients(const ReassociatedTask& x) {
   }
 }
 
-// u and a in panels, and the constants of the rows. Uses du as room for both.
+// u and a in panels, and the constants of the rows.
 inline void StartBackward(const ReassociatedTask& x) {
   const ReassociatedPlan& plan = x.plan;
   const ReassociatedScratch& s = x.s;
-  const auto pack = [&](float* columns, float* panels) {
-    PackTransposedPanels(s.du, plan.channels, x.rows, plan.C, Unchanged(), columns);
-    PackPanels(s.du, plan.channels, x.rows, plan.C, panels);
+  const auto pack = [&](const float* rows, float* columns, float* panels) {
+    PackTransposedPanels(rows, plan.channels, x.rows, plan.C, Unchanged(), columns);
+    PackPanels(rows, plan.channels, x.rows, plan.C, panels);
   };
-  for (idx_t r = 0; r < x.rows; ++r) {
-    const auto row = x.Row(r);
-    ThroughWeights(x, x.args.wk, row.h, x.FloatRow(x.args.qg(x.b, row.h, row.g), 0), plan.scale,
-                   s.du + r * plan.channels);
-  }
-  pack(s.u_columns, s.u_panels);
+  pack(x.args.BatchRows(x.args.u, x.b), s.u_columns, s.u_panels);
+  pack(x.args.BatchRows(x.args.a, x.b), s.a_columns, s.a_panels);
   for (float* constants : {s.shift, s.delta, s.bias}) std::fill_n(constants, plan.lanes, 0.0f);
   for (idx_t r = 0; r < x.rows; ++r) {
     const auto row = x.Row(r);
     const float* dout = x.FloatRow(x.args.dout(x.b, row.h, row.token), 1);
-    ThroughWeights(x, x.args.wv, row.h, dout, 1.0f, s.du + r * plan.channels);
     s.shift[r] = x.args.lse(x.b, row.h, row.token) - KeyBias(x, row);
     s.delta[r] = DotRow(dout, x.FloatRow(x.args.out(x.b, row.h, row.token), 0), plan.D);
     if (!x.args.bv.empty()) {
       s.bias[r] = DotRow(dout, x.args.bv.data + row.h * plan.D, plan.D);
     }
   }
-  pack(s.a_columns, s.a_panels);
 }
 
 inline void UseBackwardSide(ReassociatedTask& x, idx_t task) {
-  if (x.args.side == nullptr) return;
   x.s.du = x.args.side + task * x.plan.SideFloats(true);
   x.s.z = x.s.du + x.plan.rows * x.plan.channels;
   x.s.kept = x.s.z + x.plan.rows * x.plan.channels;

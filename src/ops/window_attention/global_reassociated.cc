@@ -17,6 +17,7 @@
 #if HWY_ONCE
 namespace longspan {
 
+HWY_EXPORT(ReassociatedRowTask);
 HWY_EXPORT(ReassociatedForwardTask);
 HWY_EXPORT(ReassociatedForwardSum);
 HWY_EXPORT(ReassociatedBackwardTask);
@@ -24,7 +25,7 @@ HWY_EXPORT(ReassociatedBackwardSum);
 
 namespace {
 
-// A task for each of 16 cores, as far as their sums take no more than this: each makes u anew.
+// A task for each of 16 cores, as far as their sums take no more than this.
 constexpr idx_t kTasksWanted = 16;
 constexpr idx_t kMostSideFloats = idx_t{512} * 1024;
 
@@ -70,8 +71,7 @@ void EachReassociatedArray(const ReassociatedPlan& plan, bool half, bool backwar
   take(s.u_columns, columns);
   take(s.x_panels, ReassociatedPlan::kTokens * wide);
   take(s.scores, ReassociatedPlan::kTokens * plan.lanes);
-  if (!backward) take(s.z, plan.rows * plan.channels);
-  for (float** lanes : {&s.max, &s.sum, &s.kept, &s.last}) take(*lanes, plan.lanes);
+  take(s.last, plan.lanes);
   take(s.factors, ReassociatedPlan::kTokens);
   if (half) take(s.x_rows, ReassociatedPlan::kTokens * plan.channels);
   for (float*& row : s.rows) take(row, RoundUp(plan.D, BlockPlan::kRowUnit));
@@ -84,33 +84,29 @@ void EachReassociatedArray(const ReassociatedPlan& plan, bool half, bool backwar
   for (float** lanes : {&s.shift, &s.delta, &s.bias}) take(*lanes, plan.lanes);
 }
 
-// The booking of one call, its scratch and the parts' sums.
+// The booking of one call: scratch, the rows of a batch, the parts' sums.
 struct Call {
-  Call(Context& context, ReassociatedArguments& args, idx_t tasks, bool backward)
-      : frame(context.arena(), Bytes(context, args.plan, args.x.half, tasks, backward)),
+  Call(Context& context, ReassociatedArguments& args, bool backward)
+      : frame(context.arena(), Bytes(context, args.plan, args.x.half, backward)),
         each(static_cast<std::size_t>(context.threads())) {
     for (ReassociatedScratch& s : each) {
       EachReassociatedArray(args.plan, args.x.half, backward, s, [&](float*& pointer, idx_t count) {
         pointer = frame.Take<float>(count);
       });
     }
-    if (NeedsSide(args.plan, backward)) {
-      args.side = frame.Take<float>(tasks * args.plan.SideFloats(backward));
-    }
-  }
-  // The backward's sums outlive their tasks in any case.
-  static bool NeedsSide(const ReassociatedPlan& plan, bool backward) {
-    return backward || plan.parts > 1;
+    args.u = frame.Take<float>(args.plan.BatchFloats());
+    if (backward) args.a = frame.Take<float>(args.plan.BatchFloats());
+    args.side = frame.Take<float>(args.plan.Tasks() * args.plan.SideFloats(backward));
   }
   static std::size_t Bytes(const Context& context, const ReassociatedPlan& plan, bool half,
-                           idx_t tasks, bool backward) {
+                           bool backward) {
     std::size_t bytes = 0;
     ReassociatedScratch s;
     EachReassociatedArray(plan, half, backward, s,
                           [&](float*&, idx_t count) { bytes += Arena::Bytes<float>(count); });
     bytes *= static_cast<std::size_t>(context.threads());
-    if (NeedsSide(plan, backward)) bytes += Arena::Bytes<float>(tasks * plan.SideFloats(backward));
-    return bytes;
+    bytes += (backward ? 2 : 1) * Arena::Bytes<float>(plan.BatchFloats());
+    return bytes + Arena::Bytes<float>(plan.Tasks() * plan.SideFloats(backward));
   }
   const ReassociatedScratch& Scratch(int thread) const {
     return each[static_cast<std::size_t>(thread)];
@@ -139,9 +135,8 @@ ReassociatedPlan MakeReassociatedPlan(const WindowSpec& spec, const std::array<i
   plan.lanes = RoundUp(plan.rows, BlockPlan::kRowUnit);
   plan.channels = RoundUp(plan.C, BlockPlan::kRowUnit);
   plan.batches = CeilDiv(plan.H * globals, plan.rows);
-  const idx_t units = plan.B * (backward ? 1 : std::max<idx_t>(plan.batches, 1));
-  const idx_t room = kMostSideFloats / (units * plan.SideFloats(backward));
-  const idx_t wanted = std::min(CeilDiv(kTasksWanted, units), std::max<idx_t>(room, 1));
+  const idx_t room = kMostSideFloats / (plan.B * plan.SideFloats(backward));
+  const idx_t wanted = std::min(CeilDiv(kTasksWanted, plan.B), std::max<idx_t>(room, 1));
   plan.part = RoundUp(CeilDiv(plan.T, wanted), ReassociatedPlan::kTokens);
   plan.parts = CeilDiv(plan.T, plan.part);
   return plan;
@@ -164,18 +159,26 @@ GlobalFlops CountGlobalFlops(idx_t tokens, idx_t channels, idx_t heads, idx_t he
 
 namespace {
 
+// u, and a in the backward, of a batch: each matrix of weights is read once.
+void MakeRows(Context& context, const ReassociatedArguments& args, const Call& call, idx_t batch) {
+  ParallelFor(context, args.plan.B * args.plan.rows, [&](idx_t task, int thread) {
+    HWY_DYNAMIC_DISPATCH(ReassociatedRowTask)(args, call.Scratch(thread), batch, task);
+  });
+}
+
 void RunForward(Context& context, ReassociatedArguments args) {
   const ReassociatedPlan& plan = args.plan;
-  const idx_t units = plan.B * plan.batches, tasks = units * plan.parts;
-  if (tasks == 0) return;
-  const Call call(context, args, tasks, false);
-  ParallelFor(context, tasks, [&](idx_t task, int thread) {
-    HWY_DYNAMIC_DISPATCH(ReassociatedForwardTask)(args, call.Scratch(thread), task);
-  });
-  if (plan.parts == 1) return;
-  ParallelFor(context, units, [&](idx_t unit, int thread) {
-    HWY_DYNAMIC_DISPATCH(ReassociatedForwardSum)(args, call.Scratch(thread), unit);
-  });
+  if (plan.batches == 0) return;
+  const Call call(context, args, false);
+  for (idx_t batch = 0; batch < plan.batches; ++batch) {
+    MakeRows(context, args, call, batch);
+    ParallelFor(context, plan.Tasks(), [&](idx_t task, int thread) {
+      HWY_DYNAMIC_DISPATCH(ReassociatedForwardTask)(args, call.Scratch(thread), batch, task);
+    });
+    ParallelFor(context, plan.B * plan.rows, [&](idx_t task, int thread) {
+      HWY_DYNAMIC_DISPATCH(ReassociatedForwardSum)(args, call.Scratch(thread), batch, task);
+    });
+  }
 }
 
 template <class T>
@@ -194,10 +197,10 @@ void CheckAndRunBackward(Context& context, const WindowSpec& spec,
   args.gradients = gradients;
   const ReassociatedPlan& plan = args.plan;
   if (plan.batches == 0) return;
-  const idx_t tasks = plan.B * plan.parts;
-  const Call call(context, args, tasks, true);
+  const Call call(context, args, true);
   for (idx_t batch = 0; batch < plan.batches; ++batch) {
-    ParallelFor(context, tasks, [&](idx_t task, int thread) {
+    MakeRows(context, args, call, batch);
+    ParallelFor(context, plan.Tasks(), [&](idx_t task, int thread) {
       HWY_DYNAMIC_DISPATCH(ReassociatedBackwardTask)(args, call.Scratch(thread), batch, task);
     });
     ParallelFor(context, plan.H, [&](idx_t h, int thread) {

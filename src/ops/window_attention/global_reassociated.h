@@ -14,8 +14,8 @@
 namespace longspan {
 
 // A row is a global token of one head: row n of a sequence with G global tokens is token n % G of
-// head n / G. A task is a batch of rows with a part of the tokens; parts leave sums of their own,
-// which are put together in order.
+// head n / G. Batches of rows follow each other. A task is a batch with a part of the tokens of one
+// sequence; parts leave sums of their own, which are put together in order.
 struct ReassociatedPlan {
   static constexpr idx_t kTokens = 48;  // at a time: whole tiles
   static constexpr idx_t kRows = 24;    // of a batch, at most
@@ -31,6 +31,9 @@ struct ReassociatedPlan {
   idx_t batches = 0;          // of a sequence
   idx_t part = 0, parts = 0;  // tokens of a part, parts
 
+  idx_t Tasks() const { return B * parts; }  // of a batch
+  // Floats of u or a of a batch.
+  idx_t BatchFloats() const { return B * rows * channels; }
   // Floats of one part's sums: forward z, max, sum, kept; backward du, z, kept.
   idx_t SideFloats(bool backward) const {
     return (backward ? 2 : 1) * rows * channels + (backward ? 1 : 3) * lanes;
@@ -54,7 +57,9 @@ struct ReassociatedArguments {
   InView dout;
   DGlobalProjection gradients;
   GlobalTokens globals;
-  float* side = nullptr;  // by task; forward only with more than one part
+  // Of the batch at hand, (B, rows, channels): u = scale qg wk; backward also a = dout wv.
+  float *u = nullptr, *a = nullptr;
+  float* side = nullptr;  // by task
 
   // Row n of sequence b: its head, its number among the global tokens, its position.
   struct Row {
@@ -63,6 +68,9 @@ struct ReassociatedArguments {
   Row RowOf(idx_t b, idx_t n) const {
     const idx_t count = globals.Count(b), g = n % count;
     return {n / count, g, globals.List(b)[g]};
+  }
+  const float* BatchRows(const float* of_batch, idx_t b) const {
+    return of_batch + b * plan.rows * plan.channels;
   }
   // Rows of a batch that sequence b has.
   idx_t RowsOf(idx_t b, idx_t batch) const {
@@ -75,20 +83,21 @@ struct ReassociatedScratch {
   float* u_columns = nullptr;  // u^T in panels of rows: [C][kPanel] each
   float* x_panels = nullptr;   // x of a block, in panels of channels
   float* scores = nullptr;     // (kTokens, lanes)
-  float* z = nullptr;          // (rows, channels): sum of dropped weights times x
-  float* max = nullptr;        // (lanes): of the tokens so far
-  float* sum = nullptr;        // (lanes): of exp(score - max) so far
-  float* kept = nullptr;       // (lanes): the same sum of what dropout leaves
   float* last = nullptr;       // (lanes): the last token of the block that a row sees
   float* factors = nullptr;    // (kTokens): dropout
   float* x_rows = nullptr;     // (kTokens, channels): x of a block, widened; null when x is fp32
   float* rows[2] = {};         // (D): widened rows of heads
+  // In the task's side.
+  float* z = nullptr;     // (rows, channels): sum of dropped weights times x
+  float* kept = nullptr;  // (lanes): sum of what dropout leaves of exp(score - max)
+  float* max = nullptr;   // (lanes), forward: of the tokens so far
+  float* sum = nullptr;   // (lanes), forward: of exp(score - max) so far
+  float* du = nullptr;    // (rows, channels), backward
   // Backward only.
   float* a_columns = nullptr;  // a^T, as u^T
   float* u_panels = nullptr;   // u in panels of channels: [rows][kPanel] each
   float* a_panels = nullptr;
   float* dscores = nullptr;  // (kTokens, lanes)
-  float* du = nullptr;       // (rows, channels); with z and kept in the task's side
   float* dx = nullptr;       // (kTileRows, channels)
   float* shift = nullptr;    // (lanes): lse without the share of the key bias
   float* delta = nullptr;    // (lanes): dout . out

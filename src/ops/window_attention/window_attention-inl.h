@@ -27,13 +27,60 @@ namespace HWY_NAMESPACE {
 
 // ---- forward ------------------------------------------------------------------------------------
 
+// Dropout's factor of few key j for query i.
+inline float FewKeysFactor(const RowBlock& x, const KeyRows& keys, idx_t i, idx_t j) {
+  if (!x.plan.dropout.active()) return 1.0f;
+  const idx_t row = x.queries.head_row + x.queries.tokens(i);
+  return x.plan.dropout.Factor(row * x.plan.slots + keys.Slot(i) + j);
+}
+
+// Key j, which all rows of the block see (causal: those behind it), joins the softmax of rows that
+// have met all keys before it. Row by row and without tiles: of a panel of keys all columns but one
+// would be computed for nothing.
+inline void ForwardFewKey(const RowBlock& x, const KeyRows& keys, idx_t j) {
+  constexpr idx_t kRows = RoundUp(BlockPlan::kRows, BlockPlan::kRowUnit);
+  const TileTag d;
+  const BlockPlan& plan = x.plan;
+  const RowScratch& s = x.scratch;
+  const InRow k = keys.k(j), v = keys.v(j);
+  // Rows that take no part have any finite numbers.
+  alignas(64) float score[kRows] = {}, max[kRows] = {}, sum[kRows] = {}, fade[kRows], weight[kRows];
+  for (idx_t r = 0; r < x.rows; ++r) {
+    if (!x.takes_part[r]) continue;
+    const idx_t query = x.first + r;
+    const bool seen = j < keys.High(query, x.queries.tokens(query));
+    score[r] = seen ? plan.scale * DotRow(x.queries.q(query), k, plan.D) : kHiddenScore;
+    max[r] = s.max[r];
+    sum[r] = s.sum[r];
+  }
+  for (idx_t r = 0; r < x.rows; r += kTileLanes) {
+    const auto before = hn::Load(d, max + r), own = hn::Load(d, score + r);
+    const auto after = hn::Max(before, own);
+    const auto f = ExpNonPositive(d, hn::Sub(before, after));
+    const auto w = ExpNonPositive(d, hn::Sub(own, after));
+    hn::Store(after, d, max + r);
+    hn::Store(hn::MulAdd(hn::Load(d, sum + r), f, w), d, sum + r);
+    hn::Store(f, d, fade + r);
+    hn::Store(w, d, weight + r);
+  }
+  for (idx_t r = 0; r < x.rows; ++r) {
+    if (!x.takes_part[r]) continue;
+    s.max[r] = max[r];
+    s.sum[r] = sum[r];
+    float* output = s.output + r * plan.row;
+    if (fade[r] != 1.0f) RescaleRow(output, plan.row, fade[r]);
+    AddScaledRow(v, weight[r] * FewKeysFactor(x, keys, x.first + r, j), output, plan.D);
+  }
+}
+
 // The keys of a window lie in a ring that moves with the rows.
 template <class Terms>
 void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globals, TaskScratch& scratch,
                  idx_t begin, idx_t end) {
   constexpr idx_t kUnit = BlockPlan::kPanelUnit;
   const BlockPlan& plan = x.plan;
-  if (globals.count > 0) PackKeys<Terms>(plan, globals, scratch.globals, 0, globals.count, false);
+  const bool few = globals.count <= WindowPlan::kFewKeys;
+  if (!few) PackKeys<Terms>(plan, globals, scratch.globals, 0, globals.count, false);
   scratch.keys.end = 0;
   for (idx_t first = begin; first < end; first += plan.rows) {
     EnterBlock(x, first, std::min(plan.rows, end - first));
@@ -41,7 +88,7 @@ void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globals, Tas
       const idx_t last = first + x.rows - 1;
       AdvanceRing<Terms>(plan, window, scratch.keys, window.Low(first),
                          window.High(last, x.queries.tokens(last)));
-      if (globals.count > 0) AddPart(x, globals, scratch.globals);
+      if (!few) AddPart(x, globals, scratch.globals);
       AddPart(x, window, scratch.keys);
       GatherQueries<Terms>(x, x.queries.q, plan.scale, scratch.rows.queries);
       StartRows(plan, scratch.rows, x.rows);
@@ -52,6 +99,7 @@ void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globals, Tas
       AddRows(x.queries.q, last + 1, std::min(end, last + 1 + plan.rows), plan.D, &x.coming);
       AddRows(x.queries.out, first, last + 1, plan.D, &x.coming);
       ForwardBlock<Terms>(x, 0);
+      for (idx_t j = 0; few && j < globals.count; ++j) ForwardFewKey(x, globals, j);
     }
     FinishRows(plan, x.queries, scratch.rows, first, x.rows);
   }
@@ -145,10 +193,7 @@ inline void BackwardFewKeys(const RowBlock& x, const KeyRows& keys, const Packed
   for (idx_t j = packed.begin; j < end; ++j) {
     const InRow k = keys.k(j);
     const float p = std::exp(plan.scale * DotRow(q, k, plan.D) - lse);
-    const float factor =
-        plan.dropout.active()
-            ? plan.dropout.Factor((queries.head_row + token) * plan.slots + keys.Slot(i) + j)
-            : 1.0f;
+    const float factor = FewKeysFactor(x, keys, i, j);
     const float ds = plan.scale * p * (factor * DotRow(dout, keys.v(j), plan.D) - delta);
     const idx_t at = (j - packed.begin) * plan.row;
     AddScaledRow(k, ds, queries.dq(i), plan.D);

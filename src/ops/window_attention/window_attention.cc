@@ -45,7 +45,7 @@ bool PlanRing(WindowPlan& plan, idx_t globals, idx_t rows) {
   const idx_t span = std::min(plan.left + plan.right + rows, plan.longest);
   TaskScratch& rings = plan.forward_rings;
   rings.keys.ring = std::min(CeilDiv(span - 1, kUnit) + 1, CeilDiv(plan.longest, kUnit)) * kUnit;
-  rings.globals.ring = RoundUp(globals, kUnit);
+  rings.globals.ring = globals <= WindowPlan::kFewKeys ? 0 : RoundUp(globals, kUnit);
   plan.forward.rows = rows;
   plan.forward.score_stride = ScoreStride(rings.globals.ring + span + kUnit + BlockPlan::kRowUnit);
   return globals <= kMostGlobalsBeside &&
