@@ -111,7 +111,7 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
                    "Reformers: rounds of LSH layers, instead of the config's")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", o.no_lm_bias,
-                    "Reformers: leave lm_head.bias out, as transformers 5 does");
+                    "Reformers: leave the head's bias out, as transformers 5.0 to 5.23 do");
   command->add_flag("--strict", o.strict,
                     "Reformers of bytes: pad windows and refuse them as transformers does");
   command

@@ -71,7 +71,7 @@ void RegisterFillMask(CLI::App& app, const Globals& globals, Action& action) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->add_flag("--no-lm-bias", c->task.options.no_lm_bias,
-                    "Reformers: leave lm_head.bias out, as transformers 5 does");
+                    "Reformers: leave the head's bias out, as transformers 5.0 to 5.23 do");
   command->footer(
       "The mask is the tokenizer's own: <mask> or [MASK].\n"
       "Examples:\n"

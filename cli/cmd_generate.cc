@@ -283,7 +283,7 @@ void RegisterGenerate(CLI::App& app, const Globals& globals, Action& action) {
                    "rounds of LSH layers, instead of the config's")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", c->no_lm_bias,
-                    "leave lm_head.bias out, as transformers 5 does");
+                    "leave the head's bias out, as transformers 5.0 to 5.23 do");
   command->add_option("--attention", c->load.attention,
                       "full, local or lsh, instead of the config's");
   command->add_flag("--no-stream", c->no_stream, "print at the end, not token by token");

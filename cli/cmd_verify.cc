@@ -89,7 +89,7 @@ void RegisterVerify(CLI::App& app, const Globals& globals, Action& action) {
                    "Reformers: rounds of LSH layers, instead of the config's")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", o->no_lm_bias,
-                    "Reformers: leave lm_head.bias out, as transformers 5 does");
+                    "Reformers: leave the head's bias out, as transformers 5.0 to 5.23 do");
   command->add_flag("--json", o->json, "one JSON document");
   command->footer(
       "Exit code 0: the case holds; 1: it does not; 3: it cannot be read.\nExample:\n"

@@ -224,9 +224,17 @@ def compare(program, folder, case, model, inputs, injected, with_gradients):
     return max(differences.values()), bad
 
 
-def without_bias(model):
-    """transformers 5 leaves the language models' bias out; longspan uses it."""
-    if hasattr(model, "lm_head"):
+def adds_bias(model):
+    """transformers 5.24 adds the decoder's bias; from 5.0 on it had none, and lm_head.bias is unused."""
+    return hasattr(model, "lm_head") and model.lm_head.decoder.bias is not None
+
+
+def one_bias(model):
+    """Makes lm_head.bias, which transformers 5 leaves out and longspan uses, what is added."""
+    if adds_bias(model):
+        with torch.no_grad():
+            model.lm_head.bias.copy_(model.lm_head.decoder.bias)
+    elif hasattr(model, "lm_head"):
         torch.nn.init.zeros_(model.lm_head.bias)
     return model
 
@@ -244,7 +252,7 @@ def written(program, name, settings, inputs, folder, injected):
 def read(program, name, settings, inputs, folder, injected):
     model = getattr(transformers, "Reformer" + name)(settings).eval()
     perturb(model)
-    without_bias(model)
+    one_bias(model)
     model.save_pretrained(folder / "theirs", max_shard_size="30KB")
     run(program, "convert", folder / "theirs", folder / "ours")
     again, bad = open_all("Reformer" + name, folder / "ours")
@@ -264,7 +272,7 @@ def record_cases(program, target):
         settings = config(head, changes, call, SEED)
         model = getattr(transformers, "Reformer" + head)(settings).eval()
         perturb(model)
-        without_bias(model)
+        one_bias(model)
         folder = target / name
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
@@ -275,7 +283,8 @@ def record_cases(program, target):
 
 
 def bias(program, folder):
-    """A language model's bias: unused by transformers 5, used here unless --no-lm-bias says so."""
+    """A language model's bias: unused by transformers 5.0 to 5.23, used here unless --no-lm-bias says so.
+    Of two biases it is the decoder's, which 5.24 adds."""
     model = transformers.ReformerModelWithLMHead(config("ModelWithLMHead", {"is_decoder": True}, {},
                                                         SEED)).eval()
     perturb(model)
@@ -286,8 +295,13 @@ def bias(program, folder):
     Rotations(model)
     with torch.no_grad():
         logits = model(**inputs).logits
+        own = model.lm_head.decoder.bias
+        if own is None:
+            added = logits + model.lm_head.bias
+        else:
+            logits, added = logits - own, logits
     for name, value in (("five.safetensors", logits),
-                        ("four.safetensors", logits + model.lm_head.bias)):
+                        ("four.safetensors", added)):
         record(folder / name, inputs, {"logits": value})
     results = [verify(program, folder, folder / name, *options)[0]
                for name in ("five.safetensors", "four.safetensors")
@@ -300,7 +314,7 @@ def bytes_model(program, folder):
     settings = config("ModelWithLMHead", {"is_decoder": True, "vocab_size": 258}, {}, SEED)
     model = transformers.ReformerModelWithLMHead(settings).eval()
     perturb(model)
-    without_bias(model)
+    one_bias(model)
     model.save_pretrained(folder)
     text = "Sir Walter Elliot, of Kellynch Hall, in Somersetshire, was a man who, for his own amuse"
     (folder / "text").write_text(text)

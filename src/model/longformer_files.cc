@@ -116,13 +116,8 @@ Longformer LoadLongformer(const std::filesystem::path& directory, const Longform
 
 std::vector<io::TensorEntry> LongformerEntries(Longformer& model) {
   std::vector<io::TensorEntry> entries = WeightEntries(model.parameters());
-  if (!model.parameters().contains(kBiasAlias)) return entries;
   // `transformers` looks for both names: one is used by its 4.x, the other from 5 on.
-  const auto bias = std::find_if(entries.begin(), entries.end(),
-                                 [](const io::TensorEntry& e) { return e.name == kBiasAlias; });
-  io::TensorEntry other = *bias;
-  other.name = kBias;
-  entries.push_back(std::move(other));
+  if (model.parameters().contains(kBiasAlias)) AddAlias(kBiasAlias, kBias, &entries);
   return entries;
 }
 

@@ -15,7 +15,8 @@ namespace {
 
 constexpr idx_t kMostRounds = 1024;
 
-// Old files call the output bias by its alias.
+// Files have the output bias under both names, and where they differ the decoder's is what their
+// writer added to the logits: `transformers` 5.24 keeps the other one unused.
 constexpr std::string_view kBias = "lm_head.bias", kBiasAlias = "lm_head.decoder.bias";
 
 constexpr std::string_view kEncoder = "reformer.";
@@ -23,8 +24,8 @@ constexpr std::string_view kEncoder = "reformer.";
 // The name under which `source` holds a parameter; empty when it does not. Bare models have no
 // prefix, others one.
 std::string NameIn(const io::TensorSource& source, const std::string& name) {
-  if (source.Has(name)) return name;
   if (name == kBias && source.Has(kBiasAlias)) return std::string(kBiasAlias);
+  if (source.Has(name)) return name;
   const std::string other =
       name.starts_with(kEncoder) ? name.substr(kEncoder.size()) : std::string(kEncoder) + name;
   return source.Has(other) ? other : std::string();
@@ -79,7 +80,12 @@ bool IsLegacyConstant(std::string_view name) {
   return name.find("self_mask_value_") != name.npos || name.find(".mask_value_") != name.npos;
 }
 
-bool Ignored(std::string_view name) { return name == kBiasAlias || IsLegacyConstant(name); }
+// What nothing is said about when it stays unread: of two biases the one that is not the model's.
+auto IgnoredIn(const io::TensorSource& source, const ParameterTable& table) {
+  return [both = table.contains(kBias) && source.Has(kBiasAlias)](std::string_view name) {
+    return name == kBiasAlias || (both && name == kBias) || IsLegacyConstant(name);
+  };
+}
 
 io::NonFinite NonFiniteOf(const LoadOptions& options) {
   return options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse;
@@ -108,8 +114,8 @@ void ApplyOptions(const LoadOptions& options, ReformerConfig* config) {
 
 void ReadWeights(const io::TensorSource& source, const LoadOptions& options, Reformer& model,
                  std::vector<std::string>* warnings) {
-  const auto unread =
-      ReadParameters(source, {NameIn, Ignored}, NonFiniteOf(options), model.parameters());
+  const auto unread = ReadParameters(source, {NameIn, IgnoredIn(source, model.parameters())},
+                                     NonFiniteOf(options), model.parameters());
   if (warnings != nullptr) AddWarnings(source, unread, warnings);
 }
 
@@ -132,7 +138,8 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
   const auto fresh = NewParameters(*source, take, model.parameters());
   const auto is_new = [&](std::string_view name) { return fresh.count(name) != 0; };
   const auto unread =
-      ReadParameters(*source, {NameIn, Ignored, is_new}, NonFiniteOf(options), model.parameters());
+      ReadParameters(*source, {NameIn, IgnoredIn(*source, model.parameters()), is_new},
+                     NonFiniteOf(options), model.parameters());
   if (!fresh.empty()) model.Initialise(options.head->seed, is_new);
   if (warnings == nullptr) return model;
   warnings->insert(warnings->end(), source->warnings().begin(), source->warnings().end());
@@ -145,7 +152,10 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
 }
 
 std::vector<io::TensorEntry> WeightEntries(Reformer& model) {
-  return WeightEntries(model.parameters());
+  std::vector<io::TensorEntry> entries = WeightEntries(model.parameters());
+  // `transformers` before 5.24 looks for one of the names, since then for the other too.
+  if (model.parameters().contains(kBias)) AddAlias(kBias, kBiasAlias, &entries);
+  return entries;
 }
 
 void SaveReformer(Reformer& model, const std::filesystem::path& directory) {

@@ -8,6 +8,7 @@
 #include "io/escape.h"
 #include "model/longformer_files.h"
 #include "model/parity_case.h"
+#include "model/weight_names.h"
 
 namespace longspan {
 namespace {
@@ -94,10 +95,20 @@ Tensor ParityCase::LabelValues(idx_t count) const {
   return source_.ReadFloat("input.labels");
 }
 
+namespace {
+
+// The parameter that grad.NAME belongs to; tied ones have several names.
+std::string ParameterOf(const ParameterTable& table, const std::string& gradient) {
+  const std::string name = gradient.substr(5);
+  return table.contains(name) ? name : std::string(TiedTo(name).value_or(name));
+}
+
+}  // namespace
+
 void ParityCase::CheckKnown(const ParameterTable& table,
                             const std::function<bool(const std::string&)>& known) const {
   for (const auto& [name, info] : source_.tensors()) {
-    const bool gradient = name.rfind("grad.", 0) == 0 && table.contains(name.substr(5));
+    const bool gradient = name.rfind("grad.", 0) == 0 && table.contains(ParameterOf(table, name));
     Check(gradient || known(name), ErrorCode::kFormat,
           "{}: '{}' cannot be compared with this model", source_.source(), io::Escape(name));
   }
@@ -138,7 +149,7 @@ void ParityCase::CompareGradients(ParameterTable& table) {
     largest = std::max(largest, Norm(Values(Expected(name))));
   }
   for (const std::string& name : names) {
-    const View<float, 1> gradient = table.vector_gradient(name.substr(5));
+    const View<float, 1> gradient = table.vector_gradient(ParameterOf(table, name));
     const bool small = Norm(Values(Expected(name))) < kSmallGradient * largest;
     Compare(name, name, {gradient.data, static_cast<std::size_t>(gradient.size())},
             small ? kAnyL2 : kGradientL2);

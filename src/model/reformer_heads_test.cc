@@ -298,6 +298,28 @@ TEST(LanguageHead, TheBiasCountsUnlessItIsSwitchedOff) {
   EXPECT_EQ(again.parameters().vector("lm_head.bias")(3), 0.3f);
 }
 
+// Files have it under two names; where these differ the decoder's is what was added to logits.
+TEST(LanguageHead, OfTwoBiasesTheDecodersCounts) {
+  const test::TempDir directory;
+  Reformer model = Initialised(MixedConfig());
+  model.parameters().vector("lm_head.bias")(3) = 0.25f;
+  SaveReformer(model, directory.path());
+  const auto file = directory.path() / "model.safetensors";
+  std::vector<io::TensorEntry> entries = WeightEntries(model);
+  Tensor unused({model.config().vocab_size});
+  int biases = 0;
+  for (io::TensorEntry& entry : entries) {
+    biases += entry.name == "lm_head.bias" || entry.name == "lm_head.decoder.bias" ? 1 : 0;
+    if (entry.name == "lm_head.bias") entry.data = unused.data<float>();
+  }
+  ASSERT_EQ(biases, 2);
+  io::WriteSafetensors(file, entries);
+  std::vector<std::string> warnings;
+  Reformer again = LoadReformer(directory.path(), {}, &warnings);
+  EXPECT_EQ(again.parameters().vector("lm_head.bias")(3), 0.25f);
+  EXPECT_TRUE(warnings.empty());
+}
+
 // ---- what is refused ----------------------------------------------------------------------------
 
 TEST(ReformerHeads, MissingTargetsAreNamed) {

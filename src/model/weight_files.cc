@@ -86,4 +86,13 @@ std::vector<io::TensorEntry> WeightEntries(ParameterTable& table) {
   return entries;
 }
 
+void AddAlias(std::string_view name, std::string_view alias,
+              std::vector<io::TensorEntry>* entries) {
+  const auto entry = std::find_if(entries->begin(), entries->end(),
+                                  [&](const io::TensorEntry& e) { return e.name == name; });
+  io::TensorEntry other = *entry;
+  other.name = alias;
+  entries->push_back(std::move(other));
+}
+
 }  // namespace longspan

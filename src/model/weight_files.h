@@ -38,4 +38,7 @@ void AddWarnings(const io::TensorSource& source, const std::vector<std::string>&
 // The tensors as the files hold them, on the table's own memory.
 std::vector<io::TensorEntry> WeightEntries(ParameterTable& table);
 
+// Adds entry `name` once more as `alias`, for readers that look for it there.
+void AddAlias(std::string_view name, std::string_view alias, std::vector<io::TensorEntry>* entries);
+
 }  // namespace longspan
