@@ -17,14 +17,14 @@ double Median(std::vector<double> values) {
   return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
+}  // namespace
+
 double Seconds(const std::function<void()>& work) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
   work();
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-}  // namespace
 
 double MedianSeconds(idx_t repetitions, const std::function<void()>& work) {
   std::vector<double> seconds;

@@ -18,6 +18,8 @@ struct BenchTimes {
 
 enum class PeakOf { kFp32, kBf16 };
 
+double Seconds(const std::function<void()>& work);
+
 // Median of so many runs of `work`.
 double MedianSeconds(idx_t repetitions, const std::function<void()>& work);
 

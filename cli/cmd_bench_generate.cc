@@ -1,19 +1,17 @@
 #include "cli/cmd_bench_generate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
 #include "base/math.h"
 #include "base/rng.h"
+#include "cli/bench_timing.h"
 #include "cli/visual/output.h"
 #include "model/text_decoder.h"
 
 namespace longspan::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct GenerateBenchCommand {
   std::string config, preset, attention;
@@ -31,13 +29,6 @@ struct GenerateTimes {
   double step_min_s = 0.0;
   std::size_t cache_bytes = 0;
 };
-
-template <class Work>
-double Seconds(const Work& work) {
-  const auto begin = Clock::now();
-  work();
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 // The model as it is, but with positions for the longest context.
 ReformerConfig BenchConfig(const GenerateBenchCommand& c) {
