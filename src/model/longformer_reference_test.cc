@@ -69,9 +69,7 @@ class OutputCheck {
     }
     if (problem.config.head == LongformerHead::kNone) return;
     const auto expected_logits = oracle.Logits(batch, expected.back());
-    // A choice is one logit of a text: of so few the naive model's largest error is luck still.
-    const double factor = problem.config.head == LongformerHead::kChoice ? 3.0 : 2.0;
-    test::RaiseTolerance(naive.Logits(batch, naive_states.back()), expected_logits, factor,
+    test::RaiseTolerance(naive.Logits(batch, naive_states.back()), expected_logits, 2,
                          &logit_tolerance_);
     logits_.push_back({problem.model.Logits(context, batch, hidden.view<2>()), expected_logits});
     const double loss = oracle.Loss(batch);
@@ -168,8 +166,11 @@ void ExpectGradients(Problem& problem, const LongformerStep& step) {
 class LongformerReferenceTest : public testing::TestWithParam<LongformerHead> {};
 
 TEST_P(LongformerReferenceTest, OutputsOfRandomModels) {
+  // A choice is a single logit of each text: with 16 problems the naive model's largest error is
+  // still luck, and the kernels' was 1.5 to 2.4 times it; with 96 it is 0.5 to 0.6 times.
+  const std::uint64_t problems = GetParam() == LongformerHead::kChoice ? 96 : 16;
   OutputCheck check;
-  for (std::uint64_t seed = 1; seed <= 16; ++seed) {
+  for (std::uint64_t seed = 1; seed <= problems; ++seed) {
     SCOPED_TRACE(testing::Message() << LongformerClass(GetParam()) << ", seed " << seed);
     Problem problem(GetParam(), seed);
     check.Add(problem);
