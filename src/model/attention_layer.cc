@@ -19,12 +19,14 @@ namespace {
 // Rounding is one of many: that of a group of heads adds the number of its first head.
 enum Site : std::uint64_t { kProbabilities = 0, kOutput = 1, kRounding = 2 };
 
-// A layer that is not done in one piece is done in two halves: what lives of one is about as much
-// as the streams of a training step, so that memory is not decided here. Very long texts go in
-// smaller groups, of so many bytes at most. A group reads and normalises the stream again.
+// A layer that is not done in one piece is done in groups of heads. What lives of one is no more
+// than the two streams, so that memory is not decided here, while that leaves products of so many
+// columns; of very long texts it is no more than so many bytes. A group reads and normalises the
+// stream again.
+constexpr idx_t kNarrowGroup = 128;
 constexpr idx_t kLargeGroup = idx_t{2} << 30;
 // Floats of a slab of tokens: normalised inputs, mixed outputs.
-constexpr idx_t kSlabValues = idx_t{1} << 22;
+constexpr idx_t kSlabValues = idx_t{1} << 20;
 constexpr idx_t kSlabStep = 256;  // dropout groups end where slabs end
 
 // The projections of a kind of layer, in the order of their rows.
@@ -110,13 +112,7 @@ class AttentionLayer final : public ResidualBranch {
     ReverseIn<bfloat16>(context, call, x, y, dy, dx);
   }
   std::size_t KeptBytes(const BranchCall& call) const override {
-    std::size_t bytes = 0;
-    EachGroup(call, false, [&](idx_t, idx_t heads) {
-      bytes += call.half == nullptr
-                   ? Group<float>::Bytes(config_, projections_, call.n(), heads)
-                   : Group<bfloat16>::Bytes(config_, projections_, call.n(), heads);
-    });
-    return bytes;
+    return call.half == nullptr ? KeptBytesIn<float>(call) : KeptBytesIn<bfloat16>(call);
   }
 
   double ForwardFlop(idx_t rows, idx_t tokens) const override {
@@ -129,20 +125,25 @@ class AttentionLayer final : public ResidualBranch {
  private:
   // ---- groups and slabs
 
-  // Heads of a group: a rule on the shapes alone, for the order of additions follows it.
+  // Heads of a group: a rule on shapes and type alone, for the order of additions follows it.
+  template <class T>
   idx_t GroupHeads(const BranchCall& call) const {
     if (call.observer != nullptr) return config_.heads;  // which looks at all of them
-    const idx_t head_bytes = call.n() * config_.head_size * (2 * projections_ + 1) * 4;
+    // Of a token: projected and out, and the gradient of projected.
+    const idx_t element = (projections_ + 1) * idx_t{sizeof(T)} + projections_ * 4;
+    const idx_t head_bytes = call.n() * config_.head_size * element;
     if (config_.heads * head_bytes <= call.one_piece) return config_.heads;
-    const idx_t most =
-        std::clamp<idx_t>(kLargeGroup / head_bytes, 1, CeilDiv(config_.heads, idx_t{2}));
-    return CeilDiv(config_.heads, CeilDiv(config_.heads, most));  // groups of like size
+    const idx_t streams = 2 * call.n() * config_.hidden_size * 4;
+    const idx_t most = std::min(std::max(streams / head_bytes, kNarrowGroup / config_.head_size),
+                                kLargeGroup / head_bytes);
+    const idx_t groups = CeilDiv(config_.heads, std::max<idx_t>(most, 1));
+    return CeilDiv(config_.heads, groups);  // groups of like size
   }
   // work(first head, heads) of each group; backwards for the way back, so that what was added last
   // is taken away first.
-  template <class Work>
+  template <class T, class Work>
   void EachGroup(const BranchCall& call, bool backwards, const Work& work) const {
-    const idx_t size = GroupHeads(call), count = CeilDiv(config_.heads, size);
+    const idx_t size = GroupHeads<T>(call), count = CeilDiv(config_.heads, size);
     for (idx_t i = 0; i < count; ++i) {
       const idx_t first = (backwards ? count - 1 - i : i) * size;
       work(first, std::min(size, config_.heads - first));
@@ -167,27 +168,27 @@ class AttentionLayer final : public ResidualBranch {
     float* mixed = nullptr;  // (slab, C); before that what is read of a stream
     // The way back only.
     float* dx = nullptr;       // (slab, C), where the gradient stream is not fp32
-    float* dnormed = nullptr;  // (slab, C)
+    float* dnormed = nullptr;  // (slab, C), once dout is no longer wanted
+    T* dout = nullptr;         // (slab, H D), in the same place
     T* dmixed = nullptr;       // (slab, C), bf16
     T* dprojected = nullptr;   // (slab, P H D), bf16
-    T* dout = nullptr;         // (slab, H D)
 
     // `projected`, `width`: P H D and H D; 0 where there is no way back.
     static std::size_t Bytes(idx_t rows, idx_t channels, idx_t projected, idx_t width) {
       const std::size_t forward =
           Arena::Bytes<T>(rows * channels) + Arena::Bytes<float>(rows * channels);
       if (width == 0) return forward;
-      return forward + Arena::Bytes<float>(rows * channels) +
+      return forward + Arena::Bytes<float>(rows * std::max(channels, width)) +
              Arena::Bytes<T>(TermsCount<T>(rows * channels)) +
-             Arena::Bytes<T>(TermsCount<T>(rows * projected)) + Arena::Bytes<T>(rows * width);
+             Arena::Bytes<T>(TermsCount<T>(rows * projected));
     }
     Slab(Arena::Frame& frame, idx_t rows, idx_t channels, idx_t projected, idx_t width)
         : normed(frame.Take<T>(rows * channels)), mixed(frame.Take<float>(rows * channels)) {
       if (width == 0) return;
-      dnormed = frame.Take<float>(rows * channels);
+      dnormed = frame.Take<float>(rows * std::max(channels, width));
+      dout = reinterpret_cast<T*>(dnormed);
       dmixed = frame.Take<T>(TermsCount<T>(rows * channels));
       dprojected = frame.Take<T>(TermsCount<T>(rows * projected));
-      dout = frame.Take<T>(rows * width);
     }
   };
 
@@ -233,7 +234,7 @@ class AttentionLayer final : public ResidualBranch {
   void AddIn(Context& context, const BranchCall& call, const ResidualStream& x,
              const ResidualStream& y) const {
     KeptMemory kept(call.kept);
-    EachGroup(call, false, [&](idx_t first, idx_t heads) {
+    EachGroup<T>(call, false, [&](idx_t first, idx_t heads) {
       const idx_t rows = SlabRows(call), channels = config_.hidden_size;
       const bool keeps = call.kept != nullptr;
       Arena::Frame frame(context.arena(),
@@ -301,7 +302,7 @@ class AttentionLayer final : public ResidualBranch {
                  const ResidualStream& y, const ResidualStream& dy,
                  const ResidualStream& dx) const {
     const idx_t n = call.n(), rows = SlabRows(call), channels = config_.hidden_size;
-    EachGroup(call, true, [&](idx_t first, idx_t heads) {
+    EachGroup<T>(call, true, [&](idx_t first, idx_t heads) {
       const idx_t width = heads * config_.head_size, projected = projections_ * width;
       const bool keeps = call.kept != nullptr;
       const std::size_t group = Group<T>::Bytes(config_, projections_, n, heads);
@@ -310,7 +311,7 @@ class AttentionLayer final : public ResidualBranch {
                          (keeps ? 0 : group) + Slab<T>::Bytes(rows, channels, projected, width) +
                              Arena::Bytes<float>(n * projected) + Arena::Bytes<float>(rounded));
       // All groups but the last, which is the first here, are of one size.
-      KeptMemory kept(keeps ? call.kept + first / GroupHeads(call) * FullGroupBytes<T>(call)
+      KeptMemory kept(keeps ? call.kept + first / GroupHeads<T>(call) * FullGroupBytes<T>(call)
                             : nullptr);
       const auto t = keeps ? Group<T>::Take(kept, config_, projections_, call, first, heads)
                            : Group<T>::Take(frame, config_, projections_, call, first, heads);
@@ -329,7 +330,15 @@ class AttentionLayer final : public ResidualBranch {
   }
   template <class T>
   std::size_t FullGroupBytes(const BranchCall& call) const {
-    return Group<T>::Bytes(config_, projections_, call.n(), GroupHeads(call));
+    return Group<T>::Bytes(config_, projections_, call.n(), GroupHeads<T>(call));
+  }
+  template <class T>
+  std::size_t KeptBytesIn(const BranchCall& call) const {
+    std::size_t bytes = 0;
+    EachGroup<T>(call, false, [&](idx_t, idx_t heads) {
+      bytes += Group<T>::Bytes(config_, projections_, call.n(), heads);
+    });
+    return bytes;
   }
 
   // mixed = out Wo^T backward: dout from dy. It takes the place of out, whose products with it are

@@ -15,7 +15,7 @@ enum Site : std::uint64_t { kHidden = 0, kOutput = 1, kRounding = 2 };
 
 // Floats of a slab of tokens, a few of the feed-forward block's own; slabs end where groups of
 // dropout end.
-constexpr idx_t kSlabValues = idx_t{1} << 22, kSlabStep = 256;
+constexpr idx_t kSlabValues = idx_t{1} << 20, kSlabStep = 256;
 
 class FeedForward final : public ResidualBranch {
  public:
@@ -132,13 +132,14 @@ class FeedForward final : public ResidualBranch {
                  const ResidualStream& dx) const {
     const ParameterTable& table = call.parameters;
     const idx_t slab = SlabRows(call) * config_.hidden_size;
-    const bool rounded = dx.cells != StreamCells::kF32;
-    const idx_t dslab = rounded ? slab : 0;
-    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + 2 * Arena::Bytes<float>(slab) +
+    const idx_t x_slab = x.cells == StreamCells::kF32 ? 0 : slab;  // fp32 is used where it lies
+    const idx_t dslab = dx.cells == StreamCells::kF32 ? 0 : slab;
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + Arena::Bytes<float>(slab) +
+                                            Arena::Bytes<float>(x_slab) +
                                             2 * Arena::Bytes<float>(dslab));
     T* normed_room = frame.Take<T>(slab);
     float* dnormed_room = frame.Take<float>(slab);
-    float* x_room = frame.Take<float>(slab);
+    float* x_room = frame.Take<float>(x_slab);
     float* dy_room = frame.Take<float>(dslab);
     float* dx_room = frame.Take<float>(dslab);
     const FeedForwardWeightsOf<T> weights = Weights<T>(call);

@@ -154,13 +154,20 @@ TEST(AttentionLayer, TheWayBackSubtractsWhatTheWayThereAdded) {
   }
 }
 
+// Heads wide enough that a group holds two of them, and then the third.
+ReformerConfig GroupsConfig(AttentionChoice choice) {
+  ReformerConfig config = DroppingConfig(choice);
+  config.head_size = 48;
+  return config;
+}
+
 // Groups of heads draw the masks and hash with the rotations that the whole layer has.
 TEST(AttentionLayer, GroupsOfHeadsAreTheWholeLayer) {
   for (const AttentionChoice choice : kChoices) {
     for (const LayerKind kind : {LayerKind::kLocal, LayerKind::kLsh}) {
       SCOPED_TRACE(AttentionName(choice));
-      LayerPass whole(DroppingConfig(choice), kind, 43), groups(DroppingConfig(choice), kind, 43);
-      groups.call().one_piece = 0;  // two heads, then the third
+      LayerPass whole(GroupsConfig(choice), kind, 43), groups(GroupsConfig(choice), kind, 43);
+      groups.call().one_piece = 0;
       whole.There();
       groups.There();
       EXPECT_EQ(groups.buckets(), whole.buckets());
@@ -176,7 +183,7 @@ TEST(AttentionLayer, WhatIsKeptChangesNoBit) {
   for (const AttentionChoice choice : kChoices) {
     for (const LayerKind kind : {LayerKind::kLocal, LayerKind::kLsh}) {
       for (const idx_t one_piece : {idx_t{0}, idx_t{1} << 30}) {
-        LayerPass again(DroppingConfig(choice), kind, 43), kept(DroppingConfig(choice), kind, 43);
+        LayerPass again(GroupsConfig(choice), kind, 43), kept(GroupsConfig(choice), kind, 43);
         again.call().one_piece = kept.call().one_piece = one_piece;
         const std::size_t bytes = kept.KeptBytes();
         std::vector<std::byte> memory(bytes + 64, std::byte{0xff});
