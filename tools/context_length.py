@@ -10,10 +10,11 @@ context has. A model (128 channels, 4 heads of 32, local chunks of 8, LSH chunks
 TOKENSxROWS:STEPS@RATE, each from where the one before ended: short rows teach bytes, long ones what is
 far away. A stage that is there is not trained again; one that was interrupted goes on.
 
-Every context T is judged on the same bytes, the last --scored ones. Windows of T bytes advance by T/4, so
-that a byte is foreseen from 3/4 T to T bytes before it. What the first window foresees, which a text has
-no context for, is subtracted: `eval` of the text less `eval` of its first window alone. Tables in
-DIR/context.md, figures in context.json, the curve in context.svg.
+Every context T is judged on the same bytes, the last --scored ones, in two ways. "cut": the text falls into
+pieces of T bytes, as in most trainings, so that a byte is foreseen from 0 to T bytes before it. "behind it":
+windows of T bytes advance by T/4, so that a byte is foreseen from 3/4 T to T bytes before it; what the first
+window foresees, which a text has no context for, is subtracted: `eval` of the text less `eval` of its first
+window alone. Tables in DIR/context.md, figures in context.json, the curves in context.svg.
 """
 import argparse
 import json
@@ -104,26 +105,33 @@ class Experiment:
             done.write_text(out)
         return run, json.loads(done.read_text())["seconds"]
 
+    def summed(self, model, part, tokens, stride):
+        """Bits of all bytes of `part` but the first."""
+        file = self.a.output / "scored.txt"
+        file.write_bytes(part)
+        row = json.loads(self.run("eval", "-m", model, file, "--tokens", tokens, "--stride", stride,
+                                  "--json"))
+        return row["bits_per_byte"] * (len(part) - 1)
+
     def bits(self, model, tokens):
         """Bits per byte of the scored bytes, each with 3/4 of `tokens` to `tokens` bytes before it."""
-        scored = self.a.scored
+        scored, stride = self.a.scored, max(1, tokens // 4)
         text = self.held_out[-(scored + tokens):]
+        first = self.summed(model, text[:tokens + 1], tokens, stride)
+        return (self.summed(model, text, tokens, stride) - first) / (scored - 1)
 
-        def summed(name, part):
-            file = self.a.output / name
-            file.write_bytes(part)
-            row = json.loads(self.run("eval", "-m", model, file, "--tokens", tokens, "--stride",
-                                      max(1, tokens // 4), "--json"))
-            return row["bits_per_byte"] * (len(part) - 1)
-
-        whole = summed("scored.txt", text)
-        return (whole - summed("first.txt", text[:tokens + 1])) / (scored - 1)
+    def bits_cut(self, model, tokens):
+        """Bits per byte of the scored bytes in pieces of `tokens`, each read for itself."""
+        text = self.held_out[-(self.a.scored + 1):]
+        return self.summed(model, text, tokens, tokens) / self.a.scored
 
 
 def write(e, report):
     a = e.a
-    lines = ["| bytes of context | bits per byte |", "|---|---|"]
-    lines += [f"| {row['context']:,} | {row['bits_per_byte']:.4f} |" for row in report["contexts"]]
+    lines = ["| bytes of context | cut into pieces of it | 3/4 of it and more behind each byte |",
+             "|---|---|---|"]
+    lines += [f"| {row['context']:,} | {row['bits_per_byte_cut']:.4f} | {row['bits_per_byte']:.4f} |"
+              for row in report["contexts"]]
     lines += ["", "| stage | updates of rows x bytes | rate | seconds | bits per byte at its length |",
               "|---|---|---|---|---|"]
     for i, row in enumerate(report["stages"]):
@@ -131,13 +139,14 @@ def write(e, report):
                      f"{row['seconds']:.0f} | {row['bits_per_byte']:.4f} |")
     (a.output / "context.md").write_text("\n".join(lines) + "\n")
     (a.output / "context.json").write_text(json.dumps(report, indent=2) + "\n")
-    curve = a.output / "curve"
-    curve.mkdir(exist_ok=True)
-    (curve / "metrics.jsonl").write_text("".join(
-        json.dumps({"kind": "eval", "step": row["context"], "bits_per_byte": row["bits_per_byte"]}) + "\n"
-        for row in report["contexts"]))
-    e.run("plot", curve, "--log-x", "--x-label", "bytes of context", "--title", a.title, "-o",
-          a.output / "context.svg")
+    curves = {"cut": "bits_per_byte_cut", "behind-it": "bits_per_byte"}
+    for name, figure in curves.items():
+        (a.output / name).mkdir(exist_ok=True)
+        (a.output / name / "metrics.jsonl").write_text("".join(
+            json.dumps({"kind": "eval", "step": row["context"], "bits_per_byte": row[figure]}) + "\n"
+            for row in report["contexts"]))
+    e.run("plot", *(a.output / name for name in curves), "--log-x", "--x-label", "bytes of context",
+          "--title", a.title, "-o", a.output / "context.svg")
     return "\n".join(lines)
 
 
@@ -151,7 +160,8 @@ def main():
         stages.append({"tokens": tokens, "rows": rows, "steps": steps, "rate": rate, "seconds": seconds,
                        "bits_per_byte": e.bits(model, tokens)})
     report = {"train_bytes": e.train.stat().st_size, "scored_bytes": a.scored - 1, "stages": stages,
-              "contexts": [{"context": t, "bits_per_byte": e.bits(model, t)} for t in a.contexts]}
+              "contexts": [{"context": t, "bits_per_byte": e.bits(model, t),
+                            "bits_per_byte_cut": e.bits_cut(model, t)} for t in a.contexts]}
     table = write(e, report)
     print(json.dumps(report, indent=2) if a.json else table)
 

@@ -233,8 +233,8 @@ class Plan(Case):
     # pages of the arena, which are planned but may stay untouched.
     NEAR = 0.04
 
-    def steps(self, *arguments):
-        plan = json.loads(self.ok("plan", *arguments, "--json"))
+    def steps(self, *arguments, trial=0):
+        plan = json.loads(self.ok("plan", *arguments, "--trial", trial, "--json"))
         return plan, {step["attention"]: step for step in plan["steps"]}
 
     def near(self, measured, step):
@@ -276,7 +276,7 @@ class Plan(Case):
         half = self.steps("--preset", "tiny", "--memory", 1 << 30, "--batch", "2")[1]["lsh"]
         self.assertAlmostEqual(half["tokens"] / steps["lsh"]["tokens"], 0.5, delta=0.02)
         self.assertEqual(self.steps("-m", GOLDEN)[0]["memory_source"], "available")
-        table = self.ok("plan", "--preset", "tiny", "--memory", "0.5G")
+        table = self.ok("plan", "--preset", "tiny", "--memory", "0.5G", "--trial", 0.01)
         for word in ("full", "lsh", "537 MB", "short steps", "positions for 16384 tokens"):
             self.assertIn(word, table)
         self.assertNotIn("lsh", self.ok("plan", "-m", GOLDEN, "--tokens", "10"))
@@ -284,8 +284,8 @@ class Plan(Case):
     def test_seconds(self):
         """Where they come from; that they are right is for an idle machine: tools/plan_check.py."""
         words = ("--preset", "tiny", "--tokens", 1024)
-        timed = self.steps(*words, "--trial", 0.01)[1]
-        half = self.steps(*words, "--trial", 0)[1]
+        timed = self.steps(*words, trial=0.01)[1]
+        half = self.steps(*words)[1]
         for step in [*timed.values(), *half.values()]:
             self.assertGreater(step["estimated_seconds"], 0.0)
         self.assertEqual({step["seconds_from"] for step in timed.values()}, {"trial"})

@@ -44,6 +44,7 @@ class Learning(Case):
         for row in report["contexts"]:
             self.assertGreater(row["bits_per_byte"], 1.0)
             self.assertLess(row["bits_per_byte"], 9.0)
+            self.assertLess(abs(row["bits_per_byte_cut"] - row["bits_per_byte"]), 2.0)
         self.assertEqual(report["train_bytes"], 30000 - 2000 - 256)
         self.assertTrue((out / "context.svg").read_text().startswith("<"))
 
