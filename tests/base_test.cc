@@ -1,12 +1,16 @@
 // base, tensor, parallel: what everything stands on.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <fstream>
 #include <limits>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
@@ -156,11 +160,41 @@ TEST(Arena, AlignsAndNests) {
   EXPECT_EQ(again.TakeBytes(1 << 20), first);
 }
 
-TEST(Arena, NestedFramesLieApartAcrossBlocks) {
+// While it lives the process gets 1 GiB of addresses more, too few for an arena's range.
+class FewAddresses {
+ public:
+  FewAddresses() {
+    getrlimit(RLIMIT_AS, &before_);
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit few = before_;
+    few.rlim_cur = pages * static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE)) + (rlim_t{1} << 30);
+    setrlimit(RLIMIT_AS, &few);
+  }
+  ~FewAddresses() { setrlimit(RLIMIT_AS, &before_); }
+  FewAddresses(const FewAddresses&) = delete;
+  FewAddresses& operator=(const FewAddresses&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+// Frames over frames in one range, and in the blocks that serve where it is refused.
+class ArenaMemory : public testing::TestWithParam<bool> {
+ protected:
+  ArenaMemory() {
+    if (GetParam()) few_.emplace();
+  }
+  std::optional<FewAddresses> few_;
+};
+INSTANTIATE_TEST_SUITE_P(, ArenaMemory, testing::Bool(),
+                         [](const auto& test) { return test.param ? "Blocks" : "Range"; });
+
+TEST_P(ArenaMemory, NestedFramesLieApart) {
   Arena arena;
   Arena::Frame outer(arena, 3 << 20);
   char* a = static_cast<char*>(outer.TakeBytes(3 << 20));
-  Arena::Frame middle(arena, 9 << 20);  // does not fit behind it
+  Arena::Frame middle(arena, 9 << 20);  // of blocks: does not fit behind it
   char* b = static_cast<char*>(middle.TakeBytes(9 << 20));
   Arena::Frame inner(arena, 2 << 20);
   char* c = static_cast<char*>(inner.TakeBytes(2 << 20));
@@ -169,6 +203,7 @@ TEST(Arena, NestedFramesLieApartAcrossBlocks) {
   std::fill_n(c, 2 << 20, 'c');
   EXPECT_EQ(std::count(a, a + (3 << 20), 'a'), 3 << 20);
   EXPECT_EQ(std::count(b, b + (9 << 20), 'b'), 9 << 20);
+  EXPECT_EQ(arena.capacity(), std::size_t{GetParam() ? 16u : 14u} << 20);  // blocks have rests
 }
 
 TEST(Arena, TakingMoreThanBookedThrows) {
@@ -191,7 +226,7 @@ TEST(Arena, ImpossibleSizesThrowAndLeaveItUsable) {
   EXPECT_EQ(arena.peak(), 1024u);
 }
 
-TEST(Arena, RepeatedUseAllocatesNothing) {
+TEST_P(ArenaMemory, RepeatedUseAllocatesNothing) {
   Arena arena;
   const auto step = [&] {
     Arena::Frame outer(arena, 3 << 20);
@@ -200,13 +235,14 @@ TEST(Arena, RepeatedUseAllocatesNothing) {
     return outer.TakeBytes(3 << 20);
   };
   step();
-  const void* second = step();  // the pieces of the first use become one block
+  const void* second = step();  // blocks: the pieces of the first use become one
   const std::size_t capacity = arena.capacity();
   for (int i = 0; i < 10; ++i) EXPECT_EQ(step(), second);
   EXPECT_EQ(arena.capacity(), capacity);
   EXPECT_EQ(arena.peak(), std::size_t{10} << 20);
   arena.Release();
   EXPECT_EQ(arena.capacity(), 0u);
+  EXPECT_EQ(arena.most_capacity(), std::size_t{GetParam() ? 12u : 10u} << 20);
 }
 
 // --- instruction sets

@@ -1,6 +1,7 @@
 #include "base/arena.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -16,6 +17,14 @@ std::size_t RoundUpBytes(std::size_t bytes, std::size_t unit) {
   return (bytes + unit - 1) / unit * unit;
 }
 
+// Addresses of a range: no step that fits the machine takes more. A rehearsal's fits no machine.
+std::size_t RangeBytes(Arena::Pages pages) {
+  if (pages == Arena::Pages::kReserved) return std::size_t{1} << 44;
+  const long count = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
+  if (count <= 0 || size <= 0) return 0;
+  return static_cast<std::size_t>(count) * static_cast<std::size_t>(size) / kHugePage * kHugePage;
+}
+
 }  // namespace
 
 Arena::~Arena() {
@@ -24,7 +33,7 @@ Arena::~Arena() {
 
 std::size_t Arena::capacity() const {
   std::size_t bytes = 0;
-  for (const Block& block : blocks_) bytes += block.bytes;
+  for (const Block& block : blocks_) bytes += RoundUpBytes(block.reached, kHugePage);
   return bytes;
 }
 
@@ -33,6 +42,19 @@ void Arena::Release() {
   for (const Block& block : blocks_) munmap(block.data, block.bytes);
   blocks_.clear();
   block_ = used_ = 0;
+}
+
+// Makes addresses for `bytes` and all that may come the first block; false where they are refused.
+bool Arena::AddRange(std::size_t bytes) {
+  const std::size_t range = RangeBytes(pages_);
+  if (!blocks_.empty() || bytes > range) return false;
+  void* memory = mmap(nullptr, range, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return false;
+  madvise(memory, range, pages_ == Pages::kReserved ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+  blocks_.push_back({static_cast<std::byte*>(memory), range});
+  block_ = used_ = 0;
+  return true;
 }
 
 // Makes a block with room for `bytes` the current one. Nobody uses what lies behind the current
@@ -55,7 +77,6 @@ void Arena::AddBlock(std::size_t bytes) {
           want, capacity());
     madvise(memory, want, reserved ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
     blocks_.push_back({static_cast<std::byte*>(memory), want});
-    most_capacity_ = std::max(most_capacity_, capacity());
   }
   block_ = blocks_.size() - 1;
   used_ = 0;
@@ -67,9 +88,15 @@ std::byte* Arena::Book(std::size_t bytes) {
         bytes);
   // When idle, one block of the high-water mark replaces the pieces that grew on the way.
   if (booked_ == 0 && blocks_.size() > 1) Release();
-  if (block_ == blocks_.size() || blocks_[block_].bytes - used_ < bytes) AddBlock(bytes);
-  std::byte* data = blocks_[block_].data + used_;
+  const bool fits = block_ < blocks_.size() && blocks_[block_].bytes - used_ >= bytes;
+  if (!fits && !AddRange(bytes)) AddBlock(bytes);
+  Block& block = blocks_[block_];
+  std::byte* data = block.data + used_;
   used_ += bytes;
+  if (used_ > block.reached) {
+    block.reached = used_;
+    most_capacity_ = std::max(most_capacity_, capacity());
+  }
   booked_ += bytes;
   peak_ = std::max(peak_, booked_);
   return data;

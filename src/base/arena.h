@@ -8,9 +8,11 @@
 
 namespace longspan {
 
-// Hands out 64-byte aligned memory from large blocks (huge pages where the system grants them).
-// After the first use of a size the blocks are there: a training step allocates nothing.
-// Not thread-safe: memory is taken before a parallel region, never inside it.
+// Hands out 64-byte aligned memory, in huge pages where the system grants them, from one range of
+// addresses as large as the machine's memory: it grows in place, and pages that were never booked
+// cost nothing. Where such a range is refused (ulimit -v, strict overcommitment), from blocks.
+// After the first use of a size the memory is there: a training step allocates nothing. Not
+// thread-safe: memory is taken before a parallel region, never inside it.
 class Arena {
  public:
   // kReserved is for rehearsals (longspan/context.h): bookings get addresses, however large, and
@@ -54,21 +56,23 @@ class Arena {
     return (static_cast<std::size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
   }
 
-  std::size_t capacity() const;               // bytes of all blocks
+  std::size_t capacity() const;               // bytes of pages that bookings have reached
   std::size_t peak() const { return peak_; }  // most bytes booked at once
-  // Most bytes of blocks at once. The first step grows in pieces and takes more than its peak; the
-  // later ones find the peak in one block.
+  // The most of them so far: the peak in whole pages. Blocks take more in the first step, which
+  // grows in pieces; later ones find the peak in one block.
   std::size_t most_capacity() const { return most_capacity_; }
-  void Release();  // gives idle blocks back to the system
+  void Release();  // gives idle pages back to the system
 
  private:
   static constexpr std::size_t kAlignment = 64;
   static constexpr std::size_t kLargestBooking = std::size_t{1} << 60;
   struct Block {
     std::byte* data;
-    std::size_t bytes;
+    std::size_t bytes;        // of addresses
+    std::size_t reached = 0;  // by bookings
   };
   std::byte* Book(std::size_t bytes);
+  bool AddRange(std::size_t bytes);
   void AddBlock(std::size_t bytes);
 
   Pages pages_;

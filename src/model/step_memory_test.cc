@@ -69,7 +69,7 @@ TEST_P(Rehearsal, BooksWhatTheStepBooks) {
   EXPECT_EQ(4 * static_cast<std::size_t>(step.model().parameters().values().size()),
             needs.memory.weights);
   EXPECT_EQ(step.model().StepGflop(rows, tokens), needs.gflop);
-  step.Run();  // what it grew in pieces is one block now
+  step.Run();  // takes no more
   EXPECT_EQ(context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch);
 }
 
