@@ -24,7 +24,7 @@ enum Site : std::uint64_t { kProbabilities = 0, kOutput = 1, kRounding = 2 };
 // columns; of very long texts it is no more than so many bytes. A group reads and normalises the
 // stream again.
 constexpr idx_t kNarrowGroup = 128;
-constexpr idx_t kLargeGroup = idx_t{2} << 30;
+constexpr idx_t kLargeGroup = idx_t{3} << 29;
 // Floats of a slab of tokens: normalised inputs, mixed outputs.
 constexpr idx_t kSlabValues = idx_t{1} << 20;
 constexpr idx_t kSlabStep = 256;  // dropout groups end where slabs end
