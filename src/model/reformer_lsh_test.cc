@@ -172,6 +172,7 @@ TEST(AttentionLayer, GroupsOfHeadsAreTheWholeLayer) {
       groups.There();
       EXPECT_EQ(groups.buckets(), whole.buckets());
       EXPECT_MATCHES(Span(groups.y()), Span(whole.y()), (test::Tolerance{1e-5, 1e-6}));
+      EXPECT_NE(groups.y(), whole.y()) << "another order of additions: were there groups?";
       const std::vector<float> gradients = whole.Back(), in_groups = groups.Back();
       EXPECT_MATCHES(Span(in_groups), Span(gradients), (test::Tolerance{1e-4, 1e-5}));
       EXPECT_MATCHES(Span(groups.y()), Span(groups.start()), (test::Tolerance{1e-5, 1e-6}));
