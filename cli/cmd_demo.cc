@@ -29,6 +29,10 @@ constexpr int kWittenBellOrder = 3;
 constexpr const char* kPrompt = "She had been forced into prudence in her youth, ";
 constexpr const char* kDefaultOutput = "longspan-demo";
 
+// Behind so many passes the model learns the text by heart: what is held out of Persuasion costs
+// 1.886 bits per byte behind 17, and 1.928 behind 26.
+constexpr idx_t kMostPasses = 16;
+
 struct DemoCommand {
   std::string text, output = kDefaultOutput, progress = "auto";
   double minutes = 3.8;
@@ -53,6 +57,14 @@ double WittenBellBits(const fs::path& text) {
   text::WittenBell model(kWittenBellOrder);
   model.Train(all.substr(0, all.size() - held_out));
   return model.BitsPerByte(all.substr(all.size() - held_out));
+}
+
+// As many updates as fit into the time, but not more passes than help.
+idx_t StepsOf(const DemoCommand& c, const TrainOptions& options, double step_seconds) {
+  if (c.steps > 0) return c.steps;
+  const auto bytes = static_cast<double>(fs::file_size(options.train.front()));
+  const auto pass = static_cast<idx_t>((1.0 - kHeldOut) * bytes) / (options.batch * options.tokens);
+  return std::min(StepsFor(c.minutes, step_seconds), kMostPasses * (pass + 1));
 }
 
 void WriteSample(Context& context, const fs::path& run) {
@@ -100,7 +112,7 @@ int RunDemo(const DemoCommand& c, int threads) {
   model.Initialise(1);
   SaveReformer(model, options.model);
   const double step_seconds = c.steps > 0 ? 0.0 : SecondsPerStep(context, options);
-  SetLength(c.steps > 0 ? c.steps : StepsFor(c.minutes, step_seconds), &options);
+  SetLength(StepsOf(c, options, step_seconds), &options);
   options.save_every = std::max<idx_t>(1, options.steps / 4);
   PrintResult(fmt::format(
       "A byte-level Reformer ({} layers, the third one LSH, {} parameters) learns {}\n"
@@ -137,7 +149,8 @@ void RegisterDemo(CLI::App& app, const Globals& globals, Action& action) {
   auto* command = app.add_subcommand("demo", "train on a novel, draw, write: minutes");
   const auto c = std::make_shared<DemoCommand>();
   command->add_option("--text", c->text, "another text (default: Persuasion)");
-  command->add_option("--minutes", c->minutes, "of training, about")
+  command
+      ->add_option("--minutes", c->minutes, "of training, about; 16 passes over the text at most")
       ->check(CLI::Range(0.05, 600.0))
       ->capture_default_str();
   command->add_option("--steps", c->steps, "updates, instead of minutes");
