@@ -25,6 +25,15 @@ std::size_t RangeBytes(Arena::Pages pages) {
   return static_cast<std::size_t>(count) * static_cast<std::size_t>(size) / kHugePage * kHugePage;
 }
 
+// Null where the system refuses. `unreserved`: addresses beyond what the system vouches for.
+std::byte* MapPages(std::size_t bytes, Arena::Pages pages, bool unreserved) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | (unreserved ? MAP_NORESERVE : 0), -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  madvise(memory, bytes, pages == Arena::Pages::kReserved ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+  return static_cast<std::byte*>(memory);
+}
+
 }  // namespace
 
 Arena::~Arena() {
@@ -48,11 +57,9 @@ void Arena::Release() {
 bool Arena::AddRange(std::size_t bytes) {
   const std::size_t range = RangeBytes(pages_);
   if (!blocks_.empty() || bytes > range) return false;
-  void* memory = mmap(nullptr, range, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return false;
-  madvise(memory, range, pages_ == Pages::kReserved ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
-  blocks_.push_back({static_cast<std::byte*>(memory), range});
+  std::byte* memory = MapPages(range, pages_, true);
+  if (memory == nullptr) return false;
+  blocks_.push_back({memory, range});
   block_ = used_ = 0;
   return true;
 }
@@ -68,15 +75,12 @@ void Arena::AddBlock(std::size_t bytes) {
   if (blocks_.size() <= next) {
     const std::size_t want =
         RoundUpBytes(std::max({bytes, booked_ == 0 ? peak_ : 0, kSmallestBlock}), kHugePage);
-    const bool reserved = pages_ == Pages::kReserved;
-    void* memory = mmap(nullptr, want, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | (reserved ? MAP_NORESERVE : 0), -1, 0);
-    Check(memory != MAP_FAILED, ErrorCode::kLimit,
+    std::byte* memory = MapPages(want, pages_, pages_ == Pages::kReserved);
+    Check(memory != nullptr, ErrorCode::kLimit,
           "memory: the system refuses {} bytes of scratch ({} already in use); lower the length, "
           "the batch or the threads",
           want, capacity());
-    madvise(memory, want, reserved ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
-    blocks_.push_back({static_cast<std::byte*>(memory), want});
+    blocks_.push_back({memory, want});
   }
   block_ = blocks_.size() - 1;
   used_ = 0;

@@ -25,9 +25,6 @@ enum Site : std::uint64_t { kProbabilities = 0, kOutput = 1, kRounding = 2 };
 // stream again.
 constexpr idx_t kNarrowGroup = 128;
 constexpr idx_t kLargeGroup = idx_t{3} << 29;
-// Floats of a slab of tokens: normalised inputs, mixed outputs.
-constexpr idx_t kSlabValues = idx_t{1} << 20;
-constexpr idx_t kSlabStep = 256;  // dropout groups end where slabs end
 
 // The projections of a kind of layer, in the order of their rows.
 std::vector<std::string> ProjectionNames(LayerKind kind) {
@@ -150,15 +147,11 @@ class AttentionLayer final : public ResidualBranch {
     }
   }
   idx_t SlabRows(const BranchCall& call) const {
-    const idx_t widest = std::max(config_.hidden_size, config_.width());
-    return std::min(call.n(), RoundUp(CeilDiv(kSlabValues, widest), kSlabStep));
+    return longspan::SlabRows(call.n(), std::max(config_.hidden_size, config_.width()));
   }
   template <class Work>
   void EachSlab(const BranchCall& call, const Work& work) const {
-    const idx_t slab = SlabRows(call);
-    for (idx_t begin = 0; begin < call.n(); begin += slab) {
-      work(begin, std::min(slab, call.n() - begin));
-    }
+    longspan::EachSlab(call.n(), SlabRows(call), work);
   }
 
   // Scratch of a slab. On the way back also of what products take of gradients.

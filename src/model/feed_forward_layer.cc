@@ -13,10 +13,6 @@ namespace {
 
 enum Site : std::uint64_t { kHidden = 0, kOutput = 1, kRounding = 2 };
 
-// Floats of a slab of tokens, a few of the feed-forward block's own; slabs end where groups of
-// dropout end.
-constexpr idx_t kSlabValues = idx_t{1} << 20, kSlabStep = 256;
-
 class FeedForward final : public ResidualBranch {
  public:
   FeedForward(const ReformerConfig& config, const std::string& prefix, ParameterTable& parameters)
@@ -91,13 +87,10 @@ class FeedForward final : public ResidualBranch {
   // work(first token, tokens) for slabs of the text: nothing as long as the streams is needed.
   template <class Work>
   void EachSlab(const BranchCall& call, const Work& work) const {
-    const idx_t slab = SlabRows(call);
-    for (idx_t begin = 0; begin < call.n(); begin += slab) {
-      work(begin, std::min(slab, call.n() - begin));
-    }
+    longspan::EachSlab(call.n(), SlabRows(call), work);
   }
   idx_t SlabRows(const BranchCall& call) const {
-    return std::min(call.n(), RoundUp(CeilDiv(kSlabValues, config_.hidden_size), kSlabStep));
+    return longspan::SlabRows(call.n(), config_.hidden_size);
   }
 
   template <class T>

@@ -26,6 +26,20 @@ void ForEachRow(Context& context, idx_t rows, const Row& row) {
   });
 }
 
+// Layers pass over a text slab by slab: tokens of 4 MiB of floats, and slabs end where groups of
+// dropout end.
+inline constexpr idx_t kSlabValues = idx_t{1} << 20, kSlabStep = 256;
+
+// Tokens of a slab of a text of n tokens, `width` floats each.
+inline idx_t SlabRows(idx_t n, idx_t width) {
+  return std::min(n, RoundUp(CeilDiv(kSlabValues, width), kSlabStep));
+}
+// work(first token, tokens) for each slab.
+template <class Work>
+void EachSlab(idx_t n, idx_t slab, const Work& work) {
+  for (idx_t begin = 0; begin < n; begin += slab) work(begin, std::min(slab, n - begin));
+}
+
 // x (N, C) = 0.
 inline void ZeroRows(Context& context, const View<float, 2>& x) {
   const auto bytes = static_cast<std::size_t>(x.extent[1]) * sizeof(float);
