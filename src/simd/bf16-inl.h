@@ -278,14 +278,14 @@ HWY_INLINE float ExpRowToPairs(const float* row, idx_t n, float offset, std::uin
   auto even = hn::Zero(d), odd = even;
   idx_t i = 0;
   for (; i + 2 * kTileLanes <= n; i += 2 * kTileLanes) {
-    const auto e0 = ExpNonPositive(d, hn::Sub(hn::LoadU(d, row + i), shift));
-    const auto e1 = ExpNonPositive(d, hn::Sub(hn::LoadU(d, row + i + kTileLanes), shift));
+    const auto e0 = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i), shift));
+    const auto e1 = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i + kTileLanes), shift));
     Pairs::StoreAlong(e0, e1, to + i);
     even = hn::Add(even, e0);
     odd = hn::Add(odd, e1);
   }
   if (i < n) {
-    const auto e = ExpNonPositive(d, hn::Sub(hn::LoadU(d, row + i), shift));
+    const auto e = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i), shift));
     hn::StoreU(ToHalves(e), HalfTag(), to + i);
     even = hn::Add(even, e);
   }

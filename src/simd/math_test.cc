@@ -22,6 +22,7 @@ namespace HWY_NAMESPACE {
   }
 LONGSPAN_APPLY(Exp)
 LONGSPAN_APPLY(ExpNonPositive)
+LONGSPAN_APPLY(ExpWeight)
 LONGSPAN_APPLY(Log)
 LONGSPAN_APPLY(Tanh)
 LONGSPAN_APPLY(Sigmoid)
@@ -49,6 +50,7 @@ namespace {
 
 HWY_EXPORT(ApplyExp);
 HWY_EXPORT(ApplyExpNonPositive);
+HWY_EXPORT(ApplyExpWeight);
 HWY_EXPORT(ApplyLog);
 HWY_EXPORT(ApplyTanh);
 HWY_EXPORT(ApplySigmoid);
@@ -165,6 +167,27 @@ TEST_F(Math, ExpNonPositiveStaysWithinTwoUlpOrIsZero) {
   EXPECT_EQ(One(exp, 0.0f), 1.0f);
   EXPECT_EQ(One(exp, -kInf), 0.0f);
   EXPECT_TRUE(std::isnan(One(exp, kNan)));
+}
+
+TEST_F(Math, ExpWeightStaysWithinItsErrorOrIsZero) {
+  const Apply exp = LONGSPAN_FUNCTION(ExpWeight);
+  const std::vector<float> x = Samples(90.0f);
+  std::vector<float> y(x.size());
+  exp(x.data(), y.data(), static_cast<idx_t>(x.size()));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double expected = std::exp(double{x[i]});
+    if (x[i] > 0.0f || !(expected >= kSmallestNormal)) continue;
+    EXPECT_LE(std::abs(double{y[i]} / expected - 1.0), 2e-7 - 1.4e-8 * double{x[i]}) << x[i];
+  }
+  const auto tiny = [](float a) { return a <= 0.0f && std::exp(double{a}) < kSmallestNormal; };
+  EXPECT_LE(LargestError(
+                exp, [](double) { return 0.0; }, 110.0f, tiny)
+                .absolute,
+            0.0);
+  EXPECT_EQ(One(exp, 0.0f), 1.0f);
+  EXPECT_EQ(One(exp, -kInf), 0.0f);
+  EXPECT_TRUE(std::isnan(One(exp, kNan)));
+  EXPECT_TRUE(std::isnan(One(exp, std::bit_cast<float>(0x7FC00001))));
 }
 
 TEST_F(Math, LogStaysWithinTwoUlp) {

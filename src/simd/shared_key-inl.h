@@ -67,7 +67,7 @@ HWY_INLINE void SharedSoftmaxBackwardRow(float* HWY_RESTRICT score, float* HWY_R
   const auto shift = hn::Set(d, max), inverse = hn::Set(d, inverse_sum);
   const auto vdelta = hn::Set(d, delta);
   for (idx_t i = 0; i < n; i += kTileLanes) {
-    const auto e = ExpNonPositive(d, hn::Sub(hn::LoadU(d, score + i), shift));
+    const auto e = ExpWeight(d, hn::Sub(hn::LoadU(d, score + i), shift));
     const auto p = hn::Mul(e, inverse);
     const auto ds = hn::Mul(p, hn::Sub(hn::LoadU(d, dp + i), vdelta));
     hn::StoreU(p, d, score + i);

@@ -65,15 +65,15 @@ HWY_INLINE float ExpRow(float* row, idx_t n, float offset) {
   auto even = hn::Zero(d), odd = even;
   idx_t i = 0;
   for (; i + 2 * kTileLanes <= n; i += 2 * kTileLanes) {
-    const auto e0 = ExpNonPositive(d, hn::Sub(hn::LoadU(d, row + i), shift));
-    const auto e1 = ExpNonPositive(d, hn::Sub(hn::LoadU(d, row + i + kTileLanes), shift));
+    const auto e0 = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i), shift));
+    const auto e1 = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i + kTileLanes), shift));
     hn::StoreU(e0, d, row + i);
     hn::StoreU(e1, d, row + i + kTileLanes);
     even = hn::Add(even, e0);
     odd = hn::Add(odd, e1);
   }
   for (; i < n; i += kTileLanes) {
-    const auto e = ExpNonPositive(d, hn::Sub(hn::LoadU(d, row + i), shift));
+    const auto e = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i), shift));
     hn::StoreU(e, d, row + i);
     even = hn::Add(even, e);
   }
@@ -88,7 +88,7 @@ HWY_INLINE void SoftmaxBackwardRow(float* HWY_RESTRICT score, float* HWY_RESTRIC
   const TileTag d;
   const auto shift = hn::Set(d, lse), vdelta = hn::Set(d, delta), vscale = hn::Set(d, scale);
   for (idx_t i = 0; i < n; i += kTileLanes) {
-    const auto p = ExpNonPositive(d, hn::Sub(hn::LoadU(d, score + i), shift));
+    const auto p = ExpWeight(d, hn::Sub(hn::LoadU(d, score + i), shift));
     const auto centred = hn::Sub(hn::LoadU(d, dp + i), vdelta);
     hn::StoreU(p, d, score + i);
     hn::StoreU(hn::Mul(hn::Mul(p, vscale), centred), d, dp + i);

@@ -50,7 +50,7 @@ inline void SoftmaxBackwardRow(const LshTask& x, idx_t r, float* HWY_RESTRICT ro
     for (idx_t j = 0; j < x.plan.columns; j += kTileLanes) {
       const auto unseen = Unseen(columns, j, query);
       const auto factor = hn::LoadU(d, columns.factor + j);
-      const auto e = ExpNonPositive(d, hn::MulSub(hn::LoadU(d, row + j), factor, shift));
+      const auto e = ExpWeight(d, hn::MulSub(hn::LoadU(d, row + j), factor, shift));
       const auto p = hn::IfThenZeroElse(unseen, hn::Mul(e, inverse));
       const auto ds = hn::Mul(hn::Mul(p, factor), hn::Sub(hn::LoadU(d, drow + j), delta));
       hn::StoreU(p, d, row + j);

@@ -74,7 +74,7 @@ HWY_INLINE void WeighPart(const LshTask& x, idx_t i, std::int32_t t, float shift
   const idx_t at = i * x.plan.columns;
   const auto weight = [&](idx_t j) HWY_ATTR {
     const auto s = hn::MulSub(hn::LoadU(d, row + at + j), hn::LoadU(d, columns.factor + j), offset);
-    return hn::IfThenZeroElse(Unseen(columns, j, query), ExpNonPositive(d, s));
+    return hn::IfThenZeroElse(Unseen(columns, j, query), ExpWeight(d, s));
   };
   idx_t j = 0;
   for (; j + 2 * kTileLanes <= x.plan.columns; j += 2 * kTileLanes) {

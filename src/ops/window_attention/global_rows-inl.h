@@ -18,6 +18,7 @@
 
 #include "ops/window_attention/global_rows.h"
 #include "ops/window_attention/row_block-inl.h"
+#include "ops/window_attention/row_block_backward-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace longspan {

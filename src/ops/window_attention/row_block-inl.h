@@ -1,10 +1,10 @@
-// A block of query rows and the packed keys that it meets: the pieces that all tasks of this
-// folder are made of.
+// A block of query rows and the packed keys that it meets, forward, and the pieces that all tasks
+// of this folder are made of (the block's backward: row_block_backward-inl.h).
 //
 //   q, k, v, out rows of D floats or bf16, any stride; scores (rows, score_stride) in scratch.
 // Terms: what products multiply, floats or pairs of bf16 (simd/bf16-inl.h). As pairs, gathered rows
 // and weights fill half of their place, and panels half of theirs.
-// Work: 4 D flop per query and visible key forward, 10 D backward. Score tiles are trimmed to the
+// Work: 4 D flop per query and visible key. Score tiles are trimmed to the
 // keys that their rows see, in whole vectors; products over keys are trimmed exactly.
 // Route: keys -> gathered rows, hidden ones as zeros -> panels; queries -> gathered rows; scores,
 // softmax in place (maximum and sum so far make it go on over several lists), products.
@@ -69,6 +69,11 @@ void AddRows(const MixedRows<Row>& rows, idx_t begin, idx_t end, idx_t size,
   } else {
     coming->Add(base + tokens(begin) * stride, tokens.step * stride, end - begin, floats);
   }
+}
+
+inline void AddRows(const TokenRows<float>& rows, idx_t begin, idx_t end, idx_t size,
+                    RowPrefetcher* coming) {
+  AddRows(OutRows{rows.base, false, rows.stride, rows.tokens}, begin, end, size, coming);
 }
 
 struct RowBlock {
@@ -480,103 +485,6 @@ void ForwardOverKeys(RowBlock& x, const KeyRows& keys, PackedKeys& packed, idx_t
       packs = false;
       ForwardBlock<Terms>(x, r);
     }
-  }
-}
-
-// ---- backward -----------------------------------------------------------------------------------
-
-// Row r: scores := weights after dropout, dscores := gradient of the scores; zeros in all columns
-// of the part that the row does not see.
-inline void BackwardRow(const RowBlock& x, idx_t r, float* row, float* drow) {
-  const KeyPart& part = x.parts[0];
-  const idx_t query = x.first + r;
-  Columns columns = RowColumns(part, r);
-  if (!x.takes_part[r]) columns = {0, 0};
-  if (columns.begin < columns.end) {
-    const idx_t begin = part.Column(part.low[r]), n = part.high[r] - part.low[r];
-    const bool drops = x.plan.dropout.active();
-    if (drops) {
-      // out = (p f) v: dp = f (dout . v), and dv sees p f.
-      DropoutFactors(x.plan.dropout, x.DropoutElement(part, r, part.low[r]), n, x.scratch.factors);
-      MultiplyRow(x.scratch.factors, drow + begin, n);
-    }
-    HideColumns(part, r, columns, row);
-    // The sum of p dp = dout . out. The scale is in the queries.
-    const float delta = DotRow(x.queries.dout(query), x.queries.out(query), x.plan.D);
-    SoftmaxBackwardRow(row + columns.begin, drow + columns.begin, columns.end - columns.begin,
-                       *x.queries.lse(query), delta, 1.0f);
-    if (drops) MultiplyRow(x.scratch.factors, row + begin, n);
-  }
-  const Columns read = ReadColumns(part, 0, x.rows);
-  ClearColumns<F32Terms>(read, columns, row);
-  ClearColumns<F32Terms>(read, columns, drow);
-}
-
-// The block and its only part: dq goes to the list's rows, dk and dv to the packed keys'.
-template <class Terms>
-void BackwardBlock(RowBlock& x) {
-  FindHidden(x);
-  const RowScratch& s = x.scratch;
-  const BlockPlan& plan = x.plan;
-  const KeyPart& part = x.parts[0];
-  const PackedKeys& packed = *part.packed;
-  GatherQueries<Terms>(x, x.queries.q, plan.scale, s.queries);
-  GatherQueries<Terms>(x, x.queries.dout, 1.0f, s.douts);
-  // scores = scale q k^T;  dscores = d loss / d weights = dout v^T
-  BlockScores<Terms>(x, part, s.queries, packed.key_panels, s.scores);
-  BlockScores<Terms>(x, part, s.douts, packed.value_panels, s.dscores);
-  for (idx_t r = 0; r < x.rows; ++r) {
-    BackwardRow(x, r, s.scores + r * plan.score_stride, s.dscores + r * plan.score_stride);
-  }
-  const Columns read = ReadColumns(part, 0, x.rows);
-  RoundBlock<Terms>(s.scores, s.dscores, x.rows, plan.score_stride, read.begin, read.end, s.pairs);
-  // scores = (scale q) k^T:  dq = scale dscores k, dk = dscores^T (scale q)
-  std::fill_n(s.output, x.rows * plan.row, 0.0f);
-  BlockProduct<Terms>(x, part, Terms::kWidth == 2 ? s.pairs : s.dscores,
-                      plan.score_stride / Terms::kWidth, packed.key_rows, nullptr, s.output);
-  for (idx_t r = 0; r < x.rows; ++r) {
-    if (!x.takes_part[r]) continue;
-    AddScaledRow(s.output + r * plan.row, plan.scale, x.queries.dq(x.first + r), plan.D);
-  }
-  const idx_t panel_rows = TermCount<Terms>(x.rows), stride = plan.row / Terms::kWidth;
-  PackRows<Terms>(s.queries, stride, x.rows, plan.D, panel_rows, s.query_panels);
-  BlockTransposedProduct<Terms>(x, part, s.dscores, s.query_panels, packed.dk);
-  // out = weights v:  dv = weights^T dout
-  PackRows<Terms>(s.douts, stride, x.rows, plan.D, panel_rows, s.dout_panels);
-  BlockTransposedProduct<Terms>(x, part, s.scores, s.dout_panels, packed.dv);
-}
-
-// Keys [begin, end), at most a ring of them, with queries [first, last): dq is added to the list's
-// rows, dk and dv to the packed keys'. The keys are packed, and their gradients zeroed, when the
-// first block needs them: returns whether one did.
-template <class Terms>
-bool BackwardOverQueries(RowBlock& x, const KeyRows& keys, PackedKeys& packed, idx_t begin,
-                         idx_t end, idx_t first, idx_t last) {
-  bool packs = true;
-  for (idx_t i = first; i < last; i += x.plan.rows) {
-    EnterBlock(x, i, std::min(x.plan.rows, last - i));
-    packed.begin = begin;
-    packed.end = end;
-    if (x.any) AddPart(x, keys, packed);
-    if (x.count == 0) continue;
-    if (packs) {
-      PackKeys<Terms>(x.plan, keys, packed, begin, end, true);
-      std::fill_n(packed.dk, (end - begin) * x.plan.row, 0.0f);
-      std::fill_n(packed.dv, (end - begin) * x.plan.row, 0.0f);
-    }
-    packs = false;
-    BackwardBlock<Terms>(x);
-  }
-  return !packs;
-}
-
-// Adds dk and dv of the packed keys to the list's rows. Hidden keys get none.
-inline void AddKeyGradients(const BlockPlan& plan, const KeyRows& keys, const PackedKeys& packed) {
-  for (idx_t j = packed.begin; j < packed.end; ++j) {
-    const idx_t at = j - packed.begin;
-    if (packed.visible[at] == 0.0f) continue;
-    AddRow(packed.dk + at * plan.row, keys.dk(j), plan.D);
-    AddRow(packed.dv + at * plan.row, keys.dv(j), plan.D);
   }
 }
 

@@ -19,6 +19,7 @@
 #include <cmath>
 
 #include "ops/window_attention/row_block-inl.h"
+#include "ops/window_attention/row_block_backward-inl.h"
 #include "ops/window_attention/window_attention.h"
 
 HWY_BEFORE_NAMESPACE();
