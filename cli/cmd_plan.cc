@@ -94,7 +94,10 @@ Plan PlanLongformer(Context& context, const LongformerConfig& config, const Plan
   for (const bool recompute : {false, true}) {
     StepPolicy policy;
     policy.compute = c.Compute();
-    if (recompute) policy.recompute = config.layers();
+    if (recompute) {
+      policy.recompute = config.layers();
+      policy.copies = LayerCopies::kInTurn;
+    }
     plan.kinds.push_back({recompute ? "recompute" : "window",
                           [=, batch = c.batch](idx_t tokens) {
                             return RehearseStep(WithPositions(config, tokens), batch, tokens,

@@ -83,7 +83,7 @@ class LongformerBench final : public StepBench {
                   StepKind kind, const StepPolicy& policy)
       : StepBench(context, kind), model_(std::move(config)) {
     const LongformerConfig& c = model_.config();
-    model_.ComputeIn(policy.compute);
+    model_.ComputeIn(policy.compute, policy.copies);
     plan_.recompute.assign(c.layers(), false);
     std::fill_n(plan_.recompute.begin(), policy.recompute, true);
     model_.Initialise(1);

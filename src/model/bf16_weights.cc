@@ -15,27 +15,44 @@ constexpr idx_t kRow = 4096;
 
 }  // namespace
 
-Bf16Weights::Bf16Weights(const ParameterTable& table,
-                         const std::function<bool(const ParameterInfo&)>& wanted) {
-  idx_t extent = 0;
+Bf16Weights::Bf16Weights(const ParameterTable& table, LayerCopies copies, const LayerOf& layer_of)
+    : copies_(copies) {
+  const auto layer = [&](const ParameterInfo& info) {
+    const int of = layer_of(info);
+    return copies == LayerCopies::kKept && of >= 0 ? kNoLayer : of;
+  };
+  idx_t common = 0;
   for (const ParameterInfo& info : table.list()) {
-    if (!wanted(info)) continue;
-    const bool goes_on = !runs_.empty() && runs_.back().from + runs_.back().size == info.offset;
-    if (!goes_on) {
-      extent = RoundUp(extent, kAlignment);
-      runs_.push_back({info.offset, extent, 0});
-    }
-    runs_.back().size += info.size;
-    const idx_t cols = info.shape.back();
-    places_[info.name] = {extent, {info.size / cols, cols}};
-    extent += info.size;
+    if (layer(info) == kNoLayer) Add(info, kNoLayer, &common);
+  }
+  common = RoundUp(common, kAlignment);
+  std::unordered_map<int, idx_t> ends;  // of the layers, behind what all have
+  idx_t extent = common;
+  for (const ParameterInfo& info : table.list()) {
+    if (layer(info) < 0) continue;
+    idx_t& end = ends.try_emplace(layer(info), common).first->second;
+    Add(info, layer(info), &end);
+    extent = std::max(extent, end);
   }
   values_ = Tensor({extent}, DType::kBF16);
 }
 
-void Bf16Weights::Refresh(Context& context, const ParameterTable& table) {
-  if (generation_ == table.generation()) return;
+void Bf16Weights::Add(const ParameterInfo& info, int layer, idx_t* extent) {
+  const bool goes_on = !runs_.empty() && runs_.back().layer == layer &&
+                       runs_.back().from + runs_.back().size == info.offset;
+  if (!goes_on) {
+    *extent = RoundUp(*extent, kAlignment);
+    runs_.push_back({layer, info.offset, *extent, 0});
+  }
+  runs_.back().size += info.size;
+  const idx_t cols = info.shape.back();
+  places_[info.name] = {layer, *extent, {info.size / cols, cols}};
+  *extent += info.size;
+}
+
+void Bf16Weights::Round(Context& context, const ParameterTable& table, int layer) {
   for (const Run& run : runs_) {
+    if (run.layer != layer) continue;
     const float* from = table.values().data + run.from;
     bfloat16* to = values_.data<bfloat16>() + run.to;
     const idx_t rows = run.size / kRow, rest = run.size % kRow;
@@ -44,13 +61,28 @@ void Bf16Weights::Refresh(Context& context, const ParameterTable& table) {
     gemm::Round(context, View<const float, 2>(from + rows * kRow, {1, rest}),
                 {to + rows * kRow, {1, rest}});
   }
+}
+
+void Bf16Weights::Refresh(Context& context, const ParameterTable& table) {
+  if (generation_ == table.generation()) return;
+  Round(context, table, kNoLayer);
+  entered_ = kNoLayer;
   if (!context.rehearsal()) generation_ = table.generation();
+}
+
+void Bf16Weights::Enter(Context& context, const ParameterTable& table, std::size_t layer) {
+  const int wanted = static_cast<int>(layer);
+  if (copies_ == LayerCopies::kKept || entered_ == wanted) return;
+  Round(context, table, wanted);
+  entered_ = wanted;
 }
 
 View<const bfloat16, 2> Bf16Weights::matrix(std::string_view name, idx_t rows) const {
   const auto found = places_.find(std::string(name));
   Check(found != places_.end(), ErrorCode::kUsage, "parameter {}: there is no bf16 copy of it",
         name);
+  Check(found->second.layer == kNoLayer || found->second.layer == entered_, ErrorCode::kUsage,
+        "parameter {}: the bf16 copies there are of another layer", name);
   auto shape = found->second.shape;
   if (rows > 0) shape[0] = rows;
   return {values_.data<bfloat16>() + found->second.offset, shape};

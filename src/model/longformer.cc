@@ -214,22 +214,28 @@ void Longformer::EmbedBackward(Context& context, const LongformerBatch& batch,
 
 // ---- evaluation ---------------------------------------------------------------------------------
 
-void Longformer::ComputeIn(DType dtype) {
+void Longformer::ComputeIn(DType dtype, LayerCopies copies) {
   Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
         "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
-  if (dtype == computes_in()) return;
+  if (dtype == computes_in() && (half_ == nullptr || half_->copies() == copies)) return;
   half_.reset();
   if (dtype == DType::kF32) return;
   const std::string tall = head_ == nullptr ? "" : head_->TallMatrix();
-  half_ = std::make_unique<Bf16Weights>(parameters_, [&](const ParameterInfo& info) {
-    const bool layer = info.name.starts_with(Name("encoder.layer."));
-    return info.name == tall || (layer && info.kind == ParameterKind::kMatrix);
+  const std::string layers = Name("encoder.layer.");
+  half_ = std::make_unique<Bf16Weights>(parameters_, copies, [&](const ParameterInfo& info) {
+    if (info.name == tall) return Bf16Weights::kNoLayer;
+    const bool in_layer = info.name.starts_with(layers) && info.kind == ParameterKind::kMatrix;
+    return in_layer ? std::stoi(info.name.substr(layers.size())) : Bf16Weights::kNotCopied;
   });
 }
 
 const Bf16Weights* Longformer::Half(Context& context) {
   if (half_ != nullptr) half_->Refresh(context, parameters_);
   return half_.get();
+}
+
+void Longformer::EnterLayer(Context& context, std::size_t i) {
+  if (half_ != nullptr) half_->Enter(context, parameters_, i);
 }
 
 LongformerCall Longformer::CallOf(const LongformerBatch& batch, const GlobalTokenRows& globals,
@@ -268,6 +274,7 @@ void Longformer::EncodeIn(Context& context, const LongformerBatch& batch,
     const idx_t rounded = sizeof(T) == 2 ? hidden.size() : 0;
     Arena::Frame frame(context.arena(), layers_[i].Bytes<T>(call) + Arena::Bytes<T>(rounded));
     const auto tensors = layers_[i].Take<T>(frame, call);
+    EnterLayer(context, i);
     if constexpr (sizeof(T) == 2) {
       const View<T, 2> x(frame.Take<T>(rounded), hidden.extent);
       StoreRows(context, hidden, x);
@@ -341,6 +348,7 @@ void Longformer::DifferentiateIn(Context& context, const LongformerBatch& batch,
     const auto tensors = layers_[i].Take<T>(once, call(i));
     const View<T, 2> input(once.Take<T>(n * channels), shape);
     StoreRows(context, stream, input);
+    EnterLayer(context, i);
     layers_[i].Forward<T>(context, call(i), input, tensors, stream);
     if (backward) layers_[i].Backward<T>(context, call(i), input, tensors, d);
   };
@@ -354,6 +362,7 @@ void Longformer::DifferentiateIn(Context& context, const LongformerBatch& batch,
       x[i] = {frame.Take<T>(n * channels), shape};
       kept[i] = layers_[i].Take<T>(frame, call(i));
       StoreRows(context, stream, x[i]);
+      EnterLayer(context, i);
       layers_[i].Forward<T>(context, call(i), x[i], kept[i], stream);
     }
   }
@@ -363,6 +372,7 @@ void Longformer::DifferentiateIn(Context& context, const LongformerBatch& batch,
       CopyRows(context, streams[i], stream);
       run_once(i, true);
     } else {
+      EnterLayer(context, i);
       layers_[i].Backward<T>(context, call(i), x[i], kept[i], d);
     }
   }

@@ -56,8 +56,9 @@ class Longformer {
   // all products of the encoder and of a masked LM's decoder take bf16 operands, which are also
   // what training keeps of each layer; their sums, softmax, norms, losses, the residual stream and
   // all gradients are fp32. Costs a bf16 copy of these matrices, made again at the first call after
-  // parameters() has handed out writable values (ParameterTable::generation).
-  void ComputeIn(DType dtype);
+  // parameters() has handed out writable values (ParameterTable::generation); `copies` kInTurn: of
+  // one layer's at a time, made each time that a layer runs. The same bits either way.
+  void ComputeIn(DType dtype, LayerCopies copies = LayerCopies::kKept);
   DType computes_in() const { return half_ == nullptr ? DType::kF32 : DType::kBF16; }
   // Bytes of bf16 copies.
   std::size_t CopiedBytes() const { return half_ == nullptr ? 0 : half_->Bytes(); }
@@ -95,6 +96,8 @@ class Longformer {
   const ParameterTable& Table() const { return parameters_; }
   // The bf16 copy as the parameters are now; null when products are of fp32.
   const Bf16Weights* Half(Context& context);
+  // Before layer i runs: its matrices in bf16, if that is what products take.
+  void EnterLayer(Context& context, std::size_t i);
   template <class T>
   void EncodeIn(Context& context, const LongformerBatch& batch, const View<float, 2>& hidden,
                 const LongformerShown& shown);

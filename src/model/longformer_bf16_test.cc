@@ -6,6 +6,7 @@
 #include <cmath>
 #include <complex>
 #include <map>
+#include <tuple>
 
 #include "base/bfloat16.h"
 #include "longspan/error.h"
@@ -328,8 +329,48 @@ TEST(LongformerBf16, RecomputationChangesNoBit) {
   ExpectRecomputationKeepsBits(model, data);
 }
 
+// A layer's copies made when it runs, whether it keeps its activations or not.
+TEST(LongformerBf16, CopiesInTurnChangeNoBit) {
+  Longformer model(WithDropout(LongformerHead::kMaskedLm));
+  model.Initialise(4);
+  const LongformerData data(model.config(), 2, 37, 2);
+  Context context(2);
+  model.ComputeIn(DType::kBF16);
+  const LongformerStep step{{true, 11}, {}, {}};
+  const auto kept = Step(context, model, data.batch, step);
+  const std::size_t bytes = model.CopiedBytes();
+  model.ComputeIn(DType::kBF16, LayerCopies::kInTurn);
+  EXPECT_LT(model.CopiedBytes(), bytes);
+  EXPECT_SAME_BITS(Step(context, model, data.batch, step), kept);
+  ExpectRecomputationKeepsBits(model, data);
+  model.ComputeIn(DType::kBF16);
+  EXPECT_EQ(model.CopiedBytes(), bytes);
+  EXPECT_SAME_BITS(Step(context, model, data.batch, step), kept);
+}
+
+TEST(LongformerBf16, CopiesOfAnotherLayerAreRefused) {
+  Longformer model(SmallLongformer(LongformerHead::kNone));
+  model.Initialise(4);
+  const std::string first = "encoder.layer.0.attention.self.key.weight";
+  const std::string second = "encoder.layer.1.attention.self.key.weight";
+  Bf16Weights copies(model.parameters(), LayerCopies::kInTurn, [&](const ParameterInfo& info) {
+    return info.name == first ? 0 : info.name == second ? 1 : Bf16Weights::kNotCopied;
+  });
+  Context context(1);
+  copies.Refresh(context, model.parameters());
+  EXPECT_THROW(copies.matrix(first), Error);
+  for (const auto& [layer, name, other] : {std::tuple{0, first, second}, {1, second, first}}) {
+    copies.Enter(context, model.parameters(), static_cast<std::size_t>(layer));
+    const View<const float, 2> exact =
+        static_cast<const ParameterTable&>(model.parameters()).matrix(name);
+    EXPECT_EQ(ToFloat(copies.matrix(name)(1, 2)), ToFloat(ToBfloat16(exact(1, 2))));
+    EXPECT_THROW(copies.matrix(other), Error);
+  }
+}
+
 // The copy follows the parameters, and fp32 comes back as it was.
-TEST(LongformerBf16, CopiesFollowTheParameters) {
+class LongformerBf16Copies : public testing::TestWithParam<LayerCopies> {};
+TEST_P(LongformerBf16Copies, FollowTheParameters) {
   Longformer model(SmallLongformer(LongformerHead::kMaskedLm));
   model.Initialise(4);
   const LongformerData data(model.config(), 2, 21, 3);
@@ -337,7 +378,7 @@ TEST(LongformerBf16, CopiesFollowTheParameters) {
   const auto loss = [&] { return model.Loss(context, data.batch).mean; };
   const double exact = loss();
   EXPECT_EQ(model.computes_in(), DType::kF32);
-  model.ComputeIn(DType::kBF16);
+  model.ComputeIn(DType::kBF16, GetParam());
   EXPECT_EQ(model.computes_in(), DType::kBF16);
   const double rounded = loss();
   EXPECT_NE(rounded, exact);
@@ -362,6 +403,8 @@ TEST(LongformerBf16, CopiesFollowTheParameters) {
   EXPECT_EQ(loss(), exact);
   EXPECT_THROW(model.ComputeIn(DType::kF16), Error);
 }
+INSTANTIATE_TEST_SUITE_P(When, LongformerBf16Copies,
+                         testing::Values(LayerCopies::kKept, LayerCopies::kInTurn));
 
 TEST(LongformerBf16, AttentionMaps) {
   Problem problem(LongformerHead::kToken, 2);

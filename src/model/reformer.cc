@@ -133,8 +133,11 @@ void Reformer::ComputeIn(DType dtype) {
   if (dtype == computes_in()) return;
   half_.reset();
   if (dtype == DType::kF32) return;
-  half_ = std::make_unique<Bf16Weights>(
-      parameters_, [](const ParameterInfo& info) { return info.kind == ParameterKind::kMatrix; });
+  half_ =
+      std::make_unique<Bf16Weights>(parameters_, LayerCopies::kKept, [](const ParameterInfo& info) {
+        return info.kind == ParameterKind::kMatrix ? Bf16Weights::kNoLayer
+                                                   : Bf16Weights::kNotCopied;
+      });
 }
 
 const Bf16Weights* Reformer::Half(Context& context) {

@@ -143,6 +143,11 @@ class ReformerTextModel final : public TextModel {
     model_.KeepUpTo(FitStep(model_.config(), rows, tokens, bytes, {model_.computes_in()}).keep);
   }
 
+  void Recompute() override {
+    Fail(ErrorCode::kUsage,
+         "recompute: a Reformer's layers are reversible and keep nothing; leave --recompute out");
+  }
+
   void MarkGlobals(const GlobalPolicy&, std::span<const std::int32_t>, idx_t, idx_t,
                    std::span<std::uint8_t>, std::span<const idx_t>) const override {}
 
@@ -179,9 +184,7 @@ class ReformerTextModel final : public TextModel {
                [&](const TokenBatch& rows, std::size_t) { return model_.Loss(context, rows); });
   }
   HeadLoss LossAndGradients(Context& context, const TextBatch& batch, float scale,
-                            const StepDropout& dropout, bool recompute) override {
-    Check(!recompute, ErrorCode::kUsage,
-          "recompute: a Reformer's layers are reversible and keep nothing; leave --recompute out");
+                            const StepDropout& dropout) override {
     return Sum(batch, [&](const TokenBatch& rows, std::size_t group) {
       StepDropout own = dropout;  // the first group draws as a batch without padding does
       if (group > 0 && dropout.active) own.key = DeriveKey(dropout.key, kGroups + group);

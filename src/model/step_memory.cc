@@ -165,7 +165,7 @@ StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens,
   step.scale = 1.0f;
   step.recompute.assign(config.layers(), false);
   std::fill_n(step.recompute.begin(), std::min(policy.recompute, config.layers()), true);
-  model.ComputeIn(policy.compute);
+  model.ComputeIn(policy.compute, policy.copies);
   model.LossAndGradients(context, batch, step);
 
   StepNeeds needs;
@@ -211,11 +211,19 @@ StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::
 
 StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
                    StepPolicy policy, int threads) {
-  for (policy.recompute = 0;; ++policy.recompute) {
-    const StepNeeds needs = RehearseStep(config, rows, tokens, threads, policy);
-    if (needs.memory.total() <= bytes) return policy;
-    if (policy.recompute == config.layers()) CheckFits(needs, bytes);
+  policy.recompute = 0;
+  policy.copies = LayerCopies::kKept;
+  StepNeeds needs = RehearseStep(config, rows, tokens, threads, policy);
+  if (policy.compute == DType::kBF16 && needs.memory.total() > bytes) {
+    policy.copies = LayerCopies::kInTurn;
+    needs = RehearseStep(config, rows, tokens, threads, policy);
   }
+  while (needs.memory.total() > bytes) {
+    if (policy.recompute == config.layers()) CheckFits(needs, bytes);
+    ++policy.recompute;
+    needs = RehearseStep(config, rows, tokens, threads, policy);
+  }
+  return policy;
 }
 
 LongformerConfig WithPositions(LongformerConfig config, idx_t tokens) {

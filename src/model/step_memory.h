@@ -7,6 +7,7 @@
 #include <string>
 
 #include "longspan/types.h"
+#include "model/bf16_weights.h"
 #include "model/longformer_config.h"
 #include "model/reformer_config.h"
 
@@ -42,8 +43,10 @@ struct StepPolicy {
   DType gradient_streams = DType::kF32;
   // Reformers: bytes of activations that layers may keep (Reformer::KeepUpTo).
   std::size_t keep = 0;
-  // Longformers: layers, the first ones, that keep their input only.
+  // Longformers: layers, the first ones, that keep their input only; and in bf16 whose matrices'
+  // copies are there at a time.
   std::size_t recompute = 0;
+  LayerCopies copies = LayerCopies::kKept;
 };
 
 // Rehearses a step; takes milliseconds and next to no memory. `threads` as for a Context: each one
@@ -60,8 +63,9 @@ StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens,
 
 // What a step keeps of its forward pass so that it needs `bytes` at most: as much as possible, for
 // what is kept is not computed again. kLimit, with the numbers, when not even keeping nothing fits.
-// Gradients are the same to the bit whatever it says. Of `policy` it changes `keep` and
-// `recompute`.
+// Gradients are the same to the bit whatever it says. Of `policy` it changes `keep`, `recompute`
+// and `copies`: a Longformer in bf16 gives up copies before activations, which cost three times as
+// much time for the same memory.
 StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
                    StepPolicy policy, int threads = 0);
 StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,

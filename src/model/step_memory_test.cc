@@ -194,6 +194,35 @@ TEST(FitStep, LongformersRecomputeOnlyWhatTheyMust) {
   EXPECT_THROW(FitStep(config, 2, 2048, total(config.layers()) / 2, {DType::kF32}, 2), Error);
 }
 
+// In bf16 copies of all layers go before any layer's activations do.
+TEST(FitStep, LongformersGiveUpCopiesFirst) {
+  LongformerConfig config = WithPositions(LongformerPreset("small"), 2048);
+  config.vocab_size = 300;
+  config.head = LongformerHead::kMaskedLm;
+  const auto needs = [&](LayerCopies copies, std::size_t recompute) {
+    StepPolicy policy{DType::kBF16};
+    policy.copies = copies;
+    policy.recompute = recompute;
+    return RehearseStep(config, 2, 2048, 2, policy).memory;
+  };
+  const StepMemory kept = needs(LayerCopies::kKept, 0), in_turn = needs(LayerCopies::kInTurn, 0);
+  EXPECT_EQ(kept.total() - in_turn.total(), kept.copies - in_turn.copies);
+  const auto fit = [&](std::size_t bytes) {
+    return FitStep(config, 2, 2048, bytes, {DType::kBF16}, 2);
+  };
+  EXPECT_EQ(fit(kept.total()).copies, LayerCopies::kKept);
+  EXPECT_EQ(fit(kept.total() - 1).copies, LayerCopies::kInTurn);
+  EXPECT_EQ(fit(in_turn.total()).recompute, 0u);
+  EXPECT_GT(fit(in_turn.total() - 1).recompute, 0u);
+  const std::size_t least = needs(LayerCopies::kInTurn, config.layers()).total();
+  EXPECT_EQ(fit(least).recompute, config.layers());
+  EXPECT_THROW(fit(least - 1), Error);
+
+  Longformer model(config);
+  model.ComputeIn(DType::kBF16, LayerCopies::kInTurn);
+  EXPECT_EQ(model.CopiedBytes(), in_turn.copies);
+}
+
 class Resident : public testing::TestWithParam<Case> {};
 
 // The process grows by what was foretold. The arena's blocks are whole huge pages, of which the

@@ -55,7 +55,14 @@ class LongformerTextModel final : public TextModel {
   ParameterTable& parameters() override { return model_.parameters(); }
   void ComputeIn(DType dtype) override { model_.ComputeIn(dtype); }
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override {
-    recomputed_ = FitStep(model_.config(), rows, tokens, bytes, {model_.computes_in()}).recompute;
+    const DType dtype = model_.computes_in();
+    const StepPolicy policy = FitStep(model_.config(), rows, tokens, bytes, {dtype});
+    recomputed_ = policy.recompute;
+    model_.ComputeIn(dtype, policy.copies);
+  }
+  void Recompute() override {
+    recomputed_ = model_.config().layers();
+    model_.ComputeIn(model_.computes_in(), LayerCopies::kInTurn);
   }
 
   void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids, idx_t rows,
@@ -75,13 +82,12 @@ class LongformerTextModel final : public TextModel {
     return model_.Loss(context, batch);
   }
   HeadLoss LossAndGradients(Context& context, const TextBatch& batch, float scale,
-                            const StepDropout& dropout, bool recompute) override {
+                            const StepDropout& dropout) override {
     LongformerStep step;
     step.dropout = dropout;
     step.scale = scale;
-    const std::size_t layers = model_.config().layers();
-    step.recompute.assign(layers, false);
-    std::fill_n(step.recompute.begin(), recompute ? layers : recomputed_, true);
+    step.recompute.assign(model_.config().layers(), false);
+    std::fill_n(step.recompute.begin(), recomputed_, true);
     return model_.LossAndGradients(context, batch, step);
   }
 

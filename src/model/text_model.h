@@ -54,8 +54,11 @@ class TextModel {
   // kF32 or kBF16; kUsage where the model cannot.
   virtual void ComputeIn(DType dtype) = 0;
   // Steps over rows of tokens take `bytes` at most: a Longformer computes as many layers again as
-  // that demands. kLimit when that is not enough.
+  // that demands (FitStep). kLimit when that is not enough.
   virtual void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) = 0;
+  // Steps take as little memory as they can: layers keep their input only. kUsage where that is no
+  // choice.
+  virtual void Recompute() = 0;
 
   // Makes tokens global: GlobalPolicy::Apply. documents: lengths, or none.
   virtual void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids,
@@ -69,10 +72,9 @@ class TextModel {
   virtual Tensor Logits(Context& context, const TextBatch& batch,
                         const View<const float, 2>& hidden) = 0;
   virtual HeadLoss Loss(Context& context, const TextBatch& batch) = 0;
-  // With gradients of scale * sum. `recompute`: layers keep their input only, where that is a
-  // choice.
+  // With gradients of scale * sum.
   virtual HeadLoss LossAndGradients(Context& context, const TextBatch& batch, float scale,
-                                    const StepDropout& dropout, bool recompute) = 0;
+                                    const StepDropout& dropout) = 0;
 
   virtual std::string ConfigText() const = 0;
   virtual std::vector<io::TensorEntry> Weights() = 0;

@@ -133,15 +133,14 @@ TEST(RaggedRows, LossAndGradientsAreTheSumOverRows) {
     const auto model = Text(head);
     const bool tokens = head != ReformerHead::kSequence;
     ClearGradients(*model);
-    const HeadLoss all = model->LossAndGradients(context, ragged.Batch(tokens), 0.5f, {}, false);
+    const HeadLoss all = model->LossAndGradients(context, ragged.Batch(tokens), 0.5f, {});
     // To rounding: evaluation adds in fp32, training on a grid.
     EXPECT_NEAR(model->Loss(context, ragged.Batch(tokens)).sum, all.sum, 1e-6 * all.sum);
     const std::vector<float> gradients = Copied(model->parameters().gradients());
     ClearGradients(*model);
     HeadLoss sum;
     for (std::size_t r = 0; r < 4; ++r) {
-      const HeadLoss one =
-          model->LossAndGradients(context, ragged.Alone(r, tokens), 0.5f, {}, false);
+      const HeadLoss one = model->LossAndGradients(context, ragged.Alone(r, tokens), 0.5f, {});
       sum.sum += one.sum;
       sum.counted += one.counted;
       sum.correct += one.correct;
@@ -181,8 +180,7 @@ TEST(TextModel, SaysWhatAReformerCannot) {
   EXPECT_TRUE(Throws([&] { ResolveGlobal(model->info(), GlobalPolicy::Parse("first:1")); },
                      ErrorCode::kUsage, "no global tokens"));
   EXPECT_EQ(ResolveGlobal(model->info(), GlobalPolicy::Parse("auto")).Name(), "none");
-  EXPECT_TRUE(Throws([&] { model->LossAndGradients(context, ragged.Batch(false), 1.0f, {}, true); },
-                     ErrorCode::kUsage, "reversible"));
+  EXPECT_TRUE(Throws([&] { model->Recompute(); }, ErrorCode::kUsage, "reversible"));
   TextBatch nothing = ragged.Batch(false);
   const std::vector<std::uint8_t> hidden(4 * Ragged::kTokens, kHiddenToken);
   nothing.roles = {hidden.data(), {4, Ragged::kTokens}};

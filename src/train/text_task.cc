@@ -73,6 +73,7 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   model_ = LoadTextModel(directory, load, notes);
   model_->ComputeIn(options_.dtype);
   if (options_.memory > 0) model_->FitInto(options_.memory, options_.batch, options_.tokens);
+  if (recompute_) model_->Recompute();
   info_ = model_->info();
 }
 
@@ -99,7 +100,7 @@ void TextTask::Save(const fs::path& directory) {
 HeadLoss TextTask::LossAndGradients(Context& context, PaddedRows& rows, float scale,
                                     const StepDropout& dropout) {
   model_->MarkGlobals(global_, rows.ids, rows.rows, rows.tokens, rows.roles, rows.documents);
-  return model_->LossAndGradients(context, rows.batch(), scale, dropout, recompute_);
+  return model_->LossAndGradients(context, rows.batch(), scale, dropout);
 }
 
 idx_t TokensOfRows(idx_t tokens, const TextModelInfo& info) {
