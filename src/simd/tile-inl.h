@@ -221,23 +221,42 @@ HWY_INLINE void PackPanels(const float* HWY_RESTRICT x, idx_t stride, idx_t rows
   }
 }
 
-// out[j * kPanel + i] = x[i * stride + j] for a block of 4 x 4, as `change` makes of every vector.
-template <class Change>
-HWY_INLINE void TransposeBlock(const float* HWY_RESTRICT x, idx_t stride, const Change& change,
+#if HWY_TARGET == HWY_SCALAR
+using BlockTag = hn::ScalableTag<float>;
+#else
+using BlockTag = hn::FixedTag<float, 4>;
+
+// Columns [0, 4) of every fourth row from x on, a row in each block of four lanes.
+template <class D>
+HWY_INLINE hn::Vec<D> FourthRows(D d, const float* HWY_RESTRICT x, idx_t stride) {
+  constexpr idx_t kLanes = static_cast<idx_t>(hn::MaxLanes(D()));
+  if constexpr (kLanes == 4) {
+    return hn::LoadU(d, x);
+  } else {
+    const hn::Half<D> half;
+    return hn::Combine(d, FourthRows(half, x + kLanes / 2 * stride, stride),
+                       FourthRows(half, x, stride));
+  }
+}
+#endif
+
+// out[j * kPanel + i] = x[i * stride + j], as `change` makes of every vector, for 4 columns j of as
+// many rows i as D has lanes: 4, or kTileLanes.
+template <class D, class Change>
+HWY_INLINE void TransposeBlock(D d, const float* HWY_RESTRICT x, idx_t stride, const Change& change,
                                float* HWY_RESTRICT out) {
 #if HWY_TARGET == HWY_SCALAR
-  const hn::ScalableTag<float> d;
   for (idx_t i = 0; i < 4; ++i) {
     for (idx_t j = 0; j < 4; ++j) {
       hn::Store(change(d, hn::Load(d, x + i * stride + j)), d, out + j * kPanel + i);
     }
   }
 #else
-  const hn::FixedTag<float, 4> d;
-  const hn::RepartitionToWide<decltype(d)> dw;
-  const auto x0 = change(d, hn::LoadU(d, x)), x1 = change(d, hn::LoadU(d, x + stride));
-  const auto x2 = change(d, hn::LoadU(d, x + 2 * stride));
-  const auto x3 = change(d, hn::LoadU(d, x + 3 * stride));
+  const hn::RepartitionToWide<D> dw;
+  const auto x0 = change(d, FourthRows(d, x, stride));
+  const auto x1 = change(d, FourthRows(d, x + stride, stride));
+  const auto x2 = change(d, FourthRows(d, x + 2 * stride, stride));
+  const auto x3 = change(d, FourthRows(d, x + 3 * stride, stride));
   const auto low01 = hn::BitCast(dw, hn::InterleaveLower(d, x0, x1));
   const auto low23 = hn::BitCast(dw, hn::InterleaveLower(d, x2, x3));
   const auto high01 = hn::BitCast(dw, hn::InterleaveUpper(d, x0, x1));
@@ -273,17 +292,22 @@ HWY_INLINE void PackTransposedPanels(const float* HWY_RESTRICT x, idx_t stride, 
   for (idx_t first = 0; first < rows; first += kPanel, panels += columns * kPanel) {
     const idx_t n = std::min(kPanel, rows - first);
     const float* block = x + first * stride;
-    for (idx_t i = 0; i < kPanel; i += 4) {
+    // Rows i: as many as a vector has lanes while there are so many, then 4, then one.
+    for (idx_t i = 0, step = 0; i < kPanel; i += step) {
+      const float* row = block + i * stride;
+      step = n - i >= kTileLanes ? std::max<idx_t>(kTileLanes, 4) : 4;
       idx_t j = 0;
-      if (i + 4 <= n) {
-        for (; j + 4 <= columns; j += 4) {
-          TransposeBlock(block + i * stride + j, stride, change, panels + j * kPanel + i);
-        }
+      for (; step > 4 && j + 4 <= columns; j += 4) {
+        TransposeBlock(TileTag(), row + j, stride, change, panels + j * kPanel + i);
+      }
+      for (; step == 4 && i + 4 <= n && j + 4 <= columns; j += 4) {
+        TransposeBlock(BlockTag(), row + j, stride, change, panels + j * kPanel + i);
       }
       for (; j < columns; ++j) {
-        for (idx_t l = i; l < std::min(i + 4, kPanel); ++l) {
-          const auto v = l < n ? change(d1, hn::Load(d1, block + l * stride + j)) : hn::Zero(d1);
-          hn::Store(v, d1, panels + j * kPanel + l);
+        for (idx_t l = 0; l < std::min(step, kPanel - i); ++l) {
+          const bool there = i + l < n;
+          const auto v = there ? change(d1, hn::Load(d1, row + l * stride + j)) : hn::Zero(d1);
+          hn::Store(v, d1, panels + j * kPanel + i + l);
         }
       }
     }

@@ -73,6 +73,8 @@ inline void RunTranspose(const float* x, idx_t rows, idx_t columns, float factor
   }
 }
 
+inline idx_t TransposedFloats(idx_t rows, idx_t columns) { return PanelFloats(columns, rows); }
+
 // The row helpers on rows of n elements; returns a . b.
 inline float RunRows(const float* a, const float* b, idx_t n, float* sum, float* product,
                      float* scaled) {
@@ -107,6 +109,7 @@ HWY_AFTER_NAMESPACE();
 namespace longspan {
 HWY_EXPORT(RunTile);
 HWY_EXPORT(RunTranspose);
+HWY_EXPORT(TransposedFloats);
 HWY_EXPORT(RunRows);
 HWY_EXPORT(RunSoftmax);
 namespace {
@@ -199,9 +202,12 @@ TEST(Tile, TransposedPanels) {
     for (const idx_t columns : {1, 2, 4, 7, 8, 33, 64}) {
       const auto x = RandomNormal(5, rows * columns);
       std::vector<float> back(x.size());
+      const auto panels = static_cast<idx_t>(HWY_DYNAMIC_DISPATCH(TransposedFloats)(rows, columns));
+      scratch.data[panels] = 7.0f;
       HWY_DYNAMIC_DISPATCH(RunTranspose)
       (x.data(), rows, columns, 0.5f, scratch.data, back.data());
       for (std::size_t i = 0; i < x.size(); ++i) ASSERT_EQ(back[i], 0.5f * x[i]);
+      ASSERT_EQ(scratch.data[panels], 7.0f) << "written behind the panels";
     }
   }
 }
