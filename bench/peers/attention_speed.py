@@ -23,7 +23,7 @@ given when those are not among them. The others are measured at --sweep-tokens o
 
 `longspan bench attention --save` writes what it was given and what it made of it: each peer gets
 the same q, k, v, gradient and rotations, and its outputs and gradients are compared with those
-(relative L2 distance; full attention and local-attention see other keys: "-"). Each measurement is
+(relative L2 distance; full attention sees other keys: "-"). Each measurement is
 a process of its own with one warm-up and --steps repetitions; longspan and the peers take turns,
 --rounds times, never two at once. Seconds are the medians over all of them, the fraction of the
 peak (of the data type, measured between longspan's repetitions) too. Memory is the largest
@@ -121,9 +121,9 @@ def flex(torch, tensors, amount):
 def local_attention(torch, tensors, amount):
     from local_attention import LocalAttention
 
-    # Blocks of the window with one before and one behind: three windows of keys for each query.
+    # Blocks of the window with one before and one behind, and a mask that leaves the window.
     core = LocalAttention(dim=64, window_size=amount, causal=False, look_backward=1, look_forward=1,
-                          autopad=True, use_rotary_pos_emb=False)
+                          exact_windowsize=True, autopad=True, use_rotary_pos_emb=False)
     return core
 
 
@@ -151,7 +151,7 @@ def reformer_pytorch(torch, tensors, amount):
 
 MAKERS = {"hf-chunks": hf_chunks, "sdpa-full": sdpa_full, "flex": flex,
           "local-attention": local_attention, "reformer-pytorch": reformer_pytorch}
-SAME_KEYS = {"hf-chunks", "flex", "reformer-pytorch"}
+SAME_KEYS = {"hf-chunks", "flex", "local-attention", "reformer-pytorch"}
 FORWARD_ONLY = {"flex"}
 
 
