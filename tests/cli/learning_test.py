@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The tools that learn what attention and length buy, at a size that only shows that they run.
+"""The demo and the tools that learn what attention and length buy, at a size that only shows that
+they run.
 
 usage: learning_test.py PROGRAM [unittest options]
 """
@@ -59,6 +60,31 @@ class Learning(Case):
         out = self.dir / "out.txt"
         self.tool("wikipedia_text.py", dump, "-o", out, "--at-least", 1)
         self.assertEqual(out.read_text(), "Ash\n\nAsh is a tree of Europe. \nWood\nhard\n")
+
+
+class Demo(Case):
+    def test_learns_draws_and_writes(self):
+        """A text so short that sixteen passes take less than the time."""
+        text, out = self.dir / "novel.txt", self.dir / "demo"
+        text.write_bytes(NOVEL.read_bytes()[:3000])
+        words = ["demo", "--text", text, "--minutes", 0.5, "--progress", "none", "-o", out]
+        told = self.ok(*words)
+        updates = 16 * (int(0.9 * 3000) // (8 * 256) + 1)
+        self.assertIn(f"in {updates} updates of 8 x 256 bytes", told)
+        self.assertRegex(told, r"\d\.\d{3} bits per byte on the held-out tenth")
+        self.assertRegex(told, r"\d\.\d{3} bits per byte: order-3 Witten-Bell")
+        self.assertIn("She had been forced into prudence", told)
+        for name in ["loss.svg", "loss.png", "pattern.svg", "pattern.png", "start/config.json",
+                     "run/model.safetensors"]:
+            self.assertGreater((out / name).stat().st_size, 0, name)
+        self.assertIn("in 3 updates", self.ok(*words, "--steps", 3))  # an earlier demo gives way
+
+    def test_leaves_other_folders_alone(self):
+        other = self.dir / "mine"
+        other.mkdir()
+        (other / "thesis.txt").write_text("long")
+        self.fails(2, "demo", "--steps", 1, "-o", other, says=["mine", "not empty"])
+        self.assertEqual([path.name for path in other.iterdir()], ["thesis.txt"])
 
 
 if __name__ == "__main__":
