@@ -24,6 +24,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr float kHiddenScore = -std::numeric_limits<float>::infinity();
 
+// Scores that are no larger, in size, need no maximum: weights relative to 0, the sum of any number
+// of them and its logarithm stay far from the ends of the range, and are as exact.
+inline constexpr float kSafeScore = 30.0f;
+
 // row[begin .. end) = value; end is a multiple of kTileLanes, begin is not.
 HWY_INLINE void FillRow(float* row, idx_t begin, idx_t end, float value) {
   if (begin >= end) return;
@@ -58,7 +62,7 @@ HWY_INLINE float MaxRow(const float* row, idx_t n) {
   return hn::GetLane(hn::MaxOfLanes(d, hn::Max(even, odd)));
 }
 
-// row = exp(row - offset); returns the sum. No entry may exceed offset by more than rounding.
+// row = exp(row - offset); returns the sum. No entry may exceed offset by more than kSafeScore.
 HWY_INLINE float ExpRow(float* row, idx_t n, float offset) {
   const TileTag d;
   const auto shift = hn::Set(d, offset);

@@ -326,6 +326,23 @@ HWY_INLINE float DotRow(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
+// No row of x (rows, columns) has a larger squared norm: the largest sum of squares in each lane,
+// over the rows, added up. For normal numbers it is about one and a half times the largest norm.
+HWY_INLINE float SquaredNormBound(const float* HWY_RESTRICT x, idx_t stride, idx_t rows,
+                                  idx_t columns) {
+  const TileTag d;
+  auto most = hn::Zero(d);
+  for (idx_t r = 0; r < rows; ++r, x += stride) {
+    auto sum = hn::Zero(d);
+    for (idx_t i = 0; i < columns; i += kTileLanes) {
+      const auto v = LoadTail(x + i, columns - i);
+      sum = hn::MulAdd(v, v, sum);
+    }
+    most = hn::Max(most, sum);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, most));
+}
+
 // y = factor * x
 HWY_INLINE void ScaleRow(const float* HWY_RESTRICT x, float factor, float* HWY_RESTRICT y,
                          idx_t n) {

@@ -154,8 +154,8 @@ TEST(Axial, PlantedBugBreaksTheToleranceTenfold) {
   auto tolerance = test::DerivedTolerance(naive, oracle, 2.0);
   tolerance.max_abs *= 10.0;
   tolerance.rel_l2 *= 10.0;
-  // The grid read column by column.
-  ref::AxialForward({c.shape.s1, c.shape.s0, 8, 8}, data.t0, data.t1, ColumnsOf(c), c.batch,
+  // The grid read column by column: the tables exchanged.
+  ref::AxialForward({c.shape.s1, c.shape.s0, 8, 8}, data.t1, data.t0, ColumnsOf(c), c.batch,
                     c.start, wrong);
   EXPECT_FALSE(test::Compare(wrong, oracle, tolerance).ok);
   // A mask that is not the site's.

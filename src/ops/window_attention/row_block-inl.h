@@ -144,6 +144,9 @@ void PackUnit(const BlockPlan& plan, const KeyRows& keys, const PackedKeys& pack
                     panels + slot / kWidth * kPanel);
   };
   gather(keys.k);
+  if constexpr (kWidth == 1) {
+    packed.norms[slot / kUnit] = SquaredNormBound(packed.rows, plan.row, n, plan.D);
+  }
   transpose(packed.key_panels);
   if (backward) across(packed.key_rows);
   gather(keys.v);
@@ -369,20 +372,41 @@ void ClearColumns(Columns read, Columns columns, float* row) {
   ClearWeights<Terms>(row, columns.end, read.end);
 }
 
-// The largest visible score of row r; at least `least`. Hides what the row does not see.
-inline float RowMaximum(const RowBlock& x, idx_t r, float least) {
+// Whether no score of the block is larger than kSafeScore: |q . k| <= |q| |k|. Queries are rows
+// [at, at + rows) of scratch. Not of pairs: there the largest weight must be 1, which bf16 has
+// exactly, so that a row that sees little else loses nothing to rounding.
+template <class Terms>
+bool ScoresAreSmall(const RowBlock& x, idx_t at) {
+  if constexpr (Terms::kWidth == 2) return false;
+  constexpr idx_t kUnit = BlockPlan::kPanelUnit;
+  float most = 0.0f;
+  for (int i = 0; i < x.count; ++i) {
+    const KeyPart& part = x.parts[i];
+    for (idx_t j = RoundDown(part.low[0], kUnit); j < part.high[x.rows - 1]; j += kUnit) {
+      most = std::max(most, part.packed->norms[j % part.packed->ring / kUnit]);
+    }
+  }
+  const float* queries = x.scratch.queries + at * x.plan.row;
+  const float own = SquaredNormBound(queries, x.plan.row, x.rows, x.plan.D);
+  return own * most <= kSafeScore * kSafeScore;
+}
+
+// What row r's scores are weighed relative to, `before` so far: 0 if they are small, else the
+// largest visible one. Hides what the row does not see.
+inline float RowOffset(const RowBlock& x, idx_t r, bool small, float before) {
   float* row = x.scratch.scores + r * x.plan.score_stride;
+  float offset = small ? std::max(before, 0.0f) : before;
   for (int i = 0; i < x.count; ++i) {
     const Columns c = RowColumns(x.parts[i], r);
     if (c.begin >= c.end) continue;
     HideColumns(x.parts[i], r, c, row);
-    least = std::max(least, MaxRow(row + c.begin, c.end - c.begin));
+    if (!small) offset = std::max(offset, MaxRow(row + c.begin, c.end - c.begin));
   }
-  return least;
+  return offset;
 }
 
-// Row r, of the m rows of a tile that begins at row `tile`, from scores to weights, in place;
-// maximum (to `rise`), sum and what is summed in `output` move on.
+// Row r, of the m rows of a tile that begins at row `tile`, from scores to weights, in place; what
+// they are relative to (`max`, now `rise`), sum and what is summed in `output` move on.
 template <class Terms>
 void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float rise, float* max, float* sum,
                 float* output) {
@@ -434,12 +458,13 @@ void ForwardBlock(RowBlock& x, idx_t at) {
     BlockScores<Terms>(x, x.parts[i], s.queries + at * row / Terms::kWidth,
                        x.parts[i].packed->key_panels, s.scores);
   }
+  const bool small = ScoresAreSmall<Terms>(x, at);
   for (idx_t tile = 0; tile < x.rows; tile += kTileRows) {
     const idx_t m = std::min(kTileRows, x.rows - tile);
     // All maxima first: a row's exponentials wait for its maximum, and other rows' work hides that.
     float rise[kTileRows];
     for (idx_t r = tile; r < tile + m; ++r) {
-      if (x.takes_part[r]) rise[r - tile] = RowMaximum(x, r, s.max[at + r]);
+      if (x.takes_part[r]) rise[r - tile] = RowOffset(x, r, small, s.max[at + r]);
     }
     for (idx_t r = tile; r < tile + m; ++r) {
       if (!x.takes_part[r]) continue;

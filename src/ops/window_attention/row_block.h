@@ -122,6 +122,7 @@ struct PackedKeys {
   float* value_panels = nullptr;  // V, panels of channels: [ring][kPanel] each; backward V^T
   float* visible = nullptr;       // (ring): 1 or 0
   std::uint8_t* hides = nullptr;  // (ring / kPanelUnit): some key of the unit is hidden
+  float* norms = nullptr;         // (ring / kPanelUnit): no squared norm in the unit is larger
   float* rows = nullptr;          // (kPanelUnit, row): keys on their way into panels
   // Backward only.
   float* key_rows = nullptr;  // K, panels of channels: [ring][kPanel] each

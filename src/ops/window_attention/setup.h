@@ -85,6 +85,7 @@ void EachKeyArray(const BlockPlan& plan, bool backward, PackedKeys& s, const Tak
   take(s.value_panels, s.ring * (backward ? plan.D : plan.wide));
   take(s.visible, s.ring);
   take(s.hides, s.ring / BlockPlan::kPanelUnit);
+  take(s.norms, s.ring / BlockPlan::kPanelUnit);
   take(s.rows, BlockPlan::kPanelUnit * plan.row);
   if (!backward) return;
   take(s.key_rows, s.ring * plan.wide);

@@ -166,6 +166,23 @@ TEST(WindowAttention, Scales) {
   }
 }
 
+// Blocks whose scores need no maximum, and blocks whose scores do, before and behind each other:
+// with all keys at once, with keys that pass by, and beside global keys.
+TEST(WindowAttention, SmallAndLargeScores) {
+  Context context(1);
+  Case ring = MakeCase(500, 40, 30, 16, 1, 2), blocks = MakeCase(600, 400, 400, 160, 1, 1);
+  ASSERT_TRUE(MakeWindowPlan(ring.spec, ring.extents(), 0).ring);
+  ASSERT_FALSE(MakeWindowPlan(blocks.spec, blocks.extents(), 0).ring);
+  for (Case* c : {&ring, &blocks}) {
+    c->middle = 12.0f;
+    CheckCase(context, *c);
+    c->SetRoles(MakeRoles(*c, Layout::kFirst));
+    CheckCase(context, *c);
+    c->SetRoles(MakeRoles(*c, Layout::kMany));
+    CheckCase(context, *c);
+  }
+}
+
 // Long sequences: runs, rings that go around, alternating groups.
 TEST(WindowAttention, RunsAndAlternatingGroups) {
   Context context(2);
