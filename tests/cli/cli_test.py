@@ -14,7 +14,7 @@ import subprocess
 import time
 
 import support
-from support import GOLDEN, SMALL_RUN, Case, main, run
+from support import GOLDEN, SMALL_RUN, Case, main, run, unless_sanitized
 
 
 class Results(Case):
@@ -86,6 +86,7 @@ class Results(Case):
             if command not in (["train"], ["bench"]):
                 self.assertIn("Example", text, command)
 
+    @unless_sanitized
     def test_bench(self):
         result = json.loads(self.ok("bench", "train", "--preset", "tiny", "--tokens", "512",
                                     "--steps", "1", "--json"))
@@ -152,6 +153,7 @@ class Results(Case):
             self.fails(2, "bench", "attention", "--kind", "window", "--tokens", "300", option, value,
                        says=[option, value])
 
+    @unless_sanitized
     def test_compare(self):
         out = self.dir / "comparison"
         table = self.ok("compare", self.text, "--from", "128", "--to", "256", "--minutes", "0.01",
@@ -242,6 +244,7 @@ class Plan(Case):
         self.assertEqual(total, sum(step["bytes"].values()) - total)
         self.assertLess(abs(measured - total), self.NEAR * total, (measured, step))
 
+    @unless_sanitized
     def test_memory_of_a_step(self):
         for tokens, attention in [(2048, "full"), (4096, "full"), (4096, "local"), (16384, "local"),
                                   (4096, "lsh"), (16384, "lsh")]:
@@ -252,6 +255,7 @@ class Plan(Case):
             self.near(measured["peak_rss_bytes"], steps[attention])
             self.assertAlmostEqual(measured["model_gflop"], steps[attention]["gflop"])
 
+    @unless_sanitized
     def test_memory_of_a_training(self):
         process = subprocess.Popen(
             [support.PROGRAM, "train", "lm", "-m", str(self.start), "--train", str(self.text),
@@ -295,6 +299,7 @@ class Plan(Case):
         self.assertIn("0.5 of this machine", self.ok("plan", *words, "--trial", 0))
         self.fails(2, "plan", *words, "--trial", -1, says=["trial"])
 
+    @unless_sanitized
     def test_refusals(self):
         self.fails(2, "plan", says=["--preset"])
         self.fails(2, "plan", "--preset", "tiny", "-m", self.start)

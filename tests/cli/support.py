@@ -1,5 +1,6 @@
 """What the tests of the program share: running it, and a scratch folder with a model and a text."""
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,10 @@ GOLDEN = ROOT / "golden" / "reformer-local"
 PROGRAM = None
 SMALL_RUN = ["--steps", "12", "--batch", "2", "--tokens", "64", "--warmup", "2", "--log-every",
              "1", "--save-every", "4", "--eval-every", "6", "--progress", "none"]
+
+
+# A program with sanitizers in it has other memory and another speed.
+unless_sanitized = unittest.skipIf(os.environ.get("LONGSPAN_SANITIZED"), "sanitized")
 
 
 def run(*arguments, **options):
