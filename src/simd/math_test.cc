@@ -134,6 +134,17 @@ class Math : public testing::Test {
     for (const float y : out) EXPECT_EQ(std::bit_cast<int>(y), std::bit_cast<int>(out[0]));
     return out[0];
   }
+  // What every e^x for x <= 0 does where it is 0, 1 or no number.
+  static void ExpectEndsOfNonPositive(Apply exp) {
+    const auto tiny = [](float x) { return x <= 0.0f && std::exp(double{x}) < kSmallestNormal; };
+    EXPECT_LE(LargestError(
+                  exp, [](double) { return 0.0; }, 110.0f, tiny)
+                  .absolute,
+              0.0);
+    EXPECT_EQ(One(exp, 0.0f), 1.0f);
+    EXPECT_EQ(One(exp, -kInf), 0.0f);
+    EXPECT_TRUE(std::isnan(One(exp, kNan)));
+  }
   Context context_{1};
 };
 
@@ -158,15 +169,8 @@ TEST_F(Math, ExpSpecialValues) {
 TEST_F(Math, ExpNonPositiveStaysWithinTwoUlpOrIsZero) {
   const Apply exp = LONGSPAN_FUNCTION(ExpNonPositive);
   const auto normal = [](float x) { return x <= 0.0f && std::exp(double{x}) >= kSmallestNormal; };
-  const auto tiny = [](float x) { return x <= 0.0f && std::exp(double{x}) < kSmallestNormal; };
   EXPECT_LE(LargestError(exp, std::exp, 90.0f, normal).ulp, 2.0);
-  EXPECT_LE(LargestError(
-                exp, [](double) { return 0.0; }, 110.0f, tiny)
-                .absolute,
-            0.0);
-  EXPECT_EQ(One(exp, 0.0f), 1.0f);
-  EXPECT_EQ(One(exp, -kInf), 0.0f);
-  EXPECT_TRUE(std::isnan(One(exp, kNan)));
+  ExpectEndsOfNonPositive(exp);
 }
 
 TEST_F(Math, ExpWeightStaysWithinItsErrorOrIsZero) {
@@ -179,14 +183,7 @@ TEST_F(Math, ExpWeightStaysWithinItsErrorOrIsZero) {
     if (x[i] > 0.0f || !(expected >= kSmallestNormal)) continue;
     EXPECT_LE(std::abs(double{y[i]} / expected - 1.0), 2e-7 - 1.4e-8 * double{x[i]}) << x[i];
   }
-  const auto tiny = [](float a) { return a <= 0.0f && std::exp(double{a}) < kSmallestNormal; };
-  EXPECT_LE(LargestError(
-                exp, [](double) { return 0.0; }, 110.0f, tiny)
-                .absolute,
-            0.0);
-  EXPECT_EQ(One(exp, 0.0f), 1.0f);
-  EXPECT_EQ(One(exp, -kInf), 0.0f);
-  EXPECT_TRUE(std::isnan(One(exp, kNan)));
+  ExpectEndsOfNonPositive(exp);
   EXPECT_TRUE(std::isnan(One(exp, std::bit_cast<float>(0x7FC00001))));
 }
 

@@ -39,7 +39,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // Keys of one piece of a product: a panel of them (20 KB) stays in the L1 cache while all rows of
 // the block pass.
-inline constexpr idx_t kProductKeys = 320 * 16 / kPanel;
+inline constexpr idx_t kProductKeys = idx_t{320} * 16 / kPanel;
 
 constexpr idx_t RoundDown(idx_t a, idx_t b) { return a / b * b; }
 
