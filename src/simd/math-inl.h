@@ -93,7 +93,7 @@ HWY_INLINE V ExpNonPositive(D d, V x) {
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.336544f)), hn::Mul(p, scale));
 }
 
-// e^x for x <= 0 (or NaN) as a softmax weighs keys, two multiply-adds cheaper than ExpNonPositive:
+// e^x for x <= 80 (or NaN) as a softmax weighs keys, two multiply-adds cheaper than ExpNonPositive:
 // log2 e is not corrected for its rounding, which is a temperature off by 1.3e-8. Without fused
 // multiply-adds the product would be rounded too.
 template <class D, class V>

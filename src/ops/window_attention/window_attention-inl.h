@@ -56,9 +56,12 @@ inline void ForwardFewKey(const RowBlock& x, const KeyRows& keys, idx_t j) {
   }
   for (idx_t r = 0; r < x.rows; r += kTileLanes) {
     const auto before = hn::Load(d, max + r), own = hn::Load(d, score + r);
-    const auto after = hn::Max(before, own);
+    // A key that weighs more than all before it moves nothing while its weight is an ordinary
+    // number: half of the rows would be scaled again otherwise.
+    const auto most = hn::Add(before, hn::Set(d, kSafeScore));
+    const auto after = hn::IfThenElse(hn::Gt(own, most), own, before);
     const auto f = ExpNonPositive(d, hn::Sub(before, after));
-    const auto w = ExpNonPositive(d, hn::Sub(own, after));
+    const auto w = ExpWeight(d, hn::Sub(own, after));
     hn::Store(after, d, max + r);
     hn::Store(hn::MulAdd(hn::Load(d, sum + r), f, w), d, sum + r);
     hn::Store(f, d, fade + r);
