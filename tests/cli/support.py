@@ -15,11 +15,12 @@ SMALL_RUN = ["--steps", "12", "--batch", "2", "--tokens", "64", "--warmup", "2",
 
 
 # A program with sanitizers in it has other memory and another speed.
-unless_sanitized = unittest.skipIf(os.environ.get("LONGSPAN_SANITIZED"), "sanitized")
+SANITIZED = bool(os.environ.get("LONGSPAN_SANITIZED"))
+unless_sanitized = unittest.skipIf(SANITIZED, "sanitized")
 
 
 def run(*arguments, **options):
-    options.setdefault("timeout", 300)
+    options.setdefault("timeout", 900 if SANITIZED else 300)
     return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True,
                           errors="replace", **options)
 
