@@ -107,10 +107,19 @@ class Recorded : public testing::TestWithParam<const char*> {
 
 TEST_P(Recorded, EveryScalarValue) {
   constexpr char32_t kBlock = 256;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr char32_t kStep = 31;  // blocks: every one takes minutes
+#else
+  constexpr char32_t kStep = 1;
+#endif
   const std::string hashes = cases_["scalars"];
   std::size_t at = 0;
   for (char32_t first = 0; first < 0x110000; first += kBlock) {
     if (first >= 0xD800 && first < 0xE000) continue;
+    if (first / kBlock % kStep != 0) {
+      at += 8;
+      continue;
+    }
     Digest digest;
     for (char32_t c = first; c < first + kBlock; ++c) {
       std::string x;
