@@ -135,7 +135,7 @@ struct RowScratch {
   float* queries = nullptr;  // (rows, row): scaled
   float* output = nullptr;   // (rows, row): out before normalisation; backward dq
   float* scores = nullptr;   // (plan.rows, score_stride)
-  float* max = nullptr;      // (rows): of the keys so far
+  float* max = nullptr;      // (rows): of the keys so far, or 0 while scores are small
   float* sum = nullptr;      // (rows): of exp(score - max) so far
   // Backward only.
   float* douts = nullptr;         // (plan.rows, row)
