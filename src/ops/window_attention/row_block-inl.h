@@ -144,7 +144,7 @@ void PackUnit(const BlockPlan& plan, const KeyRows& keys, const PackedKeys& pack
                     panels + slot / kWidth * kPanel);
   };
   gather(keys.k);
-  if constexpr (kWidth == 1) {
+  if (kWidth == 1 && !backward) {
     packed.norms[slot / kUnit] = SquaredNormBound(packed.rows, plan.row, n, plan.D);
   }
   transpose(packed.key_panels);
