@@ -240,6 +240,19 @@ HWY_INLINE hn::Vec<D> FourthRows(D d, const float* HWY_RESTRICT x, idx_t stride)
 }
 #endif
 
+#if HWY_TARGET != HWY_SCALAR
+// The sum of the blocks of four lanes.
+template <class D>
+HWY_INLINE hn::Vec<BlockTag> AddBlocks(D /*d*/, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return AddBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+#endif
+
 // out[j * kPanel + i] = x[i * stride + j], as `change` makes of every vector, for 4 columns j of as
 // many rows i as D has lanes: 4, or kTileLanes.
 template <class D, class Change>
@@ -324,6 +337,55 @@ HWY_INLINE float DotRow(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b
     sum = hn::MulAdd(LoadTail(a + i, n - i), LoadTail(b + i, n - i), sum);
   }
   return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+// The sums of the lanes of four vectors, to to[0 .. 4).
+HWY_INLINE void StoreSums(hn::Vec<TileTag> a, hn::Vec<TileTag> b, hn::Vec<TileTag> c,
+                          hn::Vec<TileTag> e, float* HWY_RESTRICT to) {
+  const TileTag d;
+#if HWY_TARGET == HWY_SCALAR
+  const hn::Vec<TileTag> vectors[4] = {a, b, c, e};
+  for (int i = 0; i < 4; ++i) hn::Store(vectors[i], d, to + i);
+#else
+  const hn::RepartitionToWide<TileTag> dw;
+  const auto ab =
+      hn::BitCast(dw, hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b)));
+  const auto ce =
+      hn::BitCast(dw, hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e)));
+  const auto low = hn::BitCast(d, hn::InterleaveLower(dw, ab, ce));
+  hn::StoreU(AddBlocks(d, hn::Add(low, hn::BitCast(d, hn::InterleaveUpper(dw, ab, ce)))),
+             BlockTag(), to);
+#endif
+}
+
+// dots[r] = row r of x (rows, stride) . b, n terms each. Writes up to the next multiple of 4.
+template <class Terms>
+HWY_INLINE void DotRows(const float* HWY_RESTRICT x, idx_t stride, idx_t rows,
+                        const float* HWY_RESTRICT b, idx_t n, float* HWY_RESTRICT dots) {
+  const TileTag d;
+  const idx_t whole = n / kTileLanes * kTileLanes;
+  for (idx_t r = 0; r < rows; r += 4) {
+    const float* row[4];
+    hn::Vec<TileTag> sum[4];
+    LONGSPAN_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      row[i] = x + std::min(r + i, rows - 1) * stride;
+      sum[i] = hn::Zero(d);
+    }
+    for (idx_t k = 0; k < whole; k += kTileLanes) {
+      const auto terms = hn::LoadU(d, b + k);
+      LONGSPAN_UNROLL
+      for (int i = 0; i < 4; ++i) sum[i] = Terms::MulAdd(hn::LoadU(d, row[i] + k), terms, sum[i]);
+    }
+    if (whole < n) {
+      const auto terms = LoadTail(b + whole, n - whole);
+      LONGSPAN_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        sum[i] = Terms::MulAdd(LoadTail(row[i] + whole, n - whole), terms, sum[i]);
+      }
+    }
+    StoreSums(sum[0], sum[1], sum[2], sum[3], dots + r);
+  }
 }
 
 // No row of x (rows, columns) has a larger squared norm: the largest sum of squares in each lane,

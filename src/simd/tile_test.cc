@@ -84,6 +84,11 @@ inline float RunRows(const float* a, const float* b, idx_t n, float* sum, float*
   return DotRow(a, b, n);
 }
 
+inline void RunDotRows(const float* x, idx_t stride, idx_t rows, const float* b, idx_t n,
+                       float* dots) {
+  DotRows<F32Terms>(x, stride, rows, b, n, dots);
+}
+
 // Softmax of row[0 .. n) inside of a row of `size`; hidden where visible is 0. Returns the lse.
 inline float RunSoftmax(float* row, const float* visible, idx_t n, idx_t size) {
   FillRow(row, n, size, kHiddenScore);
@@ -103,6 +108,7 @@ HWY_AFTER_NAMESPACE();
 #include <vector>
 
 #include "base/isa.h"
+#include "base/math.h"
 #include "longspan/context.h"
 #include "tests/support/random.h"
 
@@ -111,6 +117,7 @@ HWY_EXPORT(RunTile);
 HWY_EXPORT(RunTranspose);
 HWY_EXPORT(TransposedFloats);
 HWY_EXPORT(RunRows);
+HWY_EXPORT(RunDotRows);
 HWY_EXPORT(RunSoftmax);
 namespace {
 
@@ -231,6 +238,34 @@ TEST(Tile, RowsTouchNothingBeyondTheirEnd) {
     ASSERT_NEAR(dot, want, static_cast<double>(n) * 0x1p-24 * terms);
     for (std::size_t i = size; i < size + 20; ++i) {
       ASSERT_EQ(sum[i] + product[i] + scaled[i], 6.0f);
+    }
+  }
+}
+
+TEST(Tile, DotsOfManyRows) {
+  const Context context(1);
+  for (const idx_t rows : {1, 3, 4, 12, 17}) {
+    for (idx_t n = 1; n <= 40; ++n) {
+      const idx_t stride = n + 3;
+      const auto b = RandomNormal(11, n);
+      auto x = RandomNormal(10, rows * stride);
+      for (std::size_t i = 0; i < x.size(); ++i) {  // what lies between the rows is not read
+        if (static_cast<idx_t>(i) % stride >= n) x[i] = std::nanf("");
+      }
+      std::vector<float> dots(static_cast<std::size_t>(RoundUp(rows, 4)) + 1, 5.0f);
+      HWY_DYNAMIC_DISPATCH(RunDotRows)(x.data(), stride, rows, b.data(), n, dots.data());
+      ASSERT_EQ(dots.back(), 5.0f) << "written behind the dots";
+      for (idx_t r = 0; r < rows; ++r) {
+        double want = 0.0, terms = 0.0;
+        for (idx_t i = 0; i < n; ++i) {
+          const double term = static_cast<double>(x[static_cast<std::size_t>(r * stride + i)]) *
+                              b[static_cast<std::size_t>(i)];
+          want += term;
+          terms += std::abs(term);
+        }
+        ASSERT_NEAR(dots[static_cast<std::size_t>(r)], want,
+                    static_cast<double>(n) * 0x1p-24 * terms);
+      }
     }
   }
 }

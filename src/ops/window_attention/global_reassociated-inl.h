@@ -3,8 +3,8 @@
 //
 //   u = scale qg wk, a = dout wv (rows, C);  x (T, C), read once per batch
 // Work: 4 C flop per row and token forward, 12 C backward; 2 C D per row for u, a and the ends.
-// Route: scores lie across: a token's row of scores has one lane for each row of the batch, so x
-// is read as it stands, and maxima and exponentials run over lanes.
+// Route: scores are dots along the channels of x as it stands; then they lie across: a token's row
+// of scores has one lane for each row of the batch, so maxima and exponentials run over lanes.
 // Edges: hidden tokens and, when causal, tokens behind a row's own get -inf; hidden tokens enter
 // products as zeros.
 
@@ -29,9 +29,6 @@ namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Channels of one piece of a product: a panel of u (16 floats wide on AVX2) stays in the L1 cache.
-inline constexpr idx_t kProductChannels = 256;
-
 // One task's view of the problem: a batch of rows, and the block of tokens it stands at.
 struct ReassociatedTask {
   const ReassociatedArguments& args;
@@ -43,7 +40,7 @@ struct ReassociatedTask {
   idx_t first = 0;   // token of the block
   idx_t tokens = 0;  // of the block
   bool shown[ReassociatedPlan::kTokens];
-  RowPrefetcher coming;  // x of the next block, between the tiles of this one
+  bool copied = false;  // x of the block lies in scratch
 
   ReassociatedTask(const ReassociatedArguments& arguments, const ReassociatedScratch& scratch,
                    idx_t sequence, idx_t batch_number, idx_t part)
@@ -57,12 +54,12 @@ struct ReassociatedTask {
         end(std::min(plan.T, begin + plan.part)) {}
 
   ReassociatedArguments::Row Row(idx_t r) const { return args.RowOf(b, batch * plan.rows + r); }
-  // Token i of the block, and from token to token: where x lies, or its widened copy.
+  // Token i of the block, and from token to token: where x lies, or its copy.
   const float* X(idx_t i) const {
-    if (s.x_rows != nullptr) return s.x_rows + i * plan.channels;
+    if (copied) return s.x_rows + i * plan.channels;
     return static_cast<const float*>(args.x(b, 0, first + i).data);
   }
-  idx_t XStride() const { return s.x_rows != nullptr ? plan.channels : args.x.stride[2]; }
+  idx_t XStride() const { return copied ? plan.channels : args.x.stride[2]; }
   // A row of D: where it lies, or widened in one of two places.
   const float* FloatRow(InRow row, int place) const {
     if (!row.half) return static_cast<const float*>(row.data);
@@ -109,37 +106,29 @@ inline void ReassociatedRowTask(const ReassociatedArguments& args,
 
 // ---- a block of tokens --------------------------------------------------------------------------
 
-// Row i of `rows` (rows, columns) into all panels: a row that comes from memory is read in one go.
-HWY_INLINE void PackRow(const float* HWY_RESTRICT row, bool exists, idx_t columns, idx_t i,
-                        idx_t rows, float* HWY_RESTRICT panels) {
-  const TileTag d;
-  float* HWY_RESTRICT to = panels + i * kPanel;
-  for (idx_t c = 0; c < columns; c += kPanel, to += rows * kPanel) {
-    for (idx_t j = 0; j < kPanel; j += kTileLanes) {
-      const bool there = exists && c + j < columns;
-      hn::Store(there ? LoadTail(row + c + j, columns - c - j) : hn::Zero(d), d, to + j);
-    }
-  }
+// Zeros for what blocks of tokens read and never write: rows' ends, lanes of no row.
+inline void ClearScratch(const ReassociatedTask& x) {
+  constexpr idx_t kTokens = ReassociatedPlan::kTokens;
+  std::fill_n(x.s.scores, kTokens * x.plan.lanes, 0.0f);
+  if (x.s.dscores != nullptr) std::fill_n(x.s.dscores, kTokens * x.plan.lanes, 0.0f);
+  if (x.plan.C < x.plan.channels) std::fill_n(x.s.x_rows, kTokens * x.plan.channels, 0.0f);
 }
 
-// Moves to the block of tokens that begins at `first`; hidden ones are zeros in its panels.
+// Moves to the block of tokens that begins at `first`. x is read where it lies; bf16, rows that are
+// not whole vectors and blocks with hidden tokens, which enter products as zeros, are copied.
 inline void EnterTokens(ReassociatedTask& x, idx_t first) {
   const ReassociatedPlan& plan = x.plan;
   x.first = first;
   x.tokens = std::min(ReassociatedPlan::kTokens, x.end - first);
   const std::uint8_t* roles = RolesOf(x.args.roles, x.b);
+  x.copied = x.args.x.half || plan.C % kTileLanes != 0;
   for (idx_t i = 0; i < x.tokens; ++i) {
     x.shown[i] = roles[first + i] != kHiddenToken;
-    if (x.s.x_rows != nullptr) {
-      ScaleRow(x.args.x(x.b, 0, first + i), 1.0f, x.s.x_rows + i * plan.channels, plan.C);
-    }
-    PackRow(x.X(i), x.shown[i], plan.C, i, x.tokens, x.s.x_panels);
+    x.copied = x.copied || !x.shown[i];
   }
-  x.coming.Clear();
-  if (!x.args.x.half) {
-    const idx_t stride = x.XStride(), left = x.end - first - x.tokens;
-    x.coming.Add(x.X(0) + x.tokens * stride, stride, std::min(left, ReassociatedPlan::kTokens),
-                 plan.C);
+  for (idx_t i = 0; x.copied && i < x.tokens; ++i) {
+    GatherRow<F32Terms>(x.args.x(x.b, 0, first + i), x.shown[i], 1.0f, plan.C, plan.channels,
+                        x.s.x_rows + i * plan.channels);
   }
   for (idx_t r = 0; r < plan.lanes; ++r) {
     const idx_t last = plan.causal && r < x.rows ? x.Row(r).token - first : plan.T;
@@ -147,40 +136,116 @@ inline void EnterTokens(ReassociatedTask& x, idx_t first) {
   }
 }
 
-// Before a tile: asks for some lines of the next block of x, into the second cache. Blocks have
-// some forty tiles for 147 KB (C 768), and reading x takes as long as a third of the arithmetic.
-inline void AskForTokens(ReassociatedTask& x) {
-  const float* lines[RowPrefetcher::kMostLines];
-  const idx_t count = x.coming.Take(RowPrefetcher::kMostLines, lines);
-  for (idx_t i = 0; i < count; ++i) __builtin_prefetch(lines[i], 0, 2);
+// dots[i][r] = token i . row r, for MT tokens and 4 rows. Along the channels: no lane is idle, and
+// x is read in the order of memory. kAsk: asks for what lies `ahead` floats behind the tokens,
+// into the second cache; reading x takes as long as a third of the arithmetic.
+template <bool kAsk, int MT>
+HWY_INLINE void ScoreTile(const float* const (&token)[MT], const float* const (&row)[4],
+                          idx_t channels, idx_t ahead, float* const (&dots)[MT]) {
+  const TileTag d;
+  hn::Vec<TileTag> sum[MT][4];
+  LONGSPAN_UNROLL
+  for (int i = 0; i < MT; ++i) {
+    LONGSPAN_UNROLL
+    for (int r = 0; r < 4; ++r) sum[i][r] = hn::Zero(d);
+  }
+  for (idx_t c = 0; c < channels; c += kTileLanes) {
+    hn::Vec<TileTag> of_token[MT];
+    LONGSPAN_UNROLL
+    for (int i = 0; i < MT; ++i) {
+      of_token[i] = hn::LoadU(d, token[i] + c);
+      if constexpr (kAsk) __builtin_prefetch(token[i] + c + ahead, 0, 2);
+    }
+    LONGSPAN_UNROLL
+    for (int r = 0; r < 4; ++r) {
+      const auto of_row = hn::LoadU(d, row[r] + c);
+      LONGSPAN_UNROLL
+      for (int i = 0; i < MT; ++i) sum[i][r] = hn::MulAdd(of_token[i], of_row, sum[i][r]);
+    }
+  }
+  LONGSPAN_UNROLL
+  for (int i = 0; i < MT; ++i) StoreSums(sum[i][0], sum[i][1], sum[i][2], sum[i][3], dots[i]);
 }
 
-// out (tokens, lanes) = x times panels of rows [C][kPanel].
-inline void TokenScores(ReassociatedTask& x, const float* columns, float* out) {
+// out (tokens, lanes) = x rows^T; rows (rows, channels).
+inline void TokenScores(const ReassociatedTask& x, const float* rows, float* out) {
+  constexpr int kTokens = static_cast<int>(kTileRows) / 2;
   const ReassociatedPlan& plan = x.plan;
-  const idx_t stride = x.XStride();
-  for (idx_t c = 0; c < plan.C; c += kProductChannels) {
-    const idx_t n = std::min(kProductChannels, plan.C - c);
-    for (idx_t r = 0; r < x.rows; r += kPanel) {
-      for (idx_t i = 0; i < x.tokens; i += kTileRows) {
-        const TileTerm term{x.X(i) + c, columns + r * plan.C + c * kPanel, n};
-        AskForTokens(x);
-        TileMultiply<false>(std::min(kTileRows, x.tokens - i), std::min(kPanel, x.rows - r), &term,
-                            1, stride, c > 0, out + i * plan.lanes + r, plan.lanes);
+  for (idx_t first = 0; first < x.tokens; first += kTokens) {
+    // What is too much repeats the last one.
+    const float* token[kTokens];
+    float* dots[kTokens];
+    for (int i = 0; i < kTokens; ++i) {
+      const idx_t at = std::min(first + i, x.tokens - 1);
+      token[i] = x.X(at);
+      dots[i] = out + at * plan.lanes;
+    }
+    for (idx_t r = 0; r < x.rows; r += 4) {
+      const float* row[4];
+      for (int i = 0; i < 4; ++i) row[i] = rows + std::min(r + i, x.rows - 1) * plan.channels;
+      if (r == 0 && !x.copied) {
+        ScoreTile<true>(token, row, plan.channels, kTokens * x.XStride(), dots);
+      } else {
+        ScoreTile<false>(token, row, plan.channels, 0, dots);
       }
+      for (float*& dot : dots) dot += 4;
     }
   }
 }
 
+// sums (MR, NV vectors) += weights^T x
+template <int MR, int NV>
+HWY_NOINLINE void SumTile(const ReassociatedTask& x, const float* HWY_RESTRICT weights,
+                          idx_t channel, float* HWY_RESTRICT sums) {
+  const TileTag d;
+  const idx_t lanes = x.plan.lanes, channels = x.plan.channels, stride = x.XStride();
+  hn::Vec<TileTag> sum[MR][NV];
+  LONGSPAN_UNROLL
+  for (int r = 0; r < MR; ++r) {
+    LONGSPAN_UNROLL
+    for (int j = 0; j < NV; ++j) sum[r][j] = hn::LoadU(d, sums + r * channels + j * kTileLanes);
+  }
+  const float* HWY_RESTRICT token = x.X(0) + channel;
+  for (idx_t i = 0; i < x.tokens; ++i, weights += lanes, token += stride) {
+    hn::Vec<TileTag> of_token[NV];
+    LONGSPAN_UNROLL
+    for (int j = 0; j < NV; ++j) of_token[j] = hn::LoadU(d, token + j * kTileLanes);
+    LONGSPAN_UNROLL
+    for (int r = 0; r < MR; ++r) {
+      const auto weight = hn::Set(d, weights[r]);
+      LONGSPAN_UNROLL
+      for (int j = 0; j < NV; ++j) sum[r][j] = hn::MulAdd(weight, of_token[j], sum[r][j]);
+    }
+  }
+  LONGSPAN_UNROLL
+  for (int r = 0; r < MR; ++r) {
+    LONGSPAN_UNROLL
+    for (int j = 0; j < NV; ++j) hn::StoreU(sum[r][j], d, sums + r * channels + j * kTileLanes);
+  }
+}
+
+// The tile of m rows, found by counting down.
+template <int NV, int MR = static_cast<int>(kTileRows)>
+void SumTileRows(const ReassociatedTask& x, idx_t m, const float* weights, idx_t channel,
+                 float* sums) {
+  if constexpr (MR > 1) {
+    if (m < MR) return SumTileRows<NV, MR - 1>(x, m, weights, channel, sums);
+  }
+  SumTile<MR, NV>(x, weights, channel, sums);
+}
+
 // sums (rows, channels) += weights^T x; weights (tokens, lanes)
-inline void AddTokens(ReassociatedTask& x, const float* weights, float* sums) {
+inline void AddTokens(const ReassociatedTask& x, const float* weights, float* sums) {
   const ReassociatedPlan& plan = x.plan;
-  for (idx_t c = 0; c < plan.C; c += kPanel) {
+  for (idx_t c = 0; c < plan.channels; c += kPanel) {
     for (idx_t r = 0; r < x.rows; r += kTileRows) {
-      const TileTerm term{weights + r, x.s.x_panels + c * x.tokens, x.tokens};
-      AskForTokens(x);
-      TileMultiply<true>(std::min(kTileRows, x.rows - r), std::min(kPanel, plan.C - c), &term, 1,
-                         plan.lanes, true, sums + r * plan.channels + c, plan.channels);
+      const idx_t m = std::min(kTileRows, x.rows - r);
+      float* to = sums + r * plan.channels + c;
+      if (c + kPanel <= plan.channels) {
+        SumTileRows<kPanelVectors>(x, m, weights + r, c, to);
+      } else {
+        SumTileRows<1>(x, m, weights + r, c, to);
+      }
     }
   }
 }
@@ -286,12 +351,12 @@ inline void ReassociatedForwardTask(const ReassociatedArguments& args,
   ReassociatedTask x(args, scratch, task / plan.parts, batch, task % plan.parts);
   if (x.rows == 0) return;
   UseForwardSide(x, task);
-  PackTransposedPanels(args.BatchRows(args.u, x.b), plan.channels, x.rows, plan.C, Unchanged(),
-                       x.s.u_columns);
+  const float* u = args.BatchRows(args.u, x.b);
   StartReassociated(x);
+  ClearScratch(x);
   for (idx_t first = x.begin; first < x.end; first += ReassociatedPlan::kTokens) {
     EnterTokens(x, first);
-    TokenScores(x, x.s.u_columns, x.s.scores);
+    TokenScores(x, u, x.s.scores);
     SoftmaxTokens(x);
     if (plan.dropout.active()) DropTokens(x, x.s.scores);
     AddKept(x, x.s.scores);
@@ -376,16 +441,12 @@ inline void AddTokenGradients(const ReassociatedTask& x) {
   }
 }
 
-// u and a in panels, and the constants of the rows.
+// u and a in panels of channels, and the constants of the rows.
 inline void StartBackward(const ReassociatedTask& x) {
   const ReassociatedPlan& plan = x.plan;
   const ReassociatedScratch& s = x.s;
-  const auto pack = [&](const float* rows, float* columns, float* panels) {
-    PackTransposedPanels(rows, plan.channels, x.rows, plan.C, Unchanged(), columns);
-    PackPanels(rows, plan.channels, x.rows, plan.C, panels);
-  };
-  pack(x.args.BatchRows(x.args.u, x.b), s.u_columns, s.u_panels);
-  pack(x.args.BatchRows(x.args.a, x.b), s.a_columns, s.a_panels);
+  PackPanels(x.args.BatchRows(x.args.u, x.b), plan.channels, x.rows, plan.C, s.u_panels);
+  PackPanels(x.args.BatchRows(x.args.a, x.b), plan.channels, x.rows, plan.C, s.a_panels);
   for (float* constants : {s.shift, s.delta, s.bias}) std::fill_n(constants, plan.lanes, 0.0f);
   for (idx_t r = 0; r < x.rows; ++r) {
     const auto row = x.Row(r);
@@ -411,13 +472,14 @@ inline void ReassociatedBackwardTask(const ReassociatedArguments& args,
   if (x.rows == 0) return;
   UseBackwardSide(x, task);
   StartBackward(x);
+  ClearScratch(x);
   std::fill_n(x.s.du, x.rows * plan.channels, 0.0f);
   std::fill_n(x.s.z, x.rows * plan.channels, 0.0f);
   std::fill_n(x.s.kept, plan.lanes, 0.0f);
   for (idx_t first = x.begin; first < x.end; first += ReassociatedPlan::kTokens) {
     EnterTokens(x, first);
-    TokenScores(x, x.s.u_columns, x.s.scores);
-    TokenScores(x, x.s.a_columns, x.s.dscores);
+    TokenScores(x, args.BatchRows(args.u, x.b), x.s.scores);
+    TokenScores(x, args.BatchRows(args.a, x.b), x.s.dscores);
     BackwardTokens(x);
     AddKept(x, x.s.scores);
     AddTokens(x, x.s.dscores, x.s.du);

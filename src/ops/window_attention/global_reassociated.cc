@@ -64,19 +64,15 @@ ReassociatedArguments CheckArguments(const WindowSpec& spec, const GlobalProject
 
 // Hands `take(pointer, count)` every array of a thread's scratch.
 template <class Take>
-void EachReassociatedArray(const ReassociatedPlan& plan, bool half, bool backward,
-                           ReassociatedScratch& s, const Take& take) {
-  const idx_t columns = RoundUp(plan.rows, BlockPlan::kPanelUnit) * plan.C;
+void EachReassociatedArray(const ReassociatedPlan& plan, bool backward, ReassociatedScratch& s,
+                           const Take& take) {
   const idx_t wide = RoundUp(plan.C, BlockPlan::kPanelUnit);
-  take(s.u_columns, columns);
-  take(s.x_panels, ReassociatedPlan::kTokens * wide);
   take(s.scores, ReassociatedPlan::kTokens * plan.lanes);
   take(s.last, plan.lanes);
   take(s.factors, ReassociatedPlan::kTokens);
-  if (half) take(s.x_rows, ReassociatedPlan::kTokens * plan.channels);
+  take(s.x_rows, ReassociatedPlan::kTokens * plan.channels);
   for (float*& row : s.rows) take(row, RoundUp(plan.D, BlockPlan::kRowUnit));
   if (!backward) return;
-  take(s.a_columns, columns);
   take(s.u_panels, plan.rows * wide);
   take(s.a_panels, plan.rows * wide);
   take(s.dscores, ReassociatedPlan::kTokens * plan.lanes);
@@ -87,10 +83,10 @@ void EachReassociatedArray(const ReassociatedPlan& plan, bool half, bool backwar
 // The booking of one call: scratch, the rows of a batch, the parts' sums.
 struct Call {
   Call(Context& context, ReassociatedArguments& args, bool backward)
-      : frame(context.arena(), Bytes(context, args.plan, args.x.half, backward)),
+      : frame(context.arena(), Bytes(context, args.plan, backward)),
         each(static_cast<std::size_t>(context.threads())) {
     for (ReassociatedScratch& s : each) {
-      EachReassociatedArray(args.plan, args.x.half, backward, s, [&](float*& pointer, idx_t count) {
+      EachReassociatedArray(args.plan, backward, s, [&](float*& pointer, idx_t count) {
         pointer = frame.Take<float>(count);
       });
     }
@@ -98,11 +94,10 @@ struct Call {
     if (backward) args.a = frame.Take<float>(args.plan.BatchFloats());
     args.side = frame.Take<float>(args.plan.Tasks() * args.plan.SideFloats(backward));
   }
-  static std::size_t Bytes(const Context& context, const ReassociatedPlan& plan, bool half,
-                           bool backward) {
+  static std::size_t Bytes(const Context& context, const ReassociatedPlan& plan, bool backward) {
     std::size_t bytes = 0;
     ReassociatedScratch s;
-    EachReassociatedArray(plan, half, backward, s,
+    EachReassociatedArray(plan, backward, s,
                           [&](float*&, idx_t count) { bytes += Arena::Bytes<float>(count); });
     bytes *= static_cast<std::size_t>(context.threads());
     bytes += (backward ? 2 : 1) * Arena::Bytes<float>(plan.BatchFloats());

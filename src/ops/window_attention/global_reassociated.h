@@ -80,13 +80,11 @@ struct ReassociatedArguments {
 
 // A thread's scratch. Sizes are in global_reassociated.cc.
 struct ReassociatedScratch {
-  float* u_columns = nullptr;  // u^T in panels of rows: [C][kPanel] each
-  float* x_panels = nullptr;   // x of a block, in panels of channels
-  float* scores = nullptr;     // (kTokens, lanes)
-  float* last = nullptr;       // (lanes): the last token of the block that a row sees
-  float* factors = nullptr;    // (kTokens): dropout
-  float* x_rows = nullptr;     // (kTokens, channels): x of a block, widened; null when x is fp32
-  float* rows[2] = {};         // (D): widened rows of heads
+  float* scores = nullptr;   // (kTokens, lanes)
+  float* last = nullptr;     // (lanes): the last token of the block that a row sees
+  float* factors = nullptr;  // (kTokens): dropout
+  float* x_rows = nullptr;   // (kTokens, channels): x of a block, where it is copied
+  float* rows[2] = {};       // (D): widened rows of heads
   // In the task's side.
   float* z = nullptr;     // (rows, channels): sum of dropped weights times x
   float* kept = nullptr;  // (lanes): sum of what dropout leaves of exp(score - max)
@@ -94,8 +92,7 @@ struct ReassociatedScratch {
   float* sum = nullptr;   // (lanes), forward: of exp(score - max) so far
   float* du = nullptr;    // (rows, channels), backward
   // Backward only.
-  float* a_columns = nullptr;  // a^T, as u^T
-  float* u_panels = nullptr;   // u in panels of channels: [rows][kPanel] each
+  float* u_panels = nullptr;  // u in panels of channels: [rows][kPanel] each
   float* a_panels = nullptr;
   float* dscores = nullptr;  // (kTokens, lanes)
   float* dx = nullptr;       // (kTileRows, channels)

@@ -35,22 +35,32 @@ inline float FewKeysFactor(const RowBlock& x, const KeyRows& keys, idx_t i, idx_
   return x.plan.dropout.Factor(row * x.plan.slots + keys.Slot(i) + j);
 }
 
-// Key j, which all rows of the block see (causal: those behind it), joins the softmax of rows that
-// have met all keys before it. Row by row and without tiles: of a panel of keys all columns but one
-// would be computed for nothing.
-inline void ForwardFewKey(const RowBlock& x, const KeyRows& keys, idx_t j) {
+// Scores of few key j, which all rows of the block see, or, causal, those behind it. `room`: a row.
+template <class Terms>
+void FewKeyScores(const RowBlock& x, const KeyRows& keys, idx_t j, float* room, float* scores) {
+  const BlockPlan& plan = x.plan;
+  GatherRow<Terms>(keys.k(j), true, 1.0f, plan.D, plan.row, room);
+  DotRows<Terms>(x.scratch.queries, plan.row / Terms::kWidth, x.rows, room,
+                 TermCount<Terms>(plan.D), scores);
+  for (idx_t r = 0; keys.causal && r < x.rows; ++r) {
+    const idx_t query = x.first + r;
+    if (j >= keys.High(query, x.queries.tokens(query))) scores[r] = kHiddenScore;
+  }
+}
+
+// Key j joins the softmax of rows that have met all keys before it. Row by row and without tiles:
+// of a panel of keys all columns but one would be computed for nothing. `room`: a row.
+template <class Terms>
+void ForwardFewKey(const RowBlock& x, const KeyRows& keys, idx_t j, float* room) {
   constexpr idx_t kRows = RoundUp(BlockPlan::kRows, BlockPlan::kRowUnit);
   const TileTag d;
   const BlockPlan& plan = x.plan;
   const RowScratch& s = x.scratch;
-  const InRow k = keys.k(j), v = keys.v(j);
   // Rows that take no part have any finite numbers.
   alignas(64) float score[kRows] = {}, max[kRows] = {}, sum[kRows] = {}, fade[kRows], weight[kRows];
+  FewKeyScores<Terms>(x, keys, j, room, score);
   for (idx_t r = 0; r < x.rows; ++r) {
     if (!x.takes_part[r]) continue;
-    const idx_t query = x.first + r;
-    const bool seen = j < keys.High(query, x.queries.tokens(query));
-    score[r] = seen ? plan.scale * DotRow(x.queries.q(query), k, plan.D) : kHiddenScore;
     max[r] = s.max[r];
     sum[r] = s.sum[r];
   }
@@ -67,13 +77,14 @@ inline void ForwardFewKey(const RowBlock& x, const KeyRows& keys, idx_t j) {
     hn::Store(f, d, fade + r);
     hn::Store(w, d, weight + r);
   }
+  ScaleRow(keys.v(j), 1.0f, room, plan.D);
   for (idx_t r = 0; r < x.rows; ++r) {
     if (!x.takes_part[r]) continue;
     s.max[r] = max[r];
     s.sum[r] = sum[r];
     float* output = s.output + r * plan.row;
     if (fade[r] != 1.0f) RescaleRow(output, plan.row, fade[r]);
-    AddScaledRow(v, weight[r] * FewKeysFactor(x, keys, x.first + r, j), output, plan.D);
+    AddScaledRow(room, weight[r] * FewKeysFactor(x, keys, x.first + r, j), output, plan.D);
   }
 }
 
@@ -103,7 +114,9 @@ void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globals, Tas
       AddRows(x.queries.q, last + 1, std::min(end, last + 1 + plan.rows), plan.D, &x.coming);
       AddRows(x.queries.out, first, last + 1, plan.D, &x.coming);
       ForwardBlock<Terms>(x, 0);
-      for (idx_t j = 0; few && j < globals.count; ++j) ForwardFewKey(x, globals, j);
+      for (idx_t j = 0; few && j < globals.count; ++j) {
+        ForwardFewKey<Terms>(x, globals, j, scratch.keys.rows);
+      }
     }
     FinishRows(plan, x.queries, scratch.rows, first, x.rows);
   }
