@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/math.h"
 #include "longspan/types.h"
 
 namespace longspan {
@@ -15,6 +16,7 @@ namespace longspan {
 class RowPrefetcher {
  public:
   static constexpr idx_t kMostLines = 64;  // of one Take
+  using Lines = std::array<const float*, kMostLines + 3>;
 
   void Clear() { begin_ = end_ = 0; }
   bool empty() const { return begin_ == end_; }
@@ -32,17 +34,24 @@ class RowPrefetcher {
   }
 
   // An address in each of the next lines, at most `most`; returns how many.
-  idx_t Take(idx_t most, const float* (&lines)[kMostLines]) {
+  idx_t Take(idx_t most, Lines& lines) {
     most = std::min(most, kMostLines);
     idx_t taken = 0;
     while (taken < most && !empty()) {
       Rows& r = lists_[begin_];
-      const float* row = r.base + Token(r) * r.stride;
-      while (taken < most && at_ < r.size) {
-        lines[taken++] = row + at_;
-        at_ += kLineFloats;
+      const float* line = r.base + Token(r) * r.stride + at_;
+      const idx_t left = CeilDiv(r.size - at_, kLineFloats), count = std::min(left, most - taken);
+      // Rows have 4 lines or so: four stores cost less than a loop of their number.
+      for (idx_t i = 0; i < count; i += 4, line += 4 * kLineFloats) {
+        const float** to = &lines[static_cast<std::size_t>(taken + i)];
+        to[0] = line;
+        to[1] = line + kLineFloats;
+        to[2] = line + 2 * kLineFloats;
+        to[3] = line + 3 * kLineFloats;
       }
-      if (at_ < r.size) break;
+      taken += count;
+      at_ += count * kLineFloats;
+      if (count < left) break;
       at_ = 0;
       if (++r.next == r.count) ++begin_;
     }

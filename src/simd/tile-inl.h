@@ -167,10 +167,10 @@ HWY_INLINE void TileMultiply(idx_t m, idx_t n, const TileTerm* terms, idx_t coun
   }
   idx_t lines = 0;
   for (idx_t t = 0; t < count; ++t) lines += terms[t].k / kTermsPerLine;
-  const float* line[RowPrefetcher::kMostLines];
+  RowPrefetcher::Lines line;
   const idx_t taken = coming.Take(lines, line);
   Tile<Terms, kTransposedA, static_cast<int>(kTileRows), static_cast<int>(kPanelVectors)>(
-      terms, count, lda, accumulate, c, ldc, line, line + taken);
+      terms, count, lda, accumulate, c, ldc, line.data(), line.data() + taken);
 }
 
 // ---- packing --------------------------------------------------------------------------------

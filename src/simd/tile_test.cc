@@ -143,7 +143,7 @@ TEST(RowPrefetcher, HandsOutEveryLineOnce) {
     for (const idx_t at : {0, 16}) expected.push_back(row * 128 + at);
   }
   std::vector<idx_t> seen;
-  const float* lines[RowPrefetcher::kMostLines];
+  RowPrefetcher::Lines lines;
   for (const idx_t most : {1, 3, 0, 4, 100}) {
     EXPECT_FALSE(coming.empty());
     const idx_t taken = coming.Take(most, lines);
