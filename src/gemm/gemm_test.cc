@@ -317,16 +317,16 @@ std::vector<float> ComputeAll(Context& context, idx_t T, idx_t K, idx_t N) {
 }
 
 TEST(GemmBits, SameForAnyThreads) {
-  for (const auto& [T, K, N] : {std::tuple<idx_t, idx_t, idx_t>{1, 256, 1024},
-                                {37, 65, 130},
-                                {700, 256, 258},
-                                {2048, 256, 64},
-                                {4100, 48, 80}}) {
-    SCOPED_TRACE(fmt::format("T {} K {} N {}", T, K, N));
+  struct Shape {
+    idx_t T, K, N;
+  };
+  for (const Shape& s :
+       {Shape{1, 256, 1024}, {37, 65, 130}, {700, 256, 258}, {2048, 256, 64}, {4100, 48, 80}}) {
+    SCOPED_TRACE(fmt::format("T {} K {} N {}", s.T, s.K, s.N));
     test::ExpectSameBitsForAnyThreads(
-        [&](Context& context) { return ComputeAll<float, float>(context, T, K, N); });
+        [&](Context& context) { return ComputeAll<float, float>(context, s.T, s.K, s.N); });
     test::ExpectSameBitsForAnyThreads(
-        [&](Context& context) { return ComputeAll<bfloat16, bfloat16>(context, T, K, N); });
+        [&](Context& context) { return ComputeAll<bfloat16, bfloat16>(context, s.T, s.K, s.N); });
   }
 }
 

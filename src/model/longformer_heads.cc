@@ -106,7 +106,7 @@ class MaskedLmHead final : public LongformerHeadLayer {
     LayerNormForward(context, Norm(call), u, v);
     const ParameterTable& p = call.parameters;
     CrossEntropyResult result;
-    WithDecoder(call, [&](const auto& decoder) {
+    WithDecoder(call, [&, &v = v](const auto& decoder) {
       if (dhidden.empty()) {
         result = CrossEntropyForward(context, decoder, v, labels);
         return;

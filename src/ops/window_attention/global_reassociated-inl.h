@@ -121,7 +121,7 @@ inline void EnterTokens(ReassociatedTask& x, idx_t first) {
   x.first = first;
   x.tokens = std::min(ReassociatedPlan::kTokens, x.end - first);
   const std::uint8_t* roles = RolesOf(x.args.roles, x.b);
-  x.copied = x.args.x.half || plan.C % kTileLanes != 0;
+  x.copied = x.args.x.half || plan.C < plan.channels;
   for (idx_t i = 0; i < x.tokens; ++i) {
     x.shown[i] = roles[first + i] != kHiddenToken;
     x.copied = x.copied || !x.shown[i];

@@ -211,15 +211,21 @@ inline void AddPart(RowBlock& x, const KeyRows& keys, const PackedKeys& packed) 
   ++x.count;
 }
 
+// Calls use(u) for the units u of the ring that hold keys which the block sees.
+template <class Use>
+HWY_INLINE void EachUnit(const RowBlock& x, const KeyPart& part, const Use& use) {
+  constexpr idx_t kUnit = BlockPlan::kPanelUnit;
+  for (idx_t j = RoundDown(part.low[0], kUnit); j < part.high[x.rows - 1]; j += kUnit) {
+    use(j % part.packed->ring / kUnit);
+  }
+}
+
 // Looks whether keys of the parts are hidden, which packing has found out.
 inline void FindHidden(RowBlock& x) {
-  constexpr idx_t kUnit = BlockPlan::kPanelUnit;
   for (int i = 0; i < x.count; ++i) {
     KeyPart& part = x.parts[i];
     part.masked = false;
-    for (idx_t j = RoundDown(part.low[0], kUnit); j < part.high[x.rows - 1]; j += kUnit) {
-      part.masked = part.masked || part.packed->hides[j % part.packed->ring / kUnit] != 0;
-    }
+    EachUnit(x, part, [&](idx_t u) { part.masked = part.masked || part.packed->hides[u] != 0; });
   }
 }
 
@@ -378,13 +384,10 @@ void ClearColumns(Columns read, Columns columns, float* row) {
 template <class Terms>
 bool ScoresAreSmall(const RowBlock& x, idx_t at) {
   if constexpr (Terms::kWidth == 2) return false;
-  constexpr idx_t kUnit = BlockPlan::kPanelUnit;
   float most = 0.0f;
   for (int i = 0; i < x.count; ++i) {
     const KeyPart& part = x.parts[i];
-    for (idx_t j = RoundDown(part.low[0], kUnit); j < part.high[x.rows - 1]; j += kUnit) {
-      most = std::max(most, part.packed->norms[j % part.packed->ring / kUnit]);
-    }
+    EachUnit(x, part, [&](idx_t u) { most = std::max(most, part.packed->norms[u]); });
   }
   const float* queries = x.scratch.queries + at * x.plan.row;
   const float own = SquaredNormBound(queries, x.plan.row, x.rows, x.plan.D);
