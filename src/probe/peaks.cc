@@ -43,9 +43,13 @@ void AllAtOnce(const Context& context, const Body& body) {
   });
 }
 
-// What keeps a loop's result alive.
-volatile float sink_float;
-volatile std::uint64_t sink_integer;
+// What keeps a loop's result alive. All threads write it.
+std::atomic<float> sink_float;
+std::atomic<std::uint64_t> sink_integer;
+template <class T>
+void Keep(std::atomic<T>& sink, T value) {
+  sink.store(value, std::memory_order_relaxed);
+}
 
 // Steps that take about `seconds` on the calling thread.
 idx_t Calibrate(const std::function<void(idx_t)>& loop, double seconds) {
@@ -80,13 +84,13 @@ double BestRate(const Context& context, const std::function<void(idx_t)>& loop, 
 
 double FmaGflops(const Context& context, Chains chains, double budget) {
   const double rate = BestRate(
-      context, [&](idx_t steps) { sink_float = probe::FmaLoop(chains, steps); }, budget);
+      context, [&](idx_t steps) { Keep(sink_float, probe::FmaLoop(chains, steps)); }, budget);
   return 2e-9 * static_cast<double>(probe::FloatLanes() * probe::ChainCount(chains)) * rate;
 }
 
 double CoreGhz(const Context& context, double budget) {
   const double rate = BestRate(
-      context, [](idx_t steps) { sink_integer = probe::AddChain(steps); }, budget);
+      context, [](idx_t steps) { Keep(sink_integer, probe::AddChain(steps)); }, budget);
   return 1e-9 * rate / context.threads();
 }
 
@@ -173,7 +177,7 @@ double ProbeBf16Gflops(Context& context) {
   if (flop == 0.0 || !probe::AllowBf16(isa)) return ProbeFp32Gflops(context);
   return 1e-9 * flop *
          BestRate(
-             context, [isa](idx_t steps) { sink_float = probe::Bf16Loop(isa, steps); }, 0.05);
+             context, [isa](idx_t steps) { Keep(sink_float, probe::Bf16Loop(isa, steps)); }, 0.05);
 }
 
 Peaks ProbePeaks(Context& context) {

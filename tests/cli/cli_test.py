@@ -14,7 +14,7 @@ import subprocess
 import time
 
 import support
-from support import GOLDEN, SMALL_RUN, Case, main, run, unless_sanitized
+from support import GOLDEN, SMALL_RUN, Case, main, run, unless_other_openmp, unless_sanitized
 
 
 class Results(Case):
@@ -353,6 +353,7 @@ class BadInput(Case):
         self.fails(4, "plot", out, "-o", "/proc/x.svg")
         self.fails(2, "init", "-o", out)
 
+    @unless_other_openmp
     def test_full_disk(self):
         """A file size limit stands for the full disk: the error is the system's either way."""
         out = self.dir / "run"

@@ -17,6 +17,9 @@ SMALL_RUN = ["--steps", "12", "--batch", "2", "--tokens", "64", "--warmup", "2",
 # A program with sanitizers in it has other memory and another speed.
 SANITIZED = bool(os.environ.get("LONGSPAN_SANITIZED"))
 unless_sanitized = unittest.skipIf(SANITIZED, "sanitized")
+# LLVM's OpenMP, which the thread sanitizer needs, begins with a shared file of its own.
+unless_other_openmp = unittest.skipIf(os.environ.get("LONGSPAN_SANITIZED") == "thread",
+                                      "another OpenMP library")
 
 
 def run(*arguments, **options):
