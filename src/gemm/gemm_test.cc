@@ -260,7 +260,7 @@ TEST(Gemm, BlocksOfEverySide) {
 TEST(Gemm, ToleranceNoticesAMissingTerm) {
   // The last of 64 terms left out, as a wrong tail would, breaks the tolerance far more than
   // tenfold.
-  const std::vector<float> a = RandomNormal(1, 20 * 64), b = RandomNormal(2, 64 * 30);
+  const std::vector<float> a = RandomNormal(1, idx_t{20} * 64), b = RandomNormal(2, idx_t{64} * 30);
   std::vector<double> magnitude;
   const std::vector<double> expected = RefProduct(Ref(a, 20, 64), Ref(b, 64, 30), &magnitude);
   const RefMatrix<float> a_short{a.data(), 20, 63, 64, 1}, b_short{b.data(), 63, 30, 30, 1};
@@ -391,7 +391,7 @@ TEST(GemmIsa, LibraryStaysBelowTheCap) {
 // Chunks of columns and slabs of terms, as only operands of many megabytes have them by default.
 // Every element as the scalar conversion has it; what lies between the rows stays.
 TEST(Gemm, RoundAndWiden) {
-  std::vector<float> x = test::RandomNormal(3, 700 * 37);
+  std::vector<float> x = test::RandomNormal(3, idx_t{700} * 37);
   x[5] = std::numeric_limits<float>::quiet_NaN();
   x[6] = std::numeric_limits<float>::infinity();
   x[7] = 0x1.01p0f;  // a tie

@@ -38,14 +38,13 @@ inline Grid SplitGrid(idx_t rows, idx_t cols, idx_t most_rows, idx_t most_cols, 
   while (row_parts * col_parts < kFewestTasks &&
          flop / static_cast<double>(row_parts * col_parts) > kSmallestTask) {
     const idx_t part_rows = CeilDiv(rows, row_parts), part_cols = CeilDiv(cols, col_parts);
-    if (part_rows >= 2 * least_rows && part_rows * least_cols >= part_cols * least_rows) {
-      row_parts *= 2;
-    } else if (part_cols >= 2 * least_cols) {
-      col_parts *= 2;
-    } else if (part_rows >= 2 * least_rows) {
+    const bool rows_fit = part_rows >= 2 * least_rows, cols_fit = part_cols >= 2 * least_cols;
+    if (!rows_fit && !cols_fit) break;
+    const bool rows_first = part_rows * least_cols >= part_cols * least_rows;
+    if (rows_fit && (rows_first || !cols_fit)) {
       row_parts *= 2;
     } else {
-      break;
+      col_parts *= 2;
     }
   }
   return {rows, cols, EvenPart(rows, row_parts), EvenPart(cols, col_parts)};
