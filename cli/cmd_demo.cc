@@ -67,19 +67,20 @@ idx_t StepsOf(const DemoCommand& c, const TrainOptions& options, double step_sec
   return std::min(StepsFor(c.minutes, step_seconds), kMostPasses * (pass + 1));
 }
 
-void WriteSample(Context& context, const fs::path& run) {
+// Up to `tokens` with the prompt: the model has seen no position behind its training rows.
+void WriteSample(Context& context, const fs::path& run, idx_t tokens) {
   Reformer model = LoadReformer(run);
+  const auto prompt = text::BytesTokenizer::Encode(std::string_view(kPrompt));
   GenerateOptions options;
-  options.tokens = 500;
+  options.tokens = tokens - static_cast<idx_t>(prompt.size());
   options.sampling.temperature = 0.7;
   options.banned = {text::BytesTokenizer::kPad, text::BytesTokenizer::kEndOfText};
   PrintResult(
       fmt::format("\nA sample (temperature 0.7), going on from the first line:\n\n{}", kPrompt));
-  Generate(context, model, text::BytesTokenizer::Encode(std::string_view(kPrompt)), options,
-           [](std::int32_t id) {
-             PrintResult(text::BytesTokenizer::Decode({&id, 1}));
-             return true;
-           });
+  Generate(context, model, prompt, options, [](std::int32_t id) {
+    PrintResult(text::BytesTokenizer::Decode({&id, 1}));
+    return true;
+  });
   PrintResult("\n");
 }
 
@@ -128,7 +129,7 @@ int RunDemo(const DemoCommand& c, int threads) {
     return TrainExitCode(result);
   }
   DrawPictures(output);
-  WriteSample(context, options.output);
+  WriteSample(context, options.output, options.tokens);
   const double counting = WittenBellBits(text);
   PrintResult(fmt::format(
       "\n{:.3f} bits per byte on the held-out tenth, after {} of training\n"
