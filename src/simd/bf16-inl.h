@@ -297,13 +297,13 @@ HWY_INLINE float ExpRowToPairs(const float* row, idx_t n, float offset, std::uin
 // where bf16 number c of the row's memory is, so the row's columns need half of their place.
 
 // Columns [begin, end) := exp(score - offset); returns their sum. Whole vectors.
-template <class Terms>
+template <class Terms, class Scores = NaturalScores>
 HWY_INLINE float ExpColumns(float* row, idx_t begin, idx_t end, float offset) {
   if constexpr (Terms::kWidth == 2) {
     return ExpRowToPairs<Terms>(row + begin, end - begin, offset,
                                 reinterpret_cast<std::uint16_t*>(row) + begin);
   } else {
-    return ExpRow(row + begin, end - begin, offset);
+    return ExpRow<Scores>(row + begin, end - begin, offset);
   }
 }
 

@@ -5,7 +5,9 @@
 //   function            largest error               special values
 //   Exp                 2 ulp, subnormals included  -inf -> 0, large -> inf, NaN stays
 //   ExpNonPositive      2 ulp above 2^-126          below 2^-126 -> 0, -inf -> 0, NaN stays
-//   ExpWeight           2e-7 + 1.4e-8 |x| of it     as ExpNonPositive
+//   ExpWeight           3e-7 + 1.4e-8 |x| of it     as ExpNonPositive
+//   Exp2Weight          3e-7 of it                  below -126 -> 0, -inf -> 0, NaN stays
+//   Exp2Small           3e-7 of it                  NaN stays
 //   Log                 2 ulp, subnormals included  0 -> -inf, negative -> NaN, inf, NaN stay
 //   Tanh                3 ulp                       +-inf -> +-1, NaN stays
 //   Sigmoid             4 ulp above 2^-126          -inf -> 0, inf -> 1, NaN stays
@@ -93,29 +95,74 @@ HWY_INLINE V ExpNonPositive(D d, V x) {
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.336544f)), hn::Mul(p, scale));
 }
 
-// e^x for x <= 80 (or NaN) as a softmax weighs keys, two multiply-adds cheaper than ExpNonPositive:
-// log2 e is not corrected for its rounding, which is a temperature off by 1.3e-8. Without fused
-// multiply-adds the product would be rounded too.
+namespace math_internal {
+
+// 2^f for |f| <= 1/2 as 1 + f P(f), relative error 3.0e-9.
 template <class D, class V>
-HWY_INLINE V ExpWeight(D d, V x) {
-#if HWY_NATIVE_FMA
-  const hn::RebindToSigned<D> di;
-  const V kLog2E = hn::Set(d, 1.44269504f);
-  const V kMagic = hn::Set(d, 12582912.0f + 127.0f);  // as in ExpReduced: n + 127 in the low bits
-  const V shifted = hn::MulAdd(x, kLog2E, kMagic);
-  const V f = hn::MulSub(x, kLog2E, hn::Sub(shifted, kMagic));  // in [-1/2, 1/2]
-  // 2^f = 1 + f P(f), relative error 3.0e-9.
+HWY_INLINE V Exp2Fraction(D d, V f) {
   V p = hn::MulAdd(hn::Set(d, 0x1.416b52p-13f), f, hn::Set(d, 0x1.5f082ep-10f));
   p = hn::MulAdd(p, f, hn::Set(d, 0x1.3b2de0p-7f));
   p = hn::MulAdd(p, f, hn::Set(d, 0x1.c6af7cp-5f));
   p = hn::MulAdd(p, f, hn::Set(d, 0x1.ebfbdcp-3f));
   p = hn::MulAdd(p, f, hn::Set(d, 0x1.62e430p-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
+  return hn::MulAdd(p, f, hn::Set(d, 1.0f));
+}
+
+// 1.5 * 2^23: a number that is added to it is rounded to an integer, which stands in the low bits.
+// 127 more, and it is the biased exponent of a power of 2.
+inline constexpr float kExponentMagic = 12582912.0f + 127.0f;
+
+// a b, but 0 where x < limit.
+template <class D, class V>
+HWY_INLINE V MulUnlessBelow(D d, V x, float limit, V a, V b) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  if constexpr (hn::MaxLanes(D()) == 16) {  // Highway has no product that a mask makes zero
+    const __mmask16 keep = _mm512_cmp_ps_mask(x.raw, hn::Set(d, limit).raw, _CMP_NLT_UQ);
+    return V{_mm512_maskz_mul_ps(keep, a.raw, b.raw)};
+  }
+#endif
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, limit)), hn::Mul(a, b));
+}
+
+}  // namespace math_internal
+
+// e^x for x <= 80 (or NaN) as a softmax weighs keys, cheaper than ExpNonPositive: log2 e is not
+// corrected for its rounding, which is a temperature off by 1.3e-8, and the polynomial has one term
+// less. Without fused multiply-adds the product would be rounded too.
+template <class D, class V>
+HWY_INLINE V ExpWeight(D d, V x) {
+#if HWY_NATIVE_FMA
+  const hn::RebindToSigned<D> di;
+  const V kLog2E = hn::Set(d, 1.44269504f), kMagic = hn::Set(d, math_internal::kExponentMagic);
+  const V shifted = hn::MulAdd(x, kLog2E, kMagic);
+  const V f = hn::MulSub(x, kLog2E, hn::Sub(shifted, kMagic));  // in [-1/2, 1/2]
   const V scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.336544f)), hn::Mul(p, scale));
+  return math_internal::MulUnlessBelow(d, x, -87.336544f, math_internal::Exp2Fraction(d, f), scale);
 #else
   return ExpNonPositive(d, x);
 #endif
+}
+
+// 2^x for |x| <= 126 (or NaN).
+template <class D, class V>
+HWY_INLINE V Exp2Small(D d, V x) {
+  const hn::RebindToSigned<D> di;
+  const V kMagic = hn::Set(d, math_internal::kExponentMagic);
+  const V shifted = hn::Add(x, kMagic);
+  const V f = hn::Sub(x, hn::Sub(shifted, kMagic));  // in [-1/2, 1/2], exact
+  const V scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return hn::Mul(math_internal::Exp2Fraction(d, f), scale);
+}
+
+// 2^x for x <= 126 (or NaN): results below 2^-126 become exactly 0.
+template <class D, class V>
+HWY_INLINE V Exp2Weight(D d, V x) {
+  const hn::RebindToSigned<D> di;
+  const V kMagic = hn::Set(d, math_internal::kExponentMagic);
+  const V shifted = hn::Add(x, kMagic);
+  const V f = hn::Sub(x, hn::Sub(shifted, kMagic));
+  const V scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return math_internal::MulUnlessBelow(d, x, -126.0f, math_internal::Exp2Fraction(d, f), scale);
 }
 
 // Natural logarithm.

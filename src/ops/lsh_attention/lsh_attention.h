@@ -123,20 +123,28 @@ struct LshArguments {
   idx_t SumsStride() const { return plan.row; }
 };
 
+// What the queries of a chunk may not see of a part of their window.
+enum class LshHides : std::uint8_t {
+  kNothing,
+  kItself,   // a token meets itself there
+  kByBound,  // that, and keys that are masked, later or do not exist
+};
+
 // A thread's scratch. Sizes are in lsh_attention.cc.
 struct LshScratch {
   static constexpr idx_t kEmpty = std::numeric_limits<idx_t>::min();
 
-  idx_t* tag = nullptr;           // (ring): unwrapped chunk in a slot, or kEmpty
-  idx_t* part_slot = nullptr;     // (parts): slots of the current window
-  idx_t* part_keys = nullptr;     // (parts): keys that exist
-  void* terms = nullptr;          // (parts) TileTerm
-  std::int32_t* token = nullptr;  // (ring, columns): tokens of a chunk, -1 beyond
+  idx_t* tag = nullptr;            // (ring): unwrapped chunk in a slot, or kEmpty
+  idx_t* part_slot = nullptr;      // (parts): slots of the current window
+  idx_t* part_keys = nullptr;      // (parts): keys that exist
+  LshHides* part_hides = nullptr;  // (parts)
+  void* terms = nullptr;           // (parts) TileTerm
+  std::int32_t* token = nullptr;   // (ring, columns): tokens of a chunk, -1 beyond
   // (ring, columns): query t sees key j when bound[j] <= t: the key's position when causal, the
   // lowest integer when not, the highest when it is hidden or does not exist.
   std::int32_t* bound = nullptr;
   float* length = nullptr;        // (ring, columns): |x|
-  float* factor = nullptr;        // (ring, columns): key = factor x
+  float* factor = nullptr;        // (ring, columns): score = factor x . x, in its unit
   float* rows = nullptr;          // (ring, chunk, row): x gathered
   float* gathered = nullptr;      // (chunk, row): values on their way into panels
   float* key_panels = nullptr;    // (ring): X^T

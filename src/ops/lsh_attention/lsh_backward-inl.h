@@ -1,7 +1,8 @@
 // LSH attention, backward: the weights are computed again, block by block.
 //   10 D flop per query and key of its window, 4 D of them recomputed scores.
-// Scores are factor_j (x_t . x_j). With ds' = factor_j d loss / d score the products need x as it
-// is: dq += ds' x, and g = ds'^T x is factor_j times the gradient of the key, so that
+// Scores are factor_j (x_t . x_j). With ds' = factor_j d loss / d score, without a unit, the
+// products need x as it is: dq += ds' x, and g = ds'^T x is factor_j times the gradient of the key,
+// so that
 //   dx_j += g - x_j factor_j^2 (g . x_j),
 // which is linear in g: each round's part is applied as it comes.
 
@@ -36,26 +37,38 @@ inline void LshBeginBackward(const LshArguments& args, idx_t head, idx_t begin, 
   }
 }
 
-// Row r of the block: scores := weights, dscores := ds'.
-inline void SoftmaxBackwardRow(const LshTask& x, idx_t r, float* HWY_RESTRICT row,
-                               float* HWY_RESTRICT drow) {
+// Part i of row r of the block: scores := weights, dscores := ds'. kSmall: as in the forward.
+template <bool kSmall, LshHides kHides>
+HWY_INLINE void SoftmaxBackwardPart(const LshTask& x, idx_t i, idx_t r, float* HWY_RESTRICT row,
+                                    float* HWY_RESTRICT drow) {
+  constexpr float kUnit = FloatScores::kUnit;
   const TileTag d;
   const hn::RebindToSigned<TileTag> di;
   const LshToken& token = x.args.Token(x.head, x.Token(r));
+  const LshColumns columns = ColumnsOf(x, i);
   const auto query = hn::Set(di, static_cast<std::int32_t>(x.Token(r)));
-  const auto shift = hn::Set(d, token.max), delta = hn::Set(d, token.delta);
+  const auto shift = hn::Set(d, token.max * FloatScores::kPerUnit);
   const auto inverse = hn::Set(d, 1.0f / token.sum);
-  for (idx_t i = 0; i < x.plan.parts; ++i, row += x.plan.columns, drow += x.plan.columns) {
-    const LshColumns columns = ColumnsOf(x, i);
-    for (idx_t j = 0; j < x.plan.columns; j += kTileLanes) {
-      const auto unseen = Unseen(columns, j, query);
-      const auto factor = hn::LoadU(d, columns.factor + j);
-      const auto e = ExpWeight(d, hn::MulSub(hn::LoadU(d, row + j), factor, shift));
-      const auto p = hn::IfThenZeroElse(unseen, hn::Mul(e, inverse));
-      const auto ds = hn::Mul(hn::Mul(p, factor), hn::Sub(hn::LoadU(d, drow + j), delta));
-      hn::StoreU(p, d, row + j);
-      hn::StoreU(hn::IfThenZeroElse(unseen, ds), d, drow + j);
-    }
+  const auto unit = hn::Set(d, kUnit), delta = hn::Set(d, token.delta * kUnit);
+  for (idx_t j = 0; j < x.plan.columns; j += kTileLanes) {
+    const auto factor = hn::LoadU(d, columns.factor + j);
+    const auto s = hn::MulSub(hn::LoadU(d, row + j), factor, shift);
+    const auto e = kSmall ? FloatScores::ExpSmall(d, s) : FloatScores::Exp(d, s);
+    const auto p = Shown<kHides>(columns, j, query, hn::Mul(e, inverse));
+    const auto centred = hn::MulSub(hn::LoadU(d, drow + j), unit, delta);
+    const auto ds = Shown<kHides>(columns, j, query, hn::Mul(hn::Mul(p, factor), centred));
+    hn::StoreU(p, d, row + j);
+    hn::StoreU(ds, d, drow + j);
+  }
+}
+
+template <bool kSmall>
+void SoftmaxBackwardRow(const LshTask& x, idx_t r, float* row, float* drow) {
+  for (idx_t i = 0; i < x.plan.parts; ++i) {
+    const idx_t at = i * x.plan.columns;
+    WithHides(x.scratch.part_hides[i], [&]<LshHides kHides>() HWY_ATTR {
+      SoftmaxBackwardPart<kSmall, kHides>(x, i, r, row + at, drow + at);
+    });
   }
 }
 
@@ -70,7 +83,8 @@ inline void BackwardRow(const LshTask& x, idx_t r, float* row, float* drow) {
     std::fill_n(drow, n, 0.0f);
   } else {
     if (drops) DropBlockRow(x, r, drow);  // out = (p f) v: dp = f (dout . v)
-    SoftmaxBackwardRow(x, r, row, drow);
+    const bool small = x.Length(r) <= kLongestBound;
+    small ? SoftmaxBackwardRow<true>(x, r, row, drow) : SoftmaxBackwardRow<false>(x, r, row, drow);
   }
   if (drops) DropBlockRow(x, r, row);
 }

@@ -29,9 +29,6 @@ namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Scores lie in [-|x|, |x|]; exp(-2 * 40) is far from the smallest normal float.
-inline constexpr float kLongestBound = 40.0f;
-
 // What is known of tokens [begin, end) of a head of the group before the first round.
 inline void LshBeginForward(const LshArguments& args, idx_t head, idx_t begin, idx_t end) {
   const idx_t b = args.Batch(head), h = args.Head(head);
@@ -63,18 +60,20 @@ HWY_INLINE void StoreWeights(hn::Vec<TileTag> last, float* row, idx_t at) {
 }
 
 // Weights exp(score - shift) of token t in part `i` of a row of scores, in place. Adds to `sum`.
-template <class Terms>
+// kSmall: scores do not differ from shift by more than twice kLongestBound.
+template <class Terms, bool kSmall, LshHides kHides>
 HWY_INLINE void WeighPart(const LshTask& x, idx_t i, std::int32_t t, float shift, float* row,
                           hn::Vec<TileTag>& even, hn::Vec<TileTag>& odd) {
   const TileTag d;
   const hn::RebindToSigned<TileTag> di;
   const LshColumns columns = ColumnsOf(x, i);
   const auto query = hn::Set(di, t);
-  const auto offset = hn::Set(d, shift);
+  const auto offset = hn::Set(d, shift * FloatScores::kPerUnit);
   const idx_t at = i * x.plan.columns;
   const auto weight = [&](idx_t j) HWY_ATTR {
     const auto s = hn::MulSub(hn::LoadU(d, row + at + j), hn::LoadU(d, columns.factor + j), offset);
-    return hn::IfThenZeroElse(Unseen(columns, j, query), ExpWeight(d, s));
+    return Shown<kHides>(columns, j, query,
+                         kSmall ? FloatScores::ExpSmall(d, s) : FloatScores::Exp(d, s));
   };
   idx_t j = 0;
   for (; j + 2 * kTileLanes <= x.plan.columns; j += 2 * kTileLanes) {
@@ -91,14 +90,22 @@ HWY_INLINE void WeighPart(const LshTask& x, idx_t i, std::int32_t t, float shift
 }
 
 // Weights of row r against a shift, in place; returns their sum.
-template <class Terms>
+template <class Terms, bool kSmall>
 float WeighRow(const LshTask& x, idx_t r, float shift, float* row) {
   const TileTag d;
+  const auto t = static_cast<std::int32_t>(x.Token(r));
   auto even = hn::Zero(d), odd = even;
   for (idx_t i = 0; i < x.plan.parts; ++i) {
-    WeighPart<Terms>(x, i, static_cast<std::int32_t>(x.Token(r)), shift, row, even, odd);
+    WithHides(x.scratch.part_hides[i], [&]<LshHides kHides>() HWY_ATTR {
+      WeighPart<Terms, kSmall, kHides>(x, i, t, shift, row, even, odd);
+    });
   }
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
+}
+template <class Terms>
+float WeighRow(const LshTask& x, idx_t r, float shift, float* row) {
+  const bool small = x.Length(r) <= kLongestBound;  // shift is that length
+  return small ? WeighRow<Terms, true>(x, r, shift, row) : WeighRow<Terms, false>(x, r, shift, row);
 }
 
 // The largest score that row r sees, -inf for none.
@@ -115,7 +122,7 @@ inline float LargestScore(const LshTask& x, idx_t r, const float* row) {
       most = hn::Max(most, seen);
     }
   }
-  return hn::GetLane(hn::MaxOfLanes(d, most));
+  return FloatScores::kUnit * hn::GetLane(hn::MaxOfLanes(d, most));
 }
 
 // What a row adds to its token's sums.
@@ -196,13 +203,24 @@ void ForwardBlock(const LshTask& x) {
   for (idx_t r = 0; r < x.block_rows; ++r) MergeRow(x, r, weights[r], s.output + r * x.plan.row);
 }
 
-// V of a chunk into its slot's panels of channels.
+// V of a chunk into its slot's panels of channels: floats straight from where they are.
 template <class Terms>
 void FetchValues(const LshTask& x, idx_t keys, idx_t slot) {
-  const idx_t stride = x.plan.row / Terms::kWidth;
-  GatherRows<Terms>(x, x.args.v, x.Tokens(slot), keys, x.scratch.gathered);
-  PackRows<Terms>(x.scratch.gathered, stride, keys, x.plan.D, TermCount<Terms>(keys),
-                  x.scratch.value_panels + slot * x.RowFloats());
+  const idx_t stride = x.plan.row / Terms::kWidth, D = x.plan.D;
+  const std::int32_t* tokens = x.Tokens(slot);
+  float* panels = x.scratch.value_panels + slot * x.RowFloats();
+  if (Terms::kWidth == 1 && !x.args.v.half) {
+    for (idx_t j = 0; j < keys; ++j) {
+      const auto* from = static_cast<const float*>(x.args.v(x.b, x.h, tokens[j]).data);
+      for (idx_t first = 0; first < D; first += kPanel) {
+        PackPanels(from + first, D, 1, std::min(kPanel, D - first),
+                   panels + first * keys + j * kPanel);
+      }
+    }
+    return;
+  }
+  GatherRows<Terms>(x, x.args.v, tokens, keys, x.scratch.gathered);
+  PackRows<Terms>(x.scratch.gathered, stride, keys, D, TermCount<Terms>(keys), panels);
 }
 
 // Forward of one task of a phase.

@@ -19,6 +19,7 @@
 #include "base/math.h"
 #include "ops/lsh_attention/lsh_hash.h"
 #include "simd/bf16-inl.h"
+#include "simd/row_prefetcher.h"
 #include "simd/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -64,20 +65,30 @@ HWY_INLINE hn::Vec<hn::RebindToSigned<TileTag>> RoundBuckets(const LshHashArgume
   return bucket;
 }
 
+// bucket -> buckets of tokens [t, t + n) of a round, n at most a vector; hidden ones get their own.
+inline void StoreBuckets(const LshHashArguments& args, hn::Vec<hn::RebindToSigned<TileTag>> bucket,
+                         idx_t b, idx_t t, idx_t n, std::uint16_t* to) {
+  const hn::RebindToSigned<TileTag> di;
+  if (n == kTileLanes && args.mask.empty()) {
+    const hn::Rebind<std::uint16_t, TileTag> narrow;
+    return hn::StoreU(hn::DemoteTo(narrow, bucket), narrow, to);
+  }
+  alignas(64) std::int32_t lanes[kTileLanes];
+  hn::Store(bucket, di, lanes);
+  for (idx_t i = 0; i < n; ++i) {
+    const bool hidden = !args.mask.empty() && args.mask(b, t + i) == 0;
+    to[i] = static_cast<std::uint16_t>(hidden ? args.hidden_bucket : lanes[i]);
+  }
+}
+
 // The buckets of tokens [t, t + n) in all rounds from their projections (R columns, kPanel).
 inline void PanelBuckets(const LshHashArguments& args, const float* projections, idx_t b, idx_t h,
                          idx_t t, idx_t n) {
-  const hn::RebindToSigned<TileTag> di;
   for (idx_t v = 0; v < n; v += kTileLanes) {
     const float* p = projections + v;
     for (idx_t r = 0; r < args.buckets.extent[2]; ++r) {
-      alignas(64) std::int32_t lanes[kTileLanes];
-      hn::Store(RoundBuckets(args, &p), di, lanes);
-      for (idx_t i = 0; i < std::min(kTileLanes, n - v); ++i) {
-        const bool hidden = !args.mask.empty() && args.mask(b, t + v + i) == 0;
-        args.buckets(b, h, r, t + v + i) =
-            static_cast<std::uint16_t>(hidden ? args.hidden_bucket : lanes[i]);
-      }
+      StoreBuckets(args, RoundBuckets(args, &p), b, t + v, std::min(kTileLanes, n - v),
+                   &args.buckets(b, h, r, t + v));
     }
   }
 }
@@ -100,16 +111,19 @@ inline void LshHashTask(const LshHashArguments& args, const float* packed, idx_t
   const idx_t D = args.qk.extent[3], n = args.buckets.extent[2] * args.columns;
   float* panel = room + kHashPanel * RoundUp(D, kTileLanes);
   float* projections = panel + kHashPanel * D;
+  RowPrefetcher coming;
   for (idx_t t = begin; t < end; t += kPanel) {
     const idx_t tokens = std::min(kPanel, end - t);
     idx_t stride = 0;
     const float* x =
         RowsOf<F32Terms>(args.qk, b, h, t, tokens, 1.0f, RoundUp(D, kTileLanes), room, &stride);
     PackTransposedPanels(x, stride, tokens, D, Unchanged(), panel);
+    coming.Clear();
+    coming.Add(args.qk, b, h, t + kPanel, std::min(end, t + 2 * kPanel) - (t + kPanel));
     for (idx_t first = 0; first < n; first += kTileRows) {
       const TileTerm term{packed + first * D, panel, D};
       TileMultiply<true>(std::min(kTileRows, n - first), kPanel, &term, 1, kTileRows, false,
-                         projections + first * kPanel, kPanel);
+                         projections + first * kPanel, kPanel, coming);
     }
     PanelBuckets(args, projections, b, h, t, tokens);
   }

@@ -3,8 +3,9 @@
 //   x = qk, v, out (T, D) of one head, fp32 or bf16, any row stride; max, sum (T); order (R, T).
 // Terms: what products multiply, floats or pairs of bf16 (simd/bf16-inl.h).
 // A chunk is gathered and packed once per task that sees it, as it is: keys are not scaled. The
-// score of key j is factor_j (x_t . x_j), factor_j = 1 / (sqrt(D) rms(x_j)), so that one row of x
-// serves as query, as key and in the backward's products, and bf16 is rounded nowhere again.
+// score of key j is factor_j (x_t . x_j), factor_j = 1 / (sqrt(D) rms(x_j)) in FloatScores' unit,
+// so that one row of x serves as query, as key and in the backward's products, and bf16 is rounded
+// nowhere again.
 
 // Included once for every target.
 #if defined(LONGSPAN_OPS_LSH_TASK_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -27,12 +28,16 @@
 #include "simd/philox-inl.h"
 #include "simd/row_prefetcher.h"
 #include "simd/shared_key-inl.h"
+#include "simd/softmax-inl.h"
 #include "simd/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace longspan {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+
+// A token's scores lie in [-|x|, |x|]; exp(-2 * 40) is far from the smallest normal float.
+inline constexpr float kLongestBound = 40.0f;
 
 // One task's view of the problem, and the window it stands at.
 struct LshTask {
@@ -103,7 +108,8 @@ inline void FetchTokens(const LshTask& x, idx_t c, idx_t slot) {
   const TileTag d;
   for (idx_t j = 0; j < x.plan.columns; j += kTileLanes) {
     const auto square = hn::LoadU(d, length + j);
-    hn::StoreU(SharedKeyFactor(d, square, x.plan.D), d, factor + j);
+    const auto per_unit = hn::Set(d, FloatScores::kPerUnit);
+    hn::StoreU(hn::Mul(SharedKeyFactor(d, square, x.plan.D), per_unit), d, factor + j);
     hn::StoreU(hn::Sqrt(square), d, length + j);
   }
 }
@@ -141,10 +147,7 @@ void FetchKeys(const LshTask& x, idx_t keys, idx_t slot) {
 // Rows of `array` (B, H, T, D) that belong to chunk c.
 template <class Row>
 void PrefetchChunk(const LshTask& x, idx_t c, const MixedView<Row>& array) {
-  const idx_t width = array.half ? 2 : 1;  // elements in a float's place
-  if (array.stride[2] % width != 0) return;
-  x.prefetch.Add(x.args.Tokens(x.head, c), static_cast<const float*>(array(x.b, x.h, 0).data),
-                 array.stride[2] / width, x.plan.Keys(c), CeilDiv(x.plan.D, width));
+  x.prefetch.Add(x.args.Tokens(x.head, c), array, x.b, x.h, x.plan.Keys(c));
 }
 
 // The same for what is known of its tokens.
@@ -160,6 +163,15 @@ inline idx_t NextFetched(const LshTask& x) {
   return next < std::min(x.last + x.plan.after, x.plan.chunks) ? next : -1;
 }
 
+// What queries of the current chunk may not see of chunk p.
+inline LshHides HidesOf(const LshTask& x, idx_t p) {
+  const LshPlan& plan = x.plan;
+  if (plan.causal || !x.args.mask.empty() || plan.Keys(p) < plan.columns) return LshHides::kByBound;
+  // Chunks of one round have no token in common.
+  const bool apart = p != x.chunk && plan.Round(p) == plan.Round(x.chunk);
+  return apart ? LshHides::kNothing : LshHides::kItself;
+}
+
 // Moves to chunk c and lists the slots of its window. `fetch(unwrapped, c, slot)` packs a chunk.
 template <class Fetch>
 void EnterChunk(LshTask& x, idx_t c, const Fetch& fetch) {
@@ -171,6 +183,7 @@ void EnterChunk(LshTask& x, idx_t c, const Fetch& fetch) {
     const idx_t slot = RingSlot(x, unwrapped);
     x.scratch.part_slot[i] = slot;
     x.scratch.part_keys[i] = plan.Keys(p);
+    x.scratch.part_hides[i] = HidesOf(x, p);
     if (i == plan.before) x.slot = slot;
     if (x.scratch.tag[slot] != unwrapped) fetch(unwrapped, p, slot);
   }
@@ -254,6 +267,35 @@ HWY_INLINE hn::Mask<TileTag> Unseen(const LshColumns& columns, idx_t j, const Qu
   const auto later = hn::Gt(hn::LoadU(di, columns.bound + j), query);
   const auto itself = hn::Eq(hn::LoadU(di, columns.token + j), query);
   return hn::RebindMask(d, hn::Or(later, itself));
+}
+
+// v of columns [j, j + lanes), but 0 where token t sees nothing.
+template <LshHides kHides, class Query>
+HWY_INLINE hn::Vec<TileTag> Shown(const LshColumns& columns, idx_t j, const Query& query,
+                                  hn::Vec<TileTag> v) {
+  const TileTag d;
+  const hn::RebindToSigned<TileTag> di;
+  if constexpr (kHides == LshHides::kNothing) {
+    return v;
+  } else if constexpr (kHides == LshHides::kItself) {
+    const auto itself = hn::Eq(hn::LoadU(di, columns.token + j), query);
+    return hn::IfThenZeroElse(hn::RebindMask(d, itself), v);
+  } else {
+    return hn::IfThenZeroElse(Unseen(columns, j, query), v);
+  }
+}
+
+// Calls use.operator()<hides>() for what a part of the window hides.
+template <class Use>
+HWY_INLINE void WithHides(LshHides hides, const Use& use) {
+  switch (hides) {
+    case LshHides::kNothing:
+      return use.template operator()<LshHides::kNothing>();
+    case LshHides::kItself:
+      return use.template operator()<LshHides::kItself>();
+    case LshHides::kByBound:
+      return use.template operator()<LshHides::kByBound>();
+  }
 }
 
 // row := 1 where token t meets itself, else 0: the weights of a token that sees nobody. Returns how

@@ -57,8 +57,8 @@ void ForwardGlobalRows(const GlobalArguments& args, const TaskScratch& memory, i
   const QueryRows queries = args.Queries(g.b, g.h);
   const KeyRows keys = args.Keys(g.b, g.h);
   for (idx_t r = 0; r < g.rows; ++r) {
-    GatherRow<Terms>(queries.q(g.first + r), true, plan.block.scale, plan.block.D, plan.block.row,
-                     scratch.rows.queries + r * plan.block.row / Terms::kWidth);
+    GatherRow<Terms>(queries.q(g.first + r), true, QueryFactor<Terms>(plan.block), plan.block.D,
+                     plan.block.row, scratch.rows.queries + r * plan.block.row / Terms::kWidth);
   }
   StartRows(plan.block, scratch.rows, g.rows);
   RowBlock x(plan.block, queries, scratch.rows);

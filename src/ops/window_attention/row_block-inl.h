@@ -41,6 +41,16 @@ namespace hn = hwy::HWY_NAMESPACE;
 // the block pass.
 inline constexpr idx_t kProductKeys = idx_t{320} * 16 / kPanel;
 
+// Queries carry log2 e; rounded to bf16 they would lose by it.
+template <class Terms>
+using ScoresOf = std::conditional_t<Terms::kWidth == 1, FloatScores, NaturalScores>;
+
+// What queries are multiplied by on their way into scratch.
+template <class Terms>
+float QueryFactor(const BlockPlan& plan) {
+  return plan.scale * ScoresOf<Terms>::kPerUnit;
+}
+
 constexpr idx_t RoundDown(idx_t a, idx_t b) { return a / b * b; }
 
 // What of a list's packed keys a block of query rows meets.
@@ -113,12 +123,38 @@ HWY_INLINE void FillRowHead(float* row, idx_t begin, idx_t end, float value) {
 
 // ---- packing ------------------------------------------------------------------------------------
 
+// Rows as terms of a product.
+struct TermRows {
+  const float* at;
+  idx_t stride;
+};
+
+// Rows of the unit's n keys from key `first` on: where they are, if those are floats at equal
+// distances of which none is hidden, else gathered in scratch, hidden ones as zeros.
+template <class Terms>
+TermRows UnitRows(const BlockPlan& plan, const PackedKeys& packed, const InRows& from, idx_t first,
+                  idx_t n, bool hides) {
+  const TokenMap& tokens = from.tokens;
+  if (Terms::kWidth == 1 && !from.half && !hides && tokens.list == nullptr) {
+    const auto* base = static_cast<const float*>(from.base);
+    return {base + tokens(first) * from.stride, tokens.step * from.stride};
+  }
+  const idx_t stride = plan.row / Terms::kWidth;
+  const float* visible = packed.visible + first % packed.ring;
+  for (idx_t j = 0; j < n; ++j) {
+    GatherRow<Terms>(from(first + j), visible[j] != 0.0f, 1.0f, plan.D, plan.row,
+                     packed.rows + j * stride);
+  }
+  return {packed.rows, stride};
+}
+
 // Packs the unit of keys that begins at key `first`, a multiple of kPanelUnit.
 template <class Terms>
 void PackUnit(const BlockPlan& plan, const KeyRows& keys, const PackedKeys& packed, idx_t first,
               bool backward) {
-  constexpr idx_t kUnit = BlockPlan::kPanelUnit;
+  constexpr idx_t kUnit = BlockPlan::kPanelUnit, kWidth = Terms::kWidth;
   const idx_t n = std::min(kUnit, keys.count - first), slot = first % packed.ring;
+  const idx_t terms = TermCount<Terms>(plan.D);
   float* visible = packed.visible + slot;
   bool hides = false;
   for (idx_t j = 0; j < kUnit; ++j) {
@@ -127,30 +163,21 @@ void PackUnit(const BlockPlan& plan, const KeyRows& keys, const PackedKeys& pack
     hides = hides || (j < n && !shown);
   }
   packed.hides[slot / kUnit] = hides ? 1 : 0;
-  constexpr idx_t kWidth = Terms::kWidth;
-  const idx_t terms = TermCount<Terms>(plan.D);
-  const auto gather = [&](const InRows& from) {
-    for (idx_t j = 0; j < n; ++j) {
-      GatherRow<Terms>(from(first + j), visible[j] != 0.0f, 1.0f, plan.D, plan.row,
-                       packed.rows + j * plan.row / kWidth);
-    }
+  const auto transpose = [&](const TermRows& rows, float* panels) {
+    PackTransposedPanels(rows.at, rows.stride, n, terms, Unchanged(), panels + slot * terms);
   };
-  const auto transpose = [&](float* panels) {
-    PackTransposedPanels(packed.rows, plan.row / kWidth, n, terms, Unchanged(),
-                         panels + slot * terms);
-  };
-  const auto across = [&](float* panels) {
-    PackRows<Terms>(packed.rows, plan.row / kWidth, n, plan.D, packed.ring / kWidth,
+  const auto across = [&](const TermRows& rows, float* panels) {
+    PackRows<Terms>(rows.at, rows.stride, n, plan.D, packed.ring / kWidth,
                     panels + slot / kWidth * kPanel);
   };
-  gather(keys.k);
+  const TermRows k = UnitRows<Terms>(plan, packed, keys.k, first, n, hides);
   if (kWidth == 1 && !backward) {
-    packed.norms[slot / kUnit] = SquaredNormBound(packed.rows, plan.row, n, plan.D);
+    packed.norms[slot / kUnit] = SquaredNormBound(k.at, k.stride, n, plan.D);
   }
-  transpose(packed.key_panels);
-  if (backward) across(packed.key_rows);
-  gather(keys.v);
-  backward ? transpose(packed.value_panels) : across(packed.value_panels);
+  transpose(k, packed.key_panels);
+  if (backward) across(k, packed.key_rows);
+  const TermRows v = UnitRows<Terms>(plan, packed, keys.v, first, n, hides);
+  backward ? transpose(v, packed.value_panels) : across(v, packed.value_panels);
 }
 
 // Packs keys [begin, end) in place of what was there; begin is a multiple of the ring.
@@ -391,28 +418,48 @@ bool ScoresAreSmall(const RowBlock& x, idx_t at) {
   }
   const float* queries = x.scratch.queries + at * x.plan.row;
   const float own = SquaredNormBound(queries, x.plan.row, x.rows, x.plan.D);
-  return own * most <= kSafeScore * kSafeScore;
+  constexpr float kSafe = kSafeScore * ScoresOf<Terms>::kPerUnit;
+  return own * most <= kSafe * kSafe;
 }
 
 // What row r's scores are weighed relative to, `before` so far: 0 if they are small, else the
 // largest visible one. Hides what the row does not see.
-inline float RowOffset(const RowBlock& x, idx_t r, bool small, float before) {
+template <class Terms>
+float RowOffset(const RowBlock& x, idx_t r, bool small, float before) {
   float* row = x.scratch.scores + r * x.plan.score_stride;
   float offset = small ? std::max(before, 0.0f) : before;
   for (int i = 0; i < x.count; ++i) {
     const Columns c = RowColumns(x.parts[i], r);
     if (c.begin >= c.end) continue;
     HideColumns(x.parts[i], r, c, row);
-    if (!small) offset = std::max(offset, MaxRow(row + c.begin, c.end - c.begin));
+    if (small) continue;
+    offset = std::max(offset, ScoresOf<Terms>::kUnit * MaxRow(row + c.begin, c.end - c.begin));
   }
   return offset;
+}
+
+// Weights of what row r sees of part i, relative to `rise`, in place; returns their sum.
+template <class Terms>
+float WeighColumns(const RowBlock& x, int i, idx_t r, float rise, bool small) {
+  const KeyPart& part = x.parts[i];
+  float* row = x.scratch.scores + r * x.plan.score_stride;
+  const Columns c = RowColumns(part, r);
+  if (Terms::kWidth == 2 || !small || rise != 0.0f || part.masked) {
+    return ExpColumns<Terms, ScoresOf<Terms>>(row, c.begin, c.end, rise);
+  }
+  // Only the first and the last vector hide keys: behind the one, before the other are numbers.
+  const idx_t begin = std::min(c.begin + kTileLanes, c.end);
+  const idx_t end = std::max(begin, c.end - kTileLanes);
+  const float first = ExpRow<FloatScores>(row + c.begin, begin - c.begin, 0.0f);
+  const float last = ExpRow<FloatScores>(row + end, c.end - end, 0.0f);
+  return first + ExpSmallRow<FloatScores>(row + begin, end - begin) + last;
 }
 
 // Row r, of the m rows of a tile that begins at row `tile`, from scores to weights, in place; what
 // they are relative to (`max`, now `rise`), sum and what is summed in `output` move on.
 template <class Terms>
-void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float rise, float* max, float* sum,
-                float* output) {
+void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, bool small, float rise, float* max,
+                float* sum, float* output) {
   float* row = x.scratch.scores + r * x.plan.score_stride;
   if (rise == kHiddenScore) {  // nothing visible yet
     for (int i = 0; i < x.count; ++i) {
@@ -432,9 +479,9 @@ void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, float rise, flo
     const KeyPart& part = x.parts[i];
     const Columns c = RowColumns(part, r);
     if (!x.plan.dropout.active()) {
-      *sum += ExpColumns<Terms>(row, c.begin, c.end, rise);
+      *sum += WeighColumns<Terms>(x, i, r, rise, small);
     } else if (c.begin < c.end) {
-      *sum += ExpRow(row + c.begin, c.end - c.begin, rise);
+      *sum += ExpRow<ScoresOf<Terms>>(row + c.begin, c.end - c.begin, rise);
       ApplyDropoutRow(x.plan.dropout, x.DropoutElement(part, r, part.low[r]),
                       row + part.Column(part.low[r]), part.high[r] - part.low[r]);
       RoundColumns<Terms>(row, c.begin, c.end);
@@ -467,11 +514,11 @@ void ForwardBlock(RowBlock& x, idx_t at) {
     // All maxima first: a row's exponentials wait for its maximum, and other rows' work hides that.
     float rise[kTileRows];
     for (idx_t r = tile; r < tile + m; ++r) {
-      if (x.takes_part[r]) rise[r - tile] = RowOffset(x, r, small, s.max[at + r]);
+      if (x.takes_part[r]) rise[r - tile] = RowOffset<Terms>(x, r, small, s.max[at + r]);
     }
     for (idx_t r = tile; r < tile + m; ++r) {
       if (!x.takes_part[r]) continue;
-      ForwardRow<Terms>(x, r, tile, m, rise[r - tile], s.max + at + r, s.sum + at + r,
+      ForwardRow<Terms>(x, r, tile, m, small, rise[r - tile], s.max + at + r, s.sum + at + r,
                         s.output + (at + r) * row);
     }
   }

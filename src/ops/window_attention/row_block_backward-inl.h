@@ -27,7 +27,8 @@ namespace HWY_NAMESPACE {
 
 // Row r: scores := weights after dropout, dscores := gradient of the scores; zeros in all columns
 // of the part that the row does not see.
-inline void BackwardRow(const RowBlock& x, idx_t r, float* row, float* drow) {
+template <class Terms>
+void BackwardRow(const RowBlock& x, idx_t r, float* row, float* drow) {
   const KeyPart& part = x.parts[0];
   const idx_t query = x.first + r;
   Columns columns = RowColumns(part, r);
@@ -41,10 +42,11 @@ inline void BackwardRow(const RowBlock& x, idx_t r, float* row, float* drow) {
       MultiplyRow(x.scratch.factors, drow + begin, n);
     }
     HideColumns(part, r, columns, row);
-    // The sum of p dp = dout . out. The scale is in the queries.
+    // The sum of p dp = dout . out. The scale is in the queries, and so is the unit.
     const float delta = DotRow(x.queries.dout(query), x.queries.out(query), x.plan.D);
-    SoftmaxBackwardRow(row + columns.begin, drow + columns.begin, columns.end - columns.begin,
-                       *x.queries.lse(query), delta, 1.0f);
+    SoftmaxBackwardRow<ScoresOf<Terms>>(row + columns.begin, drow + columns.begin,
+                                        columns.end - columns.begin, *x.queries.lse(query), delta,
+                                        ScoresOf<Terms>::kUnit);
     if (drops) MultiplyRow(x.scratch.factors, row + begin, n);
   }
   const Columns read = ReadColumns(part, 0, x.rows);
@@ -60,23 +62,24 @@ void BackwardBlock(RowBlock& x) {
   const BlockPlan& plan = x.plan;
   const KeyPart& part = x.parts[0];
   const PackedKeys& packed = *part.packed;
-  GatherQueries<Terms>(x, x.queries.q, plan.scale, s.queries);
+  GatherQueries<Terms>(x, x.queries.q, QueryFactor<Terms>(plan), s.queries);
   GatherQueries<Terms>(x, x.queries.dout, 1.0f, s.douts);
-  // scores = scale q k^T;  dscores = d loss / d weights = dout v^T
+  // scores = factor q k^T;  dscores = d loss / d weights = dout v^T
   BlockScores<Terms>(x, part, s.queries, packed.key_panels, s.scores);
   BlockScores<Terms>(x, part, s.douts, packed.value_panels, s.dscores);
   for (idx_t r = 0; r < x.rows; ++r) {
-    BackwardRow(x, r, s.scores + r * plan.score_stride, s.dscores + r * plan.score_stride);
+    BackwardRow<Terms>(x, r, s.scores + r * plan.score_stride, s.dscores + r * plan.score_stride);
   }
   const Columns read = ReadColumns(part, 0, x.rows);
   RoundBlock<Terms>(s.scores, s.dscores, x.rows, plan.score_stride, read.begin, read.end, s.pairs);
-  // scores = (scale q) k^T:  dq = scale dscores k, dk = dscores^T (scale q)
+  // scores = (factor q) k^T:  dq = factor dscores k, dk = dscores^T (factor q)
   std::fill_n(s.output, x.rows * plan.row, 0.0f);
   BlockProduct<Terms>(x, part, Terms::kWidth == 2 ? s.pairs : s.dscores,
                       plan.score_stride / Terms::kWidth, packed.key_rows, nullptr, s.output);
   for (idx_t r = 0; r < x.rows; ++r) {
     if (!x.takes_part[r]) continue;
-    AddScaledRow(s.output + r * plan.row, plan.scale, x.queries.dq(x.first + r), plan.D);
+    AddScaledRow(s.output + r * plan.row, QueryFactor<Terms>(plan), x.queries.dq(x.first + r),
+                 plan.D);
   }
   const idx_t panel_rows = TermCount<Terms>(x.rows), stride = plan.row / Terms::kWidth;
   PackRows<Terms>(s.queries, stride, x.rows, plan.D, panel_rows, s.query_panels);

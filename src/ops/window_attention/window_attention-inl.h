@@ -65,7 +65,8 @@ void ForwardFewKey(const RowBlock& x, const KeyRows& keys, idx_t j, float* room)
     sum[r] = s.sum[r];
   }
   for (idx_t r = 0; r < x.rows; r += kTileLanes) {
-    const auto before = hn::Load(d, max + r), own = hn::Load(d, score + r);
+    const auto before = hn::Load(d, max + r),
+               own = hn::Mul(hn::Set(d, ScoresOf<Terms>::kUnit), hn::Load(d, score + r));
     // A key that weighs more than all before it moves nothing while its weight is an ordinary
     // number: half of the rows would be scaled again otherwise.
     const auto most = hn::Add(before, hn::Set(d, kSafeScore));
@@ -105,7 +106,7 @@ void ForwardRing(RowBlock& x, const KeyRows& window, const KeyRows& globals, Tas
                          window.High(last, x.queries.tokens(last)));
       if (!few) AddPart(x, globals, scratch.globals);
       AddPart(x, window, scratch.keys);
-      GatherQueries<Terms>(x, x.queries.q, plan.scale, scratch.rows.queries);
+      GatherQueries<Terms>(x, x.queries.q, QueryFactor<Terms>(plan), scratch.rows.queries);
       StartRows(plan, scratch.rows, x.rows);
       const idx_t unit = scratch.keys.end, after = std::min(window.count, unit + kUnit);
       x.coming.Clear();
@@ -129,8 +130,9 @@ void ForwardBlocks(RowBlock& x, const KeyRows& window, const KeyRows& globals, T
   const BlockPlan& plan = x.plan;
   const idx_t rows = end - begin;
   for (idx_t r = 0; r < rows; ++r) {
-    GatherRow<Terms>(x.queries.q(begin + r), x.queries.TakesPart(begin + r), plan.scale, plan.D,
-                     plan.row, scratch.rows.queries + r * plan.row / Terms::kWidth);
+    GatherRow<Terms>(x.queries.q(begin + r), x.queries.TakesPart(begin + r),
+                     QueryFactor<Terms>(plan), plan.D, plan.row,
+                     scratch.rows.queries + r * plan.row / Terms::kWidth);
   }
   StartRows(plan, scratch.rows, rows);
   ForwardOverKeys<Terms>(x, globals, scratch.keys, begin, rows, 0, globals.count);
