@@ -12,7 +12,9 @@
 
 #include <hwy/highway.h>
 
+#include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "simd/math-inl.h"
 #include "simd/tile-inl.h"
@@ -89,6 +91,30 @@ struct FloatScores {
 #else
 using FloatScores = NaturalScores;
 #endif
+
+// Queries (or keys) carry the unit; rounded to bf16 they would lose by it.
+template <class Terms>
+using ScoresOf = std::conditional_t<Terms::kWidth == 1, FloatScores, NaturalScores>;
+
+// Whether no score is larger than kSafeScore, since |q . k| <= |q| |k|: from bounds of the squared
+// norms, queries with their unit.
+template <class Scores>
+HWY_INLINE bool NormsAreSmall(float queries, float keys) {
+  constexpr float kSafe = kSafeScore * Scores::kPerUnit;
+  return queries * keys <= kSafe * kSafe;
+}
+
+// Weights that were relative to `max` are relative to `rise` from now on, and so are their sum and
+// what was summed with them in output (n).
+HWY_INLINE void MoveOffset(float rise, float* max, float* sum, float* output, idx_t n) {
+  if (rise == *max) return;
+  if (*sum > 0.0f) {
+    const float factor = std::exp(*max - rise);
+    *sum *= factor;
+    RescaleRow(output, n, factor);
+  }
+  *max = rise;
+}
 
 // -inf for an empty row.
 HWY_INLINE float MaxRow(const float* row, idx_t n) {

@@ -49,6 +49,7 @@ struct FullTask {
   idx_t keys = 0;       // that exist
   bool masked = false;  // the key mask hides some of them
   bool shown = true;    // and leaves some
+  float norms = 0.0f;   // forward: no squared norm of a key is larger; inf: not known
 
   FullTask(const FullArguments& arguments, const FullScratch& memory, idx_t head)
       : args(arguments), plan(arguments.plan), scratch(memory), b(head / plan.H), h(head % plan.H) {
@@ -163,13 +164,30 @@ void BlockProduct(const FullTask& x, idx_t t0, idx_t rows, const float* p, idx_t
   }
 }
 
+// Shared keys are in no unit: kSelfScore stands among their scores.
+template <class Terms>
+float QueryFactor(const FullPlan& plan) {
+  return plan.shared ? 1.0f : plan.query_scale * ScoresOf<Terms>::kPerUnit;
+}
+
 // ---- forward ------------------------------------------------------------------------------------
 
-// Row t of scores -> weights relative to the maximum so far, in place; maximum, sum and what is
-// summed in `output` move on. `end`: columns that are read.
-template <class Terms>
-void ForwardRow(const FullTask& x, idx_t t, idx_t end, float* row, float* max, float* sum,
-                float* output) {
+// Columns [0, n) of a row of scores := weights relative to `rise`; returns their sum. `plain`: no
+// score is hidden or larger than kSafeScore, and rise is 0.
+template <class Terms, class Scores>
+float WeighColumns(float* row, idx_t n, float rise, bool plain) {
+  if constexpr (Terms::kWidth == 1) {
+    if (plain) return ExpSmallRow<Scores>(row, n);
+  }
+  return ExpColumns<Terms, Scores>(row, 0, n, rise);
+}
+
+// Row t of scores -> weights relative to the maximum so far, or to 0 where scores are small, in
+// place; what they are relative to, sum and what is summed in `output` move on. `end`: columns that
+// are read. Every row sees a key of the first block it meets: 0 cannot hide that others are lower.
+template <class Terms, class Scores>
+void ForwardRow(const FullTask& x, idx_t t, idx_t end, bool small, float* row, float* max,
+                float* sum, float* output) {
   const idx_t whole = RoundUp(end, kTileLanes);
   if (t < x.blind) {  // every key weighs the same, hidden ones too
     FillRow(row, 0, whole, 0.0f);
@@ -177,24 +195,30 @@ void ForwardRow(const FullTask& x, idx_t t, idx_t end, float* row, float* max, f
   } else {
     HideScores(x, t, whole, row);
   }
-  const float rise = std::max(*max, MaxRow(row, whole));
+  const float rise =
+      small ? std::max(*max, 0.0f) : std::max(*max, Scores::kUnit * MaxRow(row, whole));
   if (rise == kHiddenScore) {  // nothing visible yet
     ClearWeights<Terms>(row, 0, whole);
     return;
   }
-  if (rise != *max) {
-    const float factor = std::exp(*max - rise);
-    *sum *= factor;
-    RescaleRow(output, x.plan.row, factor);
-    *max = rise;
-  }
+  MoveOffset(rise, max, sum, output, x.plan.row);
   if (!x.plan.dropout.active()) {
-    *sum += ExpColumns<Terms>(row, 0, whole, rise);
-    return;
+    const bool plain = small && rise == 0.0f && !x.masked && x.Limit(t) >= whole;
+    *sum += WeighColumns<Terms, Scores>(row, whole, rise, plain);
+  } else {
+    *sum += ExpRow<Scores>(row, whole, rise);
+    ApplyDropoutRow(x.plan.dropout, x.DropoutElement(t), row, end);
+    RoundColumns<Terms>(row, 0, whole);
   }
-  *sum += ExpRow(row, whole, rise);
-  ApplyDropoutRow(x.plan.dropout, x.DropoutElement(t), row, end);
-  RoundColumns<Terms>(row, 0, whole);
+}
+
+// Whether no score of query rows [r, r + rows) of scratch with the key block is large.
+template <class Terms>
+bool ScoresAreSmall(const FullTask& x, idx_t r, idx_t rows) {
+  if (Terms::kWidth == 2 || x.plan.shared) return false;
+  const float* queries = x.scratch.queries + r * x.plan.row;
+  const float own = SquaredNormBound(queries, x.plan.row, rows, x.plan.D);
+  return NormsAreSmall<ScoresOf<Terms>>(own, x.norms);
 }
 
 // One key block for query rows [r, r + rows) of the run that begins at token `begin`.
@@ -203,13 +227,16 @@ void ForwardBlock(const FullTask& x, idx_t begin, idx_t r, idx_t rows) {
   const FullScratch& s = x.scratch;
   const idx_t t0 = begin + r, row = x.plan.row;
   BlockScores<Terms>(x, t0, rows, s.queries + r * row / Terms::kWidth, s.key_panels, s.scores);
+  const bool small = ScoresAreSmall<Terms>(x, r, rows);
   for (idx_t i = 0; i < rows; i += kTileRows) {
     const idx_t m = std::min(kTileRows, rows - i);
     const idx_t limit = x.Limit(t0 + i, m);
     if (limit == 0) continue;
     for (idx_t l = i; l < i + m; ++l) {
-      ForwardRow<Terms>(x, t0 + l, limit, s.scores + l * x.plan.score_stride, s.max + r + l,
-                        s.sum + r + l, s.output + (r + l) * row);
+      const auto forward =
+          x.plan.shared ? ForwardRow<Terms, NaturalScores> : ForwardRow<Terms, ScoresOf<Terms>>;
+      forward(x, t0 + l, limit, small, s.scores + l * x.plan.score_stride, s.max + r + l,
+              s.sum + r + l, s.output + (r + l) * row);
     }
   }
   BlockProduct<Terms>(x, t0, rows, s.scores, x.plan.score_stride, s.value_panels, true,
@@ -241,7 +268,7 @@ void ForwardTask(const FullArguments& args, const FullScratch& s, idx_t task) {
   const idx_t begin = (plan.runs - 1 - task / heads) * plan.run;
   const idx_t rows = std::min(plan.run, plan.T - begin);
   for (idx_t r = 0; r < rows; ++r) {
-    GatherRow<Terms>(args.q(x.b, x.h, begin + r), true, plan.query_scale, plan.D, plan.row,
+    GatherRow<Terms>(args.q(x.b, x.h, begin + r), true, QueryFactor<Terms>(plan), plan.D, plan.row,
                      s.queries + r * plan.row / Terms::kWidth);
   }
   std::fill_n(s.output, rows * plan.row, 0.0f);
@@ -253,6 +280,7 @@ void ForwardTask(const FullArguments& args, const FullScratch& s, idx_t task) {
     idx_t stride = 0;
     const float* k = KeyRows<Terms>(x, &stride);
     PackTransposedPanels(k, stride, x.keys, TermCount<Terms>(plan.D), Unchanged(), s.key_panels);
+    if (Terms::kWidth == 1) x.norms = SquaredNormBound(k, stride, x.keys, plan.D);
     const float* v = ValueRows<Terms>(x, &stride);
     PackRows<Terms>(v, stride, x.keys, plan.D, TermCount<Terms>(x.keys), s.value_panels);
     for (idx_t r = 0; r < rows; r += plan.block) {
@@ -274,7 +302,8 @@ inline void FullForwardPairs(const FullArguments& args, const FullScratch& s, id
 
 // Row t: scores := weights after dropout, dscores := gradient of the scores. `limit`: columns of
 // the tile that were computed; beyond them both become zero, for tiles across the rows.
-inline void BackwardRow(const FullTask& x, idx_t t, idx_t limit, float* row, float* drow) {
+template <class Terms>
+void BackwardRow(const FullTask& x, idx_t t, idx_t limit, float* row, float* drow) {
   const idx_t end = RoundUp(limit, kTileLanes);
   const bool blind = t < x.blind, drops = x.plan.dropout.active();
   if (drops) {
@@ -296,8 +325,9 @@ inline void BackwardRow(const FullTask& x, idx_t t, idx_t limit, float* row, flo
       const float max = x.args.max(x.b, x.h, t);
       SharedSoftmaxBackwardRow(row, drow, end, max, 1.0f / x.args.sum(x.b, x.h, t), delta,
                                max == kSelfScore);
-    } else {  // the scale is in the queries
-      SoftmaxBackwardRow(row, drow, end, x.args.lse(x.b, x.h, t), delta, 1.0f);
+    } else {  // the scale is in the queries, and so is the unit
+      SoftmaxBackwardRow<ScoresOf<Terms>>(row, drow, end, x.args.lse(x.b, x.h, t), delta,
+                                          ScoresOf<Terms>::kUnit);
     }
     if (x.HoldsSelf(t)) drow[t - x.first] = 0.0f;  // kSelfScore is a constant
   }
@@ -337,28 +367,28 @@ void BackwardBlock(const FullTask& x, idx_t t0, idx_t rows) {
   const FullPlan& plan = x.plan;
   const idx_t stride = plan.row / Terms::kWidth, panel_rows = TermCount<Terms>(rows);
   for (idx_t r = 0; r < rows; ++r) {
-    GatherRow<Terms>(x.args.q(x.b, x.h, t0 + r), true, plan.query_scale, plan.D, plan.row,
+    GatherRow<Terms>(x.args.q(x.b, x.h, t0 + r), true, QueryFactor<Terms>(plan), plan.D, plan.row,
                      s.queries + r * stride);
     GatherRow<Terms>(x.args.dout(x.b, x.h, t0 + r), true, 1.0f, plan.D, plan.row,
                      s.douts + r * stride);
   }
-  // scores = scale q k^T;  dscores = d loss / d weights = dout v^T
+  // scores = factor q k^T;  dscores = d loss / d weights = dout v^T
   BlockScores<Terms>(x, t0, rows, s.queries, s.key_panels, s.scores);
   BlockScores<Terms>(x, t0, rows, s.douts, s.value_panels, s.dscores);
   for (idx_t r = 0; r < rows; r += kTileRows) {
     const idx_t m = std::min(kTileRows, rows - r);
     const idx_t limit = x.Limit(t0 + r, m);
     for (idx_t l = r; l < r + m; ++l) {
-      BackwardRow(x, t0 + l, limit, s.scores + l * plan.score_stride,
-                  s.dscores + l * plan.score_stride);
+      BackwardRow<Terms>(x, t0 + l, limit, s.scores + l * plan.score_stride,
+                         s.dscores + l * plan.score_stride);
     }
   }
   RoundBlock<Terms>(s.scores, s.dscores, rows, plan.score_stride, 0, plan.columns, s.pairs);
-  // scores = scale q k^T:  dq = scale dscores k, dk = dscores^T (scale q)
+  // scores = factor q k^T:  dq = factor dscores k, dk = dscores^T (factor q)
   BlockProduct<Terms>(x, t0, rows, Terms::kWidth == 2 ? s.pairs : s.dscores,
                       plan.score_stride / Terms::kWidth, s.key_rows, false, s.output);
   for (idx_t r = 0; r < rows; ++r) {
-    AddScaledRow(s.output + r * plan.row, plan.query_scale, &x.args.dq(x.b, x.h, t0 + r, 0),
+    AddScaledRow(s.output + r * plan.row, QueryFactor<Terms>(plan), &x.args.dq(x.b, x.h, t0 + r, 0),
                  plan.D);
   }
   PackRows<Terms>(s.queries, stride, rows, plan.D, panel_rows, s.query_panels);

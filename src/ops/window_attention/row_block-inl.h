@@ -41,10 +41,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 // the block pass.
 inline constexpr idx_t kProductKeys = idx_t{320} * 16 / kPanel;
 
-// Queries carry log2 e; rounded to bf16 they would lose by it.
-template <class Terms>
-using ScoresOf = std::conditional_t<Terms::kWidth == 1, FloatScores, NaturalScores>;
-
 // What queries are multiplied by on their way into scratch.
 template <class Terms>
 float QueryFactor(const BlockPlan& plan) {
@@ -418,8 +414,7 @@ bool ScoresAreSmall(const RowBlock& x, idx_t at) {
   }
   const float* queries = x.scratch.queries + at * x.plan.row;
   const float own = SquaredNormBound(queries, x.plan.row, x.rows, x.plan.D);
-  constexpr float kSafe = kSafeScore * ScoresOf<Terms>::kPerUnit;
-  return own * most <= kSafe * kSafe;
+  return NormsAreSmall<ScoresOf<Terms>>(own, most);
 }
 
 // What row r's scores are weighed relative to, `before` so far: 0 if they are small, else the
@@ -467,14 +462,7 @@ void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, bool small, flo
     }
     return;
   }
-  if (rise != *max) {
-    if (*sum > 0.0f) {
-      const float factor = std::exp(*max - rise);
-      *sum *= factor;
-      RescaleRow(output, x.plan.row, factor);
-    }
-    *max = rise;
-  }
+  MoveOffset(rise, max, sum, output, x.plan.row);
   for (int i = 0; i < x.count; ++i) {
     const KeyPart& part = x.parts[i];
     const Columns c = RowColumns(part, r);
@@ -488,6 +476,7 @@ void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, bool small, flo
     }
     ClearColumns<Terms>(ReadColumns(part, tile, tile + m), c, row);
   }
+  if (*sum == 0.0f) *max = kHiddenScore;  // scores are small, and all hidden
 }
 
 // Starts rows of scratch: nothing seen yet.

@@ -183,6 +183,28 @@ TEST(WindowAttention, SmallAndLargeScores) {
   }
 }
 
+// A block of which rows see nothing, whose scores are small, before blocks whose scores lie all so
+// far below 0 that no weight relative to 0 would be left.
+TEST(WindowAttention, ScoresFarBelowZeroBehindHiddenKeys) {
+  Context context(1);
+  Case c = MakeCase(600, 400, 400, 160, 1, 1);
+  ASSERT_FALSE(MakeWindowPlan(c.spec, c.extents(), 0).ring);
+  std::vector<std::uint8_t> roles(600, kLocalToken);
+  std::fill_n(roles.begin(), 200, kHiddenToken);
+  c.SetRoles(roles);
+  Inputs x(c);
+  for (float& q : x.q) q = 0.5f + 0.01f * q;
+  for (float& k : x.k) k = -24.0f + k;
+  const auto oracle = RunReference<double>(c, x);
+  const auto naive = RunReference<float>(c, x);
+  std::vector<Tolerance> tolerance(8);
+  for (std::size_t part = 0; part < tolerance.size(); ++part) {
+    test::RaiseTolerance(Finite(*naive.Parts()[part].second), Finite(*oracle.Parts()[part].second),
+                         part < kOutputParts ? 2 : 3, &tolerance[part]);
+  }
+  ExpectOutputs(c, RunKernel(context, c, x), oracle, tolerance);
+}
+
 // Long sequences: runs, rings that go around, alternating groups.
 TEST(WindowAttention, RunsAndAlternatingGroups) {
   Context context(2);
