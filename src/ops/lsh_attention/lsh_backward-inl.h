@@ -152,9 +152,9 @@ inline void ScatterGradients(const LshArguments& args, idx_t head, idx_t c, cons
     const InRow x = args.qk(b, h, t);
     const float* g = dkeys + j * plan.row;
     float* dx = &args.gradients.dqk(b, h, t, 0);
-    const auto square = hn::Set(d, args.Token(head, t).square);
-    const auto factor = SharedKeyFactor(d, square, plan.D);
-    const auto along = hn::Mul(hn::Mul(factor, factor), hn::Set(d, DotRow(x, {g, false}, plan.D)));
+    // factor^2 (g . x), factor^2 = 1 / (D mean(x^2) + D epsilon)
+    const float norm = args.Token(head, t).square + static_cast<float>(plan.D) * kKeyEpsilon;
+    const auto along = hn::Set(d, DotRow(x, {g, false}, plan.D) / norm);
     for (idx_t i = 0; i < plan.D; i += kTileLanes) {
       const auto sum = hn::Add(LoadTail(dx + i, plan.D - i), hn::LoadU(d, g + i));
       StoreTail(hn::NegMulAdd(along, LoadRow(x, i, plan.D), sum), dx + i, plan.D - i);
