@@ -54,6 +54,7 @@ HWY_INLINE void HideRow(float* HWY_RESTRICT row, const float* HWY_RESTRICT visib
 // The unit that products leave scores in; offsets and sums have none.
 struct NaturalScores {
   static constexpr float kUnit = 1.0f, kPerUnit = 1.0f;
+  static constexpr bool kSmallIsCheaper = false;
   // e^x for x in units, at most kSafeScore, and for x of at most 87 in size.
   template <class D, class V>
   static HWY_INLINE V Exp(D d, V x) {
@@ -75,6 +76,7 @@ struct NaturalScores {
 #if HWY_NATIVE_FMA
 struct FloatScores {
   static constexpr float kUnit = 0.693147181f, kPerUnit = 1.44269504f;
+  static constexpr bool kSmallIsCheaper = true;
   template <class D, class V>
   static HWY_INLINE V Exp(D d, V x) {
     return Exp2Weight(d, x);
@@ -127,6 +129,16 @@ HWY_INLINE float MaxRow(const float* row, idx_t n) {
   }
   for (; i < n; i += kTileLanes) even = hn::Max(even, hn::LoadU(d, row + i));
   return hn::GetLane(hn::MaxOfLanes(d, hn::Max(even, odd)));
+}
+
+// What the weights of a row of scores are made relative to: 0 if scores are small, else the
+// largest; -inf if all are hidden. `shows`: it is known that one is not.
+template <class Scores>
+HWY_INLINE float RowOffset(const float* row, idx_t n, bool small, bool shows) {
+  if (small && shows) return 0.0f;
+  const float most = MaxRow(row, n);
+  if (most == kHiddenScore) return most;
+  return small ? 0.0f : Scores::kUnit * most;
 }
 
 // row = weight(row) in whole vectors; returns the sum.

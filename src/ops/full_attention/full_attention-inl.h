@@ -176,15 +176,13 @@ float QueryFactor(const FullPlan& plan) {
 // score is hidden or larger than kSafeScore, and rise is 0.
 template <class Terms, class Scores>
 float WeighColumns(float* row, idx_t n, float rise, bool plain) {
-  if constexpr (Terms::kWidth == 1) {
-    if (plain) return ExpSmallRow<Scores>(row, n);
-  }
+  if (Scores::kSmallIsCheaper && plain) return ExpSmallRow<Scores>(row, n);
   return ExpColumns<Terms, Scores>(row, 0, n, rise);
 }
 
 // Row t of scores -> weights relative to the maximum so far, or to 0 where scores are small, in
 // place; what they are relative to, sum and what is summed in `output` move on. `end`: columns that
-// are read. Every row sees a key of the first block it meets: 0 cannot hide that others are lower.
+// are read.
 template <class Terms, class Scores>
 void ForwardRow(const FullTask& x, idx_t t, idx_t end, bool small, float* row, float* max,
                 float* sum, float* output) {
@@ -195,8 +193,8 @@ void ForwardRow(const FullTask& x, idx_t t, idx_t end, bool small, float* row, f
   } else {
     HideScores(x, t, whole, row);
   }
-  const float rise =
-      small ? std::max(*max, 0.0f) : std::max(*max, Scores::kUnit * MaxRow(row, whole));
+  const bool shows = !x.masked && x.Limit(t) > 0;
+  const float rise = std::max(*max, RowOffset<Scores>(row, whole, small, shows));
   if (rise == kHiddenScore) {  // nothing visible yet
     ClearWeights<Terms>(row, 0, whole);
     return;

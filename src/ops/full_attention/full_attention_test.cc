@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
+#include "base/isa.h"
 #include "longspan/attention.h"
 #include "ops/full_attention/full_attention_ref.h"
 #include "ops/full_attention/full_attention_test.h"
@@ -131,13 +134,15 @@ TEST(FullAttention, GroupsOfOneHead) {
   }
 }
 
-// Many heads: one group of all tokens, several key blocks.
+// Many heads: one group of all tokens, several key blocks, with AVX-512 of more keys.
 TEST(FullAttention, ManyHeads) {
   Context context(2);
   for (const Form form : {Form::kSeparate, Form::kShared}) {
     Case c = MakeCase(form, 401, true, 4, 2, 16);
-    ASSERT_EQ(MakeFullPlan(c.spec, View<const float, 4>(nullptr, c.extents()), c.shared()).groups,
-              1);
+    const FullPlan plan =
+        MakeFullPlan(c.spec, View<const float, 4>(nullptr, c.extents()), c.shared());
+    ASSERT_EQ(plan.groups, 1);
+    ASSERT_EQ(plan.keys, ActiveIsa() >= Isa::kAvx512 ? 384 : 192);
     CheckCase(context, c);
     c.mask = MakeMask(c, Padding::kHoles);
     c.spec.causal = false;
@@ -178,6 +183,23 @@ TEST(FullAttention, ScoresThatRiseAndFall) {
     c.ramp = ramp;
     CheckCase(context, c);
   }
+}
+
+// Rows whose scores lie all so far below 0 that no weight relative to 0 would be left, before a
+// block of small scores of which they see nothing.
+TEST(FullAttention, ScoresFarBelowZeroBesideHiddenKeys) {
+  Context context(1);
+  Case c = MakeCase(Form::kSeparate, 500, true, 64);
+  c.mask = Mask(500, 1);
+  std::fill_n(c.mask.begin() + 192, 120, std::uint8_t{0});
+  Inputs x(c);
+  for (float& q : x.q) q = 1.0f + 0.1f * q;
+  for (std::size_t i = 0; i < x.k.size(); ++i) {
+    x.k[i] = i < 192 * 64 ? x.k[i] - 25.0f : 0.02f * x.k[i];
+  }
+  std::vector<Tolerance> tolerance(7);
+  RaiseTolerances(c, x, &tolerance);
+  CheckInputs(context, c, x, tolerance);
 }
 
 // Bugs that must not hide behind the tolerances.

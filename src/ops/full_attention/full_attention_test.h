@@ -147,6 +147,17 @@ std::vector<T> WithoutSelfScores(const std::vector<T>& values) {
   return rest;
 }
 
+// The rule of derived tolerances for one set of inputs.
+inline void RaiseTolerances(const Case& c, const Inputs& x, std::vector<Tolerance>* most) {
+  const auto naive = RunReference<float>(c, x);
+  const auto oracle = RunReference<double>(c, x);
+  for (std::size_t part = 0; part < most->size(); ++part) {
+    const auto a = WithoutSelfScores(*naive.Parts()[part].second);
+    const auto e = WithoutSelfScores(*oracle.Parts()[part].second);
+    test::RaiseTolerance(a, e, part < 4 ? 2 : 3, &(*most)[part]);
+  }
+}
+
 // The rule of derived tolerances, part by part. A small problem's naive error is a matter of luck,
 // so it is the largest over some inputs of the same shape; a large one has enough elements.
 inline std::vector<Tolerance> ToleranceOf(const Case& c) {
@@ -154,24 +165,15 @@ inline std::vector<Tolerance> ToleranceOf(const Case& c) {
   const int inputs = c.size() > 5000 ? 1 : (c.size() > 500 ? 4 : 20);
   Case input = c;
   for (int i = 0; i < inputs; ++i, ++input.seed) {
-    const Inputs x(input);
-    const auto naive = RunReference<float>(input, x);
-    const auto oracle = RunReference<double>(input, x);
-    for (std::size_t part = 0; part < most.size(); ++part) {
-      const auto a = WithoutSelfScores(*naive.Parts()[part].second);
-      const auto e = WithoutSelfScores(*oracle.Parts()[part].second);
-      test::RaiseTolerance(a, e, part < 4 ? 2 : 3, &most[part]);
-    }
+    RaiseTolerances(input, Inputs(input), &most);
   }
   return most;
 }
 
-inline void CheckCase(Context& context, const Case& c) {
-  SCOPED_TRACE(c.Name());
-  const Inputs x(c);
+inline void CheckInputs(Context& context, const Case& c, const Inputs& x,
+                        const std::vector<Tolerance>& tolerance) {
   const auto y = RunKernel(context, c, x);
   const auto oracle = RunReference<double>(c, x);
-  const auto tolerance = ToleranceOf(c);
   for (std::size_t part = 0; part < tolerance.size(); ++part) {
     const auto [name, all] = y.Parts()[part];
     const auto actual = WithoutSelfScores(*all);
@@ -185,6 +187,11 @@ inline void CheckCase(Context& context, const Case& c) {
     // Where everything cancels (a query with one key has no gradient) rounding is all there is.
     for (const float value : actual) ASSERT_LE(std::abs(value), 3e-6f) << name;
   }
+}
+
+inline void CheckCase(Context& context, const Case& c) {
+  SCOPED_TRACE(c.Name());
+  CheckInputs(context, c, Inputs(c), ToleranceOf(c));
 }
 
 enum class Padding { kLeft, kRight, kHoles, kBlocks, kEverything };

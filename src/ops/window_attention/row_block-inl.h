@@ -417,18 +417,19 @@ bool ScoresAreSmall(const RowBlock& x, idx_t at) {
   return NormsAreSmall<ScoresOf<Terms>>(own, most);
 }
 
-// What row r's scores are weighed relative to, `before` so far: 0 if they are small, else the
-// largest visible one. Hides what the row does not see.
+// What row r's scores are weighed relative to, `before` so far. Hides what the row does not see.
 template <class Terms>
 float RowOffset(const RowBlock& x, idx_t r, bool small, float before) {
   float* row = x.scratch.scores + r * x.plan.score_stride;
-  float offset = small ? std::max(before, 0.0f) : before;
+  float offset = before;
   for (int i = 0; i < x.count; ++i) {
-    const Columns c = RowColumns(x.parts[i], r);
+    const KeyPart& part = x.parts[i];
+    const Columns c = RowColumns(part, r);
     if (c.begin >= c.end) continue;
-    HideColumns(x.parts[i], r, c, row);
-    if (small) continue;
-    offset = std::max(offset, ScoresOf<Terms>::kUnit * MaxRow(row + c.begin, c.end - c.begin));
+    HideColumns(part, r, c, row);
+    const idx_t n = c.end - c.begin;
+    offset = std::max(offset,
+                      RowOffset<ScoresOf<Terms>>(row + c.begin, n, small, /*shows=*/!part.masked));
   }
   return offset;
 }
@@ -436,18 +437,19 @@ float RowOffset(const RowBlock& x, idx_t r, bool small, float before) {
 // Weights of what row r sees of part i, relative to `rise`, in place; returns their sum.
 template <class Terms>
 float WeighColumns(const RowBlock& x, int i, idx_t r, float rise, bool small) {
+  using Scores = ScoresOf<Terms>;
   const KeyPart& part = x.parts[i];
   float* row = x.scratch.scores + r * x.plan.score_stride;
   const Columns c = RowColumns(part, r);
-  if (Terms::kWidth == 2 || !small || rise != 0.0f || part.masked) {
-    return ExpColumns<Terms, ScoresOf<Terms>>(row, c.begin, c.end, rise);
+  if (!Scores::kSmallIsCheaper || !small || rise != 0.0f || part.masked) {
+    return ExpColumns<Terms, Scores>(row, c.begin, c.end, rise);
   }
   // Only the first and the last vector hide keys: behind the one, before the other are numbers.
   const idx_t begin = std::min(c.begin + kTileLanes, c.end);
   const idx_t end = std::max(begin, c.end - kTileLanes);
-  const float first = ExpRow<FloatScores>(row + c.begin, begin - c.begin, 0.0f);
-  const float last = ExpRow<FloatScores>(row + end, c.end - end, 0.0f);
-  return first + ExpSmallRow<FloatScores>(row + begin, end - begin) + last;
+  const float first = ExpRow<Scores>(row + c.begin, begin - c.begin, 0.0f);
+  const float last = ExpRow<Scores>(row + end, c.end - end, 0.0f);
+  return first + ExpSmallRow<Scores>(row + begin, end - begin) + last;
 }
 
 // Row r, of the m rows of a tile that begins at row `tile`, from scores to weights, in place; what
@@ -476,7 +478,6 @@ void ForwardRow(const RowBlock& x, idx_t r, idx_t tile, idx_t m, bool small, flo
     }
     ClearColumns<Terms>(ReadColumns(part, tile, tile + m), c, row);
   }
-  if (*sum == 0.0f) *max = kHiddenScore;  // scores are small, and all hidden
 }
 
 // Starts rows of scratch: nothing seen yet.

@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
+#include "base/isa.h"
 #include "longspan/attention.h"
 #include "ops/window_attention/window_attention_ref.h"
 #include "ops/window_attention/window_attention_test.h"
@@ -183,26 +186,30 @@ TEST(WindowAttention, SmallAndLargeScores) {
   }
 }
 
-// A block of which rows see nothing, whose scores are small, before blocks whose scores lie all so
-// far below 0 that no weight relative to 0 would be left.
-TEST(WindowAttention, ScoresFarBelowZeroBehindHiddenKeys) {
+// Blocks of which rows see nothing, whose scores are small, before and behind blocks whose scores
+// lie all so far below 0 that no weight relative to 0 would be left.
+TEST(WindowAttention, ScoresFarBelowZeroBesideHiddenKeys) {
   Context context(1);
   Case c = MakeCase(600, 400, 400, 160, 1, 1);
   ASSERT_FALSE(MakeWindowPlan(c.spec, c.extents(), 0).ring);
-  std::vector<std::uint8_t> roles(600, kLocalToken);
-  std::fill_n(roles.begin(), 200, kHiddenToken);
-  c.SetRoles(roles);
   Inputs x(c);
   for (float& q : x.q) q = 0.5f + 0.01f * q;
   for (float& k : x.k) k = -24.0f + k;
-  const auto oracle = RunReference<double>(c, x);
-  const auto naive = RunReference<float>(c, x);
-  std::vector<Tolerance> tolerance(8);
-  for (std::size_t part = 0; part < tolerance.size(); ++part) {
-    test::RaiseTolerance(Finite(*naive.Parts()[part].second), Finite(*oracle.Parts()[part].second),
-                         part < kOutputParts ? 2 : 3, &tolerance[part]);
+  for (const idx_t first : {0, 400}) {
+    SCOPED_TRACE(first);
+    std::vector<std::uint8_t> roles(600, kLocalToken);
+    std::fill_n(roles.begin() + first, 200, kHiddenToken);
+    c.SetRoles(roles);
+    const auto oracle = RunReference<double>(c, x);
+    const auto naive = RunReference<float>(c, x);
+    std::vector<Tolerance> tolerance(8);
+    for (std::size_t part = 0; part < tolerance.size(); ++part) {
+      test::RaiseTolerance(Finite(*naive.Parts()[part].second),
+                           Finite(*oracle.Parts()[part].second), part < kOutputParts ? 2 : 3,
+                           &tolerance[part]);
+    }
+    ExpectOutputs(c, RunKernel(context, c, x), oracle, tolerance);
   }
-  ExpectOutputs(c, RunKernel(context, c, x), oracle, tolerance);
 }
 
 // Long sequences: runs, rings that go around, alternating groups.
@@ -261,6 +268,18 @@ TEST(WindowAttention, ManySequences) {
   Context context(1);
   Case c = MakeCase(230, 20, 20, 4, 4, 16);
   ASSERT_EQ(MakeWindowPlan(c.spec, c.extents(), 0).groups, 1);
+  c.SetRoles(MakeRoles(c, Layout::kHoles));
+  CheckCase(context, c);
+}
+
+// Sequences that are long and many enough for more keys at a time in the backward.
+TEST(WindowAttention, ManyKeysAtATime) {
+  Context context(2);
+  Case c = MakeCase(800, 200, 150, 4, 1, 12);
+  const WindowPlan plan = MakeWindowPlan(c.spec, c.extents(), 0);
+  ASSERT_EQ(plan.backward_rings.keys.ring, ActiveIsa() >= Isa::kAvx512 ? 384 : 192);
+  CheckCase(context, c);
+  c.spec.causal = true;
   c.SetRoles(MakeRoles(c, Layout::kHoles));
   CheckCase(context, c);
 }
