@@ -5,9 +5,9 @@
 //   function            largest error               special values
 //   Exp                 2 ulp, subnormals included  -inf -> 0, large -> inf, NaN stays
 //   ExpNonPositive      2 ulp above 2^-126          below 2^-126 -> 0, -inf -> 0, NaN stays
-//   ExpWeight           3e-7 + 1.4e-8 |x| of it     as ExpNonPositive
-//   Exp2Weight          3e-7 of it                  below -126 -> 0, -inf -> 0, NaN stays
-//   Exp2Small           3e-7 of it                  NaN stays
+//   ExpWeight           2e-7 + 1.4e-8 |x| of it     as ExpNonPositive
+//   Exp2Weight          2e-7 of it                  below -126 -> 0, -inf -> 0, NaN stays
+//   Exp2Small           2e-7 of it                  NaN stays
 //   Log                 2 ulp, subnormals included  0 -> -inf, negative -> NaN, inf, NaN stay
 //   Tanh                3 ulp                       +-inf -> +-1, NaN stays
 //   Sigmoid             4 ulp above 2^-126          -inf -> 0, inf -> 1, NaN stays
@@ -126,9 +126,9 @@ HWY_INLINE V MulUnlessBelow(D d, V x, float limit, V a, V b) {
 
 }  // namespace math_internal
 
-// e^x for x <= 80 (or NaN) as a softmax weighs keys, cheaper than ExpNonPositive: log2 e is not
-// corrected for its rounding, which is a temperature off by 1.3e-8, and the polynomial has one term
-// less. Without fused multiply-adds the product would be rounded too.
+// e^x for x <= 80 (or NaN) as a softmax weighs keys, two multiply-adds cheaper than ExpNonPositive:
+// log2 e is not corrected for its rounding, which is a temperature off by 1.3e-8. Without fused
+// multiply-adds the product would be rounded too.
 template <class D, class V>
 HWY_INLINE V ExpWeight(D d, V x) {
 #if HWY_NATIVE_FMA
@@ -143,26 +143,34 @@ HWY_INLINE V ExpWeight(D d, V x) {
 #endif
 }
 
+namespace math_internal {
+
+// 2^x = 2^f scale, |f| <= 1/2: returns 2^f.
+template <class D, class V>
+HWY_INLINE V Exp2Parts(D d, V x, V& scale) {
+  const hn::RebindToSigned<D> di;
+  const V kMagic = hn::Set(d, kExponentMagic);
+  const V shifted = hn::Add(x, kMagic);
+  scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return Exp2Fraction(d, hn::Sub(x, hn::Sub(shifted, kMagic)));  // exact
+}
+
+}  // namespace math_internal
+
 // 2^x for |x| <= 126 (or NaN).
 template <class D, class V>
 HWY_INLINE V Exp2Small(D d, V x) {
-  const hn::RebindToSigned<D> di;
-  const V kMagic = hn::Set(d, math_internal::kExponentMagic);
-  const V shifted = hn::Add(x, kMagic);
-  const V f = hn::Sub(x, hn::Sub(shifted, kMagic));  // in [-1/2, 1/2], exact
-  const V scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
-  return hn::Mul(math_internal::Exp2Fraction(d, f), scale);
+  V scale;
+  const V p = math_internal::Exp2Parts(d, x, scale);
+  return hn::Mul(p, scale);
 }
 
 // 2^x for x <= 126 (or NaN): results below 2^-126 become exactly 0.
 template <class D, class V>
 HWY_INLINE V Exp2Weight(D d, V x) {
-  const hn::RebindToSigned<D> di;
-  const V kMagic = hn::Set(d, math_internal::kExponentMagic);
-  const V shifted = hn::Add(x, kMagic);
-  const V f = hn::Sub(x, hn::Sub(shifted, kMagic));
-  const V scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
-  return math_internal::MulUnlessBelow(d, x, -126.0f, math_internal::Exp2Fraction(d, f), scale);
+  V scale;
+  const V p = math_internal::Exp2Parts(d, x, scale);
+  return math_internal::MulUnlessBelow(d, x, -126.0f, p, scale);
 }
 
 // Natural logarithm.
