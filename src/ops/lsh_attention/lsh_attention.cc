@@ -44,7 +44,7 @@ constexpr idx_t kTasksPerThread = 4;
 constexpr idx_t kMostBlockRows = 64;
 constexpr idx_t kFewestBlockRows = 12;
 // Scores of a block: two such buffers and the packed window share a 512 KB L2 cache.
-constexpr idx_t kBlockScores = 24 * 1024;
+constexpr idx_t kBlockScores = idx_t{24} * 1024;
 constexpr idx_t kRowTokens = 1024;  // of a task that goes row by row
 constexpr idx_t kTermBytes = 32;    // at least sizeof(TileTerm)
 constexpr idx_t kRowWeightBytes = 8;
