@@ -49,7 +49,7 @@ struct FullTask {
   idx_t keys = 0;       // that exist
   bool masked = false;  // the key mask hides some of them
   bool shown = true;    // and leaves some
-  float norms = 0.0f;   // forward: no squared norm of a key is larger; inf: not known
+  float norms = 0.0f;   // forward, floats: no squared norm of a key is larger
 
   FullTask(const FullArguments& arguments, const FullScratch& memory, idx_t head)
       : args(arguments), plan(arguments.plan), scratch(memory), b(head / plan.H), h(head % plan.H) {
