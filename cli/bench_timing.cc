@@ -1,5 +1,7 @@
 #include "cli/bench_timing.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -34,7 +36,7 @@ double MedianSeconds(idx_t repetitions, const std::function<void()>& work) {
 
 BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t repetitions,
                           const std::function<void()>& work) {
-  std::vector<double> seconds, peaks, fractions;
+  std::vector<double> seconds, peaks, fractions, round_trips;
   const auto probe = [&] {
     return peak == PeakOf::kBf16 ? ProbeBf16Gflops(context) : ProbeFp32Gflops(context);
   };
@@ -42,6 +44,7 @@ BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t rep
   for (idx_t i = 0; i < repetitions; ++i) {
     seconds.push_back(Seconds(work));
     const double after = probe();
+    round_trips.push_back(ProbeRoundTripNs(context));
     peaks.push_back(std::max(before, after));
     fractions.push_back(gflop / seconds.back() / peaks.back());
     Check(fractions.back() <= 1.0, ErrorCode::kNumeric,
@@ -56,7 +59,14 @@ BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t rep
   times.gflop = gflop;
   times.peak_gflops = Median(peaks);
   times.fraction = Median(fractions);
+  times.round_trip_ns = Median(round_trips);
   return times;
+}
+
+std::string DescribeMachine(const Context& context, const BenchTimes& times) {
+  if (times.round_trip_ns == 0.0) return context.Describe();
+  return fmt::format("{}; {:.0f} ns from core to core and back", context.Describe(),
+                     times.round_trip_ns);
 }
 
 }  // namespace longspan::cli

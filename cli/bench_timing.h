@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "longspan/context.h"
 
@@ -12,6 +13,7 @@ struct BenchTimes {
   double gflop = 0.0;                       // useful work of one
   double peak_gflops = 0.0;                 // all threads: median over the repetitions
   double fraction = 0.0;                    // median of the repetitions' own ratios
+  double round_trip_ns = 0.0;               // between cores, median; 0 for one thread
 
   double gflops() const { return gflop / seconds; }
 };
@@ -24,9 +26,13 @@ double Seconds(const std::function<void()>& work);
 double MedianSeconds(idx_t repetitions, const std::function<void()>& work);
 
 // Runs `work` of `gflop` useful GFLOP `repetitions` times. The peak is probed before and after each
-// repetition; the larger one counts, as the other one was disturbed. kNumeric when a repetition
-// was faster than that peak.
+// repetition; the larger one counts, as the other one was disturbed. Behind each the way between
+// the cores is probed, which a virtual machine may change at any time. kNumeric when a repetition
+// was faster than the peak.
 BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t repetitions,
                           const std::function<void()>& work);
+
+// "2 threads, avx512; 88 ns from core to core and back"
+std::string DescribeMachine(const Context& context, const BenchTimes& times);
 
 }  // namespace longspan::cli

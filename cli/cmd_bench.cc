@@ -83,6 +83,7 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
     j["gflops"] = r.gflops();
     j["peak_gflops"] = r.peak_gflops;
     j["fraction"] = r.fraction;
+    j["round_trip_ns"] = r.round_trip_ns;
     j["machine"] = context.Describe();
     PrintResult(j.dump(2) + "\n");
     return 0;
@@ -91,7 +92,7 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
       "{}\npeak: {}\n{} of {} x {} tokens in {}: {:.3f} s (best {:.3f}), {:.0f} tokens/s, {:.0f} "
       "MB\n"
       "{:.1f} GFLOP without recomputation: {:.1f} GFLOP/s, {:.2f} of the peak of {:.1f}\n",
-      context.Describe(), Describe(ProbePeaks(context)),
+      DescribeMachine(context, r), Describe(ProbePeaks(context)),
       kind == StepKind::kTrain ? "training step" : "forward", c.batch, c.tokens, c.dtype, r.seconds,
       r.seconds_min, tokens / r.seconds, static_cast<double>(peak_rss) * 1e-6, r.gflop, r.gflops(),
       r.fraction, r.peak_gflops));

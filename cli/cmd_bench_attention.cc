@@ -57,6 +57,7 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
     j["gflops"] = r.gflops();
     j["peak_gflops"] = r.peak_gflops;
     j["fraction"] = r.fraction;
+    j["round_trip_ns"] = r.round_trip_ns;
     j["largest_error"] = error;
     j["peak_rss_bytes"] = PeakRssBytes();
     j["machine"] = context.Describe();
@@ -67,7 +68,7 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
       "{}\n{} attention{}, {} x {} heads x {} tokens x {}, {}: {:.4f} s (best {:.4f})\n"
       "{:.1f} useful GFLOP: {:.1f} GFLOP/s, {:.2f} of the peak of {:.1f}\n"
       "checked in double: 64 query rows{}; largest error {:.1e} of a row\n",
-      context.Describe(), c.problem.kind,
+      DescribeMachine(context, r), c.problem.kind,
       options.bf16 ? fmt::format(" in bf16 ({})", Bf16PathName(ActiveBf16Path())) : "",
       c.problem.batch, c.problem.heads, c.problem.tokens, c.problem.head_size,
       backward ? "forward and backward" : "forward", r.seconds, r.seconds_min, r.gflop, r.gflops(),

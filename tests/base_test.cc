@@ -24,6 +24,7 @@
 #include "longspan/context.h"
 #include "longspan/tensor.h"
 #include "parallel/parallel_for.h"
+#include "parallel/task_shares.h"
 
 namespace longspan {
 namespace {
@@ -357,6 +358,34 @@ TEST(ParallelFor, RunsEveryTaskOnce) {
       });
       for (const auto& count : runs) ASSERT_EQ(count.load(), 1);
     }
+  }
+}
+
+TEST(TaskShares, OwnTasksComeFirst) {
+  const auto taken_by = [](TaskShares& shares, int thread) {
+    std::vector<idx_t> taken;
+    shares.Run(thread, [&](idx_t task) { taken.push_back(task); });
+    return taken;
+  };
+  {
+    TaskShares shares(8, 3);  // [0, 3), [3, 6), [6, 8)
+    EXPECT_THAT(taken_by(shares, 1), ElementsAre(3, 4, 5, 6, 7, 0, 1, 2));
+    for (int thread = 0; thread < 3; ++thread) {
+      EXPECT_THAT(taken_by(shares, thread), testing::IsEmpty());
+    }
+  }
+  {
+    TaskShares shares(2, 4);  // threads without a share take others'
+    EXPECT_THAT(taken_by(shares, 3), ElementsAre(0, 1));
+  }
+  {
+    // A thread that comes late finds what is left of its share, and no task twice.
+    TaskShares shares(8, 2);
+    std::vector<idx_t> late;
+    shares.Run(0, [&](idx_t task) {
+      if (task == 5) late = taken_by(shares, 1);
+    });
+    EXPECT_THAT(late, ElementsAre(6, 7));
   }
 }
 

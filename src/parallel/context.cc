@@ -9,11 +9,10 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/isa.h"
+#include "parallel/task_shares.h"
 
 namespace longspan {
 namespace {
-
-constexpr int kMostThreads = 1024;
 
 int AllowedCpus() {
   cpu_set_t set;

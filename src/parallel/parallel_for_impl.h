@@ -4,6 +4,8 @@
 
 #include <atomic>
 
+#include "parallel/task_shares.h"
+
 namespace longspan {
 
 template <class Body>
@@ -16,10 +18,10 @@ void ParallelFor(const Context& context, idx_t tasks, Body&& body) {
   }
   std::exception_ptr error;
   std::atomic<bool> failed{false};
-  const int threads = context.threads();
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (idx_t task = 0; task < tasks; ++task) {
-    if (failed.load(std::memory_order_relaxed)) continue;
+  TaskShares shares(tasks, context.threads());
+#pragma omp parallel num_threads(context.threads())
+  shares.Run(omp_get_thread_num(), [&](idx_t task) {
+    if (failed.load(std::memory_order_relaxed)) return;
     try {
       body(task, omp_get_thread_num());
     } catch (...) {
@@ -28,7 +30,7 @@ void ParallelFor(const Context& context, idx_t tasks, Body&& body) {
         if (!failed.exchange(true)) error = std::current_exception();
       }
     }
-  }
+  });
   if (error) std::rethrow_exception(error);
 }
 

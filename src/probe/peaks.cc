@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <functional>
@@ -17,6 +16,7 @@
 #include "base/isa.h"
 #include "base/math.h"
 #include "parallel/parallel_for.h"
+#include "probe/clock.h"
 #include "probe/judge.h"
 #include "probe/loops.h"
 
@@ -24,10 +24,7 @@ namespace longspan {
 namespace {
 
 using probe::Chains;
-
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+using probe::Seconds;
 
 // Runs body(task) on all threads at once: each waits for the others before it starts. The wait
 // ends after 20 ms in case the system grants fewer threads than asked for.

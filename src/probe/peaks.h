@@ -25,6 +25,12 @@ Peaks ProbePeaks(Context& context);
 double ProbeFp32Gflops(Context& context);
 double ProbeBf16Gflops(Context& context);
 
+// Nanoseconds in which a line of the cache goes from the first thread's core to another one and
+// back: of up to 15 others the farthest. Some 50 to 100 within a last-level cache; several hundred
+// between two of them, where work that shares data among threads is slower. 0 for one thread, or
+// where the threads never ran at once. A millisecond or two for each of the others.
+double ProbeRoundTripNs(Context& context);
+
 // "fp32 198.3 GFLOP/s (31.0 flop/cycle a core at 3.20 GHz), bf16 ..., memory ...": for reports.
 std::string Describe(const Peaks& peaks);
 

@@ -51,6 +51,14 @@ TEST(Peaks, PartsAgreeWithTheWhole) {
   EXPECT_GT(ProbeBf16Gflops(context), 0.0);
 }
 
+TEST(RoundTrip, IsOfPairsOfThreadsOnly) {
+  Context one(1), more(3);
+  EXPECT_EQ(ProbeRoundTripNs(one), 0.0);
+  const double ns = ProbeRoundTripNs(more);  // 0 where the system ran the threads in turn
+  EXPECT_GE(ns, 0.0);
+  EXPECT_LT(ns, 1e7);
+}
+
 TEST(Judge, FlagsAProbeBoundByLatency) {
   if (ActiveIsa() == Isa::kPortable) GTEST_SKIP() << "the portable vectors are not registers";
   Peaks peaks;

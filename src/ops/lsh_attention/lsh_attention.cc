@@ -37,8 +37,8 @@ namespace {
 // Tokens of a task: gathering its halo twice costs a thirty-second at chunk 64 with one chunk of
 // look-back, and the side buffer 16 bytes a token.
 constexpr idx_t kRunTokens = 2048;
-// Tasks of a phase that a group of heads has at least, per thread: few heads in flight share the
-// cache, whose rows each round reads again.
+// Tasks of a phase that a group of heads has at least, per thread: few heads are in flight, whose
+// rows each round reads again, from the cache.
 constexpr idx_t kTasksPerThread = 4;
 // Query rows at a time: 64 rows of D = 64 are half of a 32 KB L1 cache.
 constexpr idx_t kMostBlockRows = 64;
@@ -191,8 +191,11 @@ class Call {
   const LshScratch& scratch(int thread) const { return scratch_[static_cast<std::size_t>(thread)]; }
 
  private:
+  // At least a head for each thread, all of whose rounds are then that thread's share of the tasks:
+  // where cores share no cache, none gathers sums that another one wrote the round before.
   static LshArguments Grouped(const Context& context, LshArguments args) {
-    const idx_t wanted = CeilDiv(kTasksPerThread * context.threads(), args.plan.runs);
+    const idx_t threads = context.threads();
+    const idx_t wanted = std::max(CeilDiv(kTasksPerThread * threads, args.plan.runs), threads);
     args.heads = std::min(wanted, args.plan.B * args.plan.H);
     return args;
   }
