@@ -76,6 +76,8 @@ def tell(row):
             line += f", out differs by {one['distance']:.1e}"
         if "gradients" in one:
             line += f", gradients by {one['gradients']:.1e}"
+        if trips := one.get("round_trips_ns"):
+            line += f", cores {' '.join(f'{ns:.0f}' for ns in trips)} ns"
         print(line, flush=True)
 
 

@@ -3,7 +3,8 @@
 
 usage: attention_speed.py PROGRAM [--kind window lsh] [--tokens 4096 16384] [--dtype f32 bf16]
          [--window 128 256 512] [--hashes 1 2 4] [--sweep-tokens 16384] [--rounds 2] [--steps 3]
-         [--threads N] [--most-full-tokens 16384] [--patience 15] [--most-seconds 600]
+         [--threads N] [--cores near|far] [--most-full-tokens 16384] [--patience 15]
+         [--most-seconds 600]
          [--json FILE] [--markdown FILE] [--plot PREFIX]
        attention_speed.py --from FILE.json... [--json FILE] [--markdown FILE] [--plot PREFIX]
 
@@ -32,6 +33,9 @@ hundreds of MB before the first step (idle_bytes); longspan's process holds all 
 check, gradients in a forward pass and fp32 copies in bf16 too. The peer's best of threads is
 --threads and what it chooses itself; torch.compile is tried where it helps (FlexAttention).
 
+Behind each line: the nanoseconds in which a line of the cache goes from core to core and back,
+before and after (cores.py). --cores near, or far, measures again until both were so.
+
 To bound a run: full attention is left out above --most-full-tokens and where only the window
 changes; a peer whose repetitions took --patience seconds together makes no more in this round; one
 that takes longer than --most-seconds, or more than nine tenths of the memory that was free, has
@@ -56,6 +60,7 @@ from pathlib import Path
 
 import attention_report
 from attention_report import SETTING, measured, setting
+from cores import measure_in_place
 from turns import cpu, peak_bytes
 
 CHUNK = 64
@@ -288,7 +293,8 @@ def join(rounds):
         return rounds[-1]
     seconds = [s for one in rounds for s in one["seconds"]]
     joined = {**rounds[-1], "seconds": statistics.median(seconds), "all_seconds": seconds,
-              "bytes": max(one["bytes"] for one in rounds)}
+              "bytes": max(one["bytes"] for one in rounds),
+              "round_trips_ns": [ns for one in rounds for ns in one["round_trips_ns"]]}
     if "fraction" in joined:
         joined["fraction"] = statistics.median(one["fraction"] for one in rounds)
     return joined
@@ -303,9 +309,15 @@ def compare(options, row, folder):
             if reports and "failed" in reports[-1]:
                 continue
             if name == "longspan":
-                reports.append(ours(options, row, save=saved if turn == 0 else None))
+                def measurement(save=saved if turn == 0 else None):
+                    return ours(options, row, save)
             elif saved.exists():
-                reports.append(theirs(options, row, name, saved))
+                def measurement(name=name):
+                    return theirs(options, row, name, saved)
+            else:
+                continue
+            reports.append(measure_in_place(options.program, options.threads, options.cores,
+                                            measurement))
     saved.unlink(missing_ok=True)
     return {**row, **{name: join(reports) for name, reports in found.items() if reports}}
 
@@ -353,6 +365,8 @@ def parse():
                         help="how often longspan and the peers take turns")
     parser.add_argument("--steps", type=int, default=3, help="repetitions of a process")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--cores", choices=["near", "far"],
+                        help="measure while the cores share a last cache, or do not")
     parser.add_argument("--most-full-tokens", type=int, default=16384,
                         help="full attention is left out above")
     parser.add_argument("--patience", type=float, default=15,
