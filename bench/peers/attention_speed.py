@@ -4,8 +4,7 @@
 usage: attention_speed.py PROGRAM [--kind window lsh] [--tokens 4096 16384] [--dtype f32 bf16]
          [--window 128 256 512] [--hashes 1 2 4] [--sweep-tokens 16384] [--rounds 2] [--steps 3]
          [--threads N] [--cores near|far] [--most-full-tokens 16384] [--patience 15]
-         [--most-seconds 600]
-         [--json FILE] [--markdown FILE] [--plot PREFIX]
+         [--most-seconds 600] [--json FILE] [--markdown FILE] [--plot PREFIX]
        attention_speed.py --from FILE.json... [--json FILE] [--markdown FILE] [--plot PREFIX]
 
 Needs an environment with the peers:
@@ -56,6 +55,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import attention_report
@@ -309,15 +309,13 @@ def compare(options, row, folder):
             if reports and "failed" in reports[-1]:
                 continue
             if name == "longspan":
-                def measurement(save=saved if turn == 0 else None):
-                    return ours(options, row, save)
+                measure_one = partial(ours, options, row, saved if turn == 0 else None)
             elif saved.exists():
-                def measurement(name=name):
-                    return theirs(options, row, name, saved)
+                measure_one = partial(theirs, options, row, name, saved)
             else:
                 continue
             reports.append(measure_in_place(options.program, options.threads, options.cores,
-                                            measurement))
+                                            measure_one))
     saved.unlink(missing_ok=True)
     return {**row, **{name: join(reports) for name, reports in found.items() if reports}}
 
