@@ -157,6 +157,17 @@ std::vector<T> Finite(const std::vector<T>& values) {
 
 inline constexpr std::size_t kOutputParts = 2;  // out and lse; the others are gradients
 
+// The rule of derived tolerances for one set of inputs.
+inline void RaiseTolerances(const Case& c, const Inputs& x, std::vector<Tolerance>* most) {
+  const auto naive = RunReference<float>(c, x);
+  const auto oracle = RunReference<double>(c, x);
+  for (std::size_t part = 0; part < most->size(); ++part) {
+    const auto a = Finite(*naive.Parts()[part].second);
+    const auto e = Finite(*oracle.Parts()[part].second);
+    test::RaiseTolerance(a, e, part < kOutputParts ? 2 : 3, &(*most)[part]);
+  }
+}
+
 // The rule of derived tolerances, part by part. A small problem's naive error is a matter of luck,
 // so it is the largest over some inputs of the same shape; a large one has enough elements.
 inline std::vector<Tolerance> ToleranceOf(const Case& c) {
@@ -165,14 +176,7 @@ inline std::vector<Tolerance> ToleranceOf(const Case& c) {
   const int inputs = c.size() > 5000 ? 1 : (least > 2000 ? 3 : 8);
   Case input = c;
   for (int i = 0; i < inputs; ++i, ++input.seed) {
-    const Inputs x(input);
-    const auto naive = RunReference<float>(input, x);
-    const auto oracle = RunReference<double>(input, x);
-    for (std::size_t part = 0; part < most.size(); ++part) {
-      const auto a = Finite(*naive.Parts()[part].second);
-      const auto e = Finite(*oracle.Parts()[part].second);
-      test::RaiseTolerance(a, e, part < kOutputParts ? 2 : 3, &most[part]);
-    }
+    RaiseTolerances(input, Inputs(input), &most);
   }
   return most;
 }
