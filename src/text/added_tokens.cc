@@ -1,6 +1,7 @@
 #include "text/added_tokens.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace longspan::text {
 namespace {
@@ -15,14 +16,54 @@ bool IsWord(const Glyph& glyph) { return (Kind(glyph.c) & kWord) != 0; }
 void AddedTokenFinder::Add(const Glyphs& content, const AddedToken& token) {
   if (content.empty()) return;
   std::uint32_t node = 0;
-  for (const Glyph& g : content) {
-    const auto [edge, added] =
-        edges_.try_emplace(EdgeKey(node, g.c), static_cast<std::uint32_t>(ends_.size()));
-    if (added) ends_.push_back(-1);
+  for (auto g = content.rbegin(); g != content.rend(); ++g) {
+    const auto fresh = static_cast<std::uint32_t>(nodes_.size());
+    const auto [edge, added] = edges_.try_emplace(EdgeKey(node, g->c), fresh);
+    if (added) {
+      nodes_.push_back({.parent = node, .c = g->c, .depth = nodes_[node].depth + 1});
+      if (node == 0 && g->c < first_.size()) first_[g->c] = fresh;
+    }
     node = edge->second;
   }
-  ends_[node] = static_cast<std::int32_t>(tokens_.size());
+  nodes_[node].token = static_cast<std::int32_t>(tokens_.size());
   tokens_.push_back(token);
+  sizes_.push_back(content.size());
+}
+
+void AddedTokenFinder::Finish() {
+  std::vector<std::uint32_t> order(nodes_.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [this](std::uint32_t a, std::uint32_t b) {
+    return nodes_[a].depth < nodes_[b].depth;
+  });
+  for (const std::uint32_t at : order) {
+    Node& node = nodes_[at];
+    if (node.depth >= 2) node.shorter = Next(nodes_[node.parent].shorter, node.c);
+    if (node.token < 0) node.token = nodes_[node.shorter].token;
+  }
+}
+
+// Where the automaton goes from a node by a character.
+std::uint32_t AddedTokenFinder::Next(std::uint32_t node, char32_t c) const {
+  for (; node != 0; node = nodes_[node].shorter) {
+    const auto edge = edges_.find(EdgeKey(node, c));
+    if (edge != edges_.end()) return edge->second;
+  }
+  if (c < first_.size()) return first_[c];
+  const auto edge = edges_.find(EdgeKey(0, c));
+  return edge == edges_.end() ? 0 : edge->second;
+}
+
+// The last one first.
+std::vector<AddedTokenFinder::Match> AddedTokenFinder::Matches(const Glyphs& glyphs) const {
+  std::vector<Match> matches;
+  std::uint32_t node = 0;
+  for (std::size_t at = glyphs.size(); at-- > 0 && !tokens_.empty();) {
+    node = Next(node, glyphs[at].c);
+    const std::int32_t token = nodes_[node].token;
+    if (token >= 0) matches.push_back({at, static_cast<std::size_t>(token)});
+  }
+  return matches;
 }
 
 std::vector<AddedSplit> AddedTokenFinder::Split(const Glyphs& glyphs) const {
@@ -31,25 +72,12 @@ std::vector<AddedSplit> AddedTokenFinder::Split(const Glyphs& glyphs) const {
   const auto text_until = [&](std::size_t end) {
     if (end > done) splits.push_back({done, end, -1});
   };
-  for (std::size_t at = 0; at < glyphs.size() && !tokens_.empty();) {
-    std::uint32_t node = 0;
-    std::int32_t found = -1;
-    std::size_t end = at;
-    for (std::size_t i = at; i < glyphs.size(); ++i) {
-      const auto edge = edges_.find(EdgeKey(node, glyphs[i].c));
-      if (edge == edges_.end()) break;
-      node = edge->second;
-      if (ends_[node] >= 0) {
-        found = ends_[node];
-        end = i + 1;
-      }
-    }
-    if (found < 0) {
-      ++at;
-      continue;
-    }
-    const AddedToken& token = tokens_[static_cast<std::size_t>(found)];
-    std::size_t begin = at;
+  const std::vector<Match> matches = Matches(glyphs);
+  std::size_t at = 0;
+  for (auto match = matches.rbegin(); match != matches.rend(); ++match) {
+    if (match->begin < at) continue;
+    const AddedToken& token = tokens_[match->token];
+    std::size_t begin = match->begin, end = begin + sizes_[match->token];
     at = end;
     if (token.single_word && ((begin > 0 && IsWord(glyphs[begin - 1])) ||
                               (end < glyphs.size() && IsWord(glyphs[end])))) {

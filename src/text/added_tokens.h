@@ -1,6 +1,7 @@
 // Tokens that are found in a text as they stand, before anything splits it: <mask>, [SEP].
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <unordered_map>
@@ -26,19 +27,39 @@ struct AddedSplit {
   std::int32_t id = -1;
 };
 
-// Finds a set of tokens, the leftmost first and of these the longest.
+// Finds a set of tokens, the leftmost first and of these the longest, in time linear in the text
+// whatever the tokens are. A text is read backwards by an automaton of Aho and Corasick, so that at
+// each place it knows the longest token that begins there.
 class AddedTokenFinder {
  public:
   // `content` is what to look for: the token's, normalized or not.
   void Add(const Glyphs& content, const AddedToken& token);
+  // Behind the last Add, before the first Split.
+  void Finish();
   bool empty() const { return tokens_.empty(); }
   // The whole of `glyphs` in parts; parts of text are never empty.
   std::vector<AddedSplit> Split(const Glyphs& glyphs) const;
 
  private:
+  struct Node {
+    std::uint32_t parent = 0;
+    char32_t c = 0;             // on the way from the parent
+    std::uint32_t depth = 0;    // characters
+    std::uint32_t shorter = 0;  // the longest shorter end of this one's characters that is a node
+    std::int32_t token = -1;    // the longest one that ends here
+  };
+  // A place where a token begins, and the longest that does.
+  struct Match {
+    std::size_t begin, token;
+  };
+  std::uint32_t Next(std::uint32_t node, char32_t c) const;
+  std::vector<Match> Matches(const Glyphs& glyphs) const;
+
   std::unordered_map<std::uint64_t, std::uint32_t> edges_;  // node << 21 | character -> node
-  std::vector<std::int32_t> ends_{-1};                      // token that ends at a node
+  std::array<std::uint32_t, 128> first_{};                  // of the root by ASCII; 0: none
+  std::vector<Node> nodes_{Node{}};
   std::vector<AddedToken> tokens_;
+  std::vector<std::size_t> sizes_;  // of the tokens' contents, characters
 };
 
 }  // namespace longspan::text

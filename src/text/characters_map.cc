@@ -2,7 +2,12 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
+#include <cstring>
+#include <deque>
+
 #include "base/errors.h"
+#include "base/limits.h"
 #include "text/glyph_changes.h"
 
 namespace longspan::text {
@@ -18,9 +23,9 @@ std::uint32_t Value(std::uint32_t unit) { return unit & 0x7FFFFFFFu; }
 }  // namespace
 
 CharactersMap::CharactersMap(std::string_view bytes, std::string_view source) {
-  Check(bytes.size() <= kMostBytes, ErrorCode::kFormat,
+  Check(bytes.size() <= limits::kMostMapBytes, ErrorCode::kFormat,
         "{}: precompiled_charsmap has {} bytes, at most {} are read", source, bytes.size(),
-        kMostBytes);
+        limits::kMostMapBytes);
   const auto word = [&](std::size_t at) {
     std::uint32_t value = 0;
     for (std::size_t i = 4; i-- > 0;) {
@@ -38,33 +43,44 @@ CharactersMap::CharactersMap(std::string_view bytes, std::string_view source) {
   CheckTrie(source);
 }
 
-// Walks every path from the root once.
-void CharactersMap::CheckTrie(std::string_view source) const {
+// Walks every path from the root once, short ones first: the first way to a text is the one on
+// which it stands for the fewest bytes.
+void CharactersMap::CheckTrie(std::string_view source) {
   const auto damaged = [&](std::size_t at) {
     Fail(ErrorCode::kFormat,
          "{}: precompiled_charsmap is damaged: unit {} of its trie leads out of it", source, at);
   };
   const std::size_t count = units_.size();
   std::vector<bool> seen(count, false);
-  std::vector<std::uint32_t> open;
+  struct Place {
+    std::uint32_t base;
+    std::size_t bytes;  // on the way to it
+  };
+  std::deque<Place> open;
   // `base`: the children of a node lie at base ^ byte.
-  const auto visit = [&](std::size_t node, std::uint32_t base) {
+  const auto visit = [&](std::size_t node, std::uint32_t base, std::size_t bytes) {
     if ((base | 0xFFu) >= count) damaged(node);
     if (seen[base]) return;
     seen[base] = true;
-    open.push_back(base);
+    open.push_back({base, bytes});
   };
-  visit(0, Offset(units_[0]));
+  visit(0, Offset(units_[0]), 0);
   while (!open.empty()) {
-    const std::uint32_t base = open.back();
-    open.pop_back();
+    const auto [base, bytes] = open.front();
+    open.pop_front();
     for (std::uint32_t byte = 0; byte < 256; ++byte) {
       const std::uint32_t node = base ^ byte;
       const std::uint32_t unit = units_[node];
       if (Label(unit) != byte) continue;
       const std::uint32_t next = node ^ Offset(unit);
-      visit(node, next);
-      if (HasLeaf(unit) && Value(units_[next]) >= texts_.size()) damaged(next);
+      visit(node, next, bytes + 1);
+      if (!HasLeaf(unit)) continue;
+      const std::size_t value = Value(units_[next]);
+      if (value >= texts_.size()) damaged(next);
+      // What is beyond the bound is not measured: leaves may share a long text.
+      const std::size_t most = (limits::kMostGrowth + 1) * (bytes + 1);
+      const std::size_t size = strnlen(texts_.c_str() + value, most);
+      growth_ = std::max(growth_, (size + bytes) / (bytes + 1));
     }
   }
 }
@@ -81,7 +97,7 @@ std::optional<std::string_view> CharactersMap::Find(std::string_view text) const
   return std::nullopt;
 }
 
-void CharactersMap::Apply(Glyphs& glyphs) const {
+void CharactersMap::Apply(Glyphs& glyphs, std::size_t most) const {
   std::vector<GlyphChange> changes;
   changes.reserve(glyphs.size());
   // `old_count` characters become `text`. What of them stands for nothing goes with the character
@@ -96,7 +112,7 @@ void CharactersMap::Apply(Glyphs& glyphs) const {
       changes.back().change -= static_cast<int>(old_count - made.size());
     }
   };
-  for (std::size_t begin = 0; begin < glyphs.size();) {
+  for (std::size_t begin = 0; begin < glyphs.size() && changes.size() <= most;) {
     std::size_t end = begin + 1;
     utf8proc_int32_t state = 0;
     while (end < glyphs.size() && !utf8proc_grapheme_break_stateful(
@@ -107,7 +123,7 @@ void CharactersMap::Apply(Glyphs& glyphs) const {
     const std::string cluster = ToUtf8(glyphs.data() + begin, glyphs.data() + end);
     const auto whole = cluster.size() < 6 ? Find(cluster) : std::nullopt;
     if (whole) replace(end - begin, *whole);
-    for (std::size_t i = begin; i < end && !whole; ++i) {
+    for (std::size_t i = begin; i < end && !whole && changes.size() <= most; ++i) {
       const auto one = Find(ToUtf8(&glyphs[i], &glyphs[i] + 1));
       if (one) {
         replace(1, *one);

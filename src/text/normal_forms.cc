@@ -44,10 +44,13 @@ void AppendParts(char32_t c, bool compatibility, std::vector<Part>& parts) {
 }
 
 // Decomposed, marks in canonical order.
-std::vector<Part> Decomposed(const Glyphs& glyphs, bool compatibility) {
+std::vector<Part> Decomposed(const Glyphs& glyphs, bool compatibility, std::size_t most) {
   std::vector<Part> parts;
   parts.reserve(glyphs.size());
-  for (const Glyph& g : glyphs) AppendParts(g.c, compatibility, parts);
+  for (const Glyph& g : glyphs) {
+    AppendParts(g.c, compatibility, parts);
+    if (parts.size() > most) break;
+  }
   for (auto i = parts.begin(); i != parts.end();) {
     const auto is_starter = [](const Part& p) { return p.combining == 0; };
     i = std::find_if_not(i, parts.end(), is_starter);
@@ -133,12 +136,13 @@ Glyphs Changed(const std::vector<GlyphChange>& changes, const Glyphs& glyphs) {
   return result;
 }
 
-Glyphs Decompose(const Glyphs& glyphs, bool compatibility) {
-  return Placed(Decomposed(glyphs, compatibility), glyphs);
+Glyphs Decompose(const Glyphs& glyphs, bool compatibility, std::size_t most) {
+  return Placed(Decomposed(glyphs, compatibility, most), glyphs);
 }
 
-Glyphs Compose(const Glyphs& glyphs, bool compatibility) {
-  return Placed(Recomposed(Decomposed(glyphs, compatibility)), glyphs);
+Glyphs Compose(const Glyphs& glyphs, bool compatibility, std::size_t most) {
+  const std::vector<Part> parts = Decomposed(glyphs, compatibility, most);
+  return Placed(parts.size() > most ? parts : Recomposed(parts), glyphs);
 }
 
 }  // namespace longspan::text

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "text/characters_map.h"
+#include "text/growth.h"
+#include "text/literal_search.h"
 #include "text/unicode.h"
 
 namespace longspan::text {
@@ -31,9 +33,10 @@ enum class NormalizerStep {
 // One step with what it needs.
 struct NormalizerAction {
   NormalizerStep step = NormalizerStep::kClean;
-  std::u32string from = {}, to = {};  // of kReplace; `to` also of kReplaceRuns, kPrepend
-  char32_t run = 0;                   // of kReplaceRuns
-  bool left = false, right = false;   // of kStrip
+  LiteralSearch from = {};                             // of kReplace
+  std::u32string to = {};                              // of kReplace, kReplaceRuns, kPrepend
+  char32_t run = 0;                                    // of kReplaceRuns
+  bool left = false, right = false;                    // of kStrip
   std::shared_ptr<const CharactersMap> map = nullptr;  // of kMap
 };
 
@@ -46,17 +49,16 @@ class Normalizer {
   void Add(const Normalizer& other) {
     steps_.insert(steps_.end(), other.steps_.begin(), other.steps_.end());
   }
-  // `prepend`: whether kPrepend is done; not for a text that goes on from another one.
-  void Apply(Glyphs& glyphs, bool prepend = true) const;
+  // `prepend`: whether kPrepend is done; not for a text that goes on from another one. kLimit when
+  // a step makes more of the glyphs than `growth` has room for.
+  void Apply(Glyphs& glyphs, const Growth& growth, bool prepend = true) const;
   std::size_t size() const { return steps_.size(); }
   bool empty() const { return steps_.empty(); }
 
  private:
+  static void Do(const NormalizerAction& action, std::size_t most, bool prepend, Glyphs& glyphs);
   std::vector<NormalizerAction> steps_;
 };
-
-// Puts a text before what is not empty, at the place of its first character.
-void Prepend(const std::u32string& text, Glyphs& glyphs);
 
 // BertNormalizer's switches; `strip_accents` null means the same as lower_case.
 Normalizer BertNormalizer(bool clean_text, bool space_cjk, bool strip_accents, bool lower_case);

@@ -161,7 +161,7 @@ TEST_F(TokenizerJson, VocabulariesAndMergesAreChecked) {
   Refuse({{"model", {{"merges", json::array({json::array({"zq", "qz"})})}}}},
          "\"zq\" is not in the vocabulary", "roberta");
   json deep = {{"type", "NFD"}};
-  for (int i = 0; i < kMostTokenizerDepth; ++i) {
+  for (int i = 0; i < limits::kMostTokenizerDepth; ++i) {
     deep = {{"type", "Sequence"}, {"normalizers", json::array({deep})}};
   }
   Refuse(Only("normalizer", deep), "nested deeper than 32");

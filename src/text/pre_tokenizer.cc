@@ -1,7 +1,6 @@
 #include "text/pre_tokenizer.h"
 
 #include <algorithm>
-#include <string_view>
 
 namespace longspan::text {
 namespace {
@@ -75,18 +74,14 @@ void Punctuation(const Glyphs& g, Range word, std::vector<Range>& out) {
   }
 }
 
-void Literal(const Glyphs& g, Range word, const std::u32string& literal, bool keep,
+void Literal(const Glyphs& g, Range word, const LiteralSearch& literal, bool keep,
              std::vector<Range>& out) {
-  const auto same = [](const Glyph& x, char32_t c) { return x.c == c; };
-  const auto first = g.begin();
-  const auto end = first + static_cast<std::ptrdiff_t>(word.end);
-  for (auto at = first + static_cast<std::ptrdiff_t>(word.begin); at != end;) {
-    const auto found = std::search(at, end, literal.begin(), literal.end(), same);
-    const auto place = [&](auto it) { return static_cast<std::size_t>(it - first); };
-    if (found != at) out.push_back({place(at), place(found)});
-    if (found == end) return;
-    at = found + static_cast<std::ptrdiff_t>(literal.size());
-    if (keep) out.push_back({place(found), place(at)});
+  for (std::size_t at = word.begin; at != word.end;) {
+    const std::size_t found = literal.Find(g, at, word.end);
+    if (found != at) out.push_back({at, found});
+    if (found == word.end) return;
+    at = found + literal.size();
+    if (keep) out.push_back({found, at});
   }
 }
 
@@ -158,18 +153,23 @@ void Metaspace(const PreTokenizerStep& step, bool prepend, Words& words) {
 
 }  // namespace
 
-Words PreTokenizer::Apply(Glyphs glyphs, bool prepend) const {
+// A step adds at most a character to each word, so that what it makes is measured behind it. Words
+// multiply all the same: marks that are punctuation become words of their own.
+Words PreTokenizer::Apply(Glyphs glyphs, const Growth& growth, bool prepend) const {
   Words words{std::move(glyphs), {}};
   if (words.glyphs.empty()) return words;
   words.ranges.push_back({0, words.glyphs.size()});
   std::vector<Range> cut;
-  for (const PreTokenizerStep& step : steps_) {
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const PreTokenizerStep& step = steps_[i];
     if (step.kind == Step::kPrefixSpace) {
       if (prepend) AddPrefixSpaces(words);
+      growth.Hold(words.glyphs.size(), "pre_tokenizer", i, "ByteLevel");
       continue;
     }
     if (step.kind == Step::kMetaspace) {
       Metaspace(step, prepend, words);
+      growth.Hold(words.glyphs.size(), "pre_tokenizer", i, "Metaspace");
       continue;
     }
     cut.clear();

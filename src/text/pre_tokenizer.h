@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "text/growth.h"
+#include "text/literal_search.h"
 #include "text/unicode.h"
 
 namespace longspan::text {
@@ -22,7 +24,7 @@ struct PreTokenizerStep {
   };
   enum class Prepend { kNever, kFirst, kAlways };
   Kind kind;
-  std::u32string literal;
+  LiteralSearch literal;
   // Of kMetaspace. kFirst: only before what begins the text, not behind an added token.
   char32_t mark = 0;
   Prepend prepend = Prepend::kAlways;
@@ -44,8 +46,9 @@ class PreTokenizer {
   void Add(PreTokenizerStep step) { steps_.push_back(std::move(step)); }
   std::size_t size() const { return steps_.size(); }
   // The words of a piece of text: all of it when there are no steps. `prepend`: whether spaces are
-  // put before it; not for a text that goes on from another one.
-  Words Apply(Glyphs glyphs, bool prepend = true) const;
+  // put before it; not for a text that goes on from another one. kLimit when a step makes more of
+  // it than `growth` has room for.
+  Words Apply(Glyphs glyphs, const Growth& growth, bool prepend = true) const;
 
  private:
   std::vector<PreTokenizerStep> steps_;

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
 #include "text/characters_map.h"
 #include "text/tokenizer_limits.h"
@@ -57,6 +58,7 @@ class Message {
     return false;
   }
 
+  std::size_t at() const { return at_; }  // behind the last field
   std::string Text(const Field& field, std::size_t most) const {
     Check(field.is_bytes && field.bytes.size() <= most, ErrorCode::kFormat,
           "{}: {}: field {} must be a text of at most {} bytes, has {}", source_, name_,
@@ -101,14 +103,14 @@ class Message {
 
 // Numbers of the fields, as the library's sentencepiece_model.proto gives them.
 namespace model {
-constexpr std::uint32_t kPieces = 1, kTrainer = 2, kNormalizer = 3, kDenormalizer = 5;
+constexpr std::uint32_t kPieces = 1, kTrainer = 2, kNormalizer = 3, kSamples = 4, kDenormalizer = 5;
 }
 namespace piece {
 constexpr std::uint32_t kText = 1, kScore = 2, kType = 3;
 }
 namespace trainer {
-constexpr std::uint32_t kKind = 3, kSpaceAsSuffix = 24, kByteFallback = 35, kBos = 46, kEos = 47,
-                        kPad = 48;
+constexpr std::uint32_t kKind = 3, kSpaceAsSuffix = 24, kByteFallback = 35, kUnkSurface = 44,
+                        kBos = 46, kEos = 47, kPad = 48;
 }
 namespace normalizer {
 constexpr std::uint32_t kMap = 2, kDummyPrefix = 3, kDropExtraSpaces = 4, kEscapeSpaces = 5;
@@ -158,6 +160,9 @@ void ReadTrainer(std::string_view bytes, std::string_view source, SentencePieceF
       case trainer::kByteFallback:
         file->byte_fallback = message.Integer(field) != 0;
         break;
+      case trainer::kUnkSurface:
+        message.Text(field, kLongestToken);
+        break;
       case trainer::kBos:
         file->bos = message.Text(field, kLongestToken);
         break;
@@ -178,7 +183,7 @@ void ReadNormalizer(std::string_view bytes, std::string_view source, SentencePie
   for (Field field; message.Next(&field);) {
     switch (field.number) {
       case normalizer::kMap:
-        file->characters_map = message.Text(field, CharactersMap::kMostBytes);
+        file->characters_map = message.Text(field, limits::kMostMapBytes);
         break;
       case normalizer::kDummyPrefix:
         file->dummy_prefix = message.Integer(field) != 0;
@@ -192,6 +197,24 @@ void ReadNormalizer(std::string_view bytes, std::string_view source, SentencePie
         break;
       default:
         break;  // its name and its source
+    }
+  }
+}
+
+std::string ByteName(int byte) { return fmt::format("<0x{:02X}>", byte); }
+
+// What the pieces' texts mean for texts that are cut.
+void LookAtTexts(SentencePieceFile* file) {
+  constexpr std::string_view kMark = "\xE2\x96\x81";  // a space
+  file->words_apart = !file->space_as_suffix;
+  for (const SentencePiece& piece : file->pieces) {
+    const std::string_view text = piece.text;
+    const bool byte = text.size() == 6 && text.starts_with("<0x") && text.ends_with(">");
+    file->byte_names = file->byte_names || byte;
+    const bool raw = piece.type == PieceType::kUserDefined;  // looked for in the text as it stands
+    if (raw && text.find(' ') != text.npos) file->words_apart = false;
+    for (std::size_t at = text.find(kMark); at != text.npos; at = text.find(kMark, at + 1)) {
+      if (raw || (at > 0 && !text.substr(0, at).ends_with(kMark))) file->words_apart = false;
     }
   }
 }
@@ -214,7 +237,7 @@ void CheckPieces(std::string_view source, SentencePieceFile* file) {
   Check(unknown == 1, ErrorCode::kFormat, "{}: {} pieces are of the type unknown, must be one",
         source, unknown);
   for (int b = 0; b < 256 && file->byte_fallback; ++b) {
-    const std::string name = fmt::format("<0x{:02X}>", b);
+    const std::string name = ByteName(b);
     Check(known.contains(name), ErrorCode::kFormat, "{}: byte_fallback without a piece {}", source,
           name);
   }
@@ -253,14 +276,32 @@ SentencePieceFile ReadSentencePieceFile(std::string_view bytes, std::string_view
     }
   }
   CheckPieces(source, &file);
-  if (!file.characters_map.empty()) CharactersMap(file.characters_map, source);
+  LookAtTexts(&file);
+  if (!file.characters_map.empty()) {
+    const CharactersMap map(file.characters_map, source);
+    Check(map.growth() <= limits::kMostGrowth, ErrorCode::kLimit,
+          "{}: precompiled_charsmap makes {} bytes of one or more, at most {} are made", source,
+          map.growth(), limits::kMostGrowth);
+  }
   return file;
 }
 
-std::string WithoutDummyPrefix(std::string_view bytes) {
-  // A message that stands twice is merged, and the later value wins: normalizer_spec (3) of two
-  // bytes: add_dummy_prefix (3) is 0.
-  return std::string(bytes) + std::string("\x1A\x02\x18\x00", 4);
+std::string EncodingModel(std::string_view bytes, bool dummy_prefix, bool byte_pieces) {
+  std::string model;
+  Message message(bytes, "model", "the model");
+  std::size_t begin = 0;
+  for (Field field; message.Next(&field); begin = message.at()) {
+    if (field.number != model::kSamples) model += bytes.substr(begin, message.at() - begin);
+  }
+  // A message that stands twice is merged, and the later value wins. normalizer_spec (3) of two
+  // bytes: add_dummy_prefix (3).
+  model += std::string("\x1A\x02\x18", 3) + (dummy_prefix ? '\x01' : '\x00');
+  if (!byte_pieces) return model;
+  model += "\x12\x03\x98\x02\x01";  // trainer_spec (2) of three bytes: byte_fallback (35) is 1
+  for (int b = 0; b < 256; ++b) {
+    model += "\x0A\x0A\x0A\x06" + ByteName(b) + "\x18\x06";  // pieces (1): text (1), type (3) 6
+  }
+  return model;
 }
 
 }  // namespace longspan::text

@@ -64,7 +64,8 @@ TEST(SentencePieceFileTest, SaysWhatTheModelIs) {
   EXPECT_EQ(unigram.kind, Kind::kUnigram);
   EXPECT_TRUE(unigram.byte_fallback && !unigram.drop_extra_spaces);
   EXPECT_TRUE(unigram.characters_map.empty());
-  EXPECT_FALSE(ReadSentencePieceFile(WithoutDummyPrefix(Model("spiece-bpe")), "f").dummy_prefix);
+  EXPECT_FALSE(
+      ReadSentencePieceFile(EncodingModel(Model("spiece-bpe"), false, false), "f").dummy_prefix);
 }
 
 TEST(SentencePieceFileTest, RefusesWhatCannotBe) {

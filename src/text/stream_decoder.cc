@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/limits.h"
+
 namespace longspan::text {
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, std::span<const std::int32_t> before)
     : tokenizer_(tokenizer), bytes_(tokenizer.kind() == "bytes") {
@@ -13,7 +15,7 @@ StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, std::span<const std::in
 std::string StreamDecoder::Add(std::int32_t id) {
   if (bytes_) return tokenizer_.Decode({&id, 1}, true);
   ids_.push_back(id);
-  return New(ids_.size() - given_ >= kMostHeld);
+  return New(ids_.size() - given_ >= limits::kMostHeldIds);  // whatever they are
 }
 
 std::string StreamDecoder::Finish() { return bytes_ ? std::string() : New(true); }

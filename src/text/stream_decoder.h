@@ -23,7 +23,6 @@ class StreamDecoder {
   std::string Finish();
 
  private:
-  static constexpr std::size_t kMostHeld = 64;  // ids; then whatever they are comes out
   std::string New(bool last);
 
   const Tokenizer& tokenizer_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
 
 namespace longspan::text {
@@ -218,7 +219,7 @@ void BpeModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first, cons
   Tokens fresh;
   if (known == cache.words.end()) {
     fresh = Merge(bytes);
-    if (bytes.size() <= Cache::kLongest && cache.words.size() < Cache::kMost) {
+    if (bytes.size() <= limits::kLongestBpeWord && cache.words.size() < limits::kMostBpeWords) {
       known = cache.words.emplace(bytes, fresh).first;
     }
   }

@@ -35,10 +35,9 @@ class BpeModel {
     bool characters = false;          // begins with characters, not with bytes
     bool byte_fallback = false;       // a character without a token is its bytes' tokens
   };
-  // Tokens of words seen in one text: what a caller of EncodeWord keeps. Bounded.
+  // Tokens of words seen in one text: what a caller of EncodeWord keeps, at most
+  // limits::kMostBpeWords of limits::kLongestBpeWord bytes.
   struct Cache {
-    static constexpr std::size_t kMost = 1 << 16;  // words
-    static constexpr std::size_t kLongest = 64;    // bytes of a word
     std::unordered_map<std::string, std::vector<std::pair<std::int32_t, std::uint32_t>>> words;
   };
 

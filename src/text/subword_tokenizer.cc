@@ -32,7 +32,12 @@ class SubwordTokenizer final : public Tokenizer {
  public:
   SubwordTokenizer(TokenizerParts parts, std::string_view source) : parts_(std::move(parts)) {
     bound_ = parts_.vocabulary.bound();
-    for (std::size_t i = 0; i < parts_.added.size(); ++i) AddToken(i, source);
+    std::size_t bytes = 0;
+    for (const AddedToken& token : parts_.added) bytes += token.content.size();
+    Growth growth(bytes);
+    for (std::size_t i = 0; i < parts_.added.size(); ++i) AddToken(i, source, growth);
+    raw_.Finish();
+    normalized_.Finish();
     special_ = parts_.special;
     longest_ = parts_.longest;
     single_ = Pieces(parts_.single, source);
@@ -87,11 +92,11 @@ class SubwordTokenizer final : public Tokenizer {
   TokenRow EncodeText(std::string_view text, bool continues) const override {
     TokenRow row;
     Glyphs glyphs = DecodeUtf8(text, row.starts);
-    BpeModel::Cache cache;
+    Work work{.growth = Growth(text.size()), .cache = {}};
     const std::vector<AddedSplit> splits = raw_.Split(glyphs);
     if (splits.size() == 1 && splits[0].id < 0) {
-      parts_.normalizer.Apply(glyphs, !continues);
-      EncodeNormalized(std::move(glyphs), !continues, cache, row);
+      parts_.normalizer.Apply(glyphs, work.growth, !continues);
+      EncodeNormalized(std::move(glyphs), !continues, work, row);
       return row;
     }
     for (const AddedSplit& split : splits) {
@@ -101,15 +106,22 @@ class SubwordTokenizer final : public Tokenizer {
         PutToken(split.id, part, row);
       } else {
         const bool prepend = split.begin > 0 || !continues;
-        parts_.normalizer.Apply(part, prepend);
-        EncodeNormalized(std::move(part), prepend, cache, row);
+        parts_.normalizer.Apply(part, work.growth, prepend);
+        EncodeNormalized(std::move(part), prepend, work, row);
       }
     }
     return row;
   }
 
  private:
-  void AddToken(std::size_t index, std::string_view source) {
+  // What is kept while one text is encoded.
+  struct Work {
+    Growth growth;
+    BpeModel::Cache cache;
+  };
+
+  // `growth` of all tokens' spellings.
+  void AddToken(std::size_t index, std::string_view source, Growth& growth) {
     const AddedToken& token = parts_.added[index];
     const std::string* known = parts_.vocabulary.TokenOf(token.id);
     const auto id = parts_.vocabulary.IdOf(token.content);
@@ -125,7 +137,8 @@ class SubwordTokenizer final : public Tokenizer {
     Check(fresh, ErrorCode::kFormat, "{}: added token \"{}\" with id {} is there twice", source,
           io::Escape(token.content), token.id);
     Glyphs content = GlyphsOf(token.content);
-    if (token.normalized) parts_.normalizer.Apply(content);
+    if (token.normalized) parts_.normalizer.Apply(content, growth);
+    growth.Spend(content.size());
     (token.normalized ? normalized_ : raw_).Add(content, token);
     spellings_.push_back(ToUtf8(content.data(), content.data() + content.size()));
     bound_ = std::max(bound_, idx_t{token.id} + 1);
@@ -148,32 +161,34 @@ class SubwordTokenizer final : public Tokenizer {
   }
 
   // `prepend`: false for the front of a text that goes on from another one.
-  void EncodeNormalized(Glyphs glyphs, bool prepend, BpeModel::Cache& cache, TokenRow& row) const {
-    if (normalized_.empty()) return EncodeWords(std::move(glyphs), prepend, cache, row);
+  void EncodeNormalized(Glyphs glyphs, bool prepend, Work& work, TokenRow& row) const {
+    if (normalized_.empty()) return EncodeWords(std::move(glyphs), prepend, work, row);
     for (const AddedSplit& split : normalized_.Split(glyphs)) {
       Glyphs part(glyphs.begin() + static_cast<std::ptrdiff_t>(split.begin),
                   glyphs.begin() + static_cast<std::ptrdiff_t>(split.end));
       if (split.id >= 0) {
         PutToken(split.id, part, row);
       } else {
-        EncodeWords(std::move(part), prepend || split.begin > 0, cache, row);
+        EncodeWords(std::move(part), prepend || split.begin > 0, work, row);
       }
     }
   }
 
-  void EncodeWords(Glyphs glyphs, bool prepend, BpeModel::Cache& cache, TokenRow& row) const {
-    const Words words = parts_.pre_tokenizer.Apply(std::move(glyphs), prepend);
+  void EncodeWords(Glyphs glyphs, bool prepend, Work& work, TokenRow& row) const {
+    const Words words = parts_.pre_tokenizer.Apply(std::move(glyphs), work.growth, prepend);
     const std::size_t before = row.ids.size();
     for (const auto& [begin, end] : words.ranges) {
       const Glyph *first = words.glyphs.data() + begin, *last = words.glyphs.data() + end;
       if (const auto* bpe = std::get_if<BpeModel>(&*parts_.model)) {
-        bpe->EncodeWord(parts_.vocabulary, first, last, cache, row);
+        bpe->EncodeWord(parts_.vocabulary, first, last, work.cache, row);
       } else if (const auto* pieces = std::get_if<WordPieceModel>(&*parts_.model)) {
         pieces->EncodeWord(parts_.vocabulary, first, last, row);
       } else {
         std::get<UnigramModel>(*parts_.model).EncodeWord(first, last, row);
       }
     }
+    work.growth.Spend(words.glyphs.size());
+    work.growth.HoldTokens(row.ids.size());
     if (!parts_.trim_offsets) return;
     for (std::size_t i = before; i < row.ids.size(); ++i) {
       Trim(blanks_[static_cast<std::size_t>(row.ids[i])], i, row);

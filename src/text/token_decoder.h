@@ -29,10 +29,12 @@ class TokenDecoder {
  public:
   void Add(DecoderStep step) { steps_.push_back(std::move(step)); }
   std::size_t size() const { return steps_.size(); }
-  // Without steps the tokens are joined by spaces.
+  // Without steps the tokens are joined by spaces. kLimit when a step makes more of the tokens than
+  // a tokenizer may (growth.h), and time linear in what is there.
   std::string Join(std::vector<std::string> tokens) const;
 
  private:
+  static void Do(const DecoderStep& step, std::size_t room, std::vector<std::string>& tokens);
   std::vector<DecoderStep> steps_;
 };
 

@@ -230,7 +230,7 @@ void AddDecoder(const json& object, std::string where, TokenDecoder& out) {
     Check(action.step == NormalizerStep::kReplace, ErrorCode::kFormat,
           "{}: Replace with a Regex is not read in a decoder", c.where());
     out.Add({.kind = DecoderStep::Kind::kReplace,
-             .prefix = ToUtf8(action.from),
+             .prefix = ToUtf8(action.from.text()),
              .content = ToUtf8(action.to)});
   } else if (c.type() == "Strip") {
     c.Only({"content", "start", "stop"});

@@ -141,7 +141,7 @@ TokenizerSettings SettingsOf(const SettingsFile& special_tokens_map,
   if (name.ends_with("Fast")) name.resize(name.size() - 4);
   settings.tokenizer_class = name;
   const auto longest = io::GetOptionalFloat(config, "model_max_length", 1.0, 1e300, source);
-  if (longest && *longest <= kNoLongest) settings.longest = static_cast<idx_t>(*longest);
+  if (longest && *longest <= limits::kNoLongestRow) settings.longest = static_cast<idx_t>(*longest);
   settings.prefix_space = OptionalBool(config, "add_prefix_space", source);
   settings.lower_case = OptionalBool(config, "do_lower_case", source);
   settings.strip_accents = OptionalBool(config, "strip_accents", source);

@@ -32,7 +32,7 @@ AddedToken AddedTokenOf(const nlohmann::json& object, bool all, std::string_view
 
 struct TokenizerSettings {
   std::string tokenizer_class;   // without "Fast"; empty: not told
-  std::optional<idx_t> longest;  // model_max_length; a number above kNoLongest means none
+  std::optional<idx_t> longest;  // model_max_length; a number above limits::kNoLongestRow: none
   // By the role's name. `id` is -1 where only `added` or the vocabulary knows it, and the second is
   // whether the file gave flags with the token.
   std::map<std::string, std::pair<AddedToken, bool>, std::less<>> roles;

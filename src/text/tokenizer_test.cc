@@ -105,6 +105,7 @@ TEST(AddedTokens, LongestAtTheLeftAndWhatTheyTakeAlong) {
   finder.Add(Of("<m>"), {.content = "<m>", .id = 5, .lstrip = true});
   finder.Add(Of("<m>x"), {.content = "<m>x", .id = 6});
   finder.Add(Of("is"), {.content = "is", .id = 7, .single_word = true, .rstrip = true});
+  finder.Finish();
   const auto splits = [&](std::string_view text) {
     std::string shown;
     for (const AddedSplit& s : finder.Split(Of(text))) {

@@ -46,9 +46,9 @@ std::string ReplaceInvalid(std::string_view text);
 
 // The canonical or compatibility decomposition (NFD, NFKD), and the composition of it (NFC, NFKC).
 // What a character decomposes to stands for what it stood for, a composed one for the first of
-// them.
-Glyphs Decompose(const Glyphs& glyphs, bool compatibility = false);
-Glyphs Compose(const Glyphs& glyphs, bool compatibility = false);
+// them. What decomposes to more than `most` characters is left off somewhere behind them.
+Glyphs Decompose(const Glyphs& glyphs, bool compatibility = false, std::size_t most = SIZE_MAX);
+Glyphs Compose(const Glyphs& glyphs, bool compatibility = false, std::size_t most = SIZE_MAX);
 // The glyphs for whose characters keep(c) holds.
 template <class Keep>
 void KeepOnly(const Keep& keep, Glyphs& glyphs) {

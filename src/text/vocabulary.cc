@@ -3,12 +3,13 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
 
 namespace longspan::text {
 
 void Vocabulary::Add(std::string_view token, idx_t id, idx_t entries, std::string_view source) {
-  const idx_t most = entries + kMostGap;
+  const idx_t most = entries + limits::kMostVocabularyGap;
   Check(id >= 0 && id < most, ErrorCode::kFormat,
         "{}: token \"{}\" has id {}, must be in [0, {}) for {} entries", source, io::Escape(token),
         id, most, entries);

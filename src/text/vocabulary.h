@@ -13,17 +13,16 @@
 namespace longspan::text {
 
 // A vocabulary from a file that nobody vouches for. Memory is bounded by the file: an id lies below
-// the number of entries plus kMostGap.
+// the number of entries plus limits::kMostVocabularyGap.
 class Vocabulary {
  public:
-  static constexpr idx_t kMostGap = 1 << 16;
-
   Vocabulary() = default;
   Vocabulary(Vocabulary&&) = default;
   Vocabulary& operator=(Vocabulary&&) = default;
 
-  // Refuses (kFormat, naming `source`) an id outside [0, entries + kMostGap), an id with two
-  // tokens, a token with two ids. `entries` is how many the file has.
+  // Refuses (kFormat, naming `source`) an id outside [0, entries +
+  // limits::kMostVocabularyGap), an id with two tokens, a token with two ids. `entries` is how many
+  // the file has.
   void Add(std::string_view token, idx_t id, idx_t entries, std::string_view source);
 
   std::optional<std::int32_t> IdOf(std::string_view token) const;
