@@ -29,7 +29,9 @@ inline constexpr std::size_t kMostMapBytes = std::size_t{4} << 20;  // of a prec
 inline constexpr idx_t kLongestWord = 1000;   // WordPiece's max_input_chars_per_word
 inline constexpr double kNoLongestRow = 1e9;  // a larger model_max_length means none
 
-// Texts. What a tokenizer's steps make of a text, and of tokens, is at most kMostGrowth times its
+// Texts.
+inline constexpr std::size_t kMostTextBytes = (std::size_t{1} << 31) - 1;  // at once
+// What a tokenizer's steps make of a text, and of tokens, is at most kMostGrowth times its
 // bytes and kGrowthRoom: characters and tokens in one direction, bytes in the other. U+FDFA, the
 // character of which NFKD makes most, has 3 bytes and becomes 18 characters of 33 bytes.
 inline constexpr std::size_t kMostGrowth = 16;

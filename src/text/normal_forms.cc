@@ -136,11 +136,18 @@ Glyphs Changed(const std::vector<GlyphChange>& changes, const Glyphs& glyphs) {
   return result;
 }
 
-Glyphs Decompose(const Glyphs& glyphs, bool compatibility, std::size_t most) {
+// Characters below U+00A0 are their own normal forms.
+static bool IsNormal(const Glyphs& glyphs) {
+  return std::all_of(glyphs.begin(), glyphs.end(), [](const Glyph& g) { return g.c < 0xA0; });
+}
+
+Glyphs Decompose(Glyphs glyphs, bool compatibility, std::size_t most) {
+  if (IsNormal(glyphs)) return glyphs;
   return Placed(Decomposed(glyphs, compatibility, most), glyphs);
 }
 
-Glyphs Compose(const Glyphs& glyphs, bool compatibility, std::size_t most) {
+Glyphs Compose(Glyphs glyphs, bool compatibility, std::size_t most) {
+  if (IsNormal(glyphs)) return glyphs;
   const std::vector<Part> parts = Decomposed(glyphs, compatibility, most);
   return Placed(parts.size() > most ? parts : Recomposed(parts), glyphs);
 }

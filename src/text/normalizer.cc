@@ -129,19 +129,19 @@ void Normalizer::Do(const NormalizerAction& action, std::size_t most, bool prepe
                     Glyphs& glyphs) {
   switch (action.step) {
     case NormalizerStep::kDecompose:
-      glyphs = Decompose(glyphs, false, most);
+      glyphs = Decompose(std::move(glyphs), false, most);
       break;
     case NormalizerStep::kDecomposeCompatible:
-      glyphs = Decompose(glyphs, true, most);
+      glyphs = Decompose(std::move(glyphs), true, most);
       break;
     case NormalizerStep::kCompose:
-      glyphs = Compose(glyphs, false, most);
+      glyphs = Compose(std::move(glyphs), false, most);
       break;
     case NormalizerStep::kComposeCompatible:
-      glyphs = Compose(glyphs, true, most);
+      glyphs = Compose(std::move(glyphs), true, most);
       break;
     case NormalizerStep::kLowerCase:
-      glyphs = LowerCase(glyphs);
+      glyphs = LowerCase(std::move(glyphs));
       break;
     case NormalizerStep::kStripAccents:
       KeepOnly([](char32_t c) { return (Kind(c) & kAnyMark) == 0; }, glyphs);

@@ -1,17 +1,17 @@
 #include "text/open_tokenizer.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/errors.h"
 #include "io/escape.h"
-#include "io/file.h"
 #include "io/json.h"
 #include "text/bytes_tokenizer.h"
 #include "text/post_processor_json.h"
 #include "text/sentencepiece_file.h"
 #include "text/sentencepiece_tokenizer.h"
+#include "text/tokenizer_file.h"
 #include "text/tokenizer_json.h"
-#include "text/tokenizer_limits.h"
 #include "text/tokenizer_settings.h"
 #include "text/vocabulary_files.h"
 
@@ -65,37 +65,50 @@ void SetRoles(const TokenizerSettings& settings, TokenizerParts& parts) {
 std::unique_ptr<Tokenizer> FromTokenizerJson(const fs::path& file,
                                              const TokenizerSettings& settings) {
   const std::string source = SourceOf(file);
-  TokenizerParts parts = ReadTokenizerJson(io::ReadJsonFile(file, kTokenizerJson), source);
+  TokenizerParts parts = ReadTokenizerJson(ReadTokenizerJsonFile(file), source);
   SetRoles(settings, parts);
   parts.longest = settings.longest;
   return MakeSubwordTokenizer(std::move(parts), source);
 }
 
-// Adds a special token unless it is there; `must`: it has to have an id.
-std::optional<std::int32_t> AddSpecial(AddedToken token, bool must, const std::string& source,
-                                       TokenizerParts& parts) {
-  const auto same = [&](const AddedToken& t) { return t.content == token.content; };
-  const auto there = std::find_if(parts.added.begin(), parts.added.end(), same);
-  if (there != parts.added.end()) {
-    there->special = true;
-    return there->id;
+// Adds special tokens to those of the parts.
+class SpecialTokens {
+ public:
+  SpecialTokens(const std::string& source, TokenizerParts& parts) : source_(source), parts_(parts) {
+    for (std::size_t i = 0; i < parts.added.size(); ++i) places_.emplace(parts.added[i].content, i);
   }
-  const auto id = parts.vocabulary.IdOf(token.content);
-  Check(id || !must, ErrorCode::kFormat,
-        "{}: special token \"{}\" is neither in the vocabulary nor in added_tokens.json", source,
-        io::Escape(token.content));
-  if (!id) return std::nullopt;
-  token.id = *id;
-  token.special = true;
-  parts.added.push_back(std::move(token));
-  return id;
-}
+
+  // Unless it is there; `must`: it has to have an id.
+  std::optional<std::int32_t> Add(AddedToken token, bool must) {
+    const auto there = places_.find(token.content);
+    if (there != places_.end()) {
+      parts_.added[there->second].special = true;
+      return parts_.added[there->second].id;
+    }
+    const auto id = parts_.vocabulary.IdOf(token.content);
+    Check(id || !must, ErrorCode::kFormat,
+          "{}: special token \"{}\" is neither in the vocabulary nor in added_tokens.json", source_,
+          io::Escape(token.content));
+    if (!id) return std::nullopt;
+    token.id = *id;
+    token.special = true;
+    places_.emplace(token.content, parts_.added.size());
+    parts_.added.push_back(std::move(token));
+    return id;
+  }
+
+ private:
+  const std::string& source_;
+  TokenizerParts& parts_;
+  std::unordered_map<std::string, std::size_t> places_;  // by content
+};
 
 // Added tokens and roles of a vocabulary without tokenizer.json; `usual` are the names of the roles
 // that the files do not tell.
 void AddTokens(const TokenizerSettings& settings, const std::vector<UsualName>& usual,
                bool mask_takes_space, const std::string& source, TokenizerParts& parts) {
   parts.added = settings.added;
+  SpecialTokens special(source, parts);
   for (const Role& role : kRoles) {
     const auto told = settings.roles.find(role.name);
     const auto name = std::find_if(usual.begin(), usual.end(),
@@ -111,10 +124,9 @@ void AddTokens(const TokenizerSettings& settings, const std::vector<UsualName>& 
     }
     if (!flags && role.name == "mask_token") token.lstrip = mask_takes_space;
     if (!flags) token.normalized = false;
-    parts.special.*role.id =
-        AddSpecial(std::move(token), told != settings.roles.end(), source, parts);
+    parts.special.*role.id = special.Add(std::move(token), told != settings.roles.end());
   }
-  for (AddedToken token : settings.more_special) AddSpecial(std::move(token), true, source, parts);
+  for (AddedToken token : settings.more_special) special.Add(std::move(token), true);
 }
 
 void CheckClass(const TokenizerSettings& settings, std::initializer_list<std::string_view> known,
@@ -138,11 +150,10 @@ std::unique_ptr<Tokenizer> FromBpeFiles(const fs::path& directory,
       {"RobertaTokenizer", "LongformerTokenizer", "BartTokenizer", "LEDTokenizer", "GPT2Tokenizer"},
       "vocab.json and merges.txt", source);
   TokenizerParts parts;
-  parts.vocabulary = VocabularyOf(io::ReadJsonFile(file, kTokenizerJson), SourceOf(file));
-  parts.model.emplace(
-      BpeModel(parts.vocabulary,
-               ParseMerges(io::ReadWholeFile(merges, kMostTokenizerBytes), SourceOf(merges)), {},
-               SourceOf(merges)));
+  parts.vocabulary = VocabularyOf(ReadTokenizerJsonFile(file), SourceOf(file));
+  parts.model.emplace(BpeModel(parts.vocabulary,
+                               ParseMerges(ReadTokenizerFile(merges), SourceOf(merges)), {},
+                               SourceOf(merges)));
   parts.kind = "byte-level BPE";
   const bool gpt2 = settings.tokenizer_class == "GPT2Tokenizer" ||
                     (settings.tokenizer_class.empty() && !parts.vocabulary.IdOf("<s>"));
@@ -191,7 +202,7 @@ std::unique_ptr<Tokenizer> FromVocabTxt(const fs::path& directory,
         "{}: tokenizer_config.json has never_split or do_basic_tokenize false, which is not read",
         source);
   TokenizerParts parts;
-  parts.vocabulary = ParseVocabTxt(io::ReadWholeFile(file, kMostTokenizerBytes), SourceOf(file));
+  parts.vocabulary = ParseVocabTxt(ReadTokenizerFile(file), SourceOf(file));
   const bool lower = settings.lower_case.value_or(true);
   parts.normalizer = BertNormalizer(true, settings.space_cjk.value_or(true),
                                     settings.strip_accents.value_or(lower), lower);
@@ -209,7 +220,7 @@ std::unique_ptr<Tokenizer> FromVocabTxt(const fs::path& directory,
   Check(parts.special.unk && parts.special.cls && parts.special.sep, ErrorCode::kFormat,
         "{}: vocab.txt lacks one of unk_token ([UNK]), cls_token ([CLS]) and sep_token ([SEP])",
         source);
-  parts.model.emplace(WordPieceModel({.unk = *parts.special.unk}));
+  parts.model.emplace(WordPieceModel(parts.vocabulary, {.unk = *parts.special.unk}));
   parts.kind = "WordPiece";
   UseBertTemplate(*parts.special.cls, *parts.special.sep, parts);
   return MakeSubwordTokenizer(std::move(parts), source);
@@ -222,7 +233,7 @@ std::unique_ptr<Tokenizer> FromSentencePiece(const fs::path& path,
   const std::string source = SourceOf(path);
   CheckClass(settings, {"ReformerTokenizer", "PreTrainedTokenizer", "TokenizersBackend"},
              "spiece.model", source);
-  const std::string bytes = io::ReadWholeFile(path, kMostTokenizerBytes);
+  const std::string bytes = ReadTokenizerFile(path);
   const SentencePieceFile file = ReadSentencePieceFile(bytes, source);
   TokenizerParts parts;
   parts.vocabulary = VocabularyOf(file, source);
@@ -234,11 +245,12 @@ std::unique_ptr<Tokenizer> FromSentencePiece(const fs::path& path,
              {unk, "unk_token"},
              {file.pad, "pad_token"}},
             false, source, parts);
+  SpecialTokens special(source, parts);
   for (const SentencePiece& piece : file.pieces) {
     if (piece.type != PieceType::kControlSymbol && piece.type != PieceType::kUnknown) continue;
     AddedToken token;
     token.content = piece.text;
-    AddSpecial(std::move(token), true, source, parts);
+    special.Add(std::move(token), true);
   }
   return MakeSentencePieceTokenizer(std::move(parts), file, bytes, source);
 }

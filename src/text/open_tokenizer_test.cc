@@ -354,6 +354,48 @@ TEST(OpenTokenizer, BytesOrNothing) {
   Refused(folder, "spiece.model: damaged", __LINE__);
 }
 
+TEST(OpenTokenizer, WhatWasDownloadedInTheirPlaceIsNamed) {
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 1355256\n";
+  const std::string lfs = "not a tokenizer's file; this is a git-LFS pointer";
+  const std::string page = "not a tokenizer's file; this is a web page";
+  for (const char* name : {"tokenizer.json", "vocab.json", "vocab.txt", "spiece.model"}) {
+    test::TempDir folder;
+    PutFile(folder / "merges.txt", "a b");
+    PutFile(folder / name, pointer);
+    Refused(folder, std::string(name) + ": " + lfs, __LINE__);
+    PutFile(folder / name, "<!DOCTYPE html>\n<html>");
+    Refused(folder, std::string(name) + ": " + page, __LINE__);
+  }
+  for (const char* name :
+       {"merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}) {
+    test::TempDir folder;
+    PutFile(folder / "vocab.json", R"({"a": 0})");
+    PutFile(folder / "merges.txt", "");
+    PutFile(folder / name, pointer);
+    Refused(folder, std::string(name) + ": " + lfs, __LINE__);
+  }
+  // A vocabulary whose first token looks like the start of a page.
+  test::TempDir folder;
+  PutFile(folder / "vocab.txt", "<!\n[UNK]\n[SEP]\n[CLS]\n");
+  EXPECT_EQ(OpenTokenizer(folder.path())->IdOf("<!"), 0);
+}
+
+TEST(OpenTokenizer, IdsFarFromTheVocabularyAreRefused) {
+  test::TempDir folder;
+  PutFile(folder / "vocab.txt", "[UNK]\n[SEP]\n[CLS]\na\n");
+  PutFile(folder / "added_tokens.json", R"({"<x>": 1000000})");
+  Refused(folder,
+          "added token \"<x>\" has id 1000000, must be in [0, 65544) beside a vocabulary of 4",
+          __LINE__);
+  PutFile(folder / "added_tokens.json", R"({"<x>": 4})");
+  EXPECT_EQ(OpenTokenizer(folder.path())->vocabulary(), 5);
+  test::TempDir pieces;
+  std::filesystem::copy(kFolder / "spiece-bpe/spiece.model", pieces / "spiece.model");
+  PutFile(pieces / "added_tokens.json", R"({"<x>": 1000000})");
+  Refused(pieces, "added token \"<x>\" has id 1000000, must be in [0, ", __LINE__);
+}
+
 TEST(OpenTokenizer, FilesThatAreTooLargeAreNotRead) {
   test::TempDir folder;
   PutFile(folder / "vocab.txt", "a");

@@ -53,8 +53,11 @@ class SentencePieceTokenizer final : public Tokenizer {
     for (AddedToken& token : parts.added) {
       std::vector<idx_t> starts;
       const Glyphs content = DecodeUtf8(token.content, starts);
-      Check(token.id >= 0 && !content.empty(), ErrorCode::kFormat,
-            "{}: added token \"{}\" has id {}", source, io::Escape(token.content), token.id);
+      const idx_t most =
+          vocabulary_.bound() + static_cast<idx_t>(parts.added.size()) + limits::kMostVocabularyGap;
+      Check(token.id >= 0 && token.id < most && !content.empty(), ErrorCode::kFormat,
+            "{}: added token \"{}\" has id {}, must be in [0, {}) beside a vocabulary of {}",
+            source, io::Escape(token.content), token.id, most, vocabulary_.bound());
       const std::string* piece = vocabulary_.TokenOf(token.id);
       Check(piece == nullptr || *piece == token.content, ErrorCode::kFormat,
             "{}: added token \"{}\" has id {}, which is the piece \"{}\"", source,

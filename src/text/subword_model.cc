@@ -231,8 +231,33 @@ void BpeModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first, cons
   }
 }
 
-void WordPieceModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first, const Glyph* last,
-                                TokenRow& row) const {
+WordPieceModel::WordPieceModel(const Vocabulary& vocabulary, Options options)
+    : options_(std::move(options)) {
+  std::vector<idx_t> starts;
+  for (std::int32_t id = 0; id < vocabulary.bound(); ++id) {
+    const std::string* token = vocabulary.TokenOf(id);
+    if (token == nullptr || token->empty()) continue;
+    std::uint32_t node = 0;
+    for (const Glyph& g : DecodeUtf8(*token, starts)) {
+      const auto next = static_cast<std::uint32_t>(ends_.size());
+      const auto [edge, fresh] = edges_.try_emplace(std::uint64_t{node} << 21 | g.c, next);
+      if (fresh) ends_.push_back(-1);
+      node = edge->second;
+    }
+    ends_[node] = id;
+  }
+  inside_ = 0;
+  for (const Glyph& g : DecodeUtf8(options_.prefix, starts)) {
+    if (inside_) inside_ = Next(*inside_, g.c);
+  }
+}
+
+std::optional<std::uint32_t> WordPieceModel::Next(std::uint32_t node, char32_t c) const {
+  const auto edge = edges_.find(std::uint64_t{node} << 21 | c);
+  return edge == edges_.end() ? std::nullopt : std::optional(edge->second);
+}
+
+void WordPieceModel::EncodeWord(const Glyph* first, const Glyph* last, TokenRow& row) const {
   const std::size_t before = row.ids.size();
   const auto unknown = [&] {
     row.ids.resize(before);
@@ -242,14 +267,14 @@ void WordPieceModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first
   };
   if (last - first > options_.longest_word) return unknown();
   for (const Glyph* begin = first; begin != last;) {
-    // All lengths at once: the text grows, and the longest token that it passes is taken.
-    std::string text = begin == first ? std::string() : options_.prefix;
+    // All lengths at once: the longest token that the characters pass is taken.
+    std::optional<std::uint32_t> node = begin == first ? std::optional(0u) : inside_;
     const Glyph* end = begin;
     std::int32_t id = 0;
-    for (const Glyph* g = begin; g != last && text.size() <= vocabulary.longest();) {
-      AppendUtf8((g++)->c, text);
-      if (const auto found = vocabulary.IdOf(text)) {
-        id = *found;
+    for (const Glyph* g = begin; g != last && node;) {
+      node = Next(*node, (g++)->c);
+      if (node && ends_[*node] >= 0) {
+        id = ends_[*node];
         end = g;
       }
     }

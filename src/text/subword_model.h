@@ -66,7 +66,8 @@ class BpeModel {
   Options options_;
 };
 
-// Greedy longest match first, over characters.
+// Greedy longest match first, over characters. Cost of a word of n: O(n * longest match that is
+// begun).
 class WordPieceModel {
  public:
   struct Options {
@@ -74,13 +75,17 @@ class WordPieceModel {
     std::string prefix = "##";  // of a piece that does not begin its word
     idx_t longest_word = 100;   // characters; a longer one is unk
   };
-  explicit WordPieceModel(Options options) : options_(std::move(options)) {}
-  void EncodeWord(const Vocabulary& vocabulary, const Glyph* first, const Glyph* last,
-                  TokenRow& row) const;
+  WordPieceModel(const Vocabulary& vocabulary, Options options);
+  void EncodeWord(const Glyph* first, const Glyph* last, TokenRow& row) const;
   const Options& options() const { return options_; }
 
  private:
+  std::optional<std::uint32_t> Next(std::uint32_t node, char32_t c) const;
+
   Options options_;
+  std::unordered_map<std::uint64_t, std::uint32_t> edges_;  // node << 21 | character -> node
+  std::vector<std::int32_t> ends_{-1};                      // the token that ends at a node
+  std::optional<std::uint32_t> inside_;  // the node of the prefix; none: no token begins with it
 };
 
 // SentencePiece's Unigram: of all ways to cut a word into tokens the one with the largest sum of

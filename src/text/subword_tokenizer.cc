@@ -125,8 +125,11 @@ class SubwordTokenizer final : public Tokenizer {
     const AddedToken& token = parts_.added[index];
     const std::string* known = parts_.vocabulary.TokenOf(token.id);
     const auto id = parts_.vocabulary.IdOf(token.content);
-    Check(token.id >= 0 && !token.content.empty(), ErrorCode::kFormat,
-          "{}: added token \"{}\" has id {}", source, io::Escape(token.content), token.id);
+    const idx_t most = parts_.vocabulary.bound() + static_cast<idx_t>(parts_.added.size()) +
+                       limits::kMostVocabularyGap;
+    Check(token.id >= 0 && token.id < most && !token.content.empty(), ErrorCode::kFormat,
+          "{}: added token \"{}\" has id {}, must be in [0, {}) beside a vocabulary of {}", source,
+          io::Escape(token.content), token.id, most, parts_.vocabulary.bound());
     Check((known == nullptr || *known == token.content) && (!id || *id == token.id),
           ErrorCode::kFormat,
           "{}: added token \"{}\" has id {}, in the vocabulary it is {} and this id is \"{}\"",
@@ -182,7 +185,7 @@ class SubwordTokenizer final : public Tokenizer {
       if (const auto* bpe = std::get_if<BpeModel>(&*parts_.model)) {
         bpe->EncodeWord(parts_.vocabulary, first, last, work.cache, row);
       } else if (const auto* pieces = std::get_if<WordPieceModel>(&*parts_.model)) {
-        pieces->EncodeWord(parts_.vocabulary, first, last, row);
+        pieces->EncodeWord(first, last, row);
       } else {
         std::get<UnigramModel>(*parts_.model).EncodeWord(first, last, row);
       }

@@ -76,7 +76,16 @@ Encoding Tokenizer::Row(std::span<const TokenRow> rows, std::span<const Part> pa
     e.special.push_back(piece.sequence < 0 ? 1 : 0);
     e.sequence.push_back(static_cast<std::int8_t>(piece.sequence));
   };
-  for (const Piece& piece : rows.size() == 2 ? pair_ : single_) {
+  const Template& form = rows.size() == 2 ? pair_ : single_;
+  std::size_t tokens = form.size();
+  for (const Part& part : parts) tokens += static_cast<std::size_t>(part.end - part.begin);
+  e.ids.reserve(tokens);
+  e.type_ids.reserve(tokens);
+  e.chars.reserve(tokens);
+  e.bytes.reserve(tokens);
+  e.special.reserve(tokens);
+  e.sequence.reserve(tokens);
+  for (const Piece& piece : form) {
     if (piece.sequence < 0) {
       if (special) put(piece.id, piece, {}, {});
       continue;

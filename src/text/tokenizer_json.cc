@@ -298,7 +298,7 @@ void ReadWordPiece(const json& model, const JsonComponent& c, TokenizerParts& pa
   options.prefix = c.String("continuing_subword_prefix");
   options.longest_word =
       io::GetInt(model, "max_input_chars_per_word", 0, kLongestWord, io::kRequired, c.where());
-  parts.model.emplace(WordPieceModel(std::move(options)));
+  parts.model.emplace(WordPieceModel(parts.vocabulary, std::move(options)));
   parts.kind = "WordPiece";
 }
 

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <unordered_set>
 
 #include "base/errors.h"
 #include "io/escape.h"
 #include "io/json.h"
+#include "text/tokenizer_file.h"
 #include "text/tokenizer_limits.h"
 
 namespace longspan::text {
@@ -15,7 +17,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 SettingsFile FileIn(const fs::path& file) {
-  return {fs::exists(file) ? io::ReadJsonFile(file, kTokenizerJson) : json::object(),
+  return {fs::exists(file) ? ReadTokenizerJsonFile(file) : json::object(),
           io::Escape(file.native(), 4096)};
 }
 
@@ -50,13 +52,14 @@ void ReadRoles(const json& object, const std::string& source, TokenizerSettings&
   const std::string where = source + ": additional_special_tokens";
   Check(list.is_array() && list.size() <= kMostAddedTokens, ErrorCode::kFormat,
         "{} must be a list of at most {} tokens", where, kMostAddedTokens);
+  auto& more = settings.more_special;
+  std::unordered_set<std::string> known;
+  for (const AddedToken& token : more) known.insert(token.content);
   for (const json& value : list) {
     AddedToken token = TokenIn(value, where);
     token.id = -1;
     token.special = true;
-    const auto same = [&](const AddedToken& t) { return t.content == token.content; };
-    auto& more = settings.more_special;
-    if (std::none_of(more.begin(), more.end(), same)) more.push_back(std::move(token));
+    if (known.insert(token.content).second) more.push_back(std::move(token));
   }
 }
 
@@ -92,13 +95,13 @@ void ReadAddedTokens(const SettingsFile& file, TokenizerSettings& settings) {
   const auto& [table, source] = file;
   Check(table.size() <= kMostAddedTokens, ErrorCode::kFormat, "{}: {} tokens, at most {} are read",
         source, table.size(), kMostAddedTokens);
+  std::unordered_set<std::string> known;
+  for (const AddedToken& token : settings.added) known.insert(token.content);
   for (const auto& [content, value] : table.items()) {
-    const auto same = [&, &name = content](const AddedToken& t) { return t.content == name; };
     AddedToken token = TokenIn(json(content), source);
     token.id = IdOf(value, fmt::format("{}: \"{}\"", source, io::Escape(content)));
     token.normalized = true;
-    auto& added = settings.added;
-    if (std::none_of(added.begin(), added.end(), same)) added.push_back(std::move(token));
+    if (known.insert(content).second) settings.added.push_back(std::move(token));
   }
 }
 

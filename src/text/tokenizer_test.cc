@@ -86,8 +86,8 @@ TokenRow Pieces(std::string_view word, idx_t longest = 100) {
   const Vocabulary v = Words({"[UNK]", "un", "##aff", "##able", "##a", "unaff"});
   TokenRow row;
   const Glyphs glyphs = Of(word);
-  WordPieceModel({.longest_word = longest})
-      .EncodeWord(v, glyphs.data(), glyphs.data() + glyphs.size(), row);
+  WordPieceModel(v, {.longest_word = longest})
+      .EncodeWord(glyphs.data(), glyphs.data() + glyphs.size(), row);
   return row;
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/errors.h"
+#include "base/limits.h"
 #include "text/unicode_exceptions.h"
 
 namespace longspan::text {
@@ -78,6 +80,9 @@ bool IsCjk(char32_t c) {
 }
 
 Glyphs DecodeUtf8(std::string_view text, std::vector<idx_t>& starts) {
+  Check(text.size() <= limits::kMostTextBytes, ErrorCode::kLimit,
+        "text: {} bytes at once, at most {} become tokens; cut the text", text.size(),
+        limits::kMostTextBytes);
   Glyphs glyphs;
   glyphs.reserve(text.size());
   starts.clear();
@@ -86,7 +91,7 @@ Glyphs DecodeUtf8(std::string_view text, std::vector<idx_t>& starts) {
     char32_t c = 0;
     starts.push_back(static_cast<idx_t>(at));
     at += Next(text, at, c);
-    const auto i = static_cast<idx_t>(glyphs.size());
+    const auto i = static_cast<std::int32_t>(glyphs.size());
     glyphs.push_back({c, i, i + 1});
   }
   starts.push_back(static_cast<idx_t>(text.size()));
@@ -137,10 +142,19 @@ std::string ReplaceInvalid(std::string_view text) {
   return valid;
 }
 
-Glyphs LowerCase(const Glyphs& glyphs) {
+Glyphs LowerCase(Glyphs glyphs) {
+  // Up to the first character that is not ASCII no memory is needed.
+  std::size_t at = 0;
+  for (; at < glyphs.size() && glyphs[at].c < 0x80; ++at) {
+    char32_t& c = glyphs[at].c;
+    if (c >= 'A' && c <= 'Z') c += 32;
+  }
+  if (at == glyphs.size()) return glyphs;
   Glyphs result;
   result.reserve(glyphs.size());
-  for (const Glyph& g : glyphs) {
+  result.assign(glyphs.begin(), glyphs.begin() + static_cast<std::ptrdiff_t>(at));
+  for (; at < glyphs.size(); ++at) {
+    const Glyph& g = glyphs[at];
     if (g.c < 0x80) {
       result.push_back({g.c >= 'A' && g.c <= 'Z' ? g.c + 32 : g.c, g.begin, g.end});
     } else if (const auto* row = exceptions::Find(exceptions::LowerCase(), g.c)) {

@@ -11,10 +11,11 @@
 
 namespace longspan::text {
 
-// A character and the characters [begin, end) of the original text that it stands for.
+// A character and the characters [begin, end) of the original text that it stands for. There is
+// one for each character of a text, so it is small: texts have less than 2 GiB.
 struct Glyph {
   char32_t c = 0;
-  idx_t begin = 0, end = 0;
+  std::int32_t begin = 0, end = 0;
 };
 using Glyphs = std::vector<Glyph>;
 
@@ -34,7 +35,8 @@ bool IsCjk(char32_t c);
 
 // The characters of a text. Invalid UTF-8: U+FFFD for each longest start of a sequence that could
 // have been valid, one byte at least (Unicode 3.9, as Python's errors="replace"). `starts` gets the
-// byte at which each character begins, and the length of the text behind them.
+// byte at which each character begins, and the length of the text behind them. kLimit for a text of
+// more than limits::kMostTextBytes.
 Glyphs DecodeUtf8(std::string_view text, std::vector<idx_t>& starts);
 
 void AppendUtf8(char32_t c, std::string& text);
@@ -47,14 +49,14 @@ std::string ReplaceInvalid(std::string_view text);
 // The canonical or compatibility decomposition (NFD, NFKD), and the composition of it (NFC, NFKC).
 // What a character decomposes to stands for what it stood for, a composed one for the first of
 // them. What decomposes to more than `most` characters is left off somewhere behind them.
-Glyphs Decompose(const Glyphs& glyphs, bool compatibility = false, std::size_t most = SIZE_MAX);
-Glyphs Compose(const Glyphs& glyphs, bool compatibility = false, std::size_t most = SIZE_MAX);
+Glyphs Decompose(Glyphs glyphs, bool compatibility = false, std::size_t most = SIZE_MAX);
+Glyphs Compose(Glyphs glyphs, bool compatibility = false, std::size_t most = SIZE_MAX);
 // The glyphs for whose characters keep(c) holds.
 template <class Keep>
 void KeepOnly(const Keep& keep, Glyphs& glyphs) {
   std::erase_if(glyphs, [&](const Glyph& g) { return !keep(g.c); });
 }
 // Lower case, character by character (no final sigma).
-Glyphs LowerCase(const Glyphs& glyphs);
+Glyphs LowerCase(Glyphs glyphs);
 
 }  // namespace longspan::text

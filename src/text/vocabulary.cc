@@ -1,7 +1,5 @@
 #include "text/vocabulary.h"
 
-#include <algorithm>
-
 #include "base/errors.h"
 #include "base/limits.h"
 #include "io/escape.h"
@@ -25,7 +23,6 @@ void Vocabulary::Add(std::string_view token, idx_t id, idx_t entries, std::strin
          place->second, id);
   }
   tokens_[at] = &place->first;
-  longest_ = std::max(longest_, token.size());
 }
 
 std::optional<std::int32_t> Vocabulary::IdOf(std::string_view token) const {

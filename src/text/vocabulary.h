@@ -30,7 +30,6 @@ class Vocabulary {
   const std::string* TokenOf(std::int32_t id) const;
   idx_t size() const { return static_cast<idx_t>(ids_.size()); }      // entries
   idx_t bound() const { return static_cast<idx_t>(tokens_.size()); }  // the largest id + 1
-  std::size_t longest() const { return longest_; }                    // bytes of a token
 
  private:
   struct Hash {
@@ -41,7 +40,6 @@ class Vocabulary {
   };
   std::unordered_map<std::string, std::int32_t, Hash, std::equal_to<>> ids_;
   std::vector<const std::string*> tokens_;  // keys of ids_, which stay where they are
-  std::size_t longest_ = 0;
 };
 
 }  // namespace longspan::text

@@ -1,4 +1,6 @@
-// tokenizer.json: what is accepted encodes any text inside its bounds, and decodes what it encoded.
+// tokenizer.json: what is accepted encodes any text inside its bounds, makes no more of it than a
+// tokenizer may, and decodes what it encoded.
+#include "base/limits.h"
 #include "io/json.h"
 #include "tests/fuzz/fuzz.h"
 #include "text/tokenizer_json.h"
@@ -15,6 +17,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
          {std::string_view("  Ab 1's\t\xC3\xA9\xE4\xB8\xAD\xFF[x] <mask>a"),
           fuzz::AsText(data, bytes < 300 ? bytes : 300)}) {
       const text::Encoding e = tokenizer->EncodePair(sample, "b")[0];
+      const std::size_t template_ids = limits::kMostTemplatePlaces * limits::kMostTemplatePlaces;
+      fuzz::Require(e.ids.size() <= limits::kMostGrowth * (sample.size() + 1) +
+                                        2 * limits::kGrowthRoom + template_ids);
       for (idx_t i = 0; i < e.size(); ++i) {
         const auto at = static_cast<std::size_t>(i);
         fuzz::Require(e.ids[at] >= 0 && e.ids[at] < tokenizer->vocabulary());
