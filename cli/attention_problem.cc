@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "base/memory_limit.h"
 #include "base/rng.h"
 #include "cli/attention_problem_base.h"
 #include "cli/attention_relation.h"
@@ -195,6 +196,12 @@ std::unique_ptr<AttentionProblem> MakeAttentionProblem(const AttentionProblemOpt
                                     {"rounds", options.rounds}}) {
     Check(value >= 1, ErrorCode::kUsage, "bench: --{} {}, need at least 1", what, value);
   }
+  // Eight fp32 tensors, inputs, outputs and gradients; in bf16 five more.
+  const idx_t bytes = options.bf16 ? 8 * 4 + 5 * 2 : 8 * 4;
+  CheckMemory(
+      fmt::format("bench: {} x {} heads x {} tokens x {}", options.batch, options.heads,
+                  options.tokens, options.head_size),
+      SaturatingProduct({options.batch, options.heads, options.tokens, options.head_size, bytes}));
   for (const ProblemKind& kind : kKinds) {
     if (kind.name == options.kind) return kind.make(options);
   }

@@ -13,6 +13,7 @@
 #include "cli/step_bench.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "model/longformer_files.h"
 #include "probe/peaks.h"
 
@@ -64,6 +65,8 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
         "bench: give either --config or --preset");
   Check(c.dtype == "f32" || c.dtype == "bf16", ErrorCode::kUsage,
         "bench: --dtype '{}', need f32 or bf16", io::Escape(c.dtype));
+  Check(c.batch >= 1 && c.tokens >= 1, ErrorCode::kUsage,
+        "bench: --batch {} --tokens {}, need at least 1 of each", c.batch, c.tokens);
   Context context(threads);
   const auto bench = MakeBench(context, c, kind);
   bench->Step();  // books the memory, creates oneDNN's kernels
@@ -85,7 +88,7 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
     j["fraction"] = r.fraction;
     j["round_trip_ns"] = r.round_trip_ns;
     j["machine"] = context.Describe();
-    PrintResult(j.dump(2) + "\n");
+    PrintResult(io::DumpJson(j));
     return 0;
   }
   PrintResult(fmt::format(

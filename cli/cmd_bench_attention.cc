@@ -8,6 +8,7 @@
 #include "cli/bench_timing.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 #include "probe/peaks.h"
 
@@ -61,7 +62,7 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
     j["largest_error"] = error;
     j["peak_rss_bytes"] = PeakRssBytes();
     j["machine"] = context.Describe();
-    PrintResult(j.dump(2) + "\n");
+    PrintResult(io::DumpJson(j));
     return 0;
   }
   PrintResult(fmt::format(

@@ -12,6 +12,7 @@
 #include "cli/bench_timing.h"
 #include "cli/cmd_bench_attention.h"
 #include "cli/visual/output.h"
+#include "io/json.h"
 
 namespace longspan::cli {
 namespace {
@@ -56,7 +57,7 @@ int RunBf16Bench(idx_t tokens, idx_t steps, bool as_json, int threads) {
     j["rule"] = Bf16PathName(rule);
     j["fastest"] = Bf16PathName(fastest->path);
     for (const PathTimes& p : paths) j["seconds"][std::string(Bf16PathName(p.path))] = p.seconds;
-    PrintResult(j.dump(2) + "\n");
+    PrintResult(io::DumpJson(j));
     return 0;
   }
   std::string text = context.Describe() + "\n";

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "cli/bench_timing.h"
 #include "cli/visual/output.h"
+#include "io/json.h"
 #include "model/text_decoder.h"
 
 namespace longspan::cli {
@@ -117,7 +118,7 @@ int RunGenerateBench(const GenerateBenchCommand& c, int threads) {
     j["machine"] = context.Describe();
     j["contexts"] = nlohmann::ordered_json::array();
     for (const GenerateTimes& t : times) j["contexts"].push_back(Report(t, times[0], c.batch));
-    PrintResult(j.dump(2) + "\n");
+    PrintResult(io::DumpJson(j));
     return 0;
   }
   std::string text = fmt::format(

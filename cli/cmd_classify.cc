@@ -51,8 +51,8 @@ TaskAnswer AnswerOf(const ClassifyCommand& c, const TextModelInfo& info, const s
 
 int RunClassify(const ClassifyCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, TextHead::kSequence, threads);
-  return AnswerTexts(run, "classify", inputs, PlainText, [&](const TaskChunk& chunk) {
+  TaskRun run(c.task, "classify", TextHead::kSequence, threads);
+  return AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
     const auto classified = Classify(run.context(), run.model(), chunk.rows);
     std::vector<TaskAnswer> answers;
     for (std::size_t i = 0; i < classified.size(); ++i) {
@@ -75,7 +75,7 @@ void RegisterClassify(CLI::App& app, const Globals& globals, Action& action) {
       ->capture_default_str();
   command->footer(
       "A text in several windows gets the mean over them, weighted by their tokens.\n"
-      "JSON lines have \"text\", and \"text_pair\" where texts come in pairs.\n"
+      "Tables and JSON have \"text\", and \"text_pair\" where texts come in pairs.\n"
       "Examples:\n"
       "  longspan classify -m run letters/ \n"
       "  longspan classify -m run reviews.jsonl --top 3 --json\n"

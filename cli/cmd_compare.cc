@@ -18,6 +18,8 @@
 #include "cli/visual/output.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
+#include "io/json.h"
+#include "io/paths.h"
 #include "model/model_files.h"
 #include "model/step_memory.h"
 #include "probe/peaks.h"
@@ -218,7 +220,7 @@ std::string Json(const Comparison& result, const std::string& machine) {
                              {"steps", figure.steps},
                              {"bits_per_byte", figure.bits_per_byte}});
   }
-  return j.dump(2) + "\n";
+  return io::DumpJson(j);
 }
 
 // One line for each attention of the values that `value` takes from its figures.
@@ -271,10 +273,10 @@ int RunCompare(const CompareCommand& c, int threads) {
         "compare: lengths from {} to {}, need at least {} and no falling", c.shortest, c.longest,
         kLeastTokens);
   const fs::path output = c.output;
-  Check(!fs::exists(output) || fs::exists(output / "table.md") || fs::is_empty(output),
+  Check(!io::Exists(output) || io::Exists(output / "table.md") || io::IsEmptyFolder(output),
         ErrorCode::kUsage, "{}: not empty and no earlier comparison; choose another -o",
         io::Escape(c.output));
-  fs::create_directories(output);
+  io::MakeDirectories(output);
   const std::string machine = [&] {
     Context context(threads);
     return context.Describe() + "; peak: " + Describe(ProbePeaks(context));

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "model/to_longformer.h"
 
 namespace longspan::cli {
@@ -47,7 +48,7 @@ std::string Json(const ConvertOptions& o, const ConvertReport& r) {
   }
   j["copied"] = r.copied;
   j["warnings"] = r.warnings;
-  return j.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return io::DumpJson(j);
 }
 
 int RunConvert(const ConvertOptions& o) {

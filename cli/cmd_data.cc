@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/data_options.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
 #include "longspan/context.h"
@@ -48,6 +49,7 @@ nlohmann::ordered_json Json(const DataStats& s) {
                               {"invalid_utf8_documents", s.invalid_documents},
                               {"invalid_utf8_pieces", s.invalid_pieces},
                               {"unreadable_rows", s.unreadable}};
+  j["rows_without_text"] = s.without_text;
   if (s.unreadable > 0) j["first_unreadable"] = s.first_unreadable;
   j["byte_lengths"] = Json(s.byte_lengths);
   if (s.token_lengths) {
@@ -105,6 +107,7 @@ std::string Report(const DataStats& s) {
     text +=
         fmt::format("unreadable: {} rows, the first one: {}\n", s.unreadable, s.first_unreadable);
   }
+  if (s.without_text > 0) text += fmt::format("without text: {} rows\n", s.without_text);
   text += Lengths(s.byte_lengths, "bytes");
   const LengthStats& shown = s.token_lengths ? *s.token_lengths : s.byte_lengths;
   const char* unit = s.token_lengths ? "tokens" : "bytes";
@@ -137,6 +140,7 @@ int RunStats(DataCommand c, int threads) {
   c.options.tokenizer = tokenizer.get();
   c.options.files.assign(c.files.begin(), c.files.end());
   const DataStats stats = CollectDataStats(context, c.options);
+  TellNotes(stats.notes);
   PrintResult(c.json
                   ? Json(stats).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"
                   : Report(stats));
@@ -150,18 +154,17 @@ void RegisterData(CLI::App& app, const Globals& globals, Action& action) {
   data->require_subcommand(1);
   data->fallthrough();
   auto* stats = data->add_subcommand(
-      "stats", "documents, lengths, duplicates and broken text of .txt, .jsonl, .csv, .tsv files");
+      "stats", "documents, lengths, duplicates and broken text of files and folders");
   const auto c = std::make_shared<DataCommand>();
   c->options.lengths = {512, 4096};
-  stats->add_option("files", c->files, "texts, JSON lines or tables")->required();
+  stats->add_option("files", c->files, "texts, tables, JSON or folders")->required();
   stats->add_option("-m,--tokenizer", c->model,
                     "directory of a model or tokenizer, or bytes: counts tokens too");
   stats
       ->add_option("--documents", c->options.documents,
                    "where one ends in a text: file, blank-line or line")
       ->capture_default_str();
-  stats->add_option("--text-column", c->options.text_column, "of JSON lines and tables")
-      ->capture_default_str();
+  AddReadOptions(stats, &c->options.data);
   stats
       ->add_option("--lengths", c->options.lengths,
                    "rows that documents would be cut or padded to: tokens, or bytes without a "

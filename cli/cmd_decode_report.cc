@@ -6,11 +6,13 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/data_options.h"
 #include "cli/visual/output.h"
+#include "data/mapped_file.h"
+#include "io/json.h"
 #include "model/decode_agreement.h"
 #include "model/model_files.h"
 #include "text/bytes_tokenizer.h"
-#include "text/mapped_file.h"
 #include "text/open_tokenizer.h"
 #include "train/text_data.h"
 
@@ -22,22 +24,20 @@ constexpr std::size_t kMostTextBytes = std::size_t{16} << 20;  // that a subword
 struct DecodeReportCommand {
   std::string model, text;
   LoadOptions load;
+  DataOptions data;
   double held_out = 1.0;
   idx_t tokens = 1024, prompt = 0, windows = 4;
   bool json = false;
 };
 
-std::vector<std::int32_t> IdsOf(const DecodeReportCommand& c, std::span<const std::uint8_t> bytes) {
-  const auto tokenizer = text::OpenTokenizer(c.model);
-  if (tokenizer->kind() == "bytes") return text::BytesTokenizer::Encode(bytes);
+std::vector<std::int32_t> IdsOf(const text::Tokenizer& tokenizer, std::string_view bytes) {
+  if (tokenizer.kind() == "bytes") return text::BytesTokenizer::Encode(bytes);
   Check(bytes.size() <= kMostTextBytes, ErrorCode::kLimit,
         "text: {} bytes are more than {}; take less of it with --held-out", bytes.size(),
         kMostTextBytes);
   text::EncodeOptions options;
   options.special_tokens = false;
-  return tokenizer->Encode({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, options)
-      .front()
-      .ids;
+  return tokenizer.Encode(bytes, options).front().ids;
 }
 
 std::string TextReport(const DecodeReportCommand& c, idx_t prompt, idx_t windows,
@@ -71,17 +71,17 @@ std::string JsonReport(const DecodeReportCommand& c, idx_t prompt, idx_t windows
   j["same_first"] = static_cast<double>(a.same_first) / n;
   j["mean_difference"] = a.mean_difference();
   j["most_difference"] = a.most_difference;
-  return j.dump(2) + "\n";
+  return io::DumpJson(j);
 }
 
 int RunDecodeReport(const DecodeReportCommand& c, int threads) {
   Context context(threads);
-  Check(c.held_out > 0.0 && c.held_out <= 1.0, ErrorCode::kUsage,
-        "held-out fraction {} is not above 0 and at most 1", c.held_out);
   Check(c.windows >= 1, ErrorCode::kUsage, "windows: {} is not at least 1", c.windows);
   Reformer model = LoadReformer(c.model, c.load);
-  const text::MappedFile file = text::MappedFile::Open(c.text);
-  const std::vector<std::int32_t> ids = IdsOf(c, HeldOutPart(file.bytes(), c.held_out));
+  const auto tokenizer = text::OpenTokenizer(c.model);
+  const LastText last(c.text, c.data, tokenizer->kind() == "bytes", c.held_out);
+  TellNotes(last.corpus.notes);
+  const std::vector<std::int32_t> ids = IdsOf(*tokenizer, last.text);
   const auto size = static_cast<idx_t>(ids.size());
   Check(c.tokens >= 3 && c.tokens <= size, ErrorCode::kUsage,
         "tokens: a window of {} is not from 3 to the text's {} tokens", c.tokens, size);
@@ -107,7 +107,8 @@ void RegisterDecodeReport(CLI::App& app, const Globals& globals, Action& action)
                                      "generation with a cache against the forward pass, on a text");
   const auto c = std::make_shared<DecodeReportCommand>();
   command->add_option("-m,--model", c->model, "directory of a Reformer language model")->required();
-  command->add_option("text", c->text, "file")->required();
+  command->add_option("text", c->text, "a text, a table, JSON or a folder of them")->required();
+  AddReadOptions(command, &c->data);
   command->add_option("--tokens", c->tokens, "of a window")->capture_default_str();
   command->add_option(
       "--prompt", c->prompt,

@@ -11,11 +11,12 @@
 #include "cli/visual/cmd_pattern.h"
 #include "cli/visual/cmd_plot.h"
 #include "cli/visual/output.h"
+#include "data/mapped_file.h"
 #include "io/escape.h"
+#include "io/paths.h"
 #include "model/generation.h"
 #include "model/model_files.h"
 #include "text/bytes_tokenizer.h"
-#include "text/mapped_file.h"
 #include "text/witten_bell.h"
 #include "train/text_data.h"
 
@@ -51,18 +52,16 @@ TrainOptions DemoOptions(const DemoCommand& c, const fs::path& text) {
 }
 
 double WittenBellBits(const fs::path& text) {
-  const auto file = text::MappedFile::Open(text);
-  const std::string_view all(reinterpret_cast<const char*>(file.bytes().data()), file.size());
-  const std::size_t held_out = HeldOutPart(file.bytes(), kHeldOut).size();
+  const LastText last(text, {}, true, kHeldOut);
   text::WittenBell model(kWittenBellOrder);
-  model.Train(all.substr(0, all.size() - held_out));
-  return model.BitsPerByte(all.substr(all.size() - held_out));
+  model.Train(last.all.substr(0, last.all.size() - last.text.size()));
+  return model.BitsPerByte(last.text);
 }
 
 // As many updates as fit into the time, but not more passes than help.
 idx_t StepsOf(const DemoCommand& c, const TrainOptions& options, double step_seconds) {
   if (c.steps > 0) return c.steps;
-  const auto bytes = static_cast<double>(fs::file_size(options.train.front()));
+  const auto bytes = static_cast<double>(io::FileBytes(options.train.front()));
   const auto pass = static_cast<idx_t>((1.0 - kHeldOut) * bytes) / (options.batch * options.tokens);
   return std::min(StepsFor(c.minutes, step_seconds), kMostPasses * (pass + 1));
 }
@@ -104,8 +103,8 @@ int RunDemo(const DemoCommand& c, int threads) {
   Context context(threads);
   const fs::path text = c.text.empty() ? FindNovel() : fs::path(c.text);
   const fs::path output = c.output;
-  Check(c.output == kDefaultOutput || !fs::exists(output) || fs::exists(output / "start") ||
-            fs::is_empty(output),
+  Check(c.output == kDefaultOutput || !io::Exists(output) || io::Exists(output / "start") ||
+            io::IsEmptyFolder(output),
         ErrorCode::kUsage, "{}: not empty and no earlier demo; choose another -o",
         io::Escape(c.output));
   TrainOptions options = DemoOptions(c, text);

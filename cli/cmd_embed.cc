@@ -1,111 +1,129 @@
 // longspan embed: texts as vectors.
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
+
+#include <optional>
 
 #include "base/errors.h"
 #include "cli/commands.h"
-#include "cli/npy.h"
+#include "cli/signals.h"
 #include "cli/task_run.h"
-#include "cli/visual/output.h"
-#include "io/atomic_file.h"
+#include "cli/vector_output.h"
 #include "io/escape.h"
 #include "tasks/embed.h"
+#include "tasks/sentence_folder.h"
 
 namespace longspan::cli {
 namespace {
 
 struct EmbedCommand {
   TaskCommand task;
-  std::string pooling, format, output;
-  bool normalize = false, no_normalize = false;
+  std::optional<std::string> pooling, format, output, prompt, prompt_name;
+  bool no_prompt = false, normalize = false, no_normalize = false;
 };
 
-enum class Format { kJsonLines, kJson, kNpy, kText };
-
-Format FormatOf(const EmbedCommand& c) {
-  Check(!c.task.json || c.format.empty(), ErrorCode::kUsage,
-        "embed: --json is one document; --format {} is another form", io::Escape(c.format));
-  Check(!c.task.json || c.output.empty(), ErrorCode::kUsage,
-        "embed: --json goes to stdout; -o {} takes jsonl, npy or text", io::Escape(c.output));
-  if (c.task.json) return Format::kJson;
-  if (c.format == "npy") return Format::kNpy;
-  if (c.format == "text") return Format::kText;
-  Check(c.format.empty() || c.format == "jsonl", ErrorCode::kUsage,
-        "format: '{}' is none of jsonl, npy, text", io::Escape(c.format));
-  const bool npy = c.format.empty() && std::filesystem::path(c.output).extension() == ".npy";
-  return npy ? Format::kNpy : Format::kJsonLines;
+VectorFormat FormatOf(const EmbedCommand& c) {
+  std::optional<VectorFormat> format;
+  if (c.format) format = VectorFormatNamed(*c.format);
+  if (!format && c.task.json) format = VectorFormat::kJson;
+  if (!format && c.output) format = VectorFormatOfEnding(*c.output);
+  Check(!c.task.json || format == VectorFormat::kJson, ErrorCode::kUsage,
+        "embed: --json is one document; --output-format {} is another form",
+        io::Escape(c.format.value_or("")));
+  return format.value_or(VectorFormat::kJsonLines);
 }
 
-Pooling PoolingOf(const EmbedCommand& c, TaskModel& model) {
-  Pooling pooling = ReadPooling(c.task.model, model.info().width);
-  if (!c.pooling.empty()) pooling.modes = {ParsePooling(c.pooling)};
-  if (c.normalize || c.no_normalize) pooling.normalize = c.normalize;
-  if (pooling.max_tokens) model.LimitLength(*pooling.max_tokens);
-  return pooling;
+// What the folder says, as far as no option says otherwise.
+SentenceFolder FolderOf(const EmbedCommand& c, idx_t channels) {
+  SentenceFolder folder = ReadSentenceFolder(c.task.model, channels);
+  VectorModules& modules = folder.modules;
+  if (c.no_normalize || c.normalize) {
+    while (!modules.empty() && modules.back()->normalizes()) modules.pop_back();
+  }
+  if (c.normalize) modules.push_back(MakeNormalize());
+  if (!c.pooling) return folder;
+  folder.pooling.modes = {ParsePooling(*c.pooling)};
+  try {
+    VectorWidth(folder.pooling, modules, channels);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kUsage, "pooling: " + *c.pooling + " does not fit: " + error.what());
+  }
+  return folder;
 }
 
-// What the vectors of a run become.
-class Vectors {
- public:
-  Vectors(const EmbedCommand& c, Format format) : c_(c), format_(format) {}
-
-  void Add(TaskRun& run, const TaskChunk& chunk, const Tensor& vectors) {
-    width_ = vectors.shape()[1];
-    for (std::size_t i = 0; i < chunk.inputs.size(); ++i) {
-      const float* vector = vectors.data<float>() + static_cast<idx_t>(i) * width_;
-      ++texts_;
-      if (format_ == Format::kNpy) {
-        all_.insert(all_.end(), vector, vector + width_);
-        continue;
-      }
-      if (format_ == Format::kText) {
-        Print(fmt::format("{}\n", fmt::join(vector, vector + width_, " ")));
-        continue;
-      }
-      const auto text = static_cast<idx_t>(i);
-      const std::vector<float> numbers(vector, vector + width_);
-      if (format_ == Format::kJson) {
-        run.Add(chunk.inputs[i], chunk.rows, text, {{{"embedding", numbers}}, ""});
-        continue;
-      }
-      auto j = run.Describe(chunk.inputs[i], chunk.rows, text);
-      j["embedding"] = numbers;
-      Print(j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-    }
+// What stands before every text; says so on stderr.
+std::string PromptOf(const EmbedCommand& c, const Prompts& prompts) {
+  CheckGivenText("--prompt", c.prompt.value_or(""));
+  std::optional<std::string> name = c.prompt_name;
+  if (!name && !c.prompt && !c.no_prompt) name = prompts.default_name;
+  const std::string prompt = name ? PromptNamed(prompts, *name) : c.prompt.value_or("");
+  if (prompt.empty() || c.task.quiet) return prompt;
+  if (name) {
+    fmt::print(stderr, "prompt '{}' stands before every text: \"{}\"{}\n", io::Escape(*name),
+               io::Escape(prompt), c.prompt_name ? "" : " (--no-prompt: none)");
+  } else {
+    fmt::print(stderr, "prompt stands before every text: \"{}\"\n", io::Escape(prompt));
   }
+  return prompt;
+}
 
-  void Finish() {
-    if (format_ == Format::kNpy) Print(NpyBytes(all_.data(), texts_, width_));
-    if (!c_.output.empty()) io::WriteFileAtomic(c_.output, written_);
-  }
-
- private:
-  // To stdout at once, or kept for the file, which appears whole or not at all.
-  void Print(std::string_view text) {
-    if (c_.output.empty())
-      PrintResult(text);
-    else
-      written_ += text;
-  }
-
-  const EmbedCommand& c_;
-  Format format_;
-  idx_t width_ = 0, texts_ = 0;
-  std::vector<float> all_;
-  std::string written_;
+// Ctrl-C: the way out of a run, so that no unfinished file stays behind.
+struct Stopped {
+  int signal;
 };
+
+int Embeddings(const EmbedCommand& c, int threads) {
+  const VectorFormat format = FormatOf(c);
+  TaskCommand task = c.task;
+  task.json = format == VectorFormat::kJson && !c.output;
+  TextInputs inputs(task.inputs);
+  TaskRun run(task, "embed", std::nullopt, threads);
+  const idx_t channels = run.model().info().width;
+  const SentenceFolder folder = FolderOf(c, channels);
+  if (folder.max_tokens) run.model().LimitLength(*folder.max_tokens);
+  const auto cased = [&](const std::string& text) {
+    return folder.lower_case ? LowerCaseText(text) : text;
+  };
+  const std::string prompt = PromptOf(c, folder.prompts);
+  const EmbedOptions options{folder.pooling, folder.modules,
+                             TokensOfPrompt(run.model().tokenizer(), cased(prompt))};
+  const auto text_of = [&, plain = run.PlainText()](const InputText& input) {
+    TaskText text = plain(input);
+    text.text = cased(prompt + text.text);
+    if (text.pair) text.pair = cased(*text.pair);
+    return text;
+  };
+  VectorOutput output(
+      c.output.value_or(""), format, VectorWidth(options.pooling, options.modules, channels),
+      {{"task", "embed"}, {"model", task.model}, {"global", run.model().global_name()}},
+      [&](const std::string& note) {
+        if (!task.quiet) fmt::print(stderr, "warning: {}\n", note);
+      });
+  if (c.output) {
+    CatchStopSignals();
+    const auto progress = run.model().on_progress;
+    run.model().on_progress = [progress](idx_t tokens) {
+      if (StopSignal() != 0) throw Stopped{StopSignal()};
+      if (progress) progress(tokens);
+    };
+  }
+  bool any = false;
+  for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
+    any = true;
+    output.Add(run, chunk, Embed(run.context(), run.model(), chunk.rows, options));
+    if (c.output && StopSignal() != 0) throw Stopped{StopSignal()};
+  }
+  if (any) output.Finish();  // of texts that cannot be used no file is made
+  return run.Finish();
+}
 
 int RunEmbed(const EmbedCommand& c, int threads) {
-  const Format format = FormatOf(c);
-  TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, std::nullopt, threads);
-  const Pooling pooling = PoolingOf(c, run.model());
-  Vectors vectors(c, format);
-  for (TaskChunk chunk; run.NextChunk(inputs, PlainText, chunk);) {
-    vectors.Add(run, chunk, Embed(run.context(), run.model(), chunk.rows, pooling));
+  try {
+    return Embeddings(c, threads);
+  } catch (const Stopped& stopped) {
+    fmt::print(stderr, "longspan: interrupted; nothing was written\n");
+    return 128 + stopped.signal;
   }
-  vectors.Finish();
-  return run.Finish("embed");
 }
 
 }  // namespace
@@ -114,19 +132,36 @@ void RegisterEmbed(CLI::App& app, const Globals& globals, Action& action) {
   auto* command = app.add_subcommand("embed", "texts as vectors, of any length");
   const auto c = std::make_shared<EmbedCommand>();
   AddTaskOptions(*command, c->task);
-  command->add_option("--pooling", c->pooling,
-                      "mean, cls, max, mean-sqrt-len, weighted-mean or last-token\n"
-                      "(default: as a sentence-transformers folder says, else mean)");
+  // An empty text is a text: it is not the same as none.
+  const auto add = [&](const char* names, std::optional<std::string>& value, const char* help) {
+    return command->add_option_function<std::string>(
+        names, [c, to = &value](const std::string& text) { *to = text; }, help);
+  };
+  add("--pooling", c->pooling,
+      "mean, cls, max, mean-sqrt-len, weighted-mean or last-token\n"
+      "(default: as a sentence-transformers folder says, else mean)");
   auto* normalize = command->add_flag("--normalize", c->normalize, "vectors of length 1");
   command->add_flag("--no-normalize", c->no_normalize, "as they come, whatever the folder says")
       ->excludes(normalize);
-  command->add_option("--format", c->format, "jsonl (default), npy or text");
-  command->add_option("-o,--output", c->output, "file instead of stdout; .npy means npy");
+  auto* name = add("--prompt-name", c->prompt_name,
+                   "this prompt of the model's before every text\n"
+                   "(default: default_prompt_name, if the model has one)");
+  auto* prompt = add("--prompt", c->prompt, "this text before every text")->excludes(name);
+  command->add_flag("--no-prompt", c->no_prompt, "texts as they stand, whatever the model says")
+      ->excludes(name)
+      ->excludes(prompt);
+  add("--output-format", c->format,
+      "jsonl, json, npy, csv, tsv or text\n"
+      "(default: as -o ends, on stdout jsonl)");
+  add("-o,--output", c->output,
+      "file instead of stdout: .jsonl, .json, .npy, .csv, .tsv\n"
+      "or .txt; beside v.npy, v.ids.jsonl says what its rows are");
   command->footer(
       "Examples:\n"
       "  longspan embed -m minilm-long chapters/ > vectors.jsonl\n"
       "  longspan embed -m minilm-long letters.txt --lines -o vectors.npy\n"
-      "  echo 'a question' | longspan embed -m minilm-long - --format text");
+      "  longspan embed -m e5-long --prompt-name query --text 'who wrote it?'\n"
+      "  echo 'a question' | longspan embed -m minilm-long - --output-format text");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunEmbed(*c, globals.threads); }; });
 }

@@ -5,10 +5,12 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/data_options.h"
 #include "cli/eval_reports.h"
 #include "cli/train_options.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "longspan/train.h"
 #include "model/reformer_config.h"
 #include "model/text_model.h"
@@ -34,6 +36,7 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   const idx_t tokens = options.tokens == 0 ? kReformerTokens : options.tokens;
   options.tokens = std::min(tokens, LoadReformerConfig(c.model).longest());
   const EvalResult r = EvaluateLanguageModel(context, options);
+  TellNotes(r.notes);
   if (!c.json) {
     return fmt::format(
         "bits per byte {:.4f} ({} bytes, {} tokens, loss {:.4f} nats a token, {:.1f} % of them "
@@ -47,7 +50,7 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   j["bytes"] = r.bytes;
   j["predicted"] = r.counted;
   j["tokens"] = options.tokens;
-  return j.dump(2) + "\n";
+  return io::DumpJson(j);
 }
 
 // What only language models of bytes know must not be ignored in silence.
@@ -61,18 +64,34 @@ void CheckByteOptions(const EvalCommand& c, const TextModelInfo& info) {
 }
 
 std::string JudgeMaskedLm(Context& context, const EvalCommand& c) {
-  MaskedLmEvalOptions o{c.model, c.data, c.options.held_out, c.options.tokens, c.seed, c.mlm};
+  MaskedLmEvalOptions o;
+  o.model = c.model;
+  o.text = c.data;
+  o.held_out = c.options.held_out;
+  o.tokens = c.options.tokens;
+  o.seed = c.seed;
+  o.task = c.mlm;
+  o.data = c.options.data;
   o.task.global = c.global;
   o.num_hashes = c.options.num_hashes;
   o.no_lm_bias = c.options.no_lm_bias;
-  return MaskedLmReport(EvaluateMaskedLm(context, o), c.json);
+  const MaskedLmEval result = EvaluateMaskedLm(context, o);
+  TellNotes(result.notes);
+  return MaskedLmReport(result, c.json);
 }
 
 std::string JudgeClassifier(Context& context, const EvalCommand& c) {
-  ClassifierEvalOptions o{c.model, c.data, c.options.tokens, c.classify};
+  ClassifierEvalOptions o;
+  o.model = c.model;
+  o.file = c.data;
+  o.tokens = c.options.tokens;
+  o.task = c.classify;
   o.task.global = c.global;
   o.num_hashes = c.options.num_hashes;
-  return ClassifierReport(EvaluateClassifier(context, o), c.json);
+  o.data = c.options.data;
+  const ClassifierEval result = EvaluateClassifier(context, o);
+  TellNotes(result.notes);
+  return ClassifierReport(result, c.json);
 }
 
 int RunEval(const EvalCommand& c, int threads) {
@@ -133,13 +152,17 @@ void RegisterEval(CLI::App& app, const Globals& globals, Action& action) {
   const auto c = std::make_shared<EvalCommand>();
   c->options.tokens = 0;
   command->add_option("-m,--model", c->model, "model directory")->required();
-  command->add_option("data", c->data, "text, or .csv, .tsv, .jsonl of texts and labels")
+  command
+      ->add_option("data", c->data,
+                   "a text, a table, JSON or a folder of them; for classifiers with labels")
       ->required();
   command
       ->add_option("--tokens", c->options.tokens,
                    "window or row; 0: all that the model has positions for (Reformers: 512)")
       ->capture_default_str();
   AddLanguageModelOptions(command, c.get());
+  AddReadOptions(command, &c->options.data);
+  AddLabelOptions(command, &c->options.data);
   AddColumnOptions(command, &c->classify);
   AddGlobalOption(command, "as in training", &c->global);
   command->add_flag("--json", c->json, "one JSON document");

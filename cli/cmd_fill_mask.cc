@@ -48,8 +48,11 @@ std::string Show(const std::string& name, const FilledText& filled) {
 
 int RunFillMask(const FillMaskCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, TextHead::kMaskedLm, threads);
-  return AnswerTexts(run, "fill-mask", inputs, PlainText, [&](const TaskChunk& chunk) {
+  TaskRun run(c.task, "fill-mask", TextHead::kMaskedLm, threads);
+  run.check = [&](const std::string& name, std::span<const text::Encoding> rows) {
+    CheckHasMask(run.model(), rows, name);
+  };
+  return AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
     const auto filled =
         FillMasks(run.context(), run.model(), chunk.texts, chunk.rows, c.top, chunk.names);
     std::vector<TaskAnswer> answers;

@@ -2,16 +2,16 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/data_options.h"
 #include "cli/generated_text.h"
 #include "cli/visual/output.h"
-#include "io/file.h"
+#include "data/inputs.h"
+#include "io/escape.h"
 #include "model/generation.h"
 #include "model/model_files.h"
 #include "text/bytes_tokenizer.h"
@@ -22,11 +22,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::uint64_t kMostPromptBytes = std::uint64_t{1} << 30;
-
 struct GenerateCommand {
-  std::string model, file;
-  std::vector<std::string> prompts, stops;
+  std::string model;
+  std::vector<std::string> files, prompts, stops;
+  DataOptions data;
   GenerateOptions options;
   BeamOptions beam;
   LoadOptions load;
@@ -43,22 +42,50 @@ struct Written {
   double score = 0.0;  // beam search
 };
 
-std::vector<std::string> PromptsOf(const GenerateCommand& c) {
-  if (c.file.empty()) {
-    Check(!c.lines, ErrorCode::kUsage, "generate: --lines needs --file");
-    return c.prompts;
-  }
-  const std::string content = c.file == "-" ? std::string(std::istreambuf_iterator<char>(std::cin),
-                                                          std::istreambuf_iterator<char>())
-                                            : io::ReadWholeFile(c.file, kMostPromptBytes);
-  if (!c.lines) return {content};
+std::vector<std::int32_t> EncodePrompt(const text::Tokenizer& tokenizer,
+                                       const std::string& prompt) {
+  if (tokenizer.kind() == "bytes") return text::BytesTokenizer::Encode(std::string_view(prompt));
+  text::EncodeOptions options;
+  options.special_tokens = false;
+  return tokenizer.Encode(prompt, options).front().ids;
+}
+
+// What to go on from; `refusals` gets what cannot be used.
+std::vector<std::string> PromptsOf(const GenerateCommand& c, const text::Tokenizer& tokenizer,
+                                   Refusals* refusals) {
+  Check(!c.lines || !c.files.empty(), ErrorCode::kUsage, "generate: --lines needs --file");
+  Check(!c.files.empty() || !c.prompts.empty(), ErrorCode::kUsage,
+        "generate: no prompt; give -p TEXT (more than once for several) or --file FILE");
+  data::RowRules rules;
+  rules.options = c.data;
+  rules.fields = {{c.data.text_field, true}};
+  rules.lines = c.lines;
+  rules.any_bytes = tokenizer.kind() == "bytes";
+  data::Texts texts(c.files, c.prompts, rules);
   std::vector<std::string> prompts;
-  for (std::size_t at = 0; at < content.size();) {
-    const std::size_t end = std::min(content.find('\n', at), content.size());
-    if (end > at) prompts.push_back(content.substr(at, end - at));
-    at = end + 1;
+  while (std::optional<data::Row> row = texts.Next()) {
+    TellNotes(texts.TakeNotes());
+    try {
+      if (row->refused) throw *row->refused;  // NOLINT: the row's own error
+      Check(row->has_fields() || !row->text.empty(), ErrorCode::kUsage,
+            "generate: the prompt is empty");
+      std::string prompt = row->has_fields() ? row->Text(c.data.text_field) : row->text;
+      Check(rules.any_bytes || !EncodePrompt(tokenizer, prompt).empty(), ErrorCode::kFormat,
+            "{}: has no token to go on from", io::Escape(row->name, 400));
+      prompts.push_back(std::move(prompt));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kFormat) throw;
+      if (row->given) throw Error(ErrorCode::kUsage, error.what());
+      refusals->Add(row->name, error, row->ends_file);
+    }
   }
   return prompts;
+}
+
+// That the folder holds a Reformer is said before anything of its tokenizer.
+std::unique_ptr<text::Tokenizer> OpenTokenizerOf(const std::string& model) {
+  LoadReformerConfig(model);
+  return text::OpenTokenizer(model);
 }
 
 LoadOptions LoadOptionsOf(const GenerateCommand& c) {
@@ -72,12 +99,12 @@ class Generation {
   Generation(GenerateCommand c, int threads)
       : c_(std::move(c)),
         context_(threads),
-        prompts_(PromptsOf(c_)),
-        model_(LoadReformer(c_.model, LoadOptionsOf(c_))),
-        tokenizer_(text::OpenTokenizer(c_.model)) {
-    Check(!prompts_.empty(), ErrorCode::kUsage,
-          "generate: no prompt; give -p TEXT (more than once for several) or --file FILE");
-    for (const std::string& prompt : prompts_) ids_.push_back(Encode(prompt));
+        refusals_(c_.data.skip_bad, [](const std::string& line) { TellNotes({line}); }),
+        tokenizer_(OpenTokenizerOf(c_.model)),
+        prompts_(PromptsOf(c_, *tokenizer_, &refusals_)),
+        model_(LoadReformer(c_.model, LoadOptionsOf(c_), &warnings_)) {
+    TellNotes(warnings_);
+    for (const std::string& prompt : prompts_) ids_.push_back(EncodePrompt(*tokenizer_, prompt));
     c_.options.cache = !c_.no_cache;
     Check(tokenizer_->vocabulary() <= model_.config().vocab_size, ErrorCode::kFormat,
           "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
@@ -87,26 +114,17 @@ class Generation {
   }
 
   int Run() {
+    if (prompts_.empty()) return refusals_.Finish();
     if (c_.search) {
       for (const auto& ids : ids_) texts_.push_back(Search(ids));
     } else {
       for (std::size_t begin = 0; begin < ids_.size(); begin += c_.batch) Write(begin);
     }
     Print();
-    return 0;
+    return refusals_.Finish();
   }
 
  private:
-  std::vector<std::int32_t> Encode(const std::string& prompt) const {
-    Check(!prompt.empty(), ErrorCode::kUsage, "generate: the prompt is empty");
-    if (tokenizer_->kind() == "bytes") {
-      return text::BytesTokenizer::Encode(std::string_view(prompt));
-    }
-    text::EncodeOptions options;
-    options.special_tokens = false;
-    return tokenizer_->Encode(prompt, options).front().ids;
-  }
-
   // Ids that stand for no text are never drawn: padding, the unknown token, what no token has. The
   // tokenizer's end of text may be, and ends it.
   void Ban() {
@@ -216,9 +234,10 @@ class Generation {
 
   GenerateCommand c_;
   Context context_;
-  std::vector<std::string> prompts_;
-  Reformer model_;
+  Refusals refusals_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::vector<std::string> prompts_, warnings_;
+  Reformer model_;
   std::vector<std::vector<std::int32_t>> ids_;
   std::vector<std::vector<Written>> texts_;  // of each prompt, best first
 };
@@ -230,7 +249,14 @@ void AddPromptOptions(CLI::App* command, GenerateCommand* c) {
                                   "text to go on from; again for several, side by side")
                      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
                      ->allow_extra_args(false);
-  command->add_option("-f,--file", c->file, "file with the prompt, - for stdin")->excludes(prompt);
+  command
+      ->add_option(
+          "-f,--file", c->files,
+          "a file with the prompt, a table, JSON, a folder, - for stdin; may be given again")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false)
+      ->excludes(prompt);
+  AddReadOptions(command, &c->data);
   command->add_flag("--lines", c->lines, "each line of the file is a prompt");
   command->add_option("--batch", c->batch, "prompts that run side by side")
       ->check(CLI::Range(1, 1024))

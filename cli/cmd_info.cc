@@ -1,4 +1,4 @@
-// longspan info: what a model directory holds.
+// longspan info: what a path holds, a model's directory or not, and the next command.
 
 #include <algorithm>
 #include <functional>
@@ -11,6 +11,8 @@
 #include "model/attention_layer.h"
 #include "model/longformer_files.h"
 #include "model/model_files.h"
+#include "model/text_model.h"
+#include "model/what_is.h"
 
 namespace longspan::cli {
 namespace {
@@ -138,16 +140,7 @@ void AttentionLines(const nlohmann::ordered_json& j,
   if (j["attention_choice"] == "config") line("attention", "as the layers say");
 }
 
-int RunInfo(const InfoOptions& o) {
-  if (ModelType(std::filesystem::path(o.model) / "config.json") == "longformer") {
-    PrintResult(LongformerInfo(o.model, o.json, o.tensors));
-    return 0;
-  }
-  const nlohmann::ordered_json j = ModelInfo(o);
-  if (o.json) {
-    PrintResult(j.dump(2) + "\n");
-    return 0;
-  }
+std::string ReformerText(const nlohmann::ordered_json& j) {
   const auto number = [&](const char* name) { return j[name].get<idx_t>(); };
   std::string text;
   const auto line = [&](std::string_view name, const std::string& value) {
@@ -163,17 +156,33 @@ int RunInfo(const InfoOptions& o) {
   if (j.contains("labels")) line("labels", fmt::format("{}", j["labels"].size()));
   line("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),
                                  static_cast<double>(number("weight_bytes")) * 1e-6));
-  text += TensorLines(j);
-  PrintResult(text);
+  return text + TensorLines(j);
+}
+
+int RunInfo(const InfoOptions& o) {
+  nlohmann::ordered_json j;
+  std::string text;
+  if (LookAt(o.model).kind != PathKind::kModel) {
+    j = OtherJson(o.model, o.tensors);
+    text = OtherText(j);
+  } else {
+    CheckTensors(o.model);  // with --strict
+    const bool longformer = ModelType(ModelConfigFile(o.model)) == "longformer";
+    j = longformer ? LongformerJson(o.model, o.tensors) : ModelInfo(o);
+    AddContext(o.model, &j);
+    text = (longformer ? LongformerText(j) : ReformerText(j)) + ContextLines(j);
+  }
+  constexpr auto replace = nlohmann::json::error_handler_t::replace;
+  PrintResult(o.json ? j.dump(2, ' ', false, replace) + "\n" : text);
   return 0;
 }
 
 }  // namespace
 
 void RegisterInfo(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("info", "what a model directory holds");
+  auto* command = app.add_subcommand("info", "what a folder or file holds, and what to do with it");
   const auto o = std::make_shared<InfoOptions>();
-  command->add_option("model", o->model, "model directory")->required();
+  command->add_option("model", o->model, "model directory, or any other path")->required();
   command->add_flag("--tensors", o->tensors, "list every tensor");
   command->add_flag("--json", o->json, "one JSON document");
   command->footer("Examples:\n  longspan info run\n  longspan info run --tensors --json");

@@ -1,6 +1,7 @@
 // longspan init: a new model with random weights.
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <string_view>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
+#include "io/paths.h"
 #include "model/longformer_files.h"
 #include "model/model_files.h"
 #include "model/model_folder.h"
@@ -54,6 +56,11 @@ auto ParseHead(const Heads& heads, const std::string& name) {
 template <class Config, class Heads>
 void ApplyHead(const InitOptions& o, const Heads& heads, Config* config) {
   if (!o.head.empty()) config->head = ParseHead(heads, o.head);
+  for (const std::string& label : o.labels) {
+    Check(io::IsUtf8(label), ErrorCode::kUsage,
+          "init: --labels has '{}', which is not UTF-8 and cannot stand in config.json",
+          io::Escape(label));
+  }
   if (!o.labels.empty()) config->labels = o.labels;
 }
 
@@ -78,6 +85,14 @@ void ForTokenizer(const text::Tokenizer& tokenizer, ReformerConfig* c) {
   c->bos_token = ids.bos ? ids.bos : ids.cls;
 }
 
+// The tokenizer's files, to the new model.
+void TakeTokenizer(const InitOptions& o) {
+  if (o.tokenizer.empty()) return;
+  const std::string links = TokenizerLinksLeftOut(o.tokenizer);
+  if (!links.empty()) std::fprintf(stderr, "warning: %s\n", links.c_str());
+  CopyTokenizer(o.tokenizer, o.output);
+}
+
 // Writes a new model and returns its number of parameters.
 idx_t InitReformer(const InitOptions& o) {
   ReformerConfig config =
@@ -89,7 +104,7 @@ idx_t InitReformer(const InitOptions& o) {
   Reformer model(ParseReformerConfig(ToJson(config), "init"));
   model.Initialise(o.seed);
   SaveReformer(model, o.output);
-  if (!o.tokenizer.empty()) CopyTokenizer(o.tokenizer, o.output);
+  TakeTokenizer(o);
   return model.parameters().count();
 }
 
@@ -125,7 +140,7 @@ idx_t InitLongformer(const InitOptions& o) {
   Longformer model(ParseLongformerConfig(ToJson(config), "init"));
   model.Initialise(o.seed);
   SaveLongformer(model, o.output);
-  if (!o.tokenizer.empty()) CopyTokenizer(o.tokenizer, o.output);
+  TakeTokenizer(o);
   return model.parameters().count();
 }
 
@@ -157,7 +172,7 @@ int RunInit(const InitOptions& o) {
   Check(longformer || arch == "reformer", ErrorCode::kUsage,
         "init: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
   const fs::path directory = o.output;
-  if (!o.overwrite && fs::is_directory(directory) && !fs::is_empty(directory)) {
+  if (!o.overwrite && io::IsDirectory(directory) && !io::IsEmptyFolder(directory)) {
     Fail(ErrorCode::kUsage, "{}: not empty; --overwrite replaces the model in it",
          io::Escape(o.output));
   }

@@ -16,6 +16,8 @@
 #include "cli/visual/output.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
+#include "io/json.h"
+#include "io/paths.h"
 #include "model/longformer_files.h"
 #include "train/class_metrics.h"
 
@@ -115,7 +117,7 @@ EvidenceScore Score(Context& context, const EvidenceCommand& c, const EvidenceSt
                     idx_t tokens) {
   ClassifierEvalOptions o;
   o.model = fs::path(c.output) / "model";
-  o.data = fs::path(c.output) / "data" / "test.jsonl";
+  o.file = fs::path(c.output) / "data" / "test.jsonl";
   o.tokens = tokens;
   o.task.overflow = "truncate";
   const ClassifierEval eval = EvaluateClassifier(context, o);
@@ -182,8 +184,8 @@ Chart ScoreChart(const std::vector<EvidenceScore>& scores) {
 
 int RunLongEvidence(const EvidenceCommand& c, int threads) {
   const fs::path output = c.output;
-  Check(c.output == kDefaultOutput || !fs::exists(output) || fs::exists(output / "start") ||
-            fs::is_empty(output),
+  Check(c.output == kDefaultOutput || !io::Exists(output) || io::Exists(output / "start") ||
+            io::IsEmptyFolder(output),
         ErrorCode::kUsage, "{}: not empty and no earlier run; choose another -o",
         io::Escape(c.output));
   Context context(threads);
@@ -212,7 +214,7 @@ int RunLongEvidence(const EvidenceCommand& c, int threads) {
     WritePicture(output / file, DrawChart(chart, FormatOf(file)));
   }
   if (c.json) {
-    PrintResult(ScoresJson(c, scores, trained.seconds, holds).dump(2) + "\n");
+    PrintResult(io::DumpJson(ScoresJson(c, scores, trained.seconds, holds)));
   } else {
     PrintResult(PrintChart(chart, DetectTerminal(STDOUT_FILENO)));
     PrintResult(ScoreTable(scores));

@@ -5,9 +5,11 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/data_options.h"
 #include "cli/visual/chart.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
+#include "io/json.h"
 #include "model/attention_layer.h"
 #include "model/lsh_recall.h"
 #include "model/model_files.h"
@@ -28,6 +30,7 @@ struct LshReportCommand {
   double held_out = 1.0;
   idx_t tokens = 0, windows = 4;
   LshRecallOptions options;
+  DataOptions data;
   bool json = false;
 };
 
@@ -73,19 +76,16 @@ Report Measure(const LshReportCommand& c, int threads) {
   load.attention = c.attention;
   LshRecallOptions options = c.options;
   options.rounds = RoundsOf(c.rounds);
-  Check(c.held_out > 0.0 && c.held_out <= 1.0, ErrorCode::kUsage,
-        "held-out fraction {} is not above 0 and at most 1", c.held_out);
   Report report;
   report.config = LoadReformerConfig(c.model);
   LshRecall recall(report.config, options);  // refuses before the weights are read
   const auto tokenizer = text::OpenTokenizer(c.model);
   CheckLanguageModel(report.config, tokenizer->vocabulary(), c.tokens > 0 ? c.tokens : 1);
-  const text::MappedFile file = text::MappedFile::Open(c.text);
-  const std::span<const std::uint8_t> bytes = HeldOutPart(file.bytes(), c.held_out);
-  report.bytes = static_cast<idx_t>(bytes.size());
+  const LastText last(c.text, c.data, tokenizer->kind() == "bytes", c.held_out);
+  TellNotes(last.corpus.notes);
+  report.bytes = static_cast<idx_t>(last.text.size());
   TokenStream stream;
-  stream.Append(context, *tokenizer, {reinterpret_cast<const char*>(bytes.data()), bytes.size()},
-                Documents::kJoined, std::nullopt);
+  stream.Append(context, *tokenizer, std::span(&last.text, 1), std::nullopt);
   const auto size = static_cast<idx_t>(stream.ids().size());
   report.tokens = WindowOf(c, report.config, size);
   report.windows = std::min(c.windows, size / report.tokens);
@@ -269,7 +269,7 @@ int RunLshReport(const LshReportCommand& c, int threads) {
   if (!c.output.empty()) {
     WritePicture(c.output, DrawChart(MakeChart(report), FormatOf(c.output)));
   }
-  PrintResult(c.json ? ReportJson(c, report).dump(1) + "\n" : ReportText(report));
+  PrintResult(c.json ? io::DumpJson(ReportJson(c, report), 1) : ReportText(report));
   return 0;
 }
 
@@ -280,7 +280,8 @@ void RegisterLshReport(CLI::App& app, const Globals& globals, Action& action) {
       "lsh-report", "whether the hashing of LSH layers finds the keys that matter");
   const auto c = std::make_shared<LshReportCommand>();
   command->add_option("-m,--model", c->model, "model directory")->required();
-  command->add_option("text", c->text, "text file")->required();
+  command->add_option("text", c->text, "a text, a table, JSON or a folder of them")->required();
+  AddReadOptions(command, &c->data);
   command->add_option("--held-out", c->held_out, "only this share of the text's end")
       ->capture_default_str();
   command

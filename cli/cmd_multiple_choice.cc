@@ -16,6 +16,8 @@
 namespace longspan::cli {
 namespace {
 
+constexpr const char* kContext = "context";  // the field of what is known, unless another is named
+
 struct ChoiceCommand {
   TaskCommand task;
   std::string question;
@@ -28,17 +30,26 @@ std::string Joined(const std::string& text, const std::string& question) {
   return text + (text.back() == '\n' || text.back() == ' ' ? "" : " ") + question;
 }
 
+// A list; a table has it as JSON.
+std::vector<std::string> ChoicesOf(const InputText& input, const std::string& name) {
+  nlohmann::json fields = input.fields;
+  if (fields["choices"].is_string()) {
+    fields["choices"] = io::ParseJson(fields["choices"].get<std::string>(), name + ": choices");
+  }
+  return io::GetStringList(fields, "choices", io::kRequired, name);
+}
+
 Question QuestionOf(const ChoiceCommand& c, const InputText& input) {
   Question question{Joined(input.text, c.question), c.choices};
   const std::string name = io::Escape(input.name);
-  if (input.is_json()) {
-    question.text = Joined(input.OptionalField("context").value_or(""),
-                           input.OptionalField("question").value_or(c.question));
+  if (input.has_fields()) {
+    question.text = Joined(input.OptionalText(c.task.inputs.data.text_field).value_or(""),
+                           input.OptionalText("question").value_or(c.question));
     if (input.fields.contains("choices")) {
-      question.choices = io::GetStringList(input.fields, "choices", io::kRequired, name);
+      question.choices = ChoicesOf(input, name);
     }
   }
-  Check(question.choices.size() >= 2, ErrorCode::kUsage,
+  Check(question.choices.size() >= 2, ErrorCode::kFormat,
         "{}: {} choices, need at least 2; give --choice again, or \"choices\" in JSON lines", name,
         question.choices.size());
   return question;
@@ -63,28 +74,29 @@ TaskAnswer AnswerOf(const std::string& name, const Question& question,
 int RunMultipleChoice(const ChoiceCommand& c, int threads) {
   Check(c.task.overflow != "window", ErrorCode::kUsage,
         "multiple-choice: a question cannot be answered in windows; use --overflow truncate");
+  CheckGivenText("--question", c.question);
+  for (const std::string& choice : c.choices) CheckGivenText("--choice", choice);
   InputOptions options = c.task.inputs;
   // A question without anything to read about it.
   if (options.paths.empty() && options.texts.empty() && !c.question.empty()) options.texts = {""};
-  TextInputs inputs(options);
-  TaskRun run(c.task, TextHead::kChoice, threads);
-  for (;;) {
-    const std::vector<InputText> chunk = inputs.NextChunk();
-    if (chunk.empty()) return run.Finish("multiple-choice");
+  // Who names a field means that it is there.
+  const std::string& field = options.data.text_field;
+  TextInputs inputs(options, {{field, field != kContext}, {"question"}, {"choices"}});
+  TaskRun run(c.task, "multiple-choice", TextHead::kChoice, threads);
+  const auto texts_of = [&](const InputText& input) {
+    const Question question = QuestionOf(c, input);
+    return ChoicePairs({&question, 1});
+  };
+  for (TaskChunk chunk; run.NextChunk(inputs, texts_of, text::Overflow::kError, chunk);) {
     std::vector<Question> questions;
-    std::vector<std::string> names;  // of the rows
-    for (const InputText& input : chunk) {
-      questions.push_back(QuestionOf(c, input));
-      names.resize(names.size() + questions.back().choices.size(), input.name);
-    }
-    const TaskRows rows = run.Encode(ChoicePairs(questions), names, text::Overflow::kError);
-    const auto scores = ScoreChoices(run.context(), run.model(), questions, rows);
-    idx_t row = 0;
+    for (const InputText& input : chunk.inputs) questions.push_back(QuestionOf(c, input));
+    const auto scores = ScoreChoices(run.context(), run.model(), questions, chunk.rows);
     for (std::size_t q = 0; q < questions.size(); ++q) {
-      run.Add(chunk[q], rows, row, AnswerOf(chunk[q].name, questions[q], scores[q]));
-      row += static_cast<idx_t>(questions[q].choices.size());
+      run.Add(chunk.inputs[q], chunk.rows, static_cast<idx_t>(chunk.first[q]),
+              AnswerOf(chunk.names[q], questions[q], scores[q]));
     }
   }
+  return run.Finish();
 }
 
 }  // namespace
@@ -92,6 +104,7 @@ int RunMultipleChoice(const ChoiceCommand& c, int threads) {
 void RegisterMultipleChoice(CLI::App& app, const Globals& globals, Action& action) {
   auto* command = app.add_subcommand("multiple-choice", "which of several answers fits");
   const auto c = std::make_shared<ChoiceCommand>();
+  c->task.inputs.data.text_field = kContext;
   AddTaskOptions(*command, c->task);
   command->add_option("--question", c->question, "asked of every text, or by itself");
   command->add_option("--choice", c->choices, "an answer; give it again for each")
@@ -99,8 +112,8 @@ void RegisterMultipleChoice(CLI::App& app, const Globals& globals, Action& actio
   command->footer(
       "A question with its text is one row with each choice; what does not fit is an error, or "
       "cut\n"
-      "from the text's end with --overflow truncate. JSON lines: \"context\", \"question\", "
-      "\"choices\".\n"
+      "from the text's end with --overflow truncate. Tables and JSON have \"context\",\n"
+      "\"question\" and \"choices\" (a list; in tables as JSON).\n"
       "Examples:\n"
       "  longspan multiple-choice -m run story.txt --question 'Who left?' --choice Anne --choice "
       "Mary\n"

@@ -15,8 +15,10 @@
 #include "cli/training.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "model/longformer_files.h"
 #include "model/step_memory.h"
+#include "model/what_is.h"
 #include "probe/peaks.h"
 
 namespace longspan::cli {
@@ -111,9 +113,8 @@ Plan PlanLongformer(Context& context, const LongformerConfig& config, const Plan
 Plan MakePlan(Context& context, const PlanCommand& c) {
   Check(int{!c.model.empty()} + int{!c.config.empty()} + int{!c.preset.empty()} == 1,
         ErrorCode::kUsage, "plan: give one of --model, --config and --preset");
-  const std::filesystem::path file = c.model.empty()
-                                         ? std::filesystem::path(c.config)
-                                         : std::filesystem::path(c.model) / "config.json";
+  const std::filesystem::path file =
+      c.model.empty() ? std::filesystem::path(c.config) : ModelConfigFile(c.model);
   const std::string arch = c.preset.empty() ? ModelType(file) : c.arch;
   Check(arch == "longformer" || arch == "reformer" || c.preset.empty(), ErrorCode::kUsage,
         "plan: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
@@ -195,7 +196,7 @@ void PrintJson(const PlanCommand& c, const Plan& plan, const std::vector<PlanRow
   j["assumed_fraction"] = kFractionOfPeak;
   j["machine"] = context.Describe();
   for (const PlanRow& row : rows) j["steps"].push_back(ToJson(plan, row));
-  PrintResult(j.dump(2) + "\n");
+  PrintResult(io::DumpJson(j));
 }
 
 std::string TimeText(double seconds) {
@@ -250,7 +251,7 @@ int RunPlan(const PlanCommand& c, int threads) {
   Plan plan = MakePlan(context, c);
   if (c.tokens == 0) {
     plan.budget = c.memory.empty() ? static_cast<std::size_t>(AvailableMemoryBytes())
-                                   : ParseMemory("plan", c.memory);
+                                   : ParseMemory("plan: --memory", c.memory);
     Check(plan.budget > 0, ErrorCode::kUsage,
           "plan: the system does not say how much memory is available; give --memory");
   }

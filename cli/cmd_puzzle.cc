@@ -11,6 +11,7 @@
 #include "cli/training.h"
 #include "cli/visual/chart.h"
 #include "cli/visual/output.h"
+#include "io/json.h"
 #include "model/model_files.h"
 #include "train/puzzle.h"
 
@@ -181,7 +182,7 @@ int RunPuzzle(const PuzzleCommand& c, int threads) {
     return TrainExitCode(trained);
   }
   const std::vector<PuzzleRow> rows = ScoreAll(context, c);
-  PrintResult(c.json ? Report(c, trained, rows).dump(2) + "\n" : Table(c, trained, rows));
+  PrintResult(c.json ? io::DumpJson(Report(c, trained, rows)) : Table(c, trained, rows));
   return 0;
 }
 

@@ -19,17 +19,24 @@ struct QaCommand {
   AnswerOptions answers;
 };
 
+// Of neighbouring windows, where nothing else is asked for and they are long enough.
+constexpr idx_t kStride = 128;
+
+TextInputs QuestionInputs(const QaCommand& c) {
+  return {c.task.inputs, {{c.task.inputs.data.text_field, true}, {"question"}}, true};
+}
+
 // The question of an input and the text to look in.
 TaskText PairOf(const QaCommand& c, const InputText& input) {
   const std::string name = io::Escape(input.name);
   TaskText pair{c.question, input.text};
-  if (input.is_json()) {
-    if (const auto own = input.OptionalField("question")) pair.text = *own;
-    pair.pair = input.Field("context");
+  if (input.has_fields()) {
+    if (const auto own = input.OptionalText("question")) pair.text = *own;
+    pair.pair = input.Text(c.task.inputs.data.text_field);
   }
-  Check(!pair.text.empty(), ErrorCode::kUsage,
-        "{}: no question; give --question, or JSON lines with \"question\" and \"context\"", name);
-  Check(!pair.pair->empty(), ErrorCode::kUsage, "{}: no text to look for the answer in", name);
+  Check(!pair.text.empty(), ErrorCode::kFormat,
+        "{}: no question; give --question, or a \"question\" beside each \"context\"", name);
+  Check(!pair.pair->empty(), ErrorCode::kFormat, "{}: no text to look for the answer in", name);
   return pair;
 }
 
@@ -56,10 +63,12 @@ nlohmann::ordered_json Json(std::string_view text, std::span<const Answer> answe
 }
 
 int RunQa(const QaCommand& c, int threads) {
-  TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, TextHead::kQuestion, threads);
+  CheckGivenText("--question", c.question);
+  TextInputs inputs = QuestionInputs(c);
+  TaskRun run(c.task, "qa", TextHead::kQuestion, threads);
+  run.model().DefaultStride(kStride);
   const auto pair_of = [&](const InputText& input) { return PairOf(c, input); };
-  return AnswerTexts(run, "qa", inputs, pair_of, [&](const TaskChunk& chunk) {
+  return AnswerTexts(run, inputs, pair_of, [&](const TaskChunk& chunk) {
     const auto found = FindAnswers(run.context(), run.model(), chunk.rows, c.answers);
     std::vector<TaskAnswer> answers;
     for (std::size_t i = 0; i < found.size(); ++i) {
@@ -76,7 +85,7 @@ int RunQa(const QaCommand& c, int threads) {
 void RegisterQa(CLI::App& app, const Globals& globals, Action& action) {
   auto* command = app.add_subcommand("qa", "the part of a text that answers a question");
   const auto c = std::make_shared<QaCommand>();
-  c->task.options.stride = 128;
+  c->task.inputs.data.text_field = "context";
   AddTaskOptions(*command, c->task);
   command->add_option("--question", c->question, "asked of every text");
   command->add_option("--top", c->answers.most, "answers for each question")
@@ -87,7 +96,9 @@ void RegisterQa(CLI::App& app, const Globals& globals, Action& action) {
       ->capture_default_str();
   command->add_flag("--may-be-none", c->answers.may_be_none, "the text may have no answer");
   command->footer(
-      "JSON lines have \"question\" and \"context\". Offsets are characters of the text.\n"
+      "Tables and JSON have \"question\" and \"context\"; SQuAD's own .json file is read, too.\n"
+      "Offsets are characters of the text. Windows share 128 tokens, or half a row, unless\n"
+      "--stride says otherwise.\n"
       "Examples:\n"
       "  longspan qa -m run book.txt --question 'Who wrote the letter?' --top 3\n"
       "  longspan qa -m run questions.jsonl --may-be-none --json");

@@ -37,8 +37,8 @@ TaskAnswer AnswerOf(const std::string& name, std::string_view text,
 int RunTokenClassify(const TokenClassifyCommand& c, int threads) {
   const Aggregation aggregation = ParseAggregation(c.aggregate);
   TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, TextHead::kToken, threads);
-  return AnswerTexts(run, "token-classify", inputs, PlainText, [&](const TaskChunk& chunk) {
+  TaskRun run(c.task, "token-classify", TextHead::kToken, threads);
+  return AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
     const auto spans = ClassifyTokens(run.context(), run.model(), chunk.rows, aggregation);
     std::vector<TaskAnswer> answers;
     for (std::size_t i = 0; i < spans.size(); ++i) {

@@ -4,17 +4,17 @@
 
 #include <charconv>
 #include <cstdio>
-#include <iostream>
-#include <iterator>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/data_options.h"
 #include "cli/tokenize_train.h"
 #include "cli/visual/output.h"
+#include "data/inputs.h"
 #include "io/escape.h"
-#include "io/file.h"
 #include "text/open_tokenizer.h"
 
 namespace longspan::cli {
@@ -24,37 +24,48 @@ using text::Encoding;
 using text::Overflow;
 using text::Tokenizer;
 
-constexpr std::uint64_t kMostTextBytes = std::uint64_t{128} << 20;
-
 struct TokenizeCommand {
-  std::string model, file, pair;
-  std::vector<std::string> texts;
+  std::string model, pair;
+  std::vector<std::string> texts, files;
+  DataOptions data;
   text::EncodeOptions options;
   bool has_pair = false, lines = false, no_special = false;
   bool show = false, ids = false, decode = false, json = false;
 };
 
-std::string ReadInput(const std::string& file) {
-  if (file != "-") return io::ReadWholeFile(file, kMostTextBytes);
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+// The texts to work on: arguments ("-" is stdin), and files.
+data::Texts TextsOf(const TokenizeCommand& c, bool any_bytes) {
+  std::vector<std::string> paths = c.files, given;
+  for (const std::string& text : c.texts) (text == "-" ? paths : given).push_back(text);
+  Check(!paths.empty() || !given.empty(), ErrorCode::kUsage,
+        "tokenize: give a text, or -f FILE (- for stdin)");
+  data::RowRules rules;
+  rules.options = c.data;
+  rules.fields = {{c.data.text_field, true}};
+  rules.lines = c.lines;
+  rules.any_bytes = any_bytes;
+  return {paths, given, rules};
 }
 
-// The texts to work on: arguments ("-" is stdin), or a file, whole or line by line.
-std::vector<std::string> Texts(const TokenizeCommand& c) {
-  std::vector<std::string> whole;
-  if (!c.file.empty()) whole.push_back(ReadInput(c.file));
-  for (const std::string& text : c.texts) whole.push_back(text == "-" ? ReadInput(text) : text);
-  Check(!whole.empty(), ErrorCode::kUsage, "tokenize: give a text, or -f FILE (- for stdin)");
-  if (!c.lines) return whole;
-  std::vector<std::string> lines;
-  for (const std::string& text : whole) {
-    for (std::size_t at = 0; at < text.size();) {
-      const std::size_t end = std::min(text.find('\n', at), text.size());
-      lines.push_back(text.substr(at, end - at));
-      at = end + 1;
+// Calls use(name, text) for each; names what cannot be used. The exit code.
+int ForEachText(const TokenizeCommand& c, bool any_bytes,
+                const std::function<void(const std::string&, const std::string&)>& use) {
+  data::Texts texts = TextsOf(c, any_bytes);
+  Refusals refusals(c.data.skip_bad, [](const std::string& line) { TellNotes({line}); });
+  const bool only = c.files.empty() && c.texts.size() == 1;
+  while (std::optional<data::Row> row = texts.Next()) {
+    TellNotes(texts.TakeNotes());
+    try {
+      if (row->refused) throw *row->refused;  // NOLINT: the row's own error
+      if (only) row->name = "text";
+      use(row->name, row->has_fields() ? row->Text(c.data.text_field) : row->text);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kFormat) throw;
+      if (row->refused && row->given) throw Error(ErrorCode::kUsage, error.what());
+      refusals.Add(row->name, error, row->ends_file);
     }
   }
-  return lines;
+  return refusals.Finish();
 }
 
 // Ids between spaces, commas, line breaks or brackets.
@@ -76,87 +87,112 @@ std::vector<std::int32_t> ParseIds(std::string_view text) {
   return ids;
 }
 
+// A document whose list is printed as it grows: memory holds one item.
+class ListPrinter {
+ public:
+  ListPrinter(nlohmann::ordered_json head, std::string list)
+      : head_(std::move(head)), list_(std::move(list)) {}
+  void Add(const nlohmann::ordered_json& item) {
+    Begin();
+    PrintResult(std::string(count_++ > 0 ? ",\n  " : "\n  ") +
+                item.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  }
+  void Finish() {
+    Begin();
+    PrintResult("\n ]\n}\n");
+  }
+  bool begun() const { return begun_; }
+
+ private:
+  void Begin() {
+    if (begun_) return;
+    begun_ = true;
+    std::string text = head_.empty() ? "{\n" : head_.dump(1);
+    if (!head_.empty()) text.replace(text.size() - 2, 2, ",\n");
+    PrintResult(text + " \"" + list_ + "\": [");
+  }
+
+  nlohmann::ordered_json head_;
+  std::string list_;
+  std::size_t count_ = 0;
+  bool begun_ = false;
+};
+
 int Decode(const TokenizeCommand& c, const Tokenizer& tokenizer) {
-  auto texts = nlohmann::ordered_json::array();
-  for (const std::string& text : Texts(c)) {
-    texts.push_back(tokenizer.Decode(ParseIds(text), c.no_special));
-    if (!c.json) PrintResult(texts.back().get_ref<const std::string&>() + "\n");
-  }
-  if (c.json) {
-    PrintResult(nlohmann::ordered_json{{"texts", texts}}.dump(
-                    2, ' ', false, nlohmann::json::error_handler_t::replace) +
-                "\n");
-  }
-  return 0;
+  ListPrinter document({}, "texts");
+  const int code = ForEachText(c, true, [&](const std::string&, const std::string& ids) {
+    const std::string text = tokenizer.Decode(ParseIds(ids), c.no_special);
+    if (c.json) {
+      document.Add(text);
+    } else {
+      PrintResult(text + "\n");
+    }
+  });
+  if (c.json && (code == 0 || document.begun())) document.Finish();
+  return code;
 }
 
 // One text's rows.
 struct Result {
-  std::string text;
+  std::string name, text;
   std::vector<Encoding> rows;
 };
 
-std::string Of(std::size_t index, std::size_t count) {
-  return count == 1 ? "text" : fmt::format("text {}", index + 1);
-}
-
-// What the rows do not hold, and what a model would not take, on stderr.
-void Tell(const TokenizeCommand& c, const Tokenizer& tokenizer,
-          const std::vector<Result>& results) {
-  idx_t longest = 0;
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    for (const Encoding& row : results[i].rows) {
-      longest = std::max(longest, row.size());
-      for (int part = 0; part < 2; ++part) {
-        if (row.dropped[part] == 0) continue;
-        const auto kept = std::count(row.sequence.begin(), row.sequence.end(), part);
-        fmt::print(stderr, "longspan: {}: cut {} of the {} tokens{}, max length {}\n",
-                   Of(i, results.size()), row.dropped[part], row.dropped[part] + kept,
-                   !c.has_pair ? ""
-                   : part == 0 ? " of the first text"
-                               : " of the second text",
-                   c.options.max_length);
-      }
+// What the rows of a text do not hold, on stderr.
+void TellCut(const TokenizeCommand& c, const Result& result) {
+  for (const Encoding& row : result.rows) {
+    for (int part = 0; part < 2; ++part) {
+      if (row.dropped[part] == 0) continue;
+      const auto kept = std::count(row.sequence.begin(), row.sequence.end(), part);
+      TellNotes(
+          {fmt::format("{}: cut {} of the {} tokens{}, max length {}", io::Escape(result.name, 400),
+                       row.dropped[part], row.dropped[part] + kept,
+                       !c.has_pair ? ""
+                       : part == 0 ? " of the first text"
+                                   : " of the second text",
+                       c.options.max_length)});
     }
   }
-  if (const auto most = tokenizer.longest(); most && longest > *most) {
-    fmt::print(stderr,
-               "longspan: a row of {} tokens, the model takes {} (model_max_length); "
-               "--max-length {} with --overflow truncate or window makes it fit\n",
-               longest, *most, *most);
-  }
 }
 
-nlohmann::ordered_json Json(const TokenizeCommand& c, const Tokenizer& tokenizer,
-                            const std::vector<Result>& results) {
-  const auto spans = [](const std::vector<text::Span>& list) {
-    auto j = nlohmann::ordered_json::array();
-    for (const text::Span& s : list) j.push_back({s.begin, s.end});
-    return j;
-  };
+// That a model would not take the longest row.
+void TellLongest(const Tokenizer& tokenizer, idx_t longest) {
+  const auto most = tokenizer.longest();
+  if (!most || longest <= *most) return;
+  TellNotes(
+      {fmt::format("a row of {} tokens, the model takes {} (model_max_length); "
+                   "--max-length {} with --overflow truncate or window makes it fit",
+                   longest, *most, *most)});
+}
+
+nlohmann::ordered_json Head(const Tokenizer& tokenizer) {
   nlohmann::ordered_json j;
   j["tokenizer"] = tokenizer.kind();
   j["vocabulary"] = tokenizer.vocabulary();
   j["model_max_length"] = tokenizer.longest() ? nlohmann::ordered_json(*tokenizer.longest())
                                               : nlohmann::ordered_json(nullptr);
-  j["rows"] = nlohmann::ordered_json::array();
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    for (const Encoding& row : results[i].rows) {
-      nlohmann::ordered_json r;
-      r["text"] = i;
-      r["ids"] = row.ids;
-      for (const std::int32_t id : row.ids) r["tokens"].push_back(tokenizer.TokenOf(id));
-      if (row.ids.empty()) r["tokens"] = nlohmann::ordered_json::array();
-      r["offsets"] = {{"characters", spans(row.chars)}, {"bytes", spans(row.bytes)}};
-      r["type_ids"] = row.type_ids;
-      r["special"] = row.special;
-      r["sequence"] = row.sequence;
-      r["first_token"] = row.first_token[c.has_pair ? 1 : 0];
-      r["dropped"] = {row.dropped[0], row.dropped[1]};
-      j["rows"].push_back(std::move(r));
-    }
-  }
   return j;
+}
+
+nlohmann::ordered_json RowJson(const TokenizeCommand& c, const Tokenizer& tokenizer,
+                               std::size_t text, const Encoding& row) {
+  const auto spans = [](const std::vector<text::Span>& list) {
+    auto j = nlohmann::ordered_json::array();
+    for (const text::Span& s : list) j.push_back({s.begin, s.end});
+    return j;
+  };
+  nlohmann::ordered_json r;
+  r["text"] = text;
+  r["ids"] = row.ids;
+  for (const std::int32_t id : row.ids) r["tokens"].push_back(tokenizer.TokenOf(id));
+  if (row.ids.empty()) r["tokens"] = nlohmann::ordered_json::array();
+  r["offsets"] = {{"characters", spans(row.chars)}, {"bytes", spans(row.bytes)}};
+  r["type_ids"] = row.type_ids;
+  r["special"] = row.special;
+  r["sequence"] = row.sequence;
+  r["first_token"] = row.first_token[c.has_pair ? 1 : 0];
+  r["dropped"] = {row.dropped[0], row.dropped[1]};
+  return r;
 }
 
 std::string IdLine(const Encoding& row) { return fmt::format("{}\n", fmt::join(row.ids, " ")); }
@@ -235,31 +271,35 @@ int RunTokenize(TokenizeCommand c) {
   const auto tokenizer =
       c.model == "bytes" ? text::MakeBytesTokenizer() : text::OpenTokenizer(c.model);
   if (c.decode) return Decode(c, *tokenizer);
+  if (tokenizer->kind() != "bytes") CheckGivenText("--pair", c.pair);
   c.options.special_tokens = !c.no_special;
-  std::vector<Result> results;
-  for (std::string& text : Texts(c)) {
-    Result result{std::move(text), {}};
-    result.rows = c.has_pair ? tokenizer->EncodePair(result.text, c.pair, c.options)
-                             : tokenizer->Encode(result.text, c.options);
-    results.push_back(std::move(result));
-  }
-  Tell(c, *tokenizer, results);
-  if (c.json) {
-    PrintResult(
-        Json(c, *tokenizer, results).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) +
-        "\n");
-    return 0;
-  }
   const bool color = isatty(STDOUT_FILENO) != 0;
+  ListPrinter document(Head(*tokenizer), "rows");
+  idx_t longest = 0;
+  std::size_t texts = 0;
   bool first = true;
-  for (const Result& result : results) {
+  const auto use = [&](const std::string& name, const std::string& text) {
+    Result result{name, text, {}};
+    result.rows = c.has_pair ? tokenizer->EncodePair(text, c.pair, c.options)
+                             : tokenizer->Encode(text, c.options);
+    TellCut(c, result);
     for (const Encoding& row : result.rows) {
+      longest = std::max(longest, row.size());
+      if (c.json) {
+        document.Add(RowJson(c, *tokenizer, texts, row));
+        continue;
+      }
       if (!c.ids && !first) PrintResult("\n");
       PrintResult(c.ids ? IdLine(row) : Show(*tokenizer, c, result, row, color));
       first = false;
     }
-  }
-  return 0;
+    ++texts;
+  };
+  const int code = ForEachText(c, tokenizer->kind() == "bytes", use);
+  TellLongest(*tokenizer, longest);
+  // Where nothing could be used, what was said of it is all there is.
+  if (c.json && (code == 0 || document.begun())) document.Finish();
+  return code;
 }
 
 }  // namespace
@@ -274,8 +314,13 @@ void RegisterTokenize(CLI::App& app, Action& action) {
   command->add_option("-m,--model", c->model, "model directory, or bytes: the built-in tokenizer");
   command->add_option("text", c->texts, "texts, or ids with --decode; - for stdin")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("-f,--file", c->file, "file with a text, - for stdin");
-  command->add_flag("--lines", c->lines, "every line is a text of its own");
+  command
+      ->add_option("-f,--file", c->files,
+                   "a file with a text, a table, JSON, a folder, - for stdin; may be given again")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+  AddReadOptions(command, &c->data);
+  command->add_flag("--lines", c->lines, "every line of a file is a text of its own");
   auto* pair = command->add_option("--pair", c->pair, "second text of each row");
   auto* show = command->add_flag("--show", c->show, "pieces and a table of places (default)");
   auto* ids = command->add_flag("--ids", c->ids, "only ids, a line for each row")->excludes(show);

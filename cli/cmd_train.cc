@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/data_options.h"
 #include "cli/dtype_option.h"
 #include "cli/train_options.h"
 #include "cli/training.h"
@@ -13,7 +14,8 @@
 namespace longspan::cli {
 namespace {
 
-constexpr const char* kSignals = "Ctrl-C and SIGTERM save and leave with 130 and 143.";
+const std::string kSignals =
+    kReading + std::string("Ctrl-C and SIGTERM save and leave with 130 and 143.");
 
 int RunTask(const TrainCommand& c, const TrainRun& run, const std::string& next) {
   const TrainResult result = RunWithProgress(ParseProgressMode(c.progress), run);
@@ -33,7 +35,7 @@ void RegisterLm(CLI::App* train, const Globals& globals, Action& action) {
   auto* command =
       train->add_subcommand("lm", "Reformer: language model of texts, of bytes or of pieces");
   const auto c = std::make_shared<LmCommand>();
-  AddDataOptions(command, "text files", c.get());
+  AddDataOptions(command, "files or folders: texts, tables, JSON", c.get());
   command->add_option("--tokenizer", c->tokenizer,
                       "a directory with a tokenizer, or bytes, instead of the model's");
   command
@@ -53,10 +55,7 @@ void RegisterLm(CLI::App* train, const Globals& globals, Action& action) {
   command->footer(
       std::string("Examples:\n  longspan train lm -m start --train book.txt -o run\n"
                   "  longspan train lm -m start --train a.txt b.txt --eval c.txt -o run --steps "
-                  "5000 --resume\n"
-                  "  longspan train lm -m start --train book.txt -o square --attention full\n"
-                  "  longspan train lm -m start --train mails.txt -o run --documents blank-line "
-                  "--packed\n") +
+                  "5000 --resume\n") +
       kSignals);
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
@@ -83,7 +82,7 @@ struct MlmCommand : TrainCommand {
 void RegisterMlm(CLI::App* train, const Globals& globals, Action& action) {
   auto* command = train->add_subcommand("mlm", "guess masked tokens of texts");
   const auto c = std::make_shared<MlmCommand>();
-  AddDataOptions(command, "text files", c.get());
+  AddDataOptions(command, "files or folders: texts, tables, JSON", c.get());
   command->add_option("--documents", c->task.documents, "where one ends: file, blank-line or line")
       ->capture_default_str();
   command->add_flag("--packed", c->task.packed,
@@ -97,9 +96,7 @@ void RegisterMlm(CLI::App* train, const Globals& globals, Action& action) {
       std::string("Examples:\n  longspan convert roberta-base long --to longformer --max-pos 4096\n"
                   "  longspan train mlm -m long --train texts.txt -o adapted\n"
                   "  longspan train mlm -m long --train a.txt b.txt --eval c.txt -o adapted "
-                  "--tokens 2048 --recompute\n"
-                  "  longspan train mlm -m long --train mails.txt -o adapted --documents "
-                  "blank-line --packed\n") +
+                  "--tokens 2048 --recompute\n") +
       kSignals);
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
@@ -123,7 +120,8 @@ struct ClassifyCommand : TrainCommand {
 void RegisterClassify(CLI::App* train, const Globals& globals, Action& action) {
   auto* command = train->add_subcommand("classify", "classes, sets of labels or numbers of texts");
   const auto c = std::make_shared<ClassifyCommand>();
-  AddDataOptions(command, "a .csv, .tsv or .jsonl file of texts and labels", c.get());
+  AddDataOptions(command, ".csv, .tsv, .jsonl or .json files of texts and labels", c.get());
+  AddLabelOptions(command, &c->options.data, false);
   AddColumnOptions(command, &c->task);
   command
       ->add_option("--problem", c->task.problem,

@@ -6,6 +6,7 @@
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/visual/output.h"
+#include "io/json.h"
 #include "longspan/context.h"
 #include "model/parity.h"
 
@@ -54,7 +55,7 @@ int RunVerify(VerifyCommand o, int threads) {
       row["ok"] = t.ok;
       j["tensors"].push_back(row);
     }
-    PrintResult(j.dump(2) + "\n");
+    PrintResult(io::DumpJson(j));
   } else {
     std::string text = fmt::format("{:<72} {:>10} {:>10}\n", "tensor", "max|diff|", "rel L2");
     idx_t bad = 0, holed = 0;

@@ -2,14 +2,20 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <string>
 
 #include "cli/visual/command.h"
 
 namespace longspan::cli {
 
-// Options that stand before or behind any subcommand.
+// Options that stand before or behind any subcommand. Those that a subcommand has under the same
+// name (`--strict` of train and eval, `--memory` of train, plan and bench) are that subcommand's.
 struct Globals {
   int threads = 0;  // 0: LONGSPAN_THREADS, else the CPUs this process may use
+  // How strictly files are taken (io/policy.h), and what the process may have
+  // (base/memory_limit.h): set for the whole process before the action runs.
+  bool strict_paths = false, strict_weights = false;
+  std::string memory;
 };
 
 void RegisterBench(CLI::App& app, const Globals& globals, Action& action);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "io/paths.h"
 
 namespace longspan::cli {
 
@@ -58,7 +59,7 @@ double SecondsPerStep(Context& context, TrainOptions options) {
   };
   hooks.should_stop = [&] { return steps >= 3 && last - first > 3.0; };
   TrainLanguageModel(context, options, hooks);
-  fs::remove_all(options.output);
+  io::RemoveAll(options.output);
   return (last - first) / static_cast<double>(steps);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "train/class_metrics.h"
 
 namespace longspan::cli {
@@ -64,7 +65,7 @@ std::string MaskedLmReport(const MaskedLmEval& e, bool json) {
                             {"accuracy", e.accuracy},
                             {"masked", e.counted},
                             {"tokens", e.tokens}};
-    return j.dump(2) + "\n";
+    return io::DumpJson(j);
   }
   return fmt::format(
       "loss {:.4f} nats a masked token, perplexity {:.2f}, {:.1f} % guessed ({} masked tokens, "
@@ -74,7 +75,7 @@ std::string MaskedLmReport(const MaskedLmEval& e, bool json) {
 }
 
 std::string ClassifierReport(const ClassifierEval& e, bool json) {
-  if (json) return ClassifierJson(e).dump(2) + "\n";
+  if (json) return io::DumpJson(ClassifierJson(e));
   const std::string texts =
       fmt::format("{} texts of at most {} tokens{}\n", e.rows, e.tokens,
                   e.cut > 0 ? fmt::format(", {} of them cut", e.cut) : std::string());

@@ -8,6 +8,7 @@
 #include "base/errors.h"
 #include "base/rng.h"
 #include "io/atomic_file.h"
+#include "io/json.h"
 #include "train/length_batches.h"
 
 namespace longspan::cli {
@@ -130,7 +131,7 @@ void WriteEvidence(const std::filesystem::path& file, const EvidenceStage& stage
     const std::string same = d.same ? "same" : "different";
     const nlohmann::ordered_json line = {
         {"text", d.text}, {"label", colours ? d.colours : same}, {"facts", {d.first, d.second}}};
-    out.Write(line.dump() + "\n");
+    out.Write(io::DumpJson(line, -1));
   }
   out.Commit();
 }

@@ -1,18 +1,27 @@
 // longspan: the command-line program.
 
+#include <fcntl.h>
 #include <fmt/ranges.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <new>
+#include <sstream>
 
 #include "base/errors.h"
 #include "base/isa.h"
+#include "base/memory_limit.h"
 #include "cli/commands.h"
+#include "cli/memory_size.h"
+#include "cli/option_checks.h"
 #include "cli/signals.h"
 #include "cli/visual/cmd_pattern.h"
 #include "cli/visual/cmd_plot.h"
+#include "cli/visual/output.h"
+#include "io/escape.h"
+#include "io/policy.h"
 #include "longspan/context.h"
 #include "longspan/version.h"
 
@@ -33,9 +42,32 @@ std::string VersionText() {
                      Context().Describe(), fmt::join(RunnableIsas(), " "));
 }
 
+constexpr std::size_t kLongestMessage = 4096;  // of one that others worded
+
 int Report(ErrorCode code, const char* message) {
   std::fprintf(stderr, "longspan: %s\n", message);
   return static_cast<int>(code);
+}
+
+// A message of somebody else's, with values in it as they came.
+int ReportForeign(ErrorCode code, const char* message) {
+  return Report(code, io::Escape(message, kLongestMessage).c_str());
+}
+
+// A file that is opened later must not get the number of a standard stream that the caller closed:
+// what is printed would end up in it. In its place stands a stream that cannot be used either.
+void HoldStandardStreams() {
+  constexpr int kUseless[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+  for (int fd = 0; fd < 3; ++fd) {
+    const bool closed = fcntl(fd, F_GETFD) == -1 && errno == EBADF;
+    if (closed && open("/dev/null", kUseless[fd]) != fd) return;
+  }
+}
+
+// What holds for the whole process.
+void Apply(const Globals& globals) {
+  io::SetPolicy({globals.strict_paths, globals.strict_weights});
+  if (!globals.memory.empty()) SetMemoryLimit(ParseMemory("--memory", globals.memory));
 }
 
 int Run(int argc, char** argv) {
@@ -49,6 +81,12 @@ int Run(int argc, char** argv) {
   Globals globals;
   app.add_option("-t,--threads", globals.threads, "threads (default: all CPUs it may use)")
       ->check(CLI::Range(1, 1024));
+  app.add_option("--memory", globals.memory,
+                 "that work may need at most: 512M, 4G (default: what there is)");
+  app.add_flag("--strict,--strict-weights", globals.strict_weights,
+               "tensors without a place in the model are an error");
+  app.add_flag("--strict-paths", globals.strict_paths,
+               "no links that lead out of a model's folder");
   Action action;
   RegisterDemo(app, globals, action);
   RegisterInit(app, action);
@@ -75,13 +113,21 @@ int Run(int argc, char** argv) {
   RegisterVerify(app, globals, action);
   RegisterBench(app, globals, action);
   RegisterCompare(app, globals, action);
+  RefuseUnfitValues(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const bool asked = error.get_exit_code() == 0;  // --help, --version
-    if (asked) return app.exit(error);
-    return Report(ErrorCode::kUsage, (std::string(error.what()) + " (see --help)").c_str());
+    if (asked) {
+      std::ostringstream text;
+      app.exit(error, text, text);
+      PrintResult(text.str());
+      return 0;
+    }
+    return Report(ErrorCode::kUsage,
+                  (io::Escape(error.what(), kLongestMessage) + " (see --help)").c_str());
   }
+  Apply(globals);
   return action ? action() : static_cast<int>(ErrorCode::kUsage);
 }
 
@@ -89,6 +135,7 @@ int Run(int argc, char** argv) {
 }  // namespace longspan::cli
 
 int main(int argc, char** argv) {
+  longspan::cli::HoldStandardStreams();
   longspan::cli::TakeStopSignals();
   using longspan::ErrorCode;
   // A file size limit shall be an error of the write, not the end of the process.
@@ -102,8 +149,8 @@ int main(int argc, char** argv) {
                                  "memory: the system refuses an allocation; lower the length, the "
                                  "batch or the model's size");
   } catch (const std::filesystem::filesystem_error& error) {
-    return longspan::cli::Report(ErrorCode::kIo, error.what());
+    return longspan::cli::ReportForeign(ErrorCode::kIo, error.what());
   } catch (const std::exception& error) {
-    return longspan::cli::Report(ErrorCode::kLimit, error.what());
+    return longspan::cli::ReportForeign(ErrorCode::kLimit, error.what());
   }
 }

@@ -36,7 +36,7 @@ std::size_t ParseMemory(std::string_view command, std::string_view text) {
   }
   const double bytes = value * factor;
   Check(error == std::errc() && bytes >= 1.0 && bytes < 1e18, ErrorCode::kUsage,
-        "{}: --memory '{}' is not a number of bytes, alone or with K, M, G or T: 512M, 4G", command,
+        "{}: '{}' is not a number of bytes, alone or with K, M, G or T: 512M, 4G", command,
         io::Escape(text));
   return static_cast<std::size_t>(bytes);
 }
@@ -48,7 +48,8 @@ std::size_t ProgramBytes(Context& context) {
 
 std::size_t StepBudget(std::string_view command, Context& context, std::string_view text) {
   if (text.empty()) return 0;
-  const std::size_t bytes = ParseMemory(command, text), program = ProgramBytes(context);
+  const std::size_t bytes = ParseMemory(fmt::format("{}: --memory", command), text),
+                    program = ProgramBytes(context);
   Check(bytes > program, ErrorCode::kLimit, "{}: {} bytes of memory, the program alone takes {}",
         command, bytes, program);
   return bytes - program;

@@ -3,12 +3,68 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <utility>
 #include <vector>
 
+#include "io/escape.h"
 #include "model/longformer_files.h"
+#include "model/text_model.h"
+#include "model/weight_heads.h"
+#include "model/weight_names.h"
+#include "model/what_is.h"
 
 namespace longspan::cli {
 namespace {
+
+// How each kind of model is asked, behind "longspan COMMAND -m DIR".
+std::string_view Arguments(TextHead head) {
+  switch (head) {
+    case TextHead::kCausalLm:
+      return "-p TEXT";
+    case TextHead::kSequence:
+      return "--text TEXT";
+    case TextHead::kQuestion:
+      return "FILE --question QUESTION";
+    case TextHead::kChoice:
+      return "FILE --question QUESTION --choice A --choice B";
+    default:
+      return "FILE";
+  }
+}
+
+constexpr std::pair<PathKind, std::string_view> kKinds[] = {
+    {PathKind::kBert, "bert"},       {PathKind::kForeign, "foreign"},
+    {PathKind::kUnfinished, "run"},  {PathKind::kTokenizer, "tokenizer"},
+    {PathKind::kWeights, "weights"}, {PathKind::kTable, "table"},
+    {PathKind::kText, "text"},       {PathKind::kFile, "file"},
+    {PathKind::kFolder, "folder"},
+};
+
+// The heads and the family that names and shapes of one file speak of.
+void AddWeights(const std::string& file, bool tensors, nlohmann::ordered_json* j) {
+  const auto source = io::OpenModel(file);
+  (*j)["count"] = source->tensors().size();
+  const auto of_family = [&](std::string_view family) {
+    return std::any_of(source->tensors().begin(), source->tensors().end(), [&](const auto& entry) {
+      return entry.first.find(family) != std::string::npos;
+    });
+  };
+  for (const char* family : {"longformer", "reformer", "roberta", "bert"}) {
+    if (!j->contains("family") && of_family(std::string(family) + ".")) (*j)["family"] = family;
+  }
+  const WeightHeads heads = HeadsIn(*source);
+  (*j)["heads"] = nlohmann::json::array();
+  if (heads.language) (*j)["heads"].push_back("language model");
+  if (heads.question) (*j)["heads"].push_back("questions");
+  if (heads.dense_classes > 0 || heads.classes > 0) {
+    (*j)["heads"].push_back(
+        fmt::format("classifier of {}", std::max(heads.dense_classes, heads.classes)));
+  }
+  AddTensors(*source, tensors, j);
+}
+
+}  // namespace
 
 nlohmann::ordered_json LongformerJson(const std::string& directory, bool tensors) {
   const LongformerConfig c = LongformerConfigOf(directory);
@@ -34,6 +90,8 @@ nlohmann::ordered_json LongformerJson(const std::string& directory, bool tensors
   AddTensors(*source, tensors, &j);
   return j;
 }
+
+namespace {
 
 // "256 x 12", "4, 8": one number when all are the same.
 std::string ListText(const nlohmann::ordered_json& numbers) {
@@ -75,9 +133,7 @@ std::string TensorLines(const nlohmann::ordered_json& j) {
   return text;
 }
 
-std::string LongformerInfo(const std::string& directory, bool json, bool tensors) {
-  const nlohmann::ordered_json j = LongformerJson(directory, tensors);
-  if (json) return j.dump(2) + "\n";
+std::string LongformerText(const nlohmann::ordered_json& j) {
   const auto number = [&](const char* name) { return j[name].get<idx_t>(); };
   std::string text = InfoLine("model", j["architecture"].get<std::string>());
   text += InfoLine("layers", fmt::format("{}", number("layers")));
@@ -93,6 +149,69 @@ std::string LongformerInfo(const std::string& directory, bool json, bool tensors
   text += InfoLine("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),
                                              static_cast<double>(number("weight_bytes")) * 1e-6));
   return text + TensorLines(j);
+}
+
+void AddContext(const std::string& directory, nlohmann::ordered_json* j) {
+  const std::filesystem::path folder = std::filesystem::path(directory).has_filename()
+                                           ? std::filesystem::path(directory)
+                                           : std::filesystem::path(directory).parent_path();
+  std::error_code error;
+  const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, error); };
+  const std::string name = folder.filename().string();
+  if (name.starts_with("checkpoint-") && has("manifest.json")) (*j)["checkpoint"] = name.substr(11);
+  if (has("modules.json")) (*j)["sentence_transformers"] = true;
+  const bool longformer = ModelType(ModelConfigFile(directory)) == "longformer";
+  auto notes =
+      longformer ? LoadLongformerConfig(directory).notes : LoadReformerConfig(directory).notes;
+  const auto source = WithoutExtraPrefix(io::OpenModel(directory), &notes);
+  notes.insert(notes.end(), source->warnings().begin(), source->warnings().end());
+  for (const std::string& note : notes) (*j)["notes"].push_back(note);
+  const TextHead head = ReadTextModelInfo(directory).head;
+  (*j)["next"] = fmt::format("longspan {} -m {} {}", CommandOf(head),
+                             io::Escape(folder.native(), 4096), Arguments(head));
+}
+
+std::string ContextLines(const nlohmann::ordered_json& j) {
+  std::string text;
+  if (j.contains("checkpoint")) {
+    text +=
+        InfoLine("checkpoint",
+                 fmt::format("of step {}: a model like any other; its run goes on with --resume",
+                             io::Escape(j["checkpoint"].get<std::string>())));
+  }
+  if (j.contains("sentence_transformers")) {
+    text += InfoLine("modules", "sentence-transformers: made for vectors of texts");
+  }
+  if (j.contains("notes")) {
+    for (const auto& note : j["notes"]) text += InfoLine("note", note.get<std::string>());
+  }
+  return text + InfoLine("next", j["next"].get<std::string>());
+}
+
+nlohmann::ordered_json OtherJson(const std::string& path, bool tensors) {
+  const WhatIs found = LookAt(path);
+  for (const auto& [kind, name] : kKinds) {
+    if (kind != found.kind) continue;
+    nlohmann::ordered_json j;
+    j["kind"] = name;
+    j["what"] = found.what;
+    if (kind == PathKind::kWeights) AddWeights(path, tensors, &j);
+    j["next"] = found.next;
+    return j;
+  }
+  throw NoModel(path, found);
+}
+
+std::string OtherText(const nlohmann::ordered_json& j) {
+  std::string text = InfoLine(j["kind"].get<std::string>(), j["what"].get<std::string>());
+  if (j.contains("count")) {
+    text += InfoLine("tensors", fmt::format("{} ({:.1f} MB)", j["count"].get<std::size_t>(),
+                                            j["weight_bytes"].get<double>() * 1e-6));
+    if (j.contains("family")) text += InfoLine("names of", j["family"].get<std::string>());
+    for (const auto& head : j["heads"]) text += InfoLine("head", head.get<std::string>());
+    text += TensorLines(j);
+  }
+  return text + InfoLine("next", j["next"].get<std::string>());
 }
 
 }  // namespace longspan::cli

@@ -18,7 +18,18 @@ void AddTensors(const io::TensorSource& source, bool list, nlohmann::ordered_jso
 // A line for each of the "tensors".
 std::string TensorLines(const nlohmann::ordered_json& j);
 
-// The text, or the JSON document, for a Longformer's directory.
-std::string LongformerInfo(const std::string& directory, bool json, bool tensors);
+// What is said of a Longformer's directory, and as lines.
+nlohmann::ordered_json LongformerJson(const std::string& directory, bool tensors);
+std::string LongformerText(const nlohmann::ordered_json& j);
+
+// Adds what is true of any model's directory: whether it is a checkpoint or sentence-transformers',
+// what is odd about its labels ("notes"), what it is for and the command to ask it ("next").
+void AddContext(const std::string& directory, nlohmann::ordered_json* j);
+std::string ContextLines(const nlohmann::ordered_json& j);
+
+// What is said of a path that is no model to run: what it is, what to do. kIo where there is
+// nothing.
+nlohmann::ordered_json OtherJson(const std::string& path, bool tensors);
+std::string OtherText(const nlohmann::ordered_json& j);
 
 }  // namespace longspan::cli

@@ -1,14 +1,18 @@
 // NumPy's format for one array.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
-#include "longspan/tensor.h"
+#include "longspan/types.h"
 
 namespace longspan::cli {
 
-// A matrix (rows, cols) of float32 as the bytes of a .npy file, version 1.0, little-endian.
+// What stands before the values of a matrix (rows, cols) of float32 in a .npy file, version 1.0,
+// little-endian. Of one length for any number of rows and columns, so that it can be written again
+// when the rows have been counted.
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
-std::string NpyBytes(const float* values, idx_t rows, idx_t cols);
+inline constexpr std::size_t kNpyHeaderBytes = 128;
+std::string NpyHeader(idx_t rows, idx_t cols);
 
 }  // namespace longspan::cli

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "base/memory_limit.h"
 #include "base/rng.h"
 #include "model/longformer.h"
 #include "model/reformer.h"
@@ -20,9 +21,23 @@ std::vector<std::int32_t> RandomIds(std::uint64_t key, idx_t count, idx_t limit)
   return ids;
 }
 
-void CheckPositions(idx_t tokens, idx_t longest) {
-  Check(tokens <= longest, ErrorCode::kUsage,
-        "bench: {} tokens, but the model has positions for {}", tokens, longest);
+// Refuses what cannot run, before anything is allocated.
+template <class Config>
+void CheckBench(Context& context, const Config& config, idx_t rows, idx_t tokens, StepKind kind,
+                const StepPolicy& policy) {
+  Check(rows >= 1 && tokens >= 1, ErrorCode::kUsage,
+        "bench: {} rows of {} tokens, need at least 1 of 1; see --batch and --tokens", rows,
+        tokens);
+  Check(tokens <= config.longest(), ErrorCode::kUsage,
+        "bench: {} tokens, but the model has positions for {}", tokens, config.longest());
+  const std::string what = fmt::format("bench: {} rows of {} tokens", rows, tokens);
+  const auto parameters = static_cast<idx_t>(ParameterCount(config));
+  const idx_t copies = kind == StepKind::kTrain ? 4 : 1;  // gradients, two moments
+  // Ids, targets and two hidden states of each token at least.
+  CheckMemory(what, SaturatingSum({SaturatingProduct({parameters, copies, 4}),
+                                   SaturatingProduct({rows, tokens, 8 + 8 * config.hidden_size})}));
+  if (kind != StepKind::kTrain) return;
+  CheckMemory(what, RehearseStep(config, rows, tokens, context.threads(), policy).memory.total());
 }
 
 class ReformerBench final : public StepBench {
@@ -182,14 +197,14 @@ void StepBench::Update() {
 std::unique_ptr<StepBench> MakeReformerBench(Context& context, ReformerConfig config, idx_t rows,
                                              idx_t tokens, StepKind kind,
                                              const StepPolicy& policy) {
-  CheckPositions(tokens, config.longest());
+  CheckBench(context, config, rows, tokens, kind, policy);
   return std::make_unique<ReformerBench>(context, std::move(config), rows, tokens, kind, policy);
 }
 
 std::unique_ptr<StepBench> MakeLongformerBench(Context& context, LongformerConfig config,
                                                idx_t rows, idx_t tokens, StepKind kind,
                                                const StepPolicy& policy) {
-  CheckPositions(tokens, config.longest());
+  CheckBench(context, config, rows, tokens, kind, policy);
   return std::make_unique<LongformerBench>(context, std::move(config), rows, tokens, kind, policy);
 }
 

@@ -5,6 +5,8 @@
 
 #include <chrono>
 #include <cstdio>
+#include <iterator>
+#include <utility>
 
 #include "base/errors.h"
 #include "cli/dtype_option.h"
@@ -17,6 +19,17 @@ namespace longspan::cli {
 namespace {
 
 constexpr idx_t kMostNotes = 5;  // texts whose overflow is told one by one
+
+// A document's lines moved to the right, without its last line break.
+std::string Indented(std::string_view text, std::size_t columns) {
+  std::string out(columns, ' ');
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  for (const char c : text) {
+    out += c;
+    if (c == '\n') out.append(columns, ' ');
+  }
+  return out;
+}
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -57,8 +70,7 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
                      "a text longer than the model takes: window, truncate or error");
   command.add_option("--max-length", o.max_length, "tokens of a row (default: all positions)")
       ->check(CLI::PositiveNumber);
-  command.add_option("--stride", o.stride, "tokens that neighbouring windows share")
-      ->capture_default_str();
+  command.add_option("--stride", o.stride, "tokens that neighbouring windows share");
   command.add_option("--batch-tokens", o.batch_tokens, "of rows that run together, about")
       ->capture_default_str();
   command.add_option("--dtype", c.dtype, "compute in f32 or bf16 (half the memory, faster)")
@@ -72,13 +84,16 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command.add_flag("--json", c.json, "one JSON document");
 }
 
-TaskRun::TaskRun(const TaskCommand& c, std::optional<TextHead> head, int threads)
+TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<TextHead> head, int threads)
     : command_(c),
       context_(threads),
       model_(OpenModel(c, head)),
       progress_(!c.quiet && DetectTerminal(STDERR_FILENO).interactive ? ProgressMode::kBar
                                                                       : ProgressMode::kNone),
-      start_s_(Now()) {
+      start_s_(Now()),
+      task_(std::move(task)),
+      refusals_(c.inputs.data.skip_bad,
+                [this](const std::string& line) { progress_.Message("longspan: " + line); }) {
   model_.on_progress = [this](idx_t tokens) {
     ProgressLine line;
     line.unit = "token";
@@ -92,7 +107,7 @@ void TaskRun::Tell(const std::string& line) {
   if (!command_.quiet) progress_.Message(line);
 }
 
-void TaskRun::TellOverflow(std::span<const std::string> names, const TaskRows& rows) {
+void TaskRun::TellOverflow(const std::string& name, const TaskRows& rows) {
   for (idx_t i = 0; i < rows.texts(); ++i) {
     const idx_t windows = static_cast<idx_t>(rows.of(i).size()), dropped = rows.dropped(i);
     if (windows == 1 && dropped == 0) continue;
@@ -100,45 +115,92 @@ void TaskRun::TellOverflow(std::span<const std::string> names, const TaskRows& r
       ++untold_;
       continue;
     }
-    const std::string name = ShownName(names[static_cast<std::size_t>(i)]);
-    Tell(dropped > 0 ? fmt::format("{}: longer than {} tokens, the last {} were cut", name,
-                                   model_.longest(), dropped)
-                     : fmt::format("{}: longer than {} tokens, read in {} windows", name,
+    Tell(dropped > 0 ? fmt::format("{}: longer than {} tokens, the last {} were cut",
+                                   ShownName(name), model_.longest(), dropped)
+                     : fmt::format("{}: longer than {} tokens, read in {} windows", ShownName(name),
                                    model_.longest(), windows));
   }
 }
 
-TaskRows TaskRun::Encode(std::span<const TaskText> texts, std::span<const std::string> names,
-                         text::Overflow fallback) {
-  TaskRows rows = model_.Encode(texts, fallback, names);
-  TellOverflow(names, rows);
+// False: the input cannot be used.
+bool TaskRun::Take(InputText input, const TextsOf& texts_of, text::Overflow fallback,
+                   TaskChunk& chunk) {
+  std::vector<TaskText> texts;
+  TaskRows rows;
+  try {
+    if (input.refused) throw *input.refused;  // NOLINT: the input's own error
+    texts = texts_of(input);
+    const std::vector<std::string> names(texts.size(), input.name);
+    rows = model_.Encode(texts, fallback, names);
+    for (idx_t i = 0; check && i < rows.texts(); ++i) check(input.name, rows.of(i));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kFormat) throw;
+    // What stands on the command line is the caller's to put right.
+    if (input.given) throw Error(ErrorCode::kUsage, error.what());
+    refusals_.Add(input.name, error, input.ends_file);
+    return false;
+  }
+  TellOverflow(input.name, rows);
   texts_ += rows.texts();
   rows_ += static_cast<idx_t>(rows.rows.size());
-  return rows;
+  const auto before = static_cast<idx_t>(chunk.rows.rows.size());
+  std::move(rows.rows.begin(), rows.rows.end(), std::back_inserter(chunk.rows.rows));
+  for (idx_t i = 1; i <= rows.texts(); ++i) {
+    chunk.rows.first.push_back(before + rows.first[static_cast<std::size_t>(i)]);
+  }
+  std::move(texts.begin(), texts.end(), std::back_inserter(chunk.texts));
+  chunk.first.push_back(chunk.texts.size());
+  chunk.names.push_back(input.name);
+  chunk.inputs.push_back(std::move(input));
+  return true;
 }
 
-bool TaskRun::NextChunk(TextInputs& inputs,
-                        const std::function<TaskText(const InputText&)>& text_of,
+bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, text::Overflow fallback,
                         TaskChunk& chunk) {
-  chunk = {};
-  chunk.inputs = inputs.NextChunk();
-  for (const InputText& input : chunk.inputs) {
-    chunk.names.push_back(input.name);
-    chunk.texts.push_back(text_of(input));
+  if (model_.tokenizer().kind() == "bytes") inputs.AllowAnyBytes();
+  for (;;) {  // until some input can be used
+    chunk = {};
+    chunk.first = {0};
+    std::vector<InputText> next = inputs.NextChunk();
+    for (const std::string& note : inputs.TakeNotes()) Tell(note);
+    for (InputText& input : next) Take(std::move(input), texts_of, fallback, chunk);
+    if (next.empty() || !chunk.inputs.empty()) return !chunk.inputs.empty();
   }
-  chunk.rows = Encode(chunk.texts, chunk.names, text::Overflow::kWindow);
-  return !chunk.inputs.empty();
+}
+
+bool TaskRun::NextChunk(TextInputs& inputs, const TextOf& text_of, TaskChunk& chunk) {
+  const auto texts_of = [&](const InputText& input) {
+    return std::vector<TaskText>{text_of(input)};
+  };
+  return NextChunk(inputs, texts_of, text::Overflow::kWindow, chunk);
+}
+
+TextOf TaskRun::PlainText() const {
+  const DataOptions& data = command_.inputs.data;
+  return [text = data.text_field, pair = PairField(data)](const InputText& input) -> TaskText {
+    if (!input.has_fields()) return {input.text, std::nullopt};
+    return {input.Text(text), input.OptionalText(pair)};
+  };
 }
 
 nlohmann::ordered_json TaskRun::Describe(const InputText& input, const TaskRows& rows,
                                          idx_t text) const {
   nlohmann::ordered_json j;
   j["input"] = input.name;
-  if (input.is_json() && input.fields.contains("id")) j["id"] = input.fields["id"];
+  if (input.has_fields() && input.fields.contains("id")) j["id"] = input.fields["id"];
   j["tokens"] = rows.tokens(text);
   j["windows"] = rows.of(text).size();
   if (rows.dropped(text) > 0) j["dropped"] = rows.dropped(text);
   return j;
+}
+
+void TaskRun::BeginJson() {
+  const auto quoted = [](const nlohmann::json& text) {
+    return text.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
+  PrintResult(
+      fmt::format("{{\n  \"task\": {},\n  \"model\": {},\n  \"global\": {},\n  \"results\": [",
+                  quoted(task_), quoted(command_.model), quoted(model_.global_name())));
 }
 
 void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
@@ -146,34 +208,33 @@ void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
   if (!command_.json) return PrintResult(answer.shown);
   nlohmann::ordered_json j = Describe(input, rows, text);
   j.update(answer.fields);
-  results_.push_back(std::move(j));
+  if (results_++ == 0) BeginJson();
+  PrintResult(std::string(results_ > 1 ? "," : "") + "\n" + Indented(DumpJson(j), 4));
 }
 
-int TaskRun::Finish(std::string_view task) {
-  if (command_.json) {
-    nlohmann::ordered_json j;
-    j["task"] = task;
-    j["model"] = command_.model;
-    j["global"] = model_.global_name();
-    j["results"] = std::move(results_);
-    PrintResult(DumpJson(j));
+int TaskRun::Finish() {
+  const bool nothing =
+      texts_ == 0 && refusals_.count() > 0;  // the refusals are all there is to say
+  if (command_.json && !nothing) {
+    if (results_ == 0) BeginJson();
+    std::string end = results_ > 0 ? "\n  ]" : "]";
+    if (refusals_.count() > 0) {
+      end += fmt::format(",\n  \"refused\": {},\n  \"refusals\": ", refusals_.count());
+      end += Indented(DumpJson(refusals_.list()), 2).substr(2);
+    }
+    PrintResult(end + "\n}\n");
   }
   progress_.Finish();
   if (untold_ > 0) Tell(fmt::format("... and {} more texts in windows or cut", untold_));
   const idx_t tokens = model_.tokens_run();
+  if (nothing) return refusals_.Finish();
   Tell(fmt::format("{} texts, {} rows, {} tokens at {:.0f}/s; global: {} ({} tokens)", texts_,
                    rows_, tokens, static_cast<double>(tokens) / (Now() - start_s_),
                    model_.global_name(), model_.globals_run()));
-  return 0;
+  return refusals_.Finish();
 }
 
-TaskText PlainText(const InputText& input) {
-  if (!input.is_json()) return {input.text, std::nullopt};
-  return {input.Field("text"), input.OptionalField("text_pair")};
-}
-
-int AnswerTexts(TaskRun& run, std::string_view task, TextInputs& inputs,
-                const std::function<TaskText(const InputText&)>& text_of,
+int AnswerTexts(TaskRun& run, TextInputs& inputs, const TextOf& text_of,
                 const std::function<std::vector<TaskAnswer>(const TaskChunk&)>& answer) {
   for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
     const std::vector<TaskAnswer> answers = answer(chunk);
@@ -181,7 +242,7 @@ int AnswerTexts(TaskRun& run, std::string_view task, TextInputs& inputs,
       run.Add(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i), answers[i]);
     }
   }
-  return run.Finish(task);
+  return run.Finish();
 }
 
 std::string ShownName(const std::string& name) { return Printable(name); }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/data_options.h"
 #include "cli/text_inputs.h"
 #include "cli/visual/progress.h"
 #include "longspan/context.h"
@@ -31,56 +32,66 @@ struct TaskAnswer {
   std::string shown;
 };
 
-// A chunk of inputs with its rows.
+// A chunk of inputs with its rows. What cannot be used is not among them.
 struct TaskChunk {
   std::vector<InputText> inputs;
-  std::vector<TaskText> texts;  // what is encoded: one for each input
-  std::vector<std::string> names;
+  std::vector<TaskText> texts;     // what is encoded
+  std::vector<std::size_t> first;  // text of each input, and how many there are
+  std::vector<std::string> names;  // of the inputs
   TaskRows rows;
 };
+// What a command makes of an input: one text, or several.
+using TextOf = std::function<TaskText(const InputText&)>;
+using TextsOf = std::function<std::vector<TaskText>(const InputText&)>;
 
 class TaskRun {
  public:
-  // Loads the model; without a head any will do. Warnings go to stderr.
-  // `c` stays the caller's and must live as long.
-  TaskRun(const TaskCommand& c, std::optional<TextHead> head, int threads);
+  // Loads the model; without a head any will do. Warnings go to stderr. `task` is what the document
+  // of --json calls it. `c` stays the caller's and must live as long.
+  TaskRun(const TaskCommand& c, std::string task, std::optional<TextHead> head, int threads);
 
   Context& context() { return context_; }
   TaskModel& model() { return model_; }
 
-  // Encodes `texts`, named as `names`; tells of windows and of cut texts.
-  TaskRows Encode(std::span<const TaskText> texts, std::span<const std::string> names,
-                  text::Overflow fallback);
-  // The next texts, as `text_of` takes them from the inputs. False: no more.
-  bool NextChunk(TextInputs& inputs, const std::function<TaskText(const InputText&)>& text_of,
+  // The next texts, encoded, as `text_of` takes them from the inputs; tells of windows and of cut
+  // texts. An input that cannot be used (kFormat from the reader, `text_of`, `check` or the
+  // tokenizer) is named on stderr and left out. False: no more.
+  bool NextChunk(TextInputs& inputs, const TextOf& text_of, TaskChunk& chunk);
+  bool NextChunk(TextInputs& inputs, const TextsOf& texts_of, text::Overflow fallback,
                  TaskChunk& chunk);
+  // Asked about each text and its rows: throws kFormat for one that cannot be answered.
+  std::function<void(const std::string& name, std::span<const text::Encoding> rows)> check;
 
-  // Prints an answer, or keeps it for --json. `text` is the first of the input's texts in `rows`.
+  // A text, or a pair, from the fields that the options name.
+  TextOf PlainText() const;
+
+  // Prints an answer; with --json as one more of the document's results, so that memory does not
+  // grow with them. `text` is the first of the input's texts in `rows`.
   void Add(const InputText& input, const TaskRows& rows, idx_t text, const TaskAnswer& answer);
   // A result in JSON begins with what was asked: input, id (of a JSON line), tokens, windows.
   nlohmann::ordered_json Describe(const InputText& input, const TaskRows& rows, idx_t text) const;
-  // With --json prints what Add kept as one document; tells what ran. Returns the exit code.
-  int Finish(std::string_view task);
+  // Ends the document of --json; tells what ran. Returns the exit code: 3 when something was left
+  // out that --skip-bad did not allow.
+  int Finish();
 
  private:
-  void TellOverflow(std::span<const std::string> names, const TaskRows& rows);
+  bool Take(InputText input, const TextsOf& texts_of, text::Overflow fallback, TaskChunk& chunk);
+  void TellOverflow(const std::string& name, const TaskRows& rows);
   void Tell(const std::string& line);
+  void BeginJson();
 
   const TaskCommand& command_;
   Context context_;
   TaskModel model_;
   Progress progress_;
   double start_s_;
-  idx_t texts_ = 0, rows_ = 0, told_ = 0, untold_ = 0;
-  nlohmann::ordered_json results_ = nlohmann::ordered_json::array();
+  idx_t texts_ = 0, rows_ = 0, told_ = 0, untold_ = 0, results_ = 0;
+  std::string task_;
+  Refusals refusals_;
 };
 
-// Fields "text" and "text_pair" of a JSON line, or plain text.
-TaskText PlainText(const InputText& input);
-
 // The whole of a command: `answer` gives one answer for each text of a chunk.
-int AnswerTexts(TaskRun& run, std::string_view task, TextInputs& inputs,
-                const std::function<TaskText(const InputText&)>& text_of,
+int AnswerTexts(TaskRun& run, TextInputs& inputs, const TextOf& text_of,
                 const std::function<std::vector<TaskAnswer>(const TaskChunk&)>& answer);
 
 // "a.txt", made fit for a line of a terminal.

@@ -12,10 +12,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "cli/data_options.h"
 #include "cli/visual/output.h"
+#include "data/corpus.h"
 #include "io/escape.h"
+#include "io/json.h"
+#include "io/paths.h"
 #include "model/model_folder.h"
-#include "text/mapped_file.h"
 #include "text/open_tokenizer.h"
 #include "text/sentencepiece_trainer.h"
 #include "text/text_pieces.h"
@@ -31,6 +34,7 @@ struct TrainTokenizerCommand {
   TokenizerTraining options;
   std::vector<std::string> files;
   std::string output;
+  DataOptions data;
   bool no_bytes = false, overwrite = false, json = false;
 };
 
@@ -65,10 +69,9 @@ Sample Measure(const text::Tokenizer& tokenizer, const std::vector<std::string_v
 
 // A folder that holds nothing but a tokenizer may be written over.
 void CheckOutput(const TrainTokenizerCommand& c) {
-  if (!fs::is_directory(c.output)) return;
+  if (!io::IsDirectory(c.output)) return;
   const auto ours = TokenizerFiles(c.output);
-  for (const auto& entry : fs::directory_iterator(c.output)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : io::ListFolder(c.output)) {
     Check(c.overwrite, ErrorCode::kUsage,
           "{}: not empty (it has {}); --overwrite replaces the tokenizer in it",
           io::Escape(c.output), io::Escape(name));
@@ -76,7 +79,7 @@ void CheckOutput(const TrainTokenizerCommand& c) {
           ErrorCode::kUsage, "{}: has {}, which is no part of a tokenizer; choose another -o",
           io::Escape(c.output), io::Escape(name));
   }
-  for (const std::string& name : ours) fs::remove(fs::path(c.output) / name);
+  for (const std::string& name : ours) io::RemoveAll(fs::path(c.output) / name);
 }
 
 std::string Report(const TrainTokenizerCommand& c, const text::Tokenizer& tokenizer,
@@ -88,7 +91,7 @@ std::string Report(const TrainTokenizerCommand& c, const text::Tokenizer& tokeni
         {"output", c.output},  {"kind", tokenizer.kind()}, {"vocabulary", tokenizer.vocabulary()},
         {"text_bytes", bytes}, {"bytes_per_token", each},  {"unknown_tokens", sample.unknown},
         {"seconds", seconds}};
-    return j.dump(2) + "\n";
+    return io::DumpJson(j);
   }
   return fmt::format(
       "{}: {}, {} pieces, {:.3f} bytes a token, {} unknown in the first {} bytes\n"
@@ -100,13 +103,12 @@ std::string Report(const TrainTokenizerCommand& c, const text::Tokenizer& tokeni
 int RunTrainTokenizer(TrainTokenizerCommand c) {
   const auto begin = std::chrono::steady_clock::now();
   c.options.byte_fallback = !c.no_bytes;
-  std::vector<text::MappedFile> files;
+  data::CorpusRules rules;
+  rules.options = c.data;
+  const data::Corpus corpus = data::ReadCorpus({c.files.begin(), c.files.end()}, rules);
+  TellNotes(corpus.notes);
   std::vector<std::string_view> texts;
-  for (const std::string& path : c.files) {
-    files.push_back(text::MappedFile::Open(path));
-    const auto bytes = files.back().bytes();
-    texts.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  }
+  for (const data::CorpusFile& file : corpus.files) texts.push_back(file.text());
   idx_t bytes = 0;
   for (const std::string_view text : texts) bytes += static_cast<idx_t>(text.size());
   const bool told = isatty(STDERR_FILENO) != 0 || bytes > kTellBytes;
@@ -137,7 +139,8 @@ CLI::App* RegisterTokenizeTrain(CLI::App* tokenize, Action& action) {
   TokenizerTraining& o = c->options;
   const std::map<std::string, SentencePieceFile::Kind> kinds = {
       {"bpe", SentencePieceFile::Kind::kBpe}, {"unigram", SentencePieceFile::Kind::kUnigram}};
-  command->add_option("files", c->files, "texts in UTF-8")->required();
+  command->add_option("files", c->files, "texts, tables, JSON or folders")->required();
+  AddReadOptions(command, &c->data);
   command->add_option("--kind", o.kind, "bpe or unigram")
       ->transform(CLI::CheckedTransformer(kinds).description("bpe|unigram"))
       ->default_str("bpe");

@@ -5,9 +5,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cli/data_options.h"
 #include "cli/dtype_option.h"
 #include "cli/memory_size.h"
 #include "cli/training.h"
+#include "io/json.h"
 #include "train/schedule.h"
 
 namespace longspan::cli {
@@ -33,6 +35,7 @@ void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c) 
   command->add_option("-m,--model", c->model, "directory of the model to start from")->required();
   command->add_option("--train", c->train, train_text)->required();
   command->add_option("--eval", c->eval, "held-out file (default: a part of the training data)");
+  AddReadOptions(command, &c->options.data, false);
   command->add_option("--held-out", c->options.held_out, "that part's share")
       ->capture_default_str();
   command->add_option("-o,--output", c->output, "directory of the run")->required();
@@ -104,14 +107,10 @@ void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainComman
 }
 
 void AddColumnOptions(CLI::App* command, ClassifyOptions* task) {
-  const auto option = [&](const char* name, auto& value, const char* text) {
-    command->add_option(name, value, text)->capture_default_str();
-  };
-  option("--text-column", task->columns.text, "name of the texts' column");
-  command->add_option("--text-pair-column", task->columns.pair,
-                      "of a second text, if there is one");
-  option("--label-column", task->columns.label, "of the labels; in tables a set is written a|b");
-  option("--overflow", task->overflow, "what a text longer than --tokens is: error or truncate");
+  command
+      ->add_option("--overflow", task->overflow,
+                   "what a text longer than --tokens is: error or truncate")
+      ->capture_default_str();
 }
 
 std::string MeasuresText(double loss, double bits_per_byte,
@@ -137,7 +136,7 @@ std::string TrainSummary(const TrainCommand& c, const TrainResult& result,
       if (std::isfinite(result.eval_bits_per_byte)) j["bits_per_byte"] = result.eval_bits_per_byte;
       for (const TrainMetric& metric : result.metrics) j[metric.name] = metric.value;
     }
-    return j.dump(2) + "\n";
+    return io::DumpJson(j);
   }
   if (result.stopped) {
     return fmt::format("stopped and saved at step {}; the same command with --resume goes on\n",

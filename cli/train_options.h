@@ -33,7 +33,7 @@ void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainComman
 // --global, --recompute, and those.
 void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::string* global,
                           bool* recompute, TrainCommand* c);
-// Where a table has texts and labels, and what becomes of texts that are too long.
+// What becomes of texts that are too long.
 void AddColumnOptions(CLI::App* command, ClassifyOptions* task);
 
 // What a run ended with, as JSON or as lines that end with `next`.

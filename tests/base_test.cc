@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <new>
@@ -20,6 +22,7 @@
 #include "base/huge_pages.h"
 #include "base/isa.h"
 #include "base/math.h"
+#include "base/memory_limit.h"
 #include "base/rng.h"
 #include "longspan/context.h"
 #include "longspan/tensor.h"
@@ -159,6 +162,97 @@ TEST(Arena, AlignsAndNests) {
   EXPECT_EQ(b[4], 2.0);
   Arena::Frame again(arena, 1 << 20);
   EXPECT_EQ(again.TakeBytes(1 << 20), first);
+}
+
+// --- how much memory there is
+
+// A tree of files as the kernel has them, below a folder of its own.
+class FakeSystem {
+ public:
+  FakeSystem() {
+    std::string name = (std::filesystem::temp_directory_path() / "longspan-test-XXXXXX").native();
+    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    root_ = name;
+  }
+  ~FakeSystem() { std::filesystem::remove_all(root_); }
+  FakeSystem(const FakeSystem&) = delete;
+  FakeSystem& operator=(const FakeSystem&) = delete;
+  void Put(const std::string& path, const std::string& text) {
+    std::filesystem::create_directories(std::filesystem::path(root_ + path).parent_path());
+    std::ofstream(root_ + path) << text;
+  }
+  std::uint64_t Limit() const { return SystemMemoryLimit(root_); }
+
+ private:
+  std::string root_;
+};
+
+TEST(MemoryLimit, LeastOfGroupsAndMachine) {
+  FakeSystem system;
+  EXPECT_EQ(system.Limit(), std::numeric_limits<std::uint64_t>::max());  // nothing says anything
+  system.Put("/proc/meminfo", "MemTotal:       16777216 kB\nMemFree: 1 kB\n");
+  EXPECT_EQ(system.Limit(), std::uint64_t{16} << 30);
+  // Version 2: the group has no limit, the one that it lies in has.
+  system.Put("/proc/self/cgroup", "0::/user/me.scope\n");
+  system.Put("/sys/fs/cgroup/user/me.scope/memory.max", "max\n");
+  EXPECT_EQ(system.Limit(), std::uint64_t{16} << 30);
+  system.Put("/sys/fs/cgroup/user/memory.max", "2000000000\n");
+  EXPECT_EQ(system.Limit(), 2'000'000'000u);
+  // A container that sees its group as the root.
+  system.Put("/sys/fs/cgroup/memory.max", "1500000000\n");
+  EXPECT_EQ(system.Limit(), 1'500'000'000u);
+  // Version 1, whose "no limit" is a number near 2^63.
+  system.Put("/proc/self/cgroup", "3:cpu,cpuacct:/x\n7:memory:/docker/abc\n");
+  system.Put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  EXPECT_EQ(system.Limit(), 1'500'000'000u);
+  system.Put("/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "700000000\n");
+  EXPECT_EQ(system.Limit(), 700'000'000u);
+  system.Put("/proc/self/cgroup", "nonsense\n::\n0::\n");
+  EXPECT_EQ(system.Limit(), 1'500'000'000u);
+}
+
+// Leaves the process, with 0 when the limit of its addresses is seen.
+[[noreturn]] void LeaveWithLimit() {
+  constexpr std::uint64_t kSpace = std::uint64_t{3} << 30;
+  rlimit space{};
+  space.rlim_cur = space.rlim_max = kSpace;
+  const bool seen = setrlimit(RLIMIT_AS, &space) == 0 && MemoryLimit() <= kSpace &&
+                    SystemMemoryLimit("/nowhere") == kSpace;
+  std::_Exit(seen ? 0 : 1);
+}
+
+// In a child: the limit holds for the whole process.
+TEST(MemoryLimit, KnowsTheAddressSpace) {
+  EXPECT_EXIT(LeaveWithLimit(), testing::ExitedWithCode(0), "");
+}
+
+TEST(MemoryLimit, RefusalsNameBothNumbers) {
+  SetMemoryLimit(20'000'000'000);
+  EXPECT_EQ(MemoryLimit(), 20'000'000'000u);
+  EXPECT_NO_THROW(CheckMemory("model", 20'000'000'000));
+  const Error error = Thrown([] { CheckMemory("model: 3 layers", 412'000'000'000); });
+  EXPECT_EQ(error.code(), ErrorCode::kLimit);
+  EXPECT_THAT(error.what(), HasSubstr("model: 3 layers: needs 412 GB, limit 20 GB"));
+  SetMemoryLimit(0);
+  EXPECT_EQ(MemoryLimit(), SystemMemoryLimit());
+}
+
+TEST(MemoryLimit, SizesDoNotOverflow) {
+  constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+  constexpr idx_t kLargest = std::numeric_limits<idx_t>::max();
+  EXPECT_EQ(SaturatingProduct({3, 4, 5}), 60u);
+  EXPECT_EQ(SaturatingProduct({kLargest, 2}), kMost - 1);
+  EXPECT_EQ(SaturatingProduct({kLargest, 3}), kMost);
+  EXPECT_EQ(SaturatingProduct({idx_t{1} << 32, idx_t{1} << 32, 1}), kMost);
+  EXPECT_EQ(SaturatingProduct({kLargest, kLargest, 0}), 0u);
+  EXPECT_EQ(SaturatingSum({kMost - 1, 1}), kMost);
+  EXPECT_EQ(SaturatingSum({kMost, 1}), kMost);
+  EXPECT_EQ(BytesText(0), "0 bytes");
+  EXPECT_EQ(BytesText(999), "999 bytes");
+  EXPECT_EQ(BytesText(1500), "1.5 kB");
+  EXPECT_EQ(BytesText(999'999), "1 MB");
+  EXPECT_EQ(BytesText(412'345'000'000), "412 GB");
+  EXPECT_EQ(BytesText(kMost), "18.4 EB");
 }
 
 // While it lives the process gets 1 GiB of addresses more, too few for an arena's range.

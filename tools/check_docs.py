@@ -6,7 +6,7 @@ usage: check_docs.py [ROOT]      exits 1 and names every line that is wrong
 1. Every relative link in Markdown exists, and so does its #anchor.
 2. Every `path` in Markdown that begins with a folder or file of the project exists. Wildcards and
    braces are understood: `src/ops/*/README.md`, `src/base/arena.{h,cc}`; <words> stand for names.
-3. Every `Suite.Name` in Markdown is a test in the C++ sources.
+3. Every `Suite.Name` in Markdown is a test in the C++ sources, every `Class.test_name` one in Python.
 4. No file names a place that only one machine has.
 """
 import re
@@ -18,8 +18,9 @@ from markdown import ROOT, markdown_files, project_files, split
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 CODE = re.compile(r"`([^`]+)`")
 PATH = re.compile(r"[\w.{},*<>+-]+(/[\w.{},*<>+-]*)*")
-TEST = re.compile(r"[A-Z]\w*\.[A-Z]\w*")
+TEST = re.compile(r"[A-Z]\w*\.(?:[A-Z]|test_)\w*")
 DEFINED = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\s*\)", re.MULTILINE)
+IN_PYTHON = re.compile(r"^class (\w+)\(|^    def (test_\w+)\(", re.MULTILINE)
 # Written so that this file does not find itself.
 MACHINE = re.compile(r"(?<![\w.])/(?:wor[k]|roo[t]|hom[e]/\w+|tm[p]/[w])(?:/|\b)")
 
@@ -51,9 +52,19 @@ def exists(folder, word):
 
 
 def tests_of(root, files):
-    """Suite.Name of every test in the sources."""
-    return {f"{suite}.{name}" for path in files if path.endswith("_test.cc")
-            for suite, name in DEFINED.findall((root / path).read_text(encoding="utf-8"))}
+    """Suite.Name and Class.test_name of every test in the sources."""
+    tests = set()
+    for path in files:
+        if path.endswith("_test.cc"):
+            found = DEFINED.findall((root / path).read_text(encoding="utf-8"))
+            tests.update(f"{suite}.{name}" for suite, name in found)
+        elif path.endswith("_test.py"):
+            inside = ""
+            for of_class, name in IN_PYTHON.findall((root / path).read_text(encoding="utf-8")):
+                inside = of_class or inside
+                if name:
+                    tests.add(f"{inside}.{name}")
+    return tests
 
 
 def check_markdown(root, path, tops, tests):

@@ -11,6 +11,7 @@
 
 #include "base/errors.h"
 #include "cli/visual/output.h"
+#include "io/json.h"
 
 namespace longspan::cli {
 namespace {
@@ -37,7 +38,7 @@ int PrintJson(const GridSheet& sheet) {
                                   {"visible_pairs", pairs},
                                   {"visible", std::move(rows)}});
   }
-  PrintResult(document.dump() + "\n");
+  PrintResult(io::DumpJson(document, -1));
   return 0;
 }
 

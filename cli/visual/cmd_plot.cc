@@ -14,6 +14,7 @@
 #include "base/errors.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
+#include "io/json.h"
 
 namespace longspan::cli {
 namespace {
@@ -90,7 +91,7 @@ int PrintJson(const Chart& chart, const std::string& metric) {
                                   {"kind", series.marked ? "eval" : "train"},
                                   {"points", std::move(values)}});
   }
-  PrintResult(document.dump(1) + "\n");
+  PrintResult(io::DumpJson(document, 1));
   return 0;
 }
 

@@ -17,8 +17,10 @@ void WritePicture(const std::filesystem::path& file, std::string_view bytes) {
 }
 
 void PrintResult(std::string_view text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  Check(written && std::fflush(stdout) == 0, ErrorCode::kIo, "stdout: {}", std::strerror(errno));
+  const bool whole =
+      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  const int error = errno;  // arguments have no order: read before anything else is evaluated
+  Check(whole, ErrorCode::kIo, "stdout: {}", std::strerror(error));
 }
 
 }  // namespace longspan::cli

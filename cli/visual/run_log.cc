@@ -11,6 +11,7 @@
 #include "io/escape.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/paths.h"
 
 namespace longspan::cli {
 namespace {
@@ -39,7 +40,8 @@ void AddRecord(const nlohmann::json& record, const std::string& where, RunLog& l
 }
 
 std::string RunName(const std::filesystem::path& file) {
-  const std::filesystem::path folder = std::filesystem::absolute(file).lexically_normal();
+  std::error_code ignored;  // without a current folder the path is as good a name
+  const std::filesystem::path folder = std::filesystem::absolute(file, ignored).lexically_normal();
   const std::string stem = folder.stem().string();
   return stem == "metrics" ? folder.parent_path().filename().string() : stem;
 }
@@ -65,9 +67,8 @@ std::vector<std::string> RunLog::Metrics() const {
 }
 
 RunLog ReadRunLog(const std::filesystem::path& run) {
-  std::error_code ignored;
   RunLog log;
-  log.file = std::filesystem::is_directory(run, ignored) ? run / "metrics.jsonl" : run;
+  log.file = io::IsDirectory(run) ? run / "metrics.jsonl" : run;
   log.name = RunName(log.file);
   const std::string text = io::ReadWholeFile(log.file, kMostBytes);
   const std::string path = io::Escape(log.file.string(), 400);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "longspan/context.h"
+#include "longspan/data.h"
 #include "longspan/types.h"
 
 namespace longspan {
@@ -17,10 +18,11 @@ enum class Schedule { kCosine, kLinear, kConstant };
 
 struct TrainOptions {
   std::filesystem::path model;               // where the initial config and weights lie
-  std::vector<std::filesystem::path> train;  // texts, joined in this order
-  std::filesystem::path eval;                // held-out text; empty: the end of the training text
+  std::vector<std::filesystem::path> train;  // files and folders of texts, in this order
+  std::filesystem::path eval;                // held-out texts; empty: the end of the training text
   double held_out = 0.1;                     // fraction of the text's end, when `eval` is empty
   std::filesystem::path output;
+  DataOptions data;  // how all of these are read
 
   idx_t steps = 1000;    // updates
   idx_t batch = 8;       // rows a micro-batch
@@ -179,15 +181,7 @@ struct MaskedLmOptions {
 TrainResult TrainMaskedLm(Context& context, const TrainOptions& options,
                           const MaskedLmOptions& task, const TrainHooks& hooks = {});
 
-// Where a table has texts and labels.
-struct ClassifyColumns {
-  std::string text = "text", label = "label";
-  std::string pair;            // the second of two texts; empty: none
-  char label_separator = '|';  // between the names of a set, in CSV and TSV
-};
-
 struct ClassifyOptions {
-  ClassifyColumns columns;
   // "single": one of several classes; "multi": any of several; "regression": a number; "auto":
   // multi where a label is a JSON list, else single.
   std::string problem = "auto";
@@ -198,7 +192,7 @@ struct ClassifyOptions {
   bool recompute = false;
 };
 
-// Fine-tunes a Longformer or a Reformer on texts with labels (.csv, .tsv, .jsonl). Each epoch sees
+// Fine-tunes a Longformer or a Reformer on texts with labels (.csv, .tsv, JSON). Each epoch sees
 // every row once; rows of similar length stand together, so that little is padded. The labels'
 // names are sorted and become the config's id2label; a head over the same labels goes on learning,
 // any other begins anew. Metrics: accuracy and macro_f1; of sets also exact_match; of numbers mse
@@ -207,11 +201,12 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& options,
                             const ClassifyOptions& task, const TrainHooks& hooks = {});
 
 struct MaskedLmEval {
-  double loss = 0.0;        // nats a masked token
-  double perplexity = 0.0;  // exp(loss)
-  double accuracy = 0.0;    // share of the masked tokens that were guessed
-  idx_t counted = 0;        // masked tokens
-  idx_t tokens = 0;         // of a row
+  double loss = 0.0;               // nats a masked token
+  double perplexity = 0.0;         // exp(loss)
+  double accuracy = 0.0;           // share of the masked tokens that were guessed
+  idx_t counted = 0;               // masked tokens
+  idx_t tokens = 0;                // of a row
+  std::vector<std::string> notes;  // about rows that were left out: lines for people
 };
 
 struct MaskedLmEvalOptions {
@@ -222,6 +217,7 @@ struct MaskedLmEvalOptions {
   MaskedLmOptions task;
   idx_t num_hashes = 0;     // of Reformers: rounds of LSH layers; 0: the config's
   bool no_lm_bias = false;  // of Reformers: without lm_head.bias, as transformers 5 computes
+  DataOptions data;         // how the text is read
 };
 
 // The loss of a masked language model on a text, in rows side by side, with fixed masks.
@@ -243,14 +239,16 @@ struct ClassifierEval {
   double exact_match = 0.0;         // of sets
   double mse = 0.0, pearson = 0.0;  // of numbers
   std::vector<ClassScore> classes;
-  std::vector<bool> right;  // row by row, in the file's order; not of numbers
+  std::vector<bool> right;         // row by row, in the file's order; not of numbers
+  std::vector<std::string> notes;  // about rows that were left out: lines for people
 };
 
 struct ClassifierEvalOptions {
-  std::filesystem::path model, data;
-  idx_t tokens = 0;  // the longest row; 0: all that the model has positions for
+  std::filesystem::path model, file;  // file: texts with labels
+  idx_t tokens = 0;                   // the longest row; 0: all that the model has positions for
   ClassifyOptions task;
   idx_t num_hashes = 0;  // of Reformers: rounds of LSH layers; 0: the config's
+  DataOptions data;      // how the file is read
 };
 
 // What a classifier makes of texts with labels. kFormat for labels that the model does not have.
@@ -261,9 +259,10 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
 struct EvalResult {
   double loss = 0.0;  // nats a token
   double bits_per_byte = 0.0;
-  double accuracy = 0.0;  // share of tokens whose most likely prediction was right
-  idx_t counted = 0;      // tokens predicted: all but the first
-  idx_t bytes = 0;        // of the text
+  double accuracy = 0.0;           // share of tokens whose most likely prediction was right
+  idx_t counted = 0;               // tokens predicted: all but the first
+  idx_t bytes = 0;                 // of the text
+  std::vector<std::string> notes;  // about rows that were left out: lines for people
 };
 
 struct EvalOptions {
@@ -275,6 +274,7 @@ struct EvalOptions {
   idx_t num_hashes = 0;     // rounds of LSH layers; 0: the config's
   bool no_lm_bias = false;  // without lm_head.bias, as transformers 5 computes
   bool strict = false;      // texts padded and refused as in transformers
+  DataOptions data;         // how the text is read
 };
 
 // Held-out loss of a model on a text. The text is read in windows; each token is predicted once,

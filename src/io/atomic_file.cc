@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 #include <system_error>
+#include <vector>
 
 #include "base/errors.h"
 #include "io/posix.h"
@@ -75,7 +76,26 @@ void AtomicFile::Write(const void* data, std::size_t bytes) {
   written_ += bytes;
 }
 
-void AtomicFile::Commit() {
+void AtomicFile::WriteAt(std::uint64_t offset, std::string_view bytes) {
+  Check(fd_ >= 0, ErrorCode::kIo, "{}: cannot write: an earlier step failed or it is committed",
+        PathText(target_));
+  Check(offset + bytes.size() <= written_, ErrorCode::kUsage,
+        "{}: bytes {} to {} have not been written yet", PathText(target_), offset,
+        offset + bytes.size());
+  while (!bytes.empty()) {
+    const ssize_t wrote = pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) {
+      const int error = wrote < 0 ? errno : EIO;
+      Discard();
+      FailWrite(target_, error, 0);
+    }
+    offset += static_cast<std::uint64_t>(wrote);
+    bytes.remove_prefix(static_cast<std::size_t>(wrote));
+  }
+}
+
+void AtomicFile::Sync() {
   Check(fd_ >= 0, ErrorCode::kIo, "{}: cannot write: an earlier step failed or it is committed",
         PathText(target_));
   try {
@@ -84,6 +104,15 @@ void AtomicFile::Commit() {
       FailSystem(target_, "write", errno);
     }
     SyncAndClose(fd_, target_);
+  } catch (...) {
+    Discard();
+    throw;
+  }
+}
+
+void AtomicFile::Commit() {
+  Sync();
+  try {
     Rename(temporary_, target_);
   } catch (...) {
     Discard();
@@ -91,6 +120,39 @@ void AtomicFile::Commit() {
   }
   temporary_.clear();
   SyncDirectory(FolderOf(target_));
+}
+
+void CommitTogether(std::span<AtomicFile* const> files) {
+  for (AtomicFile* file : files) file->Sync();
+  std::vector<std::filesystem::path> hidden(files.size());  // where older files went
+  std::size_t visible = 0;                                  // of the new ones
+  try {
+    for (std::size_t i = files.size(); i-- > 0;) {
+      const std::filesystem::path& target = files[i]->target_;
+      auto name = files[i]->temporary_;
+      name += "-old";
+      if (rename(target.c_str(), name.c_str()) == 0) {
+        hidden[i] = std::move(name);
+      } else if (errno != ENOENT) {
+        FailSystem(target, "rename", errno);
+      }
+    }
+    for (; visible < files.size(); ++visible) {
+      Rename(files[visible]->temporary_, files[visible]->target_);
+      files[visible]->temporary_.clear();
+    }
+  } catch (...) {
+    while (visible > 0) unlink(files[--visible]->target_.c_str());
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      if (!hidden[i].empty()) rename(hidden[i].c_str(), files[i]->target_.c_str());
+      files[i]->Discard();
+    }
+    throw;
+  }
+  for (const std::filesystem::path& old : hidden) {
+    if (!old.empty()) unlink(old.c_str());
+  }
+  for (AtomicFile* file : files) SyncDirectory(FolderOf(file->target_));
 }
 
 void WriteFileAtomic(const std::filesystem::path& path, std::string_view text) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string_view>
 
 #include "io/file.h"
@@ -29,16 +30,26 @@ class AtomicFile final : public ByteSink {
 
   using ByteSink::Write;
   void Write(const void* data, std::size_t bytes) override;
+  // Overwrites bytes that have been written: a header that is known at the end only.
+  void WriteAt(std::uint64_t offset, std::string_view bytes);
 
   // Makes the file durable and visible. Once only; no Write after it.
   void Commit();
 
  private:
+  friend void CommitTogether(std::span<AtomicFile* const> files);
   void Discard() noexcept;
+  void Sync();
   std::filesystem::path target_, temporary_;
   int fd_ = -1;
   std::uint64_t written_ = 0, expected_ = 0;
 };
+
+// Commits files that belong together: whoever sees the last one sees those before it, of the same
+// writing. All are durable before the first is visible, and older files of these names are out of
+// sight before that. After an error the older ones are back; a crash in between may leave some
+// names without a file (the older ones under hidden names), never files of two writings.
+void CommitTogether(std::span<AtomicFile* const> files);
 
 // The whole of `text` in one go.
 void WriteFileAtomic(const std::filesystem::path& path, std::string_view text);

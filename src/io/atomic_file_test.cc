@@ -42,6 +42,51 @@ class FileSizeLimit {
   rlimit before_{};
 };
 
+TEST(AtomicFile, WritesAHeaderAtTheEnd) {
+  const TempDir dir;
+  AtomicFile file(dir / "x");
+  file.Write("?? rest");
+  file.WriteAt(0, "ab");
+  file.WriteAt(7, "");
+  EXPECT_TRUE(Throws([&] { file.WriteAt(6, "ab"); }, ErrorCode::kUsage,
+                     "bytes 6 to 8 have not been written"));
+  file.Commit();
+  EXPECT_EQ(GetFile(dir / "x"), "ab rest");
+  EXPECT_TRUE(Throws([&] { file.WriteAt(0, "a"); }, kIo, "it is committed"));
+}
+
+TEST(AtomicFile, FilesThatBelongTogether) {
+  const TempDir dir;
+  const auto write = [&](const char* text) {
+    AtomicFile ids(dir / "ids"), data(dir / "data");
+    ids.Write(text);
+    data.Write(text);
+    AtomicFile* const files[] = {&ids, &data};
+    CommitTogether(files);
+  };
+  write("first");
+  EXPECT_EQ(Listing(dir.path()), "data ids");
+  write("second");
+  EXPECT_EQ(Listing(dir.path()), "data ids");
+  EXPECT_EQ(GetFile(dir / "ids") + GetFile(dir / "data"), "secondsecond");
+  {  // without Commit nothing of either
+    AtomicFile ids(dir / "ids"), data(dir / "data");
+    ids.Write("third");
+  }
+  EXPECT_EQ(GetFile(dir / "ids") + GetFile(dir / "data"), "secondsecond");
+  {  // the last one cannot be put into place: the older ones are back
+    fs::create_directory(dir / "sub");
+    AtomicFile ids(dir / "ids"), data(dir / "data"), lost(dir / "sub/lost");
+    ids.Write("third");
+    fs::remove_all(dir / "sub");
+    AtomicFile* const files[] = {&ids, &data, &lost};
+    EXPECT_TRUE(Throws([&] { CommitTogether(files); }, kIo, "sub/lost: cannot rename into place"));
+  }
+  EXPECT_EQ(Listing(dir.path()), "data ids");
+  EXPECT_EQ(GetFile(dir / "ids"), "second");
+  EXPECT_EQ(GetFile(dir / "data"), "second");
+}
+
 TEST(AtomicFile, AppearsWhole) {
   const TempDir dir;
   const fs::path path = dir / "x";

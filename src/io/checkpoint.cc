@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/atomic_file.h"
 #include "io/checksum.h"
 #include "io/escape.h"
@@ -27,7 +28,6 @@ constexpr std::string_view kPrefix = "checkpoint-";
 constexpr std::string_view kUnfinished = ".tmp-";  // being written
 constexpr std::string_view kReplaced = ".old-";    // was committed, a new one takes its place
 constexpr std::string_view kDoomed = ".trash-";    // being removed
-constexpr std::uint64_t kMostManifest = std::uint64_t{1} << 20;  // bytes
 
 std::string NameOf(idx_t step) { return fmt::format("{}{}", kPrefix, step); }
 
@@ -213,7 +213,7 @@ void VerifyCheckpoint(const fs::path& checkpoint) {
   struct stat status {};
   Check(lstat(path.c_str(), &status) == 0, ErrorCode::kFormat, "{}: missing: this is no checkpoint",
         PathText(path));
-  const Manifest manifest = ParseManifest(ReadWholeFile(path, kMostManifest), PathText(path));
+  const Manifest manifest = ParseManifest(ReadWholeFile(path, limits::kManifest), PathText(path));
   const auto step = StepOf(checkpoint.filename().native());
   Check(!step || *step == manifest.step, ErrorCode::kFormat, "{}: says step {}, its folder is {}",
         PathText(path), manifest.step, checkpoint.filename().native());

@@ -154,7 +154,7 @@ class Damage : public testing::Test {
   fs::path newest_;
 };
 
-TEST_F(Damage, EveryBitFlip) {  // K9, S21
+TEST_F(Damage, EveryBitFlip) {
   Rng rng(3);
   for (const char* file : kFiles) {
     const std::string whole = GetFile(newest_ / file);
@@ -218,7 +218,7 @@ TEST_F(Damage, EverythingDamagedIsAnError) {
   EXPECT_EQ(warnings.size(), 2u);
 }
 
-TEST_F(Damage, AFailedWriteKeepsTheOld) {  // K3, K5
+TEST_F(Damage, AFailedWriteKeepsTheOld) {
   std::vector<float> weights(100'000);
   const TensorEntry entry{"weight", DType::kF32, {100'000}, weights.data()};
   const auto handler = signal(SIGXFSZ, SIG_IGN);
@@ -243,7 +243,7 @@ TEST_F(Damage, AFailedWriteKeepsTheOld) {  // K3, K5
   EXPECT_EQ(LatestValidCheckpoint(dir_.path(), nullptr)->step, 2);
 }
 
-TEST_F(Damage, AFolderThatVanishesIsAnError) {  // K6
+TEST_F(Damage, AFolderThatVanishesIsAnError) {
   CheckpointWriter writer(dir_.path(), 3);
   writer.AddFile("a", "x");
   fs::remove_all(dir_ / ".tmp-checkpoint-3");
@@ -349,7 +349,7 @@ Fate KillAtSystemCall(int n, const std::function<void()>& work) {
   }
 }
 
-// Every system call of save, best, rotate (K2, K17): the previous or the new state, both whole.
+// Every system call of save, best, rotate: the previous or the new state, both whole.
 TEST(Crash, KilledAtEverySystemCall) {
   for (int n = 1;; ++n) {
     ASSERT_LT(n, 2000);
@@ -402,7 +402,7 @@ TEST(Crash, KilledAtEverySystemCallOfAReplacement) {
 
 // --- Lock -------------------------------------------------------------------------------------
 
-TEST(Lock, SecondOwnerIsTurnedAway) {  // K10
+TEST(Lock, SecondOwnerIsTurnedAway) {
   const TempDir dir;
   {
     const DirectoryLock lock(dir.path());

@@ -12,4 +12,7 @@ namespace longspan::io {
 // the full length behind it. No terminal sequence, NUL or line break of a file reaches a log.
 std::string Escape(std::string_view text, std::size_t most = 80);
 
+// Whether a text is well-formed UTF-8, which JSON and config files want.
+bool IsUtf8(std::string_view text);
+
 }  // namespace longspan::io

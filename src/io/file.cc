@@ -1,7 +1,9 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,9 +11,58 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "io/paths.h"
+#include "io/policy.h"
 #include "io/posix.h"
 
 namespace longspan::io {
+namespace {
+
+constexpr int kOpenFlags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+
+int OpenAgain(const auto& call) {
+  int fd = -1;
+  do {
+    fd = call();
+  } while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+[[noreturn]] void FailOutside(const std::filesystem::path& path,
+                              const std::filesystem::path& folder) {
+  Fail(ErrorCode::kFormat,
+       "{}: a link leads out of {} (or is an absolute one), which --strict-paths refuses; put the "
+       "file itself there",
+       PathText(path), PathText(folder));
+}
+
+// Opens a file without leaving `folder`, which `path` is spelled below.
+int OpenBeneath(const std::filesystem::path& folder, const std::filesystem::path& path) {
+  int root = OpenAgain([&] { return open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); });
+  if (root < 0) FailSystem(folder, "open", errno);
+  const std::filesystem::path below =
+      path.lexically_normal().lexically_relative(folder.lexically_normal());
+  struct open_how how {};
+  how.flags = static_cast<std::uint64_t>(kOpenFlags);
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  const int fd = OpenAgain([&] {
+    return static_cast<int>(syscall(SYS_openat2, root, below.c_str(), &how, sizeof(how)));
+  });
+  const int error = errno;
+  close(root);
+  if (fd >= 0) return fd;
+  if (error == EXDEV) FailOutside(path, folder);
+  // Kernels before 5.6, and sandboxes that do not know the call: the same question by names.
+  if (error != ENOSYS && error != EPERM) {
+    errno = error;
+    return -1;
+  }
+  const std::string inside = RealPath(folder).native() + "/";
+  if (!RealPath(path).native().starts_with(inside)) FailOutside(path, folder);
+  return OpenAgain([&] { return open(path.c_str(), kOpenFlags); });
+}
+
+}  // namespace
 
 void MemorySource::ReadAt(std::uint64_t offset, void* data, std::size_t bytes) const {
   Check(offset <= bytes_.size() && bytes <= bytes_.size() - offset, ErrorCode::kIo,
@@ -27,9 +78,9 @@ File File::OpenRegular(const std::filesystem::path& path) {
         FileKind(status.st_mode));
   File file;
   file.path_ = path;
-  do {
-    file.fd_ = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-  } while (file.fd_ < 0 && errno == EINTR);
+  const std::filesystem::path folder = ConfinedFolderOf(path);
+  file.fd_ = folder.empty() ? OpenAgain([&] { return open(path.c_str(), kOpenFlags); })
+                            : OpenBeneath(folder, path);
   if (file.fd_ < 0) FailSystem(path, "open", errno);
   if (fstat(file.fd_, &status) != 0) FailSystem(path, "stat", errno);
   Check(S_ISREG(status.st_mode), ErrorCode::kIo, "{}: not a regular file but {}", PathText(path),

@@ -191,6 +191,13 @@ nlohmann::json ReadJsonFile(const std::filesystem::path& path, const JsonLimits&
   return ParseJson(ReadWholeFile(path, limits.bytes), PathText(path), limits);
 }
 
+std::string DumpJson(const json& document, int indent) {
+  return document.dump(indent, ' ', false, json::error_handler_t::replace) + "\n";
+}
+std::string DumpJson(const nlohmann::ordered_json& document, int indent) {
+  return document.dump(indent, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
 bool IsNullOrAbsent(const json& object, std::string_view field) {
   const auto found = object.find(field);
   return found == object.end() || found->is_null();

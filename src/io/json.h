@@ -9,14 +9,15 @@
 #include <string_view>
 #include <vector>
 
+#include "base/limits.h"
 #include "longspan/types.h"
 
 namespace longspan::io {
 
 struct JsonLimits {
-  std::size_t bytes = std::size_t{16} << 20;
-  int depth = 64;                  // nested objects and arrays
-  std::size_t values = 2'000'000;  // bounds the memory of the parsed document
+  std::size_t bytes = limits::kJsonBytes;
+  int depth = limits::kJsonDepth;            // nested objects and arrays
+  std::size_t values = limits::kJsonValues;  // bounds the memory of the parsed document
 };
 
 // Parses one document. Refused with kFormat, in one line that names `source` and the byte offset:
@@ -74,6 +75,12 @@ std::vector<idx_t> GetIntOrList(const nlohmann::json& object, std::string_view f
 std::vector<std::string> GetStringList(const nlohmann::json& object, std::string_view field,
                                        std::optional<std::vector<std::string>> fallback,
                                        std::string_view source);
+
+// A document as text: `indent` spaces a level (negative: one line), a line break at the end. Bytes
+// of a string that are not UTF-8 (a path, a name from the command line) become U+FFFD: a document
+// is always written, and is always JSON.
+std::string DumpJson(const nlohmann::json& document, int indent = 2);
+std::string DumpJson(const nlohmann::ordered_json& document, int indent = 2);
 
 // True when the field is absent or null.
 bool IsNullOrAbsent(const nlohmann::json& object, std::string_view field);

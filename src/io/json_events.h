@@ -10,6 +10,7 @@
 
 #include "base/errors.h"
 #include "io/escape.h"
+#include "io/file_hint.h"
 
 namespace longspan::io {
 
@@ -72,8 +73,8 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
       what.remove_prefix(bracket + 2);
     }
     if (const auto rest = what.find("; last read"); rest != what.npos) what = what.substr(0, rest);
-    Fail(ErrorCode::kFormat, "{}: byte {}: {}", source_, base_ + (position > 0 ? position - 1 : 0),
-         Escape(what, 160));
+    Fail(ErrorCode::kFormat, "{}: byte {}: {}{}", source_,
+         base_ + (position > 0 ? position - 1 : 0), Escape(what, 160), Hint());
   }
 
  protected:
@@ -81,7 +82,7 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
   std::string_view source() const { return source_; }
   void Require(bool ok, std::string_view what) const {
     if (!ok) [[unlikely]] {
-      Fail(ErrorCode::kFormat, "{}: byte {}: {}", source_, offset(), what);
+      Fail(ErrorCode::kFormat, "{}: byte {}: {}{}", source_, offset(), what, Hint());
     }
   }
   void Enter() {
@@ -93,6 +94,9 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
   void Leave() { --depth_; }
 
  private:
+  // What the file is instead, if it is something that people download by mistake.
+  std::string_view Hint() const { return base_ == 0 ? FileHint(text_) : std::string_view(); }
+
   std::string_view text_, source_;
   const char* reached_;
   std::size_t base_;

@@ -9,16 +9,15 @@
 #include <string_view>
 #include <vector>
 
+#include "base/limits.h"
 #include "longspan/types.h"
 
 namespace longspan::io {
 
-inline constexpr std::size_t kMaxPickle = std::size_t{16} << 20;  // bytes
-
 struct PickleLimits {
-  std::size_t operations = 1'000'000;
-  std::size_t stack = 10'000;
-  std::size_t memo = 100'000;
+  std::size_t operations = limits::kPickleOperations;
+  std::size_t stack = limits::kPickleStack;
+  std::size_t memo = limits::kPickleMemo;
 };
 
 // A value's place in PickleValues: values may share parts and even contain themselves.

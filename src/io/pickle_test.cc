@@ -49,7 +49,7 @@ TEST(PickleTest, ReadsEveryConstant) {
 }
 
 // Whatever is not on the list is refused by name, however it is asked for; nothing can be run.
-TEST(PickleTest, RefusesEveryOtherGlobal) {  // P1, P3, P4
+TEST(PickleTest, RefusesEveryOtherGlobal) {
   const std::pair<const char*, const char*> names[] = {
       {"os", "system"},
       {"posix", "system"},
@@ -92,7 +92,7 @@ TEST(PickleTest, RefusesEveryOtherGlobal) {  // P1, P3, P4
   EXPECT_TRUE(Rejects(Program(PGlobal("torch._utils", "_rebuild_sparse_tensor")), "of this kind"));
 }
 
-TEST(PickleTest, RefusesOtherOperations) {  // P2
+TEST(PickleTest, RefusesOtherOperations) {
   for (int code = 0; code < 256; ++code) {
     constexpr std::string_view known = "NJKMGXU()]}taesuqrhjcRbQ.\x85\x86\x87\x88\x89\x8a";
     if (known.find(static_cast<char>(code)) != known.npos) continue;
@@ -107,7 +107,8 @@ TEST(PickleTest, RefusesOtherOperations) {  // P2
   EXPECT_TRUE(Rejects("N.", "protocol 2"));
 }
 
-TEST(PickleTest, ChecksTypes) {  // P6, P7
+// Operations on values of the wrong kind.
+TEST(PickleTest, ChecksTypes) {
   EXPECT_TRUE(Rejects(Program("](" + PText("a") + "Nu"), "no dict"));
   EXPECT_TRUE(Rejects(Program("](" + PText("a") + "Nus"), "byte 1"));
   EXPECT_TRUE(Rejects(Program("]" + PText("a") + "Ns"), "no dict"));
@@ -128,7 +129,8 @@ TEST(PickleTest, ChecksTypes) {  // P6, P7
   EXPECT_TRUE(Rejects(Program(PGlobal("collections", "OrderedDict") + "N\x85R"), "than pairs"));
 }
 
-TEST(PickleTest, ChecksTheMachine) {  // P8, P9, P11
+// Empty stacks, unknown places of the memo, operands that are cut off, texts that are no UTF-8.
+TEST(PickleTest, ChecksTheMachine) {
   EXPECT_TRUE(Rejects(Program("h\x05"), "not remembered"));
   EXPECT_NO_THROW(ReadPickle(Program("Nr\xff\xff\xff\xff"), "x.bin"));
   EXPECT_TRUE(Rejects(Program("\x85"), "not there"));
@@ -150,7 +152,9 @@ TEST(PickleTest, ChecksTheMachine) {  // P8, P9, P11
   for (std::size_t n = 0; n < whole.size(); ++n) EXPECT_TRUE(Rejects(whole.substr(0, n), ""));
 }
 
-TEST(PickleTest, IsBounded) {  // P10
+// Shared and cyclic values, deep nesting, many operations: bounded in number, freed without
+// recursion.
+TEST(PickleTest, IsBounded) {
   // Ten lists of ten references each, ten deep: shared, never unfolded.
   std::string laughs = "]q\x01";
   for (int depth = 0; depth < 10; ++depth) {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
 #include "io/file_hint.h"
 #include "io/pickle.h"
@@ -21,11 +22,12 @@ class StateDict {
     const PickleValue& root = pickle.at(pickle.root);
     Check(root.kind == PickleKind::kDict, ErrorCode::kFormat,
           "{}: holds {}, not a table of tensors (state_dict)", source_, PickleKindName(root.kind));
-    Check(root.items.size() / 2 <= kMaxSafetensorsTensors, ErrorCode::kFormat,
-          "{}: more than {} tensors", source_, kMaxSafetensorsTensors);
+    Check(root.items.size() / 2 <= limits::kTensors, ErrorCode::kFormat, "{}: more than {} tensors",
+          source_, limits::kTensors);
     for (std::size_t i = 0; i < root.items.size(); i += 2) {
       AddTensor(pickle.at(root.items[i]).text, pickle.at(root.items[i + 1]));
     }
+    CheckSharing();
   }
 
   std::map<std::string, PytorchFile::Storage, std::less<>>& storages() { return storages_; }
@@ -78,7 +80,8 @@ class StateDict {
   }
 
   std::vector<idx_t> Ints(std::string_view name, const PickleValue& tuple) const {
-    if (tuple.items.size() > kMaxSafetensorsRank) FailTensor(name, "more than 16 axes");
+    if (tuple.items.size() > limits::kTensorRank)
+      FailTensor(name, fmt::format("more than {} axes", limits::kTensorRank));
     std::vector<idx_t> values;
     for (const PickleRef ref : tuple.items) {
       const PickleValue& value = pickle_.at(ref);
@@ -95,7 +98,7 @@ class StateDict {
       Fail(ErrorCode::kFormat, "{}: \"{}\" is {}, not a tensor; only a model's state_dict is read",
            source_, Escape(name), PickleKindName(value.kind));
     }
-    Check(name.size() <= kMaxSafetensorsName, ErrorCode::kFormat,
+    Check(name.size() <= limits::kTensorName, ErrorCode::kFormat,
           "{}: a name is longer than 4096 bytes", source_);
     const PickleValue& storage = pickle_.at(value.items[0]);
     const std::string_view key = AddStorage(name, storage);
@@ -109,6 +112,28 @@ class StateDict {
     const auto [place, added] = tensors_.emplace(name, std::move(info));
     if (!added) FailTensor(name, "occurs twice");
     storage_of_.emplace(name, key);
+  }
+
+  // Tensors that share storages are tied weights; a small file of thousands of views of one storage
+  // would be read, and written by a conversion, at any length.
+  void CheckSharing() const {
+    std::uint64_t stored = 0;
+    for (const auto& [key, storage] : storages_) {
+      stored += static_cast<std::uint64_t>(storage.size) * ElementBytes(storage.dtype);
+    }
+    std::uint64_t all = 0, views = 0;  // far below 2^64: each is at most its storage
+    for (const auto& [name, info] : tensors_) {
+      all = std::min(all + info.bytes(), std::uint64_t{1} << 62);
+      if (!info.stride.empty()) views = std::min(views + info.bytes(), std::uint64_t{1} << 62);
+    }
+    const auto check = [&](std::uint64_t claimed, std::uint64_t times, std::string_view what) {
+      Check(
+          claimed / times <= stored, ErrorCode::kFormat,
+          "{}: its {} have {} bytes and stand on storages of {}, at most {} times as much is read",
+          source_, what, claimed, stored, times);
+    };
+    check(all, limits::kSharedStorage, "tensors");
+    check(views, limits::kSharedViews, "views (transposed or strided tensors)");
   }
 
   // Every element lies inside the `length` elements of the storage, and no more elements are
@@ -245,7 +270,7 @@ void PytorchFile::ParseZip() {
           source(), Escape(text));
   }
   const auto data = directory.find(top + "data.pkl");
-  const std::string program = ReadEntry(*bytes_, data->first, data->second, kMaxPickle);
+  const std::string program = ReadEntry(*bytes_, data->first, data->second, limits::kPickle);
   const Pickle pickle = ReadPickle(program, source(), data->second.begin);
   Check(pickle.end == program.size(), ErrorCode::kFormat, "{}: byte {}: bytes behind the pickle",
         source(), data->second.begin + pickle.end);
@@ -266,7 +291,7 @@ void PytorchFile::ParseZip() {
 }
 
 void PytorchFile::ParseLegacy() {
-  const std::string head = ReadStart(*bytes_, kMaxPickle);
+  const std::string head = ReadStart(*bytes_, limits::kPickle);
   std::size_t at = kLegacyStart.size();
   const auto next = [&] {
     Pickle pickle = ReadPickle(std::string_view(head).substr(at), source(), at);
@@ -331,14 +356,72 @@ void PytorchFile::VerifyRecord(std::uint64_t byte) const {
   record.verified = true;
 }
 
-// All bytes from a view's first to its last element. The last span is kept: a view is read piece
-// by piece.
-std::shared_ptr<const std::vector<std::byte>> PytorchFile::SpanOf(const TensorInfo& info) const {
+namespace {
+
+// A view is read whole, with what lies between its elements, when that is at most so many times the
+// view itself; a sparser one page by page.
+constexpr std::size_t kDenseSpan = 64;
+
+// Bytes from a view's first to its last element.
+std::size_t SpanBytes(const TensorInfo& info) {
   idx_t elements = 1;
   for (std::size_t i = 0; i < info.shape.size(); ++i) {
     elements += (info.shape[i] - 1) * info.stride[i];
   }
-  const std::size_t bytes = static_cast<std::size_t>(elements) * ElementBytes(info.dtype);
+  return static_cast<std::size_t>(elements) * ElementBytes(info.dtype);
+}
+
+// The elements of a sparse view, through the page that the last one was on.
+class SparseSpan {
+ public:
+  SparseSpan(const ByteSource& bytes, std::uint64_t begin, std::size_t size)
+      : bytes_(bytes), begin_(begin), size_(size) {}
+  void Copy(std::size_t at, void* out, std::size_t width) {
+    if (at < first_ || at + width > first_ + count_) {
+      first_ = at;
+      count_ = std::min(sizeof(page_), size_ - at);
+      bytes_.ReadAt(begin_ + first_, page_, count_);
+    }
+    std::memcpy(out, page_ + (at - first_), width);
+  }
+
+ private:
+  const ByteSource& bytes_;
+  std::uint64_t begin_;
+  std::size_t size_, first_ = 0, count_ = 0;
+  std::byte page_[4096];
+};
+
+// Elements [offset, offset + bytes) of a view in row-major order, each by copy(byte in the span,
+// out).
+void Gather(const TensorInfo& info, std::uint64_t offset, std::size_t bytes, const auto& copy) {
+  const std::size_t width = ElementBytes(info.dtype);
+  // The row-major index of the first element, axis by axis; then it counts like an odometer.
+  std::vector<idx_t> index(info.shape.size());
+  auto rest = static_cast<idx_t>(offset / width);
+  idx_t at = 0;
+  for (std::size_t i = info.shape.size(); i-- > 0;) {
+    index[i] = rest % info.shape[i];
+    rest /= info.shape[i];
+    at += index[i] * info.stride[i];
+  }
+  for (std::size_t n = 0; n < bytes; n += width) {
+    copy(static_cast<std::size_t>(at) * width, n);
+    for (std::size_t i = info.shape.size(); i-- > 0;) {
+      at += info.stride[i];
+      if (++index[i] < info.shape[i]) break;
+      at -= index[i] * info.stride[i];
+      index[i] = 0;
+    }
+  }
+}
+
+}  // namespace
+
+// All bytes from a view's first to its last element. The last span is kept: a view is read piece
+// by piece.
+std::shared_ptr<const std::vector<std::byte>> PytorchFile::SpanOf(const TensorInfo& info,
+                                                                  std::size_t bytes) const {
   const std::lock_guard lock(cache_->mutex);
   const bool kept =
       cache_->bytes != nullptr && cache_->begin == info.begin && cache_->bytes->size() == bytes;
@@ -357,27 +440,17 @@ void PytorchFile::ReadBytes(const TensorInfo& info, std::uint64_t offset, void* 
   if (bytes == 0) return;
   VerifyRecord(info.begin);
   if (info.stride.empty()) return bytes_->ReadAt(info.begin + offset, out, bytes);
-  const auto span = SpanOf(info);
-  const std::size_t width = ElementBytes(info.dtype);
-  // The row-major index of the first element, axis by axis; then it counts like an odometer.
-  std::vector<idx_t> index(info.shape.size());
-  auto rest = static_cast<idx_t>(offset / width);
-  idx_t at = 0;
-  for (std::size_t i = info.shape.size(); i-- > 0;) {
-    index[i] = rest % info.shape[i];
-    rest /= info.shape[i];
-    at += index[i] * info.stride[i];
-  }
+  const std::size_t width = ElementBytes(info.dtype), reach = SpanBytes(info);
   auto* cursor = static_cast<std::byte*>(out);
-  for (std::size_t n = 0; n < bytes; n += width) {
-    std::memcpy(cursor + n, span->data() + static_cast<std::size_t>(at) * width, width);
-    for (std::size_t i = info.shape.size(); i-- > 0;) {
-      at += info.stride[i];
-      if (++index[i] < info.shape[i]) break;
-      at -= index[i] * info.stride[i];
-      index[i] = 0;
-    }
+  if (reach / kDenseSpan > info.bytes()) {
+    SparseSpan span(*bytes_, info.begin, reach);
+    Gather(info, offset, bytes,
+           [&](std::size_t at, std::size_t n) { span.Copy(at, cursor + n, width); });
+    return;
   }
+  const auto span = SpanOf(info, reach);
+  Gather(info, offset, bytes,
+         [&](std::size_t at, std::size_t n) { std::memcpy(cursor + n, span->data() + at, width); });
 }
 
 }  // namespace longspan::io

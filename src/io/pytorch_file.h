@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/file.h"
@@ -19,7 +20,8 @@ bool IsPytorchFile(const std::filesystem::path& path);
 
 // A table of tensors (state_dict). Every shape, stride, offset and storage is compared with the
 // file's size when it is opened; data are copied when they are read, in row-major order whatever
-// the strides. A zip's records are compared with their CRC-32 when they are first read; the legacy
+// the strides, at a cost that grows with the tensor and not with the storage that it is a view of.
+// A zip's records are compared with their CRC-32 when they are first read; the legacy
 // stream has no checksums.
 class PytorchFile final : public TensorSource {
  public:
@@ -59,8 +61,10 @@ class PytorchFile final : public TensorSource {
   void ParseLegacy();
   void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
                  std::size_t bytes) const override;
+  TensorTable TakeTable() override { return std::exchange(tensors_, {}); }
   void VerifyRecord(std::uint64_t byte) const;
-  std::shared_ptr<const std::vector<std::byte>> SpanOf(const TensorInfo& info) const;
+  std::shared_ptr<const std::vector<std::byte>> SpanOf(const TensorInfo& info,
+                                                       std::size_t bytes) const;
 
   std::unique_ptr<const ByteSource> bytes_;
   TensorTable tensors_;

@@ -113,7 +113,19 @@ TEST(PytorchFileTest, ReadsParametersAndMetadata) {
   EXPECT_EQ(Values(Parse(Archive(table, Floats({0, 1, 2, 3, 4, 5}))), "a")[5], 5.0f);
 }
 
-TEST(PytorchFileTest, TensorsLieInTheirStorage) {  // P5
+// A tensor that was saved from a GPU, or from what no machine has.
+TEST(PytorchFileTest, DevicesAreNotLookedAt) {
+  const std::string table = PTable({{"a", PTensor(PStorage("FloatStorage", "0", 6), 0, {6}, {1})}});
+  const std::string here = PText("cpu");
+  for (const char* device : {"cuda:0", "meta", "", "../x"}) {
+    std::string other = table;
+    other.replace(other.find(here), here.size(), PText(device));
+    EXPECT_EQ(Values(Parse(Archive(other, Floats({0, 1, 2, 3, 4, 5}))), "a")[5], 5.0f) << device;
+  }
+}
+
+// Offset, shape and strides are compared with the storage, without overflow.
+TEST(PytorchFileTest, TensorsLieInTheirStorage) {
   const std::int64_t most = std::numeric_limits<std::int64_t>::max();
   EXPECT_NO_THROW(Parse(OneTensor(0, {6}, {1})));
   EXPECT_TRUE(Rejects(OneTensor(1, {6}, {1}), "not inside its storage of 6 elements"));
@@ -131,7 +143,8 @@ TEST(PytorchFileTest, TensorsLieInTheirStorage) {  // P5
   EXPECT_TRUE(Rejects(OneTensor(0, ones, ones), "more than 16 axes"));
 }
 
-TEST(PytorchFileTest, StoragesAreWhatTheRecordsHold) {  // P6
+// A storage has one type and one length, that of its record.
+TEST(PytorchFileTest, StoragesAreWhatTheRecordsHold) {
   EXPECT_TRUE(Rejects(OneTensor(0, {5}, {1}, 5), "has 24 bytes, 5 elements of F32 need 20"));
   EXPECT_TRUE(Rejects(OneTensor(0, {5}, {1}, -1), "its storage has -1 elements"));
   EXPECT_TRUE(Rejects(OneTensor(0, {5}, {1}, std::int64_t{1} << 62), "elements"));
@@ -159,7 +172,43 @@ TEST(PytorchFileTest, OnlyTablesOfTensors) {
   EXPECT_TRUE(Rejects(Archive(PTable({{std::string(5000, 'n'), tensor}}), Floats({1})), "4096"));
 }
 
-TEST(PytorchFileTest, ArchivesOfOneKind) {  // P14, P17, P19
+// A view far wider than itself is read element by element, and means the same.
+TEST(PytorchFileTest, SparseViews) {
+  constexpr std::int64_t kCount = 40000;
+  std::vector<float> values;
+  for (std::int64_t i = 0; i < kCount; ++i) values.push_back(static_cast<float>(i));
+  const std::string storage = PStorage("FloatStorage", "0", kCount);
+  const auto read = [&](std::int64_t offset, const std::vector<std::int64_t>& shape,
+                        const std::vector<std::int64_t>& stride) {
+    return Values(
+        Parse(Archive(PTable({{"a", PTensor(storage, offset, shape, stride)}}), Floats(values))),
+        "a");
+  };
+  EXPECT_EQ(read(1, {2}, {kCount - 2}), (std::vector<float>{1, kCount - 1}));
+  EXPECT_EQ(read(0, {2, 3}, {2, 15000}), (std::vector<float>{0, 15000, 30000, 2, 15002, 30002}));
+  EXPECT_EQ(read(7, {3}, {100}), (std::vector<float>{7, 107, 207}));  // neighbours on a page
+  EXPECT_EQ(read(7, {3}, {2}), (std::vector<float>{7, 9, 11}));       // dense
+}
+
+// Views cannot ask for more time or memory than a small multiple of what the file has.
+TEST(PytorchFileTest, SharedStoragesAreBounded) {
+  const std::string storage = PStorage("FloatStorage", "0", 8);
+  const auto table = [&](int count, const std::string& tensor) {
+    std::vector<std::pair<std::string, std::string>> entries;
+    for (int i = 0; i < count; ++i) entries.emplace_back("t" + std::to_string(i), tensor);
+    return Archive(PTable(entries), Floats({0, 1, 2, 3, 4, 5, 6, 7}));
+  };
+  const std::string whole = PTensor(storage, 0, {8}, {1});
+  const std::string turned = PTensor(storage, 0, {2, 4}, {1, 2});
+  EXPECT_NO_THROW(Parse(table(64, whole)));
+  EXPECT_TRUE(Rejects(table(66, whole), "its tensors have 2112 bytes and stand on storages of 32"));
+  EXPECT_NO_THROW(Parse(table(4, turned)));
+  EXPECT_TRUE(
+      Rejects(table(6, turned), "its views (transposed or strided tensors) have 192 bytes"));
+}
+
+// Files of other kinds are told by what they are.
+TEST(PytorchFileTest, ArchivesOfOneKind) {
   const std::string table = PTable({});
   EXPECT_NO_THROW(Parse(Zip({{"m/data.pkl", table}})));
   EXPECT_TRUE(Rejects(Zip({{"m/data.pkl", table}, {"n/data.pkl", table}}), "one folder"));
@@ -177,7 +226,7 @@ TEST(PytorchFileTest, ArchivesOfOneKind) {  // P14, P17, P19
   EXPECT_TRUE(Rejects("", "neither"));
 }
 
-TEST(PytorchFileTest, FindsDamageWhenItReads) {  // P15
+TEST(PytorchFileTest, FindsDamageWhenItReads) {
   std::string bytes = OneTensor(0, {6}, {1});
   bytes[bytes.find(Floats({5}))] ^= 1;
   const PytorchFile file = Parse(bytes);
@@ -186,7 +235,7 @@ TEST(PytorchFileTest, FindsDamageWhenItReads) {  // P15
   EXPECT_TRUE(Rejects(Zip({{"m/data.pkl", PTable({}), 0, 0, "", 1}}), "damaged"));
 }
 
-TEST(PytorchFileTest, ReadsTheLegacyStream) {  // P18
+TEST(PytorchFileTest, ReadsTheLegacyStream) {
   // Two views of one storage, as PyTorch below 1.6 names them.
   const auto view = [](std::int64_t offset, std::int64_t length) {
     return PStorage("FloatStorage", "7", 6, "(" + PText("v") + PInt(offset) + PInt(length) + "t");
@@ -222,7 +271,7 @@ TEST(PytorchFileTest, ChecksTheLegacyStream) {
 }
 
 // The folder's forms in their order; a damaged one is an error, the next one is not tried.
-TEST(PytorchFileTest, ModelsOpenByTheirForm) {  // X5
+TEST(PytorchFileTest, ModelsOpenByTheirForm) {
   TempDir dir;
   const std::string bin = OneTensor(0, {6}, {1});
   PutFile(dir / "shard.bin", bin);

@@ -64,7 +64,7 @@ DirectoryLock::~DirectoryLock() {
 void WriteBest(const fs::path& run_dir, const BestCheckpoint& best) {
   const nlohmann::json document = {
       {"step", best.step}, {"metric", best.metric}, {"value", best.value}};
-  WriteFileAtomic(run_dir / kBestName, document.dump(2) + "\n");
+  WriteFileAtomic(run_dir / kBestName, DumpJson(document));
 }
 
 std::optional<BestCheckpoint> ReadBest(const fs::path& run_dir) {

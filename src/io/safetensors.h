@@ -9,18 +9,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "io/file.h"
 #include "io/tensor_source.h"
 
 namespace longspan::io {
-
-inline constexpr std::uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes
-inline constexpr std::size_t kMaxSafetensorsTensors = 1'000'000;
-inline constexpr std::size_t kMaxSafetensorsName = 4096;  // bytes
-inline constexpr std::size_t kMaxSafetensorsRank = 16;
-inline constexpr std::size_t kMaxSafetensorsMetadata = 100'000;  // entries
 
 struct SafetensorsHeader {
   TensorTable tensors;
@@ -46,6 +41,7 @@ class SafetensorsFile final : public TensorSource {
 
  private:
   explicit SafetensorsFile(File file) : file_(std::move(file)) {}
+  TensorTable TakeTable() override { return std::exchange(header_.tensors, {}); }
   void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
                  std::size_t bytes) const override;
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
 #include "io/file_hint.h"
 #include "io/json_events.h"
@@ -14,7 +15,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::uint64_t kLengthBytes = 8;  // of the header's length
-constexpr int kMostDepth = 16;             // of the header; the format itself needs 3
 
 struct NamedType {
   std::string_view name;
@@ -28,11 +28,52 @@ constexpr NamedType kTypes[] = {{"F64", DType::kF64},   {"F32", DType::kF32}, {"
 constexpr std::string_view kOtherTypes[] = {"U16",     "U32",     "U64",     "F8_E4M3", "F8_E5M2",
                                             "F8_E8M0", "F6_E2M3", "F6_E3M2", "F4",      "C64"};
 
+const std::string kLongName = fmt::format("a name is longer than {} bytes", limits::kTensorName);
+const std::string kManyTensors = fmt::format("more than {} tensors", limits::kTensors);
+
+// What the parser keeps of a header is bounded before it runs: it copies a number or a string
+// several times while it reads it, and a tensor takes more memory than its entry's text. One look
+// at every byte, no memory.
+void CheckTokens(std::string_view text, std::string_view source) {
+  const auto refuse = [&](std::size_t at, std::string_view what) {
+    Fail(ErrorCode::kFormat, "{}: byte {}: {}", source, kLengthBytes + at, what);
+  };
+  const auto in_number = [](char c) {
+    return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+  };
+  std::size_t objects = 0, depth = 0;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (c == '"') {
+      const std::size_t begin = ++at;
+      while (at < text.size() && text[at] != '"') at += text[at] == '\\' ? 2 : 1;
+      if (at - begin > limits::kHeaderText) {
+        refuse(begin - 1, fmt::format("a string of {} bytes, at most {} are read", at - begin,
+                                      limits::kHeaderText));
+      }
+    } else if (c == '{' || c == '[') {
+      // The metadata are one object more.
+      if (++depth == 2 && c == '{' && ++objects > limits::kTensors + 1) {
+        refuse(at, kManyTensors);
+      }
+    } else if (c == '}' || c == ']') {
+      --depth;
+    } else if (in_number(c)) {
+      const std::size_t begin = at;
+      while (at + 1 < text.size() && in_number(text[at + 1])) ++at;
+      if (at + 1 - begin > limits::kHeaderNumber) {
+        refuse(begin, fmt::format("a number of {} digits, at most {} are read", at + 1 - begin,
+                                  limits::kHeaderNumber));
+      }
+    }
+  }
+}
+
 // Follows {"__metadata__": {string: string}, name: {"dtype", "shape", "data_offsets"}, ...}.
 class HeaderReader final : public JsonEvents {
  public:
   HeaderReader(std::string_view text, std::uint64_t data_bytes, std::string_view from)
-      : JsonEvents(text, from, kMostDepth, kLengthBytes),
+      : JsonEvents(text, from, limits::kSafetensorsDepth, kLengthBytes),
         header_bytes_(text.size()),
         data_bytes_(data_bytes) {}
 
@@ -54,7 +95,7 @@ class HeaderReader final : public JsonEvents {
 
   bool string(std::string& value) override {
     if (state_ == State::kMetadata) {
-      Require(header_.metadata.size() < kMaxSafetensorsMetadata, "too many entries of metadata");
+      Require(header_.metadata.size() < limits::kMetadataEntries, "too many entries of metadata");
       if (!header_.metadata.emplace(key_, std::move(value)).second) {
         Require(false, fmt::format("metadata \"{}\" occurs twice", Escape(key_)));
       }
@@ -115,7 +156,7 @@ class HeaderReader final : public JsonEvents {
   bool key(std::string& name) override {
     if (skipping_ > 0) return true;
     if (state_ == State::kTop) {
-      Require(name.size() <= kMaxSafetensorsName, "a name is longer than 4096 bytes");
+      Require(name.size() <= limits::kTensorName, kLongName);
       if (name == "__metadata__") {
         Require(!has_metadata_, "\"__metadata__\" occurs twice");
         has_metadata_ = true;
@@ -173,7 +214,8 @@ class HeaderReader final : public JsonEvents {
       if (value > static_cast<std::uint64_t>(std::numeric_limits<idx_t>::max())) {
         FailTensor(fmt::format("extent {} of its shape overflows", value));
       }
-      if (info_.shape.size() == kMaxSafetensorsRank) FailTensor("more than 16 axes");
+      if (info_.shape.size() == limits::kTensorRank)
+        FailTensor(fmt::format("more than {} axes", limits::kTensorRank));
       info_.shape.push_back(static_cast<idx_t>(value));
       return true;
     }
@@ -198,7 +240,7 @@ class HeaderReader final : public JsonEvents {
   }
 
   void StartTensor() {
-    Require(header_.tensors.size() < kMaxSafetensorsTensors, "more than 1000000 tensors");
+    if (header_.tensors.size() == limits::kTensors) Require(false, kManyTensors);
     info_ = TensorInfo();
     seen_ = 0;
     offsets_ = 0;
@@ -272,6 +314,7 @@ class HeaderReader final : public JsonEvents {
 
 SafetensorsHeader ParseSafetensorsHeader(std::string_view header, std::uint64_t data_bytes,
                                          std::string_view source) {
+  CheckTokens(header, source);
   HeaderReader reader(header, data_bytes, source);
   reader.Run();
   return reader.Take();
@@ -280,16 +323,18 @@ SafetensorsHeader ParseSafetensorsHeader(std::string_view header, std::uint64_t 
 SafetensorsFile SafetensorsFile::Open(const std::filesystem::path& path) {
   SafetensorsFile opened(File::OpenRegular(path));
   const File& file = opened.file_;
+  std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64)), '\0');
+  file.ReadAt(0, start.data(), start.size());
+  const std::string_view hint = FileHint(start);
   Check(file.size() >= kLengthBytes, ErrorCode::kFormat,
-        "{}: {} bytes, a safetensors file begins with 8", file.source(), file.size());
-  unsigned char start[kLengthBytes];
-  file.ReadAt(0, start, sizeof(start));
+        "{}: {} bytes, a safetensors file begins with 8{}", file.source(), file.size(), hint);
   std::uint64_t length = 0;
-  for (std::size_t i = kLengthBytes; i-- > 0;) length = (length << 8) | start[i];
-  const std::string_view hint = FileHint({reinterpret_cast<const char*>(start), sizeof(start)});
-  Check(length <= kMaxSafetensorsHeader, ErrorCode::kFormat,
+  for (std::size_t i = kLengthBytes; i-- > 0;) {
+    length = (length << 8) | static_cast<unsigned char>(start[i]);
+  }
+  Check(length <= limits::kSafetensorsHeader, ErrorCode::kFormat,
         "{}: byte 0: a header of {} bytes, at most {} are read{}", file.source(), length,
-        kMaxSafetensorsHeader, hint);
+        limits::kSafetensorsHeader, hint);
   Check(length > 0, ErrorCode::kFormat, "{}: byte 0: an empty header", file.source());
   Check(length <= file.size() - kLengthBytes, ErrorCode::kFormat,
         "{}: byte 0: a header of {} bytes in a file of {}{}", file.source(), length, file.size(),

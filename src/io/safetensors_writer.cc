@@ -3,8 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "base/limits.h"
+#include "base/memory_limit.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
+#include "io/paths.h"
 #include "io/posix.h"
 #include "io/safetensors.h"
 #include "io/shard_index.h"
@@ -36,11 +39,11 @@ std::uint64_t EntryBytes(const TensorEntry& entry) {
 }
 
 void CheckEntry(const TensorEntry& entry) {
-  Check(entry.name != "__metadata__" && entry.name.size() <= kMaxSafetensorsName, ErrorCode::kUsage,
+  Check(entry.name != "__metadata__" && entry.name.size() <= limits::kTensorName, ErrorCode::kUsage,
         "safetensors: \"{}\" cannot be a tensor's name", Escape(entry.name));
-  Check(entry.shape.size() <= kMaxSafetensorsRank, ErrorCode::kUsage,
+  Check(entry.shape.size() <= limits::kTensorRank, ErrorCode::kUsage,
         "safetensors: tensor \"{}\" has {} axes, at most {} are read back", Escape(entry.name),
-        entry.shape.size(), kMaxSafetensorsRank);
+        entry.shape.size(), limits::kTensorRank);
   Check(entry.data != nullptr || EntryBytes(entry) == 0, ErrorCode::kUsage,
         "safetensors: tensor \"{}\" has no data", Escape(entry.name));
 }
@@ -148,12 +151,25 @@ std::vector<std::size_t> ShardEnds(std::span<const TensorEntry> entries, std::ui
   return ends;
 }
 
+// A shard is loaded whole.
+void CheckLargestShard(std::span<const TensorEntry> entries, std::span<const std::size_t> ends) {
+  std::uint64_t largest = 0;
+  for (std::size_t s = 0; s < ends.size(); ++s) {
+    std::uint64_t bytes = 0;
+    for (std::size_t i = s == 0 ? 0 : ends[s - 1]; i < ends[s]; ++i) {
+      bytes = SaturatingSum({bytes, EntryBytes(entries[i])});
+    }
+    largest = std::max(largest, bytes);
+  }
+  CheckMemory("safetensors: the largest file to write; a smaller --max-shard-size takes less",
+              largest);
+}
+
 }  // namespace
 
 ShardedWrite WriteModel(const std::filesystem::path& directory, std::vector<TensorEntry> entries,
                         std::uint64_t most_bytes, const LoadShard& load,
                         const std::map<std::string, std::string>& metadata) {
-  constexpr std::size_t kMostShards = 4096;  // that are read back
   Check(most_bytes > 0, ErrorCode::kUsage, "safetensors: shards of 0 bytes");
   std::sort(entries.begin(), entries.end(),
             [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
@@ -163,14 +179,15 @@ ShardedWrite WriteModel(const std::filesystem::path& directory, std::vector<Tens
     Fail(ErrorCode::kUsage, "safetensors: two tensors are named \"{}\"", Escape(twice->name));
   }
   const std::vector<std::size_t> ends = ShardEnds(entries, most_bytes);
-  Check(ends.size() <= kMostShards, ErrorCode::kUsage,
+  Check(ends.size() <= limits::kShards, ErrorCode::kUsage,
         "safetensors: {} shards of at most {} bytes, at most {} shards are read back; raise the "
         "size",
-        ends.size(), most_bytes, kMostShards);
-  const bool hidden = ends.size() > 1 && std::filesystem::exists(directory / "model.safetensors");
+        ends.size(), most_bytes, limits::kShards);
+  const bool hidden = ends.size() > 1 && Exists(directory / "model.safetensors");
   Check(!hidden, ErrorCode::kUsage,
         "{}: has a model.safetensors, which would hide the shards; write to another folder",
         PathText(directory));
+  if (load) CheckLargestShard(entries, ends);
   ShardedWrite written{0, ends.size()};
   std::uint64_t elements = 0;
   std::map<std::string, std::string, std::less<>> shard_of;

@@ -41,7 +41,7 @@ std::string ShardIndexText(const std::map<std::string, std::string, std::less<>>
   document["metadata"] = {{"total_parameters", total_elements}, {"total_size", total_bytes}};
   document["weight_map"] = nlohmann::json::object();
   for (const auto& [name, shard] : shard_of) document["weight_map"][name] = shard;
-  return document.dump(2) + "\n";
+  return DumpJson(document);
 }
 
 }  // namespace longspan::io

@@ -4,15 +4,20 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "base/bfloat16.h"
 #include "base/errors.h"
+#include "base/memory_limit.h"
 #include "io/escape.h"
 
 namespace longspan::io {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "the formats here are little-endian");
+
+// Tensors below it are read without asking whether there is room.
+constexpr std::uint64_t kLargeTensor = std::uint64_t{1} << 28;
 
 constexpr idx_t kPiece = idx_t{1} << 17;  // elements converted at a time: 1 MiB of F64
 
@@ -83,13 +88,24 @@ idx_t CountNonFinite(std::span<const float> values) {
 
 class RenamedTensors final : public TensorSource {
  public:
-  RenamedTensors(std::unique_ptr<TensorSource> source,
-                 const std::map<std::string, std::string, std::less<>>& original_of)
+  RenamedTensors(std::unique_ptr<TensorSource> source, const TensorNameOf& name_of,
+                 std::span<const std::pair<std::string_view, std::string_view>> copies)
       : source_(std::move(source)) {
-    for (const auto& [name, original] : original_of) {
-      Check(source_->Has(original), ErrorCode::kUsage, "{}: no tensor \"{}\" to rename",
-            source_->source(), Escape(original));
-      tensors_.emplace(name, source_->Info(original));
+    // Entries move from table to table: a second one of as many would double the memory.
+    TensorTable table = source_->TakeTable();
+    while (!table.empty()) {
+      auto entry = table.extract(table.begin());
+      std::optional<std::string> name = name_of(entry.key());
+      if (!name) continue;
+      const std::string original = std::exchange(entry.key(), *std::move(name));
+      const auto placed = tensors_.insert(std::move(entry));
+      Check(placed.inserted, ErrorCode::kFormat,
+            "{}: tensors \"{}\" and another one are both {}; one of them has to go",
+            source_->source(), Escape(original), Escape(placed.position->first));
+    }
+    for (const auto& [copy, name] : copies) {
+      const auto found = tensors_.find(name);
+      if (found != tensors_.end()) tensors_.emplace(copy, found->second);
     }
   }
 
@@ -99,6 +115,7 @@ class RenamedTensors final : public TensorSource {
   }
   std::string source() const override { return source_->source(); }
   const std::vector<std::string>& warnings() const override { return source_->warnings(); }
+  const std::vector<std::string>& incomplete() const override { return source_->incomplete(); }
 
  private:
   void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
@@ -106,17 +123,24 @@ class RenamedTensors final : public TensorSource {
     source_->ReadBytes(info, offset, out, bytes);
   }
 
+  TensorTable TakeTable() override { return std::exchange(tensors_, {}); }
+
   std::unique_ptr<TensorSource> source_;
   TensorTable tensors_;
 };
 
 std::unique_ptr<TensorSource> RenameTensors(
-    std::unique_ptr<TensorSource> source,
-    const std::map<std::string, std::string, std::less<>>& original_of) {
-  return std::make_unique<RenamedTensors>(std::move(source), original_of);
+    std::unique_ptr<TensorSource> source, const TensorNameOf& name_of,
+    std::span<const std::pair<std::string_view, std::string_view>> copies) {
+  return std::make_unique<RenamedTensors>(std::move(source), name_of, copies);
 }
 
 const std::vector<std::string>& TensorSource::warnings() const {
+  static const std::vector<std::string> none;
+  return none;
+}
+
+const std::vector<std::string>& TensorSource::incomplete() const {
   static const std::vector<std::string> none;
   return none;
 }
@@ -128,14 +152,23 @@ const TensorInfo& TensorSource::Info(std::string_view name) const {
   return found->second;
 }
 
+void TensorSource::CheckRoom(std::string_view name, std::uint64_t bytes) const {
+  if (bytes < kLargeTensor) return;
+  CheckMemory(fmt::format("{}: tensor \"{}\" of shape {}", source(), Escape(name),
+                          ShapeText(Info(name).shape)),
+              bytes);
+}
+
 Tensor TensorSource::Read(std::string_view name) const {
   const TensorInfo& info = Info(name);
+  CheckRoom(name, info.bytes());
   Tensor tensor(info.shape, info.dtype);
   ReadBytes(info, 0, tensor.raw(), tensor.bytes());
   return tensor;
 }
 
 Tensor TensorSource::ReadFloat(std::string_view name, NonFinite non_finite) const {
+  CheckRoom(name, SaturatingProduct({Info(name).size, 4}));
   Tensor tensor(Info(name).shape, DType::kF32);
   ReadFloatInto(name, {tensor.data<float>(), static_cast<std::size_t>(tensor.size())}, non_finite);
   return tensor;

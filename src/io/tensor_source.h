@@ -3,11 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "longspan/tensor.h"
@@ -43,6 +46,9 @@ class TensorSource {
   virtual std::string source() const = 0;
   // What is odd but harmless: one line each.
   virtual const std::vector<std::string>& warnings() const;
+  // Files that an index names and that are not there, or lack what they should hold; escaped. What
+  // needs none of their tensors can be read all the same.
+  virtual const std::vector<std::string>& incomplete() const;
 
   bool Has(std::string_view name) const { return tensors().find(name) != tensors().end(); }
   // kFormat when the tensor is missing.
@@ -60,23 +66,33 @@ class TensorSource {
  protected:
   friend class ShardedTensors;
   friend class RenamedTensors;
+  // Hands the table over: for sources that give the tensors another table. tensors() is empty
+  // from then on, and ReadBytes goes on to work with the entries that were taken.
+  virtual TensorTable TakeTable() = 0;
   // Copies `bytes` bytes of the tensor's data, in row-major order, from byte `offset` on.
   virtual void ReadBytes(const TensorInfo& info, std::uint64_t offset, void* out,
                          std::size_t bytes) const = 0;
+
+ private:
+  // kLimit for a tensor that does not fit into memory: files with holes are as long as they like.
+  void CheckRoom(std::string_view name, std::uint64_t bytes) const;
 };
 
 // The weights of a model folder in the Hugging Face layout. The first of these that is there is
 // taken, and nothing else is tried when it is damaged: model.safetensors, the shards that
 // model.safetensors.index.json names, pytorch_model.bin (io/pytorch_file.h), the shards of
-// pytorch_model.bin.index.json. A path to a single file is opened for what it is. kIo when the
-// folder has no weights or cannot be read, kFormat when they are damaged.
+// pytorch_model.bin.index.json. A path to a single file is opened for what it is, a folder around a
+// transformer's (io/transformer_folder.h) for that one. Tensors of an index that are not there are
+// left out with a warning. kIo when the folder has no weights or cannot be read, kFormat when they
+// are damaged.
 std::unique_ptr<TensorSource> OpenModel(const std::filesystem::path& path);
 
-// The same tensors under other names: `original_of` gives each new name its name in `source`.
-// Tensors that are in no pair are left out. kUsage when the source has no tensor of an original
-// name.
+// The same tensors under other names: `name_of` says under which, or that a tensor is left out
+// (empty). `copies` stand beside that, each with the name whose tensor it repeats, where that is
+// there and the copy's own name is free. kFormat when two tensors get one name.
+using TensorNameOf = std::function<std::optional<std::string>(std::string_view name)>;
 std::unique_ptr<TensorSource> RenameTensors(
-    std::unique_ptr<TensorSource> source,
-    const std::map<std::string, std::string, std::less<>>& original_of);
+    std::unique_ptr<TensorSource> source, const TensorNameOf& name_of,
+    std::span<const std::pair<std::string_view, std::string_view>> copies = {});
 
 }  // namespace longspan::io

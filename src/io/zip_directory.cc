@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
 
 namespace longspan::io {
@@ -129,7 +130,7 @@ struct Listed {
 };
 
 void CheckName(const Fields& f, std::string_view name) {
-  const bool plain = !name.empty() && name.size() <= kMaxZipName && name.front() != '/' &&
+  const bool plain = !name.empty() && name.size() <= limits::kZipName && name.front() != '/' &&
                      name.find('\0') == name.npos && name.find('\\') == name.npos &&
                      name.find(':') == name.npos && !name.starts_with("../") && name != ".." &&
                      name.find("/../") == name.npos && !name.ends_with("/..");
@@ -261,9 +262,10 @@ void CheckLayout(const ByteSource& archive, std::vector<Listed>& entries, std::u
 
 ZipDirectory ReadZipDirectory(const ByteSource& archive) {
   const Extent extent = ReadEnd(archive);
-  Check(extent.bytes <= kMaxZipDirectory && extent.entries <= kMaxZipEntries, ErrorCode::kFormat,
+  Check(extent.bytes <= limits::kZipDirectory && extent.entries <= limits::kZipEntries,
+        ErrorCode::kFormat,
         "{}: zip: a directory of {} entries in {} bytes, at most {} in {} are read",
-        archive.source(), extent.entries, extent.bytes, kMaxZipEntries, kMaxZipDirectory);
+        archive.source(), extent.entries, extent.bytes, limits::kZipEntries, limits::kZipDirectory);
   Check(extent.entries <= extent.bytes / kCentralBytes, ErrorCode::kFormat,
         "{}: zip: {} entries do not fit into a directory of {} bytes", archive.source(),
         extent.entries, extent.bytes);

@@ -11,10 +11,6 @@
 
 namespace longspan::io {
 
-inline constexpr std::uint64_t kMaxZipDirectory = std::uint64_t{64} << 20;  // bytes
-inline constexpr std::size_t kMaxZipEntries = 1'000'000;
-inline constexpr std::size_t kMaxZipName = 4096;  // bytes
-
 struct ZipEntry {
   std::uint64_t begin = 0;  // of its data in the archive
   std::uint64_t bytes = 0;

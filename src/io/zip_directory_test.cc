@@ -57,7 +57,8 @@ TEST(ZipTest, ReadsWhatTorchWrites) {
   EXPECT_TRUE(Rejects(bad, "disagree"));
 }
 
-TEST(ZipTest, NeedsItsEnds) {  // P12
+// Cut off, with bytes before or behind it, two archives in a row, a directory outside of the file.
+TEST(ZipTest, NeedsItsEnds) {
   const std::string whole = TwoEntries();
   for (std::size_t n = 0; n < whole.size(); ++n) EXPECT_TRUE(Rejects(whole.substr(0, n), "zip"));
   EXPECT_TRUE(Rejects(whole + "x", "no end record"));
@@ -75,7 +76,8 @@ TEST(ZipTest, NeedsItsEnds) {  // P12
   EXPECT_TRUE(Rejects(bad, "does not end where"));
 }
 
-TEST(ZipTest, StoredOnly) {  // P13
+// Nothing is compressed or overlaps, so that no archive is larger than its file.
+TEST(ZipTest, StoredOnly) {
   EXPECT_TRUE(Rejects(Zip({{"m/a", "x", 8}}), "\"m/a\" is compressed (method 8)"));
   EXPECT_TRUE(Rejects(Zip({{"m/a", "x", 99}}), "zip -0"));
   EXPECT_TRUE(Rejects(Zip({{"m/a", "x", 0, 1}}), "encrypted"));
@@ -95,7 +97,7 @@ TEST(ZipTest, StoredOnly) {  // P13
   EXPECT_TRUE(Rejects(hole, "is stored, but 3 bytes shall hold 4"));
 }
 
-TEST(ZipTest, NamesAgreeAndLeadNowhere) {  // P14, P16
+TEST(ZipTest, NamesAgreeAndLeadNowhere) {
   EXPECT_TRUE(Rejects(Zip({{"m/a", "x", 0, 0, "m/b"}}), "another name in its own header"));
   EXPECT_TRUE(Rejects(Zip({{"m/a", "x"}, {"m/a", "y"}}), "\"m/a\" occurs twice"));
   for (const char* name : {"../x", "/etc/passwd", "m/../x", "..", "m/..", "m\\x", "c:x", ""}) {
@@ -107,7 +109,7 @@ TEST(ZipTest, NamesAgreeAndLeadNowhere) {  // P14, P16
   EXPECT_TRUE(Rejects(other, "described otherwise"));
 }
 
-TEST(ZipTest, FindsDamage) {  // P15
+TEST(ZipTest, FindsDamage) {
   const std::string archive = Zip({{"m/a", "hello", 0, 0, "", 7}});
   const MemorySource source(archive, "x.bin");
   const ZipDirectory directory = ReadZipDirectory(source);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
 #include "io/json.h"
 
@@ -11,19 +12,19 @@ namespace {
 
 using nlohmann::json;
 
-constexpr idx_t kMostChannels = 1 << 20;
-constexpr idx_t kMostVocabulary = 1 << 24;
-constexpr idx_t kMostPositions = idx_t{1} << 31;
-constexpr idx_t kMostLayers = 4096;
-
-constexpr std::pair<std::string_view, BertHead> kClasses[] = {
-    {"Model", BertHead::kNone},
-    {"ForMaskedLM", BertHead::kMaskedLm},
-    {"ForPreTraining", BertHead::kMaskedLm},
-    {"ForSequenceClassification", BertHead::kSequence},
-    {"ForTokenClassification", BertHead::kToken},
-    {"ForQuestionAnswering", BertHead::kQuestion},
-    {"ForMultipleChoice", BertHead::kChoice},
+struct ClassEnd {
+  std::string_view name;  // behind "Bert" or "Roberta"
+  BertHead head;
+  TextHead text;
+};
+constexpr ClassEnd kClasses[] = {
+    {"Model", BertHead::kNone, TextHead::kNone},
+    {"ForMaskedLM", BertHead::kMaskedLm, TextHead::kMaskedLm},
+    {"ForPreTraining", BertHead::kMaskedLm, TextHead::kMaskedLm},
+    {"ForSequenceClassification", BertHead::kSequence, TextHead::kSequence},
+    {"ForTokenClassification", BertHead::kToken, TextHead::kToken},
+    {"ForQuestionAnswering", BertHead::kQuestion, TextHead::kQuestion},
+    {"ForMultipleChoice", BertHead::kChoice, TextHead::kChoice},
 };
 
 // Fields that a Longformer does not have, or that are written anew.
@@ -53,40 +54,46 @@ constexpr std::string_view kReplaced[] = {"model_type",
                                           "is_decoder",
                                           "add_cross_attention",
                                           "gradient_checkpointing",
+                                          "auto_map",
                                           "_name_or_path",
                                           "transformers_version"};
 
-void ParseHead(const json& o, std::string_view source, bool has_lm_head, BertConfig* c) {
-  const std::string prefix = c->family == BertFamily::kBert ? "Bert" : "Roberta";
-  std::vector<std::string> names;
-  if (!io::IsNullOrAbsent(o, "architectures")) {
-    names = io::GetStringList(o, "architectures", io::kRequired, source);
+void TakeHead(const json& o, std::string_view source, const WeightHeads& weights, BertConfig* c) {
+  const bool bert = c->family == BertFamily::kBert;
+  const std::string prefix = bert ? "Bert" : "Roberta";
+  std::vector<std::string> classes;
+  for (const ClassEnd& end : kClasses) classes.push_back(prefix + std::string(end.name));
+  std::vector<NamedHead> known;
+  for (std::size_t i = 0; i < classes.size(); ++i) known.emplace_back(kClasses[i].text, classes[i]);
+  const std::vector<std::string> names = Architectures(o, source);
+  const bool one = names.size() == 1;
+  Check(!one || std::find(classes.begin(), classes.end(), names[0]) != classes.end(),
+        ErrorCode::kFormat,
+        "{}: architectures '{}' cannot become a Longformer; use {}Model, {}ForMaskedLM or a class "
+        "for classification, question answering or multiple choice",
+        source, one ? io::Escape(names[0]) : "", prefix, prefix);
+  HeadRules rules{prefix};
+  rules.masked = rules.tokens = true;
+  rules.bare_pooled = bert;
+  const TextHead found = ParseHead(o, source, known, rules, weights, TextHead::kNone);
+  for (std::size_t i = 0; i < classes.size(); ++i) {
+    if (kClasses[i].text != found) continue;
+    c->head = kClasses[i].head;
+    c->architecture = one ? names[0] : classes[i];
+    return;
   }
-  if (names.empty()) names.push_back(prefix + (has_lm_head ? "ForMaskedLM" : "Model"));
-  c->architecture = names[0];
-  for (const auto& [suffix, head] : kClasses) {
-    if (names.size() == 1 && names[0] == prefix + std::string(suffix)) {
-      c->head = head;
-      return;
-    }
-  }
-  Fail(ErrorCode::kFormat,
-       "{}: architectures '{}' cannot become a Longformer; use {}Model, {}ForMaskedLM or a class "
-       "for "
-       "classification, question answering or multiple choice",
-       source, io::Escape(names[0]), prefix, prefix);
 }
 
 }  // namespace
 
 std::string LongformerClassOf(BertHead head) {
-  for (const auto& [suffix, known] : kClasses) {
-    if (known == head) return "Longformer" + std::string(suffix);
+  for (const ClassEnd& end : kClasses) {
+    if (end.head == head) return "Longformer" + std::string(end.name);
   }
   return {};
 }
 
-BertConfig ParseBertConfig(const json& o, std::string_view source, bool has_lm_head) {
+BertConfig ParseBertConfig(const json& o, std::string_view source, const WeightHeads& weights) {
   Check(o.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
   const std::string type = io::GetString(o, "model_type", io::kRequired, source);
   Check(type == "bert" || type == "roberta", ErrorCode::kFormat,
@@ -100,17 +107,17 @@ BertConfig ParseBertConfig(const json& o, std::string_view source, bool has_lm_h
     c.bos_token = 0;
     c.eos_token = 2;
   }
-  ParseHead(o, source, has_lm_head, &c);
+  TakeHead(o, source, weights, &c);
   const auto size = [&](const char* field, idx_t most, idx_t fallback) {
     return io::GetInt(o, field, 1, most, fallback, source);
   };
-  c.hidden_size = size("hidden_size", kMostChannels, c.hidden_size);
-  c.layers = size("num_hidden_layers", kMostLayers, c.layers);
-  c.heads = size("num_attention_heads", kMostChannels, c.heads);
-  c.feed_forward_size = size("intermediate_size", kMostChannels, c.feed_forward_size);
-  c.vocab_size = size("vocab_size", kMostVocabulary, c.vocab_size);
-  c.positions = size("max_position_embeddings", kMostPositions, c.positions);
-  c.token_types = size("type_vocab_size", kMostChannels, c.token_types);
+  c.hidden_size = size("hidden_size", limits::kChannels, c.hidden_size);
+  c.layers = size("num_hidden_layers", limits::kLayers, c.layers);
+  c.heads = size("num_attention_heads", limits::kChannels, c.heads);
+  c.feed_forward_size = size("intermediate_size", limits::kChannels, c.feed_forward_size);
+  c.vocab_size = size("vocab_size", limits::kVocabulary, c.vocab_size);
+  c.positions = size("max_position_embeddings", limits::kReformerTokens, c.positions);
+  c.token_types = size("type_vocab_size", limits::kChannels, c.token_types);
   Check(c.hidden_size % c.heads == 0, ErrorCode::kFormat,
         "{}: hidden_size {} is no multiple of num_attention_heads {}", source, c.hidden_size,
         c.heads);
@@ -143,8 +150,9 @@ BertConfig ParseBertConfig(const json& o, std::string_view source, bool has_lm_h
   return c;
 }
 
-std::string LongformerConfigText(const json& original, const BertConfig& c, idx_t max_tokens,
-                                 idx_t window, idx_t cls_token, idx_t sep_token) {
+std::string LongformerConfigText(const json& original, const BertConfig& c,
+                                 const LabelFields& labels, idx_t max_tokens, idx_t window,
+                                 idx_t cls_token, idx_t sep_token) {
   json o;
   for (const auto& [field, value] : original.items()) {
     const bool replaced =
@@ -175,7 +183,12 @@ std::string LongformerConfigText(const json& original, const BertConfig& c, idx_
   if (begin >= 0) o["bos_token_id"] = begin;
   if (end >= 0) o["eos_token_id"] = end;
   if (separator >= 0) o["sep_token_id"] = separator;
-  return o.dump(2) + "\n";
+  if (c.head == BertHead::kSequence || c.head == BertHead::kToken) {
+    o.erase("num_labels");
+    o.erase("_num_labels");
+    WriteLabels(labels.names, ProblemType::kInferred, &o);
+  }
+  return io::DumpJson(o);
 }
 
 }  // namespace longspan

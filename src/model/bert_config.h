@@ -6,6 +6,8 @@
 #include <string_view>
 
 #include "longspan/types.h"
+#include "model/label_fields.h"
+#include "model/weight_heads.h"
 
 namespace longspan {
 
@@ -30,13 +32,17 @@ struct BertConfig {
 };
 
 // kFormat naming source, field, value and range; also for what a Longformer cannot be: a decoder,
-// relative positions, another kind of model. `has_lm_head` decides where the config names no class.
-BertConfig ParseBertConfig(const nlohmann::json& object, std::string_view source, bool has_lm_head);
+// relative positions, another kind of model. The weights decide where the config does not name one
+// class.
+BertConfig ParseBertConfig(const nlohmann::json& object, std::string_view source,
+                           const WeightHeads& weights);
 
 // The Longformer's config.json: every field that has a meaning is written out, fields that neither
-// knows are kept. `sep_token` < 0: the family's end token.
+// knows are kept. `sep_token` < 0: the family's end token. `labels`: of a head over labels, as they
+// were read.
 std::string LongformerConfigText(const nlohmann::json& original, const BertConfig& config,
-                                 idx_t max_tokens, idx_t window, idx_t cls_token, idx_t sep_token);
+                                 const LabelFields& labels, idx_t max_tokens, idx_t window,
+                                 idx_t cls_token, idx_t sep_token);
 
 // "LongformerForMaskedLM".
 std::string LongformerClassOf(BertHead head);

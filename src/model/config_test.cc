@@ -72,18 +72,22 @@ TEST(Config, BadFieldsAreNamedWithTheirValue) {
       {"layer_norm_eps", {0.0, -1.0}},
       {"initializer_range", {-1.0}},
       {"num_hashes", {0}},
-      {"num_buckets", {3, 0, json{2, 3}}},
+      {"num_buckets",
+       {3, 0, json{2, 3}, 65536, 2147483648, json{1 << 20, 1 << 20}, json{256, 256},
+        json{2, 32768}}},
+      {"num_hidden_layers", {-1, 0, "foo", 1.5, 4097, 77}},
+      {"bos_token_id", {-1, 258, 1000000}},
       {"is_decoder", {1, "true"}},
-      {"id2label", {json::array(), json::object(), json{{"1", "a"}}, json{{"0", 1}}}},
+      {"id2label", {json::array(), json::object(), json{{"x", "a"}}, json{{"0", json::array()}}}},
       {"problem_type", {"guess", 3}},
       {"classifier_dropout", {1.0, -0.5, "0.1"}},
-      {"eos_token_id", {json::array(), "2", -1}},
+      {"eos_token_id", {json::array(), "2", -1, 258, 1000000, json{1, 258}}},
       {"chunk_size_lm_head", {-1, "0"}},
       {"longspan_rotation_seed", {-1, 0.5}},
       {"longspan_lm_bias", {0, "no"}},
       {"tie_word_embeddings", {true}},
       {"model_type", {"bert"}},
-      {"architectures", {json{"ReformerForNothing"}, json::array()}},
+      {"architectures", {json{"ReformerForNothing"}, json{"A", "B"}, json{3}}},
   };
   for (const auto& [field, values] : bad) {
     for (const json& value : values) {
@@ -95,6 +99,18 @@ TEST(Config, BadFieldsAreNamedWithTheirValue) {
       EXPECT_EQ(message.find('\n'), std::string::npos) << message;
     }
   }
+}
+
+TEST(Config, LayersMayBeCountedOrNot) {
+  json config = Valid();
+  config["num_hidden_layers"] = config["attn_layers"].size();
+  EXPECT_EQ(ParseError(config), "");
+  config["num_hidden_layers"] = nullptr;
+  EXPECT_EQ(ParseError(config), "");
+  config.erase("num_hidden_layers");
+  EXPECT_EQ(ParseError(config), "");
+  config["num_buckets"] = {2, 32766};
+  EXPECT_EQ(ParseError(config), "");
 }
 
 TEST(Config, LanguageModelMustBeCausalAndLookBackOnly) {

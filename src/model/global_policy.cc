@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
 #include "longspan/attention.h"
 #include "model/documents.h"
@@ -15,8 +16,6 @@ namespace {
 
 constexpr const char* kForms =
     "auto, none, first:N, question, every:N, ids:1,2,... (positions) or token:ID";
-constexpr idx_t kMostNumber = idx_t{1} << 31;
-constexpr std::size_t kMostNumbers = 1'000'000;
 
 using Kind = GlobalPolicy::Kind;
 struct Form {
@@ -40,9 +39,9 @@ std::vector<idx_t> ParseNumbers(std::string_view list, std::string_view whole, i
     idx_t number = 0;
     const auto [next, error] = std::from_chars(at, end, number);
     Check(error == std::errc() && (next == end || *next == ',') && number >= least &&
-              number <= kMostNumber && numbers.size() < kMostNumbers,
+              number <= limits::kReformerTokens && numbers.size() < limits::kGlobalNumbers,
           ErrorCode::kUsage, "global: '{}' needs numbers from {} to {}, parted by commas",
-          io::Escape(whole), least, kMostNumber);
+          io::Escape(whole), least, limits::kReformerTokens);
     numbers.push_back(number);
     at = next;
   } while (at != end);

@@ -1,7 +1,9 @@
-// What a config.json says of a head over labels: id2label, num_labels, problem_type.
+// What a config.json says of a head over labels: id2label, label2id, num_labels, problem_type.
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,13 +20,40 @@ enum class ProblemType { kInferred, kRegression, kSingleLabel, kMultiLabel };
 // (classes) or numbers.
 ProblemType ProblemOf(ProblemType configured, idx_t labels, bool integers);
 
-// The names in id2label, by their ids; without it LABEL_0, LABEL_1, ... as many as num_labels (2)
-// says. kFormat names `source`, the field and what is wrong with it.
-std::vector<std::string> ParseLabels(const nlohmann::json& object, std::string_view source);
+// The name of a label that has none: "LABEL_3".
+std::string DefaultLabel(idx_t id);
+
+struct LabelFields {
+  std::vector<std::string> names;  // by their ids
+  std::vector<std::string> notes;  // what is odd but can be read: one line each
+  // False where the weights may have another number of classes: nothing is said of labels, ids have
+  // gaps, or num_labels and the names disagree.
+  bool certain = true;
+  bool said = false;  // the config says how many there are, or their names
+};
+
+// The names in id2label, by their ids: an object whose keys are numbers as text ("0", "00"), or a
+// list; values that are numbers are names as text. Without it label2id the other way round; without
+// both LABEL_0, LABEL_1, ... as many as num_labels (2) says. An id without a name is LABEL_k, with
+// a note; so are names that stand twice. kFormat names `source`, the field and what is wrong with
+// it.
+LabelFields ParseLabels(const nlohmann::json& object, std::string_view source);
+// As many names as the weights have classes: what is missing is LABEL_k, with a note. Names that
+// are certain stay as they are.
+void FitLabels(idx_t classes, std::string_view source, LabelFields* labels);
+
 ProblemType ParseProblemType(const nlohmann::json& object, std::string_view source);
+// One class of one says nothing: such a head's score is a number, as without a problem_type. A note
+// tells it.
+void CheckProblem(std::string_view source, ProblemType* problem, LabelFields* labels);
 
 // Writes id2label, label2id and, unless it is inferred, problem_type.
 void WriteLabels(const std::vector<std::string>& labels, ProblemType problem,
                  nlohmann::json* object);
+
+// The class that data mean by `name`. A label of exactly that name comes first. Where all labels
+// are LABEL_0 to LABEL_n-1, or all are integers as text, an integer ("2", "2.0", "02") means the
+// class of that number: its id, or the label with that value. Absent: none of them.
+std::optional<idx_t> FindLabel(std::span<const std::string> labels, std::string_view name);
 
 }  // namespace longspan

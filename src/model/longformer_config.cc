@@ -5,21 +5,18 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
-#include "io/file.h"
 #include "io/json.h"
+#include "io/policy.h"
+#include "model/weight_heads.h"
+#include "model/what_is.h"
 #include "ops/feed_forward/feed_forward.h"
 
 namespace longspan {
 namespace {
 
 using nlohmann::json;
-
-// Bounds that no model on one machine exceeds; products of two stay far from overflow.
-constexpr idx_t kMostChannels = 1 << 20;
-constexpr idx_t kMostVocabulary = 1 << 24;
-constexpr idx_t kMostTokens = idx_t{1} << 30;
-constexpr idx_t kMostLayers = 4096;
 
 constexpr std::pair<LongformerHead, std::string_view> kHeads[] = {
     {LongformerHead::kNone, "LongformerModel"},
@@ -30,18 +27,26 @@ constexpr std::pair<LongformerHead, std::string_view> kHeads[] = {
     {LongformerHead::kChoice, "LongformerForMultipleChoice"},
 };
 
-LongformerHead ParseHead(const json& object, std::string_view source) {
-  if (io::IsNullOrAbsent(object, "architectures")) return LongformerHead::kNone;
-  const auto names = io::GetStringList(object, "architectures", io::kRequired, source);
-  Check(names.size() == 1, ErrorCode::kFormat, "{}: architectures lists {} classes, need exactly 1",
-        source, names.size());
-  std::string known;
-  for (const auto& [head, name] : kHeads) {
-    if (name == names[0]) return head;
-    known.append(known.empty() ? "" : ", ").append(name);
+constexpr std::pair<TextHead, LongformerHead> kTextHeads[] = {
+    {TextHead::kNone, LongformerHead::kNone},
+    {TextHead::kMaskedLm, LongformerHead::kMaskedLm},
+    {TextHead::kSequence, LongformerHead::kSequence},
+    {TextHead::kToken, LongformerHead::kToken},
+    {TextHead::kQuestion, LongformerHead::kQuestion},
+    {TextHead::kChoice, LongformerHead::kChoice},
+};
+
+LongformerHead HeadIn(const json& object, std::string_view source,
+                      const std::optional<WeightHeads>& weights) {
+  std::vector<NamedHead> known;
+  for (const auto& [text, head] : kTextHeads) known.emplace_back(text, LongformerClass(head));
+  HeadRules rules{"Longformer"};
+  rules.masked = rules.tokens = true;
+  const TextHead found = ParseHead(object, source, known, rules, weights, TextHead::kNone);
+  for (const auto& [text, head] : kTextHeads) {
+    if (text == found) return head;
   }
-  Fail(ErrorCode::kFormat, "{}: architectures '{}' is not supported; use one of {}", source,
-       io::Escape(names[0]), known);
+  return LongformerHead::kNone;
 }
 
 // Fields of the format that the original code wrote: there attention_window is one-sided.
@@ -55,9 +60,9 @@ void CheckNotOriginal(const json& object, std::string_view source) {
 }
 
 void ParseLayers(const json& o, std::string_view source, LongformerConfig* c) {
-  const idx_t layers = io::GetInt(o, "num_hidden_layers", 1, kMostLayers, 12, source);
-  c->attention_window =
-      io::GetIntOrList(o, "attention_window", 2, kMostTokens, std::vector<idx_t>{512}, source);
+  const idx_t layers = io::GetInt(o, "num_hidden_layers", 1, limits::kLayers, 12, source);
+  c->attention_window = io::GetIntOrList(o, "attention_window", 2, limits::kLongformerTokens,
+                                         std::vector<idx_t>{512}, source);
   const bool list = o.contains("attention_window") && o["attention_window"].is_array();
   if (!list) c->attention_window.resize(static_cast<std::size_t>(layers), c->attention_window[0]);
   Check(static_cast<idx_t>(c->attention_window.size()) == layers, ErrorCode::kFormat,
@@ -70,17 +75,17 @@ void ParseLayers(const json& o, std::string_view source, LongformerConfig* c) {
 }
 
 void ParseSizes(const json& o, std::string_view source, LongformerConfig* c) {
-  c->vocab_size = io::GetInt(o, "vocab_size", 1, kMostVocabulary, c->vocab_size, source);
-  c->hidden_size = io::GetInt(o, "hidden_size", 1, kMostChannels, c->hidden_size, source);
-  c->heads = io::GetInt(o, "num_attention_heads", 1, kMostChannels, c->heads, source);
+  c->vocab_size = io::GetInt(o, "vocab_size", 1, limits::kVocabulary, c->vocab_size, source);
+  c->hidden_size = io::GetInt(o, "hidden_size", 1, limits::kChannels, c->hidden_size, source);
+  c->heads = io::GetInt(o, "num_attention_heads", 1, limits::kChannels, c->heads, source);
   Check(c->hidden_size % c->heads == 0, ErrorCode::kFormat,
         "{}: hidden_size {} is no multiple of num_attention_heads {}", source, c->hidden_size,
         c->heads);
   c->feed_forward_size =
-      io::GetInt(o, "intermediate_size", 1, kMostChannels, c->feed_forward_size, source);
-  c->max_positions =
-      io::GetInt(o, "max_position_embeddings", 1, kMostTokens, c->max_positions, source);
-  c->token_types = io::GetInt(o, "type_vocab_size", 1, kMostVocabulary, c->token_types, source);
+      io::GetInt(o, "intermediate_size", 1, limits::kChannels, c->feed_forward_size, source);
+  c->max_positions = io::GetInt(o, "max_position_embeddings", 1, limits::kLongformerTokens,
+                                c->max_positions, source);
+  c->token_types = io::GetInt(o, "type_vocab_size", 1, limits::kVocabulary, c->token_types, source);
   c->activation = io::GetString(o, "hidden_act", c->activation, source);
   try {
     ParseActivation(c->activation);
@@ -98,7 +103,8 @@ void ParseTokens(const json& o, std::string_view source, LongformerConfig* c) {
         "token has position pad_token_id + 1",
         source, c->max_positions, c->pad_token);
   const auto special = [&](const char* field, std::optional<idx_t> absent) {
-    return o.contains(field) ? io::GetOptionalInt(o, field, 0, kMostVocabulary, source) : absent;
+    if (o.contains(field)) return io::GetOptionalInt(o, field, 0, last, source);
+    return *absent <= last ? absent : std::nullopt;  // the default of a larger vocabulary
   };
   c->bos_token = special("bos_token_id", c->bos_token);
   c->eos_token = special("eos_token_id", c->eos_token);
@@ -115,9 +121,19 @@ void ParseRegularisation(const json& o, std::string_view source, LongformerConfi
   c->tied = io::GetBool(o, "tie_word_embeddings", c->tied, source);
 }
 
-void ParseHeadFields(const json& o, std::string_view source, LongformerConfig* c) {
-  c->labels = ParseLabels(o, source);
+void ParseHeadFields(const json& o, std::string_view source,
+                     const std::optional<WeightHeads>& weights, LongformerConfig* c) {
+  LabelFields labels = ParseLabels(o, source);
   c->problem = ParseProblemType(o, source);
+  const bool sequences = c->head == LongformerHead::kSequence;
+  if (sequences || c->head == LongformerHead::kToken) {
+    if (weights) {
+      FitLabels(sequences ? weights->dense_classes : weights->classes, source, &labels);
+    }
+    if (sequences) CheckProblem(source, &c->problem, &labels);
+    c->notes = std::move(labels.notes);
+  }
+  c->labels = std::move(labels.names);
   Check(c->head != LongformerHead::kQuestion || c->label_count() == 2, ErrorCode::kFormat,
         "{}: {} labels; a LongformerForQuestionAnswering needs 2, start and end", source,
         c->label_count());
@@ -144,30 +160,40 @@ idx_t LongformerConfig::largest_window() const {
   return *std::max_element(attention_window.begin(), attention_window.end());
 }
 
-LongformerConfig ParseLongformerConfig(std::string_view text, std::string_view source) {
-  const json object = io::ParseJson(text, source);
+namespace {
+
+LongformerConfig ConfigIn(const json& object, std::string_view source,
+                          const std::optional<WeightHeads>& weights) {
   Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
   const std::string type = io::GetString(object, "model_type", "longformer", source);
   Check(type == "longformer", ErrorCode::kFormat,
         "{}: model_type '{}' is not supported; need 'longformer'", source, io::Escape(type));
   CheckNotOriginal(object, source);
   LongformerConfig config;
-  config.head = ParseHead(object, source);
+  config.head = HeadIn(object, source, weights);
   ParseLayers(object, source, &config);
   ParseSizes(object, source, &config);
   ParseTokens(object, source, &config);
   ParseRegularisation(object, source, &config);
-  ParseHeadFields(object, source, &config);
+  ParseHeadFields(object, source, weights, &config);
+  config.custom_code = !io::IsNullOrAbsent(object, "auto_map");
   return config;
 }
 
+}  // namespace
+
+LongformerConfig ParseLongformerConfig(std::string_view text, std::string_view source) {
+  return ConfigIn(io::ParseJson(text, source), source, std::nullopt);
+}
+
 LongformerConfig ReadLongformerConfig(const std::filesystem::path& file) {
-  constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
-  return ParseLongformerConfig(io::ReadWholeFile(file, kMostBytes), io::Escape(file.string()));
+  const json object = io::ReadJsonFile(file);
+  return ConfigIn(object, io::Escape(file.native(), 4096), DecidingWeights(object, file));
 }
 
 LongformerConfig LoadLongformerConfig(const std::filesystem::path& directory) {
-  return ReadLongformerConfig(directory / "config.json");
+  io::Confine(directory);
+  return ReadLongformerConfig(ModelConfigFile(directory, "longformer"));
 }
 
 std::string ToJson(const LongformerConfig& c) {
@@ -198,7 +224,7 @@ std::string ToJson(const LongformerConfig& c) {
   o["tie_word_embeddings"] = c.tied;
   WriteLabels(c.labels, c.problem, &o);
   o["torch_dtype"] = "float32";
-  return o.dump(2) + "\n";
+  return io::DumpJson(o);
 }
 
 std::uint64_t ParameterCount(const LongformerConfig& c) {

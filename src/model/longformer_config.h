@@ -13,7 +13,8 @@
 
 namespace longspan {
 
-// Which head stands on the encoder; the config's "architectures". A bare model has a pooler.
+// Which head stands on the encoder: the config's "architectures", or what the weights say where it
+// does not name one class. A bare model has a pooler.
 enum class LongformerHead { kNone, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
 // "LongformerForMaskedLM".
 std::string_view LongformerClass(LongformerHead head);
@@ -39,6 +40,10 @@ struct LongformerConfig {
 
   std::vector<std::string> labels = {"LABEL_0", "LABEL_1"};  // id2label
   ProblemType problem = ProblemType::kInferred;
+  std::vector<std::string> notes;  // what is odd about the labels: one line each, to be told
+
+  // An auto_map is there: code of the model's own, which is not run. Not written.
+  bool custom_code = false;
 
   // Not a field: files of a bare model may come without a pooler.
   bool pooler = true;
@@ -59,7 +64,8 @@ struct LongformerConfig {
 // Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,
 // as Hugging Face ignores them; those of the original code's format are refused.
 LongformerConfig ParseLongformerConfig(std::string_view json, std::string_view source);
-// From a config.json, or from the one of a model directory. kIo, kFormat.
+// From a config.json, or from the one of a model directory; what it leaves open is taken from the
+// weights beside it (model/weight_heads.h). kIo, kFormat.
 LongformerConfig ReadLongformerConfig(const std::filesystem::path& file);
 LongformerConfig LoadLongformerConfig(const std::filesystem::path& directory);
 

@@ -47,6 +47,17 @@ TEST(LongformerConfigTest, DefaultsAreHuggingFaces) {
   EXPECT_EQ(c.label_count(), 2);
 }
 
+TEST(LongformerConfigTest, SpecialTokensHaveRows) {
+  for (const char* field : {"pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id"}) {
+    ExpectRefused(std::string(R"({"vocab_size": 100, ")") + field + R"(": 1000000})", field);
+    ExpectRefused(std::string(R"({"vocab_size": 100, ")") + field + R"(": 100})", "[0, 99]");
+  }
+  // Ids that nobody named, of a larger vocabulary.
+  const LongformerConfig c = Parse(R"({"vocab_size": 2})");
+  EXPECT_EQ(c.bos_token, 0);
+  EXPECT_FALSE(c.eos_token.has_value() || c.sep_token.has_value());
+}
+
 TEST(LongformerConfigTest, WindowsAreANumberOrAList) {
   EXPECT_THAT(Parse(R"({"attention_window": 64, "num_hidden_layers": 3})").attention_window,
               ElementsAre(64, 64, 64));
@@ -71,8 +82,8 @@ TEST(LongformerConfigTest, WhatIsRefused) {
   ExpectRefused(R"({"layer_norm_eps": 0})", "layer_norm_eps");
   ExpectRefused(R"({"type_vocab_size": 0})", "type_vocab_size");
   ExpectRefused(R"({"attention_dilation": [1, 1]})", "one-sided");
-  ExpectRefused(R"({"id2label": {"0": "a", "2": "b"}})", "none for id 1");
-  ExpectRefused(R"({"id2label": {"0": 3}})", "is no text");
+  ExpectRefused(R"({"id2label": {"a": "b"}})", "id2label has the id 'a'");
+  ExpectRefused(R"({"id2label": {"0": []}})", "is no text");
   ExpectRefused(R"({"problem_type": "ranking"})", "'ranking' is unknown");
   ExpectRefused(R"({"architectures": ["LongformerForQuestionAnswering"], "num_labels": 3})",
                 "needs 2");

@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <set>
 #include <utility>
 
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/json.h"
+#include "io/policy.h"
 #include "model/weight_files.h"
 #include "model/weight_names.h"
+#include "model/what_is.h"
 
 namespace longspan {
 namespace {
@@ -31,11 +34,14 @@ bool OfHead(std::string_view name) {
   return !name.starts_with(kEncoder) || name.starts_with(kPooler);
 }
 
-// "a, b, c", escaped.
-std::string NameList(const std::vector<std::string>& names) {
-  std::string list;
-  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + io::Escape(name);
-  return list;
+// Of a head that some class of these models has: another head may leave it out.
+bool OfKnownHead(std::string_view name) {
+  for (const std::string_view begin :
+       {kPooler, std::string_view("lm_head."), std::string_view("classifier."),
+        std::string_view("qa_outputs."), std::string_view("cls.")}) {
+    if (name.starts_with(begin)) return true;
+  }
+  return false;
 }
 
 // Gives the config the head that is wanted. False when the head in the files is over other labels,
@@ -71,11 +77,37 @@ std::uint64_t NeededNumbers(LongformerConfig config, bool any_head) {
   return ParameterCount(config);
 }
 
+// A folder's weights under canonical names.
+std::unique_ptr<io::TensorSource> OpenCanonical(const std::filesystem::path& directory,
+                                                std::vector<std::string>* notes = nullptr,
+                                                std::vector<std::string>* dropped = nullptr) {
+  return WithCanonicalNames(WithoutExtraPrefix(io::OpenModel(directory), notes), dropped);
+}
+
+// Copies of tied parameters, and the other name of an untied decoder's bias.
+auto IgnoredIn(const ParameterTable& table) {
+  return [both = table.contains(kBiasAlias)](std::string_view name) {
+    return TiedTo(name).has_value() || (name == kBias && both);
+  };
+}
+
 }  // namespace
+
+void CheckLongformerTensors(const std::filesystem::path& directory) {
+  LongformerConfig config = LoadLongformerConfig(directory);
+  std::vector<std::string> dropped;
+  const auto source = OpenCanonical(directory, nullptr, &dropped);
+  config.pooler = !NameIn(*source, kPoolerWeight).empty();
+  const Longformer model(std::move(config), Longformer::Memory::kBorrowed);
+  std::vector<std::string> unread =
+      UnreadTensors(*source, {NameIn, IgnoredIn(model.parameters())}, model.parameters());
+  unread.insert(unread.end(), dropped.begin(), dropped.end());
+  CheckUnread(*source, unread);
+}
 
 LongformerConfig LongformerConfigOf(const std::filesystem::path& directory) {
   LongformerConfig config = LoadLongformerConfig(directory);
-  config.pooler = !NameIn(*WithCanonicalNames(io::OpenModel(directory)), kPoolerWeight).empty();
+  config.pooler = !NameIn(*OpenCanonical(directory), kPoolerWeight).empty();
   return config;
 }
 
@@ -83,7 +115,8 @@ Longformer LoadLongformer(const std::filesystem::path& directory, const Longform
                           std::vector<std::string>* warnings) {
   LongformerConfig config = LoadLongformerConfig(directory);
   std::vector<std::string> dropped;
-  const auto source = WithCanonicalNames(io::OpenModel(directory), &dropped);
+  std::vector<std::string> notes = config.notes;
+  const auto source = OpenCanonical(directory, &notes, &dropped);
   config.pooler = !NameIn(*source, kPoolerWeight).empty();
   if (options.dropout) config.hidden_dropout = config.attention_dropout = *options.dropout;
   CheckFileHolds(*source, NeededNumbers(config, options.head.has_value()));
@@ -93,19 +126,25 @@ Longformer LoadLongformer(const std::filesystem::path& directory, const Longform
   std::set<std::string, std::less<>> fresh;
   if (options.head) fresh = NewParameters(*source, take, table);
   const auto is_new = [&](std::string_view name) { return fresh.count(name) != 0; };
-  // Copies of tied parameters, and the other name of an untied decoder's bias.
-  const auto ignored = [&](std::string_view name) {
-    return TiedTo(name).has_value() || (name == kBias && table.contains(kBiasAlias));
-  };
-  const WeightNames names{NameIn, ignored, is_new};
+  const WeightNames names{NameIn, IgnoredIn(table), is_new};
   std::vector<std::string> unread = ReadParameters(
       *source, names, options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse,
       table);
   if (!fresh.empty()) model.Initialise(options.head->seed, is_new);
-  if (warnings == nullptr) return model;
-  if (!fresh.empty()) warnings->push_back("new: " + NameList({fresh.begin(), fresh.end()}));
   unread.insert(unread.end(), dropped.begin(), dropped.end());
+  if (options.head) {
+    std::vector<std::string> foreign;
+    std::copy_if(unread.begin(), unread.end(), std::back_inserter(foreign),
+                 [](const std::string& name) { return !OfKnownHead(name); });
+    CheckUnread(*source, foreign);
+  }
+  if (warnings != nullptr) {
+    warnings->insert(warnings->end(), notes.begin(), notes.end());
+    AddConfigWarnings(directory, model.config().custom_code, warnings);
+    if (!fresh.empty()) warnings->push_back("new: " + NameList({fresh.begin(), fresh.end()}));
+  }
   if (options.head && !unread.empty()) {
+    if (warnings == nullptr) return model;
     warnings->insert(warnings->end(), source->warnings().begin(), source->warnings().end());
     warnings->push_back("left out: " + NameList(unread));
   } else {
@@ -129,10 +168,11 @@ void SaveLongformer(Longformer& model, const std::filesystem::path& directory) {
 }
 
 std::string ModelType(const std::filesystem::path& config_file) {
+  io::Confine(config_file.parent_path());
   const nlohmann::json object = io::ReadJsonFile(config_file);
-  return object.is_object()
-             ? io::GetString(object, "model_type", "reformer", io::Escape(config_file.string()))
-             : "reformer";
+  if (!object.is_object()) return "reformer";
+  const std::string type = ModelTypeIn(object, io::Escape(config_file.string()));
+  return type.empty() ? "reformer" : type;
 }
 
 }  // namespace longspan

@@ -42,6 +42,9 @@ Longformer LoadLongformer(const std::filesystem::path& directory,
 // none.
 LongformerConfig LongformerConfigOf(const std::filesystem::path& directory);
 
+// CheckUnread of a folder whose weights are not loaded.
+void CheckLongformerTensors(const std::filesystem::path& directory);
+
 // What a file of the model holds, for io::WriteSafetensors: an untied decoder's bias under both of
 // the names that it has had. The entries point into the model.
 std::vector<io::TensorEntry> LongformerEntries(Longformer& model);
@@ -50,7 +53,7 @@ std::vector<io::TensorEntry> LongformerEntries(Longformer& model);
 // created when it is missing.
 void SaveLongformer(Longformer& model, const std::filesystem::path& directory);
 
-// The model_type of a config.json; "reformer" when it names none. kFormat, kIo.
+// The model_type of a config.json (ModelTypeIn); "reformer" when nothing in it says. kFormat, kIo.
 std::string ModelType(const std::filesystem::path& config_file);
 
 }  // namespace longspan

@@ -4,13 +4,13 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "base/rng.h"
 #include "model/attention_layer.h"
 
 namespace longspan {
 namespace {
 
-constexpr idx_t kMostRounds = 1024;
 // Random sites of one text.
 enum Site : std::uint64_t { kRows = 0, kFirstBuckets = 1 };
 
@@ -68,8 +68,8 @@ LshRecall::LshRecall(const ReformerConfig& config, LshRecallOptions options)
   Check(!options_.rounds.empty(), ErrorCode::kUsage, "rounds: none is given");
   idx_t before = 0;
   for (const idx_t rounds : options_.rounds) {
-    Check(rounds >= 1 && rounds <= kMostRounds, ErrorCode::kUsage, "rounds: {} is not from 1 to {}",
-          rounds, kMostRounds);
+    Check(rounds >= 1 && rounds <= limits::kHashRounds, ErrorCode::kUsage,
+          "rounds: {} is not from 1 to {}", rounds, limits::kHashRounds);
     Check(rounds > before, ErrorCode::kUsage, "rounds: {} does not rise behind {}", rounds, before);
     before = rounds;
   }

@@ -1,19 +1,21 @@
 #include "model/model_files.h"
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "model/weight_files.h"
+#include "model/weight_names.h"
 
 namespace longspan {
 namespace {
-
-constexpr idx_t kMostRounds = 1024;
 
 // Files have the output bias under both names, and where they differ the decoder's is what their
 // writer added to the logits: `transformers` 5.24 keeps the other one unused.
@@ -67,14 +69,6 @@ std::set<std::string, std::less<>> NewParameters(const io::TensorSource& source,
   return fresh;
 }
 
-// "a, b, c", escaped.
-template <class Names>
-std::string NameList(const Names& names) {
-  std::string list;
-  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + io::Escape(name);
-  return list;
-}
-
 // Constants that files of 2020 still carry: no parameters.
 bool IsLegacyConstant(std::string_view name) {
   return name.find("self_mask_value_") != name.npos || name.find(".mask_value_") != name.npos;
@@ -101,8 +95,8 @@ void ApplyOptions(const LoadOptions& options, ReformerConfig* config) {
   if (options.lm_bias) config->lm_bias = *options.lm_bias;
   if (!options.attention.empty()) ChooseAttention(options.attention, config);
   if (options.num_hashes == 0) return;
-  Check(options.num_hashes >= 1 && options.num_hashes <= kMostRounds, ErrorCode::kUsage,
-        "num-hashes: {} is not from 1 to {}", options.num_hashes, kMostRounds);
+  Check(options.num_hashes >= 1 && options.num_hashes <= limits::kHashRounds, ErrorCode::kUsage,
+        "num-hashes: {} is not from 1 to {}", options.num_hashes, limits::kHashRounds);
   const bool hashes = config->attention == AttentionChoice::kConfigured &&
                       std::count(config->layers.begin(), config->layers.end(), LayerKind::kLsh) > 0;
   Check(hashes, ErrorCode::kUsage,
@@ -116,13 +110,14 @@ void ReadWeights(const io::TensorSource& source, const LoadOptions& options, Ref
                  std::vector<std::string>* warnings) {
   const auto unread = ReadParameters(source, {NameIn, IgnoredIn(source, model.parameters())},
                                      NonFiniteOf(options), model.parameters());
-  if (warnings != nullptr) AddWarnings(source, unread, warnings);
+  AddWarnings(source, unread, warnings);
 }
 
 Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions& options,
                       std::vector<std::string>* warnings) {
   ReformerConfig config = LoadReformerConfig(directory);
-  const auto source = io::OpenModel(directory);
+  std::vector<std::string> notes = config.notes;
+  const auto source = WithoutExtraPrefix(io::OpenModel(directory), &notes);
   ReformerConfig least = config;  // under another head the weights have to hold an encoder
   if (options.head) least.head = ReformerHead::kNone;
   CheckFileHolds(*source, ParameterCount(least));
@@ -131,7 +126,9 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
   const bool take = !options.head || PutHead(*options.head, &config);
   Reformer model(std::move(config));
   model.SetStrict(options.strict);
+  if (warnings != nullptr) AddConfigWarnings(directory, model.config().custom_code, warnings);
   if (!options.head) {
+    if (warnings != nullptr) warnings->insert(warnings->end(), notes.begin(), notes.end());
     ReadWeights(*source, options, model, warnings);
     return model;
   }
@@ -141,14 +138,26 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
       ReadParameters(*source, {NameIn, IgnoredIn(*source, model.parameters()), is_new},
                      NonFiniteOf(options), model.parameters());
   if (!fresh.empty()) model.Initialise(options.head->seed, is_new);
+  std::vector<std::string> foreign;  // that no other head explains
+  std::copy_if(unread.begin(), unread.end(), std::back_inserter(foreign),
+               [](const std::string& name) { return !OfHead(name); });
+  CheckUnread(*source, foreign);
   if (warnings == nullptr) return model;
+  warnings->insert(warnings->end(), notes.begin(), notes.end());
   warnings->insert(warnings->end(), source->warnings().begin(), source->warnings().end());
   if (model.config().is_decoder != was_causal) {
     warnings->push_back(fmt::format("changed: is_decoder is {}", model.config().is_decoder));
   }
-  if (!fresh.empty()) warnings->push_back("new: " + NameList(fresh));
+  if (!fresh.empty()) warnings->push_back("new: " + NameList({fresh.begin(), fresh.end()}));
   if (!unread.empty()) warnings->push_back("left out: " + NameList(unread));
   return model;
+}
+
+void CheckReformerTensors(const std::filesystem::path& directory) {
+  const Reformer model(LoadReformerConfig(directory), Reformer::Memory::kBorrowed);
+  const auto source = io::OpenModel(directory);
+  CheckUnread(*source, UnreadTensors(*source, {NameIn, IgnoredIn(*source, model.parameters())},
+                                     model.parameters()));
 }
 
 std::vector<io::TensorEntry> WeightEntries(Reformer& model) {
@@ -165,7 +174,7 @@ void SaveReformer(Reformer& model, const std::filesystem::path& directory) {
   generation["eos_token_id"] = config.eos_token;
   generation["pad_token_id"] = config.pad_token;
   io::WriteFileAtomic(directory / "config.json", ToJson(config));
-  io::WriteFileAtomic(directory / "generation_config.json", generation.dump(2) + "\n");
+  io::WriteFileAtomic(directory / "generation_config.json", io::DumpJson(generation));
   io::WriteSafetensors(directory / "model.safetensors", WeightEntries(model), {{"format", "pt"}});
 }
 

@@ -45,6 +45,9 @@ void ApplyOptions(const LoadOptions& options, ReformerConfig* config);
 Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions& options = {},
                       std::vector<std::string>* warnings = nullptr);
 
+// CheckUnread of a folder whose weights are not loaded.
+void CheckReformerTensors(const std::filesystem::path& directory);
+
 // The tensors as the files hold them, on the model's own memory.
 std::vector<io::TensorEntry> WeightEntries(Reformer& model);
 

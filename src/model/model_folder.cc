@@ -4,20 +4,24 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/atomic_directory.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/file.h"
 #include "io/file_name.h"
 #include "io/json.h"
+#include "io/paths.h"
+#include "io/policy.h"
+#include "io/transformer_folder.h"
+#include "model/sentence_config.h"
+#include "model/weight_files.h"
 
 namespace longspan {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr std::uint64_t kMostVocabulary = std::uint64_t{64} << 20;  // bytes
 
 // Weights of any framework, and their indexes.
 bool HoldsWeights(std::string_view name) {
@@ -29,40 +33,114 @@ bool HoldsWeights(std::string_view name) {
   return false;
 }
 
-// Regular files of a folder, by name.
-std::vector<std::string> FilesIn(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::directory_iterator entries(folder, error);
-  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
-    const std::string name = entries->path().filename().native();
-    std::error_code unknown;  // a link to nowhere is no regular file
-    if (entries->is_regular_file(unknown) && !name.starts_with(".")) names.push_back(name);
+// A file or folder to copy: its name below the model's folder, and where it really lies.
+struct Companion {
+  std::string name;
+  fs::path real;
+};
+
+// What lies in a model's folder, and which links lead out of it.
+class Companions {
+ public:
+  Companions(const fs::path& folder, const std::vector<std::string>& except) : root_(folder) {
+    for (const std::string& name : io::ListFolder(folder)) {
+      const bool wanted =
+          !HoldsWeights(name) && std::count(except.begin(), except.end(), name) == 0;
+      if (wanted) AddFile(name);
+    }
+    for (const std::string& name : ModuleFolders()) AddFolder(name);
   }
-  Check(!error, ErrorCode::kIo, "{}: cannot list: {}", io::Escape(folder.native(), 4096),
-        error.message());
-  std::sort(names.begin(), names.end());
-  return names;
+
+  const std::vector<Companion>& files() const { return files_; }
+  const std::vector<std::string>& folders() const { return folders_; }
+  const std::vector<std::string>& left_out() const { return left_out_; }
+
+ private:
+  // Where a name leads, links followed; empty when it is no regular file, or a link that leads
+  // out, which is remembered.
+  fs::path Resolve(const std::string& name, fs::file_type wanted) {
+    const fs::path path = root_ / name;
+    std::error_code unknown;  // a link to nowhere is nothing
+    if (fs::status(path, unknown).type() != wanted) return {};
+    fs::path real = io::ResolveInside(root_, path);
+    if (real.empty()) left_out_.push_back(name);
+    return real;
+  }
+
+  void AddFile(const std::string& name) {
+    if (fs::path(name).filename().native().starts_with(".")) return;
+    fs::path real = Resolve(name, fs::file_type::regular);
+    if (!real.empty()) files_.push_back({name, std::move(real)});
+  }
+
+  void AddFolder(const std::string& name) {
+    const fs::path real = Resolve(name, fs::file_type::directory);
+    if (real.empty()) return;
+    folders_.push_back(name);
+    for (const std::string& file : io::ListFolder(real)) AddFile(name + "/" + file);
+  }
+
+  // Folders of modules.json: [{"path": "1_Pooling", ...}, ...]. An empty path is the folder itself.
+  // A module without files of its own (normalisation) may have no folder.
+  std::vector<std::string> ModuleFolders() const {
+    const fs::path file = root_ / "modules.json";
+    if (!io::Exists(file)) return {};
+    const std::string source = io::Escape(file.native(), 4096);
+    const json modules = io::ReadJsonFile(file);
+    Check(modules.is_array(), ErrorCode::kFormat, "{}: must be a list", source);
+    std::vector<std::string> folders;
+    for (const json& module : modules) {
+      const std::string path = io::GetString(module, "path", "", source);
+      Check(path.empty() || io::IsPlainFileName(path), ErrorCode::kFormat,
+            "{}: path \"{}\" must be the plain name of a folder", source, io::Escape(path));
+      if (!path.empty()) folders.push_back(path);
+    }
+    std::sort(folders.begin(), folders.end());
+    folders.erase(std::unique(folders.begin(), folders.end()), folders.end());
+    return folders;
+  }
+
+  fs::path root_;
+  std::vector<Companion> files_;
+  std::vector<std::string> folders_, left_out_;
+};
+
+// "a, b", or what that is under a strict policy: an error.
+std::string LeftOutLine(const fs::path& folder, const std::vector<std::string>& names) {
+  if (names.empty()) return {};
+  const std::string list = fmt::format("{}: {} of its links lead{} out of the folder: {}",
+                                       io::Escape(folder.native(), 4096), names.size(),
+                                       names.size() == 1 ? "s" : "", NameList(names));
+  Check(!io::GetPolicy().strict_paths, ErrorCode::kFormat,
+        "{}; --strict-paths refuses that, put the files themselves there", list);
+  return list + "; not copied";
 }
 
-// Folders of modules.json: [{"path": "1_Pooling", ...}, ...]. An empty path is the folder itself.
-std::vector<std::string> ModuleFolders(const fs::path& folder) {
-  const fs::path file = folder / "modules.json";
-  if (!fs::exists(file)) return {};
-  const std::string source = io::Escape(file.native(), 4096);
-  const json modules = io::ReadJsonFile(file);
-  Check(modules.is_array(), ErrorCode::kFormat, "{}: must be a list", source);
-  std::vector<std::string> folders;
-  for (const json& module : modules) {
-    const std::string path = io::GetString(module, "path", "", source);
-    Check(path.empty() || io::IsPlainFileName(path), ErrorCode::kFormat,
-          "{}: path \"{}\" must be the plain name of a folder", source, io::Escape(path));
-    // A module without files of its own (normalisation) may have no folder.
-    if (!path.empty() && fs::is_directory(folder / path)) folders.push_back(path);
+constexpr const char* kTokenizerFiles[] = {"vocab.txt",
+                                           "vocab.json",
+                                           "merges.txt",
+                                           "tokenizer.json",
+                                           "added_tokens.json",
+                                           "tokenizer_config.json",
+                                           "sentencepiece.bpe.model",
+                                           "spiece.model",
+                                           "special_tokens_map.json"};
+
+// Tokenizer files and where they really lie; links that lead out go to `left_out`.
+std::vector<Companion> TokenizerCompanions(const fs::path& folder,
+                                           std::vector<std::string>* left_out) {
+  std::vector<Companion> files;
+  for (const char* name : kTokenizerFiles) {
+    std::error_code unknown;
+    if (!fs::is_regular_file(folder / name, unknown)) continue;
+    fs::path real = io::ResolveInside(folder, folder / name);
+    if (real.empty()) {
+      left_out->emplace_back(name);
+    } else {
+      files.push_back({name, std::move(real)});
+    }
   }
-  std::sort(folders.begin(), folders.end());
-  folders.erase(std::unique(folders.begin(), folders.end()), folders.end());
-  return folders;
+  return files;
 }
 
 json ReadObject(const fs::path& file) {
@@ -72,65 +150,102 @@ json ReadObject(const fs::path& file) {
   return object;
 }
 
+// modules.json with the transformer, which was in the folder `inner`, at the top. A model of old
+// that has none gets one.
+void CopyModules(const fs::path& from, const fs::path& to, const std::string& inner) {
+  const fs::path file = from / "modules.json";
+  json modules = json::array();
+  if (io::Exists(file)) modules = io::ReadJsonFile(file);
+  for (json& module : modules) {
+    if (module.is_object() && module.value("path", json()) == inner) module["path"] = "";
+  }
+  if (modules.empty()) {
+    modules.push_back({{"idx", 0},
+                       {"name", "0"},
+                       {"path", ""},
+                       {"type", "sentence_transformers.models.Transformer"}});
+  }
+  io::WriteFileAtomic(to / "modules.json", io::DumpJson(modules));
+}
+
 }  // namespace
 
 std::vector<std::string> CopyCompanions(const fs::path& from, const fs::path& to,
                                         const std::vector<std::string>& except) {
+  const Companions companions(from, except);
+  LeftOutLine(from, companions.left_out());
   std::vector<std::string> copied;
-  for (const std::string& name : FilesIn(from)) {
-    if (HoldsWeights(name) || std::count(except.begin(), except.end(), name) > 0) continue;
-    io::CopyFile(from / name, to / name);
-    copied.push_back(name);
+  // A transformer in a folder of its own comes out at the top, where what is made of it is written.
+  const fs::path inner = io::TransformerFolder(from);
+  const std::string moved = inner == from ? std::string() : inner.filename().string();
+  if (!moved.empty()) {
+    copied = CopyCompanions(inner, to, except);
+    CopyModules(from, to, moved);
+    copied.emplace_back("modules.json");
   }
-  for (const std::string& folder : ModuleFolders(from)) {
-    std::error_code error;
-    fs::create_directory(to / folder, error);
-    Check(!error, ErrorCode::kIo, "{}: cannot create the directory: {}",
-          io::Escape((to / folder).native(), 4096), error.message());
-    for (const std::string& name : FilesIn(from / folder)) {
-      io::CopyFile(from / folder / name, to / folder / name);
-      copied.push_back(folder + "/" + name);
-    }
+  for (const std::string& folder : companions.folders()) {
+    if (folder != moved) io::MakeDirectories(to / folder);
+  }
+  for (const Companion& file : companions.files()) {
+    if (std::count(copied.begin(), copied.end(), file.name) > 0) continue;
+    if (!moved.empty() && file.name.starts_with(moved + "/")) continue;
+    io::CopyFile(file.real, to / file.name);
+    copied.push_back(file.name);
   }
   return copied;
 }
 
+std::string LinksLeftOut(const fs::path& folder, const std::vector<std::string>& except) {
+  return LeftOutLine(folder, Companions(folder, except).left_out());
+}
+
+std::string TokenizerLinksLeftOut(const fs::path& folder) {
+  std::vector<std::string> left_out;
+  TokenizerCompanions(folder, &left_out);
+  return LeftOutLine(folder, left_out);
+}
+
 std::vector<std::string> TokenizerFiles(const fs::path& folder) {
-  std::vector<std::string> names;
-  for (const char* name : {"vocab.txt", "vocab.json", "merges.txt", "tokenizer.json",
-                           "added_tokens.json", "tokenizer_config.json", "sentencepiece.bpe.model",
-                           "spiece.model", "special_tokens_map.json"}) {
-    std::error_code unknown;
-    if (fs::is_regular_file(folder / name, unknown)) names.emplace_back(name);
-  }
+  std::vector<std::string> names, left_out;
+  for (const Companion& file : TokenizerCompanions(folder, &left_out)) names.push_back(file.name);
   return names;
 }
 
-void CopyTokenizer(const fs::path& from, const fs::path& to) {
-  for (const std::string& name : TokenizerFiles(from)) io::CopyFile(from / name, to / name);
+void CopyTokenizer(const fs::path& given, const fs::path& to) {
+  const fs::path from = io::TransformerFolder(given);
+  std::vector<std::string> left_out;
+  const std::vector<Companion> files = TokenizerCompanions(from, &left_out);
+  LeftOutLine(from, left_out);
+  for (const Companion& file : files) io::CopyFile(file.real, to / file.name);
 }
 
 void SetLongestText(const fs::path& folder, idx_t tokens, std::string_view tokenizer_class) {
   const fs::path tokenizer = folder / "tokenizer_config.json";
-  const bool has_vocabulary = fs::exists(folder / "vocab.txt") ||
-                              fs::exists(folder / "vocab.json") ||
-                              fs::exists(folder / "tokenizer.json");
-  if (fs::exists(tokenizer) || has_vocabulary) {
-    json object = fs::exists(tokenizer) ? ReadObject(tokenizer) : json::object();
+  const bool has_vocabulary = io::Exists(folder / "vocab.txt") ||
+                              io::Exists(folder / "vocab.json") ||
+                              io::Exists(folder / "tokenizer.json");
+  if (io::Exists(tokenizer) || has_vocabulary) {
+    json object = io::Exists(tokenizer) ? ReadObject(tokenizer) : json::object();
     object["model_max_length"] = tokens;
     if (io::IsNullOrAbsent(object, "tokenizer_class")) object["tokenizer_class"] = tokenizer_class;
-    io::WriteFileAtomic(tokenizer, object.dump(2) + "\n");
+    io::WriteFileAtomic(tokenizer, io::DumpJson(object));
   }
-  const fs::path sentences = folder / "sentence_bert_config.json";
-  if (!fs::exists(sentences)) return;
-  json object = ReadObject(sentences);
-  object["max_seq_length"] = tokens;
-  io::WriteFileAtomic(sentences, object.dump(2) + "\n");
+  // Older folders have the file of another family, or have it beside the transformer that they came
+  // with.
+  std::vector<std::string> places = Companions(folder, {}).folders();
+  places.emplace_back();
+  for (const std::string& place : places) {
+    const auto sentences = FindSentenceConfig(folder / place);
+    if (!sentences) continue;
+    json object = ReadObject(*sentences);
+    object["max_seq_length"] = tokens;
+    io::WriteFileAtomic(*sentences, io::DumpJson(object));
+  }
 }
 
 idx_t TokenId(const fs::path& folder, std::string_view token) {
-  if (fs::exists(folder / "vocab.txt")) {
-    const std::string text = io::ReadWholeFile(folder / "vocab.txt", kMostVocabulary);
+  if (io::Exists(folder / "vocab.txt")) {
+    const std::string text = io::ReadWholeFile(folder / "vocab.txt", limits::kVocabularyFile);
     idx_t id = 0;
     for (std::size_t at = 0; at < text.size(); ++id) {
       const std::size_t end = std::min(text.find('\n', at), text.size());
@@ -141,10 +256,10 @@ idx_t TokenId(const fs::path& folder, std::string_view token) {
     }
     return -1;
   }
-  if (!fs::exists(folder / "tokenizer.json")) return -1;
-  io::JsonLimits limits;
-  limits.bytes = kMostVocabulary;
-  const json document = io::ReadJsonFile(folder / "tokenizer.json", limits);
+  if (!io::Exists(folder / "tokenizer.json")) return -1;
+  io::JsonLimits most;
+  most.bytes = limits::kVocabularyFile;
+  const json document = io::ReadJsonFile(folder / "tokenizer.json", most);
   if (!document.is_object() || !document.contains("model") || !document["model"].is_object()) {
     return -1;
   }

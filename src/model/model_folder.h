@@ -13,20 +13,33 @@ namespace longspan {
 // Copies every regular file of `from` that holds no weights, and the folders that modules.json of
 // sentence-transformers names with all their files; hidden files stay behind, and so do the names
 // in `except`. Returns what was copied. kFormat when modules.json names a folder that is no plain
-// name. Links are followed.
+// name. Of a folder around a transformer's (io/transformer_folder.h) the inner files come to the
+// top, and modules.json says so.
+//
+// A folder that somebody else made may hold links to files that are none of its business, and what
+// is copied may be shared: a link is followed only where io::ResolveInside lets it, to the folder's
+// own files and a hub cache's blobs. The others stay behind (LinksLeftOut); with a policy of
+// strict_paths they are kFormat.
 std::vector<std::string> CopyCompanions(const std::filesystem::path& from,
                                         const std::filesystem::path& to,
                                         const std::vector<std::string>& except = {});
 
 // The files of `folder` that a tokenizer is made of, in the Hugging Face layout: small, and what
-// makes weights usable by themselves. Names only.
+// makes weights usable by themselves. Names only, and none of a link that leads out.
 std::vector<std::string> TokenizerFiles(const std::filesystem::path& folder);
-// Copies them. kIo.
+// Copies them, links as CopyCompanions does. kIo.
 void CopyTokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// One line about the links in `folder` that CopyCompanions leaves behind; empty when there are
+// none. The same of CopyTokenizer.
+std::string LinksLeftOut(const std::filesystem::path& folder,
+                         const std::vector<std::string>& except = {});
+std::string TokenizerLinksLeftOut(const std::filesystem::path& folder);
 
 // Tells the files in `folder` that read texts how long one may be: model_max_length in
 // tokenizer_config.json (written when a vocabulary is there without it; `tokenizer_class` is
-// added where it is missing), max_seq_length in sentence_bert_config.json.
+// added where it is missing), max_seq_length in sentence_bert_config.json or its older forms
+// (sentence_config.h), here and in the folders of modules.json.
 void SetLongestText(const std::filesystem::path& folder, idx_t tokens,
                     std::string_view tokenizer_class);
 

@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "base/math.h"
+#include "base/memory_limit.h"
 #include "base/rng.h"
 
 namespace longspan {
@@ -31,12 +32,15 @@ void ParameterTable::Add(std::string name, std::vector<idx_t> shape, ParameterKi
 }
 
 void ParameterTable::Allocate() {
+  CheckMemory(fmt::format("model: {} parameters", count()), SaturatingProduct({extent_, 4}));
   values_ = Tensor({extent_});
   value_data_ = values_.data<float>();
   ++generation_;
 }
 void ParameterTable::AllocateGradients() {
   if (has_gradients()) return;
+  CheckMemory(fmt::format("training: {} parameters and their gradients", count()),
+              SaturatingProduct({extent_, 8}));
   gradients_ = Tensor({extent_});
   gradient_data_ = gradients_.data<float>();
 }

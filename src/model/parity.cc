@@ -9,6 +9,7 @@
 #include "model/longformer_files.h"
 #include "model/parity_case.h"
 #include "model/weight_names.h"
+#include "model/what_is.h"
 
 namespace longspan {
 namespace {
@@ -167,7 +168,7 @@ ParityReport ParityCase::Finish() {
 
 ParityReport VerifyCase(Context& context, const std::filesystem::path& directory,
                         const std::filesystem::path& case_file, const VerifyOptions& options) {
-  const bool longformer = ModelType(directory / "config.json") == "longformer";
+  const bool longformer = ModelType(ModelConfigFile(directory)) == "longformer";
   const io::SafetensorsFile source = io::SafetensorsFile::Open(case_file);
   Check(!longformer || (options.num_hashes == 0 && !options.lm_bias), ErrorCode::kUsage,
         "verify: {} is a Longformer, which has no rounds of hashing and no bias to leave out",

@@ -1,15 +1,12 @@
 // What a Reformer asks of a batch.
 #include "base/errors.h"
+#include "base/limits.h"
 #include "model/documents.h"
 #include "model/original_rules.h"
 #include "model/reformer.h"
 
 namespace longspan {
-namespace {
-
-constexpr idx_t kMostRounds = 1024;
-
-}  // namespace
+namespace {}  // namespace
 
 void Reformer::CheckBatch(const TokenBatch& batch, Pass pass) const {
   const idx_t n = batch.rows * batch.tokens;
@@ -31,9 +28,9 @@ void Reformer::CheckBatch(const TokenBatch& batch, Pass pass) const {
             (batch.mask.extent[0] == batch.rows && batch.mask.extent[1] == batch.tokens),
         ErrorCode::kUsage, "batch: mask is {}, need ({}, {})", ShapeText(batch.mask), batch.rows,
         batch.tokens);
-  Check(batch.num_hashes >= 0 && batch.num_hashes <= kMostRounds, ErrorCode::kUsage,
+  Check(batch.num_hashes >= 0 && batch.num_hashes <= limits::kHashRounds, ErrorCode::kUsage,
         "batch: {} rounds of hashing, need 1 to {}, or 0 for the config's", batch.num_hashes,
-        kMostRounds);
+        limits::kHashRounds);
   if (!batch.documents.empty()) {
     Check(batch.mask.empty() && batch.positions.empty(), ErrorCode::kUsage,
           "batch: documents in rows exclude a mask and positions");

@@ -4,23 +4,19 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "base/math.h"
 #include "io/escape.h"
-#include "io/file.h"
 #include "io/json.h"
+#include "io/policy.h"
+#include "model/weight_heads.h"
+#include "model/what_is.h"
 #include "ops/feed_forward/feed_forward.h"
 
 namespace longspan {
 namespace {
 
 using nlohmann::json;
-
-// Bounds that no model on one machine exceeds; products of two stay far from overflow.
-constexpr idx_t kMostChannels = 1 << 20;
-constexpr idx_t kMostVocabulary = 1 << 24;
-constexpr idx_t kMostTokens = idx_t{1} << 31;
-constexpr idx_t kMostChunk = 1 << 20;
-constexpr idx_t kMostLayers = 4096;
 
 constexpr std::pair<ReformerHead, std::string_view> kHeads[] = {
     {ReformerHead::kNone, "ReformerModel"},
@@ -47,47 +43,62 @@ AttentionChoice ParseAttentionChoice(const json& object, std::string_view source
        io::Escape(name));
 }
 
-ReformerHead ParseHead(const json& object, std::string_view source) {
-  const auto names = io::GetStringList(object, "architectures",
-                                       std::vector<std::string>{"ReformerModelWithLMHead"}, source);
-  Check(names.size() == 1, ErrorCode::kFormat, "{}: architectures lists {} classes, need exactly 1",
-        source, names.size());
-  std::string known;
-  for (const auto& [head, name] : kHeads) {
-    if (name == names[0]) return head;
-    known.append(known.empty() ? "" : ", ").append(name);
+constexpr std::pair<TextHead, ReformerHead> kTextHeads[] = {
+    {TextHead::kNone, ReformerHead::kNone},
+    {TextHead::kCausalLm, ReformerHead::kLanguageModel},
+    {TextHead::kMaskedLm, ReformerHead::kMaskedLanguageModel},
+    {TextHead::kSequence, ReformerHead::kSequence},
+    {TextHead::kQuestion, ReformerHead::kQuestion},
+};
+
+ReformerHead HeadIn(const json& object, std::string_view source,
+                    const std::optional<WeightHeads>& weights) {
+  std::vector<NamedHead> known;
+  for (const auto& [text, head] : kTextHeads) known.emplace_back(text, ReformerClass(head));
+  HeadRules rules{"Reformer"};
+  rules.causal = io::GetBool(object, "is_decoder", false, source);
+  rules.masked = !rules.causal;
+  const TextHead found = ParseHead(object, source, known, rules, weights, TextHead::kCausalLm);
+  for (const auto& [text, head] : kTextHeads) {
+    if (text == found) return head;
   }
-  Fail(ErrorCode::kFormat, "{}: architectures '{}' is not supported; use one of {}", source,
-       io::Escape(names[0]), known);
+  return ReformerHead::kNone;
 }
 
 std::vector<LayerKind> ParseLayers(const json& object, std::string_view source) {
   const auto names = io::GetStringList(
       object, "attn_layers",
       std::vector<std::string>{"local", "lsh", "local", "lsh", "local", "lsh"}, source);
-  Check(!names.empty() && static_cast<idx_t>(names.size()) <= kMostLayers, ErrorCode::kFormat,
-        "{}: attn_layers has {} entries, need 1 to {}", source, names.size(), kMostLayers);
+  Check(!names.empty() && static_cast<idx_t>(names.size()) <= limits::kLayers, ErrorCode::kFormat,
+        "{}: attn_layers has {} entries, need 1 to {}", source, names.size(), limits::kLayers);
   std::vector<LayerKind> layers;
   for (const std::string& name : names) {
     Check(name == "local" || name == "lsh", ErrorCode::kFormat,
           "{}: attn_layers has '{}', need 'local' or 'lsh'", source, io::Escape(name));
     layers.push_back(name == "local" ? LayerKind::kLocal : LayerKind::kLsh);
   }
+  // `transformers` puts the length of attn_layers in its place: another number says that somebody
+  // meant another model.
+  const auto count = io::GetOptionalInt(object, "num_hidden_layers", 1, limits::kLayers, source);
+  Check(!count || *count == static_cast<idx_t>(layers.size()), ErrorCode::kFormat,
+        "{}: num_hidden_layers is {}, attn_layers has {} entries; make them equal or leave "
+        "num_hidden_layers out",
+        source, count.value_or(0), layers.size());
   return layers;
 }
 
 void ParseSizes(const json& o, std::string_view source, ReformerConfig* c) {
-  c->vocab_size = io::GetInt(o, "vocab_size", 1, kMostVocabulary, c->vocab_size, source);
-  c->hidden_size = io::GetInt(o, "hidden_size", 1, kMostChannels, c->hidden_size, source);
-  c->heads = io::GetInt(o, "num_attention_heads", 1, kMostChannels, c->heads, source);
-  c->head_size = io::GetInt(o, "attention_head_size", 1, kMostChannels, c->head_size, source);
-  Check(c->width() <= kMostChannels, ErrorCode::kFormat,
+  c->vocab_size = io::GetInt(o, "vocab_size", 1, limits::kVocabulary, c->vocab_size, source);
+  c->hidden_size = io::GetInt(o, "hidden_size", 1, limits::kChannels, c->hidden_size, source);
+  c->heads = io::GetInt(o, "num_attention_heads", 1, limits::kChannels, c->heads, source);
+  c->head_size = io::GetInt(o, "attention_head_size", 1, limits::kChannels, c->head_size, source);
+  Check(c->width() <= limits::kChannels, ErrorCode::kFormat,
         "{}: num_attention_heads {} times attention_head_size {} is above {}", source, c->heads,
-        c->head_size, kMostChannels);
+        c->head_size, limits::kChannels);
   c->feed_forward_size =
-      io::GetInt(o, "feed_forward_size", 1, kMostChannels, c->feed_forward_size, source);
-  c->max_positions =
-      io::GetInt(o, "max_position_embeddings", 1, kMostTokens, c->max_positions, source);
+      io::GetInt(o, "feed_forward_size", 1, limits::kChannels, c->feed_forward_size, source);
+  c->max_positions = io::GetInt(o, "max_position_embeddings", 1, limits::kReformerTokens,
+                                c->max_positions, source);
   c->activation = io::GetString(o, "hidden_act", c->activation, source);
   try {
     ParseActivation(c->activation);
@@ -103,8 +114,10 @@ void ParseSizes(const json& o, std::string_view source, ReformerConfig* c) {
 
 void ParsePositions(const json& o, std::string_view source, ReformerConfig* c) {
   c->axial = io::GetBool(o, "axial_pos_embds", c->axial, source);
-  c->axial_shape = io::GetIntList(o, "axial_pos_shape", 1, kMostTokens, c->axial_shape, source);
-  c->axial_dims = io::GetIntList(o, "axial_pos_embds_dim", 1, kMostChannels, c->axial_dims, source);
+  c->axial_shape =
+      io::GetIntList(o, "axial_pos_shape", 1, limits::kReformerTokens, c->axial_shape, source);
+  c->axial_dims =
+      io::GetIntList(o, "axial_pos_embds_dim", 1, limits::kChannels, c->axial_dims, source);
   c->axial_norm_std = io::GetFloat(o, "axial_norm_std", 0.0, 1e6, c->axial_norm_std, source);
   if (!c->axial) return;
   Check(c->axial_shape.size() == 2 && c->axial_dims.size() == 2, ErrorCode::kFormat,
@@ -117,10 +130,10 @@ void ParsePositions(const json& o, std::string_view source, ReformerConfig* c) {
 
 void ParseAttention(const json& o, std::string_view source, ReformerConfig* c) {
   const auto chunk = [&](const char* field, idx_t fallback) {
-    return io::GetInt(o, field, 1, kMostChunk, fallback, source);
+    return io::GetInt(o, field, 1, limits::kChunk, fallback, source);
   };
   const auto neighbours = [&](const char* field, idx_t fallback) {
-    return io::GetInt(o, field, 0, 1024, fallback, source);
+    return io::GetInt(o, field, 0, limits::kNeighbourChunks, fallback, source);
   };
   c->local_chunk = chunk("local_attn_chunk_length", c->local_chunk);
   c->local_before = neighbours("local_num_chunks_before", c->local_before);
@@ -131,12 +144,17 @@ void ParseAttention(const json& o, std::string_view source, ReformerConfig* c) {
   c->lsh_before = neighbours("lsh_num_chunks_before", c->lsh_before);
   c->lsh_after = neighbours("lsh_num_chunks_after", c->lsh_after);
   c->lsh_dropout = io::GetDropout(o, "lsh_attention_probs_dropout_prob", c->lsh_dropout, source);
-  c->num_hashes = io::GetInt(o, "num_hashes", 1, 1024, c->num_hashes, source);
+  c->num_hashes = io::GetInt(o, "num_hashes", 1, limits::kHashRounds, c->num_hashes, source);
   if (!io::IsNullOrAbsent(o, "num_buckets")) {
-    c->num_buckets = io::GetIntOrList(o, "num_buckets", 2, kMostTokens, std::nullopt, source);
+    c->num_buckets = io::GetIntOrList(o, "num_buckets", 2, limits::kBuckets, std::nullopt, source);
+    idx_t product = 1;
     for (const idx_t buckets : c->num_buckets) {
       Check(buckets % 2 == 0, ErrorCode::kFormat, "{}: num_buckets has {}, need even numbers",
             source, buckets);
+      product *= buckets;
+      Check(product <= limits::kBuckets, ErrorCode::kFormat,
+            "{}: num_buckets multiply to {} or more, at most {} have an id", source, product,
+            limits::kBuckets);
     }
   }
   c->hash_seed = io::GetOptionalInt(o, "hash_seed", std::numeric_limits<idx_t>::min(),
@@ -151,11 +169,14 @@ void ParseRegularisation(const json& o, std::string_view source, ReformerConfig*
 }
 
 void ParseTokens(const json& o, std::string_view source, ReformerConfig* c) {
-  c->pad_token = io::GetOptionalInt(o, "pad_token_id", 0, c->vocab_size - 1, source).value_or(0);
-  c->bos_token = io::GetOptionalInt(o, "bos_token_id", 0, kMostVocabulary, source);
+  const idx_t last = c->vocab_size - 1;
+  c->pad_token = io::GetOptionalInt(o, "pad_token_id", 0, last, source).value_or(0);
+  c->bos_token = io::GetOptionalInt(o, "bos_token_id", 0, last, source);
+  c->eos_token = std::min(c->eos_token, last);
   if (io::IsNullOrAbsent(o, "eos_token_id")) return;
-  const auto ends = io::GetIntOrList(o, "eos_token_id", 0, kMostVocabulary, io::kRequired, source);
-  Check(!ends.empty(), ErrorCode::kFormat, "{}: eos_token_id is an empty list", source);
+  const auto ends = io::GetIntOrList(o, "eos_token_id", 0, last, io::kRequired, source);
+  Check(!ends.empty() && ends.size() <= limits::kEndTokens, ErrorCode::kFormat,
+        "{}: eos_token_id is a list of {}, need 1 to {}", source, ends.size(), limits::kEndTokens);
   c->eos_token = ends[0];
   c->more_eos_tokens.assign(ends.begin() + 1, ends.end());
 }
@@ -163,13 +184,22 @@ void ParseTokens(const json& o, std::string_view source, ReformerConfig* c) {
 // What changes how the original runs and not what it computes.
 void ParseRunning(const json& o, std::string_view source, ReformerConfig* c) {
   c->use_cache = io::GetBool(o, "use_cache", c->use_cache, source);
-  c->chunk_size_feed_forward = io::GetInt(o, "chunk_size_feed_forward", 0, kMostTokens, 0, source);
-  c->chunk_size_lm_head = io::GetInt(o, "chunk_size_lm_head", 0, kMostTokens, 0, source);
+  c->chunk_size_feed_forward =
+      io::GetInt(o, "chunk_size_feed_forward", 0, limits::kReformerTokens, 0, source);
+  c->chunk_size_lm_head =
+      io::GetInt(o, "chunk_size_lm_head", 0, limits::kReformerTokens, 0, source);
 }
 
-void ParseHeadFields(const json& o, std::string_view source, ReformerConfig* c) {
-  c->labels = ParseLabels(o, source);
+void ParseHeadFields(const json& o, std::string_view source,
+                     const std::optional<WeightHeads>& weights, ReformerConfig* c) {
+  LabelFields labels = ParseLabels(o, source);
   c->problem = ParseProblemType(o, source);
+  if (c->head == ReformerHead::kSequence) {
+    if (weights) FitLabels(weights->dense_classes, source, &labels);
+    CheckProblem(source, &c->problem, &labels);
+    c->notes = std::move(labels.notes);
+  }
+  c->labels = std::move(labels.names);
   c->classifier_dropout = io::GetOptionalDropout(o, "classifier_dropout", source);
   Check(c->head != ReformerHead::kQuestion || c->label_count() == 2, ErrorCode::kFormat,
         "{}: {} labels; a ReformerForQuestionAnswering needs 2, start and end", source,
@@ -181,6 +211,7 @@ void ParseOwnFields(const json& o, std::string_view source, ReformerConfig* c) {
   c->rotation_seed = io::GetInt(o, "longspan_rotation_seed", 0, std::numeric_limits<idx_t>::max(),
                                 c->rotation_seed, source);
   c->lm_bias = io::GetBool(o, "longspan_lm_bias", c->lm_bias, source);
+  c->custom_code = !io::IsNullOrAbsent(o, "auto_map");
 }
 
 // A causal model must not look ahead; a head fixes whether it is causal.
@@ -241,14 +272,16 @@ void ChooseAttention(std::string_view name, ReformerConfig* config) {
        io::Escape(name));
 }
 
-ReformerConfig ParseReformerConfig(std::string_view text, std::string_view source) {
-  const json object = io::ParseJson(text, source);
+namespace {
+
+ReformerConfig ConfigIn(const json& object, std::string_view source,
+                        const std::optional<WeightHeads>& weights) {
   Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
   const std::string type = io::GetString(object, "model_type", "reformer", source);
   Check(type == "reformer", ErrorCode::kFormat,
         "{}: model_type '{}' is not supported; need 'reformer'", source, io::Escape(type));
   ReformerConfig config;
-  config.head = ParseHead(object, source);
+  config.head = HeadIn(object, source, weights);
   config.layers = ParseLayers(object, source);
   ParseSizes(object, source, &config);
   ParsePositions(object, source, &config);
@@ -256,19 +289,26 @@ ReformerConfig ParseReformerConfig(std::string_view text, std::string_view sourc
   ParseRegularisation(object, source, &config);
   ParseTokens(object, source, &config);
   ParseRunning(object, source, &config);
-  ParseHeadFields(object, source, &config);
+  ParseHeadFields(object, source, weights, &config);
   ParseOwnFields(object, source, &config);
   CheckHead(source, config);
   return config;
 }
 
+}  // namespace
+
+ReformerConfig ParseReformerConfig(std::string_view text, std::string_view source) {
+  return ConfigIn(io::ParseJson(text, source), source, std::nullopt);
+}
+
 ReformerConfig ReadReformerConfig(const std::filesystem::path& file) {
-  constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
-  return ParseReformerConfig(io::ReadWholeFile(file, kMostBytes), io::Escape(file.string()));
+  const json object = io::ReadJsonFile(file);
+  return ConfigIn(object, io::Escape(file.native(), 4096), DecidingWeights(object, file));
 }
 
 ReformerConfig LoadReformerConfig(const std::filesystem::path& directory) {
-  return ReadReformerConfig(directory / "config.json");
+  io::Confine(directory);
+  return ReadReformerConfig(ModelConfigFile(directory, "reformer"));
 }
 
 std::string ToJson(const ReformerConfig& c) {
@@ -328,7 +368,7 @@ std::string ToJson(const ReformerConfig& c) {
   if (!c.lm_bias) o["longspan_lm_bias"] = false;
   o["use_cache"] = c.use_cache;
   o["torch_dtype"] = "float32";
-  return o.dump(2) + "\n";
+  return io::DumpJson(o);
 }
 
 std::uint64_t ParameterCount(const ReformerConfig& c) {

@@ -24,7 +24,8 @@ enum class AttentionChoice { kConfigured, kFull, kLocal, kFullLsh };
 // layers.
 std::string_view AttentionName(AttentionChoice choice);
 
-// Which head stands on the encoder; the config's "architectures".
+// Which head stands on the encoder: the config's "architectures", or what the weights say where it
+// does not name one class.
 enum class ReformerHead { kNone, kLanguageModel, kMaskedLanguageModel, kSequence, kQuestion };
 // "ReformerForMaskedLM".
 std::string_view ReformerClass(ReformerHead head);
@@ -68,6 +69,7 @@ struct ReformerConfig {
 
   std::vector<std::string> labels = {"LABEL_0", "LABEL_1"};  // id2label
   ProblemType problem = ProblemType::kInferred;
+  std::vector<std::string> notes;  // what is odd about the labels: one line each, to be told
   std::optional<double> classifier_dropout;  // absent: hidden_dropout
 
   // longspan's own field "longspan_rotation_seed": without a hash_seed evaluation draws the
@@ -76,6 +78,9 @@ struct ReformerConfig {
   // longspan's own field "longspan_lm_bias"; written when it is false. False: lm_head.bias is kept
   // in the files but takes no part, as transformers 5 has it; before that, and here, it does.
   bool lm_bias = true;
+
+  // An auto_map is there: code of the model's own, which is not run. Not written.
+  bool custom_code = false;
 
   // longspan's own field "longspan_attention"; written when it is not "config".
   AttentionChoice attention = AttentionChoice::kConfigured;
@@ -96,7 +101,8 @@ void ChooseAttention(std::string_view name, ReformerConfig* config);
 // Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,
 // as Hugging Face ignores them.
 ReformerConfig ParseReformerConfig(std::string_view json, std::string_view source);
-// From a config.json, or from the one of a model directory. kIo, kFormat.
+// From a config.json, or from the one of a model directory; what it leaves open is taken from the
+// weights beside it (model/weight_heads.h). kIo, kFormat.
 ReformerConfig ReadReformerConfig(const std::filesystem::path& file);
 ReformerConfig LoadReformerConfig(const std::filesystem::path& directory);
 

@@ -7,20 +7,20 @@
 
 #include "base/arena.h"
 #include "base/errors.h"
+#include "base/limits.h"
 #include "model/longformer.h"
 #include "model/reformer.h"
 
 namespace longspan {
 namespace {
 
-constexpr idx_t kMostTokens = idx_t{1} << 31;  // of a row; more than any config has positions for
-
 double Megabytes(std::size_t bytes) { return static_cast<double>(bytes) * 1e-6; }
 
 void CheckStep(idx_t rows, idx_t tokens) {
-  Check(rows >= 1 && tokens >= 1 && tokens <= kMostTokens && rows <= kMostTokens / tokens,
+  Check(rows >= 1 && tokens >= 1 && tokens <= limits::kReformerTokens &&
+            rows <= limits::kReformerTokens / tokens,
         ErrorCode::kUsage, "step: {} rows of {} tokens, need at least 1 of 1 and {} tokens at most",
-        rows, tokens, kMostTokens);
+        rows, tokens, limits::kReformerTokens);
 }
 
 // A text of the shortest length must fit.
@@ -232,8 +232,8 @@ LongformerConfig WithPositions(LongformerConfig config, idx_t tokens) {
 }
 
 ReformerConfig WithPositions(ReformerConfig config, idx_t tokens) {
-  Check(tokens <= kMostTokens, ErrorCode::kUsage, "step: {} tokens are more than {}", tokens,
-        kMostTokens);
+  Check(tokens <= limits::kReformerTokens, ErrorCode::kUsage, "step: {} tokens are more than {}",
+        tokens, limits::kReformerTokens);
   config.max_positions = std::max(config.max_positions, tokens);
   if (!config.axial) return config;
   idx_t& first = config.axial_shape[0];
@@ -275,7 +275,8 @@ LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehear
   };
   // Memory is almost a straight line over the length: the line through two lengths leads near the
   // end, and the steps from there grow until they have passed it.
-  idx_t low = 1, high = kMostTokens / kPlanTokens / rows + 1;  // low fits, high does not
+  idx_t low = 1,
+        high = limits::kReformerTokens / kPlanTokens / rows + 1;  // low fits, high does not
   fits(low);
   const double first = total;
   constexpr idx_t kFar = 4096;

@@ -5,9 +5,11 @@
 
 #include "base/errors.h"
 #include "io/escape.h"
+#include "io/policy.h"
 #include "model/longformer_files.h"
 #include "model/model_files.h"
 #include "model/step_memory.h"
+#include "model/what_is.h"
 
 namespace longspan {
 namespace {
@@ -102,12 +104,7 @@ class LongformerTextModel final : public TextModel {
 };
 
 bool IsLongformer(const std::filesystem::path& directory) {
-  const std::string type = ModelType(directory / "config.json");
-  Check(type == "longformer" || type == "reformer", ErrorCode::kFormat,
-        "{}: is a {}, need a Reformer or a Longformer; a BERT or RoBERTa becomes one by `longspan "
-        "convert --to longformer`",
-        io::Escape(directory.string()), io::Escape(type));
-  return type == "longformer";
+  return ModelType(ModelConfigFile(directory)) == "longformer";
 }
 
 }  // namespace
@@ -184,9 +181,25 @@ std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
   return MakeTextModel(LoadReformer(directory, options, warnings));
 }
 
+void CheckTensors(const std::filesystem::path& directory) {
+  if (!io::GetPolicy().strict_weights) return;
+  IsLongformer(directory) ? CheckLongformerTensors(directory) : CheckReformerTensors(directory);
+}
+
 TextModelInfo ReadTextModelInfo(const std::filesystem::path& directory) {
   if (IsLongformer(directory)) return InfoOf(LoadLongformerConfig(directory));
   return InfoOf(LoadReformerConfig(directory));
+}
+
+void CheckHead(const std::filesystem::path& directory, const TextModelInfo& found,
+               TextHead wanted) {
+  if (found.head == wanted) return;
+  const std::string shown = io::Escape(directory.string());
+  const std::string way =
+      WayTo(wanted).empty() ? "" : fmt::format(" ({} makes one)", WayTo(wanted));
+  Fail(ErrorCode::kFormat,
+       "{}: is a {}, which is for {}, not for {}; that needs the folder of {}{}", shown,
+       found.class_name, CommandOf(found.head), CommandOf(wanted), ClassesFor(wanted), way);
 }
 
 }  // namespace longspan

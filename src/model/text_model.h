@@ -13,11 +13,10 @@
 #include "model/global_policy.h"
 #include "model/longformer.h"
 #include "model/reformer.h"
+#include "model/text_head.h"
 
 namespace longspan {
 
-// What a model was made for.
-enum class TextHead { kNone, kCausalLm, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
 TextHead HeadOf(LongformerHead head);
 TextHead HeadOf(ReformerHead head);
 
@@ -108,7 +107,12 @@ struct TextModelLoad {
 std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
                                          const TextModelLoad& load,
                                          std::vector<std::string>* warnings = nullptr);
-// What a config.json says, without the weights.
+// With a policy of strict_weights (`--strict`): kFormat when the files of a folder hold tensors
+// that its model has no place for. Loading checks that itself; this is for who does not load.
+void CheckTensors(const std::filesystem::path& directory);
+// What a config.json says; of the weights names and shapes, where it leaves something to them.
 TextModelInfo ReadTextModelInfo(const std::filesystem::path& directory);
+// kFormat unless the folder's model has the head: what it is for, and which folder would do.
+void CheckHead(const std::filesystem::path& directory, const TextModelInfo& found, TextHead wanted);
 
 }  // namespace longspan

@@ -9,14 +9,23 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/atomic_directory.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/json.h"
+#include "io/paths.h"
+#include "io/policy.h"
 #include "io/safetensors.h"
+#include "io/transformer_folder.h"
 #include "model/bert_config.h"
 #include "model/model_folder.h"
+#include "model/text_model.h"
+#include "model/weight_files.h"
+#include "model/weight_heads.h"
 #include "model/weight_names.h"
+#include "model/what_is.h"
+#include "text/open_tokenizer.h"
 
 namespace longspan {
 namespace {
@@ -24,9 +33,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr idx_t kMostTokens = idx_t{1} << 24;
-constexpr idx_t kMostWindow = idx_t{1} << 20;
-constexpr std::size_t kMostListed = 10;
 constexpr std::string_view kPrefix = "longformer.";
 constexpr std::string_view kPositions = "longformer.embeddings.position_embeddings.weight";
 
@@ -52,7 +58,7 @@ class Plan {
     Head();
     if (problems_ == 0) return;
     Fail(ErrorCode::kFormat, "{}: {} unlike config.json: {}{}", source.source(), Tensors(problems_),
-         list_, problems_ > kMostListed ? "; ..." : "");
+         list_, problems_ > limits::kToldTensors ? "; ..." : "");
   }
 
   const std::vector<Output>& outputs() const { return outputs_; }
@@ -62,7 +68,7 @@ class Plan {
   using Shape = std::vector<idx_t>;
 
   void Problem(const std::string& what) {
-    if (++problems_ <= kMostListed) list_ += (list_.empty() ? "" : "; ") + what;
+    if (++problems_ <= limits::kToldTensors) list_ += (list_.empty() ? "" : "; ") + what;
   }
   void Add(std::string_view name, std::string_view from, const Shape& expected,
            const Shape& written) {
@@ -191,17 +197,26 @@ class Loader {
       entry.data = tensors_.back().raw();
     }
   }
+  void Clear() { tensors_.clear(); }
 
  private:
   Read read_;
   std::vector<Tensor> tensors_;
 };
 
+// Copies what lies beside the weights, and tells what was not.
+void Companions(const fs::path& in, const std::vector<std::string>& except, const fs::path& out,
+                ConvertReport* report) {
+  report->copied = CopyCompanions(in, out, except);
+  const std::string line = LinksLeftOut(in, except);
+  if (!line.empty()) report->warnings.push_back(line);
+}
+
 void CheckOptions(const ToLongformerOptions& o) {
-  Check(o.max_tokens >= 1 && o.max_tokens <= kMostTokens, ErrorCode::kUsage,
-        "max-pos: {} is not from 1 to {}", o.max_tokens, kMostTokens);
-  Check(o.window >= 1 && o.window <= kMostWindow, ErrorCode::kUsage,
-        "window: {} is not from 1 to {}", o.window, kMostWindow);
+  Check(o.max_tokens >= 1 && o.max_tokens <= limits::kConvertedTokens, ErrorCode::kUsage,
+        "max-pos: {} is not from 1 to {}", o.max_tokens, limits::kConvertedTokens);
+  Check(o.window >= 1 && o.window <= limits::kConvertedWindow, ErrorCode::kUsage,
+        "window: {} is not from 1 to {}", o.window, limits::kConvertedWindow);
 }
 
 void Unused(const io::TensorSource& source, const Plan& plan, const BertConfig& config,
@@ -212,9 +227,69 @@ void Unused(const io::TensorSource& source, const Plan& plan, const BertConfig& 
     if (!plan.Uses(name) && !(tied && config.tied)) names.push_back(name);
   }
   if (names.empty()) return;
-  warnings->push_back(fmt::format("{}: {} without a place in the Longformer: {}{}", source.source(),
-                                  Tensors(names.size()), io::Escape(names[0]),
-                                  names.size() > 1 ? ", ..." : ""));
+  const std::string text = fmt::format("{}: {} without a place in the Longformer: {}",
+                                       source.source(), Tensors(names.size()), NameList(names));
+  Check(!io::GetPolicy().strict_weights, ErrorCode::kFormat, "{}; --strict refuses them", text);
+  warnings->push_back(text);
+}
+
+// The labels of a head over labels: as many as the weights have rows.
+LabelFields LabelsOf(const json& original, const BertConfig& config, const WeightHeads& weights,
+                     std::string_view source) {
+  if (config.head != BertHead::kSequence && config.head != BertHead::kToken) return {};
+  LabelFields labels = ParseLabels(original, source);
+  labels.certain = false;
+  FitLabels(std::max(weights.classes, weights.dense_classes), source, &labels);
+  return labels;
+}
+
+// Throws what `in` is and what to do where no weights can be in it.
+void CheckHoldsModel(const fs::path& in) {
+  const WhatIs found = LookAt(in);
+  switch (found.kind) {
+    case PathKind::kMissing:
+    case PathKind::kEmpty:
+    case PathKind::kUnfinished:
+    case PathKind::kTokenizer:
+    case PathKind::kTable:
+    case PathKind::kText:
+      throw NoModel(in, found);
+    default:
+      return;
+  }
+}
+
+// The text with every `from` as `to`.
+std::string Replaced(std::string text, const std::string& from, const std::string& to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != text.npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
+// Opens what was written into `folder`, which is to become `out`, as every command will. kFormat
+// when its model does not open; a tokenizer that does not is a warning: others may read it.
+void CheckOpens(const fs::path& folder, const fs::path& out, std::vector<std::string>* warnings) {
+  const auto as_out = [&](const Error& error) {
+    return Replaced(error.what(), Source(folder), Source(out));
+  };
+  try {
+    if (LookAt(folder).kind == PathKind::kModel) {
+      TextModelLoad load;
+      load.allow_nonfinite = true;
+      LoadTextModel(folder, load);
+    } else {
+      io::OpenModel(folder);
+    }
+  } catch (const Error& error) {
+    throw Error(error.code(), "what was converted cannot be opened: " + as_out(error));
+  }
+  if (TokenizerFiles(folder).empty()) return;
+  try {
+    text::OpenTokenizer(folder);
+  } catch (const Error& error) {
+    warnings->push_back("the tokenizer was copied but cannot be opened: " + as_out(error));
+  }
 }
 
 }  // namespace
@@ -222,20 +297,27 @@ void Unused(const io::TensorSource& source, const Plan& plan, const BertConfig& 
 ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
                            const ToLongformerOptions& options) {
   CheckOptions(options);
-  const fs::path config_file = in / "config.json";
+  io::Confine(in);
+  CheckHoldsModel(in);
+  const fs::path config_file = io::TransformerFolder(in) / "config.json";
   const json original = io::ReadJsonFile(config_file);
+  ConvertReport report;
   std::vector<std::string> dropped;
-  const auto source = WithCanonicalNames(io::OpenModel(in), &dropped);
-  const BertConfig config =
-      ParseBertConfig(original, Source(config_file), source->Has("lm_head.dense.weight"));
+  const auto source =
+      WithCanonicalNames(WithoutExtraPrefix(io::OpenModel(in), &report.warnings), &dropped);
+  const WeightHeads weights = HeadsIn(*source);
+  const BertConfig config = ParseBertConfig(original, Source(config_file), weights);
+  const LabelFields labels = LabelsOf(original, config, weights, Source(config_file));
   const idx_t begin = config.pad_token + 1;
   const Plan plan(*source, config, begin + options.max_tokens);
 
-  ConvertReport report;
   report.from = config.architecture;
   report.to = LongformerClassOf(config.head);
   report.old_tokens = config.longest();
-  report.warnings = source->warnings();
+  for (const auto* lines : {&source->warnings(), &labels.notes}) {
+    report.warnings.insert(report.warnings.end(), lines->begin(), lines->end());
+  }
+  AddConfigWarnings(in, !io::IsNullOrAbsent(original, "auto_map"), &report.warnings);
   Unused(*source, plan, config, dropped, &report.warnings);
   std::vector<io::TensorEntry> entries;
   std::map<std::string, std::string> from;
@@ -252,15 +334,25 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
   });
 
   io::AtomicDirectory folder(out);
-  report.copied = CopyCompanions(in, folder.path(), {"config.json"});
+  Companions(in, {"config.json"}, folder.path(), &report);
   const bool bert = config.family == BertFamily::kBert;
   SetLongestText(folder.path(), options.max_tokens, bert ? "BertTokenizer" : "RobertaTokenizer");
-  const idx_t cls = bert ? TokenId(in, "[CLS]") : -1, sep = bert ? TokenId(in, "[SEP]") : -1;
+  const fs::path own = io::TransformerFolder(in);
+  const auto special = [&](const char* token) {
+    const idx_t id = bert ? TokenId(own, token) : -1;
+    Check(id < config.vocab_size, ErrorCode::kFormat,
+          "{}: {} is token {}, config.json has a vocab_size of {}", Source(own), token, id,
+          config.vocab_size);
+    return id;
+  };
+  const idx_t cls = special("[CLS]"), sep = special("[SEP]");
   io::WriteFileAtomic(
       folder.path() / "config.json",
-      LongformerConfigText(original, config, options.max_tokens, options.window, cls, sep));
+      LongformerConfigText(original, config, labels, options.max_tokens, options.window, cls, sep));
   const io::ShardedWrite written =
       io::WriteModel(folder.path(), std::move(entries), options.most_bytes, std::ref(load));
+  load.Clear();
+  CheckOpens(folder.path(), out, &report.warnings);
   folder.Commit();
   report.bytes = written.bytes;
   report.shards = written.shards;
@@ -304,30 +396,66 @@ std::map<std::string, std::string> NamesToWrite(const io::TensorSource& source, 
     }
   }
   if (left_out > 0) {
-    warnings->push_back(
-        fmt::format("{}: the pooler is left out: {} has none", source.source(), io::Escape(head)));
+    const std::string text =
+        fmt::format("{}: the pooler is left out: {} has none", source.source(), io::Escape(head));
+    Check(!io::GetPolicy().strict_weights, ErrorCode::kFormat, "{}; --strict refuses that", text);
+    warnings->push_back(text);
   }
   return from;
+}
+
+// Writes into the config what its readers took from the weights or had to guess: the class, and the
+// labels in the form that everybody reads. Returns the class.
+std::string CompleteConfig(const fs::path& in, bool longformer, json* config,
+                           std::vector<std::string>* warnings) {
+  const auto complete = [&](const auto& read, std::string_view class_name, bool over_labels) {
+    (*config)["model_type"] = longformer ? "longformer" : "reformer";
+    (*config)["architectures"] = {class_name};
+    warnings->insert(warnings->end(), read.notes.begin(), read.notes.end());
+    if (over_labels) {
+      config->erase("num_labels");
+      config->erase("_num_labels");
+      WriteLabels(read.labels, ProblemType::kInferred, config);
+    }
+    return std::string(class_name);
+  };
+  if (longformer) {
+    const LongformerConfig read = LoadLongformerConfig(in);
+    const bool labels =
+        read.head == LongformerHead::kSequence || read.head == LongformerHead::kToken;
+    return complete(read, LongformerClass(read.head), labels);
+  }
+  const ReformerConfig read = LoadReformerConfig(in);
+  return complete(read, ReformerClass(read.head), read.head == ReformerHead::kSequence);
 }
 
 }  // namespace
 
 ConvertReport RewriteModel(const fs::path& in, const fs::path& out, std::uint64_t most_bytes) {
-  std::shared_ptr<io::TensorSource> source = io::OpenModel(in);
+  io::Confine(in);
+  CheckHoldsModel(in);
   ConvertReport report;
-  report.warnings = source->warnings();
-  const fs::path config_file = in / "config.json";
+  std::unique_ptr<io::TensorSource> opened = io::OpenModel(in);
+  const fs::path config_file = io::TransformerFolder(in) / "config.json";
+  json config;
   bool longformer = false;
-  if (fs::is_directory(in) && fs::exists(config_file)) {
-    const json config = io::ReadJsonFile(config_file);
-    longformer = io::GetString(config, "model_type", "", Source(config_file)) == "longformer";
-    if (!io::IsNullOrAbsent(config, "architectures")) {
-      const auto classes = io::GetStringList(config, "architectures", {}, Source(config_file));
-      if (!classes.empty()) report.from = report.to = classes[0];
+  if (io::IsDirectory(in) && io::Exists(config_file)) {
+    config = io::ReadJsonFile(config_file);
+    const std::string type = ModelTypeIn(config, Source(config_file));
+    const auto classes = Architectures(config, Source(config_file));
+    longformer = type == "longformer";
+    if (!classes.empty()) report.from = report.to = classes[0];
+    if (longformer || type == "reformer") {
+      report.from = report.to = CompleteConfig(in, longformer, &config, &report.warnings);
+      opened = WithoutExtraPrefix(std::move(opened), &report.warnings);
     }
+    AddConfigWarnings(in, !io::IsNullOrAbsent(config, "auto_map"), &report.warnings);
   }
+  const std::shared_ptr<io::TensorSource> source = std::move(opened);
+  report.warnings.insert(report.warnings.end(), source->warnings().begin(),
+                         source->warnings().end());
   // Two names that become one are found here.
-  if (longformer) WithCanonicalNames(io::OpenModel(in));
+  if (longformer) WithCanonicalNames(WithoutExtraPrefix(io::OpenModel(in)));
   const auto from = NamesToWrite(*source, longformer, report.from, &report.warnings);
   std::vector<io::TensorEntry> entries;
   for (const auto& [name, original] : from) {
@@ -337,9 +465,14 @@ ConvertReport RewriteModel(const fs::path& in, const fs::path& out, std::uint64_
   report.tensors = entries.size();
   Loader load([&](const std::string& name) { return source->Read(from.at(name)); });
   io::AtomicDirectory folder(out);
-  if (fs::is_directory(in)) report.copied = CopyCompanions(in, folder.path());
+  if (io::IsDirectory(in)) Companions(in, {}, folder.path(), &report);
+  if (!config.is_null() && config != io::ReadJsonFile(config_file)) {
+    io::WriteFileAtomic(folder.path() / "config.json", io::DumpJson(config));
+  }
   const io::ShardedWrite written =
       io::WriteModel(folder.path(), std::move(entries), most_bytes, std::ref(load));
+  load.Clear();
+  CheckOpens(folder.path(), out, &report.warnings);
   folder.Commit();
   report.bytes = written.bytes;
   report.shards = written.shards;

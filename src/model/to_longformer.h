@@ -38,15 +38,17 @@ struct ConvertReport {
 // - BERT's sequence classifier has its pooler as the classifier's dense layer.
 // - Tokenizer files and sentence-transformers' folders come along, with the new longest text.
 //
-// kUsage for options that do not fit or an `out` that is there; kFormat for another kind of model
-// or tensors that do not fit its config; kIo.
+// What was written is opened, model and tokenizer, before `out` appears. kUsage for options that do
+// not fit or an `out` that is there; kFormat for another kind of model or tensors that do not fit
+// its config; kIo.
 ConvertReport ToLongformer(const std::filesystem::path& in, const std::filesystem::path& out,
                            const ToLongformerOptions& options);
 
 // The same model with its weights as safetensors, in shards of at most `most_bytes`: from a folder
 // in any form that io::OpenModel reads, or from a single file of weights. Names, types and bits
 // stay; of tied tensors that share their memory one is kept. Longformers get the names of this
-// version of Hugging Face's classes. Errors as above.
+// version of Hugging Face's classes, and a config.json that leaves class or labels open gets them
+// written out. Opened and errors as above.
 ConvertReport RewriteModel(const std::filesystem::path& in, const std::filesystem::path& out,
                            std::uint64_t most_bytes);
 

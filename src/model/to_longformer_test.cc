@@ -225,6 +225,20 @@ TEST_F(ToLongformerTest, TakesTheOtherFilesAlong) {
   EXPECT_EQ(Listing(dir_.path()), "in");
 }
 
+// Older folders have them under other names, and in the folder of the transformer.
+TEST_F(ToLongformerTest, LengthensEverySentenceConfig) {
+  PutBert();
+  fs::create_directories(dir_ / "in/old");
+  PutFile(dir_ / "in/modules.json", R"([{"path":""},{"path":"old"}])");
+  PutFile(dir_ / "in/sentence_roberta_config.json", "{\"max_seq_length\":256}");
+  PutFile(dir_ / "in/old/sentence_bert_config.json", "{\"max_seq_length\":128}");
+  Convert();
+  for (const char* file :
+       {"out/sentence_roberta_config.json", "out/old/sentence_bert_config.json"}) {
+    EXPECT_EQ(io::ReadJsonFile(dir_ / file)["max_seq_length"], 12) << file;
+  }
+}
+
 TEST_F(ToLongformerTest, RefusesWhatDoesNotFit) {
   PutBert();
   const json good = Config("bert", "BertModel", 5);
@@ -252,6 +266,72 @@ TEST_F(ToLongformerTest, RefusesWhatDoesNotFit) {
   EXPECT_TRUE(Throws([&] { Convert(); }, ErrorCode::kUsage, "there already"));
 }
 
+// Classes and labels that the config leaves open are the weights', and are written out.
+TEST_F(ToLongformerTest, TheWeightsSayWhatTheConfigDoesNot) {
+  const auto square = std::vector<idx_t>{kWidth, kWidth}, vector = std::vector<idx_t>{kWidth};
+  const std::vector<std::pair<std::string, std::vector<idx_t>>> pooled = {
+      {"bert.pooler.dense.weight", square}, {"bert.pooler.dense.bias", vector}};
+  const auto with = [](auto head, std::vector<std::pair<std::string, std::vector<idx_t>>> more) {
+    head.insert(head.end(), more.begin(), more.end());
+    return head;
+  };
+  const auto convert = [&](const json& change, const auto& head) {
+    json config = Config("bert", "BertModel", 5);
+    config.erase("architectures");
+    config.update(change);
+    Put(config, head, 5, 2, "bert.");
+    fs::remove_all(dir_ / "out");
+    Convert();
+    return io::ReadJsonFile(dir_ / "out/config.json");
+  };
+  json config = convert(
+      json::object(), with(pooled, {{"classifier.weight", {3, kWidth}}, {"classifier.bias", {3}}}));
+  EXPECT_EQ(config["architectures"], json({"LongformerForSequenceClassification"}));
+  EXPECT_EQ(config["id2label"], json({{"0", "LABEL_0"}, {"1", "LABEL_1"}, {"2", "LABEL_2"}}));
+  const std::vector<std::pair<std::string, std::vector<idx_t>>> bare = {
+      {"classifier.weight", {3, kWidth}}, {"classifier.bias", {3}}};
+  config = convert({{"id2label", {{"0", 0}, {"2", 2}}}}, bare);
+  EXPECT_EQ(config["architectures"], json({"LongformerForTokenClassification"}));
+  EXPECT_EQ(config["id2label"], json({{"0", "0"}, {"1", "LABEL_1"}, {"2", "2"}}));
+  const auto one = with(pooled, {{"classifier.weight", {1, kWidth}}, {"classifier.bias", {1}}});
+  EXPECT_EQ(convert(json::object(), one)["architectures"], json({"LongformerForMultipleChoice"}));
+  EXPECT_EQ(convert({{"num_labels", 1}}, one)["architectures"],
+            json({"LongformerForSequenceClassification"}));
+  config = convert({{"architectures", {"BertModel", "BertForTokenClassification"}}}, bare);
+  EXPECT_EQ(config["architectures"], json({"LongformerForTokenClassification"}));
+  EXPECT_EQ(convert(json::object(), pooled)["architectures"], json({"LongformerModel"}));
+}
+
+TEST_F(ToLongformerTest, OpensWhatItWrote) {
+  json config = Config("longformer", "LongformerForMaskedLM", 5);
+  config["type_vocab_size"] = 1;
+  Put(config, {}, 5, 1, "longformer.");
+  EXPECT_TRUE(Throws([&] { RewriteModel(dir_ / "in", dir_ / "out", kShardBytes); },
+                     ErrorCode::kFormat,
+                     "what was converted cannot be opened: " + (dir_ / "out").string()));
+  EXPECT_EQ(Listing(dir_.path()), "in");
+  EXPECT_TRUE(Throws([&] { RewriteModel(dir_ / "none", dir_ / "out", kShardBytes); },
+                     ErrorCode::kIo, "none: there is no such folder or file; nothing is"));
+}
+
+TEST_F(ToLongformerTest, ATransformerInItsOwnFolderComesToTheTop) {
+  PutBert();
+  fs::create_directories(dir_ / "outer/1_Pooling");
+  fs::rename(dir_ / "in", dir_ / "outer/0_BERT");
+  PutFile(dir_ / "outer/0_BERT/sentence_bert_config.json", R"({"max_seq_length":5})");
+  PutFile(dir_ / "outer/config.json", R"({"__version__":"0.2"})");
+  PutFile(dir_ / "outer/1_Pooling/config.json", "{}");
+  PutFile(dir_ / "outer/modules.json",
+          R"([{"idx":0,"path":"0_BERT","type":"x"},{"idx":1,"path":"1_Pooling","type":"y"}])");
+  ToLongformer(dir_ / "outer", dir_ / "out", {12, 3, kShardBytes});
+  EXPECT_EQ(Listing(dir_ / "out"),
+            "1_Pooling config.json model.safetensors modules.json sentence_bert_config.json");
+  const json modules = io::ReadJsonFile(dir_ / "out/modules.json");
+  EXPECT_EQ(modules[0]["path"], "");
+  EXPECT_EQ(modules[1]["path"], "1_Pooling");
+  EXPECT_EQ(io::ReadJsonFile(dir_ / "out/sentence_bert_config.json")["max_seq_length"], 12);
+}
+
 TEST_F(ToLongformerTest, RewritesTheSameModel) {
   const fs::path golden = fs::path(LONGSPAN_SOURCE_DIR) / "golden";
   const auto shards = io::OpenModel(golden / "format-safetensors-sharded");
@@ -277,15 +357,27 @@ TEST_F(ToLongformerTest, RewritesTheSameModel) {
 }
 
 TEST_F(ToLongformerTest, OldLongformersGetTodaysNames) {
-  json config = Config("longformer", "LongformerForMaskedLM", 5);
-  Put(config, {{"roberta.embeddings.position_ids", {1}}, {"roberta.pooler.dense.bias", {kWidth}}},
-      5, 1, "roberta.");
+  json config = Config("longformer", "LongformerForQuestionAnswering", 5);
+  config["type_vocab_size"] = 1;
+  const std::string layer = "roberta.encoder.layer.0.attention.self.";
+  std::vector<std::pair<std::string, std::vector<idx_t>>> more = {
+      {"roberta.embeddings.position_ids", {1}},
+      {"roberta.pooler.dense.bias", {kWidth}},
+      {"qa_outputs.weight", {2, kWidth}},
+      {"qa_outputs.bias", {2}}};
+  for (const char* projection : {"query", "key", "value"}) {
+    more.push_back({layer + projection + "_global.weight", {kWidth, kWidth}});
+    more.push_back({layer + projection + "_global.bias", {kWidth}});
+  }
+  Put(config, more, 5, 1, "roberta.");
   const ConvertReport report = RewriteModel(dir_ / "in", dir_ / "out", kShardBytes);
   ASSERT_EQ(report.warnings.size(), 1u);
   EXPECT_NE(report.warnings[0].find("pooler is left out"), std::string::npos);
   const auto out = io::OpenModel(dir_ / "out");
-  EXPECT_EQ(out->tensors().size(), 21u);
-  for (const auto& [name, info] : out->tensors()) EXPECT_TRUE(name.starts_with("longformer."));
+  EXPECT_EQ(out->tensors().size(), 29u);
+  for (const auto& [name, info] : out->tensors()) {
+    EXPECT_TRUE(name.starts_with("longformer.") || name.starts_with("qa_outputs.")) << name;
+  }
   EXPECT_TRUE(out->Has("longformer.embeddings.LayerNorm.weight"));
   // Other models keep theirs.
   config["model_type"] = "other";

@@ -4,12 +4,12 @@
 #include <set>
 
 #include "base/errors.h"
+#include "base/limits.h"
 #include "io/escape.h"
+#include "io/policy.h"
 
 namespace longspan {
 namespace {
-
-constexpr std::size_t kMostListed = 10;
 
 bool Skipped(const WeightNames& names, std::string_view name) {
   return names.skipped && names.skipped(name);
@@ -32,6 +32,16 @@ std::vector<std::string> Problems(const io::TensorSource& source, const WeightNa
   return problems;
 }
 
+// "; the shard ... is missing": why something may not be there.
+std::string Incomplete(const io::TensorSource& source) {
+  std::string text;
+  for (const std::string& what : source.incomplete()) {
+    if (text.size() > 400) return text + "; ...";
+    text += "; " + what;
+  }
+  return text;
+}
+
 }  // namespace
 
 void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed) {
@@ -39,7 +49,8 @@ void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed) {
   for (const auto& [name, info] : source.tensors())
     elements += static_cast<std::uint64_t>(info.size);
   Check(needed <= elements, ErrorCode::kFormat,
-        "{}: the weights hold {} numbers, config.json needs {}", source.source(), elements, needed);
+        "{}: the weights hold {} numbers, config.json needs {}{}", source.source(), elements,
+        needed, Incomplete(source));
 }
 
 std::vector<std::string> ReadParameters(const io::TensorSource& source, const WeightNames& names,
@@ -47,20 +58,27 @@ std::vector<std::string> ReadParameters(const io::TensorSource& source, const We
   const std::vector<std::string> problems = Problems(source, names, table);
   if (!problems.empty()) {
     std::string list;
-    for (std::size_t i = 0; i < std::min(problems.size(), kMostListed); ++i) {
+    for (std::size_t i = 0; i < std::min(problems.size(), limits::kToldTensors); ++i) {
       list += (i == 0 ? "" : "; ") + problems[i];
     }
-    Fail(ErrorCode::kFormat, "{}: {} tensor{} do not fit config.json: {}{}", source.source(),
+    Fail(ErrorCode::kFormat, "{}: {} tensor{} do not fit config.json: {}{}{}", source.source(),
          problems.size(), problems.size() == 1 ? "" : "s", list,
-         problems.size() > kMostListed ? "; ..." : "");
+         problems.size() > limits::kToldTensors ? "; ..." : "", Incomplete(source));
   }
-  std::set<std::string, std::less<>> read;
   for (const ParameterInfo& info : table.list()) {
     if (Skipped(names, info.name)) continue;
     const View<float, 1> values = table.vector(info.name);
-    const std::string name = names.find(source, info.name);
-    source.ReadFloatInto(name, {values.data, static_cast<std::size_t>(values.size())}, non_finite);
-    read.insert(name);
+    source.ReadFloatInto(names.find(source, info.name),
+                         {values.data, static_cast<std::size_t>(values.size())}, non_finite);
+  }
+  return UnreadTensors(source, names, table);
+}
+
+std::vector<std::string> UnreadTensors(const io::TensorSource& source, const WeightNames& names,
+                                       const ParameterTable& table) {
+  std::set<std::string, std::less<>> read;
+  for (const ParameterInfo& info : table.list()) {
+    if (!Skipped(names, info.name)) read.insert(names.find(source, info.name));
   }
   std::vector<std::string> unread;
   for (const auto& [name, info] : source.tensors()) {
@@ -69,13 +87,43 @@ std::vector<std::string> ReadParameters(const io::TensorSource& source, const We
   return unread;
 }
 
+void CheckUnread(const io::TensorSource& source, const std::vector<std::string>& unread) {
+  Check(unread.empty() || !io::GetPolicy().strict_weights, ErrorCode::kFormat,
+        "{}: {} tensor{} not part of the model, which --strict refuses: {}", source.source(),
+        unread.size(), unread.size() == 1 ? " is" : "s are", NameList(unread));
+}
+
 void AddWarnings(const io::TensorSource& source, const std::vector<std::string>& unread,
                  std::vector<std::string>* warnings) {
+  CheckUnread(source, unread);
+  if (warnings == nullptr) return;
   warnings->insert(warnings->end(), source.warnings().begin(), source.warnings().end());
-  for (const std::string& name : unread) {
-    warnings->push_back(
-        fmt::format("{}: tensor '{}' is not part of the model", source.source(), io::Escape(name)));
+  for (std::size_t i = 0; i < std::min(unread.size(), limits::kToldTensors); ++i) {
+    warnings->push_back(fmt::format("{}: tensor '{}' is not part of the model", source.source(),
+                                    io::Escape(unread[i])));
   }
+  if (unread.size() > limits::kToldTensors) {
+    warnings->push_back(fmt::format("{}: {} more tensors are not part of the model",
+                                    source.source(), unread.size() - limits::kToldTensors));
+  }
+}
+
+void AddConfigWarnings(const std::filesystem::path& directory, bool custom_code,
+                       std::vector<std::string>* warnings) {
+  if (!custom_code) return;
+  warnings->push_back(fmt::format(
+      "{}: auto_map names Python code of the model's own, which is never run; what the other "
+      "fields say is what is computed",
+      io::Escape((directory / "config.json").native(), 4096)));
+}
+
+std::string NameList(const std::vector<std::string>& names) {
+  std::string list;
+  for (std::size_t i = 0; i < std::min(names.size(), limits::kToldTensors); ++i) {
+    list += (list.empty() ? "" : ", ") + io::Escape(names[i]);
+  }
+  if (names.size() > limits::kToldTensors) list += fmt::format(", ... ({} in all)", names.size());
+  return list;
 }
 
 std::vector<io::TensorEntry> WeightEntries(ParameterTable& table) {

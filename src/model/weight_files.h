@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -26,14 +27,29 @@ struct WeightNames {
 // allocated by what a config says.
 void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed);
 
+// The tensors of the file that no parameter of the table is read from, nothing read.
+std::vector<std::string> UnreadTensors(const io::TensorSource& source, const WeightNames& names,
+                                       const ParameterTable& table);
+
 // Fills the table, but for what is skipped. kFormat lists up to ten tensors that are missing or
-// have another shape. Returns the tensors that nobody asked for.
+// have another shape. Returns UnreadTensors.
 std::vector<std::string> ReadParameters(const io::TensorSource& source, const WeightNames& names,
                                         io::NonFinite non_finite, ParameterTable& table);
 
-// What is odd about the files, and a line for each tensor that nobody asked for.
+// kFormat for tensors that nobody asked for, when the policy wants none (io/policy.h: `--strict`).
+void CheckUnread(const io::TensorSource& source, const std::vector<std::string>& unread);
+
+// What is odd about the files, and a line for each of the first tensors that nobody asked for; or
+// CheckUnread's error. `warnings` may be null.
 void AddWarnings(const io::TensorSource& source, const std::vector<std::string>& unread,
                  std::vector<std::string>* warnings);
+
+// What is odd about a model's config.json: `custom_code` when it has an auto_map.
+void AddConfigWarnings(const std::filesystem::path& directory, bool custom_code,
+                       std::vector<std::string>* warnings);
+
+// "a, b, c", escaped; of many names the first and how many there are.
+std::string NameList(const std::vector<std::string>& names);
 
 // The tensors as the files hold them, on the table's own memory.
 std::vector<io::TensorEntry> WeightEntries(ParameterTable& table);

@@ -1,6 +1,5 @@
 #include "model/weight_names.h"
 
-#include <map>
 #include <utility>
 
 #include "base/errors.h"
@@ -11,6 +10,9 @@ namespace {
 
 constexpr std::string_view kPrefix = "longformer.";
 constexpr std::string_view kPrefixes[] = {"longformer.", "roberta.", "bert."};
+// Of a Reformer too, whose other names are nobody else's.
+constexpr std::string_view kFamilies[] = {"longformer.", "roberta.", "bert.", "reformer."};
+constexpr std::string_view kWordTable = "embeddings.word_embeddings.weight";
 // What an encoder consists of, behind its prefix.
 constexpr std::string_view kParts[] = {"embeddings.", "encoder.", "pooler."};
 
@@ -41,7 +43,53 @@ bool IsBuffer(std::string_view name) {
   return name.ends_with("embeddings.position_ids") || name.ends_with("embeddings.token_type_ids");
 }
 
+// What stands before the names of a model's class, by its word table; empty: nothing, or there are
+// several tables.
+std::string ExtraPrefix(const io::TensorSource& source) {
+  std::optional<std::string_view> found;
+  for (const auto& [name, info] : source.tensors()) {
+    std::string_view prefix = name;
+    if (!prefix.ends_with(kWordTable)) continue;
+    if (found) return {};
+    prefix.remove_suffix(kWordTable.size());
+    for (const std::string_view family : kFamilies) {
+      const bool own =
+          prefix.size() == family.size() ||
+          (prefix.size() > family.size() && prefix[prefix.size() - family.size() - 1] == '.');
+      if (!own || !prefix.ends_with(family)) continue;
+      prefix.remove_suffix(family.size());
+      break;
+    }
+    if (!prefix.empty() && !prefix.ends_with('.')) return {};
+    found = prefix;
+  }
+  return std::string(found.value_or(""));
+}
+
 }  // namespace
+
+std::unique_ptr<io::TensorSource> WithoutExtraPrefix(std::unique_ptr<io::TensorSource> source,
+                                                     std::vector<std::string>* notes) {
+  const std::string prefix = ExtraPrefix(*source);
+  if (prefix.empty()) return source;
+  const auto bare = [&](std::string_view name) {
+    return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
+  };
+  for (const auto& [name, info] : source->tensors()) {
+    if (!name.starts_with(prefix)) continue;
+    const std::string_view stripped = bare(name);
+    // Two would be one: the names stay, and those missing are told.
+    if (source->Has(stripped) && !stripped.starts_with(prefix)) return source;
+  }
+  if (notes != nullptr) {
+    notes->push_back(fmt::format("{}: all names begin with \"{}\", which is left out",
+                                 source->source(), io::Escape(prefix, 60)));
+  }
+  const auto name_of = [&](std::string_view name) {
+    return std::optional(std::string(bare(name)));
+  };
+  return io::RenameTensors(std::move(source), name_of);
+}
 
 std::optional<std::string> CanonicalName(std::string_view name) {
   if (IsBuffer(name)) return std::nullopt;
@@ -76,22 +124,14 @@ std::optional<std::string_view> TiedTo(std::string_view canonical) {
 
 std::unique_ptr<io::TensorSource> WithCanonicalNames(std::unique_ptr<io::TensorSource> source,
                                                      std::vector<std::string>* dropped) {
-  std::map<std::string, std::string, std::less<>> original_of;
-  for (const auto& [name, info] : source->tensors()) {
-    const auto canonical = CanonicalName(name);
-    if (!canonical) {
-      if (dropped != nullptr && !IsBuffer(name)) dropped->push_back(name);
-      continue;
-    }
-    const auto [place, added] = original_of.emplace(*canonical, name);
-    Check(added, ErrorCode::kFormat, "{}: tensors \"{}\" and \"{}\" are both {}", source->source(),
-          io::Escape(place->second), io::Escape(name), io::Escape(*canonical));
-  }
-  for (const auto& [copy, parameter] : kTied) {
-    const auto found = original_of.find(copy);
-    if (found != original_of.end()) original_of.emplace(parameter, found->second);
-  }
-  return io::RenameTensors(std::move(source), original_of);
+  const auto name_of = [&](std::string_view name) {
+    auto canonical = CanonicalName(name);
+    if (!canonical && dropped != nullptr && !IsBuffer(name)) dropped->emplace_back(name);
+    return canonical;
+  };
+  std::vector<std::pair<std::string_view, std::string_view>> parameters;
+  for (const auto& [copy, parameter] : kTied) parameters.emplace_back(parameter, copy);
+  return io::RenameTensors(std::move(source), name_of, parameters);
 }
 
 }  // namespace longspan

@@ -21,6 +21,12 @@ std::optional<std::string> CanonicalName(std::string_view name);
 // `canonical` repeats, if it is one of the two copies.
 std::optional<std::string_view> TiedTo(std::string_view canonical);
 
+// Names as the model's own class has them, without what a wrapper around it put before all of them
+// ("module.", "_orig_mod.", "model."): what stands before the word table and is no name of a model.
+// Tensors beside the wrapper's keep their names. Says so in one line.
+std::unique_ptr<io::TensorSource> WithoutExtraPrefix(std::unique_ptr<io::TensorSource> source,
+                                                     std::vector<std::string>* notes = nullptr);
+
 // The file under canonical names. Of a tied pair a file may hold either: the parameter's own name
 // is there for both, and so is the copy's when the file has it. Tensors without a canonical name
 // are left out and, but for buffers, go to `dropped`, which may be null. kFormat when two tensors

@@ -85,5 +85,64 @@ TEST_F(CanonicalTest, RefusesTwoForOne) {
       ErrorCode::kFormat, "are both longformer.pooler.dense.bias"));
 }
 
+// ---- prefixes of wrappers
+// -------------------------------------------------------------------------
+
+class PrefixTest : public testing::Test {
+ protected:
+  // The names that are read, and the notes, of a file with these names.
+  std::vector<std::string> Names(const std::vector<std::string>& names) {
+    static constexpr float kValue = 1.0f;
+    std::vector<io::TensorEntry> entries;
+    for (const std::string& name : names) entries.push_back({name, DType::kF32, {1}, &kValue});
+    io::WriteSafetensors(dir_ / "model.safetensors", entries);
+    notes_.clear();
+    std::vector<std::string> read;
+    const auto source = WithoutExtraPrefix(io::OpenModel(dir_.path()), &notes_);
+    for (const auto& [name, info] : source->tensors()) read.push_back(name);
+    return read;
+  }
+
+  std::vector<std::string> notes_;
+  TempDir dir_;
+};
+
+TEST_F(PrefixTest, WhatAWrapperPutBeforeAllNames) {
+  const std::vector<std::string> plain = {"lm_head.bias",
+                                          "longformer.embeddings.word_embeddings.weight",
+                                          "longformer.encoder.layer.0.output.dense.bias"};
+  EXPECT_EQ(Names(plain), plain);
+  EXPECT_TRUE(notes_.empty());
+  for (const std::string prefix :
+       {"model.", "module.", "_orig_mod.", "module._orig_mod.", "a.b-c."}) {
+    std::vector<std::string> wrapped;
+    for (const std::string& name : plain) wrapped.push_back(prefix + name);
+    EXPECT_EQ(Names(wrapped), plain) << prefix;
+    ASSERT_EQ(notes_.size(), 1u);
+    EXPECT_NE(notes_[0].find("all names begin with \"" + prefix + "\""), std::string::npos);
+  }
+  // An encoder that is a member of somebody's own class, with a head beside it.
+  EXPECT_EQ(Names({"encoder.embeddings.word_embeddings.weight", "encoder.encoder.layer.0.a.bias",
+                   "classifier.weight"}),
+            (std::vector<std::string>{"classifier.weight", "embeddings.word_embeddings.weight",
+                                      "encoder.layer.0.a.bias"}));
+  EXPECT_EQ(
+      Names({"model.reformer.embeddings.word_embeddings.weight", "model.lm_head.bias"}),
+      (std::vector<std::string>{"lm_head.bias", "reformer.embeddings.word_embeddings.weight"}));
+}
+
+TEST_F(PrefixTest, WhatIsNoPrefix) {
+  for (const std::vector<std::string>& names : std::vector<std::vector<std::string>>{
+           {"embeddings.word_embeddings.weight", "encoder.layer.0.a.bias"},
+           {"roberta.embeddings.word_embeddings.weight"},
+           {"myembeddings.word_embeddings.weight"},
+           {"a.embeddings.word_embeddings.weight", "b.embeddings.word_embeddings.weight"},
+           {"lm_head.bias", "x.embeddings.word_embeddings.weight", "x.lm_head.bias"},
+           {"module.other"}}) {
+    EXPECT_EQ(Names(names), names);
+    EXPECT_TRUE(notes_.empty());
+  }
+}
+
 }  // namespace
 }  // namespace longspan

@@ -55,6 +55,17 @@ std::vector<MaskGuess> Guesses(const text::Tokenizer& tokenizer, std::span<const
 
 }  // namespace
 
+void CheckHasMask(const TaskModel& model, std::span<const text::Encoding> rows,
+                  const std::string& name) {
+  const auto mask = model.tokenizer().special().mask;
+  Check(mask.has_value(), ErrorCode::kUsage, "fill-mask: this model's tokenizer has no mask token");
+  const bool any = std::any_of(rows.begin(), rows.end(), [&](const text::Encoding& row) {
+    return std::find(row.ids.begin(), row.ids.end(), *mask) != row.ids.end();
+  });
+  Check(any, ErrorCode::kFormat, "{}: has no {}; write it where a word is to be found",
+        io::Escape(name, 400), model.tokenizer().TokenOf(*mask));
+}
+
 std::vector<FilledText> FillMasks(Context& context, TaskModel& model,
                                   std::span<const TaskText> texts, const TaskRows& rows, idx_t most,
                                   std::span<const std::string> names) {
@@ -89,6 +100,7 @@ std::vector<FilledText> FillMasks(Context& context, TaskModel& model,
     const std::vector<std::int32_t> ids(tokens.size(), *mask);
     masks.ids = ids;
     const Tensor logits = model.model().Logits(context, masks, std::as_const(hidden).view<2>());
+    model.CheckNumbers(logits, "its logits");
     const idx_t vocabulary = logits.shape()[1];
     for (idx_t i = 0; i < n; ++i) {
       const Place& place = asked[static_cast<std::size_t>(i)];

@@ -24,6 +24,11 @@ struct FilledText {
   std::vector<FilledMask> masks;  // in the text's order
 };
 
+// kFormat, with the text's name, when none of its rows has the tokenizer's mask; kUsage when the
+// tokenizer has none.
+void CheckHasMask(const TaskModel& model, std::span<const text::Encoding> rows,
+                  const std::string& name);
+
 // The `most` best tokens for each mask of each text, all masks at once (each is guessed with the
 // others in place). Logits are made for the masks only. Where windows overlap, the one that sees
 // more around a mask decides. kUsage: the tokenizer has no mask, or text `i` has none.

@@ -2,60 +2,68 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "base/errors.h"
 #include "io/escape.h"
 #include "io/json.h"
+#include "io/paths.h"
 
 namespace longspan {
 namespace {
 
-namespace fs = std::filesystem;
+using nlohmann::json;
 
 struct Name {
   PoolingMode mode;
   std::string_view name;   // ours
-  std::string_view field;  // in the pooling's config.json
+  std::string_view value;  // of "pooling_mode" in the pooling's config.json
+  std::string_view flag;   // the same there before pooling_mode was
 };
-// In the order in which sentence-transformers puts several behind each other.
+// In the order in which sentence-transformers puts several flags behind each other.
 constexpr Name kNames[] = {
-    {PoolingMode::kCls, "cls", "pooling_mode_cls_token"},
-    {PoolingMode::kMax, "max", "pooling_mode_max_tokens"},
-    {PoolingMode::kMean, "mean", "pooling_mode_mean_tokens"},
-    {PoolingMode::kMeanSqrtLen, "mean-sqrt-len", "pooling_mode_mean_sqrt_len_tokens"},
-    {PoolingMode::kWeightedMean, "weighted-mean", "pooling_mode_weightedmean_tokens"},
-    {PoolingMode::kLastToken, "last-token", "pooling_mode_lasttoken"},
+    {PoolingMode::kCls, "cls", "cls", "pooling_mode_cls_token"},
+    {PoolingMode::kMax, "max", "max", "pooling_mode_max_tokens"},
+    {PoolingMode::kMean, "mean", "mean", "pooling_mode_mean_tokens"},
+    {PoolingMode::kMeanSqrtLen, "mean-sqrt-len", "mean_sqrt_len_tokens",
+     "pooling_mode_mean_sqrt_len_tokens"},
+    {PoolingMode::kWeightedMean, "weighted-mean", "weightedmean",
+     "pooling_mode_weightedmean_tokens"},
+    {PoolingMode::kLastToken, "last-token", "lasttoken", "pooling_mode_lasttoken"},
 };
-constexpr std::size_t kMostModules = 16;
-constexpr idx_t kMostTokens = idx_t{1} << 31;
 
-void ReadPoolingConfig(const fs::path& file, idx_t channels, Pooling& pooling) {
-  const nlohmann::json config = io::ReadJsonFile(file);
-  const std::string source = io::Escape(file.string());
-  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
-  const idx_t width =
-      io::GetInt(config, "word_embedding_dimension", 1, idx_t{1} << 24, channels, source);
-  Check(width == channels, ErrorCode::kFormat,
-        "{}: word_embedding_dimension {} is not the model's hidden_size {}", source, width,
-        channels);
-  pooling.modes.clear();
-  for (const Name& name : kNames) {
-    if (io::GetBool(config, name.field, name.mode == PoolingMode::kMean, source)) {
-      pooling.modes.push_back(name.mode);
-    }
-  }
-  Check(!pooling.modes.empty(), ErrorCode::kFormat, "{}: names no way of pooling", source);
+// The object's pooling_mode, one text.
+PoolingMode ModeOf(const json& object, std::string_view source) {
+  std::vector<std::string> values;
+  for (const Name& name : kNames) values.emplace_back(name.value);
+  const std::string value = io::GetChoice(object, "pooling_mode", values, io::kRequired, source);
+  return std::find_if(std::begin(kNames), std::end(kNames),
+                      [&](const Name& name) { return name.value == value; })
+      ->mode;
 }
 
-void ReadSentenceConfig(const fs::path& file, Pooling& pooling) {
-  if (!fs::exists(file)) return;
-  const nlohmann::json config = io::ReadJsonFile(file);
-  const std::string source = io::Escape(file.string());
-  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
-  pooling.max_tokens = io::GetOptionalInt(config, "max_seq_length", 1, kMostTokens, source);
-  Check(!io::GetBool(config, "do_lower_case", false, source), ErrorCode::kFormat,
-        "{}: do_lower_case true lowers texts before the tokenizer, which is not supported; let the "
-        "tokenizer do it",
-        source);
+std::vector<PoolingMode> ModesOf(const json& config, std::string_view source) {
+  std::vector<PoolingMode> modes;
+  if (!io::IsNullOrAbsent(config, "pooling_mode")) {
+    const json& value = config["pooling_mode"];
+    if (!value.is_array()) return {ModeOf(config, source)};
+    for (const json& one : value) {
+      const PoolingMode mode = ModeOf(json::object({{"pooling_mode", one}}), source);
+      // Twice the same is no meaning that anybody has, and a list without end would have no bound.
+      Check(std::find(modes.begin(), modes.end(), mode) == modes.end(), ErrorCode::kFormat,
+            "{}: pooling_mode names {} twice", source, io::Escape(one.get<std::string>()));
+      modes.push_back(mode);
+    }
+  } else {
+    bool flags = false;
+    for (const Name& name : kNames) {
+      flags = flags || config.contains(name.flag);
+      if (io::GetBool(config, name.flag, false, source)) modes.push_back(name.mode);
+    }
+    if (!flags) return {PoolingMode::kMean};
+  }
+  Check(!modes.empty(), ErrorCode::kFormat, "{}: names no way of pooling", source);
+  return modes;
 }
 
 }  // namespace
@@ -77,34 +85,18 @@ PoolingMode ParsePooling(std::string_view text) {
        fmt::join(names, ", "));
 }
 
-Pooling ReadPooling(const fs::path& directory, idx_t channels) {
-  Pooling pooling;
-  const fs::path file = directory / "modules.json";
-  if (!fs::exists(file)) return pooling;
-  pooling.from_files = true;
-  const nlohmann::json modules = io::ReadJsonFile(file);
+Pooling ReadPooling(const std::filesystem::path& file, idx_t channels) {
+  const json config = io::ReadJsonFile(file);
   const std::string source = io::Escape(file.string());
-  Check(modules.is_array() && modules.size() <= kMostModules, ErrorCode::kFormat,
-        "{}: is no list of at most {} modules", source, kMostModules);
-  for (const nlohmann::json& module : modules) {
-    Check(module.is_object(), ErrorCode::kFormat, "{}: a module is no JSON object", source);
-    const std::string type = io::GetString(module, "type", io::kRequired, source);
-    const std::string kind = type.substr(type.rfind('.') + 1);  // of sentence_transformers.models.
-    if (kind == "Transformer") {
-      ReadSentenceConfig(directory / "sentence_bert_config.json", pooling);
-    } else if (kind == "Pooling") {
-      const fs::path folder = io::GetString(module, "path", io::kRequired, source);
-      Check(!folder.empty() && folder == folder.filename() && folder != "..", ErrorCode::kFormat,
-            "{}: path '{}' is no folder beside it", source, io::Escape(folder.string()));
-      ReadPoolingConfig(directory / folder / "config.json", channels, pooling);
-    } else if (kind == "Normalize") {
-      pooling.normalize = true;
-    } else {
-      Fail(ErrorCode::kFormat,
-           "{}: module '{}' is not known; known are Transformer, Pooling and Normalize", source,
-           io::Escape(type));
-    }
+  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
+  for (const char* field : {"word_embedding_dimension", "embedding_dimension"}) {
+    const idx_t width = io::GetInt(config, field, 1, idx_t{1} << 24, channels, source);
+    Check(width == channels, ErrorCode::kFormat,
+          "{}: {} {} is not {}, the width of the model's vectors", source, field, width, channels);
   }
+  Pooling pooling;
+  pooling.modes = ModesOf(config, source);
+  pooling.include_prompt = io::GetBool(config, "include_prompt", true, source);
   return pooling;
 }
 

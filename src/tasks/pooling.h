@@ -2,8 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,14 +21,14 @@ PoolingMode ParsePooling(std::string_view name);  // kUsage lists the names
 
 struct Pooling {
   std::vector<PoolingMode> modes = {PoolingMode::kMean};  // one after another
-  bool normalize = false;                                 // to length 1
-  std::optional<idx_t> max_tokens;                        // longer texts are cut there
-  bool from_files = false;                                // a folder said so
+  bool include_prompt = true;                             // false: a prompt's tokens take no part
 };
 
-// What a folder of sentence-transformers says in modules.json, the pooling's config.json and
-// sentence_bert_config.json; the default for a folder without modules.json. kFormat for what cannot
-// be done (a Dense module, texts in lower case, vectors that are not `channels` wide).
-Pooling ReadPooling(const std::filesystem::path& directory, idx_t channels);
+// A pooling's config.json of any age. Its ways are flags (`pooling_mode_cls_token: true`; several
+// stand in the package's order: cls, max, mean, mean-sqrt-len, weighted-mean, last-token), a text
+// (`"pooling_mode": "cls"`) or a list of texts (in the list's order); flags are not looked at
+// beside the latter two. kFormat for a way that is unknown, for none, and for a width that is not
+// `channels`.
+Pooling ReadPooling(const std::filesystem::path& file, idx_t channels);
 
 }  // namespace longspan

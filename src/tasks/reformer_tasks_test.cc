@@ -131,10 +131,10 @@ TEST(ReformerTasks, VectorsAreTwiceAsWideAsTheModel) {
   Context context(2);
   TaskModel model = SmallModel(ReformerHead::kNone, {.max_length = 20, .stride = 4});
   const auto texts = Texts();
-  const Tensor vectors = Embed(context, model, model.Encode(texts, Overflow::kWindow), Pooling());
+  const Tensor vectors = Embed(context, model, model.Encode(texts, Overflow::kWindow), {});
   EXPECT_EQ(vectors.shape(), (std::vector<idx_t>{6, 32}));
-  const Tensor alone = Embed(
-      context, model, model.Encode(std::span(texts).subspan(3, 1), Overflow::kWindow), Pooling());
+  const Tensor alone =
+      Embed(context, model, model.Encode(std::span(texts).subspan(3, 1), Overflow::kWindow), {});
   for (idx_t c = 0; c < 32; ++c) {
     EXPECT_NEAR(vectors.data<float>()[3 * 32 + c], alone.data<float>()[c], 1e-5);
   }

@@ -5,7 +5,18 @@
 #include <limits>
 #include <numeric>
 
+#include "base/errors.h"
+
 namespace longspan {
+
+void CheckFinite(std::span<const float> values, const char* what) {
+  const bool finite =
+      std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+  Check(finite, ErrorCode::kNumeric,
+        "model: {} are not finite: its weights overflow in the computation, or are no weights of a "
+        "trained model",
+        what);
+}
 
 double LogSumExp(std::span<const float> logits) {
   if (logits.empty()) return -std::numeric_limits<double>::infinity();

@@ -8,6 +8,10 @@
 
 namespace longspan {
 
+// kNumeric, in words about `what`, when a value is NaN or infinite: weights may be finite and
+// overflow in the computation, and no such number is an answer.
+void CheckFinite(std::span<const float> values, const char* what);
+
 // exp(logit) / sum of exp, in double. Empty for no logits.
 std::vector<double> Softmax(std::span<const float> logits);
 // log of the sum of exp, in double; -infinity for none.

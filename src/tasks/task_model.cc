@@ -5,6 +5,7 @@
 #include "base/errors.h"
 #include "io/escape.h"
 #include "tasks/batches.h"
+#include "tasks/scores.h"
 #include "text/open_tokenizer.h"
 
 namespace longspan {
@@ -25,26 +26,6 @@ std::string WithTokenId(const std::string& global, const text::Tokenizer& tokeni
         "global: '{}' is no token of this model; give a token as its tokenizer spells it, or an id",
         io::Escape(token));
   return std::string(kTokenForm) + std::to_string(*id);
-}
-
-const char* TaskOf(TextHead head) {
-  switch (head) {
-    case TextHead::kMaskedLm:
-      return "fill-mask";
-    case TextHead::kSequence:
-      return "classify";
-    case TextHead::kToken:
-      return "token-classify";
-    case TextHead::kQuestion:
-      return "qa";
-    case TextHead::kChoice:
-      return "multiple-choice";
-    case TextHead::kCausalLm:
-      return "generate";
-    case TextHead::kNone:
-      break;
-  }
-  return "embed";
 }
 
 }  // namespace
@@ -86,12 +67,16 @@ std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int s
 TaskModel::TaskModel(std::unique_ptr<TextModel> model, std::unique_ptr<text::Tokenizer> tokenizer,
                      TaskOptions options)
     : model_(std::move(model)), tokenizer_(std::move(tokenizer)), options_(std::move(options)) {
+  Check(tokenizer_->vocabulary() <= info().vocab_size, ErrorCode::kFormat,
+        "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
+        tokenizer_->vocabulary(), info().vocab_size);
   policy_ = ResolveGlobal(info(), GlobalPolicy::Parse(WithTokenId(options_.global, *tokenizer_)));
   model_->ComputeIn(options_.compute);
   longest_ = info().longest;
   Check(options_.max_length >= 0 && options_.max_length <= longest_, ErrorCode::kUsage,
         "max-length: {} is not from 1 to {}, the model's positions", options_.max_length, longest_);
-  Check(options_.stride >= 0, ErrorCode::kUsage, "stride: {} is below 0", options_.stride);
+  Check(options_.stride.value_or(0) >= 0, ErrorCode::kUsage, "stride: {} is below 0",
+        options_.stride.value_or(0));
   Check(options_.batch_tokens >= 1, ErrorCode::kUsage, "batch-tokens: {} is below 1",
         options_.batch_tokens);
   if (options_.max_length > 0) longest_ = options_.max_length;
@@ -101,9 +86,7 @@ TaskModel::TaskModel(std::unique_ptr<TextModel> model, std::unique_ptr<text::Tok
 TaskModel TaskModel::Open(const std::filesystem::path& directory, std::optional<TextHead> head,
                           const TaskOptions& options, std::vector<std::string>* warnings) {
   const TextModelInfo found = ReadTextModelInfo(directory);
-  Check(!head || *head == found.head, ErrorCode::kFormat,
-        "{}: is a {}, which is for {}, not for {}", io::Escape(directory.string()),
-        found.class_name, TaskOf(found.head), head ? TaskOf(*head) : "");
+  if (head) CheckHead(directory, found, *head);
   auto tokenizer = text::OpenTokenizer(directory);
   TextModelLoad load;
   load.allow_nonfinite = options.allow_nonfinite;
@@ -117,17 +100,29 @@ void TaskModel::LimitLength(idx_t tokens) {
   if (options_.max_length == 0) longest_ = std::clamp<idx_t>(tokens, 1, longest_);
 }
 
+idx_t TaskModel::StrideFor(const TaskText& text) const {
+  if (options_.stride || default_stride_ == 0) return options_.stride.value_or(0);
+  const idx_t stride = std::min(default_stride_, longest_ / 2);
+  if (!text.pair) return stride;
+  // The first text stands in each window, and leaves the second one that much less.
+  text::EncodeOptions plain;
+  plain.special_tokens = false;
+  const idx_t first = tokenizer_->Encode(text.text, plain).front().size();
+  const idx_t room = longest_ - first - tokenizer_->AddedTokens(true);
+  return stride < room ? stride : std::max<idx_t>(0, room / 2);
+}
+
 TaskRows TaskModel::Encode(std::span<const TaskText> texts, text::Overflow fallback,
                            std::span<const std::string> names) const {
   text::EncodeOptions encode;
   encode.max_length = longest_;
   encode.overflow = options_.overflow.value_or(fallback);
-  encode.stride = options_.stride;
   TaskRows result;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const std::string name =
         i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1);
     std::vector<text::Encoding> rows;
+    encode.stride = StrideFor(texts[i]);
     try {
       rows = texts[i].pair ? tokenizer_->EncodePair(texts[i].text, *texts[i].pair, encode)
                            : tokenizer_->Encode(texts[i].text, encode);
@@ -189,6 +184,25 @@ void TaskModel::Fill(std::span<const text::Encoding> rows, std::span<const idx_t
   batch.roles = {padded.roles.data(), {batch.rows, batch.tokens}};
 }
 
+void TaskModel::CheckNumbers(const Tensor& values, const char* what) const {
+  if (options_.allow_nonfinite) return;
+  CheckFinite({values.data<float>(), static_cast<std::size_t>(values.size())}, what);
+}
+
+// Those of padding may be anything.
+void TaskModel::CheckLogits(const TextBatch& batch, const Tensor& logits) const {
+  const idx_t tokens = batch.rows * batch.tokens;
+  if (options_.allow_nonfinite || logits.shape().empty()) return;
+  if (logits.shape()[0] != tokens || batch.roles.data == nullptr) {
+    return CheckNumbers(logits, "its logits");
+  }
+  const idx_t each = logits.size() / tokens;
+  for (idx_t t = 0; t < tokens; ++t) {
+    if (batch.roles.data[t] == kHiddenToken) continue;
+    CheckFinite({logits.data<float>() + t * each, static_cast<std::size_t>(each)}, "its logits");
+  }
+}
+
 void TaskModel::Run(Context& context, std::span<const text::Encoding> rows,
                     const std::function<void(const TaskBatch&)>& use) {
   std::vector<idx_t> lengths;
@@ -198,6 +212,14 @@ void TaskModel::Run(Context& context, std::span<const text::Encoding> rows,
     Fill(rows, group, padded);
     Tensor hidden({padded.batch.rows * padded.batch.tokens, info().width});
     model_->Encode(context, padded.batch, hidden.view<2>());
+    // Padding may hold anything.
+    for (std::size_t b = 0; !options_.allow_nonfinite && b < group.size(); ++b) {
+      const idx_t first = static_cast<idx_t>(b) * padded.batch.tokens;
+      const idx_t tokens = rows[static_cast<std::size_t>(group[b])].size();
+      CheckFinite({hidden.data<float>() + first * info().width,
+                   static_cast<std::size_t>(tokens * info().width)},
+                  "its hidden states");
+    }
     use({padded.batch, group, std::as_const(hidden).view<2>()});
     if (on_progress) on_progress(tokens_run_);
   }

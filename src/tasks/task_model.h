@@ -23,13 +23,13 @@ namespace longspan {
 struct TaskOptions {
   std::string global = "auto";                  // GlobalPolicy's forms; token:TEXT too
   std::optional<text::Overflow> overflow = {};  // absent: what suits the task
-  idx_t max_length = 0;          // tokens of a row; 0: as many as there are positions
-  idx_t stride = 0;              // tokens that neighbouring windows share
-  idx_t batch_tokens = 8192;     // of rows that run together
-  bool allow_nonfinite = false;  // weights may hold NaN
-  DType compute = DType::kF32;   // operands of products: kF32, kBF16
-  idx_t num_hashes = 0;          // rounds of a Reformer's LSH layers; 0: the config's
-  bool no_lm_bias = false;       // a Reformer's masked LM without its bias, as transformers 5
+  idx_t max_length = 0;              // tokens of a row; 0: as many as there are positions
+  std::optional<idx_t> stride = {};  // tokens that neighbouring windows share; absent: 0
+  idx_t batch_tokens = 8192;         // of rows that run together
+  bool allow_nonfinite = false;      // weights may hold NaN
+  DType compute = DType::kF32;       // operands of products: kF32, kBF16
+  idx_t num_hashes = 0;              // rounds of a Reformer's LSH layers; 0: the config's
+  bool no_lm_bias = false;           // a Reformer's masked LM without its bias, as transformers 5
 };
 
 // One text, or two that belong together.
@@ -87,6 +87,8 @@ class TaskModel {
   idx_t longest() const { return longest_; }
   // No row longer than this; for files that say so.
   void LimitLength(idx_t tokens);
+  // The stride where the options give none: `tokens`, or half of what a row has room for.
+  void DefaultStride(idx_t tokens) { default_stride_ = tokens; }
   // What --global came to: "none", "ids:0".
   std::string global_name() const { return policy_.Name(); }
 
@@ -105,13 +107,19 @@ class TaskModel {
            const std::function<void(const TaskBatch&)>& use);
   // The head's logits; TextModel::Logits has the shapes.
   Tensor Logits(Context& context, const TaskBatch& batch) {
-    return model_->Logits(context, batch.batch, batch.hidden);
+    Tensor logits = model_->Logits(context, batch.batch, batch.hidden);
+    CheckLogits(batch.batch, logits);
+    return logits;
   }
+  // kNumeric when the model's numbers are not finite, unless its weights may hold such numbers.
+  void CheckNumbers(const Tensor& values, const char* what) const;
   // Tokens that ran, and those of them that were global.
   idx_t tokens_run() const { return tokens_run_; }
   idx_t globals_run() const { return globals_run_; }
 
  private:
+  idx_t StrideFor(const TaskText& text) const;
+  void CheckLogits(const TextBatch& batch, const Tensor& logits) const;
   struct Padded;  // a batch's memory
   void Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group, Padded& padded);
 
@@ -119,7 +127,7 @@ class TaskModel {
   std::unique_ptr<text::Tokenizer> tokenizer_;
   TaskOptions options_;
   GlobalPolicy policy_;
-  idx_t longest_ = 0, tokens_run_ = 0, globals_run_ = 0;
+  idx_t longest_ = 0, default_stride_ = 0, tokens_run_ = 0, globals_run_ = 0;
 };
 
 }  // namespace longspan

@@ -5,17 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <numeric>
-#include <sstream>
 
 #include "base/errors.h"
 #include "tasks/answers.h"
 #include "tasks/batches.h"
 #include "tasks/choices.h"
 #include "tasks/classify.h"
-#include "tasks/embed.h"
 #include "tasks/fill_mask.h"
 #include "tasks/scores.h"
 #include "tasks/token_classes.h"
@@ -80,6 +75,16 @@ std::vector<TaskText> Texts(std::initializer_list<std::string> texts) {
   std::vector<TaskText> list;
   for (const std::string& text : texts) list.push_back({text, std::nullopt});
   return list;
+}
+
+TEST(Scores, NumbersThatAreNoNumbersAreNoAnswers) {
+  const std::vector<float> good = {1.0f, -3e38f, 0.0f}, nan = {1.0f, std::nanf("")},
+                           infinite = {INFINITY, 0.0f};
+  EXPECT_NO_THROW(CheckFinite(good, "its logits"));
+  for (const auto& bad : {nan, infinite}) {
+    EXPECT_TRUE(Throws([&] { CheckFinite(bad, "its logits"); }, ErrorCode::kNumeric,
+                       "model: its logits are not finite"));
+  }
 }
 
 TEST(Batches, LikeLengthsRunTogether) {
@@ -334,109 +339,6 @@ TEST(Choices, AreScoredTogether) {
   // The choice is global, behind the double separator.
   EXPECT_EQ(model.global_name(), "choices");
   EXPECT_GT(model.globals_run(), 0);
-}
-
-class PoolingFolder : public ::testing::Test {
- protected:
-  void SetUp() override {
-    dir_ =
-        std::filesystem::path(::testing::TempDir()) /
-        ("pooling-" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
-    std::filesystem::remove_all(dir_);
-    std::filesystem::create_directories(dir_ / "1_Pooling");
-  }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
-  void Write(const std::string& name, const std::string& text) {
-    std::ofstream(dir_ / name) << text;
-  }
-  std::filesystem::path dir_;
-};
-
-constexpr const char* kModules =
-    R"([{"idx":0,"name":"0","path":"","type":"sentence_transformers.models.Transformer"},
-        {"idx":1,"name":"1","path":"1_Pooling","type":"sentence_transformers.models.Pooling"},
-        {"idx":2,"name":"2","path":"2_Normalize","type":"sentence_transformers.models.Normalize"}])";
-
-TEST_F(PoolingFolder, SaysWhatToDo) {
-  EXPECT_FALSE(ReadPooling(dir_, 16).from_files);
-  Write("modules.json", kModules);
-  Write("sentence_bert_config.json", R"({"max_seq_length": 256, "do_lower_case": false})");
-  Write("1_Pooling/config.json",
-        R"({"word_embedding_dimension":16,"pooling_mode_cls_token":true,
-            "pooling_mode_mean_tokens":false,"pooling_mode_max_tokens":true})");
-  const Pooling pooling = ReadPooling(dir_, 16);
-  EXPECT_EQ(pooling.modes, (std::vector<PoolingMode>{PoolingMode::kCls, PoolingMode::kMax}));
-  EXPECT_TRUE(pooling.normalize);
-  EXPECT_EQ(pooling.max_tokens, idx_t{256});
-}
-
-TEST_F(PoolingFolder, RefusesWhatItCannotDo) {
-  Write("1_Pooling/config.json", R"({"word_embedding_dimension":16})");
-  const auto says = [&](const std::string& modules, const char* what) {
-    Write("modules.json", modules);
-    return Throws([&] { ReadPooling(dir_, 16); }, ErrorCode::kFormat, what);
-  };
-  EXPECT_TRUE(says(R"([{"type":"x.Dense","path":"2_Dense"}])", "module 'x.Dense' is not known"));
-  EXPECT_TRUE(says(R"([{"type":"x.Pooling","path":"../up"}])", "'../up' is no folder beside it"));
-  EXPECT_TRUE(says("{}", "is no list"));
-  Write("modules.json", kModules);
-  EXPECT_TRUE(Throws([&] { ReadPooling(dir_, 8); }, ErrorCode::kFormat,
-                     "word_embedding_dimension 16 is not the model's hidden_size 8"));
-}
-
-TEST(Embedding, PoolsEveryTokenOnce) {
-  Context context(2);
-  TaskModel model = SmallModel(LongformerHead::kNone, {.max_length = 20, .stride = 4});
-  const auto texts = Texts({Text(12, 4), Text(45, 5)});
-  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
-  Pooling pooling;
-  pooling.modes = {PoolingMode::kMean,      PoolingMode::kMax,          PoolingMode::kCls,
-                   PoolingMode::kLastToken, PoolingMode::kWeightedMean, PoolingMode::kMeanSqrtLen};
-  const Tensor vectors = Embed(context, model, rows, pooling);
-  ASSERT_EQ(vectors.shape(), (std::vector<idx_t>{2, 6 * 16}));
-  std::vector<Tensor> hidden;
-  for (const Encoding& row : rows.rows) {
-    model.Run(context, {&row, 1}, [&](const TaskBatch& batch) {
-      hidden.emplace_back(std::vector<idx_t>{row.size(), 16});
-      std::copy_n(batch.hidden.data, hidden.back().size(), hidden.back().data<float>());
-    });
-  }
-  for (idx_t text = 0; text < 2; ++text) {
-    const auto own = OwnTokens(rows.of(text), 0);
-    for (idx_t c = 0; c < 16; ++c) {
-      double sum = 0, largest = -1e9, weighted = 0, weights = 0, first = 0, n = 0, last = 0;
-      for (std::size_t w = 0; w < own.size(); ++w) {
-        const auto h =
-            std::as_const(hidden[static_cast<std::size_t>(rows.begin(text)) + w]).view<2>();
-        first += h(0, c) / static_cast<double>(own.size());
-        last = h(h.extent[0] - 1, c);
-        for (idx_t t = 0; t < h.extent[0]; ++t) {
-          const bool special = t == 0 || t == h.extent[0] - 1;
-          if (!special && (t < own[w].begin || t >= own[w].end)) continue;
-          n += 1;
-          sum += h(t, c);
-          weighted += n * h(t, c);
-          weights += n;
-          largest = std::max<double>(largest, h(t, c));
-        }
-      }
-      const float* v = vectors.data<float>() + text * 96 + c;
-      EXPECT_NEAR(v[0], sum / n, 1e-5);
-      EXPECT_NEAR(v[16], largest, 1e-5);
-      EXPECT_NEAR(v[32], first, 1e-5);
-      EXPECT_NEAR(v[48], last, 1e-5);
-      EXPECT_NEAR(v[64], weighted / weights, 1e-5);
-      EXPECT_NEAR(v[80], sum / std::sqrt(n), 1e-5);
-    }
-  }
-  pooling.modes = {PoolingMode::kMean};
-  pooling.normalize = true;
-  const Tensor unit = Embed(context, model, rows, pooling);
-  for (idx_t text = 0; text < 2; ++text) {
-    const float* v = unit.data<float>() + text * 16;
-    EXPECT_NEAR(std::inner_product(v, v + 16, v, 0.0), 1.0, 1e-6);
-  }
-  EXPECT_TRUE(Throws([] { ParsePooling("median"); }, ErrorCode::kUsage, "mean-sqrt-len"));
 }
 
 }  // namespace

@@ -6,6 +6,9 @@
 #include "base/errors.h"
 #include "io/escape.h"
 #include "io/json.h"
+#include "io/paths.h"
+#include "io/policy.h"
+#include "io/transformer_folder.h"
 #include "text/bytes_tokenizer.h"
 #include "text/post_processor_json.h"
 #include "text/sentencepiece_file.h"
@@ -143,7 +146,7 @@ std::unique_ptr<Tokenizer> FromBpeFiles(const fs::path& directory,
                                         const TokenizerSettings& settings) {
   const fs::path file = directory / "vocab.json", merges = directory / "merges.txt";
   const std::string source = SourceOf(directory);
-  Check(fs::exists(merges), ErrorCode::kFormat, "{}: vocab.json is there, merges.txt is not",
+  Check(io::Exists(merges), ErrorCode::kFormat, "{}: vocab.json is there, merges.txt is not",
         source);
   CheckClass(
       settings,
@@ -257,7 +260,7 @@ std::unique_ptr<Tokenizer> FromSentencePiece(const fs::path& path,
 
 // A Reformer whose ids can be bytes.
 bool IsByteModel(const fs::path& config) {
-  if (!fs::exists(config)) return false;
+  if (!io::Exists(config)) return false;
   const json object = io::ReadJsonFile(config);
   const std::string source = SourceOf(config);
   return io::GetString(object, "model_type", "", source) == "reformer" &&
@@ -266,10 +269,12 @@ bool IsByteModel(const fs::path& config) {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> OpenTokenizer(const fs::path& directory) {
+std::unique_ptr<Tokenizer> OpenTokenizer(const fs::path& given) {
+  const fs::path directory = io::TransformerFolder(given);
   const std::string source = SourceOf(directory);
-  Check(fs::is_directory(directory), ErrorCode::kIo, "{}: no such directory", source);
-  const auto has = [&](const char* name) { return fs::exists(directory / name); };
+  Check(io::IsDirectory(directory), ErrorCode::kIo, "{}: no such directory", source);
+  io::Confine(directory);
+  const auto has = [&](const char* name) { return io::Exists(directory / name); };
   if (has("tokenizer.json")) {
     return FromTokenizerJson(directory / "tokenizer.json", ReadTokenizerSettings(directory));
   }

@@ -11,6 +11,7 @@
 #include "base/errors.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "text/sentencepiece_json.h"
 #include "text/text_pieces.h"
 #include "text/tokenizer_limits.h"
@@ -171,8 +172,8 @@ void WriteTokenizer(const std::string& model, const std::filesystem::path& direc
   const SentencePieceFile file = ReadSentencePieceFile(model, source);
   io::EnsureWritableDirectory(directory);
   io::WriteFileAtomic(directory / "spiece.model", model);
-  io::WriteFileAtomic(directory / "tokenizer.json", TokenizerJsonOf(file).dump(1) + "\n");
-  io::WriteFileAtomic(directory / "tokenizer_config.json", TokenizerConfigOf(file).dump(2) + "\n");
+  io::WriteFileAtomic(directory / "tokenizer.json", io::DumpJson(TokenizerJsonOf(file), 1));
+  io::WriteFileAtomic(directory / "tokenizer_config.json", io::DumpJson(TokenizerConfigOf(file)));
 }
 
 }  // namespace longspan::text

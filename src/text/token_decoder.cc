@@ -81,9 +81,9 @@ void Metaspace(const DecoderStep& step, std::vector<std::string>& tokens) {
 // The byte of "<0x41>", -1 for another token.
 int FallbackByte(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-  int byte = 0;
+  unsigned byte = 0;  // no sign is read: <0x-1> is a token like any other
   const auto [stop, error] = std::from_chars(token.data() + 3, token.data() + 5, byte, 16);
-  return error == std::errc() && stop == token.data() + 5 ? byte : -1;
+  return error == std::errc() && stop == token.data() + 5 ? static_cast<int>(byte) : -1;
 }
 
 std::vector<std::string> ByteFallback(const std::vector<std::string>& tokens) {

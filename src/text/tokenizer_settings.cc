@@ -7,6 +7,7 @@
 #include "base/errors.h"
 #include "io/escape.h"
 #include "io/json.h"
+#include "io/paths.h"
 #include "text/tokenizer_file.h"
 #include "text/tokenizer_limits.h"
 
@@ -17,7 +18,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 SettingsFile FileIn(const fs::path& file) {
-  return {fs::exists(file) ? ReadTokenizerJsonFile(file) : json::object(),
+  return {io::Exists(file) ? ReadTokenizerJsonFile(file) : json::object(),
           io::Escape(file.native(), 4096)};
 }
 

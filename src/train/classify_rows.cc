@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "base/errors.h"
@@ -13,6 +14,11 @@
 namespace longspan {
 namespace {
 
+// "reviews.csv:12": of several files each row knows its own.
+std::string WhereOf(const LabelledTexts& texts, const LabelledText& row) {
+  return row.where.empty() ? fmt::format("{}:{}", texts.source, row.line) : row.where;
+}
+
 bool LooksLikeFraction(std::string_view text) {
   double value = 0.0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -20,23 +26,60 @@ bool LooksLikeFraction(std::string_view text) {
 }
 
 bool KnowsAll(const std::vector<std::string>& known, const std::vector<std::string>& names) {
-  return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
-    return std::find(known.begin(), known.end(), name) != known.end();
-  });
+  return std::all_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return FindLabel(known, name).has_value(); });
+}
+
+// Without blanks around it and in small letters: what people take for the same name.
+std::string Folded(std::string_view name) {
+  constexpr std::string_view blanks = " \t\r\n\v\f";
+  name.remove_prefix(std::min(name.find_first_not_of(blanks), name.size()));
+  std::string folded(name.substr(0, name.find_last_not_of(blanks) + 1));
+  for (char& c : folded) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return folded;
+}
+
+// kFormat for two names that only a typing error tells apart.
+void CheckNoTwins(const LabelledTexts& texts) {
+  struct First {
+    std::string name;
+    idx_t line;
+  };
+  std::map<std::string, First, std::less<>> first;
+  for (const LabelledText& row : texts.rows) {
+    for (const std::string& name : row.labels) {
+      const auto [place, added] = first.emplace(Folded(name), First{name, row.line});
+      const First& other = place->second;
+      Check(added || other.name == name, ErrorCode::kFormat,
+            "{}: label \"{}\" differs from \"{}\" of line {} only by blanks around it or by "
+            "case; write both alike",
+            WhereOf(texts, row), io::Escape(name, 60), io::Escape(other.name, 60), other.line);
+    }
+  }
+}
+
+// ", but has "pos"" where that is what `name` was meant to be; else empty.
+std::string NearLabel(const std::vector<std::string>& labels, std::string_view name) {
+  for (const std::string& label : labels) {
+    if (Folded(label) == Folded(name)) return fmt::format("; it has \"{}\"", io::Escape(label, 60));
+  }
+  return {};
 }
 
 std::int32_t LabelId(const ClassifyTarget& target, const std::string& name,
                      const std::string& where) {
-  const auto found = std::find(target.labels.begin(), target.labels.end(), name);
-  Check(found != target.labels.end(), ErrorCode::kFormat,
-        "{}: label \"{}\" is not one of the {} that the model has", where, io::Escape(name, 60),
-        target.labels.size());
-  return static_cast<std::int32_t>(found - target.labels.begin());
+  for (idx_t id = 0; target.by_id && id < static_cast<idx_t>(target.labels.size()); ++id) {
+    if (name == DefaultLabel(id)) return static_cast<std::int32_t>(id);
+  }
+  const auto found = FindLabel(target.labels, name);
+  Check(found.has_value(), ErrorCode::kFormat,
+        "{}: label \"{}\" is not one of the {} that the model has{}", where, io::Escape(name, 60),
+        target.labels.size(), NearLabel(target.labels, name));
+  return static_cast<std::int32_t>(*found);
 }
 
-void AddLabel(const LabelledText& row, const ClassifyTarget& target, const std::string& source,
+void AddLabel(const LabelledText& row, const ClassifyTarget& target, const std::string& where,
               ClassifyRows* rows) {
-  const std::string where = fmt::format("{}:{}", source, row.line);
   switch (target.problem) {
     case ProblemType::kRegression:
       rows->values.push_back(static_cast<float>(row.value));
@@ -69,7 +112,7 @@ text::Encoding EncodeRow(const text::Tokenizer& tokenizer, const LabelledText& r
 }  // namespace
 
 ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
-                            const TextModelInfo& info) {
+                            const TextModelInfo& info, idx_t one_hot) {
   ClassifyTarget target{{"LABEL_0"}, problem};
   if (problem == ProblemType::kRegression) return target;
   const std::vector<std::string> names = LabelNames(texts.rows);
@@ -84,7 +127,17 @@ ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
   const bool classifier =
       info.head == TextHead::kSequence &&
       (info.problem == ProblemType::kInferred || info.problem == target.problem);
-  target.labels = classifier && KnowsAll(info.labels, names) ? info.labels : names;
+  if (one_hot > 0) {
+    target.by_id = true;
+    target.labels.clear();
+    for (idx_t id = 0; id < one_hot; ++id) target.labels.push_back(DefaultLabel(id));
+    if (classifier && info.label_count() == one_hot) target.labels = info.labels;
+  } else if (classifier && KnowsAll(info.labels, names)) {
+    target.labels = info.labels;
+  } else {
+    CheckNoTwins(texts);
+    target.labels = names;
+  }
   const std::size_t least = target.problem == ProblemType::kSingleLabel ? 2 : 1;
   Check(target.labels.size() >= least, ErrorCode::kFormat,
         "{}: {} different labels, need at least {}", texts.source, target.labels.size(), least);
@@ -112,23 +165,23 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
   if (rows.cut > 0 && !limits.truncate) {
     const auto longest = std::max_element(lengths.begin(), lengths.end());
     Fail(ErrorCode::kLimit,
-         "{}:{}: the text has {} tokens, rows {} at most; {} of {} texts are too long: raise "
+         "{}: the text has {} tokens, rows {} at most; {} of {} texts are too long: raise "
          "--tokens, or cut them with --overflow truncate",
-         texts.source, texts.rows[static_cast<std::size_t>(longest - lengths.begin())].line,
-         *longest, limits.tokens, rows.cut, count);
+         WhereOf(texts, texts.rows[static_cast<std::size_t>(longest - lengths.begin())]), *longest,
+         limits.tokens, rows.cut, count);
   }
   for (std::size_t n = 0; n < count; ++n) {
-    Check(!ids[n].empty(), ErrorCode::kFormat, "{}:{}: the text has no token", texts.source,
-          texts.rows[n].line);
+    Check(!ids[n].empty(), ErrorCode::kFormat, "{}: the text has no token",
+          WhereOf(texts, texts.rows[n]));
     const std::int32_t type = *std::max_element(types[n].begin(), types[n].end());
     Check(type < info.token_types, ErrorCode::kFormat,
-          "{}:{}: the tokenizer gives token type {}, the model has {}", texts.source,
-          texts.rows[n].line, type, info.token_types);
+          "{}: the tokenizer gives token type {}, the model has {}", WhereOf(texts, texts.rows[n]),
+          type, info.token_types);
     rows.with_types = rows.with_types || type > 0;
     rows.ids.insert(rows.ids.end(), ids[n].begin(), ids[n].end());
     rows.types.insert(rows.types.end(), types[n].begin(), types[n].end());
     rows.begins.push_back(static_cast<idx_t>(rows.ids.size()));
-    AddLabel(texts.rows[n], target, texts.source, &rows);
+    AddLabel(texts.rows[n], target, WhereOf(texts, texts.rows[n]), &rows);
   }
   return rows;
 }

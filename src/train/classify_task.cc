@@ -167,9 +167,9 @@ nlohmann::json ClassifyTask::DecidingOptions() const {
   return WithSharedOptions({{"task", "classify"},
                             {"problem", ProblemName(target_.problem)},
                             {"labels", target_.labels},
-                            {"text_column", task_.columns.text},
-                            {"label_column", task_.columns.label},
-                            {"pair_column", task_.columns.pair}});
+                            {"text_column", options().data.text_field},
+                            {"label_column", options().data.label_field},
+                            {"pair_column", options().data.pair_field}});
 }
 
 StepSize ClassifyTask::Draw(idx_t step) {

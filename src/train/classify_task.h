@@ -12,13 +12,17 @@ namespace longspan {
 struct ClassifyTarget {
   std::vector<std::string> labels;
   ProblemType problem = ProblemType::kSingleLabel;
+  bool by_id = false;  // rows call class k LABEL_k, whatever its name is
 };
 
 // The problem that "auto" means for these texts, and the labels: those of a classifier that knows
-// all of the texts' labels already, else the texts' own. kFormat for fewer than two classes; kUsage
-// for labels that look like numbers to be learned.
+// all of the texts' labels already (FindLabel), else the texts' own. `one_hot`: the texts' labels
+// are rows of that many zeros and ones (train/label_sets.h), named LABEL_k: they are the labels of
+// a classifier that has as many, else LABEL_0 to LABEL_n-1. kFormat for fewer than two classes, and
+// for new names that differ only by blanks around them or by case; kUsage for labels that look like
+// numbers to be learned.
 ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
-                            const TextModelInfo& info);
+                            const TextModelInfo& info, idx_t one_hot = 0);
 
 // Tokenized texts and what their labels are as numbers.
 struct ClassifyRows {

@@ -8,12 +8,10 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "data/corpus.h"
 #include "io/checksum.h"
-#include "io/csv.h"
 #include "io/escape.h"
-#include "io/json.h"
 #include "parallel/parallel_for.h"
-#include "text/mapped_file.h"
 #include "text/text_pieces.h"
 #include "text/unicode.h"
 #include "train/packed_rows.h"
@@ -21,8 +19,6 @@
 
 namespace longspan {
 namespace {
-
-constexpr io::JsonLimits kLineLimits{std::size_t{64} << 20, 16, 1'000'000};
 
 // What one document says; the same whichever thread asks.
 struct Measures {
@@ -69,92 +65,32 @@ Measures Measure(std::string_view document, const text::Tokenizer* tokenizer) {
   return m;
 }
 
-// The documents of a file: views of it, or texts that were written in another way.
-class Reader {
- public:
-  Reader(const DataStatsOptions& options, DataStats* stats) : options_(options), stats_(stats) {}
-
-  // Calls use(documents) with as many as are worth measuring together.
-  template <class Use>
-  void Read(const std::filesystem::path& path, const Use& use) {
-    const auto file = text::MappedFile::Open(path);
-    source_ = io::Escape(path.string(), 400);
-    stats_->files += 1;
-    stats_->bytes += static_cast<idx_t>(file.size());
-    const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
-                                file.bytes().size());
-    const std::string ending = path.extension().string();
-    if (ending == ".jsonl" || ending == ".ndjson") {
-      ReadLines(text, use);
-    } else if (ending == ".csv" || ending == ".tsv") {
-      ReadTable(text, ending == ".tsv" ? '\t' : ',', use);
-    } else {
-      use(SplitDocuments(text, ParseDocuments(options_.documents)));
+// Calls use(documents) for each file. What cannot be read is counted and ends nothing.
+template <class Use>
+void ReadDocuments(const DataStatsOptions& options, DataStats* stats, const Use& use) {
+  const data::Documents kind = data::ParseDocuments(options.documents);
+  data::CorpusRules rules;
+  rules.options = options.data;
+  rules.any_bytes = true;  // broken characters are counted, too
+  rules.may_be_empty = true;
+  rules.on_bad = [&](const Error& error) {
+    if (stats->unreadable++ == 0) stats->first_unreadable = error.what();
+  };
+  const std::vector<std::string> names(options.files.begin(), options.files.end());
+  for (const data::InputFile& input : data::ListFiles(names)) {
+    if (const auto why = data::WhyPassedOver(input, options.data)) {
+      stats->notes.push_back(fmt::format("{}: {}, passed over", io::Escape(input.path, 400), *why));
+      continue;
+    }
+    const data::Corpus corpus = data::ReadCorpus({input.path}, rules);
+    stats->files += 1;
+    stats->without_text += static_cast<idx_t>(corpus.empty);
+    for (const data::CorpusFile& file : corpus.files) {
+      stats->bytes += static_cast<idx_t>(file.text().size());
+      use(file.DocumentsOf(kind));
     }
   }
-
- private:
-  static constexpr std::size_t kTogether = 4096;
-
-  void Unreadable(const std::string& what) {
-    if (stats_->unreadable++ == 0) stats_->first_unreadable = what;
-  }
-
-  template <class Use>
-  static void Flush(std::vector<std::string>* texts, const Use& use) {
-    use(std::vector<std::string_view>(texts->begin(), texts->end()));
-    texts->clear();
-  }
-
-  template <class Use>
-  void ReadLines(std::string_view text, const Use& use) {
-    std::vector<std::string> texts;
-    for (idx_t number = 1; !text.empty(); ++number) {
-      const std::size_t end = std::min(text.find('\n'), text.size());
-      const std::string_view line = text.substr(0, end);
-      text.remove_prefix(std::min(end + 1, text.size()));
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-      const std::string where = fmt::format("{}:{}", source_, number);
-      try {
-        const nlohmann::json object = io::ParseJson(line, where, kLineLimits);
-        Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", where);
-        texts.push_back(io::GetString(object, options_.text_column, io::kRequired, where));
-      } catch (const Error& error) {
-        Unreadable(error.what());
-      }
-      if (texts.size() >= kTogether) Flush(&texts, use);
-    }
-    Flush(&texts, use);
-  }
-
-  template <class Use>
-  void ReadTable(std::string_view text, char separator, const Use& use) {
-    io::CsvReader reader(text, separator, source_);
-    std::vector<std::string> fields, texts;
-    Check(reader.Next(&fields), ErrorCode::kFormat, "{}: is empty, need a line of column names",
-          source_);
-    const std::size_t width = fields.size();
-    const auto found = std::find(fields.begin(), fields.end(), options_.text_column);
-    Check(found != fields.end(), ErrorCode::kFormat,
-          "{}: no column \"{}\" (--text-column names another)", source_,
-          io::Escape(options_.text_column));
-    const auto at = static_cast<std::size_t>(found - fields.begin());
-    while (reader.Next(&fields)) {
-      if (fields.size() == width) {
-        texts.push_back(std::move(fields[at]));
-      } else {
-        Unreadable(fmt::format("{}:{}: {} fields, the first line names {} columns", source_,
-                               reader.line(), fields.size(), width));
-      }
-      if (texts.size() >= kTogether) Flush(&texts, use);
-    }
-    Flush(&texts, use);
-  }
-
-  const DataStatsOptions& options_;
-  DataStats* stats_;
-  std::string source_;
-};
+}
 
 LengthStats LengthsOf(std::vector<idx_t> lengths) {
   std::sort(lengths.begin(), lengths.end());
@@ -205,7 +141,6 @@ DataStats CollectDataStats(Context& context, const DataStatsOptions& options) {
   for (const idx_t length : options.lengths) {
     Check(length >= 1, ErrorCode::kUsage, "lengths: {} is below 1", length);
   }
-  ParseDocuments(options.documents);
   DataStats stats;
   std::vector<idx_t> byte_lengths, token_lengths;
   std::unordered_set<std::string> seen;
@@ -228,8 +163,7 @@ DataStats CollectDataStats(Context& context, const DataStatsOptions& options) {
       }
     }
   };
-  Reader reader(options, &stats);
-  for (const auto& path : options.files) reader.Read(path, use);
+  ReadDocuments(options, &stats, use);
   Check(!byte_lengths.empty(), ErrorCode::kUsage, "data: no document in {} files{}{}",
         options.files.size(), stats.first_unreadable.empty() ? "" : "; ", stats.first_unreadable);
   stats.documents = static_cast<idx_t>(byte_lengths.size());

@@ -9,16 +9,17 @@
 #include <vector>
 
 #include "longspan/context.h"
+#include "longspan/data.h"
 #include "text/tokenizer.h"
 
 namespace longspan {
 
 struct DataStatsOptions {
-  std::vector<std::filesystem::path> files;
-  // Where a document of a plain text ends: "file", "blank-line", "line". Each row of a .csv, .tsv
-  // or .jsonl file is one.
+  std::vector<std::filesystem::path> files;  // and folders
+  // Where a document of a plain text ends: "file", "blank-line", "line". Each row of a table or of
+  // JSON is one.
   std::string documents = "blank-line";
-  std::string text_column = "text";            // of tables and JSON lines
+  DataOptions data;                            // how the files are read
   const text::Tokenizer* tokenizer = nullptr;  // null: no tokens are counted
   std::vector<idx_t> lengths;                  // rows that documents would be cut or padded to
 };
@@ -52,19 +53,21 @@ struct CutStats {
 };
 
 struct DataStats {
-  idx_t files = 0, bytes = 0;  // of the files
+  idx_t files = 0, bytes = 0;  // bytes: of their texts
   idx_t documents = 0;
   idx_t characters = 0;
   idx_t duplicates = 0;  // documents that stand before them, byte for byte
   idx_t duplicate_bytes = 0;
   idx_t invalid_documents = 0;   // with bytes that are no UTF-8
   idx_t invalid_pieces = 0;      // of which each becomes U+FFFD
-  idx_t unreadable = 0;          // rows without a text, lines that are no JSON
+  idx_t without_text = 0;        // rows whose text is empty or blank
+  idx_t unreadable = 0;          // damaged rows and files, rows without the field
   std::string first_unreadable;  // where the first one stands and what it is
   LengthStats byte_lengths;
   std::optional<LengthStats> token_lengths;
   idx_t unknown_tokens = 0;  // of the tokenizer's unk
   std::vector<CutStats> cuts;
+  std::vector<std::string> notes;  // about files that were passed over: lines for people
 };
 
 // Reads all files. The same for any number of threads. kUsage without a document, for lengths below

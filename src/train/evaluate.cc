@@ -95,23 +95,26 @@ EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
   load.num_hashes = o.num_hashes;
   load.strict = o.strict;
   if (o.no_lm_bias) load.lm_bias = false;
-  Reformer model = LoadReformer(o.model, load);
+  std::vector<std::string> notes;
+  Reformer model = LoadReformer(o.model, load, &notes);
   const auto tokenizer = text::OpenTokenizer(o.model);
   CheckLanguageModel(model.config(), tokenizer->vocabulary(), o.tokens);
-  const text::MappedFile file = text::MappedFile::Open(o.text);
-  const auto text = HeldOutPart(file.bytes(), o.held_out);
-  if (tokenizer->kind() == "bytes") {
-    EvalResult result = EvaluateText(context, model, text, o.tokens, o.stride);
-    result.bytes = static_cast<idx_t>(text.size());
+  const bool of_bytes = tokenizer->kind() == "bytes";
+  const LastText last(o.text, o.data, of_bytes, o.held_out);
+  notes.insert(notes.end(), last.corpus.notes.begin(), last.corpus.notes.end());
+  if (of_bytes) {
+    EvalResult result = EvaluateText(context, model, last.bytes(), o.tokens, o.stride);
+    result.bytes = static_cast<idx_t>(last.text.size());
+    result.notes = std::move(notes);
     return result;
   }
   TokenStream stream;
-  stream.Append(context, *tokenizer, {reinterpret_cast<const char*>(text.data()), text.size()},
-                Documents::kJoined, std::nullopt);
+  stream.Append(context, *tokenizer, std::span(&last.text, 1), std::nullopt);
   EvalResult result = EvaluateTokens(context, model, stream.ids(), o.tokens, o.stride);
-  result.bytes = static_cast<idx_t>(text.size());
+  result.bytes = static_cast<idx_t>(last.text.size());
   result.bits_per_byte *=
       static_cast<double>(stream.ids().size()) / static_cast<double>(result.bytes);
+  result.notes = std::move(notes);
   return result;
 }
 

@@ -9,17 +9,17 @@
 #include <utility>
 
 #include "base/errors.h"
-#include "io/csv.h"
+#include "base/limits.h"
+#include "data/inputs.h"
+#include "io/checksum.h"
 #include "io/escape.h"
 #include "io/json.h"
-#include "text/mapped_file.h"
+#include "train/label_sets.h"
 
 namespace longspan {
 namespace {
 
 using nlohmann::json;
-
-constexpr io::JsonLimits kLineLimits{std::size_t{64} << 20, 16, 1'000'000};
 
 constexpr std::pair<ProblemType, const char*> kProblems[] = {
     {ProblemType::kInferred, "auto"},
@@ -64,69 +64,99 @@ std::string JsonLabel(const json& value, const std::string& where) {
 
 class TableReader {
  public:
-  TableReader(const ClassifyColumns& columns, ProblemType problem, LabelledTexts* out)
-      : columns_(columns), problem_(problem), out_(out) {}
-
-  void ReadTable(std::string_view text, char separator) {
-    io::CsvReader reader(text, separator, out_->source);
-    std::vector<std::string> fields;
-    Check(reader.Next(&fields), ErrorCode::kFormat, "{}: is empty, need a line of column names",
-          out_->source);
-    const std::size_t width = fields.size();
-    const std::size_t text_at = Column(fields, columns_.text);
-    const std::size_t label_at = Column(fields, columns_.label);
-    const std::size_t pair_at = columns_.pair.empty() ? width : Column(fields, columns_.pair);
-    while (reader.Next(&fields)) {
-      const std::string where = fmt::format("{}:{}", out_->source, reader.line());
-      Check(fields.size() == width, ErrorCode::kFormat,
-            "{}: {} fields, but the first line names {} columns", where, fields.size(), width);
-      LabelledText row;
-      row.text = std::move(fields[text_at]);
-      if (pair_at < width) row.pair = std::move(fields[pair_at]);
-      row.line = reader.line();
-      TableLabel(fields[label_at], where, &row);
-      out_->rows.push_back(std::move(row));
-    }
+  TableReader(const DataOptions& options, ProblemType problem, LabelledTexts* out)
+      : options_(options), problem_(problem), out_(out) {
+    rules_.options = options;
+    rules_.fields = {{options.text_field, true}, {options.label_field, true}};
+    if (!options.pair_field.empty()) rules_.fields.push_back({options.pair_field, true});
   }
 
-  void ReadLines(std::string_view text) {
-    for (idx_t number = 1; !text.empty(); ++number) {
-      const std::size_t end = std::min(text.find('\n'), text.size());
-      const std::string_view line = text.substr(0, end);
-      text.remove_prefix(std::min(end + 1, text.size()));
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-      const std::string where = fmt::format("{}:{}", out_->source, number);
-      const json object = io::ParseJson(line, where, kLineLimits);
-      Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", where);
-      LabelledText row;
-      row.text = io::GetString(object, columns_.text, io::kRequired, where);
-      if (!columns_.pair.empty()) {
-        row.pair = io::GetString(object, columns_.pair, io::kRequired, where);
+  void Read(const std::string& path) {
+    data::RowReader reader(std::filesystem::path(path), rules_);
+    while (std::optional<data::Row> row = reader.Next()) {
+      try {
+        if (row->refused) throw *row->refused;  // NOLINT: the row's own error
+        Add(*row, reader.format() == data::Format::kCsv || reader.format() == data::Format::kTsv);
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kFormat || !options_.skip_bad || row->ends_file) throw;
+        ++bad_;
       }
-      row.line = number;
-      Check(object.contains(columns_.label), ErrorCode::kFormat, "{}: \"{}\" is missing", where,
-            io::Escape(columns_.label));
-      LineLabel(object[columns_.label], where, &row);
-      out_->rows.push_back(std::move(row));
     }
   }
+  // Whether a row of zeros and ones stands for the labels is seen when all rows are there.
+  void Finish() {
+    if (sets_.size() != out_->rows.size()) return;
+    out_->one_hot = OneHotWidth(sets_);
+    for (std::size_t i = 0; out_->one_hot == 0 && i < sets_.size(); ++i) {
+      const std::set<std::string> items(sets_[i].items.begin(), sets_[i].items.end());
+      Check(items.size() == sets_[i].items.size(), ErrorCode::kFormat,
+            "{}: a label stands twice in its set; a row of zeros and ones must be as long as all "
+            "others, a set of names is written a|b",
+            out_->rows[i].where);
+    }
+    for (std::size_t i = 0; out_->one_hot > 0 && i < sets_.size(); ++i) {
+      out_->rows[i].labels = NamesOfOnes(sets_[i]);
+    }
+  }
+  idx_t bad() const { return bad_; }
+  std::string Fingerprint() const { return fmt::format("{}-{}", read_, checksum_.Hex()); }
 
  private:
-  std::size_t Column(const std::vector<std::string>& names, const std::string& name) const {
-    const auto found = std::find(names.begin(), names.end(), name);
-    std::string all;
-    for (const std::string& n : names) all += (all.empty() ? "" : ", ") + io::Escape(n, 40);
-    Check(found != names.end(), ErrorCode::kFormat,
-          "{}: no column \"{}\"; there are {} (--text-column, --label-column name others)",
-          out_->source, io::Escape(name), all);
-    return static_cast<std::size_t>(found - names.begin());
+  void Add(const data::Row& row, bool table) {
+    LabelledText labelled;
+    labelled.where = io::Escape(row.name, 400);
+    labelled.line = row.line;
+    labelled.text = row.Text(options_.text_field);
+    if (!options_.pair_field.empty()) {
+      // Half of a pair may be missing in a table; in JSON it must be there.
+      labelled.pair =
+          table ? row.OptionalText(options_.pair_field).value_or("")
+                : io::GetString(row.fields, options_.pair_field, io::kRequired, labelled.where);
+    }
+    const json* label = nullptr;
+    if (row.fields.contains(options_.label_field)) label = &row.fields[options_.label_field];
+    if (table) {
+      TableLabel(label == nullptr ? std::string() : label->get<std::string>(), labelled.where,
+                 &labelled);
+    } else {
+      Check(label != nullptr, ErrorCode::kFormat, "{}: \"{}\" is missing", labelled.where,
+            io::Escape(options_.label_field));
+      LineLabel(*label, labelled.where, &labelled);
+    }
+    for (const std::string& name : labelled.labels) CheckName(name, labelled.where);
+    Digest(labelled);
+    out_->rows.push_back(std::move(labelled));
   }
 
-  void TableLabel(const std::string& field, const std::string& where, LabelledText* row) const {
+  // A resumed run must see the same texts and labels.
+  void Digest(const LabelledText& row) {
+    const auto add = [&](std::string_view part) {
+      const std::uint64_t size = part.size();
+      checksum_.Update(&size, sizeof(size));
+      checksum_.Update(part.data(), part.size());
+      read_ += part.size();
+    };
+    add(row.text);
+    add(row.pair);
+    for (const std::string& label : row.labels) add(label);
+    if (row.labels.empty()) add(fmt::format("{}", row.value));
+  }
+
+  void TableLabel(const std::string& field, const std::string& where, LabelledText* row) {
     if (problem_ == ProblemType::kRegression) {
       row->value = ParseValue(field, where);
+      return;
+    }
+    std::optional<LabelSet> set;
+    try {
+      set = ParseLabelSet(field);
+    } catch (const Error& error) {
+      throw Error(error.code(), where + ": " + error.what());
+    }
+    if (set) {
+      AddSet(std::move(*set), where, row);
     } else if (problem_ == ProblemType::kMultiLabel) {
-      row->labels = Split(field, columns_.label_separator);
+      row->labels = Split(field, options_.label_separator);
     } else {
       Check(!field.empty(), ErrorCode::kFormat, "{}: the label is empty", where);
       row->labels = {field};
@@ -144,15 +174,39 @@ class TableReader {
       row->labels = {JsonLabel(value, where)};
       return;
     }
+    LabelSet set;
+    set.zeros_and_ones = !value.empty();
+    for (const json& label : value) {
+      set.items.push_back(JsonLabel(label, where));
+      const bool one_or_zero =
+          label.is_number_integer() && (label.get<idx_t>() == 0 || label.get<idx_t>() == 1);
+      set.zeros_and_ones = set.zeros_and_ones && one_or_zero;
+    }
+    AddSet(std::move(set), where, row);
+  }
+
+  static void CheckName(const std::string& name, const std::string& where) {
+    Check(name.size() <= limits::kMostLabelBytes, ErrorCode::kFormat,
+          "{}: a label of {} bytes, at most {} are a name", where, name.size(),
+          limits::kMostLabelBytes);
+  }
+
+  void AddSet(LabelSet set, const std::string& where, LabelledText* row) {
     Check(problem_ != ProblemType::kSingleLabel, ErrorCode::kFormat,
           "{}: the label is a list; sets of labels are learned with --problem multi", where);
     out_->sets = true;
-    for (const json& label : value) row->labels.push_back(JsonLabel(label, where));
+    row->labels = set.items;
+    sets_.push_back(std::move(set));
   }
 
-  const ClassifyColumns& columns_;
+  const DataOptions& options_;
   ProblemType problem_;
   LabelledTexts* out_;
+  data::RowRules rules_;
+  std::vector<LabelSet> sets_;
+  io::Checksum checksum_;
+  std::uint64_t read_ = 0;
+  idx_t bad_ = 0;
 };
 
 }  // namespace
@@ -172,25 +226,36 @@ std::string ProblemName(ProblemType problem) {
   return "?";
 }
 
-LabelledTexts ReadLabelledTexts(const std::filesystem::path& file, const ClassifyColumns& columns,
-                                ProblemType problem) {
-  const std::string ending = file.extension().string();
-  const bool lines = ending == ".jsonl" || ending == ".ndjson" || ending == ".json";
+LabelledTexts ReadLabelledTexts(const std::vector<std::filesystem::path>& files,
+                                const DataOptions& options, ProblemType problem,
+                                std::vector<std::string>* notes) {
+  data::CheckDataOptions(options);
+  Check(!files.empty(), ErrorCode::kUsage, "train: no file of texts with labels");
   LabelledTexts texts;
-  texts.source = io::Escape(file.string(), 400);
-  Check(lines || ending == ".csv" || ending == ".tsv", ErrorCode::kUsage,
-        "{}: texts with labels come as .csv, .tsv or .jsonl", texts.source);
-  const auto mapped = text::MappedFile::Open(file);
-  const std::string_view bytes(reinterpret_cast<const char*>(mapped.bytes().data()),
-                               mapped.bytes().size());
-  TableReader reader(columns, problem, &texts);
-  if (lines) {
-    reader.ReadLines(bytes);
-  } else {
-    reader.ReadTable(bytes, ending == ".tsv" ? '\t' : ',');
+  texts.source = io::Escape(files.front().string(), 400);
+  TableReader reader(options, problem, &texts);
+  const auto tell = [&](std::string note) {
+    if (notes != nullptr) notes->push_back(std::move(note));
+  };
+  const std::vector<std::string> names(files.begin(), files.end());
+  for (const data::InputFile& file : data::ListFiles(names)) {
+    const std::string source = io::Escape(file.path, 400);
+    if (const auto why = data::WhyPassedOver(file, options)) {
+      tell(fmt::format("{}: {}, passed over", source, *why));
+      continue;
+    }
+    Check(data::HasRows(data::FormatOf(file.path, options)), ErrorCode::kUsage,
+          "{}: texts with labels come as .csv, .tsv, .jsonl or .json; --format says what another "
+          "file is",
+          source);
+    reader.Read(file.path);
+  }
+  if (reader.bad() > 0) {
+    tell(fmt::format("{}: {} rows cannot be used and are left out", texts.source, reader.bad()));
   }
   Check(!texts.rows.empty(), ErrorCode::kFormat, "{}: holds no text", texts.source);
-  texts.fingerprint = mapped.Fingerprint();
+  reader.Finish();
+  texts.fingerprint = reader.Fingerprint();
   return texts;
 }
 

@@ -14,22 +14,26 @@ struct LabelledText {
   std::string text, pair;           // pair: empty when there is no such column
   std::vector<std::string> labels;  // one; a set of labels: any number; regression: none
   double value = 0.0;               // regression
-  idx_t line = 0;                   // of the file, from 1
+  idx_t line = 0;                   // of the file, from 1; of a list in JSON the item's
+  std::string where;                // "reviews.csv:12", escaped
 };
 
 struct LabelledTexts {
-  std::string source;  // the path, escaped
+  std::string source;  // the first path, escaped
   std::vector<LabelledText> rows;
   bool sets = false;        // a label was a list
-  std::string fingerprint;  // of the file's bytes
+  idx_t one_hot = 0;        // above 0: all were rows of that many zeros and ones, named LABEL_k
+  std::string fingerprint;  // of all that was read
 };
 
-// Reads a file by its ending: .csv, .tsv, .jsonl (or .ndjson, .json: an object a line). CSV and TSV
-// begin with a line of column names. `regression` reads labels as numbers. Sets of labels are JSON
-// lists, in tables names with options.label_separator between them. kUsage for another ending;
-// kFormat with the line for damage, a missing column, a label that is no text, number or list; kIo.
-LabelledTexts ReadLabelledTexts(const std::filesystem::path& file, const ClassifyColumns& columns,
-                                ProblemType problem);
+// Reads tables and JSON by the columns and fields that `data` names (data/rows.h). `regression`
+// reads labels as numbers. Sets of labels are lists (in tables as train/label_sets.h reads them),
+// or in tables names with data.label_separator between them. kUsage for files of another kind;
+// kFormat with the line for damage, a missing column, an empty text, a label that is no text,
+// number or list; with data.skip_bad such rows are left out and told of in `notes`. kIo.
+LabelledTexts ReadLabelledTexts(const std::vector<std::filesystem::path>& files,
+                                const DataOptions& data, ProblemType problem,
+                                std::vector<std::string>* notes = nullptr);
 
 // The problem's name in config.json, and "auto" for kInferred. kUsage.
 ProblemType ParseProblem(const std::string& name);

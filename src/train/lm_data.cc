@@ -23,7 +23,9 @@ constexpr idx_t kEvalTokens = 8192;  // of a batch of an evaluation
 class ByteRows final : public LmData {
  public:
   explicit ByteRows(const TrainOptions& options)
-      : options_(options), data_(options.train, options.eval, options.held_out, options.tokens) {}
+      : options_(options),
+        data_(options.train, options.eval, options.held_out, options.tokens,
+              CorpusRulesFor(options.data, true)) {}
 
   std::string Fingerprint() const override { return data_.Fingerprint(); }
   StepSize Draw(idx_t step) override {
@@ -39,9 +41,10 @@ class ByteRows final : public LmData {
   }
   EvalResult Evaluate(Context& context, Reformer& model) override {
     data_.CheckUnchanged();
-    return EvaluateText(context, model, data_.held_out(), options_.tokens, 0);
+    return EvaluateText(context, model, data_.held_out_bytes(), options_.tokens, 0);
   }
   double TokensPerByte() const override { return 1.0; }
+  std::vector<std::string> Notes() const override { return data_.notes(); }
 
  private:
   const TrainOptions options_;
@@ -52,38 +55,29 @@ class ByteRows final : public LmData {
 
 // ---- tokens -------------------------------------------------------------------------------------
 
-std::string_view TextOf(std::span<const std::uint8_t> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 // The training texts and the held-out one as tokens. The texts are parted before they are
 // tokenized: any tokenizer holds out the same text, up to the rest of a character.
 struct LmStreams {
-  LmStreams(Context& context, const TrainOptions& options, Documents documents,
+  LmStreams(Context& context, const TrainOptions& options, data::Documents documents,
             const text::Tokenizer& tokenizer) {
-    const TextData texts(options.train, options.eval, options.held_out, 0);
+    const bool of_bytes = tokenizer.kind() == "bytes";
+    const TextData texts(options.train, options.eval, options.held_out, 0,
+                         CorpusRulesFor(options.data, of_bytes));
     std::optional<std::int32_t> end;
-    if (documents != Documents::kJoined) {
+    if (documents != data::Documents::kJoined) {
       end = tokenizer.special().eos;
       Check(end.has_value(), ErrorCode::kFormat,
             "train: documents end with the tokenizer's end of text, and it has none (eos_token)");
     }
-    std::vector<std::string_view> parts;
-    for (const auto& part : texts.train()) parts.push_back(TextOf(part));
-    std::string_view rest = TextOf(texts.held_out());
-    if (options.eval.empty()) {
-      // A character that begins in the training part stays there.
-      std::size_t more = 0;
-      while (more < rest.size() && more < 3 && (rest[more] & 0xC0) == 0x80) ++more;
-      parts.back() = {parts.back().data(), parts.back().size() + more};
-      rest.remove_prefix(more);
-    }
-    for (const std::string_view part : parts) {
+    for (const data::CorpusFile& file : texts.train()) {
       texts.CheckUnchanged();
-      train.Append(context, tokenizer, part, documents, end);
+      train.Append(context, tokenizer, file.DocumentsOf(documents), end);
     }
-    texts.CheckUnchanged();
-    held_out.Append(context, tokenizer, rest, documents, end);
+    for (const data::CorpusFile& file : texts.held_out()) {
+      texts.CheckUnchanged();
+      held_out.Append(context, tokenizer, file.DocumentsOf(documents), end);
+    }
+    notes = texts.notes();
     fingerprint = fmt::format("{} ids {} {}", texts.Fingerprint(), ChecksumOf(train.ids()),
                               ChecksumOf(held_out.ids()));
     Check(
@@ -101,6 +95,7 @@ struct LmStreams {
 
   TokenStream train, held_out;
   std::string fingerprint;
+  std::vector<std::string> notes;
 };
 
 EvalResult WithBitsPerByte(EvalResult result, const TokenStream& stream) {
@@ -111,7 +106,7 @@ EvalResult WithBitsPerByte(EvalResult result, const TokenStream& stream) {
 // Rows that begin anywhere.
 class StreamRows final : public LmData {
  public:
-  StreamRows(Context& context, const TrainOptions& options, Documents documents,
+  StreamRows(Context& context, const TrainOptions& options, data::Documents documents,
              const text::Tokenizer& tokenizer)
       : options_(options), streams_(context, options, documents, tokenizer) {
     const auto size = static_cast<idx_t>(streams_.train.ids().size());
@@ -153,6 +148,7 @@ class StreamRows final : public LmData {
         streams_.held_out);
   }
   double TokensPerByte() const override { return LmStreams::TokensPerByte(streams_.train); }
+  std::vector<std::string> Notes() const override { return streams_.notes; }
 
  private:
   const TrainOptions options_;
@@ -164,7 +160,7 @@ class StreamRows final : public LmData {
 // Whole documents side by side. Each epoch sees every row once, in an order of its own.
 class DocumentRows final : public LmData {
  public:
-  DocumentRows(Context& context, const TrainOptions& options, Documents documents,
+  DocumentRows(Context& context, const TrainOptions& options, data::Documents documents,
                const text::Tokenizer& tokenizer)
       : options_(options),
         streams_(context, options, documents, tokenizer),
@@ -220,6 +216,7 @@ class DocumentRows final : public LmData {
     return WithBitsPerByte(ResultOf(total), streams_.held_out);
   }
   double TokensPerByte() const override { return LmStreams::TokensPerByte(streams_.train); }
+  std::vector<std::string> Notes() const override { return streams_.notes; }
 
  private:
   static std::int32_t Pad(const text::Tokenizer& tokenizer) {
@@ -239,11 +236,11 @@ class DocumentRows final : public LmData {
 std::unique_ptr<LmData> MakeLmData(Context& context, const TrainOptions& options,
                                    const LanguageModelOptions& task,
                                    const text::Tokenizer& tokenizer) {
-  const Documents documents = ParseDocuments(task.documents, true);
-  Check(!task.packed || documents != Documents::kJoined, ErrorCode::kUsage,
+  const data::Documents documents = data::ParseDocuments(task.documents, true);
+  Check(!task.packed || documents != data::Documents::kJoined, ErrorCode::kUsage,
         "packed: say where a document ends: --documents file, blank-line or line");
   if (task.packed) return std::make_unique<DocumentRows>(context, options, documents, tokenizer);
-  if (documents == Documents::kJoined && tokenizer.kind() == "bytes") {
+  if (documents == data::Documents::kJoined && tokenizer.kind() == "bytes") {
     return std::make_unique<ByteRows>(options);
   }
   return std::make_unique<StreamRows>(context, options, documents, tokenizer);

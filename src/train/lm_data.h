@@ -21,6 +21,8 @@ class LmData {
   virtual std::string Fingerprint() const = 0;
   // What the data are, for people; empty: nothing to tell.
   virtual std::string Describe() const { return {}; }
+  // Lines for people about rows that were left out.
+  virtual std::vector<std::string> Notes() const = 0;
   // Draws the rows of update `step`: a function of the options and the step.
   virtual StepSize Draw(idx_t step) = 0;
   // Micro-batch `micro` of that update; its memory lives until the next call.

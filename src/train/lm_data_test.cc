@@ -150,7 +150,8 @@ TEST(LmDataTest, DocumentsEndWithTheEndOfText) {
   const auto tokenizer = text::OpenTokenizer(kPieces);
   Context context(1);
   TokenStream stream;
-  stream.Append(context, *tokenizer, GetFile(d / "t"), Documents::kBlankLine,
+  const data::Corpus corpus = data::ReadCorpus({d / "t"}, {});
+  stream.Append(context, *tokenizer, corpus.files[0].DocumentsOf(data::Documents::kBlankLine),
                 tokenizer->special().eos);
   EXPECT_EQ(stream.documents(), 5);
   EXPECT_EQ(std::count(stream.ids().begin(), stream.ids().end(), *tokenizer->special().eos), 5);
@@ -280,8 +281,8 @@ TEST(DataStatsTest, CountsWhatIsThere) {
   const DataStats s = CollectDataStats(context, o);
   EXPECT_EQ(s.files, 3);
   EXPECT_EQ(s.documents, 7);
-  EXPECT_EQ(s.duplicates, 1);  // "one" of the JSON lines has no line break
-  EXPECT_EQ(s.duplicate_bytes, 4);
+  EXPECT_EQ(s.duplicates, 2);
+  EXPECT_EQ(s.duplicate_bytes, 6);
   EXPECT_EQ(s.invalid_documents, 1);
   EXPECT_EQ(s.invalid_pieces, 2);
   EXPECT_EQ(s.unreadable, 3);
@@ -302,9 +303,8 @@ TEST(DataStatsTest, CountsWhatIsThere) {
   const DataStats t = CollectDataStats(context, o);
   ASSERT_TRUE(t.token_lengths.has_value());
   idx_t tokens = 0;
-  for (const char* x :
-       {"one\n", "two two\n", "one\n", "b\xEF\xBF\xBD\xEF\xBF\xBDroken \xEF\xBF\xBD\n", "one",
-        "caf\xC3\xA9", "a, \xE0\xBD\x80 \xE0\xBD\x81"}) {
+  for (const char* x : {"one", "two two", "one", "b\xEF\xBF\xBD\xEF\xBF\xBDroken \xEF\xBF\xBD",
+                        "one", "caf\xC3\xA9", "a, \xE0\xBD\x80 \xE0\xBD\x81"}) {
     tokens += tokenizer->Encode(x)[0].size();
   }
   EXPECT_EQ(t.token_lengths->total, tokens);

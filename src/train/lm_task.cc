@@ -43,9 +43,14 @@ void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
   load.attention = options_.attention;
   load.strict = options_.strict;
   model_ = LoadReformer(directory, load, notes);
+  if (!tokenizer_files_.empty() && notes != nullptr) {
+    const std::string links = TokenizerLinksLeftOut(tokenizer_files_);
+    if (!links.empty()) notes->push_back(links);
+  }
   CheckLanguageModel(model_->config(), tokenizer_->vocabulary(), options_.tokens);
-  if (const std::string told = data_->Describe(); !told.empty() && notes != nullptr) {
-    notes->push_back(told);
+  if (notes != nullptr) {
+    for (const std::string& note : data_->Notes()) notes->push_back(note);
+    if (const std::string told = data_->Describe(); !told.empty()) notes->push_back(told);
   }
   model_->ComputeIn(options_.dtype);
   model_->KeepUpTo(kept_);

@@ -80,7 +80,7 @@ class LongformerTraining : public testing::Test {
 
   // Texts of different lengths whose class is whether they hold an 'a', a 'b', or neither.
   static LabelledTexts Letters(std::uint64_t seed, int rows = 60) {
-    LabelledTexts texts{"letters", {}, false, "letters " + std::to_string(seed)};
+    LabelledTexts texts{"letters", {}, false, 0, "letters " + std::to_string(seed)};
     Rng rng(seed);
     for (int r = 0; r < rows; ++r) {
       const auto kind = static_cast<std::size_t>(rng.Below(3));
@@ -293,7 +293,7 @@ TEST_F(LongformerTraining, PredictionsDoNotDependOnTheBatch) {
   const ClassifierEval together = EvaluateRows(context, *model, target, global, Rows(all, target));
   double sum = 0.0;
   for (std::size_t r = 0; r < all.rows.size(); ++r) {
-    const LabelledTexts one{all.source, {all.rows[r]}, false, "one"};
+    const LabelledTexts one{all.source, {all.rows[r]}, false, 0, "one"};
     const ClassifierEval alone = EvaluateRows(context, *model, target, global, Rows(one, target));
     EXPECT_EQ(alone.right[0], together.right[r]);
     sum += alone.loss;
@@ -375,7 +375,8 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
   EXPECT_EQ(notes[0].rfind("packed: 1800 tokens in ", 0), 0u) << notes[0];
 
   const MaskedRows form(Words(), InfoOf(TinyConfig()), options.mask_share);
-  const TokenStream stream = ReadMaskedText(context, Words(), o.train, options, form);
+  const TokenStream stream =
+      ReadMaskedText(context, Words(), o.train, o.data, options, form, &notes);
   const auto all = static_cast<idx_t>(stream.ids().size());
   const MaskedText held =
       MaskedText::Of(stream, all - LastPart(all, o.held_out), all, true, form, o.tokens);

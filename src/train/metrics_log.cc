@@ -12,6 +12,8 @@
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/file.h"
+#include "io/json.h"
+#include "io/paths.h"
 
 namespace longspan {
 namespace {
@@ -39,7 +41,7 @@ std::string LinesUpTo(const std::string& text, idx_t step) {
 MetricsLog::MetricsLog(const std::filesystem::path& run_dir, idx_t resume_step)
     : path_(run_dir / "metrics.jsonl") {
   std::string kept;
-  if (resume_step > 0 && std::filesystem::exists(path_)) {
+  if (resume_step > 0 && io::Exists(path_)) {
     kept = LinesUpTo(io::ReadWholeFile(path_, kMostBytes), resume_step);
   }
   io::WriteFileAtomic(path_, kept);
@@ -67,7 +69,7 @@ void MetricsLog::Write(const TrainEvent& e) {
   if (!eval) line["tokens_per_s"] = e.tokens_per_s;
   line["seconds"] = e.seconds;
   line["rss_bytes"] = e.rss_bytes;
-  const std::string text = line.dump() + "\n";
+  const std::string text = io::DumpJson(line, -1);
   for (std::size_t done = 0; done < text.size();) {
     const ssize_t n = write(fd_, text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;
@@ -77,8 +79,8 @@ void MetricsLog::Write(const TrainEvent& e) {
 }
 
 void MetricsLog::Sync() {
-  Check(fdatasync(fd_) == 0, ErrorCode::kIo, "{}: {}", io::Escape(path_.string()),
-        std::strerror(errno));
+  const int error = fdatasync(fd_) == 0 ? 0 : errno;
+  Check(error == 0, ErrorCode::kIo, "{}: {}", io::Escape(path_.string()), std::strerror(error));
 }
 
 }  // namespace longspan

@@ -25,15 +25,16 @@ void CheckMaskedLmOptions(const MaskedLmOptions& task) {
         "mask-share: {} is not above 0 and below 1", task.mask_share);
 }
 
-idx_t LastPart(idx_t size, double share) {
-  return static_cast<idx_t>(static_cast<double>(size) * share);
-}
-
 TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
-                           const std::vector<std::filesystem::path>& files,
-                           const MaskedLmOptions& task, const MaskedRows& form) {
-  return TokenStream(context, tokenizer, files, ParseDocuments(task.documents),
-                     task.packed ? std::nullopt : form.separator());
+                           const std::vector<std::filesystem::path>& files, const DataOptions& data,
+                           const MaskedLmOptions& task, const MaskedRows& form,
+                           std::vector<std::string>* notes) {
+  const data::Documents documents = data::ParseDocuments(task.documents);
+  const data::Corpus corpus =
+      data::ReadCorpus(files, CorpusRulesFor(data, tokenizer.kind() == "bytes"));
+  notes->insert(notes->end(), corpus.notes.begin(), corpus.notes.end());
+  return {context, tokenizer, corpus.files, documents,
+          task.packed ? std::nullopt : form.separator()};
 }
 
 MaskedText MaskedText::Of(const TokenStream& stream, idx_t begin, idx_t end, bool packed,
@@ -165,14 +166,16 @@ MaskedLmTask::MaskedLmTask(Context& context, const TrainOptions& options,
   const auto size_of = [](const TokenStream& stream) {
     return static_cast<idx_t>(stream.ids().size());
   };
-  train_stream_ = ReadMaskedText(context, tokenizer, options.train, task, form_);
+  train_stream_ =
+      ReadMaskedText(context, tokenizer, options.train, options.data, task, form_, &notes_);
   const idx_t all = size_of(train_stream_);
   if (options.eval.empty()) {
     const idx_t border = all - LastPart(all, options.held_out);
     train_ = part(train_stream_, 0, border);
     held_out_ = part(train_stream_, border, all);
   } else {
-    eval_stream_ = ReadMaskedText(context, tokenizer, {options.eval}, task, form_);
+    eval_stream_ =
+        ReadMaskedText(context, tokenizer, {options.eval}, options.data, task, form_, &notes_);
     train_ = part(train_stream_, 0, all);
     held_out_ = part(eval_stream_, 0, size_of(eval_stream_));
   }
@@ -192,7 +195,9 @@ MaskedLmTask::MaskedLmTask(Context& context, const TrainOptions& options,
 void MaskedLmTask::Load(const std::filesystem::path& directory, Origin origin,
                         std::vector<std::string>* notes) {
   TextTask::Load(directory, origin, notes);
-  if (!train_.packed || notes == nullptr) return;
+  if (notes == nullptr) return;
+  notes->insert(notes->end(), notes_.begin(), notes_.end());
+  if (!train_.packed) return;
   notes->push_back(
       fmt::format("packed: {} tokens {}", train_.ids.size(), train_.packed->Describe()));
 }

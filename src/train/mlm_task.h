@@ -7,6 +7,7 @@
 #include "train/length_batches.h"
 #include "train/mask_tokens.h"
 #include "train/packed_rows.h"
+#include "train/text_data.h"
 #include "train/text_task.h"
 #include "train/token_stream.h"
 
@@ -63,13 +64,12 @@ struct MaskedText {
                        const MaskedRows& form, idx_t tokens);
 };
 
-// Tokens at the end of `size` that are the last share.
-idx_t LastPart(idx_t size, double share);
 // The files as one stream: their documents with a separator between two, or, where they are packed,
-// with none.
+// with none. What was left out is told in `notes`.
 TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
-                           const std::vector<std::filesystem::path>& files,
-                           const MaskedLmOptions& task, const MaskedRows& form);
+                           const std::vector<std::filesystem::path>& files, const DataOptions& data,
+                           const MaskedLmOptions& task, const MaskedRows& form,
+                           std::vector<std::string>* notes);
 
 // The loss over the text in rows of `tokens` side by side, or as they are packed, about 8192 tokens
 // at a time. The masks of row r are drawn from (key, r).
@@ -100,6 +100,7 @@ class MaskedLmTask final : public TextTask {
   const MaskedLmOptions task_;
   MaskedRows form_;
   TokenStream train_stream_, eval_stream_;
+  std::vector<std::string> notes_;  // about what was left out
   MaskedText train_, held_out_;     // of the streams
   EpochOrder order_;                // of packed rows
   std::vector<PaddedRows> micros_;  // of the update drawn last

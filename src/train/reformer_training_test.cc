@@ -78,7 +78,7 @@ class ReformerTraining : public testing::Test {
 
   // Texts of different lengths whose class is whether they hold an 'a', a 'b', or neither.
   static LabelledTexts Letters(std::uint64_t seed, int rows = 60) {
-    LabelledTexts texts{"letters", {}, false, "letters " + std::to_string(seed)};
+    LabelledTexts texts{"letters", {}, false, 0, "letters " + std::to_string(seed)};
     Rng rng(seed);
     for (int r = 0; r < rows; ++r) {
       const auto kind = static_cast<std::size_t>(rng.Below(3));
@@ -250,7 +250,7 @@ TEST_F(ReformerTraining, PredictionsDoNotDependOnTheBatch) {
   const ClassifierEval together = EvaluateRows(context, *model, target, none, Rows(all, target));
   double sum = 0.0;
   for (std::size_t r = 0; r < all.rows.size(); ++r) {
-    const LabelledTexts one{all.source, {all.rows[r]}, false, "one"};
+    const LabelledTexts one{all.source, {all.rows[r]}, false, 0, "one"};
     const ClassifierEval alone = EvaluateRows(context, *model, target, none, Rows(one, target));
     EXPECT_EQ(alone.right[0], together.right[r]);
     sum += alone.loss;

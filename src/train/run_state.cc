@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "base/isa.h"
+#include "base/memory_limit.h"
 #include "gemm/gemm.h"
 #include "io/checkpoint.h"
 #include "io/escape.h"
@@ -17,6 +18,11 @@
 
 namespace longspan {
 namespace {
+
+// A value of the options in one line; names may be in any encoding.
+std::string Shown(const nlohmann::json& value) {
+  return value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+}
 
 using nlohmann::json;
 
@@ -52,7 +58,7 @@ void CheckSameOptions(const json& saved, const json& now) {
     Check(before == value, ErrorCode::kUsage,
           "resume: the run was started with {} {}, now it is {}; give the same or start another "
           "output",
-          name, before.dump(), value.dump());
+          name, Shown(before), Shown(value));
   }
 }
 
@@ -79,6 +85,9 @@ void ReadMoments(const std::filesystem::path& file, const ParameterTable& table,
 }
 
 RunState WithMoments(const ParameterTable& table) {
+  CheckMemory(
+      fmt::format("training: {} parameters, their gradients and AdamW's moments", table.count()),
+      SaturatingProduct({table.extent(), 16}));
   RunState state;
   state.first_moment = Tensor({table.extent()});
   state.second_moment = Tensor({table.extent()});
@@ -150,7 +159,7 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   writer.AddTensors("model.safetensors", task.Weights(), {{"format", "pt"}});
   writer.AddTensors(kOptimiserFile, MomentEntries(state, task.parameters()));
   for (const auto& file : task.FilesBeside()) CopyInto(file, writer);
-  writer.AddFile(kStateFile, j.dump(2) + "\n");
+  writer.AddFile(kStateFile, io::DumpJson(j));
   writer.Commit();
   if (state.best_step)
     io::WriteBest(options.output, {*state.best_step, "eval_loss", state.best_loss});

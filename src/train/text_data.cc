@@ -4,43 +4,94 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
-#include "io/escape.h"
 #include "text/bytes_tokenizer.h"
 
 namespace longspan {
+namespace {
 
-std::span<const std::uint8_t> HeldOutPart(std::span<const std::uint8_t> bytes, double fraction) {
-  const auto count = static_cast<std::size_t>(static_cast<double>(bytes.size()) * fraction);
+idx_t BytesIn(const std::vector<data::CorpusFile>& files) {
+  idx_t sum = 0;
+  for (const data::CorpusFile& file : files) sum += static_cast<idx_t>(file.text().size());
+  return sum;
+}
+
+}  // namespace
+
+idx_t LastPart(idx_t size, double share) {
+  return static_cast<idx_t>(static_cast<double>(size) * share);
+}
+
+std::span<const std::uint8_t> HeldOutPart(std::span<const std::uint8_t> bytes, double share) {
+  const auto count = static_cast<std::size_t>(LastPart(static_cast<idx_t>(bytes.size()), share));
   return bytes.last(std::min(count, bytes.size()));
+}
+
+std::span<const std::uint8_t> BytesOf(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+data::CorpusRules CorpusRulesFor(const DataOptions& options, bool of_bytes) {
+  data::CorpusRules rules;
+  rules.options = options;
+  rules.any_bytes = of_bytes;
+  return rules;
+}
+
+LastText::LastText(const std::filesystem::path& path, const DataOptions& options, bool of_bytes,
+                   double share) {
+  Check(share > 0.0 && share <= 1.0, ErrorCode::kUsage,
+        "held-out fraction {} is not above 0 and at most 1", share);
+  corpus = data::ReadCorpus({path}, CorpusRulesFor(options, of_bytes));
+  if (corpus.files.size() > 1) {
+    for (const data::CorpusFile& file : corpus.files) joined += file.text();
+  }
+  all = corpus.files.size() > 1 ? std::string_view(joined) : corpus.files.front().text();
+  std::size_t last = HeldOutPart(BytesOf(all), share).size();
+  // A character that begins before it stays there.
+  while (!of_bytes && last > 0 &&
+         (static_cast<unsigned char>(all[all.size() - last]) & 0xC0) == 0x80) {
+    --last;
+  }
+  text = all.substr(all.size() - last);
 }
 
 TextData::TextData(const std::vector<std::filesystem::path>& train,
                    const std::filesystem::path& eval, double held_out, idx_t tokens,
-                   std::uint64_t copy_below) {
+                   const data::CorpusRules& rules)
+    : own_eval_(!eval.empty()) {
   Check(!train.empty(), ErrorCode::kUsage, "train: no training text given");
-  files_.reserve(train.size() + 1);
-  for (const auto& path : train) {
-    files_.push_back(text::MappedFile::Open(path, copy_below));
-    train_.push_back(files_.back().bytes());
-  }
-  if (eval.empty()) {
-    held_out_ = HeldOutPart(train_.back(), held_out);
-    train_.back() = train_.back().first(train_.back().size() - held_out_.size());
+  data::Corpus corpus = data::ReadCorpus(train, rules);
+  train_ = std::move(corpus.files);
+  notes_ = std::move(corpus.notes);
+  if (own_eval_) {
+    corpus = data::ReadCorpus({eval}, rules);
+    held_out_ = std::move(corpus.files);
+    notes_.insert(notes_.end(), corpus.notes.begin(), corpus.notes.end());
   } else {
-    files_.push_back(text::MappedFile::Open(eval, copy_below));
-    held_out_ = files_.back().bytes();
+    const auto size = train_.back().text().size();
+    const auto last = static_cast<std::size_t>(LastPart(static_cast<idx_t>(size), held_out));
+    held_out_.resize(1);
+    train_.back().Split(size - std::min(last, size), rules.any_bytes, &held_out_.front());
   }
-  for (const auto& part : train_) train_bytes_ += static_cast<idx_t>(part.size());
+  if (held_out_.size() > 1) {
+    for (const data::CorpusFile& file : held_out_) joined_ += file.text();
+  }
+  train_bytes_ = BytesIn(train_);
   Check(train_bytes_ > tokens, ErrorCode::kUsage,
         "train: the text has {} bytes to train on, rows of {} tokens need {}", train_bytes_, tokens,
         tokens + 1);
-  Check(held_out_.size() >= 2, ErrorCode::kUsage,
+  Check(BytesIn(held_out_) >= 2, ErrorCode::kUsage,
         "train: the held-out part has {} bytes, need at least 2; raise --held-out or give --eval",
-        held_out_.size());
+        BytesIn(held_out_));
+}
+
+std::span<const std::uint8_t> TextData::held_out_bytes() const {
+  return BytesOf(held_out_.size() == 1 ? held_out_.front().text() : std::string_view(joined_));
 }
 
 void TextData::CopyBytes(idx_t position, std::span<std::uint8_t> out) const {
-  for (const auto& part : train_) {
+  for (const data::CorpusFile& file : train_) {
+    const auto part = BytesOf(file.text());
     const auto size = static_cast<idx_t>(part.size());
     if (position >= size) {
       position -= size;
@@ -72,15 +123,20 @@ void TextData::Sample(std::uint64_t key, idx_t step, idx_t first_row, idx_t rows
 }
 
 void TextData::CheckUnchanged() const {
-  for (const auto& file : files_) {
-    if (file.mapped()) file.CheckUnchanged();
-  }
+  for (const data::CorpusFile& file : train_) file.CheckUnchanged();
+  for (const data::CorpusFile& file : held_out_) file.CheckUnchanged();
 }
 
 std::string TextData::Fingerprint() const {
   std::string joined;
-  for (const auto& file : files_) joined += (joined.empty() ? "" : " ") + file.Fingerprint();
-  return joined + " held out " + std::to_string(held_out_.size());
+  const auto add = [&](const data::CorpusFile& file) {
+    joined += (joined.empty() ? "" : " ") + file.Fingerprint();
+  };
+  for (const data::CorpusFile& file : train_) add(file);
+  if (own_eval_) {
+    for (const data::CorpusFile& file : held_out_) add(file);
+  }
+  return joined + " held out " + std::to_string(BytesIn(held_out_));
 }
 
 }  // namespace longspan

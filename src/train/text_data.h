@@ -1,4 +1,4 @@
-// Bytes to train on and bytes held out.
+// Texts to train on and texts held out.
 #pragma once
 
 #include <filesystem>
@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "data/corpus.h"
 #include "longspan/types.h"
-#include "text/mapped_file.h"
 
 namespace longspan {
 
@@ -19,14 +19,16 @@ struct TextRows {
 class TextData {
  public:
   // The texts in `train`, joined; the held-out part is `eval`, or the last `held_out` fraction of
-  // the last text. Throws kUsage when a part is shorter than tokens + 1 bytes. Texts of less than
-  // copy_below bytes are copied, others mapped.
+  // the last text. Throws kUsage when a part is shorter than tokens + 1 bytes; errors of
+  // ReadCorpus.
   TextData(const std::vector<std::filesystem::path>& train, const std::filesystem::path& eval,
-           double held_out, idx_t tokens, std::uint64_t copy_below = text::MappedFile::kCopyBelow);
+           double held_out, idx_t tokens, const data::CorpusRules& rules);
 
   idx_t train_bytes() const { return train_bytes_; }
-  const std::vector<std::span<const std::uint8_t>>& train() const { return train_; }
-  std::span<const std::uint8_t> held_out() const { return held_out_; }
+  const std::vector<data::CorpusFile>& train() const { return train_; }
+  const std::vector<data::CorpusFile>& held_out() const { return held_out_; }
+  // All of the held-out texts, one behind the other.
+  std::span<const std::uint8_t> held_out_bytes() const;
 
   // Row `row` of update `step` starts at an offset that is a pure function of (key, step, row):
   // the data position of a run is its step. Rows may cross from one text into the next.
@@ -39,17 +41,43 @@ class TextData {
 
   // Changes when any byte of the texts does: a resumed run must see the same.
   std::string Fingerprint() const;
+  // Lines for people about what was left out.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   void CopyBytes(idx_t position, std::span<std::uint8_t> out) const;
 
-  std::vector<text::MappedFile> files_;
-  std::vector<std::span<const std::uint8_t>> train_;
-  std::span<const std::uint8_t> held_out_;
+  std::vector<data::CorpusFile> train_, held_out_;
+  std::string joined_;  // of several held-out texts
+  std::vector<std::string> notes_;
+  bool own_eval_ = false;
   idx_t train_bytes_ = 0;
 };
 
-// The last floor(size * fraction) bytes.
-std::span<const std::uint8_t> HeldOutPart(std::span<const std::uint8_t> bytes, double fraction);
+// What comes last: floor(size * share).
+idx_t LastPart(idx_t size, double share);
+// The last floor(size * share) bytes.
+std::span<const std::uint8_t> HeldOutPart(std::span<const std::uint8_t> bytes, double share);
+
+std::span<const std::uint8_t> BytesOf(std::string_view text);
+
+// The end of a text, or of all texts of a folder one behind the other. Not to be moved: `text`
+// points into the rest.
+struct LastText {
+  // `share` of it, above 0 and at most 1. kUsage; errors of ReadCorpus.
+  LastText(const std::filesystem::path& path, const DataOptions& options, bool of_bytes,
+           double share);
+  LastText(const LastText&) = delete;
+  LastText& operator=(const LastText&) = delete;
+
+  std::span<const std::uint8_t> bytes() const { return BytesOf(text); }
+
+  data::Corpus corpus;
+  std::string joined;
+  std::string_view all, text;  // text: the end of all
+};
+
+// How trainings and evaluations read texts for this tokenizer's model.
+data::CorpusRules CorpusRulesFor(const DataOptions& options, bool of_bytes);
 
 }  // namespace longspan

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "io/paths.h"
+#include "io/transformer_folder.h"
 #include "model/model_folder.h"
 #include "model/step_memory.h"
 
@@ -71,6 +73,10 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   load.dropout = options_.dropout;
   if (origin == Origin::kStart) load.head = head_;
   model_ = LoadTextModel(directory, load, notes);
+  if (notes != nullptr) {
+    const std::string links = LinksLeftOut(options_.model, kOwnFiles);
+    if (!links.empty()) notes->push_back(links);
+  }
   model_->ComputeIn(options_.dtype);
   if (options_.memory > 0) model_->FitInto(options_.memory, options_.batch, options_.tokens);
   if (recompute_) model_->Recompute();
@@ -86,9 +92,10 @@ nlohmann::json TextTask::WithSharedOptions(nlohmann::json deciding) const {
 
 std::vector<fs::path> TextTask::FilesBeside() const {
   std::vector<fs::path> files;
-  for (const std::string& name : TokenizerFiles(options_.model)) {
-    files.push_back(options_.model / name);
-  }
+  const fs::path folder = io::TransformerFolder(options_.model);
+  for (const std::string& name : TokenizerFiles(folder)) files.push_back(folder / name);
+  const fs::path sentences = folder / "sentence_bert_config.json";
+  if (folder != options_.model && io::Exists(sentences)) files.push_back(sentences);
   return files;
 }
 

@@ -36,7 +36,7 @@ std::pair<LabelledTexts, LabelledTexts> SplitRows(LabelledTexts all, double shar
   const auto held = static_cast<std::size_t>(share * static_cast<double>(order.size()));
   std::vector<bool> is_held(order.size(), false);
   for (std::size_t i = 0; i < held; ++i) is_held[static_cast<std::size_t>(order[i])] = true;
-  LabelledTexts train{all.source, {}, all.sets, all.fingerprint};
+  LabelledTexts train{all.source, {}, all.sets, all.one_hot, all.fingerprint};
   LabelledTexts rest = train;
   for (std::size_t i = 0; i < order.size(); ++i) {
     (is_held[i] ? rest : train).rows.push_back(std::move(all.rows[i]));
@@ -44,14 +44,19 @@ std::pair<LabelledTexts, LabelledTexts> SplitRows(LabelledTexts all, double shar
   return {std::move(train), std::move(rest)};
 }
 
-void TellAboutRows(const TrainHooks& hooks, const char* what, const ClassifyRows& rows,
-                   idx_t tokens) {
-  if (!hooks.on_event || rows.cut == 0) return;
+void Tell(const TrainHooks& hooks, const std::string& note) {
+  if (!hooks.on_event) return;
   TrainEvent event;
   event.kind = TrainEvent::Kind::kNote;
-  event.text =
-      fmt::format("{}: {} of {} texts are cut to {} tokens", what, rows.cut, rows.size(), tokens);
+  event.text = note;
   hooks.on_event(event);
+}
+
+void TellAboutRows(const TrainHooks& hooks, const char* what, const ClassifyRows& rows,
+                   idx_t tokens) {
+  if (rows.cut == 0) return;
+  Tell(hooks,
+       fmt::format("{}: {} of {} texts are cut to {} tokens", what, rows.cut, rows.size(), tokens));
 }
 
 }  // namespace
@@ -77,15 +82,15 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
   TextModelLoad load;
   load.num_hashes = o.num_hashes;
   if (o.no_lm_bias) load.lm_bias = false;
-  const auto model = LoadTextModel(o.model, load);
+  MaskedLmEval result;
+  const auto model = LoadTextModel(o.model, load, &result.notes);
   const TextModelInfo& info = model->info();
-  Check(info.head == TextHead::kMaskedLm, ErrorCode::kFormat,
-        "model: not a masked language model but a {}", info.class_name);
+  CheckHead(o.model, info, TextHead::kMaskedLm);
   const auto tokenizer = text::OpenTokenizer(o.model);
   const MaskedRows form(*tokenizer, info, o.task.mask_share);
-  MaskedLmEval result;
   result.tokens = TokensOfRows(o.tokens, info);
-  const TokenStream stream = ReadMaskedText(context, *tokenizer, {o.text}, o.task, form);
+  const TokenStream stream =
+      ReadMaskedText(context, *tokenizer, {o.text}, o.data, o.task, form, &result.notes);
   const auto size = static_cast<idx_t>(stream.ids().size());
   const auto content = MaskedText::Of(stream, size - LastPart(size, o.held_out), size,
                                       o.task.packed, form, result.tokens);
@@ -110,17 +115,20 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   CheckTrainOptions(options);
   Check(task.epochs >= 0.0 && task.epochs <= 1e6, ErrorCode::kUsage,
         "epochs: {} is not from 0 to 1e6", task.epochs);
-  Check(options.train.size() == 1, ErrorCode::kUsage,
-        "train: {} files of texts with labels, need one", options.train.size());
   const ClassifyLimits limits{options.tokens, ParseOverflow(task.overflow),
-                              !task.columns.pair.empty()};
+                              !options.data.pair_field.empty()};
   const ProblemType problem = ParseProblem(task.problem);
-  LabelledTexts train = ReadLabelledTexts(options.train.front(), task.columns, problem), held_out;
-  const ClassifyTarget target = ChooseTarget(train, problem, info);
+  std::vector<std::string> notes;
+  LabelledTexts train = ReadLabelledTexts(options.train, options.data, problem, &notes), held_out;
+  const ClassifyTarget target = ChooseTarget(train, problem, info, train.one_hot);
   if (options.eval.empty()) {
     std::tie(train, held_out) = SplitRows(std::move(train), options.held_out, options.seed);
   } else {
-    held_out = ReadLabelledTexts(options.eval, task.columns, target.problem);
+    held_out = ReadLabelledTexts({options.eval}, options.data, target.problem, &notes);
+    const auto width = static_cast<idx_t>(target.labels.size());
+    Check(held_out.one_hot == 0 || held_out.one_hot == width, ErrorCode::kFormat,
+          "{}: labels are {} zeros and ones, the training has {} labels", held_out.source,
+          held_out.one_hot, width);
   }
   Check(!train.rows.empty() && !held_out.rows.empty(), ErrorCode::kUsage,
         "train: {} texts to train on and {} held out, need one of each; give --eval or change "
@@ -129,6 +137,7 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   const auto tokenizer = text::OpenTokenizer(options.model);
   ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, info, limits);
   ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, info, limits);
+  for (const std::string& note : notes) Tell(hooks, note);
   TellAboutRows(hooks, "train", rows, options.tokens);
   TellAboutRows(hooks, "held out", held, options.tokens);
   if (task.epochs > 0.0) {
@@ -145,24 +154,29 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
 ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o) {
   TextModelLoad load;
   load.num_hashes = o.num_hashes;
-  const auto model = LoadTextModel(o.model, load);
+  std::vector<std::string> notes;
+  const auto model = LoadTextModel(o.model, load, &notes);
   const TextModelInfo& info = model->info();
-  Check(info.head == TextHead::kSequence, ErrorCode::kFormat,
-        "model: no classifier of texts but a {}", info.class_name);
+  CheckHead(o.model, info, TextHead::kSequence);
   const ClassifyLimits limits{TokensOfRows(o.tokens, info), ParseOverflow(o.task.overflow),
-                              !o.task.columns.pair.empty()};
+                              !o.data.pair_field.empty()};
   ClassifyTarget target{info.labels, info.problem};
   const bool inferred = info.problem == ProblemType::kInferred;
   if (inferred && info.label_count() == 1) target.problem = ProblemType::kRegression;
-  const LabelledTexts texts = ReadLabelledTexts(o.data, o.task.columns, target.problem);
+  const LabelledTexts texts = ReadLabelledTexts({o.file}, o.data, target.problem, &notes);
   if (target.problem == ProblemType::kInferred) {
     target.problem = texts.sets ? ProblemType::kMultiLabel : ProblemType::kSingleLabel;
   }
+  Check(texts.one_hot == 0 || texts.one_hot == info.label_count(), ErrorCode::kFormat,
+        "{}: labels are {} zeros and ones, the model has {} labels", texts.source, texts.one_hot,
+        info.label_count());
+  target.by_id = texts.one_hot > 0;
   const auto tokenizer = text::OpenTokenizer(o.model);
   const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
   const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
   ClassifierEval result = EvaluateRows(context, *model, target, global, rows);
   result.tokens = limits.tokens;
+  result.notes = std::move(notes);
   return result;
 }
 

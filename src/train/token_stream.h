@@ -1,25 +1,16 @@
 // Texts as one stream of token ids, from which rows of any length are cut.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "data/corpus.h"
 #include "longspan/context.h"
 #include "text/tokenizer.h"
 
 namespace longspan {
-
-// Where a document ends: with its file, at every blank line, at every line; kJoined: all files are
-// one.
-enum class Documents { kFile, kBlankLine, kLine, kJoined };
-// "file", "blank-line", "line", and "joined" where it is allowed; kUsage otherwise.
-Documents ParseDocuments(const std::string& name, bool joined = false);
-
-// [begin, end) of the documents of a text, in order; none is empty or of white space only.
-std::vector<std::string_view> SplitDocuments(std::string_view text, Documents documents);
 
 class TokenStream {
  public:
@@ -29,15 +20,14 @@ class TokenStream {
 
   TokenStream() = default;
   // The ids of all documents of the files, in order; between two documents stands `separator`, if
-  // there is one. Four bytes of memory a token. kIo, kFormat.
+  // there is one. Four bytes of memory a token.
   TokenStream(Context& context, const text::Tokenizer& tokenizer,
-              const std::vector<std::filesystem::path>& files, Documents documents,
+              std::span<const data::CorpusFile> files, data::Documents documents,
               std::optional<std::int32_t> separator);
 
-  // The ids of the documents of one more text; `end` stands behind each of them, if there is one.
-  // kJoined: the text is one document.
-  void Append(Context& context, const text::Tokenizer& tokenizer, std::string_view text,
-              Documents documents, std::optional<std::int32_t> end);
+  // The ids of more documents; `end` stands behind each of them, if there is one.
+  void Append(Context& context, const text::Tokenizer& tokenizer,
+              std::span<const std::string_view> documents, std::optional<std::int32_t> end);
 
   std::span<const std::int32_t> ids() const { return ids_; }
   idx_t documents() const { return static_cast<idx_t>(starts_.size()); }

@@ -99,21 +99,6 @@ TEST(MaskTokensTest, AtLeastOneWhereOneIsPossible) {
 
 // ---- token streams ------------------------------------------------------------------------------
 
-TEST(TokenStreamTest, DocumentsEndWhereTheyAreSaidTo) {
-  const auto count = [](std::string_view text, Documents kind) {
-    return SplitDocuments(text, kind).size();
-  };
-  const char* text = "a b\nc\n\n \nd\n\n";
-  EXPECT_EQ(count(text, Documents::kFile), 1u);
-  EXPECT_EQ(SplitDocuments(text, Documents::kBlankLine),
-            (std::vector<std::string_view>{"a b\nc\n", "d\n"}));
-  EXPECT_EQ(SplitDocuments(text, Documents::kLine),
-            (std::vector<std::string_view>{"a b", "c", "d"}));
-  EXPECT_EQ(SplitDocuments("x", Documents::kBlankLine), (std::vector<std::string_view>{"x"}));
-  EXPECT_EQ(count(" \n\n", Documents::kFile), 0u);
-  EXPECT_THROW(ParseDocuments("page"), Error);
-}
-
 TEST(TokenStreamTest, JoinsFilesAndPieces) {
   const TempDir d;
   const test::WordTokenizer tokenizer({"a", "b", "c"});
@@ -121,8 +106,11 @@ TEST(TokenStreamTest, JoinsFilesAndPieces) {
   Write(d.path() / "1", "a b\n\nc");
   Write(d.path() / "2", "b");
   Context context(2);
-  const TokenStream stream(context, tokenizer, {d.path() / "1", d.path() / "2"},
-                           Documents::kBlankLine, tokenizer.special().sep);
+  const auto read = [](const std::vector<fs::path>& files) {
+    return data::ReadCorpus(files, {}).files;
+  };
+  const TokenStream stream(context, tokenizer, read({d.path() / "1", d.path() / "2"}),
+                           data::Documents::kBlankLine, tokenizer.special().sep);
   const std::int32_t sep = *tokenizer.special().sep;
   const std::vector<std::int32_t> expected = {id("a"), id("b"), sep, id("c"), sep, id("b")};
   EXPECT_EQ(std::vector(stream.ids().begin(), stream.ids().end()), expected);
@@ -132,8 +120,8 @@ TEST(TokenStreamTest, JoinsFilesAndPieces) {
   for (int i = 0; i < 40000; ++i) lines += i % 3 == 0 ? "a b\n" : "c\n";
   Write(d.path() / "3", lines);
   Context one(1);
-  const TokenStream three(context, tokenizer, {d.path() / "3"}, Documents::kFile, sep);
-  const TokenStream again(one, tokenizer, {d.path() / "3"}, Documents::kFile, sep);
+  const TokenStream three(context, tokenizer, read({d.path() / "3"}), data::Documents::kFile, sep);
+  const TokenStream again(one, tokenizer, read({d.path() / "3"}), data::Documents::kFile, sep);
   EXPECT_EQ(three.ids().size(), 40000u + 13334u);
   EXPECT_TRUE(std::equal(three.ids().begin(), three.ids().end(), again.ids().begin()));
   EXPECT_NE(three.fingerprint(), stream.fingerprint());
@@ -149,7 +137,7 @@ TEST(LabelledTextTest, TablesAndLinesSayTheSame) {
         "{\"text\": \"one, two\\nthree\", \"label\": \"yes\"}\n\n{\"text\": \"four\", \"label\": "
         "\"no\"}\n");
   for (const char* name : {"t.csv", "t.tsv", "t.jsonl"}) {
-    const LabelledTexts t = ReadLabelledTexts(d.path() / name, {}, ProblemType::kInferred);
+    const LabelledTexts t = ReadLabelledTexts({d.path() / name}, {}, ProblemType::kInferred);
     ASSERT_EQ(t.rows.size(), 2u) << name;
     EXPECT_EQ(t.rows[0].text, "one, two\nthree");
     EXPECT_EQ(t.rows[0].labels, std::vector<std::string>{"yes"});
@@ -157,27 +145,27 @@ TEST(LabelledTextTest, TablesAndLinesSayTheSame) {
     EXPECT_EQ(LabelNames(t.rows), (std::vector<std::string>{"no", "yes"}));
     EXPECT_FALSE(t.sets);
   }
-  EXPECT_EQ(ReadLabelledTexts(d.path() / "t.csv", {}, ProblemType::kInferred).rows[1].line, 4);
+  EXPECT_EQ(ReadLabelledTexts({d.path() / "t.csv"}, {}, ProblemType::kInferred).rows[1].line, 4);
 }
 
 TEST(LabelledTextTest, SetsNumbersAndPairs) {
   const TempDir d;
-  ClassifyColumns columns;
-  columns.pair = "b";
+  DataOptions columns;
+  columns.pair_field = "b";
   Write(d.path() / "t.csv", "text,b,label\nx,y,10|2\nz,,\n");
   const LabelledTexts sets =
-      ReadLabelledTexts(d.path() / "t.csv", columns, ProblemType::kMultiLabel);
+      ReadLabelledTexts({d.path() / "t.csv"}, columns, ProblemType::kMultiLabel);
   EXPECT_EQ(sets.rows[0].labels, (std::vector<std::string>{"10", "2"}));
   EXPECT_EQ(sets.rows[0].pair, "y");
   EXPECT_TRUE(sets.rows[1].labels.empty());
   EXPECT_EQ(LabelNames(sets.rows), (std::vector<std::string>{"2", "10"}));  // as numbers
   Write(d.path() / "t.jsonl",
-        "{\"text\":\"x\",\"label\":[\"a\",3]}\n{\"text\":\"\",\"label\":[]}\n");
-  const LabelledTexts lists = ReadLabelledTexts(d.path() / "t.jsonl", {}, ProblemType::kInferred);
+        "{\"text\":\"x\",\"label\":[\"a\",3]}\n{\"text\":\"y\",\"label\":[]}\n");
+  const LabelledTexts lists = ReadLabelledTexts({d.path() / "t.jsonl"}, {}, ProblemType::kInferred);
   EXPECT_TRUE(lists.sets);
   EXPECT_EQ(lists.rows[0].labels, (std::vector<std::string>{"a", "3"}));
   Write(d.path() / "n.csv", "text,label\nx,-1.5e0\n");
-  EXPECT_EQ(ReadLabelledTexts(d.path() / "n.csv", {}, ProblemType::kRegression).rows[0].value,
+  EXPECT_EQ(ReadLabelledTexts({d.path() / "n.csv"}, {}, ProblemType::kRegression).rows[0].value,
             -1.5);
 }
 
@@ -186,17 +174,18 @@ TEST(LabelledTextTest, DamageIsNamedWithItsLine) {
   const auto throws = [&](const char* name, const std::string& text, ProblemType problem,
                           const char* says, ErrorCode code = ErrorCode::kFormat) {
     Write(d.path() / name, text);
-    return Throws([&] { ReadLabelledTexts(d.path() / name, {}, problem); }, code, says);
+    return Throws([&] { ReadLabelledTexts({d.path() / name}, {}, problem); }, code, says);
   };
   constexpr ProblemType kAuto = ProblemType::kInferred;
-  EXPECT_TRUE(throws("a.txt", "x", kAuto, ".csv, .tsv or .jsonl", ErrorCode::kUsage));
+  EXPECT_TRUE(throws("a.txt", "x", kAuto, "come as .csv, .tsv, .jsonl", ErrorCode::kUsage));
   EXPECT_TRUE(
       throws("a.csv", "text,class\nx,1\n", kAuto, "no column \"label\"; there are text, class"));
   EXPECT_TRUE(throws("a.csv", "text,label\nx,1\ny\n", kAuto, "a.csv:3: 1 fields, but the first"));
   EXPECT_TRUE(throws("a.csv", "text,label\nx,\n", kAuto, "a.csv:2: the label is empty"));
   EXPECT_TRUE(throws("a.csv", "text,label\n", kAuto, "holds no text"));
   EXPECT_TRUE(throws("a.csv", "text,label\nx,nan\n", ProblemType::kRegression, "is no number"));
-  EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\",\"label\":1}\n[1]\n", kAuto, "a.jsonl:2: not a"));
+  EXPECT_TRUE(
+      throws("a.jsonl", "{\"text\":\"x\",\"label\":1}\n[1]\n", kAuto, "a.jsonl:2: is no JSON"));
   EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\"}\n", kAuto, "\"label\" is missing"));
   EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\",\"label\":1.5}\n", kAuto, "--problem regression"));
   EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\",\"label\":[1]}\n", ProblemType::kSingleLabel,
@@ -204,6 +193,41 @@ TEST(LabelledTextTest, DamageIsNamedWithItsLine) {
   EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\",\"label\":\"1\"}\n", ProblemType::kRegression,
                      "is no number"));
   EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\"\n", kAuto, "a.jsonl:1"));
+  EXPECT_TRUE(throws("a.csv", "text,label\nx,1\n,2\n", kAuto, "a.csv:3: \"text\" is missing"));
+  EXPECT_TRUE(throws("a.csv", "text,label\nx,1\ny,\xfc\n", kAuto, "a.csv:3: column \"label\""));
+}
+
+TEST(LabelledTextTest, SetsInFieldsOfTables) {
+  const TempDir d;
+  const auto labels = [&](const std::string& rows) {
+    Write(d.path() / "s.csv", "text,label\n" + rows);
+    const LabelledTexts t = ReadLabelledTexts({d.path() / "s.csv"}, {}, ProblemType::kInferred);
+    return std::pair(t.rows[0].labels, t.one_hot);
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(labels("x,\"[1, 0, 1]\"\ny,\"[0, 1, 0]\"\n"),
+            (std::pair<Names, idx_t>({"LABEL_0", "LABEL_2"}, 3)));
+  EXPECT_EQ(labels("x,\"['a', 'b']\"\ny,['c']\n"), (std::pair<Names, idx_t>({"a", "b"}, 0)));
+  const auto throws = [&](const std::string& rows, const char* says) {
+    return Throws([&] { labels(rows); }, ErrorCode::kFormat, says);
+  };
+  EXPECT_TRUE(throws("x,\"[1, 0, 1]\"\ny,\"[0, 1]\"\n", "s.csv:2: a label stands twice"));
+  EXPECT_TRUE(throws("x,[a b\" c]\n", "s.csv:2: "));
+  EXPECT_TRUE(throws("x," + std::string(5000, 'a') + "\n", "s.csv:2: a label of 5000 bytes"));
+}
+
+TEST(LabelledTextTest, BadRowsMayBeLeftOut) {
+  const TempDir d;
+  Write(d.path() / "a.csv", "text,label\nx,1\n,2\ny,\nz,3\nu\n");
+  DataOptions options;
+  options.skip_bad = true;
+  std::vector<std::string> notes;
+  const LabelledTexts t =
+      ReadLabelledTexts({d.path() / "a.csv"}, options, ProblemType::kInferred, &notes);
+  ASSERT_EQ(t.rows.size(), 2u);
+  EXPECT_EQ(t.rows[1].text, "z");
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("3 rows cannot be used"), std::string::npos) << notes[0];
 }
 
 // ---- batches ------------------------------------------------------------------------------------

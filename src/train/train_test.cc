@@ -60,15 +60,17 @@ TEST(ScheduleTest, WarmsUpAndComesDown) {
 
 // ---- data ---------------------------------------------------------------------------------------
 
+data::CorpusRules Bytes() { return CorpusRulesFor({}, true); }
+
 TEST(TextDataTest, HoldsOutTheEndAndSamplesTheRest) {
   const TempDir d;
   std::string text;
   for (int i = 0; i < 100; ++i) text += static_cast<char>(i < 90 ? 'a' + i % 26 : 'Z');
   WriteText(d.path() / "t", text);
-  const TextData data({d.path() / "t"}, {}, 0.1, 8);
+  const TextData data({d.path() / "t"}, {}, 0.1, 8, Bytes());
   EXPECT_EQ(data.train_bytes(), 90);
-  EXPECT_EQ(data.held_out().size(), 10u);
-  EXPECT_EQ(data.held_out()[0], 'Z');
+  EXPECT_EQ(data.held_out_bytes().size(), 10u);
+  EXPECT_EQ(data.held_out_bytes()[0], 'Z');
   TextRows rows, again;
   std::set<std::int32_t> starts;
   for (idx_t step = 1; step <= 50; ++step) {
@@ -92,7 +94,9 @@ TEST(TextDataTest, AMappedTextThatShrinksIsNamed) {
   const TempDir d;
   for (const bool mapped : {false, true}) {
     std::ofstream(d.path() / "t") << std::string(100000, 'x');
-    const TextData data({d.path() / "t"}, {}, 0.1, 8, mapped ? 0 : text::MappedFile::kCopyBelow);
+    data::CorpusRules rules = Bytes();
+    if (mapped) rules.copy_below = 0;
+    const TextData data({d.path() / "t"}, {}, 0.1, 8, rules);
     EXPECT_NO_THROW(data.CheckUnchanged());
     std::filesystem::resize_file(d.path() / "t", 10);
     if (!mapped) {
@@ -109,7 +113,7 @@ TEST(LmDataFiles, ATextThatShrinksEndsTheRunInOneLine) {
   const TempDir d;
   const auto path = d.path() / "t";
   std::ofstream(path) << "x";
-  std::filesystem::resize_file(path, text::MappedFile::kCopyBelow + 4096);
+  std::filesystem::resize_file(path, data::MappedFile::kCopyBelow + 4096);
   TrainOptions o;
   o.train = {path};
   o.held_out = 1e-5;
@@ -127,14 +131,14 @@ TEST(TextDataTest, RowsCrossFiles) {
   WriteText(d.path() / "a", "aaaa");
   WriteText(d.path() / "b", "bbbb");
   WriteText(d.path() / "e", "ee");
-  const TextData data({d.path() / "a", d.path() / "b"}, d.path() / "e", 0.5, 7);
+  const TextData data({d.path() / "a", d.path() / "b"}, d.path() / "e", 0.5, 7, Bytes());
   TextRows rows;
   data.Sample(1, 1, 0, 1, 7, &rows);  // 8 bytes: there is one row only
   std::string seen;
   for (const std::int32_t id : rows.ids) seen += static_cast<char>(id - 2);
   EXPECT_EQ(seen, "aaaabbb");
-  EXPECT_THROW(TextData({d.path() / "a"}, d.path() / "e", 0.5, 4), Error);
-  EXPECT_THROW(TextData({d.path() / "none"}, {}, 0.1, 4), Error);
+  EXPECT_THROW(TextData({d.path() / "a"}, d.path() / "e", 0.5, 4, Bytes()), Error);
+  EXPECT_THROW(TextData({d.path() / "none"}, {}, 0.1, 4, Bytes()), Error);
 }
 
 // ---- a tiny model -------------------------------------------------------------------------------
@@ -232,7 +236,12 @@ TEST_F(TrainTest, LearnsTheRhyme) {
   EXPECT_EQ(result.step, 150);
   EXPECT_LT(result.eval_bits_per_byte, 1.0);  // uniform bytes: 8, letter frequencies: about 3.5
   Context context(2);
-  const EvalResult eval = EvaluateLanguageModel(context, {o.output, o.train[0], 0.1, 32, 0, "", 0});
+  EvalOptions judged;
+  judged.model = o.output;
+  judged.text = o.train[0];
+  judged.held_out = 0.1;
+  judged.tokens = 32;
+  const EvalResult eval = EvaluateLanguageModel(context, judged);
   EXPECT_DOUBLE_EQ(eval.bits_per_byte, result.eval_bits_per_byte);
 }
 

@@ -11,6 +11,7 @@
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
 #include "io/escape.h"
+#include "io/paths.h"
 #include "model/weight_files.h"
 #include "ops/adamw/adamw.h"
 #include "probe/peaks.h"
@@ -37,31 +38,29 @@ void PrepareOutput(const TrainOptions& o, const TrainTask& task) {
     return std::any_of(beside.begin(), beside.end(),
                        [&](const fs::path& file) { return file.filename() == name; });
   };
-  const auto ours = [&](const fs::path& path) {
-    const std::string name = path.filename().string();
+  const auto ours = [&](const std::string& name) {
     return name.rfind("checkpoint-", 0) == 0 || name == "metrics.jsonl" || name == "best.json" ||
            name == "config.json" || name == "generation_config.json" ||
-           name == "model.safetensors" || fs::exists(o.model / name) || copied(name);
+           name == "model.safetensors" || io::Exists(o.model / name) || copied(name);
   };
   // Locks and what crashed writers left: nobody's results.
-  const auto hidden = [](const fs::path& path) {
-    return path.filename().string().rfind('.', 0) == 0;
-  };
-  for (const auto& entry : fs::directory_iterator(o.output)) {
-    if (hidden(entry.path())) continue;
+  const auto hidden = [](const std::string& name) { return name.starts_with('.'); };
+  const std::vector<std::string> there = io::ListFolder(o.output);
+  for (const std::string& name : there) {
+    if (hidden(name)) continue;
     Check(o.overwrite, ErrorCode::kUsage,
           "{}: not empty (it has {}); --resume goes on with the run in it, --overwrite clears it",
-          io::Escape(o.output.string()), io::Escape(entry.path().filename().string()));
-    Check(ours(entry.path()), ErrorCode::kUsage,
+          io::Escape(o.output.string()), io::Escape(name));
+    Check(ours(name), ErrorCode::kUsage,
           "{}: has {}, which no training wrote; --overwrite clears training output only",
-          io::Escape(o.output.string()), io::Escape(entry.path().filename().string()));
+          io::Escape(o.output.string()), io::Escape(name));
   }
   if (!o.overwrite) return;
   Check(fs::absolute(o.model).lexically_normal() != fs::absolute(o.output).lexically_normal(),
         ErrorCode::kUsage, "{}: is the model to start from and cannot be overwritten",
         io::Escape(o.output.string()));
-  for (const auto& entry : fs::directory_iterator(o.output)) {
-    if (!hidden(entry.path())) fs::remove_all(entry.path());
+  for (const std::string& name : there) {
+    if (!hidden(name)) io::RemoveAll(o.output / name);
   }
 }
 

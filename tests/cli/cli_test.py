@@ -336,7 +336,9 @@ class BadInput(Case):
         short.write_text("too short")
         self.fails(2, *command, short)
         self.fails(2, *command, self.text, "--tokens", "99999", says=["99999"])
-        self.fails(4, *command, self.dir, says=[self.dir.name])
+        folder = self.dir / "folder"
+        folder.mkdir()
+        self.fails(2, *command, folder, says=["has no file to read"])
         self.fails(4, "eval", "-m", self.start, self.dir / "none.txt")
 
     def test_outputs(self):

@@ -1,11 +1,9 @@
 #!/usr/bin/env python3
-"""Longformers asked about texts: fill-mask, classify, token-classify, qa, multiple-choice, embed.
+"""Longformers asked about texts: fill-mask, classify, token-classify, qa, multiple-choice.
 
 usage: tasks_test.py PROGRAM [unittest options]
 """
 import json
-import math
-import struct
 
 from support import Case, main, run
 
@@ -82,13 +80,18 @@ class Tasks(Case):
         self.fails(4, "classify", "-m", model, self.dir / "none.txt", says=["none.txt", "--text"])
         empty = self.dir / "empty"
         empty.mkdir()
-        self.fails(2, "classify", "-m", model, empty, says=["no .txt"])
+        self.fails(2, "classify", "-m", model, empty, says=["no file"])
         (self.dir / "program").write_bytes(b"\x7fELF\0\0")
         self.fails(3, "classify", "-m", model, self.dir / "program", says=["program", "byte 4"])
-        (self.dir / "bad.jsonl").write_text('{"text": "a"}\n{"texts": "a"}\n')
-        self.fails(3, "classify", "-m", model, self.dir / "bad.jsonl", says=["bad.jsonl:2", "text"])
-        (self.dir / "bad.jsonl").write_text('{"text": "a"}\n\n{"text: 1}\n')
-        self.fails(3, "classify", "-m", model, self.dir / "bad.jsonl", says=["bad.jsonl:3"])
+        for lines, says in (('{"text": "a"}\n{"texts": "a"}\n', 'bad.jsonl:2: "text" is missing'),
+                            ('{"text": "a"}\n\n{"text: 1}\n', "bad.jsonl:3: ")):
+            (self.dir / "bad.jsonl").write_text(lines)
+            result = run("classify", "-m", model, self.dir / "bad.jsonl", "-q")
+            self.assertEqual(result.returncode, 3, result.stderr)
+            self.assertIn("bad.jsonl:1\t", result.stdout)
+            (line,) = result.stderr.splitlines()
+            self.assertTrue(line.startswith("longspan: "), line)
+            self.assertIn(says, line)
         self.fails(2, "classify", "-m", model, "--text", "a", "--overflow", "fold", says=["fold"])
         self.fails(2, "classify", "-m", model, "--text", "a", "--global", "some", says=["some"])
         self.fails(2, "classify", "-m", model, "--text", "a", "--max-length", "31",
@@ -216,45 +219,6 @@ class Tasks(Case):
         self.fails(5, *arguments, "--text", long, says=["text 1"])
         self.ok(*arguments, "--text", long, "--overflow", "truncate")
         self.fails(2, *arguments, "--text", long, "--overflow", "window", says=["windows"])
-
-    def test_embed(self):
-        model, texts = self.model("bare"), self.texts()
-        lines = [json.loads(x) for x in self.ok("embed", "-m", model, texts).splitlines()]
-        self.assertEqual(len(lines), len(SENTENCES))
-        self.assertTrue(lines[1]["input"].endswith("1.txt"))
-        text = [[float(x) for x in line.split()]
-                for line in self.ok("embed", "-m", model, texts, "--format", "text").splitlines()]
-        array = self.dir / "v.npy"
-        self.ok("embed", "-m", model, texts, "-o", array)
-        data = array.read_bytes()
-        self.assertEqual(data[:8], b"\x93NUMPY\x01\x00")
-        (size,) = struct.unpack_from("<H", data, 8)
-        self.assertEqual((10 + size) % 64, 0)
-        self.assertIn("'shape': (5, 16)", data[10:10 + size].decode())
-        values = struct.unpack_from("<80f", data, 10 + size)
-        for i, line in enumerate(lines):
-            for c in range(16):
-                self.assertAlmostEqual(line["embedding"][c], values[16 * i + c], places=6)
-                self.assertAlmostEqual(text[i][c], values[16 * i + c], places=5)
-        unit = json.loads(self.ok("embed", "-m", model, "--text", "anne", "--normalize"))
-        self.assertAlmostEqual(math.sqrt(sum(x * x for x in unit["embedding"])), 1.0, places=6)
-        report = json.loads(self.ok("embed", "-m", model, "--text", "anne", "--json"))
-        self.assertEqual(report["task"], "embed")
-        # What a folder of sentence-transformers says.
-        (model / "1_Pooling").mkdir()
-        (model / "1_Pooling" / "config.json").write_text(json.dumps(
-            {"word_embedding_dimension": 16, "pooling_mode_cls_token": True,
-             "pooling_mode_mean_tokens": False}))
-        (model / "modules.json").write_text(json.dumps(
-            [{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
-             {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]))
-        self.assertEqual(self.ok("embed", "-m", model, texts),
-                         self.ok("embed", "-m", model, texts, "--pooling", "cls"))
-        self.assertNotEqual(self.ok("embed", "-m", model, texts),
-                            self.ok("embed", "-m", model, texts, "--pooling", "mean"))
-        self.fails(2, "embed", "-m", model, texts, "--pooling", "median", says=["median", "mean"])
-        self.fails(2, "embed", "-m", model, texts, "--format", "csv", says=["csv", "jsonl"])
-        self.fails(4, "embed", "-m", model, texts, "-o", self.dir / "none" / "v.npy", says=["none"])
 
     def test_bf16_is_near(self):
         model, texts = self.model("sequence"), self.texts()

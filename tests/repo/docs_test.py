@@ -30,12 +30,13 @@ class Links(unittest.TestCase):
         self.assertEqual(problems_of(
             "# A head, `here`\n[x](src/a.h) [y](#a-head-here) [z](https://example.org/no)\n"
             "`src/a.h` `src/*.h` `src/{a}.h` `src/<name>.h` `./src/a.h` `other/x` `--flag`\n"
-            "```text\n[not](a-link)\n```\n`Suite.HasThis` `Suite.And` `a.b`\n",
-            **{"src/a_test.cc": "TEST(Suite, HasThis) {\nTEST_F(Suite, And) {\n"}), [])
+            "```text\n[not](a-link)\n```\n`Suite.HasThis` `Suite.And` `Runs.test_this` `a.b`\n",
+            **{"src/a_test.cc": "TEST(Suite, HasThis) {\nTEST_F(Suite, And) {\n",
+               "b_test.py": "class Runs(Case):\n    def test_this(self):\n"}), [])
 
     def test_wrong_ones_are_found(self):
         for text in ("[x](gone.md)", "[x](src/a.h#part)", "[x](#part)", "`src/b.h`",
-                     "`cat src/b.h`", "`src/*.cc`", "`src/{a,b}.h`", "`Suite.HasNot`", "see /" + "work/x",
+                     "`cat src/b.h`", "`src/*.cc`", "`src/{a,b}.h`", "`Suite.HasNot`", "`Runs.test_that`", "see /" + "work/x",
                      "see `/" + "root/x`"):
             with self.subTest(text):
                 self.assertEqual(len(problems_of(text + "\n")), 1)

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-namespace longspan::text {
+namespace longspan::data {
 
 // A read-only regular file in memory. Small files are copied, so that nothing that happens to the
 // file afterwards matters; larger ones are mapped (private, read-only). Move-only.
@@ -48,4 +48,4 @@ class MappedFile {
   std::filesystem::path path_;
 };
 
-}  // namespace longspan::text
+}  // namespace longspan::data

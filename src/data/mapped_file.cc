@@ -1,4 +1,4 @@
-#include "text/mapped_file.h"
+#include "data/mapped_file.h"
 
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -11,7 +11,7 @@
 #include "io/checksum.h"
 #include "io/file.h"
 
-namespace longspan::text {
+namespace longspan::data {
 namespace {
 
 std::int64_t ModifiedNs(const struct stat& status) {
@@ -91,4 +91,4 @@ void MappedFile::CheckUnchanged() const {
         now.source(), size_, now.size());
 }
 
-}  // namespace longspan::text
+}  // namespace longspan::data

@@ -1,4 +1,4 @@
-#include "text/mapped_file.h"
+#include "data/mapped_file.h"
 
 #include <sys/stat.h>
 
@@ -6,7 +6,7 @@
 
 #include "tests/support/files.h"
 
-namespace longspan::text {
+namespace longspan::data {
 namespace {
 
 using test::Throws;
@@ -57,4 +57,4 @@ TEST(MappedFile, NoticesChanges) {
 }
 
 }  // namespace
-}  // namespace longspan::text
+}  // namespace longspan::data

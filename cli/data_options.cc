@@ -1,0 +1,73 @@
+#include "cli/data_options.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "cli/memory_size.h"
+#include "data/utf8.h"
+
+namespace longspan::cli {
+
+void AddReadOptions(CLI::App* command, DataOptions* data, bool listed) {
+  const auto list = [listed](CLI::Option* option) {
+    if (!listed) option->group("");
+    return option;
+  };
+  list(command->add_option("--format", data->format,
+                           "of files and stdin: text, csv, tsv, jsonl or json (default: by name)"));
+  list(command->add_option("--encoding", data->encoding,
+                           "utf-8, latin-1, cp1252, utf-16, ...; bytes: prose as it stands"))
+      ->capture_default_str();
+  list(command->add_option("--text-column,--text-field", data->text_field,
+                           fmt::format("of the texts (default: {})", data->text_field)));
+  list(command->add_option_function<std::string>(
+           "--max-line-bytes",
+           [data](const std::string& size) {
+             data->most_line_bytes = ParseMemory("--max-line-bytes", size);
+           },
+           "of a line, a row or a text that is asked about (default: 64M)"))
+      ->type_name("SIZE");
+  list(command->add_flag("--skip-bad", data->skip_bad,
+                         "leave out rows that cannot be used, and count them"));
+}
+
+void AddPairOption(CLI::App* command, DataOptions* data, bool listed) {
+  auto* option = command->add_option("--text-pair-column,--text-pair-field", data->pair_field,
+                                     "of a second text, if there is one");
+  if (!listed) option->group("");
+}
+
+void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed) {
+  AddPairOption(command, data, listed);
+  command->add_option("--label-column,--label-field", data->label_field,
+                      "of the labels (default: label); in tables a set is a|b");
+}
+
+void Refusals::Add(const std::string& name, const Error& error, bool whole_file) {
+  if (++count_ > kMostNamed) return;
+  list_.push_back({{"input", name}, {"error", error.what()}});
+  if (!allowed_ || whole_file) tell_(error.what());
+}
+
+int Refusals::Finish() const {
+  if (count_ > 0 && (allowed_ || count_ > kMostNamed)) {
+    tell_(fmt::format("{} {} cannot be used{}", count_, count_ == 1 ? "text" : "texts",
+                      allowed_ ? (count_ == 1 ? " and is left out" : " and are left out") : ""));
+  }
+  return count_ == 0 || allowed_ ? 0 : static_cast<int>(ErrorCode::kFormat);
+}
+
+void CheckGivenText(const char* option, const std::string& text) {
+  try {
+    data::CheckUtf8(text, option, 1);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kUsage, error.what());
+  }
+}
+
+void TellNotes(const std::vector<std::string>& notes) {
+  for (const std::string& note : notes) fmt::print(stderr, "longspan: {}\n", note);
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,57 @@
+// Options about how files of texts are read: in one meaning in every command.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "longspan/data.h"
+#include "longspan/error.h"
+#include "longspan/types.h"
+
+namespace longspan::cli {
+
+// Registers --format, --encoding, --text-column (--text-field), --max-line-bytes and --skip-bad.
+// Not `listed`: they work and are not in the help, which has kReading at its end instead.
+void AddReadOptions(CLI::App* command, DataOptions* data, bool listed = true);
+inline constexpr const char* kReading =
+    "Also --format --encoding --text-field --text-pair-field --skip-bad --max-line-bytes: "
+    "docs/data.md\n";
+// Registers --text-pair-column, and with it --label-column, each with its -field spelling.
+void AddPairOption(CLI::App* command, DataOptions* data, bool listed = true);
+void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed = true);
+
+// Rows and texts that a command is asked about and that cannot be used: each is named, the others
+// are answered, and the command ends with 3; with --skip-bad they are counted, and it ends with 0.
+class Refusals {
+ public:
+  // `tell` shows a line on stderr, whether or not progress is shown.
+  Refusals(bool allowed, std::function<void(const std::string&)> tell)
+      : allowed_(allowed), tell_(std::move(tell)) {}
+  // `whole_file`: what is lost is more than a row, and is named in any case.
+  void Add(const std::string& name, const Error& error, bool whole_file = false);
+  // Tells how many there were where they were not named. The exit code.
+  int Finish() const;
+
+  idx_t count() const { return count_; }
+  // The first ones, for documents: [{"input", "error"}, ...].
+  const nlohmann::ordered_json& list() const { return list_; }
+
+ private:
+  static constexpr idx_t kMostNamed = 100;
+  bool allowed_;
+  std::function<void(const std::string&)> tell_;
+  idx_t count_ = 0;
+  nlohmann::ordered_json list_ = nlohmann::ordered_json::array();
+};
+
+// kUsage for a text of the command line that is not UTF-8; `option` names it.
+void CheckGivenText(const char* option, const std::string& text);
+
+// Lines for people about what was read, on stderr.
+void TellNotes(const std::vector<std::string>& notes);
+
+}  // namespace longspan::cli

@@ -1,0 +1,82 @@
+#include "cli/option_checks.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+namespace longspan::cli {
+namespace {
+
+// Options whose value is text of the user's own. A `text` that is given once only is a file.
+constexpr std::string_view kTexts[] = {"pair",  "question", "prompt", "stop",
+                                       "title", "x-label",  "choice"};
+
+bool HoldsText(const CLI::Option& option) {
+  const auto is_text = [](const std::string& name) {
+    return std::find(std::begin(kTexts), std::end(kTexts), name) != std::end(kTexts);
+  };
+  if (option.get_single_name() == "text") return option.get_expected_max() > 1;
+  return is_text(option.get_single_name()) ||
+         std::any_of(option.get_lnames().begin(), option.get_lnames().end(), is_text);
+}
+
+constexpr const char* kEmptyNumber = "needs a number, it is empty";
+
+// What CLI11's own readers (strtoll, strtoull) let pass: they cut what is too large.
+std::string SignedProblem(const std::string& text) {
+  if (text.empty()) return kEmptyNumber;
+  errno = 0;
+  std::strtoll(text.c_str(), nullptr, 0);
+  return errno == ERANGE ? "needs a number of 64 bits at most, not " + text : std::string();
+}
+
+std::string UnsignedProblem(const std::string& text) {
+  if (text.empty()) return kEmptyNumber;
+  if (text.find('-') != text.npos) return "needs a number from 0, not " + text;
+  errno = 0;
+  std::strtoull(text.c_str(), nullptr, 0);
+  return errno == ERANGE ? "needs a number of 64 bits at most, not " + text : std::string();
+}
+
+std::string FloatProblem(const std::string& text) {
+  if (text.empty()) return kEmptyNumber;
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return end != text.c_str() && !std::isfinite(value) ? "needs a finite number, not " + text
+                                                      : std::string();
+}
+
+std::string TextProblem(const std::string& text) {
+  return text.empty() ? std::string("needs a value, it is empty") : std::string();
+}
+
+void RefuseUnfitValues(CLI::Option& option) {
+  if (option.get_expected_max() == 0 || option.get_items_expected_max() == 0) return;  // a flag
+  const std::string type = option.get_type_name();
+  std::string (*problem)(const std::string&) = nullptr;
+  if (type.starts_with("INT")) {
+    problem = SignedProblem;
+  } else if (type.starts_with("UINT")) {
+    problem = UnsignedProblem;
+  } else if (type.starts_with("FLOAT")) {
+    problem = FloatProblem;
+  } else if (!HoldsText(option)) {
+    problem = TextProblem;
+  }
+  if (problem == nullptr) return;
+  option.check(CLI::Validator([problem](std::string& text) { return problem(text); }, ""));
+}
+
+}  // namespace
+
+void RefuseUnfitValues(CLI::App& app) {
+  for (CLI::Option* option : app.get_options([](CLI::Option*) { return true; }))
+    RefuseUnfitValues(*option);
+  const auto all = [](CLI::App*) { return true; };
+  for (CLI::App* command : app.get_subcommands(all)) RefuseUnfitValues(*command);
+}
+
+}  // namespace longspan::cli

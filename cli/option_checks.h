@@ -1,0 +1,15 @@
+// What every option of every command refuses, whatever it is for.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace longspan::cli {
+
+// Adds to all options of the program, once they are registered:
+// - numbers: no empty text, nothing beyond 64 bits (CLI11 would cut it to the largest number), no
+//   NaN and no infinity;
+// - names and paths: no empty text, which would count as not given. Options that hold a text of the
+//   user's (a prompt, a title) may be empty.
+void RefuseUnfitValues(CLI::App& app);
+
+}  // namespace longspan::cli

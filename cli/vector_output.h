@@ -1,0 +1,59 @@
+// Where the vectors of texts go, and in which form: what `embed` writes.
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "cli/task_run.h"
+#include "io/atomic_file.h"
+
+namespace longspan::cli {
+
+enum class VectorFormat { kJsonLines, kJson, kNpy, kCsv, kTsv, kText };
+
+// "jsonl", "json", "npy", "csv", "tsv", "text"; kUsage lists them.
+VectorFormat VectorFormatNamed(std::string_view name);
+// What a file's ending says; kUsage lists the endings.
+VectorFormat VectorFormatOfEnding(const std::filesystem::path& file);
+
+// Writes vectors as they come: to stdout, or to a file that appears whole or not at all. A matrix
+// (.npy) in a file has `NAME.ids.jsonl` beside it, whose lines say which text each row is; both
+// appear or neither. Memory does not grow with the number of texts but for a JSON document on
+// stdout, which TaskRun keeps.
+class VectorOutput {
+ public:
+  // `file` empty: stdout. kIo when it cannot be written. `head`: what a JSON document begins with.
+  // `note` takes what is odd, a line each.
+  VectorOutput(std::string file, VectorFormat format, idx_t width,
+               const nlohmann::ordered_json& head, std::function<void(const std::string&)> note);
+  ~VectorOutput();
+  VectorOutput(const VectorOutput&) = delete;
+  VectorOutput& operator=(const VectorOutput&) = delete;
+
+  // A chunk's vectors (texts, width).
+  void Add(TaskRun& run, const TaskChunk& chunk, const Tensor& vectors);
+  void Finish();  // behind the last chunk
+
+ private:
+  void AddRow(TaskRun& run, const TaskChunk& chunk, std::size_t text, const float* vector);
+  void AddTableRow(const nlohmann::ordered_json& described, const float* vector);
+  void BeginTable(bool ids);
+  void Flush();
+  void FinishMatrix();
+
+  std::string file_;
+  VectorFormat format_;
+  idx_t width_, rows_ = 0;
+  std::function<void(const std::string&)> note_;
+  std::unique_ptr<io::AtomicFile> vectors_, ids_;
+  std::FILE* spool_ = nullptr;      // a matrix's values on their way to stdout
+  std::string pending_, ids_text_;  // written, not yet handed on
+  bool begun_ = false, has_ids_ = false, told_ = false;
+};
+
+}  // namespace longspan::cli

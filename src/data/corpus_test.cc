@@ -1,0 +1,127 @@
+#include "data/corpus.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/files.h"
+
+namespace longspan {
+namespace {
+
+using data::Corpus;
+using data::CorpusRules;
+using data::Documents;
+using test::PutFile;
+using test::TempDir;
+using test::Throws;
+using Views = std::vector<std::string_view>;
+
+TEST(CorpusTest, ProseIsMappedWhereNothingChanges) {
+  const TempDir d;
+  PutFile(d / "a", "one\ntwo\n");
+  PutFile(d / "b",
+          "\xef\xbb\xbf"
+          "one\r\ntwo\r");
+  for (const std::uint64_t copy_below : {std::uint64_t{0}, data::MappedFile::kCopyBelow}) {
+    CorpusRules rules;
+    rules.copy_below = copy_below;
+    for (const char* name : {"a", "b"}) {
+      const Corpus corpus = data::ReadCorpus({d / name}, rules);
+      ASSERT_EQ(corpus.files.size(), 1u);
+      EXPECT_EQ(corpus.files[0].text(), "one\ntwo\n");
+      EXPECT_FALSE(corpus.files[0].has_rows());
+      // The same text is the same data, however it was written.
+      EXPECT_EQ(corpus.files[0].Fingerprint(),
+                data::ReadCorpus({d / "a"}, {}).files[0].Fingerprint());
+    }
+  }
+  CorpusRules rules;
+  rules.any_bytes = true;
+  rules.options.encoding = "bytes";
+  EXPECT_EQ(data::ReadCorpus({d / "b"}, rules).files[0].text(),
+            "\xef\xbb\xbf"
+            "one\r\ntwo\r");
+}
+
+TEST(CorpusTest, RowsAreDocuments) {
+  const TempDir d;
+  PutFile(d / "a.jsonl", "{\"text\":\"x\\n\\ny\"}\n{\"text\":\" \"}\n{\"text\":\"z\"}\n");
+  PutFile(d / "b.csv", "label,text\n1,p\n2,\n3,q\n");
+  const Corpus corpus = data::ReadCorpus({d / "a.jsonl", d / "b.csv"}, {});
+  ASSERT_EQ(corpus.files.size(), 2u);
+  EXPECT_EQ(corpus.files[0].DocumentsOf(Documents::kLine), (Views{"x\n\ny", "z"}));
+  EXPECT_EQ(corpus.files[0].DocumentsOf(Documents::kJoined), (Views{"x\n\ny\nz"}));
+  EXPECT_EQ(corpus.files[1].text(), "p\nq");
+  EXPECT_EQ(corpus.empty, 2u);
+  EXPECT_EQ(corpus.notes, (std::vector<std::string>{"2 rows have no text"}));
+}
+
+TEST(CorpusTest, EverythingIsCheckedBeforeAnythingIsUsed) {
+  const TempDir d;
+  PutFile(d / "good.txt", "good\n");
+  PutFile(d / "latin.txt", "good\nf\xfchlte\n");
+  PutFile(d / "bad.jsonl", "{\"text\":\"a\"}\n{\"text\":1}\n{\"x\":1}\n{\"text\":\"b\"}\n");
+  PutFile(d / "lines.txt", "{\"text\":\"a\"}\n");
+  PutFile(d / "nul.txt", std::string_view("a\0b", 3));
+  const auto throws = [&](const char* name, const char* says, const CorpusRules& rules = {}) {
+    return Throws(
+        [&] {
+          data::ReadCorpus({d / "good.txt", d / name}, rules);
+        },
+        ErrorCode::kFormat, says);
+  };
+  EXPECT_TRUE(throws("latin.txt", "latin.txt:2: byte 1 of the line is 0xfc"));
+  EXPECT_TRUE(throws("bad.jsonl", "bad.jsonl:2: text is 1, must be a string"));
+  EXPECT_TRUE(throws("lines.txt", "--format jsonl"));
+  EXPECT_TRUE(throws("nul.txt", "byte 1 is 0"));
+  CorpusRules skip;
+  skip.options.skip_bad = true;
+  const Corpus some = data::ReadCorpus({d / "bad.jsonl", d / "latin.txt"}, skip);
+  EXPECT_EQ(some.bad, 3u);
+  EXPECT_EQ(some.files[0].text(), "a\nb");
+  CorpusRules latin;
+  latin.options.encoding = "latin-1";
+  EXPECT_EQ(data::ReadCorpus({d / "latin.txt"}, latin).files[0].text(), "good\nf\xc3\xbchlte\n");
+  CorpusRules bytes;
+  bytes.any_bytes = true;
+  EXPECT_EQ(data::ReadCorpus({d / "latin.txt", d / "nul.txt"}, bytes).bytes(), 15u);
+  CorpusRules as_text;
+  as_text.options.format = "text";
+  EXPECT_EQ(data::ReadCorpus({d / "lines.txt"}, as_text).files[0].text(), "{\"text\":\"a\"}\n");
+  EXPECT_TRUE(Throws([&] { data::ReadCorpus({}, {}); }, ErrorCode::kUsage, "no file"));
+}
+
+TEST(CorpusTest, TheEndIsSplitOffAtABorder) {
+  const TempDir d;
+  PutFile(d / "a",
+          "ab\xc3\xbc"
+          "cd");
+  PutFile(d / "b.jsonl", "{\"text\":\"aaaa\"}\n{\"text\":\"bb\"}\n{\"text\":\"cc\"}\n");
+  const auto split = [&](const char* name, std::size_t at, bool any_bytes) {
+    data::CorpusFile file = data::ReadCorpus({d / name}, {}).files[0], last;
+    const std::string whole = file.Fingerprint();
+    file.Split(at, any_bytes, &last);
+    EXPECT_EQ(file.Fingerprint(), whole);
+    return std::pair(std::string(file.text()), std::string(last.text()));
+  };
+  EXPECT_EQ(split("a", 3, false), (std::pair<std::string, std::string>("ab\xc3\xbc", "cd")));
+  EXPECT_EQ(split("a", 3, true), (std::pair<std::string, std::string>("ab\xc3",
+                                                                      "\xbc"
+                                                                      "cd")));
+  EXPECT_EQ(split("b.jsonl", 2, true), (std::pair<std::string, std::string>("aaaa", "bb\ncc")));
+  EXPECT_EQ(split("b.jsonl", 6, true), (std::pair<std::string, std::string>("aaaa\nbb", "cc")));
+  EXPECT_EQ(split("b.jsonl", 99, true), (std::pair<std::string, std::string>("aaaa\nbb\ncc", "")));
+}
+
+TEST(DocumentsTest, EndWhereTheyAreSaidTo) {
+  const char* text = "a b\nc\n\n \nd\n\n";
+  EXPECT_EQ(data::SplitDocuments(text, Documents::kFile), (Views{"a b\nc\n\n \nd\n"}));
+  EXPECT_EQ(data::SplitDocuments(text, Documents::kJoined), Views{text});
+  EXPECT_EQ(data::SplitDocuments(text, Documents::kBlankLine), (Views{"a b\nc", "d"}));
+  EXPECT_EQ(data::SplitDocuments(text, Documents::kLine), (Views{"a b", "c", "d"}));
+  EXPECT_EQ(data::SplitDocuments("x", Documents::kBlankLine), Views{"x"});
+  EXPECT_TRUE(data::SplitDocuments(" \n\n", Documents::kFile).empty());
+  EXPECT_TRUE(Throws([] { data::ParseDocuments("page"); }, ErrorCode::kUsage, "'page'"));
+}
+
+}  // namespace
+}  // namespace longspan

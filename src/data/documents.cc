@@ -1,0 +1,55 @@
+#include "data/documents.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/errors.h"
+#include "io/escape.h"
+
+namespace longspan::data {
+namespace {
+
+constexpr std::pair<Documents, const char*> kNames[] = {{Documents::kFile, "file"},
+                                                        {Documents::kBlankLine, "blank-line"},
+                                                        {Documents::kLine, "line"},
+                                                        {Documents::kJoined, "joined"}};
+
+bool IsBlank(std::string_view text) {
+  return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos;
+}
+
+}  // namespace
+
+Documents ParseDocuments(const std::string& name, bool joined) {
+  for (const auto& [kind, known] : kNames) {
+    if (name == known && (joined || kind != Documents::kJoined)) return kind;
+  }
+  Fail(ErrorCode::kUsage, "documents: '{}' is unknown; use file, blank-line{} line",
+       io::Escape(name), joined ? ", joined or" : " or");
+}
+
+std::vector<std::string_view> SplitDocuments(std::string_view text, Documents documents) {
+  std::vector<std::string_view> found;
+  const auto add = [&](std::string_view document) {
+    if (IsBlank(document)) return;
+    if (documents != Documents::kJoined && document.ends_with('\n')) document.remove_suffix(1);
+    found.push_back(document);
+  };
+  const bool whole = documents == Documents::kFile || documents == Documents::kJoined;
+  if (whole) add(text);
+  std::size_t begin = 0;  // of the document that the current line belongs to
+  for (std::size_t at = 0; !whole && at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const bool ends =
+        documents == Documents::kLine || IsBlank(text.substr(at, end - at)) || end == text.size();
+    if (ends) {
+      add(text.substr(begin, end - begin));
+      begin = std::min(end + 1, text.size());
+    }
+    at = end + 1;
+  }
+  if (!whole) add(text.substr(begin));
+  return found;
+}
+
+}  // namespace longspan::data

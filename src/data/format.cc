@@ -1,0 +1,83 @@
+#include "data/format.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/errors.h"
+#include "data/bytes.h"
+#include "data/encoding.h"
+#include "data/json_text.h"
+#include "io/escape.h"
+
+namespace longspan::data {
+namespace {
+
+constexpr std::pair<Format, const char*> kFormats[] = {{Format::kText, "text"},
+                                                       {Format::kCsv, "csv"},
+                                                       {Format::kTsv, "tsv"},
+                                                       {Format::kJsonLines, "jsonl"},
+                                                       {Format::kJson, "json"}};
+// Other names of the same.
+constexpr std::pair<Format, const char*> kMoreEndings[] = {{Format::kJsonLines, "ndjson"}};
+
+const Format* Named(const std::string& name) {
+  for (const auto& [format, known] : kFormats) {
+    if (name == known) return &format;
+  }
+  for (const auto& [format, known] : kMoreEndings) {
+    if (name == known) return &format;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Format FormatOf(const std::filesystem::path& path) {
+  std::string ending = WithoutPacking(path).extension().string();
+  if (ending.empty()) return Format::kText;
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  const Format* format = Named(ending.substr(1));
+  return format == nullptr ? Format::kText : *format;
+}
+
+Format FormatOf(const std::filesystem::path& path, const DataOptions& options) {
+  if (options.format == "auto") return path == kStdinPath ? Format::kText : FormatOf(path);
+  const Format* format = Named(options.format);
+  Check(format != nullptr, ErrorCode::kUsage,
+        "format: '{}' is unknown; files hold text, csv, tsv, jsonl or json",
+        io::Escape(options.format));
+  return *format;
+}
+
+void CheckDataOptions(const DataOptions& options) {
+  FormatOf("a", options);
+  EncodingName(options.encoding);
+  Check(!options.text_field.empty(), ErrorCode::kUsage, "text-field: the name is empty");
+  Check(options.most_line_bytes >= 1, ErrorCode::kUsage, "max-line-bytes: must be at least 1");
+}
+
+const char* FormatName(Format format) {
+  for (const auto& [known, name] : kFormats) {
+    if (format == known) return name;
+  }
+  return "?";
+}
+
+void CheckIsNoJsonLines(std::string_view text, std::string_view source) {
+  text = text.substr(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  const std::string_view line = text.substr(0, text.find_first_of("\r\n"));
+  if (!line.starts_with('{')) return;
+  bool named = false;
+  try {
+    ForEachMember(line, source, [&](std::string_view, std::string_view) { named = true; });
+  } catch (const Error&) {
+    return;
+  }
+  Check(!named, ErrorCode::kFormat,
+        "{}: its first line is a JSON object: read it with --format jsonl, or as it stands with "
+        "--format text",
+        source);
+}
+
+}  // namespace longspan::data

@@ -1,0 +1,31 @@
+// What a file of texts holds, by its name or because somebody says so.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "longspan/data.h"
+
+namespace longspan::data {
+
+enum class Format { kText, kCsv, kTsv, kJsonLines, kJson };
+
+// By the ending, in any case and before .gz or .zst: .csv, .tsv, .jsonl and .ndjson, .json;
+// anything else is text.
+Format FormatOf(const std::filesystem::path& path);
+// The format that the options ask for, or that of the file; text for standard input. kUsage for a
+// name that is none.
+Format FormatOf(const std::filesystem::path& path, const DataOptions& options);
+inline bool HasRows(Format format) { return format != Format::kText; }
+
+// kUsage for options that cannot be.
+void CheckDataOptions(const DataOptions& options);
+
+// "jsonl", "JSON lines": for options and for messages.
+const char* FormatName(Format format);
+
+// Refuses prose (kFormat) whose first line is a whole JSON object with a name in it: nobody wants
+// to learn or to ask about JSON as text without saying so. `text` is the beginning of the file.
+void CheckIsNoJsonLines(std::string_view text, std::string_view source);
+
+}  // namespace longspan::data

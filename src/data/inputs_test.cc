@@ -1,0 +1,101 @@
+#include "data/inputs.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/files.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using data::Texts;
+using test::PutFile;
+using test::TempDir;
+using test::Throws;
+
+data::RowRules Rules() {
+  data::RowRules rules;
+  rules.fields = {{"text", true}};
+  return rules;
+}
+
+TEST(InputsTest, EndingsInAnyCase) {
+  using data::Format;
+  for (const auto& [name, format] : {std::pair("a.CSV", Format::kCsv),
+                                     {"b.Tsv.GZ", Format::kTsv},
+                                     {"c.ndjson", Format::kJsonLines},
+                                     {"d.jsonl.zst", Format::kJsonLines},
+                                     {"e.JSON", Format::kJson},
+                                     {"f.txt", Format::kText},
+                                     {"g.md", Format::kText},
+                                     {"h", Format::kText},
+                                     {".csv", Format::kText}}) {
+    EXPECT_EQ(data::FormatOf(name), format) << name;
+  }
+  DataOptions options;
+  options.format = "csv";
+  EXPECT_EQ(data::FormatOf("-", options), Format::kCsv);
+  options.format = "xml";
+  EXPECT_TRUE(Throws([&] { data::FormatOf("-", options); }, ErrorCode::kUsage, "'xml'"));
+}
+
+TEST(InputsTest, FoldersWithoutWhatNobodyMeant) {
+  const TempDir d;
+  fs::create_directories(d / "sub/.git");
+  PutFile(d / "b.txt", "second");
+  PutFile(d / "a.csv", "text\nfirst\n");
+  PutFile(d / "sub/c", "third");
+  for (const char* name :
+       {".hidden", "sub/.git/config", "b.txt~", "#b.txt#", "b.txt.swp", "Thumbs.db", "b.bak"}) {
+    PutFile(d / name, "nobody means me");
+  }
+  PutFile(d / "empty.txt", "");
+  PutFile(d / "image.png", std::string_view("\x89PNG\0\0", 6));
+  fs::create_symlink("nowhere", d / "dangling");
+  Texts texts({d.path().string()}, {"fourth"}, Rules());
+  std::vector<std::string> all;
+  while (auto row = texts.Next()) all.push_back(row->has_fields() ? row->Text("text") : row->text);
+  EXPECT_EQ(all, (std::vector<std::string>{"first", "second", "third", "fourth"}));
+  const auto notes = texts.TakeNotes();
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_NE(notes[0].find("empty.txt: empty, passed over"), std::string::npos);
+  EXPECT_NE(notes[1].find("image.png: binary, passed over"), std::string::npos);
+}
+
+TEST(InputsTest, WhatIsNotThereIsSaid) {
+  const TempDir d;
+  fs::create_directory(d / "nothing");
+  const auto open = [&](const std::string& path) { Texts({path}, {}, Rules()); };
+  EXPECT_TRUE(Throws([&] { open((d / "none").string()); }, ErrorCode::kIo, "No such file"));
+  EXPECT_TRUE(
+      Throws([&] { open((d / "nothing").string()); }, ErrorCode::kUsage, "no file to read"));
+  EXPECT_TRUE(Throws([&] { Texts({}, {}, Rules()); }, ErrorCode::kUsage, "nothing to read"));
+  fs::create_symlink("loop", d / "loop");
+  EXPECT_TRUE(Throws([&] { open((d / "loop").string()); }, ErrorCode::kIo, "symbolic links"));
+}
+
+TEST(InputsTest, AFileThatCannotBeReadIsOneRefusal) {
+  const TempDir d;
+  PutFile(d / "a.csv", "other\nx\n");
+  PutFile(d / "b.txt", "good");
+  PutFile(d / "c.gz", "no gzip");
+  Texts texts({(d / "a.csv").string(), (d / "c.gz").string(), (d / "b.txt").string()},
+              {"", "\xff", "ok"}, Rules());
+  std::vector<std::string> all;
+  while (auto row = texts.Next()) all.push_back(row->refused ? "!" : row->text);
+  EXPECT_EQ(all, (std::vector<std::string>{"!", "!", "good", "", "!", "ok"}));
+}
+
+TEST(InputsTest, ChunksAreBounded) {
+  const TempDir d;
+  std::string lines;
+  for (int i = 0; i < 1500; ++i) lines += "{\"text\":\"x\"}\n";
+  PutFile(d / "a.jsonl", lines);
+  Texts texts({(d / "a.jsonl").string()}, {}, Rules());
+  std::vector<std::size_t> sizes;
+  while (const std::size_t size = texts.NextChunk().size()) sizes.push_back(size);
+  EXPECT_EQ(sizes, (std::vector<std::size_t>{512, 512, 476}));
+}
+
+}  // namespace
+}  // namespace longspan

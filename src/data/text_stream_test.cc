@@ -1,0 +1,106 @@
+#include "data/text_stream.h"
+
+#include <gtest/gtest.h>
+
+#include "data/utf8.h"
+#include "tests/support/files.h"
+
+namespace longspan {
+namespace {
+
+using data::LineBreaks;
+using test::Throws;
+
+// Hands out so many bytes at a time.
+class Drops final : public data::ByteStream {
+ public:
+  Drops(std::string bytes, std::size_t size) : bytes_(std::move(bytes)), size_(size) {}
+  std::size_t Read(char* data, std::size_t most) override {
+    const std::size_t got = bytes_.copy(data, std::min(most, size_), at_);
+    at_ += got;
+    return got;
+  }
+
+ private:
+  std::string bytes_;
+  std::size_t size_, at_ = 0;
+};
+
+std::string Read(const std::string& bytes, LineBreaks breaks, const std::string& encoding = "utf-8",
+                 std::size_t size = 1000) {
+  data::TextStream stream(std::make_unique<Drops>(bytes, size), "t", data::EncodingName(encoding),
+                          breaks);
+  while (stream.More()) {
+  }
+  return std::string(stream.rest());
+}
+
+TEST(TextStreamTest, LineBreaksAreOfOneKindWhereverAChunkEnds) {
+  for (std::size_t size = 1; size < 9; ++size) {
+    EXPECT_EQ(Read("a\r\nb\rc\n\r\n\rd\r", LineBreaks::kAll, "utf-8", size), "a\nb\nc\n\n\nd\n");
+    EXPECT_EQ(Read("a\r\nb\rc\n\r\n\rd\r", LineBreaks::kTable, "utf-8", size), "a\nb\rc\n\n\rd\n");
+    EXPECT_EQ(Read("\xef\xbb\xbf"
+                   "a\r\n",
+                   LineBreaks::kAll, "utf-8", size),
+              "a\n");
+    EXPECT_EQ(Read("\xef\xbb\xbf"
+                   "a\r\n",
+                   LineBreaks::kAll, "bytes", size),
+              "\xef\xbb\xbf"
+              "a\r\n");
+  }
+}
+
+TEST(TextStreamTest, OtherEncodingsBecomeUtf8) {
+  EXPECT_EQ(Read("f\xfchlte\r\n", LineBreaks::kAll, "latin-1"), "f\xc3\xbchlte\n");
+  EXPECT_EQ(Read("\x93so\x94", LineBreaks::kAll, "cp1252"), "\xe2\x80\x9cso\xe2\x80\x9d");
+  const std::string utf16(
+      "\xff\xfe"
+      "a\0\xfc\0\r\0\n\0=\xd8\0\xde",
+      14);
+  for (std::size_t size = 1; size < 9; ++size) {
+    // A mark says so by itself.
+    EXPECT_EQ(Read(utf16, LineBreaks::kAll, "utf-8", size), "a\xc3\xbc\n\xf0\x9f\x98\x80");
+    EXPECT_EQ(Read(utf16, LineBreaks::kAll, "utf-16", size), "a\xc3\xbc\n\xf0\x9f\x98\x80");
+  }
+  EXPECT_EQ(Read(std::string("\0a\0b", 4), LineBreaks::kAll, "utf-16be"), "ab");
+  EXPECT_TRUE(Throws([] { Read("ab\x81", LineBreaks::kAll, "cp1252"); }, ErrorCode::kFormat,
+                     "t: byte 2 is 0x81, which is no CP1252"));
+  EXPECT_TRUE(Throws([] { Read(std::string("a\0b", 3), LineBreaks::kAll, "utf-16le"); },
+                     ErrorCode::kFormat, "ends inside of a character"));
+  EXPECT_TRUE(Throws([] { data::EncodingName("klingon"); }, ErrorCode::kUsage, "'klingon'"));
+  EXPECT_TRUE(Throws([] { data::EncodingName("latin1//TRANSLIT"); }, ErrorCode::kUsage, "unknown"));
+}
+
+TEST(TextStreamTest, WhatWasTakenIsCounted) {
+  data::TextStream stream(std::make_unique<Drops>("a\r\nb\r\nc", 2), "t", data::kUtf8,
+                          LineBreaks::kAll);
+  while (stream.rest().size() < 4) ASSERT_TRUE(stream.More());
+  stream.Take(3);
+  EXPECT_EQ(stream.line(), 2u);
+  while (stream.More()) {
+  }
+  EXPECT_EQ(stream.rest(), "\nc");
+  stream.Take(100);
+  EXPECT_EQ(stream.line(), 3u);
+  EXPECT_FALSE(stream.More());
+}
+
+TEST(Utf8Test, TheFirstWrongByteIsNamed) {
+  constexpr std::size_t kNone = std::string_view::npos;
+  EXPECT_EQ(data::FirstInvalidUtf8(""), kNone);
+  EXPECT_EQ(data::FirstInvalidUtf8("abcdefghijk\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80 and more"),
+            kNone);
+  EXPECT_EQ(data::FirstInvalidUtf8("abcdefghij\xfc"), 10u);
+  EXPECT_EQ(data::FirstInvalidUtf8("a\xc0\xaf"), 1u);         // overlong
+  EXPECT_EQ(data::FirstInvalidUtf8("ab\xed\xa0\x80"), 2u);    // half a surrogate
+  EXPECT_EQ(data::FirstInvalidUtf8("\xf4\x90\x80\x80"), 0u);  // beyond U+10FFFF
+  EXPECT_EQ(data::FirstInvalidUtf8("abc\xe2\x82"), 3u);       // cut off
+  EXPECT_TRUE(Throws([] { data::CheckUtf8("ab\nc\xfc", "f", 7); }, ErrorCode::kFormat,
+                     "f:8: byte 1 of the line is 0xfc, which is no UTF-8; --encoding"));
+  EXPECT_TRUE(Throws([] { data::CheckUtf8("\xfc", "f", 1, {}, 3); }, ErrorCode::kFormat,
+                     "f:1: byte 3 of the line"));
+}
+
+}  // namespace
+}  // namespace longspan

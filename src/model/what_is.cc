@@ -1,0 +1,263 @@
+#include "model/what_is.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <span>
+#include <vector>
+
+#include "base/errors.h"
+#include "data/bytes.h"
+#include "data/format.h"
+#include "io/checkpoint.h"
+#include "io/escape.h"
+#include "io/file.h"
+#include "io/file_hint.h"
+#include "io/json.h"
+#include "io/paths.h"
+#include "io/transformer_folder.h"
+#include "model/model_folder.h"
+#include "model/weight_heads.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::string Shown(const fs::path& path) { return io::Escape(path.native(), 4096); }
+
+// Is there, whatever it is: a link that leads nowhere too, so that opening it says what is wrong.
+// So is what the system does not let us see.
+bool IsThere(const fs::path& path) {
+  std::error_code error;
+  const auto status = fs::symlink_status(path, error);
+  return fs::exists(status) || (error && status.type() != fs::file_type::not_found);
+}
+
+// Fields that only one kind of model has.
+constexpr std::array<std::pair<const char*, const char*>, 6> kOwnFields = {{
+    {"attn_layers", "reformer"},
+    {"axial_pos_embds", "reformer"},
+    {"axial_pos_shape", "reformer"},
+    {"lsh_attn_chunk_length", "reformer"},
+    {"local_attn_chunk_length", "reformer"},
+    {"attention_window", "longformer"},
+}};
+
+// "GPT2LMHeadModel" -> "gpt2".
+std::string FamilyOf(const std::string& class_name) {
+  std::size_t end = class_name.size();
+  for (const char* part : {"For", "Model", "LMHead", "With"}) {
+    end = std::min(end, class_name.find(part));
+  }
+  std::string family = class_name.substr(0, end);
+  for (char& c : family) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return family;
+}
+
+std::string FullName(const std::string& type, const std::vector<std::string>& classes) {
+  std::string name = type == "bert"         ? "BERT"
+                     : type == "roberta"    ? "RoBERTa"
+                     : type == "longformer" ? "Longformer"
+                     : type == "reformer"   ? "Reformer"
+                                            : io::Escape(type, 60);
+  const bool vowel =
+      !name.empty() && std::string_view("aeiouAEIOU").find(name[0]) != std::string::npos;
+  name = (vowel ? "an " : "a ") + name;
+  if (!classes.empty()) name += " (" + io::Escape(classes.front(), 80) + ")";
+  return name;
+}
+
+WhatIs ByConfig(const fs::path& path, const fs::path& file) {
+  const json object = io::ReadJsonFile(file);
+  const std::string source = Shown(file);
+  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
+  const std::string type = ModelTypeIn(object, source);
+  if (type.empty()) {
+    return {PathKind::kForeign, "its config.json names no model_type, and none of its fields does",
+            R"(write "model_type": "reformer" or "longformer" into it if it is one)"};
+  }
+  WhatIs found{PathKind::kForeign, FullName(type, Architectures(object, source)), {}};
+  if (type == "reformer" || type == "longformer") {
+    found.kind = PathKind::kModel;
+  } else if (type == "bert" || type == "roberta") {
+    found.kind = PathKind::kBert;
+    found.next = fmt::format(
+        "it becomes a Longformer by `longspan convert {} OUT --to longformer --max-pos 4096`",
+        Shown(path));
+  } else {
+    found.next =
+        "longspan cannot run it: it runs Reformers and Longformers, and makes Longformers of BERT "
+        "and "
+        "RoBERTa";
+  }
+  return found;
+}
+
+// A folder in `path`, or among the snapshots of a download cache, that holds a config.json; empty:
+// none. The first by name.
+fs::path ModelInside(const fs::path& path) {
+  constexpr int most = 1000;  // entries looked at
+  for (const fs::path& folder : {path, path / "snapshots"}) {
+    std::vector<fs::path> found;
+    std::error_code error;
+    int seen = 0;
+    for (fs::directory_iterator entry(folder, error);
+         !error && entry != fs::directory_iterator() && seen < most; entry.increment(error)) {
+      ++seen;
+      std::error_code unknown;
+      if (fs::exists(entry->path() / "config.json", unknown)) found.push_back(entry->path());
+    }
+    if (!found.empty()) return *std::min_element(found.begin(), found.end());
+  }
+  return {};
+}
+
+// A folder without a config.json.
+WhatIs OtherFolder(const fs::path& path) {
+  std::error_code error;
+  const auto checkpoints = io::ListCheckpoints(path);
+  if (!checkpoints.empty()) {
+    return {PathKind::kUnfinished,
+            fmt::format("has not finished; newest checkpoint: {}", Shown(checkpoints.back().path)),
+            "go on with --resume or use the checkpoint as a model"};
+  }
+  if (IsThere(path / "metrics.jsonl")) {
+    return {PathKind::kUnfinished, "a training that has not saved a checkpoint yet",
+            "wait for its first one, or start it again"};
+  }
+  if (fs::is_empty(path, error) && !error) {
+    return {PathKind::kEmpty, "an empty folder", HowToGet(path)};
+  }
+  for (const char* weights : {"model.safetensors", "model.safetensors.index.json",
+                              "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    if (!IsThere(path / weights)) continue;
+    return {PathKind::kConfigLess, fmt::format("has {} but no config.json", weights),
+            "put the config.json of the same model beside it"};
+  }
+  if (!TokenizerFiles(path).empty()) {
+    return {PathKind::kTokenizer, "a tokenizer without a model: no config.json, no weights",
+            fmt::format("look at it with `longspan tokenize -m {} TEXT`, or make a model for it: "
+                        "`longspan init --tokenizer {} -o DIR`",
+                        Shown(path), Shown(path))};
+  }
+  if (const fs::path inside = ModelInside(path); !inside.empty()) {
+    return {PathKind::kFolder, "a folder around a model's", "give that one: " + Shown(inside)};
+  }
+  return {PathKind::kFolder, "a folder without a config.json", HowToGet(path)};
+}
+
+std::string Start(const fs::path& path) {
+  try {
+    const auto file = io::File::OpenRegular(path);
+    std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 512)), '\0');
+    file.ReadAt(0, start.data(), start.size());
+    return start;
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+bool EndsIn(const std::string& name, std::initializer_list<std::string_view> ends) {
+  std::string lower = name;
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::any_of(ends.begin(), ends.end(),
+                     [&](std::string_view end) { return lower.ends_with(end); });
+}
+
+WhatIs OneFile(const fs::path& path) {
+  const std::string name = path.filename().string(), shown = Shown(path), start = Start(path);
+  bool packed = false;
+  data::WithoutPacking(path, &packed);
+  if (packed) {
+    const bool rows = data::HasRows(data::FormatOf(path));
+    return {rows ? PathKind::kTable : PathKind::kText, rows ? "a packed table" : "a packed text",
+            fmt::format("longspan data stats {}", shown)};
+  }
+  const std::string_view hint = io::FileHint(start);
+  const fs::path parent = path.parent_path().empty() ? "." : path.parent_path();
+  const bool archive = hint.find("zip") != hint.npos;
+  if (!hint.empty() && !archive) {
+    return {PathKind::kFile, "no model but something else", std::string(hint.substr(2))};
+  }
+  if (name == "config.json" || name == "modules.json" || name == "model.safetensors.index.json" ||
+      name == "pytorch_model.bin.index.json") {
+    return {PathKind::kFile, "a file of a model's folder", "give the folder: " + Shown(parent)};
+  }
+  if (EndsIn(name, {"tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
+                    "tokenizer_config.json"})) {
+    return {PathKind::kFile, "a file of a tokenizer",
+            fmt::format("look at it with `longspan tokenize -m {} TEXT`", Shown(parent))};
+  }
+  if (EndsIn(name, {".safetensors", ".bin", ".pt", ".pth"}) || archive) {
+    return {PathKind::kWeights, "one file of weights",
+            fmt::format("give the folder with it and its config.json, or rewrite it with `longspan "
+                        "convert {} DIR`",
+                        shown)};
+  }
+  if (EndsIn(name, {".csv", ".tsv", ".jsonl", ".ndjson", ".json"})) {
+    return {PathKind::kTable, "a table", fmt::format("longspan data stats {}", shown)};
+  }
+  const bool text = start.find('\0') == std::string::npos;
+  if (text) return {PathKind::kText, "a text", fmt::format("longspan data stats {}", shown)};
+  return {PathKind::kFile, "a file that is neither weights, a table nor a text",
+          "give a model's folder"};
+}
+
+}  // namespace
+
+std::string HowToGet(const fs::path& path) {
+  return fmt::format(
+      "nothing is downloaded: download the model's files (config.json, weights, tokenizer files) "
+      "into a folder {}, e.g. with git or huggingface-cli, and give that folder",
+      Shown(path));
+}
+
+WhatIs LookAt(const fs::path& path) {
+  if (!IsThere(path))
+    return {PathKind::kMissing, "there is no such folder or file", HowToGet(path)};
+  if (!io::IsDirectory(path)) {
+    io::File::OpenRegular(path);  // says what a device, a loop of links or a link to nowhere is
+    return OneFile(path);
+  }
+  const fs::path config = io::TransformerFolder(path) / "config.json";
+  return IsThere(config) ? ByConfig(path, config) : OtherFolder(path);
+}
+
+Error NoModel(const fs::path& path, const WhatIs& found) {
+  const bool format = found.kind == PathKind::kBert || found.kind == PathKind::kForeign ||
+                      found.kind == PathKind::kModel || found.kind == PathKind::kFile;
+  const bool whole = found.kind == PathKind::kUnfinished || found.kind == PathKind::kConfigLess ||
+                     found.kind == PathKind::kMissing || found.what.starts_with("its ");
+  return Error(format ? ErrorCode::kFormat : ErrorCode::kIo,
+               fmt::format("{}: {}{}{}{}", Shown(path), whole ? "" : "is ", found.what,
+                           found.next.empty() ? "" : "; ", found.next));
+}
+
+std::string ModelTypeIn(const json& object, std::string_view source) {
+  if (!io::IsNullOrAbsent(object, "model_type")) {
+    return io::GetString(object, "model_type", io::kRequired, source);
+  }
+  const auto classes = Architectures(object, source);
+  if (!classes.empty()) return FamilyOf(classes.front());
+  for (const auto& [field, type] : kOwnFields) {
+    if (!io::IsNullOrAbsent(object, field)) return type;
+  }
+  return {};
+}
+
+fs::path ModelConfigFile(const fs::path& directory, std::string_view type) {
+  const WhatIs found = LookAt(directory);
+  if (found.kind != PathKind::kModel) throw NoModel(directory, found);
+  const fs::path file = io::TransformerFolder(directory) / "config.json";
+  const bool longformer = found.what.starts_with("a Longformer");
+  if (type.empty() || (type == "longformer") == longformer) return file;
+  throw NoModel(directory, {found.kind, found.what,
+                            longformer ? "this needs a Reformer, but its model_type is "
+                                         "longformer"
+                                       : "this needs a Longformer, but its model_type is "
+                                         "reformer"});
+}
+
+}  // namespace longspan

@@ -1,0 +1,55 @@
+// What a path that was given as a model is, and what to do with it: one place for what every
+// command says of a folder that it cannot open.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "longspan/error.h"
+
+namespace longspan {
+
+enum class PathKind {
+  kMissing,
+  kEmpty,       // a folder without a file
+  kModel,       // a Reformer or a Longformer
+  kBert,        // a BERT or RoBERTa: becomes a Longformer
+  kForeign,     // a model that cannot be run
+  kUnfinished,  // a training's folder before its end
+  kTokenizer,   // a tokenizer without a model
+  kConfigLess,  // weights without a config.json
+  kWeights,     // one file of weights
+  kTable,
+  kText,
+  kFile,    // any other
+  kFolder,  // any other
+};
+
+struct WhatIs {
+  PathKind kind = PathKind::kFolder;
+  std::string what;  // "a BERT (BertForMaskedLM)", escaped
+  std::string next;  // what to do, with the command where there is one
+};
+
+// Looks at names and at most at config.json and a file's first bytes. kFormat for a config.json
+// that is no JSON object.
+WhatIs LookAt(const std::filesystem::path& path);
+
+// "PATH: a BERT (...); what to do", and the code for a command that wanted a model.
+Error NoModel(const std::filesystem::path& path, const WhatIs& found);
+
+// model_type; where it is absent, what the class in "architectures" or a family's own fields say;
+// empty: nothing does.
+std::string ModelTypeIn(const nlohmann::json& object, std::string_view source);
+
+// The config.json of the folder's model (io::TransformerFolder), which is of `type`: "reformer",
+// "longformer", or empty for either. Throws NoModel for anything else.
+std::filesystem::path ModelConfigFile(const std::filesystem::path& directory,
+                                      std::string_view type = {});
+
+// How to get a model's folder that is not there.
+std::string HowToGet(const std::filesystem::path& path);
+
+}  // namespace longspan

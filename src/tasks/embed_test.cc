@@ -1,0 +1,254 @@
+// Vectors of texts on a small random Longformer, against plain loops over its hidden states.
+
+#include "tasks/embed.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/errors.h"
+#include "model/longformer.h"
+#include "tests/support/files.h"
+#include "tests/support/word_tokenizer.h"
+
+namespace longspan {
+namespace {
+
+using text::Encoding;
+using text::Overflow;
+constexpr idx_t kWidth = 16;
+
+TaskModel SmallModel(const TaskOptions& options = {}) {
+  std::vector<std::string> words;
+  for (int i = 0; i < 55; ++i) words.push_back("w" + std::to_string(i));
+  LongformerConfig config;
+  config.head = LongformerHead::kNone;
+  config.attention_window = {8, 8};
+  config.vocab_size = 60;
+  config.hidden_size = kWidth;
+  config.heads = 2;
+  config.feed_forward_size = 32;
+  config.max_positions = 64;
+  config.token_types = 1;
+  Longformer model(config);
+  model.Initialise(7);
+  // Vectors that differ: HF's initialisation is tiny.
+  const View<float, 1> values = model.parameters().values();
+  for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
+  return {MakeTextModel(std::move(model)),
+          std::make_unique<test::WordTokenizer>(words, test::WordTokenizer::Family::kRoberta),
+          options};
+}
+
+// n words, different for every seed.
+std::string Text(idx_t n, idx_t seed) {
+  std::string text;
+  for (idx_t i = 0; i < n; ++i) {
+    text += (i == 0 ? "w" : " w") + std::to_string((seed * 17 + i * i * 5 + i) % 50);
+  }
+  return text;
+}
+
+// Each row's hidden states, run by itself.
+std::vector<Tensor> HiddenOf(Context& context, TaskModel& model, const TaskRows& rows) {
+  std::vector<Tensor> hidden;
+  for (const Encoding& row : rows.rows) {
+    model.Run(context, {&row, 1}, [&](const TaskBatch& batch) {
+      hidden.emplace_back(std::vector<idx_t>{row.size(), kWidth});
+      std::copy_n(batch.hidden.data, hidden.back().size(), hidden.back().data<float>());
+    });
+  }
+  return hidden;
+}
+
+EmbedOptions AllWays() {
+  EmbedOptions options;
+  options.pooling.modes = {PoolingMode::kMean,         PoolingMode::kMax,
+                           PoolingMode::kCls,          PoolingMode::kLastToken,
+                           PoolingMode::kWeightedMean, PoolingMode::kMeanSqrtLen};
+  return options;
+}
+
+TEST(Embedding, PoolsEveryTokenOnce) {
+  Context context(2);
+  TaskModel model = SmallModel({.max_length = 20, .stride = 4});
+  const std::vector<TaskText> texts = {{Text(12, 4), {}}, {Text(45, 5), {}}};
+  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
+  EmbedOptions options = AllWays();
+  const Tensor vectors = Embed(context, model, rows, options);
+  ASSERT_EQ(vectors.shape(), (std::vector<idx_t>{2, 6 * kWidth}));
+  const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
+  for (idx_t text = 0; text < 2; ++text) {
+    const auto own = OwnTokens(rows.of(text), 0);
+    for (idx_t c = 0; c < kWidth; ++c) {
+      double sum = 0, largest = -1e9, weighted = 0, weights = 0, first = 0, n = 0, last = 0;
+      for (std::size_t w = 0; w < own.size(); ++w) {
+        const auto h = hidden[static_cast<std::size_t>(rows.begin(text)) + w].view<2>();
+        first += h(0, c) / static_cast<double>(own.size());
+        last = h(h.extent[0] - 1, c);
+        for (idx_t t = 0; t < h.extent[0]; ++t) {
+          const bool special = t == 0 || t == h.extent[0] - 1;
+          if (!special && (t < own[w].begin || t >= own[w].end)) continue;
+          n += 1;
+          sum += h(t, c);
+          weighted += n * h(t, c);
+          weights += n;
+          largest = std::max<double>(largest, h(t, c));
+        }
+      }
+      const float* v = vectors.data<float>() + text * 6 * kWidth + c;
+      EXPECT_NEAR(v[0], sum / n, 1e-5);
+      EXPECT_NEAR(v[16], largest, 1e-5);
+      EXPECT_NEAR(v[32], first, 1e-5);
+      EXPECT_NEAR(v[48], last, 1e-5);
+      EXPECT_NEAR(v[64], weighted / weights, 1e-5);
+      EXPECT_NEAR(v[80], sum / std::sqrt(n), 1e-5);
+    }
+  }
+  options = {};
+  options.modules = {MakeNormalize()};
+  const Tensor unit = Embed(context, model, rows, options);
+  for (idx_t text = 0; text < 2; ++text) {
+    const float* v = unit.data<float>() + text * kWidth;
+    EXPECT_NEAR(std::inner_product(v, v + kWidth, v, 0.0), 1.0, 1e-6);
+  }
+}
+
+TEST(Embedding, BothTextsOfAPairCount) {
+  Context context(2);
+  TaskModel model = SmallModel({.max_length = 24});
+  const std::vector<TaskText> texts = {{"w1 w2 w3", "w4 w5"}, {"w1 w2 w3", Text(30, 2)}};
+  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
+  ASSERT_EQ(rows.of(0).size(), 1u);
+  ASSERT_EQ(rows.of(1).size(), 2u);
+  const Tensor vectors = Embed(context, model, rows, {});
+  const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
+  // The first in one row: the mean of all its tokens.
+  const auto h = hidden[0].view<2>();
+  for (idx_t c = 0; c < kWidth; ++c) {
+    double sum = 0;
+    for (idx_t t = 0; t < h.extent[0]; ++t) sum += h(t, c);
+    EXPECT_NEAR(vectors.data<float>()[c], sum / static_cast<double>(h.extent[0]), 1e-5);
+  }
+  // The second in two: of the first text's three tokens one comes from the first window, two from
+  // the second; <s> w w w </s></s> ... </s> each.
+  for (idx_t c = 0; c < kWidth; ++c) {
+    double sum = 0, n = 0;
+    for (std::size_t w = 0; w < 2; ++w) {
+      const auto states = hidden[1 + w].view<2>();
+      for (idx_t t = 0; t < states.extent[0]; ++t) {
+        if (t >= 1 && t <= 3 && (t == 1) != (w == 0)) continue;
+        sum += states(t, c);
+        n += 1;
+      }
+    }
+    EXPECT_EQ(n, 30 + 3 + 2 * 4);
+    EXPECT_NEAR(vectors.data<float>()[kWidth + c], sum / n, 1e-5);
+  }
+}
+
+TEST(Embedding, APromptMayStayOut) {
+  Context context(2);
+  TaskModel model = SmallModel();
+  const std::string prompt = "w7 w8 w9 ";
+  const std::vector<TaskText> texts = {{prompt + "w1 w2 w3 w4", {}}, {prompt, {}}};
+  const TaskRows rows = model.Encode(texts, Overflow::kError);
+  EmbedOptions options = AllWays();
+  options.prompt = TokensOfPrompt(model.tokenizer(), prompt);
+  EXPECT_EQ(options.prompt.before, 1);
+  EXPECT_EQ(options.prompt.ids.size(), 3u);
+  const Tensor with = Embed(context, model, rows, options);
+  options.prompt = {};
+  const Tensor plain = Embed(context, model, rows, options);
+  for (idx_t i = 0; i < with.size(); ++i) {  // it counts as any text unless the pooling says so
+    EXPECT_EQ(with.data<float>()[i], plain.data<float>()[i]);
+  }
+  options.prompt = TokensOfPrompt(model.tokenizer(), prompt);
+  options.pooling.include_prompt = false;
+  const Tensor vectors = Embed(context, model, rows, options);
+  const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
+  for (idx_t text = 0; text < 2; ++text) {
+    const auto h = hidden[static_cast<std::size_t>(text)].view<2>();
+    ASSERT_EQ(h.extent[0], text == 0 ? 9 : 5);
+    for (idx_t c = 0; c < kWidth; ++c) {
+      // <s> and the prompt's three are out; </s> is the text's. Weights are those of the places.
+      double sum = 0, largest = -1e9, weighted = 0, weights = 0;
+      const idx_t n = h.extent[0] - 4;
+      for (idx_t t = 4; t < h.extent[0]; ++t) {
+        sum += h(t, c);
+        largest = std::max<double>(largest, h(t, c));
+        weighted += static_cast<double>(t + 1) * h(t, c);
+        weights += static_cast<double>(t + 1);
+      }
+      const float* v = vectors.data<float>() + text * 6 * kWidth + c;
+      EXPECT_NEAR(v[0], sum / static_cast<double>(n), 1e-5);
+      EXPECT_NEAR(v[16], largest, 1e-5);
+      EXPECT_NEAR(v[32], h(4, c), 1e-5);
+      EXPECT_NEAR(v[48], h(h.extent[0] - 1, c), 1e-5);
+      EXPECT_NEAR(v[64], weighted / weights, 1e-5);
+      EXPECT_NEAR(v[80], sum / std::sqrt(static_cast<double>(n)), 1e-5);
+    }
+  }
+}
+
+TEST(Embedding, APromptThatStaysOutIsFoundAcrossWindows) {
+  Context context(2);
+  TaskModel model = SmallModel({.max_length = 12, .stride = 2});
+  const std::string prompt = Text(13, 3);  // ten tokens of a window are the text's
+  const std::vector<TaskText> texts = {{prompt + " " + Text(11, 1), {}}};
+  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
+  EmbedOptions options;
+  options.pooling.include_prompt = false;
+  options.prompt = TokensOfPrompt(model.tokenizer(), prompt);
+  const Tensor vectors = Embed(context, model, rows, options);
+  const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
+  const auto own = OwnTokens(rows.of(0), 0);
+  for (idx_t c = 0; c < kWidth; ++c) {
+    double sum = 0;
+    idx_t n = 0;
+    for (std::size_t w = 0; w < own.size(); ++w) {
+      const auto h = hidden[w].view<2>();
+      for (idx_t t = 1; t < h.extent[0]; ++t) {  // <s> goes with the prompt
+        const bool end = t == h.extent[0] - 1;
+        const bool texts_own = rows.rows[w].first_token[0] + t - 1 >= 13;
+        if (!end && (t < own[w].begin || t >= own[w].end || !texts_own)) continue;
+        sum += h(t, c);
+        ++n;
+      }
+    }
+    EXPECT_EQ(n, 11 + static_cast<idx_t>(own.size()));
+    EXPECT_NEAR(vectors.data<float>()[c], sum / static_cast<double>(n), 1e-5);
+  }
+}
+
+// A tokenizer may melt the end of a prompt into the text: what is no longer the prompt's counts.
+TEST(Embedding, OnlyThePromptsOwnTokensStayOut) {
+  Context context(1);
+  TaskModel model = SmallModel();
+  const std::vector<TaskText> texts = {{"w7 w8w1 w2", {}}};  // w8w1: <unk>
+  const TaskRows rows = model.Encode(texts, Overflow::kError);
+  EmbedOptions options;
+  options.pooling.include_prompt = false;
+  options.prompt = TokensOfPrompt(model.tokenizer(), "w7 w8");
+  const Tensor vectors = Embed(context, model, rows, options);
+  const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
+  const auto states = hidden[0].view<2>();
+  ASSERT_EQ(states.extent[0], 5);
+  for (idx_t c = 0; c < kWidth; ++c) {
+    EXPECT_NEAR(vectors.data<float>()[c], (states(2, c) + states(3, c) + states(4, c)) / 3, 1e-5);
+  }
+}
+
+TEST(Embedding, NoTextsAreNoVectors) {
+  Context context(1);
+  TaskModel model = SmallModel();
+  EmbedOptions options;
+  options.modules = {MakeNormalize()};
+  const Tensor vectors = Embed(context, model, {}, options);
+  EXPECT_EQ(vectors.shape(), (std::vector<idx_t>{0, kWidth}));
+}
+
+}  // namespace
+}  // namespace longspan

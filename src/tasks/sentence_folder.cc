@@ -1,0 +1,167 @@
+#include "tasks/sentence_folder.h"
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "base/limits.h"
+#include "io/escape.h"
+#include "io/json.h"
+#include "io/paths.h"
+#include "model/sentence_config.h"
+#include "text/unicode.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// One entry of modules.json.
+struct Module {
+  std::string type;  // "sentence_transformers.models.Pooling"
+  std::string kind;  // "Pooling"
+  std::string path;  // "1_Pooling"; the folder itself: empty
+};
+
+template <std::size_t N>
+bool IsIn(const std::string_view (&list)[N], std::string_view name) {
+  return std::find(std::begin(list), std::end(list), name) != std::end(list);
+}
+
+// A transformer's module had the name of its family once.
+bool IsTransformer(std::string_view kind) {
+  constexpr std::string_view kKinds[] = {"Transformer", "BERT",      "RoBERTa", "DistilBERT",
+                                         "ALBERT",      "CamemBERT", "XLNet",   "XLMRoBERTa"};
+  return IsIn(kKinds, kind);
+}
+
+// What works on the vector of a text.
+bool IsBehindPooling(std::string_view kind) {
+  constexpr std::string_view kKinds[] = {"Dense", "LayerNorm", "Normalize", "Dropout"};
+  return IsIn(kKinds, kind);
+}
+
+// Below the directory: no component leads out of it.
+bool StaysBelow(const fs::path& path) {
+  return path.is_relative() && path.native().find('\0') == std::string::npos &&
+         std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
+}
+
+std::vector<Module> ReadModules(const fs::path& file, std::string_view source) {
+  const json list = io::ReadJsonFile(file);
+  Check(list.is_array() && list.size() <= limits::kMostSentenceModules, ErrorCode::kFormat,
+        "{}: is no list of at most {} modules", source, limits::kMostSentenceModules);
+  std::vector<Module> modules;
+  for (const json& entry : list) {
+    Check(entry.is_object(), ErrorCode::kFormat, "{}: a module is no JSON object", source);
+    Module module;
+    module.type = io::GetString(entry, "type", io::kRequired, source);
+    module.kind = module.type.substr(module.type.rfind('.') + 1);
+    module.path = io::GetString(entry, "path", "", source);
+    const bool known =
+        IsTransformer(module.kind) || module.kind == "Pooling" || IsBehindPooling(module.kind);
+    Check(known, ErrorCode::kFormat,
+          "{}: module '{}' is not known; known are Transformer, Pooling, Dense, LayerNorm, "
+          "Normalize and Dropout",
+          source, io::Escape(module.type));
+    Check(StaysBelow(module.path), ErrorCode::kFormat,
+          "{}: path '{}' of module '{}' is no folder below this one", source,
+          io::Escape(module.path), io::Escape(module.type));
+    modules.push_back(std::move(module));
+  }
+  return modules;
+}
+
+// The field is absent or has the one value that is known.
+void CheckField(const json& object, const char* field, std::string_view known,
+                std::string_view source) {
+  if (io::IsNullOrAbsent(object, field)) return;
+  io::GetChoice(object, field, {std::string(known)}, io::kRequired, source);
+}
+
+void ReadSentenceConfig(const fs::path& file, SentenceFolder& folder) {
+  const json config = io::ReadJsonFile(file);
+  const std::string source = io::Escape(file.string());
+  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
+  folder.max_tokens =
+      io::GetOptionalInt(config, "max_seq_length", 1, limits::kMostSentenceTokens, source);
+  folder.lower_case = io::GetBool(config, "do_lower_case", false, source);
+  // Newer files say which of the transformer's results the modules get. Nothing but the last hidden
+  // states is here.
+  CheckField(config, "transformer_task", "feature-extraction", source);
+  CheckField(config, "module_output_name", "token_embeddings", source);
+  if (config.contains("modality_config") && config["modality_config"].is_object()) {
+    const json& modalities = config["modality_config"];
+    if (modalities.contains("text") && modalities["text"].is_object()) {
+      CheckField(modalities["text"], "method_output_name", "last_hidden_state", source);
+    }
+  }
+}
+
+// What a module of modules.json adds to the folder.
+void AddModule(const fs::path& directory, const Module& module, bool pooled, idx_t channels,
+               std::string_view source, SentenceFolder& folder) {
+  const bool needs_files = module.kind != "Normalize" && module.kind != "Dropout";
+  Check(!needs_files || !module.path.empty(), ErrorCode::kFormat,
+        "{}: module '{}' has no path to its folder", source, io::Escape(module.type));
+  const fs::path below = directory / module.path;
+  if (module.kind == "Pooling") {
+    Check(!pooled, ErrorCode::kFormat, "{}: names two poolings", source);
+    folder.pooling = ReadPooling(below / "config.json", channels);
+    return;
+  }
+  Check(pooled, ErrorCode::kFormat,
+        "{}: module '{}' stands before the pooling, where there is no vector of a text yet", source,
+        io::Escape(module.type));
+  if (module.kind == "Normalize") {
+    if (!module.path.empty()) CheckOnVectors(below / "config.json");
+    folder.modules.push_back(MakeNormalize());
+  } else if (module.kind == "Dense") {
+    folder.modules.push_back(ReadDense(below));
+  } else if (module.kind == "LayerNorm") {
+    folder.modules.push_back(ReadLayerNorm(below));
+  }  // Dropout: of training only
+}
+
+}  // namespace
+
+SentenceFolder ReadSentenceFolder(const fs::path& directory, idx_t channels) {
+  SentenceFolder folder;
+  folder.prompts = ReadPrompts(directory);
+  const fs::path file = directory / "modules.json";
+  if (!io::Exists(file)) return folder;
+  const std::string source = io::Escape(file.string());
+  bool transformer = false, pooled = false;
+  for (const Module& module : ReadModules(file, source)) {
+    if (!IsTransformer(module.kind)) {
+      Check(transformer, ErrorCode::kFormat, "{}: module '{}' stands where a Transformer must",
+            source, io::Escape(module.type));
+      AddModule(directory, module, pooled, channels, source, folder);
+      pooled = pooled || module.kind == "Pooling";
+      continue;
+    }
+    Check(!transformer, ErrorCode::kFormat, "{}: names two transformers", source);
+    transformer = true;
+    auto config = FindSentenceConfig(directory / module.path);
+    // A converted model may lie beside the folder that it came from.
+    if (!config && !module.path.empty()) config = FindSentenceConfig(directory);
+    if (config) ReadSentenceConfig(*config, folder);
+  }
+  Check(pooled, ErrorCode::kFormat, "{}: names no Pooling, so a text has no vector", source);
+  VectorWidth(folder.pooling, folder.modules, channels);  // checks the widths
+  return folder;
+}
+
+idx_t VectorWidth(const Pooling& pooling, const VectorModules& modules, idx_t channels) {
+  idx_t width = static_cast<idx_t>(pooling.modes.size()) * channels;
+  for (const auto& module : modules) width = module->WidthOf(width);
+  return width;
+}
+
+std::string LowerCaseText(std::string_view text) {
+  std::vector<idx_t> starts;
+  const text::Glyphs lower = text::LowerCase(text::DecodeUtf8(text, starts));
+  return text::ToUtf8(lower.data(), lower.data() + lower.size());
+}
+
+}  // namespace longspan

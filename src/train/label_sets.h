@@ -1,0 +1,35 @@
+// Sets of labels as tables hold them: lists that other programs wrote into one field.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan {
+
+struct LabelSet {
+  // As written, without quotation marks: names, or whole numbers ("2"). True and False are 1 and 0,
+  // 1.0 is 1.
+  std::vector<std::string> items;
+  bool zeros_and_ones = false;  // every item is a bare 0 or 1, and there is one
+};
+
+// A field that begins with '[' and ends with ']', blanks around it aside: ['a', 'b'], ["a", "b"],
+// [1, 0, 1], [1 0 1] as numpy writes it, [2, 5], [] for no label. Absent for every other field:
+// that is one name, or names with a separator between them. kFormat, without file and line, for a
+// field in brackets that is no such list; it says how sets are written.
+std::optional<LabelSet> ParseLabelSet(std::string_view field);
+
+// The width of labels that stand as ones in a row of zeros: the same in all sets, 2 or more, and
+// all of them zeros and ones. 0: they are something else, and items are names or numbers of
+// classes.
+idx_t OneHotWidth(std::span<const LabelSet> sets);
+// "LABEL_k" for each one at place k: what a row of such a file means until a model's labels are
+// known (ChooseTarget).
+std::vector<std::string> NamesOfOnes(const LabelSet& set);
+
+}  // namespace longspan
