@@ -114,11 +114,11 @@ bool TextStream::More() {
   const std::size_t before = buffer_.size();
   while (!ended_ && buffer_.size() == before) {
     if (!begun_) {
-      Begin();
-    } else {
-      ReadChunk();
+      Begin();  // may leave nothing: a mark that comes alone is no end
+      Append(chunk_, false);
+      continue;
     }
-    ended_ = chunk_.empty();
+    ended_ = ReadChunk() == 0;
     Append(chunk_, ended_);
   }
   return buffer_.size() > before;

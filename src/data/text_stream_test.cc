@@ -72,6 +72,16 @@ TEST(TextStreamTest, OtherEncodingsBecomeUtf8) {
   EXPECT_TRUE(Throws([] { data::EncodingName("latin1//TRANSLIT"); }, ErrorCode::kUsage, "unknown"));
 }
 
+TEST(TextStreamTest, AMarkThatComesAloneIsNoEnd) {
+  const std::string utf32("\0\0\xfe\xff\0\0\0a\0\0\0b", 12);
+  for (const std::size_t size : {1u, 4u, 100u}) {
+    EXPECT_EQ(Read(utf32, LineBreaks::kAll, "utf-8", size), "ab") << size;
+    EXPECT_EQ(Read("", LineBreaks::kAll, "utf-8", size), "");
+    EXPECT_EQ(Read("\xef\xbb\xbf", LineBreaks::kAll, "utf-8", size), "");
+    EXPECT_EQ(Read("a\r", LineBreaks::kTable, "utf-8", size), "a\n");
+  }
+}
+
 TEST(TextStreamTest, WhatWasTakenIsCounted) {
   data::TextStream stream(std::make_unique<Drops>("a\r\nb\r\nc", 2), "t", data::kUtf8,
                           LineBreaks::kAll);
