@@ -210,6 +210,8 @@ std::unique_ptr<ByteStream> Unpacked(std::unique_ptr<ByteStream> bytes, const st
 
 }  // namespace
 
+bool IsPacked(std::string_view head) { return head.starts_with(kGzipMark) || IsZstd(head); }
+
 std::string ReadHead(ByteStream& bytes, std::size_t most) {
   std::string head(most, '\0');
   std::size_t size = 0;

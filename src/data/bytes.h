@@ -17,6 +17,9 @@ class ByteStream {
   virtual std::size_t Read(char* data, std::size_t most) = 0;
 };
 
+// Whether bytes that begin so are unpacked: gzip, zstd.
+bool IsPacked(std::string_view head);
+
 // The next `most` bytes, or all that are left.
 std::string ReadHead(ByteStream& bytes, std::size_t most);
 

@@ -19,9 +19,8 @@ std::string_view TextOf(const MappedFile& file) {
 
 // Whether prose can be used as its bytes lie on the disk: no other encoding, nothing packed.
 bool LiesAsItIs(std::string_view bytes, const std::string& encoding) {
-  constexpr std::string_view kOthers[] = {
-      "\xff\xfe", "\xfe\xff", {"\0\0\xfe\xff", 4}, "\x1f\x8b", "\x28\xb5\x2f\xfd"};
-  if (encoding != kUtf8 && encoding != kVerbatim) return false;
+  constexpr std::string_view kOthers[] = {"\xff\xfe", "\xfe\xff", {"\0\0\xfe\xff", 4}};
+  if ((encoding != kUtf8 && encoding != kVerbatim) || IsPacked(bytes)) return false;
   return std::none_of(std::begin(kOthers), std::end(kOthers),
                       [&](std::string_view mark) { return bytes.starts_with(mark); });
 }

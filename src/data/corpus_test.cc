@@ -42,6 +42,20 @@ TEST(CorpusTest, ProseIsMappedWhereNothingChanges) {
             "one\r\ntwo\r");
 }
 
+// Also with a frame to be skipped in front, whose mark is another one.
+TEST(CorpusTest, PackedProseIsNeverLearntAsItLies) {
+  const TempDir d;
+  const std::string skipped("\x50\x2a\x4d\x18\x01\0\0\0x", 9);
+  // A frame that holds "ab" as it is.
+  const std::string raw("\x28\xb5\x2f\xfd\x20\x02\x11\0\0ab", 11);
+  CorpusRules rules;
+  rules.any_bytes = true;
+  for (const std::string& packed : {raw, skipped + raw}) {
+    PutFile(d / "p", packed);
+    EXPECT_EQ(data::ReadCorpus({d / "p"}, rules).files[0].text(), "ab");
+  }
+}
+
 TEST(CorpusTest, RowsAreDocuments) {
   const TempDir d;
   PutFile(d / "a.jsonl", "{\"text\":\"x\\n\\ny\"}\n{\"text\":\" \"}\n{\"text\":\"z\"}\n");
