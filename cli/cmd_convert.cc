@@ -9,6 +9,7 @@
 #include "io/escape.h"
 #include "io/json.h"
 #include "model/to_longformer.h"
+#include "tasks/sentence_folder.h"
 
 namespace longspan::cli {
 namespace {
@@ -51,9 +52,19 @@ std::string Json(const ConvertOptions& o, const ConvertReport& r) {
   return io::DumpJson(j);
 }
 
+// As `embed` opens it.
+void CheckEmbeds(const std::filesystem::path& folder, idx_t channels) {
+  try {
+    ReadSentenceFolder(folder, channels);
+  } catch (const Error& error) {
+    throw Error(error.code(), std::string("embed cannot use what was converted: ") + error.what());
+  }
+}
+
 int RunConvert(const ConvertOptions& o) {
-  const ConvertReport report = o.to.empty() ? RewriteModel(o.in, o.out, o.longformer.most_bytes)
-                                            : ToLongformer(o.in, o.out, o.longformer);
+  const ConvertReport report = o.to.empty()
+                                   ? RewriteModel(o.in, o.out, o.longformer.most_bytes, CheckEmbeds)
+                                   : ToLongformer(o.in, o.out, o.longformer, CheckEmbeds);
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
   }

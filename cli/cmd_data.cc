@@ -12,6 +12,7 @@
 #include "cli/data_options.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "longspan/context.h"
 #include "text/open_tokenizer.h"
 #include "train/data_stats.h"
@@ -141,9 +142,7 @@ int RunStats(DataCommand c, int threads) {
   c.options.files.assign(c.files.begin(), c.files.end());
   const DataStats stats = CollectDataStats(context, c.options);
   TellNotes(stats.notes);
-  PrintResult(c.json
-                  ? Json(stats).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"
-                  : Report(stats));
+  PrintResult(c.json ? io::DumpJson(Json(stats)) : Report(stats));
   return 0;
 }
 

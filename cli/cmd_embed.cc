@@ -30,7 +30,21 @@ VectorFormat FormatOf(const EmbedCommand& c) {
   Check(!c.task.json || format == VectorFormat::kJson, ErrorCode::kUsage,
         "embed: --json is one document; --output-format {} is another form",
         io::Escape(c.format.value_or("")));
+  if (c.task.json && c.output && !c.format) {
+    Check(FormatOfEnding(*c.output).value_or(VectorFormat::kJson) == VectorFormat::kJson,
+          ErrorCode::kUsage,
+          "embed: --json is one document, and '{}' ends as another form does; call it .json",
+          io::Escape(*c.output));
+  }
   return format.value_or(VectorFormat::kJsonLines);
+}
+
+// Nothing that is read may be written over.
+void CheckOutput(const EmbedCommand& c, VectorFormat format) {
+  if (!c.output) return;
+  const std::vector<std::string>& inputs = c.task.inputs.paths;
+  CheckIsNoInputOf(inputs, *c.output);
+  if (format == VectorFormat::kNpy) CheckIsNoInputOf(inputs, IdsFileOf(*c.output));
 }
 
 // What the folder says, as far as no option says otherwise.
@@ -77,6 +91,7 @@ int Embeddings(const EmbedCommand& c, int threads) {
   TaskCommand task = c.task;
   task.json = format == VectorFormat::kJson && !c.output;
   TextInputs inputs(task.inputs);
+  CheckOutput(c, format);
   TaskRun run(task, "embed", std::nullopt, threads);
   const idx_t channels = run.model().info().width;
   const SentenceFolder folder = FolderOf(c, channels);

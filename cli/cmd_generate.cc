@@ -12,6 +12,7 @@
 #include "cli/visual/output.h"
 #include "data/inputs.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "model/generation.h"
 #include "model/model_files.h"
 #include "text/bytes_tokenizer.h"
@@ -50,9 +51,14 @@ std::vector<std::int32_t> EncodePrompt(const text::Tokenizer& tokenizer,
   return tokenizer.Encode(prompt, options).front().ids;
 }
 
-// What to go on from; `refusals` gets what cannot be used.
-std::vector<std::string> PromptsOf(const GenerateCommand& c, const text::Tokenizer& tokenizer,
-                                   Refusals* refusals) {
+// What to go on from.
+struct Prompts {
+  std::vector<std::string> texts;
+  std::vector<std::vector<std::int32_t>> ids;
+};
+
+// `refusals` gets what cannot be used.
+Prompts PromptsOf(const GenerateCommand& c, const text::Tokenizer& tokenizer, Refusals* refusals) {
   Check(!c.lines || !c.files.empty(), ErrorCode::kUsage, "generate: --lines needs --file");
   Check(!c.files.empty() || !c.prompts.empty(), ErrorCode::kUsage,
         "generate: no prompt; give -p TEXT (more than once for several) or --file FILE");
@@ -62,23 +68,19 @@ std::vector<std::string> PromptsOf(const GenerateCommand& c, const text::Tokeniz
   rules.lines = c.lines;
   rules.any_bytes = tokenizer.kind() == "bytes";
   data::Texts texts(c.files, c.prompts, rules);
-  std::vector<std::string> prompts;
-  while (std::optional<data::Row> row = texts.Next()) {
-    TellNotes(texts.TakeNotes());
-    try {
-      if (row->refused) throw *row->refused;  // NOLINT: the row's own error
-      Check(row->has_fields() || !row->text.empty(), ErrorCode::kUsage,
-            "generate: the prompt is empty");
-      std::string prompt = row->has_fields() ? row->Text(c.data.text_field) : row->text;
-      Check(rules.any_bytes || !EncodePrompt(tokenizer, prompt).empty(), ErrorCode::kFormat,
-            "{}: has no token to go on from", io::Escape(row->name, 400));
-      prompts.push_back(std::move(prompt));
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::kFormat) throw;
-      if (row->given) throw Error(ErrorCode::kUsage, error.what());
-      refusals->Add(row->name, error, row->ends_file);
-    }
-  }
+  Prompts prompts;
+  const auto take = [&](data::Row& row) {
+    Check(row.has_fields() || !row.text.empty(), ErrorCode::kUsage,
+          "generate: the prompt is empty");
+    std::string text = row.has_fields() ? row.Text(c.data.text_field) : row.text;
+    std::vector<std::int32_t> ids = EncodePrompt(tokenizer, text);
+    Check(!ids.empty(), ErrorCode::kFormat, "{}: has no token to go on from",
+          io::Escape(row.name, 400));
+    prompts.texts.push_back(std::move(text));
+    prompts.ids.push_back(std::move(ids));
+  };
+  texts.ForEach(
+      take, [&](const data::Row& row, const Error& why) { refusals->Add(row, why); }, TellNote);
   return prompts;
 }
 
@@ -99,26 +101,25 @@ class Generation {
   Generation(GenerateCommand c, int threads)
       : c_(std::move(c)),
         context_(threads),
-        refusals_(c_.data.skip_bad, [](const std::string& line) { TellNotes({line}); }),
+        refusals_(c_.data.skip_bad, TellNote),
         tokenizer_(OpenTokenizerOf(c_.model)),
         prompts_(PromptsOf(c_, *tokenizer_, &refusals_)),
         model_(LoadReformer(c_.model, LoadOptionsOf(c_), &warnings_)) {
     TellNotes(warnings_);
-    for (const std::string& prompt : prompts_) ids_.push_back(EncodePrompt(*tokenizer_, prompt));
     c_.options.cache = !c_.no_cache;
     Check(tokenizer_->vocabulary() <= model_.config().vocab_size, ErrorCode::kFormat,
           "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
           tokenizer_->vocabulary(), model_.config().vocab_size);
     Ban();
-    for (const auto& ids : ids_) CheckPrompt(ids.size());
+    for (const auto& ids : prompts_.ids) CheckPrompt(ids.size());
   }
 
   int Run() {
-    if (prompts_.empty()) return refusals_.Finish();
+    if (prompts_.texts.empty()) return refusals_.Finish();
     if (c_.search) {
-      for (const auto& ids : ids_) texts_.push_back(Search(ids));
+      for (const auto& ids : prompts_.ids) texts_.push_back(Search(ids));
     } else {
-      for (std::size_t begin = 0; begin < ids_.size(); begin += c_.batch) Write(begin);
+      for (std::size_t begin = 0; begin < prompts_.ids.size(); begin += c_.batch) Write(begin);
     }
     Print();
     return refusals_.Finish();
@@ -149,23 +150,26 @@ class Generation {
     }
   }
 
-  bool streams() const { return !c_.json && !c_.no_stream && !c_.search && prompts_.size() == 1; }
+  bool streams() const {
+    return !c_.json && !c_.no_stream && !c_.search && prompts_.texts.size() == 1;
+  }
 
   // Prompts [begin, begin + batch) side by side.
   void Write(std::size_t begin) {
-    const std::size_t count = std::min(c_.batch, ids_.size() - begin);
+    const std::size_t count = std::min(c_.batch, prompts_.ids.size() - begin);
     std::vector<GeneratedText> texts;
     for (std::size_t i = 0; i < count; ++i) {
-      texts.emplace_back(*tokenizer_, ids_[begin + i], c_.stops);
+      texts.emplace_back(*tokenizer_, prompts_.ids[begin + i], c_.stops);
     }
     c_.options.first_text = begin;
-    if (streams()) PrintResult(prompts_[0]);
-    const auto results = GenerateTexts(context_, model_, std::span(ids_).subspan(begin, count),
-                                       c_.options, [&](std::size_t i, std::int32_t id) {
-                                         const std::string shown = texts[i].Add(id);
-                                         if (streams() && !shown.empty()) PrintResult(shown);
-                                         return !texts[i].stopped();
-                                       });
+    if (streams()) PrintResult(prompts_.texts[0]);
+    const auto results =
+        GenerateTexts(context_, model_, std::span(prompts_.ids).subspan(begin, count), c_.options,
+                      [&](std::size_t i, std::int32_t id) {
+                        const std::string shown = texts[i].Add(id);
+                        if (streams() && !shown.empty()) PrintResult(shown);
+                        return !texts[i].stopped();
+                      });
     for (std::size_t i = 0; i < count; ++i) {
       const std::string rest = texts[i].Finish();
       if (streams()) PrintResult(rest + "\n");
@@ -195,10 +199,10 @@ class Generation {
 
   Json Report(std::size_t i) const {
     const Written& best = texts_[i].front();
-    Json j = {{"prompt", prompts_[i]},
+    Json j = {{"prompt", prompts_.texts[i]},
               {"text", best.text},
               {"tokens", best.tokens},
-              {"prompt_tokens", ids_[i].size()},
+              {"prompt_tokens", prompts_.ids[i].size()},
               {"finish", best.finish}};
     if (!c_.search) return j;
     j["score"] = best.score;
@@ -215,30 +219,30 @@ class Generation {
   void Print() const {
     if (streams()) return;
     if (!c_.json) {
-      for (std::size_t i = 0; i < prompts_.size(); ++i) {
-        PrintResult((i > 0 ? "\n" : "") + prompts_[i] + texts_[i].front().text + "\n");
+      for (std::size_t i = 0; i < prompts_.texts.size(); ++i) {
+        PrintResult((i > 0 ? "\n" : "") + prompts_.texts[i] + texts_[i].front().text + "\n");
       }
       return;
     }
     Json j;
-    if (prompts_.size() == 1) {
+    if (prompts_.texts.size() == 1) {
       j = Report(0);
     } else {
       j["texts"] = Json::array();
-      for (std::size_t i = 0; i < prompts_.size(); ++i) j["texts"].push_back(Report(i));
+      for (std::size_t i = 0; i < prompts_.texts.size(); ++i) j["texts"].push_back(Report(i));
     }
     if (!c_.search) j["seed"] = c_.options.sampling.seed;
     // A model of bytes may stop inside a character.
-    PrintResult(j.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    PrintResult(io::DumpJson(j));
   }
 
   GenerateCommand c_;
   Context context_;
   Refusals refusals_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
-  std::vector<std::string> prompts_, warnings_;
+  Prompts prompts_;
+  std::vector<std::string> warnings_;
   Reformer model_;
-  std::vector<std::vector<std::int32_t>> ids_;
   std::vector<std::vector<Written>> texts_;  // of each prompt, best first
 };
 

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/model_info.h"
 #include "cli/visual/output.h"
+#include "io/json.h"
 #include "model/attention_layer.h"
 #include "model/longformer_files.h"
 #include "model/model_files.h"
@@ -57,7 +58,6 @@ nlohmann::ordered_json LshInfo(ReformerConfig c) {
 
 nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
   const ReformerConfig c = LoadReformerConfig(o.model);
-  const auto source = io::OpenModel(o.model);
   nlohmann::ordered_json j;
   j["architecture"] = ReformerClass(c.head);
   j["layers"] = c.layers.size();
@@ -79,7 +79,6 @@ nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
   if (language) j["lm_bias"] = c.lm_bias;
   j["positions"] = PositionInfo(c);
   j["parameters"] = ParameterCount(c);
-  AddTensors(*source, o.tensors, &j);
   return j;
 }
 
@@ -168,12 +167,13 @@ int RunInfo(const InfoOptions& o) {
   } else {
     CheckTensors(o.model);  // with --strict
     const bool longformer = ModelType(ModelConfigFile(o.model)) == "longformer";
-    j = longformer ? LongformerJson(o.model, o.tensors) : ModelInfo(o);
-    AddContext(o.model, &j);
+    j = longformer ? LongformerJson(o.model) : ModelInfo(o);
+    auto tensors = io::OpenModel(o.model);  // once: there may be a million
+    AddTensors(*tensors, o.tensors, &j);
+    AddContext(o.model, std::move(tensors), &j);
     text = (longformer ? LongformerText(j) : ReformerText(j)) + ContextLines(j);
   }
-  constexpr auto replace = nlohmann::json::error_handler_t::replace;
-  PrintResult(o.json ? j.dump(2, ' ', false, replace) + "\n" : text);
+  PrintResult(o.json ? io::DumpJson(j) : text);
   return 0;
 }
 

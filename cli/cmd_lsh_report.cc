@@ -6,6 +6,7 @@
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/data_options.h"
+#include "cli/text_inputs.h"
 #include "cli/visual/chart.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
@@ -264,7 +265,10 @@ Chart MakeChart(const Report& report) {
 }
 
 int RunLshReport(const LshReportCommand& c, int threads) {
-  if (!c.output.empty()) FormatOf(c.output);  // a bad extension fails before the work
+  if (!c.output.empty()) {  // what is wrong with it fails before the work
+    FormatOf(c.output);
+    CheckIsNoInputOf({c.text}, c.output);
+  }
   const Report report = Measure(c, threads);
   if (!c.output.empty()) {
     WritePicture(c.output, DrawChart(MakeChart(report), FormatOf(c.output)));

@@ -11,10 +11,13 @@
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/data_options.h"
+#include "cli/json_list.h"
+#include "cli/option_checks.h"
 #include "cli/tokenize_train.h"
 #include "cli/visual/output.h"
 #include "data/inputs.h"
 #include "io/escape.h"
+#include "io/json.h"
 #include "text/open_tokenizer.h"
 
 namespace longspan::cli {
@@ -51,20 +54,15 @@ data::Texts TextsOf(const TokenizeCommand& c, bool any_bytes) {
 int ForEachText(const TokenizeCommand& c, bool any_bytes,
                 const std::function<void(const std::string&, const std::string&)>& use) {
   data::Texts texts = TextsOf(c, any_bytes);
-  Refusals refusals(c.data.skip_bad, [](const std::string& line) { TellNotes({line}); });
+  Refusals refusals(c.data.skip_bad, TellNote);
   const bool only = c.files.empty() && c.texts.size() == 1;
-  while (std::optional<data::Row> row = texts.Next()) {
-    TellNotes(texts.TakeNotes());
-    try {
-      if (row->refused) throw *row->refused;  // NOLINT: the row's own error
-      if (only) row->name = "text";
-      use(row->name, row->has_fields() ? row->Text(c.data.text_field) : row->text);
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::kFormat) throw;
-      if (row->refused && row->given) throw Error(ErrorCode::kUsage, error.what());
-      refusals.Add(row->name, error, row->ends_file);
-    }
-  }
+  const auto take = [&](data::Row& row) {
+    if (only) row.name = "text";
+    if (c.decode) row.given = false;  // ids are data, wherever they stand
+    use(row.name, row.has_fields() ? row.Text(c.data.text_field) : row.text);
+  };
+  texts.ForEach(
+      take, [&](const data::Row& row, const Error& why) { refusals.Add(row, why); }, TellNote);
   return refusals.Finish();
 }
 
@@ -94,8 +92,7 @@ class ListPrinter {
       : head_(std::move(head)), list_(std::move(list)) {}
   void Add(const nlohmann::ordered_json& item) {
     Begin();
-    PrintResult(std::string(count_++ > 0 ? ",\n  " : "\n  ") +
-                item.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    PrintResult(std::string(count_++ > 0 ? ",\n  " : "\n  ") + io::JsonText(item));
   }
   void Finish() {
     Begin();
@@ -107,9 +104,7 @@ class ListPrinter {
   void Begin() {
     if (begun_) return;
     begun_ = true;
-    std::string text = head_.empty() ? "{\n" : head_.dump(1);
-    if (!head_.empty()) text.replace(text.size() - 2, 2, ",\n");
-    PrintResult(text + " \"" + list_ + "\": [");
+    PrintResult(JsonListHead(head_, list_, 1));
   }
 
   nlohmann::ordered_json head_;
@@ -333,7 +328,7 @@ void RegisterTokenize(CLI::App& app, Action& action) {
   auto* most = command
                    ->add_option("--max-length", c->options.max_length,
                                 "tokens of a row, special ones too; 0: any")
-                   ->check(CLI::Range(idx_t{0}, idx_t{1} << 40))
+                   ->check(AtLeast(0))
                    ->capture_default_str()
                    ->excludes(decode);
   command

@@ -44,10 +44,11 @@ void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed) {
                       "of the labels (default: label); in tables a set is a|b");
 }
 
-void Refusals::Add(const std::string& name, const Error& error, bool whole_file) {
+void Refusals::Add(const data::Row& row, const Error& why) {
+  if (row.given) throw Error(ErrorCode::kUsage, why.what());
   if (++count_ > kMostNamed) return;
-  list_.push_back({{"input", name}, {"error", error.what()}});
-  if (!allowed_ || whole_file) tell_(error.what());
+  list_.push_back({{"input", row.name}, {"error", why.what()}});
+  if (!allowed_ || row.ends_file) tell_(why.what());
 }
 
 int Refusals::Finish() const {
@@ -66,8 +67,10 @@ void CheckGivenText(const char* option, const std::string& text) {
   }
 }
 
+void TellNote(const std::string& note) { fmt::print(stderr, "longspan: {}\n", note); }
+
 void TellNotes(const std::vector<std::string>& notes) {
-  for (const std::string& note : notes) fmt::print(stderr, "longspan: {}\n", note);
+  for (const std::string& note : notes) TellNote(note);
 }
 
 }  // namespace longspan::cli

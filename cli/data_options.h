@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/rows.h"
 #include "longspan/data.h"
 #include "longspan/error.h"
 #include "longspan/types.h"
@@ -31,8 +32,9 @@ class Refusals {
   // `tell` shows a line on stderr, whether or not progress is shown.
   Refusals(bool allowed, std::function<void(const std::string&)> tell)
       : allowed_(allowed), tell_(std::move(tell)) {}
-  // `whole_file`: what is lost is more than a row, and is named in any case.
-  void Add(const std::string& name, const Error& error, bool whole_file = false);
+  // What is lost with more than a row is named in any case. What stands on the command line is the
+  // caller's to put right: kUsage.
+  void Add(const data::Row& row, const Error& why);
   // Tells how many there were where they were not named. The exit code.
   int Finish() const;
 
@@ -52,6 +54,7 @@ class Refusals {
 void CheckGivenText(const char* option, const std::string& text);
 
 // Lines for people about what was read, on stderr.
+void TellNote(const std::string& note);
 void TellNotes(const std::vector<std::string>& notes);
 
 }  // namespace longspan::cli

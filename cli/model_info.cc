@@ -45,13 +45,15 @@ constexpr std::pair<PathKind, std::string_view> kKinds[] = {
 void AddWeights(const std::string& file, bool tensors, nlohmann::ordered_json* j) {
   const auto source = io::OpenModel(file);
   (*j)["count"] = source->tensors().size();
-  const auto of_family = [&](std::string_view family) {
-    return std::any_of(source->tensors().begin(), source->tensors().end(), [&](const auto& entry) {
-      return entry.first.find(family) != std::string::npos;
-    });
-  };
-  for (const char* family : {"longformer", "reformer", "roberta", "bert"}) {
-    if (!j->contains("family") && of_family(std::string(family) + ".")) (*j)["family"] = family;
+  constexpr std::string_view kFamilies[] = {"longformer.", "reformer.", "roberta.", "bert."};
+  std::size_t family = std::size(kFamilies);  // the first of them that a name has
+  for (const auto& [name, info] : source->tensors()) {
+    for (std::size_t i = 0; i < family; ++i) {
+      if (name.find(kFamilies[i]) != std::string::npos) family = i;
+    }
+  }
+  if (family < std::size(kFamilies)) {
+    (*j)["family"] = kFamilies[family].substr(0, kFamilies[family].size() - 1);
   }
   const WeightHeads heads = HeadsIn(*source);
   (*j)["heads"] = nlohmann::json::array();
@@ -66,9 +68,8 @@ void AddWeights(const std::string& file, bool tensors, nlohmann::ordered_json* j
 
 }  // namespace
 
-nlohmann::ordered_json LongformerJson(const std::string& directory, bool tensors) {
+nlohmann::ordered_json LongformerJson(const std::string& directory) {
   const LongformerConfig c = LongformerConfigOf(directory);
-  const auto source = io::OpenModel(directory);
   nlohmann::ordered_json j;
   j["architecture"] = LongformerClass(c.head);
   j["layers"] = c.layers();
@@ -87,7 +88,6 @@ nlohmann::ordered_json LongformerJson(const std::string& directory, bool tensors
     j["labels"] = c.labels;
   }
   j["parameters"] = ParameterCount(c);
-  AddTensors(*source, tensors, &j);
   return j;
 }
 
@@ -151,7 +151,8 @@ std::string LongformerText(const nlohmann::ordered_json& j) {
   return text + TensorLines(j);
 }
 
-void AddContext(const std::string& directory, nlohmann::ordered_json* j) {
+void AddContext(const std::string& directory, std::unique_ptr<io::TensorSource> tensors,
+                nlohmann::ordered_json* j) {
   const std::filesystem::path folder = std::filesystem::path(directory).has_filename()
                                            ? std::filesystem::path(directory)
                                            : std::filesystem::path(directory).parent_path();
@@ -163,10 +164,12 @@ void AddContext(const std::string& directory, nlohmann::ordered_json* j) {
   const bool longformer = ModelType(ModelConfigFile(directory)) == "longformer";
   auto notes =
       longformer ? LoadLongformerConfig(directory).notes : LoadReformerConfig(directory).notes;
-  const auto source = WithoutExtraPrefix(io::OpenModel(directory), &notes);
+  const auto source = WithoutExtraPrefix(std::move(tensors), &notes);
   notes.insert(notes.end(), source->warnings().begin(), source->warnings().end());
   for (const std::string& note : notes) (*j)["notes"].push_back(note);
-  const TextHead head = ReadTextModelInfo(directory).head;
+  // A folder of sentence-transformers was made for vectors, whatever head its model still has.
+  const TextHead head =
+      j->contains("sentence_transformers") ? TextHead::kNone : ReadTextModelInfo(directory).head;
   (*j)["next"] = fmt::format("longspan {} -m {} {}", CommandOf(head),
                              io::Escape(folder.native(), 4096), Arguments(head));
 }

@@ -1,6 +1,7 @@
 // What `longspan info` says of every kind of model, and all it says of a Longformer.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -19,12 +20,13 @@ void AddTensors(const io::TensorSource& source, bool list, nlohmann::ordered_jso
 std::string TensorLines(const nlohmann::ordered_json& j);
 
 // What is said of a Longformer's directory, and as lines.
-nlohmann::ordered_json LongformerJson(const std::string& directory, bool tensors);
+nlohmann::ordered_json LongformerJson(const std::string& directory);
 std::string LongformerText(const nlohmann::ordered_json& j);
 
 // Adds what is true of any model's directory: whether it is a checkpoint or sentence-transformers',
 // what is odd about its labels ("notes"), what it is for and the command to ask it ("next").
-void AddContext(const std::string& directory, nlohmann::ordered_json* j);
+void AddContext(const std::string& directory, std::unique_ptr<io::TensorSource> tensors,
+                nlohmann::ordered_json* j);
 std::string ContextLines(const nlohmann::ordered_json& j);
 
 // What is said of a path that is no model to run: what it is, what to do. kIo where there is

@@ -72,6 +72,17 @@ void RefuseUnfitValues(CLI::Option& option) {
 
 }  // namespace
 
+CLI::Validator AtLeast(long long least) {
+  const auto problem = [least](std::string& text) {
+    if (std::string unfit = SignedProblem(text); !unfit.empty()) return unfit;
+    long long value = 0;
+    const bool fits = CLI::detail::lexical_cast(text, value) && value >= least;
+    return fits ? std::string()
+                : "needs a whole number from " + std::to_string(least) + ", not " + text;
+  };
+  return {problem, ""};
+}
+
 void RefuseUnfitValues(CLI::App& app) {
   for (CLI::Option* option : app.get_options([](CLI::Option*) { return true; }))
     RefuseUnfitValues(*option);

@@ -12,4 +12,7 @@ namespace longspan::cli {
 //   user's (a prompt, a title) may be empty.
 void RefuseUnfitValues(CLI::App& app);
 
+// A whole number from `least`, said in words instead of as a range that ends nowhere.
+CLI::Validator AtLeast(long long least);
+
 }  // namespace longspan::cli

@@ -10,6 +10,8 @@
 
 #include "base/errors.h"
 #include "cli/dtype_option.h"
+#include "cli/json_list.h"
+#include "cli/option_checks.h"
 #include "cli/visual/output.h"
 #include "cli/visual/terminal.h"
 #include "cli/visual/text.h"
@@ -19,17 +21,6 @@ namespace longspan::cli {
 namespace {
 
 constexpr idx_t kMostNotes = 5;  // texts whose overflow is told one by one
-
-// A document's lines moved to the right, without its last line break.
-std::string Indented(std::string_view text, std::size_t columns) {
-  std::string out(columns, ' ');
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  for (const char c : text) {
-    out += c;
-    if (c == '\n') out.append(columns, ' ');
-  }
-  return out;
-}
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -69,7 +60,7 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command.add_option("--overflow", c.overflow,
                      "a text longer than the model takes: window, truncate or error");
   command.add_option("--max-length", o.max_length, "tokens of a row (default: all positions)")
-      ->check(CLI::PositiveNumber);
+      ->check(AtLeast(1));
   command.add_option("--stride", o.stride, "tokens that neighbouring windows share");
   command.add_option("--batch-tokens", o.batch_tokens, "of rows that run together, about")
       ->capture_default_str();
@@ -122,24 +113,19 @@ void TaskRun::TellOverflow(const std::string& name, const TaskRows& rows) {
   }
 }
 
-// False: the input cannot be used.
-bool TaskRun::Take(InputText input, const TextsOf& texts_of, text::Overflow fallback,
+void TaskRun::Take(InputText& input, const TextsOf& texts_of, text::Overflow fallback,
                    TaskChunk& chunk) {
   std::vector<TaskText> texts;
   TaskRows rows;
-  try {
-    if (input.refused) throw *input.refused;  // NOLINT: the input's own error
-    texts = texts_of(input);
-    const std::vector<std::string> names(texts.size(), input.name);
+  const auto use = [&](const InputText& row) {
+    texts = texts_of(row);
+    const std::vector<std::string> names(texts.size(), row.name);
     rows = model_.Encode(texts, fallback, names);
-    for (idx_t i = 0; check && i < rows.texts(); ++i) check(input.name, rows.of(i));
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kFormat) throw;
-    // What stands on the command line is the caller's to put right.
-    if (input.given) throw Error(ErrorCode::kUsage, error.what());
-    refusals_.Add(input.name, error, input.ends_file);
-    return false;
-  }
+    for (idx_t i = 0; check && i < rows.texts(); ++i) check(row.name, rows.of(i));
+  };
+  const bool used = data::TakeRow(
+      input, use, [&](const InputText& row, const Error& why) { refusals_.Add(row, why); });
+  if (!used) return;
   TellOverflow(input.name, rows);
   texts_ += rows.texts();
   rows_ += static_cast<idx_t>(rows.rows.size());
@@ -152,7 +138,6 @@ bool TaskRun::Take(InputText input, const TextsOf& texts_of, text::Overflow fall
   chunk.first.push_back(chunk.texts.size());
   chunk.names.push_back(input.name);
   chunk.inputs.push_back(std::move(input));
-  return true;
 }
 
 bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, text::Overflow fallback,
@@ -162,8 +147,8 @@ bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, text::Overf
     chunk = {};
     chunk.first = {0};
     std::vector<InputText> next = inputs.NextChunk();
-    for (const std::string& note : inputs.TakeNotes()) Tell(note);
-    for (InputText& input : next) Take(std::move(input), texts_of, fallback, chunk);
+    for (const std::string& note : inputs.TakeNotes()) Tell("longspan: " + note);
+    for (InputText& input : next) Take(input, texts_of, fallback, chunk);
     if (next.empty() || !chunk.inputs.empty()) return !chunk.inputs.empty();
   }
 }
@@ -195,12 +180,9 @@ nlohmann::ordered_json TaskRun::Describe(const InputText& input, const TaskRows&
 }
 
 void TaskRun::BeginJson() {
-  const auto quoted = [](const nlohmann::json& text) {
-    return text.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  };
-  PrintResult(
-      fmt::format("{{\n  \"task\": {},\n  \"model\": {},\n  \"global\": {},\n  \"results\": [",
-                  quoted(task_), quoted(command_.model), quoted(model_.global_name())));
+  const nlohmann::ordered_json head = {
+      {"task", task_}, {"model", command_.model}, {"global", model_.global_name()}};
+  PrintResult(JsonListHead(head, "results"));
 }
 
 void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
@@ -209,7 +191,7 @@ void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
   nlohmann::ordered_json j = Describe(input, rows, text);
   j.update(answer.fields);
   if (results_++ == 0) BeginJson();
-  PrintResult(std::string(results_ > 1 ? "," : "") + "\n" + Indented(DumpJson(j), 4));
+  PrintResult(std::string(results_ > 1 ? "," : "") + "\n" + IndentedJson(j, 4));
 }
 
 int TaskRun::Finish() {
@@ -220,7 +202,7 @@ int TaskRun::Finish() {
     std::string end = results_ > 0 ? "\n  ]" : "]";
     if (refusals_.count() > 0) {
       end += fmt::format(",\n  \"refused\": {},\n  \"refusals\": ", refusals_.count());
-      end += Indented(DumpJson(refusals_.list()), 2).substr(2);
+      end += IndentedJson(refusals_.list(), 2).substr(2);
     }
     PrintResult(end + "\n}\n");
   }
@@ -254,10 +236,6 @@ std::string_view Piece(std::string_view text, text::Span bytes) {
 
 nlohmann::ordered_json SpanJson(text::Span span) {
   return {{"begin", span.begin}, {"end", span.end}};
-}
-
-std::string DumpJson(const nlohmann::ordered_json& json) {
-  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace longspan::cli

@@ -75,7 +75,7 @@ class TaskRun {
   int Finish();
 
  private:
-  bool Take(InputText input, const TextsOf& texts_of, text::Overflow fallback, TaskChunk& chunk);
+  void Take(InputText& input, const TextsOf& texts_of, text::Overflow fallback, TaskChunk& chunk);
   void TellOverflow(const std::string& name, const TaskRows& rows);
   void Tell(const std::string& line);
   void BeginJson();
@@ -100,7 +100,5 @@ std::string ShownName(const std::string& name);
 std::string_view Piece(std::string_view text, text::Span bytes);
 // {"begin": 3, "end": 9}
 nlohmann::ordered_json SpanJson(text::Span span);
-// A document for scripts: two columns of indentation, stray bytes replaced.
-std::string DumpJson(const nlohmann::ordered_json& json);
 
 }  // namespace longspan::cli

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "cli/data_options.h"
+#include "cli/visual/output.h"
 
 namespace longspan::cli {
 namespace {
@@ -13,7 +14,7 @@ data::RowRules RulesOf(const InputOptions& options, std::vector<data::WantedFiel
   rules.options = options.data;
   if (options.json_lines && rules.options.format == "auto") rules.options.format = "jsonl";
   rules.fields = std::move(fields);
-  rules.fields.push_back({"id"});  // comes back with the result
+  rules.fields.push_back({"id", false, true});  // comes back with the result
   rules.lines = options.lines;
   rules.squad = squad;
   return rules;
@@ -36,6 +37,12 @@ void AddInputOptions(CLI::App& command, InputOptions& options) {
   command.add_flag("--json-lines", options.json_lines, "the same as --format jsonl");
   AddReadOptions(&command, &options.data);
   AddPairOption(&command, &options.data);
+}
+
+void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& output) {
+  std::vector<std::string> files;
+  for (data::InputFile& file : data::ListFiles(paths)) files.push_back(std::move(file.path));
+  CheckIsNoInput(output, files);
 }
 
 std::string PairField(const DataOptions& data) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ class TextInputs : public data::Texts {
   // Texts, alone or in pairs.
   explicit TextInputs(const InputOptions& options);
 };
+
+// kUsage when `output` is one of the files that these paths, folders among them, mean.
+void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& output);
 
 // The name of the second text of a pair: the option's, else "text_pair".
 std::string PairField(const DataOptions& data);

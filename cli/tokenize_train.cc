@@ -13,6 +13,7 @@
 
 #include "base/errors.h"
 #include "cli/data_options.h"
+#include "cli/text_inputs.h"
 #include "cli/visual/output.h"
 #include "data/corpus.h"
 #include "io/escape.h"
@@ -79,6 +80,7 @@ void CheckOutput(const TrainTokenizerCommand& c) {
           ErrorCode::kUsage, "{}: has {}, which is no part of a tokenizer; choose another -o",
           io::Escape(c.output), io::Escape(name));
   }
+  for (const std::string& name : ours) CheckIsNoInputOf(c.files, fs::path(c.output) / name);
   for (const std::string& name : ours) io::RemoveAll(fs::path(c.output) / name);
 }
 

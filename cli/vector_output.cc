@@ -7,14 +7,15 @@
 #include <cstring>
 
 #include "base/errors.h"
+#include "cli/json_list.h"
 #include "cli/npy.h"
 #include "cli/visual/output.h"
+#include "io/ascii.h"
 #include "io/escape.h"
+#include "io/json.h"
 
 namespace longspan::cli {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;  // handed on at once
 
@@ -33,11 +34,6 @@ constexpr FormatName kFormats[] = {
     {VectorFormat::kJsonLines, "jsonl", ".ndjson"},
 };
 
-std::string LowerCase(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return text;
-}
-
 // A field of a table, in quotes where it needs them (RFC 4180).
 std::string Field(std::string_view text, char separator) {
   const char odd[] = {separator, '"', '\r', '\n', '\0'};
@@ -45,17 +41,6 @@ std::string Field(std::string_view text, char separator) {
   std::string field = "\"";
   for (const char c : text) field += c == '"' ? std::string("\"\"") : std::string(1, c);
   return field + '"';
-}
-
-std::string Dump(const nlohmann::ordered_json& value, int indent = -1) {
-  return value.dump(indent, ' ', false, json::error_handler_t::replace);
-}
-
-// An element of "results" as it stands in an indented document.
-std::string Indented(const nlohmann::ordered_json& value) {
-  std::string text = "    ";
-  for (const char c : Dump(value, 2)) text += c == '\n' ? std::string("\n    ") : std::string(1, c);
-  return text;
 }
 
 // Called with what has been done: its error is read behind it, for arguments have no order.
@@ -78,17 +63,30 @@ VectorFormat VectorFormatNamed(std::string_view name) {
        fmt::join(names, ", "));
 }
 
-VectorFormat VectorFormatOfEnding(const std::filesystem::path& file) {
-  const std::string ending = LowerCase(file.extension().string());
-  std::vector<std::string_view> endings;
+std::optional<VectorFormat> FormatOfEnding(const std::filesystem::path& file) {
+  const std::string ending = io::LowerAscii(file.extension().string());
   for (const FormatName& format : kFormats) {
     if (format.ending == ending) return format.format;
-    endings.push_back(format.ending);
   }
+  return std::nullopt;
+}
+
+VectorFormat VectorFormatOfEnding(const std::filesystem::path& file) {
+  if (const auto format = FormatOfEnding(file)) return *format;
+  std::vector<std::string_view> endings;
+  for (const FormatName& format : kFormats) endings.push_back(format.ending);
   Fail(ErrorCode::kUsage,
        "output: '{}': its ending says no form that is known ({}); use one of them or add "
        "--output-format",
        io::Escape(file.string()), fmt::join(endings, ", "));
+}
+
+std::filesystem::path IdsFileOf(const std::filesystem::path& matrix) {
+  auto ids = std::filesystem::path(matrix).replace_extension(".ids.jsonl");
+  Check(ids != matrix, ErrorCode::kUsage,
+        "output: '{}' is the name of the rows' list; give the array another one",
+        io::Escape(matrix.string()));
+  return ids;
 }
 
 VectorOutput::VectorOutput(std::string file, VectorFormat format, idx_t width,
@@ -99,16 +97,10 @@ VectorOutput::VectorOutput(std::string file, VectorFormat format, idx_t width,
   if (!file_.empty()) {
     vectors_ = std::make_unique<io::AtomicFile>(file_);
     if (format_ == VectorFormat::kJson) {
-      pending_ = Dump(head, 2);
-      pending_.resize(pending_.size() - 2);  // its end: "\n}"
-      pending_ += ",\n  \"results\": [";
+      pending_ = JsonListHead(head, "results");
     }
     if (!matrix) return;
-    const auto ids = std::filesystem::path(file_).replace_extension(".ids.jsonl");
-    Check(ids != std::filesystem::path(file_), ErrorCode::kUsage,
-          "output: '{}' is the name of the rows' list; give the array another one",
-          io::Escape(file_));
-    ids_ = std::make_unique<io::AtomicFile>(ids);
+    ids_ = std::make_unique<io::AtomicFile>(IdsFileOf(file_));
     vectors_->Write(NpyHeader(0, width_));  // its place; rows are counted at the end
   } else if (matrix) {
     spool_ = std::tmpfile();
@@ -152,7 +144,7 @@ void VectorOutput::AddRow(TaskRun& run, const TaskChunk& chunk, std::size_t i,
     if (!ids_) return;
     nlohmann::ordered_json line = {{"row", rows_}, {"input", described["input"]}};
     if (described.contains("id")) line["id"] = described["id"];
-    ids_text_ += Dump(line) + "\n";
+    ids_text_ += io::DumpJson(line, -1);
     return;
   }
   if (format_ == VectorFormat::kCsv || format_ == VectorFormat::kTsv) {
@@ -164,9 +156,9 @@ void VectorOutput::AddRow(TaskRun& run, const TaskChunk& chunk, std::size_t i,
   }
   described["embedding"] = numbers;
   if (format_ == VectorFormat::kJsonLines) {
-    pending_ += Dump(described) + "\n";
+    pending_ += io::DumpJson(described, -1);
   } else {
-    pending_ += (rows_ == 0 ? "\n" : ",\n") + Indented(described);
+    pending_ += (rows_ == 0 ? "\n" : ",\n") + IndentedJson(described, 4);
   }
 }
 
@@ -183,8 +175,9 @@ void VectorOutput::BeginTable(bool ids) {
 void VectorOutput::AddTableRow(const nlohmann::ordered_json& described, const float* vector) {
   const char separator = format_ == VectorFormat::kTsv ? '\t' : ',';
   const auto text_of = [](const nlohmann::ordered_json& value) {
-    if (value.is_string()) return value.get<std::string>();
-    return value.is_null() ? std::string() : Dump(value);
+    if (value.is_null()) return std::string();
+    std::string text = io::JsonText(value);  // an integer of any length is written by this alone
+    return text.starts_with('"') ? value.get<std::string>() : text;
   };
   const std::string input = text_of(described["input"]);
   const bool id = described.contains("id");

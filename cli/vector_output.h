@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,8 +19,12 @@ enum class VectorFormat { kJsonLines, kJson, kNpy, kCsv, kTsv, kText };
 
 // "jsonl", "json", "npy", "csv", "tsv", "text"; kUsage lists them.
 VectorFormat VectorFormatNamed(std::string_view name);
-// What a file's ending says; kUsage lists the endings.
+// What a file's ending says; nothing for an unknown one, or kUsage that lists the endings.
+std::optional<VectorFormat> FormatOfEnding(const std::filesystem::path& file);
 VectorFormat VectorFormatOfEnding(const std::filesystem::path& file);
+
+// The list of a matrix's rows, beside it: v.ids.jsonl of v.npy. kUsage when that is its own name.
+std::filesystem::path IdsFileOf(const std::filesystem::path& matrix);
 
 // Writes vectors as they come: to stdout, or to a file that appears whole or not at all. A matrix
 // (.npy) in a file has `NAME.ids.jsonl` beside it, whose lines say which text each row is; both

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 #include <numbers>
 
 #include "base/errors.h"
 #include "cli/visual/text.h"
+#include "io/ascii.h"
 
 namespace longspan::cli {
 namespace {
@@ -25,9 +25,7 @@ cairo_status_t Append(void* bytes, const unsigned char* data, unsigned int lengt
 }  // namespace
 
 PictureFormat FormatOf(const std::filesystem::path& file) {
-  std::string extension = file.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string extension = io::LowerAscii(file.extension().string());
   if (extension == ".svg") return PictureFormat::kSvg;
   Check(extension == ".png", ErrorCode::kUsage,
         "{}: pictures are written as .svg or .png, not as '{}'", Printable(file.string()),

@@ -144,7 +144,10 @@ Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& given) {
 }
 
 int RunPlot(const PlotOptions& options) {
-  if (!options.output.empty()) FormatOf(options.output);  // a bad extension fails before the work
+  if (!options.output.empty()) {  // what is wrong with it fails before the work
+    FormatOf(options.output);
+    CheckIsNoInput(options.output, options.runs);
+  }
   std::vector<RunLog> runs;
   for (const std::string& run : options.runs) runs.push_back(ReadRunLog(run));
   const Chart chart = MakePlot(runs, options);

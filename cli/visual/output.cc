@@ -7,6 +7,7 @@
 #include "base/errors.h"
 #include "cli/visual/text.h"
 #include "io/atomic_file.h"
+#include "io/paths.h"
 
 namespace longspan::cli {
 
@@ -14,6 +15,16 @@ void WritePicture(const std::filesystem::path& file, std::string_view bytes) {
   io::WriteFileAtomic(file, bytes);
   const std::string line = fmt::format("wrote {}\n", Printable(file.string()));
   std::fputs(line.c_str(), stderr);
+}
+
+void CheckIsNoInput(const std::filesystem::path& output, std::span<const std::string> inputs) {
+  std::error_code none;
+  if (!std::filesystem::is_regular_file(output, none)) return;
+  for (const std::string& input : inputs) {
+    Check(!io::IsSameFile(output, input == "-" ? "/dev/stdin" : input), ErrorCode::kUsage,
+          "output: {} is one of the files that are read; write to another one",
+          Printable(output.string()));
+  }
 }
 
 void PrintResult(std::string_view text) {

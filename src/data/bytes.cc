@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "io/ascii.h"
 #include "io/escape.h"
 #include "io/file.h"
 
@@ -25,12 +26,6 @@ bool IsZstd(std::string_view head) {
   const bool skipped = head.size() >= 4 && (static_cast<unsigned char>(head[0]) & 0xF0) == 0x50 &&
                        head.substr(1, 3) == "\x2a\x4d\x18";
   return head.starts_with(kZstdMark) || skipped;
-}
-
-std::string LowerCase(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return text;
 }
 
 class FileBytes final : public ByteStream {
@@ -108,10 +103,11 @@ class Packed {
   std::size_t left() const { return size_ - at_; }
   void Take(std::size_t bytes) { at_ += bytes; }
   [[noreturn]] void Damaged(const char* kind, const char* why) const {
-    Fail(ErrorCode::kFormat, "{}: damaged {}: {}", source_, kind, why);
+    throw PackingError(fmt::format("{}: damaged {}: {}", source_, kind, why));
   }
   [[noreturn]] void CutOff(const char* kind) const {
-    Fail(ErrorCode::kFormat, "{}: the {} data end too early: the file is cut off", source_, kind);
+    throw PackingError(
+        fmt::format("{}: the {} data end too early: the file is cut off", source_, kind));
   }
 
  private:
@@ -200,8 +196,9 @@ std::unique_ptr<ByteStream> Unpacked(std::unique_ptr<ByteStream> bytes, const st
                                      bool must_be_packed) {
   std::string head = ReadHead(*bytes, kZstdMark.size());
   const bool gzip = head.starts_with(kGzipMark), zstd = IsZstd(head);
-  Check(gzip || zstd || !must_be_packed, ErrorCode::kFormat,
-        "{}: neither gzip nor zstd, though its name says so", source);
+  if (!gzip && !zstd && must_be_packed) {
+    throw PackingError(source + ": neither gzip nor zstd, though its name says so");
+  }
   auto whole = std::make_unique<WithHead>(std::move(head), std::move(bytes));
   if (gzip) return std::make_unique<GzipBytes>(std::move(whole), source);
   if (zstd) return std::make_unique<ZstdBytes>(std::move(whole), source);
@@ -225,7 +222,7 @@ std::string ReadHead(ByteStream& bytes, std::size_t most) {
 }
 
 std::filesystem::path WithoutPacking(const std::filesystem::path& path, bool* packed) {
-  const std::string ending = LowerCase(path.extension().string());
+  const std::string ending = io::LowerAscii(path.extension().string());
   const bool is_packed = ending == ".gz" || ending == ".zst";
   if (packed != nullptr) *packed = is_packed;
   return is_packed ? path.parent_path() / path.stem() : path;

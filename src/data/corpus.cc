@@ -5,6 +5,7 @@
 
 #include "base/memory_limit.h"
 #include "data/utf8.h"
+#include "io/ascii.h"
 #include "io/checksum.h"
 #include "io/escape.h"
 
@@ -18,8 +19,11 @@ std::string_view TextOf(const MappedFile& file) {
 }
 
 // Whether prose can be used as its bytes lie on the disk: no other encoding, nothing packed.
-bool LiesAsItIs(std::string_view bytes, const std::string& encoding) {
+bool LiesAsItIs(const std::string& path, std::string_view bytes, const std::string& encoding) {
   constexpr std::string_view kOthers[] = {"\xff\xfe", "\xfe\xff", {"\0\0\xfe\xff", 4}};
+  bool packed = false;
+  WithoutPacking(path, &packed);  // then it must be, whatever its bytes are
+  if (packed) return false;
   if ((encoding != kUtf8 && encoding != kVerbatim) || IsPacked(bytes)) return false;
   return std::none_of(std::begin(kOthers), std::end(kOthers),
                       [&](std::string_view mark) { return bytes.starts_with(mark); });
@@ -68,12 +72,6 @@ void CorpusFile::CheckUnchanged() const {
   if (mapped_ && mapped_->mapped()) mapped_->CheckUnchanged();
 }
 
-std::size_t Corpus::bytes() const {
-  std::size_t sum = 0;
-  for (const CorpusFile& file : files) sum += file.text().size();
-  return sum;
-}
-
 // ---- reading ------------------------------------------------------------------------------------
 
 class CorpusReader {
@@ -87,19 +85,18 @@ class CorpusReader {
           "encoding: bytes is for models of bytes");
   }
 
-  void Read(const InputFile& input) {
-    if (const auto why = WhyPassedOver(input, rules_.options)) {
-      corpus_->notes.push_back(fmt::format("{}: {}, passed over", Shown(input.path), *why));
-      return;
-    }
+  void Read(const std::string& path) {
     CorpusFile file;
-    file.source_ = input.path == kStdinPath ? kStdinName : Shown(input.path);
+    file.source_ = path == kStdinPath ? kStdinName : Shown(path);
     try {
-      if (HasRows(FormatOf(input.path, rules_.options))) {
-        ReadRows(input.path, &file);
+      if (HasRows(FormatOf(path, rules_.options))) {
+        ReadRows(path, &file);
       } else {
-        ReadProse(input.path, &file);
+        ReadProse(path, &file);
       }
+    } catch (const PackingError& error) {
+      if (!rules_.on_bad) throw;  // half a book is no text that could be left out
+      return Bad(error);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kFormat) throw;
       return Bad(error);
@@ -136,8 +133,10 @@ class CorpusReader {
     if (path != kStdinPath) {
       file->mapped_ = std::make_shared<const MappedFile>(MappedFile::Open(path, rules_.copy_below));
     }
-    if (file->mapped_ && LiesAsItIs(TextOf(*file->mapped_), encoding_)) {
+    const bool said = rules_.options.format == "text";
+    if (file->mapped_ && LiesAsItIs(path, TextOf(*file->mapped_), encoding_)) {
       std::string_view text = TextOf(*file->mapped_);
+      if (!said) CheckIsText(text, file->source_);
       const bool verbatim = encoding_ == kVerbatim;
       if (!verbatim && text.starts_with("\xef\xbb\xbf")) mark = 3;
       text.remove_prefix(mark);
@@ -150,7 +149,10 @@ class CorpusReader {
       }
     } else {
       TextStream stream(OpenBytes(path), file->source_, encoding_, LineBreaks::kAll);
-      while (stream.More()) CheckRoom(*file, stream.rest().size());
+      while (stream.More()) {
+        if (!said) CheckIsText(stream.start(), file->source_);
+        CheckRoom(*file, stream.rest().size());
+      }
       mark = stream.mark_bytes();
       Keep(std::string(stream.rest()), file);
     }
@@ -174,28 +176,25 @@ class CorpusReader {
     RowReader reader(std::filesystem::path(path), rows_);
     std::string all;
     std::vector<std::pair<std::size_t, std::size_t>> places;
-    while (std::optional<Row> row = reader.Next()) {
-      try {
-        if (row->refused) throw *row->refused;  // NOLINT: a copy of the row's error
-        const std::string text = row->OptionalText(rules_.options.text_field).value_or("");
-        Check(!text.empty() || reader.format() == Format::kCsv || reader.format() == Format::kTsv ||
-                  row->fields.contains(rules_.options.text_field),
-              ErrorCode::kFormat, "{}: \"{}\" is missing", Shown(row->name),
-              io::Escape(rules_.options.text_field));
-        if (text.find_first_not_of(" \t\r\n\f\v") == text.npos) {
-          ++corpus_->empty;
-          continue;
-        }
-        if (!all.empty()) all += '\n';
-        places.emplace_back(all.size(), text.size());
-        all += text;
-        CheckRoom(*file, all.size());
-      } catch (const Error& error) {
-        // What is cut off or damaged as a whole is no row that could be left out.
-        if (error.code() != ErrorCode::kFormat || (row->ends_file && !rules_.on_bad)) throw;
-        Bad(error);
+    const auto add = [&](Row& row) {
+      const std::string& field = rules_.options.text_field;
+      const std::string text = row.OptionalText(field).value_or("");
+      Check(!text.empty() || IsTable(reader.format()) || row.fields.contains(field),
+            ErrorCode::kFormat, "{}: \"{}\" is missing", Shown(row.name), io::Escape(field));
+      if (io::IsBlank(text)) {
+        ++corpus_->empty;
+        return;
       }
-    }
+      if (!all.empty()) all += '\n';
+      places.emplace_back(all.size(), text.size());
+      all += text;
+      CheckRoom(*file, all.size());
+    };
+    reader.ForEach(add, [&](const Row& row, const Error& why) {
+      // What is cut off or damaged as a whole is no row that could be left out.
+      if (row.ends_file && !rules_.on_bad) throw why;
+      Bad(why);
+    });
     Keep(std::move(all), file);
     file->has_rows_ = true;
     for (const auto& [begin, size] : places) file->rows_.push_back(file->text_.substr(begin, size));
@@ -209,11 +208,12 @@ class CorpusReader {
 };
 
 Corpus ReadCorpus(const std::vector<std::filesystem::path>& paths, const CorpusRules& rules) {
-  CheckDataOptions(rules.options);
   Corpus corpus;
   CorpusReader reader(rules, &corpus);
   const std::vector<std::string> names(paths.begin(), paths.end());
-  for (const InputFile& file : ListFiles(names)) reader.Read(file);
+  InputFiles files(names, rules.options);
+  while (const std::optional<std::string> path = files.Next()) reader.Read(*path);
+  corpus.notes = files.TakeNotes();
   if (corpus.bad > 0 && !rules.on_bad) {
     corpus.notes.push_back(
         fmt::format("{} rows or files cannot be used and are left out", corpus.bad));
@@ -222,9 +222,9 @@ Corpus ReadCorpus(const std::vector<std::filesystem::path>& paths, const CorpusR
     corpus.notes.push_back(fmt::format("{} rows have no text", corpus.empty));
   }
   Check(!names.empty(), ErrorCode::kUsage, "data: no file was given");
-  Check(rules.may_be_empty || !corpus.files.empty(), ErrorCode::kUsage, "{}{}: no text in {}",
+  Check(rules.may_be_empty || !corpus.files.empty(), ErrorCode::kUsage, "{}{}: no text in {}{}",
         Shown(names.front()), names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : "",
-        names.size() > 1 ? "them" : "it");
+        names.size() > 1 ? "them" : "it", corpus.notes.empty() ? "" : "; " + corpus.notes.front());
   return corpus;
 }
 }  // namespace longspan::data

@@ -64,8 +64,6 @@ struct Corpus {
   std::vector<CorpusFile> files;
   std::size_t bad = 0, empty = 0;  // rows and files that were left out; rows without a text
   std::vector<std::string> notes;  // lines for people
-
-  std::size_t bytes() const;
 };
 
 // Reads files and folders. Everything is checked here: what is returned can be used. kUsage without

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "data/gzip_test.h"
 #include "tests/support/files.h"
 
 namespace longspan {
@@ -97,11 +98,56 @@ TEST(CorpusTest, EverythingIsCheckedBeforeAnythingIsUsed) {
   EXPECT_EQ(data::ReadCorpus({d / "latin.txt"}, latin).files[0].text(), "good\nf\xc3\xbchlte\n");
   CorpusRules bytes;
   bytes.any_bytes = true;
-  EXPECT_EQ(data::ReadCorpus({d / "latin.txt", d / "nul.txt"}, bytes).bytes(), 15u);
+  std::size_t read = 0;
+  for (const auto& file : data::ReadCorpus({d / "latin.txt", d / "nul.txt"}, bytes).files) {
+    read += file.text().size();
+  }
+  EXPECT_EQ(read, 15u);
   CorpusRules as_text;
   as_text.options.format = "text";
   EXPECT_EQ(data::ReadCorpus({d / "lines.txt"}, as_text).files[0].text(), "{\"text\":\"a\"}\n");
   EXPECT_TRUE(Throws([&] { data::ReadCorpus({}, {}); }, ErrorCode::kUsage, "no file"));
+}
+
+TEST(CorpusTest, HalfAPackedFileEndsItWhateverMayBeLeftOut) {
+  const TempDir d;
+  const std::string whole = test::Gzip(std::string(5000, 'a') + "\nthe end\n");
+  PutFile(d / "good.txt", "good\n");
+  PutFile(d / "cut.txt.gz", whole.substr(0, whole.size() - 6));
+  PutFile(d / "bits.txt.gz", whole.substr(0, 12) + "\xff\xff" + whole.substr(14));
+  PutFile(d / "named.txt.gz", "no gzip at all");
+  CorpusRules skip;
+  skip.options.skip_bad = true;
+  for (const char* name : {"cut.txt.gz", "bits.txt.gz", "named.txt.gz"}) {
+    EXPECT_TRUE(Throws(
+        [&] {
+          data::ReadCorpus({d / "good.txt", d / name}, skip);
+        },
+        ErrorCode::kFormat, name));
+  }
+  // Who only counts goes on.
+  std::vector<std::string> said;
+  skip.on_bad = [&](const Error& error) { said.emplace_back(error.what()); };
+  EXPECT_EQ(data::ReadCorpus({d.path()}, skip).files.size(), 1u);
+  EXPECT_EQ(said.size(), 3u);
+}
+
+TEST(CorpusTest, FilesOfOtherKindsAreNoProse) {
+  const TempDir d;
+  PutFile(d / "a.txt", "BZh91AY&SY\x1f");
+  PutFile(d / "b.txt", "%PDF-1.4\nobj");
+  CorpusRules rules;
+  rules.any_bytes = true;
+  EXPECT_TRUE(Throws([&] { data::ReadCorpus({d / "a.txt"}, rules); }, ErrorCode::kFormat,
+                     "a.txt: is bzip2, no text: unpack it first; --format text takes it"));
+  EXPECT_TRUE(Throws([&] { data::ReadCorpus({d / "b.txt"}, {}); }, ErrorCode::kFormat,
+                     "is a PDF, no text"));
+  rules.options.encoding = "latin-1";
+  EXPECT_TRUE(
+      Throws([&] { data::ReadCorpus({d / "a.txt"}, rules); }, ErrorCode::kFormat, "is bzip2"));
+  rules.options = {};
+  rules.options.format = "text";
+  EXPECT_EQ(data::ReadCorpus({d / "a.txt"}, rules).files[0].text(), "BZh91AY&SY\x1f");
 }
 
 TEST(CorpusTest, TheEndIsSplitOffAtABorder) {

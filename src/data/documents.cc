@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "io/ascii.h"
 #include "io/escape.h"
 
 namespace longspan::data {
@@ -13,10 +14,6 @@ constexpr std::pair<Documents, const char*> kNames[] = {{Documents::kFile, "file
                                                         {Documents::kBlankLine, "blank-line"},
                                                         {Documents::kLine, "line"},
                                                         {Documents::kJoined, "joined"}};
-
-bool IsBlank(std::string_view text) {
-  return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos;
-}
 
 }  // namespace
 
@@ -31,7 +28,7 @@ Documents ParseDocuments(const std::string& name, bool joined) {
 std::vector<std::string_view> SplitDocuments(std::string_view text, Documents documents) {
   std::vector<std::string_view> found;
   const auto add = [&](std::string_view document) {
-    if (IsBlank(document)) return;
+    if (io::IsBlank(document)) return;
     if (documents != Documents::kJoined && document.ends_with('\n')) document.remove_suffix(1);
     found.push_back(document);
   };
@@ -40,8 +37,8 @@ std::vector<std::string_view> SplitDocuments(std::string_view text, Documents do
   std::size_t begin = 0;  // of the document that the current line belongs to
   for (std::size_t at = 0; !whole && at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
-    const bool ends =
-        documents == Documents::kLine || IsBlank(text.substr(at, end - at)) || end == text.size();
+    const bool ends = documents == Documents::kLine || io::IsBlank(text.substr(at, end - at)) ||
+                      end == text.size();
     if (ends) {
       add(text.substr(begin, end - begin));
       begin = std::min(end + 1, text.size());

@@ -7,7 +7,9 @@
 #include "data/bytes.h"
 #include "data/encoding.h"
 #include "data/json_text.h"
+#include "io/ascii.h"
 #include "io/escape.h"
+#include "io/file_hint.h"
 
 namespace longspan::data {
 namespace {
@@ -33,10 +35,8 @@ const Format* Named(const std::string& name) {
 }  // namespace
 
 Format FormatOf(const std::filesystem::path& path) {
-  std::string ending = WithoutPacking(path).extension().string();
+  const std::string ending = io::LowerAscii(WithoutPacking(path).extension().string());
   if (ending.empty()) return Format::kText;
-  std::transform(ending.begin(), ending.end(), ending.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   const Format* format = Named(ending.substr(1));
   return format == nullptr ? Format::kText : *format;
 }
@@ -62,6 +62,13 @@ const char* FormatName(Format format) {
     if (format == known) return name;
   }
   return "?";
+}
+
+void CheckIsText(std::string_view start, std::string_view source) {
+  const io::KnownFile* known = io::KnownFileOf(start);
+  if (known == nullptr) return;
+  Fail(ErrorCode::kFormat, "{}: is {}, no text{}{}; --format text takes it as it stands", source,
+       known->what, known->next.empty() ? "" : ": ", known->next);
 }
 
 void CheckIsNoJsonLines(std::string_view text, std::string_view source) {

@@ -17,12 +17,17 @@ Format FormatOf(const std::filesystem::path& path);
 // name that is none.
 Format FormatOf(const std::filesystem::path& path, const DataOptions& options);
 inline bool HasRows(Format format) { return format != Format::kText; }
+inline bool IsTable(Format format) { return format == Format::kCsv || format == Format::kTsv; }
 
 // kUsage for options that cannot be.
 void CheckDataOptions(const DataOptions& options);
 
 // "jsonl", "JSON lines": for options and for messages.
 const char* FormatName(Format format);
+
+// Refuses (kFormat) a file that begins as one does that holds no text as it lies there: an archive,
+// a picture, a PDF. `start` is its first bytes.
+void CheckIsText(std::string_view start, std::string_view source);
 
 // Refuses prose (kFormat) whose first line is a whole JSON object with a name in it: nobody wants
 // to learn or to ask about JSON as text without saying so. `text` is the beginning of the file.

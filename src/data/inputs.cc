@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
 #include "base/limits.h"
 #include "data/utf8.h"
 #include "io/escape.h"
+#include "io/file.h"
+#include "io/file_hint.h"
 
 namespace longspan::data {
 namespace {
@@ -16,31 +19,84 @@ namespace fs = std::filesystem;
 
 std::string Shown(const std::string& path) { return io::Escape(path, 400); }
 
-[[noreturn]] void FailFolder(const fs::path& path, const std::error_code& error) {
-  Fail(ErrorCode::kIo, "{}: cannot read the folder: {}", Shown(path.string()), error.message());
+std::string PassedOver(const std::string& path, const std::string& why) {
+  return fmt::format("{}: {}, passed over", Shown(path), why);
+}
+
+// What the system says of a file that cannot be opened; empty: it can.
+std::string WhyNotOpen(const std::string& path) {
+  try {
+    io::File::OpenRegular(path);
+    return {};
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kIo) throw;
+    const std::string_view what = error.what();
+    const std::string name = Shown(path) + ": ";
+    return std::string(what.starts_with(name) ? what.substr(name.size()) : what);
+  }
+}
+
+// Why an entry of a folder is no file to read; empty: it is one.
+std::string WhyNoFile(const fs::directory_entry& entry) {
+  std::error_code error;
+  const fs::file_type type = entry.status(error).type();
+  if (type == fs::file_type::regular) return {};
+  if (type == fs::file_type::directory) return "a link to a folder, which is not followed";
+  if (type == fs::file_type::not_found && entry.is_symlink(error)) return "a link to nowhere";
+  return WhyNotOpen(entry.path().string());
 }
 
 // Appends what lies below `folder`.
-void ListFolder(const fs::path& folder, std::vector<std::string>* files) {
-  std::error_code error;
-  fs::recursive_directory_iterator at(folder, error);
-  if (error) FailFolder(folder, error);
-  for (const fs::recursive_directory_iterator end; at != end; at.increment(error)) {
-    if (error) FailFolder(folder, error);
-    const std::string name = at->path().filename().string();
-    if (IsLeftover(name)) {
-      at.disable_recursion_pending();
+void ListFolder(const fs::path& folder, std::vector<InputFile>* files) {
+  const auto check = [](const fs::path& path, const std::error_code& error) {
+    Check(!error, ErrorCode::kIo, "{}: cannot read the folder: {}", Shown(path.string()),
+          error.message());
+  };
+  std::vector<fs::path> open = {folder};
+  while (!open.empty()) {
+    const fs::path here = std::move(open.back());
+    open.pop_back();
+    std::error_code error;
+    fs::directory_iterator at(here, error);
+    if (here == folder) check(here, error);
+    if (error) {
+      files->push_back({here.string(), true, "cannot read the folder: " + error.message()});
       continue;
     }
-    if (!at->is_regular_file(error)) {
-      error.clear();  // a dangling link is no file
-      continue;
+    for (const fs::directory_iterator end; at != end; at.increment(error), check(here, error)) {
+      if (IsLeftover(at->path().filename().string())) continue;
+      std::error_code unknown;
+      if (at->is_directory(unknown) && !at->is_symlink(unknown)) {
+        open.push_back(at->path());
+        continue;
+      }
+      files->push_back({at->path().string(), true, WhyNoFile(*at)});
+      Check(files->size() <= limits::kMostFolderFiles, ErrorCode::kLimit,
+            "{}: has more than {} files", Shown(folder.string()), limits::kMostFolderFiles);
     }
-    files->push_back(at->path().string());
-    Check(files->size() <= limits::kMostFolderFiles, ErrorCode::kLimit,
-          "{}: has more than {} files", Shown(folder.string()), limits::kMostFolderFiles);
   }
-  if (error) FailFolder(folder, error);
+}
+
+// Why a file that was found in a folder is none to read.
+std::string WhyPassedOver(const InputFile& file, const DataOptions& options) {
+  constexpr std::size_t kLookAt = 8192;
+  if (!file.listed || !file.unfit.empty()) return file.unfit;
+  if (std::string why = WhyNotOpen(file.path); !why.empty()) return why;
+  std::string head;
+  try {
+    head = ReadHead(*OpenBytes(file.path), kLookAt);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kFormat) throw;
+    return {};  // damaged: for whoever reads it to say
+  }
+  if (head.empty()) return "empty";
+  const io::KnownFile* known = options.format == "text" ? nullptr : io::KnownFileOf(head);
+  // Texts of two and four bytes a character are full of NULs, and say so or are said to be.
+  const std::string encoding = EncodingName(options.encoding);
+  const bool one_byte = encoding == kUtf8 || encoding == kVerbatim;
+  const bool marked = head.starts_with("\xff\xfe") || head.starts_with("\xfe\xff");
+  if (one_byte && !marked && head.find('\0') != std::string::npos) return "binary";
+  return known == nullptr ? std::string() : std::string(known->what);
 }
 
 }  // namespace
@@ -67,50 +123,40 @@ std::vector<InputFile> ListFiles(const std::vector<std::string>& paths) {
       files.push_back({path, false});
       continue;
     }
-    std::vector<std::string> found;
+    std::vector<InputFile> found;
     ListFolder(path, &found);
-    Check(!found.empty(), ErrorCode::kUsage, "{}: has no file to read", Shown(path));
-    std::sort(found.begin(), found.end());
-    for (std::string& file : found) files.push_back({std::move(file), true});
+    std::sort(found.begin(), found.end(),
+              [](const InputFile& a, const InputFile& b) { return a.path < b.path; });
+    const auto fit = [](const InputFile& file) { return file.unfit.empty(); };
+    Check(std::any_of(found.begin(), found.end(), fit), ErrorCode::kUsage,
+          "{}: has no file to read{}", Shown(path),
+          found.empty() ? "" : "; " + PassedOver(found.front().path, found.front().unfit));
+    std::move(found.begin(), found.end(), std::back_inserter(files));
   }
   return files;
 }
 
-std::optional<std::string> WhyPassedOver(const InputFile& file, const DataOptions& options) {
-  constexpr std::size_t kLookAt = 8192;
-  if (!file.listed) return std::nullopt;
-  const auto bytes = OpenBytes(file.path);
-  const std::string head = ReadHead(*bytes, kLookAt);
-  if (head.empty()) return "empty";
-  // Texts of two and four bytes a character are full of NULs, and say so or are said to be.
-  const std::string encoding = EncodingName(options.encoding);
-  const bool one_byte = encoding == kUtf8 || encoding == kVerbatim;
-  const bool marked = head.starts_with("\xff\xfe") || head.starts_with("\xfe\xff");
-  if (one_byte && !marked && head.find('\0') != std::string::npos) return "binary";
+InputFiles::InputFiles(const std::vector<std::string>& paths, const DataOptions& options)
+    : options_(options) {
+  CheckDataOptions(options_);
+  for (InputFile& file : ListFiles(paths)) files_.push_back(std::move(file));
+}
+
+std::optional<std::string> InputFiles::Next() {
+  while (!files_.empty()) {
+    InputFile file = std::move(files_.front());
+    files_.pop_front();
+    const std::string why = WhyPassedOver(file, options_);
+    if (why.empty()) return std::move(file.path);
+    notes_.push_back(PassedOver(file.path, why));
+  }
   return std::nullopt;
 }
 
 Texts::Texts(const std::vector<std::string>& paths, std::vector<std::string> given, RowRules rules)
-    : rules_(std::move(rules)), given_(std::move(given)) {
+    : rules_(std::move(rules)), files_(paths, rules_.options), given_(std::move(given)) {
   Check(!paths.empty() || !given_.empty(), ErrorCode::kUsage,
         "inputs: nothing to read; give files, folders, - for stdin, or --text TEXT");
-  CheckDataOptions(rules_.options);
-  for (InputFile& file : ListFiles(paths)) files_.push_back(std::move(file));
-}
-
-// Opens the next file that is one to read. False: there is none.
-bool Texts::Open() {
-  while (!files_.empty()) {
-    const InputFile file = std::move(files_.front());
-    files_.pop_front();
-    if (const auto why = WhyPassedOver(file, rules_.options)) {
-      notes_.push_back(fmt::format("{}: {}, passed over", Shown(file.path), *why));
-      continue;
-    }
-    reader_ = std::make_unique<RowReader>(fs::path(file.path), rules_);
-    return true;
-  }
-  return false;
 }
 
 std::optional<Row> Texts::Given() {
@@ -133,16 +179,27 @@ std::optional<Row> Texts::Next() {
       if (std::optional<Row> row = reader_->Next()) return row;
       reader_.reset();
     }
-    const std::string path = files_.empty() ? std::string() : files_.front().path;
+    const std::optional<std::string> path = files_.Next();
+    if (!path) return Given();
     try {
-      if (!Open()) return Given();
+      reader_ = std::make_unique<RowReader>(fs::path(*path), rules_);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kFormat) throw;
       Row row;
-      row.name = path;
+      row.name = *path;
       row.refused = error;
       return row;
     }
+  }
+}
+
+void Texts::ForEach(const UseRow& use, const RefuseRow& refuse,
+                    const std::function<void(const std::string&)>& tell) {
+  for (;;) {
+    std::optional<Row> row = Next();
+    for (const std::string& note : TakeNotes()) tell(note);
+    if (!row) return;
+    TakeRow(*row, use, refuse);
   }
 }
 

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/rows.h"
@@ -12,22 +15,38 @@
 namespace longspan::data {
 
 struct InputFile {
-  std::string path;     // "-": standard input
-  bool listed = false;  // found in a folder, not named by anybody
+  std::string path;        // "-": standard input
+  bool listed = false;     // found in a folder, not named by anybody
+  std::string unfit = {};  // why what was found is no file to read: "a FIFO"; empty: it may be one
 };
 
-// Files as they stand; of a folder all regular files below it, in the order of their names, but
-// hidden ones (.git, .DS_Store) and what editors and systems leave behind (a~, #a#, a.swp, a.bak,
-// Thumbs.db). kIo for what does not exist, kUsage for a folder without a file, kLimit for one with
-// too many.
+// Files as they stand; of a folder all that lies below it, in the order of the names, but hidden
+// files (.git, .DS_Store) and what editors and systems leave behind (a~, #a#, a.swp, a.bak,
+// Thumbs.db). What is no regular file, such as a link to nowhere, is named with the reason. kIo for
+// what does not exist, kUsage for a folder without a file, kLimit for one with too many.
 std::vector<InputFile> ListFiles(const std::vector<std::string>& paths);
 
 // Whether somebody's leftover has this file name.
 bool IsLeftover(std::string_view name);
 
-// Why a file that was found in a folder is none to read: it is empty, or binary (a NUL among its
-// first bytes, as grep and git tell). Nothing for one to read. kIo.
-std::optional<std::string> WhyPassedOver(const InputFile& file, const DataOptions& options);
+// The files to read, one by one. Of those that were found in folders some are passed over: empty
+// ones, binary ones (a NUL among the first bytes, as grep and git tell), what cannot be opened and
+// what is no file.
+class InputFiles {
+ public:
+  // Errors of ListFiles and CheckDataOptions.
+  InputFiles(const std::vector<std::string>& paths, const DataOptions& options);
+
+  // The path of the next one; nothing: that was all. kIo.
+  std::optional<std::string> Next();
+  // What was passed over since the last call, and why: lines for people.
+  std::vector<std::string> TakeNotes() { return std::exchange(notes_, {}); }
+
+ private:
+  std::deque<InputFile> files_;
+  DataOptions options_;
+  std::vector<std::string> notes_;
+};
 
 // All texts that a command is asked about: of files, of folders, and those that were given as they
 // stand, which may be empty. Files are read when their turn comes.
@@ -44,16 +63,18 @@ class Texts {
   std::optional<Row> Next();
   // The next few, as many as are worth running together; none: that was all.
   std::vector<Row> NextChunk();
-  // Files of folders that were passed over since the last call, and why: lines for people.
-  std::vector<std::string> TakeNotes() { return std::exchange(notes_, {}); }
+  // Gives each row to one of the two, as TakeRow does; `tell` gets the notes, before the rows that
+  // follow them.
+  void ForEach(const UseRow& use, const RefuseRow& refuse,
+               const std::function<void(const std::string&)>& tell);
+  std::vector<std::string> TakeNotes() { return files_.TakeNotes(); }  // as of InputFiles
 
  private:
-  bool Open();
   std::optional<Row> Given();
 
   RowRules rules_;
-  std::deque<InputFile> files_;
-  std::vector<std::string> given_, notes_;
+  InputFiles files_;
+  std::vector<std::string> given_;
   std::size_t next_given_ = 0;
   std::unique_ptr<RowReader> reader_;
 };

@@ -1,6 +1,7 @@
 #include "data/inputs.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "tests/support/files.h"
 
@@ -51,15 +52,27 @@ TEST(InputsTest, FoldersWithoutWhatNobodyMeant) {
   }
   PutFile(d / "empty.txt", "");
   PutFile(d / "image.png", std::string_view("\x89PNG\0\0", 6));
+  PutFile(d / "report.pdf", "%PDF-1.4\n1 0 obj");
   fs::create_symlink("nowhere", d / "dangling");
+  fs::create_symlink("turning", d / "turning");
+  fs::create_directory_symlink("sub", d / "linked");
+  ASSERT_EQ(mkfifo((d / "fifo").c_str(), 0600), 0);
   Texts texts({d.path().string()}, {"fourth"}, Rules());
   std::vector<std::string> all;
   while (auto row = texts.Next()) all.push_back(row->has_fields() ? row->Text("text") : row->text);
   EXPECT_EQ(all, (std::vector<std::string>{"first", "second", "third", "fourth"}));
   const auto notes = texts.TakeNotes();
-  ASSERT_EQ(notes.size(), 2u);
-  EXPECT_NE(notes[0].find("empty.txt: empty, passed over"), std::string::npos);
-  EXPECT_NE(notes[1].find("image.png: binary, passed over"), std::string::npos);
+  const auto told = [&](std::size_t i, const char* what) {
+    return notes[i] == (d / what).string() + ", passed over" ? "" : notes[i];
+  };
+  ASSERT_EQ(notes.size(), 7u);
+  EXPECT_EQ(told(0, "dangling: a link to nowhere"), "");
+  EXPECT_EQ(told(1, "empty.txt: empty"), "");
+  EXPECT_EQ(told(2, "fifo: not a regular file but a FIFO"), "");
+  EXPECT_EQ(told(3, "image.png: binary"), "");
+  EXPECT_EQ(told(4, "linked: a link to a folder, which is not followed"), "");
+  EXPECT_EQ(told(5, "report.pdf: a PDF"), "");
+  EXPECT_EQ(told(6, "turning: cannot open: Too many levels of symbolic links"), "");
 }
 
 TEST(InputsTest, WhatIsNotThereIsSaid) {
@@ -70,6 +83,9 @@ TEST(InputsTest, WhatIsNotThereIsSaid) {
   EXPECT_TRUE(
       Throws([&] { open((d / "nothing").string()); }, ErrorCode::kUsage, "no file to read"));
   EXPECT_TRUE(Throws([&] { Texts({}, {}, Rules()); }, ErrorCode::kUsage, "nothing to read"));
+  fs::create_symlink("nowhere", d / "nothing/dangling");
+  EXPECT_TRUE(Throws([&] { open((d / "nothing").string()); }, ErrorCode::kUsage,
+                     "dangling: a link to nowhere"));
   fs::create_symlink("loop", d / "loop");
   EXPECT_TRUE(Throws([&] { open((d / "loop").string()); }, ErrorCode::kIo, "symbolic links"));
 }

@@ -6,25 +6,22 @@
 #include "base/limits.h"
 #include "data/json_text.h"
 #include "data/utf8.h"
+#include "io/ascii.h"
 #include "io/escape.h"
 #include "io/json.h"
 
 namespace longspan::data {
 namespace {
 
-constexpr std::string_view kBlank = " \t\n\r\f\v";
-
 constexpr std::size_t kMostNamesBytes = 300;  // of a message that lists column names
 
-bool IsBlank(std::string_view text) { return text.find_first_not_of(kBlank) == text.npos; }
-
 // Of one value; its bytes are bounded by the row's.
-io::JsonLimits ValueLimits(std::size_t bytes) {
-  return {bytes, limits::kMostFieldDepth, limits::kMostFieldValues};
+io::JsonLimits ValueLimits(std::size_t bytes, bool exact = false) {
+  return {bytes, limits::kMostFieldDepth, limits::kMostFieldValues, exact};
 }
 
 LineBreaks BreaksOf(Format format) {
-  return format == Format::kCsv || format == Format::kTsv ? LineBreaks::kTable : LineBreaks::kAll;
+  return IsTable(format) ? LineBreaks::kTable : LineBreaks::kAll;
 }
 
 // What may have been meant where a table has no column `name`.
@@ -69,6 +66,22 @@ std::string Row::Text(const std::string& field) const {
   Check(!value->empty(), ErrorCode::kFormat, "{}: \"{}\" is empty", io::Escape(name, 400),
         io::Escape(field));
   return std::move(*value);
+}
+
+bool TakeRow(Row& row, const UseRow& use, const RefuseRow& refuse) {
+  if (row.refused) {
+    refuse(row, *row.refused);
+    return false;
+  }
+  std::optional<Error> why;
+  try {
+    use(row);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kFormat) throw;
+    why = error;
+  }
+  if (why) refuse(row, *why);
+  return !why;
 }
 
 // ---- opening ------------------------------------------------------------------------------------
@@ -124,11 +137,16 @@ std::optional<Row> RowReader::Next() {
   return none ? std::nullopt : std::optional(std::move(row));
 }
 
+void RowReader::ForEach(const UseRow& use, const RefuseRow& refuse) {
+  while (std::optional<Row> row = Next()) TakeRow(*row, use, refuse);
+}
+
 // Leaves the row as it is, and ended_ set, where there is none.
 void RowReader::Read(Row* row) {
   if (!begun_ && stream_.rest().empty() && !stream_.More()) {
     Fail(ErrorCode::kFormat, "{}: is empty", source_);
   }
+  if (!begun_ && rules_.options.format != "text") CheckIsText(stream_.start(), source_);
   if (!begun_ && format_ == Format::kText && rules_.options.format != "text") {
     while (stream_.rest().starts_with('{') && stream_.rest().find('\n') == std::string_view::npos &&
            stream_.rest().size() <= rules_.options.most_line_bytes && stream_.More()) {
@@ -205,7 +223,7 @@ void RowReader::ReadLine(Row* row) {
   while (!ended_) {
     const auto number = static_cast<idx_t>(stream_.line());
     const std::string_view line = Line();
-    if (IsBlank(line)) continue;
+    if (io::IsBlank(line)) continue;
     SetName(fmt::format(":{}", number), row);
     row->line = number;
     go_on_ = true;
@@ -301,7 +319,7 @@ void RowReader::SetFields(std::string_view object, Row* row) const {
     Check(added, ErrorCode::kFormat, "{}: \"{}\" stands there twice", where,
           io::Escape(wanted->name));
     *place = io::ParseJson(value, fmt::format("{}: \"{}\"", where, io::Escape(wanted->name)),
-                           ValueLimits(rules_.options.most_line_bytes));
+                           ValueLimits(rules_.options.most_line_bytes, wanted->exact));
   });
   row->fields = std::move(fields);
 }
@@ -311,7 +329,7 @@ void RowReader::ReadJsonLine(Row* row) {
   while (!ended_) {
     row->line = static_cast<idx_t>(stream_.line());
     const std::string_view line = Line();
-    if (IsBlank(line)) continue;
+    if (io::IsBlank(line)) continue;
     SetName(fmt::format(":{}", row->line), row);
     go_on_ = true;
     return SetFields(line, row);

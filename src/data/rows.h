@@ -2,6 +2,7 @@
 // text.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@ namespace longspan::data {
 struct WantedField {
   std::string name;
   bool required = false;  // a table without it cannot be read at all
+  bool exact = false;     // comes back as it stands: io::JsonLimits::exact_integers
 };
 
 // What is read and how.
@@ -47,6 +49,12 @@ struct Row {
   std::optional<std::string> OptionalText(const std::string& field) const;
 };
 
+// A row goes to one of the two: to `use`, or, when the reader or `use` itself says that it cannot
+// be used (kFormat), to `refuse`. False: it was refused.
+using UseRow = std::function<void(Row& row)>;
+using RefuseRow = std::function<void(const Row& row, const Error& why)>;
+bool TakeRow(Row& row, const UseRow& use, const RefuseRow& refuse);
+
 // Reads rows one by one; memory grows with a row, never with the file. A row that is damaged is
 // returned with what is wrong; kIo, and kLimit for rows that are too long, are thrown.
 class RowReader {
@@ -57,6 +65,7 @@ class RowReader {
   RowReader(std::string_view bytes, const std::string& name, Format format, const RowRules& rules);
 
   std::optional<Row> Next();
+  void ForEach(const UseRow& use, const RefuseRow& refuse);  // all that are left, by TakeRow
   Format format() const { return format_; }
 
  private:

@@ -8,7 +8,7 @@
 namespace longspan::data {
 namespace {
 
-constexpr std::size_t kChunk = std::size_t{256} << 10;
+constexpr std::size_t kChunk = std::size_t{256} << 10, kStart = 512;
 constexpr std::string_view kUtf8Mark = "\xef\xbb\xbf";
 
 // Marks of encodings in which no text begins as UTF-8 could. UTF-32's first: the other is its
@@ -60,6 +60,7 @@ void TextStream::Begin() {
   std::string first;
   while (first.size() < 4 && ReadChunk() > 0) first += chunk_;
   chunk_ = std::move(first);
+  start_ = chunk_.substr(0, kStart);
   if (encoding_ == kUtf8) {
     for (const Mark& mark : kMarks) {
       if (!std::string_view(chunk_).starts_with(mark.bytes)) continue;

@@ -37,6 +37,8 @@ class TextStream {
   void Take(std::size_t bytes);
   // The line in which rest() begins, from 1.
   std::size_t line() const { return line_; }
+  // The first bytes as they stand in the file, unpacked; once More() was called.
+  std::string_view start() const { return start_; }
   // Bytes of the mark that stood before the text.
   std::size_t mark_bytes() const { return mark_bytes_; }
 
@@ -49,7 +51,7 @@ class TextStream {
   std::string source_, encoding_;
   LineBreaks breaks_;
   std::unique_ptr<Decoder> decoder_;
-  std::string chunk_, decoded_, buffer_;
+  std::string start_, chunk_, decoded_, buffer_;
   std::size_t at_ = 0, line_ = 1, mark_bytes_ = 0;
   bool begun_ = false, ended_ = false, held_cr_ = false;
 };

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "data/utf8.h"
+#include "io/utf8.h"
 #include "tests/support/files.h"
 
 namespace longspan {
@@ -98,14 +99,14 @@ TEST(TextStreamTest, WhatWasTakenIsCounted) {
 
 TEST(Utf8Test, TheFirstWrongByteIsNamed) {
   constexpr std::size_t kNone = std::string_view::npos;
-  EXPECT_EQ(data::FirstInvalidUtf8(""), kNone);
-  EXPECT_EQ(data::FirstInvalidUtf8("abcdefghijk\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80 and more"),
+  EXPECT_EQ(io::FirstInvalidUtf8(""), kNone);
+  EXPECT_EQ(io::FirstInvalidUtf8("abcdefghijk\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80 and more"),
             kNone);
-  EXPECT_EQ(data::FirstInvalidUtf8("abcdefghij\xfc"), 10u);
-  EXPECT_EQ(data::FirstInvalidUtf8("a\xc0\xaf"), 1u);         // overlong
-  EXPECT_EQ(data::FirstInvalidUtf8("ab\xed\xa0\x80"), 2u);    // half a surrogate
-  EXPECT_EQ(data::FirstInvalidUtf8("\xf4\x90\x80\x80"), 0u);  // beyond U+10FFFF
-  EXPECT_EQ(data::FirstInvalidUtf8("abc\xe2\x82"), 3u);       // cut off
+  EXPECT_EQ(io::FirstInvalidUtf8("abcdefghij\xfc"), 10u);
+  EXPECT_EQ(io::FirstInvalidUtf8("a\xc0\xaf"), 1u);         // overlong
+  EXPECT_EQ(io::FirstInvalidUtf8("ab\xed\xa0\x80"), 2u);    // half a surrogate
+  EXPECT_EQ(io::FirstInvalidUtf8("\xf4\x90\x80\x80"), 0u);  // beyond U+10FFFF
+  EXPECT_EQ(io::FirstInvalidUtf8("abc\xe2\x82"), 3u);       // cut off
   EXPECT_TRUE(Throws([] { data::CheckUtf8("ab\nc\xfc", "f", 7); }, ErrorCode::kFormat,
                      "f:8: byte 1 of the line is 0xfc, which is no UTF-8; --encoding"));
   EXPECT_TRUE(Throws([] { data::CheckUtf8("\xfc", "f", 1, {}, 3); }, ErrorCode::kFormat,

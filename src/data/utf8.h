@@ -1,4 +1,4 @@
-// Whether bytes are UTF-8.
+// Texts that must be UTF-8 (io/utf8.h), and what is said of those that are not.
 #pragma once
 
 #include <cstddef>
@@ -6,10 +6,6 @@
 #include <string_view>
 
 namespace longspan::data {
-
-// The first byte at which no well-formed sequence begins (overlong forms, surrogates and what lies
-// beyond U+10FFFF are none); npos: all of it is UTF-8.
-std::size_t FirstInvalidUtf8(std::string_view text);
 
 // Throws kFormat when `text`, which begins in line `first_line` of what `where` names, is not
 // UTF-8: "where:LINE: byte 7 of the line is 0xfc, no UTF-8 (--encoding latin-1 ...)". `what` says

@@ -14,11 +14,36 @@ namespace {
 
 using nlohmann::json;
 
+// An integer that no number here can hold is a string behind this mark until it is written again.
+constexpr std::string_view kInteger{"\0integer ", 9}, kWrittenInteger = "\"\\u0000integer ";
+
+constexpr std::size_t kFewestDigits = 19;  // of what 64 bits cannot hold
+
+bool IsInteger(std::string_view text) {
+  if (text.starts_with('-')) text.remove_prefix(1);
+  return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
+}
+
+// The text of a document with its marked integers as numbers.
+std::string WithIntegers(std::string text) {
+  for (std::size_t at = 0; (at = text.find(kWrittenInteger, at)) != text.npos; ++at) {
+    const std::size_t begin = at + kWrittenInteger.size(), end = text.find('"', begin);
+    const std::string digits = text.substr(begin, end - begin);
+    const bool is_name = text.substr(std::min(end + 1, text.size()), 1) == ":";
+    const bool inside = at > 0 && text[at - 1] == '\\';  // a quotation mark of a longer text
+    const bool beyond = digits.size() >= kFewestDigits && IsInteger(digits);
+    if (beyond && !is_name && !inside) text.replace(at, end + 1 - at, digits);
+  }
+  return text;
+}
+
 // Builds the document.
 class DocumentBuilder final : public JsonEvents {
  public:
   DocumentBuilder(std::string_view text, std::string_view from, const JsonLimits& limits)
-      : JsonEvents(text, from, limits.depth), most_values_(limits.values) {}
+      : JsonEvents(text, from, limits.depth),
+        most_values_(limits.values),
+        exact_integers_(limits.exact_integers) {}
 
   json Take() { return std::move(root_); }
 
@@ -26,7 +51,8 @@ class DocumentBuilder final : public JsonEvents {
   bool boolean(bool value) override { return Add(json(value)); }
   bool number_integer(json::number_integer_t value) override { return Add(json(value)); }
   bool number_unsigned(json::number_unsigned_t value) override { return Add(json(value)); }
-  bool number_float(json::number_float_t value, const std::string&) override {
+  bool number_float(json::number_float_t value, const std::string& written) override {
+    if (exact_integers_ && IsInteger(written)) return Add(json(std::string(kInteger) + written));
     return Add(json(value));
   }
   bool string(std::string& value) override { return Add(json(std::move(value))); }
@@ -80,6 +106,7 @@ class DocumentBuilder final : public JsonEvents {
   std::vector<json*> open_;
   json* value_ = nullptr;  // of the key that was read last
   std::size_t values_ = 0, most_values_;
+  bool exact_integers_;
 };
 
 std::string Show(const json& value) {
@@ -191,11 +218,16 @@ nlohmann::json ReadJsonFile(const std::filesystem::path& path, const JsonLimits&
   return ParseJson(ReadWholeFile(path, limits.bytes), PathText(path), limits);
 }
 
-std::string DumpJson(const json& document, int indent) {
-  return document.dump(indent, ' ', false, json::error_handler_t::replace) + "\n";
+std::string JsonText(const json& value, int indent) {
+  return WithIntegers(value.dump(indent, ' ', false, json::error_handler_t::replace));
 }
+std::string JsonText(const nlohmann::ordered_json& value, int indent) {
+  return WithIntegers(value.dump(indent, ' ', false, json::error_handler_t::replace));
+}
+
+std::string DumpJson(const json& document, int indent) { return JsonText(document, indent) + "\n"; }
 std::string DumpJson(const nlohmann::ordered_json& document, int indent) {
-  return document.dump(indent, ' ', false, json::error_handler_t::replace) + "\n";
+  return JsonText(document, indent) + "\n";
 }
 
 bool IsNullOrAbsent(const json& object, std::string_view field) {

@@ -18,6 +18,8 @@ struct JsonLimits {
   std::size_t bytes = limits::kJsonBytes;
   int depth = limits::kJsonDepth;            // nested objects and arrays
   std::size_t values = limits::kJsonValues;  // bounds the memory of the parsed document
+  // Integers beyond 64 bits are kept digit by digit, for JsonText to write, instead of as doubles.
+  bool exact_integers = false;
 };
 
 // Parses one document. Refused with kFormat, in one line that names `source` and the byte offset:
@@ -76,9 +78,12 @@ std::vector<std::string> GetStringList(const nlohmann::json& object, std::string
                                        std::optional<std::vector<std::string>> fallback,
                                        std::string_view source);
 
-// A document as text: `indent` spaces a level (negative: one line), a line break at the end. Bytes
-// of a string that are not UTF-8 (a path, a name from the command line) become U+FFFD: a document
-// is always written, and is always JSON.
+// A value as text: `indent` spaces a level (negative: one line). Bytes of a string that are not
+// UTF-8 (a path, a name from the command line) become U+FFFD: it is always written, and is always
+// JSON.
+std::string JsonText(const nlohmann::json& value, int indent = -1);
+std::string JsonText(const nlohmann::ordered_json& value, int indent = -1);
+// A whole document, with a line break at its end.
 std::string DumpJson(const nlohmann::json& document, int indent = 2);
 std::string DumpJson(const nlohmann::ordered_json& document, int indent = 2);
 

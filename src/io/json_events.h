@@ -14,6 +14,17 @@
 
 namespace longspan::io {
 
+// What is wrong with a text that is no JSON, and at which of its bytes.
+struct JsonFault {
+  std::size_t at = 0;
+  std::string what;
+};
+// In words of our own. `position`, `last_token` and `library` are what nlohmann's parser says.
+JsonFault FaultOf(std::string_view text, std::size_t position, std::string_view last_token,
+                  std::string_view library);
+// "line 3, column 12", both from 1, in characters.
+std::string PlaceIn(std::string_view text, std::size_t at);
+
 // A byte iterator that tells how far the lexer has come: events can name their offset.
 class CountingIterator {
  public:
@@ -63,18 +74,12 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
     Require(ok, "not JSON");
   }
 
-  bool parse_error(std::size_t position, const std::string&,
+  bool parse_error(std::size_t position, const std::string& last_token,
                    const nlohmann::json::exception& error) final {
-    // "[json.exception...] parse error at line 1, column 2: what; last read: 'text'; expected x"
-    std::string_view what = error.what();
-    if (const auto colon = what.find(": "); error.id < 400 && colon != what.npos) {
-      what.remove_prefix(colon + 2);
-    } else if (const auto bracket = what.find("] "); bracket != what.npos) {
-      what.remove_prefix(bracket + 2);
-    }
-    if (const auto rest = what.find("; last read"); rest != what.npos) what = what.substr(0, rest);
-    Fail(ErrorCode::kFormat, "{}: byte {}: {}{}", source_,
-         base_ + (position > 0 ? position - 1 : 0), Escape(what, 160), Hint());
+    const JsonFault fault = FaultOf(text_, position, last_token, error.what());
+    const std::string place = base_ == 0 ? PlaceIn(text_, fault.at) + ": " : "";
+    Fail(ErrorCode::kFormat, "{}: byte {}: {}{}{}", source_, base_ + fault.at, place, fault.what,
+         Hint());
   }
 
  protected:
@@ -95,7 +100,7 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   // What the file is instead, if it is something that people download by mistake.
-  std::string_view Hint() const { return base_ == 0 ? FileHint(text_) : std::string_view(); }
+  std::string Hint() const { return base_ == 0 ? FileHint(text_) : std::string(); }
 
   std::string_view text_, source_;
   const char* reached_;

@@ -65,6 +65,52 @@ TEST(Json, RejectsWhatIsNot) {
   EXPECT_TRUE(Rejects("{\"\x1b[31m\": 1}", "byte "));
 }
 
+TEST(Json, SaysWhatStandsThereAndWhatMust) {
+  EXPECT_TRUE(Rejects("{\"a\": 1,\n \"b\": NaN}",
+                      "config.json: byte 15: line 2, column 7: 'NaN' is no JSON"));
+  EXPECT_TRUE(Rejects("{\"a\": nul}", "byte 6: line 1, column 7: 'nul' is no JSON"));
+  EXPECT_TRUE(Rejects("nul", "byte 0: line 1, column 1: 'nul' is no JSON"));
+  EXPECT_TRUE(Rejects("[1, tru, 2]", "'tru' is no JSON"));
+  EXPECT_TRUE(Rejects("{\"a\" 1}", "byte 5: line 1, column 6: '1' stands where a colon must"));
+  EXPECT_TRUE(Rejects("{\"a\": }", "'}' stands where a value must"));
+  EXPECT_TRUE(Rejects("{\"a\": 1 \"b\": 2}",
+                      "byte 8: line 1, column 9: the text 'b' stands where a comma or the end of "
+                      "the object must"));
+  EXPECT_TRUE(Rejects("{1: 2}", "'1' stands where a name in double quotes must"));
+  EXPECT_TRUE(Rejects("[1 2]", "'2' stands where a comma or the end of the list must"));
+  EXPECT_TRUE(Rejects("[1]\n]", "byte 4: line 2, column 1: ']' stands behind the end"));
+  EXPECT_TRUE(Rejects("{\"a\": [1,\n", "line 2, column 1: ends too early, where a value must"));
+  EXPECT_TRUE(Rejects("[\"a", "a string is not closed"));
+  EXPECT_TRUE(Rejects("[\"\xc3\xbc\xff\"]", "byte 4: line 1, column 4: a byte that is no UTF-8"));
+  EXPECT_TRUE(Rejects("[\"\\x\"]", "an escape that JSON does not have: 'x'"));
+  EXPECT_TRUE(Rejects("[\"\\u12g4\"]", "\\u without four hexadecimal digits"));
+  EXPECT_TRUE(Rejects("[\"a\nb\"]", "the control character 0x0a stands bare in a string"));
+  EXPECT_TRUE(Rejects("[-x]", "'x' in a number, where a digit must stand"));
+  EXPECT_TRUE(Rejects("[1, -2e999]", "byte 4: line 1, column 5: -2e999: the number overflows"));
+  for (const char* text : {"{a}", "[1,]", "tru", "nul1", "/* c */ 1", "[01]", "\"", "{\"a\":1,}"}) {
+    for (const char* word : {"syntax error", "parse", "literal", "unexpected", "expected"}) {
+      EXPECT_FALSE(Rejects(text, word)) << text;
+    }
+  }
+}
+
+TEST(Json, IntegersBeyond64BitsMayBeKept) {
+  JsonLimits limits;
+  limits.exact_integers = true;
+  const std::string text = "[123456789012345678901234567890,-99999999999999999999,7,1.5,\"x\"]";
+  EXPECT_EQ(JsonText(ParseJson(text, "x", limits)), text);
+  EXPECT_EQ(ParseJson("18446744073709551616", "x").get<double>(), 18446744073709551616.0);
+  EXPECT_EQ(
+      DumpJson(nlohmann::ordered_json{{"id", ParseJson("18446744073709551616", "x", limits)}}),
+      "{\n  \"id\": 18446744073709551616\n}\n");
+  // Only that: texts that look like it stay texts.
+  for (const char* other :
+       {"[\"\\u0000integer x\"]", "[\"\\u0000integer 5\"]", "[\"a\\\"\\u0000integer 5\"]",
+        "{\"\\u0000integer 5\":1}", "[\"integer 5\"]"}) {
+    EXPECT_EQ(JsonText(ParseJson(other, "x", limits)), other);
+  }
+}
+
 TEST(Json, RejectsEveryPrefix) {
   const std::string text = "{\"a\": [1, 2.5, \"x\\u0041\"], \"b\": {\"c\": null, \"d\": true}}";
   ASSERT_NO_THROW(ParseJson(text, "x"));

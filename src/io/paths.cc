@@ -48,6 +48,11 @@ bool Exists(const fs::path& path) { return fs::exists(StatusOf(path)); }
 bool IsDirectory(const fs::path& path) { return fs::is_directory(StatusOf(path)); }
 bool IsRegularFile(const fs::path& path) { return fs::is_regular_file(StatusOf(path)); }
 
+bool IsSameFile(const fs::path& a, const fs::path& b) {
+  std::error_code error;  // what cannot be looked at is nobody's file
+  return fs::equivalent(a, b, error) && !error;
+}
+
 std::uint64_t FileBytes(const fs::path& path) {
   std::error_code error;
   const std::uintmax_t bytes = fs::file_size(path, error);

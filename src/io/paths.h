@@ -14,6 +14,8 @@ namespace longspan::io {
 bool Exists(const std::filesystem::path& path);
 bool IsDirectory(const std::filesystem::path& path);
 bool IsRegularFile(const std::filesystem::path& path);
+// Whether both are there and one file, whatever names and links lead to it: by device and inode.
+bool IsSameFile(const std::filesystem::path& a, const std::filesystem::path& b);
 // Bytes of a regular file. kIo.
 std::uint64_t FileBytes(const std::filesystem::path& path);
 

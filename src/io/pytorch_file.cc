@@ -251,7 +251,7 @@ PytorchFile PytorchFile::Parse(std::unique_ptr<const ByteSource> bytes) {
     file.ParseLegacy();
   } else {
     const bool tar = start.size() > 262 && start.compare(257, 5, "ustar") == 0;
-    const std::string_view hint =
+    const std::string hint =
         tar ? "; this is a tar archive: open it with the torch that wrote it and save it again"
         : start.starts_with("\x80") ? "; this is a pickle of another kind"
                                     : FileHint(start);

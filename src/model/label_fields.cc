@@ -107,6 +107,15 @@ std::optional<idx_t> Count(const json& object, std::string_view source) {
   return std::nullopt;
 }
 
+idx_t FirstGap(const Names& names) {
+  idx_t id = 0;
+  for (const auto& [named, name] : names) {
+    if (named != id) break;
+    ++id;
+  }
+  return id;
+}
+
 // LABEL_k for ids [from, to) that have no name, and a note that lists them.
 void FillGaps(const Names& names, idx_t from, idx_t to, std::string_view source,
               LabelFields* labels) {
@@ -182,8 +191,9 @@ LabelFields ParseLabels(const json& object, std::string_view source) {
   const idx_t named = names.rbegin()->first + 1;
   const idx_t gaps = named - static_cast<idx_t>(names.size());
   Check(gaps <= kMostLabelGaps, ErrorCode::kFormat,
-        "{}: {} names the class {}, but leaves {} before it without a name, at most {} are allowed",
-        source, by_id ? "id2label" : "label2id", named - 1, gaps, kMostLabelGaps);
+        "{}: {} names the class {}, but leaves {} before it without a name (the first is {}), at "
+        "most {} are allowed",
+        source, by_id ? "id2label" : "label2id", named - 1, gaps, FirstGap(names), kMostLabelGaps);
   // label2id alone names some of the classes that num_labels counts; id2label names all.
   const bool some = !by_id && count.value_or(0) > named;
   FillGaps(names, 0, some ? *count : named, source, &labels);

@@ -99,6 +99,7 @@ TEST(LabelFields, WhatIsRefused) {
   ExpectRefused(R"({"id2label": {"-1": "a"}})", "id2label has the id '-1'");
   ExpectRefused(R"({"id2label": {"524288": "a"}})", "integers from 0 to 524287");
   ExpectRefused(R"({"id2label": {"5000": "a"}})", "leaves 5000 before it without a name");
+  ExpectRefused(R"({"id2label": {"0": "a", "1": "b", "6000": "c"}})", "(the first is 2)");
   ExpectRefused(R"({"id2label": {"0": "a", "00": "b"}})", "id2label names id 0 twice");
   ExpectRefused(R"({"id2label": {"0": ["a"]}})", "id2label 0 is no text");
   ExpectRefused(R"({"id2label": {"0": null}})", "id2label 0 is no text");

@@ -9,6 +9,7 @@
 #include "io/escape.h"
 #include "io/json.h"
 #include "io/policy.h"
+#include "model/head_tables.h"
 #include "model/weight_heads.h"
 #include "model/what_is.h"
 #include "ops/feed_forward/feed_forward.h"
@@ -18,35 +19,13 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::pair<LongformerHead, std::string_view> kHeads[] = {
-    {LongformerHead::kNone, "LongformerModel"},
-    {LongformerHead::kMaskedLm, "LongformerForMaskedLM"},
-    {LongformerHead::kSequence, "LongformerForSequenceClassification"},
-    {LongformerHead::kToken, "LongformerForTokenClassification"},
-    {LongformerHead::kQuestion, "LongformerForQuestionAnswering"},
-    {LongformerHead::kChoice, "LongformerForMultipleChoice"},
-};
-
-constexpr std::pair<TextHead, LongformerHead> kTextHeads[] = {
-    {TextHead::kNone, LongformerHead::kNone},
-    {TextHead::kMaskedLm, LongformerHead::kMaskedLm},
-    {TextHead::kSequence, LongformerHead::kSequence},
-    {TextHead::kToken, LongformerHead::kToken},
-    {TextHead::kQuestion, LongformerHead::kQuestion},
-    {TextHead::kChoice, LongformerHead::kChoice},
-};
-
 LongformerHead HeadIn(const json& object, std::string_view source,
                       const std::optional<WeightHeads>& weights) {
-  std::vector<NamedHead> known;
-  for (const auto& [text, head] : kTextHeads) known.emplace_back(text, LongformerClass(head));
   HeadRules rules{"Longformer"};
   rules.masked = rules.tokens = true;
-  const TextHead found = ParseHead(object, source, known, rules, weights, TextHead::kNone);
-  for (const auto& [text, head] : kTextHeads) {
-    if (text == found) return head;
-  }
-  return LongformerHead::kNone;
+  const TextHead found =
+      ParseHead(object, source, ClassesIn(kLongformerHeads), rules, weights, TextHead::kNone);
+  return HeadFor(kLongformerHeads, found).value_or(LongformerHead::kNone);
 }
 
 // Fields of the format that the original code wrote: there attention_window is one-sided.
@@ -153,7 +132,7 @@ constexpr Preset kPresets[] = {
 }  // namespace
 
 std::string_view LongformerClass(LongformerHead head) {
-  return kHeads[static_cast<std::size_t>(head)].second;
+  return RowOf(kLongformerHeads, head).class_name;
 }
 
 idx_t LongformerConfig::largest_window() const {

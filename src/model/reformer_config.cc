@@ -9,6 +9,7 @@
 #include "io/escape.h"
 #include "io/json.h"
 #include "io/policy.h"
+#include "model/head_tables.h"
 #include "model/weight_heads.h"
 #include "model/what_is.h"
 #include "ops/feed_forward/feed_forward.h"
@@ -17,14 +18,6 @@ namespace longspan {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::pair<ReformerHead, std::string_view> kHeads[] = {
-    {ReformerHead::kNone, "ReformerModel"},
-    {ReformerHead::kLanguageModel, "ReformerModelWithLMHead"},
-    {ReformerHead::kMaskedLanguageModel, "ReformerForMaskedLM"},
-    {ReformerHead::kSequence, "ReformerForSequenceClassification"},
-    {ReformerHead::kQuestion, "ReformerForQuestionAnswering"},
-};
 
 constexpr std::pair<AttentionChoice, std::string_view> kChoices[] = {
     {AttentionChoice::kConfigured, "config"},
@@ -43,26 +36,14 @@ AttentionChoice ParseAttentionChoice(const json& object, std::string_view source
        io::Escape(name));
 }
 
-constexpr std::pair<TextHead, ReformerHead> kTextHeads[] = {
-    {TextHead::kNone, ReformerHead::kNone},
-    {TextHead::kCausalLm, ReformerHead::kLanguageModel},
-    {TextHead::kMaskedLm, ReformerHead::kMaskedLanguageModel},
-    {TextHead::kSequence, ReformerHead::kSequence},
-    {TextHead::kQuestion, ReformerHead::kQuestion},
-};
-
 ReformerHead HeadIn(const json& object, std::string_view source,
                     const std::optional<WeightHeads>& weights) {
-  std::vector<NamedHead> known;
-  for (const auto& [text, head] : kTextHeads) known.emplace_back(text, ReformerClass(head));
   HeadRules rules{"Reformer"};
   rules.causal = io::GetBool(object, "is_decoder", false, source);
   rules.masked = !rules.causal;
-  const TextHead found = ParseHead(object, source, known, rules, weights, TextHead::kCausalLm);
-  for (const auto& [text, head] : kTextHeads) {
-    if (text == found) return head;
-  }
-  return ReformerHead::kNone;
+  const TextHead found =
+      ParseHead(object, source, ClassesIn(kReformerHeads), rules, weights, TextHead::kCausalLm);
+  return HeadFor(kReformerHeads, found).value_or(ReformerHead::kNone);
 }
 
 std::vector<LayerKind> ParseLayers(const json& object, std::string_view source) {
@@ -247,9 +228,7 @@ idx_t ReformerConfig::longest() const {
   return axial ? std::min(max_positions, axial_shape[0] * axial_shape[1]) : max_positions;
 }
 
-std::string_view ReformerClass(ReformerHead head) {
-  return kHeads[static_cast<std::size_t>(head)].second;
-}
+std::string_view ReformerClass(ReformerHead head) { return RowOf(kReformerHeads, head).class_name; }
 
 std::string_view AttentionName(AttentionChoice choice) {
   return kChoices[static_cast<std::size_t>(choice)].second;

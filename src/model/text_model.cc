@@ -6,6 +6,7 @@
 #include "base/errors.h"
 #include "io/escape.h"
 #include "io/policy.h"
+#include "model/head_tables.h"
 #include "model/longformer_files.h"
 #include "model/model_files.h"
 #include "model/step_memory.h"
@@ -14,36 +15,11 @@
 namespace longspan {
 namespace {
 
-constexpr std::pair<TextHead, LongformerHead> kLongformerHeads[] = {
-    {TextHead::kNone, LongformerHead::kNone},
-    {TextHead::kMaskedLm, LongformerHead::kMaskedLm},
-    {TextHead::kSequence, LongformerHead::kSequence},
-    {TextHead::kToken, LongformerHead::kToken},
-    {TextHead::kQuestion, LongformerHead::kQuestion},
-    {TextHead::kChoice, LongformerHead::kChoice},
-};
-constexpr std::pair<TextHead, ReformerHead> kReformerHeads[] = {
-    {TextHead::kNone, ReformerHead::kNone},
-    {TextHead::kCausalLm, ReformerHead::kLanguageModel},
-    {TextHead::kMaskedLm, ReformerHead::kMaskedLanguageModel},
-    {TextHead::kSequence, ReformerHead::kSequence},
-    {TextHead::kQuestion, ReformerHead::kQuestion},
-};
-
-template <class Heads, class Head>
-TextHead TextHeadOf(const Heads& heads, Head wanted) {
-  for (const auto& [text, head] : heads) {
-    if (head == wanted) return text;
-  }
-  return TextHead::kNone;
-}
-
-template <class Heads>
-auto ModelHeadOf(const Heads& heads, TextHead wanted, const char* model) {
-  for (const auto& [text, head] : heads) {
-    if (text == wanted) return head;
-  }
-  Fail(ErrorCode::kUsage, "model: a {} has no such head", model);
+template <class Head, std::size_t N>
+Head ModelHeadOf(const HeadRow<Head> (&heads)[N], TextHead wanted, const char* model) {
+  const std::optional<Head> head = HeadFor(heads, wanted);
+  Check(head.has_value(), ErrorCode::kUsage, "model: a {} has no such head", model);
+  return *head;
 }
 
 // ---- Longformers --------------------------------------------------------------------------------
@@ -109,8 +85,8 @@ bool IsLongformer(const std::filesystem::path& directory) {
 
 }  // namespace
 
-TextHead HeadOf(LongformerHead head) { return TextHeadOf(kLongformerHeads, head); }
-TextHead HeadOf(ReformerHead head) { return TextHeadOf(kReformerHeads, head); }
+TextHead HeadOf(LongformerHead head) { return RowOf(kLongformerHeads, head).text; }
+TextHead HeadOf(ReformerHead head) { return RowOf(kReformerHeads, head).text; }
 
 TextModelInfo InfoOf(const LongformerConfig& c) {
   TextModelInfo info;

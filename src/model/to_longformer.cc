@@ -204,12 +204,11 @@ class Loader {
   std::vector<Tensor> tensors_;
 };
 
-// Copies what lies beside the weights, and tells what was not.
-void Companions(const fs::path& in, const std::vector<std::string>& except, const fs::path& out,
-                ConvertReport* report) {
+// Copies what lies beside the weights. Returns a line about what was not, if there is any.
+std::string Companions(const fs::path& in, const std::vector<std::string>& except,
+                       const fs::path& out, ConvertReport* report) {
   report->copied = CopyCompanions(in, out, except);
-  const std::string line = LinksLeftOut(in, except);
-  if (!line.empty()) report->warnings.push_back(line);
+  return LinksLeftOut(in, except);
 }
 
 void CheckOptions(const ToLongformerOptions& o) {
@@ -268,22 +267,31 @@ std::string Replaced(std::string text, const std::string& from, const std::strin
 }
 
 // Opens what was written into `folder`, which is to become `out`, as every command will. kFormat
-// when its model does not open; a tokenizer that does not is a warning: others may read it.
-void CheckOpens(const fs::path& folder, const fs::path& out, std::vector<std::string>* warnings) {
+// when its model does not open; a tokenizer, or what `check` looks at, that does not is a warning:
+// others may read it. `left_out` says what was not copied, which may be why.
+void CheckOpens(const fs::path& folder, const fs::path& out, const FolderCheck& check,
+                std::string left_out, std::vector<std::string>* warnings) {
   const auto as_out = [&](const Error& error) {
     return Replaced(error.what(), Source(folder), Source(out));
   };
+  idx_t channels = 0;
   try {
     if (LookAt(folder).kind == PathKind::kModel) {
       TextModelLoad load;
       load.allow_nonfinite = true;
-      LoadTextModel(folder, load);
+      channels = LoadTextModel(folder, load)->info().width;
     } else {
       io::OpenModel(folder);
     }
   } catch (const Error& error) {
     throw Error(error.code(), "what was converted cannot be opened: " + as_out(error));
   }
+  try {
+    if (check && channels > 0) check(folder, channels);
+  } catch (const Error& error) {
+    left_out += (left_out.empty() ? "" : "; ") + as_out(error);
+  }
+  if (!left_out.empty()) warnings->push_back(std::move(left_out));
   if (TokenizerFiles(folder).empty()) return;
   try {
     text::OpenTokenizer(folder);
@@ -295,7 +303,7 @@ void CheckOpens(const fs::path& folder, const fs::path& out, std::vector<std::st
 }  // namespace
 
 ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
-                           const ToLongformerOptions& options) {
+                           const ToLongformerOptions& options, const FolderCheck& check) {
   CheckOptions(options);
   io::Confine(in);
   CheckHoldsModel(in);
@@ -334,7 +342,7 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
   });
 
   io::AtomicDirectory folder(out);
-  Companions(in, {"config.json"}, folder.path(), &report);
+  std::string left_out = Companions(in, {"config.json"}, folder.path(), &report);
   const bool bert = config.family == BertFamily::kBert;
   SetLongestText(folder.path(), options.max_tokens, bert ? "BertTokenizer" : "RobertaTokenizer");
   const fs::path own = io::TransformerFolder(in);
@@ -352,7 +360,7 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
   const io::ShardedWrite written =
       io::WriteModel(folder.path(), std::move(entries), options.most_bytes, std::ref(load));
   load.Clear();
-  CheckOpens(folder.path(), out, &report.warnings);
+  CheckOpens(folder.path(), out, check, std::move(left_out), &report.warnings);
   folder.Commit();
   report.bytes = written.bytes;
   report.shards = written.shards;
@@ -431,7 +439,8 @@ std::string CompleteConfig(const fs::path& in, bool longformer, json* config,
 
 }  // namespace
 
-ConvertReport RewriteModel(const fs::path& in, const fs::path& out, std::uint64_t most_bytes) {
+ConvertReport RewriteModel(const fs::path& in, const fs::path& out, std::uint64_t most_bytes,
+                           const FolderCheck& check) {
   io::Confine(in);
   CheckHoldsModel(in);
   ConvertReport report;
@@ -465,14 +474,15 @@ ConvertReport RewriteModel(const fs::path& in, const fs::path& out, std::uint64_
   report.tensors = entries.size();
   Loader load([&](const std::string& name) { return source->Read(from.at(name)); });
   io::AtomicDirectory folder(out);
-  if (io::IsDirectory(in)) Companions(in, {}, folder.path(), &report);
+  std::string left_out;
+  if (io::IsDirectory(in)) left_out = Companions(in, {}, folder.path(), &report);
   if (!config.is_null() && config != io::ReadJsonFile(config_file)) {
     io::WriteFileAtomic(folder.path() / "config.json", io::DumpJson(config));
   }
   const io::ShardedWrite written =
       io::WriteModel(folder.path(), std::move(entries), most_bytes, std::ref(load));
   load.Clear();
-  CheckOpens(folder.path(), out, &report.warnings);
+  CheckOpens(folder.path(), out, check, std::move(left_out), &report.warnings);
   folder.Commit();
   report.bytes = written.bytes;
   report.shards = written.shards;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,10 @@ struct ToLongformerOptions {
   idx_t window = 256;       // W: keys to each side of a token; attention_window is 2 W
   std::uint64_t most_bytes = kShardBytes;  // of a shard
 };
+
+// Asked about a model's folder before it appears under its name; `channels` is the model's width.
+// What it throws is a warning: the weights are good, and others may read the rest.
+using FolderCheck = std::function<void(const std::filesystem::path& folder, idx_t channels)>;
 
 struct ConvertReport {
   std::string from, to;     // classes: "RobertaForMaskedLM", "LongformerForMaskedLM"
@@ -42,7 +47,7 @@ struct ConvertReport {
 // not fit or an `out` that is there; kFormat for another kind of model or tensors that do not fit
 // its config; kIo.
 ConvertReport ToLongformer(const std::filesystem::path& in, const std::filesystem::path& out,
-                           const ToLongformerOptions& options);
+                           const ToLongformerOptions& options, const FolderCheck& check = {});
 
 // The same model with its weights as safetensors, in shards of at most `most_bytes`: from a folder
 // in any form that io::OpenModel reads, or from a single file of weights. Names, types and bits
@@ -50,6 +55,6 @@ ConvertReport ToLongformer(const std::filesystem::path& in, const std::filesyste
 // version of Hugging Face's classes, and a config.json that leaves class or labels open gets them
 // written out. Opened and errors as above.
 ConvertReport RewriteModel(const std::filesystem::path& in, const std::filesystem::path& out,
-                           std::uint64_t most_bytes);
+                           std::uint64_t most_bytes, const FolderCheck& check = {});
 
 }  // namespace longspan

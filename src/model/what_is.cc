@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <span>
 #include <vector>
 
 #include "base/errors.h"
 #include "data/bytes.h"
 #include "data/format.h"
+#include "io/ascii.h"
 #include "io/checkpoint.h"
 #include "io/escape.h"
 #include "io/file.h"
@@ -51,9 +51,7 @@ std::string FamilyOf(const std::string& class_name) {
   for (const char* part : {"For", "Model", "LMHead", "With"}) {
     end = std::min(end, class_name.find(part));
   }
-  std::string family = class_name.substr(0, end);
-  for (char& c : family) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return family;
+  return io::LowerAscii(class_name.substr(0, end));
 }
 
 std::string FullName(const std::string& type, const std::vector<std::string>& classes) {
@@ -148,6 +146,8 @@ WhatIs OtherFolder(const fs::path& path) {
   return {PathKind::kFolder, "a folder without a config.json", HowToGet(path)};
 }
 
+const char* const kGiveFolder = "give a model's folder";
+
 std::string Start(const fs::path& path) {
   try {
     const auto file = io::File::OpenRegular(path);
@@ -160,26 +160,46 @@ std::string Start(const fs::path& path) {
 }
 
 bool EndsIn(const std::string& name, std::initializer_list<std::string_view> ends) {
-  std::string lower = name;
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string lower = io::LowerAscii(name);
   return std::any_of(ends.begin(), ends.end(),
                      [&](std::string_view end) { return lower.ends_with(end); });
 }
 
+// Texts and tables, or neither, by name and first bytes.
+WhatIs OneText(const fs::path& path, const std::string& start, bool packed) {
+  const std::string shown = Shown(path);
+  const bool rows = data::HasRows(data::FormatOf(path));
+  const PathKind kind = rows ? PathKind::kTable : PathKind::kText;
+  const char* what = rows ? "table" : "text";
+  if (packed) return {kind, fmt::format("a packed {}", what), "longspan data stats " + shown};
+  const std::string wide(io::WideEncodingOf(start));
+  if (!wide.empty()) {
+    return {kind, fmt::format("a {} in {}", what, wide == "utf-32" ? "UTF-32" : "UTF-16"),
+            fmt::format("longspan data stats {} --encoding {}", shown, wide)};
+  }
+  if (rows || start.find('\0') == std::string::npos) {
+    return {kind, fmt::format("a {}", what), "longspan data stats " + shown};
+  }
+  return {PathKind::kFile, "a file that is neither weights, a table nor a text", kGiveFolder};
+}
+
 WhatIs OneFile(const fs::path& path) {
-  const std::string name = path.filename().string(), shown = Shown(path), start = Start(path);
+  if (io::FileBytes(path) == 0) return {PathKind::kFile, "an empty file", kGiveFolder};
+  const std::string name = path.filename().string(), start = Start(path);
+  const fs::path parent = path.parent_path().empty() ? "." : path.parent_path();
+  const bool weights = EndsIn(name, {".safetensors", ".bin", ".pt", ".pth"}) ||
+                       (start.starts_with("PK") && start.find("/data.pkl") != start.npos);
   bool packed = false;
   data::WithoutPacking(path, &packed);
-  if (packed) {
-    const bool rows = data::HasRows(data::FormatOf(path));
-    return {rows ? PathKind::kTable : PathKind::kText, rows ? "a packed table" : "a packed text",
-            fmt::format("longspan data stats {}", shown)};
+  if (packed || (!weights && data::IsPacked(start))) return OneText(path, start, true);
+  const io::KnownFile* known = io::KnownFileOf(start);
+  const bool archive = weights && start.starts_with("PK");
+  if (known != nullptr && !archive && !start.starts_with("version ")) {
+    return {PathKind::kFile, std::string(known->what),
+            known->next.empty() ? kGiveFolder : std::string(known->next)};
   }
-  const std::string_view hint = io::FileHint(start);
-  const fs::path parent = path.parent_path().empty() ? "." : path.parent_path();
-  const bool archive = hint.find("zip") != hint.npos;
-  if (!hint.empty() && !archive) {
-    return {PathKind::kFile, "no model but something else", std::string(hint.substr(2))};
+  if (const std::string hint = io::FileHint(start); !hint.empty() && !archive) {
+    return {PathKind::kFile, "no model but something else", hint.substr(2)};
   }
   if (name == "config.json" || name == "modules.json" || name == "model.safetensors.index.json" ||
       name == "pytorch_model.bin.index.json") {
@@ -190,19 +210,13 @@ WhatIs OneFile(const fs::path& path) {
     return {PathKind::kFile, "a file of a tokenizer",
             fmt::format("look at it with `longspan tokenize -m {} TEXT`", Shown(parent))};
   }
-  if (EndsIn(name, {".safetensors", ".bin", ".pt", ".pth"}) || archive) {
+  if (weights) {
     return {PathKind::kWeights, "one file of weights",
             fmt::format("give the folder with it and its config.json, or rewrite it with `longspan "
                         "convert {} DIR`",
-                        shown)};
+                        Shown(path))};
   }
-  if (EndsIn(name, {".csv", ".tsv", ".jsonl", ".ndjson", ".json"})) {
-    return {PathKind::kTable, "a table", fmt::format("longspan data stats {}", shown)};
-  }
-  const bool text = start.find('\0') == std::string::npos;
-  if (text) return {PathKind::kText, "a text", fmt::format("longspan data stats {}", shown)};
-  return {PathKind::kFile, "a file that is neither weights, a table nor a text",
-          "give a model's folder"};
+  return OneText(path, start, false);
 }
 
 }  // namespace

@@ -118,6 +118,26 @@ TEST_F(WhatIsTest, PartsOfModels) {
   EXPECT_EQ(kind("a.txt", "words"), PathKind::kText);
   EXPECT_EQ(kind("a.jpg", std::string_view("\xff\0x", 3)), PathKind::kFile);
   EXPECT_EQ(kind("tokenizer.json", "{}"), PathKind::kFile);
+  EXPECT_EQ(kind("packed", "\x1f\x8b\x08"), PathKind::kText);
+  const auto says = [&](const char* name, std::string_view bytes) {
+    const WhatIs found = LookAt(PutFile(dir_ / name, bytes));
+    return found.what + "; " + found.next;
+  };
+  EXPECT_EQ(says("a.txt", ""), "an empty file; give a model's folder");
+  EXPECT_EQ(says("a.txt.gz", ""), "an empty file; give a model's folder");
+  EXPECT_EQ(says("a.png", "\x89PNG\r\n\x1a\n"), "a picture (PNG); give a model's folder");
+  EXPECT_EQ(says("a.pdf", "%PDF-1.7\n"), "a PDF; take its text out first (pdftotext)");
+  EXPECT_EQ(says("a.docx", "PK\x03\x04..[Content_Types].xml"),
+            "a zip archive (as .docx, .xlsx, .npz and PyTorch's files are); unpack it first");
+  EXPECT_EQ(kind("model", "PK\x03\x04..archive/data.pkl"), PathKind::kWeights);
+  EXPECT_EQ(
+      says("w.txt", std::string_view("\xff\xfe"
+                                     "a\0",
+                                     4)),
+      "a text in UTF-16; longspan data stats " + (dir_ / "w.txt").string() + " --encoding utf-16");
+  EXPECT_EQ(says("w.csv", std::string_view("a\0b\0", 4)),
+            "a table in UTF-16; longspan data stats " + (dir_ / "w.csv").string() +
+                " --encoding utf-16le");
   EXPECT_EQ(kind("b.safetensors", "version https://git-lfs.github.com/spec/v1\n"), PathKind::kFile);
   EXPECT_EQ(LookAt(dir_ / "b.safetensors").next,
             "this is a git-LFS pointer, fetch the file that it stands for (git lfs pull)");

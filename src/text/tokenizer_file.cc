@@ -22,7 +22,7 @@ bool IsOneWord(std::string_view text) {
 
 std::string ReadTokenizerFile(const std::filesystem::path& path) {
   std::string text = io::ReadWholeFile(path, kMostTokenizerBytes);
-  const std::string_view hint = io::FileHint(text);
+  const std::string hint = io::FileHint(text);
   const bool word = (text.starts_with('<') || text.starts_with('v')) && IsOneWord(text);
   Check(hint.empty() || word, ErrorCode::kFormat, "{}: not a tokenizer's file{}",
         io::Escape(path.native(), 4096), hint);

@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "io/escape.h"
+#include "io/utf8.h"
 #include "text/tokenizer_limits.h"
 #include "text/unicode.h"
 
@@ -40,10 +41,8 @@ void ForEachLine(std::string_view text, const Use& use) {
 }
 
 void CheckUtf8(std::string_view text, std::string_view source) {
-  const std::string valid = ReplaceInvalid(text);
-  if (valid == text) return;
-  const auto at = std::mismatch(text.begin(), text.end(), valid.begin(), valid.end()).first;
-  Fail(ErrorCode::kFormat, "{}: byte {}: invalid UTF-8", source, at - text.begin());
+  const std::size_t bad = io::FirstInvalidUtf8(text);
+  Check(bad == text.npos, ErrorCode::kFormat, "{}: byte {}: invalid UTF-8", source, bad);
 }
 
 }  // namespace

@@ -77,12 +77,9 @@ void ReadDocuments(const DataStatsOptions& options, DataStats* stats, const Use&
     if (stats->unreadable++ == 0) stats->first_unreadable = error.what();
   };
   const std::vector<std::string> names(options.files.begin(), options.files.end());
-  for (const data::InputFile& input : data::ListFiles(names)) {
-    if (const auto why = data::WhyPassedOver(input, options.data)) {
-      stats->notes.push_back(fmt::format("{}: {}, passed over", io::Escape(input.path, 400), *why));
-      continue;
-    }
-    const data::Corpus corpus = data::ReadCorpus({input.path}, rules);
+  data::InputFiles inputs(names, options.data);
+  while (const std::optional<std::string> path = inputs.Next()) {
+    const data::Corpus corpus = data::ReadCorpus({*path}, rules);
     stats->files += 1;
     stats->without_text += static_cast<idx_t>(corpus.empty);
     for (const data::CorpusFile& file : corpus.files) {
@@ -90,6 +87,7 @@ void ReadDocuments(const DataStatsOptions& options, DataStats* stats, const Use&
       use(file.DocumentsOf(kind));
     }
   }
+  stats->notes = inputs.TakeNotes();
 }
 
 LengthStats LengthsOf(std::vector<idx_t> lengths) {

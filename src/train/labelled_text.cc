@@ -73,15 +73,12 @@ class TableReader {
 
   void Read(const std::string& path) {
     data::RowReader reader(std::filesystem::path(path), rules_);
-    while (std::optional<data::Row> row = reader.Next()) {
-      try {
-        if (row->refused) throw *row->refused;  // NOLINT: the row's own error
-        Add(*row, reader.format() == data::Format::kCsv || reader.format() == data::Format::kTsv);
-      } catch (const Error& error) {
-        if (error.code() != ErrorCode::kFormat || !options_.skip_bad || row->ends_file) throw;
-        ++bad_;
-      }
-    }
+    const bool table = data::IsTable(reader.format());
+    reader.ForEach([&](data::Row& row) { Add(row, table); },
+                   [&](const data::Row& row, const Error& why) {
+                     if (!options_.skip_bad || row.ends_file) throw why;
+                     ++bad_;
+                   });
   }
   // Whether a row of zeros and ones stands for the labels is seen when all rows are there.
   void Finish() {
@@ -229,7 +226,6 @@ std::string ProblemName(ProblemType problem) {
 LabelledTexts ReadLabelledTexts(const std::vector<std::filesystem::path>& files,
                                 const DataOptions& options, ProblemType problem,
                                 std::vector<std::string>* notes) {
-  data::CheckDataOptions(options);
   Check(!files.empty(), ErrorCode::kUsage, "train: no file of texts with labels");
   LabelledTexts texts;
   texts.source = io::Escape(files.front().string(), 400);
@@ -238,18 +234,15 @@ LabelledTexts ReadLabelledTexts(const std::vector<std::filesystem::path>& files,
     if (notes != nullptr) notes->push_back(std::move(note));
   };
   const std::vector<std::string> names(files.begin(), files.end());
-  for (const data::InputFile& file : data::ListFiles(names)) {
-    const std::string source = io::Escape(file.path, 400);
-    if (const auto why = data::WhyPassedOver(file, options)) {
-      tell(fmt::format("{}: {}, passed over", source, *why));
-      continue;
-    }
-    Check(data::HasRows(data::FormatOf(file.path, options)), ErrorCode::kUsage,
+  data::InputFiles inputs(names, options);
+  while (const std::optional<std::string> path = inputs.Next()) {
+    Check(data::HasRows(data::FormatOf(*path, options)), ErrorCode::kUsage,
           "{}: texts with labels come as .csv, .tsv, .jsonl or .json; --format says what another "
           "file is",
-          source);
-    reader.Read(file.path);
+          io::Escape(*path, 400));
+    reader.Read(*path);
   }
+  for (std::string& note : inputs.TakeNotes()) tell(std::move(note));
   if (reader.bad() > 0) {
     tell(fmt::format("{}: {} rows cannot be used and are left out", texts.source, reader.bad()));
   }

@@ -15,6 +15,16 @@ idx_t BytesIn(const std::vector<data::CorpusFile>& files) {
   return sum;
 }
 
+// Several texts one behind the other; of a single one no copy is made.
+std::string Joined(const std::vector<data::CorpusFile>& files) {
+  std::string joined;
+  for (const data::CorpusFile& file : files) joined += files.size() > 1 ? file.text() : "";
+  return joined;
+}
+std::string_view AllOf(const std::vector<data::CorpusFile>& files, const std::string& joined) {
+  return files.size() == 1 ? files.front().text() : std::string_view(joined);
+}
+
 }  // namespace
 
 idx_t LastPart(idx_t size, double share) {
@@ -42,10 +52,8 @@ LastText::LastText(const std::filesystem::path& path, const DataOptions& options
   Check(share > 0.0 && share <= 1.0, ErrorCode::kUsage,
         "held-out fraction {} is not above 0 and at most 1", share);
   corpus = data::ReadCorpus({path}, CorpusRulesFor(options, of_bytes));
-  if (corpus.files.size() > 1) {
-    for (const data::CorpusFile& file : corpus.files) joined += file.text();
-  }
-  all = corpus.files.size() > 1 ? std::string_view(joined) : corpus.files.front().text();
+  joined = Joined(corpus.files);
+  all = AllOf(corpus.files, joined);
   std::size_t last = HeldOutPart(BytesOf(all), share).size();
   // A character that begins before it stays there.
   while (!of_bytes && last > 0 &&
@@ -73,9 +81,7 @@ TextData::TextData(const std::vector<std::filesystem::path>& train,
     held_out_.resize(1);
     train_.back().Split(size - std::min(last, size), rules.any_bytes, &held_out_.front());
   }
-  if (held_out_.size() > 1) {
-    for (const data::CorpusFile& file : held_out_) joined_ += file.text();
-  }
+  joined_ = Joined(held_out_);
   train_bytes_ = BytesIn(train_);
   Check(train_bytes_ > tokens, ErrorCode::kUsage,
         "train: the text has {} bytes to train on, rows of {} tokens need {}", train_bytes_, tokens,
@@ -86,7 +92,7 @@ TextData::TextData(const std::vector<std::filesystem::path>& train,
 }
 
 std::span<const std::uint8_t> TextData::held_out_bytes() const {
-  return BytesOf(held_out_.size() == 1 ? held_out_.front().text() : std::string_view(joined_));
+  return BytesOf(AllOf(held_out_, joined_));
 }
 
 void TextData::CopyBytes(idx_t position, std::span<std::uint8_t> out) const {

@@ -55,7 +55,9 @@ class Results(Case):
         self.assertTrue(report["ok"])
         self.assertTrue(all(t["ok"] for t in report["tensors"]))
         self.assertIn("the case holds", self.ok("verify", GOLDEN, "--case", case))
-        self.fails(3, "verify", GOLDEN, "--case", self.dir / "none", says=["none"])
+        self.fails(4, "verify", GOLDEN, "--case", self.dir / "none", says=["none"])
+        (self.dir / "bad").write_bytes(b"no tensors")
+        self.fails(3, "verify", GOLDEN, "--case", self.dir / "bad", says=["bad"])
         self.fails(3, "verify", self.start, "--case", case)
 
     def test_verify_names_what_differs(self):

@@ -4,6 +4,7 @@
 usage: data_test.py PROGRAM [unittest options]
        data_test.py PROGRAM --write          writes the table into docs/data.md
 """
+import bz2
 import gzip
 import json
 import os
@@ -77,6 +78,8 @@ REFUSED = {
     "a table with CR alone": ("a.csv", table(end="\r")),
     "damaged gzip": ("a.csv.gz", gzip.compress(table())[:40]),
     "JSON lines named `.txt`": ("a.txt", lines(rows())),
+    "a spreadsheet named `.csv`": ("a.csv", b"PK\x03\x04\x14\0\x06\0\x08\0[Content_Types].xml" + bytes(range(256))),
+    "bzip2 named `.txt`": ("a.txt", bz2.compress(lines(rows()))),
 }
 # One row of three that cannot be used; the two others can.
 ONE_BAD = {

@@ -12,13 +12,11 @@ import subprocess
 import time
 
 import support
-from support import Case, main, run
+from support import SENTENCES, Case, main, run
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "the", "letter", "was", "written",
          "by", "anne", "captain", "frederick", "to", "sea", "she", "he", "went", "saw", "a", "ship",
          "lady", "house", "very", "old", "who", "in", "?"]
-SENTENCES = ["The letter was written by Captain Frederick.", "She went to the sea, to a very old house.",
-             "Anne saw the ship.", "He was a captain, she was a lady.", "Who went to sea?"]
 
 
 def subprocess_bytes(*arguments):
@@ -31,25 +29,7 @@ class Embed(Case):
     """A Longformer over a WordPiece vocabulary, 30 tokens at most."""
 
     def model(self):
-        folder = self.dir / "bare"
-        config = {"model_type": "longformer", "architectures": ["LongformerModel"],
-                  "attention_window": [8, 8], "vocab_size": len(WORDS), "hidden_size": 16,
-                  "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-                  "max_position_embeddings": 31, "type_vocab_size": 2, "pad_token_id": 0,
-                  "bos_token_id": None, "eos_token_id": None, "sep_token_id": 3,
-                  "initializer_range": 0.3}
-        source = self.dir / "bare.json"
-        source.write_text(json.dumps(config))
-        self.ok("init", "--config", source, "-o", folder)
-        (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-        return folder
-
-    def texts(self):
-        folder = self.dir / "texts"
-        folder.mkdir()
-        for i, sentence in enumerate(SENTENCES):
-            (folder / f"{i}.txt").write_text(sentence + "\n")
-        return folder
+        return self.word_model("bare", "Model", WORDS)
 
     def vectors(self, *arguments, **options):
         """The vectors that `embed` prints as JSON lines."""
@@ -57,7 +37,7 @@ class Embed(Case):
         return [json.loads(line)["embedding"] for line in lines]
 
     def test_embed(self):
-        model, texts = self.model(), self.texts()
+        model, texts = self.model(), self.sentences()
         lines = [json.loads(x) for x in self.ok("embed", "-m", model, texts).splitlines()]
         self.assertEqual(len(lines), len(SENTENCES))
         self.assertTrue(lines[1]["input"].endswith("1.txt"))
@@ -209,7 +189,7 @@ class Embed(Case):
         self.assertTrue((self.dir / "plain.csv").read_text().startswith("input,e0,e1,"))
 
     def test_embed_files_that_cannot_be(self):
-        model, texts = self.model(), self.texts()
+        model, texts = self.model(), self.sentences()
         self.fails(2, "embed", "-m", model, texts, "--output-format", "xml", says=["xml", "jsonl"])
         self.fails(2, "embed", "-m", model, texts, "-o", "", says=["--output", "empty"])
         for name in ("v.xml", "vectors"):
@@ -227,6 +207,51 @@ class Embed(Case):
         self.assertEqual((self.dir / "v.npy").read_text() + (self.dir / "v.ids.jsonl").read_text(),
                          "beforebefore")
         self.assertEqual([x.name for x in self.dir.iterdir() if "tmp" in x.name], [])
+
+    def test_embed_never_writes_over_what_it_reads(self):
+        model, texts = self.model(), self.sentences()
+        rows = self.dir / "rows.jsonl"
+        rows.write_text('{"text": "Anne saw the ship."}\n')
+        whole = rows.read_text()
+        (self.dir / "link.jsonl").symlink_to(rows)
+        (self.dir / "hard.jsonl").hardlink_to(rows)
+        for out in ("rows.jsonl", "link.jsonl", "hard.jsonl", "./texts/../rows.jsonl"):
+            self.fails(2, "embed", "-m", model, rows, "-o", self.dir / out, says=["one of the files that are read"])
+        with open(rows, encoding="utf-8") as stdin:
+            self.fails(2, "embed", "-m", model, "-", "--format", "jsonl", "-o", rows, stdin=stdin)
+        self.fails(2, "embed", "-m", model, texts, "-o", texts / "1.txt", says=["1.txt"])
+        ids = self.dir / "v.ids.jsonl"
+        ids.write_text(whole)
+        self.fails(2, "embed", "-m", model, ids, "-o", self.dir / "v.npy", says=["v.ids.jsonl"])
+        self.assertEqual((rows.read_text(), ids.read_text()), (whole, whole))
+        self.assertFalse((self.dir / "v.npy").exists())
+        self.ok("embed", "-m", model, rows, "-o", self.dir / "v.jsonl")
+        self.ok("embed", "-m", model, rows, "-o", self.dir / "v.jsonl")  # what stood there is no input
+
+    def test_embed_json_is_no_matrix(self):
+        model = self.model()
+        for name in ("x.npy", "x.csv", "x.jsonl", "x.txt"):
+            self.fails(2, "embed", "-m", model, "--text", "anne", "--json", "-o", self.dir / name,
+                       says=["--json is one document", name])
+            self.assertFalse((self.dir / name).exists())
+        for name in ("x.json", "x", "x.out"):
+            self.ok("embed", "-m", model, "--text", "anne", "--json", "-o", self.dir / name)
+            self.assertEqual(json.loads((self.dir / name).read_text())["task"], "embed")
+
+    def test_embed_ids_come_back_as_they_stood(self):
+        model = self.model()
+        rows = self.dir / "rows.jsonl"
+        numbers = ["7", "18446744073709551616", "-123456789012345678901234567890", '[1, 99999999999999999999]']
+        rows.write_text("".join(f'{{"id": {n}, "text": "anne saw"}}\n' for n in numbers))
+        found = self.ok("embed", "-m", model, rows).splitlines()
+        for line, number in zip(found, numbers):
+            self.assertIn(f'"id":{number.replace(" ", "")},', line)
+        self.assertIn('"id": 18446744073709551616,', self.ok("embed", "-m", model, rows, "--json"))
+        self.ok("embed", "-m", model, rows, "-o", self.dir / "v.csv")
+        with open(self.dir / "v.csv", newline="", encoding="utf-8") as file:
+            self.assertEqual([r[1] for r in csv.reader(file)][1:], [n.replace(" ", "") for n in numbers])
+        self.ok("embed", "-m", model, rows, "-o", self.dir / "v.npy")
+        self.assertIn('"id":-123456789012345678901234567890}', (self.dir / "v.ids.jsonl").read_text())
 
     def test_embed_stopped_leaves_nothing(self):
         model = self.model()

@@ -194,6 +194,7 @@ class Folders(Case):
               "type": "sentence_transformers.models.Pooling"}]))
         self.same("fill-mask", [plain, outer], "--text", TEXT)
         self.assertIn("sentence-transformers", self.ok("info", outer))
+        self.assertIn(f"longspan embed -m {outer} FILE", self.ok("info", outer))
         self.ok("tokenize", "-m", outer, "anne")
         self.ok("convert", outer, self.dir / "flat")
         self.same("fill-mask", [plain, self.dir / "flat"], "--text", TEXT)
@@ -243,6 +244,13 @@ class Folders(Case):
                 self.start: ["ReformerModelWithLMHead", f"longspan generate -m {self.start} -p TEXT"],
                 self.model("masked"): ["LongformerForMaskedLM", "longspan fill-mask -m"],
                 self.start / "config.json": ["give the folder"]}
+        for name, content, words in (
+                ("p.png", b"\x89PNG\r\n\x1a\n\0\0", ["a picture (PNG)"]), ("p", b"\xff\xd8\xff\xe0\0", ["JPEG"]),
+                ("p.pdf", b"%PDF-1.7\n", ["a PDF", "pdftotext"]), ("nothing", b"", ["an empty file"]),
+                ("a.docx", b"PK\x03\x04\x14\0..[Content_Types].xml", ["a zip archive", "unpack it"]),
+                ("wide.txt", "She went".encode("utf-16"), ["a text in UTF-16", "--encoding utf-16"])):
+            (self.dir / name).write_bytes(content)
+            says[self.dir / name] = words
         for name, (kind, head) in FOREIGN.items():
             folder = put(name + "/config.json", json.dumps({"model_type": kind,
                                                             "architectures": [head]}))
@@ -279,6 +287,31 @@ class Folders(Case):
         result = run("convert", folder, self.dir / "out")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("the tokenizer was copied but cannot be opened", result.stderr)
+
+    def test_convert_opens_vectors_as_embed_does(self):
+        folder, out = self.model("bare"), self.dir / "out"
+        (folder / "modules.json").write_text(json.dumps(
+            [{"path": "", "type": "sentence_transformers.models.Transformer"},
+             {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]))
+        pooling = self.dir / "elsewhere"
+        pooling.mkdir()
+        (pooling / "config.json").write_text('{"pooling_mode": "cls"}')
+        (folder / "1_Pooling").symlink_to(pooling)
+        result = run("convert", folder, out)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        (line,) = result.stderr.splitlines()
+        for word in ("leads out of the folder: 1_Pooling; not copied", "embed cannot use",
+                     f"{out}/1_Pooling/config.json: cannot open"):
+            self.assertIn(word, line)
+        self.fails(4, "embed", "-m", out, "--text", "anne", says=["1_Pooling"])
+        (folder / "1_Pooling").unlink()
+        shutil.copytree(pooling, folder / "1_Pooling")
+        result = run("convert", folder, self.dir / "whole")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(self.ok("embed", "-m", folder, "--text", "anne saw"),
+                         self.ok("embed", "-m", self.dir / "whole", "--text", "anne saw"))
+        (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "best"}')
+        self.assertIn("embed cannot use what was converted", run("convert", folder, self.dir / "odd").stderr)
 
 
 if __name__ == "__main__":

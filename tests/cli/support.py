@@ -28,6 +28,10 @@ def run(*arguments, **options):
                           errors="replace", **options)
 
 
+SENTENCES = ["The letter was written by Captain Frederick.", "She went to the sea, to a very old house.",
+             "Anne saw the ship.", "He was a captain, she was a lady.", "Who went to sea?"]
+
+
 class Case(unittest.TestCase):
     """A scratch folder with a tiny start model and a text."""
 
@@ -57,6 +61,29 @@ class Case(unittest.TestCase):
         self.assertEqual(result.stdout, "")
         for word in says:
             self.assertIn(str(word), lines[0])
+
+    def word_model(self, name, kind, words, **fields):
+        """A small Longformer of a class over a WordPiece vocabulary, 30 tokens at most."""
+        folder = self.dir / name
+        config = {"model_type": "longformer", "architectures": [f"Longformer{kind}"],
+                  "attention_window": [8, 8], "vocab_size": len(words), "hidden_size": 16,
+                  "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+                  "max_position_embeddings": 31, "type_vocab_size": 2, "pad_token_id": 0,
+                  "bos_token_id": None, "eos_token_id": None, "sep_token_id": 3,
+                  "initializer_range": 0.3, **fields}
+        source = self.dir / (name + ".json")
+        source.write_text(json.dumps(config))
+        self.ok("init", "--config", source, "-o", folder)
+        (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+        return folder
+
+    def sentences(self):
+        """A folder with a file for each sentence."""
+        folder = self.dir / "texts"
+        folder.mkdir()
+        for i, sentence in enumerate(SENTENCES):
+            (folder / f"{i}.txt").write_text(sentence + "\n")
+        return folder
 
     def train(self, out, *more, code=0, **options):
         result = run("train", "lm", "-m", self.start, "--train", self.text, "-o", out, *SMALL_RUN,

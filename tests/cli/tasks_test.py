@@ -5,45 +5,23 @@ usage: tasks_test.py PROGRAM [unittest options]
 """
 import json
 
-from support import Case, main, run
+from support import SENTENCES, Case, main, run
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "?", "the", "letter", "was",
          "written", "by", "anne", "##s", "who", "captain", "frederick", "to", "sea", "he", "she",
          "went", "saw", "a", "ship", "lady", "house", "very", "old"]
-CLASSES = {"masked": "MaskedLM", "sequence": "SequenceClassification",
-           "token": "TokenClassification", "question": "QuestionAnswering",
-           "choice": "MultipleChoice", "bare": None}
-SENTENCES = ["The letter was written by Captain Frederick.", "She went to the sea, to a very old house.",
-             "Anne saw the ship.", "He was a captain, she was a lady.", "Who went to sea?"]
+CLASSES = {"masked": "ForMaskedLM", "sequence": "ForSequenceClassification",
+           "token": "ForTokenClassification", "question": "ForQuestionAnswering",
+           "choice": "ForMultipleChoice", "bare": "Model"}
 
 
 class Tasks(Case):
     """A model of each kind over a WordPiece vocabulary, 30 tokens at most."""
 
     def model(self, kind, **fields):
-        folder = self.dir / kind
-        if folder.exists():
-            return folder
-        head = CLASSES[kind]
-        config = {"model_type": "longformer",
-                  "architectures": [f"LongformerFor{head}" if head else "LongformerModel"],
-                  "attention_window": [8, 8], "vocab_size": len(WORDS), "hidden_size": 16,
-                  "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-                  "max_position_embeddings": 31, "type_vocab_size": 2, "pad_token_id": 0,
-                  "bos_token_id": None, "eos_token_id": None, "sep_token_id": 3,
-                  "initializer_range": 0.3, **fields}
-        source = self.dir / (kind + ".json")
-        source.write_text(json.dumps(config))
-        self.ok("init", "--config", source, "-o", folder)
-        (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-        return folder
-
-    def texts(self):
-        folder = self.dir / "texts"
-        folder.mkdir()
-        for i, sentence in enumerate(SENTENCES):
-            (folder / f"{i}.txt").write_text(sentence + "\n")
-        return folder
+        if (self.dir / kind).exists():
+            return self.dir / kind
+        return self.word_model(kind, CLASSES[kind], WORDS, **fields)
 
     def results(self, *arguments, **options):
         report = json.loads(self.ok(*arguments, "--json", **options))
@@ -53,7 +31,7 @@ class Tasks(Case):
     # ---- where texts come from ------------------------------------------------------------------
 
     def test_files_folders_lines_and_stdin_are_the_same_texts(self):
-        model, texts = self.model("sequence"), self.texts()
+        model, texts = self.model("sequence"), self.sentences()
         scores = [r["labels"] for r in self.results("classify", "-m", model, texts)]
         self.assertEqual(len(scores), len(SENTENCES))
         everything = "\n".join(SENTENCES) + "\n"
@@ -221,7 +199,7 @@ class Tasks(Case):
         self.fails(2, *arguments, "--text", long, "--overflow", "window", says=["windows"])
 
     def test_bf16_is_near(self):
-        model, texts = self.model("sequence"), self.texts()
+        model, texts = self.model("sequence"), self.sentences()
         full = self.results("classify", "-m", model, texts)
         half = self.results("classify", "-m", model, texts, "--dtype", "bf16")
         self.assertNotEqual(full, half)

@@ -1,7 +1,7 @@
 // Rows of any format: whatever the bytes are, reading ends, what is wrong is told in a line, and
 // what is not refused is text. The first byte chooses how the others are read.
 #include "data/rows.h"
-#include "data/utf8.h"
+#include "io/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {
@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
                                  Format::kJson};
   constexpr const char* kEncodings[] = {"utf-8", "utf-8", "latin-1", "cp1252", "utf-16"};
   RowRules rules;
-  rules.fields = {{"text", true}, {"context"}, {"question"}, {"id"}};
+  rules.fields = {{"text", true}, {"context"}, {"question"}, {"id", false, true}};
   rules.options.most_line_bytes = 4096;
   rules.options.encoding = kEncodings[(data[0] / 5) % 5];
   rules.options.text_field = (data[0] & 0x80) != 0 ? "context" : "text";
@@ -41,7 +41,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
         continue;
       }
       fuzz::Require(row->has_fields() || !row->text.empty());
-      fuzz::Require(FirstInvalidUtf8(row->text) == std::string_view::npos);
+      fuzz::Require(io::FirstInvalidUtf8(row->text) == std::string_view::npos);
       if (row->has_fields()) row->fields.dump();  // throws for bytes that are no UTF-8
     }
   });

@@ -1,0 +1,24 @@
+#include "cli/json_list.h"
+
+#include "io/json.h"
+
+namespace longspan::cli {
+
+std::string JsonListHead(const nlohmann::ordered_json& head, std::string_view list, int indent) {
+  std::string text = head.empty() ? "{" : io::JsonText(head, indent);
+  if (!head.empty()) {
+    text.resize(text.size() - 2);  // "\n}"
+    text += ',';
+  }
+  const std::string margin(static_cast<std::size_t>(indent), ' ');
+  return text + "\n" + margin + io::JsonText(nlohmann::ordered_json(list)) + ": [";
+}
+
+std::string IndentedJson(const nlohmann::ordered_json& value, std::size_t columns) {
+  const std::string margin(columns, ' ');
+  std::string text = margin;
+  for (const char c : io::JsonText(value, 2)) text += c == '\n' ? "\n" + margin : std::string(1, c);
+  return text;
+}
+
+}  // namespace longspan::cli
