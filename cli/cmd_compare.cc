@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -88,7 +89,10 @@ double ExpectedSeconds(const ReformerConfig& config, idx_t tokens,
          RehearseStep(config, 1, before).gflop;
 }
 
-void CompareSteps(const CompareCommand& c, int threads, Comparison* result) {
+// Called behind each figure.
+using Keep = std::function<void(const Comparison& so_far)>;
+
+void CompareSteps(const CompareCommand& c, int threads, const Keep& keep, Comparison* result) {
   for (idx_t tokens = c.shortest; tokens <= c.longest; tokens *= 2) {
     result->lengths.push_back(tokens);
   }
@@ -105,6 +109,7 @@ void CompareSteps(const CompareCommand& c, int threads, Comparison* result) {
       figures[tokens] = TimeStep(threads, config, tokens, expected);
       fmt::print(stderr, "{} attention, {} tokens: {:.2f} s, {:.0f} MB\n", attention, tokens,
                  figures[tokens].seconds, static_cast<double>(figures[tokens].rss_bytes) * 1e-6);
+      keep(*result);
     }
   }
 }
@@ -138,7 +143,7 @@ LearningFigure Learn(Context& context, const CompareCommand& c, const fs::path& 
   return figure;
 }
 
-void CompareLearning(const CompareCommand& c, int threads, Comparison* result) {
+void CompareLearning(const CompareCommand& c, int threads, const Keep& keep, Comparison* result) {
   const fs::path text = c.text.empty() ? FindNovel() : fs::path(c.text);
   Context context(threads);
   Reformer model(WithPositions(DemoConfig(), c.train_tokens));
@@ -146,16 +151,28 @@ void CompareLearning(const CompareCommand& c, int threads, Comparison* result) {
   SaveReformer(model, fs::path(c.output) / "start");
   for (const std::string attention : kAttentionNames) {
     result->learning[attention] = Learn(context, c, text, attention);
+    keep(*result);
   }
 }
 
 // ---- what is shown ------------------------------------------------------------------------------
 
+// What has been measured so far: a comparison that is stopped keeps it.
+const std::map<idx_t, StepFigure>& StepsOf(const Comparison& result, const std::string& attention) {
+  static const std::map<idx_t, StepFigure> none;
+  const auto found = result.steps.find(attention);
+  return found == result.steps.end() ? none : found->second;
+}
+const LearningFigure* LearningOf(const Comparison& result, const std::string& attention) {
+  const auto found = result.learning.find(attention);
+  return found == result.learning.end() ? nullptr : &found->second;
+}
+
 // The shortest length from which on `attention` is faster than full attention.
 std::optional<idx_t> WinsFrom(const Comparison& result, const std::string& attention) {
   std::optional<idx_t> from;
-  const auto& full = result.steps.at("full");
-  for (const auto& [tokens, figure] : result.steps.at(attention)) {
+  const auto& full = StepsOf(result, "full");
+  for (const auto& [tokens, figure] : StepsOf(result, attention)) {
     const auto rival = full.find(tokens);
     if (rival == full.end()) continue;
     const bool wins = figure.seconds < rival->second.seconds;
@@ -175,10 +192,10 @@ std::string Markdown(const CompareCommand& c, const Comparison& result,
   for (const idx_t tokens : result.lengths) {
     text += fmt::format("| {} |", tokens);
     for (const std::string attention : kAttentionNames) {
-      const auto& figures = result.steps.at(attention);
+      const auto& figures = StepsOf(result, attention);
       const auto found = figures.find(tokens);
       text += found == figures.end()
-                  ? " left out |"
+                  ? (result.learning.empty() ? " |" : " left out |")
                   : fmt::format(" {:.2f} s, {:.0f} MB, {:.2f} |", found->second.seconds,
                                 static_cast<double>(found->second.rss_bytes) * 1e-6,
                                 found->second.fraction);
@@ -186,6 +203,7 @@ std::string Markdown(const CompareCommand& c, const Comparison& result,
     text += "\n";
   }
   for (const std::string attention : {"local", "lsh"}) {
+    if (StepsOf(result, attention).empty()) continue;
     const std::optional<idx_t> from = WinsFrom(result, attention);
     text += from ? fmt::format("\nFaster than full attention from {} tokens on: {}.\n", *from,
                                attention)
@@ -197,9 +215,10 @@ std::string Markdown(const CompareCommand& c, const Comparison& result,
       "| attention | time | updates | bits per byte, held out |\n|---|---|---|---|\n",
       c.train_batch, c.train_tokens);
   for (const std::string attention : kAttentionNames) {
-    const LearningFigure& figure = result.learning.at(attention);
-    text += fmt::format("| {} | {} | {} | {:.3f} |\n", attention, DurationText(figure.seconds),
-                        figure.steps, figure.bits_per_byte);
+    const LearningFigure* figure = LearningOf(result, attention);
+    if (figure == nullptr) continue;
+    text += fmt::format("| {} | {} | {} | {:.3f} |\n", attention, DurationText(figure->seconds),
+                        figure->steps, figure->bits_per_byte);
   }
   return text;
 }
@@ -207,18 +226,19 @@ std::string Markdown(const CompareCommand& c, const Comparison& result,
 std::string Json(const Comparison& result, const std::string& machine) {
   nlohmann::ordered_json j = {{"machine", machine}};
   for (const std::string attention : kAttentionNames) {
-    for (const auto& [tokens, figure] : result.steps.at(attention)) {
+    for (const auto& [tokens, figure] : StepsOf(result, attention)) {
       j["steps"].push_back({{"attention", attention},
                             {"tokens", tokens},
                             {"seconds", figure.seconds},
                             {"peak_rss_bytes", figure.rss_bytes},
                             {"fraction", figure.fraction}});
     }
-    const LearningFigure& figure = result.learning.at(attention);
+    const LearningFigure* figure = LearningOf(result, attention);
+    if (figure == nullptr) continue;
     j["learning"].push_back({{"attention", attention},
-                             {"seconds", figure.seconds},
-                             {"steps", figure.steps},
-                             {"bits_per_byte", figure.bits_per_byte}});
+                             {"seconds", figure->seconds},
+                             {"steps", figure->steps},
+                             {"bits_per_byte", figure->bits_per_byte}});
   }
   return io::DumpJson(j);
 }
@@ -233,7 +253,7 @@ Chart StepChart(const Comparison& result, const char* title, const char* label,
   chart.y = {label, true};
   for (const std::string attention : kAttentionNames) {
     Series series{attention, {}, {}, static_cast<idx_t>(chart.series.size()), true};
-    for (const auto& [tokens, figure] : result.steps.at(attention)) {
+    for (const auto& [tokens, figure] : StepsOf(result, attention)) {
       series.x.push_back(static_cast<double>(tokens));
       series.y.push_back(value(figure));
     }
@@ -282,11 +302,15 @@ int RunCompare(const CompareCommand& c, int threads) {
     return context.Describe() + "; peak: " + Describe(ProbePeaks(context));
   }();
   Comparison result;
-  CompareSteps(c, threads, &result);
-  CompareLearning(c, threads, &result);
+  // Behind each figure: hours of measuring outlive a Ctrl-C.
+  const auto keep = [&](const Comparison& so_far) {
+    io::WriteFileAtomic(output / "table.md", Markdown(c, so_far, machine));
+    io::WriteFileAtomic(output / "results.json", Json(so_far, machine));
+  };
+  CompareSteps(c, threads, keep, &result);
+  CompareLearning(c, threads, keep, &result);
   const std::string table = Markdown(c, result, machine);
-  io::WriteFileAtomic(output / "table.md", table);
-  io::WriteFileAtomic(output / "results.json", Json(result, machine));
+  keep(result);
   DrawPictures(output, result);
   PrintResult(c.json ? Json(result, machine) : table);
   return 0;

@@ -6,7 +6,6 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
-#include "cli/signals.h"
 #include "cli/task_run.h"
 #include "cli/vector_output.h"
 #include "io/escape.h"
@@ -81,12 +80,7 @@ std::string PromptOf(const EmbedCommand& c, const Prompts& prompts) {
   return prompt;
 }
 
-// Ctrl-C: the way out of a run, so that no unfinished file stays behind.
-struct Stopped {
-  int signal;
-};
-
-int Embeddings(const EmbedCommand& c, int threads) {
+int RunEmbed(const EmbedCommand& c, int threads) {
   const VectorFormat format = FormatOf(c);
   TaskCommand task = c.task;
   task.json = format == VectorFormat::kJson && !c.output;
@@ -114,31 +108,13 @@ int Embeddings(const EmbedCommand& c, int threads) {
       [&](const std::string& note) {
         if (!task.quiet) fmt::print(stderr, "warning: {}\n", note);
       });
-  if (c.output) {
-    CatchStopSignals();
-    const auto progress = run.model().on_progress;
-    run.model().on_progress = [progress](idx_t tokens) {
-      if (StopSignal() != 0) throw Stopped{StopSignal()};
-      if (progress) progress(tokens);
-    };
-  }
   bool any = false;
   for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
     any = true;
     output.Add(run, chunk, Embed(run.context(), run.model(), chunk.rows, options));
-    if (c.output && StopSignal() != 0) throw Stopped{StopSignal()};
   }
   if (any) output.Finish();  // of texts that cannot be used no file is made
   return run.Finish();
-}
-
-int RunEmbed(const EmbedCommand& c, int threads) {
-  try {
-    return Embeddings(c, threads);
-  } catch (const Stopped& stopped) {
-    fmt::print(stderr, "longspan: interrupted; nothing was written\n");
-    return 128 + stopped.signal;
-  }
 }
 
 }  // namespace

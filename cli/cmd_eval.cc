@@ -8,6 +8,7 @@
 #include "cli/data_options.h"
 #include "cli/eval_reports.h"
 #include "cli/train_options.h"
+#include "cli/training.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
 #include "io/json.h"
@@ -35,7 +36,9 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   options.text = c.data;
   const idx_t tokens = options.tokens == 0 ? kReformerTokens : options.tokens;
   options.tokens = std::min(tokens, LoadReformerConfig(c.model).longest());
-  const EvalResult r = EvaluateLanguageModel(context, options);
+  EvalProgress progress("evaluated");
+  const EvalResult r = EvaluateLanguageModel(context, options, progress.hooks());
+  progress.Finish();
   TellNotes(r.notes);
   if (!c.json) {
     return fmt::format(
@@ -75,7 +78,9 @@ std::string JudgeMaskedLm(Context& context, const EvalCommand& c) {
   o.task.global = c.global;
   o.num_hashes = c.options.num_hashes;
   o.no_lm_bias = c.options.no_lm_bias;
-  const MaskedLmEval result = EvaluateMaskedLm(context, o);
+  EvalProgress progress("evaluated");
+  const MaskedLmEval result = EvaluateMaskedLm(context, o, progress.hooks());
+  progress.Finish();
   TellNotes(result.notes);
   return MaskedLmReport(result, c.json);
 }
@@ -89,7 +94,9 @@ std::string JudgeClassifier(Context& context, const EvalCommand& c) {
   o.task.global = c.global;
   o.num_hashes = c.options.num_hashes;
   o.data = c.options.data;
-  const ClassifierEval result = EvaluateClassifier(context, o);
+  EvalProgress progress("evaluated");
+  const ClassifierEval result = EvaluateClassifier(context, o, progress.hooks());
+  progress.Finish();
   TellNotes(result.notes);
   return ClassifierReport(result, c.json);
 }

@@ -96,9 +96,9 @@ TrainResult TrainStages(Context& context, const EvidenceCommand& c) {
     WriteEvidence(o.eval, stage, c.seed, EvidenceSplit::kHeldOut, kHeldOut);
     ClassifyOptions task;
     task.epochs = 1.0;
-    result = RunWithProgress(ParseProgressMode(c.progress), [&](const TrainHooks& hooks) {
-      return TrainClassifier(context, o, task, hooks);
-    });
+    result = RunWithProgress(
+        ParseProgressMode(c.progress), o.output.string(),
+        [&](const TrainHooks& hooks) { return TrainClassifier(context, o, task, hooks); });
     seconds += result.seconds;
     if (result.stopped) break;
     if (!c.json) {

@@ -58,10 +58,23 @@ struct Plan {
   std::size_t budget = 0;      // 0: one length is asked for
   std::size_t program = 0;     // resident before there is a model: code, libraries, stacks
   double peak = 0.0;           // GFLOP/s
+  std::string head;            // the class that is counted; empty: the model's own
 };
 
-Plan PlanReformer(Context& context, const ReformerConfig& given, const PlanCommand& c) {
+// An encoder alone is trained under the head that `train` puts on it.
+template <class Config, class Head, class NameOf>
+void PutTrainedHead(Head none, Head trained, const NameOf& name_of, Config* config, Plan* plan) {
+  if (config->head != none) return;
+  config->head = trained;
+  plan->head = name_of(trained);
+}
+
+Plan PlanReformer(Context& context, ReformerConfig given, const PlanCommand& c) {
   Plan plan;
+  PutTrainedHead(
+      ReformerHead::kNone,
+      given.is_decoder ? ReformerHead::kLanguageModel : ReformerHead::kMaskedLanguageModel,
+      ReformerClass, &given, &plan);
   plan.positions = given.longest();
   plan.parameters = ParameterCount(given);
   plan.more_positions = given.axial ? "a larger axial_pos_shape and max_position_embeddings"
@@ -85,10 +98,11 @@ Plan PlanReformer(Context& context, const ReformerConfig& given, const PlanComma
   return plan;
 }
 
-Plan PlanLongformer(Context& context, const LongformerConfig& config, const PlanCommand& c) {
+Plan PlanLongformer(Context& context, LongformerConfig config, const PlanCommand& c) {
   Check(c.gradient_streams == "f32", ErrorCode::kUsage,
         "plan: --gradient-streams is for Reformers, whose layers are reversible");
   Plan plan;
+  PutTrainedHead(LongformerHead::kNone, LongformerHead::kMaskedLm, LongformerClass, &config, &plan);
   plan.positions = config.longest();
   plan.parameters = ParameterCount(config);
   plan.more_positions = "larger max_position_embeddings";
@@ -145,18 +159,35 @@ void AddSeconds(const PlanCommand& c, const Plan& plan, const PlanKind& kind, Pl
   if (trial.ran()) row->seconds = trial.Seconds(row->needs);
 }
 
-// A step of c.tokens, or the longest that fits.
-PlanRow MakeRow(const PlanCommand& c, const Plan& plan, const PlanKind& kind) {
+// A step of c.tokens, or the longest that fits. A rehearsal of a long one takes seconds, and so
+// does a trial: `progress` says which is under way.
+PlanRow MakeRow(const PlanCommand& c, const Plan& plan, const PlanKind& kind, Progress* progress) {
   PlanRow row;
   row.attention = kind.name;
+  const std::string trying = fmt::format("{}: rehearsing a step, tokens", kind.name);
+  const std::string timing = fmt::format("{}: timing short steps for one of tokens", kind.name);
+  const auto tell = [&](const std::string& what, idx_t tokens) {
+    constexpr idx_t kQuick = 8192;  // tokens whose rehearsal nobody waits for
+    if (tokens < kQuick) return;
+    ProgressLine line;
+    line.unit = what;
+    line.step = tokens;
+    progress->Update(line);
+  };
+  const auto rehearse = [&](idx_t tokens) {
+    tell(trying, tokens);
+    return kind.rehearse(tokens);
+  };
   if (plan.budget == 0) {
-    row.needs = kind.rehearse(c.tokens);
+    row.needs = rehearse(c.tokens);
   } else {
-    const LongestStep longest = FindLongestStep(kind.rehearse, c.batch, plan.budget - plan.program);
+    const LongestStep longest = FindLongestStep(rehearse, c.batch, plan.budget - plan.program);
     row.needs = longest.needs;
     row.refused = longest.refused;
   }
+  tell(timing, row.needs.tokens);
   AddSeconds(c, plan, kind, &row);
+  progress->Finish();  // the line's words end with this function
   return row;
 }
 
@@ -192,6 +223,7 @@ void PrintJson(const PlanCommand& c, const Plan& plan, const std::vector<PlanRow
     j["memory_bytes"] = plan.budget;
     j["memory_source"] = c.memory.empty() ? "available" : "given";
   }
+  if (!plan.head.empty()) j["head"] = plan.head;
   j["peak_gflops"] = plan.peak;
   j["assumed_fraction"] = kFractionOfPeak;
   j["machine"] = context.Describe();
@@ -237,6 +269,10 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
       timed ? "from short steps of one and two layers of each kind"
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
                           kFractionOfPeak, plan.peak));
+  if (!plan.head.empty()) {
+    text +=
+        fmt::format("The model has no head: a {} is counted, as `train` makes of it.\n", plan.head);
+  }
   if (beyond) {
     text += fmt::format("The config has positions for {} tokens: more need {}, as counted here.\n",
                         plan.positions, plan.more_positions);
@@ -260,7 +296,8 @@ int RunPlan(const PlanCommand& c, int threads) {
   Check(plan.budget == 0 || plan.budget > plan.program, ErrorCode::kLimit,
         "plan: {} bytes of memory, the program alone takes {}", plan.budget, plan.program);
   std::vector<PlanRow> rows;
-  for (const PlanKind& kind : plan.kinds) rows.push_back(MakeRow(c, plan, kind));
+  Progress progress;
+  for (const PlanKind& kind : plan.kinds) rows.push_back(MakeRow(c, plan, kind, &progress));
   if (c.json) {
     PrintJson(c, plan, rows, context);
   } else {

@@ -115,6 +115,7 @@ void WriteStart(const PuzzleCommand& c, const fs::path& start) {
 
 std::vector<PuzzleRow> ScoreAll(Context& context, const PuzzleCommand& c) {
   std::vector<PuzzleRow> rows;
+  EvalProgress progress("scored", ParseProgressMode(c.progress));
   for (const Attention& attention : kScored) {
     PuzzleEvalOptions o;
     o.model = c.output;
@@ -124,7 +125,7 @@ std::vector<PuzzleRow> ScoreAll(Context& context, const PuzzleCommand& c) {
     o.seed = c.options.seed;
     o.attention = InPlaceOfHashing(c, attention.name);
     o.num_hashes = attention.rounds;
-    rows.push_back({attention, EvaluatePuzzle(context, o)});
+    rows.push_back({attention, EvaluatePuzzle(context, o, progress.hooks())});
   }
   return rows;
 }
@@ -169,13 +170,14 @@ int RunPuzzle(const PuzzleCommand& c, int threads) {
   TrainOptions options = c.Options(context);
   CheckPuzzle(c.puzzle, options.tokens);
   if (options.model.empty()) {
-    // Beside the run, whose folder the loop wants empty. A resumed run goes on from its checkpoint.
+    // Beside the run, whose folder the loop wants empty. It is the same each time, so that a
+    // resumed run finds the model that it began with.
     options.model = c.output + "-start";
-    if (!options.resume) WriteStart(c, options.model);
+    WriteStart(c, options.model);
   }
   options.attention = InPlaceOfHashing(c, c.attention);
   const TrainResult trained = RunWithProgress(
-      ParseProgressMode(c.progress),
+      ParseProgressMode(c.progress), c.output,
       [&](const auto& hooks) { return TrainPuzzle(context, options, c.puzzle, hooks); });
   if (trained.stopped) {
     PrintResult(TrainSummary(c, trained, ""));
@@ -219,8 +221,7 @@ void AddPuzzle(CLI::App* parent, const char* name, const char* text, const char*
     c->puzzle.short_steps = 500;
   }
   command->add_option("-o,--output", c->output, "directory of the run")->required();
-  command->add_flag("--resume", c->options.resume, "go on with the run in the output, bit for bit");
-  command->add_flag("--overwrite", c->options.overwrite, "clear the run in the output first");
+  AddRunOptions(command, c.get());
   command->add_option("--symbols", c->puzzle.symbols, recall ? "keys, and values" : "symbols")
       ->capture_default_str();
   if (recall) {

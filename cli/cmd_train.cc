@@ -15,11 +15,13 @@ namespace longspan::cli {
 namespace {
 
 const std::string kSignals =
-    kReading + std::string("Ctrl-C and SIGTERM save and leave with 130 and 143.");
+    kReading + std::string(
+                   "And --beta1 --beta2 --allow-nonfinite. Ctrl-C, SIGTERM and SIGHUP save and "
+                   "leave; SIGUSR1 saves.");
 
 int RunTask(const TrainCommand& c, const TrainRun& run, const std::string& next) {
-  const TrainResult result = RunWithProgress(ParseProgressMode(c.progress), run);
-  PrintResult(TrainSummary(c, result, next));
+  const TrainResult result = RunWithProgress(ParseProgressMode(c.progress), c.output, run);
+  PrintResultIfRead(TrainSummary(c, result, next));
   return TrainExitCode(result);
 }
 

@@ -1,47 +1,110 @@
 #include "cli/signals.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <csignal>
+#include <mutex>
+#include <system_error>
 #include <thread>
+#include <utility>
 
+namespace longspan::io { inline void RemoveLiveTemporaries() {} }  // MERGE
 namespace longspan::cli {
 namespace {
 
-constexpr std::array<int, 3> kStopSignals = {SIGINT, SIGTERM, SIGHUP};
+struct Known {
+  int number;
+  const char* name;
+};
+constexpr std::array<Known, 3> kStopSignals = {
+    {{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGHUP, "SIGHUP"}}};
 
 std::atomic<int> stop_signal = 0;
-std::atomic<bool> caught = false;
+std::atomic<bool> caught = false, expects_saves = false, wants_save = false, leaving = false;
 
-sigset_t StopSet() {
+std::mutex words_mutex;
+StopWords words;
+
+const char* NameOf(int signal) {
+  for (const Known& known : kStopSignals) {
+    if (known.number == signal) return known.name;
+  }
+  return "SIGUSR1";
+}
+
+sigset_t WaitedFor() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : kStopSignals) sigaddset(&set, signal);
+  for (const Known& known : kStopSignals) sigaddset(&set, known.number);
+  sigaddset(&set, SIGUSR1);
   return set;
 }
 
-// What would have happened without us.
+// A line on stderr, where it can be taken at once: a reader that has stopped must not keep us. The
+// stream is not used: the thread that holds its lock may wait for that reader.
+void Say(const std::string& line) {
+  if (line.empty()) return;
+  // A progress bar is in the way on a terminal; the line begins behind it.
+  const std::string text =
+      (isatty(STDERR_FILENO) == 1 ? "\nlongspan: " : "longspan: ") + line + "\n";
+  constexpr int kPatience_ms = 100;
+  pollfd stream{STDERR_FILENO, POLLOUT, 0};
+  if (poll(&stream, 1, kPatience_ms) != 1 || (stream.revents & POLLOUT) == 0) return;
+  if (write(STDERR_FILENO, text.data(), text.size()) < 0) return;  // nobody is there to be told
+}
+
+// The process dies of the signal, as it would have without us, but for the files that it leaves
+// half written.
 void DieOf(int signal) {
-  sigset_t set = StopSet();
-  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  leaving = true;
+  io::RemoveLiveTemporaries();
+  std::signal(signal, SIG_DFL);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
   raise(signal);
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  _exit(128 + signal);  // never reached: the signal is taken when it is unblocked
+}
+
+std::string Words(const std::function<std::string(const char*)>& function, int signal) {
+  return function ? function(NameOf(signal)) : std::string();
+}
+
+void Stop(int signal) {
+  if (!caught) {
+    Say(std::string(NameOf(signal)) + ": stopped; no file is left half written");
+    DieOf(signal);
+  }
+  const std::lock_guard lock(words_mutex);
+  if (stop_signal == 0) {
+    stop_signal = signal;
+    Say(Words(words.told, signal));
+    return;
+  }
+  Say(Words(words.lost, signal));
+  DieOf(signal);
 }
 
 void Wait(std::array<bool, kStopSignals.size()> ignored) {
-  const sigset_t set = StopSet();
+  const sigset_t set = WaitedFor();
   for (int signal = 0;;) {
     if (sigwait(&set, &signal) != 0) continue;
-    if (!caught) {
-      for (std::size_t i = 0; i < kStopSignals.size(); ++i) {
-        if (kStopSignals[i] == signal && !ignored[i]) DieOf(signal);
-      }
+    if (signal == SIGUSR1) {
+      if (!expects_saves) DieOf(signal);
+      wants_save = true;
       continue;
     }
-    if (stop_signal != 0) _exit(128 + signal);
-    stop_signal = signal;
+    for (std::size_t i = 0; i < kStopSignals.size(); ++i) {
+      if (kStopSignals[i].number != signal) continue;
+      // Who started us wants it ignored: nohup does so to a closed terminal. Shells do it to the
+      // Ctrl-C of what runs in the background; one that is sent to a training is meant.
+      if (!ignored[i] || (caught && signal != SIGHUP)) Stop(signal);
+    }
   }
 }
 
@@ -51,16 +114,35 @@ void TakeStopSignals() {
   std::array<bool, kStopSignals.size()> ignored{};
   for (std::size_t i = 0; i < kStopSignals.size(); ++i) {
     struct sigaction action {};
-    sigaction(kStopSignals[i], nullptr, &action);
+    sigaction(kStopSignals[i].number, nullptr, &action);
     ignored[i] = action.sa_handler == SIG_IGN;
   }
-  const sigset_t set = StopSet();
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  std::thread(Wait, ignored).detach();
+  const sigset_t set = WaitedFor();
+  sigset_t before;
+  pthread_sigmask(SIG_BLOCK, &set, &before);
+  try {
+    std::thread(Wait, ignored).detach();
+  } catch (const std::system_error&) {  // no thread is to be had
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
 }
 
-void CatchStopSignals() { caught = true; }
+void CatchStopSignals(StopWords new_words) {
+  const std::lock_guard lock(words_mutex);
+  words = std::move(new_words);
+  caught = true;
+}
+
+void ExpectSaves() {
+  std::signal(SIGPIPE, SIG_IGN);
+  expects_saves = true;
+}
 
 int StopSignal() { return stop_signal; }
+bool TakeSaveWish() { return wants_save.exchange(false); }
+
+void WaitIfLeaving() {
+  while (leaving) pause();
+}
 
 }  // namespace longspan::cli

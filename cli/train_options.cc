@@ -27,6 +27,7 @@ TrainOptions TrainCommand::Options(Context& context) const {
   if (dropout >= 0.0) o.dropout = dropout;
   o.dtype = DTypeOf(dtype);
   o.gradient_streams = DTypeOf(gradient_streams);
+  o.survive_save_error = on_save_error == "continue";
   o.memory = StepBudget("train", context, memory);
   return o;
 }
@@ -39,8 +40,21 @@ void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c) 
   command->add_option("--held-out", c->options.held_out, "that part's share")
       ->capture_default_str();
   command->add_option("-o,--output", c->output, "directory of the run")->required();
+  AddRunOptions(command, c);
+}
+
+void AddRunOptions(CLI::App* command, TrainCommand* c) {
   command->add_flag("--resume", c->options.resume, "go on with the run in the output, bit for bit");
-  command->add_flag("--overwrite", c->options.overwrite, "clear the run in the output first");
+  command->add_flag("--extend", c->options.extend,
+                    "go on to more --steps (or epochs) than it was made for");
+  command->add_flag("--overwrite", c->options.overwrite,
+                    "clear the run in the output first, and nothing else");
+  command
+      ->add_option("--on-save-error", c->on_save_error,
+                   "stop, or continue until a second save in a row fails")
+      ->check(CLI::IsMember({"stop", "continue"}))
+      ->type_name("TEXT")
+      ->capture_default_str();
 }
 
 void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
@@ -59,8 +73,9 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
          o.warmup < 0 ? "updates of linear warm-up, -1: 6 % of them" : "updates of linear warm-up");
   option("--schedule", c->schedule, "cosine, linear or constant");
   option("--weight-decay", o.weight_decay, "of matrices");
-  option("--beta1", o.beta1, "of AdamW");
-  option("--beta2", o.beta2, "of AdamW");
+  // Which are seldom turned: the help's last lines name them.
+  command->add_option("--beta1", o.beta1, "of AdamW")->group("");
+  command->add_option("--beta2", o.beta2, "of AdamW")->group("");
   option("--clip", o.clip, "largest gradient norm, 0: none");
   option("--seed", o.seed, "of data order, dropout, masks and what is new");
   command->add_option("--dropout", c->dropout, "instead of the config's")
@@ -78,8 +93,9 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c) {
   option("--save-every", o.save_every, "0: at the end");
   option("--keep", o.keep, "checkpoints, besides the best");
   option("--progress", c->progress, "auto, bar, plain or none");
-  command->add_flag("--allow-nonfinite", o.allow_nonfinite,
-                    "load weights that hold NaN or infinities");
+  command
+      ->add_flag("--allow-nonfinite", o.allow_nonfinite, "load weights that hold NaN or infinities")
+      ->group("");
   command->add_flag("--json", c->json, "one JSON document at the end");
 }
 
@@ -129,6 +145,7 @@ std::string TrainSummary(const TrainCommand& c, const TrainResult& result,
     nlohmann::ordered_json j;
     j["step"] = result.step;
     j["stopped"] = result.stopped;
+    j["skipped"] = result.skipped;
     j["output"] = c.output;
     j["seconds"] = result.seconds;
     if (!result.stopped) {
@@ -142,11 +159,16 @@ std::string TrainSummary(const TrainCommand& c, const TrainResult& result,
     return fmt::format("stopped and saved at step {}; the same command with --resume goes on\n",
                        result.step);
   }
+  const std::string skipped =
+      result.skipped == 0
+          ? std::string()
+          : fmt::format("{} updates were not applied: their loss or gradient was not finite\n",
+                        result.skipped);
   return fmt::format(
-      "held out: {} after {} steps, {}\n{}: model, checkpoints, metrics.jsonl\n"
+      "{}held out: {} after {} steps, {}\n{}: model, checkpoints, metrics.jsonl\n"
       "next: longspan plot {}   {}\n",
-      MeasuresText(result.eval_loss, result.eval_bits_per_byte, result.metrics), result.step,
-      DurationText(result.seconds), c.output, c.output, next);
+      skipped, MeasuresText(result.eval_loss, result.eval_bits_per_byte, result.metrics),
+      result.step, DurationText(result.seconds), c.output, c.output, next);
 }
 
 }  // namespace longspan::cli

@@ -13,7 +13,7 @@ struct TrainCommand {
   TrainOptions options;
   std::vector<std::string> train;
   std::string model, eval, output, schedule, progress = "auto", dtype = "f32", memory;
-  std::string gradient_streams = "f32";
+  std::string gradient_streams = "f32", on_save_error = "continue";
   double dropout = -1.0;  // negative: the config's
   bool json = false;
 
@@ -23,6 +23,8 @@ struct TrainCommand {
 };
 
 void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c);
+// --resume, --extend, --overwrite and --on-save-error.
+void AddRunOptions(CLI::App* command, TrainCommand* c);
 void AddOptimiserOptions(CLI::App* command, TrainCommand* c);
 void AddRhythmOptions(CLI::App* command, TrainCommand* c);
 

@@ -2,8 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
+#include <memory>
+#include <utility>
+
 #include "cli/signals.h"
 #include "cli/train_options.h"
+#include "io/escape.h"
 
 namespace longspan::cli {
 namespace {
@@ -22,11 +27,66 @@ ProgressLine LineOf(const TrainEvent& event) {
   return line;
 }
 
+// How far a run is, for the thread that says what a stop does.
+class Standing {
+ public:
+  explicit Standing(std::string output) : output_(std::move(output)) {}
+
+  void Take(const TrainEvent& event) {
+    using Kind = TrainEvent::Kind;
+    if (event.kind == Kind::kStart || event.kind == Kind::kStep || event.kind == Kind::kSave) {
+      step_ = event.step;
+    }
+    if (event.kind == Kind::kStart || event.kind == Kind::kSave) saved_ = event.step;
+    evaluating_ = event.kind == Kind::kEvaluating;
+  }
+
+  // The words outlive the run: a signal may come while the program ends.
+  static StopWords Words(std::shared_ptr<const Standing> run) {
+    StopWords words;
+    words.told = [run](const char* signal) {
+      return fmt::format(
+          "{}: stops {} and saves; the last checkpoint is {}/checkpoint-{}; a second signal leaves "
+          "at once and gives up {}",
+          signal, run->evaluating_ ? "this evaluation" : "after this update", run->output_,
+          run->saved_.load(), run->Since());
+    };
+    words.lost = [run](const char* signal) {
+      return fmt::format("{}: left at once, {} given up; --resume goes on from {}/checkpoint-{}",
+                         signal, run->Since(), run->output_, run->saved_.load());
+    };
+    return words;
+  }
+
+ private:
+  // Updates that a checkpoint does not have: the one that is being computed is one of them.
+  std::string Since() const {
+    const idx_t saved = saved_, lost = step_ - saved;
+    if (lost == 0) return "the update that is being computed";
+    return fmt::format("{} update{} and the one that is being computed", lost,
+                       lost == 1 ? "" : "s");
+  }
+
+  std::string output_;
+  std::atomic<idx_t> step_ = 0, saved_ = 0;
+  std::atomic<bool> evaluating_ = false;
+};
+
 void Show(const TrainEvent& event, Progress& progress) {
   switch (event.kind) {
+    case TrainEvent::Kind::kStart:
+      break;
     case TrainEvent::Kind::kStep:
       progress.Update(LineOf(event));
       break;
+    case TrainEvent::Kind::kEvaluating: {
+      ProgressLine line;
+      line.unit = "held out";
+      line.step = event.step;
+      line.steps = event.steps;
+      progress.Update(line);
+      break;
+    }
     case TrainEvent::Kind::kEval:
       progress.Message(fmt::format("step {}: held out {}", event.step,
                                    MeasuresText(event.loss, event.bits_per_byte, event.metrics)));
@@ -40,20 +100,51 @@ void Show(const TrainEvent& event, Progress& progress) {
 
 }  // namespace
 
-TrainResult RunWithProgress(ProgressMode mode, const TrainRun& run) {
-  CatchStopSignals();
+EvalProgress::EvalProgress(std::string what, ProgressMode mode)
+    : what_(std::move(what)), progress_(mode) {}
+
+EvalHooks EvalProgress::hooks() {
+  EvalHooks hooks;
+  hooks.on_progress = [this](idx_t done, idx_t all) {
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
+    constexpr double kPatience_s = 1.0;
+    if (seconds.count() < kPatience_s) return;
+    ProgressLine line;
+    line.unit = what_;
+    line.step = done;
+    line.steps = all;
+    line.seconds_left =
+        done == 0 ? -1.0
+                  : seconds.count() * static_cast<double>(all - done) / static_cast<double>(done);
+    progress_.Update(line);
+  };
+  return hooks;
+}
+
+TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const TrainRun& run) {
+  ExpectSaves();
+  const auto standing = std::make_shared<Standing>(io::Escape(output));
   Progress progress(mode);
   TrainHooks hooks;
-  hooks.on_event = [&](const TrainEvent& event) { Show(event, progress); };
+  hooks.on_event = [&](const TrainEvent& event) {
+    standing->Take(event);
+    // Before that a stop ends the reading of texts and models at once: there is nothing to save.
+    if (event.kind == TrainEvent::Kind::kStart) {
+      CatchStopSignals(Standing::Words(standing));
+    }
+    Show(event, progress);
+  };
   hooks.should_stop = [] { return StopSignal() != 0; };
+  hooks.should_save = TakeSaveWish;
   const TrainResult result = run(hooks);
   progress.Finish();
   return result;
 }
 
 TrainResult TrainWithProgress(Context& context, const TrainOptions& options, ProgressMode mode) {
-  return RunWithProgress(
-      mode, [&](const TrainHooks& hooks) { return TrainLanguageModel(context, options, hooks); });
+  return RunWithProgress(mode, options.output.string(), [&](const TrainHooks& hooks) {
+    return TrainLanguageModel(context, options, hooks);
+  });
 }
 
 int TrainExitCode(const TrainResult& result) { return result.stopped ? 128 + StopSignal() : 0; }

@@ -1,6 +1,7 @@
 // A training run with its face: progress on stderr, signals that save.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -12,9 +13,23 @@ namespace longspan::cli {
 // One of the library's trainings, but for its hooks.
 using TrainRun = std::function<TrainResult(const TrainHooks& hooks)>;
 
+// Shows how far an evaluation is, from its second second on; silent when it is done before.
+class EvalProgress {
+ public:
+  explicit EvalProgress(std::string what, ProgressMode mode = ProgressMode::kAuto);
+  EvalHooks hooks();
+  void Finish() { progress_.Finish(); }  // before anything else is printed
+
+ private:
+  std::string what_;  // "evaluated"
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  Progress progress_;
+};
+
 // Trains with a progress line. Returns the result; on a signal the run has been saved and
 // result.stopped is set.
-TrainResult RunWithProgress(ProgressMode mode, const TrainRun& run);
+// `output`: the run's folder, for what is said at a stop.
+TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const TrainRun& run);
 // The same for a language model.
 TrainResult TrainWithProgress(Context& context, const TrainOptions& options, ProgressMode mode);
 

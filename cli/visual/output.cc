@@ -27,11 +27,25 @@ void CheckIsNoInput(const std::filesystem::path& output, std::span<const std::st
   }
 }
 
-void PrintResult(std::string_view text) {
+namespace {
+
+// 0, or the system's reason.
+int Print(std::string_view text) {
   const bool whole =
       std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-  const int error = errno;  // arguments have no order: read before anything else is evaluated
-  Check(whole, ErrorCode::kIo, "stdout: {}", std::strerror(error));
+  return whole ? 0 : errno;
+}
+
+}  // namespace
+
+void PrintResult(std::string_view text) {
+  const int error = Print(text);
+  Check(error == 0, ErrorCode::kIo, "stdout: {}", std::strerror(error));
+}
+
+void PrintResultIfRead(std::string_view text) {
+  const int error = Print(text);
+  Check(error == 0 || error == EPIPE, ErrorCode::kIo, "stdout: {}", std::strerror(error));
 }
 
 }  // namespace longspan::cli

@@ -18,4 +18,7 @@ void CheckIsNoInput(const std::filesystem::path& output, std::span<const std::st
 // Writes to stdout and flushes. Throws kIo when stdout cannot take it (a full disk).
 void PrintResult(std::string_view text);
 
+// The same at the end of a run whose result is on the disk: a reader that went away is no error.
+void PrintResultIfRead(std::string_view text);
+
 }  // namespace longspan::cli

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -58,8 +59,15 @@ struct TrainOptions {
   idx_t save_every = 250;  // 0: only at the end
   idx_t keep = 2;          // checkpoints, besides the best
   bool resume = false;     // go on from the newest whole checkpoint of `output`
-  bool overwrite = false;  // clear what an earlier run left in `output`
+  // Go on and do `steps` updates in all, more than the run was made for. Where the schedule gives
+  // the updates that were done the same learning rates, the bits are those of one long run.
+  bool extend = false;
+  bool overwrite = false;  // clear what an earlier run left in `output`, and nothing else
   bool allow_nonfinite = false;
+  // A checkpoint that cannot be written (kIo): true goes on until the second failure in a row;
+  // false ends the run. The checkpoints before it stay whole in both.
+  bool survive_save_error = true;
+  double first_save_s = 600.0;  // a checkpoint comes by then, whatever save_every is
 };
 
 // A named number beside the loss: "accuracy", "macro_f1".
@@ -70,8 +78,11 @@ struct TrainMetric {
 
 // What one update or one evaluation was like.
 struct TrainEvent {
-  enum class Kind { kStep, kEval, kSave, kNote } kind = Kind::kStep;
+  // kStart: the output is ready and holds a checkpoint; from here on should_stop is asked.
+  // kEvaluating: `step` of `steps` rows or tokens of an evaluation are done.
+  enum class Kind { kStart, kStep, kEvaluating, kEval, kSave, kNote } kind = Kind::kStep;
   idx_t step = 0, steps = 0;
+  bool skipped = false;        // kStep: loss or gradient were not finite, nothing was updated
   double loss = 0.0;           // the mean over what is predicted: bytes, masked tokens, texts
   double bits_per_byte = 0.0;  // NaN where the loss is not of bytes
   std::vector<TrainMetric> metrics;
@@ -82,11 +93,12 @@ struct TrainEvent {
   double seconds = 0.0;  // since the start of this process's run
   double seconds_left = 0.0;
   idx_t rss_bytes = 0;
-  std::string text;  // of kSave and kNote
+  std::string text;  // of kSave and kNote; of kStart the newest checkpoint's name
 };
 
 struct TrainResult {
   idx_t step = 0;                   // of the last update
+  idx_t skipped = 0;                // updates that were not applied: loss or gradient not finite
   bool stopped = false;             // by should_stop
   double eval_bits_per_byte = 0.0;  // NaN where the loss is not of bytes
   double eval_loss = 0.0;
@@ -94,9 +106,25 @@ struct TrainResult {
   double seconds = 0.0;              // of training, evaluation included
 };
 
+// All may be empty. They are called on the thread that trains.
 struct TrainHooks {
-  std::function<void(const TrainEvent&)> on_event;  // may be empty
-  std::function<bool()> should_stop;                // asked after each update; may be empty
+  std::function<void(const TrainEvent&)> on_event;
+  // Asked after each update and between the batches of an evaluation, which it ends unfinished.
+  // The run is saved, and goes on with options.resume to the same bits.
+  std::function<bool()> should_stop;
+  std::function<bool()> should_save;  // asked after each update: a checkpoint now
+};
+
+// What an evaluation tells while it works. Both may be empty.
+struct EvalHooks {
+  std::function<void(idx_t done, idx_t all)> on_progress;  // rows or tokens, behind each batch
+  std::function<bool()> should_stop;                       // asked there: Stopped is thrown
+};
+
+// An evaluation was ended by should_stop.
+class Stopped : public std::exception {
+ public:
+  const char* what() const noexcept override { return "stopped"; }
 };
 
 // What a language model reads.
@@ -113,10 +141,13 @@ struct LanguageModelOptions {
   bool packed = false;
 };
 
-// Trains, writes metrics.jsonl, checkpoints and the final model into options.output.
+// Trains, writes metrics.jsonl, checkpoints and the final model into options.output. The first
+// checkpoint is written before the first update, so that what could fail at a save fails then.
+// An update whose loss or gradient is not finite is not applied; three in a row end the run.
 // The same options give the same bits for any number of threads, and after any interruption that
-// is resumed. Errors: kUsage (options), kFormat (files), kIo, kLocked (another run owns the
-// output), kNumeric (the loss is no longer finite; the last checkpoint stays).
+// is resumed. Errors: kUsage (options), kFormat (files; a resumed run without a checkpoint, of
+// another model or other data), kIo, kLocked (another run owns the output), kNumeric (three updates
+// in a row, or the weights, are not finite; the last checkpoint stays).
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const TrainHooks& hooks = {});
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
@@ -151,7 +182,8 @@ struct PuzzleScore {
   double share() const { return static_cast<double>(right) / static_cast<double>(counted); }
 };
 // On rows that training with the same seed does not see.
-PuzzleScore EvaluatePuzzle(Context& context, const PuzzleEvalOptions& options);
+PuzzleScore EvaluatePuzzle(Context& context, const PuzzleEvalOptions& options,
+                           const EvalHooks& hooks = {});
 
 // ---- texts with a tokenizer ---------------------------------------------------------------------
 
@@ -221,7 +253,8 @@ struct MaskedLmEvalOptions {
 };
 
 // The loss of a masked language model on a text, in rows side by side, with fixed masks.
-MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& options);
+MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& options,
+                              const EvalHooks& hooks = {});
 
 struct ClassScore {
   std::string name;
@@ -252,7 +285,8 @@ struct ClassifierEvalOptions {
 };
 
 // What a classifier makes of texts with labels. kFormat for labels that the model does not have.
-ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& options);
+ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& options,
+                                  const EvalHooks& hooks = {});
 
 // ---- evaluation of language models --------------------------------------------------------------
 
@@ -280,6 +314,7 @@ struct EvalOptions {
 // Held-out loss of a model on a text. The text is read in windows; each token is predicted once,
 // with at least tokens - stride tokens of context behind the first window. LSH layers hash with the
 // same rotations every time. Errors: kUsage (options), kFormat (files), kIo.
-EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& options);
+EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& options,
+                                 const EvalHooks& hooks = {});
 
 }  // namespace longspan

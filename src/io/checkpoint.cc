@@ -206,6 +206,21 @@ std::vector<CheckpointInfo> ListCheckpoints(const fs::path& run_dir) {
   return found;
 }
 
+bool IsCheckpoint(const fs::path& folder) {
+  if (!StepOf(folder.filename().native()) || !IsDirectory(folder)) return false;
+  try {
+    const fs::path path = folder / kManifestName;
+    const Manifest manifest = ParseManifest(ReadWholeFile(path, limits::kManifest), PathText(path));
+    std::set<std::string> known = {std::string(kManifestName)};
+    for (const ManifestEntry& entry : manifest.files) known.insert(entry.name);
+    const std::vector<std::string> names = ListFolder(folder);
+    return std::all_of(names.begin(), names.end(),
+                       [&](const std::string& name) { return known.contains(name); });
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 void VerifyCheckpoint(const fs::path& checkpoint) {
   const fs::path path = checkpoint / kManifestName;
   Check(IsDirectory(checkpoint), ErrorCode::kFormat, "{}: no checkpoint folder",

@@ -55,6 +55,10 @@ class CheckpointWriter {
 // Committed checkpoints, ascending by step. Judges by name only: reads no file.
 std::vector<CheckpointInfo> ListCheckpoints(const std::filesystem::path& run_dir);
 
+// Whether a folder has a checkpoint's name and manifest, and no file that the manifest does not
+// list: what a run wrote, whole or not, and nobody else's. Follows no link; damage is no error.
+bool IsCheckpoint(const std::filesystem::path& folder);
+
 // Reads every byte. kFormat naming the file and what is wrong with it (missing, length, checksum,
 // manifest); kIo when the system refuses to read.
 void VerifyCheckpoint(const std::filesystem::path& checkpoint);

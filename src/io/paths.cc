@@ -53,6 +53,11 @@ bool IsSameFile(const fs::path& a, const fs::path& b) {
   return fs::equivalent(a, b, error) && !error;
 }
 
+bool IsLink(const fs::path& path) {
+  std::error_code error;
+  return fs::is_symlink(fs::symlink_status(path, error));
+}
+
 std::uint64_t FileBytes(const fs::path& path) {
   std::error_code error;
   const std::uintmax_t bytes = fs::file_size(path, error);
@@ -85,6 +90,19 @@ std::vector<fs::path> FilesBelow(const fs::path& folder) {
   return files;
 }
 
+std::vector<fs::path> EntriesBelow(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  fs::recursive_directory_iterator entries(folder, error);
+  for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
+    std::error_code unknown;
+    if (!fs::is_directory(entries->symlink_status(unknown))) found.push_back(entries->path());
+  }
+  if (error) FailSystem(folder, "list", error.value());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 bool IsEmptyFolder(const fs::path& folder) {
   std::error_code error;
   const bool empty = fs::is_empty(folder, error);
@@ -109,6 +127,20 @@ fs::path RealPath(const fs::path& path) {
   fs::path real = fs::canonical(path, error);
   if (error) FailSystem(path, "open", error.value());
   return real;
+}
+
+bool LeadsInto(const fs::path& path, const fs::path& folder, int depth) {
+  std::error_code error;
+  const fs::path real = fs::canonical(path, error);
+  const fs::path outer = error ? fs::path() : fs::canonical(folder, error);
+  if (error) return false;
+  if (real == outer || IsBelow(outer, real)) return true;
+  if (depth == 0 || !fs::is_directory(real, error)) return false;
+  fs::directory_iterator entries(real, error);
+  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
+    if (LeadsInto(entries->path(), outer, depth - 1)) return true;
+  }
+  return false;
 }
 
 fs::path ResolveInside(const fs::path& folder, const fs::path& path) {

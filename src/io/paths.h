@@ -16,6 +16,7 @@ bool IsDirectory(const std::filesystem::path& path);
 bool IsRegularFile(const std::filesystem::path& path);
 // Whether both are there and one file, whatever names and links lead to it: by device and inode.
 bool IsSameFile(const std::filesystem::path& a, const std::filesystem::path& b);
+bool IsLink(const std::filesystem::path& path);  // false for what cannot be looked at
 // Bytes of a regular file. kIo.
 std::uint64_t FileBytes(const std::filesystem::path& path);
 
@@ -23,6 +24,8 @@ std::uint64_t FileBytes(const std::filesystem::path& path);
 std::vector<std::string> ListFolder(const std::filesystem::path& folder);
 // Paths of all regular files below a folder, sorted; links to folders are not followed. kIo.
 std::vector<std::filesystem::path> FilesBelow(const std::filesystem::path& folder);
+// The same of everything that is no folder: links, FIFOs and sockets too.
+std::vector<std::filesystem::path> EntriesBelow(const std::filesystem::path& folder);
 bool IsEmptyFolder(const std::filesystem::path& folder);
 
 // Creates a folder and those above it that are missing; fine when it is there. kIo.
@@ -32,6 +35,11 @@ void RemoveAll(const std::filesystem::path& path);
 
 // The path with all its links followed. kIo when it leads nowhere.
 std::filesystem::path RealPath(const std::filesystem::path& path);
+
+// Whether the path itself, or something in it down to `depth` folders below, lies in `folder` when
+// all links are followed, however both are spelt. What leads nowhere does not.
+bool LeadsInto(const std::filesystem::path& path, const std::filesystem::path& folder,
+               int depth = 0);
 
 // What a link in a model's folder leads to, where it may: a file or folder in `folder` itself that
 // is not hidden, or a file among the blobs of the hub's cache that `folder` is a snapshot of

@@ -164,11 +164,14 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
   rows.cut = std::count_if(lengths.begin(), lengths.end(), too_long);
   if (rows.cut > 0 && !limits.truncate) {
     const auto longest = std::max_element(lengths.begin(), lengths.end());
-    Fail(ErrorCode::kLimit,
-         "{}: the text has {} tokens, rows {} at most; {} of {} texts are too long: raise "
-         "--tokens, or cut them with --overflow truncate",
-         WhereOf(texts, texts.rows[static_cast<std::size_t>(longest - lengths.begin())]), *longest,
-         limits.tokens, rows.cut, count);
+    Fail(
+        ErrorCode::kLimit,
+        "{}: the text has {} tokens, rows {} at most; {} of {} texts are too long: {}cut them with "
+        "--overflow truncate",
+        WhereOf(texts, texts.rows[static_cast<std::size_t>(longest - lengths.begin())]), *longest,
+        limits.tokens, rows.cut, count,
+        limits.tokens < info.longest ? "raise --tokens, or "
+                                     : "the model has no more positions, so ");
   }
   for (std::size_t n = 0; n < count; ++n) {
     Check(!ids[n].empty(), ErrorCode::kFormat, "{}: the text has no token",
@@ -180,6 +183,7 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
     rows.with_types = rows.with_types || type > 0;
     rows.ids.insert(rows.ids.end(), ids[n].begin(), ids[n].end());
     rows.types.insert(rows.types.end(), types[n].begin(), types[n].end());
+    rows.where.push_back(WhereOf(texts, texts.rows[n]));
     rows.begins.push_back(static_cast<idx_t>(rows.ids.size()));
     AddLabel(texts.rows[n], target, WhereOf(texts, texts.rows[n]), &rows);
   }

@@ -8,6 +8,7 @@
 #include "base/errors.h"
 #include "model/head_losses.h"
 #include "train/class_metrics.h"
+#include "train/evaluate.h"
 
 namespace longspan {
 namespace {
@@ -43,7 +44,7 @@ PaddedRows Gather(const ClassifyRows& data, std::span<const idx_t> numbers, idx_
 
 // Logits (N, labels) of all rows, in their order.
 std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPolicy& global,
-                             const ClassifyRows& data) {
+                             const ClassifyRows& data, const EvalHooks& hooks) {
   const TextModelInfo& info = model.info();
   const idx_t labels = info.label_count();
   std::vector<idx_t> order(static_cast<std::size_t>(data.size()));
@@ -66,6 +67,7 @@ std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPol
                   logits.begin() + numbers[i] * labels);
     }
     first += count;
+    Tell(hooks, static_cast<idx_t>(first), data.size());
   }
   return logits;
 }
@@ -121,8 +123,9 @@ void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
 }  // namespace
 
 ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTarget& target,
-                            const GlobalPolicy& global, const ClassifyRows& data) {
-  const std::vector<float> logits = AllLogits(context, model, global, data);
+                            const GlobalPolicy& global, const ClassifyRows& data,
+                            const EvalHooks& hooks) {
+  const std::vector<float> logits = AllLogits(context, model, global, data, hooks);
   ClassifierEval e;
   e.problem = ProblemName(target.problem);
   e.rows = data.size();
@@ -193,8 +196,17 @@ TaskLoss ClassifyTask::Accumulate(Context& context, idx_t micro, float scale,
   return {loss.sum, counts_hits ? loss.correct : -1};
 }
 
-TaskEvaluation ClassifyTask::Evaluate(Context& context) {
-  const ClassifierEval e = EvaluateRows(context, model(), target_, global(), held_out_);
+std::vector<std::string> ClassifyTask::RowsOf(idx_t micro) const {
+  std::vector<std::string> rows;
+  if (micro >= static_cast<idx_t>(micros_.size())) return rows;
+  for (const idx_t row : micros_[static_cast<std::size_t>(micro)]) {
+    rows.push_back(train_.where[static_cast<std::size_t>(row)]);
+  }
+  return rows;
+}
+
+TaskEvaluation ClassifyTask::Evaluate(Context& context, const EvalHooks& hooks) {
+  const ClassifierEval e = EvaluateRows(context, model(), target_, global(), held_out_, hooks);
   TaskEvaluation result{e.loss, {}};
   if (target_.problem == ProblemType::kRegression) {
     result.metrics = {{"mse", e.mse}, {"pearson", e.pearson}};

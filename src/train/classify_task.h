@@ -33,6 +33,7 @@ struct ClassifyRows {
   std::vector<float> values;             // others: (N, labels)
   idx_t cut = 0;                         // rows that lost tokens
   std::string fingerprint;
+  std::vector<std::string> where;  // "reviews.csv:12" of each row
 
   idx_t size() const { return static_cast<idx_t>(begins.size()) - 1; }
   idx_t length(idx_t row) const {
@@ -55,7 +56,8 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
 
 // Predictions for all rows, in batches of similar length of about 8192 tokens.
 ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTarget& target,
-                            const GlobalPolicy& global, const ClassifyRows& rows);
+                            const GlobalPolicy& global, const ClassifyRows& rows,
+                            const EvalHooks& hooks = {});
 
 class ClassifyTask final : public TextTask {
  public:
@@ -67,7 +69,8 @@ class ClassifyTask final : public TextTask {
   StepSize Draw(idx_t step) override;
   TaskLoss Accumulate(Context& context, idx_t micro, float scale,
                       const StepDropout& dropout) override;
-  TaskEvaluation Evaluate(Context& context) override;
+  std::vector<std::string> RowsOf(idx_t micro) const override;
+  TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
 
  private:
   const ClassifyOptions task_;

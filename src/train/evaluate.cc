@@ -32,7 +32,7 @@ void AddWindow(const IdAt& id_at, idx_t begin, idx_t tokens, idx_t counted_from,
 // id_at(i): the id of token i of `size`.
 template <class IdAt>
 EvalResult Evaluate(Context& context, Reformer& model, const IdAt& id_at, idx_t size, idx_t tokens,
-                    idx_t stride, idx_t batch_tokens) {
+                    idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
   tokens = std::min(tokens, size - 1);
   if (stride == 0) stride = std::max<idx_t>(1, tokens / 2);
   Check(stride >= 1 && stride <= tokens, ErrorCode::kUsage,
@@ -53,28 +53,34 @@ EvalResult Evaluate(Context& context, Reformer& model, const IdAt& id_at, idx_t 
     total.sum += part.sum;
     total.counted += part.counted;
     total.correct += part.correct;
+    Tell(hooks, std::min(next_token, size), size);
   }
   return ResultOf(total);
 }
 
 }  // namespace
 
+void Tell(const EvalHooks& hooks, idx_t done, idx_t all) {
+  if (hooks.on_progress) hooks.on_progress(done, all);
+  if (done < all && hooks.should_stop && hooks.should_stop()) throw Stopped();
+}
+
 EvalResult EvaluateTokens(Context& context, Reformer& model, std::span<const std::int32_t> ids,
-                          idx_t tokens, idx_t stride, idx_t batch_tokens) {
+                          idx_t tokens, idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
   const auto size = static_cast<idx_t>(ids.size());
   Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} tokens, need at least 2", size);
   const auto id_at = [&](idx_t i) { return ids[static_cast<std::size_t>(i)]; };
-  return Evaluate(context, model, id_at, size, tokens, stride, batch_tokens);
+  return Evaluate(context, model, id_at, size, tokens, stride, hooks, batch_tokens);
 }
 
 EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::uint8_t> text,
-                        idx_t tokens, idx_t stride, idx_t batch_tokens) {
+                        idx_t tokens, idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
   const auto size = static_cast<idx_t>(text.size());
   Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} bytes, need at least 2", size);
   const auto id_at = [&](idx_t i) {
     return text[static_cast<std::size_t>(i)] + text::BytesTokenizer::kOffset;
   };
-  return Evaluate(context, model, id_at, size, tokens, stride, batch_tokens);
+  return Evaluate(context, model, id_at, size, tokens, stride, hooks, batch_tokens);
 }
 
 EvalResult ResultOf(const CrossEntropyResult& total) {
@@ -87,7 +93,7 @@ EvalResult ResultOf(const CrossEntropyResult& total) {
   return result;
 }
 
-EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
+EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o, const EvalHooks& hooks) {
   Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
         "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
   LoadOptions load;
@@ -103,14 +109,14 @@ EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
   const LastText last(o.text, o.data, of_bytes, o.held_out);
   notes.insert(notes.end(), last.corpus.notes.begin(), last.corpus.notes.end());
   if (of_bytes) {
-    EvalResult result = EvaluateText(context, model, last.bytes(), o.tokens, o.stride);
+    EvalResult result = EvaluateText(context, model, last.bytes(), o.tokens, o.stride, hooks);
     result.bytes = static_cast<idx_t>(last.text.size());
     result.notes = std::move(notes);
     return result;
   }
   TokenStream stream;
   stream.Append(context, *tokenizer, std::span(&last.text, 1), std::nullopt);
-  EvalResult result = EvaluateTokens(context, model, stream.ids(), o.tokens, o.stride);
+  EvalResult result = EvaluateTokens(context, model, stream.ids(), o.tokens, o.stride, hooks);
   result.bytes = static_cast<idx_t>(last.text.size());
   result.bits_per_byte *=
       static_cast<double>(stream.ids().size()) / static_cast<double>(result.bytes);

@@ -13,10 +13,15 @@ namespace longspan {
 // Windows go through the model in batches of about `batch_tokens` tokens. Sums in window order.
 // bits_per_byte is that of tokens that are bytes.
 EvalResult EvaluateTokens(Context& context, Reformer& model, std::span<const std::int32_t> ids,
-                          idx_t tokens, idx_t stride, idx_t batch_tokens = 8192);
+                          idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
+                          idx_t batch_tokens = 8192);
 // The same for the bytes of a text, without a copy of them as ids.
 EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::uint8_t> text,
-                        idx_t tokens, idx_t stride, idx_t batch_tokens = 8192);
+                        idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
+                        idx_t batch_tokens = 8192);
+
+// Tells that `done` of `all` rows or tokens are behind; throws Stopped where that is wanted.
+void Tell(const EvalHooks& hooks, idx_t done, idx_t all);
 
 // Means over what was predicted, which must be something (kUsage).
 EvalResult ResultOf(const CrossEntropyResult& total);

@@ -39,9 +39,14 @@ class ByteRows final : public LmData {
                  options_.tokens, &rows_);
     return {options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
   }
-  EvalResult Evaluate(Context& context, Reformer& model) override {
+  std::string WhereIs(idx_t row) const override {
+    return data_.WhereIs(
+        data_.RowBegin(KeyOf(options_.seed, RunKey::kData), step_, row, options_.tokens),
+        options_.tokens);
+  }
+  EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) override {
     data_.CheckUnchanged();
-    return EvaluateText(context, model, data_.held_out_bytes(), options_.tokens, 0);
+    return EvaluateText(context, model, data_.held_out_bytes(), options_.tokens, 0, hooks);
   }
   double TokensPerByte() const override { return 1.0; }
   std::vector<std::string> Notes() const override { return data_.notes(); }
@@ -126,31 +131,38 @@ class StreamRows final : public LmData {
     return {tokens, tokens};
   }
   TokenBatch Micro(idx_t micro) override {
-    const std::uint64_t key =
-        DeriveKey(KeyOf(options_.seed, RunKey::kData), static_cast<std::uint64_t>(step_));
     const auto ids = streams_.train.ids();
     const auto tokens = static_cast<std::size_t>(options_.tokens);
     rows_.ids.clear();
     rows_.targets.clear();
     for (idx_t row = 0; row < options_.batch; ++row) {
-      Rng rng(key, static_cast<std::uint64_t>(micro * options_.batch + row));
-      const auto begin =
-          static_cast<std::size_t>(rng.Below(static_cast<idx_t>(ids.size()) - options_.tokens));
+      const auto begin = static_cast<std::size_t>(Begin(micro * options_.batch + row));
       const auto here = ids.subspan(begin, tokens), next = ids.subspan(begin + 1, tokens);
       rows_.ids.insert(rows_.ids.end(), here.begin(), here.end());
       rows_.targets.insert(rows_.targets.end(), next.begin(), next.end());
     }
     return {options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
   }
-  EvalResult Evaluate(Context& context, Reformer& model) override {
+  std::string WhereIs(idx_t row) const override {
+    const idx_t begin = Begin(row);
+    return fmt::format("tokens {} to {} of the training text", begin, begin + options_.tokens);
+  }
+  EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) override {
     return WithBitsPerByte(
-        EvaluateTokens(context, model, streams_.held_out.ids(), options_.tokens, 0),
+        EvaluateTokens(context, model, streams_.held_out.ids(), options_.tokens, 0, hooks),
         streams_.held_out);
   }
   double TokensPerByte() const override { return LmStreams::TokensPerByte(streams_.train); }
   std::vector<std::string> Notes() const override { return streams_.notes; }
 
  private:
+  // The first token of row `row` of the update.
+  idx_t Begin(idx_t row) const {
+    Rng rng(DeriveKey(KeyOf(options_.seed, RunKey::kData), static_cast<std::uint64_t>(step_)),
+            static_cast<std::uint64_t>(row));
+    return rng.Below(static_cast<idx_t>(streams_.train.ids().size()) - options_.tokens);
+  }
+
   const TrainOptions options_;
   LmStreams streams_;
   idx_t step_ = 0;
@@ -200,7 +212,10 @@ class DocumentRows final : public LmData {
                                                  static_cast<std::size_t>(options_.batch)),
                        &batch_);
   }
-  EvalResult Evaluate(Context& context, Reformer& model) override {
+  std::string WhereIs(idx_t row) const override {
+    return train_.pieces().WhereIs(which_[static_cast<std::size_t>(row)]);
+  }
+  EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) override {
     CrossEntropyResult total;
     const idx_t at_once = std::max<idx_t>(1, kEvalTokens / held_out_.tokens());
     PackedRows::Batch batch;
@@ -212,6 +227,7 @@ class DocumentRows final : public LmData {
       total.sum += part.sum;
       total.counted += part.counted;
       total.correct += part.correct;
+      Tell(hooks, first + static_cast<idx_t>(which.size()), held_out_.rows());
     }
     return WithBitsPerByte(ResultOf(total), streams_.held_out);
   }

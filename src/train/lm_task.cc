@@ -76,8 +76,16 @@ TaskLoss LanguageModelTask::Accumulate(Context& context, idx_t micro, float scal
   return {model_->LossAndGradients(context, data_->Micro(micro), scale, dropout).sum};
 }
 
-TaskEvaluation LanguageModelTask::Evaluate(Context& context) {
-  const EvalResult result = data_->Evaluate(context, *model_);
+std::vector<std::string> LanguageModelTask::RowsOf(idx_t micro) const {
+  std::vector<std::string> rows;
+  for (idx_t row = 0; row < options_.batch; ++row) {
+    rows.push_back(data_->WhereIs(micro * options_.batch + row));
+  }
+  return rows;
+}
+
+TaskEvaluation LanguageModelTask::Evaluate(Context& context, const EvalHooks& hooks) {
+  const EvalResult result = data_->Evaluate(context, *model_, hooks);
   return {result.loss, {}, result.bits_per_byte};
 }
 

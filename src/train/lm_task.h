@@ -29,7 +29,8 @@ class LanguageModelTask final : public TrainTask {
   StepSize Draw(idx_t step) override;
   TaskLoss Accumulate(Context& context, idx_t micro, float scale,
                       const StepDropout& dropout) override;
-  TaskEvaluation Evaluate(Context& context) override;
+  std::vector<std::string> RowsOf(idx_t micro) const override;
+  TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
   // Of a mean over the training text; evaluations report their own.
   double BitsPerByte(double loss) const override;
   std::string ConfigText() override;

@@ -407,7 +407,7 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
       at += count;
     }
   }
-  const double loss = task.Evaluate(context).loss;
+  const double loss = task.Evaluate(context, {}).loss;
   EXPECT_GT(apart.counted, 10);
   EXPECT_NEAR(loss, apart.sum / static_cast<double>(apart.counted), 1e-5);
   EXPECT_EQ(
@@ -423,7 +423,14 @@ TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
       [&] {
         TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {12, false, false});
       },
-      ErrorCode::kLimit, "of 60 texts are too long: raise --tokens"));
+      ErrorCode::kLimit, "of 60 texts are too long: raise --tokens, or cut"));
+  TextModelInfo full = InfoOf(TinyConfig());
+  full.longest = 12;
+  EXPECT_TRUE(Throws(
+      [&] {
+        TokenizeRows(context, Words(), texts, target, full, {12, false, false});
+      },
+      ErrorCode::kLimit, "the model has no more positions, so cut"));
   const ClassifyRows cut =
       TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {12, true, false});
   const ClassifyRows whole = Rows(texts, target);

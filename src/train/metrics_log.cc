@@ -59,6 +59,7 @@ void MetricsLog::Write(const TrainEvent& e) {
   line["kind"] = eval ? "eval" : "train";
   line["step"] = e.step;
   line["loss"] = e.loss;
+  if (e.skipped) line["skipped"] = true;
   if (std::isfinite(e.bits_per_byte)) line["bits_per_byte"] = e.bits_per_byte;
   for (const TrainMetric& metric : e.metrics) line[metric.name] = metric.value;
   if (!eval) {

@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "train/evaluate.h"
 
 namespace longspan {
 namespace {
@@ -117,7 +118,7 @@ idx_t MaskedRows::PutMasked(idx_t row, std::vector<std::int32_t> ids, std::uint6
 
 HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
                     const GlobalPolicy& global, const MaskedText& text, idx_t tokens,
-                    std::uint64_t key) {
+                    std::uint64_t key, const EvalHooks& hooks) {
   const auto size = static_cast<idx_t>(text.ids.size());
   const idx_t room = std::min(form.Content(tokens), size);
   const idx_t width = text.packed ? tokens : room + form.Around();
@@ -145,6 +146,7 @@ HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
     total.sum += part.sum;
     total.counted += part.counted;
     total.correct += part.correct;
+    Tell(hooks, first + rows.rows, row_count);
   }
   Check(total.counted > 0, ErrorCode::kUsage, "eval: the text has no token that can be masked");
   total.mean = total.sum / static_cast<double>(total.counted);
@@ -215,25 +217,40 @@ nlohmann::json MaskedLmTask::DecidingOptions() const {
   return WithSharedOptions(std::move(deciding));
 }
 
-idx_t MaskedLmTask::PutRow(idx_t step, idx_t row, idx_t r, PaddedRows* rows) {
+idx_t MaskedLmTask::Place(idx_t step, idx_t row) const {
   const TrainOptions& o = options();
-  const std::uint64_t masks = DeriveKey(MaskKey(o.seed, step), static_cast<std::uint64_t>(row));
-  if (train_.packed) {
-    const idx_t which = order_.At((step - 1) * o.batch * o.accumulate + row);
-    return form_.PutPacked(r, train_.ids, train_.packed->Pieces(which), masks, rows);
-  }
+  if (train_.packed) return order_.At((step - 1) * o.batch * o.accumulate + row);
   const std::uint64_t data =
       DeriveKey(KeyOf(o.seed, RunKey::kData), static_cast<std::uint64_t>(step));
   Rng rng(data, static_cast<std::uint64_t>(row));
-  const idx_t room = form_.Content(o.tokens);
-  const idx_t begin = rng.Below(static_cast<idx_t>(train_.ids.size()) - room + 1);
-  return form_.Put(
-      r, train_.ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(room)), masks,
-      rows);
+  return rng.Below(static_cast<idx_t>(train_.ids.size()) - form_.Content(o.tokens) + 1);
+}
+
+idx_t MaskedLmTask::PutRow(idx_t step, idx_t row, idx_t r, PaddedRows* rows) {
+  const TrainOptions& o = options();
+  const std::uint64_t masks = DeriveKey(MaskKey(o.seed, step), static_cast<std::uint64_t>(row));
+  const idx_t place = Place(step, row);
+  if (train_.packed) {
+    return form_.PutPacked(r, train_.ids, train_.packed->Pieces(place), masks, rows);
+  }
+  const auto room = static_cast<std::size_t>(form_.Content(o.tokens));
+  return form_.Put(r, train_.ids.subspan(static_cast<std::size_t>(place), room), masks, rows);
+}
+
+std::vector<std::string> MaskedLmTask::RowsOf(idx_t micro) const {
+  std::vector<std::string> rows;
+  for (idx_t r = 0; r < options().batch; ++r) {
+    const idx_t place = Place(step_, micro * options().batch + r);
+    rows.push_back(train_.packed ? train_.packed->WhereIs(place)
+                                 : fmt::format("tokens {} to {} of the training text", place,
+                                               place + form_.Content(options().tokens)));
+  }
+  return rows;
 }
 
 StepSize MaskedLmTask::Draw(idx_t step) {
   const TrainOptions& o = options();
+  step_ = step;
   micros_.resize(static_cast<std::size_t>(o.accumulate));
   StepSize size;
   idx_t row = 0;  // of the update
@@ -255,9 +272,9 @@ TaskLoss MaskedLmTask::Accumulate(Context& context, idx_t micro, float scale,
   return {loss.sum, loss.correct};
 }
 
-TaskEvaluation MaskedLmTask::Evaluate(Context& context) {
+TaskEvaluation MaskedLmTask::Evaluate(Context& context, const EvalHooks& hooks) {
   const HeadLoss loss = MaskedLoss(context, model(), form_, global(), held_out_, options().tokens,
-                                   MaskKey(options().seed, kEvaluation));
+                                   MaskKey(options().seed, kEvaluation), hooks);
   return {loss.mean,
           {{"accuracy", static_cast<double>(loss.correct) / static_cast<double>(loss.counted)},
            {"perplexity", std::exp(loss.mean)}}};

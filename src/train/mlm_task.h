@@ -75,7 +75,7 @@ TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
 // at a time. The masks of row r are drawn from (key, r).
 HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
                     const GlobalPolicy& global, const MaskedText& text, idx_t tokens,
-                    std::uint64_t key);
+                    std::uint64_t key, const EvalHooks& hooks = {});
 
 class MaskedLmTask final : public TextTask {
  public:
@@ -91,9 +91,12 @@ class MaskedLmTask final : public TextTask {
   StepSize Draw(idx_t step) override;
   TaskLoss Accumulate(Context& context, idx_t micro, float scale,
                       const StepDropout& dropout) override;
-  TaskEvaluation Evaluate(Context& context) override;
+  std::vector<std::string> RowsOf(idx_t micro) const override;
+  TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
 
  private:
+  // Where row `row` of update `step` begins in the text; packed: its number among the rows.
+  idx_t Place(idx_t step, idx_t row) const;
   // Writes row `row` of update `step` into row r of `rows`. Returns how many tokens are masked.
   idx_t PutRow(idx_t step, idx_t row, idx_t r, PaddedRows* rows);
 
@@ -102,7 +105,8 @@ class MaskedLmTask final : public TextTask {
   TokenStream train_stream_, eval_stream_;
   std::vector<std::string> notes_;  // about what was left out
   MaskedText train_, held_out_;     // of the streams
-  EpochOrder order_;                // of packed rows
+  mutable EpochOrder order_;        // of packed rows; keeps the epoch it was asked for last
+  idx_t step_ = 0;                  // drawn last
   std::vector<PaddedRows> micros_;  // of the update drawn last
 };
 

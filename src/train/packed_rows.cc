@@ -60,6 +60,17 @@ std::string PackedPieces::Describe() const {
   return fmt::format("in {} rows of {}; {:.1f} % is padding", rows(), tokens(), 100.0 * padding());
 }
 
+std::string PackedPieces::WhereIs(idx_t row) const {
+  constexpr std::size_t kShown = 4;  // a row may hold hundreds of short documents
+  const std::span<const Piece> pieces = Pieces(row);
+  std::string text = "tokens ";
+  for (std::size_t i = 0; i < std::min(pieces.size(), kShown); ++i) {
+    text += fmt::format("{}{} to {}", i == 0 ? "" : ", ", pieces[i].begin, pieces[i].end);
+  }
+  if (pieces.size() > kShown) text += fmt::format(" and {} pieces more", pieces.size() - kShown);
+  return text + " of the training text";
+}
+
 idx_t PackedRows::Predicted(idx_t row) const {
   return Filled(row) - static_cast<idx_t>(pieces_.Pieces(row).size());
 }

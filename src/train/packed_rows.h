@@ -35,6 +35,8 @@ class PackedPieces {
 
   // "in 7 rows of 512; 3.1 % is padding", for people.
   std::string Describe() const;
+  // What stands in a row: "tokens 0 to 80 and 512 to 700 of the training text".
+  std::string WhereIs(idx_t row) const;
 
  private:
   idx_t tokens_;

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "io/escape.h"
 #include "model/model_files.h"
+#include "train/evaluate.h"
 #include "train/kept_activations.h"
 #include "train/trainer.h"
 
@@ -73,7 +74,7 @@ void MakeRecall(const PuzzleOptions& puzzle, Rng& rng, idx_t tokens, std::int32_
 
 // Right answers of a model on rows [0, count) of a stream.
 PuzzleScore Score(Context& context, Reformer& model, const PuzzleOptions& puzzle, idx_t tokens,
-                  std::uint64_t key, idx_t count) {
+                  std::uint64_t key, idx_t count, const EvalHooks& hooks) {
   const idx_t rows = std::clamp<idx_t>(kBatchTokens / tokens, 1, count);
   PuzzleScore score;
   for (idx_t first = 0; first < count; first += rows) {
@@ -87,6 +88,7 @@ PuzzleScore Score(Context& context, Reformer& model, const PuzzleOptions& puzzle
     score.loss += loss.sum;
     score.counted += loss.counted;
     score.right += loss.correct;
+    Tell(hooks, first + now, count);
   }
   score.loss /= static_cast<double>(score.counted);
   return score;
@@ -224,9 +226,14 @@ TaskLoss PuzzleTask::Accumulate(Context& context, idx_t micro, float scale,
   return {loss.sum, loss.correct};
 }
 
-TaskEvaluation PuzzleTask::Evaluate(Context& context) {
+std::vector<std::string> PuzzleTask::RowsOf(idx_t micro) const {
+  const idx_t rows = Rows(), first = ((step_ - 1) * options_.accumulate + micro) * rows;
+  return {fmt::format("rows {} to {} of the puzzle", first, first + rows)};
+}
+
+TaskEvaluation PuzzleTask::Evaluate(Context& context, const EvalHooks& hooks) {
   const PuzzleScore score = Score(context, *model_, puzzle_, options_.tokens,
-                                  RowsKey(options_.seed, RowStream::kHeldOut), kEvaluated);
+                                  RowsKey(options_.seed, RowStream::kHeldOut), kEvaluated, hooks);
   return {score.loss, {{"accuracy", score.share()}}};
 }
 
@@ -247,7 +254,7 @@ TrainResult TrainPuzzle(Context& context, const TrainOptions& options, const Puz
   return RunTraining(context, options, task, hooks);
 }
 
-PuzzleScore EvaluatePuzzle(Context& context, const PuzzleEvalOptions& o) {
+PuzzleScore EvaluatePuzzle(Context& context, const PuzzleEvalOptions& o, const EvalHooks& hooks) {
   CheckPuzzle(o.puzzle, o.tokens);
   Check(o.rows >= 1 && o.rows <= 1'000'000, ErrorCode::kUsage,
         "puzzle: {} rows are not from 1 to 1000000", o.rows);
@@ -255,7 +262,8 @@ PuzzleScore EvaluatePuzzle(Context& context, const PuzzleEvalOptions& o) {
   load.attention = o.attention;
   load.num_hashes = o.num_hashes;
   Reformer model = LoadReformer(o.model, load);
-  return Score(context, model, o.puzzle, o.tokens, RowsKey(o.seed, RowStream::kScore), o.rows);
+  return Score(context, model, o.puzzle, o.tokens, RowsKey(o.seed, RowStream::kScore), o.rows,
+               hooks);
 }
 
 }  // namespace longspan

@@ -50,7 +50,8 @@ class PuzzleTask final : public TrainTask {
   StepSize Draw(idx_t step) override;
   TaskLoss Accumulate(Context& context, idx_t micro, float scale,
                       const StepDropout& dropout) override;
-  TaskEvaluation Evaluate(Context& context) override;
+  std::vector<std::string> RowsOf(idx_t micro) const override;
+  TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
   std::string ConfigText() override;
   void Save(const std::filesystem::path& directory) override;
 

@@ -2,17 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/memory_limit.h"
 #include "gemm/gemm.h"
 #include "io/checkpoint.h"
+#include "io/checksum.h"
 #include "io/escape.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/paths.h"
+#include "io/transformer_folder.h"
 #include "model/weight_files.h"
 #include "train/schedule.h"
 
@@ -52,13 +58,104 @@ json DecidingOptions(const TrainTask& task, const TrainOptions& o) {
   return j;
 }
 
-void CheckSameOptions(const json& saved, const json& now) {
-  for (const auto& [name, value] : now.items()) {
-    const json before = saved.contains(name) ? saved[name] : json();
-    Check(before == value, ErrorCode::kUsage,
-          "resume: the run was started with {} {}, now it is {}; give the same or start another "
+void CheckSameOptions(const json& saved, const json& now, const std::set<std::string>& may_differ) {
+  // Options that were left at what there once was no choice of are not written down.
+  const auto shown = [](const json& options, const std::string& name) {
+    return options.contains(name) ? Shown(options[name]) : std::string("its default");
+  };
+  std::set<std::string> names;
+  for (const json* options : {&saved, &now}) {
+    for (const auto& [name, value] : options->items()) names.insert(name);
+  }
+  for (const std::string& name : names) {
+    const bool same = saved.contains(name) == now.contains(name) &&
+                      (!now.contains(name) || saved[name] == now[name]);
+    Check(same || may_differ.contains(name), ErrorCode::kUsage,
+          "resume: the run was started with {} {}, now it is {}; give the same{} or start another "
           "output",
-          name, Shown(before), Shown(value));
+          name, shown(saved, name), shown(now, name),
+          name == "steps" ? ", --extend for more," : "");
+  }
+}
+
+// Whether updates 1 to `done` had the learning rates that the options of now give them.
+bool SameRatesSoFar(const json& saved, const TrainOptions& now, idx_t done,
+                    const std::string& source) {
+  constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
+  TrainOptions then = now;
+  then.steps = io::GetInt(saved, "steps", 1, kMost, io::kRequired, source);
+  then.warmup = io::GetInt(saved, "warmup", 0, kMost, io::kRequired, source);
+  for (idx_t step = 1; step <= done; ++step) {
+    if (LearningRate(then, step) != LearningRate(now, step)) return false;
+  }
+  return true;
+}
+
+// A run that is to do more updates than it was made for.
+void Extend(const json& saved, const TrainOptions& options, const std::string& source,
+            RunState* state, std::vector<std::string>* notes) {
+  constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
+  const idx_t before = io::GetInt(saved, "steps", 1, kMost, io::kRequired, source);
+  Check(options.steps >= before, ErrorCode::kUsage,
+        "extend: the run is made for {} updates, --steps says {}; give more", before,
+        options.steps);
+  if (options.steps == before) return;  // extended already, and stopped since
+  state->mixed_schedule =
+      state->mixed_schedule || !SameRatesSoFar(saved, options, state->step, source);
+  if (notes == nullptr) return;
+  notes->push_back(fmt::format(
+      "extended from {} to {} updates{}", before, options.steps,
+      state->mixed_schedule
+          ? fmt::format(": updates 1 to {} had the learning rates of a shorter run, so the bits "
+                        "are not those of one run of {} (--schedule constant would give them)",
+                        state->step, options.steps)
+          : std::string(": the bits are those of one long run")));
+}
+
+// What the weights and the config of a model to start from are: a resumed run must have begun with
+// the same. A pass over the files, at the disk's speed.
+std::string FingerprintOf(const std::filesystem::path& model) {
+  const std::filesystem::path folder = io::TransformerFolder(model);
+  const auto counts = [](std::string_view name) {
+    return name == "config.json" || name.ends_with(".safetensors") ||
+           name.ends_with(".index.json") ||
+           (name.starts_with("pytorch_model") && name.ends_with(".bin"));
+  };
+  io::Checksum sum;
+  for (const std::string& name : io::ListFolder(folder)) {
+    if (!counts(name) || name.starts_with('.') || !io::IsRegularFile(folder / name)) continue;
+    const auto file = io::File::OpenRegular(folder / name);
+    const std::string head = fmt::format("{} {}\n", name, file.size());
+    sum.Update(head.data(), head.size());
+    io::ForEachPiece(file, [&](const char* data, std::size_t bytes) { sum.Update(data, bytes); });
+  }
+  return sum.Hex();
+}
+
+// The first number of a parameter that is not finite; null: none.
+const float* NotFinite(const ParameterTable& table, const ParameterInfo& info) {
+  const float* begin = table.values().data + info.offset;
+  const float* found =
+      std::find_if(begin, begin + info.size, [](float value) { return !std::isfinite(value); });
+  return found == begin + info.size ? nullptr : found;
+}
+
+std::set<std::string> StrangeWeights(const ParameterTable& table) {
+  std::set<std::string> names;
+  for (const ParameterInfo& info : table.list()) {
+    if (NotFinite(table, info) != nullptr) names.insert(info.name);
+  }
+  return names;
+}
+
+// kNumeric naming the first weight that has become what it was not.
+void CheckFinite(const ParameterTable& table, const RunState& state) {
+  for (const ParameterInfo& info : table.list()) {
+    const float* bad = NotFinite(table, info);
+    Check(bad == nullptr || state.strange_weights.contains(info.name), ErrorCode::kNumeric,
+          "step {}: {} holds {}: weights that are not finite are not saved, the checkpoints before "
+          "stay; lower --learning-rate",
+          state.step, info.name, bad == nullptr ? 0.0f : *bad);
   }
 }
 
@@ -130,11 +227,15 @@ std::string IsaText() {
 
 RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std::string>* notes) {
   task.Load(options.model, TrainTask::Origin::kStart, notes);
-  return WithMoments(task.parameters());
+  RunState state = WithMoments(task.parameters());
+  state.start_model = FingerprintOf(options.model);
+  if (options.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());
+  return state;
 }
 
 void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options,
              const std::string& data_fingerprint) {
+  CheckFinite(task.parameters(), state);
   json j;
   j["version"] = kStateVersion;
   j["step"] = state.step;
@@ -142,13 +243,19 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   j["options"] = DecidingOptions(task, options);
   j["data"] = data_fingerprint;
   j["isa"] = IsaText();
+  if (!state.start_model.empty()) j["model"] = state.start_model;
+  if (state.skipped > 0) {
+    j["skipped"] = state.skipped;
+    j["skipped_in_a_row"] = state.skipped_in_a_row;
+  }
+  if (state.mixed_schedule) j["mixed_schedule"] = true;
   if (state.best_step) {
     j["best_step"] = *state.best_step;
     j["best_loss"] = state.best_loss;
   }
   if (state.evaluated_step) {
     j["evaluated_step"] = *state.evaluated_step;
-    j["evaluated_loss"] = state.evaluated_loss;
+    if (std::isfinite(state.evaluated_loss)) j["evaluated_loss"] = state.evaluated_loss;
     if (state.evaluated_bits_per_byte) {
       j["evaluated_bits_per_byte"] = *state.evaluated_bits_per_byte;
     }
@@ -177,10 +284,17 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   const idx_t version = io::GetInt(j, "version", 1, kStateVersion, io::kRequired, source);
   Check(version == kStateVersion && j.contains("options") && j["options"].is_object(),
         ErrorCode::kFormat, "{}: options are missing", source);
-  CheckSameOptions(j["options"], DecidingOptions(task, options));
+  CheckSameOptions(
+      j["options"], DecidingOptions(task, options),
+      options.extend ? std::set<std::string>{"steps", "warmup"} : std::set<std::string>{});
   const std::string data = io::GetString(j, "data", io::kRequired, source);
   Check(data == data_fingerprint, ErrorCode::kFormat,
         "resume: the data are not those of the run in {}; give the same files", source);
+  const std::string model = io::GetString(j, "model", std::string(), source);
+  Check(model.empty() || model == FingerprintOf(options.model), ErrorCode::kFormat,
+        "resume: {} is not the model that the run in {} began with; give that one, or start "
+        "another output",
+        io::Escape(options.model.string()), source);
   if (const std::string isa = io::GetString(j, "isa", io::kRequired, source);
       isa != IsaText() && notes != nullptr) {
     notes->push_back(
@@ -192,7 +306,12 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   RunState state = WithMoments(task.parameters());
   ReadMoments(checkpoint->path / kOptimiserFile, task.parameters(), &state);
   constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
+  state.start_model = model;
+  if (options.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());
   state.step = io::GetInt(j, "step", 0, kMost, io::kRequired, source);
+  state.skipped = io::GetOptionalInt(j, "skipped", 0, kMost, source).value_or(0);
+  state.skipped_in_a_row = io::GetOptionalInt(j, "skipped_in_a_row", 0, kMost, source).value_or(0);
+  state.mixed_schedule = j.contains("mixed_schedule");
   state.tokens = io::GetInt(j, "tokens", 0, kMost, io::kRequired, source);
   state.best_step = io::GetOptionalInt(j, "best_step", 0, kMost, source);
   if (state.best_step) {
@@ -200,13 +319,16 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   }
   state.evaluated_step = io::GetOptionalInt(j, "evaluated_step", 0, kMost, source);
   if (state.evaluated_step) {
-    state.evaluated_loss = io::GetFloat(j, "evaluated_loss", -1e300, 1e300, io::kRequired, source);
+    // JSON has no word for a loss that is not finite: it was left out.
+    state.evaluated_loss = io::GetOptionalFloat(j, "evaluated_loss", -1e300, 1e300, source)
+                               .value_or(std::numeric_limits<double>::quiet_NaN());
     state.evaluated_bits_per_byte =
         io::GetOptionalFloat(j, "evaluated_bits_per_byte", 0.0, 1e300, source);
     if (j.contains("evaluated_metrics")) {
       state.evaluated_metrics = ReadMetrics(j["evaluated_metrics"], source);
     }
   }
+  if (options.extend) Extend(j["options"], options, source, &state, notes);
   return state;
 }
 

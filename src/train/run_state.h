@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,12 @@ struct RunState {
   Tensor first_moment, second_moment;  // of AdamW, flat like the parameters
   idx_t step = 0;                      // updates done
   idx_t tokens = 0;                    // seen
+  idx_t skipped = 0;                   // updates that were not applied
+  idx_t skipped_in_a_row = 0;          // of them the last ones
+  std::string start_model;             // fingerprint of the model that the run began with
+  // Parameters that held numbers that are not finite when they were loaded, as the caller allowed.
+  std::set<std::string> strange_weights;
+  bool mixed_schedule = false;         // was extended, and one long run would have other rates
   std::optional<idx_t> best_step;      // of the lowest held-out loss
   double best_loss = 0.0;
   std::optional<idx_t> evaluated_step;  // of the newest evaluation
@@ -28,12 +35,14 @@ struct RunState {
 // A run that starts: the model of options.model, moments zero.
 RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std::string>* notes);
 
-// Writes checkpoint-<step> and rotates older ones away.
+// Writes checkpoint-<step> and rotates older ones away. kNumeric, and nothing is written, when a
+// weight is not finite (but for those of strange_weights).
 void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options,
              const std::string& data_fingerprint);
 
 // The newest whole checkpoint of options.output, if there is one. Throws kUsage naming the first
-// option that differs from the run's, kFormat when the data do.
+// option that differs from the run's (options.extend: steps may be more), kFormat when the data or
+// the model to start from do.
 std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
                                   const std::string& data_fingerprint,
                                   std::vector<std::string>* notes);

@@ -119,13 +119,27 @@ void TextData::Sample(std::uint64_t key, idx_t step, idx_t first_row, idx_t rows
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(tokens + 1));
   std::vector<std::int32_t> ids(bytes.size());
   for (idx_t row = 0; row < rows; ++row) {
-    Rng rng(DeriveKey(key, static_cast<std::uint64_t>(step)),
-            static_cast<std::uint64_t>(first_row + row));
-    CopyBytes(rng.Below(train_bytes_ - tokens), bytes);
+    CopyBytes(RowBegin(key, step, first_row + row, tokens), bytes);
     text::BytesTokenizer::EncodeInto(bytes, ids);
     std::copy(ids.begin(), ids.end() - 1, out->ids.begin() + row * tokens);
     std::copy(ids.begin() + 1, ids.end(), out->targets.begin() + row * tokens);
   }
+}
+
+idx_t TextData::RowBegin(std::uint64_t key, idx_t step, idx_t row, idx_t tokens) const {
+  Rng rng(DeriveKey(key, static_cast<std::uint64_t>(step)), static_cast<std::uint64_t>(row));
+  return rng.Below(train_bytes_ - tokens);
+}
+
+std::string TextData::WhereIs(idx_t begin, idx_t tokens) const {
+  for (const data::CorpusFile& file : train_) {
+    const auto size = static_cast<idx_t>(file.text().size());
+    if (begin < size) {
+      return fmt::format("bytes {} to {} of {}", begin, begin + tokens, file.source());
+    }
+    begin -= size;
+  }
+  return "none of the texts";
 }
 
 void TextData::CheckUnchanged() const {

@@ -35,6 +35,11 @@ class TextData {
   void Sample(std::uint64_t key, idx_t step, idx_t first_row, idx_t rows, idx_t tokens,
               TextRows* out) const;
 
+  // Where that row begins in the joined training texts.
+  idx_t RowBegin(std::uint64_t key, idx_t step, idx_t row, idx_t tokens) const;
+  // "bytes 512 to 1024 of book.txt": `tokens` bytes from `begin` on.
+  std::string WhereIs(idx_t begin, idx_t tokens) const;
+
   // kFormat, kIo when a mapped text is no longer what was opened: call it before reading, for what
   // a text has lost cannot be read (SIGBUS). A copy outlives its file.
   void CheckUnchanged() const;

@@ -75,7 +75,8 @@ TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const Mas
   return RunTraining(context, options, run, hooks);
 }
 
-MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
+MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o,
+                              const EvalHooks& hooks) {
   Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
         "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
   CheckMaskedLmOptions(o.task);
@@ -97,7 +98,7 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
   Check(!content.ids.empty(), ErrorCode::kUsage, "eval: the text has no tokens");
   const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
   const HeadLoss loss = MaskedLoss(context, *model, form, global, content, result.tokens,
-                                   MaskKey(o.seed, kEvaluation));
+                                   MaskKey(o.seed, kEvaluation), hooks);
   result.loss = loss.mean;
   result.perplexity = std::exp(loss.mean);
   result.accuracy = static_cast<double>(loss.correct) / static_cast<double>(loss.counted);
@@ -151,7 +152,8 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   return RunTraining(context, options, run, hooks);
 }
 
-ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o) {
+ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o,
+                                  const EvalHooks& hooks) {
   TextModelLoad load;
   load.num_hashes = o.num_hashes;
   std::vector<std::string> notes;
@@ -174,7 +176,7 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
   const auto tokenizer = text::OpenTokenizer(o.model);
   const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
   const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
-  ClassifierEval result = EvaluateRows(context, *model, target, global, rows);
+  ClassifierEval result = EvaluateRows(context, *model, target, global, rows, hooks);
   result.tokens = limits.tokens;
   result.notes = std::move(notes);
   return result;

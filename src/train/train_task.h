@@ -60,7 +60,12 @@ class TrainTask {
   virtual TaskLoss Accumulate(Context& context, idx_t micro, float scale,
                               const StepDropout& dropout) = 0;
 
-  virtual TaskEvaluation Evaluate(Context& context) = 0;
+  // Which rows micro-batch `micro` of that update has, as people find them: a file and a line, or a
+  // place in the text.
+  virtual std::vector<std::string> RowsOf(idx_t micro) const = 0;
+
+  // Throws Stopped where the hooks ask for it; nothing has changed then.
+  virtual TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) = 0;
   // The loss in other words, for losses of bytes; NaN: none.
   virtual double BitsPerByte(double loss) const;
 

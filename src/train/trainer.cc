@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <deque>
 #include <limits>
+#include <numeric>
+#include <optional>
 #include <utility>
 
 #include "base/errors.h"
@@ -11,11 +14,11 @@
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
 #include "io/escape.h"
-#include "io/paths.h"
 #include "model/weight_files.h"
 #include "ops/adamw/adamw.h"
 #include "probe/peaks.h"
 #include "train/metrics_log.h"
+#include "train/run_output.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
 
@@ -28,40 +31,14 @@ double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// A new run wants an empty output directory; a resumed one may find its earlier part there.
-void PrepareOutput(const TrainOptions& o, const TrainTask& task) {
-  namespace fs = std::filesystem;
-  if (o.resume) return;
-  // What a run writes, and may therefore clear.
-  const std::vector<fs::path> beside = task.FilesBeside();
-  const auto copied = [&](const std::string& name) {
-    return std::any_of(beside.begin(), beside.end(),
-                       [&](const fs::path& file) { return file.filename() == name; });
-  };
-  const auto ours = [&](const std::string& name) {
-    return name.rfind("checkpoint-", 0) == 0 || name == "metrics.jsonl" || name == "best.json" ||
-           name == "config.json" || name == "generation_config.json" ||
-           name == "model.safetensors" || io::Exists(o.model / name) || copied(name);
-  };
-  // Locks and what crashed writers left: nobody's results.
-  const auto hidden = [](const std::string& name) { return name.starts_with('.'); };
-  const std::vector<std::string> there = io::ListFolder(o.output);
-  for (const std::string& name : there) {
-    if (hidden(name)) continue;
-    Check(o.overwrite, ErrorCode::kUsage,
-          "{}: not empty (it has {}); --resume goes on with the run in it, --overwrite clears it",
-          io::Escape(o.output.string()), io::Escape(name));
-    Check(ours(name), ErrorCode::kUsage,
-          "{}: has {}, which no training wrote; --overwrite clears training output only",
-          io::Escape(o.output.string()), io::Escape(name));
+// "train.csv:12, train.csv:40 and 6 more".
+std::string Listed(const std::vector<std::string>& rows) {
+  constexpr std::size_t kShown = 8;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(rows.size(), kShown); ++i) {
+    text += (i == 0 ? "" : ", ") + rows[i];
   }
-  if (!o.overwrite) return;
-  Check(fs::absolute(o.model).lexically_normal() != fs::absolute(o.output).lexically_normal(),
-        ErrorCode::kUsage, "{}: is the model to start from and cannot be overwritten",
-        io::Escape(o.output.string()));
-  for (const std::string& name : there) {
-    if (!hidden(name)) io::RemoveAll(o.output / name);
-  }
+  return rows.size() > kShown ? text + fmt::format(" and {} more", rows.size() - kShown) : text;
 }
 
 class Trainer {
@@ -73,25 +50,33 @@ class Trainer {
         hooks_(hooks),
         fingerprint_(task.DataFingerprint()),
         state_(Begin()),
-        metrics_(options.output, options.resume ? state_.step : 0) {
-    task_.parameters().AllocateGradients();
-  }
+        metrics_(options.output, Resumes(options) ? state_.step : 0) {}
 
   TrainResult Run() {
-    TrainResult result;
+    TellStart();
     const idx_t first = state_.step;
-    while (state_.step < options_.steps && !result.stopped) {
+    // A stop may have ended the evaluation of the very update that is resumed.
+    const bool owed = first > 0 && Due(options_.eval_every) && state_.evaluated_step != first;
+    bool stopped = owed && !Evaluate();
+    while (state_.step < options_.steps && !stopped) {
       const TrainEvent event = Step(first);
       Emit(event);
-      if (event.step % options_.log_every == 0 || event.step == options_.steps) {
-        metrics_.Write(event);
+      if (event.step % options_.log_every == 0 || event.step == options_.steps || event.skipped) {
+        Log(event);
       }
-      if (Due(options_.eval_every)) Evaluate();
-      result.stopped = hooks_.should_stop && hooks_.should_stop();
-      if (result.stopped || Due(options_.save_every)) Save();
+      const bool evaluated = !Due(options_.eval_every) || Evaluate();
+      stopped = !evaluated || Asked(hooks_.should_stop);
+      if (stopped) {
+        Save(Failure::kEndsRun);
+      } else if (Due(options_.save_every) || Asked(hooks_.should_save) || FirstSaveIsDue()) {
+        Save(state_.step == options_.steps ? Failure::kEndsRun : Failure::kMayBeSurvived);
+      }
     }
-    if (!result.stopped) Finish();
+    if (!stopped) stopped = !Finish();
+    TrainResult result;
+    result.stopped = stopped;
     result.step = state_.step;
+    result.skipped = state_.skipped;
     result.eval_loss = state_.evaluated_loss;
     result.eval_bits_per_byte =
         state_.evaluated_bits_per_byte.value_or(task_.BitsPerByte(state_.evaluated_loss));
@@ -101,21 +86,42 @@ class Trainer {
   }
 
  private:
+  static bool Resumes(const TrainOptions& options) { return options.resume || options.extend; }
+
+  // Everything is read before anything is cleared, and a checkpoint of the first state is written
+  // before the first update: what a save needs (names, space, rights) is missed now and not after
+  // hours, and from now on there is always a checkpoint to go on from.
   RunState Begin() {
     std::vector<std::string> notes;
     std::optional<RunState> state;
-    if (options_.resume) state = ResumeRun(task_, options_, fingerprint_, &notes);
-    const bool resumed = state.has_value();
-    if (!resumed) state = StartRun(task_, options_, &notes);
-    for (const std::string& note : notes) Note(note);
-    if (resumed) {
+    if (Resumes(options_)) state = ResumeRun(task_, options_, fingerprint_, &notes);
+    if (state) {
+      for (const std::string& note : notes) Note(note);
+      task_.parameters().AllocateGradients();
       saved_step_ = state->step;
       Note(fmt::format("resumed at step {}", state->step));
+      return std::move(*state);
     }
+    if (Resumes(options_)) CheckNothingToResume(options_, task_);
+    Check(!options_.extend, ErrorCode::kUsage, "extend: {} has no run that could be made longer",
+          io::Escape(options_.output.string()));
+    const std::vector<std::filesystem::path> old = ToBeCleared(options_, task_);
+    state = StartRun(task_, options_, &notes);
+    for (const std::string& note : notes) Note(note);
+    task_.parameters().AllocateGradients();
+    Clear(old);
+    BeginRecord(options_.output);
+    SaveRun(*state, task_, options_, fingerprint_);
+    saved_step_ = 0;
     return std::move(*state);
   }
 
   bool Due(idx_t every) const { return every > 0 && state_.step % every == 0; }
+  static bool Asked(const std::function<bool()>& hook) { return hook && hook(); }
+  // Soon enough that the next update does not end behind the promised moment.
+  bool FirstSaveIsDue() const {
+    return !saved_here_ && Since(start_) + longest_update_s_ > options_.first_save_s;
+  }
 
   void Emit(const TrainEvent& event) const {
     if (hooks_.on_event) hooks_.on_event(event);
@@ -124,6 +130,14 @@ class Trainer {
     TrainEvent event;
     event.kind = TrainEvent::Kind::kNote;
     event.text = text;
+    Emit(event);
+  }
+  void TellStart() const {
+    TrainEvent event;
+    event.kind = TrainEvent::Kind::kStart;
+    event.step = state_.step;
+    event.steps = options_.steps;
+    event.text = fmt::format("checkpoint-{}", saved_step_);
     Emit(event);
   }
 
@@ -135,16 +149,25 @@ class Trainer {
     const auto dropout_key =
         DeriveKey(KeyOf(options_.seed, RunKey::kDropout), static_cast<std::uint64_t>(step));
     TaskLoss total{0.0, 0};
+    std::vector<idx_t> bad_micros;
     for (idx_t micro = 0; micro < options_.accumulate; ++micro) {
       const StepDropout dropout{true, DeriveKey(dropout_key, static_cast<std::uint64_t>(micro))};
       const TaskLoss part =
           task_.Accumulate(context_, micro, 1.0f / static_cast<float>(size.counted), dropout);
+      if (!std::isfinite(part.sum)) bad_micros.push_back(micro);
       total.sum += part.sum;
       total.correct = part.correct < 0 ? -1 : total.correct + part.correct;
     }
     TrainEvent event;
     event.loss = total.sum / static_cast<double>(size.counted);
-    event.gradient_norm = Update(step, event.loss);
+    event.gradient_norm = std::sqrt(SquaredNorm(context_, task_.parameters().gradients()));
+    event.skipped = !std::isfinite(event.loss) || !std::isfinite(event.gradient_norm);
+    if (event.skipped) {
+      Skip(step, event, std::move(bad_micros));
+    } else {
+      Update(step, event.gradient_norm);
+      state_.skipped_in_a_row = 0;
+    }
     state_.step = step;
     state_.tokens += size.tokens;
     if (total.correct >= 0) {
@@ -156,7 +179,9 @@ class Trainer {
     event.bits_per_byte = task_.BitsPerByte(event.loss);
     event.learning_rate = LearningRate(options_, step);
     event.tokens = state_.tokens;
-    event.tokens_per_s = static_cast<double>(size.tokens) / Since(begin);
+    const double seconds = Since(begin);
+    longest_update_s_ = std::max(longest_update_s_, seconds);
+    event.tokens_per_s = static_cast<double>(size.tokens) / seconds;
     event.seconds = Since(start_);
     event.seconds_left = event.seconds / static_cast<double>(step - first) *
                          static_cast<double>(options_.steps - step);
@@ -164,14 +189,35 @@ class Trainer {
     return event;
   }
 
-  // Clips, applies AdamW, leaves the gradients zero. Returns the norm before clipping.
-  double Update(idx_t step, double loss) {
+  // An update that would spoil the weights: it is left out, counted and told of. The micro-batches
+  // whose loss is not finite are to blame; where all losses are finite, any may be.
+  void Skip(idx_t step, const TrainEvent& event, std::vector<idx_t> bad_micros) {
     ParameterTable& table = task_.parameters();
-    const double norm = std::sqrt(SquaredNorm(context_, table.gradients()));
-    Check(std::isfinite(loss) && std::isfinite(norm), ErrorCode::kNumeric,
-          "step {}: loss {} and gradient norm {} are not both finite; lower --learning-rate, the "
-          "last checkpoint is whole",
-          step, loss, norm);
+    std::fill_n(table.gradients().data, table.extent(), 0.0f);
+    ++state_.skipped;
+    ++state_.skipped_in_a_row;
+    if (bad_micros.empty()) {
+      bad_micros.resize(static_cast<std::size_t>(options_.accumulate));
+      std::iota(bad_micros.begin(), bad_micros.end(), 0);
+    }
+    std::vector<std::string> rows;
+    for (const idx_t micro : bad_micros) {
+      for (std::string& row : task_.RowsOf(micro)) rows.push_back(std::move(row));
+    }
+    const std::string what =
+        fmt::format("step {}: loss {} and gradient norm {} are not both finite", step, event.loss,
+                    event.gradient_norm);
+    Note(fmt::format("{}: the update is not applied ({} so far); its rows: {}", what,
+                     state_.skipped, Listed(rows)));
+    Check(state_.skipped_in_a_row < kMostSkippedInARow, ErrorCode::kNumeric,
+          "{}, as in the {} updates before: the run ends, checkpoint-{} is whole; lower "
+          "--learning-rate, or look at the rows that were named",
+          what, kMostSkippedInARow - 1, saved_step_);
+  }
+
+  // Clips by the gradient's norm, applies AdamW, leaves the gradients zero.
+  void Update(idx_t step, double norm) {
+    ParameterTable& table = task_.parameters();
     AdamWSpec spec;
     spec.learning_rate = static_cast<float>(LearningRate(options_, step));
     spec.beta1 = static_cast<float>(options_.beta1);
@@ -190,14 +236,28 @@ class Trainer {
       AdamWStep(context_, spec, part(table.values()), part(table.gradients()),
                 part(state_.first_moment.view<1>()), part(state_.second_moment.view<1>()));
     }
-    return norm;
   }
 
-  void Evaluate() {
-    TaskEvaluation eval = task_.Evaluate(context_);
+  // False when a stop ended it: then nothing is known, and it is done again when the run goes on.
+  bool Evaluate() {
+    EvalHooks hooks;
+    hooks.should_stop = hooks_.should_stop;
+    hooks.on_progress = [this](idx_t done, idx_t all) {
+      TrainEvent event;
+      event.kind = TrainEvent::Kind::kEvaluating;
+      event.step = done;
+      event.steps = all;
+      Emit(event);
+    };
+    TaskEvaluation eval;
+    try {
+      eval = task_.Evaluate(context_, hooks);
+    } catch (const Stopped&) {
+      return false;
+    }
     state_.evaluated_step = state_.step;
     state_.evaluated_loss = eval.loss;
-    if (!state_.best_step || eval.loss < state_.best_loss) {
+    if (std::isfinite(eval.loss) && (!state_.best_step || eval.loss < state_.best_loss)) {
       state_.best_step = state_.step;
       state_.best_loss = eval.loss;
     }
@@ -213,13 +273,54 @@ class Trainer {
     event.seconds = Since(start_);
     event.rss_bytes = PeakRssBytes();
     state_.evaluated_metrics = std::move(eval.metrics);
-    metrics_.Write(event);
+    Log(event);
     Emit(event);
+    return true;
   }
 
-  void Save() {
-    metrics_.Sync();
-    SaveRun(state_, task_, options_, fingerprint_);
+  // A line that cannot be written now (a full disk) waits for the next one, or for the next save,
+  // which fails if it still cannot.
+  void Log(const TrainEvent& event) {
+    unwritten_.push_back(event);
+    try {
+      WriteLog();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kIo || !options_.survive_save_error ||
+          unwritten_.size() > kMostUnwritten) {
+        throw;
+      }
+      if (unwritten_.size() == 1) Note(fmt::format("{}; it is tried again", error.what()));
+    }
+  }
+  void WriteLog() {
+    for (; !unwritten_.empty(); unwritten_.pop_front()) metrics_.Write(unwritten_.front());
+  }
+
+  enum class Failure { kEndsRun, kMayBeSurvived };
+  void Save(Failure failure) {
+    try {
+      WriteLog();
+      metrics_.Sync();
+      SaveRun(state_, task_, options_, fingerprint_);
+    } catch (const Error& error) {
+      const bool survived = failure == Failure::kMayBeSurvived && error.code() == ErrorCode::kIo &&
+                            options_.survive_save_error && !save_failed_;
+      if (!survived && error.code() == ErrorCode::kIo) {
+        Fail(ErrorCode::kIo,
+             "step {}: checkpoint not saved: {}; checkpoint-{} is whole, --resume "
+             "goes on from it",
+             state_.step, error.what(), saved_step_);
+      }
+      if (!survived) throw;
+      save_failed_ = true;
+      Note(
+          fmt::format("step {}: checkpoint not saved: {}; checkpoint-{} is whole, the training "
+                      "goes on, and ends when the next save fails too",
+                      state_.step, error.what(), saved_step_));
+      return;
+    }
+    save_failed_ = false;
+    saved_here_ = true;
     saved_step_ = state_.step;
     TrainEvent event;
     event.kind = TrainEvent::Kind::kSave;
@@ -229,14 +330,20 @@ class Trainer {
   }
 
   // The last update is evaluated and saved whatever the rhythm, and the model lies in the output.
-  void Finish() {
+  // False when a stop ended the evaluation.
+  bool Finish() {
     if (state_.evaluated_step != state_.step) {
-      Evaluate();
-      saved_step_ = -1;  // what was saved does not know of it
+      const bool evaluated = Evaluate();
+      if (evaluated || saved_step_ != state_.step) Save(Failure::kEndsRun);
+      if (!evaluated) return false;
     }
-    if (saved_step_ != state_.step) Save();
-    task_.Save(options_.output);
+    if (saved_step_ != state_.step) Save(Failure::kEndsRun);
+    SaveRecorded(options_.output, task_);
+    return true;
   }
+
+  static constexpr idx_t kMostSkippedInARow = 3;
+  static constexpr std::size_t kMostUnwritten = 100'000;
 
   Context& context_;
   const TrainOptions& options_;
@@ -244,7 +351,11 @@ class Trainer {
   const TrainHooks& hooks_;
   const Clock::time_point start_ = Clock::now();
   std::string fingerprint_;
-  idx_t saved_step_ = -1;  // of the newest checkpoint; Begin sets it
+  idx_t saved_step_ = -1;     // of the newest checkpoint; Begin sets it
+  bool saved_here_ = false;   // since Begin
+  bool save_failed_ = false;  // the last one
+  double longest_update_s_ = 0.0;
+  std::deque<TrainEvent> unwritten_;  // lines of metrics.jsonl
   RunState state_;
   MetricsLog metrics_;
 };
@@ -282,8 +393,10 @@ void CheckTrainOptions(const TrainOptions& o) {
   in_range("save-every", static_cast<double>(o.save_every), 0, kMost);
   in_range("keep", static_cast<double>(o.keep), 2, 1e6);
   if (o.dropout) in_range("dropout", *o.dropout, 0, 0.99);
-  Check(!(o.resume && o.overwrite), ErrorCode::kUsage,
-        "resume and overwrite exclude each other: go on with the run, or clear it");
+  in_range("first-save", o.first_save_s, 0, kMost);
+  Check(!((o.resume || o.extend) && o.overwrite), ErrorCode::kUsage,
+        "{} and overwrite exclude each other: go on with the run, or clear it",
+        o.resume ? "resume" : "extend");
 }
 
 TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask& task,
@@ -291,7 +404,6 @@ TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask
   CheckTrainOptions(options);
   io::EnsureWritableDirectory(options.output);
   const io::DirectoryLock lock(options.output);
-  PrepareOutput(options, task);
   io::RecoverRunDirectory(options.output);
   return Trainer(context, options, task, hooks).Run();
 }

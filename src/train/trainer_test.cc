@@ -1,0 +1,462 @@
+// The loop around a task that is four numbers and a parabola: what a run does when a number is not
+// finite, when a disk is full, when it is stopped, made longer, or started where something lies.
+#include "train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/errors.h"
+#include "io/checkpoint.h"
+#include "io/file.h"
+#include "io/paths.h"
+#include "tests/support/files.h"
+#include "train/evaluate.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TempDir;
+using test::Throws;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr idx_t kNumbers = 4;
+
+// Loss of row r of update s: the squared distance of the numbers to (s + r) / 10.
+class Parabola final : public TrainTask {
+ public:
+  explicit Parabola(const TrainOptions& options) : options_(options) {
+    table_.Add("numbers", {kNumbers}, ParameterKind::kBias);
+    table_.Allocate();
+  }
+
+  std::set<idx_t> bad_loss, bad_gradient;  // updates that give no finite number
+  std::function<void()> on_save;           // before a checkpoint takes the config
+  idx_t evaluation_batches = 4;
+
+  void Load(const fs::path& directory, Origin, std::vector<std::string>*) override {
+    const auto file = io::SafetensorsFile::Open(directory / "model.safetensors");
+    file.ReadFloatInto("numbers", {table_.values().data, kNumbers});
+  }
+  ParameterTable& parameters() override { return table_; }
+  std::string DataFingerprint() const override { return "parabola"; }
+  nlohmann::json DecidingOptions() const override { return nlohmann::json::object(); }
+  StepSize Draw(idx_t step) override {
+    step_ = step;
+    return {kNumbers * options_.accumulate, 1};
+  }
+  TaskLoss Accumulate(Context&, idx_t micro, float scale, const StepDropout&) override {
+    const float aim = static_cast<float>(step_ + micro) / 10.0f;
+    double sum = 0.0;
+    for (idx_t i = 0; i < kNumbers; ++i) {
+      const float away = table_.values().data[i] - aim;
+      sum += away * away;
+      table_.gradients().data[i] += bad_gradient.contains(step_) ? kNan : scale * 2.0f * away;
+    }
+    return {bad_loss.contains(step_) && micro == 1 ? kNan : sum};
+  }
+  std::vector<std::string> RowsOf(idx_t micro) const override {
+    return {fmt::format("rows.csv:{}", 10 * step_ + micro)};
+  }
+  TaskEvaluation Evaluate(Context&, const EvalHooks& hooks) override {
+    for (idx_t batch = 1; batch <= evaluation_batches; ++batch) {
+      Tell(hooks, batch, evaluation_batches);
+    }
+    return {std::abs(static_cast<double>(table_.values().data[0]) - 1.0), {}};
+  }
+  std::string ConfigText() override {
+    if (on_save) on_save();
+    return "{}\n";
+  }
+  void Save(const fs::path& directory) override {
+    std::ofstream(directory / "config.json") << "{}\n";
+    fs::create_directories(directory / "1_Pooling");
+    std::ofstream(directory / "1_Pooling" / "config.json") << "{}\n";
+    std::ofstream(directory / "numbers.txt") << Numbers();
+  }
+  std::string Numbers() {
+    std::string text;
+    for (idx_t i = 0; i < kNumbers; ++i) text += fmt::format("{:a} ", table_.values().data[i]);
+    return text;
+  }
+
+ private:
+  const TrainOptions options_;
+  ParameterTable table_;
+  idx_t step_ = 0;
+};
+
+class TrainerTest : public ::testing::Test {
+ protected:
+  TrainerTest() {
+    o.model = d.path() / "start";
+    o.output = d.path() / "run";
+    WriteStart(o.model, 0.0f);
+    o.steps = 12;
+    o.warmup = 0;
+    o.batch = 1;
+    o.accumulate = 2;
+    o.learning_rate = 0.1;
+    o.schedule = Schedule::kConstant;
+    o.log_every = 1;
+    o.eval_every = 4;
+    o.save_every = 3;
+  }
+
+  static void WriteStart(const fs::path& folder, float first) {
+    fs::create_directories(folder);
+    std::ofstream(folder / "config.json") << "{}\n";
+    const std::vector<float> numbers = {first, 1.0f, 2.0f, 3.0f};
+    const std::vector<io::TensorEntry> entries = {
+        {"numbers", DType::kF32, {kNumbers}, numbers.data()}};
+    io::WriteSafetensors(folder / "model.safetensors", entries, {});
+  }
+
+  // Runs a fresh task that `prepare` may change first.
+  TrainResult Run(const std::function<void(Parabola&)>& prepare = {}) {
+    Context context(1);
+    Parabola task(o);
+    if (prepare) prepare(task);
+    TrainHooks hooks;
+    notes.clear();
+    hooks.on_event = [&](const TrainEvent& event) {
+      if (event.kind == TrainEvent::Kind::kNote) notes += event.text + "\n";
+      if (event.kind == TrainEvent::Kind::kSave) saves.push_back(event.step);
+      if (on_event) on_event(event);
+    };
+    hooks.should_stop = should_stop;
+    hooks.should_save = should_save;
+    const TrainResult result = RunTraining(context, o, task, hooks);
+    numbers = task.Numbers();
+    return result;
+  }
+  std::string Read(const fs::path& path) const { return io::ReadWholeFile(path, 1 << 20); }
+  idx_t Newest() const { return io::ListCheckpoints(o.output).back().step; }
+  // Lines of metrics.jsonl of this kind.
+  std::vector<nlohmann::json> Lines(const std::string& kind) const {
+    std::vector<nlohmann::json> found;
+    std::ifstream file(o.output / "metrics.jsonl");
+    for (std::string line; std::getline(file, line);) {
+      found.push_back(nlohmann::json::parse(line));
+      if (found.back()["kind"] != kind) found.pop_back();
+    }
+    return found;
+  }
+
+  TempDir d;
+  TrainOptions o;
+  std::string notes, numbers;
+  std::vector<idx_t> saves;
+  std::function<void(const TrainEvent&)> on_event;
+  std::function<bool()> should_stop, should_save;
+};
+
+// ---- numbers that are not finite ----------------------------------------------------------------
+
+TEST_F(TrainerTest, AnUpdateThatIsNotFiniteIsLeftOutAndItsRowsAreNamed) {
+  const TrainResult result = Run([](Parabola& task) { task.bad_loss = {5}; });
+  EXPECT_EQ(result.skipped, 1);
+  EXPECT_EQ(result.step, 12);
+  EXPECT_NE(notes.find("step 5: loss nan"), std::string::npos) << notes;
+  EXPECT_NE(notes.find("its rows: rows.csv:51"), std::string::npos) << notes;  // not rows.csv:50
+  EXPECT_EQ(notes.find("rows.csv:50"), std::string::npos) << notes;
+  EXPECT_EQ(Lines("train")[4]["skipped"], true);
+  EXPECT_TRUE(Lines("train")[4]["loss"].is_null());
+  const std::string skipped = numbers;
+  EXPECT_EQ(skipped.find("nan"), std::string::npos);
+  fs::remove_all(o.output);
+  Run();
+  EXPECT_NE(numbers, skipped);  // the update was not applied
+}
+
+TEST_F(TrainerTest, AGradientThatIsNotFiniteBlamesAllRowsOfTheUpdate) {
+  Run([](Parabola& task) { task.bad_gradient = {2}; });
+  EXPECT_NE(notes.find("rows.csv:20, rows.csv:21"), std::string::npos) << notes;
+  EXPECT_EQ(numbers.find("nan"), std::string::npos);
+}
+
+TEST_F(TrainerTest, ThreeInARowEndTheRunAndTheLastCheckpointStays) {
+  EXPECT_TRUE(Throws([&] { Run([](Parabola& task) {
+                             task.bad_loss = {7, 8, 9};
+                           }); },
+                     ErrorCode::kNumeric, "checkpoint-6 is whole"));
+  EXPECT_EQ(Newest(), 6);
+  EXPECT_NO_THROW(io::VerifyCheckpoint(o.output / "checkpoint-6"));
+}
+
+TEST_F(TrainerTest, TwoInARowAndOneLaterDoNotEndIt) {
+  EXPECT_EQ(Run([](Parabola& task) { task.bad_loss = {4, 5, 7}; }).skipped, 3);
+}
+
+// The count is part of the state: a resumed run ends at the same update.
+TEST_F(TrainerTest, TheCountOfSkippedUpdatesSurvivesAResume) {
+  o.save_every = 1;
+  idx_t updates = 0;
+  should_stop = [&] { return ++updates == 5; };
+  o.eval_every = 0;
+  const auto bad = [](Parabola& task) { task.bad_loss = {4, 5, 6}; };
+  EXPECT_TRUE(Run(bad).stopped);
+  should_stop = {};
+  o.resume = true;
+  EXPECT_TRUE(Throws([&] { Run(bad); }, ErrorCode::kNumeric, "step 6"));
+}
+
+TEST_F(TrainerTest, WeightsThatAreNotFiniteAreNeverSaved) {
+  o.learning_rate = 1.0;
+  o.save_every = 1;
+  EXPECT_TRUE(Throws(
+      [&] {
+        Run([](Parabola& task) {
+          task.on_save = [&task, saves = 0]() mutable {
+            // What follows the fourth update's checkpoint is spoilt behind the loop's back.
+            if (++saves == 5) task.parameters().values().data[2] = kNan;
+          };
+        });
+      },
+      ErrorCode::kNumeric, "numbers holds nan"));
+  for (const io::CheckpointInfo& checkpoint : io::ListCheckpoints(o.output)) {
+    const auto file = io::SafetensorsFile::Open(checkpoint.path / "model.safetensors");
+    std::vector<float> values(kNumbers);
+    if (checkpoint.step < 4) file.ReadFloatInto("numbers", values);
+    for (const float value : values) EXPECT_TRUE(std::isfinite(value));
+  }
+}
+
+// ---- saving -------------------------------------------------------------------------------------
+
+TEST_F(TrainerTest, ACheckpointIsThereBeforeTheFirstUpdate) {
+  idx_t at_start = -1;
+  on_event = [&](const TrainEvent& event) {
+    if (event.kind != TrainEvent::Kind::kStart) return;
+    at_start = Newest();
+    EXPECT_EQ(event.text, "checkpoint-0");
+  };
+  Run();
+  EXPECT_EQ(at_start, 0);
+}
+
+TEST_F(TrainerTest, TheFirstCheckpointComesInTimeWhateverTheRhythm) {
+  o.save_every = 0;
+  o.first_save_s = 0.0;
+  Run();
+  EXPECT_EQ(saves, (std::vector<idx_t>{1, 12}));  // the first, and the last
+}
+
+TEST_F(TrainerTest, ASaveThatIsAskedForComesBehindTheUpdate) {
+  o.save_every = 0;
+  idx_t asked = 0;
+  should_save = [&] { return ++asked == 5; };
+  Run();
+  EXPECT_EQ(saves, (std::vector<idx_t>{5, 12}));
+}
+
+// A folder in the way of a file: the save fails with kIo, as on a full disk.
+void Refuse() { throw Error(ErrorCode::kIo, "disk: cannot write: No space left on device"); }
+
+TEST_F(TrainerTest, AFailedSaveIsSurvivedOnce) {
+  const auto fail_at = [](std::set<int> which) {
+    return [which](Parabola& task) {
+      task.on_save = [which, saves = -1]() mutable {
+        if (which.contains(++saves)) Refuse();
+      };
+    };
+  };
+  Run(fail_at({1, 3}));  // those of updates 3 and 9
+  EXPECT_EQ(saves, (std::vector<idx_t>{6, 12}));
+  EXPECT_NE(notes.find("step 3: checkpoint not saved: disk: cannot write"), std::string::npos);
+  EXPECT_NE(notes.find("checkpoint-0 is whole, the training goes on"), std::string::npos) << notes;
+  const std::string disturbed = numbers;
+  o.output = d.path() / "calm";
+  Run();
+  EXPECT_EQ(numbers, disturbed);
+
+  o.output = d.path() / "twice";
+  EXPECT_TRUE(Throws([&] { Run(fail_at({2, 3})); }, ErrorCode::kIo, "checkpoint-3 is whole"));
+  EXPECT_NO_THROW(io::VerifyCheckpoint(o.output / "checkpoint-3"));
+
+  o.output = d.path() / "strict";
+  o.survive_save_error = false;
+  EXPECT_TRUE(Throws([&] { Run(fail_at({2})); }, ErrorCode::kIo, "step 6: checkpoint not saved"));
+
+  o.output = d.path() / "at-once";
+  EXPECT_TRUE(Throws([&] { Run(fail_at({0})); }, ErrorCode::kIo, "No space left"));
+}
+
+// ---- stopping -----------------------------------------------------------------------------------
+
+TEST_F(TrainerTest, AStopEndsAnEvaluationAndTheResumedRunDoesItAgain) {
+  Run();
+  const std::string whole = numbers;
+  const auto evaluations = Lines("eval");
+  o.output = d.path() / "stopped";
+  bool evaluating = false;
+  on_event = [&](const TrainEvent& event) {
+    evaluating = event.kind == TrainEvent::Kind::kEvaluating && event.step == 2;
+  };
+  idx_t seen = 0;
+  should_stop = [&] { return evaluating && ++seen == 2; };  // in that of update 8
+  const TrainResult stopped = Run();
+  EXPECT_TRUE(stopped.stopped);
+  EXPECT_EQ(stopped.step, 8);
+  EXPECT_EQ(Newest(), 8);
+  EXPECT_EQ(Lines("eval").size(), 1u);
+  should_stop = {};
+  on_event = {};
+  o.resume = true;
+  Run();
+  EXPECT_EQ(numbers, whole);
+  ASSERT_EQ(Lines("eval").size(), evaluations.size());
+  for (std::size_t i = 0; i < evaluations.size(); ++i) {
+    EXPECT_EQ(Lines("eval")[i]["step"], evaluations[i]["step"]);
+    EXPECT_EQ(Lines("eval")[i]["loss"], evaluations[i]["loss"]);
+  }
+}
+
+// ---- resuming and extending ---------------------------------------------------------------------
+
+TEST_F(TrainerTest, ARunIsNotResumedWithAnotherModel) {
+  Run();
+  o.resume = true;
+  EXPECT_NO_THROW(Run());
+  WriteStart(o.model, 0.5f);
+  EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kFormat, "is not the model that the run"));
+}
+
+TEST_F(TrainerTest, ARunWithoutAnyCheckpointIsNotStartedAgainInSilence) {
+  Run();
+  for (const auto& checkpoint : io::ListCheckpoints(o.output)) fs::remove_all(checkpoint.path);
+  const std::string log = Read(o.output / "metrics.jsonl");
+  o.resume = true;
+  EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kFormat, "no checkpoint is left"));
+  EXPECT_EQ(Read(o.output / "metrics.jsonl"), log);
+}
+
+TEST_F(TrainerTest, AnExtendedRunIsOneLongRunWhereTheScheduleAllows) {
+  o.steps = 20;
+  Run();
+  const std::string whole = numbers;
+  o.output = d.path() / "extended";
+  o.steps = 12;
+  Run();
+  o.steps = 20;
+  o.resume = true;
+  EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "--extend"));
+  o.resume = false;
+  o.extend = true;
+  EXPECT_EQ(Run().step, 20);
+  EXPECT_EQ(numbers, whole);
+  EXPECT_NE(notes.find("the bits are those of one long run"), std::string::npos) << notes;
+  EXPECT_EQ(Run().step, 20);  // once more: there is nothing left to do
+  o.steps = 15;
+  EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "give more"));
+}
+
+TEST_F(TrainerTest, AnExtendedRunSaysWhereTheScheduleDoesNotAllowIt) {
+  o.schedule = Schedule::kLinear;
+  Run();
+  o.steps = 20;
+  o.extend = true;
+  EXPECT_EQ(Run().step, 20);
+  EXPECT_NE(notes.find("had the learning rates of a shorter run"), std::string::npos) << notes;
+  o.output = d.path() / "nothing";
+  EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "has no run"));
+}
+
+// ---- starting where something lies --------------------------------------------------------------
+
+TEST_F(TrainerTest, OverwriteClearsWhatARunWrote) {
+  Run();
+  EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "not empty"));
+  o.overwrite = true;
+  saves.clear();
+  Run();
+  EXPECT_EQ(saves, (std::vector<idx_t>{3, 6, 9, 12}));
+  EXPECT_EQ(Lines("train").size(), 12u);
+}
+
+TEST_F(TrainerTest, OverwriteLeavesWhatPeopleWrote) {
+  Run();
+  o.overwrite = true;
+  const std::vector<std::pair<std::string, std::string>> strange = {
+      {"notes.txt", "notes.txt"},
+      {"checkpoint-12/notes.txt", "checkpoint-12"},          // in a folder of ours
+      {"checkpoint-99/pytorch_model.bin", "checkpoint-99"},  // of somebody else's training
+      {"1_Pooling/mine.json", "1_Pooling"},
+      {"numbers.txt", "numbers.txt"},  // ours once, changed since
+  };
+  for (const auto& [name, shown] : strange) {
+    SCOPED_TRACE(name);
+    const fs::path path = o.output / name;
+    const bool ours = fs::exists(path);
+    const std::string before = ours ? Read(path) : "";
+    fs::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::app) << "mine";
+    EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "has " + shown));
+    EXPECT_EQ(Read(path), before + "mine");
+    EXPECT_EQ(Newest(), name.starts_with("checkpoint-99") ? 99 : 12);
+    fs::remove(path);
+    if (ours) std::ofstream(path) << before;
+    if (name.starts_with("checkpoint-99")) fs::remove_all(path.parent_path());
+  }
+  EXPECT_NO_THROW(Run());
+}
+
+TEST_F(TrainerTest, OverwriteNeverTakesTheModelOrATextHoweverTheyAreSpelt) {
+  Run();
+  o.overwrite = true;
+  const fs::path run = o.output, link = d.path() / "link";
+  fs::create_directory_symlink(run, link);
+  const fs::path model = d.path() / "linked-model";  // a cache: files that are links
+  fs::create_directories(model);
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    fs::create_symlink(run / "checkpoint-12" / name, model / name);
+  }
+  const std::vector<fs::path> spelt = {run,
+                                       run.string() + "/",
+                                       run / ".",
+                                       run / ".." / "run",
+                                       link,
+                                       run / "checkpoint-12",
+                                       link / "checkpoint-12",
+                                       model};
+  for (const fs::path& path : spelt) {
+    SCOPED_TRACE(path.string());
+    o.model = path;
+    EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "the model to start from"));
+    o.output = link;
+    EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "the model to start from"));
+    o.output = run;
+  }
+  o.model = d.path() / "start";
+  for (const char* text : {"metrics.jsonl", "config.json", "best.json"}) {
+    SCOPED_TRACE(text);
+    o.train = {run / text};
+    EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "a text"));
+    o.train = {};
+    o.eval = link / text;
+    EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "a text"));
+    o.eval = fs::path();
+  }
+  EXPECT_EQ(Newest(), 12);
+  EXPECT_NO_THROW(Run());
+}
+
+TEST_F(TrainerTest, NothingIsClearedBeforeTheModelIsRead) {
+  Run();
+  o.overwrite = true;
+  o.model = d.path() / "broken";
+  fs::create_directories(o.model);
+  std::ofstream(o.model / "model.safetensors") << "no weights";
+  EXPECT_THROW(Run(), Error);
+  EXPECT_NO_THROW(io::VerifyCheckpoint(o.output / "checkpoint-12"));
+  EXPECT_EQ(Lines("train").size(), 12u);
+}
+
+}  // namespace
+}  // namespace longspan
