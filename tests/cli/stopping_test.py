@@ -8,9 +8,10 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import support
-from support import SMALL_RUN, Case, main, run
+from support import SMALL_RUN, Case, main, run, unless_sanitized
 
 LONG = ["--steps", "100000", "--save-every", "0", "--eval-every", "0"]
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -154,6 +155,42 @@ class Stopping(Runs):
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=60), 143)
 
+    def test_a_process_that_is_frozen_goes_on(self):
+        whole, out = self.dir / "whole", self.dir / "run"
+        more = ["--steps", "200", "--save-every", "0", "--eval-every", "0"]
+        self.train(whole, *more)
+        process = self.begin(out, *more)
+        self.wait_for(lambda: self.steps_done(out) >= 3)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        before = self.steps_done(out)
+        time.sleep(0.5)
+        self.assertEqual(self.steps_done(out), before)
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(process.wait(timeout=120), 0)
+        self.assertEqual(self.losses(out), self.losses(whole))
+
+    @unless_sanitized
+    def test_a_long_run_takes_no_more_and_more(self):
+        out = self.dir / "run"
+        process = self.begin(out, "--steps", "3000", "--save-every", "1000", "--eval-every", "0",
+                             "--batch", "1", "--tokens", "32")
+        open_files = {}
+        while process.poll() is None:
+            try:
+                now = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+                open_files[self.steps_done(out)] = now
+            except OSError:
+                break  # it has just ended
+            time.sleep(0.2)
+        self.assertEqual(process.wait(timeout=120), 0, self.said())
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        taken = {row["step"]: row["rss_bytes"] for row in rows if row["kind"] == "train"}
+        grown = taken[3000] - taken[1100]  # behind a save, which books its buffers once
+        self.assertLess(grown / 1900, 1024)
+        late = [count for step, count in open_files.items() if step > 100]
+        self.assertLessEqual(max(late) - min(late), 3)  # a checkpoint that is being written
+
     def test_other_commands_end_at_once_and_leave_nothing(self):
         base = self.dir / "base"
         self.ok("init", "--preset", "small", "-o", base)
@@ -258,6 +295,18 @@ class Starting(Runs):
         self.assertIn("File too large", result.stderr)
         self.assertFalse((out / "metrics.jsonl").exists())
         self.assertEqual(self.hidden(out), [])
+
+    def test_learning_rates_that_cannot_be(self):
+        for rate in ("1e38", "-1", "nan", "inf"):
+            result = self.train(self.dir / "run", "--lr", rate, code=2)
+            self.assertIn("learning-rate", result.stderr)
+        self.train(self.dir / "zero", "--lr", "0")
+        # One that a run cannot bear: no crash, no weights that are no numbers.
+        result = run(*self.command(self.dir / "hot", "--lr", "100", "--clip", "0", "--steps",
+                                   "40")[1:])
+        self.assertIn(result.returncode, (0, 6), result.stderr)
+        for folder in (self.dir / "hot").glob("checkpoint-*"):
+            self.ok("info", folder)
 
     def test_resume_names_an_option_that_differs(self):
         out = self.dir / "run"
