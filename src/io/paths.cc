@@ -138,7 +138,9 @@ bool LeadsInto(const fs::path& path, const fs::path& folder, int depth) {
   if (depth == 0 || !fs::is_directory(real, error)) return false;
   fs::directory_iterator entries(real, error);
   for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
-    if (LeadsInto(entries->path(), outer, depth - 1)) return true;
+    const fs::path& entry = entries->path();
+    if (!IsLink(entry) && entry == outer) continue;  // it is a part of the path, not the other way
+    if (LeadsInto(entry, outer, depth - 1)) return true;
   }
   return false;
 }

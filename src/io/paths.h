@@ -37,7 +37,8 @@ void RemoveAll(const std::filesystem::path& path);
 std::filesystem::path RealPath(const std::filesystem::path& path);
 
 // Whether the path itself, or something in it down to `depth` folders below, lies in `folder` when
-// all links are followed, however both are spelt. What leads nowhere does not.
+// all links are followed, however both are spelt. What leads nowhere does not, and a `folder` that
+// lies in the path, as it stands there, is no part of it.
 bool LeadsInto(const std::filesystem::path& path, const std::filesystem::path& folder,
                int depth = 0);
 

@@ -447,6 +447,14 @@ TEST_F(TrainerTest, OverwriteNeverTakesTheModelOrATextHoweverTheyAreSpelt) {
   EXPECT_NO_THROW(Run());
 }
 
+TEST_F(TrainerTest, ARunMayLieInTheFolderOfItsModel) {
+  o.output = o.model / "runs" / "first";
+  Run();
+  o.overwrite = true;
+  EXPECT_NO_THROW(Run());
+  EXPECT_TRUE(fs::exists(o.model / "model.safetensors"));
+}
+
 TEST_F(TrainerTest, NothingIsClearedBeforeTheModelIsRead) {
   Run();
   o.overwrite = true;
