@@ -1,4 +1,4 @@
-"""tools/faults.py itself, on a stand-in for the program that keeps its promise or breaks it."""
+"""tools/faults itself, on a stand-in for the program that keeps its promise or breaks it."""
 import os
 import subprocess
 import sys
@@ -53,7 +53,7 @@ class Faults(unittest.TestCase):
             program.write_text(f"#!{sys.executable}\n{PROGRAM}")
             program.chmod(0o755)
             run = subprocess.run(
-                [sys.executable, ROOT / "tools" / "faults.py", "--program", program, "--steps",
+                [sys.executable, ROOT / "tools" / "faults", "--program", program, "--steps",
                  "25", "--kills", "25"], capture_output=True, text=True,
                 env={**os.environ, "FAULT": fault})
             return run.returncode, run.stdout + run.stderr
@@ -70,6 +70,15 @@ class Faults(unittest.TestCase):
                 status, output = self.run_faults(fault)
                 self.assertEqual(status, 1, output)
                 self.assertIn(message, output)
+
+    def test_kinds_are_listed_and_others_refused(self):
+        tool = [sys.executable, ROOT / "tools" / "faults"]
+        listed = subprocess.run([*tool, "--help"], capture_output=True, text=True)
+        self.assertEqual((listed.returncode, listed.stderr), (0, ""))
+        self.assertIn("kills", listed.stdout)
+        other = subprocess.run([*tool, "storms"], capture_output=True, text=True)
+        self.assertEqual((other.returncode, other.stdout), (2, ""))
+        self.assertIn("'storms' is no kind of fault", other.stderr)
 
 
 if __name__ == "__main__":
