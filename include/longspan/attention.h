@@ -1,5 +1,6 @@
 // Attention mechanisms on (B, H, T, D) views: batch, heads, tokens, head size.
 // Any strides with the last one 1: heads may lie side by side in a row of (T, H*D).
+// Threads may call these at once, each with a Context of its own, and share what is only read.
 #pragma once
 
 #include <vector>

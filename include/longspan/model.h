@@ -22,6 +22,9 @@ struct CallOptions {
 };
 
 // A Reformer with any head in the Hugging Face layout (config.json, model.safetensors). Move-only.
+// Threads may share one: Logits, RaggedLogits, Generate and Save change nothing in it, and several
+// may run at once, each with a Context of its own. Moving it, assigning to it and its end need it
+// alone. A forked child may go on with its copy (longspan/context.h says on how many threads).
 class Model {
  public:
   // From a folder. kFormat, kIo.

@@ -1,4 +1,6 @@
 // Training: a language model, a masked language model, a classifier of texts.
+// Several trainings may run at once in threads of one process, each with a Context and an output
+// folder of its own.
 #pragma once
 
 #include <cstdint>

@@ -31,6 +31,16 @@ class OneThread {
   int before_;
 };
 
+// As a rule for want of memory.
+[[noreturn]] void FailRefused(const std::string& what, const dnnl::error& error) {
+  Fail(ErrorCode::kLimit, "{}: oneDNN refuses it: {}", what, error.what());
+}
+
+std::string ProductText(const ProductShape& shape) {
+  return fmt::format("dense layer: the product ({} x {}) ({} x {})", shape.m, shape.k, shape.k,
+                     shape.n);
+}
+
 dnnl::cpu_isa LibraryName(Isa isa) {
   switch (isa) {
     case Isa::kPortable:
@@ -54,7 +64,11 @@ const dnnl::engine& Engine() {
     ApplyIsaCap();  // from here on the cap is fixed
     // Refused when another user of the library came first; LibraryIsa() then tells.
     dnnl::set_max_cpu_isa(LibraryName(ActiveIsa()));
-    return dnnl::engine(dnnl::engine::kind::cpu, 0);
+    try {
+      return dnnl::engine(dnnl::engine::kind::cpu, 0);
+    } catch (const dnnl::error& error) {
+      FailRefused("dense layer: the engine", error);
+    }
   }();
   return engine;
 }
@@ -107,7 +121,8 @@ class LibraryProduct final : public Product {
         b_(descriptor_.weights_desc()),
         scratch_(descriptor_.scratchpad_desc()),
         product_(descriptor_),
-        implementation_(Intern(descriptor_.impl_info_str())) {}
+        implementation_(Intern(descriptor_.impl_info_str())),
+        shape_(shape) {}
 
   std::size_t scratch_bytes() const override { return scratch_.get_size(); }
   const char* implementation() const override { return implementation_; }
@@ -119,29 +134,44 @@ class LibraryProduct final : public Product {
 
   void Run(const void* a, const void* b, float* c, void* scratch) const override {
     const OneThread guard;
-    dnnl::stream stream(Engine());
-    product_.execute(stream, {{DNNL_ARG_SRC, memory(a_, Engine(), const_cast<void*>(a))},
-                              {DNNL_ARG_WEIGHTS, memory(b_, Engine(), const_cast<void*>(b))},
-                              {DNNL_ARG_DST, memory(c_, Engine(), c)},
-                              {DNNL_ARG_SCRATCHPAD, memory(scratch_, Engine(), scratch)}});
-    stream.wait();
+    Told([&] {
+      dnnl::stream stream(Engine());
+      product_.execute(stream, {{DNNL_ARG_SRC, memory(a_, Engine(), const_cast<void*>(a))},
+                                {DNNL_ARG_WEIGHTS, memory(b_, Engine(), const_cast<void*>(b))},
+                                {DNNL_ARG_DST, memory(c_, Engine(), c)},
+                                {DNNL_ARG_SCRATCHPAD, memory(scratch_, Engine(), scratch)}});
+      stream.wait();
+    });
   }
 
   void Pack(const void* b, void* packed) const override {
     const OneThread guard;
-    dnnl::stream stream(Engine());
-    memory from(plain_b_, Engine(), const_cast<void*>(b));
-    memory to(b_, Engine(), packed);
-    dnnl::reorder(from, to).execute(stream, from, to);
-    stream.wait();
+    Told([&] {
+      dnnl::stream stream(Engine());
+      memory from(plain_b_, Engine(), const_cast<void*>(b));
+      memory to(b_, Engine(), packed);
+      dnnl::reorder(from, to).execute(stream, from, to);
+      stream.wait();
+    });
   }
 
  private:
+  // call(); text is made only when oneDNN refuses.
+  template <class Call>
+  void Told(const Call& call) const {
+    try {
+      call();
+    } catch (const dnnl::error& error) {
+      FailRefused(ProductText(shape_), error);
+    }
+  }
+
   memory::desc a_, plain_b_, c_;
   dnnl::matmul::primitive_desc descriptor_;
   memory::desc b_, scratch_;
   dnnl::matmul product_;
   const char* implementation_;
+  ProductShape shape_;
 };
 
 struct Cache {
@@ -173,8 +203,7 @@ std::shared_ptr<const Product> FindProduct(const ProductShape& shape) {
     products_made.fetch_add(1, std::memory_order_relaxed);
     return product;
   } catch (const dnnl::error& error) {
-    Fail(ErrorCode::kLimit, "dense layer: oneDNN refuses the product ({} x {}) ({} x {}): {}",
-         shape.m, shape.k, shape.k, shape.n, error.what());
+    FailRefused(ProductText(shape), error);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 
 #include "base/errors.h"
 #include "model/generation.h"
@@ -12,12 +13,17 @@
 namespace longspan {
 
 struct Model::Impl {
+  Impl(Reformer model, std::filesystem::path from)
+      : reformer(std::move(model)), directory(std::move(from)) {}
+
   Reformer reformer;
   std::filesystem::path directory;  // where it was loaded from; empty: it was not
+  std::mutex opening;               // of the tokenizer, by threads that share the model
   std::unique_ptr<text::Tokenizer> tokenizer;
 
   // That of the folder, read when it is first asked for: logits need none. Without a folder: bytes.
   const text::Tokenizer& Tokens() {
+    const std::lock_guard lock(opening);
     if (tokenizer == nullptr) {
       tokenizer = directory.empty() ? text::MakeBytesTokenizer() : text::OpenTokenizer(directory);
     }
@@ -35,12 +41,12 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 
 Model Model::Load(const std::filesystem::path& directory) {
-  return Model(std::make_unique<Impl>(Impl{LoadReformer(directory), directory, nullptr}));
+  return Model(std::make_unique<Impl>(LoadReformer(directory), directory));
 }
 
 Model Model::Init(std::string_view config_json, std::uint64_t seed) {
-  auto impl = std::make_unique<Impl>(
-      Impl{Reformer(ParseReformerConfig(config_json, "config")), {}, nullptr});
+  auto impl = std::make_unique<Impl>(Reformer(ParseReformerConfig(config_json, "config")),
+                                     std::filesystem::path());
   impl->reformer.Initialise(seed);
   return Model(std::move(impl));
 }

@@ -3,10 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <string>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/errors.h"
 #include "io/file.h"
@@ -281,6 +285,37 @@ TEST(ModelClass, TakesMasksRoundsAndTextsOfAnyLengths) {
 }
 
 // ---- the rotations' seed ------------------------------------------------------------------------
+
+TEST(ModelClass, ThreadsMayShareOne) {
+  nlohmann::json config = nlohmann::json::parse(ToJson(MixedConfig()));
+  config["vocab_size"] = 320;
+  const std::string text = config.dump();
+  std::vector<std::int32_t> ids(40);
+  std::iota(ids.begin(), ids.end(), 1);
+  Context alone(1);
+  Model first = Model::Init(text, 3), shared = Model::Init(text, 3);
+  const Tensor logits = first.Logits(alone, ids);
+  const std::string written = first.Generate(alone, "It was", 6, {});
+  std::atomic<int> same = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&, i] {
+      Context context(1 + i % 3);
+      for (int again = 0; again < 3; ++again) {
+        const bool text_first = (i + again) % 2 == 0;
+        if (text_first && shared.Generate(context, "It was", 6, {}) == written) ++same;
+        const Tensor found = shared.Logits(context, ids);
+        if (std::equal(found.data<float>(), found.data<float>() + found.size(),
+                       logits.data<float>())) {
+          ++same;
+        }
+        if (!text_first && shared.Generate(context, "It was", 6, {}) == written) ++same;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(same, 8 * 3 * 2);
+}
 
 TEST(RotationSeed, IsKeptWithTheModel) {
   const test::TempDir directory;

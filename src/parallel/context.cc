@@ -40,6 +40,7 @@ Context::Context(int threads) : Context(threads, false) {}
 
 Context::Context(int threads, bool rehearsal)
     : threads_(threads == 0 ? ThreadsFromEnvironment() : threads),
+      granted_(threads_),
       rehearsal_(rehearsal),
       arena_(std::make_unique<Arena>(rehearsal ? Arena::Pages::kReserved : Arena::Pages::kReal)) {
   Check(threads_ >= 1 && threads_ <= kMostThreads, ErrorCode::kUsage,
