@@ -6,15 +6,16 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
-#include <new>
 #include <sstream>
 
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/memory_limit.h"
 #include "cli/commands.h"
+#include "cli/failure.h"
+#include "cli/large_stack.h"
 #include "cli/memory_size.h"
+#include "cli/openmp_start.h"
 #include "cli/option_checks.h"
 #include "cli/signals.h"
 #include "cli/visual/cmd_pattern.h"
@@ -24,6 +25,7 @@
 #include "io/policy.h"
 #include "longspan/context.h"
 #include "longspan/version.h"
+#include "parallel/team.h"
 
 namespace longspan::cli {
 namespace {
@@ -37,21 +39,11 @@ constexpr const char* kFooter =
     "Exit codes: 0 ok, 2 usage, 3 bad model or data, 4 I/O, 5 memory or limit, 6 numeric,\n"
     "7 locked, 130/143 interrupted (and saved).";
 
+constexpr std::size_t kLongestMessage = 4096;  // of one that CLI11 worded
+
 std::string VersionText() {
   return fmt::format("longspan {}\n{}, instruction sets here: {}", LONGSPAN_VERSION,
                      Context().Describe(), fmt::join(RunnableIsas(), " "));
-}
-
-constexpr std::size_t kLongestMessage = 4096;  // of one that others worded
-
-int Report(ErrorCode code, const char* message) {
-  std::fprintf(stderr, "longspan: %s\n", message);
-  return static_cast<int>(code);
-}
-
-// A message of somebody else's, with values in it as they came.
-int ReportForeign(ErrorCode code, const char* message) {
-  return Report(code, io::Escape(message, kLongestMessage).c_str());
 }
 
 // A file that is opened later must not get the number of a standard stream that the caller closed:
@@ -124,33 +116,39 @@ int Run(int argc, char** argv) {
       PrintResult(text.str());
       return 0;
     }
-    return Report(ErrorCode::kUsage,
-                  (io::Escape(error.what(), kLongestMessage) + " (see --help)").c_str());
+    Fail(ErrorCode::kUsage, "{} (see --help)", io::Escape(error.what(), kLongestMessage));
   }
   Apply(globals);
   return action ? action() : static_cast<int>(ErrorCode::kUsage);
+}
+
+// work(argc, argv); what it throws is told.
+int Guarded(int (*work)(int, char**), int argc, char** argv) {
+  try {
+    return work(argc, argv);
+  } catch (...) {
+    return TellFailure();
+  }
+}
+
+int Start(int argc, char** argv) {
+  TakeStopSignals();
+  TellThreadWarnings([](const char* text) { std::fprintf(stderr, "warning: %s\n", text); });
+  return RunOnLargeStack([](int n, char** words) { return Guarded(Run, n, words); }, argc, argv);
 }
 
 }  // namespace
 }  // namespace longspan::cli
 
 int main(int argc, char** argv) {
-  longspan::cli::HoldStandardStreams();
-  longspan::cli::TakeStopSignals();
-  using longspan::ErrorCode;
+  using namespace longspan::cli;
+  RestoreEnvironment();
+  HoldStandardStreams();
+  PrepareForFailure();
+  RaiseThreadStacks();
   // A file size limit shall be an error of the write, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
-  try {
-    return longspan::cli::Run(argc, argv);
-  } catch (const longspan::Error& error) {
-    return longspan::cli::Report(error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    return longspan::cli::Report(ErrorCode::kLimit,
-                                 "memory: the system refuses an allocation; lower the length, the "
-                                 "batch or the model's size");
-  } catch (const std::filesystem::filesystem_error& error) {
-    return longspan::cli::ReportForeign(ErrorCode::kIo, error.what());
-  } catch (const std::exception& error) {
-    return longspan::cli::ReportForeign(ErrorCode::kLimit, error.what());
-  }
+  const int status = Guarded(Start, argc, argv);
+  LeaveOrdinarily();
+  return status;
 }

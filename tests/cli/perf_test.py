@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tools/perf.py: that it measures and tells, not how fast anything is.
+"""tools/perf.py and tools/neighbours.py: that they measure and tell, not how fast anything is.
 
 usage: perf_test.py PROGRAM [unittest options]
 """
@@ -33,6 +33,21 @@ class Perf(unittest.TestCase):
     def test_wrong_words(self):
         self.assertEqual(self.run_tool("--only", "nothing").returncode, 2)
         self.assertEqual(self.run_tool("--pairs", 1).returncode, 2)
+
+
+class Neighbours(unittest.TestCase):
+    def run_tool(self, *words):
+        return subprocess.run([sys.executable, ROOT / "tools" / "neighbours.py", support.PROGRAM,
+                               *map(str, words)], capture_output=True, text=True, timeout=300)
+
+    def test_pairs(self):
+        result = self.run_tool("--pairs", 1, "--loops", 1, "--only", "short steps", "--most", 1000,
+                               "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        told = json.loads(result.stdout)["short steps"]
+        self.assertAlmostEqual(told["ratio"], told["beside"] / told["idle"])
+        self.assertEqual(self.run_tool("--only", "nothing").returncode, 2)
+        self.assertEqual(self.run_tool("--pairs", 0).returncode, 2)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ class Dev(unittest.TestCase):
             status, output, _, log = self.run_dev(*arguments)
             self.assertEqual((status, log), (0, ""))
             self.assertLess(output.count("\n"), 25)
-            for task in ("build", "test", "demo", "bench", "format", "lint", "fuzz", "faults", "perf"):
+            for task in ("build", "test", "demo", "bench", "format", "lint", "fuzz", "faults", "perf",
+                         "neighbours"):
                 self.assertIn(f"\n  {task}", output)
 
     def test_unknown_task(self):

@@ -1,0 +1,18 @@
+// How the program ends when something fails: one line and the exit code of its kind, also where
+// nothing can be caught any more.
+#pragma once
+
+namespace longspan::cli {
+
+// To be called first. From then on memory that is gone ends the process with a line and status 5:
+// unwinding has memory of its own, and an exception that nobody can catch is told before the end.
+// libgomp, which leaves the process by exit() when it gets no memory, leaves with 5 too.
+void PrepareForFailure();
+
+// To be called in a catch block: tells the exception; the exit code.
+int TellFailure() noexcept;
+
+// main has returned or is about to: exit() is nobody else's from here.
+void LeaveOrdinarily();
+
+}  // namespace longspan::cli
