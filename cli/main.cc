@@ -37,7 +37,7 @@ constexpr const char* kFooter =
     "  longspan train lm -m start --train book.txt -o run\n"
     "  longspan generate -m run -p 'It was' --tokens 300\n"
     "Exit codes: 0 ok, 2 usage, 3 bad model or data, 4 I/O, 5 memory or limit, 6 numeric,\n"
-    "7 locked, 130/143 interrupted (and saved).";
+    "7 locked; 129, 130, 143 stopped by a signal (a training has saved).";
 
 constexpr std::size_t kLongestMessage = 4096;  // of one that CLI11 worded
 
