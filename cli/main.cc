@@ -23,6 +23,7 @@
 #include "cli/visual/output.h"
 #include "io/escape.h"
 #include "io/policy.h"
+#include "io/posix.h"
 #include "longspan/context.h"
 #include "longspan/version.h"
 #include "parallel/team.h"
@@ -52,7 +53,7 @@ void HoldStandardStreams() {
   constexpr int kUseless[] = {O_WRONLY, O_RDONLY, O_RDONLY};
   for (int fd = 0; fd < 3; ++fd) {
     const bool closed = fcntl(fd, F_GETFD) == -1 && errno == EBADF;
-    if (closed && open("/dev/null", kUseless[fd]) != fd) return;
+    if (closed && io::Again([&] { return open("/dev/null", kUseless[fd]); }) != fd) return;
   }
 }
 

@@ -12,7 +12,8 @@
 #include <thread>
 #include <utility>
 
-namespace longspan::io { inline void RemoveLiveTemporaries() {} }  // MERGE
+#include "io/temporaries.h"
+
 namespace longspan::cli {
 namespace {
 

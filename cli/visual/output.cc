@@ -1,5 +1,7 @@
 #include "cli/visual/output.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -8,6 +10,7 @@
 #include "cli/visual/text.h"
 #include "io/atomic_file.h"
 #include "io/paths.h"
+#include "io/posix.h"
 
 namespace longspan::cli {
 
@@ -31,8 +34,12 @@ namespace {
 
 // 0, or the system's reason.
 int Print(std::string_view text) {
-  const bool whole =
-      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  bool whole = std::fflush(stdout) == 0;
+  while (whole && !text.empty()) {
+    const ssize_t wrote = io::Again([&] { return write(STDOUT_FILENO, text.data(), text.size()); });
+    whole = wrote >= 0;
+    if (whole) text.remove_prefix(static_cast<std::size_t>(wrote));
+  }
   return whole ? 0 : errno;
 }
 

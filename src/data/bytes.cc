@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "io/ascii.h"
 #include "io/escape.h"
 #include "io/file.h"
+#include "io/posix.h"
 
 namespace longspan::data {
 namespace {
@@ -46,12 +46,10 @@ class FileBytes final : public ByteStream {
 class StdinBytes final : public ByteStream {
  public:
   std::size_t Read(char* data, std::size_t most) override {
-    for (;;) {
-      const ssize_t got = read(STDIN_FILENO, data, std::min<std::size_t>(most, 1u << 30));
-      if (got >= 0) return static_cast<std::size_t>(got);
-      Check(errno == EINTR, ErrorCode::kIo, "{}: cannot read: {}", kStdinName,
-            std::generic_category().message(errno));
-    }
+    const ssize_t got =
+        io::Again([&] { return read(STDIN_FILENO, data, std::min<std::size_t>(most, 1u << 30)); });
+    if (got < 0) io::FailSystem(kStdinName, "read", errno);
+    return static_cast<std::size_t>(got);
   }
 };
 

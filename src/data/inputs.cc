@@ -11,6 +11,7 @@
 #include "io/escape.h"
 #include "io/file.h"
 #include "io/file_hint.h"
+#include "io/posix.h"
 
 namespace longspan::data {
 namespace {
@@ -57,7 +58,7 @@ void ListFolder(const fs::path& folder, std::vector<InputFile>* files) {
     const fs::path here = std::move(open.back());
     open.pop_back();
     std::error_code error;
-    fs::directory_iterator at(here, error);
+    auto at = io::Again(error, [&] { return fs::directory_iterator(here, error); });
     if (here == folder) check(here, error);
     if (error) {
       files->push_back({here.string(), true, "cannot read the folder: " + error.message()});
@@ -115,7 +116,9 @@ std::vector<InputFile> ListFiles(const std::vector<std::string>& paths) {
   std::vector<InputFile> files;
   for (const std::string& path : paths) {
     std::error_code error;
-    const fs::file_status status = path == kStdinPath ? fs::file_status() : fs::status(path, error);
+    const fs::file_status status = path == kStdinPath
+                                       ? fs::file_status()
+                                       : io::Again(error, [&] { return fs::status(path, error); });
     Check(path == kStdinPath || fs::exists(status), ErrorCode::kIo,
           "{}: cannot open: {} (a text itself is given with --text)", Shown(path),
           error ? error.message() : "no such file or folder");

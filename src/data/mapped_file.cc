@@ -5,11 +5,13 @@
 
 #include <cerrno>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "base/errors.h"
 #include "io/checksum.h"
 #include "io/file.h"
+#include "io/posix.h"
 
 namespace longspan::data {
 namespace {
@@ -24,7 +26,9 @@ MappedFile MappedFile::Open(const std::filesystem::path& path, std::uint64_t cop
   const io::File file = io::File::OpenRegular(path);
   Check(file.size() > 0, ErrorCode::kFormat, "{}: an empty file", file.source());
   struct stat status {};
-  Check(fstat(file.descriptor(), &status) == 0, ErrorCode::kIo, "{}: cannot stat", file.source());
+  if (io::Again([&] { return fstat(file.descriptor(), &status); }) != 0) {
+    io::FailSystem(path, "stat", errno);
+  }
   MappedFile opened;
   opened.path_ = path;
   opened.modified_ns_ = ModifiedNs(status);
@@ -40,8 +44,11 @@ MappedFile MappedFile::Open(const std::filesystem::path& path, std::uint64_t cop
     return opened;
   }
   void* memory = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
-  Check(memory != MAP_FAILED, errno == ENOMEM ? ErrorCode::kLimit : ErrorCode::kIo,
-        "{}: cannot map its {} bytes", file.source(), size);
+  if (memory == MAP_FAILED) {
+    const int error = errno;
+    Fail(error == ENOMEM ? ErrorCode::kLimit : ErrorCode::kIo, "{}: cannot map its {} bytes: {}",
+         file.source(), size, std::generic_category().message(error));
+  }
   opened.data_ = static_cast<const std::uint8_t*>(memory);
   opened.size_ = size;
   opened.mapped_ = true;
@@ -84,7 +91,9 @@ std::string MappedFile::Fingerprint() const {
 void MappedFile::CheckUnchanged() const {
   const io::File now = io::File::OpenRegular(path_);
   struct stat status {};
-  Check(fstat(now.descriptor(), &status) == 0, ErrorCode::kIo, "{}: cannot stat", now.source());
+  if (io::Again([&] { return fstat(now.descriptor(), &status); }) != 0) {
+    io::FailSystem(path_, "stat", errno);
+  }
   const bool same =
       now.size() == size_ && ModifiedNs(status) == modified_ns_ && status.st_ino == inode_;
   Check(same, ErrorCode::kFormat, "{}: changed since it was opened ({} bytes then, {} now)",

@@ -1,16 +1,10 @@
 #include "io/atomic_directory.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <system_error>
-#include <vector>
 
 #include "base/errors.h"
 #include "io/atomic_file.h"
+#include "io/paths.h"
 #include "io/posix.h"
 
 namespace longspan::io {
@@ -26,46 +20,27 @@ fs::path WithoutSlash(const fs::path& path) {
 }  // namespace
 
 AtomicDirectory::AtomicDirectory(const fs::path& target) : target_(WithoutSlash(target)) {
-  static std::atomic<unsigned> counter{0};
   Check(target_.has_filename(), ErrorCode::kUsage, "{}: names no folder to write",
         PathText(target));
   std::error_code error;
-  const auto status = fs::symlink_status(target_, error);
+  const auto status = Again(error, [&] { return fs::symlink_status(target_, error); });
   const bool free =
-      !fs::exists(status) || (fs::is_directory(status) && fs::is_empty(target_, error) && !error);
+      !fs::exists(status) || (fs::is_directory(status) &&
+                              Again(error, [&] { return fs::is_empty(target_, error); }) && !error);
   Check(free, ErrorCode::kUsage,
         "{}: is there already; choose another name, nothing is overwritten", PathText(target_));
   const fs::path parent = FolderOf(target_);
-  const bool created = fs::create_directories(parent, error);
-  if (error) FailSystem(parent, "create the directory", error.value());
-  if (created) SyncDirectory(FolderOf(parent));
-  int made = -1;
-  for (int attempt = 0; made != 0; ++attempt) {
-    temporary_ = parent / fmt::format(".longspan-tmp-{}-dir-{}", getpid(), counter++);
-    made = mkdir(temporary_.c_str(), 0777);
-    if (made != 0 && (errno != EEXIST || attempt > 1000)) {
-      temporary_.clear();
-      FailSystem(target_, "create", errno);
-    }
-  }
-}
-
-AtomicDirectory::~AtomicDirectory() {
-  std::error_code ignored;
-  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+  if (MakeDirectories(parent)) SyncDirectory(FolderOf(parent));
+  temporary_.emplace(target_, Temporary::Kind::kFolder);
 }
 
 void AtomicDirectory::Commit() {
-  Check(!temporary_.empty(), ErrorCode::kIo, "{}: is committed already", PathText(target_));
-  std::error_code error;
-  for (const auto& entry : fs::recursive_directory_iterator(temporary_, error)) {
-    if (entry.is_directory()) SyncDirectory(entry.path());
-  }
-  if (error) FailSystem(temporary_, "list", error.value());
-  SyncDirectory(temporary_);
+  Check(!committed_, ErrorCode::kIo, "{}: is committed already", PathText(target_));
+  for (const fs::path& folder : FoldersBelow(path())) SyncDirectory(folder);
+  SyncDirectory(path());
   // Takes the place of an empty folder; one that was filled meanwhile stays what it is.
-  Rename(temporary_, target_);
-  temporary_.clear();
+  temporary_->RenameTo(target_);
+  committed_ = true;
   SyncDirectory(FolderOf(target_));
 }
 

@@ -4,17 +4,19 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include "io/file.h"
+#include "io/temporaries.h"
 
 namespace longspan::io {
 
 // Writes under a temporary name in the target's folder; Commit syncs the file, renames it over the
 // target and syncs the folder. Until then, and after any error (no space, file size limit, I/O
 // error), the target is what it was and the temporary file is removed. A crash leaves at most a
-// hidden `.longspan-tmp-*` file, which RemoveStaleTemporaries takes away.
+// hidden `.longspan-tmp-*` file, which the next writer in the folder takes away (io/temporaries.h).
 //
 // All errors are kIo and name the path and the system's reason. The writer expects SIGXFSZ to be
 // ignored, as the program does: otherwise the system kills a process that meets its file size
@@ -40,7 +42,9 @@ class AtomicFile final : public ByteSink {
   friend void CommitTogether(std::span<AtomicFile* const> files);
   void Discard() noexcept;
   void Sync();
-  std::filesystem::path target_, temporary_;
+  void TakeName();
+  std::filesystem::path target_;
+  std::optional<Temporary> temporary_;
   int fd_ = -1;
   std::uint64_t written_ = 0, expected_ = 0;
 };
@@ -48,7 +52,8 @@ class AtomicFile final : public ByteSink {
 // Commits files that belong together: whoever sees the last one sees those before it, of the same
 // writing. All are durable before the first is visible, and older files of these names are out of
 // sight before that. After an error the older ones are back; a crash in between may leave some
-// names without a file (the older ones under hidden names), never files of two writings.
+// names without a file until the next writer in the folder puts the older ones back, never files of
+// two writings.
 void CommitTogether(std::span<AtomicFile* const> files);
 
 // The whole of `text` in one go.
@@ -64,8 +69,5 @@ void EnsureWritableDirectory(const std::filesystem::path& directory);
 
 // Makes the entries of a directory durable (fsync).
 void SyncDirectory(const std::filesystem::path& directory);
-
-// Removes what crashed writers left in `directory`. The caller holds the directory's lock.
-void RemoveStaleTemporaries(const std::filesystem::path& directory);
 
 }  // namespace longspan::io

@@ -204,6 +204,24 @@ TEST(AtomicFile, RelativePaths) {
   EXPECT_EQ(GetFile(dir / "x"), "text");
 }
 
+TEST(Again, RepeatsInterruptedCallsOnly) {
+  int calls = 0;
+  const auto interrupted = [&] {
+    errno = ++calls < 3 ? EINTR : EIO;
+    return -1;
+  };
+  EXPECT_EQ(Again(interrupted), -1);
+  EXPECT_EQ(calls, 3);
+  EXPECT_EQ(errno, EIO);
+  std::error_code error;
+  const auto listed = [&] {
+    error = std::make_error_code(++calls < 6 ? std::errc::interrupted : std::errc::io_error);
+    return calls;
+  };
+  EXPECT_EQ(Again(error, listed), 6);
+  EXPECT_EQ(error, std::errc::io_error);
+}
+
 // A pipe and a timer make every write short or interrupted.
 TEST(AtomicFile, ShortAndInterruptedWritesContinue) {
   int ends[2];
@@ -245,6 +263,7 @@ TEST(WritableDirectory, IsCreatedAndProven) {
   EnsureWritableDirectory(dir / "a/b/c");
   EXPECT_EQ(Listing(dir / "a/b/c"), "");
   EnsureWritableDirectory(dir / "a/b/c");
+  EXPECT_TRUE(Throws([&] { SyncDirectory(dir / "none"); }, kIo, "No such file"));
   PutFile(dir / "file", "");
   EXPECT_TRUE(Throws([&] { EnsureWritableDirectory(dir / "file"); }, kIo, "file: "));
   EXPECT_TRUE(Throws([&] { EnsureWritableDirectory(dir / "file/x"); }, kIo, "Not a directory"));
@@ -253,17 +272,6 @@ TEST(WritableDirectory, IsCreatedAndProven) {
                      "File name too long"));
   const FileSizeLimit limit(0);  // the directory is there, nothing can be written
   EXPECT_TRUE(Throws([&] { EnsureWritableDirectory(dir / "a"); }, kIo, "File too large"));
-}
-
-TEST(StaleTemporaries, AreRemoved) {
-  const TempDir dir;
-  for (const char* name : {"x", ".longspan-lock", ".hidden", ".longspan-tmp-12-0"}) {
-    PutFile(dir / name, "");
-  }
-  RemoveStaleTemporaries(dir.path());
-  EXPECT_EQ(Listing(dir.path()), ".hidden .longspan-lock x");
-  EXPECT_TRUE(Throws([&] { RemoveStaleTemporaries(dir / "none"); }, kIo, "No such file"));
-  EXPECT_TRUE(Throws([&] { SyncDirectory(dir / "none"); }, kIo, "No such file"));
 }
 
 }  // namespace

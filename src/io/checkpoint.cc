@@ -17,7 +17,9 @@
 #include "io/escape.h"
 #include "io/file_name.h"
 #include "io/manifest.h"
+#include "io/paths.h"
 #include "io/posix.h"
+#include "io/temporaries.h"
 
 namespace longspan::io {
 namespace {
@@ -41,30 +43,21 @@ std::optional<idx_t> StepOf(std::string_view name) {
   return whole && NameOf(step) == name ? std::optional(step) : std::nullopt;
 }
 
-// Names in a folder: in order, so that what is done with them is done in order.
-std::vector<std::string> ListFolder(const fs::path& folder) {
-  std::error_code error;
-  fs::directory_iterator entries(folder, error);
-  if (error) FailSystem(folder, "list", error.value());
-  std::vector<std::string> names;
-  for (; entries != fs::directory_iterator(); entries.increment(error)) {
-    names.push_back(entries->path().filename().native());
-  }
-  if (error) FailSystem(folder, "list", error.value());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-bool IsDirectory(const fs::path& path) {
+// Whether it is a folder and no link to one. kIo when that cannot be found out.
+bool IsOwnFolder(const fs::path& path) {
   struct stat status {};
-  return lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+  if (Again([&] { return lstat(path.c_str(), &status); }) == 0) return S_ISDIR(status.st_mode);
+  if (errno != ENOENT) FailSystem(path, "open", errno);
+  return false;
 }
 
-void RemoveTree(const fs::path& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  if (error) FailSystem(path, "remove", error.value());
+// Whether anything has this name, a link to nowhere too.
+bool IsThere(const fs::path& path) {
+  struct stat status {};
+  return Again([&] { return lstat(path.c_str(), &status); }) == 0 || errno != ENOENT;
 }
+
+bool NewerFirst(const CheckpointInfo& a, const CheckpointInfo& b) { return a.step > b.step; }
 
 // Sums and counts what passes to the file.
 class SummingFile final : public ByteSink {
@@ -72,7 +65,7 @@ class SummingFile final : public ByteSink {
   // expected_bytes: for the message when the disk is full; 0 = unknown.
   SummingFile(const fs::path& path, std::uint64_t expected_bytes)
       : path_(path), expected_(expected_bytes) {
-    fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    fd_ = Again([&] { return open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
     if (fd_ < 0) FailSystem(path, "write", errno);
   }
   ~SummingFile() override {
@@ -99,9 +92,7 @@ class SummingFile final : public ByteSink {
 };
 
 void VerifyFile(const fs::path& path, const ManifestEntry& entry) {
-  struct stat status {};
-  const bool missing = lstat(path.c_str(), &status) != 0 && errno == ENOENT;
-  Check(!missing, ErrorCode::kFormat, "{}: missing, but named in {}", PathText(path),
+  Check(IsThere(path), ErrorCode::kFormat, "{}: missing, but named in {}", PathText(path),
         kManifestName);
   const File file = File::OpenRegular(path);
   Check(file.size() == entry.bytes, ErrorCode::kFormat, "{}: damaged: {} bytes, {} says {}",
@@ -120,13 +111,17 @@ CheckpointWriter::CheckpointWriter(const fs::path& run_dir, idx_t step)
       temporary_(run_dir / (std::string(kUnfinished) + NameOf(step))),
       manifest_{step, {}} {
   Check(step >= 0, ErrorCode::kUsage, "checkpoint: step is {}, must be >= 0", step);
-  RemoveTree(temporary_);
-  if (mkdir(temporary_.c_str(), 0777) != 0) FailSystem(temporary_, "create", errno);
+  RemoveAll(temporary_);
+  live_.emplace(temporary_);
+  if (Again([&] { return mkdir(temporary_.c_str(), 0777); }) != 0) {
+    FailSystem(temporary_, "create", errno);
+  }
+  live_->Made();
 }
 
 CheckpointWriter::~CheckpointWriter() {
   std::error_code ignored;
-  if (!committed_) fs::remove_all(temporary_, ignored);
+  if (!committed_) Again(ignored, [&] { fs::remove_all(temporary_, ignored); });
 }
 
 void CheckpointWriter::Add(std::string_view name, const std::function<void(ByteSink&)>& write,
@@ -177,21 +172,27 @@ fs::path CheckpointWriter::Commit() {
 
   const fs::path path = run_dir_ / NameOf(step);
   const fs::path replaced = run_dir_ / (std::string(kReplaced) + NameOf(step));
-  const bool replaces = IsDirectory(path);
-  if (replaces) {
-    RemoveTree(replaced);
-    Rename(path, replaced);
-    SyncDirectory(run_dir_);
-  }
+  bool aside = false, visible = false;
   try {
-    Rename(temporary_, path);
+    if (IsThere(path)) {  // the folder of an earlier save, or something that took its name
+      RemoveAll(replaced);
+      Rename(path, replaced);
+      aside = true;
+      SyncDirectory(run_dir_);
+    }
+    live_->RenameTo(path);
+    visible = true;
+    SyncDirectory(run_dir_);
   } catch (...) {
-    if (replaces) rename(replaced.c_str(), path.c_str());
+    // As if it had not been tried: what is not surely on disk is not there, and a crash in between
+    // leaves what RecoverRunDirectory puts in order.
+    if (visible) Again([&] { return rename(path.c_str(), temporary_.c_str()); });
+    if (aside) Again([&] { return rename(replaced.c_str(), path.c_str()); });
     throw;
   }
   committed_ = true;
-  SyncDirectory(run_dir_);
-  if (replaces) RemoveTree(replaced);
+  std::error_code ignored;  // the next rotation or start tries it again, and says so
+  if (aside) Again(ignored, [&] { fs::remove_all(replaced, ignored); });
   return path;
 }
 
@@ -199,15 +200,15 @@ std::vector<CheckpointInfo> ListCheckpoints(const fs::path& run_dir) {
   std::vector<CheckpointInfo> found;
   for (const std::string& name : ListFolder(run_dir)) {
     const auto step = StepOf(name);
-    if (step && IsDirectory(run_dir / name)) found.push_back({*step, run_dir / name});
+    if (step && IsOwnFolder(run_dir / name)) found.push_back({*step, run_dir / name});
   }
-  std::sort(found.begin(), found.end(),
-            [](const CheckpointInfo& a, const CheckpointInfo& b) { return a.step < b.step; });
+  std::sort(found.begin(), found.end(), NewerFirst);
+  std::reverse(found.begin(), found.end());
   return found;
 }
 
 bool IsCheckpoint(const fs::path& folder) {
-  if (!StepOf(folder.filename().native()) || !IsDirectory(folder)) return false;
+  if (!StepOf(folder.filename().native()) || !IsOwnFolder(folder)) return false;
   try {
     const fs::path path = folder / kManifestName;
     const Manifest manifest = ParseManifest(ReadWholeFile(path, limits::kManifest), PathText(path));
@@ -223,11 +224,9 @@ bool IsCheckpoint(const fs::path& folder) {
 
 void VerifyCheckpoint(const fs::path& checkpoint) {
   const fs::path path = checkpoint / kManifestName;
-  Check(IsDirectory(checkpoint), ErrorCode::kFormat, "{}: no checkpoint folder",
+  Check(IsOwnFolder(checkpoint), ErrorCode::kFormat, "{}: no checkpoint folder",
         PathText(checkpoint));
-  struct stat status {};
-  Check(lstat(path.c_str(), &status) == 0, ErrorCode::kFormat, "{}: missing: this is no checkpoint",
-        PathText(path));
+  Check(IsThere(path), ErrorCode::kFormat, "{}: missing: this is no checkpoint", PathText(path));
   const Manifest manifest = ParseManifest(ReadWholeFile(path, limits::kManifest), PathText(path));
   const auto step = StepOf(checkpoint.filename().native());
   Check(!step || *step == manifest.step, ErrorCode::kFormat, "{}: says step {}, its folder is {}",
@@ -237,19 +236,28 @@ void VerifyCheckpoint(const fs::path& checkpoint) {
 
 std::optional<CheckpointInfo> LatestValidCheckpoint(const fs::path& run_dir,
                                                     std::vector<std::string>* warnings) {
-  const auto found = ListCheckpoints(run_dir);
+  // Not ListCheckpoints: a file or a link of a checkpoint's name is a damaged one.
+  std::vector<CheckpointInfo> found;
+  for (const std::string& name : ListFolder(run_dir)) {
+    if (const auto step = StepOf(name)) found.push_back({*step, run_dir / name});
+  }
+  std::sort(found.begin(), found.end(), NewerFirst);
   std::string newest;
-  for (auto checkpoint = found.rbegin(); checkpoint != found.rend(); ++checkpoint) {
+  bool all_unreadable = true;
+  for (const CheckpointInfo& checkpoint : found) {
     try {
-      VerifyCheckpoint(checkpoint->path);
-      return *checkpoint;
+      VerifyCheckpoint(checkpoint.path);
+      return checkpoint;
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kFormat) throw;
+      // One that cannot be read (a bad sector, a FIFO in a file's place) is as lost as one with
+      // other bytes; a lack of memory is not the checkpoint's fault.
+      if (error.code() != ErrorCode::kFormat && error.code() != ErrorCode::kIo) throw;
+      all_unreadable = all_unreadable && error.code() == ErrorCode::kIo;
       if (newest.empty()) newest = error.what();
       if (warnings != nullptr) warnings->push_back(error.what());
     }
   }
-  Check(found.empty(), ErrorCode::kFormat,
+  Check(found.empty(), all_unreadable ? ErrorCode::kIo : ErrorCode::kFormat,
         "{}: none of its {} checkpoints is whole; the newest: {}", PathText(run_dir), found.size(),
         newest);
   return std::nullopt;
@@ -269,7 +277,7 @@ void RotateCheckpoints(const fs::path& run_dir, idx_t keep_last, std::optional<i
     const fs::path doomed = run_dir / (std::string(kDoomed) + NameOf(checkpoint.step));
     Rename(checkpoint.path, doomed);
     SyncDirectory(run_dir);
-    RemoveTree(doomed);
+    RemoveAll(doomed);
   }
 }
 
@@ -281,13 +289,13 @@ void RecoverRunDirectory(const fs::path& run_dir) {
     };
     if (behind(kReplaced)) {
       const fs::path committed = run_dir / name.substr(kReplaced.size());
-      if (!IsDirectory(committed)) {
+      if (!IsOwnFolder(committed)) {
         Rename(path, committed);
         SyncDirectory(run_dir);
         continue;
       }
     }
-    if (behind(kReplaced) || behind(kUnfinished) || behind(kDoomed)) RemoveTree(path);
+    if (behind(kReplaced) || behind(kUnfinished) || behind(kDoomed)) RemoveAll(path);
   }
   RemoveStaleTemporaries(run_dir);
 }

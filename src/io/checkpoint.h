@@ -14,6 +14,7 @@
 #include "io/file.h"
 #include "io/manifest.h"
 #include "io/safetensors.h"
+#include "io/temporaries.h"
 #include "longspan/types.h"
 
 namespace longspan::io {
@@ -40,7 +41,8 @@ class CheckpointWriter {
                   const std::map<std::string, std::string>& metadata = {});
 
   // Writes the manifest, syncs the folder, renames it to checkpoint-<step>, syncs run_dir. A
-  // checkpoint of the same step that is already there is replaced. Returns the final path.
+  // checkpoint of the same step that is already there is replaced. Returns the final path. When it
+  // fails the run's folder is what it was before.
   std::filesystem::path Commit();
 
  private:
@@ -48,6 +50,7 @@ class CheckpointWriter {
            std::uint64_t expected_bytes);
   std::filesystem::path run_dir_, temporary_;
   Manifest manifest_;
+  std::optional<LiveEntry> live_;
   bool whole_ = true;  // no AddFile has failed
   bool committed_ = false;
 };
@@ -63,8 +66,9 @@ bool IsCheckpoint(const std::filesystem::path& folder);
 // manifest); kIo when the system refuses to read.
 void VerifyCheckpoint(const std::filesystem::path& checkpoint);
 
-// The newest checkpoint that verifies. Damaged newer ones are skipped, with one line each appended
-// to `warnings`. Empty when there is none at all; kFormat when there are some and all are damaged.
+// The newest checkpoint that verifies. Newer ones that are damaged or cannot be read are skipped,
+// with one line each appended to `warnings`. Empty when there is none at all; kFormat when there
+// are some and all are damaged, kIo when none of them could be read.
 std::optional<CheckpointInfo> LatestValidCheckpoint(const std::filesystem::path& run_dir,
                                                     std::vector<std::string>* warnings);
 

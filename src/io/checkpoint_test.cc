@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,6 +200,54 @@ TEST_F(Damage, EveryMissingFile) {
   fs::remove_all(newest_);
   fs::create_directory(newest_);
   ExpectDetected("manifest.json");
+}
+
+// What takes a file's place without being one is damage like any other, and is never waited for.
+TEST_F(Damage, EveryFileThatCannotBeRead) {
+  const std::pair<const char*, std::function<void(const fs::path&)>> kinds[] = {
+      {"a directory", [](const fs::path& path) { fs::create_directory(path); }},
+      {"a FIFO", [](const fs::path& path) { ASSERT_EQ(mkfifo(path.c_str(), 0600), 0); }},
+      {"a socket",
+       [](const fs::path& path) { ASSERT_EQ(mknod(path.c_str(), S_IFSOCK | 0600, 0), 0); }},
+      {"No such file", [](const fs::path& path) { fs::create_symlink("nowhere", path); }},
+      {"Too many levels", [](const fs::path& path) { fs::create_symlink(path, path); }},
+  };
+  for (const char* file : kFiles) {
+    for (const auto& [reason, make] : kinds) {
+      fs::rename(newest_ / file, dir_ / "aside");
+      make(newest_ / file);
+      std::vector<std::string> warnings;
+      ASSERT_EQ(LatestValidCheckpoint(dir_.path(), &warnings)->step, 1);
+      ASSERT_EQ(warnings.size(), 1u);
+      EXPECT_NE(warnings[0].find(file), std::string::npos) << warnings[0];
+      EXPECT_NE(warnings[0].find(reason), std::string::npos) << warnings[0];
+      fs::remove(newest_ / file);
+      fs::rename(dir_ / "aside", newest_ / file);
+    }
+  }
+}
+
+TEST_F(Damage, ANameThatIsNoFolder) {
+  PutFile(dir_ / "checkpoint-3", "a file");
+  fs::create_symlink("nowhere", dir_ / "checkpoint-4");
+  std::vector<std::string> warnings;
+  EXPECT_EQ(LatestValidCheckpoint(dir_.path(), &warnings)->step, 2);
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_NE(warnings[1].find("checkpoint-3: no checkpoint folder"), std::string::npos);
+  for (const idx_t step : {3, 4}) Save(dir_.path(), step);  // which takes its name back
+  EXPECT_EQ(Listing(dir_.path()), "checkpoint-1 checkpoint-2 checkpoint-3 checkpoint-4");
+  EXPECT_EQ(LatestValidCheckpoint(dir_.path(), nullptr)->step, 4);
+}
+
+TEST_F(Damage, NothingReadableIsAnIoError) {
+  for (const char* name : {"checkpoint-1", "checkpoint-2"}) {
+    fs::remove(dir_ / name / "mark.txt");
+    fs::create_directory(dir_ / name / "mark.txt");
+  }
+  EXPECT_TRUE(Throws([&] { LatestValidCheckpoint(dir_.path(), nullptr); }, ErrorCode::kIo,
+                     "none of its 2 checkpoints is whole; the newest: "));
+  fs::remove(dir_ / "checkpoint-1/mark.txt");
+  EXPECT_TRUE(Throws([&] { LatestValidCheckpoint(dir_.path(), nullptr); }, kFormat, "none of"));
 }
 
 TEST_F(Damage, AForeignManifest) {

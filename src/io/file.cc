@@ -20,14 +20,6 @@ namespace {
 
 constexpr int kOpenFlags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
 
-int OpenAgain(const auto& call) {
-  int fd = -1;
-  do {
-    fd = call();
-  } while (fd < 0 && errno == EINTR);
-  return fd;
-}
-
 [[noreturn]] void FailOutside(const std::filesystem::path& path,
                               const std::filesystem::path& folder) {
   Fail(ErrorCode::kFormat,
@@ -38,14 +30,14 @@ int OpenAgain(const auto& call) {
 
 // Opens a file without leaving `folder`, which `path` is spelled below.
 int OpenBeneath(const std::filesystem::path& folder, const std::filesystem::path& path) {
-  int root = OpenAgain([&] { return open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); });
+  int root = Again([&] { return open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); });
   if (root < 0) FailSystem(folder, "open", errno);
   const std::filesystem::path below =
       path.lexically_normal().lexically_relative(folder.lexically_normal());
   struct open_how how {};
   how.flags = static_cast<std::uint64_t>(kOpenFlags);
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-  const int fd = OpenAgain([&] {
+  const int fd = Again([&] {
     return static_cast<int>(syscall(SYS_openat2, root, below.c_str(), &how, sizeof(how)));
   });
   const int error = errno;
@@ -59,7 +51,7 @@ int OpenBeneath(const std::filesystem::path& folder, const std::filesystem::path
   }
   const std::string inside = RealPath(folder).native() + "/";
   if (!RealPath(path).native().starts_with(inside)) FailOutside(path, folder);
-  return OpenAgain([&] { return open(path.c_str(), kOpenFlags); });
+  return Again([&] { return open(path.c_str(), kOpenFlags); });
 }
 
 }  // namespace
@@ -73,16 +65,16 @@ void MemorySource::ReadAt(std::uint64_t offset, void* data, std::size_t bytes) c
 File File::OpenRegular(const std::filesystem::path& path) {
   struct stat status {};
   // Asked before opening too: opening a device can have effects, opening a socket only says ENXIO.
-  if (stat(path.c_str(), &status) != 0) FailSystem(path, "open", errno);
+  if (Again([&] { return stat(path.c_str(), &status); }) != 0) FailSystem(path, "open", errno);
   Check(S_ISREG(status.st_mode), ErrorCode::kIo, "{}: not a regular file but {}", PathText(path),
         FileKind(status.st_mode));
   File file;
   file.path_ = path;
   const std::filesystem::path folder = ConfinedFolderOf(path);
-  file.fd_ = folder.empty() ? OpenAgain([&] { return open(path.c_str(), kOpenFlags); })
+  file.fd_ = folder.empty() ? Again([&] { return open(path.c_str(), kOpenFlags); })
                             : OpenBeneath(folder, path);
   if (file.fd_ < 0) FailSystem(path, "open", errno);
-  if (fstat(file.fd_, &status) != 0) FailSystem(path, "stat", errno);
+  if (Again([&] { return fstat(file.fd_, &status); }) != 0) FailSystem(path, "stat", errno);
   Check(S_ISREG(status.st_mode), ErrorCode::kIo, "{}: not a regular file but {}", PathText(path),
         FileKind(status.st_mode));
   file.size_ = static_cast<std::uint64_t>(status.st_size);
@@ -112,11 +104,9 @@ void File::ReadAt(std::uint64_t offset, void* data, std::size_t bytes) const {
   constexpr std::size_t kLargest = std::size_t{1} << 30;  // the system takes no more at a time
   auto* cursor = static_cast<char*>(data);
   while (bytes > 0) {
-    const ssize_t got = pread(fd_, cursor, std::min(bytes, kLargest), static_cast<off_t>(offset));
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      FailSystem(path_, "read", errno);
-    }
+    const ssize_t got = Again(
+        [&] { return pread(fd_, cursor, std::min(bytes, kLargest), static_cast<off_t>(offset)); });
+    if (got < 0) FailSystem(path_, "read", errno);
     Check(got > 0, ErrorCode::kIo,
           "{}: ends at byte {}, {} more were there when it was opened: somebody changed it",
           source(), offset, bytes);

@@ -122,7 +122,8 @@ class ShardedTensors final : public TensorSource {
   // Every shard is a file of its own: one under many names would be read as often.
   void CheckIsNew(const std::filesystem::path& folder, std::string_view shard, Files* seen) const {
     struct stat status {};
-    if (stat((folder / shard).c_str(), &status) != 0) FailSystem(folder / shard, "open", errno);
+    const std::filesystem::path path = folder / shard;
+    if (Again([&] { return stat(path.c_str(), &status); }) != 0) FailSystem(path, "open", errno);
     const auto [first, fresh] = seen->emplace(std::pair(status.st_dev, status.st_ino), shard);
     Check(fresh, ErrorCode::kFormat, "{}: the shards {} and {} are one file under two names",
           source_, first->second, shard);

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 fs::file_status StatusOf(const fs::path& path) {
   std::error_code error;
-  const fs::file_status status = fs::status(path, error);
+  const fs::file_status status = Again(error, [&] { return fs::status(path, error); });
   const bool absent = status.type() == fs::file_type::not_found;
   if (error && !absent) FailSystem(path, "open", error.value());
   return status;
@@ -42,6 +42,27 @@ fs::path BlobsOf(const fs::path& folder) {
   return {};
 }
 
+// Paths below a folder, sorted, of the entries that `is_wanted`, which gives its error_code on;
+// links to folders are not followed.
+template <class IsWanted>
+std::vector<fs::path> PathsBelow(const fs::path& folder, const IsWanted& is_wanted) {
+  std::vector<fs::path> paths;
+  std::error_code error;
+  Again(error, [&] {
+    paths.clear();
+    fs::recursive_directory_iterator entries(folder, error);
+    for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
+      std::error_code unknown;  // a link to nowhere is of no kind
+      if (Again(unknown, [&] { return is_wanted(*entries, unknown); })) {
+        paths.push_back(entries->path());
+      }
+    }
+  });
+  if (error) FailSystem(folder, "list", error.value());
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
 }  // namespace
 
 bool Exists(const fs::path& path) { return fs::exists(StatusOf(path)); }
@@ -60,7 +81,7 @@ bool IsLink(const fs::path& path) {
 
 std::uint64_t FileBytes(const fs::path& path) {
   std::error_code error;
-  const std::uintmax_t bytes = fs::file_size(path, error);
+  const std::uintmax_t bytes = Again(error, [&] { return fs::file_size(path, error); });
   if (error) FailSystem(path, "tell its size", error.value());
   return bytes;
 }
@@ -68,63 +89,59 @@ std::uint64_t FileBytes(const fs::path& path) {
 std::vector<std::string> ListFolder(const fs::path& folder) {
   std::vector<std::string> names;
   std::error_code error;
-  fs::directory_iterator entries(folder, error);
-  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
-    names.push_back(entries->path().filename().native());
-  }
+  Again(error, [&] {
+    names.clear();
+    fs::directory_iterator entries(folder, error);
+    for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
+      names.push_back(entries->path().filename().native());
+    }
+  });
   if (error) FailSystem(folder, "list", error.value());
   std::sort(names.begin(), names.end());
   return names;
 }
 
 std::vector<fs::path> FilesBelow(const fs::path& folder) {
-  std::vector<fs::path> files;
-  std::error_code error;
-  fs::recursive_directory_iterator entries(folder, error);
-  for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
-    std::error_code unknown;  // a link to nowhere is no regular file
-    if (entries->is_regular_file(unknown)) files.push_back(entries->path());
-  }
-  if (error) FailSystem(folder, "list", error.value());
-  std::sort(files.begin(), files.end());
-  return files;
+  return PathsBelow(folder, [](const fs::directory_entry& entry, std::error_code& unknown) {
+    return entry.is_regular_file(unknown);
+  });
+}
+
+std::vector<fs::path> FoldersBelow(const fs::path& folder) {
+  return PathsBelow(folder, [](const fs::directory_entry& entry, std::error_code& unknown) {
+    return entry.is_directory(unknown);
+  });
 }
 
 std::vector<fs::path> EntriesBelow(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  fs::recursive_directory_iterator entries(folder, error);
-  for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
-    std::error_code unknown;
-    if (!fs::is_directory(entries->symlink_status(unknown))) found.push_back(entries->path());
-  }
-  if (error) FailSystem(folder, "list", error.value());
-  std::sort(found.begin(), found.end());
-  return found;
+  return PathsBelow(folder, [](const fs::directory_entry& entry, std::error_code& unknown) {
+    return !fs::is_directory(entry.symlink_status(unknown));
+  });
 }
 
 bool IsEmptyFolder(const fs::path& folder) {
   std::error_code error;
-  const bool empty = fs::is_empty(folder, error);
+  const bool empty = Again(error, [&] { return fs::is_empty(folder, error); });
   if (error) FailSystem(folder, "list", error.value());
   return empty;
 }
 
-void MakeDirectories(const fs::path& folder) {
+bool MakeDirectories(const fs::path& folder) {
   std::error_code error;
-  fs::create_directories(folder, error);
+  const bool created = Again(error, [&] { return fs::create_directories(folder, error); });
   if (error) FailSystem(folder, "create the directory", error.value());
+  return created;
 }
 
 void RemoveAll(const fs::path& path) {
   std::error_code error;
-  fs::remove_all(path, error);
+  Again(error, [&] { fs::remove_all(path, error); });
   if (error) FailSystem(path, "remove", error.value());
 }
 
 fs::path RealPath(const fs::path& path) {
   std::error_code error;
-  fs::path real = fs::canonical(path, error);
+  fs::path real = Again(error, [&] { return fs::canonical(path, error); });
   if (error) FailSystem(path, "open", error.value());
   return real;
 }
@@ -148,7 +165,7 @@ bool LeadsInto(const fs::path& path, const fs::path& folder, int depth) {
 fs::path ResolveInside(const fs::path& folder, const fs::path& path) {
   const fs::path root = RealPath(folder);
   std::error_code error;
-  fs::path real = fs::canonical(path, error);
+  fs::path real = Again(error, [&] { return fs::canonical(path, error); });
   if (error) return {};
   if (IsBelow(root, real)) {
     return HasHiddenPart(real.lexically_relative(root)) ? fs::path() : real;

@@ -26,10 +26,13 @@ std::vector<std::string> ListFolder(const std::filesystem::path& folder);
 std::vector<std::filesystem::path> FilesBelow(const std::filesystem::path& folder);
 // The same of everything that is no folder: links, FIFOs and sockets too.
 std::vector<std::filesystem::path> EntriesBelow(const std::filesystem::path& folder);
+// Likewise of all folders below it, links to folders among them.
+std::vector<std::filesystem::path> FoldersBelow(const std::filesystem::path& folder);
 bool IsEmptyFolder(const std::filesystem::path& folder);
 
-// Creates a folder and those above it that are missing; fine when it is there. kIo.
-void MakeDirectories(const std::filesystem::path& folder);
+// Creates a folder and those above it that are missing; fine when it is there. Whether it was made.
+// kIo.
+bool MakeDirectories(const std::filesystem::path& folder);
 // Removes a file, or a folder with everything in it; fine when nothing is there. kIo.
 void RemoveAll(const std::filesystem::path& path);
 

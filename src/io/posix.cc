@@ -12,20 +12,24 @@
 
 #include "base/errors.h"
 #include "io/escape.h"
+#include "io/temporaries.h"
 
 namespace longspan::io {
 
 std::string PathText(const std::filesystem::path& path) { return Escape(path.native(), 4096); }
 
 void FailSystem(const std::filesystem::path& path, const char* what, int error) {
+  AwaitEndAfterRemoval();
   Fail(ErrorCode::kIo, "{}: cannot {}: {}", PathText(path), what,
        std::generic_category().message(error));
 }
 
 void FailWrite(const std::filesystem::path& path, int error, std::uint64_t needed) {
+  AwaitEndAfterRemoval();
   std::string detail;
   struct statvfs space {};
-  if ((error == ENOSPC || error == EDQUOT) && statvfs(FolderOf(path).c_str(), &space) == 0) {
+  if ((error == ENOSPC || error == EDQUOT) &&
+      Again([&] { return statvfs(FolderOf(path).c_str(), &space); }) == 0) {
     const auto free_bytes = static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
     detail = needed > 0 ? fmt::format(" ({} bytes needed, {} free)", needed, free_bytes)
                         : fmt::format(" ({} bytes free)", free_bytes);
@@ -42,11 +46,8 @@ void WriteAll(int fd, const void* data, std::size_t bytes, const std::filesystem
   constexpr std::size_t kLargest = std::size_t{1} << 30;  // the system takes no more at a time
   const auto* cursor = static_cast<const char*>(data);
   while (bytes > 0) {
-    const ssize_t wrote = write(fd, cursor, std::min(bytes, kLargest));
-    if (wrote < 0) {
-      if (errno == EINTR) continue;
-      FailWrite(path, errno, needed);
-    }
+    const ssize_t wrote = Again([&] { return write(fd, cursor, std::min(bytes, kLargest)); });
+    if (wrote < 0) FailWrite(path, errno, needed);
     if (wrote == 0) FailWrite(path, EIO, needed);
     cursor += wrote;
     bytes -= static_cast<std::size_t>(wrote);
@@ -54,7 +55,7 @@ void WriteAll(int fd, const void* data, std::size_t bytes, const std::filesystem
 }
 
 void SyncAndClose(int& fd, const std::filesystem::path& path) {
-  const int synced = fsync(fd) == 0 ? 0 : errno;
+  const int synced = Again([&] { return fsync(fd); }) == 0 ? 0 : errno;
   const int closed = close(fd) == 0 ? 0 : errno;
   fd = -1;
   if (synced != 0) FailSystem(path, "sync", synced);
@@ -66,7 +67,9 @@ std::filesystem::path FolderOf(const std::filesystem::path& path) {
 }
 
 void Rename(const std::filesystem::path& from, const std::filesystem::path& to) {
-  if (rename(from.c_str(), to.c_str()) != 0) FailSystem(to, "rename into place", errno);
+  if (Again([&] { return rename(from.c_str(), to.c_str()); }) != 0) {
+    FailSystem(to, "rename into place", errno);
+  }
 }
 
 const char* FileKind(unsigned mode) {

@@ -11,6 +11,7 @@
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
 #include "io/json.h"
+#include "io/paths.h"
 #include "io/posix.h"
 
 namespace longspan::io {
@@ -24,7 +25,7 @@ constexpr const char* kBestName = "best.json";
 // The pid that the lock's owner has written, as text; "unknown" when there is none.
 std::string OwnerOf(int fd) {
   char text[24] = {};
-  const ssize_t got = pread(fd, text, sizeof(text) - 1, 0);
+  const ssize_t got = Again([&] { return pread(fd, text, sizeof(text) - 1, 0); });
   std::string pid;
   for (ssize_t i = 0; i < got && text[i] >= '0' && text[i] <= '9'; ++i) pid += text[i];
   return pid.empty() ? "unknown" : pid;
@@ -34,16 +35,15 @@ std::string OwnerOf(int fd) {
 
 DirectoryLock::DirectoryLock(const fs::path& directory) {
   const fs::path path = directory / kLockName;
-  fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+  fd_ = Again([&] { return open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666); });
   if (fd_ < 0) FailSystem(path, "open", errno);
-  int error;
-  do {
-    error = flock(fd_, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
-  } while (error == EINTR);
+  const int error = Again([&] { return flock(fd_, LOCK_EX | LOCK_NB); }) == 0 ? 0 : errno;
   if (error == 0) {
     // Only a note for whoever comes second; the lock holds without it.
     const std::string pid = fmt::format("{}\n", getpid());
-    if (ftruncate(fd_, 0) != 0 || pwrite(fd_, pid.data(), pid.size(), 0) < 0) errno = 0;
+    if (Again([&] { return ftruncate(fd_, 0); }) == 0) {
+      Again([&] { return pwrite(fd_, pid.data(), pid.size(), 0); });
+    }
     return;
   }
   const std::string owner = OwnerOf(fd_);
@@ -57,7 +57,7 @@ DirectoryLock::DirectoryLock(DirectoryLock&& other) noexcept : fd_(std::exchange
 DirectoryLock::~DirectoryLock() {
   if (fd_ < 0) return;
   // The file stays: removing it would let two processes lock two files of one name.
-  if (ftruncate(fd_, 0) != 0) errno = 0;
+  Again([&] { return ftruncate(fd_, 0); });
   close(fd_);
 }
 
@@ -69,8 +69,7 @@ void WriteBest(const fs::path& run_dir, const BestCheckpoint& best) {
 
 std::optional<BestCheckpoint> ReadBest(const fs::path& run_dir) {
   const fs::path path = run_dir / kBestName;
-  std::error_code error;
-  if (!fs::exists(path, error)) return std::nullopt;
+  if (!Exists(path)) return std::nullopt;
   const nlohmann::json document = ReadJsonFile(path);
   const std::string source = PathText(path);
   constexpr double kLargest = std::numeric_limits<double>::max();

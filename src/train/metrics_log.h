@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
+#include "io/append_file.h"
 #include "longspan/train.h"
 
 namespace longspan {
@@ -11,19 +13,19 @@ namespace longspan {
 class MetricsLog {
  public:
   // Keeps the lines up to and including step `resume_step` and drops what lies behind: a resumed
-  // run repeats those steps. kIo on a file that cannot be written.
-  MetricsLog(const std::filesystem::path& run_dir, idx_t resume_step);
-  ~MetricsLog();
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
+  // run repeats those steps. Of evaluations it keeps those up to `evaluated_step`, the newest that
+  // the checkpoint knows: a later one, at the same step, is done again. kIo on a file that cannot
+  // be written.
+  MetricsLog(const std::filesystem::path& run_dir, idx_t resume_step,
+             std::optional<idx_t> evaluated_step);
 
+  // kIo; the file holds whole lines all the same.
   void Write(const TrainEvent& event);
   // On disk before the checkpoint that counts on it.
   void Sync();
 
  private:
-  std::filesystem::path path_;
-  int fd_ = -1;
+  io::AppendFile file_;
 };
 
 }  // namespace longspan

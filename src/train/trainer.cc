@@ -50,7 +50,7 @@ class Trainer {
         hooks_(hooks),
         fingerprint_(task.DataFingerprint()),
         state_(Begin()),
-        metrics_(options.output, Resumes(options) ? state_.step : 0) {}
+        metrics_(options.output, Resumes(options) ? state_.step : 0, state_.evaluated_step) {}
 
   TrainResult Run() {
     TellStart();
