@@ -1,8 +1,14 @@
 """What the kinds of faults share: the promise, the tiny training, what a run has left behind."""
+import concurrent.futures
 import hashlib
 import json
+import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -38,6 +44,19 @@ def losses(out):
     return found
 
 
+def events(out):
+    """Every line of metrics.jsonl as (kind, step, loss)."""
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line, parse_float=str) for line in lines]
+    return [(record["kind"], record["step"], record["loss"]) for record in records]
+
+
+def litter(out):
+    """Hidden names in a run's folder that are not to be there when nothing runs."""
+    return sorted(str(path.relative_to(out)) for path in out.rglob(".*")
+                  if path.name not in (".longspan-lock", ".longspan-run.json"))
+
+
 def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -56,10 +75,80 @@ def check_same_weights(out, oracle):
         raise Lost(f"{out.name}: the final weights differ")
 
 
-def add_training_options(parser, steps, extra):
+def check_is_the_same(out, oracle):
+    """A finished run has the log, line by line, and the weights of the other, and no litter."""
+    if events(out) != events(oracle):
+        raise Lost(f"{out.name}: metrics.jsonl has {events(out)}, undisturbed {events(oracle)}")
+    check_same_weights(out, oracle)
+    if litter(out):
+        raise Lost(f"{out.name}: there is still {litter(out)}")
+
+
+def copy_until(run, step, to):
+    """What the finished run `run` was after `step`, with the two newest checkpoints of then."""
+    to.mkdir()
+    for kept in (step - 1, step):
+        shutil.copytree(run / f"checkpoint-{kept}", to / f"checkpoint-{kept}")
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    (to / "metrics.jsonl").write_text("".join(kept))
+
+
+stopping = threading.Event()  # something was lost: what still runs in other threads may end
+
+
+class Resumed:
+    """One resume of a run, to its end: status, what it said, the step it went on from."""
+
+    def __init__(self, training, out, environment=None):
+        if stopping.is_set():
+            raise Lost("not tried: another one was lost")
+        process = training.start(out, subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                 errors="replace",
+                                 env={**os.environ, "LONGSPAN_THREADS": "1", **(environment or {})})
+        try:
+            self.said = process.communicate(timeout=60)[1]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise Lost(f"{out.name}: no end in 60 s")
+        self.status = process.returncode
+        found = re.search(r"^resumed at step (\d+)$", self.said, re.MULTILINE)
+        self.step = int(found.group(1)) if found else None
+        saved = re.findall(r"^saved checkpoint-(\d+)$", self.said, re.MULTILINE)
+        self.saved = max(map(int, saved), default=0)
+
+    def errors(self):
+        return [line for line in self.said.splitlines() if line.startswith("longspan: ")]
+
+
+def in_parallel(work, items, log):
+    """work(item) on every CPU; the results. The first Lost ends it, with its text logged."""
+    lost = []
+
+    def one(item):
+        try:
+            return work(item)
+        except Lost as error:
+            stopping.set()
+            lost.append(error)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(one, items))
+    if lost:
+        print(lost[0], file=log)
+        raise lost[0]
+    return results
+
+
+# A model whose run takes a fifth of a second: where there are thousands of them.
+SMALLEST = f"--config {shlex.quote(str(Path(__file__).with_name('smallest.json')))}"
+
+
+def add_training_options(parser, steps, extra, init="--arch reformer --preset tiny"):
     """What is trained. `extra` are options of `longspan train` beside those that Training gives."""
     parser.add_argument("--model", type=Path, help="start from this folder")
-    parser.add_argument("--init", default="--arch reformer --preset tiny",
+    parser.add_argument("--init", default=init,
                         help="without --model: options of `longspan init` (%(default)s)")
     parser.add_argument("--task", default="lm", help="lm, mlm or classify (%(default)s)")
     parser.add_argument("--text", type=Path, default=ROOT / "data" / "persuasion.txt",
@@ -73,7 +162,7 @@ def make_model(options, scratch, log):
     if options.model is not None:
         return options.model
     model = scratch / "model"
-    command = [options.program, "init", *options.init.split(), "-o", str(model)]
+    command = [options.program, "init", *shlex.split(options.init), "-o", str(model)]
     if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode != 0:
         raise Lost(f"no model to train: {' '.join(command)}")
     return model
@@ -87,16 +176,17 @@ class Training:
                         str(options.text), "--steps", str(options.steps), "--save-every", "1"]
         self.command += options.extra.split()
 
-    def start(self, out, log, **how):
-        """A process of it; what is in `out` already is resumed. `how` goes to Popen."""
-        command = self.command + ["-o", str(out)] + (["--resume"] if out.exists() else [])
+    def start(self, out, log, more=(), **how):
+        """A process of it; what is in `out` already is resumed. `more` are options of it, `how`
+        goes to Popen."""
+        command = self.command + [*more, "-o", str(out)] + (["--resume"] if out.exists() else [])
         how = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **how}
         return subprocess.Popen(command, **how)
 
-    def finish(self, out, log, **how):
+    def finish(self, out, log, more=(), **how):
         """Runs it to its end; seconds."""
         begin = time.monotonic()
-        status = self.start(out, log, **how).wait()
+        status = self.start(out, log, more, **how).wait()
         if status != 0:
             raise Lost(f"the training of {out.name} ended with status {status}")
         return time.monotonic() - begin
