@@ -13,6 +13,7 @@
 
 #include "cli/sanitized.h"
 #include "io/escape.h"
+#include "io/temporaries.h"
 #include "longspan/error.h"
 
 namespace longspan::cli {
@@ -52,12 +53,15 @@ int TellForeign(ErrorCode code, const char* message) {
   } catch (...) {
     status = TellFailure();
   }
+  io::RemoveLiveTemporaries();
   _exit(status);
 }
 
 // libgomp has told why.
 void AtExit() {
-  if (!leaving) _exit(static_cast<int>(ErrorCode::kLimit));
+  if (leaving) return;
+  io::RemoveLiveTemporaries();
+  _exit(static_cast<int>(ErrorCode::kLimit));
 }
 
 }  // namespace

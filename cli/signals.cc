@@ -25,7 +25,7 @@ constexpr std::array<Known, 3> kStopSignals = {
     {{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGHUP, "SIGHUP"}}};
 
 std::atomic<int> stop_signal = 0;
-std::atomic<bool> caught = false, expects_saves = false, wants_save = false, leaving = false;
+std::atomic<bool> caught = false, expects_saves = false, wants_save = false;
 
 std::mutex words_mutex;
 StopWords words;
@@ -61,7 +61,6 @@ void Say(const std::string& line) {
 // The process dies of the signal, as it would have without us, but for the files that it leaves
 // half written.
 void DieOf(int signal) {
-  leaving = true;
   io::RemoveLiveTemporaries();
   std::signal(signal, SIG_DFL);
   sigset_t set;
@@ -141,9 +140,5 @@ void ExpectSaves() {
 
 int StopSignal() { return stop_signal; }
 bool TakeSaveWish() { return wants_save.exchange(false); }
-
-void WaitIfLeaving() {
-  while (leaving) pause();
-}
 
 }  // namespace longspan::cli

@@ -34,8 +34,4 @@ int StopSignal();
 // Whether SIGUSR1 arrived since the last call.
 bool TakeSaveWish();
 
-// Does not return while a second signal ends the process: an error that comes from its files being
-// removed is none to report.
-void WaitIfLeaving();
-
 }  // namespace longspan::cli
