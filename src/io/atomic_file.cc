@@ -162,6 +162,8 @@ void EnsureWritableDirectory(const std::filesystem::path& directory) {
   if (MakeDirectories(directory)) SyncDirectory(FolderOf(directory));
   Check(IsDirectory(directory), ErrorCode::kIo, "{}: not a directory", PathText(directory));
   const auto probe = ProbePath(directory);
+  LiveEntry entry(probe);  // a signal that ends the process takes it along
+  entry.Made();
   const auto remove = [&] { return Again([&] { return unlink(probe.c_str()); }); };
   try {
     WriteFileAtomic(probe, "probe\n");

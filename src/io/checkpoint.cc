@@ -191,6 +191,8 @@ fs::path CheckpointWriter::Commit() {
     throw;
   }
   committed_ = true;
+  LiveEntry entry(replaced);  // a signal that ends the process takes it along
+  entry.Made();
   std::error_code ignored;  // the next rotation or start tries it again, and says so
   if (aside) Again(ignored, [&] { fs::remove_all(replaced, ignored); });
   return path;
@@ -275,7 +277,9 @@ void RotateCheckpoints(const fs::path& run_dir, idx_t keep_last, std::optional<i
     if (best_step && checkpoint.step == *best_step) continue;
     // Out of sight in one step: a half-removed folder never looks like a checkpoint.
     const fs::path doomed = run_dir / (std::string(kDoomed) + NameOf(checkpoint.step));
+    LiveEntry entry(doomed);  // a signal that ends the process takes it along
     Rename(checkpoint.path, doomed);
+    entry.Made();
     SyncDirectory(run_dir);
     RemoveAll(doomed);
   }
