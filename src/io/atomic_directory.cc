@@ -8,16 +8,8 @@
 #include "io/posix.h"
 
 namespace longspan::io {
-namespace {
 
 namespace fs = std::filesystem;
-
-// "out/" means "out": a rename needs the name without the slash.
-fs::path WithoutSlash(const fs::path& path) {
-  return path.has_filename() ? path : path.parent_path();
-}
-
-}  // namespace
 
 AtomicDirectory::AtomicDirectory(const fs::path& target) : target_(WithoutSlash(target)) {
   Check(target_.has_filename(), ErrorCode::kUsage, "{}: names no folder to write",

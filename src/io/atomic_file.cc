@@ -161,6 +161,7 @@ void SyncDirectory(const std::filesystem::path& directory) {
 void EnsureWritableDirectory(const std::filesystem::path& directory) {
   if (MakeDirectories(directory)) SyncDirectory(FolderOf(directory));
   Check(IsDirectory(directory), ErrorCode::kIo, "{}: not a directory", PathText(directory));
+  ClearOnce(FolderOf(WithoutSlash(directory)));  // where a killed one made the folder itself
   const auto probe = ProbePath(directory);
   LiveEntry entry(probe);  // a signal that ends the process takes it along
   entry.Made();

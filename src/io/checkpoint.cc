@@ -280,7 +280,12 @@ void RotateCheckpoints(const fs::path& run_dir, idx_t keep_last, std::optional<i
     LiveEntry entry(doomed);  // a signal that ends the process takes it along
     Rename(checkpoint.path, doomed);
     entry.Made();
-    SyncDirectory(run_dir);
+    try {
+      SyncDirectory(run_dir);
+    } catch (...) {
+      entry.RenameTo(checkpoint.path);
+      throw;
+    }
     RemoveAll(doomed);
   }
 }

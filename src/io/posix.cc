@@ -66,6 +66,10 @@ std::filesystem::path FolderOf(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
+std::filesystem::path WithoutSlash(const std::filesystem::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
 void Rename(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (Again([&] { return rename(from.c_str(), to.c_str()); }) != 0) {
     FailSystem(to, "rename into place", errno);

@@ -57,6 +57,9 @@ void SyncAndClose(int& fd, const std::filesystem::path& path);
 // The folder of a path: "." when it has none.
 std::filesystem::path FolderOf(const std::filesystem::path& path);
 
+// "out/" means "out", to a rename and to whoever asks what lies beside it.
+std::filesystem::path WithoutSlash(const std::filesystem::path& path);
+
 // rename(2).
 void Rename(const std::filesystem::path& from, const std::filesystem::path& to);
 

@@ -106,25 +106,6 @@ void RemoveIfStale(const fs::path& folder, const std::string& name) {
   close(fd);
 }
 
-// The first writer in each folder clears it; a failure to do so is not its own.
-void ClearOnce(const fs::path& folder) {
-  static std::mutex mutex;
-  static std::set<std::pair<ino_t, std::string>> cleared;  // one of the two may be used again
-  struct stat status {};
-  std::error_code error;
-  const fs::path path = fs::absolute(folder, error);
-  if (error || Again([&] { return stat(path.c_str(), &status); }) != 0) return;
-  {
-    const std::lock_guard guard(mutex);
-    if (cleared.size() > 4096) cleared.clear();
-    if (!cleared.emplace(status.st_ino, path.native()).second) return;
-  }
-  try {
-    RemoveStaleTemporaries(folder);
-  } catch (const Error&) {
-  }
-}
-
 }  // namespace
 
 Temporary::Temporary(const fs::path& target, Kind kind) {
@@ -227,6 +208,24 @@ fs::path ProbePath(const fs::path& folder) {
 
 void RemoveStaleTemporaries(const fs::path& folder) {
   for (const std::string& name : ListFolder(folder)) RemoveIfStale(folder, name);
+}
+
+void ClearOnce(const fs::path& folder) {
+  static std::mutex mutex;
+  static std::set<std::pair<ino_t, std::string>> cleared;  // one of the two may be used again
+  struct stat status {};
+  std::error_code error;
+  const fs::path path = fs::absolute(folder, error);
+  if (error || Again([&] { return stat(path.c_str(), &status); }) != 0) return;
+  {
+    const std::lock_guard guard(mutex);
+    if (cleared.size() > 4096) cleared.clear();
+    if (!cleared.emplace(status.st_ino, path.native()).second) return;
+  }
+  try {
+    RemoveStaleTemporaries(folder);
+  } catch (const Error&) {
+  }
 }
 
 }  // namespace longspan::io

@@ -92,5 +92,8 @@ std::filesystem::path ProbePath(const std::filesystem::path& folder);
 // Removes what crashed writers left in `folder`, and never what a living one is writing. What
 // cannot be removed stays. kIo when the folder cannot be listed.
 void RemoveStaleTemporaries(const std::filesystem::path& folder);
+// The same for who comes to write there, once for each folder in the life of a process. Never
+// fails: what cannot be cleared is no reason not to write.
+void ClearOnce(const std::filesystem::path& folder);
 
 }  // namespace longspan::io

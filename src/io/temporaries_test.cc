@@ -86,6 +86,13 @@ TEST(StaleTemporaries, FoldersToo) {
   EXPECT_EQ(Listing(dir / "deep"), "model");
 }
 
+TEST(StaleTemporaries, ThoseBesideAFolderToWriteTo) {
+  const TempDir dir;
+  fs::create_directory(dir / ".longspan-tmp-12-dir-3");
+  EnsureWritableDirectory(dir / "model/");
+  EXPECT_EQ(Listing(dir.path()), "model");
+}
+
 TEST(StaleTemporaries, NeverThoseOfALivingWriter) {
   const TempDir dir;
   int made[2], go[2];

@@ -147,7 +147,7 @@ def run(options, scratch, log):
     converted = scratch / "converted" / "model"
     converted.parent.mkdir(exist_ok=True)
     others = [(["eval", "-m", oracle, options.text, "--tokens", "128", "--held-out", "0.3"], None),
-              (["plan", "-m", oracle, "--memory", "2G"], None),
+              (["plan", "-m", oracle, "--memory", "512M", "--trial", "0.1"], None),
               (["convert", oracle, converted], converted)]
     lengths = []
     for words, target in others:
@@ -165,7 +165,8 @@ def run(options, scratch, log):
         out = scratch / f"stopped-{rounds}"
         # Until it is through, or has been stopped often enough for one run.
         for attempt in range(6):
-            sent["training"] += stop_training(training, out, scratch, luck, run_s, attempt % 2 == 1)
+            sent["training"] += stop_training(training, out, scratch, luck, 0.7 * run_s,
+                                              attempt % 2 == 1)
         training.finish(out, log)
         check_same_losses(out, expected)
         check_same_weights(out, oracle)
