@@ -43,18 +43,25 @@ int TellForeign(ErrorCode code, const char* message) {
   }
 }
 
-// An exception left a function that may not throw. The JSON library's destructors are such: they
-// allocate, also while bad_alloc unwinds.
+// An exception left a function that may not throw. The standard library's iterators of folders and
+// the JSON library's destructors are such, and allocate. Where it had not been caught on its way it
+// cannot be asked for: what such functions meet is memory that is gone.
 [[noreturn]] void EndAtOnce() {
-  if (std::current_exception() == nullptr) std::abort();  // a mistake of ours
-  int status = static_cast<int>(ErrorCode::kLimit);
-  try {
-    throw;
-  } catch (...) {
-    status = TellFailure();
+  if (std::current_exception() != nullptr) {
+    int status = static_cast<int>(ErrorCode::kLimit);
+    try {
+      throw;
+    } catch (...) {
+      status = TellFailure();
+    }
+    io::RemoveLiveTemporaries();
+    _exit(status);
   }
-  io::RemoveLiveTemporaries();
-  _exit(status);
+  if (std::uncaught_exceptions() > 0) {
+    io::RemoveLiveTemporaries();
+    _exit(TellNoMemory());
+  }
+  std::abort();  // a mistake of ours
 }
 
 // libgomp has told why.
@@ -99,14 +106,17 @@ void LeaveOrdinarily() { leaving = true; }
 
 namespace {
 
-// Memory for destructors that allocate while an exception is on its way, when the system gives
-// none. It is handed out from the front, and is whole again when all of it came back.
+// Memory when the system gives none: one half for small things, which functions ask for that must
+// not fail (destructors of JSON values, iterators of folders); all of it while an exception is on
+// its way. It is handed out from the front, and is whole again when all of it came back.
 class Reserve {
  public:
   void* Take(std::size_t bytes) noexcept {
+    const bool unwinding = std::uncaught_exceptions() > 0;
+    if (bytes > (unwinding ? kBytes : kSmall)) return nullptr;
     const std::lock_guard lock(mutex_);
     const std::size_t rounded = (bytes + kUnit - 1) / kUnit * kUnit;
-    if (bytes > sizeof(bytes_) || rounded > sizeof(bytes_) - used_) return nullptr;
+    if (used_ + rounded > (unwinding ? kBytes : kBytes / 2)) return nullptr;
     void* memory = bytes_ + used_;
     used_ += rounded;
     ++pieces_;
@@ -124,19 +134,20 @@ class Reserve {
 
  private:
   static constexpr std::size_t kUnit = alignof(std::max_align_t);
+  static constexpr std::size_t kBytes = std::size_t{512} << 10, kSmall = 4096;
   std::mutex mutex_;
   std::size_t used_ = 0, pieces_ = 0;
-  alignas(kUnit) std::byte bytes_[std::size_t{256} << 10] = {};
+  alignas(kUnit) std::byte bytes_[kBytes] = {};
 };
 
 constinit Reserve reserve;
 
 }  // namespace
 
-// The program's own: those of the standard library, and for an exception's way the reserve.
+// The program's own: those of the standard library, and behind them the reserve.
 void* operator new(std::size_t bytes) {
   void* memory = std::malloc(bytes == 0 ? 1 : bytes);
-  if (memory == nullptr && std::uncaught_exceptions() > 0) memory = reserve.Take(bytes);
+  if (memory == nullptr) memory = reserve.Take(bytes);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }

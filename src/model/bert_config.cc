@@ -153,7 +153,7 @@ BertConfig ParseBertConfig(const json& o, std::string_view source, const WeightH
 std::string LongformerConfigText(const json& original, const BertConfig& c,
                                  const LabelFields& labels, idx_t max_tokens, idx_t window,
                                  idx_t cls_token, idx_t sep_token) {
-  json o;
+  json o = json::object();
   for (const auto& [field, value] : original.items()) {
     const bool replaced =
         std::find(std::begin(kReplaced), std::end(kReplaced), field) != std::end(kReplaced);

@@ -179,7 +179,7 @@ std::string ToJson(const LongformerConfig& c) {
   const auto optional = [](const std::optional<idx_t>& id) {
     return id ? json(*id) : json(nullptr);
   };
-  json o;
+  json o = json::object();
   o["model_type"] = "longformer";
   o["architectures"] = {LongformerClass(c.head)};
   o["attention_window"] = c.attention_window;

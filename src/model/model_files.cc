@@ -170,7 +170,7 @@ std::vector<io::TensorEntry> WeightEntries(Reformer& model) {
 void SaveReformer(Reformer& model, const std::filesystem::path& directory) {
   io::EnsureWritableDirectory(directory);
   const ReformerConfig& config = model.config();
-  nlohmann::json generation;
+  nlohmann::json generation = nlohmann::json::object();
   generation["eos_token_id"] = config.eos_token;
   generation["pad_token_id"] = config.pad_token;
   io::WriteFileAtomic(directory / "config.json", ToJson(config));

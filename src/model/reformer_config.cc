@@ -295,7 +295,7 @@ std::string ToJson(const ReformerConfig& c) {
   for (const LayerKind kind : c.layers) {
     layers.emplace_back(kind == LayerKind::kLocal ? "local" : "lsh");
   }
-  json o;
+  json o = json::object();
   o["model_type"] = "reformer";
   o["architectures"] = {ReformerClass(c.head)};
   o["attn_layers"] = layers;

@@ -53,7 +53,7 @@ MetricsLog::MetricsLog(const std::filesystem::path& run_dir, idx_t resume_step,
     : file_(Prepared(run_dir / "metrics.jsonl", resume_step, evaluated_step)) {}
 
 void MetricsLog::Write(const TrainEvent& e) {
-  nlohmann::ordered_json line;
+  nlohmann::ordered_json line = nlohmann::ordered_json::object();
   const bool eval = e.kind == TrainEvent::Kind::kEval;
   line["kind"] = eval ? "eval" : "train";
   line["step"] = e.step;
