@@ -20,8 +20,9 @@ std::string PathText(const std::filesystem::path& path) { return Escape(path.nat
 
 void FailSystem(const std::filesystem::path& path, const char* what, int error) {
   AwaitEndAfterRemoval();
-  Fail(ErrorCode::kIo, "{}: cannot {}: {}", PathText(path), what,
-       std::generic_category().message(error));
+  // A system that has no memory for the call is no fault of the path.
+  Fail(error == ENOMEM ? ErrorCode::kLimit : ErrorCode::kIo, "{}: cannot {}: {}", PathText(path),
+       what, std::generic_category().message(error));
 }
 
 void FailWrite(const std::filesystem::path& path, int error, std::uint64_t needed) {

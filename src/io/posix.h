@@ -40,7 +40,7 @@ auto Again(std::error_code& error, const Call& call) {
 // A path as messages show it.
 std::string PathText(const std::filesystem::path& path);
 
-// Throws kIo "<path>: cannot <what>: <reason of error>".
+// Throws kIo "<path>: cannot <what>: <reason of error>"; kLimit when the reason is memory (ENOMEM).
 [[noreturn]] void FailSystem(const std::filesystem::path& path, const char* what, int error);
 
 // Same for a write: adds how many bytes are needed (0: unknown) and free where space is the reason.
