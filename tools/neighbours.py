@@ -23,7 +23,7 @@ from pathlib import Path
 
 MEASURES = {
     "steps": ["--preset", "small", "--tokens", "4096", "--steps", "3"],
-    "short steps": ["--preset", "tiny", "--tokens", "256", "--steps", "100"],
+    "short steps": ["--preset", "tiny", "--tokens", "256", "--steps", "15"],
 }
 
 
