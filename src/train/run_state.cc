@@ -236,7 +236,7 @@ RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std:
 void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options,
              const std::string& data_fingerprint) {
   CheckFinite(task.parameters(), state);
-  json j;
+  json j = json::object();
   j["version"] = kStateVersion;
   j["step"] = state.step;
   j["tokens"] = state.tokens;
