@@ -5,10 +5,9 @@ import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from support import (Lost, Training, Untried, add_training_options, check_same_losses,
-                     check_same_weights, losses, make_model, say, sha256)
+                     check_same_weights, compile_shim, litter, losses, make_model, say, sha256)
 
 DESCRIPTION = ("Lets the n-th allocation of loading, a step and a save fail, once or from then on: "
                "one line and status 5, or the right result, and nothing of the run lost.")
@@ -19,8 +18,6 @@ STATUS = 5
 NOTES = ("resumed at ", "saved ", "step ", "warning: ")  # of a training, not of its end
 LONGEST_S = 120
 ALL_TO, THEN_EVERY = 2000, 97
-# What a run that ended must not leave behind, but for one that could not list a folder any more.
-LITTER = (".longspan-tmp-", ".tmp-", ".old-", ".doomed-")
 
 
 class State(ctypes.Structure):
@@ -41,27 +38,12 @@ def add_options(parser):
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
 
 
-def compile_shim(folder):
-    """The library to load first. It is C: whatever compiles the program compiles it."""
-    source = Path(__file__).with_name("failing_malloc.c")
-    library = folder / "failing_malloc.so"
-    for compiler in filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")):
-        if shutil.which(compiler) is None:
-            continue
-        result = subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"],
-                                capture_output=True, text=True)
-        if result.returncode != 0:
-            raise Untried(f"{compiler}: {result.stderr.strip()}")
-        return library
-    raise Untried("no C compiler")
-
-
 class Runner:
     """Runs that end with one allocation refused, each in a copy of a run that has one step behind it."""
 
     def __init__(self, options, scratch, log):
         self.scratch, self.log, self.options = scratch, log, options
-        self.library = compile_shim(scratch)
+        self.library = compile_shim("failing_malloc", scratch, log)
         self.training = Training(options, make_model(options, scratch, log))
         self.oracle = scratch / "oracle"
         self.training.finish(self.oracle, log)
@@ -148,9 +130,8 @@ class Runner:
 
     @staticmethod
     def check_litter(out):
-        litter = [path.name for path in out.iterdir() if path.name.startswith(LITTER)]
-        if litter:
-            raise Lost(f"it left {', '.join(litter)}")
+        if litter(out):
+            raise Lost(f"it left {', '.join(litter(out))}")
 
 
 def chosen(options, begin, end):
@@ -163,8 +144,6 @@ def chosen(options, begin, end):
 
 
 def run(options, scratch, log):
-    if os.environ.get("LONGSPAN_SANITIZED"):
-        raise Untried("a sanitizer has the allocator")
     if options.steps != 2:
         raise Untried("--steps: the second step is the disturbed one, it takes 2")
     runner = Runner(options, scratch, log)

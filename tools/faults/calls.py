@@ -3,12 +3,10 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
 from collections import Counter
-from pathlib import Path
 
-from support import (SMALLEST, Lost, Resumed, Training, Untried, add_training_options,
-                     check_is_the_same, copy_until, in_parallel, litter, make_model, say)
+from support import (SMALLEST, Lost, Resumed, Training, add_training_options,
+                     check_is_the_same, compile_shim, copy_until, in_parallel, litter, make_model, say)
 
 DESCRIPTION = ("Lets the n-th write, fsync, rename, unlink, open, read, ... of a resumed training "
                "fail with EIO, ENOSPC or EINTR, or kill it, for every n.")
@@ -28,19 +26,6 @@ def add_options(parser):
                                "--held-out 0.002 --progress none --keep 2", init=SMALLEST)
     parser.add_argument("--quick", action="store_true", help="the calls 1, 4, 16, 64, ... only")
     parser.add_argument("--only", help="one family and what it meets, such as write:EIO")
-
-
-def compile_shim(scratch, log):
-    if os.environ.get("LONGSPAN_SANITIZED"):
-        raise Untried("a sanitizer must be loaded first")
-    source, shim = Path(__file__).with_name("calls.c"), scratch / "calls.so"
-    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
-    if compiler is None:
-        raise Untried("there is no C compiler")
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(shim), str(source), "-ldl"]
-    if subprocess.run(command, stdout=log, stderr=log).returncode != 0:
-        raise Untried(f"{source.name} does not compile: {' '.join(command)}")
-    return shim
 
 
 class Injection:
@@ -93,7 +78,7 @@ class Injection:
 
 
 def run(options, scratch, log):
-    compile_shim(scratch, log)
+    compile_shim("calls", scratch, log)
     training = Training(options, make_model(options, scratch, log))
     oracle, base = scratch / "oracle", scratch / "base"
     training.finish(oracle, log, more=["--keep", str(options.steps)])

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from support import (Lost, Training, add_training_options, check_same_losses, check_same_weights,
-                     losses, make_model, say)
+                     litter, losses, make_model, say)
 
 DESCRIPTION = ("Stops trainings, evaluations, plans and conversions by signals, once and twice, and "
                "checks what is said, what is saved, that nothing is left behind and that resuming "
@@ -32,11 +32,6 @@ def listen():
     """A shell ignores Ctrl-C for what it runs in the background: not for us."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-
-
-def litter(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*")
-                  if path.name.startswith((".longspan-tmp", ".tmp-", ".old-", ".trash-")))
 
 
 def stop(process, after_s, number, second_s=None):

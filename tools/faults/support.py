@@ -57,6 +57,22 @@ def litter(out):
                   if path.name not in (".longspan-lock", ".longspan-run.json"))
 
 
+def compile_shim(name, scratch, log):
+    """The library to load before others: name.c of this folder. It is C: whatever compiles the
+    program compiles it."""
+    if os.environ.get("LONGSPAN_SANITIZED"):
+        raise Untried("a sanitizer must be loaded first")
+    source, shim = Path(__file__).with_name(f"{name}.c"), scratch / f"{name}.so"
+    known = (shutil.which(word) for word in (os.environ.get("CC"), "cc", "gcc", "clang") if word)
+    compiler = next(filter(None, known), None)
+    if compiler is None:
+        raise Untried("there is no C compiler")
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(shim), str(source), "-ldl"]
+    if subprocess.run(command, stdout=log, stderr=log).returncode != 0:
+        raise Untried(f"{source.name} does not compile: {' '.join(command)}")
+    return shim
+
+
 def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
