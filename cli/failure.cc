@@ -43,6 +43,12 @@ int TellForeign(ErrorCode code, const char* message) {
   }
 }
 
+// The end without unwinding: nothing that is half written stays.
+[[noreturn]] void Leave(int status) {
+  io::RemoveLiveTemporaries();
+  _exit(status);
+}
+
 // An exception left a function that may not throw. The standard library's iterators of folders and
 // the JSON library's destructors are such, and allocate. Where it had not been caught on its way it
 // cannot be asked for: what such functions meet is memory that is gone.
@@ -54,21 +60,15 @@ int TellForeign(ErrorCode code, const char* message) {
     } catch (...) {
       status = TellFailure();
     }
-    io::RemoveLiveTemporaries();
-    _exit(status);
+    Leave(status);
   }
-  if (std::uncaught_exceptions() > 0) {
-    io::RemoveLiveTemporaries();
-    _exit(TellNoMemory());
-  }
+  if (std::uncaught_exceptions() > 0) Leave(TellNoMemory());
   std::abort();  // a mistake of ours
 }
 
 // libgomp has told why.
 void AtExit() {
-  if (leaving) return;
-  io::RemoveLiveTemporaries();
-  _exit(static_cast<int>(ErrorCode::kLimit));
+  if (!leaving) Leave(static_cast<int>(ErrorCode::kLimit));
 }
 
 }  // namespace

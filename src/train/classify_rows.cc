@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "io/ascii.h"
 #include "io/escape.h"
 #include "parallel/parallel_for.h"
 #include "train/classify_task.h"
@@ -34,9 +35,7 @@ bool KnowsAll(const std::vector<std::string>& known, const std::vector<std::stri
 std::string Folded(std::string_view name) {
   constexpr std::string_view blanks = " \t\r\n\v\f";
   name.remove_prefix(std::min(name.find_first_not_of(blanks), name.size()));
-  std::string folded(name.substr(0, name.find_last_not_of(blanks) + 1));
-  for (char& c : folded) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return folded;
+  return io::LowerAscii(name.substr(0, name.find_last_not_of(blanks) + 1));
 }
 
 // kFormat for two names that only a typing error tells apart.
@@ -174,18 +173,17 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
                                      : "the model has no more positions, so ");
   }
   for (std::size_t n = 0; n < count; ++n) {
-    Check(!ids[n].empty(), ErrorCode::kFormat, "{}: the text has no token",
-          WhereOf(texts, texts.rows[n]));
+    const std::string where = WhereOf(texts, texts.rows[n]);
+    Check(!ids[n].empty(), ErrorCode::kFormat, "{}: the text has no token", where);
     const std::int32_t type = *std::max_element(types[n].begin(), types[n].end());
     Check(type < info.token_types, ErrorCode::kFormat,
-          "{}: the tokenizer gives token type {}, the model has {}", WhereOf(texts, texts.rows[n]),
-          type, info.token_types);
+          "{}: the tokenizer gives token type {}, the model has {}", where, type, info.token_types);
     rows.with_types = rows.with_types || type > 0;
     rows.ids.insert(rows.ids.end(), ids[n].begin(), ids[n].end());
     rows.types.insert(rows.types.end(), types[n].begin(), types[n].end());
-    rows.where.push_back(WhereOf(texts, texts.rows[n]));
     rows.begins.push_back(static_cast<idx_t>(rows.ids.size()));
-    AddLabel(texts.rows[n], target, WhereOf(texts, texts.rows[n]), &rows);
+    AddLabel(texts.rows[n], target, where, &rows);
+    rows.where.push_back(where);
   }
   return rows;
 }

@@ -1,6 +1,7 @@
 #include "train/run_output.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -31,6 +32,16 @@ constexpr std::uint64_t kSummed = std::uint64_t{1} << 20;  // larger files are k
 // Locks, records and what crashed writers left: nobody's results.
 bool IsHidden(const std::string& name) { return name.starts_with('.'); }
 bool IsLog(const std::string& name) { return name == "metrics.jsonl" || name == "best.json"; }
+
+std::vector<std::string> VisibleNames(const fs::path& output) {
+  std::vector<std::string> names = io::ListFolder(output);
+  std::erase_if(names, IsHidden);
+  return names;
+}
+
+// What a model is made of, whatever else lies beside it.
+constexpr std::array<const char*, 3> kModelNames = {"config.json", "generation_config.json",
+                                                    "model.safetensors"};
 
 // A file as the run left it.
 struct Written {
@@ -79,9 +90,9 @@ void WriteRecord(const fs::path& output, const Record& record) {
 // Paths below the output of all its files but hidden ones, logs and checkpoints.
 std::set<std::string> ModelFiles(const fs::path& output) {
   std::set<std::string> found;
-  for (const std::string& name : io::ListFolder(output)) {
+  for (const std::string& name : VisibleNames(output)) {
     const fs::path path = output / name;
-    if (IsHidden(name) || IsLog(name) || io::IsCheckpoint(path)) continue;
+    if (IsLog(name) || io::IsCheckpoint(path)) continue;
     if (!io::IsDirectory(path)) {
       found.insert(name);
       continue;
@@ -97,7 +108,7 @@ std::set<std::string> ModelFiles(const fs::path& output) {
 // names.
 Record RecordFromCheckpoints(const fs::path& output) {
   Record record;
-  std::set<std::string> names = {"config.json", "generation_config.json", "model.safetensors"};
+  std::set<std::string> names(kModelNames.begin(), kModelNames.end());
   bool any = false;
   for (const io::CheckpointInfo& checkpoint : io::ListCheckpoints(output)) {
     if (!io::IsCheckpoint(checkpoint.path)) continue;
@@ -150,12 +161,6 @@ bool IsAllOurs(const fs::path& output, const std::string& name, const Record& re
   return !files.empty() && std::all_of(files.begin(), files.end(), ours);
 }
 
-std::vector<std::string> VisibleNames(const fs::path& output) {
-  std::vector<std::string> names = io::ListFolder(output);
-  std::erase_if(names, IsHidden);
-  return names;
-}
-
 }  // namespace
 
 std::vector<fs::path> ToBeCleared(const TrainOptions& o, const TrainTask& task) {
@@ -186,14 +191,13 @@ void Clear(const std::vector<fs::path>& paths) {
   for (const fs::path& path : paths) io::RemoveAll(path);
 }
 
-void CheckNothingToResume(const TrainOptions& o, const TrainTask& task) {
-  for (const std::string& name : VisibleNames(o.output)) {
+void CheckNothingToResume(const fs::path& output) {
+  for (const std::string& name : VisibleNames(output)) {
     Check(!IsLog(name) && name != "model.safetensors", ErrorCode::kFormat,
           "{}: cannot be resumed: it has {}, but no checkpoint is left; --overwrite starts again "
           "from step 0",
-          io::Escape(o.output.string()), name);
+          io::Escape(output.string()), name);
   }
-  ToBeCleared(o, task);
 }
 
 void BeginRecord(const fs::path& output) { WriteRecord(output, {}); }
@@ -202,7 +206,7 @@ void SaveRecorded(const fs::path& output, TrainTask& task) {
   const Record old = ReadRecord(output).value_or(Record());
   const std::set<std::string> before = ModelFiles(output);
   // What a run that was killed here has written already, and is written again.
-  std::set<std::string> ours = {"config.json", "generation_config.json", "model.safetensors"};
+  std::set<std::string> ours(kModelNames.begin(), kModelNames.end());
   for (const fs::path& file : task.FilesBeside()) ours.insert(file.filename().string());
   Record record = old;
   for (const std::string& name : ours) record[name] = {0, kAny};

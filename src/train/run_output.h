@@ -23,8 +23,8 @@ std::vector<std::filesystem::path> ToBeCleared(const TrainOptions& options, cons
 void Clear(const std::vector<std::filesystem::path>& paths);
 
 // kFormat when a run was here whose checkpoints are all gone: it cannot be resumed, and starting
-// again would lose what is left of it. Nothing of a run: as ToBeCleared.
-void CheckNothingToResume(const TrainOptions& options, const TrainTask& task);
+// again would lose what is left of it.
+void CheckNothingToResume(const std::filesystem::path& output);
 
 // Notes that a run begins in `output` and has written no model yet.
 void BeginRecord(const std::filesystem::path& output);

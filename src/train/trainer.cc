@@ -102,10 +102,10 @@ class Trainer {
       Note(fmt::format("resumed at step {}", state->step));
       return std::move(*state);
     }
-    if (Resumes(options_)) CheckNothingToResume(options_, task_);
+    if (Resumes(options_)) CheckNothingToResume(options_.output);
+    const std::vector<std::filesystem::path> old = ToBeCleared(options_, task_);
     Check(!options_.extend, ErrorCode::kUsage, "extend: {} has no run that could be made longer",
           io::Escape(options_.output.string()));
-    const std::vector<std::filesystem::path> old = ToBeCleared(options_, task_);
     state = StartRun(task_, options_, &notes);
     for (const std::string& note : notes) Note(note);
     task_.parameters().AllocateGradients();
@@ -303,20 +303,14 @@ class Trainer {
       metrics_.Sync();
       SaveRun(state_, task_, options_, fingerprint_);
     } catch (const Error& error) {
-      const bool survived = failure == Failure::kMayBeSurvived && error.code() == ErrorCode::kIo &&
-                            options_.survive_save_error && !save_failed_;
-      if (!survived && error.code() == ErrorCode::kIo) {
-        Fail(ErrorCode::kIo,
-             "step {}: checkpoint not saved: {}; checkpoint-{} is whole, --resume "
-             "goes on from it",
-             state_.step, error.what(), saved_step_);
-      }
-      if (!survived) throw;
+      if (error.code() != ErrorCode::kIo) throw;
+      const std::string told =
+          fmt::format("step {}: checkpoint not saved: {}; checkpoint-{} is whole, ", state_.step,
+                      error.what(), saved_step_);
+      Check(failure == Failure::kMayBeSurvived && options_.survive_save_error && !save_failed_,
+            ErrorCode::kIo, "{}--resume goes on from it", told);
       save_failed_ = true;
-      Note(
-          fmt::format("step {}: checkpoint not saved: {}; checkpoint-{} is whole, the training "
-                      "goes on, and ends when the next save fails too",
-                      state_.step, error.what(), saved_step_));
+      Note(told + "the training goes on, and ends when the next save fails too");
       return;
     }
     save_failed_ = false;
