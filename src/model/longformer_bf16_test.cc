@@ -269,7 +269,7 @@ TEST_P(LongformerBf16Test, GradientsWithinThriceTheNaiveError) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Heads, LongformerBf16Test, testing::ValuesIn(kLongformerHeads),
+INSTANTIATE_TEST_SUITE_P(Heads, LongformerBf16Test, testing::ValuesIn(kTestedHeads),
                          [](const auto& head) { return std::string(LongformerClass(head.param)); });
 
 // Both forms of the global rows: few tokens are re-associated, many are projected.
@@ -308,7 +308,7 @@ TEST(LongformerBf16, ManyGlobalTokensAndFew) {
 
 TEST(LongformerBf16, SameBitsForAnyThreads) {
   test::ForEachBf16Path([] {
-    for (const LongformerHead head : kLongformerHeads) {
+    for (const LongformerHead head : kTestedHeads) {
       if (head == LongformerHead::kNone) continue;
       Longformer model(WithDropout(head));
       model.Initialise(4);

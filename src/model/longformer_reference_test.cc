@@ -186,7 +186,7 @@ TEST_P(LongformerReferenceTest, GradientsOfRandomModels) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Heads, LongformerReferenceTest, testing::ValuesIn(kLongformerHeads),
+INSTANTIATE_TEST_SUITE_P(Heads, LongformerReferenceTest, testing::ValuesIn(kTestedHeads),
                          [](const auto& head) { return std::string(LongformerClass(head.param)); });
 
 // Rows of padding: nothing of a look-up, but what the decoder adds.

@@ -97,7 +97,7 @@ TEST(LongformerParity, AnyTensorOnePercentOffIsNoticed) {
 // ---- against itself -----------------------------------------------------------------------------
 
 TEST(Longformer, SameBitsForAnyThreads) {
-  for (const LongformerHead head : kLongformerHeads) {
+  for (const LongformerHead head : kTestedHeads) {
     if (head == LongformerHead::kNone) continue;
     Longformer model(WithDropout(head));
     model.Initialise(4);
@@ -123,7 +123,7 @@ TEST(Longformer, RecomputationChangesNoBit) {
 // With dropout the loss is a smooth function of the weights as long as the key stays: its gradient
 // along itself is the difference quotient.
 TEST(Longformer, GradientsWithDropout) {
-  for (const LongformerHead head : kLongformerHeads) {
+  for (const LongformerHead head : kTestedHeads) {
     if (head == LongformerHead::kNone) continue;
     SCOPED_TRACE(LongformerClass(head));
     Longformer model(WithDropout(head));
@@ -157,7 +157,7 @@ TEST(Longformer, GradientsWithDropout) {
 
 // Scaled gradients are those of scale * sum.
 TEST(Longformer, ScaleOfTheGradients) {
-  for (const LongformerHead head : kLongformerHeads) {
+  for (const LongformerHead head : kTestedHeads) {
     if (head == LongformerHead::kNone) continue;
     SCOPED_TRACE(LongformerClass(head));
     Longformer model(SmallLongformer(head));
@@ -279,7 +279,7 @@ TEST(LongformerErrors, BatchesThatDoNotFit) {
 // ---- files --------------------------------------------------------------------------------------
 
 TEST(LongformerFiles, SavedModelsComeBack) {
-  for (const LongformerHead head : kLongformerHeads) {
+  for (const LongformerHead head : kTestedHeads) {
     const test::TempDir directory;
     Longformer model(SmallLongformer(head));
     model.Initialise(9);

@@ -14,7 +14,7 @@
 
 namespace longspan {
 
-inline constexpr LongformerHead kLongformerHeads[] = {
+inline constexpr LongformerHead kTestedHeads[] = {
     LongformerHead::kNone,  LongformerHead::kMaskedLm, LongformerHead::kSequence,
     LongformerHead::kToken, LongformerHead::kQuestion, LongformerHead::kChoice};
 

@@ -31,6 +31,17 @@ class Sources(unittest.TestCase):
                      and not (f.endswith("-inl.h") and "HWY_TARGET_TOGGLE" in text(f))]
         self.assertEqual(open_ones, [])
 
+    def test_one_constant_has_one_definition(self):
+        # A test that includes a header of the library and defines its constant otherwise links,
+        # and then one of both reads the other's bytes. -inl.h files have a namespace each.
+        inline = re.compile(r"^inline (?:constexpr|const|constinit) [^=;{(]*?(k[A-Z]\w*)\b[^;]*", re.MULTILINE)
+        seen = {}
+        for file in self.files(".h"):
+            for found in inline.finditer(text(file) if not file.endswith("-inl.h") else ""):
+                seen.setdefault(found[1], {}).setdefault(" ".join(found[0].split()), file)
+        self.assertEqual([kinds for kinds in seen.values() if len(kinds) > 1], [])
+        self.assertIn("kNan", seen)  # the search finds constants
+
     def test_whitespace(self):
         for file in self.files(*CODE, ".md", ".txt", ".cmake"):
             if file.startswith("data/"):
