@@ -20,7 +20,7 @@ namespace longspan::cli {
 void AddReadOptions(CLI::App* command, DataOptions* data, bool listed = true);
 inline constexpr const char* kReading =
     "Also --format --encoding --text-field --text-pair-field --skip-bad --max-line-bytes: "
-    "docs/data.md\n";
+    "docs/reference/data.md\n";
 // Registers --text-pair-column, and with it --label-column, each with its -field spelling.
 void AddPairOption(CLI::App* command, DataOptions* data, bool listed = true);
 void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed = true);

@@ -8,6 +8,7 @@ usage: check_docs.py [ROOT]      exits 1 and names every line that is wrong
    braces are understood: `src/ops/*/README.md`, `src/base/arena.{h,cc}`; <words> stand for names.
 3. Every `Suite.Name` in Markdown is a test in the C++ sources, every `Class.test_name` one in Python.
 4. No file names a place that only one machine has.
+5. Links lead from docs/index.md to every page under docs/.
 """
 import re
 import sys
@@ -92,6 +93,27 @@ def check_markdown(root, path, tops, tests):
                         yield number, f"`{one}` does not exist"
 
 
+def linked_pages(root, path):
+    """The Markdown files that a page links to, relative to the root."""
+    for _, line in split(path, (root / path).read_text(encoding="utf-8"))[1]:
+        for link in LINK.findall(line):
+            page = ((root / path).parent / link.partition("#")[0]).resolve()
+            if page.suffix == ".md" and page.is_file() and page.is_relative_to(root.resolve()):
+                yield page.relative_to(root.resolve()).as_posix()
+
+
+def unreachable_pages(root, pages):
+    """Pages under docs/ to which no chain of links inside docs/ leads from docs/index.md."""
+    wanted = {page for page in pages if page.startswith("docs/")}
+    seen, queue = set(), ["docs/index.md"] if wanted else []
+    while queue:
+        path = queue.pop()
+        if path in wanted and path not in seen:
+            seen.add(path)
+            queue += linked_pages(root, path)
+    return sorted(wanted - seen)
+
+
 def check(root):
     files = project_files(root)
     tops = {name.split("/")[0] for name in files}
@@ -107,6 +129,8 @@ def check(root):
     for path in markdown_files(root):
         for number, problem in check_markdown(root, path, tops, tests):
             yield f"{path}:{number}: {problem}"
+    for path in unreachable_pages(root, markdown_files(root)):
+        yield f"{path}:1: no link leads here from docs/index.md"
 
 
 if __name__ == "__main__":

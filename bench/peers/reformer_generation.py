@@ -6,7 +6,7 @@ usage: reformer_generation.py PROGRAM
 Needs an environment with torch and transformers:
   python3 -m venv venv && venv/bin/pip install torch transformers safetensors
 Where the original's cache is right (one text, a hash_seed, a number of buckets, a prompt within a
-chunk or of whole chunks; docs/generation.md has what goes wrong elsewhere) both take the likeliest
+chunk or of whole chunks; docs/reference/generation.md has what goes wrong elsewhere) both take the likeliest
 byte each time, from models with large random weights: the texts must be the same, byte for byte,
 over many chunks. Both compute in float32, so a step in which two bytes are less than 1e-3 apart may
 end the comparison; such a text must still be the same up to there. Then beam searches, whose scores

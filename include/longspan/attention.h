@@ -11,8 +11,8 @@
 namespace longspan {
 
 // Elements are fp32, or bf16 in the same shapes: then products are taken of bf16 (on AVX512_BF16 in
-// pairs, elsewhere after widening; see docs/dispatch.md), while sums, softmax, lse and gradients
-// are fp32.
+// pairs, elsewhere after widening; see docs/reference/dispatch.md), while sums, softmax, lse and
+// gradients are fp32.
 template <class T>
 struct QkvOf {
   View<const T, 4> q, k, v;  // (B, H, T, D)

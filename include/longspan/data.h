@@ -1,5 +1,5 @@
 // How files of texts and tables are read: one rule for every command, training and evaluation.
-// docs/data.md tells it in full.
+// docs/reference/data.md tells it in full.
 #pragma once
 
 #include <cstddef>

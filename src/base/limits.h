@@ -1,5 +1,5 @@
 // What files and options may ask for at most. Whatever asks for more is refused, with both numbers,
-// before memory or time is spent on it. docs/limits.md is the same list for users.
+// before memory or time is spent on it. docs/reference/limits.md is the same list for users.
 #pragma once
 
 #include <cstddef>

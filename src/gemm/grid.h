@@ -1,5 +1,5 @@
 // How a product is cut into tasks: a function of its shape alone, never of the threads.
-// docs/performance.md, "Dense layers", has the measurements behind the numbers.
+// docs/record/performance.md, "Dense layers", has the measurements behind the numbers.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // A dense product that packs its operands, for machines below AVX-512: oneDNN's kernels for these
-// read operands as they lie. docs/performance.md, "Dense layers", has the measurements.
+// read operands as they lie. docs/record/performance.md, "Dense layers", has the measurements.
 #pragma once
 
 #include "gemm/gemm.h"

@@ -1,5 +1,5 @@
 // Checkpoints that survive crashes and notice damage: folders checkpoint-<step> of plain files with
-// a manifest of their lengths and checksums. docs/files.md gives layout and commit order.
+// a manifest of their lengths and checksums. docs/reference/files.md gives layout and commit order.
 #pragma once
 
 #include <filesystem>

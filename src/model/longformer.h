@@ -1,6 +1,6 @@
 // The Longformer (Beltagy, Peters, Cohan 2020) as Hugging Face has it: embeddings, layers of window
 // attention with global tokens, a head. Nothing is padded to the window and no layer's window has
-// to divide anything. docs/longformer.md tells what differs from the original and why.
+// to divide anything. docs/reference/longformer.md tells what differs from the original and why.
 //
 // Training keeps, for each layer, its input and what LongformerLayer::Tensors says; a layer that is
 // to be recomputed keeps its input alone.

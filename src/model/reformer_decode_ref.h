@@ -1,7 +1,7 @@
-// Generation with a cache as docs/generation.md has it, one text in plain loops in double. What is
-// kept of a layer is what it says there: the inputs behind the layer norm and the buckets. Shares
-// no code with the decoder, whose cells, pages and sorted rounds are another way to the same
-// numbers.
+// Generation with a cache as docs/reference/generation.md has it, one text in plain loops in
+// double. What is kept of a layer is what it says there: the inputs behind the layer norm and the
+// buckets. Shares no code with the decoder, whose cells, pages and sorted rounds are another way to
+// the same numbers.
 #pragma once
 
 #include <algorithm>

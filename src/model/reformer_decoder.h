@@ -13,8 +13,8 @@
 
 namespace longspan {
 
-// docs/generation.md has the rule in formulas. In short: a prompt is one normal forward pass; a
-// later token passes through the layers alone, and sees
+// docs/reference/generation.md has the rule in formulas. In short: a prompt is one normal forward
+// pass; a later token passes through the layers alone, and sees
 //   local layers      the chunks of the text that the forward pass shows it;
 //   LSH layers        per round, the chunks around its rank among all tokens so far, sorted by the
 //                     buckets that they had when they were new; the whole text, while that has not

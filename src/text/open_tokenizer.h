@@ -16,7 +16,7 @@ namespace longspan::text {
 //   config.json of a Reformer  with a vocabulary for bytes (258 or more): the built-in one;
 // with tokenizer_config.json, special_tokens_map.json and added_tokens.json beside it. kFormat in
 // one line when there is none of them, when one is damaged, and when one asks for something that is
-// not read here; see docs/tokenizers.md.
+// not read here; see docs/reference/tokenizers.md.
 std::unique_ptr<Tokenizer> OpenTokenizer(const std::filesystem::path& directory);
 
 }  // namespace longspan::text

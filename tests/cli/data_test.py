@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Files as people have them, through every command: the table of docs/data.md is made here.
+"""Files as people have them, through every command: the table of docs/reference/data.md is made here.
 
 usage: data_test.py PROGRAM [unittest options]
-       data_test.py PROGRAM --write          writes the table into docs/data.md
+       data_test.py PROGRAM --write          writes the table into docs/reference/data.md
 """
 import bz2
 import gzip
@@ -18,7 +18,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "anne", "was", "glad
          "away", "who", "f", "##u", "sad"]
 TEXTS = ["Anne was glad [MASK].", "He went away [MASK]."]
 LABELS = ["pos", "neg"]
-DOCS = ROOT / "docs" / "data.md"
+DOCS = ROOT / "docs" / "reference" / "data.md"
 BEGIN, END = "<!-- table: tests/cli/data_test.py -->", "<!-- end of table -->"
 BAD = b"\xff\xfe\xfd"  # in no encoding of ours
 
@@ -254,7 +254,7 @@ class Kinds(Case):
             elif line.startswith("| ") and not line.startswith("|---"):
                 told.update({(c.strip("`"), parts[0]): cell for c, cell in zip(header, parts[1:])})
         for key, cell in cells.items():
-            self.assertEqual(told.get(key), cell, f"docs/data.md says otherwise of {key}: run this test's --write")
+            self.assertEqual(told.get(key), cell, f"docs/reference/data.md says otherwise of {key}: run this test's --write")
 
 
 class AskKinds(Kinds):

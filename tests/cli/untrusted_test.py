@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What comes from strangers, from outside: special files, odd texts and numbers, streams that nobody
-holds. docs/untrusted_files.md says what is promised.
+holds. docs/reference/untrusted_files.md says what is promised.
 
 usage: untrusted_test.py PROGRAM [unittest options]
 """

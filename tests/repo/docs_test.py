@@ -42,6 +42,18 @@ class Links(unittest.TestCase):
                 self.assertEqual(len(problems_of(text + "\n")), 1)
 
 
+class Index(unittest.TestCase):
+    def test_pages_that_are_linked_in_steps_pass(self):
+        self.assertEqual(problems_of("", **{"docs/index.md": "[a](guide/a.md#a)\n", "docs/b.md": "",
+                                            "docs/guide/a.md": "# A\n[b](../b.md)\n"}), [])
+
+    def test_pages_that_no_link_reaches_are_found(self):
+        for index in ("", "```text\n[b](b.md)\n```\n"):
+            with self.subTest(index):
+                problem, = problems_of("[b](docs/b.md)\n", **{"docs/index.md": index, "docs/b.md": ""})
+                self.assertIn("docs/b.md:1: no link leads here", problem)
+
+
 class Commands(unittest.TestCase):
     def outcome(self, text):
         block, = split("doc.md", text)[0]

@@ -34,9 +34,10 @@ Difference Compare(std::span<const float> actual, std::span<const float> expecte
 Difference Compare(std::span<const double> actual, std::span<const double> expected,
                    const Tolerance& tolerance);
 
-// The rule of docs/numerics.md: `factor` times the error that a naive fp32 implementation makes
-// against the same oracle (2 for outputs, 3 for gradients), plus a floor for its luck: four fp32
-// roundings of the largest value. Infinite, which Compare refuses, when `naive` itself is nonsense.
+// The rule of docs/reference/numerics.md: `factor` times the error that a naive fp32 implementation
+// makes against the same oracle (2 for outputs, 3 for gradients), plus a floor for its luck: four
+// fp32 roundings of the largest value. Infinite, which Compare refuses, when `naive` itself is
+// nonsense.
 Tolerance DerivedTolerance(std::span<const float> naive, std::span<const double> oracle,
                            double factor);
 
