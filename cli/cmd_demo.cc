@@ -25,17 +25,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kHeldOut = 0.1;
+constexpr double kDemoHeldOut = 0.1;
 constexpr int kWittenBellOrder = 3;
 constexpr const char* kPrompt = "She had been forced into prudence in her youth, ";
-constexpr const char* kDefaultOutput = "longspan-demo";
+constexpr const char* kDemoOutput = "longspan-demo";
 
 // Behind so many passes the model learns the text by heart: what is held out of Persuasion costs
 // 1.886 bits per byte behind 17, and 1.928 behind 26.
 constexpr idx_t kMostPasses = 16;
 
 struct DemoCommand {
-  std::string text, output = kDefaultOutput, progress = "auto";
+  std::string text, output = kDemoOutput, progress = "auto";
   double minutes = 3.8;
   idx_t steps = 0;
 };
@@ -45,14 +45,14 @@ TrainOptions DemoOptions(const DemoCommand& c, const fs::path& text) {
   o.model = fs::path(c.output) / "start";
   o.output = fs::path(c.output) / "run";
   o.train = {text};
-  o.held_out = kHeldOut;
+  o.held_out = kDemoHeldOut;
   o.batch = 8;
   o.tokens = 256;
   return o;
 }
 
 double WittenBellBits(const fs::path& text) {
-  const LastText last(text, {}, true, kHeldOut);
+  const LastText last(text, {}, true, kDemoHeldOut);
   text::WittenBell model(kWittenBellOrder);
   model.Train(last.all.substr(0, last.all.size() - last.text.size()));
   return model.BitsPerByte(last.text);
@@ -62,7 +62,8 @@ double WittenBellBits(const fs::path& text) {
 idx_t StepsOf(const DemoCommand& c, const TrainOptions& options, double step_seconds) {
   if (c.steps > 0) return c.steps;
   const auto bytes = static_cast<double>(io::FileBytes(options.train.front()));
-  const auto pass = static_cast<idx_t>((1.0 - kHeldOut) * bytes) / (options.batch * options.tokens);
+  const auto pass =
+      static_cast<idx_t>((1.0 - kDemoHeldOut) * bytes) / (options.batch * options.tokens);
   return std::min(StepsFor(c.minutes, step_seconds), kMostPasses * (pass + 1));
 }
 
@@ -103,7 +104,7 @@ int RunDemo(const DemoCommand& c, int threads) {
   Context context(threads);
   const fs::path text = c.text.empty() ? FindNovel() : fs::path(c.text);
   const fs::path output = c.output;
-  Check(c.output == kDefaultOutput || !io::Exists(output) || io::Exists(output / "start") ||
+  Check(c.output == kDemoOutput || !io::Exists(output) || io::Exists(output / "start") ||
             io::IsEmptyFolder(output),
         ErrorCode::kUsage, "{}: not empty and no earlier demo; choose another -o",
         io::Escape(c.output));

@@ -21,7 +21,7 @@ struct EmbedCommand {
   bool no_prompt = false, normalize = false, no_normalize = false;
 };
 
-VectorFormat FormatOf(const EmbedCommand& c) {
+VectorFormat VectorFormatOf(const EmbedCommand& c) {
   std::optional<VectorFormat> format;
   if (c.format) format = VectorFormatNamed(*c.format);
   if (!format && c.task.json) format = VectorFormat::kJson;
@@ -81,7 +81,7 @@ std::string PromptOf(const EmbedCommand& c, const Prompts& prompts) {
 }
 
 int RunEmbed(const EmbedCommand& c, int threads) {
-  const VectorFormat format = FormatOf(c);
+  const VectorFormat format = VectorFormatOf(c);
   TaskCommand task = c.task;
   task.json = format == VectorFormat::kJson && !c.output;
   TextInputs inputs(task.inputs);

@@ -21,7 +21,7 @@
 namespace longspan::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
 struct GenerateCommand {
   std::string model;
@@ -75,7 +75,7 @@ Prompts PromptsOf(const GenerateCommand& c, const text::Tokenizer& tokenizer, Re
     std::string text = row.has_fields() ? row.Text(c.data.text_field) : row.text;
     std::vector<std::int32_t> ids = EncodePrompt(tokenizer, text);
     Check(!ids.empty(), ErrorCode::kFormat, "{}: has no token to go on from",
-          io::Escape(row.name, 400));
+          io::EscapeName(row.name));
     prompts.texts.push_back(std::move(text));
     prompts.ids.push_back(std::move(ids));
   };
@@ -197,16 +197,16 @@ class Generation {
     return found;
   }
 
-  Json Report(std::size_t i) const {
+  ordered_json Report(std::size_t i) const {
     const Written& best = texts_[i].front();
-    Json j = {{"prompt", prompts_.texts[i]},
-              {"text", best.text},
-              {"tokens", best.tokens},
-              {"prompt_tokens", prompts_.ids[i].size()},
-              {"finish", best.finish}};
+    ordered_json j = {{"prompt", prompts_.texts[i]},
+                      {"text", best.text},
+                      {"tokens", best.tokens},
+                      {"prompt_tokens", prompts_.ids[i].size()},
+                      {"finish", best.finish}};
     if (!c_.search) return j;
     j["score"] = best.score;
-    j["beams"] = Json::array();
+    j["beams"] = ordered_json::array();
     for (const Written& text : texts_[i]) {
       j["beams"].push_back({{"text", text.text},
                             {"tokens", text.tokens},
@@ -224,11 +224,11 @@ class Generation {
       }
       return;
     }
-    Json j;
+    ordered_json j;
     if (prompts_.texts.size() == 1) {
       j = Report(0);
     } else {
-      j["texts"] = Json::array();
+      j["texts"] = ordered_json::array();
       for (std::size_t i = 0; i < prompts_.texts.size(); ++i) j["texts"].push_back(Report(i));
     }
     if (!c_.search) j["seed"] = c_.options.sampling.seed;

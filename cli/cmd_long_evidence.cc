@@ -26,12 +26,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kDoesNotHold = 1;
 constexpr double kWanted = 0.95;  // of the long documents
-constexpr const char* kDefaultOutput = "longspan-evidence";
+constexpr const char* kEvidenceOutput = "longspan-evidence";
 
 struct EvidenceCommand {
-  std::string output = kDefaultOutput, progress = "auto";
+  std::string output = kEvidenceOutput, progress = "auto";
   idx_t tokens = 4096, documents = 1000;
   std::uint64_t seed = 1;
   bool json = false;
@@ -184,7 +183,7 @@ Chart ScoreChart(const std::vector<EvidenceScore>& scores) {
 
 int RunLongEvidence(const EvidenceCommand& c, int threads) {
   const fs::path output = c.output;
-  Check(c.output == kDefaultOutput || !io::Exists(output) || io::Exists(output / "start") ||
+  Check(c.output == kEvidenceOutput || !io::Exists(output) || io::Exists(output / "start") ||
             io::IsEmptyFolder(output),
         ErrorCode::kUsage, "{}: not empty and no earlier run; choose another -o",
         io::Escape(c.output));

@@ -22,7 +22,7 @@
 namespace longspan::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
 constexpr idx_t kMostTokens = 4096;  // of a window, unless --tokens says more
 
@@ -106,12 +106,15 @@ Report Measure(const LshReportCommand& c, int threads) {
 
 // ---- JSON ---------------------------------------------------------------------------------------
 
-Json SpreadJson(const Spread& spread) { return {{"mean", spread.mean}, {"tenth", spread.tenth}}; }
+ordered_json SpreadJson(const Spread& spread) {
+  return {{"mean", spread.mean}, {"tenth", spread.tenth}};
+}
 
-Json RecallJson(const MassRecall& recall) {
-  Json j = {{"rows", recall.rows}, {"top", Json::array()}, {"rounds", Json::array()}};
+ordered_json RecallJson(const MassRecall& recall) {
+  ordered_json j = {
+      {"rows", recall.rows}, {"top", ordered_json::array()}, {"rounds", ordered_json::array()}};
   for (std::size_t i = 0; i < kTopKeys.size(); ++i) {
-    Json top = {{"keys", kTopKeys[i]}};
+    ordered_json top = {{"keys", kTopKeys[i]}};
     top.update(SpreadJson(recall.top[i]));
     j["top"].push_back(std::move(top));
   }
@@ -127,28 +130,28 @@ Json RecallJson(const MassRecall& recall) {
   return j;
 }
 
-Json ReportJson(const LshReportCommand& c, const Report& report) {
+ordered_json ReportJson(const LshReportCommand& c, const Report& report) {
   const ReformerConfig& config = report.config;
   ReformerConfig hashing = config;
   hashing.attention = AttentionChoice::kConfigured;
-  Json j = {{"text_bytes", report.bytes},
-            {"windows", report.windows},
-            {"tokens", report.tokens},
-            {"rows_a_window", report.rows},
-            {"seed", c.options.seed},
-            {"heads", config.heads},
-            {"causal", config.is_decoder},
-            {"attention", AttentionName(config.attention)},
-            {"model_rounds", config.num_hashes},
-            {"chunk", config.lsh_chunk},
-            {"before", config.lsh_before},
-            {"after", config.lsh_after},
-            {"buckets", SharedSpec(hashing, report.tokens).buckets},
-            {"layers", Json::array()}};
+  ordered_json j = {{"text_bytes", report.bytes},
+                    {"windows", report.windows},
+                    {"tokens", report.tokens},
+                    {"rows_a_window", report.rows},
+                    {"seed", c.options.seed},
+                    {"heads", config.heads},
+                    {"causal", config.is_decoder},
+                    {"attention", AttentionName(config.attention)},
+                    {"model_rounds", config.num_hashes},
+                    {"chunk", config.lsh_chunk},
+                    {"before", config.lsh_before},
+                    {"after", config.lsh_after},
+                    {"buckets", SharedSpec(hashing, report.tokens).buckets},
+                    {"layers", ordered_json::array()}};
   for (const LayerRecall& layer : report.layers) {
-    Json entry = {{"layer", layer.layer}};
+    ordered_json entry = {{"layer", layer.layer}};
     entry.update(RecallJson(layer.all));
-    entry["heads"] = Json::array();
+    entry["heads"] = ordered_json::array();
     for (const MassRecall& head : layer.heads) entry["heads"].push_back(RecallJson(head));
     j["layers"].push_back(std::move(entry));
   }
@@ -169,7 +172,7 @@ std::string Cell(const Spread& s) {
   return fmt::format("{:>8.1f} {:<6}", 100.0 * s.mean, fmt::format("({:.0f})", 100.0 * s.tenth));
 }
 std::string Mean(const Spread& s) { return fmt::format("{:>8.1f}{:7}", 100.0 * s.mean, ""); }
-std::string Number(double number) { return fmt::format("{:>6.0f}{:9}", number, ""); }
+std::string NumberCell(double number) { return fmt::format("{:>6.0f}{:9}", number, ""); }
 
 std::string TopTable(const Report& report) {
   std::vector<std::string> cells;
@@ -199,7 +202,7 @@ std::string RoundTable(const Report& report) {
     line("  heaviest keys", [](const RoundRecall& r) { return Mean(r.best); });
     line("  nearest keys", [](const RoundRecall& r) { return Mean(r.local); });
     line("  random buckets", [](const RoundRecall& r) { return Mean(r.random); });
-    line("  keys of a row", [](const RoundRecall& r) { return Number(r.seen_keys); });
+    line("  keys of a row", [](const RoundRecall& r) { return NumberCell(r.seen_keys); });
   }
   return text;
 }

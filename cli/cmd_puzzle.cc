@@ -145,8 +145,8 @@ std::string Table(const PuzzleCommand& c, const TrainResult& trained,
   return text;
 }
 
-nlohmann::ordered_json Report(const PuzzleCommand& c, const TrainResult& trained,
-                              const std::vector<PuzzleRow>& rows) {
+nlohmann::ordered_json PuzzleJson(const PuzzleCommand& c, const TrainResult& trained,
+                                  const std::vector<PuzzleRow>& rows) {
   nlohmann::ordered_json j;
   j["puzzle"] = c.puzzle.kind;
   j["tokens"] = c.options.tokens;
@@ -184,7 +184,7 @@ int RunPuzzle(const PuzzleCommand& c, int threads) {
     return TrainExitCode(trained);
   }
   const std::vector<PuzzleRow> rows = ScoreAll(context, c);
-  PrintResult(c.json ? io::DumpJson(Report(c, trained, rows)) : Table(c, trained, rows));
+  PrintResult(c.json ? io::DumpJson(PuzzleJson(c, trained, rows)) : Table(c, trained, rows));
   return 0;
 }
 

@@ -140,7 +140,7 @@ void TellCut(const TokenizeCommand& c, const Result& result) {
       if (row.dropped[part] == 0) continue;
       const auto kept = std::count(row.sequence.begin(), row.sequence.end(), part);
       TellNotes(
-          {fmt::format("{}: cut {} of the {} tokens{}, max length {}", io::Escape(result.name, 400),
+          {fmt::format("{}: cut {} of the {} tokens{}, max length {}", io::EscapeName(result.name),
                        row.dropped[part], row.dropped[part] + kept,
                        !c.has_pair ? ""
                        : part == 0 ? " of the first text"

@@ -8,6 +8,9 @@
 
 namespace longspan::cli {
 
+// The status of a command whose check does not hold: verify, long-evidence.
+inline constexpr int kDoesNotHold = 1;
+
 // Options that stand before or behind any subcommand. Those that a subcommand has under the same
 // name (`--strict` of train and eval, `--memory` of train, plan and bench) are that subcommand's.
 struct Globals {

@@ -14,11 +14,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// JSON has no NaN: null.
-ordered_json Number(double value) {
-  return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
-}
-
 std::string ClassTable(const ClassifierEval& e) {
   std::size_t width = 5;
   for (const ClassScore& s : e.classes) width = std::max(width, io::Escape(s.name, 40).size());
@@ -40,7 +35,7 @@ ordered_json ClassifierJson(const ClassifierEval& e) {
   j["loss"] = e.loss;
   if (e.problem == "regression") {
     j["mse"] = e.mse;
-    j["pearson"] = Number(e.pearson);
+    j["pearson"] = e.pearson;
     return j;
   }
   j["accuracy"] = e.accuracy;

@@ -90,6 +90,3 @@ install(FILES
 install(FILES ${PROJECT_BINARY_DIR}/longspan.pc
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
 install(FILES LICENSE CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT library)
-
-# What the program's demo reads.
-install(FILES data/persuasion.txt DESTINATION ${CMAKE_INSTALL_DATADIR}/longspan COMPONENT program)

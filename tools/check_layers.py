@@ -24,7 +24,7 @@ PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "tensor.h":
 # Header (pattern) -> the only folders that may include it. src/gemm needs omp.h to tell oneDNN
 # that a primitive is for one thread; it starts none.
 ONLY_IN = {r"(oneapi/dnnl/)?dnnl\w*\.hp?p?": ("src/gemm",), r"CLI/.*": ("cli",),
-           r"spdlog/.*": ("cli",), r"omp\.h": ("src/parallel", "src/gemm")}
+           r"omp\.h": ("src/parallel", "src/gemm")}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 
 

@@ -12,8 +12,6 @@
 namespace longspan::data {
 namespace {
 
-std::string Shown(const std::string& path) { return io::Escape(path, 400); }
-
 std::string_view TextOf(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
@@ -87,7 +85,7 @@ class CorpusReader {
 
   void Read(const std::string& path) {
     CorpusFile file;
-    file.source_ = path == kStdinPath ? kStdinName : Shown(path);
+    file.source_ = path == kStdinPath ? kStdinName : io::EscapeName(path);
     try {
       if (HasRows(FormatOf(path, rules_.options))) {
         ReadRows(path, &file);
@@ -180,7 +178,8 @@ class CorpusReader {
       const std::string& field = rules_.options.text_field;
       const std::string text = row.OptionalText(field).value_or("");
       Check(!text.empty() || IsTable(reader.format()) || row.fields.contains(field),
-            ErrorCode::kFormat, "{}: \"{}\" is missing", Shown(row.name), io::Escape(field));
+            ErrorCode::kFormat, "{}: \"{}\" is missing", io::EscapeName(row.name),
+            io::Escape(field));
       if (io::IsBlank(text)) {
         ++corpus_->empty;
         return;
@@ -223,7 +222,8 @@ Corpus ReadCorpus(const std::vector<std::filesystem::path>& paths, const CorpusR
   }
   Check(!names.empty(), ErrorCode::kUsage, "data: no file was given");
   Check(rules.may_be_empty || !corpus.files.empty(), ErrorCode::kUsage, "{}{}: no text in {}{}",
-        Shown(names.front()), names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : "",
+        io::EscapeName(names.front()),
+        names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : "",
         names.size() > 1 ? "them" : "it", corpus.notes.empty() ? "" : "; " + corpus.notes.front());
   return corpus;
 }

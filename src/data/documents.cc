@@ -10,15 +10,16 @@
 namespace longspan::data {
 namespace {
 
-constexpr std::pair<Documents, const char*> kNames[] = {{Documents::kFile, "file"},
-                                                        {Documents::kBlankLine, "blank-line"},
-                                                        {Documents::kLine, "line"},
-                                                        {Documents::kJoined, "joined"}};
+constexpr std::pair<Documents, const char*> kDocumentsNames[] = {
+    {Documents::kFile, "file"},
+    {Documents::kBlankLine, "blank-line"},
+    {Documents::kLine, "line"},
+    {Documents::kJoined, "joined"}};
 
 }  // namespace
 
 Documents ParseDocuments(const std::string& name, bool joined) {
-  for (const auto& [kind, known] : kNames) {
+  for (const auto& [kind, known] : kDocumentsNames) {
     if (name == known && (joined || kind != Documents::kJoined)) return kind;
   }
   Fail(ErrorCode::kUsage, "documents: '{}' is unknown; use file, blank-line{} line",

@@ -16,7 +16,7 @@ namespace longspan::data {
 namespace {
 
 // What people write, where iconv has no such name.
-constexpr std::pair<const char*, const char*> kNames[] = {
+constexpr std::pair<const char*, const char*> kEncodingNames[] = {
     {"UTF8", kUtf8},          {"LATIN-1", "ISO-8859-1"},  {"LATIN1", "ISO-8859-1"},
     {"ASCII", "US-ASCII"},    {"WINDOWS-1252", "CP1252"}, {"CP-1252", "CP1252"},
     {"UTF16", "UTF-16"},      {"BYTES", kVerbatim},       {"UTF-16-LE", "UTF-16LE"},
@@ -30,7 +30,7 @@ std::string EncodingName(const std::string& name) {
   std::string upper = name;
   std::transform(upper.begin(), upper.end(), upper.begin(),
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  for (const auto& [given, known] : kNames) {
+  for (const auto& [given, known] : kEncodingNames) {
     if (upper == given) upper = known;
   }
   if (upper == kUtf8 || upper == kVerbatim) return upper;

@@ -18,10 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string Shown(const std::string& path) { return io::Escape(path, 400); }
-
 std::string PassedOver(const std::string& path, const std::string& why) {
-  return fmt::format("{}: {}, passed over", Shown(path), why);
+  return fmt::format("{}: {}, passed over", io::EscapeName(path), why);
 }
 
 // What the system says of a file that cannot be opened; empty: it can.
@@ -32,7 +30,7 @@ std::string WhyNotOpen(const std::string& path) {
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kIo) throw;
     const std::string_view what = error.what();
-    const std::string name = Shown(path) + ": ";
+    const std::string name = io::EscapeName(path) + ": ";
     return std::string(what.starts_with(name) ? what.substr(name.size()) : what);
   }
 }
@@ -50,7 +48,7 @@ std::string WhyNoFile(const fs::directory_entry& entry) {
 // Appends what lies below `folder`.
 void ListFolder(const fs::path& folder, std::vector<InputFile>* files) {
   const auto check = [](const fs::path& path, const std::error_code& error) {
-    Check(!error, ErrorCode::kIo, "{}: cannot read the folder: {}", Shown(path.string()),
+    Check(!error, ErrorCode::kIo, "{}: cannot read the folder: {}", io::EscapeName(path.string()),
           error.message());
   };
   std::vector<fs::path> open = {folder};
@@ -73,7 +71,8 @@ void ListFolder(const fs::path& folder, std::vector<InputFile>* files) {
       }
       files->push_back({at->path().string(), true, WhyNoFile(*at)});
       Check(files->size() <= limits::kMostFolderFiles, ErrorCode::kLimit,
-            "{}: has more than {} files", Shown(folder.string()), limits::kMostFolderFiles);
+            "{}: has more than {} files", io::EscapeName(folder.string()),
+            limits::kMostFolderFiles);
     }
   }
 }
@@ -120,7 +119,7 @@ std::vector<InputFile> ListFiles(const std::vector<std::string>& paths) {
                                        ? fs::file_status()
                                        : io::Again(error, [&] { return fs::status(path, error); });
     Check(path == kStdinPath || fs::exists(status), ErrorCode::kIo,
-          "{}: cannot open: {} (a text itself is given with --text)", Shown(path),
+          "{}: cannot open: {} (a text itself is given with --text)", io::EscapeName(path),
           error ? error.message() : "no such file or folder");
     if (!fs::is_directory(status)) {
       files.push_back({path, false});
@@ -132,7 +131,7 @@ std::vector<InputFile> ListFiles(const std::vector<std::string>& paths) {
               [](const InputFile& a, const InputFile& b) { return a.path < b.path; });
     const auto fit = [](const InputFile& file) { return file.unfit.empty(); };
     Check(std::any_of(found.begin(), found.end(), fit), ErrorCode::kUsage,
-          "{}: has no file to read{}", Shown(path),
+          "{}: has no file to read{}", io::EscapeName(path),
           found.empty() ? "" : "; " + PassedOver(found.front().path, found.front().unfit));
     std::move(found.begin(), found.end(), std::back_inserter(files));
   }

@@ -56,14 +56,14 @@ std::string ColumnHint(const std::vector<std::string>& names, const std::string&
 
 std::optional<std::string> Row::OptionalText(const std::string& field) const {
   if (!has_fields()) return std::nullopt;
-  return io::GetOptionalString(fields, field, io::Escape(name, 400));
+  return io::GetOptionalString(fields, field, io::EscapeName(name));
 }
 
 std::string Row::Text(const std::string& field) const {
   std::optional<std::string> value = OptionalText(field);
   Check(value.has_value(), ErrorCode::kFormat, "{}: \"{}\" is missing or empty",
-        io::Escape(name, 400), io::Escape(field));
-  Check(!value->empty(), ErrorCode::kFormat, "{}: \"{}\" is empty", io::Escape(name, 400),
+        io::EscapeName(name), io::Escape(field));
+  Check(!value->empty(), ErrorCode::kFormat, "{}: \"{}\" is empty", io::EscapeName(name),
         io::Escape(field));
   return std::move(*value);
 }
@@ -92,14 +92,14 @@ RowReader::RowReader(const std::filesystem::path& path, const RowRules& rules)
 
 RowReader::RowReader(std::string_view bytes, const std::string& name, Format format,
                      const RowRules& rules)
-    : RowReader(MemoryBytes(bytes, io::Escape(name, 400)), name, format, rules) {}
+    : RowReader(MemoryBytes(bytes, io::EscapeName(name)), name, format, rules) {}
 
 RowReader::RowReader(std::unique_ptr<ByteStream> bytes, std::string name, Format format,
                      const RowRules& rules)
     : rules_(rules),
       format_(format),
       name_(std::move(name)),
-      source_(io::Escape(name_, 400)),
+      source_(io::EscapeName(name_)),
       stream_(std::move(bytes), source_, EncodingName(rules.options.encoding), BreaksOf(format)),
       records_(stream_, format == Format::kTsv ? '\t' : ',', rules.options.most_line_bytes) {
   Check(EncodingName(rules.options.encoding) != kVerbatim ||
@@ -308,7 +308,7 @@ void RowReader::ReadRecord(Row* row) {
 
 // The wanted fields of an object in JSON.
 void RowReader::SetFields(std::string_view object, Row* row) const {
-  const std::string where = io::Escape(row->name, 400);
+  const std::string where = io::EscapeName(row->name);
   Check(TrimJson(object).starts_with('{'), ErrorCode::kFormat, "{}: is no JSON object", where);
   nlohmann::json fields = nlohmann::json::object();
   ForEachMember(object, where, [&](std::string_view key, std::string_view value) {
@@ -452,7 +452,7 @@ void RowReader::ReadQuestion(Row* row) {
   const Question question = questions_[number];
   SetName(fmt::format("[{}]", number), row);
   go_on_ = true;
-  const std::string where = io::Escape(row->name, 400);
+  const std::string where = io::EscapeName(row->name);
   if (next_question_ == questions_.size()) questions_.clear();  // the file may go on
   Check(!question.fields.empty(), ErrorCode::kFormat,
         "{}: an article without \"paragraphs\", or a paragraph without \"qas\"", where);

@@ -26,17 +26,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPrefix = "checkpoint-";
+constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 constexpr std::string_view kUnfinished = ".tmp-";  // being written
 constexpr std::string_view kReplaced = ".old-";    // was committed, a new one takes its place
 constexpr std::string_view kDoomed = ".trash-";    // being removed
 
-std::string NameOf(idx_t step) { return fmt::format("{}{}", kPrefix, step); }
+std::string NameOf(idx_t step) { return fmt::format("{}{}", kCheckpointPrefix, step); }
 
 // The step of "checkpoint-<step>" as NameOf writes it.
 std::optional<idx_t> StepOf(std::string_view name) {
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const std::string_view digits = name.substr(kPrefix.size());
+  if (!name.starts_with(kCheckpointPrefix)) return std::nullopt;
+  const std::string_view digits = name.substr(kCheckpointPrefix.size());
   idx_t step = -1;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
   const bool whole = error == std::errc() && end == digits.data() + digits.size() && step >= 0;

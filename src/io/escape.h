@@ -12,6 +12,9 @@ namespace longspan::io {
 // the full length behind it. No terminal sequence, NUL or line break of a file reaches a log.
 std::string Escape(std::string_view text, std::size_t most = 80);
 
+// The name of a file or of a row ("FILE, line 3"), which may be long: at most 400 bytes.
+inline std::string EscapeName(std::string_view name) { return Escape(name, 400); }
+
 // Whether a text is well-formed UTF-8, which JSON and config files want.
 bool IsUtf8(std::string_view text);
 

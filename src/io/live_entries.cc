@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-enum State : int {
+enum SlotState : int {
   kFree,
   kBusy,     // being made, or on its way to the final name: a moment
   kLive,     // on disk

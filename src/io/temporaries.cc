@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPrefix = ".longspan-tmp-";
+constexpr std::string_view kTemporaryPrefix = ".longspan-tmp-";
 constexpr std::string_view kHiddenPrefix = ".longspan-old-";
 constexpr int kMostNames = 1000;  // that are tried: others of this process id crashed here
 
@@ -64,8 +64,8 @@ bool SkipNumber(std::string_view* name, std::string_view end) {
 
 // Names that Temporary and ProbePath give: <pid>-<n>, <pid>-dir-<n>, probe-<pid>.
 bool IsTemporaryName(std::string_view name) {
-  if (!name.starts_with(kPrefix)) return false;
-  name.remove_prefix(kPrefix.size());
+  if (!name.starts_with(kTemporaryPrefix)) return false;
+  name.remove_prefix(kTemporaryPrefix.size());
   if (name.starts_with("probe-")) {
     name.remove_prefix(6);
   } else {
@@ -113,9 +113,9 @@ Temporary::Temporary(const fs::path& target, Kind kind) {
   ClearOnce(folder);
   bool lockable = true;
   for (int attempt = 0; attempt < kMostNames; ++attempt) {
-    path_ =
-        folder / fmt::format("{}{}-{}{}{}", kPrefix, getpid(), kind == Kind::kFolder ? "dir-" : "",
-                             name_counter++, lockable ? "" : "-unlocked");
+    path_ = folder / fmt::format("{}{}-{}{}{}", kTemporaryPrefix, getpid(),
+                                 kind == Kind::kFolder ? "dir-" : "", name_counter++,
+                                 lockable ? "" : "-unlocked");
     const Try made = Make(kind, target, lockable);
     if (made == Try::kMade) return;
     if (made == Try::kNoLocks) lockable = false;
@@ -203,7 +203,7 @@ void HiddenFile::Remove() noexcept {
 }
 
 fs::path ProbePath(const fs::path& folder) {
-  return folder / fmt::format("{}probe-{}", kPrefix, getpid());
+  return folder / fmt::format("{}probe-{}", kTemporaryPrefix, getpid());
 }
 
 void RemoveStaleTemporaries(const fs::path& folder) {

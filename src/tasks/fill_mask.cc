@@ -63,7 +63,7 @@ void CheckHasMask(const TaskModel& model, std::span<const text::Encoding> rows,
     return std::find(row.ids.begin(), row.ids.end(), *mask) != row.ids.end();
   });
   Check(any, ErrorCode::kFormat, "{}: has no {}; write it where a word is to be found",
-        io::Escape(name, 400), model.tokenizer().TokenOf(*mask));
+        io::EscapeName(name), model.tokenizer().TokenOf(*mask));
 }
 
 std::vector<FilledText> FillMasks(Context& context, TaskModel& model,

@@ -108,15 +108,17 @@ class Recorded : public testing::TestWithParam<const char*> {
 TEST_P(Recorded, EveryScalarValue) {
   constexpr char32_t kBlock = 256;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr char32_t kStep = 31;  // blocks: every one takes minutes
+  constexpr char32_t kStep = 31, kEmptyStep = 31;  // blocks: every one takes minutes
 #else
-  constexpr char32_t kStep = 1;
+  // No scalar of the planes 4 to 13, 15 and 16 has a property of its own: samples of them do.
+  constexpr char32_t kStep = 1, kEmptyStep = 17;
 #endif
   const std::string hashes = cases_["scalars"];
   std::size_t at = 0;
   for (char32_t first = 0; first < 0x110000; first += kBlock) {
     if (first >= 0xD800 && first < 0xE000) continue;
-    if (first / kBlock % kStep != 0) {
+    const bool empty_plane = first >= 0x40000 && first / 0x10000 != 14;
+    if (first / kBlock % (empty_plane ? kEmptyStep : kStep) != 0) {
       at += 8;
       continue;
     }

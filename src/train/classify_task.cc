@@ -13,8 +13,6 @@
 namespace longspan {
 namespace {
 
-constexpr idx_t kEvalTokens = 8192;  // of a batch of an evaluation
-
 std::vector<idx_t> Lengths(const ClassifyRows& rows) {
   std::vector<idx_t> lengths;
   for (idx_t r = 0; r < rows.size(); ++r) lengths.push_back(rows.length(r));

@@ -8,17 +8,20 @@
 
 namespace longspan {
 
+// Tokens of a batch of an evaluation, about.
+inline constexpr idx_t kEvalTokens = 8192;
+
 // Windows of `tokens` tokens advance by `stride` (0: half a window); of each window behind the
 // first only the last `stride` tokens count, so every token but the first is predicted once.
 // Windows go through the model in batches of about `batch_tokens` tokens. Sums in window order.
 // bits_per_byte is that of tokens that are bytes.
 EvalResult EvaluateTokens(Context& context, Reformer& model, std::span<const std::int32_t> ids,
                           idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
-                          idx_t batch_tokens = 8192);
+                          idx_t batch_tokens = kEvalTokens);
 // The same for the bytes of a text, without a copy of them as ids.
 EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::uint8_t> text,
                         idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
-                        idx_t batch_tokens = 8192);
+                        idx_t batch_tokens = kEvalTokens);
 
 // Tells that `done` of `all` rows or tokens are behind; throws Stopped where that is wanted.
 void Tell(const EvalHooks& hooks, idx_t done, idx_t all);

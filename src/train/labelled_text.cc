@@ -101,7 +101,7 @@ class TableReader {
  private:
   void Add(const data::Row& row, bool table) {
     LabelledText labelled;
-    labelled.where = io::Escape(row.name, 400);
+    labelled.where = io::EscapeName(row.name);
     labelled.line = row.line;
     labelled.text = row.Text(options_.text_field);
     if (!options_.pair_field.empty()) {
@@ -239,7 +239,7 @@ LabelledTexts ReadLabelledTexts(const std::vector<std::filesystem::path>& files,
     Check(data::HasRows(data::FormatOf(*path, options)), ErrorCode::kUsage,
           "{}: texts with labels come as .csv, .tsv, .jsonl or .json; --format says what another "
           "file is",
-          io::Escape(*path, 400));
+          io::EscapeName(*path));
     reader.Read(*path);
   }
   for (std::string& note : inputs.TakeNotes()) tell(std::move(note));

@@ -16,8 +16,6 @@
 namespace longspan {
 namespace {
 
-constexpr idx_t kEvalTokens = 8192;  // of a batch of an evaluation
-
 // ---- bytes --------------------------------------------------------------------------------------
 
 class ByteRows final : public LmData {

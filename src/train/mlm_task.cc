@@ -11,8 +11,6 @@
 namespace longspan {
 namespace {
 
-constexpr idx_t kEvalTokens = 8192;  // of a batch of an evaluation
-
 WantedTextHead MaskedLmHeadWanted() { return {TextHead::kMaskedLm, {}, ProblemType::kInferred}; }
 
 }  // namespace

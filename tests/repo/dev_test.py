@@ -20,12 +20,12 @@ STUBS = {
     "getconf": "echo 2\n",
     "python3": "", "git": "", "ccache": "",
 }
-TOOLS = ("sh", "env", "dirname", "mkdir", "cat", "rm", "grep")
+TOOLS = ("sh", "env", "dirname", "mkdir", "cat", "rm", "grep", "date", "wc", "seq")
 BUILD = "g++ cmake ninja-build pkg-config"
 
 
 class Dev(unittest.TestCase):
-    def run_dev(self, *arguments, without=(), answer=None, **environment):
+    def run_dev(self, *arguments, without=(), answer=None, stubs=None, **environment):
         """(status, stdout, stderr, log) of a copy of ./dev in a folder of its own."""
         with tempfile.TemporaryDirectory() as folder:
             bin_ = Path(folder, "bin")
@@ -33,7 +33,7 @@ class Dev(unittest.TestCase):
             for name in TOOLS:
                 real = next(Path(p, name) for p in ("/usr/bin", "/bin") if Path(p, name).exists())
                 (bin_ / name).symlink_to(real)
-            for name, text in STUBS.items():
+            for name, text in (STUBS | (stubs or {})).items():
                 if name not in without:
                     (bin_ / name).write_text("#!/bin/sh\n" + text)
                     (bin_ / name).chmod(0o755)
@@ -59,9 +59,9 @@ class Dev(unittest.TestCase):
         for arguments in ((), ("help",), ("--help",)):
             status, output, _, log = self.run_dev(*arguments)
             self.assertEqual((status, log), (0, ""))
-            self.assertLess(output.count("\n"), 25)
+            self.assertLess(output.count("\n"), 32)
             for task in ("build", "test", "demo", "bench", "format", "lint", "fuzz", "faults", "perf",
-                         "neighbours"):
+                         "neighbours", "package", "check", "hooks"):
                 self.assertIn(f"\n  {task}", output)
 
     def test_unknown_task(self):
@@ -111,6 +111,15 @@ class Dev(unittest.TestCase):
         status, _, errors, _ = self.run_dev("test", without=("dpkg-query", "ninja"))
         self.assertEqual(status, 2)
         self.assertIn("ninja is not installed", errors)
+
+    def test_says_how_long_compiling_takes(self):
+        many = "case \"$*\" in *commands*) seq 300 ;; *) seq -f '[%g/300]' 300 ;; esac\n"
+        for jobs, minutes in (("2", 6), ("5", 3)):
+            _, _, errors, _ = self.run_dev("-y", "build", LONGSPAN_JOBS=jobs, stubs={"ninja": many})
+            self.assertRegex(errors, rf"compiling with {jobs} jobs; .* about {minutes} minutes\n")
+            self.assertRegex(errors, r"dev: compiled in \d+:\d\d\n")
+        _, _, errors, _ = self.run_dev("-y", "build")  # nothing to do
+        self.assertNotIn("compil", errors)
 
     def test_options_are_passed_on(self):
         _, _, _, log = self.run_dev("-y", "test", "-R", "chunked")
