@@ -8,12 +8,15 @@ Code blocks, by the words behind the three back-quotes:
   sh test         is run, and every command in it must succeed
   sh test exit=N  is run, and must end with status N
   cpp from PATH   must stand in that file word for word (indentation aside)
+  text output     must be in what the block before it printed: the same lines in the same order.
+                  Any number stands for any other, "..." for anything; a line "..." for any lines
 The blocks of one file run one after the other in one scratch folder that looks like the project's
 root: each of its files and folders is there as a link, and build/release/longspan is the program
 that --program names. What a command writes stays in the scratch folder.
 """
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,8 +44,43 @@ def shell(arguments, text, **options):
                           stderr=subprocess.STDOUT, **options)
 
 
-def run_block(block, folder, timeout_s):
-    """None, or what is wrong with the block."""
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?::\d\d)*")
+
+
+def pattern_of(line):
+    """What a line of shown output stands for: any number for a number, any text for `...`."""
+    parts = [re.escape(NUMBER.sub("0", part.strip())) for part in line.split("...")]
+    return re.compile(".*".join(parts).replace(r"\ ", " "))
+
+
+def plain(line):
+    return re.sub(" +", " ", NUMBER.sub("0", line.strip()))
+
+
+def output_problem(shown, printed):
+    """None, or which shown line the printed text does not have in its place."""
+    lines, at, free = [plain(line) for line in printed.splitlines()], 0, True
+    for line in shown.splitlines():
+        if line.strip() == "...":
+            free = True
+            continue
+        pattern = pattern_of(re.sub(" +", " ", line))
+        found = next((i for i in range(at, len(lines) if free else min(at + 1, len(lines)))
+                      if pattern.fullmatch(lines[i])), None)
+        if found is None:
+            return f"this line is not in the output, or not in this place: {line}\n{printed}"
+        at, free = found + 1, False
+    return None
+
+
+def run_block(block, folder, timeout_s, printed=None):
+    """None, or what is wrong with the block. printed: a list with the output of the block before
+    it, which becomes this block's."""
+    printed = [] if printed is None else printed
+    if block.language == "text" and block.words == ["output"]:
+        if not printed:
+            return "there is no output to compare with: no `sh test` block stands before this one"
+        return output_problem(block.text, printed[-1])
     if block.language == "cpp" and block.words[:1] == ["from"]:
         file = ROOT / block.words[1]
         if not file.is_file():
@@ -70,6 +108,7 @@ def run_block(block, folder, timeout_s):
                        env=environment, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         return f"still running after {timeout_s} s"
+    printed.append(result.stdout)
     if result.returncode != expected:
         return f"status {result.returncode}, expected {expected}:\n{result.stdout}"
     return None
@@ -85,11 +124,12 @@ def main():
     for path in options.files or markdown_files():
         blocks = split(path, Path(ROOT, path).read_text(encoding="utf-8"))[0]
         with scratch_folder(options.program) as folder:
+            printed = []
             for block in blocks:
-                if "test" in block.words and not options.program:
+                if {"test", "output"} & set(block.words) and not options.program:
                     continue
-                problem = run_block(block, folder, options.timeout)
-                checked += block.language in ("sh", "cpp")
+                problem = run_block(block, folder, options.timeout, printed)
+                checked += block.language in ("sh", "cpp") or block.words == ["output"]
                 ran += "test" in block.words
                 if problem:
                     problems += 1

@@ -80,6 +80,25 @@ class Commands(unittest.TestCase):
         self.assertIsNone(self.outcome("```sh test\necho x > left-behind\n```\n"))
         self.assertFalse((ROOT / "left-behind").exists())
 
+    def test_shown_output(self):
+        printed = "saved run\nloss 5.27 after 0:06 | 1,234 tok/s\n\nlast   line\n"
+        for shown in ("saved run\nloss 1.5 after 2:59 | 7 tok/s\n", "loss 5 after 0:01 ...\n",
+                      "saved run\n...\nlast line\n", "...\nlast line\n"):
+            with self.subTest(shown):
+                self.assertIsNone(run_docs.output_problem(shown, printed))
+        for shown in ("saved runs\n", "saved run\nlast line\n", "last line\nsaved run\n",
+                      "loss five\n", "loss 5.27\n"):
+            with self.subTest(shown):
+                self.assertIn("not in the output", run_docs.output_problem(shown, printed))
+
+    def test_shown_output_belongs_to_the_block_before(self):
+        first, second = split("doc.md", "```sh test\necho a 1\n```\n```text output\na 2\n```\n")[0]
+        with run_docs.scratch_folder(None) as folder:
+            printed = []
+            self.assertIsNotNone(run_docs.run_block(second, folder, 2, printed))
+            self.assertIsNone(run_docs.run_block(first, folder, 2, printed))
+            self.assertIsNone(run_docs.run_block(second, folder, 2, printed))
+
     def test_unclosed_block(self):
         with self.assertRaises(ValueError):
             split("doc.md", "```sh\ntrue\n")
