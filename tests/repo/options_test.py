@@ -55,7 +55,7 @@ class Reader(unittest.TestCase):
                 self.assertIn(line + "\n", page)
 
     def test_nothing_else_is(self):
-        for word in ("--help`", "none", "not an option", "words behind"):
+        for word in ("Print this", "none", "not an option", "words behind"):
             with self.subTest(word):
                 self.assertNotIn(word, self.page())
 
