@@ -3,9 +3,9 @@
 
 #include <string_view>
 
-#define LONGSPAN_VERSION "0.1.0"
+#define LONGSPAN_VERSION "0.2.0"
 // For comparisons by the preprocessor: 10000 * major + 100 * minor + patch.
-#define LONGSPAN_VERSION_NUMBER 100
+#define LONGSPAN_VERSION_NUMBER 200
 
 namespace longspan {
 
