@@ -94,20 +94,17 @@ def reason(failed):
     return failed if len(failed) <= 80 else failed[:77] + "..."
 
 
-def cell(row, name):
-    if name not in row:
-        return "-"
+def cells(row, name):
+    """Seconds, times longspan's seconds, fraction of the peak, memory: one figure in each."""
     if not measured(row, name):
-        return "failed"
+        return ["failed", "-", "-", "-"]
     one = row[name]
-    memory = f"{one['bytes'] / 1e6:,.0f} MB"
-    if name == "longspan":
-        return f"{digits(one['seconds'])} s, {one['fraction']:.2f}, {memory}"
     times = "-"
-    if measured(row, "longspan"):
+    if name != "longspan" and measured(row, "longspan"):
         ratio = one["seconds"] / row["longspan"]["seconds"]
-        times = f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.1f}x"
-    return f"{digits(one['seconds'])} s, {times}, {memory}"
+        times = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+    fraction = f"{one['fraction']:.2f}" if name == "longspan" else "-"
+    return [digits(one["seconds"]), times, fraction, f"{one['bytes'] / 1e6:,.0f}"]
 
 
 def exponent(value):
@@ -135,11 +132,14 @@ def below(rows, names):
 
 def table(rows, kind):
     names = [name for name in LABELS if any(name in row for row in rows)]
-    heads = ["tokens", SETTING_LABELS[kind], *(LABELS[name] for name in names)]
+    heads = ["tokens", SETTING_LABELS[kind], "program", "seconds", "times longspan's",
+             "of the peak", "MB"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in sorted(rows, key=lambda row: (row["tokens"], setting(row))):
-        cells = [f"{row['tokens']:,}", str(setting(row)), *(cell(row, name) for name in names)]
-        lines.append("| " + " | ".join(cells) + " |")
+        for name in names:
+            if name in row:
+                line = [f"{row['tokens']:,}", str(setting(row)), LABELS[name], *cells(row, name)]
+                lines.append("| " + " | ".join(line) + " |")
     notes = below(rows, names)
     return "\n".join(lines + (["", notes] if notes else []))
 
@@ -149,13 +149,12 @@ def markdown(report):
     rows = report["rows"]
     idle = [row[name]["idle_bytes"] for row in rows for name in row
             if name in LABELS and measured(row, name) and "idle_bytes" in row[name]]
-    text = (f"{report['cpu']}, {report['threads']} threads. longspan: seconds, fraction of the "
-            "peak of the data type, peak resident memory. The others: seconds, times longspan's, "
-            "peak resident memory")
+    text = (f"{report['cpu']}, {report['threads']} threads. The peak is that of the data type, the "
+            "memory is the peak resident memory of the process.")
     if idle:
-        text += (f", of which {statistics.median(idle) / 1e6:,.0f} MB (median) are Python and the "
-                 "libraries before the first step")
-    parts = [text + "."]
+        text += (f" Of the others' memory {statistics.median(idle) / 1e6:,.0f} MB (median) are "
+                 "Python and the libraries before the first step.")
+    parts = [text]
     for kind in SETTING:
         for passes in PASSES:
             for dtype in DTYPES:
