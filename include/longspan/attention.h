@@ -1,6 +1,6 @@
 // Attention mechanisms on (B, H, T, D) views: batch, heads, tokens, head size.
-// Any strides with the last one 1: heads may lie side by side in a row of (T, H*D).
-// Threads may call these at once, each with a Context of its own, and share what is only read.
+// The last stride must be 1. The others may have any value, so heads may be columns of (T, H*D).
+// Several threads may call these at once, each with its own Context. They may share inputs.
 #pragma once
 
 #include <vector>
@@ -10,8 +10,8 @@
 
 namespace longspan {
 
-// Elements are fp32, or bf16 in the same shapes: then products are taken of bf16 (on AVX512_BF16 in
-// pairs, elsewhere after widening; see docs/reference/dispatch.md), while sums, softmax, lse and
+// Elements are fp32 or bf16, in the same shapes. With bf16, products multiply bf16 (on AVX512_BF16
+// as bf16 pairs, elsewhere after widening; docs/reference/dispatch.md). Sums, softmax, lse and
 // gradients are fp32.
 template <class T>
 struct QkvOf {
@@ -25,13 +25,13 @@ struct DQkv {
   View<float, 4> dq, dk, dv;  // (B, H, T, D)
 };
 
-// What the forward leaves for the backward.
+// The forward writes these for the backward.
 template <class T>
 struct AttentionSavedOf {
   View<T, 4> out;      // (B, H, T, D)
   View<float, 3> lse;  // (B, H, T): logsumexp of the scaled scores of the visible keys
-  // Backward of full, chunked and LSH attention: dout . out of each row, (B, H, T), where that was
-  // computed before; then `out` is not read and may have become dout. Empty: computed from out.
+  // (B, H, T), for the backward of full, chunked and LSH attention: dout . out of each row. If it
+  // is given, `out` is not read and may hold dout. If it is empty, it is computed from `out`.
   View<float, 3> delta{};
 };
 using AttentionSaved = AttentionSavedOf<float>;
@@ -44,11 +44,11 @@ using KeyMask = View<const std::uint8_t, 2>;
 struct ProbabilityDropout {
   float p = 0.0f;
   std::uint64_t key = 0;
-  // Of chunked, full and LSH attention: when a call has only some heads of a layer, the number of
-  // its first one and how many the layer has; elements are numbered as if all were there. 0: all.
+  // Chunked, full and LSH attention: if a call has some of a layer's heads, the first one's index
+  // and the layer's number of heads. Elements are numbered as if all were there. 0: all.
   idx_t first_head = 0, layer_heads = 0;
 
-  // The number of head h of row b of a call with `heads` heads, for the elements' numbers.
+  // The index of head h of row b, in a call with `heads` heads, from which elements are numbered.
   idx_t Head(idx_t b, idx_t h, idx_t heads) const {
     return b * (layer_heads > 0 ? layer_heads : heads) + first_head + h;
   }
@@ -62,15 +62,15 @@ struct ChunkedSpec {
   idx_t chunk = 64;
   idx_t before = 1;
   idx_t after = 0;
-  bool causal = false;  // a query sees no key behind its own position
+  bool causal = false;  // a query sees no key after its own position
   float scale = 0.0f;   // of the scores; 0 means 1 / sqrt(D)
   ProbabilityDropout dropout;
 };
 
 // saved.out = softmax(scale * q k^T, over the visible keys of the window) v.
 // A key that enters a window twice (few chunks, wide look-back) counts twice. A query without any
-// visible key weighs all keys of its window equally, hidden ones too, as the original does; such
-// weights carry no gradient to q and k.
+// visible key gives all keys of its window equal weights, hidden ones too, as the original does.
+// These weights have no gradient for q and k.
 // T is any length. Throws kUsage on shapes that differ and on fields out of range.
 void ChunkedForward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
                     const AttentionSaved& saved);
@@ -90,7 +90,7 @@ void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Bf16Qkv& q
 
 // Every query sees every key: the square baseline. Memory O(T), time O(T^2).
 struct FullSpec {
-  bool causal = false;  // a query sees no key behind its own position
+  bool causal = false;  // a query sees no key after its own position
   float scale = 0.0f;   // of the scores; 0 means 1 / sqrt(D). The shared form has its own: keep 0
   ProbabilityDropout dropout;  // element ((b*H + h)*T + t)*T + key
 };
@@ -132,10 +132,10 @@ struct DSharedQkv {
 // no gradient.
 inline constexpr float kSelfScore = -1e5f;
 
-// What the forward leaves for the backward. The weight of a key with score s is
-// exp(s - max) / sum; max and sum are apart because kSelfScore + log(sum) is no exact float. max is
-// the largest score, of LSH attention a bound of it: |x_t| where that is at most 40. It is
-// kSelfScore for a token that sees nobody else.
+// The forward writes these for the backward. The weight of a key with score s is exp(s - max) /
+// sum. max and sum are separate because kSelfScore + log(sum) is not an exact float. max is the
+// largest score; in LSH attention a bound of it, |x_t| if that is at most 40. For a token that sees
+// no other, max is kSelfScore.
 template <class T>
 struct SharedSavedOf {
   View<T, 4> out;           // (B, H, T, D)
@@ -165,7 +165,7 @@ struct LshSpec {
   idx_t after = 0;
   idx_t rounds = 1;            // R
   std::vector<idx_t> buckets;  // factors of the number of buckets, each even; see LshBucketFactors
-  bool causal = false;         // a query sees no key behind its own position
+  bool causal = false;         // a query sees no key after its own position
   ProbabilityDropout dropout;  // element (((b*H + h)*R + r)*T + t)*W + slot of the sorted window
 
   bool Hashes(idx_t tokens) const { return tokens > chunk; }
@@ -183,7 +183,7 @@ std::vector<idx_t> LshBucketFactors(idx_t tokens, idx_t chunk, idx_t max_positio
 
 // Random rotations (H, D, R, columns), N(0, 1).
 using LshRotations = View<const float, 4>;
-// What torch.manual_seed(hash_seed); torch.randn(H, D, R, columns) draws on a CPU, to a few ulp.
+// torch.manual_seed(hash_seed); torch.randn(H, D, R, columns) on a CPU, equal to a few ulp.
 void FillTorchNormal(std::int64_t hash_seed, const View<float, 4>& rotations);
 
 // (B, H, R, T), contiguous.
@@ -204,7 +204,7 @@ void LshHash(Context& context, const LshSpec& spec, const View<const bfloat16, 4
 void LshSort(const View<const std::uint16_t, 2>& buckets, idx_t bucket_limit,
              const View<std::int32_t, 2>& order);
 
-// saved from the buckets that LshHash gave (ignored when !spec.Hashes(T): may be empty).
+// Computes `saved` from the buckets of LshHash, which may be empty if !spec.Hashes(T).
 // Memory beyond the arguments: scratch per thread, and per token of a head in flight (as many heads
 // as keep all threads busy) 4 R + 4 bytes; with bf16 and several rounds 4 D more for fp32 sums; in
 // the backward 4 bytes and, in runs of 2,048 tokens, (before + after) chunk D / 256 more.
@@ -228,7 +228,7 @@ void LshBackward(Context& context, const LshSpec& spec, const Bf16SharedQkv& qkv
 
 // ---- sliding window and global tokens -----------------------------------------------------------
 
-// What each token is to Longformer's attention: (B, T). An empty view: every token is local.
+// The role of each token in Longformer's attention, (B, T). An empty view: every token is local.
 using TokenRoles = View<const std::uint8_t, 2>;
 inline constexpr std::uint8_t kHiddenToken = 0, kLocalToken = 1, kGlobalToken = 2;
 
@@ -237,14 +237,14 @@ inline constexpr std::uint8_t kHiddenToken = 0, kLocalToken = 1, kGlobalToken = 
 struct WindowSpec {
   idx_t left = 256, right = 256;  // one-sided widths in steps of the dilation, any size
   std::vector<idx_t> dilation;    // (H), each at least 1; empty: 1 for all
-  bool causal = false;  // no query sees a key behind its own position, global keys included
+  bool causal = false;  // no query sees a key after its own position, global keys included
   float scale = 0.0f;   // of the scores; 0 means 1 / sqrt(D)
   // Element ((b*H + h)*T + t)*Slots(T) + slot. Local rows: slot n + Left(T) for the key of step n,
   // Left(T) + 1 + Right(T) + r for the r-th global key; global rows: slot = position of the key.
   // So the same key serves WindowForward and the functions for global rows.
   ProbabilityDropout dropout;
 
-  // The widths that T tokens and `causal` leave.
+  // The widths that remain in a row of T tokens, with `causal`.
   idx_t Left(idx_t tokens) const { return left < tokens ? left : tokens - 1; }
   idx_t Right(idx_t tokens) const { return causal ? 0 : (right < tokens ? right : tokens - 1); }
   idx_t Slots(idx_t tokens) const { return Left(tokens) + 1 + Right(tokens) + tokens; }
@@ -270,7 +270,7 @@ void WindowBackward(Context& context, const WindowSpec& spec, const Bf16Qkv& qkv
                     const TokenRoles& roles, const Bf16AttentionSaved& saved,
                     const View<const bfloat16, 4>& dout, const DQkv& gradients);
 
-// The most global tokens that one row of the batch has: the least G of the functions below.
+// The largest number of global tokens in a row: the smallest G for the functions below.
 idx_t LargestGlobalCount(const TokenRoles& roles);
 
 // Global tokens have projections of their own. Row g of qg is the query of the g-th global token of
@@ -289,8 +289,8 @@ struct DGlobalQkv {
   View<float, 4> dkg, dvg;  // (B, H, T, D)
 };
 
-// The rows of global tokens, and no others: out = softmax(scale * qg kg^T, over all tokens that are
-// not hidden) vg, and lse. Of the spec: scale, causal, dropout, and the widths for its numbering.
+// Writes rows of global tokens only: out = softmax(scale * qg kg^T, over all tokens that are not
+// hidden) vg, and lse. Uses the spec's scale, causal, dropout, and widths to number elements.
 void GlobalForward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
                    const TokenRoles& roles, const AttentionSaved& saved);
 
@@ -304,10 +304,10 @@ void GlobalBackward(Context& context, const WindowSpec& spec, const Bf16GlobalQk
                     const TokenRoles& roles, const Bf16AttentionSaved& saved,
                     const View<const bfloat16, 4>& dout, const DGlobalQkv& gradients);
 
-// GlobalForward with kg = x wk^T + bk and vg = x wv^T + bv, neither of which is ever computed:
-// scores = (scale qg wk) x^T, out = (p x) wv^T + bv sum(p). Cheaper for few global tokens.
-// Of bf16 tokens and queries: they are widened, a block at a time, and all products are of fp32,
-// for the rows are few. The weights are fp32 in either case.
+// GlobalForward with kg = x wk^T + bk and vg = x wv^T + bv, without computing either of them:
+// scores = (scale qg wk) x^T, out = (p x) wv^T + bv sum(p). Cheaper for few global tokens. Tokens
+// and queries in bf16 are widened a block at a time, and all products are fp32, because there are
+// few rows. The weights are fp32 in both cases.
 template <class T>
 struct GlobalProjectionOf {
   View<const T, 3> x;           // (B, T, C)
@@ -318,8 +318,8 @@ struct GlobalProjectionOf {
 using GlobalProjection = GlobalProjectionOf<float>;
 using Bf16GlobalProjection = GlobalProjectionOf<bfloat16>;
 
-// Gradients accumulate (+=): the caller zeroes them. d loss / d bk is 0: bk shifts all scores of a
-// row alike.
+// Gradients accumulate (+=): the caller zeroes them. d loss / d bk is 0, because bk shifts all
+// scores of a row equally.
 struct DGlobalProjection {
   View<float, 3> dx;        // (B, T, C)
   View<float, 4> dqg;       // (B, H, G, D)

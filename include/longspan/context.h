@@ -1,4 +1,4 @@
-// What an operation runs with: how many threads, and the memory for its scratch.
+// A Context holds the number of threads and the scratch memory of an operation.
 #pragma once
 
 #include <memory>
@@ -13,29 +13,29 @@ class Arena;
 
 // Passed to every operation, never global; results do not depend on its number of threads.
 //
-// Who may share what: a Context serves one thread at a time. Threads that each have one of their
-// own may run operations at once, on one Model too (longspan/model.h). Inside an OpenMP region of
-// the caller's an operation runs on the thread that calls it.
+// Sharing: a Context serves one thread at a time. Several threads may run operations at once, each
+// with its own Context, on one Model too (longspan/model.h). Inside the caller's OpenMP region an
+// operation runs on the thread that calls it.
 //
-// After fork(): a child has none of its parent's threads. An operation on more than one is refused
-// there (kUsage) by the thread that had used several before; one thread works, and so does a child
-// that was forked before the first operation. Do not fork while another thread is inside an
+// After fork(): a child has none of its parent's threads. If the forking thread had run an
+// operation on several threads, such an operation is refused in the child (kUsage). One thread
+// works, and so does a child that was forked before the first operation. Do not fork during an
 // operation.
 //
-// Stacks: a thread that runs operations needs 512 KiB of stack, the others' size is OMP_STACKSIZE's
-// or that of `ulimit -s`. Where the system gives fewer threads than asked for, operations go on
-// with what there is, and Warning() says so.
+// Stacks: a thread that runs operations needs 512 KiB of stack. OMP_STACKSIZE or `ulimit -s` sets
+// the size for the others. If the system gives fewer threads than wanted, operations use those, and
+// Warning() reports it.
 //
-// Waiting: between operations OpenMP's threads look for work for some milliseconds before they
-// sleep, in time that other processes of a busy machine need. GOMP_SPINCOUNT=1000 in the
-// environment, before the process starts, makes it microseconds; the program does so by itself.
+// Waiting: between operations OpenMP's threads spin for some milliseconds before they sleep. On a
+// busy machine other processes need that time. GOMP_SPINCOUNT=1000 in the environment, before the
+// process starts, reduces it to microseconds. The program sets it by itself.
 class Context {
  public:
   // threads 0: LONGSPAN_THREADS, else the CPUs that this process may use.
   explicit Context(int threads = 0);
-  // A context in which an operation checks its arguments and books its scratch, but runs no task:
-  // arena().peak() then says what the operation would need, however much that is. Results are
-  // meaningless, and nothing but the context's own memory should be given for large tensors.
+  // In this context an operation checks its arguments and books its scratch, but runs no task. Then
+  // arena().peak() is the memory that the operation would need, however large. Results are
+  // meaningless. Give large tensors no memory of their own.
   static Context Rehearsal(int threads = 0);
   ~Context();
   Context(Context&&) noexcept;
@@ -47,7 +47,7 @@ class Context {
 
   // One line for logs and bug reports: threads, instruction set.
   std::string Describe() const;
-  // Empty, or one line: operations run on fewer threads than threads(), and why.
+  // Empty, or one line that says why operations run on fewer threads than threads().
   const std::string& Warning() const { return warning_; }
 
  private:
@@ -55,8 +55,8 @@ class Context {
   Context(int threads, bool rehearsal);
 
   int threads_;
-  mutable int granted_;          // of threads_, those that could be had
-  mutable std::string warning_;  // when that is fewer
+  mutable int granted_;          // threads that the system gave
+  mutable std::string warning_;  // not empty if those are fewer
   bool rehearsal_;
   std::unique_ptr<Arena> arena_;
 };

@@ -1,5 +1,5 @@
-// How files of texts and tables are read: one rule for every command, training and evaluation.
-// docs/reference/data.md tells it in full.
+// Options for reading texts and tables, the same for every command, training and evaluation.
+// docs/reference/data.md has the rules.
 #pragma once
 
 #include <cstddef>
@@ -8,19 +8,19 @@
 namespace longspan {
 
 struct DataOptions {
-  // What a file holds: "text", "csv", "tsv", "jsonl", "json"; "auto": as its ending says, and text
-  // where the ending is another.
+  // The format of a file: "text", "csv", "tsv", "jsonl" or "json". "auto": as the ending of its
+  // name says, and text for other endings.
   std::string format = "auto";
-  // Of the bytes: "utf-8", or any name that iconv knows ("latin-1", "cp1252", "utf-16"). "bytes":
-  // prose as it stands, with its byte-order mark and line breaks; for models of bytes.
+  // The encoding: "utf-8", or any name that iconv knows ("latin-1", "cp1252", "utf-16"). "bytes",
+  // for models of bytes, keeps every byte of prose, byte-order mark and line breaks included.
   std::string encoding = "utf-8";
   // Columns of tables, fields of JSON.
   std::string text_field = "text", label_field = "label";
   std::string pair_field;      // the second of two texts; empty: none
   char label_separator = '|';  // between the names of a set of labels, in CSV and TSV
-  // Of one line, one record of a table or one text that is asked about.
+  // Largest size of a line, of a record of a table, or of a text that is asked about.
   std::size_t most_line_bytes = std::size_t{64} << 20;
-  // Rows that cannot be used are left out and counted, instead of ending what reads them.
+  // True: rows that cannot be used are left out and counted. False: the first one is an error.
   bool skip_bad = false;
 };
 

@@ -6,7 +6,7 @@
 
 namespace longspan {
 
-// What kind of thing went wrong. The values are the exit codes of the program.
+// The kinds of errors. The values are the program's exit codes (docs/reference/errors.md).
 enum class ErrorCode {
   kUsage = 2,    // a bad argument: option, shape, range
   kFormat = 3,   // a bad model, config, tokenizer or data file

@@ -1,4 +1,4 @@
-// Models as files and as text: load, score, continue, save.
+// A model that can be loaded, evaluated, continued and saved.
 #pragma once
 
 #include <cstdint>
@@ -14,24 +14,24 @@
 
 namespace longspan {
 
-// What one call may say of its texts.
+// Options of one call.
 struct CallOptions {
-  // (rows, T), 0: hidden, anywhere in a row; empty: every token is real.
+  // (rows, T): 0 hides a token, anywhere in a row. Empty: no token is hidden.
   std::span<const std::uint8_t> mask;
   idx_t num_hashes = 0;  // rounds of LSH layers; 0: the config's
 };
 
 // A Reformer with any head in the Hugging Face layout (config.json, model.safetensors). Move-only.
-// Threads may share one: Logits, RaggedLogits, Generate and Save change nothing in it, and several
-// may run at once, each with a Context of its own. Moving it, assigning to it and its end need it
-// alone. A forked child may go on with its copy (longspan/context.h says on how many threads).
+// Threads may share one: Logits, RaggedLogits, Generate and Save do not change it, and several may
+// run at once, each with its own Context. No call may run while it is moved, assigned or destroyed.
+// A forked child may use its copy (longspan/context.h says with how many threads).
 class Model {
  public:
-  // From a folder. kFormat, kIo.
+  // Loads a folder. Throws kFormat or kIo.
   static Model Load(const std::filesystem::path& directory);
-  // Random weights for the fields of a config.json; the same seed gives the same bits.
+  // Makes random weights for a config.json. The same seed gives the same bits.
   static Model Init(std::string_view config_json, std::uint64_t seed);
-  // Writes a folder that Load and `transformers` open. kIo.
+  // Writes a folder that Load and `transformers` open. Throws kIo.
   void Save(const std::filesystem::path& directory);
 
   Model(Model&&) noexcept;
@@ -39,19 +39,19 @@ class Model {
   ~Model();
 
   std::string ConfigJson() const;
-  idx_t parameters() const;  // numbers to learn
-  idx_t longest() const;     // most tokens of a row
+  idx_t parameters() const;  // number of trainable values
+  idx_t longest() const;     // largest number of tokens in a row
 
-  // The head's logits for `rows` texts of T ids each, one after another: (rows * T, vocabulary) of
-  // language models, (rows, labels) of classifiers, (rows * T, 2) for the starts and ends of
-  // answers. Any T. kUsage when the ids do not divide into rows, T exceeds longest(), the mask has
-  // another size or there is no head; kFormat for an id that does not exist.
+  // Returns the head's logits for `rows` texts of T ids each, one after another: (rows * T,
+  // vocabulary) for language models, (rows, labels) for classifiers, (rows * T, 2) for starts and
+  // ends of answers. T is any. kUsage if the ids do not divide into rows, T exceeds longest(), the
+  // mask has another size, or there is no head. kFormat for an id that does not exist.
   Tensor Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows = 1,
                 const CallOptions& options = {});
 
-  // The same for texts of any lengths, without padding: each text's logits are those that it has
-  // alone, (T, vocabulary), (1, labels) or (T, 2). Texts of one length run together. options.mask
-  // must be empty.
+  // The same for texts of any lengths, without padding. Each text has the logits that it has alone:
+  // (T, vocabulary), (1, labels) or (T, 2). Texts of one length run together. options.mask must be
+  // empty.
   std::vector<Tensor> RaggedLogits(Context& context,
                                    std::span<const std::vector<std::int32_t>> texts,
                                    const CallOptions& options = {});
@@ -62,9 +62,9 @@ class Model {
     double top_p = 1.0;
     std::uint64_t seed = 1;
   };
-  // Continues `prompt` by `tokens` tokens of the tokenizer in the model's folder (of a model from
-  // Init: bytes); returns the new part only. kFormat when the folder has none, or one with more ids
-  // than the model has words; kUsage when the prompt is empty or longer than longest().
+  // Continues `prompt` by `tokens` tokens of the folder's tokenizer (a model from Init: bytes).
+  // Returns the new part only. kFormat if there is no tokenizer, or it has more ids than the model
+  // has words. kUsage if the prompt is empty or longer than longest().
   std::string Generate(Context& context, std::string_view prompt, idx_t tokens,
                        const Sampling& sampling);
 

@@ -1,4 +1,4 @@
-// Views on memory that somebody else owns, and tensors that own theirs.
+// Views of memory that the caller owns, and tensors that own their memory.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@
 
 namespace longspan {
 
-// A strided view of rank R on elements of T. The last stride is 1. Copying copies the view only.
+// A strided view of rank R of elements T. The last stride is 1. A copy refers to the same memory.
 template <class T, int R>
 struct View {
   T* data = nullptr;
@@ -94,7 +94,7 @@ const char* DTypeName(DType dtype);
 class Tensor {
  public:
   Tensor() = default;
-  // Throws kLimit when the shape's size overflows or the memory cannot be had.
+  // Throws kLimit if the shape's size overflows or the system refuses the memory.
   explicit Tensor(std::vector<idx_t> shape, DType dtype = DType::kF32);
 
   const std::vector<idx_t>& shape() const { return shape_; }
@@ -112,7 +112,7 @@ class Tensor {
   template <class T>
   const T* data() const;
 
-  // As fp32 view of rank R; throws kUsage when the rank or the element type differs.
+  // Returns an fp32 view of rank R. Throws kUsage if the rank or the element type differs.
   template <int R>
   View<float, R> view();
   template <int R>
