@@ -16,13 +16,13 @@ namespace longspan {
 namespace {
 
 // Dropout sites of the layer.
-// Rounding is one of many: that of a group of heads adds the number of its first head.
+// Each group of heads rounds with its own key: kRounding + its first head.
 enum Site : std::uint64_t { kProbabilities = 0, kOutput = 1, kRounding = 2 };
 
-// A layer that is not done in one piece is done in groups of heads. What lives of one is no more
-// than the two streams, so that memory is not decided here, while that leaves products of so many
-// columns; of very long texts it is no more than so many bytes. A group reads and normalises the
-// stream again.
+// A layer that does not fit is computed in groups of heads. A group's buffers are at most as large
+// as the two residual streams, so they do not decide the peak, unless products would then have less
+// than kNarrowGroup columns. For very long texts they take at most kLargeGroup bytes. Each group
+// reads and normalizes the stream again.
 constexpr idx_t kNarrowGroup = 128;
 constexpr idx_t kLargeGroup = idx_t{3} << 29;
 

@@ -1,4 +1,4 @@
-// What all attention layers have in common, and the mechanisms that differ.
+// The common part of all attention layers, and the interface of their mechanisms.
 #pragma once
 
 #include <memory>
@@ -21,10 +21,10 @@ struct AttentionWeights {
 AttentionWeights AttentionLayerWeights(const ReformerConfig& config, LayerKind kind,
                                        const std::string& prefix, const ParameterTable& parameters);
 
-// What lies between the projections of one call, for heads [first_head, first_head + H) of the
-// layer: projected (N, P H D), out (N, H D), and two numbers for each row of the softmax (B, H, T),
-// of which separate queries and keys use the first. In the backward out has become dout, and delta
-// (B, H, T) holds dout . out.
+// The tensors between the projections of one call, for heads [first_head, first_head + H):
+// projected (N, P H D), out (N, H D), first and second (B, H, T). `first` is lse or, for shared
+// queries and keys, the maximum; then `second` is the sum. In the backward `out` holds dout, and
+// delta (B, H, T) holds dout . out.
 template <class T>
 struct AttentionTensorsOf {
   idx_t rows = 0, tokens = 0, heads = 0, head_size = 0;
@@ -51,12 +51,12 @@ struct AttentionTensorsOf {
 };
 using Bf16AttentionTensors = AttentionTensorsOf<bfloat16>;
 
-// Who sees whom: from projected to out, and back, for some heads of a layer.
+// An attention mechanism: computes out from projected, and the gradients, for some heads.
 class AttentionMechanism {
  public:
   virtual ~AttentionMechanism() = default;
 
-  // `again`: the recomputation on the way back, with what the first pass kept in call.buckets.
+  // `again`: recompute in the backward pass, with the buckets saved in call.buckets.
   virtual void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
                        const AttentionTensors& tensors) const = 0;
   virtual void Forward(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
@@ -68,8 +68,8 @@ class AttentionMechanism {
   virtual void Backward(Context& context, const BranchCall& call, const Dropout& dropout,
                         const Bf16AttentionTensors& tensors,
                         const View<float, 2>& dprojected) const = 0;
-  // (query, key) pairs of one head in one row of T tokens that count as useful work: windows of
-  // chunks whole, the causal half of full attention.
+  // Number of (query, key) pairs that count as useful work, for one head in a row of T tokens:
+  // whole windows of chunks, the causal half of full attention.
   virtual double Pairs(idx_t tokens) const = 0;
 };
 

@@ -1,5 +1,5 @@
-// bf16 copies of the matrices that dense products read: the fp32 parameters stay the masters, which
-// the optimiser updates, and a copy is made again when they have changed.
+// bf16 weights: copies of the matrices that dense products read. The optimizer updates the fp32
+// master weights, and copies are rounded again when those have changed.
 #pragma once
 
 #include <array>
@@ -16,32 +16,32 @@
 
 namespace longspan {
 
-// When layers' matrices are copied: once for all steps until they change, or each time that a layer
-// runs, to one place for all layers. The second takes a layer's bytes instead of all layers', for 6
-// bytes of memory traffic a number and pass.
+// kKept: bf16 weights of all layers are kept until the parameters change. kInTurn: each layer's are
+// made whenever it runs, in one place for all layers. kInTurn takes the memory of one layer and
+// costs 6 bytes of memory traffic per number and pass.
 enum class LayerCopies { kKept, kInTurn };
 
 class Bf16Weights {
  public:
-  // What a parameter belongs to: a layer's number, or one of these.
+  // The owner of a parameter: the index of a layer, or one of these.
   static constexpr int kNotCopied = -2, kNoLayer = -1;
   using LayerOf = std::function<int(const ParameterInfo&)>;
 
   // Books 2 bytes for every number that is copied; in turn, of the largest layer.
   Bf16Weights(const ParameterTable& table, LayerCopies copies, const LayerOf& layer_of);
 
-  // Rounds the parameters of the same table, unless nobody has asked for writable values since the
-  // last time; in turn, those of no layer. Cost: 6 bytes of memory traffic a number.
+  // Rounds the table's parameters if writable values were returned since the last call; with
+  // kInTurn only those of no layer. Cost: 6 bytes of memory traffic per number.
   void Refresh(Context& context, const ParameterTable& table);
-  // Before layer `layer` runs, behind Refresh: rounds its matrices if they are not there.
+  // Call before a layer runs and after Refresh. Rounds the layer's matrices if needed.
   void Enter(Context& context, const ParameterTable& table, std::size_t layer);
 
   LayerCopies copies() const { return copies_; }
 
   std::size_t Bytes() const { return static_cast<std::size_t>(values_.size()) * 2; }
 
-  // The copy of ParameterTable::matrix(name, rows). kUsage when there is none of this name, or
-  // another layer's is in its place.
+  // Returns the bf16 copy of ParameterTable::matrix(name, rows). Throws kUsage if the name has no
+  // copy, or another layer's copy is in its place.
   View<const bfloat16, 2> matrix(std::string_view name, idx_t rows = 0) const;
 
  private:
@@ -50,7 +50,7 @@ class Bf16Weights {
     idx_t offset = 0;  // in the copy
     std::array<idx_t, 2> shape{};
   };
-  // Parameters of one layer that lie side by side in the table, and in the copy.
+  // Parameters of one layer that are adjacent in the table and in the copy.
   struct Run {
     int layer = kNoLayer;
     idx_t from = 0, to = 0, size = 0;

@@ -10,7 +10,7 @@
 
 namespace longspan {
 
-// Matrix `name`, and `rows` > 0 rows of what lies behind it, as products of T read it.
+// Matrix `name` in operand type T. `rows` > 0 includes rows of the next parameters.
 template <class T>
 View<const T, 2> WeightOf(const BranchCall& call, const std::string& name, idx_t rows = 0) {
   if constexpr (sizeof(T) == 2) {
@@ -26,7 +26,7 @@ View<T, 2> Columns(const View<T, 2>& x, idx_t begin, idx_t count) {
   return {x.data + begin, {x.extent[0], count}, x.stride};
 }
 
-// Hands out a block of memory piece by piece, as an arena's frame does.
+// Gives out a block of memory piece by piece, like a frame of an arena.
 class KeptMemory {
  public:
   explicit KeptMemory(std::byte* at) : at_(at) {}

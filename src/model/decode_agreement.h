@@ -1,5 +1,5 @@
-// How far generation with a cache is from the forward pass over the whole text: the same for local
-// layers, another set of neighbours in LSH layers.
+// Compares cached generation with the forward pass over the whole text. Local layers give the same
+// values. LSH layers see other neighbours.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// logits = out(dropout(tanh(dense(dropout(h))))): what judges one vector a row.
+// logits = out(dropout(tanh(dense(dropout(h))))): a classifier of one vector a row.
 #pragma once
 
 #include <functional>

@@ -18,18 +18,18 @@ void ForEachDocument(std::span<const idx_t> lengths, const Use& use) {
   }
 }
 
-// kUsage unless the documents fill B rows of T tokens and none lies in two.
+// Throws kUsage unless the documents fill B rows of T tokens and none crosses a row's end.
 void CheckDocuments(std::span<const idx_t> lengths, idx_t rows, idx_t tokens);
 
-// Each document draws by itself.
+// Each document draws its own masks.
 inline Dropout DocumentSite(Dropout site, idx_t document) {
   site.key = DeriveKey(site.key, static_cast<std::uint64_t>(document));
   return site;
 }
 
-// `inner` on whole rows, or, where a call has documents, on one document after the other: each as
-// if it were a row of its own. Exact for every mechanism; costs a call a document, so that
-// documents of less than a few chunks keep few threads busy.
+// Runs `inner` on whole rows or, if a call has documents, on each document as if it were a row of
+// its own. Exact for every mechanism. Costs one call a document, so documents shorter than a few
+// chunks keep few threads busy.
 std::unique_ptr<AttentionMechanism> ByDocument(std::unique_ptr<AttentionMechanism> inner);
 
 }  // namespace longspan

@@ -10,7 +10,7 @@
 
 namespace longspan {
 
-// Whether a text ends behind these tokens, all that was written for it: stop strings.
+// True if a text ends after these tokens, which are all that was written for it: stop strings.
 using StopRule = std::function<bool(std::span<const std::int32_t> written)>;
 
 struct GenerateOptions {
@@ -24,12 +24,12 @@ struct GenerateOptions {
   bool cache = true;                 // false: the forward pass over the whole text for every token
 };
 
-// Writes on_token(id) for each new token; stops early when it returns false, at the stop rule or
-// at an end of text, which is not handed out. A prompt longer than options.context is cut to its
-// end; a text that outgrows the context goes on from its last half. Returns the tokens written.
-// kUsage when the prompt is empty or, without options.context, longer than the model's positions.
-// Token i of a text is drawn from (seed, number of the text, i): the same for any threads, with and
-// without other texts.
+// Calls on_token(id) for each new token. Stops early if it returns false, at the stop rule, or at
+// an end of text, which is not passed on. A prompt longer than options.context is cut to its end.
+// A text that outgrows the context continues from its last half. Returns the number of new
+// tokens. kUsage if the prompt is empty or, without options.context, longer than the positions.
+// Token i of a text is drawn from (seed, index of the text, i): the same for any threads and
+// other texts.
 idx_t Generate(Context& context, Reformer& model, std::span<const std::int32_t> prompt,
                const GenerateOptions& options, const std::function<bool(std::int32_t)>& on_token);
 
@@ -42,8 +42,8 @@ struct Continuation {
   double score = 0.0;  // of beam search: sum of log-probabilities / tokens^length_penalty
 };
 
-// Several prompts side by side, each as Generate has it; on_token(text, id) may be empty, and ends
-// that text where it returns false.
+// Continues several prompts side by side, each as Generate does. on_token(text, id) may be empty.
+// If it returns false, that text ends.
 std::vector<Continuation> GenerateTexts(
     Context& context, Reformer& model, std::span<const std::vector<std::int32_t>> prompts,
     const GenerateOptions& options,
@@ -51,21 +51,21 @@ std::vector<Continuation> GenerateTexts(
 
 struct BeamOptions {
   idx_t beams = 4;  // continuations that are followed at once
-  // Of a text's score: 0 sums log-probabilities, which favours short ones; 1 is the mean.
+  // Exponent of the length in a score. 0: sum of log-probabilities, favours short texts. 1: mean.
   double length_penalty = 1.0;
 };
 
-// The likeliest continuations that a beam search finds, best first, at most `beams`. Of options:
-// tokens, banned, stop, cache and the repetition penalty (on log-probabilities); nothing is drawn.
-// Hugging Face's search with early_stopping false: of the 2 beams best candidates of a step those
-// that end a text and are among the first `beams` are kept, the others go on; it ends when the best
-// one that goes on scores no better than the worst kept, or at options.tokens.
-// kUsage as Generate, and when prompt and tokens exceed the model's positions or the context.
+// Returns the most likely continuations of a beam search, best first, at most `beams`. Uses tokens,
+// banned, stop, cache and the repetition penalty (on log-probabilities) of the options. Nothing is
+// drawn. It is Hugging Face's search with early_stopping false. A step has 2 beams candidates:
+// those that end a text and are among the first `beams` are kept, the others continue. It ends if
+// the best one that continues scores no better than the worst kept, or at options.tokens. kUsage as
+// Generate, and if prompt and tokens exceed the model's positions or the context.
 std::vector<Continuation> BeamSearch(Context& context, Reformer& model,
                                      std::span<const std::int32_t> prompt,
                                      const GenerateOptions& options, const BeamOptions& beam);
 
-// What both check of options that they share; kUsage.
+// Checks the options that both share. Throws kUsage.
 void CheckGeneration(const ReformerConfig& config, std::size_t prompt,
                      const GenerateOptions& options);
 // Whether a token is the end of a text.

@@ -1,4 +1,4 @@
-// Which tokens are global, by name: a choice that users make and logs repeat.
+// Named policies that say which tokens are global. Users choose one, and logs repeat its name.
 #pragma once
 
 #include <cstdint>
@@ -23,26 +23,26 @@ class GlobalPolicy {
  public:
   enum class Kind { kAuto, kNone, kFirst, kQuestion, kChoices, kEvery, kPositions, kToken };
 
-  // kUsage names the text and the forms that there are.
+  // Throws kUsage with the text and the forms that exist.
   static GlobalPolicy Parse(std::string_view text);
 
   // The policy that `auto` stands for under this head; any other stays what it is.
   GlobalPolicy For(LongformerHead head) const;
 
-  // "first:4"; what Parse reads, and "choices": all tokens behind the double separator, which only
-  // auto leads to.
+  // "first:4": what Parse reads, or "choices" (all tokens after the double separator), which only
+  // auto selects.
   std::string Name() const;
 
-  // Makes tokens of roles (B, T) global that are not hidden. ids (B, T). kUsage where a row has no
-  // separator, and for positions that no row of T tokens has. With lengths of documents that lie
-  // side by side in the rows, in each of them: positions count from its first token, and those that
-  // it does not have are passed over.
+  // Makes tokens that are not hidden global in roles (B, T). ids is (B, T). Throws kUsage if a row
+  // has no separator, and for positions beyond T. With lengths of documents that stand side by side
+  // in the rows, it works on each document: positions count from its first token, and those that it
+  // does not have are skipped.
   void Apply(const LongformerConfig& config, std::span<const std::int32_t> ids, idx_t rows,
              idx_t tokens, std::span<std::uint8_t> roles,
              std::span<const idx_t> documents = {}) const;
 
  private:
-  // The tokens of one row, or document; `row` is where errors say it is.
+  // Works on the tokens of one row or document. Errors name it as `row`.
   void ApplyTo(const LongformerConfig& config, std::span<const std::int32_t> ids, idx_t row,
                std::span<std::uint8_t> roles) const;
 

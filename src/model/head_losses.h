@@ -1,5 +1,5 @@
-// Losses over a few logits, in double: what stands behind the small heads. Gradients are written,
-// not added, as scale times the derivative of the sum.
+// Losses over a few logits, in double, for the small heads. Gradients are written, not added: scale
+// times the derivative of the sum.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ struct HeadLoss {
 double MeanLoss(double sum, idx_t counted);
 // Losses of tokens.
 HeadLoss FromCrossEntropy(const CrossEntropyResult& result);
-// What turns a sum over `counted` into what is differentiated: a given scale, or Hugging Face's
-// mean.
+// The factor of the sum in the differentiated loss: a given scale, or 1 / `counted` (Hugging Face's
+// mean).
 float LossScale(const std::optional<float>& scale, idx_t counted);
 
 // The logits of one decision: `count` floats, `stride` apart.
@@ -35,7 +35,7 @@ struct LogitRow {
   float operator[](idx_t i) const { return data[i * stride]; }
 };
 
-// logsumexp(logits) - logits[label]. dlogits lies as the logits do, or is null.
+// logsumexp(logits) - logits[label]. dlogits has the logits' layout, or is null.
 double SoftmaxLoss(const LogitRow& logits, idx_t label, float scale, float* dlogits);
 // The first of the largest.
 idx_t LargestLogit(const LogitRow& logits);
@@ -49,25 +49,25 @@ double BinaryLoss(std::span<const float> logits, std::span<const float> values, 
 
 // ---- whole heads --------------------------------------------------------------------------------
 
-// What sequences of tokens are to be: classes (B), kIgnoreLabel for none, or values (B, labels).
+// Targets of sequences: classes (B), where kIgnoreLabel means none, or values (B, labels).
 struct SequenceTargets {
   ProblemType problem = ProblemType::kInferred;  // as the config says
   std::span<const std::int32_t> labels;
   std::span<const float> values;
 };
 
-// kUsage unless the targets are there for `rows` rows of `labels` logits, and in range.
+// Throws kUsage unless the targets fit `rows` rows of `labels` logits and are in range.
 void CheckSequenceTargets(const SequenceTargets& targets, idx_t rows, idx_t labels);
-// Of logits (B, labels); dlogits, zero where it is not null, lies as they do.
+// `logits` is (B, labels). `dlogits`, if not null, has the same shape and must be zeroed.
 HeadLoss SequenceLoss(const SequenceTargets& targets, const std::optional<float>& scale,
                       const View<const float, 2>& logits, float* dlogits);
 
-// Where answers start and end: (B) each; a place outside of [0, T) is ignored behind the text, and
-// 0 before it.
+// Starts and ends of answers, (B) each. A place from T on is ignored. A negative one counts as
+// 0.
 struct AnswerTargets {
   std::span<const std::int32_t> starts, ends;
 };
-// Of logits (B*T, 2), rows of T tokens; dlogits, zero where it is not null, lies as they do.
+// `logits` is (B*T, 2). `dlogits`, if not null, has the same shape and must be zeroed.
 HeadLoss AnswerLoss(const AnswerTargets& targets, const std::optional<float>& scale, idx_t tokens,
                     const View<const float, 2>& logits, float* dlogits);
 

@@ -1,4 +1,4 @@
-// What a config.json says of a head over labels: id2label, label2id, num_labels, problem_type.
+// The fields of config.json for a head over labels: id2label, label2id, num_labels, problem_type.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -12,8 +12,8 @@
 
 namespace longspan {
 
-// What a sequence classifier's labels are; kInferred: one label is a number, integers are classes,
-// anything else a set of labels.
+// The kind of a sequence classifier's labels. kInferred: one label is a number, integers are
+// classes, anything else is a set of labels.
 enum class ProblemType { kInferred, kRegression, kSingleLabel, kMultiLabel };
 
 // The problem that a batch poses under a head of `labels` logits, of which it gives `integers`
@@ -26,7 +26,7 @@ std::string DefaultLabel(idx_t id);
 struct LabelFields {
   std::vector<std::string> names;  // by their ids
   std::vector<std::string> notes;  // what is odd but can be read: one line each
-  // False where the weights may have another number of classes: nothing is said of labels, ids have
+  // False if the weights may have another number of classes: the config has no labels, ids have
   // gaps, or num_labels and the names disagree.
   bool certain = true;
   bool said = false;  // the config says how many there are, or their names
@@ -38,22 +38,22 @@ struct LabelFields {
 // a note; so are names that stand twice. kFormat names `source`, the field and what is wrong with
 // it.
 LabelFields ParseLabels(const nlohmann::json& object, std::string_view source);
-// As many names as the weights have classes: what is missing is LABEL_k, with a note. Names that
-// are certain stay as they are.
+// Makes as many names as the weights have classes. A missing one becomes LABEL_k, with a note.
+// Names that are certain do not change.
 void FitLabels(idx_t classes, std::string_view source, LabelFields* labels);
 
 ProblemType ParseProblemType(const nlohmann::json& object, std::string_view source);
-// One class of one says nothing: such a head's score is a number, as without a problem_type. A note
-// tells it.
+// A single class has no meaning, so such a head's score is a number, as without a problem_type. A
+// note says so.
 void CheckProblem(std::string_view source, ProblemType* problem, LabelFields* labels);
 
 // Writes id2label, label2id and, unless it is inferred, problem_type.
 void WriteLabels(const std::vector<std::string>& labels, ProblemType problem,
                  nlohmann::json* object);
 
-// The class that data mean by `name`. A label of exactly that name comes first. Where all labels
-// are LABEL_0 to LABEL_n-1, or all are integers as text, an integer ("2", "2.0", "02") means the
-// class of that number: its id, or the label with that value. Absent: none of them.
+// Finds the class for a label `name` of the data. A label of exactly that name comes first. If all
+// labels are LABEL_0 to LABEL_n-1, or all are integers as text, an integer ("2", "2.0", "02") is
+// the class of that number: its id, or the label with that value. Absent: no class fits.
 std::optional<idx_t> FindLabel(std::span<const std::string> labels, std::string_view name);
 
 }  // namespace longspan

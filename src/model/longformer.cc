@@ -329,7 +329,7 @@ void Longformer::DifferentiateIn(Context& context, const LongformerBatch& batch,
   const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens, batch.documents);
   const auto call = [&](std::size_t i) { return CallOf(batch, globals, step.dropout, i, true); };
   const auto again = [&](std::size_t i) { return !step.recompute.empty() && step.recompute[i]; };
-  // Of a layer that is computed again the stream is kept, of others what products take.
+  // Recomputed layers save only their fp32 input; the others save it in T, and their tensors.
   std::size_t bytes = 2 * Arena::Bytes<float>(n * channels);
   for (std::size_t i = 0; i < layers; ++i) {
     bytes += again(i) ? Arena::Bytes<float>(n * channels)

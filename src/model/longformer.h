@@ -24,18 +24,18 @@
 
 namespace longspan {
 
-// What a forward pass shows on its way; null: nothing.
+// Optional outputs of a forward pass. Null: not wanted.
 struct LongformerShown {
   // Receives L + 1 copies of (B*T, C): the embeddings, then each layer's output.
   std::vector<Tensor>* hidden_states = nullptr;
-  // Called behind the attention of every layer, the first layer first, between parallel regions.
+  // Called after the attention of every layer, in their order, between parallel regions.
   const LongformerObserver* attention = nullptr;
 };
 
 class Longformer {
  public:
-  // Whose memory the parameters take: zeroed memory of the model's own, or what parameters().Borrow
-  // is given before the first use.
+  // Where the parameters are: in zeroed memory of the model, or in memory that is passed to
+  // parameters().Borrow before the first use.
   enum class Memory { kOwn, kBorrowed };
   explicit Longformer(LongformerConfig config, Memory memory = Memory::kOwn);
   ~Longformer();
@@ -60,7 +60,7 @@ class Longformer {
   // one layer's at a time, made each time that a layer runs. The same bits either way.
   void ComputeIn(DType dtype, LayerCopies copies = LayerCopies::kKept);
   DType computes_in() const { return half_ == nullptr ? DType::kF32 : DType::kBF16; }
-  // Bytes of bf16 copies.
+  // Bytes of bf16 weights.
   std::size_t CopiedBytes() const { return half_ == nullptr ? 0 : half_->Bytes(); }
 
   // Evaluation: hidden (B*T, C) = the last layer's output.
@@ -81,9 +81,9 @@ class Longformer {
   double CotangentGradients(Context& context, const LongformerBatch& batch,
                             const View<const float, 2>& cotangent, const LongformerStep& step);
 
-  // Floating-point work, in GFLOP: dense products for each token and label, 4 D (with the backward
-  // 14 D) for each pair of a query and a key that it sees, the cheaper form of the global rows.
-  // Nothing that is computed again counts.
+  // Useful work, in GFLOP: dense products for each token and label, 4 D (with the backward 14 D)
+  // for each visible pair of query and key, and the cheaper form of the global rows. Recomputation
+  // does not count.
   double ForwardGflop(const LongformerBatch& batch) const;
   double StepGflop(const LongformerBatch& batch) const;
 
@@ -92,11 +92,11 @@ class Longformer {
   using HeadGradient =
       std::function<void(const View<const float, 2>& hidden, const View<float, 2>& dhidden)>;
 
-  // The table to read from: asking it makes no copy stale.
+  // The table for reading. Reads do not make bf16 weights stale.
   const ParameterTable& Table() const { return parameters_; }
-  // The bf16 copy as the parameters are now; null when products are of fp32.
+  // The bf16 weights of the current parameters. Null if products are fp32.
   const Bf16Weights* Half(Context& context);
-  // Before layer i runs: its matrices in bf16, if that is what products take.
+  // Call before layer i runs: makes its bf16 weights, if products take bf16.
   void EnterLayer(Context& context, std::size_t i);
   template <class T>
   void EncodeIn(Context& context, const LongformerBatch& batch, const View<float, 2>& hidden,

@@ -1,4 +1,4 @@
-// What a Longformer works on, and what a head's loss is.
+// The input of a Longformer, and the loss of its head.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What stands on a Longformer's encoder: from the last hidden states to logits, losses and back.
+// The heads of a Longformer: logits and losses from the last hidden states, and gradients.
 #pragma once
 
 #include <memory>

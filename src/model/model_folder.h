@@ -1,4 +1,4 @@
-// What lies beside the weights in a model's folder: tokenizer, pooling, licence.
+// The files beside the weights in a model's folder: tokenizer, pooling, licence.
 #pragma once
 
 #include <filesystem>

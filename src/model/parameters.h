@@ -56,14 +56,14 @@ class ParameterTable {
   View<float, 1> vector(std::string_view name);
   View<const float, 1> vector(std::string_view name) const;
   View<float, 1> vector_gradient(std::string_view name) const;
-  // As (everything but the last axis, last axis); `rows` > 0 reads on into the parameters behind.
+  // Shape (product of all axes but the last, last axis). `rows` > 0 includes the next parameters.
   View<float, 2> matrix(std::string_view name, idx_t rows = 0);
   View<const float, 2> matrix(std::string_view name, idx_t rows = 0) const;
   View<float, 2> matrix_gradient(std::string_view name, idx_t rows = 0) const;
 
-  // Rises whenever values that can be written are handed out: copies in another type (Bf16Weights)
-  // are made again after that. So ask anew before writing again; a view kept from before tells
-  // nobody.
+  // Increases whenever writable values are returned. Bf16Weights are then rounded again. Get a
+  // new view before each write: a write through an older view does not mark the bf16 weights as
+  // stale.
   std::uint64_t generation() const { return generation_; }
 
  private:

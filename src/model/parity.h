@@ -25,7 +25,7 @@ struct ParityReport {
   std::vector<TensorParity> tensors;
 };
 
-// What differs from the model's config.
+// Settings that differ from the model's config.
 struct VerifyOptions {
   idx_t num_hashes = 0;         // of a Reformer's LSH layers; 0: the config's
   std::optional<bool> lm_bias;  // of a Reformer's language models

@@ -1,4 +1,4 @@
-// What earlier tokens of a text are to later ones, layer by layer: the memory of generation.
+// The cache of generation: what each layer keeps of a text's earlier tokens.
 #pragma once
 
 #include <cstdint>

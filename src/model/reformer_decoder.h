@@ -1,4 +1,4 @@
-// A Reformer language model run token by token, with what earlier tokens are to later ones kept.
+// Runs a Reformer language model token by token, with a cache of earlier tokens.
 #pragma once
 
 #include <map>

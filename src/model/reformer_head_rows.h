@@ -1,4 +1,4 @@
-// What a Reformer's head reads, made from the two streams a block of tokens at a time.
+// The input of a Reformer's head, made from the two residual streams, a block of tokens at a time.
 #pragma once
 
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace longspan {
 
-// The norm over both streams behind the last layer.
+// The layer norm over both streams after the last layer.
 struct FinalNorm {
   LayerNormWeights weights;
   LayerNormGradients gradients;  // empty: there is no way back

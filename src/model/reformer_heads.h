@@ -1,4 +1,4 @@
-// What stands on a Reformer's encoder: from the last hidden states to logits, losses and back.
+// The heads of a Reformer: logits and losses from the last hidden states, and gradients.
 #pragma once
 
 #include <functional>

@@ -34,7 +34,7 @@ void CheckHiddenDocuments(const TextBatch& batch) {
   });
 }
 
-// Of documents, whole rows: what is hidden is one of them.
+// With documents, whole rows: padding is a hidden document of its own.
 std::vector<Stretch> StretchesOf(const TextBatch& batch) {
   std::vector<Stretch> stretches;
   if (!batch.documents.empty()) {

@@ -26,10 +26,10 @@ class Bf16Weights;
 // Looks at what an attention layer computed; the tensors are gone when it returns.
 using AttentionObserver = std::function<void(std::size_t layer, const AttentionTensors& tensors)>;
 
-// What one call works on: B rows of T tokens, laid one after another in (B*T, C) streams.
+// The arguments of one call: B rows of T tokens, one after another in streams (B*T, C).
 struct BranchCall {
   const ParameterTable& parameters;
-  const Bf16Weights* half;  // copies of its matrices: products are of bf16; null: of fp32
+  const Bf16Weights* half;  // bf16 weights; null: products are fp32
   idx_t rows, tokens;
   KeyMask mask;
   bool training = false;          // dropout is on
@@ -42,12 +42,12 @@ struct BranchCall {
   std::uint64_t rotation_key = 0;
   const Tensor* rotations = nullptr;
   idx_t num_hashes = 0;  // rounds; 0: the config's
-  // Where Add leaves the buckets (B, H, R, T) for Reverse; null: Reverse will not be called.
+  // Add writes the buckets (B, H, R, T) here for Reverse. Null: Reverse will not be called.
   std::vector<std::uint16_t>* buckets = nullptr;
-  // The same for each of the documents, where there are some.
+  // The same for each document, if there are documents.
   std::vector<std::vector<std::uint16_t>>* document_buckets = nullptr;
 
-  // Where Add leaves what Reverse would compute again, KeptBytes of it; null: it is computed again.
+  // Add saves activations for Reverse here, KeptBytes of them. Null: Reverse recomputes them.
   std::byte* kept = nullptr;
 
   // Attention layers work on all heads at once while that takes no more bytes than this, else on

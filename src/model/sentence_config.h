@@ -1,4 +1,4 @@
-// How long a text may be, where sentence-transformers says it.
+// Reads the longest text from the files of sentence-transformers.
 #pragma once
 
 #include <filesystem>

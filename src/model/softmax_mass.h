@@ -1,4 +1,4 @@
-// Where the softmax mass of shared queries and keys lies, and how much of it a hash sees.
+// Measures where the softmax mass of shared queries and keys is, and how much of it a hash sees.
 //
 // The dense softmax of row t: scores x_t . k_j, k_j = x_j / sqrt(mean(x_j^2) + 1e-6) / sqrt(D),
 // over all other tokens j, of which causality leaves j < t. Its own key does not count, as

@@ -17,11 +17,11 @@ namespace longspan {
 struct StepMemory {
   std::size_t weights = 0, gradients = 0, moments = 0;  // fp32; AdamW has two moments
   std::size_t text = 0;                                 // ids, targets, roles: (B, T) each
-  // Of Reformers: two streams and their gradients, (B*T, C) each.
+  // Reformers: two residual streams and their gradients, (B*T, C) each.
   std::size_t streams = 0;
   std::size_t buckets = 0;      // that LSH layers keep between the passes, 16 bits each
   std::size_t copies = 0;       // bf16 copies of matrices
-  std::size_t activations = 0;  // that reversible layers keep instead of computing them again
+  std::size_t activations = 0;  // saved by reversible layers
   std::size_t scratch = 0;      // blocks of the arena beyond the streams, of the first step
 
   std::size_t total() const {
@@ -33,10 +33,10 @@ struct StepMemory {
 struct StepNeeds {
   idx_t rows = 0, tokens = 0;
   StepMemory memory;
-  double gflop = 0.0;  // useful work: what reversible layers compute again counts nothing
+  double gflop = 0.0;  // useful work, without recomputation
 };
 
-// How a step runs, beside its shape.
+// How a step runs, in addition to its shape.
 struct StepPolicy {
   DType compute = DType::kF32;
   // Reformers: cells of the streams' gradients (Reformer::GradientStreamsIn).

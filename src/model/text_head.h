@@ -1,4 +1,4 @@
-// What a model was made for, whatever it is.
+// The heads of all kinds of models.
 #pragma once
 
 #include <string_view>

@@ -33,15 +33,15 @@ struct TextModelInfo {
   idx_t label_count() const { return static_cast<idx_t>(labels.size()); }
 };
 
-// Rows of tokens with their roles and targets (model/longformer_batch.h). A Reformer knows no
-// global tokens and no token types: it takes both for what they are to it, nothing.
+// Rows of tokens with their roles and targets (model/longformer_batch.h). A Reformer has no global
+// tokens and no token types and ignores both.
 using TextBatch = LongformerBatch;
 
 TextModelInfo InfoOf(const LongformerConfig& config);
 TextModelInfo InfoOf(const ReformerConfig& config);
 
-// The policy that `given` comes to under such a model; kUsage for global tokens where there are
-// none.
+// Resolves `given` (for example auto) for this model. Throws kUsage for global tokens if the model
+// has none.
 GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given);
 
 class TextModel {
@@ -52,11 +52,11 @@ class TextModel {
   virtual ParameterTable& parameters() = 0;
   // kF32 or kBF16; kUsage where the model cannot.
   virtual void ComputeIn(DType dtype) = 0;
-  // Steps over rows of tokens take `bytes` at most: a Longformer computes as many layers again as
-  // that demands (FitStep). kLimit when that is not enough.
+  // Limits steps over rows of tokens to `bytes`. A Longformer recomputes as many layers as needed
+  // (FitStep). Throws kLimit if that does not suffice.
   virtual void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) = 0;
-  // Steps take as little memory as they can: layers keep their input only. kUsage where that is no
-  // choice.
+  // Minimizes the memory of steps: layers save only their input. Throws kUsage if the model
+  // cannot.
   virtual void Recompute() = 0;
 
   // Makes tokens global: GlobalPolicy::Apply. documents: lengths, or none.
@@ -64,8 +64,8 @@ class TextModel {
                            idx_t rows, idx_t tokens, std::span<std::uint8_t> roles,
                            std::span<const idx_t> documents) const = 0;
 
-  // hidden (B*T, width): what the head reads of every token; of hidden ones, anything finite. A
-  // row's padding, left or right, leaves no trace in it.
+  // Writes hidden (B*T, width): the head's input of every token. Hidden tokens get any finite
+  // values. A row's padding, left or right, does not affect the other tokens.
   virtual void Encode(Context& context, const TextBatch& batch, const View<float, 2>& hidden) = 0;
   // From Encode's hidden states: (B*T, V), (B*T, labels), (B*T, 2), (B, labels).
   virtual Tensor Logits(Context& context, const TextBatch& batch,
@@ -81,9 +81,9 @@ class TextModel {
 };
 
 std::unique_ptr<TextModel> MakeTextModel(Longformer model);
-// Its rows run without their padding, those of one length together: in a Reformer the chunks of a
-// text would look back on padding, and what comes out would depend on how long the others are. Rows
-// of documents run as they are: padding is a document of its own, all of it hidden.
+// Runs rows without their padding, those of one length together. Otherwise chunks would reach over
+// padding, and a row's result would depend on the lengths of the other rows. Rows of documents run
+// as they are: padding is a document of its own, and hidden.
 std::unique_ptr<TextModel> MakeTextModel(Reformer model);
 
 // A head to train, on whatever encoder the files hold.
@@ -107,12 +107,12 @@ struct TextModelLoad {
 std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
                                          const TextModelLoad& load,
                                          std::vector<std::string>* warnings = nullptr);
-// With a policy of strict_weights (`--strict`): kFormat when the files of a folder hold tensors
-// that its model has no place for. Loading checks that itself; this is for who does not load.
+// With strict_weights (`--strict`): throws kFormat if the files hold tensors that the model has no
+// place for. Loading checks that itself; call this if nothing is loaded.
 void CheckTensors(const std::filesystem::path& directory);
-// What a config.json says; of the weights names and shapes, where it leaves something to them.
+// Reads config.json, and names and shapes of the weights if the config leaves something open.
 TextModelInfo ReadTextModelInfo(const std::filesystem::path& directory);
-// kFormat unless the folder's model has the head: what it is for, and which folder would do.
+// Throws kFormat unless the folder's model has the head. The message says which model is needed.
 void CheckHead(const std::filesystem::path& directory, const TextModelInfo& found, TextHead wanted);
 
 }  // namespace longspan

@@ -1,4 +1,4 @@
-// Any BERT or RoBERTa made long: the same weights as a Longformer with more positions.
+// Converts a BERT or RoBERTa to a Longformer: the same weights with more positions.
 #pragma once
 
 #include <cstdint>

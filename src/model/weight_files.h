@@ -13,7 +13,7 @@
 
 namespace longspan {
 
-// How a kind of model's files call its parameters.
+// The names that files of a kind of model give to its parameters.
 struct WeightNames {
   // The name under which a file holds a parameter; empty when it does not.
   std::function<std::string(const io::TensorSource& source, const std::string& name)> find;
@@ -36,15 +36,15 @@ std::vector<std::string> UnreadTensors(const io::TensorSource& source, const Wei
 std::vector<std::string> ReadParameters(const io::TensorSource& source, const WeightNames& names,
                                         io::NonFinite non_finite, ParameterTable& table);
 
-// kFormat for tensors that nobody asked for, when the policy wants none (io/policy.h: `--strict`).
+// Throws kFormat for unused tensors if the policy forbids them (io/policy.h: `--strict`).
 void CheckUnread(const io::TensorSource& source, const std::vector<std::string>& unread);
 
-// What is odd about the files, and a line for each of the first tensors that nobody asked for; or
+// Adds warnings about the files, and a line for each of the first unused tensors; or throws
 // CheckUnread's error. `warnings` may be null.
 void AddWarnings(const io::TensorSource& source, const std::vector<std::string>& unread,
                  std::vector<std::string>* warnings);
 
-// What is odd about a model's config.json: `custom_code` when it has an auto_map.
+// Adds warnings about a config.json: `custom_code` if it has an auto_map.
 void AddConfigWarnings(const std::filesystem::path& directory, bool custom_code,
                        std::vector<std::string>* warnings);
 

@@ -1,4 +1,4 @@
-// Which head a folder's model has where its config.json does not say: what its weights are for.
+// Finds the head of a folder's model from its weights, if config.json does not say it.
 #pragma once
 
 #include <filesystem>
@@ -28,13 +28,13 @@ struct WeightHeads {
 
 // `source` under the names that files have; those of BERT and RoBERTa are known too.
 WeightHeads HeadsIn(const io::TensorSource& source);
-// Of a folder's weights; absent when it has none.
+// Reads a folder's weights. Absent if it has none.
 std::optional<WeightHeads> HeadsInFolder(const std::filesystem::path& folder);
 
 // "architectures" as a list, whatever it is: a list, one text, null or absent. kFormat.
 std::vector<std::string> Architectures(const nlohmann::json& object, std::string_view source);
 
-// How a kind of model's heads look.
+// The heads of a kind of model.
 struct HeadRules {
   std::string_view model;    // "Longformer": begins the names of its classes
   bool causal = false;       // its language model is a causal one

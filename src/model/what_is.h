@@ -1,5 +1,5 @@
-// What a path that was given as a model is, and what to do with it: one place for what every
-// command says of a folder that it cannot open.
+// Says what a path is that was given as a model, and what to do with it. Every command uses this
+// for a folder that it cannot open.
 #pragma once
 
 #include <filesystem>
@@ -49,7 +49,7 @@ std::string ModelTypeIn(const nlohmann::json& object, std::string_view source);
 std::filesystem::path ModelConfigFile(const std::filesystem::path& directory,
                                       std::string_view type = {});
 
-// How to get a model's folder that is not there.
+// Says how to get a missing model folder.
 std::string HowToGet(const std::filesystem::path& path);
 
 }  // namespace longspan

@@ -11,8 +11,8 @@
 //   PackTransposedPanels   rows -> panels of the transposed matrix, perhaps times a factor
 //   DotRow, AddRow, ...    row helpers that take any length
 //
-// Products are of floats, or of pairs of bf16 that lie in a float's place (simd/pairs-inl.h): the
-// same tiles with half the terms.
+// Products multiply floats, or bf16 pairs in the place of a float (simd/bf16-inl.h): the same tiles
+// with half the terms.
 //
 // On AVX2 a 6 x 16 tile has 12 accumulators for 8 multiply-adds in flight; on AVX-512 12 x 32 has
 // 24. 6 x 64 has as many, but its panels of B (16 KB for 64 terms) leave no room in the L1 cache

@@ -1,12 +1,12 @@
-// The streams of residual layers and their gradients: (N, C) to which branch after branch is added.
+// The residual streams and their gradients: (N, C), to which branch after branch is added.
 //
-//   fp32   y + f is rounded. Taking f away again gives y only to rounding.
-//   grid   int32 multiples of a step, a power of two. f is rounded to the grid, sums are exact: y +
-//   f
-//          - f is y, bit for bit, however often. Cells are as large as those of fp32.
-//   bf16   gradients in half the memory. A sum is rounded up or down by chance, so that what is
-//   lost
-//          is zero on average and small terms are not swallowed (stochastic rounding).
+//   fp32   y + f is rounded, so y + f - f is y only up to rounding.
+//   grid   int32 multiples of a step, which is a power of two. f is rounded to the grid, and
+//          sums are exact: y + f - f is y, bit for bit, however often.
+//          Elements are as large as those of fp32.
+//   bf16   for gradients, in half the memory. A sum is rounded up or down at random (stochastic
+//          rounding), so the mean error is zero.
+//          Small terms are not lost.
 #pragma once
 
 #include <array>

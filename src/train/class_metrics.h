@@ -1,4 +1,4 @@
-// How good predictions of classes and numbers are.
+// Measures of predicted classes and numbers.
 #pragma once
 
 #include <cstdint>

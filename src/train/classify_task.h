@@ -8,7 +8,7 @@
 
 namespace longspan {
 
-// What the model is to tell: the head's labels (a number: one), and the kind of problem.
+// The targets: the head's labels (one for a number), and the kind of problem.
 struct ClassifyTarget {
   std::vector<std::string> labels;
   ProblemType problem = ProblemType::kSingleLabel;

@@ -1,4 +1,4 @@
-// What a file of texts is made of: documents, lengths, what repeats, what is broken.
+// Statistics of a file of texts: documents, lengths, duplicates, and broken text.
 #pragma once
 
 #include <filesystem>
@@ -24,7 +24,7 @@ struct DataStatsOptions {
   std::vector<idx_t> lengths;                  // rows that documents would be cut or padded to
 };
 
-// How many documents lie in [low, high], and how many bytes or tokens they have together.
+// The number of documents in [low, high], and their bytes or tokens together.
 struct LengthBin {
   idx_t low = 0, high = 0, documents = 0, total = 0;
 };

@@ -18,12 +18,12 @@ inline constexpr idx_t kEvalTokens = 8192;
 EvalResult EvaluateTokens(Context& context, Reformer& model, std::span<const std::int32_t> ids,
                           idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
                           idx_t batch_tokens = kEvalTokens);
-// The same for the bytes of a text, without a copy of them as ids.
+// The same for the bytes of a text, without a copy of the bytes as ids.
 EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::uint8_t> text,
                         idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
                         idx_t batch_tokens = kEvalTokens);
 
-// Tells that `done` of `all` rows or tokens are behind; throws Stopped where that is wanted.
+// Reports that `done` of `all` rows or tokens are finished. Throws Stopped if the caller wants it.
 void Tell(const EvalHooks& hooks, idx_t done, idx_t all);
 
 // Means over what was predicted, which must be something (kUsage).

@@ -1,4 +1,4 @@
-// What a Reformer's run keeps of its forward passes.
+// The activations that a Reformer's run saves.
 #pragma once
 
 #include "longspan/context.h"

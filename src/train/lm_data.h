@@ -19,7 +19,7 @@ class LmData {
 
   // Changes when any byte of the texts or any id does.
   virtual std::string Fingerprint() const = 0;
-  // What the data are, for people; empty: nothing to tell.
+  // A description of the data for people. Empty: nothing to report.
   virtual std::string Describe() const { return {}; }
   // Lines for people about rows that were left out.
   virtual std::vector<std::string> Notes() const = 0;
@@ -31,7 +31,7 @@ class LmData {
   virtual EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) = 0;
   // Where row `row` of that update comes from, as people find it: "bytes 512 to 1024 of book.txt".
   virtual std::string WhereIs(idx_t row) const = 0;
-  // Of the training text: bits per byte are nats per token times this over ln 2.
+  // Tokens per byte of the training text: bits per byte are nats per token times this over ln 2.
   virtual double TokensPerByte() const = 0;
 };
 

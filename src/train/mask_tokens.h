@@ -1,4 +1,4 @@
-// What a masked language model has to guess (Devlin et al. 2019; RoBERTa draws anew every time).
+// Chooses the tokens that a masked language model predicts (Devlin et al. 2019; anew each time).
 #pragma once
 
 #include <cstdint>

@@ -24,7 +24,7 @@ class MaskedRows {
   idx_t Around() const { return (begin_ ? 1 : 0) + (end_ ? 1 : 0); }
   // Tokens of text in a row of `tokens`.
   idx_t Content(idx_t tokens) const { return tokens - Around(); }
-  // What stands between two documents that are joined.
+  // The token between two joined documents.
   std::optional<std::int32_t> separator() const { return end_; }
   // Writes a row with its labels; masks are drawn from `key`. Returns how many tokens are masked.
   idx_t Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key,

@@ -78,7 +78,7 @@ class PackedRows {
 class RowChoice {
  public:
   explicit RowChoice(idx_t tokens) : tokens_(tokens) {}
-  // The row of a piece of `size` tokens, 1 to T; one behind the last is new.
+  // Index of the row for a piece of `size` tokens, 1 to T. The index after the last is a new row.
   std::size_t Put(idx_t size);
   const std::vector<idx_t>& filled() const { return filled_; }
 

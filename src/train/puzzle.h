@@ -1,11 +1,11 @@
-// Puzzles that only attention over a distance solves, made up from counter-based random numbers.
+// Puzzles that need attention over a distance, made from counter-based random numbers.
 //
-//   duplication  0 w 0 w, w of T/2 - 1 symbols: the second w is to be foreseen (Kitaev, Kaiser,
+//   duplication  0 w 0 w, with w of T/2 - 1 symbols: the second w is predicted (Kitaev, Kaiser,
 //                Levskaya 2020, section 5, Table 2). Chance: 1 / symbols.
-//   recall       pairs "key value" scattered over the first quarter of fillers, the same pairs
-//   again
-//                in another order as the last tokens: the values there are to be foreseen from the
-//                keys before them. Chance: 1 / values.
+//   recall       Pairs "key value" are scattered over the first quarter of fillers. The last
+//                tokens are the same pairs in another order. The values there are
+//                predicted from the keys before them.
+//                Chance: 1 / values.
 #pragma once
 
 #include <optional>
@@ -25,17 +25,17 @@ PuzzleKind ParsePuzzle(const std::string& name);
 // Ids of a puzzle's vocabulary: 0 is the separator or the filler's first.
 idx_t PuzzleVocabulary(const PuzzleOptions& puzzle);
 
-// Row `number` of T tokens: ids, and targets (what the position behind is, where it is to be
-// foreseen, else kIgnoreLabel). A function of its arguments. T is checked by CheckPuzzle.
+// Makes row `number` of T tokens: ids, and targets (the next token if it must be predicted, else
+// kIgnoreLabel). A pure function of its arguments. CheckPuzzle checks T.
 void MakePuzzleRow(const PuzzleOptions& puzzle, std::uint64_t key, idx_t number, idx_t tokens,
                    std::int32_t* ids, std::int32_t* targets);
 
-// kUsage on a puzzle that rows of `tokens` tokens have no room for, or fields out of range.
+// Throws kUsage for a puzzle that does not fit rows of `tokens` tokens, or fields out of range.
 void CheckPuzzle(const PuzzleOptions& puzzle, idx_t tokens);
 
-// Tokens of a training row in update `step` (from 1): 64 in the first short_steps, then four times
-// as many for each 100 updates until there are `tokens`; `tokens` throughout where short_steps is
-// 0.
+// Tokens of a training row in update `step` (from 1): 64 in the first short_steps, then four
+// times as many after each 100 updates, up to `tokens`. If short_steps is 0, rows always have
+// `tokens`.
 idx_t PuzzleRowTokens(const PuzzleOptions& puzzle, idx_t tokens, idx_t step);
 
 class PuzzleTask final : public TrainTask {
@@ -56,7 +56,7 @@ class PuzzleTask final : public TrainTask {
   void Save(const std::filesystem::path& directory) override;
 
  private:
-  // Of the update that was drawn: its tokens stay the same, so that short rows are more.
+  // The drawn update keeps its number of tokens, so shorter rows mean more rows.
   idx_t RowTokens() const;
   idx_t Rows() const;
   PuzzleOptions Puzzle() const;

@@ -27,7 +27,7 @@ class TextData {
   idx_t train_bytes() const { return train_bytes_; }
   const std::vector<data::CorpusFile>& train() const { return train_; }
   const std::vector<data::CorpusFile>& held_out() const { return held_out_; }
-  // All of the held-out texts, one behind the other.
+  // All held-out texts, one after another.
   std::span<const std::uint8_t> held_out_bytes() const;
 
   // Row `row` of update `step` starts at an offset that is a pure function of (key, step, row):
@@ -35,7 +35,7 @@ class TextData {
   void Sample(std::uint64_t key, idx_t step, idx_t first_row, idx_t rows, idx_t tokens,
               TextRows* out) const;
 
-  // Where that row begins in the joined training texts.
+  // The row's first byte or token in the joined training texts.
   idx_t RowBegin(std::uint64_t key, idx_t step, idx_t row, idx_t tokens) const;
   // "bytes 512 to 1024 of book.txt": `tokens` bytes from `begin` on.
   std::string WhereIs(idx_t begin, idx_t tokens) const;
@@ -82,7 +82,7 @@ struct LastText {
   std::string_view all, text;  // text: the end of all
 };
 
-// How trainings and evaluations read texts for this tokenizer's model.
+// Options for reading texts with this tokenizer.
 data::CorpusRules CorpusRulesFor(const DataOptions& options, bool of_bytes);
 
 }  // namespace longspan

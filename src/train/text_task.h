@@ -1,4 +1,4 @@
-// What the tasks of texts share: loading a model under the head that is trained, steps, files.
+// The common part of text tasks: loading a model under the trained head, steps, files.
 #pragma once
 
 #include <filesystem>

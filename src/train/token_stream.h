@@ -25,13 +25,13 @@ class TokenStream {
               std::span<const data::CorpusFile> files, data::Documents documents,
               std::optional<std::int32_t> separator);
 
-  // The ids of more documents; `end` stands behind each of them, if there is one.
+  // Appends the ids of more documents, each followed by `end` if there is one.
   void Append(Context& context, const text::Tokenizer& tokenizer,
               std::span<const std::string_view> documents, std::optional<std::int32_t> end);
 
   std::span<const std::int32_t> ids() const { return ids_; }
   idx_t documents() const { return static_cast<idx_t>(starts_.size()); }
-  // Where the documents begin in ids(); each ends where the next begins, with its separator.
+  // First index of each document in ids(). It ends where the next begins, with its separator.
   const std::vector<idx_t>& starts() const { return starts_; }
   idx_t bytes() const { return bytes_; }  // of the documents
   // Changes when any byte of the files does.

@@ -1,4 +1,4 @@
-// What is trained: data, model and loss behind the one training loop (train/trainer.h).
+// The interface of a training task to the loop (train/trainer.h): data, model and loss.
 #pragma once
 
 #include <filesystem>
@@ -18,7 +18,7 @@ namespace longspan {
 enum class RunKey : std::uint64_t { kData = 1, kDropout = 2, kMasks = 3 };
 std::uint64_t KeyOf(std::uint64_t seed, RunKey purpose);
 
-// What one update sees, over all its micro-batches.
+// The size of one update, over all its micro-batches.
 struct StepSize {
   idx_t counted = 0;  // what the loss is the mean of: bytes, masked tokens, texts, values
   idx_t tokens = 0;   // that go through the model; padding does not count
@@ -30,7 +30,7 @@ struct TaskLoss {
 };
 
 struct TaskEvaluation {
-  double loss = 0.0;                 // what "best" is judged by: the lower, the better
+  double loss = 0.0;                 // decides which checkpoint is best: lower is better
   std::vector<TrainMetric> metrics;  // by name in alphabetical order, as a resumed run has them
   // Of the held-out text, which may have another number of bytes a token than the training text;
   // none: as BitsPerByte says.
