@@ -107,10 +107,10 @@ std::unique_ptr<AttentionMechanism> MakeSeparateMechanism(const ReformerConfig& 
 // Shared queries and keys: hashed, chunks of text, or full attention.
 std::unique_ptr<AttentionMechanism> MakeSharedMechanism(const ReformerConfig& config);
 
-// What the config says of its local layers, and of its LSH layers on texts of `tokens` tokens, with
-// `num_hashes` rounds instead of its own unless that is 0.
-// With config.attention local, LSH layers have one round and one bucket: the stable sort keeps the
-// text's order.
+// The specs of the config's local layers, and of its LSH layers on texts of `tokens`
+// tokens. `num_hashes`, unless 0, replaces the config's rounds. With config.attention
+// local, LSH layers have one round and one bucket, so the stable sort keeps the text's
+// order.
 ChunkedSpec LocalSpec(const ReformerConfig& config);
 LshSpec SharedSpec(const ReformerConfig& config, idx_t tokens, idx_t num_hashes = 0);
 

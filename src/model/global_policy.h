@@ -26,7 +26,7 @@ class GlobalPolicy {
   // Throws kUsage with the text and the forms that exist.
   static GlobalPolicy Parse(std::string_view text);
 
-  // The policy that `auto` stands for under this head; any other stays what it is.
+  // Returns the policy that `auto` means for this head. Any other policy is returned as it is.
   GlobalPolicy For(LongformerHead head) const;
 
   // "first:4": what Parse reads, or "choices" (all tokens after the double separator), which only

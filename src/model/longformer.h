@@ -52,12 +52,12 @@ class Longformer {
   // "longformer." under a head, nothing for a bare model.
   std::string_view prefix() const { return prefix_; }
 
-  // kF32 (as made) or kBF16, from now on, for everything below; kUsage for another type. In bf16
-  // all products of the encoder and of a masked LM's decoder take bf16 operands, which are also
-  // what training keeps of each layer; their sums, softmax, norms, losses, the residual stream and
-  // all gradients are fp32. Costs a bf16 copy of these matrices, made again at the first call after
-  // parameters() has handed out writable values (ParameterTable::generation); `copies` kInTurn: of
-  // one layer's at a time, made each time that a layer runs. The same bits either way.
+  // Sets the operand type of later calls: kF32 (the default) or kBF16, else kUsage. With kBF16 all
+  // products of the encoder and of a masked LM's decoder take bf16 operands, which training also
+  // saves. Sums, softmax, norms, losses, the residual stream and all gradients are fp32. Costs bf16
+  // weights of these matrices, rounded again at the first call after parameters() returned writable
+  // values (ParameterTable::generation). With `copies` kInTurn they are made for one layer at a
+  // time, whenever it runs. The bits are the same.
   void ComputeIn(DType dtype, LayerCopies copies = LayerCopies::kKept);
   DType computes_in() const { return half_ == nullptr ? DType::kF32 : DType::kBF16; }
   // Bytes of bf16 weights.

@@ -31,7 +31,7 @@ struct GlobalTokenRows {
                             std::span<const idx_t> documents = {});
 };
 
-// What an attention layer computed, to look at; gone when the observer returns.
+// The tensors of an attention layer for an observer. Valid until the observer returns.
 struct LongformerAttentionTensors {
   idx_t rows = 0, tokens = 0, heads = 0, head_size = 0;  // B, T, H, D
   WindowSpec spec;
@@ -44,7 +44,7 @@ struct LongformerAttentionTensors {
 using LongformerObserver =
     std::function<void(std::size_t layer, const LongformerAttentionTensors& tensors)>;
 
-// What one call of a layer works on.
+// The arguments of one call of a layer.
 struct LongformerCall {
   const ParameterTable& parameters;
   const Bf16Weights* half;  // of the same parameters where T below is bfloat16, else null
@@ -100,7 +100,7 @@ class LongformerAttention {
                 const Tensors<T>& t, const View<const T, 2>& dout, const View<float, 2>& dx) const;
 
  private:
-  // A projection's weights, its rows one or more parameters that lie one behind the other.
+  // The weights of a projection. Its rows are one or more adjacent parameters.
   struct Projection {
     std::string name;
     idx_t parts;

@@ -27,9 +27,9 @@ struct LongformerBatch {
   std::span<const std::int32_t> starts, ends;  // question answering: (B)
   idx_t choices = 1;  // multiple choice: rows that belong to one question, one after another
 
-  // Lengths of documents that lie side by side, over all rows in order, none across two rows. Each
-  // is what it would be as a row of its own: positions, windows and global tokens of its own,
-  // nobody sees another's tokens. Empty: a row is one document. For heads that judge every token.
+  // Lengths of documents that stand side by side, over all rows in order. None crosses a row's end.
+  // Each is computed as a row of its own, with its own positions, windows and global tokens. Empty:
+  // a row is one document. For heads that read every token.
   std::span<const idx_t> documents = {};
 };
 
@@ -38,12 +38,12 @@ struct LongformerBatch {
 std::vector<std::uint8_t> MergeMasks(std::span<const std::int32_t> attention_mask,
                                      std::span<const std::int32_t> global_attention_mask);
 
-// How a step of training runs.
+// Settings of a training step.
 struct LongformerStep {
   StepDropout dropout;
   // Gradients are those of scale times the sum of the losses; absent: of Hugging Face's mean.
   std::optional<float> scale;
-  // (L): layers that keep their input only and compute the rest again in the backward, to the same
+  // (L): layers that save only their input and recompute the rest in the backward, to the same
   // bits. Empty: none.
   std::vector<bool> recompute;
 };

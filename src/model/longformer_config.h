@@ -13,8 +13,8 @@
 
 namespace longspan {
 
-// Which head stands on the encoder: the config's "architectures", or what the weights say where it
-// does not name one class. A bare model has a pooler.
+// The head: that of the config's "architectures", or that of the weights if the config does not
+// name exactly one class. A bare model has a pooler.
 enum class LongformerHead { kNone, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
 // "LongformerForMaskedLM".
 std::string_view LongformerClass(LongformerHead head);

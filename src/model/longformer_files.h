@@ -45,8 +45,8 @@ LongformerConfig LongformerConfigOf(const std::filesystem::path& directory);
 // CheckUnread of a folder whose weights are not loaded.
 void CheckLongformerTensors(const std::filesystem::path& directory);
 
-// What a file of the model holds, for io::WriteSafetensors: an untied decoder's bias under both of
-// the names that it has had. The entries point into the model.
+// The tensors of the model's file, for io::WriteSafetensors. An untied decoder's bias has both of
+// its names. The entries point into the model.
 std::vector<io::TensorEntry> LongformerEntries(Longformer& model);
 
 // Writes config.json and model.safetensors, each atomically, the weights last. The directory is

@@ -45,8 +45,8 @@ std::unique_ptr<LongformerHeadLayer> MakeLongformerHead(const LongformerConfig& 
                                                         const std::string& encoder_prefix,
                                                         ParameterTable& parameters);
 
-// pooled (B, C) = tanh(W h + b) of the first token of each row; the parameters lie below `name`
-// ("pooler.dense.").
+// pooled (B, C) = tanh(W h + b) of the first token of each row. The parameters' names begin with
+// `name` ("pooler.dense.").
 void PoolFirstTokens(Context& context, const ParameterTable& parameters, const std::string& name,
                      idx_t rows, const View<const float, 2>& hidden, const View<float, 2>& pooled);
 

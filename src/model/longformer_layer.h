@@ -13,8 +13,8 @@ namespace longspan {
 
 class LongformerLayer {
  public:
-  // What the forward leaves for the backward, beside x: 6C + F numbers and H floats for each token,
-  // 2C more where global tokens are many. y is normalised again.
+  // The forward saves these for the backward, besides x: 6C + F numbers and H floats for each
+  // token, and 2C more with many global tokens. y is normalized again.
   template <class T>
   struct Tensors {
     LongformerAttention::Tensors<T> attention;

@@ -24,7 +24,7 @@ struct LshRecallOptions {
   std::uint64_t seed = 1;  // of these rows and of the random buckets
 };
 
-// Of one quantity over rows: the mean, and the value that a tenth of the rows stay below.
+// Statistics of one quantity over rows: the mean, and the first decile.
 struct Spread {
   double mean = 0.0, tenth = 0.0;
 };
@@ -71,7 +71,7 @@ class LshRecall {
   ReformerConfig config_;
   LshRecallOptions options_;
   std::uint64_t texts_ = 0;
-  // Of each layer and head what MeasureMass gave, rows after rows; empty for local layers.
+  // The rows of MeasureMass for each layer and head. Empty for local layers.
   std::vector<std::vector<std::vector<float>>> mass_;
 };
 

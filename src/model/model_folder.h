@@ -30,8 +30,8 @@ std::vector<std::string> TokenizerFiles(const std::filesystem::path& folder);
 // Copies them, links as CopyCompanions does. kIo.
 void CopyTokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
 
-// One line about the links in `folder` that CopyCompanions leaves behind; empty when there are
-// none. The same of CopyTokenizer.
+// Returns one line about the links in `folder` that CopyCompanions does not copy, or nothing. The
+// same for CopyTokenizer.
 std::string LinksLeftOut(const std::filesystem::path& folder,
                          const std::vector<std::string>& except = {});
 std::string TokenizerLinksLeftOut(const std::filesystem::path& folder);

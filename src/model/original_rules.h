@@ -1,5 +1,5 @@
-// What `transformers` demands of a Reformer's texts, and how it lengthens them. Here any length
-// runs as it is; these rules hold where they are asked for (Reformer::SetStrict).
+// The rules of `transformers` for the lengths of a Reformer's texts, and its padding. Without them
+// any length runs as it is. Reformer::SetStrict applies them.
 #pragma once
 
 #include <cstdint>

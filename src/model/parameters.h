@@ -14,7 +14,7 @@
 
 namespace longspan {
 
-// How a parameter starts and whether weight decay touches it.
+// The kind of a parameter decides its initial values and whether it has weight decay.
 enum class ParameterKind { kMatrix, kEmbedding, kPosition, kBias, kNormWeight, kNormBias };
 
 struct ParameterInfo {
@@ -28,8 +28,8 @@ struct ParameterInfo {
 // Built in two steps: Add every parameter, then Allocate or Borrow.
 class ParameterTable {
  public:
-  // Parameters that are added one after another lie one after another: matrices of one width can be
-  // used as a single taller one. `aligned` starts on a 64-byte boundary.
+  // Adds a parameter after the last one. Adjacent matrices of one width can be used as a single
+  // taller one. `aligned` starts on a 64-byte boundary.
   void Add(std::string name, std::vector<idx_t> shape, ParameterKind kind, bool aligned = true);
   void Allocate();
   void AllocateGradients();  // zeroed; only training needs them

@@ -34,8 +34,8 @@ class ParityCase {
   // "input.labels" as `count` numbers.
   Tensor LabelValues(idx_t count) const;
 
-  // What a case asks for and a model cannot give must not pass in silence: kFormat names the first
-  // tensor that is neither known(name) nor the gradient of a parameter.
+  // Throws kFormat for a tensor of the case that the model does not have: the first one that is
+  // neither known(name) nor the gradient of a parameter.
   void CheckKnown(const ParameterTable& table,
                   const std::function<bool(const std::string& name)>& known) const;
 

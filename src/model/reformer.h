@@ -35,23 +35,23 @@ class Reformer {
   Reformer(Reformer&&) noexcept;
   Reformer& operator=(Reformer&&) noexcept;
 
-  // The element type of the products' operands and of what lies between them, kF32 or kBF16 (else
-  // kUsage): a property of the run, not of the model. Parameters, gradients, streams, softmax,
-  // norms and losses are fp32 in either case. bf16 books 2 bytes for every number of a matrix.
+  // Sets the operand type of products and of the tensors between them: kF32 or kBF16 (else kUsage).
+  // It belongs to the run, not to the model. Parameters, gradients, streams, softmax, norms and
+  // losses stay fp32. bf16 needs 2 more bytes for every number of a matrix.
   void ComputeIn(DType dtype);
   DType computes_in() const { return half_ == nullptr ? DType::kF32 : DType::kBF16; }
   // Bytes of bf16 copies.
   std::size_t CopiedBytes() const { return half_ == nullptr ? 0 : half_->Bytes(); }
 
-  // Layers keep up to so many bytes of a training step's forward pass, the last layers first,
-  // instead of computing them again on the way back: the same gradients, bit for bit. 0, the
-  // default: nothing.
+  // Layers save up to `bytes` of a training step's activations, the last layers first, and
+  // recompute the others in the backward. Gradients have the same bits. 0, the default:
+  // nothing.
   void KeepUpTo(std::size_t bytes) { keep_limit_ = bytes; }
   // The cells of the streams' gradients between layers, kF32 or kBF16 (else kUsage): bf16 takes two
   // bytes a value instead of four; sums are rounded by chance, which the step's key draws.
   void GradientStreamsIn(DType dtype);
   DType gradient_streams() const { return gradient_streams_; }
-  // What a step over rows of tokens keeps of that, and what it would keep of any number.
+  // Bytes of activations that a step saves with that limit, and without a limit.
   std::size_t ActivationBytes(idx_t rows, idx_t tokens) const;
   std::size_t AllActivationBytes(idx_t rows, idx_t tokens) const;
 
@@ -69,16 +69,16 @@ class Reformer {
   void SetStrict(bool strict) { strict_ = strict; }
   bool strict() const { return strict_; }
 
-  // Evaluation: fills y1 and y2 (B*T, C) with the streams behind the last layer. Where
-  // `hidden_states` is given, it receives L + 1 copies of (B*T, C): x2 before each layer, then the
-  // final y2 (Hugging Face's hidden_states). Where `observer` is given, it is called as Observe
-  // does.
+  // Evaluation: writes the residual streams after the last layer into y1 and y2 (B*T, C).
+  // `hidden_states`, if given, receives L + 1 copies of (B*T, C): x2 before each layer, then
+  // the final y2 (Hugging Face's hidden_states). `observer`, if given, is called as in
+  // Observe.
   void Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
               const View<float, 2>& y2, std::vector<Tensor>* hidden_states = nullptr,
               const AttentionObserver* observer = nullptr);
 
-  // Evaluation for a look inside: calls the observer behind the attention of every layer, the first
-  // layer first, between its parallel regions: it may use the context.
+  // Evaluation that calls the observer after the attention of every layer, in their order, between
+  // parallel regions. The observer may use the context.
   void Observe(Context& context, const TokenBatch& batch, const AttentionObserver& observer);
 
   // LayerNorm(y1 ++ y2) for rows [begin, begin + h.extent[0]) of the streams: h (rows, 2C).
@@ -115,7 +115,7 @@ class Reformer {
   void GiveRotations(std::size_t layer, Tensor rotations);
   // The rotations with which evaluation hashes in `layer`; empty when its buckets are all 0.
   Tensor Rotations(std::size_t layer, const LshSpec& spec) const;
-  // The buckets (B, H, R, T) that a layer kept of the last training step; empty when it did not
+  // The buckets (B, H, R, T) that a layer saved in the last training step. Empty if it did not
   // hash.
   std::span<const std::uint16_t> Buckets(std::size_t layer) const;
   // Bytes that all layers keep from a training step's forward pass to its backward.
@@ -139,13 +139,13 @@ class Reformer {
   struct Layer;
   struct ActivationMemory;
   struct Streams;
-  // What a forward pass shows on its way; null: nothing.
+  // Optional outputs of a forward pass. Null: not wanted.
   struct Shown {
     std::vector<Tensor>* hidden_states = nullptr;
     const AttentionObserver* attention = nullptr;
   };
 
-  // What runs here with a batch: an evaluation, or a step that learns.
+  // The kind of pass over a batch: evaluation, or a training step.
   enum class Pass { kEvaluation, kTraining };
   void CheckBatch(const TokenBatch& batch, Pass pass) const;
   void CheckPositions(const TokenBatch& batch) const;
@@ -170,7 +170,7 @@ class Reformer {
   void BackwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                              const Streams& streams);
   const ReformerHeadLayer& Head() const;
-  // What the head reads of these streams of B rows; it may differentiate when they have gradients.
+  // The head's input from these streams of B rows. With gradients it can differentiate.
   std::unique_ptr<HeadRows> RowsOf(Context& context, idx_t rows, const StreamPair& streams,
                                    const StepDropout& dropout);
   // Given what the head reads of the last layer, calls rows.Differentiate.

@@ -11,9 +11,9 @@
 
 namespace longspan {
 
-// The cells of one layer of one text: a token's key and value of every head, (H, 2, D). They lie in
-// pages of a few tokens that copies of a text share until one of them writes: a copy costs a
-// pointer a page, not the text.
+// The cells of one layer of one text: a token's key and value of every head, (H, 2, D). They are in
+// pages of a few tokens, which copies of a text share until one of them writes. A copy costs one
+// pointer a page.
 class CachedCells {
  public:
   static constexpr idx_t kPageTokens = 32;
@@ -29,7 +29,7 @@ class CachedCells {
   void Extend(idx_t count);
   // Forgets pages that hold only tokens before `first`.
   void DropBefore(idx_t first);
-  // Of a token that was neither dropped nor is beyond the last.
+  // Returns the cell of a token, which must exist and not be dropped.
   const float* Cell(idx_t token) const { return Place(token); }
   // To be written only since the Extend that added the token.
   float* NewCell(idx_t token) const { return Place(token); }

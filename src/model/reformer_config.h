@@ -16,16 +16,16 @@ namespace longspan {
 
 enum class LayerKind { kLocal, kLsh };
 
-// Who sees whom, with the same weights: as attn_layers says (LSH and local), everybody, or chunks
-// of the text in every layer; or everybody in LSH layers, and local layers as they are. LSH layers
-// keep their shared queries and keys.
+// The attention that the same weights are used with: that of attn_layers (LSH and local), full,
+// chunks of the text in every layer, or full in LSH layers only. LSH layers always have their
+// shared queries and keys.
 enum class AttentionChoice { kConfigured, kFull, kLocal, kFullLsh };
 // "config", "full", "local", "full-lsh"; "lsh" is the configured one of a model that has LSH
 // layers.
 std::string_view AttentionName(AttentionChoice choice);
 
-// Which head stands on the encoder: the config's "architectures", or what the weights say where it
-// does not name one class.
+// The head: that of the config's "architectures", or that of the weights if the config does not
+// name exactly one class.
 enum class ReformerHead { kNone, kLanguageModel, kMaskedLanguageModel, kSequence, kQuestion };
 // "ReformerForMaskedLM".
 std::string_view ReformerClass(ReformerHead head);
@@ -75,8 +75,8 @@ struct ReformerConfig {
   // longspan's own field "longspan_rotation_seed": without a hash_seed evaluation draws the
   // rotations of LSH layers from it, the same every time.
   idx_t rotation_seed = 0;
-  // longspan's own field "longspan_lm_bias"; written when it is false. False: lm_head.bias is kept
-  // in the files but takes no part, as transformers 5 has it; before that, and here, it does.
+  // longspan's field "longspan_lm_bias", written if false. False: files have lm_head.bias, but it
+  // is not added, as in transformers 5. True: it is added, as before version 5.
   bool lm_bias = true;
 
   // An auto_map is there: code of the model's own, which is not run. Not written.

@@ -14,9 +14,9 @@
 
 namespace longspan {
 
-// The last hidden states that a head reads, LayerNorm(y1 ++ y2), 2C wide: of every token, or of the
-// first token of each row. They never lie in memory all at once: a head sees them block by block,
-// in order, and may look as often as it likes. Differentiate comes last, and once.
+// The last hidden states that a head reads, LayerNorm(y1 ++ y2), 2C wide, for every token or for
+// the first token of each row. They are never in memory all at once. A head reads them block by
+// block, in order, any number of times. Differentiate must be the last call, and the only one.
 class HeadRows {
  public:
   virtual ~HeadRows() = default;

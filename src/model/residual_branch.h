@@ -50,11 +50,11 @@ struct BranchCall {
   // Add saves activations for Reverse here, KeptBytes of them. Null: Reverse recomputes them.
   std::byte* kept = nullptr;
 
-  // Attention layers work on all heads at once while that takes no more bytes than this, else on
-  // groups of them, whatever is kept: the order of additions is the shapes' alone.
+  // Attention layers work on all heads at once if that takes at most so many bytes, else on groups
+  // of heads. Only shapes decide, so saved activations do not change the order of additions.
   idx_t one_piece = idx_t{16} << 20;
 
-  // Attention layers only: called by Add, with the number of its layer. Null: nobody looks.
+  // Attention layers only: Add calls it with the index of its layer. Null: no observer.
   const AttentionObserver* observer = nullptr;
   std::size_t layer = 0;
 

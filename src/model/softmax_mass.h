@@ -17,9 +17,9 @@ namespace longspan {
 
 inline constexpr std::array<idx_t, 4> kTopKeys = {1, 4, 16, 64};
 
-// What is measured of a row for each hashing: the shares of its mass (0..1) on the keys that it
-// sees in at least one round, on as many of its nearest tokens, on those it would see were the
-// buckets dealt by chance, on as many of its heaviest keys; and the numbers of keys.
+// The measures of a row for each hashing: the shares of its mass (0..1) on the keys that it sees in
+// at least one round, on as many nearest tokens, on the keys that it would see with random buckets,
+// and on as many heaviest keys; and the numbers of keys.
 enum MassField : idx_t { kSeenMass, kLocalMass, kRandomMass, kBestMass, kSeenKeys, kRandomKeys };
 inline constexpr idx_t kMassFields = 6;
 

@@ -8,8 +8,8 @@
 namespace longspan {
 
 // Dropout, and the rotations of LSH layers without a hash_seed. Sites draw from keys derived from
-// `key`, so that what is computed again sees the masks of the forward pass. key 0 with active =
-// false: evaluation, the same every time.
+// `key`, so recomputed layers see the masks of the forward pass. key 0 with active = false:
+// evaluation, which is always the same.
 struct StepDropout {
   bool active = false;
   std::uint64_t key = 0;

@@ -1,5 +1,5 @@
-// What a training step needs, before it is run. Nothing is estimated from formulas: the step is
-// rehearsed (longspan/context.h), so that every operation books what it would book in earnest.
+// Computes the memory of a training step before it runs, without formulas: the step is rehearsed
+// (longspan/context.h), and every operation books its memory as in a real step.
 #pragma once
 
 #include <cstddef>
@@ -56,16 +56,16 @@ struct StepPolicy {
 StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads = 0,
                        const StepPolicy& policy = {});
 
-// The same for a Longformer: labels on 15 % of a masked LM's tokens, on all that other heads judge;
-// the first token is global under the heads that read it.
+// The same for a Longformer. A masked LM has labels on 15 % of the tokens, other heads on all. The
+// first token is global for heads that read it.
 StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens, int threads = 0,
                        const StepPolicy& policy = {});
 
-// What a step keeps of its forward pass so that it needs `bytes` at most: as much as possible, for
-// what is kept is not computed again. kLimit, with the numbers, when not even keeping nothing fits.
-// Gradients are the same to the bit whatever it says. Of `policy` it changes `keep`, `recompute`
-// and `copies`: a Longformer in bf16 gives up copies before activations, which cost three times as
-// much time for the same memory.
+// Chooses the activations that a step saves so that it needs `bytes` at most: as many as possible,
+// because saved ones are not recomputed. Throws kLimit, with the numbers, if saving nothing does
+// not fit. Gradients have the same bits in all cases. Changes `keep`, `recompute` and `copies` of
+// `policy`. A Longformer in bf16 first gives up bf16 weights, then activations, which cost three
+// times as much time for the same memory.
 StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
                    StepPolicy policy, int threads = 0);
 StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
@@ -90,7 +90,7 @@ constexpr idx_t kPlanTokens = 64;
 // kPlanTokens tokens fit.
 LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehearse, idx_t rows,
                             std::size_t bytes);
-// Of a Reformer.
+// For a Reformer.
 LongestStep FindLongestStep(const ReformerConfig& config, idx_t rows, std::size_t bytes,
                             int threads = 0);
 

@@ -11,13 +11,13 @@
 
 namespace longspan {
 
-// What a Longformer with a head calls the tensor that a file of a BERT, RoBERTa or Longformer calls
-// `name`: "longformer." instead of "bert.", "roberta." or no prefix before the encoder;
-// LayerNorm.weight and .bias for .gamma and .beta; lm_head for BERT's cls.predictions. Other names
-// stay. Empty: no parameter that a model here needs (position_ids, BERT's next-sentence head).
+// Maps `name` of a file of a BERT, RoBERTa or Longformer to the name in a Longformer with a head:
+// "longformer." instead of "bert.", "roberta." or no prefix before the encoder; LayerNorm.weight
+// and .bias for .gamma and .beta; lm_head for BERT's cls.predictions. Other names do not change.
+// Empty: no model here needs the parameter (position_ids, BERT's next-sentence head).
 std::optional<std::string> CanonicalName(std::string_view name);
 
-// Of a masked language model whose decoder is the word table: the canonical name whose values
+// For a masked language model whose decoder is the word table: the canonical name whose values
 // `canonical` repeats, if it is one of the two copies.
 std::optional<std::string_view> TiedTo(std::string_view canonical);
 

@@ -8,13 +8,13 @@
 
 namespace longspan {
 
-// Tokens of a batch of an evaluation, about.
+// Tokens of a batch of an evaluation, approximately.
 inline constexpr idx_t kEvalTokens = 8192;
 
-// Windows of `tokens` tokens advance by `stride` (0: half a window); of each window behind the
-// first only the last `stride` tokens count, so every token but the first is predicted once.
-// Windows go through the model in batches of about `batch_tokens` tokens. Sums in window order.
-// bits_per_byte is that of tokens that are bytes.
+// Windows of `tokens` tokens advance by `stride` (0: half a window). In each window after the first
+// only the last `stride` tokens count, so every token but the first is predicted once. Windows run
+// in batches of about `batch_tokens` tokens. Sums are in window order. bits_per_byte assumes that
+// tokens are bytes.
 EvalResult EvaluateTokens(Context& context, Reformer& model, std::span<const std::int32_t> ids,
                           idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
                           idx_t batch_tokens = kEvalTokens);

@@ -12,8 +12,8 @@
 namespace longspan {
 
 struct LabelSet {
-  // As written, without quotation marks: names, or whole numbers ("2"). True and False are 1 and 0,
-  // 1.0 is 1.
+  // Items as written, without quotation marks: names, or integers ("2"). True and False become 1
+  // and 0, 1.0 becomes 1.
   std::vector<std::string> items;
   bool zeros_and_ones = false;  // every item is a bare 0 or 1, and there is one
 };

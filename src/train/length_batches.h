@@ -9,10 +9,10 @@
 
 namespace longspan {
 
-// Each epoch sees every row once, in an order drawn from (key, epoch). Micro-batches are padded to
-// their longest row: with more than one row in each, pools of about 16 micro-batches are sorted by
-// length, cut and shuffled again, so that rows of similar length stand together while every update
-// stays a mixture.
+// Each epoch uses every row once, in an order drawn from (key, epoch). Micro-batches are padded to
+// their longest row. With more than one row in each, pools of about 16 micro-batches are sorted by
+// length, cut and shuffled again, so rows of similar length run together while every update stays a
+// mixture.
 class LengthBatches {
  public:
   // lengths: tokens of each row; an update has `accumulate` micro-batches of `batch` rows, the last

@@ -29,7 +29,7 @@ class LmData {
   virtual TokenBatch Micro(idx_t micro) = 0;
   // Over the held-out text; each of its tokens that can be predicted counts once.
   virtual EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) = 0;
-  // Where row `row` of that update comes from, as people find it: "bytes 512 to 1024 of book.txt".
+  // The origin of row `row` of that update, for people: "bytes 512 to 1024 of book.txt".
   virtual std::string WhereIs(idx_t row) const = 0;
   // Tokens per byte of the training text: bits per byte are nats per token times this over ln 2.
   virtual double TokensPerByte() const = 0;

@@ -31,7 +31,7 @@ class LanguageModelTask final : public TrainTask {
                       const StepDropout& dropout) override;
   std::vector<std::string> RowsOf(idx_t micro) const override;
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
-  // Of a mean over the training text; evaluations report their own.
+  // Converts a mean loss over the training text. Evaluations report their own value.
   double BitsPerByte(double loss) const override;
   std::string ConfigText() override;
   std::vector<std::filesystem::path> FilesBeside() const override;

@@ -12,9 +12,9 @@ namespace longspan {
 // Appends to run_dir/metrics.jsonl. {"kind":"train"|"eval","step":..,"loss":..,...}
 class MetricsLog {
  public:
-  // Keeps the lines up to and including step `resume_step` and drops what lies behind: a resumed
-  // run repeats those steps. Of evaluations it keeps those up to `evaluated_step`, the newest that
-  // the checkpoint knows: a later one, at the same step, is done again. kIo on a file that cannot
+  // Keeps the lines up to and including step `resume_step` and drops later ones: a resumed run
+  // repeats those steps. Evaluations are kept up to `evaluated_step`, the newest that the
+  // checkpoint knows. A later one, at the same step, is done again. Throws kIo if the file cannot
   // be written.
   MetricsLog(const std::filesystem::path& run_dir, idx_t resume_step,
              std::optional<idx_t> evaluated_step);

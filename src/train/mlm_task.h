@@ -13,7 +13,7 @@
 
 namespace longspan {
 
-// How rows of a masked language model are made: the special tokens around the content, and which
+// Makes rows of a masked language model: adds special tokens around the content, and knows which
 // tokens are never masked.
 class MaskedRows {
  public:
@@ -29,8 +29,8 @@ class MaskedRows {
   // Writes a row with its labels; masks are drawn from `key`. Returns how many tokens are masked.
   idx_t Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key,
             PaddedRows* rows) const;
-  // The same for documents side by side: pieces of `ids`, each between special tokens. Rows are
-  // written in order, for their documents are listed one row behind the other.
+  // The same for documents side by side: pieces of `ids`, each between special tokens. Write rows
+  // in order, because their documents are listed row after row.
   idx_t PutPacked(idx_t row, std::span<const std::int32_t> ids,
                   std::span<const PackedPieces::Piece> pieces, std::uint64_t key,
                   PaddedRows* rows) const;
@@ -64,8 +64,8 @@ struct MaskedText {
                        const MaskedRows& form, idx_t tokens);
 };
 
-// The files as one stream: their documents with a separator between two, or, where they are packed,
-// with none. What was left out is told in `notes`.
+// Reads the files as one stream: documents with a separator between two or, if packed, without.
+// `notes` gets lines about what was left out.
 TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
                            const std::vector<std::filesystem::path>& files, const DataOptions& data,
                            const MaskedLmOptions& task, const MaskedRows& form,
@@ -95,7 +95,7 @@ class MaskedLmTask final : public TextTask {
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
 
  private:
-  // Where row `row` of update `step` begins in the text; packed: its number among the rows.
+  // First token of row `row` of update `step` in the text. Packed: its index among the rows.
   idx_t Place(idx_t step, idx_t row) const;
   // Writes row `row` of update `step` into row r of `rows`. Returns how many tokens are masked.
   idx_t PutRow(idx_t step, idx_t row, idx_t r, PaddedRows* rows);

@@ -11,9 +11,9 @@
 
 namespace longspan {
 
-// Which documents lie side by side in which row of T tokens: whole ones, or pieces of a longer one
-// that fill a row each. A piece goes into the first of the newest kOpen rows that has room for it,
-// so that little stays empty.
+// Assigns documents to rows of T tokens: whole ones side by side, or pieces of a longer one that
+// fill a row each. A piece goes into the first of the newest kOpen rows that has room for it, so
+// little stays empty.
 class PackedPieces {
  public:
   static constexpr std::size_t kOpen = 64;
@@ -35,7 +35,7 @@ class PackedPieces {
 
   // "in 7 rows of 512; 3.1 % is padding", for people.
   std::string Describe() const;
-  // What stands in a row: "tokens 0 to 80 and 512 to 700 of the training text".
+  // The content of a row: "tokens 0 to 80 and 512 to 700 of the training text".
   std::string WhereIs(idx_t row) const;
 
  private:
@@ -60,8 +60,8 @@ class PackedRows {
   idx_t Filled(idx_t row) const { return pieces_.Filled(row); }
   idx_t Predicted(idx_t row) const;  // tokens that have one before them in their piece
 
-  // Rows `which` as a batch: ids, targets (none behind a piece's last token) and lengths of the
-  // documents. `rows` keeps the memory.
+  // Rows `which` as a batch: ids, targets (none after a piece's last token) and lengths of the
+  // documents. `rows` owns the memory.
   struct Batch {
     std::vector<std::int32_t> ids, targets;
     std::vector<idx_t> documents;

@@ -5,8 +5,8 @@
 
 namespace longspan {
 
-// Update `step` counts from 1. Linear warm-up to the full rate at step `warmup`, then constant, or
-// down to final_rate of it at the last step along a line or half a cosine.
+// Update `step` counts from 1. A linear warm-up reaches the full rate at step `warmup`. Then the
+// rate is constant, or falls linearly or by half a cosine to final_rate of it at the last step.
 double LearningRate(const TrainOptions& options, idx_t step);
 
 // A negative warm-up becomes 6 % of the updates.

@@ -59,15 +59,15 @@ class TextData {
   idx_t train_bytes_ = 0;
 };
 
-// What comes last: floor(size * share).
+// Size of the last part: floor(size * share).
 idx_t LastPart(idx_t size, double share);
 // The last floor(size * share) bytes.
 std::span<const std::uint8_t> HeldOutPart(std::span<const std::uint8_t> bytes, double share);
 
 std::span<const std::uint8_t> BytesOf(std::string_view text);
 
-// The end of a text, or of all texts of a folder one behind the other. Not to be moved: `text`
-// points into the rest.
+// The end of a text, or of all texts of a folder one after another. Must not be moved: `text`
+// points into the other members.
 struct LastText {
   // `share` of it, above 0 and at most 1. kUsage; errors of ReadCorpus.
   LastText(const std::filesystem::path& path, const DataOptions& options, bool of_bytes,

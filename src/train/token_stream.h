@@ -19,8 +19,8 @@ class TokenStream {
   static constexpr std::size_t kPieceBytes = 1 << 16;
 
   TokenStream() = default;
-  // The ids of all documents of the files, in order; between two documents stands `separator`, if
-  // there is one. Four bytes of memory a token.
+  // Reads the ids of all documents of the files, in order, with `separator` between two documents,
+  // if there is one. Takes four bytes of memory a token.
   TokenStream(Context& context, const text::Tokenizer& tokenizer,
               std::span<const data::CorpusFile> files, data::Documents documents,
               std::optional<std::int32_t> separator);

@@ -32,8 +32,8 @@ struct TaskLoss {
 struct TaskEvaluation {
   double loss = 0.0;                 // decides which checkpoint is best: lower is better
   std::vector<TrainMetric> metrics;  // by name in alphabetical order, as a resumed run has them
-  // Of the held-out text, which may have another number of bytes a token than the training text;
-  // none: as BitsPerByte says.
+  // Bits per byte of the held-out text, whose bytes per token may differ from those of the training
+  // text. None: use BitsPerByte.
   std::optional<double> bits_per_byte = std::nullopt;
 };
 
@@ -60,8 +60,8 @@ class TrainTask {
   virtual TaskLoss Accumulate(Context& context, idx_t micro, float scale,
                               const StepDropout& dropout) = 0;
 
-  // Which rows micro-batch `micro` of that update has, as people find them: a file and a line, or a
-  // place in the text.
+  // The rows of micro-batch `micro` of that update, for people: a file and a line, or a place in
+  // the text.
   virtual std::vector<std::string> RowsOf(idx_t micro) const = 0;
 
   // Throws Stopped where the hooks ask for it; nothing has changed then.
@@ -70,7 +70,7 @@ class TrainTask {
   virtual double BitsPerByte(double loss) const;
 
   virtual std::string ConfigText() = 0;
-  // What model.safetensors of a checkpoint holds; points into parameters().
+  // The tensors of a checkpoint's model.safetensors. They point into parameters().
   virtual std::vector<io::TensorEntry> Weights();
   // Files that make a checkpoint usable by itself: tokenizers.
   virtual std::vector<std::filesystem::path> FilesBeside() const { return {}; }
