@@ -5,7 +5,8 @@ usage: options_page.py PROGRAM            prints the page
        options_page.py PROGRAM --write    writes docs/reference/options.md
 
 The reader follows these rules only, so that the help may be laid out in any way that keeps them:
-- A heading is a line without indentation that ends with a colon.
+- A heading is a line without indentation that ends with a colon. One with a bracket refers to
+  another page, and its lines are no entries.
 - An entry is a line that begins with two blanks, then a name, then two or more blanks and a
   description. A description may also begin or go on in later lines that are indented further.
 - A name that begins with "-" is an option. A name that the program knows as a command is a
@@ -41,7 +42,7 @@ def entries(page):
     heading, found = "", []
     for line in page.splitlines():
         if re.match(r"\S.*:$", line):
-            heading = line[:-1]
+            heading = "" if "(" in line else line[:-1]
         if heading.startswith("Example"):
             break
         entry = ENTRY.match(line)
@@ -76,7 +77,7 @@ def section(program, words, depth):
                 options.append((name, meaning))
         elif re.fullmatch(r"[a-z][a-z-]*", name) and help_of(program, [*words, name]):
             below.append(name)
-        elif re.search(rf"[\[ <]{re.escape(name.split()[0])}\b", usage, re.IGNORECASE):
+        elif re.search(rf"[\[ <]{re.escape(name.split()[0].rstrip('.'))}\b", usage, re.IGNORECASE):
             options.append((name, meaning))
     title = " ".join(words) or "All commands"
     lines = [f"{'#' * depth} {title}", "" if not words else cell(first_sentence(page)), ""]

@@ -1,4 +1,5 @@
 """The documentation: links, paths and commands hold, and the checkers find what is wrong."""
+import re
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,20 @@ class Commands(unittest.TestCase):
     def test_unclosed_block(self):
         with self.assertRaises(ValueError):
             split("doc.md", "```sh\ntrue\n")
+
+
+class Version(unittest.TestCase):
+    def test_is_the_same_everywhere(self):
+        header = (ROOT / "include" / "longspan" / "version.h").read_text(encoding="utf-8")
+        version = re.search(r'LONGSPAN_VERSION "(\d+)\.(\d+)\.(\d+)"', header)
+        major, minor, patch = map(int, version.groups())
+        number = re.search(r"LONGSPAN_VERSION_NUMBER (\d+)", header)
+        self.assertEqual(int(number[1]), 10000 * major + 100 * minor + patch)
+        text = f"{major}.{minor}.{patch}"
+        self.assertIn(f"\nversion: {text}\n", (ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+        changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+        self.assertEqual(re.findall(r"^## \[([^\]]*)\]", changes, re.MULTILINE)[:2],
+                         ["Unreleased", text])
 
 
 class Program(unittest.TestCase):

@@ -14,7 +14,7 @@ if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
     os.environ["LONGSPAN_PROGRAM"] = str(Path(sys.argv.pop(1)).resolve())
 
 HELP = """does things
-Usage: tool [OPTIONS] in [COMMAND]
+Usage: tool [OPTIONS] in [more...] [COMMAND]
 
 Options:
   -h,--help                Print this help
@@ -25,10 +25,14 @@ Options:
 
 Model:
   in FILE                  a file|a folder
+  more...                  other files
 
 Commands:
   sub                      a command
   none                     not a command
+
+Options of every command (another page explains them):
+  -t N  --memory SIZE
 
 Examples:
   tool -m DIR              not an option
@@ -48,14 +52,14 @@ class Reader(unittest.TestCase):
 
     def test_options_arguments_and_commands_are_found(self):
         page = self.page()
-        for line in ("| `-m,--model DIR` | the model |", "| `in FILE` | a file\\|a folder |",
+        for line in ("| `-m,--model DIR` | the model |", "| `in FILE` | a file\\|a folder |", "| `more...` | other files |",
                      "| `--a-name-longer-than-its-column N` | its meaning goes on |", "## sub",
                      "what sub does", "| `-x` | one |"):
             with self.subTest(line):
                 self.assertIn(line + "\n", page)
 
     def test_nothing_else_is(self):
-        for word in ("Print this", "none", "not an option", "words behind"):
+        for word in ("Print this", "none", "not an option", "words behind", "-t N"):
             with self.subTest(word):
                 self.assertNotIn(word, self.page())
 
