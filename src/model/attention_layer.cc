@@ -126,7 +126,7 @@ class AttentionLayer final : public ResidualBranch {
   template <class T>
   idx_t GroupHeads(const BranchCall& call) const {
     if (call.observer != nullptr) return config_.heads;  // which looks at all of them
-    // Of a token: projected and out, and the gradient of projected.
+    // Bytes of a token: projected and out, and the gradient of projected.
     const idx_t element = (projections_ + 1) * idx_t{sizeof(T)} + projections_ * 4;
     const idx_t head_bytes = call.n() * config_.head_size * element;
     if (config_.heads * head_bytes <= call.one_piece) return config_.heads;

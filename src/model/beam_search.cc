@@ -60,7 +60,7 @@ class Search {
     return sum / std::pow(static_cast<double>(length), beam_.length_penalty);
   }
 
-  // Log-probabilities of the next token behind a beam, penalised and banned.
+  // Log-probabilities of the token after a beam, with penalty and banned tokens.
   void NextScores(std::size_t beam) {
     const std::span<const float> logits = decoder_->logits(static_cast<idx_t>(beam));
     const float most = *std::max_element(logits.begin(), logits.end());

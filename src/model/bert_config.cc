@@ -27,7 +27,7 @@ constexpr ClassEnd kClasses[] = {
     {"ForMultipleChoice", BertHead::kChoice, TextHead::kChoice},
 };
 
-// Fields that a Longformer does not have, or that are written anew.
+// Fields that a Longformer does not have, or that are rewritten.
 constexpr std::string_view kReplaced[] = {"model_type",
                                           "architectures",
                                           "attention_window",

@@ -51,7 +51,7 @@ class FeedForward final : public ResidualBranch {
   }
 
  private:
-  // What a pass leaves for the way back.
+  // Tensors that the forward saves for the backward.
   template <class T>
   struct Kept {
     View<T, 2> hidden;  // (N, F), before the activation
@@ -166,7 +166,7 @@ class FeedForward final : public ResidualBranch {
     });
   }
 
-  // Where chance comes from when the gradient of the rows from token `begin` on is rounded.
+  // The random bits for rounding the gradient of the rows from token `begin` on.
   RoundingSite RoundingSiteOf(const BranchCall& call, idx_t begin) const {
     return {DeriveKey(call.dropout_key, kRounding), begin * config_.hidden_size};
   }

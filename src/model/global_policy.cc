@@ -121,7 +121,7 @@ void GlobalPolicy::Apply(const LongformerConfig& config, std::span<const std::in
   for (idx_t b = 0; documents.empty() && b < rows; ++b) apply(b * tokens, tokens);
   ForEachDocument(documents, [&](idx_t, idx_t begin, idx_t length) {
     const auto first = roles.begin() + begin;
-    // What is empty of a row is no document: it has no question either.
+    // Skip a stretch of hidden tokens: it is padding and has no question.
     if (std::count(first, first + length, kHiddenToken) < length) apply(begin, length);
   });
 }

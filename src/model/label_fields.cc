@@ -99,7 +99,7 @@ Names NamesOfIds(const json& ids, std::string_view source, std::vector<std::stri
   return names;
 }
 
-// What the config says of the number of labels, under the name of today or that of 2020.
+// The config's number of labels, under its current name or that of 2020.
 std::optional<idx_t> Count(const json& object, std::string_view source) {
   for (const char* field : {"num_labels", "_num_labels"}) {
     if (const auto count = io::GetOptionalInt(object, field, 1, kMostLabels, source)) return count;

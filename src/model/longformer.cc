@@ -143,7 +143,7 @@ void Longformer::CheckDocumentsOf(const LongformerBatch& batch) const {
   CheckDocuments(batch.documents, batch.rows, batch.tokens);
 }
 
-// Position ids (B, T), counted anew in each document.
+// Position ids (B, T). Each document begins again.
 std::vector<std::int32_t> Longformer::PositionsOf(const LongformerBatch& batch) const {
   std::vector<std::int32_t> positions;
   ForEachText(batch, [&](idx_t begin, idx_t length) {

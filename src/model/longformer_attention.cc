@@ -77,7 +77,7 @@ LongformerAttention::LongformerAttention(const LongformerConfig& config, std::si
       key_value_global_{"key_global", 2} {
   const std::vector<std::vector<std::string>> groups = {
       {"query", "key", "value"}, {"query_global"}, {"key_global", "value_global"}};
-  // Those of a group lie one behind the other: one product makes them all.
+  // The projections of a group are adjacent, so one product computes all of them.
   for (const auto& group : groups) {
     for (const std::string& name : group) {
       parameters.Add(prefix_ + name + ".weight", {channels_, channels_}, ParameterKind::kMatrix,

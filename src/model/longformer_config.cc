@@ -118,7 +118,7 @@ void ParseHeadFields(const json& o, std::string_view source,
         c->label_count());
 }
 
-// What the preset names stand for. attention_window is both sides together.
+// The presets. attention_window counts both sides together.
 struct Preset {
   std::string_view name;
   idx_t hidden, heads, layers, window, positions;

@@ -34,7 +34,7 @@ bool OfHead(std::string_view name) {
   return !name.starts_with(kEncoder) || name.starts_with(kPooler);
 }
 
-// Of a head that some class of these models has: another head may leave it out.
+// True for parameters of a known head. Under another head they may be left out.
 bool OfKnownHead(std::string_view name) {
   for (const std::string_view begin :
        {kPooler, std::string_view("lm_head."), std::string_view("classifier."),

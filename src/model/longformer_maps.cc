@@ -53,7 +53,7 @@ void LocalRow(const LongformerAttentionTensors& t, const std::vector<idx_t>& glo
   }
 }
 
-// The same for the g-th global query, which stands at position i.
+// The same for the g-th global query, which is at position i.
 template <class See>
 void GlobalRow(const LongformerAttentionTensors& t, idx_t b, idx_t h, idx_t g, idx_t i,
                const See& see) {

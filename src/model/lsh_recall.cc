@@ -26,7 +26,7 @@ struct Buckets {
   }
 };
 
-// What evaluation with config.num_hashes rounds does with qk (1, H, T, D) in a layer.
+// Hashes qk (1, H, T, D) of a layer as evaluation with config.num_hashes rounds does.
 Buckets Hash(Context& context, const ReformerConfig& config, std::size_t layer,
              std::uint64_t chance_key, const View<const float, 4>& qk) {
   const idx_t H = qk.extent[1], T = qk.extent[2], D = qk.extent[3];

@@ -74,7 +74,7 @@ bool IsLegacyConstant(std::string_view name) {
   return name.find("self_mask_value_") != name.npos || name.find(".mask_value_") != name.npos;
 }
 
-// What nothing is said about when it stays unread: of two biases the one that is not the model's.
+// Unread tensors that need no warning: the second name of a bias that the model has once.
 auto IgnoredIn(const io::TensorSource& source, const ParameterTable& table) {
   return [both = table.contains(kBias) && source.Has(kBiasAlias)](std::string_view name) {
     return name == kBiasAlias || (both && name == kBias) || IsLegacyConstant(name);

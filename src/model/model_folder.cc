@@ -39,7 +39,7 @@ struct Companion {
   fs::path real;
 };
 
-// What lies in a model's folder, and which links lead out of it.
+// The files of a model's folder, and the links that lead out of it.
 class Companions {
  public:
   Companions(const fs::path& folder, const std::vector<std::string>& except) : root_(folder) {
@@ -56,8 +56,8 @@ class Companions {
   const std::vector<std::string>& left_out() const { return left_out_; }
 
  private:
-  // Where a name leads, links followed; empty when it is no regular file, or a link that leads
-  // out, which is remembered.
+  // Resolves a name and its links. Empty if it is not a regular file, or if a link leads out of the
+  // folder; such a link is recorded.
   fs::path Resolve(const std::string& name, fs::file_type wanted) {
     const fs::path path = root_ / name;
     std::error_code unknown;  // a link to nowhere is nothing

@@ -19,7 +19,7 @@ constexpr double kOutputL2 = 2e-5, kGradientL2 = 1e-4;
 constexpr double kSmallGradient = 1e-4;  // of the case's largest norm
 constexpr double kAnyL2 = -1.0;          // no limit
 
-// Of the finite values.
+// Norm of the finite values.
 double Norm(std::span<const float> values) {
   double sum = 0.0;
   for (const float v : values) {

@@ -27,7 +27,7 @@ namespace {
 // them: values below 128, 32,768, ... An error of 2^-25 a sum is that of fp32 between 1/4 and 1/2.
 // Streams beyond the last, or NaN, fall back to fp32 (0), whose rounding depends on what is kept.
 constexpr float kStreamSteps[] = {0x1p-24f, 0x1p-16f, 0x1p-8f, 0.0f};
-// Tokens whose gradients are joined at once behind the first layer.
+// Tokens whose gradients are joined at once after the first layer's backward.
 constexpr idx_t kGradientRows = 4096;
 
 }  // namespace
@@ -287,8 +287,8 @@ void Reformer::BackwardThroughLayers(Context& context, const TokenBatch& batch,
                        Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, true)),
                        s.y1, s.y2, s.dy1, s.dy2);
   }
-  // Both streams started as the embeddings, whose gradient takes the place of the first one: nobody
-  // needs it any more.
+  // Both streams began as the embeddings. Their gradient overwrites the first stream, which is no
+  // longer needed.
   const View<float, 2> dx(static_cast<float*>(s.y1.data), s.y1.extent);
   ReadRows(context, s.dy1, dx);
   const idx_t rows = std::min(dx.extent[0], kGradientRows);

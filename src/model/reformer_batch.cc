@@ -1,4 +1,4 @@
-// What a Reformer asks of a batch.
+// Checks of a Reformer's batch.
 #include "base/errors.h"
 #include "base/limits.h"
 #include "model/documents.h"

@@ -162,7 +162,7 @@ void ParseTokens(const json& o, std::string_view source, ReformerConfig* c) {
   c->more_eos_tokens.assign(ends.begin() + 1, ends.end());
 }
 
-// What changes how the original runs and not what it computes.
+// Fields that change how the original runs, but not what it computes.
 void ParseRunning(const json& o, std::string_view source, ReformerConfig* c) {
   c->use_cache = io::GetBool(o, "use_cache", c->use_cache, source);
   c->chunk_size_feed_forward =
@@ -211,7 +211,7 @@ void CheckHead(std::string_view source, const ReformerConfig& c) {
         "{}: a ReformerForMaskedLM needs is_decoder false, it is true", source);
 }
 
-// What the preset names stand for: width, heads, layers.
+// The presets: width, heads, layers.
 struct Preset {
   std::string_view name;
   idx_t hidden, heads, layers, before;

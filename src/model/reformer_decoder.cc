@@ -107,9 +107,9 @@ std::shared_ptr<const LshTokenHash> ReformerDecoder::HashOf(std::size_t layer, i
 
 // ---- the prompt ---------------------------------------------------------------------------------
 
-// How many tokens of a prompt run as one forward pass: all of them, unless that would wrap windows
-// around a text of few chunks onto themselves, counting chunks twice, as it does not any more once
-// the text has grown. Then one chunk, and its other tokens one by one.
+// Number of a prompt's tokens that run as one forward pass. All of them, unless the windows of a
+// text of few chunks would wrap onto themselves and count chunks twice, which ends when the text
+// has grown. Then one chunk, and the other tokens run one by one.
 idx_t ReformerDecoder::WholeForward(idx_t tokens) const {
   idx_t whole = tokens;
   for (const Layer& layer : layers_) {
@@ -135,7 +135,7 @@ void ReformerDecoder::Prefill(Context& context, std::span<const std::int32_t> id
   Predict(context, y1.Rows(n - 1, 1), y2.Rows(n - 1, 1), one);
 }
 
-// What the forward pass projected in a layer joins the cache.
+// Adds a layer's projections of the forward pass to the cache.
 void ReformerDecoder::KeepLayer(Context& context, std::size_t layer,
                                 const AttentionTensors& tensors, CachedText* text) const {
   const Layer& l = layers_[layer];

@@ -58,7 +58,7 @@ std::vector<idx_t> ReadTokens(const ParityCase& recorded, const ReformerConfig& 
   return {shape[0], shape[1]};
 }
 
-// Where tokens stand, which are hidden, how often they are hashed.
+// Reads positions, hidden tokens and the rounds of hashing.
 void ReadPlaces(const ParityCase& recorded, const std::vector<idx_t>& shape, CaseInputs* inputs) {
   TokenBatch& batch = inputs->batch;
   for (const std::int32_t v : recorded.Integers("input.attention_mask", shape, true)) {
@@ -182,7 +182,7 @@ class CaseRunner {
     }
   }
 
-  // Hidden states keep the padded length, what comes behind them does not.
+  // Hidden states have the padded length, later outputs do not.
   void Outputs() {
     const TokenBatch& batch = inputs_.batch;
     const idx_t n = batch.rows * batch.tokens, channels = model_.config().hidden_size;

@@ -1,4 +1,4 @@
-// A Reformer behind TextModel: rows without their padding.
+// TextModel for a Reformer: runs rows without their padding.
 
 #include <algorithm>
 #include <map>

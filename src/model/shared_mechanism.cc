@@ -26,7 +26,7 @@ DSharedQkv Gradients(const AttentionTensorsOf<T>& t, const View<float, 2>& dproj
   return {t.Part(dprojected, 0), t.Part(dprojected, 1)};
 }
 
-// The same tensors in fp32, for a mechanism that knows nothing else.
+// The same tensors in fp32, for a mechanism without bf16.
 class WidenedTensors {
  public:
   static std::size_t Bytes(const Bf16AttentionTensors& t) {

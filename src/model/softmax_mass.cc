@@ -92,7 +92,7 @@ double Weigh(idx_t t, idx_t end, float* scores) {
   return sum;
 }
 
-// Of the `keys` tokens nearest to t, half of them on either side as far as there are so many.
+// Mass on the `keys` tokens nearest to t, half of them on each side if there are so many.
 double NearestWeight(idx_t t, idx_t end, idx_t keys, const float* weights) {
   const idx_t behind = std::max<idx_t>(0, end - 1 - t);
   idx_t after = std::min(keys / 2, behind);

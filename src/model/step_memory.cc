@@ -33,7 +33,7 @@ void CheckSmallest(idx_t units, const StepNeeds& needs, std::size_t bytes) {
         Megabytes(m.weights + m.gradients + m.moments), Megabytes(bytes));
 }
 
-// Targets of the heads that do not judge every token.
+// Targets of heads that do not read every token.
 struct ReformerTargets {
   std::vector<std::int32_t> labels;
   std::vector<float> values;

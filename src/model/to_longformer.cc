@@ -48,7 +48,7 @@ struct Output {
   std::vector<idx_t> shape;
 };
 
-// What a BERT's tensors become.
+// Maps a BERT's tensors to those of the Longformer.
 class Plan {
  public:
   Plan(const io::TensorSource& source, const BertConfig& config, idx_t rows)
@@ -94,7 +94,7 @@ class Plan {
     Copy(fmt::format("{}.weight", name), {config_.hidden_size});
     Copy(fmt::format("{}.bias", name), {config_.hidden_size});
   }
-  // As many rows as the file has: the config's labels do not bind here.
+  // Takes as many rows as the file has, whatever the config's labels are.
   void Labels(std::string_view name, std::string_view from) {
     const std::string weight = fmt::format("{}.weight", from);
     const Shape shape = source_.Has(weight) ? source_.Info(weight).shape : Shape{};
@@ -369,7 +369,7 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
 
 namespace {
 
-// Where a tensor's bits lie: tied tensors of a .bin file share them.
+// The place of a tensor's bits, which tied tensors of a .bin file share.
 auto Place(const io::TensorInfo& info) {
   return std::tuple(info.file, info.begin, info.dtype, info.shape, info.stride);
 }

@@ -60,15 +60,15 @@ std::vector<TextHead> Candidates(const HeadRules& rules, const WeightHeads& weig
   return heads;
 }
 
-// How many labels the config names itself.
+// Number of labels that the config names.
 std::optional<idx_t> LabelsNamed(const nlohmann::json& object, std::string_view source) {
   const LabelFields labels = ParseLabels(object, source);
   if (!labels.said) return std::nullopt;
   return static_cast<idx_t>(labels.names.size());
 }
 
-// Of the classes that the config names (`list`) the one whose head the weights have; of none of
-// them the one that the weights have.
+// Chooses the class of `list` (from the config) whose head the weights have. If `list` is empty,
+// the head that the weights have.
 TextHead Chosen(std::span<const std::string> names, const std::string& list,
                 std::span<const NamedHead> known, const HeadRules& rules,
                 const WeightHeads& weights, std::optional<idx_t> labels, std::string_view source) {

@@ -10,10 +10,10 @@ namespace {
 
 constexpr std::string_view kPrefix = "longformer.";
 constexpr std::string_view kPrefixes[] = {"longformer.", "roberta.", "bert."};
-// Of a Reformer too, whose other names are nobody else's.
+// Includes a Reformer, whose other names are unique.
 constexpr std::string_view kFamilies[] = {"longformer.", "roberta.", "bert.", "reformer."};
 constexpr std::string_view kWordTable = "embeddings.word_embeddings.weight";
-// What an encoder consists of, behind its prefix.
+// The parts of an encoder, after its prefix.
 constexpr std::string_view kParts[] = {"embeddings.", "encoder.", "pooler."};
 
 // Beginnings of BERT's heads; an empty one has no counterpart.
@@ -43,8 +43,8 @@ bool IsBuffer(std::string_view name) {
   return name.ends_with("embeddings.position_ids") || name.ends_with("embeddings.token_type_ids");
 }
 
-// What stands before the names of a model's class, by its word table; empty: nothing, or there are
-// several tables.
+// Finds the prefix of all names by the word table. Empty: there is no prefix, or there are several
+// word tables.
 std::string ExtraPrefix(const io::TensorSource& source) {
   std::optional<std::string_view> found;
   for (const auto& [name, info] : source.tensors()) {
@@ -78,7 +78,7 @@ std::unique_ptr<io::TensorSource> WithoutExtraPrefix(std::unique_ptr<io::TensorS
   for (const auto& [name, info] : source->tensors()) {
     if (!name.starts_with(prefix)) continue;
     const std::string_view stripped = bare(name);
-    // Two would be one: the names stay, and those missing are told.
+    // Two names would become one. Keep the names; missing ones are reported later.
     if (source->Has(stripped) && !stripped.starts_with(prefix)) return source;
   }
   if (notes != nullptr) {

@@ -29,7 +29,7 @@ void AddFloats(const float* HWY_RESTRICT f, float sign, idx_t count, float* HWY_
   });
 }
 
-// What f / step is on the grid, and whether it has no place there. `wrong` collects sign bits.
+// Rounds f / step to the grid. Sign bits in `wrong` mark values that are out of range.
 template <class D, class I = hn::RebindToSigned<D>>
 HWY_INLINE hn::Vec<I> ToGrid(D d, const float* f, float inverse_step, hn::Vec<I>* wrong) {
   const I di;

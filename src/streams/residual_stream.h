@@ -34,7 +34,7 @@ struct ResidualStream {
   ResidualStream() = default;
   ResidualStream(const View<float, 2>& view)  // NOLINT: a view of fp32 is a stream
       : data(view.data), extent(view.extent), stride(view.stride[0]) {}
-  // As views are made.
+  // Constructed like a View.
   template <class... Strides>
   ResidualStream(float* base, const std::array<idx_t, 2>& shape, const Strides&... steps)
       : ResidualStream(View<float, 2>(base, shape, steps...)) {}

@@ -21,8 +21,8 @@ PromptTokens TokensOfPrompt(const text::Tokenizer& tokenizer, const std::string&
 struct EmbedOptions {
   Pooling pooling;
   VectorModules modules;  // behind it
-  // What every text begins with; left out by a pooling whose include_prompt is false, as far as a
-  // text's tokens are the prompt's (the last ones of a prompt may melt into what follows).
+  // The prompt before every text. A pooling with include_prompt false leaves out the tokens that
+  // are only the prompt's (its last ones may be joined with the text that follows).
   PromptTokens prompt;
 };
 

@@ -1,4 +1,4 @@
-// How the vectors of tokens become the vector of a text, as sentence-transformers has it.
+// Pools the vectors of tokens to the vector of a text, as sentence-transformers does.
 #pragma once
 
 #include <filesystem>

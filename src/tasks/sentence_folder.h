@@ -1,4 +1,4 @@
-// What sentence-transformers' files beside a model say of turning texts into vectors.
+// Reads the files of sentence-transformers beside a model.
 #pragma once
 
 #include <filesystem>
@@ -26,7 +26,7 @@ struct SentenceFolder {
 // as wide as a module wants. `channels`: of the model's vectors.
 SentenceFolder ReadSentenceFolder(const std::filesystem::path& directory, idx_t channels);
 
-// How wide the vectors are in the end. kFormat when a module does not take what comes to it.
+// Width of the final vectors. Throws kFormat if a module does not accept its input's width.
 idx_t VectorWidth(const Pooling& pooling, const VectorModules& modules, idx_t channels);
 
 // A text in lower case, character by character, as Hugging Face's Lowercase normalizer.

@@ -1,4 +1,4 @@
-// What the words of a text are: names, places, parts of speech.
+// Classes of a text's words: names, places, parts of speech.
 #pragma once
 
 #include <string>

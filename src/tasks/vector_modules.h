@@ -1,4 +1,4 @@
-// What a sentence-transformers folder does to the vectors of texts behind the pooling.
+// The modules of a sentence-transformers folder that follow the pooling.
 #pragma once
 
 #include <filesystem>

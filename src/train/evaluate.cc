@@ -18,8 +18,8 @@ struct Windows {
   std::vector<std::int32_t> ids, targets;
 };
 
-// Window w reads inputs [w*stride, w*stride + tokens) and predicts the token behind each of them;
-// only predictions that no earlier window made count.
+// Window w reads inputs [w*stride, w*stride + tokens) and predicts the token after each of them.
+// Only predictions that no earlier window made count.
 template <class IdAt>
 void AddWindow(const IdAt& id_at, idx_t begin, idx_t tokens, idx_t counted_from, Windows* windows) {
   for (idx_t t = 0; t < tokens; ++t) {

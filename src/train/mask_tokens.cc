@@ -8,7 +8,7 @@ namespace {
 
 double Uniform(std::uint32_t word) { return static_cast<double>(word) * 0x1p-32; }
 
-// What the chosen position becomes; `words` are its own random words, the first one spent.
+// The new token of a chosen position. `words` are its random words; the first one is used already.
 std::int32_t Replacement(const MaskRule& rule, const std::array<std::uint32_t, 4>& words,
                          std::int32_t id) {
   const double u = Uniform(words[1]);

@@ -17,7 +17,7 @@ namespace {
 // Streams of rows: training and scores never share one.
 enum class RowStream : std::uint64_t { kTrain = 1, kHeldOut = 2, kScore = 3 };
 
-// Of recall: fillers, then keys, then values.
+// Vocabulary of recall: fillers, then keys, then values.
 constexpr idx_t kFillers = 16;
 constexpr idx_t kEvaluated = 64;  // rows of an evaluation on the way
 constexpr idx_t kBatchTokens = 16384;

@@ -29,7 +29,7 @@ constexpr const char* kRecord = ".longspan-run.json";
 constexpr const char* kAny = "*";
 constexpr std::uint64_t kSummed = std::uint64_t{1} << 20;  // larger files are known by their size
 
-// Locks, records and what crashed writers left: nobody's results.
+// Locks, records and files of crashed writers. They are not results.
 bool IsHidden(const std::string& name) { return name.starts_with('.'); }
 bool IsLog(const std::string& name) { return name == "metrics.jsonl" || name == "best.json"; }
 
@@ -39,7 +39,7 @@ std::vector<std::string> VisibleNames(const fs::path& output) {
   return names;
 }
 
-// What a model is made of, whatever else lies beside it.
+// The files of every model.
 constexpr std::array<const char*, 3> kModelNames = {"config.json", "generation_config.json",
                                                     "model.safetensors"};
 
@@ -104,8 +104,8 @@ std::set<std::string> ModelFiles(const fs::path& output) {
   return found;
 }
 
-// What a run of before there were records wrote: it logged, and its checkpoints list files of these
-// names.
+// Files of a run from before records existed: its log, and the files that its checkpoints
+// list.
 Record RecordFromCheckpoints(const fs::path& output) {
   Record record;
   std::set<std::string> names(kModelNames.begin(), kModelNames.end());
@@ -205,7 +205,7 @@ void BeginRecord(const fs::path& output) { WriteRecord(output, {}); }
 void SaveRecorded(const fs::path& output, TrainTask& task) {
   const Record old = ReadRecord(output).value_or(Record());
   const std::set<std::string> before = ModelFiles(output);
-  // What a run that was killed here has written already, and is written again.
+  // Files that a killed run wrote and that will be written again.
   std::set<std::string> ours(kModelNames.begin(), kModelNames.end());
   for (const fs::path& file : task.FilesBeside()) ours.insert(file.filename().string());
   Record record = old;

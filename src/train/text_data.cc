@@ -15,7 +15,7 @@ idx_t BytesIn(const std::vector<data::CorpusFile>& files) {
   return sum;
 }
 
-// Several texts one behind the other; of a single one no copy is made.
+// Joins several texts, one after another. A single text is not copied.
 std::string Joined(const std::vector<data::CorpusFile>& files) {
   std::string joined;
   for (const data::CorpusFile& file : files) joined += files.size() > 1 ? file.text() : "";

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Files of a run, which are written anew.
+// Files that the run writes itself.
 const std::vector<std::string> kOwnFiles = {"config.json", "metrics.jsonl", "best.json",
                                             "manifest.json", "trainer_state.json"};
 

@@ -15,7 +15,7 @@ TokenStream::TokenStream(Context& context, const text::Tokenizer& tokenizer,
     fingerprint_ += (fingerprint_.empty() ? "" : " ") + file.Fingerprint();
     Append(context, tokenizer, file.DocumentsOf(kind), separator);
   }
-  // Between two documents, not behind the last one.
+  // A separator stands between two documents, not after the last one.
   if (separator && !starts_.empty()) ids_.pop_back();
 }
 
