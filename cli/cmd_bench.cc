@@ -106,29 +106,35 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
                   const Globals& globals, Action& action) {
   auto* command = bench->add_subcommand(name, text);
   const auto c = std::make_shared<BenchCommand>();
-  auto* config = command->add_option("--config", c->config, "config.json of the model");
-  command->add_option("--preset", c->preset, "a preset of init instead")->excludes(config);
-  command->add_option("--arch", c->arch, "of the preset: reformer or longformer")
+  BeginGroup(command, heading::kModel);
+  auto* config =
+      command->add_option("--config", c->config, "Configuration of the model, a config.json");
+  command->add_option("--preset", c->preset, "Preset of init: tiny, small or base")
+      ->excludes(config);
+  command->add_option("--arch", c->arch, "Architecture of the preset: reformer or longformer")
       ->capture_default_str();
-  command->add_option("--tokens", c->tokens, "of a row")->capture_default_str();
-  command->add_option("--batch", c->batch, "rows")->capture_default_str();
-  command->add_option("--attention", c->attention, "full, local or lsh, instead of the config's");
-  command->add_option("--dtype", c->dtype, "f32 or bf16")->capture_default_str();
+  BeginGroup(command, heading::kRows);
+  command->add_option("--tokens", c->tokens, "Length of a row in tokens")->capture_default_str();
+  command->add_option("--batch", c->batch, "Number of rows")->capture_default_str();
+  BeginGroup(command, heading::kComputing);
+  command->add_option("--attention", c->attention,
+                      "Attention of all layers: full, local or lsh (default: the config's)");
+  command->add_option("--dtype", c->dtype, "Precision: f32 or bf16")->capture_default_str();
   if (kind == StepKind::kTrain) {
-    command->add_option(
-        "--memory", c->memory,
-        "keep activations as far as they fit: bytes, 512M, 4G (default: Reformers keep "
-        "none, Longformers all)");
+    command->add_option("--memory", c->memory,
+                        "Memory for kept activations, for example 512M (default: none for "
+                        "Reformers, all for Longformers)");
     AddGradientStreamsOption(command, &c->gradient_streams);
   }
-  command->add_option("--steps", c->steps, "repetitions; medians are reported")
+  command->add_option("--steps", c->steps, "Number of repetitions, of which the median is reported")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
-  command->add_flag("--json", c->json, "one JSON document");
+  BeginGroup(command, heading::kOutput);
+  command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(
-      fmt::format("Examples:\n  longspan bench {0} --preset base --tokens 16384\n"
-                  "  longspan bench {0} --preset base --tokens 4096 --attention full\n"
-                  "  longspan bench {0} --arch longformer --preset base --tokens 4096 --dtype bf16",
+      fmt::format("Examples:\n  longspan bench {0} --preset tiny --tokens 1024\n"
+                  "  longspan bench {0} --preset tiny --tokens 512 --attention full\n"
+                  "  longspan bench {0} --arch longformer --preset tiny --tokens 256 --dtype bf16",
                   name));
   command->callback([c, kind, &globals, &action] {
     action = [c, kind, &globals] { return RunBench(*c, kind, globals.threads); };
@@ -137,16 +143,16 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
 
 }  // namespace
 
-void RegisterBench(CLI::App& app, const Globals& globals, Action& action) {
-  auto* bench = app.add_subcommand("bench", "time steps and mechanisms beside the machine's peak");
+void RegisterBench(CLI::App* bench, const Globals& globals, Action& action) {
   bench->require_subcommand(1);
   bench->fallthrough();
-  AddStepBench(bench, "train", "a training step: forward, backward, update", StepKind::kTrain,
-               globals, action);
+  bench->footer("Examples:\n  longspan bench train --preset tiny --tokens 256");
+  AddStepBench(bench, "train", "Time a training step: forward, backward and update",
+               StepKind::kTrain, globals, action);
   AddAttentionBench(bench, globals, action);
   AddBf16Bench(bench, globals, action);
   AddGenerateBench(bench, globals, action);
-  AddStepBench(bench, "forward", "a forward pass with its loss", StepKind::kForward, globals,
+  AddStepBench(bench, "forward", "Time a forward pass with its loss", StepKind::kForward, globals,
                action);
 }
 

@@ -6,6 +6,7 @@
 #include "base/isa.h"
 #include "cli/attention_problem.h"
 #include "cli/bench_timing.h"
+#include "cli/visual/command.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
 #include "io/json.h"
@@ -81,44 +82,49 @@ void AddProblemOptions(CLI::App* command, AttentionProblemOptions* o) {
   const auto option = [command](const char* name, auto& value, const char* text) {
     command->add_option(name, value, text)->capture_default_str();
   };
-  option("--kind", o->kind, "full, window, chunked or lsh");
-  option("--batch", o->batch, "rows of tokens");
-  option("--tokens", o->tokens, "of a row");
-  option("--heads", o->heads, "side by side");
-  option("--head-dim", o->head_size, "size of a head");
+  BeginGroup(command, "Mechanism");
+  option("--kind", o->kind, "Mechanism: full, window, chunked or lsh");
+  option("--batch", o->batch, "Number of rows");
+  option("--tokens", o->tokens, "Length of a row in tokens");
+  option("--heads", o->heads, "Number of heads");
+  option("--head-dim", o->head_size, "Size of a head");
   option("--window", o->window,
-         "window: keys seen on each side (Longformer's attention_window / 2)");
-  option("--dilation", o->dilation, "window: step from key to key");
-  option("--globals", o->globals, "window: the first tokens are global");
-  option("--chunk", o->chunk, "chunked, lsh: tokens of a chunk");
-  option("--before", o->before, "chunked, lsh: chunks seen before the own one");
-  option("--after", o->after, "chunked, lsh: chunks seen after it");
-  option("--rounds", o->rounds, "lsh: rounds of hashing");
-  command->add_option("--buckets", o->buckets, "lsh: an even number (default: Hugging Face's rule)")
+         "Keys seen on each side by window attention, half of Longformer's attention_window");
+  option("--dilation", o->dilation, "Step from key to key of window attention");
+  option("--globals", o->globals, "Number of first tokens that are global in window attention");
+  option("--chunk", o->chunk, "Tokens of a chunk of chunked and lsh");
+  option("--before", o->before, "Chunks seen before the own one by chunked and lsh");
+  option("--after", o->after, "Chunks seen after the own one by chunked and lsh");
+  option("--rounds", o->rounds, "Hash rounds of lsh");
+  command
+      ->add_option("--buckets", o->buckets,
+                   "Buckets of lsh, an even number (default: by the rule of transformers)")
       ->check(CLI::Range(2, 65534));
-  command->add_flag("--causal", o->causal, "no query sees a key behind itself");
+  command->add_flag("--causal", o->causal, "Hide keys behind the query");
 }
 
 }  // namespace
 
 void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action) {
   auto* command =
-      bench->add_subcommand("attention", "one attention mechanism, checked in double, then timed");
+      bench->add_subcommand("attention", "Check one attention mechanism in double, then time it");
   const auto c = std::make_shared<AttentionBenchCommand>();
   AddProblemOptions(command, &c->problem);
-  command->add_option("--dtype", c->dtype, "f32 or bf16")->capture_default_str();
-  command->add_option("--pass", c->pass, "forward or both")->capture_default_str();
-  command->add_option("--steps", c->steps, "repetitions; medians are reported")
+  command->add_option("--dtype", c->dtype, "Precision: f32 or bf16")->capture_default_str();
+  BeginGroup(command, heading::kOutput);
+  command->add_option("--pass", c->pass, "Passes to time: forward or both")->capture_default_str();
+  command->add_option("--steps", c->steps, "Number of repetitions, of which the median is reported")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
-  command->add_option("--save", c->save,
-                      "write the tensors, outputs and gradients of the check (safetensors)");
-  command->add_flag("--json", c->json, "one JSON document");
+  command->add_option(
+      "--save", c->save,
+      "File to write the tensors, outputs and gradients of the check to (.safetensors)");
+  command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(
-      "Examples:\n  longspan bench attention --kind full --tokens 4096 --causal\n"
-      "  longspan bench attention --kind window --window 256 --globals 1 --tokens 16384\n"
-      "  longspan bench attention --kind window --dtype bf16 --globals 1 --tokens 16384\n"
-      "  longspan bench attention --kind lsh --tokens 16384 --heads 8 --rounds 4 --pass forward");
+      "Examples:\n  longspan bench attention --kind full --tokens 512 --causal\n"
+      "  longspan bench attention --kind window --window 64 --globals 1 --tokens 1024\n"
+      "  longspan bench attention --kind window --dtype bf16 --globals 1 --tokens 1024\n"
+      "  longspan bench attention --kind lsh --tokens 1024 --heads 8 --rounds 4 --pass forward");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunAttentionBench(*c, globals.threads); };
   });

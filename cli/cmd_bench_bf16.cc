@@ -74,20 +74,21 @@ int RunBf16Bench(idx_t tokens, idx_t steps, bool as_json, int threads) {
 
 void AddBf16Bench(CLI::App* bench, const Globals& globals, Action& action) {
   auto* command = bench->add_subcommand(
-      "bf16", "the ways to multiply bf16 in attention, and which one the fixed rule takes");
+      "bf16", "Time the ways to multiply bf16 in attention and show which one is taken");
   struct Options {
     idx_t tokens = 4096, steps = 5;
     bool json = false;
   };
   const auto o = std::make_shared<Options>();
-  command->add_option("--tokens", o->tokens, "of the window attention that is timed")
+  command
+      ->add_option("--tokens", o->tokens, "Length in tokens of the window attention that is timed")
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
-  command->add_option("--steps", o->steps, "repetitions; medians are reported")
+  command->add_option("--steps", o->steps, "Number of repetitions, of which the median is reported")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
-  command->add_flag("--json", o->json, "one JSON document");
-  command->footer("Example:\n  longspan bench bf16 --tokens 16384");
+  command->add_flag("--json", o->json, "Print one JSON document");
+  command->footer("Examples:\n  longspan bench bf16 --tokens 1024");
   command->callback([o, &globals, &action] {
     action = [o, &globals] { return RunBf16Bench(o->tokens, o->steps, o->json, globals.threads); };
   });

@@ -7,6 +7,7 @@
 #include "base/math.h"
 #include "base/rng.h"
 #include "cli/bench_timing.h"
+#include "cli/counted.h"
 #include "cli/visual/output.h"
 #include "io/json.h"
 #include "model/text_decoder.h"
@@ -93,10 +94,10 @@ GenerateTimes Measure(Context& context, Reformer& model, const GenerateBenchComm
 
 nlohmann::ordered_json Report(const GenerateTimes& t, const GenerateTimes& first, idx_t batch) {
   return {{"tokens", t.context},
-          {"forward_s", t.forward_s},
-          {"prefill_s", t.prefill_s},
-          {"step_s", t.step_s},
-          {"step_min_s", t.step_min_s},
+          {"forward_seconds", t.forward_s},
+          {"prefill_seconds", t.prefill_s},
+          {"step_seconds", t.step_s},
+          {"step_seconds_min", t.step_min_s},
           {"tokens_per_s", static_cast<double>(batch) / t.step_s},
           {"of_first", first.step_s / t.step_s},
           {"cache_bytes", t.cache_bytes}};
@@ -122,9 +123,9 @@ int RunGenerateBench(const GenerateBenchCommand& c, int threads) {
     return 0;
   }
   std::string text = fmt::format(
-      "{}, {} parameters, {} text{} side by side\n"
+      "{}, {} parameters, {} side by side\n"
       "{:>10} {:>12} {:>12} {:>10} {:>9} {:>10} {:>9} {:>10}\n",
-      context.Describe(), model.parameters().count(), c.batch, c.batch == 1 ? "" : "s", "context",
+      context.Describe(), model.parameters().count(), Counted(c.batch, "text"), "context",
       "forward, s", "prefill, s", "step, ms", "best, ms", "tokens/s", "of first", "cache, MB");
   for (const GenerateTimes& t : times) {
     text +=
@@ -140,23 +141,29 @@ int RunGenerateBench(const GenerateBenchCommand& c, int threads) {
 }  // namespace
 
 void AddGenerateBench(CLI::App* bench, const Globals& globals, Action& action) {
-  auto* command = bench->add_subcommand("generate", "tokens/s of generation behind long texts");
+  auto* command =
+      bench->add_subcommand("generate", "Time generation behind long texts, in tokens a second");
   const auto c = std::make_shared<GenerateBenchCommand>();
-  auto* config = command->add_option("--config", c->config, "config.json of a Reformer");
-  command->add_option("--preset", c->preset, "a preset of init instead")->excludes(config);
+  auto* config =
+      command->add_option("--config", c->config, "Configuration of a Reformer, a config.json");
+  command->add_option("--preset", c->preset, "Preset of init: tiny, small or base")
+      ->excludes(config);
   command
       ->add_option("--contexts", c->contexts,
-                   "lengths of texts, with commas; positions are added where they lack")
+                   "Lengths of texts in tokens; a model with fewer positions gets more")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--tokens", c->tokens, "timed at the end of each text; medians are reported")
+  command
+      ->add_option("--tokens", c->tokens,
+                   "Number of tokens that are timed behind each text; the median is reported")
       ->capture_default_str();
-  command->add_option("--batch", c->batch, "texts side by side")->capture_default_str();
-  command->add_option("--attention", c->attention, "full, local or lsh, instead of the config's");
-  command->add_flag("--json", c->json, "one JSON document");
+  command->add_option("--batch", c->batch, "Number of texts side by side")->capture_default_str();
+  command->add_option("--attention", c->attention,
+                      "Attention of all layers: full, local or lsh (default: the config's)");
+  command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(
-      "Examples:\n  longspan bench generate --preset base --contexts 4096,65536\n"
-      "  longspan bench generate --preset small --contexts 1024 --batch 8 --json");
+      "Examples:\n  longspan bench generate --preset tiny --contexts 256,512 --tokens 8\n"
+      "  longspan bench generate --preset tiny --contexts 256 --batch 8 --tokens 8 --json");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunGenerateBench(*c, globals.threads); };
   });

@@ -64,22 +64,26 @@ int RunClassify(const ClassifyCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterClassify(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("classify", "classes, labels or a number for whole texts");
+void RegisterClassify(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<ClassifyCommand>();
   AddTaskOptions(*command, c->task);
-  command->add_option("--top", c->top, "labels to show (default: the best; of sets, see below)")
+  command
+      ->add_option(
+          "--top", c->top,
+          "Number of labels to show (default: the best one; of sets those above --threshold)")
       ->check(CLI::Range(1, 100000));
-  command->add_option("--threshold", c->threshold, "of sets of labels, those at least this likely")
+  command
+      ->add_option("--threshold", c->threshold,
+                   "Least probability of a label of a set that is shown")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command->footer(
       "A text in several windows gets the mean over them, weighted by their tokens.\n"
       "Tables and JSON have \"text\", and \"text_pair\" where texts come in pairs.\n"
       "Examples:\n"
-      "  longspan classify -m run letters/ \n"
-      "  longspan classify -m run reviews.jsonl --top 3 --json\n"
-      "  longspan classify -m run --text 'As good as it gets.' --overflow error");
+      "  longspan classify -m judge letters/\n"
+      "  longspan classify -m judge reviews.jsonl --top 3 --json\n"
+      "  longspan classify -m judge --text 'As good as it gets.' --overflow error");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunClassify(*c, globals.threads); };
   });

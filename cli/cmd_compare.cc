@@ -17,6 +17,7 @@
 #include "cli/training.h"
 #include "cli/visual/chart.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/json.h"
@@ -106,7 +107,10 @@ void CompareSteps(const CompareCommand& c, int threads, const Keep& keep, Compar
                    attention, tokens, DurationText(expected));
         break;
       }
-      figures[tokens] = TimeStep(threads, config, tokens, expected);
+      {
+        const Waiting timing(fmt::format("timing {} attention, {} tokens", attention, tokens));
+        figures[tokens] = TimeStep(threads, config, tokens, expected);
+      }
       fmt::print(stderr, "{} attention, {} tokens: {:.2f} s, {:.0f} MB\n", attention, tokens,
                  figures[tokens].seconds, static_cast<double>(figures[tokens].rss_bytes) * 1e-6);
       keep(*result);
@@ -318,29 +322,28 @@ int RunCompare(const CompareCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterCompare(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command =
-      app.add_subcommand("compare", "full, local and LSH attention: time, memory, learning");
+void RegisterCompare(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<CompareCommand>();
   const auto option = [command](const char* name, auto& value, const char* text) {
     return command->add_option(name, value, text)->capture_default_str();
   };
-  command->add_option("text", c->text, "to learn (default: the demo's novel)");
-  option("--preset", c->preset, "model whose training step is timed");
-  option("--from", c->shortest, "tokens of the shortest row; the next ones double")
+  command->add_option("FILE", c->text, "Text to learn (default: the novel of the demo)");
+  option("--preset", c->preset, "Model whose training step is timed: tiny, small or base");
+  option("--from", c->shortest, "Shortest row in tokens; the next ones double")
       ->check(CLI::Range(64, 1 << 22));
-  option("--to", c->longest, "tokens of the longest")->check(CLI::Range(64, 1 << 22));
-  option("--patience", c->patience, "seconds of one step; longer ones are left out")
+  option("--to", c->longest, "Longest row in tokens")->check(CLI::Range(64, 1 << 22));
+  option("--patience", c->patience, "Longest time of one step; longer ones are left out")
       ->check(CLI::Range(0.1, 1e6));
-  option("--minutes", c->minutes, "of learning for each attention")->check(CLI::Range(0.01, 600.0));
-  option("--train-tokens", c->train_tokens, "of a row to learn from")
+  option("--minutes", c->minutes, "Time of learning for each attention")
+      ->check(CLI::Range(0.01, 600.0));
+  option("--train-tokens", c->train_tokens, "Length of a row to learn from, in tokens")
       ->check(CLI::Range(64, 1 << 20));
-  option("--train-batch", c->train_batch, "rows of an update")->check(CLI::Range(1, 4096));
-  option("-o,--output", c->output, "directory for table.md, results.json and the pictures");
-  command->add_flag("--json", c->json, "one JSON document instead of the table");
+  option("--train-batch", c->train_batch, "Rows of an update")->check(CLI::Range(1, 4096));
+  option("-o,--output", c->output, "Folder for table.md, results.json and the pictures");
+  command->add_flag("--json", c->json, "Print one JSON document instead of the table");
   command->footer(
-      "Examples:\n  longspan compare\n"
-      "  longspan compare my.txt --preset small --to 16384 --minutes 10 -o mine");
+      "Examples:\n  longspan compare --to 2048 --minutes 0.05\n"
+      "  longspan compare my.txt --to 1024 --minutes 0.05 -o mine");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunCompare(*c, globals.threads); };
   });

@@ -6,6 +6,7 @@
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "model/to_longformer.h"
@@ -62,9 +63,11 @@ void CheckEmbeds(const std::filesystem::path& folder, idx_t channels) {
 }
 
 int RunConvert(const ConvertOptions& o) {
+  Waiting waiting("converting " + o.in);
   const ConvertReport report = o.to.empty()
                                    ? RewriteModel(o.in, o.out, o.longformer.most_bytes, CheckEmbeds)
                                    : ToLongformer(o.in, o.out, o.longformer, CheckEmbeds);
+  waiting.End();
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
   }
@@ -74,28 +77,29 @@ int RunConvert(const ConvertOptions& o) {
 
 }  // namespace
 
-void RegisterConvert(CLI::App& app, Action& action) {
-  auto* command =
-      app.add_subcommand("convert", "weights to safetensors; BERT and RoBERTa to Longformer");
+void RegisterConvert(CLI::App* command, const Globals& /*globals*/, Action& action) {
   const auto o = std::make_shared<ConvertOptions>();
-  command->add_option("in", o->in, "model directory, or one file of weights")->required();
-  command->add_option("out", o->out, "directory to write; must not be there yet")->required();
-  auto* to = command->add_option("--to", o->to, "longformer: from a BERT, RoBERTa or MiniLM")
+  command->add_option("IN", o->in, "Folder of a model, or one file of weights")->required();
+  command->add_option("OUT", o->out, "Folder to write, which must not exist yet")->required();
+  auto* to = command
+                 ->add_option("--to", o->to,
+                              "Architecture to convert a BERT, RoBERTa or MiniLM to: longformer")
                  ->check(CLI::IsMember({"longformer"}));
-  command->add_option("--max-pos", o->longformer.max_tokens, "tokens that a text may have")
+  command->add_option("--max-pos", o->longformer.max_tokens, "Longest text in tokens")
       ->capture_default_str()
       ->needs(to);
   command
       ->add_option("--window", o->longformer.window,
-                   "keys that a token sees to each side, half of attention_window")
+                   "Keys that a token sees on each side, half of attention_window")
       ->capture_default_str()
       ->needs(to);
   command
       ->add_option("--max-shard-size", o->longformer.most_bytes,
-                   "bytes of tensors in one file: 5GB, 500MB, 1GiB")
+                   "Largest file of tensors: 5GB, 500MB, 1GiB")
+      ->type_name("SIZE")
       ->transform(CLI::AsSizeValue(true))
       ->default_str("5GB");
-  command->add_flag("--json", o->json, "one JSON document");
+  command->add_flag("--json", o->json, "Print one JSON document");
   command->footer(
       "Reads model.safetensors, its shards, pytorch_model.bin (zip or legacy; nothing in it is\n"
       "executed) and its shards. Tokenizer, pooling and other files are copied. The output is\n"

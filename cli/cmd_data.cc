@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/visual/output.h"
 #include "io/escape.h"
@@ -98,17 +99,17 @@ std::string Lengths(const LengthStats& s, const char* unit) {
 
 std::string Report(const DataStats& s) {
   std::string text =
-      fmt::format("{} documents in {} file{}, {} bytes, {} characters\n", s.documents, s.files,
-                  s.files == 1 ? "" : "s", s.bytes, s.characters);
-  text += fmt::format("duplicates: {} documents ({:.2f} %), {} bytes\n", s.duplicates,
-                      Share(s.duplicates, s.documents), s.duplicate_bytes);
-  text += fmt::format("invalid UTF-8: {} documents, {} places\n", s.invalid_documents,
-                      s.invalid_pieces);
+      fmt::format("{} in {}, {}, {}\n", Counted(s.documents, "document"), Counted(s.files, "file"),
+                  Counted(s.bytes, "byte"), Counted(s.characters, "character"));
+  text += fmt::format("duplicates: {} ({:.2f} %), {}\n", Counted(s.duplicates, "document"),
+                      Share(s.duplicates, s.documents), Counted(s.duplicate_bytes, "byte"));
+  text += fmt::format("invalid UTF-8: {}, {}\n", Counted(s.invalid_documents, "document"),
+                      Counted(s.invalid_pieces, "place"));
   if (s.unreadable > 0) {
-    text +=
-        fmt::format("unreadable: {} rows, the first one: {}\n", s.unreadable, s.first_unreadable);
+    text += fmt::format("unreadable: {}, the first one: {}\n", Counted(s.unreadable, "row"),
+                        s.first_unreadable);
   }
-  if (s.without_text > 0) text += fmt::format("without text: {} rows\n", s.without_text);
+  if (s.without_text > 0) text += fmt::format("without text: {}\n", Counted(s.without_text, "row"));
   text += Lengths(s.byte_lengths, "bytes");
   const LengthStats& shown = s.token_lengths ? *s.token_lengths : s.byte_lengths;
   const char* unit = s.token_lengths ? "tokens" : "bytes";
@@ -148,31 +149,33 @@ int RunStats(DataCommand c, int threads) {
 
 }  // namespace
 
-void RegisterData(CLI::App& app, const Globals& globals, Action& action) {
-  auto* data = app.add_subcommand("data", "look at texts before training: stats");
+void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
   data->require_subcommand(1);
   data->fallthrough();
+  data->footer("Examples:\n  longspan data stats book.txt");
   auto* stats = data->add_subcommand(
-      "stats", "documents, lengths, duplicates and broken text of files and folders");
+      "stats", "Count documents, lengths, duplicates and broken text of files and folders");
   const auto c = std::make_shared<DataCommand>();
   c->options.lengths = {512, 4096};
-  stats->add_option("files", c->files, "texts, tables, JSON or folders")->required();
+  stats->add_option("FILE", c->files, "Texts, tables, JSON or folders of them")->required();
+  BeginGroup(stats, heading::kTexts);
   stats->add_option("-m,--tokenizer", c->model,
-                    "directory of a model or tokenizer, or bytes: counts tokens too");
+                    "Folder of a model or tokenizer, or bytes, whose tokens are counted");
   stats
       ->add_option("--documents", c->options.documents,
-                   "where one ends in a text: file, blank-line or line")
+                   "Where a document ends in a text: file, blank-line or line")
       ->capture_default_str();
   AddReadOptions(stats, &c->options.data);
   stats
       ->add_option("--lengths", c->options.lengths,
-                   "rows that documents would be cut or padded to: tokens, or bytes without a "
-                   "tokenizer")
+                   "Row lengths that documents would be cut or padded to, in tokens, or bytes "
+                   "without a tokenizer")
       ->delimiter(',')
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->expected(1)
       ->capture_default_str();
-  stats->add_flag("--json", c->json, "one JSON document");
+  BeginGroup(stats, heading::kOutput);
+  stats->add_flag("--json", c->json, "Print one JSON document");
   stats->footer(
       "Examples:\n  longspan data stats book.txt\n"
       "  longspan data stats train.jsonl -m long --lengths 512,4096 --json\n"

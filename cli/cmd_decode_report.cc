@@ -6,8 +6,10 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "data/mapped_file.h"
 #include "io/json.h"
 #include "model/decode_agreement.h"
@@ -45,14 +47,15 @@ std::string TextReport(const DecodeReportCommand& c, idx_t prompt, idx_t windows
   const auto n = static_cast<double>(a.tokens);
   const auto bits = [n](double loss) { return loss / n / std::numbers::ln2; };
   return fmt::format(
-      "{} tokens behind prompts of {}, {} window{} of {}\n"
+      "{} behind prompts of {}, {} of {}\n"
       "{:>26} {:>14} {:>14}\n{:>26} {:>14.4f} {:>14.4f}\n{:>26} {:>14.4f} {:>14.4f}\n"
       "{:>26} {:>14.2f} {:>14.2f}\n"
       "the same token is the likeliest: {:.2f} %\nlogits differ by {:.4g} in the mean, {:.4g} at "
       "most\n",
-      a.tokens, prompt, windows, windows == 1 ? "" : "s", c.tokens, "", "forward", "cached",
-      "loss, nats a token", a.full_loss / n, a.cached_loss / n, "bits a token", bits(a.full_loss),
-      bits(a.cached_loss), "foreseen, %", 100.0 * static_cast<double>(a.full_correct) / n,
+      Counted(a.tokens, "token"), prompt, Counted(windows, "window"), c.tokens, "", "forward",
+      "cached", "loss, nats a token", a.full_loss / n, a.cached_loss / n, "bits a token",
+      bits(a.full_loss), bits(a.cached_loss), "foreseen, %",
+      100.0 * static_cast<double>(a.full_correct) / n,
       100.0 * static_cast<double>(a.cached_correct) / n,
       100.0 * static_cast<double>(a.same_first) / n, a.mean_difference(), a.most_difference);
 }
@@ -77,7 +80,9 @@ std::string JsonReport(const DecodeReportCommand& c, idx_t prompt, idx_t windows
 int RunDecodeReport(const DecodeReportCommand& c, int threads) {
   Context context(threads);
   Check(c.windows >= 1, ErrorCode::kUsage, "windows: {} is not at least 1", c.windows);
+  Waiting loading("loading " + c.model);
   Reformer model = LoadReformer(c.model, c.load);
+  loading.End();
   const auto tokenizer = text::OpenTokenizer(c.model);
   const LastText last(c.text, c.data, tokenizer->kind() == "bytes", c.held_out);
   TellNotes(last.corpus.notes);
@@ -88,6 +93,7 @@ int RunDecodeReport(const DecodeReportCommand& c, int threads) {
   const idx_t prompt = c.prompt > 0 ? c.prompt : c.tokens / 2;
   const idx_t windows = std::min(c.windows, size / c.tokens);
   DecodeAgreement total;
+  Waiting comparing("comparing");
   for (idx_t w = 0; w < windows; ++w) {  // spread over the whole text
     const idx_t begin = w * (size - c.tokens) / std::max<idx_t>(1, windows - 1);
     total.Add(CompareDecoding(
@@ -95,6 +101,7 @@ int RunDecodeReport(const DecodeReportCommand& c, int threads) {
         std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(c.tokens)),
         prompt));
   }
+  comparing.End();
   PrintResult(c.json ? JsonReport(c, prompt, windows, total)
                      : TextReport(c, prompt, windows, total));
   return 0;
@@ -102,31 +109,32 @@ int RunDecodeReport(const DecodeReportCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterDecodeReport(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("decode-report",
-                                     "generation with a cache against the forward pass, on a text");
+void RegisterDecodeReport(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<DecodeReportCommand>();
-  command->add_option("-m,--model", c->model, "directory of a Reformer language model")->required();
-  command->add_option("text", c->text, "a text, a table, JSON or a folder of them")->required();
+  BeginGroup(command, heading::kModel);
+  command->add_option("-m,--model", c->model, "Folder of a Reformer language model")->required();
+  command->add_option("FILE", c->text, "Text, table, JSON or folder of them")->required();
   AddReadOptions(command, &c->data);
-  command->add_option("--tokens", c->tokens, "of a window")->capture_default_str();
+  BeginGroup(command, "Measurement");
+  command->add_option("--tokens", c->tokens, "Length of a window in tokens")->capture_default_str();
   command->add_option(
       "--prompt", c->prompt,
-      "tokens of it that are the prompt; the others are decoded one by one (default: "
-      "half)");
-  command->add_option("--windows", c->windows, "spread over the text")->capture_default_str();
-  command->add_option("--held-out", c->held_out, "only this share of the end")
+      "Tokens of a window that are the prompt; the others are decoded one by one (default: half)");
+  command->add_option("--windows", c->windows, "Number of windows, spread over the text")
+      ->capture_default_str();
+  command->add_option("--held-out", c->held_out, "Share of the text's end that is measured")
       ->capture_default_str();
   command
       ->add_option("--num-hashes", c->load.num_hashes,
-                   "rounds of LSH layers, instead of the config's")
+                   "Hash rounds of LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
   command->add_option("--attention", c->load.attention,
-                      "full, local or lsh, instead of the config's");
-  command->add_flag("--json", c->json, "one JSON document");
+                      "Attention of all layers: full, local or lsh (default: the config's)");
+  BeginGroup(command, heading::kOutput);
+  command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(
-      "Examples:\n  longspan decode-report -m run book.txt --held-out 0.1 --tokens 2048\n"
-      "  longspan decode-report -m run book.txt --num-hashes 4 --json");
+      "Examples:\n  longspan decode-report -m run book.txt --held-out 0.1 --tokens 256\n"
+      "  longspan decode-report -m run book.txt --tokens 128 --windows 1 --num-hashes 4 --json");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunDecodeReport(*c, globals.threads); };
   });

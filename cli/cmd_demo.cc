@@ -146,18 +146,22 @@ int RunDemo(const DemoCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterDemo(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("demo", "train on a novel, draw, write: minutes");
+void RegisterDemo(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<DemoCommand>();
-  command->add_option("--text", c->text, "another text (default: Persuasion)");
+  command->add_option("--text", c->text, "Text to learn (default: the novel Persuasion)");
   command
-      ->add_option("--minutes", c->minutes, "of training, about; 16 passes over the text at most")
+      ->add_option("--minutes", c->minutes,
+                   "Time of training, about; at most 16 passes over the text")
       ->check(CLI::Range(0.05, 600.0))
       ->capture_default_str();
-  command->add_option("--steps", c->steps, "updates, instead of minutes");
-  command->add_option("-o,--output", c->output, "directory")->capture_default_str();
-  command->add_option("--progress", c->progress, "auto, bar, plain or none")->capture_default_str();
-  command->footer("Examples:\n  longspan demo\n  longspan demo --text my.txt --minutes 10 -o mine");
+  command->add_option("--steps", c->steps, "Number of updates, instead of minutes");
+  command->add_option("-o,--output", c->output, "Folder to write")->capture_default_str();
+  command
+      ->add_option("--progress", c->progress,
+                   "Form of the progress on stderr: auto, bar, plain or none")
+      ->capture_default_str();
+  command->footer(
+      "Examples:\n  longspan demo\n  longspan demo --text my.txt --minutes 0.05 -o mine");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunDemo(*c, globals.threads); }; });
 }

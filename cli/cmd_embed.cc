@@ -119,8 +119,7 @@ int RunEmbed(const EmbedCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterEmbed(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("embed", "texts as vectors, of any length");
+void RegisterEmbed(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<EmbedCommand>();
   AddTaskOptions(*command, c->task);
   // An empty text is a text: it is not the same as none.
@@ -129,24 +128,28 @@ void RegisterEmbed(CLI::App& app, const Globals& globals, Action& action) {
         names, [c, to = &value](const std::string& text) { *to = text; }, help);
   };
   add("--pooling", c->pooling,
-      "mean, cls, max, mean-sqrt-len, weighted-mean or last-token\n"
-      "(default: as a sentence-transformers folder says, else mean)");
-  auto* normalize = command->add_flag("--normalize", c->normalize, "vectors of length 1");
-  command->add_flag("--no-normalize", c->no_normalize, "as they come, whatever the folder says")
+      "Pooling: mean, cls, max, mean-sqrt-len, weighted-mean or last-token (default: as a "
+      "sentence-transformers folder says, else mean)");
+  auto* normalize = command->add_flag("--normalize", c->normalize, "Scale the vectors to length 1");
+  command
+      ->add_flag("--no-normalize", c->no_normalize,
+                 "Leave the vectors as they come, whatever the folder says")
       ->excludes(normalize);
   auto* name = add("--prompt-name", c->prompt_name,
-                   "this prompt of the model's before every text\n"
-                   "(default: default_prompt_name, if the model has one)");
-  auto* prompt = add("--prompt", c->prompt, "this text before every text")->excludes(name);
-  command->add_flag("--no-prompt", c->no_prompt, "texts as they stand, whatever the model says")
+                   "Name of the model's prompt that stands before every text (default: its "
+                   "default_prompt_name)");
+  auto* prompt = add("--prompt", c->prompt, "Text that stands before every text")->excludes(name);
+  command
+      ->add_flag("--no-prompt", c->no_prompt,
+                 "Leave the texts as they stand, whatever the model says")
       ->excludes(name)
       ->excludes(prompt);
   add("--output-format", c->format,
-      "jsonl, json, npy, csv, tsv or text\n"
-      "(default: as -o ends, on stdout jsonl)");
+      "Form of the vectors: jsonl, json, npy, csv, tsv or text (default: as -o ends; on stdout "
+      "jsonl)");
   add("-o,--output", c->output,
-      "file instead of stdout: .jsonl, .json, .npy, .csv, .tsv\n"
-      "or .txt; beside v.npy, v.ids.jsonl says what its rows are");
+      "File to write instead of stdout: .jsonl, .json, .npy, .csv, .tsv or .txt; beside v.npy, "
+      "v.ids.jsonl names its rows");
   command->footer(
       "Examples:\n"
       "  longspan embed -m minilm-long chapters/ > vectors.jsonl\n"

@@ -126,57 +126,65 @@ int RunEval(const EvalCommand& c, int threads) {
 
 void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
   EvalOptions& o = c->options;
-  command->add_option("--held-out", o.held_out, "language models: only this share of the end")
+  command
+      ->add_option("--held-out", o.held_out,
+                   "Share of the text's end that is measured, for language models")
       ->capture_default_str();
-  command->add_option("--stride", o.stride, "Reformers: the window's advance, 0: half of it")
+  command
+      ->add_option("--stride", o.stride,
+                   "Tokens from window to window of a Reformer; 0 takes half a window")
       ->capture_default_str();
-  command->add_option("--attention", o.attention,
-                      "Reformers: full, local or lsh, instead of the config's");
+  command->add_option(
+      "--attention", o.attention,
+      "Attention of a Reformer's layers: full, local or lsh (default: the config's)");
   command
       ->add_option("--num-hashes", o.num_hashes,
-                   "Reformers: rounds of LSH layers, instead of the config's")
+                   "Hash rounds of a Reformer's LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", o.no_lm_bias,
-                    "Reformers: leave the head's bias out, as transformers 5.0 to 5.23 do");
+                    "Leave out the head's bias of a Reformer, as transformers 5.0 to 5.23 do");
   command->add_flag("--strict", o.strict,
-                    "Reformers of bytes: pad windows and refuse them as transformers does");
+                    "Pad and refuse windows of a Reformer of bytes as transformers does");
   command
       ->add_option("--documents", c->mlm.documents,
-                   "masked LMs: where one ends: file, blank-line or line")
+                   "Where a document ends, for masked LMs: file, blank-line or line")
       ->capture_default_str();
   command->add_flag("--packed", c->mlm.packed,
-                    "masked LMs: rows of whole documents that do not see each other");
-  command->add_option("--mask-share", c->mlm.mask_share, "masked LMs: of the tokens")
+                    "Fill rows of masked LMs with whole documents that do not see each other");
+  command
+      ->add_option("--mask-share", c->mlm.mask_share, "Share of the tokens that masked LMs guess")
       ->capture_default_str();
-  command->add_option("--seed", c->seed, "masked LMs: of the masks")->capture_default_str();
+  command->add_option("--seed", c->seed, "Seed of the masks of masked LMs")->capture_default_str();
 }
 
 }  // namespace
 
-void RegisterEval(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand(
-      "eval", "a language model on a text, a classifier on a table: by what the model is");
+void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<EvalCommand>();
   c->options.tokens = 0;
-  command->add_option("-m,--model", c->model, "model directory")->required();
+  BeginGroup(command, heading::kModel);
+  command->add_option("-m,--model", c->model, "Folder of the model that is measured")->required();
   command
-      ->add_option("data", c->data,
-                   "a text, a table, JSON or a folder of them; for classifiers with labels")
+      ->add_option("FILE", c->data,
+                   "Text, table, JSON or folder of them; with labels for classifiers")
       ->required();
   command
       ->add_option("--tokens", c->options.tokens,
-                   "window or row; 0: all that the model has positions for (Reformers: 512)")
+                   "Longest row in tokens; 0 takes all positions of the model (512 of a Reformer)")
       ->capture_default_str();
+  BeginGroup(command, heading::kRows);
   AddLanguageModelOptions(command, c.get());
   AddReadOptions(command, &c->options.data);
   AddLabelOptions(command, &c->options.data);
+  BeginGroup(command, heading::kRows);
   AddColumnOptions(command, &c->classify);
   AddGlobalOption(command, "as in training", &c->global);
-  command->add_flag("--json", c->json, "one JSON document");
+  BeginGroup(command, heading::kOutput);
+  command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(
-      "Examples:\n  longspan eval -m run book.txt --held-out 0.1 --tokens 1024\n"
-      "  longspan eval -m run book.txt --attention full\n"
-      "  longspan eval -m adapted other.txt --tokens 4096\n"
+      "Examples:\n  longspan eval -m run book.txt --held-out 0.1 --tokens 256\n"
+      "  longspan eval -m run book.txt --held-out 0.1 --attention full\n"
+      "  longspan eval -m adapted other.txt --tokens 512\n"
       "  longspan eval -m judge test.csv --json");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunEval(*c, globals.threads); }; });

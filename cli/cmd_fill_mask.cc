@@ -66,21 +66,20 @@ int RunFillMask(const FillMaskCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterFillMask(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("fill-mask", "guess the words that a text leaves open");
+void RegisterFillMask(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<FillMaskCommand>();
   AddTaskOptions(*command, c->task);
-  command->add_option("--top", c->top, "guesses for each mask")
+  command->add_option("--top", c->top, "Number of guesses for each mask")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->add_flag("--no-lm-bias", c->task.options.no_lm_bias,
-                    "Reformers: leave the head's bias out, as transformers 5.0 to 5.23 do");
+                    "Leave out the head's bias of a Reformer, as transformers 5.0 to 5.23 do");
   command->footer(
       "The mask is the tokenizer's own: <mask> or [MASK].\n"
       "Examples:\n"
       "  longspan fill-mask -m long --text 'She had a very <mask> father.'\n"
-      "  longspan fill-mask -m long chapters/ --top 3 --json\n"
-      "  head -1 book.txt | longspan fill-mask -m long -");
+      "  longspan fill-mask -m long masked/ --top 3 --json\n"
+      "  echo 'A <mask> ship.' | longspan fill-mask -m long -");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunFillMask(*c, globals.threads); };
   });

@@ -10,6 +10,7 @@
 #include "cli/data_options.h"
 #include "cli/generated_text.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "data/inputs.h"
 #include "io/escape.h"
 #include "io/json.h"
@@ -96,6 +97,11 @@ LoadOptions LoadOptionsOf(const GenerateCommand& c) {
   return load;
 }
 
+Reformer Load(const GenerateCommand& c, std::vector<std::string>* warnings) {
+  const Waiting waiting("loading " + c.model);
+  return LoadReformer(c.model, LoadOptionsOf(c), warnings);
+}
+
 class Generation {
  public:
   Generation(GenerateCommand c, int threads)
@@ -104,7 +110,7 @@ class Generation {
         refusals_(c_.data.skip_bad, TellNote),
         tokenizer_(OpenTokenizerOf(c_.model)),
         prompts_(PromptsOf(c_, *tokenizer_, &refusals_)),
-        model_(LoadReformer(c_.model, LoadOptionsOf(c_), &warnings_)) {
+        model_(Load(c_, &warnings_)) {
     TellNotes(warnings_);
     c_.options.cache = !c_.no_cache;
     Check(tokenizer_->vocabulary() <= model_.config().vocab_size, ErrorCode::kFormat,
@@ -116,11 +122,14 @@ class Generation {
 
   int Run() {
     if (prompts_.texts.empty()) return refusals_.Finish();
+    // What streams is seen itself.
+    Waiting writing("writing", streams());
     if (c_.search) {
       for (const auto& ids : prompts_.ids) texts_.push_back(Search(ids));
     } else {
       for (std::size_t begin = 0; begin < prompts_.ids.size(); begin += c_.batch) Write(begin);
     }
+    writing.End();
     Print();
     return refusals_.Finish();
   }
@@ -247,27 +256,32 @@ class Generation {
 };
 
 void AddPromptOptions(CLI::App* command, GenerateCommand* c) {
-  command->add_option("-m,--model", c->model, "model directory")->required();
+  BeginGroup(command, heading::kModel);
+  command->add_option("-m,--model", c->model, "Folder of a Reformer language model")->required();
+  BeginGroup(command, heading::kTexts);
   auto* prompt = command
                      ->add_option("-p,--prompt", c->prompts,
-                                  "text to go on from; again for several, side by side")
+                                  "Text to continue; give it again for several, side by side")
                      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
                      ->allow_extra_args(false);
   command
       ->add_option(
           "-f,--file", c->files,
-          "a file with the prompt, a table, JSON, a folder, - for stdin; may be given again")
+          "File of prompts: a text, a table, JSON or a folder; - is stdin; may be given again")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false)
       ->excludes(prompt);
   AddReadOptions(command, &c->data);
-  command->add_flag("--lines", c->lines, "each line of the file is a prompt");
-  command->add_option("--batch", c->batch, "prompts that run side by side")
+  command->add_flag("--lines", c->lines, "Take each line of the file as a prompt");
+  command->add_option("--batch", c->batch, "Number of prompts that run side by side")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  command->add_option("-n,--tokens", c->options.tokens, "to write: bytes, or the tokenizer's")
+  BeginGroup(command, "Writing");
+  command
+      ->add_option("-n,--tokens", c->options.tokens,
+                   "Number of tokens to write: bytes, or the tokenizer's")
       ->capture_default_str();
-  command->add_option("--stop", c->stops, "ends a text before this string; may be given again")
+  command->add_option("--stop", c->stops, "String before which a text ends; may be given again")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
 }
@@ -275,53 +289,62 @@ void AddPromptOptions(CLI::App* command, GenerateCommand* c) {
 void AddChoiceOptions(CLI::App* command, GenerateCommand* c) {
   SamplingOptions& s = c->options.sampling;
   auto* temperature =
-      command->add_option("--temperature,--temp", s.temperature, "0: always the most likely token")
+      command
+          ->add_option("--temperature,--temp", s.temperature,
+                       "Temperature of the draws; 0 always takes the most likely token")
           ->capture_default_str();
-  auto* top_k = command->add_option("--top-k", s.top_k, "only the k most likely, 0: all")
-                    ->capture_default_str();
+  auto* top_k =
+      command
+          ->add_option("--top-k", s.top_k, "Draw from the k most likely tokens only; 0 takes all")
+          ->capture_default_str();
   auto* top_p =
-      command->add_option("--top-p", s.top_p, "only the most likely that together reach p")
+      command
+          ->add_option("--top-p", s.top_p, "Draw from the most likely tokens that together reach p")
           ->capture_default_str();
-  auto* seed = command->add_option("--seed", s.seed, "of the draws")->capture_default_str();
+  auto* seed = command->add_option("--seed", s.seed, "Seed of the draws")->capture_default_str();
   command
       ->add_option("--repetition-penalty", s.repetition_penalty,
-                   "above 1: less of what the text already has")
+                   "Penalty above 1 makes what the text already has less likely")
       ->capture_default_str();
   auto* beams = command->add_option("--beams", c->beam.beams,
-                                    "beam search that follows as many, instead of drawing");
+                                    "Number of beams of a beam search, instead of drawing");
   beams->excludes(temperature)->excludes(top_k)->excludes(top_p)->excludes(seed);
   beams->each([c](const std::string&) { c->search = true; });
   command
       ->add_option("--length-penalty", c->beam.length_penalty,
-                   "of beams; above 0 favours long ones")
+                   "Exponent of the length by which the score of a beam is divided; above 0 "
+                   "favours long ones")
       ->needs(beams)
       ->capture_default_str();
 }
 
 }  // namespace
 
-void RegisterGenerate(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("generate", "go on with a text");
+void RegisterGenerate(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<GenerateCommand>();
   AddPromptOptions(command, c.get());
   AddChoiceOptions(command, c.get());
-  command->add_option("--context", c->options.context, "tokens looked back on, 0: all positions")
+  BeginGroup(command, heading::kComputing);
+  command
+      ->add_option("--context", c->options.context,
+                   "Tokens that are looked back on; 0 takes all positions")
       ->capture_default_str();
-  command->add_flag("--no-cache", c->no_cache, "run the whole text for every token");
+  command->add_flag("--no-cache", c->no_cache, "Run the whole text for every token");
   command
       ->add_option("--num-hashes", c->load.num_hashes,
-                   "rounds of LSH layers, instead of the config's")
+                   "Hash rounds of LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", c->no_lm_bias,
-                    "leave the head's bias out, as transformers 5.0 to 5.23 do");
+                    "Leave out the head's bias, as transformers 5.0 to 5.23 do");
   command->add_option("--attention", c->load.attention,
-                      "full, local or lsh, instead of the config's");
-  command->add_flag("--no-stream", c->no_stream, "print at the end, not token by token");
-  command->add_flag("--json", c->json, "one JSON document");
+                      "Attention of all layers: full, local or lsh (default: the config's)");
+  BeginGroup(command, heading::kOutput);
+  command->add_flag("--no-stream", c->no_stream, "Print the text at the end, not token by token");
+  command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(
-      "Examples:\n  longspan generate -m run -p 'She had been' --tokens 400 --temp 0.7\n"
-      "  longspan generate -m run -p 'Anne' -p 'Mary' --beams 4 --stop '.'\n"
-      "  longspan generate -m run -f chapter.txt --top-p 0.95 --seed 7 --json");
+      "Examples:\n  longspan generate -m run -p 'She had been' --tokens 100 --temp 0.7\n"
+      "  longspan generate -m run -p 'Anne' -p 'Mary' --tokens 40 --beams 4 --stop '.'\n"
+      "  longspan generate -m run -f chapter.txt --tokens 40 --top-p 0.95 --json");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return Generation(*c, globals.threads).Run(); };
   });

@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/counted.h"
 #include "cli/model_info.h"
 #include "cli/visual/output.h"
 #include "io/json.h"
@@ -118,8 +119,7 @@ std::string HashText(const nlohmann::ordered_json& lsh, idx_t longest) {
     buckets += fmt::format("{}{}", buckets.empty() ? "" : " x ", factor.get<idx_t>());
   }
   const auto rounds = lsh["rounds"].get<idx_t>();
-  return fmt::format("{} round{}, {} buckets at {} tokens", rounds, rounds == 1 ? "" : "s", buckets,
-                     longest);
+  return fmt::format("{}, {} buckets at {} tokens", Counted(rounds, "round"), buckets, longest);
 }
 
 // One line for each kind of layer that the model has, and how they attend.
@@ -179,12 +179,11 @@ int RunInfo(const InfoOptions& o) {
 
 }  // namespace
 
-void RegisterInfo(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("info", "what a folder or file holds, and what to do with it");
+void RegisterInfo(CLI::App* command, const Globals& /*globals*/, Action& action) {
   const auto o = std::make_shared<InfoOptions>();
-  command->add_option("model", o->model, "model directory, or any other path")->required();
-  command->add_flag("--tensors", o->tensors, "list every tensor");
-  command->add_flag("--json", o->json, "one JSON document");
+  command->add_option("PATH", o->model, "Folder of a model or run, or any other path")->required();
+  command->add_flag("--tensors", o->tensors, "List every tensor");
+  command->add_flag("--json", o->json, "Print one JSON document");
   command->footer("Examples:\n  longspan info run\n  longspan info run --tensors --json");
   command->callback([o, &action] { action = [o] { return RunInfo(*o); }; });
 }

@@ -184,38 +184,38 @@ int RunInit(const InitOptions& o) {
 
 }  // namespace
 
-void RegisterInit(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("init", "create a model with random weights");
+void RegisterInit(CLI::App* command, const Globals& /*globals*/, Action& action) {
   const auto o = std::make_shared<InitOptions>();
   command->add_option("--arch", o->arch,
-                      "reformer (default) or longformer; a config says it itself");
+                      "Architecture: reformer (default) or longformer; a config names it itself");
   command
-      ->add_option("--preset", o->preset,
-                   "tiny, small or base; reformer: bytes, local and LSH layers; longformer: masked "
-                   "LM over RoBERTa's 50265 words, base as longformer-base-4096")
+      ->add_option(
+          "--preset", o->preset,
+          "Size: tiny, small or base. A Reformer takes bytes and has local and LSH layers; a "
+          "Longformer is a masked LM over RoBERTa's 50265 tokens, its base as longformer-base-4096")
       ->capture_default_str();
-  command->add_option("--config", o->config, "a config.json instead of a preset")
+  command->add_option("--config", o->config, "Configuration instead of a preset, a config.json")
       ->excludes("--preset");
   command->add_option("--head", o->head,
-                      "lm (Reformers), mlm, classify, qa, none; Longformers also token-classify, "
-                      "multiple-choice");
-  command->add_option("--labels", o->labels, "names of a classifier's labels: a,b,c")
-      ->delimiter(',');
+                      "Head: lm (Reformers), mlm, classify, qa or none; Longformers also "
+                      "token-classify and multiple-choice");
+  command->add_option("--labels", o->labels, "Names of a classifier's labels")->delimiter(',');
   command->add_option("--tokenizer", o->tokenizer,
-                      "a directory with a tokenizer, whose vocabulary and special tokens the model "
-                      "gets, and a copy of its files (Reformers: bytes without it)");
+                      "Folder of a tokenizer, whose files are copied and whose vocabulary the "
+                      "model gets (default: bytes for Reformers)");
   command
-      ->add_option("--rotation-seed", o->rotation_seed,
-                   "Reformers: of the rotations with which LSH layers hash in evaluation, kept in "
-                   "config.json")
+      ->add_option(
+          "--rotation-seed", o->rotation_seed,
+          "Seed of the rotations of a Reformer's LSH layers in evaluation, kept in config.json")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--seed", o->seed, "of the random weights")->capture_default_str();
-  command->add_flag("--overwrite", o->overwrite, "replace the model in the directory");
-  command->add_option("-o,--output", o->output, "directory to write")->required();
+  command->add_option("--seed", o->seed, "Seed of the random weights")->capture_default_str();
+  BeginGroup(command, heading::kOutput);
+  command->add_flag("--overwrite", o->overwrite, "Replace the model in the folder");
+  command->add_option("-o,--output", o->output, "Folder to write")->required();
   command->footer(
       "Examples:\n  longspan init --arch reformer --preset small -o start\n"
       "  longspan init --preset small --tokenizer pieces -o start\n"
-      "  longspan init --arch longformer --preset base -o long\n"
+      "  longspan init --arch longformer --preset tiny -o long\n"
       "  longspan init --head classify --labels good,bad -o judge\n"
       "  longspan init --arch longformer --preset tiny --tokenizer roberta-base -o mine\n"
       "  longspan init --config my/config.json --seed 7 -o start");

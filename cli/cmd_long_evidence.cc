@@ -230,24 +230,24 @@ int RunLongEvidence(const EvidenceCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterLongEvidence(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand(
-      "long-evidence", "train on two facts far apart, then read less and less: minutes");
+void RegisterLongEvidence(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<EvidenceCommand>();
-  command->add_option("--tokens", c->tokens, "of a document")
+  command->add_option("--tokens", c->tokens, "Length of a document in tokens")
       ->check(CLI::Range(64, 65536))
       ->capture_default_str();
-  command->add_option("--documents", c->documents, "of the test")
+  command->add_option("--documents", c->documents, "Number of documents of the test")
       ->check(CLI::Range(2, 1000000))
       ->capture_default_str();
-  command->add_option("--seed", c->seed, "of documents and weights")->capture_default_str();
-  command->add_option("-o,--output", c->output, "directory")->capture_default_str();
-  command->add_option("--progress", c->progress, "auto, bar, plain or none")->capture_default_str();
-  command->add_flag("--json", c->json, "one JSON document");
+  command->add_option("--seed", c->seed, "Seed of documents and weights")->capture_default_str();
+  command->add_option("-o,--output", c->output, "Folder to write")->capture_default_str();
+  command
+      ->add_option("--progress", c->progress,
+                   "Form of the progress on stderr: auto, bar, plain or none")
+      ->capture_default_str();
+  command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(
-      "Exit code 0: at least 95 % of the documents are judged right, and the cut ones by chance; "
-      "1: "
-      "not.\nExamples:\n  longspan long-evidence\n"
+      "Exit code 0: at least 95 % of the documents are judged right, and the cut ones by\n"
+      "chance; 1: not. It takes minutes.\nExamples:\n  longspan long-evidence\n"
       "  longspan long-evidence --tokens 512 --seed 2 -o evidence --json");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunLongEvidence(*c, globals.threads); };

@@ -5,11 +5,13 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/text_inputs.h"
 #include "cli/visual/chart.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
+#include "cli/waiting.h"
 #include "io/json.h"
 #include "model/attention_layer.h"
 #include "model/lsh_recall.h"
@@ -91,6 +93,7 @@ Report Measure(const LshReportCommand& c, int threads) {
   report.tokens = WindowOf(c, report.config, size);
   report.windows = std::min(c.windows, size / report.tokens);
   report.rows = std::min(options.rows, report.tokens - (report.config.is_decoder ? 1 : 0));
+  const Waiting measuring("measuring " + c.model);
   Reformer model = LoadReformer(c.model, load);
   report.config = model.config();
   for (idx_t w = 0; w < report.windows; ++w) {  // spread over the whole text
@@ -189,7 +192,7 @@ std::string TopTable(const Report& report) {
 std::string RoundTable(const Report& report) {
   std::vector<std::string> cells;
   for (const RoundRecall& r : report.layers.front().all.rounds) {
-    cells.push_back(Heading(fmt::format("{} round{}", r.rounds, r.rounds == 1 ? "" : "s")));
+    cells.push_back(Heading(Counted(r.rounds, "round")));
   }
   std::string text = Line("seen by hashing", cells);
   for (const LayerRecall& layer : report.layers) {
@@ -211,8 +214,8 @@ std::string ReportText(const Report& report) {
   const ReformerConfig& config = report.config;
   std::string text = fmt::format(
       "Share of a row's softmax over all keys, in per cent: mean over rows and heads, in brackets\n"
-      "what nine rows in ten exceed. {} window{} of {} tokens, {} rows of each, {} heads, {}.\n\n",
-      report.windows, report.windows == 1 ? "" : "s", report.tokens, report.rows, config.heads,
+      "what nine rows in ten exceed. {} of {} tokens, {} rows of each, {} heads, {}.\n\n",
+      Counted(report.windows, "window"), report.tokens, report.rows, config.heads,
       config.is_decoder ? "causal\n(row 0 sees only itself and is left out)" : "both directions");
   text += TopTable(report) + "\n" + RoundTable(report);
   return text +
@@ -244,9 +247,9 @@ Chart MakeChart(const Report& report) {
   Chart chart;
   chart.title = "Softmax mass that hashing sees";
   chart.note = fmt::format(
-      "{} window{} of {} tokens; pale, mean of the layers: as many of the heaviest and of the "
+      "{} of {} tokens; pale, mean of the layers: as many of the heaviest and of the "
       "nearest keys, and buckets by chance",
-      report.windows, report.windows == 1 ? "" : "s", report.tokens);
+      Counted(report.windows, "window"), report.tokens);
   chart.x = {"rounds of hashing", true};
   chart.y = {"share of the softmax over all keys (%)", false};
   const auto lines = static_cast<idx_t>(report.layers.size());
@@ -282,35 +285,42 @@ int RunLshReport(const LshReportCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterLshReport(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand(
-      "lsh-report", "whether the hashing of LSH layers finds the keys that matter");
+void RegisterLshReport(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<LshReportCommand>();
-  command->add_option("-m,--model", c->model, "model directory")->required();
-  command->add_option("text", c->text, "a text, a table, JSON or a folder of them")->required();
+  BeginGroup(command, heading::kModel);
+  command->add_option("-m,--model", c->model, "Folder of a Reformer language model")->required();
+  command->add_option("FILE", c->text, "Text, table, JSON or folder of them")->required();
   AddReadOptions(command, &c->data);
-  command->add_option("--held-out", c->held_out, "only this share of the text's end")
+  BeginGroup(command, "Measurement");
+  command->add_option("--held-out", c->held_out, "Share of the text's end that is measured")
       ->capture_default_str();
   command
       ->add_option("--tokens", c->tokens,
-                   "of a window (default: as many as model and text have, at most 4096)")
+                   "Length of a window in tokens (default: what model and text have, at most 4096)")
       ->check(CLI::Range(1, 1 << 30).description(""));
-  command->add_option("--windows", c->windows, "windows, spread over the text; or as many as fit")
+  command
+      ->add_option("--windows", c->windows,
+                   "Number of windows, spread over the text, or as many as fit")
       ->check(CLI::Range(1, 1 << 20).description(""))
       ->capture_default_str();
-  command->add_option("--rounds", c->rounds, "numbers of rounds to compare")->capture_default_str();
-  command->add_option("--rows", c->options.rows, "rows of each window that are measured")
+  command->add_option("--rounds", c->rounds, "Numbers of hash rounds to compare")
+      ->type_name("N,N")
+      ->capture_default_str();
+  command->add_option("--rows", c->options.rows, "Number of rows of each window that are measured")
       ->check(CLI::Range(1, 1 << 30).description(""))
       ->capture_default_str();
-  command->add_option("--seed", c->options.seed, "of the rows and the random buckets")
+  command->add_option("--seed", c->options.seed, "Seed of the rows and of the random buckets")
       ->capture_default_str();
-  command->add_option("--attention", c->attention,
-                      "full, local or lsh in the model that is measured, instead of the config's");
-  command->add_option("-o,--output", c->output, "picture to write, .svg or .png");
-  command->add_flag("--json", c->json, "one JSON document, with every head");
+  command->add_option(
+      "--attention", c->attention,
+      "Attention of the model that is measured: full, local or lsh (default: the config's)");
+  BeginGroup(command, heading::kOutput);
+  command->add_option("-o,--output", c->output, "Picture to write, .svg or .png")
+      ->type_name("FILE");
+  command->add_flag("--json", c->json, "Print one JSON document, with every head");
   command->footer(
-      "Examples:\n  longspan lsh-report -m run book.txt --held-out 0.1\n"
-      "  longspan lsh-report -m run book.txt --tokens 16384 --rounds 1,4,16 -o recall.svg");
+      "Examples:\n  longspan lsh-report -m run book.txt --held-out 0.1 --tokens 256\n"
+      "  longspan lsh-report -m run book.txt --tokens 256 --rounds 1,4 -o recall.svg");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunLshReport(*c, globals.threads); };
   });

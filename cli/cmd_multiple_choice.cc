@@ -101,13 +101,14 @@ int RunMultipleChoice(const ChoiceCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterMultipleChoice(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("multiple-choice", "which of several answers fits");
+void RegisterMultipleChoice(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<ChoiceCommand>();
   c->task.inputs.data.text_field = kContext;
   AddTaskOptions(*command, c->task);
-  command->add_option("--question", c->question, "asked of every text, or by itself");
-  command->add_option("--choice", c->choices, "an answer; give it again for each")
+  BeginGroup(command, "Question");
+  command->add_option("--question", c->question,
+                      "Question that is asked of every text, or by itself");
+  command->add_option("--choice", c->choices, "Possible answer; give it again for each")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->footer(
       "A question with its text is one row with each choice; what does not fit is an error, or "
@@ -115,9 +116,9 @@ void RegisterMultipleChoice(CLI::App& app, const Globals& globals, Action& actio
       "from the text's end with --overflow truncate. Tables and JSON have \"context\",\n"
       "\"question\" and \"choices\" (a list; in tables as JSON).\n"
       "Examples:\n"
-      "  longspan multiple-choice -m run story.txt --question 'Who left?' --choice Anne --choice "
+      "  longspan multiple-choice -m choose story.txt --question 'Who?' --choice Anne --choice "
       "Mary\n"
-      "  longspan multiple-choice -m run questions.jsonl --json");
+      "  longspan multiple-choice -m choose choices.jsonl --json");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunMultipleChoice(*c, globals.threads); };
   });

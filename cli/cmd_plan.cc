@@ -308,42 +308,47 @@ int RunPlan(const PlanCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterPlan(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command =
-      app.add_subcommand("plan", "memory and time of a training step, the longest that fits");
+void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<PlanCommand>();
-  command->add_option("-m,--model", c->model, "model directory");
-  command->add_option("--config", c->config, "a config.json instead");
-  command->add_option("--preset", c->preset, "a preset of init instead: tiny, small, base");
-  command->add_option("--arch", c->arch, "of the preset: reformer or longformer")
+  BeginGroup(command, heading::kModel);
+  command->add_option("-m,--model", c->model, "Folder of the model");
+  command->add_option("--config", c->config, "Configuration instead of a model, a config.json");
+  command->add_option("--preset", c->preset,
+                      "Preset of init instead of a model: tiny, small or base");
+  command->add_option("--arch", c->arch, "Architecture of the preset: reformer or longformer")
       ->capture_default_str();
-  command->add_option("--memory", c->memory,
-                      "find the longest text for so much: bytes, 512M, 4G (default: what the "
-                      "system has available)");
-  command->add_option("--tokens", c->tokens, "what a text of this length needs, instead")
+  BeginGroup(command, heading::kRows);
+  command->add_option(
+      "--memory", c->memory,
+      "Memory for which the longest text is sought, for example 4G (default: what is available)");
+  command
+      ->add_option("--tokens", c->tokens,
+                   "Length of a text in tokens whose needs are told, instead")
       ->check(CLI::Range(idx_t{1}, idx_t{1} << 31));
-  command->add_option("--batch", c->batch, "texts at a time")
+  command->add_option("--batch", c->batch, "Number of texts at a time")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command->add_option("--dtype", c->dtype, "f32 or bf16: what the step computes in")
+  BeginGroup(command, heading::kComputing);
+  command->add_option("--dtype", c->dtype, "Precision of the step: f32 or bf16")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   AddGradientStreamsOption(command, &c->gradient_streams);
   command
       ->add_option("--trial", c->trial,
-                   "seconds, about, of each short step whose time says the step's; 0: none is run, "
-                   "and half the machine's peak is assumed")
+                   "Time of the short steps that are run, about; 0 runs none and assumes half the "
+                   "machine's peak")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
-  command->add_flag("--json", c->json, "one JSON document");
+  BeginGroup(command, heading::kOutput);
+  command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(
       "Reformers: full, local and LSH attention with the same weights; Longformers: their "
       "windows,\n"
       "without and with --recompute. Memory is what the operations book, found by a rehearsal\n"
       "without computing; time comes from short steps that are run.\n"
-      "Examples:\n  longspan plan --preset base --memory 4G\n"
-      "  longspan plan -m start --tokens 65536 --batch 2\n"
-      "  longspan plan --arch longformer --preset base --tokens 4096");
+      "Examples:\n  longspan plan --preset tiny --memory 100M\n"
+      "  longspan plan -m start --tokens 256 --batch 2\n"
+      "  longspan plan --arch longformer --preset tiny --tokens 512");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunPlan(*c, globals.threads); }; });
 }

@@ -192,15 +192,18 @@ void AddModelOptions(CLI::App* command, PuzzleCommand* c) {
   const auto option = [&](const char* name, auto& value, const char* text) {
     command->add_option(name, value, text)->capture_default_str();
   };
+  BeginGroup(command, heading::kModel);
   command->add_option("-m,--model", c->model,
-                      "directory of a model to start from (default: a new one, as below)");
-  option("--hidden", c->hidden, "channels, and of the feed-forward block");
-  option("--heads", c->heads, "heads");
-  option("--layers", c->layers, "0: duplication 1 (lsh), recall 2 (local, lsh)");
-  option("--chunk", c->chunk, "tokens of a chunk, 0: a sixteenth of a row, 8 to 64");
-  option("--positions", c->positions, "that a new model has, 0: as many as a row has tokens");
-  option("--attention", c->attention, "to train with: full, local or lsh");
-  option("--num-hashes", c->num_hashes, "rounds of LSH to train with");
+                      "Folder of a model to start from (default: a new one, as below)");
+  option("--hidden", c->hidden, "Channels of the model and of its feed-forward block");
+  option("--heads", c->heads, "Number of heads");
+  option("--layers", c->layers,
+         "Number of layers; 0 takes 1 for duplication (lsh) and 2 for recall (local, lsh)");
+  option("--chunk", c->chunk, "Tokens of a chunk; 0 takes a sixteenth of a row, 8 to 64");
+  option("--positions", c->positions,
+         "Positions of a new model; 0 takes as many as a row has tokens");
+  option("--attention", c->attention, "Attention to train with: full, local or lsh");
+  option("--num-hashes", c->num_hashes, "Hash rounds of LSH layers to train with");
 }
 
 void AddPuzzle(CLI::App* parent, const char* name, const char* text, const char* examples,
@@ -220,18 +223,23 @@ void AddPuzzle(CLI::App* parent, const char* name, const char* text, const char*
     c->puzzle.pairs = 32;
     c->puzzle.short_steps = 500;
   }
-  command->add_option("-o,--output", c->output, "directory of the run")->required();
+  BeginGroup(command, heading::kRun);
+  command->add_option("-o,--output", c->output, "Folder of the run")->required();
   AddRunOptions(command, c.get());
-  command->add_option("--symbols", c->puzzle.symbols, recall ? "keys, and values" : "symbols")
+  BeginGroup(command, "Puzzle");
+  command
+      ->add_option("--symbols", c->puzzle.symbols,
+                   recall ? "Number of keys, and of values" : "Number of symbols")
       ->capture_default_str();
   if (recall) {
-    command->add_option("--pairs", c->puzzle.pairs, "that a row has")->capture_default_str();
+    command->add_option("--pairs", c->puzzle.pairs, "Number of pairs of a row")
+        ->capture_default_str();
   }
   command
       ->add_option("--short-steps", c->puzzle.short_steps,
-                   "updates on rows of 64 tokens, then 100 on four times as many, and so on")
+                   "Updates on rows of 64 tokens, before 100 on four times as many, and so on")
       ->capture_default_str();
-  command->add_option("--rows", c->rows, "to score on")->capture_default_str();
+  command->add_option("--rows", c->rows, "Number of rows to score on")->capture_default_str();
   AddModelOptions(command, c.get());
   AddOptimiserOptions(command, c.get());
   AddPolicyOptions(command, "nothing is kept", c.get());
@@ -245,21 +253,19 @@ void AddPuzzle(CLI::App* parent, const char* name, const char* text, const char*
 
 }  // namespace
 
-void RegisterPuzzle(CLI::App& app, const Globals& globals, Action& action) {
-  auto* puzzle = app.add_subcommand(
-      "puzzle", "tasks that only attention over a distance solves: learn, score");
+void RegisterPuzzle(CLI::App* puzzle, const Globals& globals, Action& action) {
   puzzle->require_subcommand(1);
   puzzle->fallthrough();
-  AddPuzzle(puzzle, "duplication", "foresee the second w of 0w0w (the Reformer paper's Table 2)",
-            "Examples:\n  longspan puzzle duplication -o copy\n"
-            "  longspan puzzle duplication -o copy1024 --tokens 1024 --steps 20000 --num-hashes 4\n"
-            "  longspan puzzle duplication -o square --attention full",
+  puzzle->footer("Examples:\n  longspan puzzle duplication -o duplication --steps 4");
+  AddPuzzle(puzzle, "duplication", "Foretell the second w of 0w0w (Table 2 of the Reformer paper)",
+            "Examples:\n  longspan puzzle duplication -o copy --steps 20\n"
+            "  longspan puzzle duplication -o far --tokens 512 --steps 4 --num-hashes 4\n"
+            "  longspan puzzle duplication -o square --attention full --steps 4",
             globals, action);
-  AddPuzzle(puzzle, "recall",
-            "foresee the values of keys that stood in the first quarter of a text",
-            "Examples:\n  longspan puzzle recall -o recall\n"
-            "  longspan puzzle recall -o far --tokens 4096 --batch 2 --steps 1200\n"
-            "  longspan puzzle recall -o near --attention local",
+  AddPuzzle(puzzle, "recall", "Foretell values of keys that stood in the first quarter of a text",
+            "Examples:\n  longspan puzzle recall -o recall --steps 4 --short-steps 4\n"
+            "  longspan puzzle recall -o long --tokens 2048 --batch 1 --steps 2 --short-steps 2\n"
+            "  longspan puzzle recall -o near --attention local --steps 4 --short-steps 4",
             globals, action);
 }
 

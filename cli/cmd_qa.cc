@@ -82,26 +82,26 @@ int RunQa(const QaCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterQa(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("qa", "the part of a text that answers a question");
+void RegisterQa(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<QaCommand>();
   c->task.inputs.data.text_field = "context";
   AddTaskOptions(*command, c->task);
-  command->add_option("--question", c->question, "asked of every text");
-  command->add_option("--top", c->answers.most, "answers for each question")
+  BeginGroup(command, "Question");
+  command->add_option("--question", c->question, "Question that is asked of every text");
+  command->add_option("--top", c->answers.most, "Number of answers to each question")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_option("--max-answer", c->answers.longest, "tokens of an answer")
+  command->add_option("--max-answer", c->answers.longest, "Longest answer in tokens")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
-  command->add_flag("--may-be-none", c->answers.may_be_none, "the text may have no answer");
+  command->add_flag("--may-be-none", c->answers.may_be_none, "Allow that the text has no answer");
   command->footer(
       "Tables and JSON have \"question\" and \"context\"; SQuAD's own .json file is read, too.\n"
       "Offsets are characters of the text. Windows share 128 tokens, or half a row, unless\n"
       "--stride says otherwise.\n"
       "Examples:\n"
-      "  longspan qa -m run book.txt --question 'Who wrote the letter?' --top 3\n"
-      "  longspan qa -m run questions.jsonl --may-be-none --json");
+      "  longspan qa -m answer chapter.txt --question 'Who wrote the letter?' --top 3\n"
+      "  longspan qa -m answer questions.jsonl --may-be-none --json");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunQa(*c, globals.threads); }; });
 }

@@ -50,11 +50,12 @@ int RunTokenClassify(const TokenClassifyCommand& c, int threads) {
 
 }  // namespace
 
-void RegisterTokenClassify(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("token-classify", "names and other classes of words");
+void RegisterTokenClassify(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<TokenClassifyCommand>();
   AddTaskOptions(*command, c->task);
-  command->add_option("--aggregate", c->aggregate, "none, simple, first, average or max")
+  command
+      ->add_option("--aggregate", c->aggregate,
+                   "How tokens become words: none, simple, first, average or max")
       ->capture_default_str();
   command->footer(
       "Of overlapping windows (--stride) the one that sees more around a token decides.\n"

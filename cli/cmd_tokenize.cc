@@ -10,6 +10,7 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/json_list.h"
 #include "cli/option_checks.h"
@@ -140,7 +141,7 @@ void TellCut(const TokenizeCommand& c, const Result& result) {
       if (row.dropped[part] == 0) continue;
       const auto kept = std::count(row.sequence.begin(), row.sequence.end(), part);
       TellNotes(
-          {fmt::format("{}: cut {} of the {} tokens{}, max length {}", io::EscapeName(result.name),
+          {fmt::format("{}: cut {} of the {} tokens{}, longest row {}", io::EscapeName(result.name),
                        row.dropped[part], row.dropped[part] + kept,
                        !c.has_pair ? ""
                        : part == 0 ? " of the first text"
@@ -156,7 +157,7 @@ void TellLongest(const Tokenizer& tokenizer, idx_t longest) {
   if (!most || longest <= *most) return;
   TellNotes(
       {fmt::format("a row of {} tokens, the model takes {} (model_max_length); "
-                   "--max-length {} with --overflow truncate or window makes it fit",
+                   "--tokens {} with --overflow truncate or window makes it fit",
                    longest, *most, *most)});
 }
 
@@ -233,8 +234,9 @@ std::string Pieces(const Tokenizer& tokenizer, const TokenizeCommand& c, const R
 std::string Show(const Tokenizer& tokenizer, const TokenizeCommand& c, const Result& result,
                  const Encoding& row, bool color) {
   const auto special = std::count(row.special.begin(), row.special.end(), 1);
-  std::string text = fmt::format("{} tokens, {} of them around the text ({}, {} ids)\n", row.size(),
-                                 special, tokenizer.kind(), tokenizer.vocabulary());
+  std::string text = fmt::format("{}, {} of them around the text ({}, {} ids)\n",
+                                 Counted(static_cast<idx_t>(row.size()), "token"), special,
+                                 tokenizer.kind(), tokenizer.vocabulary());
   if (c.options.overflow == Overflow::kWindow && result.rows.size() > 1) {
     text +=
         fmt::format("a window from token {} of the text\n", row.first_token[c.has_pair ? 1 : 0]);
@@ -299,47 +301,54 @@ int RunTokenize(TokenizeCommand c) {
 
 }  // namespace
 
-void RegisterTokenize(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("tokenize", "a text as tokens and ids, and back");
+void RegisterTokenize(CLI::App* command, const Globals& /*globals*/, Action& action) {
   const auto c = std::make_shared<TokenizeCommand>();
   const std::map<std::string, Overflow> kinds = {{"error", Overflow::kError},
                                                  {"truncate", Overflow::kTruncate},
                                                  {"truncate-first", Overflow::kTruncateFirst},
                                                  {"window", Overflow::kWindow}};
-  command->add_option("-m,--model", c->model, "model directory, or bytes: the built-in tokenizer");
-  command->add_option("text", c->texts, "texts, or ids with --decode; - for stdin")
+  BeginGroup(command, heading::kModel);
+  command->add_option("-m,--model", c->model,
+                      "Folder of a model or tokenizer, or bytes for the built-in one");
+  command->add_option("TEXT", c->texts, "Texts, or ids with --decode; - is stdin")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  BeginGroup(command, heading::kTexts);
   command
-      ->add_option("-f,--file", c->files,
-                   "a file with a text, a table, JSON, a folder, - for stdin; may be given again")
+      ->add_option(
+          "-f,--file", c->files,
+          "File to read: a text, a table, JSON or a folder; - is stdin; may be given again")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
   AddReadOptions(command, &c->data);
-  command->add_flag("--lines", c->lines, "every line of a file is a text of its own");
-  auto* pair = command->add_option("--pair", c->pair, "second text of each row");
-  auto* show = command->add_flag("--show", c->show, "pieces and a table of places (default)");
-  auto* ids = command->add_flag("--ids", c->ids, "only ids, a line for each row")->excludes(show);
-  auto* decode = command->add_flag("--decode", c->decode, "from ids to text")
+  command->add_flag("--lines", c->lines, "Take each line of a file as a text of its own");
+  auto* pair = command->add_option("--pair", c->pair, "Second text of each row");
+  BeginGroup(command, heading::kOutput);
+  auto* show =
+      command->add_flag("--show", c->show, "Show the tokens and a table of their places (default)");
+  auto* ids =
+      command->add_flag("--ids", c->ids, "Print only ids, a line for each row")->excludes(show);
+  auto* decode = command->add_flag("--decode", c->decode, "Turn ids into text")
                      ->excludes(show)
                      ->excludes(ids)
                      ->excludes(pair);
-  command->add_flag("--json", c->json, "one JSON document")->excludes(show)->excludes(ids);
-  command->add_flag("--no-special", c->no_special, "without the model's special tokens");
+  command->add_flag("--json", c->json, "Print one JSON document")->excludes(show)->excludes(ids);
+  command->add_flag("--no-special", c->no_special, "Leave out the model's special tokens");
+  BeginGroup(command, heading::kRows);
   auto* most = command
-                   ->add_option("--max-length", c->options.max_length,
-                                "tokens of a row, special ones too; 0: any")
+                   ->add_option("--tokens", c->options.max_length,
+                                "Longest row in tokens, special ones included; 0 takes any")
                    ->check(AtLeast(0))
                    ->capture_default_str()
                    ->excludes(decode);
   command
       ->add_option("--overflow", c->options.overflow,
-                   "a longer row is an error, truncate, truncate-first (of a pair only the first "
-                   "text) or window")
+                   "What is done with a longer row: error, truncate, truncate-first (only the "
+                   "first text of a pair) or window")
       ->transform(
           CLI::CheckedTransformer(kinds).description("error|truncate|truncate-first|window"))
       ->default_str("error")
       ->needs(most);
-  command->add_option("--stride", c->options.stride, "tokens that neighbouring windows share")
+  command->add_option("--stride", c->options.stride, "Tokens that neighbouring windows share")
       ->capture_default_str()
       ->needs(most);
   command->footer(
@@ -348,10 +357,9 @@ void RegisterTokenize(CLI::App& app, Action& action) {
       "stderr.\nExamples:\n"
       "  longspan tokenize -m roberta-base 'She had been forced'\n"
       "  longspan tokenize -m roberta-base --ids 'a text' 'another one'\n"
-      "  longspan tokenize -m roberta-base --decode '0 2515 56 57 2'\n"
+      "  longspan tokenize -m roberta-base --decode '0 515 56 57 2'\n"
       "  longspan tokenize -m bert --pair 'the second text' 'the first' --json\n"
-      "  longspan tokenize -m long -f book.txt --ids --max-length 4096 --overflow window --stride "
-      "64\n"
+      "  longspan tokenize -m long -f book.txt --ids --tokens 64 --overflow window --stride 8\n"
       "  longspan tokenize -m bytes -f - < book.txt");
   auto* train = RegisterTokenizeTrain(command, action);
   command->callback([c, pair, train, &action] {

@@ -14,10 +14,10 @@
 namespace longspan::cli {
 namespace {
 
-const std::string kSignals =
+const std::string kNotes =
     kReading + std::string(
-                   "And --beta1 --beta2 --allow-nonfinite. Ctrl-C, SIGTERM and SIGHUP save and "
-                   "leave; SIGUSR1 saves.");
+                   "--beta1, --beta2 and --allow-nonfinite work, too. Ctrl-C, SIGTERM and SIGHUP "
+                   "save and leave;\nSIGUSR1 saves.\n");
 
 int RunTask(const TrainCommand& c, const TrainRun& run, const std::string& next) {
   const TrainResult result = RunWithProgress(ParseProgressMode(c.progress), c.output, run);
@@ -33,32 +33,33 @@ struct LmCommand : TrainCommand {
   std::string tokenizer;
 };
 
-void RegisterLm(CLI::App* train, const Globals& globals, Action& action) {
-  auto* command =
-      train->add_subcommand("lm", "Reformer: language model of texts, of bytes or of pieces");
+void AddLm(CLI::App* train, const Globals& globals, Action& action) {
+  auto* command = train->add_subcommand(
+      "lm", "Train a Reformer as a language model of texts, in bytes or in tokens");
   const auto c = std::make_shared<LmCommand>();
-  AddDataOptions(command, "files or folders: texts, tables, JSON", c.get());
+  AddDataOptions(command, "Files or folders to learn from: texts, tables, JSON", c.get());
+  BeginGroup(command, heading::kTexts);
   command->add_option("--tokenizer", c->tokenizer,
-                      "a directory with a tokenizer, or bytes, instead of the model's");
+                      "Folder of a tokenizer, or bytes (default: the model's)");
   command
       ->add_option("--documents", c->task.documents,
-                   "where one ends: file, blank-line, line; joined: all files are one")
+                   "Where a document ends: file, blank-line or line; joined makes one of all files")
       ->capture_default_str();
   command->add_flag("--packed", c->task.packed,
-                    "rows of whole documents that do not see each other");
+                    "Fill rows with whole documents that do not see each other");
   AddOptimiserOptions(command, c.get());
+  BeginGroup(command, heading::kComputing);
   command->add_option("--attention", c->options.attention,
-                      "full, local or lsh, instead of the config's");
+                      "Attention of all layers: full, local or lsh (default: the config's)");
   command->add_flag("--strict", c->options.strict,
-                    "refuse rows that transformers refuses to train on");
+                    "Refuse rows that transformers refuses to train on");
   AddPolicyOptions(command, "nothing is kept", c.get());
   AddGradientStreamsOption(command, &c->gradient_streams);
   AddRhythmOptions(command, c.get());
-  command->footer(
-      std::string("Examples:\n  longspan train lm -m start --train book.txt -o run\n"
-                  "  longspan train lm -m start --train a.txt b.txt --eval c.txt -o run --steps "
-                  "5000 --resume\n") +
-      kSignals);
+  command->footer(kNotes +
+                  "Examples:\n  longspan train lm -m start --train book.txt -o run --steps 20\n"
+                  "  longspan train lm -m start --train a.txt b.txt --eval c.txt -o more --steps "
+                  "20");
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
       Context context(globals.threads);
@@ -81,25 +82,29 @@ struct MlmCommand : TrainCommand {
   MaskedLmOptions task;
 };
 
-void RegisterMlm(CLI::App* train, const Globals& globals, Action& action) {
-  auto* command = train->add_subcommand("mlm", "guess masked tokens of texts");
+void AddMlm(CLI::App* train, const Globals& globals, Action& action) {
+  auto* command = train->add_subcommand("mlm", "Train a model to guess masked tokens of texts");
   const auto c = std::make_shared<MlmCommand>();
-  AddDataOptions(command, "files or folders: texts, tables, JSON", c.get());
-  command->add_option("--documents", c->task.documents, "where one ends: file, blank-line or line")
+  AddDataOptions(command, "Files or folders to learn from: texts, tables, JSON", c.get());
+  BeginGroup(command, heading::kTexts);
+  command
+      ->add_option("--documents", c->task.documents,
+                   "Where a document ends: file, blank-line or line")
       ->capture_default_str();
-  command->add_flag("--packed", c->task.packed,
-                    "rows of whole documents that do not see each other, instead of joined ones");
-  command->add_option("--mask-share", c->task.mask_share, "of the tokens that are to be guessed")
+  command->add_flag(
+      "--packed", c->task.packed,
+      "Fill rows with whole documents that do not see each other, instead of joined ones");
+  command
+      ->add_option("--mask-share", c->task.mask_share, "Share of the tokens that are to be guessed")
       ->capture_default_str();
   AddLongformerOptions(command, "none", &c->task.global, &c->task.recompute, c.get());
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
-  command->footer(
-      std::string("Examples:\n  longspan convert roberta-base long --to longformer --max-pos 4096\n"
-                  "  longspan train mlm -m long --train texts.txt -o adapted\n"
-                  "  longspan train mlm -m long --train a.txt b.txt --eval c.txt -o adapted "
-                  "--tokens 2048 --recompute\n") +
-      kSignals);
+  command->footer(kNotes +
+                  "Examples:\n  longspan convert roberta-base long --to longformer --max-pos 4096\n"
+                  "  longspan train mlm -m long --train texts.txt -o adapted --steps 2\n"
+                  "  longspan train mlm -m long --train a.txt b.txt --eval c.txt -o more "
+                  "--tokens 512 --steps 2");
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
       Context context(globals.threads);
@@ -119,27 +124,31 @@ struct ClassifyCommand : TrainCommand {
   ClassifyOptions task;
 };
 
-void RegisterClassify(CLI::App* train, const Globals& globals, Action& action) {
-  auto* command = train->add_subcommand("classify", "classes, sets of labels or numbers of texts");
+void AddClassify(CLI::App* train, const Globals& globals, Action& action) {
+  auto* command = train->add_subcommand(
+      "classify", "Train a classifier of texts: classes, sets of labels or numbers");
   const auto c = std::make_shared<ClassifyCommand>();
-  AddDataOptions(command, ".csv, .tsv, .jsonl or .json files of texts and labels", c.get());
+  AddDataOptions(command, "Tables or JSON with texts and labels (.csv, .tsv, .jsonl, .json)",
+                 c.get());
+  BeginGroup(command, heading::kTexts);
   AddLabelOptions(command, &c->options.data, false);
   AddColumnOptions(command, &c->task);
   command
       ->add_option("--problem", c->task.problem,
-                   "single, multi (sets of labels), regression; auto: multi where labels are lists")
+                   "Kind of labels: single, multi (sets), regression; auto takes multi where "
+                   "labels are lists")
       ->capture_default_str();
-  auto* epochs =
-      command->add_option("--epochs", c->task.epochs, "over the texts")->capture_default_str();
+  BeginGroup(command, heading::kLearning);
+  auto* epochs = command->add_option("--epochs", c->task.epochs, "Passes over the texts")
+                     ->capture_default_str();
   AddLongformerOptions(command, "the first token", &c->task.global, &c->task.recompute, c.get());
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
   auto* steps = command->get_option("--steps");
-  steps->description("updates, instead of epochs")->default_str("")->excludes(epochs);
-  command->footer(
-      std::string("Example:\n  longspan train classify -m long --train train.csv --eval test.csv "
-                  "-o judge\n") +
-      kSignals);
+  steps->description("Number of updates, instead of epochs")->default_str("")->excludes(epochs);
+  command->footer(kNotes +
+                  "Examples:\n  longspan train classify -m long --train train.csv --eval test.csv "
+                  "-o judge --epochs 1");
   command->callback([c, steps, &globals, &action] {
     const bool by_steps = steps->count() > 0;
     action = [c, by_steps, &globals] {
@@ -158,13 +167,14 @@ void RegisterClassify(CLI::App* train, const Globals& globals, Action& action) {
 
 }  // namespace
 
-void RegisterTrain(CLI::App& app, const Globals& globals, Action& action) {
-  auto* train = app.add_subcommand("train", "train a model: lm, mlm, classify");
+void RegisterTrain(CLI::App* train, const Globals& globals, Action& action) {
   train->require_subcommand(1);
   train->fallthrough();
-  RegisterLm(train, globals, action);
-  RegisterMlm(train, globals, action);
-  RegisterClassify(train, globals, action);
+  train->footer(
+      "Examples:\n  longspan train lm -m start --train book.txt -o first --steps 20 --tokens 128");
+  AddLm(train, globals, action);
+  AddMlm(train, globals, action);
+  AddClassify(train, globals, action);
 }
 
 }  // namespace longspan::cli

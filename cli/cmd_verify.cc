@@ -5,6 +5,7 @@
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "io/json.h"
 #include "longspan/context.h"
 #include "model/parity.h"
@@ -27,7 +28,9 @@ std::string HoleText(const TensorParity& t) {
 int RunVerify(VerifyCommand o, int threads) {
   Context context(threads);
   if (o.no_lm_bias) o.options.lm_bias = false;
+  Waiting comparing("comparing " + o.model);
   const ParityReport report = VerifyCase(context, o.model, o.case_file, o.options);
+  comparing.End();
   if (o.json) {
     nlohmann::ordered_json j;
     j["ok"] = report.ok;
@@ -67,21 +70,20 @@ int RunVerify(VerifyCommand o, int threads) {
 
 }  // namespace
 
-void RegisterVerify(CLI::App& app, const Globals& globals, Action& action) {
-  auto* command = app.add_subcommand("verify", "compare a model with a recorded parity case");
+void RegisterVerify(CLI::App* command, const Globals& globals, Action& action) {
   const auto o = std::make_shared<VerifyCommand>();
-  command->add_option("model", o->model, "model directory")->required();
-  command->add_option("--case", o->case_file, "case.safetensors")->required();
+  command->add_option("MODEL", o->model, "Folder of the model")->required();
+  command->add_option("--case", o->case_file, "Recorded case, a .safetensors file")->required();
   command
       ->add_option("--num-hashes", o->options.num_hashes,
-                   "Reformers: rounds of LSH layers, instead of the config's")
+                   "Hash rounds of a Reformer's LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", o->no_lm_bias,
-                    "Reformers: leave the head's bias out, as transformers 5.0 to 5.23 do");
-  command->add_flag("--json", o->json, "one JSON document");
+                    "Leave out the head's bias of a Reformer, as transformers 5.0 to 5.23 do");
+  command->add_flag("--json", o->json, "Print one JSON document");
   command->footer(
       "Exit code 0: the case holds; 1: it does not; else it was not compared, as everywhere:\n3: a "
-      "bad model or case, 4: it cannot be read, 5: memory.\nExample:\n"
+      "bad model or case, 4: it cannot be read, 5: memory.\nExamples:\n"
       "  longspan verify golden/reformer-local --case golden/reformer-local/case.safetensors");
   command->callback([o, &globals, &action] {
     action = [o, &globals] { return RunVerify(*o, globals.threads); };

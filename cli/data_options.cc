@@ -4,44 +4,52 @@
 
 #include <cstdio>
 
+#include "cli/counted.h"
 #include "cli/memory_size.h"
+#include "cli/visual/command.h"
 #include "data/utf8.h"
 
 namespace longspan::cli {
 
 void AddReadOptions(CLI::App* command, DataOptions* data, bool listed) {
+  if (listed) BeginGroup(command, heading::kTexts);
   const auto list = [listed](CLI::Option* option) {
     if (!listed) option->group("");
     return option;
   };
-  list(command->add_option("--format", data->format,
-                           "of files and stdin: text, csv, tsv, jsonl or json (default: by name)"));
+  list(command->add_option(
+      "--format", data->format,
+      "Format of files and stdin: text, csv, tsv, jsonl or json (default: by the name)"));
   list(command->add_option("--encoding", data->encoding,
-                           "utf-8, latin-1, cp1252, utf-16, ...; bytes: prose as it stands"))
+                           "Encoding of the texts: utf-8, latin-1, cp1252, utf-16, ...; bytes "
+                           "takes prose as it stands"))
       ->capture_default_str();
-  list(command->add_option("--text-column,--text-field", data->text_field,
-                           fmt::format("of the texts (default: {})", data->text_field)));
+  list(command->add_option(
+      "--text-column,--text-field", data->text_field,
+      fmt::format("Column or field that holds the texts (default: {})", data->text_field)));
   list(command->add_option_function<std::string>(
            "--max-line-bytes",
            [data](const std::string& size) {
              data->most_line_bytes = ParseMemory("--max-line-bytes", size);
            },
-           "of a line, a row or a text that is asked about (default: 64M)"))
+           "Largest line, row or text that is accepted (default: 64M)"))
       ->type_name("SIZE");
-  list(command->add_flag("--skip-bad", data->skip_bad,
-                         "leave out rows that cannot be used, and count them"));
+  list(command->add_flag(
+      "--skip-bad", data->skip_bad,
+      "Leave out rows that cannot be used and count them, instead of ending with status 3"));
 }
 
 void AddPairOption(CLI::App* command, DataOptions* data, bool listed) {
   auto* option = command->add_option("--text-pair-column,--text-pair-field", data->pair_field,
-                                     "of a second text, if there is one");
+                                     "Column or field that holds a second text");
   if (!listed) option->group("");
 }
 
 void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed) {
   AddPairOption(command, data, listed);
-  command->add_option("--label-column,--label-field", data->label_field,
-                      "of the labels (default: label); in tables a set is a|b");
+  command->add_option(
+      "--label-column,--label-field", data->label_field,
+      "Column or field that holds the labels (default: label); in tables a|b is a set of two");
 }
 
 void Refusals::Add(const data::Row& row, const Error& why) {
@@ -53,7 +61,7 @@ void Refusals::Add(const data::Row& row, const Error& why) {
 
 int Refusals::Finish() const {
   if (count_ > 0 && (allowed_ || count_ > kMostNamed)) {
-    tell_(fmt::format("{} {} cannot be used{}", count_, count_ == 1 ? "text" : "texts",
+    tell_(fmt::format("{} cannot be used{}", Counted(count_, "text"),
                       allowed_ ? (count_ == 1 ? " and is left out" : " and are left out") : ""));
   }
   return count_ == 0 || allowed_ ? 0 : static_cast<int>(ErrorCode::kFormat);

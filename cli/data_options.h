@@ -19,8 +19,8 @@ namespace longspan::cli {
 // Not `listed`: they work and are not in the help, which has kReading at its end instead.
 void AddReadOptions(CLI::App* command, DataOptions* data, bool listed = true);
 inline constexpr const char* kReading =
-    "Also --format --encoding --text-field --text-pair-field --skip-bad --max-line-bytes: "
-    "docs/reference/data.md\n";
+    "docs/reference/data.md explains how texts are read, and these options, which work here too:\n"
+    "--format, --encoding, --text-column, --text-pair-column, --skip-bad, --max-line-bytes.\n";
 // Registers --text-pair-column, and with it --label-column, each with its -field spelling.
 void AddPairOption(CLI::App* command, DataOptions* data, bool listed = true);
 void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed = true);

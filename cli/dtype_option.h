@@ -15,9 +15,12 @@ inline DType DTypeOf(const std::string& name) {
 
 // --gradient-streams, of Reformers.
 inline void AddGradientStreamsOption(CLI::App* command, std::string* dtype) {
-  command->add_option("--gradient-streams", *dtype, "gradients between layers, f32 or bf16")
+  command
+      ->add_option("--gradient-streams", *dtype,
+                   "Precision of the gradients between layers: f32 or bf16")
       ->check(CLI::IsMember({"f32", "bf16"}))
-      ->option_text("TEXT=f32");
+      ->type_name("NAME")
+      ->default_str("f32");
 }
 
 }  // namespace longspan::cli

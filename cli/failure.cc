@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <mutex>
 #include <new>
+#include <nlohmann/json.hpp>
 
 #include "cli/sanitized.h"
 #include "io/escape.h"
@@ -23,7 +24,44 @@ constexpr std::size_t kLongestMessage = 4096;  // of one that others worded
 
 std::atomic<bool> leaving = false;
 
+std::atomic<bool> as_json = false;
+
+const char* KindName(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kUsage:
+      return "usage";
+    case ErrorCode::kFormat:
+      return "bad_data";
+    case ErrorCode::kIo:
+      return "io";
+    case ErrorCode::kLimit:
+      return "limit";
+    case ErrorCode::kNumeric:
+      return "numeric";
+    case ErrorCode::kLocked:
+      return "locked";
+    case ErrorCode::kPeer:
+      return "peer";
+  }
+  return "unknown";
+}
+
+// False when there is no memory for it.
+bool TellJson(ErrorCode code, const char* message) {
+  try {
+    const nlohmann::ordered_json error = {
+        {"code", static_cast<int>(code)}, {"kind", KindName(code)}, {"message", message}};
+    const std::string text = nlohmann::ordered_json({{"error", error}})
+                                 .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    std::fprintf(stderr, "%s\n", text.c_str());
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 int Tell(ErrorCode code, const char* message) {
+  if (as_json && TellJson(code, message)) return static_cast<int>(code);
   std::fprintf(stderr, "longspan: %s\n", message);
   return static_cast<int>(code);
 }
@@ -97,6 +135,8 @@ void PrepareForFailure() {
   void* frame = nullptr;
   backtrace(&frame, 1);
 }
+
+void TellFailuresAsJson() { as_json = true; }
 
 void LeaveOrdinarily() { leaving = true; }
 

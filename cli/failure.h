@@ -12,6 +12,11 @@ void PrepareForFailure();
 // To be called in a catch block: tells the exception; the exit code.
 int TellFailure() noexcept;
 
+// From now on failures are one JSON object on stderr instead of a line:
+// {"error": {"code": 3, "kind": "bad_data", "message": "..."}}. kinds: usage, bad_data, io, limit,
+// numeric, locked, peer.
+void TellFailuresAsJson();
+
 // main has returned or is about to: exit() is nobody else's from here.
 void LeaveOrdinarily();
 

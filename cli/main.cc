@@ -3,25 +3,26 @@
 #include <fcntl.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/memory_limit.h"
 #include "cli/commands.h"
 #include "cli/failure.h"
+#include "cli/help.h"
 #include "cli/large_stack.h"
 #include "cli/memory_size.h"
 #include "cli/openmp_start.h"
-#include "cli/option_checks.h"
 #include "cli/signals.h"
-#include "cli/visual/cmd_pattern.h"
-#include "cli/visual/cmd_plot.h"
+#include "cli/unknown_words.h"
 #include "cli/visual/output.h"
-#include "io/escape.h"
 #include "io/policy.h"
 #include "io/posix.h"
 #include "longspan/context.h"
@@ -30,17 +31,6 @@
 
 namespace longspan::cli {
 namespace {
-
-constexpr const char* kFooter =
-    "Examples:\n"
-    "  longspan demo                                   train on a novel, draw, write\n"
-    "  longspan init --arch reformer --preset small -o start\n"
-    "  longspan train lm -m start --train book.txt -o run\n"
-    "  longspan generate -m run -p 'It was' --tokens 300\n"
-    "Exit codes: 0 ok, 2 usage, 3 bad model or data, 4 I/O, 5 memory or limit, 6 numeric,\n"
-    "7 locked; 129, 130, 143 stopped by a signal (a training has saved).";
-
-constexpr std::size_t kLongestMessage = 4096;  // of one that CLI11 worded
 
 std::string VersionText() {
   return fmt::format("longspan {}\n{}, instruction sets here: {}", LONGSPAN_VERSION,
@@ -64,49 +54,20 @@ void Apply(const Globals& globals) {
 }
 
 int Run(int argc, char** argv) {
-  CLI::App app("longspan trains and runs long-sequence transformers on ordinary CPUs.", "longspan");
-  app.require_subcommand(1);
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.fallthrough();
-  app.get_formatter()->column_width(36);  // wide enough that few options need two lines
-  app.footer(kFooter);
-  app.set_version_flag("--version", VersionText);
+  CLI::App app("longspan trains and runs long-sequence transformers on ordinary CPUs", "longspan");
   Globals globals;
-  app.add_option("-t,--threads", globals.threads, "threads (default: all CPUs it may use)")
-      ->check(CLI::Range(1, 1024));
-  app.add_option("--memory", globals.memory,
-                 "that work may need at most: 512M, 4G (default: what there is)");
-  app.add_flag("--strict,--strict-weights", globals.strict_weights,
-               "tensors without a place in the model are an error");
-  app.add_flag("--strict-paths", globals.strict_paths,
-               "no links that lead out of a model's folder");
   Action action;
-  RegisterDemo(app, globals, action);
-  RegisterInit(app, action);
-  RegisterInfo(app, action);
-  RegisterConvert(app, action);
-  RegisterData(app, globals, action);
-  RegisterPlan(app, globals, action);
-  RegisterTrain(app, globals, action);
-  RegisterEval(app, globals, action);
-  RegisterGenerate(app, globals, action);
-  RegisterDecodeReport(app, globals, action);
-  RegisterTokenize(app, action);
-  RegisterFillMask(app, globals, action);
-  RegisterClassify(app, globals, action);
-  RegisterTokenClassify(app, globals, action);
-  RegisterQa(app, globals, action);
-  RegisterMultipleChoice(app, globals, action);
-  RegisterEmbed(app, globals, action);
-  RegisterLongEvidence(app, globals, action);
-  RegisterPuzzle(app, globals, action);
-  RegisterLshReport(app, globals, action);
-  RegisterPlot(app, action);
-  RegisterPattern(app, action);
-  RegisterVerify(app, globals, action);
-  RegisterBench(app, globals, action);
-  RegisterCompare(app, globals, action);
-  RefuseUnfitValues(app);
+  AddCommands(app, globals, action);
+  app.set_version_flag("--version", VersionText, "Print the version")->group(kEveryCommand);
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  const auto json = std::find(words.begin(), words.end(), "--json");
+  if (json != words.end() && json < std::find(words.begin(), words.end(), "--")) {
+    TellFailuresAsJson();
+  }
+  if (words.empty()) {
+    PrintResult(app.help());
+    return 0;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -117,7 +78,7 @@ int Run(int argc, char** argv) {
       PrintResult(text.str());
       return 0;
     }
-    Fail(ErrorCode::kUsage, "{} (see --help)", io::Escape(error.what(), kLongestMessage));
+    Fail(ErrorCode::kUsage, "{}", UsageMessage(app, words, error));
   }
   Apply(globals);
   return action ? action() : static_cast<int>(ErrorCode::kUsage);

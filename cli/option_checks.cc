@@ -12,7 +12,7 @@ namespace {
 
 // Options whose value is text of the user's own. A `text` that is given once only is a file.
 constexpr std::string_view kTexts[] = {"pair",  "question", "prompt", "stop",
-                                       "title", "x-label",  "choice"};
+                                       "title", "x-label",  "choice", "TEXT"};
 
 bool HoldsText(const CLI::Option& option) {
   const auto is_text = [](const std::string& name) {

@@ -28,7 +28,7 @@ std::atomic<int> stop_signal = 0;
 std::atomic<bool> caught = false, expects_saves = false, wants_save = false;
 
 std::mutex words_mutex;
-StopWords words;
+StopWords stop_words;
 
 const char* NameOf(int signal) {
   for (const Known& known : kStopSignals) {
@@ -83,10 +83,10 @@ void Stop(int signal) {
   const std::lock_guard lock(words_mutex);
   if (stop_signal == 0) {
     stop_signal = signal;
-    Say(Words(words.told, signal));
+    Say(Words(stop_words.told, signal));
     return;
   }
-  Say(Words(words.lost, signal));
+  Say(Words(stop_words.lost, signal));
   DieOf(signal);
 }
 
@@ -129,7 +129,7 @@ void TakeStopSignals() {
 
 void CatchStopSignals(StopWords new_words) {
   const std::lock_guard lock(words_mutex);
-  words = std::move(new_words);
+  stop_words = std::move(new_words);
   caught = true;
 }
 

@@ -9,12 +9,15 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "cli/counted.h"
 #include "cli/dtype_option.h"
 #include "cli/json_list.h"
 #include "cli/option_checks.h"
+#include "cli/visual/command.h"
 #include "cli/visual/output.h"
 #include "cli/visual/terminal.h"
 #include "cli/visual/text.h"
+#include "cli/waiting.h"
 #include "io/escape.h"
 
 namespace longspan::cli {
@@ -40,7 +43,9 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<TextHead> head) {
   options.overflow = ParseOverflow(c.overflow);
   options.compute = DTypeOf(c.dtype);
   std::vector<std::string> warnings;
+  Waiting waiting("loading " + c.model, c.quiet);
   TaskModel model = TaskModel::Open(c.model, head, options, &warnings);
+  waiting.End();
   for (const std::string& warning : warnings) {
     fmt::print(stderr, "warning: {}\n", warning);
   }
@@ -50,29 +55,42 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<TextHead> head) {
 }  // namespace
 
 void AddTaskOptions(CLI::App& command, TaskCommand& c) {
-  command.add_option("-m,--model", c.model, "model directory")->required();
+  BeginGroup(&command, heading::kModel);
+  command.add_option("-m,--model", c.model, "Folder of the model that is asked")->required();
   AddInputOptions(command, c.inputs);
   TaskOptions& o = c.options;
+  BeginGroup(&command, heading::kRows);
   command
       .add_option("--global", o.global,
-                  "global tokens: auto, none, first:N, question, every:N, ids:1,2, token:ID|TEXT")
+                  "Tokens with global attention: auto, none, first:N, question, every:N, ids:1,2, "
+                  "token:ID or token:TEXT")
       ->capture_default_str();
-  command.add_option("--overflow", c.overflow,
-                     "a text longer than the model takes: window, truncate or error");
-  command.add_option("--max-length", o.max_length, "tokens of a row (default: all positions)")
+  command.add_option(
+      "--overflow", c.overflow,
+      "What is done with a text that is longer than a row: window, truncate or error");
+  command
+      .add_option("--tokens", o.max_length,
+                  "Longest row in tokens (default: all positions of the model)")
       ->check(AtLeast(1));
-  command.add_option("--stride", o.stride, "tokens that neighbouring windows share");
-  command.add_option("--batch-tokens", o.batch_tokens, "of rows that run together, about")
+  command.add_option("--stride", o.stride, "Tokens that neighbouring windows share");
+  command
+      .add_option("--batch-tokens", o.batch_tokens, "Tokens of the rows that run together, about")
       ->capture_default_str();
-  command.add_option("--dtype", c.dtype, "compute in f32 or bf16 (half the memory, faster)")
+  BeginGroup(&command, heading::kComputing);
+  command
+      .add_option("--dtype", c.dtype,
+                  "Precision of the computation: f32, or bf16 for half the memory and more speed")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   command
-      .add_option("--num-hashes", o.num_hashes, "Reformers: rounds of LSH layers, not the config's")
+      .add_option("--num-hashes", o.num_hashes,
+                  "Hash rounds of a Reformer's LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
-  command.add_flag("--allow-nonfinite", o.allow_nonfinite, "weights may hold NaN or infinity");
-  command.add_flag("-q,--quiet", c.quiet, "no progress and no summary on stderr");
-  command.add_flag("--json", c.json, "one JSON document");
+  command.add_flag("--allow-nonfinite", o.allow_nonfinite,
+                   "Accept weights that hold NaN or infinity");
+  BeginGroup(&command, heading::kOutput);
+  command.add_flag("-q,--quiet", c.quiet, "Print no progress and no summary on stderr");
+  command.add_flag("--json", c.json, "Print one JSON document");
 }
 
 TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<TextHead> head, int threads)
@@ -207,12 +225,13 @@ int TaskRun::Finish() {
     PrintResult(end + "\n}\n");
   }
   progress_.Finish();
-  if (untold_ > 0) Tell(fmt::format("... and {} more texts in windows or cut", untold_));
+  if (untold_ > 0) Tell(fmt::format("... and {} more in windows or cut", Counted(untold_, "text")));
   const idx_t tokens = model_.tokens_run();
   if (nothing) return refusals_.Finish();
-  Tell(fmt::format("{} texts, {} rows, {} tokens at {:.0f}/s; global: {} ({} tokens)", texts_,
-                   rows_, tokens, static_cast<double>(tokens) / (Now() - start_s_),
-                   model_.global_name(), model_.globals_run()));
+  Tell(fmt::format("{}, {}, {} at {:.0f}/s; global: {} ({})", Counted(texts_, "text"),
+                   Counted(rows_, "row"), Counted(tokens, "token"),
+                   static_cast<double>(tokens) / (Now() - start_s_), model_.global_name(),
+                   Counted(model_.globals_run(), "token")));
   return refusals_.Finish();
 }
 

@@ -22,7 +22,7 @@ struct TaskCommand {
   bool json = false, quiet = false;
 };
 
-// Registers -m, --global, --overflow, --max-length, --stride, --batch-tokens, --dtype,
+// Registers -m, --global, --overflow, --tokens, --stride, --batch-tokens, --dtype,
 // --num-hashes, --json, --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "cli/data_options.h"
+#include "cli/visual/command.h"
 #include "cli/visual/output.h"
 
 namespace longspan::cli {
@@ -28,13 +29,14 @@ std::vector<data::WantedField> TextFields(const DataOptions& data) {
 
 void AddInputOptions(CLI::App& command, InputOptions& options) {
   command
-      .add_option("inputs", options.paths,
-                  "files of texts, tables (.csv, .tsv), JSON (.jsonl, .json); folders; - for stdin")
+      .add_option("FILE", options.paths,
+                  "Texts, tables (.csv, .tsv), JSON (.jsonl, .json) or folders of them; - is stdin")
       ->type_name("FILE");
-  command.add_option("--text", options.texts, "a text as it stands; may be given again")
+  BeginGroup(&command, heading::kTexts);
+  command.add_option("--text", options.texts, "Text to read instead of files; may be given again")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command.add_flag("--lines", options.lines, "each line of a text is a text of its own");
-  command.add_flag("--json-lines", options.json_lines, "the same as --format jsonl");
+  command.add_flag("--lines", options.lines, "Take each line of a file as a text of its own");
+  command.add_flag("--json-lines", options.json_lines, "Read JSON lines, as --format jsonl does");
   AddReadOptions(&command, &options.data);
   AddPairOption(&command, &options.data);
 }

@@ -14,6 +14,7 @@
 #include "base/errors.h"
 #include "cli/data_options.h"
 #include "cli/text_inputs.h"
+#include "cli/visual/command.h"
 #include "cli/visual/output.h"
 #include "data/corpus.h"
 #include "io/escape.h"
@@ -136,40 +137,44 @@ int RunTrainTokenizer(TrainTokenizerCommand c) {
 
 CLI::App* RegisterTokenizeTrain(CLI::App* tokenize, Action& action) {
   auto* command = tokenize->add_subcommand(
-      "train", "learn a vocabulary from texts: SentencePiece, BPE or Unigram");
+      "train", "Learn a SentencePiece vocabulary from texts, by BPE or Unigram");
   const auto c = std::make_shared<TrainTokenizerCommand>();
   TokenizerTraining& o = c->options;
   const std::map<std::string, SentencePieceFile::Kind> kinds = {
       {"bpe", SentencePieceFile::Kind::kBpe}, {"unigram", SentencePieceFile::Kind::kUnigram}};
-  command->add_option("files", c->files, "texts, tables, JSON or folders")->required();
+  command->add_option("FILE", c->files, "Texts, tables, JSON or folders of them")->required();
   AddReadOptions(command, &c->data);
-  command->add_option("--kind", o.kind, "bpe or unigram")
+  BeginGroup(command, "Vocabulary");
+  command->add_option("--kind", o.kind, "Algorithm: bpe or unigram")
       ->transform(CLI::CheckedTransformer(kinds).description("bpe|unigram"))
       ->default_str("bpe");
   command
-      ->add_option("--vocab-size", o.vocabulary,
-                   "pieces, of which 3 are special and 256 bytes (see --no-byte-fallback)")
+      ->add_option(
+          "--vocab-size", o.vocabulary,
+          "Number of pieces, of which 3 are special and 256 bytes (see --no-byte-fallback)")
       ->capture_default_str();
   command->add_flag("--no-byte-fallback", c->no_bytes,
-                    "a character without a piece is <unk>: for vocabularies below 1000");
+                    "Make <unk> of a character without a piece, for vocabularies below 1000");
   command
-      ->add_option(
-          "--normalization", o.normalization,
-          "identity: texts come back as they were; or nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf")
+      ->add_option("--normalization", o.normalization,
+                   "Normalization: identity (texts come back as they were), nmt_nfkc, nfkc, "
+                   "nmt_nfkc_cf or nfkc_cf")
       ->capture_default_str();
   command
-      ->add_option("--coverage", o.coverage, "share of the characters that get a piece, from 0.98")
+      ->add_option("--coverage", o.coverage, "Share of the characters that get a piece, from 0.98")
       ->capture_default_str();
-  command->add_option("--longest-piece", o.longest_piece, "characters")->capture_default_str();
-  command->add_option("-o,--output", c->output, "directory to write")->required();
-  command->add_flag("--overwrite", c->overwrite, "replace the tokenizer in the directory");
-  command->add_flag("--json", c->json, "one JSON document at the end");
+  command->add_option("--longest-piece", o.longest_piece, "Longest piece in characters")
+      ->capture_default_str();
+  BeginGroup(command, heading::kOutput);
+  command->add_option("-o,--output", c->output, "Folder to write")->required();
+  command->add_flag("--overwrite", c->overwrite, "Replace the tokenizer in the folder");
+  command->add_flag("--json", c->json, "Print one JSON document at the end");
   command->footer(
       "Writes spiece.model, and the same as tokenizer.json with tokenizer_config.json, which\n"
       "`transformers` opens. The same texts give the same bytes.\nExamples:\n"
       "  longspan tokenize train book.txt --vocab-size 4000 -o pieces\n"
-      "  longspan tokenize train a.txt b.txt --kind unigram --vocab-size 320 --no-byte-fallback -o "
-      "small");
+      "  longspan tokenize train a.txt b.txt --kind unigram --vocab-size 320 --no-byte-fallback "
+      "-o few");
   command->callback([c, &action] { action = [c] { return RunTrainTokenizer(*c); }; });
   return command;
 }

@@ -9,6 +9,7 @@
 #include "cli/dtype_option.h"
 #include "cli/memory_size.h"
 #include "cli/training.h"
+#include "cli/visual/command.h"
 #include "io/json.h"
 #include "train/schedule.h"
 
@@ -33,27 +34,31 @@ TrainOptions TrainCommand::Options(Context& context) const {
 }
 
 void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c) {
-  command->add_option("-m,--model", c->model, "directory of the model to start from")->required();
+  BeginGroup(command, heading::kRun);
+  command->add_option("-m,--model", c->model, "Folder of the model to start from")->required();
   command->add_option("--train", c->train, train_text)->required();
-  command->add_option("--eval", c->eval, "held-out file (default: a part of the training data)");
+  command->add_option("--eval", c->eval, "Held-out file (default: a part of the training data)");
   AddReadOptions(command, &c->options.data, false);
-  command->add_option("--held-out", c->options.held_out, "that part's share")
+  command
+      ->add_option("--held-out", c->options.held_out, "Share of the training data that is held out")
       ->capture_default_str();
-  command->add_option("-o,--output", c->output, "directory of the run")->required();
+  command->add_option("-o,--output", c->output, "Folder of the run")->required();
   AddRunOptions(command, c);
 }
 
 void AddRunOptions(CLI::App* command, TrainCommand* c) {
-  command->add_flag("--resume", c->options.resume, "go on with the run in the output, bit for bit");
+  BeginGroup(command, heading::kRun);
+  command->add_flag("--resume", c->options.resume,
+                    "Go on with the run in the output folder, bit for bit");
   command->add_flag("--extend", c->options.extend,
-                    "go on to more --steps (or epochs) than it was made for");
+                    "Go on to more --steps (or epochs) than the run was made for");
   command->add_flag("--overwrite", c->options.overwrite,
-                    "clear the run in the output first, and nothing else");
+                    "Remove the run that is in the output folder, and nothing else");
   command
       ->add_option("--on-save-error", c->on_save_error,
-                   "stop, or continue until a second save in a row fails")
+                   "What a failed save does: stop, or continue until a second one in a row fails")
       ->check(CLI::IsMember({"stop", "continue"}))
-      ->type_name("TEXT")
+      ->type_name("NAME")
       ->capture_default_str();
 }
 
@@ -62,23 +67,26 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
   const auto option = [&](const char* name, auto& value, const char* text) {
     command->add_option(name, value, text)->capture_default_str();
   };
-  option("--steps", o.steps, "updates");
-  option("--batch", o.batch, "rows of a micro-batch");
+  BeginGroup(command, heading::kLearning);
+  option("--steps", o.steps, "Number of updates");
+  option("--batch", o.batch, "Rows of a micro-batch");
   option("--tokens", o.tokens,
-         o.tokens == 0 ? "of a row at most, 0: the model's positions" : "tokens of a row");
-  option("--accumulate", o.accumulate, "micro-batches an update");
-  option("--learning-rate,--lr", o.learning_rate, "highest learning rate");
-  option("--final-rate", o.final_rate, "share of it at the last step");
+         o.tokens == 0 ? "Longest row in tokens; 0 takes the model's positions"
+                       : "Length of a row in tokens");
+  option("--accumulate", o.accumulate, "Micro-batches of one update");
+  option("--learning-rate,--lr", o.learning_rate, "Highest learning rate");
+  option("--final-rate", o.final_rate, "Share of that rate at the last step");
   option("--warmup", o.warmup,
-         o.warmup < 0 ? "updates of linear warm-up, -1: 6 % of them" : "updates of linear warm-up");
-  option("--schedule", c->schedule, "cosine, linear or constant");
-  option("--weight-decay", o.weight_decay, "of matrices");
+         o.warmup < 0 ? "Updates of linear warm-up; -1 takes 6 % of all"
+                      : "Updates of linear warm-up");
+  option("--schedule", c->schedule, "Course of the learning rate: cosine, linear or constant");
+  option("--weight-decay", o.weight_decay, "Weight decay of matrices");
   // Which are seldom turned: the help's last lines name them.
-  command->add_option("--beta1", o.beta1, "of AdamW")->group("");
-  command->add_option("--beta2", o.beta2, "of AdamW")->group("");
-  option("--clip", o.clip, "largest gradient norm, 0: none");
-  option("--seed", o.seed, "of data order, dropout, masks and what is new");
-  command->add_option("--dropout", c->dropout, "instead of the config's")
+  command->add_option("--beta1", o.beta1, "Beta of AdamW's moments")->group("");
+  command->add_option("--beta2", o.beta2, "Beta of AdamW's moments")->group("");
+  option("--clip", o.clip, "Largest gradient norm; 0 does not clip");
+  option("--seed", o.seed, "Seed of data order, dropout, masks and new weights");
+  command->add_option("--dropout", c->dropout, "Dropout probability (default: the config's)")
       ->check(CLI::Range(0.0, 0.99).description(""))
       ->type_name("FLOAT");
 }
@@ -88,44 +96,52 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c) {
   const auto option = [&](const char* name, auto& value, const char* text) {
     command->add_option(name, value, text)->capture_default_str();
   };
-  option("--log-every", o.log_every, "steps between lines of metrics.jsonl");
-  option("--eval-every", o.eval_every, "0: at the end");
-  option("--save-every", o.save_every, "0: at the end");
-  option("--keep", o.keep, "checkpoints, besides the best");
-  option("--progress", c->progress, "auto, bar, plain or none");
+  BeginGroup(command, heading::kOutput);
+  option("--log-every", o.log_every, "Steps between lines of metrics.jsonl");
+  option("--eval-every", o.eval_every, "Steps between evaluations; 0 evaluates at the end");
+  option("--save-every", o.save_every, "Steps between checkpoints; 0 saves at the end");
+  option("--keep", o.keep, "Number of checkpoints that are kept besides the best");
+  option("--progress", c->progress, "Form of the progress on stderr: auto, bar, plain or none");
   command
-      ->add_flag("--allow-nonfinite", o.allow_nonfinite, "load weights that hold NaN or infinities")
+      ->add_flag("--allow-nonfinite", o.allow_nonfinite, "Accept weights that hold NaN or infinity")
       ->group("");
-  command->add_flag("--json", c->json, "one JSON document at the end");
+  command->add_flag("--json", c->json, "Print one JSON document at the end");
 }
 
 void AddGlobalOption(CLI::App* command, const std::string& automatic, std::string* global) {
   command
-      ->add_option("--global", *global,
-                   "tokens: none, first:N, every:N, ids:A,B, token:ID; auto: " + automatic)
+      ->add_option(
+          "--global", *global,
+          "Tokens with global attention: none, first:N, every:N, ids:A,B, token:ID; auto is " +
+              automatic)
       ->capture_default_str();
 }
 
 void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::string* global,
                           bool* recompute, TrainCommand* c) {
+  BeginGroup(command, heading::kComputing);
   AddGlobalOption(command, automatic, global);
   command->add_flag("--recompute", *recompute,
-                    "keep only each layer's input: less memory, a third more time, the same bits");
+                    "Keep only each layer's input: less memory, a third more time, the same bits");
   AddPolicyOptions(command, "activations are kept", c);
 }
 
 void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c) {
-  command->add_option("--dtype", c->dtype, "products in f32, or bf16: less memory, faster")
+  BeginGroup(command, heading::kComputing);
+  command
+      ->add_option("--dtype", c->dtype,
+                   "Precision of products: f32, or bf16 for less memory and more speed")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
-  command->add_option("--memory", c->memory,
-                      fmt::format("that the run may take: 512M, 4G (default: {})", without_memory));
+  command->add_option(
+      "--memory", c->memory,
+      fmt::format("Memory the run may use, for example 6G (default: {})", without_memory));
 }
 
 void AddColumnOptions(CLI::App* command, ClassifyOptions* task) {
   command
       ->add_option("--overflow", task->overflow,
-                   "what a text longer than --tokens is: error or truncate")
+                   "What is done with a text longer than --tokens: error or truncate")
       ->capture_default_str();
 }
 

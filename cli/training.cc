@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "cli/counted.h"
 #include "cli/signals.h"
 #include "cli/train_options.h"
 #include "io/escape.h"
@@ -63,8 +64,7 @@ class Standing {
   std::string Since() const {
     const idx_t saved = saved_, lost = step_ - saved;
     if (lost == 0) return "the update that is being computed";
-    return fmt::format("{} update{} and the one that is being computed", lost,
-                       lost == 1 ? "" : "s");
+    return fmt::format("{} and the one that is being computed", Counted(lost, "update"));
   }
 
   std::string output_;
@@ -101,7 +101,9 @@ void Show(const TrainEvent& event, Progress& progress) {
 }  // namespace
 
 EvalProgress::EvalProgress(std::string what, ProgressMode mode)
-    : what_(std::move(what)), progress_(mode) {}
+    : what_(std::move(what)),
+      progress_(mode),
+      waiting_("reading model and texts", progress_.mode() != ProgressMode::kBar) {}
 
 EvalHooks EvalProgress::hooks() {
   EvalHooks hooks;
@@ -109,6 +111,7 @@ EvalHooks EvalProgress::hooks() {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
     constexpr double kPatience_s = 1.0;
     if (seconds.count() < kPatience_s) return;
+    waiting_.End();
     ProgressLine line;
     line.unit = what_;
     line.step = done;
@@ -125,8 +128,10 @@ TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const 
   ExpectSaves();
   const auto standing = std::make_shared<Standing>(io::Escape(output));
   Progress progress(mode);
+  Waiting waiting("reading model and texts", progress.mode() != ProgressMode::kBar);
   TrainHooks hooks;
   hooks.on_event = [&](const TrainEvent& event) {
+    waiting.End();
     standing->Take(event);
     // Before that a stop ends the reading of texts and models at once: there is nothing to save.
     if (event.kind == TrainEvent::Kind::kStart) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli/visual/progress.h"
+#include "cli/waiting.h"
 #include "longspan/train.h"
 
 namespace longspan::cli {
@@ -18,12 +19,16 @@ class EvalProgress {
  public:
   explicit EvalProgress(std::string what, ProgressMode mode = ProgressMode::kAuto);
   EvalHooks hooks();
-  void Finish() { progress_.Finish(); }  // before anything else is printed
+  void Finish() {  // before anything else is printed
+    waiting_.End();
+    progress_.Finish();
+  }
 
  private:
   std::string what_;  // "evaluated"
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   Progress progress_;
+  Waiting waiting_;  // until the first figure
 };
 
 // Trains with a progress line. Returns the result; on a signal the run has been saved and

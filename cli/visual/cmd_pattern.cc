@@ -100,45 +100,46 @@ int RunPattern(const PatternCommand& command) {
   return 0;
 }
 
-void RegisterPattern(CLI::App& app, Action& action) {
+void RegisterPattern(CLI::App* pattern, const Globals& /*globals*/, Action& action) {
   auto command = std::make_shared<PatternCommand>();
-  CLI::App* pattern =
-      app.add_subcommand("pattern", "Draw which query sees which key, as the kernels compute it");
   std::string kinds, summaries;
   for (const PatternKind& kind : PatternKinds()) {
     kinds += fmt::format("{}{}", kinds.empty() ? "" : ", ", kind.name);
     summaries += fmt::format("  {}: {}\n", kind.name, kind.summary);
   }
-  pattern->add_option("--kind", command->kind, kinds);
+  pattern->add_option("--kind", command->kind, "Mechanism: " + kinds);
   PatternOptions& options = command->options;
   const std::vector<CLI::Option*> shape = {
-      pattern->add_option("--tokens", options.tokens, "length of the sequence"),
-      pattern->add_option("--chunk", options.chunk, "tokens of a chunk"),
-      pattern->add_option("--before", options.before, "chunks seen before the own one"),
-      pattern->add_option("--after", options.after, "chunks seen after the own one"),
+      pattern->add_option("--tokens", options.tokens, "Length of the sequence in tokens"),
+      pattern->add_option("--chunk", options.chunk, "Tokens of a chunk"),
+      pattern->add_option("--before", options.before, "Chunks seen before the own one"),
+      pattern->add_option("--after", options.after, "Chunks seen after the own one"),
       pattern->add_flag("--causal,!--no-causal", options.causal,
-                        "hide later keys (default but window, longformer)"),
+                        "Hide later keys (default except for window and longformer)"),
       pattern->add_flag("--shared", options.shared,
-                        "full: queries serve as keys, as in LSH layers"),
-      pattern->add_option("--rounds", options.rounds, "lsh: rounds of hashing"),
-      pattern->add_option("--buckets", options.buckets, "lsh: buckets of a round"),
-      pattern->add_option("--seed", options.seed, "lsh: of the tokens and their hash"),
-      pattern->add_option("--window", options.window, "window, longformer: keys seen on each side"),
+                        "Use queries as keys in full attention, as LSH layers do"),
+      pattern->add_option("--rounds", options.rounds, "Hash rounds of lsh"),
+      pattern->add_option("--buckets", options.buckets, "Buckets of a round of lsh"),
+      pattern->add_option("--seed", options.seed, "Seed of the tokens and their hash in lsh"),
+      pattern->add_option("--window", options.window,
+                          "Keys seen on each side by window and longformer"),
       pattern->add_option("--dilation", options.dilation,
-                          "step from key to key (window: 1, longformer: 2)"),
-      pattern->add_option("--globals", options.globals, "the first tokens are global"),
-      pattern->add_option("--global-at", options.global_at, "and so are these: 5,17")
+                          "Step from key to key (default: 1 for window, 2 for longformer)"),
+      pattern->add_option("--globals", options.globals, "Number of first tokens that are global"),
+      pattern->add_option("--global-at", options.global_at, "Places of further global tokens")
           ->delimiter(','),
-      pattern->add_option("--pad-left", options.pad_left, "tokens of padding at the beginning"),
-      pattern->add_option("--pad-right", options.pad_right, "tokens of padding at the end"),
+      pattern->add_option("--pad-left", options.pad_left, "Tokens of padding at the beginning"),
+      pattern->add_option("--pad-right", options.pad_right, "Tokens of padding at the end"),
   };
   for (CLI::Option* option : shape) {
     const bool list = option->get_delimiter() == ',';
     if (option->get_expected_min() > 0 && !list) option->capture_default_str();
   }
-  pattern->add_option("-o,--output", command->output,
-                      "picture to write, .svg or .png (default: draw in the terminal)");
-  pattern->add_flag("--json", command->json, "print the cells as JSON");
+  pattern
+      ->add_option("-o,--output", command->output,
+                   "Picture to write, .svg or .png (default: draw in the terminal)")
+      ->type_name("FILE");
+  pattern->add_flag("--json", command->json, "Print the cells as JSON");
   pattern->footer(
       "Kinds:\n" + summaries +
       "Without an option for the shape: a sheet of examples.\n"

@@ -28,6 +28,6 @@ GridSheet MakePatternSheet(const PatternCommand& command);
 // Runs the kernel, draws, writes. Throws Error: kUsage, kIo.
 int RunPattern(const PatternCommand& command);
 
-void RegisterPattern(CLI::App& app, Action& action);
+void RegisterPattern(CLI::App* command, const Globals& globals, Action& action);
 
 }  // namespace longspan::cli

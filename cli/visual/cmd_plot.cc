@@ -160,26 +160,25 @@ int RunPlot(const PlotOptions& options) {
   return 0;
 }
 
-void RegisterPlot(CLI::App& app, Action& action) {
+void RegisterPlot(CLI::App* plot, const Globals& /*globals*/, Action& action) {
   auto options = std::make_shared<PlotOptions>();
-  CLI::App* plot = app.add_subcommand("plot", "Draw the curves of training runs");
-  plot->add_option("RUN", options->runs, "run directories or metrics.jsonl files")->required();
+  plot->add_option("RUN", options->runs, "Folders of runs, or metrics.jsonl files")->required();
   plot->add_option("-o,--output", options->output,
-                   "picture to write, .svg or .png (default: draw in the terminal)");
-  plot->add_option(
-      "--metric", options->metric,
-      "bits_per_byte, loss, accuracy, learning_rate, grad_norm, ... (default: the first of "
-      "these that is there)");
-  plot->add_flag("--log-x", options->log_x, "logarithmic step axis");
-  plot->add_flag("--log-y", options->log_y, "logarithmic metric axis");
+                   "Picture to write, .svg or .png (default: draw in the terminal)")
+      ->type_name("FILE");
+  plot->add_option("--metric", options->metric,
+                   "Metric to draw: bits_per_byte, loss, accuracy, learning_rate, grad_norm, ... "
+                   "(default: the first of these that is there)");
+  plot->add_flag("--log-x", options->log_x, "Draw the step axis logarithmically");
+  plot->add_flag("--log-y", options->log_y, "Draw the metric axis logarithmically");
   plot->add_option("--smooth", options->smoothing,
-                   "smooth the training curve: from 0, not, to below 1")
+                   "Smoothing of the training curve, from 0 (none) to below 1")
       ->check(CLI::Range(0.0, 0.9999).description(""))
       ->capture_default_str();
-  plot->add_option("--title", options->title, "title of the picture");
+  plot->add_option("--title", options->title, "Title of the picture");
   plot->add_option("--x-label", options->x_label,
-                   "what \"step\" counts, in files that are no runs (default: step)");
-  plot->add_flag("--json", options->json, "print the points as JSON");
+                   "Name of the step axis, for files that are no runs (default: step)");
+  plot->add_flag("--json", options->json, "Print the points as JSON");
   plot->footer(
       "Examples:\n"
       "  longspan plot out/\n"

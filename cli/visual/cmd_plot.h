@@ -30,6 +30,6 @@ Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& options);
 // Reads, draws, writes. Throws Error: kUsage, kFormat, kIo.
 int RunPlot(const PlotOptions& options);
 
-void RegisterPlot(CLI::App& app, Action& action);
+void RegisterPlot(CLI::App* command, const Globals& globals, Action& action);
 
 }  // namespace longspan::cli

@@ -300,7 +300,7 @@ class Stdin(Case):
         novel = self.dir / "novel.txt"
         self.ok("train", "lm", "-m", self.start, "--train", novel, "-o", self.dir / "run", *support.SMALL_RUN)
         self.ok("eval", "-m", self.dir / "run", novel, "--tokens", 64)
-        self.ok("embed", "-m", self.start, novel, "--max-length", 64, "--overflow", "truncate")
+        self.ok("embed", "-m", self.start, novel, "--tokens", 64, "--overflow", "truncate")
         # A tokenizer's model does not, and says where.
         model = self.dir / "pieces"
         self.ok("init", "--preset", "tiny", "--tokenizer", ROOT / "tests/tokenizers/spiece-bpe", "-o", model)

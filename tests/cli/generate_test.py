@@ -98,7 +98,7 @@ class Generate(Case):
                                     "100,300", "--tokens", "4", "--batch", "2", "--json"))
         self.assertEqual([c["tokens"] for c in report["contexts"]], [100, 300])
         for context in report["contexts"]:
-            for field in ("forward_s", "prefill_s", "step_s", "tokens_per_s", "of_first",
+            for field in ("forward_seconds", "prefill_seconds", "step_seconds", "tokens_per_s", "of_first",
                           "cache_bytes"):
                 self.assertGreater(context[field], 0, field)
         self.fails(2, "bench", "generate", "--preset", "tiny", "--contexts", "10", "--tokens", "10",

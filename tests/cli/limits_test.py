@@ -243,10 +243,10 @@ class Options(Case):
 
     def test_ranges_are_said_in_words(self):
         for value in ("0", "-3", "1.5", "x"):
-            self.fails(2, "embed", "-m", self.start, "--text", "a", "--max-length", value,
-                       says=["--max-length", f"needs a whole number from 1, not {value}"])
-        self.fails(2, "tokenize", "-m", "bytes", "a", "--max-length=-1", says=["needs a whole number from 0, not -1"])
-        self.ok("tokenize", "-m", "bytes", "a", "--max-length", "0")
+            self.fails(2, "embed", "-m", self.start, "--text", "a", "--tokens", value,
+                       says=["--tokens", f"needs a whole number from 1, not {value}"])
+        self.fails(2, "tokenize", "-m", "bytes", "a", "--tokens=-1", says=["needs a whole number from 0, not -1"])
+        self.ok("tokenize", "-m", "bytes", "a", "--tokens", "0")
 
     def test_names(self):
         out = self.dir / "out"

@@ -72,7 +72,7 @@ class Tasks(Case):
             self.assertIn(says, line)
         self.fails(2, "classify", "-m", model, "--text", "a", "--overflow", "fold", says=["fold"])
         self.fails(2, "classify", "-m", model, "--text", "a", "--global", "some", says=["some"])
-        self.fails(2, "classify", "-m", model, "--text", "a", "--max-length", "31",
+        self.fails(2, "classify", "-m", model, "--text", "a", "--tokens", "31",
                    says=["31", "30"])
         self.fails(3, "classify", "-m", self.model("question"), "--text", "a",
                    says=["LongformerForQuestionAnswering", "qa"])

@@ -72,19 +72,19 @@ class Tokenize(Case):
     def test_cutting_is_told(self):
         text = "one two three four five six seven eight"
         whole = self.ok("tokenize", "-m", BERT, "--ids", text).split()
-        self.fails(5, "tokenize", "-m", BERT, "--ids", "--max-length", 6, text,
+        self.fails(5, "tokenize", "-m", BERT, "--ids", "--tokens", 6, text,
                    says=[len(whole), 6, "truncate", "windows"])
-        cut = run("tokenize", "-m", BERT, "--ids", "--max-length", 6, "--overflow", "truncate", text)
+        cut = run("tokenize", "-m", BERT, "--ids", "--tokens", 6, "--overflow", "truncate", text)
         self.assertEqual(cut.returncode, 0)
         self.assertEqual(cut.stdout.split(), whole[:5] + whole[-1:])
         self.assertEqual(cut.stderr, f"longspan: text: cut {len(whole) - 6} of the {len(whole) - 2} "
-                                     "tokens, max length 6\n")
-        pair = run("tokenize", "-m", BERT, "--max-length", 9, "--overflow", "truncate-first",
+                                     "tokens, longest row 6\n")
+        pair = run("tokenize", "-m", BERT, "--tokens", 9, "--overflow", "truncate-first",
                    "--pair", "one two", text, "--json")
         self.assertIn("of the first text", pair.stderr)
         dropped = json.loads(pair.stdout)["rows"][0]["dropped"]
         self.assertEqual((dropped[0] > 0, dropped[1]), (True, 0))
-        windows = self.ok("tokenize", "-m", BERT, "--ids", "--max-length", 6, "--overflow",
+        windows = self.ok("tokenize", "-m", BERT, "--ids", "--tokens", 6, "--overflow",
                           "window", "--stride", 1, text).splitlines()
         middle = [w.split()[1:-1] for w in windows]
         self.assertEqual([w[0] for w in middle[1:]], [w[-1] for w in middle[:-1]])
@@ -108,7 +108,7 @@ class Tokenize(Case):
         self.fails(2, "tokenize", "-m", BERT, says=["give a text"])
         self.fails(2, "tokenize", "-m", BERT, "x", "--overflow", "window")
         self.fails(2, "tokenize", "-m", BERT, "x", "--ids", "--json")
-        self.fails(2, "tokenize", "-m", BERT, "x", "--max-length", 2, says=["leaves no room"])
+        self.fails(2, "tokenize", "-m", BERT, "x", "--tokens", 2, says=["leaves no room"])
         self.fails(3, "tokenize", "-m", BERT, "--decode", "1 x 2", says=['"x" at position 1'])
         self.fails(3, "tokenize", "-m", BERT, "--decode", "7 5000", says=[5000, "position 1"])
         self.fails(4, "tokenize", "-m", self.dir / "nowhere", "x", says=["no such directory"])

@@ -1,0 +1,29 @@
+// longspan help: the page of a command.
+
+#include <memory>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/help.h"
+#include "cli/visual/output.h"
+
+namespace longspan::cli {
+
+void RegisterHelp(CLI::App* command, const Globals& /*globals*/, Action& action) {
+  const auto words = std::make_shared<std::vector<std::string>>();
+  command->add_option("COMMAND", *words,
+                      "Command whose page is printed (default: the list of all)");
+  command->footer(
+      "Examples:\n"
+      "  longspan help\n"
+      "  longspan help classify\n"
+      "  longspan help train lm");
+  command->callback([command, words, &action] {
+    action = [command, words] {
+      PrintResult(PageOf(command->get_parent(), *words));
+      return 0;
+    };
+  });
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,108 @@
+#include "cli/commands.h"
+
+#include <memory>
+
+#include "cli/help.h"
+#include "cli/option_checks.h"
+#include "cli/visual/cmd_pattern.h"
+#include "cli/visual/cmd_plot.h"
+
+namespace longspan::cli {
+namespace {
+
+constexpr const char* kStartGroup = "Start";
+constexpr const char* kAskGroup = "Ask a model";
+constexpr const char* kTrainGroup = "Train";
+constexpr const char* kUnderstandGroup = "Understand";
+constexpr const char* kCheckGroup = "Check";
+constexpr const char* kExpertsGroup = "Tools for experts";
+
+constexpr Command kCommands[] = {
+    {kStartGroup, "demo", RegisterDemo,
+     "Train on a novel, draw the curves and write, within minutes"},
+    {kStartGroup, "init", RegisterInit, "Create a model with random weights"},
+    {kStartGroup, "info", RegisterInfo, "Tell what a folder or file holds and what to do with it"},
+    {kStartGroup, "convert", RegisterConvert,
+     "Make a Longformer of a BERT or RoBERTa, or safetensors"},
+    {kStartGroup, "help", RegisterHelp, "Print the page of a command"},
+
+    {kAskGroup, "classify", RegisterClassify, "Give whole texts a class, labels or a number"},
+    {kAskGroup, "embed", RegisterEmbed, "Turn texts of any length into vectors"},
+    {kAskGroup, "qa", RegisterQa, "Find the part of a text that answers a question"},
+    {kAskGroup, "fill-mask", RegisterFillMask, "Guess the words that a text leaves open"},
+    {kAskGroup, "token-classify", RegisterTokenClassify, "Find names and other classes of words"},
+    {kAskGroup, "multiple-choice", RegisterMultipleChoice, "Choose the answer that fits a text"},
+    {kAskGroup, "generate", RegisterGenerate, "Continue a text"},
+
+    {kTrainGroup, "train", RegisterTrain, "Train a model: lm, mlm or classify"},
+    {kTrainGroup, "eval", RegisterEval,
+     "Measure a language model on texts, a classifier on a table"},
+    {kTrainGroup, "plan", RegisterPlan, "Foretell the memory and time of a training step"},
+    {kTrainGroup, "tokenize", RegisterTokenize, "Show a text as tokens, or train a tokenizer"},
+    {kTrainGroup, "data", RegisterData, "Look at texts before training"},
+
+    {kUnderstandGroup, "pattern", RegisterPattern, "Draw which query sees which key"},
+    {kUnderstandGroup, "plot", RegisterPlot, "Draw the curves of training runs"},
+    {kUnderstandGroup, "lsh-report", RegisterLshReport,
+     "Measure whether LSH finds the keys that matter"},
+    {kUnderstandGroup, "compare", RegisterCompare, "Compare full, local and LSH attention"},
+    {kUnderstandGroup, "puzzle", RegisterPuzzle,
+     "Train on tasks that need attention over a distance"},
+    {kUnderstandGroup, "long-evidence", RegisterLongEvidence,
+     "Train on two facts that stand far apart"},
+
+    {kCheckGroup, "env", RegisterEnv,
+     "Show version, machine and settings, for a report of a fault"},
+    {kCheckGroup, "verify", RegisterVerify, "Compare a model with a recorded case of the original"},
+    {kCheckGroup, "bench", RegisterBench, "Time steps and mechanisms beside the machine's peak"},
+
+    {kExpertsGroup, "decode-report", RegisterDecodeReport,
+     "Compare cached generation with full passes"},
+    {kExpertsGroup, "completion", RegisterCompletion,
+     "Print a script that completes commands in bash"},
+};
+
+constexpr const char* kRootFooter =
+    "Examples:\n"
+    "  longspan demo --minutes 0.05 -o demo            train on a novel, draw, write\n"
+    "  longspan init --arch reformer --preset small -o start\n"
+    "  longspan train lm -m start --train book.txt -o run --steps 20 --tokens 128\n"
+    "  longspan generate -m run -p 'It was' --tokens 100\n\n"
+    "'longspan help COMMAND' prints the page of a command.\n"
+    "Exit codes: 0 ok, 2 usage, 3 bad model or data, 4 I/O, 5 memory or limit, 6 numeric,\n"
+    "7 locked; 129, 130, 143 stopped by a signal (a training has saved).";
+
+void AddGlobals(CLI::App& root, Globals& globals) {
+  BeginGroup(&root, kEveryCommand);
+  root.add_option("-t,--threads", globals.threads,
+                  "Number of threads (default: all CPUs that the process may use)")
+      ->check(CLI::Range(1, 1024));
+  root.add_option("--memory", globals.memory,
+                  "Memory the work may use, for example 512M or 4G (default: what there is)");
+  root.add_flag("--strict-weights,--strict", globals.strict_weights,
+                "Refuse weights that have no place in the model");
+  root.add_flag("--strict-paths", globals.strict_paths,
+                "Refuse links that lead out of a model's folder");
+}
+
+}  // namespace
+
+std::span<const Command> Commands() { return kCommands; }
+
+void AddCommands(CLI::App& root, Globals& globals, Action& action) {
+  root.formatter(std::make_shared<PageFormatter>());
+  root.require_subcommand(1);
+  root.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  root.fallthrough();
+  root.set_help_flag("-h,--help", "Print this page")->group(kEveryCommand);
+  for (const Command& command : Commands()) {
+    CLI::App* added = root.add_subcommand(command.name, command.description);
+    added->group(command.group);
+    command.add(added, globals, action);
+  }
+  AddGlobals(root, globals);
+  root.footer(kRootFooter);  // last: a command takes over what its parent has
+  RefuseUnfitValues(root);
+}
+
+}  // namespace longspan::cli

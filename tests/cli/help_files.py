@@ -1,0 +1,123 @@
+"""The folder that the examples of the help pages run in: the files and models that they name."""
+import json
+import math
+import shutil
+import struct
+import subprocess
+
+from support import GOLDEN, ROOT, SENTENCES
+
+ROBERTA = ROOT / "tests" / "tokenizers" / "roberta"
+TRAIN = ["--steps", "4", "--batch", "1", "--tokens", "64", "--progress", "none"]
+
+
+def weights(path, shapes):
+    """fp32 tensors {name: shape} with small values."""
+    header, data = {}, b""
+    for name, shape in sorted(shapes.items()):
+        values = [math.sin(i) / 16 for i in range(math.prod(shape))]
+        begin = len(data)
+        data += struct.pack(f"<{len(values)}f", *values)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def roberta(folder):
+    """A RoBERTa of one layer with a tokenizer, as a folder of the hub has it."""
+    shutil.copytree(ROBERTA, folder)
+    size, words = 16, 1660
+    (folder / "config.json").write_text(json.dumps({
+        "model_type": "roberta", "architectures": ["RobertaForMaskedLM"], "hidden_size": size,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
+        "vocab_size": words, "max_position_embeddings": 66, "type_vocab_size": 1,
+        "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}))
+    body, layer = "roberta.", "roberta.encoder.layer.0."
+    shapes = {body + f"embeddings.{name}_embeddings.weight": [rows, size] for name, rows in (
+        ("word", words), ("position", 66), ("token_type", 1))}
+    linear = {layer + name: [size, size] for name in (
+        "attention.self.query", "attention.self.key", "attention.self.value",
+        "attention.output.dense")}
+    linear |= {layer + "intermediate.dense": [32, size], layer + "output.dense": [size, 32],
+               "lm_head.dense": [size, size]}
+    for name, shape in linear.items():
+        shapes |= {name + ".weight": shape, name + ".bias": shape[:1]}
+    for name in (body + "embeddings.LayerNorm", layer + "attention.output.LayerNorm",
+                 layer + "output.LayerNorm", "lm_head.layer_norm"):
+        shapes |= {name + ".weight": [size], name + ".bias": [size]}
+    shapes["lm_head.bias"] = [words]
+    weights(folder / "model.safetensors", shapes)
+
+
+def texts(folder):
+    novel = (ROOT / "data" / "persuasion.txt").read_text(encoding="utf-8")
+    for i, name in enumerate(("book", "my", "texts", "other", "a", "b", "c")):
+        (folder / f"{name}.txt").write_text(novel[20000 * i:20000 * (i + 1)])
+    short = "\n".join(SENTENCES) + "\n"
+    for name in ("chapter", "letter", "letters", "story"):
+        (folder / f"{name}.txt").write_text(short)
+    for name in ("letters", "chapters"):
+        (folder / name).mkdir()
+        for i, sentence in enumerate(SENTENCES):
+            (folder / name / f"{i}.txt").write_text(sentence + "\n")
+    masked = folder / "masked"
+    masked.mkdir()
+    (masked / "0.txt").write_text("She had a very <mask> father.\n")
+
+
+def tables(folder):
+    rows = [(sentence, ("good", "bad")[i % 2]) for i, sentence in enumerate(SENTENCES * 4)]
+    for name in ("train", "test"):
+        (folder / f"{name}.csv").write_text(
+            "text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows))
+    json_lines = {
+        "train": [{"text": text} for text, _ in rows],
+        "reviews": [{"text": text} for text, _ in rows],
+        "questions": [{"question": "Who left?", "context": text} for text in SENTENCES],
+        "choices": [{"question": "Who left?", "context": text, "choices": ["Anne", "Mary"]}
+                    for text in SENTENCES]}
+    for name, values in json_lines.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(v) + "\n" for v in values))
+
+
+def prepare(folder, program):
+    """Writes everything into `folder`. Returns nothing; raises when a command fails."""
+    def longspan(*words):
+        done = subprocess.run([program, *map(str, words)], capture_output=True, text=True,
+                              cwd=folder, timeout=300)
+        if done.returncode != 0:
+            raise RuntimeError(f"{words}: {done.stderr}")
+
+    def long(name, head, *more):
+        longspan("init", "--arch", "longformer", "--preset", "tiny", "--head", head,
+                 "--tokenizer", ROBERTA, *more, "-o", name)
+
+    texts(folder)
+    tables(folder)
+    (folder / "golden").symlink_to(GOLDEN.parent)
+    roberta(folder / "roberta-base")
+    shutil.copytree(ROOT / "tests" / "tokenizers" / "bert-uncased", folder / "bert")
+    for name in ("old-model", "all-MiniLM-L6-v2"):
+        shutil.copytree(folder / "roberta-base", folder / name)
+    longspan("init", "--preset", "tiny", "-o", "start")
+    (folder / "my").mkdir()
+    shutil.copy(folder / "start" / "config.json", folder / "my" / "config.json")
+    longspan("tokenize", "train", "book.txt", "--vocab-size", "400", "-o", "pieces")
+    for run in ("run", "small", "large", "out"):
+        longspan("train", "lm", "-m", "start", "--train", "book.txt", "-o", run, *TRAIN)
+    long("long", "mlm")
+    longspan("train", "mlm", "-m", "long", "--train", "texts.txt", "-o", "adapted", *TRAIN)
+    for name in ("minilm-long", "e5-long"):
+        long(name, "none")
+    (folder / "e5-long" / "modules.json").write_text(json.dumps(
+        [{"idx": 0, "name": "0", "path": "",
+          "type": "sentence_transformers.models.Transformer"},
+         {"idx": 1, "name": "1", "path": "pool", "type": "sentence_transformers.models.Pooling"}]))
+    (folder / "e5-long" / "pool").mkdir()
+    (folder / "e5-long" / "pool" / "config.json").write_text(json.dumps({"pooling_mode": "mean"}))
+    (folder / "e5-long" / "config_sentence_transformers.json").write_text(
+        json.dumps({"prompts": {"query": "query: "}}))
+    long("judge", "classify", "--labels", "good,bad")
+    long("ner", "token-classify", "--labels", "O,B-PER,I-PER")
+    long("answer", "qa")
+    long("choose", "multiple-choice")
