@@ -307,7 +307,6 @@ class Plan(Case):
 
 class BadInput(Case):
     def test_usage(self):
-        self.fails(2)
         self.fails(2, "nonsense")
         self.fails(2, "train", "lm")
         self.fails(2, "init", "--preset", "huge", "-o", self.dir / "x", says=["huge", "small"])

@@ -52,15 +52,22 @@ class Case(unittest.TestCase):
         return result.stdout
 
     def fails(self, code, *arguments, says=(), **options):
-        """The program leaves with this code, one line on stderr and nothing on stdout."""
+        """The program leaves with this code, one line on stderr and nothing on stdout. With --json
+        the line is an object."""
         result = run(*arguments, **options)
         self.assertEqual(result.returncode, code, result.stderr)
         lines = result.stderr.strip().splitlines()
         self.assertEqual(len(lines), 1, result.stderr)
-        self.assertTrue(lines[0].startswith("longspan: "), result.stderr)
         self.assertEqual(result.stdout, "")
+        message = lines[0]
+        if "--json" in arguments:
+            error = json.loads(message)["error"]
+            self.assertEqual(error["code"], code)
+            message = error["message"]
+        else:
+            self.assertTrue(message.startswith("longspan: "), result.stderr)
         for word in says:
-            self.assertIn(str(word), lines[0])
+            self.assertIn(str(word), message)
 
     def word_model(self, name, kind, words, **fields):
         """A small Longformer of a class over a WordPiece vocabulary, 30 tokens at most."""

@@ -214,7 +214,7 @@ class Tasks(Case):
             more = ["--global", global_] if global_ else []
             result = run("classify", "-m", self.model(kind), "--text", SENTENCES[0], *more)
             self.assertEqual(result.stderr.count("global"), 1, result.stderr)
-            self.assertIn(f"({tokens} tokens)", result.stderr)
+            self.assertIn(f"({tokens} token{'' if tokens == 1 else 's'})", result.stderr)
 
 
 if __name__ == "__main__":

@@ -281,8 +281,13 @@ class Streams(Case):
     def test_full_device(self):
         for command in self.commands():
             with open("/dev/full", "wb") as full:
-                self.assertEqual(self.status(command, stdout=full),
-                                 (4, "longspan: stdout: No space left on device"), command)
+                status, said = self.status(command, stdout=full)
+            message = "stdout: No space left on device"
+            if "--json" in command:
+                said = json.loads(said)["error"]["message"]
+            else:
+                message = "longspan: " + message
+            self.assertEqual((status, said), (4, message), command)
 
     def test_closed_output(self):
         for command in self.commands():
