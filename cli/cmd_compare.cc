@@ -342,8 +342,8 @@ void RegisterCompare(CLI::App* command, const Globals& globals, Action& action) 
   option("-o,--output", c->output, "Folder for table.md, results.json and the pictures");
   command->add_flag("--json", c->json, "Print one JSON document instead of the table");
   command->footer(
-      "Examples:\n  longspan compare --to 2048 --minutes 0.05\n"
-      "  longspan compare my.txt --to 1024 --minutes 0.05 -o mine");
+      "Examples:\n  longspan compare --to 1024 --minutes 0.05\n"
+      "  longspan compare my.txt --from 256 --to 512 --minutes 0.02 -o mine");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunCompare(*c, globals.threads); };
   });

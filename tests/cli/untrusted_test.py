@@ -264,10 +264,13 @@ class Streams(Case):
                 ["plan", "--preset", "tiny", "--memory", "1G", "--trial", "0"]]
 
     def status(self, command, **options):
-        """(status, the last line on stderr)"""
+        """(status, the last line on stderr; of --json the message as that line would be)"""
         result = subprocess.run([support.PROGRAM, *map(str, command)], stderr=subprocess.PIPE, text=True,
                                 timeout=300, **options)
-        return result.returncode, (result.stderr.strip().splitlines() or [""])[-1]
+        said = (result.stderr.strip().splitlines() or [""])[-1]
+        if said.startswith('{"error"'):
+            said = "longspan: " + json.loads(said)["error"]["message"]
+        return result.returncode, said
 
     def test_nobody_reads(self):
         for command in self.commands():
@@ -281,13 +284,8 @@ class Streams(Case):
     def test_full_device(self):
         for command in self.commands():
             with open("/dev/full", "wb") as full:
-                status, said = self.status(command, stdout=full)
-            message = "stdout: No space left on device"
-            if "--json" in command:
-                said = json.loads(said)["error"]["message"]
-            else:
-                message = "longspan: " + message
-            self.assertEqual((status, said), (4, message), command)
+                self.assertEqual(self.status(command, stdout=full),
+                                 (4, "longspan: stdout: No space left on device"), command)
 
     def test_closed_output(self):
         for command in self.commands():
