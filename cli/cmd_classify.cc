@@ -2,12 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/explanation_html.h"
+#include "cli/option_checks.h"
 #include "cli/task_run.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
 #include "tasks/classify.h"
+#include "tasks/explain.h"
 #include "tasks/scores.h"
 
 namespace longspan::cli {
@@ -17,49 +22,155 @@ struct ClassifyCommand {
   TaskCommand task;
   idx_t top = 0;
   double threshold = 0.5;
+  bool windows = false;
+  idx_t explain = 0;  // sentences to show; 0: none
+  std::string html;
 };
 
+constexpr idx_t kExplained = 5;         // sentences that --explain shows
+constexpr idx_t kSentenceColumns = 60;  // of a sentence on a line for people
+
 // Places of the labels to show, the best first.
-std::vector<idx_t> Shown(const ClassifyCommand& c, ScoreKind kind, const ClassifiedText& text) {
-  const auto all = static_cast<idx_t>(text.scores.size());
-  if (kind == ScoreKind::kValues) return Largest(text.scores, c.top > 0 ? c.top : all);
-  if (c.top > 0 || kind == ScoreKind::kClasses)
-    return Largest(text.scores, std::max<idx_t>(1, c.top));
+std::vector<idx_t> Shown(const ClassifyCommand& c, ScoreKind kind,
+                         const std::vector<double>& scores) {
+  const auto all = static_cast<idx_t>(scores.size());
+  if (kind == ScoreKind::kValues) return Largest(scores, c.top > 0 ? c.top : all);
+  if (c.top > 0 || kind == ScoreKind::kClasses) return Largest(scores, std::max<idx_t>(1, c.top));
   std::vector<idx_t> shown;
-  for (const idx_t label : Largest(text.scores, all)) {
-    if (text.scores[static_cast<std::size_t>(label)] >= c.threshold) shown.push_back(label);
+  for (const idx_t label : Largest(scores, all)) {
+    if (scores[static_cast<std::size_t>(label)] >= c.threshold) shown.push_back(label);
   }
   return shown;
+}
+
+nlohmann::ordered_json LabelsJson(const ClassifyCommand& c, const TextModelInfo& info,
+                                  const std::vector<double>& scores) {
+  const idx_t most = c.top > 0 ? c.top : static_cast<idx_t>(scores.size());
+  auto list = nlohmann::ordered_json::array();
+  for (const idx_t label : Largest(scores, most)) {
+    const auto at = static_cast<std::size_t>(label);
+    list.push_back({{"label", info.labels[at]}, {"score", scores[at]}});
+  }
+  return list;
+}
+
+// Each window with its place in the text and its own scores.
+void AddWindows(const ClassifyCommand& c, const TextModelInfo& info, const ClassifiedText& text,
+                TaskAnswer& answer) {
+  auto list = nlohmann::ordered_json::array();
+  for (const ClassifiedWindow& window : text.windows) {
+    list.push_back({{"chars", SpanJson(window.chars)},
+                    {"tokens", window.tokens},
+                    {"labels", LabelsJson(c, info, window.scores)}});
+    answer.shown += fmt::format("  characters {}-{}", window.chars.begin, window.chars.end);
+    for (const idx_t label : Shown(c, ScoresOf(info), window.scores)) {
+      const auto at = static_cast<std::size_t>(label);
+      answer.shown += fmt::format("\t{} {:.4f}", Printable(info.labels[at]), window.scores[at]);
+    }
+    answer.shown += '\n';
+  }
+  answer.fields["window_scores"] = std::move(list);
+}
+
+// The labels whose scores are explained: the winning class, or those that are shown of sets and of
+// numbers; at least the best one.
+std::vector<ExplainedLabel> ExplainedLabels(const ClassifyCommand& c, const TextModelInfo& info,
+                                            const std::vector<double>& scores) {
+  const ScoreKind kind = ScoresOf(info);
+  std::vector<idx_t> labels = Largest(scores, 1);
+  if (kind != ScoreKind::kClasses) {
+    const std::vector<idx_t> shown = Shown(c, kind, scores);
+    if (!shown.empty()) labels = shown;
+  }
+  std::vector<ExplainedLabel> explained;
+  for (const idx_t label : labels) {
+    explained.push_back({label, info.labels[static_cast<std::size_t>(label)]});
+  }
+  return explained;
+}
+
+// Every sentence with its place and what it adds to the score of each label that is explained; for
+// people those that add or take most.
+void AddExplanation(const ClassifyCommand& c, const TaskText& text, const ExplainedText& explained,
+                    const std::vector<ExplainedLabel>& labels, TaskAnswer& answer) {
+  auto list = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < explained.sentences.size(); ++i) {
+    const LeftOut& sentence = explained.sentences[i];
+    const std::string& whole = sentence.sequence == 0 ? text.text : *text.pair;
+    nlohmann::ordered_json entry = {{"chars", SpanJson(sentence.place.chars)},
+                                    {"text", Piece(whole, sentence.place.bytes)}};
+    if (text.pair) entry["of"] = sentence.sequence == 0 ? "text" : "text_pair";
+    for (const ExplainedLabel& label : labels) {
+      entry["changes"].push_back(
+          {{"label", label.name},
+           {"change", explained.Influence(static_cast<idx_t>(i), label.label)}});
+    }
+    list.push_back(std::move(entry));
+  }
+  answer.fields["sentences"] = std::move(list);
+  if (explained.sentences.empty()) {
+    answer.shown += "  one sentence: nothing can be left out\n";
+    return;
+  }
+  for (const ExplainedLabel& label : labels) {
+    for (const idx_t i : explained.MostInfluential(label.label, c.explain)) {
+      const LeftOut& sentence = explained.sentences[static_cast<std::size_t>(i)];
+      answer.shown +=
+          fmt::format("  {} {}\tcharacters {}-{}\t{}\n", Printable(label.name),
+                      SignedChange(explained.Influence(i, label.label)), sentence.place.chars.begin,
+                      sentence.place.chars.end, OneLine(text, sentence, kSentenceColumns));
+    }
+  }
 }
 
 TaskAnswer AnswerOf(const ClassifyCommand& c, const TextModelInfo& info, const std::string& name,
                     const ClassifiedText& text) {
   const ScoreKind kind = ScoresOf(info);
-  const idx_t most = c.top > 0 ? c.top : static_cast<idx_t>(text.scores.size());
-  auto list = nlohmann::ordered_json::array();
-  for (const idx_t label : Largest(text.scores, most)) {
-    const auto at = static_cast<std::size_t>(label);
-    list.push_back({{"label", info.labels[at]}, {"score", text.scores[at]}});
-  }
   std::string line = ShownName(name);
-  for (const idx_t label : Shown(c, kind, text)) {
+  for (const idx_t label : Shown(c, kind, text.scores)) {
     const auto at = static_cast<std::size_t>(label);
     line += fmt::format("\t{} {:.4f}", Printable(info.labels[at]), text.scores[at]);
   }
-  return {{{"scores_are", ScoreKindName(kind)}, {"labels", std::move(list)}}, line + "\n"};
+  TaskAnswer answer{
+      {{"scores_are", ScoreKindName(kind)}, {"labels", LabelsJson(c, info, text.scores)}},
+      line + "\n"};
+  if (c.windows) AddWindows(c, info, text, answer);
+  return answer;
 }
 
-int RunClassify(const ClassifyCommand& c, int threads) {
+// The answers to a chunk of texts; `page` gets their explanations, where there is one.
+std::vector<TaskAnswer> AnswerChunk(const ClassifyCommand& c, TaskRun& run, const TaskChunk& chunk,
+                                    ExplanationHtml* page) {
+  const TextModelInfo& info = run.model().info();
+  const std::vector<ClassifiedText> classified = Classify(run.context(), run.model(), chunk.rows);
+  std::vector<TaskAnswer> answers;
+  for (std::size_t i = 0; i < classified.size(); ++i) {
+    answers.push_back(AnswerOf(c, info, chunk.names[i], classified[i]));
+  }
+  if (c.explain == 0) return answers;
+  const auto explained = Explain(run.context(), run.model(), chunk.texts, classified);
+  for (std::size_t i = 0; i < explained.size(); ++i) {
+    const auto labels = ExplainedLabels(c, info, classified[i].scores);
+    AddExplanation(c, chunk.texts[i], explained[i], labels, answers[i]);
+    if (page != nullptr) page->Add(chunk.names[i], chunk.texts[i], explained[i], labels, c.explain);
+  }
+  return answers;
+}
+
+int RunClassify(ClassifyCommand c, int threads) {
+  std::optional<ExplanationHtml> page;
+  if (!c.html.empty()) {
+    CheckIsNoInputOf(c.task.inputs.paths, c.html);
+    page.emplace(c.html, c.task.model);
+    if (c.explain == 0) c.explain = kExplained;
+  }
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, "classify", TextHead::kSequence, threads);
-  return AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
-    const auto classified = Classify(run.context(), run.model(), chunk.rows);
-    std::vector<TaskAnswer> answers;
-    for (std::size_t i = 0; i < classified.size(); ++i) {
-      answers.push_back(AnswerOf(c, run.model().info(), chunk.names[i], classified[i]));
-    }
-    return answers;
+  const int code = AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
+    return AnswerChunk(c, run, chunk, page ? &*page : nullptr);
   });
+  if (page) page->Finish();
+  return code;
 }
 
 }  // namespace
@@ -77,13 +188,26 @@ void RegisterClassify(CLI::App* command, const Globals& globals, Action& action)
                    "Least probability of a label of a set that is shown")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  command->add_flag("--windows", c->windows,
+                    "Show the scores of each window, with its place in characters");
+  command
+      ->add_flag("--explain{5}", c->explain,
+                 "Show the 5 sentences that decided most (--explain=N: the N)")
+      ->check(AtLeast(1));
+  command
+      ->add_option("--html", c->html,
+                   "Write a page (.html) with sentences shaded by what they decide")
+      ->type_name("FILE");
   command->footer(
       "A text in several windows gets the mean over them, weighted by their tokens.\n"
+      "--explain leaves each sentence out in turn and classifies the rest: +0.2 means that the\n"
+      "score is 0.2 higher with the sentence than without it.\n"
       "Tables and JSON have \"text\", and \"text_pair\" where texts come in pairs.\n"
       "Examples:\n"
       "  longspan classify -m judge letters/\n"
       "  longspan classify -m judge reviews.jsonl --top 3 --json\n"
-      "  longspan classify -m judge --text 'As good as it gets.' --overflow error");
+      "  longspan classify -m judge --text 'As good as it gets.' --overflow error\n"
+      "  longspan classify -m judge letters/ --explain=3 --html why.html");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunClassify(*c, globals.threads); };
   });

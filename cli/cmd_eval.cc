@@ -2,11 +2,13 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/data_options.h"
 #include "cli/eval_reports.h"
+#include "cli/predictions_file.h"
 #include "cli/train_options.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"
@@ -25,7 +27,7 @@ struct EvalCommand {
   EvalOptions options;
   MaskedLmOptions mlm;
   ClassifyOptions classify;
-  std::string model, data, global = "auto";
+  std::string model, data, predictions, global = "auto";
   std::uint64_t seed = 1;
   bool json = false;
 };
@@ -94,11 +96,15 @@ std::string JudgeClassifier(Context& context, const EvalCommand& c) {
   o.task.global = c.global;
   o.num_hashes = c.options.num_hashes;
   o.data = c.options.data;
+  std::optional<PredictionsFile> file;
+  if (!c.predictions.empty()) file.emplace(c.predictions, c.data, c.model);
   EvalProgress progress("evaluated");
-  const ClassifierEval result = EvaluateClassifier(context, o, progress.hooks());
+  Predictions predictions;
+  const ClassifierEval result = EvaluateClassifier(context, o, progress.hooks(), &predictions);
   progress.Finish();
   TellNotes(result.notes);
-  return ClassifierReport(result, c.json);
+  if (file) file->Write(result, predictions);
+  return ClassifierReport(result, predictions, c.json);
 }
 
 int RunEval(const EvalCommand& c, int threads) {
@@ -106,6 +112,8 @@ int RunEval(const EvalCommand& c, int threads) {
   const TextModelInfo info = ReadTextModelInfo(c.model);
   Check(!c.mlm.packed || info.head == TextHead::kMaskedLm, ErrorCode::kUsage,
         "eval: --packed is for masked language models, not for a {}", info.class_name);
+  Check(c.predictions.empty() || info.head == TextHead::kSequence, ErrorCode::kUsage,
+        "eval: --predictions is for classifiers of texts, not for a {}", info.class_name);
   if (info.head != TextHead::kCausalLm) CheckByteOptions(c, info);
   switch (info.head) {
     case TextHead::kCausalLm:
@@ -180,12 +188,17 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   AddColumnOptions(command, &c->classify);
   AddGlobalOption(command, "as in training", &c->global);
   BeginGroup(command, heading::kOutput);
+  command
+      ->add_option("--predictions", c->predictions,
+                   "Classifiers: write what each text has and gets (.jsonl, .csv)")
+      ->type_name("FILE");
   command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(
       "Examples:\n  longspan eval -m run book.txt --held-out 0.1 --tokens 256\n"
       "  longspan eval -m run book.txt --held-out 0.1 --attention full\n"
       "  longspan eval -m adapted other.txt --tokens 512\n"
-      "  longspan eval -m judge test.csv --json");
+      "  longspan eval -m judge test.csv --json\n"
+      "  longspan eval -m judge test.csv --predictions judged.csv");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunEval(*c, globals.threads); }; });
 }

@@ -5,7 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "cli/visual/clipped.h"
+#include "cli/visual/text.h"
 #include "io/json.h"
 #include "train/class_metrics.h"
 
@@ -14,19 +15,131 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string ClassTable(const ClassifierEval& e) {
-  std::size_t width = 5;
-  for (const ClassScore& s : e.classes) width = std::max(width, io::Escape(s.name, 40).size());
-  std::string text = fmt::format("{:<{}}  {:>9} {:>9} {:>9} {:>9}\n", "class", width, "precision",
-                                 "recall", "F1", "texts");
-  for (const ClassScore& s : e.classes) {
-    text += fmt::format("{:<{}}  {:>9.4f} {:>9.4f} {:>9.4f} {:>9}\n", io::Escape(s.name, 40), width,
-                        s.precision, s.recall, s.f1, s.support);
+constexpr idx_t kMostColumns = 100;            // of the text for people
+constexpr idx_t kMostMatrixClasses = 10;       // shown as a matrix; of more the worst pairs
+constexpr std::size_t kMostPairs = 10;         // of classes that are taken for each other
+constexpr std::size_t kMostJsonClasses = 100;  // with a whole matrix in JSON
+
+// The names of the classes, fit for a terminal, and the columns that the longest takes.
+struct ClassNames {
+  std::vector<std::string> shown;
+  idx_t width = 0;
+  ClassNames(const std::vector<std::string>& labels, idx_t most) {
+    for (const std::string& label : labels) {
+      shown.push_back(ClipWithDots(Printable(label), most));
+      width = std::max(width, Columns(shown.back()));
+    }
+  }
+  std::string Padded(std::size_t i) const { return PadColumns(shown[i], width); }
+};
+
+std::string PadLeft(const std::string& text, idx_t columns) {
+  const auto blanks = std::max<idx_t>(0, columns - Columns(text));
+  return std::string(static_cast<std::size_t>(blanks), ' ') + text;
+}
+
+// Of sets each label has a matrix of its own, which stands in its line: how many texts have the
+// label and get it, have it and do not get it, get it and do not have it.
+std::string ClassTable(const ClassifierEval& e, const Predictions& all) {
+  const bool sets = e.problem == "multi";
+  ClassNames names(all.labels, 40);
+  names.width = std::max<idx_t>(names.width, 5);
+  std::string text = PadColumns(sets ? "label" : "class", names.width) +
+                     fmt::format("  {:>9} {:>9} {:>9} {:>9}", "precision", "recall", "F1", "texts");
+  text += sets ? fmt::format(" {:>7} {:>7} {:>7}\n", "right", "missed", "wrong") : "\n";
+  for (std::size_t i = 0; i < e.classes.size(); ++i) {
+    const ClassScore& s = e.classes[i];
+    text += names.Padded(i) + fmt::format("  {:>9.4f} {:>9.4f} {:>9.4f} {:>9}", s.precision,
+                                          s.recall, s.f1, s.support);
+    const idx_t hits = sets ? CountHits(all.rows, static_cast<idx_t>(i)) : 0;
+    text += sets ? fmt::format(" {:>7} {:>7} {:>7}\n", hits, s.support - hits, s.predicted - hits)
+                 : "\n";
   }
   return text;
 }
 
-ordered_json ClassifierJson(const ClassifierEval& e) {
+// Columns have the classes' names where they fit, else numbers that stand before the rows' names.
+std::string Matrix(const Predictions& all, const std::vector<Confusion>& pairs) {
+  const auto count = static_cast<idx_t>(all.labels.size());
+  std::vector<idx_t> rows(static_cast<std::size_t>(count * count), 0);
+  idx_t cell = 5;
+  for (const Confusion& c : pairs) {
+    rows[static_cast<std::size_t>(c.gold * count + c.predicted)] = c.texts;
+    cell = std::max(cell, static_cast<idx_t>(std::to_string(c.texts).size()));
+  }
+  ClassNames names(all.labels, 32);
+  const bool named = names.width + 2 + count * (std::max(cell, names.width) + 2) <= kMostColumns;
+  const auto number = [&](idx_t i) { return "(" + std::to_string(i + 1) + ")"; };
+  if (named) cell = std::max(cell, names.width);
+  const idx_t margin = named ? names.width : names.width + 5;
+  std::string text =
+      "\nconfusion matrix: a line for each true class, a column for each predicted one\n" +
+      PadColumns("", margin);
+  for (idx_t k = 0; k < count; ++k) {
+    text += "  " + PadLeft(named ? names.shown[static_cast<std::size_t>(k)] : number(k), cell);
+  }
+  for (idx_t g = 0; g < count; ++g) {
+    const std::string name = names.Padded(static_cast<std::size_t>(g));
+    text += "\n" + (named ? name : PadLeft(number(g), 4) + " " + name);
+    for (idx_t k = 0; k < count; ++k) {
+      text += fmt::format("  {:>{}}", rows[static_cast<std::size_t>(g * count + k)], cell);
+    }
+  }
+  return text + "\n";
+}
+
+std::string WorstPairs(const ClassifierEval& e, const Predictions& all,
+                       std::vector<Confusion> pairs) {
+  pairs = MostConfused(std::move(pairs));
+  if (pairs.empty()) return "";
+  const std::size_t shown = std::min(kMostPairs, pairs.size());
+  ClassNames names(all.labels, 32);
+  names.width = std::max<idx_t>(names.width, 10);
+  std::string text =
+      fmt::format("\nclasses that were taken for others: {} pairs of {}\n", shown, pairs.size());
+  text += PadColumns("true class", names.width) + "  " + PadColumns("predicted", names.width) +
+          fmt::format("  {:>9}  {:>12}\n", "texts", "of the class");
+  for (std::size_t i = 0; i < shown; ++i) {
+    const Confusion& c = pairs[i];
+    const auto gold = static_cast<std::size_t>(c.gold);
+    text += names.Padded(gold) + "  " + names.Padded(static_cast<std::size_t>(c.predicted)) +
+            fmt::format("  {:>9}  {:>10.1f} %\n", c.texts,
+                        100.0 * static_cast<double>(c.texts) /
+                            static_cast<double>(e.classes[gold].support));
+  }
+  return text;
+}
+
+std::string ConfusionText(const ClassifierEval& e, const Predictions& all) {
+  if (e.problem != "single") return "";
+  std::vector<Confusion> pairs = CountConfusions(all.rows);
+  return static_cast<idx_t>(all.labels.size()) <= kMostMatrixClasses
+             ? Matrix(all, pairs)
+             : WorstPairs(e, all, std::move(pairs));
+}
+
+// "confusion": rows of the matrix, true classes by predicted ones, where they are not too many;
+// "confused": pairs of different classes, the most frequent first.
+void AddConfusion(const ClassifierEval& e, const Predictions& all, ordered_json& j) {
+  if (e.problem != "single") return;
+  const std::vector<Confusion> pairs = CountConfusions(all.rows);
+  const std::size_t count = all.labels.size();
+  if (count <= kMostJsonClasses) {
+    std::vector<std::vector<idx_t>> rows(count, std::vector<idx_t>(count, 0));
+    for (const Confusion& c : pairs) {
+      rows[static_cast<std::size_t>(c.gold)][static_cast<std::size_t>(c.predicted)] = c.texts;
+    }
+    j["confusion"] = rows;
+  }
+  j["confused"] = ordered_json::array();
+  for (const Confusion& c : MostConfused(pairs)) {
+    j["confused"].push_back({{"gold", all.labels[static_cast<std::size_t>(c.gold)]},
+                             {"predicted", all.labels[static_cast<std::size_t>(c.predicted)]},
+                             {"texts", c.texts}});
+  }
+}
+
+ordered_json ClassifierJson(const ClassifierEval& e, const Predictions& all) {
   ordered_json j;
   j["problem"] = e.problem;
   j["rows"] = e.rows;
@@ -41,13 +154,17 @@ ordered_json ClassifierJson(const ClassifierEval& e) {
   j["accuracy"] = e.accuracy;
   j["macro_f1"] = e.macro_f1;
   j["exact_match"] = e.exact_match;
+  idx_t place = 0;
   for (const ClassScore& s : e.classes) {
     j["classes"].push_back({{"name", s.name},
                             {"precision", s.precision},
                             {"recall", s.recall},
                             {"f1", s.f1},
-                            {"support", s.support}});
+                            {"support", s.support},
+                            {"predicted", s.predicted},
+                            {"hits", CountHits(all.rows, place++)}});
   }
+  AddConfusion(e, all, j);
   return j;
 }
 
@@ -69,8 +186,8 @@ std::string MaskedLmReport(const MaskedLmEval& e, bool json) {
       e.loss, e.perplexity, 100.0 * e.accuracy, e.counted, e.tokens);
 }
 
-std::string ClassifierReport(const ClassifierEval& e, bool json) {
-  if (json) return io::DumpJson(ClassifierJson(e));
+std::string ClassifierReport(const ClassifierEval& e, const Predictions& all, bool json) {
+  if (json) return io::DumpJson(ClassifierJson(e, all));
   const std::string texts =
       fmt::format("{} texts of at most {} tokens{}\n", e.rows, e.tokens,
                   e.cut > 0 ? fmt::format(", {} of them cut", e.cut) : std::string());
@@ -80,11 +197,12 @@ std::string ClassifierReport(const ClassifierEval& e, bool json) {
   const idx_t right = std::count(e.right.begin(), e.right.end(), true);
   const ShareInterval exact = WilsonInterval(right, e.rows);
   const bool sets = e.problem == "multi";
-  return texts + ClassTable(e) +
+  return texts + ClassTable(e, all) +
          fmt::format(
              "{} {:.4f} (95 % between {:.4f} and {:.4f}), macro F1 {:.4f}, loss {:.4f}\n",
              sets ? fmt::format("accuracy of labels {:.4f}, whole sets", e.accuracy) : "accuracy",
-             e.exact_match, exact.low, exact.high, e.macro_f1, e.loss);
+             e.exact_match, exact.low, exact.high, e.macro_f1, e.loss) +
+         ConfusionText(e, all);
 }
 
 }  // namespace longspan::cli

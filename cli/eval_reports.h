@@ -3,12 +3,13 @@
 
 #include <string>
 
-#include "longspan/train.h"
+#include "train/predictions.h"
 
 namespace longspan::cli {
 
-// What was measured, as JSON or as text.
+// What was measured, as JSON or as text. A classifier's report has a matrix of which class was
+// taken for which.
 std::string MaskedLmReport(const MaskedLmEval& e, bool json);
-std::string ClassifierReport(const ClassifierEval& e, bool json);
+std::string ClassifierReport(const ClassifierEval& e, const Predictions& all, bool json);
 
 }  // namespace longspan::cli

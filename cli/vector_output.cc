@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "cli/json_list.h"
 #include "cli/npy.h"
+#include "cli/table_field.h"
 #include "cli/visual/output.h"
 #include "io/ascii.h"
 #include "io/escape.h"
@@ -33,15 +34,6 @@ constexpr FormatName kFormats[] = {
     {VectorFormat::kText, "text", ".txt"},
     {VectorFormat::kJsonLines, "jsonl", ".ndjson"},
 };
-
-// A field of a table, in quotes where it needs them (RFC 4180).
-std::string Field(std::string_view text, char separator) {
-  const char odd[] = {separator, '"', '\r', '\n', '\0'};
-  if (text.find_first_of(odd) == std::string_view::npos) return std::string(text);
-  std::string field = "\"";
-  for (const char c : text) field += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return field + '"';
-}
 
 // Called with what has been done: its error is read behind it, for arguments have no order.
 void CheckSpool(bool done) {
@@ -181,10 +173,10 @@ void VectorOutput::AddTableRow(const nlohmann::ordered_json& described, const fl
   };
   const std::string input = text_of(described["input"]);
   const bool id = described.contains("id");
-  pending_ += Field(input, separator);
+  pending_ += TableField(input, separator);
   if (has_ids_) {
     pending_ += separator;
-    if (id) pending_ += Field(text_of(described["id"]), separator);
+    if (id) pending_ += TableField(text_of(described["id"]), separator);
   } else if (id && !told_) {
     told_ = true;
     note_(

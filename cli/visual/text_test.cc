@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "cli/visual/clipped.h"
+
 namespace longspan::cli {
 namespace {
 
@@ -38,6 +40,11 @@ TEST(Columns, CountsCodePointsAndNoEscapes) {
   EXPECT_EQ(ClipColumns("abc", 0), "");
   EXPECT_EQ(PadColumns("ö", 3), "ö  ");
   EXPECT_EQ(PadColumns("long", 3), "long");
+}
+
+TEST(Text, ClippedNamesShowIt) {
+  EXPECT_EQ(ClipWithDots("precise", 7), "precise");
+  EXPECT_EQ(ClipWithDots("précise", 6), "pré...");
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "tasks/classify.h"
 
+#include <algorithm>
+
 #include "tasks/scores.h"
 
 namespace longspan {
@@ -23,11 +25,15 @@ std::string_view ScoreKindName(ScoreKind kind) {
   return "values";
 }
 
-std::vector<ClassifiedText> Classify(Context& context, TaskModel& model, const TaskRows& rows) {
+namespace {
+
+// The scores of each row (rows, labels).
+std::vector<std::vector<double>> RowScores(Context& context, TaskModel& model,
+                                           std::span<const text::Encoding> rows) {
   const ScoreKind kind = ScoresOf(model.info());
   const auto labels = static_cast<std::size_t>(model.info().label_count());
-  std::vector<std::vector<double>> scores(rows.rows.size());  // of each row
-  model.Run(context, rows.rows, [&](const TaskBatch& batch) {
+  std::vector<std::vector<double>> scores(rows.size());
+  model.Run(context, rows, [&](const TaskBatch& batch) {
     const Tensor logits = model.Logits(context, batch);
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const std::span<const float> row(logits.data<float>() + b * labels, labels);
@@ -37,15 +43,42 @@ std::vector<ClassifiedText> Classify(Context& context, TaskModel& model, const T
       if (kind == ScoreKind::kValues) out.assign(row.begin(), row.end());
     }
   });
+  return scores;
+}
+
+// The characters of a row's own part of a text: of a pair the second one's, over which windows
+// move.
+text::Span CharsOf(const text::Encoding& row) {
+  const std::int8_t sequence =
+      row.sequence.empty() ? 0 : *std::max_element(row.sequence.begin(), row.sequence.end());
+  text::Span chars;
+  bool any = false;
+  for (std::size_t t = 0; t < row.chars.size(); ++t) {
+    if (row.sequence[t] != sequence || sequence < 0) continue;
+    chars.begin = any ? std::min(chars.begin, row.chars[t].begin) : row.chars[t].begin;
+    chars.end = any ? std::max(chars.end, row.chars[t].end) : row.chars[t].end;
+    any = true;
+  }
+  return chars;
+}
+
+}  // namespace
+
+std::vector<ClassifiedText> Classify(Context& context, TaskModel& model, const TaskRows& rows) {
+  const auto labels = static_cast<std::size_t>(model.info().label_count());
+  std::vector<std::vector<double>> scores = RowScores(context, model, rows.rows);
   std::vector<ClassifiedText> result(static_cast<std::size_t>(rows.texts()));
   for (idx_t text = 0; text < rows.texts(); ++text) {
-    std::vector<double>& sum = result[static_cast<std::size_t>(text)].scores;
-    sum.assign(labels, 0.0);
+    ClassifiedText& whole = result[static_cast<std::size_t>(text)];
+    whole.scores.assign(labels, 0.0);
     const auto tokens = static_cast<double>(rows.tokens(text));
     for (idx_t row = rows.begin(text); row < rows.begin(text + 1); ++row) {
       const auto r = static_cast<std::size_t>(row);
       const double weight = static_cast<double>(rows.rows[r].size()) / tokens;
-      for (std::size_t label = 0; label < labels; ++label) sum[label] += weight * scores[r][label];
+      for (std::size_t label = 0; label < labels; ++label) {
+        whole.scores[label] += weight * scores[r][label];
+      }
+      whole.windows.push_back({CharsOf(rows.rows[r]), rows.rows[r].size(), std::move(scores[r])});
     }
   }
   return result;

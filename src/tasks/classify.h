@@ -17,8 +17,16 @@ enum class ScoreKind {
 ScoreKind ScoresOf(const TextModelInfo& info);
 std::string_view ScoreKindName(ScoreKind kind);  // "classes", "labels", "values"
 
-struct ClassifiedText {
+// A row of a text, or one of its windows.
+struct ClassifiedWindow {
+  text::Span chars;            // its place in the text; of a pair in the second text
+  idx_t tokens = 0;            // special ones included
   std::vector<double> scores;  // one for each of info().labels
+};
+
+struct ClassifiedText {
+  std::vector<double> scores;             // one for each of info().labels
+  std::vector<ClassifiedWindow> windows;  // in the order of the text
 };
 
 // Of a text in several windows: the mean over them, weighted by their tokens.

@@ -184,6 +184,7 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
     rows.begins.push_back(static_cast<idx_t>(rows.ids.size()));
     AddLabel(texts.rows[n], target, where, &rows);
     rows.where.push_back(where);
+    rows.names.push_back(texts.rows[n].id);
   }
   return rows;
 }

@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "model/head_losses.h"
+#include "tasks/scores.h"
 #include "train/class_metrics.h"
 #include "train/evaluate.h"
 
@@ -122,8 +123,8 @@ void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
 
 ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTarget& target,
                             const GlobalPolicy& global, const ClassifyRows& data,
-                            const EvalHooks& hooks) {
-  const std::vector<float> logits = AllLogits(context, model, global, data, hooks);
+                            const EvalHooks& hooks, std::vector<float>* kept) {
+  std::vector<float> logits = AllLogits(context, model, global, data, hooks);
   ClassifierEval e;
   e.problem = ProblemName(target.problem);
   e.rows = data.size();
@@ -142,7 +143,38 @@ ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTa
       JudgeClasses(target.labels, data, logits, &e);
       break;
   }
+  if (kept != nullptr) *kept = std::move(logits);
   return e;
+}
+
+std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& data,
+                                      std::span<const float> logits) {
+  const bool sets = target.problem == ProblemType::kMultiLabel;
+  const auto labels = static_cast<idx_t>(target.labels.size());
+  std::vector<Prediction> predictions;
+  for (idx_t r = 0; r < data.size(); ++r) {
+    const auto n = static_cast<std::size_t>(r);
+    const auto row = logits.subspan(static_cast<std::size_t>(r * labels), target.labels.size());
+    Prediction p;
+    if (n < data.where.size()) p.input = data.where[n];
+    if (n < data.names.size()) p.id = data.names[n];
+    if (target.problem == ProblemType::kRegression) {
+      p.gold_value = static_cast<double>(data.values[n]);
+      p.scores.assign(row.begin(), row.end());
+    } else if (sets) {
+      p.scores = Sigmoid(row);
+      for (idx_t k = 0; k < labels; ++k) {
+        if (data.values[static_cast<std::size_t>(r * labels + k)] > 0.5f) p.gold.push_back(k);
+        if (row[static_cast<std::size_t>(k)] > 0.0f) p.predicted.push_back(k);
+      }
+    } else {
+      p.scores = Softmax(row);
+      p.gold = {data.labels[n]};
+      p.predicted = {LargestLogit({row.data(), labels, 1})};
+    }
+    predictions.push_back(std::move(p));
+  }
+  return predictions;
 }
 
 // ---- the task -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include "text/tokenizer.h"
 #include "train/labelled_text.h"
 #include "train/length_batches.h"
+#include "train/predictions.h"
 #include "train/text_task.h"
 
 namespace longspan {
@@ -34,6 +35,7 @@ struct ClassifyRows {
   idx_t cut = 0;                         // rows that lost tokens
   std::string fingerprint;
   std::vector<std::string> where;  // "reviews.csv:12" of each row
+  std::vector<std::string> names;  // the field "id" of each row as JSON text; empty: none
 
   idx_t size() const { return static_cast<idx_t>(begins.size()) - 1; }
   idx_t length(idx_t row) const {
@@ -54,10 +56,16 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
                           const LabelledTexts& texts, const ClassifyTarget& target,
                           const TextModelInfo& info, const ClassifyLimits& limits);
 
-// Predictions for all rows, in batches of similar length of about 8192 tokens.
+// How well the model tells the rows, in batches of similar length of about 8192 tokens. Leaves the
+// predictions themselves out: `logits` gets (N, labels) for PredictionsOf, where it is given.
 ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTarget& target,
                             const GlobalPolicy& global, const ClassifyRows& rows,
-                            const EvalHooks& hooks = {});
+                            const EvalHooks& hooks = {}, std::vector<float>* logits = nullptr);
+
+// Row by row what logits (N, labels) say: the most likely class, or of sets each label whose
+// probability is above a half.
+std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& rows,
+                                      std::span<const float> logits);
 
 class ClassifyTask final : public TextTask {
  public:

@@ -62,6 +62,8 @@ std::string JsonLabel(const json& value, const std::string& where) {
   return value.dump();
 }
 
+constexpr const char* kIdField = "id";  // what names a row for people, where there is one
+
 class TableReader {
  public:
   TableReader(const DataOptions& options, ProblemType problem, LabelledTexts* out)
@@ -69,6 +71,9 @@ class TableReader {
     rules_.options = options;
     rules_.fields = {{options.text_field, true}, {options.label_field, true}};
     if (!options.pair_field.empty()) rules_.fields.push_back({options.pair_field, true});
+    const bool taken = std::any_of(rules_.fields.begin(), rules_.fields.end(),
+                                   [](const data::WantedField& f) { return f.name == kIdField; });
+    if (!taken) rules_.fields.push_back({kIdField, false, true});
   }
 
   void Read(const std::string& path) {
@@ -104,6 +109,7 @@ class TableReader {
     labelled.where = io::EscapeName(row.name);
     labelled.line = row.line;
     labelled.text = row.Text(options_.text_field);
+    if (row.fields.contains(kIdField)) labelled.id = io::JsonText(row.fields[kIdField]);
     if (!options_.pair_field.empty()) {
       // Half of a pair may be missing in a table; in JSON it must be there.
       labelled.pair =

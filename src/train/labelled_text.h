@@ -16,6 +16,7 @@ struct LabelledText {
   double value = 0.0;               // regression
   idx_t line = 0;                   // of the file, from 1; of a list in JSON the item's
   std::string where;                // "reviews.csv:12", escaped
+  std::string id;                   // the field "id" as JSON text; empty: there is none
 };
 
 struct LabelledTexts {

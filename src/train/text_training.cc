@@ -152,8 +152,13 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   return RunTraining(context, options, run, hooks);
 }
 
-ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o,
+ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& options,
                                   const EvalHooks& hooks) {
+  return EvaluateClassifier(context, options, hooks, nullptr);
+}
+
+ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o,
+                                  const EvalHooks& hooks, Predictions* predictions) {
   TextModelLoad load;
   load.num_hashes = o.num_hashes;
   std::vector<std::string> notes;
@@ -176,8 +181,13 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
   const auto tokenizer = text::OpenTokenizer(o.model);
   const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
   const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
-  ClassifierEval result = EvaluateRows(context, *model, target, global, rows, hooks);
+  std::vector<float> logits;
+  ClassifierEval result = EvaluateRows(context, *model, target, global, rows, hooks, &logits);
   result.tokens = limits.tokens;
+  if (predictions != nullptr) {
+    predictions->rows = PredictionsOf(target, rows, logits);
+    predictions->labels = std::move(target.labels);
+  }
   result.notes = std::move(notes);
   return result;
 }

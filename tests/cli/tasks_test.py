@@ -134,6 +134,45 @@ class Tasks(Case):
         line = self.ok("classify", "-m", many, "--text", SENTENCES[0], "--threshold", "1")
         self.assertEqual(line.count("\t"), 0)
 
+    def test_windows_have_scores_and_places(self):
+        model, long = self.model("sequence"), " ".join(SENTENCES)
+        (result,) = self.results("classify", "-m", model, "--text", long, "--windows", "--stride", "4")
+        windows = result["window_scores"]
+        self.assertEqual(len(windows), result["windows"])
+        self.assertGreater(len(windows), 1)
+        self.assertEqual(windows[0]["chars"]["begin"], 0)
+        self.assertEqual(windows[-1]["chars"]["end"], len(long))
+        for before, after in zip(windows, windows[1:]):
+            self.assertLess(after["chars"]["begin"], before["chars"]["end"])  # they share tokens
+        def scores(of):
+            return {x["label"]: x["score"] for x in of["labels"]}
+        weights = [w["tokens"] / result["tokens"] for w in windows]
+        for label, score in scores(result).items():
+            mean = sum(w * scores(x)[label] for w, x in zip(weights, windows))
+            self.assertAlmostEqual(mean, score, places=6)
+        lines = self.ok("classify", "-m", model, "--text", long, "--windows", "--stride", "4", "-q")
+        self.assertEqual(lines.count("\n"), 1 + len(windows))
+        self.assertIn(f"  characters 0-{windows[0]['chars']['end']}\t", lines)
+
+    def test_explanations_of_sets_pairs_and_windows(self):
+        many = self.model("sequence", problem_type="multi_label_classification",
+                          id2label={"0": "sea", "1": "land", "2": "air"})
+        text = "\n\n".join(SENTENCES)
+        (result,) = self.results("classify", "-m", many, "--text", text, "--explain", "--threshold",
+                                 "0")
+        self.assertEqual("".join(x["text"] for x in result["sentences"]), text)
+        for sentence in result["sentences"]:
+            self.assertEqual({x["label"] for x in sentence["changes"]}, {"sea", "land", "air"})
+        shown = self.ok("classify", "-m", many, "--text", text, "--explain=2", "--threshold", "0",
+                        "--html", self.dir / "sets.html", "-q")
+        self.assertEqual(shown.count("\n"), 1 + 3 * 2)
+        self.assertEqual((self.dir / "sets.html").read_text().count("<h3>"), 3)
+        pairs = self.dir / "pairs.jsonl"
+        pairs.write_text(json.dumps({"text": "Anne saw. Who?", "text_pair": "The ship. Old."}) + "\n")
+        (result,) = self.results("classify", "-m", many, pairs, "--explain")
+        self.assertEqual([x["of"] for x in result["sentences"]], ["text"] * 2 + ["text_pair"] * 2)
+        self.assertEqual(result["sentences"][3]["text"], "Old.")
+
     def test_token_classify(self):
         model = self.model("token", id2label={"0": "O", "1": "B-PER", "2": "I-PER"})
         text = "Captain Fredericks saw Annes."

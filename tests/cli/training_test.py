@@ -7,9 +7,11 @@ import csv
 import json
 import math
 import random
+import re
 import signal
 import subprocess
 import time
+from html.parser import HTMLParser
 
 import support
 from support import Case, main, run
@@ -117,11 +119,105 @@ class Training(Case):
         table = self.ok("eval", "-m", judge, self.dir / "test.csv")
         self.assertIn("neither", table)
         self.assertIn("95 % between", table)
+        self.predictions(judge, value)
+        self.explanations(judge)
         self.assertTrue(self.ok("plot", judge).strip())
         self.assertTrue(self.ok("plot", judge, "--metric", "accuracy").strip())
         # The best checkpoint is a model by itself.
         best = json.loads((judge / "best.json").read_text())["step"]
         self.ok("eval", "-m", judge / f"checkpoint-{best}", self.dir / "test.csv")
+
+    def predictions(self, judge, value):
+        """The file of predictions says row by row what the report sums up."""
+        lines, table = self.dir / "judged.jsonl", self.dir / "judged.csv"
+        text = self.ok("eval", "-m", judge, self.dir / "test.csv", "--predictions", lines)
+        self.ok("eval", "-m", judge, self.dir / "test.csv", "--predictions", table)
+        rows = [json.loads(line) for line in lines.read_text().splitlines()]
+        with open(self.dir / "test.csv", newline="") as file:
+            gold = [row["label"] for row in csv.DictReader(file)]
+        self.assertEqual([row["gold"] for row in rows], gold)
+        self.assertEqual([row["row"] for row in rows], list(range(1, 61)))
+        self.assertTrue(rows[0]["input"].endswith("test.csv:2"), rows[0])
+        self.assertEqual(sum(row["right"] for row in rows) / 60, value["accuracy"])
+        for row in rows:
+            scores = {x["label"]: x["score"] for x in row["scores"]}
+            self.assertAlmostEqual(sum(scores.values()), 1.0, places=6)
+            self.assertEqual(max(scores, key=scores.get), row["predicted"])
+        # The confusion matrix counts the same rows.
+        names = [c["name"] for c in value["classes"]]
+        for g, line in zip(names, value["confusion"]):
+            self.assertEqual(line, [sum(r["gold"] == g and r["predicted"] == p for r in rows)
+                                    for p in names])
+        self.assertEqual(sum(p["texts"] for p in value["confused"]),
+                         sum(not row["right"] for row in rows))
+        (head,) = [x for x in text.splitlines() if x.split() == "has b has, a neither".split()]
+        self.assertLessEqual(len(head), 100)
+        for g, line in zip(names, value["confusion"]):
+            self.assertIn([*g.split(), *map(str, line)], [x.split() for x in text.splitlines()])
+        with open(table, newline="") as file:
+            again = list(csv.DictReader(file))
+        self.assertEqual([row["predicted"] for row in again], [row["predicted"] for row in rows])
+        self.assertEqual(float(again[7]["score has, a"]), rows[7]["scores"][1]["score"])
+        # What must not be written over stays.
+        before = (self.dir / "test.csv").read_bytes()
+        for name, says in ((self.dir / "test.csv", "one of the files that are read"),
+                           (self.dir / "judged.txt", ".csv or .jsonl"),
+                           (judge / "metrics.jsonl", "the model's folder")):
+            self.fails(2, "eval", "-m", judge, self.dir / "test.csv", "--predictions", name,
+                       says=[says])
+        self.assertEqual((self.dir / "test.csv").read_bytes(), before)
+        self.fails(2, "eval", "-m", self.start, self.letters, "--predictions", lines,
+                   says=["--predictions", "classifiers"])
+        self.fails(4, "eval", "-m", judge, self.dir / "test.csv", "--predictions",
+                   self.dir / "none" / "x.csv", says=["none"])
+
+    def explanations(self, judge):
+        """The sentence that holds the letter is named, in text, JSON and on the page."""
+        text = "c d e f g\n\nh i j c d\n\nc a d\n\ne f <g> h"
+        page = self.dir / "why.html"
+        shown = self.ok("classify", "-m", judge, "--text", text, "--explain=2", "--html", page)
+        first, best, second = shown.splitlines()
+        self.assertIn("has, a 0.", first)
+        self.assertRegex(best, r"^  has, a \+0\.\d{4}\tcharacters 22-29\tc a d$")
+        self.assertRegex(second, r"^  has, a [+-]0\.\d{4}\tcharacters ")
+        report = json.loads(self.ok("classify", "-m", judge, "--text", text, "--explain", "--json"))
+        result = report["results"][0]
+        sentences = result["sentences"]
+        self.assertEqual("".join(x["text"] for x in sentences), text)
+        changes = [x["changes"][0]["change"] for x in sentences]
+        self.assertEqual([x["changes"][0]["label"] for x in sentences], ["has, a"] * 4)
+        self.assertEqual(max(range(4), key=changes.__getitem__), 2)
+        # Each change is what classify says of the text with and without the sentence.
+        def score(of):
+            labels = json.loads(self.ok("classify", "-m", judge, "--text", of, "--json"))
+            return {x["label"]: x["score"] for x in labels["results"][0]["labels"]}["has, a"]
+        for sentence, change in zip(sentences, changes):
+            place = sentence["chars"]
+            self.assertEqual(text[place["begin"]:place["end"]], sentence["text"])
+            rest = text[:place["begin"]] + text[place["end"]:]
+            self.assertAlmostEqual(change, score(text) - score(rest), places=4)
+        for threads in ("1", "3"):
+            self.assertEqual(report["results"], json.loads(self.ok(
+                "classify", "-m", judge, "--text", text, "--explain", "--json", "-t", threads))["results"])
+        html = page.read_text()
+        self.assertIn("prefers-color-scheme: dark", html)
+        self.assertIn("e f &lt;g&gt; h", html)
+        self.assertNotIn("<g>", html)
+        for word in ("<script", "http://", "https://", "src=", "url("):
+            self.assertNotIn(word, html)
+        spans = re.findall(r'<span class="(\w+)[^"]*" style="--s:([\d.]+)" title="([+-][\d.]+)">([^<]*)',
+                           html)
+        self.assertEqual([x[3] for x in spans][2], "c a d\n\n")
+        self.assertEqual(spans[2][:2], ("for", "1.000"))
+        html5 = HTMLParser()
+        html5.feed(html)
+        one = self.ok("classify", "-m", judge, "--text", "c a d", "--explain")
+        self.assertIn("nothing can be left out", one)
+        (self.dir / "in.html").write_text(text)
+        for name, says in ((self.dir / "why.txt", ".html"),
+                           (self.dir / "in.html", "one of the files that are read")):
+            self.fails(2, "classify", "-m", judge, self.dir / "in.html", "--html", name, says=[says])
+        self.assertEqual((self.dir / "in.html").read_text(), text)
 
     def test_thread_counts_give_the_same_models(self):
         for train, more in ((self.classify, ["--epochs", "1"]), (self.mlm, ["--steps", "5"])):
@@ -171,13 +267,28 @@ class Training(Case):
         self.assertIn("exact_match", report)
         config = json.loads((self.dir / "s" / "config.json").read_text())
         self.assertEqual(config["problem_type"], "multi_label_classification")
-        self.assertIn("whole sets", self.ok("eval", "-m", self.dir / "s", sets, "--text-column",
-                                            "one", "--text-pair-column", "two"))
+        judged = self.dir / "judged.csv"
+        report = self.ok("eval", "-m", self.dir / "s", sets, "--text-column", "one",
+                         "--text-pair-column", "two", "--predictions", judged)
+        self.assertIn("whole sets", report)
+        self.assertIn("missed", report)
+        with open(judged, newline="") as a, open(sets) as b:
+            for row, line in zip(csv.DictReader(a), b, strict=True):
+                self.assertEqual(json.loads(row["gold"]), json.loads(line)["label"])
+                self.assertEqual(json.loads(row["predicted"]),
+                                 [x for x in "ab" if float(row["score " + x]) > 0.5])
         report = json.loads(self.ok(
             "train", "classify", "-m", self.model, "--train", numbers, "-o", self.dir / "n", *SHORT,
             "--epochs", "1", "--problem", "regression", "--json"))
         self.assertEqual(report["mse"], report["loss"])
-        self.assertIn("correlation", self.ok("eval", "-m", self.dir / "n", numbers))
+        judged = self.dir / "judged.jsonl"
+        self.assertIn("correlation", self.ok("eval", "-m", self.dir / "n", numbers, "--predictions",
+                                             judged))
+        rows = [json.loads(line) for line in judged.read_text().splitlines()]
+        gold = [json.loads(line)["label"] for line in numbers.read_text().splitlines()]
+        self.assertEqual([row["gold"] for row in rows], gold)
+        self.assertAlmostEqual(sum((r["gold"] - r["predicted"]) ** 2 for r in rows) / 60,
+                               report["mse"], delta=0.5)
 
     def test_what_is_wrong_is_named(self):
         def bad(code, *more, says=(), train="train.csv"):

@@ -1,0 +1,95 @@
+#include "tasks/explain.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/math.h"
+#include "tasks/scores.h"
+
+namespace longspan {
+namespace {
+
+// Texts without a sentence that are encoded at once: bounds their memory.
+constexpr std::size_t kTogether = 256;
+
+// At most `most` pieces of about as many neighbours each.
+std::vector<Sentence> Joined(const std::vector<Sentence>& sentences, idx_t most) {
+  const auto count = static_cast<idx_t>(sentences.size());
+  const idx_t each = CeilDiv(count, std::max<idx_t>(1, most));
+  std::vector<Sentence> joined;
+  for (idx_t i = 0; i < count; i += each) {
+    const Sentence& last = sentences[static_cast<std::size_t>(std::min(count, i + each) - 1)];
+    joined.push_back(sentences[static_cast<std::size_t>(i)]);
+    joined.back().chars.end = last.chars.end;
+    joined.back().bytes.end = last.bytes.end;
+  }
+  return joined;
+}
+
+std::vector<LeftOut> SentencesOf(const TaskText& text) {
+  std::vector<Sentence> first = SplitSentences(text.text), second;
+  if (text.pair) second = SplitSentences(*text.pair);
+  if (first.size() + second.size() > static_cast<std::size_t>(kMostLeftOut)) {
+    const idx_t share = text.pair ? kMostLeftOut / 2 : kMostLeftOut;
+    first = Joined(first, share);
+    second = Joined(second, share);
+  }
+  std::vector<LeftOut> sentences;
+  for (const Sentence& s : first) sentences.push_back({0, s, {}});
+  for (const Sentence& s : second) sentences.push_back({1, s, {}});
+  if (sentences.size() < 2) sentences.clear();
+  return sentences;
+}
+
+TaskText Without(const TaskText& text, const LeftOut& sentence) {
+  TaskText rest = text;
+  std::string& part = sentence.sequence == 0 ? rest.text : *rest.pair;
+  const text::Span bytes = sentence.place.bytes;
+  part.erase(static_cast<std::size_t>(bytes.begin),
+             static_cast<std::size_t>(bytes.end - bytes.begin));
+  return rest;
+}
+
+}  // namespace
+
+double ExplainedText::Influence(idx_t sentence, idx_t label) const {
+  const auto at = static_cast<std::size_t>(label);
+  return scores[at] - sentences[static_cast<std::size_t>(sentence)].scores[at];
+}
+
+std::vector<idx_t> ExplainedText::MostInfluential(idx_t label, idx_t most) const {
+  std::vector<double> changes;
+  for (idx_t i = 0; i < static_cast<idx_t>(sentences.size()); ++i) {
+    changes.push_back(std::abs(Influence(i, label)));
+  }
+  return Largest(changes, most);
+}
+
+std::vector<ExplainedText> Explain(Context& context, TaskModel& model,
+                                   std::span<const TaskText> texts,
+                                   std::span<const ClassifiedText> whole) {
+  std::vector<ExplainedText> explained;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    explained.push_back({whole[i].scores, SentencesOf(texts[i])});
+  }
+  std::vector<TaskText> variants;
+  std::vector<LeftOut*> places;
+  const auto ask = [&] {
+    const TaskRows rows = model.Encode(variants, text::Overflow::kWindow);
+    const std::vector<ClassifiedText> scores = Classify(context, model, rows);
+    for (std::size_t i = 0; i < places.size(); ++i) places[i]->scores = scores[i].scores;
+    variants.clear();
+    places.clear();
+  };
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    for (LeftOut& sentence : explained[i].sentences) {
+      variants.push_back(Without(texts[i], sentence));
+      places.push_back(&sentence);
+      if (places.size() == kTogether) ask();
+    }
+  }
+  if (!places.empty()) ask();
+  return explained;
+}
+
+}  // namespace longspan
