@@ -1,6 +1,8 @@
 // longspan compare: full, local and LSH attention with the same weights, side by side: time and
 // memory of a training step against the length, and what each learns in the same time.
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -8,11 +10,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "base/errors.h"
 #include "cli/bench_timing.h"
 #include "cli/commands.h"
 #include "cli/demo_model.h"
+#include "cli/signals.h"
 #include "cli/step_bench.h"
 #include "cli/training.h"
 #include "cli/visual/chart.h"
@@ -57,6 +61,8 @@ struct Comparison {
   std::vector<idx_t> lengths;
   std::map<std::string, std::map<idx_t, StepFigure>> steps;  // [attention][tokens]
   std::map<std::string, LearningFigure> learning;
+  std::set<std::string> stepped;  // attentions whose steps are all timed, or left out as too long
+  bool stopped = false;           // by a signal: something is missing
 };
 
 ReformerConfig ConfigWith(ReformerConfig config, const std::string& attention, idx_t tokens) {
@@ -90,6 +96,11 @@ double ExpectedSeconds(const ReformerConfig& config, idx_t tokens,
          RehearseStep(config, 1, before).gflop;
 }
 
+// Ends the comparison when a signal has asked for it.
+void StopHere() {
+  if (StopSignal() != 0) throw Stopped();
+}
+
 // Called behind each figure.
 using Keep = std::function<void(const Comparison& so_far)>;
 
@@ -114,7 +125,9 @@ void CompareSteps(const CompareCommand& c, int threads, const Keep& keep, Compar
       fmt::print(stderr, "{} attention, {} tokens: {:.2f} s, {:.0f} MB\n", attention, tokens,
                  figures[tokens].seconds, static_cast<double>(figures[tokens].rss_bytes) * 1e-6);
       keep(*result);
+      StopHere();
     }
+    result->stepped.insert(attention);
   }
 }
 
@@ -129,7 +142,9 @@ LearningFigure Learn(Context& context, const CompareCommand& c, const fs::path& 
   options.attention = attention;
   options.tokens = c.train_tokens;
   options.batch = c.train_batch;
-  SetLength(StepsFor(c.minutes, SecondsPerStep(context, options)), &options);
+  const double step_seconds = SecondsPerStep(context, options);
+  StopHere();
+  SetLength(StepsFor(c.minutes, step_seconds), &options);
   options.save_every = 0;
   LearningFigure figure;
   figure.steps = options.steps;
@@ -139,7 +154,9 @@ LearningFigure Learn(Context& context, const CompareCommand& c, const fs::path& 
     figure.at.push_back(event.seconds);
     figure.bits.push_back(event.bits_per_byte);
   };
+  hooks.should_stop = [] { return StopSignal() != 0; };
   const TrainResult trained = TrainLanguageModel(context, options, hooks);
+  StopHere();
   figure.seconds = trained.seconds;
   figure.bits_per_byte = trained.eval_bits_per_byte;
   fmt::print(stderr, "{} attention: {:.3f} bits per byte after {} updates in {}\n", attention,
@@ -186,6 +203,24 @@ std::optional<idx_t> WinsFrom(const Comparison& result, const std::string& atten
   return from;
 }
 
+// What a comparison that was stopped has not measured.
+std::vector<std::string> Missing(const Comparison& result) {
+  std::vector<std::string> missing;
+  for (const std::string attention : kAttentionNames) {
+    if (result.stepped.contains(attention)) continue;
+    const auto& steps = StepsOf(result, attention);
+    missing.push_back(steps.empty() ? fmt::format("steps with {} attention", attention)
+                                    : fmt::format("steps with {} attention beyond {} tokens",
+                                                  attention, steps.rbegin()->first));
+  }
+  for (const std::string attention : kAttentionNames) {
+    if (LearningOf(result, attention) == nullptr) {
+      missing.push_back(fmt::format("learning with {} attention", attention));
+    }
+  }
+  return missing;
+}
+
 std::string Markdown(const CompareCommand& c, const Comparison& result,
                      const std::string& machine) {
   std::string text = fmt::format(
@@ -224,6 +259,10 @@ std::string Markdown(const CompareCommand& c, const Comparison& result,
     text += fmt::format("| {} | {} | {} | {:.3f} |\n", attention, DurationText(figure->seconds),
                         figure->steps, figure->bits_per_byte);
   }
+  if (result.stopped) {
+    text += fmt::format("\nStopped before the end. Not measured: {}.\n",
+                        fmt::join(Missing(result), "; "));
+  }
   return text;
 }
 
@@ -244,6 +283,7 @@ std::string Json(const Comparison& result, const std::string& machine) {
                              {"steps", figure->steps},
                              {"bits_per_byte", figure->bits_per_byte}});
   }
+  if (result.stopped) j["missing"] = Missing(result);
   return io::DumpJson(j);
 }
 
@@ -292,6 +332,21 @@ void DrawPictures(const fs::path& folder, const Comparison& result) {
   draw("learning", LearningChart(result));
 }
 
+// A measurement that has begun is a figure too: a stop waits for it, a second one does not.
+StopWords StopWordsFor(const std::string& table) {
+  StopWords words;
+  words.told = [](const char* signal) {
+    return fmt::format(
+        "{}: the comparison ends when the measurement that runs now is done, and shows what it "
+        "has; a second one ends it at once",
+        signal);
+  };
+  words.lost = [table](const char* signal) {
+    return fmt::format("{}: stopped; {} has the figures that were finished", signal, table);
+  };
+  return words;
+}
+
 int RunCompare(const CompareCommand& c, int threads) {
   Check(c.shortest >= kLeastTokens && c.longest >= c.shortest, ErrorCode::kUsage,
         "compare: lengths from {} to {}, need at least {} and no falling", c.shortest, c.longest,
@@ -311,13 +366,17 @@ int RunCompare(const CompareCommand& c, int threads) {
     io::WriteFileAtomic(output / "table.md", Markdown(c, so_far, machine));
     io::WriteFileAtomic(output / "results.json", Json(so_far, machine));
   };
-  CompareSteps(c, threads, keep, &result);
-  CompareLearning(c, threads, keep, &result);
-  const std::string table = Markdown(c, result, machine);
+  CatchStopSignals(StopWordsFor(io::Escape((output / "table.md").string())));
+  try {
+    CompareSteps(c, threads, keep, &result);
+    CompareLearning(c, threads, keep, &result);
+  } catch (const Stopped&) {
+    result.stopped = true;
+  }
   keep(result);
-  DrawPictures(output, result);
-  PrintResult(c.json ? Json(result, machine) : table);
-  return 0;
+  if (!result.stopped) DrawPictures(output, result);
+  PrintResult(c.json ? Json(result, machine) : Markdown(c, result, machine));
+  return result.stopped ? 128 + StopSignal() : 0;
 }
 
 }  // namespace

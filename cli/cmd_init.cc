@@ -1,6 +1,7 @@
 // longspan init: a new model with random weights.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <string_view>
@@ -25,6 +26,8 @@ struct InitOptions {
   std::vector<std::string> labels;
   std::uint64_t seed = 1;
   idx_t rotation_seed = -1;  // negative: the config's
+  // In place of what the preset or the config has; 0: that stays.
+  idx_t layers = 0, width = 0, heads = 0, positions = 0;
   bool overwrite = false;
 };
 
@@ -76,6 +79,69 @@ void ApplyReformerHead(const InitOptions& o, ReformerConfig* c) {
   }
 }
 
+// The kinds of `count` layers: those there are, again and again.
+template <class Layer>
+void RepeatLayers(idx_t count, std::vector<Layer>* layers) {
+  const std::vector<Layer> pattern = *layers;
+  layers->clear();
+  for (idx_t i = 0; i < count; ++i) {
+    layers->push_back(pattern[static_cast<std::size_t>(i) % pattern.size()]);
+  }
+}
+
+void CheckHeadsDivide(idx_t width, idx_t heads) {
+  Check(width % heads == 0, ErrorCode::kUsage,
+        "init: a width of {} is not divisible by {} heads; choose --width as a multiple of --heads",
+        width, heads);
+}
+
+// The shape (S0, S1) of an axial table for exactly so many positions, as near to a square as their
+// divisors allow. kUsage where that is no table that saves anything.
+std::vector<idx_t> AxialShape(idx_t positions) {
+  idx_t side = static_cast<idx_t>(std::sqrt(static_cast<double>(positions)));
+  while (side > 1 && positions % side != 0) --side;
+  const idx_t other = positions / side;
+  Check(positions < 16 || side * 64 >= other, ErrorCode::kUsage,
+        "init: {} positions are {} x {} at best, which is no good axial table; choose a number "
+        "with divisors near its root, such as {}",
+        positions, side, other, (positions + 127) / 128 * 128);
+  return {side, other};
+}
+
+void ApplySizes(const InitOptions& o, ReformerConfig* c) {
+  if (o.layers > 0) RepeatLayers(o.layers, &c->layers);
+  if (o.heads > 0) c->heads = o.heads;
+  if (o.width > 0) {
+    // The parts of a feed-forward layer and of axial positions keep their shares.
+    c->feed_forward_size = std::max<idx_t>(1, c->feed_forward_size * o.width / c->hidden_size);
+    c->hidden_size = o.width;
+    if (c->axial) {
+      Check(o.width >= 4, ErrorCode::kUsage, "init: a width of {} is below 4", o.width);
+      c->axial_dims = {o.width / 4, o.width - o.width / 4};
+    }
+  }
+  if (o.width > 0 || o.heads > 0) {
+    CheckHeadsDivide(c->hidden_size, c->heads);
+    c->head_size = c->hidden_size / c->heads;
+  }
+  if (o.positions > 0) {
+    c->max_positions = o.positions;
+    if (c->axial) c->axial_shape = AxialShape(o.positions);
+  }
+}
+
+void ApplySizes(const InitOptions& o, LongformerConfig* c) {
+  if (o.layers > 0) RepeatLayers(o.layers, &c->attention_window);
+  if (o.heads > 0) c->heads = o.heads;
+  if (o.width > 0) {
+    c->feed_forward_size = std::max<idx_t>(1, c->feed_forward_size * o.width / c->hidden_size);
+    c->hidden_size = o.width;
+  }
+  if (o.width > 0 || o.heads > 0) CheckHeadsDivide(c->hidden_size, c->heads);
+  // The table has rows that no token has: those up to the padding token's.
+  if (o.positions > 0) c->max_positions = o.positions + c->pad_token + 1;
+}
+
 // The config with the vocabulary and the special ids of a tokenizer.
 void ForTokenizer(const text::Tokenizer& tokenizer, ReformerConfig* c) {
   const text::SpecialIds& ids = tokenizer.special();
@@ -98,6 +164,7 @@ idx_t InitReformer(const InitOptions& o) {
   ReformerConfig config =
       o.config.empty() ? ReformerPreset(o.preset) : ReadReformerConfig(o.config);
   ApplyReformerHead(o, &config);
+  ApplySizes(o, &config);
   if (o.rotation_seed >= 0) config.rotation_seed = o.rotation_seed;
   if (!o.tokenizer.empty()) ForTokenizer(*text::OpenTokenizer(o.tokenizer), &config);
   // As a config.json it has to be one that can be read again.
@@ -134,6 +201,7 @@ idx_t InitLongformer(const InitOptions& o) {
   LongformerConfig config =
       o.config.empty() ? LongformerPreset(o.preset) : ReadLongformerConfig(o.config);
   ApplyHead(o, kLongformerHeads, &config);
+  ApplySizes(o, &config);
   if (!o.tokenizer.empty()) {
     config = ForTokenizer(std::move(config), *text::OpenTokenizer(o.tokenizer));
   }
@@ -196,6 +264,19 @@ void RegisterInit(CLI::App* command, const Globals& /*globals*/, Action& action)
       ->capture_default_str();
   command->add_option("--config", o->config, "Configuration instead of a preset, a config.json")
       ->excludes("--preset");
+  command
+      ->add_option("--layers", o->layers,
+                   "Number of layers; their kinds come in turn, as in the preset")
+      ->check(CLI::Range(1, 1000).description(""));
+  command
+      ->add_option("--width", o->width, "Width between layers (hidden_size), a multiple of --heads")
+      ->check(CLI::Range(1, 1 << 16).description(""));
+  command->add_option("--heads", o->heads, "Number of attention heads of each layer")
+      ->check(CLI::Range(1, 1 << 12).description(""));
+  command
+      ->add_option("--positions", o->positions,
+                   "Most tokens of a text; a Reformer's axial shape follows")
+      ->check(CLI::Range(1, 1 << 30).description(""));
   command->add_option("--head", o->head,
                       "Head: lm (Reformers), mlm, classify, qa or none; Longformers also "
                       "token-classify and multiple-choice");
@@ -215,6 +296,7 @@ void RegisterInit(CLI::App* command, const Globals& /*globals*/, Action& action)
   command->footer(
       "Examples:\n  longspan init --arch reformer --preset small -o start\n"
       "  longspan init --preset small --tokenizer pieces -o start\n"
+      "  longspan init --layers 4 --width 192 --heads 6 --positions 32768 -o sized\n"
       "  longspan init --arch longformer --preset tiny -o long\n"
       "  longspan init --head classify --labels good,bad -o judge\n"
       "  longspan init --arch longformer --preset tiny --tokenizer roberta-base -o mine\n"

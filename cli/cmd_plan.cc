@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -33,7 +34,7 @@ constexpr double kRecomputedWork = 4.0 / 3.0;
 
 struct PlanCommand {
   std::string model, config, preset, arch = "reformer", memory, dtype = "f32",
-                                     gradient_streams = "f32";
+                                     gradient_streams = "f32", task;
   idx_t tokens = 0, batch = 1;
   double trial = 0.5;
   bool json = false;
@@ -59,22 +60,63 @@ struct Plan {
   std::size_t program = 0;     // resident before there is a model: code, libraries, stacks
   double peak = 0.0;           // GFLOP/s
   std::string head;            // the class that is counted; empty: the model's own
+  bool headless = false;       // it is counted since the model has none, not since --task says so
 };
 
-// An encoder alone is trained under the head that `train` puts on it.
+// What --task calls the heads that a training step can have.
+constexpr std::pair<const char*, ReformerHead> kReformerTasks[] = {
+    {"lm", ReformerHead::kLanguageModel},
+    {"mlm", ReformerHead::kMaskedLanguageModel},
+    {"classify", ReformerHead::kSequence},
+};
+constexpr std::pair<const char*, LongformerHead> kLongformerTasks[] = {
+    {"mlm", LongformerHead::kMaskedLm},
+    {"classify", LongformerHead::kSequence},
+};
+
+template <class Tasks>
+auto HeadOfTask(const Tasks& tasks, const std::string& task, const char* architecture) {
+  std::string known;
+  for (const auto& [name, head] : tasks) {
+    if (task == name) return head;
+    known.append(known.empty() ? "" : ", ").append(name);
+  }
+  Fail(ErrorCode::kUsage, "plan: --task '{}' is not one that trains a {}; use one of {}",
+       io::Escape(task), architecture, known);
+}
+
+// The head that the step has: that of --task, else the model's own, else the one that `train` puts
+// on an encoder alone. A config that named no class reads as an encoder.
 template <class Config, class Head, class NameOf>
-void PutTrainedHead(Head none, Head trained, const NameOf& name_of, Config* config, Plan* plan) {
-  if (config->head != none) return;
-  config->head = trained;
-  plan->head = name_of(trained);
+void PutTrainedHead(std::optional<Head> wanted, Head none, Head trained, const NameOf& name_of,
+                    Config* config, Plan* plan) {
+  const Head head = wanted ? *wanted : config->head == none ? trained : config->head;
+  if (head == config->head) return;
+  config->head = head;
+  plan->head = name_of(head);
+  plan->headless = !wanted;
+}
+
+// Causal under a language model, in both directions under a masked one; a classifier reads as the
+// config says.
+void ReadAsTrained(ReformerConfig* config) {
+  if (config->head == ReformerHead::kLanguageModel) {
+    config->is_decoder = true;
+    config->local_after = config->lsh_after = 0;
+  } else if (config->head == ReformerHead::kMaskedLanguageModel) {
+    config->is_decoder = false;
+  }
 }
 
 Plan PlanReformer(Context& context, ReformerConfig given, const PlanCommand& c) {
   Plan plan;
+  std::optional<ReformerHead> wanted;
+  if (!c.task.empty()) wanted = HeadOfTask(kReformerTasks, c.task, "Reformer");
   PutTrainedHead(
-      ReformerHead::kNone,
+      wanted, ReformerHead::kNone,
       given.is_decoder ? ReformerHead::kLanguageModel : ReformerHead::kMaskedLanguageModel,
       ReformerClass, &given, &plan);
+  if (!plan.head.empty()) ReadAsTrained(&given);
   plan.positions = given.longest();
   plan.parameters = ParameterCount(given);
   plan.more_positions = given.axial ? "a larger axial_pos_shape and max_position_embeddings"
@@ -102,7 +144,10 @@ Plan PlanLongformer(Context& context, LongformerConfig config, const PlanCommand
   Check(c.gradient_streams == "f32", ErrorCode::kUsage,
         "plan: --gradient-streams is for Reformers, whose layers are reversible");
   Plan plan;
-  PutTrainedHead(LongformerHead::kNone, LongformerHead::kMaskedLm, LongformerClass, &config, &plan);
+  std::optional<LongformerHead> wanted;
+  if (!c.task.empty()) wanted = HeadOfTask(kLongformerTasks, c.task, "Longformer");
+  PutTrainedHead(wanted, LongformerHead::kNone, LongformerHead::kMaskedLm, LongformerClass, &config,
+                 &plan);
   plan.positions = config.longest();
   plan.parameters = ParameterCount(config);
   plan.more_positions = "larger max_position_embeddings";
@@ -270,8 +315,11 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
                           kFractionOfPeak, plan.peak));
   if (!plan.head.empty()) {
-    text +=
-        fmt::format("The model has no head: a {} is counted, as `train` makes of it.\n", plan.head);
+    text += plan.headless
+                ? fmt::format("The model has no head: a {} is counted, as `train` makes of it.\n",
+                              plan.head)
+                : fmt::format("A {} is counted, as `train {}` makes of the model.\n", plan.head,
+                              c.task);
   }
   if (beyond) {
     text += fmt::format("The config has positions for {} tokens: more need {}, as counted here.\n",
@@ -317,6 +365,9 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
                       "Preset of init instead of a model: tiny, small or base");
   command->add_option("--arch", c->arch, "Architecture of the preset: reformer or longformer")
       ->capture_default_str();
+  command->add_option("--task", c->task,
+                      "Training whose step is planned: lm (Reformers), mlm or classify (default: "
+                      "by the model's head)");
   BeginGroup(command, heading::kRows);
   command->add_option(
       "--memory", c->memory,
@@ -348,6 +399,7 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "without computing; time comes from short steps that are run.\n"
       "Examples:\n  longspan plan --preset tiny --memory 100M\n"
       "  longspan plan -m start --tokens 256 --batch 2\n"
+      "  longspan plan -m start --task classify --tokens 256\n"
       "  longspan plan --arch longformer --preset tiny --tokens 512");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunPlan(*c, globals.threads); }; });

@@ -144,6 +144,28 @@ class Results(Case):
                        says=[option, value])
 
     @unless_sanitized
+    def test_a_comparison_that_is_stopped_shows_what_it_has(self):
+        out = self.dir / "stopped"
+        process = subprocess.Popen(
+            [support.PROGRAM, "compare", str(self.text), "--from", "128", "--to", "256",
+             "--minutes", "5", "-o", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for line in process.stderr:
+            if line.startswith("full attention, 128 tokens"):
+                process.send_signal(signal.SIGINT)
+                break
+        table, rest = process.communicate(timeout=200)
+        self.assertEqual(process.returncode, 130, rest)
+        self.assertIn("SIGINT: the comparison ends", rest)
+        self.assertIn("| 128 |", table)
+        self.assertIn("Stopped before the end. Not measured: ", table)
+        self.assertIn("steps with lsh attention", table)
+        self.assertIn("learning with full attention", table)
+        self.assertEqual((out / "table.md").read_text(), table)
+        results = json.loads((out / "results.json").read_text())
+        self.assertIn("learning with lsh attention", results["missing"])
+        self.assertGreaterEqual(len(results["steps"]), 1)
+
+    @unless_sanitized
     def test_compare(self):
         out = self.dir / "comparison"
         table = self.ok("compare", self.text, "--from", "128", "--to", "256", "--minutes", "0.01",
@@ -152,6 +174,7 @@ class Results(Case):
             self.assertIn(word, table)
         for name in ("table.md", "results.json", "seconds.svg", "memory.svg", "learning.svg"):
             self.assertGreater((out / name).stat().st_size, 100)
+        self.assertNotIn("Not measured", table)
         self.fails(2, "compare", self.text, "--from", "256", "--to", "128", says=["256"])
         self.fails(2, "compare", self.text, "-o", self.start, says=["start"])
 
@@ -255,6 +278,37 @@ class Plan(Case):
         process.returncode = os.waitstatus_to_exitcode(status)
         self.assertEqual(process.returncode, 0)
         self.near(usage.ru_maxrss * 1024, self.steps("-m", self.start, "--tokens", 8192)[1]["lsh"])
+
+    def test_task_of_a_model_without_a_head(self):
+        bare = self.dir / "bare"
+        self.ok("init", "--preset", "tiny", "--head", "none", "-o", bare)
+        heads = {"lm": "ReformerModelWithLMHead", "mlm": "ReformerForMaskedLM",
+                 "classify": "ReformerForSequenceClassification"}
+        for task, head in heads.items():
+            plan, steps = self.steps("-m", bare, "--task", task, "--tokens", "1024")
+            self.assertEqual(plan["head"], head)
+            self.assertEqual(set(steps), {"full", "local", "lsh"})
+        # The same as of a model that has the head.
+        judge = self.dir / "judge"
+        self.ok("init", "--preset", "tiny", "--head", "classify", "-o", judge)
+        plan, of_bare = self.steps("-m", bare, "--task", "classify", "--tokens", "1024")
+        own, of_judge = self.steps("-m", judge, "--tokens", "1024")
+        self.assertEqual(own["parameters"], plan["parameters"])
+        self.assertNotIn("head", own)
+        for attention, step in of_bare.items():
+            own = of_judge[attention]
+            for part in set(step["bytes"]) - {"program", "total"}:
+                self.assertEqual(step["bytes"][part], own["bytes"][part], part)
+            self.assertEqual(step["gflop"], own["gflop"])
+        self.assertIn("as `train classify` makes", self.ok(
+            "plan", "-m", judge.parent / "start", "--task", "classify", "--tokens", "512", "--trial",
+            "0.01"))
+        long = self.dir / "long"
+        self.ok("init", "--arch", "longformer", "--preset", "tiny", "--head", "none", "-o", long)
+        plan, _ = self.steps("-m", long, "--task", "classify", "--tokens", "512")
+        self.assertEqual(plan["head"], "LongformerForSequenceClassification")
+        self.fails(2, "plan", "-m", long, "--task", "lm", "--tokens", "512", says=["lm", "mlm, classify"])
+        self.fails(2, "plan", "-m", bare, "--task", "sing", "--tokens", "512", says=["sing", "lm, mlm"])
 
     def test_longest(self):
         plan, steps = self.steps("--preset", "tiny", "--memory", "1G")

@@ -39,6 +39,41 @@ class Reformers(Case):
 
     # ---- models ---------------------------------------------------------------------------------
 
+    def test_init_takes_sizes(self):
+        folder = self.dir / "sized"
+        self.ok("init", "--preset", "tiny", "--layers", "3", "--width", "96", "--heads", "6",
+                "--positions", "32768", "-o", folder)
+        config = json.loads((folder / "config.json").read_text())
+        self.assertEqual(config["attn_layers"], ["local", "lsh", "local"])
+        self.assertEqual((config["hidden_size"], config["num_attention_heads"],
+                          config["attention_head_size"]), (96, 6, 16))
+        self.assertEqual(config["feed_forward_size"], 4 * 96)
+        self.assertEqual(config["max_position_embeddings"], 32768)
+        self.assertEqual(config["axial_pos_shape"], [128, 256])
+        self.assertEqual(config["axial_pos_embds_dim"], [24, 72])
+        self.ok("generate", "-m", folder, "-p", "a", "--tokens", "4")
+        # Without them the preset stays what it is.
+        for name, more in (("a", []), ("b", ["--width", "128", "--heads", "2", "--layers", "2",
+                                             "--positions", "16384"])):
+            self.ok("init", "--preset", "tiny", *more, "-o", self.dir / name)
+        self.assertEqual((self.dir / "a" / "model.safetensors").read_bytes(),
+                         (self.dir / "b" / "model.safetensors").read_bytes())
+        long = self.dir / "long"
+        self.ok("init", "--arch", "longformer", "--preset", "tiny", "--layers", "3", "--heads", "4",
+                "--width", "64", "--positions", "300", "-o", long)
+        config = json.loads((long / "config.json").read_text())
+        self.assertEqual((config["num_hidden_layers"], len(config["attention_window"])), (3, 3))
+        self.assertEqual(config["hidden_size"], 64)
+        self.assertEqual(self.json_of("info", long)["positions"]["positions"], 300)
+        for more, says in ((["--width", "100", "--heads", "3"], ["100", "3 heads", "--heads"]),
+                           (["--heads", "7"], ["128", "7 heads"]),
+                           (["--positions", "10007"], ["10007 positions", "such as 10112"]),
+                           (["--layers", "0"], ["--layers", "0"])):
+            self.fails(2, "init", "--preset", "tiny", *more, "-o", self.dir / "x", says=says)
+        self.fails(2, "init", "--arch", "longformer", "--preset", "tiny", "--width", "99", "-o",
+                   self.dir / "x", says=["99", "heads"])
+        self.assertFalse((self.dir / "x").exists())
+
     def test_init_makes_every_head(self):
         classes = {"lm": "ReformerModelWithLMHead", "mlm": "ReformerForMaskedLM",
                    "classify": "ReformerForSequenceClassification",
