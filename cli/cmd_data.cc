@@ -163,7 +163,7 @@ void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
                     "Folder of a model or tokenizer, or bytes, whose tokens are counted");
   stats
       ->add_option("--documents", c->options.documents,
-                   "Where a document ends in a text: file, blank-line or line")
+                   "Where a document ends in a text, as in train mlm: file, blank-line or line")
       ->capture_default_str();
   AddReadOptions(stats, &c->options.data);
   stats
@@ -179,7 +179,7 @@ void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
   stats->footer(
       "Examples:\n  longspan data stats book.txt\n"
       "  longspan data stats train.jsonl -m long --lengths 512,4096 --json\n"
-      "  longspan data stats *.txt --documents file -m bytes");
+      "  longspan data stats *.txt --documents blank-line -m bytes");
   stats->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunStats(*c, globals.threads); }; });
 }

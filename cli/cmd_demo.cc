@@ -1,5 +1,7 @@
 // longspan demo: from nothing to a model that writes, in minutes.
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -7,6 +9,7 @@
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/demo_model.h"
+#include "cli/generated_text.h"
 #include "cli/training.h"
 #include "cli/visual/cmd_pattern.h"
 #include "cli/visual/cmd_plot.h"
@@ -58,13 +61,30 @@ double WittenBellBits(const fs::path& text) {
   return model.BitsPerByte(last.text);
 }
 
-// As many updates as fit into the time, but not more passes than help.
+// Updates that take as long as one evaluation: it reads each held-out byte twice, for its windows
+// advance by half of their length, and a byte that is read takes about a fifth of one that is
+// learnt.
+double EvaluationSteps(const TrainOptions& o) {
+  const auto held_out = kDemoHeldOut * static_cast<double>(io::FileBytes(o.train.front()));
+  return 2.0 * held_out / 5.0 / static_cast<double>(o.batch * o.tokens);
+}
+
+// As many updates as fit into the time beside the evaluations, but not more passes than help.
 idx_t StepsOf(const DemoCommand& c, const TrainOptions& options, double step_seconds) {
+  constexpr double kEvaluations = 6.0;  // SetLength
   if (c.steps > 0) return c.steps;
   const auto bytes = static_cast<double>(io::FileBytes(options.train.front()));
   const auto pass =
       static_cast<idx_t>((1.0 - kDemoHeldOut) * bytes) / (options.batch * options.tokens);
-  return std::min(StepsFor(c.minutes, step_seconds), kMostPasses * (pass + 1));
+  const double evaluating = kEvaluations * EvaluationSteps(options) * step_seconds / 60.0;
+  return std::min(StepsFor(std::max(0.0, c.minutes - evaluating), step_seconds),
+                  kMostPasses * (pass + 1));
+}
+
+// Of the whole training, its evaluations included.
+double SecondsOf(const TrainOptions& o, double step_seconds) {
+  const auto evaluations = static_cast<double>((o.steps + o.eval_every - 1) / o.eval_every);
+  return step_seconds * (static_cast<double>(o.steps) + EvaluationSteps(o) * evaluations);
 }
 
 // Up to `tokens` with the prompt: the model has seen no position behind its training rows.
@@ -77,11 +97,12 @@ void WriteSample(Context& context, const fs::path& run, idx_t tokens) {
   options.banned = {text::BytesTokenizer::kPad, text::BytesTokenizer::kEndOfText};
   PrintResult(
       fmt::format("\nA sample (temperature 0.7), going on from the first line:\n\n{}", kPrompt));
-  Generate(context, model, prompt, options, [](std::int32_t id) {
-    PrintResult(text::BytesTokenizer::Decode({&id, 1}));
+  ShownBytes screen(isatty(STDOUT_FILENO) == 1);
+  Generate(context, model, prompt, options, [&](std::int32_t id) {
+    PrintResult(screen.Add(text::BytesTokenizer::Decode({&id, 1})));
     return true;
   });
-  PrintResult("\n");
+  PrintResult(screen.Finish() + "\n");
 }
 
 void DrawPictures(const fs::path& output) {
@@ -121,8 +142,7 @@ int RunDemo(const DemoCommand& c, int threads) {
       "{}, about {} of training.\n",
       model.config().layers.size(), model.parameters().count(), text.filename().string(),
       options.steps, options.batch, options.tokens, context.Describe(),
-      c.steps > 0 ? "some minutes"
-                  : DurationText(step_seconds * static_cast<double>(options.steps))));
+      c.steps > 0 ? "some minutes" : DurationText(SecondsOf(options, step_seconds))));
   const TrainResult result = TrainWithProgress(context, options, ParseProgressMode(c.progress));
   if (result.stopped) {
     PrintResult("stopped; longspan demo starts anew\n");

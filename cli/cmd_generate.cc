@@ -1,5 +1,7 @@
 // longspan generate: a model goes on with texts.
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -84,6 +86,8 @@ Prompts PromptsOf(const GenerateCommand& c, const text::Tokenizer& tokenizer, Re
       take, [&](const data::Row& row, const Error& why) { refusals->Add(row, why); }, TellNote);
   return prompts;
 }
+
+bool OnTerminal() { return isatty(STDOUT_FILENO) == 1; }
 
 // That the folder holds a Reformer is said before anything of its tokenizer.
 std::unique_ptr<text::Tokenizer> OpenTokenizerOf(const std::string& model) {
@@ -171,17 +175,18 @@ class Generation {
       texts.emplace_back(*tokenizer_, prompts_.ids[begin + i], c_.stops);
     }
     c_.options.first_text = begin;
-    if (streams()) PrintResult(prompts_.texts[0]);
+    ShownBytes screen(OnTerminal());
+    if (streams()) PrintResult(screen.Add(prompts_.texts[0]));
     const auto results =
         GenerateTexts(context_, model_, std::span(prompts_.ids).subspan(begin, count), c_.options,
                       [&](std::size_t i, std::int32_t id) {
                         const std::string shown = texts[i].Add(id);
-                        if (streams() && !shown.empty()) PrintResult(shown);
+                        if (streams() && !shown.empty()) PrintResult(screen.Add(shown));
                         return !texts[i].stopped();
                       });
     for (std::size_t i = 0; i < count; ++i) {
       const std::string rest = texts[i].Finish();
-      if (streams()) PrintResult(rest + "\n");
+      if (streams()) PrintResult(screen.Add(rest) + screen.Finish() + "\n");
       const Ending ending = texts[i].stopped() ? Ending::kStopRule : results[i].ending;
       texts_.push_back({{texts[i].text(), results[i].tokens.size(), EndingName(ending), 0.0}});
     }
@@ -229,7 +234,9 @@ class Generation {
     if (streams()) return;
     if (!c_.json) {
       for (std::size_t i = 0; i < prompts_.texts.size(); ++i) {
-        PrintResult((i > 0 ? "\n" : "") + prompts_.texts[i] + texts_[i].front().text + "\n");
+        ShownBytes screen(OnTerminal());
+        const std::string text = screen.Add(prompts_.texts[i] + texts_[i].front().text);
+        PrintResult((i > 0 ? "\n" : "") + text + screen.Finish() + "\n");
       }
       return;
     }

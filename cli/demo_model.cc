@@ -64,8 +64,9 @@ double SecondsPerStep(Context& context, TrainOptions options) {
 }
 
 idx_t StepsFor(double minutes, double seconds_per_step) {
-  constexpr idx_t kFewest = 100, kMost = 20000, kRound = 50;
-  const auto fit = static_cast<idx_t>(60.0 * minutes / seconds_per_step) / kRound * kRound;
+  constexpr idx_t kFewest = 10, kMost = 20000, kRound = 50;
+  auto fit = static_cast<idx_t>(60.0 * minutes / seconds_per_step);
+  if (fit > 2 * kRound) fit = fit / kRound * kRound;
   return std::clamp(fit, kFewest, kMost);
 }
 

@@ -16,9 +16,9 @@ namespace longspan {
 
 struct DataStatsOptions {
   std::vector<std::filesystem::path> files;  // and folders
-  // Where a document of a plain text ends: "file", "blank-line", "line". Each row of a table or of
-  // JSON is one.
-  std::string documents = "blank-line";
+  // Where a document of a plain text ends: "file", "blank-line", "line"; the default is that of the
+  // trainings. Each row of a table or of JSON is one.
+  std::string documents = "file";
   DataOptions data;                            // how the files are read
   const text::Tokenizer* tokenizer = nullptr;  // null: no tokens are counted
   std::vector<idx_t> lengths;                  // rows that documents would be cut or padded to

@@ -276,6 +276,7 @@ TEST(DataStatsTest, CountsWhatIsThere) {
   PutFile(d / "c.csv", "text,label\n\"a, \xE0\xBD\x80 \xE0\xBD\x81\",x\nshort\n");
   DataStatsOptions o;
   o.files = {d / "a.txt", d / "b.jsonl", d / "c.csv"};
+  o.documents = "blank-line";
   o.lengths = {4, 100};
   Context context(2);
   const DataStats s = CollectDataStats(context, o);

@@ -67,7 +67,7 @@ class Demo(Case):
         """A text so short that sixteen passes take less than the time."""
         text, out = self.dir / "novel.txt", self.dir / "demo"
         text.write_bytes(NOVEL.read_bytes()[:3000])
-        words = ["demo", "--text", text, "--minutes", 0.5, "--progress", "none", "-o", out]
+        words = ["demo", "--text", text, "--minutes", 5, "--progress", "none", "-o", out]
         told = self.ok(*words)
         updates = 16 * (int(0.9 * 3000) // (8 * 256) + 1)
         self.assertIn(f"in {updates} updates of 8 x 256 bytes", told)

@@ -133,7 +133,11 @@ class Data(Case):
         self.assertRegex(shown, r"2-3 +2 +66\.67 +#+")
 
     def test_a_novel_by_paragraphs(self):
-        document = json.loads(self.ok("data", "stats", NOVEL, "-m", SPIECE, "--json"))
+        paragraphs = ["-m", SPIECE, "--documents", "blank-line"]
+        document = json.loads(self.ok("data", "stats", NOVEL, *paragraphs, "--json"))
+        # Unless told otherwise documents are those of a training.
+        whole = json.loads(self.ok("data", "stats", NOVEL, "--json"))
+        self.assertEqual(whole["documents"], 1)
         self.assertEqual(document["bytes"], NOVEL.stat().st_size)
         self.assertGreater(document["documents"], 800)
         self.assertEqual(document["invalid_utf8_documents"], 0)
@@ -141,7 +145,7 @@ class Data(Case):
         bins = document["token_lengths"]["bins"]
         self.assertEqual(sum(b["documents"] for b in bins), document["documents"])
         self.assertEqual(document, json.loads(
-            self.ok("data", "stats", NOVEL, "-m", SPIECE, "--json", "-t", "1")))
+            self.ok("data", "stats", NOVEL, *paragraphs, "--json", "-t", "1")))
 
     def test_errors(self):
         self.fails(2, "data", "stats", NOVEL, "--documents", "page", says=["documents: 'page' is unknown"])
