@@ -206,7 +206,7 @@ json ToJson(const std::vector<TrainMetric>& metrics) {
 
 // In alphabetical order, as tasks list them.
 std::vector<TrainMetric> ReadMetrics(const json& object, const std::string& source) {
-  Check(object.is_object(), ErrorCode::kFormat, "{}: evaluated_metrics is no object", source);
+  Check(object.is_object(), ErrorCode::kFormat, "{}: metrics are no object", source);
   std::vector<TrainMetric> metrics;
   for (const auto& [name, value] : object.items()) {
     // JSON writes NaN as null.
@@ -218,12 +218,49 @@ std::vector<TrainMetric> ReadMetrics(const json& object, const std::string& sour
   return metrics;
 }
 
+json ToJson(const UpdateSums& sums) {
+  return {{"updates", sums.updates},
+          {"loss", sums.loss},
+          {"grad_norm", sums.gradient_norm},
+          {"metrics", ToJson(sums.metrics)}};
+}
+
+UpdateSums ReadSums(const json& object, const std::string& source) {
+  UpdateSums sums;
+  sums.updates =
+      io::GetInt(object, "updates", 0, std::numeric_limits<idx_t>::max(), io::kRequired, source);
+  sums.loss = io::GetFloat(object, "loss", -1e300, 1e300, io::kRequired, source);
+  sums.gradient_norm = io::GetFloat(object, "grad_norm", 0.0, 1e300, io::kRequired, source);
+  if (object.contains("metrics")) sums.metrics = ReadMetrics(object["metrics"], source);
+  return sums;
+}
+
 std::string IsaText() {
   return fmt::format("{}{}, bf16 attention: {}", IsaName(ActiveIsa()),
                      gemm::Bf16Hardware() ? " bf16" : "", Bf16PathName(ActiveBf16Path()));
 }
 
 }  // namespace
+
+void UpdateSums::Add(const TrainEvent& event) {
+  ++updates;
+  loss += event.loss;
+  gradient_norm += event.gradient_norm;
+  if (metrics.empty()) {
+    for (const TrainMetric& metric : event.metrics) metrics.push_back({metric.name, 0.0});
+  }
+  for (std::size_t i = 0; i < event.metrics.size(); ++i) metrics[i].value += event.metrics[i].value;
+}
+
+TrainEvent UpdateSums::Means(TrainEvent event) const {
+  if (updates == 0) return event;
+  const auto count = static_cast<double>(updates);
+  event.loss = loss / count;
+  event.gradient_norm = gradient_norm / count;
+  event.metrics = metrics;
+  for (TrainMetric& metric : event.metrics) metric.value /= count;
+  return event;
+}
 
 RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std::string>* notes) {
   task.Load(options.model, TrainTask::Origin::kStart, notes);
@@ -248,6 +285,7 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
     j["skipped"] = state.skipped;
     j["skipped_in_a_row"] = state.skipped_in_a_row;
   }
+  if (state.unlogged.updates > 0) j["unlogged"] = ToJson(state.unlogged);
   if (state.mixed_schedule) j["mixed_schedule"] = true;
   if (state.best_step) {
     j["best_step"] = *state.best_step;
@@ -312,6 +350,7 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   state.skipped = io::GetOptionalInt(j, "skipped", 0, kMost, source).value_or(0);
   state.skipped_in_a_row = io::GetOptionalInt(j, "skipped_in_a_row", 0, kMost, source).value_or(0);
   state.mixed_schedule = j.contains("mixed_schedule");
+  if (j.contains("unlogged")) state.unlogged = ReadSums(j["unlogged"], source);
   state.tokens = io::GetInt(j, "tokens", 0, kMost, io::kRequired, source);
   state.best_step = io::GetOptionalInt(j, "best_step", 0, kMost, source);
   if (state.best_step) {

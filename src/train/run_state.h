@@ -14,6 +14,18 @@
 
 namespace longspan {
 
+// Sums over the updates that were applied since the last line of metrics.jsonl about a training
+// step: the next line has their means.
+struct UpdateSums {
+  idx_t updates = 0;
+  double loss = 0.0, gradient_norm = 0.0;
+  std::vector<TrainMetric> metrics;
+
+  void Add(const TrainEvent& event);
+  // The event with the means in place of what one update was like; without an update as it is.
+  TrainEvent Means(TrainEvent event) const;
+};
+
 struct RunState {
   Tensor first_moment, second_moment;  // of AdamW, flat like the parameters
   idx_t step = 0;                      // updates done
@@ -23,8 +35,9 @@ struct RunState {
   std::string start_model;             // fingerprint of the model that the run began with
   // Parameters that held numbers that are not finite when they were loaded, as the caller allowed.
   std::set<std::string> strange_weights;
-  bool mixed_schedule = false;         // was extended, and one long run would have other rates
-  std::optional<idx_t> best_step;      // of the lowest held-out loss
+  UpdateSums unlogged;
+  bool mixed_schedule = false;     // was extended, and one long run would have other rates
+  std::optional<idx_t> best_step;  // of the lowest held-out loss
   double best_loss = 0.0;
   std::optional<idx_t> evaluated_step;  // of the newest evaluation
   double evaluated_loss = 0.0;

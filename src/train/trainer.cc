@@ -61,9 +61,7 @@ class Trainer {
     while (state_.step < options_.steps && !stopped) {
       const TrainEvent event = Step(first);
       Emit(event);
-      if (event.step % options_.log_every == 0 || event.step == options_.steps || event.skipped) {
-        Log(event);
-      }
+      LogStep(event);
       const bool evaluated = !Due(options_.eval_every) || Evaluate();
       stopped = !evaluated || Asked(hooks_.should_stop);
       if (stopped) {
@@ -276,6 +274,18 @@ class Trainer {
     Log(event);
     Emit(event);
     return true;
+  }
+
+  // A line says what the updates since the last one were like: their means. One that was skipped
+  // has a line of its own.
+  void LogStep(const TrainEvent& event) {
+    if (event.skipped) return Log(event);
+    state_.unlogged.Add(event);
+    if (event.step % options_.log_every != 0 && event.step != options_.steps) return;
+    TrainEvent means = state_.unlogged.Means(event);
+    means.bits_per_byte = task_.BitsPerByte(means.loss);
+    state_.unlogged = {};
+    Log(means);
   }
 
   // A line that cannot be written now (a full disk) waits for the next one, or for the next save,

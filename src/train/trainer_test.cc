@@ -175,6 +175,36 @@ TEST_F(TrainerTest, AnUpdateThatIsNotFiniteIsLeftOutAndItsRowsAreNamed) {
   EXPECT_NE(numbers, skipped);  // the update was not applied
 }
 
+// What a line of the log says is the mean over the updates since the last one, whether or not the
+// run was interrupted between them.
+TEST_F(TrainerTest, LinesOfTheLogAreMeansOfTheUpdatesSinceTheLastOne) {
+  Run();
+  const auto each = Lines("train");
+  fs::remove_all(o.output);
+  o.log_every = 5;
+  Run();
+  const auto means = Lines("train");
+  ASSERT_EQ(means.size(), 3u);  // of updates 1 to 5, 6 to 10, 11 and 12
+  const std::pair<std::size_t, std::size_t> parts[] = {{0, 5}, {5, 10}, {10, 12}};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto [begin, end] = parts[i];
+    for (const char* field : {"loss", "grad_norm"}) {
+      double sum = 0.0;
+      for (std::size_t step = begin; step < end; ++step) sum += each[step][field].get<double>();
+      EXPECT_NEAR(means[i][field], sum / static_cast<double>(end - begin), 1e-12) << field;
+    }
+    EXPECT_EQ(means[i]["step"], end);
+  }
+  fs::remove_all(o.output);
+  idx_t updates = 0;
+  should_stop = [&] { return ++updates == 7; };
+  EXPECT_TRUE(Run().stopped);
+  should_stop = {};
+  o.resume = true;
+  Run();
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(Lines("train")[i]["loss"], means[i]["loss"]);
+}
+
 TEST_F(TrainerTest, AGradientThatIsNotFiniteBlamesAllRowsOfTheUpdate) {
   Run([](Parabola& task) { task.bad_gradient = {2}; });
   EXPECT_NE(notes.find("rows.csv:20, rows.csv:21"), std::string::npos) << notes;
