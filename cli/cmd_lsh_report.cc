@@ -232,7 +232,7 @@ Series Yardstick(const Report& report, const std::string& name, idx_t color,
   Series series;
   series.name = name;
   series.color = color;
-  series.faint = true;
+  series.dashed = true;
   const auto layers = static_cast<double>(report.layers.size());
   for (std::size_t i = 0; i < report.layers.front().all.rounds.size(); ++i) {
     double sum = 0.0;
@@ -247,11 +247,12 @@ Chart MakeChart(const Report& report) {
   Chart chart;
   chart.title = "Softmax mass that hashing sees";
   chart.note = fmt::format(
-      "{} of {} tokens; pale, mean of the layers: as many of the heaviest and of the "
+      "{} of {} tokens; dashed, mean of the layers: as many of the heaviest and of the "
       "nearest keys, and buckets by chance",
       Counted(report.windows, "window"), report.tokens);
   chart.x = {"rounds of hashing", true};
   chart.y = {"share of the softmax over all keys (%)", false};
+  chart.from_zero = true;
   const auto lines = static_cast<idx_t>(report.layers.size());
   chart.series = {Yardstick(report, "heaviest keys", lines, &RoundRecall::best),
                   Yardstick(report, "nearest keys", lines + 1, &RoundRecall::local),

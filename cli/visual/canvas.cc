@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <numbers>
+#include <set>
 
 #include "base/errors.h"
 #include "cli/visual/text.h"
@@ -16,6 +18,26 @@ namespace longspan::cli {
 namespace {
 
 constexpr double kLargestSide = 16000;  // cairo's limit is 32767 device pixels
+
+// One rule for each colour that the drawing has, as cairo writes it in styles or attributes.
+std::string DarkRules(const std::string& svg) {
+  std::set<std::string> colors;
+  for (std::size_t at = svg.find("rgb("); at != std::string::npos; at = svg.find("rgb(", at + 4)) {
+    colors.insert(svg.substr(at, svg.find(')', at) + 1 - at));
+  }
+  std::string rules;
+  for (const std::string& name : colors) {
+    double red = 0, green = 0, blue = 0;
+    if (std::sscanf(name.c_str(), "rgb(%lf%%,%lf%%,%lf%%)", &red, &green, &blue) != 3) continue;
+    const Color dark = DarkForm({red / 100, green / 100, blue / 100, 1});
+    for (const char* const property : {"fill", "stroke"}) {
+      rules += fmt::format(
+          "[style*=\"{0}:{1}\"],[{0}=\"{1}\"]{{{0}:rgb({2:.1f}%,{3:.1f}%,{4:.1f}%)!important}}\n",
+          property, name, 100 * dark.red, 100 * dark.green, 100 * dark.blue);
+    }
+  }
+  return "<style>@media (prefers-color-scheme: dark) {\n" + rules + "}</style>";
+}
 
 cairo_status_t Append(void* bytes, const unsigned char* data, unsigned int length) {
   static_cast<std::string*>(bytes)->append(reinterpret_cast<const char*>(data), length);
@@ -39,9 +61,25 @@ Color Mix(const Color& from, const Color& to, double t) {
           mix(from.alpha, to.alpha)};
 }
 
+Color DarkForm(const Color& color) {
+  constexpr double kPaper = 0.085, kBrightest = 0.93;  // lightness
+  constexpr double kMuted = 0.7;                       // full saturation glares on dark paper
+  const double high = std::max({color.red, color.green, color.blue});
+  const double low = std::min({color.red, color.green, color.blue});
+  const double light = (high + low) / 2;
+  const double wanted = kBrightest - light * (kBrightest - kPaper);
+  // In HSL the distance from grey is a share of what the lightness allows.
+  const double room = 1 - std::abs(2 * light - 1);
+  const double saturation = room > 1e-9 ? (high - low) / room : 0;
+  const double stretch =
+      high - low > 1e-9 ? kMuted * saturation * (1 - std::abs(2 * wanted - 1)) / (high - low) : 0;
+  const auto turned = [&](double part) { return wanted + (part - light) * stretch; };
+  return {turned(color.red), turned(color.green), turned(color.blue), color.alpha};
+}
+
 Color SeriesColor(idx_t index) {
-  constexpr std::array<std::uint32_t, 7> kColors = {0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7,
-                                                    0xe69f00, 0x56b4e9, 0x5b6270};
+  constexpr std::array<std::uint32_t, kSeriesColors> kColors = {
+      0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9, 0x5b6270};
   return Rgb(kColors[static_cast<std::size_t>(index) % kColors.size()]);
 }
 
@@ -184,8 +222,9 @@ std::string Canvas::Finish(std::string_view title, std::string_view description)
     const std::size_t root = h.bytes.find("<svg");
     const std::size_t end = h.bytes.find('>', root);
     if (root != std::string::npos && end != std::string::npos) {
-      h.bytes.insert(end + 1, fmt::format("\n<title>{}</title>\n<desc>{}</desc>", EscapeXml(title),
-                                          EscapeXml(description)));
+      h.bytes.insert(end + 1,
+                     fmt::format("\n<title>{}</title>\n<desc>{}</desc>\n{}", EscapeXml(title),
+                                 EscapeXml(description), DarkRules(h.bytes)));
       h.bytes.insert(end, " role=\"img\"");
     }
   }

@@ -32,7 +32,11 @@ Color Mix(const Color& from, const Color& to, double t);
 inline constexpr Color kWhite = Rgb(0xffffff), kInk = Rgb(0x1f2430), kSoftInk = Rgb(0x5b6270),
                        kGridLine = Rgb(0xe4e7ec), kAxisLine = Rgb(0x9aa1ad);
 
+// The same colour on dark paper: its lightness is turned round, its hue stays.
+Color DarkForm(const Color& color);
+
 // Okabe and Ito's colours, told apart by colour-blind readers too; the index wraps around.
+inline constexpr idx_t kSeriesColors = 7;
 Color SeriesColor(idx_t index);
 
 struct Point {
@@ -86,7 +90,8 @@ class Canvas {
   void Unclip();
 
   // Ends the drawing and gives the file's bytes. An SVG carries `title` and `description` for
-  // screen readers, search and hovering.
+  // screen readers, search and hovering, and is dark where the reader's system is
+  // (prefers-color-scheme): each colour is as far from the paper as before.
   std::string Finish(std::string_view title, std::string_view description);
 
  private:

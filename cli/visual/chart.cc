@@ -65,7 +65,7 @@ void DrawSeries(Canvas& canvas, const Series& series, const Layout& layout) {
   const Color pale = Mix(kWhite, color, 0.35);
   const bool dense = series.x.size() > 300;  // noise needs a finer pen
   const double width = series.faint ? 1.0 : dense && !series.marked ? 1.5 : 2.0;
-  const LineStyle style{series.faint ? pale : color, width, false};
+  const LineStyle style{series.faint ? pale : color, width, series.dashed};
   for (const std::vector<Point>& piece : Pieces(series, layout)) {
     if (piece.size() == 1 && !series.marked) canvas.Disc(piece[0], 2, style.color, style.color);
     canvas.Polyline(Thin(piece), style);
@@ -82,7 +82,7 @@ double LegendEntry(Canvas* canvas, Canvas& measure, const Series& series, Point 
     const Color color = SeriesColor(series.color);
     const double y = at.y - 4.5;
     const Color line = series.faint ? Mix(kWhite, color, 0.35) : color;
-    canvas->Line({at.x, y}, {at.x + kSample, y}, {line, series.faint ? 1.5 : 2.5, false});
+    canvas->Line({at.x, y}, {at.x + kSample, y}, {line, series.faint ? 1.5 : 2.5, series.dashed});
     if (series.marked) canvas->Disc({at.x + kSample / 2, y}, 3.4, color, kWhite);
     canvas->Text({at.x + kSample + kGap, at.y}, series.name, style);
   }
@@ -96,7 +96,7 @@ double Legend(Canvas& canvas, const std::vector<Series>& series, double y, bool 
   double x = kEdge;
   bool any = false;
   for (const Series& entry : series) {
-    if (entry.name.empty()) continue;
+    if (entry.name.empty() || !entry.listed) continue;
     const double width = LegendEntry(nullptr, canvas, entry, {});
     if (x > kEdge && x + width > kWidth - kEdge) {
       x = kEdge;
@@ -162,6 +162,13 @@ void RoundOut(Scale& scale) {
   }
 }
 
+// Values that lie close together far from 0 would be one flat line on an axis from 0.
+void BeginAtZero(const std::vector<double>& values, Scale& scale) {
+  if (values.empty()) return;
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  if (*low >= 0 && *high - *low > 0.1 * *high) scale.low = 0;
+}
+
 std::string Describe(const Chart& chart) {
   std::string text = fmt::format("Line chart of {} against {}.", chart.y.label, chart.x.label);
   for (const Series& series : chart.series) {
@@ -176,47 +183,16 @@ std::string Describe(const Chart& chart) {
 
 std::vector<double> Smooth(const std::vector<double>& values, const std::vector<double>& places,
                            double weight) {
-  // Weighted sums over records, with places counted from the current one.
-  struct Moments {
-    double one = 0, place = 0, place2 = 0, value = 0, value_place = 0;
-    void MoveBy(double step, double decay) {  // the records now stand `step` further back
-      value_place -= step * value;
-      place2 -= step * (2 * place - step * one);
-      place -= step * one;
-      for (double* sum : {&one, &place, &place2, &value, &value_place}) *sum *= decay;
-    }
-    void Add(double next) {
-      if (!std::isfinite(next)) return;
-      one += 1;
-      value += next;
-    }
-  };
-  const std::size_t count = values.size();
-  std::vector<Moments> before(count);  // records up to i; i itself is in both directions
-  Moments sum;
-  for (std::size_t i = 0; i < count; ++i) {
-    const double step = i == 0 ? 0 : places[i] - places[i - 1];
-    sum.MoveBy(step, std::pow(weight, step));
-    sum.Add(values[i]);
-    before[i] = sum;
-  }
   std::vector<double> out = values;
-  Moments after;
-  for (std::size_t i = count; i-- > 0;) {
-    const double step = i + 1 == count ? 0 : places[i + 1] - places[i];
-    after.MoveBy(-step, std::pow(weight, step));
-    after.Add(values[i]);
+  double sum = 0, weights = 0;  // over the values so far, the newest with weight 1
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double decay = i == 0 ? 0 : std::pow(weight, places[i] - places[i - 1]);
+    sum *= decay;
+    weights *= decay;
     if (!std::isfinite(values[i])) continue;
-    const double one = before[i].one + after.one - 1;
-    const double place = before[i].place + after.place;
-    const double place2 = before[i].place2 + after.place2;
-    const double value = before[i].value + after.value - values[i];
-    const double value_place = before[i].value_place + after.value_place;
-    // The weighted least-squares line through the records, read here. Too few for a line: the mean.
-    const double determinant = one * place2 - place * place;
-    out[i] = determinant > 1e-9 * one * place2
-                 ? (place2 * value - place * value_place) / determinant
-                 : value / one;
+    sum += values[i];
+    weights += 1;
+    out[i] = sum / weights;
   }
   return out;
 }
@@ -270,6 +246,7 @@ PreparedChart Prepare(const Chart& chart) {
   prepared.x = FitScale(xs, chart.x.log, 0);
   if (!chart.x.log) RoundOut(prepared.x);
   prepared.y = FitScale(ys, chart.y.log, 0.05);
+  if (chart.from_zero && !chart.y.log) BeginAtZero(ys, prepared.y);
   return prepared;
 }
 

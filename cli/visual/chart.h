@@ -16,6 +16,8 @@ struct Series {
   idx_t color = 0;           // index into SeriesColor
   bool marked = false;       // few points that count each, such as evaluations: with discs
   bool faint = false;        // thin and pale: stands behind the others
+  bool dashed = false;       // a line of reference: what measurements are held against
+  bool listed = true;        // stands in the legend, where it has a name
 };
 
 struct Axis {
@@ -28,16 +30,19 @@ struct Chart {
   std::string note;  // a small line below the title
   Axis x, y;
   std::vector<Series> series;
-  // Smooths the series that are not marked, with the raw line pale behind: each value becomes that
-  // of a straight line fitted to its neighbours, where a record d places before or behind weighs
-  // smoothing^d; a place is the mean distance of two records on the axis as drawn. 0 shows the
-  // values as they are. A line, unlike a running mean, draws a steep curve neither late nor, at the
-  // ends, flat.
+  // The y axis begins at 0 unless all values are so close to each other that they would lie in a
+  // tenth of its height or less. Linear axes with positive values alone.
+  bool from_zero = false;
+  // Smooths the series that are not marked, with the raw line pale behind: an exponential moving
+  // average, in which a record d places before weighs smoothing^d; a place is the mean distance of
+  // two records on the axis as drawn. It is corrected for its beginning: the weights sum to 1
+  // everywhere. 0 shows the values as they are.
   double smoothing = 0;
 };
 
 // The smoothing described above, of values at rising `places`. Values that are not finite stay as
-// they are and weigh nothing.
+// they are and weigh nothing. Each average lies between the smallest and the largest value before
+// it.
 std::vector<double> Smooth(const std::vector<double>& values, const std::vector<double>& places,
                            double weight);
 

@@ -12,8 +12,8 @@
 namespace longspan::cli {
 namespace {
 
-constexpr std::array<std::string_view, 6> kColorCodes = {"\x1b[34m", "\x1b[33m", "\x1b[32m",
-                                                         "\x1b[35m", "\x1b[36m", "\x1b[31m"};
+constexpr std::array<std::string_view, 7> kColorCodes = {
+    "\x1b[34m", "\x1b[33m", "\x1b[32m", "\x1b[35m", "\x1b[36m", "\x1b[31m", "\x1b[90m"};
 constexpr std::string_view kPlain = "\x1b[0m";
 constexpr std::string_view kAsciiMarks = "*o+x#@";
 
@@ -92,12 +92,17 @@ struct Painter {
     const idx_t color = prepared.series[static_cast<std::size_t>(series)].color;
     return kAsciiMarks[static_cast<std::size_t>(color) % kAsciiMarks.size()];
   }
+  // That of the legend's entry of the same colour.
   char Letter(idx_t series) const {
-    idx_t named = 0;
-    for (idx_t i = 0; i < series; ++i) {
-      named += prepared.series[static_cast<std::size_t>(i)].name.empty() ? 0 : 1;
+    const auto& all = prepared.series;
+    const idx_t color = all[static_cast<std::size_t>(series)].color;
+    idx_t entries = 0;
+    for (const Series& other : all) {
+      if (other.name.empty() || !other.listed) continue;
+      if (other.color == color) break;
+      ++entries;
     }
-    return static_cast<char>('a' + named % 26);
+    return static_cast<char>('a' + entries % 26);
   }
   bool letters() const { return terminal.utf8 && !terminal.color && several; }
 
@@ -143,7 +148,7 @@ struct Painter {
     std::string out, line;
     for (idx_t s = 0; s < static_cast<idx_t>(prepared.series.size()); ++s) {
       const std::string& name = prepared.series[static_cast<std::size_t>(s)].name;
-      if (name.empty()) continue;
+      if (name.empty() || !prepared.series[static_cast<std::size_t>(s)].listed) continue;
       std::string sample = terminal.utf8 ? "──" : std::string(2, Mark(s));
       if (letters()) sample = std::string(1, Letter(s));
       if (terminal.color) sample = fmt::format("{}{}{}", ColorCode(s), sample, kPlain);
@@ -180,7 +185,9 @@ std::string XLabels(const Scale& scale, idx_t left, idx_t columns) {
 std::string PrintChart(const Chart& chart, const Terminal& terminal, idx_t plot_rows) {
   const PreparedChart prepared = Prepare(chart);
   idx_t named = 0;
-  for (const Series& series : prepared.series) named += series.name.empty() ? 0 : 1;
+  for (const Series& series : prepared.series) {
+    named += series.name.empty() || !series.listed ? 0 : 1;
+  }
   const Painter painter{prepared, terminal, named > 1};
 
   std::vector<std::string> labels(static_cast<std::size_t>(plot_rows));

@@ -112,30 +112,42 @@ TEST(CheckChart, SaysWhatIsWrong) {
   }
 }
 
-TEST(Smooth, WeighsBothSidesAlike) {
+TEST(Smooth, IsAMeanOfWhatCameBeforeWithWeightsThatSumToOne) {
   // 1, 0.5, 0.25 at distances 0, 1, 2.
-  const std::vector<double> smooth = Smooth({0, 0, 4, 0, 0}, {0, 1, 2, 3, 4}, 0.5);
-  EXPECT_DOUBLE_EQ(smooth[2], 4 / 2.5);
-  EXPECT_DOUBLE_EQ(smooth[1], smooth[3]);
-  EXPECT_DOUBLE_EQ(smooth[0], smooth[4]);
+  const std::vector<double> smooth = Smooth({8, 0, 4, 0}, {0, 1, 2, 3}, 0.5);
+  EXPECT_DOUBLE_EQ(smooth[0], 8);  // not drawn to 0 at the beginning
+  EXPECT_DOUBLE_EQ(smooth[1], 8 * 0.5 / 1.5);
+  EXPECT_DOUBLE_EQ(smooth[2], (8 * 0.25 + 4) / 1.75);
+  // Twice as far apart: the square of the weight.
+  EXPECT_DOUBLE_EQ(Smooth({8, 0}, {0, 2}, 0.5)[1], 8 * 0.25 / 1.25);
 }
 
-TEST(Smooth, KeepsALineAndLeavesGapsAlone) {
+TEST(Smooth, StaysFlatWhereTheDataAreFlat) {
   std::vector<double> values, places;
+  for (int i = 0; i < 200; ++i) {
+    places.push_back(i);
+    values.push_back(i < 100 ? 5.0 : std::max(1.0, 5.0 - (i - 100)));
+  }
+  const std::vector<double> smooth = Smooth(values, places, 0.9);
+  for (std::size_t i = 0; i < 100; ++i) EXPECT_NEAR(smooth[i], 5.0, 1e-12) << i;
+  for (const double value : smooth) EXPECT_GE(value, 1.0);  // never below the data
+  EXPECT_NEAR(smooth[199], 1.0, 1e-3);
+}
+
+TEST(Smooth, LeavesGapsAlone) {
+  std::vector<double> values(50, 3.0), places;
   for (int i = 0; i < 50; ++i) {
     places.push_back(i + 0.3 * (i % 3));
-    values.push_back(i % 7 == 6 ? kNan : 100 - 3 * places.back());
+    if (i % 7 == 6) values[static_cast<std::size_t>(i)] = kNan;
   }
   const std::vector<double> smooth = Smooth(values, places, 0.9);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    if (std::isnan(values[i])) {
-      EXPECT_TRUE(std::isnan(smooth[i]));
-    } else {
-      EXPECT_NEAR(smooth[i], values[i], 1e-9);
-    }
+    EXPECT_EQ(std::isnan(smooth[i]), std::isnan(values[i]));
+    if (std::isnan(values[i])) continue;
+    EXPECT_NEAR(smooth[i], 3.0, 1e-12);
   }
   EXPECT_EQ(Smooth({5}, {0}, 0.9), (std::vector<double>{5}));
-  EXPECT_EQ(Smooth({5, 7}, {0, 0}, 0.9), (std::vector<double>{6, 6}));  // at the same place
+  EXPECT_EQ(Smooth({5, 7}, {0, 0}, 0.9), (std::vector<double>{5, 6}));  // at the same place
   EXPECT_TRUE(Smooth({}, {}, 0.9).empty());
 }
 
@@ -145,7 +157,8 @@ TEST(Smooth, TakesNoiseAway) {
     places.push_back(i);
     values.push_back(i % 2 == 0 ? 1 : -1);
   }
-  for (const double value : Smooth(values, places, 0.95)) EXPECT_LT(std::abs(value), 0.15);
+  const std::vector<double> smooth = Smooth(values, places, 0.95);
+  for (std::size_t i = 100; i < smooth.size(); ++i) EXPECT_LT(std::abs(smooth[i]), 0.15);
 }
 
 TEST(Prepare, SmoothingKeepsRawValuesPaleAndEvaluationsAsTheyAre) {
@@ -157,6 +170,40 @@ TEST(Prepare, SmoothingKeepsRawValuesPaleAndEvaluationsAsTheyAre) {
   EXPECT_EQ(prepared.series[0].y, chart.series[0].y);
   EXPECT_NE(prepared.series[1].y, chart.series[0].y);
   EXPECT_EQ(prepared.series[2].y, chart.series[1].y);
+}
+
+TEST(Prepare, BeginsAtZeroUnlessThatHidesEverything) {
+  Chart chart;
+  chart.from_zero = true;
+  chart.series = {{"line", {1, 2, 4}, {30, 60, 90}}};
+  EXPECT_EQ(Prepare(chart).y.low, 0);
+  chart.series[0].y = {90, 92, 95};
+  EXPECT_GT(Prepare(chart).y.low, 80);
+  chart.series[0].y = {-5, 2, 95};
+  EXPECT_LT(Prepare(chart).y.low, -5);
+}
+
+TEST(DarkForm, TurnsLightnessRoundAndKeepsTheHue) {
+  const Color paper = DarkForm(kWhite), ink = DarkForm(kInk), green = DarkForm(Rgb(0x009e73));
+  EXPECT_LT(paper.red, 0.1);
+  EXPECT_NEAR(paper.red, paper.blue, 1e-12);
+  EXPECT_GT(ink.green, 0.7);
+  EXPECT_GT(green.green, green.blue);
+  EXPECT_GT(green.blue, green.red);
+  EXPECT_GT(green.green - paper.green, 0.5);
+}
+
+TEST(DrawChart, SvgHasADarkForm) {
+  const std::string svg = DrawChart(Falling(), PictureFormat::kSvg);
+  const std::size_t dark = svg.find("prefers-color-scheme: dark");
+  ASSERT_NE(dark, std::string::npos);
+  EXPECT_LT(dark, svg.find("</style>"));
+  // White paper gets a rule of its own, and every colour that is drawn has one.
+  EXPECT_NE(svg.find("rgb(100%,100%,100%)", dark), std::string::npos);
+  const std::string rules = svg.substr(dark, svg.find("</style>") - dark);
+  for (std::size_t at = svg.find("rgb("); at != std::string::npos; at = svg.find("rgb(", at + 1)) {
+    EXPECT_NE(rules.find(svg.substr(at, svg.find(')', at) + 1 - at)), std::string::npos);
+  }
 }
 
 TEST(PrintChart, FitsTheTerminal) {

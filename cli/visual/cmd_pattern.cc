@@ -59,6 +59,17 @@ void Append(std::vector<GridPanel> panels, const std::vector<GridGroup>& groups,
 
 }  // namespace
 
+namespace {
+
+// "Reformer's local attention: a chunk sees itself and its neighbours"
+std::string TitleOf(const PatternKind& kind) {
+  std::string title(kind.summary);
+  if (title[0] >= 'a' && title[0] <= 'z') title[0] = static_cast<char>(title[0] - 'a' + 'A');
+  return title;
+}
+
+}  // namespace
+
 GridSheet MakePatternSheet(const PatternCommand& command) {
   const bool gallery = command.given.empty();
   // Shape options without --kind mean the first kind.
@@ -73,18 +84,22 @@ GridSheet MakePatternSheet(const PatternCommand& command) {
   }
   Context context;
   GridSheet sheet;
-  sheet.title = "Which query sees which key";
   if (!gallery) {
     PatternOptions options = command.options;
     const auto causal = std::find(command.given.begin(), command.given.end(), "--causal");
     if (causal == command.given.end()) options.causal = kind.causal;
     Append(kind.panels(context, options), kind.groups(), &sheet);
-    sheet.title = fmt::format("Which query sees which key: {} attention", kind.name);
+    sheet.title = TitleOf(kind);
     return sheet;
   }
+  const bool all = command.kind.empty();
+  sheet.title = all ? "Which query sees which key" : TitleOf(kind);
+  if (all) sheet.panels_across = 4;
   for (const PatternKind& each : PatternKinds()) {
-    if (!command.kind.empty() && each.name != kind.name) continue;
-    Append(each.gallery(context), each.groups(), &sheet);
+    if (!all && each.name != kind.name) continue;
+    std::vector<GridPanel> panels = each.gallery(context);
+    if (all) panels.front().section = TitleOf(each);
+    Append(std::move(panels), each.groups(), &sheet);
   }
   return sheet;
 }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -23,28 +24,55 @@ struct MetricName {
   std::string_view field, label;
   bool lower_is_better;
 };
-constexpr std::array<MetricName, 7> kMetrics = {{
+constexpr std::array<MetricName, 13> kMetrics = {{
     {"bits_per_byte", "bits per byte", true},
-    {"loss", "loss (nats per token)", true},
+    {"perplexity", "perplexity", true},
+    {"accuracy", "accuracy (share that is right)", false},
+    {"macro_f1", "macro F1", false},
+    {"exact_match", "whole sets that are right (share)", false},
+    {"mse", "mean squared error", true},
+    {"pearson", "correlation with the labels (Pearson)", false},
     {"learning_rate", "learning rate", false},
     {"grad_norm", "gradient norm", false},
+    {"tokens", "tokens seen", false},
     {"tokens_per_s", "tokens per second", false},
     {"rss_bytes", "resident memory (bytes)", false},
     {"seconds", "seconds", false},
 }};
 
-std::string MetricLabel(const std::string& field) {
+// What the loss of a run is counted in: a classifier has metrics that no other task has.
+std::string LossUnit(const RunLog& run) {
+  const auto has = [&](const char* metric) {
+    return run.Find("eval", metric) != nullptr || run.Find("train", metric) != nullptr;
+  };
+  if (has("bits_per_byte")) return "nats per token";
+  if (has("perplexity")) return "nats per masked token";
+  if (has("mse")) return "mean squared error";
+  if (has("exact_match")) return "nats per label";
+  if (has("macro_f1")) return "nats per text";
+  return "nats";
+}
+
+std::string MetricLabel(const std::string& field, const std::vector<RunLog>& runs) {
   for (const MetricName& metric : kMetrics) {
     if (metric.field == field) return std::string(metric.label);
   }
-  return field;
+  if (field != "loss") return field;
+  std::set<std::string> units;
+  for (const RunLog& run : runs) units.insert(LossUnit(run));
+  return units.size() == 1 ? fmt::format("loss ({})", *units.begin())
+                           : "loss (each run in its task's unit)";
 }
 
 bool LowerIsBetter(const std::string& field) {
   for (const MetricName& metric : kMetrics) {
     if (metric.field == field) return metric.lower_is_better;
   }
-  return field.find("loss") != std::string::npos || field.find("perplexity") != std::string::npos;
+  return field.find("loss") != std::string::npos;
+}
+
+bool HigherIsBetter(const std::string& field) {
+  return field == "accuracy" || field == "macro_f1" || field == "exact_match" || field == "pearson";
 }
 
 // Two runs may have the same directory name: then the paths tell them apart.
@@ -67,16 +95,56 @@ std::string ChosenMetric(const std::vector<RunLog>& runs, const PlotOptions& opt
   return "loss";
 }
 
-std::string EvalNote(const Series& series, const std::string& place, bool lower_is_better) {
-  if (!lower_is_better) return "";
+// "best 1.93 at step 400", where it is known which way is better.
+std::string BestOf(const Series& series, const std::string& place, const std::string& field) {
+  const bool higher = HigherIsBetter(field);
+  if (!higher && !LowerIsBetter(field)) return "";
   std::size_t best = series.y.size();
   for (std::size_t i = 0; i < series.y.size(); ++i) {
     if (!std::isfinite(series.y[i])) continue;
-    if (best == series.y.size() || series.y[i] < series.y[best]) best = i;
+    const bool first = best == series.y.size();
+    if (first || (higher ? series.y[i] > series.y[best] : series.y[i] < series.y[best])) best = i;
   }
   if (best == series.y.size()) return "";
-  return fmt::format(" (best {:.4g} at {}{})", series.y[best], place,
+  return fmt::format("best {:.4g} at {}{}", series.y[best], place,
                      static_cast<idx_t>(series.x[best]));
+}
+
+// A colour for each run, while there are enough. Of more runs those share one whose names differ by
+// digits alone: seeds of one kind, as a rule.
+struct RunColors {
+  std::vector<idx_t> color;         // of each run
+  std::vector<std::string> groups;  // by colour, where runs share them: "small-s*"
+  std::vector<idx_t> members;       // how many runs
+};
+
+std::string WithoutDigits(const std::string& name) {
+  std::string kind;
+  for (const char c : name) {
+    if (c < '0' || c > '9') {
+      kind += c;
+    } else if (kind.empty() || kind.back() != '*') {
+      kind += '*';
+    }
+  }
+  return kind;
+}
+
+RunColors ColorsOf(const std::vector<std::string>& names) {
+  RunColors colors;
+  const bool grouped = static_cast<idx_t>(names.size()) > kSeriesColors;
+  for (const std::string& name : names) {
+    const std::string kind = grouped ? WithoutDigits(name) : name;
+    const auto known = std::find(colors.groups.begin(), colors.groups.end(), kind);
+    const idx_t place = known - colors.groups.begin();
+    if (known == colors.groups.end()) {
+      colors.groups.push_back(kind);
+      colors.members.push_back(0);
+    }
+    ++colors.members[static_cast<std::size_t>(place)];
+    colors.color.push_back(place);
+  }
+  return colors;
 }
 
 int PrintJson(const Chart& chart, const std::string& metric) {
@@ -97,48 +165,108 @@ int PrintJson(const Chart& chart, const std::string& metric) {
 
 }  // namespace
 
+namespace {
+
+// What is wrong with a metric that no run has a number of.
+[[noreturn]] void FailWithoutValues(const std::vector<RunLog>& runs, const std::string& metric) {
+  bool recorded = false;
+  std::set<std::string> known;
+  for (const RunLog& run : runs) {
+    for (const std::string& name : run.Metrics()) {
+      recorded = recorded || name == metric;
+      if (run.Find("train", name) != nullptr || run.Find("eval", name) != nullptr) {
+        known.insert(name);
+      }
+    }
+  }
+  Fail(ErrorCode::kUsage, "plot: {}; there are: {}",
+       recorded ? fmt::format("no run has a number for '{}', every record of it is null",
+                              Printable(metric))
+                : fmt::format("no run has the metric '{}'", Printable(metric)),
+       Printable(fmt::format("{}", fmt::join(known, ", "))));
+}
+
+constexpr std::size_t kMostListed = 12;  // entries of the legend
+
+// The legend's entry of a run among several: its own, or the first of its group that is drawn.
+void ListRun(const RunColors& colors, const std::string& best, idx_t color, std::set<idx_t>& listed,
+             Series& series) {
+  const auto group = static_cast<std::size_t>(color);
+  series.listed = listed.size() < kMostListed && listed.insert(color).second;
+  if (!series.listed) return;
+  if (colors.members[group] > 1) {
+    series.name = fmt::format("{} ({} runs)", colors.groups[group], colors.members[group]);
+  } else if (!best.empty()) {
+    series.name += " (" + best + ")";
+  }
+}
+
+void AddRun(const RunLog& run, const std::string& name, bool alone, const PlotOptions& options,
+            idx_t color, Chart* chart, std::vector<std::string>* bests) {
+  const bool steps = options.x_label.empty();
+  for (const bool eval : {false, true}) {
+    const std::string kind = eval ? "eval" : "train";
+    const std::vector<double>* values = run.Find(kind, options.metric);
+    if (values == nullptr) continue;
+    Series series;
+    series.x = run.kinds.at(kind).step;
+    series.y = *values;
+    series.marked = eval;
+    const std::string best =
+        eval ? BestOf(series, steps ? "step " : "", options.metric) : std::string();
+    // One run: a colour each for training and evaluation. Several: a colour for each run. What is
+    // no run but a measurement has nothing that was evaluated on the way.
+    series.name = !steps ? name : alone ? kind : fmt::format("{} {}", name, kind);
+    if (alone && !best.empty()) series.name += " (" + best + ")";
+    series.color = alone ? (eval ? 1 : 0) : color;
+    series.dashed = !alone && color / kSeriesColors % 2 == 1;
+    series.faint =
+        !eval && !alone && options.smoothing == 0 && run.Find("eval", options.metric) != nullptr;
+    chart->series.push_back(std::move(series));
+    bests->push_back(best);
+  }
+}
+
+}  // namespace
+
 Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& given) {
   PlotOptions options = given;
   options.metric = ChosenMetric(runs, given);
+  const std::string what = MetricLabel(options.metric, runs);
   Chart chart;
-  const bool steps = options.x_label.empty();
-  chart.x = {steps ? "step" : options.x_label, options.log_x};
-  chart.y = {MetricLabel(options.metric), options.log_y};
+  chart.x = {options.x_label.empty() ? "step" : options.x_label, options.log_x};
+  chart.y = {what, options.log_y};
   chart.smoothing = options.smoothing;
   const std::vector<std::string> names = DistinctNames(runs);
-  std::set<std::string> known;
+  const RunColors colors = ColorsOf(names);
+  std::set<idx_t> listed;
+  bool both = false;  // some run has a line for training and one for evaluation
   for (std::size_t r = 0; r < runs.size(); ++r) {
-    for (const std::string& metric : runs[r].Metrics()) known.insert(metric);
-    for (const bool eval : {false, true}) {
-      const std::string kind = eval ? "eval" : "train";
-      const std::vector<double>* values = runs[r].Find(kind, options.metric);
-      if (values == nullptr) continue;
-      Series series;
-      series.x = runs[r].kinds.at(kind).step;
-      series.y = *values;
-      series.name = runs.size() == 1 ? kind : fmt::format("{} {}", names[r], kind);
-      if (!steps)
-        series.name = names[r];  // no run but a measurement: nothing was evaluated on the way
-      if (eval) {
-        series.name += EvalNote(series, steps ? "step " : "", LowerIsBetter(options.metric));
-      }
-      // One run: a colour each for training and evaluation. Several: a colour for each run.
-      series.color = runs.size() == 1 ? (eval ? 1 : 0) : static_cast<idx_t>(r);
-      series.marked = eval;
-      series.faint = !eval && runs.size() > 1 && options.smoothing == 0 &&
-                     runs[r].Find("eval", options.metric) != nullptr;
-      chart.series.push_back(std::move(series));
-    }
+    const std::size_t first = chart.series.size();
+    std::vector<std::string> bests;
+    AddRun(runs[r], names[r], runs.size() == 1, options, colors.color[r], &chart, &bests);
+    if (runs.size() == 1 || chart.series.size() == first) continue;
+    both = both || bests.size() == 2;
+    // One entry for both lines.
+    if (bests.size() == 2) chart.series[first].listed = false;
+    ListRun(colors, bests.back(), colors.color[r], listed, chart.series.back());
   }
-  Check(!chart.series.empty(), ErrorCode::kUsage, "plot: no run has the metric '{}'; there are: {}",
-        Printable(options.metric), Printable(fmt::format("{}", fmt::join(known, ", "))));
-  const std::string what = MetricLabel(options.metric);
+  if (chart.series.empty()) FailWithoutValues(runs, options.metric);
   chart.title = options.title;
   if (chart.title.empty()) {
     chart.title = runs.size() == 1 ? fmt::format("{}: {}", names[0], what) : what;
   }
+  if (both) chart.note = "lines with marks: evaluations; lines without: training";
   if (options.smoothing > 0) {
-    chart.note = fmt::format("training curve smoothed ({}), raw values pale", options.smoothing);
+    chart.note += fmt::format("{}training smoothed ({}), raw values pale", both ? "; " : "",
+                              options.smoothing);
+  }
+  if (static_cast<idx_t>(runs.size()) > kSeriesColors) {
+    chart.note += fmt::format("{}{} runs, those of like names in one colour",
+                              chart.note.empty() ? "" : "; ", runs.size());
+  }
+  if (runs.size() > 1 && colors.groups.size() > kMostListed) {
+    chart.note += fmt::format(", {} without an entry here", colors.groups.size() - kMostListed);
   }
   return chart;
 }
@@ -172,7 +300,7 @@ void RegisterPlot(CLI::App* plot, const Globals& /*globals*/, Action& action) {
   plot->add_flag("--log-x", options->log_x, "Draw the step axis logarithmically");
   plot->add_flag("--log-y", options->log_y, "Draw the metric axis logarithmically");
   plot->add_option("--smooth", options->smoothing,
-                   "Smoothing of the training curve, from 0 (none) to below 1")
+                   "Smoothing of the training curve by a moving average, from 0 (none) to below 1")
       ->check(CLI::Range(0.0, 0.9999).description(""))
       ->capture_default_str();
   plot->add_option("--title", options->title, "Title of the picture");

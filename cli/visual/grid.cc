@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <sstream>
 #include <utility>
 
 #include "base/errors.h"
@@ -13,11 +14,14 @@ namespace longspan::cli {
 namespace {
 
 constexpr idx_t kMostCells = 1024;  // a side
-// CSS pixels that a panel's cells aim at: two panels fill a page, and so does one alone.
-constexpr double kPanelSide = 352, kSinglePanelSide = 576;
+// CSS pixels that a panel's cells aim at: two panels fill a page, and so does one alone. Sheets of
+// many panels have small ones.
+constexpr double kPanelSide = 352, kSinglePanelSide = 576, kSmallPanelSide = 224;
+constexpr std::size_t kFewPanels = 4;
 constexpr double kEdge = 22, kGutter = 34;
 constexpr double kTickRoom = 34, kTickSize = 11, kNoteSize = 12, kLabelSize = 12;
-constexpr double kTitleSize = 17, kPanelTitleSize = 14, kLegendSize = 12;
+constexpr double kTitleSize = 17, kSectionSize = 15, kPanelTitleSize = 14, kLegendSize = 12;
+constexpr double kTitleLine = 18, kNoteLine = 16;  // between two lines of text
 constexpr Color kHidden = Rgb(0xeef1f5), kPadding = Rgb(0xd9d2c7);
 constexpr int kShades = 64;  // levels of weight that a picture tells apart
 
@@ -31,7 +35,9 @@ bool IsShaded(const GridPanel& panel, idx_t column) {
 
 // Pixels must not cut cells unevenly: whole pixels, or halves where cells are smaller than two.
 double CellSide(const GridSheet& sheet, const GridPanel& panel) {
-  const double aim = sheet.panels.size() == 1 ? kSinglePanelSide : kPanelSide;
+  const double aim = sheet.panels.size() == 1            ? kSinglePanelSide
+                     : sheet.panels.size() <= kFewPanels ? kPanelSide
+                                                         : kSmallPanelSide;
   const double side = aim / static_cast<double>(std::max(panel.rows, panel.columns));
   return std::clamp(side < 2 ? std::floor(side * 2) / 2 : std::floor(side), 0.5, 18.0);
 }
@@ -63,18 +69,41 @@ Shade ShadeOf(const GridPanel& panel, idx_t row, idx_t column) {
   return {panel.group.empty() ? 0 : panel.group[i], level};
 }
 
+// Pixels of a panel's parts, from the top left corner of its cells.
+struct Cells {
+  const GridPanel& panel;
+  double side;
+  static constexpr double kCut = 7;  // between two chunks that are cut apart
+
+  bool IsCut(idx_t column) const {  // before this column
+    return panel.cut && panel.line_every > 0 && column > 0 && column % panel.line_every == 0;
+  }
+  double X(idx_t column) const {
+    const idx_t cuts = panel.cut && panel.line_every > 0
+                           ? std::min(column, panel.columns - 1) / panel.line_every
+                           : 0;
+    return static_cast<double>(column) * side + static_cast<double>(cuts) * kCut;
+  }
+  double height() const { return side * static_cast<double>(panel.tall); }  // of a cell
+  double Y(idx_t row) const { return static_cast<double>(row) * height(); }
+  double Width() const { return X(panel.columns); }
+  double Height() const { return Y(panel.rows); }
+};
+
 void DrawCells(Canvas& canvas, const GridSheet& sheet, const GridPanel& panel, Point at,
                double side) {
+  const Cells cells_at{panel, side};
   const double gap = side >= 4 ? 1 : 0;
   std::map<Shade, std::vector<Box>> boxes;
   for (idx_t row = 0; row < panel.rows; ++row) {
     for (idx_t column = 0; column < panel.columns;) {
       const Shade shade = ShadeOf(panel, row, column);
       idx_t end = column + 1;
-      while (end < panel.columns && ShadeOf(panel, row, end) == shade) ++end;
-      boxes[shade].push_back({at.x + static_cast<double>(column) * side,
-                              at.y + static_cast<double>(row) * side,
-                              static_cast<double>(end - column) * side, side});
+      while (end < panel.columns && !cells_at.IsCut(end) && ShadeOf(panel, row, end) == shade) {
+        ++end;
+      }
+      boxes[shade].push_back({at.x + cells_at.X(column), at.y + cells_at.Y(row),
+                              static_cast<double>(end - column) * side, cells_at.height()});
       column = end;
     }
   }
@@ -90,39 +119,38 @@ void DrawCells(Canvas& canvas, const GridSheet& sheet, const GridPanel& panel, P
   if (gap == 0) return;
   std::vector<Box> lines;
   for (idx_t i = 1; i <= panel.columns; ++i) {
-    lines.push_back({at.x + static_cast<double>(i) * side - gap, at.y, gap,
-                     static_cast<double>(panel.rows) * side});
+    lines.push_back({at.x + cells_at.X(i - 1) + side - gap, at.y, gap, cells_at.Height()});
   }
   for (idx_t i = 1; i <= panel.rows; ++i) {
-    lines.push_back({at.x, at.y + static_cast<double>(i) * side - gap,
-                     static_cast<double>(panel.columns) * side, gap});
+    lines.push_back({at.x, at.y + cells_at.Y(i) - gap, cells_at.Width(), gap});
   }
   canvas.Boxes(lines, kWhite);
 }
 
 void DrawPanelAxes(Canvas& canvas, const GridSheet& sheet, const GridPanel& panel, Point at,
                    double side) {
-  const double width = static_cast<double>(panel.columns) * side;
-  const double height = static_cast<double>(panel.rows) * side;
+  const Cells cells{panel, side};
+  const double width = cells.Width(), height = cells.Height();
   const double shift = side >= 4 ? 0.5 : 0;  // lines run in the gaps
   const LineStyle chunk_line{Rgb(0x1f2430, 0.55), 1, false};
-  for (idx_t i = panel.line_every; panel.line_every > 0 && i < panel.columns;
-       i += panel.line_every) {
+  const bool lines = panel.line_every > 0 && !panel.cut;
+  for (idx_t i = panel.line_every; lines && i < panel.columns; i += panel.line_every) {
     const double x = at.x + static_cast<double>(i) * side - shift;
     canvas.Line({x, at.y}, {x, at.y + height - 2 * shift}, chunk_line);
   }
-  for (idx_t i = panel.line_every; panel.line_every > 0 && i < panel.rows; i += panel.line_every) {
+  for (idx_t i = panel.line_every; lines && i < panel.rows; i += panel.line_every) {
     const double y = at.y + static_cast<double>(i) * side - shift;
     canvas.Line({at.x, y}, {at.x + width - 2 * shift, y}, chunk_line);
   }
   const double half = std::min(side / 2, 9.0);
   for (const idx_t i : AxisIndices(panel.columns, panel.line_every, side)) {
-    canvas.Text({at.x + static_cast<double>(i) * side + half, at.y - 6}, fmt::format("{}", i),
+    canvas.Text({at.x + cells.X(i) + half, at.y - 6}, fmt::format("{}", i),
                 {kTickSize, kSoftInk, Anchor::kMiddle});
   }
-  for (const idx_t i : AxisIndices(panel.rows, panel.line_every, side)) {
-    canvas.Text({at.x - 6, at.y + static_cast<double>(i) * side + half + 4}, fmt::format("{}", i),
-                {kTickSize, kSoftInk, Anchor::kEnd});
+  const idx_t row_lines = panel.cut ? 0 : panel.line_every;
+  for (const idx_t i : AxisIndices(panel.rows, row_lines, cells.height())) {
+    canvas.Text({at.x - 6, at.y + cells.Y(i) + std::min(cells.height() / 2, 9.0) + 4},
+                fmt::format("{}", i), {kTickSize, kSoftInk, Anchor::kEnd});
   }
   canvas.Text({at.x + width / 2, at.y - 20},
               panel.column_label.empty() ? sheet.column_label : panel.column_label,
@@ -180,13 +208,60 @@ double Legend(Canvas& canvas, const std::vector<Entry>& entries, double y, doubl
   return y + kRow;
 }
 
-struct PanelPlace {
-  Point cells;  // top left corner of the cells
-  double side;
+// The words of a text in lines of at most `width` pixels; a longer word has a line of its own.
+std::vector<std::string> Wrapped(Canvas& canvas, const std::string& text, const TextStyle& style,
+                                 double width) {
+  std::vector<std::string> lines;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    const std::string longer = lines.empty() ? word : lines.back() + " " + word;
+    if (lines.empty() || canvas.TextWidth(longer, style) > width) {
+      lines.push_back(word);
+    } else {
+      lines.back() = longer;
+    }
+  }
+  return lines;
+}
+
+// The text over a panel, and how much room it takes.
+struct PanelHead {
+  std::vector<std::string> title, note;
+  double height() const {
+    return kTitleLine * static_cast<double>(title.size()) +
+           kNoteLine * static_cast<double>(note.size()) + kTickRoom;
+  }
 };
 
-double PanelHead(const GridPanel& panel) {
-  return (panel.title.empty() ? 0 : 20) + (panel.note.empty() ? 0 : 17) + kTickRoom;
+constexpr TextStyle kTitleStyle{kPanelTitleSize, kInk, Anchor::kStart, true};
+constexpr TextStyle kNoteStyle{kNoteSize, kSoftInk};
+
+PanelHead HeadOf(Canvas& canvas, const GridPanel& panel, double width) {
+  const double room = std::max(width, kSmallPanelSide);
+  return {Wrapped(canvas, panel.title, kTitleStyle, room),
+          Wrapped(canvas, panel.note, kNoteStyle, room)};
+}
+
+void DrawHead(Canvas& canvas, const PanelHead& head, Point at) {
+  double y = at.y + 13;
+  for (const std::string& line : head.title) {
+    canvas.Text({at.x, y}, line, kTitleStyle);
+    y += kTitleLine;
+  }
+  for (const std::string& line : head.note) {
+    canvas.Text({at.x, y - 1}, line, kNoteStyle);
+    y += kNoteLine;
+  }
+}
+
+// Where the row of panels ends that begins with panel `first`.
+std::size_t EndOfRow(const GridSheet& sheet, std::size_t first) {
+  const auto across = static_cast<std::size_t>(std::max<idx_t>(1, sheet.panels_across));
+  std::size_t end = first + 1;
+  while (end < sheet.panels.size() && end - first < across && sheet.panels[end].section.empty()) {
+    ++end;
+  }
+  return end;
 }
 
 std::string Describe(const GridSheet& sheet) {
@@ -201,6 +276,38 @@ std::string Describe(const GridSheet& sheet) {
   return text;
 }
 
+// A row of panels from the top `y` on; returns its right and lower ends.
+Point LayRow(Canvas& canvas, const GridSheet& sheet, std::size_t first, std::size_t end, double y,
+             bool draw) {
+  std::vector<PanelHead> heads;
+  double head = 0, tallest = 0, x = kEdge;
+  for (std::size_t p = first; p < end; ++p) {
+    const Cells cells{sheet.panels[p], CellSide(sheet, sheet.panels[p])};
+    heads.push_back(HeadOf(canvas, sheet.panels[p], cells.Width()));
+    head = std::max(head, heads.back().height());
+    tallest = std::max(tallest, cells.Height());
+  }
+  for (std::size_t p = first; p < end; ++p) {
+    const GridPanel& panel = sheet.panels[p];
+    const Cells cells{panel, CellSide(sheet, panel)};
+    const Point at{x + kTickRoom, y + head};
+    if (draw) {
+      DrawHead(canvas, heads[p - first], {at.x, y});
+      DrawCells(canvas, sheet, panel, at, cells.side);
+      DrawPanelAxes(canvas, sheet, panel, at, cells.side);
+    }
+    double text = 0;
+    for (const std::string& line : heads[p - first].title) {
+      text = std::max(text, canvas.TextWidth(line, kTitleStyle));
+    }
+    for (const std::string& line : heads[p - first].note) {
+      text = std::max(text, canvas.TextWidth(line, kNoteStyle));
+    }
+    x = at.x + std::ceil(std::max(cells.Width(), text)) + (p + 1 < end ? kGutter : 0);
+  }
+  return {x, y + head + tallest};
+}
+
 // Draws, or with draw false only finds the sheet's size.
 Point LaySheet(Canvas& canvas, const GridSheet& sheet, double right, bool draw) {
   double y = kEdge;
@@ -212,34 +319,21 @@ Point LaySheet(Canvas& canvas, const GridSheet& sheet, double right, bool draw) 
     y += 30;
   }
   y = Legend(canvas, LegendEntries(sheet), y, right, draw) + 8;
-  const idx_t across = std::max<idx_t>(1, sheet.panels_across);
-  for (std::size_t first = 0; first < sheet.panels.size();
-       first += static_cast<std::size_t>(across)) {
-    const std::size_t end = std::min(sheet.panels.size(), first + static_cast<std::size_t>(across));
-    double head = 0, tallest = 0;
-    for (std::size_t p = first; p < end; ++p) head = std::max(head, PanelHead(sheet.panels[p]));
-    double x = kEdge;
-    for (std::size_t p = first; p < end; ++p) {
-      const GridPanel& panel = sheet.panels[p];
-      const double side = CellSide(sheet, panel);
-      const double width = static_cast<double>(panel.columns) * side;
-      const TextStyle title_style{kPanelTitleSize, kInk, Anchor::kStart, true};
-      const TextStyle note_style{kNoteSize, kSoftInk};
-      const Point cells{x + kTickRoom, y + head};
-      double text_y = y + 13;
-      if (draw && !panel.title.empty()) canvas.Text({cells.x, text_y}, panel.title, title_style);
-      if (!panel.title.empty()) text_y += 18;
-      if (draw && !panel.note.empty()) canvas.Text({cells.x, text_y}, panel.note, note_style);
-      if (draw) DrawCells(canvas, sheet, panel, cells, side);
-      if (draw) DrawPanelAxes(canvas, sheet, panel, cells, side);
-      const double text = std::max(canvas.TextWidth(panel.title, title_style),
-                                   canvas.TextWidth(panel.note, note_style));
-      x = cells.x + std::ceil(std::max(width, text));
-      widest = std::max(widest, x);
-      x += kGutter;
-      tallest = std::max(tallest, static_cast<double>(panel.rows) * side);
+  for (std::size_t first = 0; first < sheet.panels.size();) {
+    const std::size_t end = EndOfRow(sheet, first);
+    if (const std::string& section = sheet.panels[first].section; !section.empty()) {
+      const TextStyle style{kSectionSize, kInk, Anchor::kStart, true};
+      if (draw) {
+        canvas.Line({kEdge, y + 4}, {right, y + 4}, {kGridLine, 1, false});
+        canvas.Text({kEdge, y + 28}, section, style);
+      }
+      widest = std::max(widest, kEdge + canvas.TextWidth(section, style));
+      y += 44;
     }
-    y += head + tallest + (end < sheet.panels.size() ? kGutter : 0);
+    const Point corner = LayRow(canvas, sheet, first, end, y, draw);
+    widest = std::max(widest, corner.x);
+    y = corner.y + (end < sheet.panels.size() ? kGutter : 0);
+    first = end;
   }
   return {widest + kEdge, y + kEdge};
 }
@@ -300,16 +394,13 @@ std::string DrawGrid(const GridSheet& sheet, PictureFormat format) {
   GridSheet pooled = sheet;
   for (GridPanel& panel : pooled.panels) panel = Pool(panel, kMostCells, kMostCells);
   // The legend breaks where the panels end, so that the panels set the width.
-  double right = kEdge;
-  const auto across = std::min<std::size_t>(
-      pooled.panels.size(), static_cast<std::size_t>(std::max<idx_t>(1, pooled.panels_across)));
-  for (std::size_t p = 0; p < across; ++p) {
-    const GridPanel& panel = pooled.panels[p];
-    right += kTickRoom + static_cast<double>(panel.columns) * CellSide(pooled, panel) +
-             (p + 1 < across ? kGutter : 0);
-  }
-  right = std::max(right, 360.0);
   Canvas measure(PictureFormat::kPng, 8, 8);
+  double right = 360.0;
+  for (std::size_t first = 0; first < pooled.panels.size();) {
+    const std::size_t end = EndOfRow(pooled, first);
+    right = std::max(right, LayRow(measure, pooled, first, end, 0, false).x);
+    first = end;
+  }
   const Point size = LaySheet(measure, pooled, right, false);
   Canvas canvas(format, std::max(size.x, right + kEdge), size.y);
   LaySheet(canvas, pooled, right, true);

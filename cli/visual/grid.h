@@ -25,6 +25,9 @@ struct GridPanel {
   std::vector<std::uint8_t> group;   // rows x columns indices into groups; empty: all group 0
   std::vector<std::uint8_t> shaded;  // columns, 1 = a key that does not exist (padding); or empty
   idx_t line_every = 0;              // heavier lines between chunks of so many cells; 0 = none
+  bool cut = false;                  // the columns are cut apart at these lines: gaps, not lines
+  idx_t tall = 1;                    // a cell's height in its widths: strips of few rows
+  std::string section;               // not empty: a new row of panels begins, under this heading
 };
 
 struct GridSheet {

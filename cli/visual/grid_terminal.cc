@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 #include <string_view>
 
 #include "base/math.h"
@@ -25,9 +26,23 @@ int ColorCode(const Color& color) {
 }
 
 struct PanelText {
-  std::vector<std::string> lines;
+  std::vector<std::string> head, lines;
   idx_t width = 0;
 };
+
+// The words of a text in lines of at most `columns` columns; a longer word is clipped.
+std::vector<std::string> WrappedColumns(const std::string& text, idx_t columns) {
+  std::vector<std::string> lines;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    if (!lines.empty() && Columns(lines.back()) + 1 + Columns(word) <= columns) {
+      lines.back() += " " + word;
+    } else {
+      lines.push_back(ClipColumns(word, columns));
+    }
+  }
+  return lines;
+}
 
 class Printer {
  public:
@@ -47,15 +62,17 @@ class Printer {
   }
 
   PanelText Panel(const GridPanel& whole) const {
-    const idx_t room = std::max<idx_t>(8, terminal_.width - kLeft);
+    idx_t room = std::max<idx_t>(8, terminal_.width - kLeft);
+    if (whole.cut && whole.line_every > 0) room -= room / (whole.line_every + 1);
     const GridPanel panel = Pool(whole, std::max<idx_t>(room, 8), room);
     PanelText text;
-    text.width = panel.columns + kLeft;
-    if (!panel.title.empty()) text.lines.push_back(panel.title);
-    if (!panel.note.empty()) text.lines.push_back(panel.note);
-    for (std::string& line : text.lines) {
-      line = ClipColumns(Printable(line), std::max(text.width, terminal_.width / 2 - kGap));
-      text.width = std::max(text.width, Columns(line));
+    text.width = panel.columns + Cuts(panel, panel.columns - 1) + kLeft;
+    const idx_t words = std::max(text.width, terminal_.width / 2 - kGap);
+    for (const std::string& part : {panel.title, panel.note}) {
+      for (std::string& line : WrappedColumns(Printable(part), words)) {
+        text.width = std::max(text.width, Columns(line));
+        text.head.push_back(std::move(line));
+      }
     }
     text.lines.push_back(Ruler(panel, whole));
     const idx_t per_line = style_ == Style::kSymbols ? 1 : 2;
@@ -67,6 +84,11 @@ class Printer {
                              : std::string(static_cast<std::size_t>(kLeft), ' ');
       std::string colors;  // set now: escape sequences only where they change
       for (idx_t column = 0; column < panel.columns; ++column) {
+        if (column > 0 && Cuts(panel, column) != Cuts(panel, column - 1)) {
+          if (!colors.empty()) line += kPlain;
+          colors.clear();
+          line += terminal_.utf8 ? "│" : "|";
+        }
         const std::string wanted = CellColors(panel, row, column);
         if (wanted != colors) line += colors = wanted;
         line += Cell(panel, row, column);
@@ -102,6 +124,11 @@ class Printer {
   static constexpr char kPaddingSymbol = '-';
 
   static char HiddenSymbol() { return '.'; }
+
+  // Signs between chunks that are cut apart, up to this column.
+  static idx_t Cuts(const GridPanel& panel, idx_t column) {
+    return panel.cut && panel.line_every > 0 ? column / panel.line_every : 0;
+  }
 
   // Group of a cell; -1 hidden, -2 hidden and padding.
   static int GroupOf(const GridPanel& panel, idx_t row, idx_t column) {
@@ -164,7 +191,7 @@ class Printer {
     std::string ruler(static_cast<std::size_t>(kLeft), ' ');
     for (idx_t column = 0; column < panel.columns; column += chunk) {
       const std::string label = fmt::format("{}", column * factor);
-      const idx_t at = kLeft + column;
+      const idx_t at = kLeft + column + Cuts(panel, column);
       if (static_cast<idx_t>(ruler.size()) > at) continue;
       ruler.resize(static_cast<std::size_t>(at), ' ');
       ruler += label;
@@ -199,6 +226,9 @@ std::string PrintGrid(const GridSheet& sheet, const Terminal& terminal) {
          "\n";
   out += printer.Legend();
   for (std::size_t first = 0; first < sheet.panels.size();) {
+    if (const std::string& section = sheet.panels[first].section; !section.empty()) {
+      out += "\n" + ClipColumns("== " + Printable(section), terminal.width) + "\n";
+    }
     // As many panels side by side as fit.
     std::vector<PanelText> row;
     idx_t width = 0;
@@ -206,13 +236,18 @@ std::string PrintGrid(const GridSheet& sheet, const Terminal& terminal) {
       PanelText text = printer.Panel(sheet.panels[first]);
       const bool fits = width + kGap + text.width <= terminal.width &&
                         static_cast<idx_t>(row.size()) < sheet.panels_across;
-      if (!row.empty() && !fits) break;
+      if (!row.empty() && (!fits || !sheet.panels[first].section.empty())) break;
       width += (row.empty() ? 0 : kGap) + text.width;
       row.push_back(std::move(text));
       ++first;
     }
-    std::size_t tallest = 0;
-    for (const PanelText& text : row) tallest = std::max(tallest, text.lines.size());
+    std::size_t head = 0, tallest = 0;  // cells begin on one line
+    for (const PanelText& text : row) head = std::max(head, text.head.size());
+    for (PanelText& text : row) {
+      text.head.resize(head);
+      text.lines.insert(text.lines.begin(), text.head.begin(), text.head.end());
+      tallest = std::max(tallest, text.lines.size());
+    }
     out += "\n";
     for (std::size_t i = 0; i < tallest; ++i) {
       std::string line;

@@ -78,6 +78,7 @@ GridPanel BucketPanel(const PatternOptions& options, const LshPattern& pattern, 
   panel.rows = options.rounds;
   panel.columns = options.tokens;
   panel.row_label = "round";
+  panel.tall = options.rounds <= 4 ? 2 : 1;
   panel.column_label = sorted ? "place" : "token";
   panel.weight.assign(pattern.buckets.size(), 1.0f);
   for (std::size_t i = 0; i < pattern.buckets.size(); ++i) {
@@ -139,6 +140,7 @@ std::vector<GridPanel> LshPanels(Context& context, const PatternOptions& options
   panels[2].title = fmt::format("3. Cut into chunks of {}", options.chunk);
   panels[2].note = fmt::format("look-back {}, look-ahead {}", options.before, options.after);
   panels[2].line_every = options.chunk;
+  panels[2].cut = true;
   panels[3].title =
       fmt::format("4. Who sees whom, {} round{}", options.rounds, options.rounds == 1 ? "" : "s");
   return panels;

@@ -430,8 +430,9 @@ TEST(PatternSheet, WithoutAKindItShowsAll) {
 // What the command line does, down to the action.
 int RunLine(std::vector<std::string> arguments) {
   CLI::App app;
+  const Globals globals;
   Action action;
-  RegisterPattern(app, action);
+  RegisterPattern(app.add_subcommand("pattern"), globals, action);
   std::reverse(arguments.begin(), arguments.end());
   app.parse(arguments);
   return action();

@@ -166,7 +166,7 @@ PatternKind WindowPattern() {
 
 PatternKind LongformerPattern() {
   return KindOfWindows("longformer",
-                       "figure 2 of its paper: full, window, dilated, global + window",
+                       "figure 2 of Longformer's paper: full, window, dilated, global + window",
                        LongformerPanels, LongformerGallery);
 }
 

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <CLI/CLI.hpp>
@@ -5,7 +6,9 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "cli/visual/cmd_plot.h"
 #include "cli/visual/run_log.h"
@@ -40,8 +43,9 @@ class PlotTest : public testing::Test {
   }
   static int RunLine(std::vector<std::string> arguments) {
     CLI::App app;
+    const Globals globals;
     Action action;
-    RegisterPlot(app, action);
+    RegisterPlot(app.add_subcommand("plot"), globals, action);
     std::reverse(arguments.begin(), arguments.end());
     app.parse(arguments);
     return action();
@@ -114,6 +118,81 @@ TEST_F(PlotTest, OneRunHasATrainingAndAnEvaluationLine) {
   EXPECT_EQ(chart.series[1].name, "eval (best 5.9 at step 3)");
   EXPECT_TRUE(chart.series[1].marked);
   EXPECT_NE(chart.series[0].color, chart.series[1].color);
+}
+
+TEST_F(PlotTest, TheLossIsNamedInTheTasksUnit) {
+  const std::pair<const char*, const char*> kinds[] = {{"bits_per_byte", "nats per token"},
+                                                       {"perplexity", "nats per masked token"},
+                                                       {"macro_f1", "nats per text"},
+                                                       {"exact_match", "nats per label"},
+                                                       {"mse", "mean squared error"}};
+  PlotOptions options;
+  options.metric = "loss";
+  for (const auto& [metric, unit] : kinds) {
+    const std::string lines = fmt::format(
+        "{{\"kind\":\"train\",\"step\":1,\"loss\":5.5}}\n"
+        "{{\"kind\":\"eval\",\"step\":1,\"loss\":5.5,\"{}\":1.5}}\n",
+        metric);
+    const Chart chart = MakePlot({ReadRunLog(Write(lines))}, options);
+    EXPECT_EQ(chart.y.label, fmt::format("loss ({})", unit));
+  }
+  const Chart chart =
+      MakePlot({ReadRunLog(Write("{\"kind\":\"train\",\"step\":1,\"loss\":5.5}\n"))}, options);
+  EXPECT_EQ(chart.y.label, "loss (nats)");
+}
+
+TEST_F(PlotTest, TheBestIsTheHighestWhereHigherIsBetter) {
+  const std::string lines =
+      "{\"kind\":\"eval\",\"step\":1,\"accuracy\":0.5}\n"
+      "{\"kind\":\"eval\",\"step\":2,\"accuracy\":0.75}\n"
+      "{\"kind\":\"eval\",\"step\":3,\"accuracy\":0.625}\n";
+  PlotOptions options;
+  options.metric = "accuracy";
+  EXPECT_EQ(MakePlot({ReadRunLog(Write(lines))}, options).series[0].name,
+            "eval (best 0.75 at step 2)");
+}
+
+TEST_F(PlotTest, ManySeedsShareAColorAndAnEntry) {
+  std::vector<RunLog> runs;
+  for (const char* kind : {"small", "large"}) {
+    for (int seed = 1; seed <= 5; ++seed) {
+      runs.push_back(ReadRunLog(Write(kRun, fmt::format("{}-s{}", kind, seed))));
+    }
+  }
+  const Chart chart = MakePlot(runs, {});
+  ASSERT_EQ(chart.series.size(), 20u);
+  std::vector<std::string> entries;
+  for (const Series& series : chart.series) {
+    if (series.listed) entries.push_back(series.name);
+  }
+  EXPECT_EQ(entries, (std::vector<std::string>{"small-s* (5 runs)", "large-s* (5 runs)"}));
+  EXPECT_EQ(chart.series[0].color, chart.series[9].color);
+  EXPECT_NE(chart.series[0].color, chart.series[10].color);
+  // Seven have a colour and an entry each, for both of their lines.
+  runs.resize(7);
+  std::set<idx_t> colors;
+  std::size_t listed = 0;
+  for (const Series& series : MakePlot(runs, {}).series) {
+    colors.insert(series.color);
+    listed += series.listed ? 1 : 0;
+  }
+  EXPECT_EQ(colors.size(), 7u);
+  EXPECT_EQ(listed, 7u);
+}
+
+TEST_F(PlotTest, AMetricOfNothingButNullsIsToldInOneLine) {
+  PlotOptions options;
+  options.metric = "pearson";
+  const RunLog run =
+      ReadRunLog(Write("{\"kind\":\"eval\",\"step\":1,\"mse\":2,\"pearson\":null}\n"));
+  try {
+    MakePlot({run}, options);
+    FAIL() << "there is nothing to draw";
+  } catch (const Error& error) {
+    EXPECT_EQ(
+        std::string(error.what()),
+        "plot: no run has a number for 'pearson', every record of it is null; there are: mse");
+  }
 }
 
 TEST_F(PlotTest, RunsShareAColorAndHaveDistinctNames) {
