@@ -173,10 +173,11 @@ TEST(Explain, ManySentencesAreJoined) {
   Context context(2);
   TaskModel model = Model(ProblemType::kSingleLabel, {.overflow = Overflow::kTruncate});
   std::string text;
-  for (idx_t i = 0; i < 2 * kMostLeftOut + 1; ++i) text += "W. ";
+  for (idx_t i = 0; i < 2 * kMostLeftOut + 1; ++i) text += "We. ";
   const std::vector<TaskText> texts = {{text, std::nullopt}};
   const auto whole = Classify(context, model, model.Encode(texts, Overflow::kWindow));
-  const auto& sentences = Explain(context, model, texts, whole)[0].sentences;
+  const auto explained = Explain(context, model, texts, whole);
+  const std::vector<LeftOut>& sentences = explained[0].sentences;
   EXPECT_LE(static_cast<idx_t>(sentences.size()), kMostLeftOut);
   EXPECT_GT(static_cast<idx_t>(sentences.size()), kMostLeftOut / 2);
   EXPECT_EQ(sentences.back().place.bytes.end, static_cast<idx_t>(text.size()));
