@@ -37,7 +37,7 @@ constexpr Command kCommands[] = {
     {kTrainGroup, "train", RegisterTrain, "Train a model: lm, mlm or classify"},
     {kTrainGroup, "eval", RegisterEval,
      "Measure a language model on texts, a classifier on a table"},
-    {kTrainGroup, "plan", RegisterPlan, "Foretell the memory and time of a training step"},
+    {kTrainGroup, "plan", RegisterPlan, "Predict the memory and time of a training step"},
     {kTrainGroup, "tokenize", RegisterTokenize, "Show a text as tokens, or train a tokenizer"},
     {kTrainGroup, "data", RegisterData, "Look at texts before training"},
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs the commands of the documentation, so that what it says is what happens.
 
-usage: run_docs.py [--program FILE] [FILE.md...]      default: all Markdown files of the project
+usage: run_docs.py [--program FILE] [--minilm DIR] [FILE.md...]   default: all Markdown files of the
+                                                                  project
 
 Code blocks, by the words behind the three back-quotes:
   sh              must be right by the shell's grammar; not run
@@ -12,7 +13,9 @@ Code blocks, by the words behind the three back-quotes:
                   Any number stands for any other, "..." for anything; a line "..." for any lines
 The blocks of one file run one after the other in one scratch folder that looks like the project's
 root: each of its files and folders is there as a link, and build/release/longspan is the program
-that --program names. What a command writes stays in the scratch folder.
+that --program names; it can be called longspan, too. What a command writes stays in the scratch
+folder. `minilm` stands for the model that the README downloads: it is the folder that --minilm
+names, or else a small RoBERTa with random weights.
 """
 import argparse
 import os
@@ -24,9 +27,10 @@ import textwrap
 from pathlib import Path
 
 from markdown import ROOT, markdown_files, split
+from stand_in import roberta
 
 
-def scratch_folder(program):
+def scratch_folder(program, minilm=None):
     """A TemporaryDirectory that looks like the project's root after ./dev build."""
     scratch = tempfile.TemporaryDirectory(prefix="longspan-docs-")
     for entry in ROOT.iterdir():
@@ -36,6 +40,10 @@ def scratch_folder(program):
         release = Path(scratch.name, "build", "release")
         release.mkdir(parents=True)
         os.symlink(Path(program).resolve(), release / "longspan")
+    if minilm:
+        os.symlink(Path(minilm).resolve(), Path(scratch.name, "minilm"))
+    else:
+        roberta(Path(scratch.name, "minilm"))
     return scratch
 
 
@@ -100,6 +108,7 @@ def run_block(block, folder, timeout_s, printed=None):
     expected = next((int(w[5:]) for w in block.words if w.startswith("exit=")), 0)
     # -e only where success is expected: a block that shows a failure ends with it.
     environment = {k: v for k, v in os.environ.items() if k not in ("CDPATH", "ENV")}
+    environment["PATH"] = os.path.join(folder, "build", "release") + os.pathsep + environment["PATH"]
     try:
         # As a file and not on stdin: the commands may read their stdin.
         script = Path(folder, ".block.sh")
@@ -117,13 +126,14 @@ def run_block(block, folder, timeout_s, printed=None):
 def main():
     parser = argparse.ArgumentParser(usage=textwrap.dedent(__doc__))
     parser.add_argument("--program")
+    parser.add_argument("--minilm")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one block")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     problems = ran = checked = 0
     for path in options.files or markdown_files():
         blocks = split(path, Path(ROOT, path).read_text(encoding="utf-8"))[0]
-        with scratch_folder(options.program) as folder:
+        with scratch_folder(options.program, options.minilm) as folder:
             printed = []
             for block in blocks:
                 if {"test", "output"} & set(block.words) and not options.program:

@@ -1,8 +1,5 @@
 #include "cli/visual/canvas.h"
 
-#include <cairo-svg.h>
-#include <cairo.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -11,6 +8,7 @@
 #include <set>
 
 #include "base/errors.h"
+#include "cli/visual/cairo_library.h"
 #include "cli/visual/text.h"
 #include "io/ascii.h"
 
@@ -91,23 +89,24 @@ struct Canvas::Handles {
   cairo_t* cairo = nullptr;
 
   void SetColor(const Color& color) {
-    cairo_set_source_rgba(cairo, color.red, color.green, color.blue, color.alpha);
+    CAIRO(set_source_rgba)(cairo, color.red, color.green, color.blue, color.alpha);
   }
   void SetFont(const TextStyle& style) {
-    cairo_select_font_face(cairo, "sans-serif", CAIRO_FONT_SLANT_NORMAL,
-                           style.bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
-    cairo_set_font_size(cairo, style.size);
+    CAIRO(select_font_face)
+    (cairo, "sans-serif", CAIRO_FONT_SLANT_NORMAL,
+     style.bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
+    CAIRO(set_font_size)(cairo, style.size);
   }
   void Stroke(const LineStyle& style) {
     constexpr double kDash[] = {6, 4};
     SetColor(style.color);
-    cairo_set_line_width(cairo, style.width);
-    cairo_set_dash(cairo, kDash, style.dashed ? 2 : 0, 0);
-    cairo_stroke(cairo);
+    CAIRO(set_line_width)(cairo, style.width);
+    CAIRO(set_dash)(cairo, kDash, style.dashed ? 2 : 0, 0);
+    CAIRO(stroke)(cairo);
   }
   ~Handles() {
-    if (cairo != nullptr) cairo_destroy(cairo);
-    if (surface != nullptr) cairo_surface_destroy(surface);
+    if (cairo != nullptr) CAIRO(destroy)(cairo);
+    if (surface != nullptr) CAIRO(surface_destroy)(surface);
   }
 };
 
@@ -120,23 +119,23 @@ Canvas::Canvas(PictureFormat format, double width, double height)
   h.width = std::ceil(width);
   h.height = std::ceil(height);
   if (format == PictureFormat::kSvg) {
-    h.surface = cairo_svg_surface_create_for_stream(Append, &h.bytes, h.width, h.height);
-    cairo_svg_surface_set_document_unit(h.surface, CAIRO_SVG_UNIT_PX);
+    h.surface = CAIRO(svg_surface_create_for_stream)(Append, &h.bytes, h.width, h.height);
+    CAIRO(svg_surface_set_document_unit)(h.surface, CAIRO_SVG_UNIT_PX);
   } else {
     h.surface =
-        cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(h.width * kPngScale),
-                                   static_cast<int>(h.height * kPngScale));
+        CAIRO(image_surface_create)(CAIRO_FORMAT_RGB24, static_cast<int>(h.width * kPngScale),
+                                    static_cast<int>(h.height * kPngScale));
   }
-  h.cairo = cairo_create(h.surface);
-  if (format == PictureFormat::kPng) cairo_scale(h.cairo, kPngScale, kPngScale);
-  cairo_set_line_join(h.cairo, CAIRO_LINE_JOIN_ROUND);
-  cairo_set_line_cap(h.cairo, CAIRO_LINE_CAP_BUTT);
-  cairo_font_options_t* options = cairo_font_options_create();
-  cairo_font_options_set_hint_metrics(options, CAIRO_HINT_METRICS_OFF);
-  cairo_font_options_set_hint_style(options, CAIRO_HINT_STYLE_NONE);
-  cairo_font_options_set_antialias(options, CAIRO_ANTIALIAS_GRAY);
-  cairo_set_font_options(h.cairo, options);
-  cairo_font_options_destroy(options);
+  h.cairo = CAIRO(create)(h.surface);
+  if (format == PictureFormat::kPng) CAIRO(scale)(h.cairo, kPngScale, kPngScale);
+  CAIRO(set_line_join)(h.cairo, CAIRO_LINE_JOIN_ROUND);
+  CAIRO(set_line_cap)(h.cairo, CAIRO_LINE_CAP_BUTT);
+  cairo_font_options_t* options = CAIRO(font_options_create)();
+  CAIRO(font_options_set_hint_metrics)(options, CAIRO_HINT_METRICS_OFF);
+  CAIRO(font_options_set_hint_style)(options, CAIRO_HINT_STYLE_NONE);
+  CAIRO(font_options_set_antialias)(options, CAIRO_ANTIALIAS_GRAY);
+  CAIRO(set_font_options)(h.cairo, options);
+  CAIRO(font_options_destroy)(options);
   FillBox({0, 0, h.width, h.height}, kWhite);
 }
 
@@ -147,14 +146,14 @@ double Canvas::height() const { return handles_->height; }
 
 void Canvas::Boxes(std::span<const Box> boxes, const Color& color) {
   for (const Box& box : boxes) {
-    cairo_rectangle(handles_->cairo, box.x, box.y, box.width, box.height);
+    CAIRO(rectangle)(handles_->cairo, box.x, box.y, box.width, box.height);
   }
   handles_->SetColor(color);
-  cairo_fill(handles_->cairo);
+  CAIRO(fill)(handles_->cairo);
 }
 
 void Canvas::Frame(const Box& box, const LineStyle& style) {
-  cairo_rectangle(handles_->cairo, box.x, box.y, box.width, box.height);
+  CAIRO(rectangle)(handles_->cairo, box.x, box.y, box.width, box.height);
   handles_->Stroke(style);
 }
 
@@ -165,16 +164,16 @@ void Canvas::Line(Point from, Point to, const LineStyle& style) {
 
 void Canvas::Polyline(std::span<const Point> points, const LineStyle& style) {
   if (points.empty()) return;
-  cairo_move_to(handles_->cairo, points[0].x, points[0].y);
-  for (const Point& point : points.subspan(1)) cairo_line_to(handles_->cairo, point.x, point.y);
+  CAIRO(move_to)(handles_->cairo, points[0].x, points[0].y);
+  for (const Point& point : points.subspan(1)) CAIRO(line_to)(handles_->cairo, point.x, point.y);
   handles_->Stroke(style);
 }
 
 void Canvas::Disc(Point center, double radius, const Color& color, const Color& rim) {
-  cairo_new_sub_path(handles_->cairo);
-  cairo_arc(handles_->cairo, center.x, center.y, radius, 0, 2 * std::numbers::pi);
+  CAIRO(new_sub_path)(handles_->cairo);
+  CAIRO(arc)(handles_->cairo, center.x, center.y, radius, 0, 2 * std::numbers::pi);
   handles_->SetColor(color);
-  cairo_fill_preserve(handles_->cairo);
+  CAIRO(fill_preserve)(handles_->cairo);
   handles_->Stroke({rim, 1.2, false});
 }
 
@@ -183,41 +182,41 @@ void Canvas::Text(Point at, std::string_view text, const TextStyle& style) {
   const double width = style.anchor == Anchor::kStart ? 0 : TextWidth(printable, style);
   const double shift = style.anchor == Anchor::kMiddle ? width / 2 : width;
   cairo_t* cairo = handles_->cairo;
-  cairo_save(cairo);
+  CAIRO(save)(cairo);
   handles_->SetFont(style);
   handles_->SetColor(style.color);
-  cairo_translate(cairo, at.x, at.y);
-  if (style.upwards) cairo_rotate(cairo, -std::numbers::pi / 2);
-  cairo_move_to(cairo, -shift, 0);
-  cairo_show_text(cairo, printable.c_str());
-  cairo_restore(cairo);
+  CAIRO(translate)(cairo, at.x, at.y);
+  if (style.upwards) CAIRO(rotate)(cairo, -std::numbers::pi / 2);
+  CAIRO(move_to)(cairo, -shift, 0);
+  CAIRO(show_text)(cairo, printable.c_str());
+  CAIRO(restore)(cairo);
 }
 
 double Canvas::TextWidth(std::string_view text, const TextStyle& style) {
   handles_->SetFont(style);
   cairo_text_extents_t extents;
-  cairo_text_extents(handles_->cairo, Printable(text).c_str(), &extents);
+  CAIRO(text_extents)(handles_->cairo, Printable(text).c_str(), &extents);
   return extents.x_advance;
 }
 
 void Canvas::Clip(const Box& box) {
-  cairo_save(handles_->cairo);
-  cairo_rectangle(handles_->cairo, box.x, box.y, box.width, box.height);
-  cairo_clip(handles_->cairo);
+  CAIRO(save)(handles_->cairo);
+  CAIRO(rectangle)(handles_->cairo, box.x, box.y, box.width, box.height);
+  CAIRO(clip)(handles_->cairo);
 }
 
-void Canvas::Unclip() { cairo_restore(handles_->cairo); }
+void Canvas::Unclip() { CAIRO(restore)(handles_->cairo); }
 
 std::string Canvas::Finish(std::string_view title, std::string_view description) {
   Handles& h = *handles_;
-  cairo_status_t status = cairo_status(h.cairo);
+  cairo_status_t status = CAIRO(status)(h.cairo);
   if (status == CAIRO_STATUS_SUCCESS && h.format == PictureFormat::kPng) {
-    status = cairo_surface_write_to_png_stream(h.surface, Append, &h.bytes);
+    status = CAIRO(surface_write_to_png_stream)(h.surface, Append, &h.bytes);
   }
-  cairo_surface_finish(h.surface);
-  if (status == CAIRO_STATUS_SUCCESS) status = cairo_surface_status(h.surface);
+  CAIRO(surface_finish)(h.surface);
+  if (status == CAIRO_STATUS_SUCCESS) status = CAIRO(surface_status)(h.surface);
   Check(status == CAIRO_STATUS_SUCCESS, ErrorCode::kLimit, "picture of {:.0f} x {:.0f} pixels: {}",
-        h.width, h.height, cairo_status_to_string(status));
+        h.width, h.height, CAIRO(status_to_string)(status));
   if (h.format == PictureFormat::kSvg) {
     const std::size_t root = h.bytes.find("<svg");
     const std::size_t end = h.bytes.find('>', root);

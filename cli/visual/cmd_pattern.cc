@@ -57,10 +57,6 @@ void Append(std::vector<GridPanel> panels, const std::vector<GridGroup>& groups,
   }
 }
 
-}  // namespace
-
-namespace {
-
 // "Reformer's local attention: a chunk sees itself and its neighbours"
 std::string TitleOf(const PatternKind& kind) {
   std::string title(kind.summary);
@@ -68,9 +64,38 @@ std::string TitleOf(const PatternKind& kind) {
   return title;
 }
 
+// One panel of each mechanism, beside each other: full attention and what takes its place.
+struct OverviewPanel {
+  std::string_view kind;
+  std::size_t panel;  // of the kind's gallery
+  const char* title;
+};
+constexpr std::string_view kOverviewKind = "overview";
+constexpr OverviewPanel kOverview[] = {{"full", 0, "Full attention"},
+                                       {"chunked", 0, "Local chunks"},
+                                       {"window", 2, "Sliding window, global tokens"},
+                                       {"lsh", 3, "LSH buckets"}};
+
+GridSheet Overview(const PatternCommand& command) {
+  Check(command.given.empty(), ErrorCode::kUsage, "pattern: kind 'overview' has no option {}",
+        command.given.empty() ? "" : command.given.front());
+  Context context;
+  GridSheet sheet;
+  sheet.title = "Full attention, and what takes its place";
+  sheet.panels_across = std::size(kOverview);
+  for (const OverviewPanel& each : kOverview) {
+    const PatternKind& kind = FindPatternKind(each.kind);
+    GridPanel panel = kind.gallery(context).at(each.panel);
+    panel.title = each.title;
+    Append({std::move(panel)}, kind.groups(), &sheet);
+  }
+  return sheet;
+}
+
 }  // namespace
 
 GridSheet MakePatternSheet(const PatternCommand& command) {
+  if (command.kind == kOverviewKind) return Overview(command);
   const bool gallery = command.given.empty();
   // Shape options without --kind mean the first kind.
   const std::string_view name =
@@ -122,7 +147,9 @@ void RegisterPattern(CLI::App* pattern, const Globals& /*globals*/, Action& acti
     kinds += fmt::format("{}{}", kinds.empty() ? "" : ", ", kind.name);
     summaries += fmt::format("  {}: {}\n", kind.name, kind.summary);
   }
-  pattern->add_option("--kind", command->kind, "Mechanism: " + kinds);
+  summaries += fmt::format("  {}: full attention beside what takes its place\n", kOverviewKind);
+  pattern->add_option("--kind", command->kind,
+                      fmt::format("Mechanism: {}; or {}", kinds, kOverviewKind));
   PatternOptions& options = command->options;
   const std::vector<CLI::Option*> shape = {
       pattern->add_option("--tokens", options.tokens, "Length of the sequence in tokens"),

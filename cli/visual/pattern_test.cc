@@ -438,6 +438,23 @@ int RunLine(std::vector<std::string> arguments) {
   return action();
 }
 
+TEST(PatternSheet, OverviewHasOnePanelOfEachMechanism) {
+  PatternCommand command;
+  command.kind = "overview";
+  const GridSheet sheet = MakePatternSheet(command);
+  ASSERT_EQ(sheet.panels.size(), 4u);
+  std::vector<idx_t> visible;
+  for (const GridPanel& panel : sheet.panels) {
+    visible.push_back(std::count_if(panel.weight.begin(), panel.weight.end(),
+                                    [](float weight) { return weight > 0; }));
+  }
+  const idx_t full = 32 * 33 / 2;
+  EXPECT_EQ(visible[0], full);
+  for (std::size_t i = 1; i < visible.size(); ++i) EXPECT_LT(visible[i], full * 2 / 3) << i;
+  command.given = {"--chunk"};
+  EXPECT_THROW(MakePatternSheet(command), Error);
+}
+
 TEST(PatternCommand, PrintsJson) {
   testing::internal::CaptureStdout();
   EXPECT_EQ(RunLine({"pattern", "--tokens", "6", "--chunk", "2", "--no-causal", "--json"}), 0);

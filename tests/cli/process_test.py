@@ -188,5 +188,19 @@ class Waiting(LimitCase):
         self.assertEqual(process.returncode, 0)
 
 
+
+class Libraries(Case):
+    def test_drawing_libraries_are_loaded_on_demand(self):
+        if shutil.which("ldd") is None:
+            self.skipTest("no ldd")
+        libraries = subprocess.run(["ldd", support.PROGRAM], text=True, capture_output=True).stdout
+        self.assertIn("libc.so", libraries)
+        for name in ("libX11", "libcairo", "libfontconfig", "libpng"):
+            self.assertNotIn(name, libraries)
+        picture = self.dir / "pattern.svg"
+        self.ok("pattern", "--kind", "overview", "-o", picture)
+        self.assertIn("<svg", picture.read_text())
+
+
 if __name__ == "__main__":
     main()
