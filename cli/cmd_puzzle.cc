@@ -256,16 +256,17 @@ void AddPuzzle(CLI::App* parent, const char* name, const char* text, const char*
 void RegisterPuzzle(CLI::App* puzzle, const Globals& globals, Action& action) {
   puzzle->require_subcommand(1);
   puzzle->fallthrough();
-  puzzle->footer("Examples:\n  longspan puzzle duplication -o duplication --steps 4");
+  puzzle->footer("Examples:\n  longspan puzzle duplication -o duplication --steps 4 --rows 4");
   AddPuzzle(puzzle, "duplication", "Foretell the second w of 0w0w (Table 2 of the Reformer paper)",
-            "Examples:\n  longspan puzzle duplication -o copy --steps 20\n"
-            "  longspan puzzle duplication -o far --tokens 512 --steps 4 --num-hashes 4\n"
-            "  longspan puzzle duplication -o square --attention full --steps 4",
+            "Examples:\n  longspan puzzle duplication -o copy --steps 20 --rows 10\n"
+            "  longspan puzzle duplication -o far --tokens 512 --steps 4 --num-hashes 4 --rows 4\n"
+            "  longspan puzzle duplication -o square --attention full --steps 4 --rows 4",
             globals, action);
   AddPuzzle(puzzle, "recall", "Foretell values of keys that stood in the first quarter of a text",
-            "Examples:\n  longspan puzzle recall -o recall --steps 4 --short-steps 4\n"
-            "  longspan puzzle recall -o long --tokens 2048 --batch 1 --steps 2 --short-steps 2\n"
-            "  longspan puzzle recall -o near --attention local --steps 4 --short-steps 4",
+            "Examples:\n  longspan puzzle recall -o recall --steps 4 --short-steps 4 --rows 4\n"
+            "  longspan puzzle recall -o long --tokens 2048 --batch 1 --steps 2 --short-steps 0 "
+            "--rows 2\n"
+            "  longspan puzzle recall -o near --attention local --steps 4 --short-steps 0 --rows 4",
             globals, action);
 }
 
