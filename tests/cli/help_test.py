@@ -16,8 +16,9 @@ import support
 from support import Case, run, unless_sanitized
 
 COLUMNS, OPTION_LINES = 100, 48
-# Their examples take minutes; cli.Demo and cli.LongEvidence run these commands.
-MINUTES = (("demo",), ("long-evidence",))
+# Their examples take minutes; other tests run these commands (cli.Demo, cli.LongEvidence, and
+# cli.Results for compare).
+MINUTES = (("demo",), ("long-evidence",), ("compare",))
 NUMBERS = re.compile(r"^(number|rows|tokens|steps|seed|longest|heads|layers|positions)\b", re.I)
 
 
