@@ -168,7 +168,8 @@ int RunDemo(const DemoCommand& c, int threads) {
 
 void RegisterDemo(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<DemoCommand>();
-  command->add_option("--text", c->text, "Text to learn (default: the novel Persuasion)");
+  command->add_option("--text", c->text, "Text to learn (default: the novel Persuasion)")
+      ->type_name("FILE");
   command
       ->add_option("--minutes", c->minutes,
                    "Time of training, about; at most 16 passes over the text")

@@ -262,8 +262,10 @@ class Silence(Case):
 
     @unless_sanitized
     def test_generate_shows_that_it_works(self):
-        words = ["generate", "-m", self.start, "-p", "a", "--no-stream", "--no-cache", "--tokens",
-                 "600", "-t", "1"]
+        model = self.dir / "small"
+        self.ok("init", "--preset", "small", "-o", model)
+        words = ["generate", "-m", model, "-p", "a", "--no-stream", "--no-cache", "--tokens", "800",
+                 "-t", "1"]
         shown = self.on_terminal(*words)
         self.assertIn("writing: 1 s", shown)
         self.assertTrue(shown.endswith("\x1b[K"), shown)  # the line is erased
