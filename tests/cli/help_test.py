@@ -208,7 +208,8 @@ class Env(Case):
     def test_env(self):
         environment = dict(os.environ, LONGSPAN_THREADS="1", LONGSPAN_ISA="sse4")
         text = self.ok("env", env=environment)
-        for words in ("longspan 0.", "threads: 1 (LONGSPAN_THREADS)", "kernels: sse4 (LONGSPAN_ISA)",
+        for words in ("longspan 0.", "threads: 1 (LONGSPAN_THREADS)",
+                      "kernels: sse4 (LONGSPAN_ISA)",
                       "LONGSPAN_ISA=sse4", "onednn 2."):
             self.assertIn(words, text)
         report = json.loads(self.ok("env", "--json", "-t", "2", "--memory", "1G"))
@@ -264,8 +265,9 @@ class Silence(Case):
     def test_generate_shows_that_it_works(self):
         model = self.dir / "small"
         self.ok("init", "--preset", "small", "-o", model)
-        words = ["generate", "-m", model, "-p", "a", "--no-stream", "--no-cache", "--tokens", "800",
-                 "-t", "1"]
+        words = ["generate", "-m", model, "--batch", "1", "--no-cache", "--tokens", "500", "-t", "1"]
+        for prompt in "abcdefgh":
+            words += ["-p", prompt]
         shown = self.on_terminal(*words)
         self.assertIn("writing: 1 s", shown)
         self.assertTrue(shown.endswith("\x1b[K"), shown)  # the line is erased
