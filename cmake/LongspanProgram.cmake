@@ -16,7 +16,7 @@ install(TARGETS longspan_program RUNTIME_DEPENDENCY_SET program_libraries
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 install(RUNTIME_DEPENDENCY_SET program_libraries
   PRE_EXCLUDE_REGEXES "^lib(c|m|dl|rt|pthread|stdc\\+\\+|gcc_s|gomp)\\.so" "^ld-linux"
-  LIBRARY DESTINATION ${private_libraries} COMPONENT libraries)
+  LIBRARY DESTINATION ${private_libraries} COMPONENT libraries EXCLUDE_FROM_ALL)
 
 set(CPACK_PACKAGE_NAME longspan)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
