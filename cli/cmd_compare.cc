@@ -349,8 +349,8 @@ StopWords StopWordsFor(const std::string& table) {
 
 int RunCompare(const CompareCommand& c, int threads) {
   Check(c.shortest >= kLeastTokens && c.longest >= c.shortest, ErrorCode::kUsage,
-        "compare: lengths from {} to {}, need at least {} and no falling", c.shortest, c.longest,
-        kLeastTokens);
+        "compare: --from {} --to {}: need at least {}, and --to not below --from", c.shortest,
+        c.longest, kLeastTokens);
   const fs::path output = c.output;
   Check(!io::Exists(output) || io::Exists(output / "table.md") || io::IsEmptyFolder(output),
         ErrorCode::kUsage, "{}: not empty and no earlier comparison; choose another -o",

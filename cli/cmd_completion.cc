@@ -71,7 +71,7 @@ void RegisterCompletion(CLI::App* command, const Globals& /*globals*/, Action& a
       "Examples:\n"
       "  longspan completion bash\n"
       "  eval \"$(longspan completion bash)\"");
-  command->callback([command, &action] {
+  command->callback([command, shell, &action] {  // the option writes into *shell
     action = [command] {
       CompletionLists lists;
       CollectWords(command->get_parent(), {}, &lists);

@@ -152,7 +152,7 @@ std::string ReformerText(const nlohmann::ordered_json& j) {
   AttentionLines(j, line);
   line("positions", PositionText(j["positions"]));
   line("vocabulary", fmt::format("{}", number("vocab_size")));
-  if (j.contains("labels")) line("labels", fmt::format("{}", j["labels"].size()));
+  if (j.contains("labels")) line("labels", LabelsText(j["labels"]));
   line("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),
                                  static_cast<double>(number("weight_bytes")) * 1e-6));
   return text + TensorLines(j);

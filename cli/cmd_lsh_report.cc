@@ -202,10 +202,24 @@ std::string RoundTable(const Report& report) {
       text += Line(name, cells);
     };
     line(fmt::format("layer {}", layer.layer), [](const RoundRecall& r) { return Cell(r.seen); });
-    line("  heaviest keys", [](const RoundRecall& r) { return Mean(r.best); });
+    line("  best possible", [](const RoundRecall& r) { return Mean(r.best); });
     line("  nearest keys", [](const RoundRecall& r) { return Mean(r.local); });
     line("  random buckets", [](const RoundRecall& r) { return Mean(r.random); });
     line("  keys of a row", [](const RoundRecall& r) { return NumberCell(r.seen_keys); });
+  }
+  return text;
+}
+
+// What the least hashing finds, as a sentence for each layer.
+std::string Conclusions(const Report& report) {
+  std::string text;
+  for (const LayerRecall& layer : report.layers) {
+    const RoundRecall& least = layer.all.rounds.front();
+    text += fmt::format(
+        "layer {}: {} of hashing shows a row {:.0f} keys, which hold {:.0f} % of its softmax.\n"
+        "  The best {:.0f} keys hold {:.0f} %, as many of random buckets {:.0f} %.\n",
+        layer.layer, Counted(least.rounds, "round"), least.seen_keys, 100.0 * least.seen.mean,
+        least.seen_keys, 100.0 * least.best.mean, 100.0 * least.random.mean);
   }
   return text;
 }
@@ -219,9 +233,11 @@ std::string ReportText(const Report& report) {
       config.is_decoder ? "causal\n(row 0 sees only itself and is left out)" : "both directions");
   text += TopTable(report) + "\n" + RoundTable(report);
   return text +
-         "\nBelow each layer: as many keys as hashing sees, the heaviest or the nearest ones; "
-         "what\n"
-         "buckets dealt by chance see; and how many keys that hashing shows to a row.\n";
+         "\nBelow each layer: what as many keys hold as hashing sees, if they are the best "
+         "possible "
+         "or\nthe nearest ones; what buckets dealt by chance see; how many keys hashing shows to a "
+         "row.\nLayers count from 0; those that are not listed are local.\n\n" +
+         Conclusions(report);
 }
 
 // ---- chart --------------------------------------------------------------------------------------
@@ -247,14 +263,14 @@ Chart MakeChart(const Report& report) {
   Chart chart;
   chart.title = "Softmax mass that hashing sees";
   chart.note = fmt::format(
-      "{} of {} tokens; dashed, mean of the layers: as many of the heaviest and of the "
-      "nearest keys, and buckets by chance",
+      "{} of {} tokens; dashed lines: what the best possible keys, the nearest keys and random "
+      "buckets hold",
       Counted(report.windows, "window"), report.tokens);
   chart.x = {"rounds of hashing", true};
   chart.y = {"share of the softmax over all keys (%)", false};
   chart.from_zero = true;
   const auto lines = static_cast<idx_t>(report.layers.size());
-  chart.series = {Yardstick(report, "heaviest keys", lines, &RoundRecall::best),
+  chart.series = {Yardstick(report, "best possible", lines, &RoundRecall::best),
                   Yardstick(report, "nearest keys", lines + 1, &RoundRecall::local),
                   Yardstick(report, "random buckets", lines + 2, &RoundRecall::random)};
   for (const LayerRecall& layer : report.layers) {

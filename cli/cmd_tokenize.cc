@@ -264,7 +264,8 @@ std::string Show(const Tokenizer& tokenizer, const TokenizeCommand& c, const Res
 }
 
 int RunTokenize(TokenizeCommand c) {
-  Check(!c.model.empty(), ErrorCode::kUsage, "tokenize: --model is required (see --help)");
+  Check(!c.model.empty(), ErrorCode::kUsage,
+        "tokenize: --model is required ('longspan help tokenize' explains it)");
   const auto tokenizer =
       c.model == "bytes" ? text::MakeBytesTokenizer() : text::OpenTokenizer(c.model);
   if (c.decode) return Decode(c, *tokenizer);

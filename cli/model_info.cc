@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/visual/text.h"
 #include "io/escape.h"
 #include "model/longformer_files.h"
 #include "model/text_model.h"
@@ -122,6 +123,15 @@ void AddTensors(const io::TensorSource& source, bool list, nlohmann::ordered_jso
   (*j)["weight_bytes"] = bytes;
 }
 
+std::string LabelsText(const nlohmann::ordered_json& labels) {
+  constexpr std::size_t kMost = 8;
+  std::string text = fmt::format("{}", labels.size());
+  for (std::size_t i = 0; i < std::min(labels.size(), kMost); ++i) {
+    text += (i == 0 ? ": " : ", ") + Printable(labels[i].get<std::string>());
+  }
+  return text + (labels.size() > kMost ? ", ..." : "");
+}
+
 std::string TensorLines(const nlohmann::ordered_json& j) {
   std::string text;
   if (!j.contains("tensors")) return text;
@@ -145,7 +155,7 @@ std::string LongformerText(const nlohmann::ordered_json& j) {
   text += InfoLine("positions", fmt::format("one table of {} positions",
                                             j["positions"]["positions"].get<idx_t>()));
   text += InfoLine("vocabulary", fmt::format("{}", number("vocab_size")));
-  if (j.contains("labels")) text += InfoLine("labels", fmt::format("{}", j["labels"].size()));
+  if (j.contains("labels")) text += InfoLine("labels", LabelsText(j["labels"]));
   text += InfoLine("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),
                                              static_cast<double>(number("weight_bytes")) * 1e-6));
   return text + TensorLines(j);
@@ -160,16 +170,19 @@ void AddContext(const std::string& directory, std::unique_ptr<io::TensorSource> 
   const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, error); };
   const std::string name = folder.filename().string();
   if (name.starts_with("checkpoint-") && has("manifest.json")) (*j)["checkpoint"] = name.substr(11);
-  if (has("modules.json")) (*j)["sentence_transformers"] = true;
   const bool longformer = ModelType(ModelConfigFile(directory)) == "longformer";
   auto notes =
       longformer ? LoadLongformerConfig(directory).notes : LoadReformerConfig(directory).notes;
   const auto source = WithoutExtraPrefix(std::move(tensors), &notes);
   notes.insert(notes.end(), source->warnings().begin(), source->warnings().end());
   for (const std::string& note : notes) (*j)["notes"].push_back(note);
-  // A folder of sentence-transformers was made for vectors, whatever head its model still has.
-  const TextHead head =
-      j->contains("sentence_transformers") ? TextHead::kNone : ReadTextModelInfo(directory).head;
+  // A folder of sentence-transformers was made for vectors, although its model may still have the
+  // head that it was pretrained with. A head that was trained for a task afterwards decides.
+  TextHead head = ReadTextModelInfo(directory).head;
+  if (has("modules.json") && (head == TextHead::kNone || head == TextHead::kMaskedLm)) {
+    head = TextHead::kNone;
+    (*j)["sentence_transformers"] = true;
+  }
   (*j)["next"] = fmt::format("longspan {} -m {} {}", CommandOf(head),
                              io::Escape(folder.native(), 4096), Arguments(head));
 }

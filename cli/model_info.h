@@ -16,6 +16,9 @@ std::string InfoLine(std::string_view name, const std::string& value);
 // Adds "weight_bytes" and, when `list`, "tensors".
 void AddTensors(const io::TensorSource& source, bool list, nlohmann::ordered_json* j);
 
+// How many labels, and the names of the first: "3: lease, loan, other".
+std::string LabelsText(const nlohmann::ordered_json& labels);
+
 // A line for each of the "tensors".
 std::string TensorLines(const nlohmann::ordered_json& j);
 

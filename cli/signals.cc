@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <mutex>
 #include <system_error>
@@ -21,6 +22,9 @@ struct Known {
   int number;
   const char* name;
 };
+// Two signals within this time are one: timeout(1) sends one to the process and one to its group.
+constexpr std::chrono::milliseconds kOneSignal{50};
+
 constexpr std::array<Known, 3> kStopSignals = {
     {{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGHUP, "SIGHUP"}}};
 
@@ -80,12 +84,15 @@ void Stop(int signal) {
     Say(std::string(NameOf(signal)) + ": stopped; no file is left half written");
     DieOf(signal);
   }
+  static std::chrono::steady_clock::time_point first;
   const std::lock_guard lock(words_mutex);
   if (stop_signal == 0) {
+    first = std::chrono::steady_clock::now();
     stop_signal = signal;
     Say(Words(stop_words.told, signal));
     return;
   }
+  if (std::chrono::steady_clock::now() - first < kOneSignal) return;
   Say(Words(stop_words.lost, signal));
   DieOf(signal);
 }

@@ -215,7 +215,7 @@ void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
 int TaskRun::Finish() {
   const bool nothing =
       texts_ == 0 && refusals_.count() > 0;  // the refusals are all there is to say
-  if (command_.json && !nothing) {
+  if (command_.json) {
     if (results_ == 0) BeginJson();
     std::string end = results_ > 0 ? "\n  ]" : "]";
     if (refusals_.count() > 0) {

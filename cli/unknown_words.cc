@@ -165,11 +165,39 @@ class Walk {
   std::vector<std::string> options_;
 };
 
+// `text` with the first `from` in it replaced; false where it has none.
+bool Replace(std::string* text, std::string_view from, std::string_view to) {
+  const std::size_t at = text->find(from);
+  if (at == std::string::npos) return false;
+  text->replace(at, from.size(), to);
+  return true;
+}
+
+// What CLI11 says of a value or a word, in our words.
+std::string Plainly(std::string said) {
+  if (Replace(&said, "Could not convert: ", "")) {
+    Replace(&said, " = ", ": '");
+    return said + "' is no number that this option takes";
+  }
+  if (said.ends_with(" missing") && said.find(" required ") != std::string::npos) {
+    return said.substr(0, said.find(": ")) + ": a value is missing";
+  }
+  for (const char* start : {"The following argument was not expected: ",
+                            "The following arguments were not expected: "}) {
+    if (Replace(&said, start, "")) return fmt::format("there is no argument '{}'", said);
+  }
+  if (Replace(&said, " not in {", " is unknown, need one of ") && said.ends_with('}')) {
+    said.pop_back();
+  }
+  if (Replace(&said, " not in range ", " is not from ")) Replace(&said, "Value ", "");
+  return said;
+}
+
 // What is missing, when that is what CLI11 complains about.
 std::string Missing(const CLI::App* command, const CLI::ParseError& error) {
   const bool chosen = !command->get_subcommands().empty();
   if (command->get_require_subcommand_min() == 0 || chosen)
-    return io::Escape(error.what(), kLongestMessage);
+    return io::Escape(Plainly(error.what()), kLongestMessage);
   if (command->get_parent() == nullptr) return "no command is given";
   return fmt::format("a command is missing: {}", fmt::join(CommandNames(command), ", "));
 }

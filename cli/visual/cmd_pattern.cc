@@ -70,7 +70,6 @@ struct OverviewPanel {
   std::size_t panel;  // of the kind's gallery
   const char* title;
 };
-constexpr std::string_view kOverviewKind = "overview";
 constexpr OverviewPanel kOverview[] = {{"full", 0, "Full attention"},
                                        {"chunked", 0, "Local chunks"},
                                        {"window", 2, "Sliding window, global tokens"},

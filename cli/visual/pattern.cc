@@ -27,6 +27,7 @@ const PatternKind& FindPatternKind(std::string_view name) {
     if (kind.name == name) return kind;
     names.push_back(kind.name);
   }
+  names.push_back(kOverviewKind);
   Fail(ErrorCode::kUsage, "pattern: no kind '{}'; there are: {}", name, fmt::join(names, ", "));
 }
 

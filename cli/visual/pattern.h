@@ -41,6 +41,9 @@ struct PatternKind {
 };
 std::span<const PatternKind> PatternKinds();
 
+// Not a mechanism of its own: one panel of each, beside each other.
+inline constexpr std::string_view kOverviewKind = "overview";
+
 // Throws kUsage and lists the kinds when there is none of that name.
 const PatternKind& FindPatternKind(std::string_view name);
 

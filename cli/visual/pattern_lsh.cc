@@ -135,14 +135,19 @@ std::vector<GridPanel> LshPanels(Context& context, const PatternOptions& options
       BucketPanel(options, pattern, false), BucketPanel(options, pattern, true),
       BucketPanel(options, pattern, true), SeenPanel(options, pattern)};
   panels[0].title = "1. Tokens hashed to buckets";
-  panels[0].note = fmt::format("{} buckets in each round", options.buckets);
+  panels[0].note =
+      fmt::format("{} buckets in each round: similar tokens share one", options.buckets);
   panels[1].title = "2. Sorted by bucket, then position";
   panels[2].title = fmt::format("3. Cut into chunks of {}", options.chunk);
+  panels[1].note = "tokens of one bucket stand side by side";
   panels[2].note = fmt::format("look-back {}, look-ahead {}", options.before, options.after);
   panels[2].line_every = options.chunk;
   panels[2].cut = true;
   panels[3].title =
       fmt::format("4. Who sees whom, {} round{}", options.rounds, options.rounds == 1 ? "" : "s");
+  panels[3].note = fmt::format(
+      "{} tokens: keys of the own and the neighbouring chunks; itself only if there are none",
+      options.tokens);
   return panels;
 }
 

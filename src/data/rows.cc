@@ -27,6 +27,12 @@ LineBreaks BreaksOf(Format format) {
 // What may have been meant where a table has no column `name`.
 std::string ColumnHint(const std::vector<std::string>& names, const std::string& name,
                        Format format) {
+  // The option that a column with its usual name is asked for by; a name of one's own came by one.
+  const std::string another = name == "text"        ? "; --text-column names another"
+                              : name == "text_pair" ? "; --text-pair-column names another"
+                              : name == "label" || name == "labels"
+                                  ? "; --label-column names another"
+                                  : "";
   const auto same = [&](const std::string& other) {
     const std::size_t begin = other.find_first_not_of(' ');
     const std::string_view trimmed =
@@ -37,8 +43,7 @@ std::string ColumnHint(const std::vector<std::string>& names, const std::string&
   };
   const auto like = std::find_if(names.begin(), names.end(), same);
   if (like != names.end()) {
-    return fmt::format("; it is written \"{}\" there: --text-column and --label-column name others",
-                       io::Escape(*like, 40));
+    return fmt::format("; it is written \"{}\" there{}", io::Escape(*like, 40), another);
   }
   const char other = format == Format::kTsv ? ',' : ';';
   if (names.size() == 1 && names[0].find(other) != std::string::npos) {
@@ -47,7 +52,7 @@ std::string ColumnHint(const std::vector<std::string>& names, const std::string&
   if (format == Format::kCsv && names.size() == 1 && names[0].find('\t') != std::string::npos) {
     return "; is it --format tsv?";
   }
-  return "; --text-column and --label-column name others";
+  return another;
 }
 
 }  // namespace

@@ -219,6 +219,21 @@ WhatIs OneFile(const fs::path& path) {
   return OneText(path, start, false);
 }
 
+// A run keeps its newest checkpoints: an older one may have been removed since it was named.
+WhatIs NothingThere(const fs::path& path) {
+  const fs::path run = path.parent_path();
+  if (path.filename().string().starts_with("checkpoint-") && io::IsDirectory(run)) {
+    std::string others;
+    for (const io::CheckpointInfo& other : io::ListCheckpoints(run)) {
+      others += (others.empty() ? "" : ", ") + other.path.filename().string();
+    }
+    return {PathKind::kMissing, "there is no such checkpoint",
+            fmt::format("{} has {}; a run keeps its newest ones (--keep)", Shown(run),
+                        others.empty() ? "none" : others)};
+  }
+  return {PathKind::kMissing, "there is no such folder or file", HowToGet(path)};
+}
+
 }  // namespace
 
 std::string HowToGet(const fs::path& path) {
@@ -229,8 +244,7 @@ std::string HowToGet(const fs::path& path) {
 }
 
 WhatIs LookAt(const fs::path& path) {
-  if (!IsThere(path))
-    return {PathKind::kMissing, "there is no such folder or file", HowToGet(path)};
+  if (!IsThere(path)) return NothingThere(path);
   if (!io::IsDirectory(path)) {
     io::File::OpenRegular(path);  // says what a device, a loop of links or a link to nowhere is
     return OneFile(path);

@@ -74,7 +74,7 @@ TaskModel::TaskModel(std::unique_ptr<TextModel> model, std::unique_ptr<text::Tok
   model_->ComputeIn(options_.compute);
   longest_ = info().longest;
   Check(options_.max_length >= 0 && options_.max_length <= longest_, ErrorCode::kUsage,
-        "max-length: {} is not from 1 to {}, the model's positions", options_.max_length, longest_);
+        "tokens: {} is not from 1 to {}, the model's positions", options_.max_length, longest_);
   Check(options_.stride.value_or(0) >= 0, ErrorCode::kUsage, "stride: {} is below 0",
         options_.stride.value_or(0));
   Check(options_.batch_tokens >= 1, ErrorCode::kUsage, "batch-tokens: {} is below 1",

@@ -161,7 +161,7 @@ TEST(TaskModelOptions, AreChecked) {
   EXPECT_TRUE(Throws([] { SmallModel(LongformerHead::kToken, {.global = "token:<wolf>"}); },
                      ErrorCode::kUsage, "'<wolf>' is no token"));
   EXPECT_TRUE(Throws([] { SmallModel(LongformerHead::kToken, {.max_length = 63}); },
-                     ErrorCode::kUsage, "max-length: 63 is not from 1 to 62"));
+                     ErrorCode::kUsage, "tokens: 63 is not from 1 to 62"));
   EXPECT_TRUE(Throws([] { SmallModel(LongformerHead::kToken, {.stride = -1}); }, ErrorCode::kUsage,
                      "stride: -1"));
   EXPECT_EQ(SmallModel(LongformerHead::kToken, {.global = "token:<mask>"}).global_name(),

@@ -137,7 +137,18 @@ class Typos(Case):
         # What a value looks like does not matter.
         self.fails(2, "generate", "-m", self.start, "-p", "--mdoel", "--foo", says=["option --foo"])
         self.fails(2, "train", "lm", says=["train lm: --model is required"])
-        self.fails(2, "info", self.start, self.start, says=["not expected"])
+        self.fails(2, "info", self.start, self.start, says=["there is no argument", "start"])
+
+    def test_values_are_refused_in_words(self):
+        train = ["train", "lm", "-m", self.start, "--train", self.text, "-o", self.dir / "run"]
+        for words, says in (
+                ([*train, "--steps", "1e9"], "--steps: '1e9' is no number"),
+                ([*train, "--dtype", "fp16"], "--dtype: fp16 is unknown, need one of f32"),
+                (["completion", "zsh"], "zsh is unknown, need one of bash"),
+                (["plan", "--tokens", "abc"], "abc is not from 1 to"),
+                (["pattern", "--kind", "foo"], "overview"),
+                (["help", "-t"], "--threads: a value is missing")):
+            self.fails(2, *words, says=[says])
 
     def test_suggestions_stay_near(self):
         message = run("info", self.start, "--qqqqqq").stderr
