@@ -13,7 +13,6 @@
 namespace longspan::cli {
 namespace {
 
-
 struct VerifyCommand {
   std::string model, case_file;
   VerifyOptions options;
