@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::array<std::string_view, 7> kColorCodes = {
     "\x1b[34m", "\x1b[33m", "\x1b[32m", "\x1b[35m", "\x1b[36m", "\x1b[31m", "\x1b[90m"};
-constexpr std::string_view kPlain = "\x1b[0m";
 constexpr std::string_view kAsciiMarks = "*o+x#@";
 
 // The plot's characters. Braille packs 2 x 4 dots into one; ASCII has one dot a character.
@@ -134,12 +133,12 @@ struct Painter {
     if (cell.series < 0) return " ";
     if (!terminal.utf8) {
       const char mark = Mark(cell.series);
-      return terminal.color ? fmt::format("{}{}{}", ColorCode(cell.series), mark, kPlain)
+      return terminal.color ? fmt::format("{}{}{}", ColorCode(cell.series), mark, kPlainColor)
                             : std::string(1, mark);
     }
     if (cell.letter != 0) return std::string(1, cell.letter);
     const std::string braille = BrailleCharacter(cell.dots);
-    return terminal.color ? fmt::format("{}{}{}", ColorCode(cell.series), braille, kPlain)
+    return terminal.color ? fmt::format("{}{}{}", ColorCode(cell.series), braille, kPlainColor)
                           : braille;
   }
 
@@ -151,7 +150,7 @@ struct Painter {
       if (name.empty() || !prepared.series[static_cast<std::size_t>(s)].listed) continue;
       std::string sample = terminal.utf8 ? "──" : std::string(2, Mark(s));
       if (letters()) sample = std::string(1, Letter(s));
-      if (terminal.color) sample = fmt::format("{}{}{}", ColorCode(s), sample, kPlain);
+      if (terminal.color) sample = fmt::format("{}{}{}", ColorCode(s), sample, kPlainColor);
       const std::string entry = fmt::format("{} {}", sample, Printable(name));
       if (!line.empty() && Columns(line) + 3 + Columns(entry) > terminal.width) {
         out += line + "\n";

@@ -18,9 +18,9 @@ constexpr idx_t kMostCells = 1024;  // a side
 // many panels have small ones.
 constexpr double kPanelSide = 352, kSinglePanelSide = 576, kSmallPanelSide = 224;
 constexpr std::size_t kFewPanels = 4;
-constexpr double kEdge = 22, kGutter = 34;
-constexpr double kTickRoom = 34, kTickSize = 11, kNoteSize = 12, kLabelSize = 12;
-constexpr double kTitleSize = 17, kSectionSize = 15, kPanelTitleSize = 14, kLegendSize = 12;
+constexpr double kSheetEdge = 22, kGutter = 34;
+constexpr double kTickRoom = 34, kGridTickSize = 11, kNoteSize = 12, kGridLabelSize = 12;
+constexpr double kSheetTitleSize = 17, kSectionSize = 15, kPanelTitleSize = 14, kLegendSize = 12;
 constexpr double kTitleLine = 18, kNoteLine = 16;  // between two lines of text
 constexpr Color kHidden = Rgb(0xeef1f5), kPadding = Rgb(0xd9d2c7);
 constexpr int kShades = 64;  // levels of weight that a picture tells apart
@@ -145,19 +145,19 @@ void DrawPanelAxes(Canvas& canvas, const GridSheet& sheet, const GridPanel& pane
   const double half = std::min(side / 2, 9.0);
   for (const idx_t i : AxisIndices(panel.columns, panel.line_every, side)) {
     canvas.Text({at.x + cells.X(i) + half, at.y - 6}, fmt::format("{}", i),
-                {kTickSize, kSoftInk, Anchor::kMiddle});
+                {kGridTickSize, kSoftInk, Anchor::kMiddle});
   }
   const idx_t row_lines = panel.cut ? 0 : panel.line_every;
   for (const idx_t i : AxisIndices(panel.rows, row_lines, cells.height())) {
     canvas.Text({at.x - 6, at.y + cells.Y(i) + std::min(cells.height() / 2, 9.0) + 4},
-                fmt::format("{}", i), {kTickSize, kSoftInk, Anchor::kEnd});
+                fmt::format("{}", i), {kGridTickSize, kSoftInk, Anchor::kEnd});
   }
   canvas.Text({at.x + width / 2, at.y - 20},
               panel.column_label.empty() ? sheet.column_label : panel.column_label,
-              {kLabelSize, kSoftInk, Anchor::kMiddle});
+              {kGridLabelSize, kSoftInk, Anchor::kMiddle});
   canvas.Text({at.x - 28, at.y + height / 2},
               panel.row_label.empty() ? sheet.row_label : panel.row_label,
-              {kLabelSize, kSoftInk, Anchor::kMiddle, false, true});
+              {kGridLabelSize, kSoftInk, Anchor::kMiddle, false, true});
 }
 
 struct Entry {
@@ -191,12 +191,12 @@ double Legend(Canvas& canvas, const std::vector<Entry>& entries, double y, doubl
               bool draw) {
   constexpr double kSwatch = 12, kGap = 6, kSpace = 20, kRow = 20;
   if (entries.empty()) return y;
-  double x = kEdge;
+  double x = kSheetEdge;
   for (const Entry& entry : entries) {
     const TextStyle style{kLegendSize, kInk};
     const double width = kSwatch + kGap + canvas.TextWidth(entry.name, style) + kSpace;
-    if (x > kEdge && x + width - kSpace > right) {
-      x = kEdge;
+    if (x > kSheetEdge && x + width - kSpace > right) {
+      x = kSheetEdge;
       y += kRow;
     }
     if (draw) {
@@ -280,7 +280,7 @@ std::string Describe(const GridSheet& sheet) {
 Point LayRow(Canvas& canvas, const GridSheet& sheet, std::size_t first, std::size_t end, double y,
              bool draw) {
   std::vector<PanelHead> heads;
-  double head = 0, tallest = 0, x = kEdge;
+  double head = 0, tallest = 0, x = kSheetEdge;
   for (std::size_t p = first; p < end; ++p) {
     const Cells cells{sheet.panels[p], CellSide(sheet, sheet.panels[p])};
     heads.push_back(HeadOf(canvas, sheet.panels[p], cells.Width()));
@@ -310,12 +310,12 @@ Point LayRow(Canvas& canvas, const GridSheet& sheet, std::size_t first, std::siz
 
 // Draws, or with draw false only finds the sheet's size.
 Point LaySheet(Canvas& canvas, const GridSheet& sheet, double right, bool draw) {
-  double y = kEdge;
+  double y = kSheetEdge;
   double widest = 0;
   if (!sheet.title.empty()) {
-    const TextStyle style{kTitleSize, kInk, Anchor::kStart, true};
-    if (draw) canvas.Text({kEdge, y + 14}, sheet.title, style);
-    widest = kEdge + canvas.TextWidth(sheet.title, style);
+    const TextStyle style{kSheetTitleSize, kInk, Anchor::kStart, true};
+    if (draw) canvas.Text({kSheetEdge, y + 14}, sheet.title, style);
+    widest = kSheetEdge + canvas.TextWidth(sheet.title, style);
     y += 30;
   }
   y = Legend(canvas, LegendEntries(sheet), y, right, draw) + 8;
@@ -324,10 +324,10 @@ Point LaySheet(Canvas& canvas, const GridSheet& sheet, double right, bool draw) 
     if (const std::string& section = sheet.panels[first].section; !section.empty()) {
       const TextStyle style{kSectionSize, kInk, Anchor::kStart, true};
       if (draw) {
-        canvas.Line({kEdge, y + 4}, {right, y + 4}, {kGridLine, 1, false});
-        canvas.Text({kEdge, y + 28}, section, style);
+        canvas.Line({kSheetEdge, y + 4}, {right, y + 4}, {kGridLine, 1, false});
+        canvas.Text({kSheetEdge, y + 28}, section, style);
       }
-      widest = std::max(widest, kEdge + canvas.TextWidth(section, style));
+      widest = std::max(widest, kSheetEdge + canvas.TextWidth(section, style));
       y += 44;
     }
     const Point corner = LayRow(canvas, sheet, first, end, y, draw);
@@ -335,7 +335,7 @@ Point LaySheet(Canvas& canvas, const GridSheet& sheet, double right, bool draw) 
     y = corner.y + (end < sheet.panels.size() ? kGutter : 0);
     first = end;
   }
-  return {widest + kEdge, y + kEdge};
+  return {widest + kSheetEdge, y + kSheetEdge};
 }
 
 }  // namespace
@@ -402,7 +402,7 @@ std::string DrawGrid(const GridSheet& sheet, PictureFormat format) {
     first = end;
   }
   const Point size = LaySheet(measure, pooled, right, false);
-  Canvas canvas(format, std::max(size.x, right + kEdge), size.y);
+  Canvas canvas(format, std::max(size.x, right + kSheetEdge), size.y);
   LaySheet(canvas, pooled, right, true);
   return canvas.Finish(sheet.title, Describe(sheet));
 }

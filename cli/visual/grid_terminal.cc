@@ -14,7 +14,6 @@ namespace longspan::cli {
 namespace {
 
 constexpr Color kHiddenCell = Rgb(0xd0d5dd), kPaddingCell = Rgb(0xa89f91);
-constexpr std::string_view kPlain = "\x1b[0m";
 constexpr idx_t kGap = 3;  // columns between two panels
 
 enum class Style { kColoredBlocks, kBlocks, kSymbols };
@@ -85,7 +84,7 @@ class Printer {
       std::string colors;  // set now: escape sequences only where they change
       for (idx_t column = 0; column < panel.columns; ++column) {
         if (column > 0 && Cuts(panel, column) != Cuts(panel, column - 1)) {
-          if (!colors.empty()) line += kPlain;
+          if (!colors.empty()) line += kPlainColor;
           colors.clear();
           line += terminal_.utf8 ? "│" : "|";
         }
@@ -93,7 +92,7 @@ class Printer {
         if (wanted != colors) line += colors = wanted;
         line += Cell(panel, row, column);
       }
-      if (style_ == Style::kColoredBlocks) line += kPlain;
+      if (style_ == Style::kColoredBlocks) line += kPlainColor;
       text.lines.push_back(line);
     }
     return text;
@@ -202,7 +201,7 @@ class Printer {
 
   std::string Sample(const Color& color, char symbol) const {
     if (style_ == Style::kColoredBlocks) {
-      return fmt::format("\x1b[38;5;{}m██{}", ColorCode(color), kPlain);
+      return fmt::format("\x1b[38;5;{}m██{}", ColorCode(color), kPlainColor);
     }
     if (style_ == Style::kBlocks) return symbol == HiddenSymbol() ? "' '" : "█";
     return std::string(1, symbol);

@@ -11,10 +11,10 @@ namespace longspan::cli {
 namespace {
 
 // Order of ChunkedGroups().
-enum Group : std::uint8_t { kItself, kSameChunk, kBefore, kAfter, kWrapped, kUnguided };
+enum ChunkedCell : std::uint8_t { kItself, kSameChunk, kBefore, kAfter, kWrapped, kUnguided };
 
 // What brings key into the window of query; only asked for keys inside the window.
-Group ChunkedGroup(const PatternOptions& options, idx_t query, idx_t key) {
+ChunkedCell ChunkedGroup(const PatternOptions& options, idx_t query, idx_t key) {
   if (query == key) return kItself;
   const idx_t distance = key / options.chunk - query / options.chunk;
   if (options.tokens <= options.chunk || distance == 0) return kSameChunk;

@@ -8,7 +8,7 @@ namespace longspan::cli {
 namespace {
 
 // Order of FullGroups().
-enum Group : std::uint8_t { kItself, kOther, kUnguided };
+enum FullCell : std::uint8_t { kFullItself, kFullOther, kFullUnguided };
 
 }  // namespace
 
@@ -33,7 +33,7 @@ GridPanel FullPanel(Context& context, const PatternOptions& options) {
     }
     for (idx_t key = 0; key < options.tokens; ++key) {
       panel.group[row + static_cast<std::size_t>(key)] =
-          unguided ? kUnguided : (query == key ? kItself : kOther);
+          unguided ? kFullUnguided : (query == key ? kFullItself : kFullOther);
     }
   }
   return panel;

@@ -10,8 +10,8 @@
 namespace longspan::cli {
 namespace {
 
-// Order of WindowGroups(); those before kWindow are FullGroups().
-enum Group : std::uint8_t { kItself = 0, kWindow = 3, kGlobal = 4 };
+// Order of WindowGroups(); those before kInWindow are FullGroups().
+enum WindowCell : std::uint8_t { kWindowItself = 0, kInWindow = 3, kThroughGlobal = 4 };
 
 std::vector<GridGroup> WindowGroups() {
   std::vector<GridGroup> groups = FullGroups();
@@ -34,7 +34,7 @@ GridPanel WindowPanel(Context& context, const PatternOptions& options) {
   for (std::size_t i = 0; i < panel.group.size(); ++i) {
     const std::size_t query = i / roles.size(), key = i % roles.size();
     const bool global = roles[query] == kGlobalToken || roles[key] == kGlobalToken;
-    panel.group[i] = query == key ? kItself : global ? kGlobal : kWindow;
+    panel.group[i] = query == key ? kWindowItself : global ? kThroughGlobal : kInWindow;
   }
   return panel;
 }

@@ -1,11 +1,14 @@
 // What the terminal at the other end of a stream can show.
 #pragma once
 
-#include <string>
+#include <string_view>
 
 #include "longspan/types.h"
 
 namespace longspan::cli {
+
+// Ends what an escape sequence for a colour began.
+inline constexpr std::string_view kPlainColor = "\x1b[0m";
 
 struct Terminal {
   bool interactive = false;  // a terminal whose line can be redrawn

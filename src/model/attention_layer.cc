@@ -16,8 +16,12 @@ namespace longspan {
 namespace {
 
 // Dropout sites of the layer.
-// Each group of heads rounds with its own key: kRounding + its first head.
-enum Site : std::uint64_t { kProbabilities = 0, kOutput = 1, kRounding = 2 };
+// Each group of heads rounds with its own key: kAttentionRounding + its first head.
+enum AttentionSite : std::uint64_t {
+  kProbabilitySite = 0,
+  kAttentionOutputSite = 1,
+  kAttentionRounding = 2
+};
 
 // A layer that does not fit is computed in groups of heads. A group's buffers are at most as large
 // as the two residual streams, so they do not decide the peak, unless products would then have less
@@ -214,11 +218,12 @@ class AttentionLayer final : public ResidualBranch {
   Dropout ProbabilitySite(const BranchCall& call) const {
     if (!call.training) return {};
     const double p = kind_ == LayerKind::kLocal ? config_.local_dropout : config_.lsh_dropout;
-    return {static_cast<float>(p), DeriveKey(call.dropout_key, kProbabilities)};
+    return {static_cast<float>(p), DeriveKey(call.dropout_key, kProbabilitySite)};
   }
   Dropout OutputSite(const BranchCall& call) const {
     if (!call.training) return {};
-    return {static_cast<float>(config_.hidden_dropout), DeriveKey(call.dropout_key, kOutput)};
+    return {static_cast<float>(config_.hidden_dropout),
+            DeriveKey(call.dropout_key, kAttentionOutputSite)};
   }
 
   // ---- forward
@@ -406,7 +411,8 @@ class AttentionLayer final : public ResidualBranch {
                            column == 0 ? gemm::Store::kOverwrite : gemm::Store::kAccumulate);
       });
       const RoundingSite site = {
-          DeriveKey(call.dropout_key, kRounding + static_cast<std::uint64_t>(t.first_head)),
+          DeriveKey(call.dropout_key,
+                    kAttentionRounding + static_cast<std::uint64_t>(t.first_head)),
           begin * config_.hidden_size};
       AddToGradient(context, dx.Rows(begin, rows), slab.dx, site, [&](const View<float, 2>& to) {
         LayerNormBackward(context, Norm(call), part, dnormed, to, dnorm);

@@ -9,7 +9,7 @@
 namespace longspan {
 namespace {
 
-constexpr idx_t kAlignment = 32;  // bf16: 64 bytes
+constexpr idx_t kBf16Alignment = 32;  // bf16: 64 bytes
 // A run is rounded as rows of this many.
 constexpr idx_t kRow = 4096;
 
@@ -25,7 +25,7 @@ Bf16Weights::Bf16Weights(const ParameterTable& table, LayerCopies copies, const 
   for (const ParameterInfo& info : table.list()) {
     if (layer(info) == kNoLayer) Add(info, kNoLayer, &common);
   }
-  common = RoundUp(common, kAlignment);
+  common = RoundUp(common, kBf16Alignment);
   std::unordered_map<int, idx_t> ends;  // of the layers, behind what all have
   idx_t extent = common;
   for (const ParameterInfo& info : table.list()) {
@@ -41,7 +41,7 @@ void Bf16Weights::Add(const ParameterInfo& info, int layer, idx_t* extent) {
   const bool goes_on = !runs_.empty() && runs_.back().layer == layer &&
                        runs_.back().from + runs_.back().size == info.offset;
   if (!goes_on) {
-    *extent = RoundUp(*extent, kAlignment);
+    *extent = RoundUp(*extent, kBf16Alignment);
     runs_.push_back({layer, info.offset, *extent, 0});
   }
   runs_.back().size += info.size;

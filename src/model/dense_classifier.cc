@@ -6,14 +6,6 @@
 #include "ops/feed_forward/feed_forward.h"
 
 namespace longspan {
-namespace {
-
-View<float, 2> TakeRows(Arena::Frame& frame, idx_t rows, idx_t cols) {
-  return {frame.Take<float>(rows * cols), {rows, cols}};
-}
-
-}  // namespace
-
 void DenseClassifier::Logits(Context& context, const ParameterTable& parameters,
                              const View<const float, 2>& h, const View<float, 2>& logits) const {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(h.extent[0] * channels_));

@@ -11,7 +11,11 @@
 namespace longspan {
 namespace {
 
-enum Site : std::uint64_t { kHidden = 0, kOutput = 1, kRounding = 2 };
+enum FeedForwardSite : std::uint64_t {
+  kHiddenSite = 0,
+  kFeedForwardOutputSite = 1,
+  kFeedForwardRounding = 2
+};
 
 class FeedForward final : public ResidualBranch {
  public:
@@ -168,7 +172,7 @@ class FeedForward final : public ResidualBranch {
 
   // The random bits for rounding the gradient of the rows from token `begin` on.
   RoundingSite RoundingSiteOf(const BranchCall& call, idx_t begin) const {
-    return {DeriveKey(call.dropout_key, kRounding), begin * config_.hidden_size};
+    return {DeriveKey(call.dropout_key, kFeedForwardRounding), begin * config_.hidden_size};
   }
   FeedForwardSpec Spec(const BranchCall& call, idx_t first) const {
     FeedForwardSpec spec;
@@ -176,8 +180,8 @@ class FeedForward final : public ResidualBranch {
     spec.activation = activation_;
     if (call.training) {
       const auto p = static_cast<float>(config_.hidden_dropout);
-      spec.hidden = {p, DeriveKey(call.dropout_key, kHidden)};
-      spec.output = {p, DeriveKey(call.dropout_key, kOutput)};
+      spec.hidden = {p, DeriveKey(call.dropout_key, kHiddenSite)};
+      spec.output = {p, DeriveKey(call.dropout_key, kFeedForwardOutputSite)};
     }
     return spec;
   }

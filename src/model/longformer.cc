@@ -18,11 +18,11 @@ namespace longspan {
 namespace {
 
 // Random sites of the model; the head owns 1 and 2, layer i derives its key from kFirstLayer + i.
-enum Site : std::uint64_t { kEmbeddings = 0, kFirstLayer = 16 };
+enum LongformerSite : std::uint64_t { kEmbeddings = 0, kFirstLayer = 16 };
 
-constexpr const char* kWords = "embeddings.word_embeddings.weight";
-constexpr const char* kPositions = "embeddings.position_embeddings.weight";
-constexpr const char* kTypes = "embeddings.token_type_embeddings.weight";
+constexpr const char* kWordTable = "embeddings.word_embeddings.weight";
+constexpr const char* kPositionTable = "embeddings.position_embeddings.weight";
+constexpr const char* kTypeTable = "embeddings.token_type_embeddings.weight";
 
 // Row numbers of streams are 32 bits wide.
 constexpr idx_t kMostRows = std::numeric_limits<std::int32_t>::max();
@@ -69,9 +69,10 @@ Longformer::Longformer(LongformerConfig config, Memory memory)
     : config_(std::move(config)),
       prefix_(config_.head == LongformerHead::kNone ? "" : "longformer.") {
   const idx_t channels = config_.hidden_size;
-  parameters_.Add(Name(kWords), {config_.vocab_size, channels}, ParameterKind::kEmbedding);
-  parameters_.Add(Name(kPositions), {config_.max_positions, channels}, ParameterKind::kEmbedding);
-  parameters_.Add(Name(kTypes), {config_.token_types, channels}, ParameterKind::kEmbedding);
+  parameters_.Add(Name(kWordTable), {config_.vocab_size, channels}, ParameterKind::kEmbedding);
+  parameters_.Add(Name(kPositionTable), {config_.max_positions, channels},
+                  ParameterKind::kEmbedding);
+  parameters_.Add(Name(kTypeTable), {config_.token_types, channels}, ParameterKind::kEmbedding);
   parameters_.Add(Name("embeddings.LayerNorm.weight"), {channels}, ParameterKind::kNormWeight);
   parameters_.Add(Name("embeddings.LayerNorm.bias"), {channels}, ParameterKind::kNormBias);
   for (std::size_t i = 0; i < config_.layers(); ++i) {
@@ -94,7 +95,7 @@ std::string Longformer::Name(std::string_view rest) const { return prefix_ + std
 void Longformer::Initialise(std::uint64_t seed,
                             const std::function<bool(std::string_view name)>& which) {
   parameters_.Draw(seed, config_.initializer_range, config_.initializer_range, which);
-  for (const char* table : {kWords, kPositions}) {
+  for (const char* table : {kWordTable, kPositionTable}) {
     if (which && !which(Name(table))) continue;
     std::fill_n(&parameters_.matrix(Name(table))(config_.pad_token, 0), config_.hidden_size, 0.0f);
   }
@@ -162,12 +163,12 @@ void Longformer::SumOfEmbeddings(Context& context, const LongformerBatch& batch,
                                  const View<float, 2>& sum) {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
   const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
-  EmbeddingForward(context, batch.ids, Table().matrix(Name(kWords)), sum);
-  EmbeddingForward(context, PositionsOf(batch), Table().matrix(Name(kPositions)), rows);
+  EmbeddingForward(context, batch.ids, Table().matrix(Name(kWordTable)), sum);
+  EmbeddingForward(context, PositionsOf(batch), Table().matrix(Name(kPositionTable)), rows);
   AddDropout(context, {}, rows, sum);
   const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
   EmbeddingForward(context, batch.token_types.empty() ? none : batch.token_types,
-                   Table().matrix(Name(kTypes)), rows);
+                   Table().matrix(Name(kTypeTable)), rows);
   AddDropout(context, {}, rows, sum);
 }
 
@@ -201,15 +202,15 @@ void Longformer::EmbedBackward(Context& context, const LongformerBatch& batch,
                      parameters_.vector_gradient(Name("embeddings.LayerNorm.bias"))});
   const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
   EmbeddingBackward(context, batch.token_types.empty() ? none : batch.token_types, dsum,
-                    parameters_.matrix_gradient(Name(kTypes)));
+                    parameters_.matrix_gradient(Name(kTypeTable)));
   const auto pad = static_cast<std::int32_t>(config_.pad_token);
   const auto bytes = static_cast<std::size_t>(config_.hidden_size) * sizeof(float);
   ForEachRow(context, dsum.extent[0], [&](idx_t t) {
     if (batch.ids[static_cast<std::size_t>(t)] == pad) std::memset(&dsum(t, 0), 0, bytes);
   });
-  EmbeddingBackward(context, batch.ids, dsum, parameters_.matrix_gradient(Name(kWords)));
+  EmbeddingBackward(context, batch.ids, dsum, parameters_.matrix_gradient(Name(kWordTable)));
   EmbeddingBackward(context, PositionsOf(batch), dsum,
-                    parameters_.matrix_gradient(Name(kPositions)));
+                    parameters_.matrix_gradient(Name(kPositionTable)));
 }
 
 // ---- evaluation ---------------------------------------------------------------------------------

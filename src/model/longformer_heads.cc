@@ -22,7 +22,7 @@ namespace longspan {
 namespace {
 
 // Dropout sites of the head, below the step's key; layers own the sites from 16 on.
-enum Site : std::uint64_t { kBeforeDense = 1, kBeforeLogits = 2 };
+enum LongformerHeadSite : std::uint64_t { kBeforeDense = 1, kBeforeLogits = 2 };
 
 Dropout HeadSite(const HeadCall& call, double p, std::uint64_t site) {
   return SiteOf(call.step.dropout, p, site);
@@ -35,10 +35,6 @@ std::vector<std::int32_t> FirstTokens(idx_t rows, idx_t tokens) {
   std::vector<std::int32_t> first;
   for (idx_t b = 0; b < rows; ++b) first.push_back(static_cast<std::int32_t>(b * tokens));
   return first;
-}
-
-View<float, 2> TakeRows(Arena::Frame& frame, idx_t rows, idx_t cols) {
-  return {frame.Take<float>(rows * cols), {rows, cols}};
 }
 
 void CheckCount(const char* what, std::size_t given, idx_t needed, const LongformerBatch& batch) {

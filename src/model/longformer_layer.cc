@@ -10,7 +10,7 @@ namespace longspan {
 namespace {
 
 // Dropout sites of the layer; 0 is the attention's.
-enum Site : std::uint64_t { kAttentionOutput = 1, kFeedForwardOutput = 2 };
+enum LongformerLayerSite : std::uint64_t { kAttentionOutput = 1, kFeedForwardOutput = 2 };
 
 constexpr const char* kAttentionNorm = "attention.output.LayerNorm.";
 constexpr const char* kOutputNorm = "output.LayerNorm.";

@@ -12,7 +12,7 @@ namespace longspan {
 namespace {
 
 // Random sites of one text.
-enum Site : std::uint64_t { kRows = 0, kFirstBuckets = 1 };
+enum RecallSite : std::uint64_t { kRows = 0, kFirstBuckets = 1 };
 
 // Buckets (1, H, R, T) of one hashing, by direction and by chance.
 struct Buckets {

@@ -19,21 +19,23 @@ namespace {
 
 // Files have the output bias under both names, and where they differ the decoder's is what their
 // writer added to the logits: `transformers` 5.24 keeps the other one unused.
-constexpr std::string_view kBias = "lm_head.bias", kBiasAlias = "lm_head.decoder.bias";
+constexpr std::string_view kReformerBias = "lm_head.bias",
+                           kReformerBiasAlias = "lm_head.decoder.bias";
 
-constexpr std::string_view kEncoder = "reformer.";
+constexpr std::string_view kReformerPrefix = "reformer.";
 
 // The name under which `source` holds a parameter; empty when it does not. Bare models have no
 // prefix, others one.
-std::string NameIn(const io::TensorSource& source, const std::string& name) {
-  if (name == kBias && source.Has(kBiasAlias)) return std::string(kBiasAlias);
+std::string ReformerNameIn(const io::TensorSource& source, const std::string& name) {
+  if (name == kReformerBias && source.Has(kReformerBiasAlias))
+    return std::string(kReformerBiasAlias);
   if (source.Has(name)) return name;
-  const std::string other =
-      name.starts_with(kEncoder) ? name.substr(kEncoder.size()) : std::string(kEncoder) + name;
+  const std::string other = name.starts_with(kReformerPrefix) ? name.substr(kReformerPrefix.size())
+                                                              : std::string(kReformerPrefix) + name;
   return source.Has(other) ? other : std::string();
 }
 
-bool OfHead(std::string_view name) {
+bool OfReformerHead(std::string_view name) {
   return name.starts_with("lm_head.") || name.starts_with("classifier.") ||
          name.starts_with("qa_outputs.");
 }
@@ -58,12 +60,12 @@ bool PutHead(const WantedReformerHead& wanted, ReformerConfig* config) {
 }
 
 // The head's parameters that the files do not give.
-std::set<std::string, std::less<>> NewParameters(const io::TensorSource& source, bool take,
-                                                 const ParameterTable& table) {
+std::set<std::string, std::less<>> NewReformerParameters(const io::TensorSource& source, bool take,
+                                                         const ParameterTable& table) {
   std::set<std::string, std::less<>> fresh;
   for (const ParameterInfo& info : table.list()) {
-    if (!OfHead(info.name)) continue;
-    const std::string name = NameIn(source, info.name);
+    if (!OfReformerHead(info.name)) continue;
+    const std::string name = ReformerNameIn(source, info.name);
     if (!take || name.empty() || source.Info(name).shape != info.shape) fresh.insert(info.name);
   }
   return fresh;
@@ -76,8 +78,9 @@ bool IsLegacyConstant(std::string_view name) {
 
 // Unread tensors that need no warning: the second name of a bias that the model has once.
 auto IgnoredIn(const io::TensorSource& source, const ParameterTable& table) {
-  return [both = table.contains(kBias) && source.Has(kBiasAlias)](std::string_view name) {
-    return name == kBiasAlias || (both && name == kBias) || IsLegacyConstant(name);
+  return [both = table.contains(kReformerBias) &&
+                 source.Has(kReformerBiasAlias)](std::string_view name) {
+    return name == kReformerBiasAlias || (both && name == kReformerBias) || IsLegacyConstant(name);
   };
 }
 
@@ -108,8 +111,9 @@ void ApplyOptions(const LoadOptions& options, ReformerConfig* config) {
 
 void ReadWeights(const io::TensorSource& source, const LoadOptions& options, Reformer& model,
                  std::vector<std::string>* warnings) {
-  const auto unread = ReadParameters(source, {NameIn, IgnoredIn(source, model.parameters())},
-                                     NonFiniteOf(options), model.parameters());
+  const auto unread =
+      ReadParameters(source, {ReformerNameIn, IgnoredIn(source, model.parameters())},
+                     NonFiniteOf(options), model.parameters());
   AddWarnings(source, unread, warnings);
 }
 
@@ -132,15 +136,15 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
     ReadWeights(*source, options, model, warnings);
     return model;
   }
-  const auto fresh = NewParameters(*source, take, model.parameters());
+  const auto fresh = NewReformerParameters(*source, take, model.parameters());
   const auto is_new = [&](std::string_view name) { return fresh.count(name) != 0; };
   const auto unread =
-      ReadParameters(*source, {NameIn, IgnoredIn(*source, model.parameters()), is_new},
+      ReadParameters(*source, {ReformerNameIn, IgnoredIn(*source, model.parameters()), is_new},
                      NonFiniteOf(options), model.parameters());
   if (!fresh.empty()) model.Initialise(options.head->seed, is_new);
   std::vector<std::string> foreign;  // that no other head explains
   std::copy_if(unread.begin(), unread.end(), std::back_inserter(foreign),
-               [](const std::string& name) { return !OfHead(name); });
+               [](const std::string& name) { return !OfReformerHead(name); });
   CheckUnread(*source, foreign);
   if (warnings == nullptr) return model;
   warnings->insert(warnings->end(), notes.begin(), notes.end());
@@ -156,14 +160,16 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
 void CheckReformerTensors(const std::filesystem::path& directory) {
   const Reformer model(LoadReformerConfig(directory), Reformer::Memory::kBorrowed);
   const auto source = io::OpenModel(directory);
-  CheckUnread(*source, UnreadTensors(*source, {NameIn, IgnoredIn(*source, model.parameters())},
-                                     model.parameters()));
+  CheckUnread(*source,
+              UnreadTensors(*source, {ReformerNameIn, IgnoredIn(*source, model.parameters())},
+                            model.parameters()));
 }
 
 std::vector<io::TensorEntry> WeightEntries(Reformer& model) {
   std::vector<io::TensorEntry> entries = WeightEntries(model.parameters());
   // `transformers` before 5.24 looks for one of the names, since then for the other too.
-  if (model.parameters().contains(kBias)) AddAlias(kBias, kBiasAlias, &entries);
+  if (model.parameters().contains(kReformerBias))
+    AddAlias(kReformerBias, kReformerBiasAlias, &entries);
   return entries;
 }
 

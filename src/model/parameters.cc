@@ -10,7 +10,7 @@
 namespace longspan {
 namespace {
 
-constexpr idx_t kAlignment = 16;  // floats: 64 bytes
+constexpr idx_t kFloatAlignment = 16;  // floats: 64 bytes
 
 // Everything but the last axis counts rows: (S0, 1, d0) and (1, S1, d1) are matrices too.
 std::array<idx_t, 2> MatrixShape(const ParameterInfo& info) {
@@ -24,7 +24,7 @@ void ParameterTable::Add(std::string name, std::vector<idx_t> shape, ParameterKi
                          bool aligned) {
   ParameterInfo info{std::move(name), std::move(shape), kind, 0, 1};
   for (const idx_t extent : info.shape) info.size *= extent;
-  if (aligned) extent_ = RoundUp(extent_, kAlignment);
+  if (aligned) extent_ = RoundUp(extent_, kFloatAlignment);
   info.offset = extent_;
   extent_ += info.size;
   index_.emplace(info.name, list_.size());

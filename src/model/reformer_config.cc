@@ -36,8 +36,8 @@ AttentionChoice ParseAttentionChoice(const json& object, std::string_view source
        io::Escape(name));
 }
 
-ReformerHead HeadIn(const json& object, std::string_view source,
-                    const std::optional<WeightHeads>& weights) {
+ReformerHead ReformerHeadIn(const json& object, std::string_view source,
+                            const std::optional<WeightHeads>& weights) {
   HeadRules rules{"Reformer"};
   rules.causal = io::GetBool(object, "is_decoder", false, source);
   rules.masked = !rules.causal;
@@ -212,11 +212,11 @@ void CheckHead(std::string_view source, const ReformerConfig& c) {
 }
 
 // The presets: width, heads, layers.
-struct Preset {
+struct PresetOfReformer {
   std::string_view name;
   idx_t hidden, heads, layers, before;
 };
-constexpr Preset kPresets[] = {
+constexpr PresetOfReformer kReformerPresets[] = {
     {"tiny", 128, 2, 2, 1},
     {"small", 256, 4, 6, 1},
     {"base", 512, 8, 6, 1},
@@ -253,14 +253,14 @@ void ChooseAttention(std::string_view name, ReformerConfig* config) {
 
 namespace {
 
-ReformerConfig ConfigIn(const json& object, std::string_view source,
-                        const std::optional<WeightHeads>& weights) {
+ReformerConfig ReformerConfigIn(const json& object, std::string_view source,
+                                const std::optional<WeightHeads>& weights) {
   Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
   const std::string type = io::GetString(object, "model_type", "reformer", source);
   Check(type == "reformer", ErrorCode::kFormat,
         "{}: model_type '{}' is not supported; need 'reformer'", source, io::Escape(type));
   ReformerConfig config;
-  config.head = HeadIn(object, source, weights);
+  config.head = ReformerHeadIn(object, source, weights);
   config.layers = ParseLayers(object, source);
   ParseSizes(object, source, &config);
   ParsePositions(object, source, &config);
@@ -277,12 +277,12 @@ ReformerConfig ConfigIn(const json& object, std::string_view source,
 }  // namespace
 
 ReformerConfig ParseReformerConfig(std::string_view text, std::string_view source) {
-  return ConfigIn(io::ParseJson(text, source), source, std::nullopt);
+  return ReformerConfigIn(io::ParseJson(text, source), source, std::nullopt);
 }
 
 ReformerConfig ReadReformerConfig(const std::filesystem::path& file) {
   const json object = io::ReadJsonFile(file);
-  return ConfigIn(object, io::Escape(file.native(), 4096), DecidingWeights(object, file));
+  return ReformerConfigIn(object, io::Escape(file.native(), 4096), DecidingWeights(object, file));
 }
 
 ReformerConfig LoadReformerConfig(const std::filesystem::path& directory) {
@@ -379,12 +379,12 @@ std::uint64_t ParameterCount(const ReformerConfig& c) {
 
 std::vector<std::string> ReformerPresetNames() {
   std::vector<std::string> names;
-  for (const Preset& preset : kPresets) names.emplace_back(preset.name);
+  for (const PresetOfReformer& preset : kReformerPresets) names.emplace_back(preset.name);
   return names;
 }
 
 ReformerConfig ReformerPreset(std::string_view name) {
-  for (const Preset& preset : kPresets) {
+  for (const PresetOfReformer& preset : kReformerPresets) {
     if (preset.name != name) continue;
     ReformerConfig c;
     c.head = ReformerHead::kLanguageModel;

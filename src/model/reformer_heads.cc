@@ -13,7 +13,7 @@ namespace longspan {
 namespace {
 
 // Dropout sites of the heads, below the step's key; the model owns 0 to 3 and those from 16 on.
-enum Site : std::uint64_t { kBeforeDense = 4, kBeforeLogits = 5 };
+enum ReformerHeadSite : std::uint64_t { kBeforeReformerDense = 4, kBeforeReformerLogits = 5 };
 
 void CheckCount(const char* what, std::size_t given, idx_t needed, const TokenBatch& batch) {
   Check(static_cast<idx_t>(given) == needed, ErrorCode::kUsage,
@@ -120,8 +120,8 @@ class SequenceHead final : public ReformerHeadLayer {
     const SequenceTargets all = Targets(call.batch);
     const idx_t counted = Counted(all, rows.count());
     const float scale = LossScale(call.scale, counted);
-    const DenseClassifier::Sites sites = {SiteOf(call.dropout, dropout_, kBeforeDense),
-                                          SiteOf(call.dropout, dropout_, kBeforeLogits)};
+    const DenseClassifier::Sites sites = {SiteOf(call.dropout, dropout_, kBeforeReformerDense),
+                                          SiteOf(call.dropout, dropout_, kBeforeReformerLogits)};
     HeadLoss total;
     const auto loss_from = [&](idx_t begin) {
       return [&, begin](const View<const float, 2>& logits, float* dlogits) {

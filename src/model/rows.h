@@ -5,6 +5,7 @@
 #include <cstring>
 #include <span>
 
+#include "base/arena.h"
 #include "base/math.h"
 #include "gemm/gemm.h"
 #include "longspan/context.h"
@@ -16,6 +17,11 @@ namespace longspan {
 
 // Rows a task of an element-wise pass takes: some hundred kilobytes.
 inline constexpr idx_t kRowsOfTask = 256;
+
+// Scratch for `rows` rows of `cols` floats.
+inline View<float, 2> TakeRows(Arena::Frame& frame, idx_t rows, idx_t cols) {
+  return {frame.Take<float>(rows * cols), {rows, cols}};
+}
 
 // Calls row(t) for rows [0, rows).
 template <class Row>

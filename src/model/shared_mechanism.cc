@@ -14,15 +14,15 @@ namespace longspan {
 namespace {
 
 template <class T>
-SharedQkvOf<T> Inputs(const AttentionTensorsOf<T>& t) {
+SharedQkvOf<T> SharedInputs(const AttentionTensorsOf<T>& t) {
   return {t.Input(0), t.Input(1)};
 }
 template <class T>
-SharedSavedOf<T> Saved(const AttentionTensorsOf<T>& t) {
+SharedSavedOf<T> SharedSaved(const AttentionTensorsOf<T>& t) {
   return {t.Part(t.out, 0), t.first, t.second, t.delta};
 }
 template <class T>
-DSharedQkv Gradients(const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) {
+DSharedQkv SharedGradients(const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) {
   return {t.Part(dprojected, 0), t.Part(dprojected, 1)};
 }
 
@@ -59,8 +59,8 @@ class FullSharedMechanism final : public MechanismOf<FullSharedMechanism> {
 
   void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool /*again*/,
            const AttentionTensors& t) const {
-    FullSharedForward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, Inputs(t), call.mask,
-                      Saved(t));
+    FullSharedForward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, SharedInputs(t), call.mask,
+                      SharedSaved(t));
   }
   void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
            const Bf16AttentionTensors& t) const {
@@ -72,8 +72,8 @@ class FullSharedMechanism final : public MechanismOf<FullSharedMechanism> {
   void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
                const AttentionTensors& t, const View<float, 2>& dprojected) const {
     const View<const float, 2> dout = t.out;
-    FullSharedBackward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, Inputs(t), call.mask,
-                       Saved(t), t.Part(dout, 0), Gradients(t, dprojected));
+    FullSharedBackward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, SharedInputs(t), call.mask,
+                       SharedSaved(t), t.Part(dout, 0), SharedGradients(t, dprojected));
   }
   void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
                const Bf16AttentionTensors& t, const View<float, 2>& dprojected) const {
@@ -104,8 +104,8 @@ class LshMechanism final : public MechanismOf<LshMechanism> {
     std::uint16_t* ids = kept ? call.buckets->data() : frame.Take<std::uint16_t>(count);
     const LshBuckets buckets = BucketView(spec, t, ids, heads);
     if (!again && spec.Hashes(t.tokens)) Hash(context, call, spec, t, buckets);
-    LshForward(context, spec, Inputs(t), call.mask, View<const std::uint16_t, 4>(buckets),
-               Saved(t));
+    LshForward(context, spec, SharedInputs(t), call.mask, View<const std::uint16_t, 4>(buckets),
+               SharedSaved(t));
   }
 
   template <class T>
@@ -114,8 +114,8 @@ class LshMechanism final : public MechanismOf<LshMechanism> {
     const View<const T, 2> dout = t.out;
     const LshSpec spec = Spec(t.DropoutOf(dropout), t.tokens, call.num_hashes);
     const LshBuckets buckets = BucketView(spec, t, call.buckets->data(), t.layer_heads);
-    LshBackward(context, spec, Inputs(t), call.mask, View<const std::uint16_t, 4>(buckets),
-                Saved(t), t.Part(dout, 0), Gradients(t, dprojected));
+    LshBackward(context, spec, SharedInputs(t), call.mask, View<const std::uint16_t, 4>(buckets),
+                SharedSaved(t), t.Part(dout, 0), SharedGradients(t, dprojected));
   }
 
   double Pairs(idx_t tokens) const override {

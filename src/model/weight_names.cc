@@ -8,7 +8,7 @@
 namespace longspan {
 namespace {
 
-constexpr std::string_view kPrefix = "longformer.";
+constexpr std::string_view kModelPrefix = "longformer.";
 constexpr std::string_view kPrefixes[] = {"longformer.", "roberta.", "bert."};
 // Includes a Reformer, whose other names are unique.
 constexpr std::string_view kFamilies[] = {"longformer.", "roberta.", "bert.", "reformer."};
@@ -99,7 +99,7 @@ std::optional<std::string> CanonicalName(std::string_view name) {
   }
   std::string canonical(name);
   for (const std::string_view part : kParts) {
-    if (bare.starts_with(part)) canonical = std::string(kPrefix) + std::string(bare);
+    if (bare.starts_with(part)) canonical = std::string(kModelPrefix) + std::string(bare);
   }
   for (const auto& [begin, instead] : kHeads) {
     if (!canonical.starts_with(begin)) continue;

@@ -101,6 +101,10 @@ TEST_F(WhatIsTest, ARunBeforeItsEnd) {
   EXPECT_TRUE(Says(run, ErrorCode::kIo,
                    "run: has not finished; newest checkpoint: " + (run / "checkpoint-3").string() +
                        "; go on with --resume or use the checkpoint as a model"));
+  // The run removes its older checkpoints: no reason to download anything.
+  EXPECT_TRUE(Says(run / "checkpoint-2", ErrorCode::kIo,
+                   "there is no such checkpoint; " + run.string() +
+                       " has checkpoint-1, checkpoint-3; a run keeps its newest ones (--keep)"));
 }
 
 TEST_F(WhatIsTest, PartsOfModels) {

@@ -262,6 +262,13 @@ class Folders(Case):
                 self.assertIn(word, text)
             self.assertIn("next", json.loads(self.ok("info", path, "--json")))
         self.fails(3, "classify", "-m", bert, "--text", "a", says=["--to longformer"])
+        # A classifier that was trained from a folder of sentence-transformers is one.
+        judge = self.model("sequence")
+        (judge / "modules.json").write_text("[]")
+        text = self.ok("info", judge)
+        self.assertIn("longspan classify -m", text)
+        self.assertNotIn("made for vectors", text)
+        self.assertRegex(text, r"labels +\d+: \S+, \S+")
         (self.dir / "empty").mkdir()
         self.fails(4, "info", self.dir / "empty", says=["is an empty folder", "nothing is downloaded"])
         self.fails(4, "info", self.dir / "none", says=["there is no such folder", "huggingface-cli"])

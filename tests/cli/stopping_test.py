@@ -85,6 +85,15 @@ class Stopping(Runs):
             self.assertGreaterEqual(max(self.checkpoints(out)), 3)
             self.assertEqual(self.hidden(out), [])
 
+    def test_two_at_the_same_moment_are_one(self):
+        out = self.dir / "run"
+        process = self.begin(out, *LONG)
+        self.wait_for(lambda: self.steps_done(out) >= 3)
+        process.send_signal(signal.SIGINT)  # as timeout(1) does: to the process and to its group
+        process.send_signal(signal.SIGTERM)
+        self.assertIn(process.wait(timeout=60), (128 + signal.SIGINT, 128 + signal.SIGTERM))
+        self.assertGreaterEqual(max(self.checkpoints(out)), 3)
+
     def test_the_second_leaves_at_once(self):
         out = self.dir / "run"
         # An update that takes long: the first signal waits for it.
