@@ -23,7 +23,7 @@ struct Known {
   const char* name;
 };
 // Two signals within this time are one: timeout(1) sends one to the process and one to its group.
-constexpr std::chrono::milliseconds kOneSignal{50};
+constexpr std::chrono::milliseconds kOneSignal{100};
 
 constexpr std::array<Known, 3> kStopSignals = {
     {{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGHUP, "SIGHUP"}}};

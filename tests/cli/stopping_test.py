@@ -103,7 +103,7 @@ class Stopping(Runs):
         process.send_signal(signal.SIGINT)
         self.wait_for(lambda: "stops after this update" in self.said())
         self.assertIsNone(process.poll())
-        time.sleep(0.1)  # closer together they would count as one
+        time.sleep(0.2)  # closer together they would count as one
         process.send_signal(signal.SIGINT)
         begin = time.monotonic()
         self.assertEqual(process.wait(timeout=60), -signal.SIGINT)
