@@ -51,11 +51,6 @@ std::string ThreadsReason(const Globals& globals) {
   return IsSet("LONGSPAN_THREADS") ? "LONGSPAN_THREADS" : "the CPUs that the process may use";
 }
 
-std::uint64_t MachineMemory() {
-  return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-         static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
 std::string MemoryReason(const Globals& globals) {
   if (!globals.memory.empty()) return "--memory";
   return SystemMemoryLimit() < MachineMemory() ? "a control group or ulimit -v"

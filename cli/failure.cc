@@ -20,8 +20,6 @@
 namespace longspan::cli {
 namespace {
 
-constexpr std::size_t kLongestMessage = 4096;  // of one that others worded
-
 std::atomic<bool> leaving = false;
 
 std::atomic<bool> as_json = false;

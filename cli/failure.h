@@ -2,7 +2,12 @@
 // nothing can be caught any more.
 #pragma once
 
+#include <cstddef>
+
 namespace longspan::cli {
+
+// Bytes of a message that others worded (a library, CLI11), at most.
+inline constexpr std::size_t kLongestMessage = 4096;
 
 // To be called first. From then on memory that is gone ends the process with a line and status 5:
 // unwinding has memory of its own, and an exception that nobody can catch is told before the end.

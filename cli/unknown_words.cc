@@ -7,14 +7,14 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "cli/failure.h"
 #include "cli/help.h"
 #include "io/escape.h"
 
 namespace longspan::cli {
 namespace {
 
-constexpr std::size_t kLongestWord = 60;       // of one that is repeated in a message
-constexpr std::size_t kLongestMessage = 4096;  // of one that CLI11 worded
+constexpr std::size_t kLongestWord = 60;  // of one that is repeated in a message
 
 // Letters inserted, left out or replaced, or neighbours that changed places, between two words.
 std::size_t Distance(std::string_view a, std::string_view b) {

@@ -4,8 +4,8 @@
 #   TOGETHER: its sources are compiled as few large files (longspan_compile_together).
 # longspan_compile_together(target)
 #   Most of the time that a file outside the kernels costs goes into the headers that all of them
-#   share (JSON, CLI11, fmt). Compiled together they pay once: the program builds in a third of the
-#   time. The price: two sources of a target may not use one name for two things, not even in
+#   share (JSON, CLI11, fmt). Compiled together they pay once: the program builds in less than half
+#   the time. The price: two sources of a target may not use one name for two things, not even in
 #   unnamed namespaces. -DLONGSPAN_TOGETHER=OFF compiles each source alone, as clang-tidy does.
 # longspan_test(name SOURCES ... DEPS module ... [ISAS] [SLOW] [FIRST] [TIMEOUT seconds])
 #   A GoogleTest program. With ISAS it also runs once for every instruction set, forced; on a

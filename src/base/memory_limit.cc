@@ -74,6 +74,8 @@ std::uint64_t GroupLimit(const std::string& root) {
   return least;
 }
 
+}  // namespace
+
 std::uint64_t MachineMemory(const std::string& root) {
   std::uint64_t bytes = kNoLimit;
   ForEachLine(root + "/proc/meminfo", [&](std::string_view line) {
@@ -84,8 +86,6 @@ std::uint64_t MachineMemory(const std::string& root) {
   });
   return bytes;
 }
-
-}  // namespace
 
 std::uint64_t SystemMemoryLimit(const std::string& root) {
   std::uint64_t least = std::min(GroupLimit(root), MachineMemory(root));

@@ -11,6 +11,9 @@
 
 namespace longspan {
 
+// Bytes of memory that the machine has. `root` stands before /proc, for tests.
+std::uint64_t MachineMemory(const std::string& root = "");
+
 // What the system grants: the least of the memory limits of this process's control group and of
 // those above it (v2 or v1), RLIMIT_AS and the machine's memory. Read anew each time. `root` stands
 // before /proc and /sys, for tests.
