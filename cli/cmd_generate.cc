@@ -125,7 +125,6 @@ class Generation {
   }
 
   int Run() {
-    if (prompts_.texts.empty()) return refusals_.Finish();
     // What streams is seen itself.
     Waiting writing("writing", streams());
     if (c_.search) {
@@ -248,6 +247,7 @@ class Generation {
       for (std::size_t i = 0; i < prompts_.texts.size(); ++i) j["texts"].push_back(Report(i));
     }
     if (!c_.search) j["seed"] = c_.options.sampling.seed;
+    j.update(refusals_.Members());
     // A model of bytes may stop inside a character.
     PrintResult(io::DumpJson(j));
   }

@@ -51,9 +51,9 @@ data::Texts TextsOf(const TokenizeCommand& c, bool any_bytes) {
   return {paths, given, rules};
 }
 
-// Calls use(name, text) for each; names what cannot be used. The exit code.
-int ForEachText(const TokenizeCommand& c, bool any_bytes,
-                const std::function<void(const std::string&, const std::string&)>& use) {
+// Calls use(name, text) for each; names what cannot be used, which it returns.
+Refusals ForEachText(const TokenizeCommand& c, bool any_bytes,
+                     const std::function<void(const std::string&, const std::string&)>& use) {
   data::Texts texts = TextsOf(c, any_bytes);
   Refusals refusals(c.data.skip_bad, TellNote);
   const bool only = c.files.empty() && c.texts.size() == 1;
@@ -64,7 +64,7 @@ int ForEachText(const TokenizeCommand& c, bool any_bytes,
   };
   texts.ForEach(
       take, [&](const data::Row& row, const Error& why) { refusals.Add(row, why); }, TellNote);
-  return refusals.Finish();
+  return refusals;
 }
 
 // Ids between spaces, commas, line breaks or brackets.
@@ -95,11 +95,10 @@ class ListPrinter {
     Begin();
     PrintResult(std::string(count_++ > 0 ? ",\n  " : "\n  ") + io::JsonText(item));
   }
-  void Finish() {
+  void Finish(const nlohmann::ordered_json& members) {
     Begin();
-    PrintResult("\n ]\n}\n");
+    PrintResult(JsonListEnd(count_ > 0, members, 1));
   }
-  bool begun() const { return begun_; }
 
  private:
   void Begin() {
@@ -116,7 +115,7 @@ class ListPrinter {
 
 int Decode(const TokenizeCommand& c, const Tokenizer& tokenizer) {
   ListPrinter document({}, "texts");
-  const int code = ForEachText(c, true, [&](const std::string&, const std::string& ids) {
+  const Refusals refusals = ForEachText(c, true, [&](const std::string&, const std::string& ids) {
     const std::string text = tokenizer.Decode(ParseIds(ids), c.no_special);
     if (c.json) {
       document.Add(text);
@@ -124,8 +123,8 @@ int Decode(const TokenizeCommand& c, const Tokenizer& tokenizer) {
       PrintResult(text + "\n");
     }
   });
-  if (c.json && (code == 0 || document.begun())) document.Finish();
-  return code;
+  if (c.json) document.Finish(refusals.Members());
+  return refusals.Finish();
 }
 
 // One text's rows.
@@ -293,11 +292,10 @@ int RunTokenize(TokenizeCommand c) {
     }
     ++texts;
   };
-  const int code = ForEachText(c, tokenizer->kind() == "bytes", use);
+  const Refusals refusals = ForEachText(c, tokenizer->kind() == "bytes", use);
   TellLongest(*tokenizer, longest);
-  // Where nothing could be used, what was said of it is all there is.
-  if (c.json && (code == 0 || document.begun())) document.Finish();
-  return code;
+  if (c.json) document.Finish(refusals.Members());
+  return refusals.Finish();
 }
 
 }  // namespace

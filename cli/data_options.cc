@@ -59,6 +59,12 @@ void Refusals::Add(const data::Row& row, const Error& why) {
   if (!allowed_ || row.ends_file) tell_(why.what());
 }
 
+nlohmann::ordered_json Refusals::Members() const {
+  nlohmann::ordered_json members = nlohmann::ordered_json::object();
+  if (count_ > 0) members = {{"refused", count_}, {"refusals", list_}};
+  return members;
+}
+
 int Refusals::Finish() const {
   if (count_ > 0 && (allowed_ || count_ > kMostNamed)) {
     tell_(fmt::format("{} cannot be used{}", Counted(count_, "text"),

@@ -39,8 +39,9 @@ class Refusals {
   int Finish() const;
 
   idx_t count() const { return count_; }
-  // The first ones, for documents: [{"input", "error"}, ...].
-  const nlohmann::ordered_json& list() const { return list_; }
+  // What a document says of them: nothing, or {"refused": N, "refusals": [{"input", "error"}, ...]}
+  // with the first ones.
+  nlohmann::ordered_json Members() const;
 
  private:
   static constexpr idx_t kMostNamed = 100;

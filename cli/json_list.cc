@@ -14,6 +14,16 @@ std::string JsonListHead(const nlohmann::ordered_json& head, std::string_view li
   return text + "\n" + margin + io::JsonText(nlohmann::ordered_json(list)) + ": [";
 }
 
+std::string JsonListEnd(bool any, const nlohmann::ordered_json& members, int indent) {
+  const std::string margin(static_cast<std::size_t>(indent), ' ');
+  std::string text = any ? "\n" + margin + "]" : "]";
+  for (const auto& [name, value] : members.items()) {
+    text += ",\n" + margin + io::JsonText(nlohmann::ordered_json(name)) + ": ";
+    text += IndentedJson(value, margin.size()).substr(margin.size());
+  }
+  return text + "\n}\n";
+}
+
 std::string IndentedJson(const nlohmann::ordered_json& value, std::size_t columns) {
   const std::string margin(columns, ' ');
   std::string text = margin;

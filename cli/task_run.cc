@@ -217,12 +217,7 @@ int TaskRun::Finish() {
       texts_ == 0 && refusals_.count() > 0;  // the refusals are all there is to say
   if (command_.json) {
     if (results_ == 0) BeginJson();
-    std::string end = results_ > 0 ? "\n  ]" : "]";
-    if (refusals_.count() > 0) {
-      end += fmt::format(",\n  \"refused\": {},\n  \"refusals\": ", refusals_.count());
-      end += IndentedJson(refusals_.list(), 2).substr(2);
-    }
-    PrintResult(end + "\n}\n");
+    PrintResult(JsonListEnd(results_ > 0, refusals_.Members()));
   }
   progress_.Finish();
   if (untold_ > 0) Tell(fmt::format("... and {} more in windows or cut", Counted(untold_, "text")));
