@@ -12,6 +12,7 @@
 #include "cli/memory_size.h"
 #include "cli/step_bench.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "model/longformer_files.h"
@@ -67,6 +68,7 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
         "bench: --dtype '{}', need f32 or bf16", io::Escape(c.dtype));
   Check(c.batch >= 1 && c.tokens >= 1, ErrorCode::kUsage,
         "bench: --batch {} --tokens {}, need at least 1 of each", c.batch, c.tokens);
+  Waiting timing("timing");
   Context context(threads);
   const auto bench = MakeBench(context, c, kind);
   bench->Step();  // books the memory, creates oneDNN's kernels
@@ -74,6 +76,8 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
                                       bench->Gflop(), c.steps, [&bench] { bench->Step(); });
   const idx_t peak_rss = PeakRssBytes();
   const double tokens = static_cast<double>(c.batch * c.tokens);
+  const std::string peaks = c.json ? "" : Describe(ProbePeaks(context));
+  timing.End();
   if (c.json) {
     nlohmann::ordered_json j;
     j["dtype"] = c.dtype;
@@ -95,10 +99,9 @@ int RunBench(const BenchCommand& c, StepKind kind, int threads) {
       "{}\npeak: {}\n{} of {} x {} tokens in {}: {:.3f} s (best {:.3f}), {:.0f} tokens/s, {:.0f} "
       "MB\n"
       "{:.1f} GFLOP without recomputation: {:.1f} GFLOP/s, {:.2f} of the peak of {:.1f}\n",
-      DescribeMachine(context, r), Describe(ProbePeaks(context)),
-      kind == StepKind::kTrain ? "training step" : "forward", c.batch, c.tokens, c.dtype, r.seconds,
-      r.seconds_min, tokens / r.seconds, static_cast<double>(peak_rss) * 1e-6, r.gflop, r.gflops(),
-      r.fraction, r.peak_gflops));
+      DescribeMachine(context, r), peaks, kind == StepKind::kTrain ? "training step" : "forward",
+      c.batch, c.tokens, c.dtype, r.seconds, r.seconds_min, tokens / r.seconds,
+      static_cast<double>(peak_rss) * 1e-6, r.gflop, r.gflops(), r.fraction, r.peak_gflops));
   return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "cli/bench_timing.h"
 #include "cli/visual/command.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -33,6 +34,7 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
   Check(c.dtype == "f32" || c.dtype == "bf16", ErrorCode::kUsage,
         "bench: --dtype '{}', need f32 or bf16", io::Escape(c.dtype));
   const bool backward = c.pass == "both";
+  Waiting timing("timing");
   Context context(threads);
   AttentionProblemOptions options = c.problem;
   options.bf16 = c.dtype == "bf16";
@@ -46,6 +48,7 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
     problem->Forward(context);
     if (backward) problem->Backward(context);
   });
+  timing.End();
   if (c.json) {
     nlohmann::ordered_json j;
     j["kind"] = c.problem.kind;

@@ -12,6 +12,7 @@
 #include "cli/bench_timing.h"
 #include "cli/cmd_bench_attention.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "io/json.h"
 
 namespace longspan::cli {
@@ -41,6 +42,7 @@ PathTimes TimePath(Context& context, Bf16Path path, idx_t tokens, idx_t steps) {
 }
 
 int RunBf16Bench(idx_t tokens, idx_t steps, bool as_json, int threads) {
+  Waiting timing("timing");
   Context context(threads);
   const Bf16Path rule = ActiveBf16Path();
   std::vector<PathTimes> paths = {TimePath(context, Bf16Path::kWiden, tokens, steps)};
@@ -48,6 +50,7 @@ int RunBf16Bench(idx_t tokens, idx_t steps, bool as_json, int threads) {
     paths.push_back(TimePath(context, Bf16Path::kPairs, tokens, steps));
   }
   ForceBf16Path(std::nullopt);
+  timing.End();
   const auto fastest = std::min_element(
       paths.begin(), paths.end(),
       [](const PathTimes& a, const PathTimes& b) { return a.seconds < b.seconds; });

@@ -9,6 +9,7 @@
 #include "cli/bench_timing.h"
 #include "cli/counted.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "io/json.h"
 #include "model/text_decoder.h"
 
@@ -106,11 +107,16 @@ nlohmann::ordered_json Report(const GenerateTimes& t, const GenerateTimes& first
 int RunGenerateBench(const GenerateBenchCommand& c, int threads) {
   Check(c.tokens >= 1 && c.batch >= 1 && c.batch <= 1024, ErrorCode::kUsage,
         "bench: {} tokens of {} texts, need at least 1 and at most 1024 texts", c.tokens, c.batch);
+  Waiting timing("timing");
   Context context(threads);
   Reformer model(BenchConfig(c));
   model.Initialise(1);
   std::vector<GenerateTimes> times;
-  for (const idx_t length : c.contexts) times.push_back(Measure(context, model, c, length));
+  for (const idx_t length : c.contexts) {
+    timing.Change(fmt::format("timing a context of {} tokens", length));
+    times.push_back(Measure(context, model, c, length));
+  }
+  timing.End();
   if (c.json) {
     nlohmann::ordered_json j;
     j["batch"] = c.batch;

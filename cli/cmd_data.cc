@@ -12,6 +12,7 @@
 #include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "longspan/context.h"
@@ -141,7 +142,9 @@ int RunStats(DataCommand c, int threads) {
   }
   c.options.tokenizer = tokenizer.get();
   c.options.files.assign(c.files.begin(), c.files.end());
+  Waiting counting("counting texts");
   const DataStats stats = CollectDataStats(context, c.options);
+  counting.End();
   TellNotes(stats.notes);
   PrintResult(c.json ? io::DumpJson(Json(stats)) : Report(stats));
   return 0;

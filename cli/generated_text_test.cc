@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/errors.h"
+#include "tests/support/files.h"
 #include "text/bytes_tokenizer.h"
 #include "text/open_tokenizer.h"
 
@@ -57,8 +58,7 @@ TEST(GeneratedText, StopStringsAndTheirBeginningsAreHeldBack) {
 
 TEST(GeneratedText, SubwordsAreSpeltAsInTheWholeText) {
   for (const char* name : {"roberta", "bert-uncased"}) {
-    const auto tokenizer =
-        text::OpenTokenizer(std::string(LONGSPAN_SOURCE_DIR) + "/tests/tokenizers/" + name);
+    const auto tokenizer = text::OpenTokenizer(test::kRoot / "tests/tokenizers" / name);
     text::EncodeOptions options;
     options.special_tokens = false;
     const auto ids =

@@ -18,6 +18,7 @@ data::RowRules RulesOf(const InputOptions& options, std::vector<data::WantedFiel
   rules.fields.push_back({"id", false, true});  // comes back with the result
   rules.lines = options.lines;
   rules.squad = squad;
+  rules.missing_hint = " (a text itself is given with --text)";
   return rules;
 }
 

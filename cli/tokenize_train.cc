@@ -16,6 +16,8 @@
 #include "cli/text_inputs.h"
 #include "cli/visual/command.h"
 #include "cli/visual/output.h"
+#include "cli/visual/terminal.h"
+#include "cli/waiting.h"
 #include "data/corpus.h"
 #include "io/escape.h"
 #include "io/json.h"
@@ -40,7 +42,7 @@ struct TrainTokenizerCommand {
   bool no_bytes = false, overwrite = false, json = false;
 };
 
-// Smaller texts are read in no time; on a terminal they are told of all the same.
+// Smaller texts are read in no time.
 constexpr idx_t kTellBytes = idx_t{16} << 20;
 
 // What the new tokenizer makes of the text's beginning.
@@ -82,7 +84,6 @@ void CheckOutput(const TrainTokenizerCommand& c) {
           io::Escape(c.output), io::Escape(name));
   }
   for (const std::string& name : ours) CheckIsNoInputOf(c.files, fs::path(c.output) / name);
-  for (const std::string& name : ours) io::RemoveAll(fs::path(c.output) / name);
 }
 
 std::string Report(const TrainTokenizerCommand& c, const text::Tokenizer& tokenizer,
@@ -105,28 +106,41 @@ std::string Report(const TrainTokenizerCommand& c, const text::Tokenizer& tokeni
 
 int RunTrainTokenizer(TrainTokenizerCommand c) {
   const auto begin = std::chrono::steady_clock::now();
+  CheckOutput(c);
   c.options.byte_fallback = !c.no_bytes;
   data::CorpusRules rules;
   rules.options = c.data;
+  Waiting reading("reading texts");
   const data::Corpus corpus = data::ReadCorpus({c.files.begin(), c.files.end()}, rules);
+  reading.End();
   TellNotes(corpus.notes);
   std::vector<std::string_view> texts;
   for (const data::CorpusFile& file : corpus.files) texts.push_back(file.text());
   idx_t bytes = 0;
   for (const std::string_view text : texts) bytes += static_cast<idx_t>(text.size());
-  const bool told = isatty(STDERR_FILENO) != 0 || bytes > kTellBytes;
+  // A terminal sees one line that changes; a log gets lines where they are worth their place.
+  const bool logged = !DetectTerminal(STDERR_FILENO).interactive && bytes > kTellBytes;
+  Waiting learning("counting words");
   const std::string model = text::TrainSentencePiece(
       texts, c.options, [&, before = idx_t{-1}](const auto& event) mutable {
         const idx_t percent = event.bytes * 100 / std::max<idx_t>(1, event.all_bytes);
-        if (!told || percent / 10 == before) return;
+        learning.Change(percent == 100 ? "learning pieces"
+                                       : fmt::format("counting words, {} %", percent));
+        if (!logged || percent / 10 == before) return;
         before = percent / 10;
         fmt::print(stderr, "longspan: read {} of {} bytes{}\n", event.bytes, event.all_bytes,
                    event.bytes == event.all_bytes ? ", learning pieces" : "");
       });
-  CheckOutput(c);
+  CheckOutput(c);  // once more: learning may have taken an hour
+  if (io::IsDirectory(c.output)) {
+    for (const std::string& name : TokenizerFiles(c.output)) {
+      io::RemoveAll(fs::path(c.output) / name);
+    }
+  }
   text::WriteTokenizer(model, c.output);
   const auto tokenizer = text::OpenTokenizer(c.output);
   const Sample sample = Measure(*tokenizer, texts);
+  learning.End();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   PrintResult(Report(c, *tokenizer, sample, bytes, seconds));

@@ -21,6 +21,11 @@ Waiting::Waiting(std::string what, bool quiet) : what_(std::move(what)) {
   }
 }
 
+void Waiting::Change(std::string what) {
+  const std::lock_guard lock(mutex_);
+  what_ = std::move(what);
+}
+
 void Waiting::End() {
   if (!thread_.joinable()) return;
   {

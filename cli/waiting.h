@@ -18,6 +18,9 @@ class Waiting {
   Waiting(const Waiting&) = delete;
   Waiting& operator=(const Waiting&) = delete;
 
+  // What is waited for now.
+  void Change(std::string what);
+
   // Erases the line; before anything else is printed.
   void End();
 

@@ -8,9 +8,11 @@
 #   the time. The price: two sources of a target may not use one name for two things, not even in
 #   unnamed namespaces. -DLONGSPAN_TOGETHER=OFF compiles each source alone, as clang-tidy does.
 # longspan_test(name SOURCES ... DEPS module ... [ISAS] [SLOW] [FIRST] [TIMEOUT seconds])
-#   A GoogleTest program. With ISAS it also runs once for every instruction set, forced; on a
-#   machine that lacks one, that run says so and counts as skipped. FIRST: it is among the longest,
-#   and is started before the others, so that nothing waits for it alone at the end.
+#   A GoogleTest program, compiled together. A module has one, or two if some of its tests are
+#   ISAS: most of what tests cost a compiler are GoogleTest's headers, and linking. With ISAS it
+#   also runs once for every instruction set, forced; on a machine that lacks one, that run says so
+#   and counts as skipped. FIRST: it is among the longest, and is started before the others, so that
+#   nothing waits for it alone at the end.
 # longspan_bench(name SOURCES ... DEPS module ...)
 #   A Google Benchmark program that verifies, then times. Never run by the tests for its times.
 #   benchmarks.txt in the build folder lists them all: ./dev bench runs that list.
@@ -66,12 +68,12 @@ function(longspan_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE longspan_test_support ${ARG_LIBS})
+  longspan_compile_together(${name})
   # GoogleTest's macros cost a compiler more at -O2 than any test gains.
   target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
   foreach(dep IN LISTS ARG_DEPS)
     target_link_libraries(${name} PRIVATE longspan_${dep})
   endforeach()
-  target_compile_definitions(${name} PRIVATE LONGSPAN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
   set(tests ${name})
   if(ARG_ISAS)

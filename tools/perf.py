@@ -5,10 +5,10 @@ usage: perf.py PROGRAM OTHER [--pairs N] [--most RATIO] [--only WORD...] [--json
 
 Measures attention (each mechanism, with its gradient), training steps, encoding and loading. A pair is
 one run of each program, the first one alternating; what is told is the median of the pairs' ratios,
-PROGRAM over OTHER, with its quartiles. Attention and steps report their own seconds; encoding and
-loading count the CPU seconds of the process, which neighbours disturb least. Leaves with 1 when a
-median is above --most (default 1.02). Nothing else should run: 30 pairs take about 40 minutes on two
-cores.
+PROGRAM over OTHER, with its quartiles. Attention and steps report the best of their own steps;
+encoding and loading count the CPU seconds of the process, the best of three runs: neighbours only
+ever make them slower. Leaves with 1 when a median is above --most (default 1.02). Nothing else should
+run: 30 pairs take about 40 minutes on two cores.
 """
 import argparse
 import json
@@ -26,23 +26,23 @@ TEXT = ROOT / "data" / "persuasion.txt"
 
 
 def bench(*words):
-    """Seconds that a benchmark reports."""
+    """Seconds of the best step that a benchmark reports."""
     def measure(program, _):
         out = subprocess.run([program, "bench", *map(str, words), "--json"], check=True, text=True,
                              stdout=subprocess.PIPE).stdout
-        return json.loads(out)["seconds"]
+        return json.loads(out)["seconds_min"]
     return measure
 
 
 def process(*words):
-    """CPU seconds of a whole process; {folder} stands for the scratch folder."""
-    def measure(program, folder):
+    """CPU seconds of a whole process, the best of three; {folder} stands for the scratch folder."""
+    def once(program, folder):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([program, *(str(w).replace("{folder}", str(folder)) for w in words)], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return measure
+    return lambda program, folder: min(once(program, folder) for _ in range(3))
 
 
 def measures():

@@ -55,9 +55,9 @@ TEST(Ticks, LieInsideTheScaleAndRise) {
 }
 
 TEST(FitScale, SurvivesEveryKindOfValue) {
-  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   EXPECT_EQ(FitScale({}, false, 0).high, 1);
-  EXPECT_EQ(FitScale({kNan, HUGE_VAL}, true, 0).low, 1);
+  EXPECT_EQ(FitScale({nan, HUGE_VAL}, true, 0).low, 1);
   const Scale flat = FitScale({3, 3, 3}, false, 0.05);
   EXPECT_LT(flat.low, 3);
   EXPECT_GT(flat.high, 3);

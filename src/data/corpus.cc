@@ -221,7 +221,7 @@ Corpus ReadCorpus(const std::vector<std::filesystem::path>& paths, const CorpusR
     corpus.notes.push_back(fmt::format("{} rows have no text", corpus.empty));
   }
   Check(!names.empty(), ErrorCode::kUsage, "data: no file was given");
-  Check(rules.may_be_empty || !corpus.files.empty(), ErrorCode::kUsage, "{}{}: no text in {}{}",
+  Check(rules.may_be_empty || !corpus.files.empty(), ErrorCode::kFormat, "{}{}: no text in {}{}",
         io::EscapeName(names.front()),
         names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : "",
         names.size() > 1 ? "them" : "it", corpus.notes.empty() ? "" : "; " + corpus.notes.front());

@@ -66,8 +66,8 @@ struct Corpus {
   std::vector<std::string> notes;  // lines for people
 };
 
-// Reads files and folders. Everything is checked here: what is returned can be used. kUsage without
-// a text; kIo; kFormat with file, line and byte for bytes that are no UTF-8, rows that are damaged
+// Reads files and folders. Everything is checked here: what is returned can be used. kIo; kFormat
+// without a text, and with file, line and byte for bytes that are no UTF-8, rows that are damaged
 // or lack the text's field.
 Corpus ReadCorpus(const std::vector<std::filesystem::path>& paths, const CorpusRules& rules);
 

@@ -14,7 +14,7 @@ data::TextStream Stream(std::string_view text) {
   return {data::MemoryBytes(text, "t.csv"), "t.csv", data::kUtf8, data::LineBreaks::kTable};
 }
 
-std::vector<Record> Read(std::string_view text, char separator = ',') {
+std::vector<Record> ReadRecords(std::string_view text, char separator = ',') {
   data::TextStream stream = Stream(text);
   data::CsvReader reader(stream, separator, 1000);
   std::vector<Record> records;
@@ -23,33 +23,33 @@ std::vector<Record> Read(std::string_view text, char separator = ',') {
 }
 
 TEST(CsvTest, FieldsQuotesAndLineEnds) {
-  EXPECT_EQ(Read("a,b\nc,d\n"), (std::vector<Record>{{"a", "b"}, {"c", "d"}}));
-  EXPECT_EQ(Read("\xef\xbb\xbf"
-                 "a,b\r\n\r\nc,d"),
+  EXPECT_EQ(ReadRecords("a,b\nc,d\n"), (std::vector<Record>{{"a", "b"}, {"c", "d"}}));
+  EXPECT_EQ(ReadRecords("\xef\xbb\xbf"
+                        "a,b\r\n\r\nc,d"),
             (std::vector<Record>{{"a", "b"}, {"c", "d"}}));
-  EXPECT_EQ(Read("\"x, \"\"y\"\"\nz\",,\n,\n"),
+  EXPECT_EQ(ReadRecords("\"x, \"\"y\"\"\nz\",,\n,\n"),
             (std::vector<Record>{{"x, \"y\"\nz", "", ""}, {"", ""}}));
-  EXPECT_EQ(Read("\"a\"\r\n\"b\"\r"), (std::vector<Record>{{"a"}, {"b"}}));
-  EXPECT_TRUE(Read("").empty());
-  EXPECT_TRUE(Read("\n\r\n").empty());
-  EXPECT_EQ(Read("5\" long,b\n"), (std::vector<Record>{{"5\" long", "b"}}));
+  EXPECT_EQ(ReadRecords("\"a\"\r\n\"b\"\r"), (std::vector<Record>{{"a"}, {"b"}}));
+  EXPECT_TRUE(ReadRecords("").empty());
+  EXPECT_TRUE(ReadRecords("\n\r\n").empty());
+  EXPECT_EQ(ReadRecords("5\" long,b\n"), (std::vector<Record>{{"5\" long", "b"}}));
   // Line breaks of a text are line feeds, whatever they were.
-  EXPECT_EQ(Read("\"a\r\nb\rc\"\n"), (std::vector<Record>{{"a\nb\nc"}}));
+  EXPECT_EQ(ReadRecords("\"a\r\nb\rc\"\n"), (std::vector<Record>{{"a\nb\nc"}}));
 }
 
 TEST(CsvTest, QuotesInTabs) {
   // In quotes, closed before the field ends.
-  EXPECT_EQ(Read("a\tb\n\"x \"\"y\"\"\"\tz\n", '\t'),
+  EXPECT_EQ(ReadRecords("a\tb\n\"x \"\"y\"\"\"\tz\n", '\t'),
             (std::vector<Record>{{"a", "b"}, {"x \"y\"", "z"}}));
   // A sentence that opens with a mark, and one that ends with one lines below.
-  EXPECT_EQ(Read("t\tl\n\"Anne.\tp\nHe.\"\tn\n", '\t'),
+  EXPECT_EQ(ReadRecords("t\tl\n\"Anne.\tp\nHe.\"\tn\n", '\t'),
             (std::vector<Record>{{"t", "l"}, {"\"Anne.", "p"}, {"He.\"", "n"}}));
-  EXPECT_EQ(Read("t\tl\nsaid \"no\".\tn\n\"no\" he said\tn\n", '\t'),
+  EXPECT_EQ(ReadRecords("t\tl\nsaid \"no\".\tn\n\"no\" he said\tn\n", '\t'),
             (std::vector<Record>{{"t", "l"}, {"said \"no\".", "n"}, {"\"no\" he said", "n"}}));
   // Tabs and line breaks in quotes, which only the number of fields can tell.
-  EXPECT_EQ(Read("t\tl\n\"a\tb\"\tn\n\"c\nd\"\tp\n", '\t'),
+  EXPECT_EQ(ReadRecords("t\tl\n\"a\tb\"\tn\n\"c\nd\"\tp\n", '\t'),
             (std::vector<Record>{{"t", "l"}, {"a\tb", "n"}, {"c\nd", "p"}}));
-  EXPECT_EQ(Read("t\tl\n\"a\nb\tn\n", '\t'),
+  EXPECT_EQ(ReadRecords("t\tl\n\"a\nb\tn\n", '\t'),
             (std::vector<Record>{{"t", "l"}, {"\"a"}, {"b", "n"}}));
 }
 
@@ -65,7 +65,7 @@ TEST(CsvTest, LinesAreThoseOfTheFile) {
 TEST(CsvTest, DamageIsNamedWithItsLine) {
   const auto throws = [](std::string_view text, const char* says,
                          ErrorCode code = ErrorCode::kFormat) {
-    return Throws([&] { Read(text); }, code, says);
+    return Throws([&] { ReadRecords(text); }, code, says);
   };
   EXPECT_TRUE(throws("a\nb,\"c\nd\n", "t.csv:2: the quote that opens here is never closed"));
   EXPECT_TRUE(throws("a\n\"b\"c\n", "t.csv:2: bytes behind a closing quote: \"c"));

@@ -111,16 +111,15 @@ bool IsLeftover(std::string_view name) {
          std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
-std::vector<InputFile> ListFiles(const std::vector<std::string>& paths) {
+std::vector<InputFile> ListFiles(const std::vector<std::string>& paths, const std::string& hint) {
   std::vector<InputFile> files;
   for (const std::string& path : paths) {
     std::error_code error;
     const fs::file_status status = path == kStdinPath
                                        ? fs::file_status()
                                        : io::Again(error, [&] { return fs::status(path, error); });
-    Check(path == kStdinPath || fs::exists(status), ErrorCode::kIo,
-          "{}: cannot open: {} (a text itself is given with --text)", io::EscapeName(path),
-          error ? error.message() : "no such file or folder");
+    Check(path == kStdinPath || fs::exists(status), ErrorCode::kIo, "{}: cannot open: {}{}",
+          io::EscapeName(path), error ? error.message() : "no such file or folder", hint);
     if (!fs::is_directory(status)) {
       files.push_back({path, false});
       continue;
@@ -130,7 +129,7 @@ std::vector<InputFile> ListFiles(const std::vector<std::string>& paths) {
     std::sort(found.begin(), found.end(),
               [](const InputFile& a, const InputFile& b) { return a.path < b.path; });
     const auto fit = [](const InputFile& file) { return file.unfit.empty(); };
-    Check(std::any_of(found.begin(), found.end(), fit), ErrorCode::kUsage,
+    Check(std::any_of(found.begin(), found.end(), fit), ErrorCode::kFormat,
           "{}: has no file to read{}", io::EscapeName(path),
           found.empty() ? "" : "; " + PassedOver(found.front().path, found.front().unfit));
     std::move(found.begin(), found.end(), std::back_inserter(files));
@@ -138,10 +137,11 @@ std::vector<InputFile> ListFiles(const std::vector<std::string>& paths) {
   return files;
 }
 
-InputFiles::InputFiles(const std::vector<std::string>& paths, const DataOptions& options)
+InputFiles::InputFiles(const std::vector<std::string>& paths, const DataOptions& options,
+                       const std::string& hint)
     : options_(options) {
   CheckDataOptions(options_);
-  for (InputFile& file : ListFiles(paths)) files_.push_back(std::move(file));
+  for (InputFile& file : ListFiles(paths, hint)) files_.push_back(std::move(file));
 }
 
 std::optional<std::string> InputFiles::Next() {
@@ -156,7 +156,10 @@ std::optional<std::string> InputFiles::Next() {
 }
 
 Texts::Texts(const std::vector<std::string>& paths, std::vector<std::string> given, RowRules rules)
-    : rules_(std::move(rules)), files_(paths, rules_.options), given_(std::move(given)) {
+    : rules_(std::move(rules)),
+      files_(paths, rules_.options, rules_.missing_hint),
+      first_(paths.empty() ? "" : paths.front()),
+      given_(std::move(given)) {
   Check(!paths.empty() || !given_.empty(), ErrorCode::kUsage,
         "inputs: nothing to read; give files, folders, - for stdin, or --text TEXT");
 }
@@ -175,14 +178,29 @@ std::optional<Row> Texts::Given() {
   return row;
 }
 
+void Texts::CheckSomeText(bool given) {
+  any_ = any_ || given;
+  if (any_) return;
+  std::string why;
+  for (const std::string& note : files_.TakeNotes()) why = why.empty() ? "; " + note : why;
+  Fail(ErrorCode::kFormat, "{}: no text in it{}", io::EscapeName(first_), why);
+}
+
 std::optional<Row> Texts::Next() {
   for (;;) {
     if (reader_) {
-      if (std::optional<Row> row = reader_->Next()) return row;
+      if (std::optional<Row> row = reader_->Next()) {
+        any_ = true;
+        return row;
+      }
       reader_.reset();
     }
     const std::optional<std::string> path = files_.Next();
-    if (!path) return Given();
+    if (!path) {
+      std::optional<Row> row = Given();
+      CheckSomeText(row.has_value());
+      return row;
+    }
     try {
       reader_ = std::make_unique<RowReader>(fs::path(*path), rules_);
     } catch (const Error& error) {
@@ -190,6 +208,7 @@ std::optional<Row> Texts::Next() {
       Row row;
       row.name = *path;
       row.refused = error;
+      any_ = true;
       return row;
     }
   }

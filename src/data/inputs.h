@@ -23,8 +23,10 @@ struct InputFile {
 // Files as they stand; of a folder all that lies below it, in the order of the names, but hidden
 // files (.git, .DS_Store) and what editors and systems leave behind (a~, #a#, a.swp, a.bak,
 // Thumbs.db). What is no regular file, such as a link to nowhere, is named with the reason. kIo for
-// what does not exist, kUsage for a folder without a file, kLimit for one with too many.
-std::vector<InputFile> ListFiles(const std::vector<std::string>& paths);
+// what does not exist, kFormat for a folder without a file, kLimit for one with too many.
+// `hint` ends the message about a path that does not exist.
+std::vector<InputFile> ListFiles(const std::vector<std::string>& paths,
+                                 const std::string& hint = {});
 
 // Whether somebody's leftover has this file name.
 bool IsLeftover(std::string_view name);
@@ -35,7 +37,8 @@ bool IsLeftover(std::string_view name);
 class InputFiles {
  public:
   // Errors of ListFiles and CheckDataOptions.
-  InputFiles(const std::vector<std::string>& paths, const DataOptions& options);
+  InputFiles(const std::vector<std::string>& paths, const DataOptions& options,
+             const std::string& hint = {});
 
   // The path of the next one; nothing: that was all. kIo.
   std::optional<std::string> Next();
@@ -59,7 +62,8 @@ class Texts {
   void AllowAnyBytes() { rules_.any_bytes = true; }
 
   // The next row; one that cannot be used says why. A file that cannot be read as what it is (a
-  // table without the column, damaged gzip) is one such row. kIo, kLimit.
+  // table without the column, damaged gzip) is one such row. kFormat where all files together hold
+  // no row; kIo, kLimit.
   std::optional<Row> Next();
   // The next few, as many as are worth running together; none: that was all.
   std::vector<Row> NextChunk();
@@ -71,9 +75,13 @@ class Texts {
 
  private:
   std::optional<Row> Given();
+  // At the end of all: kFormat if there was nothing, and no text is `given` either.
+  void CheckSomeText(bool given);
 
   RowRules rules_;
   InputFiles files_;
+  std::string first_;  // path, to name where nothing was found
+  bool any_ = false;   // row so far, refused or not
   std::vector<std::string> given_;
   std::size_t next_given_ = 0;
   std::unique_ptr<RowReader> reader_;

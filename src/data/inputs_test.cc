@@ -14,7 +14,7 @@ using test::PutFile;
 using test::TempDir;
 using test::Throws;
 
-data::RowRules Rules() {
+data::RowRules InputRules() {
   data::RowRules rules;
   rules.fields = {{"text", true}};
   return rules;
@@ -57,7 +57,7 @@ TEST(InputsTest, FoldersWithoutWhatNobodyMeant) {
   fs::create_symlink("turning", d / "turning");
   fs::create_directory_symlink("sub", d / "linked");
   ASSERT_EQ(mkfifo((d / "fifo").c_str(), 0600), 0);
-  Texts texts({d.path().string()}, {"fourth"}, Rules());
+  Texts texts({d.path().string()}, {"fourth"}, InputRules());
   std::vector<std::string> all;
   while (auto row = texts.Next()) all.push_back(row->has_fields() ? row->Text("text") : row->text);
   EXPECT_EQ(all, (std::vector<std::string>{"first", "second", "third", "fourth"}));
@@ -78,13 +78,13 @@ TEST(InputsTest, FoldersWithoutWhatNobodyMeant) {
 TEST(InputsTest, WhatIsNotThereIsSaid) {
   const TempDir d;
   fs::create_directory(d / "nothing");
-  const auto open = [&](const std::string& path) { Texts({path}, {}, Rules()); };
+  const auto open = [&](const std::string& path) { Texts({path}, {}, InputRules()); };
   EXPECT_TRUE(Throws([&] { open((d / "none").string()); }, ErrorCode::kIo, "No such file"));
   EXPECT_TRUE(
-      Throws([&] { open((d / "nothing").string()); }, ErrorCode::kUsage, "no file to read"));
-  EXPECT_TRUE(Throws([&] { Texts({}, {}, Rules()); }, ErrorCode::kUsage, "nothing to read"));
+      Throws([&] { open((d / "nothing").string()); }, ErrorCode::kFormat, "no file to read"));
+  EXPECT_TRUE(Throws([&] { Texts({}, {}, InputRules()); }, ErrorCode::kUsage, "nothing to read"));
   fs::create_symlink("nowhere", d / "nothing/dangling");
-  EXPECT_TRUE(Throws([&] { open((d / "nothing").string()); }, ErrorCode::kUsage,
+  EXPECT_TRUE(Throws([&] { open((d / "nothing").string()); }, ErrorCode::kFormat,
                      "dangling: a link to nowhere"));
   fs::create_symlink("loop", d / "loop");
   EXPECT_TRUE(Throws([&] { open((d / "loop").string()); }, ErrorCode::kIo, "symbolic links"));
@@ -96,7 +96,7 @@ TEST(InputsTest, AFileThatCannotBeReadIsOneRefusal) {
   PutFile(d / "b.txt", "good");
   PutFile(d / "c.gz", "no gzip");
   Texts texts({(d / "a.csv").string(), (d / "c.gz").string(), (d / "b.txt").string()},
-              {"", "\xff", "ok"}, Rules());
+              {"", "\xff", "ok"}, InputRules());
   std::vector<std::string> all;
   while (auto row = texts.Next()) all.push_back(row->refused ? "!" : row->text);
   EXPECT_EQ(all, (std::vector<std::string>{"!", "!", "good", "", "!", "ok"}));
@@ -107,7 +107,7 @@ TEST(InputsTest, ChunksAreBounded) {
   std::string lines;
   for (int i = 0; i < 1500; ++i) lines += "{\"text\":\"x\"}\n";
   PutFile(d / "a.jsonl", lines);
-  Texts texts({(d / "a.jsonl").string()}, {}, Rules());
+  Texts texts({(d / "a.jsonl").string()}, {}, InputRules());
   std::vector<std::size_t> sizes;
   while (const std::size_t size = texts.NextChunk().size()) sizes.push_back(size);
   EXPECT_EQ(sizes, (std::vector<std::size_t>{512, 512, 476}));

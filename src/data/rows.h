@@ -27,9 +27,10 @@ struct WantedField {
 struct RowRules {
   DataOptions options;
   std::vector<WantedField> fields;
-  bool lines = false;      // each line of a text is a row
-  bool any_bytes = false;  // prose need not be UTF-8: a model of bytes asks
-  bool squad = false;      // .json may be SQuAD's: rows are its questions
+  bool lines = false;             // each line of a text is a row
+  bool any_bytes = false;         // prose need not be UTF-8: a model of bytes asks
+  bool squad = false;             // .json may be SQuAD's: rows are its questions
+  std::string missing_hint = {};  // ends the message about a path that does not exist
 };
 
 // One row.

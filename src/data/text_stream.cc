@@ -73,6 +73,7 @@ void TextStream::Begin() {
   }
   if (encoding_ != kUtf8 && encoding_ != kVerbatim) {
     decoder_ = std::make_unique<Decoder>(encoding_, source_);
+    mark_may_come_ = mark_bytes_ == 0;
   }
 }
 
@@ -82,10 +83,9 @@ void TextStream::Append(std::string_view piece, bool end) {
     decoder_->Decode(piece, &decoded_);
     if (end) decoder_->Finish();
     piece = decoded_;
-    // An encoding that was named may still begin with a mark.
-    if (buffer_.empty() && line_ == 1 && piece.starts_with(kUtf8Mark)) {
-      piece.remove_prefix(kUtf8Mark.size());
-    }
+    // An encoding that was named may still begin with a mark, once.
+    if (mark_may_come_ && piece.starts_with(kUtf8Mark)) piece.remove_prefix(kUtf8Mark.size());
+    mark_may_come_ = mark_may_come_ && decoded_.empty();
   }
   if (breaks_ == LineBreaks::kKeep) {
     buffer_ += piece;

@@ -53,7 +53,7 @@ class TextStream {
   std::unique_ptr<Decoder> decoder_;
   std::string start_, chunk_, decoded_, buffer_;
   std::size_t at_ = 0, line_ = 1, mark_bytes_ = 0;
-  bool begun_ = false, ended_ = false, held_cr_ = false;
+  bool begun_ = false, ended_ = false, held_cr_ = false, mark_may_come_ = false;
 };
 
 // LF in place of CR LF and CR; appended to `out`.

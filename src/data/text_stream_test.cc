@@ -27,8 +27,8 @@ class Drops final : public data::ByteStream {
   std::size_t size_, at_ = 0;
 };
 
-std::string Read(const std::string& bytes, LineBreaks breaks, const std::string& encoding = "utf-8",
-                 std::size_t size = 1000) {
+std::string ReadText(const std::string& bytes, LineBreaks breaks,
+                     const std::string& encoding = "utf-8", std::size_t size = 1000) {
   data::TextStream stream(std::make_unique<Drops>(bytes, size), "t", data::EncodingName(encoding),
                           breaks);
   while (stream.More()) {
@@ -38,36 +38,38 @@ std::string Read(const std::string& bytes, LineBreaks breaks, const std::string&
 
 TEST(TextStreamTest, LineBreaksAreOfOneKindWhereverAChunkEnds) {
   for (std::size_t size = 1; size < 9; ++size) {
-    EXPECT_EQ(Read("a\r\nb\rc\n\r\n\rd\r", LineBreaks::kAll, "utf-8", size), "a\nb\nc\n\n\nd\n");
-    EXPECT_EQ(Read("a\r\nb\rc\n\r\n\rd\r", LineBreaks::kTable, "utf-8", size), "a\nb\rc\n\n\rd\n");
-    EXPECT_EQ(Read("\xef\xbb\xbf"
-                   "a\r\n",
-                   LineBreaks::kAll, "utf-8", size),
+    EXPECT_EQ(ReadText("a\r\nb\rc\n\r\n\rd\r", LineBreaks::kAll, "utf-8", size),
+              "a\nb\nc\n\n\nd\n");
+    EXPECT_EQ(ReadText("a\r\nb\rc\n\r\n\rd\r", LineBreaks::kTable, "utf-8", size),
+              "a\nb\rc\n\n\rd\n");
+    EXPECT_EQ(ReadText("\xef\xbb\xbf"
+                       "a\r\n",
+                       LineBreaks::kAll, "utf-8", size),
               "a\n");
-    EXPECT_EQ(Read("\xef\xbb\xbf"
-                   "a\r\n",
-                   LineBreaks::kAll, "bytes", size),
+    EXPECT_EQ(ReadText("\xef\xbb\xbf"
+                       "a\r\n",
+                       LineBreaks::kAll, "bytes", size),
               "\xef\xbb\xbf"
               "a\r\n");
   }
 }
 
 TEST(TextStreamTest, OtherEncodingsBecomeUtf8) {
-  EXPECT_EQ(Read("f\xfchlte\r\n", LineBreaks::kAll, "latin-1"), "f\xc3\xbchlte\n");
-  EXPECT_EQ(Read("\x93so\x94", LineBreaks::kAll, "cp1252"), "\xe2\x80\x9cso\xe2\x80\x9d");
+  EXPECT_EQ(ReadText("f\xfchlte\r\n", LineBreaks::kAll, "latin-1"), "f\xc3\xbchlte\n");
+  EXPECT_EQ(ReadText("\x93so\x94", LineBreaks::kAll, "cp1252"), "\xe2\x80\x9cso\xe2\x80\x9d");
   const std::string utf16(
       "\xff\xfe"
       "a\0\xfc\0\r\0\n\0=\xd8\0\xde",
       14);
   for (std::size_t size = 1; size < 9; ++size) {
     // A mark says so by itself.
-    EXPECT_EQ(Read(utf16, LineBreaks::kAll, "utf-8", size), "a\xc3\xbc\n\xf0\x9f\x98\x80");
-    EXPECT_EQ(Read(utf16, LineBreaks::kAll, "utf-16", size), "a\xc3\xbc\n\xf0\x9f\x98\x80");
+    EXPECT_EQ(ReadText(utf16, LineBreaks::kAll, "utf-8", size), "a\xc3\xbc\n\xf0\x9f\x98\x80");
+    EXPECT_EQ(ReadText(utf16, LineBreaks::kAll, "utf-16", size), "a\xc3\xbc\n\xf0\x9f\x98\x80");
   }
-  EXPECT_EQ(Read(std::string("\0a\0b", 4), LineBreaks::kAll, "utf-16be"), "ab");
-  EXPECT_TRUE(Throws([] { Read("ab\x81", LineBreaks::kAll, "cp1252"); }, ErrorCode::kFormat,
+  EXPECT_EQ(ReadText(std::string("\0a\0b", 4), LineBreaks::kAll, "utf-16be"), "ab");
+  EXPECT_TRUE(Throws([] { ReadText("ab\x81", LineBreaks::kAll, "cp1252"); }, ErrorCode::kFormat,
                      "t: byte 2 is 0x81, which is no CP1252"));
-  EXPECT_TRUE(Throws([] { Read(std::string("a\0b", 3), LineBreaks::kAll, "utf-16le"); },
+  EXPECT_TRUE(Throws([] { ReadText(std::string("a\0b", 3), LineBreaks::kAll, "utf-16le"); },
                      ErrorCode::kFormat, "ends inside of a character"));
   EXPECT_TRUE(Throws([] { data::EncodingName("klingon"); }, ErrorCode::kUsage, "'klingon'"));
   EXPECT_TRUE(Throws([] { data::EncodingName("latin1//TRANSLIT"); }, ErrorCode::kUsage, "unknown"));
@@ -76,10 +78,24 @@ TEST(TextStreamTest, OtherEncodingsBecomeUtf8) {
 TEST(TextStreamTest, AMarkThatComesAloneIsNoEnd) {
   const std::string utf32("\0\0\xfe\xff\0\0\0a\0\0\0b", 12);
   for (const std::size_t size : {1u, 4u, 100u}) {
-    EXPECT_EQ(Read(utf32, LineBreaks::kAll, "utf-8", size), "ab") << size;
-    EXPECT_EQ(Read("", LineBreaks::kAll, "utf-8", size), "");
-    EXPECT_EQ(Read("\xef\xbb\xbf", LineBreaks::kAll, "utf-8", size), "");
-    EXPECT_EQ(Read("a\r", LineBreaks::kTable, "utf-8", size), "a\n");
+    EXPECT_EQ(ReadText(utf32, LineBreaks::kAll, "utf-8", size), "ab") << size;
+    EXPECT_EQ(ReadText("", LineBreaks::kAll, "utf-8", size), "");
+    EXPECT_EQ(ReadText("\xef\xbb\xbf", LineBreaks::kAll, "utf-8", size), "");
+    EXPECT_EQ(ReadText("a\r", LineBreaks::kTable, "utf-8", size), "a\n");
+  }
+}
+
+TEST(TextStreamTest, OneMarkIsAMark) {
+  constexpr const char* kNoBreak = "\xef\xbb\xbf";  // U+FEFF: what a mark is elsewhere
+  const std::string twice(
+      "\xff\xfe\xff\xfe\xff\xfe"
+      "a\0",
+      8),
+      named(twice.substr(2));
+  for (const std::size_t size : {1u, 2u, 3u, 100u}) {
+    EXPECT_EQ(ReadText(twice, LineBreaks::kAll, "utf-8", size),
+              std::string(kNoBreak) + kNoBreak + "a");
+    EXPECT_EQ(ReadText(named, LineBreaks::kAll, "utf-16le", size), std::string(kNoBreak) + "a");
   }
 }
 

@@ -22,7 +22,10 @@ void CheckUtf8(std::string_view text, std::string_view where, std::size_t first_
   Fail(ErrorCode::kFormat, "{}:{}: {}byte {}{} is 0x{:02x}, which is no UTF-8{}", where,
        first_line + lines, what, bad - begin + (lines == 0 ? skipped : 0),
        what.empty() ? " of the line" : "", static_cast<std::uint8_t>(text[bad]),
-       hint.empty() ? "; --encoding latin-1, cp1252 or utf-16 reads other encodings" : hint);
+       hint.empty()
+           ? "; --encoding latin-1, cp1252 or utf-16 reads other encodings, --skip-bad leaves "
+             "such texts out"
+           : hint);
 }
 
 }  // namespace longspan::data

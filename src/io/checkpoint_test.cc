@@ -22,8 +22,6 @@ using test::PutFile;
 using test::TempDir;
 using test::Throws;
 
-constexpr ErrorCode kFormat = ErrorCode::kFormat;
-
 // A checkpoint of three files whose content says its step and `mark`.
 fs::path Save(const fs::path& run_dir, idx_t step, const std::string& mark = "a") {
   std::vector<float> weights(2000, static_cast<float>(step));
@@ -142,7 +140,7 @@ class Damage : public testing::Test {
   }
   // The newest is refused and the one before is found, with a warning that names the file.
   void ExpectDetected(const std::string& file) {
-    ASSERT_TRUE(Throws([&] { VerifyCheckpoint(newest_); }, kFormat, file));
+    ASSERT_TRUE(Throws([&] { VerifyCheckpoint(newest_); }, ErrorCode::kFormat, file));
     std::vector<std::string> warnings;
     ASSERT_EQ(LatestValidCheckpoint(dir_.path(), &warnings)->step, 1);
     ASSERT_EQ(warnings.size(), 1u);
@@ -166,7 +164,8 @@ TEST_F(Damage, EveryBitFlip) {
       std::string damaged = whole;
       damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
       PutFile(newest_ / file, damaged);
-      ASSERT_TRUE(Throws([&] { VerifyCheckpoint(newest_); }, kFormat, "")) << file << " " << bit;
+      ASSERT_TRUE(Throws([&] { VerifyCheckpoint(newest_); }, ErrorCode::kFormat, ""))
+          << file << " " << bit;
     }
     PutFile(newest_ / file, whole.substr(0, whole.size() / 2) + "#");
     ExpectDetected(file);
@@ -181,7 +180,7 @@ TEST_F(Damage, EveryTruncation) {
     const std::size_t step = std::max<std::size_t>(1, whole.size() / 200);
     for (std::size_t n = 0; n < whole.size(); n += step) {
       PutFile(newest_ / file, whole.substr(0, n));
-      ASSERT_TRUE(Throws([&] { VerifyCheckpoint(newest_); }, kFormat, file)) << n;
+      ASSERT_TRUE(Throws([&] { VerifyCheckpoint(newest_); }, ErrorCode::kFormat, file)) << n;
     }
     PutFile(newest_ / file, whole + "x");
     ExpectDetected(file);
@@ -247,13 +246,14 @@ TEST_F(Damage, NothingReadableIsAnIoError) {
   EXPECT_TRUE(Throws([&] { LatestValidCheckpoint(dir_.path(), nullptr); }, ErrorCode::kIo,
                      "none of its 2 checkpoints is whole; the newest: "));
   fs::remove(dir_ / "checkpoint-1/mark.txt");
-  EXPECT_TRUE(Throws([&] { LatestValidCheckpoint(dir_.path(), nullptr); }, kFormat, "none of"));
+  EXPECT_TRUE(
+      Throws([&] { LatestValidCheckpoint(dir_.path(), nullptr); }, ErrorCode::kFormat, "none of"));
 }
 
 TEST_F(Damage, AForeignManifest) {
   fs::remove_all(newest_);
   fs::copy(dir_ / "checkpoint-1", newest_);
-  ASSERT_TRUE(Throws([&] { VerifyCheckpoint(newest_); }, kFormat, "says step 1"));
+  ASSERT_TRUE(Throws([&] { VerifyCheckpoint(newest_); }, ErrorCode::kFormat, "says step 1"));
   fs::copy(dir_ / "checkpoint-1", dir_ / "renamed");  // under no number: fine
   EXPECT_NO_THROW(VerifyCheckpoint(dir_ / "renamed"));
 }
@@ -262,7 +262,7 @@ TEST_F(Damage, EverythingDamagedIsAnError) {
   fs::remove(dir_ / "checkpoint-1/mark.txt");
   fs::remove(dir_ / "checkpoint-2/state.json");
   std::vector<std::string> warnings;
-  EXPECT_TRUE(Throws([&] { LatestValidCheckpoint(dir_.path(), &warnings); }, kFormat,
+  EXPECT_TRUE(Throws([&] { LatestValidCheckpoint(dir_.path(), &warnings); }, ErrorCode::kFormat,
                      "none of its 2 checkpoints is whole; the newest: "));
   EXPECT_EQ(warnings.size(), 2u);
 }
@@ -321,7 +321,7 @@ TEST(Rotation, TheBestIsNoted) {
   EXPECT_EQ(best->metric, "eval_loss");
   EXPECT_EQ(best->value, 1.0 / 3.0);
   PutFile(dir / "best.json", "{\"step\": -1}");
-  EXPECT_TRUE(Throws([&] { ReadBest(dir.path()); }, kFormat, "best.json: step is -1"));
+  EXPECT_TRUE(Throws([&] { ReadBest(dir.path()); }, ErrorCode::kFormat, "best.json: step is -1"));
 }
 
 // --- Crashes ----------------------------------------------------------------------------------

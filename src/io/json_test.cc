@@ -10,7 +10,7 @@ namespace {
 
 using test::Throws;
 
-testing::AssertionResult Rejects(std::string_view text, std::string_view fragment) {
+testing::AssertionResult RejectsJson(std::string_view text, std::string_view fragment) {
   return Throws([&] { ParseJson(text, "config.json"); }, ErrorCode::kFormat, fragment);
 }
 
@@ -39,57 +39,59 @@ TEST(Json, ParsesWhatIsJson) {
 }
 
 TEST(Json, RejectsWhatIsNot) {
-  EXPECT_TRUE(Rejects("{\"a\": NaN}", "config.json: byte "));
-  EXPECT_TRUE(Rejects("{\"a\": Infinity}", "config.json: byte "));
-  EXPECT_TRUE(Rejects("{\"a\": -Infinity}", "byte "));
-  EXPECT_TRUE(Rejects("{\"a\": 1e400}", "number overflow"));
-  EXPECT_TRUE(Rejects("\xef\xbb\xbf{}", "byte 0: byte-order mark"));
-  EXPECT_TRUE(Rejects("// c\n{}", "byte 0"));
-  EXPECT_TRUE(Rejects("{} /* c */", "byte 3"));
-  EXPECT_TRUE(Rejects("{\"a\": 1, \"a\": 2}", "byte 12: duplicate key \"a\""));
-  EXPECT_TRUE(Rejects("{\"a\": {\"b\": 1, \"\\u0062\": 2}}", "duplicate key \"b\""));
-  EXPECT_TRUE(Rejects("{} x", "byte 3"));
-  EXPECT_TRUE(Rejects("{}{}", "byte 2"));
-  EXPECT_TRUE(Rejects("[1,]", "byte 3"));
-  EXPECT_TRUE(Rejects("", "byte 0"));
-  EXPECT_TRUE(Rejects("{\"a\"", "byte 4"));
-  EXPECT_TRUE(Rejects("\"\xff\"", "byte 1"));
-  EXPECT_TRUE(Rejects("\"\xc0\xaf\"", "byte 1"));
-  EXPECT_TRUE(Rejects("\"\\ud800\"", "surrogate"));
-  EXPECT_TRUE(Rejects("\"a\nb\"", "byte 2"));
-  EXPECT_TRUE(Rejects("'a'", "byte 0"));
-  EXPECT_TRUE(Rejects("01", "byte 1"));
+  EXPECT_TRUE(RejectsJson("{\"a\": NaN}", "config.json: byte "));
+  EXPECT_TRUE(RejectsJson("{\"a\": Infinity}", "config.json: byte "));
+  EXPECT_TRUE(RejectsJson("{\"a\": -Infinity}", "byte "));
+  EXPECT_TRUE(RejectsJson("{\"a\": 1e400}", "number overflow"));
+  EXPECT_TRUE(RejectsJson("\xef\xbb\xbf{}", "byte 0: byte-order mark"));
+  EXPECT_TRUE(RejectsJson("// c\n{}", "byte 0"));
+  EXPECT_TRUE(RejectsJson("{} /* c */", "byte 3"));
+  EXPECT_TRUE(RejectsJson("{\"a\": 1, \"a\": 2}", "byte 12: duplicate key \"a\""));
+  EXPECT_TRUE(RejectsJson("{\"a\": {\"b\": 1, \"\\u0062\": 2}}", "duplicate key \"b\""));
+  EXPECT_TRUE(RejectsJson("{} x", "byte 3"));
+  EXPECT_TRUE(RejectsJson("{}{}", "byte 2"));
+  EXPECT_TRUE(RejectsJson("[1,]", "byte 3"));
+  EXPECT_TRUE(RejectsJson("", "byte 0"));
+  EXPECT_TRUE(RejectsJson("{\"a\"", "byte 4"));
+  EXPECT_TRUE(RejectsJson("\"\xff\"", "byte 1"));
+  EXPECT_TRUE(RejectsJson("\"\xc0\xaf\"", "byte 1"));
+  EXPECT_TRUE(RejectsJson("\"\\ud800\"", "surrogate"));
+  EXPECT_TRUE(RejectsJson("\"a\nb\"", "byte 2"));
+  EXPECT_TRUE(RejectsJson("'a'", "byte 0"));
+  EXPECT_TRUE(RejectsJson("01", "byte 1"));
   // The lexer would end at a NUL byte and never see the rest.
-  EXPECT_TRUE(Rejects(std::string_view("{}\0garbage", 10), "byte 2: NUL"));
-  EXPECT_TRUE(Rejects(std::string_view("{}\0", 3), "byte 2: NUL"));
-  EXPECT_TRUE(Rejects("{\"\x1b[31m\": 1}", "byte "));
+  EXPECT_TRUE(RejectsJson(std::string_view("{}\0garbage", 10), "byte 2: NUL"));
+  EXPECT_TRUE(RejectsJson(std::string_view("{}\0", 3), "byte 2: NUL"));
+  EXPECT_TRUE(RejectsJson("{\"\x1b[31m\": 1}", "byte "));
 }
 
 TEST(Json, SaysWhatStandsThereAndWhatMust) {
-  EXPECT_TRUE(Rejects("{\"a\": 1,\n \"b\": NaN}",
-                      "config.json: byte 15: line 2, column 7: 'NaN' is no JSON"));
-  EXPECT_TRUE(Rejects("{\"a\": nul}", "byte 6: line 1, column 7: 'nul' is no JSON"));
-  EXPECT_TRUE(Rejects("nul", "byte 0: line 1, column 1: 'nul' is no JSON"));
-  EXPECT_TRUE(Rejects("[1, tru, 2]", "'tru' is no JSON"));
-  EXPECT_TRUE(Rejects("{\"a\" 1}", "byte 5: line 1, column 6: '1' stands where a colon must"));
-  EXPECT_TRUE(Rejects("{\"a\": }", "'}' stands where a value must"));
-  EXPECT_TRUE(Rejects("{\"a\": 1 \"b\": 2}",
-                      "byte 8: line 1, column 9: the text 'b' stands where a comma or the end of "
-                      "the object must"));
-  EXPECT_TRUE(Rejects("{1: 2}", "'1' stands where a name in double quotes must"));
-  EXPECT_TRUE(Rejects("[1 2]", "'2' stands where a comma or the end of the list must"));
-  EXPECT_TRUE(Rejects("[1]\n]", "byte 4: line 2, column 1: ']' stands behind the end"));
-  EXPECT_TRUE(Rejects("{\"a\": [1,\n", "line 2, column 1: ends too early, where a value must"));
-  EXPECT_TRUE(Rejects("[\"a", "a string is not closed"));
-  EXPECT_TRUE(Rejects("[\"\xc3\xbc\xff\"]", "byte 4: line 1, column 4: a byte that is no UTF-8"));
-  EXPECT_TRUE(Rejects("[\"\\x\"]", "an escape that JSON does not have: 'x'"));
-  EXPECT_TRUE(Rejects("[\"\\u12g4\"]", "\\u without four hexadecimal digits"));
-  EXPECT_TRUE(Rejects("[\"a\nb\"]", "the control character 0x0a stands bare in a string"));
-  EXPECT_TRUE(Rejects("[-x]", "'x' in a number, where a digit must stand"));
-  EXPECT_TRUE(Rejects("[1, -2e999]", "byte 4: line 1, column 5: -2e999: the number overflows"));
+  EXPECT_TRUE(RejectsJson("{\"a\": 1,\n \"b\": NaN}",
+                          "config.json: byte 15: line 2, column 7: 'NaN' is no JSON"));
+  EXPECT_TRUE(RejectsJson("{\"a\": nul}", "byte 6: line 1, column 7: 'nul' is no JSON"));
+  EXPECT_TRUE(RejectsJson("nul", "byte 0: line 1, column 1: 'nul' is no JSON"));
+  EXPECT_TRUE(RejectsJson("[1, tru, 2]", "'tru' is no JSON"));
+  EXPECT_TRUE(RejectsJson("{\"a\" 1}", "byte 5: line 1, column 6: '1' stands where a colon must"));
+  EXPECT_TRUE(RejectsJson("{\"a\": }", "'}' stands where a value must"));
+  EXPECT_TRUE(
+      RejectsJson("{\"a\": 1 \"b\": 2}",
+                  "byte 8: line 1, column 9: the text 'b' stands where a comma or the end of "
+                  "the object must"));
+  EXPECT_TRUE(RejectsJson("{1: 2}", "'1' stands where a name in double quotes must"));
+  EXPECT_TRUE(RejectsJson("[1 2]", "'2' stands where a comma or the end of the list must"));
+  EXPECT_TRUE(RejectsJson("[1]\n]", "byte 4: line 2, column 1: ']' stands behind the end"));
+  EXPECT_TRUE(RejectsJson("{\"a\": [1,\n", "line 2, column 1: ends too early, where a value must"));
+  EXPECT_TRUE(RejectsJson("[\"a", "a string is not closed"));
+  EXPECT_TRUE(
+      RejectsJson("[\"\xc3\xbc\xff\"]", "byte 4: line 1, column 4: a byte that is no UTF-8"));
+  EXPECT_TRUE(RejectsJson("[\"\\x\"]", "an escape that JSON does not have: 'x'"));
+  EXPECT_TRUE(RejectsJson("[\"\\u12g4\"]", "\\u without four hexadecimal digits"));
+  EXPECT_TRUE(RejectsJson("[\"a\nb\"]", "the control character 0x0a stands bare in a string"));
+  EXPECT_TRUE(RejectsJson("[-x]", "'x' in a number, where a digit must stand"));
+  EXPECT_TRUE(RejectsJson("[1, -2e999]", "byte 4: line 1, column 5: -2e999: the number overflows"));
   for (const char* text : {"{a}", "[1,]", "tru", "nul1", "/* c */ 1", "[01]", "\"", "{\"a\":1,}"}) {
     for (const char* word : {"syntax error", "parse", "literal", "unexpected", "expected"}) {
-      EXPECT_FALSE(Rejects(text, word)) << text;
+      EXPECT_FALSE(RejectsJson(text, word)) << text;
     }
   }
 }
@@ -115,7 +117,7 @@ TEST(Json, RejectsEveryPrefix) {
   const std::string text = "{\"a\": [1, 2.5, \"x\\u0041\"], \"b\": {\"c\": null, \"d\": true}}";
   ASSERT_NO_THROW(ParseJson(text, "x"));
   for (std::size_t n = 0; n < text.size(); ++n) {
-    EXPECT_TRUE(Rejects(std::string_view(text).substr(0, n), "byte")) << n;
+    EXPECT_TRUE(RejectsJson(std::string_view(text).substr(0, n), "byte")) << n;
   }
 }
 
@@ -124,16 +126,17 @@ TEST(Json, HasLimits) {
     return std::string(depth, '[') + std::string(depth, ']');
   };
   EXPECT_NO_THROW(ParseJson(nested(64), "x"));
-  EXPECT_TRUE(Rejects(nested(65), "byte 65: nested deeper than 64"));
-  EXPECT_TRUE(Rejects(nested(100'000), "nested deeper"));
-  EXPECT_TRUE(Rejects(std::string(100'000, '['), "nested deeper"));
+  EXPECT_TRUE(RejectsJson(nested(65), "byte 65: nested deeper than 64"));
+  EXPECT_TRUE(RejectsJson(nested(100'000), "nested deeper"));
+  EXPECT_TRUE(RejectsJson(std::string(100'000, '['), "nested deeper"));
   std::string deep;
   for (int i = 0; i < 100'000; ++i) deep += "{\"a\":";
-  EXPECT_TRUE(Rejects(deep, "nested deeper"));
-  EXPECT_TRUE(Rejects("\"" + std::string(std::size_t{16} << 20, 'x') + "\"", "at most 16777216"));
+  EXPECT_TRUE(RejectsJson(deep, "nested deeper"));
+  EXPECT_TRUE(
+      RejectsJson("\"" + std::string(std::size_t{16} << 20, 'x') + "\"", "at most 16777216"));
   std::string many = "[0";
   for (int i = 0; i < 2'000'000; ++i) many += ",0";
-  EXPECT_TRUE(Rejects(many + "]", "too many values"));
+  EXPECT_TRUE(RejectsJson(many + "]", "too many values"));
 }
 
 TEST(Json, ReadsRegularFilesOnly) {

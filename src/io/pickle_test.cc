@@ -6,11 +6,11 @@
 namespace longspan::io {
 namespace {
 
-using namespace test;  // NOLINT: the pieces of a pickle
+using namespace pieces;  // NOLINT: the pieces of a pickle
 using longspan::test::Throws;
 
-testing::AssertionResult Rejects(const std::string& bytes, std::string_view fragment,
-                                 const PickleLimits& limits = {}) {
+testing::AssertionResult RejectsPickle(const std::string& bytes, std::string_view fragment,
+                                       const PickleLimits& limits = {}) {
   return Throws([&] { ReadPickle(bytes, "x.bin", 100, limits); }, ErrorCode::kFormat, fragment);
 }
 
@@ -84,12 +84,13 @@ TEST(PickleTest, RefusesEveryOtherGlobal) {
       {"torch", "FloatStorage "},
       {"", ""}};
   for (const auto& [module, name] : names) {
-    EXPECT_TRUE(Rejects(Program(PGlobal(module, name) + PText("true") + "\x85R"),
-                        std::string("global ") + module + "." + name + " not allowed"));
+    EXPECT_TRUE(RejectsPickle(Program(PGlobal(module, name) + PText("true") + "\x85R"),
+                              std::string("global ") + module + "." + name + " not allowed"));
   }
-  EXPECT_TRUE(Rejects(Program(PGlobal("os\x1b[31m", "system")), "global os\\x1b[31m.system"));
-  EXPECT_TRUE(Rejects(Program(PGlobal("torch", "QInt8Storage")), "tensors of this kind"));
-  EXPECT_TRUE(Rejects(Program(PGlobal("torch._utils", "_rebuild_sparse_tensor")), "of this kind"));
+  EXPECT_TRUE(RejectsPickle(Program(PGlobal("os\x1b[31m", "system")), "global os\\x1b[31m.system"));
+  EXPECT_TRUE(RejectsPickle(Program(PGlobal("torch", "QInt8Storage")), "tensors of this kind"));
+  EXPECT_TRUE(
+      RejectsPickle(Program(PGlobal("torch._utils", "_rebuild_sparse_tensor")), "of this kind"));
 }
 
 TEST(PickleTest, RefusesOtherOperations) {
@@ -97,59 +98,60 @@ TEST(PickleTest, RefusesOtherOperations) {
     constexpr std::string_view known = "NJKMGXU()]}taesuqrhjcRbQ.\x85\x86\x87\x88\x89\x8a";
     if (known.find(static_cast<char>(code)) != known.npos) continue;
     EXPECT_TRUE(
-        Rejects("\x80\x02" + std::string(1, static_cast<char>(code)) + std::string(300, 'x'),
-                "operation 0x"))
+        RejectsPickle("\x80\x02" + std::string(1, static_cast<char>(code)) + std::string(300, 'x'),
+                      "operation 0x"))
         << code;
   }
   for (const char protocol : {'\0', '\1', '\3', '\4', '\5'}) {
-    EXPECT_TRUE(Rejects(std::string("\x80") + protocol + "N.", "protocol 2"));
+    EXPECT_TRUE(RejectsPickle(std::string("\x80") + protocol + "N.", "protocol 2"));
   }
-  EXPECT_TRUE(Rejects("N.", "protocol 2"));
+  EXPECT_TRUE(RejectsPickle("N.", "protocol 2"));
 }
 
 // Operations on values of the wrong kind.
 TEST(PickleTest, ChecksTypes) {
-  EXPECT_TRUE(Rejects(Program("](" + PText("a") + "Nu"), "no dict"));
-  EXPECT_TRUE(Rejects(Program("](" + PText("a") + "Nus"), "byte 1"));
-  EXPECT_TRUE(Rejects(Program("]" + PText("a") + "Ns"), "no dict"));
-  EXPECT_TRUE(Rejects(Program("}Na"), "no list"));
-  EXPECT_TRUE(Rejects(Program("}(" + PText("a") + "u"), "a key without a value"));
-  EXPECT_TRUE(Rejects(Program("}(NNu"), "no text"));
-  EXPECT_TRUE(Rejects(Program("}}b"), "no OrderedDict"));
-  EXPECT_TRUE(Rejects(Program(PDict() + "Nb"), "no OrderedDict"));
-  EXPECT_TRUE(Rejects(Program(PDict() + ")R"), "not on the list"));
-  EXPECT_TRUE(Rejects(Program(PGlobal("torch", "FloatStorage") + ")R"), "no function"));
-  EXPECT_TRUE(Rejects(Program("NQ"), "no storage"));
-  EXPECT_TRUE(Rejects(Program("(" + PText("module") + "NNNNtQ"), "no storage"));
-  EXPECT_TRUE(Rejects(Program("(" + PText("storage") + "NNNNtQ"), "without type"));
+  EXPECT_TRUE(RejectsPickle(Program("](" + PText("a") + "Nu"), "no dict"));
+  EXPECT_TRUE(RejectsPickle(Program("](" + PText("a") + "Nus"), "byte 1"));
+  EXPECT_TRUE(RejectsPickle(Program("]" + PText("a") + "Ns"), "no dict"));
+  EXPECT_TRUE(RejectsPickle(Program("}Na"), "no list"));
+  EXPECT_TRUE(RejectsPickle(Program("}(" + PText("a") + "u"), "a key without a value"));
+  EXPECT_TRUE(RejectsPickle(Program("}(NNu"), "no text"));
+  EXPECT_TRUE(RejectsPickle(Program("}}b"), "no OrderedDict"));
+  EXPECT_TRUE(RejectsPickle(Program(PDict() + "Nb"), "no OrderedDict"));
+  EXPECT_TRUE(RejectsPickle(Program(PDict() + ")R"), "not on the list"));
+  EXPECT_TRUE(RejectsPickle(Program(PGlobal("torch", "FloatStorage") + ")R"), "no function"));
+  EXPECT_TRUE(RejectsPickle(Program("NQ"), "no storage"));
+  EXPECT_TRUE(RejectsPickle(Program("(" + PText("module") + "NNNNtQ"), "no storage"));
+  EXPECT_TRUE(RejectsPickle(Program("(" + PText("storage") + "NNNNtQ"), "without type"));
+  EXPECT_TRUE(RejectsPickle(Program(PGlobal("torch._utils", "_rebuild_tensor_v2") + ")R"),
+                            "other arguments"));
+  EXPECT_TRUE(RejectsPickle(Program(PGlobal("torch._utils", "_rebuild_parameter") + "N\x85R"),
+                            "other arguments"));
   EXPECT_TRUE(
-      Rejects(Program(PGlobal("torch._utils", "_rebuild_tensor_v2") + ")R"), "other arguments"));
-  EXPECT_TRUE(Rejects(Program(PGlobal("torch._utils", "_rebuild_parameter") + "N\x85R"),
-                      "other arguments"));
-  EXPECT_TRUE(Rejects(Program(PGlobal("collections", "OrderedDict") + "N\x85R"), "than pairs"));
+      RejectsPickle(Program(PGlobal("collections", "OrderedDict") + "N\x85R"), "than pairs"));
 }
 
 // Empty stacks, unknown places of the memo, operands that are cut off, texts that are no UTF-8.
 TEST(PickleTest, ChecksTheMachine) {
-  EXPECT_TRUE(Rejects(Program("h\x05"), "not remembered"));
+  EXPECT_TRUE(RejectsPickle(Program("h\x05"), "not remembered"));
   EXPECT_NO_THROW(ReadPickle(Program("Nr\xff\xff\xff\xff"), "x.bin"));
-  EXPECT_TRUE(Rejects(Program("\x85"), "not there"));
-  EXPECT_TRUE(Rejects(Program("t"), "a mark that is not there"));
-  EXPECT_TRUE(Rejects(Program("N(\x85"), "not there"));
-  EXPECT_TRUE(Rejects(Program("(N"), "one value"));
-  EXPECT_TRUE(Rejects(Program("NN"), "one value"));
-  EXPECT_TRUE(Rejects(Program(""), "one value"));
-  EXPECT_TRUE(Rejects("\x80\x02N", "cut off"));
-  EXPECT_TRUE(Rejects(Program("X\xff\xff\xff\xff"), "cut off"));
-  EXPECT_TRUE(Rejects(Program("\x8a\xff" + std::string(255, 'x')), "more than 8 bytes"));
-  EXPECT_TRUE(Rejects(Program("ctorch"), "cut off"));
+  EXPECT_TRUE(RejectsPickle(Program("\x85"), "not there"));
+  EXPECT_TRUE(RejectsPickle(Program("t"), "a mark that is not there"));
+  EXPECT_TRUE(RejectsPickle(Program("N(\x85"), "not there"));
+  EXPECT_TRUE(RejectsPickle(Program("(N"), "one value"));
+  EXPECT_TRUE(RejectsPickle(Program("NN"), "one value"));
+  EXPECT_TRUE(RejectsPickle(Program(""), "one value"));
+  EXPECT_TRUE(RejectsPickle("\x80\x02N", "cut off"));
+  EXPECT_TRUE(RejectsPickle(Program("X\xff\xff\xff\xff"), "cut off"));
+  EXPECT_TRUE(RejectsPickle(Program("\x8a\xff" + std::string(255, 'x')), "more than 8 bytes"));
+  EXPECT_TRUE(RejectsPickle(Program("ctorch"), "cut off"));
   for (const char* bad : {"\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82"}) {
-    EXPECT_TRUE(Rejects(Program(PText(bad)), "not UTF-8"));
+    EXPECT_TRUE(RejectsPickle(Program(PText(bad)), "not UTF-8"));
   }
   const std::string whole =
       PTable({{"\xc3\xa9", PTensor(PStorage("FloatStorage", "0", 6), 1, {2, 2}, {2, 1})}});
   EXPECT_NO_THROW(ReadPickle(whole, "x.bin"));
-  for (std::size_t n = 0; n < whole.size(); ++n) EXPECT_TRUE(Rejects(whole.substr(0, n), ""));
+  for (std::size_t n = 0; n < whole.size(); ++n) EXPECT_TRUE(RejectsPickle(whole.substr(0, n), ""));
 }
 
 // Shared and cyclic values, deep nesting, many operations: bounded in number, freed without
@@ -162,18 +164,18 @@ TEST(PickleTest, IsBounded) {
     for (int i = 0; i < 10; ++i) laughs += "h\x01";
     laughs += "eq\x01";
   }
-  EXPECT_TRUE(Rejects(Program(laughs), "one value"));
+  EXPECT_TRUE(RejectsPickle(Program(laughs), "one value"));
   // A million nested tuples, and a list that contains itself: gone without recursion.
   EXPECT_NO_THROW(ReadPickle(Program(")" + std::string(900'000, '\x85')), "x.bin"));
   EXPECT_NO_THROW(ReadPickle(Program("]q\x01h\x01"
                                      "a"),
                              "x.bin"));
-  EXPECT_TRUE(Rejects(Program(")" + std::string(1'000'000, '\x85')), "too many operations"));
-  EXPECT_TRUE(Rejects(Program(std::string(20'000, 'N')), "too deep"));
-  EXPECT_TRUE(Rejects(Program(std::string(20'000, '(')), "too deep"));
+  EXPECT_TRUE(RejectsPickle(Program(")" + std::string(1'000'000, '\x85')), "too many operations"));
+  EXPECT_TRUE(RejectsPickle(Program(std::string(20'000, 'N')), "too deep"));
+  EXPECT_TRUE(RejectsPickle(Program(std::string(20'000, '(')), "too deep"));
   PickleLimits few;
   few.memo = 1;
-  EXPECT_TRUE(Rejects(Program("Nq\x01q\x02"), "too many values", few));
+  EXPECT_TRUE(RejectsPickle(Program("Nq\x01q\x02"), "too many values", few));
   EXPECT_NO_THROW(ReadPickle(Program("Nq\x01q\x01"), "x.bin", 0, few));
   // One list of pairs, handed to OrderedDict again and again.
   std::string pairs = "](";
@@ -181,7 +183,7 @@ TEST(PickleTest, IsBounded) {
   pairs += "e\x85q\x01" + PGlobal("collections", "OrderedDict") + "q\x02";
   std::string calls = "](";
   for (int i = 0; i < 5000; ++i) calls += "h\x02h\x01R";
-  EXPECT_TRUE(Rejects(Program(pairs + calls + "e"), "too many operations"));
+  EXPECT_TRUE(RejectsPickle(Program(pairs + calls + "e"), "too many operations"));
 }
 
 }  // namespace

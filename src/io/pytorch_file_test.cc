@@ -8,18 +8,16 @@
 namespace longspan::io {
 namespace {
 
-using namespace test;  // NOLINT: the pieces of a file
+using namespace pieces;  // NOLINT: the pieces of a file
 using longspan::test::GetFile;
 using longspan::test::PutFile;
 using longspan::test::TempDir;
 using longspan::test::Throws;
 
-const std::string kGolden = std::string(LONGSPAN_SOURCE_DIR) + "/golden/";
-
 PytorchFile Parse(const std::string& bytes) {
   return PytorchFile::Parse(std::make_unique<MemorySource>(bytes, "x.bin"));
 }
-testing::AssertionResult Rejects(const std::string& bytes, std::string_view fragment) {
+testing::AssertionResult RejectsFile(const std::string& bytes, std::string_view fragment) {
   return Throws([&] { Parse(bytes); }, ErrorCode::kFormat, fragment);
 }
 std::string Archive(const std::string& table, const std::string& data) {
@@ -39,10 +37,10 @@ std::vector<float> Values(const TensorSource& source, std::string_view name) {
 
 // The same model in three forms: the same bits.
 TEST(PytorchFileTest, FormsAgreeBitForBit) {
-  const auto shards = OpenModel(kGolden + "format-safetensors-sharded");
+  const auto shards = OpenModel(test::kGolden / "format-safetensors-sharded");
   ASSERT_EQ(shards->tensors().size(), 54u);
   for (const char* form : {"format-bin-zip", "format-bin-legacy"}) {
-    const auto bin = OpenModel(kGolden + form);
+    const auto bin = OpenModel(test::kGolden / form);
     // The two tied names of the head are in the .bin files only.
     EXPECT_EQ(bin->tensors().size(), 56u);
     EXPECT_TRUE(bin->warnings().empty());
@@ -128,26 +126,26 @@ TEST(PytorchFileTest, DevicesAreNotLookedAt) {
 TEST(PytorchFileTest, TensorsLieInTheirStorage) {
   const std::int64_t most = std::numeric_limits<std::int64_t>::max();
   EXPECT_NO_THROW(Parse(OneTensor(0, {6}, {1})));
-  EXPECT_TRUE(Rejects(OneTensor(1, {6}, {1}), "not inside its storage of 6 elements"));
-  EXPECT_TRUE(Rejects(OneTensor(0, {2, 3}, {4, 1}), "not inside"));
-  EXPECT_TRUE(Rejects(OneTensor(-1, {2}, {1}), "not inside"));
-  EXPECT_TRUE(Rejects(OneTensor(most, {2}, {1}), "not inside"));
-  EXPECT_TRUE(Rejects(OneTensor(0, {2}, {most}), "not inside"));
-  EXPECT_TRUE(Rejects(OneTensor(0, {most, most}, {0, 0}), "not inside"));
-  EXPECT_TRUE(Rejects(OneTensor(0, {1000}, {0}), "not inside"));
-  EXPECT_TRUE(Rejects(OneTensor(7, {0}, {1}), "not inside"));
-  EXPECT_TRUE(Rejects(OneTensor(0, {-1}, {1}), "no integer from 0"));
-  EXPECT_TRUE(Rejects(OneTensor(0, {2}, {-1}), "no integer from 0"));
-  EXPECT_TRUE(Rejects(OneTensor(0, {2, 3}, {1}), "2 extents and 1 strides"));
+  EXPECT_TRUE(RejectsFile(OneTensor(1, {6}, {1}), "not inside its storage of 6 elements"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {2, 3}, {4, 1}), "not inside"));
+  EXPECT_TRUE(RejectsFile(OneTensor(-1, {2}, {1}), "not inside"));
+  EXPECT_TRUE(RejectsFile(OneTensor(most, {2}, {1}), "not inside"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {2}, {most}), "not inside"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {most, most}, {0, 0}), "not inside"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {1000}, {0}), "not inside"));
+  EXPECT_TRUE(RejectsFile(OneTensor(7, {0}, {1}), "not inside"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {-1}, {1}), "no integer from 0"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {2}, {-1}), "no integer from 0"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {2, 3}, {1}), "2 extents and 1 strides"));
   const std::vector<std::int64_t> ones(17, 1);
-  EXPECT_TRUE(Rejects(OneTensor(0, ones, ones), "more than 16 axes"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, ones, ones), "more than 16 axes"));
 }
 
 // A storage has one type and one length, that of its record.
 TEST(PytorchFileTest, StoragesAreWhatTheRecordsHold) {
-  EXPECT_TRUE(Rejects(OneTensor(0, {5}, {1}, 5), "has 24 bytes, 5 elements of F32 need 20"));
-  EXPECT_TRUE(Rejects(OneTensor(0, {5}, {1}, -1), "its storage has -1 elements"));
-  EXPECT_TRUE(Rejects(OneTensor(0, {5}, {1}, std::int64_t{1} << 62), "elements"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {5}, {1}, 5), "has 24 bytes, 5 elements of F32 need 20"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {5}, {1}, -1), "its storage has -1 elements"));
+  EXPECT_TRUE(RejectsFile(OneTensor(0, {5}, {1}, std::int64_t{1} << 62), "elements"));
   const auto two = [](const std::string& first, const std::string& second) {
     return Archive(
         PTable({{"a", PTensor(first, 0, {1}, {1})}, {"b", PTensor(second, 0, {1}, {1})}}),
@@ -155,21 +153,22 @@ TEST(PytorchFileTest, StoragesAreWhatTheRecordsHold) {
   };
   const std::string floats = PStorage("FloatStorage", "0", 1);
   EXPECT_NO_THROW(Parse(two(floats, floats)));
-  EXPECT_TRUE(Rejects(two(floats, PStorage("IntStorage", "0", 1)), "two types or lengths"));
-  EXPECT_TRUE(Rejects(two(floats, PStorage("FloatStorage", "0", 2)), "two types or lengths"));
-  EXPECT_TRUE(Rejects(two(floats, PStorage("FloatStorage", "7", 1)), "no record data/7"));
-  EXPECT_TRUE(Rejects(two(floats, PStorage("FloatStorage", "../data.pkl", 1)), "no record"));
+  EXPECT_TRUE(RejectsFile(two(floats, PStorage("IntStorage", "0", 1)), "two types or lengths"));
+  EXPECT_TRUE(RejectsFile(two(floats, PStorage("FloatStorage", "0", 2)), "two types or lengths"));
+  EXPECT_TRUE(RejectsFile(two(floats, PStorage("FloatStorage", "7", 1)), "no record data/7"));
+  EXPECT_TRUE(RejectsFile(two(floats, PStorage("FloatStorage", "../data.pkl", 1)), "no record"));
 }
 
 TEST(PytorchFileTest, OnlyTablesOfTensors) {
-  EXPECT_TRUE(Rejects(Archive(Program("]"), ""), "holds a list, not a table of tensors"));
-  EXPECT_TRUE(Rejects(Archive(PTable({{"epoch", PInt(3)}}), ""), "\"epoch\" is an integer"));
-  EXPECT_TRUE(Rejects(Archive(PTable({{"model", PDict()}}), ""), "\"model\" is a dict"));
+  EXPECT_TRUE(RejectsFile(Archive(Program("]"), ""), "holds a list, not a table of tensors"));
+  EXPECT_TRUE(RejectsFile(Archive(PTable({{"epoch", PInt(3)}}), ""), "\"epoch\" is an integer"));
+  EXPECT_TRUE(RejectsFile(Archive(PTable({{"model", PDict()}}), ""), "\"model\" is a dict"));
   const std::string tensor = PTensor(PStorage("FloatStorage", "0", 1), 0, {1}, {1});
   EXPECT_TRUE(
-      Rejects(Archive(PTable({{"a", tensor}, {"a", tensor}}), Floats({1})), "occurs twice"));
-  EXPECT_TRUE(Rejects(Archive(PTable({}) + "x", ""), "bytes behind the pickle"));
-  EXPECT_TRUE(Rejects(Archive(PTable({{std::string(5000, 'n'), tensor}}), Floats({1})), "4096"));
+      RejectsFile(Archive(PTable({{"a", tensor}, {"a", tensor}}), Floats({1})), "occurs twice"));
+  EXPECT_TRUE(RejectsFile(Archive(PTable({}) + "x", ""), "bytes behind the pickle"));
+  EXPECT_TRUE(
+      RejectsFile(Archive(PTable({{std::string(5000, 'n'), tensor}}), Floats({1})), "4096"));
 }
 
 // A view far wider than itself is read element by element, and means the same.
@@ -201,29 +200,30 @@ TEST(PytorchFileTest, SharedStoragesAreBounded) {
   const std::string whole = PTensor(storage, 0, {8}, {1});
   const std::string turned = PTensor(storage, 0, {2, 4}, {1, 2});
   EXPECT_NO_THROW(Parse(table(64, whole)));
-  EXPECT_TRUE(Rejects(table(66, whole), "its tensors have 2112 bytes and stand on storages of 32"));
+  EXPECT_TRUE(
+      RejectsFile(table(66, whole), "its tensors have 2112 bytes and stand on storages of 32"));
   EXPECT_NO_THROW(Parse(table(4, turned)));
   EXPECT_TRUE(
-      Rejects(table(6, turned), "its views (transposed or strided tensors) have 192 bytes"));
+      RejectsFile(table(6, turned), "its views (transposed or strided tensors) have 192 bytes"));
 }
 
 // Files of other kinds are told by what they are.
 TEST(PytorchFileTest, ArchivesOfOneKind) {
   const std::string table = PTable({});
   EXPECT_NO_THROW(Parse(Zip({{"m/data.pkl", table}})));
-  EXPECT_TRUE(Rejects(Zip({{"m/data.pkl", table}, {"n/data.pkl", table}}), "one folder"));
-  EXPECT_TRUE(Rejects(Zip({{"data.pkl", table}}), "one folder"));
-  EXPECT_TRUE(Rejects(Zip({{"m/version", "3\n"}}), "no data.pkl"));
+  EXPECT_TRUE(RejectsFile(Zip({{"m/data.pkl", table}, {"n/data.pkl", table}}), "one folder"));
+  EXPECT_TRUE(RejectsFile(Zip({{"data.pkl", table}}), "one folder"));
+  EXPECT_TRUE(RejectsFile(Zip({{"m/version", "3\n"}}), "no data.pkl"));
   EXPECT_TRUE(
-      Rejects(Zip({{"m/data.pkl", table}, {"m/byteorder", "big"}}), "byteorder is \"big\""));
-  EXPECT_TRUE(Rejects(Zip({{"m/data.pkl", table}, {"m/code/x.py", ""}}), "TorchScript"));
-  EXPECT_TRUE(Rejects(Zip({{"m/data.pkl", table}, {"m/constants.pkl", ""}}), "TorchScript"));
-  EXPECT_TRUE(Rejects("version https://git-lfs.github.com/spec/v1\n", "git-LFS pointer"));
-  EXPECT_TRUE(Rejects("<!DOCTYPE html>", "web page"));
-  EXPECT_TRUE(Rejects(std::string(257, 'x') + "ustar" + std::string(300, '\0'), "tar archive"));
-  EXPECT_TRUE(Rejects("7z\xbc\xaf\x27\x1c", "7z"));
-  EXPECT_TRUE(Rejects("\x80\x04N.", "pickle of another kind"));
-  EXPECT_TRUE(Rejects("", "neither"));
+      RejectsFile(Zip({{"m/data.pkl", table}, {"m/byteorder", "big"}}), "byteorder is \"big\""));
+  EXPECT_TRUE(RejectsFile(Zip({{"m/data.pkl", table}, {"m/code/x.py", ""}}), "TorchScript"));
+  EXPECT_TRUE(RejectsFile(Zip({{"m/data.pkl", table}, {"m/constants.pkl", ""}}), "TorchScript"));
+  EXPECT_TRUE(RejectsFile("version https://git-lfs.github.com/spec/v1\n", "git-LFS pointer"));
+  EXPECT_TRUE(RejectsFile("<!DOCTYPE html>", "web page"));
+  EXPECT_TRUE(RejectsFile(std::string(257, 'x') + "ustar" + std::string(300, '\0'), "tar archive"));
+  EXPECT_TRUE(RejectsFile("7z\xbc\xaf\x27\x1c", "7z"));
+  EXPECT_TRUE(RejectsFile("\x80\x04N.", "pickle of another kind"));
+  EXPECT_TRUE(RejectsFile("", "neither"));
 }
 
 TEST(PytorchFileTest, FindsDamageWhenItReads) {
@@ -232,7 +232,7 @@ TEST(PytorchFileTest, FindsDamageWhenItReads) {
   const PytorchFile file = Parse(bytes);
   EXPECT_TRUE(Throws([&] { file.ReadFloat("a"); }, ErrorCode::kFormat, "\"m/data/0\" is damaged"));
   EXPECT_TRUE(Throws([&] { file.ReadFloat("a"); }, ErrorCode::kFormat, "damaged"));
-  EXPECT_TRUE(Rejects(Zip({{"m/data.pkl", PTable({}), 0, 0, "", 1}}), "damaged"));
+  EXPECT_TRUE(RejectsFile(Zip({{"m/data.pkl", PTable({}), 0, 0, "", 1}}), "damaged"));
 }
 
 TEST(PytorchFileTest, ReadsTheLegacyStream) {
@@ -247,10 +247,10 @@ TEST(PytorchFileTest, ReadsTheLegacyStream) {
   };
   EXPECT_EQ(Values(Parse(stream(whole)), "a"), (std::vector<float>{1, 2}));
   EXPECT_EQ(Values(Parse(stream(view(2, 3))), "a"), (std::vector<float>{3, 4}));
-  EXPECT_TRUE(Rejects(stream(view(2, 2)), "not inside its storage of 2 elements"));
-  EXPECT_TRUE(Rejects(stream(view(2, 5)), "view of 5 from 2 is not inside 6"));
-  EXPECT_TRUE(Rejects(stream(view(-1, 3)), "is not inside 6"));
-  EXPECT_TRUE(Rejects(stream(PStorage("FloatStorage", "7", 6, ")")), "no offset and length"));
+  EXPECT_TRUE(RejectsFile(stream(view(2, 2)), "not inside its storage of 2 elements"));
+  EXPECT_TRUE(RejectsFile(stream(view(2, 5)), "view of 5 from 2 is not inside 6"));
+  EXPECT_TRUE(RejectsFile(stream(view(-1, 3)), "is not inside 6"));
+  EXPECT_TRUE(RejectsFile(stream(PStorage("FloatStorage", "7", 6, ")")), "no offset and length"));
 }
 
 TEST(PytorchFileTest, ChecksTheLegacyStream) {
@@ -258,16 +258,18 @@ TEST(PytorchFileTest, ChecksTheLegacyStream) {
       PTable({{"a", PTensor(PStorage("FloatStorage", "7", 1, "N"), 0, {1}, {1})}});
   const std::string good = Legacy(table, {{"7", Floats({3})}});
   EXPECT_EQ(Values(Parse(good), "a"), (std::vector<float>{3}));
-  for (std::size_t n = 0; n < good.size(); ++n) EXPECT_TRUE(Rejects(good.substr(0, n), "")) << n;
-  EXPECT_TRUE(Rejects(good + "x", "1 bytes behind the last storage"));
-  EXPECT_TRUE(Rejects(Legacy(table, {{"7", Floats({3, 4})}}), "has 2 elements, 1 are announced"));
-  EXPECT_TRUE(Rejects(Legacy(table, {}), "1 storages are announced, 0 are there"));
-  EXPECT_TRUE(Rejects(Legacy(table, {{"7", Floats({3})}, {"7", Floats({3})}}), "occurs twice"));
-  EXPECT_TRUE(Rejects(Legacy(table, {{"7", Floats({3})}, {"8", ""}}), "belongs to no tensor"));
-  EXPECT_TRUE(Rejects(Legacy(table, {{"7", Floats({3})}}, 4, "\x89"), "big-endian"));
+  for (std::size_t n = 0; n < good.size(); ++n)
+    EXPECT_TRUE(RejectsFile(good.substr(0, n), "")) << n;
+  EXPECT_TRUE(RejectsFile(good + "x", "1 bytes behind the last storage"));
+  EXPECT_TRUE(
+      RejectsFile(Legacy(table, {{"7", Floats({3, 4})}}), "has 2 elements, 1 are announced"));
+  EXPECT_TRUE(RejectsFile(Legacy(table, {}), "1 storages are announced, 0 are there"));
+  EXPECT_TRUE(RejectsFile(Legacy(table, {{"7", Floats({3})}, {"7", Floats({3})}}), "occurs twice"));
+  EXPECT_TRUE(RejectsFile(Legacy(table, {{"7", Floats({3})}, {"8", ""}}), "belongs to no tensor"));
+  EXPECT_TRUE(RejectsFile(Legacy(table, {{"7", Floats({3})}}, 4, "\x89"), "big-endian"));
   std::string other = good;
   other.replace(good.find(Little(1001, 8)), 8, Little(1002, 8));
-  EXPECT_TRUE(Rejects(other, "another protocol"));
+  EXPECT_TRUE(RejectsFile(other, "another protocol"));
 }
 
 // The folder's forms in their order; a damaged one is an error, the next one is not tried.

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace longspan::io::test {
+namespace longspan::io::pieces {
 
 inline std::string Little(std::uint64_t value, std::size_t width) {
   std::string bytes(width, '\0');
@@ -103,4 +103,4 @@ inline std::string Legacy(const std::string& table,
   return text;
 }
 
-}  // namespace longspan::io::test
+}  // namespace longspan::io::pieces

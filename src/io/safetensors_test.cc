@@ -25,8 +25,6 @@ using test::PutFile;
 using test::TempDir;
 using test::Throws;
 
-constexpr ErrorCode kFormat = ErrorCode::kFormat;
-
 std::string Length(std::uint64_t value) {
   std::string bytes(8, '\0');
   for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<char>(value >> 8 * i);
@@ -46,7 +44,7 @@ class Safetensors : public testing::Test {
   fs::path Put(const std::string& bytes) { return PutFile(dir_ / "x.safetensors", bytes); }
   testing::AssertionResult Rejects(const std::string& bytes, std::string_view fragment) {
     const fs::path path = Put(bytes);
-    return Throws([&] { SafetensorsFile::Open(path); }, kFormat, fragment);
+    return Throws([&] { SafetensorsFile::Open(path); }, ErrorCode::kFormat, fragment);
   }
   testing::AssertionResult RejectsHeader(const std::string& header, std::string_view fragment,
                                          std::size_t data = 0) {
@@ -95,9 +93,9 @@ TEST_F(Safetensors, ReadsTwoTensors) {
   EXPECT_EQ(b, (std::vector<float>{5.0f, 6.0f}));
   EXPECT_TRUE(file.Has("a"));
   EXPECT_FALSE(file.Has("c"));
-  EXPECT_TRUE(Throws([&] { file.Read("c\n"); }, kFormat, "no tensor \"c\\n\""));
+  EXPECT_TRUE(Throws([&] { file.Read("c\n"); }, ErrorCode::kFormat, "no tensor \"c\\n\""));
   std::vector<float> three(3);
-  EXPECT_TRUE(Throws([&] { file.ReadFloatInto("b", three); }, kFormat,
+  EXPECT_TRUE(Throws([&] { file.ReadFloatInto("b", three); }, ErrorCode::kFormat,
                      "tensor \"b\" of shape (2) has 2 values, 3 expected"));
 }
 
@@ -229,13 +227,15 @@ TEST_F(Safetensors, SurvivesAbuseInTime) {
         "\"" + std::to_string(i) + "\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]},";
   }
   header.back() = '}';
-  EXPECT_TRUE(Throws([&] { ParseSafetensorsHeader(header, 16, "x"); }, kFormat, "1000000 tensors"));
+  EXPECT_TRUE(Throws([&] { ParseSafetensorsHeader(header, 16, "x"); }, ErrorCode::kFormat,
+                     "1000000 tensors"));
   header = "{";
   for (int i = 0; i < 100'000; ++i) {
     header += Entry(std::to_string(i), "U8", "[16]", "[0,16]") + ",";
   }
   header.back() = '}';
-  EXPECT_TRUE(Throws([&] { ParseSafetensorsHeader(header, 16, "x"); }, kFormat, "overlap"));
+  EXPECT_TRUE(
+      Throws([&] { ParseSafetensorsHeader(header, 16, "x"); }, ErrorCode::kFormat, "overlap"));
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
   RecordProperty("seconds", std::to_string(passed.count()));
 }
@@ -324,10 +324,10 @@ TEST_F(Safetensors, RefusesNonFiniteWeights) {
                                  {"w", DType::kF64, {4}, wide}};
   WriteSafetensors(dir_ / "n", entries);
   const SafetensorsFile file = SafetensorsFile::Open(dir_ / "n");
-  EXPECT_TRUE(Throws([&] { file.ReadFloat("f"); }, kFormat,
+  EXPECT_TRUE(Throws([&] { file.ReadFloat("f"); }, ErrorCode::kFormat,
                      "tensor \"f\": 3 of 4 values are NaN or infinite"));
-  EXPECT_TRUE(Throws([&] { file.ReadFloat("h"); }, kFormat, "2 of 4"));
-  EXPECT_TRUE(Throws([&] { file.ReadFloat("w"); }, kFormat, "2 of 4"));
+  EXPECT_TRUE(Throws([&] { file.ReadFloat("h"); }, ErrorCode::kFormat, "2 of 4"));
+  EXPECT_TRUE(Throws([&] { file.ReadFloat("w"); }, ErrorCode::kFormat, "2 of 4"));
   const Tensor allowed = file.ReadFloat("f", NonFinite::kAllow);
   EXPECT_TRUE(std::isnan(allowed.data<float>()[1]));
   EXPECT_EQ(allowed.data<float>()[3], -inf);
@@ -509,7 +509,7 @@ TEST_F(Safetensors, SurvivesMutations) {
       EXPECT_EQ(bytes, 18u);
       ++accepted;
     } catch (const Error& error) {
-      EXPECT_EQ(error.code(), kFormat);
+      EXPECT_EQ(error.code(), ErrorCode::kFormat);
     }
   }
   EXPECT_GT(accepted, 0);

@@ -16,13 +16,13 @@ using test::Throws;
 
 constexpr float kValues[8] = {0, 1, 2, 3, 4, 5, 6, 7};
 
-TensorEntry Entry(const std::string& name, idx_t elements) {
+TensorEntry ShardEntry(const std::string& name, idx_t elements) {
   return {name, DType::kF32, {elements}, kValues};
 }
 
 TEST(ShardsTest, OneFileWhenItFits) {
   TempDir dir;
-  const ShardedWrite written = WriteModel(dir.path(), {Entry("b", 2), Entry("a", 4)}, 24);
+  const ShardedWrite written = WriteModel(dir.path(), {ShardEntry("b", 2), ShardEntry("a", 4)}, 24);
   EXPECT_EQ(written.shards, 1u);
   EXPECT_EQ(written.bytes, 24u);
   EXPECT_EQ(Listing(dir.path()), "model.safetensors");
@@ -32,8 +32,9 @@ TEST(ShardsTest, OneFileWhenItFits) {
 TEST(ShardsTest, FillsShardsByName) {
   TempDir dir;
   // 8 + 16, then 32 alone though it is above the limit, then 4 + 20.
-  const std::vector<TensorEntry> entries = {Entry("e", 5), Entry("a", 2), Entry("c", 8),
-                                            Entry("b", 4), Entry("d", 1)};
+  const std::vector<TensorEntry> entries = {ShardEntry("e", 5), ShardEntry("a", 2),
+                                            ShardEntry("c", 8), ShardEntry("b", 4),
+                                            ShardEntry("d", 1)};
   EXPECT_EQ(WriteModel(dir.path(), entries, 24).shards, 3u);
   EXPECT_EQ(Listing(dir.path()),
             "model-00001-of-00003.safetensors model-00002-of-00003.safetensors "
@@ -60,7 +61,7 @@ TEST(ShardsTest, FillsShardsByName) {
 
 TEST(ShardsTest, LoadsShardByShard) {
   TempDir dir;
-  std::vector<TensorEntry> entries = {Entry("a", 2), Entry("b", 2), Entry("c", 2)};
+  std::vector<TensorEntry> entries = {ShardEntry("a", 2), ShardEntry("b", 2), ShardEntry("c", 2)};
   for (TensorEntry& entry : entries) entry.data = nullptr;
   std::string calls;
   WriteModel(dir.path(), entries, 16, [&](std::span<TensorEntry> shard) {
@@ -79,14 +80,16 @@ TEST(ShardsTest, RefusesWhatCannotBeReadBack) {
   const auto write = [&](std::vector<TensorEntry> entries, std::uint64_t most) {
     return [=, &dir] { WriteModel(dir.path(), entries, most); };
   };
-  EXPECT_TRUE(Throws(write({Entry("a", 2)}, 0), ErrorCode::kUsage, "0 bytes"));
-  EXPECT_TRUE(Throws(write({Entry("a", 2), Entry("a", 2)}, 1), ErrorCode::kUsage, "two tensors"));
+  EXPECT_TRUE(Throws(write({ShardEntry("a", 2)}, 0), ErrorCode::kUsage, "0 bytes"));
+  EXPECT_TRUE(
+      Throws(write({ShardEntry("a", 2), ShardEntry("a", 2)}, 1), ErrorCode::kUsage, "two tensors"));
   std::vector<TensorEntry> many;
-  for (int i = 0; i < 4097; ++i) many.push_back(Entry(std::to_string(i), 1));
+  for (int i = 0; i < 4097; ++i) many.push_back(ShardEntry(std::to_string(i), 1));
   EXPECT_TRUE(Throws(write(many, 4), ErrorCode::kUsage, "4097 shards"));
   EXPECT_EQ(Listing(dir.path()), "");
   PutFile(dir / "model.safetensors", "x");
-  EXPECT_TRUE(Throws(write({Entry("a", 2), Entry("b", 2)}, 8), ErrorCode::kUsage, "would hide"));
+  EXPECT_TRUE(
+      Throws(write({ShardEntry("a", 2), ShardEntry("b", 2)}, 8), ErrorCode::kUsage, "would hide"));
 }
 
 TEST(ShardsTest, AnIndexReadsWhatItWrites) {

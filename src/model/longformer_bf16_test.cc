@@ -24,7 +24,7 @@ namespace {
 
 using test::Complex;
 
-constexpr double kStep = 1e-100;  // of derivatives by complex step
+constexpr double kComplexStep = 1e-100;  // of derivatives by complex step
 
 // To bf16; of a complex step the derivative too.
 struct ToBf16 {
@@ -33,27 +33,17 @@ struct ToBf16 {
     const auto round = [this](double x) {
       return static_cast<double>((*this)(static_cast<float>(x)));
     };
-    return {round(v.real()), kStep * round(v.imag() / kStep)};
+    return {round(v.real()), kComplexStep * round(v.imag() / kComplexStep)};
   }
 };
 
-template <class T, class Round>
-ref::LongformerReference<T, Round> ReferenceOf(const Longformer& model) {
-  std::map<std::string, std::vector<T>> parameters;
-  for (const ParameterInfo& info : model.parameters().list()) {
-    const View<const float, 1> values = model.parameters().vector(info.name);
-    parameters[info.name].assign(values.data, values.data + values.size());
-  }
-  return {model.config(), std::move(parameters)};
-}
-
 // A model whose biases and norms are away from where they start, computing in bf16.
-struct Problem {
+struct Bf16Problem {
   LongformerConfig config;
   Longformer model;
   LongformerData data;
 
-  Problem(LongformerHead head, std::uint64_t seed)
+  Bf16Problem(LongformerHead head, std::uint64_t seed)
       : config(RandomLongformer(head, seed)),
         model(config),
         data(config, head == LongformerHead::kChoice ? 2 : 1 + static_cast<idx_t>(seed % 2),
@@ -64,10 +54,6 @@ struct Problem {
   }
   idx_t rows() const { return data.batch.rows * data.batch.tokens; }
 };
-
-std::span<const float> Values(const Tensor& tensor) {
-  return {tensor.data<float>(), static_cast<std::size_t>(tensor.size())};
-}
 
 // ---- outputs ------------------------------------------------------------------------------------
 
@@ -83,10 +69,10 @@ struct Compared {
   test::Tolerance tolerance() const { return test::DerivedTolerance(naive, expected, 2); }
 };
 
-struct OutputCheck {
+struct Bf16OutputCheck {
   Compared hidden, logits;
 
-  void Add(Problem& problem) {
+  void Add(Bf16Problem& problem) {
     const LongformerBatch& batch = problem.data.batch;
     auto oracle = ReferenceOf<double, ref::Exact>(problem.model);
     auto naive = ReferenceOf<float, ToBf16>(problem.model);
@@ -116,7 +102,7 @@ struct OutputCheck {
     EXPECT_MATCHES(logits.actual, logits.expected, logits.tolerance());
   }
   // The largest error of this model's last hidden states, over the tolerance.
-  double Excess(Longformer& wrong, const Problem& problem) const {
+  double Excess(Longformer& wrong, const Bf16Problem& problem) const {
     auto oracle = ReferenceOf<double, ref::Exact>(problem.model);
     Context context(1);
     Tensor last({problem.rows(), problem.config.hidden_size});
@@ -130,22 +116,22 @@ struct OutputCheck {
 class LongformerBf16Test : public testing::TestWithParam<LongformerHead> {};
 
 TEST_P(LongformerBf16Test, OutputsWithinTwiceTheNaiveError) {
-  OutputCheck check;
+  Bf16OutputCheck check;
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
-    Problem problem(GetParam(), seed);
+    Bf16Problem problem(GetParam(), seed);
     check.Add(problem);
   }
   check.ExpectAll();
 }
 
 TEST(LongformerBf16, WrongModelsAreFound) {
-  Problem problem(LongformerHead::kToken, 3);
-  OutputCheck check;
+  Bf16Problem problem(LongformerHead::kToken, 3);
+  Bf16OutputCheck check;
   check.Add(problem);
   EXPECT_LE(check.Excess(problem.model, problem), 1.0);
   for (const char* name : {"attention.self.value.bias", "attention.output.LayerNorm.bias",
                            "intermediate.dense.weight", "output.dense.weight"}) {
-    Problem wrong(LongformerHead::kToken, 3);
+    Bf16Problem wrong(LongformerHead::kToken, 3);
     const View<float, 1> values =
         wrong.model.parameters().vector(std::string("longformer.encoder.layer.1.") + name);
     std::fill_n(values.data, values.size(), 1.0f);
@@ -155,24 +141,18 @@ TEST(LongformerBf16, WrongModelsAreFound) {
 
 // ---- gradients ----------------------------------------------------------------------------------
 
-double Length(std::span<const float> v) {
-  double squares = 0.0;
-  for (const float x : v) squares += static_cast<double>(x) * static_cast<double>(x);
-  return std::sqrt(squares);
-}
-
 template <class Reference>
-double Derivative(Reference& reference, const Problem& problem,
+double Derivative(Reference& reference, const Bf16Problem& problem,
                   const std::vector<float>& cotangent) {
   if (problem.config.head != LongformerHead::kNone) {
-    return reference.Loss(problem.data.batch).imag() / kStep;
+    return reference.Loss(problem.data.batch).imag() / kComplexStep;
   }
   const auto hidden = reference.HiddenStates(problem.data.batch).back();
   Complex sum(0);
   for (std::size_t i = 0; i < hidden.size(); ++i) {
     sum += hidden[i] * static_cast<double>(cotangent[i]);
   }
-  return sum.imag() / kStep;
+  return sum.imag() / kComplexStep;
 }
 
 // Errors of gradients along directions, as parts of the tensor's gradient (or of a thousandth of
@@ -188,14 +168,7 @@ struct DirectionErrors {
   double rms() const { return std::sqrt(squares / count); }
 };
 
-// Rows of padding: their look-up has no gradient, though the loss depends on them.
-bool IsPaddingRow(const Problem& problem, const ParameterInfo& info, idx_t element) {
-  const bool table = info.name.find("word_embeddings") != info.name.npos ||
-                     info.name.find("position_embeddings") != info.name.npos;
-  return table && element / problem.config.hidden_size == problem.config.pad_token;
-}
-
-std::vector<float> GradientsOf(Context& context, Problem& problem,
+std::vector<float> GradientsOf(Context& context, Bf16Problem& problem,
                                const std::vector<float>& cotangent) {
   ParameterTable& table = problem.model.parameters();
   table.AllocateGradients();
@@ -217,7 +190,7 @@ bool IsKeyBias(const ParameterInfo& info) {
 
 // Adds the errors of the model's gradients, times `factor` (1, or a planted bug), and those of the
 // naive implementation, along a random direction and along the gradient of every tensor.
-void AddErrors(Problem& problem, float factor, DirectionErrors* ours, DirectionErrors* theirs) {
+void AddErrors(Bf16Problem& problem, float factor, DirectionErrors* ours, DirectionErrors* theirs) {
   Context context(2);
   const auto cotangent = test::RandomNormal(77, problem.rows() * problem.config.hidden_size);
   const auto all = GradientsOf(context, problem, cotangent);
@@ -237,11 +210,11 @@ void AddErrors(Problem& problem, float factor, DirectionErrors* ours, DirectionE
       if (along == 0.0) continue;
       double projection = 0.0;
       for (std::size_t i = 0; i < direction.size(); ++i) {
-        if (IsPaddingRow(problem, info, static_cast<idx_t>(i))) direction[i] = 0.0f;
+        if (IsPaddingRow(problem.config, info, static_cast<idx_t>(i))) direction[i] = 0.0f;
         const double part = static_cast<double>(direction[i]) / along;
         projection += part * static_cast<double>(factor * own[i]);
-        exact.parameters().at(info.name)[i].imag(kStep * part);
-        naive.parameters().at(info.name)[i].imag(kStep * part);
+        exact.parameters().at(info.name)[i].imag(kComplexStep * part);
+        naive.parameters().at(info.name)[i].imag(kComplexStep * part);
       }
       const double derivative = Derivative(exact, problem, cotangent);
       const double unit = std::max(length, 1e-3 * total);
@@ -257,7 +230,7 @@ TEST_P(LongformerBf16Test, GradientsWithinThriceTheNaiveError) {
   test::ForEachBf16Path([&] {
     DirectionErrors ours, theirs, wrong;
     for (std::uint64_t seed = 1; seed <= 3; ++seed) {
-      Problem problem(GetParam(), seed);
+      Bf16Problem problem(GetParam(), seed);
       AddErrors(problem, 1.0f, &ours, &theirs);
       DirectionErrors ignored;
       if (seed == 1) AddErrors(problem, -1.0f, &wrong, &ignored);
@@ -274,10 +247,10 @@ INSTANTIATE_TEST_SUITE_P(Heads, LongformerBf16Test, testing::ValuesIn(kTestedHea
 
 // Both forms of the global rows: few tokens are re-associated, many are projected.
 TEST(LongformerBf16, ManyGlobalTokensAndFew) {
-  OutputCheck check;
+  Bf16OutputCheck check;
   DirectionErrors ours, theirs;
   for (const idx_t globals : {1, 3, 30}) {
-    Problem problem(LongformerHead::kToken, 4);
+    Bf16Problem problem(LongformerHead::kToken, 4);
     problem.config = SmallLongformer(LongformerHead::kToken);
     problem.model = Longformer(problem.config);
     problem.model.Initialise(3);
@@ -407,7 +380,7 @@ INSTANTIATE_TEST_SUITE_P(When, LongformerBf16Copies,
                          testing::Values(LayerCopies::kKept, LayerCopies::kInTurn));
 
 TEST(LongformerBf16, AttentionMaps) {
-  Problem problem(LongformerHead::kToken, 2);
+  Bf16Problem problem(LongformerHead::kToken, 2);
   const LongformerBatch& batch = problem.data.batch;
   auto oracle = ReferenceOf<double, ref::Exact>(problem.model);
   const auto states = oracle.HiddenStates(batch);

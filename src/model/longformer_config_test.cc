@@ -17,11 +17,13 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-LongformerConfig Parse(const std::string& text) { return ParseLongformerConfig(text, "here"); }
+LongformerConfig ParseConfig(const std::string& text) {
+  return ParseLongformerConfig(text, "here");
+}
 
-void ExpectRefused(const std::string& text, const char* says) {
+void ExpectRefusedConfig(const std::string& text, const char* says) {
   try {
-    Parse(text);
+    ParseConfig(text);
     ADD_FAILURE() << text;
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kFormat);
@@ -31,7 +33,7 @@ void ExpectRefused(const std::string& text, const char* says) {
 }
 
 TEST(LongformerConfigTest, DefaultsAreHuggingFaces) {
-  const LongformerConfig c = Parse("{}");
+  const LongformerConfig c = ParseConfig("{}");
   EXPECT_EQ(c.head, LongformerHead::kNone);
   EXPECT_EQ(c.attention_window, std::vector<idx_t>(12, 512));
   EXPECT_EQ(c.vocab_size, 30522);
@@ -49,46 +51,48 @@ TEST(LongformerConfigTest, DefaultsAreHuggingFaces) {
 
 TEST(LongformerConfigTest, SpecialTokensHaveRows) {
   for (const char* field : {"pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id"}) {
-    ExpectRefused(std::string(R"({"vocab_size": 100, ")") + field + R"(": 1000000})", field);
-    ExpectRefused(std::string(R"({"vocab_size": 100, ")") + field + R"(": 100})", "[0, 99]");
+    ExpectRefusedConfig(std::string(R"({"vocab_size": 100, ")") + field + R"(": 1000000})", field);
+    ExpectRefusedConfig(std::string(R"({"vocab_size": 100, ")") + field + R"(": 100})", "[0, 99]");
   }
   // Ids that nobody named, of a larger vocabulary.
-  const LongformerConfig c = Parse(R"({"vocab_size": 2})");
+  const LongformerConfig c = ParseConfig(R"({"vocab_size": 2})");
   EXPECT_EQ(c.bos_token, 0);
   EXPECT_FALSE(c.eos_token.has_value() || c.sep_token.has_value());
 }
 
 TEST(LongformerConfigTest, WindowsAreANumberOrAList) {
-  EXPECT_THAT(Parse(R"({"attention_window": 64, "num_hidden_layers": 3})").attention_window,
+  EXPECT_THAT(ParseConfig(R"({"attention_window": 64, "num_hidden_layers": 3})").attention_window,
               ElementsAre(64, 64, 64));
-  const LongformerConfig c = Parse(R"({"attention_window": [6, 20], "num_hidden_layers": 2})");
+  const LongformerConfig c =
+      ParseConfig(R"({"attention_window": [6, 20], "num_hidden_layers": 2})");
   EXPECT_EQ(c.window(0), 3);
   EXPECT_EQ(c.window(1), 10);
   EXPECT_EQ(c.largest_window(), 20);
-  ExpectRefused(R"({"attention_window": [6, 7], "num_hidden_layers": 2})", "need even numbers");
-  ExpectRefused(R"({"attention_window": [6], "num_hidden_layers": 2})", "need one for each");
-  ExpectRefused(R"({"attention_window": 0})", "attention_window");
+  ExpectRefusedConfig(R"({"attention_window": [6, 7], "num_hidden_layers": 2})",
+                      "need even numbers");
+  ExpectRefusedConfig(R"({"attention_window": [6], "num_hidden_layers": 2})", "need one for each");
+  ExpectRefusedConfig(R"({"attention_window": 0})", "attention_window");
 }
 
 TEST(LongformerConfigTest, WhatIsRefused) {
-  ExpectRefused(R"({"model_type": "bert"})", "'bert' is not supported");
-  ExpectRefused(R"({"architectures": ["LongformerForSpeech"]})", "LongformerForMaskedLM");
-  ExpectRefused(R"({"hidden_size": 100})", "no multiple of num_attention_heads 12");
-  ExpectRefused(R"({"hidden_act": "softplus"})", "hidden_act");
-  ExpectRefused(R"({"position_embedding_type": "relative_key"})", "position_embedding_type");
-  ExpectRefused(R"({"pad_token_id": null})", "pad_token_id");
-  ExpectRefused(R"({"pad_token_id": 5, "max_position_embeddings": 6})", "leaves no position");
-  ExpectRefused(R"({"hidden_dropout_prob": 1.0})", "hidden_dropout_prob");
-  ExpectRefused(R"({"layer_norm_eps": 0})", "layer_norm_eps");
-  ExpectRefused(R"({"type_vocab_size": 0})", "type_vocab_size");
-  ExpectRefused(R"({"attention_dilation": [1, 1]})", "one-sided");
-  ExpectRefused(R"({"id2label": {"a": "b"}})", "id2label has the id 'a'");
-  ExpectRefused(R"({"id2label": {"0": []}})", "is no text");
-  ExpectRefused(R"({"problem_type": "ranking"})", "'ranking' is unknown");
-  ExpectRefused(R"({"architectures": ["LongformerForQuestionAnswering"], "num_labels": 3})",
-                "needs 2");
-  ExpectRefused(R"({"tie_word_embeddings": 1})", "tie_word_embeddings");
-  ExpectRefused(R"({"hidden_act": "prelu"})", "parameters of its own");
+  ExpectRefusedConfig(R"({"model_type": "bert"})", "'bert' is not supported");
+  ExpectRefusedConfig(R"({"architectures": ["LongformerForSpeech"]})", "LongformerForMaskedLM");
+  ExpectRefusedConfig(R"({"hidden_size": 100})", "no multiple of num_attention_heads 12");
+  ExpectRefusedConfig(R"({"hidden_act": "softplus"})", "hidden_act");
+  ExpectRefusedConfig(R"({"position_embedding_type": "relative_key"})", "position_embedding_type");
+  ExpectRefusedConfig(R"({"pad_token_id": null})", "pad_token_id");
+  ExpectRefusedConfig(R"({"pad_token_id": 5, "max_position_embeddings": 6})", "leaves no position");
+  ExpectRefusedConfig(R"({"hidden_dropout_prob": 1.0})", "hidden_dropout_prob");
+  ExpectRefusedConfig(R"({"layer_norm_eps": 0})", "layer_norm_eps");
+  ExpectRefusedConfig(R"({"type_vocab_size": 0})", "type_vocab_size");
+  ExpectRefusedConfig(R"({"attention_dilation": [1, 1]})", "one-sided");
+  ExpectRefusedConfig(R"({"id2label": {"a": "b"}})", "id2label has the id 'a'");
+  ExpectRefusedConfig(R"({"id2label": {"0": []}})", "is no text");
+  ExpectRefusedConfig(R"({"problem_type": "ranking"})", "'ranking' is unknown");
+  ExpectRefusedConfig(R"({"architectures": ["LongformerForQuestionAnswering"], "num_labels": 3})",
+                      "needs 2");
+  ExpectRefusedConfig(R"({"tie_word_embeddings": 1})", "tie_word_embeddings");
+  ExpectRefusedConfig(R"({"hidden_act": "prelu"})", "parameters of its own");
 }
 
 TEST(LongformerConfigTest, WhatIsWrittenIsReadBack) {
@@ -100,7 +104,7 @@ TEST(LongformerConfigTest, WhatIsWrittenIsReadBack) {
   c.sep_token.reset();
   c.attention_window = {2, 4, 8, 16, 32, 64};
   const std::string text = ToJson(c);
-  const LongformerConfig back = Parse(text);
+  const LongformerConfig back = ParseConfig(text);
   EXPECT_EQ(ToJson(back), text);
   EXPECT_EQ(back.labels, c.labels);
   EXPECT_EQ(back.problem, c.problem);

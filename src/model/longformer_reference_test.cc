@@ -16,16 +16,6 @@ namespace {
 
 using test::Complex;
 
-template <class T>
-ref::LongformerReference<T> ReferenceOf(Longformer& model) {
-  std::map<std::string, std::vector<T>> parameters;
-  for (const ParameterInfo& info : model.parameters().list()) {
-    const View<float, 1> values = model.parameters().vector(info.name);
-    parameters[info.name].assign(values.data, values.data + values.size());
-  }
-  return {model.config(), std::move(parameters)};
-}
-
 struct Problem {
   LongformerConfig config;
   Longformer model;
@@ -43,10 +33,6 @@ struct Problem {
     return head == LongformerHead::kChoice ? 2 * rows : rows;
   }
 };
-
-std::span<const float> Values(const Tensor& tensor) {
-  return {tensor.data<float>(), static_cast<std::size_t>(tensor.size())};
-}
 
 // What the model gave and what the reference says, with the tolerances that both kinds of outputs
 // have earned over all problems at hand: a small problem's naive error is a matter of luck.
@@ -103,20 +89,6 @@ T Objective(ref::LongformerReference<T>& reference, const Problem& problem,
   return sum;
 }
 
-double Length(std::span<const float> v) {
-  double squares = 0.0;
-  for (const float x : v) squares += static_cast<double>(x) * static_cast<double>(x);
-  return std::sqrt(squares);
-}
-
-// The lookup of padding has no gradient, though the loss depends on those rows. In the masked LM
-// the word table is also the decoder, whose gradient such a row keeps.
-bool IsPaddingRow(const Problem& problem, const ParameterInfo& info, idx_t element) {
-  const bool words = info.name.find("word_embeddings") != info.name.npos;
-  const bool table = words || info.name.find("position_embeddings") != info.name.npos;
-  return table && element / problem.config.hidden_size == problem.config.pad_token;
-}
-
 // Every tensor's gradient along its own direction and along a random one, against the derivative of
 // the reference by complex step.
 void ExpectGradients(Problem& problem, const LongformerStep& step) {
@@ -151,7 +123,7 @@ void ExpectGradients(Problem& problem, const LongformerStep& step) {
       auto& values = reference.parameters().at(info.name);
       double projection = 0.0;
       for (std::size_t i = 0; i < direction.size(); ++i) {
-        if (IsPaddingRow(problem, info, static_cast<idx_t>(i))) direction[i] = 0.0f;
+        if (IsPaddingRow(problem.config, info, static_cast<idx_t>(i))) direction[i] = 0.0f;
         const double along = static_cast<double>(direction[i]) / length;
         projection += along * static_cast<double>(own[i]);
         values[i] = {values[i].real(), kStep * along};

@@ -25,21 +25,19 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-const fs::path kGolden = fs::path(LONGSPAN_SOURCE_DIR) / "golden";
-
 // ---- against recorded cases ---------------------------------------------------------------------
 
-struct GoldenCase {
+struct LongformerCase {
   std::string name;
   std::size_t tensors;  // that it compares
   std::size_t holed;    // of these, with values that the original recorded as NaN
 };
 
-class LongformerParityTest : public testing::TestWithParam<GoldenCase> {};
+class LongformerParityTest : public testing::TestWithParam<LongformerCase> {};
 
 TEST_P(LongformerParityTest, TheRecordedCaseHolds) {
   Context context(2);
-  const fs::path folder = kGolden / GetParam().name;
+  const fs::path folder = test::kGolden / GetParam().name;
   const ParityReport report = VerifyCase(context, folder, folder / "case.safetensors");
   EXPECT_TRUE(report.ok);
   EXPECT_EQ(report.tensors.size(), GetParam().tensors);
@@ -52,16 +50,16 @@ TEST_P(LongformerParityTest, TheRecordedCaseHolds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, LongformerParityTest,
-                         testing::Values(GoldenCase{"longformer-model", 59, 31},
-                                         GoldenCase{"longformer-noglobal", 45, 25},
-                                         GoldenCase{"longformer-allglobal", 59, 27},
-                                         GoldenCase{"longformer-holes", 59, 31},
-                                         GoldenCase{"longformer-mlm", 64, 31},
-                                         GoldenCase{"longformer-seqcls", 63, 0},
-                                         GoldenCase{"longformer-regression", 63, 0},
-                                         GoldenCase{"longformer-tokencls", 61, 31},
-                                         GoldenCase{"longformer-qa", 62, 0},
-                                         GoldenCase{"longformer-multichoice", 63, 31}),
+                         testing::Values(LongformerCase{"longformer-model", 59, 31},
+                                         LongformerCase{"longformer-noglobal", 45, 25},
+                                         LongformerCase{"longformer-allglobal", 59, 27},
+                                         LongformerCase{"longformer-holes", 59, 31},
+                                         LongformerCase{"longformer-mlm", 64, 31},
+                                         LongformerCase{"longformer-seqcls", 63, 0},
+                                         LongformerCase{"longformer-regression", 63, 0},
+                                         LongformerCase{"longformer-tokencls", 61, 31},
+                                         LongformerCase{"longformer-qa", 62, 0},
+                                         LongformerCase{"longformer-multichoice", 63, 31}),
                          [](const auto& golden) {
                            std::string name = golden.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -75,7 +73,7 @@ TEST(LongformerParity, AnyTensorOnePercentOffIsNoticed) {
   const test::TempDir directory;
   int tried = 0;
   for (const char* name : {"longformer-mlm", "longformer-seqcls", "longformer-qa"}) {
-    const fs::path folder = kGolden / name;
+    const fs::path folder = test::kGolden / name;
     const auto recorded = io::SafetensorsFile::Open(folder / "case.safetensors");
     for (const auto& [tensor, info] : recorded.tensors()) {
       if (tensor.rfind("grad.", 0) != 0) continue;

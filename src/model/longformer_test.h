@@ -4,11 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
 #include "model/longformer.h"
+#include "model/longformer_ref.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
 
@@ -145,6 +149,35 @@ inline void Perturb(Longformer& model, std::uint64_t seed, float deviation) {
     const auto noise = test::RandomNormal(++seed, info.size, deviation);
     for (idx_t i = 0; i < info.size; ++i) values(i) += noise[static_cast<std::size_t>(i)];
   }
+}
+
+inline std::span<const float> Values(const Tensor& tensor) {
+  return {tensor.data<float>(), static_cast<std::size_t>(tensor.size())};
+}
+
+inline double Length(std::span<const float> v) {
+  double squares = 0.0;
+  for (const float x : v) squares += static_cast<double>(x) * static_cast<double>(x);
+  return std::sqrt(squares);
+}
+
+// The plain implementation with the parameters of `model`.
+template <class T, class Round = ref::Exact>
+ref::LongformerReference<T, Round> ReferenceOf(const Longformer& model) {
+  std::map<std::string, std::vector<T>> parameters;
+  for (const ParameterInfo& info : model.parameters().list()) {
+    const View<const float, 1> values = model.parameters().vector(info.name);
+    parameters[info.name].assign(values.data, values.data + values.size());
+  }
+  return {model.config(), std::move(parameters)};
+}
+
+// The lookup of padding has no gradient, though the loss depends on those rows. In the masked LM
+// the word table is also the decoder, whose gradient such a row keeps.
+inline bool IsPaddingRow(const LongformerConfig& config, const ParameterInfo& info, idx_t element) {
+  const bool table = info.name.find("word_embeddings") != info.name.npos ||
+                     info.name.find("position_embeddings") != info.name.npos;
+  return table && element / config.hidden_size == config.pad_token;
 }
 
 // Loss and all gradients of a step, one behind the other.

@@ -40,7 +40,7 @@ StepResult RunStep(Context& context, Reformer& model, const TokenBatch& batch,
   return result;
 }
 
-Reformer Model(const ReformerConfig& config, DType dtype) {
+Reformer ModelIn(const ReformerConfig& config, DType dtype) {
   Reformer model(config);
   model.Initialise(3);
   model.ComputeIn(dtype);
@@ -67,7 +67,7 @@ TEST(ReformerBf16, LossAndGradientsAreNearFp32) {
     config.attention = choice;
     const RandomBatch data(2, 50, config.vocab_size, 8);
     Context context(2);
-    Reformer floats = Model(config, DType::kF32), halves = Model(config, DType::kBF16);
+    Reformer floats = ModelIn(config, DType::kF32), halves = ModelIn(config, DType::kBF16);
     EXPECT_EQ(halves.computes_in(), DType::kBF16);
     const StepResult f = RunStep(context, floats, data.batch);
     const StepResult h = RunStep(context, halves, data.batch);
@@ -89,7 +89,7 @@ TEST(ReformerBf16, SameBitsForAnyThreads) {
   const ReformerConfig config = Config({4});
   const RandomBatch data(3, 100, config.vocab_size, 8);
   test::ExpectSameBitsForAnyThreads([&](Context& context) {
-    Reformer model = Model(config, DType::kBF16);
+    Reformer model = ModelIn(config, DType::kBF16);
     StepResult result = RunStep(context, model, data.batch, {true, 123});
     result.gradients.push_back(static_cast<float>(result.loss));
     return result.gradients;
@@ -100,7 +100,7 @@ TEST(ReformerBf16, SameBitsForAnyThreads) {
 TEST(ReformerBf16, TrainingWithoutDropoutSeesTheEvaluationsLoss) {
   Context context(2);
   const RandomBatch data(2, 50, 31, 4);
-  Reformer model = Model(Config({4}), DType::kBF16);
+  Reformer model = ModelIn(Config({4}), DType::kBF16);
   const StepResult step = RunStep(context, model, data.batch);
   EXPECT_NEAR(model.Loss(context, data.batch).sum / 100.0, step.loss, 1e-6 * step.loss);
 }
@@ -108,7 +108,7 @@ TEST(ReformerBf16, TrainingWithoutDropoutSeesTheEvaluationsLoss) {
 TEST(ReformerBf16, CopiesFollowTheParameters) {
   Context context(1);
   const RandomBatch data(1, 20, 31, 4);
-  Reformer model = Model(Config(), DType::kBF16);
+  Reformer model = ModelIn(Config(), DType::kBF16);
   const double before = model.Loss(context, data.batch).sum;
   for (float& x : std::span(model.parameters().values().data,
                             static_cast<std::size_t>(model.parameters().values().size()))) {
@@ -123,7 +123,7 @@ TEST(ReformerBf16, CopiesFollowTheParameters) {
 // The loss on a text that repeats itself, after some updates.
 double LearnedLoss(DType dtype, idx_t steps) {
   Context context(2);
-  Reformer model = Model(Config({4}), dtype);
+  Reformer model = ModelIn(Config({4}), dtype);
   model.parameters().AllocateGradients();
   const idx_t extent = model.parameters().extent();
   Tensor first({extent}), second({extent});
@@ -167,7 +167,7 @@ TEST(ReformerMemory, WhatIsKeptChangesNothingButRounding) {
   const RandomBatch data(2, 70, config.vocab_size, 8);
   Context context(2);
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    Reformer again = Model(config, dtype);
+    Reformer again = ModelIn(config, dtype);
     const StepResult wanted = RunStep(context, again, data.batch, {true, 5});
     EXPECT_EQ(again.ActivationBytes(2, 70), 0u);
     const std::size_t all = again.AllActivationBytes(2, 70);
@@ -175,7 +175,7 @@ TEST(ReformerMemory, WhatIsKeptChangesNothingButRounding) {
     std::size_t before = 0;
     for (const std::size_t limit :
          {all / 3, all - 1, all, std::numeric_limits<std::size_t>::max()}) {
-      Reformer kept = Model(config, dtype);
+      Reformer kept = ModelIn(config, dtype);
       kept.KeepUpTo(limit);
       EXPECT_LE(kept.ActivationBytes(2, 70), limit);
       EXPECT_GE(kept.ActivationBytes(2, 70), before);
@@ -195,7 +195,7 @@ TEST(ReformerMemory, WhatIsKeptChangesNothingButRounding) {
 TEST(ReformerMemory, AShorterStepAfterALongerOne) {
   const ReformerConfig config = Config({4});
   Context context(2);
-  Reformer kept = Model(config, DType::kF32), again = Model(config, DType::kF32);
+  Reformer kept = ModelIn(config, DType::kF32), again = ModelIn(config, DType::kF32);
   kept.KeepUpTo(std::numeric_limits<std::size_t>::max());
   for (const idx_t tokens : {40, 90, 20}) {
     const RandomBatch data(1, tokens, config.vocab_size, 8);
@@ -216,7 +216,7 @@ TEST(ReformerMemory, LargeStreamsAreExactToo) {
   for (const float scale : {1.0f, 1e3f, 1e6f}) {
     StepResult results[2];
     for (const int keeps : {0, 1}) {
-      Reformer model = Model(config, DType::kF32);
+      Reformer model = ModelIn(config, DType::kF32);
       for (const ParameterInfo& info : model.parameters().list()) {
         if (info.kind != ParameterKind::kEmbedding && info.kind != ParameterKind::kPosition)
           continue;
@@ -236,7 +236,7 @@ TEST(ReformerMemory, NaNStaysNaN) {
   const ReformerConfig config = Config({6});
   const RandomBatch data(2, 70, config.vocab_size, 8);
   Context context(2);
-  Reformer model = Model(config, DType::kF32);
+  Reformer model = ModelIn(config, DType::kF32);
   model.parameters().matrix("reformer.embeddings.word_embeddings.weight")(data.batch.ids[3], 1) =
       std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(std::isnan(RunStep(context, model, data.batch).loss));
@@ -249,7 +249,7 @@ TEST(ReformerMemory, GradientStreamsInBf16) {
   config.attention = AttentionChoice::kLocal;  // rotations are drawn from the key as well
   const RandomBatch data(2, 70, config.vocab_size, 8);
   Context context(2);
-  Reformer exact = Model(config, DType::kF32), half = Model(config, DType::kF32);
+  Reformer exact = ModelIn(config, DType::kF32), half = ModelIn(config, DType::kF32);
   half.GradientStreamsIn(DType::kBF16);
   const std::vector<float> wanted = RunStep(context, exact, data.batch).gradients;
   std::vector<float> mean(wanted.size(), 0.0f);

@@ -22,20 +22,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kGolden = fs::path(LONGSPAN_SOURCE_DIR) / "golden";
-
 // ---- against recorded cases ---------------------------------------------------------------------
 
-struct GoldenCase {
+struct ReformerCase {
   std::string name;
   std::size_t tensors;  // that it compares
 };
 
-class ParityTest : public testing::TestWithParam<GoldenCase> {};
+class ParityTest : public testing::TestWithParam<ReformerCase> {};
 
 TEST_P(ParityTest, TheRecordedCaseHolds) {
   Context context(2);
-  const fs::path folder = kGolden / GetParam().name;
+  const fs::path folder = test::kGolden / GetParam().name;
   const ParityReport report = VerifyCase(context, folder, folder / "case.safetensors");
   EXPECT_TRUE(report.ok);
   EXPECT_EQ(report.tensors.size(), GetParam().tensors);
@@ -46,14 +44,14 @@ TEST_P(ParityTest, TheRecordedCaseHolds) {
 
 INSTANTIATE_TEST_SUITE_P(
     Golden, ParityTest,
-    testing::Values(GoldenCase{"reformer-local", 36}, GoldenCase{"reformer-lm", 60},
-                    GoldenCase{"reformer-lsh", 34}, GoldenCase{"reformer-autobuckets", 4},
-                    GoldenCase{"reformer-short", 4}, GoldenCase{"reformer-autopad", 4},
-                    GoldenCase{"reformer-encoder", 45}, GoldenCase{"reformer-mlm", 35},
-                    GoldenCase{"reformer-seqcls", 38}, GoldenCase{"reformer-qa", 37},
-                    GoldenCase{"reformer-embeds", 4}, GoldenCase{"reformer-leftpad", 60},
-                    GoldenCase{"reformer-positions", 5}, GoldenCase{"reformer-regression", 38},
-                    GoldenCase{"reformer-sets", 38}),
+    testing::Values(ReformerCase{"reformer-local", 36}, ReformerCase{"reformer-lm", 60},
+                    ReformerCase{"reformer-lsh", 34}, ReformerCase{"reformer-autobuckets", 4},
+                    ReformerCase{"reformer-short", 4}, ReformerCase{"reformer-autopad", 4},
+                    ReformerCase{"reformer-encoder", 45}, ReformerCase{"reformer-mlm", 35},
+                    ReformerCase{"reformer-seqcls", 38}, ReformerCase{"reformer-qa", 37},
+                    ReformerCase{"reformer-embeds", 4}, ReformerCase{"reformer-leftpad", 60},
+                    ReformerCase{"reformer-positions", 5}, ReformerCase{"reformer-regression", 38},
+                    ReformerCase{"reformer-sets", 38}),
     [](const auto& golden) {
       std::string name = golden.param.name;
       std::replace(name.begin(), name.end(), '-', '_');
@@ -65,7 +63,7 @@ TEST(Parity, AnyTensorOnePercentOffIsNoticed) {
   Context context(2);
   const test::TempDir directory;
   for (const char* name : {"reformer-local", "reformer-lm"}) {
-    const fs::path folder = kGolden / name;
+    const fs::path folder = test::kGolden / name;
     const auto recorded = io::SafetensorsFile::Open(folder / "case.safetensors");
     int tried = 0;
     for (const auto& [tensor, info] : recorded.tensors()) {
@@ -88,7 +86,7 @@ TEST(Parity, AnyGradientOnePercentOffIsNoticed) {
   Context context(2);
   const test::TempDir directory;
   for (const char* name : {"reformer-local", "reformer-lm"}) {
-    const fs::path folder = kGolden / name;
+    const fs::path folder = test::kGolden / name;
     const auto recorded = io::SafetensorsFile::Open(folder / "case.safetensors");
     std::map<std::string, Tensor> values;
     std::vector<io::TensorEntry> entries;
@@ -128,7 +126,7 @@ TEST(Parity, RotationsThatDoNotFitAreRefused) {
                                      {"expected.logits", DType::kF32, {1}, zeros.data()},
                                      {tensor, DType::kF32, std::move(shape), zeros.data()}});
     try {
-      VerifyCase(context, kGolden / "reformer-lm", directory.path() / "case.safetensors");
+      VerifyCase(context, test::kGolden / "reformer-lm", directory.path() / "case.safetensors");
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kFormat);
       return error.what();
@@ -150,7 +148,7 @@ TEST(Parity, ACaseThatAsksForMoreThanTheModelHasIsRefused) {
       std::vector<io::TensorEntry>{{"input.input_ids", DType::kI64, {1, 4}, ids.data()},
                                    {"expected.pooler_output", DType::kF32, {1}, one.data()}});
   EXPECT_THROW(
-      VerifyCase(context, kGolden / "reformer-local", directory.path() / "case.safetensors"),
+      VerifyCase(context, test::kGolden / "reformer-local", directory.path() / "case.safetensors"),
       Error);
 }
 

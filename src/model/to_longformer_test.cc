@@ -333,7 +333,7 @@ TEST_F(ToLongformerTest, ATransformerInItsOwnFolderComesToTheTop) {
 }
 
 TEST_F(ToLongformerTest, RewritesTheSameModel) {
-  const fs::path golden = fs::path(LONGSPAN_SOURCE_DIR) / "golden";
+  const fs::path golden = test::kGolden;
   const auto shards = io::OpenModel(golden / "format-safetensors-sharded");
   for (const char* form : {"format-bin-zip", "format-bin-legacy", "format-safetensors-sharded"}) {
     const ConvertReport report = RewriteModel(golden / form, dir_ / form, 100'000);

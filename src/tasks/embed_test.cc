@@ -10,6 +10,7 @@
 
 #include "base/errors.h"
 #include "model/longformer.h"
+#include "tasks/tasks_test.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
 
@@ -20,9 +21,7 @@ using text::Encoding;
 using text::Overflow;
 constexpr idx_t kWidth = 16;
 
-TaskModel SmallModel(const TaskOptions& options = {}) {
-  std::vector<std::string> words;
-  for (int i = 0; i < 55; ++i) words.push_back("w" + std::to_string(i));
+TaskModel SmallEncoder(const TaskOptions& options = {}) {
   LongformerConfig config;
   config.head = LongformerHead::kNone;
   config.attention_window = {8, 8};
@@ -37,18 +36,7 @@ TaskModel SmallModel(const TaskOptions& options = {}) {
   // Vectors that differ: HF's initialisation is tiny.
   const View<float, 1> values = model.parameters().values();
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
-  return {MakeTextModel(std::move(model)),
-          std::make_unique<test::WordTokenizer>(words, test::WordTokenizer::Family::kRoberta),
-          options};
-}
-
-// n words, different for every seed.
-std::string Text(idx_t n, idx_t seed) {
-  std::string text;
-  for (idx_t i = 0; i < n; ++i) {
-    text += (i == 0 ? "w" : " w") + std::to_string((seed * 17 + i * i * 5 + i) % 50);
-  }
-  return text;
+  return {MakeTextModel(std::move(model)), MakeWords(WordFamily::kRoberta), options};
 }
 
 // Each row's hidden states, run by itself.
@@ -73,7 +61,7 @@ EmbedOptions AllWays() {
 
 TEST(Embedding, PoolsEveryTokenOnce) {
   Context context(2);
-  TaskModel model = SmallModel({.max_length = 20, .stride = 4});
+  TaskModel model = SmallEncoder({.max_length = 20, .stride = 4});
   const std::vector<TaskText> texts = {{Text(12, 4), {}}, {Text(45, 5), {}}};
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   EmbedOptions options = AllWays();
@@ -118,7 +106,7 @@ TEST(Embedding, PoolsEveryTokenOnce) {
 
 TEST(Embedding, BothTextsOfAPairCount) {
   Context context(2);
-  TaskModel model = SmallModel({.max_length = 24});
+  TaskModel model = SmallEncoder({.max_length = 24});
   const std::vector<TaskText> texts = {{"w1 w2 w3", "w4 w5"}, {"w1 w2 w3", Text(30, 2)}};
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   ASSERT_EQ(rows.of(0).size(), 1u);
@@ -151,7 +139,7 @@ TEST(Embedding, BothTextsOfAPairCount) {
 
 TEST(Embedding, APromptMayStayOut) {
   Context context(2);
-  TaskModel model = SmallModel();
+  TaskModel model = SmallEncoder();
   const std::string prompt = "w7 w8 w9 ";
   const std::vector<TaskText> texts = {{prompt + "w1 w2 w3 w4", {}}, {prompt, {}}};
   const TaskRows rows = model.Encode(texts, Overflow::kError);
@@ -195,7 +183,7 @@ TEST(Embedding, APromptMayStayOut) {
 
 TEST(Embedding, APromptThatStaysOutIsFoundAcrossWindows) {
   Context context(2);
-  TaskModel model = SmallModel({.max_length = 12, .stride = 2});
+  TaskModel model = SmallEncoder({.max_length = 12, .stride = 2});
   const std::string prompt = Text(13, 3);  // ten tokens of a window are the text's
   const std::vector<TaskText> texts = {{prompt + " " + Text(11, 1), {}}};
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
@@ -226,7 +214,7 @@ TEST(Embedding, APromptThatStaysOutIsFoundAcrossWindows) {
 // A tokenizer may melt the end of a prompt into the text: what is no longer the prompt's counts.
 TEST(Embedding, OnlyThePromptsOwnTokensStayOut) {
   Context context(1);
-  TaskModel model = SmallModel();
+  TaskModel model = SmallEncoder();
   const std::vector<TaskText> texts = {{"w7 w8w1 w2", {}}};  // w8w1: <unk>
   const TaskRows rows = model.Encode(texts, Overflow::kError);
   EmbedOptions options;
@@ -243,7 +231,7 @@ TEST(Embedding, OnlyThePromptsOwnTokensStayOut) {
 
 TEST(Embedding, NoTextsAreNoVectors) {
   Context context(1);
-  TaskModel model = SmallModel();
+  TaskModel model = SmallEncoder();
   EmbedOptions options;
   options.modules = {MakeNormalize()};
   const Tensor vectors = Embed(context, model, {}, options);

@@ -10,6 +10,7 @@
 #include "tasks/embed.h"
 #include "tasks/fill_mask.h"
 #include "tasks/scores.h"
+#include "tasks/tasks_test.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
 
@@ -18,12 +19,6 @@ namespace {
 
 using test::Throws;
 using text::Overflow;
-
-test::WordTokenizer Words() {
-  std::vector<std::string> words;
-  for (int i = 0; i < 55; ++i) words.push_back("w" + std::to_string(i));
-  return test::WordTokenizer(words);
-}
 
 ReformerConfig SmallConfig(ReformerHead head) {
   ReformerConfig c;
@@ -47,15 +42,7 @@ ReformerConfig SmallConfig(ReformerHead head) {
 TaskModel SmallModel(ReformerHead head, const TaskOptions& options = {}) {
   Reformer model(SmallConfig(head));
   model.Initialise(7);
-  return {MakeTextModel(std::move(model)), std::make_unique<test::WordTokenizer>(Words()), options};
-}
-
-std::string Text(idx_t n, idx_t seed) {
-  std::string text;
-  for (idx_t i = 0; i < n; ++i) {
-    text += (i == 0 ? "w" : " w") + std::to_string((seed * 17 + i * i * 5 + i) % 50);
-  }
-  return text;
+  return {MakeTextModel(std::move(model)), MakeWords(WordFamily::kBert), options};
 }
 
 // Texts of like lengths, which share batches.

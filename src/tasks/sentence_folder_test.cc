@@ -322,7 +322,7 @@ TEST_F(DenseModules, MayHaveNoBiasAndAResidual) {
 }
 
 TEST_F(DenseModules, ComeFromPyTorchFilesToo) {
-  using namespace io::test;  // NOLINT: pieces of a pickle
+  using namespace io::pieces;  // NOLINT: pieces of a pickle
   const std::string table =
       PTable({{"linear.weight", PTensor(PStorage("FloatStorage", "0", 2), 0, {1, 2}, {2, 1})},
               {"linear.bias", PTensor(PStorage("FloatStorage", "1", 1), 0, {1}, {1})}});

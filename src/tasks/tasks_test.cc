@@ -1,6 +1,8 @@
 // Tasks on small random models with a tokenizer of words, against the same thing done by hand on
 // the model's own logits.
 
+#include "tasks/tasks_test.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,13 +26,6 @@ using test::Throws;
 using text::Encoding;
 using text::Overflow;
 
-// w0 to w54, with RoBERTa's special tokens.
-test::WordTokenizer Words() {
-  std::vector<std::string> words;
-  for (int i = 0; i < 55; ++i) words.push_back("w" + std::to_string(i));
-  return test::WordTokenizer(words, test::WordTokenizer::Family::kRoberta);
-}
-
 LongformerConfig SmallConfig(LongformerHead head, idx_t longest = 62) {
   LongformerConfig config;
   config.head = head;
@@ -51,16 +46,7 @@ TaskModel SmallModel(LongformerHead head, const TaskOptions& options = {}, idx_t
   // Logits that differ: HF's initialisation is tiny.
   const View<float, 1> values = model.parameters().values();
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
-  return {MakeTextModel(std::move(model)), std::make_unique<test::WordTokenizer>(Words()), options};
-}
-
-// n words, different for every seed.
-std::string Text(idx_t n, idx_t seed) {
-  std::string text;
-  for (idx_t i = 0; i < n; ++i) {
-    text += (i == 0 ? "w" : " w") + std::to_string((seed * 17 + i * i * 5 + i) % 50);
-  }
-  return text;
+  return {MakeTextModel(std::move(model)), MakeWords(WordFamily::kRoberta), options};
 }
 
 // The head's logits of one row by itself.
@@ -119,9 +105,9 @@ TEST(Scores, SumToOneAndTheBestComeFirst) {
 }
 
 TEST(OwnTokensOf, EachTokenHasOneWindow) {
-  const test::WordTokenizer tokenizer = Words();
-  const auto windows =
-      tokenizer.Encode(Text(23, 1), {.max_length = 10, .overflow = Overflow::kWindow, .stride = 3});
+  const auto tokenizer = MakeWords(WordFamily::kRoberta);
+  const auto windows = tokenizer->Encode(
+      Text(23, 1), {.max_length = 10, .overflow = Overflow::kWindow, .stride = 3});
   ASSERT_GT(windows.size(), 2u);
   const auto own = OwnTokens(windows, 0);
   idx_t next = 0;

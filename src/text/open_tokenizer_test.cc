@@ -5,6 +5,7 @@
 
 #include "io/json.h"
 #include "tests/support/files.h"
+#include "text/text_test.h"
 #include "text/tokenizer_limits.h"
 #include "text/vocabulary_files.h"
 
@@ -15,9 +16,6 @@ using nlohmann::json;
 using test::PutFile;
 using test::Throws;
 using Ids = std::vector<std::int32_t>;
-
-const std::filesystem::path kFolder =
-    std::filesystem::path(LONGSPAN_SOURCE_DIR) / "tests/tokenizers";
 
 const json kAsIs = json::object();  // a patch that changes nothing
 

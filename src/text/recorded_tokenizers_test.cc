@@ -8,6 +8,7 @@
 #include "io/json.h"
 #include "tests/support/files.h"
 #include "text/open_tokenizer.h"
+#include "text/text_test.h"
 #include "text/unicode.h"
 
 namespace longspan::text {
@@ -17,12 +18,9 @@ using nlohmann::json;
 using test::GetFile;
 using test::PutFile;
 
-const std::filesystem::path kFolder =
-    std::filesystem::path(LONGSPAN_SOURCE_DIR) / "tests/tokenizers";
 // In the place of a paragraph's hash: two ways to cut it are equally good, and which one a library
 // takes depends on its version.
 constexpr std::string_view kTie = "--------";
-constexpr EncodeOptions kPlain{.special_tokens = false};
 
 // Base64 without line breaks.
 std::string FromBase64(std::string_view text) {
@@ -139,8 +137,7 @@ TEST_P(Recorded, EveryScalarValue) {
 
 TEST_P(Recorded, EveryParagraphOfTheNovel) {
   const std::string hashes = cases_["novel"];
-  const std::string novel =
-      GetFile(std::filesystem::path(LONGSPAN_SOURCE_DIR) / "data/persuasion.txt");
+  const std::string novel = GetFile(test::kRoot / "data/persuasion.txt");
   for (const auto& t : tokenizers_) {
     std::size_t at = 0;
     int ties = 0;

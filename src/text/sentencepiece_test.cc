@@ -12,6 +12,7 @@
 #include "text/sentencepiece_json.h"
 #include "text/sentencepiece_trainer.h"
 #include "text/stream_decoder.h"
+#include "text/text_test.h"
 
 namespace longspan::text {
 namespace {
@@ -21,15 +22,10 @@ using test::GetFile;
 using test::PutFile;
 using test::TempDir;
 using test::Throws;
-using Kind = SentencePieceFile::Kind;
+using FileKind = SentencePieceFile::Kind;
 
-const std::filesystem::path kRoot = LONGSPAN_SOURCE_DIR;
-constexpr EncodeOptions kPlain{.special_tokens = false};
-
-std::string Novel() { return GetFile(kRoot / "data/persuasion.txt"); }
-std::string Model(const char* name) {
-  return GetFile(kRoot / "tests/tokenizers" / name / "spiece.model");
-}
+std::string Novel() { return GetFile(test::kRoot / "data/persuasion.txt"); }
+std::string Model(const char* name) { return GetFile(kFolder / name / "spiece.model"); }
 
 // ---- the file -----------------------------------------------------------------------------------
 
@@ -52,7 +48,7 @@ void Refused(const std::string& model, std::string_view says, int line) {
 
 TEST(SentencePieceFileTest, SaysWhatTheModelIs) {
   const SentencePieceFile file = ReadSentencePieceFile(Model("spiece-bpe"), "f");
-  EXPECT_EQ(file.kind, Kind::kBpe);
+  EXPECT_EQ(file.kind, FileKind::kBpe);
   ASSERT_EQ(file.pieces.size(), 320u);
   EXPECT_EQ(file.unk, 0);
   EXPECT_EQ(file.pieces[0].text, "<unk>");
@@ -61,7 +57,7 @@ TEST(SentencePieceFileTest, SaysWhatTheModelIs) {
   EXPECT_TRUE(file.dummy_prefix && file.drop_extra_spaces && !file.byte_fallback);
   EXPECT_FALSE(file.characters_map.empty());
   const SentencePieceFile unigram = ReadSentencePieceFile(Model("spiece-unigram"), "f");
-  EXPECT_EQ(unigram.kind, Kind::kUnigram);
+  EXPECT_EQ(unigram.kind, FileKind::kUnigram);
   EXPECT_TRUE(unigram.byte_fallback && !unigram.drop_extra_spaces);
   EXPECT_TRUE(unigram.characters_map.empty());
   EXPECT_FALSE(
@@ -129,7 +125,7 @@ TEST(Base64Test, ThereAndBack) {
 // ---- opening ------------------------------------------------------------------------------------
 
 TEST(OpenSentencePiece, HasHuggingFacesSpecialTokens) {
-  const auto t = OpenTokenizer(kRoot / "tests/tokenizers/spiece-bpe");
+  const auto t = OpenTokenizer(kFolder / "spiece-bpe");
   EXPECT_EQ(t->kind(), "SentencePiece BPE");
   EXPECT_EQ(t->vocabulary(), 320);
   EXPECT_EQ(t->special().unk, 0);
@@ -162,7 +158,7 @@ TEST(OpenSentencePiece, RefusesOtherClassesAndDamage) {
 
 TEST(OpenSentencePiece, ATextThatGoesOnHasNoSpaceBeforeIt) {
   for (const char* name : {"spiece-bpe", "spiece-unigram", "reformer-5", "unigram"}) {
-    const auto t = OpenTokenizer(kRoot / "tests/tokenizers" / name);
+    const auto t = OpenTokenizer(kFolder / name);
     EncodeOptions options = kPlain;
     const Encoding first = t->Encode("had", options)[0];
     options.continues = true;
@@ -176,7 +172,7 @@ TEST(OpenSentencePiece, ATextThatGoesOnHasNoSpaceBeforeIt) {
 
 // ---- training -----------------------------------------------------------------------------------
 
-TokenizerTraining Small(Kind kind, idx_t vocabulary, bool bytes) {
+TokenizerTraining Small(FileKind kind, idx_t vocabulary, bool bytes) {
   TokenizerTraining o;
   o.kind = kind;
   o.vocabulary = vocabulary;
@@ -184,7 +180,7 @@ TokenizerTraining Small(Kind kind, idx_t vocabulary, bool bytes) {
   return o;
 }
 
-class Training : public testing::TestWithParam<std::tuple<Kind, bool>> {};
+class Training : public testing::TestWithParam<std::tuple<FileKind, bool>> {};
 
 TEST_P(Training, BothWordsAreOneTokenizerAndTextsComeBack) {
   const auto [kind, bytes] = GetParam();
@@ -224,7 +220,7 @@ TEST_P(Training, BothWordsAreOneTokenizerAndTextsComeBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Training,
-                         testing::Combine(testing::Values(Kind::kBpe, Kind::kUnigram),
+                         testing::Combine(testing::Values(FileKind::kBpe, FileKind::kUnigram),
                                           testing::Bool()));
 
 TEST(TrainingErrors, AreOneClearLine) {
@@ -233,23 +229,23 @@ TEST(TrainingErrors, AreOneClearLine) {
                            std::string_view says) {
     EXPECT_TRUE(Throws([&] { TrainSentencePiece(texts, o); }, ErrorCode::kUsage, says)) << says;
   };
-  refused({text}, Small(Kind::kBpe, 320, true), "320 pieces are too few");
-  refused({text}, Small(Kind::kBpe, 20, false), "20 pieces are too few");
-  refused({text}, Small(Kind::kBpe, 30000, true),
+  refused({text}, Small(FileKind::kBpe, 320, true), "320 pieces are too few");
+  refused({text}, Small(FileKind::kBpe, 20, false), "20 pieces are too few");
+  refused({text}, Small(FileKind::kBpe, 30000, true),
           "the text is too small for 30000 pieces, it has ");
-  refused({text}, Small(Kind::kUnigram, 30000, true),
+  refused({text}, Small(FileKind::kUnigram, 30000, true),
           "the text is too small for 30000 pieces, it has ");
-  refused({}, Small(Kind::kBpe, 320, true), "the text is empty");
-  refused({" \n"}, Small(Kind::kBpe, 320, true), "the text is empty");
-  TokenizerTraining odd = Small(Kind::kBpe, 320, false);
+  refused({}, Small(FileKind::kBpe, 320, true), "the text is empty");
+  refused({" \n"}, Small(FileKind::kBpe, 320, true), "the text is empty");
+  TokenizerTraining odd = Small(FileKind::kBpe, 320, false);
   odd.normalization = "rot13";
   refused({text}, odd, "normalization: 'rot13' is unknown");
-  odd = Small(Kind::kBpe, 320, false);
+  odd = Small(FileKind::kBpe, 320, false);
   odd.coverage = 0.5;
   refused({text}, odd, "coverage: 0.5 is not from 0.98 to 1");
-  refused({"\xE2\x96\x85\xE2\x96\x85"}, Small(Kind::kBpe, 320, true),
+  refused({"\xE2\x96\x85\xE2\x96\x85"}, Small(FileKind::kBpe, 320, true),
           "no characters that can be learnt");
-  odd = Small(Kind::kBpe, 2, false);
+  odd = Small(FileKind::kBpe, 2, false);
   refused({text}, odd, "vocab-size: 2 is not from 4");
 }
 
@@ -260,7 +256,7 @@ TEST(StreamDecoderTest, GivesWhatDecodeGives) {
   const std::string text =
       novel.substr(1000, 500) + " caf\xC3\xA9 \xE6\xBC\xA2\xE5\xAD\x97 \xF0\x9F\x98\x80!";
   for (const char* name : {"spiece-unigram", "unigram", "reformer-5", "roberta", "bert-uncased"}) {
-    const auto t = OpenTokenizer(kRoot / "tests/tokenizers" / name);
+    const auto t = OpenTokenizer(kFolder / name);
     const std::vector<std::int32_t> ids = t->Encode(text, kPlain)[0].ids;
     for (const std::size_t before : {std::size_t{0}, ids.size() / 2}) {
       const auto known = std::span(ids).first(before);
@@ -274,7 +270,7 @@ TEST(StreamDecoderTest, GivesWhatDecodeGives) {
 }
 
 TEST(StreamDecoderTest, HoldsHalfCharactersBack) {
-  const auto t = OpenTokenizer(kRoot / "tests/tokenizers/spiece-unigram");
+  const auto t = OpenTokenizer(kFolder / "spiece-unigram");
   StreamDecoder decoder(*t);
   const auto byte = [&](const char* token) { return *t->IdOf(token); };
   EXPECT_EQ(decoder.Add(byte("<0xE6>")), "");

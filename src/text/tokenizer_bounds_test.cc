@@ -15,6 +15,7 @@
 #include "text/open_tokenizer.h"
 #include "text/sentencepiece_file.h"
 #include "text/sentencepiece_tokenizer.h"
+#include "text/text_test.h"
 #include "text/unicode.h"
 
 namespace longspan::text {
@@ -24,10 +25,6 @@ using nlohmann::json;
 using test::GetFile;
 using test::PutFile;
 using test::Throws;
-
-const std::filesystem::path kFolder =
-    std::filesystem::path(LONGSPAN_SOURCE_DIR) / "tests/tokenizers";
-constexpr EncodeOptions kPlain{.special_tokens = false};
 
 json Replace(const std::string& from, const std::string& to) {
   return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
@@ -49,11 +46,6 @@ std::string Times(std::string_view text, std::size_t count) {
   std::string all;
   for (std::size_t i = 0; i < count; ++i) all += text;
   return all;
-}
-
-Glyphs Of(std::string_view text) {
-  std::vector<idx_t> starts;
-  return DecodeUtf8(text, starts);
 }
 
 // A map of characters by which "a" becomes `to`: a trie of two nodes.
@@ -153,7 +145,7 @@ TEST(Growth, MapsOfSentencePieceModels) {
 }
 
 TEST(Growth, LeavesRoomForUnicode) {
-  // Of U+FDFA compatibility makes 18 characters of 33 bytes.
+  // GlyphsOf U+FDFA compatibility makes 18 characters of 33 bytes.
   const std::string text = Times("\xEF\xB7\xBA", 100000);
   for (const char* base : {"bert-uncased", "roberta"}) {
     const auto t = With("normalizer", std::vector<json>(2, {{"type", "NFKD"}}), base);
@@ -185,9 +177,9 @@ TEST(Time, LiteralsAndTokensThatNearlyMatch) {
   const auto t = With("normalizer", std::vector<json>(64, Replace(near, "x")));
   EXPECT_EQ(t->Encode(text, kPlain)[0].size(), 1);
   AddedTokenFinder finder;
-  finder.Add(Of(near), {.content = near, .id = 1});
+  finder.Add(GlyphsOf(near), {.content = near, .id = 1});
   finder.Finish();
-  EXPECT_EQ(finder.Split(Of(text)).size(), 1u);
+  EXPECT_EQ(finder.Split(GlyphsOf(text)).size(), 1u);
   const auto d = With("decoder", {{{"type", "Fuse"}}, Replace(near, "x"), Replace("a", "b")});
   const std::vector<std::int32_t> ids(1 << 20, d->Encode("a", kPlain)[0].ids[0]);
   EXPECT_EQ(d->Decode(ids, true), std::string(1 << 20, 'b'));
@@ -221,10 +213,10 @@ TEST(LiteralSearchTest, FindsWhatPlainSearchFinds) {
     const LiteralSearch search(std::u32string(literal.begin(), literal.end()));
     const std::size_t at = random() % text.size();
     const std::size_t expected = text.find(literal, at);
-    EXPECT_EQ(search.Find(Of(text), at, text.size()), std::min(expected, text.size()));
+    EXPECT_EQ(search.Find(GlyphsOf(text), at, text.size()), std::min(expected, text.size()));
     EXPECT_EQ(FindText(text, literal, at), expected);
   }
-  EXPECT_EQ(LiteralSearch().Find(Of("ab"), 0, 2), 2u);
+  EXPECT_EQ(LiteralSearch().Find(GlyphsOf("ab"), 0, 2), 2u);
   EXPECT_EQ(FindText("ab", "", 0), std::string_view::npos);
 }
 
@@ -235,7 +227,7 @@ TEST(AddedTokenFinderTest, FindsTheLeftmostAndOfTheseTheLongest) {
     AddedTokenFinder finder;
     for (std::int32_t id = 0; id < 5; ++id) {
       tokens.push_back(Random(random, 5, "abc"));
-      finder.Add(Of(tokens.back()), {.content = tokens.back(), .id = id});
+      finder.Add(GlyphsOf(tokens.back()), {.content = tokens.back(), .id = id});
     }
     finder.Finish();
     const std::string text = Random(random, 30, "abc");
@@ -249,7 +241,7 @@ TEST(AddedTokenFinderTest, FindsTheLeftmostAndOfTheseTheLongest) {
       expected += longest.empty() ? text.substr(at, 1) : "[" + longest + "]";
       at += std::max<std::size_t>(longest.size(), 1);
     }
-    for (const AddedSplit& split : finder.Split(Of(text))) {
+    for (const AddedSplit& split : finder.Split(GlyphsOf(text))) {
       const std::string part = text.substr(split.begin, split.end - split.begin);
       found += split.id < 0 ? part : "[" + part + "]";
       if (split.id >= 0) {
@@ -271,8 +263,7 @@ std::unique_ptr<Tokenizer> Pieces(const char* name, const SentencePieceCut& cut)
 }
 
 TEST(SentencePieceCutTest, TokensAreThoseOfTheWholeText) {
-  const std::string novel =
-      GetFile(std::filesystem::path(LONGSPAN_SOURCE_DIR) / "data/persuasion.txt");
+  const std::string novel = GetFile(test::kRoot / "data/persuasion.txt");
   const std::string odd =
       "caf\xC3\xA9 na\xC3\xAFve \xE7\x95\x8C\xE7\x95\x8C x \xE7\x95\x8C y  two   three\n\nfour ";
   for (const char* name : {"spiece-bpe", "spiece-unigram"}) {

@@ -3,6 +3,7 @@
 #include "tests/support/files.h"
 #include "text/added_tokens.h"
 #include "text/subword_model.h"
+#include "text/text_test.h"
 
 namespace longspan::text {
 namespace {
@@ -10,11 +11,6 @@ namespace {
 using test::Throws;
 using Ids = std::vector<std::int32_t>;
 using Spans = std::vector<Span>;
-
-Glyphs Of(std::string_view text) {
-  std::vector<idx_t> starts;
-  return DecodeUtf8(text, starts);
-}
 
 Vocabulary Words(const std::vector<std::string>& words) {
   Vocabulary v;
@@ -40,7 +36,7 @@ TokenRow Bpe(const Vocabulary& v, const std::vector<std::pair<std::string, std::
   const BpeModel model(v, merges, options, "test");
   BpeModel::Cache cache;
   TokenRow once, row;
-  const Glyphs glyphs = Of(text);
+  const Glyphs glyphs = GlyphsOf(text);
   model.EncodeWord(v, glyphs.data(), glyphs.data() + glyphs.size(), cache, once);
   model.EncodeWord(v, glyphs.data(), glyphs.data() + glyphs.size(), cache, row);
   EXPECT_EQ(row.ids, once.ids);  // from the cache
@@ -85,7 +81,7 @@ TEST(Bpe, RefusesAMergeOfStrangers) {
 TokenRow Pieces(std::string_view word, idx_t longest = 100) {
   const Vocabulary v = Words({"[UNK]", "un", "##aff", "##able", "##a", "unaff"});
   TokenRow row;
-  const Glyphs glyphs = Of(word);
+  const Glyphs glyphs = GlyphsOf(word);
   WordPieceModel(v, {.longest_word = longest})
       .EncodeWord(glyphs.data(), glyphs.data() + glyphs.size(), row);
   return row;
@@ -102,13 +98,13 @@ TEST(WordPiece, TakesTheLongestPieceFirst) {
 
 TEST(AddedTokens, LongestAtTheLeftAndWhatTheyTakeAlong) {
   AddedTokenFinder finder;
-  finder.Add(Of("<m>"), {.content = "<m>", .id = 5, .lstrip = true});
-  finder.Add(Of("<m>x"), {.content = "<m>x", .id = 6});
-  finder.Add(Of("is"), {.content = "is", .id = 7, .single_word = true, .rstrip = true});
+  finder.Add(GlyphsOf("<m>"), {.content = "<m>", .id = 5, .lstrip = true});
+  finder.Add(GlyphsOf("<m>x"), {.content = "<m>x", .id = 6});
+  finder.Add(GlyphsOf("is"), {.content = "is", .id = 7, .single_word = true, .rstrip = true});
   finder.Finish();
   const auto splits = [&](std::string_view text) {
     std::string shown;
-    for (const AddedSplit& s : finder.Split(Of(text))) {
+    for (const AddedSplit& s : finder.Split(GlyphsOf(text))) {
       shown +=
           std::to_string(s.begin) + "-" + std::to_string(s.end) + ":" + std::to_string(s.id) + " ";
     }

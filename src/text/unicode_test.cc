@@ -3,14 +3,10 @@
 #include <xxhash.h>
 
 #include "tests/support/files.h"
+#include "text/text_test.h"
 
 namespace longspan::text {
 namespace {
-
-Glyphs Of(std::string_view text) {
-  std::vector<idx_t> starts;
-  return DecodeUtf8(text, starts);
-}
 
 std::string Text(const Glyphs& glyphs) {
   return ToUtf8(glyphs.data(), glyphs.data() + glyphs.size());
@@ -27,7 +23,7 @@ TEST(Unicode, EveryScalarThereAndBack) {
     if (c >= 0xD800 && c < 0xE000) continue;
     std::string text;
     AppendUtf8(c, text);
-    const Glyphs glyphs = Of(text);
+    const Glyphs glyphs = GlyphsOf(text);
     ASSERT_EQ(glyphs.size(), 1u) << static_cast<unsigned>(c);
     ASSERT_EQ(glyphs[0].c, c);
   }
@@ -49,32 +45,32 @@ TEST(Unicode, InvalidUtf8IsReplacedPieceByPiece) {
 }
 
 TEST(Unicode, DecomposedCharactersKeepTheirPlace) {
-  const Glyphs e = Decompose(Of("\xC3\xA9x"));  // e with acute
+  const Glyphs e = Decompose(GlyphsOf("\xC3\xA9x"));  // e with acute
   EXPECT_EQ(Text(e), "e\xCC\x81x");
   EXPECT_EQ(Begins(e), (std::vector<idx_t>{0, 0, 1}));
   // a with diaeresis and a dot below: the dot comes first, and the place of each mark is by order.
-  const Glyphs a = Decompose(Of("\xC3\xA4\xCC\xA3"));
+  const Glyphs a = Decompose(GlyphsOf("\xC3\xA4\xCC\xA3"));
   EXPECT_EQ(Text(a), "a\xCC\xA3\xCC\x88");
   EXPECT_EQ(Begins(a), (std::vector<idx_t>{0, 1, 1}));
-  EXPECT_EQ(Decompose(Of("\xEA\xB0\x80")).size(), 2u);  // Hangul
+  EXPECT_EQ(Decompose(GlyphsOf("\xEA\xB0\x80")).size(), 2u);  // Hangul
 }
 
 TEST(Unicode, ComposedCharactersStandAtTheFirstOfThem) {
-  const Glyphs e = Compose(Of("e\xCC\x81x"));
+  const Glyphs e = Compose(GlyphsOf("e\xCC\x81x"));
   EXPECT_EQ(Text(e), "\xC3\xA9x");
   EXPECT_EQ(Begins(e), (std::vector<idx_t>{0, 2}));
   EXPECT_EQ(e[0].end, 1);
   // A dot below and a diaeresis: the mark between does not block the one that composes.
-  EXPECT_EQ(Text(Compose(Of("a\xCC\xA3\xCC\x88"))), "\xE1\xBA\xA1\xCC\x88");
-  EXPECT_EQ(Text(Compose(Of("\xE1\x84\x80\xE1\x85\xA1"))), "\xEA\xB0\x80");  // Hangul
-  EXPECT_EQ(Text(Compose(Of("\xEF\xAC\x81"))), "\xEF\xAC\x81");              // the ligature fi
-  EXPECT_EQ(Text(Compose(Of("\xEF\xAC\x81"), true)), "fi");
+  EXPECT_EQ(Text(Compose(GlyphsOf("a\xCC\xA3\xCC\x88"))), "\xE1\xBA\xA1\xCC\x88");
+  EXPECT_EQ(Text(Compose(GlyphsOf("\xE1\x84\x80\xE1\x85\xA1"))), "\xEA\xB0\x80");  // Hangul
+  EXPECT_EQ(Text(Compose(GlyphsOf("\xEF\xAC\x81"))), "\xEF\xAC\x81");  // the ligature fi
+  EXPECT_EQ(Text(Compose(GlyphsOf("\xEF\xAC\x81"), true)), "fi");
   EXPECT_TRUE(Compose({}).empty());
 }
 
 TEST(Unicode, LowerCase) {
-  EXPECT_EQ(Text(LowerCase(Of("AZ\xC3\x84"))), "az\xC3\xA4");
-  const Glyphs dotted = LowerCase(Of("\xC4\xB0x"));  // I with dot: two characters
+  EXPECT_EQ(Text(LowerCase(GlyphsOf("AZ\xC3\x84"))), "az\xC3\xA4");
+  const Glyphs dotted = LowerCase(GlyphsOf("\xC4\xB0x"));  // I with dot: two characters
   EXPECT_EQ(Text(dotted), "i\xCC\x87x");
   EXPECT_EQ(Begins(dotted), (std::vector<idx_t>{0, 0, 1}));
 }

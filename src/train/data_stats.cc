@@ -162,8 +162,9 @@ DataStats CollectDataStats(Context& context, const DataStatsOptions& options) {
     }
   };
   ReadDocuments(options, &stats, use);
-  Check(!byte_lengths.empty(), ErrorCode::kUsage, "data: no document in {} files{}{}",
-        options.files.size(), stats.first_unreadable.empty() ? "" : "; ", stats.first_unreadable);
+  Check(
+      !byte_lengths.empty(), ErrorCode::kFormat, "{}",
+      stats.first_unreadable.empty() ? "data: the files hold no document" : stats.first_unreadable);
   stats.documents = static_cast<idx_t>(byte_lengths.size());
   const bool tokens = options.tokenizer != nullptr;
   // A tokenizer with a mask token is a masked LM's, whose pieces all stand between special tokens.

@@ -70,8 +70,8 @@ struct DataStats {
   std::vector<std::string> notes;  // about files that were passed over: lines for people
 };
 
-// Reads all files. The same for any number of threads. kUsage without a document, for lengths below
-// 1; kIo, kFormat for files that cannot be read at all.
+// Reads all files. The same for any number of threads. kUsage for lengths below 1, kFormat without
+// a document; kIo, kFormat for files that cannot be read at all.
 DataStats CollectDataStats(Context& context, const DataStatsOptions& options);
 
 }  // namespace longspan

@@ -28,8 +28,7 @@ using test::PutFile;
 using test::TempDir;
 using test::Throws;
 
-const fs::path kRoot = LONGSPAN_SOURCE_DIR;
-const fs::path kPieces = kRoot / "tests/tokenizers/spiece-unigram";
+const fs::path kPieces = test::kRoot / "tests/tokenizers/spiece-unigram";
 
 // ---- packed rows --------------------------------------------------------------------------------
 
@@ -122,7 +121,7 @@ TrainOptions OptionsFor(const fs::path& text) {
 
 TEST(LmDataTest, TokensOfTheSameHeldOutText) {
   TempDir d;
-  PutFile(d / "t", GetFile(kRoot / "data/persuasion.txt").substr(0, 20000));
+  PutFile(d / "t", GetFile(test::kRoot / "data/persuasion.txt").substr(0, 20000));
   const auto tokenizer = text::OpenTokenizer(kPieces);
   Context context(2);
   const TrainOptions o = OptionsFor(d / "t");
@@ -140,7 +139,7 @@ TEST(LmDataTest, TokensOfTheSameHeldOutText) {
   // One thread reads the same; another text does not.
   Context one(1);
   EXPECT_EQ(MakeLmData(one, o, {}, *tokenizer)->Fingerprint(), data->Fingerprint());
-  PutFile(d / "t", GetFile(kRoot / "data/persuasion.txt").substr(1, 20000));
+  PutFile(d / "t", GetFile(test::kRoot / "data/persuasion.txt").substr(1, 20000));
   EXPECT_NE(MakeLmData(context, o, {}, *tokenizer)->Fingerprint(), data->Fingerprint());
 }
 
@@ -172,7 +171,7 @@ TEST(LmDataTest, DocumentsEndWithTheEndOfText) {
   EXPECT_FALSE(packed->Micro(0).documents.empty());
   EXPECT_NE(packed->Describe().find("packed: 5 documents"), std::string::npos)
       << packed->Describe();
-  const auto no_end = text::OpenTokenizer(kRoot / "tests/tokenizers/bert-uncased");
+  const auto no_end = text::OpenTokenizer(test::kRoot / "tests/tokenizers/bert-uncased");
   EXPECT_TRUE(Throws([&] { MakeLmData(context, o, task, *no_end); }, ErrorCode::kFormat,
                      "it has none (eos_token)"));
 }
@@ -191,7 +190,7 @@ void MakeModel(const fs::path& directory, const text::Tokenizer& tokenizer) {
 
 TEST(TrainPieces, ReportsBitsPerByteAndTakesTheTokenizerAlong) {
   TempDir d;
-  PutFile(d / "t", GetFile(kRoot / "data/persuasion.txt").substr(0, 30000));
+  PutFile(d / "t", GetFile(test::kRoot / "data/persuasion.txt").substr(0, 30000));
   const auto tokenizer = text::OpenTokenizer(kPieces);
   MakeModel(d / "start", *tokenizer);
   Context context(2);
@@ -246,7 +245,7 @@ TEST(TrainPieces, ReportsBitsPerByteAndTakesTheTokenizerAlong) {
 
 TEST(TrainPieces, PackedRunsAreTheSameForAnyThreads) {
   TempDir d;
-  PutFile(d / "t", GetFile(kRoot / "data/persuasion.txt").substr(0, 30000));
+  PutFile(d / "t", GetFile(test::kRoot / "data/persuasion.txt").substr(0, 30000));
   const auto tokenizer = text::OpenTokenizer(kPieces);
   MakeModel(d / "start", *tokenizer);
   TrainOptions o = OptionsFor(d / "t");
@@ -299,7 +298,7 @@ TEST(DataStatsTest, CountsWhatIsThere) {
   EXPECT_NEAR(s.cuts[1].padding, 1.0 - static_cast<double>(s.byte_lengths.total) / 700.0, 1e-12);
   EXPECT_NEAR(s.cuts[1].packed_padding, 1.0 - static_cast<double>(s.byte_lengths.total) / 100.0,
               1e-12);
-  const auto tokenizer = text::OpenTokenizer(kRoot / "tests/tokenizers/spiece-bpe");
+  const auto tokenizer = text::OpenTokenizer(test::kRoot / "tests/tokenizers/spiece-bpe");
   o.tokenizer = tokenizer.get();
   const DataStats t = CollectDataStats(context, o);
   ASSERT_TRUE(t.token_lengths.has_value());
@@ -312,7 +311,7 @@ TEST(DataStatsTest, CountsWhatIsThere) {
   EXPECT_EQ(t.unknown_tokens, 2);
   o.files = {d / "empty.txt"};
   PutFile(d / "empty.txt", "\n\n");
-  EXPECT_TRUE(Throws([&] { CollectDataStats(context, o); }, ErrorCode::kUsage, "no document"));
+  EXPECT_TRUE(Throws([&] { CollectDataStats(context, o); }, ErrorCode::kFormat, "no document"));
 }
 
 TEST(DataStatsTest, PercentilesAreLengthsThatOccur) {

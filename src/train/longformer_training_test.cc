@@ -25,9 +25,7 @@ using test::TempDir;
 using test::Throws;
 using Family = test::WordTokenizer::Family;
 
-constexpr std::uint64_t kMostBytes = 1 << 24;
-
-LongformerConfig TinyConfig(LongformerHead head = LongformerHead::kMaskedLm) {
+LongformerConfig TinyLongformer(LongformerHead head = LongformerHead::kMaskedLm) {
   LongformerConfig c;
   c.head = head;
   c.attention_window = {4, 8};
@@ -46,7 +44,7 @@ LongformerConfig TinyConfig(LongformerHead head = LongformerHead::kMaskedLm) {
 class LongformerTraining : public testing::Test {
  protected:
   LongformerTraining() {
-    Longformer model(TinyConfig());
+    Longformer model(TinyLongformer());
     model.Initialise(1);
     SaveLongformer(model, d_.path() / "start");
     std::ofstream(d_.path() / "start" / "vocab.txt") << "kept beside the weights\n";
@@ -101,7 +99,8 @@ class LongformerTraining : public testing::Test {
 
   ClassifyRows Rows(const LabelledTexts& texts, const ClassifyTarget& target) const {
     Context context(2);
-    return TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {24, false, false});
+    return TokenizeRows(context, Words(), texts, target, InfoOf(TinyLongformer()),
+                        {24, false, false});
   }
 
   std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
@@ -111,13 +110,13 @@ class LongformerTraining : public testing::Test {
       task.documents = "blank-line";
       task.packed = kind == "packed";
       task.global = "first:1";
-      return std::make_unique<MaskedLmTask>(context, o, task, Words(), InfoOf(TinyConfig()));
+      return std::make_unique<MaskedLmTask>(context, o, task, Words(), InfoOf(TinyLongformer()));
     }
     LabelledTexts train = Letters(1), held = Letters(2);
-    ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, InfoOf(TinyConfig()));
+    ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, InfoOf(TinyLongformer()));
     if (kind == "regression") target = {{"LABEL_0"}, ProblemType::kRegression};
     if (kind == "sets") target.problem = ProblemType::kMultiLabel;
-    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, InfoOf(TinyConfig()), target,
+    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, InfoOf(TinyLongformer()), target,
                                           Rows(train, target), Rows(held, target));
   }
 
@@ -136,7 +135,7 @@ class LongformerTraining : public testing::Test {
   }
 
   std::string Weights(const std::string& run) const {
-    return io::ReadWholeFile(d_.path() / run / "model.safetensors", kMostBytes);
+    return test::GetFile(d_.path() / run / "model.safetensors");
   }
 
   // Every line but for what a clock says.
@@ -154,10 +153,10 @@ class LongformerTraining : public testing::Test {
   TempDir d_;
 };
 
-const char* const kKinds[] = {"mlm", "packed", "classes", "sets", "regression"};
+const char* const kLongformerKinds[] = {"mlm", "packed", "classes", "sets", "regression"};
 
 TEST_F(LongformerTraining, SameBitsForAnyThreadsAndInterruptions) {
-  for (const std::string kind : kKinds) {
+  for (const std::string kind : kLongformerKinds) {
     Train(kind, Options(kind));
     for (const int threads : {1, 3}) {
       const std::string run = kind + std::to_string(threads);
@@ -188,7 +187,7 @@ TEST_F(LongformerTraining, SameBitsForAnyThreadsAndInterruptions) {
 }
 
 TEST_F(LongformerTraining, ADividedBatchHasTheGradientOfTheWhole) {
-  for (const std::string kind : kKinds) {
+  for (const std::string kind : kLongformerKinds) {
     std::vector<std::vector<float>> gradients;
     std::vector<double> losses;
     for (const idx_t batch : {6, 1, 2}) {
@@ -280,7 +279,7 @@ TEST_F(LongformerTraining, LearnsTheRule) {
 }
 
 TEST_F(LongformerTraining, PredictionsDoNotDependOnTheBatch) {
-  LongformerConfig config = TinyConfig(LongformerHead::kSequence);
+  LongformerConfig config = TinyLongformer(LongformerHead::kSequence);
   config.labels = {"has a", "has b", "neither"};
   config.problem = ProblemType::kSingleLabel;
   Longformer longformer(config);
@@ -307,7 +306,7 @@ TEST_F(LongformerTraining, RecomputationKeepsTheBits) {
     MaskedLmOptions task;
     task.recompute = recompute;
     const TrainOptions o = Options(recompute ? "again" : "kept");
-    MaskedLmTask run(context, o, task, Words(), InfoOf(TinyConfig()));
+    MaskedLmTask run(context, o, task, Words(), InfoOf(TinyLongformer()));
     RunTraining(context, o, run, {});
   }
   EXPECT_EQ(Weights("again"), Weights("kept"));
@@ -320,7 +319,7 @@ TEST_F(LongformerTraining, Bf16LearnsAsFp32Does) {
   for (const bool half : {false, true}) {
     TrainOptions o = Options(half ? "half" : "full");
     o.dtype = half ? DType::kBF16 : DType::kF32;
-    MaskedLmTask run(context, o, {}, Words(), InfoOf(TinyConfig()));
+    MaskedLmTask run(context, o, {}, Words(), InfoOf(TinyLongformer()));
     EXPECT_EQ(run.DecidingOptions().contains("dtype"), half);
     loss[half] = RunTraining(context, o, run, {}).eval_loss;
   }
@@ -330,7 +329,7 @@ TEST_F(LongformerTraining, Bf16LearnsAsFp32Does) {
 
 // Documents stand between special tokens of their own, and only their words are to be guessed.
 TEST_F(LongformerTraining, PackedRowsMaskWordsOnly) {
-  const MaskedRows form(Words(), InfoOf(TinyConfig()), 0.5);
+  const MaskedRows form(Words(), InfoOf(TinyLongformer()), 0.5);
   std::vector<std::int32_t> ids;
   for (int i = 0; i < 12; ++i) ids.push_back(5 + i % 10);
   const std::vector<PackedPieces::Piece> first = {{0, 4}, {4, 5}}, second = {{5, 12}};
@@ -369,12 +368,12 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
   TrainOptions o = Options("apart");
   o.dropout = 0.0;
   std::vector<std::string> notes;
-  MaskedLmTask task(context, o, options, Words(), InfoOf(TinyConfig()));
+  MaskedLmTask task(context, o, options, Words(), InfoOf(TinyLongformer()));
   task.Load(o.model, TrainTask::Origin::kStart, &notes);
   ASSERT_EQ(notes.size(), 1u);
   EXPECT_EQ(notes[0].rfind("packed: 1800 tokens in ", 0), 0u) << notes[0];
 
-  const MaskedRows form(Words(), InfoOf(TinyConfig()), options.mask_share);
+  const MaskedRows form(Words(), InfoOf(TinyLongformer()), options.mask_share);
   const TokenStream stream =
       ReadMaskedText(context, Words(), o.train, o.data, options, form, &notes);
   const auto all = static_cast<idx_t>(stream.ids().size());
@@ -418,13 +417,14 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
 TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
   Context context(2);
   const LabelledTexts texts = Letters(1);
-  const ClassifyTarget target = ChooseTarget(texts, ProblemType::kInferred, InfoOf(TinyConfig()));
+  const ClassifyTarget target =
+      ChooseTarget(texts, ProblemType::kInferred, InfoOf(TinyLongformer()));
   EXPECT_TRUE(Throws(
       [&] {
-        TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {12, false, false});
+        TokenizeRows(context, Words(), texts, target, InfoOf(TinyLongformer()), {12, false, false});
       },
       ErrorCode::kLimit, "of 60 texts are too long: raise --tokens, or cut"));
-  TextModelInfo full = InfoOf(TinyConfig());
+  TextModelInfo full = InfoOf(TinyLongformer());
   full.longest = 12;
   EXPECT_TRUE(Throws(
       [&] {
@@ -432,7 +432,7 @@ TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
       },
       ErrorCode::kLimit, "the model has no more positions, so cut"));
   const ClassifyRows cut =
-      TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {12, true, false});
+      TokenizeRows(context, Words(), texts, target, InfoOf(TinyLongformer()), {12, true, false});
   const ClassifyRows whole = Rows(texts, target);
   idx_t longer = 0;
   for (idx_t r = 0; r < whole.size(); ++r) {
@@ -451,41 +451,42 @@ TEST_F(LongformerTraining, WhatDoesNotFitIsNamed) {
                        const LongformerConfig& config) {
     MaskedLmTask run(context, options, task, Words(), InfoOf(config));
   };
-  LongformerConfig small = TinyConfig();
+  LongformerConfig small = TinyLongformer();
   small.vocab_size = 12;
   EXPECT_TRUE(Throws([&] { mlm(o, {}, small); }, ErrorCode::kFormat, "it has 15 ids"));
   TrainOptions longer = o;
   longer.tokens = 2500;
-  EXPECT_TRUE(Throws([&] { mlm(longer, {}, TinyConfig()); }, ErrorCode::kUsage, "lower --tokens"));
+  EXPECT_TRUE(
+      Throws([&] { mlm(longer, {}, TinyLongformer()); }, ErrorCode::kUsage, "lower --tokens"));
   MaskedLmOptions packed;
   packed.packed = true;
-  mlm(longer, packed, TinyConfig());  // no text is too short for rows of whole documents
+  mlm(longer, packed, TinyLongformer());  // no text is too short for rows of whole documents
   packed.documents = "joined";
-  EXPECT_TRUE(Throws([&] { mlm(o, packed, TinyConfig()); }, ErrorCode::kUsage,
+  EXPECT_TRUE(Throws([&] { mlm(o, packed, TinyLongformer()); }, ErrorCode::kUsage,
                      "documents: 'joined' is unknown; use file, blank-line or line"));
   TrainOptions nothing = o;
   std::ofstream(d_.path() / "empty") << "\n";
   nothing.train = {d_.path() / "empty"};
   packed.documents = "line";
   EXPECT_TRUE(
-      Throws([&] { mlm(nothing, packed, TinyConfig()); }, ErrorCode::kUsage, "has no tokens"));
+      Throws([&] { mlm(nothing, packed, TinyLongformer()); }, ErrorCode::kUsage, "has no tokens"));
   EXPECT_TRUE(Throws(
       [&] {
         MaskedLmTask run(context, o, packed, test::WordTokenizer({"a"}, Family::kNoFrame),
-                         InfoOf(TinyConfig()));
+                         InfoOf(TinyLongformer()));
       },
       ErrorCode::kFormat, "special tokens stand around each document, and the tokenizer has none"));
   MaskedLmOptions none;
   none.mask_share = 0.0;
-  EXPECT_TRUE(Throws([&] { mlm(o, none, TinyConfig()); }, ErrorCode::kUsage, "mask-share"));
-  EXPECT_TRUE(
-      Throws([&] { TokensOfRows(65, InfoOf(TinyConfig())); }, ErrorCode::kUsage, "64 positions"));
+  EXPECT_TRUE(Throws([&] { mlm(o, none, TinyLongformer()); }, ErrorCode::kUsage, "mask-share"));
+  EXPECT_TRUE(Throws([&] { TokensOfRows(65, InfoOf(TinyLongformer())); }, ErrorCode::kUsage,
+                     "64 positions"));
   LabelledTexts one = Letters(1);
   for (LabelledText& row : one.rows) row.labels = {"same"};
-  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, InfoOf(TinyConfig())); },
+  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, InfoOf(TinyLongformer())); },
                      ErrorCode::kFormat, "1 different labels"));
   for (LabelledText& row : one.rows) row.labels = {"0.5"};
-  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, InfoOf(TinyConfig())); },
+  EXPECT_TRUE(Throws([&] { ChooseTarget(one, ProblemType::kInferred, InfoOf(TinyLongformer())); },
                      ErrorCode::kUsage, "--problem regression"));
   const ClassifyTarget target{{"x", "y"}, ProblemType::kSingleLabel};
   EXPECT_TRUE(Throws([&] { Rows(Letters(1), target); }, ErrorCode::kFormat,

@@ -21,9 +21,7 @@ namespace {
 using test::TempDir;
 using test::Throws;
 
-constexpr std::uint64_t kMostBytes = 1 << 24;
-
-ReformerConfig TinyConfig(ReformerHead head = ReformerHead::kMaskedLanguageModel) {
+ReformerConfig TinyReformer(ReformerHead head = ReformerHead::kMaskedLanguageModel) {
   ReformerConfig c;
   c.head = head;
   c.layers = {LayerKind::kLocal, LayerKind::kLsh};
@@ -46,7 +44,7 @@ ReformerConfig TinyConfig(ReformerHead head = ReformerHead::kMaskedLanguageModel
 class ReformerTraining : public testing::Test {
  protected:
   ReformerTraining() {
-    Reformer model(TinyConfig());
+    Reformer model(TinyReformer());
     model.Initialise(1);
     SaveReformer(model, d_.path() / "start");
     // Words follow each other by a rule: after a word comes the next one.
@@ -99,7 +97,8 @@ class ReformerTraining : public testing::Test {
 
   ClassifyRows Rows(const LabelledTexts& texts, const ClassifyTarget& target) const {
     Context context(2);
-    return TokenizeRows(context, Words(), texts, target, InfoOf(TinyConfig()), {24, false, false});
+    return TokenizeRows(context, Words(), texts, target, InfoOf(TinyReformer()),
+                        {24, false, false});
   }
 
   std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
@@ -133,16 +132,16 @@ class ReformerTraining : public testing::Test {
   }
 
   std::string Weights(const std::string& run) const {
-    return io::ReadWholeFile(d_.path() / run / "model.safetensors", kMostBytes);
+    return test::GetFile(d_.path() / run / "model.safetensors");
   }
 
   TempDir d_;
 };
 
-const char* const kKinds[] = {"mlm", "packed", "classes", "regression"};
+const char* const kReformerKinds[] = {"mlm", "packed", "classes", "regression"};
 
 TEST_F(ReformerTraining, SameBitsForAnyThreadsAndInterruptions) {
-  for (const std::string kind : kKinds) {
+  for (const std::string kind : kReformerKinds) {
     Train(kind, Options(kind));
     Train(kind, Options(kind + "1"), 1);
     EXPECT_EQ(Weights(kind + "1"), Weights(kind)) << kind;
@@ -188,7 +187,7 @@ TEST_F(ReformerTraining, LearnsTheRule) {
 // Documents side by side in a row behind TextModel: each as if it were a row of its own, and
 // padding is one of them.
 TEST_F(ReformerTraining, PackedRowsAreTheirDocumentsApart) {
-  Reformer reformer(TinyConfig());
+  Reformer reformer(TinyReformer());
   reformer.Initialise(3);
   const auto model = MakeTextModel(std::move(reformer));
   const MaskedRows form(Words(), model->info(), 0.5);
@@ -238,7 +237,7 @@ TEST_F(ReformerTraining, PackedRowsAreTheirDocumentsApart) {
 }
 
 TEST_F(ReformerTraining, PredictionsDoNotDependOnTheBatch) {
-  ReformerConfig config = TinyConfig(ReformerHead::kSequence);
+  ReformerConfig config = TinyReformer(ReformerHead::kSequence);
   config.labels = {"has a", "has b", "neither"};
   Reformer reformer(config);
   reformer.Initialise(3);
@@ -262,7 +261,7 @@ TEST_F(ReformerTraining, WhatItCannotIsNamed) {
   MaskedLmOptions task;
   task.global = "first:1";
   const TrainOptions o = Options("run");
-  const TextModelInfo info = InfoOf(TinyConfig());
+  const TextModelInfo info = InfoOf(TinyReformer());
   Context context(1);
   EXPECT_TRUE(Throws([&] { MaskedLmTask run(context, o, task, Words(), info); }, ErrorCode::kUsage,
                      "no global tokens"));

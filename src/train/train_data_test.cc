@@ -21,6 +21,7 @@ namespace longspan {
 namespace {
 
 namespace fs = std::filesystem;
+using Names = std::vector<std::string>;
 using test::TempDir;
 using test::Throws;
 
@@ -204,7 +205,6 @@ TEST(LabelledTextTest, SetsInFieldsOfTables) {
     const LabelledTexts t = ReadLabelledTexts({d.path() / "s.csv"}, {}, ProblemType::kInferred);
     return std::pair(t.rows[0].labels, t.one_hot);
   };
-  using Names = std::vector<std::string>;
   EXPECT_EQ(labels("x,\"[1, 0, 1]\"\ny,\"[0, 1, 0]\"\n"),
             (std::pair<Names, idx_t>({"LABEL_0", "LABEL_2"}, 3)));
   EXPECT_EQ(labels("x,\"['a', 'b']\"\ny,['c']\n"), (std::pair<Names, idx_t>({"a", "b"}, 0)));

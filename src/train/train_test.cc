@@ -25,8 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 using test::TempDir;
 
-constexpr std::uint64_t kMostBytes = 1 << 24;
-
 void WriteText(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
 
 // Something to learn: words that follow each other by a rule.
@@ -143,7 +141,7 @@ TEST(TextDataTest, RowsCrossFiles) {
 
 // ---- a tiny model -------------------------------------------------------------------------------
 
-ReformerConfig TinyConfig() {
+ReformerConfig TinyModel() {
   ReformerConfig c = ReformerPreset("tiny");
   c.hidden_size = 32;
   c.heads = 2;
@@ -160,7 +158,7 @@ ReformerConfig TinyConfig() {
 class TrainTest : public testing::Test {
  protected:
   TrainTest() {
-    Reformer model(TinyConfig());
+    Reformer model(TinyModel());
     model.Initialise(1);
     SaveReformer(model, d_.path() / "start");
     WriteText(d_.path() / "text", Rhyme(60));
@@ -196,7 +194,7 @@ class TrainTest : public testing::Test {
   }
 
   std::string Weights(const std::string& run) const {
-    return io::ReadWholeFile(d_.path() / run / "model.safetensors", kMostBytes);
+    return test::GetFile(d_.path() / run / "model.safetensors");
   }
 
   // kind, step and loss of every line.

@@ -56,18 +56,20 @@ class Trainer {
     TellStart();
     const idx_t first = state_.step;
     // A stop may have ended the evaluation of the very update that is resumed.
-    const bool owed = first > 0 && Due(options_.eval_every) && state_.evaluated_step != first;
+    const bool owed = first > 0 && first < options_.steps && Due(options_.eval_every) &&
+                      state_.evaluated_step != first;
     bool stopped = owed && !Evaluate();
     while (state_.step < options_.steps && !stopped) {
       const TrainEvent event = Step(first);
       Emit(event);
       LogStep(event);
+      if (state_.step == options_.steps) break;
       const bool evaluated = !Due(options_.eval_every) || Evaluate();
       stopped = !evaluated || Asked(hooks_.should_stop);
       if (stopped) {
         Save(Failure::kEndsRun);
       } else if (Due(options_.save_every) || Asked(hooks_.should_save) || FirstSaveIsDue()) {
-        Save(state_.step == options_.steps ? Failure::kEndsRun : Failure::kMayBeSurvived);
+        Save(Failure::kMayBeSurvived);
       }
     }
     if (!stopped) stopped = !Finish();
@@ -325,6 +327,7 @@ class Trainer {
     }
     save_failed_ = false;
     saved_here_ = true;
+    if (saved_step_ == state_.step) return;  // again, with what its evaluation found
     saved_step_ = state_.step;
     TrainEvent event;
     event.kind = TrainEvent::Kind::kSave;
@@ -333,15 +336,15 @@ class Trainer {
     Emit(event);
   }
 
-  // The last update is evaluated and saved whatever the rhythm, and the model lies in the output.
-  // False when a stop ended the evaluation.
+  // The last update is saved and evaluated whatever the rhythm, and the model lies in the output.
+  // Saved first, because an evaluation may take long and be killed; and again, because a checkpoint
+  // says what its evaluation found. False when a stop ended the evaluation.
   bool Finish() {
-    if (state_.evaluated_step != state_.step) {
-      const bool evaluated = Evaluate();
-      if (evaluated || saved_step_ != state_.step) Save(Failure::kEndsRun);
-      if (!evaluated) return false;
-    }
     if (saved_step_ != state_.step) Save(Failure::kEndsRun);
+    if (state_.evaluated_step != state_.step) {
+      if (!Evaluate()) return false;
+      Save(Failure::kEndsRun);
+    }
     SaveRecorded(options_.output, task_);
     return true;
   }

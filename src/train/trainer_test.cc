@@ -398,6 +398,50 @@ TEST_F(TrainerTest, AnExtendedRunSaysWhereTheScheduleDoesNotAllowIt) {
   EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "has no run"));
 }
 
+// ---- stopping
+// ------------------------------------------------------------------------------------
+
+TEST_F(TrainerTest, TheLastUpdateIsSavedBeforeItsEvaluation) {
+  o.eval_every = 0;
+  for (const idx_t every : {idx_t{0}, idx_t{12}}) {  // where it is due, and where it is not
+    fs::remove_all(o.output);
+    o.eval_every = o.save_every = every;
+    idx_t evaluated = 0;
+    on_event = [&](const TrainEvent& event) {
+      if (event.kind != TrainEvent::Kind::kEvaluating) return;
+      ++evaluated;
+      EXPECT_EQ(Newest(), 12);
+    };
+    Run();
+    EXPECT_EQ(evaluated, 4);  // one evaluation of four batches
+    EXPECT_EQ(Lines("eval").size(), 1u);
+  }
+}
+
+TEST_F(TrainerTest, AStopInTheLastEvaluationIsMadeUpForByResume) {
+  Run();
+  const std::string whole = Read(o.output / "metrics.jsonl"), result = numbers;
+  const auto evals = Lines("eval").size();
+  fs::remove_all(o.output);
+  bool stop = false;
+  should_stop = [&] { return stop; };
+  on_event = [&](const TrainEvent& event) {
+    stop = stop || (event.kind == TrainEvent::Kind::kEvaluating && event.step == 1 &&
+                    Lines("train").size() == 12);
+  };
+  EXPECT_TRUE(Run().stopped);
+  EXPECT_EQ(Newest(), 12);
+  EXPECT_EQ(Lines("eval").size(), evals - 1);
+  stop = false;
+  on_event = {};
+  o.resume = true;
+  EXPECT_FALSE(Run().stopped);
+  EXPECT_EQ(numbers, result);
+  EXPECT_EQ(Lines("eval").size(), evals);
+  const auto state = nlohmann::json::parse(Read(o.output / "checkpoint-12" / "trainer_state.json"));
+  EXPECT_EQ(state["evaluated_step"], 12) << state;
+}
+
 // ---- starting where something lies --------------------------------------------------------------
 
 TEST_F(TrainerTest, OverwriteClearsWhatARunWrote) {

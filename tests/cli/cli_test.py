@@ -381,7 +381,7 @@ class BadInput(Case):
         self.fails(2, *command, self.text, "--tokens", "99999", says=["99999"])
         folder = self.dir / "folder"
         folder.mkdir()
-        self.fails(2, *command, folder, says=["has no file to read"])
+        self.fails(3, *command, folder, says=["has no file to read"])
         self.fails(4, "eval", "-m", self.start, self.dir / "none.txt")
 
     def test_outputs(self):

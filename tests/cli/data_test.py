@@ -198,8 +198,8 @@ class Kinds(Case):
         if command == "data stats" and (title in ONE_BAD or title in REFUSED):
             status, said, errors = self.outcome(command, kind)
             if title in REFUSED:
-                self.assertEqual(status, 2, (command, title, errors))
-                return "status 2"
+                self.assertEqual(status, 3, (command, title, errors))
+                return "status 3"
             self.assertEqual(status, 0, (command, title, errors))
             self.assertEqual(said["documents"], 2, (command, title))
             return "counted"

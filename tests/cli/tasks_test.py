@@ -58,7 +58,7 @@ class Tasks(Case):
         self.fails(4, "classify", "-m", model, self.dir / "none.txt", says=["none.txt", "--text"])
         empty = self.dir / "empty"
         empty.mkdir()
-        self.fails(2, "classify", "-m", model, empty, says=["no file"])
+        self.fails(3, "classify", "-m", model, empty, says=["no file"])
         (self.dir / "program").write_bytes(b"\x7fELF\0\0")
         self.fails(3, "classify", "-m", model, self.dir / "program", says=["program", "byte 4"])
         for lines, says in (('{"text": "a"}\n{"texts": "a"}\n', 'bad.jsonl:2: "text" is missing'),

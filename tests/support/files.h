@@ -17,6 +17,10 @@
 
 namespace longspan::test {
 
+// The project's folder, and the recorded cases of the original implementations.
+inline const std::filesystem::path kRoot = LONGSPAN_SOURCE_DIR;
+inline const std::filesystem::path kGolden = kRoot / "golden";
+
 class TempDir {
  public:
   TempDir() {

@@ -14,7 +14,6 @@ namespace longspan {
 namespace {
 
 using test::RandomNormal;
-using Inputs = FeedForwardReferenceInputs<float>;
 
 float RoundToBf16(float value) { return ToFloat(ToBfloat16(value)); }
 
@@ -28,14 +27,14 @@ std::vector<bfloat16> Halves(std::vector<float>* values) {
 }
 
 // x, w1 and w2 hold bf16 values.
-struct Case {
+struct Bf16Case {
   idx_t T, C, F;
   FeedForwardSpec spec;
-  Inputs in;
+  FeedForwardReferenceInputs<float> in;
   std::vector<float> dy;
   std::vector<bfloat16> x, w1, w2;
 
-  Case(idx_t t, idx_t c, idx_t f, const FeedForwardSpec& s, std::uint64_t seed = 1)
+  Bf16Case(idx_t t, idx_t c, idx_t f, const FeedForwardSpec& s, std::uint64_t seed = 1)
       : T(t), C(c), F(f), spec(s) {
     in.x = RandomNormal(seed, T * C);
     in.w1 = RandomNormal(seed + 20, F * C, 1.0f / std::sqrt(static_cast<float>(C)));
@@ -50,7 +49,7 @@ struct Case {
 };
 
 // f(x), then the gradients of sum(f dy).
-std::vector<std::vector<float>> RunKernel(Context& context, const Case& c) {
+std::vector<std::vector<float>> RunKernel(Context& context, const Bf16Case& c) {
   const idx_t T = c.T, C = c.C, F = c.F;
   std::vector<float> y(c.in.x.size()), dx(y.size()), dw1(c.w1.size()), db1(c.in.b1.size());
   std::vector<float> dw2(c.w2.size()), db2(c.in.b2.size());
@@ -71,7 +70,7 @@ std::vector<std::vector<float>> RunKernel(Context& context, const Case& c) {
 }
 
 // As a framework computes in bf16: every tensor that one operation hands another is rounded.
-std::vector<std::vector<float>> Naive(const Case& c) {
+std::vector<std::vector<float>> Naive(const Bf16Case& c) {
   const auto C = static_cast<std::size_t>(c.C), F = static_cast<std::size_t>(c.F);
   const auto T = static_cast<std::size_t>(c.T);
   std::vector<float> pre = FeedForwardHiddenReference(c.in), y(T * C), dx(T * C);
@@ -115,7 +114,7 @@ std::vector<std::vector<float>> Naive(const Case& c) {
   return all;
 }
 
-std::vector<std::vector<double>> Oracle(const Case& c) {
+std::vector<std::vector<double>> Oracle(const Bf16Case& c) {
   const auto as = [](const std::vector<float>& v) {
     return std::vector<double>(v.begin(), v.end());
   };
@@ -125,10 +124,10 @@ std::vector<std::vector<double>> Oracle(const Case& c) {
   return {FeedForwardReference(c.spec, in), d.x, d.w1, d.b1, d.w2, d.b2};
 }
 
-std::vector<test::Tolerance> ToleranceOf(const Case& c) {
+std::vector<test::Tolerance> ToleranceOf(const Bf16Case& c) {
   std::vector<test::Tolerance> most(6);
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
-    const Case input(c.T, c.C, c.F, c.spec, seed);
+    const Bf16Case input(c.T, c.C, c.F, c.spec, seed);
     const auto naive = Naive(input);
     const auto oracle = Oracle(input);
     for (std::size_t part = 0; part < most.size(); ++part) {
@@ -140,7 +139,7 @@ std::vector<test::Tolerance> ToleranceOf(const Case& c) {
 
 constexpr const char* kParts[] = {"f", "dx", "dw1", "db1", "dw2", "db2"};
 
-void CheckCase(const Case& c) {
+void CheckCase(const Bf16Case& c) {
   SCOPED_TRACE(testing::Message() << "T " << c.T << ", C " << c.C << ", F " << c.F << ", "
                                   << ActivationName(c.spec.activation));
   const auto tolerance = ToleranceOf(c);
@@ -162,21 +161,21 @@ void CheckCase(const Case& c) {
 TEST(FeedForwardBf16, ActivationsAndSizes) {
   for (const Activation activation : {Activation::kRelu, Activation::kGelu, Activation::kGeluNew,
                                       Activation::kSilu, Activation::kMish, Activation::kLaplace}) {
-    CheckCase(Case(50, 24, 64, {activation, {}, {}}));
-    CheckCase(Case(50, 24, 64, {activation, {0.2f, 111}, {0.3f, 222}}));
+    CheckCase(Bf16Case(50, 24, 64, {activation, {}, {}}));
+    CheckCase(Bf16Case(50, 24, 64, {activation, {0.2f, 111}, {0.3f, 222}}));
   }
   for (const idx_t n : {1, 3, 9, 17, 33}) {
-    CheckCase(Case(40 + n, 13 + n, 31, {Activation::kGelu, {0.2f, 111}, {}}));
-    CheckCase(Case(40, 26, 20 + n, {Activation::kGelu, {}, {0.3f, 222}}));
+    CheckCase(Bf16Case(40 + n, 13 + n, 31, {Activation::kGelu, {0.2f, 111}, {}}));
+    CheckCase(Bf16Case(40, 26, 20 + n, {Activation::kGelu, {}, {0.3f, 222}}));
   }
-  CheckCase(Case(300, 4, 16384, {Activation::kGelu, {}, {}}));  // two slabs
+  CheckCase(Bf16Case(300, 4, 16384, {Activation::kGelu, {}, {}}));  // two slabs
 }
 
 TEST(FeedForwardBf16, ABiasForgottenIsFound) {
-  const Case c(50, 24, 64, {Activation::kGelu, {}, {}});
+  const Bf16Case c(50, 24, 64, {Activation::kGelu, {}, {}});
   const auto tolerance = ToleranceOf(c);
   const auto oracle = Oracle(c);
-  Case wrong = c;
+  Bf16Case wrong = c;
   std::fill(wrong.in.b1.begin(), wrong.in.b1.end(), 0.0f);
   Context context(1);
   const auto y = RunKernel(context, wrong);
