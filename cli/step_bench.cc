@@ -190,8 +190,8 @@ void StepBench::Step() {
 void StepBench::Update() {
   AdamWSpec spec;
   spec.step = ++step_;
-  AdamWStep(context_, spec, parameters().values(), parameters().gradients(), first_.view<1>(),
-            second_.view<1>());
+  AdamWStep(context_, spec, parameters().Write().values(), parameters().gradients(),
+            first_.view<1>(), second_.view<1>());
 }
 
 std::unique_ptr<StepBench> MakeReformerBench(Context& context, ReformerConfig config, idx_t rows,

@@ -8,6 +8,7 @@
 #include "gemm/gemm.h"
 #include "model/branch_weights.h"
 #include "model/documents.h"
+#include "model/norm_layer.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
 #include "ops/head_dots/head_dots.h"
@@ -88,32 +89,33 @@ class AttentionLayer final : public ResidualBranch {
                  std::unique_ptr<AttentionMechanism> mechanism, ParameterTable& parameters)
       : config_(config),
         kind_(kind),
-        prefix_(prefix),
         mechanism_(std::move(mechanism)),
-        projections_(static_cast<idx_t>(ProjectionNames(kind).size())) {
+        projections_(static_cast<idx_t>(ProjectionNames(kind).size())),
+        norm_(prefix + "layer_norm.", config.hidden_size, config.layer_norm_eps, parameters) {
     const idx_t channels = config.hidden_size, width = config.width();
-    parameters.Add(prefix + "layer_norm.weight", {channels}, ParameterKind::kNormWeight);
-    parameters.Add(prefix + "layer_norm.bias", {channels}, ParameterKind::kNormBias);
     for (const std::string& name : ProjectionNames(kind)) {
-      parameters.Add(prefix + "self_attention." + name + ".weight", {width, channels},
-                     ParameterKind::kMatrix, name == ProjectionNames(kind).front());
+      const bool first = name == ProjectionNames(kind).front();
+      const ParameterId id = parameters.Add(prefix + "self_attention." + name + ".weight",
+                                            {width, channels}, ParameterKind::kMatrix, first);
+      if (first) first_projection_ = id;
     }
-    parameters.Add(prefix + "output.dense.weight", {channels, width}, ParameterKind::kMatrix);
+    output_ =
+        parameters.Add(prefix + "output.dense.weight", {channels, width}, ParameterKind::kMatrix);
   }
 
   void Add(Context& context, const BranchCall& call, const ResidualStream& x,
            const ResidualStream& y) const override {
-    if (call.half == nullptr) return AddIn<float>(context, call, x, y);
+    if (call.bf16 == nullptr) return AddIn<float>(context, call, x, y);
     AddIn<bfloat16>(context, call, x, y);
   }
   void Reverse(Context& context, const BranchCall& call, const ResidualStream& x,
                const ResidualStream& y, const ResidualStream& dy,
                const ResidualStream& dx) const override {
-    if (call.half == nullptr) return ReverseIn<float>(context, call, x, y, dy, dx);
+    if (call.bf16 == nullptr) return ReverseIn<float>(context, call, x, y, dy, dx);
     ReverseIn<bfloat16>(context, call, x, y, dy, dx);
   }
   std::size_t KeptBytes(const BranchCall& call) const override {
-    return call.half == nullptr ? KeptBytesIn<float>(call) : KeptBytesIn<bfloat16>(call);
+    return call.bf16 == nullptr ? KeptBytesIn<float>(call) : KeptBytesIn<bfloat16>(call);
   }
 
   double ForwardFlop(idx_t rows, idx_t tokens) const override {
@@ -191,15 +193,6 @@ class AttentionLayer final : public ResidualBranch {
 
   // ---- weights of a group
 
-  std::string Projections() const {
-    return prefix_ + "self_attention." + ProjectionNames(kind_).front() + ".weight";
-  }
-  std::string OutputName() const { return prefix_ + "output.dense.weight"; }
-  LayerNormWeights Norm(const BranchCall& call) const {
-    return {call.parameters.vector(prefix_ + "layer_norm.weight"),
-            call.parameters.vector(prefix_ + "layer_norm.bias"),
-            static_cast<float>(config_.layer_norm_eps)};
-  }
   // work(weight rows (H D, C), column of `projected`) for the parts of a group, joined when it has
   // all heads.
   template <class M, class Tensors, class Work>
@@ -253,11 +246,11 @@ class AttentionLayer final : public ResidualBranch {
   template <class T>
   void Attend(Context& context, const BranchCall& call, const ResidualStream& x, bool again,
               const AttentionTensorsOf<T>& t, const Slab<T>& slab) const {
-    const auto weights = WeightOf<T>(call, Projections(), projections_ * config_.width());
+    const auto weights = WeightOf<T>(call, first_projection_, projections_ * config_.width());
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<T, 2> normed(slab.normed, {rows, config_.hidden_size});
-      LayerNormForward(context, Norm(call), FloatRows(context, x.Rows(begin, rows), slab.mixed),
-                       normed);
+      LayerNormForward(context, norm_.Weights(call.parameters),
+                       FloatRows(context, x.Rows(begin, rows), slab.mixed), normed);
       EachProjection(weights, t, [&](const auto& w, idx_t column, idx_t width) {
         gemm::Forward(context, normed, w, nullptr,
                       Columns(t.projected.Rows(begin, rows), column, width));
@@ -270,7 +263,7 @@ class AttentionLayer final : public ResidualBranch {
   template <class T, class Use>
   void Mix(Context& context, const BranchCall& call, const AttentionTensorsOf<T>& t,
            const Slab<T>& slab, const Use& use) const {
-    const auto weight = OutputColumns(WeightOf<T>(call, OutputName()), t);
+    const auto weight = OutputColumns(WeightOf<T>(call, output_), t);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<float, 2> mixed(slab.mixed, {rows, config_.hidden_size});
       gemm::Forward(context, t.out.Rows(begin, rows), weight, nullptr, mixed);
@@ -344,8 +337,8 @@ class AttentionLayer final : public ResidualBranch {
   template <class T>
   void OutputBackward(Context& context, const BranchCall& call, const AttentionTensorsOf<T>& t,
                       const ResidualStream& dy, const Slab<T>& slab) const {
-    const auto weight = OutputColumns(WeightOf<T>(call, OutputName()), t);
-    const View<float, 2> dweight = OutputColumns(call.parameters.matrix_gradient(OutputName()), t);
+    const auto weight = OutputColumns(WeightOf<T>(call, output_), t);
+    const View<float, 2> dweight = OutputColumns(call.parameters.matrix_gradient(output_), t);
     const Dropout site = OutputSite(call);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       View<const float, 2> dmixed = FloatRows(context, dy.Rows(begin, rows), slab.mixed);
@@ -385,16 +378,14 @@ class AttentionLayer final : public ResidualBranch {
                      const AttentionTensorsOf<T>& t, const View<const float, 2>& dprojected,
                      const Slab<T>& slab, const ResidualStream& dx) const {
     const idx_t all = projections_ * config_.width();
-    const auto weights = WeightOf<T>(call, Projections(), all);
-    const View<float, 2> dweights = call.parameters.matrix_gradient(Projections(), all);
-    const LayerNormGradients dnorm = {
-        call.parameters.vector_gradient(prefix_ + "layer_norm.weight"),
-        call.parameters.vector_gradient(prefix_ + "layer_norm.bias")};
+    const auto weights = WeightOf<T>(call, first_projection_, all);
+    const View<float, 2> dweights = call.parameters.matrix_gradient(first_projection_, all);
+    const LayerNormGradients dnorm = norm_.Gradients(call.parameters);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<const float, 2> part = FloatRows(context, x.Rows(begin, rows), slab.mixed);
       const View<T, 2> normed(slab.normed, part.extent);
       const View<float, 2> dnormed(slab.dnormed, part.extent);
-      LayerNormForward(context, Norm(call), part, normed);
+      LayerNormForward(context, norm_.Weights(call.parameters), part, normed);
       gemm::ConstMatrix terms = Terms<T>(context, dprojected.Rows(begin, rows), slab.dprojected);
       const auto columns = [&](idx_t column, idx_t width) {
         gemm::ConstMatrix cut = terms;
@@ -415,7 +406,7 @@ class AttentionLayer final : public ResidualBranch {
                     kAttentionRounding + static_cast<std::uint64_t>(t.first_head)),
           begin * config_.hidden_size};
       AddToGradient(context, dx.Rows(begin, rows), slab.dx, site, [&](const View<float, 2>& to) {
-        LayerNormBackward(context, Norm(call), part, dnormed, to, dnorm);
+        LayerNormBackward(context, norm_.Weights(call.parameters), part, dnormed, to, dnorm);
       });
     });
   }
@@ -431,9 +422,11 @@ class AttentionLayer final : public ResidualBranch {
 
   ReformerConfig config_;
   LayerKind kind_;
-  std::string prefix_;
   std::unique_ptr<AttentionMechanism> mechanism_;
   idx_t projections_;
+  NormLayer norm_;
+  ParameterId first_projection_ = kNoParameter;  // the others follow it
+  ParameterId output_ = kNoParameter;
 };
 
 }  // namespace
@@ -445,7 +438,7 @@ AttentionWeights AttentionLayerWeights(const ReformerConfig& config, LayerKind k
   return {
       {parameters.vector(prefix + "layer_norm.weight"),
        parameters.vector(prefix + "layer_norm.bias"), static_cast<float>(config.layer_norm_eps)},
-      parameters.matrix(prefix + "self_attention." + names.front() + ".weight",
+      parameters.matrix(parameters.Find(prefix + "self_attention." + names.front() + ".weight"),
                         static_cast<idx_t>(names.size()) * config.width()),
       parameters.matrix(prefix + "output.dense.weight")};
 }

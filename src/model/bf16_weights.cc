@@ -1,6 +1,7 @@
 #include "model/bf16_weights.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/errors.h"
 #include "base/math.h"
@@ -16,28 +17,30 @@ constexpr idx_t kRow = 4096;
 }  // namespace
 
 Bf16Weights::Bf16Weights(const ParameterTable& table, LayerCopies copies, const LayerOf& layer_of)
-    : copies_(copies) {
+    : copies_(copies), places_(table.list().size()) {
+  const std::vector<ParameterInfo>& all = table.list();
   const auto layer = [&](const ParameterInfo& info) {
     const int of = layer_of(info);
     return copies == LayerCopies::kKept && of >= 0 ? kNoLayer : of;
   };
   idx_t common = 0;
-  for (const ParameterInfo& info : table.list()) {
-    if (layer(info) == kNoLayer) Add(info, kNoLayer, &common);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (layer(all[i]) == kNoLayer) Add(all[i], i, kNoLayer, &common);
   }
   common = RoundUp(common, kBf16Alignment);
   std::unordered_map<int, idx_t> ends;  // of the layers, behind what all have
   idx_t extent = common;
-  for (const ParameterInfo& info : table.list()) {
-    if (layer(info) < 0) continue;
-    idx_t& end = ends.try_emplace(layer(info), common).first->second;
-    Add(info, layer(info), &end);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const int of = layer(all[i]);
+    if (of < 0) continue;
+    idx_t& end = ends.try_emplace(of, common).first->second;
+    Add(all[i], i, of, &end);
     extent = std::max(extent, end);
   }
   values_ = Tensor({extent}, DType::kBF16);
 }
 
-void Bf16Weights::Add(const ParameterInfo& info, int layer, idx_t* extent) {
+void Bf16Weights::Add(const ParameterInfo& info, std::size_t number, int layer, idx_t* extent) {
   const bool goes_on = !runs_.empty() && runs_.back().layer == layer &&
                        runs_.back().from + runs_.back().size == info.offset;
   if (!goes_on) {
@@ -46,13 +49,14 @@ void Bf16Weights::Add(const ParameterInfo& info, int layer, idx_t* extent) {
   }
   runs_.back().size += info.size;
   const idx_t cols = info.shape.back();
-  places_[info.name] = {layer, *extent, {info.size / cols, cols}};
+  places_[number] = {layer, *extent, {info.size / cols, cols}};
   *extent += info.size;
 }
 
 void Bf16Weights::Round(Context& context, const ParameterTable& table, int layer) {
   for (const Run& run : runs_) {
     if (run.layer != layer) continue;
+    rounded_ += static_cast<std::uint64_t>(run.size);
     const float* from = table.values().data + run.from;
     bfloat16* to = values_.data<bfloat16>() + run.to;
     const idx_t rows = run.size / kRow, rest = run.size % kRow;
@@ -77,15 +81,15 @@ void Bf16Weights::Enter(Context& context, const ParameterTable& table, std::size
   entered_ = wanted;
 }
 
-View<const bfloat16, 2> Bf16Weights::matrix(std::string_view name, idx_t rows) const {
-  const auto found = places_.find(std::string(name));
-  Check(found != places_.end(), ErrorCode::kUsage, "parameter {}: there is no bf16 copy of it",
-        name);
-  Check(found->second.layer == kNoLayer || found->second.layer == entered_, ErrorCode::kUsage,
-        "parameter {}: the bf16 copies there are of another layer", name);
-  auto shape = found->second.shape;
+View<const bfloat16, 2> Bf16Weights::matrix(ParameterId id, idx_t rows) const {
+  const Place& place = places_[static_cast<std::size_t>(id)];
+  Check(place.layer != kNotCopied, ErrorCode::kUsage, "parameter {}: there is no bf16 copy of it",
+        static_cast<std::size_t>(id));
+  Check(place.layer == kNoLayer || place.layer == entered_, ErrorCode::kUsage,
+        "parameter {}: the bf16 copies there are of another layer", static_cast<std::size_t>(id));
+  auto shape = place.shape;
   if (rows > 0) shape[0] = rows;
-  return {values_.data<bfloat16>() + found->second.offset, shape};
+  return {values_.data<bfloat16>() + place.offset, shape};
 }
 
 }  // namespace longspan

@@ -6,9 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <string>
-#include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "longspan/context.h"
@@ -30,8 +27,8 @@ class Bf16Weights {
   // Books 2 bytes for every number that is copied; in turn, of the largest layer.
   Bf16Weights(const ParameterTable& table, LayerCopies copies, const LayerOf& layer_of);
 
-  // Rounds the table's parameters if writable values were returned since the last call; with
-  // kInTurn only those of no layer. Cost: 6 bytes of memory traffic per number.
+  // Rounds the table's parameters if they were written since the last call; with kInTurn only those
+  // of no layer. Cost: 6 bytes of memory traffic per number.
   void Refresh(Context& context, const ParameterTable& table);
   // Call before a layer runs and after Refresh. Rounds the layer's matrices if needed.
   void Enter(Context& context, const ParameterTable& table, std::size_t layer);
@@ -40,13 +37,17 @@ class Bf16Weights {
 
   std::size_t Bytes() const { return static_cast<std::size_t>(values_.size()) * 2; }
 
-  // Returns the bf16 copy of ParameterTable::matrix(name, rows). Throws kUsage if the name has no
-  // copy, or another layer's copy is in its place.
-  View<const bfloat16, 2> matrix(std::string_view name, idx_t rows = 0) const;
+  // Returns the bf16 copy of ParameterTable::matrix(id, rows). Throws kUsage if the parameter has
+  // no copy, or another layer's copy is in its place.
+  View<const bfloat16, 2> matrix(ParameterId id, idx_t rows = 0) const;
+
+  // How many numbers were rounded since the start.
+  std::uint64_t rounded() const { return rounded_; }
 
  private:
+  // Where the copy of a parameter is.
   struct Place {
-    int layer = kNoLayer;
+    int layer = kNotCopied;
     idx_t offset = 0;  // in the copy
     std::array<idx_t, 2> shape{};
   };
@@ -55,15 +56,16 @@ class Bf16Weights {
     int layer = kNoLayer;
     idx_t from = 0, to = 0, size = 0;
   };
-  void Add(const ParameterInfo& info, int layer, idx_t* extent);
+  void Add(const ParameterInfo& info, std::size_t number, int layer, idx_t* extent);
   void Round(Context& context, const ParameterTable& table, int layer);
 
   LayerCopies copies_;
-  std::unordered_map<std::string, Place> places_;
+  std::vector<Place> places_;  // by parameter
   std::vector<Run> runs_;
   Tensor values_;
   std::uint64_t generation_ = 0;  // of the parameters that were copied; 0: none
   int entered_ = kNoLayer;        // the layer whose matrices are there, of those that take turns
+  std::uint64_t rounded_ = 0;
 };
 
 }  // namespace longspan

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 
 #include "base/arena.h"
 #include "model/bf16_weights.h"
@@ -10,13 +9,13 @@
 
 namespace longspan {
 
-// Matrix `name` in operand type T. `rows` > 0 includes rows of the next parameters.
+// A matrix in operand type T. `rows` > 0 includes rows of the next parameters.
 template <class T>
-View<const T, 2> WeightOf(const BranchCall& call, const std::string& name, idx_t rows = 0) {
+View<const T, 2> WeightOf(const BranchCall& call, ParameterId id, idx_t rows = 0) {
   if constexpr (sizeof(T) == 2) {
-    return call.half->matrix(name, rows);
+    return call.bf16->matrix(id, rows);
   } else {
-    return call.parameters.matrix(name, rows);
+    return call.parameters.matrix(id, rows);
   }
 }
 

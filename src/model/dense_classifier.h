@@ -22,7 +22,7 @@ class DenseClassifier {
         out_(out, outputs, channels, parameters) {}
 
   idx_t outputs() const { return outputs_; }
-  const std::string& dense_name() const { return dense_.name(); }
+  const Linear& dense() const { return dense_; }
 
   // logits (B, outputs) of h (B, in), without dropout.
   void Logits(Context& context, const ParameterTable& parameters, const View<const float, 2>& h,

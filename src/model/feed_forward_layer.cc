@@ -5,6 +5,8 @@
 #include "base/arena.h"
 #include "base/math.h"
 #include "model/branch_weights.h"
+#include "model/linear.h"
+#include "model/norm_layer.h"
 #include "model/residual_branch.h"
 #include "model/rows.h"
 
@@ -20,29 +22,26 @@ enum FeedForwardSite : std::uint64_t {
 class FeedForward final : public ResidualBranch {
  public:
   FeedForward(const ReformerConfig& config, const std::string& prefix, ParameterTable& parameters)
-      : config_(config), prefix_(prefix), activation_(ParseActivation(config.activation)) {
-    const idx_t channels = config.hidden_size, hidden = config.feed_forward_size;
-    parameters.Add(prefix + "layer_norm.weight", {channels}, ParameterKind::kNormWeight);
-    parameters.Add(prefix + "layer_norm.bias", {channels}, ParameterKind::kNormBias);
-    parameters.Add(prefix + "dense.dense.weight", {hidden, channels}, ParameterKind::kMatrix);
-    parameters.Add(prefix + "dense.dense.bias", {hidden}, ParameterKind::kBias);
-    parameters.Add(prefix + "output.dense.weight", {channels, hidden}, ParameterKind::kMatrix);
-    parameters.Add(prefix + "output.dense.bias", {channels}, ParameterKind::kBias);
-  }
+      : config_(config),
+        activation_(ParseActivation(config.activation)),
+        norm_(prefix + "layer_norm.", config.hidden_size, config.layer_norm_eps, parameters),
+        dense_(prefix + "dense.dense.", config.feed_forward_size, config.hidden_size, parameters),
+        output_(prefix + "output.dense.", config.hidden_size, config.feed_forward_size,
+                parameters) {}
 
   void Add(Context& context, const BranchCall& call, const ResidualStream& x,
            const ResidualStream& y) const override {
-    if (call.half == nullptr) return AddIn<float>(context, call, x, y);
+    if (call.bf16 == nullptr) return AddIn<float>(context, call, x, y);
     AddIn<bfloat16>(context, call, x, y);
   }
   void Reverse(Context& context, const BranchCall& call, const ResidualStream& x,
                const ResidualStream& y, const ResidualStream& dy,
                const ResidualStream& dx) const override {
-    if (call.half == nullptr) return ReverseIn<float>(context, call, x, y, dy, dx);
+    if (call.bf16 == nullptr) return ReverseIn<float>(context, call, x, y, dy, dx);
     ReverseIn<bfloat16>(context, call, x, y, dy, dx);
   }
   std::size_t KeptBytes(const BranchCall& call) const override {
-    return call.half == nullptr ? Kept<float>::Bytes(*this, call)
+    return call.bf16 == nullptr ? Kept<float>::Bytes(*this, call)
                                 : Kept<bfloat16>::Bytes(*this, call);
   }
 
@@ -75,17 +74,10 @@ class FeedForward final : public ResidualBranch {
     }
   };
 
-  LayerNormWeights Norm(const BranchCall& call) const {
-    return {call.parameters.vector(prefix_ + "layer_norm.weight"),
-            call.parameters.vector(prefix_ + "layer_norm.bias"),
-            static_cast<float>(config_.layer_norm_eps)};
-  }
   template <class T>
   FeedForwardWeightsOf<T> Weights(const BranchCall& call) const {
-    return {WeightOf<T>(call, prefix_ + "dense.dense.weight"),
-            call.parameters.vector(prefix_ + "dense.dense.bias"),
-            WeightOf<T>(call, prefix_ + "output.dense.weight"),
-            call.parameters.vector(prefix_ + "output.dense.bias")};
+    return {WeightOf<T>(call, dense_.weight()), call.parameters.vector(dense_.bias()),
+            WeightOf<T>(call, output_.weight()), call.parameters.vector(output_.bias())};
   }
 
   // work(first token, tokens) for slabs of the text: nothing as long as the streams is needed.
@@ -108,8 +100,8 @@ class FeedForward final : public ResidualBranch {
     const FeedForwardWeightsOf<T> weights = Weights<T>(call);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<T, 2> normed(room, {rows, config_.hidden_size});
-      LayerNormForward(context, Norm(call), FloatRows(context, x.Rows(begin, rows), x_room),
-                       normed);
+      LayerNormForward(context, norm_.Weights(call.parameters),
+                       FloatRows(context, x.Rows(begin, rows), x_room), normed);
       if (call.kept == nullptr) {
         FeedForwardForward(context, Spec(call, begin), weights, normed, y.Rows(begin, rows));
         return;
@@ -140,12 +132,10 @@ class FeedForward final : public ResidualBranch {
     float* dy_room = frame.Take<float>(dslab);
     float* dx_room = frame.Take<float>(dslab);
     const FeedForwardWeightsOf<T> weights = Weights<T>(call);
-    const FeedForwardGradients gradients = {table.matrix_gradient(prefix_ + "dense.dense.weight"),
-                                            table.vector_gradient(prefix_ + "dense.dense.bias"),
-                                            table.matrix_gradient(prefix_ + "output.dense.weight"),
-                                            table.vector_gradient(prefix_ + "output.dense.bias")};
-    const LayerNormGradients dnorm = {table.vector_gradient(prefix_ + "layer_norm.weight"),
-                                      table.vector_gradient(prefix_ + "layer_norm.bias")};
+    const FeedForwardGradients gradients = {
+        table.matrix_gradient(dense_.weight()), table.vector_gradient(dense_.bias()),
+        table.matrix_gradient(output_.weight()), table.vector_gradient(output_.bias())};
+    const LayerNormGradients dnorm = norm_.Gradients(table);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<const float, 2> part = FloatRows(context, x.Rows(begin, rows), x_room);
       const View<const float, 2> dpart = FloatRows(context, dy.Rows(begin, rows), dy_room);
@@ -153,7 +143,7 @@ class FeedForward final : public ResidualBranch {
       const View<float, 2> dnormed(dnormed_room, part.extent);
       const ResidualStream undone = y.Rows(begin, rows);
       ZeroRows(context, dnormed);
-      LayerNormForward(context, Norm(call), part, normed);
+      LayerNormForward(context, norm_.Weights(call.parameters), part, normed);
       if (call.kept == nullptr) {
         FeedForwardBackward(context, Spec(call, begin), weights, normed, dpart, dnormed, gradients,
                             undone);
@@ -165,7 +155,8 @@ class FeedForward final : public ResidualBranch {
       }
       AddToGradient(context, dx.Rows(begin, rows), dx_room, RoundingSiteOf(call, begin),
                     [&](const View<float, 2>& to) {
-                      LayerNormBackward(context, Norm(call), part, dnormed, to, dnorm);
+                      LayerNormBackward(context, norm_.Weights(call.parameters), part, dnormed, to,
+                                        dnorm);
                     });
     });
   }
@@ -187,8 +178,9 @@ class FeedForward final : public ResidualBranch {
   }
 
   ReformerConfig config_;
-  std::string prefix_;
   Activation activation_;
+  NormLayer norm_;
+  Linear dense_, output_;
 };
 
 }  // namespace

@@ -20,10 +20,6 @@ namespace {
 // Random sites of the model; the head owns 1 and 2, layer i derives its key from kFirstLayer + i.
 enum LongformerSite : std::uint64_t { kEmbeddings = 0, kFirstLayer = 16 };
 
-constexpr const char* kWordTable = "embeddings.word_embeddings.weight";
-constexpr const char* kPositionTable = "embeddings.position_embeddings.weight";
-constexpr const char* kTypeTable = "embeddings.token_type_embeddings.weight";
-
 // Row numbers of streams are 32 bits wide.
 constexpr idx_t kMostRows = std::numeric_limits<std::int32_t>::max();
 
@@ -69,18 +65,18 @@ Longformer::Longformer(LongformerConfig config, Memory memory)
     : config_(std::move(config)),
       prefix_(config_.head == LongformerHead::kNone ? "" : "longformer.") {
   const idx_t channels = config_.hidden_size;
-  parameters_.Add(Name(kWordTable), {config_.vocab_size, channels}, ParameterKind::kEmbedding);
-  parameters_.Add(Name(kPositionTable), {config_.max_positions, channels},
-                  ParameterKind::kEmbedding);
-  parameters_.Add(Name(kTypeTable), {config_.token_types, channels}, ParameterKind::kEmbedding);
-  parameters_.Add(Name("embeddings.LayerNorm.weight"), {channels}, ParameterKind::kNormWeight);
-  parameters_.Add(Name("embeddings.LayerNorm.bias"), {channels}, ParameterKind::kNormBias);
+  const auto table = [&](const char* name, idx_t rows) {
+    return parameters_.Add(Name("embeddings.") + name, {rows, channels}, ParameterKind::kEmbedding);
+  };
+  words_ = table("word_embeddings.weight", config_.vocab_size);
+  positions_ = table("position_embeddings.weight", config_.max_positions);
+  types_ = table("token_type_embeddings.weight", config_.token_types);
+  norm_.emplace(Name("embeddings.LayerNorm."), channels, config_.layer_norm_eps, parameters_);
   for (std::size_t i = 0; i < config_.layers(); ++i) {
     layers_.emplace_back(config_, i, Name("encoder.layer.") + std::to_string(i) + ".", parameters_);
   }
   if (config_.head == LongformerHead::kNone && config_.has_pooler()) {
-    parameters_.Add("pooler.dense.weight", {channels, channels}, ParameterKind::kMatrix);
-    parameters_.Add("pooler.dense.bias", {channels}, ParameterKind::kBias);
+    pooler_.emplace("pooler.dense.", channels, channels, parameters_);
   }
   head_ = MakeLongformerHead(config_, prefix_, parameters_);
   if (memory == Memory::kOwn) parameters_.Allocate();
@@ -95,9 +91,11 @@ std::string Longformer::Name(std::string_view rest) const { return prefix_ + std
 void Longformer::Initialise(std::uint64_t seed,
                             const std::function<bool(std::string_view name)>& which) {
   parameters_.Draw(seed, config_.initializer_range, config_.initializer_range, which);
-  for (const char* table : {kWordTable, kPositionTable}) {
-    if (which && !which(Name(table))) continue;
-    std::fill_n(&parameters_.matrix(Name(table))(config_.pad_token, 0), config_.hidden_size, 0.0f);
+  const ParameterWriter writer = parameters_.Write();
+  for (const ParameterId table : {words_, positions_}) {
+    if (which && !which(parameters_.at(table).name)) continue;
+    std::fill_n(writer.vector(table).data + config_.pad_token * config_.hidden_size,
+                config_.hidden_size, 0.0f);
   }
 }
 
@@ -163,23 +161,19 @@ void Longformer::SumOfEmbeddings(Context& context, const LongformerBatch& batch,
                                  const View<float, 2>& sum) {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
   const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
-  EmbeddingForward(context, batch.ids, Table().matrix(Name(kWordTable)), sum);
-  EmbeddingForward(context, PositionsOf(batch), Table().matrix(Name(kPositionTable)), rows);
+  EmbeddingForward(context, batch.ids, parameters_.matrix(words_), sum);
+  EmbeddingForward(context, PositionsOf(batch), parameters_.matrix(positions_), rows);
   AddDropout(context, {}, rows, sum);
   const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
   EmbeddingForward(context, batch.token_types.empty() ? none : batch.token_types,
-                   Table().matrix(Name(kTypeTable)), rows);
+                   parameters_.matrix(types_), rows);
   AddDropout(context, {}, rows, sum);
 }
 
 void Longformer::Embed(Context& context, const LongformerBatch& batch, const StepDropout& dropout,
                        const View<float, 2>& x) {
   SumOfEmbeddings(context, batch, x);
-  LayerNormForward(context,
-                   {Table().vector(Name("embeddings.LayerNorm.weight")),
-                    Table().vector(Name("embeddings.LayerNorm.bias")),
-                    static_cast<float>(config_.layer_norm_eps)},
-                   x, x);
+  LayerNormForward(context, norm_->Weights(parameters_), x, x);
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kEmbeddings), x);
 }
 
@@ -193,24 +187,18 @@ void Longformer::EmbedBackward(Context& context, const LongformerBatch& batch,
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kEmbeddings), dx);
   SumOfEmbeddings(context, batch, sum);
   ZeroRows(context, dsum);
-  LayerNormBackward(context,
-                    {Table().vector(Name("embeddings.LayerNorm.weight")),
-                     Table().vector(Name("embeddings.LayerNorm.bias")),
-                     static_cast<float>(config_.layer_norm_eps)},
-                    sum, dx, dsum,
-                    {parameters_.vector_gradient(Name("embeddings.LayerNorm.weight")),
-                     parameters_.vector_gradient(Name("embeddings.LayerNorm.bias"))});
+  LayerNormBackward(context, norm_->Weights(parameters_), sum, dx, dsum,
+                    norm_->Gradients(parameters_));
   const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
   EmbeddingBackward(context, batch.token_types.empty() ? none : batch.token_types, dsum,
-                    parameters_.matrix_gradient(Name(kTypeTable)));
+                    parameters_.matrix_gradient(types_));
   const auto pad = static_cast<std::int32_t>(config_.pad_token);
   const auto bytes = static_cast<std::size_t>(config_.hidden_size) * sizeof(float);
   ForEachRow(context, dsum.extent[0], [&](idx_t t) {
     if (batch.ids[static_cast<std::size_t>(t)] == pad) std::memset(&dsum(t, 0), 0, bytes);
   });
-  EmbeddingBackward(context, batch.ids, dsum, parameters_.matrix_gradient(Name(kWordTable)));
-  EmbeddingBackward(context, PositionsOf(batch), dsum,
-                    parameters_.matrix_gradient(Name(kPositionTable)));
+  EmbeddingBackward(context, batch.ids, dsum, parameters_.matrix_gradient(words_));
+  EmbeddingBackward(context, PositionsOf(batch), dsum, parameters_.matrix_gradient(positions_));
 }
 
 // ---- evaluation ---------------------------------------------------------------------------------
@@ -218,31 +206,32 @@ void Longformer::EmbedBackward(Context& context, const LongformerBatch& batch,
 void Longformer::ComputeIn(DType dtype, LayerCopies copies) {
   Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
         "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
-  if (dtype == computes_in() && (half_ == nullptr || half_->copies() == copies)) return;
-  half_.reset();
+  if (dtype == computes_in() && (bf16_ == nullptr || bf16_->copies() == copies)) return;
+  bf16_.reset();
   if (dtype == DType::kF32) return;
-  const std::string tall = head_ == nullptr ? "" : head_->TallMatrix();
+  const ParameterId tall = head_ == nullptr ? kNoParameter : head_->TallMatrix();
+  const std::string tall_name = tall == kNoParameter ? "" : parameters_.at(tall).name;
   const std::string layers = Name("encoder.layer.");
-  half_ = std::make_unique<Bf16Weights>(parameters_, copies, [&](const ParameterInfo& info) {
-    if (info.name == tall) return Bf16Weights::kNoLayer;
+  bf16_ = std::make_unique<Bf16Weights>(parameters_, copies, [&](const ParameterInfo& info) {
+    if (info.name == tall_name) return Bf16Weights::kNoLayer;
     const bool in_layer = info.name.starts_with(layers) && info.kind == ParameterKind::kMatrix;
     return in_layer ? std::stoi(info.name.substr(layers.size())) : Bf16Weights::kNotCopied;
   });
 }
 
-const Bf16Weights* Longformer::Half(Context& context) {
-  if (half_ != nullptr) half_->Refresh(context, parameters_);
-  return half_.get();
+const Bf16Weights* Longformer::FreshBf16(Context& context) {
+  if (bf16_ != nullptr) bf16_->Refresh(context, parameters_);
+  return bf16_.get();
 }
 
 void Longformer::EnterLayer(Context& context, std::size_t i) {
-  if (half_ != nullptr) half_->Enter(context, parameters_, i);
+  if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
 }
 
 LongformerCall Longformer::CallOf(const LongformerBatch& batch, const GlobalTokenRows& globals,
                                   const StepDropout& dropout, std::size_t layer,
                                   bool backward) const {
-  LongformerCall call{parameters_, half_.get(), batch.rows, batch.tokens,
+  LongformerCall call{parameters_, bf16_.get(), batch.rows, batch.tokens,
                       batch.roles, globals,     dropout};
   call.dropout.key = DeriveKey(dropout.key, kFirstLayer + layer);
   call.backward = backward;
@@ -254,7 +243,7 @@ LongformerCall Longformer::CallOf(const LongformerBatch& batch, const GlobalToke
 void Longformer::Encode(Context& context, const LongformerBatch& batch,
                         const View<float, 2>& hidden, const LongformerShown& shown) {
   CheckBatch(batch);
-  if (Half(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown);
+  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown);
   EncodeIn<bfloat16>(context, batch, hidden, shown);
 }
 
@@ -291,12 +280,13 @@ void Longformer::Pool(Context& context, idx_t rows, const View<const float, 2>& 
                       const View<float, 2>& pooled) {
   Check(config_.has_pooler(), ErrorCode::kUsage, "model: this {} has no pooler",
         LongformerClass(config_.head));
-  PoolFirstTokens(context, Table(), Name("pooler.dense."), rows, hidden, pooled);
+  const Linear& pooler = pooler_ ? *pooler_ : *Head().pooler();
+  PoolFirstTokens(context, parameters_, pooler, rows, hidden, pooled);
 }
 
 Tensor Longformer::Logits(Context& context, const LongformerBatch& batch,
                           const View<const float, 2>& hidden) {
-  return Head().Logits(context, {parameters_, Half(context), batch, {}}, hidden);
+  return Head().Logits(context, {parameters_, FreshBf16(context), batch, {}}, hidden);
 }
 
 LongformerLoss Longformer::Loss(Context& context, const LongformerBatch& batch) {
@@ -306,7 +296,7 @@ LongformerLoss Longformer::Loss(Context& context, const LongformerBatch& batch) 
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
   const View<float, 2> hidden(frame.Take<float>(n * channels), {n, channels});
   Encode(context, batch, hidden);
-  return Head().Loss(context, {parameters_, Half(context), batch, {}}, hidden, {});
+  return Head().Loss(context, {parameters_, FreshBf16(context), batch, {}}, hidden, {});
 }
 
 // ---- training -----------------------------------------------------------------------------------
@@ -317,7 +307,8 @@ void Longformer::Differentiate(Context& context, const LongformerBatch& batch,
   const std::size_t layers = layers_.size();
   Check(step.recompute.empty() || step.recompute.size() == layers, ErrorCode::kUsage,
         "step: {} choices of what to recompute for {} layers", step.recompute.size(), layers);
-  if (Half(context) == nullptr) return DifferentiateIn<float>(context, batch, step, head_gradient);
+  if (FreshBf16(context) == nullptr)
+    return DifferentiateIn<float>(context, batch, step, head_gradient);
   DifferentiateIn<bfloat16>(context, batch, step, head_gradient);
 }
 
@@ -387,7 +378,7 @@ LongformerLoss Longformer::LossAndGradients(Context& context, const LongformerBa
   LongformerLoss loss;
   Differentiate(
       context, batch, step, [&](const View<const float, 2>& hidden, const View<float, 2>& dhidden) {
-        loss = Head().Loss(context, {parameters_, half_.get(), batch, step}, hidden, dhidden);
+        loss = Head().Loss(context, {parameters_, bf16_.get(), batch, step}, hidden, dhidden);
       });
   return loss;
 }

@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,9 +60,10 @@ class Longformer {
   // values (ParameterTable::generation). With `copies` kInTurn they are made for one layer at a
   // time, whenever it runs. The bits are the same.
   void ComputeIn(DType dtype, LayerCopies copies = LayerCopies::kKept);
-  DType computes_in() const { return half_ == nullptr ? DType::kF32 : DType::kBF16; }
+  DType computes_in() const { return bf16_ == nullptr ? DType::kF32 : DType::kBF16; }
   // Bytes of bf16 weights.
-  std::size_t CopiedBytes() const { return half_ == nullptr ? 0 : half_->Bytes(); }
+  std::size_t CopiedBytes() const { return bf16_ == nullptr ? 0 : bf16_->Bytes(); }
+  const Bf16Weights* bf16_weights() const { return bf16_.get(); }  // null: fp32
 
   // Evaluation: hidden (B*T, C) = the last layer's output.
   void Encode(Context& context, const LongformerBatch& batch, const View<float, 2>& hidden,
@@ -92,10 +94,8 @@ class Longformer {
   using HeadGradient =
       std::function<void(const View<const float, 2>& hidden, const View<float, 2>& dhidden)>;
 
-  // The table for reading. Reads do not make bf16 weights stale.
-  const ParameterTable& Table() const { return parameters_; }
   // The bf16 weights of the current parameters. Null if products are fp32.
-  const Bf16Weights* Half(Context& context);
+  const Bf16Weights* FreshBf16(Context& context);
   // Call before layer i runs: makes its bf16 weights, if products take bf16.
   void EnterLayer(Context& context, std::size_t i);
   template <class T>
@@ -125,7 +125,10 @@ class Longformer {
   LongformerConfig config_;
   std::string prefix_;
   ParameterTable parameters_;
-  std::unique_ptr<Bf16Weights> half_;  // null: fp32
+  ParameterId words_ = kNoParameter, positions_ = kNoParameter, types_ = kNoParameter;
+  std::optional<NormLayer> norm_;      // of the embeddings
+  std::optional<Linear> pooler_;       // of a bare model
+  std::unique_ptr<Bf16Weights> bf16_;  // null: fp32
   std::vector<LongformerLayer> layers_;
   std::unique_ptr<LongformerHeadLayer> head_;
 };

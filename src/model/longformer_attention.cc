@@ -65,29 +65,33 @@ GlobalTokenRows GlobalTokenRows::Of(const TokenRoles& roles, idx_t batch, idx_t 
 }
 
 LongformerAttention::LongformerAttention(const LongformerConfig& config, std::size_t layer,
-                                         std::string prefix, ParameterTable& parameters)
+                                         const std::string& prefix, ParameterTable& parameters)
     : channels_(config.hidden_size),
       heads_(config.heads),
       head_size_(config.head_size()),
       window_(config.window(layer)),
       dropout_(config.attention_dropout),
-      prefix_(std::move(prefix)),
-      local_{"query", 3},
-      query_global_{"query_global", 1},
-      key_value_global_{"key_global", 2} {
-  const std::vector<std::vector<std::string>> groups = {
-      {"query", "key", "value"}, {"query_global"}, {"key_global", "value_global"}};
-  // The projections of a group are adjacent, so one product computes all of them.
-  for (const auto& group : groups) {
-    for (const std::string& name : group) {
-      parameters.Add(prefix_ + name + ".weight", {channels_, channels_}, ParameterKind::kMatrix,
-                     name == group.front());
-    }
-    for (const std::string& name : group) {
-      parameters.Add(prefix_ + name + ".bias", {channels_}, ParameterKind::kBias,
-                     name == group.front());
-    }
+      local_(Add(prefix, {"query", "key", "value"}, parameters)),
+      query_global_(Add(prefix, {"query_global"}, parameters)),
+      key_value_global_(Add(prefix, {"key_global", "value_global"}, parameters)),
+      value_global_bias_(parameters.Find(prefix + "value_global.bias")) {}
+
+// The projections of a group are adjacent, so one product computes all of them.
+LongformerAttention::Projection LongformerAttention::Add(const std::string& prefix,
+                                                         const std::vector<std::string>& names,
+                                                         ParameterTable& parameters) const {
+  Projection p{kNoParameter, kNoParameter, static_cast<idx_t>(names.size())};
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const ParameterId id = parameters.Add(prefix + names[i] + ".weight", {channels_, channels_},
+                                          ParameterKind::kMatrix, i == 0);
+    if (i == 0) p.weight = id;
   }
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const ParameterId id =
+        parameters.Add(prefix + names[i] + ".bias", {channels_}, ParameterKind::kBias, i == 0);
+    if (i == 0) p.bias = id;
+  }
+  return p;
 }
 
 template <class T>
@@ -119,14 +123,13 @@ LongformerAttention::Tensors<T> LongformerAttention::Take(Arena::Frame& frame,
 
 View<const float, 1> LongformerAttention::Bias(const LongformerCall& call,
                                                const Projection& p) const {
-  return {call.parameters.vector(prefix_ + p.name + ".bias").data, {p.parts * channels_}};
+  return {call.parameters.vector(p.bias).data, {p.parts * channels_}};
 }
 
 template <class T>
 void LongformerAttention::Project(Context& context, const LongformerCall& call, const Projection& p,
                                   const View<const T, 2>& x, const gemm::Matrix& y) const {
-  gemm::Forward(context, x, call.Weight<T>(prefix_ + p.name + ".weight", p.parts * channels_),
-                Bias(call, p).data, y);
+  gemm::Forward(context, x, call.Weight<T>(p.weight, p.parts * channels_), Bias(call, p).data, y);
 }
 
 template <class T>
@@ -134,19 +137,18 @@ void LongformerAttention::ProjectBackward(Context& context, const LongformerCall
                                           const Projection& p, const View<const T, 2>& x,
                                           const View<const float, 2>& dy, const View<float, 2>& dx,
                                           gemm::Store store) const {
-  const std::string weight = prefix_ + p.name + ".weight";
   const idx_t rounded = sizeof(T) == 2 ? dy.size() : 0;
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(rounded));
   gemm::ConstMatrix terms = dy;
   if constexpr (sizeof(T) == 2) {
-    const View<bfloat16, 2> half(frame.Take<bfloat16>(rounded), dy.extent);
-    gemm::Round(context, dy, half);
-    terms = half;
+    const View<bfloat16, 2> in_bf16(frame.Take<bfloat16>(rounded), dy.extent);
+    gemm::Round(context, dy, in_bf16);
+    terms = in_bf16;
   }
   gemm::BackwardWeights(context, terms, x,
-                        call.parameters.matrix_gradient(weight, p.parts * channels_));
-  gemm::BackwardBias(context, dy, call.parameters.vector_gradient(prefix_ + p.name + ".bias").data);
-  gemm::BackwardData(context, terms, call.Weight<T>(weight, p.parts * channels_), dx, store);
+                        call.parameters.matrix_gradient(p.weight, p.parts * channels_));
+  gemm::BackwardBias(context, dy, call.parameters.vector_gradient(p.bias).data);
+  gemm::BackwardData(context, terms, call.Weight<T>(p.weight, p.parts * channels_), dx, store);
 }
 
 // ---- forward ------------------------------------------------------------------------------------
@@ -160,7 +162,7 @@ void LongformerAttention::ForEachPart(const LongformerCall& call, const Tensors<
   ForEachDocument(call.documents, [&](idx_t d, idx_t begin, idx_t length) {
     const GlobalTokenRows& globals = call.globals.documents[static_cast<std::size_t>(d)];
     LongformerCall part{
-        call.parameters, call.half,    1, length, RolesOf(call.roles, begin, length), globals,
+        call.parameters, call.bf16,    1, length, RolesOf(call.roles, begin, length), globals,
         call.dropout,    call.backward};
     part.document = d;
     Tensors<T> own;
@@ -233,7 +235,7 @@ GlobalProjectionOf<T> LongformerAttention::Reassociated(const LongformerCall& ca
                                                         const View<const T, 2>& x,
                                                         const Tensors<T>& t) const {
   const View<const float, 2> weight =
-      call.parameters.matrix(prefix_ + key_value_global_.name + ".weight", 2 * channels_);
+      call.parameters.matrix(key_value_global_.weight, 2 * channels_);
   const View<const float, 1> bias = Bias(call, key_value_global_);
   return {{x.data, {call.rows, call.tokens, channels_}},
           Heads(call, t.qg, 0, call.globals.most),
@@ -350,15 +352,15 @@ void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerC
     first += part.rows * most;
     const View<const T, 4> dout_heads = Heads(part, dout.Rows(begin, n), 0, tokens);
     if (own.kvg.empty()) {
-      const View<float, 2> dweight = part.parameters.matrix_gradient(
-          prefix_ + key_value_global_.name + ".weight", 2 * channels_);
+      const View<float, 2> dweight =
+          part.parameters.matrix_gradient(key_value_global_.weight, 2 * channels_);
       GlobalReassociatedBackward(context, Spec(part), Reassociated(part, x.Rows(begin, n), own),
                                  part.roles, Saved(part, own), dout_heads,
                                  {{dx.Rows(begin, n).data, {part.rows, tokens, channels_}},
                                   Heads(part, dq, 0, most),
                                   dweight.Rows(0, channels_),
                                   dweight.Rows(channels_, channels_),
-                                  part.parameters.vector_gradient(prefix_ + "value_global.bias")});
+                                  part.parameters.vector_gradient(value_global_bias_)});
     } else {
       const View<float, 2> d = dkvg.Rows(begin, n);
       GlobalBackward(

@@ -47,7 +47,7 @@ using LongformerObserver =
 // The arguments of one call of a layer.
 struct LongformerCall {
   const ParameterTable& parameters;
-  const Bf16Weights* half;  // of the same parameters where T below is bfloat16, else null
+  const Bf16Weights* bf16;  // of the same parameters where T below is bfloat16, else null
   idx_t rows, tokens;       // B, T
   TokenRoles roles;         // (B, T), empty: all local
   const GlobalTokenRows& globals;
@@ -62,9 +62,9 @@ struct LongformerCall {
   idx_t n() const { return rows * tokens; }
   // A matrix as products with T take it.
   template <class T>
-  View<const T, 2> Weight(const std::string& name, idx_t of_rows = 0) const {
-    if constexpr (sizeof(T) == 2) return half->matrix(name, of_rows);
-    if constexpr (sizeof(T) == 4) return parameters.matrix(name, of_rows);
+  View<const T, 2> Weight(ParameterId id, idx_t of_rows = 0) const {
+    if constexpr (sizeof(T) == 2) return bf16->matrix(id, of_rows);
+    if constexpr (sizeof(T) == 4) return parameters.matrix(id, of_rows);
   }
 };
 
@@ -82,7 +82,7 @@ class LongformerAttention {
   };
 
   // Registers its parameters below `prefix` ("...layer.0.attention.self.").
-  LongformerAttention(const LongformerConfig& config, std::size_t layer, std::string prefix,
+  LongformerAttention(const LongformerConfig& config, std::size_t layer, const std::string& prefix,
                       ParameterTable& parameters);
 
   template <class T>
@@ -100,11 +100,13 @@ class LongformerAttention {
                 const Tensors<T>& t, const View<const T, 2>& dout, const View<float, 2>& dx) const;
 
  private:
-  // The weights of a projection. Its rows are one or more adjacent parameters.
+  // The weights of a projection: the first of one or more adjacent parameters, of C rows each.
   struct Projection {
-    std::string name;
+    ParameterId weight, bias;
     idx_t parts;
   };
+  Projection Add(const std::string& prefix, const std::vector<std::string>& names,
+                 ParameterTable& parameters) const;
   View<const float, 1> Bias(const LongformerCall& call, const Projection& p) const;
   // y = x w^T + bias; y is T or fp32.
   template <class T>
@@ -149,8 +151,8 @@ class LongformerAttention {
 
   idx_t channels_, heads_, head_size_, window_;
   double dropout_;
-  std::string prefix_;
   Projection local_, query_global_, key_value_global_;
+  ParameterId value_global_bias_;
 };
 
 }  // namespace longspan

@@ -11,6 +11,7 @@
 #include "model/dense_classifier.h"
 #include "model/head_losses.h"
 #include "model/linear.h"
+#include "model/norm_layer.h"
 #include "model/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/dropout/dropout.h"
@@ -51,16 +52,13 @@ class MaskedLmHead final : public LongformerHeadLayer {
   MaskedLmHead(const LongformerConfig& config, const std::string& prefix, ParameterTable& p)
       : channels_(config.hidden_size),
         vocabulary_(config.vocab_size),
-        eps_(static_cast<float>(config.layer_norm_eps)),
-        decoder_(config.tied ? prefix + "embeddings.word_embeddings.weight"
-                             : "lm_head.decoder.weight"),
-        bias_(config.tied ? "lm_head.bias" : "lm_head.decoder.bias"),
-        dense_("lm_head.dense.", channels_, channels_, p) {
-    p.Add("lm_head.layer_norm.weight", {channels_}, ParameterKind::kNormWeight);
-    p.Add("lm_head.layer_norm.bias", {channels_}, ParameterKind::kNormBias);
-    p.Add(bias_, {vocabulary_}, ParameterKind::kBias);
-    if (!config.tied) p.Add(decoder_, {vocabulary_, channels_}, ParameterKind::kMatrix);
-  }
+        dense_("lm_head.dense.", channels_, channels_, p),
+        norm_("lm_head.layer_norm.", channels_, config.layer_norm_eps, p),
+        bias_(p.Add(config.tied ? "lm_head.bias" : "lm_head.decoder.bias", {vocabulary_},
+                    ParameterKind::kBias)),
+        decoder_(config.tied ? p.Find(prefix + "embeddings.word_embeddings.weight")
+                             : p.Add("lm_head.decoder.weight", {vocabulary_, channels_},
+                                     ParameterKind::kMatrix)) {}
 
   Tensor Logits(Context& context, const HeadCall& call,
                 const View<const float, 2>& hidden) const override {
@@ -68,13 +66,13 @@ class MaskedLmHead final : public LongformerHeadLayer {
     Arena::Frame frame(context.arena(), Arena::Bytes<float>(hidden.size()));
     const View<float, 2> u = TakeRows(frame, hidden.extent[0], channels_);
     Transform(context, call, hidden, u, {});
-    LayerNormForward(context, Norm(call), u, u);
-    Arena::Frame rounded(context.arena(), Arena::Bytes<bfloat16>(call.half ? u.size() : 0));
+    LayerNormForward(context, norm_.Weights(call.parameters), u, u);
+    Arena::Frame rounded(context.arena(), Arena::Bytes<bfloat16>(call.bf16 ? u.size() : 0));
     WithDecoder(call, [&](const auto& decoder) {
       if constexpr (sizeof(*decoder.w.data) == 2) {
-        const View<bfloat16, 2> half(rounded.Take<bfloat16>(u.size()), u.extent);
-        gemm::Round(context, u, half);
-        gemm::Forward(context, half, decoder.w, decoder.b.data, logits.view<2>());
+        const View<bfloat16, 2> in_bf16(rounded.Take<bfloat16>(u.size()), u.extent);
+        gemm::Round(context, u, in_bf16);
+        gemm::Forward(context, in_bf16, decoder.w, decoder.b.data, logits.view<2>());
       } else {
         gemm::Forward(context, u, decoder.w, decoder.b.data, logits.view<2>());
       }
@@ -99,7 +97,7 @@ class MaskedLmHead final : public LongformerHeadLayer {
     const auto& [h, u, slope, v, du] = rows;
     EmbeddingForward(context, tokens, hidden, h);
     Transform(context, call, h, u, slope);
-    LayerNormForward(context, Norm(call), u, v);
+    LayerNormForward(context, norm_.Weights(call.parameters), u, v);
     const ParameterTable& p = call.parameters;
     CrossEntropyResult result;
     WithDecoder(call, [&, &v = v](const auto& decoder) {
@@ -112,9 +110,7 @@ class MaskedLmHead final : public LongformerHeadLayer {
     });
     if (dhidden.empty()) return FromCrossEntropy(result);
     ZeroRows(context, du);
-    LayerNormBackward(context, Norm(call), u, v, du,
-                      {p.vector_gradient("lm_head.layer_norm.weight"),
-                       p.vector_gradient("lm_head.layer_norm.bias")});
+    LayerNormBackward(context, norm_.Weights(p), u, v, du, norm_.Gradients(p));
     MultiplyBySlope(context, slope, du);
     dense_.Backward(context, p, h, du, u);
     EmbeddingBackward(context, tokens, u, dhidden);
@@ -128,7 +124,7 @@ class MaskedLmHead final : public LongformerHeadLayer {
     return 2.0 * static_cast<double>(counted * channels_) *
            static_cast<double>(channels_ + vocabulary_);
   }
-  std::string TallMatrix() const override { return decoder_; }
+  ParameterId TallMatrix() const override { return decoder_; }
 
  private:
   // u = gelu(dense h); slope: what the backward needs, or empty.
@@ -137,22 +133,19 @@ class MaskedLmHead final : public LongformerHeadLayer {
     dense_.Forward(context, call.parameters, h, u);
     Activate(context, Activation::kGelu, u, slope);
   }
-  LayerNormWeights Norm(const HeadCall& call) const {
-    return {call.parameters.vector("lm_head.layer_norm.weight"),
-            call.parameters.vector("lm_head.layer_norm.bias"), eps_};
-  }
   // Calls run(decoder) with the matrix in fp32 or bf16.
   template <class Run>
   void WithDecoder(const HeadCall& call, const Run& run) const {
     const View<const float, 1> bias = call.parameters.vector(bias_);
-    if (call.half != nullptr) return run(Bf16ClassifierWeights{call.half->matrix(decoder_), bias});
+    if (call.bf16 != nullptr) return run(Bf16ClassifierWeights{call.bf16->matrix(decoder_), bias});
     run(ClassifierWeights{call.parameters.matrix(decoder_), bias});
   }
 
+  // In the order in which they are added; an own decoder comes last.
   idx_t channels_, vocabulary_;
-  float eps_;
-  std::string decoder_, bias_;
   Linear dense_;
+  NormLayer norm_;
+  ParameterId bias_, decoder_;
 };
 
 // ---- classes of tokens --------------------------------------------------------------------------
@@ -175,7 +168,7 @@ class TokenHead final : public LongformerHeadLayer {
   LongformerLoss Loss(Context& context, const HeadCall& call, const View<const float, 2>& hidden,
                       const View<float, 2>& dhidden) const override {
     const ParameterTable& p = call.parameters;
-    const ClassifierWeights weights{p.matrix("classifier.weight"), p.vector("classifier.bias")};
+    const ClassifierWeights weights{p.matrix(classifier_.weight()), p.vector(classifier_.bias())};
     if (dhidden.empty()) {
       return FromCrossEntropy(CrossEntropyForward(context, weights, hidden, call.batch.labels));
     }
@@ -188,7 +181,7 @@ class TokenHead final : public LongformerHeadLayer {
     ApplyDropout(context, site, dhidden);
     const CrossEntropyResult result = CrossEntropyForwardBackward(
         context, weights, dhidden, call.batch.labels, ScaleOf(call, counted), dhidden,
-        {p.matrix_gradient("classifier.weight"), p.vector_gradient("classifier.bias")});
+        {p.matrix_gradient(classifier_.weight()), p.vector_gradient(classifier_.bias())});
     ApplyDropout(context, site, dhidden);
     return FromCrossEntropy(result);
   }
@@ -299,6 +292,8 @@ class FirstTokenHead : public LongformerHeadLayer {
     return logits;
   }
 
+  const Linear& dense() const { return classifier_.dense(); }
+
   idx_t channels_, outputs_;
 
  private:
@@ -338,6 +333,8 @@ class ChoiceHead final : public FirstTokenHead {
  public:
   ChoiceHead(const LongformerConfig& config, const std::string& prefix, ParameterTable& p)
       : FirstTokenHead(config, prefix + "pooler.dense.", "classifier.", 1, false, p) {}
+
+  const Linear* pooler() const override { return &dense(); }
 
   Tensor Logits(Context& context, const HeadCall& call,
                 const View<const float, 2>& hidden) const override {
@@ -382,14 +379,13 @@ class ChoiceHead final : public FirstTokenHead {
 
 }  // namespace
 
-void PoolFirstTokens(Context& context, const ParameterTable& parameters, const std::string& name,
+void PoolFirstTokens(Context& context, const ParameterTable& parameters, const Linear& pooler,
                      idx_t rows, const View<const float, 2>& hidden, const View<float, 2>& pooled) {
   const idx_t channels = hidden.extent[1];
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(rows * channels));
   const View<float, 2> h = TakeRows(frame, rows, channels);
   EmbeddingForward(context, FirstTokens(rows, hidden.extent[0] / rows), hidden, h);
-  gemm::Forward(context, h, parameters.matrix(name + "weight"),
-                parameters.vector(name + "bias").data, pooled);
+  pooler.Forward(context, parameters, h, pooled);
   Activate(context, Activation::kTanh, pooled);
 }
 

@@ -5,6 +5,7 @@
 
 #include "longspan/context.h"
 #include "model/bf16_weights.h"
+#include "model/linear.h"
 #include "model/longformer_batch.h"
 #include "model/longformer_config.h"
 #include "model/parameters.h"
@@ -13,7 +14,7 @@ namespace longspan {
 
 struct HeadCall {
   const ParameterTable& parameters;
-  const Bf16Weights* half;  // has TallMatrix(); null: all products are of fp32
+  const Bf16Weights* bf16;  // has TallMatrix(); null: all products are of fp32
   const LongformerBatch& batch;
   const LongformerStep& step;
 };
@@ -31,9 +32,11 @@ class LongformerHeadLayer {
   virtual LongformerLoss Loss(Context& context, const HeadCall& call,
                               const View<const float, 2>& hidden,
                               const View<float, 2>& dhidden) const = 0;
-  // The name of a matrix whose products are worth bf16; empty: there is none. All others of a head
-  // meet a few rows only and stay fp32.
-  virtual std::string TallMatrix() const { return {}; }
+  // A matrix whose products are worth bf16, or kNoParameter. All others of a head meet a few rows
+  // only and stay fp32.
+  virtual ParameterId TallMatrix() const { return kNoParameter; }
+  // The head's own pooler; null: it has none.
+  virtual const Linear* pooler() const { return nullptr; }
   // kUsage when the batch has not what the loss needs.
   virtual void CheckTargets(const LongformerBatch& batch) const = 0;
   // Multiply-adds counted as two, of one forward over `counted` labelled tokens and `rows` rows.
@@ -45,9 +48,8 @@ std::unique_ptr<LongformerHeadLayer> MakeLongformerHead(const LongformerConfig& 
                                                         const std::string& encoder_prefix,
                                                         ParameterTable& parameters);
 
-// pooled (B, C) = tanh(W h + b) of the first token of each row. The parameters' names begin with
-// `name` ("pooler.dense.").
-void PoolFirstTokens(Context& context, const ParameterTable& parameters, const std::string& name,
+// pooled (B, C) = tanh(W h + b) of the first token of each row.
+void PoolFirstTokens(Context& context, const ParameterTable& parameters, const Linear& pooler,
                      idx_t rows, const View<const float, 2>& hidden, const View<float, 2>& pooled);
 
 }  // namespace longspan

@@ -1,7 +1,5 @@
 #include "model/longformer_layer.h"
 
-#include <utility>
-
 #include "gemm/gemm.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
@@ -12,35 +10,22 @@ namespace {
 // Dropout sites of the layer; 0 is the attention's.
 enum LongformerLayerSite : std::uint64_t { kAttentionOutput = 1, kFeedForwardOutput = 2 };
 
-constexpr const char* kAttentionNorm = "attention.output.LayerNorm.";
-constexpr const char* kOutputNorm = "output.LayerNorm.";
-constexpr const char* kAttentionDense = "attention.output.dense.";
-
 }  // namespace
 
+// The members' constructors add the parameters in this order.
 LongformerLayer::LongformerLayer(const LongformerConfig& config, std::size_t layer,
-                                 std::string prefix, ParameterTable& parameters)
+                                 const std::string& prefix, ParameterTable& parameters)
     : channels_(config.hidden_size),
       hidden_(config.feed_forward_size),
       activation_(ParseActivation(config.activation)),
       dropout_(config.hidden_dropout),
-      eps_(static_cast<float>(config.layer_norm_eps)),
-      prefix_(std::move(prefix)),
-      attention_(config, layer, prefix_ + "attention.self.", parameters) {
-  const auto dense = [&](const std::string& name, idx_t out, idx_t in) {
-    parameters.Add(prefix_ + name + "weight", {out, in}, ParameterKind::kMatrix);
-    parameters.Add(prefix_ + name + "bias", {out}, ParameterKind::kBias);
-  };
-  const auto norm = [&](const std::string& name) {
-    parameters.Add(prefix_ + name + "weight", {channels_}, ParameterKind::kNormWeight);
-    parameters.Add(prefix_ + name + "bias", {channels_}, ParameterKind::kNormBias);
-  };
-  dense(kAttentionDense, channels_, channels_);
-  norm(kAttentionNorm);
-  dense("intermediate.dense.", hidden_, channels_);
-  dense("output.dense.", channels_, hidden_);
-  norm(kOutputNorm);
-}
+      attention_(config, layer, prefix + "attention.self.", parameters),
+      attention_dense_(prefix + "attention.output.dense.", channels_, channels_, parameters),
+      attention_norm_(prefix + "attention.output.LayerNorm.", channels_, config.layer_norm_eps,
+                      parameters),
+      intermediate_(prefix + "intermediate.dense.", hidden_, channels_, parameters),
+      output_(prefix + "output.dense.", channels_, hidden_, parameters),
+      output_norm_(prefix + "output.LayerNorm.", channels_, config.layer_norm_eps, parameters) {}
 
 template <class T>
 std::size_t LongformerLayer::Bytes(const LongformerCall& call) const {
@@ -62,17 +47,6 @@ LongformerLayer::Tensors<T> LongformerLayer::Take(Arena::Frame& frame,
   return t;
 }
 
-LayerNormWeights LongformerLayer::Norm(const LongformerCall& call, const std::string& name) const {
-  return {call.parameters.vector(prefix_ + name + "weight"),
-          call.parameters.vector(prefix_ + name + "bias"), eps_};
-}
-
-LayerNormGradients LongformerLayer::NormGradients(const LongformerCall& call,
-                                                  const std::string& name) const {
-  return {call.parameters.vector_gradient(prefix_ + name + "weight"),
-          call.parameters.vector_gradient(prefix_ + name + "bias")};
-}
-
 FeedForwardSpec LongformerLayer::Spec(const LongformerCall& call) const {
   return {activation_, {}, SiteOf(call.dropout, dropout_, kFeedForwardOutput)};
 }
@@ -80,17 +54,14 @@ FeedForwardSpec LongformerLayer::Spec(const LongformerCall& call) const {
 template <class T>
 FeedForwardWeightsOf<T> LongformerLayer::Weights(const LongformerCall& call) const {
   const ParameterTable& p = call.parameters;
-  return {call.Weight<T>(prefix_ + "intermediate.dense.weight"),
-          p.vector(prefix_ + "intermediate.dense.bias"),
-          call.Weight<T>(prefix_ + "output.dense.weight"), p.vector(prefix_ + "output.dense.bias")};
+  return {call.Weight<T>(intermediate_.weight()), p.vector(intermediate_.bias()),
+          call.Weight<T>(output_.weight()), p.vector(output_.bias())};
 }
 
 FeedForwardGradients LongformerLayer::Gradients(const LongformerCall& call) const {
   const ParameterTable& p = call.parameters;
-  return {p.matrix_gradient(prefix_ + "intermediate.dense.weight"),
-          p.vector_gradient(prefix_ + "intermediate.dense.bias"),
-          p.matrix_gradient(prefix_ + "output.dense.weight"),
-          p.vector_gradient(prefix_ + "output.dense.bias")};
+  return {p.matrix_gradient(intermediate_.weight()), p.vector_gradient(intermediate_.bias()),
+          p.matrix_gradient(output_.weight()), p.vector_gradient(output_.bias())};
 }
 
 Dropout LongformerLayer::OutputSite(const LongformerCall& call) const {
@@ -105,15 +76,15 @@ void LongformerLayer::Forward(Context& context, const LongformerCall& call,
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(x.size()));
   void* room = frame.TakeBytes(Arena::Bytes<float>(x.size()));
   const View<float, 2> attended(static_cast<float*>(room), x.extent);
-  gemm::Forward(context, t.attention.out, call.Weight<T>(prefix_ + kAttentionDense + "weight"),
-                call.parameters.vector(prefix_ + kAttentionDense + "bias").data, attended);
+  gemm::Forward(context, t.attention.out, call.Weight<T>(attention_dense_.weight()),
+                call.parameters.vector(attention_dense_.bias()).data, attended);
   AddDropout(context, OutputSite(call), attended, stream);
   if (call.backward) StoreRows(context, stream, t.s1);
   const View<T, 2> y(static_cast<T*>(room), x.extent);  // where `attended` was
-  LayerNormForward(context, Norm(call, kAttentionNorm), stream, stream, y);
+  LayerNormForward(context, attention_norm_.Weights(call.parameters), stream, stream, y);
   FeedForwardForward(context, Spec(call), Weights<T>(call), y, stream, t.hidden);
   if (call.backward) StoreRows(context, stream, t.s2);
-  LayerNormForward(context, Norm(call, kOutputNorm), stream, stream);
+  LayerNormForward(context, output_norm_.Weights(call.parameters), stream, stream);
 }
 
 template <class T>
@@ -128,31 +99,30 @@ void LongformerLayer::Backward(Context& context, const LongformerCall& call,
 
   // d: dz, then dy, which is ds2 and what comes through the feed-forward block.
   ZeroRows(context, ds);
-  LayerNormBackward(context, Norm(call, kOutputNorm), t.s2, d, ds,
-                    NormGradients(call, kOutputNorm));
+  LayerNormBackward(context, output_norm_.Weights(call.parameters), t.s2, d, ds,
+                    output_norm_.Gradients(call.parameters));
   CopyRows(context, ds, d);
-  LayerNormForward(context, Norm(call, kAttentionNorm), t.s1, y);
+  LayerNormForward(context, attention_norm_.Weights(call.parameters), t.s1, y);
   FeedForwardBackwardKept(context, Spec(call), Weights<T>(call), y, t.hidden, ds, d,
                           Gradients(call));
 
   // d: dx, which is ds1 and what comes through the attention.
   ZeroRows(context, ds);
-  LayerNormBackward(context, Norm(call, kAttentionNorm), t.s1, d, ds,
-                    NormGradients(call, kAttentionNorm));
+  LayerNormBackward(context, attention_norm_.Weights(call.parameters), t.s1, d, ds,
+                    attention_norm_.Gradients(call.parameters));
   CopyRows(context, ds, d);
   ApplyDropout(context, OutputSite(call), ds);
   gemm::ConstMatrix terms = ds;
   if constexpr (sizeof(T) == 2) {
-    const View<bfloat16, 2> half(frame.Take<bfloat16>(rounded), ds.extent);
-    gemm::Round(context, ds, half);
-    terms = half;
+    const View<bfloat16, 2> in_bf16(frame.Take<bfloat16>(rounded), ds.extent);
+    gemm::Round(context, ds, in_bf16);
+    terms = in_bf16;
   }
   gemm::BackwardWeights(context, terms, t.attention.out,
-                        call.parameters.matrix_gradient(prefix_ + kAttentionDense + "weight"));
-  gemm::BackwardBias(context, ds,
-                     call.parameters.vector_gradient(prefix_ + kAttentionDense + "bias").data);
+                        call.parameters.matrix_gradient(attention_dense_.weight()));
+  gemm::BackwardBias(context, ds, call.parameters.vector_gradient(attention_dense_.bias()).data);
   const View<T, 2> dout = y;  // y is done with
-  gemm::BackwardData(context, terms, call.Weight<T>(prefix_ + kAttentionDense + "weight"), dout);
+  gemm::BackwardData(context, terms, call.Weight<T>(attention_dense_.weight()), dout);
   attention_.Backward<T>(context, call, x, t.attention, dout, d);
 }
 

@@ -5,7 +5,9 @@
 
 #include <string>
 
+#include "model/linear.h"
 #include "model/longformer_attention.h"
+#include "model/norm_layer.h"
 #include "ops/feed_forward/feed_forward.h"
 #include "ops/layer_norm/layer_norm.h"
 
@@ -23,7 +25,7 @@ class LongformerLayer {
   };
 
   // Registers its parameters below `prefix` ("...encoder.layer.0.").
-  LongformerLayer(const LongformerConfig& config, std::size_t layer, std::string prefix,
+  LongformerLayer(const LongformerConfig& config, std::size_t layer, const std::string& prefix,
                   ParameterTable& parameters);
 
   template <class T>
@@ -42,8 +44,6 @@ class LongformerLayer {
                 const Tensors<T>& t, const View<float, 2>& d) const;
 
  private:
-  LayerNormWeights Norm(const LongformerCall& call, const std::string& name) const;
-  LayerNormGradients NormGradients(const LongformerCall& call, const std::string& name) const;
   FeedForwardSpec Spec(const LongformerCall& call) const;
   template <class T>
   FeedForwardWeightsOf<T> Weights(const LongformerCall& call) const;
@@ -53,9 +53,11 @@ class LongformerLayer {
   idx_t channels_, hidden_;
   Activation activation_;
   double dropout_;
-  float eps_;
-  std::string prefix_;
   LongformerAttention attention_;
+  Linear attention_dense_;
+  NormLayer attention_norm_;
+  Linear intermediate_, output_;
+  NormLayer output_norm_;
 };
 
 }  // namespace longspan

@@ -81,7 +81,7 @@ TEST(LongformerParity, AnyTensorOnePercentOffIsNoticed) {
       if (tensor.find(".key_global.bias") != tensor.npos) continue;
       ++tried;
       Longformer model = LoadLongformer(folder);
-      const View<float, 1> weights = model.parameters().vector(tensor.substr(5));
+      const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
       for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
       SaveLongformer(model, directory.path());
       const ParityReport report =
@@ -134,7 +134,7 @@ TEST(Longformer, GradientsWithDropout) {
     double squares = 0.0;
     for (const float x : g) squares += static_cast<double>(x) * static_cast<double>(x);
     // The rows of padding have no gradient, and their slope is none of this test's business.
-    const View<float, 1> values = model.parameters().values();
+    const View<float, 1> values = model.parameters().Write().values();
     const std::vector<float> before = CopiedView(values);
     const double distance = 2e-3 / std::sqrt(squares);
     const auto at = [&](double sign) {
@@ -301,7 +301,7 @@ TEST(LongformerFiles, AnUntiedDecoder) {
   EXPECT_EQ(model.parameters().at("lm_head.decoder.weight").shape,
             (std::vector<idx_t>{config.vocab_size, config.hidden_size}));
   EXPECT_FALSE(model.parameters().contains("lm_head.bias"));
-  const View<float, 1> bias = model.parameters().vector("lm_head.decoder.bias");
+  const View<float, 1> bias = model.parameters().Write().vector("lm_head.decoder.bias");
   for (idx_t i = 0; i < bias.size(); ++i) bias(i) = static_cast<float>(i);
   SaveLongformer(model, directory.path());
   const auto file = io::SafetensorsFile::Open(directory.path() / "model.safetensors");
@@ -449,7 +449,7 @@ TEST(LongformerInitialise, AsHuggingFaceDoes) {
   model.Initialise(1);
   ParameterTable& table = model.parameters();
   const auto row = [&](const char* name) {
-    const View<float, 2> m = table.matrix(std::string("longformer.embeddings.") + name);
+    const View<const float, 2> m = table.matrix(std::string("longformer.embeddings.") + name);
     return std::vector<float>(&m(1, 0), &m(1, 0) + m.extent[1]);
   };
   EXPECT_EXACTLY_ZERO(row("word_embeddings.weight"));

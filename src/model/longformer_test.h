@@ -145,7 +145,7 @@ inline std::vector<float> CopiedView(const View<float, 1>& view) {
 // Adds normal numbers to all weights: a mistake shows, for no bias and no norm stays as it began.
 inline void Perturb(Longformer& model, std::uint64_t seed, float deviation) {
   for (const ParameterInfo& info : model.parameters().list()) {
-    const View<float, 1> values = model.parameters().vector(info.name);
+    const View<float, 1> values = model.parameters().Write().vector(info.name);
     const auto noise = test::RandomNormal(++seed, info.size, deviation);
     for (idx_t i = 0; i < info.size; ++i) values(i) += noise[static_cast<std::size_t>(i)];
   }

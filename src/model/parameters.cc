@@ -20,15 +20,17 @@ std::array<idx_t, 2> MatrixShape(const ParameterInfo& info) {
 
 }  // namespace
 
-void ParameterTable::Add(std::string name, std::vector<idx_t> shape, ParameterKind kind,
-                         bool aligned) {
+ParameterId ParameterTable::Add(std::string name, std::vector<idx_t> shape, ParameterKind kind,
+                                bool aligned) {
   ParameterInfo info{std::move(name), std::move(shape), kind, 0, 1};
   for (const idx_t extent : info.shape) info.size *= extent;
   if (aligned) extent_ = RoundUp(extent_, kFloatAlignment);
   info.offset = extent_;
   extent_ += info.size;
-  index_.emplace(info.name, list_.size());
+  const std::size_t number = list_.size();
+  index_.emplace(info.name, number);
   list_.push_back(std::move(info));
+  return static_cast<ParameterId>(number);
 }
 
 void ParameterTable::Allocate() {
@@ -76,11 +78,11 @@ void ParameterTable::Draw(std::uint64_t seed, double stddev, double position_std
   }
 }
 
-const ParameterInfo& ParameterTable::at(std::string_view name) const {
+ParameterId ParameterTable::Find(std::string_view name) const {
   const auto found = index_.find(std::string(name));
   Check(found != index_.end(), ErrorCode::kUsage, "parameter {}: the model has none of this name",
         name);
-  return list_[found->second];
+  return static_cast<ParameterId>(found->second);
 }
 
 bool ParameterTable::contains(std::string_view name) const {
@@ -93,47 +95,34 @@ idx_t ParameterTable::count() const {
   return count;
 }
 
-View<float, 1> ParameterTable::values() {
-  ++generation_;
-  return {value_data_, {extent_}};
-}
 View<const float, 1> ParameterTable::values() const { return {value_data_, {extent_}}; }
 View<float, 1> ParameterTable::gradients() const {
   Check(has_gradients(), ErrorCode::kUsage, "parameters: there are no gradients, allocate them");
   return {gradient_data_, {extent_}};
 }
 
-View<float, 1> ParameterTable::vector(std::string_view name) {
-  ++generation_;
-  const ParameterInfo& info = at(name);
-  return {value_data_ + info.offset, {info.size}};
+View<float, 1> ParameterTable::VectorOf(float* buffer, ParameterId id) const {
+  const ParameterInfo& info = at(id);
+  return {buffer + info.offset, {info.size}};
 }
-View<const float, 1> ParameterTable::vector(std::string_view name) const {
-  const ParameterInfo& info = at(name);
-  return {value_data_ + info.offset, {info.size}};
+View<const float, 1> ParameterTable::vector(ParameterId id) const {
+  return VectorOf(value_data_, id);
 }
-
-View<float, 1> ParameterTable::vector_gradient(std::string_view name) const {
-  const ParameterInfo& info = at(name);
-  return {gradient_data_ + info.offset, {info.size}};
+View<float, 1> ParameterTable::vector_gradient(ParameterId id) const {
+  return VectorOf(gradient_data_, id);
 }
 
-View<float, 2> ParameterTable::MatrixOf(float* buffer, std::string_view name, idx_t rows) const {
-  const ParameterInfo& info = at(name);
+View<float, 2> ParameterTable::MatrixOf(float* buffer, ParameterId id, idx_t rows) const {
+  const ParameterInfo& info = at(id);
   auto shape = MatrixShape(info);
   if (rows > 0) shape[0] = rows;
   return {buffer + info.offset, shape};
 }
-
-View<float, 2> ParameterTable::matrix(std::string_view name, idx_t rows) {
-  ++generation_;
-  return MatrixOf(value_data_, name, rows);
+View<const float, 2> ParameterTable::matrix(ParameterId id, idx_t rows) const {
+  return MatrixOf(value_data_, id, rows);
 }
-View<const float, 2> ParameterTable::matrix(std::string_view name, idx_t rows) const {
-  return MatrixOf(value_data_, name, rows);
-}
-View<float, 2> ParameterTable::matrix_gradient(std::string_view name, idx_t rows) const {
-  return MatrixOf(gradient_data_, name, rows);
+View<float, 2> ParameterTable::matrix_gradient(ParameterId id, idx_t rows) const {
+  return MatrixOf(gradient_data_, id, rows);
 }
 
 }  // namespace longspan

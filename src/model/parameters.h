@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,12 +26,21 @@ struct ParameterInfo {
   idx_t size = 0;
 };
 
-// Built in two steps: Add every parameter, then Allocate or Borrow.
+// The number of a parameter in its table. Add or Find tells it once, and a layer keeps it: a name
+// is looked up in a map, a number is not.
+enum class ParameterId : std::uint32_t {};
+inline constexpr ParameterId kNoParameter{std::numeric_limits<std::uint32_t>::max()};
+
+class ParameterWriter;
+
+// Built in two steps: Add every parameter, then Allocate or Borrow. Whoever has a const table reads
+// values and adds to gradients; values are written through Write.
 class ParameterTable {
  public:
   // Adds a parameter after the last one. Adjacent matrices of one width can be used as a single
   // taller one. `aligned` starts on a 64-byte boundary.
-  void Add(std::string name, std::vector<idx_t> shape, ParameterKind kind, bool aligned = true);
+  ParameterId Add(std::string name, std::vector<idx_t> shape, ParameterKind kind,
+                  bool aligned = true);
   void Allocate();
   void AllocateGradients();  // zeroed; only training needs them
   // Memory of the caller's, extent() floats each, instead of the table's own.
@@ -42,32 +52,41 @@ class ParameterTable {
             const std::function<bool(std::string_view name)>& which = {});
   idx_t extent() const { return extent_; }  // of a flat buffer, padding included
 
-  const std::vector<ParameterInfo>& list() const { return list_; }
+  const std::vector<ParameterInfo>& list() const { return list_; }  // by number
   // Throws kUsage when there is no such parameter.
-  const ParameterInfo& at(std::string_view name) const;
+  ParameterId Find(std::string_view name) const;
+  const ParameterInfo& at(ParameterId id) const { return list_[static_cast<std::size_t>(id)]; }
+  const ParameterInfo& at(std::string_view name) const { return at(Find(name)); }
   bool contains(std::string_view name) const;
   idx_t count() const;  // numbers to learn, padding not counted
 
-  View<float, 1> values();  // the flat buffers, padding included (always zero)
-  View<const float, 1> values() const;
+  View<const float, 1> values() const;  // the flat buffers, padding included (always zero)
   View<float, 1> gradients() const;
   bool has_gradients() const { return gradient_data_ != nullptr; }
 
-  View<float, 1> vector(std::string_view name);
-  View<const float, 1> vector(std::string_view name) const;
-  View<float, 1> vector_gradient(std::string_view name) const;
+  View<const float, 1> vector(ParameterId id) const;
+  View<float, 1> vector_gradient(ParameterId id) const;
   // Shape (product of all axes but the last, last axis). `rows` > 0 includes the next parameters.
-  View<float, 2> matrix(std::string_view name, idx_t rows = 0);
-  View<const float, 2> matrix(std::string_view name, idx_t rows = 0) const;
-  View<float, 2> matrix_gradient(std::string_view name, idx_t rows = 0) const;
+  View<const float, 2> matrix(ParameterId id, idx_t rows = 0) const;
+  View<float, 2> matrix_gradient(ParameterId id, idx_t rows = 0) const;
+  // By name: for files, checks and tests, not for what runs at every call.
+  View<const float, 1> vector(std::string_view name) const { return vector(Find(name)); }
+  View<float, 1> vector_gradient(std::string_view name) const {
+    return vector_gradient(Find(name));
+  }
+  View<const float, 2> matrix(std::string_view name) const { return matrix(Find(name)); }
+  View<float, 2> matrix_gradient(std::string_view name) const {
+    return matrix_gradient(Find(name));
+  }
 
-  // Increases whenever writable values are returned. Bf16Weights are then rounded again. Get a
-  // new view before each write: a write through an older view does not mark the bf16 weights as
-  // stale.
+  ParameterWriter Write();
+  // Increases when a writer ends. Bf16Weights are then rounded again.
   std::uint64_t generation() const { return generation_; }
 
  private:
-  View<float, 2> MatrixOf(float* buffer, std::string_view name, idx_t rows) const;
+  friend class ParameterWriter;
+  View<float, 1> VectorOf(float* buffer, ParameterId id) const;
+  View<float, 2> MatrixOf(float* buffer, ParameterId id, idx_t rows) const;
 
   std::vector<ParameterInfo> list_;
   std::unordered_map<std::string, std::size_t> index_;
@@ -76,5 +95,27 @@ class ParameterTable {
   float *value_data_ = nullptr, *gradient_data_ = nullptr;
   std::uint64_t generation_ = 1;
 };
+
+// Writes values. When it ends, the bf16 weights of the table are stale: views of it do not outlive
+// it.
+class ParameterWriter {
+ public:
+  explicit ParameterWriter(ParameterTable& table) : table_(table) {}
+  ~ParameterWriter() { ++table_.generation_; }
+  ParameterWriter(const ParameterWriter&) = delete;
+  ParameterWriter& operator=(const ParameterWriter&) = delete;
+
+  View<float, 1> values() const { return {table_.value_data_, {table_.extent_}}; }
+  View<float, 1> vector(ParameterId id) const { return table_.VectorOf(table_.value_data_, id); }
+  View<float, 1> vector(std::string_view name) const { return vector(table_.Find(name)); }
+  View<float, 2> matrix(std::string_view name) const {
+    return table_.MatrixOf(table_.value_data_, table_.Find(name), 0);
+  }
+
+ private:
+  ParameterTable& table_;
+};
+
+inline ParameterWriter ParameterTable::Write() { return ParameterWriter(*this); }
 
 }  // namespace longspan

@@ -62,16 +62,18 @@ struct Reformer::Streams {
 Reformer::Reformer(ReformerConfig config, Memory memory) : config_(std::move(config)) {
   const idx_t channels = config_.hidden_size;
   const std::string embeddings = Name("embeddings.");
-  parameters_.Add(embeddings + "word_embeddings.weight", {config_.vocab_size, channels},
-                  ParameterKind::kEmbedding);
+  words_ = parameters_.Add(embeddings + "word_embeddings.weight", {config_.vocab_size, channels},
+                           ParameterKind::kEmbedding);
   if (config_.axial) {
-    parameters_.Add(embeddings + "position_embeddings.weights.0",
-                    {config_.axial_shape[0], 1, config_.axial_dims[0]}, ParameterKind::kPosition);
-    parameters_.Add(embeddings + "position_embeddings.weights.1",
-                    {1, config_.axial_shape[1], config_.axial_dims[1]}, ParameterKind::kPosition);
+    positions_[0] = parameters_.Add(embeddings + "position_embeddings.weights.0",
+                                    {config_.axial_shape[0], 1, config_.axial_dims[0]},
+                                    ParameterKind::kPosition);
+    positions_[1] = parameters_.Add(embeddings + "position_embeddings.weights.1",
+                                    {1, config_.axial_shape[1], config_.axial_dims[1]},
+                                    ParameterKind::kPosition);
   } else {
-    parameters_.Add(embeddings + "position_embeddings.embedding.weight",
-                    {config_.max_positions, channels}, ParameterKind::kEmbedding);
+    positions_[0] = parameters_.Add(embeddings + "position_embeddings.embedding.weight",
+                                    {config_.max_positions, channels}, ParameterKind::kEmbedding);
   }
   for (std::size_t i = 0; i < config_.layers.size(); ++i) {
     const std::string prefix = LayerPrefix(i);
@@ -81,8 +83,7 @@ Reformer::Reformer(ReformerConfig config, Memory memory) : config_(std::move(con
     layer->feed_forward = MakeFeedForward(config_, prefix + "feed_forward.", parameters_);
     layers_.push_back(std::move(layer));
   }
-  parameters_.Add(Name("encoder.layer_norm.weight"), {2 * channels}, ParameterKind::kNormWeight);
-  parameters_.Add(Name("encoder.layer_norm.bias"), {2 * channels}, ParameterKind::kNormBias);
+  norm_.emplace(Name("encoder.layer_norm."), 2 * channels, config_.layer_norm_eps, parameters_);
   head_ = MakeReformerHead(config_, parameters_);
   if (memory == Memory::kOwn) parameters_.Allocate();
 }
@@ -131,18 +132,18 @@ void Reformer::ComputeIn(DType dtype) {
   Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
         "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
   if (dtype == computes_in()) return;
-  half_.reset();
+  bf16_.reset();
   if (dtype == DType::kF32) return;
-  half_ =
+  bf16_ =
       std::make_unique<Bf16Weights>(parameters_, LayerCopies::kKept, [](const ParameterInfo& info) {
         return info.kind == ParameterKind::kMatrix ? Bf16Weights::kNoLayer
                                                    : Bf16Weights::kNotCopied;
       });
 }
 
-const Bf16Weights* Reformer::Half(Context& context) {
-  if (half_ != nullptr) half_->Refresh(context, parameters_);
-  return half_.get();
+const Bf16Weights* Reformer::FreshBf16(Context& context) {
+  if (bf16_ != nullptr) bf16_->Refresh(context, parameters_);
+  return bf16_.get();
 }
 
 // The call of branch 0 (attention) or 1 (feed-forward) of a layer. `keep`: a backward pass follows,
@@ -150,7 +151,7 @@ const Bf16Weights* Reformer::Half(Context& context) {
 BranchCall Reformer::CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
                             std::uint64_t branch, bool keep) const {
   BranchCall call{parameters_,
-                  half_.get(),
+                  bf16_.get(),
                   batch.rows,
                   batch.tokens,
                   batch.mask,
@@ -261,7 +262,7 @@ std::size_t Reformer::KeptBytes() const {
 void Reformer::ForwardThroughLayers(Context& context, const TokenBatch& batch,
                                     const StepDropout& dropout, bool keep, const ResidualStream& y1,
                                     const ResidualStream& y2, const Shown& shown) {
-  Half(context);  // the copies are those of today's parameters
+  FreshBf16(context);
   const View<float, 2> embedded(static_cast<float*>(y1.data), y1.extent);
   Embed(context, batch, dropout, embedded);
   WriteRows(context, embedded, y2);
@@ -309,7 +310,7 @@ void Reformer::Encode(Context& context, const TokenBatch& batch, const View<floa
   if (padded == batch.tokens) {
     return ForwardThroughLayers(context, batch, {}, false, y1, y2, {hidden_states, observer});
   }
-  const View<float, 2> words = parameters_.matrix(Name("embeddings.word_embeddings.weight"));
+  const View<const float, 2> words = parameters_.matrix(words_);
   const PaddedBatch longer(batch, padded, static_cast<std::int32_t>(config_.pad_token),
                            {&words(config_.pad_token, 0), {config_.hidden_size}});
   const idx_t n = batch.rows * padded, channels = config_.hidden_size;
@@ -334,15 +335,6 @@ void Reformer::Observe(Context& context, const TokenBatch& batch,
 
 // ---- head ---------------------------------------------------------------------------------------
 
-namespace {
-
-LayerNormWeights NormWeights(ParameterTable& parameters, const std::string& name, double eps) {
-  return {parameters.vector(name + "weight"), parameters.vector(name + "bias"),
-          static_cast<float>(eps)};
-}
-
-}  // namespace
-
 const ReformerHeadLayer& Reformer::Head() const {
   Check(head_ != nullptr, ErrorCode::kUsage,
         "model: a bare ReformerModel has no head, so no logits and no loss");
@@ -352,8 +344,7 @@ const ReformerHeadLayer& Reformer::Head() const {
 void Reformer::Normalise(Context& context, const View<float, 2>& y1, const View<float, 2>& y2,
                          const View<float, 2>& h) {
   JoinRows(context, y1, y2, h);
-  LayerNormForward(
-      context, NormWeights(parameters_, Name("encoder.layer_norm."), config_.layer_norm_eps), h, h);
+  LayerNormForward(context, norm_->Weights(parameters_), h, h);
 }
 
 void Reformer::Logits(Context& context, const View<const float, 2>& h,
@@ -366,14 +357,8 @@ void Reformer::Logits(Context& context, const View<const float, 2>& h,
 
 std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const StreamPair& streams,
                                            const StepDropout& dropout) {
-  const std::string name = Name("encoder.layer_norm.");
-  FinalNorm norm{NormWeights(parameters_, name, config_.layer_norm_eps),
-                 {},
-                 SiteOf(dropout, config_.hidden_dropout, kFinal)};
-  if (!streams.dy1.empty()) {
-    norm.gradients = {parameters_.vector_gradient(name + "weight"),
-                      parameters_.vector_gradient(name + "bias")};
-  }
+  FinalNorm norm{norm_->Weights(parameters_), {}, SiteOf(dropout, config_.hidden_dropout, kFinal)};
+  if (!streams.dy1.empty()) norm.gradients = norm_->Gradients(parameters_);
   if (head_ != nullptr && head_->reads_first()) {
     return std::make_unique<FirstTokenRows>(context, norm, streams, rows);
   }

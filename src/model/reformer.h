@@ -5,6 +5,7 @@
 // Training keeps the two streams and nothing else of a layer: memory is flat in the depth.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "base/rng.h"
 #include "longspan/context.h"
 #include "model/bf16_weights.h"
+#include "model/norm_layer.h"
 #include "model/parameters.h"
 #include "model/reformer_config.h"
 #include "model/reformer_heads.h"
@@ -39,9 +41,10 @@ class Reformer {
   // It belongs to the run, not to the model. Parameters, gradients, streams, softmax, norms and
   // losses stay fp32. bf16 needs 2 more bytes for every number of a matrix.
   void ComputeIn(DType dtype);
-  DType computes_in() const { return half_ == nullptr ? DType::kF32 : DType::kBF16; }
+  DType computes_in() const { return bf16_ == nullptr ? DType::kF32 : DType::kBF16; }
   // Bytes of bf16 copies.
-  std::size_t CopiedBytes() const { return half_ == nullptr ? 0 : half_->Bytes(); }
+  std::size_t CopiedBytes() const { return bf16_ == nullptr ? 0 : bf16_->Bytes(); }
+  const Bf16Weights* bf16_weights() const { return bf16_.get(); }  // null: fp32
 
   // Layers save up to `bytes` of a training step's activations, the last layers first, and
   // recompute the others in the backward. Gradients have the same bits. 0, the default:
@@ -159,7 +162,7 @@ class Reformer {
                      const View<float, 2>& dx);
   BranchCall CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
                     std::uint64_t branch, bool keep) const;
-  const Bf16Weights* Half(Context& context);
+  const Bf16Weights* FreshBf16(Context& context);
   // Gives the layers of a step their room for activations, as far as the limit goes.
   void PlaceActivations(const Context& context, const TokenBatch& batch);
   template <class Place>
@@ -182,10 +185,14 @@ class Reformer {
 
   ReformerConfig config_;
   ParameterTable parameters_;
+  ParameterId words_ = kNoParameter;
+  // The tables of axial positions, or the first is that of all positions.
+  std::array<ParameterId, 2> positions_ = {kNoParameter, kNoParameter};
+  std::optional<NormLayer> norm_;  // after the last layer, over both streams
   std::vector<std::unique_ptr<Layer>> layers_;
   std::unique_ptr<ReformerHeadLayer> head_;
   bool strict_ = false;
-  std::unique_ptr<Bf16Weights> half_;
+  std::unique_ptr<Bf16Weights> bf16_;
   std::size_t keep_limit_ = 0;
   DType gradient_streams_ = DType::kF32;
   std::unique_ptr<ActivationMemory> activations_;

@@ -105,12 +105,28 @@ TEST(ReformerBf16, TrainingWithoutDropoutSeesTheEvaluationsLoss) {
   EXPECT_NEAR(model.Loss(context, data.batch).sum / 100.0, step.loss, 1e-6 * step.loss);
 }
 
+TEST(ReformerBf16, WeightsAreRoundedOnceAfterEachWrite) {
+  Context context(1);
+  const RandomBatch data(1, 20, 31, 4);
+  Reformer model = ModelIn(Config(), DType::kBF16);
+  const auto rounded = [&] { return model.bf16_weights()->rounded(); };
+  const double loss = model.Loss(context, data.batch).sum;
+  const std::uint64_t once = rounded();
+  EXPECT_GT(once, 0u);
+  EXPECT_EQ(model.Loss(context, data.batch).sum, loss);
+  RunStep(context, model, data.batch);
+  EXPECT_EQ(rounded(), once);  // no pass writes
+  model.parameters().Write();
+  model.Loss(context, data.batch);
+  EXPECT_EQ(rounded(), 2 * once);
+}
+
 TEST(ReformerBf16, CopiesFollowTheParameters) {
   Context context(1);
   const RandomBatch data(1, 20, 31, 4);
   Reformer model = ModelIn(Config(), DType::kBF16);
   const double before = model.Loss(context, data.batch).sum;
-  for (float& x : std::span(model.parameters().values().data,
+  for (float& x : std::span(model.parameters().Write().values().data,
                             static_cast<std::size_t>(model.parameters().values().size()))) {
     x *= 1.5f;
   }
@@ -220,7 +236,7 @@ TEST(ReformerMemory, LargeStreamsAreExactToo) {
       for (const ParameterInfo& info : model.parameters().list()) {
         if (info.kind != ParameterKind::kEmbedding && info.kind != ParameterKind::kPosition)
           continue;
-        const View<float, 2> table = model.parameters().matrix(info.name);
+        const View<float, 1> table = model.parameters().Write().vector(info.name);
         for (idx_t i = 0; i < table.size(); ++i) table.data[i] *= scale;
       }
       if (keeps == 1) model.KeepUpTo(std::numeric_limits<std::size_t>::max());
@@ -237,8 +253,8 @@ TEST(ReformerMemory, NaNStaysNaN) {
   const RandomBatch data(2, 70, config.vocab_size, 8);
   Context context(2);
   Reformer model = ModelIn(config, DType::kF32);
-  model.parameters().matrix("reformer.embeddings.word_embeddings.weight")(data.batch.ids[3], 1) =
-      std::numeric_limits<float>::quiet_NaN();
+  model.parameters().Write().matrix("reformer.embeddings.word_embeddings.weight")(
+      data.batch.ids[3], 1) = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(std::isnan(RunStep(context, model, data.batch).loss));
 }
 

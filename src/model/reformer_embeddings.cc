@@ -36,8 +36,7 @@ Dropout OfRow(const Dropout& site, idx_t row) {
 void Reformer::Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& x) {
   if (batch.embeddings.empty()) {
-    EmbeddingForward(context, batch.ids,
-                     parameters_.matrix(Name("embeddings.word_embeddings.weight")), x);
+    EmbeddingForward(context, batch.ids, parameters_.matrix(words_), x);
   } else {
     CopyRows(context, batch.embeddings, x);
   }
@@ -56,7 +55,7 @@ void Reformer::Embed(Context& context, const TokenBatch& batch, const StepDropou
 
 void Reformer::EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
                        const View<float, 2>& x) {
-  EmbeddingForward(context, ids, parameters_.matrix(Name("embeddings.word_embeddings.weight")), x);
+  EmbeddingForward(context, ids, parameters_.matrix(words_), x);
   AddPositions(context, 1, start, {}, x);
 }
 
@@ -64,14 +63,11 @@ void Reformer::EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_
 void Reformer::AddPositions(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
                             const View<float, 2>& x) {
   if (config_.axial) {
-    AxialForward(context,
-                 {parameters_.matrix(Name("embeddings.position_embeddings.weights.0")),
-                  parameters_.matrix(Name("embeddings.position_embeddings.weights.1"))},
+    AxialForward(context, {parameters_.matrix(positions_[0]), parameters_.matrix(positions_[1])},
                  dropout, rows, start, x);
     return;
   }
-  const View<float, 2> table =
-      parameters_.matrix(Name("embeddings.position_embeddings.embedding.weight"));
+  const View<const float, 2> table = parameters_.matrix(positions_[0]);
   const idx_t tokens = x.extent[0] / rows;
   for (idx_t b = 0; b < rows; ++b) {
     AddDropout(context, dropout, table.Rows(start, tokens), x.Rows(b * tokens, tokens),
@@ -83,16 +79,13 @@ void Reformer::AddPositions(Context& context, idx_t rows, idx_t start, const Dro
 void Reformer::AddPositionsBackward(Context& context, idx_t rows, idx_t start,
                                     const Dropout& dropout, const View<float, 2>& dx) {
   if (config_.axial) {
-    AxialBackward(context,
-                  {parameters_.matrix(Name("embeddings.position_embeddings.weights.0")),
-                   parameters_.matrix(Name("embeddings.position_embeddings.weights.1"))},
-                  dropout, rows, start, dx,
-                  {parameters_.matrix_gradient(Name("embeddings.position_embeddings.weights.0")),
-                   parameters_.matrix_gradient(Name("embeddings.position_embeddings.weights.1"))});
+    AxialBackward(
+        context, {parameters_.matrix(positions_[0]), parameters_.matrix(positions_[1])}, dropout,
+        rows, start, dx,
+        {parameters_.matrix_gradient(positions_[0]), parameters_.matrix_gradient(positions_[1])});
     return;
   }
-  const View<float, 2> dtable =
-      parameters_.matrix_gradient(Name("embeddings.position_embeddings.embedding.weight"));
+  const View<float, 2> dtable = parameters_.matrix_gradient(positions_[0]);
   const idx_t tokens = dx.extent[0] / rows;
   for (idx_t b = 0; b < rows; ++b) {
     AddDropout(context, dropout, dx.Rows(b * tokens, tokens), dtable.Rows(start, tokens),
@@ -118,8 +111,7 @@ void Reformer::EmbedBackward(Context& context, const TokenBatch& batch, const St
   }
   if (!batch.embeddings.empty()) return;
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kWords), dx);
-  EmbeddingBackward(context, batch.ids, dx,
-                    parameters_.matrix_gradient(Name("embeddings.word_embeddings.weight")));
+  EmbeddingBackward(context, batch.ids, dx, parameters_.matrix_gradient(words_));
 }
 
 }  // namespace longspan

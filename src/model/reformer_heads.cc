@@ -29,14 +29,15 @@ void CheckCount(const char* what, std::size_t given, idx_t needed, const TokenBa
 class LanguageHead final : public ReformerHeadLayer {
  public:
   LanguageHead(const ReformerConfig& config, ParameterTable& p)
-      : width_(2 * config.hidden_size), vocabulary_(config.vocab_size), biased_(config.lm_bias) {
-    p.Add("lm_head.decoder.weight", {vocabulary_, width_}, ParameterKind::kMatrix);
-    p.Add("lm_head.bias", {vocabulary_}, ParameterKind::kBias);
-  }
+      : width_(2 * config.hidden_size),
+        vocabulary_(config.vocab_size),
+        biased_(config.lm_bias),
+        decoder_(p.Add("lm_head.decoder.weight", {vocabulary_, width_}, ParameterKind::kMatrix)),
+        bias_(p.Add("lm_head.bias", {vocabulary_}, ParameterKind::kBias)) {}
 
   idx_t outputs() const override { return vocabulary_; }
 
-  void Logits(Context& context, ParameterTable& parameters, const View<const float, 2>& h,
+  void Logits(Context& context, const ParameterTable& parameters, const View<const float, 2>& h,
               const View<float, 2>& logits) const override {
     const ClassifierWeights decoder = Decoder(parameters);
     gemm::Forward(context, h, decoder.w, biased_ ? decoder.b.data : nullptr, logits);
@@ -44,7 +45,7 @@ class LanguageHead final : public ReformerHeadLayer {
 
   HeadLoss Loss(Context& context, const ReformerHeadCall& call, HeadRows& rows,
                 bool backward) const override {
-    ParameterTable& p = call.parameters;
+    const ParameterTable& p = call.parameters;
     const auto& targets = call.batch.targets;
     const auto part = [&](idx_t begin, idx_t count) {
       return targets.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
@@ -66,9 +67,8 @@ class LanguageHead final : public ReformerHeadLayer {
       const auto ignored = std::count(targets.begin(), targets.end(), kIgnoreLabel);
       scale = LossScale({}, static_cast<idx_t>(targets.size()) - ignored);
     }
-    const ClassifierGradients gradients = {
-        p.matrix_gradient("lm_head.decoder.weight"),
-        biased_ ? p.vector_gradient("lm_head.bias") : View<float, 1>()};
+    const ClassifierGradients gradients = {p.matrix_gradient(decoder_),
+                                           biased_ ? p.vector_gradient(bias_) : View<float, 1>()};
     rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
       add(CrossEntropyForwardBackward(context, Decoder(p), h, part(begin, h.extent[0]), scale, dh,
                                       gradients));
@@ -86,13 +86,14 @@ class LanguageHead final : public ReformerHeadLayer {
   }
 
  private:
-  ClassifierWeights Decoder(ParameterTable& parameters) const {
-    return {parameters.matrix("lm_head.decoder.weight"),
-            biased_ ? parameters.vector("lm_head.bias") : View<const float, 1>()};
+  ClassifierWeights Decoder(const ParameterTable& parameters) const {
+    return {parameters.matrix(decoder_),
+            biased_ ? parameters.vector(bias_) : View<const float, 1>()};
   }
 
   idx_t width_, vocabulary_;
   bool biased_;
+  ParameterId decoder_, bias_;
 };
 
 // ---- one vector for each row --------------------------------------------------------------------
@@ -108,7 +109,7 @@ class SequenceHead final : public ReformerHeadLayer {
   bool reads_first() const override { return true; }
   idx_t outputs() const override { return classifier_.outputs(); }
 
-  void Logits(Context& context, ParameterTable& parameters, const View<const float, 2>& h,
+  void Logits(Context& context, const ParameterTable& parameters, const View<const float, 2>& h,
               const View<float, 2>& logits) const override {
     classifier_.Logits(context, parameters, h, logits);
   }
@@ -184,7 +185,7 @@ class QuestionHead final : public ReformerHeadLayer {
 
   idx_t outputs() const override { return 2; }
 
-  void Logits(Context& context, ParameterTable& parameters, const View<const float, 2>& h,
+  void Logits(Context& context, const ParameterTable& parameters, const View<const float, 2>& h,
               const View<float, 2>& logits) const override {
     linear_.Forward(context, parameters, h, logits);
   }

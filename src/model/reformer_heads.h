@@ -31,7 +31,7 @@ class HeadRows {
 };
 
 struct ReformerHeadCall {
-  ParameterTable& parameters;
+  const ParameterTable& parameters;
   const TokenBatch& batch;
   std::optional<float> scale = {};  // of the sum; absent: Hugging Face's mean
   StepDropout dropout = {};
@@ -46,8 +46,8 @@ class ReformerHeadLayer {
   // Logits of each row that it reads.
   virtual idx_t outputs() const = 0;
   // logits (rows, outputs) of h (rows, 2C), without dropout.
-  virtual void Logits(Context& context, ParameterTable& parameters, const View<const float, 2>& h,
-                      const View<float, 2>& logits) const = 0;
+  virtual void Logits(Context& context, const ParameterTable& parameters,
+                      const View<const float, 2>& h, const View<float, 2>& logits) const = 0;
   // The loss; with `backward` also rows.Differentiate, and gradients of the head's parameters.
   virtual HeadLoss Loss(Context& context, const ReformerHeadCall& call, HeadRows& rows,
                         bool backward) const = 0;

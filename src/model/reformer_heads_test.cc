@@ -65,8 +65,8 @@ Tensor HeadLogits(Context& context, Reformer& model, const TokenBatch& batch) {
 
 // y = w x + b in double, (rows of w).
 std::vector<double> Affine(Reformer& model, const std::string& name, const std::vector<double>& x) {
-  const View<float, 2> w = model.parameters().matrix(name + "weight");
-  const View<float, 1> b = model.parameters().vector(name + "bias");
+  const View<const float, 2> w = model.parameters().matrix(name + "weight");
+  const View<const float, 1> b = model.parameters().vector(name + "bias");
   std::vector<double> y;
   for (idx_t i = 0; i < w.extent[0]; ++i) {
     double sum = b(i);
@@ -270,7 +270,7 @@ TEST(LanguageHead, TheBiasCountsUnlessItIsSwitchedOff) {
   const test::TempDir directory;
   const RandomBatch data(2, 20, 31, 4);
   Reformer with = Initialised(MixedConfig());
-  const View<float, 1> bias = with.parameters().vector("lm_head.bias");
+  const View<float, 1> bias = with.parameters().Write().vector("lm_head.bias");
   for (idx_t i = 0; i < bias.size(); ++i) bias(i) = 0.1f * static_cast<float>(i);
   SaveReformer(with, directory.path());
   LoadOptions options;
@@ -302,7 +302,7 @@ TEST(LanguageHead, TheBiasCountsUnlessItIsSwitchedOff) {
 TEST(LanguageHead, OfTwoBiasesTheDecodersCounts) {
   const test::TempDir directory;
   Reformer model = Initialised(MixedConfig());
-  model.parameters().vector("lm_head.bias")(3) = 0.25f;
+  model.parameters().Write().vector("lm_head.bias")(3) = 0.25f;
   SaveReformer(model, directory.path());
   const auto file = directory.path() / "model.safetensors";
   std::vector<io::TensorEntry> entries = WeightEntries(model);

@@ -173,7 +173,7 @@ TEST(Embeddings, OfTheWordTableAreTheWords) {
   Reformer model = Initialised(MixedConfig());
   RandomBatch data(2, 45, 31, 4);
   const auto expected = Encoded(model, data.batch);
-  const View<float, 2> words =
+  const View<const float, 2> words =
       model.parameters().matrix("reformer.embeddings.word_embeddings.weight");
   Tensor rows({90, 24});
   for (idx_t i = 0; i < 90; ++i) {
@@ -466,7 +466,7 @@ TEST(Strict, EvaluationPadsToWholeChunks) {
     std::vector<Tensor> hidden;
     model.Encode(context, data.batch, y1.view<2>(), y2.view<2>(), &hidden);
     EXPECT_EQ(hidden.front().shape(), (std::vector<idx_t>{2 * padded, channels}));
-    const View<float, 2> words =
+    const View<const float, 2> words =
         model.parameters().matrix("reformer.embeddings.word_embeddings.weight");
     Tensor rows({2 * kTokens, channels});
     for (idx_t i = 0; i < 2 * kTokens; ++i) {

@@ -85,7 +85,7 @@ class LayerPass {
         call_{parameters_, nullptr, 2, tokens, {}} {
     parameters_.Allocate();
     parameters_.AllocateGradients();
-    FillNormal(1, 0.3f, parameters_.values().data, parameters_.values().size());
+    FillNormal(1, 0.3f, parameters_.Write().values().data, parameters_.values().size());
     x_ = test::RandomNormal(2, n_ * config.hidden_size);
     start_ = test::RandomNormal(3, n_ * config.hidden_size);
     dy_ = test::RandomNormal(4, n_ * config.hidden_size);

@@ -70,7 +70,7 @@ TEST(Parity, AnyTensorOnePercentOffIsNoticed) {
       if (tensor.rfind("grad.", 0) != 0) continue;
       ++tried;
       Reformer model = LoadReformer(folder);
-      const View<float, 1> weights = model.parameters().vector(tensor.substr(5));
+      const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
       for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
       SaveReformer(model, directory.path());
       const ParityReport report =

@@ -134,7 +134,7 @@ class SlopeCheck {
       return std::sqrt(squares);
     };
     const double g_length = length(g), random_length = length(random);
-    const View<float, 1> weights = model_.parameters().vector(info.name);
+    const View<float, 1> weights = model_.parameters().Write().vector(info.name);
     const std::vector<float> before = Copied(weights);
     std::vector<float> direction(size);
     double projection = 0.0;

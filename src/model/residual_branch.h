@@ -29,7 +29,7 @@ using AttentionObserver = std::function<void(std::size_t layer, const AttentionT
 // The arguments of one call: B rows of T tokens, one after another in streams (B*T, C).
 struct BranchCall {
   const ParameterTable& parameters;
-  const Bf16Weights* half;  // bf16 weights; null: products are fp32
+  const Bf16Weights* bf16;  // null: products are fp32
   idx_t rows, tokens;
   KeyMask mask;
   bool training = false;          // dropout is on

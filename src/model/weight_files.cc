@@ -65,9 +65,10 @@ std::vector<std::string> ReadParameters(const io::TensorSource& source, const We
          problems.size(), problems.size() == 1 ? "" : "s", list,
          problems.size() > limits::kToldTensors ? "; ..." : "", Incomplete(source));
   }
+  const ParameterWriter writer = table.Write();
   for (const ParameterInfo& info : table.list()) {
     if (Skipped(names, info.name)) continue;
-    const View<float, 1> values = table.vector(info.name);
+    const View<float, 1> values = writer.vector(info.name);
     source.ReadFloatInto(names.find(source, info.name),
                          {values.data, static_cast<std::size_t>(values.size())}, non_finite);
   }
@@ -126,7 +127,7 @@ std::string NameList(const std::vector<std::string>& names) {
   return list;
 }
 
-std::vector<io::TensorEntry> WeightEntries(ParameterTable& table) {
+std::vector<io::TensorEntry> WeightEntries(const ParameterTable& table) {
   std::vector<io::TensorEntry> entries;
   for (const ParameterInfo& info : table.list()) {
     entries.push_back({info.name, DType::kF32, info.shape, table.vector(info.name).data});

@@ -52,7 +52,7 @@ void AddConfigWarnings(const std::filesystem::path& directory, bool custom_code,
 std::string NameList(const std::vector<std::string>& names);
 
 // The tensors as the files hold them, on the table's own memory.
-std::vector<io::TensorEntry> WeightEntries(ParameterTable& table);
+std::vector<io::TensorEntry> WeightEntries(const ParameterTable& table);
 
 // Adds entry `name` once more as `alias`, for readers that look for it there.
 void AddAlias(std::string_view name, std::string_view alias, std::vector<io::TensorEntry>* entries);

@@ -34,7 +34,7 @@ TaskModel SmallEncoder(const TaskOptions& options = {}) {
   Longformer model(config);
   model.Initialise(7);
   // Vectors that differ: HF's initialisation is tiny.
-  const View<float, 1> values = model.parameters().values();
+  const View<float, 1> values = model.parameters().Write().values();
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
   return {MakeTextModel(std::move(model)), MakeWords(WordFamily::kRoberta), options};
 }

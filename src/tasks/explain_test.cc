@@ -94,7 +94,7 @@ TaskModel Model(ProblemType problem, const TaskOptions& options = {}) {
   config.problem = problem;
   Longformer model(config);
   model.Initialise(7);
-  const View<float, 1> values = model.parameters().values();
+  const View<float, 1> values = model.parameters().Write().values();
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
   std::vector<std::string> words;
   for (int i = 0; i < 55; ++i) words.push_back("w" + std::to_string(i));

@@ -44,7 +44,7 @@ TaskModel SmallModel(LongformerHead head, const TaskOptions& options = {}, idx_t
   Longformer model(SmallConfig(head, longest));
   model.Initialise(7);
   // Logits that differ: HF's initialisation is tiny.
-  const View<float, 1> values = model.parameters().values();
+  const View<float, 1> values = model.parameters().Write().values();
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
   return {MakeTextModel(std::move(model)), MakeWords(WordFamily::kRoberta), options};
 }

@@ -227,13 +227,14 @@ class Trainer {
     if (options_.clip > 0.0 && norm > options_.clip) {
       spec.gradient_scale = static_cast<float>(options_.clip / norm);
     }
+    const ParameterWriter writer = table.Write();
     for (const ParameterInfo& info : table.list()) {
       spec.weight_decay =
           info.kind == ParameterKind::kMatrix ? static_cast<float>(options_.weight_decay) : 0.0f;
       const auto part = [&](View<float, 1> flat) {
         return View<float, 1>(flat.data + info.offset, {info.size});
       };
-      AdamWStep(context_, spec, part(table.values()), part(table.gradients()),
+      AdamWStep(context_, spec, part(writer.values()), part(table.gradients()),
                 part(state_.first_moment.view<1>()), part(state_.second_moment.view<1>()));
     }
   }

@@ -42,7 +42,7 @@ class Parabola final : public TrainTask {
 
   void Load(const fs::path& directory, Origin, std::vector<std::string>*) override {
     const auto file = io::SafetensorsFile::Open(directory / "model.safetensors");
-    file.ReadFloatInto("numbers", {table_.values().data, kNumbers});
+    file.ReadFloatInto("numbers", {table_.Write().values().data, kNumbers});
   }
   ParameterTable& parameters() override { return table_; }
   std::string DataFingerprint() const override { return "parabola"; }
@@ -245,7 +245,7 @@ TEST_F(TrainerTest, WeightsThatAreNotFiniteAreNeverSaved) {
         Run([](Parabola& task) {
           task.on_save = [&task, saves = 0]() mutable {
             // What follows the fourth update's checkpoint is spoilt behind the loop's back.
-            if (++saves == 5) task.parameters().values().data[2] = kNan;
+            if (++saves == 5) task.parameters().Write().values().data[2] = kNan;
           };
         });
       },
