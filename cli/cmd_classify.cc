@@ -165,7 +165,7 @@ int RunClassify(ClassifyCommand c, int threads) {
     if (c.explain == 0) c.explain = kExplained;
   }
   TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, "classify", TextHead::kSequence, threads);
+  TaskRun run(c.task, "classify", HeadKind::kSequence, threads);
   const int code = AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
     return AnswerChunk(c, run, chunk, page ? &*page : nullptr);
   });

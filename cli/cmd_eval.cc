@@ -64,7 +64,7 @@ void CheckByteOptions(const EvalCommand& c, const TextModelInfo& info) {
         ErrorCode::kUsage,
         "eval: --attention, --strict and --stride are for language models of bytes, not for a {}",
         info.class_name);
-  Check(!c.options.no_lm_bias || info.head == TextHead::kMaskedLm, ErrorCode::kUsage,
+  Check(!c.options.no_lm_bias || info.head == HeadKind::kMaskedLm, ErrorCode::kUsage,
         "eval: --no-lm-bias is for language models, not for a {}", info.class_name);
 }
 
@@ -110,19 +110,19 @@ std::string JudgeClassifier(Context& context, const EvalCommand& c) {
 int RunEval(const EvalCommand& c, int threads) {
   Context context(threads);
   const TextModelInfo info = ReadTextModelInfo(c.model);
-  Check(!c.mlm.packed || info.head == TextHead::kMaskedLm, ErrorCode::kUsage,
+  Check(!c.mlm.packed || info.head == HeadKind::kMaskedLm, ErrorCode::kUsage,
         "eval: --packed is for masked language models, not for a {}", info.class_name);
-  Check(c.predictions.empty() || info.head == TextHead::kSequence, ErrorCode::kUsage,
+  Check(c.predictions.empty() || info.head == HeadKind::kSequence, ErrorCode::kUsage,
         "eval: --predictions is for classifiers of texts, not for a {}", info.class_name);
-  if (info.head != TextHead::kCausalLm) CheckByteOptions(c, info);
+  if (info.head != HeadKind::kCausalLm) CheckByteOptions(c, info);
   switch (info.head) {
-    case TextHead::kCausalLm:
+    case HeadKind::kCausalLm:
       PrintResult(JudgeLanguageModel(context, c));
       return 0;
-    case TextHead::kMaskedLm:
+    case HeadKind::kMaskedLm:
       PrintResult(JudgeMaskedLm(context, c));
       return 0;
-    case TextHead::kSequence:
+    case HeadKind::kSequence:
       PrintResult(JudgeClassifier(context, c));
       return 0;
     default:

@@ -48,7 +48,7 @@ std::string Show(const std::string& name, const FilledText& filled) {
 
 int RunFillMask(const FillMaskCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, "fill-mask", TextHead::kMaskedLm, threads);
+  TaskRun run(c.task, "fill-mask", HeadKind::kMaskedLm, threads);
   run.check = [&](const std::string& name, std::span<const text::Encoding> rows) {
     CheckHasMask(run.model(), rows, name);
   };

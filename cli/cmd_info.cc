@@ -74,9 +74,8 @@ nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
   j["local"] = {{"chunk", c.local_chunk}, {"before", c.local_before}, {"after", c.local_after}};
   j["lsh"] = LshInfo(c);
   j["attention_choice"] = AttentionName(c.attention);
-  if (c.head == ReformerHead::kSequence) j["labels"] = c.labels;
-  const bool language =
-      c.head == ReformerHead::kLanguageModel || c.head == ReformerHead::kMaskedLanguageModel;
+  if (c.head == HeadKind::kSequence) j["labels"] = c.labels;
+  const bool language = c.head == HeadKind::kCausalLm || c.head == HeadKind::kMaskedLm;
   if (language) j["lm_bias"] = c.lm_bias;
   j["positions"] = PositionInfo(c);
   j["parameters"] = ParameterCount(c);

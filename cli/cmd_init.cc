@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "cli/visual/output.h"
 #include "io/escape.h"
 #include "io/paths.h"
+#include "model/head_tables.h"
 #include "model/longformer_files.h"
 #include "model/model_files.h"
 #include "model/model_folder.h"
@@ -31,24 +33,11 @@ struct InitOptions {
   bool overwrite = false;
 };
 
-// What --head calls the heads.
-constexpr std::pair<const char*, ReformerHead> kReformerHeads[] = {
-    {"lm", ReformerHead::kLanguageModel},  {"mlm", ReformerHead::kMaskedLanguageModel},
-    {"classify", ReformerHead::kSequence}, {"qa", ReformerHead::kQuestion},
-    {"none", ReformerHead::kNone},
-};
-constexpr std::pair<const char*, LongformerHead> kLongformerHeads[] = {
-    {"mlm", LongformerHead::kMaskedLm}, {"classify", LongformerHead::kSequence},
-    {"qa", LongformerHead::kQuestion},  {"token-classify", LongformerHead::kToken},
-    {"none", LongformerHead::kNone},    {"multiple-choice", LongformerHead::kChoice},
-};
-
-template <class Heads>
-auto ParseHead(const Heads& heads, const std::string& name) {
+HeadKind ParseHead(std::span<const HeadClass> heads, const std::string& name) {
   std::string known;
-  for (const auto& [text, head] : heads) {
-    if (text == name) return head;
-    known.append(known.empty() ? "" : ", ").append(text);
+  for (const HeadClass& row : heads) {
+    if (NameOf(row.head) == name) return row.head;
+    known.append(known.empty() ? "" : ", ").append(NameOf(row.head));
   }
   Fail(ErrorCode::kUsage, "init: --head '{}' is unknown here; use one of {}", io::Escape(name),
        known);
@@ -56,8 +45,8 @@ auto ParseHead(const Heads& heads, const std::string& name) {
 
 // --head and --labels in place of what the preset or the config has. A Reformer's masked LM reads
 // both ways; so do the other heads on a preset, whose own head is a causal language model.
-template <class Config, class Heads>
-void ApplyHead(const InitOptions& o, const Heads& heads, Config* config) {
+template <class Config>
+void ApplyHead(const InitOptions& o, std::span<const HeadClass> heads, Config* config) {
   if (!o.head.empty()) config->head = ParseHead(heads, o.head);
   for (const std::string& label : o.labels) {
     Check(io::IsUtf8(label), ErrorCode::kUsage,
@@ -70,10 +59,10 @@ void ApplyHead(const InitOptions& o, const Heads& heads, Config* config) {
 void ApplyReformerHead(const InitOptions& o, ReformerConfig* c) {
   ApplyHead(o, kReformerHeads, c);
   if (o.head.empty()) return;
-  if (c->head == ReformerHead::kLanguageModel) {
+  if (c->head == HeadKind::kCausalLm) {
     c->is_decoder = true;
     c->local_after = c->lsh_after = 0;
-  } else if (c->head == ReformerHead::kMaskedLanguageModel || o.config.empty()) {
+  } else if (c->head == HeadKind::kMaskedLm || o.config.empty()) {
     if (c->is_decoder) c->local_after = c->lsh_after = 1;
     c->is_decoder = false;
   }
@@ -218,14 +207,14 @@ std::string NextCommand(const std::string& directory) {
   const bool longformer = ModelType(folder / "config.json") == "longformer";
   const char* task = nullptr;
   if (longformer) {
-    const LongformerHead head = LoadLongformerConfig(folder).head;
-    if (head == LongformerHead::kMaskedLm) task = "mlm";
-    if (head == LongformerHead::kSequence) task = "classify";
+    const HeadKind head = LoadLongformerConfig(folder).head;
+    if (head == HeadKind::kMaskedLm) task = "mlm";
+    if (head == HeadKind::kSequence) task = "classify";
   } else {
-    const ReformerHead head = LoadReformerConfig(folder).head;
-    if (head == ReformerHead::kLanguageModel) task = "lm";
-    if (head == ReformerHead::kMaskedLanguageModel) task = "mlm";
-    if (head == ReformerHead::kSequence) task = "classify";
+    const HeadKind head = LoadReformerConfig(folder).head;
+    if (head == HeadKind::kCausalLm) task = "lm";
+    if (head == HeadKind::kMaskedLm) task = "mlm";
+    if (head == HeadKind::kSequence) task = "classify";
   }
   if (task == nullptr) return fmt::format("longspan info {}", directory);
   return fmt::format("longspan train {} -m {} --train {} -o RUN", task, directory,

@@ -82,7 +82,7 @@ int RunMultipleChoice(const ChoiceCommand& c, int threads) {
   // Who names a field means that it is there.
   const std::string& field = options.data.text_field;
   TextInputs inputs(options, {{field, field != kContext}, {"question"}, {"choices"}});
-  TaskRun run(c.task, "multiple-choice", TextHead::kChoice, threads);
+  TaskRun run(c.task, "multiple-choice", HeadKind::kChoice, threads);
   const auto texts_of = [&](const InputText& input) {
     const Question question = QuestionOf(c, input);
     return ChoicePairs({&question, 1});

@@ -64,14 +64,14 @@ struct Plan {
 };
 
 // What --task calls the heads that a training step can have.
-constexpr std::pair<const char*, ReformerHead> kReformerTasks[] = {
-    {"lm", ReformerHead::kLanguageModel},
-    {"mlm", ReformerHead::kMaskedLanguageModel},
-    {"classify", ReformerHead::kSequence},
+constexpr std::pair<const char*, HeadKind> kReformerTasks[] = {
+    {"lm", HeadKind::kCausalLm},
+    {"mlm", HeadKind::kMaskedLm},
+    {"classify", HeadKind::kSequence},
 };
-constexpr std::pair<const char*, LongformerHead> kLongformerTasks[] = {
-    {"mlm", LongformerHead::kMaskedLm},
-    {"classify", LongformerHead::kSequence},
+constexpr std::pair<const char*, HeadKind> kLongformerTasks[] = {
+    {"mlm", HeadKind::kMaskedLm},
+    {"classify", HeadKind::kSequence},
 };
 
 template <class Tasks>
@@ -100,22 +100,21 @@ void PutTrainedHead(std::optional<Head> wanted, Head none, Head trained, const N
 // Causal under a language model, in both directions under a masked one; a classifier reads as the
 // config says.
 void ReadAsTrained(ReformerConfig* config) {
-  if (config->head == ReformerHead::kLanguageModel) {
+  if (config->head == HeadKind::kCausalLm) {
     config->is_decoder = true;
     config->local_after = config->lsh_after = 0;
-  } else if (config->head == ReformerHead::kMaskedLanguageModel) {
+  } else if (config->head == HeadKind::kMaskedLm) {
     config->is_decoder = false;
   }
 }
 
 Plan PlanReformer(Context& context, ReformerConfig given, const PlanCommand& c) {
   Plan plan;
-  std::optional<ReformerHead> wanted;
+  std::optional<HeadKind> wanted;
   if (!c.task.empty()) wanted = HeadOfTask(kReformerTasks, c.task, "Reformer");
-  PutTrainedHead(
-      wanted, ReformerHead::kNone,
-      given.is_decoder ? ReformerHead::kLanguageModel : ReformerHead::kMaskedLanguageModel,
-      ReformerClass, &given, &plan);
+  PutTrainedHead(wanted, HeadKind::kNone,
+                 given.is_decoder ? HeadKind::kCausalLm : HeadKind::kMaskedLm, ReformerClass,
+                 &given, &plan);
   if (!plan.head.empty()) ReadAsTrained(&given);
   plan.positions = given.longest();
   plan.parameters = ParameterCount(given);
@@ -144,10 +143,9 @@ Plan PlanLongformer(Context& context, LongformerConfig config, const PlanCommand
   Check(c.gradient_streams == "f32", ErrorCode::kUsage,
         "plan: --gradient-streams is for Reformers, whose layers are reversible");
   Plan plan;
-  std::optional<LongformerHead> wanted;
+  std::optional<HeadKind> wanted;
   if (!c.task.empty()) wanted = HeadOfTask(kLongformerTasks, c.task, "Longformer");
-  PutTrainedHead(wanted, LongformerHead::kNone, LongformerHead::kMaskedLm, LongformerClass, &config,
-                 &plan);
+  PutTrainedHead(wanted, HeadKind::kNone, HeadKind::kMaskedLm, LongformerClass, &config, &plan);
   plan.positions = config.longest();
   plan.parameters = ParameterCount(config);
   plan.more_positions = "larger max_position_embeddings";

@@ -92,7 +92,7 @@ ReformerConfig StartConfig(const PuzzleCommand& c) {
   config.heads = c.heads;
   config.head_size = c.hidden / c.heads;
   config.is_decoder = true;
-  config.head = ReformerHead::kLanguageModel;
+  config.head = HeadKind::kCausalLm;
   config.max_positions = positions;
   config.axial = recall;
   if (recall) UseChunkColumns(positions, &config);

@@ -65,7 +65,7 @@ nlohmann::ordered_json Json(std::string_view text, std::span<const Answer> answe
 int RunQa(const QaCommand& c, int threads) {
   CheckGivenText("--question", c.question);
   TextInputs inputs = QuestionInputs(c);
-  TaskRun run(c.task, "qa", TextHead::kQuestion, threads);
+  TaskRun run(c.task, "qa", HeadKind::kQuestion, threads);
   run.model().DefaultStride(kStride);
   const auto pair_of = [&](const InputText& input) { return PairOf(c, input); };
   return AnswerTexts(run, inputs, pair_of, [&](const TaskChunk& chunk) {

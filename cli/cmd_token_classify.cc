@@ -37,7 +37,7 @@ TaskAnswer AnswerOf(const std::string& name, std::string_view text,
 int RunTokenClassify(const TokenClassifyCommand& c, int threads) {
   const Aggregation aggregation = ParseAggregation(c.aggregate);
   TextInputs inputs(c.task.inputs);
-  TaskRun run(c.task, "token-classify", TextHead::kToken, threads);
+  TaskRun run(c.task, "token-classify", HeadKind::kToken, threads);
   return AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
     const auto spans = ClassifyTokens(run.context(), run.model(), chunk.rows, aggregation);
     std::vector<TaskAnswer> answers;

@@ -90,7 +90,7 @@ std::vector<std::string> EvidenceVocabulary() {
 
 LongformerConfig EvidenceConfig(idx_t tokens) {
   LongformerConfig c;
-  c.head = LongformerHead::kSequence;
+  c.head = HeadKind::kSequence;
   c.attention_window = {16, 16, 16};
   c.vocab_size = static_cast<idx_t>(EvidenceVocabulary().size());
   c.hidden_size = 64;

@@ -19,15 +19,15 @@ namespace longspan::cli {
 namespace {
 
 // How each kind of model is asked, behind "longspan COMMAND -m DIR".
-std::string_view Arguments(TextHead head) {
+std::string_view Arguments(HeadKind head) {
   switch (head) {
-    case TextHead::kCausalLm:
+    case HeadKind::kCausalLm:
       return "-p TEXT";
-    case TextHead::kSequence:
+    case HeadKind::kSequence:
       return "--text TEXT";
-    case TextHead::kQuestion:
+    case HeadKind::kQuestion:
       return "FILE --question QUESTION";
-    case TextHead::kChoice:
+    case HeadKind::kChoice:
       return "FILE --question QUESTION --choice A --choice B";
     default:
       return "FILE";
@@ -85,7 +85,7 @@ nlohmann::ordered_json LongformerJson(const std::string& directory) {
   j["token_types"] = c.token_types;
   j["activation"] = c.activation;
   j["pooler"] = c.has_pooler();
-  if (c.head == LongformerHead::kSequence || c.head == LongformerHead::kToken) {
+  if (c.head == HeadKind::kSequence || c.head == HeadKind::kToken) {
     j["labels"] = c.labels;
   }
   j["parameters"] = ParameterCount(c);
@@ -178,9 +178,9 @@ void AddContext(const std::string& directory, std::unique_ptr<io::TensorSource> 
   for (const std::string& note : notes) (*j)["notes"].push_back(note);
   // A folder of sentence-transformers was made for vectors, although its model may still have the
   // head that it was pretrained with. A head that was trained for a task afterwards decides.
-  TextHead head = ReadTextModelInfo(directory).head;
-  if (has("modules.json") && (head == TextHead::kNone || head == TextHead::kMaskedLm)) {
-    head = TextHead::kNone;
+  HeadKind head = ReadTextModelInfo(directory).head;
+  if (has("modules.json") && (head == HeadKind::kNone || head == HeadKind::kMaskedLm)) {
+    head = HeadKind::kNone;
     (*j)["sentence_transformers"] = true;
   }
   (*j)["next"] = fmt::format("longspan {} -m {} {}", CommandOf(head),

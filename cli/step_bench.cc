@@ -74,7 +74,7 @@ class ReformerBench final : public StepBench {
     batch_.starts = batch_.ends = labels_;
   }
   void Forward() override {
-    if (model_.config().head != ReformerHead::kNone) {
+    if (model_.config().head != HeadKind::kNone) {
       model_.Loss(context_, batch_);
       return;
     }
@@ -125,9 +125,10 @@ class LongformerBench final : public StepBench {
     const LongformerConfig& c = model_.config();
     const auto n = static_cast<idx_t>(ids_.size());
     switch (c.head) {
-      case LongformerHead::kNone:
+      case HeadKind::kNone:
+      case HeadKind::kCausalLm:  // a Longformer has none
         break;
-      case LongformerHead::kMaskedLm: {
+      case HeadKind::kMaskedLm: {
         constexpr double kLabelled = 0.15;
         labels_ = RandomIds(3, n, c.vocab_size);
         Rng rng(4);
@@ -137,15 +138,15 @@ class LongformerBench final : public StepBench {
         labels_[0] = 0;  // however short the text is
         break;
       }
-      case LongformerHead::kToken:
+      case HeadKind::kToken:
         labels_ = RandomIds(3, n, c.label_count());
         break;
-      case LongformerHead::kSequence:
+      case HeadKind::kSequence:
         values_.assign(static_cast<std::size_t>(batch_.rows * c.label_count()), 1.0f);
         labels_ = RandomIds(3, batch_.rows, c.label_count());
         break;
-      case LongformerHead::kQuestion:
-      case LongformerHead::kChoice:
+      case HeadKind::kQuestion:
+      case HeadKind::kChoice:
         labels_.assign(static_cast<std::size_t>(batch_.rows), 0);
         break;
     }
@@ -156,7 +157,7 @@ class LongformerBench final : public StepBench {
 
   ParameterTable& parameters() override { return model_.parameters(); }
   void Forward() override {
-    if (model_.config().head != LongformerHead::kNone) {
+    if (model_.config().head != HeadKind::kNone) {
       model_.Loss(context_, batch_);
       return;
     }

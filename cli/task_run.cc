@@ -38,7 +38,7 @@ std::optional<text::Overflow> ParseOverflow(const std::string& name) {
   return text::Overflow::kError;
 }
 
-TaskModel OpenModel(const TaskCommand& c, std::optional<TextHead> head) {
+TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
   TaskOptions options = c.options;
   options.overflow = ParseOverflow(c.overflow);
   options.compute = DTypeOf(c.dtype);
@@ -93,7 +93,7 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command.add_flag("--json", c.json, "Print one JSON document");
 }
 
-TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<TextHead> head, int threads)
+TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads)
     : command_(c),
       context_(threads),
       model_(OpenModel(c, head)),

@@ -48,7 +48,7 @@ class TaskRun {
  public:
   // Loads the model; without a head any will do. Warnings go to stderr. `task` is what the document
   // of --json calls it. `c` stays the caller's and must live as long.
-  TaskRun(const TaskCommand& c, std::string task, std::optional<TextHead> head, int threads);
+  TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads);
 
   Context& context() { return context_; }
   TaskModel& model() { return model_; }

@@ -14,17 +14,16 @@ using nlohmann::json;
 
 struct ClassEnd {
   std::string_view name;  // behind "Bert" or "Roberta"
-  BertHead head;
-  TextHead text;
+  HeadKind head;
 };
 constexpr ClassEnd kClasses[] = {
-    {"Model", BertHead::kNone, TextHead::kNone},
-    {"ForMaskedLM", BertHead::kMaskedLm, TextHead::kMaskedLm},
-    {"ForPreTraining", BertHead::kMaskedLm, TextHead::kMaskedLm},
-    {"ForSequenceClassification", BertHead::kSequence, TextHead::kSequence},
-    {"ForTokenClassification", BertHead::kToken, TextHead::kToken},
-    {"ForQuestionAnswering", BertHead::kQuestion, TextHead::kQuestion},
-    {"ForMultipleChoice", BertHead::kChoice, TextHead::kChoice},
+    {"Model", HeadKind::kNone},
+    {"ForMaskedLM", HeadKind::kMaskedLm},
+    {"ForPreTraining", HeadKind::kMaskedLm},
+    {"ForSequenceClassification", HeadKind::kSequence},
+    {"ForTokenClassification", HeadKind::kToken},
+    {"ForQuestionAnswering", HeadKind::kQuestion},
+    {"ForMultipleChoice", HeadKind::kChoice},
 };
 
 // Fields that a Longformer does not have, or that are rewritten.
@@ -64,7 +63,7 @@ void TakeHead(const json& o, std::string_view source, const WeightHeads& weights
   std::vector<std::string> classes;
   for (const ClassEnd& end : kClasses) classes.push_back(prefix + std::string(end.name));
   std::vector<NamedHead> known;
-  for (std::size_t i = 0; i < classes.size(); ++i) known.emplace_back(kClasses[i].text, classes[i]);
+  for (std::size_t i = 0; i < classes.size(); ++i) known.emplace_back(kClasses[i].head, classes[i]);
   const std::vector<std::string> names = Architectures(o, source);
   const bool one = names.size() == 1;
   Check(!one || std::find(classes.begin(), classes.end(), names[0]) != classes.end(),
@@ -75,10 +74,10 @@ void TakeHead(const json& o, std::string_view source, const WeightHeads& weights
   HeadRules rules{prefix};
   rules.masked = rules.tokens = true;
   rules.bare_pooled = bert;
-  const TextHead found = ParseHead(o, source, known, rules, weights, TextHead::kNone);
+  const HeadKind found = ParseHead(o, source, known, rules, weights, HeadKind::kNone);
   for (std::size_t i = 0; i < classes.size(); ++i) {
-    if (kClasses[i].text != found) continue;
-    c->head = kClasses[i].head;
+    if (kClasses[i].head != found) continue;
+    c->head = found;
     c->architecture = one ? names[0] : classes[i];
     return;
   }
@@ -86,7 +85,7 @@ void TakeHead(const json& o, std::string_view source, const WeightHeads& weights
 
 }  // namespace
 
-std::string LongformerClassOf(BertHead head) {
+std::string LongformerClassOf(HeadKind head) {
   for (const ClassEnd& end : kClasses) {
     if (end.head == head) return "Longformer" + std::string(end.name);
   }
@@ -143,7 +142,7 @@ BertConfig ParseBertConfig(const json& o, std::string_view source, const WeightH
         source, io::Escape(positions));
   Check(!io::GetBool(o, "is_decoder", false, source), ErrorCode::kFormat,
         "{}: is_decoder is true; a Longformer looks both ways", source);
-  Check(c.head != BertHead::kMaskedLm || c.family == BertFamily::kRoberta || c.activation == "gelu",
+  Check(c.head != HeadKind::kMaskedLm || c.family == BertFamily::kRoberta || c.activation == "gelu",
         ErrorCode::kFormat,
         "{}: hidden_act '{}' stands in BERT's masked-language head too, a Longformer's has gelu",
         source, io::Escape(c.activation));
@@ -183,7 +182,7 @@ std::string LongformerConfigText(const json& original, const BertConfig& c,
   if (begin >= 0) o["bos_token_id"] = begin;
   if (end >= 0) o["eos_token_id"] = end;
   if (separator >= 0) o["sep_token_id"] = separator;
-  if (c.head == BertHead::kSequence || c.head == BertHead::kToken) {
+  if (c.head == HeadKind::kSequence || c.head == HeadKind::kToken) {
     o.erase("num_labels");
     o.erase("_num_labels");
     WriteLabels(labels.names, ProblemType::kInferred, &o);

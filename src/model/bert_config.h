@@ -6,17 +6,16 @@
 #include <string_view>
 
 #include "longspan/types.h"
+#include "model/head_kind.h"
 #include "model/label_fields.h"
 #include "model/weight_heads.h"
 
 namespace longspan {
 
 enum class BertFamily { kBert, kRoberta };
-enum class BertHead { kNone, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
-
 struct BertConfig {
   BertFamily family = BertFamily::kBert;
-  BertHead head = BertHead::kNone;
+  HeadKind head = HeadKind::kNone;
   std::string architecture;  // "BertModel"
   idx_t hidden_size = 768, layers = 12, heads = 12, feed_forward_size = 3072;
   idx_t vocab_size = 30522, positions = 512, token_types = 2, pad_token = 0;
@@ -45,6 +44,6 @@ std::string LongformerConfigText(const nlohmann::json& original, const BertConfi
                                  idx_t cls_token, idx_t sep_token);
 
 // "LongformerForMaskedLM".
-std::string LongformerClassOf(BertHead head);
+std::string LongformerClassOf(HeadKind head);
 
 }  // namespace longspan

@@ -174,8 +174,8 @@ TEST(Config, ParameterCountIsWhatTheModelAllocates) {
     EXPECT_EQ(static_cast<std::uint64_t>(Reformer(config).parameters().count()),
               ParameterCount(config));
   }
-  for (const ReformerHead head : {ReformerHead::kNone, ReformerHead::kMaskedLanguageModel,
-                                  ReformerHead::kSequence, ReformerHead::kQuestion}) {
+  for (const HeadKind head :
+       {HeadKind::kNone, HeadKind::kMaskedLm, HeadKind::kSequence, HeadKind::kQuestion}) {
     ReformerConfig config = ReformerPreset("tiny");
     config.head = head;
     EXPECT_EQ(static_cast<std::uint64_t>(Reformer(config).parameters().count()),

@@ -80,13 +80,13 @@ GlobalPolicy GlobalPolicy::Parse(std::string_view text) {
   Fail(ErrorCode::kUsage, "global: '{}' is unknown; use {}", io::Escape(text), kForms);
 }
 
-GlobalPolicy GlobalPolicy::For(LongformerHead head) const {
+GlobalPolicy GlobalPolicy::For(HeadKind head) const {
   if (kind_ != Kind::kAuto) return *this;
   GlobalPolicy policy;
   policy.kind_ = Kind::kNone;
-  if (head == LongformerHead::kQuestion) policy.kind_ = Kind::kQuestion;
-  if (head == LongformerHead::kChoice) policy.kind_ = Kind::kChoices;
-  if (head == LongformerHead::kSequence) {
+  if (head == HeadKind::kQuestion) policy.kind_ = Kind::kQuestion;
+  if (head == HeadKind::kChoice) policy.kind_ = Kind::kChoices;
+  if (head == HeadKind::kSequence) {
     // The head reads position 0, which stays hidden where the text is padded on the left.
     policy.kind_ = Kind::kPositions;
     policy.numbers_ = {0};

@@ -27,7 +27,7 @@ class GlobalPolicy {
   static GlobalPolicy Parse(std::string_view text);
 
   // Returns the policy that `auto` means for this head. Any other policy is returned as it is.
-  GlobalPolicy For(LongformerHead head) const;
+  GlobalPolicy For(HeadKind head) const;
 
   // "first:4": what Parse reads, or "choices" (all tokens after the double separator), which only
   // auto selects.

@@ -62,8 +62,7 @@ std::vector<std::int32_t> PositionIds(std::span<const std::int32_t> ids, idx_t r
 // ---- parameters ---------------------------------------------------------------------------------
 
 Longformer::Longformer(LongformerConfig config, Memory memory)
-    : config_(std::move(config)),
-      prefix_(config_.head == LongformerHead::kNone ? "" : "longformer.") {
+    : config_(std::move(config)), prefix_(config_.head == HeadKind::kNone ? "" : "longformer.") {
   const idx_t channels = config_.hidden_size;
   const auto table = [&](const char* name, idx_t rows) {
     return parameters_.Add(Name("embeddings.") + name, {rows, channels}, ParameterKind::kEmbedding);
@@ -75,7 +74,7 @@ Longformer::Longformer(LongformerConfig config, Memory memory)
   for (std::size_t i = 0; i < config_.layers(); ++i) {
     layers_.emplace_back(config_, i, Name("encoder.layer.") + std::to_string(i) + ".", parameters_);
   }
-  if (config_.head == LongformerHead::kNone && config_.has_pooler()) {
+  if (config_.head == HeadKind::kNone && config_.has_pooler()) {
     pooler_.emplace("pooler.dense.", channels, channels, parameters_);
   }
   head_ = MakeLongformerHead(config_, prefix_, parameters_);
@@ -133,9 +132,8 @@ void Longformer::CheckBatch(const LongformerBatch& batch) const {
 
 void Longformer::CheckDocumentsOf(const LongformerBatch& batch) const {
   if (batch.documents.empty()) return;
-  const bool by_token = config_.head == LongformerHead::kNone ||
-                        config_.head == LongformerHead::kMaskedLm ||
-                        config_.head == LongformerHead::kToken;
+  const bool by_token = config_.head == HeadKind::kNone || config_.head == HeadKind::kMaskedLm ||
+                        config_.head == HeadKind::kToken;
   Check(by_token, ErrorCode::kUsage,
         "batch: documents side by side in rows, but a {} judges whole rows",
         LongformerClass(config_.head));

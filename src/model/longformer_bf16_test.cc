@@ -43,10 +43,10 @@ struct Bf16Problem {
   Longformer model;
   LongformerData data;
 
-  Bf16Problem(LongformerHead head, std::uint64_t seed)
+  Bf16Problem(HeadKind head, std::uint64_t seed)
       : config(RandomLongformer(head, seed)),
         model(config),
-        data(config, head == LongformerHead::kChoice ? 2 : 1 + static_cast<idx_t>(seed % 2),
+        data(config, head == HeadKind::kChoice ? 2 : 1 + static_cast<idx_t>(seed % 2),
              15 + 2 * static_cast<idx_t>(seed % 8), seed) {
     model.Initialise(seed);
     Perturb(model, seed, 0.1f);
@@ -89,7 +89,7 @@ struct Bf16OutputCheck {
         Compared::Append(naive_states[i], &hidden.naive);
         Compared::Append(expected[i], &hidden.expected);
       }
-      if (problem.config.head == LongformerHead::kNone) return;
+      if (problem.config.head == HeadKind::kNone) return;
       Compared::Append(Values(problem.model.Logits(context, batch, last.view<2>())),
                        &logits.actual);
       Compared::Append(naive.Logits(batch, naive_states.back()), &logits.naive);
@@ -113,7 +113,7 @@ struct Bf16OutputCheck {
   }
 };
 
-class LongformerBf16Test : public testing::TestWithParam<LongformerHead> {};
+class LongformerBf16Test : public testing::TestWithParam<HeadKind> {};
 
 TEST_P(LongformerBf16Test, OutputsWithinTwiceTheNaiveError) {
   Bf16OutputCheck check;
@@ -125,13 +125,13 @@ TEST_P(LongformerBf16Test, OutputsWithinTwiceTheNaiveError) {
 }
 
 TEST(LongformerBf16, WrongModelsAreFound) {
-  Bf16Problem problem(LongformerHead::kToken, 3);
+  Bf16Problem problem(HeadKind::kToken, 3);
   Bf16OutputCheck check;
   check.Add(problem);
   EXPECT_LE(check.Excess(problem.model, problem), 1.0);
   for (const char* name : {"attention.self.value.bias", "attention.output.LayerNorm.bias",
                            "intermediate.dense.weight", "output.dense.weight"}) {
-    Bf16Problem wrong(LongformerHead::kToken, 3);
+    Bf16Problem wrong(HeadKind::kToken, 3);
     const View<float, 1> values =
         wrong.model.parameters().Write().vector(std::string("longformer.encoder.layer.1.") + name);
     std::fill_n(values.data, values.size(), 1.0f);
@@ -144,7 +144,7 @@ TEST(LongformerBf16, WrongModelsAreFound) {
 template <class Reference>
 double Derivative(Reference& reference, const Bf16Problem& problem,
                   const std::vector<float>& cotangent) {
-  if (problem.config.head != LongformerHead::kNone) {
+  if (problem.config.head != HeadKind::kNone) {
     return reference.Loss(problem.data.batch).imag() / kComplexStep;
   }
   const auto hidden = reference.HiddenStates(problem.data.batch).back();
@@ -173,7 +173,7 @@ std::vector<float> GradientsOf(Context& context, Bf16Problem& problem,
   ParameterTable& table = problem.model.parameters();
   table.AllocateGradients();
   std::fill_n(table.gradients().data, table.gradients().size(), 0.0f);
-  if (problem.config.head == LongformerHead::kNone) {
+  if (problem.config.head == HeadKind::kNone) {
     problem.model.CotangentGradients(
         context, problem.data.batch,
         {cotangent.data(), {problem.rows(), problem.config.hidden_size}}, {});
@@ -250,8 +250,8 @@ TEST(LongformerBf16, ManyGlobalTokensAndFew) {
   Bf16OutputCheck check;
   DirectionErrors ours, theirs;
   for (const idx_t globals : {1, 3, 30}) {
-    Bf16Problem problem(LongformerHead::kToken, 4);
-    problem.config = SmallLongformer(LongformerHead::kToken);
+    Bf16Problem problem(HeadKind::kToken, 4);
+    problem.config = SmallLongformer(HeadKind::kToken);
     problem.model = Longformer(problem.config);
     problem.model.Initialise(3);
     problem.model.ComputeIn(DType::kBF16);
@@ -281,8 +281,8 @@ TEST(LongformerBf16, ManyGlobalTokensAndFew) {
 
 TEST(LongformerBf16, SameBitsForAnyThreads) {
   test::ForEachBf16Path([] {
-    for (const LongformerHead head : kTestedHeads) {
-      if (head == LongformerHead::kNone) continue;
+    for (const HeadKind head : kTestedHeads) {
+      if (head == HeadKind::kNone) continue;
       Longformer model(WithDropout(head));
       model.Initialise(4);
       model.ComputeIn(DType::kBF16);
@@ -295,7 +295,7 @@ TEST(LongformerBf16, SameBitsForAnyThreads) {
 }
 
 TEST(LongformerBf16, RecomputationChangesNoBit) {
-  Longformer model(WithDropout(LongformerHead::kMaskedLm));
+  Longformer model(WithDropout(HeadKind::kMaskedLm));
   model.Initialise(4);
   model.ComputeIn(DType::kBF16);
   const LongformerData data(model.config(), 2, 37, 2);
@@ -304,7 +304,7 @@ TEST(LongformerBf16, RecomputationChangesNoBit) {
 
 // A layer's copies made when it runs, whether it keeps its activations or not.
 TEST(LongformerBf16, CopiesInTurnChangeNoBit) {
-  Longformer model(WithDropout(LongformerHead::kMaskedLm));
+  Longformer model(WithDropout(HeadKind::kMaskedLm));
   model.Initialise(4);
   const LongformerData data(model.config(), 2, 37, 2);
   Context context(2);
@@ -322,7 +322,7 @@ TEST(LongformerBf16, CopiesInTurnChangeNoBit) {
 }
 
 TEST(LongformerBf16, CopiesOfAnotherLayerAreRefused) {
-  Longformer model(SmallLongformer(LongformerHead::kNone));
+  Longformer model(SmallLongformer(HeadKind::kNone));
   model.Initialise(4);
   const std::string first = "encoder.layer.0.attention.self.key.weight";
   const std::string second = "encoder.layer.1.attention.self.key.weight";
@@ -346,7 +346,7 @@ TEST(LongformerBf16, CopiesOfAnotherLayerAreRefused) {
 // The copy follows the parameters, and fp32 comes back as it was.
 class LongformerBf16Copies : public testing::TestWithParam<LayerCopies> {};
 TEST_P(LongformerBf16Copies, FollowTheParameters) {
-  Longformer model(SmallLongformer(LongformerHead::kMaskedLm));
+  Longformer model(SmallLongformer(HeadKind::kMaskedLm));
   model.Initialise(4);
   const LongformerData data(model.config(), 2, 21, 3);
   Context context(2);
@@ -384,7 +384,7 @@ INSTANTIATE_TEST_SUITE_P(When, LongformerBf16Copies,
                          testing::Values(LayerCopies::kKept, LayerCopies::kInTurn));
 
 TEST(LongformerBf16, AttentionMaps) {
-  Bf16Problem problem(LongformerHead::kToken, 2);
+  Bf16Problem problem(HeadKind::kToken, 2);
   const LongformerBatch& batch = problem.data.batch;
   auto oracle = ReferenceOf<double, ref::Exact>(problem.model);
   const auto states = oracle.HiddenStates(batch);
@@ -408,7 +408,7 @@ TEST(LongformerBf16, AttentionMaps) {
 
 // Losses of a masked LM that learns one batch by heart.
 std::vector<double> LossCurve(DType dtype) {
-  LongformerConfig config = SmallLongformer(LongformerHead::kMaskedLm);
+  LongformerConfig config = SmallLongformer(HeadKind::kMaskedLm);
   config.initializer_range = 0.05;
   Longformer model(config);
   model.Initialise(4);
@@ -426,7 +426,7 @@ std::vector<double> LossCurve(DType dtype) {
     AdamWSpec spec;
     spec.step = step;
     spec.learning_rate = 1e-2f;
-    AdamWStep(context, spec, model.parameters().values(), gradients, first.view<1>(),
+    AdamWStep(context, spec, model.parameters().Write().values(), gradients, first.view<1>(),
               second.view<1>());
   }
   losses.push_back(model.Loss(context, data.batch).mean);
@@ -444,7 +444,7 @@ TEST(LongformerBf16, LearnsAsFp32Does) {
 
 // What training keeps halves.
 TEST(LongformerBf16, KeepsHalfAsMuch) {
-  LongformerConfig config = SmallLongformer(LongformerHead::kToken);
+  LongformerConfig config = SmallLongformer(HeadKind::kToken);
   config.attention_window.assign(12, 64);
   config.hidden_size = 48;
   config.feed_forward_size = 192;

@@ -19,13 +19,11 @@ namespace {
 
 using nlohmann::json;
 
-LongformerHead HeadIn(const json& object, std::string_view source,
-                      const std::optional<WeightHeads>& weights) {
+HeadKind HeadIn(const json& object, std::string_view source,
+                const std::optional<WeightHeads>& weights) {
   HeadRules rules{"Longformer"};
   rules.masked = rules.tokens = true;
-  const TextHead found =
-      ParseHead(object, source, ClassesIn(kLongformerHeads), rules, weights, TextHead::kNone);
-  return HeadFor(kLongformerHeads, found).value_or(LongformerHead::kNone);
+  return ParseHead(object, source, ClassesIn(kLongformerHeads), rules, weights, HeadKind::kNone);
 }
 
 // Fields of the format that the original code wrote: there attention_window is one-sided.
@@ -104,8 +102,8 @@ void ParseHeadFields(const json& o, std::string_view source,
                      const std::optional<WeightHeads>& weights, LongformerConfig* c) {
   LabelFields labels = ParseLabels(o, source);
   c->problem = ParseProblemType(o, source);
-  const bool sequences = c->head == LongformerHead::kSequence;
-  if (sequences || c->head == LongformerHead::kToken) {
+  const bool sequences = c->head == HeadKind::kSequence;
+  if (sequences || c->head == HeadKind::kToken) {
     if (weights) {
       FitLabels(sequences ? weights->dense_classes : weights->classes, source, &labels);
     }
@@ -113,7 +111,7 @@ void ParseHeadFields(const json& o, std::string_view source,
     c->notes = std::move(labels.notes);
   }
   c->labels = std::move(labels.names);
-  Check(c->head != LongformerHead::kQuestion || c->label_count() == 2, ErrorCode::kFormat,
+  Check(c->head != HeadKind::kQuestion || c->label_count() == 2, ErrorCode::kFormat,
         "{}: {} labels; a LongformerForQuestionAnswering needs 2, start and end", source,
         c->label_count());
 }
@@ -131,9 +129,7 @@ constexpr Preset kPresets[] = {
 
 }  // namespace
 
-std::string_view LongformerClass(LongformerHead head) {
-  return RowOf(kLongformerHeads, head).class_name;
-}
+std::string_view LongformerClass(HeadKind head) { return ClassOf(kLongformerHeads, head); }
 
 idx_t LongformerConfig::largest_window() const {
   return *std::max_element(attention_window.begin(), attention_window.end());
@@ -215,17 +211,19 @@ std::uint64_t ParameterCount(const LongformerConfig& c) {
   if (c.has_pooler()) count += square;
   const auto head = [&](std::uint64_t labels) { return labels * (channels + 1); };
   switch (c.head) {
-    case LongformerHead::kNone:
+    case HeadKind::kNone:
       return count;
-    case LongformerHead::kMaskedLm:
+    case HeadKind::kMaskedLm:
       return count + square + 2 * channels + u(c.vocab_size) * (c.tied ? 1 : 1 + channels);
-    case LongformerHead::kSequence:
+    case HeadKind::kSequence:
       return count + square + head(u(c.label_count()));
-    case LongformerHead::kToken:
-    case LongformerHead::kQuestion:
+    case HeadKind::kToken:
+    case HeadKind::kQuestion:
       return count + head(u(c.label_count()));
-    case LongformerHead::kChoice:
+    case HeadKind::kChoice:
       return count + head(1);
+    case HeadKind::kCausalLm:
+      break;  // a Longformer has none
   }
   return count;
 }
@@ -242,7 +240,7 @@ LongformerConfig LongformerPreset(std::string_view name) {
     names.append(names.empty() ? "" : ", ").append(preset.name);
     if (preset.name != name) continue;
     LongformerConfig c;
-    c.head = LongformerHead::kMaskedLm;
+    c.head = HeadKind::kMaskedLm;
     c.attention_window.assign(static_cast<std::size_t>(preset.layers), preset.window);
     c.vocab_size = 50265;
     c.hidden_size = preset.hidden;

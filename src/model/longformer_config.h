@@ -9,18 +9,18 @@
 #include <vector>
 
 #include "longspan/types.h"
+#include "model/head_kind.h"
 #include "model/label_fields.h"
 
 namespace longspan {
 
 // The head: that of the config's "architectures", or that of the weights if the config does not
 // name exactly one class. A bare model has a pooler.
-enum class LongformerHead { kNone, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
 // "LongformerForMaskedLM".
-std::string_view LongformerClass(LongformerHead head);
+std::string_view LongformerClass(HeadKind head);
 
 struct LongformerConfig {
-  LongformerHead head = LongformerHead::kNone;
+  HeadKind head = HeadKind::kNone;
   // Hugging Face's attention_window of each layer: even, both sides together.
   std::vector<idx_t> attention_window = std::vector<idx_t>(12, 512);
   idx_t vocab_size = 30522;
@@ -57,7 +57,7 @@ struct LongformerConfig {
   // The most tokens that are not padding in a row.
   idx_t longest() const { return max_positions - pad_token - 1; }
   bool has_pooler() const {
-    return head == LongformerHead::kChoice || (head == LongformerHead::kNone && pooler);
+    return head == HeadKind::kChoice || (head == HeadKind::kNone && pooler);
   }
 };
 

@@ -34,7 +34,7 @@ void ExpectRefusedConfig(const std::string& text, const char* says) {
 
 TEST(LongformerConfigTest, DefaultsAreHuggingFaces) {
   const LongformerConfig c = ParseConfig("{}");
-  EXPECT_EQ(c.head, LongformerHead::kNone);
+  EXPECT_EQ(c.head, HeadKind::kNone);
   EXPECT_EQ(c.attention_window, std::vector<idx_t>(12, 512));
   EXPECT_EQ(c.vocab_size, 30522);
   EXPECT_EQ(c.hidden_size, 768);
@@ -97,7 +97,7 @@ TEST(LongformerConfigTest, WhatIsRefused) {
 
 TEST(LongformerConfigTest, WhatIsWrittenIsReadBack) {
   LongformerConfig c = LongformerPreset("small");
-  c.head = LongformerHead::kSequence;
+  c.head = HeadKind::kSequence;
   c.labels = {"no", "yes", "maybe"};
   c.problem = ProblemType::kMultiLabel;
   c.activation = "gelu_new";
@@ -117,7 +117,7 @@ TEST(LongformerConfigTest, WhatIsWrittenIsReadBack) {
 TEST(LongformerConfigTest, CountsOfTheBaseModel) {
   LongformerConfig c = LongformerPreset("base");
   EXPECT_EQ(ParameterCount(c), 148'711'257u);
-  c.head = LongformerHead::kNone;
+  c.head = HeadKind::kNone;
   EXPECT_EQ(ParameterCount(c), 148'659'456u);
   c.pooler = false;
   EXPECT_EQ(ParameterCount(c), 148'068'864u);
@@ -129,7 +129,7 @@ TEST(LongformerConfigTest, CountsAreThoseOfTheModel) {
   for (int head = 0; head < 6; ++head) {
     LongformerConfig c = LongformerPreset("tiny");
     c.vocab_size = 50;
-    c.head = static_cast<LongformerHead>(head);
+    c.head = static_cast<HeadKind>(head);
     c.labels = {"a", "b"};
     EXPECT_EQ(static_cast<idx_t>(ParameterCount(c)), Longformer(c).parameters().count());
     c.tied = false;
@@ -141,7 +141,7 @@ TEST(LongformerConfigTest, CountsAreThoseOfTheModel) {
 
 // The roles of one row of ids; padding (id 1) is hidden.
 std::vector<int> Roles(const std::string& policy, const std::vector<std::int32_t>& ids,
-                       LongformerHead head = LongformerHead::kNone) {
+                       HeadKind head = HeadKind::kNone) {
   LongformerConfig c;
   c.head = head;
   std::vector<std::uint8_t> roles;
@@ -167,16 +167,15 @@ TEST(GlobalPolicyTest, NamesAndWhatTheyMark) {
 
 TEST(GlobalPolicyTest, AutoIsWhatTheHeadNeeds) {
   const std::vector<std::int32_t> ids = {0, 7, 8, 2, 2, 9, 7, 2, 1, 1};
-  const auto choose = [&](LongformerHead head) { return Roles("auto", ids, head); };
-  for (const LongformerHead head :
-       {LongformerHead::kNone, LongformerHead::kMaskedLm, LongformerHead::kToken}) {
+  const auto choose = [&](HeadKind head) { return Roles("auto", ids, head); };
+  for (const HeadKind head : {HeadKind::kNone, HeadKind::kMaskedLm, HeadKind::kToken}) {
     EXPECT_THAT(choose(head), ElementsAre(1, 1, 1, 1, 1, 1, 1, 1, 0, 0));
   }
-  EXPECT_THAT(choose(LongformerHead::kSequence), ElementsAre(2, 1, 1, 1, 1, 1, 1, 1, 0, 0));
-  EXPECT_THAT(choose(LongformerHead::kQuestion), ElementsAre(2, 2, 2, 1, 1, 1, 1, 1, 0, 0));
-  EXPECT_THAT(choose(LongformerHead::kChoice), ElementsAre(1, 1, 1, 1, 1, 2, 2, 2, 0, 0));
-  EXPECT_EQ(GlobalPolicy().For(LongformerHead::kQuestion).Name(), "question");
-  EXPECT_EQ(GlobalPolicy().For(LongformerHead::kChoice).Name(), "choices");
+  EXPECT_THAT(choose(HeadKind::kSequence), ElementsAre(2, 1, 1, 1, 1, 1, 1, 1, 0, 0));
+  EXPECT_THAT(choose(HeadKind::kQuestion), ElementsAre(2, 2, 2, 1, 1, 1, 1, 1, 0, 0));
+  EXPECT_THAT(choose(HeadKind::kChoice), ElementsAre(1, 1, 1, 1, 1, 2, 2, 2, 0, 0));
+  EXPECT_EQ(GlobalPolicy().For(HeadKind::kQuestion).Name(), "question");
+  EXPECT_EQ(GlobalPolicy().For(HeadKind::kChoice).Name(), "choices");
 }
 
 TEST(GlobalPolicyTest, WhatIsRefused) {

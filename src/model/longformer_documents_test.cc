@@ -26,12 +26,12 @@ constexpr idx_t kPadding = 16;
 enum class Globals { kNone, kFirst, kMany };
 struct Kind {
   const char* name;
-  LongformerHead head;
+  HeadKind head;
   Globals globals;
 };
 
 // Positions for the longest document alone: a row has more tokens than the model has positions.
-LongformerConfig ConfigFor(LongformerHead head) {
+LongformerConfig ConfigFor(HeadKind head) {
   LongformerConfig config = SmallLongformer(head);
   config.max_positions = 61 + config.pad_token + 1;
   return config;
@@ -54,7 +54,7 @@ struct Packed {
       types.push_back(below(config.token_types));
       const bool many = globals == Globals::kMany && rng.Below(3) > 0;
       roles.push_back(pad ? kHiddenToken : (many ? kGlobalToken : kLocalToken));
-      const bool token = config.head == LongformerHead::kToken;
+      const bool token = config.head == HeadKind::kToken;
       labels.push_back(pad || rng.Below(3) > 0
                            ? kIgnoreLabel
                            : below(token ? config.label_count() : config.vocab_size));
@@ -64,7 +64,7 @@ struct Packed {
     batch.ids = ids;
     batch.token_types = types;
     batch.roles = {roles.data(), {kRows, kTokens}};
-    if (config.head != LongformerHead::kNone) batch.labels = labels;
+    if (config.head != HeadKind::kNone) batch.labels = labels;
     batch.documents = kDocuments;
     if (globals == Globals::kFirst) {
       GlobalPolicy::Parse("first:1").Apply(config, ids, kRows, kTokens, roles, kDocuments);
@@ -165,7 +165,7 @@ TEST_P(LongformerDocuments, AreWhatTheyAreApart) {
 // Other words in one document: not a bit of what another one gives or gets.
 TEST_P(LongformerDocuments, DoNotSeeEachOther) {
   const auto [name, head, globals] = GetParam();
-  LongformerConfig config = ConfigFor(LongformerHead::kNone);
+  LongformerConfig config = ConfigFor(HeadKind::kNone);
   Packed packed(config, globals);
   // The fifth document has words that no other has, before and after.
   constexpr idx_t kBegin = 80, kEnd = 141, kOwn = 8;
@@ -248,16 +248,15 @@ TEST_P(LongformerDocuments, InBf16TheyAreNearlyWhatTheyAreApart) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, LongformerDocuments,
-                         testing::Values(Kind{"none", LongformerHead::kMaskedLm, Globals::kNone},
-                                         Kind{"first", LongformerHead::kMaskedLm, Globals::kFirst},
-                                         Kind{"many", LongformerHead::kMaskedLm, Globals::kMany},
-                                         Kind{"token_classes", LongformerHead::kToken,
-                                              Globals::kFirst}),
+                         testing::Values(Kind{"none", HeadKind::kMaskedLm, Globals::kNone},
+                                         Kind{"first", HeadKind::kMaskedLm, Globals::kFirst},
+                                         Kind{"many", HeadKind::kMaskedLm, Globals::kMany},
+                                         Kind{"token_classes", HeadKind::kToken, Globals::kFirst}),
                          [](const auto& kind) { return std::string(kind.param.name); });
 
 // What `--memory` and `plan` count for whole rows is enough for rows of documents.
 TEST(LongformerDocumentsMemory, IsNoMoreThanThatOfWholeRows) {
-  const LongformerConfig config = ConfigFor(LongformerHead::kMaskedLm);
+  const LongformerConfig config = ConfigFor(HeadKind::kMaskedLm);
   const Packed packed(config, Globals::kNone);  // as a rehearsal has it
   for (const bool recompute : {false, true}) {
     StepPolicy policy;
@@ -274,7 +273,7 @@ TEST(LongformerDocumentsMemory, IsNoMoreThanThatOfWholeRows) {
 }
 
 TEST(LongformerDocumentsGlobals, ThePolicyIsAppliedToEach) {
-  const LongformerConfig config = SmallLongformer(LongformerHead::kMaskedLm);
+  const LongformerConfig config = SmallLongformer(HeadKind::kMaskedLm);
   const std::vector<idx_t> documents = {3, 2, 3, 4, 4};
   std::vector<std::int32_t> ids = {5, 6, 7, 8, 5, 1, 1, 1, 5, 6, 7, 8, 9, 9, 5, 9};
   const std::vector<std::uint8_t> roles = {1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1};
@@ -294,7 +293,7 @@ TEST(LongformerDocumentsGlobals, ThePolicyIsAppliedToEach) {
 
 TEST(LongformerDocumentsErrors, FillTheRows) {
   Context context(1);
-  const LongformerConfig config = SmallLongformer(LongformerHead::kMaskedLm);
+  const LongformerConfig config = SmallLongformer(HeadKind::kMaskedLm);
   Longformer model(config);
   model.Initialise(1);
   LongformerData data(config, 2, 16, 3);
@@ -315,7 +314,7 @@ TEST(LongformerDocumentsErrors, FillTheRows) {
         model.Encode(context, data.batch, hidden.view<2>(), {nullptr, &look});
       },
       ErrorCode::kUsage, "attention is shown of whole rows"));
-  const LongformerConfig judge = SmallLongformer(LongformerHead::kSequence);
+  const LongformerConfig judge = SmallLongformer(HeadKind::kSequence);
   Longformer classifier(judge);
   LongformerData rows(judge, 2, 16, 3);
   rows.batch.documents = whole;

@@ -71,7 +71,7 @@ std::set<std::string, std::less<>> NewParameters(const io::TensorSource& source,
 // Under another head the weights have to hold an encoder; what they lack of the head is drawn.
 std::uint64_t NeededNumbers(LongformerConfig config, bool any_head) {
   if (any_head) {
-    config.head = LongformerHead::kNone;
+    config.head = HeadKind::kNone;
     config.pooler = false;
   }
   return ParameterCount(config);

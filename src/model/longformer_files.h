@@ -9,16 +9,9 @@
 
 #include "io/safetensors.h"
 #include "model/longformer.h"
+#include "model/wanted_head.h"
 
 namespace longspan {
-
-// A head to train, on whatever encoder the files hold.
-struct WantedHead {
-  LongformerHead head = LongformerHead::kMaskedLm;
-  std::vector<std::string> labels;  // of sequences and tokens; other heads: empty
-  ProblemType problem = ProblemType::kInferred;
-  std::uint64_t seed = 1;  // of the parameters that the files do not have
-};
 
 struct LongformerLoad {
   bool allow_nonfinite = false;

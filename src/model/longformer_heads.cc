@@ -393,18 +393,20 @@ std::unique_ptr<LongformerHeadLayer> MakeLongformerHead(const LongformerConfig& 
                                                         const std::string& encoder_prefix,
                                                         ParameterTable& parameters) {
   switch (config.head) {
-    case LongformerHead::kNone:
+    case HeadKind::kNone:
       return nullptr;
-    case LongformerHead::kMaskedLm:
+    case HeadKind::kMaskedLm:
       return std::make_unique<MaskedLmHead>(config, encoder_prefix, parameters);
-    case LongformerHead::kSequence:
+    case HeadKind::kSequence:
       return std::make_unique<SequenceHead>(config, parameters);
-    case LongformerHead::kToken:
+    case HeadKind::kToken:
       return std::make_unique<TokenHead>(config, parameters);
-    case LongformerHead::kQuestion:
+    case HeadKind::kQuestion:
       return std::make_unique<QuestionHead>(config, parameters);
-    case LongformerHead::kChoice:
+    case HeadKind::kChoice:
       return std::make_unique<ChoiceHead>(config, encoder_prefix, parameters);
+    case HeadKind::kCausalLm:
+      break;  // a Longformer has none
   }
   return nullptr;
 }

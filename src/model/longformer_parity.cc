@@ -24,7 +24,7 @@ struct CaseInputs {
 std::vector<idx_t> ShapeOfIds(const ParityCase& recorded, const LongformerConfig& config,
                               CaseInputs* inputs) {
   const std::vector<idx_t> shape = recorded.source().Info("input.input_ids").shape;
-  const bool choices = config.head == LongformerHead::kChoice;
+  const bool choices = config.head == HeadKind::kChoice;
   bool good = shape.size() == (choices ? 3 : 2);
   for (const idx_t extent : shape) good = good && extent > 0;
   Check(good, ErrorCode::kFormat, "{}: input.input_ids has shape {}, need ({})",
@@ -59,14 +59,13 @@ void ReadTargets(const ParityCase& recorded, const LongformerConfig& config,
   batch.starts = inputs->starts;
   batch.ends = inputs->ends;
   if (!recorded.Has("input.labels")) return;
-  if (config.head == LongformerHead::kSequence &&
+  if (config.head == HeadKind::kSequence &&
       recorded.LabelsAreNumbers(config.problem, config.label_count())) {
     inputs->values = recorded.LabelValues(batch.rows * config.label_count());
     batch.values = {inputs->values.data<float>(), static_cast<std::size_t>(inputs->values.size())};
     return;
   }
-  const bool tokens =
-      config.head == LongformerHead::kMaskedLm || config.head == LongformerHead::kToken;
+  const bool tokens = config.head == HeadKind::kMaskedLm || config.head == HeadKind::kToken;
   inputs->labels = recorded.Integers("input.labels", tokens ? shape : first);
   batch.labels = inputs->labels;
 }
@@ -108,8 +107,8 @@ class CaseRunner {
                               "token_type_ids", "labels", "start_positions", "end_positions"}) {
       if (name == std::string("input.") + input) return true;
     }
-    const LongformerHead head = model_.config().head;
-    const bool bare = head == LongformerHead::kNone, question = head == LongformerHead::kQuestion;
+    const HeadKind head = model_.config().head;
+    const bool bare = head == HeadKind::kNone, question = head == HeadKind::kQuestion;
     if (bare && (name == "input.cotangent" || name == "expected.last_hidden_state")) return true;
     if (bare && name == "expected.pooler_output") return model_.config().has_pooler();
     if (question && (name == "expected.start_logits" || name == "expected.end_logits")) return true;
@@ -173,7 +172,7 @@ class CaseRunner {
   }
 
   double TrainLoss() {
-    if (model_.config().head != LongformerHead::kNone) {
+    if (model_.config().head != HeadKind::kNone) {
       return model_.LossAndGradients(context_, batch_, {}).mean;
     }
     Check(!inputs_.cotangent.empty(), ErrorCode::kFormat,

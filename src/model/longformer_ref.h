@@ -58,9 +58,10 @@ class LongformerReference {
   // In the shapes of LongformerHeadLayer::Logits.
   Vector Logits(const LongformerBatch& b, const Vector& hidden) {
     switch (c_.head) {
-      case LongformerHead::kNone:
+      case HeadKind::kNone:
+      case HeadKind::kCausalLm:  // a Longformer has none
         break;
-      case LongformerHead::kMaskedLm: {
+      case HeadKind::kMaskedLm: {
         Vector u = Dense(hidden, "lm_head.dense.");
         for (T& v : u) v = Round()(ActivationReference(Activation::kGelu, v));
         u = Norm(u, "lm_head.layer_norm.");
@@ -69,14 +70,14 @@ class LongformerReference {
                                      : "lm_head.decoder.weight"),
                        p_.at(c_.tied ? "lm_head.bias" : "lm_head.decoder.bias"));
       }
-      case LongformerHead::kSequence:
+      case HeadKind::kSequence:
         return Dense(Tanh(Dense(FirstRows(b, hidden), "classifier.dense.")),
                      "classifier.out_proj.");
-      case LongformerHead::kToken:
+      case HeadKind::kToken:
         return Dense(hidden, "classifier.");
-      case LongformerHead::kQuestion:
+      case HeadKind::kQuestion:
         return Dense(hidden, "qa_outputs.");
-      case LongformerHead::kChoice:
+      case HeadKind::kChoice:
         return Dense(Pooled(b, hidden), "classifier.");
     }
     return {};
@@ -86,17 +87,18 @@ class LongformerReference {
   T Loss(const LongformerBatch& b) {
     const Vector logits = Logits(b, HiddenStates(b).back());
     switch (c_.head) {
-      case LongformerHead::kNone:
+      case HeadKind::kNone:
+      case HeadKind::kCausalLm:  // a Longformer has none
         break;
-      case LongformerHead::kMaskedLm:
+      case HeadKind::kMaskedLm:
         return Classes(logits, c_.vocab_size, b.labels);
-      case LongformerHead::kToken:
+      case HeadKind::kToken:
         return Classes(logits, c_.label_count(), b.labels);
-      case LongformerHead::kChoice:
+      case HeadKind::kChoice:
         return Classes(logits, b.choices, b.labels);
-      case LongformerHead::kSequence:
+      case HeadKind::kSequence:
         return SequenceLoss(logits, b);
-      case LongformerHead::kQuestion:
+      case HeadKind::kQuestion:
         return (Side(logits, b, 0, b.starts) + Side(logits, b, 1, b.ends)) * T(0.5);
     }
     return T(0);
@@ -105,7 +107,7 @@ class LongformerReference {
  private:
   static std::size_t Size(idx_t n) { return static_cast<std::size_t>(n); }
   static double Real(const T& x) { return static_cast<double>(std::real(x)); }
-  std::string Prefix() const { return c_.head == LongformerHead::kNone ? "" : "longformer."; }
+  std::string Prefix() const { return c_.head == HeadKind::kNone ? "" : "longformer."; }
   static int Role(const LongformerBatch& b, idx_t row, idx_t t) {
     return b.roles.empty() ? 1 : b.roles(row, t);
   }

@@ -21,16 +21,16 @@ struct Problem {
   Longformer model;
   LongformerData data;
 
-  Problem(LongformerHead head, std::uint64_t seed)
+  Problem(HeadKind head, std::uint64_t seed)
       : config(RandomLongformer(head, seed)),
         model(config),
         data(config, Rows(head, seed), 5 + 2 * static_cast<idx_t>(seed % 8), seed) {
     model.Initialise(seed);
     Perturb(model, 1000 * seed, 0.3f);
   }
-  static idx_t Rows(LongformerHead head, std::uint64_t seed) {
+  static idx_t Rows(HeadKind head, std::uint64_t seed) {
     const auto rows = 1 + static_cast<idx_t>(seed % 3);
-    return head == LongformerHead::kChoice ? 2 * rows : rows;
+    return head == HeadKind::kChoice ? 2 * rows : rows;
   }
 };
 
@@ -53,7 +53,7 @@ class OutputCheck {
       test::RaiseTolerance(naive_states[i], expected[i], 2, &hidden_tolerance_);
       hidden_.push_back({std::move(states[i]), expected[i]});
     }
-    if (problem.config.head == LongformerHead::kNone) return;
+    if (problem.config.head == HeadKind::kNone) return;
     const auto expected_logits = oracle.Logits(batch, expected.back());
     test::RaiseTolerance(naive.Logits(batch, naive_states.back()), expected_logits, 2,
                          &logit_tolerance_);
@@ -80,7 +80,7 @@ class OutputCheck {
 template <class T>
 T Objective(ref::LongformerReference<T>& reference, const Problem& problem,
             const std::vector<float>& cotangent) {
-  if (problem.config.head != LongformerHead::kNone) return reference.Loss(problem.data.batch);
+  if (problem.config.head != HeadKind::kNone) return reference.Loss(problem.data.batch);
   const auto hidden = reference.HiddenStates(problem.data.batch).back();
   T sum(0);
   for (std::size_t i = 0; i < hidden.size(); ++i) {
@@ -98,7 +98,7 @@ void ExpectGradients(Problem& problem, const LongformerStep& step) {
   const LongformerBatch& batch = problem.data.batch;
   const auto cotangent =
       test::RandomNormal(77, batch.rows * batch.tokens * problem.config.hidden_size);
-  if (problem.config.head == LongformerHead::kNone) {
+  if (problem.config.head == HeadKind::kNone) {
     const View<const float, 2> view(cotangent.data(),
                                     {batch.rows * batch.tokens, problem.config.hidden_size});
     problem.model.CotangentGradients(context, batch, view, step);
@@ -135,12 +135,12 @@ void ExpectGradients(Problem& problem, const LongformerStep& step) {
   }
 }
 
-class LongformerReferenceTest : public testing::TestWithParam<LongformerHead> {};
+class LongformerReferenceTest : public testing::TestWithParam<HeadKind> {};
 
 TEST_P(LongformerReferenceTest, OutputsOfRandomModels) {
   // A choice is a single logit of each text: with 16 problems the naive model's largest error is
   // still luck, and the kernels' was 1.5 to 2.4 times it; with 96 it is 0.5 to 0.6 times.
-  const std::uint64_t problems = GetParam() == LongformerHead::kChoice ? 96 : 16;
+  const std::uint64_t problems = GetParam() == HeadKind::kChoice ? 96 : 16;
   OutputCheck check;
   for (std::uint64_t seed = 1; seed <= problems; ++seed) {
     SCOPED_TRACE(testing::Message() << LongformerClass(GetParam()) << ", seed " << seed);
@@ -163,7 +163,7 @@ INSTANTIATE_TEST_SUITE_P(Heads, LongformerReferenceTest, testing::ValuesIn(kTest
 
 // Rows of padding: nothing of a look-up, but what the decoder adds.
 TEST(LongformerGradients, PaddingRowsGetNothingFromTheLookUp) {
-  for (const LongformerHead head : {LongformerHead::kToken, LongformerHead::kMaskedLm}) {
+  for (const HeadKind head : {HeadKind::kToken, HeadKind::kMaskedLm}) {
     Problem problem(head, 5);
     std::fill_n(problem.data.ids.begin(), 4, static_cast<std::int32_t>(problem.config.pad_token));
     Context context(2);
@@ -175,7 +175,7 @@ TEST(LongformerGradients, PaddingRowsGetNothingFromTheLookUp) {
       return Length({&g(problem.config.pad_token, 0), static_cast<std::size_t>(g.extent[1])});
     };
     EXPECT_EQ(row("position_embeddings.weight"), 0.0);
-    if (head == LongformerHead::kToken) {
+    if (head == HeadKind::kToken) {
       EXPECT_EQ(row("word_embeddings.weight"), 0.0);
     } else {
       EXPECT_GT(row("word_embeddings.weight"), 0.0);
@@ -188,8 +188,8 @@ TEST(LongformerGradients, ManyGlobalTokensAndFew) {
   OutputCheck check;
   for (const idx_t globals : {1, 3, 30}) {
     SCOPED_TRACE(globals);
-    Problem problem(LongformerHead::kToken, 8);
-    problem.config = SmallLongformer(LongformerHead::kToken);
+    Problem problem(HeadKind::kToken, 8);
+    problem.config = SmallLongformer(HeadKind::kToken);
     problem.model = Longformer(problem.config);
     problem.model.Initialise(3);
     Perturb(problem.model, 4, 0.3f);
@@ -216,7 +216,7 @@ TEST(LongformerGradients, ManyGlobalTokensAndFew) {
 TEST(LongformerGradients, RecomputedLayers) {
   for (const std::vector<bool>& recompute :
        {std::vector<bool>{true, false}, std::vector<bool>{true, true}}) {
-    Problem problem(LongformerHead::kMaskedLm, 6);
+    Problem problem(HeadKind::kMaskedLm, 6);
     ExpectGradients(problem, {{}, {}, recompute});
   }
 }
@@ -224,7 +224,7 @@ TEST(LongformerGradients, RecomputedLayers) {
 // Who looks at whom, as the reference says.
 TEST(LongformerMaps, DenseProbabilitiesOfEveryHead) {
   for (std::uint64_t seed = 1; seed <= 6; ++seed) {
-    Problem problem(LongformerHead::kToken, seed);
+    Problem problem(HeadKind::kToken, seed);
     const LongformerBatch& batch = problem.data.batch;
     auto oracle = ReferenceOf<double>(problem.model);
     const auto states = oracle.HiddenStates(batch);

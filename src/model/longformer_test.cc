@@ -95,8 +95,8 @@ TEST(LongformerParity, AnyTensorOnePercentOffIsNoticed) {
 // ---- against itself -----------------------------------------------------------------------------
 
 TEST(Longformer, SameBitsForAnyThreads) {
-  for (const LongformerHead head : kTestedHeads) {
-    if (head == LongformerHead::kNone) continue;
+  for (const HeadKind head : kTestedHeads) {
+    if (head == HeadKind::kNone) continue;
     Longformer model(WithDropout(head));
     model.Initialise(4);
     const LongformerData data(model.config(), 2, 45, 3);
@@ -108,7 +108,7 @@ TEST(Longformer, SameBitsForAnyThreads) {
 
 // What a layer computes again has the forward's bits, dropout included.
 TEST(Longformer, RecomputationChangesNoBit) {
-  for (const LongformerHead head : {LongformerHead::kMaskedLm, LongformerHead::kQuestion}) {
+  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kQuestion}) {
     Longformer model(WithDropout(head));
     model.Initialise(4);
     for (const std::uint64_t seed : {1, 2, 3}) {
@@ -121,8 +121,8 @@ TEST(Longformer, RecomputationChangesNoBit) {
 // With dropout the loss is a smooth function of the weights as long as the key stays: its gradient
 // along itself is the difference quotient.
 TEST(Longformer, GradientsWithDropout) {
-  for (const LongformerHead head : kTestedHeads) {
-    if (head == LongformerHead::kNone) continue;
+  for (const HeadKind head : kTestedHeads) {
+    if (head == HeadKind::kNone) continue;
     SCOPED_TRACE(LongformerClass(head));
     Longformer model(WithDropout(head));
     model.Initialise(4);
@@ -155,13 +155,13 @@ TEST(Longformer, GradientsWithDropout) {
 
 // Scaled gradients are those of scale * sum.
 TEST(Longformer, ScaleOfTheGradients) {
-  for (const LongformerHead head : kTestedHeads) {
-    if (head == LongformerHead::kNone) continue;
+  for (const HeadKind head : kTestedHeads) {
+    if (head == HeadKind::kNone) continue;
     SCOPED_TRACE(LongformerClass(head));
     Longformer model(SmallLongformer(head));
     model.Initialise(4);
     LongformerData data(model.config(), 2, 21, 3);
-    if (head == LongformerHead::kQuestion) data.starts[1] = data.ends[1] = 4;  // nothing ignored
+    if (head == HeadKind::kQuestion) data.starts[1] = data.ends[1] = 4;  // nothing ignored
     Context context(2);
     const auto mean = Step(context, model, data.batch, {});
     const LongformerLoss loss = model.Loss(context, data.batch);
@@ -176,7 +176,7 @@ TEST(Longformer, ScaleOfTheGradients) {
 
 // Padding behind a text changes nothing of the text.
 TEST(Longformer, PaddingLeavesTheTextAlone) {
-  Longformer model(SmallLongformer(LongformerHead::kNone));
+  Longformer model(SmallLongformer(HeadKind::kNone));
   model.Initialise(4);
   const idx_t channels = model.config().hidden_size;
   LongformerData data(model.config(), 1, 19, 3);
@@ -200,7 +200,7 @@ TEST(Longformer, PaddingLeavesTheTextAlone) {
 
 // A labelled token is all that a masked LM's head looks at.
 TEST(Longformer, IgnoredLabels) {
-  Longformer model(SmallLongformer(LongformerHead::kMaskedLm));
+  Longformer model(SmallLongformer(HeadKind::kMaskedLm));
   model.Initialise(4);
   LongformerData data(model.config(), 2, 9, 3);
   std::fill(data.labels.begin(), data.labels.end(), kIgnoreLabel);
@@ -240,7 +240,7 @@ void ExpectError(ErrorCode code, const char* says, const Call& call) {
 }
 
 TEST(LongformerErrors, BatchesThatDoNotFit) {
-  Longformer model(SmallLongformer(LongformerHead::kMaskedLm));
+  Longformer model(SmallLongformer(HeadKind::kMaskedLm));
   model.Initialise(4);
   Context context(1);
   const LongformerData data(model.config(), 2, 9, 3);
@@ -265,9 +265,9 @@ TEST(LongformerErrors, BatchesThatDoNotFit) {
               [&] { model.Loss(context, longer.batch); });
   const LongformerData longest(model.config(), 1, 62, 3);
   EXPECT_GT(model.Loss(context, longest.batch).mean, 0.0);
-  Longformer bare(SmallLongformer(LongformerHead::kNone));
+  Longformer bare(SmallLongformer(HeadKind::kNone));
   ExpectError(ErrorCode::kUsage, "has no head", [&] { bare.Loss(context, data.batch); });
-  Longformer choice(SmallLongformer(LongformerHead::kChoice));
+  Longformer choice(SmallLongformer(HeadKind::kChoice));
   LongformerBatch odd = data.batch;
   odd.choices = 3;
   ExpectError(ErrorCode::kUsage, "do not divide into questions of 3 choices",
@@ -277,7 +277,7 @@ TEST(LongformerErrors, BatchesThatDoNotFit) {
 // ---- files --------------------------------------------------------------------------------------
 
 TEST(LongformerFiles, SavedModelsComeBack) {
-  for (const LongformerHead head : kTestedHeads) {
+  for (const HeadKind head : kTestedHeads) {
     const test::TempDir directory;
     Longformer model(SmallLongformer(head));
     model.Initialise(9);
@@ -294,7 +294,7 @@ TEST(LongformerFiles, SavedModelsComeBack) {
 // A decoder of its own is a parameter like any other: kept apart from the word table in files, too.
 TEST(LongformerFiles, AnUntiedDecoder) {
   const test::TempDir directory;
-  LongformerConfig config = SmallLongformer(LongformerHead::kMaskedLm);
+  LongformerConfig config = SmallLongformer(HeadKind::kMaskedLm);
   config.tied = false;
   Longformer model(config);
   model.Initialise(9);
@@ -326,7 +326,7 @@ TEST(LongformerFiles, AnUntiedDecoder) {
 // The encoder's names with and without their prefix, tied copies, a constant of old files.
 TEST(LongformerFiles, NamesOfOtherFiles) {
   const test::TempDir directory;
-  Longformer model(SmallLongformer(LongformerHead::kMaskedLm));
+  Longformer model(SmallLongformer(HeadKind::kMaskedLm));
   model.Initialise(9);
   SaveLongformer(model, directory.path());
   auto entries = WeightEntries(model.parameters());
@@ -352,7 +352,7 @@ TEST(LongformerFiles, NamesOfOtherFiles) {
 
 TEST(LongformerFiles, ABareModelWithoutPooler) {
   const test::TempDir directory;
-  LongformerConfig config = SmallLongformer(LongformerHead::kNone);
+  LongformerConfig config = SmallLongformer(HeadKind::kNone);
   config.pooler = false;
   Longformer model(config);
   model.Initialise(9);
@@ -368,11 +368,11 @@ TEST(LongformerFiles, ABareModelWithoutPooler) {
 // What `from_pretrained` of another class does.
 TEST(LongformerFiles, AnEncoderUnderAnotherHead) {
   const test::TempDir directory;
-  Longformer mlm(SmallLongformer(LongformerHead::kMaskedLm));
+  Longformer mlm(SmallLongformer(HeadKind::kMaskedLm));
   mlm.Initialise(9);
   SaveLongformer(mlm, directory.path());
   LongformerLoad load;
-  load.head = WantedHead{LongformerHead::kSequence, {"no", "yes"}, ProblemType::kSingleLabel, 5};
+  load.head = WantedHead{HeadKind::kSequence, {"no", "yes"}, ProblemType::kSingleLabel, 5};
   load.dropout = 0.25;
   std::vector<std::string> notes;
   Longformer classifier = LoadLongformer(directory.path(), load, &notes);
@@ -395,7 +395,7 @@ TEST(LongformerFiles, AnEncoderUnderAnotherHead) {
   }
   // Loaded for what it is, the folder is what it was; a head that is there is kept.
   LongformerLoad same;
-  same.head = WantedHead{LongformerHead::kMaskedLm, {}, ProblemType::kInferred, 5};
+  same.head = WantedHead{HeadKind::kMaskedLm, {}, ProblemType::kInferred, 5};
   notes.clear();
   Longformer again = LoadLongformer(directory.path(), same, &notes);
   EXPECT_TRUE(notes.empty()) << notes.front();
@@ -404,12 +404,12 @@ TEST(LongformerFiles, AnEncoderUnderAnotherHead) {
 
 TEST(LongformerFiles, AHeadIsKeptForItsOwnLabelsOnly) {
   const test::TempDir directory;
-  Longformer model(SmallLongformer(LongformerHead::kSequence));
+  Longformer model(SmallLongformer(HeadKind::kSequence));
   model.Initialise(9);
   SaveLongformer(model, directory.path());
   const auto news = [&](const std::vector<std::string>& labels) {
     LongformerLoad load;
-    load.head = WantedHead{LongformerHead::kSequence, labels, ProblemType::kSingleLabel, 5};
+    load.head = WantedHead{HeadKind::kSequence, labels, ProblemType::kSingleLabel, 5};
     std::vector<std::string> notes;
     LoadLongformer(directory.path(), load, &notes);
     return notes.size();
@@ -427,23 +427,22 @@ TEST(LongformerFiles, AHeadIsKeptForItsOwnLabelsOnly) {
 
 TEST(LongformerFiles, WeightsThatDoNotFitTheConfig) {
   const test::TempDir directory;
-  Longformer model(SmallLongformer(LongformerHead::kToken));
+  Longformer model(SmallLongformer(HeadKind::kToken));
   SaveLongformer(model, directory.path());
   const auto expect = [&](const char* says, const LongformerConfig& config) {
     std::ofstream(directory.path() / "config.json") << ToJson(config);
     ExpectError(ErrorCode::kFormat, says, [&] { LoadLongformer(directory.path()); });
   };
-  expect("the weights hold 4507 numbers, config.json needs",
-         SmallLongformer(LongformerHead::kMaskedLm));
+  expect("the weights hold 4507 numbers, config.json needs", SmallLongformer(HeadKind::kMaskedLm));
   expect("qa_outputs.weight is missing; qa_outputs.bias is missing",
-         SmallLongformer(LongformerHead::kQuestion));
-  LongformerConfig fewer = SmallLongformer(LongformerHead::kToken);
+         SmallLongformer(HeadKind::kQuestion));
+  LongformerConfig fewer = SmallLongformer(HeadKind::kToken);
   fewer.labels.pop_back();
   expect("classifier.weight has shape (3, 12), the config needs (2, 12)", fewer);
 }
 
 TEST(LongformerInitialise, AsHuggingFaceDoes) {
-  LongformerConfig config = SmallLongformer(LongformerHead::kMaskedLm);
+  LongformerConfig config = SmallLongformer(HeadKind::kMaskedLm);
   config.initializer_range = 0.02;
   Longformer model(config);
   model.Initialise(1);

@@ -18,11 +18,11 @@
 
 namespace longspan {
 
-inline constexpr LongformerHead kTestedHeads[] = {
-    LongformerHead::kNone,  LongformerHead::kMaskedLm, LongformerHead::kSequence,
-    LongformerHead::kToken, LongformerHead::kQuestion, LongformerHead::kChoice};
+inline constexpr HeadKind kTestedHeads[] = {HeadKind::kNone,     HeadKind::kMaskedLm,
+                                            HeadKind::kSequence, HeadKind::kToken,
+                                            HeadKind::kQuestion, HeadKind::kChoice};
 
-inline LongformerConfig SmallLongformer(LongformerHead head) {
+inline LongformerConfig SmallLongformer(HeadKind head) {
   LongformerConfig c;
   c.head = head;
   c.attention_window = {4, 6};
@@ -35,14 +35,14 @@ inline LongformerConfig SmallLongformer(LongformerHead head) {
   c.layer_norm_eps = 1e-5;
   c.initializer_range = 0.3;
   c.hidden_dropout = c.attention_dropout = 0.0;
-  if (head == LongformerHead::kSequence || head == LongformerHead::kToken) {
+  if (head == HeadKind::kSequence || head == HeadKind::kToken) {
     c.labels = {"red", "green", "blue"};
   }
   return c;
 }
 
 // Everything that a seed can vary.
-inline LongformerConfig RandomLongformer(LongformerHead head, std::uint64_t seed) {
+inline LongformerConfig RandomLongformer(HeadKind head, std::uint64_t seed) {
   Rng rng(DeriveKey(seed, 1));
   LongformerConfig c = SmallLongformer(head);
   const idx_t windows[] = {2, 4, 6, 10, 64};
@@ -55,13 +55,13 @@ inline LongformerConfig RandomLongformer(LongformerHead head, std::uint64_t seed
   c.activation = activations[rng.Below(8)];
   c.pad_token = rng.Below(4);
   c.token_types = 1 + rng.Below(3);
-  if (head == LongformerHead::kSequence) {
+  if (head == HeadKind::kSequence) {
     const ProblemType problems[] = {ProblemType::kInferred, ProblemType::kRegression,
                                     ProblemType::kSingleLabel, ProblemType::kMultiLabel};
     c.problem = problems[rng.Below(4)];
     if (rng.Below(3) == 0 && c.problem != ProblemType::kSingleLabel) c.labels.resize(1);
   }
-  if (head == LongformerHead::kMaskedLm) c.tied = rng.Below(2) == 0;
+  if (head == HeadKind::kMaskedLm) c.tied = rng.Below(2) == 0;
   return c;
 }
 
@@ -106,16 +106,16 @@ struct LongformerData {
   }
 
   void Targets(const LongformerConfig& c, idx_t rows, idx_t tokens) {
-    const bool lm = c.head == LongformerHead::kMaskedLm;
-    if (c.head == LongformerHead::kChoice) batch.choices = 2;
-    if (lm || c.head == LongformerHead::kToken) {
+    const bool lm = c.head == HeadKind::kMaskedLm;
+    if (c.head == HeadKind::kChoice) batch.choices = 2;
+    if (lm || c.head == HeadKind::kToken) {
       for (idx_t n = 0; n < rows * tokens; ++n) {
         const bool labelled = n == 3 || rng_.Below(4) == 0;
         labels.push_back(labelled ? Below(lm ? c.vocab_size : c.label_count()) : -100);
       }
-    } else if (c.head == LongformerHead::kChoice) {
+    } else if (c.head == HeadKind::kChoice) {
       for (idx_t q = 0; q < rows / 2; ++q) labels.push_back(Below(2));
-    } else if (c.head == LongformerHead::kSequence) {
+    } else if (c.head == HeadKind::kSequence) {
       const bool classes =
           c.problem == ProblemType::kSingleLabel ||
           (c.problem == ProblemType::kInferred && c.label_count() > 1 && rng_.Below(2) == 0);
@@ -124,7 +124,7 @@ struct LongformerData {
         values.push_back(static_cast<float>(rng_.Below(2)));
       }
     }
-    for (idx_t b = 0; c.head == LongformerHead::kQuestion && b < rows; ++b) {
+    for (idx_t b = 0; c.head == HeadKind::kQuestion && b < rows; ++b) {
       // -1 counts as 0, tokens and beyond as outside; at least one counts.
       starts.push_back(b == 0 ? Below(tokens) : Below(tokens + 4) - 1);
       ends.push_back(b == 0 ? Below(tokens) : Below(tokens + 4) - 1);
@@ -138,7 +138,7 @@ struct LongformerData {
   Rng rng_;
 };
 
-inline std::vector<float> CopiedView(const View<float, 1>& view) {
+inline std::vector<float> CopiedView(const View<const float, 1>& view) {
   return {view.data, view.data + view.size()};
 }
 
@@ -192,7 +192,7 @@ inline std::vector<float> Step(Context& context, Longformer& model, const Longfo
   return all;
 }
 
-inline LongformerConfig WithDropout(LongformerHead head) {
+inline LongformerConfig WithDropout(HeadKind head) {
   LongformerConfig config = SmallLongformer(head);
   config.hidden_dropout = 0.2;
   config.attention_dropout = 0.3;

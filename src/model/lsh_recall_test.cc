@@ -171,7 +171,7 @@ TEST(LshRecall, SameBitsForAnyThreads) {
   const std::vector<RandomBatch> texts = {{1, 150, 31, 4}};
   ReformerConfig config = RecallConfig();
   config.is_decoder = false;
-  config.head = ReformerHead::kMaskedLanguageModel;
+  config.head = HeadKind::kMaskedLm;
   test::ExpectSameBitsForAnyThreads([&](Context& context) {
     std::vector<float> numbers;
     for (const LayerRecall& layer : Recall(config, {}, texts, context.threads())) {

@@ -42,12 +42,12 @@ bool OfReformerHead(std::string_view name) {
 
 // Gives the config the head that is wanted. False when the head in the files is over other labels,
 // so that its numbers mean something else.
-bool PutHead(const WantedReformerHead& wanted, ReformerConfig* config) {
+bool PutHead(const WantedHead& wanted, ReformerConfig* config) {
   const bool same =
       wanted.labels.empty() ||
       (config->head == wanted.head && config->labels == wanted.labels &&
        (wanted.problem == config->problem || config->problem == ProblemType::kInferred));
-  if (wanted.head == ReformerHead::kLanguageModel) {
+  if (wanted.head == HeadKind::kCausalLm) {
     config->is_decoder = true;
     config->local_after = config->lsh_after = 0;
   } else if (config->head != wanted.head) {
@@ -123,7 +123,7 @@ Reformer LoadReformer(const std::filesystem::path& directory, const LoadOptions&
   std::vector<std::string> notes = config.notes;
   const auto source = WithoutExtraPrefix(io::OpenModel(directory), &notes);
   ReformerConfig least = config;  // under another head the weights have to hold an encoder
-  if (options.head) least.head = ReformerHead::kNone;
+  if (options.head) least.head = HeadKind::kNone;
   CheckFileHolds(*source, ParameterCount(least));
   ApplyOptions(options, &config);
   const bool was_causal = config.is_decoder;

@@ -8,25 +8,18 @@
 
 #include "io/safetensors.h"
 #include "model/reformer.h"
+#include "model/wanted_head.h"
 
 namespace longspan {
 
-// A head to train, on whatever encoder the files hold.
-struct WantedReformerHead {
-  ReformerHead head = ReformerHead::kMaskedLanguageModel;
-  std::vector<std::string> labels;  // of sequences; other heads: empty
-  ProblemType problem = ProblemType::kInferred;
-  std::uint64_t seed = 1;  // of the parameters that the files do not have
-};
-
 struct LoadOptions {
   bool allow_nonfinite = false;
-  std::optional<double> dropout;  // instead of every dropout of the config
-  std::string attention;          // a name for ChooseAttention; empty: the config's choice
-  idx_t num_hashes = 0;           // rounds of LSH layers instead of the config's; 0: the config's
-  std::optional<bool> lm_bias;    // instead of the config's
-  bool strict = false;            // Reformer::SetStrict
-  std::optional<WantedReformerHead> head;  // absent: the config's, all of it from the files
+  std::optional<double> dropout;   // instead of every dropout of the config
+  std::string attention;           // a name for ChooseAttention; empty: the config's choice
+  idx_t num_hashes = 0;            // rounds of LSH layers instead of the config's; 0: the config's
+  std::optional<bool> lm_bias;     // instead of the config's
+  bool strict = false;             // Reformer::SetStrict
+  std::optional<WantedHead> head;  // absent: the config's, all of it from the files
 };
 
 // Changes the config as the options say. kUsage names the option that does not fit the model.

@@ -152,7 +152,7 @@ class LoadingTest : public FolderTest {
     PutFile(dir_ / "config.json", config.dump());
   }
   void PutLongformer() {
-    Longformer model(SmallLongformer(LongformerHead::kMaskedLm));
+    Longformer model(SmallLongformer(HeadKind::kMaskedLm));
     SaveLongformer(model, dir_.path());
   }
   void PutReformer() {
@@ -180,7 +180,7 @@ TEST_F(LoadingTest, ExtraTensorsAreAFewLinesOrAnError) {
   EXPECT_TRUE(Refused([&] { CheckTensors(dir_.path()); }));
   // What another head leaves out is no mistake.
   LongformerLoad other;
-  other.head = WantedHead{LongformerHead::kQuestion, {}, ProblemType::kInferred, 1};
+  other.head = WantedHead{HeadKind::kQuestion, {}, ProblemType::kInferred, 1};
   EXPECT_TRUE(Refused([&] { LoadLongformer(dir_.path(), other); }));
   PutLongformer();
   EXPECT_NO_THROW(LoadLongformer(dir_.path()));
@@ -198,7 +198,7 @@ TEST_F(LoadingTest, ExtraTensorsOfReformers) {
   EXPECT_TRUE(Refused([&] { LoadReformer(dir_.path()); }));
   EXPECT_TRUE(Refused([&] { CheckTensors(dir_.path()); }));
   LoadOptions other;
-  other.head = WantedReformerHead{ReformerHead::kQuestion, {}, ProblemType::kInferred, 1};
+  other.head = WantedHead{HeadKind::kQuestion, {}, ProblemType::kInferred, 1};
   EXPECT_TRUE(Refused([&] { LoadReformer(dir_.path(), other); }));
   PutReformer();
   EXPECT_NO_THROW(LoadReformer(dir_.path(), other));
@@ -229,7 +229,7 @@ TEST_F(LoadingTest, ModelsThatDoNotFitAreRefusedWithBothNumbers) {
   large.feed_forward_size = 1 << 20;
   large.layers.assign(4096, LayerKind::kLocal);
   EXPECT_TRUE(Throws([&] { Reformer model(large); }, ErrorCode::kLimit, " PB, limit "));
-  LongformerConfig wide = SmallLongformer(LongformerHead::kMaskedLm);
+  LongformerConfig wide = SmallLongformer(HeadKind::kMaskedLm);
   wide.hidden_size = wide.feed_forward_size = 1 << 20;
   wide.heads = 1;
   wide.attention_window.assign(4096, 2);

@@ -68,8 +68,7 @@ void CheckOriginalRules(const ReformerConfig& c, const TokenBatch& batch, bool t
           "strict: {} {} does not divide {} tokens", field, size, tokens);
   };
   check_division("chunk_size_feed_forward", c.chunk_size_feed_forward, padded);
-  const bool language =
-      c.head == ReformerHead::kLanguageModel || c.head == ReformerHead::kMaskedLanguageModel;
+  const bool language = c.head == HeadKind::kCausalLm || c.head == HeadKind::kMaskedLm;
   if (language) check_division("chunk_size_lm_head", c.chunk_size_lm_head, batch.tokens);
 }
 

@@ -79,7 +79,7 @@ std::unique_ptr<TextDecoder> MakeTextDecoder(Reformer& model, bool cache) {
 }
 
 void CheckDecodes(const ReformerConfig& config) {
-  Check(config.head == ReformerHead::kLanguageModel, ErrorCode::kUsage,
+  Check(config.head == HeadKind::kCausalLm, ErrorCode::kUsage,
         "generate: needs a language model (ReformerModelWithLMHead)");
   Check(config.is_decoder, ErrorCode::kUsage,
         "generate: the model's tokens see those behind them (is_decoder is false); it cannot "

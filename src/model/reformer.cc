@@ -93,7 +93,7 @@ Reformer::Reformer(Reformer&&) noexcept = default;
 Reformer& Reformer::operator=(Reformer&&) noexcept = default;
 
 std::string Reformer::Name(std::string_view rest) const {
-  return (config_.head == ReformerHead::kNone ? "" : "reformer.") + std::string(rest);
+  return (config_.head == HeadKind::kNone ? "" : "reformer.") + std::string(rest);
 }
 
 std::string Reformer::LayerPrefix(std::size_t layer) const {
@@ -349,8 +349,7 @@ void Reformer::Normalise(Context& context, const View<float, 2>& y1, const View<
 
 void Reformer::Logits(Context& context, const View<const float, 2>& h,
                       const View<float, 2>& logits) {
-  Check(config_.head == ReformerHead::kLanguageModel ||
-            config_.head == ReformerHead::kMaskedLanguageModel,
+  Check(config_.head == HeadKind::kCausalLm || config_.head == HeadKind::kMaskedLm,
         ErrorCode::kUsage, "model: a {} has no logits of tokens", ReformerClass(config_.head));
   head_->Logits(context, parameters_, h, logits);
 }

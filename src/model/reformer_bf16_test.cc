@@ -158,7 +158,7 @@ double LearnedLoss(DType dtype, idx_t steps) {
     AdamWSpec spec;
     spec.step = step;
     spec.learning_rate = 3e-3f;
-    AdamWStep(context, spec, model.parameters().values(), model.parameters().gradients(),
+    AdamWStep(context, spec, model.parameters().Write().values(), model.parameters().gradients(),
               first.view<1>(), second.view<1>());
     std::fill_n(model.parameters().gradients().data, extent, 0.0f);
   }

@@ -36,14 +36,12 @@ AttentionChoice ParseAttentionChoice(const json& object, std::string_view source
        io::Escape(name));
 }
 
-ReformerHead ReformerHeadIn(const json& object, std::string_view source,
-                            const std::optional<WeightHeads>& weights) {
+HeadKind ReformerHeadIn(const json& object, std::string_view source,
+                        const std::optional<WeightHeads>& weights) {
   HeadRules rules{"Reformer"};
   rules.causal = io::GetBool(object, "is_decoder", false, source);
   rules.masked = !rules.causal;
-  const TextHead found =
-      ParseHead(object, source, ClassesIn(kReformerHeads), rules, weights, TextHead::kCausalLm);
-  return HeadFor(kReformerHeads, found).value_or(ReformerHead::kNone);
+  return ParseHead(object, source, ClassesIn(kReformerHeads), rules, weights, HeadKind::kCausalLm);
 }
 
 std::vector<LayerKind> ParseLayers(const json& object, std::string_view source) {
@@ -175,14 +173,14 @@ void ParseHeadFields(const json& o, std::string_view source,
                      const std::optional<WeightHeads>& weights, ReformerConfig* c) {
   LabelFields labels = ParseLabels(o, source);
   c->problem = ParseProblemType(o, source);
-  if (c->head == ReformerHead::kSequence) {
+  if (c->head == HeadKind::kSequence) {
     if (weights) FitLabels(weights->dense_classes, source, &labels);
     CheckProblem(source, &c->problem, &labels);
     c->notes = std::move(labels.notes);
   }
   c->labels = std::move(labels.names);
   c->classifier_dropout = io::GetOptionalDropout(o, "classifier_dropout", source);
-  Check(c->head != ReformerHead::kQuestion || c->label_count() == 2, ErrorCode::kFormat,
+  Check(c->head != HeadKind::kQuestion || c->label_count() == 2, ErrorCode::kFormat,
         "{}: {} labels; a ReformerForQuestionAnswering needs 2, start and end", source,
         c->label_count());
 }
@@ -197,7 +195,7 @@ void ParseOwnFields(const json& o, std::string_view source, ReformerConfig* c) {
 
 // A causal model must not look ahead; a head fixes whether it is causal.
 void CheckHead(std::string_view source, const ReformerConfig& c) {
-  if (c.head == ReformerHead::kLanguageModel) {
+  if (c.head == HeadKind::kCausalLm) {
     Check(c.is_decoder, ErrorCode::kFormat,
           "{}: a ReformerModelWithLMHead needs is_decoder true, it is false", source);
     const bool local = std::count(c.layers.begin(), c.layers.end(), LayerKind::kLocal) > 0;
@@ -207,7 +205,7 @@ void CheckHead(std::string_view source, const ReformerConfig& c) {
           "lsh_num_chunks_after {}, need 0",
           source, c.local_after, c.lsh_after);
   }
-  Check(c.head != ReformerHead::kMaskedLanguageModel || !c.is_decoder, ErrorCode::kFormat,
+  Check(c.head != HeadKind::kMaskedLm || !c.is_decoder, ErrorCode::kFormat,
         "{}: a ReformerForMaskedLM needs is_decoder false, it is true", source);
 }
 
@@ -228,7 +226,7 @@ idx_t ReformerConfig::longest() const {
   return axial ? std::min(max_positions, axial_shape[0] * axial_shape[1]) : max_positions;
 }
 
-std::string_view ReformerClass(ReformerHead head) { return RowOf(kReformerHeads, head).class_name; }
+std::string_view ReformerClass(HeadKind head) { return ClassOf(kReformerHeads, head); }
 
 std::string_view AttentionName(AttentionChoice choice) {
   return kChoices[static_cast<std::size_t>(choice)].second;
@@ -364,15 +362,18 @@ std::uint64_t ParameterCount(const ReformerConfig& c) {
   }
   count += 4 * channels;  // the norm over both streams
   switch (c.head) {
-    case ReformerHead::kNone:
+    case HeadKind::kNone:
       return count;
-    case ReformerHead::kLanguageModel:
-    case ReformerHead::kMaskedLanguageModel:
+    case HeadKind::kCausalLm:
+    case HeadKind::kMaskedLm:
       return count + u(c.vocab_size) * (2 * channels + 1);
-    case ReformerHead::kSequence:
+    case HeadKind::kSequence:
       return count + channels * (2 * channels + 1) + u(c.label_count()) * (channels + 1);
-    case ReformerHead::kQuestion:
+    case HeadKind::kQuestion:
       return count + 2 * (2 * channels + 1);
+    case HeadKind::kToken:
+    case HeadKind::kChoice:
+      break;  // a Reformer has none
   }
   return count;
 }
@@ -387,7 +388,7 @@ ReformerConfig ReformerPreset(std::string_view name) {
   for (const PresetOfReformer& preset : kReformerPresets) {
     if (preset.name != name) continue;
     ReformerConfig c;
-    c.head = ReformerHead::kLanguageModel;
+    c.head = HeadKind::kCausalLm;
     c.layers.clear();
     for (idx_t i = 0; i < preset.layers; ++i) {
       c.layers.push_back(i % 2 == 0 ? LayerKind::kLocal : LayerKind::kLsh);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "longspan/types.h"
+#include "model/head_kind.h"
 #include "model/label_fields.h"
 
 namespace longspan {
@@ -26,12 +27,11 @@ std::string_view AttentionName(AttentionChoice choice);
 
 // The head: that of the config's "architectures", or that of the weights if the config does not
 // name exactly one class.
-enum class ReformerHead { kNone, kLanguageModel, kMaskedLanguageModel, kSequence, kQuestion };
 // "ReformerForMaskedLM".
-std::string_view ReformerClass(ReformerHead head);
+std::string_view ReformerClass(HeadKind head);
 
 struct ReformerConfig {
-  ReformerHead head = ReformerHead::kLanguageModel;
+  HeadKind head = HeadKind::kCausalLm;
   std::vector<LayerKind> layers = {LayerKind::kLocal, LayerKind::kLsh,   LayerKind::kLocal,
                                    LayerKind::kLsh,   LayerKind::kLocal, LayerKind::kLsh};
   idx_t vocab_size = 320;

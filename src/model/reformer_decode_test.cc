@@ -405,7 +405,7 @@ TEST(ReformerDecode, BadArguments) {
   Reformer sees_ahead = Initialised(encoder);
   EXPECT_THROW(ReformerDecoder{sees_ahead}, Error);
   ReformerConfig bare = Mixed();
-  bare.head = ReformerHead::kNone;
+  bare.head = HeadKind::kNone;
   Reformer headless = Initialised(bare);
   EXPECT_THROW(ReformerDecoder{headless}, Error);
 }

@@ -228,15 +228,18 @@ class QuestionHead final : public ReformerHeadLayer {
 std::unique_ptr<ReformerHeadLayer> MakeReformerHead(const ReformerConfig& config,
                                                     ParameterTable& parameters) {
   switch (config.head) {
-    case ReformerHead::kNone:
+    case HeadKind::kNone:
       return nullptr;
-    case ReformerHead::kLanguageModel:
-    case ReformerHead::kMaskedLanguageModel:
+    case HeadKind::kCausalLm:
+    case HeadKind::kMaskedLm:
       return std::make_unique<LanguageHead>(config, parameters);
-    case ReformerHead::kSequence:
+    case HeadKind::kSequence:
       return std::make_unique<SequenceHead>(config, parameters);
-    case ReformerHead::kQuestion:
+    case HeadKind::kQuestion:
       return std::make_unique<QuestionHead>(config, parameters);
+    case HeadKind::kToken:
+    case HeadKind::kChoice:
+      break;  // a Reformer has none
   }
   return nullptr;
 }

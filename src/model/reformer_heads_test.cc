@@ -19,13 +19,13 @@ namespace {
 
 using test::Throws;
 
-ReformerConfig HeadConfig(ReformerHead head, bool decoder = false) {
+ReformerConfig HeadConfig(HeadKind head, bool decoder = false) {
   ReformerConfig c = MixedConfig();
   c.head = head;
   c.is_decoder = decoder;
   c.num_buckets = {2};
   c.classifier_dropout = 0.0;
-  if (head == ReformerHead::kSequence) c.labels = {"a", "b", "c"};
+  if (head == HeadKind::kSequence) c.labels = {"a", "b", "c"};
   return c;
 }
 
@@ -95,7 +95,7 @@ TEST(SequenceHead, IsTwoLayersOverTheFirstToken) {
   Context context(2);
   const RandomBatch data(2, 29, 31, 4);
   const Targets targets;
-  Reformer model = Initialised(HeadConfig(ReformerHead::kSequence));
+  Reformer model = Initialised(HeadConfig(HeadKind::kSequence));
   const Tensor h = LastHidden(context, model, data.batch);
   const Tensor logits = HeadLogits(context, model, data.batch);
   EXPECT_EQ(logits.shape(), (std::vector<idx_t>{2, 3}));
@@ -115,7 +115,7 @@ TEST(SequenceHead, IsTwoLayersOverTheFirstToken) {
   }
   EXPECT_NEAR(model.Loss(context, With(data.batch, targets, true)).mean, classes, 1e-5);
   EXPECT_NEAR(model.Loss(context, With(data.batch, targets, false)).mean, sets, 1e-5);
-  ReformerConfig numbers = HeadConfig(ReformerHead::kSequence);
+  ReformerConfig numbers = HeadConfig(HeadKind::kSequence);
   numbers.problem = ProblemType::kRegression;
   Reformer regression = Initialised(numbers);
   EXPECT_NEAR(regression.Loss(context, With(data.batch, targets, false)).mean, squares, 1e-5);
@@ -125,7 +125,7 @@ TEST(QuestionHead, AnswersCompeteWithinTheirRow) {
   Context context(2);
   const RandomBatch data(2, 29, 31, 4);
   Targets targets;
-  Reformer model = Initialised(HeadConfig(ReformerHead::kQuestion));
+  Reformer model = Initialised(HeadConfig(HeadKind::kQuestion));
   const Tensor h = LastHidden(context, model, data.batch);
   const Tensor logits = HeadLogits(context, model, data.batch);
   const auto loss = [&] {  // the mean over the places that count, of either side
@@ -159,7 +159,7 @@ TEST(QuestionHead, AnswersCompeteWithinTheirRow) {
 // Heads see the text in blocks of 4096 tokens: nothing may depend on where one ends.
 TEST(QuestionHead, ALongTextIsReadInBlocks) {
   Context context(2);
-  ReformerConfig config = HeadConfig(ReformerHead::kQuestion);
+  ReformerConfig config = HeadConfig(HeadKind::kQuestion);
   config.layers = {LayerKind::kLocal};
   config.max_positions = 8192;
   config.axial_shape = {64, 128};
@@ -198,12 +198,12 @@ void ExpectHeadSlope(ReformerConfig config, bool classes, idx_t counted,
 }
 
 TEST(HeadGradients, OfClassesMatchDifferences) {
-  ExpectHeadSlope(HeadConfig(ReformerHead::kSequence), true, 2);
-  ExpectHeadSlope(HeadConfig(ReformerHead::kSequence, true), true, 2);  // causal
+  ExpectHeadSlope(HeadConfig(HeadKind::kSequence), true, 2);
+  ExpectHeadSlope(HeadConfig(HeadKind::kSequence, true), true, 2);  // causal
 }
 
 TEST(HeadGradients, OfSetsAndNumbersMatchDifferences) {
-  ReformerConfig config = HeadConfig(ReformerHead::kSequence);
+  ReformerConfig config = HeadConfig(HeadKind::kSequence);
   for (const ProblemType problem : {ProblemType::kMultiLabel, ProblemType::kRegression}) {
     config.problem = problem;
     ExpectHeadSlope(config, false, 6);
@@ -211,12 +211,12 @@ TEST(HeadGradients, OfSetsAndNumbersMatchDifferences) {
 }
 
 TEST(HeadGradients, OfAnswersMatchDifferences) {
-  ExpectHeadSlope(HeadConfig(ReformerHead::kQuestion), true, 2);
-  ExpectHeadSlope(HeadConfig(ReformerHead::kQuestion, true), true, 2);
+  ExpectHeadSlope(HeadConfig(HeadKind::kQuestion), true, 2);
+  ExpectHeadSlope(HeadConfig(HeadKind::kQuestion, true), true, 2);
 }
 
 TEST(HeadGradients, MatchDifferencesUnderDropoutEverywhere) {
-  for (const ReformerHead head : {ReformerHead::kSequence, ReformerHead::kQuestion}) {
+  for (const HeadKind head : {HeadKind::kSequence, HeadKind::kQuestion}) {
     ReformerConfig config = HeadConfig(head);
     config.hidden_dropout = config.local_dropout = config.lsh_dropout = 0.2;
     config.classifier_dropout = 0.3;
@@ -225,7 +225,7 @@ TEST(HeadGradients, MatchDifferencesUnderDropoutEverywhere) {
 }
 
 TEST(HeadGradients, SameBitsForAnyThreads) {
-  for (const ReformerHead head : {ReformerHead::kSequence, ReformerHead::kQuestion}) {
+  for (const HeadKind head : {HeadKind::kSequence, HeadKind::kQuestion}) {
     ReformerConfig config = HeadConfig(head);
     config.hidden_dropout = 0.1;
     const RandomBatch data(2, 60, config.vocab_size, 8);
@@ -249,7 +249,7 @@ TEST(SequenceHead, HasADropoutOfItsOwn) {
   const RandomBatch data(2, 24, 31, 6);
   const Targets targets;
   const auto loss = [&](double hidden, std::optional<double> classifier) {
-    ReformerConfig config = HeadConfig(ReformerHead::kSequence);
+    ReformerConfig config = HeadConfig(HeadKind::kSequence);
     config.hidden_dropout = hidden;
     config.classifier_dropout = classifier;
     Reformer model = Initialised(config);
@@ -326,8 +326,8 @@ TEST(ReformerHeads, MissingTargetsAreNamed) {
   Context context(1);
   const RandomBatch data(2, 12, 31, 4);
   Targets targets;
-  Reformer classes = Initialised(HeadConfig(ReformerHead::kSequence));
-  Reformer answers = Initialised(HeadConfig(ReformerHead::kQuestion));
+  Reformer classes = Initialised(HeadConfig(HeadKind::kSequence));
+  Reformer answers = Initialised(HeadConfig(HeadKind::kQuestion));
   EXPECT_TRUE(Throws([&] { classes.Loss(context, data.batch); }, ErrorCode::kUsage, "0 values"));
   targets.labels = {3, 0};
   EXPECT_TRUE(Throws([&] { classes.Loss(context, With(data.batch, targets, true)); },
@@ -338,7 +338,7 @@ TEST(ReformerHeads, MissingTargetsAreNamed) {
   EXPECT_TRUE(Throws([&] { classes.Logits(context, h.view<2>(), logits.view<2>()); },
                      ErrorCode::kUsage, "ReformerForSequenceClassification"));
   ReformerConfig bare = MixedConfig();
-  bare.head = ReformerHead::kNone;
+  bare.head = HeadKind::kNone;
   Reformer none = Initialised(bare);
   EXPECT_TRUE(Throws([&] { none.Loss(context, data.batch); }, ErrorCode::kUsage, "no head"));
 }

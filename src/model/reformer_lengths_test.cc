@@ -29,7 +29,7 @@ using test::Throws;
 
 ReformerConfig EncoderConfig() {
   ReformerConfig c = MixedConfig();
-  c.head = ReformerHead::kMaskedLanguageModel;
+  c.head = HeadKind::kMaskedLm;
   c.is_decoder = false;
   c.local_after = c.lsh_after = 1;
   return c;
@@ -435,7 +435,7 @@ TEST(Strict, EvaluationPadsToWholeChunks) {
   for (const bool causal : {true, false}) {
     ReformerConfig config = StrictConfig();
     if (!causal) {
-      config.head = ReformerHead::kMaskedLanguageModel;
+      config.head = HeadKind::kMaskedLm;
       config.is_decoder = false;
       config.local_after = config.lsh_after = 1;
     }

@@ -53,7 +53,7 @@ TEST(LshGradients, MatchDifferencesUnderDropoutEverywhere) {
 TEST(LshGradients, MatchDifferencesInBothDirectionsWithMask) {
   ReformerConfig config = SmoothConfig();
   config.layers.pop_back();
-  config.head = ReformerHead::kMaskedLanguageModel;
+  config.head = HeadKind::kMaskedLm;
   config.is_decoder = false;
   config.lsh_after = 1;
   config.num_buckets = {2, 2};
@@ -382,7 +382,7 @@ TEST(Choice, MoreRoundsComeCloserToFullAttention) {
   const RandomBatch data(1, 200, 31, 4);
   ReformerConfig config = LshOnlyConfig();
   config.is_decoder = false;
-  config.head = ReformerHead::kMaskedLanguageModel;
+  config.head = HeadKind::kMaskedLm;
   config.attention = AttentionChoice::kFull;
   Reformer full = Initialised(config);
   const auto expected = Encoded(full, data.batch);

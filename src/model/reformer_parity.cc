@@ -87,9 +87,9 @@ void ReadTargets(const ParityCase& recorded, const ReformerConfig& config,
   batch.ends = inputs->ends;
   inputs->has_labels = recorded.Has("input.labels") || !inputs->starts.empty();
   if (!recorded.Has("input.labels")) return;
-  if (config.head != ReformerHead::kSequence) {
+  if (config.head != HeadKind::kSequence) {
     inputs->targets = Targets(recorded.Integers("input.labels", shape), shape[1],
-                              config.head == ReformerHead::kLanguageModel);
+                              config.head == HeadKind::kCausalLm);
     batch.targets = inputs->targets;
   } else if (recorded.LabelsAreNumbers(config.problem, config.label_count())) {
     inputs->values = recorded.LabelValues(shape[0] * config.label_count());
@@ -150,8 +150,8 @@ class CaseRunner {
           "start_positions", "end_positions", "cotangent"}) {
       if (name == std::string("input.") + input) return true;
     }
-    const ReformerHead head = model_.config().head;
-    const bool bare = head == ReformerHead::kNone, question = head == ReformerHead::kQuestion;
+    const HeadKind head = model_.config().head;
+    const bool bare = head == HeadKind::kNone, question = head == HeadKind::kQuestion;
     if (question && (name == "expected.start_logits" || name == "expected.end_logits")) return true;
     if (!bare && !question && name == "expected.logits") return true;
     if (!bare && name == "expected.loss") return true;

@@ -172,7 +172,7 @@ TEST(Depth, GradientsMatchDifferencesThroughManyLayers) {
 
 TEST(Gradients, MatchDifferencesInBothDirectionsWithMaskAndTable) {
   ReformerConfig config = SmallConfig();
-  config.head = ReformerHead::kMaskedLanguageModel;
+  config.head = HeadKind::kMaskedLm;
   config.is_decoder = false;
   config.local_after = 1;
   config.axial = false;

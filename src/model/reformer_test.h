@@ -57,7 +57,7 @@ struct RandomBatch {
   }
 };
 
-inline std::vector<float> Copied(const View<float, 1>& view) {
+inline std::vector<float> Copied(const View<const float, 1>& view) {
   return {view.data, view.data + view.size()};
 }
 

@@ -96,7 +96,7 @@ class EqualRows {
     to->insert(to->end(), first, first + count);
   }
   void TakeTargets(const TextBatch& from, const Stretch& s, const TextModelInfo& info) {
-    if (info.head == TextHead::kSequence) {
+    if (info.head == HeadKind::kSequence) {
       Take(from.labels, s.row, 1, &labels_);
       Take(from.values, s.row * info.label_count(), info.label_count(), &values_);
     } else {
@@ -169,7 +169,7 @@ class ReformerTextModel final : public TextModel {
 
   Tensor Logits(Context& context, const TextBatch& batch,
                 const View<const float, 2>& hidden) override {
-    if (info_.head != TextHead::kSequence) return model_.LogitsOfRows(context, hidden);
+    if (info_.head != HeadKind::kSequence) return model_.LogitsOfRows(context, hidden);
     std::vector<std::int32_t> first;
     for (const Stretch& s : StretchesOf(batch)) {
       first.push_back(static_cast<std::int32_t>(s.row * batch.tokens + s.begin));

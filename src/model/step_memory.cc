@@ -40,8 +40,8 @@ struct ReformerTargets {
 
   ReformerTargets(const ReformerConfig& config, TokenBatch* batch)
       : labels(static_cast<std::size_t>(batch->rows), 0) {
-    if (config.head == ReformerHead::kQuestion) batch->starts = batch->ends = labels;
-    if (config.head != ReformerHead::kSequence) return;
+    if (config.head == HeadKind::kQuestion) batch->starts = batch->ends = labels;
+    if (config.head != HeadKind::kSequence) return;
     values.assign(labels.size() * config.labels.size(), 0.0f);
     const bool classes =
         ProblemOf(config.problem, config.label_count(), true) == ProblemType::kSingleLabel;
@@ -105,24 +105,25 @@ struct Targets {
     const auto n = static_cast<std::size_t>(rows * tokens), b = static_cast<std::size_t>(rows);
     labels.assign(b, 0);
     switch (config.head) {
-      case LongformerHead::kMaskedLm:
+      case HeadKind::kMaskedLm:
         labels.assign(n, kIgnoreLabel);
         for (std::size_t t = 0; t < n; ++t) labels[t] = t % 20 < 3 ? 0 : kIgnoreLabel;
         break;
-      case LongformerHead::kToken:
+      case HeadKind::kToken:
         labels.assign(n, 0);
         break;
-      case LongformerHead::kQuestion:
+      case HeadKind::kQuestion:
         batch->starts = batch->ends = labels;
         return;
-      case LongformerHead::kSequence:
+      case HeadKind::kSequence:
         values.assign(b * config.labels.size(), 0.0f);
         break;
-      case LongformerHead::kNone:
-      case LongformerHead::kChoice:
+      case HeadKind::kNone:
+      case HeadKind::kChoice:
+      case HeadKind::kCausalLm:  // a Longformer has none
         break;
     }
-    const bool numbers = config.head == LongformerHead::kSequence &&
+    const bool numbers = config.head == HeadKind::kSequence &&
                          (config.problem == ProblemType::kRegression ||
                           config.problem == ProblemType::kMultiLabel || config.labels.size() == 1);
     if (numbers) {
@@ -154,8 +155,7 @@ StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens,
   batch.tokens = tokens;
   batch.ids = ids;
   batch.roles = {roles.data(), {rows, tokens}};
-  const bool reads_first =
-      config.head == LongformerHead::kSequence || config.head == LongformerHead::kChoice;
+  const bool reads_first = config.head == HeadKind::kSequence || config.head == HeadKind::kChoice;
   for (idx_t b = 0; reads_first && b < rows; ++b) {
     roles[static_cast<std::size_t>(b * tokens)] = kGlobalToken;
   }

@@ -81,8 +81,8 @@ INSTANTIATE_TEST_SUITE_P(Lengths, Rehearsal,
 
 // A Longformer's step books what its rehearsal booked, under every head.
 TEST(RehearseLongformer, BooksWhatTheStepBooks) {
-  for (const LongformerHead head : {LongformerHead::kMaskedLm, LongformerHead::kSequence,
-                                    LongformerHead::kToken, LongformerHead::kQuestion}) {
+  for (const HeadKind head :
+       {HeadKind::kMaskedLm, HeadKind::kSequence, HeadKind::kToken, HeadKind::kQuestion}) {
     for (const bool recompute : {false, true}) {
       for (const int threads : {1, 3}) {
         LongformerConfig config = LongformerPreset("tiny");
@@ -97,20 +97,20 @@ TEST(RehearseLongformer, BooksWhatTheStepBooks) {
         Longformer model(config);
         model.Initialise(1);
         model.parameters().AllocateGradients();
-        const bool tokens = head == LongformerHead::kMaskedLm || head == LongformerHead::kToken;
+        const bool tokens = head == HeadKind::kMaskedLm || head == HeadKind::kToken;
         const std::vector<std::int32_t> ids(kRows * kTokens, 5);
         std::vector<std::int32_t> labels(tokens ? kRows * kTokens : kRows, 1);
-        for (std::size_t t = 0; head == LongformerHead::kMaskedLm && t < labels.size(); ++t) {
+        for (std::size_t t = 0; head == HeadKind::kMaskedLm && t < labels.size(); ++t) {
           if (t % 20 >= 3) labels[t] = kIgnoreLabel;
         }
         std::vector<std::uint8_t> roles(kRows * kTokens, kLocalToken);
-        if (head == LongformerHead::kSequence) roles[0] = roles[kTokens] = kGlobalToken;
+        if (head == HeadKind::kSequence) roles[0] = roles[kTokens] = kGlobalToken;
         LongformerBatch batch;
         batch.rows = kRows;
         batch.tokens = kTokens;
         batch.ids = ids;
         batch.roles = {roles.data(), {kRows, kTokens}};
-        if (head == LongformerHead::kQuestion) {
+        if (head == HeadKind::kQuestion) {
           batch.starts = batch.ends = labels;
         } else {
           batch.labels = labels;
@@ -176,7 +176,7 @@ TEST(FitStep, KeepsWhatTheBudgetAllows) {
 TEST(FitStep, LongformersRecomputeOnlyWhatTheyMust) {
   LongformerConfig config = WithPositions(LongformerPreset("small"), 2048);
   config.vocab_size = 300;
-  config.head = LongformerHead::kMaskedLm;
+  config.head = HeadKind::kMaskedLm;
   const auto total = [&](std::size_t recompute) {
     StepPolicy policy;
     policy.recompute = recompute;
@@ -198,7 +198,7 @@ TEST(FitStep, LongformersRecomputeOnlyWhatTheyMust) {
 TEST(FitStep, LongformersGiveUpCopiesFirst) {
   LongformerConfig config = WithPositions(LongformerPreset("small"), 2048);
   config.vocab_size = 300;
-  config.head = LongformerHead::kMaskedLm;
+  config.head = HeadKind::kMaskedLm;
   const auto needs = [&](LayerCopies copies, std::size_t recompute) {
     StepPolicy policy{DType::kBF16};
     policy.copies = copies;
@@ -283,7 +283,7 @@ TEST(RehearseStep, RefusesWhatTheStepRefuses) {
   EXPECT_EQ(code(tiny, 0, 64), ErrorCode::kUsage);
   EXPECT_EQ(code(tiny, 1 << 20, 1 << 20), ErrorCode::kUsage);
   ReformerConfig bare = tiny;
-  bare.head = ReformerHead::kNone;
+  bare.head = HeadKind::kNone;
   EXPECT_EQ(code(bare, 1, 64), ErrorCode::kUsage);
 }
 
@@ -307,8 +307,7 @@ TEST(Depth, AddsBucketsAndWeightsOnly) {
 
 // Every head has a step to rehearse.
 TEST(RehearseStep, KnowsEveryHead) {
-  for (const ReformerHead head :
-       {ReformerHead::kMaskedLanguageModel, ReformerHead::kSequence, ReformerHead::kQuestion}) {
+  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence, HeadKind::kQuestion}) {
     ReformerConfig config = Config("lsh", 64);
     config.head = head;
     config.is_decoder = false;

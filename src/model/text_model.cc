@@ -15,11 +15,10 @@
 namespace longspan {
 namespace {
 
-template <class Head, std::size_t N>
-Head ModelHeadOf(const HeadRow<Head> (&heads)[N], TextHead wanted, const char* model) {
-  const std::optional<Head> head = HeadFor(heads, wanted);
-  Check(head.has_value(), ErrorCode::kUsage, "model: a {} has no such head", model);
-  return *head;
+// kUsage where such a model has no such head.
+HeadKind Having(std::span<const HeadClass> heads, HeadKind wanted, const char* model) {
+  Check(!ClassOf(heads, wanted).empty(), ErrorCode::kUsage, "model: a {} has no such head", model);
+  return wanted;
 }
 
 // ---- Longformers --------------------------------------------------------------------------------
@@ -85,12 +84,9 @@ bool IsLongformer(const std::filesystem::path& directory) {
 
 }  // namespace
 
-TextHead HeadOf(LongformerHead head) { return RowOf(kLongformerHeads, head).text; }
-TextHead HeadOf(ReformerHead head) { return RowOf(kReformerHeads, head).text; }
-
 TextModelInfo InfoOf(const LongformerConfig& c) {
   TextModelInfo info;
-  info.head = HeadOf(c.head);
+  info.head = c.head;
   info.class_name = LongformerClass(c.head);
   info.labels = c.labels;
   info.problem = c.problem;
@@ -105,7 +101,7 @@ TextModelInfo InfoOf(const LongformerConfig& c) {
 
 TextModelInfo InfoOf(const ReformerConfig& c) {
   TextModelInfo info;
-  info.head = HeadOf(c.head);
+  info.head = c.head;
   info.class_name = ReformerClass(c.head);
   info.labels = c.labels;
   info.problem = c.problem;
@@ -118,7 +114,7 @@ TextModelInfo InfoOf(const ReformerConfig& c) {
 
 GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given) {
   if (info.global_tokens) {
-    return given.For(ModelHeadOf(kLongformerHeads, info.head, "Longformer"));
+    return given.For(Having(kLongformerHeads, info.head, "Longformer"));
   }
   const std::string name = given.Name();
   Check(name == "auto" || name == "none", ErrorCode::kUsage,
@@ -139,10 +135,8 @@ std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
     LongformerLoad options;
     options.allow_nonfinite = load.allow_nonfinite;
     options.dropout = load.dropout;
-    if (load.head) {
-      options.head = {ModelHeadOf(kLongformerHeads, load.head->head, "Longformer"),
-                      load.head->labels, load.head->problem, load.head->seed};
-    }
+    options.head = load.head;
+    if (load.head) Having(kLongformerHeads, load.head->head, "Longformer");
     return MakeTextModel(LoadLongformer(directory, options, warnings));
   }
   LoadOptions options;
@@ -150,10 +144,8 @@ std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
   options.lm_bias = load.lm_bias;
   options.allow_nonfinite = load.allow_nonfinite;
   options.dropout = load.dropout;
-  if (load.head) {
-    options.head = {ModelHeadOf(kReformerHeads, load.head->head, "Reformer"), load.head->labels,
-                    load.head->problem, load.head->seed};
-  }
+  options.head = load.head;
+  if (load.head) Having(kReformerHeads, load.head->head, "Reformer");
   return MakeTextModel(LoadReformer(directory, options, warnings));
 }
 
@@ -168,7 +160,7 @@ TextModelInfo ReadTextModelInfo(const std::filesystem::path& directory) {
 }
 
 void CheckHead(const std::filesystem::path& directory, const TextModelInfo& found,
-               TextHead wanted) {
+               HeadKind wanted) {
   if (found.head == wanted) return;
   const std::string shown = io::Escape(directory.string());
   const std::string way =

@@ -13,15 +13,12 @@
 #include "model/global_policy.h"
 #include "model/longformer.h"
 #include "model/reformer.h"
-#include "model/text_head.h"
+#include "model/wanted_head.h"
 
 namespace longspan {
 
-TextHead HeadOf(LongformerHead head);
-TextHead HeadOf(ReformerHead head);
-
 struct TextModelInfo {
-  TextHead head = TextHead::kNone;
+  HeadKind head = HeadKind::kNone;
   std::string class_name;           // "LongformerForMaskedLM"
   std::vector<std::string> labels;  // id2label
   ProblemType problem = ProblemType::kInferred;
@@ -86,20 +83,12 @@ std::unique_ptr<TextModel> MakeTextModel(Longformer model);
 // as they are: padding is a document of its own, and hidden.
 std::unique_ptr<TextModel> MakeTextModel(Reformer model);
 
-// A head to train, on whatever encoder the files hold.
-struct WantedTextHead {
-  TextHead head = TextHead::kMaskedLm;
-  std::vector<std::string> labels;  // of sequences and tokens; other heads: empty
-  ProblemType problem = ProblemType::kInferred;
-  std::uint64_t seed = 1;  // of the parameters that the files do not have
-};
-
 struct TextModelLoad {
   bool allow_nonfinite = false;
-  std::optional<double> dropout;       // instead of the config's
-  std::optional<WantedTextHead> head;  // absent: the config's, all of it from the files
-  idx_t num_hashes = 0;                // rounds of a Reformer's LSH layers; 0: the config's
-  std::optional<bool> lm_bias;         // of a Reformer's language models, instead of the config's
+  std::optional<double> dropout;   // instead of the config's
+  std::optional<WantedHead> head;  // absent: the config's, all of it from the files
+  idx_t num_hashes = 0;            // rounds of a Reformer's LSH layers; 0: the config's
+  std::optional<bool> lm_bias;     // of a Reformer's language models, instead of the config's
 };
 
 // LoadLongformer or LoadReformer, by the config's model_type. kFormat, kIo; kUsage for a head or an
@@ -113,6 +102,6 @@ void CheckTensors(const std::filesystem::path& directory);
 // Reads config.json, and names and shapes of the weights if the config leaves something open.
 TextModelInfo ReadTextModelInfo(const std::filesystem::path& directory);
 // Throws kFormat unless the folder's model has the head. The message says which model is needed.
-void CheckHead(const std::filesystem::path& directory, const TextModelInfo& found, TextHead wanted);
+void CheckHead(const std::filesystem::path& directory, const TextModelInfo& found, HeadKind wanted);
 
 }  // namespace longspan

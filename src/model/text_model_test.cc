@@ -17,16 +17,16 @@ namespace {
 
 using test::Throws;
 
-ReformerConfig EncoderConfig(ReformerHead head) {
+ReformerConfig EncoderConfig(HeadKind head) {
   ReformerConfig c = MixedConfig();
   c.head = head;
   c.is_decoder = false;
   c.local_after = c.lsh_after = 1;
-  if (head == ReformerHead::kSequence) c.labels = {"a", "b", "c"};
+  if (head == HeadKind::kSequence) c.labels = {"a", "b", "c"};
   return c;
 }
 
-std::unique_ptr<TextModel> Text(ReformerHead head) {
+std::unique_ptr<TextModel> Text(HeadKind head) {
   return MakeTextModel(Initialised(EncoderConfig(head)));
 }
 
@@ -102,10 +102,9 @@ Tensor Hidden(Context& context, TextModel& model, const TextBatch& batch) {
 TEST(RaggedRows, ARowIsWhatItIsAlone) {
   Context context(2);
   const Ragged ragged;
-  for (const ReformerHead head :
-       {ReformerHead::kSequence, ReformerHead::kQuestion, ReformerHead::kMaskedLanguageModel}) {
+  for (const HeadKind head : {HeadKind::kSequence, HeadKind::kQuestion, HeadKind::kMaskedLm}) {
     const auto model = Text(head);
-    const bool tokens = head != ReformerHead::kSequence;
+    const bool tokens = head != HeadKind::kSequence;
     const TextBatch batch = ragged.Batch(tokens);
     const Tensor together = Hidden(context, *model, batch);
     const Tensor logits = model->Logits(context, batch, together.view<2>());
@@ -131,10 +130,9 @@ TEST(RaggedRows, ARowIsWhatItIsAlone) {
 TEST(RaggedRows, LossAndGradientsAreTheSumOverRows) {
   Context context(2);
   const Ragged ragged;
-  for (const ReformerHead head :
-       {ReformerHead::kSequence, ReformerHead::kQuestion, ReformerHead::kMaskedLanguageModel}) {
+  for (const HeadKind head : {HeadKind::kSequence, HeadKind::kQuestion, HeadKind::kMaskedLm}) {
     const auto model = Text(head);
-    const bool tokens = head != ReformerHead::kSequence;
+    const bool tokens = head != HeadKind::kSequence;
     ClearGradients(*model);
     const HeadLoss all = model->LossAndGradients(context, ragged.Batch(tokens), 0.5f, {});
     // To rounding: evaluation adds in fp32, training on a grid.
@@ -161,9 +159,9 @@ TEST(RaggedRows, HolesAreNoPadding) {
   Context context(2);
   Ragged ragged;
   ragged.roles[7] = kHiddenToken;
-  const auto model = Text(ReformerHead::kSequence);
+  const auto model = Text(HeadKind::kSequence);
   const Tensor with = Hidden(context, *model, ragged.Batch(false));
-  Reformer reformer = Initialised(EncoderConfig(ReformerHead::kSequence));
+  Reformer reformer = Initialised(EncoderConfig(HeadKind::kSequence));
   std::vector<std::uint8_t> mask(21, 1);
   mask[7] = 0;
   const TokenBatch batch{1, 21, ragged.texts[0], {}, {mask.data(), {1, 21}}};
@@ -177,7 +175,7 @@ TEST(RaggedRows, HolesAreNoPadding) {
 TEST(TextModel, SaysWhatAReformerCannot) {
   Context context(1);
   const Ragged ragged;
-  const auto model = Text(ReformerHead::kSequence);
+  const auto model = Text(HeadKind::kSequence);
   model->parameters().AllocateGradients();
   EXPECT_TRUE(Throws([&] { model->ComputeIn(DType::kF16); }, ErrorCode::kUsage, "F16"));
   EXPECT_TRUE(Throws([&] { ResolveGlobal(model->info(), GlobalPolicy::Parse("first:1")); },
@@ -194,7 +192,7 @@ TEST(TextModel, SaysWhatAReformerCannot) {
 
 class OtherHeads : public testing::Test {
  protected:
-  std::unique_ptr<TextModel> Load(const WantedTextHead& wanted, std::vector<std::string>* notes) {
+  std::unique_ptr<TextModel> Load(const WantedHead& wanted, std::vector<std::string>* notes) {
     TextModelLoad load;
     load.head = wanted;
     return LoadTextModel(d_.path(), load, notes);
@@ -209,7 +207,7 @@ TEST_F(OtherHeads, ALanguageModelBecomesAClassifier) {
   Reformer start = Initialised(MixedConfig());
   SaveReformer(start, d_.path());
   std::vector<std::string> notes;
-  const auto model = Load({TextHead::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 5}, &notes);
+  const auto model = Load({HeadKind::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 5}, &notes);
   EXPECT_EQ(model->info().class_name, "ReformerForSequenceClassification");
   EXPECT_EQ(model->info().labels, (std::vector<std::string>{"x", "y"}));
   EXPECT_SAME_BITS(
@@ -222,8 +220,8 @@ TEST_F(OtherHeads, ALanguageModelBecomesAClassifier) {
             "classifier.out_proj.weight");
   EXPECT_EQ(notes[2], "left out: lm_head.bias, lm_head.decoder.weight");
   // What is new is drawn from the seed.
-  const auto again = Load({TextHead::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 5}, nullptr);
-  const auto other = Load({TextHead::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 6}, nullptr);
+  const auto again = Load({HeadKind::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 5}, nullptr);
+  const auto other = Load({HeadKind::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 6}, nullptr);
   const auto dense = [](TextModel& m) {
     return Copied(m.parameters().vector("classifier.dense.weight"));
   };
@@ -232,11 +230,11 @@ TEST_F(OtherHeads, ALanguageModelBecomesAClassifier) {
 }
 
 TEST_F(OtherHeads, ABareModelGetsAHeadAndKeepsItsEncoder) {
-  ReformerConfig config = EncoderConfig(ReformerHead::kNone);
+  ReformerConfig config = EncoderConfig(HeadKind::kNone);
   Reformer bare = Initialised(config);
   SaveReformer(bare, d_.path());
   std::vector<std::string> notes;
-  const auto model = Load({TextHead::kQuestion, {}, ProblemType::kInferred, 5}, &notes);
+  const auto model = Load({HeadKind::kQuestion, {}, ProblemType::kInferred, 5}, &notes);
   EXPECT_SAME_BITS(Span(Words(*model)),
                    Span(Copied(bare.parameters().vector("embeddings.word_embeddings.weight"))));
   ASSERT_EQ(notes.size(), 1u);
@@ -245,25 +243,25 @@ TEST_F(OtherHeads, ABareModelGetsAHeadAndKeepsItsEncoder) {
 
 // A causal classifier that the files have is what somebody wanted: it stays causal.
 TEST_F(OtherHeads, ACausalClassifierStaysCausal) {
-  ReformerConfig config = EncoderConfig(ReformerHead::kSequence);
+  ReformerConfig config = EncoderConfig(HeadKind::kSequence);
   config.is_decoder = true;
   Reformer start = Initialised(config);
   SaveReformer(start, d_.path());
   std::vector<std::string> notes;
   const auto model =
-      Load({TextHead::kSequence, {"x", "y", "z"}, ProblemType::kSingleLabel, 5}, &notes);
+      Load({HeadKind::kSequence, {"x", "y", "z"}, ProblemType::kSingleLabel, 5}, &notes);
   EXPECT_NE(model->ConfigText().find("\"is_decoder\": true"), std::string::npos);
   ASSERT_EQ(notes.size(), 2u);
   EXPECT_EQ(notes[0].rfind("new: ", 0), 0u);
 }
 
 TEST_F(OtherHeads, TheSameLabelsGoOnAndOthersBeginAnew) {
-  Reformer start = Initialised(EncoderConfig(ReformerHead::kSequence));
+  Reformer start = Initialised(EncoderConfig(HeadKind::kSequence));
   SaveReformer(start, d_.path());
   std::vector<std::string> same, others;
-  Load({TextHead::kSequence, {"a", "b", "c"}, ProblemType::kSingleLabel, 5}, &same);
+  Load({HeadKind::kSequence, {"a", "b", "c"}, ProblemType::kSingleLabel, 5}, &same);
   EXPECT_TRUE(same.empty());
-  Load({TextHead::kSequence, {"a", "b", "d"}, ProblemType::kSingleLabel, 5}, &others);
+  Load({HeadKind::kSequence, {"a", "b", "d"}, ProblemType::kSingleLabel, 5}, &others);
   ASSERT_EQ(others.size(), 2u);
   EXPECT_EQ(others[0].rfind("new: classifier.dense.bias", 0), 0u);
 }
@@ -273,12 +271,12 @@ TEST_F(OtherHeads, ACausalModelBecomesAMaskedOne) {
   Reformer start = Initialised(MixedConfig());
   SaveReformer(start, d_.path());
   std::vector<std::string> notes;
-  const auto model = Load({TextHead::kMaskedLm, {}, ProblemType::kInferred, 5}, &notes);
+  const auto model = Load({HeadKind::kMaskedLm, {}, ProblemType::kInferred, 5}, &notes);
   EXPECT_EQ(notes, (std::vector<std::string>{"changed: is_decoder is false"}));
   EXPECT_NE(model->ConfigText().find("\"is_decoder\": false"), std::string::npos);
   EXPECT_TRUE(Throws(
       [&] {
-        Load({TextHead::kToken, {"x"}, ProblemType::kInferred, 5}, &notes);
+        Load({HeadKind::kToken, {"x"}, ProblemType::kInferred, 5}, &notes);
       },
       ErrorCode::kUsage, "Reformer has no such head"));
 }
@@ -287,7 +285,7 @@ TEST(TextModel, OpensEitherModel) {
   const test::TempDir directory;
   LongformerConfig config = LongformerPreset("tiny");
   config.vocab_size = 40;
-  config.head = LongformerHead::kSequence;
+  config.head = HeadKind::kSequence;
   Longformer longformer(config);
   longformer.Initialise(3);
   SaveLongformer(longformer, directory.path());
@@ -295,7 +293,7 @@ TEST(TextModel, OpensEitherModel) {
   EXPECT_EQ(info.class_name, "LongformerForSequenceClassification");
   EXPECT_TRUE(info.global_tokens);
   EXPECT_EQ(info.width, 128);
-  EXPECT_EQ(LoadTextModel(directory.path(), {})->info().head, TextHead::kSequence);
+  EXPECT_EQ(LoadTextModel(directory.path(), {})->info().head, HeadKind::kSequence);
 }
 
 }  // namespace

@@ -80,7 +80,7 @@ class Plan {
                                  ShapeText(expected)));
     }
     // Hugging Face's class without a head has no prefix.
-    const bool bare = config_.head == BertHead::kNone && name.starts_with(kPrefix);
+    const bool bare = config_.head == HeadKind::kNone && name.starts_with(kPrefix);
     outputs_.push_back(
         {std::string(bare ? name.substr(kPrefix.size()) : name), std::string(from), written});
   }
@@ -128,11 +128,11 @@ class Plan {
     const idx_t width = config_.hidden_size;
     constexpr std::string_view pooler = "longformer.pooler.dense";
     switch (config_.head) {
-      case BertHead::kNone:
+      case HeadKind::kNone:
         // Files of a headless model may come without a pooler.
         if (source_.Has("longformer.pooler.dense.weight")) Linear(pooler, width, width);
         return;
-      case BertHead::kMaskedLm:
+      case HeadKind::kMaskedLm:
         Linear("lm_head.dense", width, width);
         Norm("lm_head.layer_norm");
         Copy("lm_head.bias", {config_.vocab_size});
@@ -142,20 +142,22 @@ class Plan {
             source_.Has("lm_head.decoder.bias") ? "lm_head.decoder.bias" : "lm_head.bias",
             {config_.vocab_size}, {config_.vocab_size});
         return;
-      case BertHead::kSequence:
+      case HeadKind::kSequence:
         if (config_.family == BertFamily::kRoberta) {
           Linear("classifier.dense", width, width);
           return Labels("classifier.out_proj", "classifier.out_proj");
         }
         Linear("classifier.dense", pooler, width, width);
         return Labels("classifier.out_proj", "classifier");
-      case BertHead::kToken:
+      case HeadKind::kToken:
         return Labels("classifier", "classifier");
-      case BertHead::kQuestion:
+      case HeadKind::kQuestion:
         return Labels("qa_outputs", "qa_outputs");
-      case BertHead::kChoice:
+      case HeadKind::kChoice:
         Linear(pooler, width, width);
         return Labels("classifier", "classifier");
+      case HeadKind::kCausalLm:
+        return;  // BertConfig has none
     }
   }
 
@@ -235,7 +237,7 @@ void Unused(const io::TensorSource& source, const Plan& plan, const BertConfig& 
 // The labels of a head over labels: as many as the weights have rows.
 LabelFields LabelsOf(const json& original, const BertConfig& config, const WeightHeads& weights,
                      std::string_view source) {
-  if (config.head != BertHead::kSequence && config.head != BertHead::kToken) return {};
+  if (config.head != HeadKind::kSequence && config.head != HeadKind::kToken) return {};
   LabelFields labels = ParseLabels(original, source);
   labels.certain = false;
   FitLabels(std::max(weights.classes, weights.dense_classes), source, &labels);
@@ -429,12 +431,11 @@ std::string CompleteConfig(const fs::path& in, bool longformer, json* config,
   };
   if (longformer) {
     const LongformerConfig read = LoadLongformerConfig(in);
-    const bool labels =
-        read.head == LongformerHead::kSequence || read.head == LongformerHead::kToken;
+    const bool labels = read.head == HeadKind::kSequence || read.head == HeadKind::kToken;
     return complete(read, LongformerClass(read.head), labels);
   }
   const ReformerConfig read = LoadReformerConfig(in);
-  return complete(read, ReformerClass(read.head), read.head == ReformerHead::kSequence);
+  return complete(read, ReformerClass(read.head), read.head == HeadKind::kSequence);
 }
 
 }  // namespace

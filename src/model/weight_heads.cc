@@ -14,27 +14,27 @@ namespace {
 // The rows of a matrix of classes.
 idx_t RowsOf(const io::TensorInfo& info) { return info.shape.size() == 2 ? info.shape[0] : 0; }
 
-bool Has(TextHead head, const HeadRules& rules, const WeightHeads& w) {
+bool Has(HeadKind head, const HeadRules& rules, const WeightHeads& w) {
   switch (head) {
-    case TextHead::kCausalLm:
+    case HeadKind::kCausalLm:
       return w.language && rules.causal;
-    case TextHead::kMaskedLm:
+    case HeadKind::kMaskedLm:
       return w.language && rules.masked;
-    case TextHead::kSequence:
+    case HeadKind::kSequence:
       return rules.bare_pooled ? w.classes > 0 && w.pooler : w.dense_classes > 0;
-    case TextHead::kToken:
+    case HeadKind::kToken:
       return w.classes > 0 && rules.tokens;
-    case TextHead::kChoice:
+    case HeadKind::kChoice:
       return w.classes == 1 && w.pooler && rules.tokens;
-    case TextHead::kQuestion:
+    case HeadKind::kQuestion:
       return w.question;
-    case TextHead::kNone:
+    case HeadKind::kNone:
       break;
   }
   return false;
 }
 
-std::string_view ClassOf(std::span<const NamedHead> known, TextHead head) {
+std::string_view ClassOf(std::span<const NamedHead> known, HeadKind head) {
   for (const auto& [kind, name] : known) {
     if (kind == head) return name;
   }
@@ -42,19 +42,19 @@ std::string_view ClassOf(std::span<const NamedHead> known, TextHead head) {
 }
 
 // Heads that the weights could be of, after what the config says of labels.
-std::vector<TextHead> Candidates(const HeadRules& rules, const WeightHeads& weights,
+std::vector<HeadKind> Candidates(const HeadRules& rules, const WeightHeads& weights,
                                  std::optional<idx_t> labels) {
-  std::vector<TextHead> heads;
-  for (const TextHead head : {TextHead::kCausalLm, TextHead::kMaskedLm, TextHead::kSequence,
-                              TextHead::kToken, TextHead::kQuestion, TextHead::kChoice}) {
+  std::vector<HeadKind> heads;
+  for (const HeadKind head : {HeadKind::kCausalLm, HeadKind::kMaskedLm, HeadKind::kSequence,
+                              HeadKind::kToken, HeadKind::kQuestion, HeadKind::kChoice}) {
     if (!Has(head, rules, weights)) continue;
     // One row is one label, or the score of a choice, whose config has the two labels of everybody.
     const bool one = weights.classes == 1 && weights.dense_classes == 0;
-    const bool over_labels = head == TextHead::kToken || head == TextHead::kSequence;
+    const bool over_labels = head == HeadKind::kToken || head == HeadKind::kSequence;
     if (one && over_labels && labels != 1) continue;
-    if (head == TextHead::kChoice && labels == 1) continue;
+    if (head == HeadKind::kChoice && labels == 1) continue;
     // Classes of sequences read the pooler, classes of tokens have none.
-    if (rules.bare_pooled && head == TextHead::kToken && weights.pooler) continue;
+    if (rules.bare_pooled && head == HeadKind::kToken && weights.pooler) continue;
     heads.push_back(head);
   }
   return heads;
@@ -69,7 +69,7 @@ std::optional<idx_t> LabelsNamed(const nlohmann::json& object, std::string_view 
 
 // Chooses the class of `list` (from the config) whose head the weights have. If `list` is empty,
 // the head that the weights have.
-TextHead Chosen(std::span<const std::string> names, const std::string& list,
+HeadKind Chosen(std::span<const std::string> names, const std::string& list,
                 std::span<const NamedHead> known, const HeadRules& rules,
                 const WeightHeads& weights, std::optional<idx_t> labels, std::string_view source) {
   bool bare = false;
@@ -77,17 +77,17 @@ TextHead Chosen(std::span<const std::string> names, const std::string& list,
     for (const auto& [head, known_name] : known) {
       if (known_name != name) continue;
       if (Has(head, rules, weights)) return head;
-      bare = bare || head == TextHead::kNone;
+      bare = bare || head == HeadKind::kNone;
     }
   }
-  if (bare) return TextHead::kNone;
+  if (bare) return HeadKind::kNone;
   Check(names.empty(), ErrorCode::kFormat,
         "{}: architectures lists {}, but the weights have the head of none of them", source, list);
-  const std::vector<TextHead> heads = Candidates(rules, weights, labels);
+  const std::vector<HeadKind> heads = Candidates(rules, weights, labels);
   if (heads.size() == 1) return heads.front();
-  if (!weights.any()) return TextHead::kNone;
+  if (!weights.any()) return HeadKind::kNone;
   std::string could;
-  for (const TextHead head : heads) {
+  for (const HeadKind head : heads) {
     could += (could.empty() ? "" : " or ") + std::string(ClassOf(known, head));
   }
   const idx_t rows = std::max(weights.classes, weights.dense_classes);
@@ -147,11 +147,11 @@ std::optional<WeightHeads> DecidingWeights(const nlohmann::json& object,
   return HeadsInFolder(config_file.parent_path().empty() ? "." : config_file.parent_path());
 }
 
-TextHead ParseHead(const nlohmann::json& object, std::string_view source,
+HeadKind ParseHead(const nlohmann::json& object, std::string_view source,
                    std::span<const NamedHead> known, const HeadRules& rules,
-                   const std::optional<WeightHeads>& weights, TextHead fallback) {
+                   const std::optional<WeightHeads>& weights, HeadKind fallback) {
   const std::vector<std::string> names = Architectures(object, source);
-  std::optional<TextHead> first;
+  std::optional<HeadKind> first;
   std::string list;
   for (const std::string& name : names) {
     list += (list.empty() ? "" : ", ") + io::Escape(name, 80);

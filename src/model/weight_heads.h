@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "io/tensor_source.h"
-#include "model/text_head.h"
+#include "model/head_kind.h"
 
 namespace longspan {
 
@@ -52,13 +52,13 @@ std::optional<WeightHeads> DecidingWeights(const nlohmann::json& object,
                                            const std::filesystem::path& config_file);
 
 // A class of "architectures" and the head it has.
-using NamedHead = std::pair<TextHead, std::string_view>;
+using NamedHead = std::pair<HeadKind, std::string_view>;
 
 // The head of a model by its config.json. Exactly one class: its head. Of several the one whose
 // head the weights have, of none the one that the weights have; without weights the first that is
 // known, or `fallback`. kFormat, in one line, when that is none or more than one.
-TextHead ParseHead(const nlohmann::json& object, std::string_view source,
+HeadKind ParseHead(const nlohmann::json& object, std::string_view source,
                    std::span<const NamedHead> known, const HeadRules& rules,
-                   const std::optional<WeightHeads>& weights, TextHead fallback);
+                   const std::optional<WeightHeads>& weights, HeadKind fallback);
 
 }  // namespace longspan

@@ -21,18 +21,18 @@ using test::Throws;
 
 class WeightHeadsTest : public testing::Test {
  protected:
-  void PutLongformer(LongformerHead head, std::vector<std::string> labels = {"x", "y", "z"}) {
+  void PutLongformer(HeadKind head, std::vector<std::string> labels = {"x", "y", "z"}) {
     LongformerConfig config = SmallLongformer(head);
-    if (head != LongformerHead::kQuestion) config.labels = std::move(labels);
+    if (head != HeadKind::kQuestion) config.labels = std::move(labels);
     Longformer model(config);
     model.Initialise(3);
     SaveLongformer(model, dir_.path());
   }
-  void PutReformer(ReformerHead head) {
+  void PutReformer(HeadKind head) {
     ReformerConfig config = MixedConfig();
     config.head = head;
-    config.is_decoder = head == ReformerHead::kLanguageModel;
-    if (head == ReformerHead::kSequence) config.labels = {"x", "y", "z"};
+    config.is_decoder = head == HeadKind::kCausalLm;
+    if (head == HeadKind::kSequence) config.labels = {"x", "y", "z"};
     Reformer model(config);
     model.Initialise(3);
     SaveReformer(model, dir_.path());
@@ -56,9 +56,8 @@ class WeightHeadsTest : public testing::Test {
 };
 
 TEST_F(WeightHeadsTest, NoClassIsTheOneOfTheWeights) {
-  for (const LongformerHead head :
-       {LongformerHead::kNone, LongformerHead::kMaskedLm, LongformerHead::kSequence,
-        LongformerHead::kToken, LongformerHead::kQuestion, LongformerHead::kChoice}) {
+  for (const HeadKind head : {HeadKind::kNone, HeadKind::kMaskedLm, HeadKind::kSequence,
+                              HeadKind::kToken, HeadKind::kQuestion, HeadKind::kChoice}) {
     for (const json& none : {json(json::value_t::discarded), json::array(), json(nullptr)}) {
       PutLongformer(head);
       Change("architectures", none);
@@ -66,9 +65,8 @@ TEST_F(WeightHeadsTest, NoClassIsTheOneOfTheWeights) {
       EXPECT_EQ(Opened(), LongformerClass(head));
     }
   }
-  for (const ReformerHead head :
-       {ReformerHead::kNone, ReformerHead::kLanguageModel, ReformerHead::kMaskedLanguageModel,
-        ReformerHead::kSequence, ReformerHead::kQuestion}) {
+  for (const HeadKind head : {HeadKind::kNone, HeadKind::kCausalLm, HeadKind::kMaskedLm,
+                              HeadKind::kSequence, HeadKind::kQuestion}) {
     for (const json& none : {json(json::value_t::discarded), json::array(), json(nullptr)}) {
       PutReformer(head);
       Change("architectures", none);
@@ -79,7 +77,7 @@ TEST_F(WeightHeadsTest, NoClassIsTheOneOfTheWeights) {
 }
 
 TEST_F(WeightHeadsTest, OfSeveralTheOneOfTheWeights) {
-  PutLongformer(LongformerHead::kMaskedLm);
+  PutLongformer(HeadKind::kMaskedLm);
   Change("architectures", {"LongformerModel", "LongformerForSequenceClassification", "Mine",
                            "LongformerForMaskedLM"});
   EXPECT_EQ(Opened(), "LongformerForMaskedLM");
@@ -90,14 +88,14 @@ TEST_F(WeightHeadsTest, OfSeveralTheOneOfTheWeights) {
   EXPECT_TRUE(Refused("the weights have the head of none of them"));
   Change("architectures", "LongformerForMaskedLM");
   EXPECT_EQ(Opened(), "LongformerForMaskedLM");
-  PutReformer(ReformerHead::kSequence);
+  PutReformer(HeadKind::kSequence);
   Change("architectures", {"ReformerModelWithLMHead", "ReformerForSequenceClassification"});
   EXPECT_EQ(Opened(), "ReformerForSequenceClassification");
 }
 
 // One row of classes: a label, or the score of a choice.
 TEST_F(WeightHeadsTest, OneRowIsReadByTheLabels) {
-  PutLongformer(LongformerHead::kToken, {"only"});
+  PutLongformer(HeadKind::kToken, {"only"});
   Change("architectures");
   EXPECT_EQ(Opened(), "LongformerForTokenClassification");
   Change("id2label");
@@ -105,7 +103,7 @@ TEST_F(WeightHeadsTest, OneRowIsReadByTheLabels) {
   EXPECT_TRUE(Refused("could be one of a token classifier with one label or of multiple choice"));
   Change("architectures", {"LongformerForTokenClassification"});
   EXPECT_EQ(Opened(), "LongformerForTokenClassification");
-  PutLongformer(LongformerHead::kChoice);
+  PutLongformer(HeadKind::kChoice);
   Change("architectures");
   Change("id2label");
   Change("label2id");
@@ -114,7 +112,7 @@ TEST_F(WeightHeadsTest, OneRowIsReadByTheLabels) {
 
 TEST_F(WeightHeadsTest, AsManyLabelsAsTheWeightsHave) {
   using Names = std::vector<std::string>;
-  PutLongformer(LongformerHead::kSequence);
+  PutLongformer(HeadKind::kSequence);
   Change("id2label");
   Change("label2id");
   std::vector<std::string> notes;
@@ -131,7 +129,7 @@ TEST_F(WeightHeadsTest, AsManyLabelsAsTheWeightsHave) {
   EXPECT_TRUE(Refused("has shape (3, 12), the config needs (2, 12)"));
   Change("num_labels", 3);
   EXPECT_EQ(ReadTextModelInfo(dir_.path()).labels, (Names{"a", "b", "LABEL_2"}));
-  PutReformer(ReformerHead::kSequence);
+  PutReformer(HeadKind::kSequence);
   Change("id2label");
   Change("label2id", {{"p", 0}, {"q", 1}, {"r", 2}});
   EXPECT_EQ(ReadTextModelInfo(dir_.path()).labels, (Names{"p", "q", "r"}));
@@ -139,24 +137,24 @@ TEST_F(WeightHeadsTest, AsManyLabelsAsTheWeightsHave) {
 
 // A config alone says what it always said.
 TEST_F(WeightHeadsTest, WithoutWeights) {
-  PutLongformer(LongformerHead::kMaskedLm);
+  PutLongformer(HeadKind::kMaskedLm);
   Change("architectures");
   std::filesystem::remove(dir_ / "model.safetensors");
   EXPECT_EQ(Class(), "LongformerModel");
-  PutReformer(ReformerHead::kLanguageModel);
+  PutReformer(HeadKind::kCausalLm);
   Change("architectures");
   std::filesystem::remove(dir_ / "model.safetensors");
   EXPECT_EQ(Class(), "ReformerModelWithLMHead");
 }
 
 TEST_F(WeightHeadsTest, WhatAFolderIsForAndWhichWouldDo) {
-  PutLongformer(LongformerHead::kNone);
+  PutLongformer(HeadKind::kNone);
   const TextModelInfo info = ReadTextModelInfo(dir_.path());
-  EXPECT_TRUE(Throws([&] { CheckHead(dir_.path(), info, TextHead::kMaskedLm); }, ErrorCode::kFormat,
+  EXPECT_TRUE(Throws([&] { CheckHead(dir_.path(), info, HeadKind::kMaskedLm); }, ErrorCode::kFormat,
                      "is a LongformerModel, which is for embed, not for fill-mask; that needs the "
                      "folder of a LongformerForMaskedLM or a ReformerForMaskedLM (longspan train "
                      "mlm makes one)"));
-  EXPECT_NO_THROW(CheckHead(dir_.path(), info, TextHead::kNone));
+  EXPECT_NO_THROW(CheckHead(dir_.path(), info, HeadKind::kNone));
 }
 
 }  // namespace

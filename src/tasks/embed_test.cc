@@ -23,7 +23,7 @@ constexpr idx_t kWidth = 16;
 
 TaskModel SmallEncoder(const TaskOptions& options = {}) {
   LongformerConfig config;
-  config.head = LongformerHead::kNone;
+  config.head = HeadKind::kNone;
   config.attention_window = {8, 8};
   config.vocab_size = 60;
   config.hidden_size = kWidth;

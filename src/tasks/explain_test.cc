@@ -82,7 +82,7 @@ using text::Overflow;
 
 TaskModel Model(ProblemType problem, const TaskOptions& options = {}) {
   LongformerConfig config;
-  config.head = LongformerHead::kSequence;
+  config.head = HeadKind::kSequence;
   config.attention_window = {8, 8};
   config.vocab_size = 60;
   config.hidden_size = 16;

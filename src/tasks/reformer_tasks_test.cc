@@ -20,7 +20,7 @@ namespace {
 using test::Throws;
 using text::Overflow;
 
-ReformerConfig SmallConfig(ReformerHead head) {
+ReformerConfig SmallReformerConfig(HeadKind head) {
   ReformerConfig c;
   c.head = head;
   c.layers = {LayerKind::kLocal, LayerKind::kLsh};
@@ -35,12 +35,12 @@ ReformerConfig SmallConfig(ReformerHead head) {
   c.local_chunk = c.lsh_chunk = 8;
   c.num_hashes = 2;
   c.initializer_range = 0.3;
-  if (head == ReformerHead::kSequence) c.labels = {"calm", "storm", "fog"};
+  if (head == HeadKind::kSequence) c.labels = {"calm", "storm", "fog"};
   return c;
 }
 
-TaskModel SmallModel(ReformerHead head, const TaskOptions& options = {}) {
-  Reformer model(SmallConfig(head));
+TaskModel SmallReformer(HeadKind head, const TaskOptions& options = {}) {
+  Reformer model(SmallReformerConfig(head));
   model.Initialise(7);
   return {MakeTextModel(std::move(model)), MakeWords(WordFamily::kBert), options};
 }
@@ -56,7 +56,7 @@ std::vector<TaskText> Texts() {
 
 TEST(ReformerTasks, ClassesDoNotDependOnTheOtherTexts) {
   Context context(2);
-  TaskModel model = SmallModel(ReformerHead::kSequence);
+  TaskModel model = SmallReformer(HeadKind::kSequence);
   const auto texts = Texts();
   const auto together = Classify(context, model, model.Encode(texts, Overflow::kError));
   for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -74,7 +74,7 @@ TEST(ReformerTasks, ClassesDoNotDependOnTheOtherTexts) {
 
 TEST(ReformerTasks, MasksAreFilledFromTheLogitsAtTheirPlace) {
   Context context(2);
-  TaskModel model = SmallModel(ReformerHead::kMaskedLanguageModel);
+  TaskModel model = SmallReformer(HeadKind::kMaskedLm);
   const std::vector<TaskText> texts = {{Text(9, 1) + " [MASK] " + Text(9, 2), std::nullopt},
                                        {"[MASK] w3", std::nullopt}};
   const TaskRows rows = model.Encode(texts, Overflow::kError);
@@ -97,7 +97,7 @@ TEST(ReformerTasks, MasksAreFilledFromTheLogitsAtTheirPlace) {
 
 TEST(ReformerTasks, AnswersLieInTheText) {
   Context context(2);
-  TaskModel model = SmallModel(ReformerHead::kQuestion);
+  TaskModel model = SmallReformer(HeadKind::kQuestion);
   const std::vector<TaskText> texts = {{"w1 w2", Text(20, 6)}, {"w4", Text(33, 7)}};
   const TaskRows rows = model.Encode(texts, Overflow::kError);
   const auto answers = FindAnswers(context, model, rows, {.most = 3, .longest = 4});
@@ -116,7 +116,7 @@ TEST(ReformerTasks, AnswersLieInTheText) {
 
 TEST(ReformerTasks, VectorsAreTwiceAsWideAsTheModel) {
   Context context(2);
-  TaskModel model = SmallModel(ReformerHead::kNone, {.max_length = 20, .stride = 4});
+  TaskModel model = SmallReformer(HeadKind::kNone, {.max_length = 20, .stride = 4});
   const auto texts = Texts();
   const Tensor vectors = Embed(context, model, model.Encode(texts, Overflow::kWindow), {});
   EXPECT_EQ(vectors.shape(), (std::vector<idx_t>{6, 32}));
@@ -128,11 +128,11 @@ TEST(ReformerTasks, VectorsAreTwiceAsWideAsTheModel) {
 }
 
 TEST(ReformerTasks, WhatItCannotIsNamed) {
-  EXPECT_TRUE(Throws([] { SmallModel(ReformerHead::kSequence, {.global = "first:1"}); },
+  EXPECT_TRUE(Throws([] { SmallReformer(HeadKind::kSequence, {.global = "first:1"}); },
                      ErrorCode::kUsage, "no global tokens"));
-  EXPECT_TRUE(Throws([] { SmallModel(ReformerHead::kSequence, {.compute = DType::kF16}); },
+  EXPECT_TRUE(Throws([] { SmallReformer(HeadKind::kSequence, {.compute = DType::kF16}); },
                      ErrorCode::kUsage, "F32"));
-  EXPECT_TRUE(Throws([] { SmallModel(ReformerHead::kSequence, {.max_length = 65}); },
+  EXPECT_TRUE(Throws([] { SmallReformer(HeadKind::kSequence, {.max_length = 65}); },
                      ErrorCode::kUsage, "64"));
 }
 

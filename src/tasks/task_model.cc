@@ -83,7 +83,7 @@ TaskModel::TaskModel(std::unique_ptr<TextModel> model, std::unique_ptr<text::Tok
   if (const auto told = tokenizer_->longest()) LimitLength(*told);
 }
 
-TaskModel TaskModel::Open(const std::filesystem::path& directory, std::optional<TextHead> head,
+TaskModel TaskModel::Open(const std::filesystem::path& directory, std::optional<HeadKind> head,
                           const TaskOptions& options, std::vector<std::string>* warnings) {
   const TextModelInfo found = ReadTextModelInfo(directory);
   if (head) CheckHead(directory, found, *head);

@@ -76,7 +76,7 @@ class TaskModel {
   TaskModel(std::unique_ptr<TextModel> model, std::unique_ptr<text::Tokenizer> tokenizer,
             TaskOptions options);
   // From a folder. kFormat when its model has another head than `head`; none: any will do.
-  static TaskModel Open(const std::filesystem::path& directory, std::optional<TextHead> head,
+  static TaskModel Open(const std::filesystem::path& directory, std::optional<HeadKind> head,
                         const TaskOptions& options, std::vector<std::string>* warnings);
 
   const TextModelInfo& info() const { return model_->info(); }

@@ -26,7 +26,7 @@ using test::Throws;
 using text::Encoding;
 using text::Overflow;
 
-LongformerConfig SmallConfig(LongformerHead head, idx_t longest = 62) {
+LongformerConfig SmallConfig(HeadKind head, idx_t longest = 62) {
   LongformerConfig config;
   config.head = head;
   config.attention_window = {8, 8};
@@ -40,7 +40,7 @@ LongformerConfig SmallConfig(LongformerHead head, idx_t longest = 62) {
   return config;
 }
 
-TaskModel SmallModel(LongformerHead head, const TaskOptions& options = {}, idx_t longest = 62) {
+TaskModel SmallModel(HeadKind head, const TaskOptions& options = {}, idx_t longest = 62) {
   Longformer model(SmallConfig(head, longest));
   model.Initialise(7);
   // Logits that differ: HF's initialisation is tiny.
@@ -121,8 +121,8 @@ TEST(OwnTokensOf, EachTokenHasOneWindow) {
 
 // The same rows, together and alone, and with any number of threads.
 TEST(TaskModelRun, BatchesChangeNothing) {
-  TaskModel together = SmallModel(LongformerHead::kSequence);
-  TaskModel alone = SmallModel(LongformerHead::kSequence, {.batch_tokens = 1});
+  TaskModel together = SmallModel(HeadKind::kSequence);
+  TaskModel alone = SmallModel(HeadKind::kSequence, {.batch_tokens = 1});
   const auto texts = Texts({Text(30, 1), Text(31, 2), "", Text(29, 3), "w3"});
   Context one(1), three(3);
   const TaskRows rows = together.Encode(texts, Overflow::kError);
@@ -144,20 +144,19 @@ TEST(TaskModelRun, BatchesChangeNothing) {
 }
 
 TEST(TaskModelOptions, AreChecked) {
-  EXPECT_TRUE(Throws([] { SmallModel(LongformerHead::kToken, {.global = "token:<wolf>"}); },
+  EXPECT_TRUE(Throws([] { SmallModel(HeadKind::kToken, {.global = "token:<wolf>"}); },
                      ErrorCode::kUsage, "'<wolf>' is no token"));
-  EXPECT_TRUE(Throws([] { SmallModel(LongformerHead::kToken, {.max_length = 63}); },
-                     ErrorCode::kUsage, "tokens: 63 is not from 1 to 62"));
-  EXPECT_TRUE(Throws([] { SmallModel(LongformerHead::kToken, {.stride = -1}); }, ErrorCode::kUsage,
+  EXPECT_TRUE(Throws([] { SmallModel(HeadKind::kToken, {.max_length = 63}); }, ErrorCode::kUsage,
+                     "tokens: 63 is not from 1 to 62"));
+  EXPECT_TRUE(Throws([] { SmallModel(HeadKind::kToken, {.stride = -1}); }, ErrorCode::kUsage,
                      "stride: -1"));
-  EXPECT_EQ(SmallModel(LongformerHead::kToken, {.global = "token:<mask>"}).global_name(),
-            "token:4");
-  EXPECT_EQ(SmallModel(LongformerHead::kSequence).global_name(), "ids:0");
-  EXPECT_EQ(SmallModel(LongformerHead::kMaskedLm).global_name(), "none");
+  EXPECT_EQ(SmallModel(HeadKind::kToken, {.global = "token:<mask>"}).global_name(), "token:4");
+  EXPECT_EQ(SmallModel(HeadKind::kSequence).global_name(), "ids:0");
+  EXPECT_EQ(SmallModel(HeadKind::kMaskedLm).global_name(), "none");
 }
 
 TEST(TaskModelEncode, SaysWhichTextIsTooLong) {
-  const TaskModel model = SmallModel(LongformerHead::kSequence);
+  const TaskModel model = SmallModel(HeadKind::kSequence);
   const auto texts = Texts({"w1", Text(61, 1)});
   const std::vector<std::string> names = {"a", "b.txt"};
   EXPECT_TRUE(
@@ -175,7 +174,7 @@ TEST(TaskModelEncode, SaysWhichTextIsTooLong) {
 
 TEST(ClassifyTexts, IsTheSoftmaxOfTheLogitsAndTheMeanOfWindows) {
   Context context(2);
-  TaskModel model = SmallModel(LongformerHead::kSequence, {.max_length = 20});
+  TaskModel model = SmallModel(HeadKind::kSequence, {.max_length = 20});
   const auto texts = Texts({Text(10, 4), Text(25, 5)});
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   const auto scores = Classify(context, model, rows);
@@ -192,7 +191,7 @@ TEST(ClassifyTexts, IsTheSoftmaxOfTheLogitsAndTheMeanOfWindows) {
 }
 
 TEST(ClassifyTexts, SetsOfLabelsAndNumbers) {
-  TextModelInfo info = InfoOf(SmallConfig(LongformerHead::kSequence));
+  TextModelInfo info = InfoOf(SmallConfig(HeadKind::kSequence));
   EXPECT_EQ(ScoresOf(info), ScoreKind::kClasses);
   info.problem = ProblemType::kMultiLabel;
   EXPECT_EQ(ScoresOf(info), ScoreKind::kLabels);
@@ -203,7 +202,7 @@ TEST(ClassifyTexts, SetsOfLabelsAndNumbers) {
 
 TEST(FillMasksOf, AreTheLogitsAtTheMask) {
   Context context(2);
-  TaskModel model = SmallModel(LongformerHead::kMaskedLm, {.max_length = 12, .stride = 4});
+  TaskModel model = SmallModel(HeadKind::kMaskedLm, {.max_length = 12, .stride = 4});
   const auto texts = Texts({"w1 <mask> w3 <mask>", Text(9, 1) + " <mask> " + Text(9, 2), "<mask>"});
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   const auto filled = FillMasks(context, model, texts, rows, 60);
@@ -226,7 +225,7 @@ TEST(FillMasksOf, AreTheLogitsAtTheMask) {
 
 TEST(TokenClasses, SpansFollowTheTags) {
   Context context(2);
-  TaskModel model = SmallModel(LongformerHead::kToken);
+  TaskModel model = SmallModel(HeadKind::kToken);
   const auto texts = Texts({Text(50, 1)});
   const TaskRows rows = model.Encode(texts, Overflow::kError);
   const auto none = ClassifyTokens(context, model, rows, Aggregation::kNone)[0];
@@ -265,7 +264,7 @@ TEST(TokenClasses, SpansFollowTheTags) {
 
 TEST(Answers, AreTheBestPairOfStartAndEnd) {
   Context context(2);
-  TaskModel model = SmallModel(LongformerHead::kQuestion);
+  TaskModel model = SmallModel(HeadKind::kQuestion);
   const std::vector<TaskText> texts = {{"w1 w2", Text(20, 6)}};
   const TaskRows rows = model.Encode(texts, Overflow::kError);
   const auto answers = FindAnswers(context, model, rows, {.most = 3, .longest = 4})[0];
@@ -296,7 +295,7 @@ TEST(Answers, AreTheBestPairOfStartAndEnd) {
 
 TEST(Answers, OfOverlappingWindowsAreOne) {
   Context context(2);
-  TaskModel model = SmallModel(LongformerHead::kQuestion, {.max_length = 20, .stride = 8});
+  TaskModel model = SmallModel(HeadKind::kQuestion, {.max_length = 20, .stride = 8});
   const std::vector<TaskText> texts = {{"w1 w2", Text(40, 6)}};
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   ASSERT_GT(rows.rows.size(), 3u);
@@ -309,7 +308,7 @@ TEST(Answers, OfOverlappingWindowsAreOne) {
 
 TEST(Choices, AreScoredTogether) {
   Context context(2);
-  TaskModel model = SmallModel(LongformerHead::kChoice);
+  TaskModel model = SmallModel(HeadKind::kChoice);
   const std::vector<Question> questions = {{Text(5, 1), {"w1", "w2 w3", "w4"}},
                                            {Text(9, 2), {"w5", "w6"}}};
   const auto pairs = ChoicePairs(questions);

@@ -124,7 +124,7 @@ ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
           texts.source);
   }
   const bool classifier =
-      info.head == TextHead::kSequence &&
+      info.head == HeadKind::kSequence &&
       (info.problem == ProblemType::kInferred || info.problem == target.problem);
   if (one_hot > 0) {
     target.by_id = true;

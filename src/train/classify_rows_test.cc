@@ -25,7 +25,7 @@ LabelledTexts Texts(const Names& labels) {
 
 TextModelInfo Classifier(const Names& labels) {
   TextModelInfo info;
-  info.head = TextHead::kSequence;
+  info.head = HeadKind::kSequence;
   info.labels = labels;
   return info;
 }

@@ -182,7 +182,7 @@ std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const Classi
 ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
                            const TextModelInfo& info, ClassifyTarget target, ClassifyRows train,
                            ClassifyRows held_out)
-    : TextTask(options, info, {TextHead::kSequence, target.labels, target.problem}, task.global,
+    : TextTask(options, info, {HeadKind::kSequence, target.labels, target.problem}, task.global,
                task.recompute),
       task_(task),
       target_(std::move(target)),

@@ -125,7 +125,7 @@ EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o, const E
 }
 
 void CheckLanguageModel(const ReformerConfig& config, idx_t vocabulary, idx_t tokens) {
-  Check(config.head == ReformerHead::kLanguageModel, ErrorCode::kFormat,
+  Check(config.head == HeadKind::kCausalLm, ErrorCode::kFormat,
         "model: not a language model (ReformerModelWithLMHead)");
   Check(vocabulary <= config.vocab_size, ErrorCode::kFormat,
         "tokenizer: it has {} ids, the model's word table {} (vocab_size); they are not of one "

@@ -25,7 +25,7 @@ using test::TempDir;
 using test::Throws;
 using Family = test::WordTokenizer::Family;
 
-LongformerConfig TinyLongformer(LongformerHead head = LongformerHead::kMaskedLm) {
+LongformerConfig TinyLongformer(HeadKind head = HeadKind::kMaskedLm) {
   LongformerConfig c;
   c.head = head;
   c.attention_window = {4, 8};
@@ -266,7 +266,7 @@ TEST_F(LongformerTraining, LearnsTheRule) {
   const ClassifyTarget target{back->info().labels, back->info().problem};
   EXPECT_EQ(target.problem, ProblemType::kSingleLabel);
   Context context(1);
-  const GlobalPolicy global = GlobalPolicy::Parse("auto").For(LongformerHead::kSequence);
+  const GlobalPolicy global = GlobalPolicy::Parse("auto").For(HeadKind::kSequence);
   const ClassifierEval eval =
       EvaluateRows(context, *back, target, global, Rows(Letters(2), target));
   EXPECT_EQ(eval.loss, letters.eval_loss);
@@ -279,14 +279,14 @@ TEST_F(LongformerTraining, LearnsTheRule) {
 }
 
 TEST_F(LongformerTraining, PredictionsDoNotDependOnTheBatch) {
-  LongformerConfig config = TinyLongformer(LongformerHead::kSequence);
+  LongformerConfig config = TinyLongformer(HeadKind::kSequence);
   config.labels = {"has a", "has b", "neither"};
   config.problem = ProblemType::kSingleLabel;
   Longformer longformer(config);
   longformer.Initialise(3);
   const auto model = MakeTextModel(std::move(longformer));
   const ClassifyTarget target{config.labels, config.problem};
-  const GlobalPolicy global = GlobalPolicy::Parse("auto").For(LongformerHead::kSequence);
+  const GlobalPolicy global = GlobalPolicy::Parse("auto").For(HeadKind::kSequence);
   Context context(2);
   const LabelledTexts all = Letters(4, 9);
   const ClassifierEval together = EvaluateRows(context, *model, target, global, Rows(all, target));

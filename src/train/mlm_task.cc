@@ -11,7 +11,7 @@
 namespace longspan {
 namespace {
 
-WantedTextHead MaskedLmHeadWanted() { return {TextHead::kMaskedLm, {}, ProblemType::kInferred}; }
+WantedHead MaskedLmHeadWanted() { return {HeadKind::kMaskedLm, {}, ProblemType::kInferred}; }
 
 }  // namespace
 

@@ -173,7 +173,7 @@ void PuzzleTask::Load(const std::filesystem::path& directory, Origin,
   load.dropout = options_.dropout;
   load.attention = options_.attention;
   model_ = LoadReformer(directory, load, notes);
-  Check(model_->config().head == ReformerHead::kLanguageModel &&
+  Check(model_->config().head == HeadKind::kCausalLm &&
             model_->config().vocab_size >= PuzzleVocabulary(puzzle_) &&
             model_->config().longest() >= options_.tokens,
         ErrorCode::kFormat,

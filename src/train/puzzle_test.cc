@@ -120,7 +120,7 @@ class PuzzleRun {
     config.heads = 2;
     config.head_size = 32;
     config.is_decoder = true;
-    config.head = ReformerHead::kLanguageModel;
+    config.head = HeadKind::kCausalLm;
     config.max_positions = tokens;
     config.axial = false;
     config.local_chunk = config.lsh_chunk = 8;

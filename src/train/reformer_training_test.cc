@@ -21,7 +21,7 @@ namespace {
 using test::TempDir;
 using test::Throws;
 
-ReformerConfig TinyReformer(ReformerHead head = ReformerHead::kMaskedLanguageModel) {
+ReformerConfig TinyReformer(HeadKind head = HeadKind::kMaskedLm) {
   ReformerConfig c;
   c.head = head;
   c.layers = {LayerKind::kLocal, LayerKind::kLsh};
@@ -237,7 +237,7 @@ TEST_F(ReformerTraining, PackedRowsAreTheirDocumentsApart) {
 }
 
 TEST_F(ReformerTraining, PredictionsDoNotDependOnTheBatch) {
-  ReformerConfig config = TinyReformer(ReformerHead::kSequence);
+  ReformerConfig config = TinyReformer(HeadKind::kSequence);
   config.labels = {"has a", "has b", "neither"};
   Reformer reformer(config);
   reformer.Initialise(3);

@@ -59,7 +59,7 @@ TextBatch PaddedRows::batch() const {
 
 // ---- the task -----------------------------------------------------------------------------------
 
-TextTask::TextTask(const TrainOptions& options, const TextModelInfo& info, WantedTextHead head,
+TextTask::TextTask(const TrainOptions& options, const TextModelInfo& info, WantedHead head,
                    const std::string& global, bool recompute)
     : options_(options), info_(info), head_(std::move(head)), recompute_(recompute) {
   info_.head = head_.head;

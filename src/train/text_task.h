@@ -40,7 +40,7 @@ class TextTask : public TrainTask {
 
  protected:
   // options.global: a policy's text, which is parsed for `head`.
-  TextTask(const TrainOptions& options, const TextModelInfo& info, WantedTextHead head,
+  TextTask(const TrainOptions& options, const TextModelInfo& info, WantedHead head,
            const std::string& global, bool recompute);
 
   TextModel& model() { return *model_; }
@@ -56,7 +56,7 @@ class TextTask : public TrainTask {
  private:
   const TrainOptions options_;
   TextModelInfo info_;  // of the start model, with the head that is trained
-  WantedTextHead head_;
+  WantedHead head_;
   GlobalPolicy global_;
   bool recompute_;
   std::unique_ptr<TextModel> model_;

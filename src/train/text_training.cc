@@ -86,7 +86,7 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o,
   MaskedLmEval result;
   const auto model = LoadTextModel(o.model, load, &result.notes);
   const TextModelInfo& info = model->info();
-  CheckHead(o.model, info, TextHead::kMaskedLm);
+  CheckHead(o.model, info, HeadKind::kMaskedLm);
   const auto tokenizer = text::OpenTokenizer(o.model);
   const MaskedRows form(*tokenizer, info, o.task.mask_share);
   result.tokens = TokensOfRows(o.tokens, info);
@@ -164,7 +164,7 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
   std::vector<std::string> notes;
   const auto model = LoadTextModel(o.model, load, &notes);
   const TextModelInfo& info = model->info();
-  CheckHead(o.model, info, TextHead::kSequence);
+  CheckHead(o.model, info, HeadKind::kSequence);
   const ClassifyLimits limits{TokensOfRows(o.tokens, info), ParseOverflow(o.task.overflow),
                               !o.data.pair_field.empty()};
   ClassifyTarget target{info.labels, info.problem};

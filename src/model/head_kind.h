@@ -5,15 +5,19 @@
 
 namespace longspan {
 
-enum class TextHead { kNone, kCausalLm, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
+// Each model has some of them.
+enum class HeadKind { kNone, kCausalLm, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
+
+// What options call it: "mlm".
+std::string_view NameOf(HeadKind head);
 
 // The command that asks such a model: "fill-mask"; without a head "embed".
-std::string_view CommandOf(TextHead head);
+std::string_view CommandOf(HeadKind head);
 
 // The classes of models that serve it: "a LongformerForMaskedLM or a ReformerForMaskedLM".
-std::string_view ClassesFor(TextHead head);
+std::string_view ClassesFor(HeadKind head);
 
 // The command that makes one of a folder with another head; empty: none of this program does.
-std::string_view WayTo(TextHead head);
+std::string_view WayTo(HeadKind head);
 
 }  // namespace longspan
