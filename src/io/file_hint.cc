@@ -65,7 +65,7 @@ const KnownFile* KnownFileOf(std::string_view start) {
   for (const Mark& mark : kMarks) {
     if (start.starts_with(mark.bytes) && (!mark.plain || HasControl(start))) return &mark.file;
   }
-  if (start.starts_with("BZh") && start.substr(4).starts_with("1AY&SY")) {
+  if (start.size() > 4 && start.starts_with("BZh") && start.substr(4).starts_with("1AY&SY")) {
     return KnownFileOf("BZh\x01");
   }
   if (IsPdf(start)) return &kPdf;

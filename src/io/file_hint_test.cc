@@ -45,6 +45,17 @@ TEST(FileHint, TextsThatOnlySpeakOfThem) {
   }
 }
 
+TEST(FileHint, BeginningsOfBeginnings) {
+  for (const std::string_view start : {"BZh91AY&SY"sv, "RIFF\1\2\3\4WEBP"sv, "%PDF-1.4\n%"sv,
+                                       "\xff\xfe\0\0a"sv, "7z\xbc\xaf\x27\x1c"sv}) {
+    for (std::size_t n = 0; n < start.size(); ++n) {
+      const std::string cut(start.substr(0, n));  // memory that ends there
+      EXPECT_LE(What(cut).size(), 64u) << cut;
+      WideEncodingOf(cut);
+    }
+  }
+}
+
 TEST(FileHint, TextsOfTwoBytesACharacter) {
   EXPECT_EQ(WideEncodingOf("\xff\xfe"
                            "a\0"sv),
