@@ -130,9 +130,9 @@ TEST(Progress, FinishShowsWhatIsPending) {
     progress.Update(FullLine(1));
     progress.Update(FullLine(2));
   }
-  EXPECT_NE(f.stream.str().find("\nstep 2/5000"), std::string::npos);
-  EXPECT_TRUE(
-      std::all_of(f.stream.str().begin(), f.stream.str().end(), [](char c) { return c > 0; }));
+  const std::string shown = f.stream.str();
+  EXPECT_NE(shown.find("\nstep 2/5000"), std::string::npos);
+  EXPECT_TRUE(std::all_of(shown.begin(), shown.end(), [](char c) { return c > 0; }));
 }
 
 TEST(Progress, NoneWritesOnlyMessages) {
