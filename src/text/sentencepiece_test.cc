@@ -226,8 +226,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, Training,
 TEST(TrainingErrors, AreOneClearLine) {
   const std::string text = Novel().substr(0, 5000);
   const auto refused = [&](const std::vector<std::string_view>& texts, const TokenizerTraining& o,
-                           std::string_view says) {
-    EXPECT_TRUE(Throws([&] { TrainSentencePiece(texts, o); }, ErrorCode::kUsage, says)) << says;
+                           std::string_view says, ErrorCode code = ErrorCode::kUsage) {
+    EXPECT_TRUE(Throws([&] { TrainSentencePiece(texts, o); }, code, says)) << says;
   };
   refused({text}, Small(FileKind::kBpe, 320, true), "320 pieces are too few");
   refused({text}, Small(FileKind::kBpe, 20, false), "20 pieces are too few");
@@ -235,8 +235,8 @@ TEST(TrainingErrors, AreOneClearLine) {
           "the text is too small for 30000 pieces, it has ");
   refused({text}, Small(FileKind::kUnigram, 30000, true),
           "the text is too small for 30000 pieces, it has ");
-  refused({}, Small(FileKind::kBpe, 320, true), "the text is empty");
-  refused({" \n"}, Small(FileKind::kBpe, 320, true), "the text is empty");
+  refused({}, Small(FileKind::kBpe, 320, true), "the text is empty", ErrorCode::kFormat);
+  refused({" \n"}, Small(FileKind::kBpe, 320, true), "the text is empty", ErrorCode::kFormat);
   TokenizerTraining odd = Small(FileKind::kBpe, 320, false);
   odd.normalization = "rot13";
   refused({text}, odd, "normalization: 'rot13' is unknown");

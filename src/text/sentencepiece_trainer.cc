@@ -137,7 +137,7 @@ void CheckTraining(const std::vector<std::string_view>& texts, const TokenizerTr
   const bool empty = std::all_of(texts.begin(), texts.end(), [](std::string_view t) {
     return t.find_first_not_of(" \t\r\n") == std::string_view::npos;
   });
-  Check(!empty, ErrorCode::kUsage, "tokenizer: the text is empty");
+  Check(!empty, ErrorCode::kFormat, "tokenizer: the text is empty");
 }
 
 }  // namespace

@@ -34,8 +34,8 @@ struct TokenizerTrainingEvent {
 // spiece.model for `texts`, in pieces of at most 16 KiB that end with a line. The same texts and
 // options give the same bytes, whatever the machine: the library works on one thread. Invalid UTF-8
 // is repaired; the characters U+2585 and zero, which the library keeps for itself, are left out.
-// kUsage for options out of range, for an empty text, and when the text has more characters than
-// the vocabulary has room for, or too few pieces to fill it; the message says how many.
+// kFormat for an empty text; kUsage for options out of range, and when the text has more characters
+// than the vocabulary has room for, or too few pieces to fill it; the message says how many.
 std::string TrainSentencePiece(
     const std::vector<std::string_view>& texts, const TokenizerTraining& options,
     const std::function<void(const TokenizerTrainingEvent&)>& on_event = {});

@@ -162,9 +162,11 @@ DataStats CollectDataStats(Context& context, const DataStatsOptions& options) {
     }
   };
   ReadDocuments(options, &stats, use);
-  Check(
-      !byte_lengths.empty(), ErrorCode::kFormat, "{}",
-      stats.first_unreadable.empty() ? "data: the files hold no document" : stats.first_unreadable);
+  Check(!byte_lengths.empty() || stats.first_unreadable.empty(), ErrorCode::kFormat, "{}",
+        stats.first_unreadable);
+  Check(!byte_lengths.empty(), ErrorCode::kFormat, "{}: no document in it{}",
+        options.files.empty() ? "data" : io::EscapeName(options.files.front().string()),
+        stats.notes.empty() ? "" : "; " + stats.notes.front());
   stats.documents = static_cast<idx_t>(byte_lengths.size());
   const bool tokens = options.tokenizer != nullptr;
   // A tokenizer with a mask token is a masked LM's, whose pieces all stand between special tokens.
