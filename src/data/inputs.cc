@@ -181,9 +181,9 @@ std::optional<Row> Texts::Given() {
 void Texts::CheckSomeText(bool given) {
   any_ = any_ || given;
   if (any_) return;
-  std::string why;
-  for (const std::string& note : files_.TakeNotes()) why = why.empty() ? "; " + note : why;
-  Fail(ErrorCode::kFormat, "{}: no text in it{}", io::EscapeName(first_), why);
+  const std::vector<std::string> notes = files_.TakeNotes();
+  Fail(ErrorCode::kFormat, "{}: no text in it{}", io::EscapeName(first_),
+       notes.empty() ? "" : "; " + notes.front());
 }
 
 std::optional<Row> Texts::Next() {
