@@ -62,8 +62,8 @@ void TakeHead(const json& o, std::string_view source, const WeightHeads& weights
   const std::string prefix = bert ? "Bert" : "Roberta";
   std::vector<std::string> classes;
   for (const ClassEnd& end : kClasses) classes.push_back(prefix + std::string(end.name));
-  std::vector<NamedHead> known;
-  for (std::size_t i = 0; i < classes.size(); ++i) known.emplace_back(kClasses[i].head, classes[i]);
+  std::vector<HeadClass> known;
+  for (std::size_t i = 0; i < classes.size(); ++i) known.push_back({kClasses[i].head, classes[i]});
   const std::vector<std::string> names = Architectures(o, source);
   const bool one = names.size() == 1;
   Check(!one || std::find(classes.begin(), classes.end(), names[0]) != classes.end(),

@@ -13,6 +13,7 @@
 namespace longspan {
 
 enum class BertFamily { kBert, kRoberta };
+
 struct BertConfig {
   BertFamily family = BertFamily::kBert;
   HeadKind head = HeadKind::kNone;

@@ -33,6 +33,13 @@ const Row& RowOf(HeadKind head) {
 
 }  // namespace
 
+std::string_view ClassOf(std::span<const HeadClass> classes, HeadKind wanted) {
+  for (const HeadClass& row : classes) {
+    if (row.head == wanted) return row.class_name;
+  }
+  return {};
+}
+
 std::string_view NameOf(HeadKind head) { return RowOf(head).name; }
 std::string_view CommandOf(HeadKind head) { return RowOf(head).command; }
 std::string_view ClassesFor(HeadKind head) { return RowOf(head).classes; }

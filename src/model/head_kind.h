@@ -1,12 +1,21 @@
 // The heads of all kinds of models.
 #pragma once
 
+#include <span>
 #include <string_view>
 
 namespace longspan {
 
 // Each model has some of them.
 enum class HeadKind { kNone, kCausalLm, kMaskedLm, kSequence, kToken, kQuestion, kChoice };
+
+// A class of "architectures" and the head it has.
+struct HeadClass {
+  HeadKind head;
+  std::string_view class_name;
+};
+// Empty where a model with these classes has no such head.
+std::string_view ClassOf(std::span<const HeadClass> classes, HeadKind wanted);
 
 // What options call it: "mlm".
 std::string_view NameOf(HeadKind head);

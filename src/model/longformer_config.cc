@@ -23,7 +23,7 @@ HeadKind HeadIn(const json& object, std::string_view source,
                 const std::optional<WeightHeads>& weights) {
   HeadRules rules{"Longformer"};
   rules.masked = rules.tokens = true;
-  return ParseHead(object, source, ClassesIn(kLongformerHeads), rules, weights, HeadKind::kNone);
+  return ParseHead(object, source, kLongformerHeads, rules, weights, HeadKind::kNone);
 }
 
 // Fields of the format that the original code wrote: there attention_window is one-sided.

@@ -14,12 +14,12 @@
 
 namespace longspan {
 
-// The head: that of the config's "architectures", or that of the weights if the config does not
-// name exactly one class. A bare model has a pooler.
 // "LongformerForMaskedLM".
 std::string_view LongformerClass(HeadKind head);
 
 struct LongformerConfig {
+  // That of the config's "architectures", or that of the weights if the config does not name
+  // exactly one class. A bare model has a pooler.
   HeadKind head = HeadKind::kNone;
   // Hugging Face's attention_window of each layer: even, both sides together.
   std::vector<idx_t> attention_window = std::vector<idx_t>(12, 512);

@@ -41,7 +41,7 @@ HeadKind ReformerHeadIn(const json& object, std::string_view source,
   HeadRules rules{"Reformer"};
   rules.causal = io::GetBool(object, "is_decoder", false, source);
   rules.masked = !rules.causal;
-  return ParseHead(object, source, ClassesIn(kReformerHeads), rules, weights, HeadKind::kCausalLm);
+  return ParseHead(object, source, kReformerHeads, rules, weights, HeadKind::kCausalLm);
 }
 
 std::vector<LayerKind> ParseLayers(const json& object, std::string_view source) {

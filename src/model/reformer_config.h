@@ -25,12 +25,12 @@ enum class AttentionChoice { kConfigured, kFull, kLocal, kFullLsh };
 // layers.
 std::string_view AttentionName(AttentionChoice choice);
 
-// The head: that of the config's "architectures", or that of the weights if the config does not
-// name exactly one class.
 // "ReformerForMaskedLM".
 std::string_view ReformerClass(HeadKind head);
 
 struct ReformerConfig {
+  // That of the config's "architectures", or that of the weights if the config does not name
+  // exactly one class.
   HeadKind head = HeadKind::kCausalLm;
   std::vector<LayerKind> layers = {LayerKind::kLocal, LayerKind::kLsh,   LayerKind::kLocal,
                                    LayerKind::kLsh,   LayerKind::kLocal, LayerKind::kLsh};

@@ -16,9 +16,8 @@ namespace longspan {
 namespace {
 
 // kUsage where such a model has no such head.
-HeadKind Having(std::span<const HeadClass> heads, HeadKind wanted, const char* model) {
+void CheckHas(std::span<const HeadClass> heads, HeadKind wanted, const char* model) {
   Check(!ClassOf(heads, wanted).empty(), ErrorCode::kUsage, "model: a {} has no such head", model);
-  return wanted;
 }
 
 // ---- Longformers --------------------------------------------------------------------------------
@@ -114,7 +113,8 @@ TextModelInfo InfoOf(const ReformerConfig& c) {
 
 GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given) {
   if (info.global_tokens) {
-    return given.For(Having(kLongformerHeads, info.head, "Longformer"));
+    CheckHas(kLongformerHeads, info.head, "Longformer");
+    return given.For(info.head);
   }
   const std::string name = given.Name();
   Check(name == "auto" || name == "none", ErrorCode::kUsage,
@@ -136,7 +136,7 @@ std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
     options.allow_nonfinite = load.allow_nonfinite;
     options.dropout = load.dropout;
     options.head = load.head;
-    if (load.head) Having(kLongformerHeads, load.head->head, "Longformer");
+    if (load.head) CheckHas(kLongformerHeads, load.head->head, "Longformer");
     return MakeTextModel(LoadLongformer(directory, options, warnings));
   }
   LoadOptions options;
@@ -145,7 +145,7 @@ std::unique_ptr<TextModel> LoadTextModel(const std::filesystem::path& directory,
   options.allow_nonfinite = load.allow_nonfinite;
   options.dropout = load.dropout;
   options.head = load.head;
-  if (load.head) Having(kReformerHeads, load.head->head, "Reformer");
+  if (load.head) CheckHas(kReformerHeads, load.head->head, "Reformer");
   return MakeTextModel(LoadReformer(directory, options, warnings));
 }
 

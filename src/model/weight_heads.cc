@@ -34,13 +34,6 @@ bool Has(HeadKind head, const HeadRules& rules, const WeightHeads& w) {
   return false;
 }
 
-std::string_view ClassOf(std::span<const NamedHead> known, HeadKind head) {
-  for (const auto& [kind, name] : known) {
-    if (kind == head) return name;
-  }
-  return {};
-}
-
 // Heads that the weights could be of, after what the config says of labels.
 std::vector<HeadKind> Candidates(const HeadRules& rules, const WeightHeads& weights,
                                  std::optional<idx_t> labels) {
@@ -70,7 +63,7 @@ std::optional<idx_t> LabelsNamed(const nlohmann::json& object, std::string_view 
 // Chooses the class of `list` (from the config) whose head the weights have. If `list` is empty,
 // the head that the weights have.
 HeadKind Chosen(std::span<const std::string> names, const std::string& list,
-                std::span<const NamedHead> known, const HeadRules& rules,
+                std::span<const HeadClass> known, const HeadRules& rules,
                 const WeightHeads& weights, std::optional<idx_t> labels, std::string_view source) {
   bool bare = false;
   for (const std::string& name : names) {
@@ -148,7 +141,7 @@ std::optional<WeightHeads> DecidingWeights(const nlohmann::json& object,
 }
 
 HeadKind ParseHead(const nlohmann::json& object, std::string_view source,
-                   std::span<const NamedHead> known, const HeadRules& rules,
+                   std::span<const HeadClass> known, const HeadRules& rules,
                    const std::optional<WeightHeads>& weights, HeadKind fallback) {
   const std::vector<std::string> names = Architectures(object, source);
   std::optional<HeadKind> first;

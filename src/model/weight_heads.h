@@ -51,14 +51,11 @@ bool WeightsDecide(const nlohmann::json& object, std::string_view source);
 std::optional<WeightHeads> DecidingWeights(const nlohmann::json& object,
                                            const std::filesystem::path& config_file);
 
-// A class of "architectures" and the head it has.
-using NamedHead = std::pair<HeadKind, std::string_view>;
-
 // The head of a model by its config.json. Exactly one class: its head. Of several the one whose
 // head the weights have, of none the one that the weights have; without weights the first that is
 // known, or `fallback`. kFormat, in one line, when that is none or more than one.
 HeadKind ParseHead(const nlohmann::json& object, std::string_view source,
-                   std::span<const NamedHead> known, const HeadRules& rules,
+                   std::span<const HeadClass> known, const HeadRules& rules,
                    const std::optional<WeightHeads>& weights, HeadKind fallback);
 
 }  // namespace longspan
