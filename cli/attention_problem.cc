@@ -95,10 +95,10 @@ class LshProblem final : public ProblemBase {
         static_cast<std::size_t>(o.heads * o.head_size * o.rounds * spec_.RotationColumns()));
     FillNormal(9, 1.0f, rotations_.data(), static_cast<idx_t>(rotations_.size()));
     if (!o.bf16) return;
-    half_qk_ = RoundValues(&qk_);
-    half_v_ = RoundValues(&v_);
-    half_dout_ = RoundValues(&dout_);
-    half_out_.resize(Size());
+    bf16_qk_ = RoundValues(&qk_);
+    bf16_v_ = RoundValues(&v_);
+    bf16_dout_ = RoundValues(&dout_);
+    bf16_out_.resize(Size());
   }
   void Forward(Context& context) override {
     const LshRotations rotations(rotations_.data(), {options_.heads, options_.head_size,
@@ -158,8 +158,8 @@ class LshProblem final : public ProblemBase {
           In(dout_));
       return;
     }
-    run(Bf16SharedQkv{In(half_qk_), In(half_v_)},
-        Bf16SharedSaved{{half_out_.data(), shape_}, PerRow(max_), PerRow(sum_)}, In(half_dout_));
+    run(Bf16SharedQkv{In(bf16_qk_), In(bf16_v_)},
+        Bf16SharedSaved{{bf16_out_.data(), shape_}, PerRow(max_), PerRow(sum_)}, In(bf16_dout_));
   }
   LshBuckets Buckets() {
     return {buckets_.data(), {shape_[0], shape_[1], spec_.rounds, shape_[2]}};
@@ -168,7 +168,7 @@ class LshProblem final : public ProblemBase {
   Values qk_ = Drawn(1), max_, sum_, rotations_;
   std::vector<std::uint16_t> buckets_;
   mutable std::vector<std::int32_t> wide_buckets_;  // for Tensors
-  Halves half_qk_, half_v_, half_dout_;
+  Bf16Values bf16_qk_, bf16_v_, bf16_dout_;
 };
 
 template <class Problem>

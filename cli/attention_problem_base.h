@@ -27,16 +27,16 @@ inline Values NormalValues(std::uint64_t seed, float deviation, idx_t count) {
   return values;
 }
 
-using Halves = std::vector<bfloat16, PageAllocator<bfloat16>>;
+using Bf16Values = std::vector<bfloat16, PageAllocator<bfloat16>>;
 
 // Rounds `values` to bf16, in place, and returns them as bf16.
-inline Halves RoundValues(Values* values) {
-  Halves halves(values->size());
-  for (std::size_t i = 0; i < halves.size(); ++i) {
-    halves[i] = ToBfloat16((*values)[i]);
-    (*values)[i] = ToFloat(halves[i]);
+inline Bf16Values RoundValues(Values* values) {
+  Bf16Values rounded(values->size());
+  for (std::size_t i = 0; i < rounded.size(); ++i) {
+    rounded[i] = ToBfloat16((*values)[i]);
+    (*values)[i] = ToFloat(rounded[i]);
   }
-  return halves;
+  return rounded;
 }
 
 // What all kinds have: (B, H, T, D) tensors, and the comparison of rows.
@@ -73,7 +73,7 @@ class ProblemBase : public AttentionProblem {
     return static_cast<std::size_t>(heads() * options_.tokens * options_.head_size);
   }
   View<const float, 4> In(const Values& values) const { return {values.data(), shape_}; }
-  View<const bfloat16, 4> In(const Halves& halves) const { return {halves.data(), shape_}; }
+  View<const bfloat16, 4> In(const Bf16Values& rounded) const { return {rounded.data(), shape_}; }
   View<float, 4> Out(Values& values) const { return {values.data(), shape_}; }
   View<float, 3> PerRow(Values& values) const {
     return {values.data(), {shape_[0], shape_[1], shape_[2]}};
@@ -95,12 +95,12 @@ class ProblemBase : public AttentionProblem {
   // The shared form has dqk in dq_ and no dk_.
   Values v_ = Drawn(3), dout_ = Drawn(4), out_ = Values(Size()), dq_ = Values(Size()), dk_,
          dv_ = Values(Size());
-  Halves half_out_;  // what a pass in bf16 writes instead of out_
+  Bf16Values bf16_out_;  // what a pass in bf16 writes instead of out_
 
  private:
   // Brings it to out_.
   void CollectOutput() {
-    for (std::size_t i = 0; i < half_out_.size(); ++i) out_[i] = ToFloat(half_out_[i]);
+    for (std::size_t i = 0; i < bf16_out_.size(); ++i) out_[i] = ToFloat(bf16_out_[i]);
   }
 };
 
@@ -112,11 +112,11 @@ class SeparateProblem : public ProblemBase {
     dk_.resize(Size());
     lse_.resize(static_cast<std::size_t>(heads() * o.tokens));
     if (!o.bf16) return;
-    half_q_ = RoundValues(&q_);
-    half_k_ = RoundValues(&k_);
-    half_v_ = RoundValues(&v_);
-    half_dout_ = RoundValues(&dout_);
-    half_out_.resize(Size());
+    bf16_q_ = RoundValues(&q_);
+    bf16_k_ = RoundValues(&k_);
+    bf16_v_ = RoundValues(&v_);
+    bf16_dout_ = RoundValues(&dout_);
+    bf16_out_.resize(Size());
   }
 
  protected:
@@ -127,8 +127,8 @@ class SeparateProblem : public ProblemBase {
       run(Qkv{In(q_), In(k_), In(v_)}, AttentionSaved{Out(out_), PerRow(lse_)}, In(dout_));
       return;
     }
-    run(Bf16Qkv{In(half_q_), In(half_k_), In(half_v_)},
-        Bf16AttentionSaved{{half_out_.data(), shape_}, PerRow(lse_)}, In(half_dout_));
+    run(Bf16Qkv{In(bf16_q_), In(bf16_k_), In(bf16_v_)},
+        Bf16AttentionSaved{{bf16_out_.data(), shape_}, PerRow(lse_)}, In(bf16_dout_));
   }
   std::vector<io::TensorEntry> Tensors() const override {
     auto tensors = ProblemBase::Tensors();
@@ -147,7 +147,7 @@ class SeparateProblem : public ProblemBase {
     return tensors;
   }
   Values q_ = Drawn(1), k_ = Drawn(2), lse_;
-  Halves half_q_, half_k_, half_v_, half_dout_;
+  Bf16Values bf16_q_, bf16_k_, bf16_v_, bf16_dout_;
 };
 
 }  // namespace longspan::cli

@@ -33,15 +33,15 @@ class GlobalPart {
     reassociated_ = CountGlobalFlops(T_, C_, H_, D_, G_, true).ReassociatedWins();
     qg_ = NormalValues(11, 1.0f, B_ * H_ * G_ * D_);
     dqg_.resize(qg_.size());
-    if (bf16_) half_qg_ = RoundValues(&qg_);
+    if (bf16_) bf16_qg_ = RoundValues(&qg_);
     if (!reassociated_) {
       kg_ = NormalValues(12, 1.0f, B_ * H_ * T_ * D_);
       vg_ = NormalValues(13, 1.0f, B_ * H_ * T_ * D_);
       dkg_.resize(kg_.size());
       dvg_.resize(vg_.size());
       if (bf16_) {
-        half_kg_ = RoundValues(&kg_);
-        half_vg_ = RoundValues(&vg_);
+        bf16_kg_ = RoundValues(&kg_);
+        bf16_vg_ = RoundValues(&vg_);
       }
       return;
     }
@@ -51,7 +51,7 @@ class GlobalPart {
     wv_ = NormalValues(14, deviation, C_ * C_);
     bk_ = NormalValues(15, 1.0f, C_);
     bv_ = NormalValues(16, 1.0f, C_);
-    if (bf16_) half_x_ = RoundValues(&x_);
+    if (bf16_) bf16_x_ = RoundValues(&x_);
     dx_.resize(x_.size());
     dwk_.resize(wk_.size());
     dwv_.resize(wv_.size());
@@ -125,14 +125,14 @@ class GlobalPart {
  private:
   // The fp32 tensor, or its bf16 copy.
   template <class T>
-  static const T* Of(const Values& values, const Halves& halves) {
-    if constexpr (sizeof(T) == 2) return halves.data();
+  static const T* Of(const Values& values, const Bf16Values& rounded) {
+    if constexpr (sizeof(T) == 2) return rounded.data();
     if constexpr (sizeof(T) == 4) return values.data();
   }
   template <class T>
   GlobalProjectionOf<T> Input() const {
-    return {{Of<T>(x_, half_x_), {B_, T_, C_}},
-            {Of<T>(qg_, half_qg_), {B_, H_, G_, D_}},
+    return {{Of<T>(x_, bf16_x_), {B_, T_, C_}},
+            {Of<T>(qg_, bf16_qg_), {B_, H_, G_, D_}},
             {wk_.data(), {C_, C_}},
             {wv_.data(), {C_, C_}},
             {bk_.data(), {C_}},
@@ -140,9 +140,9 @@ class GlobalPart {
   }
   template <class T>
   GlobalQkvOf<T> Projected() const {
-    return {{Of<T>(qg_, half_qg_), {B_, H_, G_, D_}},
-            {Of<T>(kg_, half_kg_), {B_, H_, T_, D_}},
-            {Of<T>(vg_, half_vg_), {B_, H_, T_, D_}}};
+    return {{Of<T>(qg_, bf16_qg_), {B_, H_, G_, D_}},
+            {Of<T>(kg_, bf16_kg_), {B_, H_, T_, D_}},
+            {Of<T>(vg_, bf16_vg_), {B_, H_, T_, D_}}};
   }
   // (T, D): the head's part of `given`, or of x w^T + bias.
   Values Projection(idx_t head, const Values& given, const Values& w, const Values& bias) const {
@@ -170,7 +170,7 @@ class GlobalPart {
   TokenRoles roles_;
   idx_t B_, H_, T_, D_, G_, C_;
   bool bf16_, reassociated_ = false;
-  Halves half_qg_, half_kg_, half_vg_, half_x_;
+  Bf16Values bf16_qg_, bf16_kg_, bf16_vg_, bf16_x_;
   Values qg_, dqg_, kg_, vg_, dkg_, dvg_;
   Values x_, wk_, wv_, bk_, bv_, dx_, dwk_, dwv_, dbv_;
 };

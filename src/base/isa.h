@@ -41,7 +41,7 @@ std::string_view Bf16PathName(Bf16Path path);  // "widen", "pairs"
 // `longspan bench bf16` checks the rule on the machine at hand. Below avx512_bf16 always widened.
 Bf16Path ActiveBf16Path();
 // Whether operands, which are bf16 or not, are multiplied in pairs.
-inline bool MultipliesPairs(bool half) { return half && ActiveBf16Path() == Bf16Path::kPairs; }
+inline bool MultipliesPairs(bool bf16) { return bf16 && ActiveBf16Path() == Bf16Path::kPairs; }
 
 // For that benchmark and for tests: the path of the whole process from now on; kPairs throws
 // kUsage where ActiveIsa() is below avx512_bf16. std::nullopt: back to the rule.

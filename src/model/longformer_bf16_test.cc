@@ -442,7 +442,7 @@ TEST(LongformerBf16, LearnsAsFp32Does) {
   }
 }
 
-// What training keeps halves.
+// What training keeps rounded.
 TEST(LongformerBf16, KeepsHalfAsMuch) {
   LongformerConfig config = SmallLongformer(HeadKind::kToken);
   config.attention_window.assign(12, 64);

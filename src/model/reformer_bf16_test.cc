@@ -67,10 +67,10 @@ TEST(ReformerBf16, LossAndGradientsAreNearFp32) {
     config.attention = choice;
     const RandomBatch data(2, 50, config.vocab_size, 8);
     Context context(2);
-    Reformer floats = ModelIn(config, DType::kF32), halves = ModelIn(config, DType::kBF16);
-    EXPECT_EQ(halves.computes_in(), DType::kBF16);
+    Reformer floats = ModelIn(config, DType::kF32), rounded = ModelIn(config, DType::kBF16);
+    EXPECT_EQ(rounded.computes_in(), DType::kBF16);
     const StepResult f = RunStep(context, floats, data.batch);
-    const StepResult h = RunStep(context, halves, data.batch);
+    const StepResult h = RunStep(context, rounded, data.batch);
     EXPECT_NEAR(h.loss, f.loss, 0.005 * f.loss) << AttentionName(choice);
     EXPECT_LT(RelativeError(h.gradients, f.gradients), 0.03) << AttentionName(choice);
     EXPECT_GT(RelativeError(h.gradients, f.gradients), 1e-5);  // it does round
@@ -167,9 +167,9 @@ double LearnedLoss(DType dtype, idx_t steps) {
 
 TEST(ReformerBf16, LearnsAsFp32Does) {
   const double start = LearnedLoss(DType::kF32, 1);
-  const double floats = LearnedLoss(DType::kF32, 60), halves = LearnedLoss(DType::kBF16, 60);
+  const double floats = LearnedLoss(DType::kF32, 60), rounded = LearnedLoss(DType::kBF16, 60);
   EXPECT_LT(floats, 0.2 * start);
-  EXPECT_NEAR(halves, floats, 0.02 * start);
+  EXPECT_NEAR(rounded, floats, 0.02 * start);
 }
 
 // ---- activations --------------------------------------------------------------------------------

@@ -35,17 +35,17 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // As many bf16 as a vector has floats.
-using HalfTag = hn::Rebind<std::uint16_t, TileTag>;
+using Bf16Tag = hn::Rebind<std::uint16_t, TileTag>;
 
 // ---- vectors ------------------------------------------------------------------------------------
 
-HWY_INLINE hn::Vec<TileTag> ToFloats(hn::Vec<HalfTag> bits) {
+HWY_INLINE hn::Vec<TileTag> ToFloats(hn::Vec<Bf16Tag> bits) {
   const hn::RebindToUnsigned<TileTag> du;
   return hn::BitCast(TileTag(), hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
 }
 
 // To nearest, ties to even; NaN stays NaN.
-HWY_INLINE hn::Vec<HalfTag> ToHalves(hn::Vec<TileTag> v) {
+HWY_INLINE hn::Vec<Bf16Tag> ToBf16(hn::Vec<TileTag> v) {
   const hn::RebindToUnsigned<TileTag> du;
   const hn::RebindToSigned<TileTag> di;
   const auto bits = hn::BitCast(du, v);
@@ -54,19 +54,19 @@ HWY_INLINE hn::Vec<HalfTag> ToHalves(hn::Vec<TileTag> v) {
   const auto quiet = hn::Or(bits, hn::Set(du, 0x400000));
   const auto number = hn::RebindMask(du, hn::Eq(v, v));
   const auto high = hn::ShiftRight<16>(hn::IfThenElse(number, rounded, quiet));
-  return hn::DemoteTo(HalfTag(), hn::BitCast(di, high));
+  return hn::DemoteTo(Bf16Tag(), hn::BitCast(di, high));
 }
 
 // A vector of row[0 .. n), zero beyond; n >= 1.
-HWY_INLINE hn::Vec<HalfTag> LoadHalves(const std::uint16_t* row, idx_t n) {
-  const HalfTag d;
+HWY_INLINE hn::Vec<Bf16Tag> LoadBf16(const std::uint16_t* row, idx_t n) {
+  const Bf16Tag d;
   if (n >= kTileLanes) return hn::LoadU(d, row);
   alignas(64) std::uint16_t lanes[kTileLanes] = {};
   std::copy_n(row, n, lanes);
   return hn::Load(d, lanes);
 }
-HWY_INLINE void StoreHalves(hn::Vec<HalfTag> v, std::uint16_t* row, idx_t n) {
-  const HalfTag d;
+HWY_INLINE void StoreBf16(hn::Vec<Bf16Tag> v, std::uint16_t* row, idx_t n) {
+  const Bf16Tag d;
   if (n >= kTileLanes) return hn::StoreU(v, d, row);
   alignas(64) std::uint16_t lanes[kTileLanes];
   hn::Store(v, d, lanes);
@@ -77,11 +77,11 @@ HWY_INLINE void StoreHalves(hn::Vec<HalfTag> v, std::uint16_t* row, idx_t n) {
 
 // Elements [i, i + lanes) of a row of n, zero beyond.
 HWY_INLINE hn::Vec<TileTag> LoadRow(InRow row, idx_t i, idx_t n) {
-  if (row.half) return ToFloats(LoadHalves(static_cast<const std::uint16_t*>(row.data) + i, n - i));
+  if (row.bf16) return ToFloats(LoadBf16(static_cast<const std::uint16_t*>(row.data) + i, n - i));
   return LoadTail(static_cast<const float*>(row.data) + i, n - i);
 }
 HWY_INLINE void StoreRow(hn::Vec<TileTag> v, OutRow row, idx_t i, idx_t n) {
-  if (row.half) return StoreHalves(ToHalves(v), static_cast<std::uint16_t*>(row.data) + i, n - i);
+  if (row.bf16) return StoreBf16(ToBf16(v), static_cast<std::uint16_t*>(row.data) + i, n - i);
   StoreTail(v, static_cast<float*>(row.data) + i, n - i);
 }
 
@@ -99,7 +99,7 @@ HWY_INLINE void ScaleRow(const float* HWY_RESTRICT x, float factor, OutRow y, id
   for (idx_t i = 0; i < n; i += kTileLanes) StoreRow(hn::Mul(f, LoadTail(x + i, n - i)), y, i, n);
 }
 HWY_INLINE void ClearRow(OutRow y, idx_t n) {
-  std::memset(y.data, 0, static_cast<std::size_t>(n) * (y.half ? 2 : 4));
+  std::memset(y.data, 0, static_cast<std::size_t>(n) * (y.bf16 ? 2 : 4));
 }
 
 // y += factor * x
@@ -176,7 +176,7 @@ HWY_INLINE void PairRow(InRow x, float factor, idx_t n, idx_t whole, float* HWY_
   } else {
     const auto f = hn::Set(d, factor);
     for (idx_t i = 0; i < n; i += kTileLanes) {
-      StoreHalves(ToHalves(hn::Mul(f, ToFloats(LoadHalves(from + i, n - i)))), to + i, n - i);
+      StoreBf16(ToBf16(hn::Mul(f, ToFloats(LoadBf16(from + i, n - i)))), to + i, n - i);
     }
   }
   std::memset(to + n, 0, static_cast<std::size_t>(2 * whole - n) * 2);
@@ -198,7 +198,7 @@ HWY_INLINE void GatherRow(InRow from, bool exists, float factor, idx_t n, idx_t 
 // rows readable in whole vectors. Panel p: [(rows + 1) / 2][kPanel].
 HWY_INLINE void PackPairs(const float* HWY_RESTRICT x, idx_t stride, idx_t rows, idx_t columns,
                           idx_t panel_rows, float* HWY_RESTRICT panels) {
-  const HalfTag dh;
+  const Bf16Tag dh;
   const hn::RebindToUnsigned<TileTag> du;
   for (idx_t first = 0; first < columns; first += kPanel, panels += panel_rows * kPanel) {
     for (idx_t r = 0; r < rows; r += 2) {
@@ -237,7 +237,7 @@ HWY_INLINE void PackRows(const float* x, idx_t stride, idx_t rows, idx_t columns
 template <class Terms>
 HWY_INLINE const float* RowsOf(const InView& array, idx_t b, idx_t h, idx_t t, idx_t count,
                                float factor, idx_t row, float* room, idx_t* stride) {
-  if (!array.half) {
+  if (!array.bf16) {
     *stride = array.stride[2];
     return static_cast<const float*>(array(b, h, t).data);
   }
@@ -256,7 +256,7 @@ HWY_INLINE void RoundRow(const float* row, idx_t n, std::uint16_t* to) {
   for (; i + 2 * kTileLanes <= n; i += 2 * kTileLanes) {
     Pairs::StoreAlong(hn::LoadU(d, row + i), hn::LoadU(d, row + i + kTileLanes), to + i);
   }
-  if (i < n) hn::StoreU(ToHalves(hn::LoadU(d, row + i)), HalfTag(), to + i);
+  if (i < n) hn::StoreU(ToBf16(hn::LoadU(d, row + i)), Bf16Tag(), to + i);
 }
 
 // first, second (n) -> pairs across them, to a place that may be that of `first`.
@@ -286,7 +286,7 @@ HWY_INLINE float ExpRowToPairs(const float* row, idx_t n, float offset, std::uin
   }
   if (i < n) {
     const auto e = ExpWeight(d, hn::Sub(hn::LoadU(d, row + i), shift));
-    hn::StoreU(ToHalves(e), HalfTag(), to + i);
+    hn::StoreU(ToBf16(e), Bf16Tag(), to + i);
     even = hn::Add(even, e);
   }
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));

@@ -38,14 +38,14 @@ class RowPrefetcher {
   // tokens[0 .. count).
   template <class Row>
   void Add(const MixedView<Row>& array, idx_t b, idx_t h, idx_t t, idx_t count) {
-    const idx_t width = array.half ? 2 : 1;  // elements in a float's place
+    const idx_t width = array.bf16 ? 2 : 1;  // elements in a float's place
     if (count <= 0 || array.stride[2] % width != 0) return;
     Add(static_cast<const float*>(array(b, h, t).data), array.stride[2] / width, count,
         CeilDiv(array.extent[3], width));
   }
   template <class Row>
   void Add(const std::int32_t* tokens, const MixedView<Row>& array, idx_t b, idx_t h, idx_t count) {
-    const idx_t width = array.half ? 2 : 1;
+    const idx_t width = array.bf16 ? 2 : 1;
     if (array.stride[2] % width != 0) return;
     Add(tokens, static_cast<const float*>(array(b, h, 0).data), array.stride[2] / width, count,
         CeilDiv(array.extent[3], width));

@@ -11,36 +11,36 @@ namespace longspan {
 // D elements side by side.
 struct InRow {
   const void* data = nullptr;
-  bool half = false;  // bf16
+  bool bf16 = false;  // fp32 else
 };
 struct OutRow {
   void* data = nullptr;
-  bool half = false;
-  operator InRow() const { return {data, half}; }  // NOLINT: what was written can be read
+  bool bf16 = false;
+  operator InRow() const { return {data, bf16}; }  // NOLINT: what was written can be read
 };
 
 // Views of rank 4 whose element type is known at run time. Row is InRow or OutRow.
 template <class Row>
 struct MixedView {
   decltype(Row::data) data = nullptr;
-  bool half = false;
+  bool bf16 = false;
   std::array<idx_t, 4> extent{}, stride{};
 
   MixedView() = default;
   template <class T>
   MixedView(const View<T, 4>& view)  // NOLINT: a view of one type is a view of either
       : data(view.data),
-        half(sizeof(T) == sizeof(bfloat16)),
+        bf16(sizeof(T) == sizeof(bfloat16)),
         extent(view.extent),
         stride(view.stride) {}
 
   bool empty() const { return data == nullptr; }
-  idx_t ElementBytes() const { return half ? 2 : 4; }
+  idx_t ElementBytes() const { return bf16 ? 2 : 4; }
   Row operator()(idx_t b, idx_t h, idx_t t) const {
     using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(data)>>,
                                     const std::byte, std::byte>;
     const idx_t element = b * stride[0] + h * stride[1] + t * stride[2];
-    return {static_cast<Byte*>(data) + element * ElementBytes(), half};
+    return {static_cast<Byte*>(data) + element * ElementBytes(), bf16};
   }
 };
 using InView = MixedView<InRow>;
@@ -50,7 +50,7 @@ using OutView = MixedView<OutRow>;
 template <class Row>
 struct MixedMatrix {
   decltype(Row::data) data = nullptr;
-  bool half = false;
+  bool bf16 = false;
   std::array<idx_t, 2> extent{};
   idx_t stride = 0;  // elements from row to row
 
@@ -58,7 +58,7 @@ struct MixedMatrix {
   template <class T>
   MixedMatrix(const View<T, 2>& view)  // NOLINT: a view of one type is a view of either
       : data(view.data),
-        half(sizeof(T) == sizeof(bfloat16)),
+        bf16(sizeof(T) == sizeof(bfloat16)),
         extent(view.extent),
         stride(view.stride[0]) {}
   // As views are made.
@@ -70,7 +70,7 @@ struct MixedMatrix {
   Row operator()(idx_t t) const {
     using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(data)>>,
                                     const std::byte, std::byte>;
-    return {static_cast<Byte*>(data) + t * stride * (half ? 2 : 4), half};
+    return {static_cast<Byte*>(data) + t * stride * (bf16 ? 2 : 4), bf16};
   }
 };
 using InMatrix = MixedMatrix<InRow>;

@@ -160,7 +160,7 @@ void PackKeys(const ChunkedTask& x, const ChunkedPart& part) {
   const float* k = ChunkRows<Terms>(x, x.args.k, part.position, part.keys, x.plan.scale,
                                     x.scratch.rows, &stride);
   float* panels = x.KeyPanels(part.slot);
-  if (x.plan.half) {
+  if (x.plan.bf16) {
     PackTransposedPanels(k, stride, part.keys, TermCount<Terms>(x.plan.D), Unchanged(), panels);
   } else {
     PackTransposedPanels(k, stride, part.keys, x.plan.D, Multiplied{x.plan.scale}, panels);

@@ -102,12 +102,12 @@ void EachArray(const ChunkedPlan& plan, bool backward, ChunkedScratch& s, const 
   take(s.output, plan.block * plan.row);
   take(s.inverse, plan.block);
   take(s.factors, plan.columns);
-  if (plan.half) {
+  if (plan.bf16) {
     take(s.rows, plan.chunk * plan.row);
     take(s.queries, plan.block * plan.row);
   }
   if (!backward) return;
-  if (plan.half) {
+  if (plan.bf16) {
     take(s.douts, plan.block * plan.row);
     take(s.pairs, plan.block * plan.score_stride / 2);
   }
@@ -205,7 +205,7 @@ ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const InView& q) {
   plan.H = q.extent[1];
   plan.T = q.extent[2];
   plan.D = q.extent[3];
-  plan.half = q.half;
+  plan.bf16 = q.bf16;
   const bool single = plan.T <= spec.chunk;
   plan.chunk = single ? plan.T : spec.chunk;
   plan.chunks = CeilDiv(plan.T, plan.chunk);
@@ -243,7 +243,7 @@ void RunForward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, false));
   TakeShared(frame, args, false);
   const ThreadsOfScratch scratch(context, frame, args.plan, false);
-  const bool pairs = MultipliesPairs(args.plan.half);
+  const bool pairs = MultipliesPairs(args.plan.bf16);
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
     const ChunkedScratch& s = scratch.each[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(ChunkedForwardPairs)(args, s, task);
@@ -255,7 +255,7 @@ void RunBackward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, true));
   TakeShared(frame, args, true);
   const ThreadsOfScratch scratch(context, frame, args.plan, true);
-  const bool pairs = MultipliesPairs(args.plan.half);
+  const bool pairs = MultipliesPairs(args.plan.bf16);
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
     const ChunkedScratch& s = scratch.each[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(ChunkedBackwardPairs)(args, s, task);

@@ -26,7 +26,7 @@ struct ChunkedPlan {
   idx_t parts = 0;              // 1 + before + after: chunks that a window consists of
   idx_t window_slots = 0;       // W of the dropout numbering
   bool causal = false;
-  bool half = false;  // q, k, v, out and dout are bf16
+  bool bf16 = false;  // q, k, v, out and dout are bf16
   float scale = 0.0f;
   Dropout dropout;
   ProbabilityDropout drawn;  // how its elements are numbered

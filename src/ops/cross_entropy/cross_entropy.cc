@@ -51,14 +51,14 @@ struct Job {
   std::span<const std::int32_t> labels;
   idx_t vocabulary, width, counted, chunk, logit_stride;
   bool dense;  // no label is ignored: rows of h are used where they lie
-  bool half;   // products are of bf16
+  bool bf16;   // products are of bf16
 
   idx_t* tokens = nullptr;               // (counted): which tokens count
   std::int32_t* chunk_labels = nullptr;  // (chunk)
   float* logits = nullptr;               // (chunk, V), row stride logit_stride
   float* rows = nullptr;                 // (chunk, C): gathered h, then dh; null when dense
-  bfloat16* half_rows = nullptr;         // (chunk, C): h rounded; bf16 only
-  bfloat16* half_logits = nullptr;       // (chunk, V): their gradient rounded; backward, bf16 only
+  bfloat16* bf16_rows = nullptr;         // (chunk, C): h rounded; bf16 only
+  bfloat16* bf16_logits = nullptr;       // (chunk, V): their gradient rounded; backward, bf16 only
   double* losses = nullptr;              // (chunk)
   std::uint8_t* correct = nullptr;       // (chunk)
 };
@@ -145,8 +145,8 @@ void ChunkRowsLoss(const Job& job, idx_t count, const float* scale) {
 
 // The chunk's hidden vectors as the products take them.
 gemm::ConstMatrix ChunkTerms(const Job& job, const View<const float, 2>& hidden) {
-  if (!job.half) return hidden;
-  const View<bfloat16, 2> rounded(job.half_rows, hidden.extent);
+  if (!job.bf16) return hidden;
+  const View<bfloat16, 2> rounded(job.bf16_rows, hidden.extent);
   gemm::Round(job.context, hidden, rounded);
   return rounded;
 }
@@ -157,8 +157,8 @@ void ChunkGradients(const Job& job, const Backward& backward, idx_t first,
   const idx_t count = hidden.rows;
   const View<const float, 2> dlogits(job.logits, {count, job.vocabulary}, {job.logit_stride, 1});
   gemm::ConstMatrix terms = dlogits;
-  if (job.half) {
-    const View<bfloat16, 2> rounded(job.half_logits, dlogits.extent, dlogits.stride);
+  if (job.bf16) {
+    const View<bfloat16, 2> rounded(job.bf16_logits, dlogits.extent, dlogits.stride);
     gemm::Round(job.context, dlogits, rounded);
     terms = rounded;
   }
@@ -231,20 +231,20 @@ CrossEntropyResult Run(Context& context, const ClassifierWeightsOf<T>& weights,
           RoundUp(vocabulary, 16),
           ignored == 0,
           sizeof(T) == 2};
-  const idx_t half_logits = job.half && backward != nullptr ? chunk * job.logit_stride : 0;
-  const idx_t half_rows = job.half ? chunk * width : 0;
+  const idx_t bf16_logits = job.bf16 && backward != nullptr ? chunk * job.logit_stride : 0;
+  const idx_t bf16_rows = job.bf16 ? chunk * width : 0;
   Arena::Frame frame(context.arena(),
                      Arena::Bytes<idx_t>(counted) + Arena::Bytes<std::int32_t>(chunk) +
                          Arena::Bytes<float>(chunk * job.logit_stride) +
                          Arena::Bytes<float>(job.dense ? 0 : chunk * width) +
-                         Arena::Bytes<bfloat16>(half_logits) + Arena::Bytes<bfloat16>(half_rows) +
+                         Arena::Bytes<bfloat16>(bf16_logits) + Arena::Bytes<bfloat16>(bf16_rows) +
                          Arena::Bytes<double>(chunk) + Arena::Bytes<std::uint8_t>(chunk));
   job.tokens = frame.Take<idx_t>(counted);
   job.chunk_labels = frame.Take<std::int32_t>(chunk);
   job.logits = frame.Take<float>(chunk * job.logit_stride);
   if (!job.dense) job.rows = frame.Take<float>(chunk * width);
-  job.half_rows = frame.Take<bfloat16>(half_rows);
-  job.half_logits = frame.Take<bfloat16>(half_logits);
+  job.bf16_rows = frame.Take<bfloat16>(bf16_rows);
+  job.bf16_logits = frame.Take<bfloat16>(bf16_logits);
   job.losses = frame.Take<double>(chunk);
   job.correct = frame.Take<std::uint8_t>(chunk);
   idx_t next = 0;

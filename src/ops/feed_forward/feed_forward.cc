@@ -163,20 +163,22 @@ template <class T>
 struct SlabScratch {
   T *value, *slope;     // (slab, F)
   float* masked;        // (slab, C)
-  bfloat16* half_dout;  // (slab, C), bf16 only
+  bfloat16* bf16_dout;  // (slab, C), bf16 only
 
   static std::size_t Bytes(const BlockOf<T>& block) {
     return 2 * Arena::Bytes<T>(block.slab * block.F) + Arena::Bytes<float>(block.slab * block.C) +
-           Arena::Bytes<bfloat16>(Halves(block));
+           Arena::Bytes<bfloat16>(Bf16Count(block));
   }
   SlabScratch(const BlockOf<T>& block, Arena::Frame& frame)
       : value(frame.Take<T>(block.slab * block.F)),
         slope(frame.Take<T>(block.slab * block.F)),
         masked(frame.Take<float>(block.slab * block.C)),
-        half_dout(frame.Take<bfloat16>(Halves(block))) {}
+        bf16_dout(frame.Take<bfloat16>(Bf16Count(block))) {}
 
  private:
-  static idx_t Halves(const BlockOf<T>& block) { return sizeof(T) == 2 ? block.slab * block.C : 0; }
+  static idx_t Bf16Count(const BlockOf<T>& block) {
+    return sizeof(T) == 2 ? block.slab * block.C : 0;
+  }
 };
 
 // Gradients of one slab for dy, given value and slope; value becomes the hidden layer's gradient.
@@ -189,7 +191,7 @@ void SlabBackward(const BlockOf<T>& block, const View<const T, 2>& x, idx_t begi
   const View<const float, 2> dout = MaskedGradient(block, dy, begin, scratch.masked);
   gemm::ConstMatrix terms = dout;
   if constexpr (sizeof(T) == 2) {
-    const View<bfloat16, 2> rounded(scratch.half_dout, dout.extent);
+    const View<bfloat16, 2> rounded(scratch.bf16_dout, dout.extent);
     gemm::Round(context, dout, rounded);
     terms = rounded;
   }

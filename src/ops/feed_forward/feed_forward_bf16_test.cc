@@ -17,13 +17,13 @@ using test::RandomNormal;
 
 float RoundToBf16(float value) { return ToFloat(ToBfloat16(value)); }
 
-std::vector<bfloat16> Halves(std::vector<float>* values) {
-  std::vector<bfloat16> halves;
+std::vector<bfloat16> Bf16Numbers(std::vector<float>* values) {
+  std::vector<bfloat16> rounded;
   for (float& value : *values) {
-    halves.push_back(ToBfloat16(value));
-    value = ToFloat(halves.back());
+    rounded.push_back(ToBfloat16(value));
+    value = ToFloat(rounded.back());
   }
-  return halves;
+  return rounded;
 }
 
 // x, w1 and w2 hold bf16 values.
@@ -42,9 +42,9 @@ struct Bf16Case {
     in.w2 = RandomNormal(seed + 60, C * F, 1.0f / std::sqrt(static_cast<float>(F)));
     in.b2 = RandomNormal(seed + 80, C, 0.5f);
     dy = RandomNormal(seed + 100, T * C);
-    x = Halves(&in.x);
-    w1 = Halves(&in.w1);
-    w2 = Halves(&in.w2);
+    x = Bf16Numbers(&in.x);
+    w1 = Bf16Numbers(&in.w1);
+    w2 = Bf16Numbers(&in.w2);
   }
 };
 

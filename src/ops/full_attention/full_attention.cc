@@ -121,7 +121,7 @@ void EachArray(const FullPlan& plan, bool backward, FullScratch& s, const Take& 
   take(s.key_panels, transposed);
   take(s.value_panels, backward ? transposed : plan.keys * wide);
   take(s.visible, plan.columns);
-  if (plan.shared || plan.half) take(s.keys, plan.keys * plan.row);
+  if (plan.shared || plan.bf16) take(s.keys, plan.keys * plan.row);
   take(s.queries, rows * plan.row);
   take(s.scores, plan.block * plan.score_stride);
   take(s.output, rows * plan.row);
@@ -138,7 +138,7 @@ void EachArray(const FullPlan& plan, bool backward, FullScratch& s, const Take& 
   take(s.query_panels, plan.block * wide);
   take(s.dout_panels, plan.block * wide);
   take(s.factors, plan.columns);
-  if (plan.half) take(s.pairs, plan.block * plan.score_stride / 2);
+  if (plan.bf16) take(s.pairs, plan.block * plan.score_stride / 2);
 }
 
 std::size_t ScratchBytes(const FullPlan& plan, bool backward) {
@@ -175,7 +175,7 @@ std::vector<FullScratch> TakeScratch(const Context& context, Arena::Frame& frame
 void RunForward(Context& context, FullArguments& args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, false));
   const auto scratch = TakeScratch(context, frame, args, false);
-  const bool pairs = MultipliesPairs(args.plan.half);
+  const bool pairs = MultipliesPairs(args.plan.bf16);
   ParallelFor(context, args.plan.ForwardTasks(), [&](idx_t task, int thread) {
     const FullScratch& s = scratch[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(FullForwardPairs)(args, s, task);
@@ -187,7 +187,7 @@ void RunBackward(Context& context, FullArguments& args) {
   const FullPlan& plan = args.plan;
   Arena::Frame frame(context.arena(), CallBytes(context, args, true));
   const auto scratch = TakeScratch(context, frame, args, true);
-  const bool pairs = MultipliesPairs(plan.half);
+  const bool pairs = MultipliesPairs(plan.bf16);
   for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
     const idx_t tasks = plan.B * plan.H * plan.PairsOfWave(wave);
     ParallelFor(context, tasks, [&](idx_t task, int thread) {
@@ -208,7 +208,7 @@ FullPlan MakeFullPlan(const FullSpec& spec, const InView& q, bool shared) {
   plan.D = q.extent[3];
   plan.causal = spec.causal;
   plan.shared = shared;
-  plan.half = q.half;
+  plan.bf16 = q.bf16;
   const float root = 1.0f / std::sqrt(static_cast<float>(plan.D));
   plan.query_scale = shared ? 1.0f : (spec.scale != 0.0f ? spec.scale : root);
   plan.dropout = {spec.dropout.p, spec.dropout.key};

@@ -20,7 +20,7 @@ struct FullPlan {
 
   idx_t B = 0, H = 0, T = 0, D = 0;
   bool causal = false;
-  bool half = false;         // q, k, v, out and dout are bf16
+  bool bf16 = false;         // q, k, v, out and dout are bf16
   bool shared = false;       // keys are normalised queries, and tokens hardly see themselves
   float query_scale = 0.0f;  // what queries are multiplied by: the scale, shared form 1
   Dropout dropout;

@@ -90,7 +90,7 @@ HWY_INLINE hn::Vec<D> Normalised(D d, const float* x, const LayerNormStatistics&
 
 // The row where it lies, or widened in `room` (C).
 HWY_INLINE const float* FloatRow(InRow row, idx_t C, float* room) {
-  if (!row.half) return static_cast<const float*>(row.data);
+  if (!row.bf16) return static_cast<const float*>(row.data);
   ScaleRow(row, 1.0f, room, C);
   return room;
 }
@@ -102,14 +102,14 @@ void LayerNormForwardRows(const LayerNormWeights& weights, const InMatrix& x, co
   const float *gamma = weights.gamma.data, *beta = weights.beta.data;
   for (idx_t t = begin; t < end; ++t) {
     const float* in = FloatRow(x(t), C, room);
-    float* out = y.half ? room : static_cast<float*>(y(t).data);
+    float* out = y.bf16 ? room : static_cast<float*>(y(t).data);
     const LayerNormStatistics row = RowStatistics(in, C, weights.eps);
     ForChannels(C, [=](auto d, idx_t c) HWY_ATTR {
       const auto scaled =
           hn::MulAdd(Normalised(d, in + c, row), hn::LoadU(d, gamma + c), hn::LoadU(d, beta + c));
       hn::StoreU(scaled, d, out + c);
     });
-    if (y.half) ScaleRow(out, 1.0f, y(t), C);
+    if (y.bf16) ScaleRow(out, 1.0f, y(t), C);
     if (!copy.empty()) ScaleRow(out, 1.0f, copy(t), C);
   }
 }

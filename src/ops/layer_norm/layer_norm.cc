@@ -54,7 +54,7 @@ void LayerNormForward(Context& context, const LayerNormWeights& weights, const I
   CheckWeights(weights, x);
   const idx_t T = x.extent[0], C = x.extent[1];
   if (T == 0 || C == 0) return;
-  const idx_t rows = CeilDiv(kForwardValues, C), room = x.half || y.half ? C : 0;
+  const idx_t rows = CeilDiv(kForwardValues, C), room = x.bf16 || y.bf16 ? C : 0;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(context.threads() * room));
   float* rooms = frame.Take<float>(context.threads() * room);
   ParallelFor(context, CeilDiv(T, rows), [&](idx_t task, int thread) {
@@ -76,7 +76,7 @@ void LayerNormBackward(Context& context, const LayerNormWeights& weights, const 
   if (T == 0 || C == 0) return;
   const idx_t rows = std::max(kFewestBackwardRows, CeilDiv(T, kMostPartials));
   const idx_t blocks = CeilDiv(T, rows);
-  const idx_t room = x.half ? C : 0;
+  const idx_t room = x.bf16 ? C : 0;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(blocks * 2 * C) +
                                           Arena::Bytes<float>(context.threads() * room));
   float* rooms = frame.Take<float>(context.threads() * room);

@@ -100,7 +100,7 @@ void EachArray(const LshPlan& plan, bool backward, LshScratch& s, const Take& ta
   take(s.output, plan.block * plan.row);
   take(s.row_weights, plan.block * kRowWeightBytes);
   if (!backward) return;
-  if (plan.half) take(s.pairs, plan.block * plan.score_stride / 2);
+  if (plan.bf16) take(s.pairs, plan.block * plan.score_stride / 2);
   take(s.key_rows, plan.ring * rows);
   take(s.dkeys, plan.ring * plan.columns * plan.row);
   take(s.dv, plan.ring * plan.columns * plan.row);
@@ -130,7 +130,7 @@ LshScratch TakeScratch(Arena::Frame& frame, const LshPlan& plan, bool backward) 
 
 // Whether the rounds' sums need a place of their own.
 bool Accumulates(const LshPlan& plan, bool backward) {
-  return plan.half && plan.rounds > 1 && !backward;
+  return plan.bf16 && plan.rounds > 1 && !backward;
 }
 
 // Bytes of everything that one call books.
@@ -240,7 +240,7 @@ class Call {
 
 LshPlan MakeLshPlan(const LshSpec& spec, const InView& qk) {
   LshPlan plan;
-  plan.half = qk.half;
+  plan.bf16 = qk.bf16;
   plan.B = qk.extent[0];
   plan.H = qk.extent[1];
   plan.T = qk.extent[2];
@@ -291,7 +291,7 @@ void RunForward(Context& context, const LshSpec& spec, const LshArguments& given
                 const View<const std::uint16_t, 4>& buckets) {
   Call call(context, given, false);
   const LshPlan& plan = given.plan;
-  const bool pairs = MultipliesPairs(plan.half);
+  const bool pairs = MultipliesPairs(plan.bf16);
   const auto begin = [&](idx_t head, idx_t first, idx_t last) {
     HWY_DYNAMIC_DISPATCH(LshBeginForward)(call.args(), head, first, last);
   };
@@ -322,7 +322,7 @@ void RunBackward(Context& context, const LshSpec& spec, const LshArguments& give
                  const View<const std::uint16_t, 4>& buckets) {
   Call call(context, given, true);
   const LshPlan& plan = given.plan;
-  const bool pairs = MultipliesPairs(plan.half);
+  const bool pairs = MultipliesPairs(plan.bf16);
   const auto begin = [&](idx_t head, idx_t first, idx_t last) {
     HWY_DYNAMIC_DISPATCH(LshBeginBackward)(call.args(), head, first, last);
   };

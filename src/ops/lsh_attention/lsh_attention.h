@@ -30,7 +30,7 @@ struct LshPlan {
   idx_t window_slots = 0;       // W of the dropout numbering
   idx_t bucket_limit = 0;       // ids of buckets lie below
   bool causal = false;
-  bool half = false;  // bf16
+  bool bf16 = false;  // fp32 else
   Dropout dropout;
   ProbabilityDropout drawn;  // how its elements are numbered
 
@@ -118,7 +118,7 @@ struct LshArguments {
   // Where the rounds add up the weighted values of token t.
   float* Sums(idx_t head, idx_t t) const {
     if (accumulator != nullptr) return accumulator + (head * plan.T + t) * plan.row;
-    return plan.half ? nullptr : static_cast<float*>(out(Batch(head), Head(head), t).data);
+    return plan.bf16 ? nullptr : static_cast<float*>(out(Batch(head), Head(head), t).data);
   }
   idx_t SumsStride() const { return plan.row; }
 };

@@ -8,20 +8,20 @@
 namespace longspan {
 namespace {
 
-using Halves = std::vector<bfloat16>;
+using Bf16Numbers = std::vector<bfloat16>;
 
-Halves RandomHalves(std::uint64_t seed, idx_t size) {
-  Halves halves;
-  for (const float x : RandomNormal(seed, size)) halves.push_back(ToBfloat16(x));
-  return halves;
+Bf16Numbers RandomBf16(std::uint64_t seed, idx_t size) {
+  Bf16Numbers rounded;
+  for (const float x : RandomNormal(seed, size)) rounded.push_back(ToBfloat16(x));
+  return rounded;
 }
 
 struct HalfInputs {
   explicit HalfInputs(const Case& c)
-      : qk(RandomHalves(c.seed, c.size())),
-        v(RandomHalves(c.seed + 2000, c.size())),
-        dout(RandomHalves(c.seed + 3000, c.size())) {}
-  Halves qk, v, dout;
+      : qk(RandomBf16(c.seed, c.size())),
+        v(RandomBf16(c.seed + 2000, c.size())),
+        dout(RandomBf16(c.seed + 3000, c.size())) {}
+  Bf16Numbers qk, v, dout;
 };
 
 template <class T>
@@ -159,8 +159,8 @@ Parts<float> RunHalves(Context& context, const Case& c) {
   const HalfInputs x(c);
   const std::array<idx_t, 4> shape = {c.shape.B, c.shape.H, c.shape.T, c.shape.D};
   const std::array<idx_t, 3> rows = {c.shape.B, c.shape.H, c.shape.T};
-  const auto in = [&](const Halves& a) { return View<const bfloat16, 4>(a.data(), shape); };
-  Halves out(x.qk.size());
+  const auto in = [&](const Bf16Numbers& a) { return View<const bfloat16, 4>(a.data(), shape); };
+  Bf16Numbers out(x.qk.size());
   std::vector<float> max(static_cast<std::size_t>(c.rows())), sum(max.size());
   Parts<float> y{{}, std::vector<float>(x.qk.size()), std::vector<float>(x.qk.size())};
   const Bf16SharedQkv qkv{in(x.qk), in(x.v)};
@@ -236,7 +236,7 @@ TEST(LshBf16, RunsOfOneHeadAgreeWithFloats) {
   const Case c = MakeCase(4205, 16, 1, 1, 2, true, 16, 1, 1);
   const HalfInputs x(c);
   Inputs wide(c);
-  const auto widen = [](const Halves& from, std::vector<float>& to) {
+  const auto widen = [](const Bf16Numbers& from, std::vector<float>& to) {
     std::transform(from.begin(), from.end(), to.begin(), [](bfloat16 v) { return ToFloat(v); });
   };
   widen(x.qk, wide.qk);

@@ -53,7 +53,7 @@ HWY_INLINE void StoreWeights(hn::Vec<TileTag> first, hn::Vec<TileTag> second, fl
 template <class Terms>
 HWY_INLINE void StoreWeights(hn::Vec<TileTag> last, float* row, idx_t at) {
   if constexpr (Terms::kWidth == 2) {
-    hn::StoreU(ToHalves(last), HalfTag(), reinterpret_cast<std::uint16_t*>(row) + at);
+    hn::StoreU(ToBf16(last), Bf16Tag(), reinterpret_cast<std::uint16_t*>(row) + at);
   } else {
     hn::StoreU(last, TileTag(), row + at);
   }
@@ -209,7 +209,7 @@ void FetchValues(const LshTask& x, idx_t keys, idx_t slot) {
   const idx_t stride = x.plan.row / Terms::kWidth, D = x.plan.D;
   const std::int32_t* tokens = x.Tokens(slot);
   float* panels = x.scratch.value_panels + slot * x.RowFloats();
-  if (Terms::kWidth == 1 && !x.args.v.half) {
+  if (Terms::kWidth == 1 && !x.args.v.bf16) {
     for (idx_t j = 0; j < keys; ++j) {
       const auto* from = static_cast<const float*>(x.args.v(x.b, x.h, tokens[j]).data);
       for (idx_t first = 0; first < D; first += kPanel) {

@@ -122,7 +122,7 @@ void GatherRows(const LshTask& x, const InView& array, const std::int32_t* token
   for (idx_t j = 0; j < count; ++j) {
     const InRow from = array(x.b, x.h, token[j]);
     float* to = rows + j * x.plan.row / Terms::kWidth;
-    if (from.half) {
+    if (from.bf16) {
       GatherRow<Terms>(from, true, 1.0f, x.plan.D, x.plan.row, to);
       continue;
     }

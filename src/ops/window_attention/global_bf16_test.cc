@@ -119,12 +119,12 @@ Wide MakeWide(idx_t T, idx_t C, Layout layout, idx_t D, idx_t B, idx_t H) {
 }
 
 std::vector<bfloat16> Rounded(std::vector<float>* values) {
-  std::vector<bfloat16> halves;
+  std::vector<bfloat16> rounded;
   for (float& value : *values) {
-    halves.push_back(ToBfloat16(value));
-    value = ToFloat(halves.back());
+    rounded.push_back(ToBfloat16(value));
+    value = ToFloat(rounded.back());
   }
-  return halves;
+  return rounded;
 }
 
 struct WideTensors {
@@ -136,11 +136,11 @@ struct WideTensors {
         wv(RandomNormal(c.seed + 4, c.width() * c.C, 1.0f / std::sqrt(static_cast<float>(c.C)))),
         bk(RandomNormal(c.seed + 5, c.width())),
         bv(RandomNormal(c.seed + 6, c.width())),
-        half_x(Rounded(&x)),
-        half_qg(Rounded(&qg)),
-        half_dout(Rounded(&dout)) {}
+        bf16_x(Rounded(&x)),
+        bf16_qg(Rounded(&qg)),
+        bf16_dout(Rounded(&dout)) {}
   std::vector<float> x, qg, dout, wk, wv, bk, bv;
-  std::vector<bfloat16> half_x, half_qg, half_dout;
+  std::vector<bfloat16> bf16_x, bf16_qg, bf16_dout;
 };
 
 template <class T>
@@ -193,15 +193,15 @@ WideResult<float> RunWide(Context& context, const Wide& c, const WideTensors& in
   const Bf16AttentionSaved saved{{out.data(), c.extents()},
                                  {y.lse.data(), {c.shape.B, c.shape.H, c.shape.T}}};
   const idx_t width = c.width();
-  const Bf16GlobalProjection input{{in.half_x.data(), {c.shape.B, c.shape.T, c.C}},
-                                   {in.half_qg.data(), c.global_extents()},
+  const Bf16GlobalProjection input{{in.bf16_x.data(), {c.shape.B, c.shape.T, c.C}},
+                                   {in.bf16_qg.data(), c.global_extents()},
                                    {in.wk.data(), {width, c.C}},
                                    {in.wv.data(), {width, c.C}},
                                    {in.bk.data(), {width}},
                                    {in.bv.data(), {width}}};
   GlobalReassociatedForward(context, c.spec, input, c.Roles(), saved);
   GlobalReassociatedBackward(context, c.spec, input, c.Roles(), saved,
-                             {in.half_dout.data(), c.extents()},
+                             {in.bf16_dout.data(), c.extents()},
                              {{y.dx.data(), {c.shape.B, c.shape.T, c.C}},
                               {y.dqg.data(), c.global_extents()},
                               {y.dwk.data(), {width, c.C}},

@@ -62,7 +62,7 @@ struct ReassociatedTask {
   idx_t XStride() const { return copied ? plan.channels : args.x.stride[2]; }
   // A row of D: where it lies, or widened in one of two places.
   const float* FloatRow(InRow row, int place) const {
-    if (!row.half) return static_cast<const float*>(row.data);
+    if (!row.bf16) return static_cast<const float*>(row.data);
     ScaleRow(row, 1.0f, s.rows[place], plan.D);
     return s.rows[place];
   }
@@ -121,7 +121,7 @@ inline void EnterTokens(ReassociatedTask& x, idx_t first) {
   x.first = first;
   x.tokens = std::min(ReassociatedPlan::kTokens, x.end - first);
   const std::uint8_t* roles = RolesOf(x.args.roles, x.b);
-  x.copied = x.args.x.half || plan.C < plan.channels;
+  x.copied = x.args.x.bf16 || plan.C < plan.channels;
   for (idx_t i = 0; i < x.tokens; ++i) {
     x.shown[i] = roles[first + i] != kHiddenToken;
     x.copied = x.copied || !x.shown[i];
@@ -321,13 +321,13 @@ inline void FinishReassociated(const ReassociatedTask& x, const ReassociatedArgu
   const ReassociatedPlan& plan = x.plan;
   const float inverse = 1.0f / sum;
   const OutRow to = x.args.out(x.b, row.h, row.token);
-  float* out = to.half ? x.s.rows[0] : static_cast<float*>(to.data);
+  float* out = to.bf16 ? x.s.rows[0] : static_cast<float*>(to.data);
   for (idx_t d = 0; d < plan.D; ++d) {
     float value = DotRow(x.Weight(x.args.wv, row.h, d), z, plan.C);
     if (!x.args.bv.empty()) value += x.args.bv.data[row.h * plan.D + d] * kept;
     out[d] = value * inverse;
   }
-  if (to.half) ScaleRow(out, 1.0f, to, plan.D);
+  if (to.bf16) ScaleRow(out, 1.0f, to, plan.D);
   x.args.lse(x.b, row.h, row.token) = max + std::log(sum) + KeyBias(x, row);
 }
 

@@ -89,7 +89,7 @@ void RunForward(Context& context, GlobalArguments args) {
   const auto scratch =
       TakeTaskScratch(context, frame, plan.block, BlockPlan::kRows, false, plan.rings);
   if (plan.parts > 1) args.side = frame.Take<float>(tasks * plan.SideFloats());
-  const bool pairs = MultipliesPairs(args.kg.half);
+  const bool pairs = MultipliesPairs(args.kg.bf16);
   ParallelFor(context, tasks, [&](idx_t task, int thread) {
     const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(GlobalForwardPairs)(args, s, task);
@@ -120,7 +120,7 @@ void CheckAndRunBackward(Context& context, const WindowSpec& spec, const GlobalQ
   const auto scratch =
       TakeTaskScratch(context, frame, plan.block, BlockPlan::kRows, true, plan.rings);
   if (plan.parts > 1) args.side = frame.Take<float>(tasks * plan.SideFloats());
-  const bool pairs = MultipliesPairs(args.kg.half);
+  const bool pairs = MultipliesPairs(args.kg.bf16);
   for (idx_t batch = 0; batch < plan.batches; ++batch) {
     ParallelFor(context, tasks, [&](idx_t task, int thread) {
       const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];

@@ -66,7 +66,7 @@ template <class Row>
 void AddRows(const MixedRows<Row>& rows, idx_t begin, idx_t end, idx_t size,
              RowPrefetcher* coming) {
   const TokenMap& tokens = rows.tokens;
-  const idx_t width = rows.half ? 2 : 1;  // elements in a float's place
+  const idx_t width = rows.bf16 ? 2 : 1;  // elements in a float's place
   if (rows.stride % width != 0) return;
   const auto* base = static_cast<const float*>(rows.base);
   const idx_t stride = rows.stride / width, floats = CeilDiv(size, width);
@@ -131,7 +131,7 @@ template <class Terms>
 TermRows UnitRows(const BlockPlan& plan, const PackedKeys& packed, const InRows& from, idx_t first,
                   idx_t n, bool hides) {
   const TokenMap& tokens = from.tokens;
-  if (Terms::kWidth == 1 && !from.half && !hides && tokens.list == nullptr) {
+  if (Terms::kWidth == 1 && !from.bf16 && !hides && tokens.list == nullptr) {
     const auto* base = static_cast<const float*>(from.base);
     return {base + tokens(first) * from.stride, tokens.step * from.stride};
   }

@@ -36,12 +36,12 @@ struct TokenRows {
 template <class Row>
 struct MixedRows {
   decltype(Row::data) base = nullptr;
-  bool half = false;
+  bool bf16 = false;
   idx_t stride = 0;  // elements
   TokenMap tokens;
   Row operator()(idx_t i) const {
     using Byte = std::conditional_t<std::is_same_v<Row, InRow>, const std::byte, std::byte>;
-    return {static_cast<Byte*>(base) + tokens(i) * stride * (half ? 2 : 4), half};
+    return {static_cast<Byte*>(base) + tokens(i) * stride * (bf16 ? 2 : 4), bf16};
   }
 };
 using InRows = MixedRows<InRow>;

@@ -117,7 +117,7 @@ inline TokenRows<float> HeadRows(const View<float, 4>& view, idx_t b, idx_t h,
 template <class Row>
 MixedRows<Row> HeadRows(const MixedView<Row>& view, idx_t b, idx_t h, const TokenMap& tokens) {
   if (view.empty()) return {};
-  return {view(b, h, 0).data, view.half, view.stride[2], tokens};
+  return {view(b, h, 0).data, view.bf16, view.stride[2], tokens};
 }
 inline TokenRows<float> HeadRows(const View<float, 3>& view, idx_t b, idx_t h,
                                  const TokenMap& tokens) {

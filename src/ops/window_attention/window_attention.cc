@@ -198,7 +198,7 @@ void RunForward(Context& context, const WindowArguments& args) {
   Arena::Frame frame(context.arena(), bytes * static_cast<std::size_t>(context.threads()));
   const auto scratch =
       TakeTaskScratch(context, frame, plan.forward, plan.forward_rows, false, plan.forward_rings);
-  const bool pairs = MultipliesPairs(args.q.half);
+  const bool pairs = MultipliesPairs(args.q.bf16);
   ParallelFor(context, plan.Sequences() * plan.runs, [&](idx_t task, int thread) {
     const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(WindowForwardPairs)(args, s, task);
@@ -215,7 +215,7 @@ void RunBackward(Context& context, WindowArguments& args) {
                      bytes * static_cast<std::size_t>(context.threads()) + SideBytes(args));
   const auto scratch =
       TakeTaskScratch(context, frame, plan.backward, BlockPlan::kRows, true, plan.backward_rings);
-  const bool pairs = MultipliesPairs(args.q.half);
+  const bool pairs = MultipliesPairs(args.q.bf16);
   for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
     const idx_t tasks = plan.Sequences() * plan.PairsOfWave(wave);
     ParallelFor(context, tasks, [&](idx_t task, int thread) {
