@@ -11,6 +11,7 @@
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
 #include "io/json.h"
+#include "model/reformer.h"
 #include "model/text_decoder.h"
 
 namespace longspan::cli {

@@ -19,6 +19,7 @@
 #include "io/paths.h"
 #include "model/generation.h"
 #include "model/model_files.h"
+#include "model/reformer.h"
 #include "text/bytes_tokenizer.h"
 #include "text/witten_bell.h"
 #include "train/text_data.h"

@@ -18,6 +18,7 @@
 #include "io/json.h"
 #include "model/generation.h"
 #include "model/model_files.h"
+#include "model/reformer.h"
 #include "text/bytes_tokenizer.h"
 #include "text/open_tokenizer.h"
 

@@ -7,7 +7,7 @@
 #include "base/math.h"
 #include "gemm/gemm.h"
 #include "model/branch_weights.h"
-#include "model/documents.h"
+#include "model/document_mechanism.h"
 #include "model/norm_layer.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"

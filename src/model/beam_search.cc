@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "model/generation.h"
+#include "model/reformer.h"
 #include "model/text_decoder.h"
 
 namespace longspan {

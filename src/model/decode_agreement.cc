@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/errors.h"
+#include "model/reformer.h"
 #include "model/text_decoder.h"
 
 namespace longspan {

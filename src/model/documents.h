@@ -1,11 +1,10 @@
 // Documents side by side in the rows of a batch. Internal.
 #pragma once
 
-#include <memory>
 #include <span>
 
 #include "base/rng.h"
-#include "model/attention_layer.h"
+#include "longspan/types.h"
 
 namespace longspan {
 
@@ -26,10 +25,5 @@ inline Dropout DocumentSite(Dropout site, idx_t document) {
   site.key = DeriveKey(site.key, static_cast<std::uint64_t>(document));
   return site;
 }
-
-// Runs `inner` on whole rows or, if a call has documents, on each document as if it were a row of
-// its own. Exact for every mechanism. Costs one call a document, so documents shorter than a few
-// chunks keep few threads busy.
-std::unique_ptr<AttentionMechanism> ByDocument(std::unique_ptr<AttentionMechanism> inner);
 
 }  // namespace longspan

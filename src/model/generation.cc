@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "model/reformer.h"
 #include "model/text_decoder.h"
 
 namespace longspan {

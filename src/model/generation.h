@@ -5,10 +5,13 @@
 #include <span>
 #include <vector>
 
-#include "model/reformer.h"
+#include "longspan/context.h"
 #include "model/sampling.h"
 
 namespace longspan {
+
+class Reformer;
+struct ReformerConfig;
 
 // True if a text ends after these tokens, which are all that was written for it: stop strings.
 using StopRule = std::function<bool(std::span<const std::int32_t> written)>;

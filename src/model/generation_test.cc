@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/errors.h"
+#include "model/reformer.h"
 #include "model/text_decoder.h"
 
 namespace longspan {

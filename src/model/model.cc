@@ -7,6 +7,7 @@
 #include "base/errors.h"
 #include "model/generation.h"
 #include "model/model_files.h"
+#include "model/reformer.h"
 #include "text/open_tokenizer.h"
 #include "text/stream_decoder.h"
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "model/reformer.h"
 #include "model/reformer_decoder.h"
 #include "model/text_decoder.h"
 

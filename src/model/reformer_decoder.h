@@ -8,6 +8,7 @@
 
 #include "model/attention_layer.h"
 #include "model/feed_forward_layer.h"
+#include "model/reformer.h"
 #include "model/reformer_cache.h"
 #include "model/text_decoder.h"
 

@@ -6,9 +6,12 @@
 #include <memory>
 #include <span>
 
-#include "model/reformer.h"
+#include "longspan/context.h"
 
 namespace longspan {
+
+class Reformer;
+struct ReformerConfig;
 
 class TextDecoder {
  public:
