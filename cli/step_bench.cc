@@ -1,6 +1,7 @@
 #include "cli/step_bench.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,8 @@
 #include "base/rng.h"
 #include "model/longformer.h"
 #include "model/reformer.h"
+#include "model/targets.h"
+#include "model/text_model.h"
 #include "ops/adamw/adamw.h"
 
 namespace longspan::cli {
@@ -50,9 +53,10 @@ class ReformerBench final : public StepBench {
     model_.GradientStreamsIn(policy.gradient_streams);
     model_.Initialise(1);
     ids_ = RandomIds(2, rows * tokens, model_.config().vocab_size);
-    targets_ = RandomIds(3, rows * tokens, model_.config().vocab_size);
-    batch_ = {rows, tokens, ids_, targets_};
-    AddTargets();
+    room_.resize(ids_.size());
+    targets_.emplace(InfoOf(model_.config()), rows, tokens, room_);
+    batch_ = {rows, tokens, ids_};
+    targets_->AddTo(&batch_);
   }
 
   double Gflop() const override {
@@ -63,16 +67,6 @@ class ReformerBench final : public StepBench {
 
  private:
   ParameterTable& parameters() override { return model_.parameters(); }
-  // Of the heads that do not judge every token.
-  void AddTargets() {
-    const ReformerConfig& c = model_.config();
-    labels_ = RandomIds(4, batch_.rows, c.label_count());
-    values_.assign(static_cast<std::size_t>(batch_.rows * c.label_count()), 1.0f);
-    const bool classes = ProblemOf(c.problem, c.label_count(), true) == ProblemType::kSingleLabel;
-    if (classes) batch_.labels = labels_;
-    batch_.values = values_;
-    batch_.starts = batch_.ends = labels_;
-  }
   void Forward() override {
     if (model_.config().head != HeadKind::kNone) {
       model_.Loss(context_, batch_);
@@ -86,10 +80,10 @@ class ReformerBench final : public StepBench {
     model_.Encode(context_, batch_, y1_.view<2>(), y2_.view<2>());
   }
   Reformer model_;
-  std::vector<std::int32_t> ids_, targets_, labels_;
-  std::vector<float> values_;
+  std::vector<std::int32_t> ids_, room_;
+  std::optional<Targets> targets_;
   Tensor y1_, y2_;
-  TokenBatch batch_;
+  ReformerBatch batch_;
 };
 
 class LongformerBench final : public StepBench {
@@ -112,7 +106,9 @@ class LongformerBench final : public StepBench {
     batch_.tokens = tokens;
     batch_.ids = ids_;
     batch_.roles = {roles_.data(), {rows, tokens}};
-    AddTargets();
+    room_.resize(ids_.size());
+    targets_.emplace(InfoOf(c), rows, tokens, room_);
+    targets_->AddTo(&batch_);
   }
 
   double Gflop() const override {
@@ -121,40 +117,6 @@ class LongformerBench final : public StepBench {
   void Differentiate() override { model_.LossAndGradients(context_, batch_, plan_); }
 
  private:
-  void AddTargets() {
-    const LongformerConfig& c = model_.config();
-    const auto n = static_cast<idx_t>(ids_.size());
-    switch (c.head) {
-      case HeadKind::kNone:
-      case HeadKind::kCausalLm:  // a Longformer has none
-        break;
-      case HeadKind::kMaskedLm: {
-        constexpr double kLabelled = 0.15;
-        labels_ = RandomIds(3, n, c.vocab_size);
-        Rng rng(4);
-        for (std::int32_t& label : labels_) {
-          if (rng.Uniform() >= kLabelled) label = kIgnoreLabel;
-        }
-        labels_[0] = 0;  // however short the text is
-        break;
-      }
-      case HeadKind::kToken:
-        labels_ = RandomIds(3, n, c.label_count());
-        break;
-      case HeadKind::kSequence:
-        values_.assign(static_cast<std::size_t>(batch_.rows * c.label_count()), 1.0f);
-        labels_ = RandomIds(3, batch_.rows, c.label_count());
-        break;
-      case HeadKind::kQuestion:
-      case HeadKind::kChoice:
-        labels_.assign(static_cast<std::size_t>(batch_.rows), 0);
-        break;
-    }
-    batch_.labels = labels_;
-    batch_.values = values_;
-    batch_.starts = batch_.ends = labels_;
-  }
-
   ParameterTable& parameters() override { return model_.parameters(); }
   void Forward() override {
     if (model_.config().head != HeadKind::kNone) {
@@ -168,10 +130,10 @@ class LongformerBench final : public StepBench {
   }
   Longformer model_;
   LongformerStep plan_;
-  std::vector<std::int32_t> ids_, labels_;
+  std::vector<std::int32_t> ids_, room_;
   std::vector<std::uint8_t> roles_;
-  std::vector<float> values_;
-  LongformerBatch batch_;
+  std::optional<Targets> targets_;
+  BatchView batch_;
   Tensor hidden_;
 };
 

@@ -65,7 +65,7 @@ TEST_P(DocumentsTest, AreWhatTheyAreApart) {
   const std::vector<idx_t> documents = {5, 40, 1, 34, 64, 16};
   RandomBatch random(2, 80, config.vocab_size, 7);
   random.targets[4] = random.targets[44] = kIgnoreLabel;
-  random.batch.targets = random.targets;
+  random.batch.labels = random.targets;
   random.batch.documents = documents;
   const StepDropout step{false, 99};  // the rotations' key; no dropout
   Context context(2);
@@ -85,7 +85,7 @@ TEST_P(DocumentsTest, AreWhatTheyAreApart) {
       return std::span<const std::int32_t>(all).subspan(static_cast<std::size_t>(begin),
                                                         static_cast<std::size_t>(length));
     };
-    const TokenBatch document{1, length, part(random.ids), part(random.targets), {}};
+    const ReformerBatch document{1, length, part(random.ids), part(random.targets), {}};
     const HeadLoss one = alone.LossAndGradients(context, document, 0.01f, step);
     evaluated += alone.Loss(context, document).sum;
     loss += one.sum;
@@ -161,7 +161,7 @@ TEST(Documents, FillTheRows) {
   refused({16, 8}, "documents of 24 tokens together in 2 rows of 16");
   refused({16, 16, 4}, "a document of 4 tokens at token 32");
   const std::vector<std::uint8_t> mask(32, 1);
-  random.batch.mask = KeyMask(mask.data(), {2, 16});
+  random.batch.roles = KeyMask(mask.data(), {2, 16});
   refused({16, 16}, "exclude a mask");
 }
 

@@ -49,15 +49,15 @@ std::vector<idx_t> ParseNumbers(std::string_view list, std::string_view whole, i
 }
 
 // The first separator of a row.
-idx_t QuestionEnd(const LongformerConfig& config, std::span<const std::int32_t> ids, idx_t row) {
-  Check(config.sep_token.has_value(), ErrorCode::kUsage,
+idx_t QuestionEnd(const TextModelInfo& model, std::span<const std::int32_t> ids, idx_t row) {
+  Check(model.sep_token.has_value(), ErrorCode::kUsage,
         "global: the model has no sep_token_id, so it cannot tell where a question ends; choose "
         "the tokens by another policy: {}",
         kForms);
-  const auto sep = std::find(ids.begin(), ids.end(), *config.sep_token);
+  const auto sep = std::find(ids.begin(), ids.end(), *model.sep_token);
   Check(sep != ids.end(), ErrorCode::kUsage,
         "global: row {} has no separator (id {}), so where its question ends is unknown", row,
-        *config.sep_token);
+        *model.sep_token);
   return sep - ids.begin();
 }
 
@@ -103,11 +103,12 @@ std::string GlobalPolicy::Name() const {
   return "?";
 }
 
-void GlobalPolicy::Apply(const LongformerConfig& config, std::span<const std::int32_t> ids,
-                         idx_t rows, idx_t tokens, std::span<std::uint8_t> roles,
+void GlobalPolicy::Apply(const TextModelInfo& model, std::span<const std::int32_t> ids, idx_t rows,
+                         idx_t tokens, std::span<std::uint8_t> roles,
                          std::span<const idx_t> documents) const {
+  if (!model.global_tokens) return;
   if (kind_ == Kind::kAuto) {
-    return For(config.head).Apply(config, ids, rows, tokens, roles, documents);
+    return For(model.head).Apply(model, ids, rows, tokens, roles, documents);
   }
   if (kind_ == Kind::kPositions) {
     const idx_t last = *std::max_element(numbers_.begin(), numbers_.end());
@@ -116,7 +117,7 @@ void GlobalPolicy::Apply(const LongformerConfig& config, std::span<const std::in
   }
   const auto apply = [&](idx_t begin, idx_t length) {
     const auto at = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(length);
-    ApplyTo(config, ids.subspan(at, count), begin / tokens, roles.subspan(at, count));
+    ApplyTo(model, ids.subspan(at, count), begin / tokens, roles.subspan(at, count));
   };
   for (idx_t b = 0; documents.empty() && b < rows; ++b) apply(b * tokens, tokens);
   ForEachDocument(documents, [&](idx_t, idx_t begin, idx_t length) {
@@ -126,8 +127,13 @@ void GlobalPolicy::Apply(const LongformerConfig& config, std::span<const std::in
   });
 }
 
-void GlobalPolicy::ApplyTo(const LongformerConfig& config, std::span<const std::int32_t> ids,
-                           idx_t row, std::span<std::uint8_t> roles) const {
+void GlobalPolicy::Mark(const TextModelInfo& model, Batch* batch) const {
+  Apply(model, batch->ids, batch->rows, batch->tokens, batch->roles, batch->documents);
+  batch->FindGlobals();
+}
+
+void GlobalPolicy::ApplyTo(const TextModelInfo& model, std::span<const std::int32_t> ids, idx_t row,
+                           std::span<std::uint8_t> roles) const {
   const auto tokens = static_cast<idx_t>(ids.size());
   std::uint8_t* role = roles.data();
   const auto mark = [&](idx_t t) {
@@ -147,10 +153,10 @@ void GlobalPolicy::ApplyTo(const LongformerConfig& config, std::span<const std::
       }
       break;
     case Kind::kQuestion:
-      mark_range(0, QuestionEnd(config, ids, row));
+      mark_range(0, QuestionEnd(model, ids, row));
       break;
     case Kind::kChoices:
-      mark_range(QuestionEnd(config, ids, row) + 2, tokens);
+      mark_range(QuestionEnd(model, ids, row) + 2, tokens);
       break;
     case Kind::kEvery:
       for (idx_t t = 0; t < tokens; t += numbers_[0]) mark(t);

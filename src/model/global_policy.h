@@ -7,7 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "model/longformer_config.h"
+#include "model/batch.h"
+#include "model/text_model_info.h"
 
 namespace longspan {
 
@@ -36,14 +37,16 @@ class GlobalPolicy {
   // Makes tokens that are not hidden global in roles (B, T). ids is (B, T). Throws kUsage if a row
   // has no separator, and for positions beyond T. With lengths of documents that stand side by side
   // in the rows, it works on each document: positions count from its first token, and those that it
-  // does not have are skipped.
-  void Apply(const LongformerConfig& config, std::span<const std::int32_t> ids, idx_t rows,
+  // does not have are skipped. A model without global tokens is left as it is.
+  void Apply(const TextModelInfo& model, std::span<const std::int32_t> ids, idx_t rows,
              idx_t tokens, std::span<std::uint8_t> roles,
              std::span<const idx_t> documents = {}) const;
+  // Does that to a batch, and finds the global tokens once for all layers.
+  void Mark(const TextModelInfo& model, Batch* batch) const;
 
  private:
   // Works on the tokens of one row or document. Errors name it as `row`.
-  void ApplyTo(const LongformerConfig& config, std::span<const std::int32_t> ids, idx_t row,
+  void ApplyTo(const TextModelInfo& model, std::span<const std::int32_t> ids, idx_t row,
                std::span<std::uint8_t> roles) const;
 
   Kind kind_ = Kind::kAuto;

@@ -18,6 +18,13 @@ struct HeadLoss {
   idx_t counted = 0;  // labels, positions or values that are not ignored
   idx_t correct = 0;  // where the largest logit is the label's (a question: start and end)
   double mean = 0.0;  // as Hugging Face has it; NaN when nothing counts, as there
+
+  // Adds what another batch or block gave. `mean` stays as it was.
+  void Add(const HeadLoss& part) {
+    sum += part.sum;
+    counted += part.counted;
+    correct += part.correct;
+  }
 };
 
 // sum / counted, or NaN.

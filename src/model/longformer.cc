@@ -8,6 +8,8 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "model/documents.h"
+#include "model/hidden_rows.h"
+#include "model/longformer_heads.h"
 #include "model/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/dropout/dropout.h"
@@ -25,7 +27,7 @@ constexpr idx_t kMostRows = std::numeric_limits<std::int32_t>::max();
 
 // Calls use(begin, length) for each document of a batch: its rows, or what lies in them.
 template <class Use>
-void ForEachText(const LongformerBatch& batch, const Use& use) {
+void ForEachText(const BatchView& batch, const Use& use) {
   for (idx_t b = 0; batch.documents.empty() && b < batch.rows; ++b) {
     use(b * batch.tokens, batch.tokens);
   }
@@ -33,18 +35,6 @@ void ForEachText(const LongformerBatch& batch, const Use& use) {
 }
 
 }  // namespace
-
-std::vector<std::uint8_t> MergeMasks(std::span<const std::int32_t> attention_mask,
-                                     std::span<const std::int32_t> global_attention_mask) {
-  std::vector<std::uint8_t> roles(std::max(attention_mask.size(), global_attention_mask.size()));
-  for (std::size_t i = 0; i < roles.size(); ++i) {
-    const std::int32_t mask = attention_mask.empty() ? 1 : attention_mask[i];
-    const std::int32_t global = global_attention_mask.empty() ? 0 : global_attention_mask[i];
-    const std::int64_t merged = std::int64_t{mask} * (std::int64_t{global} + 1);
-    roles[i] = merged == 0 ? kHiddenToken : (merged == 2 ? kGlobalToken : kLocalToken);
-  }
-  return roles;
-}
 
 std::vector<std::int32_t> PositionIds(std::span<const std::int32_t> ids, idx_t rows, idx_t tokens,
                                       std::int32_t pad) {
@@ -98,13 +88,13 @@ void Longformer::Initialise(std::uint64_t seed,
   }
 }
 
-const LongformerHeadLayer& Longformer::Head() const {
+const HeadLayer& Longformer::Head() const {
   Check(head_ != nullptr, ErrorCode::kUsage,
         "model: a bare LongformerModel has no head, so no logits and no loss");
   return *head_;
 }
 
-void Longformer::CheckBatch(const LongformerBatch& batch) const {
+void Longformer::CheckBatch(const BatchView& batch) const {
   const idx_t n = batch.rows * batch.tokens;
   Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
         "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
@@ -130,7 +120,7 @@ void Longformer::CheckBatch(const LongformerBatch& batch) const {
   });
 }
 
-void Longformer::CheckDocumentsOf(const LongformerBatch& batch) const {
+void Longformer::CheckDocumentsOf(const BatchView& batch) const {
   if (batch.documents.empty()) return;
   const bool by_token = config_.head == HeadKind::kNone || config_.head == HeadKind::kMaskedLm ||
                         config_.head == HeadKind::kToken;
@@ -141,7 +131,7 @@ void Longformer::CheckDocumentsOf(const LongformerBatch& batch) const {
 }
 
 // Position ids (B, T). Each document begins again.
-std::vector<std::int32_t> Longformer::PositionsOf(const LongformerBatch& batch) const {
+std::vector<std::int32_t> Longformer::PositionsOf(const BatchView& batch) const {
   std::vector<std::int32_t> positions;
   ForEachText(batch, [&](idx_t begin, idx_t length) {
     const auto own = PositionIds(
@@ -155,7 +145,7 @@ std::vector<std::int32_t> Longformer::PositionsOf(const LongformerBatch& batch) 
 // ---- embeddings ---------------------------------------------------------------------------------
 
 // sum (N, C) = words + positions + token types.
-void Longformer::SumOfEmbeddings(Context& context, const LongformerBatch& batch,
+void Longformer::SumOfEmbeddings(Context& context, const BatchView& batch,
                                  const View<float, 2>& sum) {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
   const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
@@ -168,7 +158,7 @@ void Longformer::SumOfEmbeddings(Context& context, const LongformerBatch& batch,
   AddDropout(context, {}, rows, sum);
 }
 
-void Longformer::Embed(Context& context, const LongformerBatch& batch, const StepDropout& dropout,
+void Longformer::Embed(Context& context, const BatchView& batch, const StepDropout& dropout,
                        const View<float, 2>& x) {
   SumOfEmbeddings(context, batch, x);
   LayerNormForward(context, norm_->Weights(parameters_), x, x);
@@ -177,8 +167,8 @@ void Longformer::Embed(Context& context, const LongformerBatch& batch, const Ste
 
 // dx (N, C) is scratch afterwards. Rows of padding in the tables of words and positions get nothing
 // (torch's padding_idx); the masked LM's decoder adds to the word table on its own.
-void Longformer::EmbedBackward(Context& context, const LongformerBatch& batch,
-                               const StepDropout& dropout, const View<float, 2>& dx) {
+void Longformer::EmbedBackward(Context& context, const BatchView& batch, const StepDropout& dropout,
+                               const View<float, 2>& dx) {
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(dx.size()));
   const View<float, 2> sum(frame.Take<float>(dx.size()), dx.extent);
   const View<float, 2> dsum(frame.Take<float>(dx.size()), dx.extent);
@@ -226,7 +216,7 @@ void Longformer::EnterLayer(Context& context, std::size_t i) {
   if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
 }
 
-LongformerCall Longformer::CallOf(const LongformerBatch& batch, const GlobalTokenRows& globals,
+LongformerCall Longformer::CallOf(const BatchView& batch, const GlobalTokenRows& globals,
                                   const StepDropout& dropout, std::size_t layer,
                                   bool backward) const {
   LongformerCall call{parameters_, bf16_.get(), batch.rows, batch.tokens,
@@ -238,26 +228,26 @@ LongformerCall Longformer::CallOf(const LongformerBatch& batch, const GlobalToke
   return call;
 }
 
-void Longformer::Encode(Context& context, const LongformerBatch& batch,
-                        const View<float, 2>& hidden, const LongformerShown& shown) {
+void Longformer::Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
+                        const LongformerShown& shown) {
   CheckBatch(batch);
   if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown);
   EncodeIn<bfloat16>(context, batch, hidden, shown);
 }
 
 template <class T>
-void Longformer::EncodeIn(Context& context, const LongformerBatch& batch,
-                          const View<float, 2>& hidden, const LongformerShown& shown) {
+void Longformer::EncodeIn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
+                          const LongformerShown& shown) {
   Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
         "batch: attention is shown of whole rows, not of documents side by side in them");
-  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens, batch.documents);
+  const FoundGlobals globals(batch);
   const auto show = [&] {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
   };
   Embed(context, batch, {}, hidden);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     show();
-    LongformerCall call = CallOf(batch, globals, {}, i, false);
+    LongformerCall call = CallOf(batch, globals.get(), {}, i, false);
     call.observer = shown.attention;
     const idx_t rounded = sizeof(T) == 2 ? hidden.size() : 0;
     Arena::Frame frame(context.arena(), layers_[i].Bytes<T>(call) + Arena::Bytes<T>(rounded));
@@ -274,34 +264,35 @@ void Longformer::EncodeIn(Context& context, const LongformerBatch& batch,
   show();
 }
 
-void Longformer::Pool(Context& context, idx_t rows, const View<const float, 2>& hidden,
+void Longformer::Pool(Context& context, const BatchView& batch, const View<const float, 2>& hidden,
                       const View<float, 2>& pooled) {
   Check(config_.has_pooler(), ErrorCode::kUsage, "model: this {} has no pooler",
         LongformerClass(config_.head));
   const Linear& pooler = pooler_ ? *pooler_ : *Head().pooler();
-  PoolFirstTokens(context, parameters_, pooler, rows, hidden, pooled);
+  PoolFirstTokens(context, parameters_, pooler, batch, hidden, pooled);
 }
 
-Tensor Longformer::Logits(Context& context, const LongformerBatch& batch,
+Tensor Longformer::Logits(Context& context, const BatchView& batch,
                           const View<const float, 2>& hidden) {
-  return Head().Logits(context, {parameters_, FreshBf16(context), batch, {}}, hidden);
+  return LogitsOf(context, Head(), parameters_, FreshBf16(context), batch, hidden);
 }
 
-LongformerLoss Longformer::Loss(Context& context, const LongformerBatch& batch) {
+HeadLoss Longformer::Loss(Context& context, const BatchView& batch) {
   CheckBatch(batch);
   Head().CheckTargets(batch);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
   const View<float, 2> hidden(frame.Take<float>(n * channels), {n, channels});
   Encode(context, batch, hidden);
-  return Head().Loss(context, {parameters_, FreshBf16(context), batch, {}}, hidden, {});
+  HiddenRows rows(context, Head().reads(), batch, hidden, {});
+  return Head().Loss(context, {parameters_, FreshBf16(context), batch}, rows, false);
 }
 
 // ---- training -----------------------------------------------------------------------------------
 
 // Forward, the head's gradient, backward: what every training loss has in common.
-void Longformer::Differentiate(Context& context, const LongformerBatch& batch,
-                               const LongformerStep& step, const HeadGradient& head_gradient) {
+void Longformer::Differentiate(Context& context, const BatchView& batch, const LongformerStep& step,
+                               const HeadGradient& head_gradient) {
   const std::size_t layers = layers_.size();
   Check(step.recompute.empty() || step.recompute.size() == layers, ErrorCode::kUsage,
         "step: {} choices of what to recompute for {} layers", step.recompute.size(), layers);
@@ -311,13 +302,15 @@ void Longformer::Differentiate(Context& context, const LongformerBatch& batch,
 }
 
 template <class T>
-void Longformer::DifferentiateIn(Context& context, const LongformerBatch& batch,
+void Longformer::DifferentiateIn(Context& context, const BatchView& batch,
                                  const LongformerStep& step, const HeadGradient& head_gradient) {
   const std::size_t layers = layers_.size();
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   const std::array<idx_t, 2> shape = {n, channels};
-  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens, batch.documents);
-  const auto call = [&](std::size_t i) { return CallOf(batch, globals, step.dropout, i, true); };
+  const FoundGlobals globals(batch);
+  const auto call = [&](std::size_t i) {
+    return CallOf(batch, globals.get(), step.dropout, i, true);
+  };
   const auto again = [&](std::size_t i) { return !step.recompute.empty() && step.recompute[i]; };
   // Recomputed layers save only their fp32 input; the others save it in T, and their tensors.
   std::size_t bytes = 2 * Arena::Bytes<float>(n * channels);
@@ -369,25 +362,27 @@ void Longformer::DifferentiateIn(Context& context, const LongformerBatch& batch,
   EmbedBackward(context, batch, step.dropout, d);
 }
 
-LongformerLoss Longformer::LossAndGradients(Context& context, const LongformerBatch& batch,
-                                            const LongformerStep& step) {
+HeadLoss Longformer::LossAndGradients(Context& context, const BatchView& batch,
+                                      const LongformerStep& step) {
   CheckBatch(batch);
   Head().CheckTargets(batch);
-  LongformerLoss loss;
+  HeadLoss loss;
   Differentiate(
-      context, batch, step, [&](const View<const float, 2>& hidden, const View<float, 2>& dhidden) {
-        loss = Head().Loss(context, {parameters_, bf16_.get(), batch, step}, hidden, dhidden);
+      context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
+        HiddenRows rows(context, Head().reads(), batch, hidden, dhidden);
+        loss = Head().Loss(context, {parameters_, bf16_.get(), batch, step.scale, step.dropout},
+                           rows, true);
       });
   return loss;
 }
 
-double Longformer::CotangentGradients(Context& context, const LongformerBatch& batch,
+double Longformer::CotangentGradients(Context& context, const BatchView& batch,
                                       const View<const float, 2>& cotangent,
                                       const LongformerStep& step) {
   CheckBatch(batch);
   double total = 0.0;
   Differentiate(
-      context, batch, step, [&](const View<const float, 2>& hidden, const View<float, 2>& dhidden) {
+      context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
         CopyRows(context, cotangent, dhidden);
         for (idx_t t = 0; t < hidden.extent[0]; ++t) {
           for (idx_t c = 0; c < hidden.extent[1]; ++c) {
@@ -403,7 +398,7 @@ double Longformer::CotangentGradients(Context& context, const LongformerBatch& b
 namespace {
 
 // Pairs of a local query and a key that it sees, over a batch.
-double LocalPairs(const LongformerBatch& batch, idx_t window) {
+double LocalPairs(const BatchView& batch, idx_t window) {
   double pairs = 0.0;
   ForEachText(batch, [&](idx_t begin, idx_t tokens) {
     const auto role = [&](idx_t t) {
@@ -430,7 +425,7 @@ double LocalPairs(const LongformerBatch& batch, idx_t window) {
 
 }  // namespace
 
-double Longformer::DenseGflop(const LongformerBatch& batch) const {
+double Longformer::DenseGflop(const BatchView& batch) const {
   const auto n = static_cast<double>(batch.rows * batch.tokens);
   const auto c = static_cast<double>(config_.hidden_size);
   const auto f = static_cast<double>(config_.feed_forward_size);
@@ -443,10 +438,11 @@ double Longformer::DenseGflop(const LongformerBatch& batch) const {
   return flop * 1e-9;
 }
 
-double Longformer::AttentionGflop(const LongformerBatch& batch, bool with_backward) const {
+double Longformer::AttentionGflop(const BatchView& batch, bool with_backward) const {
   const double each = with_backward ? 14.0 : 4.0;  // times D, for a pair
   const auto width = static_cast<double>(config_.hidden_size);
-  const auto globals = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens, batch.documents);
+  const FoundGlobals found(batch);
+  const GlobalTokenRows& globals = found.get();
   GlobalFlops global;  // of a layer
   const auto add = [&](idx_t rows, idx_t tokens, idx_t most) {
     const GlobalFlops one = CountGlobalFlops(tokens, config_.hidden_size, config_.heads,
@@ -466,11 +462,11 @@ double Longformer::AttentionGflop(const LongformerBatch& batch, bool with_backwa
   return flop * 1e-9;
 }
 
-double Longformer::ForwardGflop(const LongformerBatch& batch) const {
+double Longformer::ForwardGflop(const BatchView& batch) const {
   return DenseGflop(batch) + AttentionGflop(batch, false);
 }
 
-double Longformer::StepGflop(const LongformerBatch& batch) const {
+double Longformer::StepGflop(const BatchView& batch) const {
   return 3.0 * DenseGflop(batch) + AttentionGflop(batch, true);
 }
 

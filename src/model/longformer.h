@@ -17,13 +17,24 @@
 #include <vector>
 
 #include "longspan/context.h"
-#include "model/longformer_batch.h"
+#include "model/batch.h"
+#include "model/head_layer.h"
 #include "model/longformer_config.h"
-#include "model/longformer_heads.h"
 #include "model/longformer_layer.h"
+#include "model/norm_layer.h"
 #include "model/parameters.h"
 
 namespace longspan {
+
+// Settings of a training step.
+struct LongformerStep {
+  StepDropout dropout;
+  // Gradients are those of scale times the sum of the losses; absent: of Hugging Face's mean.
+  std::optional<float> scale;
+  // (L): layers that save only their input and recompute the rest in the backward, to the same
+  // bits. Empty: none.
+  std::vector<bool> recompute;
+};
 
 // Optional outputs of a forward pass. Null: not wanted.
 struct LongformerShown {
@@ -66,60 +77,59 @@ class Longformer {
   const Bf16Weights* bf16_weights() const { return bf16_.get(); }  // null: fp32
 
   // Evaluation: hidden (B*T, C) = the last layer's output.
-  void Encode(Context& context, const LongformerBatch& batch, const View<float, 2>& hidden,
+  void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
               const LongformerShown& shown = {});
   // pooled (B, C) from Encode's hidden states. kUsage for a model without a pooler.
-  void Pool(Context& context, idx_t rows, const View<const float, 2>& hidden,
+  void Pool(Context& context, const BatchView& batch, const View<const float, 2>& hidden,
             const View<float, 2>& pooled);
-  // The head's logits from Encode's hidden states: LongformerHeadLayer::Logits has the shapes.
-  Tensor Logits(Context& context, const LongformerBatch& batch, const View<const float, 2>& hidden);
+  // The head's logits from Encode's hidden states: LogitsOf (model/hidden_rows.h) has the shapes.
+  Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden);
 
   // The loss over the batch's targets; no gradients, no dropout.
-  LongformerLoss Loss(Context& context, const LongformerBatch& batch);
+  HeadLoss Loss(Context& context, const BatchView& batch);
   // Loss with gradients; they accumulate in parameters().gradients().
-  LongformerLoss LossAndGradients(Context& context, const LongformerBatch& batch,
-                                  const LongformerStep& step);
+  HeadLoss LossAndGradients(Context& context, const BatchView& batch, const LongformerStep& step);
   // Gradients of sum(hidden * cotangent), cotangent (B*T, C); returns that sum.
-  double CotangentGradients(Context& context, const LongformerBatch& batch,
+  double CotangentGradients(Context& context, const BatchView& batch,
                             const View<const float, 2>& cotangent, const LongformerStep& step);
 
   // Useful work, in GFLOP: dense products for each token and label, 4 D (with the backward 14 D)
   // for each visible pair of query and key, and the cheaper form of the global rows. Recomputation
   // does not count.
-  double ForwardGflop(const LongformerBatch& batch) const;
-  double StepGflop(const LongformerBatch& batch) const;
+  double ForwardGflop(const BatchView& batch) const;
+  double StepGflop(const BatchView& batch) const;
 
  private:
-  // Given the last hidden states (B*T, C), overwrites their gradient.
+  // Given the last hidden states (B*T, C), overwrites their gradient, and maybe them.
   using HeadGradient =
-      std::function<void(const View<const float, 2>& hidden, const View<float, 2>& dhidden)>;
+      std::function<void(const View<float, 2>& hidden, const View<float, 2>& dhidden)>;
 
   // The bf16 weights of the current parameters. Null if products are fp32.
   const Bf16Weights* FreshBf16(Context& context);
   // Call before layer i runs: makes its bf16 weights, if products take bf16.
   void EnterLayer(Context& context, std::size_t i);
   template <class T>
-  void EncodeIn(Context& context, const LongformerBatch& batch, const View<float, 2>& hidden,
+  void EncodeIn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
                 const LongformerShown& shown);
-  const LongformerHeadLayer& Head() const;
-  void CheckBatch(const LongformerBatch& batch) const;
-  void CheckDocumentsOf(const LongformerBatch& batch) const;
-  std::vector<std::int32_t> PositionsOf(const LongformerBatch& batch) const;
-  LongformerCall CallOf(const LongformerBatch& batch, const GlobalTokenRows& globals,
+  const HeadLayer& Head() const;
+  void CheckBatch(const BatchView& batch) const;
+  void CheckDocumentsOf(const BatchView& batch) const;
+  std::vector<std::int32_t> PositionsOf(const BatchView& batch) const;
+  LongformerCall CallOf(const BatchView& batch, const GlobalTokenRows& globals,
                         const StepDropout& dropout, std::size_t layer, bool backward) const;
-  void Embed(Context& context, const LongformerBatch& batch, const StepDropout& dropout,
+  void Embed(Context& context, const BatchView& batch, const StepDropout& dropout,
              const View<float, 2>& x);
-  void SumOfEmbeddings(Context& context, const LongformerBatch& batch, const View<float, 2>& sum);
-  void EmbedBackward(Context& context, const LongformerBatch& batch, const StepDropout& dropout,
+  void SumOfEmbeddings(Context& context, const BatchView& batch, const View<float, 2>& sum);
+  void EmbedBackward(Context& context, const BatchView& batch, const StepDropout& dropout,
                      const View<float, 2>& dx);
-  void Differentiate(Context& context, const LongformerBatch& batch, const LongformerStep& step,
+  void Differentiate(Context& context, const BatchView& batch, const LongformerStep& step,
                      const HeadGradient& head_gradient);
   template <class T>
-  void DifferentiateIn(Context& context, const LongformerBatch& batch, const LongformerStep& step,
+  void DifferentiateIn(Context& context, const BatchView& batch, const LongformerStep& step,
                        const HeadGradient& head_gradient);
   // GFLOP of dense products and of attention, forward.
-  double DenseGflop(const LongformerBatch& batch) const;
-  double AttentionGflop(const LongformerBatch& batch, bool with_backward) const;
+  double DenseGflop(const BatchView& batch) const;
+  double AttentionGflop(const BatchView& batch, bool with_backward) const;
   std::string Name(std::string_view rest) const;
 
   LongformerConfig config_;
@@ -130,7 +140,7 @@ class Longformer {
   std::optional<Linear> pooler_;       // of a bare model
   std::unique_ptr<Bf16Weights> bf16_;  // null: fp32
   std::vector<LongformerLayer> layers_;
-  std::unique_ptr<LongformerHeadLayer> head_;
+  std::unique_ptr<HeadLayer> head_;
 };
 
 // Position ids (B, T) as RoBERTa counts them: padding has row `pad` of the table, the other tokens

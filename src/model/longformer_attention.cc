@@ -39,31 +39,6 @@ TokenRoles RolesOf(const TokenRoles& roles, idx_t begin, idx_t length) {
 
 }  // namespace
 
-GlobalTokenRows GlobalTokenRows::Of(const TokenRoles& roles, idx_t batch, idx_t tokens,
-                                    std::span<const idx_t> documents) {
-  GlobalTokenRows globals;
-  ForEachDocument(documents, [&](idx_t, idx_t begin, idx_t length) {
-    GlobalTokenRows& own = globals.documents.emplace_back();
-    for (idx_t t = begin; !roles.empty() && t < begin + length; ++t) {
-      if (roles(t / tokens, t % tokens) != kGlobalToken) continue;
-      globals.rows.push_back(static_cast<std::int32_t>(t));
-      ++own.most;
-    }
-    globals.most = std::max(globals.most, own.most);
-  });
-  if (!documents.empty()) return globals;
-  globals.most = LargestGlobalCount(roles);
-  for (idx_t b = 0; globals.most > 0 && b < batch; ++b) {
-    for (idx_t t = 0; t < tokens; ++t) {
-      if (roles(b, t) != kGlobalToken) continue;
-      globals.rows.push_back(static_cast<std::int32_t>(b * tokens + t));
-    }
-    globals.rows.resize(static_cast<std::size_t>((b + 1) * globals.most),
-                        static_cast<std::int32_t>(b * tokens));
-  }
-  return globals;
-}
-
 LongformerAttention::LongformerAttention(const LongformerConfig& config, std::size_t layer,
                                          const std::string& prefix, ParameterTable& parameters)
     : channels_(config.hidden_size),

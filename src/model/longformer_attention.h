@@ -11,25 +11,13 @@
 #include "gemm/gemm.h"
 #include "longspan/attention.h"
 #include "longspan/context.h"
+#include "model/batch.h"
 #include "model/bf16_weights.h"
 #include "model/longformer_config.h"
 #include "model/parameters.h"
 #include "model/step_dropout.h"
 
 namespace longspan {
-
-// The global tokens of a batch: G, the most that a row has, and for each row of the batch G row
-// numbers of the (N, C) stream; a row with fewer repeats its first token, to no effect. Where rows
-// hold documents, those of each document, one document after the other, and nothing is repeated.
-struct GlobalTokenRows {
-  idx_t most = 0;                          // G; of documents, the most that one has
-  std::vector<std::int32_t> rows;          // (B * G)
-  std::vector<GlobalTokenRows> documents;  // how many each has; empty: a row is one document
-
-  idx_t all() const { return static_cast<idx_t>(rows.size()); }
-  static GlobalTokenRows Of(const TokenRoles& roles, idx_t batch, idx_t tokens,
-                            std::span<const idx_t> documents = {});
-};
 
 // The tensors of an attention layer for an observer. Valid until the observer returns.
 struct LongformerAttentionTensors {
@@ -55,7 +43,7 @@ struct LongformerCall {
   bool backward = false;  // a backward pass follows: decides which form global rows take
   const LongformerObserver* observer = nullptr;
   std::size_t layer = 0;
-  // Lengths of the documents in the rows, as LongformerBatch has them; empty: a row is one.
+  // Lengths of the documents in the rows, as BatchView has them; empty: a row is one.
   std::span<const idx_t> documents = {};
   idx_t document = -1;  // which of them this call is; negative: it is whole rows
 

@@ -73,7 +73,7 @@ struct Bf16OutputCheck {
   Compared hidden, logits;
 
   void Add(Bf16Problem& problem) {
-    const LongformerBatch& batch = problem.data.batch;
+    const BatchView& batch = problem.data.batch;
     auto oracle = ReferenceOf<double, ref::Exact>(problem.model);
     auto naive = ReferenceOf<float, ToBf16>(problem.model);
     const auto expected = oracle.HiddenStates(batch);
@@ -262,8 +262,8 @@ TEST(LongformerBf16, ManyGlobalTokensAndFew) {
     for (std::size_t i = 0; i < data.ids.size(); ++i) {
       problem.data.roles[i] = static_cast<idx_t>(i % 33) < globals ? kGlobalToken : kLocalToken;
     }
-    LongformerBatch& batch = problem.data.batch;
-    batch = LongformerBatch();
+    BatchView& batch = problem.data.batch;
+    batch = BatchView();
     batch.rows = 2;
     batch.tokens = 33;
     batch.ids = problem.data.ids;
@@ -385,7 +385,7 @@ INSTANTIATE_TEST_SUITE_P(When, LongformerBf16Copies,
 
 TEST(LongformerBf16, AttentionMaps) {
   Bf16Problem problem(HeadKind::kToken, 2);
-  const LongformerBatch& batch = problem.data.batch;
+  const BatchView& batch = problem.data.batch;
   auto oracle = ReferenceOf<double, ref::Exact>(problem.model);
   const auto states = oracle.HiddenStates(batch);
   Context context(2);

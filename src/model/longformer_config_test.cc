@@ -10,6 +10,7 @@
 #include "longspan/attention.h"
 #include "model/global_policy.h"
 #include "model/longformer.h"
+#include "model/text_model.h"
 
 namespace longspan {
 namespace {
@@ -146,7 +147,7 @@ std::vector<int> Roles(const std::string& policy, const std::vector<std::int32_t
   c.head = head;
   std::vector<std::uint8_t> roles;
   for (const std::int32_t id : ids) roles.push_back(id == 1 ? kHiddenToken : kLocalToken);
-  GlobalPolicy::Parse(policy).Apply(c, ids, 1, static_cast<idx_t>(ids.size()), roles);
+  GlobalPolicy::Parse(policy).Apply(InfoOf(c), ids, 1, static_cast<idx_t>(ids.size()), roles);
   return {roles.begin(), roles.end()};
 }
 

@@ -10,6 +10,7 @@
 #include "model/global_policy.h"
 #include "model/longformer_test.h"
 #include "model/step_memory.h"
+#include "model/text_model.h"
 #include "tests/support/files.h"
 #include "tests/support/runners.h"
 
@@ -40,7 +41,7 @@ LongformerConfig ConfigFor(HeadKind head) {
 struct Packed {
   std::vector<std::int32_t> ids, types, labels;
   std::vector<std::uint8_t> roles;
-  LongformerBatch batch;
+  BatchView batch;
 
   Packed(const LongformerConfig& config, Globals globals) {
     Rng rng(17);
@@ -67,16 +68,16 @@ struct Packed {
     if (config.head != HeadKind::kNone) batch.labels = labels;
     batch.documents = kDocuments;
     if (globals == Globals::kFirst) {
-      GlobalPolicy::Parse("first:1").Apply(config, ids, kRows, kTokens, roles, kDocuments);
+      GlobalPolicy::Parse("first:1").Apply(InfoOf(config), ids, kRows, kTokens, roles, kDocuments);
     }
   }
   Packed(const Packed&) = delete;
   Packed& operator=(const Packed&) = delete;
 
   // One document as a batch of its own.
-  LongformerBatch Alone(idx_t begin, idx_t length) const {
+  BatchView Alone(idx_t begin, idx_t length) const {
     const auto at = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(length);
-    LongformerBatch alone;
+    BatchView alone;
     alone.rows = 1;
     alone.tokens = length;
     alone.ids = batch.ids.subspan(at, count);
@@ -116,7 +117,7 @@ TEST_P(LongformerDocuments, AreWhatTheyAreApart) {
     m->parameters().AllocateGradients();
   }
   const LongformerStep step{{}, 0.01f, {}};
-  const LongformerLoss together = model.LossAndGradients(context, packed.batch, step);
+  const HeadLoss together = model.LossAndGradients(context, packed.batch, step);
   const idx_t channels = config.hidden_size;
   Tensor hidden({kRows * kTokens, channels});
   model.Encode(context, packed.batch, hidden.view<2>());
@@ -124,7 +125,7 @@ TEST_P(LongformerDocuments, AreWhatTheyAreApart) {
   double sum = 0.0, evaluated = 0.0, gflop = 0.0;
   idx_t counted = 0;
   ForEachDocument(kDocuments, [&](idx_t d, idx_t begin, idx_t length) {
-    const LongformerBatch batch = packed.Alone(begin, length);
+    const BatchView batch = packed.Alone(begin, length);
     Tensor own({length, channels});
     alone.Encode(context, batch, own.view<2>());
     const auto part = Numbers(hidden.view<2>().Rows(begin, length));
@@ -134,7 +135,7 @@ TEST_P(LongformerDocuments, AreWhatTheyAreApart) {
       EXPECT_LT(Distance(part, apart), 1e-5 * Norm(apart)) << "document " << d;
     }
     gflop += alone.StepGflop(batch);
-    const LongformerLoss one = alone.LossAndGradients(context, batch, step);
+    const HeadLoss one = alone.LossAndGradients(context, batch, step);
     evaluated += alone.Loss(context, batch).sum;
     sum += one.sum;
     counted += one.counted;
@@ -154,7 +155,7 @@ TEST_P(LongformerDocuments, AreWhatTheyAreApart) {
   }
 
   // With fewer borders they are something else: the comparison would notice.
-  LongformerBatch joined = packed.batch;
+  BatchView joined = packed.batch;
   const std::vector<idx_t> two = {46, 34, 61, 3, 16};
   joined.documents = two;
   std::fill_n(alone.parameters().gradients().data, alone.parameters().gradients().size(), 0.0f);
@@ -279,7 +280,7 @@ TEST(LongformerDocumentsGlobals, ThePolicyIsAppliedToEach) {
   const std::vector<std::uint8_t> roles = {1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1};
   const auto marked = [&](const char* policy) {
     std::vector<std::uint8_t> result = roles;
-    GlobalPolicy::Parse(policy).Apply(config, ids, 2, 8, result, documents);
+    GlobalPolicy::Parse(policy).Apply(InfoOf(config), ids, 2, 8, result, documents);
     std::string text;
     for (const std::uint8_t role : result) text += static_cast<char>('0' + role);
     return text;

@@ -8,13 +8,14 @@
 #include "model/longformer_files.h"
 #include "model/longformer_maps.h"
 #include "model/parity_case.h"
+#include "model/text_model.h"
 
 namespace longspan {
 namespace {
 
 // The case's inputs as the model takes them.
 struct CaseInputs {
-  LongformerBatch batch;
+  BatchView batch;
   std::vector<std::int32_t> ids, types, labels, starts, ends;
   std::vector<std::uint8_t> roles;
   Tensor values, cotangent;
@@ -39,20 +40,20 @@ std::vector<idx_t> ShapeOfIds(const ParityCase& recorded, const LongformerConfig
 // Masks as roles; heads choose their global tokens where the case gives none.
 void ReadRoles(const ParityCase& recorded, const LongformerConfig& config,
                const std::vector<idx_t>& shape, CaseInputs* inputs) {
-  LongformerBatch& batch = inputs->batch;
+  BatchView& batch = inputs->batch;
   const auto mask = recorded.Integers("input.attention_mask", shape, true);
   const auto global = recorded.Integers("input.global_attention_mask", shape, true);
   inputs->roles = MergeMasks(mask, global);
   if (inputs->roles.empty()) inputs->roles.assign(inputs->ids.size(), kLocalToken);
   if (global.empty()) {
-    GlobalPolicy().Apply(config, inputs->ids, batch.rows, batch.tokens, inputs->roles);
+    GlobalPolicy().Apply(InfoOf(config), inputs->ids, batch.rows, batch.tokens, inputs->roles);
   }
   batch.roles = {inputs->roles.data(), {batch.rows, batch.tokens}};
 }
 
 void ReadTargets(const ParityCase& recorded, const LongformerConfig& config,
                  const std::vector<idx_t>& shape, CaseInputs* inputs) {
-  LongformerBatch& batch = inputs->batch;
+  BatchView& batch = inputs->batch;
   const std::vector<idx_t> first = {shape[0]};
   inputs->starts = recorded.Integers("input.start_positions", first, true);
   inputs->ends = recorded.Integers("input.end_positions", first, true);
@@ -138,7 +139,7 @@ class CaseRunner {
     if (case_.Wants("last_hidden_state")) case_.CompareOutput("last_hidden_state", hidden);
     if (case_.Wants("pooler_output")) {
       Tensor pooled({batch_.rows, channels});
-      model_.Pool(context_, batch_.rows, hidden.view<2>(), pooled.view<2>());
+      model_.Pool(context_, batch_, hidden.view<2>(), pooled.view<2>());
       case_.CompareOutput("pooler_output", pooled);
     }
     Logits(hidden);
@@ -195,7 +196,7 @@ class CaseRunner {
   ParityCase& case_;
   Longformer& model_;
   const CaseInputs& inputs_;
-  const LongformerBatch& batch_;
+  const BatchView& batch_;
 };
 
 }  // namespace

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "model/longformer_batch.h"
+#include "model/batch.h"
 #include "model/longformer_config.h"
 #include "ops/feed_forward/feed_forward_ref.h"
 
@@ -38,25 +38,25 @@ class LongformerReference {
   std::map<std::string, Vector>& parameters() { return p_; }
 
   // L + 1 of (B*T, C): the embeddings, then each layer's output.
-  std::vector<Vector> HiddenStates(const LongformerBatch& b) {
+  std::vector<Vector> HiddenStates(const BatchView& b) {
     std::vector<Vector> states = {Embeddings(b)};
     for (std::size_t i = 0; i < c_.layers(); ++i) states.push_back(Layer(b, i, states.back()));
     return states;
   }
 
   // (B, H, T, T) of a layer: what query i thinks of key j.
-  Vector Probabilities(const LongformerBatch& b, std::size_t layer, const Vector& x) {
+  Vector Probabilities(const BatchView& b, std::size_t layer, const Vector& x) {
     Vector all(Size(b.rows * c_.heads * b.tokens * b.tokens), T(0));
     Attend(b, layer, x, &all);
     return all;
   }
 
-  Vector Pooled(const LongformerBatch& b, const Vector& hidden) {
+  Vector Pooled(const BatchView& b, const Vector& hidden) {
     return Tanh(Dense(FirstRows(b, hidden), Prefix() + "pooler.dense."));
   }
 
-  // In the shapes of LongformerHeadLayer::Logits.
-  Vector Logits(const LongformerBatch& b, const Vector& hidden) {
+  // In the shapes of LogitsOf (model/hidden_rows.h).
+  Vector Logits(const BatchView& b, const Vector& hidden) {
     switch (c_.head) {
       case HeadKind::kNone:
       case HeadKind::kCausalLm:  // a Longformer has none
@@ -84,7 +84,7 @@ class LongformerReference {
   }
 
   // Hugging Face's mean.
-  T Loss(const LongformerBatch& b) {
+  T Loss(const BatchView& b) {
     const Vector logits = Logits(b, HiddenStates(b).back());
     switch (c_.head) {
       case HeadKind::kNone:
@@ -108,7 +108,7 @@ class LongformerReference {
   static std::size_t Size(idx_t n) { return static_cast<std::size_t>(n); }
   static double Real(const T& x) { return static_cast<double>(std::real(x)); }
   std::string Prefix() const { return c_.head == HeadKind::kNone ? "" : "longformer."; }
-  static int Role(const LongformerBatch& b, idx_t row, idx_t t) {
+  static int Role(const BatchView& b, idx_t row, idx_t t) {
     return b.roles.empty() ? 1 : b.roles(row, t);
   }
 
@@ -164,7 +164,7 @@ class LongformerReference {
     return T(x);
   }
 
-  Vector FirstRows(const LongformerBatch& b, const Vector& hidden) {
+  Vector FirstRows(const BatchView& b, const Vector& hidden) {
     const std::size_t C = Size(c_.hidden_size);
     Vector first;
     for (idx_t r = 0; r < b.rows; ++r) {
@@ -174,7 +174,7 @@ class LongformerReference {
     return first;
   }
 
-  Vector Embeddings(const LongformerBatch& b) {
+  Vector Embeddings(const BatchView& b) {
     const std::string at = Prefix() + "embeddings.";
     const Vector& words = p_.at(at + "word_embeddings.weight");
     const Vector& positions = p_.at(at + "position_embeddings.weight");
@@ -198,14 +198,14 @@ class LongformerReference {
 
   // ---- attention
 
-  static bool Sees(const LongformerBatch& b, idx_t row, idx_t i, idx_t j, idx_t window) {
+  static bool Sees(const BatchView& b, idx_t row, idx_t i, idx_t j, idx_t window) {
     const int query = Role(b, row, i), key = Role(b, row, j);
     if (query == 0 || key == 0) return false;
     return query == 2 || key == 2 || std::abs(i - j) <= window;
   }
 
   // All heads side by side (B*T, C); the probabilities too, where they are wanted.
-  Vector Attend(const LongformerBatch& b, std::size_t layer, const Vector& x, Vector* all) {
+  Vector Attend(const BatchView& b, std::size_t layer, const Vector& x, Vector* all) {
     const std::string at = Prefix() + "encoder.layer." + std::to_string(layer) + ".attention.self.";
     const Vector q[2] = {Dense(x, at + "query."), Dense(x, at + "query_global.")};
     const Vector k[2] = {Dense(x, at + "key."), Dense(x, at + "key_global.")};
@@ -253,7 +253,7 @@ class LongformerReference {
     return out;
   }
 
-  Vector Layer(const LongformerBatch& b, std::size_t layer, const Vector& x) {
+  Vector Layer(const BatchView& b, std::size_t layer, const Vector& x) {
     const std::string at = Prefix() + "encoder.layer." + std::to_string(layer) + ".";
     const Vector attended = Dense(Attend(b, layer, x, nullptr), at + "attention.output.dense.");
     const Vector y = Norm(Sum(attended, x), at + "attention.output.LayerNorm.");
@@ -285,7 +285,7 @@ class LongformerReference {
     return sum / T(static_cast<float>(counted));
   }
 
-  T SequenceLoss(const Vector& logits, const LongformerBatch& b) const {
+  T SequenceLoss(const Vector& logits, const BatchView& b) const {
     ProblemType problem = c_.problem;
     if (problem == ProblemType::kInferred) {
       problem = c_.label_count() == 1 ? ProblemType::kRegression
@@ -302,7 +302,7 @@ class LongformerReference {
     return sum / T(static_cast<float>(logits.size()));
   }
 
-  static T Side(const Vector& logits, const LongformerBatch& b, idx_t side,
+  static T Side(const Vector& logits, const BatchView& b, idx_t side,
                 std::span<const std::int32_t> targets) {
     T sum(0);
     int counted = 0;

@@ -39,7 +39,7 @@ struct Problem {
 class OutputCheck {
  public:
   void Add(Problem& problem) {
-    const LongformerBatch& batch = problem.data.batch;
+    const BatchView& batch = problem.data.batch;
     auto oracle = ReferenceOf<double>(problem.model);
     auto naive = ReferenceOf<float>(problem.model);
     Context context(2);
@@ -95,7 +95,7 @@ void ExpectGradients(Problem& problem, const LongformerStep& step) {
   Context context(2);
   ParameterTable& table = problem.model.parameters();
   table.AllocateGradients();
-  const LongformerBatch& batch = problem.data.batch;
+  const BatchView& batch = problem.data.batch;
   const auto cotangent =
       test::RandomNormal(77, batch.rows * batch.tokens * problem.config.hidden_size);
   if (problem.config.head == HeadKind::kNone) {
@@ -200,8 +200,8 @@ TEST(LongformerGradients, ManyGlobalTokensAndFew) {
     problem.data.ids = data.ids;
     problem.data.labels = data.labels;
     problem.data.roles = data.roles;
-    LongformerBatch& batch = problem.data.batch;
-    batch = LongformerBatch();
+    BatchView& batch = problem.data.batch;
+    batch = BatchView();
     batch.rows = 2;
     batch.tokens = 33;
     batch.ids = problem.data.ids;
@@ -225,7 +225,7 @@ TEST(LongformerGradients, RecomputedLayers) {
 TEST(LongformerMaps, DenseProbabilitiesOfEveryHead) {
   for (std::uint64_t seed = 1; seed <= 6; ++seed) {
     Problem problem(HeadKind::kToken, seed);
-    const LongformerBatch& batch = problem.data.batch;
+    const BatchView& batch = problem.data.batch;
     auto oracle = ReferenceOf<double>(problem.model);
     const auto states = oracle.HiddenStates(batch);
     Context context(2);

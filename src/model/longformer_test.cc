@@ -164,7 +164,7 @@ TEST(Longformer, ScaleOfTheGradients) {
     if (head == HeadKind::kQuestion) data.starts[1] = data.ends[1] = 4;  // nothing ignored
     Context context(2);
     const auto mean = Step(context, model, data.batch, {});
-    const LongformerLoss loss = model.Loss(context, data.batch);
+    const HeadLoss loss = model.Loss(context, data.batch);
     EXPECT_NEAR(loss.sum / static_cast<double>(loss.counted), loss.mean, 1e-12);
     const float scale = 3.0f / static_cast<float>(loss.counted);
     const auto scaled = Step(context, model, data.batch, {{}, scale, {}});
@@ -185,7 +185,7 @@ TEST(Longformer, PaddingLeavesTheTextAlone) {
   std::vector<std::uint8_t> roles = data.roles;
   ids.resize(31, static_cast<std::int32_t>(model.config().pad_token));
   roles.resize(31, kHiddenToken);
-  LongformerBatch padded = data.batch;
+  BatchView padded = data.batch;
   padded.tokens = 31;
   padded.ids = ids;
   padded.roles = {roles.data(), {1, 31}};
@@ -245,18 +245,18 @@ TEST(LongformerErrors, BatchesThatDoNotFit) {
   Context context(1);
   const LongformerData data(model.config(), 2, 9, 3);
   const auto loss = [&](const auto& change) {
-    LongformerBatch batch = data.batch;
+    BatchView batch = data.batch;
     change(batch);
     model.Loss(context, batch);
   };
   ExpectError(ErrorCode::kUsage, "need at least 1 of 1",
-              [&] { loss([](LongformerBatch& b) { b.rows = 0; }); });
+              [&] { loss([](BatchView& b) { b.rows = 0; }); });
   ExpectError(ErrorCode::kUsage, "17 ids",
-              [&] { loss([](LongformerBatch& b) { b.ids = b.ids.first(17); }); });
+              [&] { loss([](BatchView& b) { b.ids = b.ids.first(17); }); });
   ExpectError(ErrorCode::kUsage, "17 labels",
-              [&] { loss([](LongformerBatch& b) { b.labels = b.labels.first(17); }); });
+              [&] { loss([](BatchView& b) { b.labels = b.labels.first(17); }); });
   ExpectError(ErrorCode::kUsage, "roles are (2, 8)",
-              [&] { loss([](LongformerBatch& b) { b.roles.extent[1] = 8; }); });
+              [&] { loss([](BatchView& b) { b.roles.extent[1] = 8; }); });
   ExpectError(ErrorCode::kUsage, "choices of what to recompute", [&] {
     model.LossAndGradients(context, data.batch, {{}, {}, {true}});
   });
@@ -268,7 +268,7 @@ TEST(LongformerErrors, BatchesThatDoNotFit) {
   Longformer bare(SmallLongformer(HeadKind::kNone));
   ExpectError(ErrorCode::kUsage, "has no head", [&] { bare.Loss(context, data.batch); });
   Longformer choice(SmallLongformer(HeadKind::kChoice));
-  LongformerBatch odd = data.batch;
+  BatchView odd = data.batch;
   odd.choices = 3;
   ExpectError(ErrorCode::kUsage, "do not divide into questions of 3 choices",
               [&] { choice.Loss(context, odd); });
@@ -361,8 +361,9 @@ TEST(LongformerFiles, ABareModelWithoutPooler) {
   EXPECT_FALSE(back.parameters().contains("pooler.dense.weight"));
   Context context(1);
   Tensor hidden({3, config.hidden_size}), pooled({1, config.hidden_size});
-  ExpectError(ErrorCode::kUsage, "has no pooler",
-              [&] { back.Pool(context, 1, hidden.view<2>(), pooled.view<2>()); });
+  ExpectError(ErrorCode::kUsage, "has no pooler", [&] {
+    back.Pool(context, {1, 3}, hidden.view<2>(), pooled.view<2>());
+  });
 }
 
 // What `from_pretrained` of another class does.

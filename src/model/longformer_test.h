@@ -71,7 +71,7 @@ struct LongformerData {
   std::vector<std::int32_t> ids, types, labels, starts, ends;
   std::vector<float> values;
   std::vector<std::uint8_t> roles;
-  LongformerBatch batch;
+  BatchView batch;
 
   LongformerData(const LongformerConfig& c, idx_t rows, idx_t tokens, std::uint64_t seed)
       : rng_(DeriveKey(seed, 2)) {
@@ -181,12 +181,12 @@ inline bool IsPaddingRow(const LongformerConfig& config, const ParameterInfo& in
 }
 
 // Loss and all gradients of a step, one behind the other.
-inline std::vector<float> Step(Context& context, Longformer& model, const LongformerBatch& batch,
+inline std::vector<float> Step(Context& context, Longformer& model, const BatchView& batch,
                                const LongformerStep& step) {
   model.parameters().AllocateGradients();
   const View<float, 1> gradients = model.parameters().gradients();
   std::fill_n(gradients.data, gradients.size(), 0.0f);
-  const LongformerLoss loss = model.LossAndGradients(context, batch, step);
+  const HeadLoss loss = model.LossAndGradients(context, batch, step);
   std::vector<float> all = CopiedView(gradients);
   all.push_back(static_cast<float>(loss.mean));
   return all;

@@ -69,8 +69,8 @@ Tensor Model::Logits(Context& context, std::span<const std::int32_t> ids, idx_t 
         "logits: a mask of {} for {} ids", options.mask.size(), n);
   Reformer& model = impl_->reformer;
   const idx_t channels = model.config().hidden_size;
-  TokenBatch batch{rows, n / rows, ids, {}};
-  if (!options.mask.empty()) batch.mask = {options.mask.data(), {rows, n / rows}};
+  ReformerBatch batch{rows, n / rows, ids, {}};
+  if (!options.mask.empty()) batch.roles = {options.mask.data(), {rows, n / rows}};
   batch.num_hashes = options.num_hashes;
   Tensor y1({n, channels}), y2({n, channels});
   model.Encode(context, batch, y1.view<2>(), y2.view<2>());

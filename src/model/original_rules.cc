@@ -6,7 +6,6 @@
 
 #include "base/errors.h"
 #include "base/math.h"
-#include "ops/cross_entropy/cross_entropy.h"
 
 namespace longspan {
 namespace {
@@ -30,7 +29,7 @@ bool Hashes(const ReformerConfig& config, idx_t tokens) {
          std::count(config.layers.begin(), config.layers.end(), LayerKind::kLsh) > 0;
 }
 
-void CheckTraining(const ReformerConfig& c, const TokenBatch& batch) {
+void CheckTraining(const ReformerConfig& c, const ReformerBatch& batch) {
   const Chunks chunks(c);
   const idx_t tokens = batch.tokens;
   Check(chunks.Fit(tokens), ErrorCode::kUsage,
@@ -54,7 +53,7 @@ idx_t PaddedTokens(const ReformerConfig& config, idx_t tokens) {
   return chunks.Fit(tokens) ? tokens : RoundUp(tokens, chunks.multiple);
 }
 
-void CheckOriginalRules(const ReformerConfig& c, const TokenBatch& batch, bool training) {
+void CheckOriginalRules(const ReformerConfig& c, const ReformerBatch& batch, bool training) {
   if (training) CheckTraining(c, batch);
   const idx_t padded = PaddedTokens(c, batch.tokens);
   Check(padded <= c.longest(), ErrorCode::kUsage,
@@ -72,7 +71,7 @@ void CheckOriginalRules(const ReformerConfig& c, const TokenBatch& batch, bool t
   if (language) check_division("chunk_size_lm_head", c.chunk_size_lm_head, batch.tokens);
 }
 
-PaddedBatch::PaddedBatch(const TokenBatch& batch, idx_t padded, std::int32_t pad,
+PaddedBatch::PaddedBatch(const ReformerBatch& batch, idx_t padded, std::int32_t pad,
                          const View<const float, 1>& pad_row)
     : batch_(batch) {
   const auto lengthen = [&](const auto& values, auto fill, auto* longer) {
@@ -83,18 +82,17 @@ PaddedBatch::PaddedBatch(const TokenBatch& batch, idx_t padded, std::int32_t pad
     }
   };
   std::vector<std::uint8_t> shown(static_cast<std::size_t>(batch.rows * batch.tokens), 1);
-  for (idx_t b = 0; b < batch.rows && !batch.mask.empty(); ++b) {
+  for (idx_t b = 0; b < batch.rows && !batch.roles.empty(); ++b) {
     for (idx_t t = 0; t < batch.tokens; ++t) {
-      shown[static_cast<std::size_t>(b * batch.tokens + t)] = batch.mask(b, t);
+      shown[static_cast<std::size_t>(b * batch.tokens + t)] = batch.roles(b, t);
     }
   }
   lengthen(shown, std::uint8_t{0}, &mask_);
   if (!batch.ids.empty()) lengthen(batch.ids, pad, &ids_);
-  if (!batch.targets.empty()) lengthen(batch.targets, kIgnoreLabel, &targets_);
   batch_.tokens = padded;
   batch_.ids = ids_;
-  batch_.targets = targets_;
-  batch_.mask = {mask_.data(), {batch.rows, padded}};
+  batch_.labels = {};
+  batch_.roles = {mask_.data(), {batch.rows, padded}};
   if (batch.embeddings.empty()) return;
   const idx_t channels = batch.embeddings.extent[1];
   embeddings_ = Tensor({batch.rows * padded, channels});

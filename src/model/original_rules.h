@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "longspan/tensor.h"
+#include "model/reformer_batch.h"
 #include "model/reformer_config.h"
-#include "model/token_batch.h"
 
 namespace longspan {
 
@@ -19,22 +19,22 @@ idx_t PaddedTokens(const ReformerConfig& config, idx_t tokens);
 // no whole chunks, that the axial tables do not equal, that no position is left for, that the two
 // chunk_size fields do not divide; positions that its padding cannot go on with; other rounds than
 // the config's on the way back.
-void CheckOriginalRules(const ReformerConfig& config, const TokenBatch& batch, bool training);
+void CheckOriginalRules(const ReformerConfig& config, const ReformerBatch& batch, bool training);
 
-// A batch whose rows are lengthened by hidden tokens without targets.
+// A batch for evaluation whose rows are lengthened by hidden tokens. It has no targets.
 class PaddedBatch {
  public:
   // `pad` is the token that lengthens, `pad_row` (C) its embedding, for batches that come as
   // embeddings.
-  PaddedBatch(const TokenBatch& batch, idx_t padded, std::int32_t pad,
+  PaddedBatch(const ReformerBatch& batch, idx_t padded, std::int32_t pad,
               const View<const float, 1>& pad_row);
-  const TokenBatch& batch() const { return batch_; }
+  const ReformerBatch& batch() const { return batch_; }
 
  private:
-  std::vector<std::int32_t> ids_, targets_;
+  std::vector<std::int32_t> ids_;
   std::vector<std::uint8_t> mask_;
   Tensor embeddings_;
-  TokenBatch batch_;
+  ReformerBatch batch_;
 };
 
 // The first tokens of each row of x (B * padded, W): as many as cut (B*T, W) has.

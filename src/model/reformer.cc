@@ -12,6 +12,7 @@
 #include "model/documents.h"
 #include "model/original_rules.h"
 #include "model/reformer_head_rows.h"
+#include "model/reformer_heads.h"
 #include "model/reformer_sites.h"
 #include "model/residual_branch.h"
 #include "model/rows.h"
@@ -148,13 +149,13 @@ const Bf16Weights* Reformer::FreshBf16(Context& context) {
 
 // The call of branch 0 (attention) or 1 (feed-forward) of a layer. `keep`: a backward pass follows,
 // or is under way.
-BranchCall Reformer::CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
-                            std::uint64_t branch, bool keep) const {
+BranchCall Reformer::CallOf(const ReformerBatch& batch, const StepDropout& dropout,
+                            std::size_t layer, std::uint64_t branch, bool keep) const {
   BranchCall call{parameters_,
                   bf16_.get(),
                   batch.rows,
                   batch.tokens,
-                  batch.mask,
+                  batch.roles,
                   dropout.active,
                   DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
   const bool evaluation = !dropout.active && dropout.key == 0;
@@ -203,7 +204,7 @@ std::span<const std::uint16_t> Reformer::Buckets(std::size_t layer) const {
 // last layer to the first.
 template <class Place>
 void Reformer::EachKept(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const {
-  TokenBatch batch;
+  ReformerBatch batch;
   batch.rows = rows;
   batch.tokens = tokens;
   for (std::size_t i = layers_.size(); i-- > 0;) {
@@ -231,7 +232,7 @@ std::size_t Reformer::AllActivationBytes(idx_t rows, idx_t tokens) const {
   return total;
 }
 
-void Reformer::PlaceActivations(const Context& context, const TokenBatch& batch) {
+void Reformer::PlaceActivations(const Context& context, const ReformerBatch& batch) {
   for (const auto& layer : layers_) layer->kept = {};
   const std::size_t total = ActivationBytes(batch.rows, batch.tokens);
   if (total == 0) return;
@@ -259,7 +260,7 @@ std::size_t Reformer::KeptBytes() const {
   return bytes;
 }
 
-void Reformer::ForwardThroughLayers(Context& context, const TokenBatch& batch,
+void Reformer::ForwardThroughLayers(Context& context, const ReformerBatch& batch,
                                     const StepDropout& dropout, bool keep, const ResidualStream& y1,
                                     const ResidualStream& y2, const Shown& shown) {
   FreshBf16(context);
@@ -281,7 +282,7 @@ void Reformer::ForwardThroughLayers(Context& context, const TokenBatch& batch,
 }
 
 // From the gradients of the last layer's outputs to those of every parameter below the head.
-void Reformer::BackwardThroughLayers(Context& context, const TokenBatch& batch,
+void Reformer::BackwardThroughLayers(Context& context, const ReformerBatch& batch,
                                      const StepDropout& dropout, const Streams& s) {
   for (std::size_t i = layers_.size(); i-- > 0;) {
     ReversibleBackward(Bind(context, *layers_[i]->attention, CallOf(batch, dropout, i, 0, true)),
@@ -302,7 +303,7 @@ void Reformer::BackwardThroughLayers(Context& context, const TokenBatch& batch,
   EmbedBackward(context, batch, dropout, dx);
 }
 
-void Reformer::Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
+void Reformer::Encode(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
                       const View<float, 2>& y2, std::vector<Tensor>* hidden_states,
                       const AttentionObserver* observer) {
   CheckBatch(batch, Pass::kEvaluation);
@@ -323,7 +324,7 @@ void Reformer::Encode(Context& context, const TokenBatch& batch, const View<floa
   CutRows(longer2, batch.rows, y2);
 }
 
-void Reformer::Observe(Context& context, const TokenBatch& batch,
+void Reformer::Observe(Context& context, const ReformerBatch& batch,
                        const AttentionObserver& observer) {
   CheckBatch(batch, Pass::kEvaluation);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
@@ -335,7 +336,7 @@ void Reformer::Observe(Context& context, const TokenBatch& batch,
 
 // ---- head ---------------------------------------------------------------------------------------
 
-const ReformerHeadLayer& Reformer::Head() const {
+const HeadLayer& Reformer::Head() const {
   Check(head_ != nullptr, ErrorCode::kUsage,
         "model: a bare ReformerModel has no head, so no logits and no loss");
   return *head_;
@@ -351,14 +352,14 @@ void Reformer::Logits(Context& context, const View<const float, 2>& h,
                       const View<float, 2>& logits) {
   Check(config_.head == HeadKind::kCausalLm || config_.head == HeadKind::kMaskedLm,
         ErrorCode::kUsage, "model: a {} has no logits of tokens", ReformerClass(config_.head));
-  head_->Logits(context, parameters_, h, logits);
+  head_->Logits(context, parameters_, nullptr, h, logits);
 }
 
 std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const StreamPair& streams,
                                            const StepDropout& dropout) {
   FinalNorm norm{norm_->Weights(parameters_), {}, SiteOf(dropout, config_.hidden_dropout, kFinal)};
   if (!streams.dy1.empty()) norm.gradients = norm_->Gradients(parameters_);
-  if (head_ != nullptr && head_->reads_first()) {
+  if (head_ != nullptr && head_->reads() == HeadReads::kFirstTokens) {
     return std::make_unique<FirstTokenRows>(context, norm, streams, rows);
   }
   return std::make_unique<StreamRows>(context, norm, streams);
@@ -366,22 +367,22 @@ std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const S
 
 Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
                             const View<float, 2>& y2) {
-  const ReformerHeadLayer& head = Head();
+  const HeadLayer& head = Head();
   const auto read = RowsOf(context, rows, {y1, y2}, {});
   Tensor logits({read->count(), head.outputs()});
   read->Read([&](idx_t begin, const View<const float, 2>& h) {
-    head.Logits(context, parameters_, h, logits.view<2>().Rows(begin, h.extent[0]));
+    head.Logits(context, parameters_, nullptr, h, logits.view<2>().Rows(begin, h.extent[0]));
   });
   return logits;
 }
 
 Tensor Reformer::LogitsOfRows(Context& context, const View<const float, 2>& h) {
   Tensor logits({h.extent[0], Head().outputs()});
-  Head().Logits(context, parameters_, h, logits.view<2>());
+  Head().Logits(context, parameters_, nullptr, h, logits.view<2>());
   return logits;
 }
 
-HeadLoss Reformer::Loss(Context& context, const TokenBatch& batch) {
+HeadLoss Reformer::Loss(Context& context, const ReformerBatch& batch) {
   Head().CheckTargets(batch);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
@@ -389,7 +390,7 @@ HeadLoss Reformer::Loss(Context& context, const TokenBatch& batch) {
   const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
   Encode(context, batch, y1, y2);
   const auto rows = RowsOf(context, batch.rows, {y1, y2}, {});
-  return head_->Loss(context, {parameters_, batch}, *rows, false);
+  return head_->Loss(context, {parameters_, nullptr, batch}, *rows, false);
 }
 
 std::size_t Reformer::StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
@@ -408,8 +409,8 @@ void Reformer::GradientStreamsIn(DType dtype) {
 
 // Forward, the head's gradient, backward: what every training loss has in common. The streams lie
 // on the finest of the grids that has room for them.
-void Reformer::Differentiate(Context& context, const TokenBatch& batch, const StepDropout& dropout,
-                             const HeadGradient& head_gradient) {
+void Reformer::Differentiate(Context& context, const ReformerBatch& batch,
+                             const StepDropout& dropout, const HeadGradient& head_gradient) {
   const idx_t count = batch.rows * batch.tokens * config_.hidden_size;
   Arena::Frame frame(context.arena(),
                      StreamBytes(config_, batch.rows, batch.tokens, gradient_streams_));
@@ -441,18 +442,18 @@ void Reformer::Differentiate(Context& context, const TokenBatch& batch, const St
   BackwardThroughLayers(context, batch, dropout, s);
 }
 
-HeadLoss Reformer::LossAndGradients(Context& context, const TokenBatch& batch,
+HeadLoss Reformer::LossAndGradients(Context& context, const ReformerBatch& batch,
                                     std::optional<float> scale, const StepDropout& dropout) {
   CheckBatch(batch, Pass::kTraining);
   Head().CheckTargets(batch);
   HeadLoss loss;
   Differentiate(context, batch, dropout, [&](HeadRows& rows) {
-    loss = head_->Loss(context, {parameters_, batch, scale, dropout}, rows, true);
+    loss = head_->Loss(context, {parameters_, nullptr, batch, scale, dropout}, rows, true);
   });
   return loss;
 }
 
-double Reformer::CotangentGradients(Context& context, const TokenBatch& batch,
+double Reformer::CotangentGradients(Context& context, const ReformerBatch& batch,
                                     const View<const float, 2>& cotangent,
                                     const StepDropout& dropout) {
   CheckBatch(batch, Pass::kTraining);
@@ -473,8 +474,8 @@ double Reformer::CotangentGradients(Context& context, const TokenBatch& batch,
 
 namespace {
 
-double HeadFlop(const ReformerHeadLayer* head, idx_t rows, idx_t tokens) {
-  return head == nullptr ? 0.0 : head->ForwardFlop(rows, tokens);
+double HeadFlop(const HeadLayer* head, idx_t rows, idx_t tokens) {
+  return head == nullptr ? 0.0 : head->ForwardFlop(rows, rows * tokens);
 }
 
 }  // namespace

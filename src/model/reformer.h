@@ -15,13 +15,13 @@
 #include "base/rng.h"
 #include "longspan/context.h"
 #include "model/bf16_weights.h"
+#include "model/head_layer.h"
 #include "model/norm_layer.h"
 #include "model/parameters.h"
+#include "model/reformer_batch.h"
 #include "model/reformer_config.h"
-#include "model/reformer_heads.h"
 #include "model/residual_branch.h"
 #include "model/step_dropout.h"
-#include "model/token_batch.h"
 
 namespace longspan {
 
@@ -76,13 +76,13 @@ class Reformer {
   // `hidden_states`, if given, receives L + 1 copies of (B*T, C): x2 before each layer, then
   // the final y2 (Hugging Face's hidden_states). `observer`, if given, is called as in
   // Observe.
-  void Encode(Context& context, const TokenBatch& batch, const View<float, 2>& y1,
+  void Encode(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
               const View<float, 2>& y2, std::vector<Tensor>* hidden_states = nullptr,
               const AttentionObserver* observer = nullptr);
 
   // Evaluation that calls the observer after the attention of every layer, in their order, between
   // parallel regions. The observer may use the context.
-  void Observe(Context& context, const TokenBatch& batch, const AttentionObserver& observer);
+  void Observe(Context& context, const ReformerBatch& batch, const AttentionObserver& observer);
 
   // LayerNorm(y1 ++ y2) for rows [begin, begin + h.extent[0]) of the streams: h (rows, 2C).
   void Normalise(Context& context, const View<float, 2>& y1, const View<float, 2>& y2,
@@ -99,15 +99,15 @@ class Reformer {
   Tensor LogitsOfRows(Context& context, const View<const float, 2>& h);
 
   // The loss over the batch's targets; no gradients, no dropout.
-  HeadLoss Loss(Context& context, const TokenBatch& batch);
+  HeadLoss Loss(Context& context, const ReformerBatch& batch);
 
   // Loss with gradients of scale * sum, or of Hugging Face's mean when there is no scale; they
   // accumulate in parameters().gradients().
-  HeadLoss LossAndGradients(Context& context, const TokenBatch& batch, std::optional<float> scale,
-                            const StepDropout& dropout);
+  HeadLoss LossAndGradients(Context& context, const ReformerBatch& batch,
+                            std::optional<float> scale, const StepDropout& dropout);
 
   // Gradients of sum(LayerNorm(y1 ++ y2) * cotangent), cotangent (B*T, 2C); returns that sum.
-  double CotangentGradients(Context& context, const TokenBatch& batch,
+  double CotangentGradients(Context& context, const ReformerBatch& batch,
                             const View<const float, 2>& cotangent, const StepDropout& dropout);
 
   // x (T, C) = embeddings of `ids` at positions start, start + 1, ...; no dropout.
@@ -150,35 +150,35 @@ class Reformer {
 
   // The kind of pass over a batch: evaluation, or a training step.
   enum class Pass { kEvaluation, kTraining };
-  void CheckBatch(const TokenBatch& batch, Pass pass) const;
-  void CheckPositions(const TokenBatch& batch) const;
-  void Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+  void CheckBatch(const ReformerBatch& batch, Pass pass) const;
+  void CheckPositions(const ReformerBatch& batch) const;
+  void Embed(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
              const View<float, 2>& x);
   void AddPositions(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
                     const View<float, 2>& x);
   void AddPositionsBackward(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
                             const View<float, 2>& dx);
-  void EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+  void EmbedBackward(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& dx);
-  BranchCall CallOf(const TokenBatch& batch, const StepDropout& dropout, std::size_t layer,
+  BranchCall CallOf(const ReformerBatch& batch, const StepDropout& dropout, std::size_t layer,
                     std::uint64_t branch, bool keep) const;
   const Bf16Weights* FreshBf16(Context& context);
   // Gives the layers of a step their room for activations, as far as the limit goes.
-  void PlaceActivations(const Context& context, const TokenBatch& batch);
+  void PlaceActivations(const Context& context, const ReformerBatch& batch);
   template <class Place>
   void EachKept(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const;
-  void ForwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
-                            bool keep, const ResidualStream& y1, const ResidualStream& y2,
-                            const Shown& shown);
-  void BackwardThroughLayers(Context& context, const TokenBatch& batch, const StepDropout& dropout,
-                             const Streams& streams);
-  const ReformerHeadLayer& Head() const;
+  void ForwardThroughLayers(Context& context, const ReformerBatch& batch,
+                            const StepDropout& dropout, bool keep, const ResidualStream& y1,
+                            const ResidualStream& y2, const Shown& shown);
+  void BackwardThroughLayers(Context& context, const ReformerBatch& batch,
+                             const StepDropout& dropout, const Streams& streams);
+  const HeadLayer& Head() const;
   // The head's input from these streams of B rows. With gradients it can differentiate.
   std::unique_ptr<HeadRows> RowsOf(Context& context, idx_t rows, const StreamPair& streams,
                                    const StepDropout& dropout);
   // Given what the head reads of the last layer, calls rows.Differentiate.
   using HeadGradient = std::function<void(HeadRows& rows)>;
-  void Differentiate(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+  void Differentiate(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
                      const HeadGradient& head_gradient);
 
   std::string Name(std::string_view rest) const;  // with the head models' prefix
@@ -190,7 +190,7 @@ class Reformer {
   std::array<ParameterId, 2> positions_ = {kNoParameter, kNoParameter};
   std::optional<NormLayer> norm_;  // after the last layer, over both streams
   std::vector<std::unique_ptr<Layer>> layers_;
-  std::unique_ptr<ReformerHeadLayer> head_;
+  std::unique_ptr<HeadLayer> head_;
   bool strict_ = false;
   std::unique_ptr<Bf16Weights> bf16_;
   std::size_t keep_limit_ = 0;

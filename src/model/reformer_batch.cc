@@ -6,9 +6,8 @@
 #include "model/reformer.h"
 
 namespace longspan {
-namespace {}  // namespace
 
-void Reformer::CheckBatch(const TokenBatch& batch, Pass pass) const {
+void Reformer::CheckBatch(const ReformerBatch& batch, Pass pass) const {
   const idx_t n = batch.rows * batch.tokens;
   Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
         "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
@@ -21,25 +20,22 @@ void Reformer::CheckBatch(const TokenBatch& batch, Pass pass) const {
           ErrorCode::kUsage, "batch: embeddings are {}, need ({}, {})", ShapeText(batch.embeddings),
           n, config_.hidden_size);
   }
-  Check(batch.targets.empty() || static_cast<idx_t>(batch.targets.size()) == n, ErrorCode::kUsage,
-        "batch: {} targets for {} rows of {} tokens", batch.targets.size(), batch.rows,
-        batch.tokens);
-  Check(batch.mask.empty() ||
-            (batch.mask.extent[0] == batch.rows && batch.mask.extent[1] == batch.tokens),
-        ErrorCode::kUsage, "batch: mask is {}, need ({}, {})", ShapeText(batch.mask), batch.rows,
+  Check(batch.roles.empty() ||
+            (batch.roles.extent[0] == batch.rows && batch.roles.extent[1] == batch.tokens),
+        ErrorCode::kUsage, "batch: mask is {}, need ({}, {})", ShapeText(batch.roles), batch.rows,
         batch.tokens);
   Check(batch.num_hashes >= 0 && batch.num_hashes <= limits::kHashRounds, ErrorCode::kUsage,
         "batch: {} rounds of hashing, need 1 to {}, or 0 for the config's", batch.num_hashes,
         limits::kHashRounds);
   if (!batch.documents.empty()) {
-    Check(batch.mask.empty() && batch.positions.empty(), ErrorCode::kUsage,
+    Check(batch.roles.empty() && batch.positions.empty(), ErrorCode::kUsage,
           "batch: documents in rows exclude a mask and positions");
     CheckDocuments(batch.documents, batch.rows, batch.tokens);
   }
   if (strict_) CheckOriginalRules(config_, batch, pass == Pass::kTraining);
 }
 
-void Reformer::CheckPositions(const TokenBatch& batch) const {
+void Reformer::CheckPositions(const ReformerBatch& batch) const {
   const idx_t longest = config_.longest();
   if (batch.positions.empty()) {
     Check(batch.tokens <= longest, ErrorCode::kUsage,

@@ -29,7 +29,7 @@ struct StepResult {
   std::vector<float> gradients;
 };
 
-StepResult RunStep(Context& context, Reformer& model, const TokenBatch& batch,
+StepResult RunStep(Context& context, Reformer& model, const ReformerBatch& batch,
                    const StepDropout& dropout = {}) {
   model.parameters().AllocateGradients();
   const float scale = 1.0f / static_cast<float>(batch.rows * batch.tokens);

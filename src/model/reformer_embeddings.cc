@@ -14,7 +14,7 @@ namespace {
 // Calls run(row, begin, count, position) for each stretch of a row's tokens whose given positions
 // follow one another.
 template <class Run>
-void ForEachStretch(const TokenBatch& batch, const Run& run) {
+void ForEachStretch(const ReformerBatch& batch, const Run& run) {
   for (idx_t b = 0; b < batch.rows; ++b) {
     const auto row = batch.positions.subspan(static_cast<std::size_t>(b * batch.tokens),
                                              static_cast<std::size_t>(batch.tokens));
@@ -33,7 +33,7 @@ Dropout OfRow(const Dropout& site, idx_t row) {
 }  // namespace
 
 // x (N, C) = dropout(words[ids]) + positions.
-void Reformer::Embed(Context& context, const TokenBatch& batch, const StepDropout& dropout,
+void Reformer::Embed(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& x) {
   if (batch.embeddings.empty()) {
     EmbeddingForward(context, batch.ids, parameters_.matrix(words_), x);
@@ -94,8 +94,8 @@ void Reformer::AddPositionsBackward(Context& context, idx_t rows, idx_t start,
 }
 
 // dx (N, C) is scratch afterwards.
-void Reformer::EmbedBackward(Context& context, const TokenBatch& batch, const StepDropout& dropout,
-                             const View<float, 2>& dx) {
+void Reformer::EmbedBackward(Context& context, const ReformerBatch& batch,
+                             const StepDropout& dropout, const View<float, 2>& dx) {
   const Dropout site = SiteOf(dropout, config_.hidden_dropout, kPositions);
   if (!batch.documents.empty()) {
     ForEachDocument(batch.documents, [&](idx_t d, idx_t begin, idx_t length) {

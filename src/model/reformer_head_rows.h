@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "model/reformer_heads.h"
+#include "model/head_layer.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "streams/residual_stream.h"
 

@@ -29,14 +29,15 @@ ReformerConfig HeadConfig(HeadKind head, bool decoder = false) {
   return c;
 }
 
-// Targets for every head.
-struct Targets {
+// HeadTargets for every head.
+struct HeadTargets {
   std::vector<std::int32_t> labels = {2, 0}, starts = {3, 20}, ends = {9, 21};
   std::vector<float> values = {0.5f, 1.0f, 0.0f, -0.25f, 0.75f, 1.5f};
 };
 
-TokenBatch With(const TokenBatch& batch, const Targets& targets, bool classes) {
-  TokenBatch with = batch;
+ReformerBatch With(const ReformerBatch& batch, const HeadTargets& targets, bool classes) {
+  ReformerBatch with = batch;
+  with.labels = {};
   if (classes) {
     with.labels = targets.labels;
   } else {
@@ -48,7 +49,7 @@ TokenBatch With(const TokenBatch& batch, const Targets& targets, bool classes) {
 }
 
 // LayerNorm(y1 ++ y2), (B*T, 2C).
-Tensor LastHidden(Context& context, Reformer& model, const TokenBatch& batch) {
+Tensor LastHidden(Context& context, Reformer& model, const ReformerBatch& batch) {
   const idx_t n = batch.rows * batch.tokens, channels = model.config().hidden_size;
   Tensor y1({n, channels}), y2({n, channels}), h({n, 2 * channels});
   model.Encode(context, batch, y1.view<2>(), y2.view<2>());
@@ -56,7 +57,7 @@ Tensor LastHidden(Context& context, Reformer& model, const TokenBatch& batch) {
   return h;
 }
 
-Tensor HeadLogits(Context& context, Reformer& model, const TokenBatch& batch) {
+Tensor HeadLogits(Context& context, Reformer& model, const ReformerBatch& batch) {
   const idx_t n = batch.rows * batch.tokens, channels = model.config().hidden_size;
   Tensor y1({n, channels}), y2({n, channels});
   model.Encode(context, batch, y1.view<2>(), y2.view<2>());
@@ -94,7 +95,7 @@ double LogSumExp(const std::vector<double>& x) {
 TEST(SequenceHead, IsTwoLayersOverTheFirstToken) {
   Context context(2);
   const RandomBatch data(2, 29, 31, 4);
-  const Targets targets;
+  const HeadTargets targets;
   Reformer model = Initialised(HeadConfig(HeadKind::kSequence));
   const Tensor h = LastHidden(context, model, data.batch);
   const Tensor logits = HeadLogits(context, model, data.batch);
@@ -124,7 +125,7 @@ TEST(SequenceHead, IsTwoLayersOverTheFirstToken) {
 TEST(QuestionHead, AnswersCompeteWithinTheirRow) {
   Context context(2);
   const RandomBatch data(2, 29, 31, 4);
-  Targets targets;
+  HeadTargets targets;
   Reformer model = Initialised(HeadConfig(HeadKind::kQuestion));
   const Tensor h = LastHidden(context, model, data.batch);
   const Tensor logits = HeadLogits(context, model, data.batch);
@@ -166,10 +167,10 @@ TEST(QuestionHead, ALongTextIsReadInBlocks) {
   Reformer model = Initialised(config);
   const idx_t tokens = 2500;
   const RandomBatch data(2, tokens, 31, 4);
-  Targets targets;
+  HeadTargets targets;
   targets.starts = {3, 2400};
   targets.ends = {1800, 2499};
-  const TokenBatch batch = With(data.batch, targets, true);
+  const ReformerBatch batch = With(data.batch, targets, true);
   const Tensor h = LastHidden(context, model, batch);
   double sum = 0.0;
   for (idx_t b = 0; b < 2; ++b) {
@@ -193,7 +194,7 @@ TEST(QuestionHead, ALongTextIsReadInBlocks) {
 void ExpectHeadSlope(ReformerConfig config, bool classes, idx_t counted,
                      const StepDropout& dropout = {}) {
   const RandomBatch data(2, 24, config.vocab_size, 6);
-  const Targets targets;
+  const HeadTargets targets;
   SlopeCheck(config, dropout, With(data.batch, targets, classes), counted).ExpectAll();
 }
 
@@ -229,7 +230,7 @@ TEST(HeadGradients, SameBitsForAnyThreads) {
     ReformerConfig config = HeadConfig(head);
     config.hidden_dropout = 0.1;
     const RandomBatch data(2, 60, config.vocab_size, 8);
-    const Targets targets;
+    const HeadTargets targets;
     test::ExpectSameBitsForAnyThreads([&](Context& context) {
       Reformer model(config);
       model.Initialise(9);
@@ -247,7 +248,7 @@ TEST(HeadGradients, SameBitsForAnyThreads) {
 TEST(SequenceHead, HasADropoutOfItsOwn) {
   Context context(1);
   const RandomBatch data(2, 24, 31, 6);
-  const Targets targets;
+  const HeadTargets targets;
   const auto loss = [&](double hidden, std::optional<double> classifier) {
     ReformerConfig config = HeadConfig(HeadKind::kSequence);
     config.hidden_dropout = hidden;
@@ -325,10 +326,14 @@ TEST(LanguageHead, OfTwoBiasesTheDecodersCounts) {
 TEST(ReformerHeads, MissingTargetsAreNamed) {
   Context context(1);
   const RandomBatch data(2, 12, 31, 4);
-  Targets targets;
+  HeadTargets targets;
   Reformer classes = Initialised(HeadConfig(HeadKind::kSequence));
   Reformer answers = Initialised(HeadConfig(HeadKind::kQuestion));
-  EXPECT_TRUE(Throws([&] { classes.Loss(context, data.batch); }, ErrorCode::kUsage, "0 values"));
+  ReformerBatch unlabelled = data.batch;
+  unlabelled.labels = {};
+  EXPECT_TRUE(Throws([&] { classes.Loss(context, unlabelled); }, ErrorCode::kUsage, "0 values"));
+  EXPECT_TRUE(Throws([&] { classes.Loss(context, data.batch); }, ErrorCode::kUsage,
+                     "24 labels for 2 rows"));
   targets.labels = {3, 0};
   EXPECT_TRUE(Throws([&] { classes.Loss(context, With(data.batch, targets, true)); },
                      ErrorCode::kUsage, "label 3"));

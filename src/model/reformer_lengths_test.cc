@@ -40,7 +40,7 @@ struct Step {
   std::vector<float> gradients;
 };
 
-Step StepOf(Reformer& model, const TokenBatch& batch, const StepDropout& dropout = {}) {
+Step StepOf(Reformer& model, const ReformerBatch& batch, const StepDropout& dropout = {}) {
   Context context(2);
   if (!model.parameters().has_gradients()) model.parameters().AllocateGradients();
   const View<float, 1> gradients = model.parameters().gradients();
@@ -72,7 +72,7 @@ TEST(Padding, WhatIsHiddenLeavesNoTrace) {
         mask[static_cast<std::size_t>(t)] = 0;
         data.targets[static_cast<std::size_t>(t)] = kIgnoreLabel;
       }
-      data.batch.mask = {mask.data(), {2, tokens}};
+      data.batch.roles = {mask.data(), {2, tokens}};
       const auto one = Encoded(model, data.batch);
       const Step first = StepOf(model, data.batch);
       for (idx_t t = begin; t < end; ++t) {
@@ -132,7 +132,7 @@ TEST(Positions, GivenOnesMoveTheEmbeddings) {
   config.layers = {LayerKind::kLocal};
   Reformer model = Initialised(config);
   const std::vector<std::int32_t> ids = {5}, positions = {37};
-  TokenBatch one{1, 1, ids, {}};
+  ReformerBatch one{1, 1, ids, {}};
   one.positions = positions;
   Tensor direct({1, 24}), y1({1, 24}), y2({1, 24});
   std::vector<Tensor> hidden;
@@ -180,7 +180,7 @@ TEST(Embeddings, OfTheWordTableAreTheWords) {
     std::copy_n(&words(data.ids[static_cast<std::size_t>(i)], 0), 24, rows.data<float>() + i * 24);
   }
   const Step by_ids = StepOf(model, data.batch);
-  TokenBatch batch = data.batch;
+  ReformerBatch batch = data.batch;
   batch.ids = {};
   batch.embeddings = std::as_const(rows).view<2>();
   EXPECT_SAME_BITS(Span(Encoded(model, batch)), Span(expected));
@@ -254,8 +254,8 @@ TEST(ModelClass, TakesMasksRoundsAndTextsOfAnyLengths) {
   std::vector<std::uint8_t> mask(90, 1);
   std::fill_n(mask.begin(), 7, std::uint8_t{0});
   Reformer reformer = Initialised(MixedConfig());
-  TokenBatch batch = data.batch;
-  batch.mask = {mask.data(), {2, 45}};
+  ReformerBatch batch = data.batch;
+  batch.roles = {mask.data(), {2, 45}};
   batch.num_hashes = 3;
   Tensor y1({90, 24}), y2({90, 24});
   reformer.Encode(context, batch, y1.view<2>(), y2.view<2>());
@@ -361,8 +361,8 @@ ReformerConfig StrictConfig() {
 
 TEST(Strict, TrainingWantsTheOriginalsLengths) {
   const auto error = [](const ReformerConfig& config,
-                        const std::function<void(TokenBatch*)>& change, idx_t tokens) {
-    TokenBatch batch;
+                        const std::function<void(ReformerBatch*)>& change, idx_t tokens) {
+    ReformerBatch batch;
     batch.rows = 1;
     batch.tokens = tokens;
     change(&batch);
@@ -374,7 +374,7 @@ TEST(Strict, TrainingWantsTheOriginalsLengths) {
     }
     return std::string();
   };
-  const auto nothing = [](TokenBatch*) {};
+  const auto nothing = [](ReformerBatch*) {};
   ReformerConfig table = StrictConfig();
   table.axial = false;
   EXPECT_NE(error(table, nothing, 30).find("multiple of 12"), std::string::npos);
@@ -388,15 +388,15 @@ TEST(Strict, TrainingWantsTheOriginalsLengths) {
   EXPECT_EQ(error(axial, nothing, 36), "");
   const std::vector<std::int32_t> positions(36, 0);
   EXPECT_NE(error(
-                axial, [&](TokenBatch* b) { b->positions = positions; }, 36)
+                axial, [&](ReformerBatch* b) { b->positions = positions; }, 36)
                 .find("positions"),
             std::string::npos);
   EXPECT_NE(error(
-                table, [](TokenBatch* b) { b->num_hashes = 3; }, 36)
+                table, [](ReformerBatch* b) { b->num_hashes = 3; }, 36)
                 .find("3 rounds"),
             std::string::npos);
   EXPECT_EQ(error(
-                table, [](TokenBatch* b) { b->num_hashes = 2; }, 36),
+                table, [](ReformerBatch* b) { b->num_hashes = 2; }, 36),
             "");
   table.chunk_size_feed_forward = 7;
   EXPECT_NE(error(table, nothing, 36).find("chunk_size_feed_forward 7"), std::string::npos);
@@ -452,7 +452,7 @@ TEST(Strict, EvaluationPadsToWholeChunks) {
                          : 3);
       mask.push_back(real);
     }
-    const TokenBatch longer{2, padded, ids, {}, {mask.data(), {2, padded}}};
+    const ReformerBatch longer{2, padded, ids, {}, {mask.data(), {2, padded}}};
     const auto expected = Encoded(model, longer);
     const auto loose = Encoded(model, data.batch);
     model.SetStrict(true);
@@ -473,7 +473,7 @@ TEST(Strict, EvaluationPadsToWholeChunks) {
       std::copy_n(&words(data.ids[static_cast<std::size_t>(i)], 0), channels,
                   rows.data<float>() + i * channels);
     }
-    TokenBatch embedded = data.batch;
+    ReformerBatch embedded = data.batch;
     embedded.ids = {};
     embedded.embeddings = std::as_const(rows).view<2>();
     EXPECT_SAME_BITS(Span(Encoded(model, embedded)), Span(strict));

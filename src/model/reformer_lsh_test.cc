@@ -24,7 +24,7 @@ ReformerConfig LshOnlyConfig() {
   return c;
 }
 
-double StepLoss(Reformer& model, const TokenBatch& batch, const StepDropout& step) {
+double StepLoss(Reformer& model, const ReformerBatch& batch, const StepDropout& step) {
   Context context(2);
   model.parameters().AllocateGradients();
   return model.LossAndGradients(context, batch, 1.0f, step).sum;

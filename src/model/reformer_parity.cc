@@ -16,7 +16,7 @@ constexpr const char* kRotations = "rotations.";
 
 // The case's inputs as the model takes them.
 struct CaseInputs {
-  TokenBatch batch;
+  ReformerBatch batch;
   std::vector<std::int32_t> ids, labels, targets, positions, starts, ends;
   std::vector<std::uint8_t> mask;
   Tensor values, embeddings, cotangent;
@@ -45,7 +45,7 @@ std::vector<idx_t> ReadTokens(const ParityCase& recorded, const ReformerConfig& 
   Check(good && (!embedded || shape[2] == config.hidden_size), ErrorCode::kFormat,
         "{}: {} has shape {}, need (batch, tokens{})", recorded.source().source(), name,
         ShapeText(shape), embedded ? fmt::format(", {}", config.hidden_size) : std::string());
-  TokenBatch& batch = inputs->batch;
+  ReformerBatch& batch = inputs->batch;
   batch.rows = shape[0];
   batch.tokens = shape[1];
   if (embedded) {
@@ -60,11 +60,11 @@ std::vector<idx_t> ReadTokens(const ParityCase& recorded, const ReformerConfig& 
 
 // Reads positions, hidden tokens and the rounds of hashing.
 void ReadPlaces(const ParityCase& recorded, const std::vector<idx_t>& shape, CaseInputs* inputs) {
-  TokenBatch& batch = inputs->batch;
+  ReformerBatch& batch = inputs->batch;
   for (const std::int32_t v : recorded.Integers("input.attention_mask", shape, true)) {
     inputs->mask.push_back(v != 0);
   }
-  if (!inputs->mask.empty()) batch.mask = {inputs->mask.data(), {shape[0], shape[1]}};
+  if (!inputs->mask.empty()) batch.roles = {inputs->mask.data(), {shape[0], shape[1]}};
   inputs->positions = recorded.Integers("input.position_ids", shape, true);
   batch.positions = inputs->positions;
   if (!recorded.Has("input.num_hashes")) return;
@@ -74,7 +74,7 @@ void ReadPlaces(const ParityCase& recorded, const std::vector<idx_t>& shape, Cas
 
 void ReadTargets(const ParityCase& recorded, const ReformerConfig& config,
                  const std::vector<idx_t>& shape, CaseInputs* inputs) {
-  TokenBatch& batch = inputs->batch;
+  ReformerBatch& batch = inputs->batch;
   const auto each_row = [&](const char* name) {  // (B) or (B, 1)
     if (!recorded.Has(name)) return std::vector<std::int32_t>();
     const bool column = recorded.source().Info(name).shape.size() == 2;
@@ -90,7 +90,7 @@ void ReadTargets(const ParityCase& recorded, const ReformerConfig& config,
   if (config.head != HeadKind::kSequence) {
     inputs->targets = Targets(recorded.Integers("input.labels", shape), shape[1],
                               config.head == HeadKind::kCausalLm);
-    batch.targets = inputs->targets;
+    batch.labels = inputs->targets;
   } else if (recorded.LabelsAreNumbers(config.problem, config.label_count())) {
     inputs->values = recorded.LabelValues(shape[0] * config.label_count());
     batch.values = {inputs->values.data<float>(), static_cast<std::size_t>(inputs->values.size())};
@@ -184,7 +184,7 @@ class CaseRunner {
 
   // Hidden states have the padded length, later outputs do not.
   void Outputs() {
-    const TokenBatch& batch = inputs_.batch;
+    const ReformerBatch& batch = inputs_.batch;
     const idx_t n = batch.rows * batch.tokens, channels = model_.config().hidden_size;
     Tensor y1({n, channels}), y2({n, channels});
     std::vector<Tensor> hidden_states;

@@ -220,7 +220,7 @@ TEST(Reformer, RowsOfABatchDoNotSeeEachOther) {
   Tensor a1({2 * tokens, channels}), a2({2 * tokens, channels});
   model.Encode(context, both.batch, a1.view<2>(), a2.view<2>());
   Tensor b1({tokens, channels}), b2({tokens, channels});
-  TokenBatch second{1, tokens, std::span<const std::int32_t>(both.ids).last(tokens), {}, {}};
+  ReformerBatch second{1, tokens, std::span<const std::int32_t>(both.ids).last(tokens), {}, {}};
   model.Encode(context, second, b1.view<2>(), b2.view<2>());
   const auto count = static_cast<std::size_t>(tokens * channels);
   for (std::size_t i = 0; i < count; ++i) {
@@ -246,7 +246,7 @@ TEST(Reformer, BadBatchesAreNamed) {
   Context context(1);
   Reformer model(SmallConfig());
   Tensor y1({300, 24}), y2({300, 24});
-  const auto error = [&](const TokenBatch& batch) -> std::string {
+  const auto error = [&](const ReformerBatch& batch) -> std::string {
     try {
       const idx_t n = batch.rows * batch.tokens;
       model.Encode(context, batch, y1.view<2>().Rows(0, n), y2.view<2>().Rows(0, n));

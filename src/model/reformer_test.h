@@ -46,7 +46,7 @@ inline ReformerConfig MixedConfig() {
 // A batch of random tokens that owns its memory.
 struct RandomBatch {
   std::vector<std::int32_t> ids, targets;
-  TokenBatch batch;
+  ReformerBatch batch;
   RandomBatch(idx_t rows, idx_t tokens, idx_t vocabulary, std::uint64_t seed) {
     Rng rng(seed);
     for (idx_t i = 0; i < rows * tokens; ++i) {
@@ -68,7 +68,7 @@ inline Reformer Initialised(const ReformerConfig& config) {
 }
 
 // Both streams behind the last layer.
-inline std::vector<float> Encoded(Reformer& model, const TokenBatch& batch, int threads = 2) {
+inline std::vector<float> Encoded(Reformer& model, const ReformerBatch& batch, int threads = 2) {
   Context context(threads);
   const idx_t n = batch.rows * batch.tokens, channels = model.config().hidden_size;
   Tensor y1({n, channels}), y2({n, channels});
@@ -89,7 +89,7 @@ class SlopeCheck {
   static constexpr std::uint64_t kAttempts = 40;
 
   // The loss is the mean over `counted`; 0: over all tokens.
-  SlopeCheck(const ReformerConfig& config, const StepDropout& dropout, const TokenBatch& batch,
+  SlopeCheck(const ReformerConfig& config, const StepDropout& dropout, const ReformerBatch& batch,
              idx_t counted = 0)
       : context_(2),
         model_(config),
@@ -171,7 +171,7 @@ class SlopeCheck {
   Context context_;
   Reformer model_;
   StepDropout dropout_;
-  TokenBatch batch_;
+  ReformerBatch batch_;
   idx_t counted_;
   std::vector<float> gradients_;
   std::vector<std::uint16_t> buckets_;
@@ -180,7 +180,7 @@ class SlopeCheck {
 inline void ExpectSlope(const ReformerConfig& config, const StepDropout& dropout, idx_t rows,
                         idx_t tokens, const KeyMask& mask = {}) {
   RandomBatch data(rows, tokens, config.vocab_size, 6);
-  data.batch.mask = mask;
+  data.batch.roles = mask;
   SlopeCheck(config, dropout, data.batch).ExpectAll();
 }
 

@@ -20,7 +20,7 @@ struct Stretch {
 };
 
 // kUsage unless each of the documents is hidden from end to end, or nowhere.
-void CheckHiddenDocuments(const TextBatch& batch) {
+void CheckHiddenDocuments(const BatchView& batch) {
   CheckDocuments(batch.documents, batch.rows, batch.tokens);
   ForEachDocument(batch.documents, [&](idx_t, idx_t begin, idx_t length) {
     idx_t hidden = 0;
@@ -35,7 +35,7 @@ void CheckHiddenDocuments(const TextBatch& batch) {
 }
 
 // With documents, whole rows: padding is a hidden document of its own.
-std::vector<Stretch> StretchesOf(const TextBatch& batch) {
+std::vector<Stretch> StretchesOf(const BatchView& batch) {
   std::vector<Stretch> stretches;
   if (!batch.documents.empty()) {
     CheckHiddenDocuments(batch);
@@ -57,50 +57,63 @@ std::vector<Stretch> StretchesOf(const TextBatch& batch) {
   return stretches;
 }
 
-// Stretches of one length as a batch that owns its memory.
+// Whether the rows of a batch stand in it as the model runs them: from end to end.
+bool AreWhole(const BatchView& batch, const std::vector<Stretch>& stretches) {
+  return std::all_of(stretches.begin(), stretches.end(),
+                     [&](const Stretch& s) { return s.begin == 0 && s.tokens == batch.tokens; });
+}
+
+bool HasHidden(const TokenRoles& roles) {
+  for (idx_t b = 0; !roles.empty() && b < roles.extent[0]; ++b) {
+    const std::uint8_t* row = &roles(b, 0);
+    if (std::find(row, row + roles.extent[1], kHiddenToken) != row + roles.extent[1]) return true;
+  }
+  return false;
+}
+
+// Stretches of one length as a batch. A whole batch is not copied.
 class EqualRows {
  public:
-  EqualRows(const TextBatch& from, std::vector<Stretch> stretches, const TextModelInfo& info)
-      : stretches_(std::move(stretches)) {
-    batch_.rows = static_cast<idx_t>(stretches_.size());
-    batch_.tokens = stretches_.front().tokens;
-    for (const Stretch& s : stretches_) {
-      Take(from.ids, s.row * from.tokens + s.begin, s.tokens, &ids_);
-      const bool masked = from.documents.empty() && !from.roles.empty();
-      for (idx_t t = s.begin; t < s.begin + s.tokens && masked; ++t) {
-        mask_.push_back(from.roles(s.row, t) != kHiddenToken);
-      }
-      TakeTargets(from, s, info);
-    }
-    batch_.ids = ids_;
-    const bool holes = std::count(mask_.begin(), mask_.end(), 0) > 0;
-    if (holes) batch_.mask = {mask_.data(), {batch_.rows, batch_.tokens}};
-    batch_.targets = targets_;
-    batch_.labels = labels_;
-    batch_.values = values_;
-    batch_.starts = starts_;
-    batch_.ends = ends_;
-    batch_.documents = from.documents;
+  EqualRows(const BatchView& from, std::vector<Stretch> stretches, const TextModelInfo& info)
+      : stretches_(std::move(stretches)), view_(from) {
+    const bool whole =
+        static_cast<idx_t>(stretches_.size()) == from.rows && AreWhole(from, stretches_);
+    if (!whole) Copy(from, info);
+    // Hidden documents are documents of their own.
+    if (!from.documents.empty() || !HasHidden(view_.roles)) view_.roles = {};
   }
   EqualRows(const EqualRows&) = delete;
   EqualRows& operator=(const EqualRows&) = delete;
 
-  const TokenBatch& batch() const { return batch_; }
+  const BatchView& batch() const { return view_; }
   const std::vector<Stretch>& stretches() const { return stretches_; }
 
  private:
+  void Copy(const BatchView& from, const TextModelInfo& info) {
+    copy_.rows = static_cast<idx_t>(stretches_.size());
+    copy_.tokens = stretches_.front().tokens;
+    for (const Stretch& s : stretches_) {
+      Take(from.ids, s.row * from.tokens + s.begin, s.tokens, &copy_.ids);
+      for (idx_t t = s.begin; t < s.begin + s.tokens && !from.roles.empty(); ++t) {
+        copy_.roles.push_back(from.roles(s.row, t));
+      }
+      TakeTargets(from, s, info);
+    }
+    if (copy_.roles.empty()) copy_.roles.assign(copy_.ids.size(), kLocalToken);
+    view_ = copy_.view();
+  }
   template <class T>
   static void Take(std::span<const T> from, idx_t begin, idx_t count, std::vector<T>* to) {
     if (from.empty()) return;
     const auto first = from.begin() + begin;
     to->insert(to->end(), first, first + count);
   }
-  void TakeTargets(const TextBatch& from, const Stretch& s, const TextModelInfo& info) {
+  void TakeTargets(const BatchView& from, const Stretch& s, const TextModelInfo& info) {
     if (info.head == HeadKind::kSequence) {
-      Take(from.labels, s.row, 1, &labels_);
-      Take(from.values, s.row * info.label_count(), info.label_count(), &values_);
+      Take(from.labels, s.row, 1, &copy_.labels);
+      Take(from.values, s.row * info.label_count(), info.label_count(), &copy_.values);
     } else {
-      Take(from.labels, s.row * from.tokens + s.begin, s.tokens, &targets_);
+      Take(from.labels, s.row * from.tokens + s.begin, s.tokens, &copy_.labels);
     }
     const auto place = [&](std::span<const std::int32_t> places, std::vector<std::int32_t>* to) {
       if (places.empty()) return;
@@ -108,19 +121,17 @@ class EqualRows {
       const bool ignored = at >= from.tokens;
       to->push_back(static_cast<std::int32_t>(ignored ? s.tokens : at - s.begin));
     };
-    place(from.starts, &starts_);
-    place(from.ends, &ends_);
+    place(from.starts, &copy_.starts);
+    place(from.ends, &copy_.ends);
   }
 
   std::vector<Stretch> stretches_;
-  std::vector<std::int32_t> ids_, targets_, labels_, starts_, ends_;
-  std::vector<float> values_;
-  std::vector<std::uint8_t> mask_;
-  TokenBatch batch_;
+  Batch copy_;
+  BatchView view_;
 };
 
 // The batch in groups of rows of one length, the longest first.
-std::vector<std::unique_ptr<EqualRows>> GroupsOf(const TextBatch& batch,
+std::vector<std::unique_ptr<EqualRows>> GroupsOf(const BatchView& batch,
                                                  const TextModelInfo& info) {
   std::map<idx_t, std::vector<Stretch>, std::greater<>> by_length;
   for (const Stretch& s : StretchesOf(batch)) by_length[s.tokens].push_back(s);
@@ -148,16 +159,13 @@ class ReformerTextModel final : public TextModel {
          "recompute: a Reformer's layers are reversible and keep nothing; leave --recompute out");
   }
 
-  void MarkGlobals(const GlobalPolicy&, std::span<const std::int32_t>, idx_t, idx_t,
-                   std::span<std::uint8_t>, std::span<const idx_t>) const override {}
-
-  void Encode(Context& context, const TextBatch& batch, const View<float, 2>& hidden) override {
+  void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden) override {
     ZeroRows(context, hidden);
     const idx_t channels = info_.width / 2;
     for (const auto& group : GroupsOf(batch, info_)) {
       const idx_t tokens = group->batch().tokens, n = group->batch().rows * tokens;
       Tensor y1({n, channels}), y2({n, channels});
-      model_.Encode(context, group->batch(), y1.view<2>(), y2.view<2>());
+      model_.Encode(context, ReformerBatch{group->batch()}, y1.view<2>(), y2.view<2>());
       for (std::size_t i = 0; i < group->stretches().size(); ++i) {
         const Stretch& s = group->stretches()[i];
         const idx_t from = static_cast<idx_t>(i) * tokens;
@@ -167,7 +175,7 @@ class ReformerTextModel final : public TextModel {
     }
   }
 
-  Tensor Logits(Context& context, const TextBatch& batch,
+  Tensor Logits(Context& context, const BatchView& batch,
                 const View<const float, 2>& hidden) override {
     if (info_.head != HeadKind::kSequence) return model_.LogitsOfRows(context, hidden);
     std::vector<std::int32_t> first;
@@ -179,13 +187,13 @@ class ReformerTextModel final : public TextModel {
     return model_.LogitsOfRows(context, rows.view<2>());
   }
 
-  HeadLoss Loss(Context& context, const TextBatch& batch) override {
+  HeadLoss Loss(Context& context, const BatchView& batch) override {
     return Sum(batch,
-               [&](const TokenBatch& rows, std::size_t) { return model_.Loss(context, rows); });
+               [&](const ReformerBatch& rows, std::size_t) { return model_.Loss(context, rows); });
   }
-  HeadLoss LossAndGradients(Context& context, const TextBatch& batch, float scale,
+  HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
                             const StepDropout& dropout) override {
-    return Sum(batch, [&](const TokenBatch& rows, std::size_t group) {
+    return Sum(batch, [&](const ReformerBatch& rows, std::size_t group) {
       StepDropout own = dropout;  // the first group draws as a batch without padding does
       if (group > 0 && dropout.active) own.key = DeriveKey(dropout.key, kGroups + group);
       return model_.LossAndGradients(context, rows, scale, own);
@@ -200,14 +208,11 @@ class ReformerTextModel final : public TextModel {
   static constexpr std::uint64_t kGroups = std::uint64_t{1} << 32;  // beyond the model's sites
 
   template <class LossOf>
-  HeadLoss Sum(const TextBatch& batch, const LossOf& loss_of) {
+  HeadLoss Sum(const BatchView& batch, const LossOf& loss_of) {
     HeadLoss total;
     const auto groups = GroupsOf(batch, info_);
     for (std::size_t i = 0; i < groups.size(); ++i) {
-      const HeadLoss part = loss_of(groups[i]->batch(), i);
-      total.sum += part.sum;
-      total.counted += part.counted;
-      total.correct += part.correct;
+      total.Add(loss_of(ReformerBatch{groups[i]->batch()}, i));
     }
     total.mean = MeanLoss(total.sum, total.counted);
     return total;

@@ -35,7 +35,7 @@ struct BranchCall {
   bool training = false;          // dropout is on
   std::uint64_t dropout_key = 0;  // of this step and this branch; sites derive theirs from it
 
-  // Lengths of the documents in the rows, as TokenBatch has them; empty: a row is one.
+  // Lengths of the documents in the rows, as ReformerBatch has them; empty: a row is one.
   std::span<const idx_t> documents = {};
 
   // LSH layers only. Rotations are drawn from the key, unless they are given (H, D, R, columns).

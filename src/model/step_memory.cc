@@ -10,6 +10,8 @@
 #include "base/limits.h"
 #include "model/longformer.h"
 #include "model/reformer.h"
+#include "model/targets.h"
+#include "model/text_model.h"
 
 namespace longspan {
 namespace {
@@ -33,26 +35,6 @@ void CheckSmallest(idx_t units, const StepNeeds& needs, std::size_t bytes) {
         Megabytes(m.weights + m.gradients + m.moments), Megabytes(bytes));
 }
 
-// Targets of heads that do not read every token.
-struct ReformerTargets {
-  std::vector<std::int32_t> labels;
-  std::vector<float> values;
-
-  ReformerTargets(const ReformerConfig& config, TokenBatch* batch)
-      : labels(static_cast<std::size_t>(batch->rows), 0) {
-    if (config.head == HeadKind::kQuestion) batch->starts = batch->ends = labels;
-    if (config.head != HeadKind::kSequence) return;
-    values.assign(labels.size() * config.labels.size(), 0.0f);
-    const bool classes =
-        ProblemOf(config.problem, config.label_count(), true) == ProblemType::kSingleLabel;
-    if (classes) {
-      batch->labels = labels;
-    } else {
-      batch->values = values;
-    }
-  }
-};
-
 }  // namespace
 
 StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads,
@@ -70,10 +52,11 @@ StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, i
   float* weights = frame.Take<float>(extent);
   model.parameters().Borrow(weights, frame.Take<float>(extent));
   const auto words = [&] {
-    return std::span<const std::int32_t>(frame.Take<std::int32_t>(n), static_cast<std::size_t>(n));
+    return std::span<std::int32_t>(frame.Take<std::int32_t>(n), static_cast<std::size_t>(n));
   };
-  TokenBatch batch{rows, tokens, words(), words()};
-  const ReformerTargets targets(config, &batch);
+  ReformerBatch batch{rows, tokens, words()};
+  const Targets targets(InfoOf(config), rows, tokens, words());
+  targets.AddTo(&batch);
   model.ComputeIn(policy.compute);
   model.KeepUpTo(policy.keep);
   model.GradientStreamsIn(policy.gradient_streams);
@@ -94,48 +77,6 @@ StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, i
   return needs;
 }
 
-namespace {
-
-// Targets for the head, as many as training has.
-struct Targets {
-  std::vector<std::int32_t> labels;
-  std::vector<float> values;
-
-  Targets(const LongformerConfig& config, idx_t rows, idx_t tokens, LongformerBatch* batch) {
-    const auto n = static_cast<std::size_t>(rows * tokens), b = static_cast<std::size_t>(rows);
-    labels.assign(b, 0);
-    switch (config.head) {
-      case HeadKind::kMaskedLm:
-        labels.assign(n, kIgnoreLabel);
-        for (std::size_t t = 0; t < n; ++t) labels[t] = t % 20 < 3 ? 0 : kIgnoreLabel;
-        break;
-      case HeadKind::kToken:
-        labels.assign(n, 0);
-        break;
-      case HeadKind::kQuestion:
-        batch->starts = batch->ends = labels;
-        return;
-      case HeadKind::kSequence:
-        values.assign(b * config.labels.size(), 0.0f);
-        break;
-      case HeadKind::kNone:
-      case HeadKind::kChoice:
-      case HeadKind::kCausalLm:  // a Longformer has none
-        break;
-    }
-    const bool numbers = config.head == HeadKind::kSequence &&
-                         (config.problem == ProblemType::kRegression ||
-                          config.problem == ProblemType::kMultiLabel || config.labels.size() == 1);
-    if (numbers) {
-      batch->values = values;
-    } else {
-      batch->labels = labels;
-    }
-  }
-};
-
-}  // namespace
-
 StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens, int threads,
                        const StepPolicy& policy) {
   CheckStep(rows, tokens);
@@ -150,16 +91,17 @@ StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens,
 
   const std::vector<std::int32_t> ids(n, config.pad_token == 0 ? 1 : 0);
   std::vector<std::uint8_t> roles(n, kLocalToken);
-  LongformerBatch batch;
+  BatchView batch;
   batch.rows = rows;
   batch.tokens = tokens;
   batch.ids = ids;
   batch.roles = {roles.data(), {rows, tokens}};
-  const bool reads_first = config.head == HeadKind::kSequence || config.head == HeadKind::kChoice;
-  for (idx_t b = 0; reads_first && b < rows; ++b) {
+  for (idx_t b = 0; ReadsFirstToken(config.head) && b < rows; ++b) {
     roles[static_cast<std::size_t>(b * tokens)] = kGlobalToken;
   }
-  const Targets targets(config, rows, tokens, &batch);
+  std::vector<std::int32_t> room(n);
+  const Targets targets(InfoOf(config), rows, tokens, room);
+  targets.AddTo(&batch);
   LongformerStep step;
   step.dropout = {true, 0};
   step.scale = 1.0f;

@@ -43,7 +43,7 @@ class Step {
   Context& context_;
   Reformer model_;
   std::vector<std::int32_t> ids_, targets_;
-  TokenBatch batch_;
+  ReformerBatch batch_;
 };
 
 struct Case {
@@ -105,7 +105,7 @@ TEST(RehearseLongformer, BooksWhatTheStepBooks) {
         }
         std::vector<std::uint8_t> roles(kRows * kTokens, kLocalToken);
         if (head == HeadKind::kSequence) roles[0] = roles[kTokens] = kGlobalToken;
-        LongformerBatch batch;
+        BatchView batch;
         batch.rows = kRows;
         batch.tokens = kTokens;
         batch.ids = ids;

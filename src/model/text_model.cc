@@ -16,7 +16,7 @@ namespace longspan {
 namespace {
 
 // kUsage where such a model has no such head.
-void CheckHas(std::span<const HeadClass> heads, HeadKind wanted, const char* model) {
+void CheckHas(std::span<const HeadClass> heads, HeadKind wanted, std::string_view model) {
   Check(!ClassOf(heads, wanted).empty(), ErrorCode::kUsage, "model: a {} has no such head", model);
 }
 
@@ -41,23 +41,17 @@ class LongformerTextModel final : public TextModel {
     model_.ComputeIn(model_.computes_in(), LayerCopies::kInTurn);
   }
 
-  void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids, idx_t rows,
-                   idx_t tokens, std::span<std::uint8_t> roles,
-                   std::span<const idx_t> documents) const override {
-    policy.Apply(model_.config(), ids, rows, tokens, roles, documents);
-  }
-
-  void Encode(Context& context, const TextBatch& batch, const View<float, 2>& hidden) override {
+  void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden) override {
     model_.Encode(context, batch, hidden);
   }
-  Tensor Logits(Context& context, const TextBatch& batch,
+  Tensor Logits(Context& context, const BatchView& batch,
                 const View<const float, 2>& hidden) override {
     return model_.Logits(context, batch, hidden);
   }
-  HeadLoss Loss(Context& context, const TextBatch& batch) override {
+  HeadLoss Loss(Context& context, const BatchView& batch) override {
     return model_.Loss(context, batch);
   }
-  HeadLoss LossAndGradients(Context& context, const TextBatch& batch, float scale,
+  HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
                             const StepDropout& dropout) override {
     LongformerStep step;
     step.dropout = dropout;
@@ -85,6 +79,8 @@ bool IsLongformer(const std::filesystem::path& directory) {
 
 TextModelInfo InfoOf(const LongformerConfig& c) {
   TextModelInfo info;
+  info.title = "Longformer";
+  info.heads = kLongformerHeads;
   info.head = c.head;
   info.class_name = LongformerClass(c.head);
   info.labels = c.labels;
@@ -93,13 +89,16 @@ TextModelInfo InfoOf(const LongformerConfig& c) {
   info.vocab_size = c.vocab_size;
   info.pad_token = c.pad_token;
   info.token_types = c.token_types;
+  info.sep_token = c.sep_token;
   info.longest = c.longest();
-  info.global_tokens = true;
+  info.global_tokens = info.padding_by_id = info.reads_labelled = true;
   return info;
 }
 
 TextModelInfo InfoOf(const ReformerConfig& c) {
   TextModelInfo info;
+  info.title = "Reformer";
+  info.heads = kReformerHeads;
   info.head = c.head;
   info.class_name = ReformerClass(c.head);
   info.labels = c.labels;
@@ -108,17 +107,19 @@ TextModelInfo InfoOf(const ReformerConfig& c) {
   info.vocab_size = c.vocab_size;
   info.pad_token = c.pad_token;
   info.longest = c.longest();
+  info.causal = c.is_decoder;
   return info;
 }
 
 GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given) {
   if (info.global_tokens) {
-    CheckHas(kLongformerHeads, info.head, "Longformer");
+    CheckHas(info.heads, info.head, info.title);
     return given.For(info.head);
   }
   const std::string name = given.Name();
   Check(name == "auto" || name == "none", ErrorCode::kUsage,
-        "global: '{}' is asked for, but a Reformer has no global tokens; leave --global out", name);
+        "global: '{}' is asked for, but a {} has no global tokens; leave --global out", name,
+        info.title);
   return GlobalPolicy::Parse("none");
 }
 

@@ -13,26 +13,10 @@
 #include "model/global_policy.h"
 #include "model/longformer.h"
 #include "model/reformer.h"
+#include "model/text_model_info.h"
 #include "model/wanted_head.h"
 
 namespace longspan {
-
-struct TextModelInfo {
-  HeadKind head = HeadKind::kNone;
-  std::string class_name;           // "LongformerForMaskedLM"
-  std::vector<std::string> labels;  // id2label
-  ProblemType problem = ProblemType::kInferred;
-  idx_t width = 0;  // of a last hidden state
-  idx_t vocab_size = 0, pad_token = 0, token_types = 1;
-  idx_t longest = 0;           // tokens of a row
-  bool global_tokens = false;  // whether some may see all others
-
-  idx_t label_count() const { return static_cast<idx_t>(labels.size()); }
-};
-
-// Rows of tokens with their roles and targets (model/longformer_batch.h). A Reformer has no global
-// tokens and no token types and ignores both.
-using TextBatch = LongformerBatch;
 
 TextModelInfo InfoOf(const LongformerConfig& config);
 TextModelInfo InfoOf(const ReformerConfig& config);
@@ -56,20 +40,15 @@ class TextModel {
   // cannot.
   virtual void Recompute() = 0;
 
-  // Makes tokens global: GlobalPolicy::Apply. documents: lengths, or none.
-  virtual void MarkGlobals(const GlobalPolicy& policy, std::span<const std::int32_t> ids,
-                           idx_t rows, idx_t tokens, std::span<std::uint8_t> roles,
-                           std::span<const idx_t> documents) const = 0;
-
   // Writes hidden (B*T, width): the head's input of every token. Hidden tokens get any finite
   // values. A row's padding, left or right, does not affect the other tokens.
-  virtual void Encode(Context& context, const TextBatch& batch, const View<float, 2>& hidden) = 0;
+  virtual void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden) = 0;
   // From Encode's hidden states: (B*T, V), (B*T, labels), (B*T, 2), (B, labels).
-  virtual Tensor Logits(Context& context, const TextBatch& batch,
+  virtual Tensor Logits(Context& context, const BatchView& batch,
                         const View<const float, 2>& hidden) = 0;
-  virtual HeadLoss Loss(Context& context, const TextBatch& batch) = 0;
+  virtual HeadLoss Loss(Context& context, const BatchView& batch) = 0;
   // With gradients of scale * sum.
-  virtual HeadLoss LossAndGradients(Context& context, const TextBatch& batch, float scale,
+  virtual HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
                                     const StepDropout& dropout) = 0;
 
   virtual std::string ConfigText() const = 0;

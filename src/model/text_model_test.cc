@@ -55,8 +55,8 @@ struct Ragged {
       texts.push_back(std::move(text));
     }
   }
-  TextBatch Batch(bool tokens) const {
-    TextBatch batch;
+  BatchView Batch(bool tokens) const {
+    BatchView batch;
     batch.rows = 4;
     batch.tokens = kTokens;
     batch.ids = ids;
@@ -67,8 +67,8 @@ struct Ragged {
     return batch;
   }
   // Row r by itself, nothing hidden.
-  TextBatch Alone(std::size_t r, bool tokens) const {
-    TextBatch batch;
+  BatchView Alone(std::size_t r, bool tokens) const {
+    BatchView batch;
     batch.rows = 1;
     batch.tokens = static_cast<idx_t>(texts[r].size());
     batch.ids = texts[r];
@@ -93,7 +93,7 @@ void ClearGradients(TextModel& model) {
 // Keys beside hidden ones are weighed in another order: some roundings of numbers up to 4.
 constexpr test::Tolerance kRoundings{4e-6, 1e-6};
 
-Tensor Hidden(Context& context, TextModel& model, const TextBatch& batch) {
+Tensor Hidden(Context& context, TextModel& model, const BatchView& batch) {
   Tensor hidden({batch.rows * batch.tokens, model.info().width});
   model.Encode(context, batch, hidden.view<2>());
   return hidden;
@@ -105,11 +105,11 @@ TEST(RaggedRows, ARowIsWhatItIsAlone) {
   for (const HeadKind head : {HeadKind::kSequence, HeadKind::kQuestion, HeadKind::kMaskedLm}) {
     const auto model = Text(head);
     const bool tokens = head != HeadKind::kSequence;
-    const TextBatch batch = ragged.Batch(tokens);
+    const BatchView batch = ragged.Batch(tokens);
     const Tensor together = Hidden(context, *model, batch);
     const Tensor logits = model->Logits(context, batch, together.view<2>());
     for (std::size_t r = 0; r < 4; ++r) {
-      const TextBatch one = ragged.Alone(r, tokens);
+      const BatchView one = ragged.Alone(r, tokens);
       const Tensor alone = Hidden(context, *model, one);
       const Tensor own = model->Logits(context, one, alone.view<2>());
       const idx_t at = static_cast<idx_t>(r) * Ragged::kTokens + ragged.begins[r];
@@ -164,7 +164,7 @@ TEST(RaggedRows, HolesAreNoPadding) {
   Reformer reformer = Initialised(EncoderConfig(HeadKind::kSequence));
   std::vector<std::uint8_t> mask(21, 1);
   mask[7] = 0;
-  const TokenBatch batch{1, 21, ragged.texts[0], {}, {mask.data(), {1, 21}}};
+  const ReformerBatch batch{1, 21, ragged.texts[0], {}, {mask.data(), {1, 21}}};
   Tensor y1({21, 24}), y2({21, 24}), h({21, 48});
   reformer.Encode(context, batch, y1.view<2>(), y2.view<2>());
   reformer.Normalise(context, y1.view<2>(), y2.view<2>(), h.view<2>());
@@ -182,7 +182,7 @@ TEST(TextModel, SaysWhatAReformerCannot) {
                      ErrorCode::kUsage, "no global tokens"));
   EXPECT_EQ(ResolveGlobal(model->info(), GlobalPolicy::Parse("auto")).Name(), "none");
   EXPECT_TRUE(Throws([&] { model->Recompute(); }, ErrorCode::kUsage, "reversible"));
-  TextBatch nothing = ragged.Batch(false);
+  BatchView nothing = ragged.Batch(false);
   const std::vector<std::uint8_t> hidden(4 * Ragged::kTokens, kHiddenToken);
   nothing.roles = {hidden.data(), {4, Ragged::kTokens}};
   EXPECT_TRUE(Throws([&] { model->Loss(context, nothing); }, ErrorCode::kUsage, "row 0"));

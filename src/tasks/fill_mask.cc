@@ -94,7 +94,7 @@ std::vector<FilledText> FillMasks(Context& context, TaskModel& model,
     const auto n = static_cast<idx_t>(tokens.size());
     Tensor hidden({n, channels});
     EmbeddingForward(context, tokens, batch.hidden, hidden.view<2>());
-    TextBatch masks;  // a masked LM's logits are each token's own
+    BatchView masks;  // a masked LM's logits are each token's own
     masks.rows = 1;
     masks.tokens = n;
     const std::vector<std::int32_t> ids(tokens.size(), *mask);

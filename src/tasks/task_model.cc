@@ -141,47 +141,31 @@ TaskRows TaskModel::Encode(std::span<const TaskText> texts, text::Overflow fallb
 
 // ---- running ------------------------------------------------------------------------------------
 
-struct TaskModel::Padded {
-  std::vector<std::int32_t> ids, types;  // (B, T)
-  std::vector<std::uint8_t> roles;       // (B, T)
-  TextBatch batch;
-};
-
-// Rows as one rectangle: padding behind the shorter ones, hidden.
+// Rows as one rectangle: hidden padding after the shorter ones.
 void TaskModel::Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group,
-                     Padded& padded) {
+                     Batch* batch) {
   const auto row = [&](idx_t b) -> const text::Encoding& {
     return rows[static_cast<std::size_t>(group[static_cast<std::size_t>(b)])];
   };
-  TextBatch& batch = padded.batch;
-  batch.rows = static_cast<idx_t>(group.size());
-  batch.tokens = 0;
-  for (idx_t b = 0; b < batch.rows; ++b) batch.tokens = std::max(batch.tokens, row(b).size());
-  const auto size = static_cast<std::size_t>(batch.rows * batch.tokens);
-  padded.ids.assign(size, static_cast<std::int32_t>(info().pad_token));
-  padded.types.assign(size, 0);
-  padded.roles.assign(size, kHiddenToken);
-  for (idx_t b = 0; b < batch.rows; ++b) {
-    const auto at = b * batch.tokens;
-    std::copy(row(b).ids.begin(), row(b).ids.end(), padded.ids.begin() + at);
-    std::copy(row(b).type_ids.begin(), row(b).type_ids.end(), padded.types.begin() + at);
-    std::fill_n(padded.roles.begin() + at, row(b).size(), kLocalToken);
+  const auto count = static_cast<idx_t>(group.size());
+  idx_t tokens = 0;
+  for (idx_t b = 0; b < count; ++b) tokens = std::max(tokens, row(b).size());
+  batch->Reset(count, tokens, info().pad_token);
+  for (idx_t b = 0; b < count; ++b) {
+    batch->SetRow(b, row(b).ids, row(b).type_ids);
     tokens_run_ += row(b).size();
   }
-  for (const std::int32_t id : padded.ids) {
+  for (const std::int32_t id : batch->ids) {
     Check(id >= 0 && id < info().vocab_size, ErrorCode::kFormat,
           "tokenizer: token '{}' has the id {}, but the model knows ids below {}; the tokenizer is "
           "another model's",
           io::Escape(tokenizer_->TokenOf(id)), id, info().vocab_size);
   }
-  for (std::int32_t& type : padded.types) {  // models with one type (RoBERTa's) have no second one
+  for (std::int32_t& type : batch->types) {  // models with one type (RoBERTa's) have no second one
     type = std::min(type, static_cast<std::int32_t>(info().token_types) - 1);
   }
-  model_->MarkGlobals(policy_, padded.ids, batch.rows, batch.tokens, padded.roles, {});
-  globals_run_ += std::count(padded.roles.begin(), padded.roles.end(), kGlobalToken);
-  batch.ids = padded.ids;
-  batch.token_types = padded.types;
-  batch.roles = {padded.roles.data(), {batch.rows, batch.tokens}};
+  policy_.Mark(info(), batch);
+  globals_run_ += std::count(batch->roles.begin(), batch->roles.end(), kGlobalToken);
 }
 
 void TaskModel::CheckNumbers(const Tensor& values, const char* what) const {
@@ -190,7 +174,7 @@ void TaskModel::CheckNumbers(const Tensor& values, const char* what) const {
 }
 
 // Those of padding may be anything.
-void TaskModel::CheckLogits(const TextBatch& batch, const Tensor& logits) const {
+void TaskModel::CheckLogits(const BatchView& batch, const Tensor& logits) const {
   const idx_t tokens = batch.rows * batch.tokens;
   if (options_.allow_nonfinite || logits.shape().empty()) return;
   if (logits.shape()[0] != tokens || batch.roles.data == nullptr) {
@@ -207,20 +191,21 @@ void TaskModel::Run(Context& context, std::span<const text::Encoding> rows,
                     const std::function<void(const TaskBatch&)>& use) {
   std::vector<idx_t> lengths;
   for (const text::Encoding& row : rows) lengths.push_back(row.size());
-  Padded padded;
+  Batch memory;
   for (const std::vector<idx_t>& group : PlanBatches(lengths, options_.batch_tokens)) {
-    Fill(rows, group, padded);
-    Tensor hidden({padded.batch.rows * padded.batch.tokens, info().width});
-    model_->Encode(context, padded.batch, hidden.view<2>());
+    Fill(rows, group, &memory);
+    const BatchView batch = memory.view();
+    Tensor hidden({batch.rows * batch.tokens, info().width});
+    model_->Encode(context, batch, hidden.view<2>());
     // Padding may hold anything.
     for (std::size_t b = 0; !options_.allow_nonfinite && b < group.size(); ++b) {
-      const idx_t first = static_cast<idx_t>(b) * padded.batch.tokens;
+      const idx_t first = static_cast<idx_t>(b) * batch.tokens;
       const idx_t tokens = rows[static_cast<std::size_t>(group[b])].size();
       CheckFinite({hidden.data<float>() + first * info().width,
                    static_cast<std::size_t>(tokens * info().width)},
                   "its hidden states");
     }
-    use({padded.batch, group, std::as_const(hidden).view<2>()});
+    use({batch, group, std::as_const(hidden).view<2>()});
     if (on_progress) on_progress(tokens_run_);
   }
 }

@@ -62,7 +62,7 @@ std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int s
 
 // Rows that ran through the encoder together.
 struct TaskBatch {
-  const TextBatch& batch;
+  const BatchView& batch;
   std::span<const idx_t> rows;  // (B) their numbers among the encodings
   View<const float, 2> hidden;  // (B*T, info().width)
   // (T, width) of row b of the batch; what lies behind the row's tokens is padding.
@@ -119,9 +119,8 @@ class TaskModel {
 
  private:
   idx_t StrideFor(const TaskText& text) const;
-  void CheckLogits(const TextBatch& batch, const Tensor& logits) const;
-  struct Padded;  // a batch's memory
-  void Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group, Padded& padded);
+  void CheckLogits(const BatchView& batch, const Tensor& logits) const;
+  void Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group, Batch* batch);
 
   std::unique_ptr<TextModel> model_;
   std::unique_ptr<text::Tokenizer> tokenizer_;

@@ -21,10 +21,10 @@ std::vector<idx_t> Lengths(const ClassifyRows& rows) {
 }
 
 // The rows with these numbers as a batch, padded to the longest.
-PaddedRows Gather(const ClassifyRows& data, std::span<const idx_t> numbers, idx_t pad) {
+Batch Gather(const ClassifyRows& data, std::span<const idx_t> numbers, idx_t pad) {
   idx_t width = 0;
   for (const idx_t r : numbers) width = std::max(width, data.length(r));
-  PaddedRows rows;
+  Batch rows;
   rows.Reset(static_cast<idx_t>(numbers.size()), width, pad);
   const auto labels = static_cast<idx_t>(data.values.size()) / data.size();
   idx_t row = 0;
@@ -56,11 +56,11 @@ std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPol
     const std::size_t count = std::min<std::size_t>(
         static_cast<std::size_t>(std::max<idx_t>(1, kEvalTokens / width)), order.size() - first);
     const auto numbers = std::span(order).subspan(first, count);
-    PaddedRows rows = Gather(data, numbers, info.pad_token);
-    model.MarkGlobals(global, rows.ids, rows.rows, rows.tokens, rows.roles, {});
+    Batch rows = Gather(data, numbers, info.pad_token);
+    global.Mark(info, &rows);
     Tensor hidden({rows.rows * rows.tokens, info.width});
-    model.Encode(context, rows.batch(), hidden.view<2>());
-    const Tensor part = model.Logits(context, rows.batch(), hidden.view<2>());
+    model.Encode(context, rows.view(), hidden.view<2>());
+    const Tensor part = model.Logits(context, rows.view(), hidden.view<2>());
     for (std::size_t i = 0; i < count; ++i) {
       std::copy_n(part.data<float>() + static_cast<idx_t>(i) * labels, labels,
                   logits.begin() + numbers[i] * labels);
@@ -221,7 +221,7 @@ TaskLoss ClassifyTask::Accumulate(Context& context, idx_t micro, float scale,
                                   const StepDropout& dropout) {
   const bool counts_hits = target_.problem != ProblemType::kRegression;
   if (micro >= static_cast<idx_t>(micros_.size())) return {0.0, counts_hits ? 0 : -1};
-  PaddedRows rows = Gather(train_, micros_[static_cast<std::size_t>(micro)], info().pad_token);
+  Batch rows = Gather(train_, micros_[static_cast<std::size_t>(micro)], info().pad_token);
   const HeadLoss loss = LossAndGradients(context, rows, scale, dropout);
   return {loss.sum, counts_hits ? loss.correct : -1};
 }

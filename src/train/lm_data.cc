@@ -32,7 +32,7 @@ class ByteRows final : public LmData {
     const idx_t tokens = options_.batch * options_.tokens * options_.accumulate;
     return {tokens, tokens};
   }
-  TokenBatch Micro(idx_t micro) override {
+  BatchView Micro(idx_t micro) override {
     data_.Sample(KeyOf(options_.seed, RunKey::kData), step_, micro * options_.batch, options_.batch,
                  options_.tokens, &rows_);
     return {options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
@@ -128,7 +128,7 @@ class StreamRows final : public LmData {
     const idx_t tokens = options_.batch * options_.tokens * options_.accumulate;
     return {tokens, tokens};
   }
-  TokenBatch Micro(idx_t micro) override {
+  BatchView Micro(idx_t micro) override {
     const auto ids = streams_.train.ids();
     const auto tokens = static_cast<std::size_t>(options_.tokens);
     rows_.ids.clear();
@@ -205,7 +205,7 @@ class DocumentRows final : public LmData {
     size.counted = std::max<idx_t>(size.counted, 1);
     return size;
   }
-  TokenBatch Micro(idx_t micro) override {
+  BatchView Micro(idx_t micro) override {
     return train_.Fill(std::span(which_).subspan(static_cast<std::size_t>(micro * options_.batch),
                                                  static_cast<std::size_t>(options_.batch)),
                        &batch_);
@@ -216,12 +216,12 @@ class DocumentRows final : public LmData {
   EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) override {
     CrossEntropyResult total;
     const idx_t at_once = std::max<idx_t>(1, kEvalTokens / held_out_.tokens());
-    PackedRows::Batch batch;
+    Batch batch;
     for (idx_t first = 0; first < held_out_.rows(); first += at_once) {
       std::vector<idx_t> which(
           static_cast<std::size_t>(std::min(at_once, held_out_.rows() - first)));
       std::iota(which.begin(), which.end(), first);
-      const HeadLoss part = model.Loss(context, held_out_.Fill(which, &batch));
+      const HeadLoss part = model.Loss(context, ReformerBatch{held_out_.Fill(which, &batch)});
       total.sum += part.sum;
       total.counted += part.counted;
       total.correct += part.correct;
@@ -242,7 +242,7 @@ class DocumentRows final : public LmData {
   PackedRows train_, held_out_;
   EpochOrder order_;
   std::vector<idx_t> which_;  // of the update drawn last
-  PackedRows::Batch batch_;
+  Batch batch_;
 };
 
 }  // namespace

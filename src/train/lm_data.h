@@ -26,7 +26,7 @@ class LmData {
   // Draws the rows of update `step`: a function of the options and the step.
   virtual StepSize Draw(idx_t step) = 0;
   // Micro-batch `micro` of that update; its memory lives until the next call.
-  virtual TokenBatch Micro(idx_t micro) = 0;
+  virtual BatchView Micro(idx_t micro) = 0;
   // Over the held-out text; each of its tokens that can be predicted counts once.
   virtual EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) = 0;
   // The origin of row `row` of that update, for people: "bytes 512 to 1024 of book.txt".

@@ -51,8 +51,8 @@ TEST(PackedRowsTest, HoldWholeDocumentsOnce) {
   // 5 + 3, 8, 1 + 2 + 4, 8, 8 and a rest of 1 with the 1: six pieces of at most 8.
   std::vector<idx_t> all(static_cast<std::size_t>(rows.rows()));
   std::iota(all.begin(), all.end(), 0);
-  PackedRows::Batch batch;
-  const TokenBatch b = rows.Fill(all, &batch);
+  Batch batch;
+  const BatchView b = rows.Fill(all, &batch);
   EXPECT_EQ(b.tokens, 8);
   std::map<std::int32_t, int> seen;
   std::size_t at = 0;
@@ -62,13 +62,13 @@ TEST(PackedRowsTest, HoldWholeDocumentsOnce) {
     for (std::size_t i = at; i < at + static_cast<std::size_t>(length); ++i) {
       const bool last = i + 1 == at + static_cast<std::size_t>(length);
       if (b.ids[i] == 0) {
-        EXPECT_EQ(b.targets[i], kIgnoreLabel);
+        EXPECT_EQ(b.labels[i], kIgnoreLabel);
         continue;
       }
       ++filled;
       ++seen[b.ids[i]];
       predicted += last ? 0 : 1;
-      EXPECT_EQ(b.targets[i], last ? kIgnoreLabel : b.ids[i] + 1);
+      EXPECT_EQ(b.labels[i], last ? kIgnoreLabel : b.ids[i] + 1);
     }
     at += static_cast<std::size_t>(length);
   }
@@ -129,9 +129,9 @@ TEST(LmDataTest, TokensOfTheSameHeldOutText) {
   EXPECT_LT(data->TokensPerByte(), 0.7);
   EXPECT_GT(data->TokensPerByte(), 0.2);
   EXPECT_EQ(data->Draw(3).counted, 64);
-  const TokenBatch first = data->Micro(0);
+  const BatchView first = data->Micro(0);
   const std::vector<std::int32_t> ids(first.ids.begin(), first.ids.end());
-  for (std::size_t t = 0; t + 1 < 16; ++t) EXPECT_EQ(first.targets[t], first.ids[t + 1]);
+  for (std::size_t t = 0; t + 1 < 16; ++t) EXPECT_EQ(first.labels[t], first.ids[t + 1]);
   data->Draw(4);
   EXPECT_NE(std::vector(data->Micro(0).ids.begin(), data->Micro(0).ids.end()), ids);
   data->Draw(3);

@@ -73,7 +73,8 @@ StepSize LanguageModelTask::Draw(idx_t step) { return data_->Draw(step); }
 
 TaskLoss LanguageModelTask::Accumulate(Context& context, idx_t micro, float scale,
                                        const StepDropout& dropout) {
-  return {model_->LossAndGradients(context, data_->Micro(micro), scale, dropout).sum};
+  const ReformerBatch batch{data_->Micro(micro)};
+  return {model_->LossAndGradients(context, batch, scale, dropout).sum};
 }
 
 std::vector<std::string> LanguageModelTask::RowsOf(idx_t micro) const {
@@ -121,7 +122,7 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
   ReformerConfig config = LoadReformerConfig(options.model);
   if (!options.attention.empty()) ChooseAttention(options.attention, &config);
   if (options.strict) {
-    TokenBatch rows;
+    ReformerBatch rows;
     rows.rows = options.batch;
     rows.tokens = options.tokens;
     CheckOriginalRules(config, rows, true);

@@ -333,7 +333,7 @@ TEST_F(LongformerTraining, PackedRowsMaskWordsOnly) {
   std::vector<std::int32_t> ids;
   for (int i = 0; i < 12; ++i) ids.push_back(5 + i % 10);
   const std::vector<PackedPieces::Piece> first = {{0, 4}, {4, 5}}, second = {{5, 12}};
-  PaddedRows rows;
+  Batch rows;
   rows.Reset(2, 12, 0);
   rows.labels.assign(24, kIgnoreLabel);
   idx_t masked = form.PutPacked(0, ids, first, 7, &rows);
@@ -383,7 +383,7 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
   const GlobalPolicy global = GlobalPolicy::Parse("first:1");
   HeadLoss apart;
   for (idx_t row = 0; row < held.packed->rows(); ++row) {
-    PaddedRows rows;
+    Batch rows;
     rows.Reset(1, o.tokens, 0);
     rows.labels.assign(static_cast<std::size_t>(o.tokens), kIgnoreLabel);
     const std::uint64_t key =
@@ -393,13 +393,13 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
     for (const idx_t length : rows.documents) {
       const auto count = static_cast<std::size_t>(length);
       if (rows.roles[at] != kHiddenToken) {
-        PaddedRows one;
+        Batch one;
         one.Reset(1, length, 0);
         one.SetRow(0, std::span(rows.ids).subspan(at, count));
         one.labels.assign(rows.labels.begin() + static_cast<std::ptrdiff_t>(at),
                           rows.labels.begin() + static_cast<std::ptrdiff_t>(at + count));
-        model->MarkGlobals(global, one.ids, 1, length, one.roles, {});
-        const HeadLoss loss = model->Loss(context, one.batch());
+        global.Mark(model->info(), &one);
+        const HeadLoss loss = model->Loss(context, one.view());
         apart.sum += loss.sum;
         apart.counted += loss.counted;
       }

@@ -81,7 +81,7 @@ void MaskedRows::Append(std::span<const std::int32_t> content,
 }
 
 idx_t MaskedRows::Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key,
-                      PaddedRows* rows) const {
+                      Batch* rows) const {
   std::vector<std::int32_t> ids;
   Append(content, &ids);
   return PutMasked(row, std::move(ids), key, rows);
@@ -89,7 +89,7 @@ idx_t MaskedRows::Put(idx_t row, std::span<const std::int32_t> content, std::uin
 
 idx_t MaskedRows::PutPacked(idx_t row, std::span<const std::int32_t> ids,
                             std::span<const PackedPieces::Piece> pieces, std::uint64_t key,
-                            PaddedRows* rows) const {
+                            Batch* rows) const {
   std::vector<std::int32_t> joined;
   for (const PackedPieces::Piece& piece : pieces) {
     const auto before = static_cast<idx_t>(joined.size());
@@ -104,7 +104,7 @@ idx_t MaskedRows::PutPacked(idx_t row, std::span<const std::int32_t> ids,
 }
 
 idx_t MaskedRows::PutMasked(idx_t row, std::vector<std::int32_t> ids, std::uint64_t key,
-                            PaddedRows* rows) const {
+                            Batch* rows) const {
   std::vector<std::uint8_t> fixed;
   for (const std::int32_t id : ids) fixed.push_back(special_[static_cast<std::size_t>(id)]);
   const idx_t begin = row * rows->tokens;
@@ -124,7 +124,7 @@ HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
   const idx_t batch = std::max<idx_t>(1, kEvalTokens / width);
   HeadLoss total;
   for (idx_t first = 0; first < row_count; first += batch) {
-    PaddedRows rows;
+    Batch rows;
     rows.Reset(std::min(batch, row_count - first), width, model.info().pad_token);
     rows.labels.assign(rows.ids.size(), kIgnoreLabel);
     for (idx_t r = 0; r < rows.rows; ++r) {
@@ -139,11 +139,8 @@ HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
                                 static_cast<std::size_t>(std::min(room, size - begin))),
                own, &rows);
     }
-    model.MarkGlobals(global, rows.ids, rows.rows, rows.tokens, rows.roles, rows.documents);
-    const HeadLoss part = model.Loss(context, rows.batch());
-    total.sum += part.sum;
-    total.counted += part.counted;
-    total.correct += part.correct;
+    global.Mark(model.info(), &rows);
+    total.Add(model.Loss(context, rows.view()));
     Tell(hooks, first + rows.rows, row_count);
   }
   Check(total.counted > 0, ErrorCode::kUsage, "eval: the text has no token that can be masked");
@@ -224,7 +221,7 @@ idx_t MaskedLmTask::Place(idx_t step, idx_t row) const {
   return rng.Below(static_cast<idx_t>(train_.ids.size()) - form_.Content(o.tokens) + 1);
 }
 
-idx_t MaskedLmTask::PutRow(idx_t step, idx_t row, idx_t r, PaddedRows* rows) {
+idx_t MaskedLmTask::PutRow(idx_t step, idx_t row, idx_t r, Batch* rows) {
   const TrainOptions& o = options();
   const std::uint64_t masks = DeriveKey(MaskKey(o.seed, step), static_cast<std::uint64_t>(row));
   const idx_t place = Place(step, row);
@@ -252,7 +249,7 @@ StepSize MaskedLmTask::Draw(idx_t step) {
   micros_.resize(static_cast<std::size_t>(o.accumulate));
   StepSize size;
   idx_t row = 0;  // of the update
-  for (PaddedRows& rows : micros_) {
+  for (Batch& rows : micros_) {
     rows.Reset(o.batch, o.tokens, info().pad_token);
     rows.labels.assign(rows.ids.size(), kIgnoreLabel);
     for (idx_t r = 0; r < o.batch; ++r, ++row) size.counted += PutRow(step, row, r, &rows);

@@ -27,19 +27,17 @@ class MaskedRows {
   // The token between two joined documents.
   std::optional<std::int32_t> separator() const { return end_; }
   // Writes a row with its labels; masks are drawn from `key`. Returns how many tokens are masked.
-  idx_t Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key,
-            PaddedRows* rows) const;
+  idx_t Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key, Batch* rows) const;
   // The same for documents side by side: pieces of `ids`, each between special tokens. Write rows
   // in order, because their documents are listed row after row.
   idx_t PutPacked(idx_t row, std::span<const std::int32_t> ids,
                   std::span<const PackedPieces::Piece> pieces, std::uint64_t key,
-                  PaddedRows* rows) const;
+                  Batch* rows) const;
 
  private:
   // Appends the content between its special tokens.
   void Append(std::span<const std::int32_t> content, std::vector<std::int32_t>* ids) const;
-  idx_t PutMasked(idx_t row, std::vector<std::int32_t> ids, std::uint64_t key,
-                  PaddedRows* rows) const;
+  idx_t PutMasked(idx_t row, std::vector<std::int32_t> ids, std::uint64_t key, Batch* rows) const;
 
   MaskRule rule_;
   std::optional<std::int32_t> begin_, end_;
@@ -98,7 +96,7 @@ class MaskedLmTask final : public TextTask {
   // First token of row `row` of update `step` in the text. Packed: its index among the rows.
   idx_t Place(idx_t step, idx_t row) const;
   // Writes row `row` of update `step` into row r of `rows`. Returns how many tokens are masked.
-  idx_t PutRow(idx_t step, idx_t row, idx_t r, PaddedRows* rows);
+  idx_t PutRow(idx_t step, idx_t row, idx_t r, Batch* rows);
 
   const MaskedLmOptions task_;
   MaskedRows form_;
@@ -107,7 +105,7 @@ class MaskedLmTask final : public TextTask {
   MaskedText train_, held_out_;     // of the streams
   mutable EpochOrder order_;        // of packed rows; keeps the epoch it was asked for last
   idx_t step_ = 0;                  // drawn last
-  std::vector<PaddedRows> micros_;  // of the update drawn last
+  std::vector<Batch> micros_;       // of the update drawn last
 };
 
 }  // namespace longspan

@@ -75,11 +75,9 @@ idx_t PackedRows::Predicted(idx_t row) const {
   return Filled(row) - static_cast<idx_t>(pieces_.Pieces(row).size());
 }
 
-TokenBatch PackedRows::Fill(std::span<const idx_t> which, Batch* batch) const {
-  const std::size_t size = which.size() * static_cast<std::size_t>(tokens());
-  batch->ids.assign(size, pad_);
-  batch->targets.assign(size, kIgnoreLabel);
-  batch->documents.clear();
+BatchView PackedRows::Fill(std::span<const idx_t> which, Batch* batch) const {
+  batch->Reset(static_cast<idx_t>(which.size()), tokens(), pad_);
+  batch->labels.assign(batch->ids.size(), kIgnoreLabel);
   for (std::size_t r = 0; r < which.size(); ++r) {
     std::size_t at = r * static_cast<std::size_t>(tokens());
     for (const PackedPieces::Piece& piece : pieces_.Pieces(which[r])) {
@@ -87,15 +85,15 @@ TokenBatch PackedRows::Fill(std::span<const idx_t> which, Batch* batch) const {
       const auto tokens = ids_.subspan(static_cast<std::size_t>(piece.begin), length);
       std::copy(tokens.begin(), tokens.end(), batch->ids.begin() + static_cast<std::ptrdiff_t>(at));
       std::copy(tokens.begin() + 1, tokens.end(),
-                batch->targets.begin() + static_cast<std::ptrdiff_t>(at));
+                batch->labels.begin() + static_cast<std::ptrdiff_t>(at));
       batch->documents.push_back(static_cast<idx_t>(length));
       at += length;
     }
     const idx_t empty = tokens() - Filled(which[r]);
     if (empty > 0) batch->documents.push_back(empty);
   }
-  TokenBatch result{static_cast<idx_t>(which.size()), tokens(), batch->ids, batch->targets, {}};
-  result.documents = batch->documents;
+  BatchView result = batch->view();
+  result.roles = {};
   return result;
 }
 

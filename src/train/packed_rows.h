@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "longspan/types.h"
-#include "model/reformer.h"
+#include "model/batch.h"
 
 namespace longspan {
 
@@ -61,12 +61,8 @@ class PackedRows {
   idx_t Predicted(idx_t row) const;  // tokens that have one before them in their piece
 
   // Rows `which` as a batch: ids, targets (none after a piece's last token) and lengths of the
-  // documents. `rows` owns the memory.
-  struct Batch {
-    std::vector<std::int32_t> ids, targets;
-    std::vector<idx_t> documents;
-  };
-  TokenBatch Fill(std::span<const idx_t> which, Batch* batch) const;
+  // documents. `batch` owns the memory. No token is hidden: padding is a document.
+  BatchView Fill(std::span<const idx_t> which, Batch* batch) const;
 
  private:
   std::span<const std::int32_t> ids_;

@@ -195,7 +195,7 @@ TEST_F(ReformerTraining, PackedRowsAreTheirDocumentsApart) {
   for (int i = 0; i < 60; ++i) ids.push_back(5 + i % 7);
   const std::vector<std::vector<PackedPieces::Piece>> pieces = {{{0, 20}, {20, 21}, {21, 33}},
                                                                 {{33, 60}}};
-  PaddedRows rows;
+  Batch rows;
   rows.Reset(2, 41, 0);
   rows.labels.assign(82, kIgnoreLabel);
   for (idx_t row = 0; row < 2; ++row) {
@@ -204,26 +204,26 @@ TEST_F(ReformerTraining, PackedRowsAreTheirDocumentsApart) {
   EXPECT_EQ(rows.documents, (std::vector<idx_t>{22, 3, 14, 2, 29, 12}));
   Context context(2);
   Tensor hidden({82, model->info().width});
-  model->Encode(context, rows.batch(), hidden.view<2>());
-  const HeadLoss together = model->Loss(context, rows.batch());
+  model->Encode(context, rows.view(), hidden.view<2>());
+  const HeadLoss together = model->Loss(context, rows.view());
   HeadLoss apart;
   idx_t begin = 0;
   for (const idx_t length : rows.documents) {
     const auto at = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(length);
     if (rows.roles[at] != kHiddenToken) {
-      PaddedRows one;
+      Batch one;
       one.Reset(1, length, 0);
       one.SetRow(0, std::span(rows.ids).subspan(at, count));
       one.labels.assign(rows.labels.begin() + begin, rows.labels.begin() + begin + length);
       Tensor own({length, model->info().width});
-      model->Encode(context, one.batch(), own.view<2>());
+      model->Encode(context, one.view(), own.view<2>());
       for (idx_t t = 0; t < length; ++t) {
         for (idx_t c = 0; c < model->info().width; ++c) {
           ASSERT_NEAR(hidden.view<2>()(begin + t, c), own.view<2>()(t, c), 1e-5)
               << begin << " " << t;
         }
       }
-      const HeadLoss loss = model->Loss(context, one.batch());
+      const HeadLoss loss = model->Loss(context, one.view());
       apart.sum += loss.sum;
       apart.counted += loss.counted;
     }
@@ -232,7 +232,7 @@ TEST_F(ReformerTraining, PackedRowsAreTheirDocumentsApart) {
   EXPECT_EQ(together.counted, apart.counted);
   EXPECT_NEAR(together.sum, apart.sum, 1e-5 * apart.sum);
   rows.roles[3] = kHiddenToken;
-  EXPECT_TRUE(Throws([&] { model->Loss(context, rows.batch()); }, ErrorCode::kUsage,
+  EXPECT_TRUE(Throws([&] { model->Loss(context, rows.view()); }, ErrorCode::kUsage,
                      "1 of the 22 tokens of the document at token 0 of row 0 are hidden"));
 }
 

@@ -20,43 +20,6 @@ const std::vector<std::string> kOwnFiles = {"config.json", "metrics.jsonl", "bes
 
 }  // namespace
 
-// ---- rows ---------------------------------------------------------------------------------------
-
-void PaddedRows::Reset(idx_t row_count, idx_t width, idx_t pad) {
-  rows = row_count;
-  tokens = width;
-  const auto n = static_cast<std::size_t>(rows * tokens);
-  ids.assign(n, static_cast<std::int32_t>(pad));
-  types.assign(n, 0);
-  roles.assign(n, kHiddenToken);
-  labels.clear();
-  values.clear();
-  documents.clear();
-  with_types = false;
-}
-
-void PaddedRows::SetRow(idx_t row, std::span<const std::int32_t> row_ids,
-                        std::span<const std::int32_t> row_types) {
-  const idx_t begin = row * tokens;
-  std::copy(row_ids.begin(), row_ids.end(), ids.begin() + begin);
-  std::copy(row_types.begin(), row_types.end(), types.begin() + begin);
-  std::fill_n(roles.begin() + begin, row_ids.size(), kLocalToken);
-  with_types = with_types || !row_types.empty();
-}
-
-TextBatch PaddedRows::batch() const {
-  TextBatch batch;
-  batch.rows = rows;
-  batch.tokens = tokens;
-  batch.ids = ids;
-  batch.roles = {roles.data(), {rows, tokens}};
-  if (with_types) batch.token_types = types;
-  batch.labels = labels;
-  batch.values = values;
-  batch.documents = documents;
-  return batch;
-}
-
 // ---- the task -----------------------------------------------------------------------------------
 
 TextTask::TextTask(const TrainOptions& options, const TextModelInfo& info, WantedHead head,
@@ -104,10 +67,10 @@ void TextTask::Save(const fs::path& directory) {
   model_->Save(directory);
 }
 
-HeadLoss TextTask::LossAndGradients(Context& context, PaddedRows& rows, float scale,
+HeadLoss TextTask::LossAndGradients(Context& context, Batch& rows, float scale,
                                     const StepDropout& dropout) {
-  model_->MarkGlobals(global_, rows.ids, rows.rows, rows.tokens, rows.roles, rows.documents);
-  return model_->LossAndGradients(context, rows.batch(), scale, dropout);
+  global_.Mark(model_->info(), &rows);
+  return model_->LossAndGradients(context, rows.view(), scale, dropout);
 }
 
 idx_t TokensOfRows(idx_t tokens, const TextModelInfo& info) {

@@ -11,23 +11,6 @@
 
 namespace longspan {
 
-// A micro-batch that owns its memory: rows of one length, padded on the right.
-struct PaddedRows {
-  idx_t rows = 0, tokens = 0;
-  std::vector<std::int32_t> ids, types, labels;  // labels as the head has them
-  std::vector<float> values;
-  std::vector<std::uint8_t> roles;
-  std::vector<idx_t> documents;  // lengths, side by side in the rows; empty: a row is one
-  bool with_types = false;
-
-  // Room for rows of `width` tokens, all of them hidden padding.
-  void Reset(idx_t row_count, idx_t width, idx_t pad);
-  // Writes a row of at most `tokens` ids as visible local tokens; `row_types` may be empty.
-  void SetRow(idx_t row, std::span<const std::int32_t> row_ids,
-              std::span<const std::int32_t> row_types = {});
-  TextBatch batch() const;
-};
-
 class TextTask : public TrainTask {
  public:
   void Load(const std::filesystem::path& directory, Origin origin,
@@ -50,8 +33,7 @@ class TextTask : public TrainTask {
   // Adds what decides the bits of every such run.
   nlohmann::json WithSharedOptions(nlohmann::json deciding) const;
   // Marks the global tokens, then loss and gradients.
-  HeadLoss LossAndGradients(Context& context, PaddedRows& rows, float scale,
-                            const StepDropout& dropout);
+  HeadLoss LossAndGradients(Context& context, Batch& rows, float scale, const StepDropout& dropout);
 
  private:
   const TrainOptions options_;

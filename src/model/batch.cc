@@ -1,0 +1,97 @@
+#include "model/batch.h"
+
+#include <algorithm>
+
+#include "model/documents.h"
+
+namespace longspan {
+
+GlobalTokenRows GlobalTokenRows::Of(const TokenRoles& roles, idx_t batch, idx_t tokens,
+                                    std::span<const idx_t> documents) {
+  GlobalTokenRows globals;
+  ForEachDocument(documents, [&](idx_t, idx_t begin, idx_t length) {
+    GlobalTokenRows& own = globals.documents.emplace_back();
+    for (idx_t t = begin; !roles.empty() && t < begin + length; ++t) {
+      if (roles(t / tokens, t % tokens) != kGlobalToken) continue;
+      globals.rows.push_back(static_cast<std::int32_t>(t));
+      ++own.most;
+    }
+    globals.most = std::max(globals.most, own.most);
+  });
+  if (!documents.empty()) return globals;
+  globals.most = LargestGlobalCount(roles);
+  for (idx_t b = 0; globals.most > 0 && b < batch; ++b) {
+    for (idx_t t = 0; t < tokens; ++t) {
+      if (roles(b, t) != kGlobalToken) continue;
+      globals.rows.push_back(static_cast<std::int32_t>(b * tokens + t));
+    }
+    globals.rows.resize(static_cast<std::size_t>((b + 1) * globals.most),
+                        static_cast<std::int32_t>(b * tokens));
+  }
+  return globals;
+}
+
+FoundGlobals::FoundGlobals(const BatchView& batch) : globals_(batch.globals) {
+  if (globals_ != nullptr) return;
+  found_ = GlobalTokenRows::Of(batch.roles, batch.rows, batch.tokens, batch.documents);
+  globals_ = &found_;
+}
+
+void Batch::Reset(idx_t row_count, idx_t width, idx_t pad) {
+  rows = row_count;
+  tokens = width;
+  const auto n = static_cast<std::size_t>(rows * tokens);
+  ids.assign(n, static_cast<std::int32_t>(pad));
+  types.assign(n, 0);
+  roles.assign(n, kHiddenToken);
+  labels.clear();
+  values.clear();
+  starts.clear();
+  ends.clear();
+  documents.clear();
+  with_types = found_ = false;
+}
+
+void Batch::SetRow(idx_t row, std::span<const std::int32_t> row_ids,
+                   std::span<const std::int32_t> row_types) {
+  const idx_t begin = row * tokens;
+  std::copy(row_ids.begin(), row_ids.end(), ids.begin() + begin);
+  std::copy(row_types.begin(), row_types.end(), types.begin() + begin);
+  std::fill_n(roles.begin() + begin, row_ids.size(), kLocalToken);
+  with_types = with_types || !row_types.empty();
+}
+
+void Batch::FindGlobals() {
+  globals_ = GlobalTokenRows::Of({roles.data(), {rows, tokens}}, rows, tokens, documents);
+  found_ = true;
+}
+
+BatchView Batch::view() const {
+  BatchView batch;
+  batch.rows = rows;
+  batch.tokens = tokens;
+  batch.ids = ids;
+  batch.labels = labels;
+  batch.roles = {roles.data(), {rows, tokens}};
+  if (with_types) batch.token_types = types;
+  batch.values = values;
+  batch.starts = starts;
+  batch.ends = ends;
+  batch.documents = documents;
+  if (found_) batch.globals = &globals_;
+  return batch;
+}
+
+std::vector<std::uint8_t> MergeMasks(std::span<const std::int32_t> attention_mask,
+                                     std::span<const std::int32_t> global_attention_mask) {
+  std::vector<std::uint8_t> roles(std::max(attention_mask.size(), global_attention_mask.size()));
+  for (std::size_t i = 0; i < roles.size(); ++i) {
+    const std::int32_t mask = attention_mask.empty() ? 1 : attention_mask[i];
+    const std::int32_t global = global_attention_mask.empty() ? 0 : global_attention_mask[i];
+    const std::int64_t merged = std::int64_t{mask} * (std::int64_t{global} + 1);
+    roles[i] = merged == 0 ? kHiddenToken : (merged == 2 ? kGlobalToken : kLocalToken);
+  }
+  return roles;
+}
+
+}  // namespace longspan

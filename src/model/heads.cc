@@ -1,0 +1,525 @@
+#include "model/heads.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "gemm/gemm.h"
+#include "model/dense_classifier.h"
+#include "model/norm_layer.h"
+#include "model/rows.h"
+#include "ops/cross_entropy/cross_entropy.h"
+#include "ops/dropout/dropout.h"
+#include "ops/feed_forward/feed_forward.h"
+
+namespace longspan {
+namespace {
+
+void CheckCount(const char* what, std::size_t given, idx_t needed, const BatchView& batch) {
+  Check(static_cast<idx_t>(given) == needed, ErrorCode::kUsage,
+        "batch: {} {} for {} rows of {} tokens, need {}", given, what, batch.rows, batch.tokens,
+        needed);
+}
+
+idx_t CountLabels(std::span<const std::int32_t> labels) {
+  return static_cast<idx_t>(labels.size()) - std::count(labels.begin(), labels.end(), kIgnoreLabel);
+}
+
+template <class T>
+std::span<const T> Cut(std::span<const T> values, idx_t begin, idx_t count) {
+  if (values.empty()) return values;
+  return values.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
+}
+
+// The sum of blocks, with its mean.
+HeadLoss WithMean(HeadLoss total) {
+  total.mean = MeanLoss(total.sum, total.counted);
+  return total;
+}
+
+// ---- language models ----------------------------------------------------------------------------
+
+class LanguageHead final : public HeadLayer {
+ public:
+  LanguageHead(const LanguageHeadNames& names, idx_t width, idx_t vocabulary, bool biased,
+               ParameterTable& table)
+      : width_(width),
+        vocabulary_(vocabulary),
+        biased_(biased),
+        decoder_(table.Add(names.decoder, {vocabulary, width}, ParameterKind::kMatrix)),
+        bias_(table.Add(names.bias, {vocabulary}, ParameterKind::kBias)) {}
+
+  idx_t outputs() const override { return vocabulary_; }
+
+  void Logits(Context& context, const ParameterTable& parameters, const Bf16Weights* /*bf16*/,
+              const View<const float, 2>& h, const View<float, 2>& logits) const override {
+    const ClassifierWeights decoder = Decoder(parameters);
+    gemm::Forward(context, h, decoder.w, biased_ ? decoder.b.data : nullptr, logits);
+  }
+
+  HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
+                bool backward) const override {
+    const ParameterTable& p = call.parameters;
+    const std::span<const std::int32_t> labels = call.batch.labels;
+    HeadLoss total;
+    if (!backward) {
+      rows.Read([&](idx_t begin, const View<const float, 2>& h) {
+        total.Add(FromCrossEntropy(
+            CrossEntropyForward(context, Decoder(p), h, Cut(labels, begin, h.extent[0]))));
+      });
+      return WithMean(total);
+    }
+    const float scale = call.scale ? *call.scale : LossScale({}, CountLabels(labels));
+    const ClassifierGradients gradients = {p.matrix_gradient(decoder_),
+                                           biased_ ? p.vector_gradient(bias_) : View<float, 1>()};
+    rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
+      total.Add(FromCrossEntropy(CrossEntropyForwardBackward(
+          context, Decoder(p), h, Cut(labels, begin, h.extent[0]), scale, dh, gradients)));
+    });
+    return WithMean(total);
+  }
+
+  void CheckTargets(const BatchView& batch) const override {
+    Check(!batch.labels.empty(), ErrorCode::kUsage, "batch: a loss needs targets");
+    CheckCount("targets", batch.labels.size(), batch.rows * batch.tokens, batch);
+  }
+  double ForwardFlop(idx_t /*rows*/, idx_t tokens) const override {
+    return 2.0 * static_cast<double>(tokens) * static_cast<double>(vocabulary_ * width_);
+  }
+
+ private:
+  ClassifierWeights Decoder(const ParameterTable& parameters) const {
+    return {parameters.matrix(decoder_),
+            biased_ ? parameters.vector(bias_) : View<const float, 1>()};
+  }
+
+  idx_t width_, vocabulary_;
+  bool biased_;
+  ParameterId decoder_, bias_;
+};
+
+class TransformedLanguageHead final : public HeadLayer {
+ public:
+  TransformedLanguageHead(idx_t width, idx_t vocabulary, double eps, ParameterId tied,
+                          ParameterTable& table)
+      : width_(width),
+        vocabulary_(vocabulary),
+        dense_("lm_head.dense.", width, width, table),
+        norm_("lm_head.layer_norm.", width, eps, table),
+        bias_(table.Add(tied != kNoParameter ? "lm_head.bias" : "lm_head.decoder.bias",
+                        {vocabulary}, ParameterKind::kBias)),
+        decoder_(tied != kNoParameter ? tied
+                                      : table.Add("lm_head.decoder.weight", {vocabulary, width},
+                                                  ParameterKind::kMatrix)) {}
+
+  HeadReads reads() const override { return HeadReads::kLabelledTokens; }
+  idx_t outputs() const override { return vocabulary_; }
+  ParameterId TallMatrix() const override { return decoder_; }
+
+  void Logits(Context& context, const ParameterTable& parameters, const Bf16Weights* bf16,
+              const View<const float, 2>& h, const View<float, 2>& logits) const override {
+    Arena::Frame frame(context.arena(), Arena::Bytes<float>(h.size()));
+    const View<float, 2> u = TakeRows(frame, h.extent[0], width_);
+    Transform(context, parameters, h, u, {});
+    LayerNormForward(context, norm_.Weights(parameters), u, u);
+    Arena::Frame rounded(context.arena(), Arena::Bytes<bfloat16>(bf16 != nullptr ? u.size() : 0));
+    WithDecoder(parameters, bf16, [&](const auto& decoder) {
+      if constexpr (sizeof(*decoder.w.data) == 2) {
+        const View<bfloat16, 2> in_bf16(rounded.Take<bfloat16>(u.size()), u.extent);
+        gemm::Round(context, u, in_bf16);
+        gemm::Forward(context, in_bf16, decoder.w, decoder.b.data, logits);
+      } else {
+        gemm::Forward(context, u, decoder.w, decoder.b.data, logits);
+      }
+    });
+  }
+
+  HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
+                bool backward) const override {
+    std::vector<std::int32_t> labels;
+    std::copy_if(call.batch.labels.begin(), call.batch.labels.end(), std::back_inserter(labels),
+                 [](std::int32_t label) { return label != kIgnoreLabel; });
+    const std::span<const std::int32_t> all = labels;
+    const float scale = LossScale(call.scale, static_cast<idx_t>(labels.size()));
+    HeadLoss total;
+    if (backward) {
+      rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
+        const auto part = Cut(all, begin, h.extent[0]);
+        if (part.empty()) return;
+        total.Add(FromCrossEntropy(LossAndGradients(context, call, part, scale, h, dh)));
+      });
+      return WithMean(total);
+    }
+    rows.Read([&](idx_t begin, const View<const float, 2>& h) {
+      const auto part = Cut(all, begin, h.extent[0]);
+      if (part.empty()) return;
+      Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(h.size()));
+      const View<float, 2> u = TakeRows(frame, h.extent[0], width_);
+      const View<float, 2> v = TakeRows(frame, h.extent[0], width_);
+      Transform(context, call.parameters, h, u, {});
+      LayerNormForward(context, norm_.Weights(call.parameters), u, v);
+      WithDecoder(call.parameters, call.bf16, [&](const auto& decoder) {
+        total.Add(FromCrossEntropy(CrossEntropyForward(context, decoder, v, part)));
+      });
+    });
+    return WithMean(total);
+  }
+
+  void CheckTargets(const BatchView& batch) const override {
+    CheckCount("labels", batch.labels.size(), batch.rows * batch.tokens, batch);
+  }
+  double ForwardFlop(idx_t /*rows*/, idx_t tokens) const override {
+    return 2.0 * static_cast<double>(tokens * width_) * static_cast<double>(width_ + vocabulary_);
+  }
+
+ private:
+  CrossEntropyResult LossAndGradients(Context& context, const HeadCall& call,
+                                      std::span<const std::int32_t> labels, float scale,
+                                      const View<const float, 2>& h,
+                                      const View<float, 2>& dh) const {
+    const ParameterTable& p = call.parameters;
+    const idx_t n = h.extent[0];
+    Arena::Frame frame(context.arena(), 3 * Arena::Bytes<float>(h.size()));
+    const View<float, 2>& u = dh;  // until the dense layer's gradient, which does not read it
+    const View<float, 2> slope = TakeRows(frame, n, width_);
+    const View<float, 2> v = TakeRows(frame, n, width_), du = TakeRows(frame, n, width_);
+    Transform(context, p, h, u, slope);
+    LayerNormForward(context, norm_.Weights(p), u, v);
+    CrossEntropyResult result;
+    WithDecoder(call.parameters, call.bf16, [&](const auto& decoder) {
+      result = CrossEntropyForwardBackward(context, decoder, v, labels, scale, v,
+                                           {p.matrix_gradient(decoder_), p.vector_gradient(bias_)});
+    });
+    ZeroRows(context, du);
+    LayerNormBackward(context, norm_.Weights(p), u, v, du, norm_.Gradients(p));
+    MultiplyBySlope(context, slope, du);
+    dense_.Backward(context, p, h, du, dh);
+    return result;
+  }
+  // u = gelu(dense h). `slope` gets what the backward needs, unless it is empty.
+  void Transform(Context& context, const ParameterTable& parameters, const View<const float, 2>& h,
+                 const View<float, 2>& u, const View<float, 2>& slope) const {
+    dense_.Forward(context, parameters, h, u);
+    Activate(context, Activation::kGelu, u, slope);
+  }
+  // Calls run(decoder) with the matrix in fp32 or bf16.
+  template <class Run>
+  void WithDecoder(const ParameterTable& parameters, const Bf16Weights* bf16,
+                   const Run& run) const {
+    const View<const float, 1> bias = parameters.vector(bias_);
+    if (bf16 != nullptr) return run(Bf16ClassifierWeights{bf16->matrix(decoder_), bias});
+    run(ClassifierWeights{parameters.matrix(decoder_), bias});
+  }
+
+  // In the order in which they are added; an own decoder comes last.
+  idx_t width_, vocabulary_;
+  Linear dense_;
+  NormLayer norm_;
+  ParameterId bias_, decoder_;
+};
+
+// ---- classes of tokens, answers -----------------------------------------------------------------
+
+class TokenHead final : public HeadLayer {
+ public:
+  TokenHead(idx_t width, idx_t labels, const HeadDropout& dropout, ParameterTable& table)
+      : width_(width),
+        labels_(labels),
+        dropout_(dropout),
+        classifier_("classifier.", labels, width, table) {}
+
+  idx_t outputs() const override { return labels_; }
+
+  void Logits(Context& context, const ParameterTable& parameters, const Bf16Weights* /*bf16*/,
+              const View<const float, 2>& h, const View<float, 2>& logits) const override {
+    classifier_.Forward(context, parameters, h, logits);
+  }
+
+  HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
+                bool backward) const override {
+    const ParameterTable& p = call.parameters;
+    const ClassifierWeights weights{p.matrix(classifier_.weight()), p.vector(classifier_.bias())};
+    const std::span<const std::int32_t> labels = call.batch.labels;
+    HeadLoss total;
+    if (!backward) {
+      rows.Read([&](idx_t begin, const View<const float, 2>& h) {
+        total.Add(FromCrossEntropy(
+            CrossEntropyForward(context, weights, h, Cut(labels, begin, h.extent[0]))));
+      });
+      return WithMean(total);
+    }
+    const float scale = LossScale(call.scale, CountLabels(labels));
+    const Dropout site = SiteOf(call.dropout, dropout_.before_logits, dropout_.logits_site);
+    rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
+      CopyRows(context, h, dh);
+      ApplyDropout(context, site, dh, begin * width_);
+      total.Add(FromCrossEntropy(CrossEntropyForwardBackward(
+          context, weights, dh, Cut(labels, begin, h.extent[0]), scale, dh,
+          {p.matrix_gradient(classifier_.weight()), p.vector_gradient(classifier_.bias())})));
+      ApplyDropout(context, site, dh, begin * width_);
+    });
+    return WithMean(total);
+  }
+
+  void CheckTargets(const BatchView& batch) const override {
+    CheckCount("labels", batch.labels.size(), batch.rows * batch.tokens, batch);
+  }
+  double ForwardFlop(idx_t /*rows*/, idx_t tokens) const override {
+    return 2.0 * static_cast<double>(tokens * width_ * labels_);
+  }
+
+ private:
+  idx_t width_, labels_;
+  HeadDropout dropout_;
+  Linear classifier_;
+};
+
+class QuestionHead final : public HeadLayer {
+ public:
+  QuestionHead(idx_t width, ParameterTable& table)
+      : width_(width), linear_("qa_outputs.", 2, width, table) {}
+
+  idx_t outputs() const override { return 2; }
+
+  void Logits(Context& context, const ParameterTable& parameters, const Bf16Weights* /*bf16*/,
+              const View<const float, 2>& h, const View<float, 2>& logits) const override {
+    linear_.Forward(context, parameters, h, logits);
+  }
+
+  // A place competes with every other one of its row: all logits come first, then the gradient.
+  HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
+                bool backward) const override {
+    const idx_t n = rows.count();
+    Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(2 * n));
+    const View<float, 2> logits = TakeRows(frame, n, 2), dlogits = TakeRows(frame, n, 2);
+    rows.Read([&](idx_t begin, const View<const float, 2>& h) {
+      linear_.Forward(context, call.parameters, h, logits.Rows(begin, h.extent[0]));
+    });
+    if (backward) ZeroRows(context, dlogits);
+    const HeadLoss loss = AnswerLoss({call.batch.starts, call.batch.ends}, call.scale,
+                                     call.batch.tokens, logits, backward ? dlogits.data : nullptr);
+    if (!backward) return loss;
+    rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
+      linear_.Backward(context, call.parameters, h, dlogits.Rows(begin, h.extent[0]), dh);
+    });
+    return loss;
+  }
+
+  void CheckTargets(const BatchView& batch) const override {
+    CheckCount("start positions", batch.starts.size(), batch.rows, batch);
+    CheckCount("end positions", batch.ends.size(), batch.rows, batch);
+  }
+  double ForwardFlop(idx_t /*rows*/, idx_t tokens) const override {
+    return 4.0 * static_cast<double>(tokens) * static_cast<double>(width_);
+  }
+
+ private:
+  idx_t width_;
+  Linear linear_;
+};
+
+// ---- one vector for each row --------------------------------------------------------------------
+
+// The parts of heads that read the first token.
+class FirstTokenHead : public HeadLayer {
+ public:
+  FirstTokenHead(DenseClassifier classifier, const HeadDropout& dropout)
+      : classifier_(std::move(classifier)), dropout_(dropout) {}
+
+  HeadReads reads() const final { return HeadReads::kFirstTokens; }
+  idx_t outputs() const final { return classifier_.outputs(); }
+
+  void Logits(Context& context, const ParameterTable& parameters, const Bf16Weights* /*bf16*/,
+              const View<const float, 2>& h, const View<float, 2>& logits) const final {
+    classifier_.Logits(context, parameters, h, logits);
+  }
+  double ForwardFlop(idx_t rows, idx_t /*tokens*/) const final {
+    return classifier_.ForwardFlop(rows);
+  }
+
+ protected:
+  // The gradient of a block, from the loss of its logits.
+  HeadRows::Gradient GradientBy(
+      Context& context, const HeadCall& call,
+      std::function<DenseClassifier::LossOf(idx_t begin)> loss_from) const {
+    const DenseClassifier::Sites sites = {
+        SiteOf(call.dropout, dropout_.before_dense, dropout_.dense_site),
+        SiteOf(call.dropout, dropout_.before_logits, dropout_.logits_site)};
+    return [&context, &call, this, sites, loss_from = std::move(loss_from)](
+               idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
+      CopyRows(context, h, dh);
+      classifier_.LossAndGradients(context, call.parameters, sites, dh, loss_from(begin));
+    };
+  }
+
+  DenseClassifier classifier_;
+
+ private:
+  HeadDropout dropout_;
+};
+
+class SequenceHead final : public FirstTokenHead {
+ public:
+  SequenceHead(DenseClassifier classifier, ProblemType problem, const HeadDropout& dropout)
+      : FirstTokenHead(std::move(classifier), dropout), problem_(problem) {}
+
+  // Rows come in blocks, and each block's loss is a part of the sum: what they all share is the
+  // scale.
+  HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
+                bool backward) const override {
+    const SequenceTargets all = Targets(call.batch);
+    const float scale = LossScale(call.scale, Counted(all, rows.count()));
+    HeadLoss total;
+    const auto loss_from = [&](idx_t begin) -> DenseClassifier::LossOf {
+      return [&, begin](const View<const float, 2>& logits, float* dlogits) {
+        const HeadLoss part =
+            SequenceLoss(Part(all, begin, logits.extent[0]), scale, logits, dlogits);
+        total.Add(part);
+        return part;
+      };
+    };
+    if (backward) {
+      rows.Differentiate(GradientBy(context, call, loss_from));
+    } else {
+      rows.Read([&](idx_t begin, const View<const float, 2>& h) {
+        classifier_.Loss(context, call.parameters, h, loss_from(begin));
+      });
+    }
+    return WithMean(total);
+  }
+
+  void CheckTargets(const BatchView& batch) const override {
+    CheckSequenceTargets(Targets(batch), batch.rows, outputs());
+  }
+
+ private:
+  SequenceTargets Targets(const BatchView& batch) const {
+    return {ProblemOf(problem_, outputs(), !batch.labels.empty()), batch.labels, batch.values};
+  }
+  idx_t Counted(const SequenceTargets& targets, idx_t rows) const {
+    if (targets.problem != ProblemType::kSingleLabel) return rows * outputs();
+    return CountLabels(targets.labels);
+  }
+  SequenceTargets Part(const SequenceTargets& all, idx_t begin, idx_t rows) const {
+    return {all.problem, Cut(all.labels, begin, rows),
+            Cut(all.values, begin * outputs(), rows * outputs())};
+  }
+
+  ProblemType problem_;
+};
+
+class ChoiceHead final : public FirstTokenHead {
+ public:
+  using FirstTokenHead::FirstTokenHead;
+
+  const Linear* pooler() const override { return &classifier_.dense(); }
+
+  std::vector<idx_t> LogitsShape(const BatchView& batch, idx_t count) const override {
+    CheckChoices(batch);
+    return {count / batch.choices, batch.choices};
+  }
+
+  // The choices of a question compete, so all rows must come as one block.
+  HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
+                bool backward) const override {
+    HeadLoss loss;
+    const auto loss_from = [&](idx_t) -> DenseClassifier::LossOf {
+      return [&](const View<const float, 2>& logits, float* dlogits) {
+        return loss = LossOf(call, logits, dlogits);
+      };
+    };
+    if (backward) {
+      rows.Differentiate(GradientBy(context, call, loss_from));
+    } else {
+      rows.Read([&](idx_t begin, const View<const float, 2>& h) {
+        classifier_.Loss(context, call.parameters, h, loss_from(begin));
+      });
+    }
+    return loss;
+  }
+
+  void CheckTargets(const BatchView& batch) const override {
+    CheckChoices(batch);
+    CheckCount("labels", batch.labels.size(), batch.rows / batch.choices, batch);
+    for (const std::int32_t label : batch.labels) {
+      Check(label == kIgnoreLabel || (label >= 0 && label < batch.choices), ErrorCode::kUsage,
+            "batch: label {} is not one of {} choices", label, batch.choices);
+    }
+  }
+
+ private:
+  static void CheckChoices(const BatchView& batch) {
+    Check(batch.choices >= 1 && batch.rows % batch.choices == 0, ErrorCode::kUsage,
+          "batch: {} rows do not divide into questions of {} choices", batch.rows, batch.choices);
+  }
+
+  static HeadLoss LossOf(const HeadCall& call, const View<const float, 2>& logits, float* dlogits) {
+    const auto& labels = call.batch.labels;
+    const idx_t choices = call.batch.choices;
+    Check(logits.extent[0] == call.batch.rows, ErrorCode::kUsage,
+          "batch: {} of {} rows of choices come together", logits.extent[0], call.batch.rows);
+    HeadLoss loss;
+    loss.counted = CountLabels(labels);
+    const float scale = LossScale(call.scale, loss.counted);
+    for (std::size_t q = 0; q < labels.size(); ++q) {
+      if (labels[q] == kIgnoreLabel) continue;
+      const idx_t at = static_cast<idx_t>(q) * choices;
+      const LogitRow row{logits.data + at, choices, 1};
+      loss.sum += SoftmaxLoss(row, labels[q], scale, dlogits == nullptr ? nullptr : dlogits + at);
+      loss.correct += LargestLogit(row) == labels[q] ? 1 : 0;
+    }
+    loss.mean = MeanLoss(loss.sum, loss.counted);
+    return loss;
+  }
+};
+
+}  // namespace
+
+std::vector<std::int32_t> TokensRead(HeadReads reads, const BatchView& batch) {
+  std::vector<std::int32_t> tokens;
+  if (reads == HeadReads::kFirstTokens) {
+    for (idx_t b = 0; b < batch.rows; ++b) {
+      tokens.push_back(static_cast<std::int32_t>(b * batch.tokens));
+    }
+  }
+  for (std::size_t t = 0; reads == HeadReads::kLabelledTokens && t < batch.labels.size(); ++t) {
+    if (batch.labels[t] != kIgnoreLabel) tokens.push_back(static_cast<std::int32_t>(t));
+  }
+  return tokens;
+}
+
+std::unique_ptr<HeadLayer> MakeLanguageHead(const LanguageHeadNames& names, idx_t width,
+                                            idx_t vocabulary, bool biased, ParameterTable& table) {
+  return std::make_unique<LanguageHead>(names, width, vocabulary, biased, table);
+}
+
+std::unique_ptr<HeadLayer> MakeTransformedLanguageHead(idx_t width, idx_t vocabulary, double eps,
+                                                       ParameterId tied, ParameterTable& table) {
+  return std::make_unique<TransformedLanguageHead>(width, vocabulary, eps, tied, table);
+}
+
+std::unique_ptr<HeadLayer> MakeTokenHead(idx_t width, idx_t labels, const HeadDropout& dropout,
+                                         ParameterTable& table) {
+  return std::make_unique<TokenHead>(width, labels, dropout, table);
+}
+
+std::unique_ptr<HeadLayer> MakeQuestionHead(idx_t width, ParameterTable& table) {
+  return std::make_unique<QuestionHead>(width, table);
+}
+
+std::unique_ptr<HeadLayer> MakeSequenceHead(idx_t width, idx_t channels, idx_t labels,
+                                            ProblemType problem, const HeadDropout& dropout,
+                                            ParameterTable& table) {
+  return std::make_unique<SequenceHead>(
+      DenseClassifier("classifier.dense.", "classifier.out_proj.", width, channels, labels, table),
+      problem, dropout);
+}
+
+std::unique_ptr<HeadLayer> MakeChoiceHead(const std::string& prefix, idx_t width,
+                                          const HeadDropout& dropout, ParameterTable& table) {
+  return std::make_unique<ChoiceHead>(
+      DenseClassifier(prefix + "pooler.dense.", "classifier.", width, width, 1, table), dropout);
+}
+
+}  // namespace longspan

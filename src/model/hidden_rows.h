@@ -1,0 +1,40 @@
+// The hidden states of a whole batch in memory, as a head reads them.
+#pragma once
+
+#include <vector>
+
+#include "model/head_layer.h"
+#include "model/linear.h"
+
+namespace longspan {
+
+class HiddenRows final : public HeadRows {
+ public:
+  // `hidden` is (N, W), and so is `dhidden`, which is empty if nothing is differentiated.
+  // Differentiate may overwrite `hidden`.
+  HiddenRows(Context& context, HeadReads reads, const BatchView& batch,
+             const View<float, 2>& hidden, const View<float, 2>& dhidden);
+
+  idx_t count() const override;
+  void Read(const Look& look) override;
+  void Differentiate(const Gradient& gradient) override;
+
+ private:
+  Context& context_;
+  const bool all_;
+  const std::vector<std::int32_t> tokens_;  // that are read, unless all are
+  const View<float, 2> hidden_, dhidden_;
+};
+
+// The head's logits of hidden states (B*T, W): HeadLayer::LogitsShape of the first tokens, or of
+// every token.
+Tensor LogitsOf(Context& context, const HeadLayer& head, const ParameterTable& parameters,
+                const Bf16Weights* bf16, const BatchView& batch,
+                const View<const float, 2>& hidden);
+
+// Writes pooled (B, C) = tanh(W h + b) of the first token of each row.
+void PoolFirstTokens(Context& context, const ParameterTable& parameters, const Linear& pooler,
+                     const BatchView& batch, const View<const float, 2>& hidden,
+                     const View<float, 2>& pooled);
+
+}  // namespace longspan
