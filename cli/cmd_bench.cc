@@ -13,52 +13,36 @@
 #include "cli/step_bench.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
+#include "families/families.h"
 #include "io/escape.h"
 #include "io/json.h"
-#include "model/longformer_files.h"
 #include "probe/peaks.h"
 
 namespace longspan::cli {
 namespace {
 
 struct BenchCommand {
-  std::string config, preset, arch = "reformer", attention, dtype = "f32", memory;
+  std::string config, preset, arch, attention, dtype = "f32", memory;
   std::string gradient_streams = "f32";
   idx_t tokens = 16384, batch = 1, steps = 3;
   bool json = false;
 };
 
-// What the step keeps: as --memory has room for.
-template <class Config>
-StepPolicy PolicyOf(Context& context, const BenchCommand& c, StepKind kind, const Config& config) {
+std::unique_ptr<StepBench> MakeBench(Context& context, const BenchCommand& c, StepKind kind) {
+  const auto config = c.preset.empty() ? ReadModelConfig(OpenConfigFile(c.config))
+                                       : FamilyOfOption("bench", c.arch).preset(c.preset);
+  FamilyOptions options;
+  if (!c.attention.empty()) options.Set("attention", c.attention);
+  config->SetOptions(options);
   StepPolicy policy;
   policy.compute = DTypeOf(c.dtype);
   policy.gradient_streams = DTypeOf(c.gradient_streams);
-  if (c.memory.empty() || kind == StepKind::kForward) return policy;
-  return FitStep(config, c.batch, c.tokens, StepBudget("bench", context, c.memory), policy,
-                 context.threads());
-}
-
-std::unique_ptr<StepBench> MakeBench(Context& context, const BenchCommand& c, StepKind kind) {
-  const std::string arch = c.preset.empty() ? ModelType(c.config) : c.arch;
-  Check(arch == "reformer" || arch == "longformer", ErrorCode::kUsage,
-        "bench: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
-  if (arch == "reformer") {
-    ReformerConfig config =
-        c.preset.empty() ? ReadReformerConfig(c.config) : ReformerPreset(c.preset);
-    if (!c.attention.empty()) ChooseAttention(c.attention, &config);
-    return MakeReformerBench(context, config, c.batch, c.tokens, kind,
-                             PolicyOf(context, c, kind, config));
+  // What the step keeps: as --memory has room for.
+  if (!c.memory.empty() && kind == StepKind::kTrain) {
+    policy = config->Fit(c.batch, c.tokens, StepBudget("bench", context, c.memory), policy,
+                         context.threads());
   }
-  Check(c.gradient_streams == "f32", ErrorCode::kUsage,
-        "bench: --gradient-streams is for Reformers, whose layers are reversible");
-  Check(c.attention.empty(), ErrorCode::kUsage,
-        "bench: --attention '{}' does not fit a Longformer, whose layers all have a window",
-        io::Escape(c.attention));
-  const LongformerConfig config =
-      c.preset.empty() ? ReadLongformerConfig(c.config) : LongformerPreset(c.preset);
-  return MakeLongformerBench(context, config, c.batch, c.tokens, kind,
-                             PolicyOf(context, c, kind, config));
+  return std::make_unique<StepBench>(context, *config, c.batch, c.tokens, kind, policy);
 }
 
 int RunBench(const BenchCommand& c, StepKind kind, int threads) {
@@ -114,8 +98,8 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
       command->add_option("--config", c->config, "Configuration of the model, a config.json");
   command->add_option("--preset", c->preset, "Preset of init: tiny, small or base")
       ->excludes(config);
-  command->add_option("--arch", c->arch, "Architecture of the preset: reformer or longformer")
-      ->capture_default_str();
+  command->add_option("--arch", c->arch,
+                      fmt::format("Architecture of the preset: {}", FamilyChoices()));
   BeginGroup(command, heading::kRows);
   command->add_option("--tokens", c->tokens, "Length of a row in tokens")->capture_default_str();
   command->add_option("--batch", c->batch, "Number of rows")->capture_default_str();

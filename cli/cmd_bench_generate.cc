@@ -10,6 +10,7 @@
 #include "cli/counted.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
+#include "families/families.h"
 #include "io/json.h"
 #include "model/reformer.h"
 #include "model/text_decoder.h"
@@ -39,7 +40,7 @@ ReformerConfig BenchConfig(const GenerateBenchCommand& c) {
   Check(c.config.empty() != c.preset.empty(), ErrorCode::kUsage,
         "bench: give either --config or --preset");
   ReformerConfig config =
-      c.preset.empty() ? ReadReformerConfig(c.config) : ReformerPreset(c.preset);
+      c.preset.empty() ? LoadReformerConfig(OpenConfigFile(c.config)) : ReformerPreset(c.preset);
   if (!c.attention.empty()) ChooseAttention(c.attention, &config);
   Check(!c.contexts.empty(), ErrorCode::kUsage, "bench: --contexts is empty");
   for (const idx_t context : c.contexts) {

@@ -22,6 +22,7 @@
 #include "cli/visual/chart.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
+#include "families/reformer/family.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/json.h"
@@ -65,30 +66,31 @@ struct Comparison {
   bool stopped = false;           // by a signal: something is missing
 };
 
-ReformerConfig ConfigWith(ReformerConfig config, const std::string& attention, idx_t tokens) {
+std::unique_ptr<ModelConfig> ConfigWith(ReformerConfig config, const std::string& attention,
+                                        idx_t tokens) {
   config = WithPositions(std::move(config), tokens);
   ChooseAttention(attention, &config);
-  return config;
+  return MakeModelConfig(std::move(config));
 }
 
 // ---- a training step against the length ---------------------------------------------------------
 
 // One step in a process whose peak memory starts anew. The first step books memory and makes
 // kernels, so it is not timed, unless the step is long enough for that not to matter.
-StepFigure TimeStep(int threads, const ReformerConfig& config, idx_t tokens, double expected) {
+StepFigure TimeStep(int threads, const ModelConfig& config, idx_t tokens, double expected) {
   constexpr double kLongStep = 20.0, kShortStep = 2.0;  // seconds
   Context context(threads);
   ResetPeakRss();
-  const auto bench = MakeReformerBench(context, config, 1, tokens, StepKind::kTrain, {});
-  if (expected < kLongStep) bench->Step();
+  StepBench bench(context, config, 1, tokens, StepKind::kTrain, {});
+  if (expected < kLongStep) bench.Step();
   const idx_t repetitions = expected < kShortStep ? 5 : expected < kLongStep ? 3 : 1;
-  const BenchTimes times = TimeBesidePeak(context, PeakOf::kFp32, bench->Gflop(), repetitions,
-                                          [&bench] { bench->Step(); });
+  const BenchTimes times = TimeBesidePeak(context, PeakOf::kFp32, bench.Gflop(), repetitions,
+                                          [&bench] { bench.Step(); });
   return {times.seconds, times.fraction, PeakRssBytes()};
 }
 
 // Seconds of a step at `tokens`, from the one before at half the length and the growth of the work.
-double ExpectedSeconds(const ReformerConfig& config, idx_t tokens,
+double ExpectedSeconds(const ModelConfig& config, idx_t tokens,
                        const std::map<idx_t, StepFigure>& known) {
   if (known.empty()) return 0.0;
   const auto& [before, figure] = *known.rbegin();
@@ -109,10 +111,10 @@ void CompareSteps(const CompareCommand& c, int threads, const Keep& keep, Compar
     result->lengths.push_back(tokens);
   }
   for (const std::string attention : kAttentionNames) {
-    const ReformerConfig config = ConfigWith(ReformerPreset(c.preset), attention, c.longest);
+    const auto config = ConfigWith(ReformerPreset(c.preset), attention, c.longest);
     auto& figures = result->steps[attention];
     for (const idx_t tokens : result->lengths) {
-      const double expected = ExpectedSeconds(config, tokens, figures);
+      const double expected = ExpectedSeconds(*config, tokens, figures);
       if (expected > c.patience) {
         fmt::print(stderr, "{} attention, {} tokens: left out, a step would take about {}\n",
                    attention, tokens, DurationText(expected));
@@ -120,7 +122,7 @@ void CompareSteps(const CompareCommand& c, int threads, const Keep& keep, Compar
       }
       {
         const Waiting timing(fmt::format("timing {} attention, {} tokens", attention, tokens));
-        figures[tokens] = TimeStep(threads, config, tokens, expected);
+        figures[tokens] = TimeStep(threads, *config, tokens, expected);
       }
       fmt::print(stderr, "{} attention, {} tokens: {:.2f} s, {:.0f} MB\n", attention, tokens,
                  figures[tokens].seconds, static_cast<double>(figures[tokens].rss_bytes) * 1e-6);

@@ -7,21 +7,21 @@
 #include "cli/commands.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
+#include "families/convert.h"
 #include "io/escape.h"
 #include "io/json.h"
-#include "model/to_longformer.h"
 #include "tasks/sentence_folder.h"
 
 namespace longspan::cli {
 namespace {
 
-struct ConvertOptions {
+struct ConvertCommand {
   std::string in, out, to;
-  ToLongformerOptions longformer;
+  ConvertOptions options;
   bool json = false;
 };
 
-std::string Describe(const ConvertOptions& o, const ConvertReport& r) {
+std::string Describe(const ConvertCommand& o, const ConvertReport& r) {
   std::string text = fmt::format("{}: {} tensors, {:.1f} MB", o.out, r.tensors,
                                  static_cast<double>(r.bytes) * 1e-6);
   if (r.shards > 1) text += fmt::format(" in {} shards", r.shards);
@@ -31,11 +31,11 @@ std::string Describe(const ConvertOptions& o, const ConvertReport& r) {
   return text + fmt::format(
                     "{} for {} tokens is now {} for {}, window {} on each side "
                     "(attention_window {})\n",
-                    r.from, r.old_tokens, r.to, o.longformer.max_tokens, o.longformer.window,
-                    2 * o.longformer.window);
+                    r.from, r.old_tokens, r.to, o.options.max_tokens, o.options.window,
+                    2 * o.options.window);
 }
 
-std::string Json(const ConvertOptions& o, const ConvertReport& r) {
+std::string Json(const ConvertCommand& o, const ConvertReport& r) {
   nlohmann::ordered_json j;
   j["output"] = o.out;
   j["from"] = r.from;
@@ -45,8 +45,8 @@ std::string Json(const ConvertOptions& o, const ConvertReport& r) {
   j["shards"] = r.shards;
   if (!o.to.empty()) {
     j["old_max_tokens"] = r.old_tokens;
-    j["max_tokens"] = o.longformer.max_tokens;
-    j["window"] = o.longformer.window;
+    j["max_tokens"] = o.options.max_tokens;
+    j["window"] = o.options.window;
   }
   j["copied"] = r.copied;
   j["warnings"] = r.warnings;
@@ -62,11 +62,11 @@ void CheckEmbeds(const std::filesystem::path& folder, idx_t channels) {
   }
 }
 
-int RunConvert(const ConvertOptions& o) {
+int RunConvert(const ConvertCommand& o) {
   Waiting waiting("converting " + o.in);
   const ConvertReport report = o.to.empty()
-                                   ? RewriteModel(o.in, o.out, o.longformer.most_bytes, CheckEmbeds)
-                                   : ToLongformer(o.in, o.out, o.longformer, CheckEmbeds);
+                                   ? RewriteModel(o.in, o.out, o.options.most_bytes, CheckEmbeds)
+                                   : ConvertTo(o.to, o.in, o.out, o.options, CheckEmbeds);
   waiting.End();
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
@@ -78,23 +78,22 @@ int RunConvert(const ConvertOptions& o) {
 }  // namespace
 
 void RegisterConvert(CLI::App* command, const Globals& /*globals*/, Action& action) {
-  const auto o = std::make_shared<ConvertOptions>();
+  const auto o = std::make_shared<ConvertCommand>();
   command->add_option("IN", o->in, "Folder of a model, or one file of weights")->required();
   command->add_option("OUT", o->out, "Folder to write, which must not exist yet")->required();
-  auto* to = command
-                 ->add_option("--to", o->to,
-                              "Architecture to convert a BERT, RoBERTa or MiniLM to: longformer")
-                 ->check(CLI::IsMember({"longformer"}));
-  command->add_option("--max-pos", o->longformer.max_tokens, "Longest text in tokens")
+  auto* to = command->add_option(
+      "--to", o->to,
+      fmt::format("Architecture to convert a BERT, RoBERTa or MiniLM to: {}", ConvertTargets()));
+  command->add_option("--max-pos", o->options.max_tokens, "Longest text in tokens")
       ->capture_default_str()
       ->needs(to);
   command
-      ->add_option("--window", o->longformer.window,
+      ->add_option("--window", o->options.window,
                    "Keys that a token sees on each side, half of attention_window")
       ->capture_default_str()
       ->needs(to);
   command
-      ->add_option("--max-shard-size", o->longformer.most_bytes,
+      ->add_option("--max-shard-size", o->options.most_bytes,
                    "Largest file of tensors: 5GB, 500MB, 1GiB")
       ->type_name("SIZE")
       ->transform(CLI::AsSizeValue(true))

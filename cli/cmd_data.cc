@@ -13,6 +13,7 @@
 #include "cli/data_options.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
+#include "families/families.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "longspan/context.h"
@@ -138,7 +139,7 @@ int RunStats(DataCommand c, int threads) {
   Context context(threads);
   std::unique_ptr<text::Tokenizer> tokenizer;
   if (!c.model.empty()) {
-    tokenizer = c.model == "bytes" ? text::MakeBytesTokenizer() : text::OpenTokenizer(c.model);
+    tokenizer = c.model == "bytes" ? text::MakeBytesTokenizer() : OpenModelTokenizer(c.model);
   }
   c.options.tokenizer = tokenizer.get();
   c.options.files.assign(c.files.begin(), c.files.end());

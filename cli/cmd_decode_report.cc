@@ -11,6 +11,7 @@
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
 #include "data/mapped_file.h"
+#include "families/families.h"
 #include "io/json.h"
 #include "model/decode_agreement.h"
 #include "model/model_files.h"
@@ -25,7 +26,8 @@ constexpr std::size_t kMostTextBytes = std::size_t{16} << 20;  // that a subword
 
 struct DecodeReportCommand {
   std::string model, text;
-  LoadOptions load;
+  std::string attention;
+  idx_t num_hashes = 0;
   DataOptions data;
   double held_out = 1.0;
   idx_t tokens = 1024, prompt = 0, windows = 4;
@@ -81,9 +83,12 @@ int RunDecodeReport(const DecodeReportCommand& c, int threads) {
   Context context(threads);
   Check(c.windows >= 1, ErrorCode::kUsage, "windows: {} is not at least 1", c.windows);
   Waiting loading("loading " + c.model);
-  Reformer model = LoadReformer(c.model, c.load);
+  LoadOptions load;
+  if (!c.attention.empty()) load.family.Set("attention", c.attention);
+  if (c.num_hashes > 0) load.family.Set("num-hashes", c.num_hashes);
+  Reformer model = LoadReformer(OpenModelFolder(c.model), load);
   loading.End();
-  const auto tokenizer = text::OpenTokenizer(c.model);
+  const auto tokenizer = OpenModelTokenizer(c.model);
   const LastText last(c.text, c.data, tokenizer->kind() == "bytes", c.held_out);
   TellNotes(last.corpus.notes);
   const std::vector<std::int32_t> ids = IdsOf(*tokenizer, last.text);
@@ -125,10 +130,10 @@ void RegisterDecodeReport(CLI::App* command, const Globals& globals, Action& act
   command->add_option("--held-out", c->held_out, "Share of the text's end that is measured")
       ->capture_default_str();
   command
-      ->add_option("--num-hashes", c->load.num_hashes,
+      ->add_option("--num-hashes", c->num_hashes,
                    "Hash rounds of LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
-  command->add_option("--attention", c->load.attention,
+  command->add_option("--attention", c->attention,
                       "Attention of all layers: full, local or lsh (default: the config's)");
   BeginGroup(command, heading::kOutput);
   command->add_flag("--json", c->json, "Print one JSON document");

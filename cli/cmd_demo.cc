@@ -15,6 +15,7 @@
 #include "cli/visual/cmd_plot.h"
 #include "cli/visual/output.h"
 #include "data/mapped_file.h"
+#include "families/families.h"
 #include "io/escape.h"
 #include "io/paths.h"
 #include "model/generation.h"
@@ -90,7 +91,7 @@ double SecondsOf(const TrainOptions& o, double step_seconds) {
 
 // Up to `tokens` with the prompt: the model has seen no position behind its training rows.
 void WriteSample(Context& context, const fs::path& run, idx_t tokens) {
-  Reformer model = LoadReformer(run);
+  Reformer model = LoadReformer(OpenModelFolder(run));
   const auto prompt = text::BytesTokenizer::Encode(std::string_view(kPrompt));
   GenerateOptions options;
   options.tokens = tokens - static_cast<idx_t>(prompt.size());

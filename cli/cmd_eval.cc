@@ -12,11 +12,10 @@
 #include "cli/train_options.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"
+#include "families/families.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "longspan/train.h"
-#include "model/reformer_config.h"
-#include "model/text_model.h"
 
 namespace longspan::cli {
 namespace {
@@ -37,7 +36,7 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   options.model = c.model;
   options.text = c.data;
   const idx_t tokens = options.tokens == 0 ? kReformerTokens : options.tokens;
-  options.tokens = std::min(tokens, LoadReformerConfig(c.model).longest());
+  options.tokens = std::min(tokens, ReadTextModelInfo(c.model).longest);
   EvalProgress progress("evaluated");
   const EvalResult r = EvaluateLanguageModel(context, options, progress.hooks());
   progress.Finish();

@@ -72,7 +72,7 @@ void RegisterFillMask(CLI::App* command, const Globals& globals, Action& action)
   command->add_option("--top", c->top, "Number of guesses for each mask")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_flag("--no-lm-bias", c->task.options.no_lm_bias,
+  command->add_flag("--no-lm-bias", c->task.no_lm_bias,
                     "Leave out the head's bias of a Reformer, as transformers 5.0 to 5.23 do");
   command->footer(
       "The mask is the tokenizer's own: <mask> or [MASK].\n"

@@ -14,13 +14,13 @@
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
 #include "data/inputs.h"
+#include "families/families.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "model/generation.h"
 #include "model/model_files.h"
 #include "model/reformer.h"
 #include "text/bytes_tokenizer.h"
-#include "text/open_tokenizer.h"
 
 namespace longspan::cli {
 namespace {
@@ -33,7 +33,8 @@ struct GenerateCommand {
   DataOptions data;
   GenerateOptions options;
   BeamOptions beam;
-  LoadOptions load;
+  std::string attention;
+  idx_t num_hashes = 0;
   std::size_t batch = 8;
   bool lines = false, search = false, no_cache = false, json = false, no_stream = false;
   bool no_lm_bias = false;
@@ -92,19 +93,21 @@ bool OnTerminal() { return isatty(STDOUT_FILENO) == 1; }
 
 // That the folder holds a Reformer is said before anything of its tokenizer.
 std::unique_ptr<text::Tokenizer> OpenTokenizerOf(const std::string& model) {
-  LoadReformerConfig(model);
-  return text::OpenTokenizer(model);
+  LoadReformerConfig(OpenModelFolder(model));
+  return OpenModelTokenizer(model);
 }
 
 LoadOptions LoadOptionsOf(const GenerateCommand& c) {
-  LoadOptions load = c.load;
-  if (c.no_lm_bias) load.lm_bias = false;
+  LoadOptions load;
+  if (!c.attention.empty()) load.family.Set("attention", c.attention);
+  if (c.num_hashes > 0) load.family.Set("num-hashes", c.num_hashes);
+  if (c.no_lm_bias) load.family.Set("lm-bias", false);
   return load;
 }
 
 Reformer Load(const GenerateCommand& c, std::vector<std::string>* warnings) {
   const Waiting waiting("loading " + c.model);
-  return LoadReformer(c.model, LoadOptionsOf(c), warnings);
+  return LoadReformer(OpenModelFolder(c.model), LoadOptionsOf(c), warnings);
 }
 
 class Generation {
@@ -339,12 +342,12 @@ void RegisterGenerate(CLI::App* command, const Globals& globals, Action& action)
       ->capture_default_str();
   command->add_flag("--no-cache", c->no_cache, "Run the whole text for every token");
   command
-      ->add_option("--num-hashes", c->load.num_hashes,
+      ->add_option("--num-hashes", c->num_hashes,
                    "Hash rounds of LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", c->no_lm_bias,
                     "Leave out the head's bias, as transformers 5.0 to 5.23 do");
-  command->add_option("--attention", c->load.attention,
+  command->add_option("--attention", c->attention,
                       "Attention of all layers: full, local or lsh (default: the config's)");
   BeginGroup(command, heading::kOutput);
   command->add_flag("--no-stream", c->no_stream, "Print the text at the end, not token by token");

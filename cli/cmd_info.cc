@@ -1,20 +1,14 @@
 // longspan info: what a path holds, a model's directory or not, and the next command.
 
-#include <algorithm>
-#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
 #include "cli/commands.h"
-#include "cli/counted.h"
 #include "cli/model_info.h"
 #include "cli/visual/output.h"
+#include "families/families.h"
+#include "families/what_is.h"
 #include "io/json.h"
-#include "model/attention_layer.h"
-#include "model/longformer_files.h"
-#include "model/model_files.h"
-#include "model/text_model.h"
-#include "model/what_is.h"
 
 namespace longspan::cli {
 namespace {
@@ -24,136 +18,14 @@ struct InfoOptions {
   bool json = false, tensors = false;
 };
 
-// What the two axial tables hold, against one table of a row per position.
-nlohmann::ordered_json PositionInfo(const ReformerConfig& c) {
-  nlohmann::ordered_json j;
-  const idx_t full_rows = c.axial ? c.axial_shape[0] * c.axial_shape[1] : c.max_positions;
-  j["kind"] = c.axial ? "axial" : "table";
-  j["positions"] = c.longest();
-  if (c.axial) {
-    const idx_t first = c.axial_shape[0] * c.axial_dims[0];
-    const idx_t second = c.axial_shape[1] * c.axial_dims[1];
-    j["tables"] = {{c.axial_shape[0], c.axial_dims[0]}, {c.axial_shape[1], c.axial_dims[1]}};
-    j["numbers"] = first + second;
-    j["one_table"] = full_rows * c.hidden_size;
-    j["saved"] =
-        1.0 - static_cast<double>(first + second) / static_cast<double>(full_rows * c.hidden_size);
-  }
-  return j;
-}
-
-// The LSH layers as configured, whatever choice overrides them.
-nlohmann::ordered_json LshInfo(ReformerConfig c) {
-  c.attention = AttentionChoice::kConfigured;
-  const LshSpec spec = SharedSpec(c, c.longest());
-  nlohmann::ordered_json j = {{"chunk", c.lsh_chunk},
-                              {"before", c.lsh_before},
-                              {"after", c.lsh_after},
-                              {"rounds", c.num_hashes}};
-  // Of the longest text; one that fits a chunk is not hashed.
-  j["buckets"] = spec.Hashes(c.longest()) ? nlohmann::json(spec.buckets) : nlohmann::json(nullptr);
-  j["hash_seed"] = c.hash_seed ? nlohmann::json(*c.hash_seed) : nlohmann::json(nullptr);
-  j["rotation_seed"] = c.rotation_seed;
-  return j;
-}
-
-nlohmann::ordered_json ModelInfo(const InfoOptions& o) {
-  const ReformerConfig c = LoadReformerConfig(o.model);
-  nlohmann::ordered_json j;
-  j["architecture"] = ReformerClass(c.head);
-  j["layers"] = c.layers.size();
-  for (const LayerKind kind : c.layers) {
-    j["attention"].push_back(kind == LayerKind::kLocal ? "local" : "lsh");
-  }
-  j["hidden_size"] = c.hidden_size;
-  j["heads"] = c.heads;
-  j["head_size"] = c.head_size;
-  j["feed_forward_size"] = c.feed_forward_size;
-  j["vocab_size"] = c.vocab_size;
-  j["causal"] = c.is_decoder;
-  j["local"] = {{"chunk", c.local_chunk}, {"before", c.local_before}, {"after", c.local_after}};
-  j["lsh"] = LshInfo(c);
-  j["attention_choice"] = AttentionName(c.attention);
-  if (c.head == HeadKind::kSequence) j["labels"] = c.labels;
-  const bool language = c.head == HeadKind::kCausalLm || c.head == HeadKind::kMaskedLm;
-  if (language) j["lm_bias"] = c.lm_bias;
-  j["positions"] = PositionInfo(c);
-  j["parameters"] = ParameterCount(c);
-  return j;
-}
-
-std::string PositionText(const nlohmann::ordered_json& p) {
-  if (p["kind"] == "table") {
-    return fmt::format("one table of {} positions", p["positions"].get<idx_t>());
-  }
-  const auto size = [&](int table, int axis) { return p["tables"][table][axis].get<idx_t>(); };
-  return fmt::format(
-      "axial, {} positions: tables {} x {} and {} x {}, {} numbers instead of {} ({:.2f} % saved)",
-      p["positions"].get<idx_t>(), size(0, 0), size(0, 1), size(1, 0), size(1, 1),
-      p["numbers"].get<idx_t>(), p["one_table"].get<idx_t>(), 100.0 * p["saved"].get<double>());
-}
-
-// "local x 6", "local, lsh, local".
-std::string LayersText(const nlohmann::ordered_json& kinds) {
+// The family's lines, the labels, and what the parameters take.
+std::string ModelText(const ModelDescription& shown, const nlohmann::ordered_json& j) {
   std::string text;
-  bool same = true;
-  for (const auto& kind : kinds) {
-    same = same && kind == kinds[0];
-    text += (text.empty() ? "" : ", ") + kind.get<std::string>();
-  }
-  return same ? fmt::format("{} x {}", kinds[0].get<std::string>(), kinds.size()) : text;
-}
-
-// "chunks of 64, 1 before, 0 after".
-std::string WindowText(const nlohmann::ordered_json& w) {
-  return fmt::format("chunks of {}, {} before, {} after", w["chunk"].get<idx_t>(),
-                     w["before"].get<idx_t>(), w["after"].get<idx_t>());
-}
-
-// "2 rounds, 16 x 32 buckets at 16384 tokens".
-std::string HashText(const nlohmann::ordered_json& lsh, idx_t longest) {
-  if (lsh["buckets"].is_null()) return "one chunk holds every text";
-  std::string buckets;
-  for (const auto& factor : lsh["buckets"]) {
-    buckets += fmt::format("{}{}", buckets.empty() ? "" : " x ", factor.get<idx_t>());
-  }
-  const auto rounds = lsh["rounds"].get<idx_t>();
-  return fmt::format("{}, {} buckets at {} tokens", Counted(rounds, "round"), buckets, longest);
-}
-
-// One line for each kind of layer that the model has, and how they attend.
-void AttentionLines(const nlohmann::ordered_json& j,
-                    const std::function<void(std::string_view, const std::string&)>& line) {
-  const auto has = [&](const char* kind) {
-    return std::find(j["attention"].begin(), j["attention"].end(), kind) != j["attention"].end();
-  };
-  const std::string ways = j["causal"] ? "causal" : "both directions";
-  if (has("local")) line("local layers", WindowText(j["local"]) + ", " + ways);
-  if (has("lsh")) {
-    line("LSH layers", fmt::format("{}, {}; {}", WindowText(j["lsh"]), ways,
-                                   HashText(j["lsh"], j["positions"]["positions"].get<idx_t>())));
-  }
-  if (j["attention_choice"] == "full") line("attention", "full in every layer");
-  if (j["attention_choice"] == "local") line("attention", "chunks of the text in every layer");
-  if (j["attention_choice"] == "config") line("attention", "as the layers say");
-}
-
-std::string ReformerText(const nlohmann::ordered_json& j) {
-  const auto number = [&](const char* name) { return j[name].get<idx_t>(); };
-  std::string text;
-  const auto line = [&](std::string_view name, const std::string& value) {
-    text += InfoLine(name, value);
-  };
-  line("model", j["architecture"].get<std::string>());
-  line("layers", LayersText(j["attention"]));
-  line("width", fmt::format("{} channels, {} heads of {}, feed-forward {}", number("hidden_size"),
-                            number("heads"), number("head_size"), number("feed_forward_size")));
-  AttentionLines(j, line);
-  line("positions", PositionText(j["positions"]));
-  line("vocabulary", fmt::format("{}", number("vocab_size")));
-  if (j.contains("labels")) line("labels", LabelsText(j["labels"]));
-  line("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),
-                                 static_cast<double>(number("weight_bytes")) * 1e-6));
+  for (const auto& [name, value] : shown.lines) text += InfoLine(name, value);
+  if (j.contains("labels")) text += InfoLine("labels", LabelsText(j["labels"]));
+  text +=
+      InfoLine("parameters", fmt::format("{} ({:.1f} MB of weights)", j["parameters"].get<idx_t>(),
+                                         j["weight_bytes"].get<double>() * 1e-6));
   return text + TensorLines(j);
 }
 
@@ -164,13 +36,14 @@ int RunInfo(const InfoOptions& o) {
     j = OtherJson(o.model, o.tensors);
     text = OtherText(j);
   } else {
-    CheckTensors(o.model);  // with --strict
-    const bool longformer = ModelType(ModelConfigFile(o.model)) == "longformer";
-    j = longformer ? LongformerJson(o.model) : ModelInfo(o);
+    const ModelFolder folder = OpenModelFolder(o.model);
+    CheckTensors(folder);  // with --strict
+    const ModelDescription shown = FamilyOf(folder).complete(folder)->Describe();
+    j = shown.json;
     auto tensors = io::OpenModel(o.model);  // once: there may be a million
     AddTensors(*tensors, o.tensors, &j);
-    AddContext(o.model, std::move(tensors), &j);
-    text = (longformer ? LongformerText(j) : ReformerText(j)) + ContextLines(j);
+    AddContext(folder, std::move(tensors), &j);
+    text = ModelText(shown, j) + ContextLines(j);
   }
   PrintResult(o.json ? io::DumpJson(j) : text);
   return 0;

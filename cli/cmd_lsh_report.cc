@@ -12,6 +12,7 @@
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
 #include "cli/waiting.h"
+#include "families/families.h"
 #include "io/json.h"
 #include "model/attention_layer.h"
 #include "model/lsh_recall.h"
@@ -76,13 +77,13 @@ idx_t WindowOf(const LshReportCommand& c, const ReformerConfig& config, idx_t si
 Report Measure(const LshReportCommand& c, int threads) {
   Context context(threads);
   LoadOptions load;
-  load.attention = c.attention;
+  if (!c.attention.empty()) load.family.Set("attention", c.attention);
   LshRecallOptions options = c.options;
   options.rounds = RoundsOf(c.rounds);
   Report report;
-  report.config = LoadReformerConfig(c.model);
+  report.config = LoadReformerConfig(OpenModelFolder(c.model));
   LshRecall recall(report.config, options);  // refuses before the weights are read
-  const auto tokenizer = text::OpenTokenizer(c.model);
+  const auto tokenizer = OpenModelTokenizer(c.model);
   CheckLanguageModel(report.config, tokenizer->vocabulary(), c.tokens > 0 ? c.tokens : 1);
   const LastText last(c.text, c.data, tokenizer->kind() == "bytes", c.held_out);
   TellNotes(last.corpus.notes);
@@ -94,7 +95,7 @@ Report Measure(const LshReportCommand& c, int threads) {
   report.windows = std::min(c.windows, size / report.tokens);
   report.rows = std::min(options.rows, report.tokens - (report.config.is_decoder ? 1 : 0));
   const Waiting measuring("measuring " + c.model);
-  Reformer model = LoadReformer(c.model, load);
+  Reformer model = LoadReformer(OpenModelFolder(c.model), load);
   report.config = model.config();
   for (idx_t w = 0; w < report.windows; ++w) {  // spread over the whole text
     const idx_t gaps = std::max<idx_t>(1, report.windows - 1);

@@ -1,11 +1,7 @@
 // longspan plan: what a training step needs, before it is run, and how long a text a memory allows.
 
-#include <algorithm>
-#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <string_view>
 #include <utility>
 
 #include "base/errors.h"
@@ -15,11 +11,12 @@
 #include "cli/step_trial.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"
+#include "families/families.h"
+#include "families/longformer/family.h"
+#include "families/reformer/family.h"
 #include "io/escape.h"
 #include "io/json.h"
-#include "model/longformer_files.h"
 #include "model/step_memory.h"
-#include "model/what_is.h"
 #include "probe/peaks.h"
 
 namespace longspan::cli {
@@ -29,12 +26,8 @@ namespace {
 // narrow models to 0.75 for Longformers (docs/performance.md).
 constexpr double kFractionOfPeak = 0.5;
 
-// A step that runs each layer's forward twice: four passes of about the same work instead of three.
-constexpr double kRecomputedWork = 4.0 / 3.0;
-
 struct PlanCommand {
-  std::string model, config, preset, arch = "reformer", memory, dtype = "f32",
-                                     gradient_streams = "f32", task;
+  std::string model, config, preset, arch, memory, dtype = "f32", gradient_streams = "f32", task;
   idx_t tokens = 0, batch = 1;
   double trial = 0.5;
   bool json = false;
@@ -64,123 +57,68 @@ struct Plan {
 };
 
 // What --task calls the heads that a training step can have.
-constexpr std::pair<const char*, HeadKind> kReformerTasks[] = {
-    {"lm", HeadKind::kCausalLm},
-    {"mlm", HeadKind::kMaskedLm},
-    {"classify", HeadKind::kSequence},
-};
-constexpr std::pair<const char*, HeadKind> kLongformerTasks[] = {
-    {"mlm", HeadKind::kMaskedLm},
-    {"classify", HeadKind::kSequence},
-};
+constexpr HeadKind kTrained[] = {HeadKind::kCausalLm, HeadKind::kMaskedLm, HeadKind::kSequence};
 
-template <class Tasks>
-auto HeadOfTask(const Tasks& tasks, const std::string& task, const char* architecture) {
+HeadKind HeadOfTask(const TextModelInfo& model, const std::string& task) {
   std::string known;
-  for (const auto& [name, head] : tasks) {
-    if (task == name) return head;
-    known.append(known.empty() ? "" : ", ").append(name);
+  for (const HeadKind head : kTrained) {
+    if (ClassOf(model.heads, head).empty()) continue;
+    if (task == NameOf(head)) return head;
+    known.append(known.empty() ? "" : ", ").append(NameOf(head));
   }
   Fail(ErrorCode::kUsage, "plan: --task '{}' is not one that trains a {}; use one of {}",
-       io::Escape(task), architecture, known);
+       io::Escape(task), model.title, known);
 }
 
-// The head that the step has: that of --task, else the model's own, else the one that `train` puts
-// on an encoder alone. A config that named no class reads as an encoder.
-template <class Config, class Head, class NameOf>
-void PutTrainedHead(std::optional<Head> wanted, Head none, Head trained, const NameOf& name_of,
-                    Config* config, Plan* plan) {
-  const Head head = wanted ? *wanted : config->head == none ? trained : config->head;
-  if (head == config->head) return;
-  config->head = head;
-  plan->head = name_of(head);
-  plan->headless = !wanted;
-}
-
-// Causal under a language model, in both directions under a masked one; a classifier reads as the
-// config says.
-void ReadAsTrained(ReformerConfig* config) {
-  if (config->head == HeadKind::kCausalLm) {
-    config->is_decoder = true;
-    config->local_after = config->lsh_after = 0;
-  } else if (config->head == HeadKind::kMaskedLm) {
-    config->is_decoder = false;
+// Gives the config the head that the step has: that of --task, else the model's own, else the one
+// that `train` puts on an encoder alone. A config that named no class reads as an encoder.
+void PutTrainedHead(const std::string& task, ModelConfig* config, Plan* plan) {
+  const TextModelInfo model = config->info();
+  HeadKind head = model.head;
+  if (!task.empty()) {
+    head = HeadOfTask(model, task);
+  } else if (head == HeadKind::kNone) {
+    const bool causal = model.causal && !ClassOf(model.heads, HeadKind::kCausalLm).empty();
+    head = causal ? HeadKind::kCausalLm : HeadKind::kMaskedLm;
   }
+  if (head == model.head) return;
+  WantedHead wanted;
+  wanted.head = head;
+  wanted.problem = model.problem;
+  config->PutHead(wanted);
+  plan->head = ClassOf(model.heads, head);
+  plan->headless = task.empty();
 }
 
-Plan PlanReformer(Context& context, ReformerConfig given, const PlanCommand& c) {
-  Plan plan;
-  std::optional<HeadKind> wanted;
-  if (!c.task.empty()) wanted = HeadOfTask(kReformerTasks, c.task, "Reformer");
-  PutTrainedHead(wanted, HeadKind::kNone,
-                 given.is_decoder ? HeadKind::kCausalLm : HeadKind::kMaskedLm, ReformerClass,
-                 &given, &plan);
-  if (!plan.head.empty()) ReadAsTrained(&given);
-  plan.positions = given.longest();
-  plan.parameters = ParameterCount(given);
-  plan.more_positions = given.axial ? "a larger axial_pos_shape and max_position_embeddings"
-                                    : "larger max_position_embeddings";
-  const int threads = context.threads();
-  const bool hashes = std::count(given.layers.begin(), given.layers.end(), LayerKind::kLsh) > 0;
-  for (const std::string_view attention : kAttentionNames) {
-    if (attention == "lsh" && !hashes) continue;
-    ReformerConfig config = given;
-    ChooseAttention(attention, &config);
-    StepPolicy policy;
-    policy.compute = c.Compute();
-    policy.gradient_streams = DTypeOf(c.gradient_streams);
-    plan.kinds.push_back({std::string(attention),
-                          [=, batch = c.batch](idx_t tokens) {
-                            return RehearseStep(WithPositions(config, tokens), batch, tokens,
-                                                threads, policy);
-                          },
-                          TrialOf(context, config, policy)});
-  }
-  return plan;
-}
-
-Plan PlanLongformer(Context& context, LongformerConfig config, const PlanCommand& c) {
-  Check(c.gradient_streams == "f32", ErrorCode::kUsage,
-        "plan: --gradient-streams is for Reformers, whose layers are reversible");
-  Plan plan;
-  std::optional<HeadKind> wanted;
-  if (!c.task.empty()) wanted = HeadOfTask(kLongformerTasks, c.task, "Longformer");
-  PutTrainedHead(wanted, HeadKind::kNone, HeadKind::kMaskedLm, LongformerClass, &config, &plan);
-  plan.positions = config.longest();
-  plan.parameters = ParameterCount(config);
-  plan.more_positions = "larger max_position_embeddings";
-  const int threads = context.threads();
-  for (const bool recompute : {false, true}) {
-    StepPolicy policy;
-    policy.compute = c.Compute();
-    if (recompute) {
-      policy.recompute = config.layers();
-      policy.copies = LayerCopies::kInTurn;
-    }
-    plan.kinds.push_back({recompute ? "recompute" : "window",
-                          [=, batch = c.batch](idx_t tokens) {
-                            return RehearseStep(WithPositions(config, tokens), batch, tokens,
-                                                threads, policy);
-                          },
-                          TrialOf(context, config, policy), recompute ? kRecomputedWork : 1.0});
-  }
-  return plan;
+std::unique_ptr<ModelConfig> ConfigOf(const PlanCommand& c) {
+  Check(int{!c.model.empty()} + int{!c.config.empty()} + int{!c.preset.empty()} == 1,
+        ErrorCode::kUsage, "plan: give one of --model, --config and --preset");
+  if (!c.preset.empty()) return FamilyOfOption("plan", c.arch).preset(c.preset);
+  return ReadModelConfig(c.model.empty() ? OpenConfigFile(c.config) : OpenModelFolder(c.model));
 }
 
 Plan MakePlan(Context& context, const PlanCommand& c) {
-  Check(int{!c.model.empty()} + int{!c.config.empty()} + int{!c.preset.empty()} == 1,
-        ErrorCode::kUsage, "plan: give one of --model, --config and --preset");
-  const std::filesystem::path file =
-      c.model.empty() ? std::filesystem::path(c.config) : ModelConfigFile(c.model);
-  const std::string arch = c.preset.empty() ? ModelType(file) : c.arch;
-  Check(arch == "longformer" || arch == "reformer" || c.preset.empty(), ErrorCode::kUsage,
-        "plan: --arch '{}' is unknown; use reformer or longformer", io::Escape(arch));
-  if (arch == "longformer") {
-    return PlanLongformer(
-        context, c.preset.empty() ? ReadLongformerConfig(file) : LongformerPreset(c.preset), c);
+  const auto config = ConfigOf(c);
+  Plan plan;
+  PutTrainedHead(c.task, config.get(), &plan);
+  plan.positions = config->info().longest;
+  plan.parameters = config->ParameterCount();
+  plan.more_positions = config->PositionFields();
+  StepPolicy policy;
+  policy.compute = c.Compute();
+  policy.gradient_streams = DTypeOf(c.gradient_streams);
+  for (StepVariant& variant : config->Variants(policy)) {
+    const std::shared_ptr<const ModelConfig> model = std::move(variant.config);
+    plan.kinds.push_back(
+        {variant.name,
+         [=, batch = c.batch, threads = context.threads(), policy = variant.policy](idx_t tokens) {
+           const auto longer = model->Clone();
+           longer->GrowPositions(tokens);
+           return RehearseStep(*longer, batch, tokens, threads, policy);
+         },
+         TrialOf(context, model, variant.policy), variant.work});
   }
-  return PlanReformer(context,
-                      c.preset.empty() ? ReadReformerConfig(file) : ReformerPreset(c.preset), c);
+  return plan;
 }
 
 struct PlanRow {
@@ -361,8 +299,8 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("--config", c->config, "Configuration instead of a model, a config.json");
   command->add_option("--preset", c->preset,
                       "Preset of init instead of a model: tiny, small or base");
-  command->add_option("--arch", c->arch, "Architecture of the preset: reformer or longformer")
-      ->capture_default_str();
+  command->add_option("--arch", c->arch,
+                      fmt::format("Architecture of the preset: {}", FamilyChoices()));
   command->add_option("--task", c->task,
                       "Training whose step is planned: lm (Reformers), mlm or classify (default: "
                       "by the model's head)");

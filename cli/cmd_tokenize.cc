@@ -17,6 +17,7 @@
 #include "cli/tokenize_train.h"
 #include "cli/visual/output.h"
 #include "data/inputs.h"
+#include "families/families.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "text/open_tokenizer.h"
@@ -266,7 +267,7 @@ int RunTokenize(TokenizeCommand c) {
   Check(!c.model.empty(), ErrorCode::kUsage,
         "tokenize: --model is required ('longspan help tokenize' explains it)");
   const auto tokenizer =
-      c.model == "bytes" ? text::MakeBytesTokenizer() : text::OpenTokenizer(c.model);
+      c.model == "bytes" ? text::MakeBytesTokenizer() : OpenModelTokenizer(c.model);
   if (c.decode) return Decode(c, *tokenizer);
   if (tokenizer->kind() != "bytes") CheckGivenText("--pair", c.pair);
   c.options.special_tokens = !c.no_special;

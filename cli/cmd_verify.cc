@@ -6,16 +6,16 @@
 #include "cli/commands.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
+#include "families/families.h"
 #include "io/json.h"
 #include "longspan/context.h"
-#include "model/parity.h"
 
 namespace longspan::cli {
 namespace {
 
 struct VerifyCommand {
   std::string model, case_file;
-  VerifyOptions options;
+  idx_t num_hashes = 0;
   bool no_lm_bias = false, json = false;
 };
 
@@ -24,11 +24,13 @@ std::string HoleText(const TensorParity& t) {
   return t.skipped == 0 ? "" : fmt::format("  {} of {} not compared", t.skipped, t.values);
 }
 
-int RunVerify(VerifyCommand o, int threads) {
+int RunVerify(const VerifyCommand& o, int threads) {
   Context context(threads);
-  if (o.no_lm_bias) o.options.lm_bias = false;
+  FamilyOptions options;
+  if (o.num_hashes > 0) options.Set("num-hashes", o.num_hashes);
+  if (o.no_lm_bias) options.Set("lm-bias", false);
   Waiting comparing("comparing " + o.model);
-  const ParityReport report = VerifyCase(context, o.model, o.case_file, o.options);
+  const ParityReport report = VerifyCase(context, o.model, o.case_file, options);
   comparing.End();
   if (o.json) {
     nlohmann::ordered_json j;
@@ -74,7 +76,7 @@ void RegisterVerify(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("MODEL", o->model, "Folder of the model")->required();
   command->add_option("--case", o->case_file, "Recorded case, a .safetensors file")->required();
   command
-      ->add_option("--num-hashes", o->options.num_hashes,
+      ->add_option("--num-hashes", o->num_hashes,
                    "Hash rounds of a Reformer's LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", o->no_lm_bias,

@@ -8,12 +8,11 @@
 #include <vector>
 
 #include "cli/visual/text.h"
+#include "families/families.h"
+#include "families/what_is.h"
 #include "io/escape.h"
-#include "model/longformer_files.h"
-#include "model/text_model.h"
 #include "model/weight_heads.h"
 #include "model/weight_names.h"
-#include "model/what_is.h"
 
 namespace longspan::cli {
 namespace {
@@ -46,16 +45,16 @@ constexpr std::pair<PathKind, std::string_view> kKinds[] = {
 void AddWeights(const std::string& file, bool tensors, nlohmann::ordered_json* j) {
   const auto source = io::OpenModel(file);
   (*j)["count"] = source->tensors().size();
-  constexpr std::string_view kFamilies[] = {"longformer.", "reformer.", "roberta.", "bert."};
-  std::size_t family = std::size(kFamilies);  // the first of them that a name has
+  std::vector<std::string_view> types;
+  for (const ModelFamily* family : Families()) types.push_back(family->type);
+  types.insert(types.end(), {"roberta", "bert"});
+  std::size_t first = types.size();  // of them that a name has
   for (const auto& [name, info] : source->tensors()) {
-    for (std::size_t i = 0; i < family; ++i) {
-      if (name.find(kFamilies[i]) != std::string::npos) family = i;
+    for (std::size_t i = 0; i < first; ++i) {
+      if (name.find(fmt::format("{}.", types[i])) != std::string::npos) first = i;
     }
   }
-  if (family < std::size(kFamilies)) {
-    (*j)["family"] = kFamilies[family].substr(0, kFamilies[family].size() - 1);
-  }
+  if (first < types.size()) (*j)["family"] = types[first];
   const WeightHeads heads = HeadsIn(*source);
   (*j)["heads"] = nlohmann::json::array();
   if (heads.language) (*j)["heads"].push_back("language model");
@@ -65,44 +64,6 @@ void AddWeights(const std::string& file, bool tensors, nlohmann::ordered_json* j
         fmt::format("classifier of {}", std::max(heads.dense_classes, heads.classes)));
   }
   AddTensors(*source, tensors, j);
-}
-
-}  // namespace
-
-nlohmann::ordered_json LongformerJson(const std::string& directory) {
-  const LongformerConfig c = LongformerConfigOf(directory);
-  nlohmann::ordered_json j;
-  j["architecture"] = LongformerClass(c.head);
-  j["layers"] = c.layers();
-  j["hidden_size"] = c.hidden_size;
-  j["heads"] = c.heads;
-  j["head_size"] = c.head_size();
-  j["feed_forward_size"] = c.feed_forward_size;
-  j["vocab_size"] = c.vocab_size;
-  for (std::size_t i = 0; i < c.layers(); ++i) j["windows"].push_back(c.window(i));
-  j["attention_window"] = c.attention_window;
-  j["positions"] = {{"kind", "table"}, {"positions", c.longest()}, {"rows", c.max_positions}};
-  j["token_types"] = c.token_types;
-  j["activation"] = c.activation;
-  j["pooler"] = c.has_pooler();
-  if (c.head == HeadKind::kSequence || c.head == HeadKind::kToken) {
-    j["labels"] = c.labels;
-  }
-  j["parameters"] = ParameterCount(c);
-  return j;
-}
-
-namespace {
-
-// "256 x 12", "4, 8": one number when all are the same.
-std::string ListText(const nlohmann::ordered_json& numbers) {
-  std::string text;
-  bool same = true;
-  for (const auto& number : numbers) {
-    same = same && number == numbers[0];
-    text += fmt::format("{}{}", text.empty() ? "" : ", ", number.get<idx_t>());
-  }
-  return same ? fmt::format("{}", numbers[0].get<idx_t>()) : text;
 }
 
 }  // namespace
@@ -143,42 +104,22 @@ std::string TensorLines(const nlohmann::ordered_json& j) {
   return text;
 }
 
-std::string LongformerText(const nlohmann::ordered_json& j) {
-  const auto number = [&](const char* name) { return j[name].get<idx_t>(); };
-  std::string text = InfoLine("model", j["architecture"].get<std::string>());
-  text += InfoLine("layers", fmt::format("{}", number("layers")));
-  text += InfoLine(
-      "width", fmt::format("{} channels, {} heads of {}, feed-forward {}", number("hidden_size"),
-                           number("heads"), number("head_size"), number("feed_forward_size")));
-  text += InfoLine("window", fmt::format("{} to each side (attention_window {})",
-                                         ListText(j["windows"]), ListText(j["attention_window"])));
-  text += InfoLine("positions", fmt::format("one table of {} positions",
-                                            j["positions"]["positions"].get<idx_t>()));
-  text += InfoLine("vocabulary", fmt::format("{}", number("vocab_size")));
-  if (j.contains("labels")) text += InfoLine("labels", LabelsText(j["labels"]));
-  text += InfoLine("parameters", fmt::format("{} ({:.1f} MB of weights)", number("parameters"),
-                                             static_cast<double>(number("weight_bytes")) * 1e-6));
-  return text + TensorLines(j);
-}
-
-void AddContext(const std::string& directory, std::unique_ptr<io::TensorSource> tensors,
+void AddContext(const ModelFolder& model, std::unique_ptr<io::TensorSource> tensors,
                 nlohmann::ordered_json* j) {
-  const std::filesystem::path folder = std::filesystem::path(directory).has_filename()
-                                           ? std::filesystem::path(directory)
-                                           : std::filesystem::path(directory).parent_path();
+  const std::filesystem::path folder =
+      model.directory.has_filename() ? model.directory : model.directory.parent_path();
   std::error_code error;
   const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, error); };
   const std::string name = folder.filename().string();
   if (name.starts_with("checkpoint-") && has("manifest.json")) (*j)["checkpoint"] = name.substr(11);
-  const bool longformer = ModelType(ModelConfigFile(directory)) == "longformer";
-  auto notes =
-      longformer ? LoadLongformerConfig(directory).notes : LoadReformerConfig(directory).notes;
+  const auto config = ReadModelConfig(model);
+  auto notes = config->notes();
   const auto source = WithoutExtraPrefix(std::move(tensors), &notes);
   notes.insert(notes.end(), source->warnings().begin(), source->warnings().end());
   for (const std::string& note : notes) (*j)["notes"].push_back(note);
   // A folder of sentence-transformers was made for vectors, although its model may still have the
   // head that it was pretrained with. A head that was trained for a task afterwards decides.
-  HeadKind head = ReadTextModelInfo(directory).head;
+  HeadKind head = config->info().head;
   if (has("modules.json") && (head == HeadKind::kNone || head == HeadKind::kMaskedLm)) {
     head = HeadKind::kNone;
     (*j)["sentence_transformers"] = true;

@@ -1,4 +1,4 @@
-// What `longspan info` says of every kind of model, and all it says of a Longformer.
+// What `longspan info` says of every kind of model, and of what is none.
 #pragma once
 
 #include <memory>
@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "io/tensor_source.h"
+#include "model/opened_folder.h"
 
 namespace longspan::cli {
 
@@ -22,13 +23,9 @@ std::string LabelsText(const nlohmann::ordered_json& labels);
 // A line for each of the "tensors".
 std::string TensorLines(const nlohmann::ordered_json& j);
 
-// What is said of a Longformer's directory, and as lines.
-nlohmann::ordered_json LongformerJson(const std::string& directory);
-std::string LongformerText(const nlohmann::ordered_json& j);
-
 // Adds what is true of any model's directory: whether it is a checkpoint or sentence-transformers',
 // what is odd about its labels ("notes"), what it is for and the command to ask it ("next").
-void AddContext(const std::string& directory, std::unique_ptr<io::TensorSource> tensors,
+void AddContext(const ModelFolder& model, std::unique_ptr<io::TensorSource> tensors,
                 nlohmann::ordered_json* j);
 std::string ContextLines(const nlohmann::ordered_json& j);
 

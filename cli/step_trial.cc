@@ -2,69 +2,35 @@
 
 #include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "base/math.h"
 #include "cli/bench_timing.h"
+#include "model/step_memory.h"
 
 namespace longspan::cli {
 namespace {
 
 constexpr idx_t kRepetitions = 3;
 
-// `kinds` once for each set.
-template <class T>
-std::vector<T> Repeated(const std::vector<T>& kinds, idx_t sets) {
-  std::vector<T> layers;
-  for (idx_t i = 0; i < sets; ++i) layers.insert(layers.end(), kinds.begin(), kinds.end());
-  return layers;
-}
-
-ReformerConfig CutDown(ReformerConfig config, idx_t sets) {
-  std::vector<LayerKind> kinds;
-  for (const LayerKind kind : config.layers) {
-    if (std::count(kinds.begin(), kinds.end(), kind) == 0) kinds.push_back(kind);
-  }
-  config.layers = Repeated(kinds, sets);
-  return config;
-}
-
-LongformerConfig CutDown(LongformerConfig config, idx_t sets) {
-  const std::vector<idx_t>& windows = config.attention_window;
-  const auto [least, most] = std::minmax_element(windows.begin(), windows.end());
-  std::vector<idx_t> kinds = {*least};
-  if (*most != *least) kinds.push_back(*most);
-  config.attention_window = Repeated(kinds, sets);
-  return config;
-}
-
-StepPolicy CutDown(StepPolicy policy, const LongformerConfig& cut) {
-  if (policy.recompute > 0) policy.recompute = cut.layers();
-  return policy;
-}
-
 }  // namespace
 
-TrialModel TrialOf(Context& context, const ReformerConfig& config, const StepPolicy& policy) {
+TrialModel TrialOf(Context& context, std::shared_ptr<const ModelConfig> config,
+                   const StepPolicy& policy) {
+  const auto cut = [config](idx_t sets, idx_t tokens) {
+    auto model = config->Clone();
+    model->CutDown(sets);
+    model->GrowPositions(tokens);
+    return model;
+  };
   return {[=, &context](idx_t sets, idx_t rows, idx_t tokens) {
-            return MakeReformerBench(context, WithPositions(CutDown(config, sets), tokens), rows,
-                                     tokens, StepKind::kTrain, policy);
+            const auto model = cut(sets, tokens);
+            return std::make_unique<StepBench>(context, *model, rows, tokens, StepKind::kTrain,
+                                               model->CutDownPolicy(policy));
           },
           [=, &context](idx_t sets, idx_t rows, idx_t tokens) {
-            return RehearseStep(WithPositions(CutDown(config, sets), tokens), rows, tokens,
-                                context.threads(), policy);
-          }};
-}
-
-TrialModel TrialOf(Context& context, const LongformerConfig& config, const StepPolicy& policy) {
-  return {[=, &context](idx_t sets, idx_t rows, idx_t tokens) {
-            const LongformerConfig cut = WithPositions(CutDown(config, sets), tokens);
-            return MakeLongformerBench(context, cut, rows, tokens, StepKind::kTrain,
-                                       CutDown(policy, cut));
-          },
-          [=, &context](idx_t sets, idx_t rows, idx_t tokens) {
-            const LongformerConfig cut = WithPositions(CutDown(config, sets), tokens);
-            return RehearseStep(cut, rows, tokens, context.threads(), CutDown(policy, cut));
+            const auto model = cut(sets, tokens);
+            return RehearseStep(*model, rows, tokens, context.threads(),
+                                model->CutDownPolicy(policy));
           }};
 }
 

@@ -6,7 +6,7 @@
 
 #include "cli/step_bench.h"
 #include "longspan/context.h"
-#include "model/step_memory.h"
+#include "model/step_needs.h"
 
 namespace longspan::cli {
 
@@ -16,9 +16,8 @@ struct TrialModel {
   std::function<StepNeeds(idx_t sets, idx_t rows, idx_t tokens)> rehearse;
 };
 
-TrialModel TrialOf(Context& context, const ReformerConfig& config, const StepPolicy& policy);
-// The narrowest and the widest window stand for all; they recompute as the policy's first layer.
-TrialModel TrialOf(Context& context, const LongformerConfig& config, const StepPolicy& policy);
+TrialModel TrialOf(Context& context, std::shared_ptr<const ModelConfig> config,
+                   const StepPolicy& policy);
 
 // Times steps of one set and of two sets of layers. Their difference is what a set takes, which
 // grows with its useful work; what is left are the embeddings and the head, which grow with the

@@ -42,6 +42,8 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
   TaskOptions options = c.options;
   options.overflow = ParseOverflow(c.overflow);
   options.compute = DTypeOf(c.dtype);
+  if (c.num_hashes > 0) options.family.Set("num-hashes", c.num_hashes);
+  if (c.no_lm_bias) options.family.Set("lm-bias", false);
   std::vector<std::string> warnings;
   Waiting waiting("loading " + c.model, c.quiet);
   TaskModel model = TaskModel::Open(c.model, head, options, &warnings);
@@ -83,7 +85,7 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   command
-      .add_option("--num-hashes", o.num_hashes,
+      .add_option("--num-hashes", c.num_hashes,
                   "Hash rounds of a Reformer's LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
   command.add_flag("--allow-nonfinite", o.allow_nonfinite,

@@ -17,6 +17,8 @@ namespace longspan::cli {
 
 struct TaskCommand {
   std::string model, overflow, dtype = "f32";
+  idx_t num_hashes = 0;     // rounds of LSH layers; 0: the config's
+  bool no_lm_bias = false;  // leaves a language model's bias out, as transformers 5
   TaskOptions options;
   InputOptions inputs;
   bool json = false, quiet = false;

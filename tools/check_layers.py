@@ -16,11 +16,11 @@ import sys
 from pathlib import Path
 
 LAYERS = ["base", "tensor", "parallel", "simd", "probe", "gemm", "streams", "ops", "io", "data", "text",
-          "model", "tasks", "train", "cli"]
+          "model", "families", "tasks", "train", "cli"]
 # The installed headers, each with the layer that implements it.
 PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "tensor.h": "tensor",
           "context.h": "parallel", "attention.h": "ops", "data.h": "data",
-          "model.h": "model", "train.h": "train"}
+          "model.h": "families", "train.h": "train"}
 # Header (pattern) -> the only folders that may include it. src/gemm needs omp.h to tell oneDNN
 # that a primitive is for one thread; it starts none.
 ONLY_IN = {r"(oneapi/dnnl/)?dnnl\w*\.hp?p?": ("src/gemm",), r"CLI/.*": ("cli",),

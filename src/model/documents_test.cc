@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/errors.h"
+#include "families/reformer/family.h"
 #include "model/reformer_test.h"
 #include "model/step_memory.h"
 #include "tests/support/files.h"
@@ -126,7 +127,7 @@ TEST_P(DocumentsTest, NeedNoMoreMemoryThanWholeRows) {
   const std::vector<idx_t> documents = {5, 40, 1, 34, 64, 16};
   RandomBatch random(2, 80, config.vocab_size, 7);
   random.batch.documents = documents;
-  const StepNeeds needs = RehearseStep(config, 2, 80, 2);
+  const StepNeeds needs = RehearseStep(*MakeModelConfig(config), 2, 80, 2);
   Context context(2);
   Reformer model(config);
   model.Initialise(5);

@@ -1,27 +1,23 @@
 #include "model/head_kind.h"
 
+#include "base/errors.h"
+
 namespace longspan {
 namespace {
 
 struct Row {
   HeadKind head;
-  std::string_view name, command, classes, way;
+  std::string_view name, command, way;
 };
 
 constexpr Row kRows[] = {
-    {HeadKind::kNone, "none", "embed", "a LongformerModel or a ReformerModel", ""},
-    {HeadKind::kCausalLm, "lm", "generate", "a ReformerModelWithLMHead",
-     "longspan init and longspan train lm"},
-    {HeadKind::kMaskedLm, "mlm", "fill-mask", "a LongformerForMaskedLM or a ReformerForMaskedLM",
-     "longspan train mlm"},
-    {HeadKind::kSequence, "classify", "classify",
-     "a LongformerForSequenceClassification or a ReformerForSequenceClassification",
-     "longspan train classify"},
-    {HeadKind::kToken, "token-classify", "token-classify", "a LongformerForTokenClassification",
-     ""},
-    {HeadKind::kQuestion, "qa", "qa",
-     "a LongformerForQuestionAnswering or a ReformerForQuestionAnswering", ""},
-    {HeadKind::kChoice, "multiple-choice", "multiple-choice", "a LongformerForMultipleChoice", ""},
+    {HeadKind::kNone, "none", "embed", ""},
+    {HeadKind::kCausalLm, "lm", "generate", "longspan init and longspan train lm"},
+    {HeadKind::kMaskedLm, "mlm", "fill-mask", "longspan train mlm"},
+    {HeadKind::kSequence, "classify", "classify", "longspan train classify"},
+    {HeadKind::kToken, "token-classify", "token-classify", ""},
+    {HeadKind::kQuestion, "qa", "qa", ""},
+    {HeadKind::kChoice, "multiple-choice", "multiple-choice", ""},
 };
 
 const Row& RowOf(HeadKind head) {
@@ -40,9 +36,13 @@ std::string_view ClassOf(std::span<const HeadClass> classes, HeadKind wanted) {
   return {};
 }
 
+void CheckHasHead(std::span<const HeadClass> classes, HeadKind wanted, std::string_view title) {
+  Check(!ClassOf(classes, wanted).empty(), ErrorCode::kUsage, "model: a {} has no such head",
+        title);
+}
+
 std::string_view NameOf(HeadKind head) { return RowOf(head).name; }
 std::string_view CommandOf(HeadKind head) { return RowOf(head).command; }
-std::string_view ClassesFor(HeadKind head) { return RowOf(head).classes; }
 std::string_view WayTo(HeadKind head) { return RowOf(head).way; }
 
 }  // namespace longspan

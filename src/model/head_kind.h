@@ -17,14 +17,15 @@ struct HeadClass {
 // Empty where a model with these classes has no such head.
 std::string_view ClassOf(std::span<const HeadClass> classes, HeadKind wanted);
 
+// kUsage if a model with these classes, `title` of whose family is given ("Longformer"), has no
+// such head.
+void CheckHasHead(std::span<const HeadClass> classes, HeadKind wanted, std::string_view title);
+
 // What options call it: "mlm".
 std::string_view NameOf(HeadKind head);
 
 // The command that asks such a model: "fill-mask"; without a head "embed".
 std::string_view CommandOf(HeadKind head);
-
-// The classes of models that serve it: "a LongformerForMaskedLM or a ReformerForMaskedLM".
-std::string_view ClassesFor(HeadKind head);
 
 // The command that makes one of a folder with another head; empty: none of this program does.
 std::string_view WayTo(HeadKind head);

@@ -51,7 +51,7 @@ std::vector<std::int32_t> PositionIds(std::span<const std::int32_t> ids, idx_t r
 
 // ---- parameters ---------------------------------------------------------------------------------
 
-Longformer::Longformer(LongformerConfig config, Memory memory)
+Longformer::Longformer(LongformerConfig config, ParameterMemory memory)
     : config_(std::move(config)), prefix_(config_.head == HeadKind::kNone ? "" : "longformer.") {
   const idx_t channels = config_.hidden_size;
   const auto table = [&](const char* name, idx_t rows) {
@@ -68,7 +68,7 @@ Longformer::Longformer(LongformerConfig config, Memory memory)
     pooler_.emplace("pooler.dense.", channels, channels, parameters_);
   }
   head_ = MakeLongformerHead(config_, prefix_, parameters_);
-  if (memory == Memory::kOwn) parameters_.Allocate();
+  if (memory == ParameterMemory::kOwn) parameters_.Allocate();
 }
 
 Longformer::~Longformer() = default;

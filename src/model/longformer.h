@@ -46,10 +46,7 @@ struct LongformerShown {
 
 class Longformer {
  public:
-  // Where the parameters are: in zeroed memory of the model, or in memory that is passed to
-  // parameters().Borrow before the first use.
-  enum class Memory { kOwn, kBorrowed };
-  explicit Longformer(LongformerConfig config, Memory memory = Memory::kOwn);
+  explicit Longformer(LongformerConfig config, ParameterMemory memory = ParameterMemory::kOwn);
   ~Longformer();
   Longformer(Longformer&&) noexcept;
   Longformer& operator=(Longformer&&) noexcept;

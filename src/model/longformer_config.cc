@@ -9,9 +9,7 @@
 #include "io/escape.h"
 #include "io/json.h"
 #include "io/policy.h"
-#include "model/head_tables.h"
 #include "model/weight_heads.h"
-#include "model/what_is.h"
 #include "ops/feed_forward/feed_forward.h"
 
 namespace longspan {
@@ -161,14 +159,10 @@ LongformerConfig ParseLongformerConfig(std::string_view text, std::string_view s
   return ConfigIn(io::ParseJson(text, source), source, std::nullopt);
 }
 
-LongformerConfig ReadLongformerConfig(const std::filesystem::path& file) {
-  const json object = io::ReadJsonFile(file);
-  return ConfigIn(object, io::Escape(file.native(), 4096), DecidingWeights(object, file));
-}
-
-LongformerConfig LoadLongformerConfig(const std::filesystem::path& directory) {
-  io::Confine(directory);
-  return ReadLongformerConfig(ModelConfigFile(directory, "longformer"));
+LongformerConfig LoadLongformerConfig(const ModelFolder& folder) {
+  folder.Require("longformer", "Longformer");
+  return ConfigIn(folder.config, folder.source(),
+                  DecidingWeights(folder.config, folder.config_file));
 }
 
 std::string ToJson(const LongformerConfig& c) {
@@ -226,6 +220,11 @@ std::uint64_t ParameterCount(const LongformerConfig& c) {
       break;  // a Longformer has none
   }
   return count;
+}
+
+LongformerConfig WithPositions(LongformerConfig config, idx_t tokens) {
+  config.max_positions = std::max(config.max_positions, tokens + config.pad_token + 1);
+  return config;
 }
 
 std::vector<std::string> LongformerPresetNames() {

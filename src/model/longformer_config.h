@@ -9,18 +9,25 @@
 #include <vector>
 
 #include "longspan/types.h"
-#include "model/head_kind.h"
-#include "model/label_fields.h"
+#include "model/head_fields.h"
+#include "model/opened_folder.h"
 
 namespace longspan {
 
+// The heads that a Longformer can have.
+inline constexpr HeadClass kLongformerHeads[] = {
+    {HeadKind::kNone, "LongformerModel"},
+    {HeadKind::kMaskedLm, "LongformerForMaskedLM"},
+    {HeadKind::kSequence, "LongformerForSequenceClassification"},
+    {HeadKind::kToken, "LongformerForTokenClassification"},
+    {HeadKind::kQuestion, "LongformerForQuestionAnswering"},
+    {HeadKind::kChoice, "LongformerForMultipleChoice"},
+};
 // "LongformerForMaskedLM".
 std::string_view LongformerClass(HeadKind head);
 
-struct LongformerConfig {
-  // That of the config's "architectures", or that of the weights if the config does not name
-  // exactly one class. A bare model has a pooler.
-  HeadKind head = HeadKind::kNone;
+// A bare model has a pooler.
+struct LongformerConfig : HeadFields {
   // Hugging Face's attention_window of each layer: even, both sides together.
   std::vector<idx_t> attention_window = std::vector<idx_t>(12, 512);
   idx_t vocab_size = 30522;
@@ -38,10 +45,6 @@ struct LongformerConfig {
   std::optional<idx_t> bos_token = 0, eos_token = 2, sep_token = 2;
   bool tied = true;  // the masked LM's decoder is the word table, or a matrix of its own
 
-  std::vector<std::string> labels = {"LABEL_0", "LABEL_1"};  // id2label
-  ProblemType problem = ProblemType::kInferred;
-  std::vector<std::string> notes;  // what is odd about the labels: one line each, to be told
-
   // An auto_map is there: code of the model's own, which is not run. Not written.
   bool custom_code = false;
 
@@ -50,7 +53,6 @@ struct LongformerConfig {
 
   std::size_t layers() const { return attention_window.size(); }
   idx_t head_size() const { return hidden_size / heads; }  // D
-  idx_t label_count() const { return static_cast<idx_t>(labels.size()); }
   // W: keys that a token of the layer sees to each side.
   idx_t window(std::size_t layer) const { return attention_window[layer] / 2; }
   idx_t largest_window() const;  // of attention_window
@@ -64,16 +66,18 @@ struct LongformerConfig {
 // Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,
 // as Hugging Face ignores them; those of the original code's format are refused.
 LongformerConfig ParseLongformerConfig(std::string_view json, std::string_view source);
-// From a config.json, or from the one of a model directory; what it leaves open is taken from the
-// weights beside it (model/weight_heads.h). kIo, kFormat.
-LongformerConfig ReadLongformerConfig(const std::filesystem::path& file);
-LongformerConfig LoadLongformerConfig(const std::filesystem::path& directory);
+// From a folder's config.json. What it leaves open is taken from the weights beside it
+// (model/weight_heads.h). kIo, kFormat.
+LongformerConfig LoadLongformerConfig(const ModelFolder& folder);
 
 // Indented JSON that `transformers` reads back to the same model.
 std::string ToJson(const LongformerConfig& config);
 
 // Numbers to learn, from the config alone.
 std::uint64_t ParameterCount(const LongformerConfig& config);
+
+// The config with positions for `tokens` tokens at least.
+LongformerConfig WithPositions(LongformerConfig config, idx_t tokens);
 
 // Ready-made masked language models over RoBERTa's vocabulary: "tiny", "small", "base"; the last
 // one has the sizes of longformer-base-4096.

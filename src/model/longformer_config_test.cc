@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "families/longformer/family.h"
 #include "longspan/attention.h"
 #include "model/global_policy.h"
 #include "model/longformer.h"

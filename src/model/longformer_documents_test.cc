@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "families/longformer/family.h"
 #include "model/documents.h"
 #include "model/global_policy.h"
 #include "model/longformer_test.h"
@@ -262,7 +263,8 @@ TEST(LongformerDocumentsMemory, IsNoMoreThanThatOfWholeRows) {
   for (const bool recompute : {false, true}) {
     StepPolicy policy;
     policy.recompute = recompute ? config.layers() : 0;
-    const StepNeeds needs = RehearseStep(WithPositions(config, kTokens), kRows, kTokens, 3, policy);
+    const StepNeeds needs =
+        RehearseStep(*MakeModelConfig(WithPositions(config, kTokens)), kRows, kTokens, 3, policy);
     Context context(3);
     Longformer model(config);
     model.Initialise(1);

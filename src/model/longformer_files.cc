@@ -1,18 +1,11 @@
 #include "model/longformer_files.h"
 
 #include <algorithm>
-#include <functional>
-#include <iterator>
-#include <set>
 #include <utility>
 
 #include "io/atomic_file.h"
-#include "io/escape.h"
-#include "io/json.h"
-#include "io/policy.h"
 #include "model/weight_files.h"
 #include "model/weight_names.h"
-#include "model/what_is.h"
 
 namespace longspan {
 namespace {
@@ -44,30 +37,6 @@ bool OfKnownHead(std::string_view name) {
   return false;
 }
 
-// Gives the config the head that is wanted. False when the head in the files is over other labels,
-// so that its numbers mean something else.
-bool PutHead(const WantedHead& wanted, LongformerConfig* config) {
-  const bool same =
-      config->head == wanted.head && (wanted.labels.empty() || config->labels == wanted.labels) &&
-      (wanted.problem == config->problem || config->problem == ProblemType::kInferred);
-  config->head = wanted.head;
-  config->problem = wanted.problem;
-  if (!wanted.labels.empty()) config->labels = wanted.labels;
-  return same || wanted.labels.empty();
-}
-
-// The head's parameters that the files do not give.
-std::set<std::string, std::less<>> NewParameters(const io::TensorSource& source, bool take,
-                                                 const ParameterTable& table) {
-  std::set<std::string, std::less<>> fresh;
-  for (const ParameterInfo& info : table.list()) {
-    if (!OfHead(info.name)) continue;
-    const std::string name = NameIn(source, info.name);
-    if (!take || name.empty() || source.Info(name).shape != info.shape) fresh.insert(info.name);
-  }
-  return fresh;
-}
-
 // Under another head the weights have to hold an encoder; what they lack of the head is drawn.
 std::uint64_t NeededNumbers(LongformerConfig config, bool any_head) {
   if (any_head) {
@@ -91,65 +60,45 @@ auto IgnoredIn(const ParameterTable& table) {
   };
 }
 
+WeightRules RulesFor(const ParameterTable& table) {
+  return {{NameIn, IgnoredIn(table)}, OfHead, OfKnownHead};
+}
+
 }  // namespace
 
-void CheckLongformerTensors(const std::filesystem::path& directory) {
-  LongformerConfig config = LoadLongformerConfig(directory);
+void CheckLongformerTensors(const ModelFolder& folder) {
+  LongformerConfig config = LoadLongformerConfig(folder);
   std::vector<std::string> dropped;
-  const auto source = OpenCanonical(directory, nullptr, &dropped);
+  const auto source = OpenCanonical(folder.directory, nullptr, &dropped);
   config.pooler = !NameIn(*source, kPoolerWeight).empty();
-  const Longformer model(std::move(config), Longformer::Memory::kBorrowed);
+  const Longformer model(std::move(config), ParameterMemory::kBorrowed);
   std::vector<std::string> unread =
-      UnreadTensors(*source, {NameIn, IgnoredIn(model.parameters())}, model.parameters());
+      UnreadTensors(*source, RulesFor(model.parameters()).names, model.parameters());
   unread.insert(unread.end(), dropped.begin(), dropped.end());
   CheckUnread(*source, unread);
 }
 
-LongformerConfig LongformerConfigOf(const std::filesystem::path& directory) {
-  LongformerConfig config = LoadLongformerConfig(directory);
-  config.pooler = !NameIn(*OpenCanonical(directory), kPoolerWeight).empty();
+LongformerConfig LongformerConfigOf(const ModelFolder& folder) {
+  LongformerConfig config = LoadLongformerConfig(folder);
+  config.pooler = !NameIn(*OpenCanonical(folder.directory), kPoolerWeight).empty();
   return config;
 }
 
-Longformer LoadLongformer(const std::filesystem::path& directory, const LongformerLoad& options,
+Longformer LoadLongformer(const ModelFolder& folder, const LoadOptions& options,
                           std::vector<std::string>* warnings) {
-  LongformerConfig config = LoadLongformerConfig(directory);
-  std::vector<std::string> dropped;
-  std::vector<std::string> notes = config.notes;
-  const auto source = OpenCanonical(directory, &notes, &dropped);
+  LongformerConfig config = LoadLongformerConfig(folder);
+  for (const auto& [name, value] : options.family.values()) RefuseOption("Longformer", name);
+  std::vector<std::string> dropped, notes = config.notes;
+  const auto source = OpenCanonical(folder.directory, &notes, &dropped);
   config.pooler = !NameIn(*source, kPoolerWeight).empty();
   if (options.dropout) config.hidden_dropout = config.attention_dropout = *options.dropout;
   CheckFileHolds(*source, NeededNumbers(config, options.head.has_value()));
-  const bool take = !options.head || PutHead(*options.head, &config);
+  const OpenedWeights files{*source, std::move(notes), {}, std::move(dropped), config.custom_code};
+  const bool take = !options.head || config.Put(*options.head);
   Longformer model(std::move(config));
-  ParameterTable& table = model.parameters();
-  std::set<std::string, std::less<>> fresh;
-  if (options.head) fresh = NewParameters(*source, take, table);
-  const auto is_new = [&](std::string_view name) { return fresh.count(name) != 0; };
-  const WeightNames names{NameIn, IgnoredIn(table), is_new};
-  std::vector<std::string> unread = ReadParameters(
-      *source, names, options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse,
-      table);
-  if (!fresh.empty()) model.Initialise(options.head->seed, is_new);
-  unread.insert(unread.end(), dropped.begin(), dropped.end());
-  if (options.head) {
-    std::vector<std::string> foreign;
-    std::copy_if(unread.begin(), unread.end(), std::back_inserter(foreign),
-                 [](const std::string& name) { return !OfKnownHead(name); });
-    CheckUnread(*source, foreign);
-  }
-  if (warnings != nullptr) {
-    warnings->insert(warnings->end(), notes.begin(), notes.end());
-    AddConfigWarnings(directory, model.config().custom_code, warnings);
-    if (!fresh.empty()) warnings->push_back("new: " + NameList({fresh.begin(), fresh.end()}));
-  }
-  if (options.head && !unread.empty()) {
-    if (warnings == nullptr) return model;
-    warnings->insert(warnings->end(), source->warnings().begin(), source->warnings().end());
-    warnings->push_back("left out: " + NameList(unread));
-  } else {
-    AddWarnings(*source, unread, warnings);
-  }
+  LoadWeights(
+      folder.directory, files, RulesFor(model.parameters()), options, take, model.parameters(),
+      [&](std::uint64_t seed, const auto& which) { model.Initialise(seed, which); }, warnings);
   return model;
 }
 
@@ -165,14 +114,6 @@ void SaveLongformer(Longformer& model, const std::filesystem::path& directory) {
   io::WriteFileAtomic(directory / "config.json", ToJson(model.config()));
   io::WriteSafetensors(directory / "model.safetensors", LongformerEntries(model),
                        {{"format", "pt"}});
-}
-
-std::string ModelType(const std::filesystem::path& config_file) {
-  io::Confine(config_file.parent_path());
-  const nlohmann::json object = io::ReadJsonFile(config_file);
-  if (!object.is_object()) return "reformer";
-  const std::string type = ModelTypeIn(object, io::Escape(config_file.string()));
-  return type.empty() ? "reformer" : type;
 }
 
 }  // namespace longspan

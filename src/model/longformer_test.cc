@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "io/safetensors.h"
 #include "model/longformer_files.h"
 #include "model/longformer_test.h"
@@ -80,7 +81,7 @@ TEST(LongformerParity, AnyTensorOnePercentOffIsNoticed) {
       if (tensor.find(".key.bias") != tensor.npos) continue;
       if (tensor.find(".key_global.bias") != tensor.npos) continue;
       ++tried;
-      Longformer model = LoadLongformer(folder);
+      Longformer model = LoadLongformer(OpenModelFolder(folder));
       const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
       for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
       SaveLongformer(model, directory.path());
@@ -283,7 +284,7 @@ TEST(LongformerFiles, SavedModelsComeBack) {
     model.Initialise(9);
     SaveLongformer(model, directory.path());
     std::vector<std::string> warnings;
-    Longformer back = LoadLongformer(directory.path(), {}, &warnings);
+    Longformer back = LoadLongformer(OpenModelFolder(directory.path()), {}, &warnings);
     EXPECT_TRUE(warnings.empty()) << warnings.front();
     EXPECT_SAME_BITS(CopiedView(back.parameters().values()),
                      CopiedView(model.parameters().values()));
@@ -307,20 +308,21 @@ TEST(LongformerFiles, AnUntiedDecoder) {
   const auto file = io::SafetensorsFile::Open(directory.path() / "model.safetensors");
   EXPECT_EQ(file.ReadFloat("lm_head.bias").data<float>()[7], 7.0f);  // both names
   std::vector<std::string> warnings;
-  Longformer back = LoadLongformer(directory.path(), {}, &warnings);
+  Longformer back = LoadLongformer(OpenModelFolder(directory.path()), {}, &warnings);
   EXPECT_TRUE(warnings.empty());
   EXPECT_FALSE(back.config().tied);
   EXPECT_SAME_BITS(CopiedView(back.parameters().values()), CopiedView(model.parameters().values()));
   // The same file as a tied model's: its decoder is the word table, whatever the file holds.
   config.tied = true;
   std::ofstream(directory.path() / "config.json") << ToJson(config);
-  Longformer tied = LoadLongformer(directory.path());
+  Longformer tied = LoadLongformer(OpenModelFolder(directory.path()));
   EXPECT_FALSE(tied.parameters().contains("lm_head.decoder.weight"));
   // And an untied model needs one.
   SaveLongformer(tied, directory.path());
   config.tied = false;
   std::ofstream(directory.path() / "config.json") << ToJson(config);
-  ExpectError(ErrorCode::kFormat, "the weights hold", [&] { LoadLongformer(directory.path()); });
+  ExpectError(ErrorCode::kFormat, "the weights hold",
+              [&] { LoadLongformer(OpenModelFolder(directory.path())); });
 }
 
 // The encoder's names with and without their prefix, tied copies, a constant of old files.
@@ -344,7 +346,7 @@ TEST(LongformerFiles, NamesOfOtherFiles) {
   entries.push_back(io::MakeEntry("classifier.what", ids));
   io::WriteSafetensors(directory.path() / "model.safetensors", entries);
   std::vector<std::string> warnings;
-  Longformer back = LoadLongformer(directory.path(), {}, &warnings);
+  Longformer back = LoadLongformer(OpenModelFolder(directory.path()), {}, &warnings);
   EXPECT_SAME_BITS(CopiedView(back.parameters().values()), CopiedView(model.parameters().values()));
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_THAT(warnings[0], HasSubstr("'classifier.what' is not part of the model"));
@@ -357,7 +359,7 @@ TEST(LongformerFiles, ABareModelWithoutPooler) {
   Longformer model(config);
   model.Initialise(9);
   SaveLongformer(model, directory.path());
-  Longformer back = LoadLongformer(directory.path());
+  Longformer back = LoadLongformer(OpenModelFolder(directory.path()));
   EXPECT_FALSE(back.parameters().contains("pooler.dense.weight"));
   Context context(1);
   Tensor hidden({3, config.hidden_size}), pooled({1, config.hidden_size});
@@ -372,11 +374,11 @@ TEST(LongformerFiles, AnEncoderUnderAnotherHead) {
   Longformer mlm(SmallLongformer(HeadKind::kMaskedLm));
   mlm.Initialise(9);
   SaveLongformer(mlm, directory.path());
-  LongformerLoad load;
+  LoadOptions load;
   load.head = WantedHead{HeadKind::kSequence, {"no", "yes"}, ProblemType::kSingleLabel, 5};
   load.dropout = 0.25;
   std::vector<std::string> notes;
-  Longformer classifier = LoadLongformer(directory.path(), load, &notes);
+  Longformer classifier = LoadLongformer(OpenModelFolder(directory.path()), load, &notes);
   ASSERT_EQ(notes.size(), 2u);
   EXPECT_EQ(notes[0],
             "new: classifier.dense.bias, classifier.dense.weight, classifier.out_proj.bias, "
@@ -395,10 +397,10 @@ TEST(LongformerFiles, AnEncoderUnderAnotherHead) {
                      CopiedView(origin.parameters().vector(info.name)));
   }
   // Loaded for what it is, the folder is what it was; a head that is there is kept.
-  LongformerLoad same;
+  LoadOptions same;
   same.head = WantedHead{HeadKind::kMaskedLm, {}, ProblemType::kInferred, 5};
   notes.clear();
-  Longformer again = LoadLongformer(directory.path(), same, &notes);
+  Longformer again = LoadLongformer(OpenModelFolder(directory.path()), same, &notes);
   EXPECT_TRUE(notes.empty()) << notes.front();
   EXPECT_SAME_BITS(CopiedView(again.parameters().values()), CopiedView(mlm.parameters().values()));
 }
@@ -409,10 +411,10 @@ TEST(LongformerFiles, AHeadIsKeptForItsOwnLabelsOnly) {
   model.Initialise(9);
   SaveLongformer(model, directory.path());
   const auto news = [&](const std::vector<std::string>& labels) {
-    LongformerLoad load;
+    LoadOptions load;
     load.head = WantedHead{HeadKind::kSequence, labels, ProblemType::kSingleLabel, 5};
     std::vector<std::string> notes;
-    LoadLongformer(directory.path(), load, &notes);
+    LoadLongformer(OpenModelFolder(directory.path()), load, &notes);
     return notes.size();
   };
   EXPECT_EQ(news({"red", "green", "blue"}), 0u);
@@ -432,7 +434,8 @@ TEST(LongformerFiles, WeightsThatDoNotFitTheConfig) {
   SaveLongformer(model, directory.path());
   const auto expect = [&](const char* says, const LongformerConfig& config) {
     std::ofstream(directory.path() / "config.json") << ToJson(config);
-    ExpectError(ErrorCode::kFormat, says, [&] { LoadLongformer(directory.path()); });
+    ExpectError(ErrorCode::kFormat, says,
+                [&] { LoadLongformer(OpenModelFolder(directory.path())); });
   };
   expect("the weights hold 4507 numbers, config.json needs", SmallLongformer(HeadKind::kMaskedLm));
   expect("qa_outputs.weight is missing; qa_outputs.bias is missing",

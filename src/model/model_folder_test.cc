@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/memory_limit.h"
+#include "families/families.h"
 #include "io/json.h"
 #include "io/policy.h"
 #include "io/safetensors.h"
@@ -171,51 +172,51 @@ TEST_F(LoadingTest, ExtraTensorsAreAFewLinesOrAnError) {
   PutLongformer();
   AddTensors(12);
   std::vector<std::string> warnings;
-  LoadLongformer(dir_.path(), {}, &warnings);
+  LoadLongformer(OpenModelFolder(dir_.path()), {}, &warnings);
   ASSERT_EQ(warnings.size(), 11u);
   EXPECT_THAT(warnings[0], HasSubstr("'extra.00' is not part of the model"));
   EXPECT_THAT(warnings[10], HasSubstr("2 more tensors are not part of the model"));
   io::SetPolicy({.strict_weights = true});
-  EXPECT_TRUE(Refused([&] { LoadLongformer(dir_.path()); }));
-  EXPECT_TRUE(Refused([&] { CheckTensors(dir_.path()); }));
+  EXPECT_TRUE(Refused([&] { LoadLongformer(OpenModelFolder(dir_.path())); }));
+  EXPECT_TRUE(Refused([&] { CheckTensors(OpenModelFolder(dir_.path())); }));
   // What another head leaves out is no mistake.
-  LongformerLoad other;
+  LoadOptions other;
   other.head = WantedHead{HeadKind::kQuestion, {}, ProblemType::kInferred, 1};
-  EXPECT_TRUE(Refused([&] { LoadLongformer(dir_.path(), other); }));
+  EXPECT_TRUE(Refused([&] { LoadLongformer(OpenModelFolder(dir_.path()), other); }));
   PutLongformer();
-  EXPECT_NO_THROW(LoadLongformer(dir_.path()));
-  EXPECT_NO_THROW(LoadLongformer(dir_.path(), other));
-  EXPECT_NO_THROW(CheckTensors(dir_.path()));
+  EXPECT_NO_THROW(LoadLongformer(OpenModelFolder(dir_.path())));
+  EXPECT_NO_THROW(LoadLongformer(OpenModelFolder(dir_.path()), other));
+  EXPECT_NO_THROW(CheckTensors(OpenModelFolder(dir_.path())));
 }
 
 TEST_F(LoadingTest, ExtraTensorsOfReformers) {
   PutReformer();
   AddTensors(12);
   std::vector<std::string> warnings;
-  LoadReformer(dir_.path(), {}, &warnings);
+  LoadReformer(OpenModelFolder(dir_.path()), {}, &warnings);
   EXPECT_EQ(warnings.size(), 11u);
   io::SetPolicy({.strict_weights = true});
-  EXPECT_TRUE(Refused([&] { LoadReformer(dir_.path()); }));
-  EXPECT_TRUE(Refused([&] { CheckTensors(dir_.path()); }));
+  EXPECT_TRUE(Refused([&] { LoadReformer(OpenModelFolder(dir_.path())); }));
+  EXPECT_TRUE(Refused([&] { CheckTensors(OpenModelFolder(dir_.path())); }));
   LoadOptions other;
   other.head = WantedHead{HeadKind::kQuestion, {}, ProblemType::kInferred, 1};
-  EXPECT_TRUE(Refused([&] { LoadReformer(dir_.path(), other); }));
+  EXPECT_TRUE(Refused([&] { LoadReformer(OpenModelFolder(dir_.path()), other); }));
   PutReformer();
-  EXPECT_NO_THROW(LoadReformer(dir_.path(), other));
-  EXPECT_NO_THROW(CheckTensors(dir_.path()));
+  EXPECT_NO_THROW(LoadReformer(OpenModelFolder(dir_.path()), other));
+  EXPECT_NO_THROW(CheckTensors(OpenModelFolder(dir_.path())));
 }
 
 TEST_F(LoadingTest, CodeOfTheModelsOwnIsOneWarning) {
   PutLongformer();
   Change("auto_map", {{"AutoModel", "evil.Model"}});
   std::vector<std::string> warnings;
-  LoadLongformer(dir_.path(), {}, &warnings);
+  LoadLongformer(OpenModelFolder(dir_.path()), {}, &warnings);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_THAT(warnings[0], HasSubstr("config.json: auto_map names Python code"));
   PutReformer();
   Change("auto_map", {{"AutoModel", "evil.Model"}});
   warnings.clear();
-  LoadReformer(dir_.path(), {}, &warnings);
+  LoadReformer(OpenModelFolder(dir_.path()), {}, &warnings);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_THAT(warnings[0], HasSubstr("which is never run"));
 }
@@ -236,9 +237,10 @@ TEST_F(LoadingTest, ModelsThatDoNotFitAreRefusedWithBothNumbers) {
   EXPECT_TRUE(Throws([&] { Longformer model(wide); }, ErrorCode::kLimit, " PB, limit "));
   PutReformer();
   SetMemoryLimit(1000);
-  EXPECT_TRUE(Throws([&] { LoadReformer(dir_.path()); }, ErrorCode::kLimit, "limit 1 kB"));
+  EXPECT_TRUE(
+      Throws([&] { LoadReformer(OpenModelFolder(dir_.path())); }, ErrorCode::kLimit, "limit 1 kB"));
   SetMemoryLimit(1 << 30);
-  EXPECT_NO_THROW(LoadReformer(dir_.path()));
+  EXPECT_NO_THROW(LoadReformer(OpenModelFolder(dir_.path())));
 }
 
 }  // namespace

@@ -31,6 +31,10 @@ struct ParameterInfo {
 enum class ParameterId : std::uint32_t {};
 inline constexpr ParameterId kNoParameter{std::numeric_limits<std::uint32_t>::max()};
 
+// Whose memory a table's values take: zeroed memory of its own, or what Borrow is given before the
+// first use.
+enum class ParameterMemory { kOwn, kBorrowed };
+
 class ParameterWriter;
 
 // Built in two steps: Add every parameter, then Allocate or Borrow. Whoever has a const table reads

@@ -6,10 +6,8 @@
 
 #include "base/errors.h"
 #include "io/escape.h"
-#include "model/longformer_files.h"
 #include "model/parity_case.h"
 #include "model/weight_names.h"
-#include "model/what_is.h"
 
 namespace longspan {
 namespace {
@@ -164,17 +162,6 @@ ParityReport ParityCase::Finish() {
   report_.ok = std::all_of(report_.tensors.begin(), report_.tensors.end(),
                            [](const TensorParity& t) { return t.ok; });
   return std::move(report_);
-}
-
-ParityReport VerifyCase(Context& context, const std::filesystem::path& directory,
-                        const std::filesystem::path& case_file, const VerifyOptions& options) {
-  const bool longformer = ModelType(ModelConfigFile(directory)) == "longformer";
-  const io::SafetensorsFile source = io::SafetensorsFile::Open(case_file);
-  Check(!longformer || (options.num_hashes == 0 && !options.lm_bias), ErrorCode::kUsage,
-        "verify: {} is a Longformer, which has no rounds of hashing and no bias to leave out",
-        io::Escape(directory.string()));
-  return longformer ? VerifyLongformer(context, directory, source)
-                    : VerifyReformer(context, directory, source, options);
 }
 
 }  // namespace longspan

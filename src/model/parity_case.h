@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "io/safetensors.h"
+#include "model/family_options.h"
 #include "model/label_fields.h"
+#include "model/opened_folder.h"
 #include "model/parameters.h"
 #include "model/parity.h"
 
@@ -57,11 +59,5 @@ class ParityCase {
   const io::TensorSource& source_;
   ParityReport report_;
 };
-
-// The models' own parts of VerifyCase (model/parity.h).
-ParityReport VerifyReformer(Context& context, const std::filesystem::path& directory,
-                            const io::TensorSource& source, const VerifyOptions& options);
-ParityReport VerifyLongformer(Context& context, const std::filesystem::path& directory,
-                              const io::TensorSource& source);
 
 }  // namespace longspan

@@ -60,7 +60,7 @@ struct Reformer::Streams {
   ResidualStream y1, y2, dy1, dy2;
 };
 
-Reformer::Reformer(ReformerConfig config, Memory memory) : config_(std::move(config)) {
+Reformer::Reformer(ReformerConfig config, ParameterMemory memory) : config_(std::move(config)) {
   const idx_t channels = config_.hidden_size;
   const std::string embeddings = Name("embeddings.");
   words_ = parameters_.Add(embeddings + "word_embeddings.weight", {config_.vocab_size, channels},
@@ -86,7 +86,7 @@ Reformer::Reformer(ReformerConfig config, Memory memory) : config_(std::move(con
   }
   norm_.emplace(Name("encoder.layer_norm."), 2 * channels, config_.layer_norm_eps, parameters_);
   head_ = MakeReformerHead(config_, parameters_);
-  if (memory == Memory::kOwn) parameters_.Allocate();
+  if (memory == ParameterMemory::kOwn) parameters_.Allocate();
 }
 
 Reformer::~Reformer() = default;

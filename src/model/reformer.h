@@ -29,10 +29,7 @@ struct StreamPair;
 
 class Reformer {
  public:
-  // Whose memory the parameters take: zeroed memory of the model's own, or what parameters().Borrow
-  // is given before the first use.
-  enum class Memory { kOwn, kBorrowed };
-  explicit Reformer(ReformerConfig config, Memory memory = Memory::kOwn);
+  explicit Reformer(ReformerConfig config, ParameterMemory memory = ParameterMemory::kOwn);
   ~Reformer();
   Reformer(Reformer&&) noexcept;
   Reformer& operator=(Reformer&&) noexcept;

@@ -9,9 +9,7 @@
 #include "io/escape.h"
 #include "io/json.h"
 #include "io/policy.h"
-#include "model/head_tables.h"
 #include "model/weight_heads.h"
-#include "model/what_is.h"
 #include "ops/feed_forward/feed_forward.h"
 
 namespace longspan {
@@ -278,14 +276,10 @@ ReformerConfig ParseReformerConfig(std::string_view text, std::string_view sourc
   return ReformerConfigIn(io::ParseJson(text, source), source, std::nullopt);
 }
 
-ReformerConfig ReadReformerConfig(const std::filesystem::path& file) {
-  const json object = io::ReadJsonFile(file);
-  return ReformerConfigIn(object, io::Escape(file.native(), 4096), DecidingWeights(object, file));
-}
-
-ReformerConfig LoadReformerConfig(const std::filesystem::path& directory) {
-  io::Confine(directory);
-  return ReadReformerConfig(ModelConfigFile(directory, "reformer"));
+ReformerConfig LoadReformerConfig(const ModelFolder& folder) {
+  folder.Require("reformer", "Reformer");
+  return ReformerConfigIn(folder.config, folder.source(),
+                          DecidingWeights(folder.config, folder.config_file));
 }
 
 std::string ToJson(const ReformerConfig& c) {
@@ -376,6 +370,17 @@ std::uint64_t ParameterCount(const ReformerConfig& c) {
       break;  // a Reformer has none
   }
   return count;
+}
+
+ReformerConfig WithPositions(ReformerConfig config, idx_t tokens) {
+  Check(tokens <= limits::kReformerTokens, ErrorCode::kUsage, "step: {} tokens are more than {}",
+        tokens, limits::kReformerTokens);
+  config.max_positions = std::max(config.max_positions, tokens);
+  if (!config.axial) return config;
+  idx_t& first = config.axial_shape[0];
+  idx_t& second = config.axial_shape[1];
+  while (first * second < tokens) (first <= second ? first : second) *= 2;
+  return config;
 }
 
 std::vector<std::string> ReformerPresetNames() {

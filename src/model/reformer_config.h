@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "longspan/types.h"
-#include "model/head_kind.h"
-#include "model/label_fields.h"
+#include "model/head_fields.h"
+#include "model/opened_folder.h"
 
 namespace longspan {
 
@@ -25,13 +25,20 @@ enum class AttentionChoice { kConfigured, kFull, kLocal, kFullLsh };
 // layers.
 std::string_view AttentionName(AttentionChoice choice);
 
+// The heads that a Reformer can have.
+inline constexpr HeadClass kReformerHeads[] = {
+    {HeadKind::kNone, "ReformerModel"},
+    {HeadKind::kCausalLm, "ReformerModelWithLMHead"},
+    {HeadKind::kMaskedLm, "ReformerForMaskedLM"},
+    {HeadKind::kSequence, "ReformerForSequenceClassification"},
+    {HeadKind::kQuestion, "ReformerForQuestionAnswering"},
+};
 // "ReformerForMaskedLM".
 std::string_view ReformerClass(HeadKind head);
 
-struct ReformerConfig {
-  // That of the config's "architectures", or that of the weights if the config does not name
-  // exactly one class.
-  HeadKind head = HeadKind::kCausalLm;
+struct ReformerConfig : HeadFields {
+  ReformerConfig() { head = HeadKind::kCausalLm; }
+
   std::vector<LayerKind> layers = {LayerKind::kLocal, LayerKind::kLsh,   LayerKind::kLocal,
                                    LayerKind::kLsh,   LayerKind::kLocal, LayerKind::kLsh};
   idx_t vocab_size = 320;
@@ -67,9 +74,6 @@ struct ReformerConfig {
   // no value and nothing here, but CheckOriginalRules wants them to divide the text.
   idx_t chunk_size_feed_forward = 0, chunk_size_lm_head = 0;
 
-  std::vector<std::string> labels = {"LABEL_0", "LABEL_1"};  // id2label
-  ProblemType problem = ProblemType::kInferred;
-  std::vector<std::string> notes;  // what is odd about the labels: one line each, to be told
   std::optional<double> classifier_dropout;  // absent: hidden_dropout
 
   // longspan's own field "longspan_rotation_seed": without a hash_seed evaluation draws the
@@ -85,7 +89,6 @@ struct ReformerConfig {
   // longspan's own field "longspan_attention"; written when it is not "config".
   AttentionChoice attention = AttentionChoice::kConfigured;
 
-  idx_t label_count() const { return static_cast<idx_t>(labels.size()); }
   idx_t width() const { return heads * head_size; }  // A: all heads side by side
   // The most tokens a text may have: both max_position_embeddings and the tables allow them.
   idx_t longest() const;
@@ -101,16 +104,19 @@ void ChooseAttention(std::string_view name, ReformerConfig* config);
 // Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,
 // as Hugging Face ignores them.
 ReformerConfig ParseReformerConfig(std::string_view json, std::string_view source);
-// From a config.json, or from the one of a model directory; what it leaves open is taken from the
-// weights beside it (model/weight_heads.h). kIo, kFormat.
-ReformerConfig ReadReformerConfig(const std::filesystem::path& file);
-ReformerConfig LoadReformerConfig(const std::filesystem::path& directory);
+// From a folder's config.json. What it leaves open is taken from the weights beside it
+// (model/weight_heads.h). kIo, kFormat.
+ReformerConfig LoadReformerConfig(const ModelFolder& folder);
 
 // Indented JSON that `transformers` reads back to the same model.
 std::string ToJson(const ReformerConfig& config);
 
 // Numbers to learn, from the config alone: what a model would need before it is allocated.
 std::uint64_t ParameterCount(const ReformerConfig& config);
+
+// The config with positions for `tokens` tokens at least. Axial tables double their shorter axis
+// until they suffice; a single table gets as many rows as there are tokens.
+ReformerConfig WithPositions(ReformerConfig config, idx_t tokens);
 
 // Ready-made byte-level language models, local and LSH layers in turn: "tiny", "small", "base".
 ReformerConfig ReformerPreset(std::string_view name);

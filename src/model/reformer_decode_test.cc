@@ -46,8 +46,9 @@ std::span<const std::int32_t> Part(const Ids& ids, idx_t begin, idx_t count) {
 }
 
 // Texts that are decoded side by side, each with a prompt of its own length.
-struct Batch {
-  Batch(Context& context, Reformer& model, std::vector<idx_t> prompt_lengths, idx_t room = kLength)
+struct DecodedTexts {
+  DecodedTexts(Context& context, Reformer& model, std::vector<idx_t> prompt_lengths,
+               idx_t room = kLength)
       : prompts(std::move(prompt_lengths)), decoder(model) {
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       texts.push_back(RandomIds(10 + i, room));
@@ -87,7 +88,7 @@ void ExpectReference(const ReformerConfig& config, const std::vector<idx_t>& pro
                      idx_t room = kLength) {
   Context context(2);
   Reformer model = Initialised(config);
-  Batch batch(context, model, prompts, room);
+  DecodedTexts batch(context, model, prompts, room);
   std::vector<ref::DecodeReference> references;
   std::vector<ref::Row> want;
   std::vector<idx_t> at = prompts;
@@ -197,7 +198,7 @@ void ExpectFullForward(const ReformerConfig& config, const std::vector<idx_t>& p
                        idx_t room = kLength) {
   Context context(2);
   Reformer model = Initialised(config);
-  Batch batch(context, model, prompts, room);
+  DecodedTexts batch(context, model, prompts, room);
   std::vector<Tensor> full;
   for (const Ids& text : batch.texts) full.push_back(FullLogits(context, model, text));
   do {
@@ -294,7 +295,7 @@ TEST(ReformerDecode, TextsHaveTheBitsThatTheyHaveAlone) {
   Reformer model = Initialised(TwoRounds());
   std::vector<idx_t> prompts;
   for (idx_t i = 0; i < 11; ++i) prompts.push_back(1 + 4 * i);  // more than one product's rows
-  Batch together(context, model, prompts);
+  DecodedTexts together(context, model, prompts);
   while (together.Step(context)) {
   }
   for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -313,7 +314,7 @@ TEST(ReformerDecode, TextsHaveTheBitsThatTheyHaveAlone) {
 TEST(ReformerDecode, SameBitsForAnyThreads) {
   test::ExpectSameBitsForAnyThreads([](Context& context) {
     Reformer model = Initialised(TwoRounds());
-    Batch batch(context, model, kRagged);
+    DecodedTexts batch(context, model, kRagged);
     std::vector<float> all = batch.AllLogits();
     while (batch.Step(context)) {
       const auto logits = batch.AllLogits();
@@ -356,7 +357,7 @@ TEST(ReformerDecode, SelectedTextsGoOn) {
 TEST(ReformerDecode, ReplacedTextsBeginAnew) {
   Context context(2);
   Reformer model = Initialised(TwoRounds());
-  Batch batch(context, model, {20, 30});
+  DecodedTexts batch(context, model, {20, 30});
   batch.Step(context);
   const Ids other = RandomIds(50, 25);
   batch.decoder.Replace(context, 0, other);

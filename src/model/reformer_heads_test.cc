@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "model/model_files.h"
 #include "model/reformer.h"
 #include "model/reformer_test.h"
@@ -275,8 +276,8 @@ TEST(LanguageHead, TheBiasCountsUnlessItIsSwitchedOff) {
   for (idx_t i = 0; i < bias.size(); ++i) bias(i) = 0.1f * static_cast<float>(i);
   SaveReformer(with, directory.path());
   LoadOptions options;
-  options.lm_bias = false;
-  Reformer without = LoadReformer(directory.path(), options);
+  options.family.Set("lm-bias", false);
+  Reformer without = LoadReformer(OpenModelFolder(directory.path()), options);
   const Tensor a = HeadLogits(context, with, data.batch),
                b = HeadLogits(context, without, data.batch);
   for (idx_t i = 0; i < a.size(); ++i) {
@@ -294,7 +295,7 @@ TEST(LanguageHead, TheBiasCountsUnlessItIsSwitchedOff) {
   }
   // The choice is kept with the model, and so is the bias.
   SaveReformer(without, directory.path());
-  Reformer again = LoadReformer(directory.path());
+  Reformer again = LoadReformer(OpenModelFolder(directory.path()));
   EXPECT_FALSE(again.config().lm_bias);
   EXPECT_EQ(again.parameters().vector("lm_head.bias")(3), 0.3f);
 }
@@ -316,7 +317,7 @@ TEST(LanguageHead, OfTwoBiasesTheDecodersCounts) {
   ASSERT_EQ(biases, 2);
   io::WriteSafetensors(file, entries);
   std::vector<std::string> warnings;
-  Reformer again = LoadReformer(directory.path(), {}, &warnings);
+  Reformer again = LoadReformer(OpenModelFolder(directory.path()), {}, &warnings);
   EXPECT_EQ(again.parameters().vector("lm_head.bias")(3), 0.25f);
   EXPECT_TRUE(warnings.empty());
 }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "io/file.h"
 #include "longspan/model.h"
 #include "model/model_files.h"
@@ -327,7 +328,7 @@ TEST(RotationSeed, IsKeptWithTheModel) {
   EXPECT_NE(Encoded(zero, data.batch), Encoded(twelve, data.batch));
   EXPECT_SAME_BITS(Span(Encoded(twelve, data.batch)), Span(Encoded(twelve, data.batch)));
   SaveReformer(twelve, directory.path());
-  Reformer loaded = LoadReformer(directory.path());
+  Reformer loaded = LoadReformer(OpenModelFolder(directory.path()));
   EXPECT_EQ(loaded.config().rotation_seed, 12);
   EXPECT_SAME_BITS(Span(Encoded(loaded, data.batch)), Span(Encoded(twelve, data.batch)));
   const auto json = nlohmann::json::parse(

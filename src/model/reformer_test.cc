@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "io/atomic_file.h"
 #include "io/safetensors.h"
 #include "model/model_files.h"
@@ -69,7 +70,7 @@ TEST(Parity, AnyTensorOnePercentOffIsNoticed) {
     for (const auto& [tensor, info] : recorded.tensors()) {
       if (tensor.rfind("grad.", 0) != 0) continue;
       ++tried;
-      Reformer model = LoadReformer(folder);
+      Reformer model = LoadReformer(OpenModelFolder(folder));
       const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
       for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
       SaveReformer(model, directory.path());
@@ -234,7 +235,7 @@ TEST(Reformer, SavedAndLoadedIsTheSame) {
   model.Initialise(11);
   SaveReformer(model, directory.path());
   std::vector<std::string> warnings;
-  Reformer loaded = LoadReformer(directory.path(), {}, &warnings);
+  Reformer loaded = LoadReformer(OpenModelFolder(directory.path()), {}, &warnings);
   EXPECT_TRUE(warnings.empty());
   const auto a = Copied(model.parameters().values()), b = Copied(loaded.parameters().values());
   EXPECT_SAME_BITS(std::span<const float>(b), std::span<const float>(a));
@@ -274,7 +275,7 @@ TEST(Files, WeightsThatDoNotFitAreListed) {
   other.feed_forward_size = 39;
   io::WriteFileAtomic(directory.path() / "config.json", ToJson(other));
   try {
-    LoadReformer(directory.path());
+    LoadReformer(OpenModelFolder(directory.path()));
     FAIL() << "accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kFormat);

@@ -8,10 +8,8 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/limits.h"
-#include "model/longformer.h"
-#include "model/reformer.h"
+#include "model/model_config.h"
 #include "model/targets.h"
-#include "model/text_model.h"
 
 namespace longspan {
 namespace {
@@ -37,94 +35,47 @@ void CheckSmallest(idx_t units, const StepNeeds& needs, std::size_t bytes) {
 
 }  // namespace
 
-StepNeeds RehearseStep(const ReformerConfig& config, idx_t rows, idx_t tokens, int threads,
+StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int threads,
                        const StepPolicy& policy) {
   CheckStep(rows, tokens);
   Context context = Context::Rehearsal(threads);
-  Reformer model(config, Reformer::Memory::kBorrowed);
-  const idx_t n = rows * tokens, extent = model.parameters().extent();
-  const std::size_t table = Arena::Bytes<float>(extent), ids = Arena::Bytes<std::int32_t>(n);
-  const std::size_t streams = Reformer::StreamBytes(config, rows, tokens, policy.gradient_streams);
+  const auto model = config.Make(ParameterMemory::kBorrowed);
+  const TextModelInfo& info = model->info();
+  const idx_t n = rows * tokens, extent = model->parameters().extent();
 
   // Weights and text are addresses too: what is not written costs nothing.
   Arena given(Arena::Pages::kReserved);
-  Arena::Frame frame(given, 2 * table + 2 * ids);
+  Arena::Frame frame(given, 2 * Arena::Bytes<float>(extent) + 2 * Arena::Bytes<std::int32_t>(n));
   float* weights = frame.Take<float>(extent);
-  model.parameters().Borrow(weights, frame.Take<float>(extent));
+  model->parameters().Borrow(weights, frame.Take<float>(extent));
   const auto words = [&] {
     return std::span<std::int32_t>(frame.Take<std::int32_t>(n), static_cast<std::size_t>(n));
   };
-  ReformerBatch batch{rows, tokens, words()};
-  const Targets targets(InfoOf(config), rows, tokens, words());
-  targets.AddTo(&batch);
-  model.ComputeIn(policy.compute);
-  model.KeepUpTo(policy.keep);
-  model.GradientStreamsIn(policy.gradient_streams);
-  model.LossAndGradients(context, batch, 1.0f, {true, 0});
-
-  StepNeeds needs;
-  needs.rows = rows;
-  needs.tokens = tokens;
-  needs.gflop = model.StepGflop(rows, tokens);
-  needs.memory.weights = needs.memory.gradients = static_cast<std::size_t>(extent) * sizeof(float);
-  needs.memory.moments = 2 * needs.memory.weights;
-  needs.memory.text = 2 * ids;
-  needs.memory.streams = streams;
-  needs.memory.buckets = model.KeptBytes();
-  needs.memory.copies = model.CopiedBytes();
-  needs.memory.activations = model.ActivationBytes(rows, tokens);
-  needs.memory.scratch = context.arena().most_capacity() - streams;
-  return needs;
-}
-
-StepNeeds RehearseStep(const LongformerConfig& config, idx_t rows, idx_t tokens, int threads,
-                       const StepPolicy& policy) {
-  CheckStep(rows, tokens);
-  Context context = Context::Rehearsal(threads);
-  Longformer model(config, Longformer::Memory::kBorrowed);
-  const idx_t extent = model.parameters().extent();
-  const auto n = static_cast<std::size_t>(rows * tokens);
-  Arena given(Arena::Pages::kReserved);
-  Arena::Frame frame(given, 2 * Arena::Bytes<float>(extent));
-  float* weights = frame.Take<float>(extent);
-  model.parameters().Borrow(weights, frame.Take<float>(extent));
-
-  const std::vector<std::int32_t> ids(n, config.pad_token == 0 ? 1 : 0);
-  std::vector<std::uint8_t> roles(n, kLocalToken);
+  const std::span<std::int32_t> ids = words();
+  if (info.padding_by_id && info.pad_token == 0) std::fill(ids.begin(), ids.end(), 1);
   BatchView batch;
   batch.rows = rows;
   batch.tokens = tokens;
   batch.ids = ids;
-  batch.roles = {roles.data(), {rows, tokens}};
-  for (idx_t b = 0; ReadsFirstToken(config.head) && b < rows; ++b) {
-    roles[static_cast<std::size_t>(b * tokens)] = kGlobalToken;
-  }
-  std::vector<std::int32_t> room(n);
-  const Targets targets(InfoOf(config), rows, tokens, room);
+  const Targets targets(info, rows, tokens, words());
   targets.AddTo(&batch);
-  LongformerStep step;
-  step.dropout = {true, 0};
-  step.scale = 1.0f;
-  step.recompute.assign(config.layers(), false);
-  std::fill_n(step.recompute.begin(), std::min(policy.recompute, config.layers()), true);
-  model.ComputeIn(policy.compute, policy.copies);
-  model.LossAndGradients(context, batch, step);
+  const std::vector<std::uint8_t> roles = RolesFor(info, rows, tokens);
+  if (!roles.empty()) batch.roles = {roles.data(), {rows, tokens}};
+  model->Follow(policy);
+  model->LossAndGradients(context, batch, 1.0f, {true, 0});
 
   StepNeeds needs;
   needs.rows = rows;
   needs.tokens = tokens;
-  needs.gflop = model.StepGflop(batch);
+  needs.gflop = model->StepGflop(batch);
+  needs.memory = model->MemoryOfStep(rows, tokens);
   needs.memory.weights = needs.memory.gradients = static_cast<std::size_t>(extent) * sizeof(float);
   needs.memory.moments = 2 * needs.memory.weights;
-  needs.memory.text = n * (2 * sizeof(std::int32_t) + sizeof(std::uint8_t));
-  needs.memory.copies = model.CopiedBytes();
-  needs.memory.scratch = context.arena().most_capacity();
+  needs.memory.text = static_cast<std::size_t>(n) * 2 * sizeof(std::int32_t) + roles.size();
+  needs.memory.scratch = context.arena().most_capacity() - needs.memory.streams;
   return needs;
 }
 
-namespace {
-
-// `least`: of the step that keeps nothing.
 void CheckFits(const StepNeeds& least, std::size_t bytes) {
   const StepMemory& m = least.memory;
   Check(m.total() <= bytes, ErrorCode::kLimit,
@@ -134,63 +85,6 @@ void CheckFits(const StepNeeds& least, std::size_t bytes) {
         least.rows, least.tokens, Megabytes(m.total()),
         Megabytes(m.weights + m.gradients + m.moments + m.copies), Megabytes(m.streams),
         Megabytes(m.scratch), Megabytes(bytes));
-}
-
-}  // namespace
-
-StepPolicy FitStep(const ReformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
-                   StepPolicy policy, int threads) {
-  policy.keep = 0;
-  const StepNeeds least = RehearseStep(config, rows, tokens, threads, policy);
-  CheckFits(least, bytes);
-  // Whole branches of whole layers are kept, not what is left over: the number says which.
-  Reformer model(config, Reformer::Memory::kBorrowed);
-  model.ComputeIn(policy.compute);
-  model.KeepUpTo(bytes - least.memory.total());
-  policy.keep = model.ActivationBytes(rows, tokens);
-  return policy;
-}
-
-StepPolicy FitStep(const LongformerConfig& config, idx_t rows, idx_t tokens, std::size_t bytes,
-                   StepPolicy policy, int threads) {
-  policy.recompute = 0;
-  policy.copies = LayerCopies::kKept;
-  StepNeeds needs = RehearseStep(config, rows, tokens, threads, policy);
-  if (policy.compute == DType::kBF16 && needs.memory.total() > bytes) {
-    policy.copies = LayerCopies::kInTurn;
-    needs = RehearseStep(config, rows, tokens, threads, policy);
-  }
-  while (needs.memory.total() > bytes) {
-    if (policy.recompute == config.layers()) CheckFits(needs, bytes);
-    ++policy.recompute;
-    needs = RehearseStep(config, rows, tokens, threads, policy);
-  }
-  return policy;
-}
-
-LongformerConfig WithPositions(LongformerConfig config, idx_t tokens) {
-  config.max_positions = std::max(config.max_positions, tokens + config.pad_token + 1);
-  return config;
-}
-
-ReformerConfig WithPositions(ReformerConfig config, idx_t tokens) {
-  Check(tokens <= limits::kReformerTokens, ErrorCode::kUsage, "step: {} tokens are more than {}",
-        tokens, limits::kReformerTokens);
-  config.max_positions = std::max(config.max_positions, tokens);
-  if (!config.axial) return config;
-  idx_t& first = config.axial_shape[0];
-  idx_t& second = config.axial_shape[1];
-  while (first * second < tokens) (first <= second ? first : second) *= 2;
-  return config;
-}
-
-LongestStep FindLongestStep(const ReformerConfig& config, idx_t rows, std::size_t bytes,
-                            int threads) {
-  return FindLongestStep(
-      [&](idx_t tokens) {
-        return RehearseStep(WithPositions(config, tokens), rows, tokens, threads);
-      },
-      rows, bytes);
 }
 
 LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehearse, idx_t rows,

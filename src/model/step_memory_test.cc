@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "families/longformer/family.h"
+#include "families/reformer/family.h"
 #include "longspan/error.h"
 #include "model/longformer.h"
 #include "model/reformer.h"
@@ -60,7 +62,7 @@ class Rehearsal : public testing::TestWithParam<Case> {};
 TEST_P(Rehearsal, BooksWhatTheStepBooks) {
   const auto [attention, rows, tokens, threads] = GetParam();
   const ReformerConfig config = Config(attention, tokens);
-  const StepNeeds needs = RehearseStep(config, rows, tokens, threads);
+  const StepNeeds needs = RehearseStep(*MakeModelConfig(config), rows, tokens, threads);
   Context context(threads);
   Step step(context, config, rows, tokens);
   step.Run();
@@ -92,7 +94,8 @@ TEST(RehearseLongformer, BooksWhatTheStepBooks) {
         constexpr idx_t kRows = 2, kTokens = 700;
         StepPolicy policy;
         if (recompute) policy.recompute = config.layers();
-        const StepNeeds needs = RehearseStep(config, kRows, kTokens, threads, policy);
+        const StepNeeds needs =
+            RehearseStep(*MakeModelConfig(config), kRows, kTokens, threads, policy);
         Context context(threads);
         Longformer model(config);
         model.Initialise(1);
@@ -139,7 +142,7 @@ TEST(RehearsePolicy, BooksWhatTheStepBooks) {
       StepPolicy policy;
       policy.compute = compute;
       policy.keep = keep;
-      const StepNeeds needs = RehearseStep(config, 2, 2000, 3, policy);
+      const StepNeeds needs = RehearseStep(*MakeModelConfig(config), 2, 2000, 3, policy);
       Context context(3);
       Step step(context, config, 2, 2000);
       step.model().ComputeIn(compute);
@@ -156,16 +159,17 @@ TEST(RehearsePolicy, BooksWhatTheStepBooks) {
 // What fits is kept, and what does not fit is refused with the numbers.
 TEST(FitStep, KeepsWhatTheBudgetAllows) {
   const ReformerConfig config = Config("lsh", 2000);
-  const std::size_t least = RehearseStep(config, 2, 2000, 2).memory.total();
+  const std::size_t least = RehearseStep(*MakeModelConfig(config), 2, 2000, 2).memory.total();
   const std::size_t all = Reformer(config).AllActivationBytes(2, 2000);
-  EXPECT_EQ(FitStep(config, 2, 2000, least, {DType::kF32}, 2).keep, 0u);
-  EXPECT_GE(FitStep(config, 2, 2000, least + all, {DType::kF32}, 2).keep, all);
-  StepPolicy policy = FitStep(config, 2, 2000, least + all / 2, {DType::kF32}, 2);
-  const std::size_t total = RehearseStep(config, 2, 2000, 2, policy).memory.total();
+  EXPECT_EQ(MakeModelConfig(config)->Fit(2, 2000, least, {DType::kF32}, 2).keep, 0u);
+  EXPECT_GE(MakeModelConfig(config)->Fit(2, 2000, least + all, {DType::kF32}, 2).keep, all);
+  StepPolicy policy = MakeModelConfig(config)->Fit(2, 2000, least + all / 2, {DType::kF32}, 2);
+  const std::size_t total =
+      RehearseStep(*MakeModelConfig(config), 2, 2000, 2, policy).memory.total();
   EXPECT_LE(total, least + all / 2);
   EXPECT_GT(total, least + all / 4);
   try {
-    FitStep(config, 2, 2000, least - 1, {DType::kF32}, 2);
+    MakeModelConfig(config)->Fit(2, 2000, least - 1, {DType::kF32}, 2);
     ADD_FAILURE() << "a step that cannot fit was accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kLimit);
@@ -180,18 +184,20 @@ TEST(FitStep, LongformersRecomputeOnlyWhatTheyMust) {
   const auto total = [&](std::size_t recompute) {
     StepPolicy policy;
     policy.recompute = recompute;
-    return RehearseStep(config, 2, 2048, 2, policy).memory.total();
+    return RehearseStep(*MakeModelConfig(config), 2, 2048, 2, policy).memory.total();
   };
-  EXPECT_EQ(FitStep(config, 2, 2048, total(0), {DType::kF32}, 2).recompute, 0u);
+  EXPECT_EQ(MakeModelConfig(config)->Fit(2, 2048, total(0), {DType::kF32}, 2).recompute, 0u);
   for (std::size_t layers = 1; layers <= config.layers(); ++layers) {
     const std::size_t budget = total(layers);
-    const std::size_t recomputed = FitStep(config, 2, 2048, budget, {DType::kF32}, 2).recompute;
+    const std::size_t recomputed =
+        MakeModelConfig(config)->Fit(2, 2048, budget, {DType::kF32}, 2).recompute;
     EXPECT_LE(recomputed, layers);
     EXPECT_LE(total(recomputed), budget);
     EXPECT_TRUE(recomputed == 0 || total(recomputed - 1) > budget) << layers;
   }
   EXPECT_LT(total(config.layers()), total(0));
-  EXPECT_THROW(FitStep(config, 2, 2048, total(config.layers()) / 2, {DType::kF32}, 2), Error);
+  EXPECT_THROW(MakeModelConfig(config)->Fit(2, 2048, total(config.layers()) / 2, {DType::kF32}, 2),
+               Error);
 }
 
 // In bf16 copies of all layers go before any layer's activations do.
@@ -203,12 +209,12 @@ TEST(FitStep, LongformersGiveUpCopiesFirst) {
     StepPolicy policy{DType::kBF16};
     policy.copies = copies;
     policy.recompute = recompute;
-    return RehearseStep(config, 2, 2048, 2, policy).memory;
+    return RehearseStep(*MakeModelConfig(config), 2, 2048, 2, policy).memory;
   };
   const StepMemory kept = needs(LayerCopies::kKept, 0), in_turn = needs(LayerCopies::kInTurn, 0);
   EXPECT_EQ(kept.total() - in_turn.total(), kept.copies - in_turn.copies);
   const auto fit = [&](std::size_t bytes) {
-    return FitStep(config, 2, 2048, bytes, {DType::kBF16}, 2);
+    return MakeModelConfig(config)->Fit(2, 2048, bytes, {DType::kBF16}, 2);
   };
   EXPECT_EQ(fit(kept.total()).copies, LayerCopies::kKept);
   EXPECT_EQ(fit(kept.total() - 1).copies, LayerCopies::kInTurn);
@@ -234,7 +240,7 @@ TEST_P(Resident, GrowsByWhatWasForetold) {
   if (std::getenv("LONGSPAN_TEST_ISA") != nullptr) GTEST_SKIP() << "takes long without vectors";
   const auto [attention, rows, tokens, threads] = GetParam();
   const ReformerConfig config = Config(attention, tokens);
-  const StepMemory memory = RehearseStep(config, rows, tokens, threads).memory;
+  const StepMemory memory = RehearseStep(*MakeModelConfig(config), rows, tokens, threads).memory;
   ResetPeakRss();
   const idx_t before = PeakRssBytes();
   {
@@ -262,7 +268,7 @@ TEST(RehearseStep, TouchesNothing) {
   const ReformerConfig config = Config("lsh", tokens);
   ResetPeakRss();
   const idx_t before = PeakRssBytes();
-  const StepNeeds needs = RehearseStep(config, 8, tokens, 2);
+  const StepNeeds needs = RehearseStep(*MakeModelConfig(config), 8, tokens, 2);
   EXPECT_GT(needs.memory.total(), std::size_t{50} << 30);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT_LT(PeakRssBytes() - before, 32 << 20);
@@ -272,7 +278,7 @@ TEST(RehearseStep, TouchesNothing) {
 TEST(RehearseStep, RefusesWhatTheStepRefuses) {
   const auto code = [](const ReformerConfig& config, idx_t rows, idx_t tokens) {
     try {
-      RehearseStep(config, rows, tokens);
+      RehearseStep(*MakeModelConfig(config), rows, tokens);
     } catch (const Error& error) {
       return error.code();
     }
@@ -292,12 +298,12 @@ TEST(RehearseStep, RefusesWhatTheStepRefuses) {
 TEST(Depth, AddsBucketsAndWeightsOnly) {
   ReformerConfig config = Config("lsh", 64);
   config.layers = {LayerKind::kLocal, LayerKind::kLsh};
-  const StepMemory two = RehearseStep(config, 2, 1024, 1).memory;
+  const StepMemory two = RehearseStep(*MakeModelConfig(config), 2, 1024, 1).memory;
   for (int i = 0; i < 3; ++i) {
     config.layers.push_back(LayerKind::kLocal);
     config.layers.push_back(LayerKind::kLsh);
   }
-  const StepMemory eight = RehearseStep(config, 2, 1024, 1).memory;
+  const StepMemory eight = RehearseStep(*MakeModelConfig(config), 2, 1024, 1).memory;
   EXPECT_EQ(eight.streams, two.streams);
   EXPECT_EQ(eight.scratch, two.scratch);
   EXPECT_EQ(eight.buckets, 4 * two.buckets);
@@ -311,7 +317,7 @@ TEST(RehearseStep, KnowsEveryHead) {
     ReformerConfig config = Config("lsh", 64);
     config.head = head;
     config.is_decoder = false;
-    const StepNeeds needs = RehearseStep(config, 2, 512, 1);
+    const StepNeeds needs = RehearseStep(*MakeModelConfig(config), 2, 512, 1);
     EXPECT_GT(needs.memory.total(), 0u);
     EXPECT_GT(needs.gflop, 0.0);
   }
@@ -327,19 +333,28 @@ TEST(WithPositions, AddsWhatIsMissing) {
   EXPECT_EQ(WithPositions(config, 40000).longest(), 40000);
 }
 
+// With positions for any length.
+LongestStep LongestOf(const ReformerConfig& config, idx_t rows, std::size_t bytes, int threads) {
+  const auto rehearse = [&](idx_t tokens) {
+    return RehearseStep(*MakeModelConfig(WithPositions(config, tokens)), rows, tokens, threads);
+  };
+  return FindLongestStep(rehearse, rows, bytes);
+}
+
 TEST(FindLongestStep, FindsTheLongest) {
   for (const char* attention : {"full", "local", "lsh"}) {
     for (const std::size_t megabytes : {64, 500}) {
       const std::size_t bytes = megabytes << 20;
       const ReformerConfig config = Config(attention, 64);
-      const LongestStep longest = FindLongestStep(config, 2, bytes, 2);
+      const LongestStep longest = LongestOf(config, 2, bytes, 2);
       const idx_t tokens = longest.needs.tokens;
       EXPECT_EQ(longest.refused, "");
       EXPECT_EQ(tokens % kPlanTokens, 0);
       EXPECT_LE(longest.needs.memory.total(), bytes);
       EXPECT_GT(longest.needs.memory.total(), bytes - (std::size_t{8} << 20));  // some huge pages
       const ReformerConfig more = WithPositions(config, tokens + kPlanTokens);
-      EXPECT_GT(RehearseStep(more, 2, tokens + kPlanTokens, 2).memory.total(), bytes);
+      EXPECT_GT(RehearseStep(*MakeModelConfig(more), 2, tokens + kPlanTokens, 2).memory.total(),
+                bytes);
     }
   }
 }
@@ -348,7 +363,7 @@ TEST(FindLongestStep, SaysWhatElseEndsIt) {
   // Chunks of one token: more than 65536 buckets do not fit 16 bits.
   ReformerConfig config = Config("lsh", 64);
   config.lsh_chunk = 1;
-  const LongestStep longest = FindLongestStep(config, 1, std::size_t{1} << 33, 1);
+  const LongestStep longest = LongestOf(config, 1, std::size_t{1} << 33, 1);
   EXPECT_LT(longest.needs.tokens, 1 << 16);
   EXPECT_GE(longest.needs.tokens, 1 << 15);
   EXPECT_NE(longest.refused.find("do not fit 16 bits"), std::string::npos) << longest.refused;
@@ -356,7 +371,7 @@ TEST(FindLongestStep, SaysWhatElseEndsIt) {
 
 TEST(FindLongestStep, RefusesAModelThatIsTooLarge) {
   try {
-    FindLongestStep(ReformerPreset("base"), 1, std::size_t{100} << 20, 1);
+    LongestOf(ReformerPreset("base"), 1, std::size_t{100} << 20, 1);
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kLimit);

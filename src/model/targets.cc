@@ -44,4 +44,15 @@ void Targets::AddTo(BatchView* batch) const {
   batch->starts = batch->ends = places_;
 }
 
+std::vector<std::uint8_t> RolesFor(const TextModelInfo& model, idx_t rows, idx_t tokens) {
+  std::vector<std::uint8_t> roles;
+  if (!model.global_tokens) return roles;
+  roles.assign(static_cast<std::size_t>(rows * tokens), kLocalToken);
+  const bool reads_first = model.head == HeadKind::kSequence || model.head == HeadKind::kChoice;
+  for (idx_t b = 0; reads_first && b < rows; ++b) {
+    roles[static_cast<std::size_t>(b * tokens)] = kGlobalToken;
+  }
+  return roles;
+}
+
 }  // namespace longspan

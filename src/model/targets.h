@@ -26,10 +26,8 @@ class Targets {
   std::vector<float> values_;
 };
 
-// Whether the head reads the first token of each row, which is then global if the model has global
-// tokens.
-inline bool ReadsFirstToken(HeadKind head) {
-  return head == HeadKind::kSequence || head == HeadKind::kChoice;
-}
+// Roles (B*T) of tokens without padding, of which the first of each row is global for heads that
+// read it. Empty for models without global tokens.
+std::vector<std::uint8_t> RolesFor(const TextModelInfo& model, idx_t rows, idx_t tokens);
 
 }  // namespace longspan

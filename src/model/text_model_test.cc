@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "families/families.h"
+#include "families/longformer/family.h"
+#include "families/reformer/family.h"
 #include "model/longformer_files.h"
 #include "model/model_files.h"
 #include "model/reformer_test.h"
@@ -193,7 +196,7 @@ TEST(TextModel, SaysWhatAReformerCannot) {
 class OtherHeads : public testing::Test {
  protected:
   std::unique_ptr<TextModel> Load(const WantedHead& wanted, std::vector<std::string>* notes) {
-    TextModelLoad load;
+    LoadOptions load;
     load.head = wanted;
     return LoadTextModel(d_.path(), load, notes);
   }

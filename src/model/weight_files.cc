@@ -1,6 +1,7 @@
 #include "model/weight_files.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "base/errors.h"
@@ -116,6 +117,58 @@ void AddConfigWarnings(const std::filesystem::path& directory, bool custom_code,
       "{}: auto_map names Python code of the model's own, which is never run; what the other "
       "fields say is what is computed",
       io::Escape((directory / "config.json").native(), 4096)));
+}
+
+namespace {
+
+// The head's parameters that the files do not give.
+std::set<std::string, std::less<>> NewParameters(const io::TensorSource& source,
+                                                 const WeightRules& rules, bool take_head,
+                                                 const ParameterTable& table) {
+  std::set<std::string, std::less<>> fresh;
+  for (const ParameterInfo& info : table.list()) {
+    if (!rules.of_head(info.name)) continue;
+    const std::string name = rules.names.find(source, info.name);
+    if (!take_head || name.empty() || source.Info(name).shape != info.shape) {
+      fresh.insert(info.name);
+    }
+  }
+  return fresh;
+}
+
+void Append(const std::vector<std::string>& lines, std::vector<std::string>* to) {
+  to->insert(to->end(), lines.begin(), lines.end());
+}
+
+}  // namespace
+
+void LoadWeights(const std::filesystem::path& directory, const OpenedWeights& files,
+                 const WeightRules& rules, const LoadOptions& options, bool take_head,
+                 ParameterTable& table, const DrawParameters& draw,
+                 std::vector<std::string>* warnings) {
+  const io::TensorSource& source = files.source;
+  std::set<std::string, std::less<>> fresh;
+  if (options.head) fresh = NewParameters(source, rules, take_head, table);
+  WeightNames names = rules.names;
+  names.skipped = [&](std::string_view name) { return fresh.count(name) != 0; };
+  std::vector<std::string> unread = ReadParameters(
+      source, names, options.allow_nonfinite ? io::NonFinite::kAllow : io::NonFinite::kRefuse,
+      table);
+  if (!fresh.empty()) draw(options.head->seed, names.skipped);
+  Append(files.dropped, &unread);
+  std::vector<std::string> foreign;  // that no other head explains
+  std::copy_if(
+      unread.begin(), unread.end(), std::back_inserter(foreign),
+      [&](const std::string& name) { return !options.head || !rules.of_known_head(name); });
+  CheckUnread(source, foreign);
+  if (warnings == nullptr) return;
+  AddConfigWarnings(directory, files.custom_code, warnings);
+  Append(files.notes, warnings);
+  if (!options.head) return AddWarnings(source, unread, warnings);
+  Append(source.warnings(), warnings);
+  Append(files.changes, warnings);
+  if (!fresh.empty()) warnings->push_back("new: " + NameList({fresh.begin(), fresh.end()}));
+  if (!unread.empty()) warnings->push_back("left out: " + NameList(unread));
 }
 
 std::string NameList(const std::vector<std::string>& names) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/safetensors.h"
+#include "model/load_options.h"
 #include "model/parameters.h"
 
 namespace longspan {
@@ -47,6 +48,39 @@ void AddWarnings(const io::TensorSource& source, const std::vector<std::string>&
 // Adds warnings about a config.json: `custom_code` if it has an auto_map.
 void AddConfigWarnings(const std::filesystem::path& directory, bool custom_code,
                        std::vector<std::string>* warnings);
+
+// How the files of a family hold a model.
+struct WeightRules {
+  WeightNames names;
+  // Parameters that another head of the family does not have.
+  std::function<bool(std::string_view name)> of_head;
+  // Tensors that another head of the family has. Under a wanted head they may stay unread.
+  std::function<bool(std::string_view name)> of_known_head;
+};
+
+// The files of a model that is being loaded.
+struct OpenedWeights {
+  const io::TensorSource& source;
+  std::vector<std::string> notes;    // about the config and the names
+  std::vector<std::string> changes;  // "changed: ..." of the config, for the wanted head
+  std::vector<std::string> dropped;  // tensors that have no place in the model
+  bool custom_code = false;          // the config has an auto_map
+};
+
+// Draws the parameters that `which` names.
+using DrawParameters =
+    std::function<void(std::uint64_t seed, const std::function<bool(std::string_view)>& which)>;
+
+// Fills a new model. kFormat lists up to ten tensors that are missing or have another shape; extra
+// tensors become one line each in `warnings`, which may be null.
+//
+// With options.head, head tensors that the files hold under the same name and shape are taken if
+// `take_head`, which is false for a head over other labels. The others are drawn, and one warning
+// "new: ..." names them; one "left out: ..." names what of the files has no place.
+void LoadWeights(const std::filesystem::path& directory, const OpenedWeights& files,
+                 const WeightRules& rules, const LoadOptions& options, bool take_head,
+                 ParameterTable& table, const DrawParameters& draw,
+                 std::vector<std::string>* warnings);
 
 // "a, b, c", escaped; of many names the first and how many there are.
 std::string NameList(const std::vector<std::string>& names);

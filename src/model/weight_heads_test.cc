@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "families/families.h"
 #include "model/longformer_files.h"
 #include "model/longformer_test.h"
 #include "model/model_files.h"
@@ -152,7 +153,7 @@ TEST_F(WeightHeadsTest, WhatAFolderIsForAndWhichWouldDo) {
   const TextModelInfo info = ReadTextModelInfo(dir_.path());
   EXPECT_TRUE(Throws([&] { CheckHead(dir_.path(), info, HeadKind::kMaskedLm); }, ErrorCode::kFormat,
                      "is a LongformerModel, which is for embed, not for fill-mask; that needs the "
-                     "folder of a LongformerForMaskedLM or a ReformerForMaskedLM (longspan train "
+                     "folder of a ReformerForMaskedLM or a LongformerForMaskedLM (longspan train "
                      "mlm makes one)"));
   EXPECT_NO_THROW(CheckHead(dir_.path(), info, HeadKind::kNone));
 }

@@ -1,5 +1,7 @@
 #include "model/weight_names.h"
 
+#include <map>
+#include <tuple>
 #include <utility>
 
 #include "base/errors.h"
@@ -120,6 +122,25 @@ std::optional<std::string_view> TiedTo(std::string_view canonical) {
     if (copy == canonical) return parameter;
   }
   return std::nullopt;
+}
+
+std::set<std::string, std::less<>> TiedCopies(const io::TensorSource& source) {
+  // The place of a tensor's bits, which tied tensors of a .bin file share.
+  const auto place = [](const io::TensorInfo& info) {
+    return std::tuple(info.file, info.begin, info.dtype, info.shape, info.stride);
+  };
+  std::map<std::string, const io::TensorInfo*, std::less<>> by_name;
+  for (const auto& [name, info] : source.tensors()) {
+    if (const auto canonical = CanonicalName(name)) by_name.emplace(*canonical, &info);
+  }
+  std::set<std::string, std::less<>> copies;
+  for (const auto& [name, info] : source.tensors()) {
+    const auto canonical = CanonicalName(name);
+    const auto tied = canonical ? TiedTo(*canonical) : std::nullopt;
+    const auto parameter = tied ? by_name.find(*tied) : by_name.end();
+    if (parameter != by_name.end() && place(*parameter->second) == place(info)) copies.insert(name);
+  }
+  return copies;
 }
 
 std::unique_ptr<io::TensorSource> WithCanonicalNames(std::unique_ptr<io::TensorSource> source,

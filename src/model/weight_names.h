@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,9 @@ std::optional<std::string> CanonicalName(std::string_view name);
 // For a masked language model whose decoder is the word table: the canonical name whose values
 // `canonical` repeats, if it is one of the two copies.
 std::optional<std::string_view> TiedTo(std::string_view canonical);
+
+// Names of tensors that repeat the memory of the parameter that they are tied to.
+std::set<std::string, std::less<>> TiedCopies(const io::TensorSource& source);
 
 // Names as the model's own class has them, without what a wrapper around it put before all of them
 // ("module.", "_orig_mod.", "model."): what stands before the word table and is no name of a model.

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "base/errors.h"
+#include "families/longformer/family.h"
 #include "model/longformer.h"
 #include "tasks/tasks_test.h"
 #include "tests/support/files.h"

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/errors.h"
+#include "families/longformer/family.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
 

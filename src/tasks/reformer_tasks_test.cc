@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "families/reformer/family.h"
 #include "model/reformer.h"
 #include "tasks/answers.h"
 #include "tasks/classify.h"

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "io/escape.h"
 #include "tasks/batches.h"
 #include "tasks/scores.h"
-#include "text/open_tokenizer.h"
 
 namespace longspan {
 namespace {
@@ -87,11 +87,10 @@ TaskModel TaskModel::Open(const std::filesystem::path& directory, std::optional<
                           const TaskOptions& options, std::vector<std::string>* warnings) {
   const TextModelInfo found = ReadTextModelInfo(directory);
   if (head) CheckHead(directory, found, *head);
-  auto tokenizer = text::OpenTokenizer(directory);
-  TextModelLoad load;
+  auto tokenizer = OpenModelTokenizer(directory);
+  LoadOptions load;
   load.allow_nonfinite = options.allow_nonfinite;
-  load.num_hashes = options.num_hashes;
-  if (options.no_lm_bias) load.lm_bias = false;
+  load.family = options.family;
   return {LoadTextModel(directory, load, warnings), std::move(tokenizer), options};
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "longspan/context.h"
+#include "model/family_options.h"
 #include "model/global_policy.h"
 #include "model/text_model.h"
 #include "text/tokenizer.h"
@@ -28,8 +29,7 @@ struct TaskOptions {
   idx_t batch_tokens = 8192;         // of rows that run together
   bool allow_nonfinite = false;      // weights may hold NaN
   DType compute = DType::kF32;       // operands of products: kF32, kBF16
-  idx_t num_hashes = 0;              // rounds of a Reformer's LSH layers; 0: the config's
-  bool no_lm_bias = false;           // a Reformer's masked LM without its bias, as transformers 5
+  FamilyOptions family = {};         // the options that only its family has
 };
 
 // One text, or two that belong together.

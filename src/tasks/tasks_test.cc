@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "base/errors.h"
+#include "families/longformer/family.h"
 #include "tasks/answers.h"
 #include "tasks/batches.h"
 #include "tasks/choices.h"

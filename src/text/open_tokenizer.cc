@@ -258,18 +258,20 @@ std::unique_ptr<Tokenizer> FromSentencePiece(const fs::path& path,
   return MakeSentencePieceTokenizer(std::move(parts), file, bytes, source);
 }
 
-// A Reformer whose ids can be bytes.
-bool IsByteModel(const fs::path& config) {
+// One of the models whose ids can be bytes.
+bool IsByteModel(const fs::path& config, std::span<const std::string_view> byte_models) {
   if (!io::Exists(config)) return false;
   const json object = io::ReadJsonFile(config);
   const std::string source = SourceOf(config);
-  return io::GetString(object, "model_type", "", source) == "reformer" &&
+  const std::string type = io::GetString(object, "model_type", "", source);
+  return std::find(byte_models.begin(), byte_models.end(), type) != byte_models.end() &&
          io::GetInt(object, "vocab_size", 0, INT64_MAX, 0, source) >= BytesTokenizer::kVocabulary;
 }
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> OpenTokenizer(const fs::path& given) {
+std::unique_ptr<Tokenizer> OpenTokenizer(const fs::path& given,
+                                         std::span<const std::string_view> byte_models) {
   const fs::path directory = io::TransformerFolder(given);
   const std::string source = SourceOf(directory);
   Check(io::IsDirectory(directory), ErrorCode::kIo, "{}: no such directory", source);
@@ -289,7 +291,7 @@ std::unique_ptr<Tokenizer> OpenTokenizer(const fs::path& given) {
           "tokenizer.json",
           source, name);
   }
-  if (IsByteModel(directory / "config.json")) return MakeBytesTokenizer();
+  if (IsByteModel(directory / "config.json", byte_models)) return MakeBytesTokenizer();
   Fail(ErrorCode::kFormat,
        "{}: no tokenizer: neither tokenizer.json, vocab.json with merges.txt, vocab.txt, "
        "spiece.model nor the config.json of a Reformer on bytes (vocab_size {} or more)",

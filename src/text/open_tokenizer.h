@@ -3,6 +3,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <span>
+#include <string_view>
 
 #include "text/tokenizer.h"
 
@@ -13,10 +15,12 @@ namespace longspan::text {
 //   vocab.json + merges.txt    byte-level BPE as RoBERTa, Longformer or GPT-2 use it;
 //   vocab.txt                  WordPiece as BERT uses it;
 //   spiece.model               SentencePiece as Reformer uses it, by its library;
-//   config.json of a Reformer  with a vocabulary for bytes (258 or more): the built-in one;
+//   config.json of a model of `byte_models` (model_type) with a vocabulary for bytes (258 or more):
+//                              the built-in one;
 // with tokenizer_config.json, special_tokens_map.json and added_tokens.json beside it. kFormat in
 // one line when there is none of them, when one is damaged, and when one asks for something that is
 // not read here; see docs/reference/tokenizers.md.
-std::unique_ptr<Tokenizer> OpenTokenizer(const std::filesystem::path& directory);
+std::unique_ptr<Tokenizer> OpenTokenizer(const std::filesystem::path& directory,
+                                         std::span<const std::string_view> byte_models = {});
 
 }  // namespace longspan::text

@@ -4,9 +4,11 @@
 #include <numbers>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "model/model_files.h"
 #include "text/bytes_tokenizer.h"
 #include "text/open_tokenizer.h"
+#include "train/run_options.h"
 #include "train/text_data.h"
 #include "train/token_stream.h"
 
@@ -97,13 +99,10 @@ EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o, const E
   Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
         "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
   LoadOptions load;
-  load.attention = o.attention;
-  load.num_hashes = o.num_hashes;
-  load.strict = o.strict;
-  if (o.no_lm_bias) load.lm_bias = false;
+  load.family = FamilyOptionsOf({o.attention, o.num_hashes, o.no_lm_bias, o.strict});
   std::vector<std::string> notes;
-  Reformer model = LoadReformer(o.model, load, &notes);
-  const auto tokenizer = text::OpenTokenizer(o.model);
+  Reformer model = LoadReformer(OpenModelFolder(o.model), load, &notes);
+  const auto tokenizer = OpenModelTokenizer(o.model);
   CheckLanguageModel(model.config(), tokenizer->vocabulary(), o.tokens);
   const bool of_bytes = tokenizer->kind() == "bytes";
   const LastText last(o.text, o.data, of_bytes, o.held_out);

@@ -1,10 +1,13 @@
 // The activations that a Reformer's run saves.
 #pragma once
 
+#include <utility>
+
+#include "families/families.h"
+#include "families/reformer/family.h"
 #include "longspan/context.h"
 #include "longspan/train.h"
 #include "model/model_files.h"
-#include "model/step_memory.h"
 
 namespace longspan {
 
@@ -12,10 +15,11 @@ namespace longspan {
 // options.memory (Reformer::KeepUpTo); 0 without it. kLimit, with the numbers, when they cannot.
 inline std::size_t KeptActivations(const Context& context, const TrainOptions& options) {
   if (options.memory == 0) return 0;
-  ReformerConfig config = LoadReformerConfig(options.model);
+  ReformerConfig config = LoadReformerConfig(OpenModelFolder(options.model));
   if (!options.attention.empty()) ChooseAttention(options.attention, &config);
-  return FitStep(config, options.batch, options.tokens, options.memory,
-                 {options.dtype, options.gradient_streams}, context.threads())
+  return MakeModelConfig(std::move(config))
+      ->Fit(options.batch, options.tokens, options.memory,
+            {options.dtype, options.gradient_streams}, context.threads())
       .keep;
 }
 

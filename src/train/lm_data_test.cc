@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "longspan/model.h"
 #include "model/model_files.h"
 #include "model/model_folder.h"
@@ -233,7 +234,7 @@ TEST(TrainPieces, ReportsBitsPerByteAndTakesTheTokenizerAlong) {
   half.resume = true;
   EXPECT_EQ(TrainLanguageModel(context, half, task).eval_loss, result.eval_loss);
   // The tokenizer of another model.
-  ReformerConfig small = LoadReformerConfig(d / "start");
+  ReformerConfig small = LoadReformerConfig(OpenModelFolder(d / "start"));
   small.vocab_size = 300;
   Reformer model(small);
   SaveReformer(model, d / "small");

@@ -3,12 +3,14 @@
 #include <numbers>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "model/model_files.h"
 #include "model/model_folder.h"
 #include "model/original_rules.h"
 #include "text/open_tokenizer.h"
 #include "train/evaluate.h"
 #include "train/kept_activations.h"
+#include "train/run_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -28,10 +30,11 @@ LanguageModelTask::LanguageModelTask(Context& context, const TrainOptions& optio
   if (task.tokenizer == "bytes") {
     tokenizer_ = text::MakeBytesTokenizer();
   } else {
-    tokenizer_ = text::OpenTokenizer(TokenizerFolder(options, task));
+    tokenizer_ = OpenModelTokenizer(TokenizerFolder(options, task));
     tokenizer_files_ = TokenizerFolder(options, task);
   }
-  CheckLanguageModel(LoadReformerConfig(options.model), tokenizer_->vocabulary(), options.tokens);
+  CheckLanguageModel(LoadReformerConfig(OpenModelFolder(options.model)), tokenizer_->vocabulary(),
+                     options.tokens);
   data_ = MakeLmData(context, options, task, *tokenizer_);
 }
 
@@ -40,9 +43,8 @@ void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
   LoadOptions load;
   load.allow_nonfinite = options_.allow_nonfinite;
   load.dropout = options_.dropout;
-  load.attention = options_.attention;
-  load.strict = options_.strict;
-  model_ = LoadReformer(directory, load, notes);
+  load.family = FamilyOptionsOf({options_.attention, 0, false, options_.strict});
+  model_ = LoadReformer(OpenModelFolder(directory), load, notes);
   if (!tokenizer_files_.empty() && notes != nullptr) {
     const std::string links = TokenizerLinksLeftOut(tokenizer_files_);
     if (!links.empty()) notes->push_back(links);
@@ -119,7 +121,7 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
                                const LanguageModelOptions& task, const TrainHooks& hooks) {
   CheckTrainOptions(options);
   // A model that is bad, or cannot attend as asked, is found before the output is touched.
-  ReformerConfig config = LoadReformerConfig(options.model);
+  ReformerConfig config = LoadReformerConfig(OpenModelFolder(options.model));
   if (!options.attention.empty()) ChooseAttention(options.attention, &config);
   if (options.strict) {
     ReformerBatch rows;

@@ -8,6 +8,8 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "families/families.h"
+#include "families/longformer/family.h"
 #include "io/file.h"
 #include "model/longformer_files.h"
 #include "tests/support/files.h"

@@ -5,10 +5,12 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "families/families.h"
 #include "io/escape.h"
 #include "model/model_files.h"
 #include "train/evaluate.h"
 #include "train/kept_activations.h"
+#include "train/run_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -171,8 +173,8 @@ void PuzzleTask::Load(const std::filesystem::path& directory, Origin,
   LoadOptions load;
   load.allow_nonfinite = options_.allow_nonfinite;
   load.dropout = options_.dropout;
-  load.attention = options_.attention;
-  model_ = LoadReformer(directory, load, notes);
+  load.family = FamilyOptionsOf({options_.attention});
+  model_ = LoadReformer(OpenModelFolder(directory), load, notes);
   Check(model_->config().head == HeadKind::kCausalLm &&
             model_->config().vocab_size >= PuzzleVocabulary(puzzle_) &&
             model_->config().longest() >= options_.tokens,
@@ -248,7 +250,7 @@ TrainResult TrainPuzzle(Context& context, const TrainOptions& options, const Puz
   CheckTrainOptions(options);
   CheckPuzzle(puzzle, options.tokens);
   // A model that cannot attend as asked is found before the output is touched.
-  ReformerConfig config = LoadReformerConfig(options.model);
+  ReformerConfig config = LoadReformerConfig(OpenModelFolder(options.model));
   if (!options.attention.empty()) ChooseAttention(options.attention, &config);
   PuzzleTask task(options, puzzle, KeptActivations(context, options));
   return RunTraining(context, options, task, hooks);
@@ -259,9 +261,8 @@ PuzzleScore EvaluatePuzzle(Context& context, const PuzzleEvalOptions& o, const E
   Check(o.rows >= 1 && o.rows <= 1'000'000, ErrorCode::kUsage,
         "puzzle: {} rows are not from 1 to 1000000", o.rows);
   LoadOptions load;
-  load.attention = o.attention;
-  load.num_hashes = o.num_hashes;
-  Reformer model = LoadReformer(o.model, load);
+  load.family = FamilyOptionsOf({o.attention, o.num_hashes});
+  Reformer model = LoadReformer(OpenModelFolder(o.model), load);
   return Score(context, model, o.puzzle, o.tokens, RowsKey(o.seed, RowStream::kScore), o.rows,
                hooks);
 }

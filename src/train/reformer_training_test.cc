@@ -6,6 +6,8 @@
 #include <fstream>
 
 #include "base/rng.h"
+#include "families/families.h"
+#include "families/reformer/family.h"
 #include "io/file.h"
 #include "model/model_files.h"
 #include "tests/support/files.h"

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "io/paths.h"
 #include "io/transformer_folder.h"
 #include "model/model_folder.h"
@@ -31,7 +32,7 @@ TextTask::TextTask(const TrainOptions& options, const TextModelInfo& info, Wante
 }
 
 void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::string>* notes) {
-  TextModelLoad load;
+  LoadOptions load;
   load.allow_nonfinite = options_.allow_nonfinite;
   load.dropout = options_.dropout;
   if (origin == Origin::kStart) load.head = head_;

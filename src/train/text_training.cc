@@ -8,10 +8,12 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "families/families.h"
 #include "io/escape.h"
 #include "text/open_tokenizer.h"
 #include "train/classify_task.h"
 #include "train/mlm_task.h"
+#include "train/run_options.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
 
@@ -70,7 +72,7 @@ TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const Mas
   options.tokens = TokensOfRows(options.tokens, info);
   ResolveWarmup(&options);
   CheckTrainOptions(options);
-  const auto tokenizer = text::OpenTokenizer(options.model);
+  const auto tokenizer = OpenModelTokenizer(options.model);
   MaskedLmTask run(context, options, task, *tokenizer, info);
   return RunTraining(context, options, run, hooks);
 }
@@ -80,14 +82,13 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o,
   Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
         "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
   CheckMaskedLmOptions(o.task);
-  TextModelLoad load;
-  load.num_hashes = o.num_hashes;
-  if (o.no_lm_bias) load.lm_bias = false;
+  LoadOptions load;
+  load.family = FamilyOptionsOf({{}, o.num_hashes, o.no_lm_bias});
   MaskedLmEval result;
   const auto model = LoadTextModel(o.model, load, &result.notes);
   const TextModelInfo& info = model->info();
   CheckHead(o.model, info, HeadKind::kMaskedLm);
-  const auto tokenizer = text::OpenTokenizer(o.model);
+  const auto tokenizer = OpenModelTokenizer(o.model);
   const MaskedRows form(*tokenizer, info, o.task.mask_share);
   result.tokens = TokensOfRows(o.tokens, info);
   const TokenStream stream =
@@ -135,7 +136,7 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
         "train: {} texts to train on and {} held out, need one of each; give --eval or change "
         "--held-out",
         train.rows.size(), held_out.rows.size());
-  const auto tokenizer = text::OpenTokenizer(options.model);
+  const auto tokenizer = OpenModelTokenizer(options.model);
   ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, info, limits);
   ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, info, limits);
   for (const std::string& note : notes) Tell(hooks, note);
@@ -159,8 +160,8 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
 
 ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o,
                                   const EvalHooks& hooks, Predictions* predictions) {
-  TextModelLoad load;
-  load.num_hashes = o.num_hashes;
+  LoadOptions load;
+  load.family = FamilyOptionsOf({{}, o.num_hashes});
   std::vector<std::string> notes;
   const auto model = LoadTextModel(o.model, load, &notes);
   const TextModelInfo& info = model->info();
@@ -178,7 +179,7 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
         "{}: labels are {} zeros and ones, the model has {} labels", texts.source, texts.one_hot,
         info.label_count());
   target.by_id = texts.one_hot > 0;
-  const auto tokenizer = text::OpenTokenizer(o.model);
+  const auto tokenizer = OpenModelTokenizer(o.model);
   const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
   const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
   std::vector<float> logits;

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
 #include "model/model_files.h"
@@ -353,7 +354,7 @@ TEST_F(TrainTest, BadInputIsNamed) {
 
 TEST_F(TrainTest, EveryByteIsJudgedOnceWhateverTheWindows) {
   Context context(2);
-  Reformer model = LoadReformer(d_.path() / "start");
+  Reformer model = LoadReformer(OpenModelFolder(d_.path() / "start"));
   const std::string text = Rhyme(9);
   const std::span<const std::uint8_t> bytes(reinterpret_cast<const std::uint8_t*>(text.data()),
                                             text.size());

@@ -1,4 +1,4 @@
-#include "model/to_longformer.h"
+#include "families/convert.h"
 
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -74,7 +74,7 @@ class ToLongformerTest : public testing::Test {
             {"custom", "kept"},          {"use_cache", true}};
   }
   ConvertReport Convert(idx_t tokens = 12, idx_t window = 3) {
-    return ToLongformer(dir_ / "in", dir_ / "out", {tokens, window, kShardBytes});
+    return ConvertTo("longformer", dir_ / "in", dir_ / "out", {tokens, window, kShardBytes});
   }
   testing::AssertionResult Rejects(const json& config, std::string_view fragment) {
     PutFile(dir_ / "in/config.json", config.dump());
@@ -323,7 +323,7 @@ TEST_F(ToLongformerTest, ATransformerInItsOwnFolderComesToTheTop) {
   PutFile(dir_ / "outer/1_Pooling/config.json", "{}");
   PutFile(dir_ / "outer/modules.json",
           R"([{"idx":0,"path":"0_BERT","type":"x"},{"idx":1,"path":"1_Pooling","type":"y"}])");
-  ToLongformer(dir_ / "outer", dir_ / "out", {12, 3, kShardBytes});
+  ConvertTo("longformer", dir_ / "outer", dir_ / "out", {12, 3, kShardBytes});
   EXPECT_EQ(Listing(dir_ / "out"),
             "1_Pooling config.json model.safetensors modules.json sentence_bert_config.json");
   const json modules = io::ReadJsonFile(dir_ / "out/modules.json");

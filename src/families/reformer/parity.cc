@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/errors.h"
+#include "families/reformer/family.h"
 #include "model/attention_layer.h"
 #include "model/model_files.h"
 #include "model/original_rules.h"
@@ -256,15 +257,14 @@ class CaseRunner {
 
 }  // namespace
 
-ParityReport VerifyReformer(Context& context, const std::filesystem::path& directory,
-                            const io::TensorSource& source, const VerifyOptions& options) {
+ParityReport VerifyReformer(Context& context, const ModelFolder& folder,
+                            const io::TensorSource& recorded, const FamilyOptions& options) {
   LoadOptions load;
-  load.num_hashes = options.num_hashes;
-  load.lm_bias = options.lm_bias;
-  Reformer model = LoadReformer(directory, load);
-  ParityCase recorded(source);
-  const auto inputs = ReadInputs(recorded, model.config());
-  return CaseRunner(context, std::move(recorded), model, *inputs).Run();
+  load.family = options;
+  Reformer model = LoadReformer(folder, load);
+  ParityCase known(recorded);
+  const auto inputs = ReadInputs(known, model.config());
+  return CaseRunner(context, std::move(known), model, *inputs).Run();
 }
 
 }  // namespace longspan

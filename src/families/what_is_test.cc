@@ -1,6 +1,7 @@
 // What paths are that people give as models, and what they are told.
-#include "model/what_is.h"
+#include "families/what_is.h"
 
+#include "families/families.h"
 #include "io/transformer_folder.h"
 #include "model/longformer_files.h"
 #include "model/model_files.h"
@@ -30,8 +31,10 @@ class WhatIsTest : public testing::Test {
   testing::AssertionResult Says(const fs::path& path, ErrorCode code, std::string_view text) {
     for (const std::function<void()>& open : std::vector<std::function<void()>>{
              [&] { ReadTextModelInfo(path); }, [&] { LoadTextModel(path, {}); },
-             [&] { LoadReformerConfig(path); }, [&] { LoadLongformerConfig(path); },
-             [&] { LoadReformer(path); }, [&] { LoadLongformer(path); }}) {
+             [&] { LoadReformerConfig(OpenModelFolder(path)); },
+             [&] { LoadLongformerConfig(OpenModelFolder(path)); },
+             [&] { LoadReformer(OpenModelFolder(path)); },
+             [&] { LoadLongformer(OpenModelFolder(path)); }}) {
       auto result = Throws(open, code, text);
       if (!result) return result;
     }
@@ -76,7 +79,7 @@ TEST_F(WhatIsTest, OtherModels) {
   EXPECT_EQ(LookAt(dir_ / "g").kind, PathKind::kForeign);
   // One of the two where the other is wanted.
   WithConfig("l", R"({"model_type": "longformer", "architectures": ["LongformerModel"]})");
-  EXPECT_TRUE(Throws([&] { LoadReformer(dir_ / "l"); }, ErrorCode::kFormat,
+  EXPECT_TRUE(Throws([&] { LoadReformer(OpenModelFolder(dir_ / "l")); }, ErrorCode::kFormat,
                      "is a Longformer (LongformerModel); this needs a Reformer"));
 }
 
@@ -175,7 +178,7 @@ TEST_F(WhatIsTest, TheTransformersFolder) {
   EXPECT_EQ(io::TransformerFolder(dir_ / "none"), dir_ / "none");
   for (const fs::path& folder : {old, named, flat}) {
     EXPECT_EQ(LoadTextModel(folder, {})->info().class_name, "LongformerForMaskedLM");
-    EXPECT_NO_THROW(LongformerConfigOf(folder));
+    EXPECT_NO_THROW(LongformerConfigOf(OpenModelFolder(folder)));
   }
   // No way out of the folder.
   fs::create_directories(dir_ / "linked");

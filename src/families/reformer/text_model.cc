@@ -5,11 +5,10 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "families/reformer/family.h"
 #include "model/documents.h"
 #include "model/model_files.h"
 #include "model/rows.h"
-#include "model/step_memory.h"
-#include "model/text_model.h"
 
 namespace longspan {
 namespace {
@@ -149,9 +148,23 @@ class ReformerTextModel final : public TextModel {
 
   const TextModelInfo& info() const override { return info_; }
   ParameterTable& parameters() override { return model_.parameters(); }
+  void Initialise(std::uint64_t seed,
+                  const std::function<bool(std::string_view name)>& which) override {
+    model_.Initialise(seed, which);
+  }
   void ComputeIn(DType dtype) override { model_.ComputeIn(dtype); }
+  void Follow(const StepPolicy& policy) override {
+    Check(policy.recompute == 0, ErrorCode::kUsage,
+          "recompute: a Reformer's layers are reversible and keep nothing; leave --recompute out");
+    model_.ComputeIn(policy.compute);
+    model_.KeepUpTo(policy.keep);
+    model_.GradientStreamsIn(policy.gradient_streams);
+  }
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override {
-    model_.KeepUpTo(FitStep(model_.config(), rows, tokens, bytes, {model_.computes_in()}).keep);
+    StepPolicy policy;
+    policy.compute = model_.computes_in();
+    policy.gradient_streams = model_.gradient_streams();
+    Follow(MakeModelConfig(model_.config())->Fit(rows, tokens, bytes, policy, 0));
   }
 
   void Recompute() override {
@@ -198,6 +211,22 @@ class ReformerTextModel final : public TextModel {
       if (group > 0 && dropout.active) own.key = DeriveKey(dropout.key, kGroups + group);
       return model_.LossAndGradients(context, rows, scale, own);
     });
+  }
+
+  double ForwardGflop(const BatchView& batch) const override {
+    return model_.ForwardGflop(batch.rows, batch.tokens);
+  }
+  double StepGflop(const BatchView& batch) const override {
+    return model_.StepGflop(batch.rows, batch.tokens);
+  }
+  StepMemory MemoryOfStep(idx_t rows, idx_t tokens) const override {
+    StepMemory memory;
+    memory.streams =
+        Reformer::StreamBytes(model_.config(), rows, tokens, model_.gradient_streams());
+    memory.buckets = model_.KeptBytes();
+    memory.copies = model_.CopiedBytes();
+    memory.activations = model_.ActivationBytes(rows, tokens);
+    return memory;
   }
 
   std::string ConfigText() const override { return ToJson(model_.config()); }

@@ -1,4 +1,4 @@
-#include "model/bert_config.h"
+#include "families/longformer/bert_config.h"
 
 #include <algorithm>
 

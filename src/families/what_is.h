@@ -14,7 +14,7 @@ namespace longspan {
 enum class PathKind {
   kMissing,
   kEmpty,       // a folder without a file
-  kModel,       // a Reformer or a Longformer
+  kModel,       // of one of the families
   kBert,        // a BERT or RoBERTa: becomes a Longformer
   kForeign,     // a model that cannot be run
   kUnfinished,  // a training's folder before its end
@@ -29,8 +29,9 @@ enum class PathKind {
 
 struct WhatIs {
   PathKind kind = PathKind::kFolder;
-  std::string what;  // "a BERT (BertForMaskedLM)", escaped
-  std::string next;  // what to do, with the command where there is one
+  std::string what;                 // "a BERT (BertForMaskedLM)", escaped
+  std::string next = {};            // what to do, with the command where there is one
+  nlohmann::json config = nullptr;  // of a folder with a config.json: its content
 };
 
 // Looks at names and at most at config.json and a file's first bytes. kFormat for a config.json
@@ -43,11 +44,6 @@ Error NoModel(const std::filesystem::path& path, const WhatIs& found);
 // model_type; where it is absent, what the class in "architectures" or a family's own fields say;
 // empty: nothing does.
 std::string ModelTypeIn(const nlohmann::json& object, std::string_view source);
-
-// The config.json of the folder's model (io::TransformerFolder), which is of `type`: "reformer",
-// "longformer", or empty for either. Throws NoModel for anything else.
-std::filesystem::path ModelConfigFile(const std::filesystem::path& directory,
-                                      std::string_view type = {});
 
 // Says how to get a missing model folder.
 std::string HowToGet(const std::filesystem::path& path);

@@ -5,10 +5,11 @@
 #include <mutex>
 
 #include "base/errors.h"
+#include "families/families.h"
 #include "model/generation.h"
 #include "model/model_files.h"
 #include "model/reformer.h"
-#include "text/open_tokenizer.h"
+#include "text/bytes_tokenizer.h"
 #include "text/stream_decoder.h"
 
 namespace longspan {
@@ -26,7 +27,7 @@ struct Model::Impl {
   const text::Tokenizer& Tokens() {
     const std::lock_guard lock(opening);
     if (tokenizer == nullptr) {
-      tokenizer = directory.empty() ? text::MakeBytesTokenizer() : text::OpenTokenizer(directory);
+      tokenizer = directory.empty() ? text::MakeBytesTokenizer() : OpenModelTokenizer(directory);
     }
     const idx_t words = reformer.config().vocab_size;
     Check(tokenizer->vocabulary() <= words, ErrorCode::kFormat,
@@ -42,7 +43,7 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 
 Model Model::Load(const std::filesystem::path& directory) {
-  return Model(std::make_unique<Impl>(LoadReformer(directory), directory));
+  return Model(std::make_unique<Impl>(LoadReformer(OpenModelFolder(directory)), directory));
 }
 
 Model Model::Init(std::string_view config_json, std::uint64_t seed) {

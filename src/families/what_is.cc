@@ -1,13 +1,12 @@
-#include "model/what_is.h"
+#include "families/what_is.h"
 
 #include <algorithm>
-#include <array>
-#include <span>
 #include <vector>
 
 #include "base/errors.h"
 #include "data/bytes.h"
 #include "data/format.h"
+#include "families/families.h"
 #include "io/ascii.h"
 #include "io/checkpoint.h"
 #include "io/escape.h"
@@ -35,18 +34,8 @@ bool IsThere(const fs::path& path) {
   return fs::exists(status) || (error && status.type() != fs::file_type::not_found);
 }
 
-// Fields that only one kind of model has.
-constexpr std::array<std::pair<const char*, const char*>, 6> kOwnFields = {{
-    {"attn_layers", "reformer"},
-    {"axial_pos_embds", "reformer"},
-    {"axial_pos_shape", "reformer"},
-    {"lsh_attn_chunk_length", "reformer"},
-    {"local_attn_chunk_length", "reformer"},
-    {"attention_window", "longformer"},
-}};
-
 // "GPT2LMHeadModel" -> "gpt2".
-std::string FamilyOf(const std::string& class_name) {
+std::string TypeOfClass(const std::string& class_name) {
   std::size_t end = class_name.size();
   for (const char* part : {"For", "Model", "LMHead", "With"}) {
     end = std::min(end, class_name.find(part));
@@ -55,11 +44,11 @@ std::string FamilyOf(const std::string& class_name) {
 }
 
 std::string FullName(const std::string& type, const std::vector<std::string>& classes) {
-  std::string name = type == "bert"         ? "BERT"
-                     : type == "roberta"    ? "RoBERTa"
-                     : type == "longformer" ? "Longformer"
-                     : type == "reformer"   ? "Reformer"
-                                            : io::Escape(type, 60);
+  const ModelFamily* family = FindFamily(type);
+  std::string name = type == "bert"      ? "BERT"
+                     : type == "roberta" ? "RoBERTa"
+                     : family != nullptr ? std::string(family->title)
+                                         : io::Escape(type, 60);
   const bool vowel =
       !name.empty() && std::string_view("aeiouAEIOU").find(name[0]) != std::string::npos;
   name = (vowel ? "an " : "a ") + name;
@@ -67,17 +56,35 @@ std::string FullName(const std::string& type, const std::vector<std::string>& cl
   return name;
 }
 
+// "Reformers and Longformers".
+std::string FamilyTitles() {
+  std::string titles;
+  const auto families = Families();
+  for (std::size_t i = 0; i < families.size(); ++i) {
+    titles.append(i == 0 ? "" : i + 1 == families.size() ? " and " : ", ");
+    titles.append(families[i]->title).append("s");
+  }
+  return titles;
+}
+
 WhatIs ByConfig(const fs::path& path, const fs::path& file) {
-  const json object = io::ReadJsonFile(file);
+  json object = io::ReadJsonFile(file);
   const std::string source = Shown(file);
   Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
   const std::string type = ModelTypeIn(object, source);
   if (type.empty()) {
-    return {PathKind::kForeign, "its config.json names no model_type, and none of its fields does",
-            R"(write "model_type": "reformer" or "longformer" into it if it is one)"};
+    std::string types;
+    for (const ModelFamily* family : Families()) {
+      types += fmt::format("{}\"{}\"", types.empty() ? "" : " or ", family->type);
+    }
+    return {PathKind::kForeign,
+            "its config.json names no model_type, and none of its fields does",
+            fmt::format("write \"model_type\": {} into it if it is one", types),
+            {}};
   }
-  WhatIs found{PathKind::kForeign, FullName(type, Architectures(object, source)), {}};
-  if (type == "reformer" || type == "longformer") {
+  WhatIs found{PathKind::kForeign, FullName(type, Architectures(object, source))};
+  found.config = std::move(object);
+  if (FindFamily(type) != nullptr) {
     found.kind = PathKind::kModel;
   } else if (type == "bert" || type == "roberta") {
     found.kind = PathKind::kBert;
@@ -86,9 +93,8 @@ WhatIs ByConfig(const fs::path& path, const fs::path& file) {
         Shown(path));
   } else {
     found.next =
-        "longspan cannot run it: it runs Reformers and Longformers, and makes Longformers of BERT "
-        "and "
-        "RoBERTa";
+        fmt::format("longspan cannot run it: it runs {}, and makes Longformers of BERT and RoBERTa",
+                    FamilyTitles());
   }
   return found;
 }
@@ -268,24 +274,13 @@ std::string ModelTypeIn(const json& object, std::string_view source) {
     return io::GetString(object, "model_type", io::kRequired, source);
   }
   const auto classes = Architectures(object, source);
-  if (!classes.empty()) return FamilyOf(classes.front());
-  for (const auto& [field, type] : kOwnFields) {
-    if (!io::IsNullOrAbsent(object, field)) return type;
+  if (!classes.empty()) return TypeOfClass(classes.front());
+  for (const ModelFamily* family : Families()) {
+    for (const std::string_view field : family->own_fields) {
+      if (!io::IsNullOrAbsent(object, std::string(field).c_str())) return std::string(family->type);
+    }
   }
   return {};
-}
-
-fs::path ModelConfigFile(const fs::path& directory, std::string_view type) {
-  const WhatIs found = LookAt(directory);
-  if (found.kind != PathKind::kModel) throw NoModel(directory, found);
-  const fs::path file = io::TransformerFolder(directory) / "config.json";
-  const bool longformer = found.what.starts_with("a Longformer");
-  if (type.empty() || (type == "longformer") == longformer) return file;
-  throw NoModel(directory, {found.kind, found.what,
-                            longformer ? "this needs a Reformer, but its model_type is "
-                                         "longformer"
-                                       : "this needs a Longformer, but its model_type is "
-                                         "reformer"});
 }
 
 }  // namespace longspan

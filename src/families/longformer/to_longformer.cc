@@ -1,31 +1,27 @@
-#include "model/to_longformer.h"
+#include "families/longformer/to_longformer.h"
 
 #include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <set>
-#include <tuple>
 #include <utility>
 
 #include "base/errors.h"
 #include "base/limits.h"
+#include "families/longformer/bert_config.h"
 #include "io/atomic_directory.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/json.h"
-#include "io/paths.h"
 #include "io/policy.h"
 #include "io/safetensors.h"
 #include "io/transformer_folder.h"
-#include "model/bert_config.h"
+#include "model/longformer_config.h"
 #include "model/model_folder.h"
-#include "model/text_model.h"
 #include "model/weight_files.h"
 #include "model/weight_heads.h"
 #include "model/weight_names.h"
-#include "model/what_is.h"
-#include "text/open_tokenizer.h"
 
 namespace longspan {
 namespace {
@@ -187,33 +183,7 @@ Tensor RepeatPositions(const Tensor& old, idx_t first, idx_t begin, idx_t rows) 
   return table;
 }
 
-// Reads a shard's tensors into memory that the next call frees.
-class Loader {
- public:
-  using Read = std::function<Tensor(const std::string& name)>;
-  explicit Loader(Read read) : read_(std::move(read)) {}
-  void operator()(std::span<io::TensorEntry> shard) {
-    tensors_.clear();
-    for (io::TensorEntry& entry : shard) {
-      tensors_.push_back(read_(entry.name));
-      entry.data = tensors_.back().raw();
-    }
-  }
-  void Clear() { tensors_.clear(); }
-
- private:
-  Read read_;
-  std::vector<Tensor> tensors_;
-};
-
-// Copies what lies beside the weights. Returns a line about what was not, if there is any.
-std::string Companions(const fs::path& in, const std::vector<std::string>& except,
-                       const fs::path& out, ConvertReport* report) {
-  report->copied = CopyCompanions(in, out, except);
-  return LinksLeftOut(in, except);
-}
-
-void CheckOptions(const ToLongformerOptions& o) {
+void CheckOptions(const ConvertOptions& o) {
   Check(o.max_tokens >= 1 && o.max_tokens <= limits::kConvertedTokens, ErrorCode::kUsage,
         "max-pos: {} is not from 1 to {}", o.max_tokens, limits::kConvertedTokens);
   Check(o.window >= 1 && o.window <= limits::kConvertedWindow, ErrorCode::kUsage,
@@ -244,71 +214,11 @@ LabelFields LabelsOf(const json& original, const BertConfig& config, const Weigh
   return labels;
 }
 
-// Throws what `in` is and what to do where no weights can be in it.
-void CheckHoldsModel(const fs::path& in) {
-  const WhatIs found = LookAt(in);
-  switch (found.kind) {
-    case PathKind::kMissing:
-    case PathKind::kEmpty:
-    case PathKind::kUnfinished:
-    case PathKind::kTokenizer:
-    case PathKind::kTable:
-    case PathKind::kText:
-      throw NoModel(in, found);
-    default:
-      return;
-  }
-}
-
-// The text with every `from` as `to`.
-std::string Replaced(std::string text, const std::string& from, const std::string& to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != text.npos; at += to.size()) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
-}
-
-// Opens what was written into `folder`, which is to become `out`, as every command will. kFormat
-// when its model does not open; a tokenizer, or what `check` looks at, that does not is a warning:
-// others may read it. `left_out` says what was not copied, which may be why.
-void CheckOpens(const fs::path& folder, const fs::path& out, const FolderCheck& check,
-                std::string left_out, std::vector<std::string>* warnings) {
-  const auto as_out = [&](const Error& error) {
-    return Replaced(error.what(), Source(folder), Source(out));
-  };
-  idx_t channels = 0;
-  try {
-    if (LookAt(folder).kind == PathKind::kModel) {
-      TextModelLoad load;
-      load.allow_nonfinite = true;
-      channels = LoadTextModel(folder, load)->info().width;
-    } else {
-      io::OpenModel(folder);
-    }
-  } catch (const Error& error) {
-    throw Error(error.code(), "what was converted cannot be opened: " + as_out(error));
-  }
-  try {
-    if (check && channels > 0) check(folder, channels);
-  } catch (const Error& error) {
-    left_out += (left_out.empty() ? "" : "; ") + as_out(error);
-  }
-  if (!left_out.empty()) warnings->push_back(std::move(left_out));
-  if (TokenizerFiles(folder).empty()) return;
-  try {
-    text::OpenTokenizer(folder);
-  } catch (const Error& error) {
-    warnings->push_back("the tokenizer was copied but cannot be opened: " + as_out(error));
-  }
-}
-
 }  // namespace
 
-ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
-                           const ToLongformerOptions& options, const FolderCheck& check) {
+ConvertReport ToLongformer(const fs::path& in, const fs::path& out, const ConvertOptions& options,
+                           const ConvertedCheck& check) {
   CheckOptions(options);
-  io::Confine(in);
-  CheckHoldsModel(in);
   const fs::path config_file = io::TransformerFolder(in) / "config.json";
   const json original = io::ReadJsonFile(config_file);
   ConvertReport report;
@@ -336,7 +246,7 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
     from[output.name] = output.from;
   }
   report.tensors = entries.size();
-  Loader load([&](const std::string& name) {
+  ShardLoader load([&](const std::string& name) {
     Tensor tensor = source->Read(from[name]);
     return from[name] == kPositions
                ? RepeatPositions(tensor, config.first_position(), begin, begin + options.max_tokens)
@@ -344,7 +254,7 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
   });
 
   io::AtomicDirectory folder(out);
-  std::string left_out = Companions(in, {"config.json"}, folder.path(), &report);
+  std::string left_out = CopyBeside(in, {"config.json"}, folder.path(), &report);
   const bool bert = config.family == BertFamily::kBert;
   SetLongestText(folder.path(), options.max_tokens, bert ? "BertTokenizer" : "RobertaTokenizer");
   const fs::path own = io::TransformerFolder(in);
@@ -362,132 +272,42 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out,
   const io::ShardedWrite written =
       io::WriteModel(folder.path(), std::move(entries), options.most_bytes, std::ref(load));
   load.Clear();
-  CheckOpens(folder.path(), out, check, std::move(left_out), &report.warnings);
+  check(folder.path(), out, std::move(left_out), &report.warnings);
   folder.Commit();
   report.bytes = written.bytes;
   report.shards = written.shards;
   return report;
 }
 
-namespace {
+// ---- rewriting ----------------------------------------------------------------------------------
 
-// The place of a tensor's bits, which tied tensors of a .bin file share.
-auto Place(const io::TensorInfo& info) {
-  return std::tuple(info.file, info.begin, info.dtype, info.shape, info.stride);
-}
-
-// The names to write and the tensors that they stand for.
-std::map<std::string, std::string> NamesToWrite(const io::TensorSource& source, bool longformer,
-                                                std::string_view head,
-                                                std::vector<std::string>* warnings) {
+std::map<std::string, std::string> LongformerNamesToWrite(const fs::path& in,
+                                                          const io::TensorSource& source,
+                                                          std::string_view class_name,
+                                                          std::vector<std::string>* warnings) {
+  WithCanonicalNames(WithoutExtraPrefix(io::OpenModel(in)));  // finds two names that become one
   std::map<std::string, std::string> from;
-  const bool bare = head == "LongformerModel";
-  const bool pooler = bare || head == "LongformerForMultipleChoice";
-  std::map<std::string, const io::TensorInfo*, std::less<>> by_name;
-  for (const auto& [name, info] : source.tensors()) {
-    if (const auto canonical = CanonicalName(name)) by_name.emplace(*canonical, &info);
-  }
+  const bool bare = class_name == LongformerClass(HeadKind::kNone);
+  const bool pooler = bare || class_name == LongformerClass(HeadKind::kChoice);
+  const auto copies = TiedCopies(source);
   std::size_t left_out = 0;
   for (const auto& [name, info] : source.tensors()) {
     const auto canonical = CanonicalName(name);
-    const auto tied = canonical ? TiedTo(*canonical) : std::nullopt;
-    const auto parameter = tied ? by_name.find(*tied) : by_name.end();
-    const bool copy = parameter != by_name.end() && Place(*parameter->second) == Place(info);
-    if (copy) continue;
-    if (!longformer) {
-      from[name] = name;
-    } else if (!canonical) {
-      continue;
-    } else if (!pooler && canonical->starts_with("longformer.pooler.")) {
+    if (!canonical || copies.count(name) != 0) continue;
+    if (!pooler && canonical->starts_with("longformer.pooler.")) {
       ++left_out;
-    } else {
-      const bool strip = bare && canonical->starts_with(kPrefix);
-      from[strip ? canonical->substr(kPrefix.size()) : *canonical] = name;
+      continue;
     }
+    const bool strip = bare && canonical->starts_with(kPrefix);
+    from[strip ? canonical->substr(kPrefix.size()) : *canonical] = name;
   }
   if (left_out > 0) {
-    const std::string text =
-        fmt::format("{}: the pooler is left out: {} has none", source.source(), io::Escape(head));
+    const std::string text = fmt::format("{}: the pooler is left out: {} has none", source.source(),
+                                         io::Escape(class_name));
     Check(!io::GetPolicy().strict_weights, ErrorCode::kFormat, "{}; --strict refuses that", text);
     warnings->push_back(text);
   }
   return from;
-}
-
-// Writes into the config what its readers took from the weights or had to guess: the class, and the
-// labels in the form that everybody reads. Returns the class.
-std::string CompleteConfig(const fs::path& in, bool longformer, json* config,
-                           std::vector<std::string>* warnings) {
-  const auto complete = [&](const auto& read, std::string_view class_name, bool over_labels) {
-    (*config)["model_type"] = longformer ? "longformer" : "reformer";
-    (*config)["architectures"] = {class_name};
-    warnings->insert(warnings->end(), read.notes.begin(), read.notes.end());
-    if (over_labels) {
-      config->erase("num_labels");
-      config->erase("_num_labels");
-      WriteLabels(read.labels, ProblemType::kInferred, config);
-    }
-    return std::string(class_name);
-  };
-  if (longformer) {
-    const LongformerConfig read = LoadLongformerConfig(in);
-    const bool labels = read.head == HeadKind::kSequence || read.head == HeadKind::kToken;
-    return complete(read, LongformerClass(read.head), labels);
-  }
-  const ReformerConfig read = LoadReformerConfig(in);
-  return complete(read, ReformerClass(read.head), read.head == HeadKind::kSequence);
-}
-
-}  // namespace
-
-ConvertReport RewriteModel(const fs::path& in, const fs::path& out, std::uint64_t most_bytes,
-                           const FolderCheck& check) {
-  io::Confine(in);
-  CheckHoldsModel(in);
-  ConvertReport report;
-  std::unique_ptr<io::TensorSource> opened = io::OpenModel(in);
-  const fs::path config_file = io::TransformerFolder(in) / "config.json";
-  json config;
-  bool longformer = false;
-  if (io::IsDirectory(in) && io::Exists(config_file)) {
-    config = io::ReadJsonFile(config_file);
-    const std::string type = ModelTypeIn(config, Source(config_file));
-    const auto classes = Architectures(config, Source(config_file));
-    longformer = type == "longformer";
-    if (!classes.empty()) report.from = report.to = classes[0];
-    if (longformer || type == "reformer") {
-      report.from = report.to = CompleteConfig(in, longformer, &config, &report.warnings);
-      opened = WithoutExtraPrefix(std::move(opened), &report.warnings);
-    }
-    AddConfigWarnings(in, !io::IsNullOrAbsent(config, "auto_map"), &report.warnings);
-  }
-  const std::shared_ptr<io::TensorSource> source = std::move(opened);
-  report.warnings.insert(report.warnings.end(), source->warnings().begin(),
-                         source->warnings().end());
-  // Two names that become one are found here.
-  if (longformer) WithCanonicalNames(WithoutExtraPrefix(io::OpenModel(in)));
-  const auto from = NamesToWrite(*source, longformer, report.from, &report.warnings);
-  std::vector<io::TensorEntry> entries;
-  for (const auto& [name, original] : from) {
-    const io::TensorInfo& info = source->Info(original);
-    entries.push_back({name, info.dtype, info.shape, nullptr});
-  }
-  report.tensors = entries.size();
-  Loader load([&](const std::string& name) { return source->Read(from.at(name)); });
-  io::AtomicDirectory folder(out);
-  std::string left_out;
-  if (io::IsDirectory(in)) left_out = Companions(in, {}, folder.path(), &report);
-  if (!config.is_null() && config != io::ReadJsonFile(config_file)) {
-    io::WriteFileAtomic(folder.path() / "config.json", io::DumpJson(config));
-  }
-  const io::ShardedWrite written =
-      io::WriteModel(folder.path(), std::move(entries), most_bytes, std::ref(load));
-  load.Clear();
-  CheckOpens(folder.path(), out, check, std::move(left_out), &report.warnings);
-  folder.Commit();
-  report.bytes = written.bytes;
-  report.shards = written.shards;
-  return report;
 }
 
 }  // namespace longspan

@@ -4,11 +4,11 @@
 
 #include "base/errors.h"
 #include "base/math.h"
+#include "families/longformer/family.h"
 #include "model/global_policy.h"
 #include "model/longformer_files.h"
 #include "model/longformer_maps.h"
 #include "model/parity_case.h"
-#include "model/text_model.h"
 
 namespace longspan {
 namespace {
@@ -46,7 +46,11 @@ void ReadRoles(const ParityCase& recorded, const LongformerConfig& config,
   inputs->roles = MergeMasks(mask, global);
   if (inputs->roles.empty()) inputs->roles.assign(inputs->ids.size(), kLocalToken);
   if (global.empty()) {
-    GlobalPolicy().Apply(InfoOf(config), inputs->ids, batch.rows, batch.tokens, inputs->roles);
+    TextModelInfo model;
+    model.head = config.head;
+    model.sep_token = config.sep_token;
+    model.global_tokens = true;
+    GlobalPolicy().Apply(model, inputs->ids, batch.rows, batch.tokens, inputs->roles);
   }
   batch.roles = {inputs->roles.data(), {batch.rows, batch.tokens}};
 }
@@ -201,12 +205,14 @@ class CaseRunner {
 
 }  // namespace
 
-ParityReport VerifyLongformer(Context& context, const std::filesystem::path& directory,
-                              const io::TensorSource& source) {
-  Longformer model = LoadLongformer(directory);
-  ParityCase recorded(source);
-  const auto inputs = ReadInputs(recorded, model.config());
-  return CaseRunner(context, recorded, model, *inputs).Run();
+ParityReport VerifyLongformer(Context& context, const ModelFolder& folder,
+                              const io::TensorSource& recorded, const FamilyOptions& options) {
+  LoadOptions load;
+  load.family = options;
+  Longformer model = LoadLongformer(folder, load);
+  ParityCase known(recorded);
+  const auto inputs = ReadInputs(known, model.config());
+  return CaseRunner(context, known, model, *inputs).Run();
 }
 
 }  // namespace longspan

@@ -1,0 +1,39 @@
+// Converts a BERT or RoBERTa to a Longformer: the same weights with more positions.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/tensor_source.h"
+#include "model/conversion.h"
+
+namespace longspan {
+
+// Writes `out`, a folder that is not there yet, from a folder of Hugging Face's BertFor... or
+// RobertaFor... classes; complete or not at all. With every token in the window and no global
+// token, or all global attention on rows that see everything, its outputs are the original's.
+//
+// - Positions: a Longformer's first token has row pad + 1. RoBERTa's tables begin there too, and
+//   their rows 0 to pad are kept; BERT's begin at row 0, and rows 0 to pad become zero (no token
+//   that counts reads them). The old rows follow one another until N are there.
+// - query, key and value are also the global projections.
+// - BERT's sequence classifier has its pooler as the classifier's dense layer.
+// - Tokenizer files and sentence-transformers' folders come along, with the new longest text.
+//
+// `check` opens what was written before `out` appears. kUsage for options that do
+// not fit or an `out` that is there; kFormat for another kind of model or tensors that do not fit
+// its config; kIo.
+ConvertReport ToLongformer(const std::filesystem::path& in, const std::filesystem::path& out,
+                           const ConvertOptions& options, const ConvertedCheck& check);
+
+// The names of this version of Hugging Face's classes for the tensors of a Longformer's folder
+// (ModelFamily::names_to_write). A pooler that the class does not have is left out, with a warning.
+std::map<std::string, std::string> LongformerNamesToWrite(const std::filesystem::path& in,
+                                                          const io::TensorSource& source,
+                                                          std::string_view class_name,
+                                                          std::vector<std::string>* warnings);
+
+}  // namespace longspan

@@ -1,0 +1,17 @@
+// The table of families. A line adds one; the first is that of a config.json that names none.
+
+#include <array>
+
+#include "families/families.h"
+#include "families/longformer/family.h"
+#include "families/reformer/family.h"
+
+namespace longspan {
+
+std::span<const ModelFamily* const> Families() {
+  static const std::array<const ModelFamily*, 2> families = {&ReformerFamily(),
+                                                             &LongformerFamily()};
+  return families;
+}
+
+}  // namespace longspan
