@@ -23,7 +23,7 @@ namespace longspan::cli {
 namespace {
 
 // Without a trial the time follows from useful work over the machine's peak: 0.35 for short rows of
-// narrow models to 0.75 for Longformers (docs/performance.md).
+// narrow models to 0.75 for Longformers (docs/record/performance.md).
 constexpr double kFractionOfPeak = 0.5;
 
 struct PlanCommand {

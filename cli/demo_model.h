@@ -12,7 +12,7 @@ namespace longspan::cli {
 std::filesystem::path FindNovel();
 
 // A narrow model for many small updates, and windows of few keys, so that a head soon finds the
-// byte before (docs/results.md). The columns of the position grid are the places in a chunk.
+// byte before (docs/record/results.md). The columns of the position grid are the places in a chunk.
 ReformerConfig DemoConfig();
 
 // Learning rate, its warm-up and end, for that model: all but text, model, output and length.

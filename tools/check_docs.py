@@ -9,6 +9,8 @@ usage: check_docs.py [ROOT]      exits 1 and names every line that is wrong
 3. Every `Suite.Name` in Markdown is a test in the C++ sources, every `Class.test_name` one in Python.
 4. No file names a place that only one machine has.
 5. Links lead from docs/index.md to every page under docs/.
+6. Every path in a comment of C++ or CMake that ends in .h, .cc, .md or .py exists: from the root, in
+   src/, in include/ or beside the file.
 """
 import re
 import sys
@@ -22,6 +24,11 @@ PATH = re.compile(r"[\w.{},*<>+-]+(/[\w.{},*<>+-]*)*")
 TEST = re.compile(r"[A-Z]\w*\.(?:[A-Z]|test_)\w*")
 DEFINED = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\s*\)", re.MULTILINE)
 IN_PYTHON = re.compile(r"^class (\w+)\(|^    def (test_\w+)\(", re.MULTILINE)
+# A comment's words that are a path with a folder, or a header or page alone.
+COMMENT = {True: re.compile(r"//(.*)$"), False: re.compile(r"#(.*)$")}  # of C++, or else CMake
+IN_COMMENT = re.compile(r"(?<![\w./{}*-])([\w*-]+(?:/[\w*-]+)+\.(?:h|cc|md|py)|[\w-]+\.(?:h|cc|md))(?![\w/])")
+# Headers of other people, and names that stand for any file.
+FOREIGN = {"foreach_target.h", "README.md", "X_bench.cc"}
 # Written so that this file does not find itself.
 MACHINE = re.compile(r"(?<![\w.])/(?:wor[k]|roo[t]|hom[e]/\w+|tm[p]/[w])(?:/|\b)")
 
@@ -93,6 +100,17 @@ def check_markdown(root, path, tops, tests):
                         yield number, f"`{one}` does not exist"
 
 
+def check_comments(root, path):
+    """(line, problem) of every path in the comments of a C++ or CMake file that leads nowhere."""
+    folder = (root / path).parent
+    for number, line in enumerate((root / path).read_text(encoding="utf-8").splitlines(), 1):
+        comment = COMMENT[path.endswith((".h", ".cc"))].search(line)
+        for word in IN_COMMENT.findall(comment[1]) if comment else ():
+            where = (root, root / "src", root / "include", folder, root / "include/longspan")
+            if word not in FOREIGN and not any(exists(place, word) for place in where):
+                yield number, f"the comment's {word} does not exist"
+
+
 def linked_pages(root, path):
     """The Markdown files that a page links to, relative to the root."""
     for _, line in split(path, (root / path).read_text(encoding="utf-8"))[1]:
@@ -129,6 +147,10 @@ def check(root):
     for path in markdown_files(root):
         for number, problem in check_markdown(root, path, tops, tests):
             yield f"{path}:{number}: {problem}"
+    for path in files:
+        if path.endswith((".h", ".cc", "CMakeLists.txt", ".cmake")):
+            for number, problem in check_comments(root, path):
+                yield f"{path}:{number}: {problem}"
     for path in unreachable_pages(root, markdown_files(root)):
         yield f"{path}:1: no link leads here from docs/index.md"
 

@@ -55,6 +55,23 @@ class Index(unittest.TestCase):
                 self.assertIn("docs/b.md:1: no link leads here", problem)
 
 
+class Comments(unittest.TestCase):
+    """Paths in comments of C++ and CMake, from the root, src/, include/ or beside the file."""
+
+    def test_right_ones_pass(self):
+        self.assertEqual(problems_of("", **{
+            "src/x/b.h": "// src/a.h a.h b.h doc.md longspan/c.h x/b.h src/x/*.h see a.h, b.h.\n"
+                         "#include \"gone.h\"\nint a;  // no/path here, and foreach_target.h\n",
+            "include/longspan/c.h": "// c.h\n", "src/CMakeLists.txt": "# a.h and X_bench.cc\n"}), [])
+
+    def test_wrong_ones_are_found(self):
+        for file, text in (("src/x/b.h", "// gone.h"), ("src/x/b.cc", "int a;  // src/gone/a.h"),
+                           ("src/x/b.h", "// (docs/gone.md)"), ("src/CMakeLists.txt", "# gone.cc")):
+            with self.subTest(text):
+                problem, = problems_of("", **{file: text + "\n"})
+                self.assertIn("gone", problem)
+
+
 class Commands(unittest.TestCase):
     def outcome(self, text):
         block, = split("doc.md", text)[0]
