@@ -11,9 +11,9 @@
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
 #include "families/families.h"
+#include "generate/text_decoder.h"
 #include "io/json.h"
 #include "model/reformer.h"
-#include "model/text_decoder.h"
 
 namespace longspan::cli {
 namespace {
@@ -72,11 +72,11 @@ GenerateTimes Measure(Context& context, Reformer& model, const GenerateBenchComm
   const auto ids = RandomIds(length, model.config().vocab_size, 2);
   const auto prompt = std::span(ids).first(static_cast<std::size_t>(length - c.tokens));
   {
-    const auto plain = MakeTextDecoder(model, false);
+    const auto plain = model.MakeDecoder(false);
     plain->Add(context, prompt.first(1), length);  // creates products and books memory
     times.forward_s = Seconds([&] { plain->Add(context, prompt, length); });
   }
-  const auto decoder = MakeTextDecoder(model, true);
+  const auto decoder = model.MakeDecoder(true);
   times.prefill_s = Seconds([&] { decoder->Add(context, prompt, length); });
   std::vector<idx_t> texts = {0};
   for (idx_t i = 1; i < c.batch; ++i) texts.push_back(0);

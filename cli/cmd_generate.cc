@@ -10,14 +10,16 @@
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/data_options.h"
-#include "cli/generated_text.h"
+#include "cli/shown_bytes.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
 #include "data/inputs.h"
 #include "families/families.h"
+#include "generate/generated_text.h"
+#include "generate/generation.h"
+#include "generate/token_rules.h"
 #include "io/escape.h"
 #include "io/json.h"
-#include "model/generation.h"
 #include "model/model_files.h"
 #include "model/reformer.h"
 #include "text/bytes_tokenizer.h"
@@ -124,7 +126,7 @@ class Generation {
     Check(tokenizer_->vocabulary() <= model_.config().vocab_size, ErrorCode::kFormat,
           "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
           tokenizer_->vocabulary(), model_.config().vocab_size);
-    Ban();
+    FollowTokenizer(*tokenizer_, model_.config().vocab_size, &c_.options);
     for (const auto& ids : prompts_.ids) CheckPrompt(ids.size());
   }
 
@@ -142,22 +144,8 @@ class Generation {
   }
 
  private:
-  // Ids that stand for no text are never drawn: padding, the unknown token, what no token has. The
-  // tokenizer's end of text may be, and ends it.
-  void Ban() {
-    const text::SpecialIds& ids = tokenizer_->special();
-    if (tokenizer_->kind() == "bytes") c_.options.banned = {text::BytesTokenizer::kPad};
-    for (const auto& id : {ids.bos, ids.unk, ids.sep, ids.pad, ids.cls, ids.mask}) {
-      if (id && id != ids.eos) c_.options.banned.push_back(*id);
-    }
-    if (ids.eos) c_.options.ends = {*ids.eos};
-    for (idx_t id = tokenizer_->vocabulary(); id < model_.config().vocab_size; ++id) {
-      c_.options.banned.push_back(static_cast<std::int32_t>(id));
-    }
-  }
-
   void CheckPrompt(std::size_t tokens) const {
-    CheckGeneration(model_.config(), tokens, c_.options);
+    CheckGeneration(model_, tokens, c_.options);
     const idx_t context = c_.options.context;
     if (context > 0 && static_cast<idx_t>(tokens) > context) {
       std::fprintf(stderr,

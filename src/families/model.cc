@@ -6,7 +6,8 @@
 
 #include "base/errors.h"
 #include "families/families.h"
-#include "model/generation.h"
+#include "generate/generation.h"
+#include "generate/token_rules.h"
 #include "model/model_files.h"
 #include "model/reformer.h"
 #include "text/bytes_tokenizer.h"
@@ -104,16 +105,10 @@ std::vector<Tensor> Model::RaggedLogits(Context& context,
 std::string Model::Generate(Context& context, std::string_view prompt, idx_t tokens,
                             const Sampling& sampling) {
   const text::Tokenizer& tokenizer = impl_->Tokens();
-  const text::SpecialIds& special = tokenizer.special();
   GenerateOptions options;
   options.sampling = {sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed};
   options.tokens = tokens;
-  for (const auto& id : {special.pad, special.unk}) {
-    if (id) options.banned.push_back(*id);
-  }
-  for (idx_t id = tokenizer.vocabulary(); id < impl_->reformer.config().vocab_size; ++id) {
-    options.banned.push_back(static_cast<std::int32_t>(id));
-  }
+  FollowTokenizer(tokenizer, impl_->reformer.config().vocab_size, &options);
   text::EncodeOptions plain;
   plain.special_tokens = false;
   const std::vector<std::int32_t> ids = tokenizer.Encode(prompt, plain).front().ids;

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "base/errors.h"
+#include "generate/text_decoder.h"
 #include "model/reformer.h"
-#include "model/text_decoder.h"
 
 namespace longspan {
 namespace {
@@ -60,7 +60,7 @@ DecodeAgreement CompareDecoding(Context& context, Reformer& model,
   const idx_t channels = config.hidden_size, vocabulary = config.vocab_size;
   Check(prompt >= 1 && prompt + 2 <= n, ErrorCode::kUsage,
         "decoding: a prompt of {} tokens is not from 1 to the text's {} less 2", prompt, n);
-  const auto decoder = MakeTextDecoder(model, true);
+  const auto decoder = model.MakeDecoder(true);
   decoder->Add(context, ids.first(static_cast<std::size_t>(prompt)), n);
   Tensor y1({n, channels}), y2({n, channels}), h({1, 2 * channels}), full({1, vocabulary});
   model.Encode(context, {1, n, ids, {}, {}}, y1.view<2>(), y2.view<2>());

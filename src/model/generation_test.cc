@@ -1,5 +1,5 @@
 // The choice of the next token, the loop, several texts at once, beam search.
-#include "model/generation.h"
+#include "generate/generation.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <set>
 
 #include "base/errors.h"
+#include "generate/text_decoder.h"
 #include "model/reformer.h"
-#include "model/text_decoder.h"
 
 namespace longspan {
 namespace {
@@ -291,7 +291,7 @@ TEST(Generate, BadArguments) {
 // log softmax behind a text, by the full forward pass.
 std::vector<double> LogProbabilities(Reformer& model, const std::vector<std::int32_t>& ids) {
   Context context(1);
-  const auto decoder = MakeTextDecoder(model, false);
+  const auto decoder = model.MakeDecoder(false);
   decoder->Add(context, ids, static_cast<idx_t>(ids.size()));
   std::vector<double> values(decoder->logits(0).begin(), decoder->logits(0).end());
   double sum = 0.0;

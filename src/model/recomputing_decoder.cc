@@ -6,14 +6,13 @@
 #include "base/errors.h"
 #include "model/reformer.h"
 #include "model/reformer_decoder.h"
-#include "model/text_decoder.h"
 
 namespace longspan {
 namespace {
 
 class RecomputingDecoder final : public TextDecoder {
  public:
-  explicit RecomputingDecoder(Reformer& model) : model_(model) { CheckDecodes(model.config()); }
+  explicit RecomputingDecoder(Reformer& model) : model_(model) { model.CheckContinues(); }
 
   idx_t texts() const override { return static_cast<idx_t>(texts_.size()); }
   idx_t tokens(idx_t text) const override { return static_cast<idx_t>(At(text).ids.size()); }
@@ -74,17 +73,22 @@ class RecomputingDecoder final : public TextDecoder {
 
 }  // namespace
 
-std::unique_ptr<TextDecoder> MakeTextDecoder(Reformer& model, bool cache) {
-  if (cache) return std::make_unique<ReformerDecoder>(model);
-  return std::make_unique<RecomputingDecoder>(model);
+bool Reformer::EndsText(std::int32_t id) const {
+  const auto& more = config_.more_eos_tokens;
+  return id == config_.eos_token || std::find(more.begin(), more.end(), id) != more.end();
 }
 
-void CheckDecodes(const ReformerConfig& config) {
-  Check(config.head == HeadKind::kCausalLm, ErrorCode::kUsage,
+void Reformer::CheckContinues() const {
+  Check(config_.head == HeadKind::kCausalLm, ErrorCode::kUsage,
         "generate: needs a language model (ReformerModelWithLMHead)");
-  Check(config.is_decoder, ErrorCode::kUsage,
+  Check(config_.is_decoder, ErrorCode::kUsage,
         "generate: the model's tokens see those behind them (is_decoder is false); it cannot "
         "go on with a text");
+}
+
+std::unique_ptr<TextDecoder> Reformer::MakeDecoder(bool cache) {
+  if (cache) return std::make_unique<ReformerDecoder>(*this);
+  return std::make_unique<RecomputingDecoder>(*this);
 }
 
 void CheckRoom(const ReformerConfig& config, std::size_t tokens, idx_t capacity) {

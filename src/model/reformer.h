@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "generate/generative_model.h"
 #include "longspan/context.h"
 #include "model/bf16_weights.h"
 #include "model/head_layer.h"
@@ -27,10 +28,10 @@ namespace longspan {
 
 struct StreamPair;
 
-class Reformer {
+class Reformer final : public GenerativeModel {
  public:
   explicit Reformer(ReformerConfig config, ParameterMemory memory = ParameterMemory::kOwn);
-  ~Reformer();
+  ~Reformer() override;
   Reformer(Reformer&&) noexcept;
   Reformer& operator=(Reformer&&) noexcept;
 
@@ -58,6 +59,12 @@ class Reformer {
   // Hugging Face's initialisation, from counter-based random numbers.
   // With `which` only the parameters that it names.
   void Initialise(std::uint64_t seed, const std::function<bool(std::string_view name)>& which = {});
+
+  // Continuing texts (model/reformer_decoder.h).
+  idx_t LongestText() const override { return config_.longest(); }
+  bool EndsText(std::int32_t id) const override;
+  void CheckContinues() const override;
+  std::unique_ptr<TextDecoder> MakeDecoder(bool cache) override;
 
   const ReformerConfig& config() const { return config_; }
   ParameterTable& parameters() { return parameters_; }

@@ -20,7 +20,7 @@ idx_t ReformerDecoder::Layer::FirstSeen(idx_t position) const {
 
 ReformerDecoder::ReformerDecoder(Reformer& model) : model_(model) {
   const ReformerConfig& config = model.config();
-  CheckDecodes(config);
+  model.CheckContinues();
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     const LayerKind kind = config.layers[i];
     const bool local = kind == LayerKind::kLocal;

@@ -6,11 +6,11 @@
 #include <span>
 #include <vector>
 
+#include "generate/text_decoder.h"
 #include "model/attention_layer.h"
 #include "model/feed_forward_layer.h"
 #include "model/reformer.h"
 #include "model/reformer_cache.h"
-#include "model/text_decoder.h"
 
 namespace longspan {
 
@@ -87,5 +87,8 @@ class ReformerDecoder final : public TextDecoder {
   std::vector<Layer> layers_;
   std::vector<CachedText> texts_;
 };
+
+// kUsage unless a text of `tokens` fits into its room, and the room into the model's positions.
+void CheckRoom(const ReformerConfig& config, std::size_t tokens, idx_t capacity);
 
 }  // namespace longspan

@@ -269,6 +269,20 @@ TEST(StreamDecoderTest, GivesWhatDecodeGives) {
   }
 }
 
+// A special token adds nothing, and the word after it keeps its space.
+TEST(StreamDecoderTest, AnIdThatAddsNothingEatsNoSpace) {
+  const auto t = OpenTokenizer(kFolder / "spiece-bpe");
+  EncodeOptions plain;
+  plain.special_tokens = false;
+  const auto ids = t->Encode("the sea and the ship", plain).front().ids;
+  ASSERT_TRUE(t->special().eos.has_value());
+  StreamDecoder decoder(*t);
+  std::string all = decoder.Add(ids[0]);
+  EXPECT_EQ(decoder.Add(*t->special().eos), "");
+  for (std::size_t i = 1; i < ids.size(); ++i) all += decoder.Add(ids[i]);
+  EXPECT_EQ(all + decoder.Finish(), t->Decode(ids, true));
+}
+
 TEST(StreamDecoderTest, HoldsHalfCharactersBack) {
   const auto t = OpenTokenizer(kFolder / "spiece-unigram");
   StreamDecoder decoder(*t);

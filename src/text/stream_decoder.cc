@@ -21,12 +21,13 @@ std::string StreamDecoder::Add(std::int32_t id) {
 std::string StreamDecoder::Finish() { return bytes_ ? std::string() : New(true); }
 
 // The text of all ids less the text of those given out. A text that ends with U+FFFD may be waiting
-// for the rest of a character.
+// for the rest of a character. An id that adds nothing waits for the next one, which may be spelt
+// as at the beginning of a text if nothing stood before it.
 std::string StreamDecoder::New(bool last) {
   const std::span<const std::int32_t> ids(ids_);
   const std::string before = tokenizer_.Decode(ids.first(given_), true);
   const std::string all = tokenizer_.Decode(ids, true);
-  if (!last && all.ends_with("\xEF\xBF\xBD")) return {};
+  if (!last && (all.size() <= before.size() || all.ends_with("\xEF\xBF\xBD"))) return {};
   std::string fresh = all.substr(std::min(before.size(), all.size()));
   // What came out together begins with a whole character: enough to tell what stands before the
   // next.

@@ -10,6 +10,8 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "generate/generated_text.h"
+#include "generate/token_rules.h"
 #include "longspan/model.h"
 #include "model/model_files.h"
 #include "model/model_folder.h"
@@ -224,6 +226,22 @@ TEST(TrainPieces, ReportsBitsPerByteAndTakesTheTokenizerAlong) {
   const std::string written = library.Generate(context, "She had", 8, {});
   EXPECT_EQ(written, library.Generate(context, "She had", 8, {}));
   EXPECT_FALSE(written.empty());
+  // By the rule that the program has for what may be written.
+  Reformer trained = LoadReformer(OpenModelFolder(d / "run"));
+  const auto pieces = OpenModelTokenizer(d / "run");
+  GenerateOptions options;
+  options.tokens = 8;
+  FollowTokenizer(*pieces, trained.config().vocab_size, &options);
+  text::EncodeOptions plain;
+  plain.special_tokens = false;
+  const auto prompt = pieces->Encode("She had", plain).front().ids;
+  GeneratedText shown(*pieces, prompt, {});
+  Generate(context, trained, prompt, options, [&](std::int32_t id) {
+    shown.Add(id);
+    return true;
+  });
+  shown.Finish();
+  EXPECT_EQ(written, shown.text());
   // Stopped after two updates and resumed: the same.
   TrainOptions half = o;
   half.output = d / "again";

@@ -10,9 +10,6 @@
 
 namespace longspan {
 
-class Reformer;
-struct ReformerConfig;
-
 class TextDecoder {
  public:
   virtual ~TextDecoder() = default;
@@ -38,13 +35,5 @@ class TextDecoder {
   // Bytes of the texts' caches. What several texts share counts for each of them.
   virtual std::size_t CacheBytes() const = 0;
 };
-
-// Makes a decoder with a cache (reformer_decoder.h), or one that runs the whole forward pass for
-// every token. The model must outlive it. kUsage unless it is a causal language model.
-std::unique_ptr<TextDecoder> MakeTextDecoder(Reformer& model, bool cache);
-
-// The checks of both decoders. kUsage.
-void CheckDecodes(const ReformerConfig& config);
-void CheckRoom(const ReformerConfig& config, std::size_t tokens, idx_t capacity);
 
 }  // namespace longspan

@@ -1,12 +1,11 @@
-#include "model/generation.h"
+#include "generate/generation.h"
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "base/errors.h"
-#include "model/reformer.h"
-#include "model/text_decoder.h"
+#include "generate/text_decoder.h"
 
 namespace longspan {
 namespace {
@@ -20,15 +19,15 @@ struct GrowingText {
 
 class Writer {
  public:
-  Writer(Context& context, Reformer& model, const GenerateOptions& options)
+  Writer(Context& context, GenerativeModel& model, const GenerateOptions& options)
       : context_(context),
-        config_(model.config()),
+        model_(model),
         options_(options),
-        decoder_(MakeTextDecoder(model, options.cache)) {}
+        decoder_(model.MakeDecoder(options.cache)) {}
 
   void Begin(std::span<const std::int32_t> prompt) {
-    CheckGeneration(config_, prompt.size(), options_);
-    const idx_t longest = config_.longest();
+    CheckGeneration(model_, prompt.size(), options_);
+    const idx_t longest = model_.LongestText();
     const idx_t limit = options_.context > 0 ? options_.context : longest;
     const auto size = static_cast<idx_t>(prompt.size());
     const idx_t capacity = std::min(limit, size + options_.tokens);  // no more than it can need
@@ -67,7 +66,7 @@ class Writer {
     Ban(options_.banned, scores_);
     Rng rng(text.draw_key, result.tokens.size());
     const std::int32_t id = SampleToken(scores_, options_.sampling, rng);
-    if (EndsText(config_, options_, id)) {
+    if (EndsText(model_, options_, id)) {
       result.ending = Ending::kEndOfText;
       return true;
     }
@@ -106,7 +105,7 @@ class Writer {
   }
 
   Context& context_;
-  const ReformerConfig& config_;
+  const GenerativeModel& model_;
   const GenerateOptions& options_;
   std::unique_ptr<TextDecoder> decoder_;
   std::vector<GrowingText> texts_;
@@ -117,26 +116,24 @@ class Writer {
 
 }  // namespace
 
-void CheckGeneration(const ReformerConfig& config, std::size_t prompt,
+void CheckGeneration(const GenerativeModel& model, std::size_t prompt,
                      const GenerateOptions& options) {
-  CheckDecodes(config);
+  model.CheckContinues();
   Check(prompt > 0, ErrorCode::kUsage, "generate: the prompt is empty, need at least 1 token");
   Check(options.tokens >= 0, ErrorCode::kUsage, "tokens: {} is negative", options.tokens);
-  Check(options.context >= 0 && options.context <= config.longest(), ErrorCode::kUsage,
+  Check(options.context >= 0 && options.context <= model.LongestText(), ErrorCode::kUsage,
         "context: {} is not from 1 to the model's {} positions, or 0 for all", options.context,
-        config.longest());
-  Check(options.context > 0 || static_cast<idx_t>(prompt) <= config.longest(), ErrorCode::kUsage,
+        model.LongestText());
+  Check(options.context > 0 || static_cast<idx_t>(prompt) <= model.LongestText(), ErrorCode::kUsage,
         "generate: the prompt has {} tokens, the model positions for {}; cut it, or let the model "
         "go on from its end with context (--context {})",
-        prompt, config.longest(), config.longest());
+        prompt, model.LongestText(), model.LongestText());
   CheckSampling(options.sampling);
 }
 
-bool EndsText(const ReformerConfig& config, const GenerateOptions& options, std::int32_t id) {
-  const auto among = [id](const auto& ids) {
-    return std::find(ids.begin(), ids.end(), id) != ids.end();
-  };
-  return id == config.eos_token || among(config.more_eos_tokens) || among(options.ends);
+bool EndsText(const GenerativeModel& model, const GenerateOptions& options, std::int32_t id) {
+  return model.EndsText(id) ||
+         std::find(options.ends.begin(), options.ends.end(), id) != options.ends.end();
 }
 
 void Ban(std::span<const std::int32_t> banned, std::span<float> scores) {
@@ -162,7 +159,7 @@ const char* EndingName(Ending ending) {
 }
 
 std::vector<Continuation> GenerateTexts(
-    Context& context, Reformer& model, std::span<const std::vector<std::int32_t>> prompts,
+    Context& context, GenerativeModel& model, std::span<const std::vector<std::int32_t>> prompts,
     const GenerateOptions& options,
     const std::function<bool(std::size_t text, std::int32_t id)>& on_token) {
   Writer writer(context, model, options);
@@ -170,7 +167,7 @@ std::vector<Continuation> GenerateTexts(
   return writer.Run(on_token);
 }
 
-idx_t Generate(Context& context, Reformer& model, std::span<const std::int32_t> prompt,
+idx_t Generate(Context& context, GenerativeModel& model, std::span<const std::int32_t> prompt,
                const GenerateOptions& options, const std::function<bool(std::int32_t)>& on_token) {
   Writer writer(context, model, options);
   writer.Begin(prompt);

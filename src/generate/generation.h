@@ -5,13 +5,11 @@
 #include <span>
 #include <vector>
 
+#include "generate/generative_model.h"
+#include "generate/sampling.h"
 #include "longspan/context.h"
-#include "model/sampling.h"
 
 namespace longspan {
-
-class Reformer;
-struct ReformerConfig;
 
 // True if a text ends after these tokens, which are all that was written for it: stop strings.
 using StopRule = std::function<bool(std::span<const std::int32_t> written)>;
@@ -33,7 +31,7 @@ struct GenerateOptions {
 // tokens. kUsage if the prompt is empty or, without options.context, longer than the positions.
 // Token i of a text is drawn from (seed, index of the text, i): the same for any threads and
 // other texts.
-idx_t Generate(Context& context, Reformer& model, std::span<const std::int32_t> prompt,
+idx_t Generate(Context& context, GenerativeModel& model, std::span<const std::int32_t> prompt,
                const GenerateOptions& options, const std::function<bool(std::int32_t)>& on_token);
 
 enum class Ending { kTokens, kEndOfText, kStopRule, kCaller };
@@ -48,7 +46,7 @@ struct Continuation {
 // Continues several prompts side by side, each as Generate does. on_token(text, id) may be empty.
 // If it returns false, that text ends.
 std::vector<Continuation> GenerateTexts(
-    Context& context, Reformer& model, std::span<const std::vector<std::int32_t>> prompts,
+    Context& context, GenerativeModel& model, std::span<const std::vector<std::int32_t>> prompts,
     const GenerateOptions& options,
     const std::function<bool(std::size_t text, std::int32_t id)>& on_token);
 
@@ -64,15 +62,15 @@ struct BeamOptions {
 // those that end a text and are among the first `beams` are kept, the others continue. It ends if
 // the best one that continues scores no better than the worst kept, or at options.tokens. kUsage as
 // Generate, and if prompt and tokens exceed the model's positions or the context.
-std::vector<Continuation> BeamSearch(Context& context, Reformer& model,
+std::vector<Continuation> BeamSearch(Context& context, GenerativeModel& model,
                                      std::span<const std::int32_t> prompt,
                                      const GenerateOptions& options, const BeamOptions& beam);
 
 // Checks the options that both share. Throws kUsage.
-void CheckGeneration(const ReformerConfig& config, std::size_t prompt,
+void CheckGeneration(const GenerativeModel& model, std::size_t prompt,
                      const GenerateOptions& options);
-// Whether a token is the end of a text.
-bool EndsText(const ReformerConfig& config, const GenerateOptions& options, std::int32_t id);
+// Whether a token is the end of a text, by the model or by the options.
+bool EndsText(const GenerativeModel& model, const GenerateOptions& options, std::int32_t id);
 // Scores of tokens that are never drawn become -inf.
 void Ban(std::span<const std::int32_t> banned, std::span<float> scores);
 

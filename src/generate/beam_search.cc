@@ -5,9 +5,8 @@
 #include <limits>
 
 #include "base/errors.h"
-#include "model/generation.h"
-#include "model/reformer.h"
-#include "model/text_decoder.h"
+#include "generate/generation.h"
+#include "generate/text_decoder.h"
 
 namespace longspan {
 namespace {
@@ -31,16 +30,17 @@ bool Better(const Candidate& a, const Candidate& b) {
 
 class Search {
  public:
-  Search(Context& context, Reformer& model, std::span<const std::int32_t> prompt,
+  Search(Context& context, GenerativeModel& model, std::span<const std::int32_t> prompt,
          const GenerateOptions& options, const BeamOptions& beam)
       : context_(context),
-        config_(model.config()),
+        model_(model),
         options_(options),
         beam_(beam),
         prompt_(prompt.begin(), prompt.end()),
-        decoder_(MakeTextDecoder(model, options.cache)) {
-    decoder_->Add(context, prompt,
-                  std::min(config_.longest(), static_cast<idx_t>(prompt.size()) + options.tokens));
+        decoder_(model.MakeDecoder(options.cache)) {
+    decoder_->Add(
+        context, prompt,
+        std::min(model_.LongestText(), static_cast<idx_t>(prompt.size()) + options.tokens));
     live_.resize(1);
   }
 
@@ -114,7 +114,7 @@ class Search {
     for (std::size_t rank = 0; rank < candidates.size() && next.size() < beams; ++rank) {
       const Candidate& c = candidates[rank];
       std::vector<std::int32_t> tokens = live_[c.beam].tokens;
-      const bool end_of_text = EndsText(config_, options_, c.id);
+      const bool end_of_text = EndsText(model_, options_, c.id);
       if (!end_of_text) tokens.push_back(c.id);
       if (end_of_text || (options_.stop && options_.stop(tokens))) {
         if (rank < beams) {
@@ -154,7 +154,7 @@ class Search {
   }
 
   Context& context_;
-  const ReformerConfig& config_;
+  const GenerativeModel& model_;
   const GenerateOptions& options_;
   const BeamOptions& beam_;
   const std::vector<std::int32_t> prompt_;
@@ -169,15 +169,15 @@ class Search {
 
 }  // namespace
 
-std::vector<Continuation> BeamSearch(Context& context, Reformer& model,
+std::vector<Continuation> BeamSearch(Context& context, GenerativeModel& model,
                                      std::span<const std::int32_t> prompt,
                                      const GenerateOptions& options, const BeamOptions& beam) {
-  CheckGeneration(model.config(), prompt.size(), options);
+  CheckGeneration(model, prompt.size(), options);
   Check(beam.beams >= 1 && beam.beams <= 1024, ErrorCode::kUsage, "beams: {} is not from 1 to 1024",
         beam.beams);
   Check(std::abs(beam.length_penalty) <= 100.0, ErrorCode::kUsage,
         "length-penalty: {} is not from -100 to 100", beam.length_penalty);
-  const idx_t longest = options.context > 0 ? options.context : model.config().longest();
+  const idx_t longest = options.context > 0 ? options.context : model.LongestText();
   Check(static_cast<idx_t>(prompt.size()) + options.tokens <= longest, ErrorCode::kUsage,
         "generate: a beam search over {} tokens and {} new ones needs as many positions, there are "
         "{}",
