@@ -35,7 +35,8 @@ Buckets Hash(Context& context, const ReformerConfig& config, std::size_t layer,
   const LshSpec& spec = result.spec;
   if (!spec.Hashes(T)) return result;
   Tensor rotations({H, D, spec.rounds, spec.RotationColumns()});
-  DrawRotations(config, Reformer::RotationKey(0, layer), rotations.view<4>());
+  const auto seed = static_cast<std::uint64_t>(config.rotation_seed);
+  DrawRotations(config, Reformer::RotationKey(seed, layer), rotations.view<4>());
   const auto count = static_cast<std::size_t>(H * spec.rounds * T);
   result.hashed.resize(count);
   LshHash(context, spec, qk, {}, rotations.view<4>(),

@@ -79,13 +79,13 @@ void ExpectSpread(const Spread& spread, std::vector<double> values) {
 }
 
 // The buckets are those that a model with so many rounds keeps of a pass without dropout.
-TEST(LshRecall, IsWhatAModelWithSoManyRoundsSees) {
+void ExpectWhatTheModelSees(const ReformerConfig& base) {
   const idx_t T = 100;
   const RandomBatch text(1, T, 31, 4);
   LshRecallOptions options;
   options.rounds = {2, 4};
   options.rows = T;
-  const auto recall = Recall(RecallConfig(), options, {text});
+  const auto recall = Recall(base, options, {text});
   ASSERT_EQ(recall.size(), 2u);
   EXPECT_EQ(recall[0].layer, 1u);
   EXPECT_EQ(recall[1].layer, 2u);
@@ -93,7 +93,7 @@ TEST(LshRecall, IsWhatAModelWithSoManyRoundsSees) {
   EXPECT_EQ(recall[0].all.rows, 3 * (T - 1));
   Context context(2);
   for (std::size_t i = 0; i < options.rounds.size(); ++i) {
-    ReformerConfig config = RecallConfig();
+    ReformerConfig config = base;
     config.num_hashes = options.rounds[i];
     Reformer model(config);
     model.Initialise(3);
@@ -121,6 +121,14 @@ TEST(LshRecall, IsWhatAModelWithSoManyRoundsSees) {
       ExpectSpread(head.rounds[i].seen, seen);
     }
   }
+}
+
+TEST(LshRecall, IsWhatAModelWithSoManyRoundsSees) { ExpectWhatTheModelSees(RecallConfig()); }
+
+TEST(LshRecall, HashesWithTheRotationsOfTheConfigsSeed) {
+  ReformerConfig config = RecallConfig();
+  config.rotation_seed = 12;
+  ExpectWhatTheModelSees(config);
 }
 
 TEST(LshRecall, ModelsThatDoNotHashAreMeasuredToo) {
