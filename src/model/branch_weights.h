@@ -1,4 +1,5 @@
-// Weights and operands of a reversible layer's products in the type that the call computes in.
+// Weights of a reversible layer's products in the type that the call computes in, and the memory of
+// its saved activations.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,8 @@
 
 namespace longspan {
 
-// A matrix in operand type T. `rows` > 0 includes rows of the next parameters.
+// A matrix in operand type T, which is bf16 where the call has bf16 weights. `rows` > 0 includes
+// rows of the next parameters.
 template <class T>
 View<const T, 2> WeightOf(const BranchCall& call, ParameterId id, idx_t rows = 0) {
   if constexpr (sizeof(T) == 2) {
@@ -25,10 +27,11 @@ View<T, 2> Columns(const View<T, 2>& x, idx_t begin, idx_t count) {
   return {x.data + begin, {x.extent[0], count}, x.stride};
 }
 
-// Gives out a block of memory piece by piece, like a frame of an arena.
-class KeptMemory {
+// Gives out a call's saved activations piece by piece, as a frame of an arena would. The memory
+// belongs to the caller, from the forward to the backward.
+class SavedMemory {
  public:
-  explicit KeptMemory(std::byte* at) : at_(at) {}
+  explicit SavedMemory(std::byte* at) : at_(at) {}
   template <class T>
   T* Take(idx_t count) {
     auto* piece = reinterpret_cast<T*>(at_);

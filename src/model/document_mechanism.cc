@@ -1,14 +1,15 @@
 #include "model/document_mechanism.h"
 
-#include <utility>
+#include <array>
 
 #include "model/documents.h"
 
 namespace longspan {
 namespace {
 
-// The tensors of one document. Its softmax numbers lie where as many tokens of the rows have
-// theirs; delta is where the whole rows have it.
+// The tensors of the document [begin, begin + length) of all tokens. Each of its statistics lies
+// where as many tokens of the rows have theirs, (1, H, length) without gaps; delta is where the
+// whole rows have it.
 template <class T>
 AttentionTensorsOf<T> PartOf(const AttentionTensorsOf<T>& t, idx_t begin, idx_t length) {
   AttentionTensorsOf<T> part = t;
@@ -16,63 +17,49 @@ AttentionTensorsOf<T> PartOf(const AttentionTensorsOf<T>& t, idx_t begin, idx_t 
   part.tokens = length;
   part.projected = t.projected.Rows(begin, length);
   part.out = t.out.Rows(begin, length);
-  const std::array<idx_t, 3> shape = {1, t.heads, length};
-  part.first = {t.first.data + begin * t.heads, shape};
-  part.second = {t.second.data + begin * t.heads, shape};
-  part.delta = {&t.delta(begin / t.tokens, 0, begin % t.tokens), shape, t.delta.stride};
+  part.dout = t.dout.Rows(begin, length);
+  part.statistics = {t.statistics.data + begin * t.heads,
+                     {t.statistics.extent[0], 1, t.heads, length},
+                     {t.statistics.stride[0], t.heads * length, length, 1}};
+  part.delta = {
+      &t.delta(begin / t.tokens, 0, begin % t.tokens), {1, t.heads, length}, t.delta.stride};
   return part;
 }
 
-BranchCall PartOf(const BranchCall& call, idx_t document, idx_t length) {
-  BranchCall part = call;
-  part.rows = 1;
-  part.tokens = length;
-  part.documents = {};
-  part.document_buckets = nullptr;
-  part.buckets = call.document_buckets == nullptr
-                     ? nullptr
-                     : &(*call.document_buckets)[static_cast<std::size_t>(document)];
-  return part;
+AnyAttentionTensors PartOf(const AnyAttentionTensors& tensors, idx_t begin, idx_t length) {
+  return std::visit([&](const auto& t) -> AnyAttentionTensors { return PartOf(t, begin, length); },
+                    tensors);
 }
 
-class DocumentMechanism final : public MechanismOf<DocumentMechanism> {
- public:
-  explicit DocumentMechanism(std::unique_ptr<AttentionMechanism> inner)
-      : inner_(std::move(inner)) {}
-
-  template <class T>
-  void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool again,
-           const AttentionTensorsOf<T>& t) const {
-    if (call.documents.empty()) return inner_->Forward(context, call, dropout, again, t);
-    if (call.document_buckets != nullptr && !again) {
-      call.document_buckets->resize(call.documents.size());
-    }
-    ForEachDocument(call.documents, [&](idx_t d, idx_t begin, idx_t length) {
-      inner_->Forward(context, PartOf(call, d, length), DocumentSite(dropout, d), again,
-                      PartOf(t, begin, length));
-    });
-  }
-
-  template <class T>
-  void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
-               const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) const {
-    if (call.documents.empty()) return inner_->Backward(context, call, dropout, t, dprojected);
-    ForEachDocument(call.documents, [&](idx_t d, idx_t begin, idx_t length) {
-      inner_->Backward(context, PartOf(call, d, length), DocumentSite(dropout, d),
-                       PartOf(t, begin, length), dprojected.Rows(begin, length));
-    });
-  }
-
-  double Pairs(idx_t tokens) const override { return inner_->Pairs(tokens); }
-
- private:
-  std::unique_ptr<AttentionMechanism> inner_;
-};
+MechanismCall PartOf(const MechanismCall& call, idx_t document) {
+  MechanismCall part = call;
+  part.dropout = DocumentSite(call.dropout, document);
+  if (call.state != nullptr) part.state = &call.state->ForDocument(document);
+  return part;
+}
 
 }  // namespace
 
-std::unique_ptr<AttentionMechanism> ByDocument(std::unique_ptr<AttentionMechanism> inner) {
-  return std::make_unique<DocumentMechanism>(std::move(inner));
+void ForwardByDocument(Context& context, const AttentionMechanism& mechanism,
+                       std::span<const idx_t> documents, const MechanismCall& call,
+                       const AnyAttentionTensors& tensors) {
+  if (documents.empty()) return mechanism.Forward(context, call, tensors);
+  if (call.state != nullptr && !call.recomputes) {
+    call.state->SetDocuments(documents.size(), mechanism);
+  }
+  ForEachDocument(documents, [&](idx_t d, idx_t begin, idx_t length) {
+    mechanism.Forward(context, PartOf(call, d), PartOf(tensors, begin, length));
+  });
+}
+
+void BackwardByDocument(Context& context, const AttentionMechanism& mechanism,
+                        std::span<const idx_t> documents, const MechanismCall& call,
+                        const AnyAttentionTensors& tensors, const View<float, 2>& dprojected) {
+  if (documents.empty()) return mechanism.Backward(context, call, tensors, dprojected);
+  ForEachDocument(documents, [&](idx_t d, idx_t begin, idx_t length) {
+    mechanism.Backward(context, PartOf(call, d), PartOf(tensors, begin, length),
+                       dprojected.Rows(begin, length));
+  });
 }
 
 }  // namespace longspan

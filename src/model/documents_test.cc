@@ -134,7 +134,7 @@ TEST_P(DocumentsTest, NeedNoMoreMemoryThanWholeRows) {
   model.parameters().AllocateGradients();
   model.LossAndGradients(context, random.batch, 0.01f, {true, 3});
   EXPECT_LE(context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch);
-  EXPECT_LE(model.KeptBytes(), needs.memory.buckets);
+  EXPECT_LE(model.StateBytes(), needs.memory.buckets);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -7,18 +7,21 @@
 #include "model/branch_weights.h"
 #include "model/linear.h"
 #include "model/norm_layer.h"
-#include "model/residual_branch.h"
 #include "model/rows.h"
 
 namespace longspan {
 namespace {
 
+// Random sites of the layer, derived from the call's dropout_key.
 enum FeedForwardSite : std::uint64_t {
   kHiddenSite = 0,
   kFeedForwardOutputSite = 1,
   kFeedForwardRounding = 2
 };
 
+// f (N, C) = dropout(activation(dropout(LayerNorm(x) W1^T + b1)) W2^T + b2), with W1 (F, C) and W2
+// (C, F). The text passes slab by slab, so without saved activations nothing is as long as it. A
+// frame of each function owns the slabs.
 class FeedForward final : public ResidualBranch {
  public:
   FeedForward(const ReformerConfig& config, const std::string& prefix, ParameterTable& parameters)
@@ -40,9 +43,9 @@ class FeedForward final : public ResidualBranch {
     if (call.bf16 == nullptr) return ReverseIn<float>(context, call, x, y, dy, dx);
     ReverseIn<bfloat16>(context, call, x, y, dy, dx);
   }
-  std::size_t KeptBytes(const BranchCall& call) const override {
-    return call.bf16 == nullptr ? Kept<float>::Bytes(*this, call)
-                                : Kept<bfloat16>::Bytes(*this, call);
+  std::size_t SavedBytes(const BranchCall& call) const override {
+    return call.bf16 == nullptr ? Saved<float>::Bytes(*this, call)
+                                : Saved<bfloat16>::Bytes(*this, call);
   }
 
   double ForwardFlop(idx_t rows, idx_t tokens) const override {
@@ -54,19 +57,19 @@ class FeedForward final : public ResidualBranch {
   }
 
  private:
-  // Tensors that the forward saves for the backward.
+  // The tensors in the call's saved activations.
   template <class T>
-  struct Kept {
+  struct Saved {
     View<T, 2> hidden;  // (N, F), before the activation
-    View<float, 2> f;   // (N, C): what was added
+    View<float, 2> f;   // (N, C), which the forward added to y
 
     static std::size_t Bytes(const FeedForward& layer, const BranchCall& call) {
       const ReformerConfig& config = layer.config_;
       return Arena::Bytes<T>(call.n() * config.feed_forward_size) +
              Arena::Bytes<float>(call.n() * config.hidden_size);
     }
-    Kept(const FeedForward& layer, const BranchCall& call) {
-      KeptMemory memory(call.kept);
+    Saved(const FeedForward& layer, const BranchCall& call) {
+      SavedMemory memory(call.saved);
       const idx_t n = call.n(), F = layer.config_.feed_forward_size;
       const idx_t C = layer.config_.hidden_size;
       hidden = {memory.Take<T>(n * F), {n, F}};
@@ -80,7 +83,7 @@ class FeedForward final : public ResidualBranch {
             WeightOf<T>(call, output_.weight()), call.parameters.vector(output_.bias())};
   }
 
-  // work(first token, tokens) for slabs of the text: nothing as long as the streams is needed.
+  // work(first token, tokens) for each slab of the text.
   template <class Work>
   void EachSlab(const BranchCall& call, const Work& work) const {
     longspan::EachSlab(call.n(), SlabRows(call), work);
@@ -92,25 +95,25 @@ class FeedForward final : public ResidualBranch {
   template <class T>
   void AddIn(Context& context, const BranchCall& call, const ResidualStream& x,
              const ResidualStream& y) const {
-    const idx_t slab = SlabRows(call) * config_.hidden_size;
-    const idx_t x_slab = x.cells == StreamCells::kF32 ? 0 : slab;  // fp32 is read where it lies
-    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + Arena::Bytes<float>(x_slab));
-    T* room = frame.Take<T>(slab);
-    float* x_room = frame.Take<float>(x_slab);
+    const idx_t values = SlabRows(call) * config_.hidden_size;
+    const idx_t x_values = x.cells == StreamCells::kF32 ? 0 : values;  // fp32 is read in place
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(values) + Arena::Bytes<float>(x_values));
+    T* normed_slab = frame.Take<T>(values);
+    float* x_slab = frame.Take<float>(x_values);
     const FeedForwardWeightsOf<T> weights = Weights<T>(call);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
-      const View<T, 2> normed(room, {rows, config_.hidden_size});
+      const View<T, 2> normed(normed_slab, {rows, config_.hidden_size});
       LayerNormForward(context, norm_.Weights(call.parameters),
-                       FloatRows(context, x.Rows(begin, rows), x_room), normed);
-      if (call.kept == nullptr) {
+                       FloatRows(context, x.Rows(begin, rows), x_slab), normed);
+      if (call.saved == nullptr) {
         FeedForwardForward(context, Spec(call, begin), weights, normed, y.Rows(begin, rows));
         return;
       }
-      const Kept<T> kept(*this, call);
-      const View<float, 2> f = kept.f.Rows(begin, rows);
+      const Saved<T> saved(*this, call);
+      const View<float, 2> f = saved.f.Rows(begin, rows);
       ZeroRows(context, f);
       FeedForwardForward(context, Spec(call, begin), weights, normed, f,
-                         kept.hidden.Rows(begin, rows));
+                         saved.hidden.Rows(begin, rows));
       AddRows(context, f, y.Rows(begin, rows));
     });
   }
@@ -120,48 +123,48 @@ class FeedForward final : public ResidualBranch {
                  const ResidualStream& y, const ResidualStream& dy,
                  const ResidualStream& dx) const {
     const ParameterTable& table = call.parameters;
-    const idx_t slab = SlabRows(call) * config_.hidden_size;
-    const idx_t x_slab = x.cells == StreamCells::kF32 ? 0 : slab;  // fp32 is used where it lies
-    const idx_t dslab = dx.cells == StreamCells::kF32 ? 0 : slab;
-    Arena::Frame frame(context.arena(), Arena::Bytes<T>(slab) + Arena::Bytes<float>(slab) +
-                                            Arena::Bytes<float>(x_slab) +
-                                            2 * Arena::Bytes<float>(dslab));
-    T* normed_room = frame.Take<T>(slab);
-    float* dnormed_room = frame.Take<float>(slab);
-    float* x_room = frame.Take<float>(x_slab);
-    float* dy_room = frame.Take<float>(dslab);
-    float* dx_room = frame.Take<float>(dslab);
+    const idx_t values = SlabRows(call) * config_.hidden_size;
+    const idx_t x_values = x.cells == StreamCells::kF32 ? 0 : values;  // fp32 is used in place
+    const idx_t d_values = dx.cells == StreamCells::kF32 ? 0 : values;
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(values) + Arena::Bytes<float>(values) +
+                                            Arena::Bytes<float>(x_values) +
+                                            2 * Arena::Bytes<float>(d_values));
+    T* normed_slab = frame.Take<T>(values);
+    float* dnormed_slab = frame.Take<float>(values);
+    float* x_slab = frame.Take<float>(x_values);
+    float* dy_slab = frame.Take<float>(d_values);
+    float* dx_slab = frame.Take<float>(d_values);
     const FeedForwardWeightsOf<T> weights = Weights<T>(call);
     const FeedForwardGradients gradients = {
         table.matrix_gradient(dense_.weight()), table.vector_gradient(dense_.bias()),
         table.matrix_gradient(output_.weight()), table.vector_gradient(output_.bias())};
+    const LayerNormWeights norm = norm_.Weights(table);
     const LayerNormGradients dnorm = norm_.Gradients(table);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
-      const View<const float, 2> part = FloatRows(context, x.Rows(begin, rows), x_room);
-      const View<const float, 2> dpart = FloatRows(context, dy.Rows(begin, rows), dy_room);
-      const View<T, 2> normed(normed_room, part.extent);
-      const View<float, 2> dnormed(dnormed_room, part.extent);
-      const ResidualStream undone = y.Rows(begin, rows);
+      const View<const float, 2> x_rows = FloatRows(context, x.Rows(begin, rows), x_slab);
+      const View<const float, 2> dy_rows = FloatRows(context, dy.Rows(begin, rows), dy_slab);
+      const View<T, 2> normed(normed_slab, x_rows.extent);
+      const View<float, 2> dnormed(dnormed_slab, x_rows.extent);
+      const ResidualStream y_rows = y.Rows(begin, rows);
       ZeroRows(context, dnormed);
-      LayerNormForward(context, norm_.Weights(call.parameters), part, normed);
-      if (call.kept == nullptr) {
-        FeedForwardBackward(context, Spec(call, begin), weights, normed, dpart, dnormed, gradients,
-                            undone);
+      LayerNormForward(context, norm, x_rows, normed);
+      if (call.saved == nullptr) {
+        FeedForwardBackward(context, Spec(call, begin), weights, normed, dy_rows, dnormed,
+                            gradients, y_rows);
       } else {
-        const Kept<T> kept(*this, call);
-        SubtractRows(context, kept.f.Rows(begin, rows), undone);
+        const Saved<T> saved(*this, call);
+        SubtractRows(context, saved.f.Rows(begin, rows), y_rows);
         FeedForwardBackwardKept(context, Spec(call, begin), weights, normed,
-                                kept.hidden.Rows(begin, rows), dpart, dnormed, gradients);
+                                saved.hidden.Rows(begin, rows), dy_rows, dnormed, gradients);
       }
-      AddToGradient(context, dx.Rows(begin, rows), dx_room, RoundingSiteOf(call, begin),
+      AddToGradient(context, dx.Rows(begin, rows), dx_slab, RoundingSiteOf(call, begin),
                     [&](const View<float, 2>& to) {
-                      LayerNormBackward(context, norm_.Weights(call.parameters), part, dnormed, to,
-                                        dnorm);
+                      LayerNormBackward(context, norm, x_rows, dnormed, to, dnorm);
                     });
     });
   }
 
-  // The random bits for rounding the gradient of the rows from token `begin` on.
+  // The random bits that round the gradient of the rows from token `begin` on.
   RoundingSite RoundingSiteOf(const BranchCall& call, idx_t begin) const {
     return {DeriveKey(call.dropout_key, kFeedForwardRounding), begin * config_.hidden_size};
   }

@@ -6,13 +6,14 @@
 #include "base/errors.h"
 #include "base/limits.h"
 #include "base/rng.h"
-#include "model/attention_layer.h"
+#include "model/attention_mechanism.h"
+#include "model/shared_mechanism.h"
 
 namespace longspan {
 namespace {
 
 // Random sites of one text.
-enum RecallSite : std::uint64_t { kRows = 0, kFirstBuckets = 1 };
+enum RecallSite : std::uint64_t { kRowSite = 0, kFirstBucketSite = 1 };
 
 // Buckets (1, H, R, T) of one hashing, by direction and by chance.
 struct Buckets {
@@ -35,8 +36,7 @@ Buckets Hash(Context& context, const ReformerConfig& config, std::size_t layer,
   const LshSpec& spec = result.spec;
   if (!spec.Hashes(T)) return result;
   Tensor rotations({H, D, spec.rounds, spec.RotationColumns()});
-  const auto seed = static_cast<std::uint64_t>(config.rotation_seed);
-  DrawRotations(config, Reformer::RotationKey(seed, layer), rotations.view<4>());
+  DrawRotations(config, Reformer::EvaluationKey(config, layer), rotations.view<4>());
   const auto count = static_cast<std::size_t>(H * spec.rounds * T);
   result.hashed.resize(count);
   LshHash(context, spec, qk, {}, rotations.view<4>(),
@@ -101,7 +101,7 @@ void LshRecall::Add(Context& context, Reformer& model, std::span<const std::int3
 std::vector<idx_t> LshRecall::ChooseRows(idx_t tokens) const {
   const idx_t first = config_.is_decoder ? 1 : 0, others = tokens - first;
   const idx_t count = std::min(options_.rows, others);
-  Rng rng(DeriveKey(DeriveKey(options_.seed, texts_), kRows));
+  Rng rng(DeriveKey(DeriveKey(options_.seed, texts_), kRowSite));
   std::vector<idx_t> rows;
   for (idx_t i = 0; i < count; ++i) {
     const idx_t begin = i * others / count, end = (i + 1) * others / count;
@@ -118,7 +118,7 @@ void LshRecall::Measure(Context& context, std::size_t layer, const View<const fl
   for (std::size_t i = 0; i < options_.rounds.size(); ++i) {
     ReformerConfig config = config_;
     config.num_hashes = options_.rounds[i];
-    const std::uint64_t site = kFirstBuckets + layer * options_.rounds.size() + i;
+    const std::uint64_t site = kFirstBucketSite + layer * options_.rounds.size() + i;
     buckets.push_back(Hash(context, config, layer, DeriveKey(text_key, site), qk));
   }
   for (const Buckets& each : buckets) hashings.push_back(each.AsHashing(qk));

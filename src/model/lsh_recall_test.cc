@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "base/errors.h"
-#include "model/attention_layer.h"
+#include "model/attention_mechanism.h"
 #include "model/reformer_test.h"
+#include "model/shared_mechanism.h"
 #include "model/softmax_mass_test.h"
 #include "tests/support/runners.h"
 

@@ -10,12 +10,14 @@
 #include "gemm/gemm.h"
 #include "model/attention_layer.h"
 #include "model/documents.h"
+#include "model/feed_forward_layer.h"
 #include "model/original_rules.h"
 #include "model/reformer_head_rows.h"
 #include "model/reformer_heads.h"
 #include "model/reformer_sites.h"
 #include "model/residual_branch.h"
 #include "model/rows.h"
+#include "model/shared_mechanism.h"
 #include "ops/dropout/dropout.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/reversible/reversible.h"
@@ -33,12 +35,18 @@ constexpr idx_t kGradientRows = 4096;
 
 }  // namespace
 
+// A reversible layer, and what it stores from a training step's forward pass to its backward.
 struct Reformer::Layer {
-  std::unique_ptr<ResidualBranch> attention, feed_forward;
-  Tensor rotations;                    // given from outside, or empty
-  std::vector<std::uint16_t> buckets;  // from a training step's forward pass to its backward
-  std::vector<std::vector<std::uint16_t>> document_buckets;  // the same, document by document
-  std::array<std::byte*, 2> kept{};  // room for the activations of its branches, or null
+  std::unique_ptr<AttentionLayer> attention;
+  std::unique_ptr<ResidualBranch> feed_forward;
+  LshMechanism* hashing = nullptr;        // the attention's mechanism; null: it is another one
+  std::unique_ptr<MechanismState> state;  // of that mechanism; null if it needs none
+  std::array<std::byte*, 2> saved{};      // room for activations of both branches, or null
+
+  // Branch 0 is the attention, 1 the feed-forward block.
+  const ResidualBranch& Branch(std::size_t branch) const {
+    return branch == 0 ? *attention : *feed_forward;
+  }
 };
 
 // One block for all layers, which grows to what the largest step needs; addresses only in a
@@ -82,6 +90,8 @@ Reformer::Reformer(ReformerConfig config, ParameterMemory memory) : config_(std:
     layer->attention =
         MakeAttention(config_, config_.layers[i], prefix + "attention.", parameters_);
     layer->feed_forward = MakeFeedForward(config_, prefix + "feed_forward.", parameters_);
+    layer->hashing = dynamic_cast<LshMechanism*>(&layer->attention->mechanism());
+    layer->state = layer->attention->mechanism().NewState();
     layers_.push_back(std::move(layer));
   }
   norm_.emplace(Name("encoder.layer_norm."), 2 * channels, config_.layer_norm_eps, parameters_);
@@ -120,15 +130,13 @@ ReversibleBranch Bind(Context& context, const ResidualBranch& branch, const Bran
           }};
 }
 
-}  // namespace
-
-namespace {
-
-std::uint64_t Seed(const ReformerConfig& config) {
-  return static_cast<std::uint64_t>(config.rotation_seed);
+// The key of a layer's mechanism in a training step with the key `step`.
+std::uint64_t MechanismKey(std::uint64_t step, std::size_t layer) {
+  return DeriveKey(DeriveKey(step, kMechanisms), layer);
 }
 
 }  // namespace
+
 void Reformer::ComputeIn(DType dtype) {
   Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
         "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
@@ -159,34 +167,40 @@ BranchCall Reformer::CallOf(const ReformerBatch& batch, const StepDropout& dropo
                   dropout.active,
                   DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
   const bool evaluation = !dropout.active && dropout.key == 0;
-  call.rotation_key = RotationKey(evaluation ? Seed(config_) : dropout.key, layer);
-  call.num_hashes = batch.num_hashes;
-  if (!layers_[layer]->rotations.empty()) call.rotations = &layers_[layer]->rotations;
+  call.key = evaluation ? EvaluationKey(config_, layer) : MechanismKey(dropout.key, layer);
+  call.layer = layer;
   call.documents = batch.documents;
+  if (batch.num_hashes > 0) call.setting = LshMechanism::Rounds{batch.num_hashes};
   if (keep) {
-    call.buckets = &layers_[layer]->buckets;
-    call.document_buckets = &layers_[layer]->document_buckets;
-    call.kept = layers_[layer]->kept[branch];
+    call.state = layers_[layer]->state.get();
+    call.saved = layers_[layer]->saved[branch];
   }
   return call;
 }
 
-std::uint64_t Reformer::RotationKey(std::uint64_t key, std::size_t layer) {
-  return DeriveKey(DeriveKey(key, kRotations), layer);
+std::uint64_t Reformer::EvaluationKey(const ReformerConfig& config, std::size_t layer) {
+  return MechanismKey(static_cast<std::uint64_t>(config.rotation_seed), layer);
+}
+
+const AttentionMechanism& Reformer::Mechanism(std::size_t layer) const {
+  return layers_[layer]->attention->mechanism();
 }
 
 void Reformer::GiveRotations(std::size_t layer, Tensor rotations) {
   Check(layer < layers_.size() && config_.layers[layer] == LayerKind::kLsh, ErrorCode::kUsage,
         "model: layer {} does not hash, it has no rotations", layer);
-  layers_[layer]->rotations = std::move(rotations);
+  // With full attention the layer has no use for them.
+  LshMechanism* hashing = layers_[layer]->hashing;
+  if (hashing != nullptr) hashing->GiveRotations(std::move(rotations));
 }
 
 Tensor Reformer::Rotations(std::size_t layer, const LshSpec& spec) const {
-  if (config_.attention != AttentionChoice::kConfigured) return {};
+  const LshMechanism* hashing = layers_[layer]->hashing;
+  if (hashing == nullptr || !hashing->hashes()) return {};
   Tensor rotations({config_.heads, config_.head_size, spec.rounds, spec.RotationColumns()});
-  const Tensor& given = layers_[layer]->rotations;
+  const Tensor& given = hashing->given_rotations();
   if (given.empty()) {
-    DrawRotations(config_, RotationKey(Seed(config_), layer), rotations.view<4>());
+    DrawRotations(config_, EvaluationKey(config_, layer), rotations.view<4>());
   } else {
     Check(given.shape() == rotations.shape(), ErrorCode::kUsage,
           "model: rotations of layer {} are {}, need {}", layer, ShapeText(given.shape()),
@@ -197,20 +211,21 @@ Tensor Reformer::Rotations(std::size_t layer, const LshSpec& spec) const {
 }
 
 std::span<const std::uint16_t> Reformer::Buckets(std::size_t layer) const {
-  return layers_[layer]->buckets;
+  const Layer& l = *layers_[layer];
+  return l.hashing == nullptr ? std::span<const std::uint16_t>() : l.hashing->Buckets(*l.state);
 }
 
 // place(layer, branch, bytes) for the branches whose activations the limit has room for, from the
 // last layer to the first.
 template <class Place>
-void Reformer::EachKept(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const {
+void Reformer::EachSaved(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const {
   ReformerBatch batch;
   batch.rows = rows;
   batch.tokens = tokens;
   for (std::size_t i = layers_.size(); i-- > 0;) {
     for (const std::size_t branch : {std::size_t{1}, std::size_t{0}}) {
-      const ResidualBranch& f = branch == 0 ? *layers_[i]->attention : *layers_[i]->feed_forward;
-      const std::size_t bytes = f.KeptBytes(CallOf(batch, {}, i, branch, true));
+      const std::size_t bytes =
+          layers_[i]->Branch(branch).SavedBytes(CallOf(batch, {}, i, branch, true));
       if (bytes > limit) continue;
       limit -= bytes;
       place(i, branch, bytes);
@@ -220,20 +235,20 @@ void Reformer::EachKept(idx_t rows, idx_t tokens, std::size_t limit, const Place
 
 std::size_t Reformer::ActivationBytes(idx_t rows, idx_t tokens) const {
   std::size_t total = 0;
-  EachKept(rows, tokens, keep_limit_,
-           [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
+  EachSaved(rows, tokens, keep_limit_,
+            [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
   return total;
 }
 
 std::size_t Reformer::AllActivationBytes(idx_t rows, idx_t tokens) const {
   std::size_t total = 0;
-  EachKept(rows, tokens, SIZE_MAX,
-           [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
+  EachSaved(rows, tokens, SIZE_MAX,
+            [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
   return total;
 }
 
 void Reformer::PlaceActivations(const Context& context, const ReformerBatch& batch) {
-  for (const auto& layer : layers_) layer->kept = {};
+  for (const auto& layer : layers_) layer->saved = {};
   const std::size_t total = ActivationBytes(batch.rows, batch.tokens);
   if (total == 0) return;
   if (activations_ == nullptr || activations_->bytes < total) {
@@ -242,21 +257,16 @@ void Reformer::PlaceActivations(const Context& context, const ReformerBatch& bat
     activations_ = std::make_unique<ActivationMemory>(pages, total);
   }
   std::byte* at = activations_->data;
-  EachKept(batch.rows, batch.tokens, keep_limit_,
-           [&](std::size_t layer, std::size_t branch, std::size_t bytes) {
-             layers_[layer]->kept[branch] = at;
-             at += bytes;
-           });
+  EachSaved(batch.rows, batch.tokens, keep_limit_,
+            [&](std::size_t layer, std::size_t branch, std::size_t bytes) {
+              layers_[layer]->saved[branch] = at;
+              at += bytes;
+            });
 }
 
-std::size_t Reformer::KeptBytes() const {
+std::size_t Reformer::StateBytes() const {
   std::size_t bytes = 0;
-  for (const auto& layer : layers_) {
-    bytes += layer->buckets.capacity() * sizeof(std::uint16_t);
-    for (const auto& buckets : layer->document_buckets) {
-      bytes += buckets.capacity() * sizeof(std::uint16_t);
-    }
-  }
+  for (const auto& layer : layers_) bytes += layer->state == nullptr ? 0 : layer->state->Bytes();
   return bytes;
 }
 
@@ -273,7 +283,6 @@ void Reformer::ForwardThroughLayers(Context& context, const ReformerBatch& batch
       shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
     BranchCall attention = CallOf(batch, dropout, i, 0, keep);
     attention.observer = shown.attention;
-    attention.layer = i;
     ReversibleForward(Bind(context, *layers_[i]->attention, attention),
                       Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, keep)),
                       y1, y2);

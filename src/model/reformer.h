@@ -26,6 +26,7 @@
 
 namespace longspan {
 
+class AttentionMechanism;
 struct StreamPair;
 
 class Reformer final : public GenerativeModel {
@@ -120,19 +121,23 @@ class Reformer final : public GenerativeModel {
   // Rotations (H, D, R, columns) for LSH layer `layer` instead of those it would draw; their shape
   // is checked when the layer hashes. kUsage for a layer that does not.
   void GiveRotations(std::size_t layer, Tensor rotations);
-  // The rotations with which evaluation hashes in `layer`; empty when its buckets are all 0.
+  // The rotations with which evaluation hashes in `layer`; empty if it does not hash, or if its
+  // buckets are all 0.
   Tensor Rotations(std::size_t layer, const LshSpec& spec) const;
-  // The buckets (B, H, R, T) that a layer saved in the last training step. Empty if it did not
+  // The buckets (B, H, R, T) that a layer stored in the last training step. Empty if it did not
   // hash.
   std::span<const std::uint16_t> Buckets(std::size_t layer) const;
-  // Bytes that all layers keep from a training step's forward pass to its backward.
-  std::size_t KeptBytes() const;
+  // The attention mechanism of a layer.
+  const AttentionMechanism& Mechanism(std::size_t layer) const;
+  // Bytes of the states of all mechanisms, which live from a training step's forward pass to its
+  // backward.
+  std::size_t StateBytes() const;
   // Bytes of the streams of a training step and their gradients.
   static std::size_t StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
                                  DType gradients = DType::kF32);
-  // From which evaluation (the config's rotation_seed) or a training step (its key) draws the
-  // rotations of a layer.
-  static std::uint64_t RotationKey(std::uint64_t key, std::size_t layer);
+  // The key of a layer's mechanism in evaluation, from the config's rotation_seed. LSH layers draw
+  // their rotations from it.
+  static std::uint64_t EvaluationKey(const ReformerConfig& config, std::size_t layer);
 
   // "reformer.encoder.layers.<i>."
   std::string LayerPrefix(std::size_t layer) const;
@@ -170,7 +175,7 @@ class Reformer final : public GenerativeModel {
   // Gives the layers of a step their room for activations, as far as the limit goes.
   void PlaceActivations(const Context& context, const ReformerBatch& batch);
   template <class Place>
-  void EachKept(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const;
+  void EachSaved(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const;
   void ForwardThroughLayers(Context& context, const ReformerBatch& batch,
                             const StepDropout& dropout, bool keep, const ResidualStream& y1,
                             const ResidualStream& y2, const Shown& shown);

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "model/attention_layer.h"
+#include "model/shared_mechanism.h"
 #include "model/reformer.h"
 
 namespace longspan::ref {

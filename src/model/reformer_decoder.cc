@@ -8,30 +8,23 @@
 #include "base/math.h"
 #include "gemm/few_rows.h"
 #include "gemm/gemm.h"
+#include "model/attention_kinds.h"
+#include "model/shared_mechanism.h"
 #include "ops/cached_attention/cached_attention.h"
 #include "ops/dropout/dropout.h"
 #include "parallel/parallel_for.h"
 
 namespace longspan {
 
-idx_t ReformerDecoder::Layer::FirstSeen(idx_t position) const {
-  return all ? 0 : std::max<idx_t>(0, position / chunk - before) * chunk;
-}
-
 ReformerDecoder::ReformerDecoder(Reformer& model) : model_(model) {
   const ReformerConfig& config = model.config();
   model.CheckContinues();
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     const LayerKind kind = config.layers[i];
-    const bool local = kind == LayerKind::kLocal;
     const std::string prefix = model.LayerPrefix(i);
     layers_.push_back(
-        {kind,
-         !local && config.attention == AttentionChoice::kConfigured,
-         config.attention == AttentionChoice::kFull ||
-             (!local && config.attention == AttentionChoice::kFullLsh),
-         local ? config.local_chunk : config.lsh_chunk,
-         local ? config.local_before : config.lsh_before,
+        {model.Mechanism(i).Decoding(),
+         AttentionKindOf(kind).shares_keys,
          AttentionLayerWeights(config, kind, prefix + "attention.", model.parameters()),
          FeedForwardLayer(config, prefix + "feed_forward.", model.parameters()),
          {}});
@@ -80,7 +73,7 @@ CachedText ReformerDecoder::Begin(Context& context, std::span<const std::int32_t
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     CachedLayer cache;
     cache.cells = CachedCells(2 * config.width());
-    if (layers_[i].hashes && capacity > layers_[i].chunk) {
+    if (layers_[i].rule.hashes && capacity > layers_[i].rule.chunk) {
       cache.hash = HashOf(i, capacity);
       const LshSpec& spec = cache.hash->spec();
       cache.order = LshOrder(config.heads * spec.rounds, spec.BucketCount());
@@ -113,8 +106,9 @@ std::shared_ptr<const LshTokenHash> ReformerDecoder::HashOf(std::size_t layer, i
 idx_t ReformerDecoder::WholeForward(idx_t tokens) const {
   idx_t whole = tokens;
   for (const Layer& layer : layers_) {
-    if (layer.hashes || layer.all || tokens <= layer.chunk) continue;
-    if (CeilDiv(tokens, layer.chunk) <= layer.before) whole = std::min(whole, layer.chunk);
+    const DecodingRule& rule = layer.rule;
+    if (rule.hashes || rule.chunk == 0 || tokens <= rule.chunk) continue;
+    if (CeilDiv(tokens, rule.chunk) <= rule.before) whole = std::min(whole, rule.chunk);
   }
   return whole;
 }
@@ -141,7 +135,7 @@ void ReformerDecoder::KeepLayer(Context& context, std::size_t layer,
   const Layer& l = layers_[layer];
   CachedLayer& cache = text->layers[layer];
   const idx_t n = text->tokens, heads = tensors.heads;  // a pass may have padded behind them
-  const idx_t begin = cache.cells.StartAt(l.hashes ? 0 : l.FirstSeen(n));
+  const idx_t begin = cache.cells.StartAt(l.rule.FirstSeen(n));
   cache.cells.Extend(n - begin);
   constexpr idx_t kTokens = 64;  // of a task
   ParallelFor(context, CeilDiv(n - begin, kTokens), [&](idx_t task, int) {
@@ -152,7 +146,7 @@ void ReformerDecoder::KeepLayer(Context& context, std::size_t layer,
       }
     }
   });
-  cache.hashed = l.hashes && n > l.chunk;
+  cache.hashed = l.rule.hashes && n > l.rule.chunk;
   if (cache.hash == nullptr) return;
   const LshSpec& spec = cache.hash->spec();
   std::vector<std::uint16_t> buckets(static_cast<std::size_t>(heads * spec.rounds * n));
@@ -169,12 +163,12 @@ void ReformerDecoder::WriteCell(const Layer& layer, const float* projected, idx_
   const idx_t size = model_.config().head_size, width = model_.config().width();
   float* cell = cells + h * 2 * size;
   const float* head = projected + h * size;
-  if (layer.kind == LayerKind::kLocal) {
-    std::copy_n(head + width, size, cell);
-    std::copy_n(head + 2 * width, size, cell + size);
-  } else {
+  if (layer.shares_keys) {
     SharedKey(head, size, cell);
     std::copy_n(head + width, size, cell + size);
+  } else {
+    std::copy_n(head + width, size, cell);
+    std::copy_n(head + 2 * width, size, cell + size);
   }
 }
 
@@ -237,7 +231,7 @@ void ReformerDecoder::Attend(Context& context, std::size_t layer, Texts texts,
   for (CachedText* text : texts) {
     CachedLayer& cache = text->layers[layer];
     cache.cells.Extend(1);
-    if (!l.hashes) cache.cells.DropBefore(l.FirstSeen(text->tokens));
+    cache.cells.DropBefore(l.rule.FirstSeen(text->tokens));
     if (cache.hash == nullptr) continue;
     cache.order.Grow(context);
     hash_floats = std::max(hash_floats, cache.hash->scratch_floats());
@@ -271,7 +265,7 @@ void ReformerDecoder::Attend(Context& context, std::size_t layer, Texts texts,
   });
   for (CachedText* text : texts) {
     CachedLayer& cache = text->layers[layer];
-    cache.hashed = cache.hashed || (cache.hash != nullptr && text->tokens + 1 >= l.chunk);
+    cache.hashed = cache.hashed || (cache.hash != nullptr && text->tokens + 1 >= l.rule.chunk);
   }
   gemm::Forward(context, out, l.attention.output, nullptr, mixed);
   AddDropout(context, {}, mixed, y1);
@@ -283,7 +277,7 @@ idx_t ReformerDecoder::MostSeen(std::size_t layer, Texts texts) const {
   idx_t most = 1;
   for (const CachedText* text : texts) {
     const CachedLayer& cache = text->layers[layer];
-    const idx_t run = text->tokens + 1 - (l.hashes ? 0 : l.FirstSeen(text->tokens));
+    const idx_t run = text->tokens + 1 - l.rule.FirstSeen(text->tokens);
     most = std::max(
         most, cache.hashed ? cache.hash->spec().rounds * cache.hash->spec().WindowSlots() : run);
   }
@@ -303,10 +297,10 @@ void ReformerDecoder::AttendHead(const Layer& layer, CachedLayer& cache, idx_t p
   q.cells = scratch.cells;
   q.weights = scratch.weights;
   q.out = out;
-  if (layer.kind == LayerKind::kLocal) {
-    q.scale = 1.0f / std::sqrt(static_cast<float>(size));
-  } else {  // keys have their scale, and a token looks at itself last
+  if (layer.shares_keys) {  // keys have their scale, and a token looks at itself last
     q.self = cache.cells.Cell(position) + h * 2 * size;
+  } else {
+    q.scale = 1.0f / std::sqrt(static_cast<float>(size));
   }
   AttendCached(q);
 }
@@ -322,8 +316,7 @@ idx_t ReformerDecoder::ListCells(const Layer& layer, CachedLayer& cache, idx_t p
     }
     return position + 1 - first;
   };
-  if (!layer.hashes) return list_run(layer.FirstSeen(position));
-  if (cache.hash == nullptr) return list_run(0);
+  if (cache.hash == nullptr) return list_run(layer.rule.FirstSeen(position));
   const LshSpec& spec = cache.hash->spec();
   const idx_t window = spec.WindowSlots();
   cache.hash->Hash(h, x, scratch.projections, scratch.buckets);

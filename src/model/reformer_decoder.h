@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "generate/text_decoder.h"
-#include "model/attention_layer.h"
+#include "model/attention_mechanism.h"
+#include "model/attention_projections.h"
 #include "model/feed_forward_layer.h"
 #include "model/reformer.h"
 #include "model/reformer_cache.h"
@@ -41,19 +42,14 @@ class ReformerDecoder final : public TextDecoder {
   std::size_t CacheBytes() const override;
 
  private:
-  // A layer's weights, and whom a new token sees.
+  // A layer's weights, and which tokens a new one sees.
   struct Layer {
-    LayerKind kind;
-    bool hashes;          // else a token sees a run of the text
-    bool all;             // the whole of it
-    idx_t chunk, before;  // or these chunks
+    DecodingRule rule;
+    bool shares_keys;  // queries serve as keys
     AttentionWeights attention;
     FeedForwardLayerWeights feed_forward;
     // Rotations by the factors of the number of buckets.
     std::map<std::vector<idx_t>, std::shared_ptr<const LshTokenHash>> hash;
-
-    // The first token that one at `position` sees of a run.
-    idx_t FirstSeen(idx_t position) const;
   };
   // A thread's scratch.
   struct Scratch {

@@ -8,6 +8,7 @@
 #include "model/attention_layer.h"
 #include "model/reformer.h"
 #include "model/reformer_test.h"
+#include "model/shared_mechanism.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
 #include "tests/support/runners.h"
@@ -82,6 +83,7 @@ class LayerPass {
       : config_(config),
         n_(2 * tokens),
         layer_(MakeAttention(config, kind, "layer.", parameters_)),
+        state_(layer_->mechanism().NewState()),
         call_{parameters_, nullptr, 2, tokens, {}} {
     parameters_.Allocate();
     parameters_.AllocateGradients();
@@ -91,8 +93,8 @@ class LayerPass {
     dy_ = test::RandomNormal(4, n_ * config.hidden_size);
     call_.training = true;
     call_.dropout_key = 11;
-    call_.rotation_key = 12;
-    call_.buckets = &buckets_;
+    call_.key = 12;
+    call_.state = state_.get();
   }
 
   void There() {
@@ -111,10 +113,15 @@ class LayerPass {
   }
 
   BranchCall& call() { return call_; }
-  std::size_t KeptBytes() const { return layer_->KeptBytes(call_); }
+  std::size_t SavedBytes() const { return layer_->SavedBytes(call_); }
   const std::vector<float>& start() const { return start_; }
   const std::vector<float>& y() const { return y_; }
-  const std::vector<std::uint16_t>& buckets() const { return buckets_; }
+  // Empty if the layer does not hash.
+  std::vector<std::uint16_t> buckets() const {
+    if (dynamic_cast<const LshMechanism*>(&layer_->mechanism()) == nullptr) return {};
+    const auto buckets = LshMechanism::Buckets(*state_);
+    return {buckets.begin(), buckets.end()};
+  }
 
  private:
   template <class T, class V>
@@ -126,9 +133,9 @@ class LayerPass {
   ReformerConfig config_;
   idx_t n_;
   ParameterTable parameters_;
-  std::unique_ptr<ResidualBranch> layer_;
+  std::unique_ptr<AttentionLayer> layer_;
+  std::unique_ptr<MechanismState> state_;
   BranchCall call_;
-  std::vector<std::uint16_t> buckets_;
   std::vector<float> x_, start_, dy_, y_;
 };
 
@@ -167,7 +174,7 @@ TEST(AttentionLayer, GroupsOfHeadsAreTheWholeLayer) {
     for (const LayerKind kind : {LayerKind::kLocal, LayerKind::kLsh}) {
       SCOPED_TRACE(AttentionName(choice));
       LayerPass whole(GroupsConfig(choice), kind, 43), groups(GroupsConfig(choice), kind, 43);
-      groups.call().one_piece = 0;
+      groups.call().all_heads_bytes = 0;
       whole.There();
       groups.There();
       EXPECT_EQ(groups.buckets(), whole.buckets());
@@ -183,12 +190,13 @@ TEST(AttentionLayer, GroupsOfHeadsAreTheWholeLayer) {
 TEST(AttentionLayer, WhatIsKeptChangesNoBit) {
   for (const AttentionChoice choice : kChoices) {
     for (const LayerKind kind : {LayerKind::kLocal, LayerKind::kLsh}) {
-      for (const idx_t one_piece : {idx_t{0}, idx_t{1} << 30}) {
+      for (const idx_t bytes_at_once : {idx_t{0}, idx_t{1} << 30}) {
         LayerPass again(GroupsConfig(choice), kind, 43), kept(GroupsConfig(choice), kind, 43);
-        again.call().one_piece = kept.call().one_piece = one_piece;
-        const std::size_t bytes = kept.KeptBytes();
+        again.call().all_heads_bytes = kept.call().all_heads_bytes = bytes_at_once;
+        const std::size_t bytes = kept.SavedBytes();
         std::vector<std::byte> memory(bytes + 64, std::byte{0xff});
-        kept.call().kept = memory.data() + (64 - reinterpret_cast<std::size_t>(memory.data()) % 64);
+        kept.call().saved =
+            memory.data() + (64 - reinterpret_cast<std::size_t>(memory.data()) % 64);
         again.There();
         kept.There();
         EXPECT_SAME_BITS(Span(kept.y()), Span(again.y()));
@@ -204,11 +212,11 @@ TEST(AttentionLayer, TheWayBackHashesNothing) {
   LayerPass pass(DroppingConfig(AttentionChoice::kConfigured), LayerKind::kLsh, 40);
   pass.There();
   EXPECT_EQ(pass.buckets().size(), 2u * 3 * 2 * 40);  // (B, H, R, T)
-  EXPECT_GT(std::set(pass.buckets().begin(), pass.buckets().end()).size(), 2u);
   const std::vector<std::uint16_t> kept = pass.buckets();
+  EXPECT_GT(std::set(kept.begin(), kept.end()).size(), 2u);
   const std::vector<float> gradients = pass.Back();
   pass.There();
-  pass.call().rotation_key = 13;  // would give other buckets
+  pass.call().key = 13;  // would give other buckets
   EXPECT_SAME_BITS(Span(pass.Back()), Span(gradients));
   EXPECT_EQ(pass.buckets(), kept);
   pass.There();  // hashes with the other rotations

@@ -1,46 +1,58 @@
-// Layers with a query, a key and a value of their own: Reformer's local layers, and the same
-// weights over the whole text.
-
-#include "model/attention_layer.h"
+#include "model/separate_mechanism.h"
 
 namespace longspan {
 namespace {
 
-// The attention's arguments for q, k, v side by side in projected (N, 3 H D).
+// The arguments of attention functions, views of a call's tensors: projected is (N, 3 H D) with
+// query, key, value; the one statistic is lse.
+constexpr idx_t kSeparateStatistics = 1;
+
 template <class T>
-QkvOf<T> Inputs(const AttentionTensorsOf<T>& t) {
+QkvOf<T> SeparateInputs(const AttentionTensorsOf<T>& t) {
   return {t.Input(0), t.Input(1), t.Input(2)};
 }
 template <class T>
-AttentionSavedOf<T> Saved(const AttentionTensorsOf<T>& t) {
-  return {t.Part(t.out, 0), t.first, t.delta};
+AttentionSavedOf<T> SeparateSavedViews(const AttentionTensorsOf<T>& t) {
+  AttentionSavedOf<T> saved;
+  saved.out = t.Out();
+  saved.lse = t.statistics[0];
+  saved.delta = t.delta;
+  return saved;
 }
 template <class T>
-DQkv Gradients(const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) {
+DQkv SeparateGradients(const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) {
   return {t.Part(dprojected, 0), t.Part(dprojected, 1), t.Part(dprojected, 2)};
 }
 
-class ChunkedMechanism final : public MechanismOf<ChunkedMechanism> {
+class ChunkedMechanism final : public AttentionMechanism {
  public:
   explicit ChunkedMechanism(const ReformerConfig& config) : spec_(LocalSpec(config)) {}
 
-  template <class T>
-  void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool /*again*/,
-           const AttentionTensorsOf<T>& t) const {
-    ChunkedForward(context, Spec(t.DropoutOf(dropout)), Inputs(t), call.mask, Saved(t));
+  idx_t Statistics() const override { return kSeparateStatistics; }
+  void Forward(Context& context, const MechanismCall& call,
+               const AnyAttentionTensors& tensors) const override {
+    std::visit(
+        [&](const auto& t) {
+          ChunkedForward(context, Spec(t.DropoutOf(call.dropout)), SeparateInputs(t), call.mask,
+                         SeparateSavedViews(t));
+        },
+        tensors);
   }
-  template <class T>
-  void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
-               const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) const {
-    const View<const T, 2> dout = t.out;
-    ChunkedBackward(context, Spec(t.DropoutOf(dropout)), Inputs(t), call.mask, Saved(t),
-                    t.Part(dout, 0), Gradients(t, dprojected));
+  void Backward(Context& context, const MechanismCall& call, const AnyAttentionTensors& tensors,
+                const View<float, 2>& dprojected) const override {
+    std::visit(
+        [&](const auto& t) {
+          ChunkedBackward(context, Spec(t.DropoutOf(call.dropout)), SeparateInputs(t), call.mask,
+                          SeparateSavedViews(t), t.DOut(), SeparateGradients(t, dprojected));
+        },
+        tensors);
   }
   double Pairs(idx_t tokens) const override {
     const idx_t window = (1 + spec_.before + spec_.after) * spec_.chunk;
     return static_cast<double>(tokens) *
            static_cast<double>(tokens <= spec_.chunk ? tokens : window);
   }
+  DecodingRule Decoding() const override { return {false, spec_.chunk, spec_.before}; }
 
  private:
   ChunkedSpec Spec(const ProbabilityDropout& dropout) const {
@@ -51,34 +63,38 @@ class ChunkedMechanism final : public MechanismOf<ChunkedMechanism> {
   ChunkedSpec spec_;
 };
 
-class FullMechanism final : public MechanismOf<FullMechanism> {
+class FullMechanism final : public AttentionMechanism {
  public:
   explicit FullMechanism(const ReformerConfig& config) : causal_(config.is_decoder) {}
 
-  template <class T>
-  void Run(Context& context, const BranchCall& call, const Dropout& dropout, bool /*again*/,
-           const AttentionTensorsOf<T>& t) const {
-    FullForward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, Inputs(t), call.mask, Saved(t));
+  idx_t Statistics() const override { return kSeparateStatistics; }
+  void Forward(Context& context, const MechanismCall& call,
+               const AnyAttentionTensors& tensors) const override {
+    std::visit(
+        [&](const auto& t) {
+          FullForward(context, {causal_, 0.0f, t.DropoutOf(call.dropout)}, SeparateInputs(t),
+                      call.mask, SeparateSavedViews(t));
+        },
+        tensors);
   }
-  template <class T>
-  void RunBack(Context& context, const BranchCall& call, const Dropout& dropout,
-               const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) const {
-    const View<const T, 2> dout = t.out;
-    FullBackward(context, {causal_, 0.0f, t.DropoutOf(dropout)}, Inputs(t), call.mask, Saved(t),
-                 t.Part(dout, 0), Gradients(t, dprojected));
+  void Backward(Context& context, const MechanismCall& call, const AnyAttentionTensors& tensors,
+                const View<float, 2>& dprojected) const override {
+    std::visit(
+        [&](const auto& t) {
+          FullBackward(context, {causal_, 0.0f, t.DropoutOf(call.dropout)}, SeparateInputs(t),
+                       call.mask, SeparateSavedViews(t), t.DOut(),
+                       SeparateGradients(t, dprojected));
+        },
+        tensors);
   }
   double Pairs(idx_t tokens) const override { return FullPairs(tokens, causal_); }
+  DecodingRule Decoding() const override { return {}; }
 
  private:
   bool causal_;
 };
 
 }  // namespace
-
-double FullPairs(idx_t tokens, bool causal) {
-  const auto n = static_cast<double>(tokens);
-  return causal ? n * (n + 1.0) / 2.0 : n * n;
-}
 
 ChunkedSpec LocalSpec(const ReformerConfig& config) {
   ChunkedSpec spec;

@@ -7,8 +7,8 @@
 
 namespace longspan {
 
-// Dropout, and the rotations of LSH layers without a hash_seed. Sites draw from keys derived from
-// `key`, so recomputed layers see the masks of the forward pass. key 0 with active = false:
+// Dropout, and the random draws of attention mechanisms. Sites draw from keys derived from `key`, so
+// recomputed layers see the masks of the forward pass. key 0 with active = false:
 // evaluation, which is always the same.
 struct StepDropout {
   bool active = false;

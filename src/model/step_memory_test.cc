@@ -67,7 +67,7 @@ TEST_P(Rehearsal, BooksWhatTheStepBooks) {
   Step step(context, config, rows, tokens);
   step.Run();
   EXPECT_EQ(context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch);
-  EXPECT_EQ(step.model().KeptBytes(), needs.memory.buckets);
+  EXPECT_EQ(step.model().StateBytes(), needs.memory.buckets);
   EXPECT_EQ(4 * static_cast<std::size_t>(step.model().parameters().values().size()),
             needs.memory.weights);
   EXPECT_EQ(step.model().StepGflop(rows, tokens), needs.gflop);

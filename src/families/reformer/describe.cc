@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "base/errors.h"
-#include "model/attention_layer.h"
+#include "model/shared_mechanism.h"
 
 namespace longspan {
 namespace {

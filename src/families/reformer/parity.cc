@@ -5,10 +5,10 @@
 
 #include "base/errors.h"
 #include "families/reformer/family.h"
-#include "model/attention_layer.h"
 #include "model/model_files.h"
 #include "model/original_rules.h"
 #include "model/parity_case.h"
+#include "model/shared_mechanism.h"
 
 namespace longspan {
 namespace {

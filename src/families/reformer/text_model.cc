@@ -223,7 +223,7 @@ class ReformerTextModel final : public TextModel {
     StepMemory memory;
     memory.streams =
         Reformer::StreamBytes(model_.config(), rows, tokens, model_.gradient_streams());
-    memory.buckets = model_.KeptBytes();
+    memory.buckets = model_.StateBytes();
     memory.copies = model_.CopiedBytes();
     memory.activations = model_.ActivationBytes(rows, tokens);
     return memory;

@@ -1,0 +1,33 @@
+#include "model/attention_kinds.h"
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+
+#include "base/errors.h"
+#include "model/separate_mechanism.h"
+#include "model/shared_mechanism.h"
+
+namespace longspan {
+namespace {
+
+constexpr std::array<std::string_view, 3> kSeparateProjections = {"query", "key", "value"};
+constexpr std::array<std::string_view, 2> kSharedProjections = {"query_key", "value"};
+
+constexpr AttentionKind kAttentionKinds[] = {
+    {LayerKind::kLocal, kSeparateProjections, false, &ReformerConfig::local_dropout,
+     MakeSeparateMechanism},
+    {LayerKind::kLsh, kSharedProjections, true, &ReformerConfig::lsh_dropout, MakeSharedMechanism},
+};
+
+}  // namespace
+
+const AttentionKind& AttentionKindOf(LayerKind kind) {
+  const auto* found = std::find_if(std::begin(kAttentionKinds), std::end(kAttentionKinds),
+                                   [&](const AttentionKind& row) { return row.kind == kind; });
+  Check(found != std::end(kAttentionKinds), ErrorCode::kUsage,
+        "model: attention layers of kind {} are not known", static_cast<int>(kind));
+  return *found;
+}
+
+}  // namespace longspan

@@ -1,0 +1,25 @@
+// The kinds of attention layers of a Reformer: one row of a table for each.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "model/attention_mechanism.h"
+#include "model/reformer_config.h"
+
+namespace longspan {
+
+struct AttentionKind {
+  LayerKind kind;
+  // The projections' names in weight files, in the order of their rows.
+  std::span<const std::string_view> projections;
+  bool shares_keys;                 // queries serve as keys: the projections are query-key, value
+  double ReformerConfig::*dropout;  // of the attention's probabilities
+  std::unique_ptr<AttentionMechanism> (*make)(const ReformerConfig& config);
+};
+
+// The row of a kind.
+const AttentionKind& AttentionKindOf(LayerKind kind);
+
+}  // namespace longspan
