@@ -24,6 +24,7 @@
 #include "base/math.h"
 #include "base/memory_limit.h"
 #include "base/rng.h"
+#include "base/scratch_layout.h"
 #include "longspan/context.h"
 #include "longspan/tensor.h"
 #include "parallel/parallel_for.h"
@@ -273,6 +274,39 @@ class FewAddresses {
  private:
   rlimit before_{};
 };
+
+struct TwoArrays {
+  idx_t rows = 0;
+  float* scores = nullptr;
+  void* terms = nullptr;
+  std::uint16_t* unused = nullptr;
+};
+
+// What is booked is what is taken, to the byte, and every thread's arrays lie apart.
+TEST(ScratchLayout, BooksWhatItTakes) {
+  TwoArrays start;
+  start.rows = 17;
+  const ScratchLayout layout(start, [](TwoArrays& s, const auto& take) {
+    take(s.scores, s.rows * 3);
+    take(s.terms, 65);  // bytes
+  });
+  EXPECT_EQ(layout.Bytes(), Arena::Bytes<float>(51) + 128);
+  Arena arena;
+  Arena::Frame frame(arena, 4 * layout.Bytes());
+  auto each = layout.TakeEach(frame, 3);
+  each.push_back(layout.Take(frame));
+  ASSERT_EQ(each.size(), 4u);
+  for (std::size_t i = 0; i < each.size(); ++i) {
+    EXPECT_EQ(each[i].rows, 17);
+    EXPECT_EQ(each[i].unused, nullptr);
+    const auto* scores = reinterpret_cast<std::byte*>(each[i].scores);
+    const auto* terms = static_cast<std::byte*>(each[i].terms);
+    EXPECT_EQ(terms - scores, static_cast<std::ptrdiff_t>(Arena::Bytes<float>(51)));
+    const auto* first = reinterpret_cast<std::byte*>(each[0].scores);
+    EXPECT_EQ(scores - first, static_cast<std::ptrdiff_t>(i * layout.Bytes()));
+  }
+  EXPECT_THROW(frame.Take<float>(1), Error);
+}
 
 // Frames over frames in one range, and in the blocks that serve where it is refused.
 class ArenaMemory : public testing::TestWithParam<bool> {

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/isa.h"
+#include "base/scratch_layout.h"
 #include "parallel/parallel_for.h"
 #include "simd/tile_extents.h"
 #include "tensor/view_check.h"
@@ -85,57 +86,39 @@ ChunkedArguments CheckArguments(const ChunkedSpec& spec, const QkvOf<T>& qkv, co
   return args;
 }
 
-// Hands `take(pointer, count)` every array of a thread's scratch.
-template <class Take>
-void EachArray(const ChunkedPlan& plan, bool backward, ChunkedScratch& s, const Take& take) {
-  const idx_t keys = RoundUp(plan.chunk, ChunkedPlan::kPanelUnit) * plan.D;
-  const idx_t wide = RoundUp(plan.D, ChunkedPlan::kPanelUnit);
-  const idx_t rows = plan.chunk * wide;
-  take(s.tag, plan.ring);
-  take(s.parts, plan.parts);
-  take(s.limits, plan.parts);
-  take(s.terms, plan.parts * kTermBytes);
-  take(s.key_panels, plan.ring * keys);
-  take(s.visible, plan.ring * plan.columns);
-  take(s.value_panels, plan.ring * (backward ? keys : rows));
-  take(s.scores, plan.block * plan.score_stride);
-  take(s.output, plan.block * plan.row);
-  take(s.inverse, plan.block);
-  take(s.factors, plan.columns);
-  if (plan.bf16) {
-    take(s.rows, plan.chunk * plan.row);
-    take(s.queries, plan.block * plan.row);
-  }
-  if (!backward) return;
-  if (plan.bf16) {
-    take(s.douts, plan.block * plan.row);
-    take(s.pairs, plan.block * plan.score_stride / 2);
-  }
-  take(s.key_rows, plan.ring * rows);
-  take(s.dk, plan.ring * plan.columns * plan.row);
-  take(s.dv, plan.ring * plan.columns * plan.row);
-  take(s.dscores, plan.block * plan.score_stride);
-  take(s.query_panels, plan.block * wide);
-  take(s.dout_panels, plan.block * wide);
-}
-
-std::size_t ScratchBytes(const ChunkedPlan& plan, bool backward) {
-  ChunkedScratch s;
-  std::size_t bytes = 0;
-  EachArray(plan, backward, s, [&]<class T>(T*&, idx_t count) {
-    using Element = std::conditional_t<std::is_void_v<T>, std::byte, T>;
-    bytes += Arena::Bytes<Element>(count);
+// The arrays of a thread's scratch.
+auto LayoutOf(const ChunkedPlan& plan, bool backward) {
+  return ScratchLayout(ChunkedScratch{}, [&plan, backward](ChunkedScratch& s, const auto& take) {
+    const idx_t keys = RoundUp(plan.chunk, ChunkedPlan::kPanelUnit) * plan.D;
+    const idx_t wide = RoundUp(plan.D, ChunkedPlan::kPanelUnit);
+    const idx_t rows = plan.chunk * wide;
+    take(s.tag, plan.ring);
+    take(s.parts, plan.parts);
+    take(s.limits, plan.parts);
+    take(s.terms, plan.parts * kTermBytes);
+    take(s.key_panels, plan.ring * keys);
+    take(s.visible, plan.ring * plan.columns);
+    take(s.value_panels, plan.ring * (backward ? keys : rows));
+    take(s.scores, plan.block * plan.score_stride);
+    take(s.output, plan.block * plan.row);
+    take(s.inverse, plan.block);
+    take(s.factors, plan.columns);
+    if (plan.bf16) {
+      take(s.rows, plan.chunk * plan.row);
+      take(s.queries, plan.block * plan.row);
+    }
+    if (!backward) return;
+    if (plan.bf16) {
+      take(s.douts, plan.block * plan.row);
+      take(s.pairs, plan.block * plan.score_stride / 2);
+    }
+    take(s.key_rows, plan.ring * rows);
+    take(s.dk, plan.ring * plan.columns * plan.row);
+    take(s.dv, plan.ring * plan.columns * plan.row);
+    take(s.dscores, plan.block * plan.score_stride);
+    take(s.query_panels, plan.block * wide);
+    take(s.dout_panels, plan.block * wide);
   });
-  return bytes;
-}
-
-ChunkedScratch TakeScratch(Arena::Frame& frame, const ChunkedPlan& plan, bool backward) {
-  ChunkedScratch s;
-  EachArray(plan, backward, s, [&]<class T>(T*& pointer, idx_t count) {
-    using Element = std::conditional_t<std::is_void_v<T>, std::byte, T>;
-    pointer = frame.Take<Element>(count);
-  });
-  return s;
 }
 
 // Scans the key mask once: a chunk's first visible key, and whether it hides any.
@@ -158,20 +141,11 @@ void ScanMask(const ChunkedArguments& args) {
   }
 }
 
-struct ThreadsOfScratch {
-  ThreadsOfScratch(const Context& context, Arena::Frame& frame, const ChunkedPlan& plan,
-                   bool backward) {
-    for (int i = 0; i < context.threads(); ++i) {
-      each.push_back(TakeScratch(frame, plan, backward));
-    }
-  }
-  std::vector<ChunkedScratch> each;
-};
-
 // Bytes of everything that one call books.
 std::size_t CallBytes(const Context& context, const ChunkedArguments& args, bool backward) {
   const ChunkedPlan& plan = args.plan;
-  std::size_t bytes = ScratchBytes(plan, backward) * static_cast<std::size_t>(context.threads());
+  std::size_t bytes =
+      LayoutOf(plan, backward).Bytes() * static_cast<std::size_t>(context.threads());
   if (!args.mask.empty()) {
     bytes += Arena::Bytes<idx_t>(plan.B * plan.chunks);
     bytes += Arena::Bytes<std::uint8_t>(plan.B * plan.chunks);
@@ -242,10 +216,10 @@ namespace {
 void RunForward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, false));
   TakeShared(frame, args, false);
-  const ThreadsOfScratch scratch(context, frame, args.plan, false);
+  const auto scratch = LayoutOf(args.plan, false).TakeEach(frame, context.threads());
   const bool pairs = MultipliesPairs(args.plan.bf16);
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
-    const ChunkedScratch& s = scratch.each[static_cast<std::size_t>(thread)];
+    const ChunkedScratch& s = scratch[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(ChunkedForwardPairs)(args, s, task);
     HWY_DYNAMIC_DISPATCH(ChunkedForwardTask)(args, s, task);
   });
@@ -254,10 +228,10 @@ void RunForward(Context& context, ChunkedArguments args) {
 void RunBackward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, true));
   TakeShared(frame, args, true);
-  const ThreadsOfScratch scratch(context, frame, args.plan, true);
+  const auto scratch = LayoutOf(args.plan, true).TakeEach(frame, context.threads());
   const bool pairs = MultipliesPairs(args.plan.bf16);
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
-    const ChunkedScratch& s = scratch.each[static_cast<std::size_t>(thread)];
+    const ChunkedScratch& s = scratch[static_cast<std::size_t>(thread)];
     if (pairs) return HWY_DYNAMIC_DISPATCH(ChunkedBackwardPairs)(args, s, task);
     HWY_DYNAMIC_DISPATCH(ChunkedBackwardTask)(args, s, task);
   });

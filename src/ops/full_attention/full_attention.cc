@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/isa.h"
+#include "base/scratch_layout.h"
 #include "parallel/parallel_for.h"
 #include "tensor/view_check.h"
 
@@ -112,56 +113,46 @@ FullArguments CheckSharedArguments(const FullSpec& spec, const SharedQkv& qkv, c
   return args;
 }
 
-// Hands `take(pointer, count)` every array of a thread's scratch.
-template <class Take>
-void EachArray(const FullPlan& plan, bool backward, FullScratch& s, const Take& take) {
-  const idx_t transposed = RoundUp(plan.keys, FullPlan::kPanelUnit) * plan.D;
-  const idx_t wide = RoundUp(plan.D, FullPlan::kPanelUnit);
-  const idx_t rows = backward ? plan.block : plan.run;
-  take(s.key_panels, transposed);
-  take(s.value_panels, backward ? transposed : plan.keys * wide);
-  take(s.visible, plan.columns);
-  if (plan.shared || plan.bf16) take(s.keys, plan.keys * plan.row);
-  take(s.queries, rows * plan.row);
-  take(s.scores, plan.block * plan.score_stride);
-  take(s.output, rows * plan.row);
-  if (!backward) {
-    take(s.max, rows);
-    take(s.sum, rows);
-    return;
-  }
-  take(s.key_rows, plan.keys * wide);
-  take(s.dk, plan.columns * plan.row);
-  take(s.dv, plan.columns * plan.row);
-  take(s.douts, rows * plan.row);
-  take(s.dscores, plan.block * plan.score_stride);
-  take(s.query_panels, plan.block * wide);
-  take(s.dout_panels, plan.block * wide);
-  take(s.factors, plan.columns);
-  if (plan.bf16) take(s.pairs, plan.block * plan.score_stride / 2);
-}
-
-std::size_t ScratchBytes(const FullPlan& plan, bool backward) {
-  FullScratch s;
-  std::size_t bytes = 0;
-  EachArray(plan, backward, s, [&](float*&, idx_t count) { bytes += Arena::Bytes<float>(count); });
-  return bytes;
+// The arrays of a thread's scratch.
+auto LayoutOf(const FullPlan& plan, bool backward) {
+  return ScratchLayout(FullScratch{}, [&plan, backward](FullScratch& s, const auto& take) {
+    const idx_t transposed = RoundUp(plan.keys, FullPlan::kPanelUnit) * plan.D;
+    const idx_t wide = RoundUp(plan.D, FullPlan::kPanelUnit);
+    const idx_t rows = backward ? plan.block : plan.run;
+    take(s.key_panels, transposed);
+    take(s.value_panels, backward ? transposed : plan.keys * wide);
+    take(s.visible, plan.columns);
+    if (plan.shared || plan.bf16) take(s.keys, plan.keys * plan.row);
+    take(s.queries, rows * plan.row);
+    take(s.scores, plan.block * plan.score_stride);
+    take(s.output, rows * plan.row);
+    if (!backward) {
+      take(s.max, rows);
+      take(s.sum, rows);
+      return;
+    }
+    take(s.key_rows, plan.keys * wide);
+    take(s.dk, plan.columns * plan.row);
+    take(s.dv, plan.columns * plan.row);
+    take(s.douts, rows * plan.row);
+    take(s.dscores, plan.block * plan.score_stride);
+    take(s.query_panels, plan.block * wide);
+    take(s.dout_panels, plan.block * wide);
+    take(s.factors, plan.columns);
+    if (plan.bf16) take(s.pairs, plan.block * plan.score_stride / 2);
+  });
 }
 
 // Bytes of everything that one call books.
 std::size_t CallBytes(const Context& context, const FullArguments& args, bool backward) {
-  return ScratchBytes(args.plan, backward) * static_cast<std::size_t>(context.threads()) +
+  return LayoutOf(args.plan, backward).Bytes() * static_cast<std::size_t>(context.threads()) +
          (args.mask.empty() ? 0 : Arena::Bytes<idx_t>(args.plan.B));
 }
 
 // One scratch per thread, and what the tasks share.
 std::vector<FullScratch> TakeScratch(const Context& context, Arena::Frame& frame,
                                      FullArguments& args, bool backward) {
-  std::vector<FullScratch> each(static_cast<std::size_t>(context.threads()));
-  for (FullScratch& s : each) {
-    EachArray(args.plan, backward, s,
-              [&](float*& pointer, idx_t count) { pointer = frame.Take<float>(count); });
-  }
+  auto each = LayoutOf(args.plan, backward).TakeEach(frame, context.threads());
   if (args.mask.empty()) return each;
   args.first_visible = frame.Take<idx_t>(args.plan.B);
   for (idx_t b = 0; b < args.plan.B; ++b) {

@@ -2,12 +2,12 @@
 
 #include <array>
 #include <cstddef>
-#include <type_traits>
 #include <vector>
 
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/isa.h"
+#include "base/scratch_layout.h"
 #include "ops/lsh_attention/lsh_checks.h"
 #include "parallel/parallel_for.h"
 #include "simd/tile_extents.h"
@@ -77,55 +77,37 @@ LshArguments CheckArguments(const LshSpec& spec, const SharedQkvOf<T>& qkv, cons
   return args;
 }
 
-// Hands `take(pointer, count)` every array of a thread's scratch.
-template <class Take>
-void EachArray(const LshPlan& plan, bool backward, LshScratch& s, const Take& take) {
-  const idx_t keys = RoundUp(plan.chunk, LshPlan::kPanelUnit) * plan.D;
-  const idx_t wide = RoundUp(plan.D, LshPlan::kPanelUnit);
-  const idx_t rows = plan.chunk * wide;
-  take(s.tag, plan.ring);
-  take(s.part_slot, plan.parts);
-  take(s.part_keys, plan.parts);
-  take(s.part_hides, plan.parts);
-  take(s.terms, plan.parts * kTermBytes);
-  take(s.token, plan.ring * plan.columns);
-  take(s.bound, plan.ring * plan.columns);
-  take(s.length, plan.ring * plan.columns);
-  take(s.factor, plan.ring * plan.columns);
-  take(s.rows, plan.ring * plan.chunk * plan.row);
-  take(s.gathered, plan.chunk * plan.row);
-  take(s.key_panels, plan.ring * keys);
-  take(s.value_panels, plan.ring * (backward ? keys : rows));
-  take(s.scores, plan.block * plan.score_stride);
-  take(s.output, plan.block * plan.row);
-  take(s.row_weights, plan.block * kRowWeightBytes);
-  if (!backward) return;
-  if (plan.bf16) take(s.pairs, plan.block * plan.score_stride / 2);
-  take(s.key_rows, plan.ring * rows);
-  take(s.dkeys, plan.ring * plan.columns * plan.row);
-  take(s.dv, plan.ring * plan.columns * plan.row);
-  take(s.dscores, plan.block * plan.score_stride);
-  take(s.dout_rows, plan.block * plan.row);
-  take(s.dout_panels, plan.block * wide);
-}
-
-template <class T>
-using ScratchElement = std::conditional_t<std::is_void_v<T>, std::byte, T>;
-
-std::size_t ScratchBytes(const LshPlan& plan, bool backward) {
-  LshScratch s;
-  std::size_t bytes = 0;
-  EachArray(plan, backward, s,
-            [&]<class T>(T*&, idx_t count) { bytes += Arena::Bytes<ScratchElement<T>>(count); });
-  return bytes;
-}
-
-LshScratch TakeScratch(Arena::Frame& frame, const LshPlan& plan, bool backward) {
-  LshScratch s;
-  EachArray(plan, backward, s, [&]<class T>(T*& pointer, idx_t count) {
-    pointer = frame.Take<ScratchElement<T>>(count);
+// The arrays of a thread's scratch.
+auto LayoutOf(const LshPlan& plan, bool backward) {
+  return ScratchLayout(LshScratch{}, [&plan, backward](LshScratch& s, const auto& take) {
+    const idx_t keys = RoundUp(plan.chunk, LshPlan::kPanelUnit) * plan.D;
+    const idx_t wide = RoundUp(plan.D, LshPlan::kPanelUnit);
+    const idx_t rows = plan.chunk * wide;
+    take(s.tag, plan.ring);
+    take(s.part_slot, plan.parts);
+    take(s.part_keys, plan.parts);
+    take(s.part_hides, plan.parts);
+    take(s.terms, plan.parts * kTermBytes);
+    take(s.token, plan.ring * plan.columns);
+    take(s.bound, plan.ring * plan.columns);
+    take(s.length, plan.ring * plan.columns);
+    take(s.factor, plan.ring * plan.columns);
+    take(s.rows, plan.ring * plan.chunk * plan.row);
+    take(s.gathered, plan.chunk * plan.row);
+    take(s.key_panels, plan.ring * keys);
+    take(s.value_panels, plan.ring * (backward ? keys : rows));
+    take(s.scores, plan.block * plan.score_stride);
+    take(s.output, plan.block * plan.row);
+    take(s.row_weights, plan.block * kRowWeightBytes);
+    if (!backward) return;
+    if (plan.bf16) take(s.pairs, plan.block * plan.score_stride / 2);
+    take(s.key_rows, plan.ring * rows);
+    take(s.dkeys, plan.ring * plan.columns * plan.row);
+    take(s.dv, plan.ring * plan.columns * plan.row);
+    take(s.dscores, plan.block * plan.score_stride);
+    take(s.dout_rows, plan.block * plan.row);
+    take(s.dout_panels, plan.block * wide);
   });
-  return s;
 }
 
 // Whether the rounds' sums need a place of their own.
@@ -137,7 +119,7 @@ bool Accumulates(const LshPlan& plan, bool backward) {
 std::size_t CallBytes(const Context& context, const LshArguments& args, bool backward) {
   const LshPlan& plan = args.plan;
   const auto threads = static_cast<std::size_t>(context.threads());
-  std::size_t bytes = ScratchBytes(plan, backward) * threads;
+  std::size_t bytes = LayoutOf(plan, backward).Bytes() * threads;
   bytes += Arena::Bytes<std::int32_t>(args.heads * plan.rounds * plan.T);
   bytes += Arena::Bytes<std::int32_t>(plan.bucket_limit + 1) * threads;
   bytes += Arena::Bytes<LshToken>(args.heads * plan.T);
@@ -165,7 +147,7 @@ class Call {
       args_.accumulator = frame_.Take<float>(group_ * plan.T * plan.row);
     }
     for (int i = 0; i < context.threads(); ++i) {
-      scratch_.push_back(TakeScratch(frame_, plan, backward));
+      scratch_.push_back(LayoutOf(plan, backward).Take(frame_));
       counts_.push_back(frame_.Take<std::int32_t>(plan.bucket_limit + 1));
     }
     if (!backward) return;

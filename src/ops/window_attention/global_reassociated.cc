@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "base/scratch_layout.h"
 #include "parallel/parallel_for.h"
 #include "simd/tile_extents.h"
 
@@ -62,44 +63,37 @@ ReassociatedArguments CheckArguments(const WindowSpec& spec, const GlobalProject
   return args;
 }
 
-// Hands `take(pointer, count)` every array of a thread's scratch.
-template <class Take>
-void EachReassociatedArray(const ReassociatedPlan& plan, bool backward, ReassociatedScratch& s,
-                           const Take& take) {
-  const idx_t wide = RoundUp(plan.C, BlockPlan::kPanelUnit);
-  take(s.scores, ReassociatedPlan::kTokens * plan.lanes);
-  take(s.last, plan.lanes);
-  take(s.factors, ReassociatedPlan::kTokens);
-  take(s.x_rows, ReassociatedPlan::kTokens * plan.channels);
-  for (float*& row : s.rows) take(row, RoundUp(plan.D, BlockPlan::kRowUnit));
-  if (!backward) return;
-  take(s.u_panels, plan.rows * wide);
-  take(s.a_panels, plan.rows * wide);
-  take(s.dscores, ReassociatedPlan::kTokens * plan.lanes);
-  take(s.dx, kMostTileRows * plan.channels);
-  for (float** lanes : {&s.shift, &s.delta, &s.bias}) take(*lanes, plan.lanes);
+// The arrays of a thread's scratch.
+auto LayoutOf(const ReassociatedPlan& plan, bool backward) {
+  const auto each = [&plan, backward](ReassociatedScratch& s, const auto& take) {
+    const idx_t wide = RoundUp(plan.C, BlockPlan::kPanelUnit);
+    take(s.scores, ReassociatedPlan::kTokens * plan.lanes);
+    take(s.last, plan.lanes);
+    take(s.factors, ReassociatedPlan::kTokens);
+    take(s.x_rows, ReassociatedPlan::kTokens * plan.channels);
+    for (float*& row : s.rows) take(row, RoundUp(plan.D, BlockPlan::kRowUnit));
+    if (!backward) return;
+    take(s.u_panels, plan.rows * wide);
+    take(s.a_panels, plan.rows * wide);
+    take(s.dscores, ReassociatedPlan::kTokens * plan.lanes);
+    take(s.dx, kMostTileRows * plan.channels);
+    for (float** lanes : {&s.shift, &s.delta, &s.bias}) take(*lanes, plan.lanes);
+  };
+  return ScratchLayout(ReassociatedScratch{}, each);
 }
 
 // The booking of one call: scratch, the rows of a batch, the parts' sums.
 struct Call {
   Call(Context& context, ReassociatedArguments& args, bool backward)
       : frame(context.arena(), Bytes(context, args.plan, backward)),
-        each(static_cast<std::size_t>(context.threads())) {
-    for (ReassociatedScratch& s : each) {
-      EachReassociatedArray(args.plan, backward, s, [&](float*& pointer, idx_t count) {
-        pointer = frame.Take<float>(count);
-      });
-    }
+        each(LayoutOf(args.plan, backward).TakeEach(frame, context.threads())) {
     args.u = frame.Take<float>(args.plan.BatchFloats());
     if (backward) args.a = frame.Take<float>(args.plan.BatchFloats());
     args.side = frame.Take<float>(args.plan.Tasks() * args.plan.SideFloats(backward));
   }
   static std::size_t Bytes(const Context& context, const ReassociatedPlan& plan, bool backward) {
-    std::size_t bytes = 0;
-    ReassociatedScratch s;
-    EachReassociatedArray(plan, backward, s,
-                          [&](float*&, idx_t count) { bytes += Arena::Bytes<float>(count); });
-    bytes *= static_cast<std::size_t>(context.threads());
+    std::size_t bytes =
+        LayoutOf(plan, backward).Bytes() * static_cast<std::size_t>(context.threads());
     bytes += (backward ? 2 : 1) * Arena::Bytes<float>(plan.BatchFloats());
     return bytes + Arena::Bytes<float>(plan.Tasks() * plan.SideFloats(backward));
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/scratch_layout.h"
+
 namespace longspan {
 
 namespace {
@@ -87,22 +89,60 @@ idx_t BlockKeys(idx_t head_size) {
   return head_size <= kHugeHead ? 128 : 64;
 }
 
-std::size_t TaskScratchBytes(const BlockPlan& plan, idx_t rows, bool backward, TaskScratch rings) {
-  std::size_t bytes = 0;
-  EachArray(plan, rows, backward, rings,
-            [&]<class T>(T*&, idx_t count) { bytes += Arena::Bytes<T>(count); });
-  return bytes;
+namespace {
+
+template <class Take>
+void EachRowArray(const BlockPlan& plan, idx_t rows, idx_t ring, bool backward, RowScratch& s,
+                  const Take& take) {
+  take(s.queries, rows * plan.row);
+  take(s.output, rows * plan.row);
+  take(s.scores, plan.rows * plan.score_stride);
+  take(s.max, rows);
+  take(s.sum, rows);
+  if (!backward) return;
+  take(s.douts, rows * plan.row);
+  take(s.dscores, plan.rows * plan.score_stride);
+  take(s.query_panels, rows * plan.wide);
+  take(s.dout_panels, rows * plan.wide);
+  take(s.pairs, plan.rows * plan.score_stride / 2);
+  take(s.factors, ring);
+}
+
+template <class Take>
+void EachKeyArray(const BlockPlan& plan, bool backward, PackedKeys& s, const Take& take) {
+  if (s.ring == 0) return;
+  take(s.key_panels, s.ring * plan.D);
+  take(s.value_panels, s.ring * (backward ? plan.D : plan.wide));
+  take(s.visible, s.ring);
+  take(s.hides, s.ring / BlockPlan::kPanelUnit);
+  take(s.norms, s.ring / BlockPlan::kPanelUnit);
+  take(s.rows, BlockPlan::kPanelUnit * plan.row);
+  if (!backward) return;
+  take(s.key_rows, s.ring * plan.wide);
+  take(s.dk, s.ring * plan.row);
+  take(s.dv, s.ring * plan.row);
+}
+
+// The arrays of a thread's scratch.
+auto LayoutOf(const BlockPlan& plan, idx_t rows, bool backward, const TaskScratch& rings) {
+  return ScratchLayout(rings, [&plan, rows, backward](TaskScratch& s, const auto& take) {
+    EachRowArray(plan, rows, s.keys.ring, backward, s.rows, take);
+    EachKeyArray(plan, backward, s.keys, take);
+    EachKeyArray(plan, backward, s.globals, take);
+  });
+}
+
+}  // namespace
+
+std::size_t TaskScratchBytes(const BlockPlan& plan, idx_t rows, bool backward,
+                             const TaskScratch& rings) {
+  return LayoutOf(plan, rows, backward, rings).Bytes();
 }
 
 std::vector<TaskScratch> TakeTaskScratch(const Context& context, Arena::Frame& frame,
                                          const BlockPlan& plan, idx_t rows, bool backward,
                                          const TaskScratch& rings) {
-  std::vector<TaskScratch> each(static_cast<std::size_t>(context.threads()), rings);
-  for (TaskScratch& scratch : each) {
-    EachArray(plan, rows, backward, scratch,
-              [&]<class T>(T*& pointer, idx_t count) { pointer = frame.Take<T>(count); });
-  }
-  return each;
+  return LayoutOf(plan, rows, backward, rings).TakeEach(frame, context.threads());
 }
 
 }  // namespace longspan

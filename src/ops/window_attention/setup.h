@@ -54,54 +54,15 @@ idx_t ScoreStride(idx_t columns);
 // scores of a block fill half of a 512 KB L2 cache.
 idx_t BlockKeys(idx_t head_size);
 
-// A thread's scratch: `rows` query rows, rings of keys. Hands `take(pointer, count)` every array.
+// A thread's scratch: `rows` query rows, rings of keys. The rings say how much of each.
 struct TaskScratch {
   RowScratch rows;
   PackedKeys keys;     // of the window, or of global rows
   PackedKeys globals;  // forward, beside the window; ring 0: none
 };
 
-template <class Take>
-void EachRowArray(const BlockPlan& plan, idx_t rows, idx_t ring, bool backward, RowScratch& s,
-                  const Take& take) {
-  take(s.queries, rows * plan.row);
-  take(s.output, rows * plan.row);
-  take(s.scores, plan.rows * plan.score_stride);
-  take(s.max, rows);
-  take(s.sum, rows);
-  if (!backward) return;
-  take(s.douts, rows * plan.row);
-  take(s.dscores, plan.rows * plan.score_stride);
-  take(s.query_panels, rows * plan.wide);
-  take(s.dout_panels, rows * plan.wide);
-  take(s.pairs, plan.rows * plan.score_stride / 2);
-  take(s.factors, ring);
-}
-
-template <class Take>
-void EachKeyArray(const BlockPlan& plan, bool backward, PackedKeys& s, const Take& take) {
-  if (s.ring == 0) return;
-  take(s.key_panels, s.ring * plan.D);
-  take(s.value_panels, s.ring * (backward ? plan.D : plan.wide));
-  take(s.visible, s.ring);
-  take(s.hides, s.ring / BlockPlan::kPanelUnit);
-  take(s.norms, s.ring / BlockPlan::kPanelUnit);
-  take(s.rows, BlockPlan::kPanelUnit * plan.row);
-  if (!backward) return;
-  take(s.key_rows, s.ring * plan.wide);
-  take(s.dk, s.ring * plan.row);
-  take(s.dv, s.ring * plan.row);
-}
-
-// The rings say how much of each.
-template <class Take>
-void EachArray(const BlockPlan& plan, idx_t rows, bool backward, TaskScratch& s, const Take& take) {
-  EachRowArray(plan, rows, s.keys.ring, backward, s.rows, take);
-  EachKeyArray(plan, backward, s.keys, take);
-  EachKeyArray(plan, backward, s.globals, take);
-}
-
-std::size_t TaskScratchBytes(const BlockPlan& plan, idx_t rows, bool backward, TaskScratch rings);
+std::size_t TaskScratchBytes(const BlockPlan& plan, idx_t rows, bool backward,
+                             const TaskScratch& rings);
 
 // One for each thread of the context.
 std::vector<TaskScratch> TakeTaskScratch(const Context& context, Arena::Frame& frame,
