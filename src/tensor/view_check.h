@@ -26,16 +26,6 @@ struct ViewCheck {
     Check(view.extent[R - 1] <= 1 || view.stride[R - 1] == 1, ErrorCode::kUsage,
           "{}: the last stride of {} is {}, expected 1", operation, name, view.stride[R - 1]);
   }
-
-  // The same for what a backward reads and adds to: dout, and dq, dk, dv of `gradients`.
-  template <class T, class Gradients>
-  void Backward(const View<T, 4>& dout, const Gradients& gradients,
-                const std::array<idx_t, 4>& want) const {
-    (*this)(dout, "dout", want);
-    (*this)(gradients.dq, "dq", want);
-    (*this)(gradients.dk, "dk", want);
-    (*this)(gradients.dv, "dv", want);
-  }
 };
 
 }  // namespace longspan

@@ -9,9 +9,9 @@
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/scratch_layout.h"
+#include "ops/attention_call.h"
 #include "parallel/parallel_for.h"
 #include "simd/tile_extents.h"
-#include "tensor/view_check.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/chunked_attention/chunked_attention.cc"
@@ -44,23 +44,15 @@ constexpr idx_t kMostReach = idx_t{1} << 16;  // chunks before or after
 constexpr idx_t kMostSlots = idx_t{1} << 40;  // keys of a window
 constexpr idx_t kTermBytes = 32;              // at least sizeof(TileTerm)
 
-constexpr ViewCheck CheckView{"chunked attention"};
+constexpr AttentionCheck CheckCall{{"chunked attention"}};
 
 // What both directions ask of their arguments.
 template <class T>
 ChunkedArguments CheckArguments(const ChunkedSpec& spec, const QkvOf<T>& qkv, const KeyMask& mask,
                                 const AttentionSavedOf<T>& saved) {
-  const auto& shape = qkv.q.extent;
-  for (const idx_t extent : shape) {
-    Check(extent >= 1, ErrorCode::kUsage,
-          "chunked attention: q is {}, every extent must be at least 1", ShapeText(qkv.q));
-  }
-  CheckView(qkv.q, "q", shape);
-  CheckView(qkv.k, "k", shape);
-  CheckView(qkv.v, "v", shape);
-  CheckView(saved.out, "out", shape);
-  CheckView(saved.lse, "lse", {shape[0], shape[1], shape[2]});
-  if (!mask.empty()) CheckView(mask, "the key mask", {shape[0], shape[2]});
+  CheckCall.Separate(qkv, mask, saved);
+  CheckCall.Scale(spec.scale);
+  CheckCall.Dropout(spec.dropout);
   Check(spec.chunk >= 1, ErrorCode::kUsage, "chunked attention: chunk {} is below 1", spec.chunk);
   Check(spec.before >= 0 && spec.before <= kMostReach, ErrorCode::kUsage,
         "chunked attention: before {} is not from 0 to {}", spec.before, kMostReach);
@@ -69,10 +61,6 @@ ChunkedArguments CheckArguments(const ChunkedSpec& spec, const QkvOf<T>& qkv, co
   Check(spec.chunk <= kMostSlots / (1 + spec.before + spec.after), ErrorCode::kUsage,
         "chunked attention: {} chunks of {} keys are more than {} keys in a window",
         1 + spec.before + spec.after, spec.chunk, kMostSlots);
-  Check(std::isfinite(spec.scale), ErrorCode::kUsage, "chunked attention: scale {} is not finite",
-        spec.scale);
-  Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
-        "chunked attention: dropout {} is not in [0, 1)", spec.dropout.p);
   ChunkedArguments args;
   args.plan = MakeChunkedPlan(spec, qkv.q);
   args.q = qkv.q;
@@ -82,7 +70,6 @@ ChunkedArguments CheckArguments(const ChunkedSpec& spec, const QkvOf<T>& qkv, co
   args.out = saved.out;
   args.lse = saved.lse;
   args.delta = saved.delta;
-  if (!saved.delta.empty()) CheckView(saved.delta, "delta", {shape[0], shape[1], shape[2]});
   return args;
 }
 
@@ -246,7 +233,7 @@ void CheckAndRunBackward(Context& context, const ChunkedSpec& spec, const QkvOf<
                          const KeyMask& mask, const AttentionSavedOf<T>& saved,
                          const View<const T, 4>& dout, const DQkv& gradients) {
   ChunkedArguments args = CheckArguments(spec, qkv, mask, saved);
-  CheckView.Backward(dout, gradients, qkv.q.extent);
+  CheckCall.Backward(dout, gradients, qkv.q.extent);
   args.dout = dout;
   args.gradients = gradients;
   RunBackward(context, args);

@@ -9,8 +9,8 @@
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/scratch_layout.h"
+#include "ops/attention_call.h"
 #include "parallel/parallel_for.h"
-#include "tensor/view_check.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/full_attention/full_attention.cc"
@@ -48,32 +48,15 @@ constexpr idx_t kRuns[] = {768, 384, 192, 96};
 constexpr idx_t kLeastGroup = 192;
 constexpr idx_t kGroupUnit = 64;
 
-constexpr ViewCheck CheckView{"full attention"};
-
-template <class T>
-void CheckSpec(const FullSpec& spec, const View<const T, 4>& q, const char* name) {
-  for (const idx_t extent : q.extent) {
-    Check(extent >= 1, ErrorCode::kUsage,
-          "full attention: {} is {}, every extent must be at least 1", name, ShapeText(q));
-  }
-  Check(std::isfinite(spec.scale), ErrorCode::kUsage, "full attention: scale {} is not finite",
-        spec.scale);
-  Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
-        "full attention: dropout {} is not in [0, 1)", spec.dropout.p);
-}
+constexpr AttentionCheck CheckCall{{"full attention"}};
 
 // What both directions ask of their arguments. Returns them as the tasks want them.
 template <class T>
 FullArguments CheckArguments(const FullSpec& spec, const QkvOf<T>& qkv, const KeyMask& mask,
                              const AttentionSavedOf<T>& saved) {
-  const auto& shape = qkv.q.extent;
-  CheckSpec(spec, qkv.q, "q");
-  CheckView(qkv.q, "q", shape);
-  CheckView(qkv.k, "k", shape);
-  CheckView(qkv.v, "v", shape);
-  CheckView(saved.out, "out", shape);
-  CheckView(saved.lse, "lse", {shape[0], shape[1], shape[2]});
-  if (!mask.empty()) CheckView(mask, "the key mask", {shape[0], shape[2]});
+  CheckCall.Separate(qkv, mask, saved);
+  CheckCall.Scale(spec.scale);
+  CheckCall.Dropout(spec.dropout);
   FullArguments args;
   args.plan = MakeFullPlan(spec, qkv.q, false);
   args.q = qkv.q;
@@ -83,22 +66,16 @@ FullArguments CheckArguments(const FullSpec& spec, const QkvOf<T>& qkv, const Ke
   args.out = saved.out;
   args.lse = saved.lse;
   args.delta = saved.delta;
-  if (!saved.delta.empty()) CheckView(saved.delta, "delta", {shape[0], shape[1], shape[2]});
   return args;
 }
 
 FullArguments CheckSharedArguments(const FullSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
                                    const SharedSaved& saved) {
-  const auto& shape = qkv.qk.extent;
-  CheckSpec(spec, qkv.qk, "qk");
+  CheckCall.Shared(qkv, mask, saved);
+  CheckCall.Scale(spec.scale);
+  CheckCall.Dropout(spec.dropout);
   Check(spec.scale == 0.0f, ErrorCode::kUsage,
         "full attention: scale {} in the shared form, which has its own: expected 0", spec.scale);
-  CheckView(qkv.qk, "qk", shape);
-  CheckView(qkv.v, "v", shape);
-  CheckView(saved.out, "out", shape);
-  CheckView(saved.max, "max", {shape[0], shape[1], shape[2]});
-  CheckView(saved.sum, "sum", {shape[0], shape[1], shape[2]});
-  if (!mask.empty()) CheckView(mask, "the key mask", {shape[0], shape[2]});
   FullArguments args;
   args.plan = MakeFullPlan(spec, qkv.qk, true);
   args.q = qkv.qk;
@@ -109,7 +86,6 @@ FullArguments CheckSharedArguments(const FullSpec& spec, const SharedQkv& qkv, c
   args.max = saved.max;
   args.sum = saved.sum;
   args.delta = saved.delta;
-  if (!saved.delta.empty()) CheckView(saved.delta, "delta", {shape[0], shape[1], shape[2]});
   return args;
 }
 
@@ -241,7 +217,7 @@ void CheckAndRunBackward(Context& context, const FullSpec& spec, const QkvOf<T>&
                          const KeyMask& mask, const AttentionSavedOf<T>& saved,
                          const View<const T, 4>& dout, const DQkv& gradients) {
   FullArguments args = CheckArguments(spec, qkv, mask, saved);
-  CheckView.Backward(dout, gradients, qkv.q.extent);
+  CheckCall.Backward(dout, gradients, qkv.q.extent);
   args.dout = dout;
   args.dq = gradients.dq;
   args.dk = gradients.dk;
@@ -283,9 +259,7 @@ void FullSharedBackward(Context& context, const FullSpec& spec, const SharedQkv&
                         const KeyMask& mask, const SharedSaved& saved,
                         const View<const float, 4>& dout, const DSharedQkv& gradients) {
   FullArguments args = CheckSharedArguments(spec, qkv, mask, saved);
-  CheckView(dout, "dout", qkv.qk.extent);
-  CheckView(gradients.dqk, "dqk", qkv.qk.extent);
-  CheckView(gradients.dv, "dv", qkv.qk.extent);
+  CheckCall.Backward(dout, gradients, qkv.qk.extent);
   args.dout = dout;
   args.dq = gradients.dqk;
   args.dk = gradients.dqk;

@@ -55,14 +55,10 @@ LshArguments CheckArguments(const LshSpec& spec, const SharedQkvOf<T>& qkv, cons
                             const SharedSavedOf<T>& saved) {
   const auto& shape = qkv.qk.extent;
   CheckLshInput(spec, qkv.qk, mask, spec.Hashes(shape[2]));
-  CheckLshView(qkv.v, "v", shape);
-  CheckLshView(saved.out, "out", shape);
-  CheckLshView(saved.max, "max", {shape[0], shape[1], shape[2]});
-  CheckLshView(saved.sum, "sum", {shape[0], shape[1], shape[2]});
-  Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
-        "LSH attention: dropout {} is not in [0, 1)", spec.dropout.p);
+  CheckLshCall.Shared(qkv, mask, saved);
+  CheckLshCall.Dropout(spec.dropout);
   if (spec.Hashes(shape[2])) {
-    CheckLshView(buckets, "buckets", {shape[0], shape[1], spec.rounds, shape[2]});
+    CheckLshCall(buckets, "buckets", {shape[0], shape[1], spec.rounds, shape[2]});
   }
   LshArguments args;
   args.plan = MakeLshPlan(spec, qkv.qk);
@@ -73,7 +69,6 @@ LshArguments CheckArguments(const LshSpec& spec, const SharedQkvOf<T>& qkv, cons
   args.max = saved.max;
   args.sum = saved.sum;
   args.delta = saved.delta;
-  if (!saved.delta.empty()) CheckLshView(saved.delta, "delta", {shape[0], shape[1], shape[2]});
   return args;
 }
 
@@ -326,9 +321,7 @@ void CheckAndRunBackward(Context& context, const LshSpec& spec, const SharedQkvO
                          const SharedSavedOf<T>& saved, const View<const T, 4>& dout,
                          const DSharedQkv& gradients) {
   LshArguments args = CheckArguments(spec, qkv, mask, buckets, saved);
-  CheckLshView(dout, "dout", qkv.qk.extent);
-  CheckLshView(gradients.dqk, "dqk", qkv.qk.extent);
-  CheckLshView(gradients.dv, "dv", qkv.qk.extent);
+  CheckLshCall.Backward(dout, gradients, qkv.qk.extent);
   args.dout = dout;
   args.gradients = gradients;
   RunBackward(context, spec, args, buckets);

@@ -2,13 +2,13 @@
 #pragma once
 
 #include "longspan/attention.h"
-#include "tensor/view_check.h"
+#include "ops/attention_call.h"
 
 namespace longspan {
 
 inline constexpr idx_t kMostLshRounds = 1024;
 
-inline constexpr ViewCheck CheckLshView{"LSH attention"};
+inline constexpr AttentionCheck CheckLshCall{{"LSH attention"}};
 
 // Throws on a spec out of range (kUsage; kLimit: more buckets than 16 bits number), an empty or
 // strided qk, and a mask of another shape. Rounds and buckets matter only when something is hashed.

@@ -30,11 +30,11 @@ void Hash(Context& context, const LshSpec& spec, const View<const T, 4>& qk, con
   CheckLshInput(spec, qk, mask, true);
   const idx_t B = qk.extent[0], H = qk.extent[1], tokens = qk.extent[2], D = qk.extent[3];
   const idx_t R = spec.rounds, columns = spec.RotationColumns();
-  CheckLshView(rotations, "rotations", {H, D, R, columns});
+  CheckLshCall(rotations, "rotations", {H, D, R, columns});
   Check(rotations.stride[2] == columns, ErrorCode::kUsage,
         "LSH attention: the rounds of rotations lie {} apart, expected {}", rotations.stride[2],
         columns);
-  CheckLshView(buckets, "buckets", {B, H, R, tokens});
+  CheckLshCall(buckets, "buckets", {B, H, R, tokens});
 
   LshHashArguments args;
   args.qk = qk;

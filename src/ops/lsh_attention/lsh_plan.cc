@@ -43,14 +43,11 @@ std::vector<idx_t> LshBucketFactors(idx_t tokens, idx_t chunk, idx_t max_positio
 template <class T>
 void CheckLshInput(const LshSpec& spec, const View<const T, 4>& qk, const KeyMask& mask,
                    bool hashes) {
-  for (const idx_t extent : qk.extent) {
-    Check(extent >= 1, ErrorCode::kUsage,
-          "LSH attention: qk is {}, every extent must be at least 1", ShapeText(qk));
-  }
-  CheckLshView(qk, "qk", qk.extent);
+  CheckLshCall.Extents("qk", qk.extent);
+  CheckLshCall(qk, "qk", qk.extent);
   Check(qk.extent[2] <= kMostTokens, ErrorCode::kLimit, "LSH attention: {} tokens are more than {}",
         qk.extent[2], kMostTokens);
-  if (!mask.empty()) CheckLshView(mask, "the key mask", {qk.extent[0], qk.extent[2]});
+  CheckLshCall.Tokens(mask, "the key mask", qk.extent);
   Check(spec.chunk >= 1 && spec.chunk <= kMostChunk, ErrorCode::kUsage,
         "LSH attention: chunk {} is not from 1 to {}", spec.chunk, kMostChunk);
   Check(spec.before >= 0 && spec.before <= kMostReach, ErrorCode::kUsage,
@@ -90,8 +87,8 @@ bool SortRound(const std::uint16_t* buckets, idx_t T, idx_t bucket_limit, std::i
 
 void LshSort(const View<const std::uint16_t, 2>& buckets, idx_t bucket_limit,
              const View<std::int32_t, 2>& order) {
-  CheckLshView(order, "the order", buckets.extent);
-  CheckLshView(buckets, "buckets", buckets.extent);
+  CheckLshCall(order, "the order", buckets.extent);
+  CheckLshCall(buckets, "buckets", buckets.extent);
   Check(bucket_limit >= 1 && bucket_limit <= kMostBuckets + 1 && buckets.extent[1] <= kMostTokens,
         ErrorCode::kUsage, "LSH attention: a sort of {} tokens in {} buckets, need 1 to {} buckets",
         buckets.extent[1], bucket_limit, kMostBuckets + 1);

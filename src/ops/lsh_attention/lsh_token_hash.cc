@@ -28,7 +28,7 @@ LshTokenHash::LshTokenHash(const LshSpec& spec, const LshRotations& rotations) :
   const idx_t H = rotations.extent[0], D = rotations.extent[1];
   const idx_t R = spec.rounds, columns = spec.RotationColumns();
   CheckLshInput(spec, View<const float, 4>(rotations.data, {1, H, 1, D}), {}, true);
-  CheckLshView(rotations, "rotations", {H, D, R, columns});
+  CheckLshCall(rotations, "rotations", {H, D, R, columns});
   stride_ = RoundUp(R * columns, kWidestVector);
   padded_ = Tensor({H, D, stride_});
   for (idx_t h = 0; h < H; ++h) {

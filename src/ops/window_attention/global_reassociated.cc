@@ -40,12 +40,12 @@ ReassociatedArguments CheckArguments(const WindowSpec& spec, const GlobalProject
   Check(x[2] >= 1, ErrorCode::kUsage, "window attention: x is {}, every extent must be at least 1",
         ShapeText(input.x));
   CheckWindowCall(spec, shape, "(B, H, T, D) of x and qg", roles, saved);
-  CheckWindowView(input.x, "x", x);
+  CheckWindow(input.x, "x", x);
   const idx_t width = shape[1] * shape[3];
-  CheckWindowView(input.wk, "wk", {width, x[2]});
-  CheckWindowView(input.wv, "wv", {width, x[2]});
-  if (!input.bk.empty()) CheckWindowView(input.bk, "bk", {width});
-  if (!input.bv.empty()) CheckWindowView(input.bv, "bv", {width});
+  CheckWindow(input.wk, "wk", {width, x[2]});
+  CheckWindow(input.wv, "wv", {width, x[2]});
+  if (!input.bk.empty()) CheckWindow(input.bk, "bk", {width});
+  if (!input.bv.empty()) CheckWindow(input.bv, "bv", {width});
   ReassociatedArguments args;
   args.globals = FindGlobalTokens(roles, shape[0]);
   CheckGlobalQueries(input.qg, "qg", shape, args.globals.most);
@@ -176,12 +176,12 @@ void CheckAndRunBackward(Context& context, const WindowSpec& spec,
                          const AttentionSavedOf<T>& saved, const View<const T, 4>& dout,
                          const DGlobalProjection& gradients) {
   ReassociatedArguments args = CheckArguments(spec, input, roles, saved, true);
-  CheckWindowView(dout, "dout", saved.out.extent);
-  CheckWindowView(gradients.dx, "dx", input.x.extent);
-  CheckWindowView(gradients.dqg, "dqg", input.qg.extent);
-  CheckWindowView(gradients.dwk, "dwk", input.wk.extent);
-  CheckWindowView(gradients.dwv, "dwv", input.wv.extent);
-  if (!gradients.dbv.empty()) CheckWindowView(gradients.dbv, "dbv", {input.wv.extent[0]});
+  CheckWindow(dout, "dout", saved.out.extent);
+  CheckWindow(gradients.dx, "dx", input.x.extent);
+  CheckWindow(gradients.dqg, "dqg", input.qg.extent);
+  CheckWindow(gradients.dwk, "dwk", input.wk.extent);
+  CheckWindow(gradients.dwv, "dwv", input.wv.extent);
+  if (!gradients.dbv.empty()) CheckWindow(gradients.dbv, "dbv", {input.wv.extent[0]});
   args.dout = dout;
   args.gradients = gradients;
   const ReassociatedPlan& plan = args.plan;

@@ -36,8 +36,8 @@ GlobalArguments CheckArguments(const WindowSpec& spec, const GlobalQkvOf<T>& qkv
                                bool backward) {
   const auto& shape = qkv.kg.extent;
   CheckWindowCall(spec, shape, "kg", roles, saved);
-  CheckWindowView(qkv.kg, "kg", shape);
-  CheckWindowView(qkv.vg, "vg", shape);
+  CheckWindow(qkv.kg, "kg", shape);
+  CheckWindow(qkv.vg, "vg", shape);
   GlobalArguments args;
   args.globals = FindGlobalTokens(roles, shape[0]);
   CheckGlobalQueries(qkv.qg, "qg", shape, args.globals.most);
@@ -107,10 +107,10 @@ void CheckAndRunBackward(Context& context, const WindowSpec& spec, const GlobalQ
                          const View<const T, 4>& dout, const DGlobalQkv& gradients) {
   GlobalArguments args = CheckArguments(spec, qkv, roles, saved, true);
   const auto& shape = qkv.kg.extent;
-  CheckWindowView(dout, "dout", shape);
-  CheckWindowView(gradients.dqg, "dqg", qkv.qg.extent);
-  CheckWindowView(gradients.dkg, "dkg", shape);
-  CheckWindowView(gradients.dvg, "dvg", shape);
+  CheckWindow(dout, "dout", shape);
+  CheckWindow(gradients.dqg, "dqg", qkv.qg.extent);
+  CheckWindow(gradients.dkg, "dkg", shape);
+  CheckWindow(gradients.dvg, "dvg", shape);
   args.dout = dout;
   args.gradients = gradients;
   const GlobalPlan& plan = args.plan;

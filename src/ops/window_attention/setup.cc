@@ -17,14 +17,11 @@ constexpr idx_t kLargeHead = 96, kHugeHead = 160;
 template <class T>
 void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, const char* name,
                      const TokenRoles& roles, const AttentionSavedOf<T>& saved) {
-  for (const idx_t extent : shape) {
-    Check(extent >= 1, ErrorCode::kUsage,
-          "window attention: {} is {}, every extent must be at least 1", name,
-          ShapeText(std::vector<idx_t>(shape.begin(), shape.end())));
-  }
-  CheckWindowView(saved.out, "out", shape);
-  CheckWindowView(saved.lse, "lse", {shape[0], shape[1], shape[2]});
-  if (!roles.empty()) CheckWindowView(roles, "the roles", {shape[0], shape[2]});
+  CheckWindow.Extents(name, shape);
+  CheckWindow.Outputs(saved, shape);
+  CheckWindow.Tokens(roles, "the roles", shape);
+  CheckWindow.Scale(spec.scale);
+  CheckWindow.Dropout(spec.dropout);
   Check(spec.left >= 0, ErrorCode::kUsage, "window attention: left {} is negative", spec.left);
   Check(spec.right >= 0, ErrorCode::kUsage, "window attention: right {} is negative", spec.right);
   Check(spec.dilation.empty() || static_cast<idx_t>(spec.dilation.size()) == shape[1],
@@ -33,10 +30,6 @@ void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, 
   for (const idx_t dilation : spec.dilation) {
     Check(dilation >= 1, ErrorCode::kUsage, "window attention: dilation {} is below 1", dilation);
   }
-  Check(std::isfinite(spec.scale), ErrorCode::kUsage, "window attention: scale {} is not finite",
-        spec.scale);
-  Check(spec.dropout.p >= 0.0f && spec.dropout.p < 1.0f, ErrorCode::kUsage,
-        "window attention: dropout {} is not in [0, 1)", spec.dropout.p);
 }
 
 template void CheckWindowCall(const WindowSpec&, const std::array<idx_t, 4>&, const char*,

@@ -8,12 +8,12 @@
 
 #include "base/arena.h"
 #include "longspan/attention.h"
+#include "ops/attention_call.h"
 #include "ops/window_attention/row_block.h"
-#include "tensor/view_check.h"
 
 namespace longspan {
 
-inline constexpr ViewCheck CheckWindowView{"window attention"};
+inline constexpr AttentionCheck CheckWindow{{"window attention"}};
 
 // Throws kUsage on a spec out of range, an extent below 1 in (B, H, T, D), and on roles, out and
 // lse of other shapes.
@@ -25,7 +25,7 @@ void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, 
 template <class T>
 void CheckGlobalQueries(const View<const T, 4>& view, const char* name,
                         const std::array<idx_t, 4>& shape, idx_t most) {
-  CheckWindowView(view, name, {shape[0], shape[1], view.extent[2], shape[3]});
+  CheckWindow(view, name, {shape[0], shape[1], view.extent[2], shape[3]});
   Check(view.extent[2] >= most, ErrorCode::kUsage,
         "window attention: {} has {} rows for {} global tokens", name, view.extent[2], most);
 }

@@ -121,9 +121,7 @@ WindowArguments CheckArguments(const WindowSpec& spec, const QkvOf<T>& qkv, cons
                                const AttentionSavedOf<T>& saved) {
   const auto& shape = qkv.q.extent;
   CheckWindowCall(spec, shape, "q", roles, saved);
-  CheckWindowView(qkv.q, "q", shape);
-  CheckWindowView(qkv.k, "k", shape);
-  CheckWindowView(qkv.v, "v", shape);
+  CheckWindow.Inputs(qkv);
   WindowArguments args;
   args.q = qkv.q;
   args.k = qkv.k;
@@ -232,7 +230,7 @@ void CheckAndRunBackward(Context& context, const WindowSpec& spec, const QkvOf<T
                          const TokenRoles& roles, const AttentionSavedOf<T>& saved,
                          const View<const T, 4>& dout, const DQkv& gradients) {
   WindowArguments args = CheckArguments(spec, qkv, roles, saved);
-  CheckWindowView.Backward(dout, gradients, qkv.q.extent);
+  CheckWindow.Backward(dout, gradients, qkv.q.extent);
   args.dout = dout;
   args.gradients = gradients;
   RunBackward(context, args);
