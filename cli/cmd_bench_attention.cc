@@ -1,6 +1,7 @@
 #include "cli/cmd_bench_attention.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/errors.h"
 #include "base/isa.h"
@@ -18,15 +19,20 @@ namespace longspan::cli {
 namespace {
 
 struct AttentionBenchCommand {
-  AttentionProblemOptions problem;
+  std::string kind = "full";
+  catalogue::ProblemOptions problem;
   std::string dtype = "f32", pass = "both", save;
   idx_t steps = 5;
   bool json = false;
 };
 
-// Flop of a visible (query, key) pair over D: scores and product forward; five products of the same
-// size backward, of which the scores' recomputation counts nothing.
-constexpr double kForwardFlop = 4.0, kBackwardFlop = 10.0;
+void SaveTensors(const std::string& file, const catalogue::AttentionProblem& problem) {
+  std::vector<io::TensorEntry> entries;
+  for (catalogue::NamedTensor& tensor : problem.Tensors()) {
+    entries.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape), tensor.data});
+  }
+  io::WriteSafetensors(file, entries);
+}
 
 int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
   Check(c.pass == "forward" || c.pass == "both", ErrorCode::kUsage,
@@ -36,12 +42,12 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
   const bool backward = c.pass == "both";
   Waiting timing("timing");
   Context context(threads);
-  AttentionProblemOptions options = c.problem;
+  catalogue::ProblemOptions options = c.problem;
   options.bf16 = c.dtype == "bf16";
-  const auto problem = MakeAttentionProblem(options);
-  const double error = problem->CheckRows(context, backward);
-  if (!c.save.empty()) io::WriteSafetensors(c.save, problem->Tensors());
-  const double flop = backward ? kForwardFlop + kBackwardFlop : kForwardFlop;
+  const auto problem = MakeBenchProblem(c.kind, options);
+  const double error = CheckBenchRows(context, *problem, backward, options.bf16);
+  if (!c.save.empty()) SaveTensors(c.save, *problem);
+  const double flop = catalogue::kForwardFlop + (backward ? catalogue::kBackwardFlop : 0.0);
   const double gflop = 1e-9 * flop * static_cast<double>(c.problem.head_size) * problem->Pairs();
   const auto peak = options.bf16 ? PeakOf::kBf16 : PeakOf::kFp32;
   const BenchTimes r = TimeBesidePeak(context, peak, gflop, c.steps, [&] {
@@ -51,7 +57,7 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
   timing.End();
   if (c.json) {
     nlohmann::ordered_json j;
-    j["kind"] = c.problem.kind;
+    j["kind"] = c.kind;
     j["pass"] = c.pass;
     j["dtype"] = c.dtype;
     if (options.bf16) j["bf16_path"] = Bf16PathName(ActiveBf16Path());
@@ -73,7 +79,7 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
       "{}\n{} attention{}, {} x {} heads x {} tokens x {}, {}: {:.4f} s (best {:.4f})\n"
       "{:.1f} useful GFLOP: {:.1f} GFLOP/s, {:.2f} of the peak of {:.1f}\n"
       "checked in double: 64 query rows{}; largest error {:.1e} of a row\n",
-      DescribeMachine(context, r), c.problem.kind,
+      DescribeMachine(context, r), c.kind,
       options.bf16 ? fmt::format(" in bf16 ({})", Bf16PathName(ActiveBf16Path())) : "",
       c.problem.batch, c.problem.heads, c.problem.tokens, c.problem.head_size,
       backward ? "forward and backward" : "forward", r.seconds, r.seconds_min, r.gflop, r.gflops(),
@@ -81,29 +87,59 @@ int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
   return 0;
 }
 
-void AddProblemOptions(CLI::App* command, AttentionProblemOptions* o) {
-  const auto option = [command](const char* name, auto& value, const char* text) {
+// "chunked", "chunked and lsh", "full, window, chunked or lsh".
+std::string InWords(const std::vector<std::string_view>& names, const char* last) {
+  std::string list;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const bool ends = i + 1 == names.size();
+    list += fmt::format("{}{}", i == 0 ? "" : ends ? fmt::format(" {} ", last) : ", ", names[i]);
+  }
+  return list;
+}
+
+std::string KindsThatUnderstand(std::string_view option) {
+  std::vector<std::string_view> names;
+  for (const catalogue::Mechanism* mechanism : catalogue::Mechanisms()) {
+    if (mechanism->Understands(option)) names.push_back(mechanism->name);
+  }
+  return InWords(names, "and");
+}
+
+void AddProblemOptions(CLI::App* command, AttentionBenchCommand* c) {
+  const auto option = [command](const char* name, auto& value, const std::string& text) {
     command->add_option(name, value, text)->capture_default_str();
   };
+  // Its text names the kinds that understand it at {}.
+  const auto setting = [&option](const char* name, auto& value, const char* text) {
+    option(name, value, fmt::format(fmt::runtime(text), KindsThatUnderstand(name)));
+  };
+  std::vector<std::string_view> kinds;
+  for (const catalogue::Mechanism* mechanism : catalogue::Mechanisms()) {
+    kinds.push_back(mechanism->name);
+  }
+  catalogue::ProblemOptions* o = &c->problem;
+  catalogue::MechanismSpec* spec = &o->spec;
   BeginGroup(command, "Mechanism");
-  option("--kind", o->kind, "Mechanism: full, window, chunked or lsh");
+  option("--kind", c->kind, fmt::format("Mechanism: {}", InWords(kinds, "or")));
   option("--batch", o->batch, "Number of rows");
   option("--tokens", o->tokens, "Length of a row in tokens");
   option("--heads", o->heads, "Number of heads");
   option("--head-dim", o->head_size, "Size of a head");
-  option("--window", o->window,
-         "Keys seen on each side by window attention, half of Longformer's attention_window");
-  option("--dilation", o->dilation, "Step from key to key of window attention");
-  option("--globals", o->globals, "Number of first tokens that are global in window attention");
-  option("--chunk", o->chunk, "Tokens of a chunk of chunked and lsh");
-  option("--before", o->before, "Chunks seen before the own one by chunked and lsh");
-  option("--after", o->after, "Chunks seen after the own one by chunked and lsh");
-  option("--rounds", o->rounds, "Hash rounds of lsh");
+  setting("--window", spec->window,
+          "Keys seen on each side by {} attention, half of Longformer's attention_window");
+  setting("--dilation", spec->dilation, "Step from key to key of {} attention");
+  setting("--globals", spec->globals, "Number of first tokens that are global in {} attention");
+  setting("--chunk", spec->chunk, "Tokens of a chunk of {}");
+  setting("--before", spec->before, "Chunks seen before the own one by {}");
+  setting("--after", spec->after, "Chunks seen after the own one by {}");
+  setting("--rounds", spec->rounds, "Hash rounds of {}");
   command
-      ->add_option("--buckets", o->buckets,
-                   "Buckets of lsh, an even number (default: by the rule of transformers)")
+      ->add_option("--buckets", spec->buckets,
+                   fmt::format("Buckets of {}, an even number (default: by the rule of "
+                               "transformers)",
+                               KindsThatUnderstand("--buckets")))
       ->check(CLI::Range(2, 65534));
-  command->add_flag("--causal", o->causal, "Hide keys behind the query");
+  command->add_flag("--causal", spec->causal, "Hide keys behind the query");
 }
 
 }  // namespace
@@ -112,7 +148,7 @@ void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action) 
   auto* command =
       bench->add_subcommand("attention", "Check one attention mechanism in double, then time it");
   const auto c = std::make_shared<AttentionBenchCommand>();
-  AddProblemOptions(command, &c->problem);
+  AddProblemOptions(command, c.get());
   command->add_option("--dtype", c->dtype, "Precision: f32 or bf16")->capture_default_str();
   BeginGroup(command, heading::kOutput);
   command->add_option("--pass", c->pass, "Passes to time: forward or both")->capture_default_str();

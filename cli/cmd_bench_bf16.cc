@@ -26,13 +26,12 @@ struct PathTimes {
 // Window attention of 4,096 tokens on one path, forward and backward, checked before it is timed.
 PathTimes TimePath(Context& context, Bf16Path path, idx_t tokens, idx_t steps) {
   ForceBf16Path(path);
-  AttentionProblemOptions options;
-  options.kind = "window";
+  catalogue::ProblemOptions options;
   options.tokens = tokens;
   options.bf16 = true;
-  const auto problem = MakeAttentionProblem(options);
-  problem->CheckRows(context, true);
-  constexpr double kFlop = 14.0;  // of a (query, key) pair over D, both passes
+  const auto problem = MakeBenchProblem("window", options);
+  CheckBenchRows(context, *problem, true, options.bf16);
+  constexpr double kFlop = catalogue::kForwardFlop + catalogue::kBackwardFlop;
   const double gflop = 1e-9 * kFlop * static_cast<double>(options.head_size) * problem->Pairs();
   const BenchTimes times = TimeBesidePeak(context, PeakOf::kBf16, gflop, steps, [&] {
     problem->Forward(context);

@@ -96,9 +96,7 @@ GridSheet Overview(const PatternCommand& command) {
 GridSheet MakePatternSheet(const PatternCommand& command) {
   if (command.kind == kOverviewKind) return Overview(command);
   const bool gallery = command.given.empty();
-  // Shape options without --kind mean the first kind.
-  const std::string_view name =
-      command.kind.empty() ? PatternKinds().front().name : std::string_view(command.kind);
+  const std::string_view name = command.kind.empty() ? kUsualKind : std::string_view(command.kind);
   const PatternKind& kind = FindPatternKind(name);
   for (const std::string& option : command.given) {
     const auto known = std::find(kind.options.begin(), kind.options.end(), option);

@@ -4,20 +4,63 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/errors.h"
+#include "catalogue/mechanism.h"
 #include "cli/visual/pattern_kinds.h"
 
 namespace longspan::cli {
 namespace {
 
-constexpr idx_t kMostTokens = 2048;  // cells are tokens^2, and so is the identity of values
+// The mechanism's own drawing, or plain cells.
+PatternKind KindOf(const catalogue::Mechanism& mechanism) {
+  PatternKind kind;
+  kind.name = mechanism.name;
+  kind.summary = mechanism.summary;
+  kind.options = CommonPatternOptions();
+  for (const auto* options : {&mechanism.options, &mechanism.picture_options}) {
+    kind.options.insert(kind.options.end(), options->begin(), options->end());
+  }
+  for (const PatternDrawing& drawing :
+       {ChunkedDrawing(), FullDrawing(), LshDrawing(), WindowDrawing()}) {
+    if (drawing.mechanism != mechanism.name) continue;
+    kind.groups = drawing.groups;
+    kind.panels = drawing.panels;
+    kind.gallery = drawing.gallery;
+    kind.causal = drawing.causal;
+    return kind;
+  }
+  const auto panel = [&mechanism](Context& context, const PatternOptions& options) {
+    return PlainPanel(options, mechanism.weights(context, mechanism, options));
+  };
+  kind.groups = PlainGroups;
+  kind.panels = [panel](Context& context, const PatternOptions& options) {
+    return std::vector<GridPanel>{panel(context, options)};
+  };
+  kind.gallery = [panel](Context& context) {
+    PatternOptions causal, both;
+    both.causal = false;
+    return std::vector<GridPanel>{panel(context, causal), panel(context, both)};
+  };
+  return kind;
+}
+
+std::vector<PatternKind> MakePatternKinds() {
+  std::vector<PatternKind> kinds;
+  for (const catalogue::Mechanism* mechanism : catalogue::Mechanisms()) {
+    kinds.push_back(KindOf(*mechanism));
+  }
+  std::sort(kinds.begin(), kinds.end(),
+            [](const PatternKind& a, const PatternKind& b) { return a.name < b.name; });
+  kinds.push_back(LongformerSheet());
+  return kinds;
+}
 
 }  // namespace
 
 std::span<const PatternKind> PatternKinds() {
-  static const std::vector<PatternKind> kinds = {ChunkedPattern(), FullPattern(), LshPatternKind(),
-                                                 WindowPattern(), LongformerPattern()};
+  static const std::vector<PatternKind> kinds = MakePatternKinds();
   return kinds;
 }
 
@@ -31,22 +74,13 @@ const PatternKind& FindPatternKind(std::string_view name) {
   Fail(ErrorCode::kUsage, "pattern: no kind '{}'; there are: {}", name, fmt::join(names, ", "));
 }
 
-bool IsPadding(const PatternOptions& options, idx_t key) {
-  return key < options.pad_left || key >= options.tokens - options.pad_right;
+std::vector<std::string_view> CommonPatternOptions() {
+  return {"--tokens", "--pad-left", "--pad-right", "--causal"};
 }
 
 std::string PaddingNote(const PatternOptions& options) {
   if (options.pad_left + options.pad_right == 0) return {};
   return fmt::format(", padding {} + {}", options.pad_left, options.pad_right);
-}
-
-void CheckPatternSize(const PatternOptions& options) {
-  Check(options.tokens >= 1 && options.tokens <= kMostTokens, ErrorCode::kUsage,
-        "pattern: {} tokens, can draw from 1 to {}", options.tokens, kMostTokens);
-  Check(options.pad_left >= 0 && options.pad_right >= 0 &&
-            options.pad_left + options.pad_right <= options.tokens,
-        ErrorCode::kUsage, "pattern: padding of {} and {} does not fit into {} tokens",
-        options.pad_left, options.pad_right, options.tokens);
 }
 
 GridPanel SquarePanel(const PatternOptions& options, std::vector<float> weights) {
@@ -63,21 +97,38 @@ GridPanel SquarePanel(const PatternOptions& options, std::vector<float> weights)
   return panel;
 }
 
-PatternProblem::PatternProblem(const PatternOptions& options)
-    : shape{1, 1, options.tokens, options.tokens},
-      padded(options.pad_left + options.pad_right > 0) {
-  CheckPatternSize(options);
-  const auto tokens = static_cast<std::size_t>(options.tokens);
-  for (auto* square : {&zeros, &values, &out}) square->resize(tokens * tokens);
-  for (auto* row : {&lse, &max, &sum}) row->resize(tokens);
-  for (std::size_t token = 0; token < tokens; ++token) {
-    values[token * tokens + token] = 1;
-    exists.push_back(IsPadding(options, static_cast<idx_t>(token)) ? 0 : 1);
-  }
+// ---- plain cells --------------------------------------------------------------------------------
+
+namespace {
+
+// Order of PlainGroups().
+enum PlainCell : std::uint8_t { kPlainItself, kPlainOther, kPlainUnguided };
+
+}  // namespace
+
+std::vector<GridGroup> PlainGroups() {
+  return {{"the token itself", Rgb(0x0b2f4f), '#'},
+          {"another token", Rgb(0x56b4e9), 'o'},
+          {"no key is allowed: all of them, equally", Rgb(0x7a828f), 'x'}};
 }
 
-KeyMask PatternProblem::Mask() const {
-  return padded ? KeyMask(exists.data(), {1, shape[2]}) : KeyMask();
+GridPanel PlainPanel(const PatternOptions& options, std::vector<float> weights) {
+  GridPanel panel = SquarePanel(options, std::move(weights));
+  panel.title = options.causal ? "Causal" : "Bidirectional";
+  for (idx_t query = 0; query < options.tokens; ++query) {
+    const auto row = static_cast<std::size_t>(query * options.tokens);
+    bool unguided = false;  // the kernel weighs a key that nothing allows: the row had none
+    for (idx_t key = 0; key < options.tokens; ++key) {
+      const bool itself = options.shared && key == query;
+      const bool allowed = !IsPadding(options, key) && !(options.causal && key > query);
+      unguided |= panel.weight[row + static_cast<std::size_t>(key)] != 0 && !allowed && !itself;
+    }
+    for (idx_t key = 0; key < options.tokens; ++key) {
+      panel.group[row + static_cast<std::size_t>(key)] =
+          unguided ? kPlainUnguided : (query == key ? kPlainItself : kPlainOther);
+    }
+  }
+  return panel;
 }
 
 }  // namespace longspan::cli

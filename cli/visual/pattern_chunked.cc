@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "base/math.h"
+#include "catalogue/mechanism.h"
 #include "cli/visual/pattern_kinds.h"
 
 namespace longspan::cli {
@@ -25,7 +25,8 @@ ChunkedCell ChunkedGroup(const PatternOptions& options, idx_t query, idx_t key) 
 
 GridPanel ChunkedPanel(Context& context, const PatternOptions& options) {
   const idx_t tokens = options.tokens;
-  GridPanel panel = SquarePanel(options, ChunkedWeights(context, options));
+  GridPanel panel =
+      SquarePanel(options, SeparateWeights(context, catalogue::ChunkedMechanism(), options));
   panel.title =
       fmt::format("{}, chunks of {}", options.causal ? "Causal" : "Bidirectional", options.chunk);
   panel.note += fmt::format(", look-back {}", options.before);
@@ -81,25 +82,8 @@ std::vector<GridGroup> ChunkedGroups() {
 
 }  // namespace
 
-std::vector<float> ChunkedWeights(Context& context, const PatternOptions& options) {
-  PatternProblem problem(options);
-  ChunkedSpec spec;
-  spec.chunk = options.chunk;
-  spec.before = options.before;
-  spec.after = options.after;
-  spec.causal = options.causal;
-  ChunkedForward(context, spec, {problem.Zeros(), problem.Zeros(), problem.Values()},
-                 problem.Mask(), {problem.Out(), problem.Row(problem.lse)});
-  return problem.out;
-}
-
-PatternKind ChunkedPattern() {
-  return {"chunked",
-          "Reformer's local attention: a chunk sees itself and its neighbours",
-          {"--tokens", "--pad-left", "--pad-right", "--causal", "--chunk", "--before", "--after"},
-          ChunkedGroups,
-          ChunkedPanels,
-          ChunkedGallery};
+PatternDrawing ChunkedDrawing() {
+  return {"chunked", ChunkedGroups, ChunkedPanels, ChunkedGallery};
 }
 
 }  // namespace longspan::cli

@@ -1,51 +1,45 @@
-// The kinds of patterns, one file each, and what they share.
+// How mechanisms are drawn, one file each where there is more to show than cells, and what these
+// files share.
 #pragma once
 
-#include <array>
-#include <cstdint>
+#include <string>
 #include <vector>
 
 #include "cli/visual/pattern.h"
-#include "longspan/attention.h"
 
 namespace longspan::cli {
 
-PatternKind ChunkedPattern();
-PatternKind FullPattern();
-PatternKind LshPatternKind();
-PatternKind WindowPattern();
-PatternKind LongformerPattern();
+// The drawing of one mechanism of the catalogue.
+struct PatternDrawing {
+  std::string_view mechanism;
+  std::vector<GridGroup> (*groups)();
+  std::vector<GridPanel> (*panels)(Context& context, const PatternOptions& options);
+  std::vector<GridPanel> (*gallery)(Context& context);
+  bool causal = true;  // unless the command line says otherwise
+};
+PatternDrawing ChunkedDrawing();
+PatternDrawing FullDrawing();
+PatternDrawing LshDrawing();
+PatternDrawing WindowDrawing();
 
-// Full attention is a panel of Longformer's sheet too, whose groups begin with these.
-std::vector<GridGroup> FullGroups();
+// A sheet of several mechanisms.
+PatternKind LongformerSheet();
+
+// Groups of cells for mechanisms without a drawing of their own; others' may begin with these.
+std::vector<GridGroup> PlainGroups();
+// A panel of (T, T) weights in these groups.
+GridPanel PlainPanel(const PatternOptions& options, std::vector<float> weights);
+
+// Full attention is a panel of Longformer's sheet too.
 GridPanel FullPanel(Context& context, const PatternOptions& options);
+
+// Options that every mechanism's picture understands.
+std::vector<std::string_view> CommonPatternOptions();
 
 // ", padding 5 + 3" for a panel's note; empty without padding.
 std::string PaddingNote(const PatternOptions& options);
 
-// Throws kUsage when the number of tokens or their padding cannot be drawn.
-void CheckPatternSize(const PatternOptions& options);
-
-bool IsPadding(const PatternOptions& options, idx_t key);
-
 // A panel of tokens x tokens cells whose padding is shaded: visible where weights are not 0.
 GridPanel SquarePanel(const PatternOptions& options, std::vector<float> weights);
-
-// One head of `tokens` tokens with one-hot values, head size = tokens, as the kernels take it.
-struct PatternProblem {
-  explicit PatternProblem(const PatternOptions& options);
-  View<const float, 4> Zeros() const { return {zeros.data(), shape}; }
-  View<const float, 4> Values() const { return {values.data(), shape}; }
-  View<float, 4> Out() { return {out.data(), shape}; }
-  View<float, 3> Row(std::vector<float>& numbers) const {
-    return {numbers.data(), {1, 1, shape[2]}};
-  }
-  KeyMask Mask() const;
-
-  std::array<idx_t, 4> shape;
-  std::vector<float> zeros, values, out, lse, max, sum;
-  std::vector<std::uint8_t> exists;
-  bool padded;
-};
 
 }  // namespace longspan::cli

@@ -11,12 +11,22 @@
 #include <set>
 #include <string>
 
+#include "catalogue/full.h"
+#include "catalogue/lsh.h"
+#include "catalogue/mechanism.h"
+#include "catalogue/window.h"
 #include "cli/visual/cmd_pattern.h"
 #include "longspan/error.h"
 #include "ops/window_attention/window_attention_ref.h"
 
 namespace longspan::cli {
 namespace {
+
+using catalogue::LshPattern;
+
+std::vector<float> ChunkedWeights(Context& context, const PatternOptions& options) {
+  return SeparateWeights(context, catalogue::ChunkedMechanism(), options);
+}
 
 // The kernel's cells as the formula says them, by chunks: query i of chunk c sees key j when
 // j's chunk is one of c - before .. c + after around the ring of chunks, j exists, and j <= i when

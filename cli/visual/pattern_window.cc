@@ -4,17 +4,17 @@
 
 #include <algorithm>
 
-#include "base/errors.h"
+#include "catalogue/window.h"
 #include "cli/visual/pattern_kinds.h"
 
 namespace longspan::cli {
 namespace {
 
-// Order of WindowGroups(); those before kInWindow are FullGroups().
+// Order of WindowGroups(); those before kInWindow are PlainGroups().
 enum WindowCell : std::uint8_t { kWindowItself = 0, kInWindow = 3, kThroughGlobal = 4 };
 
 std::vector<GridGroup> WindowGroups() {
-  std::vector<GridGroup> groups = FullGroups();
+  std::vector<GridGroup> groups = PlainGroups();
   groups.push_back({"in the window", Rgb(0x009e73), 'w'});
   groups.push_back({"a global token sees or is seen", Rgb(0xd55e00), 'G'});
   return groups;
@@ -89,85 +89,25 @@ std::vector<GridPanel> LongformerGallery(Context& context) {
   return LongformerPanels(context, options);
 }
 
-void CheckWindowOptions(const PatternOptions& options) {
-  CheckPatternSize(options);
-  Check(options.window >= 0, ErrorCode::kUsage, "pattern: window {} is negative", options.window);
-  Check(options.dilation.value_or(1) >= 1, ErrorCode::kUsage, "pattern: dilation {} is below 1",
-        options.dilation.value_or(1));
-}
-
 }  // namespace
 
-std::vector<std::uint8_t> WindowRoles(const PatternOptions& options) {
-  CheckPatternSize(options);
-  const idx_t exist = options.tokens - options.pad_left - options.pad_right;
-  const idx_t globals = options.globals.value_or(0);
-  Check(globals >= 0 && globals <= exist, ErrorCode::kUsage,
-        "pattern: {} global tokens, can draw from 0 to {}, the tokens that are not padding",
-        globals, exist);
-  std::vector<std::uint8_t> roles;
-  for (idx_t token = 0; token < options.tokens; ++token) {
-    const bool global = token >= options.pad_left && token < options.pad_left + globals;
-    roles.push_back(global ? kGlobalToken : IsPadding(options, token) ? kHiddenToken : kLocalToken);
+PatternDrawing WindowDrawing() {
+  return {"window", WindowGroups, WindowPanels, WindowGallery, false};
+}
+
+PatternKind LongformerSheet() {
+  PatternKind sheet;
+  sheet.name = "longformer";
+  sheet.summary = "figure 2 of Longformer's paper: full, window, dilated, global + window";
+  sheet.options = CommonPatternOptions();
+  for (const char* option : {"--window", "--dilation", "--globals", "--global-at"}) {
+    sheet.options.push_back(option);
   }
-  for (const idx_t token : options.global_at) {
-    Check(token >= 0 && token < options.tokens, ErrorCode::kUsage,
-          "pattern: global token {}, tokens are numbered from 0 to {}", token, options.tokens - 1);
-    Check(!IsPadding(options, token), ErrorCode::kUsage, "pattern: global token {} is padding",
-          token);
-    roles[static_cast<std::size_t>(token)] = kGlobalToken;
-  }
-  return roles;
-}
-
-std::vector<float> WindowWeights(Context& context, const PatternOptions& options) {
-  CheckWindowOptions(options);
-  PatternProblem problem(options);
-  WindowSpec spec;
-  spec.left = spec.right = options.window;
-  spec.dilation = {options.dilation.value_or(1)};
-  spec.causal = options.causal;
-  const std::vector<std::uint8_t> numbers = WindowRoles(options);
-  const TokenRoles roles(numbers.data(), {1, options.tokens});
-  WindowForward(context, spec, {problem.Zeros(), problem.Zeros(), problem.Values()}, roles,
-                {problem.Out(), problem.Row(problem.lse)});
-  const idx_t globals = LargestGlobalCount(roles);
-  if (globals > 0) {
-    const View<const float, 4> queries(problem.zeros.data(), {1, 1, globals, options.tokens});
-    GlobalForward(context, spec, {queries, problem.Zeros(), problem.Values()}, roles,
-                  {problem.Out(), problem.Row(problem.lse)});
-  }
-  return problem.out;
-}
-
-namespace {
-
-// Of both kinds.
-PatternKind KindOfWindows(const char* name, const char* summary,
-                          std::vector<GridPanel> (*panels)(Context&, const PatternOptions&),
-                          std::vector<GridPanel> (*gallery)(Context&)) {
-  return {name,
-          summary,
-          {"--tokens", "--pad-left", "--pad-right", "--causal", "--window", "--dilation",
-           "--globals", "--global-at"},
-          WindowGroups,
-          panels,
-          gallery,
-          false};
-}
-
-}  // namespace
-
-PatternKind WindowPattern() {
-  return KindOfWindows("window",
-                       "Longformer's attention: a window around each token, and global tokens",
-                       WindowPanels, WindowGallery);
-}
-
-PatternKind LongformerPattern() {
-  return KindOfWindows("longformer",
-                       "figure 2 of Longformer's paper: full, window, dilated, global + window",
-                       LongformerPanels, LongformerGallery);
+  sheet.groups = WindowGroups;
+  sheet.panels = LongformerPanels;
+  sheet.gallery = LongformerGallery;
+  sheet.causal = false;
+  return sheet;
 }
 
 }  // namespace longspan::cli
