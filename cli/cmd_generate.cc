@@ -123,6 +123,7 @@ class Generation {
         model_(Load(c_, &warnings_)) {
     TellNotes(warnings_);
     c_.options.cache = !c_.no_cache;
+    model_.MakeDecoder(c_.options.cache);  // says what cannot be decoded before anything is written
     Check(tokenizer_->vocabulary() <= model_.config().vocab_size, ErrorCode::kFormat,
           "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
           tokenizer_->vocabulary(), model_.config().vocab_size);

@@ -4,7 +4,7 @@
 #include <array>
 #include <iterator>
 
-#include "base/errors.h"
+#include "model/catalogued_mechanism.h"
 #include "model/separate_mechanism.h"
 #include "model/shared_mechanism.h"
 
@@ -22,12 +22,12 @@ constexpr AttentionKind kAttentionKinds[] = {
 
 }  // namespace
 
-const AttentionKind& AttentionKindOf(LayerKind kind) {
+AttentionKind AttentionKindOf(LayerKind kind) {
   const auto* found = std::find_if(std::begin(kAttentionKinds), std::end(kAttentionKinds),
                                    [&](const AttentionKind& row) { return row.kind == kind; });
-  Check(found != std::end(kAttentionKinds), ErrorCode::kUsage,
-        "model: attention layers of kind {} are not known", static_cast<int>(kind));
-  return *found;
+  if (found != std::end(kAttentionKinds)) return *found;
+  return {kind, kSeparateProjections, false, &ReformerConfig::local_dropout,
+          MakeCataloguedMechanism};
 }
 
 }  // namespace longspan

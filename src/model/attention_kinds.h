@@ -16,10 +16,10 @@ struct AttentionKind {
   std::span<const std::string_view> projections;
   bool shares_keys;                 // queries serve as keys: the projections are query-key, value
   double ReformerConfig::*dropout;  // of the attention's probabilities
-  std::unique_ptr<AttentionMechanism> (*make)(const ReformerConfig& config);
+  std::unique_ptr<AttentionMechanism> (*make)(const ReformerConfig& config, LayerKind kind);
 };
 
-// The row of a kind.
-const AttentionKind& AttentionKindOf(LayerKind kind);
+// The row of a kind. Mechanisms of the catalogue share one. kUsage for one that there is not.
+AttentionKind AttentionKindOf(LayerKind kind);
 
 }  // namespace longspan

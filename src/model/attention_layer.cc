@@ -137,8 +137,8 @@ double AttentionLayer::BackwardFlop(idx_t rows, idx_t tokens) const {
 std::unique_ptr<AttentionLayer> MakeAttention(const ReformerConfig& config, LayerKind kind,
                                               const std::string& prefix,
                                               ParameterTable& parameters) {
-  const AttentionKind& row = AttentionKindOf(kind);
-  return std::make_unique<AttentionLayer>(config, row, prefix, row.make(config), parameters);
+  const AttentionKind row = AttentionKindOf(kind);
+  return std::make_unique<AttentionLayer>(config, row, prefix, row.make(config, kind), parameters);
 }
 
 }  // namespace longspan

@@ -260,7 +260,7 @@ template class ProjectionPass<bfloat16>;
 AttentionWeights AttentionLayerWeights(const ReformerConfig& config, LayerKind kind,
                                        const std::string& prefix,
                                        const ParameterTable& parameters) {
-  const auto& names = AttentionKindOf(kind).projections;
+  const auto names = AttentionKindOf(kind).projections;
   return {
       {parameters.vector(prefix + "layer_norm.weight"),
        parameters.vector(prefix + "layer_norm.bias"), static_cast<float>(config.layer_norm_eps)},

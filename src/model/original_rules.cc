@@ -16,7 +16,7 @@ struct Chunks {
 
   explicit Chunks(const ReformerConfig& config) {
     for (const LayerKind kind : config.layers) {
-      const idx_t chunk = kind == LayerKind::kLocal ? config.local_chunk : config.lsh_chunk;
+      const idx_t chunk = kind == LayerKind::kLsh ? config.lsh_chunk : config.local_chunk;
       multiple = std::lcm(multiple, chunk);
       smallest = std::min(smallest, chunk);
     }
@@ -27,6 +27,13 @@ struct Chunks {
 bool Hashes(const ReformerConfig& config, idx_t tokens) {
   return tokens > config.lsh_chunk &&
          std::count(config.layers.begin(), config.layers.end(), LayerKind::kLsh) > 0;
+}
+
+void CheckKinds(const ReformerConfig& config) {
+  for (const LayerKind kind : config.layers) {
+    Check(kind == LayerKind::kLocal || kind == LayerKind::kLsh, ErrorCode::kUsage,
+          "strict: attn_layers has '{}', which the original does not know", kind.name());
+  }
 }
 
 void CheckTraining(const ReformerConfig& c, const ReformerBatch& batch) {
@@ -54,6 +61,7 @@ idx_t PaddedTokens(const ReformerConfig& config, idx_t tokens) {
 }
 
 void CheckOriginalRules(const ReformerConfig& c, const ReformerBatch& batch, bool training) {
+  CheckKinds(c);
   if (training) CheckTraining(c, batch);
   const idx_t padded = PaddedTokens(c, batch.tokens);
   Check(padded <= c.longest(), ErrorCode::kUsage,

@@ -6,9 +6,11 @@
 #include "base/errors.h"
 #include "base/limits.h"
 #include "base/math.h"
+#include "catalogue/mechanism.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "io/policy.h"
+#include "model/catalogued_mechanism.h"
 #include "model/weight_heads.h"
 #include "ops/feed_forward/feed_forward.h"
 
@@ -42,6 +44,15 @@ HeadKind ReformerHeadIn(const json& object, std::string_view source,
   return ParseHead(object, source, kReformerHeads, rules, weights, HeadKind::kCausalLm);
 }
 
+LayerKind KindNamed(const std::string& name, std::string_view source) {
+  for (const LayerKind kind : {LayerKind::kLocal, LayerKind::kLsh}) {
+    if (name == kind.name()) return kind;
+  }
+  Check(IsCatalogued(name), ErrorCode::kFormat, "{}: attn_layers has '{}', need {}", source,
+        io::Escape(name), LayerKindNames());
+  return LayerKind(catalogue::FindMechanism(name)->name);
+}
+
 std::vector<LayerKind> ParseLayers(const json& object, std::string_view source) {
   const auto names = io::GetStringList(
       object, "attn_layers",
@@ -50,9 +61,7 @@ std::vector<LayerKind> ParseLayers(const json& object, std::string_view source) 
         "{}: attn_layers has {} entries, need 1 to {}", source, names.size(), limits::kLayers);
   std::vector<LayerKind> layers;
   for (const std::string& name : names) {
-    Check(name == "local" || name == "lsh", ErrorCode::kFormat,
-          "{}: attn_layers has '{}', need 'local' or 'lsh'", source, io::Escape(name));
-    layers.push_back(name == "local" ? LayerKind::kLocal : LayerKind::kLsh);
+    layers.push_back(KindNamed(name, source));
   }
   // `transformers` puts the length of attn_layers in its place: another number says that somebody
   // meant another model.
@@ -196,7 +205,8 @@ void CheckHead(std::string_view source, const ReformerConfig& c) {
   if (c.head == HeadKind::kCausalLm) {
     Check(c.is_decoder, ErrorCode::kFormat,
           "{}: a ReformerModelWithLMHead needs is_decoder true, it is false", source);
-    const bool local = std::count(c.layers.begin(), c.layers.end(), LayerKind::kLocal) > 0;
+    const bool local = std::count(c.layers.begin(), c.layers.end(), LayerKind::kLsh) <
+                       static_cast<std::ptrdiff_t>(c.layers.size());
     const bool lsh = std::count(c.layers.begin(), c.layers.end(), LayerKind::kLsh) > 0;
     Check((!local || c.local_after == 0) && (!lsh || c.lsh_after == 0), ErrorCode::kFormat,
           "{}: a language model cannot look ahead: local_num_chunks_after is {} and "
@@ -285,7 +295,7 @@ ReformerConfig LoadReformerConfig(const ModelFolder& folder) {
 std::string ToJson(const ReformerConfig& c) {
   std::vector<std::string> layers;
   for (const LayerKind kind : c.layers) {
-    layers.emplace_back(kind == LayerKind::kLocal ? "local" : "lsh");
+    layers.emplace_back(kind.name());
   }
   json o = json::object();
   o["model_type"] = "reformer";
@@ -350,7 +360,7 @@ std::uint64_t ParameterCount(const ReformerConfig& c) {
                ? u(c.axial_shape[0]) * u(c.axial_dims[0]) + u(c.axial_shape[1]) * u(c.axial_dims[1])
                : u(c.max_positions) * channels;
   for (const LayerKind kind : c.layers) {
-    const std::uint64_t projections = kind == LayerKind::kLocal ? 4 : 3;
+    const std::uint64_t projections = kind == LayerKind::kLsh ? 3 : 4;
     count += projections * channels * width + 2 * channels;  // attention
     count += 2 * channels * u(c.feed_forward_size) + u(c.feed_forward_size) + 3 * channels;
   }

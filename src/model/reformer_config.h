@@ -15,7 +15,22 @@
 
 namespace longspan {
 
-enum class LayerKind { kLocal, kLsh };
+// The attention of a layer, by its name in attn_layers: "local", "lsh", or a mechanism of the
+// catalogue (model/catalogued_mechanism.h), which only longspan knows.
+class LayerKind {
+ public:
+  static const LayerKind kLocal, kLsh;
+
+  // `name` must live as long as the program.
+  constexpr explicit LayerKind(std::string_view name) : name_(name) {}
+  constexpr std::string_view name() const { return name_; }
+  friend constexpr bool operator==(const LayerKind&, const LayerKind&) = default;
+
+ private:
+  std::string_view name_;
+};
+inline constexpr LayerKind LayerKind::kLocal{"local"};
+inline constexpr LayerKind LayerKind::kLsh{"lsh"};
 
 // The attention that the same weights are used with: that of attn_layers (LSH and local), full,
 // chunks of the text in every layer, or full in LSH layers only. LSH layers always have their

@@ -64,7 +64,7 @@ class DecodeReference {
  private:
   using RoundBuckets = std::vector<std::vector<idx_t>>;  // [h R + r][token]
   struct Layer {
-    LayerKind kind;
+    LayerKind kind = LayerKind::kLocal;
     LshSpec spec;
     bool can_hash = false, bucketed = false;
     std::vector<Row> states;

@@ -408,7 +408,7 @@ TEST(Choice, MoreRoundsComeCloserToFullAttention) {
 TEST(Choice, WorkCountsThePairsThatAreSeen) {
   const auto gflop = [](AttentionChoice choice, idx_t rounds, idx_t tokens) {
     ReformerConfig config = LshOnlyConfig();
-    config.layers.resize(1);
+    config.layers = {config.layers[0]};
     config.attention = choice;
     config.num_hashes = rounds;
     return Reformer(config).ForwardGflop(1, tokens);

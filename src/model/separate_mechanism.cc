@@ -1,28 +1,9 @@
 #include "model/separate_mechanism.h"
 
+#include "model/separate_views.h"
+
 namespace longspan {
 namespace {
-
-// The arguments of attention functions, views of a call's tensors: projected is (N, 3 H D) with
-// query, key, value; the one statistic is lse.
-constexpr idx_t kSeparateStatistics = 1;
-
-template <class T>
-QkvOf<T> SeparateInputs(const AttentionTensorsOf<T>& t) {
-  return {t.Input(0), t.Input(1), t.Input(2)};
-}
-template <class T>
-AttentionSavedOf<T> SeparateSavedViews(const AttentionTensorsOf<T>& t) {
-  AttentionSavedOf<T> saved;
-  saved.out = t.Out();
-  saved.lse = t.statistics[0];
-  saved.delta = t.delta;
-  return saved;
-}
-template <class T>
-DQkv SeparateGradients(const AttentionTensorsOf<T>& t, const View<float, 2>& dprojected) {
-  return {t.Part(dprojected, 0), t.Part(dprojected, 1), t.Part(dprojected, 2)};
-}
 
 class ChunkedMechanism final : public AttentionMechanism {
  public:
@@ -105,7 +86,8 @@ ChunkedSpec LocalSpec(const ReformerConfig& config) {
   return spec;
 }
 
-std::unique_ptr<AttentionMechanism> MakeSeparateMechanism(const ReformerConfig& config) {
+std::unique_ptr<AttentionMechanism> MakeSeparateMechanism(const ReformerConfig& config,
+                                                          LayerKind /*kind*/) {
   if (config.attention == AttentionChoice::kFull) return std::make_unique<FullMechanism>(config);
   return std::make_unique<ChunkedMechanism>(config);
 }

@@ -11,7 +11,8 @@ namespace longspan {
 
 // Chunks of the text, or full attention, as config.attention says. Projections are query, key,
 // value.
-std::unique_ptr<AttentionMechanism> MakeSeparateMechanism(const ReformerConfig& config);
+std::unique_ptr<AttentionMechanism> MakeSeparateMechanism(const ReformerConfig& config,
+                                                          LayerKind kind);
 
 // The spec of the config's local layers.
 ChunkedSpec LocalSpec(const ReformerConfig& config);

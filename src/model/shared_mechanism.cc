@@ -237,7 +237,8 @@ void DrawRotations(const ReformerConfig& config, std::uint64_t key,
   }
 }
 
-std::unique_ptr<AttentionMechanism> MakeSharedMechanism(const ReformerConfig& config) {
+std::unique_ptr<AttentionMechanism> MakeSharedMechanism(const ReformerConfig& config,
+                                                        LayerKind /*kind*/) {
   if (config.attention == AttentionChoice::kFull || config.attention == AttentionChoice::kFullLsh) {
     return std::make_unique<FullSharedMechanism>(config);
   }

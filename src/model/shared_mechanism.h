@@ -56,7 +56,8 @@ class LshMechanism final : public AttentionMechanism {
 };
 
 // Hashed, chunks of the text, or full attention, as config.attention says.
-std::unique_ptr<AttentionMechanism> MakeSharedMechanism(const ReformerConfig& config);
+std::unique_ptr<AttentionMechanism> MakeSharedMechanism(const ReformerConfig& config,
+                                                        LayerKind kind);
 
 // The spec of the config's LSH layers on texts of `tokens` tokens. `num_hashes`, unless 0, replaces
 // the config's rounds. With config.attention local, LSH layers have one round and one bucket, so

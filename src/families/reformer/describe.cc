@@ -49,7 +49,7 @@ ordered_json JsonOf(const ReformerConfig& c) {
   j["architecture"] = ReformerClass(c.head);
   j["layers"] = c.layers.size();
   for (const LayerKind kind : c.layers) {
-    j["attention"].push_back(kind == LayerKind::kLocal ? "local" : "lsh");
+    j["attention"].push_back(kind.name());
   }
   j["hidden_size"] = c.hidden_size;
   j["heads"] = c.heads;
@@ -114,8 +114,15 @@ void AttentionLines(const ordered_json& j,
   const auto has = [&](const char* kind) {
     return std::find(j["attention"].begin(), j["attention"].end(), kind) != j["attention"].end();
   };
+  std::string lone;  // the last mechanism of the catalogue that has its line
   const std::string ways = j["causal"] ? "causal" : "both directions";
   if (has("local")) line("local layers", WindowText(j["local"]) + ", " + ways);
+  for (const auto& kind : j["attention"]) {
+    const std::string name = kind.get<std::string>();
+    if (name == "local" || name == "lsh" || name == lone) continue;
+    lone = name;
+    line(name + " layers", ways);
+  }
   if (has("lsh")) {
     line("LSH layers", fmt::format("{}, {}; {}", WindowText(j["lsh"]), ways,
                                    HashText(j["lsh"], j["positions"]["positions"].get<idx_t>())));
