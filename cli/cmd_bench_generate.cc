@@ -11,9 +11,9 @@
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
 #include "families/families.h"
+#include "families/reformer/reformer.h"
 #include "generate/text_decoder.h"
 #include "io/json.h"
-#include "model/reformer.h"
 
 namespace longspan::cli {
 namespace {

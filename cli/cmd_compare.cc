@@ -23,11 +23,11 @@
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
 #include "families/reformer/family.h"
+#include "families/reformer/reformer_files.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "io/paths.h"
-#include "model/model_files.h"
 #include "model/step_memory.h"
 #include "probe/peaks.h"
 

@@ -15,13 +15,13 @@
 #include "cli/waiting.h"
 #include "data/inputs.h"
 #include "families/families.h"
+#include "families/reformer/reformer.h"
+#include "families/reformer/reformer_files.h"
 #include "generate/generated_text.h"
 #include "generate/generation.h"
 #include "generate/token_rules.h"
 #include "io/escape.h"
 #include "io/json.h"
-#include "model/model_files.h"
-#include "model/reformer.h"
 #include "text/bytes_tokenizer.h"
 
 namespace longspan::cli {

@@ -14,11 +14,11 @@
 #include "cli/training.h"
 #include "cli/visual/chart.h"
 #include "cli/visual/output.h"
+#include "families/longformer/longformer_files.h"
 #include "io/atomic_file.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "io/paths.h"
-#include "model/longformer_files.h"
 #include "train/class_metrics.h"
 
 namespace longspan::cli {

@@ -11,8 +11,8 @@
 #include "cli/training.h"
 #include "cli/visual/chart.h"
 #include "cli/visual/output.h"
+#include "families/reformer/reformer_files.h"
 #include "io/json.h"
-#include "model/model_files.h"
 #include "train/puzzle.h"
 
 namespace longspan::cli {

@@ -3,8 +3,8 @@
 
 #include <filesystem>
 
+#include "families/reformer/reformer_config.h"
 #include "longspan/train.h"
-#include "model/reformer_config.h"
 
 namespace longspan::cli {
 

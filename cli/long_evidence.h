@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "families/longformer/longformer_config.h"
 #include "longspan/train.h"
-#include "model/longformer_config.h"
 
 namespace longspan::cli {
 

@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 
 LAYERS = ["base", "tensor", "parallel", "simd", "probe", "gemm", "streams", "ops", "catalogue", "io", "data",
-          "text", "generate", "model", "families", "tasks", "train", "cli"]
+          "text", "generate", "model", "families", "inspect",
+          "tasks", "train", "cli"]
 # The installed headers, each with the layer that implements it.
 PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "tensor.h": "tensor",
           "context.h": "parallel", "attention.h": "ops", "data.h": "data",

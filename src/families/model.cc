@@ -6,10 +6,10 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "families/reformer/reformer.h"
+#include "families/reformer/reformer_files.h"
 #include "generate/generation.h"
 #include "generate/token_rules.h"
-#include "model/model_files.h"
-#include "model/reformer.h"
 #include "text/bytes_tokenizer.h"
 #include "text/stream_decoder.h"
 

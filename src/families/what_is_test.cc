@@ -2,9 +2,9 @@
 #include "families/what_is.h"
 
 #include "families/families.h"
+#include "families/longformer/longformer_files.h"
+#include "families/reformer/reformer_files.h"
 #include "io/transformer_folder.h"
-#include "model/longformer_files.h"
-#include "model/model_files.h"
 #include "model/text_model.h"
 #include "tests/support/files.h"
 

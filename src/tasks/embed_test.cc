@@ -10,7 +10,7 @@
 
 #include "base/errors.h"
 #include "families/longformer/family.h"
-#include "model/longformer.h"
+#include "families/longformer/longformer.h"
 #include "tasks/tasks_test.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "families/reformer/family.h"
-#include "model/reformer.h"
+#include "families/reformer/reformer.h"
 #include "tasks/answers.h"
 #include "tasks/classify.h"
 #include "tasks/embed.h"

@@ -5,7 +5,7 @@
 
 #include "base/errors.h"
 #include "families/families.h"
-#include "model/model_files.h"
+#include "families/reformer/reformer_files.h"
 #include "text/bytes_tokenizer.h"
 #include "text/open_tokenizer.h"
 #include "train/run_options.h"

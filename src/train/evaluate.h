@@ -3,8 +3,8 @@
 
 #include <span>
 
+#include "families/reformer/reformer.h"
 #include "longspan/train.h"
-#include "model/reformer.h"
 
 namespace longspan {
 

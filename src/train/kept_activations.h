@@ -5,9 +5,9 @@
 
 #include "families/families.h"
 #include "families/reformer/family.h"
+#include "families/reformer/reformer_files.h"
 #include "longspan/context.h"
 #include "longspan/train.h"
-#include "model/model_files.h"
 
 namespace longspan {
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "families/reformer/reformer.h"
 #include "longspan/context.h"
 #include "longspan/train.h"
-#include "model/reformer.h"
 #include "text/tokenizer.h"
 #include "train/train_task.h"
 

@@ -10,10 +10,10 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "families/reformer/reformer_files.h"
 #include "generate/generated_text.h"
 #include "generate/token_rules.h"
 #include "longspan/model.h"
-#include "model/model_files.h"
 #include "model/model_folder.h"
 #include "tests/support/files.h"
 #include "text/open_tokenizer.h"

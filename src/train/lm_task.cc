@@ -4,9 +4,9 @@
 
 #include "base/errors.h"
 #include "families/families.h"
-#include "model/model_files.h"
+#include "families/reformer/original_rules.h"
+#include "families/reformer/reformer_files.h"
 #include "model/model_folder.h"
-#include "model/original_rules.h"
 #include "text/open_tokenizer.h"
 #include "train/evaluate.h"
 #include "train/kept_activations.h"

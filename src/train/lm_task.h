@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/reformer.h"
+#include "families/reformer/reformer.h"
 #include "text/tokenizer.h"
 #include "train/lm_data.h"
 #include "train/train_task.h"

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "model/reformer.h"
+#include "families/reformer/reformer.h"
 #include "train/train_task.h"
 
 namespace longspan {

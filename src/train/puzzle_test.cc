@@ -9,8 +9,8 @@
 #include <set>
 #include <sstream>
 
+#include "families/reformer/reformer_files.h"
 #include "longspan/error.h"
-#include "model/model_files.h"
 #include "tests/support/files.h"
 
 namespace longspan {

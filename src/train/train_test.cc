@@ -10,9 +10,9 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "families/reformer/reformer_files.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
-#include "model/model_files.h"
 #include "tests/support/files.h"
 #include "text/tokenizer.h"
 #include "train/evaluate.h"

@@ -1,5 +1,5 @@
 // config.json of a Longformer: what is accepted can be written, read back and counted.
-#include "model/longformer_config.h"
+#include "families/longformer/longformer_config.h"
 #include "tests/fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t bytes) {

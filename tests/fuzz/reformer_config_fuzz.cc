@@ -1,5 +1,5 @@
 // config.json of a Reformer: what is accepted can be written, read back and counted.
-#include "model/reformer_config.h"
+#include "families/reformer/reformer_config.h"
 #include "tests/fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t bytes) {

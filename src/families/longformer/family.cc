@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "families/longformer/longformer_files.h"
 #include "families/longformer/to_longformer.h"
 #include "model/layer_pattern.h"
-#include "model/longformer_files.h"
 #include "model/step_memory.h"
 
 namespace longspan {

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "families/family.h"
-#include "model/longformer.h"
+#include "families/longformer/longformer.h"
 
 namespace longspan {
 

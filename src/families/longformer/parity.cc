@@ -5,9 +5,9 @@
 #include "base/errors.h"
 #include "base/math.h"
 #include "families/longformer/family.h"
+#include "families/longformer/longformer_files.h"
+#include "families/longformer/longformer_maps.h"
 #include "model/global_policy.h"
-#include "model/longformer_files.h"
-#include "model/longformer_maps.h"
 #include "model/parity_case.h"
 
 namespace longspan {

@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "base/errors.h"
-#include "model/shared_mechanism.h"
+#include "families/reformer/shared_mechanism.h"
 
 namespace longspan {
 namespace {

@@ -1,8 +1,8 @@
 // What `longspan info` shows of a Reformer.
 #pragma once
 
+#include "families/reformer/reformer_config.h"
 #include "model/model_config.h"
-#include "model/reformer_config.h"
 
 namespace longspan {
 

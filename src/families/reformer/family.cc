@@ -7,8 +7,8 @@
 
 #include "base/errors.h"
 #include "families/reformer/describe.h"
+#include "families/reformer/reformer_files.h"
 #include "model/layer_pattern.h"
-#include "model/model_files.h"
 #include "model/step_memory.h"
 
 namespace longspan {

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "families/family.h"
-#include "model/reformer.h"
+#include "families/reformer/reformer.h"
 
 namespace longspan {
 

@@ -5,10 +5,10 @@
 
 #include "base/errors.h"
 #include "families/reformer/family.h"
-#include "model/model_files.h"
-#include "model/original_rules.h"
+#include "families/reformer/original_rules.h"
+#include "families/reformer/reformer_files.h"
+#include "families/reformer/shared_mechanism.h"
 #include "model/parity_case.h"
-#include "model/shared_mechanism.h"
 
 namespace longspan {
 namespace {

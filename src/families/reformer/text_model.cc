@@ -6,8 +6,8 @@
 
 #include "base/errors.h"
 #include "families/reformer/family.h"
+#include "families/reformer/reformer_files.h"
 #include "model/documents.h"
-#include "model/model_files.h"
 #include "model/rows.h"
 
 namespace longspan {

@@ -1,0 +1,473 @@
+#include "families/longformer/longformer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "families/longformer/longformer_heads.h"
+#include "model/documents.h"
+#include "model/hidden_rows.h"
+#include "model/rows.h"
+#include "ops/cross_entropy/cross_entropy.h"
+#include "ops/dropout/dropout.h"
+#include "ops/embedding/embedding.h"
+#include "ops/layer_norm/layer_norm.h"
+
+namespace longspan {
+namespace {
+
+// Random sites of the model; the head owns 1 and 2, layer i derives its key from kFirstLayer + i.
+enum LongformerSite : std::uint64_t { kEmbeddings = 0, kFirstLayer = 16 };
+
+// Row numbers of streams are 32 bits wide.
+constexpr idx_t kMostRows = std::numeric_limits<std::int32_t>::max();
+
+// Calls use(begin, length) for each document of a batch: its rows, or what lies in them.
+template <class Use>
+void ForEachText(const BatchView& batch, const Use& use) {
+  for (idx_t b = 0; batch.documents.empty() && b < batch.rows; ++b) {
+    use(b * batch.tokens, batch.tokens);
+  }
+  ForEachDocument(batch.documents, [&](idx_t, idx_t begin, idx_t length) { use(begin, length); });
+}
+
+}  // namespace
+
+std::vector<std::int32_t> PositionIds(std::span<const std::int32_t> ids, idx_t rows, idx_t tokens,
+                                      std::int32_t pad) {
+  std::vector<std::int32_t> positions;
+  for (idx_t b = 0; b < rows; ++b) {
+    std::int32_t last = pad;
+    for (idx_t t = 0; t < tokens; ++t) {
+      const bool real = ids[static_cast<std::size_t>(b * tokens + t)] != pad;
+      positions.push_back(real ? ++last : pad);
+    }
+  }
+  return positions;
+}
+
+// ---- parameters ---------------------------------------------------------------------------------
+
+Longformer::Longformer(LongformerConfig config, ParameterMemory memory)
+    : config_(std::move(config)), prefix_(config_.head == HeadKind::kNone ? "" : "longformer.") {
+  const idx_t channels = config_.hidden_size;
+  const auto table = [&](const char* name, idx_t rows) {
+    return parameters_.Add(Name("embeddings.") + name, {rows, channels}, ParameterKind::kEmbedding);
+  };
+  words_ = table("word_embeddings.weight", config_.vocab_size);
+  positions_ = table("position_embeddings.weight", config_.max_positions);
+  types_ = table("token_type_embeddings.weight", config_.token_types);
+  norm_.emplace(Name("embeddings.LayerNorm."), channels, config_.layer_norm_eps, parameters_);
+  for (std::size_t i = 0; i < config_.layers(); ++i) {
+    layers_.emplace_back(config_, i, Name("encoder.layer.") + std::to_string(i) + ".", parameters_);
+  }
+  if (config_.head == HeadKind::kNone && config_.has_pooler()) {
+    pooler_.emplace("pooler.dense.", channels, channels, parameters_);
+  }
+  head_ = MakeLongformerHead(config_, prefix_, parameters_);
+  if (memory == ParameterMemory::kOwn) parameters_.Allocate();
+}
+
+Longformer::~Longformer() = default;
+Longformer::Longformer(Longformer&&) noexcept = default;
+Longformer& Longformer::operator=(Longformer&&) noexcept = default;
+
+std::string Longformer::Name(std::string_view rest) const { return prefix_ + std::string(rest); }
+
+void Longformer::Initialise(std::uint64_t seed,
+                            const std::function<bool(std::string_view name)>& which) {
+  parameters_.Draw(seed, config_.initializer_range, config_.initializer_range, which);
+  const ParameterWriter writer = parameters_.Write();
+  for (const ParameterId table : {words_, positions_}) {
+    if (which && !which(parameters_.at(table).name)) continue;
+    std::fill_n(writer.vector(table).data + config_.pad_token * config_.hidden_size,
+                config_.hidden_size, 0.0f);
+  }
+}
+
+const HeadLayer& Longformer::Head() const {
+  Check(head_ != nullptr, ErrorCode::kUsage,
+        "model: a bare LongformerModel has no head, so no logits and no loss");
+  return *head_;
+}
+
+void Longformer::CheckBatch(const BatchView& batch) const {
+  const idx_t n = batch.rows * batch.tokens;
+  Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
+        "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
+  Check(batch.tokens <= kMostRows / batch.rows, ErrorCode::kLimit,
+        "batch: {} rows of {} tokens are more than {}", batch.rows, batch.tokens, kMostRows);
+  Check(static_cast<idx_t>(batch.ids.size()) == n, ErrorCode::kUsage,
+        "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows, batch.tokens);
+  Check(batch.token_types.empty() || static_cast<idx_t>(batch.token_types.size()) == n,
+        ErrorCode::kUsage, "batch: {} token types for {} rows of {} tokens",
+        batch.token_types.size(), batch.rows, batch.tokens);
+  Check(batch.roles.empty() ||
+            (batch.roles.extent[0] == batch.rows && batch.roles.extent[1] == batch.tokens),
+        ErrorCode::kUsage, "batch: roles are {}, need ({}, {})", ShapeText(batch.roles), batch.rows,
+        batch.tokens);
+  CheckDocumentsOf(batch);
+  ForEachText(batch, [&](idx_t begin, idx_t length) {
+    if (length <= config_.longest()) return;
+    const auto row = batch.ids.begin() + begin;
+    const idx_t real = length - std::count(row, row + length, config_.pad_token);
+    Check(real <= config_.longest(), ErrorCode::kUsage,
+          "batch: row {} has {} tokens, but the model has positions for {}", begin / batch.tokens,
+          real, config_.longest());
+  });
+}
+
+void Longformer::CheckDocumentsOf(const BatchView& batch) const {
+  if (batch.documents.empty()) return;
+  const bool by_token = config_.head == HeadKind::kNone || config_.head == HeadKind::kMaskedLm ||
+                        config_.head == HeadKind::kToken;
+  Check(by_token, ErrorCode::kUsage,
+        "batch: documents side by side in rows, but a {} judges whole rows",
+        LongformerClass(config_.head));
+  CheckDocuments(batch.documents, batch.rows, batch.tokens);
+}
+
+// Position ids (B, T). Each document begins again.
+std::vector<std::int32_t> Longformer::PositionsOf(const BatchView& batch) const {
+  std::vector<std::int32_t> positions;
+  ForEachText(batch, [&](idx_t begin, idx_t length) {
+    const auto own = PositionIds(
+        batch.ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(length)), 1,
+        length, static_cast<std::int32_t>(config_.pad_token));
+    positions.insert(positions.end(), own.begin(), own.end());
+  });
+  return positions;
+}
+
+// ---- embeddings ---------------------------------------------------------------------------------
+
+// sum (N, C) = words + positions + token types.
+void Longformer::SumOfEmbeddings(Context& context, const BatchView& batch,
+                                 const View<float, 2>& sum) {
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
+  const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
+  EmbeddingForward(context, batch.ids, parameters_.matrix(words_), sum);
+  EmbeddingForward(context, PositionsOf(batch), parameters_.matrix(positions_), rows);
+  AddDropout(context, {}, rows, sum);
+  const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
+  EmbeddingForward(context, batch.token_types.empty() ? none : batch.token_types,
+                   parameters_.matrix(types_), rows);
+  AddDropout(context, {}, rows, sum);
+}
+
+void Longformer::Embed(Context& context, const BatchView& batch, const StepDropout& dropout,
+                       const View<float, 2>& x) {
+  SumOfEmbeddings(context, batch, x);
+  LayerNormForward(context, norm_->Weights(parameters_), x, x);
+  ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kEmbeddings), x);
+}
+
+// dx (N, C) is scratch afterwards. Rows of padding in the tables of words and positions get nothing
+// (torch's padding_idx); the masked LM's decoder adds to the word table on its own.
+void Longformer::EmbedBackward(Context& context, const BatchView& batch, const StepDropout& dropout,
+                               const View<float, 2>& dx) {
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(dx.size()));
+  const View<float, 2> sum(frame.Take<float>(dx.size()), dx.extent);
+  const View<float, 2> dsum(frame.Take<float>(dx.size()), dx.extent);
+  ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kEmbeddings), dx);
+  SumOfEmbeddings(context, batch, sum);
+  ZeroRows(context, dsum);
+  LayerNormBackward(context, norm_->Weights(parameters_), sum, dx, dsum,
+                    norm_->Gradients(parameters_));
+  const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
+  EmbeddingBackward(context, batch.token_types.empty() ? none : batch.token_types, dsum,
+                    parameters_.matrix_gradient(types_));
+  const auto pad = static_cast<std::int32_t>(config_.pad_token);
+  const auto bytes = static_cast<std::size_t>(config_.hidden_size) * sizeof(float);
+  ForEachRow(context, dsum.extent[0], [&](idx_t t) {
+    if (batch.ids[static_cast<std::size_t>(t)] == pad) std::memset(&dsum(t, 0), 0, bytes);
+  });
+  EmbeddingBackward(context, batch.ids, dsum, parameters_.matrix_gradient(words_));
+  EmbeddingBackward(context, PositionsOf(batch), dsum, parameters_.matrix_gradient(positions_));
+}
+
+// ---- evaluation ---------------------------------------------------------------------------------
+
+void Longformer::ComputeIn(DType dtype, LayerCopies copies) {
+  Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
+        "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
+  if (dtype == computes_in() && (bf16_ == nullptr || bf16_->copies() == copies)) return;
+  bf16_.reset();
+  if (dtype == DType::kF32) return;
+  const ParameterId tall = head_ == nullptr ? kNoParameter : head_->TallMatrix();
+  const std::string tall_name = tall == kNoParameter ? "" : parameters_.at(tall).name;
+  const std::string layers = Name("encoder.layer.");
+  bf16_ = std::make_unique<Bf16Weights>(parameters_, copies, [&](const ParameterInfo& info) {
+    if (info.name == tall_name) return Bf16Weights::kNoLayer;
+    const bool in_layer = info.name.starts_with(layers) && info.kind == ParameterKind::kMatrix;
+    return in_layer ? std::stoi(info.name.substr(layers.size())) : Bf16Weights::kNotCopied;
+  });
+}
+
+const Bf16Weights* Longformer::FreshBf16(Context& context) {
+  if (bf16_ != nullptr) bf16_->Refresh(context, parameters_);
+  return bf16_.get();
+}
+
+void Longformer::EnterLayer(Context& context, std::size_t i) {
+  if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
+}
+
+LongformerCall Longformer::CallOf(const BatchView& batch, const GlobalTokenRows& globals,
+                                  const StepDropout& dropout, std::size_t layer,
+                                  bool backward) const {
+  LongformerCall call{parameters_, bf16_.get(), batch.rows, batch.tokens,
+                      batch.roles, globals,     dropout};
+  call.dropout.key = DeriveKey(dropout.key, kFirstLayer + layer);
+  call.backward = backward;
+  call.layer = layer;
+  call.documents = batch.documents;
+  return call;
+}
+
+void Longformer::Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
+                        const LongformerShown& shown) {
+  CheckBatch(batch);
+  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown);
+  EncodeIn<bfloat16>(context, batch, hidden, shown);
+}
+
+template <class T>
+void Longformer::EncodeIn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
+                          const LongformerShown& shown) {
+  Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
+        "batch: attention is shown of whole rows, not of documents side by side in them");
+  const FoundGlobals globals(batch);
+  const auto show = [&] {
+    if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
+  };
+  Embed(context, batch, {}, hidden);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    show();
+    LongformerCall call = CallOf(batch, globals.get(), {}, i, false);
+    call.observer = shown.attention;
+    const idx_t rounded = sizeof(T) == 2 ? hidden.size() : 0;
+    Arena::Frame frame(context.arena(), layers_[i].Bytes<T>(call) + Arena::Bytes<T>(rounded));
+    const auto tensors = layers_[i].Take<T>(frame, call);
+    EnterLayer(context, i);
+    if constexpr (sizeof(T) == 2) {
+      const View<T, 2> x(frame.Take<T>(rounded), hidden.extent);
+      StoreRows(context, hidden, x);
+      layers_[i].Forward<T>(context, call, x, tensors, hidden);
+    } else {
+      layers_[i].Forward<T>(context, call, hidden, tensors, hidden);
+    }
+  }
+  show();
+}
+
+void Longformer::Pool(Context& context, const BatchView& batch, const View<const float, 2>& hidden,
+                      const View<float, 2>& pooled) {
+  Check(config_.has_pooler(), ErrorCode::kUsage, "model: this {} has no pooler",
+        LongformerClass(config_.head));
+  const Linear& pooler = pooler_ ? *pooler_ : *Head().pooler();
+  PoolFirstTokens(context, parameters_, pooler, batch, hidden, pooled);
+}
+
+Tensor Longformer::Logits(Context& context, const BatchView& batch,
+                          const View<const float, 2>& hidden) {
+  return LogitsOf(context, Head(), parameters_, FreshBf16(context), batch, hidden);
+}
+
+HeadLoss Longformer::Loss(Context& context, const BatchView& batch) {
+  CheckBatch(batch);
+  Head().CheckTargets(batch);
+  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
+  const View<float, 2> hidden(frame.Take<float>(n * channels), {n, channels});
+  Encode(context, batch, hidden);
+  HiddenRows rows(context, Head().reads(), batch, hidden, {});
+  return Head().Loss(context, {parameters_, FreshBf16(context), batch}, rows, false);
+}
+
+// ---- training -----------------------------------------------------------------------------------
+
+// Forward, the head's gradient, backward: what every training loss has in common.
+void Longformer::Differentiate(Context& context, const BatchView& batch, const LongformerStep& step,
+                               const HeadGradient& head_gradient) {
+  const std::size_t layers = layers_.size();
+  Check(step.recompute.empty() || step.recompute.size() == layers, ErrorCode::kUsage,
+        "step: {} choices of what to recompute for {} layers", step.recompute.size(), layers);
+  if (FreshBf16(context) == nullptr)
+    return DifferentiateIn<float>(context, batch, step, head_gradient);
+  DifferentiateIn<bfloat16>(context, batch, step, head_gradient);
+}
+
+template <class T>
+void Longformer::DifferentiateIn(Context& context, const BatchView& batch,
+                                 const LongformerStep& step, const HeadGradient& head_gradient) {
+  const std::size_t layers = layers_.size();
+  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  const std::array<idx_t, 2> shape = {n, channels};
+  const FoundGlobals globals(batch);
+  const auto call = [&](std::size_t i) {
+    return CallOf(batch, globals.get(), step.dropout, i, true);
+  };
+  const auto again = [&](std::size_t i) { return !step.recompute.empty() && step.recompute[i]; };
+  // Recomputed layers save only their fp32 input; the others save it in T, and their tensors.
+  std::size_t bytes = 2 * Arena::Bytes<float>(n * channels);
+  for (std::size_t i = 0; i < layers; ++i) {
+    bytes += again(i) ? Arena::Bytes<float>(n * channels)
+                      : Arena::Bytes<T>(n * channels) + layers_[i].Bytes<T>(call(i));
+  }
+  Arena::Frame frame(context.arena(), bytes);
+  const View<float, 2> stream(frame.Take<float>(n * channels), shape);
+  const View<float, 2> d(frame.Take<float>(n * channels), shape);
+  std::vector<View<float, 2>> streams(layers);
+  std::vector<View<T, 2>> x(layers);
+  std::vector<LongformerLayer::Tensors<T>> kept(layers);
+  // Layer i from the stream, in memory of its own that is gone afterwards; and back, if wanted.
+  const auto run_once = [&](std::size_t i, bool backward) {
+    Arena::Frame once(context.arena(),
+                      layers_[i].Bytes<T>(call(i)) + Arena::Bytes<T>(n * channels));
+    const auto tensors = layers_[i].Take<T>(once, call(i));
+    const View<T, 2> input(once.Take<T>(n * channels), shape);
+    StoreRows(context, stream, input);
+    EnterLayer(context, i);
+    layers_[i].Forward<T>(context, call(i), input, tensors, stream);
+    if (backward) layers_[i].Backward<T>(context, call(i), input, tensors, d);
+  };
+  Embed(context, batch, step.dropout, stream);
+  for (std::size_t i = 0; i < layers; ++i) {
+    if (again(i)) {
+      streams[i] = {frame.Take<float>(n * channels), shape};
+      CopyRows(context, stream, streams[i]);
+      run_once(i, false);
+    } else {
+      x[i] = {frame.Take<T>(n * channels), shape};
+      kept[i] = layers_[i].Take<T>(frame, call(i));
+      StoreRows(context, stream, x[i]);
+      EnterLayer(context, i);
+      layers_[i].Forward<T>(context, call(i), x[i], kept[i], stream);
+    }
+  }
+  head_gradient(stream, d);
+  for (std::size_t i = layers; i-- > 0;) {
+    if (again(i)) {
+      CopyRows(context, streams[i], stream);
+      run_once(i, true);
+    } else {
+      EnterLayer(context, i);
+      layers_[i].Backward<T>(context, call(i), x[i], kept[i], d);
+    }
+  }
+  EmbedBackward(context, batch, step.dropout, d);
+}
+
+HeadLoss Longformer::LossAndGradients(Context& context, const BatchView& batch,
+                                      const LongformerStep& step) {
+  CheckBatch(batch);
+  Head().CheckTargets(batch);
+  HeadLoss loss;
+  Differentiate(
+      context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
+        HiddenRows rows(context, Head().reads(), batch, hidden, dhidden);
+        loss = Head().Loss(context, {parameters_, bf16_.get(), batch, step.scale, step.dropout},
+                           rows, true);
+      });
+  return loss;
+}
+
+double Longformer::CotangentGradients(Context& context, const BatchView& batch,
+                                      const View<const float, 2>& cotangent,
+                                      const LongformerStep& step) {
+  CheckBatch(batch);
+  double total = 0.0;
+  Differentiate(
+      context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
+        CopyRows(context, cotangent, dhidden);
+        for (idx_t t = 0; t < hidden.extent[0]; ++t) {
+          for (idx_t c = 0; c < hidden.extent[1]; ++c) {
+            total += static_cast<double>(hidden(t, c)) * static_cast<double>(cotangent(t, c));
+          }
+        }
+      });
+  return total;
+}
+
+// ---- work ---------------------------------------------------------------------------------------
+
+namespace {
+
+// Pairs of a local query and a key that it sees, over a batch.
+double LocalPairs(const BatchView& batch, idx_t window) {
+  double pairs = 0.0;
+  ForEachText(batch, [&](idx_t begin, idx_t tokens) {
+    const auto role = [&](idx_t t) {
+      const idx_t at = begin + t;
+      return batch.roles.empty() ? kLocalToken : batch.roles(at / batch.tokens, at % batch.tokens);
+    };
+    std::vector<idx_t> locals(static_cast<std::size_t>(tokens) + 1, 0);  // before each token
+    idx_t globals = 0;
+    for (idx_t t = 0; t < tokens; ++t) {
+      const bool local = role(t) != kHiddenToken && role(t) != kGlobalToken;
+      locals[static_cast<std::size_t>(t) + 1] =
+          locals[static_cast<std::size_t>(t)] + (local ? 1 : 0);
+      globals += role(t) == kGlobalToken ? 1 : 0;
+    }
+    for (idx_t t = 0; t < tokens; ++t) {
+      if (role(t) == kHiddenToken || role(t) == kGlobalToken) continue;
+      const auto first = static_cast<std::size_t>(std::max<idx_t>(0, t - window));
+      const auto last = static_cast<std::size_t>(std::min(tokens, t + window + 1));
+      pairs += static_cast<double>(locals[last] - locals[first] + globals);
+    }
+  });
+  return pairs;
+}
+
+}  // namespace
+
+double Longformer::DenseGflop(const BatchView& batch) const {
+  const auto n = static_cast<double>(batch.rows * batch.tokens);
+  const auto c = static_cast<double>(config_.hidden_size);
+  const auto f = static_cast<double>(config_.feed_forward_size);
+  double flop = 2.0 * n * static_cast<double>(layers_.size()) * (4.0 * c * c + 2.0 * c * f);
+  if (head_ != nullptr) {
+    idx_t counted = batch.rows * batch.tokens;
+    counted -= std::count(batch.labels.begin(), batch.labels.end(), kIgnoreLabel);
+    flop += head_->ForwardFlop(batch.rows, counted);
+  }
+  return flop * 1e-9;
+}
+
+double Longformer::AttentionGflop(const BatchView& batch, bool with_backward) const {
+  const double each = with_backward ? 14.0 : 4.0;  // times D, for a pair
+  const auto width = static_cast<double>(config_.hidden_size);
+  const FoundGlobals found(batch);
+  const GlobalTokenRows& globals = found.get();
+  GlobalFlops global;  // of a layer
+  const auto add = [&](idx_t rows, idx_t tokens, idx_t most) {
+    const GlobalFlops one = CountGlobalFlops(tokens, config_.hidden_size, config_.heads,
+                                             config_.head_size(), most, with_backward);
+    global.projected += static_cast<double>(rows) * one.projected;
+    global.reassociated += static_cast<double>(rows) * one.reassociated;
+  };
+  if (batch.documents.empty()) add(batch.rows, batch.tokens, globals.most);
+  ForEachDocument(batch.documents, [&](idx_t d, idx_t, idx_t length) {
+    add(1, length, globals.documents[static_cast<std::size_t>(d)].most);
+  });
+  double flop = 0.0;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    flop += each * width * LocalPairs(batch, config_.window(i));
+    if (globals.most > 0) flop += std::min(global.projected, global.reassociated);
+  }
+  return flop * 1e-9;
+}
+
+double Longformer::ForwardGflop(const BatchView& batch) const {
+  return DenseGflop(batch) + AttentionGflop(batch, false);
+}
+
+double Longformer::StepGflop(const BatchView& batch) const {
+  return 3.0 * DenseGflop(batch) + AttentionGflop(batch, true);
+}
+
+}  // namespace longspan

@@ -1,0 +1,146 @@
+// Longformer's self-attention with its projections: (N, C) -> (N, C), all heads side by side.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/arena.h"
+#include "families/longformer/longformer_config.h"
+#include "gemm/gemm.h"
+#include "longspan/attention.h"
+#include "longspan/context.h"
+#include "model/batch.h"
+#include "model/bf16_weights.h"
+#include "model/parameters.h"
+#include "model/step_dropout.h"
+
+namespace longspan {
+
+// The tensors of an attention layer for an observer. Valid until the observer returns.
+struct LongformerAttentionTensors {
+  idx_t rows = 0, tokens = 0, heads = 0, head_size = 0;  // B, T, H, D
+  WindowSpec spec;
+  TokenRoles roles;
+  Qkv qkv;
+  GlobalQkv global;          // empty without global tokens
+  View<const float, 3> lse;  // (B, H, T)
+  const GlobalTokenRows* globals = nullptr;
+};
+using LongformerObserver =
+    std::function<void(std::size_t layer, const LongformerAttentionTensors& tensors)>;
+
+// The arguments of one call of a layer.
+struct LongformerCall {
+  const ParameterTable& parameters;
+  const Bf16Weights* bf16;  // of the same parameters where T below is bfloat16, else null
+  idx_t rows, tokens;       // B, T
+  TokenRoles roles;         // (B, T), empty: all local
+  const GlobalTokenRows& globals;
+  StepDropout dropout;    // its key is the layer's own
+  bool backward = false;  // a backward pass follows: decides which form global rows take
+  const LongformerObserver* observer = nullptr;
+  std::size_t layer = 0;
+  // Lengths of the documents in the rows, as BatchView has them; empty: a row is one.
+  std::span<const idx_t> documents = {};
+  idx_t document = -1;  // which of them this call is; negative: it is whole rows
+
+  idx_t n() const { return rows * tokens; }
+  // A matrix as products with T take it.
+  template <class T>
+  View<const T, 2> Weight(ParameterId id, idx_t of_rows = 0) const {
+    if constexpr (sizeof(T) == 2) return bf16->matrix(id, of_rows);
+    if constexpr (sizeof(T) == 4) return parameters.matrix(id, of_rows);
+  }
+};
+
+// T, here and in the layer, is what products multiply: float or bfloat16.
+class LongformerAttention {
+ public:
+  // The tensors between the input and the output; the backward needs them all.
+  template <class T>
+  struct Tensors {
+    View<T, 2> qkv;      // (N, 3C)
+    View<T, 2> out;      // (N, C)
+    View<float, 3> lse;  // (B, H, T)
+    View<T, 2> qg;       // (B*G, C), of documents one row a global token; empty without any
+    View<T, 2> kvg;      // (N, 2C), empty too where global rows are re-associated
+  };
+
+  // Registers its parameters below `prefix` ("...layer.0.attention.self.").
+  LongformerAttention(const LongformerConfig& config, std::size_t layer, const std::string& prefix,
+                      ParameterTable& parameters);
+
+  template <class T>
+  std::size_t Bytes(const LongformerCall& call) const;
+  template <class T>
+  Tensors<T> Take(Arena::Frame& frame, const LongformerCall& call) const;
+
+  // t.out from x (N, C). Rows of hidden tokens become 0.
+  template <class T>
+  void Forward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+               const Tensors<T>& t) const;
+  // dx (N, C) += gradient for d loss / d out = dout (N, C).
+  template <class T>
+  void Backward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                const Tensors<T>& t, const View<const T, 2>& dout, const View<float, 2>& dx) const;
+
+ private:
+  // The weights of a projection: the first of one or more adjacent parameters, of C rows each.
+  struct Projection {
+    ParameterId weight, bias;
+    idx_t parts;
+  };
+  Projection Add(const std::string& prefix, const std::vector<std::string>& names,
+                 ParameterTable& parameters) const;
+  View<const float, 1> Bias(const LongformerCall& call, const Projection& p) const;
+  // y = x w^T + bias; y is T or fp32.
+  template <class T>
+  void Project(Context& context, const LongformerCall& call, const Projection& p,
+               const View<const T, 2>& x, const gemm::Matrix& y) const;
+  // The gradients of the weights, and dx = dy w or += it. dy (N, P*C) is rounded where T is.
+  template <class T>
+  void ProjectBackward(Context& context, const LongformerCall& call, const Projection& p,
+                       const View<const T, 2>& x, const View<const float, 2>& dy,
+                       const View<float, 2>& dx, gemm::Store store) const;
+
+  // Calls use(part, tensors, begin) for what attends by itself: the whole batch, or each document
+  // as if it were a batch of one row; `begin` its first row of the (N, C) stream.
+  template <class T, class Use>
+  static void ForEachPart(const LongformerCall& call, const Tensors<T>& t, const Use& use);
+
+  bool Reassociates(const LongformerCall& call) const;
+  WindowSpec Spec(const LongformerCall& call) const;
+  template <class T>
+  View<T, 4> Heads(const LongformerCall& call, const View<T, 2>& joined, idx_t part,
+                   idx_t tokens) const;
+  template <class T>
+  QkvOf<T> Local(const LongformerCall& call, const Tensors<T>& t) const;
+  template <class T>
+  GlobalQkvOf<T> Global(const LongformerCall& call, const Tensors<T>& t) const;
+  template <class T>
+  AttentionSavedOf<T> Saved(const LongformerCall& call, const Tensors<T>& t) const;
+  template <class T>
+  GlobalProjectionOf<T> Reassociated(const LongformerCall& call, const View<const T, 2>& x,
+                                     const Tensors<T>& t) const;
+  // t.qg and, where it is there, t.kvg.
+  template <class T>
+  void ProjectGlobals(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                      const Tensors<T>& t) const;
+  template <class T>
+  void GlobalBackwardRows(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                          const Tensors<T>& t, const View<const T, 2>& dout,
+                          const View<float, 2>& dx) const;
+  template <class T>
+  void Show(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+            const Tensors<T>& t) const;
+
+  idx_t channels_, heads_, head_size_, window_;
+  double dropout_;
+  Projection local_, query_global_, key_value_global_;
+  ParameterId value_global_bias_;
+};
+
+}  // namespace longspan

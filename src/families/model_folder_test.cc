@@ -1,0 +1,247 @@
+#include "model/model_folder.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/memory_limit.h"
+#include "families/families.h"
+#include "families/longformer/longformer_files.h"
+#include "families/longformer/longformer_test.h"
+#include "families/reformer/reformer_files.h"
+#include "io/json.h"
+#include "io/policy.h"
+#include "io/safetensors.h"
+#include "model/text_model.h"
+#include "tests/support/files.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using test::GetFile;
+using test::Listing;
+using test::PutFile;
+using test::TempDir;
+using test::Throws;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// What holds for the whole process is put back.
+class FolderTest : public testing::Test {
+ protected:
+  ~FolderTest() override {
+    io::SetPolicy({});
+    SetMemoryLimit(0);
+  }
+  TempDir dir_;
+};
+
+// A folder that somebody else made: `ssh` stands for what is none of its business.
+class CompanionsTest : public FolderTest {
+ protected:
+  CompanionsTest() {
+    for (const char* name : {"ssh", "model", "model/2_Dense", "out"}) {
+      fs::create_directory(dir_ / name);
+    }
+    PutFile(dir_ / "ssh/id_rsa", "secret");
+    PutFile(dir_ / "ssh/known_hosts", "hosts");
+    PutFile(model() / "config.json", "{}");
+    PutFile(model() / "model.safetensors", "w");
+    PutFile(model() / "README.md", "r");
+    PutFile(model() / "2_Dense/config.json", "{}");
+    PutFile(
+        model() / "modules.json",
+        "[{\"path\":\"\"},{\"path\":\"1_Pooling\"},{\"path\":\"2_Dense\"},{\"path\":\"3_None\"}]");
+  }
+  fs::path model() const { return dir_ / "model"; }
+  fs::path out() const { return dir_ / "out"; }
+};
+
+TEST_F(CompanionsTest, LinksDoNotCarryFilesOut) {
+  fs::create_symlink("../ssh", model() / "1_Pooling");
+  fs::create_symlink(dir_ / "ssh/id_rsa", model() / "LICENSE.txt");
+  fs::create_symlink("../../ssh/id_rsa", model() / "2_Dense/notes.txt");
+  fs::create_symlink("README.md", model() / "NOTES.md");
+  fs::create_symlink("gone", model() / "nowhere.txt");
+  EXPECT_THAT(CopyCompanions(model(), out()), ElementsAre("NOTES.md", "README.md", "config.json",
+                                                          "modules.json", "2_Dense/config.json"));
+  EXPECT_EQ(Listing(out()), "2_Dense NOTES.md README.md config.json modules.json");
+  EXPECT_EQ(Listing(out() / "2_Dense"), "config.json");
+  EXPECT_FALSE(fs::is_symlink(out() / "NOTES.md"));
+  EXPECT_EQ(GetFile(out() / "NOTES.md"), "r");
+  const std::string line = LinksLeftOut(model());
+  EXPECT_THAT(line, HasSubstr("model: 3 of its links lead out of the folder: LICENSE.txt, "
+                              "1_Pooling, 2_Dense/notes.txt; not copied"));
+  EXPECT_THAT(LinksLeftOut(model(), {"LICENSE.txt"}), HasSubstr("2 of its links lead out"));
+  io::SetPolicy({.strict_paths = true});
+  EXPECT_TRUE(Throws([&] { CopyCompanions(model(), out()); }, ErrorCode::kFormat,
+                     "--strict-paths refuses that"));
+}
+
+TEST_F(CompanionsTest, FoldersThatAreAsTheySayAreCopiedWhole) {
+  fs::create_directory(model() / "1_Pooling");
+  PutFile(model() / "1_Pooling/config.json", "{\"a\":1}");
+  EXPECT_EQ(LinksLeftOut(model()), "");
+  EXPECT_EQ(CopyCompanions(model(), out(), {"config.json"}).size(), 4u);
+  EXPECT_EQ(GetFile(out() / "1_Pooling/config.json"), "{\"a\":1}");
+}
+
+TEST_F(CompanionsTest, SnapshotsOfTheCacheAreCopied) {
+  const fs::path cache = dir_ / "models--org--name", snapshot = cache / "snapshots/abcdef";
+  fs::create_directories(snapshot / "1_Pooling");
+  fs::create_directories(cache / "blobs");
+  PutFile(cache / "blobs/11", "words");
+  PutFile(cache / "blobs/22", "{}");
+  fs::create_symlink("../../blobs/11", snapshot / "vocab.txt");
+  fs::create_symlink("../../blobs/22", snapshot / "config.json");
+  fs::create_symlink("../../../blobs/22", snapshot / "1_Pooling/config.json");
+  fs::create_symlink("../../../../ssh/id_rsa", snapshot / "1_Pooling/key");
+  PutFile(snapshot / "modules.json", "[{\"path\":\"1_Pooling\"}]");
+  EXPECT_THAT(CopyCompanions(snapshot, out()),
+              ElementsAre("config.json", "modules.json", "vocab.txt", "1_Pooling/config.json"));
+  EXPECT_EQ(GetFile(out() / "vocab.txt"), "words");
+  EXPECT_THAT(LinksLeftOut(snapshot), HasSubstr("1 of its links leads out of the folder: "
+                                                "1_Pooling/key"));
+  EXPECT_THAT(TokenizerFiles(snapshot), ElementsAre("vocab.txt"));
+}
+
+TEST_F(CompanionsTest, TokenizersLikewise) {
+  PutFile(model() / "tokenizer_config.json", "{}");
+  fs::create_symlink("../ssh/id_rsa", model() / "vocab.txt");
+  EXPECT_THAT(TokenizerFiles(model()), ElementsAre("tokenizer_config.json"));
+  CopyTokenizer(model(), out());
+  EXPECT_EQ(Listing(out()), "tokenizer_config.json");
+  EXPECT_THAT(TokenizerLinksLeftOut(model()), HasSubstr("leads out of the folder: vocab.txt"));
+  io::SetPolicy({.strict_paths = true});
+  EXPECT_TRUE(Throws([&] { CopyTokenizer(model(), out()); }, ErrorCode::kFormat, "--strict-paths"));
+}
+
+// ---- what a folder says -------------------------------------------------------------------------
+
+ReformerConfig SmallReformer() {
+  ReformerConfig c = ReformerPreset("tiny");
+  c.hidden_size = 8;
+  c.heads = 2;
+  c.head_size = 4;
+  c.feed_forward_size = 8;
+  c.axial_dims = {4, 4};
+  return c;
+}
+
+class LoadingTest : public FolderTest {
+ protected:
+  // Adds tensors that no model has a place for.
+  void AddTensors(int count) {
+    const auto source = io::OpenModel(dir_.path());
+    std::vector<Tensor> tensors;
+    std::vector<io::TensorEntry> entries;
+    for (const auto& [name, info] : source->tensors()) {
+      tensors.push_back(source->Read(name));
+      entries.push_back(io::MakeEntry(name, tensors.back()));
+    }
+    static constexpr float kOne = 1.0f;
+    for (int i = 0; i < count; ++i) {
+      entries.push_back({fmt::format("extra.{:02}", i), DType::kF32, {1}, &kOne});
+    }
+    io::WriteSafetensors(dir_ / "model.safetensors", entries);
+  }
+  void Change(const char* field, const nlohmann::json& value) {
+    nlohmann::json config = io::ReadJsonFile(dir_ / "config.json");
+    config[field] = value;
+    PutFile(dir_ / "config.json", config.dump());
+  }
+  void PutLongformer() {
+    Longformer model(SmallLongformer(HeadKind::kMaskedLm));
+    SaveLongformer(model, dir_.path());
+  }
+  void PutReformer() {
+    Reformer model(SmallReformer());
+    SaveReformer(model, dir_.path());
+  }
+  testing::AssertionResult Refused(const std::function<void()>& load) {
+    return Throws(load, ErrorCode::kFormat,
+                  "12 tensors are not part of the model, which --strict refuses: extra.00, "
+                  "extra.01, extra.02, extra.03, extra.04, extra.05, extra.06, extra.07, extra.08, "
+                  "extra.09, ... (12 in all)");
+  }
+};
+
+TEST_F(LoadingTest, ExtraTensorsAreAFewLinesOrAnError) {
+  PutLongformer();
+  AddTensors(12);
+  std::vector<std::string> warnings;
+  LoadLongformer(OpenModelFolder(dir_.path()), {}, &warnings);
+  ASSERT_EQ(warnings.size(), 11u);
+  EXPECT_THAT(warnings[0], HasSubstr("'extra.00' is not part of the model"));
+  EXPECT_THAT(warnings[10], HasSubstr("2 more tensors are not part of the model"));
+  io::SetPolicy({.strict_weights = true});
+  EXPECT_TRUE(Refused([&] { LoadLongformer(OpenModelFolder(dir_.path())); }));
+  EXPECT_TRUE(Refused([&] { CheckTensors(OpenModelFolder(dir_.path())); }));
+  // What another head leaves out is no mistake.
+  LoadOptions other;
+  other.head = WantedHead{HeadKind::kQuestion, {}, ProblemType::kInferred, 1};
+  EXPECT_TRUE(Refused([&] { LoadLongformer(OpenModelFolder(dir_.path()), other); }));
+  PutLongformer();
+  EXPECT_NO_THROW(LoadLongformer(OpenModelFolder(dir_.path())));
+  EXPECT_NO_THROW(LoadLongformer(OpenModelFolder(dir_.path()), other));
+  EXPECT_NO_THROW(CheckTensors(OpenModelFolder(dir_.path())));
+}
+
+TEST_F(LoadingTest, ExtraTensorsOfReformers) {
+  PutReformer();
+  AddTensors(12);
+  std::vector<std::string> warnings;
+  LoadReformer(OpenModelFolder(dir_.path()), {}, &warnings);
+  EXPECT_EQ(warnings.size(), 11u);
+  io::SetPolicy({.strict_weights = true});
+  EXPECT_TRUE(Refused([&] { LoadReformer(OpenModelFolder(dir_.path())); }));
+  EXPECT_TRUE(Refused([&] { CheckTensors(OpenModelFolder(dir_.path())); }));
+  LoadOptions other;
+  other.head = WantedHead{HeadKind::kQuestion, {}, ProblemType::kInferred, 1};
+  EXPECT_TRUE(Refused([&] { LoadReformer(OpenModelFolder(dir_.path()), other); }));
+  PutReformer();
+  EXPECT_NO_THROW(LoadReformer(OpenModelFolder(dir_.path()), other));
+  EXPECT_NO_THROW(CheckTensors(OpenModelFolder(dir_.path())));
+}
+
+TEST_F(LoadingTest, CodeOfTheModelsOwnIsOneWarning) {
+  PutLongformer();
+  Change("auto_map", {{"AutoModel", "evil.Model"}});
+  std::vector<std::string> warnings;
+  LoadLongformer(OpenModelFolder(dir_.path()), {}, &warnings);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("config.json: auto_map names Python code"));
+  PutReformer();
+  Change("auto_map", {{"AutoModel", "evil.Model"}});
+  warnings.clear();
+  LoadReformer(OpenModelFolder(dir_.path()), {}, &warnings);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("which is never run"));
+}
+
+// Sizes are estimated before anything is allocated.
+TEST_F(LoadingTest, ModelsThatDoNotFitAreRefusedWithBothNumbers) {
+  ReformerConfig large = SmallReformer();
+  large.vocab_size = 1 << 24;
+  large.hidden_size = 1 << 20;
+  large.axial_dims = {1 << 19, 1 << 19};
+  large.feed_forward_size = 1 << 20;
+  large.layers.assign(4096, LayerKind::kLocal);
+  EXPECT_TRUE(Throws([&] { Reformer model(large); }, ErrorCode::kLimit, " PB, limit "));
+  LongformerConfig wide = SmallLongformer(HeadKind::kMaskedLm);
+  wide.hidden_size = wide.feed_forward_size = 1 << 20;
+  wide.heads = 1;
+  wide.attention_window.assign(4096, 2);
+  EXPECT_TRUE(Throws([&] { Longformer model(wide); }, ErrorCode::kLimit, " PB, limit "));
+  PutReformer();
+  SetMemoryLimit(1000);
+  EXPECT_TRUE(
+      Throws([&] { LoadReformer(OpenModelFolder(dir_.path())); }, ErrorCode::kLimit, "limit 1 kB"));
+  SetMemoryLimit(1 << 30);
+  EXPECT_NO_THROW(LoadReformer(OpenModelFolder(dir_.path())));
+}
+
+}  // namespace
+}  // namespace longspan

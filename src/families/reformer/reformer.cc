@@ -1,0 +1,510 @@
+#include "families/reformer/reformer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "base/math.h"
+#include "families/reformer/attention_layer.h"
+#include "families/reformer/feed_forward_layer.h"
+#include "families/reformer/original_rules.h"
+#include "families/reformer/reformer_head_rows.h"
+#include "families/reformer/reformer_heads.h"
+#include "families/reformer/reformer_sites.h"
+#include "families/reformer/residual_branch.h"
+#include "families/reformer/shared_mechanism.h"
+#include "gemm/gemm.h"
+#include "model/documents.h"
+#include "model/rows.h"
+#include "ops/dropout/dropout.h"
+#include "ops/layer_norm/layer_norm.h"
+#include "ops/reversible/reversible.h"
+#include "streams/residual_stream.h"
+
+namespace longspan {
+namespace {
+
+// Steps of the grids on which a training step's streams are exact, the first that has room for
+// them: values below 128, 32,768, ... An error of 2^-25 a sum is that of fp32 between 1/4 and 1/2.
+// Streams beyond the last, or NaN, fall back to fp32 (0), whose rounding depends on what is kept.
+constexpr float kStreamSteps[] = {0x1p-24f, 0x1p-16f, 0x1p-8f, 0.0f};
+// Tokens whose gradients are joined at once after the first layer's backward.
+constexpr idx_t kGradientRows = 4096;
+
+}  // namespace
+
+// A reversible layer, and what it stores from a training step's forward pass to its backward.
+struct Reformer::Layer {
+  std::unique_ptr<AttentionLayer> attention;
+  std::unique_ptr<ResidualBranch> feed_forward;
+  LshMechanism* hashing = nullptr;        // the attention's mechanism; null: it is another one
+  std::unique_ptr<MechanismState> state;  // of that mechanism; null if it needs none
+  std::array<std::byte*, 2> saved{};      // room for activations of both branches, or null
+
+  // Branch 0 is the attention, 1 the feed-forward block.
+  const ResidualBranch& Branch(std::size_t branch) const {
+    return branch == 0 ? *attention : *feed_forward;
+  }
+};
+
+// One block for all layers, which grows to what the largest step needs; addresses only in a
+// rehearsal.
+struct Reformer::ActivationMemory {
+  ActivationMemory(Arena::Pages pages, std::size_t size)
+      : bytes(size),
+        arena(pages),
+        frame(arena, size),
+        data(static_cast<std::byte*>(frame.TakeBytes(size))) {}
+  std::size_t bytes;
+  Arena arena;
+  Arena::Frame frame;
+  std::byte* data;
+};
+
+// The two streams and their gradients, each (N, C).
+struct Reformer::Streams {
+  ResidualStream y1, y2, dy1, dy2;
+};
+
+Reformer::Reformer(ReformerConfig config, ParameterMemory memory) : config_(std::move(config)) {
+  const idx_t channels = config_.hidden_size;
+  const std::string embeddings = Name("embeddings.");
+  words_ = parameters_.Add(embeddings + "word_embeddings.weight", {config_.vocab_size, channels},
+                           ParameterKind::kEmbedding);
+  if (config_.axial) {
+    positions_[0] = parameters_.Add(embeddings + "position_embeddings.weights.0",
+                                    {config_.axial_shape[0], 1, config_.axial_dims[0]},
+                                    ParameterKind::kPosition);
+    positions_[1] = parameters_.Add(embeddings + "position_embeddings.weights.1",
+                                    {1, config_.axial_shape[1], config_.axial_dims[1]},
+                                    ParameterKind::kPosition);
+  } else {
+    positions_[0] = parameters_.Add(embeddings + "position_embeddings.embedding.weight",
+                                    {config_.max_positions, channels}, ParameterKind::kEmbedding);
+  }
+  for (std::size_t i = 0; i < config_.layers.size(); ++i) {
+    const std::string prefix = LayerPrefix(i);
+    auto layer = std::make_unique<Layer>();
+    layer->attention =
+        MakeAttention(config_, config_.layers[i], prefix + "attention.", parameters_);
+    layer->feed_forward = MakeFeedForward(config_, prefix + "feed_forward.", parameters_);
+    layer->hashing = dynamic_cast<LshMechanism*>(&layer->attention->mechanism());
+    layer->state = layer->attention->mechanism().NewState();
+    layers_.push_back(std::move(layer));
+  }
+  norm_.emplace(Name("encoder.layer_norm."), 2 * channels, config_.layer_norm_eps, parameters_);
+  head_ = MakeReformerHead(config_, parameters_);
+  if (memory == ParameterMemory::kOwn) parameters_.Allocate();
+}
+
+Reformer::~Reformer() = default;
+Reformer::Reformer(Reformer&&) noexcept = default;
+Reformer& Reformer::operator=(Reformer&&) noexcept = default;
+
+std::string Reformer::Name(std::string_view rest) const {
+  return (config_.head == HeadKind::kNone ? "" : "reformer.") + std::string(rest);
+}
+
+std::string Reformer::LayerPrefix(std::size_t layer) const {
+  return Name("encoder.layers.") + std::to_string(layer) + ".";
+}
+
+void Reformer::Initialise(std::uint64_t seed,
+                          const std::function<bool(std::string_view name)>& which) {
+  parameters_.Draw(seed, config_.initializer_range, config_.axial_norm_std, which);
+}
+
+// ---- layers -------------------------------------------------------------------------------------
+
+namespace {
+
+ReversibleBranch Bind(Context& context, const ResidualBranch& branch, const BranchCall& call) {
+  return {[&context, &branch, call](const ResidualStream& x, const ResidualStream& y) {
+            branch.Add(context, call, x, y);
+          },
+          [&context, &branch, call](const ResidualStream& x, const ResidualStream& y,
+                                    const ResidualStream& dy, const ResidualStream& dx) {
+            branch.Reverse(context, call, x, y, dy, dx);
+          }};
+}
+
+// The key of a layer's mechanism in a training step with the key `step`.
+std::uint64_t MechanismKey(std::uint64_t step, std::size_t layer) {
+  return DeriveKey(DeriveKey(step, kMechanisms), layer);
+}
+
+}  // namespace
+
+void Reformer::ComputeIn(DType dtype) {
+  Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
+        "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
+  if (dtype == computes_in()) return;
+  bf16_.reset();
+  if (dtype == DType::kF32) return;
+  bf16_ =
+      std::make_unique<Bf16Weights>(parameters_, LayerCopies::kKept, [](const ParameterInfo& info) {
+        return info.kind == ParameterKind::kMatrix ? Bf16Weights::kNoLayer
+                                                   : Bf16Weights::kNotCopied;
+      });
+}
+
+const Bf16Weights* Reformer::FreshBf16(Context& context) {
+  if (bf16_ != nullptr) bf16_->Refresh(context, parameters_);
+  return bf16_.get();
+}
+
+// The call of branch 0 (attention) or 1 (feed-forward) of a layer. `keep`: a backward pass follows,
+// or is under way.
+BranchCall Reformer::CallOf(const ReformerBatch& batch, const StepDropout& dropout,
+                            std::size_t layer, std::uint64_t branch, bool keep) const {
+  BranchCall call{parameters_,
+                  bf16_.get(),
+                  batch.rows,
+                  batch.tokens,
+                  batch.roles,
+                  dropout.active,
+                  DeriveKey(dropout.key, kFirstLayer + 2 * layer + branch)};
+  const bool evaluation = !dropout.active && dropout.key == 0;
+  call.key = evaluation ? EvaluationKey(config_, layer) : MechanismKey(dropout.key, layer);
+  call.layer = layer;
+  call.documents = batch.documents;
+  if (batch.num_hashes > 0) call.setting = LshMechanism::Rounds{batch.num_hashes};
+  if (keep) {
+    call.state = layers_[layer]->state.get();
+    call.saved = layers_[layer]->saved[branch];
+  }
+  return call;
+}
+
+std::uint64_t Reformer::EvaluationKey(const ReformerConfig& config, std::size_t layer) {
+  return MechanismKey(static_cast<std::uint64_t>(config.rotation_seed), layer);
+}
+
+const AttentionMechanism& Reformer::Mechanism(std::size_t layer) const {
+  return layers_[layer]->attention->mechanism();
+}
+
+void Reformer::GiveRotations(std::size_t layer, Tensor rotations) {
+  Check(layer < layers_.size() && config_.layers[layer] == LayerKind::kLsh, ErrorCode::kUsage,
+        "model: layer {} does not hash, it has no rotations", layer);
+  // With full attention the layer has no use for them.
+  LshMechanism* hashing = layers_[layer]->hashing;
+  if (hashing != nullptr) hashing->GiveRotations(std::move(rotations));
+}
+
+Tensor Reformer::Rotations(std::size_t layer, const LshSpec& spec) const {
+  const LshMechanism* hashing = layers_[layer]->hashing;
+  if (hashing == nullptr || !hashing->hashes()) return {};
+  Tensor rotations({config_.heads, config_.head_size, spec.rounds, spec.RotationColumns()});
+  const Tensor& given = hashing->given_rotations();
+  if (given.empty()) {
+    DrawRotations(config_, EvaluationKey(config_, layer), rotations.view<4>());
+  } else {
+    Check(given.shape() == rotations.shape(), ErrorCode::kUsage,
+          "model: rotations of layer {} are {}, need {}", layer, ShapeText(given.shape()),
+          ShapeText(rotations.shape()));
+    std::copy_n(given.data<float>(), given.size(), rotations.data<float>());
+  }
+  return rotations;
+}
+
+std::span<const std::uint16_t> Reformer::Buckets(std::size_t layer) const {
+  const Layer& l = *layers_[layer];
+  return l.hashing == nullptr ? std::span<const std::uint16_t>() : l.hashing->Buckets(*l.state);
+}
+
+// place(layer, branch, bytes) for the branches whose activations the limit has room for, from the
+// last layer to the first.
+template <class Place>
+void Reformer::EachSaved(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const {
+  ReformerBatch batch;
+  batch.rows = rows;
+  batch.tokens = tokens;
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    for (const std::size_t branch : {std::size_t{1}, std::size_t{0}}) {
+      const std::size_t bytes =
+          layers_[i]->Branch(branch).SavedBytes(CallOf(batch, {}, i, branch, true));
+      if (bytes > limit) continue;
+      limit -= bytes;
+      place(i, branch, bytes);
+    }
+  }
+}
+
+std::size_t Reformer::ActivationBytes(idx_t rows, idx_t tokens) const {
+  std::size_t total = 0;
+  EachSaved(rows, tokens, keep_limit_,
+            [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
+  return total;
+}
+
+std::size_t Reformer::AllActivationBytes(idx_t rows, idx_t tokens) const {
+  std::size_t total = 0;
+  EachSaved(rows, tokens, SIZE_MAX,
+            [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
+  return total;
+}
+
+void Reformer::PlaceActivations(const Context& context, const ReformerBatch& batch) {
+  for (const auto& layer : layers_) layer->saved = {};
+  const std::size_t total = ActivationBytes(batch.rows, batch.tokens);
+  if (total == 0) return;
+  if (activations_ == nullptr || activations_->bytes < total) {
+    activations_.reset();
+    const auto pages = context.rehearsal() ? Arena::Pages::kReserved : Arena::Pages::kReal;
+    activations_ = std::make_unique<ActivationMemory>(pages, total);
+  }
+  std::byte* at = activations_->data;
+  EachSaved(batch.rows, batch.tokens, keep_limit_,
+            [&](std::size_t layer, std::size_t branch, std::size_t bytes) {
+              layers_[layer]->saved[branch] = at;
+              at += bytes;
+            });
+}
+
+std::size_t Reformer::StateBytes() const {
+  std::size_t bytes = 0;
+  for (const auto& layer : layers_) bytes += layer->state == nullptr ? 0 : layer->state->Bytes();
+  return bytes;
+}
+
+void Reformer::ForwardThroughLayers(Context& context, const ReformerBatch& batch,
+                                    const StepDropout& dropout, bool keep, const ResidualStream& y1,
+                                    const ResidualStream& y2, const Shown& shown) {
+  FreshBf16(context);
+  const View<float, 2> embedded(static_cast<float*>(y1.data), y1.extent);
+  Embed(context, batch, dropout, embedded);
+  WriteRows(context, embedded, y2);
+  if (y1.cells != StreamCells::kF32) CopyStream(context, y2, y1);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (shown.hidden_states != nullptr)
+      shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
+    BranchCall attention = CallOf(batch, dropout, i, 0, keep);
+    attention.observer = shown.attention;
+    ReversibleForward(Bind(context, *layers_[i]->attention, attention),
+                      Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, keep)),
+                      y1, y2);
+  }
+  if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
+}
+
+// From the gradients of the last layer's outputs to those of every parameter below the head.
+void Reformer::BackwardThroughLayers(Context& context, const ReformerBatch& batch,
+                                     const StepDropout& dropout, const Streams& s) {
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    ReversibleBackward(Bind(context, *layers_[i]->attention, CallOf(batch, dropout, i, 0, true)),
+                       Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, true)),
+                       s.y1, s.y2, s.dy1, s.dy2);
+  }
+  // Both streams began as the embeddings. Their gradient overwrites the first stream, which is no
+  // longer needed.
+  const View<float, 2> dx(static_cast<float*>(s.y1.data), s.y1.extent);
+  ReadRows(context, s.dy1, dx);
+  const idx_t rows = std::min(dx.extent[0], kGradientRows);
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(rows * dx.extent[1]));
+  float* room = frame.Take<float>(rows * dx.extent[1]);
+  for (idx_t begin = 0; begin < dx.extent[0]; begin += rows) {
+    const idx_t count = std::min(rows, dx.extent[0] - begin);
+    AddRows(context, FloatRows(context, s.dy2.Rows(begin, count), room), dx.Rows(begin, count));
+  }
+  EmbedBackward(context, batch, dropout, dx);
+}
+
+void Reformer::Encode(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
+                      const View<float, 2>& y2, std::vector<Tensor>* hidden_states,
+                      const AttentionObserver* observer) {
+  CheckBatch(batch, Pass::kEvaluation);
+  const idx_t padded = strict_ ? PaddedTokens(config_, batch.tokens) : batch.tokens;
+  if (padded == batch.tokens) {
+    return ForwardThroughLayers(context, batch, {}, false, y1, y2, {hidden_states, observer});
+  }
+  const View<const float, 2> words = parameters_.matrix(words_);
+  const PaddedBatch longer(batch, padded, static_cast<std::int32_t>(config_.pad_token),
+                           {&words(config_.pad_token, 0), {config_.hidden_size}});
+  const idx_t n = batch.rows * padded, channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
+  const View<float, 2> longer1(frame.Take<float>(n * channels), {n, channels});
+  const View<float, 2> longer2(frame.Take<float>(n * channels), {n, channels});
+  ForwardThroughLayers(context, longer.batch(), {}, false, longer1, longer2,
+                       {hidden_states, observer});
+  CutRows(longer1, batch.rows, y1);
+  CutRows(longer2, batch.rows, y2);
+}
+
+void Reformer::Observe(Context& context, const ReformerBatch& batch,
+                       const AttentionObserver& observer) {
+  CheckBatch(batch, Pass::kEvaluation);
+  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
+  const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
+  const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
+  ForwardThroughLayers(context, batch, {}, false, y1, y2, {nullptr, &observer});
+}
+
+// ---- head ---------------------------------------------------------------------------------------
+
+const HeadLayer& Reformer::Head() const {
+  Check(head_ != nullptr, ErrorCode::kUsage,
+        "model: a bare ReformerModel has no head, so no logits and no loss");
+  return *head_;
+}
+
+void Reformer::Normalise(Context& context, const View<float, 2>& y1, const View<float, 2>& y2,
+                         const View<float, 2>& h) {
+  JoinRows(context, y1, y2, h);
+  LayerNormForward(context, norm_->Weights(parameters_), h, h);
+}
+
+void Reformer::Logits(Context& context, const View<const float, 2>& h,
+                      const View<float, 2>& logits) {
+  Check(config_.head == HeadKind::kCausalLm || config_.head == HeadKind::kMaskedLm,
+        ErrorCode::kUsage, "model: a {} has no logits of tokens", ReformerClass(config_.head));
+  head_->Logits(context, parameters_, nullptr, h, logits);
+}
+
+std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const StreamPair& streams,
+                                           const StepDropout& dropout) {
+  FinalNorm norm{norm_->Weights(parameters_), {}, SiteOf(dropout, config_.hidden_dropout, kFinal)};
+  if (!streams.dy1.empty()) norm.gradients = norm_->Gradients(parameters_);
+  if (head_ != nullptr && head_->reads() == HeadReads::kFirstTokens) {
+    return std::make_unique<FirstTokenRows>(context, norm, streams, rows);
+  }
+  return std::make_unique<StreamRows>(context, norm, streams);
+}
+
+Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
+                            const View<float, 2>& y2) {
+  const HeadLayer& head = Head();
+  const auto read = RowsOf(context, rows, {y1, y2}, {});
+  Tensor logits({read->count(), head.outputs()});
+  read->Read([&](idx_t begin, const View<const float, 2>& h) {
+    head.Logits(context, parameters_, nullptr, h, logits.view<2>().Rows(begin, h.extent[0]));
+  });
+  return logits;
+}
+
+Tensor Reformer::LogitsOfRows(Context& context, const View<const float, 2>& h) {
+  Tensor logits({h.extent[0], Head().outputs()});
+  Head().Logits(context, parameters_, nullptr, h, logits.view<2>());
+  return logits;
+}
+
+HeadLoss Reformer::Loss(Context& context, const ReformerBatch& batch) {
+  Head().CheckTargets(batch);
+  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
+  const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
+  const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
+  Encode(context, batch, y1, y2);
+  const auto rows = RowsOf(context, batch.rows, {y1, y2}, {});
+  return head_->Loss(context, {parameters_, nullptr, batch}, *rows, false);
+}
+
+std::size_t Reformer::StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
+                                  DType gradients) {
+  const idx_t count = rows * tokens * config.hidden_size;
+  const std::size_t gradient =
+      gradients == DType::kBF16 ? Arena::Bytes<bfloat16>(count) : Arena::Bytes<float>(count);
+  return 2 * Arena::Bytes<float>(count) + 2 * gradient;
+}
+
+void Reformer::GradientStreamsIn(DType dtype) {
+  Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
+        "model: gradients of streams in {} are not there; use F32 or BF16", DTypeName(dtype));
+  gradient_streams_ = dtype;
+}
+
+// Forward, the head's gradient, backward: what every training loss has in common. The streams lie
+// on the finest of the grids that has room for them.
+void Reformer::Differentiate(Context& context, const ReformerBatch& batch,
+                             const StepDropout& dropout, const HeadGradient& head_gradient) {
+  const idx_t count = batch.rows * batch.tokens * config_.hidden_size;
+  Arena::Frame frame(context.arena(),
+                     StreamBytes(config_, batch.rows, batch.tokens, gradient_streams_));
+  const auto take = [&](StreamCells cells) {
+    ResidualStream stream;
+    stream.data = cells == StreamCells::kBF16 ? static_cast<void*>(frame.Take<bfloat16>(count))
+                                              : frame.Take<float>(count);
+    stream.extent = {batch.rows * batch.tokens, config_.hidden_size};
+    stream.stride = config_.hidden_size;
+    stream.cells = cells;
+    return stream;
+  };
+  const auto gradients = gradient_streams_ == DType::kBF16 ? StreamCells::kBF16 : StreamCells::kF32;
+  Streams s = {take(StreamCells::kGrid), take(StreamCells::kGrid), take(gradients),
+               take(gradients)};
+  PlaceActivations(context, batch);
+  for (const float step : kStreamSteps) {
+    std::atomic<bool> out_of_range = false;
+    for (ResidualStream* stream : {&s.y1, &s.y2}) {
+      stream->cells = step > 0.0f ? StreamCells::kGrid : StreamCells::kF32;
+      stream->step = step;
+      stream->out_of_range = &out_of_range;
+    }
+    ForwardThroughLayers(context, batch, dropout, true, s.y1, s.y2, {});
+    if (!out_of_range) break;
+  }
+  head_gradient(*RowsOf(context, batch.rows,
+                        {s.y1, s.y2, s.dy1, s.dy2, DeriveKey(dropout.key, kRounding)}, dropout));
+  BackwardThroughLayers(context, batch, dropout, s);
+}
+
+HeadLoss Reformer::LossAndGradients(Context& context, const ReformerBatch& batch,
+                                    std::optional<float> scale, const StepDropout& dropout) {
+  CheckBatch(batch, Pass::kTraining);
+  Head().CheckTargets(batch);
+  HeadLoss loss;
+  Differentiate(context, batch, dropout, [&](HeadRows& rows) {
+    loss = head_->Loss(context, {parameters_, nullptr, batch, scale, dropout}, rows, true);
+  });
+  return loss;
+}
+
+double Reformer::CotangentGradients(Context& context, const ReformerBatch& batch,
+                                    const View<const float, 2>& cotangent,
+                                    const StepDropout& dropout) {
+  CheckBatch(batch, Pass::kTraining);
+  double total = 0.0;
+  Differentiate(context, batch, dropout, [&](HeadRows& rows) {
+    rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
+      const View<const float, 2> c = cotangent.Rows(begin, h.extent[0]);
+      for (idx_t t = 0; t < h.extent[0]; ++t) {
+        for (idx_t i = 0; i < h.extent[1]; ++i) {
+          total += static_cast<double>(h(t, i)) * static_cast<double>(c(t, i));
+          dh(t, i) = c(t, i);
+        }
+      }
+    });
+  });
+  return total;
+}
+
+namespace {
+
+double HeadFlop(const HeadLayer* head, idx_t rows, idx_t tokens) {
+  return head == nullptr ? 0.0 : head->ForwardFlop(rows, rows * tokens);
+}
+
+}  // namespace
+
+double Reformer::ForwardGflop(idx_t rows, idx_t tokens) const {
+  double flop = HeadFlop(head_.get(), rows, tokens);
+  for (const auto& layer : layers_) {
+    flop += layer->attention->ForwardFlop(rows, tokens);
+    flop += layer->feed_forward->ForwardFlop(rows, tokens);
+  }
+  return flop * 1e-9;
+}
+
+double Reformer::StepGflop(idx_t rows, idx_t tokens) const {
+  double flop = 2.0 * HeadFlop(head_.get(), rows, tokens);
+  for (const auto& layer : layers_) {
+    flop += layer->attention->BackwardFlop(rows, tokens);
+    flop += layer->feed_forward->BackwardFlop(rows, tokens);
+  }
+  return flop * 1e-9 + ForwardGflop(rows, tokens);
+}
+
+}  // namespace longspan

@@ -1,0 +1,303 @@
+// Models behind one interface: rows of a Reformer without their padding, heads on other encoders.
+#include "model/text_model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "families/families.h"
+#include "families/longformer/family.h"
+#include "families/longformer/longformer_files.h"
+#include "families/reformer/family.h"
+#include "families/reformer/reformer_files.h"
+#include "families/reformer/reformer_test.h"
+#include "tests/support/compare.h"
+#include "tests/support/files.h"
+
+namespace longspan {
+namespace {
+
+using test::Throws;
+
+ReformerConfig EncoderConfig(HeadKind head) {
+  ReformerConfig c = MixedConfig();
+  c.head = head;
+  c.is_decoder = false;
+  c.local_after = c.lsh_after = 1;
+  if (head == HeadKind::kSequence) c.labels = {"a", "b", "c"};
+  return c;
+}
+
+std::unique_ptr<TextModel> Text(HeadKind head) {
+  return MakeTextModel(Initialised(EncoderConfig(head)));
+}
+
+// Texts of 21, 40, 21 and 7 tokens as rows of 45: on the left, on the right, in between, on the
+// right.
+struct Ragged {
+  static constexpr idx_t kTokens = 45;
+  std::vector<std::vector<std::int32_t>> texts;
+  std::vector<idx_t> begins = {0, 5, 11, 38};
+  std::vector<std::int32_t> ids, labels, classes = {2, 0, 1, kIgnoreLabel}, starts, ends;
+  std::vector<std::uint8_t> roles;
+
+  Ragged()
+      : ids(4 * kTokens, 0), labels(4 * kTokens, kIgnoreLabel), roles(4 * kTokens, kHiddenToken) {
+    Rng rng(12);
+    for (const idx_t length : {21, 40, 21, 7}) {
+      std::vector<std::int32_t> text;
+      for (idx_t i = 0; i < length; ++i) text.push_back(static_cast<std::int32_t>(rng.Below(31)));
+      const auto row = static_cast<idx_t>(texts.size());
+      const idx_t at = row * kTokens + begins[texts.size()];
+      std::copy(text.begin(), text.end(), ids.begin() + at);
+      std::fill_n(roles.begin() + at, length, kLocalToken);
+      for (idx_t i = 0; i < length; i += 3) labels[static_cast<std::size_t>(at + i)] = text[0];
+      starts.push_back(static_cast<std::int32_t>(begins[texts.size()] + 2));
+      ends.push_back(row == 1 ? 99 : static_cast<std::int32_t>(begins[texts.size()] + 6));
+      texts.push_back(std::move(text));
+    }
+  }
+  BatchView Batch(bool tokens) const {
+    BatchView batch;
+    batch.rows = 4;
+    batch.tokens = kTokens;
+    batch.ids = ids;
+    batch.roles = {roles.data(), {4, kTokens}};
+    batch.labels = tokens ? labels : classes;
+    batch.starts = starts;
+    batch.ends = ends;
+    return batch;
+  }
+  // Row r by itself, nothing hidden.
+  BatchView Alone(std::size_t r, bool tokens) const {
+    BatchView batch;
+    batch.rows = 1;
+    batch.tokens = static_cast<idx_t>(texts[r].size());
+    batch.ids = texts[r];
+    const auto begin = static_cast<std::size_t>(static_cast<idx_t>(r) * kTokens + begins[r]);
+    batch.labels = tokens ? std::span(labels).subspan(begin, texts[r].size())
+                          : std::span(classes).subspan(r, 1);
+    batch.starts = starts_alone_;
+    batch.ends = r == 1 ? ignored_ : ends_alone_;
+    return batch;
+  }
+
+ private:
+  std::vector<std::int32_t> starts_alone_ = {2}, ends_alone_ = {6}, ignored_ = {99};
+};
+
+void ClearGradients(TextModel& model) {
+  if (!model.parameters().has_gradients()) model.parameters().AllocateGradients();
+  const View<float, 1> gradients = model.parameters().gradients();
+  std::fill_n(gradients.data, gradients.size(), 0.0f);
+}
+
+// Keys beside hidden ones are weighed in another order: some roundings of numbers up to 4.
+constexpr test::Tolerance kRoundings{4e-6, 1e-6};
+
+Tensor Hidden(Context& context, TextModel& model, const BatchView& batch) {
+  Tensor hidden({batch.rows * batch.tokens, model.info().width});
+  model.Encode(context, batch, hidden.view<2>());
+  return hidden;
+}
+
+TEST(RaggedRows, ARowIsWhatItIsAlone) {
+  Context context(2);
+  const Ragged ragged;
+  for (const HeadKind head : {HeadKind::kSequence, HeadKind::kQuestion, HeadKind::kMaskedLm}) {
+    const auto model = Text(head);
+    const bool tokens = head != HeadKind::kSequence;
+    const BatchView batch = ragged.Batch(tokens);
+    const Tensor together = Hidden(context, *model, batch);
+    const Tensor logits = model->Logits(context, batch, together.view<2>());
+    for (std::size_t r = 0; r < 4; ++r) {
+      const BatchView one = ragged.Alone(r, tokens);
+      const Tensor alone = Hidden(context, *model, one);
+      const Tensor own = model->Logits(context, one, alone.view<2>());
+      const idx_t at = static_cast<idx_t>(r) * Ragged::kTokens + ragged.begins[r];
+      const auto same = [&](const Tensor& all, const Tensor& part, idx_t row) {
+        const idx_t width = part.shape()[1];
+        EXPECT_MATCHES(
+            std::span<const float>(all.data<float>() + row * width,
+                                   static_cast<std::size_t>(part.size())),
+            std::span<const float>(part.data<float>(), static_cast<std::size_t>(part.size())),
+            kRoundings);
+      };
+      same(together, alone, at);
+      same(logits, own, tokens ? at : static_cast<idx_t>(r));
+    }
+  }
+}
+
+TEST(RaggedRows, LossAndGradientsAreTheSumOverRows) {
+  Context context(2);
+  const Ragged ragged;
+  for (const HeadKind head : {HeadKind::kSequence, HeadKind::kQuestion, HeadKind::kMaskedLm}) {
+    const auto model = Text(head);
+    const bool tokens = head != HeadKind::kSequence;
+    ClearGradients(*model);
+    const HeadLoss all = model->LossAndGradients(context, ragged.Batch(tokens), 0.5f, {});
+    // To rounding: evaluation adds in fp32, training on a grid.
+    EXPECT_NEAR(model->Loss(context, ragged.Batch(tokens)).sum, all.sum, 1e-6 * all.sum);
+    const std::vector<float> gradients = Copied(model->parameters().gradients());
+    ClearGradients(*model);
+    HeadLoss sum;
+    for (std::size_t r = 0; r < 4; ++r) {
+      const HeadLoss one = model->LossAndGradients(context, ragged.Alone(r, tokens), 0.5f, {});
+      sum.sum += one.sum;
+      sum.counted += one.counted;
+      sum.correct += one.correct;
+    }
+    EXPECT_NEAR(all.sum, sum.sum, 1e-5 * std::abs(sum.sum));
+    EXPECT_EQ(all.counted, sum.counted);
+    EXPECT_EQ(all.correct, sum.correct);
+    EXPECT_MATCHES(Span(gradients), Span(Copied(model->parameters().gradients())),
+                   (test::Tolerance{1e-4, 1e-5}));
+  }
+}
+
+// A hidden token inside of a text stays hidden and keeps its place.
+TEST(RaggedRows, HolesAreNoPadding) {
+  Context context(2);
+  Ragged ragged;
+  ragged.roles[7] = kHiddenToken;
+  const auto model = Text(HeadKind::kSequence);
+  const Tensor with = Hidden(context, *model, ragged.Batch(false));
+  Reformer reformer = Initialised(EncoderConfig(HeadKind::kSequence));
+  std::vector<std::uint8_t> mask(21, 1);
+  mask[7] = 0;
+  const ReformerBatch batch{1, 21, ragged.texts[0], {}, {mask.data(), {1, 21}}};
+  Tensor y1({21, 24}), y2({21, 24}), h({21, 48});
+  reformer.Encode(context, batch, y1.view<2>(), y2.view<2>());
+  reformer.Normalise(context, y1.view<2>(), y2.view<2>(), h.view<2>());
+  EXPECT_MATCHES(std::span<const float>(with.data<float>(), 21 * 48),
+                 std::span<const float>(h.data<float>(), 21 * 48), kRoundings);
+}
+
+TEST(TextModel, SaysWhatAReformerCannot) {
+  Context context(1);
+  const Ragged ragged;
+  const auto model = Text(HeadKind::kSequence);
+  model->parameters().AllocateGradients();
+  EXPECT_TRUE(Throws([&] { model->ComputeIn(DType::kF16); }, ErrorCode::kUsage, "F16"));
+  EXPECT_TRUE(Throws([&] { ResolveGlobal(model->info(), GlobalPolicy::Parse("first:1")); },
+                     ErrorCode::kUsage, "no global tokens"));
+  EXPECT_EQ(ResolveGlobal(model->info(), GlobalPolicy::Parse("auto")).Name(), "none");
+  EXPECT_TRUE(Throws([&] { model->Recompute(); }, ErrorCode::kUsage, "reversible"));
+  BatchView nothing = ragged.Batch(false);
+  const std::vector<std::uint8_t> hidden(4 * Ragged::kTokens, kHiddenToken);
+  nothing.roles = {hidden.data(), {4, Ragged::kTokens}};
+  EXPECT_TRUE(Throws([&] { model->Loss(context, nothing); }, ErrorCode::kUsage, "row 0"));
+}
+
+// ---- heads on other encoders --------------------------------------------------------------------
+
+class OtherHeads : public testing::Test {
+ protected:
+  std::unique_ptr<TextModel> Load(const WantedHead& wanted, std::vector<std::string>* notes) {
+    LoadOptions load;
+    load.head = wanted;
+    return LoadTextModel(d_.path(), load, notes);
+  }
+  static std::vector<float> Words(TextModel& model) {
+    return Copied(model.parameters().vector("reformer.embeddings.word_embeddings.weight"));
+  }
+  test::TempDir d_;
+};
+
+TEST_F(OtherHeads, ALanguageModelBecomesAClassifier) {
+  Reformer start = Initialised(MixedConfig());
+  SaveReformer(start, d_.path());
+  std::vector<std::string> notes;
+  const auto model = Load({HeadKind::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 5}, &notes);
+  EXPECT_EQ(model->info().class_name, "ReformerForSequenceClassification");
+  EXPECT_EQ(model->info().labels, (std::vector<std::string>{"x", "y"}));
+  EXPECT_SAME_BITS(
+      Span(Words(*model)),
+      Span(Copied(start.parameters().vector("reformer.embeddings.word_embeddings.weight"))));
+  ASSERT_EQ(notes.size(), 3u);
+  EXPECT_EQ(notes[0], "changed: is_decoder is false");  // its first token sees the text now
+  EXPECT_EQ(notes[1],
+            "new: classifier.dense.bias, classifier.dense.weight, classifier.out_proj.bias, "
+            "classifier.out_proj.weight");
+  EXPECT_EQ(notes[2], "left out: lm_head.bias, lm_head.decoder.weight");
+  // What is new is drawn from the seed.
+  const auto again = Load({HeadKind::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 5}, nullptr);
+  const auto other = Load({HeadKind::kSequence, {"x", "y"}, ProblemType::kSingleLabel, 6}, nullptr);
+  const auto dense = [](TextModel& m) {
+    return Copied(m.parameters().vector("classifier.dense.weight"));
+  };
+  EXPECT_SAME_BITS(Span(dense(*again)), Span(dense(*model)));
+  EXPECT_NE(dense(*other), dense(*model));
+}
+
+TEST_F(OtherHeads, ABareModelGetsAHeadAndKeepsItsEncoder) {
+  ReformerConfig config = EncoderConfig(HeadKind::kNone);
+  Reformer bare = Initialised(config);
+  SaveReformer(bare, d_.path());
+  std::vector<std::string> notes;
+  const auto model = Load({HeadKind::kQuestion, {}, ProblemType::kInferred, 5}, &notes);
+  EXPECT_SAME_BITS(Span(Words(*model)),
+                   Span(Copied(bare.parameters().vector("embeddings.word_embeddings.weight"))));
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(notes[0], "new: qa_outputs.bias, qa_outputs.weight");
+}
+
+// A causal classifier that the files have is what somebody wanted: it stays causal.
+TEST_F(OtherHeads, ACausalClassifierStaysCausal) {
+  ReformerConfig config = EncoderConfig(HeadKind::kSequence);
+  config.is_decoder = true;
+  Reformer start = Initialised(config);
+  SaveReformer(start, d_.path());
+  std::vector<std::string> notes;
+  const auto model =
+      Load({HeadKind::kSequence, {"x", "y", "z"}, ProblemType::kSingleLabel, 5}, &notes);
+  EXPECT_NE(model->ConfigText().find("\"is_decoder\": true"), std::string::npos);
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_EQ(notes[0].rfind("new: ", 0), 0u);
+}
+
+TEST_F(OtherHeads, TheSameLabelsGoOnAndOthersBeginAnew) {
+  Reformer start = Initialised(EncoderConfig(HeadKind::kSequence));
+  SaveReformer(start, d_.path());
+  std::vector<std::string> same, others;
+  Load({HeadKind::kSequence, {"a", "b", "c"}, ProblemType::kSingleLabel, 5}, &same);
+  EXPECT_TRUE(same.empty());
+  Load({HeadKind::kSequence, {"a", "b", "d"}, ProblemType::kSingleLabel, 5}, &others);
+  ASSERT_EQ(others.size(), 2u);
+  EXPECT_EQ(others[0].rfind("new: classifier.dense.bias", 0), 0u);
+}
+
+// A masked language model reads both ways, and takes what a causal one knows of words.
+TEST_F(OtherHeads, ACausalModelBecomesAMaskedOne) {
+  Reformer start = Initialised(MixedConfig());
+  SaveReformer(start, d_.path());
+  std::vector<std::string> notes;
+  const auto model = Load({HeadKind::kMaskedLm, {}, ProblemType::kInferred, 5}, &notes);
+  EXPECT_EQ(notes, (std::vector<std::string>{"changed: is_decoder is false"}));
+  EXPECT_NE(model->ConfigText().find("\"is_decoder\": false"), std::string::npos);
+  EXPECT_TRUE(Throws(
+      [&] {
+        Load({HeadKind::kToken, {"x"}, ProblemType::kInferred, 5}, &notes);
+      },
+      ErrorCode::kUsage, "Reformer has no such head"));
+}
+
+TEST(TextModel, OpensEitherModel) {
+  const test::TempDir directory;
+  LongformerConfig config = LongformerPreset("tiny");
+  config.vocab_size = 40;
+  config.head = HeadKind::kSequence;
+  Longformer longformer(config);
+  longformer.Initialise(3);
+  SaveLongformer(longformer, directory.path());
+  const TextModelInfo info = ReadTextModelInfo(directory.path());
+  EXPECT_EQ(info.class_name, "LongformerForSequenceClassification");
+  EXPECT_TRUE(info.global_tokens);
+  EXPECT_EQ(info.width, 128);
+  EXPECT_EQ(LoadTextModel(directory.path(), {})->info().head, HeadKind::kSequence);
+}
+
+}  // namespace
+}  // namespace longspan
