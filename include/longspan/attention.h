@@ -232,6 +232,22 @@ void LshBackward(Context& context, const LshSpec& spec, const Bf16SharedQkv& qkv
 using TokenRoles = View<const std::uint8_t, 2>;
 inline constexpr std::uint8_t kHiddenToken = 0, kLocalToken = 1, kGlobalToken = 2;
 
+// The global tokens of a batch's roles. Whoever runs several layers over one batch finds them once
+// and gives them to each call (WindowSpec::globals).
+struct GlobalTokens {
+  idx_t most = 0;                // the largest number in a row: the smallest G below
+  std::vector<idx_t> positions;  // of all rows, one after another, ascending in each
+  std::vector<idx_t> first;      // (B + 1): where a row's begin
+
+  idx_t Count(idx_t b) const {
+    const auto i = static_cast<std::size_t>(b);
+    return first[i + 1] - first[i];
+  }
+  const idx_t* List(idx_t b) const { return positions.data() + first[static_cast<std::size_t>(b)]; }
+};
+// Cost: one look at each role of B rows. An empty view has no global tokens.
+GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t rows);
+
 // Longformer (Beltagy, Peters, Cohan 2020, section 3). A local token i sees local keys
 // i + dilation n, -left <= n <= right, itself always among them, and every global key.
 struct WindowSpec {
@@ -243,6 +259,8 @@ struct WindowSpec {
   // Left(T) + 1 + Right(T) + r for the r-th global key; global rows: slot = position of the key.
   // So the same key serves WindowForward and the functions for global rows.
   ProbabilityDropout dropout;
+  // Those of the call's roles, which must outlive the call. Null: each call finds them.
+  const GlobalTokens* globals = nullptr;
 
   // The widths that remain in a row of T tokens, with `causal`.
   idx_t Left(idx_t tokens) const { return left < tokens ? left : tokens - 1; }

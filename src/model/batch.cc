@@ -6,24 +6,30 @@
 
 namespace longspan {
 
+TokenRoles DocumentRoles(const TokenRoles& roles, idx_t begin, idx_t length) {
+  if (roles.empty()) return roles;
+  const idx_t tokens = roles.extent[1];
+  return {&roles(begin / tokens, begin % tokens), {1, length}, roles.stride};
+}
+
 GlobalTokenRows GlobalTokenRows::Of(const TokenRoles& roles, idx_t batch, idx_t tokens,
                                     std::span<const idx_t> documents) {
   GlobalTokenRows globals;
   ForEachDocument(documents, [&](idx_t, idx_t begin, idx_t length) {
     GlobalTokenRows& own = globals.documents.emplace_back();
-    for (idx_t t = begin; !roles.empty() && t < begin + length; ++t) {
-      if (roles(t / tokens, t % tokens) != kGlobalToken) continue;
-      globals.rows.push_back(static_cast<std::int32_t>(t));
-      ++own.most;
+    own.tokens = FindGlobalTokens(DocumentRoles(roles, begin, length), 1);
+    own.most = own.tokens.most;
+    for (const idx_t t : own.tokens.positions) {
+      globals.rows.push_back(static_cast<std::int32_t>(begin + t));
     }
     globals.most = std::max(globals.most, own.most);
   });
   if (!documents.empty()) return globals;
-  globals.most = LargestGlobalCount(roles);
+  globals.tokens = FindGlobalTokens(roles, batch);
+  globals.most = globals.tokens.most;
   for (idx_t b = 0; globals.most > 0 && b < batch; ++b) {
-    for (idx_t t = 0; t < tokens; ++t) {
-      if (roles(b, t) != kGlobalToken) continue;
-      globals.rows.push_back(static_cast<std::int32_t>(b * tokens + t));
+    for (idx_t i = 0; i < globals.tokens.Count(b); ++i) {
+      globals.rows.push_back(static_cast<std::int32_t>(b * tokens + globals.tokens.List(b)[i]));
     }
     globals.rows.resize(static_cast<std::size_t>((b + 1) * globals.most),
                         static_cast<std::int32_t>(b * tokens));

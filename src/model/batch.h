@@ -11,12 +11,16 @@
 
 namespace longspan {
 
+// The roles of the document that begins at token `begin` of all rows, as one row.
+TokenRoles DocumentRoles(const TokenRoles& roles, idx_t begin, idx_t length);
+
 // The global tokens of a batch: G, the most that a row has, and for each row of the batch G row
 // numbers of the (N, C) stream. A row with fewer repeats its first token, to no effect. If rows
 // hold documents, the list has those of each document, one document after the other, and nothing is
 // repeated.
 struct GlobalTokenRows {
   idx_t most = 0;                          // G; of documents, the most that one has
+  GlobalTokens tokens;                     // of whole rows, or of this document; else empty
   std::vector<std::int32_t> rows;          // (B * G)
   std::vector<GlobalTokenRows> documents;  // how many each has; empty: a row is one document
 

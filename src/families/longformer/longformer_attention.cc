@@ -30,13 +30,6 @@ std::size_t InFloatsBytes(const View<T, 2>& x) {
   return sizeof(T) == 4 || x.empty() ? 0 : Arena::Bytes<float>(x.size());
 }
 
-// Roles of the document that begins at token `begin` of all rows, as one row.
-TokenRoles RolesOf(const TokenRoles& roles, idx_t begin, idx_t length) {
-  if (roles.empty()) return roles;
-  const idx_t tokens = roles.extent[1];
-  return {&roles(begin / tokens, begin % tokens), {1, length}, roles.stride};
-}
-
 }  // namespace
 
 LongformerAttention::LongformerAttention(const LongformerConfig& config, std::size_t layer,
@@ -137,7 +130,7 @@ void LongformerAttention::ForEachPart(const LongformerCall& call, const Tensors<
   ForEachDocument(call.documents, [&](idx_t d, idx_t begin, idx_t length) {
     const GlobalTokenRows& globals = call.globals.documents[static_cast<std::size_t>(d)];
     LongformerCall part{
-        call.parameters, call.bf16,    1, length, RolesOf(call.roles, begin, length), globals,
+        call.parameters, call.bf16,    1, length, DocumentRoles(call.roles, begin, length), globals,
         call.dropout,    call.backward};
     part.document = d;
     Tensors<T> own;
@@ -173,6 +166,7 @@ WindowSpec LongformerAttention::Spec(const LongformerCall& call) const {
   Dropout site = SiteOf(call.dropout, dropout_, kProbabilities);
   if (call.document >= 0) site = DocumentSite(site, call.document);
   spec.dropout = {site.p, site.key};
+  spec.globals = &call.globals.tokens;
   return spec;
 }
 

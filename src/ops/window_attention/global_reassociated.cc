@@ -47,7 +47,7 @@ ReassociatedArguments CheckArguments(const WindowSpec& spec, const GlobalProject
   if (!input.bk.empty()) CheckWindow(input.bk, "bk", {width});
   if (!input.bv.empty()) CheckWindow(input.bv, "bv", {width});
   ReassociatedArguments args;
-  args.globals = FindGlobalTokens(roles, shape[0]);
+  args.globals = GlobalTokensOf(spec, roles, shape[0]);
   CheckGlobalQueries(input.qg, "qg", shape, args.globals.most);
   args.x = View<const T, 4>(input.x.data, {x[0], 1, x[1], x[2]},
                             {input.x.stride[0], 0, input.x.stride[1], 1});

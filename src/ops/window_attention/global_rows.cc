@@ -39,7 +39,7 @@ GlobalArguments CheckArguments(const WindowSpec& spec, const GlobalQkvOf<T>& qkv
   CheckWindow(qkv.kg, "kg", shape);
   CheckWindow(qkv.vg, "vg", shape);
   GlobalArguments args;
-  args.globals = FindGlobalTokens(roles, shape[0]);
+  args.globals = GlobalTokensOf(spec, roles, shape[0]);
   CheckGlobalQueries(qkv.qg, "qg", shape, args.globals.most);
   args.qg = qkv.qg;
   args.kg = qkv.kg;

@@ -37,10 +37,10 @@ template void CheckWindowCall(const WindowSpec&, const std::array<idx_t, 4>&, co
 template void CheckWindowCall(const WindowSpec&, const std::array<idx_t, 4>&, const char*,
                               const TokenRoles&, const AttentionSavedOf<bfloat16>&);
 
-GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t batch) {
+GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t rows) {
   GlobalTokens globals;
   globals.first.push_back(0);
-  for (idx_t b = 0; b < batch; ++b) {
+  for (idx_t b = 0; b < rows; ++b) {
     if (!roles.empty()) {
       for (idx_t t = 0; t < roles.extent[1]; ++t) {
         if (roles(b, t) == kGlobalToken) globals.positions.push_back(t);
@@ -50,6 +50,15 @@ GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t batch) {
     globals.most = std::max(globals.most, globals.Count(b));
   }
   return globals;
+}
+
+GlobalTokens GlobalTokensOf(const WindowSpec& spec, const TokenRoles& roles, idx_t batch) {
+  if (spec.globals == nullptr) return FindGlobalTokens(roles, batch);
+  const GlobalTokens& given = *spec.globals;
+  Check(static_cast<idx_t>(given.first.size()) == batch + 1, ErrorCode::kUsage,
+        "window attention: global tokens of {} rows are given for {}", given.first.size() - 1,
+        batch);
+  return given;
 }
 
 idx_t LargestGlobalCount(const TokenRoles& roles) {

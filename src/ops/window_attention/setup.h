@@ -30,18 +30,8 @@ void CheckGlobalQueries(const View<const T, 4>& view, const char* name,
         "window attention: {} has {} rows for {} global tokens", name, view.extent[2], most);
 }
 
-// The positions of the global tokens of each row of the batch, ascending.
-struct GlobalTokens {
-  idx_t most = 0;
-  std::vector<idx_t> positions;  // of all rows, one after another
-  std::vector<idx_t> first;      // (B + 1): where a row's begin
-  idx_t Count(idx_t b) const {
-    const auto i = static_cast<std::size_t>(b);
-    return first[i + 1] - first[i];
-  }
-  const idx_t* List(idx_t b) const { return positions.data() + first[static_cast<std::size_t>(b)]; }
-};
-GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t batch);
+// The call's global tokens: the caller's, or found now. kUsage for those of another batch.
+GlobalTokens GlobalTokensOf(const WindowSpec& spec, const TokenRoles& roles, idx_t batch);
 
 // Everything but score_stride, which depends on how many keys a row meets at once.
 BlockPlan MakeBlockPlan(const WindowSpec& spec, idx_t tokens, idx_t head_size);

@@ -129,7 +129,7 @@ WindowArguments CheckArguments(const WindowSpec& spec, const QkvOf<T>& qkv, cons
   args.roles = roles;
   args.out = saved.out;
   args.lse = saved.lse;
-  args.globals = FindGlobalTokens(roles, shape[0]);
+  args.globals = GlobalTokensOf(spec, roles, shape[0]);
   args.plan = MakeWindowPlan(spec, shape, args.globals.most);
   return args;
 }

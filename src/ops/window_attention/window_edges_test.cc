@@ -188,6 +188,29 @@ TEST(WindowAttention, EachWritesItsOwnRows) {
 }
 
 // Roles above 2 count as local, as the original's mask does.
+// Global tokens that the caller has found give the bits of those that each call finds.
+TEST(WindowAttention, GlobalTokensFoundOnce) {
+  Case c = MakeCase(70, 5, 4, 6, 2, 2);
+  ref::Roles roles(140, kLocalToken);
+  for (const std::size_t t : {0, 9, 33, 69, 71}) roles[t] = kGlobalToken;
+  roles[120] = kHiddenToken;
+  c.SetRoles(roles);
+  const Inputs x(c);
+  Context context(2);
+  const auto each = RunKernel(context, c, x).All();
+  const GlobalTokens found = FindGlobalTokens(c.Roles(), 2);
+  EXPECT_EQ(found.most, 4);
+  EXPECT_EQ(found.positions, (std::vector<idx_t>{0, 9, 33, 69, 1}));
+  EXPECT_EQ(found.first, (std::vector<idx_t>{0, 4, 5}));
+  c.spec.globals = &found;
+  EXPECT_SAME_BITS(RunKernel(context, c, x).All(), each);
+  // Those of another batch are refused.
+  const GlobalTokens other = FindGlobalTokens({}, 3);
+  c.spec.globals = &other;
+  EXPECT_TRUE(Throws([&] { RunKernel(context, c, x); }, ErrorCode::kUsage,
+                     "global tokens of 3 rows are given for 2"));
+}
+
 TEST(WindowAttention, OddRoles) {
   Context context(1);
   Case c = MakeCase(20, 3, 3, 4);
