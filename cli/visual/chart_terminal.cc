@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 #include <string_view>
+#include <vector>
 
 #include "cli/visual/chart.h"
 #include "cli/visual/text.h"
@@ -14,7 +16,7 @@ namespace {
 
 constexpr std::array<std::string_view, 7> kColorCodes = {
     "\x1b[34m", "\x1b[33m", "\x1b[32m", "\x1b[35m", "\x1b[36m", "\x1b[31m", "\x1b[90m"};
-constexpr std::string_view kAsciiMarks = "*o+x#@";
+constexpr std::string_view kAsciiMarks = "*o+x#@%&=$~^";
 
 // The plot's characters. Braille packs 2 x 4 dots into one; ASCII has one dot a character.
 class DotField {
@@ -78,36 +80,50 @@ std::string BrailleCharacter(std::uint8_t dots) {
           static_cast<char>(0x80 | (point & 63))};
 }
 
+// Colours are the picture's, so lines may share one there: discs and pale lines tell them apart. A
+// terminal has neither. A line's letter, and in ASCII its mark, are those of its legend's entry.
 struct Painter {
   const PreparedChart& prepared;
   const Terminal& terminal;
-  bool several = false;  // series with a name
+  std::vector<idx_t> entries;  // of the legend: series that have a name and are listed
 
-  std::string_view ColorCode(idx_t series) const {
-    const idx_t color = prepared.series[static_cast<std::size_t>(series)].color;
-    return kColorCodes[static_cast<std::size_t>(color) % kColorCodes.size()];
-  }
-  char Mark(idx_t series) const {  // ASCII: what draws the line
-    const idx_t color = prepared.series[static_cast<std::size_t>(series)].color;
-    return kAsciiMarks[static_cast<std::size_t>(color) % kAsciiMarks.size()];
-  }
-  // That of the legend's entry of the same colour.
-  char Letter(idx_t series) const {
-    const auto& all = prepared.series;
-    const idx_t color = all[static_cast<std::size_t>(series)].color;
-    idx_t entries = 0;
-    for (const Series& other : all) {
-      if (other.name.empty() || !other.listed) continue;
-      if (other.color == color) break;
-      ++entries;
+  Painter(const PreparedChart& chart, const Terminal& where) : prepared(chart), terminal(where) {
+    for (idx_t s = 0; s < static_cast<idx_t>(chart.series.size()); ++s) {
+      if (!Get(s).name.empty() && Get(s).listed) entries.push_back(s);
     }
-    return static_cast<char>('a' + entries % 26);
   }
-  bool letters() const { return terminal.utf8 && !terminal.color && several; }
+
+  const Series& Get(idx_t series) const {
+    return prepared.series[static_cast<std::size_t>(series)];
+  }
+  std::string_view ColorCode(idx_t series) const {
+    return kColorCodes[static_cast<std::size_t>(Get(series).color) % kColorCodes.size()];
+  }
+  // The place of its entry: its own, else that of its colour. Without one: behind the last.
+  std::size_t Entry(idx_t series) const {
+    const auto own = std::find(entries.begin(), entries.end(), series);
+    if (own != entries.end()) return static_cast<std::size_t>(own - entries.begin());
+    const auto same = std::find_if(entries.begin(), entries.end(), [&](idx_t entry) {
+      return Get(entry).color == Get(series).color;
+    });
+    return static_cast<std::size_t>(same - entries.begin());
+  }
+  char Mark(idx_t series) const { return kAsciiMarks[Entry(series) % kAsciiMarks.size()]; }
+  char Letter(idx_t series) const { return static_cast<char>('a' + Entry(series) % 26); }
+
+  bool EntriesShareAColor() const {
+    std::set<std::string_view> colors;
+    for (const idx_t entry : entries) colors.insert(ColorCode(entry));
+    return colors.size() < entries.size();
+  }
+  bool letters() const {
+    return terminal.utf8 && entries.size() > 1 && (!terminal.color || EntriesShareAColor());
+  }
 
   void Draw(DotField& field) const {
+    const bool lettered = letters();
     for (idx_t s = 0; s < static_cast<idx_t>(prepared.series.size()); ++s) {
-      const Series& series = prepared.series[static_cast<std::size_t>(s)];
+      const Series& series = Get(s);
       // Behind an average, raw values would only blot the few dots there are.
       if (series.faint && series.name.empty()) continue;
       bool pen_down = false;
@@ -125,33 +141,29 @@ struct Painter {
         last_x = x;
         last_y = y;
       }
-      if (letters() && !series.name.empty()) field.Letters(s, Letter(s), 12);
+      if (lettered && !series.name.empty()) field.Letters(s, Letter(s), 12);
     }
   }
 
   std::string Cell(const DotField::Cell& cell) const {
     if (cell.series < 0) return " ";
-    if (!terminal.utf8) {
-      const char mark = Mark(cell.series);
-      return terminal.color ? fmt::format("{}{}{}", ColorCode(cell.series), mark, kPlainColor)
-                            : std::string(1, mark);
-    }
-    if (cell.letter != 0) return std::string(1, cell.letter);
-    const std::string braille = BrailleCharacter(cell.dots);
-    return terminal.color ? fmt::format("{}{}{}", ColorCode(cell.series), braille, kPlainColor)
-                          : braille;
+    std::string shown = terminal.utf8 ? BrailleCharacter(cell.dots) : std::string();
+    if (!terminal.utf8) shown = Mark(cell.series);
+    if (cell.letter != 0) shown = cell.letter;
+    return Colored(cell.series, shown);
+  }
+  std::string Colored(idx_t series, const std::string& shown) const {
+    return terminal.color ? fmt::format("{}{}{}", ColorCode(series), shown, kPlainColor) : shown;
   }
 
   // Entries separated by three spaces, in lines as wide as the terminal.
   std::string Legend() const {
+    const bool lettered = letters();
     std::string out, line;
-    for (idx_t s = 0; s < static_cast<idx_t>(prepared.series.size()); ++s) {
-      const std::string& name = prepared.series[static_cast<std::size_t>(s)].name;
-      if (name.empty() || !prepared.series[static_cast<std::size_t>(s)].listed) continue;
+    for (const idx_t s : entries) {
       std::string sample = terminal.utf8 ? "──" : std::string(2, Mark(s));
-      if (letters()) sample = std::string(1, Letter(s));
-      if (terminal.color) sample = fmt::format("{}{}{}", ColorCode(s), sample, kPlainColor);
-      const std::string entry = fmt::format("{} {}", sample, Printable(name));
+      if (lettered) sample = std::string(1, Letter(s));
+      const std::string entry = fmt::format("{} {}", Colored(s, sample), Printable(Get(s).name));
       if (!line.empty() && Columns(line) + 3 + Columns(entry) > terminal.width) {
         out += line + "\n";
         line.clear();
@@ -183,11 +195,7 @@ std::string XLabels(const Scale& scale, idx_t left, idx_t columns) {
 
 std::string PrintChart(const Chart& chart, const Terminal& terminal, idx_t plot_rows) {
   const PreparedChart prepared = Prepare(chart);
-  idx_t named = 0;
-  for (const Series& series : prepared.series) {
-    named += series.name.empty() || !series.listed ? 0 : 1;
-  }
-  const Painter painter{prepared, terminal, named > 1};
+  const Painter painter(prepared, terminal);
 
   std::vector<std::string> labels(static_cast<std::size_t>(plot_rows));
   idx_t label_width = 1;

@@ -188,6 +188,16 @@ namespace {
 
 constexpr std::size_t kMostListed = 12;  // entries of the legend
 
+// Whether each line among those of several runs has an entry of its own. Otherwise a run, or a
+// group of runs in one colour, has one entry for all of its lines.
+bool EachLineIsListed(const std::vector<RunLog>& runs, const std::string& metric) {
+  std::size_t lines = 0;
+  for (const RunLog& run : runs) {
+    for (const char* kind : {"train", "eval"}) lines += run.Find(kind, metric) != nullptr ? 1 : 0;
+  }
+  return static_cast<idx_t>(runs.size()) <= kSeriesColors && lines <= kMostListed;
+}
+
 // The legend's entry of a run among several: its own, or the first of its group that is drawn.
 void ListRun(const RunColors& colors, const std::string& best, idx_t color, std::set<idx_t>& listed,
              Series& series) {
@@ -201,8 +211,10 @@ void ListRun(const RunColors& colors, const std::string& best, idx_t color, std:
   }
 }
 
-void AddRun(const RunLog& run, const std::string& name, bool alone, const PlotOptions& options,
-            idx_t color, Chart* chart, std::vector<std::string>* bests) {
+// With `each` every line is listed, and the name of an evaluation tells its best.
+void AddRun(const RunLog& run, const std::string& name, bool alone, bool each,
+            const PlotOptions& options, idx_t color, Chart* chart,
+            std::vector<std::string>* bests) {
   const bool steps = options.x_label.empty();
   for (const bool eval : {false, true}) {
     const std::string kind = eval ? "eval" : "train";
@@ -217,7 +229,7 @@ void AddRun(const RunLog& run, const std::string& name, bool alone, const PlotOp
     // One run: a colour each for training and evaluation. Several: a colour for each run. What is
     // no run but a measurement has nothing that was evaluated on the way.
     series.name = !steps ? name : alone ? kind : fmt::format("{} {}", name, kind);
-    if (alone && !best.empty()) series.name += " (" + best + ")";
+    if (each && !best.empty()) series.name += " (" + best + ")";
     series.color = alone ? (eval ? 1 : 0) : color;
     series.dashed = !alone && color / kSeriesColors % 2 == 1;
     series.faint =
@@ -240,14 +252,14 @@ Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& given) {
   const std::vector<std::string> names = DistinctNames(runs);
   const RunColors colors = ColorsOf(names);
   std::set<idx_t> listed;
-  bool both = false;  // some run has a line for training and one for evaluation
+  const bool alone = runs.size() == 1, each = EachLineIsListed(runs, options.metric);
+  bool both = false;  // one entry stands for a line of training and one of evaluations
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const std::size_t first = chart.series.size();
     std::vector<std::string> bests;
-    AddRun(runs[r], names[r], runs.size() == 1, options, colors.color[r], &chart, &bests);
-    if (runs.size() == 1 || chart.series.size() == first) continue;
+    AddRun(runs[r], names[r], alone, each, options, colors.color[r], &chart, &bests);
+    if (each || chart.series.size() == first) continue;
     both = both || bests.size() == 2;
-    // One entry for both lines.
     if (bests.size() == 2) chart.series[first].listed = false;
     ListRun(colors, bests.back(), colors.color[r], listed, chart.series.back());
   }
@@ -256,7 +268,7 @@ Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& given) {
   if (chart.title.empty()) {
     chart.title = runs.size() == 1 ? fmt::format("{}: {}", names[0], what) : what;
   }
-  if (both) chart.note = "lines with marks: evaluations; lines without: training";
+  if (both) chart.note = "two lines of a run: training, and evaluations (with marks in a picture)";
   if (options.smoothing > 0) {
     chart.note += fmt::format("{}training smoothed ({}), raw values pale", both ? "; " : "",
                               options.smoothing);

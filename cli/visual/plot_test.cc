@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -178,6 +179,60 @@ TEST_F(PlotTest, ManySeedsShareAColorAndAnEntry) {
   }
   EXPECT_EQ(colors.size(), 7u);
   EXPECT_EQ(listed, 7u);
+}
+
+// Names of the legend's entries, in the order of the series.
+std::vector<std::string> Entries(const Chart& chart) {
+  std::vector<std::string> entries;
+  for (const Series& series : chart.series) {
+    if (series.listed) entries.push_back(series.name);
+  }
+  return entries;
+}
+
+TEST_F(PlotTest, EveryLineOfAFewRunsHasAnEntry) {
+  const std::string train_only =
+      "{\"kind\":\"train\",\"step\":1,\"loss\":5.0}\n"
+      "{\"kind\":\"train\",\"step\":5,\"loss\":3.0}\n";
+  PlotOptions options;
+  options.metric = "loss";
+  const RunLog evaluated = ReadRunLog(Write(kRun, "a")), other = ReadRunLog(Write(train_only, "b"));
+  for (const std::vector<RunLog>& runs :
+       {std::vector<RunLog>{evaluated, other}, std::vector<RunLog>{other, evaluated}}) {
+    const Chart chart = MakePlot(runs, options);
+    std::vector<std::string> entries = Entries(chart);
+    std::sort(entries.begin(), entries.end());
+    EXPECT_EQ(entries,
+              (std::vector<std::string>{"a eval (best 4.1 at step 3)", "a train", "b train"}));
+    EXPECT_EQ(chart.note, "");
+    // A terminal tells all of them apart: by letters, with colours or without, or by marks.
+    for (const bool color : {false, true}) {
+      const std::string text = PrintChart(chart, {false, color, true, 80});
+      const std::string reset = color ? std::string(kPlainColor) : std::string();
+      const bool a_first = runs[0].name == "a";  // lines with marks stand last
+      for (const std::string& entry : {"a" + reset + (a_first ? " a train" : " b train"),
+                                       "b" + reset + (a_first ? " b train" : " a train"),
+                                       "c" + reset + " a eval (best 4.1 at step 3)"}) {
+        EXPECT_NE(text.find(entry), std::string::npos) << entry << "\n" << text;
+      }
+    }
+    const std::string ascii = PrintChart(chart, {false, false, false, 80});
+    for (const char* mark : {"** ", "oo ", "++ a eval"}) {
+      EXPECT_NE(ascii.find(mark), std::string::npos) << mark << "\n" << ascii;
+    }
+  }
+}
+
+TEST_F(PlotTest, OneEntryForBothLinesOfManyRunsSaysSo) {
+  std::vector<RunLog> runs;
+  for (int run = 1; run <= 6; ++run) {
+    runs.push_back(ReadRunLog(Write(kRun, fmt::format("run{}", run))));
+  }
+  EXPECT_EQ(Entries(MakePlot(runs, {})).size(), 12u);
+  runs.push_back(ReadRunLog(Write(kRun, "run7")));
+  const Chart chart = MakePlot(runs, {});
+  EXPECT_EQ(Entries(chart).size(), 7u);
+  EXPECT_NE(chart.note.find("two lines of a run: training, and evaluations"), std::string::npos);
 }
 
 TEST_F(PlotTest, AMetricOfNothingButNullsIsToldInOneLine) {
