@@ -11,12 +11,12 @@
 #include "cli/step_trial.h"
 #include "cli/training.h"
 #include "cli/visual/output.h"
+#include "cli/waiting.h"
 #include "families/families.h"
-#include "families/longformer/family.h"
-#include "families/reformer/family.h"
 #include "io/escape.h"
 #include "io/json.h"
 #include "model/step_memory.h"
+#include "probe/other_processes.h"
 #include "probe/peaks.h"
 
 namespace longspan::cli {
@@ -30,7 +30,7 @@ struct PlanCommand {
   std::string model, config, preset, arch, memory, dtype = "f32", gradient_streams = "f32", task;
   idx_t tokens = 0, batch = 1;
   double trial = 0.5;
-  bool json = false;
+  bool any_length = false, json = false;
 
   DType Compute() const { return DTypeOf(dtype); }
 };
@@ -50,6 +50,7 @@ struct Plan {
   std::uint64_t parameters = 0;
   std::string more_positions;  // what a longer row needs
   std::size_t budget = 0;      // 0: one length is asked for
+  idx_t longest = 0;           // tokens of a row that are sought at most; 0: what memory allows
   std::size_t program = 0;     // resident before there is a model: code, libraries, stacks
   double peak = 0.0;           // GFLOP/s
   std::string head;            // the class that is counted; empty: the model's own
@@ -124,7 +125,8 @@ Plan MakePlan(Context& context, const PlanCommand& c) {
 struct PlanRow {
   std::string attention;
   StepNeeds needs;
-  std::string refused;  // why a longer text does not run, when that is not memory
+  std::string refused;         // why a longer text does not run, when that is not memory
+  bool all_positions = false;  // nor that, but the search ends there
   double seconds = 0.0;
   bool timed = false;  // seconds come from a trial
 };
@@ -140,35 +142,49 @@ void AddSeconds(const PlanCommand& c, const Plan& plan, const PlanKind& kind, Pl
   if (trial.ran()) row->seconds = trial.Seconds(row->needs);
 }
 
+// Puts the longest step that fits the budget into the row, of at most plan.longest tokens.
+void SearchLongest(const PlanCommand& c, const Plan& plan,
+                   const std::function<StepNeeds(idx_t)>& rehearse, PlanRow* row) {
+  const std::size_t bytes = plan.budget - plan.program;
+  std::string refused;  // why not even a row of all positions runs
+  if (plan.longest > 0) {
+    try {
+      row->needs = rehearse(plan.longest);
+      row->all_positions = row->needs.memory.total() <= bytes;
+    } catch (const Error& error) {
+      refused = error.what();
+    }
+    if (row->all_positions) return;
+  }
+  const std::string beyond = "longer than the model's positions";
+  const auto within = [&](idx_t tokens) {
+    const bool may = plan.longest == 0 || tokens <= std::max(plan.longest, kPlanTokens);
+    Check(may, ErrorCode::kLimit, "{}", beyond);
+    return rehearse(tokens);
+  };
+  const LongestStep longest = FindLongestStep(within, c.batch, bytes);
+  row->needs = longest.needs;
+  row->refused = longest.refused == beyond ? refused : longest.refused;
+}
+
 // A step of c.tokens, or the longest that fits. A rehearsal of a long one takes seconds, and so
-// does a trial: `progress` says which is under way.
-PlanRow MakeRow(const PlanCommand& c, const Plan& plan, const PlanKind& kind, Progress* progress) {
+// does a trial: a terminal is told which is under way, in a line that is erased.
+PlanRow MakeRow(const PlanCommand& c, const Plan& plan, const PlanKind& kind) {
   PlanRow row;
   row.attention = kind.name;
-  const std::string trying = fmt::format("{}: rehearsing a step, tokens", kind.name);
-  const std::string timing = fmt::format("{}: timing short steps for one of tokens", kind.name);
-  const auto tell = [&](const std::string& what, idx_t tokens) {
-    constexpr idx_t kQuick = 8192;  // tokens whose rehearsal nobody waits for
-    if (tokens < kQuick) return;
-    ProgressLine line;
-    line.unit = what;
-    line.step = tokens;
-    progress->Update(line);
-  };
+  Waiting waiting(kind.name);
   const auto rehearse = [&](idx_t tokens) {
-    tell(trying, tokens);
+    waiting.Change(fmt::format("{}: rehearsing a step of {} tokens", kind.name, tokens));
     return kind.rehearse(tokens);
   };
   if (plan.budget == 0) {
     row.needs = rehearse(c.tokens);
   } else {
-    const LongestStep longest = FindLongestStep(rehearse, c.batch, plan.budget - plan.program);
-    row.needs = longest.needs;
-    row.refused = longest.refused;
+    SearchLongest(c, plan, rehearse, &row);
   }
-  tell(timing, row.needs.tokens);
+  waiting.Change(
+      fmt::format("{}: timing short steps for one of {} tokens", kind.name, row.needs.tokens));
   AddSeconds(c, plan, kind, &row);
-  progress->Finish();  // the line's words end with this function
   return row;
 }
 
@@ -191,13 +207,15 @@ nlohmann::ordered_json ToJson(const Plan& plan, const PlanRow& row) {
   j["estimated_seconds"] = row.seconds;
   j["seconds_from"] = row.timed ? "trial" : "peak";
   if (plan.budget != 0) {
-    j["limited_by"] = row.refused.empty() ? "memory" : row.refused;
+    j["limited_by"] = row.all_positions     ? "positions"
+                      : row.refused.empty() ? "memory"
+                                            : row.refused;
   }
   return j;
 }
 
 void PrintJson(const PlanCommand& c, const Plan& plan, const std::vector<PlanRow>& rows,
-               const Context& context) {
+               const OtherProcesses& others, const Context& context) {
   nlohmann::ordered_json j = {{"batch", c.batch}, {"positions", plan.positions}};
   j["parameters"] = plan.parameters;
   if (plan.budget != 0) {
@@ -208,6 +226,8 @@ void PrintJson(const PlanCommand& c, const Plan& plan, const std::vector<PlanRow
   j["peak_gflops"] = plan.peak;
   j["assumed_fraction"] = kFractionOfPeak;
   j["machine"] = context.Describe();
+  j["cores"] = others.cores();
+  j["cores_busy_with_others"] = others.BusyCores();
   for (const PlanRow& row : rows) j["steps"].push_back(ToJson(plan, row));
   PrintResult(io::DumpJson(j));
 }
@@ -220,8 +240,8 @@ std::string TimeText(double seconds) {
 
 double Megabytes(std::size_t bytes) { return static_cast<double>(bytes) * 1e-6; }
 
-void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRow>& rows) {
-  std::string text =
+std::string TableHead(const PlanCommand& c, const Plan& plan) {
+  const std::string what =
       plan.budget == 0
           ? fmt::format("A training step of {} x {} tokens, with each attention:\n", c.batch,
                         c.tokens)
@@ -229,27 +249,47 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
                 "The longest text that trains in {:.0f} MB ({}), {} at a time, with each "
                 "attention:\n",
                 Megabytes(plan.budget), c.memory.empty() ? "available now" : "--memory", c.batch);
-  text += fmt::format("{:<9} {:>10} {:>9}  = {:>8} + {:>8} + {:>8} {:>11} {:>10}\n", "attention",
-                      "tokens", "MB", "weights", "streams", "scratch", "GFLOP", "time");
-  bool beyond = false, timed = true;
+  return what + fmt::format("{:<9} {:>10} {:>9}  = {:>8} + {:>8} + {:>8} {:>11} {:>10}\n",
+                            "attention", "tokens", "MB", "weights", "streams", "scratch", "GFLOP",
+                            "time");
+}
+
+std::string TableRow(const Plan& plan, const PlanRow& row) {
+  const StepMemory& m = row.needs.memory;
+  const std::string line =
+      fmt::format("{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n",
+                  row.attention, row.needs.tokens, Megabytes(plan.program + m.total()),
+                  Megabytes(m.weights + m.gradients + m.moments + m.copies),
+                  Megabytes(m.streams + m.buckets + m.text), Megabytes(plan.program + m.scratch),
+                  row.needs.gflop, TimeText(row.seconds));
+  return row.refused.empty() ? line : line + fmt::format("          beyond: {}\n", row.refused);
+}
+
+// What others took of the cores while this process measured. Less than this is what any machine
+// does beside its work.
+constexpr double kBusyShare = 0.15;
+
+std::string TableNotes(const PlanCommand& c, const Plan& plan, const std::vector<PlanRow>& rows,
+                       const OtherProcesses& others) {
+  bool beyond = false, timed = true, all_positions = false;
   for (const PlanRow& row : rows) {
-    const StepMemory& m = row.needs.memory;
-    text +=
-        fmt::format("{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n",
-                    row.attention, row.needs.tokens, Megabytes(plan.program + m.total()),
-                    Megabytes(m.weights + m.gradients + m.moments + m.copies),
-                    Megabytes(m.streams + m.buckets + m.text), Megabytes(plan.program + m.scratch),
-                    row.needs.gflop, TimeText(row.seconds));
-    if (!row.refused.empty()) text += fmt::format("          beyond: {}\n", row.refused);
     timed = timed && row.timed;
     beyond = beyond || row.needs.tokens > plan.positions;
+    all_positions = all_positions || row.all_positions;
   }
-  text += fmt::format(
+  std::string text = fmt::format(
       "weights: with gradients and AdamW's two moments. streams: with their gradients, tokens and "
       "buckets.\nscratch: the most that is in use at once, and the program. time: {}.\n",
       timed ? "from short steps of one and two layers of each kind"
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
                           kFractionOfPeak, plan.peak));
+  if (const double busy = others.BusyCores(); busy > kBusyShare * others.cores()) {
+    text += fmt::format(
+        "The machine was busy: other processes took {:.1f} of its {} cores meanwhile. On an idle "
+        "one "
+        "the\ntimes are shorter.\n",
+        busy, others.cores());
+  }
   if (!plan.head.empty()) {
     text += plan.headless
                 ? fmt::format("The model has no head: a {} is counted, as `train` makes of it.\n",
@@ -257,11 +297,17 @@ void PrintTable(const PlanCommand& c, const Plan& plan, const std::vector<PlanRo
                 : fmt::format("A {} is counted, as `train {}` makes of the model.\n", plan.head,
                               c.task);
   }
+  if (all_positions) {
+    text += fmt::format(
+        "The model has positions for {} tokens, and memory for more: --any-length looks beyond "
+        "them.\n",
+        plan.positions);
+  }
   if (beyond) {
     text += fmt::format("The config has positions for {} tokens: more need {}, as counted here.\n",
                         plan.positions, plan.more_positions);
   }
-  PrintResult(text);
+  return text;
 }
 
 int RunPlan(const PlanCommand& c, int threads) {
@@ -274,18 +320,25 @@ int RunPlan(const PlanCommand& c, int threads) {
                                    : ParseMemory("plan: --memory", c.memory);
     Check(plan.budget > 0, ErrorCode::kUsage,
           "plan: the system does not say how much memory is available; give --memory");
+    // A model has the positions that it has; a config may still get others.
+    if (!c.model.empty() && !c.any_length) plan.longest = plan.positions;
   }
+  const OtherProcesses others;
   plan.peak = ProbeFp32Gflops(context);
   plan.program = ProgramBytes(context);
   Check(plan.budget == 0 || plan.budget > plan.program, ErrorCode::kLimit,
         "plan: {} bytes of memory, the program alone takes {}", plan.budget, plan.program);
   std::vector<PlanRow> rows;
-  Progress progress;
-  for (const PlanKind& kind : plan.kinds) rows.push_back(MakeRow(c, plan, kind, &progress));
+  for (const PlanKind& kind : plan.kinds) {
+    rows.push_back(MakeRow(c, plan, kind));
+    if (c.json) continue;
+    // As soon as it is known; the head with the first, so that a failure before it prints nothing.
+    PrintResult((rows.size() == 1 ? TableHead(c, plan) : "") + TableRow(plan, rows.back()));
+  }
   if (c.json) {
-    PrintJson(c, plan, rows, context);
+    PrintJson(c, plan, rows, others, context);
   } else {
-    PrintTable(c, plan, rows);
+    PrintResult(TableNotes(c, plan, rows, others));
   }
   return 0;
 }
@@ -312,6 +365,8 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       ->add_option("--tokens", c->tokens,
                    "Length of a text in tokens whose needs are told, instead")
       ->check(CLI::Range(idx_t{1}, idx_t{1} << 31));
+  command->add_flag("--any-length", c->any_length,
+                    "Seek lengths that the model of --model has no positions for, too");
   command->add_option("--batch", c->batch, "Number of texts at a time")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();

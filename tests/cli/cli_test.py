@@ -11,6 +11,7 @@ import resource
 import signal
 import struct
 import subprocess
+import sys
 import time
 
 import support
@@ -328,6 +329,50 @@ class Plan(Case):
         for word in ("full", "lsh", "537 MB", "short steps", "positions for 16384 tokens"):
             self.assertIn(word, table)
         self.assertNotIn("lsh", self.ok("plan", "-m", GOLDEN, "--tokens", "10"))
+
+    def test_longest_of_a_model_ends_at_its_positions(self):
+        positions = 16384  # of the preset tiny
+        plan, steps = self.steps("-m", self.start, "--memory", "1G")
+        self.assertEqual(plan["positions"], positions)
+        for step in steps.values():
+            self.assertEqual((step["tokens"], step["limited_by"]), (positions, "positions"))
+        for step in self.steps("-m", self.start, "--memory", "1G", "--any-length")[1].values():
+            self.assertGreater(step["tokens"], positions)
+        for step in self.steps("-m", self.start, "--memory", "100M")[1].values():
+            self.assertEqual(step["limited_by"], "memory")
+            self.assertLess(step["tokens"], positions)
+            self.assertGreater(step["bytes"]["total"], 97 * (1 << 20))
+        self.assertIn("--any-length looks beyond", self.ok("plan", "-m", self.start, "--memory", "1G",
+                                                           "--trial", 0))
+
+    @unless_sanitized
+    def test_a_row_is_printed_as_soon_as_it_is_known(self):
+        process = subprocess.Popen(
+            [support.PROGRAM, "plan", "-m", str(self.start), "--tokens", "512", "--trial", "3"],
+            stdout=subprocess.PIPE, text=True)
+        for line in process.stdout:
+            if line.startswith("full "):
+                break
+        self.assertIsNone(process.poll())  # trials of local and LSH attention take seconds
+        self.assertIn("\nlsh ", process.communicate(timeout=200)[0])
+        self.assertEqual(process.returncode, 0)
+
+    def test_a_busy_machine_is_told(self):
+        words = ("--preset", "tiny", "--tokens", 512)
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
+                for _ in os.sched_getaffinity(0)]
+        try:
+            plan, _ = self.steps(*words, trial=0.5)
+            text = self.ok("plan", *words)
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+        if plan["cores_busy_with_others"] == 0:
+            self.skipTest("/proc/stat does not tell")
+        self.assertEqual(plan["cores"], len(busy))
+        self.assertGreater(plan["cores_busy_with_others"], 0.2 * len(busy))
+        self.assertIn("The machine was busy: other processes took", text)
 
     def test_seconds(self):
         """Where they come from; that they are right is for an idle machine: tools/plan_check.py."""

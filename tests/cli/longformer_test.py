@@ -106,10 +106,14 @@ class LongformerPlan(Case):
         self.assertEqual(kept["gflop"], again["gflop"])
         model = self.dir / "long"
         self.ok("init", "--arch", "longformer", "--preset", "tiny", "-o", model)
-        longest = json.loads(self.ok("plan", "-m", model, "--memory", "600M", "--json"))
+        longest = json.loads(self.ok("plan", "-m", model, "--memory", "600M", "--any-length",
+                                     "--json"))
         kept, again = longest["steps"]
         self.assertLess(kept["tokens"], again["tokens"])
         self.assertLessEqual(again["bytes"]["total"], 600 << 20)
+        within = json.loads(self.ok("plan", "-m", model, "--memory", "600M", "--trial", "0", "--json"))
+        self.assertEqual([(s["tokens"], s["limited_by"]) for s in within["steps"]],
+                         [(1024, "positions")] * 2)
         self.fails(2, "plan", "--arch", "lstm", "--preset", "tiny", says=["lstm"])
 
 
