@@ -11,7 +11,9 @@
 #include "cli/commands.h"
 #include "cli/counted.h"
 #include "cli/data_options.h"
+#include "cli/visual/clipped.h"
 #include "cli/visual/output.h"
+#include "cli/visual/text.h"
 #include "cli/waiting.h"
 #include "families/families.h"
 #include "io/escape.h"
@@ -22,6 +24,9 @@
 
 namespace longspan::cli {
 namespace {
+
+constexpr std::size_t kMostShownLabels = 20;   // in the text for people
+constexpr std::size_t kMostJsonLabels = 1000;  // the most frequent ones
 
 struct DataCommand {
   DataStatsOptions options;
@@ -43,9 +48,33 @@ nlohmann::ordered_json Json(const LengthStats& s) {
   return j;
 }
 
-nlohmann::ordered_json Json(const DataStats& s) {
+nlohmann::ordered_json Json(const LabelStats& s, const std::string& field) {
+  nlohmann::ordered_json j = {{"field", field},
+                              {"documents", s.rows},
+                              {"documents_without", s.without},
+                              {"unusable", s.unusable}};
+  if (s.unusable > 0) j["first_unusable"] = s.first_unusable;
+  j["sets"] = s.sets;
+  if (s.numbers) {
+    j["numbers"] = {
+        {"lowest", s.numbers->lowest}, {"highest", s.numbers->highest}, {"mean", s.numbers->mean}};
+    return j;
+  }
+  j["different"] = s.counts.size();
+  j["counts"] = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < std::min(s.counts.size(), kMostJsonLabels); ++i) {
+    const LabelCount& c = s.counts[i];
+    j["counts"].push_back({{"label", c.label},
+                           {"documents", c.rows},
+                           {"share", static_cast<double>(c.rows) / static_cast<double>(s.rows)}});
+  }
+  return j;
+}
+
+nlohmann::ordered_json Json(const DataStats& s, const std::string& label_field) {
   nlohmann::ordered_json j = {{"files", s.files},
                               {"bytes", s.bytes},
+                              {"bytes_between_documents", s.separators},
                               {"documents", s.documents},
                               {"characters", s.characters},
                               {"duplicates", s.duplicates},
@@ -60,6 +89,7 @@ nlohmann::ordered_json Json(const DataStats& s) {
     j["token_lengths"] = Json(*s.token_lengths);
     j["unknown_tokens"] = s.unknown_tokens;
   }
+  if (s.labels) j["labels"] = Json(*s.labels, label_field);
   j["rows"] = nlohmann::ordered_json::array();
   for (const CutStats& cut : s.cuts) {
     j["rows"].push_back({{"length", cut.length},
@@ -99,7 +129,59 @@ std::string Lengths(const LengthStats& s, const char* unit) {
   return text + "\n";
 }
 
-std::string Report(const DataStats& s) {
+// What rows of each length would cut and pad.
+std::string Cuts(const DataStats& s, const LengthStats& shown) {
+  if (s.cuts.empty()) return "";
+  std::string text = fmt::format("\n{:>10}  {:>14}  {:>12}  {:>9}  {:>12}\n", "row", "longer",
+                                 "cut off", "padding", "packed: pad.");
+  for (const CutStats& cut : s.cuts) {
+    text += fmt::format("{:>10}  {:>7} {:>4.1f} %  {:>10.2f} %  {:>7.2f} %  {:>10.2f} %\n",
+                        cut.length, cut.cut_documents, Share(cut.cut_documents, s.documents),
+                        Share(cut.cut_tokens, shown.total), 100.0 * cut.padding,
+                        100.0 * cut.packed_padding);
+  }
+  return text;
+}
+
+// A line for each of the most frequent labels. A set counts for each of its labels.
+std::string Labels(const LabelStats& s, const std::string& field) {
+  constexpr idx_t kLabelColumns = 40;
+  const std::string what =
+      s.numbers ? fmt::format("numbers from {:.6g} to {:.6g}, mean {:.6g}", s.numbers->lowest,
+                              s.numbers->highest, s.numbers->mean)
+                : Counted(static_cast<idx_t>(s.counts.size()), s.sets ? "label" : "class",
+                          s.sets ? "labels" : "classes") +
+                      (s.sets ? " in sets" : "");
+  std::string text =
+      fmt::format("\ncolumn \"{}\": {}, {}\n", Printable(field), what, Counted(s.rows, "document"));
+  if (s.without > 0) text += fmt::format("without a label: {}\n", Counted(s.without, "document"));
+  if (s.unusable > 0) {
+    text += fmt::format("labels that cannot be used: {}, the first one: {}\n", s.unusable,
+                        s.first_unusable);
+  }
+  if (s.counts.empty()) return text;
+  text += fmt::format("{:>19}  {:>10}  {:>6}\n", "label", "documents", "%");
+  idx_t others = 0;
+  for (std::size_t i = 0; i < s.counts.size(); ++i) {
+    const LabelCount& c = s.counts[i];
+    if (i >= kMostShownLabels) {
+      others += c.rows;
+      continue;
+    }
+    const std::string name = ClipWithDots(Printable(c.label), kLabelColumns);
+    const auto blanks = static_cast<std::size_t>(std::max<idx_t>(0, 19 - Columns(name)));
+    text += fmt::format("{}{}  {:>10}  {:>6.2f}\n", std::string(blanks, ' '), name, c.rows,
+                        Share(c.rows, s.rows));
+  }
+  if (s.counts.size() > kMostShownLabels) {
+    text += fmt::format("{:>19}  {:>10}  {:>6.2f}\n",
+                        fmt::format("{} others", s.counts.size() - kMostShownLabels), others,
+                        Share(others, s.rows));
+  }
+  return text;
+}
+
+std::string Report(const DataStats& s, const std::string& label_field) {
   std::string text =
       fmt::format("{} in {}, {}, {}\n", Counted(s.documents, "document"), Counted(s.files, "file"),
                   Counted(s.bytes, "byte"), Counted(s.characters, "character"));
@@ -123,15 +205,8 @@ std::string Report(const DataStats& s) {
                         s.unknown_tokens);
   }
   text += Histogram(shown, unit);
-  if (s.cuts.empty()) return text;
-  text += fmt::format("\n{:>10}  {:>14}  {:>12}  {:>9}  {:>12}\n", "row", "longer", "cut off",
-                      "padding", "packed: pad.");
-  for (const CutStats& cut : s.cuts) {
-    text += fmt::format("{:>10}  {:>7} {:>4.1f} %  {:>10.2f} %  {:>7.2f} %  {:>10.2f} %\n",
-                        cut.length, cut.cut_documents, Share(cut.cut_documents, s.documents),
-                        Share(cut.cut_tokens, shown.total), 100.0 * cut.padding,
-                        100.0 * cut.packed_padding);
-  }
+  text += Cuts(s, shown);
+  if (s.labels) text += Labels(*s.labels, label_field);
   return text;
 }
 
@@ -147,7 +222,8 @@ int RunStats(DataCommand c, int threads) {
   const DataStats stats = CollectDataStats(context, c.options);
   counting.End();
   TellNotes(stats.notes);
-  PrintResult(c.json ? io::DumpJson(Json(stats)) : Report(stats));
+  const std::string& label = c.options.data.label_field;
+  PrintResult(c.json ? io::DumpJson(Json(stats, label)) : Report(stats, label));
   return 0;
 }
 
@@ -170,6 +246,8 @@ void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
                    "Where a document ends in a text, as in train mlm: file, blank-line or line")
       ->capture_default_str();
   AddReadOptions(stats, &c->options.data);
+  auto* label = AddLabelOption(stats, &c->options.data,
+                               "Column or field whose labels are counted (default: label)");
   stats
       ->add_option("--lengths", c->options.lengths,
                    "Row lengths that documents would be cut or padded to, in tokens, or bytes "
@@ -184,8 +262,10 @@ void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
       "Examples:\n  longspan data stats book.txt\n"
       "  longspan data stats train.jsonl -m long --lengths 512,4096 --json\n"
       "  longspan data stats *.txt --documents blank-line -m bytes");
-  stats->callback(
-      [c, &globals, &action] { action = [c, &globals] { return RunStats(*c, globals.threads); }; });
+  stats->callback([c, label, &globals, &action] {
+    c->options.need_labels = label->count() > 0;  // who names a column means that it is there
+    action = [c, &globals] { return RunStats(*c, globals.threads); };
+  });
 }
 
 }  // namespace longspan::cli

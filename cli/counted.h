@@ -14,5 +14,9 @@ namespace longspan::cli {
 inline std::string Counted(idx_t number, std::string_view noun) {
   return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s");
 }
+// "1 class", "2 classes".
+inline std::string Counted(idx_t number, std::string_view noun, std::string_view nouns) {
+  return fmt::format("{} {}", number, number == 1 ? noun : nouns);
+}
 
 }  // namespace longspan::cli

@@ -45,10 +45,14 @@ void AddPairOption(CLI::App* command, DataOptions* data, bool listed) {
   if (!listed) option->group("");
 }
 
+CLI::Option* AddLabelOption(CLI::App* command, DataOptions* data, const char* text) {
+  return command->add_option("--label-column,--label-field", data->label_field, text);
+}
+
 void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed) {
   AddPairOption(command, data, listed);
-  command->add_option(
-      "--label-column,--label-field", data->label_field,
+  AddLabelOption(
+      command, data,
       "Column or field that holds the labels (default: label); in tables a|b is a set of two");
 }
 

@@ -21,8 +21,9 @@ void AddReadOptions(CLI::App* command, DataOptions* data, bool listed = true);
 inline constexpr const char* kReading =
     "docs/reference/data.md explains how texts are read, and these options, which work here too:\n"
     "--format, --encoding, --text-column, --text-pair-column, --skip-bad, --max-line-bytes.\n";
-// Registers --text-pair-column, and with it --label-column, each with its -field spelling.
+// Registers --text-pair-column, --label-column, or both, each with its -field spelling.
 void AddPairOption(CLI::App* command, DataOptions* data, bool listed = true);
+CLI::Option* AddLabelOption(CLI::App* command, DataOptions* data, const char* text);
 void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed = true);
 
 // Rows and texts that a command is asked about and that cannot be used: each is named, the others

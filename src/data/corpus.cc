@@ -78,6 +78,7 @@ class CorpusReader {
       : rules_(rules), encoding_(EncodingName(rules.options.encoding)), corpus_(corpus) {
     rows_.options = rules.options;
     rows_.fields = {{rules.options.text_field, true}};
+    rows_.fields.insert(rows_.fields.end(), rules.fields.begin(), rules.fields.end());
     rows_.any_bytes = rules.any_bytes;
     Check(encoding_ != kVerbatim || rules.any_bytes, ErrorCode::kUsage,
           "encoding: bytes is for models of bytes");
@@ -184,6 +185,7 @@ class CorpusReader {
         ++corpus_->empty;
         return;
       }
+      if (rules_.on_row) rules_.on_row(row, IsTable(reader.format()));
       if (!all.empty()) all += '\n';
       places.emplace_back(all.size(), text.size());
       all += text;

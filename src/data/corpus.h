@@ -26,6 +26,10 @@ struct CorpusRules {
   // Called for each row, and for each file, that cannot be used; it goes on without. Empty: the
   // first one is thrown, unless options.skip_bad.
   std::function<void(const Error&)> on_bad;
+  // Called for each row of a table or of JSON that has a text. The row has these fields too, where
+  // they are there.
+  std::vector<WantedField> fields = {};
+  std::function<void(const Row& row, bool table)> on_row = {};
 };
 
 // One file: prose, mapped as it lies on the disk where nothing in it has to change; or the texts of

@@ -69,8 +69,14 @@ Measures Measure(std::string_view document, const text::Tokenizer* tokenizer) {
 template <class Use>
 void ReadDocuments(const DataStatsOptions& options, DataStats* stats, const Use& use) {
   const data::Documents kind = data::ParseDocuments(options.documents);
+  const std::string& label = options.data.label_field;
+  LabelCounter labels(label);
   data::CorpusRules rules;
   rules.options = options.data;
+  if (label != options.data.text_field) {
+    rules.fields = {{label, options.need_labels}};
+    rules.on_row = [&](const data::Row& row, bool table) { labels.Add(row, table); };
+  }
   rules.any_bytes = true;  // broken characters are counted, too
   rules.may_be_empty = true;
   rules.on_bad = [&](const Error& error) {
@@ -83,10 +89,17 @@ void ReadDocuments(const DataStatsOptions& options, DataStats* stats, const Use&
     stats->files += 1;
     stats->without_text += static_cast<idx_t>(corpus.empty);
     for (const data::CorpusFile& file : corpus.files) {
-      stats->bytes += static_cast<idx_t>(file.text().size());
-      use(file.DocumentsOf(kind));
+      const std::vector<std::string_view> documents = file.DocumentsOf(kind);
+      idx_t bytes = 0;
+      for (const std::string_view document : documents)
+        bytes += static_cast<idx_t>(document.size());
+      stats->bytes += bytes;
+      // Between the rows of a table stands nothing that anybody has written.
+      if (!file.has_rows()) stats->separators += static_cast<idx_t>(file.text().size()) - bytes;
+      use(documents);
     }
   }
+  stats->labels = labels.Finish();
   stats->notes = inputs.TakeNotes();
 }
 

@@ -11,6 +11,7 @@
 #include "longspan/context.h"
 #include "longspan/data.h"
 #include "text/tokenizer.h"
+#include "train/label_stats.h"
 
 namespace longspan {
 
@@ -20,6 +21,7 @@ struct DataStatsOptions {
   // trainings. Each row of a table or of JSON is one.
   std::string documents = "file";
   DataOptions data;                            // how the files are read
+  bool need_labels = false;                    // a table without data.label_field cannot be read
   const text::Tokenizer* tokenizer = nullptr;  // null: no tokens are counted
   std::vector<idx_t> lengths;                  // rows that documents would be cut or padded to
 };
@@ -53,8 +55,9 @@ struct CutStats {
 };
 
 struct DataStats {
-  idx_t files = 0, bytes = 0;  // bytes: of their texts
-  idx_t documents = 0;
+  idx_t files = 0, documents = 0;
+  idx_t bytes = 0;       // of the documents
+  idx_t separators = 0;  // bytes of prose that belong to no document: line breaks, blank lines
   idx_t characters = 0;
   idx_t duplicates = 0;  // documents that stand before them, byte for byte
   idx_t duplicate_bytes = 0;
@@ -65,7 +68,8 @@ struct DataStats {
   std::string first_unreadable;  // where the first one stands and what it is
   LengthStats byte_lengths;
   std::optional<LengthStats> token_lengths;
-  idx_t unknown_tokens = 0;  // of the tokenizer's unk
+  idx_t unknown_tokens = 0;          // of the tokenizer's unk
+  std::optional<LabelStats> labels;  // none: no row has data.label_field
   std::vector<CutStats> cuts;
   std::vector<std::string> notes;  // about files that were passed over: lines for people
 };

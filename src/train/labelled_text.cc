@@ -62,6 +62,43 @@ std::string JsonLabel(const json& value, const std::string& where) {
   return value.dump();
 }
 
+void CheckName(const std::string& name, const std::string& where) {
+  Check(name.size() <= limits::kMostLabelBytes, ErrorCode::kFormat,
+        "{}: a label of {} bytes, at most {} are a name", where, name.size(),
+        limits::kMostLabelBytes);
+}
+
+RowLabel TableLabel(const std::string& field, char separator, const std::string& where) {
+  RowLabel label;
+  try {
+    label.set = ParseLabelSet(field);
+  } catch (const Error& error) {
+    throw Error(error.code(), where + ": " + error.what());
+  }
+  if (label.set) {
+    label.names = label.set->items;
+  } else if (separator != '\0') {
+    label.names = Split(field, separator);
+  } else {
+    Check(!field.empty(), ErrorCode::kFormat, "{}: the label is empty", where);
+    label.names = {field};
+  }
+  return label;
+}
+
+RowLabel ValueLabel(const json& value, const std::string& where) {
+  if (!value.is_array()) return {{JsonLabel(value, where)}, std::nullopt};
+  LabelSet set;
+  set.zeros_and_ones = !value.empty();
+  for (const json& item : value) {
+    set.items.push_back(JsonLabel(item, where));
+    const bool one_or_zero =
+        item.is_number_integer() && (item.get<idx_t>() == 0 || item.get<idx_t>() == 1);
+    set.zeros_and_ones = set.zeros_and_ones && one_or_zero;
+  }
+  return {set.items, std::move(set)};
+}
+
 constexpr const char* kIdField = "id";  // what names a row for people, where there is one
 
 class TableReader {
@@ -118,15 +155,9 @@ class TableReader {
     }
     const json* label = nullptr;
     if (row.fields.contains(options_.label_field)) label = &row.fields[options_.label_field];
-    if (table) {
-      TableLabel(label == nullptr ? std::string() : label->get<std::string>(), labelled.where,
-                 &labelled);
-    } else {
-      Check(label != nullptr, ErrorCode::kFormat, "{}: \"{}\" is missing", labelled.where,
-            io::Escape(options_.label_field));
-      LineLabel(*label, labelled.where, &labelled);
-    }
-    for (const std::string& name : labelled.labels) CheckName(name, labelled.where);
+    Check(table || label != nullptr, ErrorCode::kFormat, "{}: \"{}\" is missing", labelled.where,
+          io::Escape(options_.label_field));
+    TakeLabel(label == nullptr ? json(std::string()) : *label, table, &labelled);
     Digest(labelled);
     out_->rows.push_back(std::move(labelled));
   }
@@ -145,61 +176,23 @@ class TableReader {
     if (row.labels.empty()) add(fmt::format("{}", row.value));
   }
 
-  void TableLabel(const std::string& field, const std::string& where, LabelledText* row) {
+  void TakeLabel(const json& value, bool table, LabelledText* row) {
     if (problem_ == ProblemType::kRegression) {
-      row->value = ParseValue(field, where);
-      return;
-    }
-    std::optional<LabelSet> set;
-    try {
-      set = ParseLabelSet(field);
-    } catch (const Error& error) {
-      throw Error(error.code(), where + ": " + error.what());
-    }
-    if (set) {
-      AddSet(std::move(*set), where, row);
-    } else if (problem_ == ProblemType::kMultiLabel) {
-      row->labels = Split(field, options_.label_separator);
-    } else {
-      Check(!field.empty(), ErrorCode::kFormat, "{}: the label is empty", where);
-      row->labels = {field};
-    }
-  }
-
-  void LineLabel(const json& value, const std::string& where, LabelledText* row) {
-    if (problem_ == ProblemType::kRegression) {
-      Check(value.is_number(), ErrorCode::kFormat, "{}: label {} is no number", where,
+      Check(table || value.is_number(), ErrorCode::kFormat, "{}: label {} is no number", row->where,
             io::Escape(value.dump(), 60));
-      row->value = value.get<double>();
+      row->value =
+          table ? ParseValue(value.get_ref<const std::string&>(), row->where) : value.get<double>();
       return;
     }
-    if (!value.is_array()) {
-      row->labels = {JsonLabel(value, where)};
-      return;
-    }
-    LabelSet set;
-    set.zeros_and_ones = !value.empty();
-    for (const json& label : value) {
-      set.items.push_back(JsonLabel(label, where));
-      const bool one_or_zero =
-          label.is_number_integer() && (label.get<idx_t>() == 0 || label.get<idx_t>() == 1);
-      set.zeros_and_ones = set.zeros_and_ones && one_or_zero;
-    }
-    AddSet(std::move(set), where, row);
-  }
-
-  static void CheckName(const std::string& name, const std::string& where) {
-    Check(name.size() <= limits::kMostLabelBytes, ErrorCode::kFormat,
-          "{}: a label of {} bytes, at most {} are a name", where, name.size(),
-          limits::kMostLabelBytes);
-  }
-
-  void AddSet(LabelSet set, const std::string& where, LabelledText* row) {
+    const bool many = problem_ == ProblemType::kMultiLabel;
+    RowLabel label =
+        ParseRowLabel(value, table, many ? options_.label_separator : '\0', row->where);
+    row->labels = std::move(label.names);
+    if (!label.set) return;
     Check(problem_ != ProblemType::kSingleLabel, ErrorCode::kFormat,
-          "{}: the label is a list; sets of labels are learned with --problem multi", where);
+          "{}: the label is a list; sets of labels are learned with --problem multi", row->where);
     out_->sets = true;
-    row->labels = set.items;
-    sets_.push_back(std::move(set));
+    sets_.push_back(std::move(*label.set));
   }
 
   const DataOptions& options_;
@@ -213,6 +206,13 @@ class TableReader {
 };
 
 }  // namespace
+
+RowLabel ParseRowLabel(const json& value, bool table, char separator, const std::string& where) {
+  RowLabel label = table ? TableLabel(value.get_ref<const std::string&>(), separator, where)
+                         : ValueLabel(value, where);
+  for (const std::string& name : label.names) CheckName(name, where);
+  return label;
+}
 
 ProblemType ParseProblem(const std::string& name) {
   for (const auto& [type, known] : kProblems) {

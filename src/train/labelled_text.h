@@ -2,11 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "families/longformer/longformer_config.h"
 #include "longspan/train.h"
+#include "model/label_fields.h"
+#include "train/label_sets.h"
 
 namespace longspan {
 
@@ -35,6 +38,17 @@ struct LabelledTexts {
 LabelledTexts ReadLabelledTexts(const std::vector<std::filesystem::path>& files,
                                 const DataOptions& data, ProblemType problem,
                                 std::vector<std::string>* notes = nullptr);
+
+// What the field of a label says: one name, or a set of them.
+struct RowLabel {
+  std::vector<std::string> names;
+  std::optional<LabelSet> set = std::nullopt;  // of a list; the names are its items
+};
+// `value`: of a table text, of JSON anything. A `separator` stands between names in tables; '\0':
+// a field is one name, unless it is a list. kFormat for what is no label, with `where`, which is
+// escaped.
+RowLabel ParseRowLabel(const nlohmann::json& value, bool table, char separator,
+                       const std::string& where);
 
 // The problem's name in config.json, and "auto" for kInferred. kUsage.
 ProblemType ParseProblem(const std::string& name);

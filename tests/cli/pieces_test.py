@@ -138,7 +138,10 @@ class Data(Case):
         # Unless told otherwise documents are those of a training.
         whole = json.loads(self.ok("data", "stats", NOVEL, "--json"))
         self.assertEqual(whole["documents"], 1)
-        self.assertEqual(document["bytes"], NOVEL.stat().st_size)
+        for counted in (document, whole):
+            self.assertEqual(counted["bytes"] + counted["bytes_between_documents"],
+                             NOVEL.stat().st_size)
+            self.assertEqual(counted["bytes"], counted["byte_lengths"]["total"])
         self.assertGreater(document["documents"], 800)
         self.assertEqual(document["invalid_utf8_documents"], 0)
         self.assertEqual(document["unknown_tokens"], 0)
@@ -146,6 +149,33 @@ class Data(Case):
         self.assertEqual(sum(b["documents"] for b in bins), document["documents"])
         self.assertEqual(document, json.loads(
             self.ok("data", "stats", NOVEL, *paragraphs, "--json", "-t", "1")))
+
+    def test_labels(self):
+        file = self.dir / "t.csv"
+        file.write_text("text,mood\n" + "".join(f"text {i},{'glad' if i % 3 else 'sad'}\n"
+                                                for i in range(12)) + "last,\n")
+        shown = self.ok("data", "stats", file)
+        self.assertIn("13 documents in 1 file, 78 bytes, 78 characters", shown)  # no separators
+        self.assertNotIn("column", shown)  # no row has "label"
+        shown = self.ok("data", "stats", file, "--label-column", "mood")
+        self.assertIn('column "mood": 2 classes, 12 documents', shown)
+        self.assertIn("without a label: 1 document\n", shown)
+        self.assertRegex(shown, r" +glad +8 +66\.67\n +sad +4 +33\.33\n")
+        labels = json.loads(self.ok("data", "stats", file, "--label-column", "mood", "--json"))["labels"]
+        self.assertEqual((labels["field"], labels["documents"], labels["documents_without"]),
+                         ("mood", 12, 1))
+        self.assertEqual([(c["label"], c["documents"]) for c in labels["counts"]],
+                         [("glad", 8), ("sad", 4)])
+        self.assertAlmostEqual(labels["counts"][0]["share"], 2 / 3)
+        self.fails(3, "data", "stats", file, "--label-column", "moods", says=["moods"])
+        file.write_text("text,label\n" + "".join(f"text,name {i:02}\n" for i in range(25)))
+        shown = self.ok("data", "stats", file)
+        self.assertIn('column "label": 25 classes', shown)
+        self.assertIn("name 19", shown)
+        self.assertNotIn("name 20", shown)
+        self.assertRegex(shown, r"5 others +5 +20\.00")
+        labels = json.loads(self.ok("data", "stats", file, "--json"))["labels"]
+        self.assertEqual(len(labels["counts"]), 25)
 
     def test_errors(self):
         self.fails(2, "data", "stats", NOVEL, "--documents", "page", says=["documents: 'page' is unknown"])
