@@ -1,8 +1,10 @@
 // longspan classify: what whole texts are about.
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <optional>
+#include <span>
 
 #include "base/errors.h"
 #include "cli/commands.h"
@@ -11,6 +13,8 @@
 #include "cli/task_run.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
+#include "io/escape.h"
+#include "model/label_fields.h"
 #include "tasks/classify.h"
 #include "tasks/explain.h"
 #include "tasks/scores.h"
@@ -24,6 +28,8 @@ struct ClassifyCommand {
   double threshold = 0.5;
   bool windows = false;
   idx_t explain = 0;  // sentences to show; 0: none
+  std::vector<std::string>
+      explain_labels;  // whose scores are explained; none: those that are shown
   std::string html;
 };
 
@@ -72,16 +78,37 @@ void AddWindows(const ClassifyCommand& c, const TextModelInfo& info, const Class
   answer.fields["window_scores"] = std::move(list);
 }
 
-// The labels whose scores are explained: the winning class, or those that are shown of sets and of
-// numbers; at least the best one.
+// "good, bad and 3 more".
+std::string ListedLabels(std::span<const std::string> labels) {
+  constexpr std::size_t kMostListedLabels = 20;
+  const auto first = labels.first(std::min(labels.size(), kMostListedLabels));
+  const std::string more = labels.size() > first.size()
+                               ? fmt::format(" and {} more", labels.size() - first.size())
+                               : std::string();
+  return Printable(fmt::format("{}", fmt::join(first, ", "))) + more;
+}
+
+// The labels that --explain-label names. kUsage for one that the model does not have.
+std::vector<idx_t> NamedLabels(const ClassifyCommand& c, const TextModelInfo& info) {
+  std::vector<idx_t> labels;
+  for (const std::string& name : c.explain_labels) {
+    const std::optional<idx_t> label = FindLabel(info.labels, name);
+    Check(label.has_value(), ErrorCode::kUsage,
+          "explain-label: the model has no label '{}'; it has {}", io::Escape(name),
+          ListedLabels(info.labels));
+    labels.push_back(*label);
+  }
+  return labels;
+}
+
+// The labels whose scores are explained: those that were named; else the winning class, or those
+// that are shown of sets and of numbers; at least the best one.
 std::vector<ExplainedLabel> ExplainedLabels(const ClassifyCommand& c, const TextModelInfo& info,
                                             const std::vector<double>& scores) {
   const ScoreKind kind = ScoresOf(info);
-  std::vector<idx_t> labels = Largest(scores, 1);
-  if (kind != ScoreKind::kClasses) {
-    const std::vector<idx_t> shown = Shown(c, kind, scores);
-    if (!shown.empty()) labels = shown;
-  }
+  std::vector<idx_t> labels = c.explained;
+  if (labels.empty() && kind != ScoreKind::kClasses) labels = Shown(c, kind, scores);
+  if (labels.empty()) labels = Largest(scores, 1);
   std::vector<ExplainedLabel> explained;
   for (const idx_t label : labels) {
     explained.push_back({label, info.labels[static_cast<std::size_t>(label)]});
@@ -91,8 +118,15 @@ std::vector<ExplainedLabel> ExplainedLabels(const ClassifyCommand& c, const Text
 
 // Every sentence with its place and what it adds to the score of each label that is explained; for
 // people those that add or take most.
-void AddExplanation(const ClassifyCommand& c, const TaskText& text, const ExplainedText& explained,
-                    const std::vector<ExplainedLabel>& labels, TaskAnswer& answer) {
+void AddExplanation(const ClassifyCommand& c, ScoreKind kind, const TaskText& text,
+                    const ExplainedText& explained, const std::vector<ExplainedLabel>& labels,
+                    TaskAnswer& answer) {
+  for (const ExplainedLabel& label : labels) {
+    answer.fields["explained"].push_back(
+        {{"label", label.name},
+         {"score", explained.scores[static_cast<std::size_t>(label.label)]},
+         {"decided", explained.Decided(label.label, kind)}});
+  }
   auto list = nlohmann::ordered_json::array();
   for (std::size_t i = 0; i < explained.sentences.size(); ++i) {
     const LeftOut& sentence = explained.sentences[i];
@@ -113,6 +147,9 @@ void AddExplanation(const ClassifyCommand& c, const TaskText& text, const Explai
     return;
   }
   for (const ExplainedLabel& label : labels) {
+    if (!explained.Decided(label.label, kind)) {
+      answer.shown += fmt::format("  {}: {}\n", Printable(label.name), NoSentenceDecided(kind));
+    }
     for (const idx_t i : explained.MostInfluential(label.label, c.explain)) {
       const LeftOut& sentence = explained.sentences[static_cast<std::size_t>(i)];
       answer.shown +=
@@ -138,23 +175,29 @@ TaskAnswer AnswerOf(const ClassifyCommand& c, const TextModelInfo& info, const s
   return answer;
 }
 
-// The answers to a chunk of texts; `page` gets their explanations, where there is one.
-std::vector<TaskAnswer> AnswerChunk(const ClassifyCommand& c, TaskRun& run, const TaskChunk& chunk,
-                                    ExplanationHtml* page) {
+// Adds the answers to a chunk of texts; `page` gets their explanations, where there is one.
+void AnswerChunk(const ClassifyCommand& c, TaskRun& run, const TaskChunk& chunk,
+                 ExplanationHtml* page, const AddAnswer& add) {
   const TextModelInfo& info = run.model().info();
+  const ScoreKind kind = ScoresOf(info);
   const std::vector<ClassifiedText> classified = Classify(run.context(), run.model(), chunk.rows);
-  std::vector<TaskAnswer> answers;
-  for (std::size_t i = 0; i < classified.size(); ++i) {
-    answers.push_back(AnswerOf(c, info, chunk.names[i], classified[i]));
+  const auto answer_of = [&](std::size_t i) {
+    return AnswerOf(c, info, chunk.names[i], classified[i]);
+  };
+  if (c.explain == 0) {
+    for (std::size_t i = 0; i < classified.size(); ++i) add(answer_of(i));
+    return;
   }
-  if (c.explain == 0) return answers;
-  const auto explained = Explain(run.context(), run.model(), chunk.texts, classified);
-  for (std::size_t i = 0; i < explained.size(); ++i) {
-    const auto labels = ExplainedLabels(c, info, classified[i].scores);
-    AddExplanation(c, chunk.texts[i], explained[i], labels, answers[i]);
-    if (page != nullptr) page->Add(chunk.names[i], chunk.texts[i], explained[i], labels, c.explain);
-  }
-  return answers;
+  Explain(run.context(), run.model(), chunk.texts, classified,
+          [&](std::size_t i, const ExplainedText& explained) {
+            const auto labels = ExplainedLabels(c, info, classified[i].scores);
+            TaskAnswer answer = answer_of(i);
+            AddExplanation(c, kind, chunk.texts[i], explained, labels, answer);
+            if (page != nullptr) {
+              page->Add(chunk.names[i], chunk.texts[i], explained, kind, labels, c.explain);
+            }
+            add(answer);
+          });
 }
 
 int RunClassify(ClassifyCommand c, int threads) {
@@ -162,13 +205,16 @@ int RunClassify(ClassifyCommand c, int threads) {
   if (!c.html.empty()) {
     CheckIsNoInputOf(c.task.inputs.paths, c.html);
     page.emplace(c.html, c.task.model);
-    if (c.explain == 0) c.explain = kExplained;
   }
+  const bool explains = page || !c.explain_labels.empty();
+  if (explains && c.explain == 0) c.explain = kExplained;
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, "classify", HeadKind::kSequence, threads);
-  const int code = AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
-    return AnswerChunk(c, run, chunk, page ? &*page : nullptr);
-  });
+  c.explained = NamedLabels(c, run.model().info());
+  const int code =
+      AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk, const AddAnswer& add) {
+        AnswerChunk(c, run, chunk, page ? &*page : nullptr, add);
+      });
   if (page) page->Finish();
   return code;
 }
@@ -195,6 +241,12 @@ void RegisterClassify(CLI::App* command, const Globals& globals, Action& action)
                  "Show the 5 sentences that decided most (--explain=N: the N)")
       ->check(AtLeast(1));
   command
+      ->add_option("--explain-label", c->explain_labels,
+                   "Label whose score is explained; may be given again (default: the best one; of "
+                   "sets and numbers those that are shown)")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(1);
+  command
       ->add_option("--html", c->html,
                    "Write a page (.html) with sentences shaded by what they decide")
       ->type_name("FILE");
@@ -207,7 +259,8 @@ void RegisterClassify(CLI::App* command, const Globals& globals, Action& action)
       "  longspan classify -m judge letters/\n"
       "  longspan classify -m judge reviews.jsonl --top 3 --json\n"
       "  longspan classify -m judge --text 'As good as it gets.' --overflow error\n"
-      "  longspan classify -m judge letters/ --explain=3 --html why.html");
+      "  longspan classify -m judge letters/ --explain=3 --html why.html\n"
+      "  longspan classify -m judge letters/ --explain-label bad");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunClassify(*c, globals.threads); };
   });

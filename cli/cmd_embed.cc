@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <optional>
 
 #include "base/errors.h"
@@ -87,6 +88,7 @@ int RunEmbed(const EmbedCommand& c, int threads) {
   TextInputs inputs(task.inputs);
   CheckOutput(c, format);
   TaskRun run(task, "embed", std::nullopt, threads);
+  run.chunk_tokens = std::numeric_limits<idx_t>::max();  // of many vectors nobody reads the first
   const idx_t channels = run.model().info().width;
   const SentenceFolder folder = FolderOf(c, channels);
   if (folder.max_tokens) run.model().LimitLength(*folder.max_tokens);

@@ -52,16 +52,14 @@ int RunFillMask(const FillMaskCommand& c, int threads) {
   run.check = [&](const std::string& name, std::span<const text::Encoding> rows) {
     CheckHasMask(run.model(), rows, name);
   };
-  return AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
-    const auto filled =
-        FillMasks(run.context(), run.model(), chunk.texts, chunk.rows, c.top, chunk.names);
-    std::vector<TaskAnswer> answers;
-    for (std::size_t i = 0; i < filled.size(); ++i) {
-      answers.push_back(
-          {{{"masks", Json(chunk.texts[i], filled[i])}}, Show(chunk.names[i], filled[i])});
-    }
-    return answers;
-  });
+  return AnswerTexts(
+      run, inputs, run.PlainText(), [&](const TaskChunk& chunk, const AddAnswer& add) {
+        const auto filled =
+            FillMasks(run.context(), run.model(), chunk.texts, chunk.rows, c.top, chunk.places);
+        for (std::size_t i = 0; i < filled.size(); ++i) {
+          add({{{"masks", Json(chunk.texts[i], filled[i])}}, Show(chunk.names[i], filled[i])});
+        }
+      });
 }
 
 }  // namespace

@@ -68,15 +68,13 @@ int RunQa(const QaCommand& c, int threads) {
   TaskRun run(c.task, "qa", HeadKind::kQuestion, threads);
   run.model().DefaultStride(kStride);
   const auto pair_of = [&](const InputText& input) { return PairOf(c, input); };
-  return AnswerTexts(run, inputs, pair_of, [&](const TaskChunk& chunk) {
+  return AnswerTexts(run, inputs, pair_of, [&](const TaskChunk& chunk, const AddAnswer& add) {
     const auto found = FindAnswers(run.context(), run.model(), chunk.rows, c.answers);
-    std::vector<TaskAnswer> answers;
     for (std::size_t i = 0; i < found.size(); ++i) {
       const TaskText& text = chunk.texts[i];
-      answers.push_back({{{"question", text.text}, {"answers", Json(*text.pair, found[i])}},
-                         Show(chunk.names[i], *text.pair, found[i])});
+      add({{{"question", text.text}, {"answers", Json(*text.pair, found[i])}},
+           Show(chunk.names[i], *text.pair, found[i])});
     }
-    return answers;
   });
 }
 

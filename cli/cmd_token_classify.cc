@@ -38,14 +38,13 @@ int RunTokenClassify(const TokenClassifyCommand& c, int threads) {
   const Aggregation aggregation = ParseAggregation(c.aggregate);
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, "token-classify", HeadKind::kToken, threads);
-  return AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk) {
-    const auto spans = ClassifyTokens(run.context(), run.model(), chunk.rows, aggregation);
-    std::vector<TaskAnswer> answers;
-    for (std::size_t i = 0; i < spans.size(); ++i) {
-      answers.push_back(AnswerOf(chunk.names[i], chunk.texts[i].text, spans[i]));
-    }
-    return answers;
-  });
+  return AnswerTexts(
+      run, inputs, run.PlainText(), [&](const TaskChunk& chunk, const AddAnswer& add) {
+        const auto spans = ClassifyTokens(run.context(), run.model(), chunk.rows, aggregation);
+        for (std::size_t i = 0; i < spans.size(); ++i) {
+          add(AnswerOf(chunk.names[i], chunk.texts[i].text, spans[i]));
+        }
+      });
 }
 
 }  // namespace

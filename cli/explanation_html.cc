@@ -136,6 +136,13 @@ const std::string& Checked(const std::string& file) {
 
 }  // namespace
 
+std::string NoSentenceDecided(ScoreKind kind) {
+  return kind == ScoreKind::kValues
+             ? fmt::format("no sentence decided: each changes the number by less than {:.0f} %",
+                           100.0 * kDecides)
+             : fmt::format("no sentence decided: each changes the score by less than {}", kDecides);
+}
+
 std::string SignedChange(double change) { return fmt::format("{:+.4f}", change); }
 
 std::string OneLine(const TaskText& text, const LeftOut& sentence, idx_t columns) {
@@ -159,8 +166,8 @@ ExplanationHtml::ExplanationHtml(const std::string& file, const std::string& mod
 }
 
 void ExplanationHtml::Add(const std::string& name, const TaskText& text,
-                          const ExplainedText& explained, const std::vector<ExplainedLabel>& labels,
-                          idx_t most) {
+                          const ExplainedText& explained, ScoreKind kind,
+                          const std::vector<ExplainedLabel>& labels, idx_t most) {
   std::string part = "<section>\n<h2>" + Html(name) + "</h2>\n";
   for (const ExplainedLabel& label : labels) {
     part += fmt::format("<h3>{}: {:.4f}</h3>\n", Html(label.name),
@@ -170,6 +177,9 @@ void ExplanationHtml::Add(const std::string& name, const TaskText& text,
           "<div class=\"text\">" + Html(text.text) + (text.pair ? "\n" + Html(*text.pair) : "") +
           "</div>\n<p class=\"legend\">The text is one sentence: nothing can be left out.</p>\n";
       continue;
+    }
+    if (!explained.Decided(label.label, kind)) {
+      part += "<p class=\"legend\">Here " + NoSentenceDecided(kind) + ".</p>\n";
     }
     part += Shaded(text, explained, label.label);
     part += Table(text, explained, label.label, most);

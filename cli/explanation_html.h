@@ -25,7 +25,7 @@ class ExplanationHtml {
   // A text with the labels that are explained. The `most` sentences with the largest changes are
   // listed below it.
   void Add(const std::string& name, const TaskText& text, const ExplainedText& explained,
-           const std::vector<ExplainedLabel>& labels, idx_t most);
+           ScoreKind kind, const std::vector<ExplainedLabel>& labels, idx_t most);
   // Makes the file visible. kIo.
   void Finish();
 
@@ -33,6 +33,8 @@ class ExplanationHtml {
   io::AtomicFile file_;
 };
 
+// "no sentence decided: ...": of a label for which ExplainedText::Decided is false.
+std::string NoSentenceDecided(ScoreKind kind);
 // "+0.4103", "-0.0021": a change of a score, with its sign.
 std::string SignedChange(double change);
 // The sentence on one line: white space is one space each, at most `columns` columns.

@@ -19,6 +19,7 @@
 #include "cli/visual/text.h"
 #include "cli/waiting.h"
 #include "io/escape.h"
+#include "io/json.h"
 
 namespace longspan::cli {
 namespace {
@@ -52,6 +53,14 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
     fmt::print(stderr, "warning: {}\n", warning);
   }
   return model;
+}
+
+// What results call an input: its "id", where it has one.
+std::string NameInResults(const InputText& input) {
+  const auto id = input.has_fields() ? input.fields.find("id") : input.fields.end();
+  if (id == input.fields.end() || id->is_null()) return input.name;
+  const std::string name = id->is_string() ? id->get<std::string>() : io::JsonText(*id);
+  return name.empty() ? input.name : name;
 }
 
 }  // namespace
@@ -96,7 +105,8 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
 }
 
 TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads)
-    : command_(c),
+    : chunk_tokens(c.options.batch_tokens),
+      command_(c),
       context_(threads),
       model_(OpenModel(c, head)),
       progress_(!c.quiet && DetectTerminal(STDERR_FILENO).interactive ? ProgressMode::kBar
@@ -149,6 +159,7 @@ void TaskRun::Take(InputText& input, const TextsOf& texts_of, text::Overflow fal
   TellOverflow(input.name, rows);
   texts_ += rows.texts();
   rows_ += static_cast<idx_t>(rows.rows.size());
+  for (idx_t i = 0; i < rows.texts(); ++i) chunk.tokens += rows.tokens(i);
   const auto before = static_cast<idx_t>(chunk.rows.rows.size());
   std::move(rows.rows.begin(), rows.rows.end(), std::back_inserter(chunk.rows.rows));
   for (idx_t i = 1; i <= rows.texts(); ++i) {
@@ -156,7 +167,8 @@ void TaskRun::Take(InputText& input, const TextsOf& texts_of, text::Overflow fal
   }
   std::move(texts.begin(), texts.end(), std::back_inserter(chunk.texts));
   chunk.first.push_back(chunk.texts.size());
-  chunk.names.push_back(input.name);
+  chunk.names.push_back(NameInResults(input));
+  chunk.places.push_back(input.name);
   chunk.inputs.push_back(std::move(input));
 }
 
@@ -166,10 +178,15 @@ bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, text::Overf
   for (;;) {  // until some input can be used
     chunk = {};
     chunk.first = {0};
-    std::vector<InputText> next = inputs.NextChunk();
-    for (const std::string& note : inputs.TakeNotes()) Tell("longspan: " + note);
-    for (InputText& input : next) Take(input, texts_of, fallback, chunk);
-    if (next.empty() || !chunk.inputs.empty()) return !chunk.inputs.empty();
+    if (waiting_.empty()) {
+      for (InputText& input : inputs.NextChunk()) waiting_.push_back(std::move(input));
+      for (const std::string& note : inputs.TakeNotes()) Tell("longspan: " + note);
+      if (waiting_.empty()) return false;
+    }
+    for (; !waiting_.empty() && chunk.tokens < chunk_tokens; waiting_.pop_front()) {
+      Take(waiting_.front(), texts_of, fallback, chunk);
+    }
+    if (!chunk.inputs.empty()) return true;
   }
 }
 
@@ -207,6 +224,7 @@ void TaskRun::BeginJson() {
 
 void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
                   const TaskAnswer& answer) {
+  progress_.Clear();
   if (!command_.json) return PrintResult(answer.shown);
   nlohmann::ordered_json j = Describe(input, rows, text);
   j.update(answer.fields);
@@ -233,12 +251,13 @@ int TaskRun::Finish() {
 }
 
 int AnswerTexts(TaskRun& run, TextInputs& inputs, const TextOf& text_of,
-                const std::function<std::vector<TaskAnswer>(const TaskChunk&)>& answer) {
+                const std::function<void(const TaskChunk&, const AddAnswer&)>& answer) {
   for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
-    const std::vector<TaskAnswer> answers = answer(chunk);
-    for (std::size_t i = 0; i < answers.size(); ++i) {
-      run.Add(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i), answers[i]);
-    }
+    idx_t text = 0;
+    answer(chunk, [&](const TaskAnswer& result) {
+      run.Add(chunk.inputs[static_cast<std::size_t>(text)], chunk.rows, text, result);
+      ++text;
+    });
   }
   return run.Finish();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <deque>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -37,10 +38,12 @@ struct TaskAnswer {
 // A chunk of inputs with its rows. What cannot be used is not among them.
 struct TaskChunk {
   std::vector<InputText> inputs;
-  std::vector<TaskText> texts;     // what is encoded
-  std::vector<std::size_t> first;  // text of each input, and how many there are
-  std::vector<std::string> names;  // of the inputs
+  std::vector<TaskText> texts;      // what is encoded
+  std::vector<std::size_t> first;   // text of each input, and how many there are
+  std::vector<std::string> names;   // of the inputs, in results: the field "id", else the place
+  std::vector<std::string> places;  // of the inputs, in messages: "reviews.csv:12"
   TaskRows rows;
+  idx_t tokens = 0;  // of the rows
 };
 // What a command makes of an input: one text, or several.
 using TextOf = std::function<TaskText(const InputText&)>;
@@ -54,6 +57,10 @@ class TaskRun {
 
   Context& context() { return context_; }
   TaskModel& model() { return model_; }
+
+  // A chunk ends when its rows have so many tokens: one batch, so that results come as they are
+  // computed. More lets more rows of like length run together.
+  idx_t chunk_tokens;
 
   // The next texts, encoded, as `text_of` takes them from the inputs; tells of windows and of cut
   // texts. An input that cannot be used (kFormat from the reader, `text_of`, `check` or the
@@ -87,14 +94,18 @@ class TaskRun {
   TaskModel model_;
   Progress progress_;
   double start_s_;
+  std::deque<InputText> waiting_;  // read, and not yet encoded
   idx_t texts_ = 0, rows_ = 0, told_ = 0, untold_ = 0, results_ = 0;
   std::string task_;
   Refusals refusals_;
 };
 
-// The whole of a command: `answer` gives one answer for each text of a chunk.
+// Prints the answer to the next text of a chunk.
+using AddAnswer = std::function<void(const TaskAnswer&)>;
+// The whole of a command: `answer` adds one answer for each text of a chunk, in their order, as
+// soon as it is known.
 int AnswerTexts(TaskRun& run, TextInputs& inputs, const TextOf& text_of,
-                const std::function<std::vector<TaskAnswer>(const TaskChunk&)>& answer);
+                const std::function<void(const TaskChunk&, const AddAnswer&)>& answer);
 
 // "a.txt", made fit for a line of a terminal.
 std::string ShownName(const std::string& name);

@@ -138,6 +138,12 @@ void Progress::Message(std::string_view text) {
   stream_.flush();
 }
 
+void Progress::Clear() {
+  if (!bar_drawn_) return;
+  EraseBar();
+  stream_.flush();
+}
+
 void Progress::Finish() {
   if (mode_ == ProgressMode::kNone) return;
   if (pending_) Show();

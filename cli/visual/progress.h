@@ -60,6 +60,9 @@ class Progress {
   // A line of its own, above the progress line; one line break is added.
   void Message(std::string_view text);
 
+  // Erases the bar until the next Update: before something else is printed on its terminal.
+  void Clear();
+
   // Shows the last Update, if it is not shown yet, and ends the line. Update may follow.
   void Finish();
 

@@ -106,6 +106,21 @@ TEST(Progress, MessageStandsAboveTheBar) {
   EXPECT_EQ(f.stream.str(), "\rstep 3\x1b[K\r\x1b[Ksaved checkpoint-3\n\rstep 3\x1b[K");
 }
 
+TEST(Progress, ClearErasesTheBarUntilTheNextUpdate) {
+  Fixture f;
+  Progress progress = f.Make(ProgressMode::kBar);
+  ProgressLine line;
+  line.step = 3;
+  progress.Update(line);
+  progress.Clear();
+  progress.Clear();  // there is nothing any more
+  EXPECT_EQ(f.stream.str(), "\rstep 3\x1b[K\r\x1b[K");
+  f.now += 1;
+  line.step = 4;
+  progress.Update(line);
+  EXPECT_EQ(f.stream.str(), "\rstep 3\x1b[K\r\x1b[K\rstep 4\x1b[K");
+}
+
 TEST(Progress, PlainLinesAreRareAndTheLastIsShown) {
   Fixture f;
   f.terminal.interactive = false;

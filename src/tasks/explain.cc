@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/math.h"
 #include "tasks/scores.h"
@@ -65,31 +66,62 @@ std::vector<idx_t> ExplainedText::MostInfluential(idx_t label, idx_t most) const
   return Largest(changes, most);
 }
 
-std::vector<ExplainedText> Explain(Context& context, TaskModel& model,
-                                   std::span<const TaskText> texts,
-                                   std::span<const ClassifiedText> whole) {
-  std::vector<ExplainedText> explained;
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    explained.push_back({whole[i].scores, SentencesOf(texts[i])});
+bool ExplainedText::Decided(idx_t label, ScoreKind kind) const {
+  double largest = 0.0;
+  for (idx_t i = 0; i < static_cast<idx_t>(sentences.size()); ++i) {
+    largest = std::max(largest, std::abs(Influence(i, label)));
   }
+  const double unit =
+      kind == ScoreKind::kValues ? std::abs(scores[static_cast<std::size_t>(label)]) : 1.0;
+  return largest > 0.0 && largest >= kDecides * unit;
+}
+
+void Explain(Context& context, TaskModel& model, std::span<const TaskText> texts,
+             std::span<const ClassifiedText> whole, const TakeExplained& take) {
+  std::vector<ExplainedText> open;  // texts whose sentences have no scores yet
   std::vector<TaskText> variants;
-  std::vector<LeftOut*> places;
+  std::vector<std::pair<std::size_t, std::size_t>> places;  // in open, and among its sentences
+  std::size_t next = 0;                                     // to be taken
+  idx_t tokens = 0;                                         // of the variants, about
   const auto ask = [&] {
     const TaskRows rows = model.Encode(variants, text::Overflow::kWindow);
     const std::vector<ClassifiedText> scores = Classify(context, model, rows);
-    for (std::size_t i = 0; i < places.size(); ++i) places[i]->scores = scores[i].scores;
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      open[places[i].first].sentences[places[i].second].scores = scores[i].scores;
+    }
     variants.clear();
     places.clear();
+    tokens = 0;
+  };
+  const auto take_all = [&] {
+    for (const ExplainedText& explained : open) take(next++, explained);
+    open.clear();
   };
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    for (LeftOut& sentence : explained[i].sentences) {
-      variants.push_back(Without(texts[i], sentence));
-      places.push_back(&sentence);
+    open.push_back({whole[i].scores, SentencesOf(texts[i])});
+    const std::size_t sentences = open.back().sentences.size();
+    idx_t own = 0;
+    for (const ClassifiedWindow& window : whole[i].windows) own += window.tokens;
+    for (std::size_t s = 0; s < sentences; ++s) {
+      variants.push_back(Without(texts[i], open.back().sentences[s]));
+      places.emplace_back(open.size() - 1, s);
+      tokens += own;
       if (places.size() == kTogether) ask();
     }
+    if (tokens >= model.options().batch_tokens) ask();
+    if (places.empty()) take_all();
   }
   if (!places.empty()) ask();
-  return explained;
+  take_all();
+}
+
+std::vector<ExplainedText> Explain(Context& context, TaskModel& model,
+                                   std::span<const TaskText> texts,
+                                   std::span<const ClassifiedText> whole) {
+  std::vector<ExplainedText> all;
+  Explain(context, model, texts, whole,
+          [&](std::size_t, const ExplainedText& explained) { all.push_back(explained); });
+  return all;
 }
 
 }  // namespace longspan

@@ -1,6 +1,7 @@
 // Which sentences of a text decided: each one is left out, and the model is asked again.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "tasks/classify.h"
@@ -26,15 +27,27 @@ struct ExplainedText {
   // Places of the `most` sentences that change a label's score most, the largest change of either
   // sign first.
   std::vector<idx_t> MostInfluential(idx_t label, idx_t most) const;
+  // Whether leaving some sentence out changes the label's score by kDecides or more.
+  bool Decided(idx_t label, ScoreKind kind) const;
 };
+
+// The least change of a score that is worth telling: of probabilities as it is, of values as a
+// share of the score. Less than that is what any change of a text does.
+inline constexpr double kDecides = 0.01;
 
 // Parts of a text that are left out at most: of more sentences neighbours are put together, so that
 // the work grows with the length of a text and not with its square.
 inline constexpr idx_t kMostLeftOut = 512;
 
+// Called for each text, in their order, as soon as it is explained.
+using TakeExplained = std::function<void(std::size_t text, const ExplainedText& explained)>;
+
 // Texts as Encode takes them, with `whole` the scores of Classify over the same texts. The texts
 // without a sentence are encoded as options().overflow says, or in windows, and run together in
-// batches of like length. Errors as Encode and Classify.
+// batches of like length: those of some texts, until they have the tokens of a batch. Errors as
+// Encode and Classify.
+void Explain(Context& context, TaskModel& model, std::span<const TaskText> texts,
+             std::span<const ClassifiedText> whole, const TakeExplained& take);
 std::vector<ExplainedText> Explain(Context& context, TaskModel& model,
                                    std::span<const TaskText> texts,
                                    std::span<const ClassifiedText> whole);

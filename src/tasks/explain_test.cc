@@ -170,6 +170,47 @@ TEST(Explain, BatchesRunTogether) {
     EXPECT_EQ(a[0].sentences[s].scores, b[0].sentences[s].scores);
 }
 
+TEST(Explain, ATextIsTakenAsSoonAsItIsExplained) {
+  Context context(2);
+  TaskModel model = Model(ProblemType::kSingleLabel, {.batch_tokens = 20});
+  const std::vector<TaskText> texts = {{"w1 w2 w3. W w4 w5 w6! W w7 w8", std::nullopt},
+                                       {"w9 w1", std::nullopt},  // one sentence: nothing to ask
+                                       {"w1 w2. W w30 w31 w32 w33. W w3", std::nullopt}};
+  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
+  const auto whole = Classify(context, model, rows);
+  std::vector<std::string> events;
+  model.on_progress = [&](idx_t) { events.push_back("batch"); };
+  std::vector<ExplainedText> taken;
+  Explain(context, model, texts, whole, [&](std::size_t i, const ExplainedText& explained) {
+    events.push_back("text " + std::to_string(i));
+    taken.push_back(explained);
+  });
+  model.on_progress = {};
+  EXPECT_EQ(events.back(), "text 2");
+  const auto second = std::find(events.begin(), events.end(), "text 1");
+  ASSERT_NE(second, events.end());
+  EXPECT_EQ(*(second - 1), "text 0");
+  EXPECT_EQ(*(second + 1), "batch");  // of the third text
+  const auto all = Explain(context, model, texts, whole);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    ASSERT_EQ(taken[i].sentences.size(), all[i].sentences.size());
+    for (std::size_t s = 0; s < all[i].sentences.size(); ++s) {
+      EXPECT_EQ(taken[i].sentences[s].scores, all[i].sentences[s].scores);
+    }
+  }
+}
+
+TEST(Explain, SmallChangesDecideNothing) {
+  ExplainedText text{{0.5, 0.3, 200.0}, {}};
+  EXPECT_FALSE(text.Decided(0, ScoreKind::kClasses));  // nothing was left out
+  text.sentences = {{0, {}, {0.495, 0.315, 199.0}}, {0, {}, {0.509, 0.29, 197.0}}};
+  EXPECT_FALSE(text.Decided(0, ScoreKind::kClasses));
+  EXPECT_TRUE(text.Decided(1, ScoreKind::kLabels));  // 0.015 in either direction
+  EXPECT_TRUE(text.Decided(2, ScoreKind::kValues));  // 1.5 % of the number
+  text.scores[2] = 198.0;
+  EXPECT_FALSE(text.Decided(2, ScoreKind::kValues));
+}
+
 TEST(Explain, ManySentencesAreJoined) {
   Context context(2);
   TaskModel model = Model(ProblemType::kSingleLabel, {.overflow = Overflow::kTruncate});

@@ -173,6 +173,63 @@ class Tasks(Case):
         self.assertEqual([x["of"] for x in result["sentences"]], ["text"] * 2 + ["text_pair"] * 2)
         self.assertEqual(result["sentences"][3]["text"], "Old.")
 
+    def test_rows_are_called_by_their_id(self):
+        model, lines = self.model("sequence"), self.dir / "rows.jsonl"
+        names = ["q7", 12, None, "", 123456789012345678901234567890]
+        lines.write_text("".join(json.dumps({"text": SENTENCES[i], "id": x}) + "\n"
+                                 for i, x in enumerate(names)) + json.dumps({"text": "a"}) + "\n")
+        called = [line.split("\t")[0] for line in self.ok("classify", "-m", model, lines).splitlines()]
+        self.assertEqual(called, ["q7", "12", f"{lines}:3", f"{lines}:4", str(names[4]), f"{lines}:6"])
+        table = self.dir / "rows.csv"
+        table.write_text(f"id,text,context\nq7,{SENTENCES[2]},{SENTENCES[2]}\n")
+        for kind, command, more in (("token", "token-classify", ["--aggregate", "none"]),
+                                    ("question", "qa", ["--question", "Who?"])):
+            shown = self.ok(command, "-m", self.model(kind), table, *more)
+            self.assertTrue(all(line.startswith("q7") for line in shown.splitlines()), shown)
+        # Messages name the place, which is what can be looked up.
+        lines.write_text(json.dumps({"text": " ".join(SENTENCES), "id": "q7"}) + "\n")
+        self.assertIn("rows.jsonl:1: longer than 30 tokens", run("classify", "-m", model, lines).stderr)
+
+    def test_results_come_batch_by_batch(self):
+        """Those before a text that ends the run are printed when they are known."""
+        model = self.model("sequence")
+        texts = [x for s in [*SENTENCES[:3], " ".join(SENTENCES)] for x in ("--text", s)]
+        for more in ([], ["--explain"]):
+            result = run("classify", "-m", model, *texts, "--overflow", "error", "--batch-tokens", "1",
+                         *more)
+            self.assertEqual(result.returncode, 5, result.stderr)
+            self.assertEqual([line.split("\t")[0] for line in result.stdout.splitlines()
+                              if not line.startswith(" ")], ["text 1", "text 2", "text 3"])
+
+    def test_any_label_is_explained(self):
+        model = self.model("sequence", id2label={"0": "sea", "1": "land", "2": "air"})
+        text = "\n\n".join(SENTENCES[:3])
+        (best,) = self.results("classify", "-m", model, "--text", text, "--explain")
+        scores = {x["label"]: x["score"] for x in best["labels"]}
+        self.assertEqual([x["label"] for x in best["explained"]], [max(scores, key=scores.get)])
+        (chosen,) = self.results("classify", "-m", model, "--text", text, "--explain-label", "air",
+                                 "--explain-label", "sea")
+        self.assertEqual([(x["label"], x["score"]) for x in chosen["explained"]],
+                         [("air", scores["air"]), ("sea", scores["sea"])])
+        for sentence in chosen["sentences"]:
+            self.assertEqual([x["label"] for x in sentence["changes"]], ["air", "sea"])
+        shown = self.ok("classify", "-m", model, "--text", text, "--explain=1", "--explain-label", "air")
+        self.assertIn("\n  air ", shown)
+        self.fails(2, "classify", "-m", model, "--text", text, "--explain-label", "fire",
+                   says=["fire", "sea, land, air"])
+
+    def test_no_sentence_decided(self):
+        """Without a head's weights all texts have the same scores."""
+        model = self.model("sequence", initializer_range=1e-6, id2label={"0": "sea", "1": "land"})
+        text, page = "\n\n".join(SENTENCES[:3]), self.dir / "why.html"
+        shown = self.ok("classify", "-m", model, "--text", text, "--explain-label", "sea", "--html",
+                        page)
+        words = "no sentence decided: each changes the score by less than 0.01"
+        self.assertIn(f"\n  sea: {words}\n", shown)
+        self.assertIn(words, page.read_text())
+        (result,) = self.results("classify", "-m", model, "--text", text, "--explain")
+        self.assertEqual([x["decided"] for x in result["explained"]], [False])
+
     def test_token_classify(self):
         model = self.model("token", id2label={"0": "O", "1": "B-PER", "2": "I-PER"})
         text = "Captain Fredericks saw Annes."
