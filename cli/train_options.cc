@@ -4,13 +4,16 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/dtype_option.h"
 #include "cli/memory_size.h"
 #include "cli/training.h"
 #include "cli/visual/command.h"
 #include "io/json.h"
+#include "train/class_metrics.h"
 #include "train/schedule.h"
 
 namespace longspan::cli {
@@ -155,22 +158,71 @@ std::string MeasuresText(double loss, double bits_per_byte,
   return text;
 }
 
+namespace {
+
+// Held-out texts whose interval is wider than this cannot tell two models apart: some 90 texts.
+constexpr double kWidestInterval = 0.2;
+
+// The 95 % interval of the share of held-out texts that are right; none: no metric is one.
+std::optional<ShareInterval> IntervalOf(const TrainResult& result) {
+  for (const TrainMetric& metric : result.metrics) {
+    if (metric.name != result.share_of_texts || result.held_out_texts == 0) continue;
+    const double right = metric.value * static_cast<double>(result.held_out_texts);
+    return WilsonInterval(static_cast<idx_t>(std::llround(right)), result.held_out_texts);
+  }
+  return std::nullopt;
+}
+
+bool TooFew(const ShareInterval& interval) {
+  return interval.high - interval.low > kWidestInterval;
+}
+
+// The measures of the last evaluation, the share of right texts with its interval.
+std::string HeldOutText(const TrainResult& result, const std::optional<ShareInterval>& interval) {
+  if (!interval) {
+    return MeasuresText(result.eval_loss, result.eval_bits_per_byte, result.metrics);
+  }
+  std::string text = fmt::format("loss {:.4f}", result.eval_loss);
+  for (const TrainMetric& metric : result.metrics) {
+    text += fmt::format(", {} {:.4g}", metric.name, metric.value);
+    if (metric.name != result.share_of_texts) continue;
+    text += fmt::format(" (95 % between {:.4f} and {:.4f})", interval->low, interval->high);
+  }
+  return text;
+}
+
+// "0:31", or of a run that went on "1:02 in all, 0:31 since it was resumed".
+std::string TimeOf(const TrainResult& result) {
+  if (!result.resumed) return DurationText(result.seconds);
+  return fmt::format("{} in all, {} since it was resumed", DurationText(result.total_seconds),
+                     DurationText(result.seconds));
+}
+
+std::string TrainJson(const TrainCommand& c, const TrainResult& result) {
+  nlohmann::ordered_json j;
+  j["step"] = result.step;
+  j["stopped"] = result.stopped;
+  j["skipped"] = result.skipped;
+  j["output"] = c.output;
+  j["seconds"] = result.seconds;
+  j["total_seconds"] = result.total_seconds;
+  if (result.stopped) return io::DumpJson(j);
+  j["loss"] = result.eval_loss;
+  if (std::isfinite(result.eval_bits_per_byte)) j["bits_per_byte"] = result.eval_bits_per_byte;
+  for (const TrainMetric& metric : result.metrics) j[metric.name] = metric.value;
+  if (result.held_out_texts > 0) j["held_out_texts"] = result.held_out_texts;
+  if (const auto interval = IntervalOf(result)) {
+    j[result.share_of_texts + "_interval"] = {interval->low, interval->high};
+    j["too_few_held_out"] = TooFew(*interval);
+  }
+  return io::DumpJson(j);
+}
+
+}  // namespace
+
 std::string TrainSummary(const TrainCommand& c, const TrainResult& result,
                          const std::string& next) {
-  if (c.json) {
-    nlohmann::ordered_json j;
-    j["step"] = result.step;
-    j["stopped"] = result.stopped;
-    j["skipped"] = result.skipped;
-    j["output"] = c.output;
-    j["seconds"] = result.seconds;
-    if (!result.stopped) {
-      j["loss"] = result.eval_loss;
-      if (std::isfinite(result.eval_bits_per_byte)) j["bits_per_byte"] = result.eval_bits_per_byte;
-      for (const TrainMetric& metric : result.metrics) j[metric.name] = metric.value;
-    }
-    return io::DumpJson(j);
-  }
+  if (c.json) return TrainJson(c, result);
   if (result.stopped) {
     return fmt::format("stopped and saved at step {}; the same command with --resume goes on\n",
                        result.step);
@@ -180,11 +232,17 @@ std::string TrainSummary(const TrainCommand& c, const TrainResult& result,
           ? std::string()
           : fmt::format("{} updates were not applied: their loss or gradient was not finite\n",
                         result.skipped);
+  const std::optional<ShareInterval> interval = IntervalOf(result);
+  const std::string few =
+      interval && TooFew(*interval)
+          ? fmt::format("{}: too few to judge a model by; --eval FILE and --held-out give more\n",
+                        Counted(result.held_out_texts, "held-out text"))
+          : std::string();
   return fmt::format(
-      "{}held out: {} after {} steps, {}\n{}: model, checkpoints, metrics.jsonl\n"
+      "{}held out: {} after {} steps, {}\n{}{}: model, checkpoints, metrics.jsonl\n"
       "next: longspan plot {}   {}\n",
-      skipped, MeasuresText(result.eval_loss, result.eval_bits_per_byte, result.metrics),
-      result.step, DurationText(result.seconds), c.output, c.output, next);
+      skipped, HeldOutText(result, interval), result.step, TimeOf(result), few, c.output, c.output,
+      next);
 }
 
 }  // namespace longspan::cli

@@ -92,7 +92,7 @@ struct TrainEvent {
   double gradient_norm = 0.0;  // before clipping
   double tokens_per_s = 0.0;
   idx_t tokens = 0;      // seen so far
-  double seconds = 0.0;  // since the start of this process's run
+  double seconds = 0.0;  // of the run so far, as TrainResult::total_seconds
   double seconds_left = 0.0;
   idx_t rss_bytes = 0;
   std::string text;  // kSave, kNote: a line; kStart: the newest checkpoint's name
@@ -105,7 +105,15 @@ struct TrainResult {
   double eval_bits_per_byte = 0.0;  // NaN if the loss is not of bytes
   double eval_loss = 0.0;
   std::vector<TrainMetric> metrics;  // of the last evaluation
-  double seconds = 0.0;              // of training, evaluation included
+  // Held-out texts of a classifier, and the metric that is the share of them that is right:
+  // "accuracy", of sets "exact_match", of numbers none. 0 for other trainings.
+  idx_t held_out_texts = 0;
+  std::string share_of_texts;
+  bool resumed = false;  // it went on from a checkpoint
+  double seconds = 0.0;  // of this process's training, evaluation included
+  // With those of the processes before it, up to the checkpoints that the run went on from. It
+  // counts from a checkpoint of version 0.2 or older, which does not say.
+  double total_seconds = 0.0;
 };
 
 // Each may be empty. They are called on the thread that trains.

@@ -250,4 +250,11 @@ TaskEvaluation ClassifyTask::Evaluate(Context& context, const EvalHooks& hooks) 
   return result;
 }
 
+// The labels of a set are not independent of each other, so only whole sets are counted.
+HeldOutTexts ClassifyTask::held_out_texts() const {
+  if (target_.problem == ProblemType::kRegression) return {held_out_.size(), ""};
+  const bool sets = target_.problem == ProblemType::kMultiLabel;
+  return {held_out_.size(), sets ? "exact_match" : "accuracy"};
+}
+
 }  // namespace longspan

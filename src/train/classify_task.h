@@ -79,6 +79,7 @@ class ClassifyTask final : public TextTask {
                       const StepDropout& dropout) override;
   std::vector<std::string> RowsOf(idx_t micro) const override;
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
+  HeldOutTexts held_out_texts() const override;
 
  private:
   const ClassifyOptions task_;

@@ -277,6 +277,7 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   j["version"] = kStateVersion;
   j["step"] = state.step;
   j["tokens"] = state.tokens;
+  j["seconds"] = state.seconds;
   j["options"] = DecidingOptions(task, options);
   j["data"] = data_fingerprint;
   j["isa"] = IsaText();
@@ -352,6 +353,7 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   state.mixed_schedule = j.contains("mixed_schedule");
   if (j.contains("unlogged")) state.unlogged = ReadSums(j["unlogged"], source);
   state.tokens = io::GetInt(j, "tokens", 0, kMost, io::kRequired, source);
+  state.seconds = io::GetOptionalFloat(j, "seconds", 0.0, 1e300, source).value_or(0.0);
   state.best_step = io::GetOptionalInt(j, "best_step", 0, kMost, source);
   if (state.best_step) {
     state.best_loss = io::GetFloat(j, "best_loss", -1e300, 1e300, io::kRequired, source);

@@ -30,6 +30,7 @@ struct RunState {
   Tensor first_moment, second_moment;  // of AdamW, flat like the parameters
   idx_t step = 0;                      // updates done
   idx_t tokens = 0;                    // seen
+  double seconds = 0.0;                // of training, by all processes of the run
   idx_t skipped = 0;                   // updates that were not applied
   idx_t skipped_in_a_row = 0;          // of them the last ones
   std::string start_model;             // fingerprint of the model that the run began with

@@ -37,6 +37,12 @@ struct TaskEvaluation {
   std::optional<double> bits_per_byte = std::nullopt;
 };
 
+// What the metrics of an evaluation are shares of.
+struct HeldOutTexts {
+  idx_t count = 0;    // 0: they are not shares of texts
+  std::string share;  // the metric that is the share of texts that are right; empty: none
+};
+
 class TrainTask {
  public:
   virtual ~TrainTask() = default;
@@ -66,6 +72,7 @@ class TrainTask {
 
   // Throws Stopped where the hooks ask for it; nothing has changed then.
   virtual TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) = 0;
+  virtual HeldOutTexts held_out_texts() const { return {}; }
   // The loss in other words, for losses of bytes; NaN: none.
   virtual double BitsPerByte(double loss) const;
 

@@ -81,7 +81,12 @@ class Trainer {
     result.eval_bits_per_byte =
         state_.evaluated_bits_per_byte.value_or(task_.BitsPerByte(state_.evaluated_loss));
     result.metrics = state_.evaluated_metrics;
+    const HeldOutTexts texts = task_.held_out_texts();
+    result.held_out_texts = texts.count;
+    result.share_of_texts = texts.share;
+    result.resumed = resumed_;
     result.seconds = Since(start_);
+    result.total_seconds = Seconds();
     return result;
   }
 
@@ -99,6 +104,8 @@ class Trainer {
       for (const std::string& note : notes) Note(note);
       task_.parameters().AllocateGradients();
       saved_step_ = state->step;
+      resumed_ = true;
+      earlier_s_ = state->seconds;
       Note(fmt::format("resumed at step {}", state->step));
       return std::move(*state);
     }
@@ -116,6 +123,8 @@ class Trainer {
     return std::move(*state);
   }
 
+  // Of the whole run.
+  double Seconds() const { return earlier_s_ + Since(start_); }
   bool Due(idx_t every) const { return every > 0 && state_.step % every == 0; }
   static bool Asked(const std::function<bool()>& hook) { return hook && hook(); }
   // Soon enough that the next update does not end behind the promised moment.
@@ -182,8 +191,8 @@ class Trainer {
     const double seconds = Since(begin);
     longest_update_s_ = std::max(longest_update_s_, seconds);
     event.tokens_per_s = static_cast<double>(size.tokens) / seconds;
-    event.seconds = Since(start_);
-    event.seconds_left = event.seconds / static_cast<double>(step - first) *
+    event.seconds = Seconds();
+    event.seconds_left = Since(start_) / static_cast<double>(step - first) *
                          static_cast<double>(options_.steps - step);
     event.rss_bytes = PeakRssBytes();
     return event;
@@ -271,7 +280,7 @@ class Trainer {
     state_.evaluated_bits_per_byte = eval.bits_per_byte;
     event.metrics = eval.metrics;
     event.tokens = state_.tokens;
-    event.seconds = Since(start_);
+    event.seconds = Seconds();
     event.rss_bytes = PeakRssBytes();
     state_.evaluated_metrics = std::move(eval.metrics);
     Log(event);
@@ -314,6 +323,7 @@ class Trainer {
     try {
       WriteLog();
       metrics_.Sync();
+      state_.seconds = Seconds();
       SaveRun(state_, task_, options_, fingerprint_);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kIo) throw;
@@ -359,6 +369,8 @@ class Trainer {
   const TrainHooks& hooks_;
   const Clock::time_point start_ = Clock::now();
   std::string fingerprint_;
+  bool resumed_ = false;      // Begin sets it, and this:
+  double earlier_s_ = 0.0;    // seconds of the processes before this one
   idx_t saved_step_ = -1;     // of the newest checkpoint; Begin sets it
   bool saved_here_ = false;   // since Begin
   bool save_failed_ = false;  // the last one

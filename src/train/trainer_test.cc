@@ -3,6 +3,7 @@
 #include "train/trainer.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
@@ -440,6 +441,31 @@ TEST_F(TrainerTest, AStopInTheLastEvaluationIsMadeUpForByResume) {
   EXPECT_EQ(Lines("eval").size(), evals);
   const auto state = nlohmann::json::parse(Read(o.output / "checkpoint-12" / "trainer_state.json"));
   EXPECT_EQ(state["evaluated_step"], 12) << state;
+}
+
+// What a resumed run tells of its time is that of all its processes.
+TEST_F(TrainerTest, TimeCountsThroughAResume) {
+  idx_t updates = 0;
+  should_stop = [&] {
+    if (++updates < 7) return false;
+    usleep(50'000);  // so that the first part has a time of its own
+    return true;
+  };
+  const TrainResult first = Run();
+  EXPECT_FALSE(first.resumed);
+  EXPECT_EQ(first.total_seconds, first.seconds);
+  should_stop = {};
+  o.resume = true;
+  const TrainResult second = Run();
+  EXPECT_TRUE(second.resumed);
+  EXPECT_GE(second.total_seconds, second.seconds + 0.05);
+  double before = 0.0;
+  for (const nlohmann::json& line : Lines("train")) {
+    EXPECT_GE(line["seconds"], before);
+    before = line["seconds"];
+  }
+  const TrainResult third = Run();  // nothing is left to do
+  EXPECT_NEAR(third.total_seconds, second.total_seconds, third.seconds + second.seconds);
 }
 
 // ---- starting where something lies --------------------------------------------------------------

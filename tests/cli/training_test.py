@@ -118,7 +118,9 @@ class Training(Case):
         self.assertEqual(sum(c["support"] for c in value["classes"]), 60)
         table = self.ok("eval", "-m", judge, self.dir / "test.csv")
         self.assertIn("neither", table)
-        self.assertIn("95 % between", table)
+        interval = re.search(r"95 % between ([\d.]+) and ([\d.]+)", table).groups()
+        self.assertEqual([f"{x:.4f}" for x in report["accuracy_interval"]], list(interval))
+        self.assertEqual((report["held_out_texts"], report["too_few_held_out"]), (60, False))
         self.predictions(judge, value)
         self.explanations(judge)
         self.assertTrue(self.ok("plot", judge).strip())
@@ -219,6 +221,23 @@ class Training(Case):
             self.fails(2, "classify", "-m", judge, self.dir / "in.html", "--html", name, says=[says])
         self.assertEqual((self.dir / "in.html").read_text(), text)
 
+    def test_the_last_line_says_how_sure_the_accuracy_is(self):
+        said = self.classify(self.dir / "many", "--epochs", "1").stdout
+        self.assertRegex(said, r"held out: loss [\d.]+, accuracy [\d.]+ \(95 % between [\d.]+ and "
+                         r"[\d.]+\), macro_f1 [\d.]+ after \d+ steps, 0:\d\d\n")
+        self.table("test.csv", 2, 3)
+        few = self.dir / "few"
+        said = self.classify(few, "--epochs", "1").stdout
+        self.assertIn("3 held-out texts: too few to judge a model by; --eval FILE and --held-out", said)
+        said = self.classify(few, "--epochs", "1", "--resume").stdout
+        self.assertRegex(said, r" steps, 0:\d\d in all, 0:\d\d since it was resumed\n")
+        report = json.loads(self.classify(few, "--epochs", "1", "--resume", "--json").stdout)
+        self.assertTrue(report["too_few_held_out"])
+        low, high = report["accuracy_interval"]
+        self.assertTrue(0 <= low <= report["accuracy"] <= high <= 1)
+        self.assertGreater(high - low, 0.5)
+        self.assertGreater(report["total_seconds"], report["seconds"])
+
     def test_thread_counts_give_the_same_models(self):
         for train, more in ((self.classify, ["--epochs", "1"]), (self.mlm, ["--steps", "5"])):
             weights = set()
@@ -264,7 +283,9 @@ class Training(Case):
         report = json.loads(self.ok(
             "train", "classify", "-m", self.model, "--train", sets, "-o", self.dir / "s", *SHORT,
             "--epochs", "1", "--text-column", "one", "--text-pair-column", "two", "--json"))
-        self.assertIn("exact_match", report)
+        low, high = report["exact_match_interval"]  # of sets; labels of one text hang together
+        self.assertTrue(low <= report["exact_match"] <= high)
+        self.assertNotIn("accuracy_interval", report)
         config = json.loads((self.dir / "s" / "config.json").read_text())
         self.assertEqual(config["problem_type"], "multi_label_classification")
         judged = self.dir / "judged.csv"
@@ -281,6 +302,7 @@ class Training(Case):
             "train", "classify", "-m", self.model, "--train", numbers, "-o", self.dir / "n", *SHORT,
             "--epochs", "1", "--problem", "regression", "--json"))
         self.assertEqual(report["mse"], report["loss"])
+        self.assertEqual([name for name in report if "interval" in name], [])
         judged = self.dir / "judged.jsonl"
         self.assertIn("correlation", self.ok("eval", "-m", self.dir / "n", numbers, "--predictions",
                                              judged))
