@@ -7,9 +7,9 @@
 
 namespace longspan {
 
-// Dropout, and the random draws of attention mechanisms. Sites draw from keys derived from `key`, so
-// recomputed layers see the masks of the forward pass. key 0 with active = false:
-// evaluation, which is always the same.
+// Dropout, and the random draws of attention mechanisms. Sites draw from keys derived from `key`,
+// so recomputed layers see the masks of the forward pass. key 0 with active = false: evaluation,
+// which is always the same.
 struct StepDropout {
   bool active = false;
   std::uint64_t key = 0;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/text_model.h"
+#include "model/wanted_head.h"
 #include "train/train_task.h"
 
 namespace longspan {
