@@ -49,7 +49,7 @@ struct Mechanism {
   bool bf16 = false;  // it works on bf16 tensors, in whatever form
 
   // Random tensors, run and compared with the relation. The default needs the separate form and the
-  // relation.
+  // relation. The mechanism outlives the problem.
   std::unique_ptr<AttentionProblem> (*problem)(const Mechanism& mechanism,
                                                const ProblemOptions& options) = MakeSeparateProblem;
   // The weight of each key for each query in one head, (T, T), found by running the kernel. The

@@ -13,10 +13,16 @@ namespace {
 
 constexpr double kKeyEpsilon = 1e-6;  // of the shared form's key normalisation
 
+// The naive form: one addition after another.
+float Dot(const float* a, const float* b, idx_t n) {
+  float sum = 0.0f;
+  for (idx_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
 // Four sums at a time: the rows are long and the additions wait for each other.
-template <class T>
-T Dot(const T* a, const T* b, idx_t n) {
-  T sums[4] = {};
+double Dot(const double* a, const double* b, idx_t n) {
+  double sums[4] = {};
   idx_t i = 0;
   for (; i + 4 <= n; i += 4) {
     for (idx_t j = 0; j < 4; ++j) sums[j] += a[i + j] * b[i + j];
