@@ -27,9 +27,9 @@ struct ClassifyCommand {
   idx_t top = 0;
   double threshold = 0.5;
   bool windows = false;
-  idx_t explain = 0;  // sentences to show; 0: none
-  std::vector<std::string>
-      explain_labels;  // whose scores are explained; none: those that are shown
+  idx_t explain = 0;                        // sentences to show; 0: none
+  std::vector<std::string> explain_labels;  // whose scores are explained; none: those shown
+  std::vector<idx_t> explained;             // these labels, once the model is known
   std::string html;
 };
 

@@ -32,6 +32,7 @@ constexpr const char* kEvidenceOutput = "longspan-evidence";
 struct EvidenceCommand {
   std::string output = kEvidenceOutput, progress = "auto";
   idx_t tokens = 4096, documents = 1000;
+  double updates = 1.0;  // share of each stage's
   std::uint64_t seed = 1;
   bool json = false;
 };
@@ -88,7 +89,8 @@ TrainResult TrainStages(Context& context, const EvidenceCommand& c) {
   TrainResult result;
   double seconds = 0.0;
   std::size_t number = 0;
-  for (const EvidenceStage& stage : EvidenceStages(c.tokens)) {
+  for (EvidenceStage stage : EvidenceStages(c.tokens)) {
+    stage.updates = std::llround(c.updates * static_cast<double>(stage.updates));
     const TrainOptions o = StageOptions(c, stage, ++number, model);
     io::EnsureWritableDirectory(o.eval.parent_path());
     WriteEvidence(o.train[0], stage, c.seed, EvidenceSplit::kTrain, stage.updates * stage.batch);
@@ -237,6 +239,11 @@ void RegisterLongEvidence(CLI::App* command, const Globals& globals, Action& act
       ->capture_default_str();
   command->add_option("--documents", c->documents, "Number of documents of the test")
       ->check(CLI::Range(2, 1000000))
+      ->capture_default_str();
+  command
+      ->add_option("--updates", c->updates,
+                   "Share of the updates of each stage that are done; less is a quick look")
+      ->check(CLI::Range(0.1, 1.0))
       ->capture_default_str();
   command->add_option("--seed", c->seed, "Seed of documents and weights")->capture_default_str();
   command->add_option("-o,--output", c->output, "Folder to write")->capture_default_str();

@@ -314,7 +314,10 @@ int RunPlan(const PlanCommand& c, int threads) {
   Check(c.tokens == 0 || c.memory.empty(), ErrorCode::kUsage,
         "plan: --tokens asks for the memory of one length, --memory for the longest; give one");
   Context context(threads);
+  // Before the rehearsals, whose code and tables no training touches.
+  const std::size_t program = ProgramBytes(context);
   Plan plan = MakePlan(context, c);
+  plan.program = program;
   if (c.tokens == 0) {
     plan.budget = c.memory.empty() ? static_cast<std::size_t>(AvailableMemoryBytes())
                                    : ParseMemory("plan: --memory", c.memory);
@@ -325,7 +328,6 @@ int RunPlan(const PlanCommand& c, int threads) {
   }
   const OtherProcesses others;
   plan.peak = ProbeFp32Gflops(context);
-  plan.program = ProgramBytes(context);
   Check(plan.budget == 0 || plan.budget > plan.program, ErrorCode::kLimit,
         "plan: {} bytes of memory, the program alone takes {}", plan.budget, plan.program);
   std::vector<PlanRow> rows;
@@ -388,7 +390,7 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "windows,\n"
       "without and with --recompute. Memory is what the operations book, found by a rehearsal\n"
       "without computing; time comes from short steps that are run.\n"
-      "Examples:\n  longspan plan --preset tiny --memory 100M\n"
+      "Examples:\n  longspan plan -m start --memory 100M\n"
       "  longspan plan -m start --tokens 256 --batch 2\n"
       "  longspan plan -m start --task classify --tokens 256\n"
       "  longspan plan --arch longformer --preset tiny --tokens 512");

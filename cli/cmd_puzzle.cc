@@ -258,7 +258,7 @@ void RegisterPuzzle(CLI::App* puzzle, const Globals& globals, Action& action) {
   puzzle->fallthrough();
   puzzle->footer("Examples:\n  longspan puzzle duplication -o duplication --steps 4 --rows 4");
   AddPuzzle(puzzle, "duplication", "Foretell the second w of 0w0w (Table 2 of the Reformer paper)",
-            "Examples:\n  longspan puzzle duplication -o copy --steps 20 --rows 10\n"
+            "Examples:\n  longspan puzzle duplication -o copy --steps 8 --rows 4\n"
             "  longspan puzzle duplication -o far --tokens 512 --steps 4 --num-hashes 4 --rows 4\n"
             "  longspan puzzle duplication -o square --attention full --steps 4 --rows 4",
             globals, action);

@@ -56,10 +56,11 @@ void AddLm(CLI::App* train, const Globals& globals, Action& action) {
   AddPolicyOptions(command, "nothing is kept", c.get());
   AddGradientStreamsOption(command, &c->gradient_streams);
   AddRhythmOptions(command, c.get());
-  command->footer(kNotes +
-                  "Examples:\n  longspan train lm -m start --train book.txt -o run --steps 20\n"
-                  "  longspan train lm -m start --train a.txt b.txt --eval c.txt -o more --steps "
-                  "20");
+  command->footer(
+      kNotes +
+      "Examples:\n  longspan train lm -m start --train book.txt -o run --steps 20 --tokens 128\n"
+      "  longspan train lm -m start --train a.txt b.txt --eval c.txt -o more --steps "
+      "20 --tokens 128");
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
       Context context(globals.threads);

@@ -65,7 +65,7 @@ constexpr Command kCommands[] = {
 constexpr const char* kRootFooter =
     "Examples:\n"
     "  longspan demo --minutes 0.05 -o demo            train on a novel, draw, write\n"
-    "  longspan init --arch reformer --preset small -o start\n"
+    "  longspan init --arch reformer --preset tiny -o start\n"
     "  longspan train lm -m start --train book.txt -o run --steps 20 --tokens 128\n"
     "  longspan generate -m run -p 'It was' --tokens 100\n\n"
     "'longspan help COMMAND' prints the page of a command.\n"

@@ -59,7 +59,8 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
 std::string NameInResults(const InputText& input) {
   const auto id = input.has_fields() ? input.fields.find("id") : input.fields.end();
   if (id == input.fields.end() || id->is_null()) return input.name;
-  const std::string name = id->is_string() ? id->get<std::string>() : io::JsonText(*id);
+  std::string name = io::JsonText(*id);  // knows integers of any length
+  if (name.starts_with('"')) name = id->get<std::string>();
   return name.empty() ? input.name : name;
 }
 

@@ -19,8 +19,9 @@ using Ids = std::vector<std::int32_t>;
 
 const json kAsIs = json::object();  // a patch that changes nothing
 
-void Refused(const test::TempDir& folder, std::string_view says, int line) {
-  EXPECT_TRUE(Throws([&] { OpenTokenizer(folder.path()); }, ErrorCode::kFormat, says))
+void Refused(const test::TempDir& folder, std::string_view says, int line,
+             std::span<const std::string_view> byte_models = {}) {
+  EXPECT_TRUE(Throws([&] { OpenTokenizer(folder.path(), byte_models); }, ErrorCode::kFormat, says))
       << "line " << line;
 }
 
@@ -341,11 +342,13 @@ TEST(OpenTokenizer, BytesOrNothing) {
   Refused(folder, "neither tokenizer.json, vocab.json with merges.txt, vocab.txt, spiece.model nor",
           __LINE__);
   PutFile(folder / "config.json", R"({"model_type": "reformer", "vocab_size": 258})");
-  EXPECT_EQ(OpenTokenizer(folder.path())->kind(), "bytes");
+  constexpr std::string_view kByteModels[] = {"reformer"};
+  EXPECT_EQ(OpenTokenizer(folder.path(), kByteModels)->kind(), "bytes");
+  Refused(folder, "no tokenizer", __LINE__);  // without a word that its ids may be bytes
   PutFile(folder / "config.json", R"({"model_type": "reformer", "vocab_size": 257})");
-  Refused(folder, "no tokenizer", __LINE__);
+  Refused(folder, "no tokenizer", __LINE__, kByteModels);
   PutFile(folder / "config.json", R"({"model_type": "longformer", "vocab_size": 258})");
-  Refused(folder, "no tokenizer", __LINE__);
+  Refused(folder, "no tokenizer", __LINE__, kByteModels);
   PutFile(folder / "sentencepiece.bpe.model", "x");
   Refused(folder, "sentencepiece.bpe.model is not read", __LINE__);
   PutFile(folder / "spiece.model", "x");

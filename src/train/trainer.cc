@@ -86,7 +86,7 @@ class Trainer {
     result.share_of_texts = texts.share;
     result.resumed = resumed_;
     result.seconds = Since(start_);
-    result.total_seconds = Seconds();
+    result.total_seconds = earlier_s_ + result.seconds;
     return result;
   }
 
