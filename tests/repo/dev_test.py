@@ -20,7 +20,7 @@ STUBS = {
     "getconf": "echo 2\n",
     "python3": "", "git": "", "ccache": "",
 }
-TOOLS = ("sh", "env", "dirname", "mkdir", "cat", "rm", "grep", "date", "wc", "seq")
+TOOLS = ("sh", "env", "dirname", "mkdir", "cat", "rm", "grep", "date", "wc", "seq", "chmod")
 BUILD = "g++ cmake ninja-build pkg-config"
 
 
@@ -126,6 +126,24 @@ class Dev(unittest.TestCase):
         self.assertRegex(log.strip(), r"ctest --test-dir build/dev --parallel 2 .*-R chunked$")
         _, _, _, log = self.run_dev("-y", "build", LONGSPAN_JOBS="7")
         self.assertIn("cmake --build build/release --parallel 7", log)
+
+    @unittest.skipUnless(os.access("/dev/shm", os.W_OK), "no folder in memory")
+    def test_scratch_folders_lie_in_memory_where_there_is_room(self):
+        def scratch(kilobytes, **environment):
+            """TMPDIR as the tests see it, and whether it is there afterwards."""
+            stubs = {"df": f"echo head; echo tmpfs 9 9 {kilobytes} 9% /dev/shm\n",
+                     "ctest": 'echo "tests in ${TMPDIR:-}" >>"$LOG"\n[ -d "${TMPDIR:-/}" ] || exit 1\n'
+                              'exit ${FAILS:-0}\n'}
+            status, _, errors, log = self.run_dev("-y", "test", stubs=stubs, **environment)
+            self.assertEqual(status, int(environment.get("FAILS", 0)), errors)
+            folder = log.splitlines()[-1].removeprefix("tests in ").strip()
+            return folder, bool(folder) and Path(folder).exists()
+        for environment in ({}, {"FAILS": "8"}):
+            folder, there = scratch(5_000_000, **environment)
+            self.assertRegex(folder, r"^/dev/shm/longspan-test-\d+$")
+            self.assertFalse(there)
+        self.assertEqual(scratch(65536), ("", False))
+        self.assertEqual(scratch(5_000_000, TMPDIR="/tmp"), ("/tmp", True))
 
 
 if __name__ == "__main__":

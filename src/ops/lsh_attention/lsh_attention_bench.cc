@@ -87,6 +87,7 @@ class Oracle {
     order_.resize(static_cast<std::size_t>(x_.spec.rounds * x_.T));
     LshSort({x_.buckets.data() + h * x_.spec.rounds * x_.T, {x_.spec.rounds, x_.T}},
             x_.spec.BucketCount() + 1, {order_.data(), {x_.spec.rounds, x_.T}});
+    places_ = ref::LshPlaces(order_.data(), x_.spec.rounds, x_.T);
   }
 
   struct Row {
@@ -124,7 +125,7 @@ class Oracle {
     if (found == tokens_.end()) {
       found = tokens_
                   .emplace(t, ref::LshCombine(x_.spec, shape_, qk_.data(), keys_.data(), v_.data(),
-                                              order_.data(), {}, 0, 0, t))
+                                              order_.data(), places_, {}, 0, 0, t))
                   .first;
     }
     return found->second;
@@ -155,6 +156,7 @@ class Oracle {
   ref::LshShape shape_;
   std::vector<double> qk_, v_, dout_, keys_;
   std::vector<std::int32_t> order_;
+  std::vector<idx_t> places_;  // where each token stands in a round
   std::map<idx_t, ref::LshToken<double>> tokens_;
 };
 

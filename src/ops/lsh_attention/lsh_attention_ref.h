@@ -144,14 +144,22 @@ struct LshToken {
   T sum = T(0);
 };
 
+// Where each token stands in each round: (R, T), of one head's order.
+inline std::vector<idx_t> LshPlaces(const std::int32_t* order, idx_t rounds, idx_t T) {
+  std::vector<idx_t> places(static_cast<std::size_t>(rounds * T));
+  for (idx_t i = 0; i < rounds * T; ++i) {
+    places[static_cast<std::size_t>(i / T * T + order[i])] = i % T;
+  }
+  return places;
+}
+
 template <class T>
 LshToken<T> LshCombine(const LshSpec& spec, const LshShape& shape, const T* x, const T* keys,
-                       const T* v, const std::int32_t* order, const std::vector<std::uint8_t>& mask,
-                       idx_t b, idx_t h, idx_t t) {
+                       const T* v, const std::int32_t* order, const std::vector<idx_t>& places,
+                       const std::vector<std::uint8_t>& mask, idx_t b, idx_t h, idx_t t) {
   LshToken<T> token;
   for (idx_t r = 0; r < LshRounds(spec, shape.T); ++r) {
-    const std::int32_t* sorted = order + r * shape.T;
-    const idx_t i = std::find(sorted, sorted + shape.T, static_cast<std::int32_t>(t)) - sorted;
+    const idx_t i = places[static_cast<std::size_t>(r * shape.T + t)];
     token.rounds.push_back(LshRoundRow(spec, shape, x, keys, v, order, mask, b, h, r, i));
     token.max = std::max(token.max, token.rounds.back().max);
   }
@@ -161,32 +169,6 @@ LshToken<T> LshCombine(const LshSpec& spec, const LshShape& shape, const T* x, c
   }
   for (T& w : token.weight) w /= token.sum;
   return token;
-}
-
-template <class T>
-void LshForward(const LshSpec& spec, const LshShape& shape, const T* x, const T* v,
-                const std::vector<std::int32_t>& order, const std::vector<std::uint8_t>& mask,
-                T* out, T* max, T* sum) {
-  const idx_t D = shape.D, R = LshRounds(spec, shape.T);
-  const std::vector<T> keys = LshKeys(shape, x);
-  for (idx_t b = 0; b < shape.B; ++b) {
-    for (idx_t h = 0; h < shape.H; ++h) {
-      const idx_t head = (b * shape.H + h) * shape.T;
-      for (idx_t t = 0; t < shape.T; ++t) {
-        const auto token =
-            LshCombine(spec, shape, x, keys.data(), v, order.data() + head * R, mask, b, h, t);
-        max[head + t] = Constant<T>(token.max);
-        sum[head + t] = token.sum;
-        for (idx_t d = 0; d < D; ++d) {
-          T total(0);
-          for (std::size_t r = 0; r < token.rounds.size(); ++r) {
-            total += token.weight[r] * token.rounds[r].out[static_cast<std::size_t>(d)];
-          }
-          out[(head + t) * D + d] = total;
-        }
-      }
-    }
-  }
 }
 
 // dx += gradient of LshKey.
@@ -231,35 +213,68 @@ void LshVisitScores(const LshToken<T>& token, const T* g, const T* v, idx_t D, c
   }
 }
 
-// Adds to dx, dv.
+// What a pass over the tokens writes; nothing where it is null. With `dout` it adds to dx and dv.
 template <class T>
-void LshBackward(const LshSpec& spec, const LshShape& shape, const T* x, const T* v,
-                 const std::vector<std::int32_t>& order, const std::vector<std::uint8_t>& mask,
-                 const T* dout, T* dx, T* dv) {
+struct LshWrites {
+  T *out = nullptr, *max = nullptr, *sum = nullptr;
+  const T* dout = nullptr;
+  T *dx = nullptr, *dv = nullptr;
+};
+
+// Token `at` of (B, H, T): what it gives.
+template <class T>
+void LshTokenOutput(const LshToken<T>& token, idx_t D, idx_t at, const LshWrites<T>& w) {
+  w.max[at] = Constant<T>(token.max);
+  w.sum[at] = token.sum;
+  for (idx_t d = 0; d < D; ++d) {
+    T total(0);
+    for (std::size_t r = 0; r < token.rounds.size(); ++r) {
+      total += token.weight[r] * token.rounds[r].out[static_cast<std::size_t>(d)];
+    }
+    w.out[at * D + d] = total;
+  }
+}
+
+// One combination of a token's rounds serves output and gradients.
+template <class T>
+void LshBoth(const LshSpec& spec, const LshShape& shape, const T* x, const T* v,
+             const std::vector<std::int32_t>& order, const std::vector<std::uint8_t>& mask,
+             const LshWrites<T>& w) {
   const idx_t D = shape.D, R = LshRounds(spec, shape.T);
   const std::vector<T> keys = LshKeys(shape, x);
   std::vector<T> dkeys(keys.size(), T(0));
   for (idx_t b = 0; b < shape.B; ++b) {
     for (idx_t h = 0; h < shape.H; ++h) {
       const idx_t head = (b * shape.H + h) * shape.T;
+      const std::int32_t* sorted = order.data() + head * R;
+      const std::vector<idx_t> places = LshPlaces(sorted, R, shape.T);
       for (idx_t t = 0; t < shape.T; ++t) {
         const auto token =
-            LshCombine(spec, shape, x, keys.data(), v, order.data() + head * R, mask, b, h, t);
-        const T* g = dout + (head + t) * D;
+            LshCombine(spec, shape, x, keys.data(), v, sorted, places, mask, b, h, t);
+        if (w.out != nullptr) LshTokenOutput(token, D, head + t, w);
+        if (w.dout == nullptr) continue;
+        const T* g = w.dout + (head + t) * D;
         LshVisitScores(token, g, v + head * D, D, [&](idx_t key, const T& weight, const T& ds) {
           const idx_t k = (head + key) * D;
           for (idx_t d = 0; d < D; ++d) {
-            dv[k + d] += weight * g[d];
-            dx[(head + t) * D + d] += ds * keys[static_cast<std::size_t>(k + d)];
+            w.dv[k + d] += weight * g[d];
+            w.dx[(head + t) * D + d] += ds * keys[static_cast<std::size_t>(k + d)];
             dkeys[static_cast<std::size_t>(k + d)] += ds * x[(head + t) * D + d];
           }
         });
       }
     }
   }
-  for (idx_t i = 0; i < shape.B * shape.H * shape.T; ++i) {
-    LshKeyBackward(x + i * D, dkeys.data() + i * D, D, dx + i * D);
+  for (idx_t i = 0; w.dout != nullptr && i < shape.B * shape.H * shape.T; ++i) {
+    LshKeyBackward(x + i * D, dkeys.data() + i * D, D, w.dx + i * D);
   }
+}
+
+template <class T>
+void LshForward(const LshSpec& spec, const LshShape& shape, const T* x, const T* v,
+                const std::vector<std::int32_t>& order, const std::vector<std::uint8_t>& mask,
+                T* out, T* max, T* sum) {
+  LshBoth<T>(spec, shape, x, v, order, mask, {out, max, sum});
 }
 
 }  // namespace longspan::ref

@@ -100,12 +100,13 @@ TEST(LshAttention, RoundsAreNotAveraged) {
   const Inputs x(both);
   const auto oracle = RunReference<double>(both, x);
   const auto order = OrderOf(both);
+  const auto places = ref::LshPlaces(order.data(), 2, 61);
   const std::vector<double> qk = ToDouble(x.qk), v = ToDouble(x.v);
   const std::vector<double> keys = ref::LshKeys(both.shape, qk.data());
   double far = 0.0;
   for (idx_t t = 0; t < 61; ++t) {
     const auto token = ref::LshCombine<double>(both.spec, both.shape, qk.data(), keys.data(),
-                                               v.data(), order.data(), {}, 0, 0, t);
+                                               v.data(), order.data(), places, {}, 0, 0, t);
     for (std::size_t d = 0; d < 16; ++d) {
       const double mean = 0.5 * (token.rounds[0].out[d] + token.rounds[1].out[d]);
       far = std::max(far, std::abs(mean - oracle.out[static_cast<std::size_t>(t) * 16 + d]));

@@ -157,51 +157,70 @@ void ForWindowRows(const WindowShape& shape, const Roles& roles, int role, const
   }
 }
 
+// What a pass over the rows writes; nothing where it is null. With `dout` it adds to dq, dk and dv.
+template <class T>
+struct WindowWrites {
+  T *out = nullptr, *lse = nullptr;
+  const T* dout = nullptr;
+  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
+};
+
+// One row of weights serves output and gradients. `at`: the row in (B, H, T), `query` in q.
+template <class T>
+void WindowPassRow(const WindowRow<T>& row, const WindowSpec& spec, const WindowShape& shape,
+                   const T* q, const T* k, const T* v, idx_t head, idx_t at, idx_t query,
+                   const WindowWrites<T>& w) {
+  const idx_t D = shape.D;
+  if (w.out != nullptr) {
+    WindowMix<T>(row, shape, v, head, w.out + at * D);
+    w.lse[at] = row.lse;
+  }
+  if (w.dout == nullptr) return;
+  WindowRowGradients<T>(row, shape, WindowScale<T>(spec, D), q + query * D, k, v, head,
+                        w.dout + at * D, w.dq + query * D, w.dk, w.dv);
+}
+
 // Rows of local tokens; hidden ones get 0 and -inf.
 template <class T>
-void WindowForward(const WindowSpec& spec, const WindowShape& shape, const T* q, const T* k,
-                   const T* v, const Roles& roles, T* out, T* lse) {
+void WindowBoth(const WindowSpec& spec, const WindowShape& shape, const T* q, const T* k,
+                const T* v, const Roles& roles, const WindowWrites<T>& w) {
   ForWindowRows(shape, roles, 1, [&](idx_t b, idx_t h, idx_t i, idx_t at, idx_t) {
     const auto row = WindowWeights<T>(spec, shape, roles, q + at * shape.D, k, b, h, i);
-    WindowMix<T>(row, shape, v, at - i, out + at * shape.D);
-    lse[at] = row.lse;
+    WindowPassRow<T>(row, spec, shape, q, k, v, at - i, at, at, w);
   });
+  if (w.out == nullptr) return;
   ForWindowRows(shape, roles, 0, [&](idx_t, idx_t, idx_t, idx_t at, idx_t) {
-    for (idx_t d = 0; d < shape.D; ++d) out[at * shape.D + d] = T(0);
-    lse[at] = -WindowNumber<T>(HUGE_VAL);
+    for (idx_t d = 0; d < shape.D; ++d) w.out[at * shape.D + d] = T(0);
+    w.lse[at] = -WindowNumber<T>(HUGE_VAL);
   });
 }
 
 template <class T>
-void WindowBackward(const WindowSpec& spec, const WindowShape& shape, const T* q, const T* k,
-                    const T* v, const Roles& roles, const T* dout, T* dq, T* dk, T* dv) {
-  ForWindowRows(shape, roles, 1, [&](idx_t b, idx_t h, idx_t i, idx_t at, idx_t) {
-    const idx_t x = at * shape.D;
-    const auto row = WindowWeights<T>(spec, shape, roles, q + x, k, b, h, i);
-    WindowRowGradients<T>(row, shape, WindowScale<T>(spec, shape.D), q + x, k, v, at - i, dout + x,
-                          dq + x, dk, dv);
-  });
+void WindowForward(const WindowSpec& spec, const WindowShape& shape, const T* q, const T* k,
+                   const T* v, const Roles& roles, T* out, T* lse) {
+  WindowBoth<T>(spec, shape, q, k, v, roles, {out, lse});
 }
 
 // Rows of global tokens, and no others.
 template <class T>
-void GlobalForward(const WindowSpec& spec, const WindowShape& shape, const T* qg, const T* kg,
-                   const T* vg, const Roles& roles, T* out, T* lse) {
+void GlobalBoth(const WindowSpec& spec, const WindowShape& shape, const T* qg, const T* kg,
+                const T* vg, const Roles& roles, const WindowWrites<T>& w) {
   ForWindowRows(shape, roles, 2, [&](idx_t b, idx_t h, idx_t i, idx_t at, idx_t g) {
     const auto row = WindowWeights<T>(spec, shape, roles, qg + g * shape.D, kg, b, h, i);
-    WindowMix<T>(row, shape, vg, at - i, out + at * shape.D);
-    lse[at] = row.lse;
+    WindowPassRow<T>(row, spec, shape, qg, kg, vg, at - i, at, g, w);
   });
+}
+
+template <class T>
+void GlobalForward(const WindowSpec& spec, const WindowShape& shape, const T* qg, const T* kg,
+                   const T* vg, const Roles& roles, T* out, T* lse) {
+  GlobalBoth<T>(spec, shape, qg, kg, vg, roles, {out, lse});
 }
 
 template <class T>
 void GlobalBackward(const WindowSpec& spec, const WindowShape& shape, const T* qg, const T* kg,
                     const T* vg, const Roles& roles, const T* dout, T* dqg, T* dkg, T* dvg) {
-  ForWindowRows(shape, roles, 2, [&](idx_t b, idx_t h, idx_t i, idx_t at, idx_t g) {
-    const auto row = WindowWeights<T>(spec, shape, roles, qg + g * shape.D, kg, b, h, i);
-    WindowRowGradients<T>(row, shape, WindowScale<T>(spec, shape.D), qg + g * shape.D, kg, vg,
-                          at - i, dout + at * shape.D, dqg + g * shape.D, dkg, dvg);
-  });
+  GlobalBoth<T>(spec, shape, qg, kg, vg, roles, {nullptr, nullptr, dout, dqg, dkg, dvg});
 }
 
 // y (B, H, T, D) = x (B, T, C) w^T + b; w (H*D, C), b (H*D).
