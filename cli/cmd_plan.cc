@@ -379,7 +379,7 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
   AddGradientStreamsOption(command, &c->gradient_streams);
   command
       ->add_option("--trial", c->trial,
-                   "Time of the short steps that are run, about; 0 runs none and assumes half the "
+                   "Time of each short step that is run, about; 0 runs none and assumes half the "
                    "machine's peak")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
@@ -390,7 +390,7 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "windows,\n"
       "without and with --recompute. Memory is what the operations book, found by a rehearsal\n"
       "without computing; time comes from short steps that are run.\n"
-      "Examples:\n  longspan plan -m start --memory 100M\n"
+      "Examples:\n  longspan plan -m start --memory 100M --trial 0.1\n"
       "  longspan plan -m start --tokens 256 --batch 2\n"
       "  longspan plan -m start --task classify --tokens 256\n"
       "  longspan plan --arch longformer --preset tiny --tokens 512");

@@ -13,7 +13,6 @@
 #include "model/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/dropout/dropout.h"
-#include "ops/embedding/embedding.h"
 #include "ops/layer_norm/layer_norm.h"
 
 namespace longspan {
@@ -54,12 +53,12 @@ std::vector<std::int32_t> PositionIds(std::span<const std::int32_t> ids, idx_t r
 Longformer::Longformer(LongformerConfig config, ParameterMemory memory)
     : config_(std::move(config)), prefix_(config_.head == HeadKind::kNone ? "" : "longformer.") {
   const idx_t channels = config_.hidden_size;
-  const auto table = [&](const char* name, idx_t rows) {
-    return parameters_.Add(Name("embeddings.") + name, {rows, channels}, ParameterKind::kEmbedding);
+  const auto add = [&](std::optional<EmbeddingTable>& table, const char* name, idx_t rows) {
+    table.emplace(Name("embeddings.") + name, rows, channels, parameters_);
   };
-  words_ = table("word_embeddings.weight", config_.vocab_size);
-  positions_ = table("position_embeddings.weight", config_.max_positions);
-  types_ = table("token_type_embeddings.weight", config_.token_types);
+  add(words_, "word_embeddings.weight", config_.vocab_size);
+  add(positions_, "position_embeddings.weight", config_.max_positions);
+  add(types_, "token_type_embeddings.weight", config_.token_types);
   norm_.emplace(Name("embeddings.LayerNorm."), channels, config_.layer_norm_eps, parameters_);
   for (std::size_t i = 0; i < config_.layers(); ++i) {
     layers_.emplace_back(config_, i, Name("encoder.layer.") + std::to_string(i) + ".", parameters_);
@@ -81,7 +80,7 @@ void Longformer::Initialise(std::uint64_t seed,
                             const std::function<bool(std::string_view name)>& which) {
   parameters_.Draw(seed, config_.initializer_range, config_.initializer_range, which);
   const ParameterWriter writer = parameters_.Write();
-  for (const ParameterId table : {words_, positions_}) {
+  for (const ParameterId table : {words_->id(), positions_->id()}) {
     if (which && !which(parameters_.at(table).name)) continue;
     std::fill_n(writer.vector(table).data + config_.pad_token * config_.hidden_size,
                 config_.hidden_size, 0.0f);
@@ -149,12 +148,11 @@ void Longformer::SumOfEmbeddings(Context& context, const BatchView& batch,
                                  const View<float, 2>& sum) {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
   const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
-  EmbeddingForward(context, batch.ids, parameters_.matrix(words_), sum);
-  EmbeddingForward(context, PositionsOf(batch), parameters_.matrix(positions_), rows);
+  words_->Forward(context, parameters_, batch.ids, sum);
+  positions_->Forward(context, parameters_, PositionsOf(batch), rows);
   AddDropout(context, {}, rows, sum);
   const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
-  EmbeddingForward(context, batch.token_types.empty() ? none : batch.token_types,
-                   parameters_.matrix(types_), rows);
+  types_->Forward(context, parameters_, batch.token_types.empty() ? none : batch.token_types, rows);
   AddDropout(context, {}, rows, sum);
 }
 
@@ -178,15 +176,15 @@ void Longformer::EmbedBackward(Context& context, const BatchView& batch, const S
   LayerNormBackward(context, norm_->Weights(parameters_), sum, dx, dsum,
                     norm_->Gradients(parameters_));
   const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
-  EmbeddingBackward(context, batch.token_types.empty() ? none : batch.token_types, dsum,
-                    parameters_.matrix_gradient(types_));
+  types_->Backward(context, parameters_, batch.token_types.empty() ? none : batch.token_types,
+                   dsum);
   const auto pad = static_cast<std::int32_t>(config_.pad_token);
   const auto bytes = static_cast<std::size_t>(config_.hidden_size) * sizeof(float);
   ForEachRow(context, dsum.extent[0], [&](idx_t t) {
     if (batch.ids[static_cast<std::size_t>(t)] == pad) std::memset(&dsum(t, 0), 0, bytes);
   });
-  EmbeddingBackward(context, batch.ids, dsum, parameters_.matrix_gradient(words_));
-  EmbeddingBackward(context, PositionsOf(batch), dsum, parameters_.matrix_gradient(positions_));
+  words_->Backward(context, parameters_, batch.ids, dsum);
+  positions_->Backward(context, parameters_, PositionsOf(batch), dsum);
 }
 
 // ---- evaluation ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@
 #include "families/longformer/longformer_layer.h"
 #include "longspan/context.h"
 #include "model/batch.h"
+#include "model/embedding_table.h"
 #include "model/head_layer.h"
 #include "model/norm_layer.h"
 #include "model/parameters.h"
@@ -132,7 +133,7 @@ class Longformer {
   LongformerConfig config_;
   std::string prefix_;
   ParameterTable parameters_;
-  ParameterId words_ = kNoParameter, positions_ = kNoParameter, types_ = kNoParameter;
+  std::optional<EmbeddingTable> words_, positions_, types_;
   std::optional<NormLayer> norm_;      // of the embeddings
   std::optional<Linear> pooler_;       // of a bare model
   std::unique_ptr<Bf16Weights> bf16_;  // null: fp32

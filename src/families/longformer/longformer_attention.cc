@@ -39,28 +39,10 @@ LongformerAttention::LongformerAttention(const LongformerConfig& config, std::si
       head_size_(config.head_size()),
       window_(config.window(layer)),
       dropout_(config.attention_dropout),
-      local_(Add(prefix, {"query", "key", "value"}, parameters)),
-      query_global_(Add(prefix, {"query_global"}, parameters)),
-      key_value_global_(Add(prefix, {"key_global", "value_global"}, parameters)),
+      local_(prefix, {"query", "key", "value"}, channels_, channels_, parameters),
+      query_global_(prefix, {"query_global"}, channels_, channels_, parameters),
+      key_value_global_(prefix, {"key_global", "value_global"}, channels_, channels_, parameters),
       value_global_bias_(parameters.Find(prefix + "value_global.bias")) {}
-
-// The projections of a group are adjacent, so one product computes all of them.
-LongformerAttention::Projection LongformerAttention::Add(const std::string& prefix,
-                                                         const std::vector<std::string>& names,
-                                                         ParameterTable& parameters) const {
-  Projection p{kNoParameter, kNoParameter, static_cast<idx_t>(names.size())};
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    const ParameterId id = parameters.Add(prefix + names[i] + ".weight", {channels_, channels_},
-                                          ParameterKind::kMatrix, i == 0);
-    if (i == 0) p.weight = id;
-  }
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    const ParameterId id =
-        parameters.Add(prefix + names[i] + ".bias", {channels_}, ParameterKind::kBias, i == 0);
-    if (i == 0) p.bias = id;
-  }
-  return p;
-}
 
 template <class T>
 std::size_t LongformerAttention::Bytes(const LongformerCall& call) const {
@@ -85,38 +67,6 @@ LongformerAttention::Tensors<T> LongformerAttention::Take(Arena::Frame& frame,
     t.kvg = {frame.Take<T>(n * 2 * channels_), {n, 2 * channels_}};
   }
   return t;
-}
-
-// ---- projections --------------------------------------------------------------------------------
-
-View<const float, 1> LongformerAttention::Bias(const LongformerCall& call,
-                                               const Projection& p) const {
-  return {call.parameters.vector(p.bias).data, {p.parts * channels_}};
-}
-
-template <class T>
-void LongformerAttention::Project(Context& context, const LongformerCall& call, const Projection& p,
-                                  const View<const T, 2>& x, const gemm::Matrix& y) const {
-  gemm::Forward(context, x, call.Weight<T>(p.weight, p.parts * channels_), Bias(call, p).data, y);
-}
-
-template <class T>
-void LongformerAttention::ProjectBackward(Context& context, const LongformerCall& call,
-                                          const Projection& p, const View<const T, 2>& x,
-                                          const View<const float, 2>& dy, const View<float, 2>& dx,
-                                          gemm::Store store) const {
-  const idx_t rounded = sizeof(T) == 2 ? dy.size() : 0;
-  Arena::Frame frame(context.arena(), Arena::Bytes<T>(rounded));
-  gemm::ConstMatrix terms = dy;
-  if constexpr (sizeof(T) == 2) {
-    const View<bfloat16, 2> in_bf16(frame.Take<bfloat16>(rounded), dy.extent);
-    gemm::Round(context, dy, in_bf16);
-    terms = in_bf16;
-  }
-  gemm::BackwardWeights(context, terms, x,
-                        call.parameters.matrix_gradient(p.weight, p.parts * channels_));
-  gemm::BackwardBias(context, dy, call.parameters.vector_gradient(p.bias).data);
-  gemm::BackwardData(context, terms, call.Weight<T>(p.weight, p.parts * channels_), dx, store);
 }
 
 // ---- forward ------------------------------------------------------------------------------------
@@ -203,9 +153,8 @@ template <class T>
 GlobalProjectionOf<T> LongformerAttention::Reassociated(const LongformerCall& call,
                                                         const View<const T, 2>& x,
                                                         const Tensors<T>& t) const {
-  const View<const float, 2> weight =
-      call.parameters.matrix(key_value_global_.weight, 2 * channels_);
-  const View<const float, 1> bias = Bias(call, key_value_global_);
+  const View<const float, 2> weight = key_value_global_.Weight(call.parameters);
+  const View<const float, 1> bias = key_value_global_.Bias(call.parameters);
   return {{x.data, {call.rows, call.tokens, channels_}},
           Heads(call, t.qg, 0, call.globals.most),
           weight.Rows(0, channels_),
@@ -217,7 +166,7 @@ GlobalProjectionOf<T> LongformerAttention::Reassociated(const LongformerCall& ca
 template <class T>
 void LongformerAttention::Forward(Context& context, const LongformerCall& call,
                                   const View<const T, 2>& x, const Tensors<T>& t) const {
-  Project(context, call, local_, x, t.qkv);
+  local_.ForwardIn<T>(context, call, x, t.qkv);
   if (call.globals.most > 0) ProjectGlobals(context, call, x, t);
   ForEachPart(call, t, [&](const LongformerCall& part, const Tensors<T>& own, idx_t begin) {
     WindowForward(context, Spec(part), Local(part, own), part.roles, Saved(part, own));
@@ -239,8 +188,8 @@ void LongformerAttention::ProjectGlobals(Context& context, const LongformerCall&
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(t.qg.size()));
   const View<T, 2> xg(frame.Take<T>(t.qg.size()), t.qg.extent);
   GatherRows(context, call.globals.rows, x, xg);
-  Project<T>(context, call, query_global_, xg, t.qg);
-  if (!t.kvg.empty()) Project(context, call, key_value_global_, x, t.kvg);
+  query_global_.ForwardIn<T>(context, call, xg, t.qg);
+  if (!t.kvg.empty()) key_value_global_.ForwardIn<T>(context, call, x, t.kvg);
 }
 
 template <class T>
@@ -264,7 +213,7 @@ void LongformerAttention::Show(Context& context, const LongformerCall& call,
   shown.globals = &call.globals;
   if (call.globals.most > 0) {
     const View<float, 2> kvg(frame.Take<float>(keys), {call.n(), 2 * channels_});
-    Project(context, call, key_value_global_, x, kvg);
+    key_value_global_.ForwardIn<T>(context, call, x, kvg);
     const View<const float, 2> qg = InFloats(context, frame, t.qg), read = kvg;
     shown.global = {Heads(call, qg, 0, call.globals.most), Heads(call, read, 0, call.tokens),
                     Heads(call, read, 1, call.tokens)};
@@ -290,7 +239,7 @@ void LongformerAttention::Backward(Context& context, const LongformerCall& call,
           Heads(part, dout.Rows(begin, part.n()), 0, tokens),
           {Heads(part, d, 0, tokens), Heads(part, d, 1, tokens), Heads(part, d, 2, tokens)});
     });
-    ProjectBackward(context, call, local_, x, dqkv, dx, gemm::Store::kAccumulate);
+    local_.BackwardIn<T>(context, call, x, dqkv, dx, gemm::Store::kAccumulate);
   }
   if (call.globals.most > 0) GlobalBackwardRows(context, call, x, t, dout, dx);
 }
@@ -321,8 +270,7 @@ void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerC
     first += part.rows * most;
     const View<const T, 4> dout_heads = Heads(part, dout.Rows(begin, n), 0, tokens);
     if (own.kvg.empty()) {
-      const View<float, 2> dweight =
-          part.parameters.matrix_gradient(key_value_global_.weight, 2 * channels_);
+      const View<float, 2> dweight = key_value_global_.WeightGradient(part.parameters);
       GlobalReassociatedBackward(context, Spec(part), Reassociated(part, x.Rows(begin, n), own),
                                  part.roles, Saved(part, own), dout_heads,
                                  {{dx.Rows(begin, n).data, {part.rows, tokens, channels_}},
@@ -338,10 +286,10 @@ void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerC
     }
   });
   if (kvg_size > 0) {
-    ProjectBackward(context, call, key_value_global_, x, dkvg, dx, gemm::Store::kAccumulate);
+    key_value_global_.BackwardIn<T>(context, call, x, dkvg, dx, gemm::Store::kAccumulate);
   }
   GatherRows(context, call.globals.rows, x, xg);
-  ProjectBackward<T>(context, call, query_global_, xg, dqg, dxg, gemm::Store::kOverwrite);
+  query_global_.BackwardIn<T>(context, call, xg, dqg, dxg, gemm::Store::kOverwrite);
   EmbeddingBackward(context, call.globals.rows, dxg, dx);
 }
 

@@ -9,11 +9,11 @@
 
 #include "base/arena.h"
 #include "families/longformer/longformer_config.h"
-#include "gemm/gemm.h"
 #include "longspan/attention.h"
 #include "longspan/context.h"
 #include "model/batch.h"
 #include "model/bf16_weights.h"
+#include "model/linear.h"
 #include "model/parameters.h"
 #include "model/step_dropout.h"
 
@@ -48,12 +48,6 @@ struct LongformerCall {
   idx_t document = -1;  // which of them this call is; negative: it is whole rows
 
   idx_t n() const { return rows * tokens; }
-  // A matrix as products with T take it.
-  template <class T>
-  View<const T, 2> Weight(ParameterId id, idx_t of_rows = 0) const {
-    if constexpr (sizeof(T) == 2) return bf16->matrix(id, of_rows);
-    if constexpr (sizeof(T) == 4) return parameters.matrix(id, of_rows);
-  }
 };
 
 // T, here and in the layer, is what products multiply: float or bfloat16.
@@ -88,24 +82,6 @@ class LongformerAttention {
                 const Tensors<T>& t, const View<const T, 2>& dout, const View<float, 2>& dx) const;
 
  private:
-  // The weights of a projection: the first of one or more adjacent parameters, of C rows each.
-  struct Projection {
-    ParameterId weight, bias;
-    idx_t parts;
-  };
-  Projection Add(const std::string& prefix, const std::vector<std::string>& names,
-                 ParameterTable& parameters) const;
-  View<const float, 1> Bias(const LongformerCall& call, const Projection& p) const;
-  // y = x w^T + bias; y is T or fp32.
-  template <class T>
-  void Project(Context& context, const LongformerCall& call, const Projection& p,
-               const View<const T, 2>& x, const gemm::Matrix& y) const;
-  // The gradients of the weights, and dx = dy w or += it. dy (N, P*C) is rounded where T is.
-  template <class T>
-  void ProjectBackward(Context& context, const LongformerCall& call, const Projection& p,
-                       const View<const T, 2>& x, const View<const float, 2>& dy,
-                       const View<float, 2>& dx, gemm::Store store) const;
-
   // Calls use(part, tensors, begin) for what attends by itself: the whole batch, or each document
   // as if it were a batch of one row; `begin` its first row of the (N, C) stream.
   template <class T, class Use>
@@ -139,7 +115,7 @@ class LongformerAttention {
 
   idx_t channels_, heads_, head_size_, window_;
   double dropout_;
-  Projection local_, query_global_, key_value_global_;
+  Linear local_, query_global_, key_value_global_;  // query, key and value; with full reach
   ParameterId value_global_bias_;
 };
 

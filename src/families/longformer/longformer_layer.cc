@@ -1,6 +1,5 @@
 #include "families/longformer/longformer_layer.h"
 
-#include "gemm/gemm.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
 
@@ -23,8 +22,8 @@ LongformerLayer::LongformerLayer(const LongformerConfig& config, std::size_t lay
       attention_dense_(prefix + "attention.output.dense.", channels_, channels_, parameters),
       attention_norm_(prefix + "attention.output.LayerNorm.", channels_, config.layer_norm_eps,
                       parameters),
-      intermediate_(prefix + "intermediate.dense.", hidden_, channels_, parameters),
-      output_(prefix + "output.dense.", channels_, hidden_, parameters),
+      block_(prefix + "intermediate.dense.", prefix + "output.dense.", channels_, hidden_,
+             parameters),
       output_norm_(prefix + "output.LayerNorm.", channels_, config.layer_norm_eps, parameters) {}
 
 template <class T>
@@ -51,19 +50,6 @@ FeedForwardSpec LongformerLayer::Spec(const LongformerCall& call) const {
   return {activation_, {}, SiteOf(call.dropout, dropout_, kFeedForwardOutput)};
 }
 
-template <class T>
-FeedForwardWeightsOf<T> LongformerLayer::Weights(const LongformerCall& call) const {
-  const ParameterTable& p = call.parameters;
-  return {call.Weight<T>(intermediate_.weight()), p.vector(intermediate_.bias()),
-          call.Weight<T>(output_.weight()), p.vector(output_.bias())};
-}
-
-FeedForwardGradients LongformerLayer::Gradients(const LongformerCall& call) const {
-  const ParameterTable& p = call.parameters;
-  return {p.matrix_gradient(intermediate_.weight()), p.vector_gradient(intermediate_.bias()),
-          p.matrix_gradient(output_.weight()), p.vector_gradient(output_.bias())};
-}
-
 Dropout LongformerLayer::OutputSite(const LongformerCall& call) const {
   return SiteOf(call.dropout, dropout_, kAttentionOutput);
 }
@@ -76,13 +62,12 @@ void LongformerLayer::Forward(Context& context, const LongformerCall& call,
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(x.size()));
   void* room = frame.TakeBytes(Arena::Bytes<float>(x.size()));
   const View<float, 2> attended(static_cast<float*>(room), x.extent);
-  gemm::Forward(context, t.attention.out, call.Weight<T>(attention_dense_.weight()),
-                call.parameters.vector(attention_dense_.bias()).data, attended);
+  attention_dense_.ForwardIn<T>(context, call, t.attention.out, attended);
   AddDropout(context, OutputSite(call), attended, stream);
   if (call.backward) StoreRows(context, stream, t.s1);
   const View<T, 2> y(static_cast<T*>(room), x.extent);  // where `attended` was
   LayerNormForward(context, attention_norm_.Weights(call.parameters), stream, stream, y);
-  FeedForwardForward(context, Spec(call), Weights<T>(call), y, stream, t.hidden);
+  FeedForwardForward(context, Spec(call), block_.Weights<T>(call), y, stream, t.hidden);
   if (call.backward) StoreRows(context, stream, t.s2);
   LayerNormForward(context, output_norm_.Weights(call.parameters), stream, stream);
 }
@@ -91,9 +76,7 @@ template <class T>
 void LongformerLayer::Backward(Context& context, const LongformerCall& call,
                                const View<const T, 2>& x, const Tensors<T>& t,
                                const View<float, 2>& d) const {
-  const idx_t rounded = sizeof(T) == 2 ? x.size() : 0;
-  Arena::Frame frame(context.arena(), Arena::Bytes<T>(x.size()) + Arena::Bytes<float>(x.size()) +
-                                          Arena::Bytes<T>(rounded));
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(x.size()) + Arena::Bytes<float>(x.size()));
   const View<T, 2> y(frame.Take<T>(x.size()), x.extent);
   const View<float, 2> ds(frame.Take<float>(x.size()), x.extent);
 
@@ -103,8 +86,8 @@ void LongformerLayer::Backward(Context& context, const LongformerCall& call,
                     output_norm_.Gradients(call.parameters));
   CopyRows(context, ds, d);
   LayerNormForward(context, attention_norm_.Weights(call.parameters), t.s1, y);
-  FeedForwardBackwardKept(context, Spec(call), Weights<T>(call), y, t.hidden, ds, d,
-                          Gradients(call));
+  FeedForwardBackwardKept(context, Spec(call), block_.Weights<T>(call), y, t.hidden, ds, d,
+                          block_.Gradients(call.parameters));
 
   // d: dx, which is ds1 and what comes through the attention.
   ZeroRows(context, ds);
@@ -112,17 +95,8 @@ void LongformerLayer::Backward(Context& context, const LongformerCall& call,
                     attention_norm_.Gradients(call.parameters));
   CopyRows(context, ds, d);
   ApplyDropout(context, OutputSite(call), ds);
-  gemm::ConstMatrix terms = ds;
-  if constexpr (sizeof(T) == 2) {
-    const View<bfloat16, 2> in_bf16(frame.Take<bfloat16>(rounded), ds.extent);
-    gemm::Round(context, ds, in_bf16);
-    terms = in_bf16;
-  }
-  gemm::BackwardWeights(context, terms, t.attention.out,
-                        call.parameters.matrix_gradient(attention_dense_.weight()));
-  gemm::BackwardBias(context, ds, call.parameters.vector_gradient(attention_dense_.bias()).data);
   const View<T, 2> dout = y;  // y is done with
-  gemm::BackwardData(context, terms, call.Weight<T>(attention_dense_.weight()), dout);
+  attention_dense_.BackwardIn<T>(context, call, t.attention.out, ds, dout);
   attention_.Backward<T>(context, call, x, t.attention, dout, d);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "families/longformer/longformer_attention.h"
+#include "model/feed_forward_parameters.h"
 #include "model/linear.h"
 #include "model/norm_layer.h"
 #include "ops/feed_forward/feed_forward.h"
@@ -45,9 +46,6 @@ class LongformerLayer {
 
  private:
   FeedForwardSpec Spec(const LongformerCall& call) const;
-  template <class T>
-  FeedForwardWeightsOf<T> Weights(const LongformerCall& call) const;
-  FeedForwardGradients Gradients(const LongformerCall& call) const;
   Dropout OutputSite(const LongformerCall& call) const;
 
   idx_t channels_, hidden_;
@@ -56,7 +54,7 @@ class LongformerLayer {
   LongformerAttention attention_;
   Linear attention_dense_;
   NormLayer attention_norm_;
-  Linear intermediate_, output_;
+  FeedForwardParameters block_;
   NormLayer output_norm_;
 };
 

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "families/reformer/branch_weights.h"
 #include "gemm/gemm.h"
+#include "model/operands.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
 #include "ops/head_dots/head_dots.h"
@@ -21,23 +22,6 @@ std::string OutputName(const std::string& prefix) { return prefix + "output.dens
 // Floats that FloatRows needs for a slab of so many values: none where the stream is fp32.
 idx_t RoomFor(const ResidualStream& stream, idx_t values) {
   return stream.cells == StreamCells::kF32 ? 0 : values;
-}
-
-// x (rows, K) as an operand of type T: x itself, or rounded into `room` of OperandCount elements.
-template <class T>
-gemm::ConstMatrix Operand(Context& context, const View<const float, 2>& x, T* room) {
-  if constexpr (sizeof(T) == 4) {
-    (void)room;
-    return x;
-  } else {
-    const View<bfloat16, 2> rounded(room, x.extent);
-    gemm::Round(context, x, rounded);
-    return rounded;
-  }
-}
-template <class T>
-idx_t OperandCount(idx_t count) {
-  return sizeof(T) == 4 ? 0 : count;
 }
 
 // Columns [begin, begin + count) of an operand of type T.

@@ -1,25 +1,12 @@
-// Weights of a reversible layer's products in the type that the call computes in, and the memory of
-// its saved activations.
+// Columns of the matrices of a reversible layer, and the memory of its saved activations.
 #pragma once
 
 #include <cstddef>
 
 #include "base/arena.h"
-#include "families/reformer/residual_branch.h"
-#include "model/bf16_weights.h"
+#include "longspan/tensor.h"
 
 namespace longspan {
-
-// A matrix in operand type T, which is bf16 where the call has bf16 weights. `rows` > 0 includes
-// rows of the next parameters.
-template <class T>
-View<const T, 2> WeightOf(const BranchCall& call, ParameterId id, idx_t rows = 0) {
-  if constexpr (sizeof(T) == 2) {
-    return call.bf16->matrix(id, rows);
-  } else {
-    return call.parameters.matrix(id, rows);
-  }
-}
 
 // Columns [begin, begin + count) of a matrix.
 template <class T>

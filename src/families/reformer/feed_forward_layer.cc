@@ -5,7 +5,7 @@
 #include "base/arena.h"
 #include "base/math.h"
 #include "families/reformer/branch_weights.h"
-#include "model/linear.h"
+#include "model/feed_forward_parameters.h"
 #include "model/norm_layer.h"
 #include "model/rows.h"
 
@@ -28,9 +28,8 @@ class FeedForward final : public ResidualBranch {
       : config_(config),
         activation_(ParseActivation(config.activation)),
         norm_(prefix + "layer_norm.", config.hidden_size, config.layer_norm_eps, parameters),
-        dense_(prefix + "dense.dense.", config.feed_forward_size, config.hidden_size, parameters),
-        output_(prefix + "output.dense.", config.hidden_size, config.feed_forward_size,
-                parameters) {}
+        block_(prefix + "dense.dense.", prefix + "output.dense.", config.hidden_size,
+               config.feed_forward_size, parameters) {}
 
   void Add(Context& context, const BranchCall& call, const ResidualStream& x,
            const ResidualStream& y) const override {
@@ -77,12 +76,6 @@ class FeedForward final : public ResidualBranch {
     }
   };
 
-  template <class T>
-  FeedForwardWeightsOf<T> Weights(const BranchCall& call) const {
-    return {WeightOf<T>(call, dense_.weight()), call.parameters.vector(dense_.bias()),
-            WeightOf<T>(call, output_.weight()), call.parameters.vector(output_.bias())};
-  }
-
   // work(first token, tokens) for each slab of the text.
   template <class Work>
   void EachSlab(const BranchCall& call, const Work& work) const {
@@ -100,7 +93,7 @@ class FeedForward final : public ResidualBranch {
     Arena::Frame frame(context.arena(), Arena::Bytes<T>(values) + Arena::Bytes<float>(x_values));
     T* normed_slab = frame.Take<T>(values);
     float* x_slab = frame.Take<float>(x_values);
-    const FeedForwardWeightsOf<T> weights = Weights<T>(call);
+    const FeedForwardWeightsOf<T> weights = block_.Weights<T>(call);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
       const View<T, 2> normed(normed_slab, {rows, config_.hidden_size});
       LayerNormForward(context, norm_.Weights(call.parameters),
@@ -134,10 +127,8 @@ class FeedForward final : public ResidualBranch {
     float* x_slab = frame.Take<float>(x_values);
     float* dy_slab = frame.Take<float>(d_values);
     float* dx_slab = frame.Take<float>(d_values);
-    const FeedForwardWeightsOf<T> weights = Weights<T>(call);
-    const FeedForwardGradients gradients = {
-        table.matrix_gradient(dense_.weight()), table.vector_gradient(dense_.bias()),
-        table.matrix_gradient(output_.weight()), table.vector_gradient(output_.bias())};
+    const FeedForwardWeightsOf<T> weights = block_.Weights<T>(call);
+    const FeedForwardGradients gradients = block_.Gradients(table);
     const LayerNormWeights norm = norm_.Weights(table);
     const LayerNormGradients dnorm = norm_.Gradients(table);
     EachSlab(call, [&](idx_t begin, idx_t rows) {
@@ -183,7 +174,7 @@ class FeedForward final : public ResidualBranch {
   ReformerConfig config_;
   Activation activation_;
   NormLayer norm_;
-  Linear dense_, output_;
+  FeedForwardParameters block_;
 };
 
 }  // namespace

@@ -71,8 +71,7 @@ struct Reformer::Streams {
 Reformer::Reformer(ReformerConfig config, ParameterMemory memory) : config_(std::move(config)) {
   const idx_t channels = config_.hidden_size;
   const std::string embeddings = Name("embeddings.");
-  words_ = parameters_.Add(embeddings + "word_embeddings.weight", {config_.vocab_size, channels},
-                           ParameterKind::kEmbedding);
+  words_.emplace(embeddings + "word_embeddings.weight", config_.vocab_size, channels, parameters_);
   if (config_.axial) {
     positions_[0] = parameters_.Add(embeddings + "position_embeddings.weights.0",
                                     {config_.axial_shape[0], 1, config_.axial_dims[0]},
@@ -320,7 +319,7 @@ void Reformer::Encode(Context& context, const ReformerBatch& batch, const View<f
   if (padded == batch.tokens) {
     return ForwardThroughLayers(context, batch, {}, false, y1, y2, {hidden_states, observer});
   }
-  const View<const float, 2> words = parameters_.matrix(words_);
+  const View<const float, 2> words = parameters_.matrix(words_->id());
   const PaddedBatch longer(batch, padded, static_cast<std::int32_t>(config_.pad_token),
                            {&words(config_.pad_token, 0), {config_.hidden_size}});
   const idx_t n = batch.rows * padded, channels = config_.hidden_size;

@@ -19,6 +19,7 @@
 #include "generate/generative_model.h"
 #include "longspan/context.h"
 #include "model/bf16_weights.h"
+#include "model/embedding_table.h"
 #include "model/head_layer.h"
 #include "model/norm_layer.h"
 #include "model/parameters.h"
@@ -194,7 +195,7 @@ class Reformer final : public GenerativeModel {
 
   ReformerConfig config_;
   ParameterTable parameters_;
-  ParameterId words_ = kNoParameter;
+  std::optional<EmbeddingTable> words_;
   // The tables of axial positions, or the first is that of all positions.
   std::array<ParameterId, 2> positions_ = {kNoParameter, kNoParameter};
   std::optional<NormLayer> norm_;  // after the last layer, over both streams

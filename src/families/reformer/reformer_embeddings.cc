@@ -6,7 +6,6 @@
 #include "model/rows.h"
 #include "ops/axial_position/axial_position.h"
 #include "ops/dropout/dropout.h"
-#include "ops/embedding/embedding.h"
 
 namespace longspan {
 namespace {
@@ -36,7 +35,7 @@ Dropout OfRow(const Dropout& site, idx_t row) {
 void Reformer::Embed(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& x) {
   if (batch.embeddings.empty()) {
-    EmbeddingForward(context, batch.ids, parameters_.matrix(words_), x);
+    words_->Forward(context, parameters_, batch.ids, x);
   } else {
     CopyRows(context, batch.embeddings, x);
   }
@@ -55,7 +54,7 @@ void Reformer::Embed(Context& context, const ReformerBatch& batch, const StepDro
 
 void Reformer::EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
                        const View<float, 2>& x) {
-  EmbeddingForward(context, ids, parameters_.matrix(words_), x);
+  words_->Forward(context, parameters_, ids, x);
   AddPositions(context, 1, start, {}, x);
 }
 
@@ -111,7 +110,7 @@ void Reformer::EmbedBackward(Context& context, const ReformerBatch& batch,
   }
   if (!batch.embeddings.empty()) return;
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kWords), dx);
-  EmbeddingBackward(context, batch.ids, dx, parameters_.matrix_gradient(words_));
+  words_->Backward(context, parameters_, batch.ids, dx);
 }
 
 }  // namespace longspan

@@ -8,11 +8,11 @@
 #include "base/errors.h"
 #include "io/atomic_file.h"
 #include "io/json.h"
+#include "model/embedding_table.h"
 #include "model/heads.h"
 #include "model/hidden_rows.h"
 #include "model/rows.h"
 #include "model/weight_files.h"
-#include "ops/embedding/embedding.h"
 
 namespace longspan {
 namespace {
@@ -57,8 +57,7 @@ class WordModel final : public TextModel {
  public:
   WordModel(const WordConfig& config, ParameterMemory memory)
       : config_(config), info_(InfoOf(config)) {
-    words_ = parameters_.Add("words.weight", {config.vocab_size, config.width},
-                             ParameterKind::kEmbedding);
+    words_.emplace("words.weight", config.vocab_size, config.width, parameters_);
     head_ = MakeLanguageHead({"head.weight", "head.bias"}, config.width, config.vocab_size, true,
                              parameters_);
     if (memory == ParameterMemory::kOwn) parameters_.Allocate();
@@ -80,7 +79,7 @@ class WordModel final : public TextModel {
   void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden) override {
     Check(batch.tokens <= config_.positions, ErrorCode::kUsage,
           "batch: {} tokens, but the model has positions for {}", batch.tokens, config_.positions);
-    EmbeddingForward(context, batch.ids, parameters_.matrix(words_), hidden);
+    words_->Forward(context, parameters_, batch.ids, hidden);
   }
   Tensor Logits(Context& context, const BatchView& batch,
                 const View<const float, 2>& hidden) override {
@@ -121,7 +120,7 @@ class WordModel final : public TextModel {
     const HeadLoss loss =
         head_->Loss(context, {parameters_, nullptr, batch, scale, dropout}, rows, backward);
     if (backward) {
-      EmbeddingBackward(context, batch.ids, dhidden, parameters_.matrix_gradient(words_));
+      words_->Backward(context, parameters_, batch.ids, dhidden);
     }
     return loss;
   }
@@ -129,7 +128,7 @@ class WordModel final : public TextModel {
   WordConfig config_;
   TextModelInfo info_;
   ParameterTable parameters_;
-  ParameterId words_ = kNoParameter;
+  std::optional<EmbeddingTable> words_;
   std::unique_ptr<HeadLayer> head_;
 };
 
