@@ -82,8 +82,9 @@ class Tokenizer {
 
   // One row, or several with kWindow. Invalid UTF-8 counts as U+FFFD, a character for each longest
   // invalid piece, as Python's errors="replace". kUsage when max_length leaves no room or
-  // the stride is not below it; see Overflow. kLimit beyond kMostTextBytes, kMostGrowth (base/limits.h).
-  // Thread-safe. Up to 70 bytes of memory for each byte of text: cut large corpora into texts.
+  // the stride is not below it; see Overflow. kLimit beyond kMostTextBytes, kMostGrowth
+  // (base/limits.h). Thread-safe. Up to 70 bytes of memory for each byte of text: cut large corpora
+  // into texts.
   std::vector<Encoding> Encode(std::string_view text, const EncodeOptions& options = {}) const;
   std::vector<Encoding> EncodePair(std::string_view first, std::string_view second,
                                    const EncodeOptions& options = {}) const;
