@@ -1,8 +1,10 @@
 // A table of the parameter table whose rows are looked up by number: of tokens, positions or types.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "model/parameters.h"
 #include "ops/embedding/embedding.h"
