@@ -6,18 +6,15 @@
 #include <optional>
 #include <span>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/explanation_html.h"
 #include "cli/option_checks.h"
 #include "cli/task_run.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
-#include "io/escape.h"
-#include "model/label_fields.h"
-#include "tasks/classify.h"
-#include "tasks/explain.h"
-#include "tasks/scores.h"
+#include "longspan/files.h"
+#include "longspan/tasks.h"
 
 namespace longspan::cli {
 namespace {
@@ -49,7 +46,7 @@ std::vector<idx_t> Shown(const ClassifyCommand& c, ScoreKind kind,
   return shown;
 }
 
-nlohmann::ordered_json LabelsJson(const ClassifyCommand& c, const TextModelInfo& info,
+nlohmann::ordered_json LabelsJson(const ClassifyCommand& c, const ModelInfo& info,
                                   const std::vector<double>& scores) {
   const idx_t most = c.top > 0 ? c.top : static_cast<idx_t>(scores.size());
   auto list = nlohmann::ordered_json::array();
@@ -61,7 +58,7 @@ nlohmann::ordered_json LabelsJson(const ClassifyCommand& c, const TextModelInfo&
 }
 
 // Each window with its place in the text and its own scores.
-void AddWindows(const ClassifyCommand& c, const TextModelInfo& info, const ClassifiedText& text,
+void AddWindows(const ClassifyCommand& c, const ModelInfo& info, const ClassifiedText& text,
                 TaskAnswer& answer) {
   auto list = nlohmann::ordered_json::array();
   for (const ClassifiedWindow& window : text.windows) {
@@ -89,7 +86,7 @@ std::string ListedLabels(std::span<const std::string> labels) {
 }
 
 // The labels that --explain-label names. kUsage for one that the model does not have.
-std::vector<idx_t> NamedLabels(const ClassifyCommand& c, const TextModelInfo& info) {
+std::vector<idx_t> NamedLabels(const ClassifyCommand& c, const ModelInfo& info) {
   std::vector<idx_t> labels;
   for (const std::string& name : c.explain_labels) {
     const std::optional<idx_t> label = FindLabel(info.labels, name);
@@ -103,7 +100,7 @@ std::vector<idx_t> NamedLabels(const ClassifyCommand& c, const TextModelInfo& in
 
 // The labels whose scores are explained: those that were named; else the winning class, or those
 // that are shown of sets and of numbers; at least the best one.
-std::vector<ExplainedLabel> ExplainedLabels(const ClassifyCommand& c, const TextModelInfo& info,
+std::vector<ExplainedLabel> ExplainedLabels(const ClassifyCommand& c, const ModelInfo& info,
                                             const std::vector<double>& scores) {
   const ScoreKind kind = ScoresOf(info);
   std::vector<idx_t> labels = c.explained;
@@ -160,7 +157,7 @@ void AddExplanation(const ClassifyCommand& c, ScoreKind kind, const TaskText& te
   }
 }
 
-TaskAnswer AnswerOf(const ClassifyCommand& c, const TextModelInfo& info, const std::string& name,
+TaskAnswer AnswerOf(const ClassifyCommand& c, const ModelInfo& info, const std::string& name,
                     const ClassifiedText& text) {
   const ScoreKind kind = ScoresOf(info);
   std::string line = ShownName(name);
@@ -178,7 +175,7 @@ TaskAnswer AnswerOf(const ClassifyCommand& c, const TextModelInfo& info, const s
 // Adds the answers to a chunk of texts; `page` gets their explanations, where there is one.
 void AnswerChunk(const ClassifyCommand& c, TaskRun& run, const TaskChunk& chunk,
                  ExplanationHtml* page, const AddAnswer& add) {
-  const TextModelInfo& info = run.model().info();
+  const ModelInfo& info = run.model().info();
   const ScoreKind kind = ScoresOf(info);
   const std::vector<ClassifiedText> classified = Classify(run.context(), run.model(), chunk.rows);
   const auto answer_of = [&](std::size_t i) {

@@ -1,22 +1,21 @@
 // longspan convert: other people's weights as safetensors, and BERT or RoBERTa made long.
 
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
-#include "families/convert.h"
-#include "io/escape.h"
-#include "io/json.h"
-#include "tasks/sentence_folder.h"
+#include "longspan/folders.h"
 
 namespace longspan::cli {
 namespace {
 
 struct ConvertCommand {
-  std::string in, out, to;
+  std::string in, out;
   ConvertOptions options;
   bool json = false;
 };
@@ -27,7 +26,7 @@ std::string Describe(const ConvertCommand& o, const ConvertReport& r) {
   if (r.shards > 1) text += fmt::format(" in {} shards", r.shards);
   if (!r.copied.empty()) text += fmt::format(", {} other files", r.copied.size());
   text += "\n";
-  if (o.to.empty()) return text;
+  if (o.options.to.empty()) return text;
   return text + fmt::format(
                     "{} for {} tokens is now {} for {}, window {} on each side "
                     "(attention_window {})\n",
@@ -43,30 +42,20 @@ std::string Json(const ConvertCommand& o, const ConvertReport& r) {
   j["tensors"] = r.tensors;
   j["bytes"] = r.bytes;
   j["shards"] = r.shards;
-  if (!o.to.empty()) {
+  if (!o.options.to.empty()) {
     j["old_max_tokens"] = r.old_tokens;
     j["max_tokens"] = o.options.max_tokens;
     j["window"] = o.options.window;
   }
   j["copied"] = r.copied;
   j["warnings"] = r.warnings;
-  return io::DumpJson(j);
+  return DumpJson(j);
 }
 
-// As `embed` opens it.
-void CheckEmbeds(const std::filesystem::path& folder, idx_t channels) {
-  try {
-    ReadSentenceFolder(folder, channels);
-  } catch (const Error& error) {
-    throw Error(error.code(), std::string("embed cannot use what was converted: ") + error.what());
-  }
-}
-
-int RunConvert(const ConvertCommand& o) {
+int RunConvert(const ConvertCommand& o, int threads) {
+  Context context(threads);
   Waiting waiting("converting " + o.in);
-  const ConvertReport report = o.to.empty()
-                                   ? RewriteModel(o.in, o.out, o.options.most_bytes, CheckEmbeds)
-                                   : ConvertTo(o.to, o.in, o.out, o.options, CheckEmbeds);
+  const ConvertReport report = ConvertModel(context, o.in, o.out, o.options);
   waiting.End();
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
@@ -77,12 +66,12 @@ int RunConvert(const ConvertCommand& o) {
 
 }  // namespace
 
-void RegisterConvert(CLI::App* command, const Globals& /*globals*/, Action& action) {
+void RegisterConvert(CLI::App* command, const Globals& globals, Action& action) {
   const auto o = std::make_shared<ConvertCommand>();
   command->add_option("IN", o->in, "Folder of a model, or one file of weights")->required();
   command->add_option("OUT", o->out, "Folder to write, which must not exist yet")->required();
   auto* to = command->add_option(
-      "--to", o->to,
+      "--to", o->options.to,
       fmt::format("Architecture to convert a BERT, RoBERTa or MiniLM to: {}", ConvertTargets()));
   command->add_option("--max-pos", o->options.max_tokens, "Longest text in tokens")
       ->capture_default_str()
@@ -107,7 +96,9 @@ void RegisterConvert(CLI::App* command, const Globals& /*globals*/, Action& acti
       "  longspan convert old-model new-model --max-shard-size 500MB\n"
       "  longspan convert roberta-base long --to longformer --max-pos 4096 --window 256\n"
       "  longspan convert all-MiniLM-L6-v2 long-minilm --to longformer --max-pos 4096");
-  command->callback([o, &action] { action = [o] { return RunConvert(*o); }; });
+  command->callback([o, &globals, &action] {
+    action = [o, &globals] { return RunConvert(*o, globals.threads); };
+  });
 }
 
 }  // namespace longspan::cli

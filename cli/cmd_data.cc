@@ -12,15 +12,14 @@
 #include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/visual/clipped.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
 #include "cli/waiting.h"
-#include "families/families.h"
-#include "io/escape.h"
-#include "io/json.h"
 #include "longspan/context.h"
-#include "text/open_tokenizer.h"
-#include "train/data_stats.h"
+#include "longspan/data_stats.h"
+#include "longspan/files.h"
+#include "longspan/model.h"
 
 namespace longspan::cli {
 namespace {
@@ -31,7 +30,7 @@ constexpr std::size_t kMostJsonLabels = 1000;  // the most frequent ones
 struct DataCommand {
   DataStatsOptions options;
   std::vector<std::string> files;
-  std::string model;
+  std::string model, documents = "file";
   bool json = false;
 };
 
@@ -216,6 +215,7 @@ int RunStats(DataCommand c, int threads) {
   if (!c.model.empty()) {
     tokenizer = c.model == "bytes" ? text::MakeBytesTokenizer() : OpenModelTokenizer(c.model);
   }
+  c.options.documents = ParseDocuments(c.documents);
   c.options.tokenizer = tokenizer.get();
   c.options.files.assign(c.files.begin(), c.files.end());
   Waiting counting("counting texts");
@@ -223,7 +223,7 @@ int RunStats(DataCommand c, int threads) {
   counting.End();
   TellNotes(stats.notes);
   const std::string& label = c.options.data.label_field;
-  PrintResult(c.json ? io::DumpJson(Json(stats, label)) : Report(stats, label));
+  PrintResult(c.json ? DumpJson(Json(stats, label)) : Report(stats, label));
   return 0;
 }
 
@@ -242,7 +242,7 @@ void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
   stats->add_option("-m,--tokenizer", c->model,
                     "Folder of a model or tokenizer, or bytes, whose tokens are counted");
   stats
-      ->add_option("--documents", c->options.documents,
+      ->add_option("--documents", c->documents,
                    "Where a document ends in a text, as in train mlm: file, blank-line or line")
       ->capture_default_str();
   AddReadOptions(stats, &c->options.data);

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <string>
+#include <string_view>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/demo_model.h"
 #include "cli/shown_bytes.h"
@@ -14,16 +16,10 @@
 #include "cli/visual/cmd_pattern.h"
 #include "cli/visual/cmd_plot.h"
 #include "cli/visual/output.h"
-#include "data/mapped_file.h"
-#include "families/families.h"
-#include "families/reformer/reformer.h"
-#include "families/reformer/reformer_files.h"
-#include "generate/generation.h"
-#include "io/escape.h"
-#include "io/paths.h"
-#include "text/bytes_tokenizer.h"
-#include "text/witten_bell.h"
-#include "train/text_data.h"
+#include "longspan/files.h"
+#include "longspan/generate.h"
+#include "longspan/inspect.h"
+#include "longspan/model.h"
 
 namespace longspan::cli {
 namespace {
@@ -49,25 +45,18 @@ TrainOptions DemoOptions(const DemoCommand& c, const fs::path& text) {
   TrainOptions o = DemoRecipe();
   o.model = fs::path(c.output) / "start";
   o.output = fs::path(c.output) / "run";
-  o.train = {text};
-  o.held_out = kDemoHeldOut;
+  o.data.train = {text};
+  o.data.held_out = kDemoHeldOut;
   o.batch = 8;
   o.tokens = 256;
   return o;
-}
-
-double WittenBellBits(const fs::path& text) {
-  const LastText last(text, {}, true, kDemoHeldOut);
-  text::WittenBell model(kWittenBellOrder);
-  model.Train(last.all.substr(0, last.all.size() - last.text.size()));
-  return model.BitsPerByte(last.text);
 }
 
 // Updates that take as long as one evaluation: it reads each held-out byte twice, for its windows
 // advance by half of their length, and a byte that is read takes about a fifth of one that is
 // learnt.
 double EvaluationSteps(const TrainOptions& o) {
-  const auto held_out = kDemoHeldOut * static_cast<double>(io::FileBytes(o.train.front()));
+  const auto held_out = kDemoHeldOut * static_cast<double>(fs::file_size(o.data.train.front()));
   return 2.0 * held_out / 5.0 / static_cast<double>(o.batch * o.tokens);
 }
 
@@ -75,7 +64,7 @@ double EvaluationSteps(const TrainOptions& o) {
 idx_t StepsOf(const DemoCommand& c, const TrainOptions& options, double step_seconds) {
   constexpr double kEvaluations = 6.0;  // SetLength
   if (c.steps > 0) return c.steps;
-  const auto bytes = static_cast<double>(io::FileBytes(options.train.front()));
+  const auto bytes = static_cast<double>(fs::file_size(options.data.train.front()));
   const auto pass =
       static_cast<idx_t>((1.0 - kDemoHeldOut) * bytes) / (options.batch * options.tokens);
   const double evaluating = kEvaluations * EvaluationSteps(options) * step_seconds / 60.0;
@@ -84,24 +73,23 @@ idx_t StepsOf(const DemoCommand& c, const TrainOptions& options, double step_sec
 }
 
 // Of the whole training, its evaluations included.
-double SecondsOf(const TrainOptions& o, double step_seconds) {
-  const auto evaluations = static_cast<double>((o.steps + o.eval_every - 1) / o.eval_every);
+double TrainingSeconds(const TrainOptions& o, double step_seconds) {
+  const auto evaluations =
+      static_cast<double>((o.steps + o.checkpoints.eval_every - 1) / o.checkpoints.eval_every);
   return step_seconds * (static_cast<double>(o.steps) + EvaluationSteps(o) * evaluations);
 }
 
 // Up to `tokens` with the prompt: the model has seen no position behind its training rows.
 void WriteSample(Context& context, const fs::path& run, idx_t tokens) {
-  Reformer model = LoadReformer(OpenModelFolder(run));
-  const auto prompt = text::BytesTokenizer::Encode(std::string_view(kPrompt));
+  const Model model = Model::Load(run);
   GenerateOptions options;
-  options.tokens = tokens - static_cast<idx_t>(prompt.size());
+  options.tokens = tokens - static_cast<idx_t>(std::string_view(kPrompt).size());
   options.sampling.temperature = 0.7;
-  options.banned = {text::BytesTokenizer::kPad, text::BytesTokenizer::kEndOfText};
   PrintResult(
       fmt::format("\nA sample (temperature 0.7), going on from the first line:\n\n{}", kPrompt));
   ShownBytes screen(isatty(STDOUT_FILENO) == 1);
-  Generate(context, model, prompt, options, [&](std::int32_t id) {
-    PrintResult(screen.Add(text::BytesTokenizer::Decode({&id, 1})));
+  Generate(context, model, std::string(kPrompt), options, [&](std::string_view piece) {
+    PrintResult(screen.Add(piece));
     return true;
   });
   PrintResult(screen.Finish() + "\n");
@@ -127,24 +115,24 @@ int RunDemo(const DemoCommand& c, int threads) {
   Context context(threads);
   const fs::path text = c.text.empty() ? FindNovel() : fs::path(c.text);
   const fs::path output = c.output;
-  Check(c.output == kDemoOutput || !io::Exists(output) || io::Exists(output / "start") ||
-            io::IsEmptyFolder(output),
+  std::error_code none;
+  Check(c.output == kDemoOutput || !fs::exists(output, none) ||
+            fs::exists(output / "start", none) || fs::is_empty(output, none),
         ErrorCode::kUsage, "{}: not empty and no earlier demo; choose another -o",
         io::Escape(c.output));
   TrainOptions options = DemoOptions(c, text);
-  Reformer model(DemoConfig());
-  model.Initialise(1);
-  SaveReformer(model, options.model);
+  const Model model = Model::Init(DemoConfig(), 1);
+  model.Save(options.model);
   const double step_seconds = c.steps > 0 ? 0.0 : SecondsPerStep(context, options);
   SetLength(StepsOf(c, options, step_seconds), &options);
-  options.save_every = std::max<idx_t>(1, options.steps / 4);
+  options.checkpoints.save_every = std::max<idx_t>(1, options.steps / 4);
   PrintResult(fmt::format(
-      "A byte-level Reformer ({} layers, the third one LSH, {} parameters) learns {}\n"
+      "A byte-level Reformer (4 layers, the third one LSH, {} parameters) learns {}\n"
       "in {} updates of {} x {} bytes; the last tenth of the text is held out.\n"
       "{}, about {} of training.\n",
-      model.config().layers.size(), model.parameters().count(), text.filename().string(),
-      options.steps, options.batch, options.tokens, context.Describe(),
-      c.steps > 0 ? "some minutes" : DurationText(SecondsOf(options, step_seconds))));
+      model.parameters(), text.filename().string(), options.steps, options.batch, options.tokens,
+      context.Describe(),
+      c.steps > 0 ? "some minutes" : DurationText(TrainingSeconds(options, step_seconds))));
   const TrainResult result = TrainWithProgress(context, options, ParseProgressMode(c.progress));
   if (result.stopped) {
     PrintResult("stopped; longspan demo starts anew\n");
@@ -152,7 +140,7 @@ int RunDemo(const DemoCommand& c, int threads) {
   }
   DrawPictures(output);
   WriteSample(context, options.output, options.tokens);
-  const double counting = WittenBellBits(text);
+  const double counting = WittenBellBitsPerByte(text, kDemoHeldOut, kWittenBellOrder);
   PrintResult(fmt::format(
       "\n{:.3f} bits per byte on the held-out tenth, after {} of training\n"
       "{:.3f} bits per byte: order-{} Witten-Bell counts on the same split\n\n"

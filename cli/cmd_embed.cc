@@ -5,13 +5,12 @@
 #include <limits>
 #include <optional>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/task_run.h"
 #include "cli/vector_output.h"
-#include "io/escape.h"
-#include "tasks/embed.h"
-#include "tasks/sentence_folder.h"
+#include "longspan/files.h"
+#include "longspan/tasks.h"
 
 namespace longspan::cli {
 namespace {
@@ -47,38 +46,26 @@ void CheckOutput(const EmbedCommand& c, VectorFormat format) {
   if (format == VectorFormat::kNpy) CheckIsNoInputOf(inputs, IdsFileOf(*c.output));
 }
 
-// What the folder says, as far as no option says otherwise.
-SentenceFolder FolderOf(const EmbedCommand& c, idx_t channels) {
-  SentenceFolder folder = ReadSentenceFolder(c.task.model, channels);
-  VectorModules& modules = folder.modules;
-  if (c.no_normalize || c.normalize) {
-    while (!modules.empty() && modules.back()->normalizes()) modules.pop_back();
-  }
-  if (c.normalize) modules.push_back(MakeNormalize());
-  if (!c.pooling) return folder;
-  folder.pooling.modes = {ParsePooling(*c.pooling)};
-  try {
-    VectorWidth(folder.pooling, modules, channels);
-  } catch (const Error& error) {
-    throw Error(ErrorCode::kUsage, "pooling: " + *c.pooling + " does not fit: " + error.what());
-  }
-  return folder;
+EmbedOptions OptionsOf(const EmbedCommand& c) {
+  CheckGivenText("--prompt", c.prompt.value_or(""));
+  EmbedOptions options;
+  if (c.pooling) options.pooling = ParsePooling(*c.pooling);
+  if (c.normalize || c.no_normalize) options.normalize = c.normalize;
+  options.prompt = c.no_prompt ? std::string() : c.prompt;
+  options.prompt_name = c.prompt_name;
+  return options;
 }
 
-// What stands before every text; says so on stderr.
-std::string PromptOf(const EmbedCommand& c, const Prompts& prompts) {
-  CheckGivenText("--prompt", c.prompt.value_or(""));
-  std::optional<std::string> name = c.prompt_name;
-  if (!name && !c.prompt && !c.no_prompt) name = prompts.default_name;
-  const std::string prompt = name ? PromptNamed(prompts, *name) : c.prompt.value_or("");
-  if (prompt.empty() || c.task.quiet) return prompt;
-  if (name) {
-    fmt::print(stderr, "prompt '{}' stands before every text: \"{}\"{}\n", io::Escape(*name),
-               io::Escape(prompt), c.prompt_name ? "" : " (--no-prompt: none)");
+// Says on stderr what stands before every text.
+void TellPrompt(const EmbedCommand& c, const Embedder& embedder) {
+  if (embedder.prompt().empty() || c.task.quiet) return;
+  if (embedder.prompt_name().empty()) {
+    fmt::print(stderr, "prompt stands before every text: \"{}\"\n", io::Escape(embedder.prompt()));
   } else {
-    fmt::print(stderr, "prompt stands before every text: \"{}\"\n", io::Escape(prompt));
+    fmt::print(stderr, "prompt '{}' stands before every text: \"{}\"{}\n",
+               io::Escape(embedder.prompt_name()), io::Escape(embedder.prompt()),
+               c.prompt_name ? "" : " (--no-prompt: none)");
   }
-  return prompt;
 }
 
 int RunEmbed(const EmbedCommand& c, int threads) {
@@ -89,23 +76,14 @@ int RunEmbed(const EmbedCommand& c, int threads) {
   CheckOutput(c, format);
   TaskRun run(task, "embed", std::nullopt, threads);
   run.chunk_tokens = std::numeric_limits<idx_t>::max();  // of many vectors nobody reads the first
-  const idx_t channels = run.model().info().width;
-  const SentenceFolder folder = FolderOf(c, channels);
-  if (folder.max_tokens) run.model().LimitLength(*folder.max_tokens);
-  const auto cased = [&](const std::string& text) {
-    return folder.lower_case ? LowerCaseText(text) : text;
-  };
-  const std::string prompt = PromptOf(c, folder.prompts);
-  const EmbedOptions options{folder.pooling, folder.modules,
-                             TokensOfPrompt(run.model().tokenizer(), cased(prompt))};
+  const Embedder embedder(run.model(), OptionsOf(c));
+  run.Use(embedder.model());
+  TellPrompt(c, embedder);
   const auto text_of = [&, plain = run.PlainText()](const InputText& input) {
-    TaskText text = plain(input);
-    text.text = cased(prompt + text.text);
-    if (text.pair) text.pair = cased(*text.pair);
-    return text;
+    return embedder.Prepare(plain(input));
   };
   VectorOutput output(
-      c.output.value_or(""), format, VectorWidth(options.pooling, options.modules, channels),
+      c.output.value_or(""), format, embedder.width(),
       {{"task", "embed"}, {"model", task.model}, {"global", run.model().global_name()}},
       [&](const std::string& note) {
         if (!task.quiet) fmt::print(stderr, "warning: {}\n", note);
@@ -113,7 +91,7 @@ int RunEmbed(const EmbedCommand& c, int threads) {
   bool any = false;
   for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
     any = true;
-    output.Add(run, chunk, Embed(run.context(), run.model(), chunk.rows, options));
+    output.Add(run, chunk, embedder.Embed(run.context(), chunk.rows));
   }
   if (any) output.Finish();  // of texts that cannot be used no file is made
   return run.Finish();

@@ -14,13 +14,12 @@
 #include <string>
 #include <string_view>
 
-#include "base/isa.h"
-#include "base/memory_limit.h"
 #include "cli/commands.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
-#include "gemm/version.h"
-#include "io/json.h"
 #include "longspan/context.h"
+#include "longspan/machine.h"
+#include "longspan/process.h"
 #include "longspan/version.h"
 
 namespace longspan::cli {
@@ -58,7 +57,7 @@ std::string MemoryReason(const Globals& globals) {
 }
 
 nlohmann::ordered_json LibraryVersions() {
-  return {{"onednn", gemm::OneDnnVersion()},
+  return {{"onednn", OneDnnVersion()},
           {"highway", fmt::format("{}.{}.{}", HWY_MAJOR, HWY_MINOR, HWY_PATCH)},
           {"fmt", fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100,
                               FMT_VERSION % 100)},
@@ -89,9 +88,9 @@ nlohmann::ordered_json EnvJson(const Globals& globals) {
           {"build_type", LONGSPAN_BUILD_TYPE},
           {"cpu", CpuModel()},
           {"instruction_sets", RunnableIsas()},
-          {"kernels", IsaName(ActiveIsa())},
+          {"kernels", KernelIsa()},
           {"kernels_from", IsSet("LONGSPAN_ISA") ? "LONGSPAN_ISA" : "the best that the CPU has"},
-          {"bf16", Bf16PathName(ActiveBf16Path())},
+          {"bf16", KernelBf16()},
           {"threads", context.threads()},
           {"threads_from", ThreadsReason(globals)},
           {"memory_bytes", MachineMemory()},
@@ -144,7 +143,7 @@ void RegisterEnv(CLI::App* command, const Globals& globals, Action& action) {
   command->callback([json, &globals, &action] {
     action = [json, &globals] {
       const nlohmann::ordered_json j = EnvJson(globals);
-      PrintResult(*json ? io::DumpJson(j) : EnvText(j));
+      PrintResult(*json ? DumpJson(j) : EnvText(j));
       return 0;
     };
   });

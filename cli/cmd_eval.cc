@@ -4,17 +4,16 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/data_options.h"
 #include "cli/eval_reports.h"
 #include "cli/predictions_file.h"
 #include "cli/train_options.h"
 #include "cli/training.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
-#include "families/families.h"
-#include "io/escape.h"
-#include "io/json.h"
+#include "longspan/files.h"
 #include "longspan/train.h"
 
 namespace longspan::cli {
@@ -25,10 +24,10 @@ constexpr idx_t kReformerTokens = 512;
 struct EvalCommand {
   EvalOptions options;
   MaskedLmOptions mlm;
-  ClassifyOptions classify;
-  std::string model, data, predictions, global = "auto";
+  std::string model, data, predictions, global = "auto", attention, documents = "file";
+  std::string overflow = "error";
   std::uint64_t seed = 1;
-  bool json = false;
+  bool no_lm_bias = false, json = false;
 };
 
 std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
@@ -36,9 +35,11 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   options.model = c.model;
   options.text = c.data;
   const idx_t tokens = options.tokens == 0 ? kReformerTokens : options.tokens;
-  options.tokens = std::min(tokens, ReadTextModelInfo(c.model).longest);
+  options.tokens = std::min(tokens, ReadModelInfo(c.model).longest);
+  options.reformer.attention = ParseAttention(c.attention);
   EvalProgress progress("evaluated");
-  const EvalResult r = EvaluateLanguageModel(context, options, progress.hooks());
+  progress.Watch(context);
+  const EvalResult r = EvaluateLanguageModel(context, options);
   progress.Finish();
   TellNotes(r.notes);
   if (!c.json) {
@@ -54,16 +55,16 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   j["bytes"] = r.bytes;
   j["predicted"] = r.counted;
   j["tokens"] = options.tokens;
-  return io::DumpJson(j);
+  return DumpJson(j);
 }
 
 // What only language models of bytes know must not be ignored in silence.
-void CheckByteOptions(const EvalCommand& c, const TextModelInfo& info) {
-  Check(c.options.attention.empty() && !c.options.strict && c.options.stride == 0,
+void CheckByteOptions(const EvalCommand& c, const ModelInfo& info) {
+  Check(c.attention.empty() && !c.options.reformer.strict && c.options.stride == 0,
         ErrorCode::kUsage,
         "eval: --attention, --strict and --stride are for language models of bytes, not for a {}",
         info.class_name);
-  Check(!c.options.no_lm_bias || info.head == HeadKind::kMaskedLm, ErrorCode::kUsage,
+  Check(c.options.reformer.lm_bias || info.head == HeadKind::kMaskedLm, ErrorCode::kUsage,
         "eval: --no-lm-bias is for language models, not for a {}", info.class_name);
 }
 
@@ -76,11 +77,12 @@ std::string JudgeMaskedLm(Context& context, const EvalCommand& c) {
   o.seed = c.seed;
   o.task = c.mlm;
   o.data = c.options.data;
-  o.task.global = c.global;
-  o.num_hashes = c.options.num_hashes;
-  o.no_lm_bias = c.options.no_lm_bias;
+  o.task.documents = ParseDocuments(c.documents);
+  o.task.global = GlobalRule::Parse(c.global);
+  o.reformer = c.options.reformer;
   EvalProgress progress("evaluated");
-  const MaskedLmEval result = EvaluateMaskedLm(context, o, progress.hooks());
+  progress.Watch(context);
+  const MaskedLmEval result = EvaluateMaskedLm(context, o);
   progress.Finish();
   TellNotes(result.notes);
   return MaskedLmReport(result, c.json);
@@ -91,24 +93,26 @@ std::string JudgeClassifier(Context& context, const EvalCommand& c) {
   o.model = c.model;
   o.file = c.data;
   o.tokens = c.options.tokens;
-  o.task = c.classify;
-  o.task.global = c.global;
-  o.num_hashes = c.options.num_hashes;
+  o.task.overflow = OverflowOf(c.overflow);
+  o.task.global = GlobalRule::Parse(c.global);
+  o.reformer = c.options.reformer;
   o.data = c.options.data;
   std::optional<PredictionsFile> file;
   if (!c.predictions.empty()) file.emplace(c.predictions, c.data, c.model);
   EvalProgress progress("evaluated");
+  progress.Watch(context);
   Predictions predictions;
-  const ClassifierEval result = EvaluateClassifier(context, o, progress.hooks(), &predictions);
+  const ClassifierEval result = EvaluateClassifier(context, o, &predictions);
   progress.Finish();
   TellNotes(result.notes);
   if (file) file->Write(result, predictions);
   return ClassifierReport(result, predictions, c.json);
 }
 
-int RunEval(const EvalCommand& c, int threads) {
+int RunEval(EvalCommand c, int threads) {
+  c.options.reformer.lm_bias = !c.no_lm_bias;
   Context context(threads);
-  const TextModelInfo info = ReadTextModelInfo(c.model);
+  const ModelInfo info = ReadModelInfo(c.model);
   Check(!c.mlm.packed || info.head == HeadKind::kMaskedLm, ErrorCode::kUsage,
         "eval: --packed is for masked language models, not for a {}", info.class_name);
   Check(c.predictions.empty() || info.head == HeadKind::kSequence, ErrorCode::kUsage,
@@ -142,18 +146,18 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
                    "Tokens from window to window of a Reformer; 0 takes half a window")
       ->capture_default_str();
   command->add_option(
-      "--attention", o.attention,
+      "--attention", c->attention,
       "Attention of a Reformer's layers: full, local or lsh (default: the config's)");
   command
-      ->add_option("--num-hashes", o.num_hashes,
+      ->add_option("--num-hashes", o.reformer.num_hashes,
                    "Hash rounds of a Reformer's LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
-  command->add_flag("--no-lm-bias", o.no_lm_bias,
+  command->add_flag("--no-lm-bias", c->no_lm_bias,
                     "Leave out the head's bias of a Reformer, as transformers 5.0 to 5.23 do");
-  command->add_flag("--strict", o.strict,
+  command->add_flag("--strict", o.reformer.strict,
                     "Pad and refuse windows of a Reformer of bytes as transformers does");
   command
-      ->add_option("--documents", c->mlm.documents,
+      ->add_option("--documents", c->documents,
                    "Where a document ends, for masked LMs: file, blank-line or line")
       ->capture_default_str();
   command->add_flag("--packed", c->mlm.packed,
@@ -184,7 +188,7 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   AddReadOptions(command, &c->options.data);
   AddLabelOptions(command, &c->options.data);
   BeginGroup(command, heading::kRows);
-  AddColumnOptions(command, &c->classify);
+  AddOverflowOption(command, &c->overflow);
   AddGlobalOption(command, "as in training", &c->global);
   BeginGroup(command, heading::kOutput);
   command

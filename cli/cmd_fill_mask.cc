@@ -6,7 +6,7 @@
 #include "cli/task_run.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
-#include "tasks/fill_mask.h"
+#include "longspan/tasks.h"
 
 namespace longspan::cli {
 namespace {

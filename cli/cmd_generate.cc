@@ -2,27 +2,24 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/data_options.h"
 #include "cli/shown_bytes.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
-#include "data/inputs.h"
-#include "families/families.h"
-#include "families/reformer/reformer.h"
-#include "families/reformer/reformer_files.h"
-#include "generate/generated_text.h"
-#include "generate/generation.h"
-#include "generate/token_rules.h"
-#include "io/escape.h"
-#include "io/json.h"
-#include "text/bytes_tokenizer.h"
+#include "longspan/data.h"
+#include "longspan/files.h"
+#include "longspan/generate.h"
+#include "longspan/model.h"
 
 namespace longspan::cli {
 namespace {
@@ -31,85 +28,66 @@ using nlohmann::ordered_json;
 
 struct GenerateCommand {
   std::string model;
-  std::vector<std::string> files, prompts, stops;
+  std::vector<std::string> files, prompts;
   DataOptions data;
   GenerateOptions options;
   BeamOptions beam;
   std::string attention;
-  idx_t num_hashes = 0;
-  std::size_t batch = 8;
+  ModelOptions loading;
   bool lines = false, search = false, no_cache = false, json = false, no_stream = false;
   bool no_lm_bias = false;
 };
 
-// What was written behind a prompt.
-struct Written {
-  std::string text;
-  std::size_t tokens = 0;
-  std::string finish;  // why it ended
-  double score = 0.0;  // beam search
-};
-
-std::vector<std::int32_t> EncodePrompt(const text::Tokenizer& tokenizer,
-                                       const std::string& prompt) {
-  if (tokenizer.kind() == "bytes") return text::BytesTokenizer::Encode(std::string_view(prompt));
-  text::EncodeOptions options;
-  options.special_tokens = false;
-  return tokenizer.Encode(prompt, options).front().ids;
-}
-
-// What to go on from.
-struct Prompts {
-  std::vector<std::string> texts;
-  std::vector<std::vector<std::int32_t>> ids;
-};
-
-// `refusals` gets what cannot be used.
-Prompts PromptsOf(const GenerateCommand& c, const text::Tokenizer& tokenizer, Refusals* refusals) {
+// What to go on from: texts that have a token. `refusals` gets what cannot be used.
+std::vector<std::string> PromptsOf(const GenerateCommand& c, const text::Tokenizer& tokenizer,
+                                   Refusals* refusals) {
   Check(!c.lines || !c.files.empty(), ErrorCode::kUsage, "generate: --lines needs --file");
   Check(!c.files.empty() || !c.prompts.empty(), ErrorCode::kUsage,
         "generate: no prompt; give -p TEXT (more than once for several) or --file FILE");
-  data::RowRules rules;
+  TextRules rules;
   rules.options = c.data;
   rules.fields = {{c.data.text_field, true}};
   rules.lines = c.lines;
   rules.any_bytes = tokenizer.kind() == "bytes";
-  data::Texts texts(c.files, c.prompts, rules);
-  Prompts prompts;
-  const auto take = [&](data::Row& row) {
-    Check(row.has_fields() || !row.text.empty(), ErrorCode::kUsage,
-          "generate: the prompt is empty");
-    std::string text = row.has_fields() ? row.Text(c.data.text_field) : row.text;
-    std::vector<std::int32_t> ids = EncodePrompt(tokenizer, text);
-    Check(!ids.empty(), ErrorCode::kFormat, "{}: has no token to go on from",
-          io::EscapeName(row.name));
-    prompts.texts.push_back(std::move(text));
-    prompts.ids.push_back(std::move(ids));
+  std::vector<std::string> prompts;
+  const auto take = [&](TextRow& row) {
+    Check(row.has_fields || !row.text.empty(), ErrorCode::kUsage, "generate: the prompt is empty");
+    std::string text = row.has_fields ? row.Text(c.data.text_field) : row.text;
+    try {
+      EncodePrompt(tokenizer, text);
+    } catch (const Error& error) {
+      throw Error(error.code(), io::EscapeName(row.name) + ": " + error.what());
+    }
+    prompts.push_back(std::move(text));
   };
-  texts.ForEach(
-      take, [&](const data::Row& row, const Error& why) { refusals->Add(row, why); }, TellNote);
+  ForEachRow(TextSource(c.files, c.prompts, rules), take, refusals);
   return prompts;
 }
 
 bool OnTerminal() { return isatty(STDOUT_FILENO) == 1; }
 
-// That the folder holds a Reformer is said before anything of its tokenizer.
+ModelOptions LoadingOf(const GenerateCommand& c, std::vector<std::string>* warnings) {
+  ModelOptions loading = c.loading;
+  loading.head = HeadKind::kCausalLm;
+  loading.reformer.attention = ParseAttention(c.attention);
+  loading.reformer.lm_bias = !c.no_lm_bias;
+  loading.on_warning = [warnings](const std::string& line) { warnings->push_back(line); };
+  return loading;
+}
+
+Model Load(const GenerateCommand& c) {
+  std::vector<std::string> warnings;
+  Waiting waiting("loading " + c.model);
+  Model model = Model::Load(c.model, LoadingOf(c, &warnings));
+  waiting.End();
+  TellNotes(warnings);
+  return model;
+}
+
+// That the folder holds a language model is said before anything of its tokenizer.
 std::unique_ptr<text::Tokenizer> OpenTokenizerOf(const std::string& model) {
-  LoadReformerConfig(OpenModelFolder(model));
+  CheckModelHead(model, HeadKind::kCausalLm);
   return OpenModelTokenizer(model);
-}
-
-LoadOptions LoadOptionsOf(const GenerateCommand& c) {
-  LoadOptions load;
-  if (!c.attention.empty()) load.family.Set("attention", c.attention);
-  if (c.num_hashes > 0) load.family.Set("num-hashes", c.num_hashes);
-  if (c.no_lm_bias) load.family.Set("lm-bias", false);
-  return load;
-}
-
-Reformer Load(const GenerateCommand& c, std::vector<std::string>* warnings) {
-  const Waiting waiting("loading " + c.model);
-  return LoadReformer(OpenModelFolder(c.model), LoadOptionsOf(c), warnings);
 }
 
 class Generation {
@@ -118,26 +96,21 @@ class Generation {
       : c_(std::move(c)),
         context_(threads),
         refusals_(c_.data.skip_bad, TellNote),
-        tokenizer_(OpenTokenizerOf(c_.model)),
-        prompts_(PromptsOf(c_, *tokenizer_, &refusals_)),
-        model_(Load(c_, &warnings_)) {
-    TellNotes(warnings_);
+        prompts_(PromptsOf(c_, *OpenTokenizerOf(c_.model), &refusals_)),
+        model_(Load(c_)) {
     c_.options.cache = !c_.no_cache;
-    model_.MakeDecoder(c_.options.cache);  // says what cannot be decoded before anything is written
-    Check(tokenizer_->vocabulary() <= model_.config().vocab_size, ErrorCode::kFormat,
-          "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
-          tokenizer_->vocabulary(), model_.config().vocab_size);
-    FollowTokenizer(*tokenizer_, model_.config().vocab_size, &c_.options);
-    for (const auto& ids : prompts_.ids) CheckPrompt(ids.size());
+    for (const std::string& prompt : prompts_) CheckPrompt(EncodePrompt(tokenizer(), prompt));
   }
 
   int Run() {
     // What streams is seen itself.
     Waiting writing("writing", streams());
     if (c_.search) {
-      for (const auto& ids : prompts_.ids) texts_.push_back(Search(ids));
+      for (const std::string& prompt : prompts_) {
+        texts_.push_back(SearchBeams(context_, model_, prompt, c_.options, c_.beam));
+      }
     } else {
-      for (std::size_t begin = 0; begin < prompts_.ids.size(); begin += c_.batch) Write(begin);
+      Write();
     }
     writing.End();
     Print();
@@ -145,78 +118,50 @@ class Generation {
   }
 
  private:
-  void CheckPrompt(std::size_t tokens) const {
-    CheckGeneration(model_, tokens, c_.options);
+  const text::Tokenizer& tokenizer() const { return model_.tokenizer(); }
+
+  void CheckPrompt(const std::vector<std::int32_t>& ids) const {
+    CheckGenerates(model_, ids, c_.options);
     const idx_t context = c_.options.context;
-    if (context > 0 && static_cast<idx_t>(tokens) > context) {
+    if (context > 0 && static_cast<idx_t>(ids.size()) > context) {
       std::fprintf(stderr,
                    "longspan: a prompt has %zu tokens, the model goes on from the last %lld\n",
-                   tokens, static_cast<long long>(context));
+                   ids.size(), static_cast<long long>(context));
     }
   }
 
-  bool streams() const {
-    return !c_.json && !c_.no_stream && !c_.search && prompts_.texts.size() == 1;
-  }
+  bool streams() const { return !c_.json && !c_.no_stream && !c_.search && prompts_.size() == 1; }
 
-  // Prompts [begin, begin + batch) side by side.
-  void Write(std::size_t begin) {
-    const std::size_t count = std::min(c_.batch, prompts_.ids.size() - begin);
-    std::vector<GeneratedText> texts;
-    for (std::size_t i = 0; i < count; ++i) {
-      texts.emplace_back(*tokenizer_, prompts_.ids[begin + i], c_.stops);
-    }
-    c_.options.first_text = begin;
+  void Write() {
     ShownBytes screen(OnTerminal());
-    if (streams()) PrintResult(screen.Add(prompts_.texts[0]));
-    const auto results =
-        GenerateTexts(context_, model_, std::span(prompts_.ids).subspan(begin, count), c_.options,
-                      [&](std::size_t i, std::int32_t id) {
-                        const std::string shown = texts[i].Add(id);
-                        if (streams() && !shown.empty()) PrintResult(screen.Add(shown));
-                        return !texts[i].stopped();
-                      });
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::string rest = texts[i].Finish();
-      if (streams()) PrintResult(screen.Add(rest) + screen.Finish() + "\n");
-      const Ending ending = texts[i].stopped() ? Ending::kStopRule : results[i].ending;
-      texts_.push_back({{texts[i].text(), results[i].tokens.size(), EndingName(ending), 0.0}});
-    }
-  }
-
-  // All that a beam search finds, best first.
-  std::vector<Written> Search(const std::vector<std::int32_t>& prompt) {
-    GenerateOptions options = c_.options;
-    if (!c_.stops.empty()) {
-      options.stop = [this](std::span<const std::int32_t> written) {
-        return EndsInStop(*tokenizer_, written, c_.stops);
+    OnText show;
+    if (streams()) {
+      PrintResult(screen.Add(prompts_[0]));
+      show = [&](std::size_t, std::string_view piece) {
+        PrintResult(screen.Add(piece));
+        return true;
       };
     }
-    std::vector<Written> found;
-    for (const Continuation& beam : BeamSearch(context_, model_, prompt, options, c_.beam)) {
-      GeneratedText text(*tokenizer_, prompt, c_.stops);
-      for (const std::int32_t id : beam.tokens) text.Add(id);
-      text.Finish();
-      found.push_back({text.text(), beam.tokens.size(), EndingName(beam.ending), beam.score});
+    for (GeneratedText& text : Generate(context_, model_, prompts_, c_.options, show)) {
+      texts_.emplace_back().push_back(std::move(text));
     }
-    if (found.empty()) found.push_back({"", 0, EndingName(Ending::kTokens), 0.0});
-    return found;
+    if (streams()) PrintResult(screen.Finish() + "\n");
   }
 
   ordered_json Report(std::size_t i) const {
-    const Written& best = texts_[i].front();
-    ordered_json j = {{"prompt", prompts_.texts[i]},
+    const GeneratedText& best = texts_[i].front();
+    ordered_json j = {{"prompt", prompts_[i]},
                       {"text", best.text},
-                      {"tokens", best.tokens},
-                      {"prompt_tokens", prompts_.ids[i].size()},
-                      {"finish", best.finish}};
+                      {"tokens", best.tokens.size()},
+                      {"prompt_tokens", best.prompt_tokens},
+                      {"finish", EndingName(best.ending)}};
     if (!c_.search) return j;
     j["score"] = best.score;
     j["beams"] = ordered_json::array();
-    for (const Written& text : texts_[i]) {
+    for (const GeneratedText& text : texts_[i]) {
       j["beams"].push_back({{"text", text.text},
-                            {"tokens", text.tokens},
-                            {"finish", text.finish},
+                            {"tokens", text.tokens.size()},
+                            {"finish", EndingName(text.ending)},
                             {"score", text.score}});
     }
     return j;
@@ -225,34 +170,32 @@ class Generation {
   void Print() const {
     if (streams()) return;
     if (!c_.json) {
-      for (std::size_t i = 0; i < prompts_.texts.size(); ++i) {
+      for (std::size_t i = 0; i < prompts_.size(); ++i) {
         ShownBytes screen(OnTerminal());
-        const std::string text = screen.Add(prompts_.texts[i] + texts_[i].front().text);
+        const std::string text = screen.Add(prompts_[i] + texts_[i].front().text);
         PrintResult((i > 0 ? "\n" : "") + text + screen.Finish() + "\n");
       }
       return;
     }
     ordered_json j;
-    if (prompts_.texts.size() == 1) {
+    if (prompts_.size() == 1) {
       j = Report(0);
     } else {
       j["texts"] = ordered_json::array();
-      for (std::size_t i = 0; i < prompts_.texts.size(); ++i) j["texts"].push_back(Report(i));
+      for (std::size_t i = 0; i < prompts_.size(); ++i) j["texts"].push_back(Report(i));
     }
     if (!c_.search) j["seed"] = c_.options.sampling.seed;
     j.update(refusals_.Members());
     // A model of bytes may stop inside a character.
-    PrintResult(io::DumpJson(j));
+    PrintResult(DumpJson(j));
   }
 
   GenerateCommand c_;
   Context context_;
   Refusals refusals_;
-  std::unique_ptr<text::Tokenizer> tokenizer_;
-  Prompts prompts_;
-  std::vector<std::string> warnings_;
-  Reformer model_;
-  std::vector<std::vector<Written>> texts_;  // of each prompt, best first
+  std::vector<std::string> prompts_;
+  Model model_;
+  std::vector<std::vector<GeneratedText>> texts_;  // of each prompt, best first
 };
 
 void AddPromptOptions(CLI::App* command, GenerateCommand* c) {
@@ -273,7 +216,7 @@ void AddPromptOptions(CLI::App* command, GenerateCommand* c) {
       ->excludes(prompt);
   AddReadOptions(command, &c->data);
   command->add_flag("--lines", c->lines, "Take each line of the file as a prompt");
-  command->add_option("--batch", c->batch, "Number of prompts that run side by side")
+  command->add_option("--batch", c->options.batch, "Number of prompts that run side by side")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   BeginGroup(command, "Writing");
@@ -281,7 +224,9 @@ void AddPromptOptions(CLI::App* command, GenerateCommand* c) {
       ->add_option("-n,--tokens", c->options.tokens,
                    "Number of tokens to write: bytes, or the tokenizer's")
       ->capture_default_str();
-  command->add_option("--stop", c->stops, "String before which a text ends; may be given again")
+  command
+      ->add_option("--stop", c->options.stops,
+                   "String before which a text ends; may be given again")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
 }
@@ -331,7 +276,7 @@ void RegisterGenerate(CLI::App* command, const Globals& globals, Action& action)
       ->capture_default_str();
   command->add_flag("--no-cache", c->no_cache, "Run the whole text for every token");
   command
-      ->add_option("--num-hashes", c->num_hashes,
+      ->add_option("--num-hashes", c->loading.reformer.num_hashes,
                    "Hash rounds of LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", c->no_lm_bias,

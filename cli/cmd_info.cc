@@ -1,14 +1,9 @@
 // longspan info: what a path holds, a model's directory or not, and the next command.
 
-#include <nlohmann/json.hpp>
-
-#include "base/errors.h"
 #include "cli/commands.h"
 #include "cli/model_info.h"
 #include "cli/visual/output.h"
-#include "families/families.h"
-#include "families/what_is.h"
-#include "io/json.h"
+#include "longspan/folders.h"
 
 namespace longspan::cli {
 namespace {
@@ -18,34 +13,9 @@ struct InfoOptions {
   bool json = false, tensors = false;
 };
 
-// The family's lines, the labels, and what the parameters take.
-std::string ModelText(const ModelDescription& shown, const nlohmann::ordered_json& j) {
-  std::string text;
-  for (const auto& [name, value] : shown.lines) text += InfoLine(name, value);
-  if (j.contains("labels")) text += InfoLine("labels", LabelsText(j["labels"]));
-  text +=
-      InfoLine("parameters", fmt::format("{} ({:.1f} MB of weights)", j["parameters"].get<idx_t>(),
-                                         j["weight_bytes"].get<double>() * 1e-6));
-  return text + TensorLines(j);
-}
-
 int RunInfo(const InfoOptions& o) {
-  nlohmann::ordered_json j;
-  std::string text;
-  if (LookAt(o.model).kind != PathKind::kModel) {
-    j = OtherJson(o.model, o.tensors);
-    text = OtherText(j);
-  } else {
-    const ModelFolder folder = OpenModelFolder(o.model);
-    CheckTensors(folder);  // with --strict
-    const ModelDescription shown = FamilyOf(folder).complete(folder)->Describe();
-    j = shown.json;
-    auto tensors = io::OpenModel(o.model);  // once: there may be a million
-    AddTensors(*tensors, o.tensors, &j);
-    AddContext(folder, std::move(tensors), &j);
-    text = ModelText(shown, j) + ContextLines(j);
-  }
-  PrintResult(o.json ? io::DumpJson(j) : text);
+  const FolderInfo info = DescribeFolder(o.model, o.tensors);
+  PrintResult(o.json ? info.json : InfoText(info));
   return 0;
 }
 

@@ -3,47 +3,28 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/text_inputs.h"
 #include "cli/visual/chart.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
 #include "cli/waiting.h"
-#include "families/families.h"
-#include "families/reformer/reformer_files.h"
-#include "families/reformer/shared_mechanism.h"
-#include "inspect/lsh_recall.h"
-#include "io/json.h"
-#include "text/open_tokenizer.h"
-#include "train/evaluate.h"
-#include "train/text_data.h"
-#include "train/token_stream.h"
+#include "longspan/inspect.h"
 
 namespace longspan::cli {
 namespace {
 
 using nlohmann::ordered_json;
 
-constexpr idx_t kMostTokens = 4096;  // of a window, unless --tokens says more
-
 struct LshReportCommand {
   std::string model, text, attention, rounds = "1,2,4,8", output;
-  double held_out = 1.0;
-  idx_t tokens = 0, windows = 4;
+  WindowOptions windows;
   LshRecallOptions options;
-  DataOptions data;
   bool json = false;
-};
-
-// What was measured, and on what.
-struct Report {
-  ReformerConfig config;
-  idx_t bytes = 0;  // of the text
-  idx_t windows = 0, tokens = 0, rows = 0;
-  std::vector<LayerRecall> layers;
 };
 
 // "1,2,4" as numbers; what they must be is LshRecall's business.
@@ -62,49 +43,18 @@ std::vector<idx_t> RoundsOf(const std::string& list) {
   }
 }
 
-// The length of a window: what was asked for, or as much as model and text have.
-idx_t WindowOf(const LshReportCommand& c, const ReformerConfig& config, idx_t size) {
-  const idx_t asked = c.tokens > 0 ? c.tokens : std::min(kMostTokens, config.longest());
-  const idx_t tokens = c.tokens > 0 ? asked : std::min(asked, size);
-  Check(tokens <= size, ErrorCode::kUsage, "text: {} tokens are less than one window of {} tokens",
-        size, tokens);
-  Check(tokens > config.lsh_chunk, ErrorCode::kUsage,
-        "text: windows of {} tokens fit one chunk of {}, nothing is hashed", tokens,
-        config.lsh_chunk);
-  return tokens;
-}
-
-Report Measure(const LshReportCommand& c, int threads) {
+LshReport Measure(const LshReportCommand& c, int threads) {
   Context context(threads);
-  LoadOptions load;
-  if (!c.attention.empty()) load.family.Set("attention", c.attention);
+  ReformerOptions reformer;
+  reformer.attention = ParseAttention(c.attention);
   LshRecallOptions options = c.options;
   options.rounds = RoundsOf(c.rounds);
-  Report report;
-  report.config = LoadReformerConfig(OpenModelFolder(c.model));
-  LshRecall recall(report.config, options);  // refuses before the weights are read
-  const auto tokenizer = OpenModelTokenizer(c.model);
-  CheckLanguageModel(report.config, tokenizer->vocabulary(), c.tokens > 0 ? c.tokens : 1);
-  const LastText last(c.text, c.data, tokenizer->kind() == "bytes", c.held_out);
-  TellNotes(last.corpus.notes);
-  report.bytes = static_cast<idx_t>(last.text.size());
-  TokenStream stream;
-  stream.Append(context, *tokenizer, std::span(&last.text, 1), std::nullopt);
-  const auto size = static_cast<idx_t>(stream.ids().size());
-  report.tokens = WindowOf(c, report.config, size);
-  report.windows = std::min(c.windows, size / report.tokens);
-  report.rows = std::min(options.rows, report.tokens - (report.config.is_decoder ? 1 : 0));
-  const Waiting measuring("measuring " + c.model);
-  Reformer model = LoadReformer(OpenModelFolder(c.model), load);
-  report.config = model.config();
-  for (idx_t w = 0; w < report.windows; ++w) {  // spread over the whole text
-    const idx_t gaps = std::max<idx_t>(1, report.windows - 1);
-    const idx_t begin = w * (size - report.tokens) / gaps;
-    const auto window = stream.ids().subspan(static_cast<std::size_t>(begin),
-                                             static_cast<std::size_t>(report.tokens));
-    recall.Add(context, model, window);
-  }
-  report.layers = recall.Result();
+  WindowOptions windows = c.windows;
+  windows.text = c.text;
+  Waiting measuring("measuring " + c.model);
+  const LshReport report = ReportLsh(context, c.model, windows, options, reformer);
+  measuring.End();
+  TellNotes(report.notes);
   return report;
 }
 
@@ -134,23 +84,20 @@ ordered_json RecallJson(const MassRecall& recall) {
   return j;
 }
 
-ordered_json ReportJson(const LshReportCommand& c, const Report& report) {
-  const ReformerConfig& config = report.config;
-  ReformerConfig hashing = config;
-  hashing.attention = AttentionChoice::kConfigured;
-  ordered_json j = {{"text_bytes", report.bytes},
+ordered_json ReportJson(const LshReportCommand& c, const LshReport& report) {
+  ordered_json j = {{"text_bytes", report.text_bytes},
                     {"windows", report.windows},
                     {"tokens", report.tokens},
                     {"rows_a_window", report.rows},
                     {"seed", c.options.seed},
-                    {"heads", config.heads},
-                    {"causal", config.is_decoder},
-                    {"attention", AttentionName(config.attention)},
-                    {"model_rounds", config.num_hashes},
-                    {"chunk", config.lsh_chunk},
-                    {"before", config.lsh_before},
-                    {"after", config.lsh_after},
-                    {"buckets", SharedSpec(hashing, report.tokens).buckets},
+                    {"heads", report.heads},
+                    {"causal", report.causal},
+                    {"attention", report.attention},
+                    {"model_rounds", report.model_rounds},
+                    {"chunk", report.chunk},
+                    {"before", report.before},
+                    {"after", report.after},
+                    {"buckets", report.buckets},
                     {"layers", ordered_json::array()}};
   for (const LayerRecall& layer : report.layers) {
     ordered_json entry = {{"layer", layer.layer}};
@@ -178,7 +125,7 @@ std::string Cell(const Spread& s) {
 std::string Mean(const Spread& s) { return fmt::format("{:>8.1f}{:7}", 100.0 * s.mean, ""); }
 std::string NumberCell(double number) { return fmt::format("{:>6.0f}{:9}", number, ""); }
 
-std::string TopTable(const Report& report) {
+std::string TopTable(const LshReport& report) {
   std::vector<std::string> cells;
   for (const idx_t keys : kTopKeys) cells.push_back(Heading(fmt::format("top {}", keys)));
   std::string text = Line("heaviest keys", cells);
@@ -190,7 +137,7 @@ std::string TopTable(const Report& report) {
   return text;
 }
 
-std::string RoundTable(const Report& report) {
+std::string RoundTable(const LshReport& report) {
   std::vector<std::string> cells;
   for (const RoundRecall& r : report.layers.front().all.rounds) {
     cells.push_back(Heading(Counted(r.rounds, "round")));
@@ -212,7 +159,7 @@ std::string RoundTable(const Report& report) {
 }
 
 // What the least hashing finds, as a sentence for each layer.
-std::string Conclusions(const Report& report) {
+std::string Conclusions(const LshReport& report) {
   std::string text;
   for (const LayerRecall& layer : report.layers) {
     const RoundRecall& least = layer.all.rounds.front();
@@ -225,13 +172,12 @@ std::string Conclusions(const Report& report) {
   return text;
 }
 
-std::string ReportText(const Report& report) {
-  const ReformerConfig& config = report.config;
+std::string ReportText(const LshReport& report) {
   std::string text = fmt::format(
       "Share of a row's softmax over all keys, in per cent: mean over rows and heads, in brackets\n"
       "what nine rows in ten exceed. {} of {} tokens, {} rows of each, {} heads, {}.\n\n",
-      Counted(report.windows, "window"), report.tokens, report.rows, config.heads,
-      config.is_decoder ? "causal\n(row 0 sees only itself and is left out)" : "both directions");
+      Counted(report.windows, "window"), report.tokens, report.rows, report.heads,
+      report.causal ? "causal\n(row 0 sees only itself and is left out)" : "both directions");
   text += TopTable(report) + "\n" + RoundTable(report);
   return text +
          "\nBelow each layer: what as many keys hold as hashing sees, if they are the best "
@@ -244,7 +190,7 @@ std::string ReportText(const Report& report) {
 // ---- chart --------------------------------------------------------------------------------------
 
 // The mean over layers of one quantity, against the rounds.
-Series Yardstick(const Report& report, const std::string& name, idx_t color,
+Series Yardstick(const LshReport& report, const std::string& name, idx_t color,
                  Spread RoundRecall::*quantity) {
   Series series;
   series.name = name;
@@ -260,7 +206,7 @@ Series Yardstick(const Report& report, const std::string& name, idx_t color,
   return series;
 }
 
-Chart MakeChart(const Report& report) {
+Chart MakeChart(const LshReport& report) {
   Chart chart;
   chart.title = "Softmax mass that hashing sees";
   chart.note = fmt::format(
@@ -293,11 +239,11 @@ int RunLshReport(const LshReportCommand& c, int threads) {
     FormatOf(c.output);
     CheckIsNoInputOf({c.text}, c.output);
   }
-  const Report report = Measure(c, threads);
+  const LshReport report = Measure(c, threads);
   if (!c.output.empty()) {
     WritePicture(c.output, DrawChart(MakeChart(report), FormatOf(c.output)));
   }
-  PrintResult(c.json ? io::DumpJson(ReportJson(c, report), 1) : ReportText(report));
+  PrintResult(c.json ? DumpJson(ReportJson(c, report), 1) : ReportText(report));
   return 0;
 }
 
@@ -308,16 +254,16 @@ void RegisterLshReport(CLI::App* command, const Globals& globals, Action& action
   BeginGroup(command, heading::kModel);
   command->add_option("-m,--model", c->model, "Folder of a Reformer language model")->required();
   command->add_option("FILE", c->text, "Text, table, JSON or folder of them")->required();
-  AddReadOptions(command, &c->data);
+  AddReadOptions(command, &c->windows.data);
   BeginGroup(command, "Measurement");
-  command->add_option("--held-out", c->held_out, "Share of the text's end that is measured")
+  command->add_option("--held-out", c->windows.held_out, "Share of the text's end that is measured")
       ->capture_default_str();
   command
-      ->add_option("--tokens", c->tokens,
+      ->add_option("--tokens", c->windows.tokens,
                    "Length of a window in tokens (default: what model and text have, at most 4096)")
       ->check(CLI::Range(1, 1 << 30).description(""));
   command
-      ->add_option("--windows", c->windows,
+      ->add_option("--windows", c->windows.windows,
                    "Number of windows, spread over the text, or as many as fit")
       ->check(CLI::Range(1, 1 << 20).description(""))
       ->capture_default_str();

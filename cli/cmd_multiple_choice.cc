@@ -4,14 +4,13 @@
 
 #include <algorithm>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/task_run.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
-#include "io/escape.h"
-#include "io/json.h"
-#include "tasks/choices.h"
+#include "longspan/files.h"
+#include "longspan/tasks.h"
 
 namespace longspan::cli {
 namespace {
@@ -30,23 +29,14 @@ std::string Joined(const std::string& text, const std::string& question) {
   return text + (text.back() == '\n' || text.back() == ' ' ? "" : " ") + question;
 }
 
-// A list; a table has it as JSON.
-std::vector<std::string> ChoicesOf(const InputText& input, const std::string& name) {
-  nlohmann::json fields = input.fields;
-  if (fields["choices"].is_string()) {
-    fields["choices"] = io::ParseJson(fields["choices"].get<std::string>(), name + ": choices");
-  }
-  return io::GetStringList(fields, "choices", io::kRequired, name);
-}
-
 Question QuestionOf(const ChoiceCommand& c, const InputText& input) {
   Question question{Joined(input.text, c.question), c.choices};
   const std::string name = io::Escape(input.name);
-  if (input.has_fields()) {
+  if (input.has_fields) {
     question.text = Joined(input.OptionalText(c.task.inputs.data.text_field).value_or(""),
                            input.OptionalText("question").value_or(c.question));
     if (input.fields.contains("choices")) {
-      question.choices = ChoicesOf(input, name);
+      question.choices = input.TextList("choices");
     }
   }
   Check(question.choices.size() >= 2, ErrorCode::kFormat,
@@ -87,7 +77,7 @@ int RunMultipleChoice(const ChoiceCommand& c, int threads) {
     const Question question = QuestionOf(c, input);
     return ChoicePairs({&question, 1});
   };
-  for (TaskChunk chunk; run.NextChunk(inputs, texts_of, text::Overflow::kError, chunk);) {
+  for (TaskChunk chunk; run.NextChunk(inputs, texts_of, kChoiceRows, chunk);) {
     std::vector<Question> questions;
     for (const InputText& input : chunk.inputs) questions.push_back(QuestionOf(c, input));
     const auto scores = ScoreChoices(run.context(), run.model(), questions, chunk.rows);

@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/task_run.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
-#include "io/escape.h"
-#include "tasks/answers.h"
+#include "longspan/files.h"
+#include "longspan/tasks.h"
 
 namespace longspan::cli {
 namespace {
@@ -19,9 +19,6 @@ struct QaCommand {
   AnswerOptions answers;
 };
 
-// Of neighbouring windows, where nothing else is asked for and they are long enough.
-constexpr idx_t kStride = 128;
-
 TextInputs QuestionInputs(const QaCommand& c) {
   return {c.task.inputs, {{c.task.inputs.data.text_field, true}, {"question"}}, true};
 }
@@ -30,7 +27,7 @@ TextInputs QuestionInputs(const QaCommand& c) {
 TaskText PairOf(const QaCommand& c, const InputText& input) {
   const std::string name = io::Escape(input.name);
   TaskText pair{c.question, input.text};
-  if (input.has_fields()) {
+  if (input.has_fields) {
     if (const auto own = input.OptionalText("question")) pair.text = *own;
     pair.pair = input.Text(c.task.inputs.data.text_field);
   }
@@ -66,16 +63,18 @@ int RunQa(const QaCommand& c, int threads) {
   CheckGivenText("--question", c.question);
   TextInputs inputs = QuestionInputs(c);
   TaskRun run(c.task, "qa", HeadKind::kQuestion, threads);
-  run.model().DefaultStride(kStride);
   const auto pair_of = [&](const InputText& input) { return PairOf(c, input); };
-  return AnswerTexts(run, inputs, pair_of, [&](const TaskChunk& chunk, const AddAnswer& add) {
-    const auto found = FindAnswers(run.context(), run.model(), chunk.rows, c.answers);
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      const TaskText& text = chunk.texts[i];
-      add({{{"question", text.text}, {"answers", Json(*text.pair, found[i])}},
-           Show(chunk.names[i], *text.pair, found[i])});
-    }
-  });
+  return AnswerTexts(
+      run, inputs, pair_of,
+      [&](const TaskChunk& chunk, const AddAnswer& add) {
+        const auto found = FindAnswers(run.context(), run.model(), chunk.rows, c.answers);
+        for (std::size_t i = 0; i < found.size(); ++i) {
+          const TaskText& text = chunk.texts[i];
+          add({{{"question", text.text}, {"answers", Json(*text.pair, found[i])}},
+               Show(chunk.names[i], *text.pair, found[i])});
+        }
+      },
+      kAnswerRows);
 }
 
 }  // namespace

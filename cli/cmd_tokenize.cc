@@ -8,19 +8,18 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/json_list.h"
 #include "cli/option_checks.h"
 #include "cli/tokenize_train.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
-#include "data/inputs.h"
-#include "families/families.h"
-#include "io/escape.h"
-#include "io/json.h"
-#include "text/open_tokenizer.h"
+#include "longspan/data.h"
+#include "longspan/files.h"
+#include "longspan/model.h"
 
 namespace longspan::cli {
 namespace {
@@ -39,32 +38,30 @@ struct TokenizeCommand {
 };
 
 // The texts to work on: arguments ("-" is stdin), and files.
-data::Texts TextsOf(const TokenizeCommand& c, bool any_bytes) {
+TextSource TextsOf(const TokenizeCommand& c, bool any_bytes) {
   std::vector<std::string> paths = c.files, given;
   for (const std::string& text : c.texts) (text == "-" ? paths : given).push_back(text);
   Check(!paths.empty() || !given.empty(), ErrorCode::kUsage,
         "tokenize: give a text, or -f FILE (- for stdin)");
-  data::RowRules rules;
+  TextRules rules;
   rules.options = c.data;
   rules.fields = {{c.data.text_field, true}};
   rules.lines = c.lines;
   rules.any_bytes = any_bytes;
-  return {paths, given, rules};
+  return TextSource(paths, given, rules);
 }
 
 // Calls use(name, text) for each; names what cannot be used, which it returns.
 Refusals ForEachText(const TokenizeCommand& c, bool any_bytes,
                      const std::function<void(const std::string&, const std::string&)>& use) {
-  data::Texts texts = TextsOf(c, any_bytes);
   Refusals refusals(c.data.skip_bad, TellNote);
   const bool only = c.files.empty() && c.texts.size() == 1;
-  const auto take = [&](data::Row& row) {
+  const auto take = [&](TextRow& row) {
     if (only) row.name = "text";
     if (c.decode) row.given = false;  // ids are data, wherever they stand
-    use(row.name, row.has_fields() ? row.Text(c.data.text_field) : row.text);
+    use(row.name, row.has_fields ? row.Text(c.data.text_field) : row.text);
   };
-  texts.ForEach(
-      take, [&](const data::Row& row, const Error& why) { refusals.Add(row, why); }, TellNote);
+  ForEachRow(TextsOf(c, any_bytes), take, &refusals);
   return refusals;
 }
 
@@ -94,7 +91,7 @@ class ListPrinter {
       : head_(std::move(head)), list_(std::move(list)) {}
   void Add(const nlohmann::ordered_json& item) {
     Begin();
-    PrintResult(std::string(count_++ > 0 ? ",\n  " : "\n  ") + io::JsonText(item));
+    PrintResult(std::string(count_++ > 0 ? ",\n  " : "\n  ") + JsonText(item));
   }
   void Finish(const nlohmann::ordered_json& members) {
     Begin();

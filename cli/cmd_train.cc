@@ -28,7 +28,7 @@ int RunTask(const TrainCommand& c, const TrainRun& run, const std::string& next)
 // ---- lm -----------------------------------------------------------------------------------------
 
 struct LmCommand : TrainCommand {
-  LmCommand() : TrainCommand(TrainOptions()) {}
+  LmCommand() : TrainCommand(TrainOptions()) { documents = "joined"; }
   LanguageModelOptions task;
   std::string tokenizer;
 };
@@ -42,16 +42,16 @@ void AddLm(CLI::App* train, const Globals& globals, Action& action) {
   command->add_option("--tokenizer", c->tokenizer,
                       "Folder of a tokenizer, or bytes (default: the model's)");
   command
-      ->add_option("--documents", c->task.documents,
+      ->add_option("--documents", c->documents,
                    "Where a document ends: file, blank-line or line; joined makes one of all files")
       ->capture_default_str();
   command->add_flag("--packed", c->task.packed,
                     "Fill rows with whole documents that do not see each other");
   AddOptimiserOptions(command, c.get());
   BeginGroup(command, heading::kComputing);
-  command->add_option("--attention", c->options.attention,
+  command->add_option("--attention", c->attention,
                       "Attention of all layers: full, local or lsh (default: the config's)");
-  command->add_flag("--strict", c->options.strict,
+  command->add_flag("--strict", c->options.compute.reformer.strict,
                     "Refuse rows that transformers refuses to train on");
   AddPolicyOptions(command, "nothing is kept", c.get());
   AddGradientStreamsOption(command, &c->gradient_streams);
@@ -66,6 +66,7 @@ void AddLm(CLI::App* train, const Globals& globals, Action& action) {
       Context context(globals.threads);
       const TrainOptions options = c->Options(context);
       c->task.tokenizer = c->tokenizer;
+      c->task.documents = ParseDocuments(c->documents, true);
       return RunTask(
           *c,
           [&](const TrainHooks& hooks) {
@@ -79,7 +80,7 @@ void AddLm(CLI::App* train, const Globals& globals, Action& action) {
 // ---- mlm ----------------------------------------------------------------------------------------
 
 struct MlmCommand : TrainCommand {
-  MlmCommand() : TrainCommand(FineTuneOptions()) {}
+  MlmCommand() : TrainCommand(FineTuneOptions()) { documents = "file"; }
   MaskedLmOptions task;
 };
 
@@ -89,8 +90,7 @@ void AddMlm(CLI::App* train, const Globals& globals, Action& action) {
   AddDataOptions(command, "Files or folders to learn from: texts, tables, JSON", c.get());
   BeginGroup(command, heading::kTexts);
   command
-      ->add_option("--documents", c->task.documents,
-                   "Where a document ends: file, blank-line or line")
+      ->add_option("--documents", c->documents, "Where a document ends: file, blank-line or line")
       ->capture_default_str();
   command->add_flag(
       "--packed", c->task.packed,
@@ -98,7 +98,7 @@ void AddMlm(CLI::App* train, const Globals& globals, Action& action) {
   command
       ->add_option("--mask-share", c->task.mask_share, "Share of the tokens that are to be guessed")
       ->capture_default_str();
-  AddLongformerOptions(command, "none", &c->task.global, &c->task.recompute, c.get());
+  AddLongformerOptions(command, "none", c.get());
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
   command->footer(kNotes +
@@ -110,6 +110,8 @@ void AddMlm(CLI::App* train, const Globals& globals, Action& action) {
     action = [c, &globals] {
       Context context(globals.threads);
       const TrainOptions options = c->Options(context);
+      c->task.documents = ParseDocuments(c->documents);
+      c->task.global = GlobalRule::Parse(c->global);
       return RunTask(
           *c,
           [&](const TrainHooks& hooks) { return TrainMaskedLm(context, options, c->task, hooks); },
@@ -132,17 +134,17 @@ void AddClassify(CLI::App* train, const Globals& globals, Action& action) {
   AddDataOptions(command, "Tables or JSON with texts and labels (.csv, .tsv, .jsonl, .json)",
                  c.get());
   BeginGroup(command, heading::kTexts);
-  AddLabelOptions(command, &c->options.data, false);
-  AddColumnOptions(command, &c->task);
+  AddLabelOptions(command, &c->options.data.read, false);
+  AddOverflowOption(command, &c->overflow);
   command
-      ->add_option("--problem", c->task.problem,
+      ->add_option("--problem", c->problem,
                    "Kind of labels: single, multi (sets), regression; auto takes multi where "
                    "labels are lists")
       ->capture_default_str();
   BeginGroup(command, heading::kLearning);
   auto* epochs = command->add_option("--epochs", c->task.epochs, "Passes over the texts")
                      ->capture_default_str();
-  AddLongformerOptions(command, "the first token", &c->task.global, &c->task.recompute, c.get());
+  AddLongformerOptions(command, "the first token", c.get());
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
   auto* steps = command->get_option("--steps");
@@ -155,6 +157,9 @@ void AddClassify(CLI::App* train, const Globals& globals, Action& action) {
     action = [c, by_steps, &globals] {
       Context context(globals.threads);
       if (by_steps) c->task.epochs = 0.0;
+      c->task.problem = ParseProblem(c->problem);
+      c->task.overflow = OverflowOf(c->overflow);
+      c->task.global = GlobalRule::Parse(c->global);
       const TrainOptions options = c->Options(context);
       return RunTask(
           *c,

@@ -1,14 +1,15 @@
 // longspan verify: does a checkpoint mean here what it meant where a case was recorded?
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
-#include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
-#include "families/families.h"
-#include "io/json.h"
 #include "longspan/context.h"
+#include "longspan/folders.h"
 
 namespace longspan::cli {
 namespace {
@@ -26,11 +27,11 @@ std::string HoleText(const TensorParity& t) {
 
 int RunVerify(const VerifyCommand& o, int threads) {
   Context context(threads);
-  FamilyOptions options;
-  if (o.num_hashes > 0) options.Set("num-hashes", o.num_hashes);
-  if (o.no_lm_bias) options.Set("lm-bias", false);
+  ReformerOptions options;
+  options.num_hashes = o.num_hashes;
+  options.lm_bias = !o.no_lm_bias;
   Waiting comparing("comparing " + o.model);
-  const ParityReport report = VerifyCase(context, o.model, o.case_file, options);
+  const ParityReport report = VerifyModel(context, o.model, o.case_file, options);
   comparing.End();
   if (o.json) {
     nlohmann::ordered_json j;
@@ -46,7 +47,7 @@ int RunVerify(const VerifyCommand& o, int threads) {
       row["ok"] = t.ok;
       j["tensors"].push_back(row);
     }
-    PrintResult(io::DumpJson(j));
+    PrintResult(DumpJson(j));
   } else {
     std::string text = fmt::format("{:<72} {:>10} {:>10}\n", "tensor", "max|diff|", "rel L2");
     idx_t bad = 0, holed = 0;

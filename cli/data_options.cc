@@ -7,7 +7,7 @@
 #include "cli/counted.h"
 #include "cli/memory_size.h"
 #include "cli/visual/command.h"
-#include "data/utf8.h"
+#include "longspan/data.h"
 
 namespace longspan::cli {
 
@@ -17,8 +17,8 @@ void AddReadOptions(CLI::App* command, DataOptions* data, bool listed) {
     if (!listed) option->group("");
     return option;
   };
-  list(command->add_option(
-      "--format", data->format,
+  list(command->add_option_function<std::string>(
+      "--format", [data](const std::string& name) { data->format = ParseDataFormat(name); },
       "Format of files and stdin: text, csv, tsv, jsonl or json (default: by the name)"));
   list(command->add_option("--encoding", data->encoding,
                            "Encoding of the texts: utf-8, latin-1, cp1252, utf-16, ...; bytes "
@@ -56,7 +56,7 @@ void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed) {
       "Column or field that holds the labels (default: label); in tables a|b is a set of two");
 }
 
-void Refusals::Add(const data::Row& row, const Error& why) {
+void Refusals::Add(const TextRow& row, const Error& why) {
   if (row.given) throw Error(ErrorCode::kUsage, why.what());
   if (++count_ > kMostNamed) return;
   list_.push_back({{"input", row.name}, {"error", why.what()}});
@@ -77,9 +77,20 @@ int Refusals::Finish() const {
   return count_ == 0 || allowed_ ? 0 : static_cast<int>(ErrorCode::kFormat);
 }
 
+void ForEachRow(TextSource texts, const std::function<void(TextRow& row)>& use,
+                Refusals* refusals) {
+  for (;;) {
+    std::optional<TextRow> row = texts.Next();
+    TellNotes(texts.TakeNotes());
+    if (!row) return;
+    UseRow(*row, use,
+           [&](const TextRow& refused, const Error& why) { refusals->Add(refused, why); });
+  }
+}
+
 void CheckGivenText(const char* option, const std::string& text) {
   try {
-    data::CheckUtf8(text, option, 1);
+    CheckUtf8(text, option);
   } catch (const Error& error) {
     throw Error(ErrorCode::kUsage, error.what());
   }

@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "data/rows.h"
 #include "longspan/data.h"
 #include "longspan/error.h"
 #include "longspan/types.h"
@@ -35,7 +34,7 @@ class Refusals {
       : allowed_(allowed), tell_(std::move(tell)) {}
   // What is lost with more than a row is named in any case. What stands on the command line is the
   // caller's to put right: kUsage.
-  void Add(const data::Row& row, const Error& why);
+  void Add(const TextRow& row, const Error& why);
   // Tells how many there were where they were not named. The exit code.
   int Finish() const;
 
@@ -51,6 +50,10 @@ class Refusals {
   idx_t count_ = 0;
   nlohmann::ordered_json list_ = nlohmann::ordered_json::array();
 };
+
+// Gives each row of `texts` to `use`, or to `refusals` when the reader or `use` itself says that it
+// cannot be used (kFormat). Notes go to stderr, before the rows that follow them.
+void ForEachRow(TextSource texts, const std::function<void(TextRow& row)>& use, Refusals* refusals);
 
 // kUsage for a text of the command line that is not UTF-8; `option` names it.
 void CheckGivenText(const char* option, const std::string& text);

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include "base/errors.h"
-#include "io/paths.h"
+#include "cli/check.h"
 
 namespace longspan::cli {
 
@@ -20,35 +19,49 @@ fs::path FindNovel() {
   Fail(ErrorCode::kIo, "demo: data/persuasion.txt is not beside the program; give --text FILE");
 }
 
-ReformerConfig DemoConfig() {
-  ReformerConfig config = ReformerPreset("tiny");
-  config.layers = {LayerKind::kLocal, LayerKind::kLocal, LayerKind::kLsh, LayerKind::kLocal};
-  config.heads = 4;
-  config.head_size = 32;
-  config.local_chunk = 8;
-  config.lsh_chunk = 16;
-  config.max_positions = 4096;
-  config.axial_shape = {512, 8};
-  config.axial_dims = {16, 112};
-  config.initializer_range = 0.06;
-  config.axial_norm_std = 0.1;
-  return config;
+std::string DemoConfig() {
+  // What is not here has the default of `transformers`.
+  return R"({
+    "model_type": "reformer",
+    "architectures": ["ReformerModelWithLMHead"],
+    "is_decoder": true,
+    "vocab_size": 258,
+    "hidden_size": 128,
+    "feed_forward_size": 512,
+    "attn_layers": ["local", "local", "lsh", "local"],
+    "num_attention_heads": 4,
+    "attention_head_size": 32,
+    "local_attn_chunk_length": 8,
+    "lsh_attn_chunk_length": 16,
+    "num_buckets": null,
+    "max_position_embeddings": 4096,
+    "axial_pos_shape": [512, 8],
+    "axial_pos_embds_dim": [16, 112],
+    "axial_norm_std": 0.1,
+    "initializer_range": 0.06,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+    "bos_token_id": null,
+    "hidden_dropout_prob": 0.0,
+    "local_attention_probs_dropout_prob": 0.0,
+    "lsh_attention_probs_dropout_prob": 0.0
+  })";
 }
 
 TrainOptions DemoRecipe() {
   TrainOptions o;
-  o.learning_rate = 5e-3;
-  o.final_rate = 0.05;
-  o.warmup = 20;
-  o.overwrite = true;
+  o.optimizer.learning_rate = 5e-3;
+  o.schedule.final_rate = 0.05;
+  o.schedule.warmup = 20;
+  o.checkpoints.overwrite = true;
   return o;
 }
 
 double SecondsPerStep(Context& context, TrainOptions options) {
   options.output = options.output.parent_path() / "timing";
   options.steps = 24;
-  options.warmup = 2;
-  options.eval_every = options.save_every = 0;
+  options.schedule.warmup = 2;
+  options.checkpoints.eval_every = options.checkpoints.save_every = 0;
   double first = 0.0, last = 0.0;  // seconds behind the first step and the newest
   idx_t steps = 0;                 // between them
   TrainHooks hooks;
@@ -59,7 +72,7 @@ double SecondsPerStep(Context& context, TrainOptions options) {
   };
   hooks.should_stop = [&] { return steps >= 3 && last - first > 3.0; };
   TrainLanguageModel(context, options, hooks);
-  io::RemoveAll(options.output);
+  fs::remove_all(options.output);
   return (last - first) / static_cast<double>(steps);
 }
 
@@ -72,8 +85,8 @@ idx_t StepsFor(double minutes, double seconds_per_step) {
 
 void SetLength(idx_t steps, TrainOptions* options) {
   options->steps = steps;
-  options->warmup = std::min(options->warmup, steps / 10 + 1);
-  options->eval_every = std::max<idx_t>(1, steps / 6);
+  options->schedule.warmup = std::min(options->schedule.warmup, steps / 10 + 1);
+  options->checkpoints.eval_every = std::max<idx_t>(1, steps / 6);
 }
 
 }  // namespace longspan::cli

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
-#include "families/reformer/reformer_config.h"
 #include "longspan/train.h"
 
 namespace longspan::cli {
@@ -13,7 +13,8 @@ std::filesystem::path FindNovel();
 
 // A narrow model for many small updates, and windows of few keys, so that a head soon finds the
 // byte before (docs/record/results.md). The columns of the position grid are the places in a chunk.
-ReformerConfig DemoConfig();
+// A config.json.
+std::string DemoConfig();
 
 // Learning rate, its warm-up and end, for that model: all but text, model, output and length.
 TrainOptions DemoRecipe();

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/visual/clipped.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/text.h"
-#include "io/json.h"
-#include "train/class_metrics.h"
+#include "longspan/evaluate.h"
 
 namespace longspan::cli {
 namespace {
@@ -41,7 +41,7 @@ std::string PadLeft(const std::string& text, idx_t columns) {
 // Of sets each label has a matrix of its own, which stands in its line: how many texts have the
 // label and get it, have it and do not get it, get it and do not have it.
 std::string ClassTable(const ClassifierEval& e, const Predictions& all) {
-  const bool sets = e.problem == "multi";
+  const bool sets = e.problem == ProblemType::kMultiLabel;
   ClassNames names(all.labels, 40);
   names.width = std::max<idx_t>(names.width, 5);
   std::string text = PadColumns(sets ? "label" : "class", names.width) +
@@ -111,7 +111,7 @@ std::string WorstPairs(const ClassifierEval& e, const Predictions& all,
 }
 
 std::string ConfusionText(const ClassifierEval& e, const Predictions& all) {
-  if (e.problem != "single") return "";
+  if (e.problem != ProblemType::kSingleLabel) return "";
   std::vector<Confusion> pairs = CountConfusions(all.rows);
   return static_cast<idx_t>(all.labels.size()) <= kMostMatrixClasses
              ? Matrix(all, pairs)
@@ -121,7 +121,7 @@ std::string ConfusionText(const ClassifierEval& e, const Predictions& all) {
 // "confusion": rows of the matrix, true classes by predicted ones, where they are not too many;
 // "confused": pairs of different classes, the most frequent first.
 void AddConfusion(const ClassifierEval& e, const Predictions& all, ordered_json& j) {
-  if (e.problem != "single") return;
+  if (e.problem != ProblemType::kSingleLabel) return;
   const std::vector<Confusion> pairs = CountConfusions(all.rows);
   const std::size_t count = all.labels.size();
   if (count <= kMostJsonClasses) {
@@ -141,12 +141,12 @@ void AddConfusion(const ClassifierEval& e, const Predictions& all, ordered_json&
 
 ordered_json ClassifierJson(const ClassifierEval& e, const Predictions& all) {
   ordered_json j;
-  j["problem"] = e.problem;
+  j["problem"] = ProblemName(e.problem);
   j["rows"] = e.rows;
   j["tokens"] = e.tokens;
   j["cut"] = e.cut;
   j["loss"] = e.loss;
-  if (e.problem == "regression") {
+  if (e.problem == ProblemType::kRegression) {
     j["mse"] = e.mse;
     j["pearson"] = e.pearson;
     return j;
@@ -177,7 +177,7 @@ std::string MaskedLmReport(const MaskedLmEval& e, bool json) {
                             {"accuracy", e.accuracy},
                             {"masked", e.counted},
                             {"tokens", e.tokens}};
-    return io::DumpJson(j);
+    return DumpJson(j);
   }
   return fmt::format(
       "loss {:.4f} nats a masked token, perplexity {:.2f}, {:.1f} % guessed ({} masked tokens, "
@@ -187,16 +187,16 @@ std::string MaskedLmReport(const MaskedLmEval& e, bool json) {
 }
 
 std::string ClassifierReport(const ClassifierEval& e, const Predictions& all, bool json) {
-  if (json) return io::DumpJson(ClassifierJson(e, all));
+  if (json) return DumpJson(ClassifierJson(e, all));
   const std::string texts =
       fmt::format("{} texts of at most {} tokens{}\n", e.rows, e.tokens,
                   e.cut > 0 ? fmt::format(", {} of them cut", e.cut) : std::string());
-  if (e.problem == "regression") {
+  if (e.problem == ProblemType::kRegression) {
     return texts + fmt::format("mean squared error {:.4f}, correlation {:.4f}\n", e.mse, e.pearson);
   }
   const idx_t right = std::count(e.right.begin(), e.right.end(), true);
   const ShareInterval exact = WilsonInterval(right, e.rows);
-  const bool sets = e.problem == "multi";
+  const bool sets = e.problem == ProblemType::kMultiLabel;
   return texts + ClassTable(e, all) +
          fmt::format(
              "{} {:.4f} (95 % between {:.4f} and {:.4f}), macro F1 {:.4f}, loss {:.4f}\n",

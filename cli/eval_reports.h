@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "train/predictions.h"
+#include "longspan/evaluate.h"
 
 namespace longspan::cli {
 

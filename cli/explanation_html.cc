@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/visual/clipped.h"
 #include "cli/visual/text.h"
-#include "io/ascii.h"
 
 namespace longspan::cli {
 namespace {
@@ -128,7 +127,7 @@ std::string Table(const TaskText& text, const ExplainedText& explained, idx_t la
 }
 
 const std::string& Checked(const std::string& file) {
-  const std::string ending = io::LowerAscii(std::filesystem::path(file).extension().string());
+  const std::string ending = LowerAscii(std::filesystem::path(file).extension().string());
   Check(ending == ".html" || ending == ".htm", ErrorCode::kUsage,
         "html: '{}' does not end in .html; give the page a name that does", Printable(file));
   return file;

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "io/atomic_file.h"
-#include "tasks/explain.h"
+#include "longspan/files.h"
+#include "longspan/tasks.h"
 
 namespace longspan::cli {
 

@@ -13,9 +13,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/sanitized.h"
-#include "io/escape.h"
-#include "io/temporaries.h"
 #include "longspan/error.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 namespace {
@@ -40,6 +39,8 @@ const char* KindName(ErrorCode code) {
       return "locked";
     case ErrorCode::kPeer:
       return "peer";
+    case ErrorCode::kCancelled:
+      return "cancelled";
   }
   return "unknown";
 }

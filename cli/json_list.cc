@@ -1,24 +1,24 @@
 #include "cli/json_list.h"
 
-#include "io/json.h"
+#include "cli/visual/json_text.h"
 
 namespace longspan::cli {
 
 std::string JsonListHead(const nlohmann::ordered_json& head, std::string_view list, int indent) {
-  std::string text = head.empty() ? "{" : io::JsonText(head, indent);
+  std::string text = head.empty() ? "{" : JsonText(head, indent);
   if (!head.empty()) {
     text.resize(text.size() - 2);  // "\n}"
     text += ',';
   }
   const std::string margin(static_cast<std::size_t>(indent), ' ');
-  return text + "\n" + margin + io::JsonText(nlohmann::ordered_json(list)) + ": [";
+  return text + "\n" + margin + JsonText(nlohmann::ordered_json(list)) + ": [";
 }
 
 std::string JsonListEnd(bool any, const nlohmann::ordered_json& members, int indent) {
   const std::string margin(static_cast<std::size_t>(indent), ' ');
   std::string text = any ? "\n" + margin + "]" : "]";
   for (const auto& [name, value] : members.items()) {
-    text += ",\n" + margin + io::JsonText(nlohmann::ordered_json(name)) + ": ";
+    text += ",\n" + margin + JsonText(nlohmann::ordered_json(name)) + ": ";
     text += IndentedJson(value, margin.size()).substr(margin.size());
   }
   return text + "\n}\n";
@@ -27,7 +27,7 @@ std::string JsonListEnd(bool any, const nlohmann::ordered_json& members, int ind
 std::string IndentedJson(const nlohmann::ordered_json& value, std::size_t columns) {
   const std::string margin(columns, ' ');
   std::string text = margin;
-  for (const char c : io::JsonText(value, 2)) text += c == '\n' ? "\n" + margin : std::string(1, c);
+  for (const char c : JsonText(value, 2)) text += c == '\n' ? "\n" + margin : std::string(1, c);
   return text;
 }
 

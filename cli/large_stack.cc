@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "base/errors.h"
+#include "cli/check.h"
 
 namespace longspan::cli {
 namespace {

@@ -11,9 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "base/errors.h"
-#include "base/isa.h"
-#include "base/memory_limit.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/failure.h"
 #include "cli/help.h"
@@ -23,11 +21,10 @@
 #include "cli/signals.h"
 #include "cli/unknown_words.h"
 #include "cli/visual/output.h"
-#include "io/policy.h"
-#include "io/posix.h"
 #include "longspan/context.h"
+#include "longspan/files.h"
+#include "longspan/process.h"
 #include "longspan/version.h"
-#include "parallel/team.h"
 
 namespace longspan::cli {
 namespace {
@@ -42,8 +39,12 @@ std::string VersionText() {
 void HoldStandardStreams() {
   constexpr int kUseless[] = {O_WRONLY, O_RDONLY, O_RDONLY};
   for (int fd = 0; fd < 3; ++fd) {
-    const bool closed = fcntl(fd, F_GETFD) == -1 && errno == EBADF;
-    if (closed && io::Again([&] { return open("/dev/null", kUseless[fd]); }) != fd) return;
+    if (fcntl(fd, F_GETFD) != -1 || errno != EBADF) continue;
+    int opened = -1;
+    do {
+      opened = open("/dev/null", kUseless[fd]);
+    } while (opened == -1 && errno == EINTR);
+    if (opened != fd) return;
   }
 }
 

@@ -3,27 +3,11 @@
 #include <charconv>
 #include <utility>
 
-#include "base/errors.h"
-#include "gemm/gemm.h"
-#include "io/escape.h"
-#include "longspan/tensor.h"
-#include "probe/peaks.h"
+#include "cli/check.h"
+#include "longspan/files.h"
+#include "longspan/plan.h"
 
 namespace longspan::cli {
-namespace {
-
-// Runs a small dense layer both ways: the library behind it writes machine code for the products
-// it meets, some 10 MB on AVX-512, which a step has in memory and a rehearsal does not.
-void TouchDenseLayers(Context& context) {
-  const Tensor x({256, 64}), w({192, 64});
-  Tensor y({256, 192}), dx({256, 64}), dw({192, 64});
-  gemm::Forward(context, x.view<2>(), w.view<2>(), nullptr, y.view<2>());
-  gemm::BackwardData(context, y.view<2>(), w.view<2>(), dx.view<2>());
-  gemm::BackwardWeights(context, y.view<2>(), x.view<2>(), dw.view<2>());
-}
-
-}  // namespace
-
 std::size_t ParseMemory(std::string_view command, std::string_view text) {
   double value = 0.0;
   const char* const last = text.data() + text.size();
@@ -39,11 +23,6 @@ std::size_t ParseMemory(std::string_view command, std::string_view text) {
         "{}: '{}' is not a number of bytes, alone or with K, M, G or T: 512M, 4G", command,
         io::Escape(text));
   return static_cast<std::size_t>(bytes);
-}
-
-std::size_t ProgramBytes(Context& context) {
-  TouchDenseLayers(context);
-  return static_cast<std::size_t>(PeakRssBytes());
 }
 
 std::size_t StepBudget(std::string_view command, Context& context, std::string_view text) {

@@ -11,10 +11,6 @@ namespace longspan::cli {
 // "4G", "512M", "300000": units of 1024. kUsage, naming `command`, for anything else.
 std::size_t ParseMemory(std::string_view command, std::string_view text);
 
-// Bytes that the program has resident before there is a model: code, libraries, stacks, and the
-// machine code that dense products write for themselves.
-std::size_t ProgramBytes(Context& context);
-
 // What `text` leaves a step beside the program; 0 for an empty text. kLimit when nothing is left.
 std::size_t StepBudget(std::string_view command, Context& context, std::string_view text);
 

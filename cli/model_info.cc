@@ -3,87 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <utility>
+#include <nlohmann/json.hpp>
+#include <string_view>
 #include <vector>
 
 #include "cli/visual/text.h"
-#include "families/families.h"
-#include "families/what_is.h"
-#include "io/escape.h"
-#include "model/weight_heads.h"
-#include "model/weight_names.h"
+#include "longspan/files.h"
+#include "longspan/tensor.h"
 
 namespace longspan::cli {
 namespace {
 
-// How each kind of model is asked, behind "longspan COMMAND -m DIR".
-std::string_view Arguments(HeadKind head) {
-  switch (head) {
-    case HeadKind::kCausalLm:
-      return "-p TEXT";
-    case HeadKind::kSequence:
-      return "--text TEXT";
-    case HeadKind::kQuestion:
-      return "FILE --question QUESTION";
-    case HeadKind::kChoice:
-      return "FILE --question QUESTION --choice A --choice B";
-    default:
-      return "FILE";
-  }
-}
+using nlohmann::ordered_json;
 
-constexpr std::pair<PathKind, std::string_view> kKinds[] = {
-    {PathKind::kBert, "bert"},       {PathKind::kForeign, "foreign"},
-    {PathKind::kUnfinished, "run"},  {PathKind::kTokenizer, "tokenizer"},
-    {PathKind::kWeights, "weights"}, {PathKind::kTable, "table"},
-    {PathKind::kText, "text"},       {PathKind::kFile, "file"},
-    {PathKind::kFolder, "folder"},
-};
-
-// The heads and the family that names and shapes of one file speak of.
-void AddWeights(const std::string& file, bool tensors, nlohmann::ordered_json* j) {
-  const auto source = io::OpenModel(file);
-  (*j)["count"] = source->tensors().size();
-  std::vector<std::string_view> types;
-  for (const ModelFamily* family : Families()) types.push_back(family->type);
-  types.insert(types.end(), {"roberta", "bert"});
-  std::size_t first = types.size();  // of them that a name has
-  for (const auto& [name, info] : source->tensors()) {
-    for (std::size_t i = 0; i < first; ++i) {
-      if (name.find(fmt::format("{}.", types[i])) != std::string::npos) first = i;
-    }
-  }
-  if (first < types.size()) (*j)["family"] = types[first];
-  const WeightHeads heads = HeadsIn(*source);
-  (*j)["heads"] = nlohmann::json::array();
-  if (heads.language) (*j)["heads"].push_back("language model");
-  if (heads.question) (*j)["heads"].push_back("questions");
-  if (heads.dense_classes > 0 || heads.classes > 0) {
-    (*j)["heads"].push_back(
-        fmt::format("classifier of {}", std::max(heads.dense_classes, heads.classes)));
-  }
-  AddTensors(*source, tensors, j);
-}
-
-}  // namespace
-
+// "name          value".
 std::string InfoLine(std::string_view name, const std::string& value) {
   return fmt::format("{:<13} {}\n", name, value);
 }
 
-void AddTensors(const io::TensorSource& source, bool list, nlohmann::ordered_json* j) {
-  std::uint64_t bytes = 0;
-  for (const auto& [name, info] : source.tensors()) {
-    bytes += info.bytes();
-    if (list) {
-      (*j)["tensors"].push_back(
-          {{"name", name}, {"dtype", DTypeName(info.dtype)}, {"shape", info.shape}});
-    }
-  }
-  (*j)["weight_bytes"] = bytes;
-}
-
+// How many labels, and the names of the first: "3: lease, loan, other".
 std::string LabelsText(const nlohmann::ordered_json& labels) {
   constexpr std::size_t kMost = 8;
   std::string text = fmt::format("{}", labels.size());
@@ -93,6 +31,7 @@ std::string LabelsText(const nlohmann::ordered_json& labels) {
   return text + (labels.size() > kMost ? ", ..." : "");
 }
 
+// A line for each of the "tensors".
 std::string TensorLines(const nlohmann::ordered_json& j) {
   std::string text;
   if (!j.contains("tensors")) return text;
@@ -104,28 +43,15 @@ std::string TensorLines(const nlohmann::ordered_json& j) {
   return text;
 }
 
-void AddContext(const ModelFolder& model, std::unique_ptr<io::TensorSource> tensors,
-                nlohmann::ordered_json* j) {
-  const std::filesystem::path folder =
-      model.directory.has_filename() ? model.directory : model.directory.parent_path();
-  std::error_code error;
-  const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, error); };
-  const std::string name = folder.filename().string();
-  if (name.starts_with("checkpoint-") && has("manifest.json")) (*j)["checkpoint"] = name.substr(11);
-  const auto config = ReadModelConfig(model);
-  auto notes = config->notes();
-  const auto source = WithoutExtraPrefix(std::move(tensors), &notes);
-  notes.insert(notes.end(), source->warnings().begin(), source->warnings().end());
-  for (const std::string& note : notes) (*j)["notes"].push_back(note);
-  // A folder of sentence-transformers was made for vectors, although its model may still have the
-  // head that it was pretrained with. A head that was trained for a task afterwards decides.
-  HeadKind head = config->info().head;
-  if (has("modules.json") && (head == HeadKind::kNone || head == HeadKind::kMaskedLm)) {
-    head = HeadKind::kNone;
-    (*j)["sentence_transformers"] = true;
-  }
-  (*j)["next"] = fmt::format("longspan {} -m {} {}", CommandOf(head),
-                             io::Escape(folder.native(), 4096), Arguments(head));
+// The family's lines, the labels, and what the parameters take.
+std::string ModelText(const FolderInfo& shown, const ordered_json& j) {
+  std::string text;
+  for (const auto& [name, value] : shown.lines) text += InfoLine(name, value);
+  if (j.contains("labels")) text += InfoLine("labels", LabelsText(j["labels"]));
+  text +=
+      InfoLine("parameters", fmt::format("{} ({:.1f} MB of weights)", j["parameters"].get<idx_t>(),
+                                         j["weight_bytes"].get<double>() * 1e-6));
+  return text + TensorLines(j);
 }
 
 std::string ContextLines(const nlohmann::ordered_json& j) {
@@ -145,20 +71,6 @@ std::string ContextLines(const nlohmann::ordered_json& j) {
   return text + InfoLine("next", j["next"].get<std::string>());
 }
 
-nlohmann::ordered_json OtherJson(const std::string& path, bool tensors) {
-  const WhatIs found = LookAt(path);
-  for (const auto& [kind, name] : kKinds) {
-    if (kind != found.kind) continue;
-    nlohmann::ordered_json j;
-    j["kind"] = name;
-    j["what"] = found.what;
-    if (kind == PathKind::kWeights) AddWeights(path, tensors, &j);
-    j["next"] = found.next;
-    return j;
-  }
-  throw NoModel(path, found);
-}
-
 std::string OtherText(const nlohmann::ordered_json& j) {
   std::string text = InfoLine(j["kind"].get<std::string>(), j["what"].get<std::string>());
   if (j.contains("count")) {
@@ -169,6 +81,13 @@ std::string OtherText(const nlohmann::ordered_json& j) {
     text += TensorLines(j);
   }
   return text + InfoLine("next", j["next"].get<std::string>());
+}
+
+}  // namespace
+
+std::string InfoText(const FolderInfo& info) {
+  const ordered_json j = ordered_json::parse(info.json);
+  return info.is_model ? ModelText(info, j) + ContextLines(j) : OtherText(j);
 }
 
 }  // namespace longspan::cli

@@ -6,13 +6,12 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/table_field.h"
 #include "cli/text_inputs.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
-#include "io/ascii.h"
-#include "io/json.h"
 
 namespace longspan::cli {
 namespace {
@@ -20,7 +19,7 @@ namespace {
 using nlohmann::ordered_json;
 
 bool IsTable(const std::filesystem::path& file) {
-  const std::string ending = io::LowerAscii(file.extension().string());
+  const std::string ending = LowerAscii(file.extension().string());
   Check(ending == ".csv" || ending == ".jsonl", ErrorCode::kUsage,
         "predictions: the ending of '{}' names no format; use a name that ends in .csv or .jsonl",
         Printable(file.string()));
@@ -40,8 +39,8 @@ const std::filesystem::path& Checked(const std::filesystem::path& file, const st
   return file;
 }
 
-bool IsNumber(const ClassifierEval& eval) { return eval.problem == "regression"; }
-bool IsSet(const ClassifierEval& eval) { return eval.problem == "multi"; }
+bool IsNumber(const ClassifierEval& eval) { return eval.problem == ProblemType::kRegression; }
+bool IsSet(const ClassifierEval& eval) { return eval.problem == ProblemType::kMultiLabel; }
 
 // The labels at these places: one name, or of sets a list.
 ordered_json LabelsJson(const Predictions& all, bool sets, const std::vector<idx_t>& places) {
@@ -54,15 +53,11 @@ ordered_json LabelsJson(const Predictions& all, bool sets, const std::vector<idx
 
 std::string LabelsField(const Predictions& all, bool sets, const std::vector<idx_t>& places) {
   const ordered_json labels = LabelsJson(all, sets, places);
-  return TableField(labels.is_array() ? io::JsonText(labels) : labels.get<std::string>(), ',');
+  return TableField(labels.is_array() ? JsonText(labels) : labels.get<std::string>(), ',');
 }
 
 // An id as it stood: integers of any length keep their digits.
-nlohmann::json IdOf(const Prediction& p) {
-  io::JsonLimits limits;
-  limits.exact_integers = true;
-  return io::ParseJson(p.id, p.input, limits);
-}
+ordered_json IdOf(const Prediction& p) { return p.id.empty() ? ordered_json() : ParsedJson(p.id); }
 
 std::string IdField(const Prediction& p) {
   if (!p.id.starts_with('"')) return TableField(p.id, ',');
@@ -114,7 +109,7 @@ void PredictionsFile::WriteLines(const ClassifierEval& eval, const Predictions& 
         line["scores"].push_back({{"label", all.labels[k]}, {"score", p.scores[k]}});
       }
     }
-    file_.Write(io::DumpJson(line, -1));
+    file_.Write(DumpJson(line, -1));
   }
 }
 

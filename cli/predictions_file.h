@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <string>
 
-#include "io/atomic_file.h"
-#include "train/predictions.h"
+#include "longspan/evaluate.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 

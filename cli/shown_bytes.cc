@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "text/unicode.h"
+#include "longspan/tokenizer.h"
 
 namespace longspan::cli {
 namespace {

@@ -13,7 +13,7 @@
 #include <thread>
 #include <utility>
 
-#include "io/temporaries.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 namespace {

@@ -8,18 +8,18 @@
 #include <iterator>
 #include <utility>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/counted.h"
 #include "cli/dtype_option.h"
 #include "cli/json_list.h"
 #include "cli/option_checks.h"
 #include "cli/visual/command.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/visual/terminal.h"
 #include "cli/visual/text.h"
 #include "cli/waiting.h"
-#include "io/escape.h"
-#include "io/json.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 namespace {
@@ -41,13 +41,16 @@ std::optional<text::Overflow> ParseOverflow(const std::string& name) {
 
 TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
   TaskOptions options = c.options;
+  options.global = GlobalRule::Parse(c.global);
   options.overflow = ParseOverflow(c.overflow);
-  options.compute = DTypeOf(c.dtype);
-  if (c.num_hashes > 0) options.family.Set("num-hashes", c.num_hashes);
-  if (c.no_lm_bias) options.family.Set("lm-bias", false);
+  ModelOptions loading = c.loading;
+  loading.head = head;
+  loading.compute = DTypeOf(c.dtype);
+  loading.reformer.lm_bias = !c.no_lm_bias;
   std::vector<std::string> warnings;
+  loading.on_warning = [&](const std::string& line) { warnings.push_back(line); };
   Waiting waiting("loading " + c.model, c.quiet);
-  TaskModel model = TaskModel::Open(c.model, head, options, &warnings);
+  TaskModel model = TaskModel::Load(c.model, options, loading);
   waiting.End();
   for (const std::string& warning : warnings) {
     fmt::print(stderr, "warning: {}\n", warning);
@@ -57,10 +60,10 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
 
 // What results call an input: its "id", where it has one.
 std::string NameInResults(const InputText& input) {
-  const auto id = input.has_fields() ? input.fields.find("id") : input.fields.end();
-  if (id == input.fields.end() || id->is_null()) return input.name;
-  std::string name = io::JsonText(*id);  // knows integers of any length
-  if (name.starts_with('"')) name = id->get<std::string>();
+  const auto id = input.fields.find("id");
+  if (id == input.fields.end() || id->second == "null") return input.name;
+  std::string name = id->second;
+  if (name.starts_with('"')) name = ParsedJson(name).get<std::string>();
   return name.empty() ? input.name : name;
 }
 
@@ -73,7 +76,7 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   TaskOptions& o = c.options;
   BeginGroup(&command, heading::kRows);
   command
-      .add_option("--global", o.global,
+      .add_option("--global", c.global,
                   "Tokens with global attention: auto, none, first:N, question, every:N, ids:1,2, "
                   "token:ID or token:TEXT")
       ->capture_default_str();
@@ -95,10 +98,10 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   command
-      .add_option("--num-hashes", c.num_hashes,
+      .add_option("--num-hashes", c.loading.reformer.num_hashes,
                   "Hash rounds of a Reformer's LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
-  command.add_flag("--allow-nonfinite", o.allow_nonfinite,
+  command.add_flag("--allow-nonfinite", c.loading.allow_nonfinite,
                    "Accept weights that hold NaN or infinity");
   BeginGroup(&command, heading::kOutput);
   command.add_flag("-q,--quiet", c.quiet, "Print no progress and no summary on stderr");
@@ -116,13 +119,13 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
       task_(std::move(task)),
       refusals_(c.inputs.data.skip_bad,
                 [this](const std::string& line) { progress_.Message("longspan: " + line); }) {
-  model_.on_progress = [this](idx_t tokens) {
+  context_.OnProgress([this](idx_t done, idx_t) {
     ProgressLine line;
     line.unit = "token";
-    line.step = tokens;
-    line.tokens_per_s = static_cast<double>(tokens) / (Now() - start_s_);
+    line.step = ran_ + done;
+    line.tokens_per_s = static_cast<double>(line.step) / (Now() - start_s_);
     progress_.Update(line);
-  };
+  });
 }
 
 void TaskRun::Tell(const std::string& line) {
@@ -144,23 +147,24 @@ void TaskRun::TellOverflow(const std::string& name, const TaskRows& rows) {
   }
 }
 
-void TaskRun::Take(InputText& input, const TextsOf& texts_of, text::Overflow fallback,
+void TaskRun::Take(InputText& input, const TextsOf& texts_of, const RowDefaults& defaults,
                    TaskChunk& chunk) {
   std::vector<TaskText> texts;
   TaskRows rows;
   const auto use = [&](const InputText& row) {
     texts = texts_of(row);
     const std::vector<std::string> names(texts.size(), row.name);
-    rows = model_.Encode(texts, fallback, names);
+    rows = model_.Encode(texts, defaults, names);
     for (idx_t i = 0; check && i < rows.texts(); ++i) check(row.name, rows.of(i));
   };
-  const bool used = data::TakeRow(
-      input, use, [&](const InputText& row, const Error& why) { refusals_.Add(row, why); });
+  const bool used =
+      UseRow(input, use, [&](const InputText& row, const Error& why) { refusals_.Add(row, why); });
   if (!used) return;
   TellOverflow(input.name, rows);
   texts_ += rows.texts();
   rows_ += static_cast<idx_t>(rows.rows.size());
   for (idx_t i = 0; i < rows.texts(); ++i) chunk.tokens += rows.tokens(i);
+  globals_ += model_.CountGlobals(rows.rows);
   const auto before = static_cast<idx_t>(chunk.rows.rows.size());
   std::move(rows.rows.begin(), rows.rows.end(), std::back_inserter(chunk.rows.rows));
   for (idx_t i = 1; i <= rows.texts(); ++i) {
@@ -173,8 +177,9 @@ void TaskRun::Take(InputText& input, const TextsOf& texts_of, text::Overflow fal
   chunk.inputs.push_back(std::move(input));
 }
 
-bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, text::Overflow fallback,
+bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, const RowDefaults& defaults,
                         TaskChunk& chunk) {
+  ran_ = tokens_;
   if (model_.tokenizer().kind() == "bytes") inputs.AllowAnyBytes();
   for (;;) {  // until some input can be used
     chunk = {};
@@ -185,23 +190,25 @@ bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, text::Overf
       if (waiting_.empty()) return false;
     }
     for (; !waiting_.empty() && chunk.tokens < chunk_tokens; waiting_.pop_front()) {
-      Take(waiting_.front(), texts_of, fallback, chunk);
+      Take(waiting_.front(), texts_of, defaults, chunk);
     }
+    tokens_ += chunk.tokens;
     if (!chunk.inputs.empty()) return true;
   }
 }
 
-bool TaskRun::NextChunk(TextInputs& inputs, const TextOf& text_of, TaskChunk& chunk) {
+bool TaskRun::NextChunk(TextInputs& inputs, const TextOf& text_of, TaskChunk& chunk,
+                        const RowDefaults& defaults) {
   const auto texts_of = [&](const InputText& input) {
     return std::vector<TaskText>{text_of(input)};
   };
-  return NextChunk(inputs, texts_of, text::Overflow::kWindow, chunk);
+  return NextChunk(inputs, texts_of, defaults, chunk);
 }
 
 TextOf TaskRun::PlainText() const {
   const DataOptions& data = command_.inputs.data;
   return [text = data.text_field, pair = PairField(data)](const InputText& input) -> TaskText {
-    if (!input.has_fields()) return {input.text, std::nullopt};
+    if (!input.has_fields) return {input.text, std::nullopt};
     return {input.Text(text), input.OptionalText(pair)};
   };
 }
@@ -210,7 +217,9 @@ nlohmann::ordered_json TaskRun::Describe(const InputText& input, const TaskRows&
                                          idx_t text) const {
   nlohmann::ordered_json j;
   j["input"] = input.name;
-  if (input.has_fields() && input.fields.contains("id")) j["id"] = input.fields["id"];
+  if (const auto id = input.fields.find("id"); id != input.fields.end()) {
+    j["id"] = ParsedJson(id->second);
+  }
   j["tokens"] = rows.tokens(text);
   j["windows"] = rows.of(text).size();
   if (rows.dropped(text) > 0) j["dropped"] = rows.dropped(text);
@@ -242,18 +251,19 @@ int TaskRun::Finish() {
   }
   progress_.Finish();
   if (untold_ > 0) Tell(fmt::format("... and {} more in windows or cut", Counted(untold_, "text")));
-  const idx_t tokens = model_.tokens_run();
+  const idx_t tokens = tokens_;
   if (nothing) return refusals_.Finish();
   Tell(fmt::format("{}, {}, {} at {:.0f}/s; global: {} ({})", Counted(texts_, "text"),
                    Counted(rows_, "row"), Counted(tokens, "token"),
                    static_cast<double>(tokens) / (Now() - start_s_), model_.global_name(),
-                   Counted(model_.globals_run(), "token")));
+                   Counted(globals_, "token")));
   return refusals_.Finish();
 }
 
 int AnswerTexts(TaskRun& run, TextInputs& inputs, const TextOf& text_of,
-                const std::function<void(const TaskChunk&, const AddAnswer&)>& answer) {
-  for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
+                const std::function<void(const TaskChunk&, const AddAnswer&)>& answer,
+                const RowDefaults& defaults) {
+  for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk, defaults);) {
     idx_t text = 0;
     answer(chunk, [&](const TaskAnswer& result) {
       run.Add(chunk.inputs[static_cast<std::size_t>(text)], chunk.rows, text, result);

@@ -12,15 +12,15 @@
 #include "cli/text_inputs.h"
 #include "cli/visual/progress.h"
 #include "longspan/context.h"
-#include "tasks/task_model.h"
+#include "longspan/tasks.h"
 
 namespace longspan::cli {
 
 struct TaskCommand {
-  std::string model, overflow, dtype = "f32";
-  idx_t num_hashes = 0;     // rounds of LSH layers; 0: the config's
+  std::string model, global = "auto", overflow, dtype = "f32";
   bool no_lm_bias = false;  // leaves a language model's bias out, as transformers 5
   TaskOptions options;
+  ModelOptions loading;
   InputOptions inputs;
   bool json = false, quiet = false;
 };
@@ -56,7 +56,9 @@ class TaskRun {
   TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads);
 
   Context& context() { return context_; }
-  TaskModel& model() { return model_; }
+  const TaskModel& model() const { return model_; }
+  // From now on rows are those of another model, or of the same with other options.
+  void Use(TaskModel model) { model_ = std::move(model); }
 
   // A chunk ends when its rows have so many tokens: one batch, so that results come as they are
   // computed. More lets more rows of like length run together.
@@ -65,8 +67,9 @@ class TaskRun {
   // The next texts, encoded, as `text_of` takes them from the inputs; tells of windows and of cut
   // texts. An input that cannot be used (kFormat from the reader, `text_of`, `check` or the
   // tokenizer) is named on stderr and left out. False: no more.
-  bool NextChunk(TextInputs& inputs, const TextOf& text_of, TaskChunk& chunk);
-  bool NextChunk(TextInputs& inputs, const TextsOf& texts_of, text::Overflow fallback,
+  bool NextChunk(TextInputs& inputs, const TextOf& text_of, TaskChunk& chunk,
+                 const RowDefaults& defaults = {});
+  bool NextChunk(TextInputs& inputs, const TextsOf& texts_of, const RowDefaults& defaults,
                  TaskChunk& chunk);
   // Asked about each text and its rows: throws kFormat for one that cannot be answered.
   std::function<void(const std::string& name, std::span<const text::Encoding> rows)> check;
@@ -84,7 +87,8 @@ class TaskRun {
   int Finish();
 
  private:
-  void Take(InputText& input, const TextsOf& texts_of, text::Overflow fallback, TaskChunk& chunk);
+  void Take(InputText& input, const TextsOf& texts_of, const RowDefaults& defaults,
+            TaskChunk& chunk);
   void TellOverflow(const std::string& name, const TaskRows& rows);
   void Tell(const std::string& line);
   void BeginJson();
@@ -96,6 +100,8 @@ class TaskRun {
   double start_s_;
   std::deque<InputText> waiting_;  // read, and not yet encoded
   idx_t texts_ = 0, rows_ = 0, told_ = 0, untold_ = 0, results_ = 0;
+  idx_t tokens_ = 0, globals_ = 0;  // of all rows that were encoded
+  idx_t ran_ = 0;                   // tokens of the chunks before this one
   std::string task_;
   Refusals refusals_;
 };
@@ -105,7 +111,8 @@ using AddAnswer = std::function<void(const TaskAnswer&)>;
 // The whole of a command: `answer` adds one answer for each text of a chunk, in their order, as
 // soon as it is known.
 int AnswerTexts(TaskRun& run, TextInputs& inputs, const TextOf& text_of,
-                const std::function<void(const TaskChunk&, const AddAnswer&)>& answer);
+                const std::function<void(const TaskChunk&, const AddAnswer&)>& answer,
+                const RowDefaults& defaults = {});
 
 // "a.txt", made fit for a line of a terminal.
 std::string ShownName(const std::string& name);

@@ -9,11 +9,12 @@
 namespace longspan::cli {
 namespace {
 
-data::RowRules RulesOf(const InputOptions& options, std::vector<data::WantedField> fields,
-                       bool squad) {
-  data::RowRules rules;
+TextRules RulesOf(const InputOptions& options, std::vector<WantedField> fields, bool squad) {
+  TextRules rules;
   rules.options = options.data;
-  if (options.json_lines && rules.options.format == "auto") rules.options.format = "jsonl";
+  if (options.json_lines && rules.options.format == DataFormat::kAuto) {
+    rules.options.format = DataFormat::kJsonLines;
+  }
   rules.fields = std::move(fields);
   rules.fields.push_back({"id", false, true});  // comes back with the result
   rules.lines = options.lines;
@@ -22,7 +23,7 @@ data::RowRules RulesOf(const InputOptions& options, std::vector<data::WantedFiel
   return rules;
 }
 
-std::vector<data::WantedField> TextFields(const DataOptions& data) {
+std::vector<WantedField> TextFields(const DataOptions& data) {
   return {{data.text_field, true}, {PairField(data), !data.pair_field.empty()}};
 }
 
@@ -43,8 +44,7 @@ void AddInputOptions(CLI::App& command, InputOptions& options) {
 }
 
 void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& output) {
-  std::vector<std::string> files;
-  for (data::InputFile& file : data::ListFiles(paths)) files.push_back(std::move(file.path));
+  const std::vector<std::string> files = ListTextFiles(paths);
   CheckIsNoInput(output, files);
 }
 
@@ -52,9 +52,8 @@ std::string PairField(const DataOptions& data) {
   return data.pair_field.empty() ? "text_pair" : data.pair_field;
 }
 
-TextInputs::TextInputs(const InputOptions& options, std::vector<data::WantedField> fields,
-                       bool squad)
-    : Texts(options.paths, options.texts, RulesOf(options, std::move(fields), squad)) {}
+TextInputs::TextInputs(const InputOptions& options, std::vector<WantedField> fields, bool squad)
+    : TextSource(options.paths, options.texts, RulesOf(options, std::move(fields), squad)) {}
 
 TextInputs::TextInputs(const InputOptions& options)
     : TextInputs(options, TextFields(options.data)) {}

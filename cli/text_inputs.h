@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/inputs.h"
+#include "longspan/data.h"
 
 namespace longspan::cli {
 
@@ -21,15 +21,14 @@ struct InputOptions {
 // Registers FILE..., --text, --lines, --json-lines and the options about reading.
 void AddInputOptions(CLI::App& command, InputOptions& options);
 
-using InputText = data::Row;
+using InputText = TextRow;
 
 // The texts that the options name, with the fields that the command asks for.
-class TextInputs : public data::Texts {
+class TextInputs : public TextSource {
  public:
-  // Errors of data::Texts.
+  // Errors of TextSource.
   // `squad`: .json may be SQuAD's own form.
-  TextInputs(const InputOptions& options, std::vector<data::WantedField> fields,
-             bool squad = false);
+  TextInputs(const InputOptions& options, std::vector<WantedField> fields, bool squad = false);
   // Texts, alone or in pairs.
   explicit TextInputs(const InputOptions& options);
 };

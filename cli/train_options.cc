@@ -6,33 +6,36 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "cli/check.h"
 #include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/dtype_option.h"
 #include "cli/memory_size.h"
 #include "cli/training.h"
 #include "cli/visual/command.h"
-#include "io/json.h"
-#include "train/class_metrics.h"
-#include "train/schedule.h"
+#include "cli/visual/json_text.h"
+#include "longspan/evaluate.h"
+#include "longspan/files.h"
+#include "longspan/train.h"
 
 namespace longspan::cli {
 
 TrainCommand::TrainCommand(const TrainOptions& defaults)
-    : options(defaults), schedule(ScheduleName(defaults.schedule)) {}
+    : options(defaults), schedule(ScheduleName(defaults.schedule.kind)) {}
 
 TrainOptions TrainCommand::Options(Context& context) const {
   TrainOptions o = options;
   o.model = model;
-  o.train.assign(train.begin(), train.end());
-  o.eval = eval;
+  o.data.train.assign(train.begin(), train.end());
+  o.data.eval = eval;
   o.output = output;
-  o.schedule = ParseSchedule(schedule);
-  if (dropout >= 0.0) o.dropout = dropout;
-  o.dtype = DTypeOf(dtype);
-  o.gradient_streams = DTypeOf(gradient_streams);
-  o.survive_save_error = on_save_error == "continue";
-  o.memory = StepBudget("train", context, memory);
+  o.schedule.kind = ParseSchedule(schedule);
+  if (dropout >= 0.0) o.compute.dropout = dropout;
+  o.compute.dtype = DTypeOf(dtype);
+  o.compute.reformer.attention = ParseAttention(attention);
+  o.compute.gradient_streams = DTypeOf(gradient_streams);
+  o.checkpoints.survive_save_error = on_save_error == "continue";
+  o.compute.memory = StepBudget("train", context, memory);
   return o;
 }
 
@@ -41,9 +44,10 @@ void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c) 
   command->add_option("-m,--model", c->model, "Folder of the model to start from")->required();
   command->add_option("--train", c->train, train_text)->required();
   command->add_option("--eval", c->eval, "Held-out file (default: a part of the training data)");
-  AddReadOptions(command, &c->options.data, false);
+  AddReadOptions(command, &c->options.data.read, false);
   command
-      ->add_option("--held-out", c->options.held_out, "Share of the training data that is held out")
+      ->add_option("--held-out", c->options.data.held_out,
+                   "Share of the training data that is held out")
       ->capture_default_str();
   command->add_option("-o,--output", c->output, "Folder of the run")->required();
   AddRunOptions(command, c);
@@ -51,11 +55,11 @@ void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c) 
 
 void AddRunOptions(CLI::App* command, TrainCommand* c) {
   BeginGroup(command, heading::kRun);
-  command->add_flag("--resume", c->options.resume,
+  command->add_flag("--resume", c->options.checkpoints.resume,
                     "Go on with the run in the output folder, bit for bit");
-  command->add_flag("--extend", c->options.extend,
+  command->add_flag("--extend", c->options.checkpoints.extend,
                     "Go on to more --steps (or epochs) than the run was made for");
-  command->add_flag("--overwrite", c->options.overwrite,
+  command->add_flag("--overwrite", c->options.checkpoints.overwrite,
                     "Remove the run that is in the output folder, and nothing else");
   command
       ->add_option("--on-save-error", c->on_save_error,
@@ -77,17 +81,17 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
          o.tokens == 0 ? "Longest row in tokens; 0 takes the model's positions"
                        : "Length of a row in tokens");
   option("--accumulate", o.accumulate, "Micro-batches of one update");
-  option("--learning-rate,--lr", o.learning_rate, "Highest learning rate");
-  option("--final-rate", o.final_rate, "Share of that rate at the last step");
-  option("--warmup", o.warmup,
-         o.warmup < 0 ? "Updates of linear warm-up; -1 takes 6 % of all"
-                      : "Updates of linear warm-up");
+  option("--learning-rate,--lr", o.optimizer.learning_rate, "Highest learning rate");
+  option("--final-rate", o.schedule.final_rate, "Share of that rate at the last step");
+  option("--warmup", o.schedule.warmup,
+         o.schedule.warmup < 0 ? "Updates of linear warm-up; -1 takes 6 % of all"
+                               : "Updates of linear warm-up");
   option("--schedule", c->schedule, "Course of the learning rate: cosine, linear or constant");
-  option("--weight-decay", o.weight_decay, "Weight decay of matrices");
+  option("--weight-decay", o.optimizer.weight_decay, "Weight decay of matrices");
   // Which are seldom turned: the help's last lines name them.
-  command->add_option("--beta1", o.beta1, "Beta of AdamW's moments")->group("");
-  command->add_option("--beta2", o.beta2, "Beta of AdamW's moments")->group("");
-  option("--clip", o.clip, "Largest gradient norm; 0 does not clip");
+  command->add_option("--beta1", o.optimizer.beta1, "Beta of AdamW's moments")->group("");
+  command->add_option("--beta2", o.optimizer.beta2, "Beta of AdamW's moments")->group("");
+  option("--clip", o.optimizer.clip, "Largest gradient norm; 0 does not clip");
   option("--seed", o.seed, "Seed of data order, dropout, masks and new weights");
   command->add_option("--dropout", c->dropout, "Dropout probability (default: the config's)")
       ->check(CLI::Range(0.0, 0.99).description(""))
@@ -100,13 +104,15 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c) {
     command->add_option(name, value, text)->capture_default_str();
   };
   BeginGroup(command, heading::kOutput);
-  option("--log-every", o.log_every, "Steps between lines of metrics.jsonl");
-  option("--eval-every", o.eval_every, "Steps between evaluations; 0 evaluates at the end");
-  option("--save-every", o.save_every, "Steps between checkpoints; 0 saves at the end");
-  option("--keep", o.keep, "Number of checkpoints that are kept besides the best");
+  option("--log-every", o.checkpoints.log_every, "Steps between lines of metrics.jsonl");
+  option("--eval-every", o.checkpoints.eval_every,
+         "Steps between evaluations; 0 evaluates at the end");
+  option("--save-every", o.checkpoints.save_every, "Steps between checkpoints; 0 saves at the end");
+  option("--keep", o.checkpoints.keep, "Number of checkpoints that are kept besides the best");
   option("--progress", c->progress, "Form of the progress on stderr: auto, bar, plain or none");
   command
-      ->add_flag("--allow-nonfinite", o.allow_nonfinite, "Accept weights that hold NaN or infinity")
+      ->add_flag("--allow-nonfinite", o.compute.allow_nonfinite,
+                 "Accept weights that hold NaN or infinity")
       ->group("");
   command->add_flag("--json", c->json, "Print one JSON document at the end");
 }
@@ -120,11 +126,10 @@ void AddGlobalOption(CLI::App* command, const std::string& automatic, std::strin
       ->capture_default_str();
 }
 
-void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::string* global,
-                          bool* recompute, TrainCommand* c) {
+void AddLongformerOptions(CLI::App* command, const std::string& automatic, TrainCommand* c) {
   BeginGroup(command, heading::kComputing);
-  AddGlobalOption(command, automatic, global);
-  command->add_flag("--recompute", *recompute,
+  AddGlobalOption(command, automatic, &c->global);
+  command->add_flag("--recompute", c->options.compute.recompute,
                     "Keep only each layer's input: less memory, a third more time, the same bits");
   AddPolicyOptions(command, "activations are kept", c);
 }
@@ -141,11 +146,17 @@ void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainComman
       fmt::format("Memory the run may use, for example 6G (default: {})", without_memory));
 }
 
-void AddColumnOptions(CLI::App* command, ClassifyOptions* task) {
+void AddOverflowOption(CLI::App* command, std::string* overflow) {
   command
-      ->add_option("--overflow", task->overflow,
+      ->add_option("--overflow", *overflow,
                    "What is done with a text longer than --tokens: error or truncate")
       ->capture_default_str();
+}
+
+text::Overflow OverflowOf(const std::string& name) {
+  Check(name == "error" || name == "truncate", ErrorCode::kUsage,
+        "overflow '{}' is unknown; use error or truncate", io::Escape(name));
+  return name == "error" ? text::Overflow::kError : text::Overflow::kTruncate;
 }
 
 std::string MeasuresText(double loss, double bits_per_byte,
@@ -206,7 +217,7 @@ std::string TrainJson(const TrainCommand& c, const TrainResult& result) {
   j["output"] = c.output;
   j["seconds"] = result.seconds;
   j["total_seconds"] = result.total_seconds;
-  if (result.stopped) return io::DumpJson(j);
+  if (result.stopped) return DumpJson(j);
   j["loss"] = result.eval_loss;
   if (std::isfinite(result.eval_bits_per_byte)) j["bits_per_byte"] = result.eval_bits_per_byte;
   for (const TrainMetric& metric : result.metrics) j[metric.name] = metric.value;
@@ -215,7 +226,7 @@ std::string TrainJson(const TrainCommand& c, const TrainResult& result) {
     j[result.share_of_texts + "_interval"] = {interval->low, interval->high};
     j["too_few_held_out"] = TooFew(*interval);
   }
-  return io::DumpJson(j);
+  return DumpJson(j);
 }
 
 }  // namespace

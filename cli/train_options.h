@@ -13,7 +13,9 @@ struct TrainCommand {
   TrainOptions options;
   std::vector<std::string> train;
   std::string model, eval, output, schedule, progress = "auto", dtype = "f32", memory;
-  std::string gradient_streams = "f32", on_save_error = "continue";
+  std::string gradient_streams = "f32", on_save_error = "continue", attention;
+  // Of the texts, as options name them.
+  std::string documents, problem = "auto", overflow = "error", global = "auto";
   double dropout = -1.0;  // negative: the config's
   bool json = false;
 
@@ -33,10 +35,10 @@ void AddGlobalOption(CLI::App* command, const std::string& automatic, std::strin
 // --dtype and --memory.
 void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c);
 // --global, --recompute, and those.
-void AddLongformerOptions(CLI::App* command, const std::string& automatic, std::string* global,
-                          bool* recompute, TrainCommand* c);
-// What becomes of texts that are too long.
-void AddColumnOptions(CLI::App* command, ClassifyOptions* task);
+void AddLongformerOptions(CLI::App* command, const std::string& automatic, TrainCommand* c);
+// What becomes of texts that are too long: "error" or "truncate".
+void AddOverflowOption(CLI::App* command, std::string* overflow);
+text::Overflow OverflowOf(const std::string& name);  // kUsage
 
 // What a run ended with, as JSON or as lines that end with `next`.
 std::string TrainSummary(const TrainCommand& c, const TrainResult& result, const std::string& next);

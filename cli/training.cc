@@ -9,7 +9,7 @@
 #include "cli/counted.h"
 #include "cli/signals.h"
 #include "cli/train_options.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 namespace {
@@ -105,9 +105,18 @@ EvalProgress::EvalProgress(std::string what, ProgressMode mode)
       progress_(mode),
       waiting_("reading model and texts", progress_.mode() != ProgressMode::kBar) {}
 
-EvalHooks EvalProgress::hooks() {
-  EvalHooks hooks;
-  hooks.on_progress = [this](idx_t done, idx_t all) {
+EvalProgress::~EvalProgress() {
+  if (watched_ != nullptr) watched_->OnProgress({});
+}
+
+void EvalProgress::Finish() {
+  waiting_.End();
+  progress_.Finish();
+}
+
+void EvalProgress::Watch(Context& context) {
+  watched_ = &context;
+  context.OnProgress([this](idx_t done, idx_t all) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
     constexpr double kPatience_s = 1.0;
     if (seconds.count() < kPatience_s) return;
@@ -120,8 +129,7 @@ EvalHooks EvalProgress::hooks() {
         done == 0 ? -1.0
                   : seconds.count() * static_cast<double>(all - done) / static_cast<double>(done);
     progress_.Update(line);
-  };
-  return hooks;
+  });
 }
 
 TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const TrainRun& run) {

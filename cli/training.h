@@ -18,17 +18,17 @@ using TrainRun = std::function<TrainResult(const TrainHooks& hooks)>;
 class EvalProgress {
  public:
   explicit EvalProgress(std::string what, ProgressMode mode = ProgressMode::kAuto);
-  EvalHooks hooks();
-  void Finish() {  // before anything else is printed
-    waiting_.End();
-    progress_.Finish();
-  }
+  ~EvalProgress();
+  // Shows what this context tells, until Finish.
+  void Watch(Context& context);
+  void Finish();  // before anything else is printed
 
  private:
   std::string what_;  // "evaluated"
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   Progress progress_;
-  Waiting waiting_;  // until the first figure
+  Waiting waiting_;             // until the first figure
+  Context* watched_ = nullptr;  // must outlive this
 };
 
 // Trains with a progress line. Returns the result; on a signal the run has been saved and

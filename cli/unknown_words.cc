@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/failure.h"
 #include "cli/help.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 namespace {

@@ -6,14 +6,14 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/json_list.h"
 #include "cli/npy.h"
 #include "cli/table_field.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
-#include "io/ascii.h"
-#include "io/escape.h"
-#include "io/json.h"
+#include "cli/visual/text.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 namespace {
@@ -56,7 +56,7 @@ VectorFormat VectorFormatNamed(std::string_view name) {
 }
 
 std::optional<VectorFormat> FormatOfEnding(const std::filesystem::path& file) {
-  const std::string ending = io::LowerAscii(file.extension().string());
+  const std::string ending = LowerAscii(file.extension().string());
   for (const FormatName& format : kFormats) {
     if (format.ending == ending) return format.format;
   }
@@ -136,7 +136,7 @@ void VectorOutput::AddRow(TaskRun& run, const TaskChunk& chunk, std::size_t i,
     if (!ids_) return;
     nlohmann::ordered_json line = {{"row", rows_}, {"input", described["input"]}};
     if (described.contains("id")) line["id"] = described["id"];
-    ids_text_ += io::DumpJson(line, -1);
+    ids_text_ += DumpJson(line, -1);
     return;
   }
   if (format_ == VectorFormat::kCsv || format_ == VectorFormat::kTsv) {
@@ -148,7 +148,7 @@ void VectorOutput::AddRow(TaskRun& run, const TaskChunk& chunk, std::size_t i,
   }
   described["embedding"] = numbers;
   if (format_ == VectorFormat::kJsonLines) {
-    pending_ += io::DumpJson(described, -1);
+    pending_ += DumpJson(described, -1);
   } else {
     pending_ += (rows_ == 0 ? "\n" : ",\n") + IndentedJson(described, 4);
   }
@@ -168,7 +168,7 @@ void VectorOutput::AddTableRow(const nlohmann::ordered_json& described, const fl
   const char separator = format_ == VectorFormat::kTsv ? '\t' : ',';
   const auto text_of = [](const nlohmann::ordered_json& value) {
     if (value.is_null()) return std::string();
-    std::string text = io::JsonText(value);  // an integer of any length is written by this alone
+    std::string text = JsonText(value);  // an integer of any length is written by this alone
     return text.starts_with('"') ? value.get<std::string>() : text;
   };
   const std::string input = text_of(described["input"]);

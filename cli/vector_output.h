@@ -11,7 +11,7 @@
 #include <string_view>
 
 #include "cli/task_run.h"
-#include "io/atomic_file.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 

@@ -1,6 +1,7 @@
-# longspan_module(name SOURCES ... [DEPS module ...] [LIBS target ...] [TOGETHER])
+# longspan_module(name SOURCES ... [DEPS module ...] [LIBS target ...] [TOGETHER] [LAB])
 #   One folder = one module = one static library longspan_<name>; the installed library is made of
 #   their objects. DEPS are modules of this project, LIBS are packages.
+#   LAB: it is no part of the installed library.
 #   TOGETHER: its sources are compiled as few large files (longspan_compile_together).
 # longspan_compile_together(target)
 #   Most of the time that a file outside the kernels costs goes into the headers that all of them
@@ -44,7 +45,7 @@ function(longspan_compile_together target)
 endfunction()
 
 function(longspan_module name)
-  cmake_parse_arguments(ARG "TOGETHER" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "TOGETHER;LAB" "" "SOURCES;DEPS;LIBS" ${ARGN})
   add_library(longspan_${name} STATIC ${ARG_SOURCES})
   target_link_libraries(longspan_${name} PUBLIC longspan_options OpenMP::OpenMP_CXX fmt::fmt)
   foreach(dep IN LISTS ARG_DEPS)
@@ -54,7 +55,9 @@ function(longspan_module name)
   if(ARG_TOGETHER)
     longspan_compile_together(longspan_${name})
   endif()
-  set_property(GLOBAL APPEND PROPERTY LONGSPAN_MODULES longspan_${name})
+  if(NOT ARG_LAB)
+    set_property(GLOBAL APPEND PROPERTY LONGSPAN_MODULES longspan_${name})
+  endif()
 endfunction()
 
 function(longspan_test name)

@@ -1,6 +1,6 @@
-# The installed library longspan::longspan: one static archive made of every module's objects, the
-# headers of include/longspan/, a CMake package and a pkg-config file. Components: `library` and
-# `program`.
+# The installed library, made of every module's objects: longspan::longspan, a static archive, and
+# longspan::shared, a shared library that shows the names of the headers alone; the headers of
+# include/longspan/, a CMake package and a pkg-config file. Components: `library` and `program`.
 
 get_property(modules GLOBAL PROPERTY LONGSPAN_MODULES)
 add_library(longspan_library STATIC)
@@ -12,12 +12,28 @@ target_compile_features(longspan_library PUBLIC cxx_std_20)
 target_include_directories(longspan_library PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
 
+# Programs that were linked with 0.2.x run with any other 0.2.x: docs/reference/versioning.md.
+add_library(longspan_shared SHARED)
+add_library(longspan::shared ALIAS longspan_shared)
+set_target_properties(longspan_shared PROPERTIES
+  OUTPUT_NAME longspan EXPORT_NAME shared LINKER_LANGUAGE CXX
+  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
+  LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}
+  LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/longspan.map)
+target_compile_features(longspan_shared PUBLIC cxx_std_20)
+target_include_directories(longspan_shared PUBLIC
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+# The map hides what the templates of other libraries leave behind.
+target_link_options(longspan_shared PRIVATE
+  -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/longspan.map)
+
 # What the modules link; each package also needs its line in the table below.
 set(packages "")
 foreach(module IN LISTS modules)
   get_target_property(type ${module} TYPE)
   if(NOT type STREQUAL INTERFACE_LIBRARY)
     target_sources(longspan_library PRIVATE $<TARGET_OBJECTS:${module}>)
+    target_sources(longspan_shared PRIVATE $<TARGET_OBJECTS:${module}>)
     get_target_property(links ${module} LINK_LIBRARIES)
   else()
     get_target_property(links ${module} INTERFACE_LINK_LIBRARIES)
@@ -53,8 +69,9 @@ foreach(package IN LISTS packages)
   endif()
   string(REGEX MATCH "^[^|]*\\|([^|]*)\\|([^|]*)\\|(.*)$" unused "${entry}")
   if(CMAKE_MATCH_1)
-    string(APPEND LONGSPAN_FIND_DEPENDENCIES "find_dependency(${CMAKE_MATCH_1})\n")
+    string(APPEND LONGSPAN_FIND_DEPENDENCIES "find_dependency(${CMAKE_MATCH_1})\n  ")
     target_link_libraries(longspan_library PRIVATE ${package})
+    target_link_libraries(longspan_shared PRIVATE ${package})
   endif()
   if(NOT CMAKE_MATCH_2 STREQUAL -)
     string(APPEND LONGSPAN_PC_REQUIRES " ${CMAKE_MATCH_2}")
@@ -66,6 +83,7 @@ endforeach()
 foreach(library IN LISTS plain)
   string(REGEX REPLACE "^.*/lib([^/.]*)\\.[^/]*$" "\\1" name "${library}")
   target_link_libraries(longspan_library PRIVATE ${name})
+  target_link_libraries(longspan_shared PRIVATE ${library})
   string(APPEND LONGSPAN_PC_LIBS " -l${name}")
 endforeach()
 
@@ -83,10 +101,18 @@ install(TARGETS longspan_library EXPORT longspan
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)
 install(EXPORT longspan NAMESPACE longspan:: FILE longspan-targets.cmake
   DESTINATION ${package_dir} COMPONENT library)
+# An export of its own: who links the shared library needs none of the packages below it.
+install(TARGETS longspan_shared EXPORT longspan-shared
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library NAMELINK_COMPONENT library)
+install(EXPORT longspan-shared NAMESPACE longspan:: FILE longspan-shared-targets.cmake
+  DESTINATION ${package_dir} COMPONENT library)
 install(DIRECTORY include/longspan DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
 install(FILES
   ${PROJECT_BINARY_DIR}/longspan-config.cmake ${PROJECT_BINARY_DIR}/longspan-config-version.cmake
   DESTINATION ${package_dir} COMPONENT library)
+# ./dev docs makes the pages; where they were made they are installed too.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/build/docs/html DESTINATION ${CMAKE_INSTALL_DOCDIR}
+  COMPONENT library OPTIONAL)
 install(FILES ${PROJECT_BINARY_DIR}/longspan.pc
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
 install(FILES LICENSE CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT library)

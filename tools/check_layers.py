@@ -6,6 +6,8 @@ usage: check_layers.py [ROOT]      exits 1 and names every line that breaks a ru
 1. A layer may include only itself and the layers before it in LAYERS.
 2. Modules of src/ops never include each other.
 3. Some libraries are known to one place only (ONLY_IN).
+4. The program is a client of the installed headers: cli/ includes longspan/ and cli/ only, and the
+   experts' commands in cli/lab/ also lab/.
 Tests, benchmarks and tests/support may include what they like, with one exception: a test or
 benchmark of a mechanism includes no other mechanism.
 """
@@ -16,12 +18,17 @@ import sys
 from pathlib import Path
 
 LAYERS = ["base", "tensor", "parallel", "simd", "probe", "gemm", "streams", "ops", "catalogue", "io", "data",
-          "text", "generate", "model", "families", "inspect",
-          "tasks", "train", "cli"]
+          "text", "generate", "model", "families", "tasks",
+          "train", "inspect", "c_api", "lab", "cli"]
 # The installed headers, each with the layer that implements it.
-PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "tensor.h": "tensor",
-          "context.h": "parallel", "attention.h": "ops", "data.h": "data",
-          "model.h": "families", "train.h": "train"}
+PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "process.h": "base",
+          "tensor.h": "tensor", "context.h": "parallel", "machine.h": "probe", "attention.h": "ops",
+          "pattern.h": "catalogue", "files.h": "io", "data.h": "data", "tokenizer.h": "text",
+          "tokenizer_training.h": "text", "sampling.h": "generate", "batch.h": "model",
+          "model_info.h": "model", "step_memory.h": "model", "folders.h": "model",
+          "model.h": "families", "tasks.h": "tasks", "generate.h": "tasks", "train.h": "train",
+          "evaluate.h": "train", "plan.h": "train", "data_stats.h": "train", "run_log.h": "train",
+          "inspect.h": "inspect", "c_api.h": "c_api"}
 # Header (pattern) -> the only folders that may include it. src/gemm needs omp.h to tell oneDNN
 # that a primitive is for one thread; it starts none.
 ONLY_IN = {r"(oneapi/dnnl/)?dnnl\w*\.hp?p?": ("src/gemm",), r"CLI/.*": ("cli",),
@@ -60,6 +67,12 @@ def target(root, including, name, quoted):
     return next((c for c in candidates if Path(root, c).is_file()), None)
 
 
+def is_client(path, found):
+    """Whether a file of the program may include this file of the project."""
+    own = ("include/longspan/", "cli/")
+    return found.startswith(own + (("src/lab/",) if path.startswith("cli/lab/") else ()))
+
+
 def check_file(root, path):
     layer, mechanism = place(path)
     exempt = bool(re.search(r"_(test|bench|fuzz)\.(cc|h)$", path)) or layer is None
@@ -83,6 +96,8 @@ def check_file(root, path):
         other, other_mechanism = place(found)
         if mechanism and other_mechanism and mechanism != other_mechanism:
             yield number, f"mechanism {mechanism} includes mechanism {other_mechanism}"
+        elif not exempt and layer == "cli" and not is_client(path, found):
+            yield number, f"the program is a client of the library, and {found} is not installed"
         elif not exempt and found.startswith("tests/"):
             yield number, f"{found} is for tests only"
         elif not exempt and other in LAYERS and LAYERS.index(other) > LAYERS.index(layer):

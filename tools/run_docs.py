@@ -8,7 +8,7 @@ Code blocks, by the words behind the three back-quotes:
   sh              must be right by the shell's grammar; not run
   sh test         is run, and every command in it must succeed
   sh test exit=N  is run, and must end with status N
-  cpp from PATH   must stand in that file word for word (indentation aside)
+  LANGUAGE from PATH   must stand in that file word for word (indentation aside)
   text output     must be in what the block before it printed: the same lines in the same order.
                   Any number stands for any other, "..." for anything; a line "..." for any lines
 The blocks of one file run one after the other in one scratch folder that looks like the project's
@@ -89,7 +89,7 @@ def run_block(block, folder, timeout_s, printed=None):
         if not printed:
             return "there is no output to compare with: no `sh test` block stands before this one"
         return output_problem(block.text, printed[-1])
-    if block.language == "cpp" and block.words[:1] == ["from"]:
+    if block.words[:1] == ["from"]:
         file = ROOT / block.words[1]
         if not file.is_file():
             return f"{block.words[1]} does not exist"
@@ -139,7 +139,7 @@ def main():
                 if {"test", "output"} & set(block.words) and not options.program:
                     continue
                 problem = run_block(block, folder, options.timeout, printed)
-                checked += block.language in ("sh", "cpp") or block.words == ["output"]
+                checked += block.language == "sh" or block.words[:1] in (["from"], ["output"])
                 ran += "test" in block.words
                 if problem:
                     problems += 1

@@ -21,7 +21,7 @@
 #include <string>
 
 #include "longspan/context.h"
-#include "probe/peaks.h"
+#include "longspan/machine.h"
 
 namespace longspan::bench {
 

@@ -2,7 +2,7 @@
 
 #include <dlfcn.h>
 
-#include "base/errors.h"
+#include "cli/check.h"
 
 namespace longspan::cli {
 

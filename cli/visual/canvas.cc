@@ -7,10 +7,9 @@
 #include <numbers>
 #include <set>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/visual/cairo_library.h"
 #include "cli/visual/text.h"
-#include "io/ascii.h"
 
 namespace longspan::cli {
 namespace {
@@ -45,7 +44,7 @@ cairo_status_t Append(void* bytes, const unsigned char* data, unsigned int lengt
 }  // namespace
 
 PictureFormat FormatOf(const std::filesystem::path& file) {
-  const std::string extension = io::LowerAscii(file.extension().string());
+  const std::string extension = LowerAscii(file.extension().string());
   if (extension == ".svg") return PictureFormat::kSvg;
   Check(extension == ".png", ErrorCode::kUsage,
         "{}: pictures are written as .svg or .png, not as '{}'", Printable(file.string()),

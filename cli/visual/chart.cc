@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/errors.h"
+#include "cli/check.h"
 
 namespace longspan::cli {
 namespace {

@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "base/errors.h"
+#include "cli/check.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
-#include "io/json.h"
 
 namespace longspan::cli {
 namespace {
@@ -38,7 +38,7 @@ int PrintJson(const GridSheet& sheet) {
                                   {"visible_pairs", pairs},
                                   {"visible", std::move(rows)}});
   }
-  PrintResult(io::DumpJson(document, -1));
+  PrintResult(DumpJson(document, -1));
   return 0;
 }
 

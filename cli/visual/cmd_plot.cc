@@ -12,10 +12,10 @@
 #include <set>
 #include <utility>
 
-#include "base/errors.h"
+#include "cli/check.h"
+#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
-#include "io/json.h"
 
 namespace longspan::cli {
 namespace {
@@ -159,7 +159,7 @@ int PrintJson(const Chart& chart, const std::string& metric) {
                                   {"kind", series.marked ? "eval" : "train"},
                                   {"points", std::move(values)}});
   }
-  PrintResult(io::DumpJson(document, 1));
+  PrintResult(DumpJson(document, 1));
   return 0;
 }
 

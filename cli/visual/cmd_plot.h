@@ -8,7 +8,7 @@
 
 #include "cli/visual/chart.h"
 #include "cli/visual/command.h"
-#include "cli/visual/run_log.h"
+#include "longspan/run_log.h"
 
 namespace longspan::cli {
 

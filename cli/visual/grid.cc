@@ -7,8 +7,7 @@
 #include <sstream>
 #include <utility>
 
-#include "base/errors.h"
-#include "base/math.h"
+#include "cli/check.h"
 
 namespace longspan::cli {
 namespace {

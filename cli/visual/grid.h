@@ -10,6 +10,9 @@
 
 namespace longspan::cli {
 
+// Smallest integer >= a / b, for a >= 0 and b > 0.
+constexpr idx_t CeilDiv(idx_t a, idx_t b) { return (a + b - 1) / b; }
+
 // A class of cells that has a colour of its own.
 struct GridGroup {
   std::string name;  // in the legend

@@ -6,7 +6,6 @@
 #include <sstream>
 #include <string_view>
 
-#include "base/math.h"
 #include "cli/visual/grid.h"
 #include "cli/visual/text.h"
 

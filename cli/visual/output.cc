@@ -6,11 +6,9 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/visual/text.h"
-#include "io/atomic_file.h"
-#include "io/paths.h"
-#include "io/posix.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 
@@ -24,8 +22,8 @@ void CheckIsNoInput(const std::filesystem::path& output, std::span<const std::st
   std::error_code none;
   if (!std::filesystem::is_regular_file(output, none)) return;
   for (const std::string& input : inputs) {
-    Check(!io::IsSameFile(output, input == "-" ? "/dev/stdin" : input), ErrorCode::kUsage,
-          "output: {} is one of the files that are read; write to another one",
+    Check(!std::filesystem::equivalent(output, input == "-" ? "/dev/stdin" : input, none),
+          ErrorCode::kUsage, "output: {} is one of the files that are read; write to another one",
           Printable(output.string()));
   }
 }
@@ -36,9 +34,9 @@ namespace {
 int Print(std::string_view text) {
   bool whole = std::fflush(stdout) == 0;
   while (whole && !text.empty()) {
-    const ssize_t wrote = io::Again([&] { return write(STDOUT_FILENO, text.data(), text.size()); });
-    whole = wrote >= 0;
-    if (whole) text.remove_prefix(static_cast<std::size_t>(wrote));
+    const ssize_t wrote = write(STDOUT_FILENO, text.data(), text.size());
+    whole = wrote >= 0 || errno == EINTR;
+    if (wrote > 0) text.remove_prefix(static_cast<std::size_t>(wrote));
   }
   return whole ? 0 : errno;
 }

@@ -6,22 +6,20 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/errors.h"
-#include "catalogue/mechanism.h"
+#include "cli/check.h"
 #include "cli/visual/pattern_kinds.h"
+#include "longspan/pattern.h"
 
 namespace longspan::cli {
 namespace {
 
 // The mechanism's own drawing, or plain cells.
-PatternKind KindOf(const catalogue::Mechanism& mechanism) {
+PatternKind KindOf(const MechanismInfo& mechanism) {
   PatternKind kind;
   kind.name = mechanism.name;
   kind.summary = mechanism.summary;
   kind.options = CommonPatternOptions();
-  for (const auto* options : {&mechanism.options, &mechanism.picture_options}) {
-    kind.options.insert(kind.options.end(), options->begin(), options->end());
-  }
+  kind.options.insert(kind.options.end(), mechanism.options.begin(), mechanism.options.end());
   for (const PatternDrawing& drawing :
        {ChunkedDrawing(), FullDrawing(), LshDrawing(), WindowDrawing()}) {
     if (drawing.mechanism != mechanism.name) continue;
@@ -31,8 +29,8 @@ PatternKind KindOf(const catalogue::Mechanism& mechanism) {
     kind.causal = drawing.causal;
     return kind;
   }
-  const auto panel = [&mechanism](Context& context, const PatternOptions& options) {
-    return PlainPanel(options, mechanism.weights(context, mechanism, options));
+  const auto panel = [name = mechanism.name](Context& context, const PatternOptions& options) {
+    return PlainPanel(options, PatternWeights(context, name, options));
   };
   kind.groups = PlainGroups;
   kind.panels = [panel](Context& context, const PatternOptions& options) {
@@ -48,9 +46,9 @@ PatternKind KindOf(const catalogue::Mechanism& mechanism) {
 
 std::vector<PatternKind> MakePatternKinds() {
   std::vector<PatternKind> kinds;
-  for (const catalogue::Mechanism* mechanism : catalogue::Mechanisms()) {
-    kinds.push_back(KindOf(*mechanism));
-  }
+  // Their names and options live as long as the kinds do.
+  static const std::vector<MechanismInfo> mechanisms = ListMechanisms();
+  for (const MechanismInfo& mechanism : mechanisms) kinds.push_back(KindOf(mechanism));
   std::sort(kinds.begin(), kinds.end(),
             [](const PatternKind& a, const PatternKind& b) { return a.name < b.name; });
   kinds.push_back(LongformerSheet());

@@ -6,13 +6,11 @@
 #include <string_view>
 #include <vector>
 
-#include "catalogue/pattern.h"
 #include "cli/visual/grid.h"
 #include "longspan/context.h"
+#include "longspan/pattern.h"
 
 namespace longspan::cli {
-
-using catalogue::PatternOptions;
 
 // What can be drawn: each mechanism of the catalogue, and after them sheets of several.
 struct PatternKind {

@@ -4,8 +4,8 @@
 
 #include <array>
 
-#include "catalogue/mechanism.h"
 #include "cli/visual/pattern_kinds.h"
+#include "longspan/pattern.h"
 
 namespace longspan::cli {
 namespace {
@@ -25,8 +25,7 @@ ChunkedCell ChunkedGroup(const PatternOptions& options, idx_t query, idx_t key) 
 
 GridPanel ChunkedPanel(Context& context, const PatternOptions& options) {
   const idx_t tokens = options.tokens;
-  GridPanel panel =
-      SquarePanel(options, SeparateWeights(context, catalogue::ChunkedMechanism(), options));
+  GridPanel panel = SquarePanel(options, PatternWeights(context, "chunked", options));
   panel.title =
       fmt::format("{}, chunks of {}", options.causal ? "Causal" : "Bidirectional", options.chunk);
   panel.note += fmt::format(", look-back {}", options.before);

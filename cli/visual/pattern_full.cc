@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
-#include "catalogue/full.h"
 #include "cli/visual/pattern_kinds.h"
+#include "longspan/pattern.h"
 
 namespace longspan::cli {
 
 GridPanel FullPanel(Context& context, const PatternOptions& options) {
-  GridPanel panel = PlainPanel(options, FullWeights(context, options));
+  GridPanel panel = PlainPanel(options, PatternWeights(context, "full", options));
   if (!options.shared) return panel;
   panel.title += ", queries are keys";
   panel.note += ": nobody sees itself unless alone";

@@ -4,13 +4,11 @@
 
 #include <algorithm>
 
-#include "catalogue/lsh.h"
 #include "cli/visual/pattern_kinds.h"
+#include "longspan/pattern.h"
 
 namespace longspan::cli {
 namespace {
-
-using catalogue::LshPattern;
 
 // Order of LshGroups(): how many rounds show a key, then the buckets, colours coming round again.
 constexpr std::uint8_t kLone = 0, kOnce = 1, kTwice = 2, kMore = 3, kFirstBucket = 4;
@@ -60,7 +58,7 @@ GridPanel SeenPanel(const PatternOptions& options, const LshPattern& pattern) {
 }
 
 std::vector<GridPanel> LshPanels(Context& context, const PatternOptions& options) {
-  const LshPattern pattern = LshWeights(context, options);
+  const LshPattern pattern = LshPatternOf(context, options);
   std::vector<GridPanel> panels = {
       BucketPanel(options, pattern, false), BucketPanel(options, pattern, true),
       BucketPanel(options, pattern, true), SeenPanel(options, pattern)};

@@ -22,8 +22,6 @@
 namespace longspan::cli {
 namespace {
 
-using catalogue::LshPattern;
-
 std::vector<float> ChunkedWeights(Context& context, const PatternOptions& options) {
   return SeparateWeights(context, catalogue::ChunkedMechanism(), options);
 }
@@ -131,7 +129,7 @@ TEST(FullPattern, KernelSeesWhatTheFormulaSays) {
           o.pad_left = left;
           o.pad_right = right;
           std::vector<bool> seen, expected;
-          for (const float weight : FullWeights(context, o)) seen.push_back(weight != 0);
+          for (const float weight : catalogue::FullWeights(context, o)) seen.push_back(weight != 0);
           for (idx_t i = 0; i < tokens; ++i) {
             std::vector<bool> row;
             bool any = false;
@@ -211,7 +209,7 @@ TEST(LshPatternTest, KernelSeesWhatTheFormulaSays) {
             o.rounds = rounds;
             o.causal = causal;
             o.pad_right = right;
-            const LshPattern pattern = LshWeights(context, o);
+            const LshPattern pattern = catalogue::LshWeights(context, o);
             std::vector<bool> seen;
             for (const float weight : pattern.weights) seen.push_back(weight != 0);
             const auto expected = LshVisibleByFormula(o, pattern.buckets);
@@ -254,7 +252,7 @@ TEST(LshPatternTest, RefusesWhatCannotBeHashed) {
            [](PatternOptions& o) { o.before = -1; }}) {
     PatternOptions options;
     change(options);
-    EXPECT_THROW(LshWeights(context, options), Error);
+    EXPECT_THROW(catalogue::LshWeights(context, options), Error);
   }
 }
 
@@ -322,7 +320,7 @@ TEST(WindowPatternTest, KernelsSeeWhatTheReferenceSays) {
   EXPECT_GT(cases.size(), 1000u);
   for (const PatternOptions& o : cases) {
     std::vector<bool> seen;
-    for (const float weight : WindowWeights(context, o)) seen.push_back(weight != 0);
+    for (const float weight : catalogue::WindowWeights(context, o)) seen.push_back(weight != 0);
     const std::vector<bool> expected = WindowVisibleByReference(o, RolesByFormula(o));
     ASSERT_EQ(seen, expected) << "T " << o.tokens << " window " << o.window << " dilation "
                               << *o.dilation << " causal " << o.causal << " globals " << *o.globals

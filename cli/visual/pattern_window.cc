@@ -4,8 +4,9 @@
 
 #include <algorithm>
 
-#include "catalogue/window.h"
 #include "cli/visual/pattern_kinds.h"
+#include "longspan/attention.h"
+#include "longspan/pattern.h"
 
 namespace longspan::cli {
 namespace {
@@ -22,7 +23,7 @@ std::vector<GridGroup> WindowGroups() {
 
 GridPanel WindowPanel(Context& context, const PatternOptions& options) {
   const idx_t dilation = options.dilation.value_or(1);
-  GridPanel panel = SquarePanel(options, WindowWeights(context, options));
+  GridPanel panel = SquarePanel(options, PatternWeights(context, "window", options));
   const std::vector<std::uint8_t> roles = WindowRoles(options);
   const auto globals = std::count(roles.begin(), roles.end(), kGlobalToken);
   panel.title = fmt::format("Sliding window{}{}{}", dilation > 1 ? ", dilated" : "",

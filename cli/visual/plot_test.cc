@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "cli/visual/cmd_plot.h"
-#include "cli/visual/run_log.h"
 #include "longspan/error.h"
+#include "longspan/run_log.h"
 
 namespace longspan::cli {
 namespace {

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/errors.h"
+#include "cli/check.h"
 #include "cli/visual/text.h"
 #include "cli/visual/ticks.h"
 

@@ -50,6 +50,14 @@ std::string Printable(std::string_view text) {
   return out;
 }
 
+std::string LowerAscii(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  }
+  return lower;
+}
+
 std::string EscapeXml(std::string_view text) {
   std::string out;
   for (const char c : Printable(text)) {

@@ -15,6 +15,9 @@ std::string Printable(std::string_view text);
 // Printable(), with &, <, >, " and ' written as XML entities.
 std::string EscapeXml(std::string_view text);
 
+// Capital letters of ASCII as small ones, whatever the locale; other bytes stay.
+std::string LowerAscii(std::string_view text);
+
 // Columns that valid UTF-8 takes on a terminal, at one column a code point; escape sequences
 // ("\x1b[...m") take none.
 idx_t Columns(std::string_view text);

@@ -1,7 +1,8 @@
-// Chunked local attention through the public headers: the smallest useful program.
+// Attention on one's own tensors: chunked local attention over memory of the caller.
 // Two heads look at 12 tokens in chunks of 4; each query sees its own chunk and the one before.
 #include <cmath>
 #include <cstdio>
+#include <vector>
 
 #include "longspan/attention.h"
 #include "longspan/error.h"
@@ -15,16 +16,20 @@ int main() {
     longspan::Context context;
     std::printf("longspan %s, %s\n", LONGSPAN_VERSION, context.Describe().c_str());
 
-    // Tensors own memory that starts as zero; views are how operations see it. With queries and
-    // keys zero every visible key weighs the same, so the output is the mean of the visible values.
-    longspan::Tensor q({B, H, T, D}), k({B, H, T, D}), v({B, H, T, D});
-    longspan::Tensor out({B, H, T, D}), lse({B, H, T});
-    const auto values = v.view<4>();
+    // The values lie in memory of one's own, row by row: (B, H, T, D). A tensor adopts it without a
+    // copy; views are how operations see tensors.
+    std::vector<float> memory;
     for (idx_t h = 0; h < H; ++h) {
-      for (idx_t t = 0; t < T; ++t) {
-        for (idx_t d = 0; d < D; ++d) values(0, h, t, d) = static_cast<float>(t + h);
-      }
+      for (idx_t t = 0; t < T; ++t) memory.insert(memory.end(), D, static_cast<float>(t + h));
     }
+    longspan::Tensor v =
+        longspan::Tensor::Adopt(memory.data(), {B, H, T, D}, longspan::DType::kF32, {});
+    const auto values = v.view<4>();
+
+    // Other tensors own memory that starts as zero. With queries and keys zero every visible key
+    // weighs the same, so the output is the mean of the visible values.
+    longspan::Tensor q({B, H, T, D}), k({B, H, T, D});
+    longspan::Tensor out({B, H, T, D}), lse({B, H, T});
 
     longspan::ChunkedSpec spec;
     spec.chunk = 4;

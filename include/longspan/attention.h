@@ -8,6 +8,7 @@
 #include "longspan/context.h"
 #include "longspan/tensor.h"
 
+#pragma GCC visibility push(default)
 namespace longspan {
 
 // Elements are fp32 or bf16, in the same shapes. With bf16, products multiply bf16 (on AVX512_BF16
@@ -42,8 +43,8 @@ using KeyMask = View<const std::uint8_t, 2>;
 
 // Random zeroing of attention probabilities, replayed in the backward pass from the same key.
 struct ProbabilityDropout {
-  float p = 0.0f;
-  std::uint64_t key = 0;
+  float p = 0.0f;         // the probability of a zero; 0: none
+  std::uint64_t key = 0;  // of the random numbers (base of their counters)
   // Chunked, full and LSH attention: if a call has some of a layer's heads, the first one's index
   // and the layer's number of heads. Elements are numbered as if all were there. 0: all.
   idx_t first_head = 0, layer_heads = 0;
@@ -59,12 +60,12 @@ struct ProbabilityDropout {
 // own chunk, of `before` chunks before it and of `after` chunks after it. Chunks wrap around: the
 // first one's predecessor is the last. T <= chunk is plain attention over all keys.
 struct ChunkedSpec {
-  idx_t chunk = 64;
-  idx_t before = 1;
-  idx_t after = 0;
-  bool causal = false;  // a query sees no key after its own position
-  float scale = 0.0f;   // of the scores; 0 means 1 / sqrt(D)
-  ProbabilityDropout dropout;
+  idx_t chunk = 64;            // tokens of a chunk, L
+  idx_t before = 1;            // chunks before its own that a query sees
+  idx_t after = 0;             // chunks after it
+  bool causal = false;         // a query sees no key after its own position
+  float scale = 0.0f;          // of the scores; 0 means 1 / sqrt(D)
+  ProbabilityDropout dropout;  // of the attention weights
 };
 
 // saved.out = softmax(scale * q k^T, over the visible keys of the window) v.
@@ -116,6 +117,7 @@ void FullBackward(Context& context, const FullSpec& spec, const Bf16Qkv& qkv, co
 // query and, scaled to one length, as key: k = x / sqrt(mean(x^2) + 1e-6) / sqrt(D). Scores are
 // x_t . k_j. A token gives itself weight 0, unless it sees nothing else: then its weight is 1.
 
+// Shared queries and keys, and values, of LSH attention and of full attention on them.
 template <class T>
 struct SharedQkvOf {
   View<const T, 4> qk, v;  // (B, H, T, D)
@@ -160,14 +162,15 @@ void FullSharedBackward(Context& context, const FullSpec& spec, const SharedQkv&
 // are combined by one softmax over the union of their keys, repetitions included. Tokens of other
 // buckets that share a chunk are seen. T <= chunk: no hashing, one chunk, one round.
 struct LshSpec {
-  idx_t chunk = 64;
-  idx_t before = 1;
-  idx_t after = 0;
+  idx_t chunk = 64;            // tokens of a chunk, L
+  idx_t before = 1;            // chunks before its own that a query sees
+  idx_t after = 0;             // chunks after it
   idx_t rounds = 1;            // R
   std::vector<idx_t> buckets;  // factors of the number of buckets, each even; see LshBucketFactors
   bool causal = false;         // a query sees no key after its own position
   ProbabilityDropout dropout;  // element (((b*H + h)*R + r)*T + t)*W + slot of the sorted window
 
+  // Whether so many tokens need hashing: more than one chunk.
   bool Hashes(idx_t tokens) const { return tokens > chunk; }
   // W: slots of a window.
   idx_t WindowSlots() const { return chunk * (1 + before + after); }
@@ -239,10 +242,12 @@ struct GlobalTokens {
   std::vector<idx_t> positions;  // of all rows, one after another, ascending in each
   std::vector<idx_t> first;      // (B + 1): where a row's begin
 
+  // The number of global tokens of row b.
   idx_t Count(idx_t b) const {
     const auto i = static_cast<std::size_t>(b);
     return first[i + 1] - first[i];
   }
+  // The first of row b's positions.
   const idx_t* List(idx_t b) const { return positions.data() + first[static_cast<std::size_t>(b)]; }
 };
 // Cost: one look at each role of B rows. An empty view has no global tokens.
@@ -368,10 +373,12 @@ void GlobalReassociatedBackward(Context& context, const WindowSpec& spec,
 // forward and backward. Re-associated wins for G < C D / (C - D), with the backward for
 // G < 12 C D / (16 C - 14 D): 69 and 51 at C 768, D 64.
 struct GlobalFlops {
-  double projected = 0.0, reassociated = 0.0;
+  double projected = 0.0, reassociated = 0.0;  // flop of either way
+  // Whether the re-associated form is less work.
   bool ReassociatedWins() const { return reassociated < projected; }
 };
 GlobalFlops CountGlobalFlops(idx_t tokens, idx_t channels, idx_t heads, idx_t head_size,
                              idx_t globals, bool backward);
 
 }  // namespace longspan
+#pragma GCC visibility pop

@@ -1,15 +1,23 @@
 // A Context holds the number of threads and the scratch memory of an operation.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "longspan/types.h"
 
 namespace longspan {
+class Arena;  // the library's own: no header has them
+struct ContextAccess;
+}  // namespace longspan
 
-class Arena;
+#pragma GCC visibility push(default)
+namespace longspan {
 
 // Passed to every operation, never global; results do not depend on its number of threads.
 //
@@ -41,9 +49,40 @@ class Context {
   Context(Context&&) noexcept;
   Context& operator=(Context&&) noexcept;
 
+  // Threads that operations use at most.
   int threads() const { return threads_; }
+  // The scratch memory, for the library itself.
   Arena& arena() { return *arena_; }
+  // Whether operations only book their scratch (Rehearsal).
   bool rehearsal() const { return rehearsal_; }
+
+  // ---- limits and hooks of the calls that get this context
+
+  // The bytes that a call may take beside its arguments: scratch, and what it returns or keeps. A
+  // call of a model rehearses itself first; one that needs more throws kLimit, with both numbers,
+  // before it allocates. 0, the default: no limit but the system's.
+  void LimitMemory(std::size_t bytes);
+  std::size_t memory_limit() const { return memory_limit_; }
+  // Throws kLimit "<what>: needs ..., the limit is ..." if the call takes more than memory_limit().
+  void CheckMemory(const char* what, std::size_t bytes) const;
+
+  // While `flag` is true every call ends with Cancelled, within the time of a task: some
+  // milliseconds. Any thread may set it, for as many contexts as it is given to. It must outlive
+  // the context's calls. Null, the default: nothing ends a call.
+  void CancelWhen(const std::atomic<bool>* flag) { cancel_ = flag; }
+  bool cancelled() const { return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed); }
+  void CheckCancelled() const {
+    if (cancelled()) ThrowCancelled();
+  }
+
+  // Called between the batches of tasks, evaluations and conversions, on the thread that made the
+  // call, with the tokens or rows that are done and, where it is known, of how many (else 0). What
+  // it throws ends the call.
+  using Progress = std::function<void(idx_t done, idx_t all)>;
+  void OnProgress(Progress progress) { progress_ = std::move(progress); }
+  void TellProgress(idx_t done, idx_t all) const {
+    if (progress_) progress_(done, all);
+  }
 
   // One line for logs and bug reports: threads, instruction set.
   std::string Describe() const;
@@ -51,18 +90,19 @@ class Context {
   const std::string& Warning() const { return warning_; }
 
  private:
-  friend int TeamThreads(const Context& context);
+  friend struct ContextAccess;
   Context(int threads, bool rehearsal);
+  [[noreturn]] static void ThrowCancelled();
 
   int threads_;
   mutable int granted_;          // threads that the system gave
   mutable std::string warning_;  // not empty if those are fewer
   bool rehearsal_;
   std::unique_ptr<Arena> arena_;
+  std::size_t memory_limit_ = 0;
+  const std::atomic<bool>* cancel_ = nullptr;
+  Progress progress_;
 };
 
-// Caps the instruction set of the whole process ("portable", "sse4", "avx2", "avx512",
-// "avx512_bf16", "amx"), before the first operation. The environment's LONGSPAN_ISA does the same.
-void CapIsa(std::string_view name);
-
 }  // namespace longspan
+#pragma GCC visibility pop

@@ -1,16 +1,36 @@
-// Options for reading texts and tables, the same for every command, training and evaluation.
+// How texts and tables are read, the same for every command, training and evaluation.
 // docs/reference/data.md has the rules.
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "longspan/error.h"
+#include "longspan/types.h"
+
+#pragma GCC visibility push(default)
 namespace longspan {
 
+// What a file holds. kAuto: as the ending of its name says, and text for other endings.
+enum class DataFormat { kAuto, kText, kCsv, kTsv, kJsonLines, kJson };
+// "auto", "text", "csv", "tsv", "jsonl" or "json"; kUsage otherwise.
+DataFormat ParseDataFormat(std::string_view name);
+
+// Where one document of a text ends: with its file, at every blank line, at every line; kJoined:
+// all files are one.
+enum class Documents { kFile, kBlankLine, kLine, kJoined };
+// "file", "blank-line", "line", and "joined" where it is allowed; kUsage otherwise.
+Documents ParseDocuments(std::string_view name, bool joined = false);
+
+// How files are read.
 struct DataOptions {
-  // The format of a file: "text", "csv", "tsv", "jsonl" or "json". "auto": as the ending of its
-  // name says, and text for other endings.
-  std::string format = "auto";
+  DataFormat format = DataFormat::kAuto;  // of files; kAuto: as their names end
   // The encoding: "utf-8", or any name that iconv knows ("latin-1", "cp1252", "utf-16"). "bytes",
   // for models of bytes, keeps every byte of prose, byte-order mark and line breaks included.
   std::string encoding = "utf-8";
@@ -24,4 +44,83 @@ struct DataOptions {
   bool skip_bad = false;
 };
 
+// kFormat "WHERE:1: byte 7 of the line is 0xfc, no UTF-8 ..." unless the text is UTF-8.
+void CheckUtf8(std::string_view text, std::string_view where);
+
+// ---- texts one by one ---------------------------------------------------------------------------
+
+// A column of a table or a field of an object that somebody will use. Others are never looked at.
+struct WantedField {
+  std::string name;       // of a column or a field
+  bool required = false;  // a table without it cannot be read at all
+  bool exact = false;     // integers of any length come back digit by digit
+};
+
+// What is read.
+struct TextRules {
+  DataOptions options;              // how the files are read
+  std::vector<WantedField> fields;  // those that are looked at
+  bool lines = false;               // each line of a text is a row
+  bool any_bytes = false;           // prose need not be UTF-8: a model of bytes asks
+  bool squad = false;               // .json may be SQuAD's: rows are its questions
+  std::string missing_hint = {};    // ends the message about a path that does not exist
+};
+
+// One text: a file, a line, a record of a table, a JSON object, or one that was given as it stands.
+struct TextRow {
+  std::string name;  // "a.txt", "a.csv:12" (its line), "a.json[3]" (an item), "stdin"; as it is
+  idx_t line = 0;    // where it begins, from 1; 0: it is the whole file
+  std::string text;  // of prose
+  bool has_fields = false;                    // it is a row of a table or of JSON
+  std::map<std::string, std::string> fields;  // the wanted ones that are there, each as JSON text
+  bool given = false;                         // not from a file
+  bool ends_file = false;                     // refused: the rest of its file cannot be read
+  std::optional<Error> refused = {};          // why it cannot be used; then nothing else is there
+
+  // A list of texts, or in tables a text that holds such a list in JSON. kFormat for anything else.
+  std::vector<std::string> TextList(const std::string& field) const;
+  // A field as text. kFormat when it is missing, empty, or something else; Optional: absent and
+  // empty fields of tables and null are nothing.
+  std::string Text(const std::string& field) const;
+  std::optional<std::string> OptionalText(const std::string& field) const;
+};
+
+// Reads files, folders of them, standard input ("-") and texts that are given as they stand, row
+// by row: memory grows with a row, never with a file. gzip and zstd are unpacked on the way.
+// Move-only.
+class TextSource {
+ public:
+  // kUsage when there is nothing to read or an option cannot be; kIo for a path that does not
+  // exist, kFormat for a folder without a file, kLimit for one with too many.
+  TextSource(const std::vector<std::string>& paths, std::vector<std::string> given,
+             TextRules rules);
+  ~TextSource();
+  TextSource(TextSource&&) noexcept;
+  TextSource& operator=(TextSource&&) noexcept;
+
+  // Prose need not be UTF-8 from now on.
+  void AllowAnyBytes();
+  // The next row; nothing: that was all. A row that cannot be used says why. kFormat where all
+  // files together hold no row; kIo, kLimit.
+  std::optional<TextRow> Next();
+  // The next few, as many as are worth running together; none: that was all.
+  std::vector<TextRow> NextChunk();
+  // What was passed over in folders since the last call, and why: lines for people.
+  std::vector<std::string> TakeNotes();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Calls use(row). What `use` throws with kFormat, and a row that is refused already, goes to
+// `refuse` instead. False: it was refused.
+bool UseRow(TextRow& row, const std::function<void(TextRow& row)>& use,
+            const std::function<void(const TextRow& row, const Error& why)>& refuse);
+
+// The files that these paths mean: as they stand, and of a folder all that lies below it, in the
+// order of the names, without hidden files and leftovers of editors. Errors as TextSource.
+std::vector<std::string> ListTextFiles(const std::vector<std::string>& paths);
+
 }  // namespace longspan
+#pragma GCC visibility pop

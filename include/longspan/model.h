@@ -1,4 +1,4 @@
-// A model that can be loaded, evaluated, continued and saved.
+// A model of any family that can be loaded, evaluated and saved.
 #pragma once
 
 #include <cstdint>
@@ -9,69 +9,83 @@
 #include <string_view>
 #include <vector>
 
+#include "longspan/batch.h"
 #include "longspan/context.h"
+#include "longspan/model_info.h"
 #include "longspan/tensor.h"
+#include "longspan/tokenizer.h"
 
 namespace longspan {
+class TextModel;  // the library's own: no header has them
+struct ModelAccess;
+}  // namespace longspan
 
-// Options of one call.
-struct CallOptions {
-  // (rows, T): 0 hides a token, anywhere in a row. Empty: no token is hidden.
-  std::span<const std::uint8_t> mask;
-  idx_t num_hashes = 0;  // rounds of LSH layers; 0: the config's
-};
+#pragma GCC visibility push(default)
+namespace longspan {
 
-// A Reformer with any head in the Hugging Face layout (config.json, model.safetensors). Move-only.
-// Threads may share one: Logits, RaggedLogits, Generate and Save do not change it, and several may
-// run at once, each with its own Context. No call may run while it is moved, assigned or destroyed.
-// A forked child may use its copy (longspan/context.h says with how many threads).
+// A loaded model with its tokenizer, in the Hugging Face layout (config.json, model.safetensors,
+// tokenizer files). A handle: copies share one model, which nothing changes after loading. Any
+// number of threads may use it at once, each with a Context of its own; each gets the bits that it
+// would get alone. A forked child may use its copy (longspan/context.h says with how many threads).
+//
+// Calls take what the context allows (Context::LimitMemory, CancelWhen).
 class Model {
  public:
-  // Loads a folder. Throws kFormat or kIo.
-  static Model Load(const std::filesystem::path& directory);
-  // Makes random weights for a config.json. The same seed gives the same bits.
-  static Model Init(std::string_view config_json, std::uint64_t seed);
-  // Writes a folder that Load and `transformers` open. Throws kIo.
-  void Save(const std::filesystem::path& directory);
+  // Loads a folder. kFormat or kIo, in one line that says what the path is and what to do; kLimit
+  // for weights that memory has no room for.
+  static Model Load(const std::filesystem::path& directory, const ModelOptions& options = {});
+  // Makes random weights for a config.json of any family. The same seed gives the same bits. The
+  // tokenizer reads bytes, if the family has such models.
+  static Model Init(std::string_view config_json, std::uint64_t seed,
+                    const ModelOptions& options = {});
+  // Writes config.json and weights into a folder that Load and `transformers` open, each file whole
+  // or not at all. The tokenizer's files are not written. kIo.
+  void Save(const std::filesystem::path& directory) const;
 
-  Model(Model&&) noexcept;
-  Model& operator=(Model&&) noexcept;
-  ~Model();
-
+  // What the model is.
+  const ModelInfo& info() const;
+  // What it was loaded with.
+  const ModelOptions& options() const;
+  // Its config.json, as Save writes it.
   std::string ConfigJson() const;
   idx_t parameters() const;  // number of trainable values
-  idx_t longest() const;     // largest number of tokens in a row
+  // The folder's tokenizer, read when it is first asked for. kFormat if there is none, or it has
+  // ids beyond the model's vocabulary.
+  const text::Tokenizer& tokenizer() const;
+  const std::filesystem::path& directory() const;  // empty: not from a folder
 
-  // Returns the head's logits for `rows` texts of T ids each, one after another: (rows * T,
-  // vocabulary) for language models, (rows, labels) for classifiers, (rows * T, 2) for starts and
-  // ends of answers. T is any. kUsage if the ids do not divide into rows, T exceeds longest(), the
-  // mask has another size, or there is no head. kFormat for an id that does not exist.
-  Tensor Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows = 1,
-                const CallOptions& options = {});
+  // Of a batch of B rows of T tokens (longspan/batch.h):
+  // the last hidden states, (B*T, info().width): what the head reads. Those of hidden tokens hold
+  // any finite values.
+  Tensor Hidden(Context& context, const BatchView& batch) const;
+  // The head's logits: (B*T, vocabulary) of language models, (B*T, labels) of token classes,
+  // (B*T, 2) for starts and ends of answers, (B, labels) of sequence classifiers, and of multiple
+  // choice (B / choices, choices). kUsage for a model without a head.
+  Tensor Logits(Context& context, const BatchView& batch) const;
+  // The loss over the batch's targets, without dropout.
+  HeadLoss Loss(Context& context, const BatchView& batch) const;
+  // Errors of all three: kUsage for a shape that does not fit or more tokens than info().longest,
+  // kFormat for an id that does not exist, kLimit, kCancelled.
 
-  // The same for texts of any lengths, without padding. Each text has the logits that it has alone:
-  // (T, vocabulary), (1, labels) or (T, 2). Texts of one length run together. options.mask must be
-  // empty.
+  // The head's logits of texts of any lengths, without padding. Each text has the logits that it
+  // has alone: (T, vocabulary), (T, labels), (T, 2) or (1, labels). Not for multiple choice.
   std::vector<Tensor> RaggedLogits(Context& context,
-                                   std::span<const std::vector<std::int32_t>> texts,
-                                   const CallOptions& options = {});
+                                   std::span<const std::vector<std::int32_t>> texts) const;
 
-  struct Sampling {
-    double temperature = 0.8;  // 0: always the most likely
-    idx_t top_k = 0;           // 0: all
-    double top_p = 1.0;
-    std::uint64_t seed = 1;
-  };
-  // Continues `prompt` by `tokens` tokens of the folder's tokenizer (a model from Init: bytes).
-  // Returns the new part only. kFormat if there is no tokenizer, or it has more ids than the model
-  // has words. kUsage if the prompt is empty or longer than longest().
-  std::string Generate(Context& context, std::string_view prompt, idx_t tokens,
-                       const Sampling& sampling);
+  // For the library itself.
+  const TextModel& inside() const;
 
  private:
+  friend struct ModelAccess;
   struct Impl;
-  explicit Model(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Model(std::shared_ptr<const Impl> impl);
+  std::shared_ptr<const Impl> impl_;
 };
 
+// The tokenizer of a folder of a model or of a tokenizer alone, or the one for bytes if the model's
+// family reads bytes and there is no other. kFormat in one line where there is none, where it is
+// damaged, or where it asks for something that is not read here (docs/reference/tokenizers.md).
+std::unique_ptr<text::Tokenizer> OpenModelTokenizer(const std::filesystem::path& directory);
+
 }  // namespace longspan
+#pragma GCC visibility pop

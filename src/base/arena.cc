@@ -90,6 +90,10 @@ void Arena::AddBlock(std::size_t bytes) {
 std::byte* Arena::Book(std::size_t bytes) {
   Check(bytes <= kLargestBooking, ErrorCode::kLimit, "memory: {} bytes of scratch cannot be had",
         bytes);
+  Check(limit_ == 0 || bytes + booked_ <= limit_, ErrorCode::kLimit,
+        "memory: {} bytes of scratch are needed ({} more are in use), the limit is {} bytes; lower "
+        "the length, the batch or the threads",
+        bytes, booked_, limit_);
   // When idle, one block of the high-water mark replaces the pieces that grew on the way.
   if (booked_ == 0 && blocks_.size() > 1) Release();
   const bool fits = block_ < blocks_.size() && blocks_[block_].bytes - used_ >= bytes;

@@ -56,6 +56,9 @@ class Arena {
     return (static_cast<std::size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
   }
 
+  // Bookings beyond so many bytes throw kLimit; 0: none do.
+  void Limit(std::size_t bytes) { limit_ = bytes; }
+
   std::size_t capacity() const;               // bytes of pages that bookings have reached
   std::size_t peak() const { return peak_; }  // most bytes booked at once
   // The most of them so far: the peak in whole pages. Blocks take more in the first step, which
@@ -78,7 +81,7 @@ class Arena {
   Pages pages_;
   std::vector<Block> blocks_;
   std::size_t block_ = 0, used_ = 0;  // current block and the bytes used in it
-  std::size_t booked_ = 0, peak_ = 0, most_capacity_ = 0;
+  std::size_t booked_ = 0, peak_ = 0, most_capacity_ = 0, limit_ = 0;
 };
 
 }  // namespace longspan

@@ -205,4 +205,8 @@ std::string DispatchedTarget() {
   return hwy::TargetName(HWY_STATIC_TARGET);
 }
 
+void CapIsa(std::string_view name) { CapIsa(ParseIsa(name)); }
+std::string_view KernelIsa() { return IsaName(ActiveIsa()); }
+std::string_view KernelBf16() { return Bf16PathName(ActiveBf16Path()); }
+
 }  // namespace longspan

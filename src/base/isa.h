@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "longspan/process.h"
+
 namespace longspan {
 
 // In rising order; a path may use everything below its own.
@@ -46,9 +48,6 @@ inline bool MultipliesPairs(bool bf16) { return bf16 && ActiveBf16Path() == Bf16
 // For that benchmark and for tests: the path of the whole process from now on; kPairs throws
 // kUsage where ActiveIsa() is below avx512_bf16. std::nullopt: back to the rule.
 void ForceBf16Path(std::optional<Bf16Path> path);
-
-// The names of every path that this machine can run, lowest first.
-std::vector<std::string> RunnableIsas();
 
 // The cap as one Highway target mask and whether it was applied: kernels call this before their
 // first dispatch. Idempotent and cheap (one atomic load).

@@ -142,4 +142,7 @@ std::string BytesText(std::uint64_t bytes) {
   return fmt::format("{:.3g} {}", value, kUnits[unit]);
 }
 
+std::uint64_t MachineMemory() { return MachineMemory(""); }
+std::uint64_t SystemMemoryLimit() { return SystemMemoryLimit(""); }
+
 }  // namespace longspan

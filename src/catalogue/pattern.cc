@@ -1,14 +1,10 @@
 #include "catalogue/pattern.h"
 
 #include "base/errors.h"
+#include "catalogue/lsh.h"
 #include "catalogue/mechanism.h"
 
 namespace longspan::catalogue {
-namespace {
-
-constexpr idx_t kMostPatternTokens = 2048;  // cells are tokens^2, and so is the identity of values
-
-}  // namespace
 
 MechanismSpec PatternSpec(const PatternOptions& options) {
   MechanismSpec spec;
@@ -21,19 +17,6 @@ MechanismSpec PatternSpec(const PatternOptions& options) {
   spec.rounds = options.rounds;
   spec.buckets = options.buckets;
   return spec;
-}
-
-void CheckPatternSize(const PatternOptions& options) {
-  Check(options.tokens >= 1 && options.tokens <= kMostPatternTokens, ErrorCode::kUsage,
-        "pattern: {} tokens, can draw from 1 to {}", options.tokens, kMostPatternTokens);
-  Check(options.pad_left >= 0 && options.pad_right >= 0 &&
-            options.pad_left + options.pad_right <= options.tokens,
-        ErrorCode::kUsage, "pattern: padding of {} and {} does not fit into {} tokens",
-        options.pad_left, options.pad_right, options.tokens);
-}
-
-bool IsPadding(const PatternOptions& options, idx_t key) {
-  return key < options.pad_left || key >= options.tokens - options.pad_right;
 }
 
 std::vector<float> SeparateWeights(Context& context, const Mechanism& mechanism,
@@ -63,3 +46,48 @@ KeyMask PatternProblem::Mask() const {
 }
 
 }  // namespace longspan::catalogue
+
+namespace longspan {
+namespace {
+
+constexpr idx_t kMostPatternTokens = 2048;  // cells are tokens^2, and so is the identity of values
+
+}  // namespace
+
+void CheckPatternSize(const PatternOptions& options) {
+  Check(options.tokens >= 1 && options.tokens <= kMostPatternTokens, ErrorCode::kUsage,
+        "pattern: {} tokens, can draw from 1 to {}", options.tokens, kMostPatternTokens);
+  Check(options.pad_left >= 0 && options.pad_right >= 0 &&
+            options.pad_left + options.pad_right <= options.tokens,
+        ErrorCode::kUsage, "pattern: padding of {} and {} does not fit into {} tokens",
+        options.pad_left, options.pad_right, options.tokens);
+}
+
+bool IsPadding(const PatternOptions& options, idx_t key) {
+  return key < options.pad_left || key >= options.tokens - options.pad_right;
+}
+
+std::vector<MechanismInfo> ListMechanisms() {
+  std::vector<MechanismInfo> list;
+  for (const catalogue::Mechanism* mechanism : catalogue::Mechanisms()) {
+    MechanismInfo info{std::string(mechanism->name), std::string(mechanism->summary), {}};
+    for (const auto* options : {&mechanism->options, &mechanism->picture_options}) {
+      info.options.insert(info.options.end(), options->begin(), options->end());
+    }
+    list.push_back(std::move(info));
+  }
+  return list;
+}
+
+std::vector<float> PatternWeights(Context& context, std::string_view name,
+                                  const PatternOptions& options) {
+  const catalogue::Mechanism* mechanism = catalogue::FindMechanism(name);
+  Check(mechanism != nullptr, ErrorCode::kUsage, "pattern: there is no mechanism '{}'", name);
+  return mechanism->weights(context, *mechanism, options);
+}
+
+LshPattern LshPatternOf(Context& context, const PatternOptions& options) {
+  return catalogue::LshWeights(context, options);
+}
+
+}  // namespace longspan

@@ -8,34 +8,15 @@
 
 #include "catalogue/spec.h"
 #include "longspan/context.h"
+#include "longspan/pattern.h"
 
 namespace longspan::catalogue {
 
 struct Mechanism;
-
-// Everything that a picture may be asked for; a mechanism uses some of it.
-struct PatternOptions {
-  idx_t tokens = 32;
-  idx_t pad_left = 0, pad_right = 0;  // tokens of padding: keys that do not exist
-  bool causal = true;
-  idx_t chunk = 8, before = 1, after = 0;
-  bool shared = false;  // full attention with shared queries and keys
-  idx_t rounds = 2, buckets = 4;
-  std::uint64_t seed = 3;  // of the tokens and rotations that are hashed
-  idx_t window = 4;        // one-sided, in steps of the dilation
-  // Absent: the kind's own choice.
-  std::optional<idx_t> dilation;
-  std::optional<idx_t> globals;  // the first tokens that exist are global
-  std::vector<idx_t> global_at;  // and these
-};
+using longspan::PatternOptions;
 
 // The mechanism's settings. Which tokens are global is left to the picture.
 MechanismSpec PatternSpec(const PatternOptions& options);
-
-// Throws kUsage when the number of tokens or their padding cannot be drawn.
-void CheckPatternSize(const PatternOptions& options);
-
-bool IsPadding(const PatternOptions& options, idx_t key);
 
 // The weight of key j for query i at [i * tokens + j]: the kernel's output for values that are
 // one-hot, so that each output element is one weight. Queries and keys are zero, so that all

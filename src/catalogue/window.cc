@@ -311,28 +311,6 @@ void CheckWindowPattern(const PatternOptions& options) {
 
 // ---- the picture --------------------------------------------------------------------------------
 
-std::vector<std::uint8_t> WindowRoles(const PatternOptions& options) {
-  CheckPatternSize(options);
-  const idx_t exist = options.tokens - options.pad_left - options.pad_right;
-  const idx_t globals = options.globals.value_or(0);
-  Check(globals >= 0 && globals <= exist, ErrorCode::kUsage,
-        "pattern: {} global tokens, can draw from 0 to {}, the tokens that are not padding",
-        globals, exist);
-  std::vector<std::uint8_t> roles;
-  for (idx_t token = 0; token < options.tokens; ++token) {
-    const bool global = token >= options.pad_left && token < options.pad_left + globals;
-    roles.push_back(global ? kGlobalToken : IsPadding(options, token) ? kHiddenToken : kLocalToken);
-  }
-  for (const idx_t token : options.global_at) {
-    Check(token >= 0 && token < options.tokens, ErrorCode::kUsage,
-          "pattern: global token {}, tokens are numbered from 0 to {}", token, options.tokens - 1);
-    Check(!IsPadding(options, token), ErrorCode::kUsage, "pattern: global token {} is padding",
-          token);
-    roles[static_cast<std::size_t>(token)] = kGlobalToken;
-  }
-  return roles;
-}
-
 std::vector<float> WindowWeights(Context& context, const PatternOptions& options) {
   CheckWindowPattern(options);
   PatternProblem problem(options);
@@ -372,3 +350,29 @@ const Mechanism& WindowMechanism() {
 }
 
 }  // namespace longspan::catalogue
+
+namespace longspan {
+
+std::vector<std::uint8_t> WindowRoles(const PatternOptions& options) {
+  CheckPatternSize(options);
+  const idx_t exist = options.tokens - options.pad_left - options.pad_right;
+  const idx_t globals = options.globals.value_or(0);
+  Check(globals >= 0 && globals <= exist, ErrorCode::kUsage,
+        "pattern: {} global tokens, can draw from 0 to {}, the tokens that are not padding",
+        globals, exist);
+  std::vector<std::uint8_t> roles;
+  for (idx_t token = 0; token < options.tokens; ++token) {
+    const bool global = token >= options.pad_left && token < options.pad_left + globals;
+    roles.push_back(global ? kGlobalToken : IsPadding(options, token) ? kHiddenToken : kLocalToken);
+  }
+  for (const idx_t token : options.global_at) {
+    Check(token >= 0 && token < options.tokens, ErrorCode::kUsage,
+          "pattern: global token {}, tokens are numbered from 0 to {}", token, options.tokens - 1);
+    Check(!IsPadding(options, token), ErrorCode::kUsage, "pattern: global token {} is padding",
+          token);
+    roles[static_cast<std::size_t>(token)] = kGlobalToken;
+  }
+  return roles;
+}
+
+}  // namespace longspan

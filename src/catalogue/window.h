@@ -11,8 +11,4 @@ namespace longspan::catalogue {
 // Both kinds of rows, those of local and those of global tokens; hidden tokens' rows are 0.
 std::vector<float> WindowWeights(Context& context, const PatternOptions& options);
 
-// What each token is, (T): the roles of include/longspan/attention.h. Throws kUsage on global
-// tokens that do not exist.
-std::vector<std::uint8_t> WindowRoles(const PatternOptions& options);
-
 }  // namespace longspan::catalogue

@@ -11,9 +11,9 @@
 
 #include "base/errors.h"
 #include "io/ascii.h"
-#include "io/escape.h"
 #include "io/file.h"
 #include "io/posix.h"
+#include "longspan/files.h"
 
 namespace longspan::data {
 namespace {

@@ -7,7 +7,7 @@
 #include "data/utf8.h"
 #include "io/ascii.h"
 #include "io/checksum.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan::data {
 namespace {
@@ -132,7 +132,7 @@ class CorpusReader {
     if (path != kStdinPath) {
       file->mapped_ = std::make_shared<const MappedFile>(MappedFile::Open(path, rules_.copy_below));
     }
-    const bool said = rules_.options.format == "text";
+    const bool said = rules_.options.format == DataFormat::kText;
     if (file->mapped_ && LiesAsItIs(path, TextOf(*file->mapped_), encoding_)) {
       std::string_view text = TextOf(*file->mapped_);
       if (!said) CheckIsText(text, file->source_);
@@ -161,7 +161,7 @@ class CorpusReader {
   void CheckProse(const CorpusFile& file, std::size_t mark) const {
     const std::string_view text = file.text_;
     Check(!text.empty(), ErrorCode::kFormat, "{}: is empty", file.source_);
-    if (rules_.options.format != "text") {
+    if (rules_.options.format != DataFormat::kText) {
       CheckIsNoJsonLines(text.substr(0, rules_.options.most_line_bytes), file.source_);
     }
     if (rules_.any_bytes) return;

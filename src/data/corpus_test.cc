@@ -10,7 +10,6 @@ namespace {
 
 using data::Corpus;
 using data::CorpusRules;
-using data::Documents;
 using test::PutFile;
 using test::TempDir;
 using test::Throws;
@@ -104,7 +103,7 @@ TEST(CorpusTest, EverythingIsCheckedBeforeAnythingIsUsed) {
   }
   EXPECT_EQ(read, 15u);
   CorpusRules as_text;
-  as_text.options.format = "text";
+  as_text.options.format = DataFormat::kText;
   EXPECT_EQ(data::ReadCorpus({d / "lines.txt"}, as_text).files[0].text(), "{\"text\":\"a\"}\n");
   EXPECT_TRUE(Throws([&] { data::ReadCorpus({}, {}); }, ErrorCode::kUsage, "no file"));
 }
@@ -146,7 +145,7 @@ TEST(CorpusTest, FilesOfOtherKindsAreNoProse) {
   EXPECT_TRUE(
       Throws([&] { data::ReadCorpus({d / "a.txt"}, rules); }, ErrorCode::kFormat, "is bzip2"));
   rules.options = {};
-  rules.options.format = "text";
+  rules.options.format = DataFormat::kText;
   EXPECT_EQ(data::ReadCorpus({d / "a.txt"}, rules).files[0].text(), "BZh91AY&SY\x1f");
 }
 
@@ -180,7 +179,7 @@ TEST(DocumentsTest, EndWhereTheyAreSaidTo) {
   EXPECT_EQ(data::SplitDocuments(text, Documents::kLine), (Views{"a b", "c", "d"}));
   EXPECT_EQ(data::SplitDocuments("x", Documents::kBlankLine), Views{"x"});
   EXPECT_TRUE(data::SplitDocuments(" \n\n", Documents::kFile).empty());
-  EXPECT_TRUE(Throws([] { data::ParseDocuments("page"); }, ErrorCode::kUsage, "'page'"));
+  EXPECT_TRUE(Throws([] { ParseDocuments("page"); }, ErrorCode::kUsage, "'page'"));
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include "base/errors.h"
 #include "io/ascii.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan::data {
 namespace {
@@ -18,12 +18,11 @@ constexpr std::pair<Documents, const char*> kDocumentsNames[] = {
 
 }  // namespace
 
-Documents ParseDocuments(const std::string& name, bool joined) {
+const char* DocumentsName(Documents documents) {
   for (const auto& [kind, known] : kDocumentsNames) {
-    if (name == known && (joined || kind != Documents::kJoined)) return kind;
+    if (kind == documents) return known;
   }
-  Fail(ErrorCode::kUsage, "documents: '{}' is unknown; use file, blank-line{} line",
-       io::Escape(name), joined ? ", joined or" : " or");
+  return "?";
 }
 
 std::vector<std::string_view> SplitDocuments(std::string_view text, Documents documents) {
@@ -51,3 +50,15 @@ std::vector<std::string_view> SplitDocuments(std::string_view text, Documents do
 }
 
 }  // namespace longspan::data
+
+namespace longspan {
+
+Documents ParseDocuments(std::string_view name, bool joined) {
+  for (const auto& [kind, known] : data::kDocumentsNames) {
+    if (name == known && (joined || kind != Documents::kJoined)) return kind;
+  }
+  Fail(ErrorCode::kUsage, "documents: '{}' is unknown; use file, blank-line{} line",
+       io::Escape(name), joined ? ", joined or" : " or");
+}
+
+}  // namespace longspan

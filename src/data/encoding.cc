@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan::data {
 namespace {

@@ -8,8 +8,8 @@
 #include "data/encoding.h"
 #include "data/json_text.h"
 #include "io/ascii.h"
-#include "io/escape.h"
 #include "io/file_hint.h"
+#include "longspan/files.h"
 
 namespace longspan::data {
 namespace {
@@ -22,7 +22,7 @@ constexpr std::pair<Format, const char*> kFormats[] = {{Format::kText, "text"},
 // Other names of the same.
 constexpr std::pair<Format, const char*> kMoreEndings[] = {{Format::kJsonLines, "ndjson"}};
 
-const Format* Named(const std::string& name) {
+const Format* Named(std::string_view name) {
   for (const auto& [format, known] : kFormats) {
     if (name == known) return &format;
   }
@@ -42,16 +42,11 @@ Format FormatOf(const std::filesystem::path& path) {
 }
 
 Format FormatOf(const std::filesystem::path& path, const DataOptions& options) {
-  if (options.format == "auto") return path == kStdinPath ? Format::kText : FormatOf(path);
-  const Format* format = Named(options.format);
-  Check(format != nullptr, ErrorCode::kUsage,
-        "format: '{}' is unknown; files hold text, csv, tsv, jsonl or json",
-        io::Escape(options.format));
-  return *format;
+  if (options.format != Format::kAuto) return options.format;
+  return path == kStdinPath ? Format::kText : FormatOf(path);
 }
 
 void CheckDataOptions(const DataOptions& options) {
-  FormatOf("a", options);
   EncodingName(options.encoding);
   Check(!options.text_field.empty(), ErrorCode::kUsage, "text-field: the name is empty");
   Check(options.most_line_bytes >= 1, ErrorCode::kUsage, "max-line-bytes: must be at least 1");
@@ -88,3 +83,15 @@ void CheckIsNoJsonLines(std::string_view text, std::string_view source) {
 }
 
 }  // namespace longspan::data
+
+namespace longspan {
+
+DataFormat ParseDataFormat(std::string_view name) {
+  if (name == "auto") return DataFormat::kAuto;
+  const DataFormat* format = data::Named(name);
+  Check(format != nullptr, ErrorCode::kUsage,
+        "format: '{}' is unknown; files hold text, csv, tsv, jsonl or json", io::Escape(name));
+  return *format;
+}
+
+}  // namespace longspan

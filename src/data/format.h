@@ -8,7 +8,7 @@
 
 namespace longspan::data {
 
-enum class Format { kText, kCsv, kTsv, kJsonLines, kJson };
+using Format = DataFormat;  // never kAuto here
 
 // By the ending, in any case and before .gz or .zst: .csv, .tsv, .jsonl and .ndjson, .json;
 // anything else is text.

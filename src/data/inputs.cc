@@ -8,10 +8,10 @@
 
 #include "base/limits.h"
 #include "data/utf8.h"
-#include "io/escape.h"
 #include "io/file.h"
 #include "io/file_hint.h"
 #include "io/posix.h"
+#include "longspan/files.h"
 
 namespace longspan::data {
 namespace {
@@ -90,7 +90,8 @@ std::string WhyPassedOver(const InputFile& file, const DataOptions& options) {
     return {};  // damaged: for whoever reads it to say
   }
   if (head.empty()) return "empty";
-  const io::KnownFile* known = options.format == "text" ? nullptr : io::KnownFileOf(head);
+  const io::KnownFile* known =
+      options.format == DataFormat::kText ? nullptr : io::KnownFileOf(head);
   // Texts of two and four bytes a character are full of NULs, and say so or are said to be.
   const std::string encoding = EncodingName(options.encoding);
   const bool one_byte = encoding == kUtf8 || encoding == kVerbatim;

@@ -34,10 +34,11 @@ TEST(InputsTest, EndingsInAnyCase) {
     EXPECT_EQ(data::FormatOf(name), format) << name;
   }
   DataOptions options;
-  options.format = "csv";
+  options.format = DataFormat::kCsv;
   EXPECT_EQ(data::FormatOf("-", options), Format::kCsv);
-  options.format = "xml";
-  EXPECT_TRUE(Throws([&] { data::FormatOf("-", options); }, ErrorCode::kUsage, "'xml'"));
+  EXPECT_EQ(ParseDataFormat("ndjson"), DataFormat::kJsonLines);
+  EXPECT_EQ(ParseDataFormat("auto"), DataFormat::kAuto);
+  EXPECT_TRUE(Throws([] { ParseDataFormat("xml"); }, ErrorCode::kUsage, "'xml'"));
 }
 
 TEST(InputsTest, FoldersWithoutWhatNobodyMeant) {

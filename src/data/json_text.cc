@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/json.h"
+#include "longspan/files.h"
 
 namespace longspan::data {
 namespace {

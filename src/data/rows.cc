@@ -7,8 +7,8 @@
 #include "data/json_text.h"
 #include "data/utf8.h"
 #include "io/ascii.h"
-#include "io/escape.h"
 #include "io/json.h"
+#include "longspan/files.h"
 
 namespace longspan::data {
 namespace {
@@ -151,14 +151,15 @@ void RowReader::Read(Row* row) {
   if (!begun_ && stream_.rest().empty() && !stream_.More()) {
     Fail(ErrorCode::kFormat, "{}: is empty", source_);
   }
-  if (!begun_ && rules_.options.format != "text") CheckIsText(stream_.start(), source_);
-  if (!begun_ && format_ == Format::kText && rules_.options.format != "text") {
+  if (!begun_ && rules_.options.format != DataFormat::kText) CheckIsText(stream_.start(), source_);
+  if (!begun_ && format_ == Format::kText && rules_.options.format != DataFormat::kText) {
     while (stream_.rest().starts_with('{') && stream_.rest().find('\n') == std::string_view::npos &&
            stream_.rest().size() <= rules_.options.most_line_bytes && stream_.More()) {
     }
     CheckIsNoJsonLines(stream_.rest(), source_);
   }
   switch (format_) {
+    case Format::kAuto:
     case Format::kText:
       return rules_.lines ? ReadLine(row) : ReadText(row);
     case Format::kCsv:

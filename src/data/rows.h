@@ -16,22 +16,7 @@
 
 namespace longspan::data {
 
-// A column of a table or a field of an object that somebody will use. Others are never looked at.
-struct WantedField {
-  std::string name;
-  bool required = false;  // a table without it cannot be read at all
-  bool exact = false;     // comes back as it stands: io::JsonLimits::exact_integers
-};
-
-// What is read and how.
-struct RowRules {
-  DataOptions options;
-  std::vector<WantedField> fields;
-  bool lines = false;             // each line of a text is a row
-  bool any_bytes = false;         // prose need not be UTF-8: a model of bytes asks
-  bool squad = false;             // .json may be SQuAD's: rows are its questions
-  std::string missing_hint = {};  // ends the message about a path that does not exist
-};
+using RowRules = TextRules;
 
 // One row.
 struct Row {

@@ -9,11 +9,11 @@
 #include "families/what_is.h"
 #include "io/atomic_directory.h"
 #include "io/atomic_file.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/paths.h"
 #include "io/policy.h"
 #include "io/transformer_folder.h"
+#include "longspan/files.h"
 #include "model/model_folder.h"
 #include "model/weight_files.h"
 #include "model/weight_heads.h"
@@ -134,7 +134,7 @@ ConvertReport ConvertTo(std::string_view type, const fs::path& in, const fs::pat
   return family->convert(in, out, options, OpensAs(check));
 }
 
-ConvertReport RewriteModel(const fs::path& in, const fs::path& out, std::uint64_t most_bytes,
+ConvertReport RewriteModel(const fs::path& in, const fs::path& out, const ConvertOptions& options,
                            const FolderCheck& check) {
   io::Confine(in);
   CheckHoldsModel(in);
@@ -166,7 +166,10 @@ ConvertReport RewriteModel(const fs::path& in, const fs::path& out, std::uint64_
     entries.push_back({name, info.dtype, info.shape, nullptr});
   }
   report.tensors = entries.size();
-  ShardLoader load([&](const std::string& name) { return source->Read(from.at(name)); });
+  ShardLoader load([&](const std::string& name) {
+    if (options.on_tensor) options.on_tensor();
+    return source->Read(from.at(name));
+  });
   io::AtomicDirectory folder(out);
   std::string left_out;
   if (io::IsDirectory(in)) left_out = CopyBeside(in, {}, folder.path(), &report);
@@ -174,7 +177,7 @@ ConvertReport RewriteModel(const fs::path& in, const fs::path& out, std::uint64_
     io::WriteFileAtomic(folder.path() / "config.json", io::DumpJson(config));
   }
   const io::ShardedWrite written =
-      io::WriteModel(folder.path(), std::move(entries), most_bytes, std::ref(load));
+      io::WriteModel(folder.path(), std::move(entries), options.most_bytes, std::ref(load));
   load.Clear();
   OpensAs(check)(folder.path(), out, std::move(left_out), &report.warnings);
   folder.Commit();

@@ -20,15 +20,12 @@ ConvertReport ConvertTo(std::string_view type, const std::filesystem::path& in,
                         const std::filesystem::path& out, const ConvertOptions& options,
                         const FolderCheck& check = {});
 
-// The same model with its weights as safetensors, in shards of at most `most_bytes`: from a folder
+// The same model with its weights as safetensors, in shards: from a folder
 // in any form that io::OpenModel reads, or from a single file of weights. Types and bits stay; of
 // tied tensors that share their memory one is kept. Names stay too, unless the family has newer
 // ones. A config.json that leaves class or labels open gets them written out. Opened and errors as
 // above.
 ConvertReport RewriteModel(const std::filesystem::path& in, const std::filesystem::path& out,
-                           std::uint64_t most_bytes, const FolderCheck& check = {});
-
-// The families that --to may name, comma-separated.
-std::string ConvertTargets();
+                           const ConvertOptions& options, const FolderCheck& check = {});
 
 }  // namespace longspan

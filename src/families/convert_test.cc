@@ -306,11 +306,11 @@ TEST_F(ToLongformerTest, OpensWhatItWrote) {
   json config = Config("longformer", "LongformerForMaskedLM", 5);
   config["type_vocab_size"] = 1;
   Put(config, {}, 5, 1, "longformer.");
-  EXPECT_TRUE(Throws([&] { RewriteModel(dir_ / "in", dir_ / "out", kShardBytes); },
+  EXPECT_TRUE(Throws([&] { RewriteModel(dir_ / "in", dir_ / "out", ConvertOptions()); },
                      ErrorCode::kFormat,
                      "what was converted cannot be opened: " + (dir_ / "out").string()));
   EXPECT_EQ(Listing(dir_.path()), "in");
-  EXPECT_TRUE(Throws([&] { RewriteModel(dir_ / "none", dir_ / "out", kShardBytes); },
+  EXPECT_TRUE(Throws([&] { RewriteModel(dir_ / "none", dir_ / "out", ConvertOptions()); },
                      ErrorCode::kIo, "none: there is no such folder or file; nothing is"));
 }
 
@@ -336,7 +336,7 @@ TEST_F(ToLongformerTest, RewritesTheSameModel) {
   const fs::path golden = test::kGolden;
   const auto shards = io::OpenModel(golden / "format-safetensors-sharded");
   for (const char* form : {"format-bin-zip", "format-bin-legacy", "format-safetensors-sharded"}) {
-    const ConvertReport report = RewriteModel(golden / form, dir_ / form, 100'000);
+    const ConvertReport report = RewriteModel(golden / form, dir_ / form, {.most_bytes = 100'000});
     EXPECT_EQ(report.shards, 5u);
     EXPECT_EQ(report.to, "LongformerForMaskedLM");
     const auto out = io::OpenModel(dir_ / form);
@@ -352,7 +352,7 @@ TEST_F(ToLongformerTest, RewritesTheSameModel) {
     }
   }
   // One file of weights, no folder.
-  RewriteModel(golden / "format-bin-zip/pytorch_model.bin", dir_ / "one", kShardBytes);
+  RewriteModel(golden / "format-bin-zip/pytorch_model.bin", dir_ / "one", ConvertOptions());
   EXPECT_EQ(Listing(dir_ / "one"), "model.safetensors");
 }
 
@@ -370,7 +370,7 @@ TEST_F(ToLongformerTest, OldLongformersGetTodaysNames) {
     more.push_back({layer + projection + "_global.bias", {kWidth}});
   }
   Put(config, more, 5, 1, "roberta.");
-  const ConvertReport report = RewriteModel(dir_ / "in", dir_ / "out", kShardBytes);
+  const ConvertReport report = RewriteModel(dir_ / "in", dir_ / "out", ConvertOptions());
   ASSERT_EQ(report.warnings.size(), 1u);
   EXPECT_NE(report.warnings[0].find("pooler is left out"), std::string::npos);
   const auto out = io::OpenModel(dir_ / "out");
@@ -382,7 +382,7 @@ TEST_F(ToLongformerTest, OldLongformersGetTodaysNames) {
   // Other models keep theirs.
   config["model_type"] = "other";
   PutFile(dir_ / "in/config.json", config.dump());
-  RewriteModel(dir_ / "in", dir_ / "same", kShardBytes);
+  RewriteModel(dir_ / "in", dir_ / "same", ConvertOptions());
   EXPECT_TRUE(io::OpenModel(dir_ / "same")->Has("roberta.embeddings.LayerNorm.gamma"));
 }
 

@@ -4,11 +4,11 @@
 
 #include "base/errors.h"
 #include "families/what_is.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/policy.h"
 #include "io/safetensors.h"
 #include "io/transformer_folder.h"
+#include "longspan/files.h"
 #include "text/open_tokenizer.h"
 
 namespace longspan {
@@ -82,6 +82,16 @@ ModelFolder OpenConfigFile(const std::filesystem::path& file) {
   folder.what = folder.type;
   FamilyOf(folder);
   return folder;
+}
+
+const ModelFamily& FamilyOfConfig(std::string_view json, std::string_view source) {
+  const nlohmann::json object = io::ParseJson(json, source);
+  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
+  ModelFolder folder;
+  folder.type = ModelTypeIn(object, source);
+  if (folder.type.empty()) folder.type = Families().front()->type;
+  folder.config_file = source;
+  return FamilyOf(folder);
 }
 
 std::unique_ptr<ModelConfig> ReadModelConfig(const ModelFolder& folder) {

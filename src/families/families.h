@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "families/family.h"
-#include "text/tokenizer.h"
+#include "longspan/folders.h"
+#include "longspan/model.h"
+#include "longspan/tokenizer.h"
 
 namespace longspan {
 
@@ -23,9 +25,6 @@ const ModelFamily* FindFamily(std::string_view type);
 // The family that --arch names, or the default one for an empty name. kUsage, naming `command`.
 const ModelFamily& FamilyOfOption(std::string_view command, const std::string& arch);
 const ModelFamily& FamilyOf(const ModelFolder& folder);
-// "reformer or longformer", for help and messages, and "reformer (default) or longformer".
-std::string FamilyTypes();
-std::string FamilyChoices();
 // The classes with this head: "a ReformerForMaskedLM or a LongformerForMaskedLM".
 std::string ClassesFor(HeadKind head);
 
@@ -33,6 +32,9 @@ std::string ClassesFor(HeadKind head);
 ModelFolder OpenModelFolder(const std::filesystem::path& directory);
 // A config.json alone. kFormat for a model_type that is no family's, kIo.
 ModelFolder OpenConfigFile(const std::filesystem::path& file);
+
+// The family that the text of a config.json names. kFormat, naming `source`.
+const ModelFamily& FamilyOfConfig(std::string_view json, std::string_view source);
 
 // The config of a folder or of a file that OpenConfigFile opens.
 std::unique_ptr<ModelConfig> ReadModelConfig(const ModelFolder& folder);
@@ -47,9 +49,6 @@ TextModelInfo ReadTextModelInfo(const std::filesystem::path& directory);
 void CheckTensors(const ModelFolder& folder);
 // Throws kFormat unless the folder's model has the head. The message says which model is needed.
 void CheckHead(const std::filesystem::path& directory, const TextModelInfo& found, HeadKind wanted);
-
-// The tokenizer of a model's folder (text/open_tokenizer.h), or bytes for a family that reads them.
-std::unique_ptr<text::Tokenizer> OpenModelTokenizer(const std::filesystem::path& directory);
 
 // Compares a recorded case with what the folder's model computes. kFormat for a case that does not
 // fit the model, kUsage for options that do not.

@@ -48,7 +48,7 @@ struct ModelFamily {
                                      std::vector<std::string>* warnings);
   // Throws kFormat under `--strict` if the files hold tensors that the model has no place for.
   void (*check_tensors)(const ModelFolder& folder);
-  // Compares a recorded case with what the folder's model computes (model/parity.h).
+  // Compares a recorded case with what the folder's model computes (longspan/folders.h).
   ParityReport (*verify)(Context& context, const ModelFolder& folder,
                          const io::TensorSource& recorded, const FamilyOptions& options);
 

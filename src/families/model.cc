@@ -3,96 +3,170 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "base/errors.h"
 #include "families/families.h"
-#include "families/reformer/reformer.h"
-#include "families/reformer/reformer_files.h"
-#include "generate/generation.h"
-#include "generate/token_rules.h"
-#include "text/bytes_tokenizer.h"
-#include "text/stream_decoder.h"
+#include "families/model_inside.h"
+#include "model/model_options.h"
 
 namespace longspan {
 
-struct Model::Impl {
-  Impl(Reformer model, std::filesystem::path from)
-      : reformer(std::move(model)), directory(std::move(from)) {}
+struct [[gnu::visibility("hidden")]] Model::Impl {
+  std::unique_ptr<TextModel> model;
+  ModelInfo info;
+  ModelOptions options;
+  std::filesystem::path directory;  // empty: not from a folder
+  bool reads_bytes = false;         // without a folder
+  mutable std::mutex opening;       // of the tokenizer, by threads that share the model
+  mutable std::shared_ptr<const text::Tokenizer> tokenizer;
 
-  Reformer reformer;
-  std::filesystem::path directory;  // where it was loaded from; empty: it was not
-  std::mutex opening;               // of the tokenizer, by threads that share the model
-  std::unique_ptr<text::Tokenizer> tokenizer;
-
-  // That of the folder, read when it is first asked for: logits need none. Without a folder: bytes.
-  const text::Tokenizer& Tokens() {
+  const text::Tokenizer& Tokens() const {
     const std::lock_guard lock(opening);
     if (tokenizer == nullptr) {
+      Check(!directory.empty() || reads_bytes, ErrorCode::kFormat,
+            "tokenizer: a {} without a folder has none", info.class_name);
       tokenizer = directory.empty() ? text::MakeBytesTokenizer() : OpenModelTokenizer(directory);
     }
-    const idx_t words = reformer.config().vocab_size;
-    Check(tokenizer->vocabulary() <= words, ErrorCode::kFormat,
+    Check(tokenizer->vocabulary() <= info.vocabulary, ErrorCode::kFormat,
           "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
-          tokenizer->vocabulary(), words);
+          tokenizer->vocabulary(), info.vocabulary);
     return *tokenizer;
+  }
+
+  void Take(std::unique_ptr<TextModel> loaded, std::string_view family) {
+    model = std::move(loaded);
+    model->ComputeIn(options.compute);
+    info = PublicInfo(model->info(), family);
   }
 };
 
-Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Model::Model(Model&&) noexcept = default;
-Model& Model::operator=(Model&&) noexcept = default;
-Model::~Model() = default;
+namespace {
 
-Model Model::Load(const std::filesystem::path& directory) {
-  return Model(std::make_unique<Impl>(LoadReformer(OpenModelFolder(directory)), directory));
+void CheckShape(const BatchView& batch) {
+  Check(batch.rows >= 1 && batch.tokens >= 1 &&
+            static_cast<idx_t>(batch.ids.size()) / batch.rows == batch.tokens &&
+            static_cast<idx_t>(batch.ids.size()) % batch.rows == 0,
+        ErrorCode::kUsage, "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows,
+        batch.tokens);
 }
 
-Model Model::Init(std::string_view config_json, std::uint64_t seed) {
-  auto impl = std::make_unique<Impl>(Reformer(ParseReformerConfig(config_json, "config")),
-                                     std::filesystem::path());
-  impl->reformer.Initialise(seed);
-  return Model(std::move(impl));
+Tensor Encode(Context& context, const TextModel& model, const BatchView& batch) {
+  CheckShape(batch);
+  Tensor hidden({batch.rows * batch.tokens, model.info().width});
+  model.Encode(context, batch, hidden.view<2>());
+  return hidden;
 }
 
-void Model::Save(const std::filesystem::path& directory) {
-  SaveReformer(impl_->reformer, directory);
+}  // namespace
+
+// How the library makes a Model: nobody else does.
+struct ModelAccess {
+  static std::shared_ptr<Model::Impl> New(const ModelOptions& options) {
+    auto impl = std::make_shared<Model::Impl>();
+    impl->options = options;
+    return impl;
+  }
+  static Model Wrap(std::shared_ptr<const Model::Impl> impl) { return Model(std::move(impl)); }
+};
+
+Model::Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+Model Model::Load(const std::filesystem::path& directory, const ModelOptions& options) {
+  return LoadModel(directory, options, nullptr);
 }
 
-std::string Model::ConfigJson() const { return ToJson(impl_->reformer.config()); }
-idx_t Model::parameters() const { return impl_->reformer.parameters().count(); }
-idx_t Model::longest() const { return impl_->reformer.config().longest(); }
+Model LoadWithTokenizer(const std::filesystem::path& directory, const ModelOptions& options) {
+  const ModelFolder folder = OpenModelFolder(directory);
+  if (options.head) CheckHead(directory, ReadModelConfig(folder)->info(), *options.head);
+  return LoadModel(directory, options, OpenModelTokenizer(directory));
+}
 
-Tensor Model::Logits(Context& context, std::span<const std::int32_t> ids, idx_t rows,
-                     const CallOptions& options) {
-  const auto n = static_cast<idx_t>(ids.size());
-  Check(rows >= 1 && n >= 1 && n % rows == 0, ErrorCode::kUsage,
-        "logits: {} ids do not divide into {} rows", n, rows);
-  Check(options.mask.empty() || options.mask.size() == ids.size(), ErrorCode::kUsage,
-        "logits: a mask of {} for {} ids", options.mask.size(), n);
-  Reformer& model = impl_->reformer;
-  const idx_t channels = model.config().hidden_size;
-  ReformerBatch batch{rows, n / rows, ids, {}};
-  if (!options.mask.empty()) batch.roles = {options.mask.data(), {rows, n / rows}};
-  batch.num_hashes = options.num_hashes;
-  Tensor y1({n, channels}), y2({n, channels});
-  model.Encode(context, batch, y1.view<2>(), y2.view<2>());
-  return model.HeadLogits(context, rows, y1.view<2>(), y2.view<2>());
+Model LoadModel(const std::filesystem::path& directory, const ModelOptions& options,
+                std::shared_ptr<const text::Tokenizer> tokenizer) {
+  const ModelFolder folder = OpenModelFolder(directory);
+  const ModelFamily& family = FamilyOf(folder);
+  if (options.head) CheckHead(directory, family.read(folder)->info(), *options.head);
+  const auto impl = ModelAccess::New(options);
+  impl->directory = directory;
+  impl->tokenizer = std::move(tokenizer);
+  LoadOptions load;
+  load.allow_nonfinite = options.allow_nonfinite;
+  load.family = OptionsOf(options.reformer);
+  std::vector<std::string> warnings;
+  impl->Take(family.load(folder, load, &warnings), family.type);
+  for (const std::string& warning : warnings) {
+    if (options.on_warning) options.on_warning(warning);
+  }
+  return ModelAccess::Wrap(impl);
+}
+
+Model Model::Init(std::string_view config_json, std::uint64_t seed, const ModelOptions& options) {
+  const ModelFamily& family = FamilyOfConfig(config_json, "config");
+  const auto config = family.parse(config_json, "config");
+  config->SetOptions(OptionsOf(options.reformer));
+  const auto impl = ModelAccess::New(options);
+  impl->reads_bytes = family.reads_bytes;
+  impl->Take(config->Make(ParameterMemory::kOwn), family.type);
+  impl->model->Initialise(seed);
+  Check(!options.head || *options.head == impl->info.head, ErrorCode::kFormat,
+        "config: is of a {}, which has another head than the one wanted", impl->info.class_name);
+  return ModelAccess::Wrap(impl);
+}
+
+Model MakeModel(std::unique_ptr<TextModel> model, std::shared_ptr<const text::Tokenizer> tokenizer,
+                const ModelOptions& options) {
+  const auto impl = ModelAccess::New(options);
+  impl->tokenizer = std::move(tokenizer);
+  impl->Take(std::move(model), "");
+  return ModelAccess::Wrap(impl);
+}
+
+void Model::Save(const std::filesystem::path& directory) const { impl_->model->Save(directory); }
+
+const ModelInfo& Model::info() const { return impl_->info; }
+const ModelOptions& Model::options() const { return impl_->options; }
+std::string Model::ConfigJson() const { return impl_->model->ConfigText(); }
+idx_t Model::parameters() const { return inside().parameters().count(); }
+const text::Tokenizer& Model::tokenizer() const { return impl_->Tokens(); }
+const std::filesystem::path& Model::directory() const { return impl_->directory; }
+const TextModel& Model::inside() const { return *impl_->model; }
+
+Tensor Model::Hidden(Context& context, const BatchView& batch) const {
+  return WithinLimit(context, "hidden states",
+                     [&](Context& c) { return Encode(c, inside(), batch); });
+}
+
+Tensor Model::Logits(Context& context, const BatchView& batch) const {
+  CheckHasHead(inside().info().heads, inside().info().head, inside().info().title);
+  Check(info().head != HeadKind::kNone, ErrorCode::kUsage, "logits: a {} has no head",
+        info().class_name);
+  return WithinLimit(context, "logits", [&](Context& c) {
+    const Tensor hidden = Encode(c, inside(), batch);
+    return inside().Logits(c, batch, hidden.view<2>());
+  });
+}
+
+HeadLoss Model::Loss(Context& context, const BatchView& batch) const {
+  CheckShape(batch);
+  return WithinLimit(context, "loss", [&](Context& c) { return inside().Loss(c, batch); });
 }
 
 std::vector<Tensor> Model::RaggedLogits(Context& context,
-                                        std::span<const std::vector<std::int32_t>> texts,
-                                        const CallOptions& options) {
-  Check(options.mask.empty(), ErrorCode::kUsage,
-        "logits: a mask of {} for texts without padding, need none", options.mask.size());
+                                        std::span<const std::vector<std::int32_t>> texts) const {
+  Check(info().head != HeadKind::kChoice, ErrorCode::kUsage,
+        "logits: multiple choice needs the rows of a question in one batch");
   std::map<std::size_t, std::vector<std::size_t>> by_length;
   for (std::size_t i = 0; i < texts.size(); ++i) by_length[texts[i].size()].push_back(i);
   std::vector<Tensor> result(texts.size());
   for (const auto& [length, group] : by_length) {
-    std::vector<std::int32_t> ids;
-    for (const std::size_t i : group) ids.insert(ids.end(), texts[i].begin(), texts[i].end());
-    const auto rows = static_cast<idx_t>(group.size());
-    const Tensor all = Logits(context, ids, rows, options);
-    const idx_t each = all.shape()[0] / rows, width = all.shape()[1];
+    Batch batch;
+    batch.Reset(static_cast<idx_t>(group.size()), static_cast<idx_t>(length), info().pad_token);
+    for (std::size_t r = 0; r < group.size(); ++r) {
+      batch.SetRow(static_cast<idx_t>(r), texts[group[r]]);
+    }
+    const Tensor all = Logits(context, batch.view());
+    const idx_t each = all.shape()[0] / batch.rows, width = all.shape()[1];
     for (std::size_t r = 0; r < group.size(); ++r) {
       Tensor& own = result[group[r]] = Tensor({each, width});
       std::copy_n(all.data<float>() + static_cast<idx_t>(r) * own.size(), own.size(),
@@ -102,23 +176,13 @@ std::vector<Tensor> Model::RaggedLogits(Context& context,
   return result;
 }
 
-std::string Model::Generate(Context& context, std::string_view prompt, idx_t tokens,
-                            const Sampling& sampling) {
-  const text::Tokenizer& tokenizer = impl_->Tokens();
-  GenerateOptions options;
-  options.sampling = {sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed};
-  options.tokens = tokens;
-  FollowTokenizer(tokenizer, impl_->reformer.config().vocab_size, &options);
-  text::EncodeOptions plain;
-  plain.special_tokens = false;
-  const std::vector<std::int32_t> ids = tokenizer.Encode(prompt, plain).front().ids;
-  text::StreamDecoder decoder(tokenizer, ids);
-  std::string written;
-  longspan::Generate(context, impl_->reformer, ids, options, [&](std::int32_t id) {
-    written += decoder.Add(id);
-    return true;
-  });
-  return written + decoder.Finish();
+void CheckModelHead(const std::filesystem::path& directory, HeadKind head) {
+  CheckHead(directory, ReadTextModelInfo(directory), head);
+}
+
+ModelInfo ReadModelInfo(const std::filesystem::path& directory) {
+  const ModelFolder folder = OpenModelFolder(directory);
+  return PublicInfo(ReadModelConfig(folder)->info(), folder.type);
 }
 
 }  // namespace longspan

@@ -12,7 +12,7 @@
 #include "families/reformer/family.h"
 #include "families/reformer/reformer.h"
 #include "longspan/error.h"
-#include "probe/peaks.h"
+#include "longspan/machine.h"
 
 namespace longspan {
 namespace {

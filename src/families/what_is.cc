@@ -9,12 +9,12 @@
 #include "families/families.h"
 #include "io/ascii.h"
 #include "io/checkpoint.h"
-#include "io/escape.h"
 #include "io/file.h"
 #include "io/file_hint.h"
 #include "io/json.h"
 #include "io/paths.h"
 #include "io/transformer_folder.h"
+#include "longspan/files.h"
 #include "model/model_folder.h"
 #include "model/weight_heads.h"
 

@@ -30,8 +30,8 @@ bool Better(const Candidate& a, const Candidate& b) {
 
 class Search {
  public:
-  Search(Context& context, GenerativeModel& model, std::span<const std::int32_t> prompt,
-         const GenerateOptions& options, const BeamOptions& beam)
+  Search(Context& context, const GenerativeModel& model, std::span<const std::int32_t> prompt,
+         const TokenGeneration& options, const BeamOptions& beam)
       : context_(context),
         model_(model),
         options_(options),
@@ -155,7 +155,7 @@ class Search {
 
   Context& context_;
   const GenerativeModel& model_;
-  const GenerateOptions& options_;
+  const TokenGeneration& options_;
   const BeamOptions& beam_;
   const std::vector<std::int32_t> prompt_;
   std::unique_ptr<TextDecoder> decoder_;
@@ -169,9 +169,9 @@ class Search {
 
 }  // namespace
 
-std::vector<Continuation> BeamSearch(Context& context, GenerativeModel& model,
+std::vector<Continuation> BeamSearch(Context& context, const GenerativeModel& model,
                                      std::span<const std::int32_t> prompt,
-                                     const GenerateOptions& options, const BeamOptions& beam) {
+                                     const TokenGeneration& options, const BeamOptions& beam) {
   CheckGeneration(model, prompt.size(), options);
   Check(beam.beams >= 1 && beam.beams <= 1024, ErrorCode::kUsage, "beams: {} is not from 1 to 1024",
         beam.beams);

@@ -19,7 +19,7 @@ struct GrowingText {
 
 class Writer {
  public:
-  Writer(Context& context, GenerativeModel& model, const GenerateOptions& options)
+  Writer(Context& context, const GenerativeModel& model, const TokenGeneration& options)
       : context_(context),
         model_(model),
         options_(options),
@@ -106,7 +106,7 @@ class Writer {
 
   Context& context_;
   const GenerativeModel& model_;
-  const GenerateOptions& options_;
+  const TokenGeneration& options_;
   std::unique_ptr<TextDecoder> decoder_;
   std::vector<GrowingText> texts_;
   std::vector<std::size_t> live_;  // texts that go on, by their place in the decoder
@@ -117,7 +117,7 @@ class Writer {
 }  // namespace
 
 void CheckGeneration(const GenerativeModel& model, std::size_t prompt,
-                     const GenerateOptions& options) {
+                     const TokenGeneration& options) {
   model.CheckContinues();
   Check(prompt > 0, ErrorCode::kUsage, "generate: the prompt is empty, need at least 1 token");
   Check(options.tokens >= 0, ErrorCode::kUsage, "tokens: {} is negative", options.tokens);
@@ -131,7 +131,7 @@ void CheckGeneration(const GenerativeModel& model, std::size_t prompt,
   CheckSampling(options.sampling);
 }
 
-bool EndsText(const GenerativeModel& model, const GenerateOptions& options, std::int32_t id) {
+bool EndsText(const GenerativeModel& model, const TokenGeneration& options, std::int32_t id) {
   return model.EndsText(id) ||
          std::find(options.ends.begin(), options.ends.end(), id) != options.ends.end();
 }
@@ -159,16 +159,17 @@ const char* EndingName(Ending ending) {
 }
 
 std::vector<Continuation> GenerateTexts(
-    Context& context, GenerativeModel& model, std::span<const std::vector<std::int32_t>> prompts,
-    const GenerateOptions& options,
+    Context& context, const GenerativeModel& model,
+    std::span<const std::vector<std::int32_t>> prompts, const TokenGeneration& options,
     const std::function<bool(std::size_t text, std::int32_t id)>& on_token) {
   Writer writer(context, model, options);
   for (const auto& prompt : prompts) writer.Begin(prompt);
   return writer.Run(on_token);
 }
 
-idx_t Generate(Context& context, GenerativeModel& model, std::span<const std::int32_t> prompt,
-               const GenerateOptions& options, const std::function<bool(std::int32_t)>& on_token) {
+idx_t GenerateTokens(Context& context, const GenerativeModel& model,
+                     std::span<const std::int32_t> prompt, const TokenGeneration& options,
+                     const std::function<bool(std::int32_t)>& on_token) {
   Writer writer(context, model, options);
   writer.Begin(prompt);
   const auto results = writer.Run([&](std::size_t, std::int32_t id) { return on_token(id); });

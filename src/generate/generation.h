@@ -14,7 +14,7 @@ namespace longspan {
 // True if a text ends after these tokens, which are all that was written for it: stop strings.
 using StopRule = std::function<bool(std::span<const std::int32_t> written)>;
 
-struct GenerateOptions {
+struct TokenGeneration {
   SamplingOptions sampling;
   idx_t tokens = 200;                // to write
   idx_t context = 0;                 // most tokens the model looks back on; 0: all positions it has
@@ -31,11 +31,9 @@ struct GenerateOptions {
 // tokens. kUsage if the prompt is empty or, without options.context, longer than the positions.
 // Token i of a text is drawn from (seed, index of the text, i): the same for any threads and
 // other texts.
-idx_t Generate(Context& context, GenerativeModel& model, std::span<const std::int32_t> prompt,
-               const GenerateOptions& options, const std::function<bool(std::int32_t)>& on_token);
-
-enum class Ending { kTokens, kEndOfText, kStopRule, kCaller };
-const char* EndingName(Ending ending);  // "length", "end-of-text", "stop", "caller"
+idx_t GenerateTokens(Context& context, const GenerativeModel& model,
+                     std::span<const std::int32_t> prompt, const TokenGeneration& options,
+                     const std::function<bool(std::int32_t)>& on_token);
 
 struct Continuation {
   std::vector<std::int32_t> tokens;  // the new ones, without end of text
@@ -46,15 +44,9 @@ struct Continuation {
 // Continues several prompts side by side, each as Generate does. on_token(text, id) may be empty.
 // If it returns false, that text ends.
 std::vector<Continuation> GenerateTexts(
-    Context& context, GenerativeModel& model, std::span<const std::vector<std::int32_t>> prompts,
-    const GenerateOptions& options,
+    Context& context, const GenerativeModel& model,
+    std::span<const std::vector<std::int32_t>> prompts, const TokenGeneration& options,
     const std::function<bool(std::size_t text, std::int32_t id)>& on_token);
-
-struct BeamOptions {
-  idx_t beams = 4;  // continuations that are followed at once
-  // Exponent of the length in a score. 0: sum of log-probabilities, favours short texts. 1: mean.
-  double length_penalty = 1.0;
-};
 
 // Returns the most likely continuations of a beam search, best first, at most `beams`. Uses tokens,
 // banned, stop, cache and the repetition penalty (on log-probabilities) of the options. Nothing is
@@ -62,15 +54,15 @@ struct BeamOptions {
 // those that end a text and are among the first `beams` are kept, the others continue. It ends if
 // the best one that continues scores no better than the worst kept, or at options.tokens. kUsage as
 // Generate, and if prompt and tokens exceed the model's positions or the context.
-std::vector<Continuation> BeamSearch(Context& context, GenerativeModel& model,
+std::vector<Continuation> BeamSearch(Context& context, const GenerativeModel& model,
                                      std::span<const std::int32_t> prompt,
-                                     const GenerateOptions& options, const BeamOptions& beam);
+                                     const TokenGeneration& options, const BeamOptions& beam);
 
 // Checks the options that both share. Throws kUsage.
 void CheckGeneration(const GenerativeModel& model, std::size_t prompt,
-                     const GenerateOptions& options);
+                     const TokenGeneration& options);
 // Whether a token is the end of a text, by the model or by the options.
-bool EndsText(const GenerativeModel& model, const GenerateOptions& options, std::int32_t id);
+bool EndsText(const GenerativeModel& model, const TokenGeneration& options, std::int32_t id);
 // Scores of tokens that are never drawn become -inf.
 void Ban(std::span<const std::int32_t> banned, std::span<float> scores);
 

@@ -6,18 +6,9 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "longspan/sampling.h"
 
 namespace longspan {
-
-struct SamplingOptions {
-  double temperature = 0.8;  // 0: always the most likely token
-  idx_t top_k = 0;           // only the k most likely; 0: all
-  double top_p = 1.0;        // only the most likely that together reach p
-  std::uint64_t seed = 1;
-  // Above 1: tokens that the text has already become less likely (Keskar et al. 2019; Hugging
-  // Face's rule): a positive score is divided by it, a negative one multiplied.
-  double repetition_penalty = 1.0;
-};
 
 // Throws kUsage naming the option that is out of range.
 void CheckSampling(const SamplingOptions& options);

@@ -4,7 +4,7 @@
 
 namespace longspan {
 
-void FollowTokenizer(const text::Tokenizer& tokenizer, idx_t vocabulary, GenerateOptions* options) {
+void FollowTokenizer(const text::Tokenizer& tokenizer, idx_t vocabulary, TokenGeneration* options) {
   const text::SpecialIds& ids = tokenizer.special();
   if (tokenizer.kind() == "bytes") options->banned.push_back(text::BytesTokenizer::kPad);
   for (const auto& id : {ids.bos, ids.unk, ids.sep, ids.pad, ids.cls, ids.mask}) {

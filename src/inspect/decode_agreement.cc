@@ -53,7 +53,7 @@ void DecodeAgreement::Add(const DecodeAgreement& other) {
   vocabulary = other.vocabulary;
 }
 
-DecodeAgreement CompareDecoding(Context& context, Reformer& model,
+DecodeAgreement CompareDecoding(Context& context, const Reformer& model,
                                 std::span<const std::int32_t> ids, idx_t prompt) {
   const ReformerConfig& config = model.config();
   const auto n = static_cast<idx_t>(ids.size());

@@ -84,7 +84,7 @@ LshRecall::LshRecall(const ReformerConfig& config, LshRecallOptions options)
   Check(hashes, ErrorCode::kFormat, "model: no layer hashes, attn_layers has no \"lsh\"");
 }
 
-void LshRecall::Add(Context& context, Reformer& model, std::span<const std::int32_t> ids) {
+void LshRecall::Add(Context& context, const Reformer& model, std::span<const std::int32_t> ids) {
   const auto tokens = static_cast<idx_t>(ids.size());
   Check(tokens >= 2, ErrorCode::kUsage, "text: {} tokens, need at least 2", tokens);
   const std::vector<idx_t> rows = ChooseRows(tokens);

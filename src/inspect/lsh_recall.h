@@ -15,38 +15,9 @@
 
 #include "families/reformer/reformer.h"
 #include "inspect/softmax_mass.h"
+#include "longspan/inspect.h"
 
 namespace longspan {
-
-struct LshRecallOptions {
-  std::vector<idx_t> rounds = {1, 2, 4, 8};  // rising
-  idx_t rows = 1024;       // of each text: one by chance from each of so many stretches of it
-  std::uint64_t seed = 1;  // of these rows and of the random buckets
-};
-
-// Statistics of one quantity over rows: the mean, and the first decile.
-struct Spread {
-  double mean = 0.0, tenth = 0.0;
-};
-
-// Shares of the softmax mass, 0..1; softmax_mass.h says of which keys.
-struct RoundRecall {
-  idx_t rounds = 0;
-  Spread seen, local, random, best;
-  double seen_keys = 0.0, random_keys = 0.0;  // mean numbers, without the token itself
-};
-
-struct MassRecall {
-  idx_t rows = 0;  // pairs of row and head
-  std::array<Spread, kTopKeys.size()> top;
-  std::vector<RoundRecall> rounds;
-};
-
-struct LayerRecall {
-  std::size_t layer = 0;
-  MassRecall all;  // heads together
-  std::vector<MassRecall> heads;
-};
 
 class LshRecall {
  public:
@@ -56,7 +27,7 @@ class LshRecall {
 
   // Measures one more text (T ids, at least 2) on a model of the constructor's config. Row 0 of a
   // causal model sees only itself and is left out. The same bits for any number of threads.
-  void Add(Context& context, Reformer& model, std::span<const std::int32_t> ids);
+  void Add(Context& context, const Reformer& model, std::span<const std::int32_t> ids);
 
   // Over all texts so far, at least one; layers in their order.
   std::vector<LayerRecall> Result() const;

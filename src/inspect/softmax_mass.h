@@ -12,10 +12,9 @@
 
 #include "longspan/attention.h"
 #include "longspan/context.h"
+#include "longspan/inspect.h"
 
 namespace longspan {
-
-inline constexpr std::array<idx_t, 4> kTopKeys = {1, 4, 16, 64};
 
 // The measures of a row for each hashing: the shares of its mass (0..1) on the keys that it sees in
 // at least one round, on as many nearest tokens, on the keys that it would see with random buckets,

@@ -33,7 +33,7 @@ AtomicFile::AtomicFile(const std::filesystem::path& target, std::uint64_t expect
   Check(target.has_filename(), ErrorCode::kIo, "{}: cannot write: it names no file",
         PathText(target));
   CheckTarget(target_);
-  temporary_.emplace(target_, Temporary::Kind::kFile);
+  temporary_ = std::make_unique<Temporary>(target_, Temporary::Kind::kFile);
   fd_ = temporary_->OpenForWriting();
   if (expected_ == 0) return;
   const int reserved =

@@ -14,12 +14,12 @@
 #include "base/limits.h"
 #include "io/atomic_file.h"
 #include "io/checksum.h"
-#include "io/escape.h"
 #include "io/file_name.h"
 #include "io/manifest.h"
 #include "io/paths.h"
 #include "io/posix.h"
 #include "io/temporaries.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

@@ -1,10 +1,9 @@
-#include "io/escape.h"
-
 #include <fmt/format.h>
 
 #include <cstdint>
 
 #include "io/utf8.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

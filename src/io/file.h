@@ -10,16 +10,9 @@
 #include <utility>
 #include <vector>
 
-namespace longspan::io {
+#include "longspan/files.h"
 
-// Where a format's writer puts its bytes.
-class ByteSink {
- public:
-  virtual ~ByteSink() = default;
-  // Takes all of it or throws kIo.
-  virtual void Write(const void* data, std::size_t bytes) = 0;
-  void Write(std::string_view text) { Write(text.data(), text.size()); }
-};
+namespace longspan::io {
 
 // Bytes at rest that parsers of untrusted formats read from: a file, or memory. Const methods may
 // be called from several threads.

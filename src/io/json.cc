@@ -4,10 +4,10 @@
 #include <cmath>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/file.h"
 #include "io/json_events.h"
 #include "io/posix.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

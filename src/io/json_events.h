@@ -9,8 +9,8 @@
 #include <string_view>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/file_hint.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 

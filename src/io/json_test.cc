@@ -2,7 +2,7 @@
 
 #include <sys/stat.h>
 
-#include "io/escape.h"
+#include "longspan/files.h"
 #include "tests/support/files.h"
 
 namespace longspan::io {

@@ -6,9 +6,9 @@
 
 #include "base/errors.h"
 #include "io/checksum.h"
-#include "io/escape.h"
 #include "io/file_name.h"
 #include "io/json.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

@@ -9,7 +9,6 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
 #include "io/paths.h"
 #include "io/policy.h"
 #include "io/posix.h"
@@ -18,6 +17,7 @@
 #include "io/shard_index.h"
 #include "io/tensor_source.h"
 #include "io/transformer_folder.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

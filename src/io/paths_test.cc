@@ -2,11 +2,11 @@
 
 #include <gmock/gmock.h>
 
-#include "io/escape.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/policy.h"
 #include "io/safetensors.h"
+#include "longspan/files.h"
 #include "tests/support/files.h"
 
 namespace longspan::io {

@@ -4,7 +4,7 @@
 #include <unordered_map>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

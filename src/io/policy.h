@@ -4,17 +4,9 @@
 
 #include <filesystem>
 
+#include "longspan/files.h"
+
 namespace longspan::io {
-
-struct Policy {
-  // Links inside a model's folder may not lead out of it. A hub's cache is made of such links.
-  bool strict_paths = false;
-  // Tensors that the model has no place for are an error instead of a warning.
-  bool strict_weights = false;
-};
-
-void SetPolicy(const Policy& policy);
-const Policy& GetPolicy();
 
 // Says that `folder` holds a model or a tokenizer: with strict_paths every file below it that is
 // opened from now on (File::OpenRegular) has to be reached without leaving it, else kFormat.

@@ -11,8 +11,8 @@
 #include <system_error>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/temporaries.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 

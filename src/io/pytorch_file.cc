@@ -6,11 +6,11 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
 #include "io/file_hint.h"
 #include "io/pickle.h"
 #include "io/safetensors.h"
 #include "io/zip_directory.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 

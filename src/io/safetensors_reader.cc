@@ -4,10 +4,10 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
 #include "io/file_hint.h"
 #include "io/json_events.h"
 #include "io/safetensors.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

@@ -6,11 +6,11 @@
 #include "base/limits.h"
 #include "base/memory_limit.h"
 #include "io/atomic_file.h"
-#include "io/escape.h"
 #include "io/paths.h"
 #include "io/posix.h"
 #include "io/safetensors.h"
 #include "io/shard_index.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/file_name.h"
 #include "io/json.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 

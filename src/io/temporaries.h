@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <optional>
 
+#include "longspan/files.h"
+
 namespace longspan::io {
 
 // Something on disk that must go when the process ends before it is done. It stands in a table from
@@ -27,12 +29,6 @@ class LiveEntry {
   bool made_ = false;
   int slot_ = -1;  // in the table; -1 when that is full or the path is too long for it
 };
-
-// Removes what this process is writing, files and folders, so that it can end at once (_exit) and
-// leave no litter. May be called from any thread at any time, in a signal handler too: it takes no
-// lock, no memory, and waits at most half a second for an open or a rename in progress. The process
-// must end behind it: what still writes waits a second for that end.
-void RemoveLiveTemporaries() noexcept;
 
 // Waits a second when RemoveLiveTemporaries was called: an error that comes of it is no news.
 void AwaitEndAfterRemoval() noexcept;

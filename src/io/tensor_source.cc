@@ -9,7 +9,7 @@
 #include "base/bfloat16.h"
 #include "base/errors.h"
 #include "base/memory_limit.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan::io {
 namespace {

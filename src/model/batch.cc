@@ -43,6 +43,15 @@ FoundGlobals::FoundGlobals(const BatchView& batch) : globals_(batch.globals) {
   globals_ = &found_;
 }
 
+Batch Batch::Of(std::span<const std::vector<std::int32_t>> row_ids, idx_t pad) {
+  std::size_t longest = 0;
+  for (const auto& row : row_ids) longest = std::max(longest, row.size());
+  Batch batch;
+  batch.Reset(static_cast<idx_t>(row_ids.size()), static_cast<idx_t>(longest), pad);
+  for (std::size_t i = 0; i < row_ids.size(); ++i) batch.SetRow(static_cast<idx_t>(i), row_ids[i]);
+  return batch;
+}
+
 void Batch::Reset(idx_t row_count, idx_t width, idx_t pad) {
   rows = row_count;
   tokens = width;

@@ -68,6 +68,7 @@ void Bf16Weights::Round(Context& context, const ParameterTable& table, int layer
 }
 
 void Bf16Weights::Refresh(Context& context, const ParameterTable& table) {
+  const std::lock_guard lock(refreshing_);
   if (generation_ == table.generation()) return;
   Round(context, table, kNoLayer);
   entered_ = kNoLayer;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <vector>
 
 #include "longspan/context.h"
@@ -28,7 +29,8 @@ class Bf16Weights {
   Bf16Weights(const ParameterTable& table, LayerCopies copies, const LayerOf& layer_of);
 
   // Rounds the table's parameters if they were written since the last call; with kInTurn only those
-  // of no layer. Cost: 6 bytes of memory traffic per number.
+  // of no layer. Threads that share a model may call it at once: the first one rounds. Cost: 6
+  // bytes of memory traffic per number.
   void Refresh(Context& context, const ParameterTable& table);
   // Call before a layer runs and after Refresh. Rounds the layer's matrices if needed.
   void Enter(Context& context, const ParameterTable& table, std::size_t layer);
@@ -63,6 +65,7 @@ class Bf16Weights {
   std::vector<Place> places_;  // by parameter
   std::vector<Run> runs_;
   Tensor values_;
+  std::mutex refreshing_;
   std::uint64_t generation_ = 0;  // of the parameters that were copied; 0: none
   int entered_ = kNoLayer;        // the layer whose matrices are there, of those that take turns
   std::uint64_t rounded_ = 0;

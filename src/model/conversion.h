@@ -1,4 +1,4 @@
-// What converting a model takes and reports, whatever it becomes.
+// What converters of all families share.
 #pragma once
 
 #include <cstdint>
@@ -10,26 +10,10 @@
 #include <vector>
 
 #include "io/safetensors.h"
+#include "longspan/folders.h"
 #include "longspan/tensor.h"
 
 namespace longspan {
-
-inline constexpr std::uint64_t kShardBytes = 5'000'000'000;
-
-struct ConvertOptions {
-  idx_t max_tokens = 4096;                 // N: what a text may have
-  idx_t window = 256;                      // W: keys to each side of a token
-  std::uint64_t most_bytes = kShardBytes;  // of a shard
-};
-
-struct ConvertReport {
-  std::string from, to;     // classes: "RobertaForMaskedLM", "LongformerForMaskedLM"
-  idx_t old_tokens = 0;     // what a text could have before
-  std::uint64_t bytes = 0;  // of tensors
-  std::size_t tensors = 0, shards = 0;
-  std::vector<std::string> copied;    // files beside the weights
-  std::vector<std::string> warnings;  // one line each
-};
 
 // Opens what was written into `folder`, which is to become `out`, as every command will. Throws
 // what says that its model does not open; anything else that does not is a warning. `left_out` says

@@ -3,7 +3,7 @@
 #include <charconv>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan {
 

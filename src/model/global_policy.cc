@@ -4,20 +4,22 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
+#include <utility>
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
 #include "longspan/attention.h"
+#include "longspan/files.h"
 #include "model/documents.h"
 
 namespace longspan {
 namespace {
 
 constexpr const char* kForms =
-    "auto, none, first:N, question, every:N, ids:1,2,... (positions) or token:ID";
+    "auto, none, first:N, question, every:N, ids:1,2,... (positions), token:ID or token:TEXT";
 
-using Kind = GlobalPolicy::Kind;
+using Kind = GlobalRule::Kind;
 struct Form {
   Kind kind;
   std::string_view name;
@@ -63,55 +65,79 @@ idx_t QuestionEnd(const TextModelInfo& model, std::span<const std::int32_t> ids,
 
 }  // namespace
 
-GlobalPolicy GlobalPolicy::Parse(std::string_view text) {
+GlobalRule GlobalRule::Parse(std::string_view text) {
   const std::size_t colon = std::min(text.find(':'), text.size());
   const std::string_view name = text.substr(0, colon);
   for (const Form& form : kNames) {
     if (form.name != name || form.kind == Kind::kChoices) continue;
-    GlobalPolicy policy;
-    policy.kind_ = form.kind;
-    if (form.least < 0 && colon == text.size()) return policy;
+    GlobalRule rule;
+    rule.kind = form.kind;
+    if (form.least < 0 && colon == text.size()) return rule;
     if (form.least < 0 || colon == text.size()) break;
-    policy.numbers_ = ParseNumbers(text.substr(colon + 1), text, form.least);
-    Check(form.kind == Kind::kPositions || policy.numbers_.size() == 1, ErrorCode::kUsage,
+    const std::string_view rest = text.substr(colon + 1);
+    if (form.kind == Kind::kToken && rest.find_first_not_of("0123456789") != rest.npos) {
+      rule.token = rest;
+      return rule;
+    }
+    rule.numbers = ParseNumbers(rest, text, form.least);
+    Check(form.kind == Kind::kPositions || rule.numbers.size() == 1, ErrorCode::kUsage,
           "global: '{}' takes one number", io::Escape(text));
-    return policy;
+    return rule;
   }
   Fail(ErrorCode::kUsage, "global: '{}' is unknown; use {}", io::Escape(text), kForms);
 }
 
-GlobalPolicy GlobalPolicy::For(HeadKind head) const {
-  if (kind_ != Kind::kAuto) return *this;
-  GlobalPolicy policy;
-  policy.kind_ = Kind::kNone;
-  if (head == HeadKind::kQuestion) policy.kind_ = Kind::kQuestion;
-  if (head == HeadKind::kChoice) policy.kind_ = Kind::kChoices;
-  if (head == HeadKind::kSequence) {
-    // The head reads position 0, which stays hidden where the text is padded on the left.
-    policy.kind_ = Kind::kPositions;
-    policy.numbers_ = {0};
-  }
-  return policy;
-}
-
-std::string GlobalPolicy::Name() const {
+std::string GlobalRule::Name() const {
   for (const Form& form : kNames) {
-    if (form.kind != kind_) continue;
-    return numbers_.empty() ? std::string(form.name)
-                            : fmt::format("{}:{}", form.name, fmt::join(numbers_, ","));
+    if (form.kind != kind) continue;
+    if (!token.empty()) return fmt::format("{}:{}", form.name, token);
+    return numbers.empty() ? std::string(form.name)
+                           : fmt::format("{}:{}", form.name, fmt::join(numbers, ","));
   }
   return "?";
+}
+
+GlobalPolicy::GlobalPolicy(GlobalRule rule, const text::Tokenizer* tokenizer)
+    : rule_(std::move(rule)) {
+  if (!rule_.token.empty()) {
+    const auto id = tokenizer == nullptr ? std::nullopt : tokenizer->IdOf(rule_.token);
+    Check(id.has_value(), ErrorCode::kUsage,
+          "global: '{}' is no token of this model; give a token as its tokenizer spells it, or an "
+          "id",
+          io::Escape(rule_.token));
+    rule_.numbers = {*id};
+    rule_.token.clear();
+  }
+  // Rules that a program makes have not been through Parse.
+  const auto form = std::find_if(std::begin(kNames), std::end(kNames),
+                                 [&](const Form& f) { return f.kind == rule_.kind; });
+  const bool number = form != std::end(kNames) && form->least >= 0;
+  Check(number == !rule_.numbers.empty() &&
+            std::all_of(rule_.numbers.begin(), rule_.numbers.end(),
+                        [&](idx_t n) { return n >= form->least && n <= limits::kReformerTokens; }),
+        ErrorCode::kUsage, "global: the rule '{}' has not the numbers that it needs", rule_.Name());
+}
+
+GlobalPolicy GlobalPolicy::For(HeadKind head) const {
+  if (rule_.kind != Kind::kAuto) return *this;
+  GlobalRule rule;
+  rule.kind = Kind::kNone;
+  if (head == HeadKind::kQuestion) rule.kind = Kind::kQuestion;
+  if (head == HeadKind::kChoice) rule.kind = Kind::kChoices;
+  // The head reads position 0, which stays hidden where the text is padded on the left.
+  if (head == HeadKind::kSequence) rule = GlobalRule::Positions({0});
+  return GlobalPolicy(std::move(rule));
 }
 
 void GlobalPolicy::Apply(const TextModelInfo& model, std::span<const std::int32_t> ids, idx_t rows,
                          idx_t tokens, std::span<std::uint8_t> roles,
                          std::span<const idx_t> documents) const {
   if (!model.global_tokens) return;
-  if (kind_ == Kind::kAuto) {
+  if (rule_.kind == Kind::kAuto) {
     return For(model.head).Apply(model, ids, rows, tokens, roles, documents);
   }
-  if (kind_ == Kind::kPositions) {
-    const idx_t last = *std::max_element(numbers_.begin(), numbers_.end());
+  if (rule_.kind == Kind::kPositions) {
+    const idx_t last = *std::max_element(rule_.numbers.begin(), rule_.numbers.end());
     Check(last < tokens, ErrorCode::kUsage, "global: position {} is not one of {} tokens", last,
           tokens);
   }
@@ -142,12 +168,12 @@ void GlobalPolicy::ApplyTo(const TextModelInfo& model, std::span<const std::int3
   const auto mark_range = [&](idx_t begin, idx_t end) {
     for (idx_t t = begin; t < end; ++t) mark(t);
   };
-  switch (kind_) {
+  switch (rule_.kind) {
     case Kind::kAuto:
     case Kind::kNone:
       break;
     case Kind::kFirst:
-      for (idx_t t = 0, left = numbers_[0]; t < tokens && left > 0; ++t) {
+      for (idx_t t = 0, left = rule_.numbers[0]; t < tokens && left > 0; ++t) {
         left -= role[t] != kHiddenToken ? 1 : 0;
         mark(t);
       }
@@ -159,16 +185,16 @@ void GlobalPolicy::ApplyTo(const TextModelInfo& model, std::span<const std::int3
       mark_range(QuestionEnd(model, ids, row) + 2, tokens);
       break;
     case Kind::kEvery:
-      for (idx_t t = 0; t < tokens; t += numbers_[0]) mark(t);
+      for (idx_t t = 0; t < tokens; t += rule_.numbers[0]) mark(t);
       break;
     case Kind::kPositions:
-      for (const idx_t t : numbers_) {
+      for (const idx_t t : rule_.numbers) {
         if (t < tokens) mark(t);
       }
       break;
     case Kind::kToken:
       for (idx_t t = 0; t < tokens; ++t) {
-        if (ids[static_cast<std::size_t>(t)] == numbers_[0]) mark(t);
+        if (ids[static_cast<std::size_t>(t)] == rule_.numbers[0]) mark(t);
       }
       break;
   }

@@ -1,6 +1,10 @@
 #include "model/head_kind.h"
 
+#include <string>
+
 #include "base/errors.h"
+#include "longspan/files.h"
+#include "longspan/folders.h"
 
 namespace longspan {
 namespace {
@@ -39,6 +43,15 @@ std::string_view ClassOf(std::span<const HeadClass> classes, HeadKind wanted) {
 void CheckHasHead(std::span<const HeadClass> classes, HeadKind wanted, std::string_view title) {
   Check(!ClassOf(classes, wanted).empty(), ErrorCode::kUsage, "model: a {} has no such head",
         title);
+}
+
+HeadKind ParseHead(std::string_view name) {
+  std::string known;
+  for (const Row& row : kRows) {
+    if (row.name == name) return row.head;
+    known.append(known.empty() ? "" : ", ").append(row.name);
+  }
+  Fail(ErrorCode::kUsage, "head: '{}' is unknown; use one of {}", io::Escape(name), known);
 }
 
 std::string_view NameOf(HeadKind head) { return RowOf(head).name; }

@@ -13,20 +13,6 @@
 
 namespace longspan {
 
-struct HeadLoss {
-  double sum = 0.0;   // nats, or squares; a question's is the mean of its start's and its end's
-  idx_t counted = 0;  // labels, positions or values that are not ignored
-  idx_t correct = 0;  // where the largest logit is the label's (a question: start and end)
-  double mean = 0.0;  // as Hugging Face has it; NaN when nothing counts, as there
-
-  // Adds what another batch or block gave. `mean` stays as it was.
-  void Add(const HeadLoss& part) {
-    sum += part.sum;
-    counted += part.counted;
-    correct += part.correct;
-  }
-};
-
 // sum / counted, or NaN.
 double MeanLoss(double sum, idx_t counted);
 // Losses of tokens.

@@ -8,13 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "longspan/types.h"
+#include "longspan/model_info.h"
 
 namespace longspan {
-
-// The kind of a sequence classifier's labels. kInferred: one label is a number, integers are
-// classes, anything else is a set of labels.
-enum class ProblemType { kInferred, kRegression, kSingleLabel, kMultiLabel };
 
 // The problem that a batch poses under a head of `labels` logits, of which it gives `integers`
 // (classes) or numbers.
@@ -50,10 +46,5 @@ void CheckProblem(std::string_view source, ProblemType* problem, LabelFields* la
 // Writes id2label, label2id and, unless it is inferred, problem_type.
 void WriteLabels(const std::vector<std::string>& labels, ProblemType problem,
                  nlohmann::json* object);
-
-// Finds the class for a label `name` of the data. A label of exactly that name comes first. If all
-// labels are LABEL_0 to LABEL_n-1, or all are integers as text, an integer ("2", "2.0", "02") is
-// the class of that number: its id, or the label with that value. Absent: no class fits.
-std::optional<idx_t> FindLabel(std::span<const std::string> labels, std::string_view name);
 
 }  // namespace longspan

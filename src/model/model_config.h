@@ -9,13 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "longspan/folders.h"
+#include "longspan/tokenizer.h"
 #include "model/family_options.h"
 #include "model/parameters.h"
 #include "model/step_needs.h"
 #include "model/text_model.h"
 #include "model/text_model_info.h"
 #include "model/wanted_head.h"
-#include "text/tokenizer.h"
 
 namespace longspan {
 
@@ -28,11 +29,6 @@ struct StepVariant {
   std::unique_ptr<ModelConfig> config;
   StepPolicy policy;
   double work = 1.0;
-};
-
-// Sizes in place of a preset's; 0: that stays.
-struct ModelSizes {
-  idx_t layers = 0, width = 0, heads = 0, positions = 0;
 };
 
 // What `info` shows of a model: a document, and lines of a name and a value.

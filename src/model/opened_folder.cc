@@ -1,7 +1,7 @@
 #include "model/opened_folder.h"
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan {
 

@@ -1,11 +1,10 @@
-#include "model/parity.h"
-
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
+#include "longspan/folders.h"
 #include "model/parity_case.h"
 #include "model/weight_names.h"
 

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "io/safetensors.h"
+#include "longspan/folders.h"
 #include "model/family_options.h"
 #include "model/label_fields.h"
 #include "model/opened_folder.h"
 #include "model/parameters.h"
-#include "model/parity.h"
 
 namespace longspan {
 

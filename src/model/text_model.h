@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "generate/generative_model.h"
 #include "io/safetensors.h"
 #include "longspan/context.h"
 #include "model/batch.h"
@@ -30,6 +31,7 @@ class TextModel {
 
   virtual const TextModelInfo& info() const = 0;
   virtual ParameterTable& parameters() = 0;
+  virtual const ParameterTable& parameters() const = 0;
   // Hugging Face's initialisation, from counter-based random numbers. With `which` only the
   // parameters that it names.
   virtual void Initialise(std::uint64_t seed,
@@ -45,14 +47,18 @@ class TextModel {
   // cannot.
   virtual void Recompute() = 0;
 
+  // The const calls change nothing: threads may make them at once on one model, each with a context
+  // of its own, unless Follow asked for bf16 weights in turn.
+
   // Writes hidden (B*T, width): the head's input of every token. Hidden tokens get any finite
   // values. A row's padding, left or right, does not affect the other tokens.
-  virtual void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden) = 0;
+  virtual void Encode(Context& context, const BatchView& batch,
+                      const View<float, 2>& hidden) const = 0;
   // From Encode's hidden states: (B*T, V), (B*T, labels), (B*T, 2), (B, labels), or for multiple
   // choice (B / choices, choices).
   virtual Tensor Logits(Context& context, const BatchView& batch,
-                        const View<const float, 2>& hidden) = 0;
-  virtual HeadLoss Loss(Context& context, const BatchView& batch) = 0;
+                        const View<const float, 2>& hidden) const = 0;
+  virtual HeadLoss Loss(Context& context, const BatchView& batch) const = 0;
   // With gradients of scale * sum, which accumulate in parameters().gradients().
   virtual HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
                                     const StepDropout& dropout) = 0;
@@ -65,8 +71,10 @@ class TextModel {
   virtual StepMemory MemoryOfStep(idx_t rows, idx_t tokens) const = 0;
 
   virtual std::string ConfigText() const = 0;
-  virtual std::vector<io::TensorEntry> Weights() = 0;
-  virtual void Save(const std::filesystem::path& directory) = 0;
+  virtual std::vector<io::TensorEntry> Weights() const = 0;
+  virtual void Save(const std::filesystem::path& directory) const = 0;
+  // The model as one that continues texts; null if its family has none that do.
+  virtual const GenerativeModel* generative() const { return nullptr; }
 };
 
 }  // namespace longspan

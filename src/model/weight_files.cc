@@ -6,8 +6,8 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
 #include "io/policy.h"
+#include "longspan/files.h"
 
 namespace longspan {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/json.h"
+#include "longspan/files.h"
 #include "model/label_fields.h"
 #include "model/weight_names.h"
 

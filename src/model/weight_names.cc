@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 
 namespace longspan {
 namespace {

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/isa.h"
+#include "base/memory_limit.h"
 #include "parallel/task_shares.h"
 
 namespace longspan {
@@ -54,10 +55,22 @@ Context::~Context() = default;
 Context::Context(Context&&) noexcept = default;
 Context& Context::operator=(Context&&) noexcept = default;
 
+void Context::LimitMemory(std::size_t bytes) {
+  memory_limit_ = bytes;
+  arena_->Limit(bytes);
+}
+
+void Context::CheckMemory(const char* what, std::size_t bytes) const {
+  Check(memory_limit_ == 0 || bytes <= memory_limit_, ErrorCode::kLimit,
+        "{}: needs {} ({} bytes), the limit is {} ({} bytes); use fewer tokens at a time, fewer "
+        "threads, or raise the limit",
+        what, BytesText(bytes), bytes, BytesText(memory_limit_), memory_limit_);
+}
+
+void Context::ThrowCancelled() { throw Cancelled(); }
+
 std::string Context::Describe() const {
   return fmt::format("{} thread{}, {}", threads_, threads_ == 1 ? "" : "s", IsaName(ActiveIsa()));
 }
-
-void CapIsa(std::string_view name) { CapIsa(ParseIsa(name)); }
 
 }  // namespace longspan

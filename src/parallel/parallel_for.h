@@ -12,7 +12,8 @@ namespace longspan {
 // change a bit of the result. `thread` < context.threads() picks per-thread scratch.
 // Called from inside another ParallelFor it runs on the calling thread, as thread 0 of its own.
 // The first exception that a task throws is thrown again here, when the tasks that had begun have
-// ended; those that had not are left out. In a rehearsal no task runs. Where the system gives fewer
+// ended; those that had not are left out. Once the context's flag is set, tasks that have not begun
+// are left out, and Cancelled is thrown. In a rehearsal no task runs. Where the system gives fewer
 // threads, fewer run; team.h has what is thrown when none can.
 template <class Body>
 void ParallelFor(const Context& context, idx_t tasks, Body&& body);

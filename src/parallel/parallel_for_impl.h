@@ -15,7 +15,10 @@ void ParallelFor(const Context& context, idx_t tasks, Body&& body) {
   const bool serial = tasks == 1 || context.threads() == 1 || omp_in_parallel() != 0;
   const int threads = serial ? 1 : TeamThreads(context);
   if (threads == 1) {
-    for (idx_t task = 0; task < tasks; ++task) body(task, 0);
+    for (idx_t task = 0; task < tasks; ++task) {
+      context.CheckCancelled();
+      body(task, 0);
+    }
     return;
   }
   std::exception_ptr error;
@@ -23,7 +26,7 @@ void ParallelFor(const Context& context, idx_t tasks, Body&& body) {
   TaskShares shares(tasks, threads);
 #pragma omp parallel num_threads(threads)
   shares.Run(omp_get_thread_num(), [&](idx_t task) {
-    if (failed.load(std::memory_order_relaxed)) return;
+    if (failed.load(std::memory_order_relaxed) || context.cancelled()) return;
     try {
       body(task, omp_get_thread_num());
     } catch (...) {
@@ -34,6 +37,7 @@ void ParallelFor(const Context& context, idx_t tasks, Body&& body) {
     }
   });
   if (error) std::rethrow_exception(error);
+  context.CheckCancelled();
 }
 
 }  // namespace longspan

@@ -168,7 +168,14 @@ int Grow(int wanted, std::string* warning) {
 
 }  // namespace
 
-int TeamThreads(const Context& context) {
+// What a Context lets this file alone change.
+struct ContextAccess {
+  static int TeamThreads(const Context& context);
+};
+
+int TeamThreads(const Context& context) { return ContextAccess::TeamThreads(context); }
+
+int ContextAccess::TeamThreads(const Context& context) {
   const int wanted = context.granted_;
   if (wanted == 1) return 1;
   if (last_team >= wanted) {

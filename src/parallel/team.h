@@ -3,6 +3,7 @@
 #pragma once
 
 #include "longspan/context.h"
+#include "longspan/process.h"
 
 namespace longspan {
 
@@ -14,8 +15,5 @@ inline constexpr std::size_t kLeastStack = std::size_t{512} << 10;
 // comparisons. kUsage in a forked child that has lost its threads, kLimit where the caller's own
 // stack is too small.
 int TeamThreads(const Context& context);
-
-// `tell` is called with each such warning, on the thread that begins the region; null: nobody is.
-void TellThreadWarnings(void (*tell)(const char* warning));
 
 }  // namespace longspan

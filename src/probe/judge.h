@@ -1,8 +1,8 @@
 // When to believe the fp32 probe.
 #pragma once
 
+#include "longspan/machine.h"
 #include "longspan/types.h"
-#include "probe/peaks.h"
 
 namespace longspan::probe {
 

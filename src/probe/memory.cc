@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "probe/peaks.h"
+#include "longspan/machine.h"
 
 namespace longspan {
 

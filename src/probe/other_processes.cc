@@ -1,5 +1,3 @@
-#include "probe/other_processes.h"
-
 #include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -7,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "longspan/machine.h"
 #include "probe/clock.h"
 
 namespace longspan {

@@ -1,5 +1,3 @@
-#include "probe/other_processes.h"
-
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -7,6 +5,7 @@
 
 #include <cstdio>
 
+#include "longspan/machine.h"
 #include "probe/clock.h"
 
 namespace longspan {

@@ -1,5 +1,3 @@
-#include "probe/peaks.h"
-
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -15,6 +13,7 @@
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/math.h"
+#include "longspan/machine.h"
 #include "parallel/parallel_for.h"
 #include "probe/clock.h"
 #include "probe/judge.h"

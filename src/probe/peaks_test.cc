@@ -1,5 +1,3 @@
-#include "probe/peaks.h"
-
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "longspan/machine.h"
 #include "probe/judge.h"
 #include "probe/loops.h"
 

@@ -3,9 +3,9 @@
 #include <atomic>
 #include <cstdint>
 
+#include "longspan/machine.h"
 #include "parallel/parallel_for.h"
 #include "probe/clock.h"
-#include "probe/peaks.h"
 
 namespace longspan {
 namespace {

@@ -1,11 +1,11 @@
-#include "tasks/answers.h"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "base/errors.h"
+#include "longspan/tasks.h"
 #include "tasks/scores.h"
+#include "tasks/task_model.h"
 
 namespace longspan {
 namespace {
@@ -121,13 +121,21 @@ class Candidates {
 
 }  // namespace
 
-std::vector<std::vector<Answer>> FindAnswers(Context& context, TaskModel& model,
+std::vector<std::vector<Answer>> FindAnswers(Context& context, const TaskModel& model,
+                                             std::span<const TaskText> pairs,
+                                             const AnswerOptions& options) {
+  return FindAnswers(context, model, model.Encode(pairs, kAnswerRows), options);
+}
+
+std::vector<std::vector<Answer>> FindAnswers(Context& context, const TaskModel& model,
                                              const TaskRows& rows, const AnswerOptions& options) {
+  RequireHead(model, HeadKind::kQuestion);
+  CheckRows(rows);
   Check(options.most >= 1 && options.longest >= 1, ErrorCode::kUsage,
         "qa: {} answers of at most {} tokens, need at least 1 of 1", options.most, options.longest);
   std::vector<RowLogits> logits(rows.rows.size());
-  model.Run(context, rows.rows, [&](const TaskBatch& batch) {
-    const Tensor all = model.Logits(context, batch);
+  RunRows(context, model, rows.rows, [&](const TaskBatch& batch) {
+    const Tensor all = LogitsOf(context, model, batch);
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const auto row = static_cast<std::size_t>(batch.rows[b]);
       logits[row] = LogitsOf(rows.rows[row],

@@ -1,7 +1,7 @@
-#include "tasks/choices.h"
-
 #include "base/errors.h"
+#include "longspan/tasks.h"
 #include "tasks/scores.h"
+#include "tasks/task_model.h"
 
 namespace longspan {
 
@@ -13,20 +13,31 @@ std::vector<TaskText> ChoicePairs(std::span<const Question> questions) {
   return pairs;
 }
 
-std::vector<std::vector<double>> ScoreChoices(Context& context, TaskModel& model,
+std::vector<std::vector<double>> ScoreChoices(Context& context, const TaskModel& model,
+                                              std::span<const Question> questions) {
+  return ScoreChoices(context, model, questions, model.Encode(ChoicePairs(questions), kChoiceRows));
+}
+
+std::vector<std::vector<double>> ScoreChoices(Context& context, const TaskModel& model,
                                               std::span<const Question> questions,
                                               const TaskRows& rows) {
+  RequireHead(model, HeadKind::kChoice);
+  CheckRows(rows);
   Check(static_cast<idx_t>(rows.rows.size()) == rows.texts(), ErrorCode::kUsage,
         "multiple-choice: {} rows for {} pairs; a question cannot be answered in windows",
         rows.rows.size(), rows.texts());
+  std::size_t pairs = 0;
   for (std::size_t q = 0; q < questions.size(); ++q) {
+    pairs += questions[q].choices.size();
     Check(questions[q].choices.size() >= 2, ErrorCode::kUsage,
           "multiple-choice: question {} has {} choices, need at least 2", q + 1,
           questions[q].choices.size());
   }
+  Check(rows.rows.size() == pairs, ErrorCode::kUsage, "multiple-choice: {} rows for {} pairs",
+        rows.rows.size(), pairs);
   std::vector<float> logits(rows.rows.size());
-  model.Run(context, rows.rows, [&](const TaskBatch& batch) {
-    const Tensor scores = model.Logits(context, batch);  // (B, 1): a choice by itself
+  RunRows(context, model, rows.rows, [&](const TaskBatch& batch) {
+    const Tensor scores = LogitsOf(context, model, batch);  // (B, 1): a choice by itself
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       logits[static_cast<std::size_t>(batch.rows[b])] = scores.data<float>()[b];
     }

@@ -1,15 +1,15 @@
-#include "tasks/classify.h"
-
 #include <algorithm>
 
+#include "longspan/tasks.h"
 #include "tasks/scores.h"
+#include "tasks/task_model.h"
 
 namespace longspan {
 
-ScoreKind ScoresOf(const TextModelInfo& info) {
+ScoreKind ScoresOf(const ModelInfo& info) {
   if (info.problem == ProblemType::kMultiLabel) return ScoreKind::kLabels;
   const bool number = info.problem == ProblemType::kRegression ||
-                      (info.problem == ProblemType::kInferred && info.label_count() == 1);
+                      (info.problem == ProblemType::kInferred && info.labels.size() == 1);
   return number ? ScoreKind::kValues : ScoreKind::kClasses;
 }
 
@@ -28,13 +28,13 @@ std::string_view ScoreKindName(ScoreKind kind) {
 namespace {
 
 // The scores of each row (rows, labels).
-std::vector<std::vector<double>> RowScores(Context& context, TaskModel& model,
+std::vector<std::vector<double>> RowScores(Context& context, const TaskModel& model,
                                            std::span<const text::Encoding> rows) {
   const ScoreKind kind = ScoresOf(model.info());
-  const auto labels = static_cast<std::size_t>(model.info().label_count());
+  const auto labels = model.info().labels.size();
   std::vector<std::vector<double>> scores(rows.size());
-  model.Run(context, rows, [&](const TaskBatch& batch) {
-    const Tensor logits = model.Logits(context, batch);
+  RunRows(context, model, rows, [&](const TaskBatch& batch) {
+    const Tensor logits = LogitsOf(context, model, batch);
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const std::span<const float> row(logits.data<float>() + b * labels, labels);
       std::vector<double>& out = scores[static_cast<std::size_t>(batch.rows[b])];
@@ -64,8 +64,16 @@ text::Span CharsOf(const text::Encoding& row) {
 
 }  // namespace
 
-std::vector<ClassifiedText> Classify(Context& context, TaskModel& model, const TaskRows& rows) {
-  const auto labels = static_cast<std::size_t>(model.info().label_count());
+std::vector<ClassifiedText> Classify(Context& context, const TaskModel& model,
+                                     std::span<const TaskText> texts) {
+  return Classify(context, model, model.Encode(texts));
+}
+
+std::vector<ClassifiedText> Classify(Context& context, const TaskModel& model,
+                                     const TaskRows& rows) {
+  RequireHead(model, HeadKind::kSequence);
+  CheckRows(rows);
+  const auto labels = model.info().labels.size();
   std::vector<std::vector<double>> scores = RowScores(context, model, rows.rows);
   std::vector<ClassifiedText> result(static_cast<std::size_t>(rows.texts()));
   for (idx_t text = 0; text < rows.texts(); ++text) {

@@ -131,10 +131,11 @@ PromptTokens TokensOfPrompt(const text::Tokenizer& tokenizer, const std::string&
   return tokens;
 }
 
-Tensor Embed(Context& context, TaskModel& model, const TaskRows& rows,
-             const EmbedOptions& options) {
-  const Pooling& pooling = options.pooling;
-  const PromptTokens prompt = pooling.include_prompt ? PromptTokens() : options.prompt;
+Tensor EmbedRows(Context& context, const TaskModel& model, const TaskRows& rows,
+                 const VectorPlan& plan) {
+  CheckRows(rows);
+  const Pooling& pooling = plan.pooling;
+  const PromptTokens prompt = pooling.include_prompt ? PromptTokens() : plan.prompt;
   const idx_t channels = model.info().width;
   const auto modes = static_cast<idx_t>(pooling.modes.size());
   std::vector<Tensor> hidden(rows.rows.size());  // of rows whose text is not whole yet
@@ -162,7 +163,7 @@ Tensor Embed(Context& context, TaskModel& model, const TaskRows& rows,
       hidden[static_cast<std::size_t>(row)] = Tensor();
     }
   };
-  model.Run(context, rows.rows, [&](const TaskBatch& batch) {
+  RunRows(context, model, rows.rows, [&](const TaskBatch& batch) {
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const auto row = static_cast<std::size_t>(batch.rows[b]);
       const View<const float, 2> states = batch.Hidden(static_cast<idx_t>(b));
@@ -172,8 +173,8 @@ Tensor Embed(Context& context, TaskModel& model, const TaskRows& rows,
       if (--left == 0) finish(text_of[row]);
     }
   });
-  for (const auto& module : options.modules) vectors = module->Apply(context, std::move(vectors));
-  model.CheckNumbers(vectors, "its vectors");
+  for (const auto& module : plan.modules) vectors = module->Apply(context, std::move(vectors));
+  CheckNumbers(model, vectors, "its vectors");
   return vectors;
 }
 

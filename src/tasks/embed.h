@@ -1,4 +1,4 @@
-// A text as one vector.
+// The vectors of texts from those of their tokens.
 #pragma once
 
 #include <string>
@@ -18,18 +18,17 @@ struct PromptTokens {
 };
 PromptTokens TokensOfPrompt(const text::Tokenizer& tokenizer, const std::string& prompt);
 
-struct EmbedOptions {
+// How vectors are made.
+struct VectorPlan {
   Pooling pooling;
-  VectorModules modules;  // behind it
+  VectorModules modules;  // after it
   // The prompt before every text. A pooling with include_prompt false leaves out the tokens that
   // are only the prompt's (its last ones may be joined with the text that follows).
   PromptTokens prompt;
 };
 
-// Vectors (texts, VectorWidth), float. Of a text in several windows every token counts once (the
-// window that sees more around it gives its vector), the windows' special tokens each; kCls is the
-// mean of the windows' first tokens, kLastToken is the last window's. A text of which nothing is
-// left to pool is the zero vector.
-Tensor Embed(Context& context, TaskModel& model, const TaskRows& rows, const EmbedOptions& options);
+// As Embedder::Embed (longspan/tasks.h): (texts, VectorWidth).
+Tensor EmbedRows(Context& context, const TaskModel& model, const TaskRows& rows,
+                 const VectorPlan& plan);
 
 }  // namespace longspan

@@ -11,6 +11,7 @@
 #include "base/errors.h"
 #include "families/longformer/family.h"
 #include "families/longformer/longformer.h"
+#include "families/model_inside.h"
 #include "tasks/tasks_test.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
@@ -37,14 +38,15 @@ TaskModel SmallEncoder(const TaskOptions& options = {}) {
   // Vectors that differ: HF's initialisation is tiny.
   const View<float, 1> values = model.parameters().Write().values();
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
-  return {MakeTextModel(std::move(model)), MakeWords(WordFamily::kRoberta), options};
+  return TaskModel(MakeModel(MakeTextModel(std::move(model)), MakeWords(WordFamily::kRoberta)),
+                   options);
 }
 
 // Each row's hidden states, run by itself.
 std::vector<Tensor> HiddenOf(Context& context, TaskModel& model, const TaskRows& rows) {
   std::vector<Tensor> hidden;
   for (const Encoding& row : rows.rows) {
-    model.Run(context, {&row, 1}, [&](const TaskBatch& batch) {
+    RunRows(context, model, {&row, 1}, [&](const TaskBatch& batch) {
       hidden.emplace_back(std::vector<idx_t>{row.size(), kWidth});
       std::copy_n(batch.hidden.data, hidden.back().size(), hidden.back().data<float>());
     });
@@ -52,8 +54,8 @@ std::vector<Tensor> HiddenOf(Context& context, TaskModel& model, const TaskRows&
   return hidden;
 }
 
-EmbedOptions AllWays() {
-  EmbedOptions options;
+VectorPlan AllWays() {
+  VectorPlan options;
   options.pooling.modes = {PoolingMode::kMean,         PoolingMode::kMax,
                            PoolingMode::kCls,          PoolingMode::kLastToken,
                            PoolingMode::kWeightedMean, PoolingMode::kMeanSqrtLen};
@@ -65,8 +67,8 @@ TEST(Embedding, PoolsEveryTokenOnce) {
   TaskModel model = SmallEncoder({.max_length = 20, .stride = 4});
   const std::vector<TaskText> texts = {{Text(12, 4), {}}, {Text(45, 5), {}}};
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
-  EmbedOptions options = AllWays();
-  const Tensor vectors = Embed(context, model, rows, options);
+  VectorPlan options = AllWays();
+  const Tensor vectors = EmbedRows(context, model, rows, options);
   ASSERT_EQ(vectors.shape(), (std::vector<idx_t>{2, 6 * kWidth}));
   const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
   for (idx_t text = 0; text < 2; ++text) {
@@ -98,7 +100,7 @@ TEST(Embedding, PoolsEveryTokenOnce) {
   }
   options = {};
   options.modules = {MakeNormalize()};
-  const Tensor unit = Embed(context, model, rows, options);
+  const Tensor unit = EmbedRows(context, model, rows, options);
   for (idx_t text = 0; text < 2; ++text) {
     const float* v = unit.data<float>() + text * kWidth;
     EXPECT_NEAR(std::inner_product(v, v + kWidth, v, 0.0), 1.0, 1e-6);
@@ -112,7 +114,7 @@ TEST(Embedding, BothTextsOfAPairCount) {
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   ASSERT_EQ(rows.of(0).size(), 1u);
   ASSERT_EQ(rows.of(1).size(), 2u);
-  const Tensor vectors = Embed(context, model, rows, {});
+  const Tensor vectors = EmbedRows(context, model, rows, {});
   const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
   // The first in one row: the mean of all its tokens.
   const auto h = hidden[0].view<2>();
@@ -144,19 +146,19 @@ TEST(Embedding, APromptMayStayOut) {
   const std::string prompt = "w7 w8 w9 ";
   const std::vector<TaskText> texts = {{prompt + "w1 w2 w3 w4", {}}, {prompt, {}}};
   const TaskRows rows = model.Encode(texts, Overflow::kError);
-  EmbedOptions options = AllWays();
+  VectorPlan options = AllWays();
   options.prompt = TokensOfPrompt(model.tokenizer(), prompt);
   EXPECT_EQ(options.prompt.before, 1);
   EXPECT_EQ(options.prompt.ids.size(), 3u);
-  const Tensor with = Embed(context, model, rows, options);
+  const Tensor with = EmbedRows(context, model, rows, options);
   options.prompt = {};
-  const Tensor plain = Embed(context, model, rows, options);
+  const Tensor plain = EmbedRows(context, model, rows, options);
   for (idx_t i = 0; i < with.size(); ++i) {  // it counts as any text unless the pooling says so
     EXPECT_EQ(with.data<float>()[i], plain.data<float>()[i]);
   }
   options.prompt = TokensOfPrompt(model.tokenizer(), prompt);
   options.pooling.include_prompt = false;
-  const Tensor vectors = Embed(context, model, rows, options);
+  const Tensor vectors = EmbedRows(context, model, rows, options);
   const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
   for (idx_t text = 0; text < 2; ++text) {
     const auto h = hidden[static_cast<std::size_t>(text)].view<2>();
@@ -188,10 +190,10 @@ TEST(Embedding, APromptThatStaysOutIsFoundAcrossWindows) {
   const std::string prompt = Text(13, 3);  // ten tokens of a window are the text's
   const std::vector<TaskText> texts = {{prompt + " " + Text(11, 1), {}}};
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
-  EmbedOptions options;
+  VectorPlan options;
   options.pooling.include_prompt = false;
   options.prompt = TokensOfPrompt(model.tokenizer(), prompt);
-  const Tensor vectors = Embed(context, model, rows, options);
+  const Tensor vectors = EmbedRows(context, model, rows, options);
   const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
   const auto own = OwnTokens(rows.of(0), 0);
   for (idx_t c = 0; c < kWidth; ++c) {
@@ -218,10 +220,10 @@ TEST(Embedding, OnlyThePromptsOwnTokensStayOut) {
   TaskModel model = SmallEncoder();
   const std::vector<TaskText> texts = {{"w7 w8w1 w2", {}}};  // w8w1: <unk>
   const TaskRows rows = model.Encode(texts, Overflow::kError);
-  EmbedOptions options;
+  VectorPlan options;
   options.pooling.include_prompt = false;
   options.prompt = TokensOfPrompt(model.tokenizer(), "w7 w8");
-  const Tensor vectors = Embed(context, model, rows, options);
+  const Tensor vectors = EmbedRows(context, model, rows, options);
   const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
   const auto states = hidden[0].view<2>();
   ASSERT_EQ(states.extent[0], 5);
@@ -233,9 +235,9 @@ TEST(Embedding, OnlyThePromptsOwnTokensStayOut) {
 TEST(Embedding, NoTextsAreNoVectors) {
   Context context(1);
   TaskModel model = SmallEncoder();
-  EmbedOptions options;
+  VectorPlan options;
   options.modules = {MakeNormalize()};
-  const Tensor vectors = Embed(context, model, {}, options);
+  const Tensor vectors = EmbedRows(context, model, {}, options);
   EXPECT_EQ(vectors.shape(), (std::vector<idx_t>{0, kWidth}));
 }
 

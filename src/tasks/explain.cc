@@ -1,11 +1,13 @@
-#include "tasks/explain.h"
-
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "base/errors.h"
 #include "base/math.h"
+#include "longspan/tasks.h"
 #include "tasks/scores.h"
+#include "tasks/sentences.h"
+#include "tasks/task_model.h"
 
 namespace longspan {
 namespace {
@@ -76,8 +78,10 @@ bool ExplainedText::Decided(idx_t label, ScoreKind kind) const {
   return largest > 0.0 && largest >= kDecides * unit;
 }
 
-void Explain(Context& context, TaskModel& model, std::span<const TaskText> texts,
+void Explain(Context& context, const TaskModel& model, std::span<const TaskText> texts,
              std::span<const ClassifiedText> whole, const TakeExplained& take) {
+  Check(whole.size() == texts.size(), ErrorCode::kUsage, "explain: {} texts, and scores of {}",
+        texts.size(), whole.size());
   std::vector<ExplainedText> open;  // texts whose sentences have no scores yet
   std::vector<TaskText> variants;
   std::vector<std::pair<std::size_t, std::size_t>> places;  // in open, and among its sentences
@@ -115,7 +119,7 @@ void Explain(Context& context, TaskModel& model, std::span<const TaskText> texts
   take_all();
 }
 
-std::vector<ExplainedText> Explain(Context& context, TaskModel& model,
+std::vector<ExplainedText> Explain(Context& context, const TaskModel& model,
                                    std::span<const TaskText> texts,
                                    std::span<const ClassifiedText> whole) {
   std::vector<ExplainedText> all;

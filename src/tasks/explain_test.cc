@@ -1,7 +1,5 @@
 // Sentences, and what a text's scores lose without them.
 
-#include "tasks/explain.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,6 +7,8 @@
 
 #include "base/errors.h"
 #include "families/longformer/family.h"
+#include "families/model_inside.h"
+#include "tasks/sentences.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
 
@@ -81,7 +81,7 @@ TEST(Sentences, LongRunsAreCutAtLineBreaksThenBlanksThenAnywhere) {
 
 using text::Overflow;
 
-TaskModel Model(ProblemType problem, const TaskOptions& options = {}) {
+TaskModel Judge(ProblemType problem, const TaskOptions& options = {}) {
   LongformerConfig config;
   config.head = HeadKind::kSequence;
   config.attention_window = {8, 8};
@@ -99,9 +99,10 @@ TaskModel Model(ProblemType problem, const TaskOptions& options = {}) {
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
   std::vector<std::string> words;
   for (int i = 0; i < 55; ++i) words.push_back("w" + std::to_string(i));
-  return {MakeTextModel(std::move(model)),
-          std::make_unique<test::WordTokenizer>(words, test::WordTokenizer::Family::kRoberta),
-          options};
+  return TaskModel(
+      MakeModel(MakeTextModel(std::move(model)), std::make_unique<test::WordTokenizer>(
+                                                     words, test::WordTokenizer::Family::kRoberta)),
+      options);
 }
 
 std::vector<double> ScoresOfText(Context& context, TaskModel& model, const TaskText& text) {
@@ -112,7 +113,7 @@ std::vector<double> ScoresOfText(Context& context, TaskModel& model, const TaskT
 // Each sentence's influence is what Classify alone says of the text with and without it.
 void ExpectByHand(ProblemType problem, const TaskOptions& options) {
   Context context(2);
-  TaskModel model = Model(problem, options);
+  TaskModel model = Judge(problem, options);
   const std::vector<TaskText> texts = {
       {"w1 w2 w3. W w4 w5 w6! W w7 w8", std::nullopt},
       {"w9 w1", std::nullopt},
@@ -155,13 +156,13 @@ TEST(Explain, IsTheDifferenceThatASentenceMakes) {
 
 TEST(Explain, BatchesRunTogether) {
   Context one(1), three(3);
-  TaskModel model = Model(ProblemType::kSingleLabel);
+  TaskModel model = Judge(ProblemType::kSingleLabel);
   std::string text;
   for (int i = 0; i < 12; ++i) text += "W w" + std::to_string(i) + " w3. ";
   const std::vector<TaskText> texts = {{text, std::nullopt}};
   const auto whole = Classify(one, model, model.Encode(texts, Overflow::kWindow));
   idx_t batches = 0;
-  model.on_progress = [&](idx_t) { ++batches; };
+  one.OnProgress([&](idx_t, idx_t) { ++batches; });
   const auto a = Explain(one, model, texts, whole);
   EXPECT_EQ(a[0].sentences.size(), 12u);
   EXPECT_EQ(batches, 1);  // all of one length
@@ -172,20 +173,20 @@ TEST(Explain, BatchesRunTogether) {
 
 TEST(Explain, ATextIsTakenAsSoonAsItIsExplained) {
   Context context(2);
-  TaskModel model = Model(ProblemType::kSingleLabel, {.batch_tokens = 20});
+  TaskModel model = Judge(ProblemType::kSingleLabel, {.batch_tokens = 20});
   const std::vector<TaskText> texts = {{"w1 w2 w3. W w4 w5 w6! W w7 w8", std::nullopt},
                                        {"w9 w1", std::nullopt},  // one sentence: nothing to ask
                                        {"w1 w2. W w30 w31 w32 w33. W w3", std::nullopt}};
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);
   const auto whole = Classify(context, model, rows);
   std::vector<std::string> events;
-  model.on_progress = [&](idx_t) { events.push_back("batch"); };
+  context.OnProgress([&](idx_t, idx_t) { events.push_back("batch"); });
   std::vector<ExplainedText> taken;
   Explain(context, model, texts, whole, [&](std::size_t i, const ExplainedText& explained) {
     events.push_back("text " + std::to_string(i));
     taken.push_back(explained);
   });
-  model.on_progress = {};
+  context.OnProgress({});
   EXPECT_EQ(events.back(), "text 2");
   const auto second = std::find(events.begin(), events.end(), "text 1");
   ASSERT_NE(second, events.end());
@@ -213,7 +214,7 @@ TEST(Explain, SmallChangesDecideNothing) {
 
 TEST(Explain, ManySentencesAreJoined) {
   Context context(2);
-  TaskModel model = Model(ProblemType::kSingleLabel, {.overflow = Overflow::kTruncate});
+  TaskModel model = Judge(ProblemType::kSingleLabel, {.overflow = Overflow::kTruncate});
   std::string text;
   for (idx_t i = 0; i < 2 * kMostLeftOut + 1; ++i) text += "We. ";
   const std::vector<TaskText> texts = {{text, std::nullopt}};
@@ -227,7 +228,7 @@ TEST(Explain, ManySentencesAreJoined) {
 
 TEST(ClassifyTexts, WindowsKnowTheirPlace) {
   Context context(1);
-  TaskModel model = Model(ProblemType::kSingleLabel, {.max_length = 8, .stride = 2});
+  TaskModel model = Judge(ProblemType::kSingleLabel, {.max_length = 8, .stride = 2});
   const std::string text = "w10 w11 w12 w13 w14 w15 w16 w17 w18 w19";
   const std::vector<TaskText> texts = {{text, std::nullopt}};
   const TaskRows rows = model.Encode(texts, Overflow::kWindow);

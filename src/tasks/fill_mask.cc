@@ -1,11 +1,11 @@
-#include "tasks/fill_mask.h"
-
 #include <algorithm>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
+#include "longspan/tasks.h"
 #include "ops/embedding/embedding.h"
 #include "tasks/scores.h"
+#include "tasks/task_model.h"
 
 namespace longspan {
 namespace {
@@ -66,11 +66,21 @@ void CheckHasMask(const TaskModel& model, std::span<const text::Encoding> rows,
         io::EscapeName(name), model.tokenizer().TokenOf(*mask));
 }
 
-std::vector<FilledText> FillMasks(Context& context, TaskModel& model,
+std::vector<FilledText> FillMasks(Context& context, const TaskModel& model,
+                                  std::span<const TaskText> texts, idx_t most) {
+  return FillMasks(context, model, texts, model.Encode(texts), most);
+}
+
+std::vector<FilledText> FillMasks(Context& context, const TaskModel& model,
                                   std::span<const TaskText> texts, const TaskRows& rows, idx_t most,
                                   std::span<const std::string> names) {
+  RequireHead(model, HeadKind::kMaskedLm);
+  CheckRows(rows);
+  Check(most >= 1, ErrorCode::kUsage, "fill-mask: {} guesses, need at least 1", most);
   const auto mask = model.tokenizer().special().mask;
   Check(mask.has_value(), ErrorCode::kUsage, "fill-mask: this model's tokenizer has no mask token");
+  Check(static_cast<idx_t>(texts.size()) == rows.texts(), ErrorCode::kUsage,
+        "fill-mask: {} texts, and rows of {}", texts.size(), rows.texts());
   std::vector<FilledText> filled(texts.size());
   const auto places = FindMasks(rows, *mask, filled);
   for (std::size_t i = 0; i < filled.size(); ++i) {
@@ -80,7 +90,7 @@ std::vector<FilledText> FillMasks(Context& context, TaskModel& model,
           model.tokenizer().TokenOf(*mask));
   }
   const idx_t channels = model.info().width;
-  model.Run(context, rows.rows, [&](const TaskBatch& batch) {
+  RunRows(context, model, rows.rows, [&](const TaskBatch& batch) {
     std::vector<std::int32_t> tokens;
     std::vector<Place> asked;
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
@@ -99,8 +109,8 @@ std::vector<FilledText> FillMasks(Context& context, TaskModel& model,
     masks.tokens = n;
     const std::vector<std::int32_t> ids(tokens.size(), *mask);
     masks.ids = ids;
-    const Tensor logits = model.model().Logits(context, masks, std::as_const(hidden).view<2>());
-    model.CheckNumbers(logits, "its logits");
+    const Tensor logits = LogitsOf(context, model, masks, std::as_const(hidden).view<2>());
+    CheckNumbers(model, logits, "its logits");
     const idx_t vocabulary = logits.shape()[1];
     for (idx_t i = 0; i < n; ++i) {
       const Place& place = asked[static_cast<std::size_t>(i)];

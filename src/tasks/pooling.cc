@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/paths.h"
+#include "longspan/files.h"
 
 namespace longspan {
 namespace {

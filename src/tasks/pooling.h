@@ -2,22 +2,11 @@
 #pragma once
 
 #include <filesystem>
-#include <string_view>
 #include <vector>
 
-#include "longspan/types.h"
+#include "longspan/tasks.h"
 
 namespace longspan {
-
-//   kCls           the first token's
-//   kMean          the mean
-//   kMax           the largest of each channel
-//   kMeanSqrtLen   the sum over the root of the number of tokens
-//   kWeightedMean  the mean, token i weighing i + 1
-//   kLastToken     the last token's
-enum class PoolingMode { kCls, kMean, kMax, kMeanSqrtLen, kWeightedMean, kLastToken };
-std::string_view PoolingName(PoolingMode mode);
-PoolingMode ParsePooling(std::string_view name);  // kUsage lists the names
 
 struct Pooling {
   std::vector<PoolingMode> modes = {PoolingMode::kMean};  // one after another

@@ -2,9 +2,9 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/paths.h"
+#include "longspan/files.h"
 
 namespace longspan {
 namespace {

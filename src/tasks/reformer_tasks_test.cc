@@ -4,12 +4,10 @@
 
 #include <algorithm>
 
+#include "families/model_inside.h"
 #include "families/reformer/family.h"
 #include "families/reformer/reformer.h"
-#include "tasks/answers.h"
-#include "tasks/classify.h"
 #include "tasks/embed.h"
-#include "tasks/fill_mask.h"
 #include "tasks/scores.h"
 #include "tasks/tasks_test.h"
 #include "tests/support/files.h"
@@ -43,7 +41,8 @@ ReformerConfig SmallReformerConfig(HeadKind head) {
 TaskModel SmallReformer(HeadKind head, const TaskOptions& options = {}) {
   Reformer model(SmallReformerConfig(head));
   model.Initialise(7);
-  return {MakeTextModel(std::move(model)), MakeWords(WordFamily::kBert), options};
+  return TaskModel(MakeModel(MakeTextModel(std::move(model)), MakeWords(WordFamily::kBert)),
+                   options);
 }
 
 // Texts of like lengths, which share batches.
@@ -84,8 +83,8 @@ TEST(ReformerTasks, MasksAreFilledFromTheLogitsAtTheirPlace) {
     const text::Encoding& row = rows.rows[i];
     const auto at = std::find(row.ids.begin(), row.ids.end(), 4) - row.ids.begin();
     Tensor logits;
-    model.Run(context, {&row, 1},
-              [&](const TaskBatch& batch) { logits = model.Logits(context, batch); });
+    RunRows(context, model, {&row, 1},
+            [&](const TaskBatch& batch) { logits = LogitsOf(context, model, batch); });
     ASSERT_EQ(logits.shape(), (std::vector<idx_t>{row.size(), 60}));
     const auto p = Softmax({logits.data<float>() + at * 60, 60});
     ASSERT_EQ(filled[i].masks.size(), 1u);
@@ -119,19 +118,22 @@ TEST(ReformerTasks, VectorsAreTwiceAsWideAsTheModel) {
   Context context(2);
   TaskModel model = SmallReformer(HeadKind::kNone, {.max_length = 20, .stride = 4});
   const auto texts = Texts();
-  const Tensor vectors = Embed(context, model, model.Encode(texts, Overflow::kWindow), {});
+  const Tensor vectors = EmbedRows(context, model, model.Encode(texts, Overflow::kWindow), {});
   EXPECT_EQ(vectors.shape(), (std::vector<idx_t>{6, 32}));
-  const Tensor alone =
-      Embed(context, model, model.Encode(std::span(texts).subspan(3, 1), Overflow::kWindow), {});
+  const Tensor alone = EmbedRows(
+      context, model, model.Encode(std::span(texts).subspan(3, 1), Overflow::kWindow), {});
   for (idx_t c = 0; c < 32; ++c) {
     EXPECT_NEAR(vectors.data<float>()[3 * 32 + c], alone.data<float>()[c], 1e-5);
   }
 }
 
 TEST(ReformerTasks, WhatItCannotIsNamed) {
-  EXPECT_TRUE(Throws([] { SmallReformer(HeadKind::kSequence, {.global = "first:1"}); },
+  EXPECT_TRUE(Throws([] { SmallReformer(HeadKind::kSequence, {.global = GlobalRule::First(1)}); },
                      ErrorCode::kUsage, "no global tokens"));
-  EXPECT_TRUE(Throws([] { SmallReformer(HeadKind::kSequence, {.compute = DType::kF16}); },
+  Reformer model(SmallReformerConfig(HeadKind::kSequence));
+  ModelOptions half;
+  half.compute = DType::kF16;
+  EXPECT_TRUE(Throws([&] { MakeModel(MakeTextModel(std::move(model)), nullptr, half); },
                      ErrorCode::kUsage, "F32"));
   EXPECT_TRUE(Throws([] { SmallReformer(HeadKind::kSequence, {.max_length = 65}); },
                      ErrorCode::kUsage, "64"));

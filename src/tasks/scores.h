@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "longspan/types.h"
+#include "longspan/tasks.h"
 
 namespace longspan {
 
@@ -18,7 +18,5 @@ std::vector<double> Softmax(std::span<const float> logits);
 double LogSumExp(std::span<const float> logits);
 // 1 / (1 + exp(-logit)), each.
 std::vector<double> Sigmoid(std::span<const float> logits);
-// The places of the `most` largest, the largest first; of equal ones the first.
-std::vector<idx_t> Largest(std::span<const double> scores, idx_t most);
 
 }  // namespace longspan

@@ -4,9 +4,9 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/paths.h"
+#include "longspan/files.h"
 #include "model/sentence_config.h"
 #include "text/unicode.h"
 

@@ -4,14 +4,9 @@
 #include <string_view>
 #include <vector>
 
-#include "text/tokenizer.h"
+#include "longspan/tasks.h"
 
 namespace longspan {
-
-// A piece of a text: its characters, and the bytes that they take.
-struct Sentence {
-  text::Span chars, bytes;
-};
 
 // Characters of a piece at most; what is longer is cut at a line break, else at white space, else
 // anywhere.

@@ -1,35 +1,17 @@
 #include "tasks/task_model.h"
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
 
 #include "base/errors.h"
-#include "families/families.h"
-#include "io/escape.h"
+#include "families/model_inside.h"
+#include "longspan/files.h"
+#include "model/global_policy.h"
 #include "tasks/batches.h"
 #include "tasks/scores.h"
 
 namespace longspan {
-namespace {
-
-constexpr std::string_view kTokenForm = "token:";
-
-// token:TEXT as token:ID; everything else as it stands.
-std::string WithTokenId(const std::string& global, const text::Tokenizer& tokenizer) {
-  const std::string_view view = global;
-  if (view.substr(0, kTokenForm.size()) != kTokenForm) return global;
-  const std::string_view token = view.substr(kTokenForm.size());
-  if (!token.empty() && token.find_first_not_of("0123456789") == std::string_view::npos) {
-    return global;
-  }
-  const auto id = tokenizer.IdOf(token);
-  Check(id.has_value(), ErrorCode::kUsage,
-        "global: '{}' is no token of this model; give a token as its tokenizer spells it, or an id",
-        io::Escape(token));
-  return std::string(kTokenForm) + std::to_string(*id);
-}
-
-}  // namespace
-
 idx_t TaskRows::tokens(idx_t text) const {
   idx_t sum = 0;
   for (const text::Encoding& row : of(text)) sum += row.size();
@@ -64,67 +46,76 @@ std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int s
 
 // ---- the model ----------------------------------------------------------------------------------
 
-TaskModel::TaskModel(std::unique_ptr<TextModel> model, std::unique_ptr<text::Tokenizer> tokenizer,
-                     TaskOptions options)
-    : model_(std::move(model)), tokenizer_(std::move(tokenizer)), options_(std::move(options)) {
-  Check(tokenizer_->vocabulary() <= info().vocab_size, ErrorCode::kFormat,
-        "tokenizer: it has {} ids, the model's word table {} (vocab_size)",
-        tokenizer_->vocabulary(), info().vocab_size);
-  policy_ = ResolveGlobal(info(), GlobalPolicy::Parse(WithTokenId(options_.global, *tokenizer_)));
-  model_->ComputeIn(options_.compute);
-  longest_ = info().longest;
-  Check(options_.max_length >= 0 && options_.max_length <= longest_, ErrorCode::kUsage,
-        "tokens: {} is not from 1 to {}, the model's positions", options_.max_length, longest_);
-  Check(options_.stride.value_or(0) >= 0, ErrorCode::kUsage, "stride: {} is below 0",
-        options_.stride.value_or(0));
-  Check(options_.batch_tokens >= 1, ErrorCode::kUsage, "batch-tokens: {} is below 1",
-        options_.batch_tokens);
-  if (options_.max_length > 0) longest_ = options_.max_length;
-  if (const auto told = tokenizer_->longest()) LimitLength(*told);
+struct [[gnu::visibility("hidden")]] TaskModel::Inside {
+  Model model;
+  TaskOptions options;
+  GlobalPolicy policy;
+  idx_t longest = 0;
+
+  idx_t StrideFor(const TaskText& text, idx_t wanted) const;
+  // Rows [group] as one rectangle: hidden padding after the shorter ones.
+  void Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group, Batch * batch)
+      const;
+};
+
+TaskModel::TaskModel(Model model, TaskOptions options) {
+  Inside inside{std::move(model), std::move(options), {}, 0};
+  const TaskOptions& o = inside.options;
+  const text::Tokenizer& tokenizer = inside.model.tokenizer();
+  inside.policy = ResolveGlobal(inside.model.inside().info(), GlobalPolicy(o.global, &tokenizer));
+  inside.longest = inside.model.info().longest;
+  Check(o.max_length >= 0 && o.max_length <= inside.longest, ErrorCode::kUsage,
+        "tokens: {} is not from 1 to {}, the model's positions", o.max_length, inside.longest);
+  Check(o.stride.value_or(0) >= 0, ErrorCode::kUsage, "stride: {} is below 0",
+        o.stride.value_or(0));
+  Check(o.batch_tokens >= 1, ErrorCode::kUsage, "batch-tokens: {} is below 1", o.batch_tokens);
+  if (o.max_length > 0) {
+    inside.longest = o.max_length;
+  } else if (const auto told = tokenizer.longest()) {
+    // Who asks for a length knows better than the files.
+    inside.longest = std::clamp<idx_t>(*told, 1, inside.longest);
+  }
+  inside_ = std::make_shared<const Inside>(std::move(inside));
 }
 
-TaskModel TaskModel::Open(const std::filesystem::path& directory, std::optional<HeadKind> head,
-                          const TaskOptions& options, std::vector<std::string>* warnings) {
-  const TextModelInfo found = ReadTextModelInfo(directory);
-  if (head) CheckHead(directory, found, *head);
-  auto tokenizer = OpenModelTokenizer(directory);
-  LoadOptions load;
-  load.allow_nonfinite = options.allow_nonfinite;
-  load.family = options.family;
-  return {LoadTextModel(directory, load, warnings), std::move(tokenizer), options};
+TaskModel TaskModel::Load(const std::filesystem::path& directory, const TaskOptions& options,
+                          const ModelOptions& model) {
+  return TaskModel(LoadWithTokenizer(directory, model), options);
 }
 
-void TaskModel::LimitLength(idx_t tokens) {
-  // Who asks for a length knows better than the files.
-  if (options_.max_length == 0) longest_ = std::clamp<idx_t>(tokens, 1, longest_);
-}
+const Model& TaskModel::model() const { return inside_->model; }
+const TaskOptions& TaskModel::options() const { return inside_->options; }
+idx_t TaskModel::longest() const { return inside_->longest; }
+std::string TaskModel::global_name() const { return inside_->policy.Name(); }
 
-idx_t TaskModel::StrideFor(const TaskText& text) const {
-  if (options_.stride || default_stride_ == 0) return options_.stride.value_or(0);
-  const idx_t stride = std::min(default_stride_, longest_ / 2);
+idx_t TaskModel::Inside::StrideFor(const TaskText& text, idx_t wanted) const {
+  if (options.stride || wanted == 0) return options.stride.value_or(0);
+  const idx_t stride = std::min(wanted, longest / 2);
   if (!text.pair) return stride;
   // The first text stands in each window, and leaves the second one that much less.
   text::EncodeOptions plain;
   plain.special_tokens = false;
-  const idx_t first = tokenizer_->Encode(text.text, plain).front().size();
-  const idx_t room = longest_ - first - tokenizer_->AddedTokens(true);
+  const text::Tokenizer& tokenizer = model.tokenizer();
+  const idx_t first = tokenizer.Encode(text.text, plain).front().size();
+  const idx_t room = longest - first - tokenizer.AddedTokens(true);
   return stride < room ? stride : std::max<idx_t>(0, room / 2);
 }
 
-TaskRows TaskModel::Encode(std::span<const TaskText> texts, text::Overflow fallback,
+TaskRows TaskModel::Encode(std::span<const TaskText> texts, const RowDefaults& defaults,
                            std::span<const std::string> names) const {
+  const text::Tokenizer& tokens = tokenizer();
   text::EncodeOptions encode;
-  encode.max_length = longest_;
-  encode.overflow = options_.overflow.value_or(fallback);
+  encode.max_length = longest();
+  encode.overflow = options().overflow.value_or(defaults.overflow);
   TaskRows result;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const std::string name =
         i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1);
     std::vector<text::Encoding> rows;
-    encode.stride = StrideFor(texts[i]);
+    encode.stride = inside().StrideFor(texts[i], defaults.stride);
     try {
-      rows = texts[i].pair ? tokenizer_->EncodePair(texts[i].text, *texts[i].pair, encode)
-                           : tokenizer_->Encode(texts[i].text, encode);
+      rows = texts[i].pair ? tokens.EncodePair(texts[i].text, *texts[i].pair, encode)
+                           : tokens.Encode(texts[i].text, encode);
     } catch (const Error& error) {
       throw Error(error.code(), name + ": " + error.what());
     }
@@ -138,74 +129,118 @@ TaskRows TaskModel::Encode(std::span<const TaskText> texts, text::Overflow fallb
   return result;
 }
 
+idx_t TaskModel::CountGlobals(std::span<const text::Encoding> rows) const {
+  idx_t count = 0;
+  Batch batch;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const idx_t row[] = {static_cast<idx_t>(i)};
+    inside().Fill(rows, row, &batch);
+    count += std::count(batch.roles.begin(), batch.roles.end(), kGlobalToken);
+  }
+  return count;
+}
+
 // ---- running ------------------------------------------------------------------------------------
 
-// Rows as one rectangle: hidden padding after the shorter ones.
-void TaskModel::Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group,
-                     Batch* batch) {
+void TaskModel::Inside::Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group,
+                             Batch* batch) const {
+  const TextModelInfo& info = model.inside().info();
   const auto row = [&](idx_t b) -> const text::Encoding& {
     return rows[static_cast<std::size_t>(group[static_cast<std::size_t>(b)])];
   };
   const auto count = static_cast<idx_t>(group.size());
   idx_t tokens = 0;
   for (idx_t b = 0; b < count; ++b) tokens = std::max(tokens, row(b).size());
-  batch->Reset(count, tokens, info().pad_token);
-  for (idx_t b = 0; b < count; ++b) {
-    batch->SetRow(b, row(b).ids, row(b).type_ids);
-    tokens_run_ += row(b).size();
-  }
+  batch->Reset(count, tokens, info.pad_token);
+  for (idx_t b = 0; b < count; ++b) batch->SetRow(b, row(b).ids, row(b).type_ids);
   for (const std::int32_t id : batch->ids) {
-    Check(id >= 0 && id < info().vocab_size, ErrorCode::kFormat,
+    Check(id >= 0 && id < info.vocab_size, ErrorCode::kFormat,
           "tokenizer: token '{}' has the id {}, but the model knows ids below {}; the tokenizer is "
           "another model's",
-          io::Escape(tokenizer_->TokenOf(id)), id, info().vocab_size);
+          io::Escape(model.tokenizer().TokenOf(id)), id, info.vocab_size);
   }
   for (std::int32_t& type : batch->types) {  // models with one type (RoBERTa's) have no second one
-    type = std::min(type, static_cast<std::int32_t>(info().token_types) - 1);
+    type = std::min(type, static_cast<std::int32_t>(info.token_types) - 1);
   }
-  policy_.Mark(info(), batch);
-  globals_run_ += std::count(batch->roles.begin(), batch->roles.end(), kGlobalToken);
+  policy.Mark(info, batch);
 }
 
-void TaskModel::CheckNumbers(const Tensor& values, const char* what) const {
-  if (options_.allow_nonfinite) return;
+void CheckRows(const TaskRows& rows) {
+  const auto& first = rows.first;
+  Check(!first.empty() && first.front() == 0 && std::is_sorted(first.begin(), first.end()) &&
+            first.back() == static_cast<idx_t>(rows.rows.size()),
+        ErrorCode::kUsage,
+        "rows: `first` does not count {} rows from 0, text by text; use TaskModel::Encode",
+        rows.rows.size());
+  for (std::size_t r = 0; r < rows.rows.size(); ++r) {
+    const text::Encoding& row = rows.rows[r];
+    const std::size_t n = row.ids.size();
+    Check(n > 0 && row.type_ids.size() == n && row.chars.size() == n && row.bytes.size() == n &&
+              row.special.size() == n && row.sequence.size() == n,
+          ErrorCode::kUsage,
+          "rows: row {} has {} ids, and not as much of everything else; use "
+          "TaskModel::Encode",
+          r, n);
+  }
+}
+
+void RequireHead(const TaskModel& model, HeadKind head) {
+  const ModelInfo& info = model.info();
+  Check(info.head == head, ErrorCode::kUsage, "model: a {} is for {}, not for {}", info.class_name,
+        CommandOf(info.head), CommandOf(head));
+}
+
+void CheckNumbers(const TaskModel& model, const Tensor& values, const char* what) {
+  if (model.model().options().allow_nonfinite) return;
   CheckFinite({values.data<float>(), static_cast<std::size_t>(values.size())}, what);
 }
 
-// Those of padding may be anything.
-void TaskModel::CheckLogits(const BatchView& batch, const Tensor& logits) const {
+Tensor LogitsOf(Context& context, const TaskModel& model, const BatchView& batch,
+                const View<const float, 2>& hidden) {
+  return WithinLimit(context, "logits",
+                     [&](Context& c) { return model.model().inside().Logits(c, batch, hidden); });
+}
+
+Tensor LogitsOf(Context& context, const TaskModel& model, const TaskBatch& rows) {
+  const BatchView& batch = rows.batch;
+  Tensor logits = LogitsOf(context, model, batch, rows.hidden);
   const idx_t tokens = batch.rows * batch.tokens;
-  if (options_.allow_nonfinite || logits.shape().empty()) return;
+  if (model.model().options().allow_nonfinite || logits.shape().empty()) return logits;
   if (logits.shape()[0] != tokens || batch.roles.data == nullptr) {
-    return CheckNumbers(logits, "its logits");
+    CheckNumbers(model, logits, "its logits");
+    return logits;
   }
   const idx_t each = logits.size() / tokens;
   for (idx_t t = 0; t < tokens; ++t) {
-    if (batch.roles.data[t] == kHiddenToken) continue;
+    if (batch.roles.data[t] == kHiddenToken) continue;  // those of padding may be anything
     CheckFinite({logits.data<float>() + t * each, static_cast<std::size_t>(each)}, "its logits");
   }
+  return logits;
 }
 
-void TaskModel::Run(Context& context, std::span<const text::Encoding> rows,
-                    const std::function<void(const TaskBatch&)>& use) {
+void RunRows(Context& context, const TaskModel& model, std::span<const text::Encoding> rows,
+             const std::function<void(const TaskBatch&)>& use) {
+  const idx_t width = model.info().width;
   std::vector<idx_t> lengths;
   for (const text::Encoding& row : rows) lengths.push_back(row.size());
+  const idx_t all = std::accumulate(lengths.begin(), lengths.end(), idx_t{0});
+  idx_t done = 0;
   Batch memory;
-  for (const std::vector<idx_t>& group : PlanBatches(lengths, options_.batch_tokens)) {
-    Fill(rows, group, &memory);
+  for (const std::vector<idx_t>& group : PlanBatches(lengths, model.options().batch_tokens)) {
+    context.CheckCancelled();
+    model.inside().Fill(rows, group, &memory);
     const BatchView batch = memory.view();
-    Tensor hidden({batch.rows * batch.tokens, info().width});
-    model_->Encode(context, batch, hidden.view<2>());
-    // Padding may hold anything.
-    for (std::size_t b = 0; !options_.allow_nonfinite && b < group.size(); ++b) {
-      const idx_t first = static_cast<idx_t>(b) * batch.tokens;
-      const idx_t tokens = rows[static_cast<std::size_t>(group[b])].size();
-      CheckFinite({hidden.data<float>() + first * info().width,
-                   static_cast<std::size_t>(tokens * info().width)},
+    const Tensor hidden = model.model().Hidden(context, batch);
+    for (std::size_t b = 0; b < group.size(); ++b) {
+      const idx_t tokens = lengths[static_cast<std::size_t>(group[b])];
+      done += tokens;
+      if (model.model().options().allow_nonfinite) continue;
+      const idx_t first = static_cast<idx_t>(b) * batch.tokens;  // padding may hold anything
+      CheckFinite({hidden.data<float>() + first * width, static_cast<std::size_t>(tokens * width)},
                   "its hidden states");
     }
-    use({batch, group, std::as_const(hidden).view<2>()});
-    if (on_progress) on_progress(tokens_run_);
+    use({batch, group, hidden.view<2>()});
+    context.TellProgress(done, all);
   }
 }
 

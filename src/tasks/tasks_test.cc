@@ -10,13 +10,9 @@
 
 #include "base/errors.h"
 #include "families/longformer/family.h"
-#include "tasks/answers.h"
+#include "families/model_inside.h"
 #include "tasks/batches.h"
-#include "tasks/choices.h"
-#include "tasks/classify.h"
-#include "tasks/fill_mask.h"
 #include "tasks/scores.h"
-#include "tasks/token_classes.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
 
@@ -47,14 +43,15 @@ TaskModel SmallModel(HeadKind head, const TaskOptions& options = {}, idx_t longe
   // Logits that differ: HF's initialisation is tiny.
   const View<float, 1> values = model.parameters().Write().values();
   for (idx_t i = 0; i < values.size(); ++i) values.data[i] *= 8.0f;
-  return {MakeTextModel(std::move(model)), MakeWords(WordFamily::kRoberta), options};
+  return TaskModel(MakeModel(MakeTextModel(std::move(model)), MakeWords(WordFamily::kRoberta)),
+                   options);
 }
 
 // The head's logits of one row by itself.
 Tensor RowLogits(Context& context, TaskModel& model, const Encoding& row) {
   Tensor logits;
-  model.Run(context, {&row, 1},
-            [&](const TaskBatch& batch) { logits = model.Logits(context, batch); });
+  RunRows(context, model, {&row, 1},
+          [&](const TaskBatch& batch) { logits = LogitsOf(context, model, batch); });
   return logits;
 }
 
@@ -128,15 +125,16 @@ TEST(TaskModelRun, BatchesChangeNothing) {
   Context one(1), three(3);
   const TaskRows rows = together.Encode(texts, Overflow::kError);
   idx_t batches = 0, told = 0;
-  together.on_progress = [&](idx_t tokens) {
+  one.OnProgress([&](idx_t done, idx_t all) {
     ++batches;
-    told = tokens;
-  };
+    told = done;
+    EXPECT_EQ(all, 91 + 5 * 2);
+  });
   const auto a = Classify(one, together, rows), b = Classify(three, alone, rows);
   const auto again = Classify(three, together, rows);
-  EXPECT_EQ(batches, 6);  // {31, 30, 29}, {1}, {0}, twice
-  EXPECT_EQ(told, 2 * (91 + 5 * 2));
-  EXPECT_EQ(together.globals_run(), 2 * 5);
+  EXPECT_EQ(batches, 3);  // {31, 30, 29}, {1}, {0}
+  EXPECT_EQ(told, 91 + 5 * 2);
+  EXPECT_EQ(together.CountGlobals(rows.rows), 5);
   for (std::size_t i = 0; i < texts.size(); ++i) {
     EXPECT_EQ(a[i].scores, again[i].scores);
     for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(a[i].scores[c], b[i].scores[c], 1e-5);
@@ -145,13 +143,15 @@ TEST(TaskModelRun, BatchesChangeNothing) {
 }
 
 TEST(TaskModelOptions, AreChecked) {
-  EXPECT_TRUE(Throws([] { SmallModel(HeadKind::kToken, {.global = "token:<wolf>"}); },
-                     ErrorCode::kUsage, "'<wolf>' is no token"));
+  EXPECT_TRUE(
+      Throws([] { SmallModel(HeadKind::kToken, {.global = GlobalRule::Parse("token:<wolf>")}); },
+             ErrorCode::kUsage, "'<wolf>' is no token"));
   EXPECT_TRUE(Throws([] { SmallModel(HeadKind::kToken, {.max_length = 63}); }, ErrorCode::kUsage,
                      "tokens: 63 is not from 1 to 62"));
   EXPECT_TRUE(Throws([] { SmallModel(HeadKind::kToken, {.stride = -1}); }, ErrorCode::kUsage,
                      "stride: -1"));
-  EXPECT_EQ(SmallModel(HeadKind::kToken, {.global = "token:<mask>"}).global_name(), "token:4");
+  EXPECT_EQ(SmallModel(HeadKind::kToken, {.global = GlobalRule::Token("<mask>")}).global_name(),
+            "token:4");
   EXPECT_EQ(SmallModel(HeadKind::kSequence).global_name(), "ids:0");
   EXPECT_EQ(SmallModel(HeadKind::kMaskedLm).global_name(), "none");
 }
@@ -192,7 +192,7 @@ TEST(ClassifyTexts, IsTheSoftmaxOfTheLogitsAndTheMeanOfWindows) {
 }
 
 TEST(ClassifyTexts, SetsOfLabelsAndNumbers) {
-  TextModelInfo info = InfoOf(SmallConfig(HeadKind::kSequence));
+  ModelInfo info = SmallModel(HeadKind::kSequence).info();
   EXPECT_EQ(ScoresOf(info), ScoreKind::kClasses);
   info.problem = ProblemType::kMultiLabel;
   EXPECT_EQ(ScoresOf(info), ScoreKind::kLabels);
@@ -324,7 +324,7 @@ TEST(Choices, AreScoredTogether) {
   EXPECT_NEAR(scores[1][0] + scores[1][1], 1.0, 1e-12);
   // The choice is global, behind the double separator.
   EXPECT_EQ(model.global_name(), "choices");
-  EXPECT_GT(model.globals_run(), 0);
+  EXPECT_GT(model.CountGlobals(rows.rows), 0);
 }
 
 }  // namespace

@@ -1,11 +1,11 @@
-#include "tasks/token_classes.h"
-
 #include <algorithm>
 #include <optional>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
+#include "longspan/tasks.h"
 #include "tasks/scores.h"
+#include "tasks/task_model.h"
 
 namespace longspan {
 namespace {
@@ -111,17 +111,25 @@ Aggregation ParseAggregation(std::string_view name) {
        io::Escape(name));
 }
 
-std::vector<std::vector<TokenClass>> ClassifyTokens(Context& context, TaskModel& model,
+std::vector<std::vector<TokenClass>> ClassifyTokens(Context& context, const TaskModel& model,
+                                                    std::span<const TaskText> texts,
+                                                    Aggregation aggregation) {
+  return ClassifyTokens(context, model, model.Encode(texts), aggregation);
+}
+
+std::vector<std::vector<TokenClass>> ClassifyTokens(Context& context, const TaskModel& model,
                                                     const TaskRows& rows, Aggregation aggregation) {
-  const auto labels = static_cast<std::size_t>(model.info().label_count());
+  RequireHead(model, HeadKind::kToken);
+  CheckRows(rows);
+  const auto labels = model.info().labels.size();
   std::vector<TokenRange> own;  // of each row
   for (idx_t text = 0; text < rows.texts(); ++text) {
     const auto ranges = OwnTokens(rows.of(text), 0);
     own.insert(own.end(), ranges.begin(), ranges.end());
   }
   std::vector<Units> units(rows.rows.size());
-  model.Run(context, rows.rows, [&](const TaskBatch& batch) {
-    const Tensor logits = model.Logits(context, batch);
+  RunRows(context, model, rows.rows, [&](const TaskBatch& batch) {
+    const Tensor logits = LogitsOf(context, model, batch);
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const auto row = static_cast<std::size_t>(batch.rows[b]);
       for (idx_t t = own[row].begin; t < own[row].end; ++t) {

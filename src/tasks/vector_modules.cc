@@ -11,9 +11,9 @@
 #include "base/errors.h"
 #include "base/limits.h"
 #include "gemm/gemm.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/tensor_source.h"
+#include "longspan/files.h"
 
 namespace longspan {
 namespace {

@@ -1,5 +1,6 @@
 #include "longspan/tensor.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -8,6 +9,7 @@
 #include "base/errors.h"
 #include "base/huge_pages.h"
 #include "base/math.h"
+#include "tensor/tensor_meter.h"
 
 namespace longspan {
 namespace {
@@ -88,17 +90,49 @@ const char* DTypeName(DType dtype) {
   return "?";
 }
 
-void Tensor::Free::operator()(void* memory) const noexcept { std::free(memory); }
+namespace {
+thread_local TensorMeter* meter = nullptr;
+}  // namespace
+
+TensorMeter::TensorMeter() { meter = this; }
+TensorMeter::~TensorMeter() { meter = nullptr; }
+TensorMeter* TensorMeter::Current() { return meter; }
+
+void Tensor::Free::operator()(void* memory) const noexcept {
+  if (metered > 0 && meter != nullptr) meter->Subtract(metered);
+  if (!adopted) return std::free(memory);
+  if (release) release(memory);
+}
 
 Tensor::Tensor(std::vector<idx_t> shape, DType dtype)
     : shape_(std::move(shape)), dtype_(dtype), size_(CheckedSize(shape_, dtype)) {
   if (size_ == 0) return;
   const auto rounded = RoundUp(static_cast<idx_t>(bytes()), static_cast<idx_t>(kAlignment));
-  void* memory = AllocatePages(static_cast<std::size_t>(rounded));
+  // Pages that calloc takes from the system are zero and cost nothing until they are written.
+  void* memory = meter != nullptr ? std::calloc(1, static_cast<std::size_t>(rounded))
+                                  : AllocatePages(static_cast<std::size_t>(rounded));
   Check(memory != nullptr, ErrorCode::kLimit, "tensor: no memory for shape {}, {} bytes",
         ShapeText(shape_), rounded);
   memory_.reset(memory);
-  std::memset(memory, 0, static_cast<std::size_t>(rounded));
+  if (meter == nullptr) {
+    std::memset(memory, 0, static_cast<std::size_t>(rounded));
+  } else {
+    memory_.get_deleter().metered = static_cast<std::size_t>(rounded);
+    meter->Add(static_cast<std::size_t>(rounded));
+  }
+}
+
+Tensor Tensor::Adopt(void* memory, std::vector<idx_t> shape, DType dtype,
+                     std::function<void(void*)> release) {
+  Tensor tensor;
+  tensor.size_ = CheckedSize(shape, dtype);
+  Check(memory != nullptr && reinterpret_cast<std::uintptr_t>(memory) % ElementBytes(dtype) == 0,
+        ErrorCode::kUsage, "tensor: the adopted memory is null or not aligned to its {}",
+        DTypeName(dtype));
+  tensor.shape_ = std::move(shape);
+  tensor.dtype_ = dtype;
+  tensor.memory_ = {memory, Free(std::move(release))};
+  return tensor;
 }
 
 template <class T>

@@ -9,8 +9,8 @@
 #include <string_view>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/json.h"
+#include "longspan/files.h"
 
 namespace longspan::text {
 

@@ -4,11 +4,11 @@
 #include <unordered_map>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/paths.h"
 #include "io/policy.h"
 #include "io/transformer_folder.h"
+#include "longspan/files.h"
 #include "text/bytes_tokenizer.h"
 #include "text/post_processor_json.h"
 #include "text/sentencepiece_file.h"

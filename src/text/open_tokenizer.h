@@ -6,7 +6,7 @@
 #include <span>
 #include <string_view>
 
-#include "text/tokenizer.h"
+#include "longspan/tokenizer.h"
 
 namespace longspan::text {
 

@@ -6,7 +6,7 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 #include "text/characters_map.h"
 #include "text/tokenizer_limits.h"
 

@@ -174,7 +174,7 @@ TEST(OpenSentencePiece, ATextThatGoesOnHasNoSpaceBeforeIt) {
 
 TokenizerTraining Small(FileKind kind, idx_t vocabulary, bool bytes) {
   TokenizerTraining o;
-  o.kind = kind;
+  o.algorithm = kind == FileKind::kBpe ? PieceAlgorithm::kBpe : PieceAlgorithm::kUnigram;
   o.vocabulary = vocabulary;
   o.byte_fallback = bytes;
   return o;

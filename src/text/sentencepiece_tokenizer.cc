@@ -6,7 +6,7 @@
 #include <unordered_map>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 #include "text/growth.h"
 
 namespace longspan::text {

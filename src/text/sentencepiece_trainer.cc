@@ -10,8 +10,8 @@
 
 #include "base/errors.h"
 #include "io/atomic_file.h"
-#include "io/escape.h"
 #include "io/json.h"
+#include "longspan/files.h"
 #include "text/sentencepiece_json.h"
 #include "text/text_pieces.h"
 #include "text/tokenizer_limits.h"
@@ -148,7 +148,7 @@ std::string TrainSentencePiece(const std::vector<std::string_view>& texts,
   CheckTraining(texts, o);
   const bool identity = o.normalization == "identity";
   const std::unordered_map<std::string, std::string> settings = {
-      {"model_type", o.kind == SentencePieceFile::Kind::kBpe ? "bpe" : "unigram"},
+      {"model_type", o.algorithm == PieceAlgorithm::kBpe ? "bpe" : "unigram"},
       {"vocab_size", fmt::format("{}", o.vocabulary)},
       {"byte_fallback", o.byte_fallback ? "true" : "false"},
       {"normalization_rule_name", o.normalization},

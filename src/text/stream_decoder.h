@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "text/tokenizer.h"
+#include "longspan/tokenizer.h"
 
 namespace longspan::text {
 

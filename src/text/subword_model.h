@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "text/tokenizer.h"
+#include "longspan/tokenizer.h"
 #include "text/unicode.h"
 #include "text/vocabulary.h"
 

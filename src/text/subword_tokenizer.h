@@ -8,12 +8,12 @@
 #include <variant>
 #include <vector>
 
+#include "longspan/tokenizer.h"
 #include "text/added_tokens.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
 #include "text/subword_model.h"
 #include "text/token_decoder.h"
-#include "text/tokenizer.h"
 #include "text/vocabulary.h"
 
 namespace longspan::text {

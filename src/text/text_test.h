@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "longspan/tokenizer.h"
 #include "tests/support/files.h"
-#include "text/tokenizer.h"
 #include "text/unicode.h"
 
 namespace longspan::text {

@@ -1,4 +1,4 @@
-#include "text/tokenizer.h"
+#include "longspan/tokenizer.h"
 
 #include <algorithm>
 

@@ -3,9 +3,9 @@
 #include <string_view>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/file.h"
 #include "io/file_hint.h"
+#include "longspan/files.h"
 #include "text/tokenizer_limits.h"
 
 namespace longspan::text {

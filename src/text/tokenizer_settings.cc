@@ -5,9 +5,9 @@
 #include <unordered_set>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/paths.h"
+#include "longspan/files.h"
 #include "text/tokenizer_file.h"
 #include "text/tokenizer_limits.h"
 

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "longspan/tokenizer.h"
 #include "text/added_tokens.h"
-#include "text/tokenizer.h"
 
 namespace longspan::text {
 

@@ -1,4 +1,4 @@
-#include "text/tokenizer.h"
+#include "longspan/tokenizer.h"
 
 #include "tests/support/files.h"
 #include "text/added_tokens.h"

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "longspan/tokenizer.h"
 #include "longspan/types.h"
 
 namespace longspan::text {
@@ -43,8 +44,6 @@ void AppendUtf8(char32_t c, std::string& text);
 std::string ToUtf8(const Glyph* first, const Glyph* last);
 std::string ToUtf8(std::u32string_view characters);
 inline std::string ToUtf8(char32_t c) { return ToUtf8(std::u32string_view(&c, 1)); }
-// The text with each invalid sequence replaced as above.
-std::string ReplaceInvalid(std::string_view text);
 
 // The canonical or compatibility decomposition (NFD, NFKD), and the composition of it (NFC, NFKC).
 // What a character decomposes to stands for what it stood for, a composed one for the first of

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/errors.h"
-#include "io/escape.h"
 #include "io/utf8.h"
+#include "longspan/files.h"
 #include "text/tokenizer_limits.h"
 #include "text/unicode.h"
 

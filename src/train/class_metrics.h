@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "longspan/train.h"
+#include "longspan/evaluate.h"
 
 namespace longspan {
 
@@ -21,12 +21,5 @@ double MacroF1(const std::vector<ClassScore>& classes);
 
 // Pearson's correlation; NaN when one side is constant.
 double Pearson(std::span<const float> a, std::span<const float> b);
-
-// [low, high] that holds the true share with 95 % confidence when `hits` of `trials` hit (Wilson
-// 1927).
-struct ShareInterval {
-  double low = 0.0, high = 1.0;
-};
-ShareInterval WilsonInterval(idx_t hits, idx_t trials);
 
 }  // namespace longspan

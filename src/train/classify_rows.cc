@@ -8,7 +8,7 @@
 
 #include "base/errors.h"
 #include "io/ascii.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 #include "parallel/parallel_for.h"
 #include "train/classify_task.h"
 

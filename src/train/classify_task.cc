@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "families/model_inside.h"
 #include "model/head_losses.h"
 #include "tasks/scores.h"
 #include "train/class_metrics.h"
@@ -58,9 +59,11 @@ std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPol
     const auto numbers = std::span(order).subspan(first, count);
     Batch rows = Gather(data, numbers, info.pad_token);
     global.Mark(info, &rows);
-    Tensor hidden({rows.rows * rows.tokens, info.width});
-    model.Encode(context, rows.view(), hidden.view<2>());
-    const Tensor part = model.Logits(context, rows.view(), hidden.view<2>());
+    const Tensor part = WithinLimit(context, "evaluate", [&](Context& c) {
+      Tensor hidden({rows.rows * rows.tokens, info.width});
+      model.Encode(c, rows.view(), hidden.view<2>());
+      return model.Logits(c, rows.view(), hidden.view<2>());
+    });
     for (std::size_t i = 0; i < count; ++i) {
       std::copy_n(part.data<float>() + static_cast<idx_t>(i) * labels, labels,
                   logits.begin() + numbers[i] * labels);
@@ -126,7 +129,7 @@ ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTa
                             const EvalHooks& hooks, std::vector<float>* kept) {
   std::vector<float> logits = AllLogits(context, model, global, data, hooks);
   ClassifierEval e;
-  e.problem = ProblemName(target.problem);
+  e.problem = target.problem;
   e.rows = data.size();
   e.cut = data.cut;
   switch (target.problem) {
@@ -180,10 +183,10 @@ std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const Classi
 // ---- the task -----------------------------------------------------------------------------------
 
 ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
-                           const TextModelInfo& info, ClassifyTarget target, ClassifyRows train,
-                           ClassifyRows held_out)
-    : TextTask(options, info, {HeadKind::kSequence, target.labels, target.problem}, task.global,
-               task.recompute),
+                           const text::Tokenizer& tokenizer, const TextModelInfo& info,
+                           ClassifyTarget target, ClassifyRows train, ClassifyRows held_out)
+    : TextTask(options, info, {HeadKind::kSequence, target.labels, target.problem},
+               GlobalPolicy(task.global, &tokenizer)),
       task_(task),
       target_(std::move(target)),
       train_(std::move(train)),
@@ -200,9 +203,9 @@ nlohmann::json ClassifyTask::DecidingOptions() const {
   return WithSharedOptions({{"task", "classify"},
                             {"problem", ProblemName(target_.problem)},
                             {"labels", target_.labels},
-                            {"text_column", options().data.text_field},
-                            {"label_column", options().data.label_field},
-                            {"pair_column", options().data.pair_field}});
+                            {"text_column", options().data.read.text_field},
+                            {"label_column", options().data.read.label_field},
+                            {"pair_column", options().data.read.pair_field}});
 }
 
 StepSize ClassifyTask::Draw(idx_t step) {

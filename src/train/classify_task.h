@@ -1,10 +1,10 @@
 // A model learns to tell classes, sets of labels or numbers of texts.
 #pragma once
 
-#include "text/tokenizer.h"
+#include "longspan/evaluate.h"
+#include "longspan/tokenizer.h"
 #include "train/labelled_text.h"
 #include "train/length_batches.h"
-#include "train/predictions.h"
 #include "train/text_task.h"
 
 namespace longspan {
@@ -69,8 +69,9 @@ std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const Classi
 
 class ClassifyTask final : public TextTask {
  public:
-  ClassifyTask(const TrainOptions& options, const ClassifyOptions& task, const TextModelInfo& info,
-               ClassifyTarget target, ClassifyRows train, ClassifyRows held_out);
+  ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
+               const text::Tokenizer& tokenizer, const TextModelInfo& info, ClassifyTarget target,
+               ClassifyRows train, ClassifyRows held_out);
 
   std::string DataFingerprint() const override;
   nlohmann::json DecidingOptions() const override;

@@ -1,4 +1,4 @@
-#include "train/data_stats.h"
+#include "longspan/data_stats.h"
 
 #include <algorithm>
 #include <bit>
@@ -10,10 +10,11 @@
 #include "base/errors.h"
 #include "data/corpus.h"
 #include "io/checksum.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 #include "parallel/parallel_for.h"
 #include "text/text_pieces.h"
 #include "text/unicode.h"
+#include "train/label_stats.h"
 #include "train/packed_rows.h"
 #include "train/token_stream.h"
 
@@ -68,7 +69,7 @@ Measures Measure(std::string_view document, const text::Tokenizer* tokenizer) {
 // Calls use(documents) for each file. What cannot be read is counted and ends nothing.
 template <class Use>
 void ReadDocuments(const DataStatsOptions& options, DataStats* stats, const Use& use) {
-  const data::Documents kind = data::ParseDocuments(options.documents);
+  const Documents kind = options.documents;
   const std::string& label = options.data.label_field;
   LabelCounter labels(label);
   data::CorpusRules rules;

@@ -5,10 +5,10 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "families/model_inside.h"
 #include "families/reformer/reformer_files.h"
+#include "model/model_options.h"
 #include "text/bytes_tokenizer.h"
-#include "text/open_tokenizer.h"
-#include "train/run_options.h"
 #include "train/text_data.h"
 #include "train/token_stream.h"
 
@@ -33,8 +33,8 @@ void AddWindow(const IdAt& id_at, idx_t begin, idx_t tokens, idx_t counted_from,
 
 // id_at(i): the id of token i of `size`.
 template <class IdAt>
-EvalResult Evaluate(Context& context, Reformer& model, const IdAt& id_at, idx_t size, idx_t tokens,
-                    idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
+EvalResult Evaluate(Context& context, const Reformer& model, const IdAt& id_at, idx_t size,
+                    idx_t tokens, idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
   tokens = std::min(tokens, size - 1);
   if (stride == 0) stride = std::max<idx_t>(1, tokens / 2);
   Check(stride >= 1 && stride <= tokens, ErrorCode::kUsage,
@@ -51,7 +51,9 @@ EvalResult Evaluate(Context& context, Reformer& model, const IdAt& id_at, idx_t 
       next_token = start + tokens + 1;
       begin = start + stride;
     }
-    const HeadLoss part = model.Loss(context, {count, tokens, windows.ids, windows.targets, {}});
+    const HeadLoss part = WithinLimit(context, "evaluate", [&](Context& c) {
+      return model.Loss(c, {count, tokens, windows.ids, windows.targets, {}});
+    });
     total.sum += part.sum;
     total.counted += part.counted;
     total.correct += part.correct;
@@ -64,18 +66,19 @@ EvalResult Evaluate(Context& context, Reformer& model, const IdAt& id_at, idx_t 
 
 void Tell(const EvalHooks& hooks, idx_t done, idx_t all) {
   if (hooks.on_progress) hooks.on_progress(done, all);
-  if (done < all && hooks.should_stop && hooks.should_stop()) throw Stopped();
+  if (done < all && hooks.should_stop && hooks.should_stop()) throw Cancelled();
 }
 
-EvalResult EvaluateTokens(Context& context, Reformer& model, std::span<const std::int32_t> ids,
-                          idx_t tokens, idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
+EvalResult EvaluateTokens(Context& context, const Reformer& model,
+                          std::span<const std::int32_t> ids, idx_t tokens, idx_t stride,
+                          const EvalHooks& hooks, idx_t batch_tokens) {
   const auto size = static_cast<idx_t>(ids.size());
   Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} tokens, need at least 2", size);
   const auto id_at = [&](idx_t i) { return ids[static_cast<std::size_t>(i)]; };
   return Evaluate(context, model, id_at, size, tokens, stride, hooks, batch_tokens);
 }
 
-EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::uint8_t> text,
+EvalResult EvaluateText(Context& context, const Reformer& model, std::span<const std::uint8_t> text,
                         idx_t tokens, idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
   const auto size = static_cast<idx_t>(text.size());
   Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} bytes, need at least 2", size);
@@ -95,11 +98,19 @@ EvalResult ResultOf(const CrossEntropyResult& total) {
   return result;
 }
 
-EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o, const EvalHooks& hooks) {
+EvalHooks HooksOf(Context& context) {
+  EvalHooks hooks;
+  hooks.on_progress = [&](idx_t done, idx_t all) { context.TellProgress(done, all); };
+  hooks.should_stop = [&] { return context.cancelled(); };
+  return hooks;
+}
+
+EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
+  const EvalHooks hooks = HooksOf(context);
   Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
         "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
   LoadOptions load;
-  load.family = FamilyOptionsOf({o.attention, o.num_hashes, o.no_lm_bias, o.strict});
+  load.family = OptionsOf(o.reformer);
   std::vector<std::string> notes;
   Reformer model = LoadReformer(OpenModelFolder(o.model), load, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);

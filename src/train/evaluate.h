@@ -4,7 +4,8 @@
 #include <span>
 
 #include "families/reformer/reformer.h"
-#include "longspan/train.h"
+#include "longspan/evaluate.h"
+#include "train/eval_hooks.h"
 
 namespace longspan {
 
@@ -15,15 +16,16 @@ inline constexpr idx_t kEvalTokens = 8192;
 // only the last `stride` tokens count, so every token but the first is predicted once. Windows run
 // in batches of about `batch_tokens` tokens. Sums are in window order. bits_per_byte assumes that
 // tokens are bytes.
-EvalResult EvaluateTokens(Context& context, Reformer& model, std::span<const std::int32_t> ids,
-                          idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
-                          idx_t batch_tokens = kEvalTokens);
+EvalResult EvaluateTokens(Context& context, const Reformer& model,
+                          std::span<const std::int32_t> ids, idx_t tokens, idx_t stride,
+                          const EvalHooks& hooks = {}, idx_t batch_tokens = kEvalTokens);
 // The same for the bytes of a text, without a copy of the bytes as ids.
-EvalResult EvaluateText(Context& context, Reformer& model, std::span<const std::uint8_t> text,
+EvalResult EvaluateText(Context& context, const Reformer& model, std::span<const std::uint8_t> text,
                         idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
                         idx_t batch_tokens = kEvalTokens);
 
-// Reports that `done` of `all` rows or tokens are finished. Throws Stopped if the caller wants it.
+// Reports that `done` of `all` rows or tokens are finished. Throws Cancelled if the caller wants
+// it.
 void Tell(const EvalHooks& hooks, idx_t done, idx_t all);
 
 // Means over what was predicted, which must be something (kUsage).

@@ -8,18 +8,20 @@
 #include "families/reformer/reformer_files.h"
 #include "longspan/context.h"
 #include "longspan/train.h"
+#include "model/model_options.h"
 
 namespace longspan {
 
 // Bytes of activations that steps of options.batch x options.tokens may keep so that they fit into
-// options.memory (Reformer::KeepUpTo); 0 without it. kLimit, with the numbers, when they cannot.
+// options.compute.memory (Reformer::KeepUpTo); 0 without it. kLimit, with the numbers, when they
+// cannot.
 inline std::size_t KeptActivations(const Context& context, const TrainOptions& options) {
-  if (options.memory == 0) return 0;
+  if (options.compute.memory == 0) return 0;
   ReformerConfig config = LoadReformerConfig(OpenModelFolder(options.model));
-  if (!options.attention.empty()) ChooseAttention(options.attention, &config);
+  ApplyOptions(OptionsOf(options.compute.reformer), &config);
   return MakeModelConfig(std::move(config))
-      ->Fit(options.batch, options.tokens, options.memory,
-            {options.dtype, options.gradient_streams}, context.threads())
+      ->Fit(options.batch, options.tokens, options.compute.memory,
+            {options.compute.dtype, options.compute.gradient_streams}, context.threads())
       .keep;
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/errors.h"
-#include "io/escape.h"
+#include "longspan/files.h"
 #include "model/label_fields.h"
 
 namespace longspan {

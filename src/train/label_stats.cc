@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "io/escape.h"
+#include "longspan/files.h"
 #include "train/labelled_text.h"
 
 namespace longspan {

@@ -1,39 +1,16 @@
 // Which labels the rows of tables and JSON have, and how many rows each of them.
 #pragma once
 
-#include <limits>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "data/rows.h"
+#include "longspan/data_stats.h"
 #include "train/label_sets.h"
 
 namespace longspan {
-
-struct LabelCount {
-  std::string label;
-  idx_t rows = 0;
-};
-
-// Labels that are numbers, some of them no integers: what --problem regression learns.
-struct LabelNumbers {
-  double lowest = std::numeric_limits<double>::infinity();
-  double highest = -std::numeric_limits<double>::infinity();
-  double mean = 0.0;
-};
-
-struct LabelStats {
-  idx_t rows = 0;     // with a label, the empty set among them
-  idx_t without = 0;  // rows of tables and JSON that have a text and no label
-  idx_t unusable = 0;
-  std::string first_unusable;  // where the first of these stands and what it is
-  bool sets = false;           // some label is a list
-  // The most frequent first; of one frequency in the order of their names. Empty for numbers.
-  std::vector<LabelCount> counts;
-  std::optional<LabelNumbers> numbers;
-};
 
 // Counts labels as a training without --problem reads them (train/labelled_text.h).
 class LabelCounter {

@@ -5,8 +5,8 @@
 
 #include <fstream>
 
+#include "longspan/data_stats.h"
 #include "tests/support/files.h"
-#include "train/data_stats.h"
 
 namespace longspan {
 namespace {
@@ -19,7 +19,7 @@ DataStats StatsOf(const std::string& name, const std::string& text,
   std::ofstream(d / name, std::ios::binary) << text;
   DataStatsOptions o;
   o.files = {d / name};
-  o.documents = documents;
+  o.documents = ParseDocuments(documents);
   o.data.label_field = field;
   Context context(1);
   return CollectDataStats(context, o);

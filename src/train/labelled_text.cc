@@ -12,8 +12,8 @@
 #include "base/limits.h"
 #include "data/inputs.h"
 #include "io/checksum.h"
-#include "io/escape.h"
 #include "io/json.h"
+#include "longspan/files.h"
 #include "train/label_sets.h"
 
 namespace longspan {
@@ -109,7 +109,7 @@ class TableReader {
     rules_.fields = {{options.text_field, true}, {options.label_field, true}};
     if (!options.pair_field.empty()) rules_.fields.push_back({options.pair_field, true});
     const bool taken = std::any_of(rules_.fields.begin(), rules_.fields.end(),
-                                   [](const data::WantedField& f) { return f.name == kIdField; });
+                                   [](const WantedField& f) { return f.name == kIdField; });
     if (!taken) rules_.fields.push_back({kIdField, false, true});
   }
 
@@ -214,7 +214,7 @@ RowLabel ParseRowLabel(const json& value, bool table, char separator, const std:
   return label;
 }
 
-ProblemType ParseProblem(const std::string& name) {
+ProblemType ParseProblem(std::string_view name) {
   for (const auto& [type, known] : kProblems) {
     if (name == known) return type;
   }

@@ -50,10 +50,6 @@ struct RowLabel {
 RowLabel ParseRowLabel(const nlohmann::json& value, bool table, char separator,
                        const std::string& where);
 
-// The problem's name in config.json, and "auto" for kInferred. kUsage.
-ProblemType ParseProblem(const std::string& name);
-std::string ProblemName(ProblemType problem);
-
 // The names of all labels of the rows, sorted: as numbers when all are integers.
 std::vector<std::string> LabelNames(const std::vector<LabelledText>& rows);
 

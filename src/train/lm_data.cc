@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "families/model_inside.h"
 #include "io/checksum.h"
 #include "train/evaluate.h"
 #include "train/length_batches.h"
@@ -22,8 +23,8 @@ class ByteRows final : public LmData {
  public:
   explicit ByteRows(const TrainOptions& options)
       : options_(options),
-        data_(options.train, options.eval, options.held_out, options.tokens,
-              CorpusRulesFor(options.data, true)) {}
+        data_(options.data.train, options.data.eval, options.data.held_out, options.tokens,
+              CorpusRulesFor(options.data.read, true)) {}
 
   std::string Fingerprint() const override { return data_.Fingerprint(); }
   StepSize Draw(idx_t step) override {
@@ -42,7 +43,7 @@ class ByteRows final : public LmData {
         data_.RowBegin(KeyOf(options_.seed, RunKey::kData), step_, row, options_.tokens),
         options_.tokens);
   }
-  EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) override {
+  EvalResult Evaluate(Context& context, const Reformer& model, const EvalHooks& hooks) override {
     data_.CheckUnchanged();
     return EvaluateText(context, model, data_.held_out_bytes(), options_.tokens, 0, hooks);
   }
@@ -61,13 +62,13 @@ class ByteRows final : public LmData {
 // The training texts and the held-out one as tokens. The texts are parted before they are
 // tokenized: any tokenizer holds out the same text, up to the rest of a character.
 struct LmStreams {
-  LmStreams(Context& context, const TrainOptions& options, data::Documents documents,
+  LmStreams(Context& context, const TrainOptions& options, Documents documents,
             const text::Tokenizer& tokenizer) {
     const bool of_bytes = tokenizer.kind() == "bytes";
-    const TextData texts(options.train, options.eval, options.held_out, 0,
-                         CorpusRulesFor(options.data, of_bytes));
+    const TextData texts(options.data.train, options.data.eval, options.data.held_out, 0,
+                         CorpusRulesFor(options.data.read, of_bytes));
     std::optional<std::int32_t> end;
-    if (documents != data::Documents::kJoined) {
+    if (documents != Documents::kJoined) {
       end = tokenizer.special().eos;
       Check(end.has_value(), ErrorCode::kFormat,
             "train: documents end with the tokenizer's end of text, and it has none (eos_token)");
@@ -109,7 +110,7 @@ EvalResult WithBitsPerByte(EvalResult result, const TokenStream& stream) {
 // Rows that begin anywhere.
 class StreamRows final : public LmData {
  public:
-  StreamRows(Context& context, const TrainOptions& options, data::Documents documents,
+  StreamRows(Context& context, const TrainOptions& options, Documents documents,
              const text::Tokenizer& tokenizer)
       : options_(options), streams_(context, options, documents, tokenizer) {
     const auto size = static_cast<idx_t>(streams_.train.ids().size());
@@ -145,7 +146,7 @@ class StreamRows final : public LmData {
     const idx_t begin = Begin(row);
     return fmt::format("tokens {} to {} of the training text", begin, begin + options_.tokens);
   }
-  EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) override {
+  EvalResult Evaluate(Context& context, const Reformer& model, const EvalHooks& hooks) override {
     return WithBitsPerByte(
         EvaluateTokens(context, model, streams_.held_out.ids(), options_.tokens, 0, hooks),
         streams_.held_out);
@@ -170,7 +171,7 @@ class StreamRows final : public LmData {
 // Whole documents side by side. Each epoch sees every row once, in an order of its own.
 class DocumentRows final : public LmData {
  public:
-  DocumentRows(Context& context, const TrainOptions& options, data::Documents documents,
+  DocumentRows(Context& context, const TrainOptions& options, Documents documents,
                const text::Tokenizer& tokenizer)
       : options_(options),
         streams_(context, options, documents, tokenizer),
@@ -213,7 +214,7 @@ class DocumentRows final : public LmData {
   std::string WhereIs(idx_t row) const override {
     return train_.pieces().WhereIs(which_[static_cast<std::size_t>(row)]);
   }
-  EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) override {
+  EvalResult Evaluate(Context& context, const Reformer& model, const EvalHooks& hooks) override {
     CrossEntropyResult total;
     const idx_t at_once = std::max<idx_t>(1, kEvalTokens / held_out_.tokens());
     Batch batch;
@@ -221,7 +222,9 @@ class DocumentRows final : public LmData {
       std::vector<idx_t> which(
           static_cast<std::size_t>(std::min(at_once, held_out_.rows() - first)));
       std::iota(which.begin(), which.end(), first);
-      const HeadLoss part = model.Loss(context, ReformerBatch{held_out_.Fill(which, &batch)});
+      const ReformerBatch filled{held_out_.Fill(which, &batch)};
+      const HeadLoss part =
+          WithinLimit(context, "evaluate", [&](Context& c) { return model.Loss(c, filled); });
       total.sum += part.sum;
       total.counted += part.counted;
       total.correct += part.correct;
@@ -250,11 +253,11 @@ class DocumentRows final : public LmData {
 std::unique_ptr<LmData> MakeLmData(Context& context, const TrainOptions& options,
                                    const LanguageModelOptions& task,
                                    const text::Tokenizer& tokenizer) {
-  const data::Documents documents = data::ParseDocuments(task.documents, true);
-  Check(!task.packed || documents != data::Documents::kJoined, ErrorCode::kUsage,
+  const Documents documents = task.documents;
+  Check(!task.packed || documents != Documents::kJoined, ErrorCode::kUsage,
         "packed: say where a document ends: --documents file, blank-line or line");
   if (task.packed) return std::make_unique<DocumentRows>(context, options, documents, tokenizer);
-  if (documents == data::Documents::kJoined && tokenizer.kind() == "bytes") {
+  if (documents == Documents::kJoined && tokenizer.kind() == "bytes") {
     return std::make_unique<ByteRows>(options);
   }
   return std::make_unique<StreamRows>(context, options, documents, tokenizer);

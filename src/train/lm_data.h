@@ -7,8 +7,9 @@
 
 #include "families/reformer/reformer.h"
 #include "longspan/context.h"
+#include "longspan/evaluate.h"
+#include "longspan/tokenizer.h"
 #include "longspan/train.h"
-#include "text/tokenizer.h"
 #include "train/train_task.h"
 
 namespace longspan {
@@ -28,7 +29,7 @@ class LmData {
   // Micro-batch `micro` of that update; its memory lives until the next call.
   virtual BatchView Micro(idx_t micro) = 0;
   // Over the held-out text; each of its tokens that can be predicted counts once.
-  virtual EvalResult Evaluate(Context& context, Reformer& model, const EvalHooks& hooks) = 0;
+  virtual EvalResult Evaluate(Context& context, const Reformer& model, const EvalHooks& hooks) = 0;
   // The origin of row `row` of that update, for people: "bytes 512 to 1024 of book.txt".
   virtual std::string WhereIs(idx_t row) const = 0;
   // Tokens per byte of the training text: bits per byte are nats per token times this over ln 2.

@@ -11,13 +11,15 @@
 #include "base/errors.h"
 #include "families/families.h"
 #include "families/reformer/reformer_files.h"
-#include "generate/generated_text.h"
 #include "generate/token_rules.h"
+#include "generate/written_text.h"
+#include "longspan/data_stats.h"
+#include "longspan/evaluate.h"
+#include "longspan/generate.h"
 #include "longspan/model.h"
 #include "model/model_folder.h"
 #include "tests/support/files.h"
 #include "text/open_tokenizer.h"
-#include "train/data_stats.h"
 #include "train/evaluate.h"
 #include "train/packed_rows.h"
 #include "train/token_stream.h"
@@ -114,8 +116,8 @@ TEST(PackedRowsTest, HoldWholeDocumentsOnce) {
 
 TrainOptions OptionsFor(const fs::path& text) {
   TrainOptions o;
-  o.train = {text};
-  o.held_out = 0.2;
+  o.data.train = {text};
+  o.data.held_out = 0.2;
   o.batch = 2;
   o.tokens = 16;
   o.accumulate = 2;
@@ -153,7 +155,7 @@ TEST(LmDataTest, DocumentsEndWithTheEndOfText) {
   Context context(1);
   TokenStream stream;
   const data::Corpus corpus = data::ReadCorpus({d / "t"}, {});
-  stream.Append(context, *tokenizer, corpus.files[0].DocumentsOf(data::Documents::kBlankLine),
+  stream.Append(context, *tokenizer, corpus.files[0].DocumentsOf(Documents::kBlankLine),
                 tokenizer->special().eos);
   EXPECT_EQ(stream.documents(), 5);
   EXPECT_EQ(std::count(stream.ids().begin(), stream.ids().end(), *tokenizer->special().eos), 5);
@@ -167,7 +169,7 @@ TEST(LmDataTest, DocumentsEndWithTheEndOfText) {
   task.packed = true;
   EXPECT_TRUE(Throws([&] { MakeLmData(context, o, task, *tokenizer); }, ErrorCode::kUsage,
                      "say where a document ends"));
-  task.documents = "blank-line";
+  task.documents = Documents::kBlankLine;
   const auto packed = MakeLmData(context, o, task, *tokenizer);
   const StepSize size = packed->Draw(1);
   EXPECT_LT(size.counted, size.tokens);
@@ -202,8 +204,8 @@ TEST(TrainPieces, ReportsBitsPerByteAndTakesTheTokenizerAlong) {
   o.output = d / "run";
   o.steps = 4;
   o.tokens = 64;
-  o.eval_every = 2;
-  o.save_every = 2;
+  o.checkpoints.eval_every = 2;
+  o.checkpoints.save_every = 2;
   LanguageModelOptions task;
   task.tokenizer = kPieces;
   const TrainResult result = TrainLanguageModel(context, o, task);
@@ -222,21 +224,23 @@ TEST(TrainPieces, ReportsBitsPerByteAndTakesTheTokenizerAlong) {
   EXPECT_NEAR(r.bits_per_byte,
               r.loss / std::numbers::ln2 * static_cast<double>(r.counted + 1) / 6000.0, 1e-9);
   // The library goes on from a text with the same tokenizer.
-  Model library = Model::Load(d / "run");
-  const std::string written = library.Generate(context, "She had", 8, {});
-  EXPECT_EQ(written, library.Generate(context, "She had", 8, {}));
+  const Model library = Model::Load(d / "run");
+  GenerateOptions eight;
+  eight.tokens = 8;
+  const std::string written = Generate(context, library, "She had", eight).text;
+  EXPECT_EQ(written, Generate(context, library, "She had", eight).text);
   EXPECT_FALSE(written.empty());
   // By the rule that the program has for what may be written.
   Reformer trained = LoadReformer(OpenModelFolder(d / "run"));
   const auto pieces = OpenModelTokenizer(d / "run");
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 8;
   FollowTokenizer(*pieces, trained.config().vocab_size, &options);
   text::EncodeOptions plain;
   plain.special_tokens = false;
   const auto prompt = pieces->Encode("She had", plain).front().ids;
-  GeneratedText shown(*pieces, prompt, {});
-  Generate(context, trained, prompt, options, [&](std::int32_t id) {
+  WrittenText shown(*pieces, prompt, {});
+  GenerateTokens(context, trained, prompt, options, [&](std::int32_t id) {
     shown.Add(id);
     return true;
   });
@@ -249,7 +253,7 @@ TEST(TrainPieces, ReportsBitsPerByteAndTakesTheTokenizerAlong) {
   TrainHooks stop;
   stop.should_stop = [&] { return ++seen == 2; };
   EXPECT_TRUE(TrainLanguageModel(context, half, task, stop).stopped);
-  half.resume = true;
+  half.checkpoints.resume = true;
   EXPECT_EQ(TrainLanguageModel(context, half, task).eval_loss, result.eval_loss);
   // The tokenizer of another model.
   ReformerConfig small = LoadReformerConfig(OpenModelFolder(d / "start"));
@@ -273,7 +277,7 @@ TEST(TrainPieces, PackedRunsAreTheSameForAnyThreads) {
   o.tokens = 128;
   LanguageModelOptions task;
   task.tokenizer = kPieces;
-  task.documents = "blank-line";
+  task.documents = Documents::kBlankLine;
   task.packed = true;
   std::vector<double> losses;
   for (const int threads : {1, 2}) {
@@ -294,7 +298,7 @@ TEST(DataStatsTest, CountsWhatIsThere) {
   PutFile(d / "c.csv", "text,label\n\"a, \xE0\xBD\x80 \xE0\xBD\x81\",x\nshort\n");
   DataStatsOptions o;
   o.files = {d / "a.txt", d / "b.jsonl", d / "c.csv"};
-  o.documents = "blank-line";
+  o.documents = Documents::kBlankLine;
   o.lengths = {4, 100};
   Context context(2);
   const DataStats s = CollectDataStats(context, o);
@@ -340,7 +344,7 @@ TEST(DataStatsTest, PercentilesAreLengthsThatOccur) {
   PutFile(d / "t", lines);
   DataStatsOptions o;
   o.files = {d / "t"};
-  o.documents = "line";
+  o.documents = Documents::kLine;
   Context context(1);
   const DataStats s = CollectDataStats(context, o);
   std::map<int, idx_t> shares;

@@ -3,14 +3,14 @@
 #include <numbers>
 
 #include "base/errors.h"
+#include "data/documents.h"
 #include "families/families.h"
 #include "families/reformer/original_rules.h"
 #include "families/reformer/reformer_files.h"
 #include "model/model_folder.h"
-#include "text/open_tokenizer.h"
+#include "model/model_options.h"
 #include "train/evaluate.h"
 #include "train/kept_activations.h"
-#include "train/run_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -41,9 +41,9 @@ LanguageModelTask::LanguageModelTask(Context& context, const TrainOptions& optio
 void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
                              std::vector<std::string>* notes) {
   LoadOptions load;
-  load.allow_nonfinite = options_.allow_nonfinite;
-  load.dropout = options_.dropout;
-  load.family = FamilyOptionsOf({options_.attention, 0, false, options_.strict});
+  load.allow_nonfinite = options_.compute.allow_nonfinite;
+  load.dropout = options_.compute.dropout;
+  load.family = OptionsOf(options_.compute.reformer);
   model_ = LoadReformer(OpenModelFolder(directory), load, notes);
   if (!tokenizer_files_.empty() && notes != nullptr) {
     const std::string links = TokenizerLinksLeftOut(tokenizer_files_);
@@ -54,19 +54,21 @@ void LanguageModelTask::Load(const std::filesystem::path& directory, Origin,
     for (const std::string& note : data_->Notes()) notes->push_back(note);
     if (const std::string told = data_->Describe(); !told.empty()) notes->push_back(told);
   }
-  model_->ComputeIn(options_.dtype);
+  model_->ComputeIn(options_.compute.dtype);
   model_->KeepUpTo(kept_);
-  model_->GradientStreamsIn(options_.gradient_streams);
+  model_->GradientStreamsIn(options_.compute.gradient_streams);
 }
 
 // Left out where they are what there once was no choice of: runs from then go on.
 nlohmann::json LanguageModelTask::DecidingOptions() const {
   nlohmann::json deciding = nlohmann::json::object();
-  if (task_.documents != "joined") deciding["documents"] = task_.documents;
+  if (task_.documents != Documents::kJoined) {
+    deciding["documents"] = data::DocumentsName(task_.documents);
+  }
   if (task_.packed) deciding["packed"] = true;
-  if (options_.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.dtype);
-  if (options_.gradient_streams != DType::kF32) {
-    deciding["gradient_streams"] = DTypeName(options_.gradient_streams);
+  if (options_.compute.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.compute.dtype);
+  if (options_.compute.gradient_streams != DType::kF32) {
+    deciding["gradient_streams"] = DTypeName(options_.compute.gradient_streams);
   }
   return deciding;
 }
@@ -117,13 +119,14 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
   return TrainLanguageModel(context, options, LanguageModelOptions(), hooks);
 }
 
-TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
+TrainResult TrainLanguageModel(Context& context, const TrainOptions& given,
                                const LanguageModelOptions& task, const TrainHooks& hooks) {
+  const TrainOptions options = WithinLimitOf(context, given);
   CheckTrainOptions(options);
   // A model that is bad, or cannot attend as asked, is found before the output is touched.
   ReformerConfig config = LoadReformerConfig(OpenModelFolder(options.model));
-  if (!options.attention.empty()) ChooseAttention(options.attention, &config);
-  if (options.strict) {
+  ApplyOptions(OptionsOf(options.compute.reformer), &config);
+  if (options.compute.reformer.strict) {
     ReformerBatch rows;
     rows.rows = options.batch;
     rows.tokens = options.tokens;

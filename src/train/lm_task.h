@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "families/reformer/reformer.h"
-#include "text/tokenizer.h"
+#include "longspan/tokenizer.h"
 #include "train/lm_data.h"
 #include "train/train_task.h"
 

@@ -64,16 +64,16 @@ class LongformerTraining : public testing::Test {
   TrainOptions Options(const std::string& run) const {
     TrainOptions o = FineTuneOptions();
     o.model = d_.path() / "start";
-    o.train = {d_.path() / "text"};
+    o.data.train = {d_.path() / "text"};
     o.output = d_.path() / run;
     o.steps = 10;
     o.batch = 2;
     o.accumulate = 3;
     o.tokens = 24;
-    o.learning_rate = 3e-3;
-    o.log_every = 1;
-    o.eval_every = 4;
-    o.save_every = 4;
+    o.optimizer.learning_rate = 3e-3;
+    o.checkpoints.log_every = 1;
+    o.checkpoints.eval_every = 4;
+    o.checkpoints.save_every = 4;
     ResolveWarmup(&o);
     return o;
   }
@@ -109,17 +109,17 @@ class LongformerTraining : public testing::Test {
     if (kind == "mlm" || kind == "packed") {
       Context context(2);
       MaskedLmOptions task;
-      task.documents = "blank-line";
+      task.documents = Documents::kBlankLine;
       task.packed = kind == "packed";
-      task.global = "first:1";
+      task.global = GlobalRule::Parse("first:1");
       return std::make_unique<MaskedLmTask>(context, o, task, Words(), InfoOf(TinyLongformer()));
     }
     LabelledTexts train = Letters(1), held = Letters(2);
     ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, InfoOf(TinyLongformer()));
     if (kind == "regression") target = {{"LABEL_0"}, ProblemType::kRegression};
     if (kind == "sets") target.problem = ProblemType::kMultiLabel;
-    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, InfoOf(TinyLongformer()), target,
-                                          Rows(train, target), Rows(held, target));
+    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, Words(), InfoOf(TinyLongformer()),
+                                          target, Rows(train, target), Rows(held, target));
   }
 
   TrainResult Train(const std::string& kind, const TrainOptions& o, int threads = 2,
@@ -171,7 +171,7 @@ TEST_F(LongformerTraining, SameBitsForAnyThreadsAndInterruptions) {
       TrainOptions o = Options(run);
       EXPECT_TRUE(Train(kind, o, 2, stop).stopped);
       EXPECT_TRUE(fs::exists(o.output / ("checkpoint-" + std::to_string(stop)) / "vocab.txt"));
-      o.resume = true;
+      o.checkpoints.resume = true;
       const TrainResult result = Train(kind, o, 1);
       EXPECT_EQ(result.step, 10);
       EXPECT_EQ(Weights(run), Weights(kind)) << run;
@@ -196,7 +196,7 @@ TEST_F(LongformerTraining, ADividedBatchHasTheGradientOfTheWhole) {
       TrainOptions o = Options("none");
       o.batch = batch;
       o.accumulate = 6 / batch;
-      o.dropout = 0.0;
+      o.compute.dropout = 0.0;
       const auto task = Make(kind, o);
       std::vector<std::string> notes;
       task->Load(o.model, TrainTask::Origin::kStart, &notes);
@@ -239,10 +239,10 @@ TEST_F(LongformerTraining, ADividedBatchHasTheGradientOfTheWhole) {
 TEST_F(LongformerTraining, LearnsTheRule) {
   TrainOptions o = Options("rule");
   o.steps = 150;
-  o.dropout = 0.0;
+  o.compute.dropout = 0.0;
   o.accumulate = 4;
-  o.log_every = 50;
-  o.eval_every = o.save_every = 0;
+  o.checkpoints.log_every = 50;
+  o.checkpoints.eval_every = o.checkpoints.save_every = 0;
   const TrainResult result = Train("mlm", o);
   ASSERT_EQ(result.metrics.size(), 2u);
   EXPECT_EQ(result.metrics[0].name, "accuracy");
@@ -253,9 +253,9 @@ TEST_F(LongformerTraining, LearnsTheRule) {
   o = Options("letters");
   o.model = d_.path() / "rule";
   o.steps = 120;
-  o.dropout = 0.0;
-  o.log_every = 50;
-  o.eval_every = o.save_every = 0;
+  o.compute.dropout = 0.0;
+  o.checkpoints.log_every = 50;
+  o.checkpoints.eval_every = o.checkpoints.save_every = 0;
   std::vector<std::string> notes;
   const TrainResult letters = Train("classes", o, 2, 0, &notes);
   EXPECT_GT(letters.metrics[0].value, 0.9);  // accuracy on other texts; a third by chance
@@ -306,8 +306,8 @@ TEST_F(LongformerTraining, RecomputationKeepsTheBits) {
   Context context(2);
   for (const bool recompute : {false, true}) {
     MaskedLmOptions task;
-    task.recompute = recompute;
-    const TrainOptions o = Options(recompute ? "again" : "kept");
+    TrainOptions o = Options(recompute ? "again" : "kept");
+    o.compute.recompute = recompute;
     MaskedLmTask run(context, o, task, Words(), InfoOf(TinyLongformer()));
     RunTraining(context, o, run, {});
   }
@@ -320,7 +320,7 @@ TEST_F(LongformerTraining, Bf16LearnsAsFp32Does) {
   double loss[2];
   for (const bool half : {false, true}) {
     TrainOptions o = Options(half ? "half" : "full");
-    o.dtype = half ? DType::kBF16 : DType::kF32;
+    o.compute.dtype = half ? DType::kBF16 : DType::kF32;
     MaskedLmTask run(context, o, {}, Words(), InfoOf(TinyLongformer()));
     EXPECT_EQ(run.DecidingOptions().contains("dtype"), half);
     loss[half] = RunTraining(context, o, run, {}).eval_loss;
@@ -364,11 +364,11 @@ TEST_F(LongformerTraining, PackedRowsMaskWordsOnly) {
 TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
   Context context(2);
   MaskedLmOptions options;
-  options.documents = "blank-line";
+  options.documents = Documents::kBlankLine;
   options.packed = true;
-  options.global = "first:1";
+  options.global = GlobalRule::Parse("first:1");
   TrainOptions o = Options("apart");
-  o.dropout = 0.0;
+  o.compute.dropout = 0.0;
   std::vector<std::string> notes;
   MaskedLmTask task(context, o, options, Words(), InfoOf(TinyLongformer()));
   task.Load(o.model, TrainTask::Origin::kStart, &notes);
@@ -377,10 +377,10 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
 
   const MaskedRows form(Words(), InfoOf(TinyLongformer()), options.mask_share);
   const TokenStream stream =
-      ReadMaskedText(context, Words(), o.train, o.data, options, form, &notes);
+      ReadMaskedText(context, Words(), o.data.train, o.data.read, options, form, &notes);
   const auto all = static_cast<idx_t>(stream.ids().size());
   const MaskedText held =
-      MaskedText::Of(stream, all - LastPart(all, o.held_out), all, true, form, o.tokens);
+      MaskedText::Of(stream, all - LastPart(all, o.data.held_out), all, true, form, o.tokens);
   const auto model = LoadTextModel(o.model, {});
   const GlobalPolicy global = GlobalPolicy::Parse("first:1");
   HeadLoss apart;
@@ -389,7 +389,7 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
     rows.Reset(1, o.tokens, 0);
     rows.labels.assign(static_cast<std::size_t>(o.tokens), kIgnoreLabel);
     const std::uint64_t key =
-        DeriveKey(MaskKey(o.seed, kEvaluation), static_cast<std::uint64_t>(row));
+        DeriveKey(MaskKey(o.seed, kEvaluationStep), static_cast<std::uint64_t>(row));
     form.PutPacked(0, held.ids, held.packed->Pieces(row), key, &rows);
     std::size_t at = 0;
     for (const idx_t length : rows.documents) {
@@ -411,9 +411,9 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
   const double loss = task.Evaluate(context, {}).loss;
   EXPECT_GT(apart.counted, 10);
   EXPECT_NEAR(loss, apart.sum / static_cast<double>(apart.counted), 1e-5);
-  EXPECT_EQ(
-      loss,
-      MaskedLoss(context, *model, form, global, held, o.tokens, MaskKey(o.seed, kEvaluation)).mean);
+  EXPECT_EQ(loss, MaskedLoss(context, *model, form, global, held, o.tokens,
+                             MaskKey(o.seed, kEvaluationStep))
+                      .mean);
 }
 
 TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
@@ -463,13 +463,13 @@ TEST_F(LongformerTraining, WhatDoesNotFitIsNamed) {
   MaskedLmOptions packed;
   packed.packed = true;
   mlm(longer, packed, TinyLongformer());  // no text is too short for rows of whole documents
-  packed.documents = "joined";
+  packed.documents = Documents::kJoined;
   EXPECT_TRUE(Throws([&] { mlm(o, packed, TinyLongformer()); }, ErrorCode::kUsage,
-                     "documents: 'joined' is unknown; use file, blank-line or line"));
+                     "documents: a masked language model reads documents one by one"));
   TrainOptions nothing = o;
   std::ofstream(d_.path() / "empty") << "\n";
-  nothing.train = {d_.path() / "empty"};
-  packed.documents = "line";
+  nothing.data.train = {d_.path() / "empty"};
+  packed.documents = Documents::kLine;
   EXPECT_TRUE(
       Throws([&] { mlm(nothing, packed, TinyLongformer()); }, ErrorCode::kUsage, "has no tokens"));
   EXPECT_TRUE(Throws(
@@ -496,7 +496,7 @@ TEST_F(LongformerTraining, WhatDoesNotFitIsNamed) {
   // A run goes on with its own data and options only.
   Train("classes", o, 2, 5);
   TrainOptions resumed = o;
-  resumed.resume = true;
+  resumed.checkpoints.resume = true;
   EXPECT_TRUE(Throws([&] { Train("mlm", resumed); }, ErrorCode::kUsage, "resume: the run was"));
 }
 

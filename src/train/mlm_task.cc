@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "families/model_inside.h"
 #include "train/evaluate.h"
 
 namespace longspan {
@@ -28,11 +29,12 @@ TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
                            const std::vector<std::filesystem::path>& files, const DataOptions& data,
                            const MaskedLmOptions& task, const MaskedRows& form,
                            std::vector<std::string>* notes) {
-  const data::Documents documents = data::ParseDocuments(task.documents);
+  Check(task.documents != Documents::kJoined, ErrorCode::kUsage,
+        "documents: a masked language model reads documents one by one; choose where one ends");
   const data::Corpus corpus =
       data::ReadCorpus(files, CorpusRulesFor(data, tokenizer.kind() == "bytes"));
   notes->insert(notes->end(), corpus.notes.begin(), corpus.notes.end());
-  return {context, tokenizer, corpus.files, documents,
+  return {context, tokenizer, corpus.files, task.documents,
           task.packed ? std::nullopt : form.separator()};
 }
 
@@ -140,7 +142,8 @@ HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
                own, &rows);
     }
     global.Mark(model.info(), &rows);
-    total.Add(model.Loss(context, rows.view()));
+    total.Add(
+        WithinLimit(context, "evaluate", [&](Context& c) { return model.Loss(c, rows.view()); }));
     Tell(hooks, first + rows.rows, row_count);
   }
   Check(total.counted > 0, ErrorCode::kUsage, "eval: the text has no token that can be masked");
@@ -153,7 +156,7 @@ HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
 MaskedLmTask::MaskedLmTask(Context& context, const TrainOptions& options,
                            const MaskedLmOptions& task, const text::Tokenizer& tokenizer,
                            const TextModelInfo& info)
-    : TextTask(options, info, MaskedLmHeadWanted(), task.global, task.recompute),
+    : TextTask(options, info, MaskedLmHeadWanted(), GlobalPolicy(task.global, &tokenizer)),
       task_(task),
       form_(tokenizer, info, task.mask_share) {
   CheckMaskedLmOptions(task);
@@ -163,16 +166,16 @@ MaskedLmTask::MaskedLmTask(Context& context, const TrainOptions& options,
   const auto size_of = [](const TokenStream& stream) {
     return static_cast<idx_t>(stream.ids().size());
   };
-  train_stream_ =
-      ReadMaskedText(context, tokenizer, options.train, options.data, task, form_, &notes_);
+  train_stream_ = ReadMaskedText(context, tokenizer, options.data.train, options.data.read, task,
+                                 form_, &notes_);
   const idx_t all = size_of(train_stream_);
-  if (options.eval.empty()) {
-    const idx_t border = all - LastPart(all, options.held_out);
+  if (options.data.eval.empty()) {
+    const idx_t border = all - LastPart(all, options.data.held_out);
     train_ = part(train_stream_, 0, border);
     held_out_ = part(train_stream_, border, all);
   } else {
-    eval_stream_ =
-        ReadMaskedText(context, tokenizer, {options.eval}, options.data, task, form_, &notes_);
+    eval_stream_ = ReadMaskedText(context, tokenizer, {options.data.eval}, options.data.read, task,
+                                  form_, &notes_);
     train_ = part(train_stream_, 0, all);
     held_out_ = part(eval_stream_, 0, size_of(eval_stream_));
   }
@@ -269,7 +272,7 @@ TaskLoss MaskedLmTask::Accumulate(Context& context, idx_t micro, float scale,
 
 TaskEvaluation MaskedLmTask::Evaluate(Context& context, const EvalHooks& hooks) {
   const HeadLoss loss = MaskedLoss(context, model(), form_, global(), held_out_, options().tokens,
-                                   MaskKey(options().seed, kEvaluation), hooks);
+                                   MaskKey(options().seed, kEvaluationStep), hooks);
   return {loss.mean,
           {{"accuracy", static_cast<double>(loss.correct) / static_cast<double>(loss.counted)},
            {"perplexity", std::exp(loss.mean)}}};

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "text/tokenizer.h"
+#include "longspan/tokenizer.h"
 #include "train/length_batches.h"
 #include "train/mask_tokens.h"
 #include "train/packed_rows.h"
@@ -45,7 +45,7 @@ class MaskedRows {
 };
 
 // The masks of an update; step 0: those that every evaluation of a run sees.
-constexpr idx_t kEvaluation = 0;
+constexpr idx_t kEvaluationStep = 0;
 std::uint64_t MaskKey(std::uint64_t seed, idx_t step);
 
 // kUsage for a share of masks that cannot be.

@@ -1,8 +1,8 @@
-#include "train/predictions.h"
-
 #include <algorithm>
 #include <map>
 #include <utility>
+
+#include "longspan/evaluate.h"
 
 namespace longspan {
 

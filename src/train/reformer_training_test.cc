@@ -63,15 +63,15 @@ class ReformerTraining : public testing::Test {
   TrainOptions Options(const std::string& run) const {
     TrainOptions o = FineTuneOptions();
     o.model = d_.path() / "start";
-    o.train = {d_.path() / "text"};
+    o.data.train = {d_.path() / "text"};
     o.output = d_.path() / run;
     o.steps = 8;
     o.batch = 2;
     o.accumulate = 3;
     o.tokens = 23;  // no whole chunks
-    o.learning_rate = 3e-3;
-    o.log_every = 1;
-    o.eval_every = o.save_every = 4;
+    o.optimizer.learning_rate = 3e-3;
+    o.checkpoints.log_every = 1;
+    o.checkpoints.eval_every = o.checkpoints.save_every = 4;
     ResolveWarmup(&o);
     return o;
   }
@@ -108,15 +108,15 @@ class ReformerTraining : public testing::Test {
     if (kind == "mlm" || kind == "packed") {
       Context context(2);
       MaskedLmOptions task;
-      task.documents = "blank-line";
+      task.documents = Documents::kBlankLine;
       task.packed = kind == "packed";
       return std::make_unique<MaskedLmTask>(context, o, task, Words(), info);
     }
     LabelledTexts train = Letters(1), held = Letters(2);
     ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, info);
     if (kind == "regression") target = {{"LABEL_0"}, ProblemType::kRegression};
-    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, info, target, Rows(train, target),
-                                          Rows(held, target));
+    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, Words(), info, target,
+                                          Rows(train, target), Rows(held, target));
   }
 
   TrainResult Train(const std::string& kind, const TrainOptions& o, int threads = 2,
@@ -149,7 +149,7 @@ TEST_F(ReformerTraining, SameBitsForAnyThreadsAndInterruptions) {
     EXPECT_EQ(Weights(kind + "1"), Weights(kind)) << kind;
     TrainOptions o = Options(kind + "-stopped");
     EXPECT_TRUE(Train(kind, o, 2, 5).stopped);
-    o.resume = true;
+    o.checkpoints.resume = true;
     Train(kind, o, 3);
     EXPECT_EQ(Weights(kind + "-stopped"), Weights(kind)) << kind;
   }
@@ -158,18 +158,18 @@ TEST_F(ReformerTraining, SameBitsForAnyThreadsAndInterruptions) {
 TEST_F(ReformerTraining, LearnsTheRule) {
   TrainOptions o = Options("rule");
   o.steps = 500;
-  o.dropout = 0.0;
+  o.compute.dropout = 0.0;
   o.accumulate = 4;
-  o.log_every = 50;
-  o.eval_every = o.save_every = 0;
+  o.checkpoints.log_every = 50;
+  o.checkpoints.eval_every = o.checkpoints.save_every = 0;
   const TrainResult result = Train("mlm", o);
   EXPECT_GT(result.metrics[0].value, 0.8);  // accuracy; letters alone: 0.1
   o = Options("letters");
   o.model = d_.path() / "rule";
   o.steps = 200;
-  o.dropout = 0.0;
-  o.log_every = 50;
-  o.eval_every = o.save_every = 0;
+  o.compute.dropout = 0.0;
+  o.checkpoints.log_every = 50;
+  o.checkpoints.eval_every = o.checkpoints.save_every = 0;
   std::vector<std::string> notes;
   const TrainResult letters = Train("classes", o, 2, 0, &notes);
   EXPECT_GT(letters.metrics[0].value, 0.9);  // on other texts; a third by chance
@@ -261,18 +261,18 @@ TEST_F(ReformerTraining, PredictionsDoNotDependOnTheBatch) {
 
 TEST_F(ReformerTraining, WhatItCannotIsNamed) {
   MaskedLmOptions task;
-  task.global = "first:1";
-  const TrainOptions o = Options("run");
+  task.global = GlobalRule::Parse("first:1");
+  TrainOptions o = Options("run");
   const TextModelInfo info = InfoOf(TinyReformer());
   Context context(1);
   EXPECT_TRUE(Throws([&] { MaskedLmTask run(context, o, task, Words(), info); }, ErrorCode::kUsage,
                      "no global tokens"));
-  task.global = "auto";
-  task.recompute = true;
+  task.global = GlobalRule::Parse("auto");
+  o.compute.recompute = true;
   MaskedLmTask again(context, o, task, Words(), info);
   EXPECT_TRUE(Throws([&] { RunTraining(context, o, again, {}); }, ErrorCode::kUsage, "reversible"));
   TrainOptions half = Options("half");
-  half.dtype = DType::kF16;
+  half.compute.dtype = DType::kF16;
   MaskedLmTask bf16(context, half, {}, Words(), info);
   EXPECT_TRUE(Throws([&] { RunTraining(context, half, bf16, {}); }, ErrorCode::kUsage, "F32"));
 }

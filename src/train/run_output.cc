@@ -13,11 +13,11 @@
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
 #include "io/checksum.h"
-#include "io/escape.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/paths.h"
 #include "io/transformer_folder.h"
+#include "longspan/files.h"
 
 namespace longspan {
 namespace {
@@ -139,8 +139,8 @@ void CheckNeedsNothingOf(const TrainOptions& o, const TrainTask& task) {
     if (io::LeadsInto(file, o.output)) refuse(file, "a file of the model or its tokenizer");
   }
   std::vector<std::string> texts;
-  for (const fs::path& path : o.train) texts.push_back(path.string());
-  if (!o.eval.empty()) texts.push_back(o.eval.string());
+  for (const fs::path& path : o.data.train) texts.push_back(path.string());
+  if (!o.data.eval.empty()) texts.push_back(o.data.eval.string());
   if (texts.empty()) return;
   for (const data::InputFile& file : data::ListFiles(texts)) {
     if (file.path != "-" && io::LeadsInto(file.path, o.output)) refuse(file.path, "a text");
@@ -168,7 +168,7 @@ std::vector<fs::path> ToBeCleared(const TrainOptions& o, const TrainTask& task) 
   const std::vector<std::string> names = VisibleNames(o.output);
   if (names.empty()) return found;
   const std::string shown = io::Escape(o.output.string());
-  Check(o.overwrite, ErrorCode::kUsage,
+  Check(o.checkpoints.overwrite, ErrorCode::kUsage,
         "{}: not empty (it has {}); --resume goes on with the run in it, --overwrite clears it",
         shown, io::Escape(names.front()));
   const std::optional<Record> known = ReadRecord(o.output);

@@ -11,12 +11,13 @@
 namespace longspan {
 
 // What is to be removed from options.output before a new run starts in it; empty unless
-// options.overwrite. Reads only.
+// options.checkpoints.overwrite. Reads only.
 //
 // A run's own are its checkpoints, metrics.jsonl, best.json and the model files that its record
 // (.longspan-run.json) lists, each as the run wrote it. kUsage when anything else lies there; when
-// anything lies there and options.overwrite is not set; and when the model to start from, its
-// tokenizer or a text lies there, or is a link to something there, however its path is spelt.
+// anything lies there and options.checkpoints.overwrite is not set; and when the model to start
+// from, its tokenizer or a text lies there, or is a link to something there, however its path is
+// spelt.
 std::vector<std::filesystem::path> ToBeCleared(const TrainOptions& options, const TrainTask& task);
 
 // Removes them. kIo.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -14,11 +15,12 @@
 #include "gemm/gemm.h"
 #include "io/checkpoint.h"
 #include "io/checksum.h"
-#include "io/escape.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/paths.h"
 #include "io/transformer_folder.h"
+#include "longspan/files.h"
+#include "model/model_options.h"
 #include "model/weight_files.h"
 #include "train/schedule.h"
 
@@ -43,17 +45,19 @@ json DecidingOptions(const TrainTask& task, const TrainOptions& o) {
   j["batch"] = o.batch;
   j["tokens"] = o.tokens;
   j["accumulate"] = o.accumulate;
-  j["learning_rate"] = o.learning_rate;
-  j["final_rate"] = o.final_rate;
-  j["warmup"] = o.warmup;
-  j["schedule"] = ScheduleName(o.schedule);
-  j["beta1"] = o.beta1;
-  j["beta2"] = o.beta2;
-  j["adam_eps"] = o.adam_eps;
-  j["weight_decay"] = o.weight_decay;
-  j["clip"] = o.clip;
-  j["dropout"] = o.dropout ? json(*o.dropout) : json(nullptr);
-  j["attention"] = o.attention.empty() ? json(nullptr) : json(o.attention);
+  j["learning_rate"] = o.optimizer.learning_rate;
+  j["final_rate"] = o.schedule.final_rate;
+  j["warmup"] = o.schedule.warmup;
+  j["schedule"] = ScheduleName(o.schedule.kind);
+  j["beta1"] = o.optimizer.beta1;
+  j["beta2"] = o.optimizer.beta2;
+  j["adam_eps"] = o.optimizer.epsilon;
+  j["weight_decay"] = o.optimizer.weight_decay;
+  j["clip"] = o.optimizer.clip;
+  j["dropout"] = o.compute.dropout ? json(*o.compute.dropout) : json(nullptr);
+  const std::map<std::string, std::string> reformer = OptionsOf(o.compute.reformer).values();
+  const auto attention = reformer.find("attention");
+  j["attention"] = attention == reformer.end() ? json(nullptr) : json(attention->second);
   j["seed"] = o.seed;
   return j;
 }
@@ -84,7 +88,7 @@ bool SameRatesSoFar(const json& saved, const TrainOptions& now, idx_t done,
   constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
   TrainOptions then = now;
   then.steps = io::GetInt(saved, "steps", 1, kMost, io::kRequired, source);
-  then.warmup = io::GetInt(saved, "warmup", 0, kMost, io::kRequired, source);
+  then.schedule.warmup = io::GetInt(saved, "warmup", 0, kMost, io::kRequired, source);
   for (idx_t step = 1; step <= done; ++step) {
     if (LearningRate(then, step) != LearningRate(now, step)) return false;
   }
@@ -266,7 +270,7 @@ RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std:
   task.Load(options.model, TrainTask::Origin::kStart, notes);
   RunState state = WithMoments(task.parameters());
   state.start_model = FingerprintOf(options.model);
-  if (options.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());
+  if (options.compute.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());
   return state;
 }
 
@@ -309,7 +313,7 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   writer.Commit();
   if (state.best_step)
     io::WriteBest(options.output, {*state.best_step, "eval_loss", state.best_loss});
-  io::RotateCheckpoints(options.output, options.keep, state.best_step);
+  io::RotateCheckpoints(options.output, options.checkpoints.keep, state.best_step);
 }
 
 std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
@@ -323,9 +327,9 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   const idx_t version = io::GetInt(j, "version", 1, kStateVersion, io::kRequired, source);
   Check(version == kStateVersion && j.contains("options") && j["options"].is_object(),
         ErrorCode::kFormat, "{}: options are missing", source);
-  CheckSameOptions(
-      j["options"], DecidingOptions(task, options),
-      options.extend ? std::set<std::string>{"steps", "warmup"} : std::set<std::string>{});
+  CheckSameOptions(j["options"], DecidingOptions(task, options),
+                   options.checkpoints.extend ? std::set<std::string>{"steps", "warmup"}
+                                              : std::set<std::string>{});
   const std::string data = io::GetString(j, "data", io::kRequired, source);
   Check(data == data_fingerprint, ErrorCode::kFormat,
         "resume: the data are not those of the run in {}; give the same files", source);
@@ -346,7 +350,7 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   ReadMoments(checkpoint->path / kOptimiserFile, task.parameters(), &state);
   constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
   state.start_model = model;
-  if (options.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());
+  if (options.compute.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());
   state.step = io::GetInt(j, "step", 0, kMost, io::kRequired, source);
   state.skipped = io::GetOptionalInt(j, "skipped", 0, kMost, source).value_or(0);
   state.skipped_in_a_row = io::GetOptionalInt(j, "skipped_in_a_row", 0, kMost, source).value_or(0);
@@ -369,7 +373,7 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
       state.evaluated_metrics = ReadMetrics(j["evaluated_metrics"], source);
     }
   }
-  if (options.extend) Extend(j["options"], options, source, &state, notes);
+  if (options.checkpoints.extend) Extend(j["options"], options, source, &state, notes);
   return state;
 }
 

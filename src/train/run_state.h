@@ -55,8 +55,8 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
              const std::string& data_fingerprint);
 
 // The newest whole checkpoint of options.output, if there is one. Throws kUsage naming the first
-// option that differs from the run's (options.extend: steps may be more), kFormat when the data or
-// the model to start from do.
+// option that differs from the run's (options.checkpoints.extend: steps may be more), kFormat when
+// the data or the model to start from do.
 std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
                                   const std::string& data_fingerprint,
                                   std::vector<std::string>* notes);

@@ -9,25 +9,26 @@
 namespace longspan {
 
 double LearningRate(const TrainOptions& o, idx_t step) {
-  const double full = o.learning_rate;
-  if (step <= o.warmup) return full * static_cast<double>(step) / static_cast<double>(o.warmup);
-  const double span = static_cast<double>(std::max<idx_t>(1, o.steps - o.warmup));
-  const double progress = std::min(1.0, static_cast<double>(step - o.warmup) / span);
-  switch (o.schedule) {
-    case Schedule::kConstant:
+  const double full = o.optimizer.learning_rate;
+  if (step <= o.schedule.warmup)
+    return full * static_cast<double>(step) / static_cast<double>(o.schedule.warmup);
+  const double span = static_cast<double>(std::max<idx_t>(1, o.steps - o.schedule.warmup));
+  const double progress = std::min(1.0, static_cast<double>(step - o.schedule.warmup) / span);
+  switch (o.schedule.kind) {
+    case ScheduleKind::kConstant:
       return full;
-    case Schedule::kLinear:
-      return full * (1.0 - (1.0 - o.final_rate) * progress);
-    case Schedule::kCosine:
-      return full * (o.final_rate +
-                     (1.0 - o.final_rate) * 0.5 * (1.0 + std::cos(std::numbers::pi * progress)));
+    case ScheduleKind::kLinear:
+      return full * (1.0 - (1.0 - o.schedule.final_rate) * progress);
+    case ScheduleKind::kCosine:
+      return full * (o.schedule.final_rate + (1.0 - o.schedule.final_rate) * 0.5 *
+                                                 (1.0 + std::cos(std::numbers::pi * progress)));
   }
   return full;
 }
 
 void ResolveWarmup(TrainOptions* options) {
-  if (options->warmup < 0)
-    options->warmup = std::llround(0.06 * static_cast<double>(options->steps));
+  if (options->schedule.warmup < 0)
+    options->schedule.warmup = std::llround(0.06 * static_cast<double>(options->steps));
 }
 
 TrainOptions FineTuneOptions() {
@@ -35,29 +36,30 @@ TrainOptions FineTuneOptions() {
   o.batch = 1;
   o.accumulate = 8;
   o.tokens = 0;
-  o.learning_rate = 3e-5;
-  o.final_rate = 0.0;
-  o.schedule = Schedule::kLinear;
-  o.warmup = -1;
-  o.beta2 = 0.999;
-  o.weight_decay = 0.01;
+  o.optimizer.learning_rate = 3e-5;
+  o.schedule.final_rate = 0.0;
+  o.schedule.kind = ScheduleKind::kLinear;
+  o.schedule.warmup = -1;
+  o.optimizer.beta2 = 0.999;
+  o.optimizer.weight_decay = 0.01;
   return o;
 }
 
-Schedule ParseSchedule(const std::string& name) {
-  for (const Schedule s : {Schedule::kCosine, Schedule::kLinear, Schedule::kConstant}) {
+ScheduleKind ParseSchedule(std::string_view name) {
+  for (const ScheduleKind s :
+       {ScheduleKind::kCosine, ScheduleKind::kLinear, ScheduleKind::kConstant}) {
     if (name == ScheduleName(s)) return s;
   }
   Fail(ErrorCode::kUsage, "schedule '{}' is unknown; use cosine, linear or constant", name);
 }
 
-const char* ScheduleName(Schedule schedule) {
+const char* ScheduleName(ScheduleKind schedule) {
   switch (schedule) {
-    case Schedule::kCosine:
+    case ScheduleKind::kCosine:
       return "cosine";
-    case Schedule::kLinear:
+    case ScheduleKind::kLinear:
       return "linear";
-    case Schedule::kConstant:
+    case ScheduleKind::kConstant:
       return "constant";
   }
   return "?";

@@ -12,8 +12,4 @@ double LearningRate(const TrainOptions& options, idx_t step);
 // A negative warm-up becomes 6 % of the updates.
 void ResolveWarmup(TrainOptions* options);
 
-// "cosine", "linear", "constant"; throws kUsage otherwise.
-Schedule ParseSchedule(const std::string& name);
-const char* ScheduleName(Schedule schedule);
-
 }  // namespace longspan

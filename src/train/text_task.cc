@@ -24,33 +24,34 @@ const std::vector<std::string> kOwnFiles = {"config.json", "metrics.jsonl", "bes
 // ---- the task -----------------------------------------------------------------------------------
 
 TextTask::TextTask(const TrainOptions& options, const TextModelInfo& info, WantedHead head,
-                   const std::string& global, bool recompute)
-    : options_(options), info_(info), head_(std::move(head)), recompute_(recompute) {
+                   const GlobalPolicy& global)
+    : options_(options), info_(info), head_(std::move(head)) {
   info_.head = head_.head;
   head_.seed = options.seed;
-  global_ = ResolveGlobal(info_, GlobalPolicy::Parse(global));
+  global_ = ResolveGlobal(info_, global);
 }
 
 void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::string>* notes) {
   LoadOptions load;
-  load.allow_nonfinite = options_.allow_nonfinite;
-  load.dropout = options_.dropout;
+  load.allow_nonfinite = options_.compute.allow_nonfinite;
+  load.dropout = options_.compute.dropout;
   if (origin == Origin::kStart) load.head = head_;
   model_ = LoadTextModel(directory, load, notes);
   if (notes != nullptr) {
     const std::string links = LinksLeftOut(options_.model, kOwnFiles);
     if (!links.empty()) notes->push_back(links);
   }
-  model_->ComputeIn(options_.dtype);
-  if (options_.memory > 0) model_->FitInto(options_.memory, options_.batch, options_.tokens);
-  if (recompute_) model_->Recompute();
+  model_->ComputeIn(options_.compute.dtype);
+  if (options_.compute.memory > 0)
+    model_->FitInto(options_.compute.memory, options_.batch, options_.tokens);
+  if (options_.compute.recompute) model_->Recompute();
   info_ = model_->info();
 }
 
 nlohmann::json TextTask::WithSharedOptions(nlohmann::json deciding) const {
   deciding["global"] = global_.Name();
   // Left out for fp32: runs from before there was a choice go on.
-  if (options_.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.dtype);
+  if (options_.compute.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.compute.dtype);
   return deciding;
 }
 

@@ -23,9 +23,9 @@ class TextTask : public TrainTask {
   void Save(const std::filesystem::path& directory) override;
 
  protected:
-  // options.global: a policy's text, which is parsed for `head`.
+  // `global` is resolved for `head`.
   TextTask(const TrainOptions& options, const TextModelInfo& info, WantedHead head,
-           const std::string& global, bool recompute);
+           const GlobalPolicy& global);
 
   TextModel& model() { return *model_; }
   const TrainOptions& options() const { return options_; }
@@ -41,7 +41,6 @@ class TextTask : public TrainTask {
   TextModelInfo info_;  // of the start model, with the head that is trained
   WantedHead head_;
   GlobalPolicy global_;
-  bool recompute_;
   std::unique_ptr<TextModel> model_;
 };
 

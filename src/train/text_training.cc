@@ -9,11 +9,9 @@
 #include "base/errors.h"
 #include "base/rng.h"
 #include "families/families.h"
-#include "io/escape.h"
-#include "text/open_tokenizer.h"
+#include "model/model_options.h"
 #include "train/classify_task.h"
 #include "train/mlm_task.h"
-#include "train/run_options.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
 
@@ -23,10 +21,11 @@ namespace {
 // Of the split into training and held-out rows, beside the order of the rows.
 constexpr std::uint64_t kSplit = 0x73706c6974;
 
-bool ParseOverflow(const std::string& name) {
-  Check(name == "error" || name == "truncate", ErrorCode::kUsage,
-        "overflow '{}' is unknown; use error or truncate", io::Escape(name));
-  return name == "truncate";
+// Whether long texts are cut.
+bool Truncates(text::Overflow overflow) {
+  Check(overflow == text::Overflow::kError || overflow == text::Overflow::kTruncate,
+        ErrorCode::kUsage, "overflow: a classifier learns from whole rows; use error or truncate");
+  return overflow == text::Overflow::kTruncate;
 }
 
 // Takes the rows apart: those with `held` set go to the second.
@@ -68,7 +67,7 @@ void TellAboutRows(const TrainHooks& hooks, const char* what, const ClassifyRows
 TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const MaskedLmOptions& task,
                           const TrainHooks& hooks) {
   const TextModelInfo info = ReadTextModelInfo(given.model);
-  TrainOptions options = given;
+  TrainOptions options = WithinLimitOf(context, given);
   options.tokens = TokensOfRows(options.tokens, info);
   ResolveWarmup(&options);
   CheckTrainOptions(options);
@@ -77,13 +76,12 @@ TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const Mas
   return RunTraining(context, options, run, hooks);
 }
 
-MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o,
-                              const EvalHooks& hooks) {
+MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
   Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
         "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
   CheckMaskedLmOptions(o.task);
   LoadOptions load;
-  load.family = FamilyOptionsOf({{}, o.num_hashes, o.no_lm_bias});
+  load.family = OptionsOf(o.reformer);
   MaskedLmEval result;
   const auto model = LoadTextModel(o.model, load, &result.notes);
   const TextModelInfo& info = model->info();
@@ -97,9 +95,9 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o,
   const auto content = MaskedText::Of(stream, size - LastPart(size, o.held_out), size,
                                       o.task.packed, form, result.tokens);
   Check(!content.ids.empty(), ErrorCode::kUsage, "eval: the text has no tokens");
-  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
+  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
   const HeadLoss loss = MaskedLoss(context, *model, form, global, content, result.tokens,
-                                   MaskKey(o.seed, kEvaluation), hooks);
+                                   MaskKey(o.seed, kEvaluationStep), HooksOf(context));
   result.loss = loss.mean;
   result.perplexity = std::exp(loss.mean);
   result.accuracy = static_cast<double>(loss.correct) / static_cast<double>(loss.counted);
@@ -112,21 +110,22 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o,
 TrainResult TrainClassifier(Context& context, const TrainOptions& given,
                             const ClassifyOptions& task, const TrainHooks& hooks) {
   const TextModelInfo info = ReadTextModelInfo(given.model);
-  TrainOptions options = given;
+  TrainOptions options = WithinLimitOf(context, given);
   options.tokens = TokensOfRows(options.tokens, info);
   CheckTrainOptions(options);
   Check(task.epochs >= 0.0 && task.epochs <= 1e6, ErrorCode::kUsage,
         "epochs: {} is not from 0 to 1e6", task.epochs);
-  const ClassifyLimits limits{options.tokens, ParseOverflow(task.overflow),
-                              !options.data.pair_field.empty()};
-  const ProblemType problem = ParseProblem(task.problem);
+  const ClassifyLimits limits{options.tokens, Truncates(task.overflow),
+                              !options.data.read.pair_field.empty()};
+  const ProblemType problem = task.problem;
   std::vector<std::string> notes;
-  LabelledTexts train = ReadLabelledTexts(options.train, options.data, problem, &notes), held_out;
+  LabelledTexts train = ReadLabelledTexts(options.data.train, options.data.read, problem, &notes),
+                held_out;
   const ClassifyTarget target = ChooseTarget(train, problem, info, train.one_hot);
-  if (options.eval.empty()) {
-    std::tie(train, held_out) = SplitRows(std::move(train), options.held_out, options.seed);
+  if (options.data.eval.empty()) {
+    std::tie(train, held_out) = SplitRows(std::move(train), options.data.held_out, options.seed);
   } else {
-    held_out = ReadLabelledTexts({options.eval}, options.data, target.problem, &notes);
+    held_out = ReadLabelledTexts({options.data.eval}, options.data.read, target.problem, &notes);
     const auto width = static_cast<idx_t>(target.labels.size());
     Check(held_out.one_hot == 0 || held_out.one_hot == width, ErrorCode::kFormat,
           "{}: labels are {} zeros and ones, the training has {} labels", held_out.source,
@@ -149,24 +148,19 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
         1, std::llround(std::ceil(task.epochs * static_cast<double>(order.updates()))));
   }
   ResolveWarmup(&options);
-  ClassifyTask run(options, task, info, target, std::move(rows), std::move(held));
+  ClassifyTask run(options, task, *tokenizer, info, target, std::move(rows), std::move(held));
   return RunTraining(context, options, run, hooks);
 }
 
-ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& options,
-                                  const EvalHooks& hooks) {
-  return EvaluateClassifier(context, options, hooks, nullptr);
-}
-
 ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o,
-                                  const EvalHooks& hooks, Predictions* predictions) {
+                                  Predictions* predictions) {
   LoadOptions load;
-  load.family = FamilyOptionsOf({{}, o.num_hashes});
+  load.family = OptionsOf(o.reformer);
   std::vector<std::string> notes;
   const auto model = LoadTextModel(o.model, load, &notes);
   const TextModelInfo& info = model->info();
   CheckHead(o.model, info, HeadKind::kSequence);
-  const ClassifyLimits limits{TokensOfRows(o.tokens, info), ParseOverflow(o.task.overflow),
+  const ClassifyLimits limits{TokensOfRows(o.tokens, info), Truncates(o.task.overflow),
                               !o.data.pair_field.empty()};
   ClassifyTarget target{info.labels, info.problem};
   const bool inferred = info.problem == ProblemType::kInferred;
@@ -181,9 +175,10 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
   target.by_id = texts.one_hot > 0;
   const auto tokenizer = OpenModelTokenizer(o.model);
   const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
-  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy::Parse(o.task.global));
+  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
   std::vector<float> logits;
-  ClassifierEval result = EvaluateRows(context, *model, target, global, rows, hooks, &logits);
+  ClassifierEval result =
+      EvaluateRows(context, *model, target, global, rows, HooksOf(context), &logits);
   result.tokens = limits.tokens;
   if (predictions != nullptr) {
     predictions->rows = PredictionsOf(target, rows, logits);

@@ -9,7 +9,7 @@
 namespace longspan {
 
 TokenStream::TokenStream(Context& context, const text::Tokenizer& tokenizer,
-                         std::span<const data::CorpusFile> files, data::Documents kind,
+                         std::span<const data::CorpusFile> files, Documents kind,
                          std::optional<std::int32_t> separator) {
   for (const data::CorpusFile& file : files) {
     fingerprint_ += (fingerprint_.empty() ? "" : " ") + file.Fingerprint();

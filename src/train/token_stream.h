@@ -8,7 +8,7 @@
 
 #include "data/corpus.h"
 #include "longspan/context.h"
-#include "text/tokenizer.h"
+#include "longspan/tokenizer.h"
 
 namespace longspan {
 
@@ -22,7 +22,7 @@ class TokenStream {
   // Reads the ids of all documents of the files, in order, with `separator` between two documents,
   // if there is one. Takes four bytes of memory a token.
   TokenStream(Context& context, const text::Tokenizer& tokenizer,
-              std::span<const data::CorpusFile> files, data::Documents documents,
+              std::span<const data::CorpusFile> files, Documents documents,
               std::optional<std::int32_t> separator);
 
   // Appends the ids of more documents, each followed by `end` if there is one.

@@ -111,7 +111,7 @@ TEST(TokenStreamTest, JoinsFilesAndPieces) {
     return data::ReadCorpus(files, {}).files;
   };
   const TokenStream stream(context, tokenizer, read({d.path() / "1", d.path() / "2"}),
-                           data::Documents::kBlankLine, tokenizer.special().sep);
+                           Documents::kBlankLine, tokenizer.special().sep);
   const std::int32_t sep = *tokenizer.special().sep;
   const std::vector<std::int32_t> expected = {id("a"), id("b"), sep, id("c"), sep, id("b")};
   EXPECT_EQ(std::vector(stream.ids().begin(), stream.ids().end()), expected);
@@ -121,8 +121,8 @@ TEST(TokenStreamTest, JoinsFilesAndPieces) {
   for (int i = 0; i < 40000; ++i) lines += i % 3 == 0 ? "a b\n" : "c\n";
   Write(d.path() / "3", lines);
   Context one(1);
-  const TokenStream three(context, tokenizer, read({d.path() / "3"}), data::Documents::kFile, sep);
-  const TokenStream again(one, tokenizer, read({d.path() / "3"}), data::Documents::kFile, sep);
+  const TokenStream three(context, tokenizer, read({d.path() / "3"}), Documents::kFile, sep);
+  const TokenStream again(one, tokenizer, read({d.path() / "3"}), Documents::kFile, sep);
   EXPECT_EQ(three.ids().size(), 40000u + 13334u);
   EXPECT_TRUE(std::equal(three.ids().begin(), three.ids().end(), again.ids().begin()));
   EXPECT_NE(three.fingerprint(), stream.fingerprint());

@@ -11,6 +11,7 @@
 #include "longspan/train.h"
 #include "model/parameters.h"
 #include "model/step_dropout.h"
+#include "train/eval_hooks.h"
 
 namespace longspan {
 
@@ -70,7 +71,7 @@ class TrainTask {
   // the text.
   virtual std::vector<std::string> RowsOf(idx_t micro) const = 0;
 
-  // Throws Stopped where the hooks ask for it; nothing has changed then.
+  // Throws Cancelled where the hooks ask for it; nothing has changed then.
   virtual TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) = 0;
   virtual HeldOutTexts held_out_texts() const { return {}; }
   // The loss in other words, for losses of bytes; NaN: none.

@@ -13,8 +13,8 @@
 #include "families/reformer/reformer_files.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
+#include "longspan/tokenizer.h"
 #include "tests/support/files.h"
-#include "text/tokenizer.h"
 #include "train/evaluate.h"
 #include "train/lm_data.h"
 #include "train/schedule.h"
@@ -41,18 +41,18 @@ std::string Rhyme(int lines) {
 
 TEST(ScheduleTest, WarmsUpAndComesDown) {
   TrainOptions o;
-  o.learning_rate = 0.4;
-  o.final_rate = 0.1;
-  o.warmup = 4;
+  o.optimizer.learning_rate = 0.4;
+  o.schedule.final_rate = 0.1;
+  o.schedule.warmup = 4;
   o.steps = 24;
   EXPECT_DOUBLE_EQ(LearningRate(o, 1), 0.1);
   EXPECT_DOUBLE_EQ(LearningRate(o, 4), 0.4);
   EXPECT_NEAR(LearningRate(o, 14), 0.4 * 0.55, 1e-12);  // half way down the cosine
   EXPECT_NEAR(LearningRate(o, 24), 0.04, 1e-12);
-  o.schedule = Schedule::kLinear;
+  o.schedule.kind = ScheduleKind::kLinear;
   EXPECT_NEAR(LearningRate(o, 9), 0.4 * (1 - 0.9 * 0.25), 1e-12);
   EXPECT_NEAR(LearningRate(o, 24), 0.04, 1e-12);
-  o.schedule = Schedule::kConstant;
+  o.schedule.kind = ScheduleKind::kConstant;
   EXPECT_DOUBLE_EQ(LearningRate(o, 24), 0.4);
   EXPECT_THROW(ParseSchedule("cosin"), Error);
 }
@@ -114,8 +114,8 @@ TEST(LmDataFiles, ATextThatShrinksEndsTheRunInOneLine) {
   std::ofstream(path) << "x";
   std::filesystem::resize_file(path, data::MappedFile::kCopyBelow + 4096);
   TrainOptions o;
-  o.train = {path};
-  o.held_out = 1e-5;
+  o.data.train = {path};
+  o.data.held_out = 1e-5;
   o.tokens = 16;
   Context context(1);
   const auto data = MakeLmData(context, o, {}, *text::MakeBytesTokenizer());
@@ -168,18 +168,18 @@ class TrainTest : public testing::Test {
   TrainOptions Options(const std::string& run) const {
     TrainOptions o;
     o.model = d_.path() / "start";
-    o.train = {d_.path() / "text"};
+    o.data.train = {d_.path() / "text"};
     o.output = d_.path() / run;
     o.steps = 12;
     o.batch = 2;
     o.tokens = 32;
     o.accumulate = 2;
-    o.learning_rate = 3e-3;
-    o.warmup = 3;
-    o.dropout = 0.1;
-    o.log_every = 1;
-    o.eval_every = 4;
-    o.save_every = 4;
+    o.optimizer.learning_rate = 3e-3;
+    o.schedule.warmup = 3;
+    o.compute.dropout = 0.1;
+    o.checkpoints.log_every = 1;
+    o.checkpoints.eval_every = 4;
+    o.checkpoints.save_every = 4;
     return o;
   }
 
@@ -228,16 +228,16 @@ TEST_F(TrainTest, LearnsTheRhyme) {
   o.steps = 150;
   o.batch = 8;
   o.accumulate = 1;
-  o.dropout = 0.0;
-  o.learning_rate = 1e-2;
-  o.log_every = 50;
+  o.compute.dropout = 0.0;
+  o.optimizer.learning_rate = 1e-2;
+  o.checkpoints.log_every = 50;
   const TrainResult result = Train(o);
   EXPECT_EQ(result.step, 150);
   EXPECT_LT(result.eval_bits_per_byte, 1.0);  // uniform bytes: 8, letter frequencies: about 3.5
   Context context(2);
   EvalOptions judged;
   judged.model = o.output;
-  judged.text = o.train[0];
+  judged.text = o.data.train[0];
   judged.held_out = 0.1;
   judged.tokens = 32;
   const EvalResult eval = EvaluateLanguageModel(context, judged);
@@ -250,7 +250,7 @@ TEST_F(TrainTest, StoppedAndResumedGivesTheSameBits) {
     const std::string run = "part" + std::to_string(stop);
     TrainOptions o = Options(run);
     EXPECT_TRUE(Train(o, 2, stop).stopped);
-    o.resume = true;
+    o.checkpoints.resume = true;
     EXPECT_EQ(Train(o, 1).step, 12);  // another number of threads, too
     EXPECT_EQ(Weights(run), Weights("whole")) << stop;
     EXPECT_EQ(Losses(run), Losses("whole")) << stop;
@@ -261,7 +261,7 @@ TEST_F(TrainTest, AFinishedRunHasNothingLeftToDo) {
   TrainOptions o = Options("run");
   const TrainResult first = Train(o);
   const auto before = Losses("run");
-  o.resume = true;
+  o.checkpoints.resume = true;
   const TrainResult again = Train(o);
   EXPECT_EQ(again.step, 12);
   EXPECT_DOUBLE_EQ(again.eval_bits_per_byte, first.eval_bits_per_byte);
@@ -274,7 +274,7 @@ TEST_F(TrainTest, LostProgressIsRepeatedNotKept) {
   Train(o, 2, 11);
   // As after a crash at step 11: the checkpoint of step 8 is the newest.
   fs::remove_all(d_.path() / "run" / "checkpoint-11");
-  o.resume = true;
+  o.checkpoints.resume = true;
   Train(o);
   EXPECT_EQ(Losses("run"), Losses("whole"));
   EXPECT_EQ(Weights("run"), Weights("whole"));
@@ -290,7 +290,7 @@ TEST_F(TrainTest, ADamagedCheckpointIsPassedOver) {
     damaged.seekp(-5, std::ios::end);
     damaged.put('x');
   }
-  o.resume = true;
+  o.checkpoints.resume = true;
   Train(o);
   EXPECT_EQ(Weights("run"), Weights("whole"));
 }
@@ -303,7 +303,7 @@ TEST_F(TrainTest, OutputIsNeverOverwrittenByAccident) {
   const std::string before = Weights("run");
   TrainOptions o = Options("run");
   o.seed = 5;
-  o.overwrite = true;
+  o.checkpoints.overwrite = true;
   Train(o);
   EXPECT_NE(Weights("run"), before);
   WriteText(d_.path() / "run" / "thesis.tex", "mine");
@@ -315,9 +315,9 @@ TEST_F(TrainTest, OutputIsNeverOverwrittenByAccident) {
 TEST_F(TrainTest, ResumingSomethingElseIsRefused) {
   TrainOptions o = Options("run");
   Train(o, 2, 5);
-  o.resume = true;
+  o.checkpoints.resume = true;
   TrainOptions other = o;
-  other.learning_rate = 1e-3;
+  other.optimizer.learning_rate = 1e-3;
   std::string message;
   EXPECT_EQ(CodeOf(other, &message), ErrorCode::kUsage);
   EXPECT_NE(message.find("learning_rate"), std::string::npos) << message;
@@ -336,18 +336,18 @@ TEST_F(TrainTest, BadInputIsNamed) {
   o.tokens = 129;  // the model has 128 positions
   EXPECT_EQ(CodeOf(o), ErrorCode::kUsage);
   o = Options("run2");
-  o.train = {d_.path() / "missing"};
+  o.data.train = {d_.path() / "missing"};
   EXPECT_EQ(CodeOf(o), ErrorCode::kIo);
   o = Options("run3");
   o.model = d_.path() / "missing";
   EXPECT_EQ(CodeOf(o), ErrorCode::kIo);
   EXPECT_FALSE(fs::exists(d_.path() / "run3"));
   o = Options("run4");
-  o.learning_rate = -1;
+  o.optimizer.learning_rate = -1;
   EXPECT_EQ(CodeOf(o), ErrorCode::kUsage);
   o = Options("run5");
-  o.learning_rate = 99;
-  o.clip = 0;
+  o.optimizer.learning_rate = 99;
+  o.optimizer.clip = 0;
   o.steps = 200;
   EXPECT_EQ(CodeOf(o), ErrorCode::kNumeric);
 }

@@ -13,10 +13,10 @@
 #include "base/rng.h"
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
-#include "io/escape.h"
+#include "longspan/files.h"
+#include "longspan/machine.h"
 #include "model/weight_files.h"
 #include "ops/adamw/adamw.h"
-#include "probe/peaks.h"
 #include "train/metrics_log.h"
 #include "train/run_output.h"
 #include "train/run_state.h"
@@ -56,7 +56,7 @@ class Trainer {
     TellStart();
     const idx_t first = state_.step;
     // A stop may have ended the evaluation of the very update that is resumed.
-    const bool owed = first > 0 && first < options_.steps && Due(options_.eval_every) &&
+    const bool owed = first > 0 && first < options_.steps && Due(options_.checkpoints.eval_every) &&
                       state_.evaluated_step != first;
     bool stopped = owed && !Evaluate();
     while (state_.step < options_.steps && !stopped) {
@@ -64,11 +64,12 @@ class Trainer {
       Emit(event);
       LogStep(event);
       if (state_.step == options_.steps) break;
-      const bool evaluated = !Due(options_.eval_every) || Evaluate();
+      const bool evaluated = !Due(options_.checkpoints.eval_every) || Evaluate();
       stopped = !evaluated || Asked(hooks_.should_stop);
       if (stopped) {
         Save(Failure::kEndsRun);
-      } else if (Due(options_.save_every) || Asked(hooks_.should_save) || FirstSaveIsDue()) {
+      } else if (Due(options_.checkpoints.save_every) || Asked(hooks_.should_save) ||
+                 FirstSaveIsDue()) {
         Save(Failure::kMayBeSurvived);
       }
     }
@@ -91,7 +92,9 @@ class Trainer {
   }
 
  private:
-  static bool Resumes(const TrainOptions& options) { return options.resume || options.extend; }
+  static bool Resumes(const TrainOptions& options) {
+    return options.checkpoints.resume || options.checkpoints.extend;
+  }
 
   // Everything is read before anything is cleared, and a checkpoint of the first state is written
   // before the first update: what a save needs (names, space, rights) is missed now and not after
@@ -111,8 +114,8 @@ class Trainer {
     }
     if (Resumes(options_)) CheckNothingToResume(options_.output);
     const std::vector<std::filesystem::path> old = ToBeCleared(options_, task_);
-    Check(!options_.extend, ErrorCode::kUsage, "extend: {} has no run that could be made longer",
-          io::Escape(options_.output.string()));
+    Check(!options_.checkpoints.extend, ErrorCode::kUsage,
+          "extend: {} has no run that could be made longer", io::Escape(options_.output.string()));
     state = StartRun(task_, options_, &notes);
     for (const std::string& note : notes) Note(note);
     task_.parameters().AllocateGradients();
@@ -129,7 +132,7 @@ class Trainer {
   static bool Asked(const std::function<bool()>& hook) { return hook && hook(); }
   // Soon enough that the next update does not end behind the promised moment.
   bool FirstSaveIsDue() const {
-    return !saved_here_ && Since(start_) + longest_update_s_ > options_.first_save_s;
+    return !saved_here_ && Since(start_) + longest_update_s_ > options_.checkpoints.first_save_s;
   }
 
   void Emit(const TrainEvent& event) const {
@@ -229,17 +232,18 @@ class Trainer {
     ParameterTable& table = task_.parameters();
     AdamWSpec spec;
     spec.learning_rate = static_cast<float>(LearningRate(options_, step));
-    spec.beta1 = static_cast<float>(options_.beta1);
-    spec.beta2 = static_cast<float>(options_.beta2);
-    spec.eps = static_cast<float>(options_.adam_eps);
+    spec.beta1 = static_cast<float>(options_.optimizer.beta1);
+    spec.beta2 = static_cast<float>(options_.optimizer.beta2);
+    spec.eps = static_cast<float>(options_.optimizer.epsilon);
     spec.step = step;
-    if (options_.clip > 0.0 && norm > options_.clip) {
-      spec.gradient_scale = static_cast<float>(options_.clip / norm);
+    if (options_.optimizer.clip > 0.0 && norm > options_.optimizer.clip) {
+      spec.gradient_scale = static_cast<float>(options_.optimizer.clip / norm);
     }
     const ParameterWriter writer = table.Write();
     for (const ParameterInfo& info : table.list()) {
-      spec.weight_decay =
-          info.kind == ParameterKind::kMatrix ? static_cast<float>(options_.weight_decay) : 0.0f;
+      spec.weight_decay = info.kind == ParameterKind::kMatrix
+                              ? static_cast<float>(options_.optimizer.weight_decay)
+                              : 0.0f;
       const auto part = [&](View<float, 1> flat) {
         return View<float, 1>(flat.data + info.offset, {info.size});
       };
@@ -262,7 +266,8 @@ class Trainer {
     TaskEvaluation eval;
     try {
       eval = task_.Evaluate(context_, hooks);
-    } catch (const Stopped&) {
+    } catch (const Cancelled&) {
+      context_.CheckCancelled();  // then the caller wants the run itself to end
       return false;
     }
     state_.evaluated_step = state_.step;
@@ -293,7 +298,7 @@ class Trainer {
   void LogStep(const TrainEvent& event) {
     if (event.skipped) return Log(event);
     state_.unlogged.Add(event);
-    if (event.step % options_.log_every != 0 && event.step != options_.steps) return;
+    if (event.step % options_.checkpoints.log_every != 0 && event.step != options_.steps) return;
     TrainEvent means = state_.unlogged.Means(event);
     means.bits_per_byte = task_.BitsPerByte(means.loss);
     state_.unlogged = {};
@@ -307,7 +312,7 @@ class Trainer {
     try {
       WriteLog();
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kIo || !options_.survive_save_error ||
+      if (error.code() != ErrorCode::kIo || !options_.checkpoints.survive_save_error ||
           unwritten_.size() > kMostUnwritten) {
         throw;
       }
@@ -330,7 +335,8 @@ class Trainer {
       const std::string told =
           fmt::format("step {}: checkpoint not saved: {}; checkpoint-{} is whole, ", state_.step,
                       error.what(), saved_step_);
-      Check(failure == Failure::kMayBeSurvived && options_.survive_save_error && !save_failed_,
+      Check(failure == Failure::kMayBeSurvived && options_.checkpoints.survive_save_error &&
+                !save_failed_,
             ErrorCode::kIo, "{}--resume goes on from it", told);
       save_failed_ = true;
       Note(told + "the training goes on, and ends when the next save fails too");
@@ -390,6 +396,13 @@ std::vector<io::TensorEntry> TrainTask::Weights() { return WeightEntries(paramet
 
 double TrainTask::BitsPerByte(double) const { return std::numeric_limits<double>::quiet_NaN(); }
 
+TrainOptions WithinLimitOf(const Context& context, TrainOptions options) {
+  const std::size_t limit = context.memory_limit();
+  std::size_t& memory = options.compute.memory;
+  if (limit > 0) memory = memory == 0 ? limit : std::min(memory, limit);
+  return options;
+}
+
 void CheckTrainOptions(const TrainOptions& o) {
   const auto in_range = [](const char* name, double value, double low, double high) {
     Check(value >= low && value <= high, ErrorCode::kUsage, "{}: {} is not from {} to {}", name,
@@ -399,24 +412,24 @@ void CheckTrainOptions(const TrainOptions& o) {
   in_range("steps", static_cast<double>(o.steps), 1, kMost);
   in_range("batch", static_cast<double>(o.batch), 1, 1 << 20);
   in_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
-  in_range("learning-rate", o.learning_rate, 0, 100);
-  in_range("final-rate", o.final_rate, 0, 1);
-  in_range("warmup", static_cast<double>(o.warmup), -1, kMost);
-  in_range("beta1", o.beta1, 0, 0.999999);
-  in_range("beta2", o.beta2, 0, 0.999999999);
-  in_range("adam-eps", o.adam_eps, 1e-30, 1);
-  in_range("weight-decay", o.weight_decay, 0, 100);
-  in_range("clip", o.clip, 0, 1e9);
-  in_range("held-out", o.held_out, 0, 0.99);
-  in_range("log-every", static_cast<double>(o.log_every), 1, kMost);
-  in_range("eval-every", static_cast<double>(o.eval_every), 0, kMost);
-  in_range("save-every", static_cast<double>(o.save_every), 0, kMost);
-  in_range("keep", static_cast<double>(o.keep), 2, 1e6);
-  if (o.dropout) in_range("dropout", *o.dropout, 0, 0.99);
-  in_range("first-save", o.first_save_s, 0, kMost);
-  Check(!((o.resume || o.extend) && o.overwrite), ErrorCode::kUsage,
-        "{} and overwrite exclude each other: go on with the run, or clear it",
-        o.resume ? "resume" : "extend");
+  in_range("learning-rate", o.optimizer.learning_rate, 0, 100);
+  in_range("final-rate", o.schedule.final_rate, 0, 1);
+  in_range("warmup", static_cast<double>(o.schedule.warmup), -1, kMost);
+  in_range("beta1", o.optimizer.beta1, 0, 0.999999);
+  in_range("beta2", o.optimizer.beta2, 0, 0.999999999);
+  in_range("adam-eps", o.optimizer.epsilon, 1e-30, 1);
+  in_range("weight-decay", o.optimizer.weight_decay, 0, 100);
+  in_range("clip", o.optimizer.clip, 0, 1e9);
+  in_range("held-out", o.data.held_out, 0, 0.99);
+  in_range("log-every", static_cast<double>(o.checkpoints.log_every), 1, kMost);
+  in_range("eval-every", static_cast<double>(o.checkpoints.eval_every), 0, kMost);
+  in_range("save-every", static_cast<double>(o.checkpoints.save_every), 0, kMost);
+  in_range("keep", static_cast<double>(o.checkpoints.keep), 2, 1e6);
+  if (o.compute.dropout) in_range("dropout", *o.compute.dropout, 0, 0.99);
+  in_range("first-save", o.checkpoints.first_save_s, 0, kMost);
+  Check(!((o.checkpoints.resume || o.checkpoints.extend) && o.checkpoints.overwrite),
+        ErrorCode::kUsage, "{} and overwrite exclude each other: go on with the run, or clear it",
+        o.checkpoints.resume ? "resume" : "extend");
 }
 
 TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask& task,

@@ -100,14 +100,14 @@ class TrainerTest : public ::testing::Test {
     o.output = d.path() / "run";
     WriteStart(o.model, 0.0f);
     o.steps = 12;
-    o.warmup = 0;
+    o.schedule.warmup = 0;
     o.batch = 1;
     o.accumulate = 2;
-    o.learning_rate = 0.1;
-    o.schedule = Schedule::kConstant;
-    o.log_every = 1;
-    o.eval_every = 4;
-    o.save_every = 3;
+    o.optimizer.learning_rate = 0.1;
+    o.schedule.kind = ScheduleKind::kConstant;
+    o.checkpoints.log_every = 1;
+    o.checkpoints.eval_every = 4;
+    o.checkpoints.save_every = 3;
   }
 
   static void WriteStart(const fs::path& folder, float first) {
@@ -182,7 +182,7 @@ TEST_F(TrainerTest, LinesOfTheLogAreMeansOfTheUpdatesSinceTheLastOne) {
   Run();
   const auto each = Lines("train");
   fs::remove_all(o.output);
-  o.log_every = 5;
+  o.checkpoints.log_every = 5;
   Run();
   const auto means = Lines("train");
   ASSERT_EQ(means.size(), 3u);  // of updates 1 to 5, 6 to 10, 11 and 12
@@ -201,7 +201,7 @@ TEST_F(TrainerTest, LinesOfTheLogAreMeansOfTheUpdatesSinceTheLastOne) {
   should_stop = [&] { return ++updates == 7; };
   EXPECT_TRUE(Run().stopped);
   should_stop = {};
-  o.resume = true;
+  o.checkpoints.resume = true;
   Run();
   for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(Lines("train")[i]["loss"], means[i]["loss"]);
 }
@@ -227,20 +227,20 @@ TEST_F(TrainerTest, TwoInARowAndOneLaterDoNotEndIt) {
 
 // The count is part of the state: a resumed run ends at the same update.
 TEST_F(TrainerTest, TheCountOfSkippedUpdatesSurvivesAResume) {
-  o.save_every = 1;
+  o.checkpoints.save_every = 1;
   idx_t updates = 0;
   should_stop = [&] { return ++updates == 5; };
-  o.eval_every = 0;
+  o.checkpoints.eval_every = 0;
   const auto bad = [](Parabola& task) { task.bad_loss = {4, 5, 6}; };
   EXPECT_TRUE(Run(bad).stopped);
   should_stop = {};
-  o.resume = true;
+  o.checkpoints.resume = true;
   EXPECT_TRUE(Throws([&] { Run(bad); }, ErrorCode::kNumeric, "step 6"));
 }
 
 TEST_F(TrainerTest, WeightsThatAreNotFiniteAreNeverSaved) {
-  o.learning_rate = 1.0;
-  o.save_every = 1;
+  o.optimizer.learning_rate = 1.0;
+  o.checkpoints.save_every = 1;
   EXPECT_TRUE(Throws(
       [&] {
         Run([](Parabola& task) {
@@ -273,14 +273,14 @@ TEST_F(TrainerTest, ACheckpointIsThereBeforeTheFirstUpdate) {
 }
 
 TEST_F(TrainerTest, TheFirstCheckpointComesInTimeWhateverTheRhythm) {
-  o.save_every = 0;
-  o.first_save_s = 0.0;
+  o.checkpoints.save_every = 0;
+  o.checkpoints.first_save_s = 0.0;
   Run();
   EXPECT_EQ(saves, (std::vector<idx_t>{1, 12}));  // the first, and the last
 }
 
 TEST_F(TrainerTest, ASaveThatIsAskedForComesBehindTheUpdate) {
-  o.save_every = 0;
+  o.checkpoints.save_every = 0;
   idx_t asked = 0;
   should_save = [&] { return ++asked == 5; };
   Run();
@@ -312,7 +312,7 @@ TEST_F(TrainerTest, AFailedSaveIsSurvivedOnce) {
   EXPECT_NO_THROW(io::VerifyCheckpoint(o.output / "checkpoint-3"));
 
   o.output = d.path() / "strict";
-  o.survive_save_error = false;
+  o.checkpoints.survive_save_error = false;
   EXPECT_TRUE(Throws([&] { Run(fail_at({2})); }, ErrorCode::kIo, "step 6: checkpoint not saved"));
 
   o.output = d.path() / "at-once";
@@ -339,7 +339,7 @@ TEST_F(TrainerTest, AStopEndsAnEvaluationAndTheResumedRunDoesItAgain) {
   EXPECT_EQ(Lines("eval").size(), 1u);
   should_stop = {};
   on_event = {};
-  o.resume = true;
+  o.checkpoints.resume = true;
   Run();
   EXPECT_EQ(numbers, whole);
   ASSERT_EQ(Lines("eval").size(), evaluations.size());
@@ -353,7 +353,7 @@ TEST_F(TrainerTest, AStopEndsAnEvaluationAndTheResumedRunDoesItAgain) {
 
 TEST_F(TrainerTest, ARunIsNotResumedWithAnotherModel) {
   Run();
-  o.resume = true;
+  o.checkpoints.resume = true;
   EXPECT_NO_THROW(Run());
   WriteStart(o.model, 0.5f);
   EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kFormat, "is not the model that the run"));
@@ -363,7 +363,7 @@ TEST_F(TrainerTest, ARunWithoutAnyCheckpointIsNotStartedAgainInSilence) {
   Run();
   for (const auto& checkpoint : io::ListCheckpoints(o.output)) fs::remove_all(checkpoint.path);
   const std::string log = Read(o.output / "metrics.jsonl");
-  o.resume = true;
+  o.checkpoints.resume = true;
   EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kFormat, "no checkpoint is left"));
   EXPECT_EQ(Read(o.output / "metrics.jsonl"), log);
 }
@@ -376,10 +376,10 @@ TEST_F(TrainerTest, AnExtendedRunIsOneLongRunWhereTheScheduleAllows) {
   o.steps = 12;
   Run();
   o.steps = 20;
-  o.resume = true;
+  o.checkpoints.resume = true;
   EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "--extend"));
-  o.resume = false;
-  o.extend = true;
+  o.checkpoints.resume = false;
+  o.checkpoints.extend = true;
   EXPECT_EQ(Run().step, 20);
   EXPECT_EQ(numbers, whole);
   EXPECT_NE(notes.find("the bits are those of one long run"), std::string::npos) << notes;
@@ -389,10 +389,10 @@ TEST_F(TrainerTest, AnExtendedRunIsOneLongRunWhereTheScheduleAllows) {
 }
 
 TEST_F(TrainerTest, AnExtendedRunSaysWhereTheScheduleDoesNotAllowIt) {
-  o.schedule = Schedule::kLinear;
+  o.schedule.kind = ScheduleKind::kLinear;
   Run();
   o.steps = 20;
-  o.extend = true;
+  o.checkpoints.extend = true;
   EXPECT_EQ(Run().step, 20);
   EXPECT_NE(notes.find("had the learning rates of a shorter run"), std::string::npos) << notes;
   o.output = d.path() / "nothing";
@@ -403,10 +403,10 @@ TEST_F(TrainerTest, AnExtendedRunSaysWhereTheScheduleDoesNotAllowIt) {
 // ------------------------------------------------------------------------------------
 
 TEST_F(TrainerTest, TheLastUpdateIsSavedBeforeItsEvaluation) {
-  o.eval_every = 0;
+  o.checkpoints.eval_every = 0;
   for (const idx_t every : {idx_t{0}, idx_t{12}}) {  // where it is due, and where it is not
     fs::remove_all(o.output);
-    o.eval_every = o.save_every = every;
+    o.checkpoints.eval_every = o.checkpoints.save_every = every;
     idx_t evaluated = 0;
     on_event = [&](const TrainEvent& event) {
       if (event.kind != TrainEvent::Kind::kEvaluating) return;
@@ -435,7 +435,7 @@ TEST_F(TrainerTest, AStopInTheLastEvaluationIsMadeUpForByResume) {
   EXPECT_EQ(Lines("eval").size(), evals - 1);
   stop = false;
   on_event = {};
-  o.resume = true;
+  o.checkpoints.resume = true;
   EXPECT_FALSE(Run().stopped);
   EXPECT_EQ(numbers, result);
   EXPECT_EQ(Lines("eval").size(), evals);
@@ -455,7 +455,7 @@ TEST_F(TrainerTest, TimeCountsThroughAResume) {
   EXPECT_FALSE(first.resumed);
   EXPECT_EQ(first.total_seconds, first.seconds);
   should_stop = {};
-  o.resume = true;
+  o.checkpoints.resume = true;
   const TrainResult second = Run();
   EXPECT_TRUE(second.resumed);
   EXPECT_GE(second.total_seconds, second.seconds + 0.05);
@@ -473,7 +473,7 @@ TEST_F(TrainerTest, TimeCountsThroughAResume) {
 TEST_F(TrainerTest, OverwriteClearsWhatARunWrote) {
   Run();
   EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "not empty"));
-  o.overwrite = true;
+  o.checkpoints.overwrite = true;
   saves.clear();
   Run();
   EXPECT_EQ(saves, (std::vector<idx_t>{3, 6, 9, 12}));
@@ -482,7 +482,7 @@ TEST_F(TrainerTest, OverwriteClearsWhatARunWrote) {
 
 TEST_F(TrainerTest, OverwriteLeavesWhatPeopleWrote) {
   Run();
-  o.overwrite = true;
+  o.checkpoints.overwrite = true;
   const std::vector<std::pair<std::string, std::string>> strange = {
       {"notes.txt", "notes.txt"},
       {"checkpoint-12/notes.txt", "checkpoint-12"},          // in a folder of ours
@@ -509,7 +509,7 @@ TEST_F(TrainerTest, OverwriteLeavesWhatPeopleWrote) {
 
 TEST_F(TrainerTest, OverwriteNeverTakesTheModelOrATextHoweverTheyAreSpelt) {
   Run();
-  o.overwrite = true;
+  o.checkpoints.overwrite = true;
   const fs::path run = o.output, link = d.path() / "link";
   fs::create_directory_symlink(run, link);
   const fs::path model = d.path() / "linked-model";  // a cache: files that are links
@@ -536,12 +536,12 @@ TEST_F(TrainerTest, OverwriteNeverTakesTheModelOrATextHoweverTheyAreSpelt) {
   o.model = d.path() / "start";
   for (const char* text : {"metrics.jsonl", "config.json", "best.json"}) {
     SCOPED_TRACE(text);
-    o.train = {run / text};
+    o.data.train = {run / text};
     EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "a text"));
-    o.train = {};
-    o.eval = link / text;
+    o.data.train = {};
+    o.data.eval = link / text;
     EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "a text"));
-    o.eval = fs::path();
+    o.data.eval = fs::path();
   }
   EXPECT_EQ(Newest(), 12);
   EXPECT_NO_THROW(Run());
@@ -550,14 +550,14 @@ TEST_F(TrainerTest, OverwriteNeverTakesTheModelOrATextHoweverTheyAreSpelt) {
 TEST_F(TrainerTest, ARunMayLieInTheFolderOfItsModel) {
   o.output = o.model / "runs" / "first";
   Run();
-  o.overwrite = true;
+  o.checkpoints.overwrite = true;
   EXPECT_NO_THROW(Run());
   EXPECT_TRUE(fs::exists(o.model / "model.safetensors"));
 }
 
 TEST_F(TrainerTest, NothingIsClearedBeforeTheModelIsRead) {
   Run();
-  o.overwrite = true;
+  o.checkpoints.overwrite = true;
   o.model = d.path() / "broken";
   fs::create_directories(o.model);
   std::ofstream(o.model / "model.safetensors") << "no weights";

@@ -39,7 +39,7 @@ class Longformer(Case):
         self.assertEqual((again / "model.safetensors").read_bytes(),
                          (self.model / "model.safetensors").read_bytes())
         self.fails(2, "init", "--arch", "lstm", "-o", self.dir / "x", says=["lstm", "longformer"])
-        self.fails(3, "generate", "-m", self.model, "-p", "a", says=["longformer"])
+        self.fails(3, "generate", "-m", self.model, "-p", "a", says=["LongformerForMaskedLM"])
 
     def test_an_untied_decoder(self):
         config = json.loads((self.model / "config.json").read_text())

@@ -1,5 +1,5 @@
 // Escaping: whatever goes in, one line without control characters comes out, in bounded length.
-#include "io/escape.h"
+#include "longspan/files.h"
 #include "tests/fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t bytes) {

@@ -37,7 +37,9 @@ GOOD = {
     "src/ops/b/b.h": "",
     "src/gemm/gemm.cc": "#include <dnnl.hpp>\n",
     "src/model/m.h": '#include "ops/a/a.h"\n#include "ops/b/b.h"\n',
-    "cli/main.cc": '#include "model/m.h"\n#include <CLI/CLI.hpp>\n',
+    "src/lab/l.h": '#include "model/m.h"\n',
+    "cli/main.cc": '#include "longspan/types.h"\n#include <CLI/CLI.hpp>\n',
+    "cli/lab/cmd_l.cc": '#include "lab/l.h"\n#include "longspan/types.h"\n',
     "tests/support/compare.h": '#include "model/m.h"\n',
 }
 
@@ -64,6 +66,8 @@ class Layers(unittest.TestCase):
             "src/model/omp.cc": ("# include <omp.h>\n", "belongs to src/parallel and src/gemm alone"),
             "src/train/log.cc": ("#include <CLI/CLI.hpp>\n", "belongs to cli alone"),
             "src/train/t.cc": ('#include "tests/support/compare.h"\n', "is for tests only"),
+            "cli/in.cc": ('#include "model/m.h"\n', "src/model/m.h is not installed"),
+            "cli/l.cc": ('#include "lab/l.h"\n', "src/lab/l.h is not installed"),
             "src/extra/x.cc": ("\n", "'extra' is not in the list"),
             "include/longspan/odd.h": ("\n", "unknown public header"),
             "src/ops/a/ghost.h": ('#include "longspan/ghost.h"\n', "does not exist"),

@@ -1,18 +1,25 @@
-"""The installed library: installs to a temporary prefix, then builds and runs the consumer of
-examples/ against it, through CMake and through pkg-config.
+"""The installed library: installs to a temporary prefix, then builds and runs the examples against
+it, through CMake, pkg-config and plain flags, and compiles the program's commands against it.
 
 usage: package_test.py BUILD CMAKE COMPILER FLAGS
 """
 import os
+import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples" / "consumer"
 BUILD, CMAKE, COMPILER, FLAGS = (sys.argv[1:5] + [""])[:4]  # CMake drops empty flags
+C_COMPILER = COMPILER.replace("clang++", "clang").replace("g++", "gcc").replace("c++", "cc")
+# The library is looked for beside the flags of the build that made it.
+SANITIZED = "-fsanitize" in FLAGS
 
 
 def run(*command, **options):
@@ -23,26 +30,152 @@ def run(*command, **options):
     return result.stdout
 
 
+def named(symbol):
+    """The name that a demangled symbol declares, without what it returns, takes and is made of."""
+    symbol = symbol.replace("(anonymous namespace)", "")
+    while (plain := re.sub(r"<[^<>]*>", "", symbol)) != symbol:
+        symbol = plain
+    return symbol.split("(")[0].removesuffix(" const").split(" ")[-1]
+
+
+def rows_of(npy):
+    """The rows of a .npy file of fp32 values."""
+    data = npy.read_bytes()
+    assert data.startswith(b"\x93NUMPY\x01\x00"), data[:8]
+    rows, width = map(int, re.search(rb"'shape': \((\d+), (\d+)\)", data).groups())
+    values = struct.unpack_from(f"<{rows * width}f", data, 128)
+    return [values[r * width:(r + 1) * width] for r in range(rows)]
+
+
 class Package(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.scratch = tempfile.TemporaryDirectory(prefix="longspan-package-")
-        cls.addClassCleanup(cls.scratch.cleanup)
-        first = Path(cls.scratch.name, "first")
+        scratch = tempfile.TemporaryDirectory(prefix="longspan-package-")
+        cls.addClassCleanup(scratch.cleanup)
+        cls.scratch = Path(scratch.name)
+        first = cls.scratch / "first"
         run(CMAKE, "--install", BUILD, "--prefix", first, "--component", "library")
         # The package must not remember where it was installed to.
-        cls.prefix = Path(cls.scratch.name, "prefix")
+        cls.prefix = cls.scratch / "prefix"
         first.rename(cls.prefix)
+        cls.headers = cls.prefix / "include" / "longspan"
+        cls.shared, = cls.prefix.rglob("liblongspan.so")
+        cls.environment = {**os.environ, "LD_LIBRARY_PATH": str(cls.shared.parent)}
+        program = Path(BUILD, "longspan")
+        cls.words = cls.scratch / "words"
+        run(program, "init", "--preset", "tiny", "-o", cls.words)
+        cls.judge = cls.scratch / "judge"
+        run(program, "init", "--arch", "longformer", "--preset", "tiny", "--head", "classify",
+            "--labels", "calm,storm", "--tokenizer", ROOT / "tests/tokenizers/roberta", "-o",
+            cls.judge)
+        cls.texts = cls.scratch / "texts"
+        cls.texts.mkdir()
+        for i, text in enumerate(("a dark night", "a quiet sea, and no wind", "thunder")):
+            (cls.texts / f"{i}.txt").write_text(text)
+
+    def example(self, program, *arguments, status=0, **options):
+        """What a program prints; of one that fails with this status what it says."""
+        result = subprocess.run([program, *arguments], capture_output=True, errors="replace",
+                                env=self.environment, **options)
+        self.assertEqual(result.returncode, status, result.stdout + result.stderr)
+        return result.stdout if status == 0 else result.stderr
+
+    # ---- the headers
 
     def test_headers_are_complete(self):
-        installed = {p.name for p in (self.prefix / "include" / "longspan").iterdir()}
+        installed = {p.name for p in self.headers.iterdir()}
         self.assertEqual(installed, {p.name for p in (ROOT / "include" / "longspan").iterdir()})
         # Each stands alone, and needs nothing that is not installed.
-        for header in sorted(installed):
-            probe = Path(self.scratch.name, "probe.cc")
-            probe.write_text(f'#include "longspan/{header}"\n')
+        def probe(header):
+            file = self.scratch / f"probe_{header}.cc"
+            file.write_text(f'#include "longspan/{header}"\n')
             run(COMPILER, "-std=c++20", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
-                f"-I{self.prefix}/include", probe)
+                f"-I{self.prefix}/include", file)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(probe, sorted(installed)))
+
+    def test_c_header_is_c(self):
+        file = self.scratch / "probe.c"
+        file.write_text('#include "longspan/c_api.h"\n')
+        run(C_COMPILER, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+            f"-I{self.prefix}/include", file)
+
+    def test_commands_need_the_headers_alone(self):
+        # The program is a client like any other: none of its commands sees what is not installed.
+        commands = sorted((ROOT / "cli").glob("**/cmd_*.cc"))
+        commands = [c for c in commands if "lab" not in c.parts]
+        self.assertGreater(len(commands), 20)
+        def fails(some):
+            file = self.scratch / f"commands_{some[0].stem}.cc"
+            file.write_text("".join(f'#include "{command}"\n' for command in some))
+            return subprocess.run(
+                [COMPILER, "-std=c++20", "-fsyntax-only", '-DLONGSPAN_BUILD_TYPE="x"',
+                 f"-I{self.prefix}/include", f"-I{ROOT}", file], text=True, capture_output=True).stderr
+        # As few large files, which is fast. What fails so may only share a name: then each alone.
+        some = [commands[i:i + 12] for i in range(0, len(commands), 12)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            again = [[c] for s, bad in zip(some, pool.map(fails, some)) if bad for c in s]
+            self.assertEqual([bad for bad in pool.map(fails, again) if bad], [])
+
+    @unittest.skipUnless(shutil.which("doxygen"), "no doxygen")
+    def test_every_public_name_has_a_comment(self):
+        pages = self.scratch / "pages"
+        pages.mkdir()
+        run("doxygen", "docs/Doxyfile", cwd=ROOT, env={**os.environ, "LONGSPAN_DOCS": str(pages)})
+        self.assertTrue((pages / "html" / "classlongspan_1_1Model.html").exists())
+        # The same with a name that has none.
+        tree = self.scratch / "tree"
+        for name in ("docs/Doxyfile", "tools/doxygen_filter.py", "include/longspan/types.h"):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
+        header = tree / "include/longspan/types.h"
+        header.write_text(header.read_text().replace(
+            "struct bfloat16 {", "struct bfloat16 {\n\n  int planted();\n"))
+        bad = subprocess.run(["doxygen", "docs/Doxyfile"], cwd=tree, text=True, capture_output=True,
+                             env={**os.environ, "LONGSPAN_DOCS": str(tree)})
+        self.assertNotEqual(bad.returncode, 0)
+        self.assertIn("planted", bad.stderr)
+
+    # ---- the shared library
+
+    def symbols(self, file, *options):
+        return re.findall(r"^[0-9a-f]* +\w (.*)$", run("nm", "-C", *options, file), re.M)
+
+    def test_symbols_are_those_of_the_headers(self):
+        shown = self.symbols(self.shared, "-D", "--defined-only")
+        text = "\n".join(h.read_text() for h in self.headers.iterdir())
+        names = set(re.findall(r"\w+", re.sub(r"//.*", "", text)))
+        functions = set(re.findall(r"\b(longspan_\w+)\(", re.sub(r"/\*.*?\*/", "", text, flags=re.S)))
+        self.assertGreater(len(functions), 15)
+        self.assertLessEqual(functions, set(shown))
+        for symbol in shown:
+            if symbol.startswith("longspan_"):
+                self.assertIn(symbol, functions)
+                continue
+            # Each part of a name: longspan::text::Tokenizer::Encode.
+            path = named(symbol).split("[")[0]
+            self.assertTrue(path.startswith("longspan::"), symbol)
+            for part in path.split("::"):
+                known = part.startswith("operator") or part.removeprefix("~") in names
+                self.assertTrue(known, f"{part} of {symbol}")
+
+    @unittest.skipIf(SANITIZED, "sanitizers put symbols of their own everywhere")
+    def test_the_commands_link_with_it(self):
+        shown = set(self.symbols(self.shared, "-D", "--defined-only"))
+        wanted = set()
+        for archive in ("cli/liblongspan_commands.a", "cli/visual/liblongspan_visual.a"):
+            here = set(self.symbols(Path(BUILD, archive), "--defined-only"))
+            wanted |= {s for s in self.symbols(Path(BUILD, archive), "-u")
+                       if "longspan::" in s and "longspan::cli::" not in s} - here
+        wanted = {s for s in wanted if named(s).startswith("longspan::")}
+        self.assertGreater(len(wanted), 100)
+        self.assertEqual(wanted - shown, set())
+
+    def test_soname(self):
+        version = re.search(r'LONGSPAN_VERSION "(\d+)\.(\d+)\.(\d+)"',
+                            (self.headers / "version.h").read_text())
+        self.assertEqual(self.shared.resolve().name, f"liblongspan.so.{'.'.join(version.groups())}")
+        self.assertTrue((self.shared.parent / f"liblongspan.so.{version[1]}.{version[2]}").exists())
 
     def test_no_trace_of_the_build(self):
         for file in self.prefix.rglob("*"):
@@ -51,25 +184,119 @@ class Package(unittest.TestCase):
                 self.assertNotIn(str(ROOT), text, file)
                 self.assertNotIn(BUILD, text, file)
 
-    def test_cmake_consumer(self):
-        build = Path(self.scratch.name, "build")
-        run(CMAKE, "-G", "Ninja", "-S", ROOT / "examples" / "consumer", "-B", build,
-            f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_CXX_COMPILER={COMPILER}",
-            f"-DCMAKE_CXX_FLAGS={FLAGS}", "-DCMAKE_BUILD_TYPE=Release")
-        run(CMAKE, "--build", build)
-        self.assertIn("attention is right", run(build / "hello_attention"))
+    # ---- the examples
+
+    def built(self, target):
+        """The folder of the examples, built through CMake with the shared or the static library."""
+        build = self.scratch / f"build-{target}"
+        if not build.exists():
+            run(CMAKE, "-G", "Ninja", "-S", EXAMPLES, "-B", build,
+                f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_CXX_COMPILER={COMPILER}",
+                f"-DCMAKE_C_COMPILER={C_COMPILER}", f"-DCMAKE_CXX_FLAGS={FLAGS}",
+                f"-DCMAKE_C_FLAGS={FLAGS}", "-DCMAKE_BUILD_TYPE=Release",
+                f"-DLONGSPAN_TARGET=longspan::{target}")
+            targets = [] if target == "shared" else ["--target", "embed_folder", "hello_attention"]
+            run(CMAKE, "--build", build, *targets)
+        return build
+
+    def embed(self, program):
+        output = self.scratch / "vectors.npy"
+        names = self.example(program, self.words, self.texts, output).split()
+        self.assertEqual([Path(n).name for n in names], ["0.txt", "1.txt", "2.txt"])
+        return rows_of(output)
+
+    def test_attention_on_own_tensors(self):
+        self.assertIn("attention is right", self.example(self.built("shared") / "hello_attention"))
+
+    def test_embed_a_folder(self):
+        vectors = self.embed(self.built("shared") / "embed_folder")
+        expected = self.scratch / "expected.npy"
+        run(Path(BUILD, "longspan"), "embed", "-q", "-m", self.words, self.texts, "-o", expected)
+        self.assertEqual(vectors, rows_of(expected))
+        # A folder that is none is one line and the code of its kind.
+        bad = self.example(self.built("shared") / "embed_folder", self.words, self.scratch / "no",
+                           expected, status=4)
+        self.assertRegex(bad, "^embed_folder: .*no: ")
+
+    def test_stripped_static_program_that_embeds(self):
+        program = self.scratch / "embedder"
+        shutil.copy(self.built("longspan") / "embed_folder", program)
+        run("strip", program)
+        self.assertEqual(self.embed(program), self.embed(self.built("shared") / "embed_folder"))
+        # It has what it uses: no command, no picture. The shared library has all of longspan.
+        if not SANITIZED:
+            self.assertLess(program.stat().st_size, self.shared.stat().st_size)
+            self.assertNotIn("liblongspan", run("ldd", program))
+
+    def test_serve_classes_from_eight_threads(self):
+        texts = [f"the wind of day {i} " * (1 + i % 5) for i in range(40)]
+        served = self.example(self.built("shared") / "serve_classifier", self.judge,
+                              input="\n".join(texts)).splitlines()
+        self.assertEqual(len(served), 40)
+        lone = [self.example(self.built("shared") / "serve_classifier", self.judge,
+                             input=text).strip() for text in texts[:3]]
+        self.assertEqual(served[:3], lone)
+        self.assertRegex(served[0], r"^(calm|storm)\t0\.\d{6}$")
+
+    def test_stream_text(self):
+        program = self.built("shared") / "stream_text"
+        self.assertGreater(len(self.example(program, self.words, "It was", "12")), 2)
+        self.assertIn("generate", self.example(program, self.judge, "It was", status=3))
+
+    def test_train_a_classifier(self):
+        rows = self.scratch / "rows.csv"
+        lines = [f"the sea is {w} today {i},{l}" for i in range(20)
+                 for w, l in (("still", "calm"), ("wild", "storm"))]
+        rows.write_text("text,label\n" + "\n".join(lines) + "\n")
+        told = self.example(self.built("shared") / "train_classifier", self.judge, rows,
+                            self.scratch / "run", "the sea is wild today 7")
+        self.assertRegex(told, r"update 1 of \d+: loss ")
+        self.assertRegex(told, r"held-out texts: loss .*accuracy ")
+        self.assertRegex(told, r'"the sea is wild today 7" is (calm|storm): ')
+
+    def test_from_c(self):
+        program = self.built("shared") / "use_from_c"
+        expected = self.embed(self.built("shared") / "embed_folder")[2]
+        got = self.example(program, "embed", self.words, "thunder").split()
+        self.assertEqual([struct.unpack("f", struct.pack("f", float(x)))[0] for x in got],
+                         list(expected))
+        self.assertRegex(self.example(program, "classify", self.judge, "thunder"),
+                         r"^calm 0\.\d+\nstorm 0\.\d+\n$")
+        self.assertGreater(len(self.example(program, "generate", self.words, "It was")), 2)
+        self.assertIn("none", self.example(program, "embed", self.scratch / "none", "x", status=4))
+
+    @unittest.skipIf(SANITIZED, "Python itself is not sanitized")
+    def test_from_python(self):
+        told = self.example(sys.executable, EXAMPLES / "use_from_python.py", self.words, "a sea",
+                            "a sea")
+        self.assertRegex(told, r"longspan \d+\.\d+\.\d+: the cosine of the two texts is 1\.000000")
+        self.assertIn("none", self.example(sys.executable, EXAMPLES / "use_from_python.py", "none",
+                                           "a", "b", status=1))
+
+    # ---- other ways to find it
 
     @unittest.skipUnless(shutil.which("pkg-config"), "no pkg-config")
-    def test_pkg_config_consumer(self):
+    def test_pkg_config(self):
         folder, = self.prefix.rglob("pkgconfig")
         environment = {**os.environ, "PKG_CONFIG_PATH": str(folder)}
         flags = run("pkg-config", "--cflags", "--libs", "longspan", env=environment).split()
-        program = Path(self.scratch.name, "hello")
-        run(COMPILER, *FLAGS.split(), ROOT / "examples" / "consumer" / "hello_attention.cc", "-o", program,
-            *flags)
-        self.assertIn("attention is right", run(program))
+        program = self.scratch / "hello"
+        run(COMPILER, *FLAGS.split(), EXAMPLES / "hello_attention.cc", "-o", program, *flags)
+        self.assertIn("attention is right", self.example(program))
         version = run("pkg-config", "--modversion", "longspan", env=environment).strip()
-        self.assertIn(f"longspan {version},", run(program))
+        self.assertIn(f"longspan {version},", self.example(program))
+        # The static archive, by its name.
+        flags = run("pkg-config", "--static", "--cflags", "--libs", "longspan",
+                    env=environment).replace("-llongspan", "-l:liblongspan.a").split()
+        run(COMPILER, *FLAGS.split(), EXAMPLES / "hello_attention.cc", "-o", program, *flags)
+        self.assertIn("attention is right", run(program))
+
+    def test_plain_flags(self):
+        program = self.scratch / "plain"
+        run(COMPILER, *FLAGS.split(), "-std=c++20", f"-I{self.prefix}/include",
+            EXAMPLES / "hello_attention.cc", f"-L{self.shared.parent}", "-llongspan",
+            "-o", program)
+        self.assertIn("attention is right", self.example(program))
 
 
 if __name__ == "__main__":

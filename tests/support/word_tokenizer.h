@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/errors.h"
-#include "text/tokenizer.h"
+#include "longspan/tokenizer.h"
 
 namespace longspan::test {
 

@@ -94,10 +94,10 @@ ssize_t write(int fd, const void* data, size_t bytes) {
   return NEXT(write)(fd, data, verdict == kShort && bytes > 1 ? bytes / 2 : bytes);
 }
 
-#define PWRITE(name, off)                                                               \
-  ssize_t name(int fd, const void* data, size_t bytes, off at) {                        \
-    const enum Verdict verdict = OnDescriptor("write", fd);                             \
-    if (verdict == kFail) return -1;                                                    \
+#define PWRITE(name, off)                                                                \
+  ssize_t name(int fd, const void* data, size_t bytes, off at) {                         \
+    const enum Verdict verdict = OnDescriptor("write", fd);                              \
+    if (verdict == kFail) return -1;                                                     \
     return NEXT(name)(fd, data, verdict == kShort && bytes > 1 ? bytes / 2 : bytes, at); \
   }
 PWRITE(pwrite, off_t)
@@ -116,26 +116,26 @@ ssize_t pread64(int fd, void* data, size_t bytes, off64_t at) {
 int fsync(int fd) { return OnDescriptor("fsync", fd) == kFail ? -1 : NEXT(fsync)(fd); }
 int fdatasync(int fd) { return OnDescriptor("fsync", fd) == kFail ? -1 : NEXT(fdatasync)(fd); }
 
-#define OPEN(name)                                                             \
-  int name(const char* path, int flags, ...) {                                 \
-    va_list rest;                                                              \
-    va_start(rest, flags);                                                     \
+#define OPEN(name)                                                                \
+  int name(const char* path, int flags, ...) {                                    \
+    va_list rest;                                                                 \
+    va_start(rest, flags);                                                        \
     const mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
-    va_end(rest);                                                              \
-    if (OnPath("open", AT_FDCWD, path) == kFail) return -1;                    \
-    return NEXT(name)(path, flags, mode);                                      \
+    va_end(rest);                                                                 \
+    if (OnPath("open", AT_FDCWD, path) == kFail) return -1;                       \
+    return NEXT(name)(path, flags, mode);                                         \
   }
 OPEN(open)
 OPEN(open64)
 
-#define OPENAT(name)                                                           \
-  int name(int at, const char* path, int flags, ...) {                         \
-    va_list rest;                                                              \
-    va_start(rest, flags);                                                     \
+#define OPENAT(name)                                                              \
+  int name(int at, const char* path, int flags, ...) {                            \
+    va_list rest;                                                                 \
+    va_start(rest, flags);                                                        \
     const mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
-    va_end(rest);                                                              \
-    if (OnPath("open", at, path) == kFail) return -1;                          \
-    return NEXT(name)(at, path, flags, mode);                                  \
+    va_end(rest);                                                                 \
+    if (OnPath("open", at, path) == kFail) return -1;                             \
+    return NEXT(name)(at, path, flags, mode);                                     \
   }
 OPENAT(openat)
 OPENAT(openat64)

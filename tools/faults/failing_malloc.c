@@ -21,32 +21,32 @@
 enum { MARKS = 4, LONGEST = 64 };
 
 struct state {
-  uint64_t fail_at;      /* 1 is the first counted one, 0: none */
-  uint64_t for_ever;     /* and all that follow */
+  uint64_t fail_at;  /* 1 is the first counted one, 0: none */
+  uint64_t for_ever; /* and all that follow */
   _Atomic uint64_t count;
   _Atomic uint64_t failed;
   _Atomic uint64_t passed[MARKS]; /* 1 + the count when a mark came up first; 0: not yet */
   char marks[MARKS][LONGEST];
 };
 
-void *__libc_malloc(size_t);
-void *__libc_calloc(size_t, size_t);
-void *__libc_realloc(void *, size_t);
-void *__libc_memalign(size_t, size_t);
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
 
-static struct state *state;
-static void *(*next_mmap)(void *, size_t, int, int, int, off_t);
+static struct state* state;
+static void* (*next_mmap)(void*, size_t, int, int, int, off_t);
 
 static void find_mmap(void) {
-  next_mmap = (void *(*)(void *, size_t, int, int, int, off_t))dlsym(RTLD_NEXT, "mmap");
+  next_mmap = (void* (*)(void*, size_t, int, int, int, off_t))dlsym(RTLD_NEXT, "mmap");
 }
 
 __attribute__((constructor)) static void begin(void) {
   if (next_mmap == NULL) find_mmap();
-  const char *path = getenv("ALLOCATIONS_STATE");
+  const char* path = getenv("ALLOCATIONS_STATE");
   const int fd = path == NULL ? -1 : open(path, O_RDWR | O_CLOEXEC);
   if (fd < 0) return;
-  void *memory = mmap(NULL, sizeof(struct state), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* memory = mmap(NULL, sizeof(struct state), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   close(fd);
   if (memory != MAP_FAILED) state = memory;
 }
@@ -61,7 +61,7 @@ static int fails(void) {
   return 1;
 }
 
-static void note(const char *path) {
+static void note(const char* path) {
   if (state == NULL) return;
   const size_t length = strlen(path);
   for (int i = 0; i < MARKS; ++i) {
@@ -73,31 +73,31 @@ static void note(const char *path) {
   }
 }
 
-void *malloc(size_t bytes) { return fails() ? NULL : __libc_malloc(bytes); }
-void *calloc(size_t count, size_t bytes) { return fails() ? NULL : __libc_calloc(count, bytes); }
-void *realloc(void *old, size_t bytes) { return fails() ? NULL : __libc_realloc(old, bytes); }
-void *memalign(size_t unit, size_t bytes) { return fails() ? NULL : __libc_memalign(unit, bytes); }
-void *aligned_alloc(size_t unit, size_t bytes) { return memalign(unit, bytes); }
+void* malloc(size_t bytes) { return fails() ? NULL : __libc_malloc(bytes); }
+void* calloc(size_t count, size_t bytes) { return fails() ? NULL : __libc_calloc(count, bytes); }
+void* realloc(void* old, size_t bytes) { return fails() ? NULL : __libc_realloc(old, bytes); }
+void* memalign(size_t unit, size_t bytes) { return fails() ? NULL : __libc_memalign(unit, bytes); }
+void* aligned_alloc(size_t unit, size_t bytes) { return memalign(unit, bytes); }
 
-int posix_memalign(void **memory, size_t unit, size_t bytes) {
-  void *found = memalign(unit, bytes);
+int posix_memalign(void** memory, size_t unit, size_t bytes) {
+  void* found = memalign(unit, bytes);
   if (found == NULL) return ENOMEM;
   *memory = found;
   return 0;
 }
 
-void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset) {
+void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) {
   if (next_mmap == NULL) find_mmap();
   if ((flags & MAP_ANONYMOUS) != 0 && fails()) return MAP_FAILED;
   return next_mmap(address, bytes, protection, flags, fd, offset);
 }
 
-static int open_at(const char *path, int flags, unsigned mode) {
+static int open_at(const char* path, int flags, unsigned mode) {
   note(path);
   return openat(AT_FDCWD, path, flags, mode);
 }
 
-int open(const char *path, int flags, ...) {
+int open(const char* path, int flags, ...) {
   unsigned mode = 0;
   if ((flags & (O_CREAT | O_TMPFILE)) != 0) {
     va_list rest;
@@ -108,7 +108,7 @@ int open(const char *path, int flags, ...) {
   return open_at(path, flags, mode);
 }
 
-int open64(const char *path, int flags, ...) {
+int open64(const char* path, int flags, ...) {
   unsigned mode = 0;
   if ((flags & (O_CREAT | O_TMPFILE)) != 0) {
     va_list rest;
@@ -119,7 +119,7 @@ int open64(const char *path, int flags, ...) {
   return open_at(path, flags, mode);
 }
 
-int mkdir(const char *path, mode_t mode) {
+int mkdir(const char* path, mode_t mode) {
   note(path);
   return mkdirat(AT_FDCWD, path, mode);
 }

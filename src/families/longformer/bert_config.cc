@@ -4,8 +4,8 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
 #include "io/json.h"
+#include "longspan/files.h"
 
 namespace longspan {
 namespace {

@@ -41,6 +41,7 @@ class LongformerTextModel final : public TextModel {
 
   const TextModelInfo& info() const override { return info_; }
   ParameterTable& parameters() override { return model_.parameters(); }
+  const ParameterTable& parameters() const override { return model_.parameters(); }
   void Initialise(std::uint64_t seed,
                   const std::function<bool(std::string_view name)>& which) override {
     model_.Initialise(seed, which);
@@ -62,14 +63,15 @@ class LongformerTextModel final : public TextModel {
     model_.ComputeIn(model_.computes_in(), LayerCopies::kInTurn);
   }
 
-  void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden) override {
+  void Encode(Context& context, const BatchView& batch,
+              const View<float, 2>& hidden) const override {
     model_.Encode(context, batch, hidden);
   }
   Tensor Logits(Context& context, const BatchView& batch,
-                const View<const float, 2>& hidden) override {
+                const View<const float, 2>& hidden) const override {
     return model_.Logits(context, batch, hidden);
   }
-  HeadLoss Loss(Context& context, const BatchView& batch) override {
+  HeadLoss Loss(Context& context, const BatchView& batch) const override {
     return model_.Loss(context, batch);
   }
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
@@ -91,8 +93,10 @@ class LongformerTextModel final : public TextModel {
   }
 
   std::string ConfigText() const override { return ToJson(model_.config()); }
-  std::vector<io::TensorEntry> Weights() override { return LongformerEntries(model_); }
-  void Save(const std::filesystem::path& directory) override { SaveLongformer(model_, directory); }
+  std::vector<io::TensorEntry> Weights() const override { return LongformerEntries(model_); }
+  void Save(const std::filesystem::path& directory) const override {
+    SaveLongformer(model_, directory);
+  }
 
  private:
   Longformer model_;

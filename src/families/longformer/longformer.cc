@@ -145,7 +145,7 @@ std::vector<std::int32_t> Longformer::PositionsOf(const BatchView& batch) const 
 
 // sum (N, C) = words + positions + token types.
 void Longformer::SumOfEmbeddings(Context& context, const BatchView& batch,
-                                 const View<float, 2>& sum) {
+                                 const View<float, 2>& sum) const {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
   const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
   words_->Forward(context, parameters_, batch.ids, sum);
@@ -157,7 +157,7 @@ void Longformer::SumOfEmbeddings(Context& context, const BatchView& batch,
 }
 
 void Longformer::Embed(Context& context, const BatchView& batch, const StepDropout& dropout,
-                       const View<float, 2>& x) {
+                       const View<float, 2>& x) const {
   SumOfEmbeddings(context, batch, x);
   LayerNormForward(context, norm_->Weights(parameters_), x, x);
   ApplyDropout(context, SiteOf(dropout, config_.hidden_dropout, kEmbeddings), x);
@@ -205,12 +205,12 @@ void Longformer::ComputeIn(DType dtype, LayerCopies copies) {
   });
 }
 
-const Bf16Weights* Longformer::FreshBf16(Context& context) {
+const Bf16Weights* Longformer::FreshBf16(Context& context) const {
   if (bf16_ != nullptr) bf16_->Refresh(context, parameters_);
   return bf16_.get();
 }
 
-void Longformer::EnterLayer(Context& context, std::size_t i) {
+void Longformer::EnterLayer(Context& context, std::size_t i) const {
   if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
 }
 
@@ -227,7 +227,7 @@ LongformerCall Longformer::CallOf(const BatchView& batch, const GlobalTokenRows&
 }
 
 void Longformer::Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-                        const LongformerShown& shown) {
+                        const LongformerShown& shown) const {
   CheckBatch(batch);
   if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown);
   EncodeIn<bfloat16>(context, batch, hidden, shown);
@@ -235,7 +235,7 @@ void Longformer::Encode(Context& context, const BatchView& batch, const View<flo
 
 template <class T>
 void Longformer::EncodeIn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-                          const LongformerShown& shown) {
+                          const LongformerShown& shown) const {
   Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
         "batch: attention is shown of whole rows, not of documents side by side in them");
   const FoundGlobals globals(batch);
@@ -263,7 +263,7 @@ void Longformer::EncodeIn(Context& context, const BatchView& batch, const View<f
 }
 
 void Longformer::Pool(Context& context, const BatchView& batch, const View<const float, 2>& hidden,
-                      const View<float, 2>& pooled) {
+                      const View<float, 2>& pooled) const {
   Check(config_.has_pooler(), ErrorCode::kUsage, "model: this {} has no pooler",
         LongformerClass(config_.head));
   const Linear& pooler = pooler_ ? *pooler_ : *Head().pooler();
@@ -271,11 +271,11 @@ void Longformer::Pool(Context& context, const BatchView& batch, const View<const
 }
 
 Tensor Longformer::Logits(Context& context, const BatchView& batch,
-                          const View<const float, 2>& hidden) {
+                          const View<const float, 2>& hidden) const {
   return LogitsOf(context, Head(), parameters_, FreshBf16(context), batch, hidden);
 }
 
-HeadLoss Longformer::Loss(Context& context, const BatchView& batch) {
+HeadLoss Longformer::Loss(Context& context, const BatchView& batch) const {
   CheckBatch(batch);
   Head().CheckTargets(batch);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;

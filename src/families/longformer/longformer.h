@@ -76,15 +76,15 @@ class Longformer {
 
   // Evaluation: hidden (B*T, C) = the last layer's output.
   void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-              const LongformerShown& shown = {});
+              const LongformerShown& shown = {}) const;
   // pooled (B, C) from Encode's hidden states. kUsage for a model without a pooler.
   void Pool(Context& context, const BatchView& batch, const View<const float, 2>& hidden,
-            const View<float, 2>& pooled);
+            const View<float, 2>& pooled) const;
   // The head's logits from Encode's hidden states: LogitsOf (model/hidden_rows.h) has the shapes.
-  Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden);
+  Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden) const;
 
   // The loss over the batch's targets; no gradients, no dropout.
-  HeadLoss Loss(Context& context, const BatchView& batch);
+  HeadLoss Loss(Context& context, const BatchView& batch) const;
   // Loss with gradients; they accumulate in parameters().gradients().
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, const LongformerStep& step);
   // Gradients of sum(hidden * cotangent), cotangent (B*T, C); returns that sum.
@@ -103,12 +103,12 @@ class Longformer {
       std::function<void(const View<float, 2>& hidden, const View<float, 2>& dhidden)>;
 
   // The bf16 weights of the current parameters. Null if products are fp32.
-  const Bf16Weights* FreshBf16(Context& context);
+  const Bf16Weights* FreshBf16(Context& context) const;
   // Call before layer i runs: makes its bf16 weights, if products take bf16.
-  void EnterLayer(Context& context, std::size_t i);
+  void EnterLayer(Context& context, std::size_t i) const;
   template <class T>
   void EncodeIn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-                const LongformerShown& shown);
+                const LongformerShown& shown) const;
   const HeadLayer& Head() const;
   void CheckBatch(const BatchView& batch) const;
   void CheckDocumentsOf(const BatchView& batch) const;
@@ -116,8 +116,8 @@ class Longformer {
   LongformerCall CallOf(const BatchView& batch, const GlobalTokenRows& globals,
                         const StepDropout& dropout, std::size_t layer, bool backward) const;
   void Embed(Context& context, const BatchView& batch, const StepDropout& dropout,
-             const View<float, 2>& x);
-  void SumOfEmbeddings(Context& context, const BatchView& batch, const View<float, 2>& sum);
+             const View<float, 2>& x) const;
+  void SumOfEmbeddings(Context& context, const BatchView& batch, const View<float, 2>& sum) const;
   void EmbedBackward(Context& context, const BatchView& batch, const StepDropout& dropout,
                      const View<float, 2>& dx);
   void Differentiate(Context& context, const BatchView& batch, const LongformerStep& step,

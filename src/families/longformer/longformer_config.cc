@@ -6,9 +6,9 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/policy.h"
+#include "longspan/files.h"
 #include "model/weight_heads.h"
 #include "ops/feed_forward/feed_forward.h"
 

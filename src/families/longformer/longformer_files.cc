@@ -102,14 +102,14 @@ Longformer LoadLongformer(const ModelFolder& folder, const LoadOptions& options,
   return model;
 }
 
-std::vector<io::TensorEntry> LongformerEntries(Longformer& model) {
+std::vector<io::TensorEntry> LongformerEntries(const Longformer& model) {
   std::vector<io::TensorEntry> entries = WeightEntries(model.parameters());
   // `transformers` looks for both names: one is used by its 4.x, the other from 5 on.
   if (model.parameters().contains(kBiasAlias)) AddAlias(kBiasAlias, kBias, &entries);
   return entries;
 }
 
-void SaveLongformer(Longformer& model, const std::filesystem::path& directory) {
+void SaveLongformer(const Longformer& model, const std::filesystem::path& directory) {
   io::EnsureWritableDirectory(directory);
   io::WriteFileAtomic(directory / "config.json", ToJson(model.config()));
   io::WriteSafetensors(directory / "model.safetensors", LongformerEntries(model),

@@ -27,10 +27,10 @@ void CheckLongformerTensors(const ModelFolder& folder);
 
 // The tensors of the model's file, for io::WriteSafetensors. An untied decoder's bias has both of
 // its names. The entries point into the model.
-std::vector<io::TensorEntry> LongformerEntries(Longformer& model);
+std::vector<io::TensorEntry> LongformerEntries(const Longformer& model);
 
 // Writes config.json and model.safetensors, each atomically, the weights last. The directory is
 // created when it is missing.
-void SaveLongformer(Longformer& model, const std::filesystem::path& directory);
+void SaveLongformer(const Longformer& model, const std::filesystem::path& directory);
 
 }  // namespace longspan

@@ -14,7 +14,7 @@
 #include "families/longformer/longformer_files.h"
 #include "families/longformer/longformer_test.h"
 #include "io/safetensors.h"
-#include "model/parity.h"
+#include "longspan/folders.h"
 #include "model/weight_files.h"
 #include "tests/support/compare.h"
 #include "tests/support/files.h"

@@ -13,11 +13,11 @@
 #include "families/longformer/longformer_config.h"
 #include "io/atomic_directory.h"
 #include "io/atomic_file.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/policy.h"
 #include "io/safetensors.h"
 #include "io/transformer_folder.h"
+#include "longspan/files.h"
 #include "model/model_folder.h"
 #include "model/weight_files.h"
 #include "model/weight_heads.h"
@@ -247,6 +247,7 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out, const Conver
   }
   report.tensors = entries.size();
   ShardLoader load([&](const std::string& name) {
+    if (options.on_tensor) options.on_tensor();
     Tensor tensor = source->Read(from[name]);
     return from[name] == kPositions
                ? RepeatPositions(tensor, config.first_position(), begin, begin + options.max_tokens)

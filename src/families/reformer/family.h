@@ -10,7 +10,7 @@ namespace longspan {
 
 const ModelFamily& ReformerFamily();
 
-// Compares a recorded case with what the folder's model computes (model/parity.h).
+// Compares a recorded case with what the folder's model computes (longspan/folders.h).
 ParityReport VerifyReformer(Context& context, const ModelFolder& folder,
                             const io::TensorSource& recorded, const FamilyOptions& options);
 

@@ -99,10 +99,10 @@ TEST(Sampling, BadOptionsAndLogitsAreRefused) {
 
 // ---- the loop -----------------------------------------------------------------------------------
 
-std::vector<std::int32_t> Written(Reformer& model, idx_t prompt, const GenerateOptions& options) {
+std::vector<std::int32_t> Written(Reformer& model, idx_t prompt, const TokenGeneration& options) {
   Context context(2);
   std::vector<std::int32_t> written;
-  Generate(context, model, RandomIds(prompt), options, [&](std::int32_t id) {
+  GenerateTokens(context, model, RandomIds(prompt), options, [&](std::int32_t id) {
     written.push_back(id);
     return true;
   });
@@ -112,7 +112,7 @@ std::vector<std::int32_t> Written(Reformer& model, idx_t prompt, const GenerateO
 TEST(Generate, SameSeedSameTextAndAnyLength) {
   Reformer model(SmallConfig(1, true));
   model.Initialise(1);
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 200;  // more than the 64 positions
   options.banned = {1};
   const auto text = Written(model, 10, options);
@@ -130,7 +130,7 @@ TEST(Generate, SameSeedSameTextAndAnyLength) {
 TEST(Generate, BannedTokensNeverAppearAndEndOfTextStops) {
   Reformer model(SmallConfig(1, true));
   model.Initialise(1);
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 300;
   options.sampling.temperature = 5.0;
   for (std::int32_t id = 2; id < 31; ++id) options.banned.push_back(id);
@@ -153,7 +153,7 @@ TEST(Generate, WithoutTheCacheTheSameTokens) {
   Reformer local(SmallConfig(1, true)), hashed(HashingConfig());
   local.Initialise(1);
   hashed.Initialise(1);
-  GenerateOptions cached, recomputed;
+  TokenGeneration cached, recomputed;
   cached.tokens = recomputed.tokens = 100;  // more than the 64 positions
   cached.banned = recomputed.banned = {1};
   recomputed.cache = false;
@@ -166,7 +166,7 @@ TEST(Generate, TextsSideBySideAreThoseAlone) {
   Context context(2);
   Reformer model(HashingConfig());
   model.Initialise(1);
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 80;
   options.banned = {1};
   std::vector<std::vector<std::int32_t>> prompts;
@@ -180,7 +180,7 @@ TEST(Generate, TextsSideBySideAreThoseAlone) {
   bool differ = false;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     EXPECT_EQ(together[i].tokens, streamed[i]);
-    GenerateOptions one = options;
+    TokenGeneration one = options;
     one.first_text = i;
     const auto alone = GenerateTexts(context, model, std::span(prompts).subspan(i, 1), one, {});
     EXPECT_EQ(alone[0].tokens, together[i].tokens) << i;
@@ -194,7 +194,7 @@ TEST(Generate, TextsSideBySideAreThoseAlone) {
 TEST(Generate, SameTokensForAnyThreads) {
   Reformer model(HashingConfig());
   model.Initialise(1);
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 50;
   std::vector<std::vector<Continuation>> results;
   for (const int threads : {1, 2, 3, 8}) {
@@ -210,7 +210,7 @@ TEST(Generate, StopRuleAndCallerEndTheirTextOnly) {
   Context context(1);
   Reformer model(HashingConfig());
   model.Initialise(1);
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 20;
   options.banned = {1};
   options.stop = [](std::span<const std::int32_t> written) { return written.size() == 7; };
@@ -228,7 +228,7 @@ TEST(Generate, OtherEndsOfTextEndATextToo) {
   Context context(1);
   Reformer model(SmallConfig(1, true));
   model.Initialise(1);
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 200;
   for (std::int32_t id = 0; id < 31; ++id) {
     if (id != 7 && id != 8) options.banned.push_back(id);
@@ -255,7 +255,7 @@ TEST(Generate, PenaltyLowersWhatTheTextHas) {
   EXPECT_EQ(seen, std::vector<bool>(4, false));
   Reformer model(SmallConfig(1, true));
   model.Initialise(1);
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 25;
   options.banned = {1};
   options.sampling.temperature = 0.0;
@@ -271,7 +271,7 @@ TEST(Generate, PenaltyLowersWhatTheTextHas) {
 
 TEST(Generate, BadArguments) {
   Reformer model(SmallConfig(1, true));
-  GenerateOptions options;
+  TokenGeneration options;
   EXPECT_THROW(Written(model, 0, options), Error);
   options.tokens = -1;
   EXPECT_THROW(Written(model, 1, options), Error);
@@ -332,7 +332,7 @@ TEST(BeamSearch, WideEnoughItFindsTheBest) {
     for (std::uint64_t seed = 1; seed <= 3; ++seed) {
       Reformer model(SmallConfig(1, true));
       model.Initialise(seed);
-      GenerateOptions options;
+      TokenGeneration options;
       options.tokens = 2;
       const auto prompt = RandomIds(10);
       const auto found = BeamSearch(context, model, prompt, options, {31, penalty});
@@ -351,7 +351,7 @@ TEST(BeamSearch, OneBeamIsTheLikeliestTokenEachTime) {
   Context context(2);
   Reformer model(HashingConfig());
   model.Initialise(1);
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 40;
   options.banned = {1};
   options.sampling.temperature = 0.0;
@@ -365,7 +365,7 @@ TEST(BeamSearch, WithoutTheCacheTheSameBeams) {
   Context context(2);
   Reformer model(SmallConfig(1, true));
   model.Initialise(2);
-  GenerateOptions cached, recomputed;
+  TokenGeneration cached, recomputed;
   cached.tokens = recomputed.tokens = 30;
   recomputed.cache = false;
   const auto a = BeamSearch(context, model, RandomIds(10), cached, {4, 1.0});
@@ -381,7 +381,7 @@ TEST(BeamSearch, StopRuleBansAndTheEnd) {
   Context context(2);
   Reformer model(SmallConfig(1, true));
   model.Initialise(1);
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 12;
   options.banned = {1, 5};
   options.stop = [](std::span<const std::int32_t> written) { return written.back() % 3 == 0; };
@@ -408,7 +408,7 @@ TEST(BeamSearch, StopRuleBansAndTheEnd) {
 TEST(BeamSearch, BadArguments) {
   Context context(1);
   Reformer model(SmallConfig(1, true));
-  GenerateOptions options;
+  TokenGeneration options;
   options.tokens = 5;
   const auto prompt = RandomIds(10);
   EXPECT_THROW(BeamSearch(context, model, prompt, options, {0, 1.0}), Error);

@@ -12,7 +12,7 @@ namespace {
 
 class RecomputingDecoder final : public TextDecoder {
  public:
-  explicit RecomputingDecoder(Reformer& model) : model_(model) { model.CheckContinues(); }
+  explicit RecomputingDecoder(const Reformer& model) : model_(model) { model.CheckContinues(); }
 
   idx_t texts() const override { return static_cast<idx_t>(texts_.size()); }
   idx_t tokens(idx_t text) const override { return static_cast<idx_t>(At(text).ids.size()); }
@@ -67,7 +67,7 @@ class RecomputingDecoder final : public TextDecoder {
     model_.Logits(context, h.view<2>(), {text->logits.data(), {1, config.vocab_size}});
   }
 
-  Reformer& model_;
+  const Reformer& model_;
   std::vector<Text> texts_;
 };
 
@@ -86,7 +86,7 @@ void Reformer::CheckContinues() const {
         "go on with a text");
 }
 
-std::unique_ptr<TextDecoder> Reformer::MakeDecoder(bool cache) {
+std::unique_ptr<TextDecoder> Reformer::MakeDecoder(bool cache) const {
   if (cache) return std::make_unique<ReformerDecoder>(*this);
   return std::make_unique<RecomputingDecoder>(*this);
 }

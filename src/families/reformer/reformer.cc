@@ -149,7 +149,7 @@ void Reformer::ComputeIn(DType dtype) {
       });
 }
 
-const Bf16Weights* Reformer::FreshBf16(Context& context) {
+const Bf16Weights* Reformer::FreshBf16(Context& context) const {
   if (bf16_ != nullptr) bf16_->Refresh(context, parameters_);
   return bf16_.get();
 }
@@ -271,7 +271,7 @@ std::size_t Reformer::StateBytes() const {
 
 void Reformer::ForwardThroughLayers(Context& context, const ReformerBatch& batch,
                                     const StepDropout& dropout, bool keep, const ResidualStream& y1,
-                                    const ResidualStream& y2, const Shown& shown) {
+                                    const ResidualStream& y2, const Shown& shown) const {
   FreshBf16(context);
   const View<float, 2> embedded(static_cast<float*>(y1.data), y1.extent);
   Embed(context, batch, dropout, embedded);
@@ -313,7 +313,7 @@ void Reformer::BackwardThroughLayers(Context& context, const ReformerBatch& batc
 
 void Reformer::Encode(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
                       const View<float, 2>& y2, std::vector<Tensor>* hidden_states,
-                      const AttentionObserver* observer) {
+                      const AttentionObserver* observer) const {
   CheckBatch(batch, Pass::kEvaluation);
   const idx_t padded = strict_ ? PaddedTokens(config_, batch.tokens) : batch.tokens;
   if (padded == batch.tokens) {
@@ -333,7 +333,7 @@ void Reformer::Encode(Context& context, const ReformerBatch& batch, const View<f
 }
 
 void Reformer::Observe(Context& context, const ReformerBatch& batch,
-                       const AttentionObserver& observer) {
+                       const AttentionObserver& observer) const {
   CheckBatch(batch, Pass::kEvaluation);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
@@ -351,20 +351,20 @@ const HeadLayer& Reformer::Head() const {
 }
 
 void Reformer::Normalise(Context& context, const View<float, 2>& y1, const View<float, 2>& y2,
-                         const View<float, 2>& h) {
+                         const View<float, 2>& h) const {
   JoinRows(context, y1, y2, h);
   LayerNormForward(context, norm_->Weights(parameters_), h, h);
 }
 
 void Reformer::Logits(Context& context, const View<const float, 2>& h,
-                      const View<float, 2>& logits) {
+                      const View<float, 2>& logits) const {
   Check(config_.head == HeadKind::kCausalLm || config_.head == HeadKind::kMaskedLm,
         ErrorCode::kUsage, "model: a {} has no logits of tokens", ReformerClass(config_.head));
   head_->Logits(context, parameters_, nullptr, h, logits);
 }
 
 std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const StreamPair& streams,
-                                           const StepDropout& dropout) {
+                                           const StepDropout& dropout) const {
   FinalNorm norm{norm_->Weights(parameters_), {}, SiteOf(dropout, config_.hidden_dropout, kFinal)};
   if (!streams.dy1.empty()) norm.gradients = norm_->Gradients(parameters_);
   if (head_ != nullptr && head_->reads() == HeadReads::kFirstTokens) {
@@ -374,7 +374,7 @@ std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const S
 }
 
 Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
-                            const View<float, 2>& y2) {
+                            const View<float, 2>& y2) const {
   const HeadLayer& head = Head();
   const auto read = RowsOf(context, rows, {y1, y2}, {});
   Tensor logits({read->count(), head.outputs()});
@@ -384,13 +384,13 @@ Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<float, 2>& 
   return logits;
 }
 
-Tensor Reformer::LogitsOfRows(Context& context, const View<const float, 2>& h) {
+Tensor Reformer::LogitsOfRows(Context& context, const View<const float, 2>& h) const {
   Tensor logits({h.extent[0], Head().outputs()});
   Head().Logits(context, parameters_, nullptr, h, logits.view<2>());
   return logits;
 }
 
-HeadLoss Reformer::Loss(Context& context, const ReformerBatch& batch) {
+HeadLoss Reformer::Loss(Context& context, const ReformerBatch& batch) const {
   Head().CheckTargets(batch);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));

@@ -66,7 +66,8 @@ class Reformer final : public GenerativeModel {
   idx_t LongestText() const override { return config_.longest(); }
   bool EndsText(std::int32_t id) const override;
   void CheckContinues() const override;
-  std::unique_ptr<TextDecoder> MakeDecoder(bool cache) override;
+  std::size_t CacheBytes(idx_t tokens) const override;
+  std::unique_ptr<TextDecoder> MakeDecoder(bool cache) const override;
 
   const ReformerConfig& config() const { return config_; }
   ParameterTable& parameters() { return parameters_; }
@@ -84,28 +85,29 @@ class Reformer final : public GenerativeModel {
   // Observe.
   void Encode(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
               const View<float, 2>& y2, std::vector<Tensor>* hidden_states = nullptr,
-              const AttentionObserver* observer = nullptr);
+              const AttentionObserver* observer = nullptr) const;
 
   // Evaluation that calls the observer after the attention of every layer, in their order, between
   // parallel regions. The observer may use the context.
-  void Observe(Context& context, const ReformerBatch& batch, const AttentionObserver& observer);
+  void Observe(Context& context, const ReformerBatch& batch,
+               const AttentionObserver& observer) const;
 
   // LayerNorm(y1 ++ y2) for rows [begin, begin + h.extent[0]) of the streams: h (rows, 2C).
   void Normalise(Context& context, const View<float, 2>& y1, const View<float, 2>& y2,
-                 const View<float, 2>& h);
+                 const View<float, 2>& h) const;
 
   // logits (rows, V) of h (rows, 2C); kUsage unless the model is a causal or masked language model.
-  void Logits(Context& context, const View<const float, 2>& h, const View<float, 2>& logits);
+  void Logits(Context& context, const View<const float, 2>& h, const View<float, 2>& logits) const;
   // The head's logits from Encode's streams: (B*T, V) of language models, (B, labels) of sequence
   // classifiers, (B*T, 2) for the starts and ends of answers.
   Tensor HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
-                    const View<float, 2>& y2);
+                    const View<float, 2>& y2) const;
 
   // The head's logits of rows of h (rows, 2C) as it reads them: every token, or first tokens.
-  Tensor LogitsOfRows(Context& context, const View<const float, 2>& h);
+  Tensor LogitsOfRows(Context& context, const View<const float, 2>& h) const;
 
   // The loss over the batch's targets; no gradients, no dropout.
-  HeadLoss Loss(Context& context, const ReformerBatch& batch);
+  HeadLoss Loss(Context& context, const ReformerBatch& batch) const;
 
   // Loss with gradients of scale * sum, or of Hugging Face's mean when there is no scale; they
   // accumulate in parameters().gradients().
@@ -118,7 +120,7 @@ class Reformer final : public GenerativeModel {
 
   // x (T, C) = embeddings of `ids` at positions start, start + 1, ...; no dropout.
   void EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
-               const View<float, 2>& x);
+               const View<float, 2>& x) const;
   // Rotations (H, D, R, columns) for LSH layer `layer` instead of those it would draw; their shape
   // is checked when the layer hashes. kUsage for a layer that does not.
   void GiveRotations(std::size_t layer, Tensor rotations);
@@ -163,29 +165,29 @@ class Reformer final : public GenerativeModel {
   void CheckBatch(const ReformerBatch& batch, Pass pass) const;
   void CheckPositions(const ReformerBatch& batch) const;
   void Embed(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
-             const View<float, 2>& x);
+             const View<float, 2>& x) const;
   void AddPositions(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
-                    const View<float, 2>& x);
+                    const View<float, 2>& x) const;
   void AddPositionsBackward(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
                             const View<float, 2>& dx);
   void EmbedBackward(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& dx);
   BranchCall CallOf(const ReformerBatch& batch, const StepDropout& dropout, std::size_t layer,
                     std::uint64_t branch, bool keep) const;
-  const Bf16Weights* FreshBf16(Context& context);
+  const Bf16Weights* FreshBf16(Context& context) const;
   // Gives the layers of a step their room for activations, as far as the limit goes.
   void PlaceActivations(const Context& context, const ReformerBatch& batch);
   template <class Place>
   void EachSaved(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const;
   void ForwardThroughLayers(Context& context, const ReformerBatch& batch,
                             const StepDropout& dropout, bool keep, const ResidualStream& y1,
-                            const ResidualStream& y2, const Shown& shown);
+                            const ResidualStream& y2, const Shown& shown) const;
   void BackwardThroughLayers(Context& context, const ReformerBatch& batch,
                              const StepDropout& dropout, const Streams& streams);
   const HeadLayer& Head() const;
   // The head's input from these streams of B rows. With gradients it can differentiate.
   std::unique_ptr<HeadRows> RowsOf(Context& context, idx_t rows, const StreamPair& streams,
-                                   const StepDropout& dropout);
+                                   const StepDropout& dropout) const;
   // Given what the head reads of the last layer, calls rows.Differentiate.
   using HeadGradient = std::function<void(HeadRows& rows)>;
   void Differentiate(Context& context, const ReformerBatch& batch, const StepDropout& dropout,

@@ -8,9 +8,9 @@
 #include "base/math.h"
 #include "catalogue/mechanism.h"
 #include "families/reformer/catalogued_mechanism.h"
-#include "io/escape.h"
 #include "io/json.h"
 #include "io/policy.h"
+#include "longspan/files.h"
 #include "model/weight_heads.h"
 #include "ops/feed_forward/feed_forward.h"
 

@@ -22,7 +22,7 @@ class DecodeReference {
  public:
   // Activation "relu", the config's own attention, windows of local layers that do not reach back
   // beyond the first chunk of the prompt.
-  DecodeReference(Reformer& model, idx_t capacity) : model_(model), config_(model.config()) {
+  DecodeReference(const Reformer& model, idx_t capacity) : model_(model), config_(model.config()) {
     for (std::size_t i = 0; i < config_.layers.size(); ++i) {
       Layer layer;
       layer.kind = config_.layers[i];
@@ -374,7 +374,7 @@ class DecodeReference {
     return window;
   }
 
-  Reformer& model_;
+  const Reformer& model_;
   const ReformerConfig& config_;
   std::vector<Layer> layers_;
 };

@@ -16,7 +16,7 @@
 
 namespace longspan {
 
-ReformerDecoder::ReformerDecoder(Reformer& model) : model_(model) {
+ReformerDecoder::ReformerDecoder(const Reformer& model) : model_(model) {
   const ReformerConfig& config = model.config();
   model.CheckContinues();
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
@@ -85,6 +85,22 @@ CachedText ReformerDecoder::Begin(Context& context, std::span<const std::int32_t
   CachedText* const one[] = {&text};
   for (std::size_t i = whole; i < ids.size(); ++i) Grow(context, one, ids.subspan(i, 1));
   return text;
+}
+
+std::size_t Reformer::CacheBytes(idx_t tokens) const {
+  const LshSpec spec = SharedSpec(config_, tokens);
+  const idx_t lists = config_.heads * spec.rounds;
+  const auto cells = static_cast<std::size_t>(RoundUp(tokens, CachedCells::kPageTokens)) *
+                     static_cast<std::size_t>(2 * config_.width()) * sizeof(float);
+  // Sorted rounds: 4 bytes a token and a bucket of each, and the last tokens with their buckets.
+  const auto order =
+      static_cast<std::size_t>(lists) *
+      static_cast<std::size_t>(4 * (tokens + spec.BucketCount() + 1) + 6 * LshOrder::kTailLimit);
+  std::size_t bytes = static_cast<std::size_t>(config_.vocab_size) * sizeof(float);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    bytes += cells + (config_.layers[i] == LayerKind::kLsh ? order : 0);
+  }
+  return bytes;
 }
 
 // The rotations of a layer for texts of that capacity: made once, then found again.

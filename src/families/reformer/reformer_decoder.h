@@ -28,7 +28,7 @@ namespace longspan {
 // are seen.
 class ReformerDecoder final : public TextDecoder {
  public:
-  explicit ReformerDecoder(Reformer& model);
+  explicit ReformerDecoder(const Reformer& model);
 
   idx_t texts() const override { return static_cast<idx_t>(texts_.size()); }
   idx_t tokens(idx_t text) const override { return At(text).tokens; }
@@ -79,7 +79,7 @@ class ReformerDecoder final : public TextDecoder {
   void WriteCell(const Layer& layer, const float* projected, idx_t h, float* cells) const;
   void Predict(Context& context, const View<float, 2>& y1, const View<float, 2>& y2, Texts texts);
 
-  Reformer& model_;
+  const Reformer& model_;
   std::vector<Layer> layers_;
   std::vector<CachedText> texts_;
 };

@@ -33,7 +33,7 @@ Dropout OfRow(const Dropout& site, idx_t row) {
 
 // x (N, C) = dropout(words[ids]) + positions.
 void Reformer::Embed(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
-                     const View<float, 2>& x) {
+                     const View<float, 2>& x) const {
   if (batch.embeddings.empty()) {
     words_->Forward(context, parameters_, batch.ids, x);
   } else {
@@ -53,14 +53,14 @@ void Reformer::Embed(Context& context, const ReformerBatch& batch, const StepDro
 }
 
 void Reformer::EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
-                       const View<float, 2>& x) {
+                       const View<float, 2>& x) const {
   words_->Forward(context, parameters_, ids, x);
   AddPositions(context, 1, start, {}, x);
 }
 
 // x (B*T, C) += positions start, start + 1, ... in each of the rows.
 void Reformer::AddPositions(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
-                            const View<float, 2>& x) {
+                            const View<float, 2>& x) const {
   if (config_.axial) {
     AxialForward(context, {parameters_.matrix(positions_[0]), parameters_.matrix(positions_[1])},
                  dropout, rows, start, x);

@@ -130,7 +130,7 @@ void CheckReformerTensors(const ModelFolder& folder) {
                                      model.parameters()));
 }
 
-std::vector<io::TensorEntry> WeightEntries(Reformer& model) {
+std::vector<io::TensorEntry> WeightEntries(const Reformer& model) {
   std::vector<io::TensorEntry> entries = WeightEntries(model.parameters());
   // `transformers` before 5.24 looks for one of the names, since then for the other too.
   if (model.parameters().contains(kReformerBias))
@@ -138,7 +138,7 @@ std::vector<io::TensorEntry> WeightEntries(Reformer& model) {
   return entries;
 }
 
-void SaveReformer(Reformer& model, const std::filesystem::path& directory) {
+void SaveReformer(const Reformer& model, const std::filesystem::path& directory) {
   io::EnsureWritableDirectory(directory);
   const ReformerConfig& config = model.config();
   nlohmann::json generation = nlohmann::json::object();

@@ -45,10 +45,10 @@ Reformer LoadReformer(const ModelFolder& folder, const LoadOptions& options = {}
 void CheckReformerTensors(const ModelFolder& folder);
 
 // The tensors as the files hold them, on the model's own memory.
-std::vector<io::TensorEntry> WeightEntries(Reformer& model);
+std::vector<io::TensorEntry> WeightEntries(const Reformer& model);
 
 // Writes config.json, generation_config.json and model.safetensors, each atomically, the weights
 // last. The directory is created when it is missing.
-void SaveReformer(Reformer& model, const std::filesystem::path& directory);
+void SaveReformer(const Reformer& model, const std::filesystem::path& directory);
 
 }  // namespace longspan

@@ -248,20 +248,24 @@ TEST(Buckets, TheirNumberIsNotThatOfTheFirstText) {
 
 // ---- the installed class ------------------------------------------------------------------------
 
-TEST(ModelClass, TakesMasksRoundsAndTextsOfAnyLengths) {
+TEST(ModelClass, TakesHiddenTokensRoundsAndTextsOfAnyLengths) {
   Context context(2);
-  Model model = Model::Init(ToJson(MixedConfig()), 3);
+  ModelOptions three_rounds;
+  three_rounds.reformer.num_hashes = 3;
+  const Model model = Model::Init(ToJson(MixedConfig()), 3);
+  const Model hashing = Model::Init(ToJson(MixedConfig()), 3, three_rounds);
   const RandomBatch data(2, 45, 31, 4);
-  std::vector<std::uint8_t> mask(90, 1);
-  std::fill_n(mask.begin(), 7, std::uint8_t{0});
   Reformer reformer = Initialised(MixedConfig());
   ReformerBatch batch = data.batch;
-  batch.roles = {mask.data(), {2, 45}};
   batch.num_hashes = 3;
   Tensor y1({90, 24}), y2({90, 24});
   reformer.Encode(context, batch, y1.view<2>(), y2.view<2>());
   const Tensor expected = reformer.HeadLogits(context, 2, y1.view<2>(), y2.view<2>());
-  const Tensor logits = model.Logits(context, data.ids, 2, {mask, 3});
+  BatchView rows;
+  rows.rows = 2;
+  rows.tokens = 45;
+  rows.ids = data.ids;
+  const Tensor logits = hashing.Logits(context, rows);
   const auto values = [](const Tensor& t) {
     return std::span<const float>(t.data<float>(), static_cast<std::size_t>(t.size()));
   };
@@ -273,50 +277,24 @@ TEST(ModelClass, TakesMasksRoundsAndTextsOfAnyLengths) {
     texts.back()[0] = static_cast<std::int32_t>(texts.size());
   }
   const std::vector<Tensor> ragged = model.RaggedLogits(context, texts);
+  const Batch padded = Batch::Of(texts);
+  const Tensor together = model.Logits(context, padded.view());
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    const Tensor alone = model.Logits(context, texts[i]);
+    const Batch one = Batch::Of(std::span(&texts[i], 1));
+    const Tensor alone = model.Logits(context, one.view());
     ASSERT_EQ(ragged[i].shape(), alone.shape());
     EXPECT_MATCHES(values(ragged[i]), values(alone), (test::Tolerance{1e-5, 1e-6}));
+    // Padding in a batch changes nothing either.
+    const std::span<const float> row =
+        values(together).subspan(i * 45 * static_cast<std::size_t>(alone.shape()[1]),
+                                 static_cast<std::size_t>(alone.size()));
+    EXPECT_MATCHES(row, values(alone), (test::Tolerance{1e-5, 1e-6}));
   }
-  EXPECT_TRUE(Throws(
-      [&] {
-        model.Logits(context, data.ids, 2, {std::span(mask).first(45), 0});
-      },
-      ErrorCode::kUsage, "mask of 45"));
+  rows.ids = rows.ids.first(89);
+  EXPECT_TRUE(Throws([&] { model.Logits(context, rows); }, ErrorCode::kUsage, "89 ids"));
 }
 
 // ---- the rotations' seed ------------------------------------------------------------------------
-
-TEST(ModelClass, ThreadsMayShareOne) {
-  nlohmann::json config = nlohmann::json::parse(ToJson(MixedConfig()));
-  config["vocab_size"] = 320;
-  const std::string text = config.dump();
-  std::vector<std::int32_t> ids(40);
-  std::iota(ids.begin(), ids.end(), 1);
-  Context alone(1);
-  Model first = Model::Init(text, 3), shared = Model::Init(text, 3);
-  const Tensor logits = first.Logits(alone, ids);
-  const std::string written = first.Generate(alone, "It was", 6, {});
-  std::atomic<int> same = 0;
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 8; ++i) {
-    threads.emplace_back([&, i] {
-      Context context(1 + i % 3);
-      for (int again = 0; again < 3; ++again) {
-        const bool text_first = (i + again) % 2 == 0;
-        if (text_first && shared.Generate(context, "It was", 6, {}) == written) ++same;
-        const Tensor found = shared.Logits(context, ids);
-        if (std::equal(found.data<float>(), found.data<float>() + found.size(),
-                       logits.data<float>())) {
-          ++same;
-        }
-        if (!text_first && shared.Generate(context, "It was", 6, {}) == written) ++same;
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(same, 8 * 3 * 2);
-}
 
 TEST(RotationSeed, IsKeptWithTheModel) {
   const test::TempDir directory;

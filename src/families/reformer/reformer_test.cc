@@ -13,7 +13,7 @@
 #include "families/reformer/reformer_test.h"
 #include "io/atomic_file.h"
 #include "io/safetensors.h"
-#include "model/parity.h"
+#include "longspan/folders.h"
 #include "tests/support/compare.h"
 #include "tests/support/files.h"
 #include "tests/support/runners.h"

@@ -148,6 +148,7 @@ class ReformerTextModel final : public TextModel {
 
   const TextModelInfo& info() const override { return info_; }
   ParameterTable& parameters() override { return model_.parameters(); }
+  const ParameterTable& parameters() const override { return model_.parameters(); }
   void Initialise(std::uint64_t seed,
                   const std::function<bool(std::string_view name)>& which) override {
     model_.Initialise(seed, which);
@@ -172,7 +173,8 @@ class ReformerTextModel final : public TextModel {
          "recompute: a Reformer's layers are reversible and keep nothing; leave --recompute out");
   }
 
-  void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden) override {
+  void Encode(Context& context, const BatchView& batch,
+              const View<float, 2>& hidden) const override {
     ZeroRows(context, hidden);
     const idx_t channels = info_.width / 2;
     for (const auto& group : GroupsOf(batch, info_)) {
@@ -189,7 +191,7 @@ class ReformerTextModel final : public TextModel {
   }
 
   Tensor Logits(Context& context, const BatchView& batch,
-                const View<const float, 2>& hidden) override {
+                const View<const float, 2>& hidden) const override {
     if (info_.head != HeadKind::kSequence) return model_.LogitsOfRows(context, hidden);
     std::vector<std::int32_t> first;
     for (const Stretch& s : StretchesOf(batch)) {
@@ -200,7 +202,7 @@ class ReformerTextModel final : public TextModel {
     return model_.LogitsOfRows(context, rows.view<2>());
   }
 
-  HeadLoss Loss(Context& context, const BatchView& batch) override {
+  HeadLoss Loss(Context& context, const BatchView& batch) const override {
     return Sum(batch,
                [&](const ReformerBatch& rows, std::size_t) { return model_.Loss(context, rows); });
   }
@@ -229,15 +231,18 @@ class ReformerTextModel final : public TextModel {
     return memory;
   }
 
+  const GenerativeModel* generative() const override { return &model_; }
   std::string ConfigText() const override { return ToJson(model_.config()); }
-  std::vector<io::TensorEntry> Weights() override { return WeightEntries(model_); }
-  void Save(const std::filesystem::path& directory) override { SaveReformer(model_, directory); }
+  std::vector<io::TensorEntry> Weights() const override { return WeightEntries(model_); }
+  void Save(const std::filesystem::path& directory) const override {
+    SaveReformer(model_, directory);
+  }
 
  private:
   static constexpr std::uint64_t kGroups = std::uint64_t{1} << 32;  // beyond the model's sites
 
   template <class LossOf>
-  HeadLoss Sum(const BatchView& batch, const LossOf& loss_of) {
+  HeadLoss Sum(const BatchView& batch, const LossOf& loss_of) const {
     HeadLoss total;
     const auto groups = GroupsOf(batch, info_);
     for (std::size_t i = 0; i < groups.size(); ++i) {

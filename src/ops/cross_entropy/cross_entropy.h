@@ -8,8 +8,6 @@
 
 namespace longspan {
 
-inline constexpr std::int32_t kIgnoreLabel = -100;
-
 struct CrossEntropyResult {
   double sum = 0.0;   // nats, over the counted labels, in double and in token order
   idx_t counted = 0;  // labels that are not kIgnoreLabel

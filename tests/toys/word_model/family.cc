@@ -65,6 +65,7 @@ class WordModel final : public TextModel {
 
   const TextModelInfo& info() const override { return info_; }
   ParameterTable& parameters() override { return parameters_; }
+  const ParameterTable& parameters() const override { return parameters_; }
   void Initialise(std::uint64_t seed,
                   const std::function<bool(std::string_view name)>& which) override {
     parameters_.Draw(seed, 0.02, 0.02, which);
@@ -76,16 +77,17 @@ class WordModel final : public TextModel {
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override;
   void Recompute() override {}
 
-  void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden) override {
+  void Encode(Context& context, const BatchView& batch,
+              const View<float, 2>& hidden) const override {
     Check(batch.tokens <= config_.positions, ErrorCode::kUsage,
           "batch: {} tokens, but the model has positions for {}", batch.tokens, config_.positions);
     words_->Forward(context, parameters_, batch.ids, hidden);
   }
   Tensor Logits(Context& context, const BatchView& batch,
-                const View<const float, 2>& hidden) override {
+                const View<const float, 2>& hidden) const override {
     return LogitsOf(context, *head_, parameters_, nullptr, batch, hidden);
   }
-  HeadLoss Loss(Context& context, const BatchView& batch) override {
+  HeadLoss Loss(Context& context, const BatchView& batch) const override {
     return Run(context, batch, {}, {}, false);
   }
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
@@ -100,8 +102,8 @@ class WordModel final : public TextModel {
   StepMemory MemoryOfStep(idx_t, idx_t) const override { return {}; }
 
   std::string ConfigText() const override { return io::DumpJson(JsonOf(config_)); }
-  std::vector<io::TensorEntry> Weights() override { return WeightEntries(parameters_); }
-  void Save(const std::filesystem::path& directory) override {
+  std::vector<io::TensorEntry> Weights() const override { return WeightEntries(parameters_); }
+  void Save(const std::filesystem::path& directory) const override {
     io::EnsureWritableDirectory(directory);
     io::WriteFileAtomic(directory / "config.json", ConfigText());
     io::WriteSafetensors(directory / "model.safetensors", Weights(), {{"format", "pt"}});
@@ -109,7 +111,7 @@ class WordModel final : public TextModel {
 
  private:
   HeadLoss Run(Context& context, const BatchView& batch, std::optional<float> scale,
-               const StepDropout& dropout, bool backward) {
+               const StepDropout& dropout, bool backward) const {
     head_->CheckTargets(batch);
     const idx_t n = batch.rows * batch.tokens;
     Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * config_.width));

@@ -1,0 +1,148 @@
+// What models are worth on texts that they have not seen.
+//
+// Evaluations tell the context's progress in rows or tokens, and end with Cancelled when its flag
+// is set. Errors: kUsage (options), kFormat (files), kIo, kLimit.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "longspan/context.h"
+#include "longspan/data.h"
+#include "longspan/train.h"
+
+#pragma GCC visibility push(default)
+namespace longspan {
+
+// ---- language models ----------------------------------------------------------------------------
+
+// What a language model makes of a text.
+struct EvalResult {
+  double loss = 0.0;               // nats a token
+  double bits_per_byte = 0.0;      // NaN if tokens are no bytes
+  double accuracy = 0.0;           // share of tokens whose most likely prediction was right
+  idx_t counted = 0;               // tokens predicted: all but the first
+  idx_t bytes = 0;                 // of the text
+  std::vector<std::string> notes;  // lines for people about rows that were left out
+};
+
+// What is evaluated: a model's folder and a text.
+struct EvalOptions {
+  std::filesystem::path model, text;  // folder; text, table, JSON or folder of them
+  double held_out = 1.0;              // the last part (0, 1] of the text
+  idx_t tokens = 512;                 // a window
+  idx_t stride = 0;                   // the window's advance; 0: half a window
+  ReformerOptions reformer;           // `strict`: texts are padded and refused as in transformers
+  DataOptions data;                   // how the text is read
+};
+
+// Returns a model's loss on a text. The text is read in windows. Each token is predicted once, with
+// at least tokens - stride tokens of context after the first window. LSH layers always use the same
+// rotations.
+EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& options);
+
+// ---- masked language models ---------------------------------------------------------------------
+
+// What a masked language model makes of a text.
+struct MaskedLmEval {
+  double loss = 0.0;               // nats a masked token
+  double perplexity = 0.0;         // exp(loss)
+  double accuracy = 0.0;           // share of the masked tokens that were right
+  idx_t counted = 0;               // masked tokens
+  idx_t tokens = 0;                // of a row
+  std::vector<std::string> notes;  // lines for people about rows that were left out
+};
+
+// What is evaluated: a model's folder and a text.
+struct MaskedLmEvalOptions {
+  std::filesystem::path model, text;  // folder; text, table, JSON or folder of them
+  double held_out = 1.0;              // the last part (0, 1] of the text's tokens
+  idx_t tokens = 0;                   // of a row; 0: all that the model has positions for
+  std::uint64_t seed = 1;             // of the masks
+  MaskedLmOptions task;               // which tokens are masked, and how rows are made
+  ReformerOptions reformer;           // of a Reformer
+  DataOptions data;                   // how the text is read
+};
+
+// Returns a masked language model's loss on a text, in consecutive rows, with fixed masks.
+MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& options);
+
+// ---- classifiers --------------------------------------------------------------------------------
+
+// How well one label is found.
+struct ClassScore {
+  std::string name;                                // of the label
+  double precision = 0.0, recall = 0.0, f1 = 0.0;  // 0 if the denominator is 0
+  idx_t support = 0, predicted = 0;                // rows with the label; rows predicted so
+};
+
+// What a classifier makes of labelled texts.
+struct ClassifierEval {
+  ProblemType problem = ProblemType::kSingleLabel;  // of the texts; never kInferred
+  idx_t rows = 0, tokens = 0;                       // of the file; without padding
+  idx_t cut = 0;                                    // rows that lost tokens
+  double loss = 0.0;                // nats a text, or the mean squared error of numbers
+  double accuracy = 0.0;            // of sets: over all pairs of a row and a label
+  double macro_f1 = 0.0;            // mean over the classes that occur or are predicted
+  double exact_match = 0.0;         // of sets
+  double mse = 0.0, pearson = 0.0;  // of numbers
+  std::vector<ClassScore> classes;
+  std::vector<bool> right;         // row by row, in the file's order; not for numbers
+  std::vector<std::string> notes;  // lines for people about rows that were left out
+};
+
+// What is evaluated: a model's folder and labelled texts.
+struct ClassifierEvalOptions {
+  std::filesystem::path model, file;  // file: texts with labels
+  idx_t tokens = 0;                   // the longest row; 0: all that the model has positions for
+  ClassifyOptions task;               // how texts become rows
+  ReformerOptions reformer;           // of a Reformer
+  DataOptions data;                   // how the file is read
+};
+
+// What a classifier makes of one text. Labels are places in Predictions::labels.
+struct Prediction {
+  std::string input;             // the text's place: "reviews.csv:12", escaped
+  std::string id;                // its field "id" as JSON: "17", "\"a7\""; empty: it has none
+  std::vector<idx_t> gold;       // the label of the file, of sets any number; of numbers none
+  std::vector<idx_t> predicted;  // the same of what the model says
+  double gold_value = 0.0;       // of numbers: what the file says; scores[0] is what the model says
+  // For each label: probabilities that sum to 1 (single), or a probability each (multi).
+  std::vector<double> scores;
+};
+
+// What a classifier says of each text.
+struct Predictions {
+  std::vector<std::string> labels;  // the model's, in its order
+  std::vector<Prediction> rows;     // in the file's order
+};
+
+// Evaluates a classifier on texts with labels; `predictions`, if given, receives each one. kFormat
+// for labels that the model does not have.
+ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& options,
+                                  Predictions* predictions = nullptr);
+
+// How many texts of one class got which class: classes by their places.
+struct Confusion {
+  idx_t gold = 0, predicted = 0, texts = 0;  // true class, class that was said, how many
+};
+// All pairs of classes that occur in predictions of one class each, the right ones among them: by
+// `gold`, then by `predicted`.
+std::vector<Confusion> CountConfusions(std::span<const Prediction> predictions);
+// The pairs of different classes alone, those with the most texts first.
+std::vector<Confusion> MostConfused(std::vector<Confusion> pairs);
+// How many texts have the label at this place and get it.
+idx_t CountHits(std::span<const Prediction> predictions, idx_t label);
+
+// [low, high] that holds the true share with 95 % confidence when `hits` of `trials` hit (Wilson
+// 1927).
+struct ShareInterval {
+  double low = 0.0, high = 1.0;  // its ends
+};
+ShareInterval WilsonInterval(idx_t hits, idx_t trials);
+
+}  // namespace longspan
+#pragma GCC visibility pop

@@ -1,0 +1,86 @@
+// What a training step needs before it is run, and how long a text a memory allows.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longspan/context.h"
+#include "longspan/model_info.h"
+#include "longspan/step_memory.h"
+
+#pragma GCC visibility push(default)
+namespace longspan {
+
+// What is planned.
+struct PlanOptions {
+  // Which model: one of a folder, a config.json, and a preset ("tiny", "small", "base") of a family
+  // (its model_type; empty: Reformers).
+  std::filesystem::path model, config;
+  std::string preset, family;
+  // Which step: with the head that a training would put on the model. Absent: the model's own, or
+  // for an encoder alone that of a language model.
+  std::optional<HeadKind> head;
+  idx_t batch = 1;  // texts at a time
+  DType dtype = DType::kF32, gradient_streams = DType::kF32;
+  // Tokens of a text whose needs are asked for. 0: the longest that `memory` has room for.
+  idx_t tokens = 0;
+  std::size_t memory = 0;   // bytes; 0: what the system has available now
+  bool any_length = false;  // look beyond the positions of a folder's model, too
+  // Seconds of each short step that is run to predict times, about. 0: none is run; times then
+  // assume half of the machine's peak.
+  double trial_seconds = 0.5;
+};
+
+// One way to run the step.
+struct PlannedStep {
+  std::string name;            // "full", "local", "lsh"; "window", "recompute"
+  StepNeeds needs;             // memory and work of one step
+  std::string refused;         // why a longer text does not run, if that is not memory
+  bool all_positions = false;  // nor that, but the model has no more positions
+  double seconds = 0.0;        // predicted
+  bool timed = false;          // from short steps that were run
+};
+
+// What steps of one model need.
+struct Plan {
+  idx_t positions = 0;           // tokens of a row that the config has positions for
+  std::uint64_t parameters = 0;  // number of trainable values
+  std::string more_positions;    // what a longer row needs in the config
+  std::size_t memory = 0;        // bytes for which the longest text was sought; 0: none was
+  std::size_t program = 0;       // bytes resident before there is a model: code, libraries, stacks
+  double peak_gflops = 0.0;      // of this machine
+  std::string head_class;        // the class that is counted; empty: the model's own
+  bool headless = false;         // it is counted since the model has no head
+  int cores = 0;                 // that this process may use
+  double busy_cores = 0.0;       // of them, kept busy by other processes meanwhile
+  std::vector<PlannedStep> steps;  // the ways to run one
+};
+
+// Without a trial, the time follows from useful work over this share of the machine's peak: 0.35
+// for short rows of narrow models to 0.75 for Longformers.
+inline constexpr double kAssumedFraction = 0.5;
+
+// Called on the way; each may be empty.
+struct PlanHooks {
+  std::function<void(const std::string& line)> on_stage;  // what is done now: a rehearsal, a trial
+  std::function<void(const Plan& so_far)> on_step;        // the last of so_far.steps is new
+};
+
+// Plans a step with each way to run it: Reformers with full, local and LSH attention, Longformers
+// without and with recomputation. Memory is what the operations book, found by a rehearsal without
+// computing. kUsage for options that do not fit, kLimit if not even a short text fits; errors of
+// reading the model; kCancelled.
+Plan MakePlan(Context& context, const PlanOptions& options, const PlanHooks& hooks = {});
+
+// Bytes that this program takes without any model: it runs a small dense product, for which the
+// library behind it writes machine code.
+std::size_t ProgramBytes(Context& context);
+
+}  // namespace longspan
+#pragma GCC visibility pop

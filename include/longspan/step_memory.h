@@ -1,0 +1,37 @@
+// What a training step needs.
+#pragma once
+
+#include <cstddef>
+
+#include "longspan/types.h"
+
+#pragma GCC visibility push(default)
+namespace longspan {
+
+// Bytes of a training step, loss, gradients and AdamW, over B rows of T tokens.
+struct StepMemory {
+  std::size_t weights = 0, gradients = 0, moments = 0;  // fp32; AdamW has two moments
+  std::size_t text = 0;                                 // ids, targets, roles: (B, T) each
+  // Reversible layers: residual streams and their gradients, (B*T, C) each.
+  std::size_t streams = 0;
+  std::size_t buckets = 0;      // that hashing layers keep between the passes, 16 bits each
+  std::size_t copies = 0;       // bf16 weights
+  std::size_t activations = 0;  // saved by reversible layers
+  std::size_t scratch = 0;      // blocks of the arena beyond the streams, of the first step
+
+  // The sum of all parts.
+  std::size_t total() const {
+    return weights + gradients + moments + text + streams + buckets + copies + activations +
+           scratch;
+  }
+};
+
+// What one update needs.
+struct StepNeeds {
+  idx_t rows = 0, tokens = 0;  // of a micro-batch; of a row
+  StepMemory memory;           // in bytes
+  double gflop = 0.0;          // useful work, without recomputation
+};
+
+}  // namespace longspan
+#pragma GCC visibility pop

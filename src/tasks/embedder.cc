@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <utility>
+
+#include "base/errors.h"
+#include "tasks/embed.h"
+#include "tasks/sentence_folder.h"
+
+namespace longspan {
+
+struct [[gnu::visibility("hidden")]] Embedder::Inside {
+  TaskModel model;
+  std::string prompt, prompt_name;
+  bool lower_case = false;
+  VectorPlan plan;
+  idx_t width = 0;
+};
+
+namespace {
+
+// What the folder says, as far as no option says otherwise.
+SentenceFolder FolderOf(const Model& model, const EmbedOptions& options) {
+  const idx_t channels = model.info().width;
+  SentenceFolder folder;
+  if (!model.directory().empty()) folder = ReadSentenceFolder(model.directory(), channels);
+  VectorModules& modules = folder.modules;
+  if (options.normalize) {
+    while (!modules.empty() && modules.back()->normalizes()) modules.pop_back();
+    if (*options.normalize) modules.push_back(MakeNormalize());
+  }
+  if (!options.pooling) return folder;
+  folder.pooling.modes = {*options.pooling};
+  try {
+    VectorWidth(folder.pooling, modules, channels);
+  } catch (const Error& error) {
+    Fail(ErrorCode::kUsage, "pooling: {} does not fit: {}", PoolingName(*options.pooling),
+         error.what());
+  }
+  return folder;
+}
+
+// Rows no longer than the folder says. Who asks for a length knows better than the files.
+TaskModel Shortened(const TaskModel& model, const std::optional<idx_t>& most) {
+  if (!most || model.options().max_length > 0) return model;
+  TaskOptions options = model.options();
+  options.max_length = std::clamp<idx_t>(*most, 1, model.longest());
+  return TaskModel(model.model(), options);
+}
+
+}  // namespace
+
+Embedder::Embedder(const TaskModel& model, const EmbedOptions& options) {
+  SentenceFolder folder = FolderOf(model.model(), options);
+  Inside inside{Shortened(model, folder.max_tokens), {}, {}, folder.lower_case, {}, 0};
+  std::optional<std::string> name = options.prompt_name;
+  if (!name && !options.prompt) name = folder.prompts.default_name;
+  if (name) inside.prompt_name = *name;
+  inside.prompt = name ? PromptNamed(folder.prompts, *name) : options.prompt.value_or("");
+  inside.plan.pooling = folder.pooling;
+  inside.plan.modules = std::move(folder.modules);
+  inside.plan.prompt = TokensOfPrompt(
+      model.tokenizer(), inside.lower_case ? LowerCaseText(inside.prompt) : inside.prompt);
+  inside.width = VectorWidth(inside.plan.pooling, inside.plan.modules, model.info().width);
+  inside_ = std::make_shared<const Inside>(std::move(inside));
+}
+
+Embedder Embedder::Load(const std::filesystem::path& directory, const EmbedOptions& options,
+                        const TaskOptions& task, const ModelOptions& model) {
+  return Embedder(TaskModel::Load(directory, task, model), options);
+}
+
+const TaskModel& Embedder::model() const { return inside_->model; }
+idx_t Embedder::width() const { return inside_->width; }
+const std::string& Embedder::prompt() const { return inside_->prompt; }
+const std::string& Embedder::prompt_name() const { return inside_->prompt_name; }
+
+TaskText Embedder::Prepare(TaskText text) const {
+  text.text = inside_->prompt + text.text;
+  if (!inside_->lower_case) return text;
+  text.text = LowerCaseText(text.text);
+  if (text.pair) text.pair = LowerCaseText(*text.pair);
+  return text;
+}
+
+Tensor Embedder::Embed(Context& context, const TaskRows& rows) const {
+  return EmbedRows(context, inside_->model, rows, inside_->plan);
+}
+
+Tensor Embedder::Embed(Context& context, std::span<const std::string> texts) const {
+  std::vector<TaskText> prepared;
+  for (const std::string& text : texts) prepared.push_back(Prepare({text, std::nullopt}));
+  return Embed(context, inside_->model.Encode(prepared));
+}
+
+}  // namespace longspan

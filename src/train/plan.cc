@@ -1,0 +1,221 @@
+#include "longspan/plan.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "base/errors.h"
+#include "families/families.h"
+#include "gemm/gemm.h"
+#include "longspan/files.h"
+#include "longspan/machine.h"
+#include "longspan/tensor.h"
+#include "model/step_memory.h"
+#include "train/step_trial.h"
+
+namespace longspan {
+namespace {
+
+// The heads that a training step can have.
+constexpr HeadKind kTrained[] = {HeadKind::kCausalLm, HeadKind::kMaskedLm, HeadKind::kSequence};
+
+// One way to run the step: what it is called, and what it needs for so many tokens.
+struct PlanKind {
+  std::string name;
+  std::function<StepNeeds(idx_t tokens)> rehearse;
+  TrialModel trial;
+  double work = 1.0;  // of what counts as useful, without a trial: recomputing takes time too
+};
+
+class Planner {
+ public:
+  Planner(Context& context, const PlanOptions& options, const PlanHooks& hooks)
+      : context_(context), o_(options), hooks_(hooks) {}
+
+  Plan Run() {
+    Check(o_.tokens == 0 || o_.memory == 0, ErrorCode::kUsage,
+          "plan: --tokens asks for the memory of one length, --memory for the longest; give one");
+    // Before the rehearsals, whose code and tables no training touches.
+    plan_.program = ProgramBytes(context_);
+    FindKinds();
+    FindBudget();
+    const OtherProcesses others;
+    plan_.peak_gflops = ProbeFp32Gflops(context_);
+    plan_.cores = others.cores();
+    for (const PlanKind& kind : kinds_) {
+      context_.CheckCancelled();
+      plan_.steps.push_back(Step(kind));
+      plan_.busy_cores = others.BusyCores();
+      if (hooks_.on_step) hooks_.on_step(plan_);
+    }
+    return std::move(plan_);
+  }
+
+ private:
+  void FindKinds();
+  void FindBudget();
+  std::unique_ptr<ModelConfig> Config() const;
+  void PutTrainedHead(ModelConfig* config);
+  PlannedStep Step(const PlanKind& kind) const;
+  void SearchLongest(const std::function<StepNeeds(idx_t)>& rehearse, PlannedStep* step) const;
+  void AddSeconds(const PlanKind& kind, PlannedStep* step) const;
+  void Tell(const std::string& line) const {
+    if (hooks_.on_stage) hooks_.on_stage(line);
+  }
+
+  Context& context_;
+  const PlanOptions& o_;
+  const PlanHooks& hooks_;
+  Plan plan_;
+  std::vector<PlanKind> kinds_;
+  idx_t longest_ = 0;  // tokens of a row that are sought at most; 0: what memory allows
+};
+
+std::unique_ptr<ModelConfig> Planner::Config() const {
+  Check(int{!o_.model.empty()} + int{!o_.config.empty()} + int{!o_.preset.empty()} == 1,
+        ErrorCode::kUsage, "plan: give one of --model, --config and --preset");
+  if (!o_.preset.empty()) return FamilyOfOption("plan", o_.family).preset(o_.preset);
+  return ReadModelConfig(o_.model.empty() ? OpenConfigFile(o_.config) : OpenModelFolder(o_.model));
+}
+
+// Gives the config the head that the step has: the one asked for, else the model's own, else the
+// one that `train` puts on an encoder alone. A config that named no class reads as an encoder.
+void Planner::PutTrainedHead(ModelConfig* config) {
+  const TextModelInfo model = config->info();
+  HeadKind head = model.head;
+  if (o_.head) {
+    head = *o_.head;
+    std::string known;
+    bool trains = false;
+    for (const HeadKind trained : kTrained) {
+      if (ClassOf(model.heads, trained).empty()) continue;
+      known.append(known.empty() ? "" : ", ").append(NameOf(trained));
+      trains = trains || trained == head;
+    }
+    Check(trains, ErrorCode::kUsage, "plan: --task '{}' is not one that trains a {}; use one of {}",
+          NameOf(head), model.title, known);
+  } else if (head == HeadKind::kNone) {
+    const bool causal = model.causal && !ClassOf(model.heads, HeadKind::kCausalLm).empty();
+    head = causal ? HeadKind::kCausalLm : HeadKind::kMaskedLm;
+  }
+  if (head == model.head) return;
+  WantedHead wanted;
+  wanted.head = head;
+  wanted.problem = model.problem;
+  config->PutHead(wanted);
+  plan_.head_class = ClassOf(model.heads, head);
+  plan_.headless = !o_.head;
+}
+
+void Planner::FindKinds() {
+  const auto config = Config();
+  PutTrainedHead(config.get());
+  plan_.positions = config->info().longest;
+  plan_.parameters = config->ParameterCount();
+  plan_.more_positions = config->PositionFields();
+  StepPolicy policy;
+  policy.compute = o_.dtype;
+  policy.gradient_streams = o_.gradient_streams;
+  for (StepVariant& variant : config->Variants(policy)) {
+    const std::shared_ptr<const ModelConfig> model = std::move(variant.config);
+    kinds_.push_back(
+        {variant.name,
+         [=, batch = o_.batch, threads = context_.threads(), way = variant.policy](idx_t tokens) {
+           const auto longer = model->Clone();
+           longer->GrowPositions(tokens);
+           return RehearseStep(*longer, batch, tokens, threads, way);
+         },
+         TrialOf(context_, model, variant.policy), variant.work});
+  }
+}
+
+void Planner::FindBudget() {
+  if (o_.tokens > 0) return;
+  plan_.memory = o_.memory > 0 ? o_.memory : static_cast<std::size_t>(AvailableMemoryBytes());
+  Check(plan_.memory > 0, ErrorCode::kUsage,
+        "plan: the system does not say how much memory is available; give --memory");
+  Check(plan_.memory > plan_.program, ErrorCode::kLimit,
+        "plan: {} bytes of memory, the program alone takes {}", plan_.memory, plan_.program);
+  // A model has the positions that it has; a config may still get others.
+  if (!o_.model.empty() && !o_.any_length) longest_ = plan_.positions;
+}
+
+// Seconds of the step. What the trial itself may take is what is available now.
+void Planner::AddSeconds(const PlanKind& kind, PlannedStep* step) const {
+  step->seconds = kind.work * step->needs.gflop / (kAssumedFraction * plan_.peak_gflops);
+  if (o_.trial_seconds == 0.0) return;
+  const StepTrial trial(kind.trial, o_.batch, step->needs.tokens,
+                        o_.trial_seconds * kAssumedFraction * plan_.peak_gflops,
+                        static_cast<std::size_t>(AvailableMemoryBytes()));
+  step->timed = trial.ran();
+  if (trial.ran()) step->seconds = trial.Seconds(step->needs);
+}
+
+// Puts the longest step that fits the memory into the row, of at most longest_ tokens.
+void Planner::SearchLongest(const std::function<StepNeeds(idx_t)>& rehearse,
+                            PlannedStep* step) const {
+  const std::size_t bytes = plan_.memory - plan_.program;
+  std::string refused;  // why not even a row of all positions runs
+  if (longest_ > 0) {
+    try {
+      step->needs = rehearse(longest_);
+      step->all_positions = step->needs.memory.total() <= bytes;
+    } catch (const Cancelled&) {
+      throw;
+    } catch (const Error& error) {
+      refused = error.what();
+    }
+    if (step->all_positions) return;
+  }
+  const std::string beyond = "longer than the model's positions";
+  const auto within = [&](idx_t tokens) {
+    const bool may = longest_ == 0 || tokens <= std::max(longest_, kPlanTokens);
+    Check(may, ErrorCode::kLimit, "{}", beyond);
+    return rehearse(tokens);
+  };
+  const LongestStep longest = FindLongestStep(within, o_.batch, bytes);
+  step->needs = longest.needs;
+  step->refused = longest.refused == beyond ? refused : longest.refused;
+}
+
+// A step of o_.tokens, or the longest that fits.
+PlannedStep Planner::Step(const PlanKind& kind) const {
+  PlannedStep step;
+  step.name = kind.name;
+  const auto rehearse = [&](idx_t tokens) {
+    context_.CheckCancelled();
+    Tell(fmt::format("{}: rehearsing a step of {} tokens", kind.name, tokens));
+    return kind.rehearse(tokens);
+  };
+  if (plan_.memory == 0) {
+    step.needs = rehearse(o_.tokens);
+  } else {
+    SearchLongest(rehearse, &step);
+  }
+  Tell(fmt::format("{}: timing short steps for one of {} tokens", kind.name, step.needs.tokens));
+  AddSeconds(kind, &step);
+  return step;
+}
+
+// Runs a small dense layer both ways: the library behind it writes machine code for the products
+// it meets, some 10 MB on AVX-512, which a step has in memory and a rehearsal does not.
+void TouchDenseLayers(Context& context) {
+  const Tensor x({256, 64}), w({192, 64});
+  Tensor y({256, 192}), dx({256, 64}), dw({192, 64});
+  gemm::Forward(context, x.view<2>(), w.view<2>(), nullptr, y.view<2>());
+  gemm::BackwardData(context, y.view<2>(), w.view<2>(), dx.view<2>());
+  gemm::BackwardWeights(context, y.view<2>(), x.view<2>(), dw.view<2>());
+}
+
+}  // namespace
+
+std::size_t ProgramBytes(Context& context) {
+  TouchDenseLayers(context);
+  return static_cast<std::size_t>(PeakRssBytes());
+}
+
+Plan MakePlan(Context& context, const PlanOptions& options, const PlanHooks& hooks) {
+  return Planner(context, options, hooks).Run();
+}
+
+}  // namespace longspan

@@ -1,0 +1,52 @@
+// How long a training step takes that is not run: from short ones that are.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "longspan/context.h"
+#include "model/step_needs.h"
+#include "train/step_bench.h"
+
+namespace longspan {
+
+// A model cut down to `sets` sets of layers, each of which has one layer of every kind.
+struct TrialModel {
+  std::function<std::unique_ptr<StepBench>(idx_t sets, idx_t rows, idx_t tokens)> make;
+  std::function<StepNeeds(idx_t sets, idx_t rows, idx_t tokens)> rehearse;
+};
+
+TrialModel TrialOf(Context& context, std::shared_ptr<const ModelConfig> config,
+                   const StepPolicy& policy);
+
+// Times steps of one set and of two sets of layers. Their difference is what a set takes, which
+// grows with its useful work; what is left are the embeddings and the head, which grow with the
+// tokens; updates grow with the parameters and are timed apart. Exact where time is proportional to
+// these. A few percent off where layers of several kinds are mixed unevenly or the text is so long
+// that it leaves the caches.
+class StepTrial {
+ public:
+  // Steps like one of rows x tokens, but of so many fewer rows, then tokens, that a step has at
+  // most `gflop` of useful work; 256 tokens in any case. Nothing is timed, ran() is false, when
+  // the trial needs more than `bytes`.
+  StepTrial(TrialModel model, idx_t rows, idx_t tokens, double gflop, std::size_t bytes);
+
+  bool ran() const { return ran_; }
+  // Of a whole model's step.
+  double Seconds(const StepNeeds& needs) const;
+
+ private:
+  // Seconds and useful GFLOP of a set of layers, and of what is beside the layers.
+  struct Parts {
+    double set = 0.0, beside = 0.0;
+  };
+  Parts GflopOf(idx_t rows, idx_t tokens) const;
+
+  TrialModel model_;
+  idx_t rows_ = 0, tokens_ = 0;
+  bool ran_ = false;
+  Parts gflop_, seconds_;
+  double update_seconds_ = 0.0;  // of a byte of weights
+};
+
+}  // namespace longspan
