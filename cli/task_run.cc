@@ -60,10 +60,7 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
 
 // What results call an input: its "id", where it has one.
 std::string NameInResults(const InputText& input) {
-  const auto id = input.fields.find("id");
-  if (id == input.fields.end() || id->second == "null") return input.name;
-  std::string name = id->second;
-  if (name.starts_with('"')) name = ParsedJson(name).get<std::string>();
+  std::string name = input.Shown("id");
   return name.empty() ? input.name : name;
 }
 
@@ -154,7 +151,7 @@ void TaskRun::Take(InputText& input, const TextsOf& texts_of, const RowDefaults&
   const auto use = [&](const InputText& row) {
     texts = texts_of(row);
     const std::vector<std::string> names(texts.size(), row.name);
-    rows = model_.Encode(texts, defaults, names);
+    rows = model_.Encode(context_, texts, defaults, names);
     for (idx_t i = 0; check && i < rows.texts(); ++i) check(row.name, rows.of(i));
   };
   const bool used =

@@ -110,6 +110,8 @@ install(DIRECTORY include/longspan DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPO
 install(FILES
   ${PROJECT_BINARY_DIR}/longspan-config.cmake ${PROJECT_BINARY_DIR}/longspan-config-version.cmake
   DESTINATION ${package_dir} COMPONENT library)
+install(DIRECTORY examples/consumer/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT library)
+install(DIRECTORY docs/guide docs/reference DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT library)
 # ./dev docs makes the pages; where they were made they are installed too.
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/build/docs/html DESTINATION ${CMAKE_INSTALL_DOCDIR}
   COMPONENT library OPTIONAL)

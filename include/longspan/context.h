@@ -42,7 +42,7 @@ class Context {
   // threads 0: LONGSPAN_THREADS, else the CPUs that this process may use.
   explicit Context(int threads = 0);
   // In this context an operation checks its arguments and books its scratch, but runs no task. Then
-  // arena().peak() is the memory that the operation would need, however large. Results are
+  // PeakBytes() is the memory that the operation would need, however large. Results are
   // meaningless. Give large tensors no memory of their own.
   static Context Rehearsal(int threads = 0);
   ~Context();
@@ -51,6 +51,8 @@ class Context {
 
   // Threads that operations use at most.
   int threads() const { return threads_; }
+  // The most scratch memory that operations have had, in bytes.
+  std::size_t PeakBytes() const;
   // The scratch memory, for the library itself.
   Arena& arena() { return *arena_; }
   // Whether operations only book their scratch (Rehearsal).
@@ -60,15 +62,17 @@ class Context {
 
   // The bytes that a call may take beside its arguments: scratch, and what it returns or keeps. A
   // call of a model rehearses itself first; one that needs more throws kLimit, with both numbers,
-  // before it allocates. 0, the default: no limit but the system's.
+  // before it allocates. Encoded texts count, each as soon as it is encoded. 0, the default: no
+  // limit but the system's.
   void LimitMemory(std::size_t bytes);
   std::size_t memory_limit() const { return memory_limit_; }
   // Throws kLimit "<what>: needs ..., the limit is ..." if the call takes more than memory_limit().
   void CheckMemory(const char* what, std::size_t bytes) const;
 
-  // While `flag` is true every call ends with Cancelled, within the time of a task: some
-  // milliseconds. Any thread may set it, for as many contexts as it is given to. It must outlive
-  // the context's calls. Null, the default: nothing ends a call.
+  // While `flag` is true every call ends with Cancelled, as a rule within some milliseconds and
+  // always within a second, unless one text of many megabytes is being encoded. Any thread may set
+  // it, for as many contexts as it is given to. It must outlive the context's calls. Null, the
+  // default: nothing ends a call.
   void CancelWhen(const std::atomic<bool>* flag) { cancel_ = flag; }
   bool cancelled() const { return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed); }
   void CheckCancelled() const {

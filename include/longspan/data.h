@@ -40,7 +40,9 @@ struct DataOptions {
   char label_separator = '|';  // between the names of a set of labels, in CSV and TSV
   // Largest size of a line, of a record of a table, or of a text that is asked about.
   std::size_t most_line_bytes = std::size_t{64} << 20;
-  // True: rows that cannot be used are left out and counted. False: the first one is an error.
+  // Of trainings, evaluations and statistics: true leaves out rows that cannot be used, and counts
+  // them; false ends with the first one. A TextSource gives every row, and says what is wrong with
+  // it.
   bool skip_bad = false;
 };
 
@@ -52,7 +54,7 @@ void CheckUtf8(std::string_view text, std::string_view where);
 // A column of a table or a field of an object that somebody will use. Others are never looked at.
 struct WantedField {
   std::string name;       // of a column or a field
-  bool required = false;  // a table without it cannot be read at all
+  bool required = false;  // a table without this column cannot be read at all
   bool exact = false;     // integers of any length come back digit by digit
 };
 
@@ -68,17 +70,20 @@ struct TextRules {
 
 // One text: a file, a line, a record of a table, a JSON object, or one that was given as it stands.
 struct TextRow {
-  std::string name;  // "a.txt", "a.csv:12" (its line), "a.json[3]" (an item), "stdin"; as it is
+  std::string name;  // "a.txt", "a.csv:12" (its line), "a.json[3]" (an item), "stdin"; not escaped
   idx_t line = 0;    // where it begins, from 1; 0: it is the whole file
   std::string text;  // of prose
   bool has_fields = false;                    // it is a row of a table or of JSON
   std::map<std::string, std::string> fields;  // the wanted ones that are there, each as JSON text
   bool given = false;                         // not from a file
-  bool ends_file = false;                     // refused: the rest of its file cannot be read
+  bool ends_file = false;                     // it is refused, and so is the rest of its file
   std::optional<Error> refused = {};          // why it cannot be used; then nothing else is there
 
   // A list of texts, or in tables a text that holds such a list in JSON. kFormat for anything else.
   std::vector<std::string> TextList(const std::string& field) const;
+  // A field for people, such as an id: a JSON string without its quotes, anything else as it
+  // stands; empty if it is absent or null.
+  std::string Shown(const std::string& field) const;
   // A field as text. kFormat when it is missing, empty, or something else; Optional: absent and
   // empty fields of tables and null are nothing.
   std::string Text(const std::string& field) const;
@@ -88,6 +93,16 @@ struct TextRow {
 // Reads files, folders of them, standard input ("-") and texts that are given as they stand, row
 // by row: memory grows with a row, never with a file. gzip and zstd are unpacked on the way.
 // Move-only.
+//
+//   TextRules rules;
+//   rules.fields = {{"id"}, {"text"}};  // of tables and JSON
+//   TextSource source({"rows.jsonl"}, {}, rules);
+//   for (auto rows = source.NextChunk(); !rows.empty(); rows = source.NextChunk()) {
+//     for (TextRow& row : rows) {
+//       UseRow(row, [&](TextRow& r) { texts.push_back(r.Text("text")); },
+//              [&](const TextRow&, const Error& why) { Warn(why.what()); });
+//     }
+//   }
 class TextSource {
  public:
   // kUsage when there is nothing to read or an option cannot be; kIo for a path that does not
@@ -100,10 +115,11 @@ class TextSource {
 
   // Prose need not be UTF-8 from now on.
   void AllowAnyBytes();
-  // The next row; nothing: that was all. A row that cannot be used says why. kFormat where all
-  // files together hold no row; kIo, kLimit.
+  // The next row; nothing: that was all. A row that cannot be used, and a file that is empty, say
+  // why (TextRow::refused). kIo, kLimit.
   std::optional<TextRow> Next();
-  // The next few, as many as are worth running together; none: that was all.
+  // The next rows, hundreds of short ones or a few long ones: enough for some batches of a model,
+  // whatever their size. None: that was all.
   std::vector<TextRow> NextChunk();
   // What was passed over in folders since the last call, and why: lines for people.
   std::vector<std::string> TakeNotes();
@@ -114,7 +130,7 @@ class TextSource {
 };
 
 // Calls use(row). What `use` throws with kFormat, and a row that is refused already, goes to
-// `refuse` instead. False: it was refused.
+// `refuse` instead, with a message that begins with the row's name. False: it was refused.
 bool UseRow(TextRow& row, const std::function<void(TextRow& row)>& use,
             const std::function<void(const TextRow& row, const Error& why)>& refuse);
 

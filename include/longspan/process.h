@@ -31,7 +31,8 @@ std::uint64_t MachineMemory();
 // the machine's memory. Read anew each time.
 std::uint64_t SystemMemoryLimit();
 // The same, unless SetMemoryLimit named a limit. What needs more is refused (kLimit) before it is
-// begun, where the library can tell.
+// begun: weights, gradients, tensors of files, texts to learn from. Context::LimitMemory bounds
+// what a call takes beside them.
 std::uint64_t MemoryLimit();
 void SetMemoryLimit(std::uint64_t bytes);  // 0: the system's again
 // "20 GB", "1.5 MB": three digits of a power of 1000.

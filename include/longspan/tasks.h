@@ -36,7 +36,7 @@ struct TaskOptions {
 struct RowDefaults {
   text::Overflow overflow;  // what happens to a text that is longer than a row
   idx_t stride;             // at most half of what a row has room for
-  // With so many tokens shared by neighbouring windows.
+  // `shared`: tokens that two neighbouring windows have in common.
   constexpr RowDefaults(text::Overflow of_long_texts = text::Overflow::kWindow, idx_t shared = 0)
       : overflow(of_long_texts), stride(shared) {}
 };
@@ -95,6 +95,9 @@ class TaskModel {
   // or by names[i].
   TaskRows Encode(std::span<const TaskText> texts, const RowDefaults& defaults = {},
                   std::span<const std::string> names = {}) const;
+  // The same. It counts against the context's memory limit, and the context can cancel it.
+  TaskRows Encode(Context& context, std::span<const TaskText> texts,
+                  const RowDefaults& defaults = {}, std::span<const std::string> names = {}) const;
   // How many tokens of these rows are global.
   idx_t CountGlobals(std::span<const text::Encoding> rows) const;
 
@@ -159,13 +162,27 @@ class Embedder {
   // vector), the windows' special tokens each; kCls is the mean of the windows' first tokens,
   // kLastToken is the last window's. A text of which nothing is left to pool is the zero vector.
   Tensor Embed(Context& context, const TaskRows& rows) const;
-  // The same of texts as they are.
+  // The same of texts as they are. Give it as many as you like: they run in batches of
+  // TaskOptions::batch_tokens, and what it returns is all that stays.
   Tensor Embed(Context& context, std::span<const std::string> texts) const;
+  // The same of one text: (1, width()).
+  Tensor EmbedOne(Context& context, std::string_view text) const;
 
  private:
   struct Inside;
   std::shared_ptr<const Inside> inside_;
 };
+
+// A row of vectors, and how near it is to another vector.
+struct Neighbour {
+  idx_t row = 0;        // its number
+  double cosine = 0.0;  // of the angle between the two, -1 to 1; of a zero vector 0
+};
+
+// The `most` rows of vectors (N, width) whose cosine to query (1, width) is largest, the nearest
+// first; of equal ones the first. Both fp32. kUsage for other types, shapes that do not fit and
+// most < 1.
+std::vector<Neighbour> Nearest(const Tensor& query, const Tensor& vectors, idx_t most);
 
 // ---- classes ------------------------------------------------------------------------------------
 

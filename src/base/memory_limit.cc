@@ -107,7 +107,7 @@ void CheckMemory(std::string_view what, std::uint64_t bytes) {
   const std::uint64_t limit = MemoryLimit();
   Check(bytes <= limit, ErrorCode::kLimit,
         "{}: needs {}, limit {} (the least of the machine's memory, its control group's limit and "
-        "ulimit -v, or what --memory says)",
+        "ulimit -v, or what --memory or SetMemoryLimit says)",
         what, BytesText(bytes), BytesText(limit));
 }
 

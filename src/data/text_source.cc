@@ -46,6 +46,13 @@ std::string TextRow::Text(const std::string& field) const {
   return RowWith(*this, field).Text(field);
 }
 
+std::string TextRow::Shown(const std::string& field) const {
+  const auto found = fields.find(field);
+  if (found == fields.end() || found->second == "null") return "";
+  if (!found->second.starts_with('"')) return found->second;
+  return RowWith(*this, field).fields[field].get<std::string>();
+}
+
 std::optional<std::string> TextRow::OptionalText(const std::string& field) const {
   return RowWith(*this, field).OptionalText(field);
 }
@@ -61,7 +68,7 @@ std::vector<std::string> TextRow::TextList(const std::string& field) const {
 
 void CheckUtf8(std::string_view text, std::string_view where) { data::CheckUtf8(text, where, 1); }
 
-struct [[gnu::visibility("hidden")]] TextSource::Impl {
+struct TextSource::Impl {
   data::Texts texts;
 };
 

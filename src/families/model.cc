@@ -12,7 +12,7 @@
 
 namespace longspan {
 
-struct [[gnu::visibility("hidden")]] Model::Impl {
+struct Model::Impl {
   std::unique_ptr<TextModel> model;
   ModelInfo info;
   ModelOptions options;

@@ -178,7 +178,7 @@ std::vector<Continuation> BeamSearch(Context& context, const GenerativeModel& mo
   Check(std::abs(beam.length_penalty) <= 100.0, ErrorCode::kUsage,
         "length-penalty: {} is not from -100 to 100", beam.length_penalty);
   const idx_t longest = options.context > 0 ? options.context : model.LongestText();
-  Check(static_cast<idx_t>(prompt.size()) + options.tokens <= longest, ErrorCode::kUsage,
+  Check(options.tokens <= longest - static_cast<idx_t>(prompt.size()), ErrorCode::kUsage,
         "generate: a beam search over {} tokens and {} new ones needs as many positions, there are "
         "{}",
         prompt.size(), options.tokens, longest);

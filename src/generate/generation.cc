@@ -30,7 +30,8 @@ class Writer {
     const idx_t longest = model_.LongestText();
     const idx_t limit = options_.context > 0 ? options_.context : longest;
     const auto size = static_cast<idx_t>(prompt.size());
-    const idx_t capacity = std::min(limit, size + options_.tokens);  // no more than it can need
+    // No more than it can need. (A sum could overflow.)
+    const idx_t capacity = options_.tokens >= limit - size ? limit : size + options_.tokens;
     GrowingText text;
     text.ids.assign(prompt.end() - std::min(size, capacity), prompt.end());
     text.draw_key = DeriveKey(options_.sampling.seed, options_.first_text + texts_.size());

@@ -55,6 +55,8 @@ Context::~Context() = default;
 Context::Context(Context&&) noexcept = default;
 Context& Context::operator=(Context&&) noexcept = default;
 
+std::size_t Context::PeakBytes() const { return arena_->peak(); }
+
 void Context::LimitMemory(std::size_t bytes) {
   memory_limit_ = bytes;
   arena_->Limit(bytes);
@@ -62,8 +64,8 @@ void Context::LimitMemory(std::size_t bytes) {
 
 void Context::CheckMemory(const char* what, std::size_t bytes) const {
   Check(memory_limit_ == 0 || bytes <= memory_limit_, ErrorCode::kLimit,
-        "{}: needs {} ({} bytes), the limit is {} ({} bytes); use fewer tokens at a time, fewer "
-        "threads, or raise the limit",
+        "{}: needs {} ({} bytes), the limit is {} ({} bytes); use fewer tokens at a time "
+        "(TaskOptions::batch_tokens), fewer threads, or raise the limit (Context::LimitMemory)",
         what, BytesText(bytes), bytes, BytesText(memory_limit_), memory_limit_);
 }
 

@@ -171,7 +171,12 @@ int Grow(int wanted, std::string* warning) {
 // What a Context lets this file alone change.
 struct ContextAccess {
   static int TeamThreads(const Context& context);
+  static const std::atomic<bool>* CancelFlag(const Context& context) { return context.cancel_; }
 };
+
+const std::atomic<bool>* CancelFlagOf(const Context& context) {
+  return ContextAccess::CancelFlag(context);
+}
 
 int TeamThreads(const Context& context) { return ContextAccess::TeamThreads(context); }
 

@@ -2,6 +2,8 @@
 // or waits for ever for those that a fork left behind: both are found out before.
 #pragma once
 
+#include <atomic>
+
 #include "longspan/context.h"
 #include "longspan/process.h"
 
@@ -15,5 +17,8 @@ inline constexpr std::size_t kLeastStack = std::size_t{512} << 10;
 // comparisons. kUsage in a forked child that has lost its threads, kLimit where the caller's own
 // stack is too small.
 int TeamThreads(const Context& context);
+
+// What Context::CancelWhen was given.
+const std::atomic<bool>* CancelFlagOf(const Context& context);
 
 }  // namespace longspan

@@ -124,7 +124,7 @@ class Candidates {
 std::vector<std::vector<Answer>> FindAnswers(Context& context, const TaskModel& model,
                                              std::span<const TaskText> pairs,
                                              const AnswerOptions& options) {
-  return FindAnswers(context, model, model.Encode(pairs, kAnswerRows), options);
+  return FindAnswers(context, model, model.Encode(context, pairs, kAnswerRows), options);
 }
 
 std::vector<std::vector<Answer>> FindAnswers(Context& context, const TaskModel& model,

@@ -15,7 +15,8 @@ std::vector<TaskText> ChoicePairs(std::span<const Question> questions) {
 
 std::vector<std::vector<double>> ScoreChoices(Context& context, const TaskModel& model,
                                               std::span<const Question> questions) {
-  return ScoreChoices(context, model, questions, model.Encode(ChoicePairs(questions), kChoiceRows));
+  return ScoreChoices(context, model, questions,
+                      model.Encode(context, ChoicePairs(questions), kChoiceRows));
 }
 
 std::vector<std::vector<double>> ScoreChoices(Context& context, const TaskModel& model,

@@ -66,7 +66,7 @@ text::Span CharsOf(const text::Encoding& row) {
 
 std::vector<ClassifiedText> Classify(Context& context, const TaskModel& model,
                                      std::span<const TaskText> texts) {
-  return Classify(context, model, model.Encode(texts));
+  return Classify(context, model, model.Encode(context, texts));
 }
 
 std::vector<ClassifiedText> Classify(Context& context, const TaskModel& model,

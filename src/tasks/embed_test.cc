@@ -19,6 +19,7 @@
 namespace longspan {
 namespace {
 
+using test::Throws;
 using text::Encoding;
 using text::Overflow;
 constexpr idx_t kWidth = 16;
@@ -239,6 +240,30 @@ TEST(Embedding, NoTextsAreNoVectors) {
   options.modules = {MakeNormalize()};
   const Tensor vectors = EmbedRows(context, model, {}, options);
   EXPECT_EQ(vectors.shape(), (std::vector<idx_t>{0, kWidth}));
+}
+
+TEST(Nearest, TheLargestCosinesComeFirst) {
+  std::vector<float> values = {1, 0, 0, 1, 3, 3, 0, 0, -2, 0, 5, 0};
+  const Tensor vectors = Tensor::Adopt(values.data(), {6, 2}, DType::kF32, {});
+  std::vector<float> asked = {2, 0};
+  const Tensor query = Tensor::Adopt(asked.data(), {1, 2}, DType::kF32, {});
+  const auto found = Nearest(query, vectors, 4);
+  ASSERT_EQ(found.size(), 4u);
+  EXPECT_EQ(found[0].row, 0);  // of equal ones the first
+  EXPECT_EQ(found[1].row, 5);
+  EXPECT_EQ(found[2].row, 2);
+  EXPECT_EQ(found[3].row, 1);  // a right angle, before the zero vector
+  EXPECT_DOUBLE_EQ(found[0].cosine, 1.0);
+  EXPECT_NEAR(found[2].cosine, std::sqrt(0.5), 1e-15);
+  EXPECT_EQ(Nearest(query, vectors, 100).back().cosine, -1.0);
+  EXPECT_TRUE(Nearest(query, Tensor({0, 2}), 3).empty());
+  EXPECT_TRUE(Throws(
+      [&] {
+        Nearest(query, Tensor({3, 4}), 1);
+      },
+      ErrorCode::kUsage, "nearest: a query (1, 2) and vectors (3, 4) do not fit"));
+  EXPECT_THROW(Nearest(query, vectors, 0), Error);
+  EXPECT_THROW(Nearest(query, Tensor({2, 2}, DType::kF64), 1), Error);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 namespace longspan {
 
-struct [[gnu::visibility("hidden")]] Embedder::Inside {
+struct Embedder::Inside {
   TaskModel model;
   std::string prompt, prompt_name;
   bool lower_case = false;
@@ -85,10 +85,15 @@ Tensor Embedder::Embed(Context& context, const TaskRows& rows) const {
   return EmbedRows(context, inside_->model, rows, inside_->plan);
 }
 
+Tensor Embedder::EmbedOne(Context& context, std::string_view text) const {
+  const std::string one(text);
+  return Embed(context, std::span(&one, 1));
+}
+
 Tensor Embedder::Embed(Context& context, std::span<const std::string> texts) const {
   std::vector<TaskText> prepared;
   for (const std::string& text : texts) prepared.push_back(Prepare({text, std::nullopt}));
-  return Embed(context, inside_->model.Encode(prepared));
+  return Embed(context, inside_->model.Encode(context, prepared));
 }
 
 }  // namespace longspan

@@ -88,7 +88,7 @@ void Explain(Context& context, const TaskModel& model, std::span<const TaskText>
   std::size_t next = 0;                                     // to be taken
   idx_t tokens = 0;                                         // of the variants, about
   const auto ask = [&] {
-    const TaskRows rows = model.Encode(variants, text::Overflow::kWindow);
+    const TaskRows rows = model.Encode(context, variants, text::Overflow::kWindow);
     const std::vector<ClassifiedText> scores = Classify(context, model, rows);
     for (std::size_t i = 0; i < places.size(); ++i) {
       open[places[i].first].sentences[places[i].second].scores = scores[i].scores;

@@ -68,7 +68,7 @@ void CheckHasMask(const TaskModel& model, std::span<const text::Encoding> rows,
 
 std::vector<FilledText> FillMasks(Context& context, const TaskModel& model,
                                   std::span<const TaskText> texts, idx_t most) {
-  return FillMasks(context, model, texts, model.Encode(texts), most);
+  return FillMasks(context, model, texts, model.Encode(context, texts), most);
 }
 
 std::vector<FilledText> FillMasks(Context& context, const TaskModel& model,

@@ -44,9 +44,10 @@ void CheckMemoryOf(const Context& context, const Model& model, const GenerativeM
   std::size_t cached = 0;
   const std::vector<std::int32_t>* longest = &prompts.front();
   for (const auto& ids : prompts) {
-    const auto all = static_cast<idx_t>(ids.size()) + options.tokens;
+    const auto size = static_cast<idx_t>(ids.size());
     const idx_t most = options.context > 0 ? options.context : generative.LongestText();
-    if (options.cache) cached += generative.CacheBytes(std::min(all, most));
+    const idx_t all = options.tokens >= most - size ? most : size + options.tokens;
+    if (options.cache) cached += generative.CacheBytes(all);
     if (ids.size() > longest->size()) longest = &ids;
   }
   BatchView batch;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <limits>
 #include <thread>
 
 #include "base/arena.h"
@@ -139,6 +140,24 @@ TEST(SharedModel, ACallEndsWithinASecondOfAnotherThreadsWish) {
   EXPECT_EQ(Classify(context, judge, std::span<const TaskText>(texts).first(1)).size(), 1u);
 }
 
+TEST(SharedModel, EncodingEndsAndCountsToo) {
+  const TaskModel judge(SharedLongformer(HeadKind::kSequence, DType::kF32));
+  const std::vector<TaskText> texts(50, TaskText{Text(400, 1)});
+  Context context(1);
+  const idx_t tokens = judge.Encode(texts).tokens(0) * 50;
+  // Two ids of 4 bytes, two places of 16 and two marks of 1 for each token.
+  context.LimitMemory(static_cast<std::size_t>(tokens) * 42);
+  EXPECT_EQ(judge.Encode(context, texts).texts(), 50);
+  context.LimitMemory(static_cast<std::size_t>(tokens) * 42 - 1);
+  EXPECT_TRUE(
+      Throws([&] { judge.Encode(context, texts); }, ErrorCode::kLimit, "encoded texts: needs"));
+  context.LimitMemory(0);
+  const std::atomic<bool> wish = true;
+  context.CancelWhen(&wish);
+  EXPECT_THROW(judge.Encode(context, texts), Cancelled);
+  EXPECT_NO_THROW(judge.Encode(texts));  // the wish is that context's alone
+}
+
 TEST(SharedModel, RowsThatNobodyEncodedAreRefused) {
   const TaskModel judge(SharedLongformer(HeadKind::kSequence, DType::kF32));
   const TaskRows good = judge.Encode(SomeTexts());
@@ -161,6 +180,19 @@ TEST(SharedModel, RowsThatNobodyEncodedAreRefused) {
              ErrorCode::kUsage, "explain: 6 texts, and scores of 0"));
   EXPECT_TRUE(
       Throws([&] { judge.model().Loss(context, BatchView()); }, ErrorCode::kUsage, "batch: 0 ids"));
+}
+
+TEST(SharedModel, ATextMayGoOnUntilTheCallerEndsIt) {
+  const Model model = Model::Init(ToJson(ReformerPreset("tiny")), 3);
+  GenerateOptions options;
+  options.tokens = std::numeric_limits<idx_t>::max();
+  Context context(1);
+  int pieces = 0;
+  const auto third = [&](std::string_view) { return ++pieces < 3; };
+  EXPECT_EQ(Generate(context, model, "It was", options, third).ending, Ending::kCaller);
+  EXPECT_GE(pieces, 3);
+  EXPECT_TRUE(Throws([&] { SearchBeams(context, model, "It was", options, BeamOptions()); },
+                     ErrorCode::kUsage, "needs as many positions"));
 }
 
 TEST(SharedModel, AHookMayEndACall) {

@@ -4,10 +4,12 @@
 #include <numeric>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "families/model_inside.h"
 #include "longspan/files.h"
 #include "model/global_policy.h"
+#include "parallel/team.h"
 #include "tasks/batches.h"
 #include "tasks/scores.h"
 
@@ -46,16 +48,11 @@ std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int s
 
 // ---- the model ----------------------------------------------------------------------------------
 
-struct [[gnu::visibility("hidden")]] TaskModel::Inside {
+struct TaskModel::Inside {
   Model model;
   TaskOptions options;
   GlobalPolicy policy;
   idx_t longest = 0;
-
-  idx_t StrideFor(const TaskText& text, idx_t wanted) const;
-  // Rows [group] as one rectangle: hidden padding after the shorter ones.
-  void Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group, Batch * batch)
-      const;
 };
 
 TaskModel::TaskModel(Model model, TaskOptions options) {
@@ -88,63 +85,25 @@ const TaskOptions& TaskModel::options() const { return inside_->options; }
 idx_t TaskModel::longest() const { return inside_->longest; }
 std::string TaskModel::global_name() const { return inside_->policy.Name(); }
 
-idx_t TaskModel::Inside::StrideFor(const TaskText& text, idx_t wanted) const {
-  if (options.stride || wanted == 0) return options.stride.value_or(0);
-  const idx_t stride = std::min(wanted, longest / 2);
+namespace {
+
+idx_t StrideFor(const TaskModel::Inside& inside, const TaskText& text, idx_t wanted) {
+  if (inside.options.stride || wanted == 0) return inside.options.stride.value_or(0);
+  const idx_t stride = std::min(wanted, inside.longest / 2);
   if (!text.pair) return stride;
   // The first text stands in each window, and leaves the second one that much less.
   text::EncodeOptions plain;
   plain.special_tokens = false;
-  const text::Tokenizer& tokenizer = model.tokenizer();
+  const text::Tokenizer& tokenizer = inside.model.tokenizer();
   const idx_t first = tokenizer.Encode(text.text, plain).front().size();
-  const idx_t room = longest - first - tokenizer.AddedTokens(true);
+  const idx_t room = inside.longest - first - tokenizer.AddedTokens(true);
   return stride < room ? stride : std::max<idx_t>(0, room / 2);
 }
 
-TaskRows TaskModel::Encode(std::span<const TaskText> texts, const RowDefaults& defaults,
-                           std::span<const std::string> names) const {
-  const text::Tokenizer& tokens = tokenizer();
-  text::EncodeOptions encode;
-  encode.max_length = longest();
-  encode.overflow = options().overflow.value_or(defaults.overflow);
-  TaskRows result;
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const std::string name =
-        i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1);
-    std::vector<text::Encoding> rows;
-    encode.stride = inside().StrideFor(texts[i], defaults.stride);
-    try {
-      rows = texts[i].pair ? tokens.EncodePair(texts[i].text, *texts[i].pair, encode)
-                           : tokens.Encode(texts[i].text, encode);
-    } catch (const Error& error) {
-      throw Error(error.code(), name + ": " + error.what());
-    }
-    for (text::Encoding& row : rows) {
-      Check(row.size() > 0, ErrorCode::kFormat, "{}: is empty, and this tokenizer adds no token",
-            name);
-      result.rows.push_back(std::move(row));
-    }
-    result.first.push_back(static_cast<idx_t>(result.rows.size()));
-  }
-  return result;
-}
-
-idx_t TaskModel::CountGlobals(std::span<const text::Encoding> rows) const {
-  idx_t count = 0;
-  Batch batch;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const idx_t row[] = {static_cast<idx_t>(i)};
-    inside().Fill(rows, row, &batch);
-    count += std::count(batch.roles.begin(), batch.roles.end(), kGlobalToken);
-  }
-  return count;
-}
-
-// ---- running ------------------------------------------------------------------------------------
-
-void TaskModel::Inside::Fill(std::span<const text::Encoding> rows, std::span<const idx_t> group,
-                             Batch* batch) const {
-  const TextModelInfo& info = model.inside().info();
+// Rows [group] as one rectangle: hidden padding after the shorter ones.
+void Fill(const TaskModel::Inside& inside, std::span<const text::Encoding> rows,
+          std::span<const idx_t> group, Batch* batch) {
+  const TextModelInfo& info = inside.model.inside().info();
   const auto row = [&](idx_t b) -> const text::Encoding& {
     return rows[static_cast<std::size_t>(group[static_cast<std::size_t>(b)])];
   };
@@ -157,13 +116,78 @@ void TaskModel::Inside::Fill(std::span<const text::Encoding> rows, std::span<con
     Check(id >= 0 && id < info.vocab_size, ErrorCode::kFormat,
           "tokenizer: token '{}' has the id {}, but the model knows ids below {}; the tokenizer is "
           "another model's",
-          io::Escape(model.tokenizer().TokenOf(id)), id, info.vocab_size);
+          io::Escape(inside.model.tokenizer().TokenOf(id)), id, info.vocab_size);
   }
   for (std::int32_t& type : batch->types) {  // models with one type (RoBERTa's) have no second one
     type = std::min(type, static_cast<std::int32_t>(info.token_types) - 1);
   }
-  policy.Mark(info, batch);
+  inside.policy.Mark(info, batch);
 }
+
+// Of an encoded row: two ids, two places, two marks.
+constexpr std::size_t kBytesOfAToken = 2 * sizeof(std::int32_t) + 2 * sizeof(text::Span) + 2;
+
+// `context` may be null: then nothing ends it, and nothing is counted.
+TaskRows EncodeTexts(const TaskModel& model, const Context* context,
+                     std::span<const TaskText> texts, const RowDefaults& defaults,
+                     std::span<const std::string> names) {
+  const text::Tokenizer& tokens = model.tokenizer();
+  text::EncodeOptions encode;
+  encode.max_length = model.longest();
+  encode.overflow = model.options().overflow.value_or(defaults.overflow);
+  const CancelScope scope(context != nullptr ? CancelFlagOf(*context) : nullptr);
+  std::size_t bytes = 0;
+  TaskRows result;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const std::string name =
+        i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1);
+    std::vector<text::Encoding> rows;
+    encode.stride = StrideFor(model.inside(), texts[i], defaults.stride);
+    try {
+      rows = texts[i].pair ? tokens.EncodePair(texts[i].text, *texts[i].pair, encode)
+                           : tokens.Encode(texts[i].text, encode);
+    } catch (const Cancelled&) {
+      throw;
+    } catch (const Error& error) {
+      throw Error(error.code(), name + ": " + error.what());
+    }
+    CancelScope::Check();
+    for (text::Encoding& row : rows) {
+      bytes += static_cast<std::size_t>(row.size()) * kBytesOfAToken;
+      Check(row.size() > 0, ErrorCode::kFormat, "{}: is empty, and this tokenizer adds no token",
+            name);
+      result.rows.push_back(std::move(row));
+    }
+    if (context != nullptr) context->CheckMemory("encoded texts", bytes);
+    result.first.push_back(static_cast<idx_t>(result.rows.size()));
+  }
+  return result;
+}
+
+}  // namespace
+
+TaskRows TaskModel::Encode(std::span<const TaskText> texts, const RowDefaults& defaults,
+                           std::span<const std::string> names) const {
+  return EncodeTexts(*this, nullptr, texts, defaults, names);
+}
+
+TaskRows TaskModel::Encode(Context& context, std::span<const TaskText> texts,
+                           const RowDefaults& defaults, std::span<const std::string> names) const {
+  return EncodeTexts(*this, &context, texts, defaults, names);
+}
+
+idx_t TaskModel::CountGlobals(std::span<const text::Encoding> rows) const {
+  idx_t count = 0;
+  Batch batch;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const idx_t row[] = {static_cast<idx_t>(i)};
+    Fill(inside(), rows, row, &batch);
+    count += std::count(batch.roles.begin(), batch.roles.end(), kGlobalToken);
+  }
+  return count;
+}
+
+// ---- running ------------------------------------------------------------------------------------
 
 void CheckRows(const TaskRows& rows) {
   const auto& first = rows.first;
@@ -228,7 +252,7 @@ void RunRows(Context& context, const TaskModel& model, std::span<const text::Enc
   Batch memory;
   for (const std::vector<idx_t>& group : PlanBatches(lengths, model.options().batch_tokens)) {
     context.CheckCancelled();
-    model.inside().Fill(rows, group, &memory);
+    Fill(model.inside(), rows, group, &memory);
     const BatchView batch = memory.view();
     const Tensor hidden = model.model().Hidden(context, batch);
     for (std::size_t b = 0; b < group.size(); ++b) {

@@ -13,6 +13,7 @@
 #include "families/model_inside.h"
 #include "tasks/batches.h"
 #include "tasks/scores.h"
+#include "tasks/task_model.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
 

@@ -114,7 +114,7 @@ Aggregation ParseAggregation(std::string_view name) {
 std::vector<std::vector<TokenClass>> ClassifyTokens(Context& context, const TaskModel& model,
                                                     std::span<const TaskText> texts,
                                                     Aggregation aggregation) {
-  return ClassifyTokens(context, model, model.Encode(texts), aggregation);
+  return ClassifyTokens(context, model, model.Encode(context, texts), aggregation);
 }
 
 std::vector<std::vector<TokenClass>> ClassifyTokens(Context& context, const TaskModel& model,

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string_view>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "base/limits.h"
 
@@ -41,7 +42,10 @@ class Growth {
         tokens, bytes_, most_, limits::kMostGrowth, limits::kGrowthRoom);
   }
   // A part of the text is through: the next ones have less room.
-  void Spend(std::size_t made) { done_ += made < room() ? made : room(); }
+  void Spend(std::size_t made) {
+    CancelScope::Check();
+    done_ += made < room() ? made : room();
+  }
 
  private:
   std::string_view unit_;

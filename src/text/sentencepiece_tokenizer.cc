@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "longspan/files.h"
 #include "text/growth.h"
@@ -126,6 +127,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     TokenRow row;
     const Growth growth(text.size());
     const Glyphs glyphs = DecodeUtf8(text, row.starts);
+    CancelScope::Check();  // of many megabytes each step takes some tenths of a second
     for (const AddedSplit& split : finder_.Split(glyphs)) {
       if (split.id >= 0) {
         row.ids.push_back(split.id);
@@ -186,6 +188,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     const std::size_t first = row.ids.size();
     bool space = false;  // the last cut took one
     for (std::size_t at = split.begin; at < split.end;) {
+      CancelScope::Check();
       const Cut cut = CutAt(glyphs, at, split.end);
       const std::size_t before = row.ids.size();
       EncodePiece(prefix ? *with_prefix_ : *without_prefix_, glyphs, at, cut.end, row);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "longspan/files.h"
 
@@ -92,8 +93,10 @@ class SubwordTokenizer final : public Tokenizer {
   TokenRow EncodeText(std::string_view text, bool continues) const override {
     TokenRow row;
     Glyphs glyphs = DecodeUtf8(text, row.starts);
+    CancelScope::Check();  // of many megabytes each step takes some tenths of a second
     Work work{.growth = Growth(text.size()), .cache = {}};
     const std::vector<AddedSplit> splits = raw_.Split(glyphs);
+    CancelScope::Check();
     if (splits.size() == 1 && splits[0].id < 0) {
       parts_.normalizer.Apply(glyphs, work.growth, !continues);
       EncodeNormalized(std::move(glyphs), !continues, work, row);
@@ -114,6 +117,8 @@ class SubwordTokenizer final : public Tokenizer {
   }
 
  private:
+  static constexpr std::size_t kWordsBetweenChecks = 1024;  // some tenths of a millisecond
+
   // What is kept while one text is encoded.
   struct Work {
     Growth growth;
@@ -165,6 +170,7 @@ class SubwordTokenizer final : public Tokenizer {
 
   // `prepend`: false for the front of a text that goes on from another one.
   void EncodeNormalized(Glyphs glyphs, bool prepend, Work& work, TokenRow& row) const {
+    CancelScope::Check();
     if (normalized_.empty()) return EncodeWords(std::move(glyphs), prepend, work, row);
     for (const AddedSplit& split : normalized_.Split(glyphs)) {
       Glyphs part(glyphs.begin() + static_cast<std::ptrdiff_t>(split.begin),
@@ -180,7 +186,9 @@ class SubwordTokenizer final : public Tokenizer {
   void EncodeWords(Glyphs glyphs, bool prepend, Work& work, TokenRow& row) const {
     const Words words = parts_.pre_tokenizer.Apply(std::move(glyphs), work.growth, prepend);
     const std::size_t before = row.ids.size();
+    std::size_t done = 0;
     for (const auto& [begin, end] : words.ranges) {
+      if (++done % kWordsBetweenChecks == 0) CancelScope::Check();
       const Glyph *first = words.glyphs.data() + begin, *last = words.glyphs.data() + end;
       if (const auto* bpe = std::get_if<BpeModel>(&*parts_.model)) {
         bpe->EncodeWord(parts_.vocabulary, first, last, work.cache, row);

@@ -218,6 +218,16 @@ class Package(unittest.TestCase):
                            expected, status=4)
         self.assertRegex(bad, "^embed_folder: .*no: ")
 
+    def test_nearest_rows(self):
+        rows = self.scratch / "rows.jsonl"
+        rows.write_text('{"id": 7, "text": "a dark night"}\n{"id": "b", "text": "thunder"}\n'
+                        '{"id": 9}\n{"id": "c", "text": "a quiet sea"}\n')
+        program = self.built("shared") / "nearest"
+        found = self.example(program, self.words, rows, "thunder").splitlines()
+        self.assertEqual(found[0], "1.0000  b  thunder")
+        self.assertEqual(sorted(line.split()[1] for line in found), ["7", "b", "c"])
+        self.example(program, self.words, self.scratch / "none.jsonl", "thunder", status=4)
+
     def test_stripped_static_program_that_embeds(self):
         program = self.scratch / "embedder"
         shutil.copy(self.built("longspan") / "embed_folder", program)

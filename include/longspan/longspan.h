@@ -1,0 +1,43 @@
+// Every C++ header of longspan. What you want to do, and the header that has it:
+//
+//   embed, classify, answer, fill masks, find the nearest    tasks.h
+//   continue a text                                          generate.h
+//   hidden states, logits, a loss                            model.h, batch.h
+//   train, evaluate                                          train.h, evaluate.h
+//   read texts, tables, JSON lines                           data.h
+//   threads, limits, cancelling, progress                    context.h
+//   make, describe, convert, verify a model's folder         folders.h
+//   predict time and memory of a training                    plan.h
+//   attention on tensors of your own                         attention.h, tensor.h
+//   tokens of a text; learn a tokenizer                      tokenizer.h, tokenizer_training.h
+//   who sees whom; what hashing finds                        pattern.h, inspect.h
+//   errors and their codes                                   error.h
+#pragma once
+
+#include "longspan/attention.h"
+#include "longspan/batch.h"
+#include "longspan/context.h"
+#include "longspan/data.h"
+#include "longspan/data_stats.h"
+#include "longspan/error.h"
+#include "longspan/evaluate.h"
+#include "longspan/files.h"
+#include "longspan/folders.h"
+#include "longspan/generate.h"
+#include "longspan/inspect.h"
+#include "longspan/machine.h"
+#include "longspan/model.h"
+#include "longspan/model_info.h"
+#include "longspan/pattern.h"
+#include "longspan/plan.h"
+#include "longspan/process.h"
+#include "longspan/run_log.h"
+#include "longspan/sampling.h"
+#include "longspan/step_memory.h"
+#include "longspan/tasks.h"
+#include "longspan/tensor.h"
+#include "longspan/tokenizer.h"
+#include "longspan/tokenizer_training.h"
+#include "longspan/train.h"
+#include "longspan/types.h"
+#include "longspan/version.h"
