@@ -43,8 +43,7 @@ const char* longspan_version(void);
  * next call. */
 const char* longspan_last_error(void);
 
-/* ---- contexts ----------------------------------------------------------------------------------
- */
+/* ---- contexts -------------------------------------------------------------------------------- */
 
 /* Threads and scratch memory of the calls of one thread. `threads` 0: LONGSPAN_THREADS, else the
  * CPUs that the process may use. */
@@ -60,8 +59,7 @@ longspan_status longspan_context_limit_memory(longspan_context* context, size_t 
 void longspan_context_cancel(longspan_context* context);
 void longspan_context_reset(longspan_context* context);
 
-/* ---- models ------------------------------------------------------------------------------------
- */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 /* Set `size` to sizeof(longspan_load_options), and everything that is not wanted to 0. */
 typedef struct longspan_load_options {
@@ -80,21 +78,19 @@ void longspan_model_free(longspan_model* model); /* NULL does nothing */
 const char* longspan_model_class(const longspan_model* model);
 int64_t longspan_model_longest(const longspan_model* model); /* tokens of a row at most */
 
-/* ---- vectors -----------------------------------------------------------------------------------
- */
+/* ---- vectors --------------------------------------------------------------------------------- */
 
 /* Channels of a vector: what `vectors` below has for each text. */
 longspan_status longspan_embedding_width(const longspan_model* model, int64_t* width);
 
 /* Writes a vector for each text into vectors (count, width), as the folder's files of
- * sentence-transformers say, or else the mean over all tokens. `lengths` NULL: texts end with NUL.
- */
+ * sentence-transformers say, or else the mean over all tokens. `lengths` NULL: texts end with
+ * NUL. */
 longspan_status longspan_embed(longspan_context* context, const longspan_model* model,
                                const char* const* texts, const size_t* lengths, size_t count,
                                float* vectors);
 
-/* ---- classes -----------------------------------------------------------------------------------
- */
+/* ---- classes --------------------------------------------------------------------------------- */
 
 int64_t longspan_label_count(const longspan_model* model);
 /* The name of a label, UTF-8; NULL where there is none. It lives as long as the model. */
@@ -105,8 +101,7 @@ longspan_status longspan_classify(longspan_context* context, const longspan_mode
                                   const char* const* texts, const size_t* lengths, size_t count,
                                   double* scores);
 
-/* ---- generation --------------------------------------------------------------------------------
- */
+/* ---- generation ------------------------------------------------------------------------------ */
 
 /* Gets bytes of the new text as soon as they can be shown: whole characters, no NUL behind them.
  * Anything but 0 ends the text. */

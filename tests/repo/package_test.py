@@ -85,6 +85,12 @@ class Package(unittest.TestCase):
     def test_headers_are_complete(self):
         installed = {p.name for p in self.headers.iterdir()}
         self.assertEqual(installed, {p.name for p in (ROOT / "include" / "longspan").iterdir()})
+        guide = (ROOT / "docs/guide/library.md").read_text()
+        self.assertEqual([h for h in installed if f"`{h}`" not in guide and h != "longspan.h"], [])
+        # longspan.h has them all.
+        whole = (self.headers / "longspan.h").read_text()
+        self.assertEqual([h for h in installed if f'"longspan/{h}"' not in whole],
+                         [h for h in installed if h in ("longspan.h", "c_api.h")])
         # Each stands alone, and needs nothing that is not installed.
         def probe(header):
             file = self.scratch / f"probe_{header}.cc"
