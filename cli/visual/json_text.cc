@@ -33,6 +33,9 @@ void TakeDigits(nlohmann::ordered_json& value, const std::string& mark,
 class DigitKeeper : public nlohmann::json_sax<nlohmann::ordered_json> {
  public:
   using Json = nlohmann::ordered_json;
+  DigitKeeper() noexcept(false) {}  // a JSON value may allocate
+  DigitKeeper(const DigitKeeper&) = delete;
+  DigitKeeper& operator=(const DigitKeeper&) = delete;
   Json Take() { return std::move(whole_); }
 
   bool null() override { return Add(nullptr); }
@@ -89,7 +92,7 @@ class DigitKeeper : public nlohmann::json_sax<nlohmann::ordered_json> {
 
 std::string JsonText(const nlohmann::ordered_json& value, int indent) {
   constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;
-  const std::string plain = value.dump(indent, ' ', false, kReplace);
+  std::string plain = value.dump(indent, ' ', false, kReplace);
   if (plain.find("longspan-digits:") == std::string::npos) return plain;
   std::string mark = "longspan-number";  // that no text of the document holds
   while (plain.find(mark) != std::string::npos) mark += '-';

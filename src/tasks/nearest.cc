@@ -18,7 +18,7 @@ double Dot(const float* a, const float* b, idx_t width) {
 
 std::vector<Neighbour> Nearest(const Tensor& query, const Tensor& vectors, idx_t most) {
   const std::vector<idx_t>& shape = vectors.shape();
-  Check(shape.size() == 2 && query.size() == shape[1] && query.size() > 0, ErrorCode::kUsage,
+  Check(shape.size() == 2 && query.size() == shape[1] && !query.empty(), ErrorCode::kUsage,
         "nearest: a query {} and vectors {} do not fit; need (1, width) and (N, width)",
         ShapeText(query.shape()), ShapeText(shape));
   Check(most >= 1, ErrorCode::kUsage, "nearest: {} rows, need at least 1", most);
