@@ -88,14 +88,13 @@ Options OptionsFrom(const Options* given, const char* what) {
   return options;
 }
 
-std::vector<TaskText> TextsOf(const char* const* texts, const std::size_t* lengths,
-                              std::size_t count) {
+std::vector<std::string> TextsOf(const char* const* texts, const std::size_t* lengths,
+                                 std::size_t count) {
   if (count > 0) CheckGiven(texts, "texts");
-  std::vector<TaskText> list;
+  std::vector<std::string> list;
   for (std::size_t i = 0; i < count; ++i) {
     CheckGiven(texts[i], "texts: one of them");
-    list.push_back(
-        {lengths == nullptr ? std::string(texts[i]) : std::string(texts[i], lengths[i])});
+    list.push_back(lengths == nullptr ? std::string(texts[i]) : std::string(texts[i], lengths[i]));
   }
   return list;
 }
@@ -196,10 +195,8 @@ longspan_status longspan_embed(longspan_context* context, const longspan_model* 
     CheckGiven(context, "context");
     CheckGiven(model, "model");
     CheckGiven(vectors, "vectors");
-    const longspan::Embedder& embedder = model->Embedding();
-    std::vector<longspan::TaskText> list = longspan::TextsOf(texts, lengths, count);
-    for (longspan::TaskText& text : list) text = embedder.Prepare(std::move(text));
-    const longspan::Tensor found = embedder.Embed(context->context, embedder.model().Encode(list));
+    const longspan::Tensor found =
+        model->Embedding().Embed(context->context, longspan::TextsOf(texts, lengths, count));
     std::memcpy(vectors, found.raw(), found.bytes());
   });
 }
@@ -220,7 +217,10 @@ longspan_status longspan_classify(longspan_context* context, const longspan_mode
     CheckGiven(context, "context");
     CheckGiven(model, "model");
     CheckGiven(scores, "scores");
-    const std::vector<longspan::TaskText> list = longspan::TextsOf(texts, lengths, count);
+    std::vector<longspan::TaskText> list;
+    for (std::string& text : longspan::TextsOf(texts, lengths, count)) {
+      list.push_back({std::move(text)});
+    }
     double* to = scores;
     for (const auto& text : longspan::Classify(context->context, model->model, list)) {
       to = std::copy(text.scores.begin(), text.scores.end(), to);

@@ -68,6 +68,20 @@ TEST_F(CApi, EmbedsAsTheLibraryDoes) {
   EXPECT_FALSE(std::equal(cut.begin() + second, cut.end(), vectors.begin() + second));
 }
 
+TEST_F(CApi, CancelsEncodingToo) {
+  Load("writer");
+  int64_t width = 0;
+  ASSERT_EQ(longspan_embedding_width(model_, &width), LONGSPAN_OK);
+  const char* text = "It was a dark night.";
+  std::vector<float> vector(static_cast<std::size_t>(width));
+  longspan_context_cancel(context_);
+  EXPECT_EQ(longspan_embed(context_, model_, &text, nullptr, 1, vector.data()), LONGSPAN_CANCELLED);
+  longspan_context_reset(context_);
+  EXPECT_EQ(longspan_context_limit_memory(context_, 100), LONGSPAN_OK);
+  EXPECT_EQ(longspan_embed(context_, model_, &text, nullptr, 1, vector.data()), LONGSPAN_LIMIT);
+  EXPECT_NE(std::string(longspan_last_error()).find("encoded texts"), std::string::npos);
+}
+
 TEST_F(CApi, ClassifiesWithNames) {
   Load("judge");
   EXPECT_STREQ(longspan_model_class(model_), "ReformerForSequenceClassification");

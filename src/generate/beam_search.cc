@@ -38,9 +38,7 @@ class Search {
         beam_(beam),
         prompt_(prompt.begin(), prompt.end()),
         decoder_(model.MakeDecoder(options.cache)) {
-    decoder_->Add(
-        context, prompt,
-        std::min(model_.LongestText(), static_cast<idx_t>(prompt.size()) + options.tokens));
+    decoder_->Add(context, prompt, RoomFor(model, prompt.size(), options));
     live_.resize(1);
   }
 

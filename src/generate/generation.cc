@@ -27,11 +27,8 @@ class Writer {
 
   void Begin(std::span<const std::int32_t> prompt) {
     CheckGeneration(model_, prompt.size(), options_);
-    const idx_t longest = model_.LongestText();
-    const idx_t limit = options_.context > 0 ? options_.context : longest;
     const auto size = static_cast<idx_t>(prompt.size());
-    // No more than it can need. (A sum could overflow.)
-    const idx_t capacity = options_.tokens >= limit - size ? limit : size + options_.tokens;
+    const idx_t capacity = RoomFor(model_, prompt.size(), options_);
     GrowingText text;
     text.ids.assign(prompt.end() - std::min(size, capacity), prompt.end());
     text.draw_key = DeriveKey(options_.sampling.seed, options_.first_text + texts_.size());
@@ -130,6 +127,12 @@ void CheckGeneration(const GenerativeModel& model, std::size_t prompt,
         "go on from its end with context (--context {})",
         prompt, model.LongestText(), model.LongestText());
   CheckSampling(options.sampling);
+}
+
+idx_t RoomFor(const GenerativeModel& model, std::size_t prompt, const TokenGeneration& options) {
+  const idx_t limit = options.context > 0 ? options.context : model.LongestText();
+  const auto size = static_cast<idx_t>(prompt);
+  return options.tokens >= limit - size ? limit : size + options.tokens;  // a sum could overflow
 }
 
 bool EndsText(const GenerativeModel& model, const TokenGeneration& options, std::int32_t id) {

@@ -61,6 +61,9 @@ std::vector<Continuation> BeamSearch(Context& context, const GenerativeModel& mo
 // Checks the options that both share. Throws kUsage.
 void CheckGeneration(const GenerativeModel& model, std::size_t prompt,
                      const TokenGeneration& options);
+// The tokens that a decoder has room for: prompt and new ones, at most the context or else all
+// positions.
+idx_t RoomFor(const GenerativeModel& model, std::size_t prompt, const TokenGeneration& options);
 // Whether a token is the end of a text, by the model or by the options.
 bool EndsText(const GenerativeModel& model, const TokenGeneration& options, std::int32_t id);
 // Scores of tokens that are never drawn become -inf.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "families/families.h"
 #include "families/model_inside.h"
@@ -11,6 +12,7 @@
 #include "generate/token_rules.h"
 #include "generate/written_text.h"
 #include "longspan/files.h"
+#include "parallel/team.h"
 #include "text/bytes_tokenizer.h"
 
 namespace longspan {
@@ -39,15 +41,12 @@ TokenGeneration TokensOf(const Model& model, const GenerateOptions& options) {
 // kLimit if the caches of so many texts and the pass over the longest prompt are beyond the limit.
 void CheckMemoryOf(const Context& context, const Model& model, const GenerativeModel& generative,
                    std::span<const std::vector<std::int32_t>> prompts,
-                   const GenerateOptions& options) {
+                   const TokenGeneration& tokens) {
   if (context.memory_limit() == 0) return;
   std::size_t cached = 0;
   const std::vector<std::int32_t>* longest = &prompts.front();
   for (const auto& ids : prompts) {
-    const auto size = static_cast<idx_t>(ids.size());
-    const idx_t most = options.context > 0 ? options.context : generative.LongestText();
-    const idx_t all = options.tokens >= most - size ? most : size + options.tokens;
-    if (options.cache) cached += generative.CacheBytes(all);
+    if (tokens.cache) cached += generative.CacheBytes(RoomFor(generative, ids.size(), tokens));
     if (ids.size() > longest->size()) longest = &ids;
   }
   BatchView batch;
@@ -61,21 +60,26 @@ void CheckMemoryOf(const Context& context, const Model& model, const GenerativeM
   context.CheckMemory("generate", cached + pass);
 }
 
-// Prompts [begin, begin + prompts.size()) of all, side by side.
-void WriteBatch(Context& context, const Model& model, std::size_t begin,
+// What does not depend on the prompt, before anything is written.
+void CheckOptions(const GenerativeModel& generative, const GenerateOptions& options) {
+  generative.MakeDecoder(options.cache);  // says what cannot be decoded
+  CheckStops(options.stops);
+  Check(options.batch >= 1, ErrorCode::kUsage, "batch: {} is below 1", options.batch);
+}
+
+// Prompts [tokens.first_text, tokens.first_text + prompts.size()) of all, side by side.
+void WriteBatch(Context& context, const Model& model, const TokenGeneration& tokens,
                 std::span<const std::vector<std::int32_t>> prompts, const GenerateOptions& options,
                 const OnText& on_text, std::vector<GeneratedText>* results) {
   const GenerativeModel& generative = Generative(model);
-  CheckMemoryOf(context, model, generative, prompts, options);
+  CheckMemoryOf(context, model, generative, prompts, tokens);
   std::vector<WrittenText> texts;
   for (const auto& ids : prompts) texts.emplace_back(model.tokenizer(), ids, options.stops);
   std::vector<bool> ended(prompts.size(), false);  // by the caller
   const auto show = [&](std::size_t i, const std::string& piece) {
     if (!on_text || piece.empty() || ended[i]) return;
-    ended[i] = !on_text(begin + i, piece);
+    ended[i] = !on_text(tokens.first_text + i, piece);
   };
-  TokenGeneration tokens = TokensOf(model, options);
-  tokens.first_text = begin;
   auto written =
       GenerateTexts(context, generative, prompts, tokens, [&](std::size_t i, std::int32_t id) {
         show(i, texts[i].Add(id));
@@ -110,25 +114,29 @@ void CheckGenerates(const Model& model, std::span<const std::int32_t> prompt,
                     const GenerateOptions& options) {
   const GenerativeModel& generative = Generative(model);
   CheckGeneration(generative, prompt.size(), TokensOf(model, options));
-  generative.MakeDecoder(options.cache);  // says what cannot be decoded before anything is written
-  CheckStops(options.stops);
-  Check(options.batch >= 1, ErrorCode::kUsage, "batch: {} is below 1", options.batch);
+  CheckOptions(generative, options);
 }
 
 std::vector<GeneratedText> Generate(Context& context, const Model& model,
                                     std::span<const std::string> prompts,
                                     const GenerateOptions& options, const OnText& on_text) {
+  if (prompts.empty()) return {};
+  const CancelScope scope(CancelFlagOf(context));
   std::vector<std::vector<std::int32_t>> ids;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     Check(!prompts[i].empty(), ErrorCode::kUsage, "generate: prompt {} is empty", i + 1);
     ids.push_back(EncodePrompt(model.tokenizer(), prompts[i]));
-    CheckGenerates(model, ids.back(), options);
   }
+  const GenerativeModel& generative = Generative(model);
+  TokenGeneration tokens = TokensOf(model, options);
+  for (const auto& prompt : ids) CheckGeneration(generative, prompt.size(), tokens);
+  CheckOptions(generative, options);
   std::vector<GeneratedText> results;
   const auto batch = static_cast<std::size_t>(options.batch);
   for (std::size_t begin = 0; begin < ids.size(); begin += batch) {
     const std::size_t count = std::min(batch, ids.size() - begin);
-    WriteBatch(context, model, begin, std::span(ids).subspan(begin, count), options, on_text,
+    tokens.first_text = begin;
+    WriteBatch(context, model, tokens, std::span(ids).subspan(begin, count), options, on_text,
                &results);
     context.TellProgress(static_cast<idx_t>(results.size()), static_cast<idx_t>(ids.size()));
   }
@@ -147,6 +155,7 @@ std::vector<GeneratedText> SearchBeams(Context& context, const Model& model,
                                        const std::string& prompt, const GenerateOptions& options,
                                        const BeamOptions& beam) {
   Check(!prompt.empty(), ErrorCode::kUsage, "generate: the prompt is empty");
+  const CancelScope scope(CancelFlagOf(context));
   const std::vector<std::int32_t> ids = EncodePrompt(model.tokenizer(), prompt);
   CheckGenerates(model, ids, options);
   TokenGeneration tokens = TokensOf(model, options);
