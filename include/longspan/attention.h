@@ -380,5 +380,26 @@ struct GlobalFlops {
 GlobalFlops CountGlobalFlops(idx_t tokens, idx_t channels, idx_t heads, idx_t head_size,
                              idx_t globals, bool backward);
 
+// ---- sinks --------------------------------------------------------------------------------------
+
+// A learned number for each head (gpt-oss: OpenAI 2025; Xiao et al. 2023): one more key, which
+// every query sees, with the score sinks[h] and the value 0. So a query may attend to nothing.
+//
+// Called after the forward of full, window or chunked attention, whose weights it lowers: out
+// becomes out exp(lse - lse'), lse becomes lse' = log(exp(lse) + exp(sinks[h])). The backward of
+// the attention then needs no change, with or without dropout. sinks (H), which may hold -infinity:
+// no sink. kUsage on shapes that differ and for saved.delta. Cost: one pass over out.
+void SinkForward(Context& context, const View<const float, 1>& sinks, const AttentionSaved& saved);
+void SinkForward(Context& context, const View<const float, 1>& sinks,
+                 const Bf16AttentionSaved& saved);
+
+// dsinks (H) += the gradient, - sum over b, t of exp(sinks[h] - lse'[b, h, t]) (dout . out'), from
+// what SinkForward left in `saved`.
+void SinkBackward(Context& context, const View<const float, 1>& sinks, const AttentionSaved& saved,
+                  const View<const float, 4>& dout, const View<float, 1>& dsinks);
+void SinkBackward(Context& context, const View<const float, 1>& sinks,
+                  const Bf16AttentionSaved& saved, const View<const bfloat16, 4>& dout,
+                  const View<float, 1>& dsinks);
+
 }  // namespace longspan
 #pragma GCC visibility pop

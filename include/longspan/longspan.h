@@ -9,12 +9,14 @@
 //   make, describe, convert, verify a model's folder         folders.h
 //   predict time and memory of a training                    plan.h
 //   attention on tensors of your own                         attention.h, tensor.h
+//   axial positional encodings                               axial_position.h
 //   tokens of a text; learn a tokenizer                      tokenizer.h, tokenizer_training.h
 //   who sees whom; what hashing finds                        pattern.h, inspect.h
 //   errors and their codes                                   error.h
 #pragma once
 
 #include "longspan/attention.h"
+#include "longspan/axial_position.h"
 #include "longspan/batch.h"
 #include "longspan/context.h"
 #include "longspan/data.h"

@@ -136,5 +136,15 @@ void AxialBackward(Context& context, const AxialTables& tables, const Dropout& c
   });
 }
 
+void AxialForward(Context& context, const AxialTables& tables, idx_t batch, idx_t start,
+                  const View<float, 2>& x) {
+  AxialForward(context, tables, Dropout{}, batch, start, x);
+}
+
+void AxialBackward(Context& context, const AxialTables& tables, idx_t batch, idx_t start,
+                   const View<const float, 2>& dx, const AxialGradients& gradients) {
+  AxialBackward(context, tables, Dropout{}, batch, start, dx, gradients);
+}
+
 }  // namespace longspan
 #endif  // HWY_ONCE
