@@ -13,6 +13,7 @@ from typing import Any
 from longspan import _arguments, _core
 
 _set: bool = False  # whether set_threads named a number
+_named = "LONGSPAN_THREADS" in os.environ  # looked up once: it costs a microsecond
 
 
 def set_threads(threads: int | None) -> None:
@@ -38,10 +39,10 @@ def get_threads() -> int:
 
 def wanted_threads() -> int:
     """What calls hand to _core: 0 where it decides itself."""
-    if _set:
+    if _set or _named:
         return 0
     torch = sys.modules.get("torch")
-    if torch is None or "LONGSPAN_THREADS" in os.environ:
+    if torch is None:
         return 0
     count = getattr(torch, "get_num_threads", None)
     return 0 if count is None else int(count())

@@ -28,9 +28,7 @@ std::size_t Bytes(Element element) {
 
 std::string TypeName(nb::handle object) { return Py_TYPE(object.ptr())->tp_name; }
 
-nb::object Get(nb::handle object, const char* attribute) {
-  return nb::steal(PyObject_GetAttrString(object.ptr(), attribute));
-}
+nb::object Get(nb::handle object, const char* attribute) { return nb::getattr(object, attribute); }
 
 std::string Text(nb::handle object) { return nb::cast<std::string>(nb::str(object)); }
 
@@ -133,30 +131,62 @@ void Array::ReadBuffer(nb::handle object) {
   }
 }
 
-void Array::ReadTorch(nb::handle object) {
-  const std::string type = Text(Get(object, "dtype"));
-  if (type == "torch.float32") {
-    element_ = Element::kF32;
-  } else if (type == "torch.bfloat16") {
-    element_ = Element::kBf16;
-  } else if (type == "torch.uint8" || type == "torch.bool") {
-    element_ = Element::kU8;
-  } else if (type == "torch.uint16") {
-    element_ = Element::kU16;
-  } else if (type == "torch.int32") {
-    element_ = Element::kI32;
-  } else {
-    FailType(
-        fmt::format("{}: {} has elements of type {}; convert it with .float() or "
-                    ".bfloat16()",
-                    function_, name_, type));
+// What a call asks of tensors of torch, found once: names that need no new strings, and element
+// types that are compared by their pointers. A tensor then costs half a microsecond.
+struct TorchNames {
+  PyObject* data_ptr = PyUnicode_InternFromString("data_ptr");
+  PyObject* dtype = PyUnicode_InternFromString("dtype");
+  PyObject* is_cpu = PyUnicode_InternFromString("is_cpu");
+  PyObject* shape = PyUnicode_InternFromString("shape");
+  PyObject* stride = PyUnicode_InternFromString("stride");
+  std::vector<std::pair<nb::object, Element>> types;
+
+  TorchNames() {
+    const nb::module_ torch = nb::module_::import_("torch");
+    for (const auto& [name, element] : {std::pair{"float32", Element::kF32},
+                                        {"bfloat16", Element::kBf16},
+                                        {"uint8", Element::kU8},
+                                        {"bool", Element::kU8},
+                                        {"uint16", Element::kU16},
+                                        {"int32", Element::kI32}}) {
+      if (nb::hasattr(torch, name)) types.emplace_back(torch.attr(name), element);
+    }
   }
-  if (!nb::cast<bool>(Get(object, "is_cpu"))) {
+  const Element* Find(nb::handle type) const {
+    for (const auto& [known, element] : types) {
+      if (known.is(type)) return &element;
+    }
+    return nullptr;
+  }
+  static nb::object Checked(PyObject* object) {
+    if (object == nullptr) throw nb::python_error();
+    return nb::steal(object);
+  }
+  static nb::object Get(nb::handle object, PyObject* name) {
+    return Checked(PyObject_GetAttr(object.ptr(), name));
+  }
+  static nb::object Call(nb::handle object, PyObject* name) {
+    PyObject* arguments[] = {object.ptr()};
+    return Checked(
+        PyObject_VectorcallMethod(name, arguments, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr));
+  }
+};
+
+void Array::ReadTorch(nb::handle object) {
+  static const TorchNames& names = *new TorchNames();  // Python may be gone before statics end
+  const nb::object type = names.Get(object, names.dtype);
+  const Element* element = names.Find(type);
+  if (element == nullptr) {
+    FailType(fmt::format("{}: {} has elements of type {}; convert it with .float() or .bfloat16()",
+                         function_, name_, Text(type)));
+  }
+  element_ = *element;
+  if (!names.Get(object, names.is_cpu).is(nb::handle(Py_True))) {
     FailType(fmt::format("{}: {} is on the device '{}'; move it with .cpu()", function_, name_,
                          Text(Get(object, "device"))));
   }
-  const nb::object shape = Get(object, "shape");
-  const nb::object strides = object.attr("stride")();
+  const nb::object shape = names.Get(object, names.shape);
+  const nb::object strides = names.Call(object, names.stride);
   axes_ = static_cast<int>(PyTuple_GET_SIZE(shape.ptr()));
   if (axes_ > kMostAxes) {
     FailValue(
@@ -167,7 +197,9 @@ void Array::ReadTorch(nb::handle object) {
     extent_[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), a));
     stride_[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(strides.ptr(), a));
   }
-  data_ = reinterpret_cast<void*>(nb::cast<std::uintptr_t>(object.attr("data_ptr")()));
+  data_ =
+      reinterpret_cast<void*>(PyLong_AsUnsignedLongLong(names.Call(object, names.data_ptr).ptr()));
+  if (PyErr_Occurred() != nullptr) throw nb::python_error();
 }
 
 std::string Array::Shape() const {

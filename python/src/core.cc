@@ -39,6 +39,40 @@ float ScaleOf(const char* function, double scale) {
   return static_cast<float>(scale);
 }
 
+namespace {
+
+bool IsFinite(float x) { return std::isfinite(x); }
+bool IsFinite(bfloat16 x) { return (x.bits & 0x7f80u) != 0x7f80u; }
+
+}  // namespace
+
+template <class T>
+void CheckHidden(const char* function, const char* name, const View<const T, 4>& x,
+                 const View<const std::uint8_t, 2>& mask) {
+  if (mask.empty() || mask.extent[0] != x.extent[0] || mask.extent[1] != x.extent[2]) return;
+  for (idx_t b = 0; b < x.extent[0]; ++b) {
+    for (idx_t t = 0; t < x.extent[2]; ++t) {
+      if (mask(b, t) != 0) continue;
+      for (idx_t h = 0; h < x.extent[1]; ++h) {
+        for (idx_t d = 0; d < x.extent[3]; ++d) {
+          if (IsFinite(x(b, h, t, d))) [[likely]]
+            continue;
+          throw Error(
+              ErrorCode::kUsage,
+              fmt::format("{}: {} is not finite at batch {}, token {}, which key_mask hides; "
+                          "fill hidden tokens with numbers, for example 0",
+                          function, name, b, t));
+        }
+      }
+    }
+  }
+}
+
+template void CheckHidden(const char*, const char*, const View<const float, 4>&,
+                          const View<const std::uint8_t, 2>&);
+template void CheckHidden(const char*, const char*, const View<const bfloat16, 4>&,
+                          const View<const std::uint8_t, 2>&);
+
 double Operations(const Array& q, idx_t keys) {
   if (q.axes() != 4) return 0.0;
   double all = static_cast<double>(std::min(keys, q.extent(2)));

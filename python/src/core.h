@@ -43,6 +43,13 @@ struct Groups {
 ProbabilityDropout DropoutOf(const char* function, double p, std::uint64_t key);
 float ScaleOf(const char* function, double scale);
 
+// What a key mask hides is multiplied by 0 in full, chunked and LSH attention, and 0 times NaN is
+// NaN, for every query: throws kUsage if x (B, H, T, D) is not finite where the mask has 0. Needs
+// no GIL. Cost: one look at the elements of hidden tokens.
+template <class T>
+void CheckHidden(const char* function, const char* name, const View<const T, 4>& x,
+                 const View<const std::uint8_t, 2>& mask);
+
 // Multiply-adds of an attention in which each of B H T queries sees so many keys.
 double Operations(const Array& q, idx_t keys);
 

@@ -24,8 +24,12 @@ void ChunkedForwardOf(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle ma
     const QkvOf<T> qkv{q.As<const T, 4>(), k.As<const T, 4>(), v.As<const T, 4>()};
     const AttentionSavedOf<T> saved{out.As<T, 4>(), lse.As<float, 3>()};
     const auto seen = mask.As<const std::uint8_t, 2>();
-    Run(threads, Operations(q, chunk * (1 + before + after)),
-        [&](Context& context) { ChunkedForward(context, spec, qkv, seen, saved); });
+    Run(threads, Operations(q, chunk * (1 + before + after)), [&](Context& context) {
+      CheckHidden(kChunked, "q", qkv.q, seen);
+      CheckHidden(kChunked, "k", qkv.k, seen);
+      CheckHidden(kChunked, "v", qkv.v, seen);
+      ChunkedForward(context, spec, qkv, seen, saved);
+    });
   });
 }
 

@@ -46,6 +46,9 @@ void FullForwardOf(nb::handle q, nb::handle k, nb::handle v, nb::handle mask, nb
     const auto seen = a.mask.As<const std::uint8_t, 2>();
     const auto sink = a.sinks.As<const float, 1>();
     Run(threads, Operations(a.q, a.q.extent(2)), [&](Context& context) {
+      CheckHidden(kFull, "q", qkv.q, seen);
+      CheckHidden(kFull, "k", qkv.k, seen);
+      CheckHidden(kFull, "v", qkv.v, seen);
       for (idx_t g = 0; g < groups.count; ++g) {
         FullSpec part = spec;
         part.dropout = groups.Of(spec.dropout, g);

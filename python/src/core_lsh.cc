@@ -66,8 +66,11 @@ void LshForwardOf(nb::handle qk_, nb::handle v_, nb::handle mask_, nb::handle bu
     const SharedSavedOf<T> saved{out.As<T, 4>(), max.As<float, 3>(), sum.As<float, 3>()};
     const auto seen = mask.As<const std::uint8_t, 2>();
     const auto hashed = buckets.As<const std::uint16_t, 4>();
-    Run(threads, settings.Work(qk),
-        [&](Context& context) { LshForward(context, spec, qkv, seen, hashed, saved); });
+    Run(threads, settings.Work(qk), [&](Context& context) {
+      CheckHidden(kLsh, "qk", qkv.qk, seen);
+      CheckHidden(kLsh, "v", qkv.v, seen);
+      LshForward(context, spec, qkv, seen, hashed, saved);
+    });
   });
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.compiler import is_compiling
 
 from longspan.torch import _kernels
 
@@ -45,7 +46,7 @@ class Operation:
 
     def __call__(self, *arguments: Any) -> Any:
         """All that comes out, as a tuple."""
-        if torch.compiler.is_compiling():
+        if is_compiling():
             result = self.operator(*arguments)
             return result if isinstance(result, tuple) else (result,)
         if torch.is_grad_enabled():
@@ -134,8 +135,8 @@ def _fake_axial(table0: Tensor, table1: Tensor, tokens: int, _: int) -> tuple[Te
     return (table0.new_empty((tokens, table0.shape[1] + table1.shape[1])),)
 
 
-def _fake_hash(qk: Tensor, mask: Any, rotations: Any, chunk: int, before: int, after: int,
-               rounds: int, factors: Any) -> tuple[Tensor, ...]:
+def _fake_hash(qk: Tensor, mask: Any, rotations: Any, seed: int, chunk: int, before: int,
+               after: int, rounds: int, factors: Any) -> tuple[Tensor, ...]:
     b, h, t, _d = qk.shape
     return (qk.new_empty((b, h, rounds, t), dtype=torch.uint16),)
 
@@ -161,14 +162,13 @@ axial = Operation("axial", "Tensor table0, Tensor table1", "SymInt tokens, SymIn
                   differentiable=2, fake=_fake_axial)
 
 _hash_operator = _define(
-    "lsh_hash", "(Tensor qk, Tensor? mask, Tensor rotations, SymInt chunk, SymInt before, "
-    "SymInt after, SymInt rounds, SymInt[] factors)", 1,
+    "lsh_hash", "(Tensor qk, Tensor? mask, Tensor? rotations, SymInt seed, SymInt chunk, "
+    "SymInt before, SymInt after, SymInt rounds, SymInt[] factors)", 1,
     lambda *arguments: (_kernels.lsh_hash(*arguments),), _fake_hash)
 
 
 def lsh_hash(*arguments: Any) -> Tensor:
     """The buckets of tokens, (B, H, rounds, T) uint16: no gradient goes through them."""
-    if torch.compiler.is_compiling():
-        return _hash_operator(*arguments)  # type: ignore[no-any-return]
     with torch.no_grad():
-        return _kernels.lsh_hash(*arguments)
+        hashes: Tensor = (_hash_operator if is_compiling() else _kernels.lsh_hash)(*arguments)
+        return hashes

@@ -16,12 +16,13 @@ from longspan._runtime import wanted_threads
 def rows_of_heads(q: Tensor) -> Tensor:
     """An empty (B, H, T, D) whose memory is (B, T, H, D)."""
     b, h, t, d = q.shape
-    return q.new_empty(b, t, h, d).transpose(1, 2)
+    return q.new_empty_strided((b, h, t, d), (t * h * d, d, h * d, 1))
 
 
 def row_numbers(q: Tensor) -> Tensor:
     """An empty (B, H, T) of float32."""
-    return q.new_empty(q.shape[:3], dtype=torch.float32)
+    b, h, t, _ = q.shape
+    return q.new_empty((b, h, t), dtype=torch.float32)
 
 
 def gradient_of(tensor: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def optional_gradient(tensor: Tensor | None) -> Tensor | None:
 
 def ready(tensor: Tensor) -> Tensor:
     """The tensor, or a copy if its last axis has a step: gradients may come in any layout."""
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def rounded(gradient: Tensor, like: Tensor) -> Tensor:
@@ -131,9 +132,19 @@ def chunked_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor
 # ---- LSH attention ------------------------------------------------------------------------------
 
 
-def lsh_hash(qk: Tensor, mask: Tensor | None, rotations: Tensor, chunk: int, before: int, after: int,
-             rounds: int, factors: list[int]) -> Tensor:
-    b, h, t, _ = qk.shape
+def factors_of(qk: Tensor, chunk: int, factors: list[int]) -> list[int]:
+    """The factors of the number of buckets; none: the default for so many tokens."""
+    return factors or list(_core.lsh_bucket_factors(qk.shape[2], chunk, qk.shape[2]))
+
+
+def lsh_hash(qk: Tensor, mask: Tensor | None, rotations: Tensor | None, seed: int, chunk: int,
+             before: int, after: int, rounds: int, factors: list[int]) -> Tensor:
+    b, h, t, d = qk.shape
+    factors = factors_of(qk, chunk, factors)
+    if rotations is None:
+        rotations = torch.empty((h, d, rounds, _core.lsh_rotation_columns(factors)),
+                                dtype=torch.float32, device="cpu")
+        _core.torch_normal(seed, rotations)
     buckets = qk.new_empty((b, h, rounds, t), dtype=torch.uint16)
     _core.lsh_hash(qk, mask, rotations, buckets, chunk, before, after, rounds, factors,
                    wanted_threads())
@@ -145,8 +156,8 @@ def lsh_forward(qk: Tensor, v: Tensor, mask: Tensor | None, buckets: Tensor | No
                 factors: list[int], causal: bool,
                 dropout: float) -> tuple[Tensor, Tensor, Tensor]:
     out, most, total = rows_of_heads(qk), row_numbers(qk), row_numbers(qk)
-    _core.lsh_forward(qk, v, mask, buckets, out, most, total, chunk, before, after, rounds, factors,
-                      causal, dropout, number_of(key), wanted_threads())
+    _core.lsh_forward(qk, v, mask, buckets, out, most, total, chunk, before, after, rounds,
+                      factors_of(qk, chunk, factors), causal, dropout, number_of(key), wanted_threads())
     return out, most, total
 
 
@@ -156,7 +167,8 @@ def lsh_backward(dout: Tensor, qk: Tensor, v: Tensor, mask: Tensor | None, bucke
                  dropout: float) -> tuple[Tensor, Tensor]:
     dqk, dv = gradient_of(qk), gradient_of(v)
     _core.lsh_backward(qk, v, mask, buckets, out, most, total, ready(dout), dqk, dv, chunk, before,
-                       after, rounds, factors, causal, dropout, number_of(key), wanted_threads())
+                       after, rounds, factors_of(qk, chunk, factors), causal, dropout,
+                       number_of(key), wanted_threads())
     return rounded(dqk, qk), rounded(dv, v)
 
 

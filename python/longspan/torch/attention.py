@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
-from longspan import _core
 from longspan._arguments import dilations, flag, integer, number
 from longspan._errors import DTypeError, UsageError
 from longspan.attention.axial import axial_shape
@@ -44,6 +44,10 @@ def _heads(function: str, name: str, tensor: Any, like: Tensor | None = None) ->
 
 def _three(function: str, q: Any, k: Any, v: Any) -> tuple[Tensor, Tensor, Tensor]:
     """q, k and v whose shapes fit, also where only a compiler looks at them."""
+    if (type(q) is Tensor and type(k) is Tensor and type(v) is Tensor and not is_compiling()
+            and q.dim() == k.dim() == v.dim() == 4 and q.stride(3) == 1 and k.stride(3) == 1
+            and v.stride(3) == 1):
+        return q, k, v  # the usual case; the kernel checks the rest before it runs
     q = _heads(function, "q", q)
     k, v = _heads(function, "k", k, q), _heads(function, "v", v, q)
     if k.shape != v.shape or q.shape[0] != k.shape[0] or q.shape[2:] != k.shape[2:]:
@@ -70,7 +74,7 @@ def _tokens(function: str, name: str, value: Any, q: Tensor, largest: int) -> Te
                          f"{(q.shape[0], q.shape[2])}")
     if tensor.dtype == torch.bool:
         return tensor.contiguous().view(torch.uint8)
-    if not torch.compiler.is_compiling() and tensor.numel():
+    if not is_compiling() and tensor.numel():
         least, most = (int(x) for x in torch.aminmax(tensor))
         if least < 0 or most > largest:
             raise UsageError(f"{function}: {name} holds {least if least < 0 else most}; it must hold "
@@ -212,10 +216,10 @@ def _global_rows(name: str, q: Tensor, k: Tensor, v: Tensor, roles: Tensor | Non
             raise UsageError(f"{name}: global_qkv is given, but roles name no global token")
         gq, gk, gv = (_heads(name, f"global_{part}", tensor, q)
                       for part, tensor in zip("qkv", given))
-        if not torch.compiler.is_compiling() and not bool((roles == 2).any()):
+        if not is_compiling() and not bool((roles == 2).any()):
             return None, None, None
         return gq, gk, gv
-    if roles is None or torch.compiler.is_compiling():
+    if roles is None or is_compiling():
         if roles is not None:
             raise UsageError(f"{name}: under torch.compile roles need global_qkv, or leave both out")
         return None, None, None
@@ -299,15 +303,13 @@ def lsh_attention(qk: Tensor, v: Tensor, *, chunk: int = 64, before: int = 1, af
     shape = (integer(name, "chunk", chunk, 1), integer(name, "before", before),
              integer(name, "after", after), integer(name, "rounds", rounds, 1))
     tokens = qk.shape[2]
-    factors = bucket_factors(name, num_buckets, tokens, shape[0])
+    # The default depends on the tokens, which a compiler may not know yet: the kernels find it.
+    factors = [] if num_buckets is None else bucket_factors(name, num_buckets, tokens, shape[0])
     if tokens <= shape[0]:
         buckets = None
     elif buckets is None:
-        if rotations is None:
-            rotations = torch.empty(qk.shape[1], qk.shape[3], shape[3],
-                                    _core.lsh_rotation_columns(factors))
-            _core.torch_normal(integer(name, "seed", seed), rotations)
-        buckets = _autograd.lsh_hash(qk, mask, rotations, *shape, factors)
+        buckets = _autograd.lsh_hash(qk, mask, rotations, integer(name, "seed", seed), *shape,
+                                     factors)
     out, most, total = _autograd.lsh(qk, v, mask, buckets, key, *shape, factors,
                                      flag(name, "causal", causal), share)
     result: tuple[Any, ...] = (out,)
