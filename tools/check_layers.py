@@ -7,7 +7,8 @@ usage: check_layers.py [ROOT]      exits 1 and names every line that breaks a ru
 2. Modules of src/ops never include each other.
 3. Some libraries are known to one place only (ONLY_IN).
 4. The program is a client of the installed headers: cli/ includes longspan/ and cli/ only, and the
-   experts' commands in cli/lab/ also lab/.
+   experts' commands in cli/lab/ also lab/. So are the modules of Python: python/src includes
+   longspan/ and its own files only.
 Tests, benchmarks and tests/support may include what they like, with one exception: a test or
 benchmark of a mechanism includes no other mechanism.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 
 LAYERS = ["base", "tensor", "parallel", "simd", "probe", "gemm", "streams", "ops", "catalogue", "io", "data",
           "text", "generate", "model", "families", "tasks",
-          "train", "inspect", "c_api", "lab", "cli"]
+          "train", "inspect", "c_api", "lab", "cli", "python"]
 # The installed headers, each with the layer that implements it.
 PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "process.h": "base",
           "tensor.h": "tensor", "context.h": "parallel", "machine.h": "probe", "attention.h": "ops", "axial_position.h": "ops",
@@ -32,7 +33,7 @@ PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "process.h"
 # Header (pattern) -> the only folders that may include it. src/gemm needs omp.h to tell oneDNN
 # that a primitive is for one thread; it starts none.
 ONLY_IN = {r"(oneapi/dnnl/)?dnnl\w*\.hp?p?": ("src/gemm",), r"CLI/.*": ("cli",),
-           r"omp\.h": ("src/parallel", "src/gemm")}
+           r"omp\.h": ("src/parallel", "src/gemm"), r"nanobind/.*": ("python/src",)}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 
 
@@ -43,7 +44,7 @@ def sources(root):
     if run.returncode == 0 and run.stdout:
         names = run.stdout.splitlines()
     else:
-        names = [p.relative_to(root).as_posix() for top in ("include", "src", "cli")
+        names = [p.relative_to(root).as_posix() for top in ("include", "src", "cli", "python")
                  for p in Path(root, top).rglob("*") if p.suffix in (".h", ".cc")]
     return sorted(name for name in names if Path(root, name).is_file())
 
@@ -53,8 +54,8 @@ def place(path):
     parts = path.split("/")
     if parts[0] == "include" and len(parts) == 3:
         return PUBLIC.get(parts[2], "unknown public header"), None
-    if parts[0] == "cli":
-        return "cli", None
+    if parts[0] in ("cli", "python"):
+        return parts[0], None
     if parts[0] == "src" and len(parts) > 2:
         return parts[1], parts[2] if parts[1] == "ops" and len(parts) > 3 else None
     return None, None
@@ -68,8 +69,8 @@ def target(root, including, name, quoted):
 
 
 def is_client(path, found):
-    """Whether a file of the program may include this file of the project."""
-    own = ("include/longspan/", "cli/")
+    """Whether a file of the program or of Python's modules may include this file of the project."""
+    own = ("include/longspan/", "python/src/" if path.startswith("python/") else "cli/")
     return found.startswith(own + (("src/lab/",) if path.startswith("cli/lab/") else ()))
 
 
@@ -96,8 +97,9 @@ def check_file(root, path):
         other, other_mechanism = place(found)
         if mechanism and other_mechanism and mechanism != other_mechanism:
             yield number, f"mechanism {mechanism} includes mechanism {other_mechanism}"
-        elif not exempt and layer == "cli" and not is_client(path, found):
-            yield number, f"the program is a client of the library, and {found} is not installed"
+        elif not exempt and layer in ("cli", "python") and not is_client(path, found):
+            client = "the program is" if layer == "cli" else "Python's modules are"
+            yield number, f"{client} a client of the library, and {found} is not installed"
         elif not exempt and found.startswith("tests/"):
             yield number, f"{found} is for tests only"
         elif not exempt and other in LAYERS and LAYERS.index(other) > LAYERS.index(layer):
@@ -105,7 +107,7 @@ def check_file(root, path):
 
 
 def main(root):
-    files = [f for f in sources(root) if f.split("/")[0] in ("include", "src", "cli")]
+    files = [f for f in sources(root) if f.split("/")[0] in ("include", "src", "cli", "python")]
     problems = [f"{path}:{number}: {text}"
                 for path in files for number, text in check_file(root, path)]
     for problem in problems:

@@ -87,7 +87,8 @@ Context& OwnContext(int threads) {
 Interruptible::Interruptible(Context& context) : context_(context) {
   if (!InterruptRaises()) return;
   if (sigaction(SIGINT, nullptr, &before_) != 0 || (before_.sa_flags & SA_SIGINFO) != 0 ||
-      before_.sa_handler == SIG_DFL || before_.sa_handler == SIG_IGN) {
+      before_.sa_handler == SIG_DFL || before_.sa_handler == SIG_IGN ||
+      before_.sa_handler == OnInterrupt) {
     return;
   }
   interrupted = false;

@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "longspan/context.h"
+#include "longspan/error.h"
 
 namespace longspan::python {
 

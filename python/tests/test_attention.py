@@ -154,6 +154,12 @@ def test_lsh_of_one_chunk_is_full_attention_on_shared_keys(random: np.random.Gen
     assert reference.worst(lse, expected_lse) < FORWARD
 
 
+def test_lsh_of_few_tokens(random: np.random.Generator) -> None:
+    for tokens in (1, 5, 63, 64, 65):
+        qk, v = heads(random, 1, 2, tokens, 16), heads(random, 1, 2, tokens, 16)
+        assert np.isfinite(longspan.lsh_attention(qk, v)).all()
+
+
 def test_lsh_buckets_decide(random: np.random.Generator) -> None:
     qk, v = heads(random, 2, 3, 256, 16), heads(random, 2, 3, 256, 16)
     options: dict[str, Any] = {"chunk": 32, "rounds": 2, "num_buckets": (4, 4), "causal": True}

@@ -18,9 +18,21 @@ STUBS = {
     "ninja": "",
     "ctest": 'echo "ctest $*" >>"$LOG"\necho "100% tests passed"\n',
     "getconf": "echo 2\n",
-    "python3": "", "git": "", "ccache": "",
+    "git": "", "ccache": "",
+    # An environment whose python writes down what it is asked; pip wheel leaves a wheel.
+    "python3": 'if [ "$1 $2" = "-m venv" ]; then\n'
+               '  mkdir -p "$3/bin"\n'
+               "  cat >\"$3/bin/python\" <<'END'\n"
+               '#!/bin/sh\n'
+               'echo "${0##*build/} $*" >>"$LOG"\n'
+               'case "$*" in *"pip wheel"*) mkdir -p build/python/attention-wheel\n'
+               '  : >build/python/attention-wheel/longspan.whl ;; esac\n'
+               'exit ${PIP_FAILS:-0}\n'
+               'END\n'
+               '  chmod +x "$3/bin/python"\n'
+               'fi\n',
 }
-TOOLS = ("sh", "env", "dirname", "mkdir", "cat", "rm", "grep", "date", "wc", "seq", "chmod")
+TOOLS = ("sh", "env", "dirname", "mkdir", "cat", "rm", "grep", "date", "wc", "seq", "chmod", "ls")
 BUILD = "g++ cmake ninja-build pkg-config"
 
 
@@ -38,6 +50,7 @@ class Dev(unittest.TestCase):
                     (bin_ / name).write_text("#!/bin/sh\n" + text)
                     (bin_ / name).chmod(0o755)
             Path(folder, "dev").write_text((ROOT / "dev").read_text())
+            Path(folder, "python", "tests").mkdir(parents=True)
             log = Path(folder, "log")
             log.touch()
             run = subprocess.run(
@@ -61,7 +74,7 @@ class Dev(unittest.TestCase):
             self.assertEqual((status, log), (0, ""))
             self.assertLess(output.count("\n"), 32)
             for task in ("build", "test", "demo", "bench", "format", "lint", "fuzz", "faults", "perf",
-                         "neighbours", "package", "check", "hooks"):
+                         "neighbours", "package", "check", "hooks", "python"):
                 self.assertIn(f"\n  {task}", output)
 
     def test_unknown_task(self):
@@ -84,6 +97,22 @@ class Dev(unittest.TestCase):
             self.assertNotIn("sudo", log)
             self.assertNotIn("clang", log)
             self.assertEqual(output, "100% tests passed\n")
+
+    def test_python_builds_what_numpy_alone_needs(self):
+        status, _, errors, log = self.run_dev("-y", "python", "-k", "window")
+        self.assertEqual(status, 0, errors)
+        self.assertIn("python3-venv", log)
+        self.assertNotIn("libdnnl-dev", log)
+        self.assertIn("cmake.define.LONGSPAN_PYTHON=attention", log)
+        self.assertNotIn("torch", log)
+        self.assertRegex(log, r"python/attention/bin/python -m pytest -q -m not full -k window\n$")
+        self.assertRegex(errors, "from nothing this takes about 2 minutes")
+
+    def test_python_packages_that_cannot_be_had(self):
+        for task in ("test", "python"):
+            status, _, errors, _ = self.run_dev("-y", task, PIP_FAILS="1")
+            self.assertEqual(status, 2)
+            self.assertIn("dev: pip could not install: ", errors)
 
     def test_user_goes_through_sudo(self):
         status, _, errors, log = self.run_dev("-y", "build", USER_ID="1000")

@@ -40,6 +40,8 @@ GOOD = {
     "src/lab/l.h": '#include "model/m.h"\n',
     "cli/main.cc": '#include "longspan/types.h"\n#include <CLI/CLI.hpp>\n',
     "cli/lab/cmd_l.cc": '#include "lab/l.h"\n#include "longspan/types.h"\n',
+    "python/src/call.h": '#include "longspan/context.h"\n#include <nanobind/nanobind.h>\n',
+    "python/src/core.cc": '#include "call.h"\n',
     "tests/support/compare.h": '#include "model/m.h"\n',
 }
 
@@ -68,6 +70,9 @@ class Layers(unittest.TestCase):
             "src/train/t.cc": ('#include "tests/support/compare.h"\n', "is for tests only"),
             "cli/in.cc": ('#include "model/m.h"\n', "src/model/m.h is not installed"),
             "cli/l.cc": ('#include "lab/l.h"\n', "src/lab/l.h is not installed"),
+            "python/src/in.cc": ('#include "model/m.h"\n', "src/model/m.h is not installed"),
+            "python/src/c.cc": ('#include "cli/main.h"\n#include "cli/main.cc"\n', "cli/main.cc is not"),
+            "src/train/nb.cc": ("#include <nanobind/nanobind.h>\n", "belongs to python/src alone"),
             "src/extra/x.cc": ("\n", "'extra' is not in the list"),
             "include/longspan/odd.h": ("\n", "unknown public header"),
             "src/ops/a/ghost.h": ('#include "longspan/ghost.h"\n', "does not exist"),

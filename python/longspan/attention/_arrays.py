@@ -13,17 +13,21 @@ from longspan._errors import DTypeError, UsageError
 
 Array = npt.NDArray[Any]
 Pullback = Callable[[Any], tuple[Array, ...]]
+_F32 = np.dtype(np.float32)
 
 
-def ready(function: str, name: str, value: Any) -> Array:
-    """``value`` as an array whose last axis has no step; most are returned as they are."""
+def ready(function: str, name: str, given: Any) -> Array:
+    """``given`` as an array whose last axis has no step; most are returned as they are."""
+    value: Array = given
+    if type(value) is np.ndarray and value.flags.c_contiguous:
+        return value
     if not isinstance(value, np.ndarray):
         if hasattr(value, "__dlpack__"):
             try:
                 value = np.from_dlpack(value)
             except Exception as error:
                 raise DTypeError(f"{function}: {name} is a {type(value).__name__} that NumPy cannot "
-                                 f"read: {str(error).splitlines()[0]}") from None
+                                 f"read: {(str(error) or 'no reason').splitlines()[0]}") from None
         elif isinstance(value, memoryview):
             value = np.asarray(value)
         else:
@@ -64,15 +68,15 @@ def output(q: Array, out: Any) -> Array:
 
 
 def row_numbers(q: Array) -> Array:
-    return np.empty(q.shape[:3], np.float32)
+    return np.empty(q.shape[:3], _F32)
 
 
 def output_gradient(function: str, dout: Any, q: Array) -> Array:
     """dout in the type of q, which is what the backward reads."""
-    dout = ready(function, "dout", dout)
-    if dout.dtype != q.dtype and dout.dtype == np.float32:
-        dout = dout.astype(q.dtype)  # float32 gradients of bfloat16 outputs
-    return dout
+    array = ready(function, "dout", dout)
+    if array.dtype != q.dtype and array.dtype == np.float32:
+        array = array.astype(q.dtype)  # float32 gradients of bfloat16 outputs
+    return array
 
 
 def zeros(array: Array) -> Array:

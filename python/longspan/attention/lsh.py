@@ -86,8 +86,8 @@ def lsh_attention_vjp(qk: Any, v: Any, *, chunk: int = 64, before: int = 1, afte
 
 def bucket_factors(function: str, num_buckets: Any, tokens: int, chunk: int) -> list[int]:
     """The factors of the number of buckets."""
-    if num_buckets is None:
-        return list(_core.lsh_bucket_factors(tokens, chunk, tokens))
+    if num_buckets is None:  # one chunk is not hashed, and has no default
+        return [2] if tokens <= chunk else list(_core.lsh_bucket_factors(tokens, chunk, tokens))
     if hasattr(num_buckets, "__len__") and not isinstance(num_buckets, (str, bytes)):
         factors = [integer(function, "num_buckets", factor, 1) for factor in num_buckets]
     else:
@@ -114,7 +114,7 @@ class _Lsh:
         factors = bucket_factors(name, num_buckets, tokens, shape[0])
         self.settings = (*shape, factors, flag(name, "causal", causal),
                          number(name, "dropout", dropout), key(name, dropout_key))
-        self.buckets = None
+        self.buckets: Array | None = None
         if tokens > shape[0] and self.qk.ndim == 4:
             self._hash(name, shape, factors, seed, rotations, buckets)
         self.out = output(self.qk, out)
@@ -132,8 +132,8 @@ class _Lsh:
             rotations = np.empty((h, d, shape[3], _core.lsh_rotation_columns(factors)), np.float32)
             _core.torch_normal(integer(name, "seed", seed), rotations)
         found = np.empty((b, h, shape[3], t), np.uint16)
-        _core.lsh_hash(self.qk, self.mask, ready(name, "rotations", rotations), found, *shape,
-                       factors, wanted_threads())
+        _core.lsh_hash(self.qk, self.mask, ready(name, "rotations", rotations), found, shape[0],
+                       shape[1], shape[2], shape[3], factors, wanted_threads())
         self.buckets = found
 
     def pull(self, dout: Any) -> tuple[Array, ...]:

@@ -17,7 +17,7 @@ from torch.compiler import is_compiling
 
 from longspan.torch import _kernels
 
-_library = torch.library.Library("longspan", "DEF")
+_library: Any = torch.library.Library("longspan", "DEF")  # type: ignore[no-untyped-call]
 
 
 class Operation:

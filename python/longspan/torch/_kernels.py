@@ -11,6 +11,7 @@ from torch import Tensor
 
 from longspan import _core
 from longspan._runtime import wanted_threads
+from longspan.attention.lsh import bucket_factors
 
 
 def rows_of_heads(q: Tensor) -> Tensor:
@@ -134,7 +135,7 @@ def chunked_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor
 
 def factors_of(qk: Tensor, chunk: int, factors: list[int]) -> list[int]:
     """The factors of the number of buckets; none: the default for so many tokens."""
-    return factors or list(_core.lsh_bucket_factors(qk.shape[2], chunk, qk.shape[2]))
+    return factors or bucket_factors("lsh_attention", None, qk.shape[2], chunk)
 
 
 def lsh_hash(qk: Tensor, mask: Tensor | None, rotations: Tensor | None, seed: int, chunk: int,

@@ -1,0 +1,212 @@
+"""Questions about texts: classes, words, answers, choices, missing words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from ._errors import UsageError
+from ._model_base import ModelBase, RowOptions, Text, TextOrPair, many, text_of
+from ._progress import Bar
+from .results import (
+    Answer,
+    Choice,
+    Classification,
+    Entities,
+    Entity,
+    Explanation,
+    Filled,
+    FilledMask,
+    Guess,
+    SentenceInfluence,
+    Window,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Answers(ModelBase):
+    """classify() and its neighbours."""
+
+    @overload
+    def classify(
+        self, texts: TextOrPair, *, show_progress_bar: bool | None = ..., **rows: Unpack[RowOptions]
+    ) -> Classification: ...
+    @overload
+    def classify(
+        self,
+        texts: list[Any],
+        *,
+        show_progress_bar: bool | None = ...,
+        **rows: Unpack[RowOptions],
+    ) -> list[Classification]: ...
+    def classify(
+        self, texts: Any, *, show_progress_bar: bool | None = None, **rows: Unpack[RowOptions]
+    ) -> Classification | list[Classification]:
+        """The class of a text, or of each of a list. A tuple of two texts is a pair."""
+        given, single = many("texts", texts)
+        task = self._task(rows)
+        with Bar(show_progress_bar, "tokens", "classify") as bar:
+            found = task.classify(given, self._call(bar.update if bar.shown else None))
+        kind = task.scores
+        results = [
+            Classification(
+                self._scores(scores),
+                kind,
+                tuple(Window(s, e, tokens, self._scores(of)) for s, e, tokens, of in windows),
+            )
+            for scores, windows in found
+        ]
+        return results[0] if single else results
+
+    def explain(self, text: TextOrPair, **rows: Unpack[RowOptions]) -> Explanation:
+        """Why a text has its class: each sentence is left out in turn, and the model asked again.
+
+        The time grows with the number of sentences, which are put together beyond 512.
+        """
+        both = text if isinstance(text, tuple) else (text,)
+        ((scores, sentences),) = self._task(rows).explain([text], self._call())
+        whole = self._scores(scores)
+        read = [text_of(t) for t in both]
+        return Explanation(
+            whole,
+            tuple(
+                SentenceInfluence(
+                    read[sequence][start:end],
+                    start,
+                    end,
+                    sequence,
+                    {name: whole[name] - score for name, score in zip(self.labels, without)},
+                )
+                for sequence, start, end, without in sentences
+            ),
+            read[0],
+        )
+
+    @overload
+    def token_classify(
+        self, texts: TextOrPair, *, aggregation: str = ..., **rows: Unpack[RowOptions]
+    ) -> Entities: ...
+    @overload
+    def token_classify(
+        self, texts: list[Any], *, aggregation: str = ..., **rows: Unpack[RowOptions]
+    ) -> list[Entities]: ...
+    def token_classify(
+        self, texts: Any, *, aggregation: str = "simple", **rows: Unpack[RowOptions]
+    ) -> Entities | list[Entities]:
+        """The spans of a text that have a class ("O" is none), or those of each of a list.
+
+        aggregation: how tokens become spans, as in transformers: "none", "simple", "first",
+        "average" or "max".
+        """
+        given, single = many("texts", texts)
+        found = self._task(rows).token_classify(given, aggregation, self._call())
+        results = []
+        for text, spans in zip(given, found):
+            read = text_of(text[0] if isinstance(text, tuple) else text)
+            results.append(
+                Entities(read, [Entity(name, p, read[s:e], s, e) for name, p, s, e in spans])
+            )
+        return results[0] if single else results
+
+    # ---- answers, choices, missing words --------------------------------------------------------
+
+    def qa(
+        self,
+        question: str | Sequence[str],
+        context: str | Sequence[str],
+        *,
+        top_k: int = 1,
+        max_answer_tokens: int = 30,
+        may_be_none: bool = False,
+        **rows: Unpack[RowOptions],
+    ) -> Any:
+        """The part of `context` that answers `question`: an Answer; with top_k > 1 a list of them,
+        the best first; of lists of questions (and one context, or as many) a list of these.
+
+        max_answer_tokens: tokens of an answer at most. may_be_none: "the text does not say" is an
+        answer, too. Scores are probabilities among all tokens of all windows.
+        """
+        questions, single = many("question", question)
+        contexts = [context] * len(questions) if isinstance(context, str) else list(context)
+        if len(contexts) != len(questions):
+            raise UsageError(
+                f"qa: {len(questions)} questions and {len(contexts)} contexts; need as many, or one"
+            )
+        options = {
+            "top_k": top_k,
+            "max_answer_tokens": max_answer_tokens,
+            "may_be_none": may_be_none,
+        }
+        found = self._task(rows).qa(list(zip(questions, contexts)), options, self._call())
+        results: list[Any] = []
+        for text, answers in zip(contexts, found):
+            read = text_of(text)
+            several = [Answer(read[s:e], score, s, e, none) for score, s, e, none in answers]
+            results.append(several[0] if top_k == 1 and several else several)
+        return results[0] if single else results
+
+    @overload
+    def multiple_choice(
+        self, question: str, choices: Sequence[str], **rows: Unpack[RowOptions]
+    ) -> Choice: ...
+    @overload
+    def multiple_choice(
+        self,
+        question: list[str],
+        choices: Sequence[Sequence[str]],
+        **rows: Unpack[RowOptions],
+    ) -> list[Choice]: ...
+    def multiple_choice(
+        self, question: Any, choices: Any, **rows: Unpack[RowOptions]
+    ) -> Choice | list[Choice]:
+        """The choice that fits a question best; of a list of questions (with a list of choices for
+        each) a list. Nothing is read in windows: LimitError for a text that is too long."""
+        questions, single = many("question", question)
+        lists = [list(choices)] if single else [list(of) for of in choices]
+        if len(lists) != len(questions):
+            raise UsageError(
+                f"multiple_choice: {len(questions)} questions and {len(lists)} lists of choices"
+            )
+        found = self._task(rows).multiple_choice(questions, lists, self._call())
+        results = []
+        for texts, scores in zip(lists, found):
+            best = int(np.argmax(scores))
+            results.append(Choice(texts[best], best, scores[best], tuple(scores)))
+        return results[0] if single else results
+
+    @overload
+    def fill_mask(
+        self, texts: Text, *, top_k: int = ..., **rows: Unpack[RowOptions]
+    ) -> Filled: ...
+    @overload
+    def fill_mask(
+        self, texts: list[Any], *, top_k: int = ..., **rows: Unpack[RowOptions]
+    ) -> list[Filled]: ...
+    def fill_mask(
+        self, texts: Any, *, top_k: int = 5, **rows: Unpack[RowOptions]
+    ) -> Filled | list[Filled]:
+        """The top_k best tokens for each mask of a text, or of each of a list.
+
+        A mask is what `tokenizer.mask_token` says: "<mask>" or "[MASK]". All masks of a text are
+        guessed at once. UsageError for a text without one.
+        """
+        given, single = many("texts", texts)
+        found = self._task(rows).fill_mask(given, top_k, self._call())
+        results = []
+        for text, masks in zip(given, found):
+            filled = tuple(
+                FilledMask(
+                    s, e, tuple(Guess(read, p, i, token, on) for i, token, read, p, on in guesses)
+                )
+                for s, e, guesses in masks
+            )
+            results.append(Filled(text_of(text), filled))
+        return results[0] if single else results
+
+    def _scores(self, scores: list[float]) -> dict[str, float]:
+        pairs = zip(self._info["labels"], scores)
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))

@@ -1,0 +1,87 @@
+"""The compiled part for models, what every call of it is told, and the process's ends."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Union
+
+from ._errors import Error, UsageError
+from ._runtime import get_threads
+
+if importlib.util.find_spec(f"{__package__}._models") is None:
+    raise ImportError(
+        "this build of longspan has the attention functions alone; build it without "
+        "-C cmake.define.LONGSPAN_PYTHON=attention for models, training and pipelines"
+    )
+
+from . import _models  # noqa: E402  (after the message about a build without it)
+
+__all__ = ["_models", "call_options", "fspath", "named", "parse_bytes", "python_names"]
+
+if TYPE_CHECKING:
+    PathLike = Union[str, "os.PathLike[str]"]
+
+# A thread that still computes when the interpreter ends would meet a library that is half gone.
+atexit.register(_models.wait_for_workers, 1.0)
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def parse_bytes(name: str, size: int | str | None) -> int | None:
+    """Bytes of an integer, or of a text as the program reads it: "512M", "4G" (powers of 1024)."""
+    if size is None or isinstance(size, int):
+        return size
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)([KMGT]?)", size) if isinstance(size, str) else None
+    if match is None:
+        raise UsageError(
+            f"{name}: {size!r} is not a number of bytes, alone or with K, M, G or T: 512M, 4G"
+        )
+    return int(float(match[1]) * 2 ** _UNITS[match[2]])
+
+
+def call_options(
+    threads: int | None = None,
+    memory_limit: int | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    cancel: _models.CancelFlag | None = None,
+) -> dict[str, Any]:
+    """How one call runs, as `_models` reads it."""
+    return {
+        "threads": get_threads() if threads is None else threads,
+        "memory_limit": memory_limit,
+        "progress": progress,
+        "cancel": cancel,
+    }
+
+
+@contextlib.contextmanager
+def python_names() -> Iterator[None]:
+    """Options in the messages of errors by their names here: held_out for --held-out."""
+    try:
+        yield
+    except Error as error:
+        line = str(error)
+        ours = re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda m: m[1].replace("-", "_"), line)
+        if ours == line:
+            raise
+        raise type(error)(ours) from None
+
+
+def named(values: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given: those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def fspath(name: str, path: PathLike) -> str:
+    """A path as a str; TypeError "<name> is ..." for what is none."""
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise TypeError(
+            f"{name} is {type(path).__name__}, need a path: str or os.PathLike"
+        ) from None

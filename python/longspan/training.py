@@ -1,0 +1,312 @@
+"""Training and evaluation of language models, masked language models and classifiers."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+from ._data import DataFiles
+from ._native import _models, call_options, fspath, named, parse_bytes, python_names
+from ._progress import Bar
+from ._train_options import EvalOptions, TrainOptions, check_evaluation, check_training
+from .folders import convert, describe, init_model, verify
+from .models import Model, load
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._data import Data
+    from ._native import PathLike
+
+__all__ = [
+    "ClassScore",
+    "EvalOptions",
+    "Evaluation",
+    "Prediction",
+    "StopTraining",
+    "TrainOptions",
+    "TrainingEvent",
+    "TrainingRun",
+    "convert",
+    "describe",
+    "evaluate",
+    "init_model",
+    "train",
+    "verify",
+]
+
+
+class StopTraining(Exception):
+    """Raised by a callback: the training saves, and `train` returns with `stopped`."""
+
+
+@dataclass(frozen=True)
+class TrainingEvent:
+    """What a training tells its callbacks.
+
+    `kind` is "start" (there is a checkpoint; `text` is its name), "step" (an update), "evaluating"
+    (`step` of `steps` rows or tokens are done), "eval", "save" or "note" (`text` is a line).
+    """
+
+    kind: str
+    step: int
+    steps: int
+    loss: float  # mean per predicted byte, token or text
+    bits_per_byte: float | None  # None: the loss is not of bytes
+    metrics: dict[str, float]  # "eval": of the held-out texts
+    learning_rate: float
+    gradient_norm: float  # before clipping
+    skipped: bool  # "step": loss or gradient were not finite, nothing was updated
+    tokens: int  # seen so far
+    tokens_per_second: float
+    seconds: float
+    seconds_left: float
+    rss_bytes: int
+    text: str
+
+
+# Gets each event. True stops the training, which saves first; "save" saves; else it goes on.
+Callback = Callable[[TrainingEvent], Union[bool, str, None]]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What came of a training. `metrics` are those of the last evaluation."""
+
+    output: Path  # the folder of the run, which is a model's folder, too
+    step: int  # of the last update
+    stopped: bool  # by a callback; train(..., resume=True) goes on to the same bits
+    loss: float  # held out, per predicted byte, token or text
+    bits_per_byte: float | None
+    metrics: dict[str, float]
+    skipped: int  # updates that were not applied
+    held_out_texts: int  # of a classifier
+    share_of_texts: str  # the metric that is the share of these that is right
+    resumed: bool
+    seconds: float
+    total_seconds: float  # with those of the processes before it
+
+    def __fspath__(self) -> str:
+        return str(self.output)
+
+    def model(self, **options: Any) -> Model:
+        """longspan.load of the trained model."""
+        return load(self.output, **options)
+
+    def history(self) -> dict[str, dict[str, list[float]]]:
+        """What metrics.jsonl says: {"train": {"step": [...], "loss": [...]}, "eval": ...}."""
+        return _models.run_log(str(self.output))
+
+    def _repr_html_(self) -> str:
+        facts = {"loss": self.loss, **self.metrics}
+        if self.bits_per_byte is not None:
+            facts["bits_per_byte"] = self.bits_per_byte
+        cells = "".join(f"<td>{html.escape(n)} <b>{v:.4f}</b></td>" for n, v in facts.items())
+        head = f"<table><tr><td>step <b>{self.step}</b></td>{cells}</tr></table>"
+        return head + _curves(self.history())
+
+
+def _curves(history: dict[str, dict[str, list[float]]]) -> str:
+    """The losses as an SVG: training grey, held out blue."""
+    colours = {"train": "#999", "eval": "#06c"}
+    series = {
+        kind: [(s, y) for s, y in zip(table["step"], table["loss"]) if y == y]
+        for kind, table in history.items()
+        if kind in colours and "loss" in table
+    }
+    points = [point for line in series.values() for point in line]
+    if not points:
+        return ""
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    wide, high = max(max(xs) - min(xs), 1.0), max(max(ys) - min(ys), 1e-9)
+
+    def place(point: tuple[float, float]) -> str:
+        x, y = point
+        return f"{10 + 380 * (x - min(xs)) / wide:.1f},{10 + 100 * (max(ys) - y) / high:.1f}"
+
+    lines = "".join(
+        f'<polyline fill="none" stroke="{colours[kind]}" points="{" ".join(map(place, line))}"/>'
+        for kind, line in series.items()
+    )
+    labels = (
+        f'<text x="12" y="20" font-size="10">{max(ys):.3f}</text>'
+        f'<text x="12" y="118" font-size="10">{min(ys):.3f}</text>'
+    )
+    return f'<svg width="400" height="120" role="img">{lines}{labels}</svg>'
+
+
+# ---- training -----------------------------------------------------------------------------------
+
+
+def train(
+    task: str,
+    model: PathLike | Model,
+    output: PathLike,
+    *,
+    train: Data,
+    eval: Data | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool | None = None,
+    threads: int | None = None,
+    **options: Unpack[TrainOptions],
+) -> TrainingRun:
+    """Trains the model in a folder, and writes the trained one, checkpoints and metrics.jsonl into
+    the folder `output`, as `longspan train` does.
+
+    task: "classify" (texts with labels), "mlm" (masked tokens of texts), or "lm" (the next token;
+        Reformers).
+    train, eval: paths of files or folders, or rows in memory: mappings with "text" and "label",
+        pairs (text, label), or a DataFrame. A list of labels is a set; numbers are values with
+        problem="regression". Without `eval` a share of the training texts is held out.
+    callbacks: each gets every TrainingEvent. True or StopTraining ends the training after the
+        update, "save" makes a checkpoint. Other exceptions end it in the same way, and are raised.
+    progress: a bar; None: if tqdm is installed and the output is a terminal or a notebook.
+    options: see TrainOptions.
+
+    Ctrl-C saves the run and raises KeyboardInterrupt; before the first checkpoint, and a second
+    time, it ends at once. UsageError for options, FormatError for files, LockedError if another
+    process uses `output`, NumericError for a loss that is not finite three times in a row.
+    """
+    given = named(dict(options))
+    check_training(task, given)
+    given["model"] = _folder("train: model", model)
+    given["output"] = fspath("train: output", output)
+    if "tokenizer" in given:
+        given["tokenizer"] = fspath("train: tokenizer", given["tokenizer"])
+    if "memory" in given:
+        given["memory"] = parse_bytes("memory", given["memory"])
+    with DataFiles("train", given) as files, Bar(progress, "steps", task) as bar:
+        given["train"] = files.paths("train", train)
+        if eval is not None:
+            given["eval"] = files.path("eval", eval)
+        on_event = _listener(callbacks, bar)
+        with python_names():
+            result = _models.train(task, given, on_event, call_options(threads))
+    return TrainingRun(output=Path(given["output"]), **result)
+
+
+def _listener(
+    callbacks: Sequence[Callback], bar: Bar
+) -> Callable[[dict[str, Any]], str | None] | None:
+    """What hears of each event; None: nobody wants to."""
+    if callable(callbacks):
+        raise TypeError("train: callbacks is a function, need a list of them")
+    if not callbacks and not bar.shown:
+        return None
+
+    def listen(values: dict[str, Any]) -> str | None:
+        event = TrainingEvent(**values)
+        _show(bar, event)
+        wish = None
+        for callback in callbacks:
+            try:
+                answer = callback(event)
+            except StopTraining:
+                answer = True
+            if answer is True:
+                wish = "stop"
+            elif answer == "save" and wish is None:
+                wish = "save"
+        return wish
+
+    return listen
+
+
+def _show(bar: Bar, event: TrainingEvent) -> None:
+    if event.kind == "step":
+        bar.update(event.step, event.steps)
+    elif event.kind == "eval":
+        shown = {"loss": event.loss, **event.metrics}
+        facts = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        bar.note(f"step {event.step}: held out {facts}")
+    elif event.kind in ("save", "note"):
+        bar.note(event.text)
+
+
+def _folder(name: str, model: PathLike | Model) -> str:
+    return model.path if isinstance(model, Model) else fspath(name, model)
+
+
+# ---- evaluation ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How well a label is found. `support`: texts that have it, `predicted`: texts that get it."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    predicted: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one text. `input` is its place: "reviews.csv:12"."""
+
+    input: str
+    id: str
+    gold: list[str]
+    predicted: list[str]
+    gold_value: float  # of numbers: what the file says
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is worth on texts. `counted`: tokens or texts that counted; `notes`: lines
+    about rows that were left out; `cut`: rows that lost tokens."""
+
+    task: str
+    metrics: dict[str, float]
+    counted: int
+    notes: list[str] = field(default_factory=list, repr=False)
+    cut: int = 0
+    classes: list[ClassScore] = field(default_factory=list, repr=False)
+    predictions: list[Prediction] = field(default_factory=list, repr=False)
+
+    def _repr_html_(self) -> str:
+        cells = (
+            f"<tr><th>{html.escape(name)}</th><td>{value:.4f}</td></tr>"
+            for name, value in self.metrics.items()
+        )
+        return "<table>" + "".join(cells) + "</table>"
+
+
+def evaluate(
+    model: PathLike | Model,
+    data: Data,
+    *,
+    threads: int | None = None,
+    progress: bool | None = None,
+    **options: Unpack[EvalOptions],
+) -> Evaluation:
+    """What a model is worth on texts that it has not seen: a language model's or a masked language
+    model's loss, a classifier's accuracy.
+
+    data: a file or folder, or rows in memory, as train() has them. options: see EvalOptions.
+
+    UsageError for options and for a model with another head, FormatError for bad files.
+    """
+    given = named(dict(options))
+    given["model"] = folder = _folder("evaluate: model", model)
+    head = str(_models.model_info(folder)["head"])
+    check_evaluation(folder, head, dict(options))
+    unit = "rows" if head == "classify" else "tokens"
+    with DataFiles("evaluate", given) as files, Bar(progress, unit, "evaluate") as bar:
+        given["data"] = files.path("data", data)
+        call = call_options(threads, progress=bar.update if bar.shown else None)
+        with python_names():
+            result = _models.evaluate(head, given, call)
+    labels = result.pop("labels", [])
+    result["classes"] = [ClassScore(*row) for row in result.get("classes", [])]
+    result["predictions"] = [
+        Prediction(place, name, gold, predicted, value, dict(zip(labels, scores)))
+        for place, name, gold, predicted, value, scores in result.get("predictions", [])
+    ]
+    return Evaluation(task=head, **result)

@@ -1,0 +1,166 @@
+// longspan._models.evaluate, and how texts are read for it and for trainings.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "longspan/evaluate.h"
+#include "models_data.h"
+
+namespace nb = nanobind;
+
+namespace longspan::python {
+
+void ReadData(Options& options, DataOptions& data) {
+  options.ReadName("format", data.format,
+                   [](const std::string& name) { return ParseDataFormat(name); });
+  options.Read("encoding", data.encoding);
+  options.Read("text_field", data.text_field);
+  options.Read("label_field", data.label_field);
+  options.Read("pair_field", data.pair_field);
+  options.Read("label_separator", data.label_separator);
+  options.Read("max_line_bytes", data.most_line_bytes);
+  options.Read("skip_bad", data.skip_bad);
+}
+
+void ReadMaskedLm(Options& options, MaskedLmOptions& task) {
+  options.Read("mask_share", task.mask_share);
+  options.ReadName("documents", task.documents,
+                   [](const std::string& name) { return ParseDocuments(name); });
+  options.Read("packed", task.packed);
+  options.ReadName("global_tokens", task.global,
+                   [](const std::string& text) { return GlobalRule::Parse(text); });
+}
+
+void ReadClassify(Options& options, ClassifyOptions& task) {
+  options.ReadName("problem", task.problem,
+                   [](const std::string& name) { return ParseProblem(name); });
+  options.ReadName("overflow", task.overflow, ParseOverflow);
+  options.ReadName("global_tokens", task.global,
+                   [](const std::string& text) { return GlobalRule::Parse(text); });
+}
+
+namespace {
+
+nb::dict EvaluateLm(Options& options, const CallOptions& call) {
+  EvalOptions eval;
+  options.Read("model", eval.model);
+  options.Read("data", eval.text);
+  options.Read("held_out", eval.held_out);
+  options.Read("tokens", eval.tokens);
+  options.Read("stride", eval.stride);
+  ReadReformer(options, eval.reformer);
+  ReadData(options, eval.data);
+  const EvalResult result =
+      Compute(call, [&](Context& context) { return EvaluateLanguageModel(context, eval); });
+  nb::dict metrics;
+  metrics["loss"] = result.loss;
+  if (!std::isnan(result.bits_per_byte)) metrics["bits_per_byte"] = result.bits_per_byte;
+  metrics["accuracy"] = result.accuracy;
+  nb::dict made;
+  made["metrics"] = metrics;
+  made["counted"] = result.counted;
+  made["notes"] = TextObjects(result.notes);
+  return made;
+}
+
+nb::dict EvaluateMlm(Options& options, const CallOptions& call) {
+  MaskedLmEvalOptions eval;
+  options.Read("model", eval.model);
+  options.Read("data", eval.text);
+  options.Read("held_out", eval.held_out);
+  options.Read("tokens", eval.tokens);
+  options.Read("seed", eval.seed);
+  ReadMaskedLm(options, eval.task);
+  ReadReformer(options, eval.reformer);
+  ReadData(options, eval.data);
+  const MaskedLmEval result =
+      Compute(call, [&](Context& context) { return EvaluateMaskedLm(context, eval); });
+  nb::dict metrics;
+  metrics["loss"] = result.loss;
+  metrics["perplexity"] = result.perplexity;
+  metrics["accuracy"] = result.accuracy;
+  nb::dict made;
+  made["metrics"] = metrics;
+  made["counted"] = result.counted;
+  made["notes"] = TextObjects(result.notes);
+  return made;
+}
+
+nb::dict ClassifierMetrics(const ClassifierEval& result) {
+  nb::dict metrics;
+  metrics["loss"] = result.loss;
+  if (result.problem == ProblemType::kRegression) {
+    metrics["mse"] = result.mse;
+    metrics["pearson"] = result.pearson;
+    return metrics;
+  }
+  metrics["accuracy"] = result.accuracy;
+  metrics["macro_f1"] = result.macro_f1;
+  if (result.problem == ProblemType::kMultiLabel) metrics["exact_match"] = result.exact_match;
+  return metrics;
+}
+
+// One (input, id, gold labels, predicted labels, gold value, scores) for each text.
+nb::list PredictionObjects(const Predictions& predictions) {
+  const auto names = [&](const std::vector<idx_t>& labels) {
+    nb::list list;
+    for (const idx_t label : labels) {
+      list.append(TextObject(predictions.labels[static_cast<std::size_t>(label)]));
+    }
+    return list;
+  };
+  nb::list made;
+  for (const Prediction& row : predictions.rows) {
+    made.append(nb::make_tuple(TextObject(row.input), TextObject(row.id), names(row.gold),
+                               names(row.predicted), row.gold_value, NumberObjects(row.scores)));
+  }
+  return made;
+}
+
+nb::dict EvaluateClasses(Options& options, const CallOptions& call) {
+  ClassifierEvalOptions eval;
+  options.Read("model", eval.model);
+  options.Read("data", eval.file);
+  options.Read("tokens", eval.tokens);
+  ReadClassify(options, eval.task);
+  ReadReformer(options, eval.reformer);
+  ReadData(options, eval.data);
+  Predictions predictions;
+  const ClassifierEval result = Compute(
+      call, [&](Context& context) { return EvaluateClassifier(context, eval, &predictions); });
+  nb::list classes;
+  for (const ClassScore& one : result.classes) {
+    classes.append(nb::make_tuple(TextObject(one.name), one.precision, one.recall, one.f1,
+                                  one.support, one.predicted));
+  }
+  nb::dict made;
+  made["metrics"] = ClassifierMetrics(result);
+  made["counted"] = result.rows;
+  made["notes"] = TextObjects(result.notes);
+  made["cut"] = result.cut;
+  made["labels"] = TextObjects(predictions.labels);
+  made["classes"] = classes;
+  made["predictions"] = PredictionObjects(predictions);
+  return made;
+}
+
+// By the model's head: "lm", "mlm" or "classify".
+nb::dict Evaluate(nb::handle task, nb::dict given, nb::dict call) {
+  Options options("evaluate", std::move(given));
+  const CallOptions how = ReadCall({"evaluate", std::move(call)});
+  const std::string name = TextOf(task, "evaluate: task");
+  if (name == "lm") return EvaluateLm(options, how);
+  if (name == "mlm") return EvaluateMlm(options, how);
+  return EvaluateClasses(options, how);
+}
+
+}  // namespace
+
+void BindEvaluation(nb::module_& module) {
+  module.def("evaluate", &Evaluate, nb::arg("task"), nb::arg("options"), nb::arg("call"));
+}
+
+}  // namespace longspan::python

@@ -1,0 +1,211 @@
+// longspan._models.TaskModel and Embedder: questions about texts.
+//
+// Results are tuples, lists and floats. python/longspan/results.py has the classes that people see.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "longspan/tasks.h"
+#include "models.h"
+#include "models_tokenizer.h"
+#include "models_values.h"
+
+namespace nb = nanobind;
+
+namespace longspan::python {
+namespace {
+
+TaskModel MakeTaskModel(const Model& model, nb::dict given) {
+  Options options("load", std::move(given));
+  TaskOptions task;
+  options.ReadName("global_tokens", task.global,
+                   [](const std::string& text) { return GlobalRule::Parse(text); });
+  options.ReadName("overflow", task.overflow, ParseOverflow);
+  options.Read("max_length", task.max_length);
+  options.Read("stride", task.stride);
+  options.Read("batch_tokens", task.batch_tokens);
+  const nb::gil_scoped_release release;
+  return TaskModel(model, std::move(task));
+}
+
+// ---- vectors ------------------------------------------------------------------------------------
+
+Embedder MakeEmbedder(const TaskModel& model, nb::dict given) {
+  Options options("encode", std::move(given));
+  EmbedOptions embed;
+  options.ReadName("pooling", embed.pooling,
+                   [](const std::string& name) { return ParsePooling(name); });
+  options.Read("normalize", embed.normalize);
+  options.Read("prompt", embed.prompt);
+  options.Read("prompt_name", embed.prompt_name);
+  return ComputeAlone([model, embed] { return Embedder(model, embed); });
+}
+
+// (texts, width), fp32.
+nb::object EmbedTexts(const Embedder& embedder, nb::list list, nb::dict call) {
+  const std::vector<std::string> texts = TextsOf(list, "inputs");
+  Tensor vectors = Compute(ReadCall({"encode", std::move(call)}),
+                           [&](Context& context) { return embedder.Embed(context, texts); });
+  return ArrayObject(std::move(vectors), {static_cast<idx_t>(texts.size()), embedder.width()});
+}
+
+// ---- classes ------------------------------------------------------------------------------------
+
+// [(scores, [(begin, end, tokens, scores of a window)])] of each text.
+nb::list ClassifyTexts(const TaskModel& model, nb::list list, nb::dict call) {
+  const std::vector<TaskText> texts = TaskTextsOf(list, "texts");
+  const auto classified = Compute(ReadCall({"classify", std::move(call)}), [&](Context& context) {
+    return Classify(context, model, texts);
+  });
+  nb::list made;
+  for (const ClassifiedText& text : classified) {
+    nb::list windows;
+    for (const ClassifiedWindow& window : text.windows) {
+      windows.append(nb::make_tuple(window.chars.begin, window.chars.end, window.tokens,
+                                    NumberObjects(window.scores)));
+    }
+    made.append(nb::make_tuple(NumberObjects(text.scores), windows));
+  }
+  return made;
+}
+
+// [(scores, [(text 0 or 1, begin, end, scores without the sentence)])] of each text.
+nb::list ExplainTexts(const TaskModel& model, nb::list list, nb::dict call) {
+  const std::vector<TaskText> texts = TaskTextsOf(list, "texts");
+  const auto explained = Compute(ReadCall({"explain", std::move(call)}), [&](Context& context) {
+    return Explain(context, model, texts, Classify(context, model, texts));
+  });
+  nb::list made;
+  for (const ExplainedText& text : explained) {
+    nb::list sentences;
+    for (const LeftOut& sentence : text.sentences) {
+      sentences.append(nb::make_tuple(sentence.sequence, sentence.place.chars.begin,
+                                      sentence.place.chars.end, NumberObjects(sentence.scores)));
+    }
+    made.append(nb::make_tuple(NumberObjects(text.scores), sentences));
+  }
+  return made;
+}
+
+// [[(label, score, begin, end)]] of each text.
+nb::list ClassifyWords(const TaskModel& model, nb::list list, nb::handle aggregation,
+                       nb::dict call) {
+  const std::vector<TaskText> texts = TaskTextsOf(list, "texts");
+  const Aggregation how = ParseAggregation(TextOf(aggregation, "token_classify: aggregation"));
+  const auto found = Compute(ReadCall({"token_classify", std::move(call)}), [&](Context& context) {
+    return ClassifyTokens(context, model, texts, how);
+  });
+  nb::list made;
+  for (const std::vector<TokenClass>& of_text : found) {
+    nb::list spans;
+    for (const TokenClass& span : of_text) {
+      spans.append(
+          nb::make_tuple(TextObject(span.label), span.score, span.chars.begin, span.chars.end));
+    }
+    made.append(spans);
+  }
+  return made;
+}
+
+// ---- answers, choices, missing words ------------------------------------------------------------
+
+// [[(score, begin, end, none)]] of each (question, text).
+nb::list AnswerQuestions(const TaskModel& model, nb::list list, nb::dict given, nb::dict call) {
+  const std::vector<TaskText> pairs = TaskTextsOf(list, "questions");
+  Options options("qa", std::move(given));
+  AnswerOptions answers;
+  options.Read("top_k", answers.most);
+  options.Read("max_answer_tokens", answers.longest);
+  options.Read("may_be_none", answers.may_be_none);
+  const auto found = Compute(ReadCall({"qa", std::move(call)}), [&](Context& context) {
+    return FindAnswers(context, model, pairs, answers);
+  });
+  nb::list made;
+  for (const std::vector<Answer>& of_question : found) {
+    nb::list rows;
+    for (const Answer& answer : of_question) {
+      rows.append(nb::make_tuple(answer.score, answer.chars.begin, answer.chars.end, answer.none));
+    }
+    made.append(rows);
+  }
+  return made;
+}
+
+// Probabilities of the choices of each question.
+nb::list ChooseAnswers(const TaskModel& model, nb::list texts, nb::list choices, nb::dict call) {
+  const std::vector<std::string> read = TextsOf(texts, "questions");
+  std::vector<Question> questions;
+  for (nb::handle of_question : choices) {
+    const std::string name = "choices[" + std::to_string(questions.size()) + "]";
+    questions.push_back({read.at(questions.size()), TextsOf(of_question, name.c_str())});
+  }
+  const auto scores =
+      Compute(ReadCall({"multiple_choice", std::move(call)}),
+              [&](Context& context) { return ScoreChoices(context, model, questions); });
+  nb::list made;
+  for (const std::vector<double>& of_question : scores) made.append(NumberObjects(of_question));
+  return made;
+}
+
+// [[(begin, end, [(id, token, text, score, goes on with a word)])]]: the masks of each text, the
+// best tokens of each.
+nb::list FillTexts(const TaskModel& model, nb::list list, idx_t most, nb::dict call) {
+  const std::vector<TaskText> texts = TaskTextsOf(list, "texts");
+  const auto filled = Compute(ReadCall({"fill_mask", std::move(call)}), [&](Context& context) {
+    return FillMasks(context, model, texts, most);
+  });
+  nb::list made;
+  for (const FilledText& text : filled) {
+    nb::list masks;
+    for (const FilledMask& mask : text.masks) {
+      nb::list guesses;
+      for (const MaskGuess& guess : mask.guesses) {
+        // Tokenizers whose vocabulary does not say it spell the space before a word.
+        const bool continues =
+            model.tokenizer().ContinuesWord(guess.id).value_or(!guess.text.starts_with(' '));
+        guesses.append(nb::make_tuple(guess.id, TextObject(guess.token), TextObject(guess.text),
+                                      guess.score, continues));
+      }
+      masks.append(nb::make_tuple(mask.chars.begin, mask.chars.end, guesses));
+    }
+    made.append(masks);
+  }
+  return made;
+}
+
+void BindEmbedder(nb::module_& module) {
+  nb::class_<Embedder>(module, "Embedder")
+      .def_static("make", &MakeEmbedder, nb::arg("model"), nb::arg("options"))
+      .def("embed", &EmbedTexts, nb::arg("inputs"), nb::arg("call"))
+      .def_prop_ro("width", &Embedder::width)
+      .def_prop_ro("prompt", [](const Embedder& e) { return TextObject(e.prompt()); })
+      .def_prop_ro("prompt_name", [](const Embedder& e) { return TextObject(e.prompt_name()); })
+      .def_prop_ro("longest", [](const Embedder& e) { return e.model().longest(); });
+}
+
+}  // namespace
+
+void BindTasks(nb::module_& module) {
+  nb::class_<TaskModel>(module, "TaskModel")
+      .def_static("make", &MakeTaskModel, nb::arg("model"), nb::arg("options"))
+      .def_prop_ro("longest", &TaskModel::longest)
+      .def_prop_ro("global_name", &TaskModel::global_name)
+      .def_prop_ro(
+          "scores",
+          [](const TaskModel& m) { return std::string(ScoreKindName(ScoresOf(m.info()))); })
+      .def("classify", &ClassifyTexts, nb::arg("texts"), nb::arg("call"))
+      .def("explain", &ExplainTexts, nb::arg("texts"), nb::arg("call"))
+      .def("token_classify", &ClassifyWords, nb::arg("texts"), nb::arg("aggregation"),
+           nb::arg("call"))
+      .def("qa", &AnswerQuestions, nb::arg("pairs"), nb::arg("options"), nb::arg("call"))
+      .def("multiple_choice", &ChooseAnswers, nb::arg("questions"), nb::arg("choices"),
+           nb::arg("call"))
+      .def("fill_mask", &FillTexts, nb::arg("texts"), nb::arg("top_k"), nb::arg("call"));
+  BindEmbedder(module);
+}
+
+}  // namespace longspan::python

@@ -1,0 +1,220 @@
+// longspan._models.train and run_log.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "errors.h"
+#include "longspan/error.h"
+#include "longspan/run_log.h"
+#include "longspan/train.h"
+#include "models.h"
+#include "models_data.h"
+#include "models_values.h"
+
+namespace nb = nanobind;
+
+namespace longspan::python {
+namespace {
+
+// ---- options: the fields of TrainOptions by the names that the program's options have
+// ------------
+
+void ReadSteps(Options& o, TrainOptions& train) {
+  o.Read("model", train.model);
+  o.Read("output", train.output);
+  o.Read("train", train.data.train);
+  o.Read("eval", train.data.eval);
+  o.Read("held_out", train.data.held_out);
+  o.Read("steps", train.steps);
+  o.Read("batch", train.batch);
+  o.Read("tokens", train.tokens);
+  o.Read("accumulate", train.accumulate);
+  o.Read("seed", train.seed);
+  o.Read("learning_rate", train.optimizer.learning_rate);
+  o.Read("beta1", train.optimizer.beta1);
+  o.Read("beta2", train.optimizer.beta2);
+  o.Read("epsilon", train.optimizer.epsilon);
+  o.Read("weight_decay", train.optimizer.weight_decay);
+  o.Read("clip", train.optimizer.clip);
+  o.ReadName("schedule", train.schedule.kind,
+             [](const std::string& name) { return ParseSchedule(name); });
+  o.Read("warmup", train.schedule.warmup);
+  o.Read("final_rate", train.schedule.final_rate);
+}
+
+void ReadComputing(Options& o, TrainOptions& train) {
+  o.ReadName("dtype", train.compute.dtype, ParseDType);
+  o.Read("memory", train.compute.memory);
+  o.ReadName("gradient_streams", train.compute.gradient_streams, ParseDType);
+  o.Read("recompute", train.compute.recompute);
+  o.Read("dropout", train.compute.dropout);
+  o.Read("allow_nonfinite", train.compute.allow_nonfinite);
+  ReadReformer(o, train.compute.reformer);
+  o.Read("log_every", train.checkpoints.log_every);
+  o.Read("eval_every", train.checkpoints.eval_every);
+  o.Read("save_every", train.checkpoints.save_every);
+  o.Read("keep", train.checkpoints.keep);
+  o.Read("resume", train.checkpoints.resume);
+  o.Read("extend", train.checkpoints.extend);
+  o.Read("overwrite", train.checkpoints.overwrite);
+  o.Read("survive_save_error", train.checkpoints.survive_save_error);
+  o.Read("first_save_seconds", train.checkpoints.first_save_s);
+}
+
+TrainOptions ReadTraining(Options& o, TrainOptions train) {
+  ReadSteps(o, train);
+  ReadComputing(o, train);
+  ReadData(o, train.data.read);
+  return train;
+}
+
+// ---- what a run tells ---------------------------------------------------------------------------
+
+nb::dict MetricObjects(const std::vector<TrainMetric>& metrics) {
+  nb::dict made;
+  for (const TrainMetric& metric : metrics) made[TextObject(metric.name)] = metric.value;
+  return made;
+}
+
+nb::dict EventObject(const TrainEvent& event) {
+  static constexpr const char* kKinds[] = {"start", "step", "evaluating", "eval", "save", "note"};
+  nb::dict made;
+  made["kind"] = kKinds[static_cast<int>(event.kind)];
+  made["step"] = event.step;
+  made["steps"] = event.steps;
+  made["skipped"] = event.skipped;
+  made["loss"] = event.loss;
+  made["bits_per_byte"] = NumberOrNone(event.bits_per_byte);
+  made["metrics"] = MetricObjects(event.metrics);
+  made["learning_rate"] = event.learning_rate;
+  made["gradient_norm"] = event.gradient_norm;
+  made["tokens_per_second"] = event.tokens_per_s;
+  made["tokens"] = event.tokens;
+  made["seconds"] = event.seconds;
+  made["seconds_left"] = event.seconds_left;
+  made["rss_bytes"] = event.rss_bytes;
+  made["text"] = TextObject(event.text);
+  return made;
+}
+
+nb::dict ResultObject(const TrainResult& result) {
+  nb::dict made;
+  made["step"] = result.step;
+  made["skipped"] = result.skipped;
+  made["stopped"] = result.stopped;
+  made["loss"] = result.eval_loss;
+  made["bits_per_byte"] = NumberOrNone(result.eval_bits_per_byte);
+  made["metrics"] = MetricObjects(result.metrics);
+  made["held_out_texts"] = result.held_out_texts;
+  made["share_of_texts"] = result.share_of_texts;
+  made["resumed"] = result.resumed;
+  made["seconds"] = result.seconds;
+  made["total_seconds"] = result.total_seconds;
+  return made;
+}
+
+// What on_event asks for: "stop", "save", or nothing (None).
+struct Wishes {
+  std::atomic<bool> stop = false, save = false;
+
+  void Take(nb::handle answer) {
+    if (answer.is_none()) return;
+    const std::string wish = TextOf(answer, "on_event's answer");
+    if (wish == "stop") stop = true;
+    if (wish == "save") save = true;
+  }
+};
+
+TrainHooks HooksOf(const Caller& caller, const nb::object& on_event, Wishes& wishes) {
+  TrainHooks hooks;
+  hooks.on_event = [&](const TrainEvent& event) {
+    if (event.kind == TrainEvent::Kind::kStart) caller.CanSave();
+    if (on_event.is_none()) return;
+    caller.Ask([&] { wishes.Take(on_event(EventObject(event))); });
+  };
+  hooks.should_stop = [&] { return wishes.stop || caller.stopping(); };
+  hooks.should_save = [&] { return wishes.save.exchange(false); };
+  return hooks;
+}
+
+using RunTask = std::function<TrainResult(Context&, const TrainHooks&)>;
+
+RunTask LanguageModelTask(Options& o) {
+  LanguageModelOptions task;
+  o.Read("tokenizer", task.tokenizer);
+  o.ReadName("documents", task.documents,
+             [](const std::string& name) { return ParseDocuments(name, true); });
+  o.Read("packed", task.packed);
+  return [task, train = ReadTraining(o, {})](Context& context, const TrainHooks& hooks) {
+    return TrainLanguageModel(context, train, task, hooks);
+  };
+}
+
+RunTask MaskedLmTask(Options& o) {
+  MaskedLmOptions task;
+  ReadMaskedLm(o, task);
+  return [task, train = ReadTraining(o, FineTuneOptions())](Context& context,
+                                                            const TrainHooks& hooks) {
+    return TrainMaskedLm(context, train, task, hooks);
+  };
+}
+
+RunTask ClassifierTask(Options& o) {
+  ClassifyOptions task;
+  ReadClassify(o, task);
+  // Steps in place of epochs, unless both are named.
+  if (o.Has("steps")) task.epochs = 0.0;
+  o.Read("epochs", task.epochs);
+  return [task, train = ReadTraining(o, FineTuneOptions())](Context& context,
+                                                            const TrainHooks& hooks) {
+    return TrainClassifier(context, train, task, hooks);
+  };
+}
+
+RunTask TaskOf(const std::string& name, Options& o) {
+  if (name == "lm") return LanguageModelTask(o);
+  if (name == "mlm") return MaskedLmTask(o);
+  if (name == "classify") return ClassifierTask(o);
+  FailValue("train: task is '" + name + "', need 'lm', 'mlm' or 'classify'");
+}
+
+nb::dict Train(nb::handle task, nb::dict given, nb::object on_event, nb::dict call) {
+  Options options("train", std::move(given));
+  const RunTask run = TaskOf(TextOf(task, "train: task"), options);
+  Wishes wishes;
+  TrainResult result;
+  RunJob(ReadCall({"train", std::move(call)}), Interrupts::kCancel,
+         [&](Context& context, const Caller& caller) {
+           result = run(context, HooksOf(caller, on_event, wishes));
+         });
+  return ResultObject(result);
+}
+
+// {kind: {"step": [...], field: [...]}} of a run's metrics.jsonl.
+nb::dict ReadLog(nb::handle path) {
+  const RunLog log = ReadRunLog(PathOf(path, "run"));
+  nb::dict made;
+  for (const auto& [kind, table] : log.kinds) {
+    nb::dict columns;
+    columns["step"] = NumberObjects(table.step);
+    for (const auto& [name, values] : table.columns) {
+      columns[TextObject(name)] = NumberObjects(values);
+    }
+    made[TextObject(kind)] = columns;
+  }
+  return made;
+}
+
+}  // namespace
+
+void BindTraining(nb::module_& module) {
+  module.def("train", &Train, nb::arg("task"), nb::arg("options"), nb::arg("on_event").none(),
+             nb::arg("call"));
+  module.def("run_log", &ReadLog, nb::arg("path"));
+  BindEvaluation(module);
+}
+
+}  // namespace longspan::python

@@ -1,0 +1,82 @@
+"""examples/python/ run on tiny models."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytest.importorskip("longspan._models", reason="this build has the attention functions alone")
+
+import longspan  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples/python"
+ROBERTA = ROOT / "tests/tokenizers/roberta"
+
+if not EXAMPLES.is_dir() or not ROBERTA.is_dir():
+    pytest.skip("the examples are not in this tree", allow_module_level=True)
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    longspan.init_model(folder, family="longformer", preset="tiny", tokenizer=ROBERTA)
+    return str(folder)
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> str:
+    for name, text in (("sea", "The sea was grey."), ("rain", "It rained. " * 500)):
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / "texts" / f"{name}.txt").write_text(text)
+    return str(tmp_path / "texts")
+
+
+def test_embed_folder(model: str, texts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert example("embed_folder").main([model, texts, "The sea was grey."]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[0] == f"1.0000  {texts}/sea.txt"
+    assert example("embed_folder").main(["nowhere", texts, "a"]) == 4
+    assert capsys.readouterr().err.startswith("embed_folder: nowhere")
+
+
+def test_classify(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert example("classify").main([model, str(tmp_path / "run")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("update ") and lines[-1].split()[0] in ("glad", "sad")
+
+
+@pytest.mark.full
+def test_ray_embed(
+    model: str, texts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("pandas")
+    # Workers find the package, and the example, as this process does.
+    paths = os.pathsep.join([str(EXAMPLES), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", paths)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    ray.init(num_cpus=3, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+    try:
+        output = tmp_path / "vectors"
+        assert importlib.import_module("ray_embed").main([model, texts, str(output), "1"]) == 0
+    finally:
+        ray.shutdown()
+    rows = parquet.read_table(str(output)).to_pylist()
+    assert {Path(row["path"]).name for row in rows} == {"sea.txt", "rain.txt"}
+    assert all(len(row["vector"]) == 128 for row in rows)
