@@ -1,5 +1,5 @@
-// The parts of the module longspan._models. It is private: python/longspan/models.py and its neighbours
-// check what people pass and shape what they get.
+// The parts of the module longspan._models. It is private: python/longspan/models.py and its
+// neighbours check what people pass and shape what they get.
 #pragma once
 
 #include <nanobind/nanobind.h>

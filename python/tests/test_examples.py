@@ -59,6 +59,27 @@ def test_classify(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert lines[0].startswith("update ") and lines[-1].split()[0] in ("glad", "sad")
 
 
+def test_ask_models(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(folders[name]) for name in ("classify", "qa", "lm")]
+    assert example("ask_models").main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[0] in ("good", "bad", "ugly") and lines[-2].split()[0] == lines[0].split()[0]
+
+
+def test_attention(capsys: pytest.CaptureFixture[str]) -> None:
+    example("attention").main(["600"])
+    assert "sums to 1.0000 of the outputs" in capsys.readouterr().out
+
+
+@pytest.mark.full
+def test_torch_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    example("torch_layer").main(["256"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "compiled, the same: True"
+    assert float(lines[-2].split()[-1]) < 0.5 * float(lines[0].split()[-1])
+
+
 @pytest.mark.full
 def test_ray_embed(
     model: str, texts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -283,6 +283,23 @@ TEST(StreamDecoderTest, AnIdThatAddsNothingEatsNoSpace) {
   EXPECT_EQ(all + decoder.Finish(), t->Decode(ids, true));
 }
 
+TEST(StreamDecoderTest, GivesWholeCharactersOfBytes) {
+  const auto t = MakeBytesTokenizer();
+  // Whole characters of one to four bytes, halves of others between them, and what never was one.
+  const std::string text =
+      "a\xC3\xA9\xE6\xBC\xA2\xF0\x9F\x98\x80 \xE6\xBC z\xFF\x80\xC3\xC3\xA9\xF0\x9F";
+  StreamDecoder decoder(*t);
+  std::vector<std::string> pieces;
+  for (const char byte : text) pieces.push_back(decoder.Add(static_cast<unsigned char>(byte) + 2));
+  EXPECT_EQ(decoder.Add(1), "");  // a special token
+  pieces.push_back(decoder.Finish());
+  const std::vector<std::string> expected = {
+      "a", "", "\xC3\xA9", "",          "",  "\xE6\xBC\xA2", "",     "", "",     "\xF0\x9F\x98\x80",
+      " ", "", "",         "\xE6\xBC ", "z", "\xFF",         "\x80", "", "\xC3", "\xC3\xA9",
+      "",  "", "\xF0\x9F"};
+  EXPECT_EQ(pieces, expected);
+}
+
 TEST(StreamDecoderTest, HoldsHalfCharactersBack) {
   const auto t = OpenTokenizer(kFolder / "spiece-unigram");
   StreamDecoder decoder(*t);
