@@ -68,7 +68,12 @@ def is_torch(*values: Any) -> bool:
     if torch is None:
         return False
     tensor = getattr(torch, "Tensor", None)  # None while torch itself is being imported
-    return tensor is not None and any(isinstance(value, tensor) for value in values)
+    if tensor is None:
+        return False
+    for value in values:
+        if isinstance(value, tensor):
+            return True
+    return False
 
 
 def _shown(value: Any) -> str:

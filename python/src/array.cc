@@ -1,6 +1,7 @@
 #include "array.h"
 
 #include <fmt/format.h>
+#include <nanobind/ndarray.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -55,6 +56,8 @@ Array::Array(const char* function, const char* name, nb::handle object)
   if (object.is_none()) return;
   if (PyObject_CheckBuffer(object.ptr()) != 0) {
     ReadBuffer(object);
+  } else if (ReadExchange(object)) {
+    return;
   } else if (nb::hasattr(object, "data_ptr")) {
     ReadTorch(object);
   } else {
@@ -129,6 +132,80 @@ void Array::ReadBuffer(nb::handle object) {
                     "numpy.array",
                     function_, name_, bytes));
   }
+}
+
+// DLPack's table of C functions (its version 1.3), which torch has from 2.10 on: a tensor's memory
+// for some ten nanoseconds, without a new reference. It hangs at the type of the tensor.
+struct ExchangeTable {
+  std::uint32_t major, minor;
+  void* previous;
+  void* others[3];
+  int (*tensor_of)(void* object,
+                   nb::dlpack::dltensor* tensor);  // -1 with an exception; may be null
+};
+
+// The table of a type, or null. Found once for each type.
+const ExchangeTable* TableOf(PyTypeObject* type) {
+  static PyTypeObject* known = nullptr;  // both are read and written with the GIL
+  static const ExchangeTable* table = nullptr;
+  if (type == known) return table;
+  const nb::object capsule = nb::getattr(nb::handle(reinterpret_cast<PyObject*>(type)),
+                                         "__dlpack_c_exchange_api__", nb::none());
+  const ExchangeTable* found = nullptr;
+  if (PyCapsule_CheckExact(capsule.ptr()) != 0) {
+    found = static_cast<const ExchangeTable*>(
+        PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+    if (found == nullptr) PyErr_Clear();
+    if (found != nullptr && (found->major != 1 || found->tensor_of == nullptr)) found = nullptr;
+  }
+  Py_INCREF(type);  // so that no other type gets its address
+  known = type;
+  table = found;
+  return found;
+}
+
+// kF32, ... of DLPack's code and bits; false for what is not computed with.
+bool ElementOfDlpack(const nb::dlpack::dtype& type, Element* element) {
+  const auto is = [&](nb::dlpack::dtype_code code, int bits) {
+    return type.code == static_cast<std::uint8_t>(code) && type.bits == bits && type.lanes == 1;
+  };
+  using Code = nb::dlpack::dtype_code;
+  if (is(Code::Float, 32)) {
+    *element = Element::kF32;
+  } else if (is(Code::Bfloat, 16)) {
+    *element = Element::kBf16;
+  } else if (is(Code::UInt, 8) || is(Code::Bool, 8)) {
+    *element = Element::kU8;
+  } else if (is(Code::UInt, 16)) {
+    *element = Element::kU16;
+  } else if (is(Code::Int, 32)) {
+    *element = Element::kI32;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool Array::ReadExchange(nb::handle object) {
+  constexpr std::int32_t kCpu = 1;
+  const ExchangeTable* table = TableOf(Py_TYPE(object.ptr()));
+  if (table == nullptr) return false;
+  nb::dlpack::dltensor tensor{};
+  if (table->tensor_of(object.ptr(), &tensor) != 0) {
+    PyErr_Clear();
+    return false;
+  }
+  if (tensor.device.device_type != kCpu || tensor.ndim > kMostAxes ||
+      (tensor.strides == nullptr && tensor.ndim > 0) || !ElementOfDlpack(tensor.dtype, &element_)) {
+    return false;  // the slow way says why
+  }
+  axes_ = tensor.ndim;
+  for (int a = 0; a < axes_; ++a) {
+    extent_[static_cast<std::size_t>(a)] = tensor.shape[a];
+    stride_[static_cast<std::size_t>(a)] = tensor.strides[a];
+  }
+  data_ = static_cast<std::byte*>(tensor.data) + tensor.byte_offset;
+  return true;
 }
 
 // What a call asks of tensors of torch, found once: names that need no new strings, and element

@@ -47,6 +47,7 @@ class Array {
  private:
   void ReadBuffer(nanobind::handle object);
   void ReadTorch(nanobind::handle object);
+  bool ReadExchange(nanobind::handle object);
   [[noreturn]] void FailElement(const std::string& type) const;
   void CheckView(Element wanted, int axes, bool written) const;
 

@@ -89,6 +89,10 @@ def window_attention_vjp(q: Any, k: Any, v: Any, *, left: int = 256, right: int 
 class _Window:
     """One call of window attention: what its backward needs."""
 
+    globals: tuple[Array, Array, Array] | None = None
+    own = True  # global tokens use q, k, v
+    places: tuple[Array, Array] | None = None
+
     def __init__(self, q: Any, k: Any, v: Any, left: Any, right: Any, causal: Any, dilation: Any,
                  roles: Any, global_qkv: Any, scale: Any, key_mask: Any, sinks: Any, dropout: Any,
                  dropout_key: Any, out: Any) -> None:
@@ -98,22 +102,20 @@ class _Window:
         self.roles = merge_roles(name, token_bytes(name, "roles", roles, 2), mask)
         self.sinks = sink_numbers(name, sinks)
         heads = self.q.shape[1] if self.q.ndim == 4 else 1
-        widths = (integer(name, "left", left), integer(name, "right", right),
-                  flag(name, "causal", causal))
-        rest = (0.0 if scale is None else number(name, "scale", scale),
-                number(name, "dropout", dropout), key(name, dropout_key))
-        self.local = (*widths, dilations(name, dilation, heads), *rest)
-        self.settings = (*widths, *rest)  # of global rows
+        self.left, self.right = integer(name, "left", left), integer(name, "right", right)
+        self.causal = flag(name, "causal", causal)
+        self.dilation = dilations(name, dilation, heads)
+        self.rest = (0.0 if scale is None else number(name, "scale", scale),
+                     number(name, "dropout", dropout), key(name, dropout_key))
         self.out, self.lse = output(self.q, out), row_numbers(self.q)
-        self.globals: tuple[Array, Array, Array] | None = None
-        self.own = global_qkv is None  # global tokens use q, k, v
-        self.places: tuple[Array, Array] | None = None
-        self._find_globals(name, global_qkv)
+        if roles is not None or global_qkv is not None:
+            self._find_globals(name, global_qkv)
         _core.window_forward(self.q, self.k, self.v, self.roles, self.sinks, self.out, self.lse,
-                             *self.local, wanted_threads())
+                             self.left, self.right, self.causal, self.dilation, *self.rest,
+                             wanted_threads())
         if self.globals is not None:
-            _core.global_forward(*self.globals, self.roles, self.out, self.lse, *self.settings,
-                                 wanted_threads())
+            _core.global_forward(*self.globals, self.roles, self.out, self.lse, self.left, self.right,
+                                 self.causal, *self.rest, wanted_threads())
 
     def _find_globals(self, name: str, given: Any) -> None:
         roles = self.roles
@@ -129,6 +131,7 @@ class _Window:
         if given is not None:
             if not isinstance(given, (tuple, list)) or len(given) != 3:
                 raise DTypeError(f"{name}: global_qkv must be three arrays: queries, keys, values")
+            self.own = False
             self.globals = (ready(name, "global_q", given[0]), ready(name, "global_k", given[1]),
                             ready(name, "global_v", given[2]))
             return
@@ -153,7 +156,8 @@ class _Window:
         dq, dk, dv = zeros(self.q), zeros(self.k), zeros(self.v)
         dsinks = None if self.sinks is None else zeros(self.sinks)
         _core.window_backward(self.q, self.k, self.v, self.roles, self.sinks, self.out, self.lse,
-                              dout, dq, dk, dv, dsinks, *self.local, wanted_threads())
+                              dout, dq, dk, dv, dsinks, self.left, self.right, self.causal,
+                              self.dilation, *self.rest, wanted_threads())
         result = (dq, dk, dv) if dsinks is None else (dq, dk, dv, dsinks)
         if self.globals is None:
             return result
@@ -162,7 +166,7 @@ class _Window:
         shared = self.own and kg is self.k  # the kernel adds to dk and dv themselves
         dkg, dvg = (dk, dv) if shared else (zeros(kg), zeros(vg))
         _core.global_backward(qg, kg, vg, self.roles, self.out, self.lse, dout, dqg, dkg, dvg,
-                              *self.settings, wanted_threads())
+                              self.left, self.right, self.causal, *self.rest, wanted_threads())
         if not self.own:
             return (*result, dqg, dkg, dvg)
         assert self.places is not None

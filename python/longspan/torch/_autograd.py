@@ -49,15 +49,20 @@ class Operation:
         if is_compiling():
             result = self.operator(*arguments)
             return result if isinstance(result, tuple) else (result,)
+        outputs = self.forward(*arguments)
         if torch.is_grad_enabled():
             for tensor in arguments[:self.differentiable]:
                 if tensor is not None and tensor.requires_grad:
-                    return self.function.apply(*arguments)
-        return self.forward(*arguments)
+                    return (self._attach(arguments, outputs), *outputs[1:])
+        return outputs
 
-    def padded(self, grads: tuple[Any, ...], settings: int) -> tuple[Any, ...]:
-        """Gradients of all arguments: those that have none get None."""
-        return (*grads, *(None,) * (self.tensors - self.differentiable + settings))
+    def _attach(self, arguments: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> Any:
+        """The first output with its gradient. Each argument of a Function costs time, so those that
+        are None, at the end of the differentiable ones, go along in one tuple with the rest."""
+        count = self.differentiable
+        while arguments[count - 1] is None:
+            count -= 1
+        return self.function.apply(*arguments[:count], (outputs, arguments[count:]))
 
     # An operator always returns tensors, so an empty one stands for a gradient that there is not.
 
@@ -77,8 +82,8 @@ class Operation:
     def _gradient(self, ctx: Any, dout: Tensor, *_: Any) -> tuple[Any, ...]:
         saved = ctx.saved_tensors
         grads = self.backward_operator(dout, *saved, *ctx.settings)
-        return self.padded(tuple(None if tensor is None else grad
-                                 for tensor, grad in zip(saved, grads)), len(ctx.settings))
+        there = (None if tensor is None else grad for tensor, grad in zip(saved, grads))
+        return (*there, *(None,) * (self.tensors - self.differentiable + len(ctx.settings)))
 
 
 def _define(name: str, arguments: str, outputs: int, kernel: Callable[..., Any],
@@ -97,24 +102,25 @@ def _define(name: str, arguments: str, outputs: int, kernel: Callable[..., Any],
 
 
 def _make_function(operation: Operation, name: str) -> Any:
+    # What comes out was computed before, outside of the function: there a call costs less.
     class Function(torch.autograd.Function):
 
         @staticmethod
-        def forward(ctx: Any, *arguments: Any) -> Any:
-            outputs = operation.forward(*arguments)
-            ctx.save_for_backward(*arguments[:operation.tensors], *outputs)
-            ctx.settings = arguments[operation.tensors:]
-            ctx.set_materialize_grads(False)
-            ctx.mark_non_differentiable(*outputs[1:])
-            return outputs
+        def forward(ctx: Any, *arguments: Any) -> Tensor:
+            outputs, ctx.rest = arguments[-1]
+            ctx.save_for_backward(*arguments[:-1], *outputs)
+            result: Tensor = outputs[0]
+            return result
 
         @staticmethod
         @once_differentiable
-        def backward(ctx: Any, dout: Tensor | None, *_: Any) -> Any:
-            if dout is None:
-                return (None,) * (operation.tensors + len(ctx.settings))
-            grads = operation.backward(dout, *ctx.saved_tensors, *ctx.settings)
-            return operation.padded(grads, len(ctx.settings))
+        def backward(ctx: Any, dout: Tensor) -> Any:
+            count = len(ctx.needs_input_grad) - 1
+            saved, rest = ctx.saved_tensors, ctx.rest
+            others = operation.tensors - count  # tensors among the rest
+            grads = operation.backward(dout, *saved[:count], *rest[:others], *saved[count:],
+                                       *rest[others:])
+            return (*grads[:count], None)
 
     Function.__name__ = Function.__qualname__ = f"longspan_{name}"
     return Function

@@ -26,6 +26,15 @@ def row_numbers(q: Tensor) -> Tensor:
     return q.new_empty((b, h, t), dtype=torch.float32)
 
 
+def outputs(q: Tensor) -> tuple[Tensor, Tensor]:
+    """rows_of_heads and row_numbers, which every call needs, in less time than two calls."""
+    b, h, t, d = q.shape
+    out = q.new_empty_strided((b, h, t, d), (t * h * d, d, h * d, 1))
+    if q.dtype is torch.float32:  # naming the type costs a microsecond
+        return out, q.new_empty((b, h, t))
+    return out, q.new_empty((b, h, t), dtype=torch.float32)
+
+
 def gradient_of(tensor: Tensor) -> Tensor:
     """Zeros to add a gradient to, in the layout of the tensor."""
     return torch.zeros_like(tensor, dtype=torch.float32)
@@ -54,7 +63,7 @@ def number_of(key: Tensor | None) -> int:
 def full_forward(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, mask: Tensor | None,
                  key: Tensor | None, causal: bool, scale: float,
                  dropout: float) -> tuple[Tensor, Tensor]:
-    out, lse = rows_of_heads(q), row_numbers(q)
+    out, lse = outputs(q)
     _core.full_forward(q, k, v, mask, sinks, out, lse, causal, scale, dropout, number_of(key),
                        wanted_threads())
     return out, lse
@@ -77,8 +86,8 @@ def window_forward(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, gq: Te
                    gk: Tensor | None, gv: Tensor | None, roles: Tensor | None, key: Tensor | None,
                    left: int, right: int, causal: bool, dilation: list[int], scale: float,
                    dropout: float) -> tuple[Tensor, Tensor]:
-    out, lse = rows_of_heads(q), row_numbers(q)
-    number, threads = number_of(key), wanted_threads()
+    out, lse = outputs(q)
+    number, threads = 0 if key is None else int(key), wanted_threads()
     _core.window_forward(q, k, v, roles, sinks, out, lse, left, right, causal, dilation, scale,
                          dropout, number, threads)
     if gq is not None:
@@ -114,7 +123,7 @@ def window_backward(
 def chunked_forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, key: Tensor | None,
                     chunk: int, before: int, after: int, causal: bool, scale: float,
                     dropout: float) -> tuple[Tensor, Tensor]:
-    out, lse = rows_of_heads(q), row_numbers(q)
+    out, lse = outputs(q)
     _core.chunked_forward(q, k, v, mask, out, lse, chunk, before, after, causal, scale, dropout,
                           number_of(key), wanted_threads())
     return out, lse

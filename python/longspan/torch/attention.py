@@ -16,6 +16,7 @@ from longspan.attention.lsh import bucket_factors
 from longspan.torch import _autograd, _kernels
 
 _ELEMENTS = (torch.float32, torch.bfloat16)
+_NONE: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
 
 
 # ---- arguments ----------------------------------------------------------------------------------
@@ -99,6 +100,8 @@ def _scale(function: str, value: Any) -> float:
 
 def _dropout(function: str, p: Any, key: Any) -> tuple[float, Tensor | None]:
     """The probability, and the key as a tensor: drawn from torch's generator where none is given."""
+    if type(p) is float and p == 0.0:
+        return p, None
     share = number(function, "dropout", p)
     if not 0.0 <= share < 1.0:
         raise UsageError(f"{function}: dropout {share} is not from 0 to below 1")
@@ -195,7 +198,9 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, *, left: int = 256, right:
     mask = _tokens(name, "key_mask", key_mask, q, 1)
     if mask is not None:
         tokens = mask if tokens is None else tokens * mask
-    given = _global_rows(name, q, k, v, tokens if roles is not None else None, global_qkv)
+    given = _NONE
+    if roles is not None or global_qkv is not None:
+        given = _global_rows(name, q, k, v, tokens if roles is not None else None, global_qkv)
     if given[0] is not None and sinks is not None:
         raise UsageError(f"{name}: sinks together with global tokens are not defined; leave one of "
                          "them out")
