@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> None:
         dout = torch.ones_like(plain)
         rows |= {
             "torch, window": lambda: lt.window_attention(plain, plain, plain, left=2, right=2),
-            "torch, window, with grad": lambda: lt.window_attention(grad, grad, grad, left=2, right=2),
+            "torch, window, with grad": lambda:
+                lt.window_attention(grad, grad, grad, left=2, right=2),
             "torch, window, with grad and backward": lambda: torch.autograd.grad(
                 lt.window_attention(grad, grad, grad, left=2, right=2), grad, dout),
             "torch's scaled_dot_product_attention": lambda:
