@@ -14,7 +14,7 @@ def main() -> int:
     if not PROGRAM.is_file():
         print(
             "longspan: this build of the package has no program; build it without "
-            "-C cmake.define.LONGSPAN_PYTHON=attention, and with LONGSPAN_CLI=ON",
+            "cmake.define.LONGSPAN_PYTHON=attention, and with LONGSPAN_CLI=ON",
             file=sys.stderr,
         )
         return 2

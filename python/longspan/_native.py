@@ -16,7 +16,7 @@ from ._runtime import get_threads
 if importlib.util.find_spec(f"{__package__}._models") is None:
     raise ImportError(
         "this build of longspan has the attention functions alone; build it without "
-        "-C cmake.define.LONGSPAN_PYTHON=attention for models, training and pipelines"
+        "cmake.define.LONGSPAN_PYTHON=attention for models, training and pipelines"
     )
 
 from . import _models  # noqa: E402  (after the message about a build without it)
