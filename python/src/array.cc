@@ -57,12 +57,22 @@ Array::Array(const char* function, const char* name, nb::handle object)
   if (PyObject_CheckBuffer(object.ptr()) != 0) {
     ReadBuffer(object);
   } else if (ReadExchange(object)) {
-    return;
+    CheckMemory(object);
   } else if (nb::hasattr(object, "data_ptr")) {
     ReadTorch(object);
+    CheckMemory(object);
   } else {
     FailType(fmt::format("{}: {} is a {}; give an array of NumPy or a tensor of torch", function_,
                          name_, TypeName(object)));
+  }
+}
+
+void Array::CheckMemory(nb::handle object) const {
+  idx_t size = 1;
+  for (int a = 0; a < axes_; ++a) size *= extent_[static_cast<std::size_t>(a)];
+  if (size > 0 && data_ == nullptr) {
+    FailType(fmt::format("{}: {} is a {} without memory of its own; give a plain array or tensor",
+                         function_, name_, TypeName(object)));
   }
 }
 

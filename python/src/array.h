@@ -48,6 +48,7 @@ class Array {
   void ReadBuffer(nanobind::handle object);
   void ReadTorch(nanobind::handle object);
   bool ReadExchange(nanobind::handle object);
+  void CheckMemory(nanobind::handle object) const;
   [[noreturn]] void FailElement(const std::string& type) const;
   void CheckView(Element wanted, int axes, bool written) const;
 

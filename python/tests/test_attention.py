@@ -9,6 +9,7 @@ import pytest
 
 import longspan
 import reference
+from longspan import _core
 
 FORWARD, BACKWARD = 2e-6, 1e-5  # float32, as shares of the largest number
 BF16 = 2e-2  # eight bits
@@ -249,7 +250,16 @@ def test_what_is_hidden_spoils_nothing(random: np.random.Generator) -> None:
         longspan.lsh_attention(dirty[0], arrays[1], key_mask=mask, chunk=8)
 
 
-def test_layouts_are_used_as_they_are(random: np.random.Generator) -> None:
+def test_layouts_are_used_as_they_are(random: np.random.Generator,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    original = _core.window_forward
+
+    def spy(q: Any, k: Any, v: Any, *rest: Any) -> None:
+        seen.extend((q, k, v))
+        original(q, k, v, *rest)
+
+    monkeypatch.setattr(_core, "window_forward", spy)
     q = columns(heads(random, 2, 4, 50, 16))
     fused = heads(random, 2, 50, 3, 4, 16)  # one projection of q, k and v
     sliced = fused[:, :, 2].transpose(0, 2, 1, 3)
@@ -263,7 +273,10 @@ def test_layouts_are_used_as_they_are(random: np.random.Generator) -> None:
                               ("stepped", stepped), ("broadcast", broadcast), ("readonly", readonly))}
     for name, x in (("q", q), ("sliced", sliced), ("flipped", flipped), ("stepped", stepped),
                     ("broadcast", broadcast), ("readonly", readonly)):
+        seen.clear()
         assert np.array_equal(longspan.window_attention(x, x, x, left=5, right=5), wanted[name]), name
+        copied = name in ("flipped", "stepped")  # a negative step, and one of the last axis
+        assert all((array is x) != copied for array in seen), name
 
 
 def test_output_of_ones_own(random: np.random.Generator) -> None:

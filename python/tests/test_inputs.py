@@ -67,6 +67,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "other batch": of_shape(3, 4, 24, 8), "other tokens": of_shape(2, 4, 25, 8),
     "other channels": of_shape(2, 4, 24, 9), "heads that do not divide": of_shape(2, 3, 24, 8),
     "more key heads": of_shape(2, 8, 24, 8), "transposed": of_shape(2, 24, 4, 8),
+    "masked": lambda: np.ma.masked_array(good(), mask=True),
     # layouts
     "unaligned": lambda: np.zeros(2 * 4 * 24 * 8 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(SHAPE),
     "a field": lambda: np.zeros(SHAPE, [("a", "u1"), ("x", "f4")])["x"][..., :1],
@@ -157,6 +158,15 @@ def test_read_only_output() -> None:
     out.setflags(write=False)
     with pytest.raises(ValueError, match="out is read-only"):
         longspan.full_attention(good(), good(), good(), out=out)
+
+
+def test_output_that_is_an_input() -> None:
+    q, k = good(), good()
+    for out in (q, k, q[::-1]):
+        with pytest.raises(ValueError, match="out shares memory with an input"):
+            longspan.full_attention(q, k, k, out=out)
+    both = np.zeros((2, *SHAPE), np.float32)  # neighbours in one array are apart
+    assert np.isfinite(longspan.full_attention(both[0], k, k, out=both[1])).all()
 
 
 def test_axial_tables() -> None:

@@ -150,7 +150,8 @@ def test_ctrl_c_ends_a_call(run: Run, call: str) -> None:
     result = run(INTERRUPTED.replace("TOKENS", "40000").replace("CALL", call), seconds=120)
     assert result.returncode == 0, result.stderr
     word, seconds = result.stdout.split()
-    assert word == "interrupted" and float(seconds) < 1.5
+    # Half a second until the signal, one until the call has ended, and what a busy machine adds.
+    assert word == "interrupted" and float(seconds) < 3
 
 
 def test_a_handler_of_ones_own_lets_the_call_end(run: Run) -> None:

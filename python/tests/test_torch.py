@@ -269,6 +269,41 @@ def test_functions_of_arrays_lose_no_gradient() -> None:
     assert longspan.axial_positions(*inputs((3, 4), (3, 4))).requires_grad
 
 
+def test_views_with_the_opposite_sign() -> None:
+    q, k, v = (x.detach() for x in inputs(*QKV))
+    expected = lt.full_attention(-q, k, -v)
+    assert torch.equal(lt.full_attention(torch._neg_view(q), k, torch._neg_view(v)), expected)
+    grad = q.clone().requires_grad_()
+    out = lt.full_attention(grad, k, v)
+    dout = torch.randn_like(out)
+    (one,) = torch.autograd.grad(out, grad, torch._neg_view(dout), retain_graph=True)
+    (other,) = torch.autograd.grad(out, grad, dout)
+    assert torch.equal(one, -other)
+
+
+def test_what_has_no_memory_of_its_own() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    with FakeTensorMode():
+        fake = torch.randn(1, 2, 16, 8)
+        assert lt.full_attention(fake, fake, fake).shape == fake.shape
+    q = inputs((1, 2, 16, 8))[0].detach()
+    with pytest.raises(RuntimeError):
+        torch.vmap(lambda x: lt.full_attention(x, x, x))(q[None])
+
+    class Named(torch.Tensor):  # type: ignore[misc]
+        pass
+
+    assert torch.equal(lt.full_attention(q.as_subclass(Named), q, q), lt.full_attention(q, q, q))
+
+
+def test_no_forward_derivative_is_lost() -> None:
+    q = inputs((1, 2, 16, 8))[0].detach()
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(q, q)
+        with pytest.raises(ValueError, match="forward-mode"):
+            lt.full_attention(dual, q, q)
+
+
 def test_no_second_derivative() -> None:
     q, k, v = inputs(*QKV)
     (dq,) = torch.autograd.grad(lt.full_attention(q, k, v).square().sum(), q, create_graph=True)

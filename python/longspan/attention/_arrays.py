@@ -33,6 +33,9 @@ def ready(function: str, name: str, given: Any) -> Array:
         else:
             raise DTypeError(f"{function}: {name} is a {type(value).__name__}; give an array of "
                              "NumPy or a tensor of torch")
+    elif isinstance(value, np.ma.MaskedArray):
+        raise DTypeError(f"{function}: {name} is a masked array, whose mask would be ignored; fill "
+                         "it with .filled(0), and hide tokens with key_mask")
     strides = value.strides
     if strides and (strides[-1] != value.itemsize or min(strides) < 0):
         return np.ascontiguousarray(value)
@@ -59,12 +62,25 @@ def sink_numbers(function: str, value: Any) -> Array | None:
     return None if value is None else ready(function, "sinks", value)
 
 
-def output(q: Array, out: Any) -> Array:
+def output(function: str, out: Any, q: Array, *others: Array) -> Array:
+    """``out``, which must share no memory with the inputs; or a new array."""
     if out is None:
         return np.empty(q.shape, q.dtype)
     if not isinstance(out, np.ndarray):
-        raise DTypeError(f"out is a {type(out).__name__}; give an array of NumPy, or nothing")
+        raise DTypeError(f"{function}: out is a {type(out).__name__}; give an array of NumPy, or "
+                         "nothing")
+    for array in (q, *others):
+        if np.may_share_memory(out, array) and _overlap(out, array):
+            raise UsageError(f"{function}: out shares memory with an input, which is read while out "
+                             "is written; give an array of its own")
     return out
+
+
+def _overlap(one: Array, other: Array) -> bool:
+    try:
+        return np.shares_memory(one, other, max_work=100_000)
+    except np.exceptions.TooHardError:
+        return True
 
 
 def row_numbers(q: Array) -> Array:

@@ -73,7 +73,7 @@ class _Chunked:
                          integer(name, "after", after), flag(name, "causal", causal),
                          0.0 if scale is None else number(name, "scale", scale),
                          number(name, "dropout", dropout), key(name, dropout_key))
-        self.out, self.lse = output(self.q, out), row_numbers(self.q)
+        self.out, self.lse = output(name, out, self.q, self.k, self.v), row_numbers(self.q)
         _core.chunked_forward(self.q, self.k, self.v, self.mask, self.out, self.lse, *self.settings,
                               wanted_threads())
 

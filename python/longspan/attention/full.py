@@ -74,7 +74,7 @@ class _Full:
         self.settings = (flag(name, "causal", causal),
                          0.0 if scale is None else number(name, "scale", scale),
                          number(name, "dropout", dropout), key(name, dropout_key))
-        self.out, self.lse = output(self.q, out), row_numbers(self.q)
+        self.out, self.lse = output(name, out, self.q, self.k, self.v), row_numbers(self.q)
         _core.full_forward(self.q, self.k, self.v, self.mask, self.sinks, self.out, self.lse,
                            *self.settings, wanted_threads())
 

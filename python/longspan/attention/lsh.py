@@ -117,7 +117,7 @@ class _Lsh:
         self.buckets: Array | None = None
         if tokens > shape[0] and self.qk.ndim == 4:
             self._hash(name, shape, factors, seed, rotations, buckets)
-        self.out = output(self.qk, out)
+        self.out = output(name, out, self.qk, self.v)
         self.max, self.sum = row_numbers(self.qk), row_numbers(self.qk)
         _core.lsh_forward(self.qk, self.v, self.mask, self.buckets, self.out, self.max, self.sum,
                           *self.settings, wanted_threads())

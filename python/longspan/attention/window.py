@@ -107,7 +107,7 @@ class _Window:
         self.dilation = dilations(name, dilation, heads)
         self.rest = (0.0 if scale is None else number(name, "scale", scale),
                      number(name, "dropout", dropout), key(name, dropout_key))
-        self.out, self.lse = output(self.q, out), row_numbers(self.q)
+        self.out, self.lse = output(name, out, self.q, self.k, self.v), row_numbers(self.q)
         if roles is not None or global_qkv is not None:
             self._find_globals(name, global_qkv)
         _core.window_forward(self.q, self.k, self.v, self.roles, self.sinks, self.out, self.lse,

@@ -60,7 +60,7 @@ class _FewGlobalTokens(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> Any:
         q, k, v, gq, x, wk, bk, wv, bv, roles, out, lse = ctx.saved_tensors
-        settings, width, dout = ctx.settings, ctx.settings.width, _kernels.ready(dout)
+        settings, width, dout = ctx.settings, ctx.settings.width, _kernels.ready_gradient(dout)
         local: list[Tensor | None] = [None] * 3
         rows: list[Tensor | None] = [None] * 6
         if any(ctx.needs_input_grad[:3]):

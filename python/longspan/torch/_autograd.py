@@ -12,12 +12,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.compiler import is_compiling
+from torch.nn import Parameter
 
+from longspan._errors import UsageError
 from longspan.torch import _kernels
 
 _library: Any = torch.library.Library("longspan", "DEF")  # type: ignore[no-untyped-call]
+
+
+def _are_plain(tensors: tuple[Any, ...]) -> bool:
+    """Whether all have memory of their own that holds their numbers. Of others (fake tensors,
+    distributed ones, views with the opposite sign) torch knows what an operator gets."""
+    for tensor in tensors:
+        if tensor is not None:
+            kind = type(tensor)
+            if (kind is not Tensor and kind is not Parameter) or tensor.is_neg():
+                return False
+    return True
 
 
 class Operation:
@@ -46,9 +60,12 @@ class Operation:
 
     def __call__(self, *arguments: Any) -> Any:
         """All that comes out, as a tuple."""
-        if is_compiling():
+        if is_compiling() or not _are_plain(arguments[:self.tensors]):
             result = self.operator(*arguments)
             return result if isinstance(result, tuple) else (result,)
+        if forward_ad._current_level >= 0:  # its tangents would be lost in silence
+            raise UsageError("longspan.torch has no forward-mode derivatives: leave the dual level "
+                             "of torch.autograd.forward_ad, or call backward()")
         outputs = self.forward(*arguments)
         if torch.is_grad_enabled():
             for tensor in arguments[:self.differentiable]:

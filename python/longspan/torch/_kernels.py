@@ -45,8 +45,14 @@ def optional_gradient(tensor: Tensor | None) -> Tensor | None:
 
 
 def ready(tensor: Tensor) -> Tensor:
-    """The tensor, or a copy if its last axis has a step: gradients may come in any layout."""
+    """The tensor, or a copy if its last axis has a step."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def ready_gradient(dout: Tensor) -> Tensor:
+    """The gradient of an output, which may come in any layout, and as a view with the opposite
+    sign."""
+    return ready(dout.resolve_neg())
 
 
 def rounded(gradient: Tensor, like: Tensor) -> Tensor:
@@ -74,8 +80,8 @@ def full_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor |
                   scale: float, dropout: float) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     dq, dk, dv = gradient_of(q), gradient_of(k), gradient_of(v)
     dsinks = optional_gradient(sinks)
-    _core.full_backward(q, k, v, mask, sinks, out, lse, ready(dout), dq, dk, dv, dsinks, causal,
-                        scale, dropout, number_of(key), wanted_threads())
+    _core.full_backward(q, k, v, mask, sinks, out, lse, ready_gradient(dout), dq, dk, dv, dsinks,
+                        causal, scale, dropout, number_of(key), wanted_threads())
     return rounded(dq, q), rounded(dk, k), rounded(dv, v), dsinks
 
 
@@ -102,7 +108,7 @@ def window_backward(
         lse: Tensor, left: int, right: int, causal: bool, dilation: list[int], scale: float,
         dropout: float) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None,
                                  Tensor | None, Tensor | None]:
-    dout = ready(dout)
+    dout = ready_gradient(dout)
     dq, dk, dv = gradient_of(q), gradient_of(k), gradient_of(v)
     dsinks = optional_gradient(sinks)
     number, threads = number_of(key), wanted_threads()
@@ -134,8 +140,8 @@ def chunked_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor
                      after: int, causal: bool, scale: float,
                      dropout: float) -> tuple[Tensor, Tensor, Tensor]:
     dq, dk, dv = gradient_of(q), gradient_of(k), gradient_of(v)
-    _core.chunked_backward(q, k, v, mask, out, lse, ready(dout), dq, dk, dv, chunk, before, after,
-                           causal, scale, dropout, number_of(key), wanted_threads())
+    _core.chunked_backward(q, k, v, mask, out, lse, ready_gradient(dout), dq, dk, dv, chunk, before,
+                           after, causal, scale, dropout, number_of(key), wanted_threads())
     return rounded(dq, q), rounded(dk, k), rounded(dv, v)
 
 
@@ -167,7 +173,8 @@ def lsh_forward(qk: Tensor, v: Tensor, mask: Tensor | None, buckets: Tensor | No
                 dropout: float) -> tuple[Tensor, Tensor, Tensor]:
     out, most, total = rows_of_heads(qk), row_numbers(qk), row_numbers(qk)
     _core.lsh_forward(qk, v, mask, buckets, out, most, total, chunk, before, after, rounds,
-                      factors_of(qk, chunk, factors), causal, dropout, number_of(key), wanted_threads())
+                      factors_of(qk, chunk, factors), causal, dropout, number_of(key),
+                      wanted_threads())
     return out, most, total
 
 
@@ -176,8 +183,8 @@ def lsh_backward(dout: Tensor, qk: Tensor, v: Tensor, mask: Tensor | None, bucke
                  before: int, after: int, rounds: int, factors: list[int], causal: bool,
                  dropout: float) -> tuple[Tensor, Tensor]:
     dqk, dv = gradient_of(qk), gradient_of(v)
-    _core.lsh_backward(qk, v, mask, buckets, out, most, total, ready(dout), dqk, dv, chunk, before,
-                       after, rounds, factors_of(qk, chunk, factors), causal, dropout,
+    _core.lsh_backward(qk, v, mask, buckets, out, most, total, ready_gradient(dout), dqk, dv, chunk,
+                       before, after, rounds, factors_of(qk, chunk, factors), causal, dropout,
                        number_of(key), wanted_threads())
     return rounded(dqk, qk), rounded(dv, v)
 
@@ -194,5 +201,6 @@ def axial_forward(table0: Tensor, table1: Tensor, tokens: int, start: int) -> tu
 def axial_backward(dout: Tensor, table0: Tensor, table1: Tensor, out: Tensor, tokens: int,
                    start: int) -> tuple[Tensor, Tensor]:
     dtable0, dtable1 = gradient_of(table0), gradient_of(table1)
-    _core.axial_backward(table0, table1, ready(dout), dtable0, dtable1, start, wanted_threads())
+    _core.axial_backward(table0, table1, ready_gradient(dout), dtable0, dtable1, start,
+                         wanted_threads())
     return dtable0, dtable1
