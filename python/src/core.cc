@@ -73,9 +73,9 @@ template void CheckHidden(const char*, const char*, const View<const float, 4>&,
 template void CheckHidden(const char*, const char*, const View<const bfloat16, 4>&,
                           const View<const std::uint8_t, 2>&);
 
-double Operations(const Array& q, idx_t keys) {
+double Operations(const Array& q, double keys) {
   if (q.axes() != 4) return 0.0;
-  double all = static_cast<double>(std::min(keys, q.extent(2)));
+  double all = std::min(keys, static_cast<double>(q.extent(2)));
   for (int a = 0; a < 4; ++a) all *= static_cast<double>(q.extent(a));
   return 2.0 * all;
 }

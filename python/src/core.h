@@ -38,6 +38,45 @@ struct Groups {
   }
 };
 
+// The arrays of a forward pass with separate queries and keys. `tokens_name` is what messages call
+// the bytes of tokens: a key mask or roles.
+struct SeparateArrays {
+  Array q, k, v, tokens, sinks, out, lse;
+  SeparateArrays(const char* function, const char* tokens_name, nanobind::handle q_,
+                 nanobind::handle k_, nanobind::handle v_, nanobind::handle tokens_,
+                 nanobind::handle sinks_, nanobind::handle out_, nanobind::handle lse_)
+      : q(function, "q", q_),
+        k(function, "k", k_),
+        v(function, "v", v_),
+        tokens(function, tokens_name, tokens_),
+        sinks(function, "sinks", sinks_),
+        out(function, "out", out_),
+        lse(function, "lse", lse_) {}
+
+  template <class T>
+  QkvOf<T> Qkv() const {
+    return {q.As<const T, 4>(), k.As<const T, 4>(), v.As<const T, 4>()};
+  }
+  template <class T>
+  AttentionSavedOf<T> Saved() const {
+    return {out.As<T, 4>(), lse.As<float, 3>()};
+  }
+  View<const std::uint8_t, 2> Tokens() const { return tokens.As<const std::uint8_t, 2>(); }
+  View<const float, 1> Sinks() const { return sinks.As<const float, 1>(); }
+};
+
+// What a backward reads and adds to, beside those.
+struct GradientArrays {
+  Array dout, dq, dk, dv;
+  GradientArrays(const char* function, nanobind::handle dout_, nanobind::handle dq_,
+                 nanobind::handle dk_, nanobind::handle dv_)
+      : dout(function, "dout", dout_),
+        dq(function, "dq", dq_),
+        dk(function, "dk", dk_),
+        dv(function, "dv", dv_) {}
+  DQkv To() const { return {dq.As<float, 4>(), dk.As<float, 4>(), dv.As<float, 4>()}; }
+};
+
 // UsageError unless a number lies in its range: the library checks what it computes with, this what
 // would not fit its types.
 ProbabilityDropout DropoutOf(const char* function, double p, std::uint64_t key);
@@ -51,7 +90,12 @@ void CheckHidden(const char* function, const char* name, const View<const T, 4>&
                  const View<const std::uint8_t, 2>& mask);
 
 // Multiply-adds of an attention in which each of B H T queries sees so many keys.
-double Operations(const Array& q, idx_t keys);
+double Operations(const Array& q, double keys);
+// Keys that a query of chunked attention sees; numbers may be as large as they like.
+inline double ChunkKeys(idx_t chunk, idx_t before, idx_t after) {
+  return static_cast<double>(chunk) *
+         (1.0 + static_cast<double>(before) + static_cast<double>(after));
+}
 
 // Calls use.template operator()<T>() for T = float or bfloat16, what the elements of `array` are.
 // DTypeError for any other.

@@ -14,17 +14,16 @@ ChunkedSpec ChunkedSpecOf(idx_t chunk, idx_t before, idx_t after, bool causal, d
       chunk, before, after, causal, ScaleOf(kChunked, scale), DropoutOf(kChunked, dropout, key)};
 }
 
-void ChunkedForwardOf(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle mask_,
-                      nb::handle out_, nb::handle lse_, idx_t chunk, idx_t before, idx_t after,
-                      bool causal, double scale, double dropout, std::uint64_t key, int threads) {
-  const Array q(kChunked, "q", q_), k(kChunked, "k", k_), v(kChunked, "v", v_),
-      mask(kChunked, "key_mask", mask_), out(kChunked, "out", out_), lse(kChunked, "lse", lse_);
+void ChunkedForwardOf(nb::handle q, nb::handle k, nb::handle v, nb::handle mask, nb::handle out,
+                      nb::handle lse, idx_t chunk, idx_t before, idx_t after, bool causal,
+                      double scale, double dropout, std::uint64_t key, int threads) {
+  const SeparateArrays a(kChunked, "key_mask", q, k, v, mask, nb::none(), out, lse);
   const ChunkedSpec spec = ChunkedSpecOf(chunk, before, after, causal, scale, dropout, key);
-  ForElement(kChunked, "q", q, [&]<class T>() {
-    const QkvOf<T> qkv{q.As<const T, 4>(), k.As<const T, 4>(), v.As<const T, 4>()};
-    const AttentionSavedOf<T> saved{out.As<T, 4>(), lse.As<float, 3>()};
-    const auto seen = mask.As<const std::uint8_t, 2>();
-    Run(threads, Operations(q, chunk * (1 + before + after)), [&](Context& context) {
+  ForElement(kChunked, "q", a.q, [&]<class T>() {
+    const auto qkv = a.Qkv<T>();
+    const auto saved = a.Saved<T>();
+    const auto seen = a.Tokens();
+    Run(threads, Operations(a.q, ChunkKeys(chunk, before, after)), [&](Context& context) {
       CheckHidden(kChunked, "q", qkv.q, seen);
       CheckHidden(kChunked, "k", qkv.k, seen);
       CheckHidden(kChunked, "v", qkv.v, seen);
@@ -33,22 +32,20 @@ void ChunkedForwardOf(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle ma
   });
 }
 
-void ChunkedBackwardOf(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle mask_,
-                       nb::handle out_, nb::handle lse_, nb::handle dout, nb::handle dq,
-                       nb::handle dk, nb::handle dv, idx_t chunk, idx_t before, idx_t after,
-                       bool causal, double scale, double dropout, std::uint64_t key, int threads) {
-  const Array q(kChunked, "q", q_), k(kChunked, "k", k_), v(kChunked, "v", v_),
-      mask(kChunked, "key_mask", mask_), out(kChunked, "out", out_), lse(kChunked, "lse", lse_),
-      gradient(kChunked, "dout", dout), to_q(kChunked, "dq", dq), to_k(kChunked, "dk", dk),
-      to_v(kChunked, "dv", dv);
+void ChunkedBackwardOf(nb::handle q, nb::handle k, nb::handle v, nb::handle mask, nb::handle out,
+                       nb::handle lse, nb::handle dout, nb::handle dq, nb::handle dk, nb::handle dv,
+                       idx_t chunk, idx_t before, idx_t after, bool causal, double scale,
+                       double dropout, std::uint64_t key, int threads) {
+  const SeparateArrays a(kChunked, "key_mask", q, k, v, mask, nb::none(), out, lse);
+  const GradientArrays gradients(kChunked, dout, dq, dk, dv);
   const ChunkedSpec spec = ChunkedSpecOf(chunk, before, after, causal, scale, dropout, key);
-  ForElement(kChunked, "q", q, [&]<class T>() {
-    const QkvOf<T> qkv{q.As<const T, 4>(), k.As<const T, 4>(), v.As<const T, 4>()};
-    const AttentionSavedOf<T> saved{out.As<T, 4>(), lse.As<float, 3>()};
-    const auto seen = mask.As<const std::uint8_t, 2>();
-    const auto from = gradient.As<const T, 4>();
-    const DQkv to{to_q.As<float, 4>(), to_k.As<float, 4>(), to_v.As<float, 4>()};
-    Run(threads, 2.5 * Operations(q, chunk * (1 + before + after)),
+  ForElement(kChunked, "q", a.q, [&]<class T>() {
+    const auto qkv = a.Qkv<T>();
+    const auto saved = a.Saved<T>();
+    const auto seen = a.Tokens();
+    const auto from = gradients.dout.As<const T, 4>();
+    const DQkv to = gradients.To();
+    Run(threads, 2.5 * Operations(a.q, ChunkKeys(chunk, before, after)),
         [&](Context& context) { ChunkedBackward(context, spec, qkv, seen, saved, from, to); });
   });
 }

@@ -1,4 +1,6 @@
 // Full attention.
+#include <limits>
+
 #include "core.h"
 
 namespace nb = nanobind;
@@ -7,28 +9,7 @@ namespace longspan::python {
 namespace {
 
 constexpr const char* kFull = "full_attention";
-
-struct FullArguments {
-  Array q, k, v, mask, sinks, out, lse;
-  FullArguments(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle mask_, nb::handle sinks_,
-                nb::handle out_, nb::handle lse_)
-      : q(kFull, "q", q_),
-        k(kFull, "k", k_),
-        v(kFull, "v", v_),
-        mask(kFull, "key_mask", mask_),
-        sinks(kFull, "sinks", sinks_),
-        out(kFull, "out", out_),
-        lse(kFull, "lse", lse_) {}
-
-  template <class T>
-  QkvOf<T> Qkv() const {
-    return {q.As<const T, 4>(), k.As<const T, 4>(), v.As<const T, 4>()};
-  }
-  template <class T>
-  AttentionSavedOf<T> Saved() const {
-    return {out.As<T, 4>(), lse.As<float, 3>()};
-  }
-};
+constexpr double kEveryKey = std::numeric_limits<double>::infinity();
 
 FullSpec FullSpecOf(bool causal, double scale, double dropout, std::uint64_t key) {
   return {causal, ScaleOf(kFull, scale), DropoutOf(kFull, dropout, key)};
@@ -37,15 +18,15 @@ FullSpec FullSpecOf(bool causal, double scale, double dropout, std::uint64_t key
 void FullForwardOf(nb::handle q, nb::handle k, nb::handle v, nb::handle mask, nb::handle sinks,
                    nb::handle out, nb::handle lse, bool causal, double scale, double dropout,
                    std::uint64_t key, int threads) {
-  const FullArguments a(q, k, v, mask, sinks, out, lse);
+  const SeparateArrays a(kFull, "key_mask", q, k, v, mask, sinks, out, lse);
   const FullSpec spec = FullSpecOf(causal, scale, dropout, key);
   const Groups groups = Groups::Of(kFull, a.q, a.k);
   ForElement(kFull, "q", a.q, [&]<class T>() {
     const auto qkv = a.Qkv<T>();
     const auto saved = a.Saved<T>();
-    const auto seen = a.mask.As<const std::uint8_t, 2>();
-    const auto sink = a.sinks.As<const float, 1>();
-    Run(threads, Operations(a.q, a.q.extent(2)), [&](Context& context) {
+    const auto seen = a.Tokens();
+    const auto sink = a.Sinks();
+    Run(threads, Operations(a.q, kEveryKey), [&](Context& context) {
       CheckHidden(kFull, "q", qkv.q, seen);
       CheckHidden(kFull, "k", qkv.k, seen);
       CheckHidden(kFull, "v", qkv.v, seen);
@@ -64,20 +45,20 @@ void FullBackwardOf(nb::handle q, nb::handle k, nb::handle v, nb::handle mask, n
                     nb::handle out, nb::handle lse, nb::handle dout, nb::handle dq, nb::handle dk,
                     nb::handle dv, nb::handle dsinks, bool causal, double scale, double dropout,
                     std::uint64_t key, int threads) {
-  const FullArguments a(q, k, v, mask, sinks, out, lse);
-  const Array gradient(kFull, "dout", dout), to_q(kFull, "dq", dq), to_k(kFull, "dk", dk),
-      to_v(kFull, "dv", dv), to_sinks(kFull, "dsinks", dsinks);
+  const SeparateArrays a(kFull, "key_mask", q, k, v, mask, sinks, out, lse);
+  const GradientArrays gradients(kFull, dout, dq, dk, dv);
+  const Array to_sinks(kFull, "dsinks", dsinks);
   const FullSpec spec = FullSpecOf(causal, scale, dropout, key);
   const Groups groups = Groups::Of(kFull, a.q, a.k);
   ForElement(kFull, "q", a.q, [&]<class T>() {
     const auto qkv = a.Qkv<T>();
     const auto saved = a.Saved<T>();
-    const auto seen = a.mask.As<const std::uint8_t, 2>();
-    const auto sink = a.sinks.As<const float, 1>();
-    const auto from = gradient.As<const T, 4>();
-    const DQkv to{to_q.As<float, 4>(), to_k.As<float, 4>(), to_v.As<float, 4>()};
+    const auto seen = a.Tokens();
+    const auto sink = a.Sinks();
+    const auto from = gradients.dout.As<const T, 4>();
+    const DQkv to = gradients.To();
     const auto dsink = to_sinks.As<float, 1>();
-    Run(threads, 2.5 * Operations(a.q, a.q.extent(2)), [&](Context& context) {
+    Run(threads, 2.5 * Operations(a.q, kEveryKey), [&](Context& context) {
       for (idx_t g = 0; g < groups.count; ++g) {
         FullSpec part = spec;
         part.dropout = groups.Of(spec.dropout, g);

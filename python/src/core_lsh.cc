@@ -30,7 +30,7 @@ struct LshSettings {
     return spec;
   }
   double Work(const Array& qk) const {
-    return Operations(qk, chunk * (1 + before + after)) * static_cast<double>(rounds);
+    return Operations(qk, ChunkKeys(chunk, before, after)) * static_cast<double>(rounds);
   }
 };
 
@@ -46,7 +46,8 @@ void LshHashOf(nb::handle qk_, nb::handle mask_, nb::handle rotations_, nb::hand
     const auto seen = mask.As<const std::uint8_t, 2>();
     const auto random = rotations.As<const float, 4>();
     const auto to = buckets.As<std::uint16_t, 4>();
-    Run(threads, Operations(qk, spec.RotationColumns()) * static_cast<double>(rounds),
+    Run(threads,
+        Operations(qk, static_cast<double>(spec.RotationColumns())) * static_cast<double>(rounds),
         [&](Context& context) { LshHash(context, spec, from, seen, random, to); });
   });
 }

@@ -1,6 +1,8 @@
 // Sliding windows and global tokens.
 #include <nanobind/stl/vector.h>
 
+#include <limits>
+
 #include "core.h"
 
 namespace nb = nanobind;
@@ -45,48 +47,24 @@ struct WindowSettings {
 
 // ---- rows of local tokens -----------------------------------------------------------------------
 
-struct WindowArguments {
-  Array q, k, v, roles, sinks, out, lse;
-  WindowArguments(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle roles_, nb::handle sinks_,
-                  nb::handle out_, nb::handle lse_)
-      : q(kWindow, "q", q_),
-        k(kWindow, "k", k_),
-        v(kWindow, "v", v_),
-        roles(kWindow, "roles", roles_),
-        sinks(kWindow, "sinks", sinks_),
-        out(kWindow, "out", out_),
-        lse(kWindow, "lse", lse_) {}
-
-  template <class T>
-  QkvOf<T> Qkv() const {
-    return {q.As<const T, 4>(), k.As<const T, 4>(), v.As<const T, 4>()};
-  }
-  template <class T>
-  AttentionSavedOf<T> Saved() const {
-    return {out.As<T, 4>(), lse.As<float, 3>()};
-  }
-  double Work(const WindowSettings& s) const {
-    // Widths may be as large as they like, so their sum may not.
-    const idx_t tokens = q.axes() == 4 ? q.extent(2) : 0;
-    return Operations(q, std::min(std::max(s.left, idx_t{0}), tokens) + 1 +
-                             std::min(std::max(s.right, idx_t{0}), tokens));
-  }
-};
+double WindowWork(const Array& q, const WindowSettings& s) {
+  return Operations(q, 1.0 + static_cast<double>(s.left) + static_cast<double>(s.right));
+}
 
 void WindowForwardOf(nb::handle q, nb::handle k, nb::handle v, nb::handle roles, nb::handle sinks,
                      nb::handle out, nb::handle lse, idx_t left, idx_t right, bool causal,
                      std::vector<idx_t> dilation, double scale, double dropout, std::uint64_t key,
                      int threads) {
-  const WindowArguments a(q, k, v, roles, sinks, out, lse);
+  const SeparateArrays a(kWindow, "roles", q, k, v, roles, sinks, out, lse);
   const WindowSettings s{left, right, causal, std::move(dilation), scale, dropout, key};
   const Groups groups = Groups::Of(kWindow, a.q, a.k);
   s.Spec();  // says what is wrong with it before anything runs
   ForElement(kWindow, "q", a.q, [&]<class T>() {
     const auto qkv = a.Qkv<T>();
     const auto saved = a.Saved<T>();
-    const auto tokens = a.roles.As<const std::uint8_t, 2>();
-    const auto sink = a.sinks.As<const float, 1>();
-    Run(threads, a.Work(s), [&](Context& context) {
+    const auto tokens = a.Tokens();
+    const auto sink = a.Sinks();
+    Run(threads, WindowWork(a.q, s), [&](Context& context) {
       for (idx_t g = 0; g < groups.count; ++g) {
         WindowForward(context, s.Spec(groups, g), {groups.Of(qkv.q, g), qkv.k, qkv.v}, tokens,
                       {groups.Of(saved.out, g), groups.Of(saved.lse, g)});
@@ -101,21 +79,21 @@ void WindowBackwardOf(nb::handle q, nb::handle k, nb::handle v, nb::handle roles
                       nb::handle dv, nb::handle dsinks, idx_t left, idx_t right, bool causal,
                       std::vector<idx_t> dilation, double scale, double dropout, std::uint64_t key,
                       int threads) {
-  const WindowArguments a(q, k, v, roles, sinks, out, lse);
-  const Array gradient(kWindow, "dout", dout), to_q(kWindow, "dq", dq), to_k(kWindow, "dk", dk),
-      to_v(kWindow, "dv", dv), to_sinks(kWindow, "dsinks", dsinks);
+  const SeparateArrays a(kWindow, "roles", q, k, v, roles, sinks, out, lse);
+  const GradientArrays gradients(kWindow, dout, dq, dk, dv);
+  const Array to_sinks(kWindow, "dsinks", dsinks);
   const WindowSettings s{left, right, causal, std::move(dilation), scale, dropout, key};
   const Groups groups = Groups::Of(kWindow, a.q, a.k);
   s.Spec();
   ForElement(kWindow, "q", a.q, [&]<class T>() {
     const auto qkv = a.Qkv<T>();
     const auto saved = a.Saved<T>();
-    const auto tokens = a.roles.As<const std::uint8_t, 2>();
-    const auto sink = a.sinks.As<const float, 1>();
-    const auto from = gradient.As<const T, 4>();
-    const DQkv to{to_q.As<float, 4>(), to_k.As<float, 4>(), to_v.As<float, 4>()};
+    const auto tokens = a.Tokens();
+    const auto sink = a.Sinks();
+    const auto from = gradients.dout.As<const T, 4>();
+    const DQkv to = gradients.To();
     const auto dsink = to_sinks.As<float, 1>();
-    Run(threads, 2.5 * a.Work(s), [&](Context& context) {
+    Run(threads, 2.5 * WindowWork(a.q, s), [&](Context& context) {
       for (idx_t g = 0; g < groups.count; ++g) {
         WindowBackward(context, s.Spec(groups, g), {groups.Of(qkv.q, g), qkv.k, qkv.v}, tokens,
                        {groups.Of(saved.out, g), groups.Of(saved.lse, g)}, groups.Of(from, g),
@@ -129,10 +107,10 @@ void WindowBackwardOf(nb::handle q, nb::handle k, nb::handle v, nb::handle roles
 // ---- rows of global tokens ----------------------------------------------------------------------
 
 double GlobalWork(const Array& q, const Array& k) {
-  return k.axes() == 4
-             ? Operations(q, std::numeric_limits<idx_t>::max()) * static_cast<double>(k.extent(2)) /
-                   static_cast<double>(std::max(q.extent(2), idx_t{1}))
-             : 0.0;
+  return k.axes() == 4 ? Operations(q, std::numeric_limits<double>::infinity()) *
+                             static_cast<double>(k.extent(2)) /
+                             static_cast<double>(std::max(q.extent(2), idx_t{1}))
+                       : 0.0;
 }
 
 void GlobalForwardOf(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle roles_,

@@ -15,6 +15,8 @@ from longspan.attention._arrays import (Array, Pullback, no_out, no_torch, outpu
                                        output_gradient, ready, row_numbers, token_bytes, zeros)
 
 
+_MOST_ROUNDS = 1024  # as in models
+
 def lsh_attention(qk: Any, v: Any, *, chunk: int = 64, before: int = 1, after: int = 0,
                   rounds: int = 1, num_buckets: int | Sequence[int] | None = None,
                   causal: bool = False, key_mask: Any = None, seed: int = 0, rotations: Any = None,
@@ -84,6 +86,16 @@ def lsh_attention_vjp(qk: Any, v: Any, *, chunk: int = 64, before: int = 1, afte
     return call.out, call.pull
 
 
+def lsh_shape(function: str, chunk: Any, before: Any, after: Any,
+              rounds: Any) -> tuple[int, int, int, int]:
+    """These four, checked."""
+    count = integer(function, "rounds", rounds, 1)
+    if count > _MOST_ROUNDS:
+        raise UsageError(f"{function}: rounds is {count}, at most {_MOST_ROUNDS} are computed")
+    return (integer(function, "chunk", chunk, 1), integer(function, "before", before),
+            integer(function, "after", after), count)
+
+
 def bucket_factors(function: str, num_buckets: Any, tokens: int, chunk: int) -> list[int]:
     """The factors of the number of buckets."""
     if num_buckets is None:  # one chunk is not hashed, and has no default
@@ -108,8 +120,7 @@ class _Lsh:
         name = "lsh_attention"
         self.qk, self.v = ready(name, "qk", qk), ready(name, "v", v)
         self.mask = token_bytes(name, "key_mask", key_mask, 1)
-        shape = (integer(name, "chunk", chunk, 1), integer(name, "before", before),
-                 integer(name, "after", after), integer(name, "rounds", rounds, 1))
+        shape = lsh_shape(name, chunk, before, after, rounds)
         tokens = self.qk.shape[2] if self.qk.ndim == 4 else 1
         factors = bucket_factors(name, num_buckets, tokens, shape[0])
         self.settings = (*shape, factors, flag(name, "causal", causal),

@@ -12,7 +12,7 @@ from torch.compiler import is_compiling
 from longspan._arguments import dilations, flag, integer, number
 from longspan._errors import DTypeError, UsageError
 from longspan.attention.axial import axial_shape
-from longspan.attention.lsh import bucket_factors
+from longspan.attention.lsh import bucket_factors, lsh_shape
 from longspan.torch import _autograd, _kernels
 
 _ELEMENTS = (torch.float32, torch.bfloat16)
@@ -305,8 +305,7 @@ def lsh_attention(qk: Tensor, v: Tensor, *, chunk: int = 64, before: int = 1, af
     _same_heads(name, qk, v)
     share, key = _dropout(name, dropout, dropout_key)
     mask = _tokens(name, "key_mask", key_mask, qk, 1)
-    shape = (integer(name, "chunk", chunk, 1), integer(name, "before", before),
-             integer(name, "after", after), integer(name, "rounds", rounds, 1))
+    shape = lsh_shape(name, chunk, before, after, rounds)
     tokens = qk.shape[2]
     # The default depends on the tokens, which a compiler may not know yet: the kernels find it.
     factors = [] if num_buckets is None else bucket_factors(name, num_buckets, tokens, shape[0])
