@@ -284,8 +284,7 @@ void Array::ReadTorch(nb::handle object) {
     extent_[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), a));
     stride_[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(strides.ptr(), a));
   }
-  data_ =
-      reinterpret_cast<void*>(PyLong_AsUnsignedLongLong(names.Call(object, names.data_ptr).ptr()));
+  data_ = PyLong_AsVoidPtr(names.Call(object, names.data_ptr).ptr());
   if (PyErr_Occurred() != nullptr) throw nb::python_error();
 }
 

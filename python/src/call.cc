@@ -22,6 +22,13 @@ extern "C" void OnInterrupt(int signal) {
   pythons_handler.sa_handler(signal);  // Python remembers it until the call has ended
 }
 
+// The contexts of a thread.
+struct Own {
+  std::unique_ptr<Context> one, several;
+  int number = 0;  // threads of `several`, as they were asked for
+};
+thread_local Own own;
+
 void WarnOfFork() {
   static std::atomic<bool> told = false;
   if (told.exchange(true)) return;
@@ -63,11 +70,6 @@ void AfterFork() {
 }
 
 Context& OwnContext(int threads) {
-  struct Own {
-    std::unique_ptr<Context> one, several;
-    int number = 0;
-  };
-  thread_local Own own;
   if (threads == 0) threads = wanted_threads;
   if (forked && threads != 1) {
     WarnOfFork();

@@ -44,7 +44,7 @@ nb::list GeneratedObjects(const std::vector<GeneratedText>& texts) {
 
 // `on_text(prompt, piece)` is None or ends a text by False. The piece is bytes: of a model of bytes
 // it may be a part of a character.
-nb::list GenerateTexts(const Model& model, nb::list list, nb::dict given, nb::object on_text,
+nb::list GenerateTexts(const Model& model, const nb::list& list, nb::dict given, nb::object on_text,
                        nb::dict call) {
   const std::vector<std::string> prompts = TextsOf(list, "prompts");
   Options options("generate", std::move(given));

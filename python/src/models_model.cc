@@ -94,7 +94,7 @@ nb::object RunIds(const Model& model, const IdArray& ids, const std::optional<Id
   return ArrayObject(std::move(result), shape);
 }
 
-nb::list RunRagged(const Model& model, nb::list texts, nb::dict call) {
+nb::list RunRagged(const Model& model, const nb::list& texts, nb::dict call) {
   std::vector<std::vector<std::int32_t>> rows;
   for (nb::handle text : texts) {
     rows.push_back(IdsOf(text, "ids[" + std::to_string(rows.size()) + "]"));

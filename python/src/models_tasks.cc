@@ -46,7 +46,7 @@ Embedder MakeEmbedder(const TaskModel& model, nb::dict given) {
 }
 
 // (texts, width), fp32.
-nb::object EmbedTexts(const Embedder& embedder, nb::list list, nb::dict call) {
+nb::object EmbedTexts(const Embedder& embedder, const nb::list& list, nb::dict call) {
   const std::vector<std::string> texts = TextsOf(list, "inputs");
   Tensor vectors = Compute(ReadCall({"encode", std::move(call)}),
                            [&](Context& context) { return embedder.Embed(context, texts); });
@@ -56,7 +56,7 @@ nb::object EmbedTexts(const Embedder& embedder, nb::list list, nb::dict call) {
 // ---- classes ------------------------------------------------------------------------------------
 
 // [(scores, [(begin, end, tokens, scores of a window)])] of each text.
-nb::list ClassifyTexts(const TaskModel& model, nb::list list, nb::dict call) {
+nb::list ClassifyTexts(const TaskModel& model, const nb::list& list, nb::dict call) {
   const std::vector<TaskText> texts = TaskTextsOf(list, "texts");
   const auto classified = Compute(ReadCall({"classify", std::move(call)}), [&](Context& context) {
     return Classify(context, model, texts);
@@ -74,7 +74,7 @@ nb::list ClassifyTexts(const TaskModel& model, nb::list list, nb::dict call) {
 }
 
 // [(scores, [(text 0 or 1, begin, end, scores without the sentence)])] of each text.
-nb::list ExplainTexts(const TaskModel& model, nb::list list, nb::dict call) {
+nb::list ExplainTexts(const TaskModel& model, const nb::list& list, nb::dict call) {
   const std::vector<TaskText> texts = TaskTextsOf(list, "texts");
   const auto explained = Compute(ReadCall({"explain", std::move(call)}), [&](Context& context) {
     return Explain(context, model, texts, Classify(context, model, texts));
@@ -92,7 +92,7 @@ nb::list ExplainTexts(const TaskModel& model, nb::list list, nb::dict call) {
 }
 
 // [[(label, score, begin, end)]] of each text.
-nb::list ClassifyWords(const TaskModel& model, nb::list list, nb::handle aggregation,
+nb::list ClassifyWords(const TaskModel& model, const nb::list& list, nb::handle aggregation,
                        nb::dict call) {
   const std::vector<TaskText> texts = TaskTextsOf(list, "texts");
   const Aggregation how = ParseAggregation(TextOf(aggregation, "token_classify: aggregation"));
@@ -114,7 +114,8 @@ nb::list ClassifyWords(const TaskModel& model, nb::list list, nb::handle aggrega
 // ---- answers, choices, missing words ------------------------------------------------------------
 
 // [[(score, begin, end, none)]] of each (question, text).
-nb::list AnswerQuestions(const TaskModel& model, nb::list list, nb::dict given, nb::dict call) {
+nb::list AnswerQuestions(const TaskModel& model, const nb::list& list, nb::dict given,
+                         nb::dict call) {
   const std::vector<TaskText> pairs = TaskTextsOf(list, "questions");
   Options options("qa", std::move(given));
   AnswerOptions answers;
@@ -136,7 +137,8 @@ nb::list AnswerQuestions(const TaskModel& model, nb::list list, nb::dict given, 
 }
 
 // Probabilities of the choices of each question.
-nb::list ChooseAnswers(const TaskModel& model, nb::list texts, nb::list choices, nb::dict call) {
+nb::list ChooseAnswers(const TaskModel& model, const nb::list& texts, const nb::list& choices,
+                       nb::dict call) {
   const std::vector<std::string> read = TextsOf(texts, "questions");
   std::vector<Question> questions;
   for (nb::handle of_question : choices) {
@@ -153,7 +155,7 @@ nb::list ChooseAnswers(const TaskModel& model, nb::list texts, nb::list choices,
 
 // [[(begin, end, [(id, token, text, score, goes on with a word)])]]: the masks of each text, the
 // best tokens of each.
-nb::list FillTexts(const TaskModel& model, nb::list list, idx_t most, nb::dict call) {
+nb::list FillTexts(const TaskModel& model, const nb::list& list, idx_t most, nb::dict call) {
   const std::vector<TaskText> texts = TaskTextsOf(list, "texts");
   const auto filled = Compute(ReadCall({"fill_mask", std::move(call)}), [&](Context& context) {
     return FillMasks(context, model, texts, most);

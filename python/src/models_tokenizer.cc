@@ -39,7 +39,7 @@ text::EncodeOptions ReadEncode(Options options) {
 }
 
 // The rows of each text.
-nb::list EncodeTexts(const TokenizerHandle& self, nb::list texts, nb::dict options) {
+nb::list EncodeTexts(const TokenizerHandle& self, const nb::list& texts, nb::dict options) {
   const std::vector<TaskText> read = TaskTextsOf(texts, "texts");
   const text::EncodeOptions encode = ReadEncode(Options("tokenizer", std::move(options)));
   std::vector<std::vector<text::Encoding>> rows;

@@ -14,8 +14,8 @@ from longspan._runtime import wanted_threads
 from longspan.attention._arrays import (Array, Pullback, no_out, no_torch, output,
                                        output_gradient, ready, row_numbers, token_bytes, zeros)
 
-
 _MOST_ROUNDS = 1024  # as in models
+
 
 def lsh_attention(qk: Any, v: Any, *, chunk: int = 64, before: int = 1, after: int = 0,
                   rounds: int = 1, num_buckets: int | Sequence[int] | None = None,
