@@ -21,8 +21,12 @@ struct ViewCheck {
   void operator()(
       const View<T, R>& view, const char* name,
       const std::type_identity_t<std::array<idx_t, static_cast<std::size_t>(R)>>& want) const {
-    Check(view.extent == want, ErrorCode::kUsage, "{}: {} is {}, expected {}", operation, name,
-          ShapeText(view), ShapeText(std::vector<idx_t>(want.begin(), want.end())));
+    // The texts are made only where they are read: small calls would pay more for them than for the
+    // arithmetic.
+    if (view.extent != want) [[unlikely]] {
+      Fail(ErrorCode::kUsage, "{}: {} is {}, expected {}", operation, name, ShapeText(view),
+           ShapeText(std::vector<idx_t>(want.begin(), want.end())));
+    }
     Check(view.extent[R - 1] <= 1 || view.stride[R - 1] == 1, ErrorCode::kUsage,
           "{}: the last stride of {} is {}, expected 1", operation, name, view.stride[R - 1]);
   }

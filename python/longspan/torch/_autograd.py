@@ -23,17 +23,6 @@ from longspan.torch import _kernels
 _library: Any = torch.library.Library("longspan", "DEF")  # type: ignore[no-untyped-call]
 
 
-def _are_plain(tensors: tuple[Any, ...]) -> bool:
-    """Whether all have memory of their own that holds their numbers. Of others (fake tensors,
-    distributed ones, views with the opposite sign) torch knows what an operator gets."""
-    for tensor in tensors:
-        if tensor is not None:
-            kind = type(tensor)
-            if (kind is not Tensor and kind is not Parameter) or tensor.is_neg():
-                return False
-    return True
-
-
 class Operation:
     """One kernel, its gradient and both of its forms.
 
@@ -60,17 +49,25 @@ class Operation:
 
     def __call__(self, *arguments: Any) -> Any:
         """All that comes out, as a tuple."""
-        if is_compiling() or not _are_plain(arguments[:self.tensors]):
+        # Tensors without memory of their own that holds their numbers (fake ones, distributed ones,
+        # views with the opposite sign): torch knows what an operator gets.
+        plain, wanted = not is_compiling(), False
+        for tensor in arguments[:self.tensors] if plain else ():
+            if tensor is not None:
+                kind = type(tensor)
+                if (kind is not Tensor and kind is not Parameter) or tensor.is_neg():
+                    plain = False
+                elif tensor.requires_grad:
+                    wanted = True
+        if not plain:
             result = self.operator(*arguments)
             return result if isinstance(result, tuple) else (result,)
         if forward_ad._current_level >= 0:  # its tangents would be lost in silence
             raise UsageError("longspan.torch has no forward-mode derivatives: leave the dual level "
                              "of torch.autograd.forward_ad, or call backward()")
         outputs = self.forward(*arguments)
-        if torch.is_grad_enabled():
-            for tensor in arguments[:self.differentiable]:
-                if tensor is not None and tensor.requires_grad:
-                    return (self._attach(arguments, outputs), *outputs[1:])
+        if wanted and torch.is_grad_enabled():
+            return (self._attach(arguments, outputs), *outputs[1:])
         return outputs
 
     def _attach(self, arguments: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> Any:
