@@ -194,20 +194,22 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, *, left: int = 256, right:
     name = "window_attention"
     q, k, v = _three(name, q, k, v)
     share, key = _dropout(name, dropout, dropout_key)
-    tokens = _tokens(name, "roles", roles, q, 2)
-    mask = _tokens(name, "key_mask", key_mask, q, 1)
-    if mask is not None:
-        tokens = mask if tokens is None else tokens * mask
+    tokens = None if roles is None else _tokens(name, "roles", roles, q, 2)
+    if key_mask is not None:
+        mask = _tokens(name, "key_mask", key_mask, q, 1)
+        tokens = mask if tokens is None or mask is None else tokens * mask
     given = _NONE
     if roles is not None or global_qkv is not None:
         given = _global_rows(name, q, k, v, tokens if roles is not None else None, global_qkv)
     if given[0] is not None and sinks is not None:
         raise UsageError(f"{name}: sinks together with global tokens are not defined; leave one of "
                          "them out")
-    out, lse = _autograd.window(q, k, v, _sinks(name, sinks, q), *given, tokens, key,
+    sink = None if sinks is None else _sinks(name, sinks, q)
+    out, lse = _autograd.window(q, k, v, sink, *given, tokens, key,
                                 integer(name, "left", left), integer(name, "right", right),
                                 flag(name, "causal", causal),
-                                dilations(name, dilation, q.shape[1]), _scale(name, scale), share)
+                                dilations(name, dilation, q.shape[1]),
+                                0.0 if scale is None else _scale(name, scale), share)
     return (out, lse) if return_lse else out
 
 
