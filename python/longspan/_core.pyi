@@ -24,9 +24,6 @@ def full_backward(q: object, k: object, v: object, key_mask: object | None, sink
 def lsh_bucket_factors(tokens: int, chunk: int, max_positions: int) -> list[int]:
     """Hugging Face's rule for num_buckets."""
 
-def lsh_bucket_count(factors: Sequence[int]) -> int:
-    """The product of the factors."""
-
 def lsh_rotation_columns(factors: Sequence[int]) -> int:
     """Columns of the rotations of one round."""
 

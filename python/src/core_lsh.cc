@@ -34,6 +34,29 @@ struct LshSettings {
   }
 };
 
+// The arrays of a forward pass.
+struct LshArrays {
+  Array qk, v, mask, buckets, out, max, sum;
+  LshArrays(nb::handle qk_, nb::handle v_, nb::handle mask_, nb::handle buckets_, nb::handle out_,
+            nb::handle max_, nb::handle sum_)
+      : qk(kLsh, "qk", qk_),
+        v(kLsh, "v", v_),
+        mask(kLsh, "key_mask", mask_),
+        buckets(kLsh, "buckets", buckets_),
+        out(kLsh, "out", out_),
+        max(kLsh, "max", max_),
+        sum(kLsh, "sum", sum_) {}
+
+  template <class T>
+  SharedQkvOf<T> Qkv() const {
+    return {qk.As<const T, 4>(), v.As<const T, 4>()};
+  }
+  template <class T>
+  SharedSavedOf<T> Saved() const {
+    return {out.As<T, 4>(), max.As<float, 3>(), sum.As<float, 3>()};
+  }
+};
+
 void LshHashOf(nb::handle qk_, nb::handle mask_, nb::handle rotations_, nb::handle buckets_,
                idx_t chunk, idx_t before, idx_t after, idx_t rounds, std::vector<idx_t> factors,
                int threads) {
@@ -52,22 +75,20 @@ void LshHashOf(nb::handle qk_, nb::handle mask_, nb::handle rotations_, nb::hand
   });
 }
 
-void LshForwardOf(nb::handle qk_, nb::handle v_, nb::handle mask_, nb::handle buckets_,
-                  nb::handle out_, nb::handle max_, nb::handle sum_, idx_t chunk, idx_t before,
-                  idx_t after, idx_t rounds, std::vector<idx_t> factors, bool causal,
-                  double dropout, std::uint64_t key, int threads) {
-  const Array qk(kLsh, "qk", qk_), v(kLsh, "v", v_), mask(kLsh, "key_mask", mask_),
-      buckets(kLsh, "buckets", buckets_), out(kLsh, "out", out_), max(kLsh, "max", max_),
-      sum(kLsh, "sum", sum_);
+void LshForwardOf(nb::handle qk, nb::handle v, nb::handle mask, nb::handle buckets, nb::handle out,
+                  nb::handle max, nb::handle sum, idx_t chunk, idx_t before, idx_t after,
+                  idx_t rounds, std::vector<idx_t> factors, bool causal, double dropout,
+                  std::uint64_t key, int threads) {
+  const LshArrays a(qk, v, mask, buckets, out, max, sum);
   const LshSettings settings{chunk,  before,  after, rounds, std::move(factors),
                              causal, dropout, key};
   const LshSpec spec = settings.Spec();
-  ForElement(kLsh, "qk", qk, [&]<class T>() {
-    const SharedQkvOf<T> qkv{qk.As<const T, 4>(), v.As<const T, 4>()};
-    const SharedSavedOf<T> saved{out.As<T, 4>(), max.As<float, 3>(), sum.As<float, 3>()};
-    const auto seen = mask.As<const std::uint8_t, 2>();
-    const auto hashed = buckets.As<const std::uint16_t, 4>();
-    Run(threads, settings.Work(qk), [&](Context& context) {
+  ForElement(kLsh, "qk", a.qk, [&]<class T>() {
+    const auto qkv = a.Qkv<T>();
+    const auto saved = a.Saved<T>();
+    const auto seen = a.mask.As<const std::uint8_t, 2>();
+    const auto hashed = a.buckets.As<const std::uint16_t, 4>();
+    Run(threads, settings.Work(a.qk), [&](Context& context) {
       CheckHidden(kLsh, "qk", qkv.qk, seen);
       CheckHidden(kLsh, "v", qkv.v, seen);
       LshForward(context, spec, qkv, seen, hashed, saved);
@@ -75,26 +96,23 @@ void LshForwardOf(nb::handle qk_, nb::handle v_, nb::handle mask_, nb::handle bu
   });
 }
 
-void LshBackwardOf(nb::handle qk_, nb::handle v_, nb::handle mask_, nb::handle buckets_,
-                   nb::handle out_, nb::handle max_, nb::handle sum_, nb::handle dout,
-                   nb::handle dqk, nb::handle dv, idx_t chunk, idx_t before, idx_t after,
-                   idx_t rounds, std::vector<idx_t> factors, bool causal, double dropout,
-                   std::uint64_t key, int threads) {
-  const Array qk(kLsh, "qk", qk_), v(kLsh, "v", v_), mask(kLsh, "key_mask", mask_),
-      buckets(kLsh, "buckets", buckets_), out(kLsh, "out", out_), max(kLsh, "max", max_),
-      sum(kLsh, "sum", sum_), gradient(kLsh, "dout", dout), to_qk(kLsh, "dqk", dqk),
-      to_v(kLsh, "dv", dv);
+void LshBackwardOf(nb::handle qk, nb::handle v, nb::handle mask, nb::handle buckets, nb::handle out,
+                   nb::handle max, nb::handle sum, nb::handle dout, nb::handle dqk, nb::handle dv,
+                   idx_t chunk, idx_t before, idx_t after, idx_t rounds, std::vector<idx_t> factors,
+                   bool causal, double dropout, std::uint64_t key, int threads) {
+  const LshArrays a(qk, v, mask, buckets, out, max, sum);
+  const Array gradient(kLsh, "dout", dout), to_qk(kLsh, "dqk", dqk), to_v(kLsh, "dv", dv);
   const LshSettings settings{chunk,  before,  after, rounds, std::move(factors),
                              causal, dropout, key};
   const LshSpec spec = settings.Spec();
-  ForElement(kLsh, "qk", qk, [&]<class T>() {
-    const SharedQkvOf<T> qkv{qk.As<const T, 4>(), v.As<const T, 4>()};
-    const SharedSavedOf<T> saved{out.As<T, 4>(), max.As<float, 3>(), sum.As<float, 3>()};
-    const auto seen = mask.As<const std::uint8_t, 2>();
-    const auto hashed = buckets.As<const std::uint16_t, 4>();
+  ForElement(kLsh, "qk", a.qk, [&]<class T>() {
+    const auto qkv = a.Qkv<T>();
+    const auto saved = a.Saved<T>();
+    const auto seen = a.mask.As<const std::uint8_t, 2>();
+    const auto hashed = a.buckets.As<const std::uint16_t, 4>();
     const auto from = gradient.As<const T, 4>();
     const DSharedQkv to{to_qk.As<float, 4>(), to_v.As<float, 4>()};
-    Run(threads, 2.5 * settings.Work(qk),
+    Run(threads, 2.5 * settings.Work(a.qk),
         [&](Context& context) { LshBackward(context, spec, qkv, seen, hashed, saved, from, to); });
   });
 }
@@ -104,12 +122,6 @@ void LshBackwardOf(nb::handle qk_, nb::handle v_, nb::handle mask_, nb::handle b
 void BindLsh(nb::module_& module) {
   module.def("lsh_bucket_factors", &LshBucketFactors, nb::arg("tokens"), nb::arg("chunk"),
              nb::arg("max_positions"), "Hugging Face's rule for num_buckets.");
-  module.def(
-      "lsh_bucket_count",
-      [](std::vector<idx_t> factors) {
-        return LshSettings{1, 0, 0, 1, std::move(factors), false, 0.0, 0}.Spec().BucketCount();
-      },
-      nb::arg("factors"), "The product of the factors.");
   module.def(
       "lsh_rotation_columns",
       [](std::vector<idx_t> factors) {

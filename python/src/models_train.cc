@@ -19,8 +19,7 @@ namespace nb = nanobind;
 namespace longspan::python {
 namespace {
 
-// ---- options: the fields of TrainOptions by the names that the program's options have
-// ------------
+// ---- options: fields of TrainOptions by the names of the program's options ----------------------
 
 void ReadSteps(Options& o, TrainOptions& train) {
   o.Read("model", train.model);

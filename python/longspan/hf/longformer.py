@@ -46,7 +46,7 @@ class _FewGlobalTokens(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, gq: Tensor, x: Tensor, wk: Tensor,
                 bk: Tensor | None, wv: Tensor, bv: Tensor | None, roles: Tensor,
                 settings: _Settings) -> Tensor:
-        out, lse = _kernels.rows_of_heads(q), _kernels.row_numbers(q)
+        out, lse = _kernels.outputs(q)
         width = settings.width
         _core.window_forward(q, k, v, roles, None, out, lse, width, width, False, [],
                              *settings.arguments())
