@@ -8,12 +8,13 @@
 #   share (JSON, CLI11, fmt). Compiled together they pay once: the program builds in less than half
 #   the time. The price: two sources of a target may not use one name for two things, not even in
 #   unnamed namespaces. -DLONGSPAN_TOGETHER=OFF compiles each source alone, as clang-tidy does.
-# longspan_test(name SOURCES ... DEPS module ... [ISAS] [SLOW] [FIRST] [TIMEOUT seconds])
+# longspan_test(name SOURCES ... DEPS module ... [ISAS] [TWIN] [SLOW] [FIRST] [TIMEOUT seconds])
 #   A GoogleTest program, compiled together. A module has one, or two if some of its tests are
 #   ISAS: most of what tests cost a compiler are GoogleTest's headers, and linking. With ISAS it
 #   also runs once for every instruction set, forced; on a machine that lacks one, that run says so
-#   and counts as skipped. FIRST: it is among the longest, and is started before the others, so that
-#   nothing waits for it alone at the end.
+#   and counts as skipped. TWIN: its tests of bf16 also run on the tile unit's twin. FIRST: it is
+#   among the longest, and is started before the others, so that nothing waits for it alone at the
+#   end.
 # longspan_bench(name SOURCES ... DEPS module ...)
 #   A Google Benchmark program that verifies, then times. Never run by the tests for its times.
 #   benchmarks.txt in the build folder lists them all: ./dev bench runs that list.
@@ -64,7 +65,7 @@ function(longspan_test name)
   if(NOT LONGSPAN_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "ISAS;SLOW;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "ISAS;TWIN;SLOW;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
@@ -83,7 +84,11 @@ function(longspan_test name)
   add_test(NAME ${name} COMMAND ${name})
   set(tests ${name})
   if(ARG_ISAS)
-    foreach(isa portable sse4 avx2 avx512 avx512_bf16 amx)
+    set(isas portable sse4 avx2 avx512 avx512_bf16 amx)
+    if(ARG_TWIN)
+      list(APPEND isas amx_twin)
+    endif()
+    foreach(isa IN LISTS isas)
       add_test(NAME ${name}.${isa} COMMAND ${name})
       set_tests_properties(${name}.${isa} PROPERTIES
         ENVIRONMENT "LONGSPAN_TEST_ISA=${isa}" LABELS isa)

@@ -4,7 +4,8 @@
 usage: check_layers.py [ROOT]      exits 1 and names every line that breaks a rule
 
 1. A layer may include only itself and the layers before it in LAYERS.
-2. Modules of src/ops never include each other.
+2. Mechanisms of src/ops never include each other. What several of them are made of is no mechanism
+   (SHARED_KERNELS), and includes none.
 3. Some libraries are known to one place only (ONLY_IN).
 4. The program is a client of the installed headers: cli/ includes longspan/ and cli/ only, and the
    experts' commands in cli/lab/ also lab/. So are the modules of Python: python/src includes
@@ -34,6 +35,7 @@ PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "process.h"
 # that a primitive is for one thread; it starts none.
 ONLY_IN = {r"(oneapi/dnnl/)?dnnl\w*\.hp?p?": ("src/gemm",), r"CLI/.*": ("cli",),
            r"omp\.h": ("src/parallel", "src/gemm"), r"nanobind/.*": ("python/src",)}
+SHARED_KERNELS = {"amx_attention"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 
 
@@ -95,7 +97,8 @@ def check_file(root, path):
                 yield number, f"{name} does not exist"
             continue
         other, other_mechanism = place(found)
-        if mechanism and other_mechanism and mechanism != other_mechanism:
+        shared = other_mechanism in SHARED_KERNELS
+        if mechanism and other_mechanism and mechanism != other_mechanism and not shared:
             yield number, f"mechanism {mechanism} includes mechanism {other_mechanism}"
         elif not exempt and layer in ("cli", "python") and not is_client(path, found):
             client = "the program is" if layer == "cli" else "Python's modules are"

@@ -20,7 +20,8 @@ void CapIsa(std::string_view name);
 std::vector<std::string> RunnableIsas();
 // The one that kernels use.
 std::string_view KernelIsa();
-// How kernels multiply bf16 in attention: "widen" to fp32, or "pairs" by the CPU's instruction.
+// How kernels multiply bf16 in attention: "widen" to fp32, "pairs" by the CPU's dot products, or
+// "tiles" by its tile unit (AMX; full and window attention).
 std::string_view KernelBf16();
 
 // ---- memory -------------------------------------------------------------------------------------

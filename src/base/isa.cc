@@ -13,6 +13,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace longspan {
@@ -159,20 +161,45 @@ void CapIsa(Isa isa) {
 }
 
 std::string_view Bf16PathName(Bf16Path path) {
-  return path == Bf16Path::kPairs ? "pairs" : "widen";
+  constexpr std::array<std::string_view, 4> kPathNames = {"widen", "pairs", "tiles", "tiles_twin"};
+  return kPathNames[static_cast<std::size_t>(path)];
+}
+
+bool PermitTiles() {
+#if defined(__x86_64__)
+  static const bool permitted = [] {
+    if (DetectedIsa() < Isa::kAmx) return false;
+    constexpr int kRequestPermission = 0x1023, kTileData = 18;  // arch_prctl(2)
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  }();
+  return permitted;
+#else
+  return false;
+#endif
 }
 
 Bf16Path ActiveBf16Path() {
   const int forced = forced_bf16_path.load(std::memory_order_relaxed);
   if (forced != kByRule) return static_cast<Bf16Path>(forced);
   static const bool amd = IsAmd();
-  return amd && ActiveIsa() >= Isa::kAvx512Bf16 ? Bf16Path::kPairs : Bf16Path::kWiden;
+  const Isa isa = ActiveIsa();
+  if (isa >= Isa::kAmx && PermitTiles()) return Bf16Path::kTiles;
+  return amd && isa >= Isa::kAvx512Bf16 ? Bf16Path::kPairs : Bf16Path::kWiden;
 }
 
 void ForceBf16Path(std::optional<Bf16Path> path) {
   Check(path != Bf16Path::kPairs || ActiveIsa() >= Isa::kAvx512Bf16, ErrorCode::kUsage,
         "bf16 path 'pairs' needs avx512_bf16, the instruction set is {}", IsaName(ActiveIsa()));
+  Check(path != Bf16Path::kTiles || (ActiveIsa() >= Isa::kAmx && PermitTiles()), ErrorCode::kUsage,
+        "bf16 path 'tiles' needs amx, the instruction set is {}{}", IsaName(ActiveIsa()),
+        ActiveIsa() >= Isa::kAmx ? ", and the operating system refuses tile state" : "");
   forced_bf16_path.store(path ? static_cast<int>(*path) : kByRule, std::memory_order_relaxed);
+}
+
+std::optional<Bf16Path> ForcedBf16Path() {
+  const int forced = forced_bf16_path.load(std::memory_order_relaxed);
+  if (forced == kByRule) return std::nullopt;
+  return static_cast<Bf16Path>(forced);
 }
 
 std::vector<std::string> RunnableIsas() {

@@ -34,20 +34,32 @@ void CapIsa(Isa isa);
 enum class Bf16Path {
   kWiden,  // to fp32 on the way into panels
   kPairs,  // AVX512_BF16's dot products of pairs
+  kTiles,  // AMX: the tile unit multiplies 16 x 32 by 32 x 16 (full and window attention)
+  kTwin,   // the same kernels with a tile unit in plain C++ that gives the same bits: for tests
 };
-std::string_view Bf16PathName(Bf16Path path);  // "widen", "pairs"
+std::string_view Bf16PathName(Bf16Path path);  // "widen", "pairs", "tiles", "tiles_twin"
 
 // A fixed rule on CPU family and features, so that a run's results do not depend on a timing:
-// pairs on AMD with AVX512_BF16 (twice the rate of fp32 there), widened elsewhere (Intel's cores
-// run the instruction at half that rate, so it gains nothing, and need AMX for more).
-// `longspan bench bf16` checks the rule on the machine at hand. Below avx512_bf16 always widened.
+// tiles where AMX is active and the operating system lets the process use it, pairs on AMD with
+// AVX512_BF16 (twice the rate of fp32 there), widened elsewhere (Intel's cores run that instruction
+// at half the rate, so it gains nothing). `longspan bench bf16` checks the rule on the machine at
+// hand. Below avx512_bf16 always widened.
 Bf16Path ActiveBf16Path();
-// Whether operands, which are bf16 or not, are multiplied in pairs.
+// Whether operands, which are bf16 or not, are multiplied in pairs, or by the tile unit or its
+// twin.
 inline bool MultipliesPairs(bool bf16) { return bf16 && ActiveBf16Path() == Bf16Path::kPairs; }
+inline bool MultipliesTiles(bool bf16) { return bf16 && ActiveBf16Path() >= Bf16Path::kTiles; }
 
-// For that benchmark and for tests: the path of the whole process from now on; kPairs throws
-// kUsage where ActiveIsa() is below avx512_bf16. std::nullopt: back to the rule.
+// For that benchmark and for tests: the path of the whole process from now on. kPairs throws kUsage
+// where ActiveIsa() is below avx512_bf16, kTiles where it is below amx or the operating system
+// refuses; kTwin runs everywhere. std::nullopt: back to the rule.
 void ForceBf16Path(std::optional<Bf16Path> path);
+// What was forced, if anything.
+std::optional<Bf16Path> ForcedBf16Path();
+
+// Asks the operating system once for the 8 KiB of tile state that each thread then has. False: it
+// refuses, or this CPU has no tile unit.
+bool PermitTiles();
 
 // The cap as one Highway target mask and whether it was applied: kernels call this before their
 // first dispatch. Idempotent and cheap (one atomic load).

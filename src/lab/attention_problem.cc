@@ -101,6 +101,7 @@ std::vector<Bf16PathTime> TimeBf16Paths(Context& context, idx_t tokens, idx_t st
   const Bf16Path rule = ActiveBf16Path();
   std::vector<Bf16Path> paths = {Bf16Path::kWiden};
   if (ActiveIsa() >= Isa::kAvx512Bf16) paths.push_back(Bf16Path::kPairs);
+  if (ActiveIsa() >= Isa::kAmx && PermitTiles()) paths.push_back(Bf16Path::kTiles);
   std::vector<Bf16PathTime> times;
   for (const Bf16Path path : paths) {
     times.push_back(

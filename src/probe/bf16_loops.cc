@@ -4,8 +4,6 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <utility>
 #endif
@@ -80,11 +78,7 @@ float Bf16Loop(Isa isa, idx_t steps) {
   return DotLoop(steps, std::make_index_sequence<kChains>());
 }
 
-bool AllowBf16(Isa isa) {
-  if (isa != Isa::kAmx) return true;
-  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // arch_prctl(2)
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
+bool AllowBf16(Isa isa) { return isa != Isa::kAmx || PermitTiles(); }
 
 #else
 

@@ -101,7 +101,7 @@ class Results(Case):
             half = json.loads(self.ok("bench", step, "--config", config, "--tokens", "200",
                                       "--steps", "1", "--dtype", "bf16", "--json"))
             self.assertEqual(half["dtype"], "bf16")
-            self.assertIn(half["bf16_path"], ("widen", "pairs"))
+            self.assertIn(half["bf16_path"], ("widen", "pairs", "tiles"))
             self.assertGreater(half["fraction"], 0)
         self.fails(2, "bench", "train", "--config", config, "--tokens", "511", says=["510"])
         self.fails(2, "bench", "train", "--config", config, "--dtype", "f16", says=["f16", "bf16"])
@@ -131,7 +131,7 @@ class Results(Case):
                                         "bf16", "--kind", *kind))
             self.assertTrue(0 < result["fraction"] <= 1)
             self.assertTrue(1e-5 < result["largest_error"] < 2e-2)
-            self.assertIn(result["bf16_path"], ("widen", "pairs"))
+            self.assertIn(result["bf16_path"], ("widen", "pairs", "tiles"))
         self.fails(2, "bench", "attention", "--dtype", "f16", says=["f16"])
 
     def test_bench_bf16(self):

@@ -169,16 +169,20 @@ inline void ExpectBf16(const Bf16Result& y, const std::vector<std::vector<double
   }
 }
 
-// The paths of bf16 products that this process can take, one after another.
+// The paths of bf16 products that this process can take, one after another; the tile unit's twin
+// always.
 template <class Body>
 void ForEachBf16Path(const Body& body) {
-  for (const Bf16Path path : {Bf16Path::kWiden, Bf16Path::kPairs}) {
+  const std::optional<Bf16Path> before = ForcedBf16Path();
+  for (const Bf16Path path :
+       {Bf16Path::kWiden, Bf16Path::kPairs, Bf16Path::kTiles, Bf16Path::kTwin}) {
     if (path == Bf16Path::kPairs && ActiveIsa() < Isa::kAvx512Bf16) continue;
+    if (path == Bf16Path::kTiles && (ActiveIsa() < Isa::kAmx || !PermitTiles())) continue;
     SCOPED_TRACE(std::string(Bf16PathName(path)));
     ForceBf16Path(path);
     body();
   }
-  ForceBf16Path(std::nullopt);
+  ForceBf16Path(before);
 }
 
 // run(context, tensors): the kernel's forward and backward.

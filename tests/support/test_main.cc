@@ -1,11 +1,13 @@
 // main() of every test. LONGSPAN_TEST_ISA forces an instruction set on the whole program, and the
-// program fails when anything else ran. Exit codes: 0 passed, 1 failed, 2 unknown name, 77 skipped.
+// program fails when anything else ran; "amx_twin" runs bf16 on the tile unit's twin. Exit codes: 0
+// passed, 1 failed, 2 unknown name, 77 skipped.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 
 #include "base/isa.h"
 #include "longspan/error.h"
@@ -49,7 +51,19 @@ bool RanOn(Isa wanted) {
   return true;
 }
 
+// bf16 on the tile unit's twin, with the best instruction set that there is: the tests whose names
+// say that they have to do with it.
+int RunOnTwin() {
+  ForceBf16Path(Bf16Path::kTwin);
+  testing::GTEST_FLAG(filter) = "*Bf16*:*Amx*";
+  const int result = RUN_ALL_TESTS();
+  if (testing::UnitTest::GetInstance()->test_to_run_count() > 0) return result;
+  std::printf("skipped: no test of bf16 here\n");
+  return kSkipped;
+}
+
 int RunForced(const char* name) {
+  if (std::string_view(name) == "amx_twin") return RunOnTwin();
   Isa wanted;
   try {
     wanted = ParseIsa(name);

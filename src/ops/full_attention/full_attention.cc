@@ -10,6 +10,7 @@
 #include "base/isa.h"
 #include "base/scratch_layout.h"
 #include "ops/attention_call.h"
+#include "ops/full_attention/full_amx.h"
 #include "parallel/parallel_for.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -119,16 +120,19 @@ auto LayoutOf(const FullPlan& plan, bool backward) {
   });
 }
 
-// Bytes of everything that one call books.
+// Bytes of everything that one call books, but for the tile unit's scratch.
 std::size_t CallBytes(const Context& context, const FullArguments& args, bool backward) {
-  return LayoutOf(args.plan, backward).Bytes() * static_cast<std::size_t>(context.threads()) +
+  const std::size_t each = RunsOnTiles(args.plan) ? 0 : LayoutOf(args.plan, backward).Bytes();
+  return each * static_cast<std::size_t>(context.threads()) +
          (args.mask.empty() ? 0 : Arena::Bytes<idx_t>(args.plan.B));
 }
 
 // One scratch per thread, and what the tasks share.
 std::vector<FullScratch> TakeScratch(const Context& context, Arena::Frame& frame,
                                      FullArguments& args, bool backward) {
-  auto each = LayoutOf(args.plan, backward).TakeEach(frame, context.threads());
+  std::vector<FullScratch> each;
+  if (!RunsOnTiles(args.plan))
+    each = LayoutOf(args.plan, backward).TakeEach(frame, context.threads());
   if (args.mask.empty()) return each;
   args.first_visible = frame.Take<idx_t>(args.plan.B);
   for (idx_t b = 0; b < args.plan.B; ++b) {
@@ -142,6 +146,7 @@ std::vector<FullScratch> TakeScratch(const Context& context, Arena::Frame& frame
 void RunForward(Context& context, FullArguments& args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, false));
   const auto scratch = TakeScratch(context, frame, args, false);
+  if (RunsOnTiles(args.plan)) return AmxFullForward(context, args);
   const bool pairs = MultipliesPairs(args.plan.bf16);
   ParallelFor(context, args.plan.ForwardTasks(), [&](idx_t task, int thread) {
     const FullScratch& s = scratch[static_cast<std::size_t>(thread)];
@@ -154,6 +159,7 @@ void RunBackward(Context& context, FullArguments& args) {
   const FullPlan& plan = args.plan;
   Arena::Frame frame(context.arena(), CallBytes(context, args, true));
   const auto scratch = TakeScratch(context, frame, args, true);
+  if (RunsOnTiles(plan)) return AmxFullBackward(context, args);
   const bool pairs = MultipliesPairs(plan.bf16);
   for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
     const idx_t tasks = plan.B * plan.H * plan.PairsOfWave(wave);

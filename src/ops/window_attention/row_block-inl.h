@@ -28,7 +28,6 @@
 #include "ops/window_attention/row_block.h"
 #include "simd/bf16-inl.h"
 #include "simd/philox-inl.h"
-#include "simd/row_prefetcher.h"
 #include "simd/softmax-inl.h"
 #include "simd/tile-inl.h"
 
@@ -60,27 +59,6 @@ struct KeyPart {
 
   idx_t Column(idx_t j) const { return column + j - base; }
 };
-
-// Adds entries [begin, end) of a list, `size` elements each, to what will be needed soon.
-template <class Row>
-void AddRows(const MixedRows<Row>& rows, idx_t begin, idx_t end, idx_t size,
-             RowPrefetcher* coming) {
-  const TokenMap& tokens = rows.tokens;
-  const idx_t width = rows.bf16 ? 2 : 1;  // elements in a float's place
-  if (rows.stride % width != 0) return;
-  const auto* base = static_cast<const float*>(rows.base);
-  const idx_t stride = rows.stride / width, floats = CeilDiv(size, width);
-  if (tokens.list != nullptr) {
-    coming->Add(tokens.list + begin, base, stride, end - begin, floats);
-  } else {
-    coming->Add(base + tokens(begin) * stride, tokens.step * stride, end - begin, floats);
-  }
-}
-
-inline void AddRows(const TokenRows<float>& rows, idx_t begin, idx_t end, idx_t size,
-                    RowPrefetcher* coming) {
-  AddRows(OutRows{rows.base, false, rows.stride, rows.tokens}, begin, end, size, coming);
-}
 
 struct RowBlock {
   const BlockPlan& plan;

@@ -59,23 +59,4 @@ std::vector<TaskScratch> TakeTaskScratch(const Context& context, Arena::Frame& f
                                          const BlockPlan& plan, idx_t rows, bool backward,
                                          const TaskScratch& rings);
 
-// Rows of a (B, H, T, D) array for one head.
-inline TokenRows<float> HeadRows(const View<float, 4>& view, idx_t b, idx_t h,
-                                 const TokenMap& tokens) {
-  if (view.empty()) return {};
-  return {view.data + b * view.stride[0] + h * view.stride[1], view.stride[2], tokens};
-}
-template <class Row>
-MixedRows<Row> HeadRows(const MixedView<Row>& view, idx_t b, idx_t h, const TokenMap& tokens) {
-  if (view.empty()) return {};
-  return {view(b, h, 0).data, view.bf16, view.stride[2], tokens};
-}
-inline TokenRows<float> HeadRows(const View<float, 3>& view, idx_t b, idx_t h,
-                                 const TokenMap& tokens) {
-  return {view.data + b * view.stride[0] + h * view.stride[1], view.stride[2], tokens};
-}
-inline const std::uint8_t* RolesOf(const TokenRoles& roles, idx_t b) {
-  return roles.empty() ? nullptr : roles.data + b * roles.stride[0];
-}
-
 }  // namespace longspan

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "base/isa.h"
+#include "ops/window_attention/window_amx.h"
 #include "parallel/parallel_for.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -92,22 +93,7 @@ void PlanBackwardKeys(WindowPlan& plan) {
 
 void PlanBackward(WindowPlan& plan, idx_t globals) {
   PlanBackwardKeys(plan);
-  const idx_t ring = plan.backward_rings.keys.ring;
-  const idx_t wanted = CeilDiv(kTasksWanted, plan.Sequences());
-  plan.group = plan.longest;
-  if (wanted > 1) {
-    // Alternating groups are as long as a window: the queries that see one of them see none of the
-    // next but one. Wide windows leave too few of those.
-    const idx_t reach = std::max(plan.left + plan.right, CeilDiv(plan.longest, 2 * wanted));
-    const idx_t alternating = RoundUp(std::max<idx_t>(reach, 1), ring);
-    const idx_t pairs = RoundUp(CeilDiv(plan.longest, wanted), ring);
-    const idx_t at_once = CeilDiv(plan.longest, alternating) / 2;
-    plan.alternate =
-        at_once >= std::min(CeilDiv(plan.longest, pairs), CeilDiv(kTasksOfWave, plan.Sequences()));
-    plan.group = plan.alternate ? alternating : pairs;
-  }
-  plan.groups = CeilDiv(plan.longest, plan.group);
-  plan.alternate = plan.alternate && plan.groups > 1;
+  PlanGroups(plan.backward_rings.keys.ring, &plan);
   if (globals == 0) return;
   const idx_t heads = plan.B * plan.H;
   const idx_t part = RoundUp(CeilDiv(plan.T, CeilDiv(kPartsWanted, heads)), BlockPlan::kRows);
@@ -165,6 +151,25 @@ std::size_t SideBytes(const WindowArguments& args) {
 
 }  // namespace
 
+void PlanGroups(idx_t unit, WindowPlan* plan) {
+  const idx_t wanted = CeilDiv(kTasksWanted, plan->Sequences());
+  plan->group = plan->longest;
+  plan->alternate = false;
+  if (wanted > 1) {
+    // Alternating groups are as long as a window: the queries that see one of them see none of the
+    // next but one. Wide windows leave too few of those.
+    const idx_t reach = std::max(plan->left + plan->right, CeilDiv(plan->longest, 2 * wanted));
+    const idx_t alternating = RoundUp(std::max<idx_t>(reach, 1), unit);
+    const idx_t pairs = RoundUp(CeilDiv(plan->longest, wanted), unit);
+    const idx_t at_once = CeilDiv(plan->longest, alternating) / 2;
+    plan->alternate = at_once >= std::min(CeilDiv(plan->longest, pairs),
+                                          CeilDiv(kTasksOfWave, plan->Sequences()));
+    plan->group = plan->alternate ? alternating : pairs;
+  }
+  plan->groups = CeilDiv(plan->longest, plan->group);
+  plan->alternate = plan->alternate && plan->groups > 1;
+}
+
 WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape,
                           idx_t globals) {
   WindowPlan plan;
@@ -191,6 +196,7 @@ namespace {
 
 void RunForward(Context& context, const WindowArguments& args) {
   const WindowPlan& plan = args.plan;
+  if (RunsOnTiles(args)) return AmxWindowForward(context, args);
   const std::size_t bytes =
       TaskScratchBytes(plan.forward, plan.forward_rows, false, plan.forward_rings);
   Arena::Frame frame(context.arena(), bytes * static_cast<std::size_t>(context.threads()));
@@ -213,8 +219,9 @@ void RunBackward(Context& context, WindowArguments& args) {
                      bytes * static_cast<std::size_t>(context.threads()) + SideBytes(args));
   const auto scratch =
       TakeTaskScratch(context, frame, plan.backward, BlockPlan::kRows, true, plan.backward_rings);
-  const bool pairs = MultipliesPairs(args.q.bf16);
-  for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
+  const bool pairs = MultipliesPairs(args.q.bf16), on_tiles = RunsOnTiles(args);
+  if (on_tiles) AmxWindowBackward(context, args);
+  for (idx_t wave = 0; !on_tiles && wave < plan.Waves(); ++wave) {
     const idx_t tasks = plan.Sequences() * plan.PairsOfWave(wave);
     ParallelFor(context, tasks, [&](idx_t task, int thread) {
       const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];

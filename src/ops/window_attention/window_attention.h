@@ -79,6 +79,9 @@ struct WindowPlan {
 
 WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals);
 
+// Cuts the backward into groups of a multiple of `unit` keys: group, groups and alternate.
+void PlanGroups(idx_t unit, WindowPlan* plan);
+
 // What the tasks share.
 struct WindowArguments {
   WindowPlan plan;

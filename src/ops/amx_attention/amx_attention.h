@@ -1,0 +1,111 @@
+// Attention in bf16 on the tile unit (simd/amx-inl.h): one head's list of queries over lists of
+// keys (ops/attention_lists.h), forward and backward. Full and window attention are made of it; the
+// README has formulas, accuracy and design.
+//
+// Blocks are 32 queries by 32 keys, numbered from the beginning of a list. What a block of queries
+// gives does not depend on how queries are shared among tasks, so runs may follow the number of
+// threads; sums of gradients follow from the groups that the caller fixes by the shape.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+
+#include "base/arena.h"
+#include "base/math.h"
+#include "base/rng.h"
+#include "longspan/context.h"
+#include "ops/attention_lists.h"
+
+namespace longspan {
+
+// Rows of queries, and of keys, of a block.
+inline constexpr idx_t kAmxBlock = 32;
+
+// Whether there are kernels for this head size and scale. lse / scale has to be a number: a scale
+// near 0, for which nobody needs speed, is left to the other kernels.
+inline constexpr idx_t kAmxMostHeadSize = 256;
+inline bool AmxTakes(idx_t head_size, float scale) {
+  return head_size <= kAmxMostHeadSize && std::abs(scale) > 1e-20f;
+}
+
+// What all tasks of a call share. The sizes follow from the shape alone, but for `run`.
+struct AmxPlan {
+  bool twin = false;  // in plain C++ (base/isa.h)
+  idx_t D = 0;        // AmxTakes it and the scale
+  float scale = 0.0f;
+  Dropout dropout;
+  idx_t slots = 0;  // of a row, for dropout
+
+  // Forward. `whole`: each block of queries meets all keys that it sees at once. Otherwise keys
+  // pass by, `held` blocks at a time, and a run of queries remembers what it has seen.
+  bool whole = false;
+  idx_t held = 0;         // blocks of keys that lie packed
+  idx_t beside = 0;       // whole: blocks of global keys
+  idx_t most_blocks = 0;  // that a block of queries meets at once
+  idx_t run = 0;          // blocks of queries of a task
+
+  // Backward.
+  idx_t side = 0;  // blocks of keys, and of queries, that meet at once
+  idx_t ring = 0;  // blocks of queries that lie packed: a multiple of `side`
+
+  idx_t Terms() const { return RoundUp(D, kAmxBlock); }  // D, padded
+  // Bytes of a packed block of 32 rows.
+  idx_t BlockBytes() const { return kAmxBlock * Terms() * 2; }
+};
+
+// Plans for lists of at most `keys` keys. A query sees `left` keys before its own place in the list
+// and `right` behind it, or all (left = right = keys), and `globals` keys of a second list.
+// `heads` and `threads` bound the length of a run only.
+void PlanAmxForward(idx_t keys, idx_t left, idx_t right, idx_t globals, idx_t heads, int threads,
+                    AmxPlan* plan);
+// `queries`: the longest range of queries of a task.
+void PlanAmxBackward(idx_t queries, idx_t left, idx_t right, AmxPlan* plan);
+
+// One head. Rows are bf16, gradients, lse and delta fp32.
+struct AmxLists {
+  QueryRows queries;
+  KeyRows keys;
+  KeyRows globals;  // forward only: keys that all queries see beside the others; count 0: none
+  // The first queries of the list that see no key: they weigh all keys equally, hidden and future
+  // ones too, and have no gradient. keys.count must be the number of all keys.
+  idx_t blind = 0;
+};
+
+struct AmxRange {
+  idx_t begin = 0, end = 0;
+};
+
+// Bytes of a thread's scratch.
+std::size_t AmxForwardBytes(const AmxPlan& plan);
+std::size_t AmxBackwardBytes(const AmxPlan& plan);
+
+// Scratch of one size for each thread of a context, taken from its arena while this lives.
+class AmxScratch {
+ public:
+  AmxScratch(Context& context, std::size_t bytes)
+      : frame_(context.arena(), Bytes(bytes) * static_cast<std::size_t>(context.threads())),
+        each_(Bytes(bytes)),
+        base_(static_cast<std::byte*>(
+            frame_.TakeBytes(each_ * static_cast<std::size_t>(context.threads())))) {}
+  void* Of(int thread) const { return base_ + each_ * static_cast<std::size_t>(thread); }
+
+ private:
+  static std::size_t Bytes(std::size_t bytes) {
+    return Arena::Bytes<std::byte>(static_cast<idx_t>(bytes));
+  }
+  Arena::Frame frame_;
+  std::size_t each_;
+  std::byte* base_;
+};
+
+// out and lse of queries [begin, end); begin is a multiple of 32. Hidden queries (those that take
+// no part and have role kHiddenToken) get out 0 and lse -inf, global ones stay as they are.
+// `scratch`: AmxForwardBytes, 64-byte aligned.
+void AmxForward(const AmxPlan& plan, const AmxLists& lists, void* scratch, AmxRange queries);
+
+// dq, dk and dv of what these keys and queries give each other, added to the caller's rows. Both
+// begin at multiples of 32 side; the queries fit into the plan's ring, or the keys' reach does.
+void AmxBackward(const AmxPlan& plan, const AmxLists& lists, void* scratch, AmxRange keys,
+                 AmxRange queries);
+
+}  // namespace longspan

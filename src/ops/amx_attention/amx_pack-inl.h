@@ -1,0 +1,296 @@
+// Rows of bf16 -> operands of the tile unit, and who sees whom as bits.
+//
+// A block of 32 rows x K (D padded to a multiple of 32) fills K / 16 tiles of 1 KiB:
+//   Rows    left operand: tile (half, k) has rows 16 half .., terms 32 k ..: as in memory
+//   Across  right operand: tile (k, half), line r = terms 32 k + 2 r, + 1 of 16 rows: transposed
+//   ints Pairs   right operand: tile (c), line r = rows (r, r + 16) of columns 16 c .. Down    left
+//   operand: tile (c), line r = column 16 c + r, terms are rows 0 .. 31
+// Pairs of keys are (r, r + 16), because joining two vectors of scores then is one shuffle. So a
+// line of weights has key i in word 2 i and key i + 16 in word 2 i + 1, and so have the bits below.
+
+// Included once for every target.
+#if defined(LONGSPAN_OPS_AMX_PACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_OPS_AMX_PACK_INL_H_
+#undef LONGSPAN_OPS_AMX_PACK_INL_H_
+#else
+#define LONGSPAN_OPS_AMX_PACK_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "ops/amx_attention/amx_attention.h"
+#include "simd/amx-inl.h"
+#include "simd/line-inl.h"
+#include "simd/philox-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+
+inline constexpr std::uint32_t kAllRows = 0xffffffffu;
+
+// ---- scratch ------------------------------------------------------------------------------------
+
+// Hands out parts of a thread's scratch, or only counts them (from null).
+class Carver {
+ public:
+  explicit Carver(void* from) : at_(static_cast<char*>(from)) {}
+  template <class T>
+  T* Take(idx_t count) {
+    auto* taken = reinterpret_cast<T*>(at_);
+    const idx_t bytes = RoundUp(count * static_cast<idx_t>(sizeof(T)), kTileLine);
+    if (at_ != nullptr) at_ += bytes;
+    bytes_ += bytes;
+    return taken;
+  }
+  idx_t bytes() const { return bytes_; }
+
+ private:
+  char* at_;
+  idx_t bytes_ = 0;
+};
+
+// ---- rows ---------------------------------------------------------------------------------------
+
+// 32 rows of bf16, K elements each.
+struct BlockRows {
+  const std::uint16_t* at;
+  idx_t stride;  // elements
+  const std::uint16_t* Row(idx_t r) const { return at + r * stride; }
+};
+
+// Rows [first, first + 32) of a list: where they lie, if all of them are wanted, at equal distances
+// and whole; else copied, those that are not wanted or do not exist as zeros. `copy`: (32, K).
+inline BlockRows GatherBlock(const AmxPlan& plan, const InRows& from, idx_t first,
+                             std::uint32_t wanted, std::uint16_t* copy) {
+  const idx_t terms = plan.Terms();
+  const auto* base = static_cast<const std::uint16_t*>(from.base);
+  if (wanted == kAllRows && terms == plan.D && from.tokens.list == nullptr) {
+    return {base + from.tokens(first) * from.stride, from.tokens.step * from.stride};
+  }
+  for (idx_t r = 0; r < kAmxBlock; ++r) {
+    std::uint16_t* to = copy + r * terms;
+    idx_t n = 0;
+    if ((wanted >> r & 1) != 0) {
+      n = plan.D;
+      std::memcpy(to, base + from.tokens(first + r) * from.stride, static_cast<std::size_t>(n) * 2);
+    }
+    std::memset(to + n, 0, static_cast<std::size_t>(terms - n) * 2);
+  }
+  return {copy, terms};
+}
+
+inline void PackBlockRows(const BlockRows& x, idx_t tiles, char* to) {
+  for (idx_t half = 0; half < 2; ++half) {
+    for (idx_t k = 0; k < tiles; ++k) {
+      for (idx_t r = 0; r < 16; ++r) {
+        StoreLine(LoadLine(x.Row(16 * half + r) + 32 * k),
+                  to + (half * tiles + k) * kTileBytes + r * kTileLine);
+      }
+    }
+  }
+}
+
+inline void PackBlockAcross(const BlockRows& x, idx_t tiles, char* to) {
+  for (idx_t k = 0; k < tiles; ++k) {
+    for (idx_t half = 0; half < 2; ++half) {
+      TransposeLines(reinterpret_cast<const char*>(x.Row(16 * half) + 32 * k), x.stride * 2,
+                     to + (2 * k + half) * kTileBytes);
+    }
+  }
+}
+
+inline void PackBlockPairs(const BlockRows& x, idx_t tiles, char* to) {
+  for (idx_t k = 0; k < tiles; ++k) {
+    for (idx_t r = 0; r < 16; ++r) {
+      const Line low = LoadLine(x.Row(r) + 32 * k), high = LoadLine(x.Row(r + 16) + 32 * k);
+      char* line = to + 2 * k * kTileBytes + r * kTileLine;
+      StoreLine(ZipFirstWords(low, high), line);
+      StoreLine(ZipLastWords(low, high), line + kTileBytes);
+    }
+  }
+}
+
+// Pairs of neighbouring rows, transposed.
+inline void PackBlockDown(const BlockRows& x, idx_t tiles, char* to) {
+  alignas(64) char pairs[2][kTileBytes];
+  for (idx_t k = 0; k < tiles; ++k) {
+    for (idx_t r = 0; r < 16; ++r) {
+      const Line even = LoadLine(x.Row(2 * r) + 32 * k), odd = LoadLine(x.Row(2 * r + 1) + 32 * k);
+      StoreLine(ZipFirstWords(even, odd), pairs[0] + r * kTileLine);
+      StoreLine(ZipLastWords(even, odd), pairs[1] + r * kTileLine);
+    }
+    TransposeLines(pairs[0], kTileLine, to + 2 * k * kTileBytes);
+    TransposeLines(pairs[1], kTileLine, to + (2 * k + 1) * kTileBytes);
+  }
+}
+
+// The largest squared norm of rows packed Across; NaN if one is.
+inline float LargestNormAcross(const char* across, idx_t tiles) {
+  Line halves[2] = {ZeroLine(), ZeroLine()};
+  for (idx_t k = 0; k < tiles; ++k) {
+    for (idx_t half = 0; half < 2; ++half) {
+      for (idx_t r = 0; r < 16; ++r) {
+        const Line x = LoadLine(across + (2 * k + half) * kTileBytes + r * kTileLine);
+        halves[half] = AddPairs(halves[half], x, x);
+      }
+    }
+  }
+  // Both sums are 0 or more, so a NaN survives the addition, where a maximum might drop it.
+  const float sum = SumOfLine(AddFloats(halves[0], halves[1]));
+  return sum == sum ? MaxOfLine(MaxFloats(halves[0], halves[1])) : sum;
+}
+
+// The same of rows.
+inline float LargestNorm(const BlockRows& x, idx_t tiles) {
+  float most = 0.0f;
+  for (idx_t r = 0; r < kAmxBlock; ++r) {
+    Line sum = ZeroLine();
+    for (idx_t k = 0; k < tiles; ++k) {
+      const Line line = LoadLine(x.Row(r) + 32 * k);
+      sum = AddPairs(sum, line, line);
+    }
+    const float norm = SumOfLine(sum);
+    if (!(norm <= most)) most = norm;
+    if (most != most) break;
+  }
+  return most;
+}
+
+// ---- who sees whom ------------------------------------------------------------------------------
+
+// Row numbers [low, high) of a block as bits.
+inline std::uint32_t RangeBits(idx_t low, idx_t high) {
+  low = std::clamp<idx_t>(low, 0, kAmxBlock);
+  high = std::clamp<idx_t>(high, low, kAmxBlock);
+  return static_cast<std::uint32_t>((std::uint64_t{1} << high) - (std::uint64_t{1} << low));
+}
+
+// Bit i -> bit 2 i, bit i + 16 -> bit 2 i + 1: the order of a line of weights.
+inline std::uint32_t SpreadBits(std::uint32_t x) {
+#if HWY_TARGET == HWY_AVX3_DL
+  return _pdep_u32(x & 0xffff, 0x55555555u) | _pdep_u32(x >> 16, 0xaaaaaaaau);
+#else
+  for (int shift = 8; shift > 0; shift /= 2) {
+    // Swaps the two middle quarters of each group of 4 shift bits.
+    constexpr std::uint32_t kSecond[] = {0, 0x22222222u, 0x0c0c0c0cu, 0,          0x00f000f0u,
+                                         0, 0,           0,           0x0000ff00u};
+    const std::uint32_t swapped = (x >> shift ^ x) & kSecond[shift];
+    x ^= swapped | swapped << shift;
+  }
+  return x;
+#endif
+}
+
+// y[j] has bit i where x[i] has bit j.
+inline void TransposeBits(const std::uint32_t* x, std::uint32_t* y) {
+  std::copy_n(x, kAmxBlock, y);
+  std::uint32_t mask = 0x0000ffffu;
+  for (int j = 16; j != 0; j /= 2, mask ^= mask << j) {
+    for (int k = 0; k < 32; k = (k + j + 1) & ~j) {
+      const std::uint32_t swapped = (y[k] >> j ^ y[k + j]) & mask;
+      y[k + j] ^= swapped;
+      y[k] ^= swapped << j;
+    }
+  }
+}
+
+// Queries [first, first + 32) of a list, the keys that each sees, and which rows take part.
+struct SeenKeys {
+  idx_t first = 0, rows = 0;  // rows that exist
+  idx_t blind = 0;            // of them: they see all keys
+  std::uint32_t part = 0;     // rows that take part
+  idx_t low[kAmxBlock], high[kAmxBlock];
+
+  idx_t Low() const { return low[0]; }  // both ends rise with the row, but for blind ones
+  idx_t High() const { return blind > 0 ? high[0] : high[rows - 1]; }
+};
+
+inline std::uint32_t PartBits(const QueryRows& queries, idx_t first, idx_t blind) {
+  const idx_t rows = std::min(kAmxBlock, queries.count - first);
+  std::uint32_t part = 0;
+  for (idx_t r = 0; r < rows; ++r) {
+    if (first + r < blind || queries.TakesPart(first + r)) part |= 1u << r;
+  }
+  return part;
+}
+
+inline void FindSeenKeys(const QueryRows& queries, const KeyRows& keys, idx_t first, idx_t blind,
+                         SeenKeys* seen) {
+  seen->first = first;
+  seen->rows = std::min(kAmxBlock, queries.count - first);
+  seen->blind = std::clamp<idx_t>(blind - first, 0, seen->rows);
+  seen->part = PartBits(queries, first, blind);
+  for (idx_t r = 0; r < seen->rows; ++r) {
+    const bool all = r < seen->blind;
+    seen->low[r] = all ? 0 : keys.Low(first + r);
+    seen->high[r] = all ? keys.count : keys.High(first + r, queries.tokens(first + r));
+  }
+}
+
+// Which of keys [32 block, + 32) exist and are shown.
+inline std::uint32_t ShownBits(const KeyRows& keys, idx_t block) {
+  const idx_t first = block * kAmxBlock, n = std::min(kAmxBlock, keys.count - first);
+  if (keys.roles == nullptr) return RangeBits(0, n);
+  std::uint32_t shown = 0;
+  for (idx_t j = 0; j < n; ++j) {
+    if (keys.Shown(first + j)) shown |= 1u << j;
+  }
+  return shown;
+}
+
+enum class Sight { kNone, kAll, kSome };
+
+// What the block of queries sees of a block of keys, by place; `shown`: keys that are not hidden.
+// kNone follows from places alone, so blocks that are seen follow one another.
+inline Sight SightOf(const SeenKeys& seen, const KeyRows& keys, idx_t block, std::uint32_t shown) {
+  const idx_t first = block * kAmxBlock, last = seen.rows - 1, sighted = std::min(seen.blind, last);
+  const idx_t end = std::min(first + kAmxBlock, keys.count);
+  const bool nobody = seen.low[sighted] >= end || seen.high[last] <= first;
+  if (seen.blind == 0 && nobody) return Sight::kNone;
+  const bool everybody = seen.low[last] <= first && seen.high[sighted] >= first + kAmxBlock;
+  return everybody && shown == kAllRows ? Sight::kAll : Sight::kSome;
+}
+
+// bits[r]: the keys of the block that row r sees, in their own order.
+inline void SeenBits(const SeenKeys& seen, const KeyRows& keys, idx_t block, std::uint32_t shown,
+                     std::uint32_t* bits) {
+  const idx_t first = block * kAmxBlock;
+  const std::uint32_t exist = RangeBits(0, keys.count - first);
+  for (idx_t r = 0; r < kAmxBlock; ++r) {
+    bits[r] = 0;
+    if ((seen.part >> r & 1) == 0) continue;
+    bits[r] =
+        RangeBits(seen.low[r] - first, seen.high[r] - first) & (r < seen.blind ? exist : shown);
+  }
+}
+
+// bits[r]: the keys of the block whose weights dropout keeps, for the rows that exist.
+inline void KeptBits(const AmxPlan& plan, const QueryRows& queries, const KeyRows& keys,
+                     const SeenKeys& seen, idx_t block, std::uint32_t* bits) {
+  const idx_t first = block * kAmxBlock, n = std::min(kAmxBlock, keys.count - first);
+  float factors[kAmxBlock];
+  std::fill_n(bits, kAmxBlock, 0u);
+  for (idx_t r = 0; r < seen.rows; ++r) {
+    const idx_t query = seen.first + r;
+    // Slots of keys that a window does not reach may be negative; their weights are 0 anyway.
+    const idx_t low = std::max<idx_t>(0, seen.low[r] - first);
+    if (low >= n) continue;
+    const idx_t row = (queries.head_row + queries.tokens(query)) * plan.slots;
+    DropoutFactors(plan.dropout, row + keys.Slot(query) + first + low, n - low, factors);
+    for (idx_t j = low; j < n; ++j) {
+      if (factors[j - low] != 0.0f) bits[r] |= 1u << j;
+    }
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_OPS_AMX_PACK_INL_H_

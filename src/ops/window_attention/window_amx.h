@@ -1,0 +1,19 @@
+// Window attention in bf16 on the tile unit (ops/amx_attention): how it is cut into tasks. Global
+// keys are met beside the window in the forward; in the backward they have the pass of their own
+// that they have everywhere (window_attention-inl.h).
+#pragma once
+
+#include "longspan/context.h"
+#include "ops/window_attention/window_attention.h"
+
+namespace longspan {
+
+// Whether the call's operands are multiplied by the tile unit or its twin.
+bool RunsOnTiles(const WindowArguments& args);
+
+// All rows of out and lse that are not global.
+void AmxWindowForward(Context& context, const WindowArguments& args);
+// dq, dk and dv of window keys.
+void AmxWindowBackward(Context& context, const WindowArguments& args);
+
+}  // namespace longspan

@@ -1,0 +1,186 @@
+// The tile unit of Intel's AMX (Intel SDM volume 1, chapter 18) and a twin of it in plain C++.
+// Eight tiles of 16 lines of 64 bytes; a product is
+//
+//   c[m][n] += sum over k < 16 of a[m][2k] b[k][2n] + a[m][2k+1] b[k][2n+1]
+//
+// with c of fp32, a and b of bf16: a holds 16 rows of 32 terms, b the terms in pairs, pair k of 16
+// columns in line k. 16,384 flop; the unit takes 16 cycles for it and runs beside the vector units.
+//
+// The twin gives the same bits. What a product does, found by comparing bits:
+//   - Two sums run side by side, of even and of odd terms, each from +0 by fused multiply-adds in
+//     the order of k. Then even + odd, then c + that, all rounded to nearest even.
+//   - Subnormal numbers are zeros on the way in and after every step. MXCSR is not read.
+//
+// A kernel is a template over AmxTiles or TwinTiles. Tile numbers are template arguments, because
+// the instructions have them in their code. What the unit likes:
+//   - A chain of products into one tile runs at full rate.
+//   - A load takes 8 cycles of both load ports, a store 16 cycles of port 5 and of the store port.
+//   A
+//     tile that is stored right after its last product makes the unit wait; two products later the
+//     store costs nothing.
+//   - What streams past should be loaded with Stream, which leaves the L1 cache to others.
+
+// Included once for every target.
+#if defined(LONGSPAN_SIMD_AMX_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGSPAN_SIMD_AMX_INL_H_
+#undef LONGSPAN_SIMD_AMX_INL_H_
+#else
+#define LONGSPAN_SIMD_AMX_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "longspan/types.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace longspan {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+inline constexpr idx_t kTileBytes = 1024;
+inline constexpr idx_t kTileLine = 64;  // bytes
+
+// Configures the thread's tiles while it lives: all eight in full size.
+template <class Tiles>
+struct TileSession {
+  TileSession() { Tiles::Configure(); }
+  ~TileSession() { Tiles::Release(); }
+  TileSession(const TileSession&) = delete;
+  TileSession& operator=(const TileSession&) = delete;
+};
+
+#if HWY_TARGET == HWY_AVX3_DL
+
+struct AmxTiles {
+  // PermitTiles() (base/isa.h) comes first, once a process.
+  static void Configure() {
+    struct alignas(64) Config {
+      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      std::uint16_t row_bytes[16] = {};
+      std::uint8_t rows[16] = {};
+    } config;
+    for (int tile = 0; tile < 8; ++tile) {
+      config.row_bytes[tile] = 64;
+      config.rows[tile] = 16;
+    }
+    asm volatile("ldtilecfg %0" ::"m"(config));
+  }
+  static void Release() { asm volatile("tilerelease"); }
+
+  template <int T>
+  static HWY_INLINE void Zero() {
+    asm volatile("tilezero %%tmm%c0" ::"i"(T));
+  }
+  // Lines are `stride` bytes apart; 0 repeats one line.
+  template <int T>
+  static HWY_INLINE void Load(const void* from, idx_t stride = kTileLine) {
+    asm volatile("tileloadd (%1,%2,1), %%tmm%c0" ::"i"(T), "r"(from), "r"(stride) : "memory");
+  }
+  template <int T>
+  static HWY_INLINE void Stream(const void* from, idx_t stride = kTileLine) {
+    asm volatile("tileloaddt1 (%1,%2,1), %%tmm%c0" ::"i"(T), "r"(from), "r"(stride) : "memory");
+  }
+  template <int T>
+  static HWY_INLINE void Store(void* to, idx_t stride = kTileLine) {
+    asm volatile("tilestored %%tmm%c0, (%1,%2,1)" ::"i"(T), "r"(to), "r"(stride) : "memory");
+  }
+  template <int C, int A, int B>
+  static HWY_INLINE void Product() {
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
+  }
+};
+
+#endif
+
+class TwinTiles {
+ public:
+  static void Configure() { std::memset(tile_, 0, sizeof(tile_)); }
+  static void Release() {}
+  template <int T>
+  static void Zero() {
+    std::memset(tile_[T], 0, sizeof(tile_[T]));
+  }
+  template <int T>
+  static void Load(const void* from, idx_t stride = kTileLine) {
+    for (int m = 0; m < 16; ++m) {
+      std::memcpy(tile_[T][m], static_cast<const char*>(from) + m * stride, 64);
+    }
+  }
+  template <int T>
+  static void Stream(const void* from, idx_t stride = kTileLine) {
+    Load<T>(from, stride);
+  }
+  template <int T>
+  static void Store(void* to, idx_t stride = kTileLine) {
+    for (int m = 0; m < 16; ++m) {
+      std::memcpy(static_cast<char*>(to) + m * stride, tile_[T][m], 64);
+    }
+  }
+  template <int C, int A, int B>
+  static void Product() {
+    Multiply(tile_[A], tile_[B], tile_[C]);
+  }
+
+ private:
+  using Tile = std::uint32_t[16][16];
+  using Tag = hn::CappedTag<float, 16>;
+  using Bits = hn::RebindToUnsigned<Tag>;
+
+  // Subnormal numbers become zeros of their sign.
+  static HWY_INLINE hn::Vec<Tag> Flush(hn::Vec<Tag> x) {
+    const Bits du;
+    const auto bits = hn::BitCast(du, x);
+    const auto sign = hn::And(bits, hn::Set(du, 0x80000000u));
+    const auto exponent = hn::And(bits, hn::Set(du, 0x7f800000u));
+    return hn::BitCast(Tag(), hn::IfThenElse(hn::Eq(exponent, hn::Zero(du)), sign, bits));
+  }
+  // a b + c with one rounding on every target.
+  static HWY_INLINE hn::Vec<Tag> Fma(hn::Vec<Tag> a, hn::Vec<Tag> b, hn::Vec<Tag> c) {
+#if HWY_NATIVE_FMA
+    return hn::MulAdd(a, b, c);
+#else
+    const Tag d;
+    alignas(64) float x[16], y[16], z[16];
+    hn::Store(a, d, x);
+    hn::Store(b, d, y);
+    hn::Store(c, d, z);
+    for (std::size_t i = 0; i < hn::Lanes(d); ++i) z[i] = std::fma(x[i], y[i], z[i]);
+    return hn::Load(d, z);
+#endif
+  }
+  static void Multiply(const Tile& a, const Tile& b, Tile& c) {
+    const Tag d;
+    const Bits du;
+    const auto high_word = hn::Set(du, 0xffff0000u);
+    const auto low = [&](hn::Vec<Bits> x)
+                         HWY_ATTR { return Flush(hn::BitCast(d, hn::ShiftLeft<16>(x))); };
+    const auto high = [&](hn::Vec<Bits> x)
+                          HWY_ATTR { return Flush(hn::BitCast(d, hn::And(x, high_word))); };
+    for (int m = 0; m < 16; ++m) {
+      for (std::size_t n = 0; n < 16; n += hn::Lanes(d)) {
+        auto even = hn::Zero(d), odd = even;
+        for (int k = 0; k < 16; ++k) {
+          const auto x = hn::Set(du, a[m][k]), y = hn::LoadU(du, b[k] + n);
+          even = Flush(Fma(low(x), low(y), even));
+          odd = Flush(Fma(high(x), high(y), odd));
+        }
+        const auto sum = Flush(hn::Add(even, odd));
+        const auto before = Flush(hn::BitCast(d, hn::LoadU(du, c[m] + n)));
+        hn::StoreU(hn::BitCast(du, Flush(hn::Add(before, sum))), du, c[m] + n);
+      }
+    }
+  }
+
+  alignas(64) static inline thread_local Tile tile_[8];
+};
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace longspan
+HWY_AFTER_NAMESPACE();
+
+#endif  // LONGSPAN_SIMD_AMX_INL_H_
