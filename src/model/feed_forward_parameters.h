@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "model/linear.h"
 #include "ops/feed_forward/feed_forward.h"
@@ -15,6 +16,13 @@ class FeedForwardParameters {
   FeedForwardParameters(const std::string& inner, const std::string& outer, idx_t channels,
                         idx_t hidden, ParameterTable& parameters)
       : inner_(inner, hidden, channels, parameters), outer_(outer, channels, hidden, parameters) {}
+  // Those of a gated block, whose first layer has 2 F rows; with biases only if `biased`.
+  static FeedForwardParameters Gated(const std::string& inner, const std::string& outer,
+                                     idx_t channels, idx_t hidden, bool biased,
+                                     ParameterTable& parameters) {
+    Linear first(inner, 2 * hidden, channels, parameters, biased);
+    return {std::move(first), Linear(outer, channels, hidden, parameters, biased)};
+  }
 
   // The weights of a call (model/operands.h), in operand type T.
   template <class T, class Call>
@@ -23,11 +31,14 @@ class FeedForwardParameters {
             WeightOf<T>(call, outer_.weight()), outer_.Bias(call.parameters)};
   }
   FeedForwardGradients Gradients(const ParameterTable& parameters) const {
-    return {parameters.matrix_gradient(inner_.weight()), parameters.vector_gradient(inner_.bias()),
-            parameters.matrix_gradient(outer_.weight()), parameters.vector_gradient(outer_.bias())};
+    return {inner_.WeightGradient(parameters), inner_.BiasGradient(parameters),
+            outer_.WeightGradient(parameters), outer_.BiasGradient(parameters)};
   }
 
  private:
+  FeedForwardParameters(Linear inner, Linear outer)
+      : inner_(std::move(inner)), outer_(std::move(outer)) {}
+
   Linear inner_, outer_;
 };
 

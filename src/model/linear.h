@@ -1,4 +1,5 @@
-// A dense layer of the parameter table: y (T, N) = x (T, K) w^T + b, w (N, K), b (N).
+// A dense layer of the parameter table: y (T, N) = x (T, K) w^T + b, w (N, K), b (N). b may be
+// left out.
 #pragma once
 
 #include <initializer_list>
@@ -15,11 +16,11 @@ namespace longspan {
 
 class Linear {
  public:
-  // Registers name + "weight" and name + "bias".
-  Linear(std::string name, idx_t out, idx_t in, ParameterTable& parameters)
+  // Registers name + "weight" and, unless it has none, name + "bias".
+  Linear(std::string name, idx_t out, idx_t in, ParameterTable& parameters, bool biased = true)
       : name_(std::move(name)),
         weight_(parameters.Add(name_ + "weight", {out, in}, ParameterKind::kMatrix)),
-        bias_(parameters.Add(name_ + "bias", {out}, ParameterKind::kBias)),
+        bias_(biased ? parameters.Add(name_ + "bias", {out}, ParameterKind::kBias) : kNoParameter),
         out_(out) {}
 
   // P matrices of one shape whose products are one, N = P out: registers prefix + part + ".weight"
@@ -42,15 +43,21 @@ class Linear {
 
   const std::string& name() const { return name_; }
   ParameterId weight() const { return weight_; }  // the first, if there are several
-  ParameterId bias() const { return bias_; }
-  idx_t outputs() const { return out_; }  // N
+  ParameterId bias() const { return bias_; }      // kNoParameter: there is none
+  idx_t outputs() const { return out_; }          // N
 
-  // The fp32 weights of all parts, and their gradients.
+  // The fp32 weights of all parts, and their gradients. Those of a bias that is not there are
+  // empty.
   View<const float, 2> Weight(const ParameterTable& parameters) const {
     return parameters.matrix(weight_, out_);
   }
   View<const float, 1> Bias(const ParameterTable& parameters) const {
+    if (bias_ == kNoParameter) return {};
     return {parameters.vector(bias_).data, {out_}};
+  }
+  View<float, 1> BiasGradient(const ParameterTable& parameters) const {
+    if (bias_ == kNoParameter) return {};
+    return {parameters.vector_gradient(bias_).data, {out_}};
   }
   View<float, 2> WeightGradient(const ParameterTable& parameters) const {
     return parameters.matrix_gradient(weight_, out_);
@@ -72,7 +79,8 @@ class Linear {
     Arena::Frame frame(context.arena(), Arena::Bytes<T>(rounded));
     const gemm::ConstMatrix terms = Operand<T>(context, dy, frame.Take<T>(rounded));
     gemm::BackwardWeights(context, terms, x, WeightGradient(call.parameters));
-    gemm::BackwardBias(context, dy, call.parameters.vector_gradient(bias_).data);
+    const View<float, 1> dbias = BiasGradient(call.parameters);
+    if (!dbias.empty()) gemm::BackwardBias(context, dy, dbias.data);
     gemm::BackwardData(context, terms, WeightOf<T>(call, weight_, out_), dx, store);
   }
 

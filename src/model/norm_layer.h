@@ -1,4 +1,5 @@
-// A layer norm of the parameter table: name + "weight" (C) and name + "bias" (C).
+// A layer norm of the parameter table: name + "weight" (C) and, unless it has none, name + "bias"
+// (C).
 #pragma once
 
 #include <string>
@@ -10,16 +11,22 @@ namespace longspan {
 
 class NormLayer {
  public:
-  NormLayer(const std::string& name, idx_t channels, double eps, ParameterTable& parameters)
+  NormLayer(const std::string& name, idx_t channels, double eps, ParameterTable& parameters,
+            bool biased = true)
       : weight_(parameters.Add(name + "weight", {channels}, ParameterKind::kNormWeight)),
-        bias_(parameters.Add(name + "bias", {channels}, ParameterKind::kNormBias)),
+        bias_(biased ? parameters.Add(name + "bias", {channels}, ParameterKind::kNormBias)
+                     : kNoParameter),
         eps_(static_cast<float>(eps)) {}
 
   LayerNormWeights Weights(const ParameterTable& parameters) const {
-    return {parameters.vector(weight_), parameters.vector(bias_), eps_};
+    LayerNormWeights weights{parameters.vector(weight_), {}, eps_};
+    if (bias_ != kNoParameter) weights.beta = parameters.vector(bias_);
+    return weights;
   }
   LayerNormGradients Gradients(const ParameterTable& parameters) const {
-    return {parameters.vector_gradient(weight_), parameters.vector_gradient(bias_)};
+    LayerNormGradients gradients{parameters.vector_gradient(weight_), {}};
+    if (bias_ != kNoParameter) gradients.dbeta = parameters.vector_gradient(bias_);
+    return gradients;
   }
 
  private:

@@ -104,28 +104,35 @@ void LayerNormForwardRows(const LayerNormWeights& weights, const InMatrix& x, co
     const float* in = FloatRow(x(t), C, room);
     float* out = y.bf16 ? room : static_cast<float*>(y(t).data);
     const LayerNormStatistics row = RowStatistics(in, C, weights.eps);
-    ForChannels(C, [=](auto d, idx_t c) HWY_ATTR {
-      const auto scaled =
-          hn::MulAdd(Normalised(d, in + c, row), hn::LoadU(d, gamma + c), hn::LoadU(d, beta + c));
-      hn::StoreU(scaled, d, out + c);
-    });
+    if (beta == nullptr) {
+      ForChannels(C, [=](auto d, idx_t c) HWY_ATTR {
+        hn::StoreU(hn::Mul(Normalised(d, in + c, row), hn::LoadU(d, gamma + c)), d, out + c);
+      });
+    } else {
+      ForChannels(C, [=](auto d, idx_t c) HWY_ATTR {
+        const auto scaled =
+            hn::MulAdd(Normalised(d, in + c, row), hn::LoadU(d, gamma + c), hn::LoadU(d, beta + c));
+        hn::StoreU(scaled, d, out + c);
+      });
+    }
     if (y.bf16) ScaleRow(out, 1.0f, y(t), C);
     if (!copy.empty()) ScaleRow(out, 1.0f, copy(t), C);
   }
 }
 
-// Rows [begin, end) of dx; room (C) is there where x is bf16. dgamma and dbeta (C) become the sums
-// over these rows. With n the normalised row and g = dy gamma: dx = (g - mean(g) - n mean(g n)) /
-// sqrt(var + eps).
-void LayerNormBackwardRows(const LayerNormWeights& weights, const InMatrix& x,
-                           const View<const float, 2>& dy, const View<float, 2>& dx, float* room,
-                           idx_t begin, idx_t end, float* HWY_RESTRICT dgamma,
-                           float* HWY_RESTRICT dbeta) {
+// Rows [begin, end) of dx; room (C) is there where x is bf16. dgamma and, with kBeta, dbeta (C)
+// become the sums over these rows. With n the normalised row and g = dy gamma:
+// dx = (g - mean(g) - n mean(g n)) / sqrt(var + eps).
+template <bool kBeta>
+HWY_INLINE void BackwardRowsWith(const LayerNormWeights& weights, const InMatrix& x,
+                                 const View<const float, 2>& dy, const View<float, 2>& dx,
+                                 float* room, idx_t begin, idx_t end, float* HWY_RESTRICT dgamma,
+                                 float* HWY_RESTRICT dbeta) {
   const idx_t C = x.extent[1];
   const float inverse_count = 1.0f / static_cast<float>(C);
   const float* HWY_RESTRICT gamma = weights.gamma.data;
   std::fill_n(dgamma, C, 0.0f);
-  std::fill_n(dbeta, C, 0.0f);
+  if (kBeta) std::fill_n(dbeta, C, 0.0f);
   for (idx_t t = begin; t < end; ++t) {
     const float* HWY_RESTRICT in = FloatRow(x(t), C, room);
     const float* HWY_RESTRICT dout = dy.data + t * dy.stride[0];
@@ -145,11 +152,22 @@ void LayerNormBackwardRows(const LayerNormWeights& weights, const InMatrix& x,
       const auto n = Normalised(d, in + c, row);
       const auto dy_c = hn::LoadU(d, dout + c);
       hn::StoreU(hn::MulAdd(dy_c, n, hn::LoadU(d, dgamma + c)), d, dgamma + c);
-      hn::StoreU(hn::Add(dy_c, hn::LoadU(d, dbeta + c)), d, dbeta + c);
+      if (kBeta) hn::StoreU(hn::Add(dy_c, hn::LoadU(d, dbeta + c)), d, dbeta + c);
       const auto centred =
           hn::NegMulAdd(n, hn::Set(d, mean_gn), hn::Sub(scaled(d, c), hn::Set(d, mean_g)));
       hn::StoreU(hn::MulAdd(centred, hn::Set(d, row.inverse), hn::LoadU(d, din + c)), d, din + c);
     });
+  }
+}
+
+// dbeta is null where there is no beta.
+void LayerNormBackwardRows(const LayerNormWeights& weights, const InMatrix& x,
+                           const View<const float, 2>& dy, const View<float, 2>& dx, float* room,
+                           idx_t begin, idx_t end, float* dgamma, float* dbeta) {
+  if (dbeta == nullptr) {
+    BackwardRowsWith<false>(weights, x, dy, dx, room, begin, end, dgamma, nullptr);
+  } else {
+    BackwardRowsWith<true>(weights, x, dy, dx, room, begin, end, dgamma, dbeta);
   }
 }
 

@@ -40,7 +40,7 @@ void CheckChannels(const char* name, const View<const float, 1>& view, const InM
 
 void CheckWeights(const LayerNormWeights& weights, const InMatrix& x) {
   CheckChannels("gamma", weights.gamma, x);
-  CheckChannels("beta", weights.beta, x);
+  if (!weights.beta.empty()) CheckChannels("beta", weights.beta, x);
   Check(weights.eps > 0.0f && weights.eps <= 1.0f, ErrorCode::kUsage,
         "layer norm: eps {} is not above 0 and at most 1", weights.eps);
 }
@@ -71,28 +71,31 @@ void LayerNormBackward(Context& context, const LayerNormWeights& weights, const 
   CheckLike("dx", dx.extent, x);
   CheckWeights(weights, x);
   CheckChannels("dgamma", gradients.dgamma, x);
-  CheckChannels("dbeta", gradients.dbeta, x);
+  const idx_t sums = weights.beta.empty() ? 1 : 2;  // of a block: dgamma, and dbeta
+  if (sums == 2) CheckChannels("dbeta", gradients.dbeta, x);
   const idx_t T = x.extent[0], C = x.extent[1];
   if (T == 0 || C == 0) return;
   const idx_t rows = std::max(kFewestBackwardRows, CeilDiv(T, kMostPartials));
   const idx_t blocks = CeilDiv(T, rows);
   const idx_t room = x.bf16 ? C : 0;
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(blocks * 2 * C) +
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(blocks * sums * C) +
                                           Arena::Bytes<float>(context.threads() * room));
   float* rooms = frame.Take<float>(context.threads() * room);
-  float* partial = frame.Take<float>(blocks * 2 * C);  // (blocks, 2, C): dgamma, dbeta
+  float* partial = frame.Take<float>(blocks * sums * C);  // (blocks, sums, C)
   ParallelFor(context, blocks, [&](idx_t block, int thread) {
     const idx_t begin = block * rows;
-    float* sums = partial + block * 2 * C;
+    float* dgamma = partial + block * sums * C;
     HWY_DYNAMIC_DISPATCH(LayerNormBackwardRows)
-    (weights, x, dy, dx, rooms + thread * room, begin, std::min(begin + rows, T), sums, sums + C);
+    (weights, x, dy, dx, rooms + thread * room, begin, std::min(begin + rows, T), dgamma,
+     sums == 2 ? dgamma + C : nullptr);
   });
   ParallelFor(context, CeilDiv(C, kSumColumns), [&](idx_t task, int) {
     const idx_t begin = task * kSumColumns, count = std::min(kSumColumns, C - begin);
     HWY_DYNAMIC_DISPATCH(LayerNormAddPartials)
-    (partial + begin, blocks, 2 * C, count, gradients.dgamma.data + begin);
+    (partial + begin, blocks, sums * C, count, gradients.dgamma.data + begin);
+    if (sums == 1) return;
     HWY_DYNAMIC_DISPATCH(LayerNormAddPartials)
-    (partial + C + begin, blocks, 2 * C, count, gradients.dbeta.data + begin);
+    (partial + C + begin, blocks, sums * C, count, gradients.dbeta.data + begin);
   });
 }
 

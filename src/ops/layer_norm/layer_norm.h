@@ -9,11 +9,13 @@
 namespace longspan {
 
 struct LayerNormWeights {
-  View<const float, 1> gamma, beta;  // (C)
+  View<const float, 1> gamma;  // (C)
+  View<const float, 1> beta;   // (C), or empty: nothing is added
   float eps = 1e-12f;
 };
-struct LayerNormGradients {      // accumulate (+=)
-  View<float, 1> dgamma, dbeta;  // (C)
+struct LayerNormGradients {  // accumulate (+=)
+  View<float, 1> dgamma;     // (C)
+  View<float, 1> dbeta;      // (C), empty where beta is
 };
 
 // y (T, C) from x (T, C), either of fp32 or bf16: all arithmetic is fp32. y may be x itself.

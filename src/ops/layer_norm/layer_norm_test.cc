@@ -183,6 +183,25 @@ TEST(LayerNorm, EqualValuesGiveBetaWhateverTheirSize) {
   }
 }
 
+// Zeros in place of beta give the same values, and what is not there is not touched.
+TEST(LayerNorm, WithoutBeta) {
+  for (const auto& [tokens, channels] : {std::pair<idx_t, idx_t>{70, 64}, {9000, 24}, {33, 13}}) {
+    Case c(tokens, channels);
+    c.beta.assign(c.beta.size(), 0.0f);
+    Context context(2);
+    const Result with = RunCase(context, c);
+    const std::array<idx_t, 2> shape = {tokens, channels};
+    std::vector<float> y(c.x.size()), dx(c.x.size()), dgamma(c.gamma.size());
+    const LayerNormWeights weights{Row(c.gamma), {}, c.eps};
+    LayerNormForward(context, weights, {c.x.data(), shape}, {y.data(), shape});
+    LayerNormBackward(context, weights, {c.x.data(), shape}, {c.dy.data(), shape},
+                      {dx.data(), shape}, {Row(dgamma), {}});
+    for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], with.y[i]) << i;  // -0 is 0
+    EXPECT_SAME_BITS(dx, with.dx);
+    EXPECT_SAME_BITS(dgamma, with.dgamma);
+  }
+}
+
 TEST(LayerNorm, StridedViewsLeaveTheGapsAlone) {
   Context context(2);
   const Case c(37, 19);
