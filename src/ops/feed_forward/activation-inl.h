@@ -11,6 +11,7 @@
 
 #include <hwy/highway.h>
 
+#include "ops/feed_forward/feed_forward.h"
 #include "simd/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -208,6 +209,41 @@ struct Gelu10Activation {
     return hn::IfThenElse(beyond, most, value);
   }
 };
+
+// Calls run(functor) with the functor of `activation`. Write `run` with HWY_ATTR.
+template <class Run>
+HWY_INLINE void WithActivation(Activation activation, const Run& run) {
+  switch (activation) {
+    case Activation::kRelu:
+      return run(ReluActivation());
+    case Activation::kRelu2:
+      return run(Relu2Activation());
+    case Activation::kGelu:
+      return run(GeluActivation());
+    case Activation::kGeluNew:
+      return run(GeluNewActivation());
+    case Activation::kSilu:
+      return run(SiluActivation());
+    case Activation::kTanh:
+      return run(TanhActivation());
+    case Activation::kSigmoid:
+      return run(SigmoidActivation());
+    case Activation::kIdentity:
+      return run(IdentityActivation());
+    case Activation::kMish:
+      return run(MishActivation());
+    case Activation::kQuickGelu:
+      return run(QuickGeluActivation());
+    case Activation::kRelu6:
+      return run(Relu6Activation());
+    case Activation::kLeakyRelu:
+      return run(LeakyReluActivation());
+    case Activation::kLaplace:
+      return run(LaplaceActivation());
+    case Activation::kGelu10:
+      return run(Gelu10Activation());
+  }
+}
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE

@@ -66,36 +66,9 @@ HWY_INLINE void ActivateWith(const Dropout& dropout, idx_t first, idx_t count, c
 // the dropout factor of element first + i: the backward needs no second look at either.
 void ActivateRun(Activation activation, const Dropout& dropout, idx_t first, idx_t count,
                  const float* pre, float* value, float* slope) {
-  switch (activation) {
-    case Activation::kRelu:
-      return ActivateWith<ReluActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kRelu2:
-      return ActivateWith<Relu2Activation>(dropout, first, count, pre, value, slope);
-    case Activation::kGelu:
-      return ActivateWith<GeluActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kGeluNew:
-      return ActivateWith<GeluNewActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kSilu:
-      return ActivateWith<SiluActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kTanh:
-      return ActivateWith<TanhActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kSigmoid:
-      return ActivateWith<SigmoidActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kIdentity:
-      return ActivateWith<IdentityActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kMish:
-      return ActivateWith<MishActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kQuickGelu:
-      return ActivateWith<QuickGeluActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kRelu6:
-      return ActivateWith<Relu6Activation>(dropout, first, count, pre, value, slope);
-    case Activation::kLeakyRelu:
-      return ActivateWith<LeakyReluActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kLaplace:
-      return ActivateWith<LaplaceActivation>(dropout, first, count, pre, value, slope);
-    case Activation::kGelu10:
-      return ActivateWith<Gelu10Activation>(dropout, first, count, pre, value, slope);
-  }
+  WithActivation(activation, [=](auto act) HWY_ATTR {
+    ActivateWith<decltype(act)>(dropout, first, count, pre, value, slope);
+  });
 }
 
 // The same of bf16, a piece in fp32 at a time. value or slope may be pre.
@@ -110,6 +83,77 @@ void ActivateHalvesRun(Activation activation, const Dropout& dropout, idx_t firs
                 slope != nullptr ? slopes : nullptr);
     ScaleRow(values, 1.0f, OutRow{value + i, true}, n);
     if (slope != nullptr) ScaleRow(slopes, 1.0f, OutRow{slope + i, true}, n);
+  }
+}
+
+// act(u) g m of elements [0, count), and its derivatives after u and g; factors may be null. du may
+// be u, and dg may be g.
+template <class Act, bool kSlope>
+HWY_INLINE void GatePiece(const float* factors, idx_t count, const float* u, const float* g,
+                          float* value, float* du, float* dg) {
+  ForLanes(count, [=](auto d, idx_t i) HWY_ATTR {
+    const auto h = hn::LoadU(d, u + i);
+    auto gate = hn::LoadU(d, g + i), s = h;
+    auto a = Act::template Apply<kSlope>(d, h, s);
+    if (factors != nullptr) {
+      const auto m = hn::LoadU(d, factors + i);
+      gate = hn::Mul(gate, m);
+      if (kSlope) hn::StoreU(hn::Mul(a, m), d, dg + i);
+    } else if (kSlope) {
+      hn::StoreU(a, d, dg + i);
+    }
+    if (kSlope) hn::StoreU(hn::Mul(s, gate), d, du + i);
+    hn::StoreU(hn::Mul(a, gate), d, value + i);
+  });
+}
+
+template <class Act>
+HWY_INLINE void GateWith(const Dropout& dropout, idx_t first, idx_t count, const float* u,
+                         const float* g, float* value, float* du, float* dg) {
+  const auto piece = [=](idx_t at, idx_t n, const float* factors) HWY_ATTR {
+    if (du == nullptr) {
+      GatePiece<Act, false>(factors, n, u + at, g + at, value + at, nullptr, nullptr);
+    } else {
+      GatePiece<Act, true>(factors, n, u + at, g + at, value + at, du + at, dg + at);
+    }
+  };
+  if (!dropout.active()) return piece(0, count, nullptr);
+  ForDropoutFactors(dropout, first, count, piece);
+}
+
+// A row of F = count: value = act(u) g m, m the dropout factor of element first + i. Where du is
+// not null, du = act'(u) g m and dg = act(u) m.
+HWY_INLINE void GateElements(Activation activation, const Dropout& dropout, idx_t first,
+                             idx_t count, const float* u, const float* g, float* value, float* du,
+                             float* dg) {
+  WithActivation(activation, [=](auto act) HWY_ATTR {
+    GateWith<decltype(act)>(dropout, first, count, u, g, value, du, dg);
+  });
+}
+
+// The same of pre = [u | g] and slope = [du | dg], side by side; slope is null or may be pre.
+void GateRow(Activation activation, const Dropout& dropout, idx_t first, idx_t count,
+             const float* pre, float* value, float* slope) {
+  GateElements(activation, dropout, first, count, pre, pre + count, value, slope,
+               slope != nullptr ? slope + count : nullptr);
+}
+
+// The same of bf16, a piece in fp32 at a time.
+void GateHalvesRow(Activation activation, const Dropout& dropout, idx_t first, idx_t count,
+                   const bfloat16* pre, bfloat16* value, bfloat16* slope) {
+  constexpr idx_t kPiece = 8 * kDropoutGroup;
+  alignas(64) float u[kPiece], g[kPiece], values[kPiece];
+  for (idx_t i = 0; i < count; i += kPiece) {
+    const idx_t n = std::min(kPiece, count - i);
+    ScaleRow(InRow{pre + i, true}, 1.0f, u, n);
+    ScaleRow(InRow{pre + count + i, true}, 1.0f, g, n);
+    const bool slopes = slope != nullptr;
+    GateElements(activation, dropout, first + i, n, u, g, values, slopes ? u : nullptr,
+                 slopes ? g : nullptr);
+    ScaleRow(values, 1.0f, OutRow{value + i, true}, n);
+    if (!slopes) continue;
+    ScaleRow(u, 1.0f, OutRow{slope + i, true}, n);
+    ScaleRow(g, 1.0f, OutRow{slope + count + i, true}, n);
   }
 }
 

@@ -23,6 +23,8 @@ HWY_EXPORT(ActivateHalvesRun);
 HWY_EXPORT(MultiplyRun);
 HWY_EXPORT(MultiplyHalvesRun);
 HWY_EXPORT(MaskRun);
+HWY_EXPORT(GateRow);
+HWY_EXPORT(GateHalvesRow);
 
 // Hidden values of one slab: 16 MiB, a few products large enough to run at full speed.
 constexpr idx_t kSlabValues = idx_t{1} << 22;
@@ -36,6 +38,7 @@ struct BlockOf {
   const FeedForwardSpec& spec;
   const FeedForwardWeightsOf<Term>& weights;
   idx_t T, C, F, slab;
+  idx_t width;  // W: of the hidden layer before its activation, 2F of a gated block
 };
 
 template <std::size_t R>
@@ -68,18 +71,22 @@ template <class W>
 BlockOf<W> CheckBlock(Context& context, const FeedForwardSpec& spec,
                       const FeedForwardWeightsOf<W>& weights, const View<const W, 2>& x,
                       const char* other_name, const std::array<idx_t, 2>& other) {
-  const idx_t T = x.extent[0], C = x.extent[1], F = weights.w1.extent[0];
-  CheckShape("w1", weights.w1, {F, C}, x, F);
+  const idx_t T = x.extent[0], C = x.extent[1], width = weights.w1.extent[0];
+  Check(!spec.gated || width % 2 == 0, ErrorCode::kUsage,
+        "feed-forward: w1 is {}, a gated block needs an even number of rows",
+        ShapeText(weights.w1));
+  const idx_t F = spec.gated ? width / 2 : width;
+  CheckShape("w1", weights.w1, {width, C}, x, F);
   CheckShape("w2", weights.w2, {C, F}, x, F);
-  if (!weights.b1.empty()) CheckShape("b1", weights.b1, {F}, x, F);
+  if (!weights.b1.empty()) CheckShape("b1", weights.b1, {width}, x, F);
   if (!weights.b2.empty()) CheckShape("b2", weights.b2, {C}, x, F);
   CheckExtent(other_name, other, {T, C}, x, F);
   CheckSite("hidden", spec.hidden);
   CheckSite("output", spec.output);
   Check(T == 0 || (C >= 1 && F >= 1), ErrorCode::kUsage,
         "feed-forward: w1 is {}: neither width may be 0", ShapeText(weights.w1));
-  const idx_t slab = F == 0 ? kSlabStep : RoundUp(CeilDiv(kSlabValues, F), kSlabStep);
-  return {context, spec, weights, T, C, F, std::min(slab, std::max<idx_t>(T, 1))};
+  const idx_t slab = F == 0 ? kSlabStep : RoundUp(CeilDiv(kSlabValues, width), kSlabStep);
+  return {context, spec, weights, T, C, F, std::min(slab, std::max<idx_t>(T, 1)), width};
 }
 
 // Calls run(begin, count) over [0, total), in parallel.
@@ -100,11 +107,32 @@ void ForRows(Context& context, idx_t rows, idx_t cols, const Row& row) {
   });
 }
 
+// value (rows, F) = dropout(act(u) g) for the slab that starts at token `begin`, pre = [u | g]
+// (rows, 2F); where `slope` (rows, 2F) is not null it becomes d value / d pre. It may be pre
+// itself.
+template <class T>
+void Gated(const BlockOf<T>& block, idx_t rows, idx_t begin, const T* pre, T* value, T* slope) {
+  const idx_t F = block.F;
+  ForRows(block.context, rows, block.width, [&](idx_t t) {
+    const idx_t first = (block.spec.first + begin + t) * F;
+    const T* u = pre + t * block.width;
+    T* slopes = slope != nullptr ? slope + t * block.width : nullptr;
+    if constexpr (sizeof(T) == 2) {
+      HWY_DYNAMIC_DISPATCH(GateHalvesRow)
+      (block.spec.activation, block.spec.hidden, first, F, u, value + t * F, slopes);
+    } else {
+      HWY_DYNAMIC_DISPATCH(GateRow)
+      (block.spec.activation, block.spec.hidden, first, F, u, value + t * F, slopes);
+    }
+  });
+}
+
 // value (rows, F) = act(dropout(pre)) for the slab that starts at token `begin`; where `slope` is
 // not null it becomes d value / d pre. Either may be pre itself. Both passes of a training step
 // come here, so the backward's value is the forward's, bit for bit.
 template <class T>
 void Activated(const BlockOf<T>& block, idx_t rows, idx_t begin, const T* pre, T* value, T* slope) {
+  if (block.spec.gated) return Gated(block, rows, begin, pre, value, slope);
   ForRuns(block.context, rows * block.F, [&](idx_t at, idx_t count) {
     const idx_t first = (block.spec.first + begin) * block.F + at;
     T* slopes = slope != nullptr ? slope + at : nullptr;
@@ -118,11 +146,11 @@ void Activated(const BlockOf<T>& block, idx_t rows, idx_t begin, const T* pre, T
   });
 }
 
-// pre (rows, F) = x w1^T + b1.
+// pre (rows, W) = x w1^T + b1.
 template <class T>
 void Widened(const BlockOf<T>& block, const View<const T, 2>& x, T* pre) {
   gemm::Forward(block.context, x, block.weights.w1, block.weights.b1.data,
-                View<T, 2>(pre, {x.extent[0], block.F}));
+                View<T, 2>(pre, {x.extent[0], block.width}));
 }
 
 // y += f or y -= f, f = dropout(value w2^T + b2); `out` (rows, C) is scratch. The product never
@@ -161,17 +189,17 @@ View<const float, 2> MaskedGradient(const BlockOf<T>& block, const View<const fl
 // Scratch of a slab on its way back.
 template <class T>
 struct SlabScratch {
-  T *value, *slope;     // (slab, F)
+  T *value, *slope;     // (slab, F), (slab, W)
   float* masked;        // (slab, C)
   bfloat16* bf16_dout;  // (slab, C), bf16 only
 
   static std::size_t Bytes(const BlockOf<T>& block) {
-    return 2 * Arena::Bytes<T>(block.slab * block.F) + Arena::Bytes<float>(block.slab * block.C) +
-           Arena::Bytes<bfloat16>(Bf16Count(block));
+    return Arena::Bytes<T>(block.slab * block.F) + Arena::Bytes<T>(block.slab * block.width) +
+           Arena::Bytes<float>(block.slab * block.C) + Arena::Bytes<bfloat16>(Bf16Count(block));
   }
   SlabScratch(const BlockOf<T>& block, Arena::Frame& frame)
       : value(frame.Take<T>(block.slab * block.F)),
-        slope(frame.Take<T>(block.slab * block.F)),
+        slope(frame.Take<T>(block.slab * block.width)),
         masked(frame.Take<float>(block.slab * block.C)),
         bf16_dout(frame.Take<bfloat16>(Bf16Count(block))) {}
 
@@ -181,7 +209,35 @@ struct SlabScratch {
   }
 };
 
-// Gradients of one slab for dy, given value and slope; value becomes the hidden layer's gradient.
+// to[i] *= factor[i], i in [0, count).
+template <class T>
+void Multiplied(idx_t count, const T* factor, T* to) {
+  if constexpr (sizeof(T) == 2) {
+    HWY_DYNAMIC_DISPATCH(MultiplyHalvesRun)(count, factor, to);
+  } else {
+    HWY_DYNAMIC_DISPATCH(MultiplyRun)(count, factor, to);
+  }
+}
+
+// The gradient of pre (rows, W) from that of the hidden layer, which is in `value`: where value is,
+// or of a gated block where the slopes are.
+template <class T>
+View<T, 2> SlabSlopes(const BlockOf<T>& block, const SlabScratch<T>& scratch, idx_t rows) {
+  const idx_t F = block.F;
+  if (block.spec.gated) {
+    ForRows(block.context, rows, block.width, [&](idx_t t) {
+      Multiplied(F, scratch.value + t * F, scratch.slope + t * block.width);
+      Multiplied(F, scratch.value + t * F, scratch.slope + t * block.width + F);
+    });
+    return {scratch.slope, {rows, block.width}};
+  }
+  ForRuns(block.context, rows * F, [&](idx_t at, idx_t count) {
+    Multiplied(count, scratch.slope + at, scratch.value + at);
+  });
+  return {scratch.value, {rows, F}};
+}
+
+// Gradients of one slab for dy, given value and slope, which are scratch afterwards.
 template <class T>
 void SlabBackward(const BlockOf<T>& block, const View<const T, 2>& x, idx_t begin,
                   const SlabScratch<T>& scratch, const View<const float, 2>& dy,
@@ -198,33 +254,27 @@ void SlabBackward(const BlockOf<T>& block, const View<const T, 2>& x, idx_t begi
   gemm::BackwardWeights(context, terms, value, gradients.dw2);
   if (!block.weights.b2.empty()) gemm::BackwardBias(context, dout, gradients.db2.data);
   gemm::BackwardData(context, terms, block.weights.w2, value);
-  ForRuns(context, value.size(), [&](idx_t at, idx_t count) {
-    if constexpr (sizeof(T) == 2) {
-      HWY_DYNAMIC_DISPATCH(MultiplyHalvesRun)(count, scratch.slope + at, value.data + at);
-    } else {
-      HWY_DYNAMIC_DISPATCH(MultiplyRun)(count, scratch.slope + at, value.data + at);
-    }
-  });
-  gemm::BackwardWeights(context, value, x, gradients.dw1);
-  if (!block.weights.b1.empty()) gemm::BackwardBias(context, value, gradients.db1.data);
-  gemm::BackwardData(context, value, block.weights.w1, dx, gemm::Store::kAccumulate);
+  const View<T, 2> dpre = SlabSlopes(block, scratch, x.extent[0]);
+  gemm::BackwardWeights(context, dpre, x, gradients.dw1);
+  if (!block.weights.b1.empty()) gemm::BackwardBias(context, dpre, gradients.db1.data);
+  gemm::BackwardData(context, dpre, block.weights.w1, dx, gemm::Store::kAccumulate);
 }
 
 template <class T>
 void CheckGradients(const BlockOf<T>& block, const View<const T, 2>& x, const View<float, 2>& dx,
                     const FeedForwardGradients& gradients) {
-  const idx_t C = block.C, F = block.F;
+  const idx_t C = block.C, F = block.F, width = block.width;
   CheckShape("dx", dx, {block.T, C}, x, F);
-  CheckShape("dw1", gradients.dw1, {F, C}, x, F);
+  CheckShape("dw1", gradients.dw1, {width, C}, x, F);
   CheckShape("dw2", gradients.dw2, {C, F}, x, F);
-  if (!block.weights.b1.empty()) CheckShape("db1", gradients.db1, {F}, x, F);
+  if (!block.weights.b1.empty()) CheckShape("db1", gradients.db1, {width}, x, F);
   if (!block.weights.b2.empty()) CheckShape("db2", gradients.db2, {C}, x, F);
 }
 
 // What a forward kept, or will keep: rows must be packed, activations run over them in one piece.
 template <class T, class Kept>
 void CheckKept(const BlockOf<T>& block, const View<Kept, 2>& kept, const View<const T, 2>& x) {
-  CheckShape("the kept hidden layer", kept, {block.T, block.F}, x, block.F);
+  CheckShape("the kept hidden layer", kept, {block.T, block.width}, x, block.F);
   Check(kept.contiguous(), ErrorCode::kUsage, "feed-forward: the kept hidden layer has gaps");
 }
 
@@ -242,13 +292,17 @@ void RunForward(Context& context, const FeedForwardSpec& spec,
   const BlockOf<T> block = CheckBlock<T>(context, spec, weights, x, "y", y.extent);
   if (!keep.empty()) CheckKept(block, keep, x);
   if (block.T == 0) return;
+  // A gated block's hidden layer is wider before its activation than after it.
+  const idx_t apart = block.spec.gated && keep.empty() ? block.slab * block.width : 0;
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(block.slab * block.F) +
+                                          Arena::Bytes<T>(apart) +
                                           Arena::Bytes<float>(block.slab * block.C));
   T* value = frame.Take<T>(block.slab * block.F);
+  T* wide = apart > 0 ? frame.Take<T>(apart) : value;
   float* out = frame.Take<float>(block.slab * block.C);
   for (idx_t begin = 0; begin < block.T; begin += block.slab) {
     const idx_t rows = std::min(block.slab, block.T - begin);
-    T* pre = keep.empty() ? value : keep.Rows(begin, rows).data;
+    T* pre = keep.empty() ? wide : keep.Rows(begin, rows).data;
     Widened(block, x.Rows(begin, rows), pre);
     Activated<T>(block, rows, begin, pre, value, nullptr);
     Output(block, value, begin, out, y.Rows(begin, rows), false);

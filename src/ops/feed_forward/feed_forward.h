@@ -1,5 +1,8 @@
 // The two-layer feed-forward block: f(x) = drop_out(act(drop_hidden(x w1^T + b1)) w2^T + b2).
 // Dropout comes before the activation, as in Hugging Face's Reformer.
+// The gated form (Shazeer 2020, GLU Variants Improve Transformer) has a first layer of 2F rows,
+// [u | g] = x w1^T + b1, and f(x) = drop_out(drop_hidden(act(u) g) w2^T + b2): dropout comes after
+// the product, as in Hugging Face's ModernBERT. Below, W is F, or 2F of a gated block.
 #pragma once
 
 #include <string_view>
@@ -35,8 +38,8 @@ std::string_view ActivationName(Activation activation);
 
 template <class T>
 struct FeedForwardWeightsOf {
-  View<const T, 2> w1;      // (F, C)
-  View<const float, 1> b1;  // (F)
+  View<const T, 2> w1;      // (W, C)
+  View<const float, 1> b1;  // (W)
   View<const T, 2> w2;      // (C, F)
   View<const float, 1> b2;  // (C)
 };
@@ -53,24 +56,25 @@ struct FeedForwardSpec {
   Dropout hidden;   // element t*F + f of the site
   Dropout output;   // element t*C + c of the site
   idx_t first = 0;  // number of the first token, for the elements' numbers
+  bool gated = false;
 };
 
-// y (T, C) += f(x), x (T, C). Works through slabs of tokens: the (T, F) hidden layer never exists,
-// unless `keep` (T, F, contiguous) is there to take x w1^T + b1 for the backward.
-// Cost 4 T C F flop.
+// y (T, C) += f(x), x (T, C). Works through slabs of tokens: the (T, W) hidden layer never exists,
+// unless `keep` (T, W, contiguous) is there to take x w1^T + b1 for the backward.
+// Cost 4 T C F flop, 6 of a gated block.
 void FeedForwardForward(Context& context, const FeedForwardSpec& spec,
                         const FeedForwardWeights& weights, const View<const float, 2>& x,
                         const ResidualStream& y, const View<float, 2>& keep = {});
 
 // dx (T, C) += gradient; the hidden layer is computed again. Where `undo` is not empty, it loses
 // f(x): undo -= f(x), bit for bit what the forward added (reversible layers).
-// Cost 10 T C F flop, 12 with undo.
+// Cost 10 T C F flop, 12 with undo; 16 and 18 of a gated block.
 void FeedForwardBackward(Context& context, const FeedForwardSpec& spec,
                          const FeedForwardWeights& weights, const View<const float, 2>& x,
                          const View<const float, 2>& dy, const View<float, 2>& dx,
                          const FeedForwardGradients& gradients, const ResidualStream& undo = {});
 
-// The same bits from what the forward kept: 8 T C F flop.
+// The same bits from what the forward kept: 8 T C F flop, 12 of a gated block.
 void FeedForwardBackwardKept(Context& context, const FeedForwardSpec& spec,
                              const FeedForwardWeights& weights, const View<const float, 2>& x,
                              const View<const float, 2>& kept, const View<const float, 2>& dy,

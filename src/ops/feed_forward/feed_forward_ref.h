@@ -114,7 +114,8 @@ T ActivationSlopeReference(Activation activation, T h) {
   return T(0);
 }
 
-// x (T, C), w1 (F, C), b1 (F), w2 (C, F), b2 (C), all row-major without gaps.
+// x (T, C), w1 (W, C), b1 (W), w2 (C, F), b2 (C), all row-major without gaps; W is F, or 2F of a
+// gated block.
 template <class T>
 struct FeedForwardReferenceInputs {
   std::vector<T> x, w1, b1, w2, b2;
@@ -125,7 +126,7 @@ T DropoutFactorReference(const Dropout& site, std::size_t element) {
   return site.active() ? T(site.Factor(static_cast<idx_t>(element))) : T(1);
 }
 
-// The hidden layer before its dropout: (T, F).
+// The hidden layer before its activation and its dropout: (T, W).
 template <class T>
 std::vector<T> FeedForwardHiddenReference(const FeedForwardReferenceInputs<T>& in) {
   const std::size_t C = in.b2.size(), F = in.b1.size(), tokens = in.x.size() / C;
@@ -158,6 +159,68 @@ std::vector<T> FeedForwardReference(const FeedForwardSpec& spec,
     }
   }
   return out;
+}
+
+// The gated form of f(x), (T, C): w1 has the rows of u, then those of the gate.
+template <class T>
+std::vector<T> GatedReference(const FeedForwardSpec& spec,
+                              const FeedForwardReferenceInputs<T>& in) {
+  const std::size_t C = in.b2.size(), F = in.b1.size() / 2, tokens = in.x.size() / C;
+  const std::vector<T> pre = FeedForwardHiddenReference(in);
+  std::vector<T> out(tokens * C);
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t c = 0; c < C; ++c) {
+      T sum = in.b2[c];
+      for (std::size_t f = 0; f < F; ++f) {
+        const T u = pre[t * 2 * F + f], g = pre[t * 2 * F + F + f];
+        sum += ActivationReference(spec.activation, u) * g *
+               DropoutFactorReference<T>(spec.hidden, t * F + f) * in.w2[c * F + f];
+      }
+      out[t * C + c] = sum * DropoutFactorReference<T>(spec.output, t * C + c);
+    }
+  }
+  return out;
+}
+
+// Gradients of sum(f * dy) of the gated form, in the places of the inputs.
+template <class T>
+FeedForwardReferenceInputs<T> GatedReferenceBackward(const FeedForwardSpec& spec,
+                                                     const FeedForwardReferenceInputs<T>& in,
+                                                     const std::vector<T>& dy) {
+  const std::size_t C = in.b2.size(), F = in.b1.size() / 2, tokens = in.x.size() / C;
+  const std::vector<T> pre = FeedForwardHiddenReference(in);
+  FeedForwardReferenceInputs<T> d;
+  d.x.assign(in.x.size(), T(0));
+  d.w1.assign(in.w1.size(), T(0));
+  d.b1.assign(2 * F, T(0));
+  d.w2.assign(in.w2.size(), T(0));
+  d.b2.assign(C, T(0));
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t c = 0; c < C; ++c) {
+      d.b2[c] += dy[t * C + c] * DropoutFactorReference<T>(spec.output, t * C + c);
+    }
+    for (std::size_t f = 0; f < F; ++f) {
+      const T u = pre[t * 2 * F + f], g = pre[t * 2 * F + F + f];
+      const T factor = DropoutFactorReference<T>(spec.hidden, t * F + f);
+      const T a = ActivationReference(spec.activation, u);
+      T dm(0);
+      for (std::size_t c = 0; c < C; ++c) {
+        const T dout = dy[t * C + c] * DropoutFactorReference<T>(spec.output, t * C + c);
+        d.w2[c * F + f] += dout * a * g * factor;
+        dm += dout * in.w2[c * F + f];
+      }
+      const T du = dm * factor * g * ActivationSlopeReference(spec.activation, u);
+      const T dg = dm * factor * a;
+      d.b1[f] += du;
+      d.b1[F + f] += dg;
+      for (std::size_t c = 0; c < C; ++c) {
+        d.w1[f * C + c] += du * in.x[t * C + c];
+        d.w1[(F + f) * C + c] += dg * in.x[t * C + c];
+        d.x[t * C + c] += du * in.w1[f * C + c] + dg * in.w1[(F + f) * C + c];
+      }
+    }
+  }
+  return d;
 }
 
 // Gradients of sum(f * dy), in the places of the inputs.
