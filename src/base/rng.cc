@@ -26,4 +26,15 @@ void FillNormal(std::uint64_t key, float stddev, float* out, idx_t count) {
   }
 }
 
+void FillTruncatedNormal(std::uint64_t key, float stddev, float cutoff, float* out, idx_t count) {
+  FillNormal(key, 1.0f, out, count);
+  for (idx_t i = 0; i < count; ++i) {
+    for (std::uint64_t attempt = 1; std::abs(out[i]) > cutoff; ++attempt) {
+      FillNormal(DeriveKey(DeriveKey(key, attempt), static_cast<std::uint64_t>(i)), 1.0f, out + i,
+                 1);
+    }
+    out[i] *= stddev;
+  }
+}
+
 }  // namespace longspan

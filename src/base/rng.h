@@ -62,6 +62,9 @@ class Rng {
 
 // Fills `count` floats with N(0, stddev): element i depends on (key, i) only. Box-Muller.
 void FillNormal(std::uint64_t key, float stddev, float* out, idx_t count);
+// The same, cut at +-cutoff * stddev: what lies beyond is drawn again. cutoff is above 0; the
+// smaller it is, the longer this takes.
+void FillTruncatedNormal(std::uint64_t key, float stddev, float cutoff, float* out, idx_t count);
 
 // An element-wise dropout site. Element i of the site is kept when its 32 random bits are at
 // least threshold; kept values are scaled by 1 / (1 - p).

@@ -60,19 +60,25 @@ void AddTensors(const io::TensorSource& source, bool list, nlohmann::ordered_jso
 void AddWeights(const std::string& file, bool tensors, nlohmann::ordered_json* j) {
   const auto source = io::OpenModel(file);
   (*j)["count"] = source->tensors().size();
-  std::vector<std::string_view> types;
-  for (const ModelFamily* family : Families()) types.push_back(family->type);
-  types.insert(types.end(), {"roberta", "bert"});
-  std::size_t first = types.size();  // of them that a name has
+  std::vector<std::pair<std::string_view, std::string>> marks;  // families, and parts of names
+  for (const ModelFamily* family : Families()) {
+    for (const std::string_view part : family->own_tensors) marks.emplace_back(family->type, part);
+    if (family->own_tensors.empty())
+      marks.emplace_back(family->type, fmt::format("{}.", family->type));
+  }
+  marks.insert(marks.end(), {{"roberta", "roberta."}, {"bert", "bert."}});
+  std::size_t first = marks.size();  // of them that a name has
   for (const auto& [name, info] : source->tensors()) {
     for (std::size_t i = 0; i < first; ++i) {
-      if (name.find(fmt::format("{}.", types[i])) != std::string::npos) first = i;
+      if (name.find(marks[i].second) != std::string::npos) first = i;
     }
   }
-  if (first < types.size()) (*j)["family"] = types[first];
+  if (first < marks.size()) (*j)["family"] = marks[first].first;
   const WeightHeads heads = HeadsIn(*source);
   (*j)["heads"] = nlohmann::json::array();
-  if (heads.language) (*j)["heads"].push_back("language model");
+  if (heads.language || (heads.transform && heads.classes == 0)) {
+    (*j)["heads"].push_back("language model");
+  }
   if (heads.question) (*j)["heads"].push_back("questions");
   if (heads.dense_classes > 0 || heads.classes > 0) {
     (*j)["heads"].push_back(

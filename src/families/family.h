@@ -29,6 +29,9 @@ struct ModelFamily {
   std::span<const HeadClass> heads;
   // Fields of config.json that only this family has: they name it if model_type is absent.
   std::span<const std::string_view> own_fields;
+  // Parts of names that only this family's tensors have: they tell of whom a file of weights is. By
+  // default the type and a full stop.
+  std::span<const std::string_view> own_tensors = {};
   std::span<const FamilyOption> options;  // that only this family has
   // A model without a tokenizer's files reads bytes if its vocabulary has room for them.
   bool reads_bytes = false;

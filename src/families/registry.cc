@@ -4,13 +4,14 @@
 
 #include "families/families.h"
 #include "families/longformer/family.h"
+#include "families/modernbert/family.h"
 #include "families/reformer/family.h"
 
 namespace longspan {
 
 std::span<const ModelFamily* const> Families() {
-  static const std::array<const ModelFamily*, 2> families = {&ReformerFamily(),
-                                                             &LongformerFamily()};
+  static const std::array<const ModelFamily*, 3> families = {&ReformerFamily(), &LongformerFamily(),
+                                                             &ModernBertFamily()};
   return families;
 }
 

@@ -12,6 +12,11 @@ TokenRoles DocumentRoles(const TokenRoles& roles, idx_t begin, idx_t length) {
   return {&roles(begin / tokens, begin % tokens), {1, length}, roles.stride};
 }
 
+std::vector<idx_t> TextLengths(const BatchView& batch) {
+  if (!batch.documents.empty()) return {batch.documents.begin(), batch.documents.end()};
+  return std::vector<idx_t>(static_cast<std::size_t>(batch.rows), batch.tokens);
+}
+
 GlobalTokenRows GlobalTokenRows::Of(const TokenRoles& roles, idx_t batch, idx_t tokens,
                                     std::span<const idx_t> documents) {
   GlobalTokenRows globals;

@@ -8,6 +8,12 @@ namespace longspan {
 // The roles of the document that begins at token `begin` of all rows, as one row.
 TokenRoles DocumentRoles(const TokenRoles& roles, idx_t begin, idx_t length);
 
+// The lengths of a batch's texts, over all rows in order: of its documents, or T for each row.
+std::vector<idx_t> TextLengths(const BatchView& batch);
+inline idx_t TextCount(const BatchView& batch) {
+  return batch.documents.empty() ? batch.rows : static_cast<idx_t>(batch.documents.size());
+}
+
 // The global tokens of a batch: its owner's, or found now.
 class FoundGlobals {
  public:

@@ -3,15 +3,13 @@
 #include "base/arena.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
-#include "ops/feed_forward/feed_forward.h"
 
 namespace longspan {
 void DenseClassifier::Logits(Context& context, const ParameterTable& parameters,
                              const View<const float, 2>& h, const View<float, 2>& logits) const {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(h.extent[0] * channels_));
   const View<float, 2> u = TakeRows(frame, h.extent[0], channels_);
-  dense_.Forward(context, parameters, h, u);
-  Activate(context, Activation::kTanh, u);
+  transform_.Forward(context, parameters, h, u, {}, u);
   out_.Forward(context, parameters, u, logits);
 }
 
@@ -27,27 +25,27 @@ HeadLoss DenseClassifier::LossAndGradients(Context& context, const ParameterTabl
                                            const Sites& sites, const View<float, 2>& h,
                                            const LossOf& loss_of) const {
   const idx_t rows = h.extent[0];
-  Arena::Frame frame(context.arena(), 3 * Arena::Bytes<float>(rows * channels_) +
+  const bool normed = transform_.normed();
+  Arena::Frame frame(context.arena(), (normed ? 4 : 3) * Arena::Bytes<float>(rows * channels_) +
                                           2 * Arena::Bytes<float>(rows * outputs_) +
                                           Arena::Bytes<float>(rows * in_));
   const View<float, 2> u = TakeRows(frame, rows, channels_);
   const View<float, 2> slope = TakeRows(frame, rows, channels_);
-  const View<float, 2> du = TakeRows(frame, rows, channels_);
+  const View<float, 2> dv = TakeRows(frame, rows, channels_);
+  const View<float, 2> v = normed ? TakeRows(frame, rows, channels_) : u;
   const View<float, 2> logits = TakeRows(frame, rows, outputs_);
   const View<float, 2> dlogits = TakeRows(frame, rows, outputs_);
   const View<float, 2> input = TakeRows(frame, rows, in_);
   ApplyDropout(context, sites.before, h);
   CopyRows(context, h, input);
-  dense_.Forward(context, parameters, input, u);
-  Activate(context, Activation::kTanh, u, slope);
-  ApplyDropout(context, sites.after, u);
-  out_.Forward(context, parameters, u, logits);
+  transform_.Forward(context, parameters, input, u, slope, v);
+  ApplyDropout(context, sites.after, v);
+  out_.Forward(context, parameters, v, logits);
   ZeroRows(context, dlogits);
   const HeadLoss loss = loss_of(logits, dlogits.data);
-  out_.Backward(context, parameters, u, dlogits, du);
-  ApplyDropout(context, sites.after, du);
-  MultiplyBySlope(context, slope, du);
-  dense_.Backward(context, parameters, input, du, h);
+  out_.Backward(context, parameters, v, dlogits, dv);
+  ApplyDropout(context, sites.after, dv);
+  transform_.Backward(context, parameters, input, u, slope, dv, normed ? v : dv, h);
   ApplyDropout(context, sites.before, h);
   return loss;
 }

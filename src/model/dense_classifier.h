@@ -1,4 +1,4 @@
-// logits = out(dropout(tanh(dense(dropout(h))))): a classifier of one vector a row.
+// logits = out(dropout(P(dropout(h)))), P a HeadTransform: a classifier of one vector a row.
 #pragma once
 
 #include <functional>
@@ -6,23 +6,24 @@
 
 #include "base/rng.h"
 #include "model/head_losses.h"
+#include "model/head_transform.h"
 #include "model/linear.h"
 
 namespace longspan {
 
 class DenseClassifier {
  public:
-  // dense (channels, in), out (outputs, channels), below these names ("classifier.dense.").
-  DenseClassifier(const std::string& dense, const std::string& out, idx_t in, idx_t channels,
-                  idx_t outputs, ParameterTable& parameters)
+  // P from `in` to `channels`, and out (outputs, channels) below its name ("classifier.").
+  DenseClassifier(const HeadTransformSpec& transform, const std::string& out, idx_t in,
+                  idx_t channels, idx_t outputs, ParameterTable& parameters)
       : in_(in),
         channels_(channels),
         outputs_(outputs),
-        dense_(dense, channels, in, parameters),
+        transform_(transform, in, channels, parameters),
         out_(out, outputs, channels, parameters) {}
 
   idx_t outputs() const { return outputs_; }
-  const Linear& dense() const { return dense_; }
+  const Linear& dense() const { return transform_.dense(); }
 
   // logits (B, outputs) of h (B, in), without dropout.
   void Logits(Context& context, const ParameterTable& parameters, const View<const float, 2>& h,
@@ -48,7 +49,8 @@ class DenseClassifier {
 
  private:
   idx_t in_, channels_, outputs_;
-  Linear dense_, out_;
+  HeadTransform transform_;
+  Linear out_;
 };
 
 }  // namespace longspan

@@ -16,8 +16,9 @@
 
 namespace longspan {
 
-// The tokens whose hidden states a head reads.
-enum class HeadReads { kEveryToken, kLabelledTokens, kFirstTokens };
+// What a head reads of the hidden states: those of every token, of labelled ones, of the first one
+// of each text; or the mean over each text's tokens that are not hidden.
+enum class HeadReads { kEveryToken, kLabelledTokens, kFirstTokens, kMeanTokens };
 
 // The hidden states that a head reads, W wide, in blocks. A model that does not hold all of them at
 // once computes each block when it is asked for. A head may read any number of times, in order.
@@ -74,7 +75,8 @@ class HeadLayer {
   virtual double ForwardFlop(idx_t rows, idx_t tokens) const = 0;
 };
 
-// The row numbers of the hidden states (B*T, W) that a head reads: none for every token.
+// The row numbers of the hidden states (B*T, W) that a head reads one by one: none for every token
+// and for means.
 std::vector<std::int32_t> TokensRead(HeadReads reads, const BatchView& batch);
 
 }  // namespace longspan

@@ -125,25 +125,26 @@ HeadLoss SequenceLoss(const SequenceTargets& targets, const std::optional<float>
   return loss;
 }
 
-HeadLoss AnswerLoss(const AnswerTargets& targets, const std::optional<float>& scale, idx_t tokens,
-                    const View<const float, 2>& logits, float* dlogits) {
-  const idx_t rows = logits.extent[0] / tokens;
+HeadLoss AnswerLoss(const AnswerTargets& targets, const std::optional<float>& scale,
+                    std::span<const idx_t> lengths, const View<const float, 2>& logits,
+                    float* dlogits) {
+  const std::size_t rows = lengths.size();
   HeadLoss loss;
   std::array<double, 2> sums{};
   std::array<idx_t, 2> counts{};
-  std::vector<int> hits(static_cast<std::size_t>(rows), 0);
+  std::vector<int> hits(rows, 0);
   for (const std::size_t side : {0, 1}) {
     const auto& places = side == 0 ? targets.starts : targets.ends;
-    for (const std::int32_t t : places) counts[side] += t < tokens;
+    for (std::size_t b = 0; b < rows; ++b) counts[side] += places[b] < lengths[b];
     // Half of the gradient comes from each side, and each has a mean of its own.
     const float factor = 0.5f * LossScale(scale, counts[side]);
-    for (idx_t b = 0; b < rows; ++b) {
-      const idx_t target = std::max<idx_t>(0, places[static_cast<std::size_t>(b)]);
-      if (target >= tokens) continue;  // outside of the window: ignored
-      const idx_t at = b * tokens * 2 + static_cast<idx_t>(side);
-      const LogitRow row{logits.data + at, tokens, 2};
+    idx_t at = static_cast<idx_t>(side);  // of the text's first token
+    for (std::size_t b = 0; b < rows; at += 2 * lengths[b++]) {
+      const idx_t target = std::max<idx_t>(0, places[b]);
+      if (target >= lengths[b]) continue;  // outside of the window: ignored
+      const LogitRow row{logits.data + at, lengths[b], 2};
       sums[side] += SoftmaxLoss(row, target, factor, dlogits == nullptr ? nullptr : dlogits + at);
-      hits[static_cast<std::size_t>(b)] += LargestLogit(row) == target ? 1 : 0;
+      hits[b] += LargestLogit(row) == target ? 1 : 0;
     }
   }
   loss.sum = 0.5 * (sums[0] + sums[1]);

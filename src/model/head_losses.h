@@ -55,13 +55,15 @@ void CheckSequenceTargets(const SequenceTargets& targets, idx_t rows, idx_t labe
 HeadLoss SequenceLoss(const SequenceTargets& targets, const std::optional<float>& scale,
                       const View<const float, 2>& logits, float* dlogits);
 
-// Starts and ends of answers, (B) each. A place from T on is ignored. A negative one counts as
-// 0.
+// Starts and ends of answers, (B) each. A place after a text's end is ignored. A negative one
+// counts as 0.
 struct AnswerTargets {
   std::span<const std::int32_t> starts, ends;
 };
-// `logits` is (B*T, 2). `dlogits`, if not null, has the same shape and must be zeroed.
-HeadLoss AnswerLoss(const AnswerTargets& targets, const std::optional<float>& scale, idx_t tokens,
-                    const View<const float, 2>& logits, float* dlogits);
+// `logits` has two for each token of B texts of these lengths, one text after the other. `dlogits`,
+// if not null, has the same shape and must be zeroed.
+HeadLoss AnswerLoss(const AnswerTargets& targets, const std::optional<float>& scale,
+                    std::span<const idx_t> lengths, const View<const float, 2>& logits,
+                    float* dlogits);
 
 }  // namespace longspan

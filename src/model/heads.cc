@@ -7,11 +7,9 @@
 #include "base/errors.h"
 #include "gemm/gemm.h"
 #include "model/dense_classifier.h"
-#include "model/norm_layer.h"
 #include "model/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/dropout/dropout.h"
-#include "ops/feed_forward/feed_forward.h"
 
 namespace longspan {
 namespace {
@@ -101,17 +99,16 @@ class LanguageHead final : public HeadLayer {
 
 class TransformedLanguageHead final : public HeadLayer {
  public:
-  TransformedLanguageHead(idx_t width, idx_t vocabulary, double eps, ParameterId tied,
-                          ParameterTable& table)
+  TransformedLanguageHead(const HeadTransformSpec& transform, const LanguageHeadNames& names,
+                          idx_t width, idx_t vocabulary, ParameterId tied, ParameterTable& table)
       : width_(width),
         vocabulary_(vocabulary),
-        dense_("lm_head.dense.", width, width, table),
-        norm_("lm_head.layer_norm.", width, eps, table),
-        bias_(table.Add(tied != kNoParameter ? "lm_head.bias" : "lm_head.decoder.bias",
-                        {vocabulary}, ParameterKind::kBias)),
-        decoder_(tied != kNoParameter ? tied
-                                      : table.Add("lm_head.decoder.weight", {vocabulary, width},
-                                                  ParameterKind::kMatrix)) {}
+        transform_(transform, width, width, table),
+        bias_(names.bias.empty() ? kNoParameter
+                                 : table.Add(names.bias, {vocabulary}, ParameterKind::kBias)),
+        decoder_(tied != kNoParameter
+                     ? tied
+                     : table.Add(names.decoder, {vocabulary, width}, ParameterKind::kMatrix)) {}
 
   HeadReads reads() const override { return HeadReads::kLabelledTokens; }
   idx_t outputs() const override { return vocabulary_; }
@@ -121,8 +118,7 @@ class TransformedLanguageHead final : public HeadLayer {
               const View<const float, 2>& h, const View<float, 2>& logits) const override {
     Arena::Frame frame(context.arena(), Arena::Bytes<float>(h.size()));
     const View<float, 2> u = TakeRows(frame, h.extent[0], width_);
-    Transform(context, parameters, h, u, {});
-    LayerNormForward(context, norm_.Weights(parameters), u, u);
+    transform_.Forward(context, parameters, h, u, {}, u);
     Arena::Frame rounded(context.arena(), Arena::Bytes<bfloat16>(bf16 != nullptr ? u.size() : 0));
     WithDecoder(parameters, bf16, [&](const auto& decoder) {
       if constexpr (sizeof(*decoder.w.data) == 2) {
@@ -157,8 +153,7 @@ class TransformedLanguageHead final : public HeadLayer {
       Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(h.size()));
       const View<float, 2> u = TakeRows(frame, h.extent[0], width_);
       const View<float, 2> v = TakeRows(frame, h.extent[0], width_);
-      Transform(context, call.parameters, h, u, {});
-      LayerNormForward(context, norm_.Weights(call.parameters), u, v);
+      transform_.Forward(context, call.parameters, h, u, {}, v);
       WithDecoder(call.parameters, call.bf16, [&](const auto& decoder) {
         total.Add(FromCrossEntropy(CrossEntropyForward(context, decoder, v, part)));
       });
@@ -184,38 +179,30 @@ class TransformedLanguageHead final : public HeadLayer {
     const View<float, 2>& u = dh;  // until the dense layer's gradient, which does not read it
     const View<float, 2> slope = TakeRows(frame, n, width_);
     const View<float, 2> v = TakeRows(frame, n, width_), du = TakeRows(frame, n, width_);
-    Transform(context, p, h, u, slope);
-    LayerNormForward(context, norm_.Weights(p), u, v);
+    transform_.Forward(context, p, h, u, slope, v);
+    const ClassifierGradients gradients = {
+        p.matrix_gradient(decoder_),
+        bias_ != kNoParameter ? p.vector_gradient(bias_) : View<float, 1>()};
     CrossEntropyResult result;
     WithDecoder(call.parameters, call.bf16, [&](const auto& decoder) {
-      result = CrossEntropyForwardBackward(context, decoder, v, labels, scale, v,
-                                           {p.matrix_gradient(decoder_), p.vector_gradient(bias_)});
+      result = CrossEntropyForwardBackward(context, decoder, v, labels, scale, v, gradients);
     });
-    ZeroRows(context, du);
-    LayerNormBackward(context, norm_.Weights(p), u, v, du, norm_.Gradients(p));
-    MultiplyBySlope(context, slope, du);
-    dense_.Backward(context, p, h, du, dh);
+    transform_.Backward(context, p, h, u, slope, v, du, dh);
     return result;
-  }
-  // u = gelu(dense h). `slope` gets what the backward needs, unless it is empty.
-  void Transform(Context& context, const ParameterTable& parameters, const View<const float, 2>& h,
-                 const View<float, 2>& u, const View<float, 2>& slope) const {
-    dense_.Forward(context, parameters, h, u);
-    Activate(context, Activation::kGelu, u, slope);
   }
   // Calls run(decoder) with the matrix in fp32 or bf16.
   template <class Run>
   void WithDecoder(const ParameterTable& parameters, const Bf16Weights* bf16,
                    const Run& run) const {
-    const View<const float, 1> bias = parameters.vector(bias_);
+    View<const float, 1> bias;
+    if (bias_ != kNoParameter) bias = parameters.vector(bias_);
     if (bf16 != nullptr) return run(Bf16ClassifierWeights{bf16->matrix(decoder_), bias});
     run(ClassifierWeights{parameters.matrix(decoder_), bias});
   }
 
   // In the order in which they are added; an own decoder comes last.
   idx_t width_, vocabulary_;
-  Linear dense_;
-  NormLayer norm_;
+  HeadTransform transform_;
   ParameterId bias_, decoder_;
 };
 
@@ -277,8 +264,9 @@ class TokenHead final : public HeadLayer {
 
 class QuestionHead final : public HeadLayer {
  public:
-  QuestionHead(idx_t width, ParameterTable& table)
-      : width_(width), linear_("qa_outputs.", 2, width, table) {}
+  QuestionHead(const std::string& name, idx_t width, const HeadDropout& dropout,
+               ParameterTable& table)
+      : width_(width), dropout_(dropout), linear_(name, 2, width, table) {}
 
   idx_t outputs() const override { return 2; }
 
@@ -293,15 +281,28 @@ class QuestionHead final : public HeadLayer {
     const idx_t n = rows.count();
     Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(2 * n));
     const View<float, 2> logits = TakeRows(frame, n, 2), dlogits = TakeRows(frame, n, 2);
+    Dropout site;
+    if (backward) site = SiteOf(call.dropout, dropout_.before_logits, dropout_.logits_site);
     rows.Read([&](idx_t begin, const View<const float, 2>& h) {
-      linear_.Forward(context, call.parameters, h, logits.Rows(begin, h.extent[0]));
+      Arena::Frame room(context.arena(), Arena::Bytes<float>(site.active() ? h.size() : 0));
+      View<const float, 2> kept = h;
+      if (site.active()) {
+        const View<float, 2> copy = TakeRows(room, h.extent[0], width_);
+        CopyRows(context, h, copy);
+        ApplyDropout(context, site, copy, begin * width_);
+        kept = copy;
+      }
+      linear_.Forward(context, call.parameters, kept, logits.Rows(begin, h.extent[0]));
     });
     if (backward) ZeroRows(context, dlogits);
-    const HeadLoss loss = AnswerLoss({call.batch.starts, call.batch.ends}, call.scale,
-                                     call.batch.tokens, logits, backward ? dlogits.data : nullptr);
+    const HeadLoss loss =
+        AnswerLoss({call.batch.starts, call.batch.ends}, call.scale, TextLengths(call.batch),
+                   logits, backward ? dlogits.data : nullptr);
     if (!backward) return loss;
     rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
+      ApplyDropout(context, site, h, begin * width_);
       linear_.Backward(context, call.parameters, h, dlogits.Rows(begin, h.extent[0]), dh);
+      ApplyDropout(context, site, dh, begin * width_);
     });
     return loss;
   }
@@ -316,18 +317,19 @@ class QuestionHead final : public HeadLayer {
 
  private:
   idx_t width_;
+  HeadDropout dropout_;
   Linear linear_;
 };
 
 // ---- one vector for each row --------------------------------------------------------------------
 
-// The parts of heads that read the first token.
-class FirstTokenHead : public HeadLayer {
+// The parts of heads that read one vector of each text: that of its first token, or the mean.
+class TextHead : public HeadLayer {
  public:
-  FirstTokenHead(DenseClassifier classifier, const HeadDropout& dropout)
-      : classifier_(std::move(classifier)), dropout_(dropout) {}
+  TextHead(DenseClassifier classifier, const HeadDropout& dropout, HeadReads reads)
+      : classifier_(std::move(classifier)), dropout_(dropout), reads_(reads) {}
 
-  HeadReads reads() const final { return HeadReads::kFirstTokens; }
+  HeadReads reads() const final { return reads_; }
   idx_t outputs() const final { return classifier_.outputs(); }
 
   void Logits(Context& context, const ParameterTable& parameters, const Bf16Weights* /*bf16*/,
@@ -357,12 +359,14 @@ class FirstTokenHead : public HeadLayer {
 
  private:
   HeadDropout dropout_;
+  HeadReads reads_;
 };
 
-class SequenceHead final : public FirstTokenHead {
+class SequenceHead final : public TextHead {
  public:
-  SequenceHead(DenseClassifier classifier, ProblemType problem, const HeadDropout& dropout)
-      : FirstTokenHead(std::move(classifier), dropout), problem_(problem) {}
+  SequenceHead(DenseClassifier classifier, ProblemType problem, const HeadDropout& dropout,
+               HeadReads reads)
+      : TextHead(std::move(classifier), dropout, reads), problem_(problem) {}
 
   // Rows come in blocks, and each block's loss is a part of the sum: what they all share is the
   // scale.
@@ -409,9 +413,9 @@ class SequenceHead final : public FirstTokenHead {
   ProblemType problem_;
 };
 
-class ChoiceHead final : public FirstTokenHead {
+class ChoiceHead final : public TextHead {
  public:
-  using FirstTokenHead::FirstTokenHead;
+  using TextHead::TextHead;
 
   const Linear* pooler() const override { return &classifier_.dense(); }
 
@@ -450,15 +454,17 @@ class ChoiceHead final : public FirstTokenHead {
 
  private:
   static void CheckChoices(const BatchView& batch) {
-    Check(batch.choices >= 1 && batch.rows % batch.choices == 0, ErrorCode::kUsage,
-          "batch: {} rows do not divide into questions of {} choices", batch.rows, batch.choices);
+    const idx_t rows = TextCount(batch);
+    Check(batch.choices >= 1 && rows % batch.choices == 0, ErrorCode::kUsage,
+          "batch: {} rows do not divide into questions of {} choices", rows, batch.choices);
   }
 
   static HeadLoss LossOf(const HeadCall& call, const View<const float, 2>& logits, float* dlogits) {
     const auto& labels = call.batch.labels;
     const idx_t choices = call.batch.choices;
-    Check(logits.extent[0] == call.batch.rows, ErrorCode::kUsage,
-          "batch: {} of {} rows of choices come together", logits.extent[0], call.batch.rows);
+    const idx_t rows = TextCount(call.batch);
+    Check(logits.extent[0] == rows, ErrorCode::kUsage,
+          "batch: {} of {} rows of choices come together", logits.extent[0], rows);
     HeadLoss loss;
     loss.counted = CountLabels(labels);
     const float scale = LossScale(call.scale, loss.counted);
@@ -476,12 +482,20 @@ class ChoiceHead final : public FirstTokenHead {
 
 }  // namespace
 
+namespace {
+
+// tanh(dense h), without a norm.
+HeadTransformSpec TanhLayer(const std::string& dense) { return {dense, "", Activation::kTanh}; }
+
+}  // namespace
+
 std::vector<std::int32_t> TokensRead(HeadReads reads, const BatchView& batch) {
   std::vector<std::int32_t> tokens;
-  if (reads == HeadReads::kFirstTokens) {
-    for (idx_t b = 0; b < batch.rows; ++b) {
-      tokens.push_back(static_cast<std::int32_t>(b * batch.tokens));
-    }
+  idx_t begin = 0;
+  for (const idx_t length : TextLengths(batch)) {
+    if (reads != HeadReads::kFirstTokens) break;
+    tokens.push_back(static_cast<std::int32_t>(begin));
+    begin += length;
   }
   for (std::size_t t = 0; reads == HeadReads::kLabelledTokens && t < batch.labels.size(); ++t) {
     if (batch.labels[t] != kIgnoreLabel) tokens.push_back(static_cast<std::int32_t>(t));
@@ -494,9 +508,12 @@ std::unique_ptr<HeadLayer> MakeLanguageHead(const LanguageHeadNames& names, idx_
   return std::make_unique<LanguageHead>(names, width, vocabulary, biased, table);
 }
 
-std::unique_ptr<HeadLayer> MakeTransformedLanguageHead(idx_t width, idx_t vocabulary, double eps,
-                                                       ParameterId tied, ParameterTable& table) {
-  return std::make_unique<TransformedLanguageHead>(width, vocabulary, eps, tied, table);
+std::unique_ptr<HeadLayer> MakeTransformedLanguageHead(const HeadTransformSpec& transform,
+                                                       const LanguageHeadNames& names, idx_t width,
+                                                       idx_t vocabulary, ParameterId tied,
+                                                       ParameterTable& table) {
+  return std::make_unique<TransformedLanguageHead>(transform, names, width, vocabulary, tied,
+                                                   table);
 }
 
 std::unique_ptr<HeadLayer> MakeTokenHead(idx_t width, idx_t labels, const HeadDropout& dropout,
@@ -504,22 +521,41 @@ std::unique_ptr<HeadLayer> MakeTokenHead(idx_t width, idx_t labels, const HeadDr
   return std::make_unique<TokenHead>(width, labels, dropout, table);
 }
 
-std::unique_ptr<HeadLayer> MakeQuestionHead(idx_t width, ParameterTable& table) {
-  return std::make_unique<QuestionHead>(width, table);
+std::unique_ptr<HeadLayer> MakeQuestionHead(const std::string& name, idx_t width,
+                                            const HeadDropout& dropout, ParameterTable& table) {
+  return std::make_unique<QuestionHead>(name, width, dropout, table);
+}
+
+std::unique_ptr<HeadLayer> MakePlainSequenceHead(const HeadTransformSpec& transform, idx_t width,
+                                                 idx_t labels, ProblemType problem, HeadReads reads,
+                                                 const HeadDropout& dropout,
+                                                 ParameterTable& table) {
+  return std::make_unique<SequenceHead>(
+      DenseClassifier(transform, "classifier.", width, width, labels, table), problem, dropout,
+      reads);
+}
+
+std::unique_ptr<HeadLayer> MakePlainChoiceHead(const HeadTransformSpec& transform, idx_t width,
+                                               HeadReads reads, const HeadDropout& dropout,
+                                               ParameterTable& table) {
+  return std::make_unique<ChoiceHead>(
+      DenseClassifier(transform, "classifier.", width, width, 1, table), dropout, reads);
 }
 
 std::unique_ptr<HeadLayer> MakeSequenceHead(idx_t width, idx_t channels, idx_t labels,
                                             ProblemType problem, const HeadDropout& dropout,
                                             ParameterTable& table) {
   return std::make_unique<SequenceHead>(
-      DenseClassifier("classifier.dense.", "classifier.out_proj.", width, channels, labels, table),
-      problem, dropout);
+      DenseClassifier(TanhLayer("classifier.dense."), "classifier.out_proj.", width, channels,
+                      labels, table),
+      problem, dropout, HeadReads::kFirstTokens);
 }
 
 std::unique_ptr<HeadLayer> MakeChoiceHead(const std::string& prefix, idx_t width,
                                           const HeadDropout& dropout, ParameterTable& table) {
   return std::make_unique<ChoiceHead>(
-      DenseClassifier(prefix + "pooler.dense.", "classifier.", width, width, 1, table), dropout);
+      DenseClassifier(TanhLayer(prefix + "pooler.dense."), "classifier.", width, width, 1, table),
+      dropout, HeadReads::kFirstTokens);
 }
 
 }  // namespace longspan

@@ -11,7 +11,7 @@ namespace longspan {
 class HiddenRows final : public HeadRows {
  public:
   // `hidden` is (N, W), and so is `dhidden`, which is empty if nothing is differentiated.
-  // Differentiate may overwrite `hidden`.
+  // Differentiate may overwrite `hidden`. `batch` must outlive this.
   HiddenRows(Context& context, HeadReads reads, const BatchView& batch,
              const View<float, 2>& hidden, const View<float, 2>& dhidden);
 
@@ -21,10 +21,18 @@ class HiddenRows final : public HeadRows {
 
  private:
   Context& context_;
-  const bool all_;
-  const std::vector<std::int32_t> tokens_;  // that are read, unless all are
+  const HeadReads reads_;
+  const BatchView& batch_;
+  const std::vector<std::int32_t> tokens_;  // that are read one by one
   const View<float, 2> hidden_, dhidden_;
 };
+
+// What a head reads of hidden states (B*T, W), into h (count, W): rows, or means over texts.
+void ReadHidden(Context& context, HeadReads reads, const BatchView& batch,
+                const View<const float, 2>& hidden, const View<float, 2>& h);
+// Overwrites dhidden (B*T, W), the gradient for the hidden states, from dh (count, W).
+void SpreadHidden(Context& context, HeadReads reads, const BatchView& batch,
+                  const View<const float, 2>& dh, const View<float, 2>& dhidden);
 
 // The head's logits of hidden states (B*T, W): HeadLayer::LogitsShape of the first tokens, or of
 // every token.

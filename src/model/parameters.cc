@@ -54,6 +54,18 @@ void ParameterTable::Borrow(float* values, float* gradients) {
 
 void ParameterTable::Draw(std::uint64_t seed, double stddev, double position_stddev,
                           const std::function<bool(std::string_view name)>& which) {
+  Draw(
+      seed,
+      [&](const ParameterInfo& info) {
+        const bool position = info.kind == ParameterKind::kPosition;
+        return InitialDraw{position ? position_stddev : stddev};
+      },
+      which);
+}
+
+void ParameterTable::Draw(std::uint64_t seed,
+                          const std::function<InitialDraw(const ParameterInfo& info)>& draw,
+                          const std::function<bool(std::string_view name)>& which) {
   ++generation_;
   for (std::size_t i = 0; i < list_.size(); ++i) {
     if (which && !which(list_[i].name)) continue;
@@ -62,11 +74,17 @@ void ParameterTable::Draw(std::uint64_t seed, double stddev, double position_std
     switch (list_[i].kind) {
       case ParameterKind::kMatrix:
       case ParameterKind::kEmbedding:
-        FillNormal(DeriveKey(seed, i), static_cast<float>(stddev), values, size);
+      case ParameterKind::kPosition: {
+        const InitialDraw drawn = draw(list_[i]);
+        const auto stddev = static_cast<float>(drawn.stddev);
+        if (drawn.cutoff) {
+          FillTruncatedNormal(DeriveKey(seed, i), stddev, static_cast<float>(*drawn.cutoff), values,
+                              size);
+        } else {
+          FillNormal(DeriveKey(seed, i), stddev, values, size);
+        }
         break;
-      case ParameterKind::kPosition:
-        FillNormal(DeriveKey(seed, i), static_cast<float>(position_stddev), values, size);
-        break;
+      }
       case ParameterKind::kNormWeight:
         std::fill_n(values, size, 1.0f);
         break;

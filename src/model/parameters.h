@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,6 +25,12 @@ struct ParameterInfo {
   ParameterKind kind = ParameterKind::kMatrix;
   idx_t offset = 0;  // in the flat buffers, elements
   idx_t size = 0;
+};
+
+// The initial values of a matrix: normal, cut at +-cutoff * stddev if there is a cutoff.
+struct InitialDraw {
+  double stddev = 0.02;
+  std::optional<double> cutoff = {};
 };
 
 // The number of a parameter in its table. Add or Find tells it once, and a layer keeps it: a name
@@ -53,6 +60,9 @@ class ParameterTable {
   // embeddings, N(0, position_stddev) for axial positions, ones and zeros for norms and biases.
   // With `which` only the parameters that it names, each the same as without.
   void Draw(std::uint64_t seed, double stddev, double position_stddev,
+            const std::function<bool(std::string_view name)>& which = {});
+  // The same with a distribution for each matrix and embedding.
+  void Draw(std::uint64_t seed, const std::function<InitialDraw(const ParameterInfo& info)>& draw,
             const std::function<bool(std::string_view name)>& which = {});
   idx_t extent() const { return extent_; }  // of a flat buffer, padding included
 

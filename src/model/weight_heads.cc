@@ -19,15 +19,17 @@ bool Has(HeadKind head, const HeadRules& rules, const WeightHeads& w) {
     case HeadKind::kCausalLm:
       return w.language && rules.causal;
     case HeadKind::kMaskedLm:
+      if (rules.one_classifier) return w.transform && w.classes == 0;
       return w.language && rules.masked;
     case HeadKind::kSequence:
+      if (rules.one_classifier) return w.classes > 0;
       return rules.bare_pooled ? w.classes > 0 && w.pooler : w.dense_classes > 0;
     case HeadKind::kToken:
       return w.classes > 0 && rules.tokens;
     case HeadKind::kChoice:
-      return w.classes == 1 && w.pooler && rules.tokens;
+      return w.classes == 1 && (w.pooler || rules.one_classifier) && rules.tokens;
     case HeadKind::kQuestion:
-      return w.question;
+      return rules.one_classifier ? w.classes == 2 : w.question;
     case HeadKind::kNone:
       break;
   }
@@ -105,6 +107,7 @@ WeightHeads HeadsIn(const io::TensorSource& source) {
     const std::string canonical = CanonicalName(name).value_or("");
     heads.language = heads.language || canonical.starts_with("lm_head.");
     heads.question = heads.question || canonical.starts_with("qa_outputs.");
+    heads.transform = heads.transform || canonical == "head.dense.weight";
     heads.pooler = heads.pooler || canonical == "longformer.pooler.dense.weight";
     if (canonical == "classifier.out_proj.weight") heads.dense_classes = RowsOf(info);
     if (canonical == "classifier.weight") heads.classes = RowsOf(info);

@@ -22,8 +22,9 @@ struct WeightHeads {
   bool pooler = false;
   idx_t dense_classes = 0;  // of a classifier with a layer before it: rows of classifier.out_proj
   idx_t classes = 0;        // of a classifier that is one layer: rows of classifier.weight
+  bool transform = false;   // head.dense, which every head of a ModernBERT has
 
-  bool any() const { return language || question || dense_classes > 0 || classes > 0; }
+  bool any() const { return language || question || transform || dense_classes > 0 || classes > 0; }
 };
 
 // `source` under the names that files have; those of BERT and RoBERTa are known too.
@@ -41,6 +42,9 @@ struct HeadRules {
   bool masked = false;       // or, else, one of masked tokens
   bool bare_pooled = false;  // classes of sequences have a pooler and one layer (BERT)
   bool tokens = false;       // there are classes of tokens, and choices
+  // All heads but that of a language model end in one layer named `classifier` behind head.dense:
+  // what it classifies, the config has to say (ModernBERT).
+  bool one_classifier = false;
 };
 
 // Whether config.json leaves something to its weights: which class the model is, or how many labels

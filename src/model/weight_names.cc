@@ -1,6 +1,7 @@
 #include "model/weight_names.h"
 
 #include <map>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -15,6 +16,9 @@ constexpr std::string_view kPrefixes[] = {"longformer.", "roberta.", "bert."};
 // Includes a Reformer, whose other names are unique.
 constexpr std::string_view kFamilies[] = {"longformer.", "roberta.", "bert.", "reformer."};
 constexpr std::string_view kWordTable = "embeddings.word_embeddings.weight";
+// A ModernBERT's, whose own prefix is "model.".
+constexpr std::string_view kTokenTable = "embeddings.tok_embeddings.weight";
+constexpr std::string_view kTokenFamilies[] = {"model."};
 // The parts of an encoder, after its prefix.
 constexpr std::string_view kParts[] = {"embeddings.", "encoder.", "pooler."};
 
@@ -51,10 +55,12 @@ std::string ExtraPrefix(const io::TensorSource& source) {
   std::optional<std::string_view> found;
   for (const auto& [name, info] : source.tensors()) {
     std::string_view prefix = name;
-    if (!prefix.ends_with(kWordTable)) continue;
+    const bool tokens = prefix.ends_with(kTokenTable);
+    if (!tokens && !prefix.ends_with(kWordTable)) continue;
     if (found) return {};
-    prefix.remove_suffix(kWordTable.size());
-    for (const std::string_view family : kFamilies) {
+    prefix.remove_suffix(tokens ? kTokenTable.size() : kWordTable.size());
+    for (const std::string_view family :
+         tokens ? std::span<const std::string_view>(kTokenFamilies) : kFamilies) {
       const bool own =
           prefix.size() == family.size() ||
           (prefix.size() > family.size() && prefix[prefix.size() - family.size() - 1] == '.');

@@ -18,9 +18,13 @@ std::unique_ptr<HeadLayer> MakeLongformerHead(const LongformerConfig& config,
   switch (config.head) {
     case HeadKind::kMaskedLm: {
       const std::string words = encoder_prefix + "embeddings.word_embeddings.weight";
-      return MakeTransformedLanguageHead(channels, config.vocab_size, config.layer_norm_eps,
-                                         config.tied ? parameters.Find(words) : kNoParameter,
-                                         parameters);
+      HeadTransformSpec transform{"lm_head.dense.", "lm_head.layer_norm."};
+      transform.eps = config.layer_norm_eps;
+      return MakeTransformedLanguageHead(
+          transform,
+          {"lm_head.decoder.weight", config.tied ? "lm_head.bias" : "lm_head.decoder.bias"},
+          channels, config.vocab_size, config.tied ? parameters.Find(words) : kNoParameter,
+          parameters);
     }
     case HeadKind::kSequence:
       return MakeSequenceHead(channels, channels, config.label_count(), config.problem, dropout,
@@ -28,7 +32,7 @@ std::unique_ptr<HeadLayer> MakeLongformerHead(const LongformerConfig& config,
     case HeadKind::kToken:
       return MakeTokenHead(channels, config.label_count(), dropout, parameters);
     case HeadKind::kQuestion:
-      return MakeQuestionHead(channels, parameters);
+      return MakeQuestionHead("qa_outputs.", channels, {}, parameters);
     case HeadKind::kChoice:
       dropout.before_dense = 0.0;
       return MakeChoiceHead(encoder_prefix, channels, dropout, parameters);

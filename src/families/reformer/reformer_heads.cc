@@ -25,7 +25,7 @@ std::unique_ptr<HeadLayer> MakeReformerHead(const ReformerConfig& config,
                               {p, p, kBeforeReformerDense, kBeforeReformerLogits}, parameters);
     }
     case HeadKind::kQuestion:
-      return MakeQuestionHead(width, parameters);
+      return MakeQuestionHead("qa_outputs.", width, {}, parameters);
     case HeadKind::kNone:
     case HeadKind::kToken:  // a Reformer has neither
     case HeadKind::kChoice:

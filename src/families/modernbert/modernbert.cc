@@ -1,0 +1,405 @@
+#include "families/modernbert/modernbert.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "families/modernbert/modernbert_heads.h"
+#include "model/documents.h"
+#include "model/hidden_rows.h"
+#include "model/layer_stack.h"
+#include "ops/cross_entropy/cross_entropy.h"
+#include "ops/dropout/dropout.h"
+#include "ops/layer_norm/layer_norm.h"
+
+namespace longspan {
+namespace {
+
+// Random sites of the model; the head owns 1, layer i derives its key from kFirstModernLayer + i.
+enum ModernBertSite : std::uint64_t { kWords = 0, kFirstModernLayer = 16 };
+
+// Row numbers of streams are 32 bits wide.
+constexpr idx_t kMostTokens = std::numeric_limits<std::int32_t>::max();
+
+}  // namespace
+
+// The cosines and sines of a pass: one table for both kinds of layers if they have one theta.
+struct ModernBert::Tables {
+  RotaryTable full, window;
+  Arena::Frame frame;
+
+  Tables(Context& context, const ModernBertConfig& config, const VisibleBatch& texts)
+      : Tables(context, config, Longest(texts), config.head_size() / 2) {}
+
+ private:
+  static idx_t Longest(const VisibleBatch& texts) {
+    idx_t longest = 0;
+    for (const TextGroup& group : texts.groups()) longest = std::max(longest, group.tokens);
+    return longest;
+  }
+  Tables(Context& context, const ModernBertConfig& config, idx_t positions, idx_t half)
+      : frame(context.arena(), (config.full_theta == config.window_theta ? 2 : 4) *
+                                   Arena::Bytes<float>(positions * half)) {
+    const auto fill = [&](double theta) {
+      const RotaryTableOf<float> table{{frame.Take<float>(positions * half), {positions, half}},
+                                       {frame.Take<float>(positions * half), {positions, half}}};
+      FillRotaryTable(context, theta, table);
+      return RotaryTable{table.cos, table.sin};
+    };
+    full = window = fill(config.full_theta);
+    if (config.full_theta != config.window_theta) window = fill(config.window_theta);
+  }
+};
+
+// ---- parameters ---------------------------------------------------------------------------------
+
+ModernBert::ModernBert(ModernBertConfig config, ParameterMemory memory)
+    : config_(std::move(config)), prefix_(config_.head == HeadKind::kNone ? "" : "model.") {
+  const idx_t channels = config_.hidden_size;
+  words_.emplace(prefix_ + "embeddings.tok_embeddings.weight", config_.vocab_size, channels,
+                 parameters_);
+  embedding_norm_.emplace(prefix_ + "embeddings.norm.", channels, config_.norm_eps, parameters_,
+                          config_.norm_bias);
+  for (std::size_t i = 0; i < config_.layers(); ++i) {
+    layers_.emplace_back(config_, i, prefix_ + "layers." + std::to_string(i) + ".", parameters_);
+  }
+  final_norm_.emplace(prefix_ + "final_norm.", channels, config_.norm_eps, parameters_,
+                      config_.norm_bias);
+  head_ = MakeModernBertHead(config_, words_->id(), parameters_);
+  if (memory == ParameterMemory::kOwn) parameters_.Allocate();
+}
+
+ModernBert::~ModernBert() = default;
+ModernBert::ModernBert(ModernBert&&) noexcept = default;
+ModernBert& ModernBert::operator=(ModernBert&&) noexcept = default;
+
+// ModernBertPreTrainedModel._init_weights: matrices that write into the residual stream, and those
+// of the masked LM's head, begin smaller in deeper models.
+void ModernBert::Initialise(std::uint64_t seed,
+                            const std::function<bool(std::string_view name)>& which) {
+  const double outputs =
+      config_.initializer_range / std::sqrt(2.0 * static_cast<double>(config_.layers()));
+  parameters_.Draw(
+      seed,
+      [&](const ParameterInfo& info) {
+        InitialDraw draw{config_.initializer_range, config_.initializer_cutoff.value_or(3.0)};
+        const std::string& name = info.name;
+        if (name.ends_with("Wo.weight") || name == "head.dense.weight" ||
+            name == "decoder.weight") {
+          draw.stddev = outputs;
+        }
+        if (name == "classifier.weight") {
+          draw.stddev = 1.0 / std::sqrt(static_cast<double>(config_.hidden_size));
+        }
+        return draw;
+      },
+      which);
+}
+
+const HeadLayer& ModernBert::Head() const {
+  Check(head_ != nullptr, ErrorCode::kUsage,
+        "model: a bare ModernBertModel has no head, so no logits and no loss");
+  return *head_;
+}
+
+void ModernBert::CheckBatch(const BatchView& batch) const {
+  const idx_t n = batch.rows * batch.tokens;
+  Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
+        "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
+  Check(batch.tokens <= kMostTokens / batch.rows, ErrorCode::kLimit,
+        "batch: {} rows of {} tokens are more than {}", batch.rows, batch.tokens, kMostTokens);
+  Check(static_cast<idx_t>(batch.ids.size()) == n, ErrorCode::kUsage,
+        "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows, batch.tokens);
+  Check(batch.roles.empty() ||
+            (batch.roles.extent[0] == batch.rows && batch.roles.extent[1] == batch.tokens),
+        ErrorCode::kUsage, "batch: roles are {}, need ({}, {})", ShapeText(batch.roles), batch.rows,
+        batch.tokens);
+  if (batch.documents.empty()) return;
+  const bool by_token = config_.head == HeadKind::kNone || config_.head == HeadKind::kMaskedLm ||
+                        config_.head == HeadKind::kToken;
+  Check(by_token, ErrorCode::kUsage,
+        "batch: documents side by side in rows, but a {} judges whole rows",
+        ModernBertClass(config_.head));
+  CheckDocuments(batch.documents, batch.rows, batch.tokens);
+}
+
+VisibleBatch ModernBert::Visible(const BatchView& batch) const {
+  CheckBatch(batch);
+  const bool by_token = config_.head == HeadKind::kMaskedLm || config_.head == HeadKind::kToken;
+  return {batch, by_token, static_cast<std::int32_t>(config_.pad_token.value_or(-1))};
+}
+
+// ---- embeddings ---------------------------------------------------------------------------------
+
+void ModernBert::Embed(Context& context, const VisibleBatch& texts, const StepDropout& dropout,
+                       const View<float, 2>& x) const {
+  words_->Forward(context, parameters_, texts.view().ids, x);
+  LayerNormForward(context, embedding_norm_->Weights(parameters_), x, x);
+  ApplyDropout(context, SiteOf(dropout, config_.embedding_dropout, kWords), x);
+}
+
+// dx (N, C) is scratch afterwards. The row of padding gets nothing from the lookup (torch's
+// padding_idx); the masked LM's decoder adds to the word table on its own.
+void ModernBert::EmbedBackward(Context& context, const VisibleBatch& texts,
+                               const StepDropout& dropout, const View<float, 2>& dx) {
+  const std::span<const std::int32_t> ids = texts.view().ids;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(dx.size()));
+  const View<float, 2> words(frame.Take<float>(dx.size()), dx.extent);
+  const View<float, 2> dwords(frame.Take<float>(dx.size()), dx.extent);
+  ApplyDropout(context, SiteOf(dropout, config_.embedding_dropout, kWords), dx);
+  words_->Forward(context, parameters_, ids, words);
+  ZeroRows(context, dwords);
+  LayerNormBackward(context, embedding_norm_->Weights(parameters_), words, dx, dwords,
+                    embedding_norm_->Gradients(parameters_));
+  const auto pad = static_cast<std::int32_t>(config_.pad_token.value_or(-1));
+  const auto bytes = static_cast<std::size_t>(config_.hidden_size) * sizeof(float);
+  ForEachRow(context, dwords.extent[0], [&](idx_t t) {
+    if (ids[static_cast<std::size_t>(t)] == pad) std::memset(&dwords(t, 0), 0, bytes);
+  });
+  words_->Backward(context, parameters_, ids, dwords);
+}
+
+// ---- evaluation ---------------------------------------------------------------------------------
+
+void ModernBert::ComputeIn(DType dtype, LayerCopies copies) {
+  Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
+        "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
+  if (dtype == computes_in() && (bf16_ == nullptr || bf16_->copies() == copies)) return;
+  bf16_.reset();
+  if (dtype == DType::kF32) return;
+  const ParameterId tall = head_ == nullptr ? kNoParameter : head_->TallMatrix();
+  const std::string tall_name = tall == kNoParameter ? "" : parameters_.at(tall).name;
+  const std::string layers = prefix_ + "layers.";
+  bf16_ = std::make_unique<Bf16Weights>(parameters_, copies, [&](const ParameterInfo& info) {
+    if (info.name == tall_name) return Bf16Weights::kNoLayer;
+    const bool in_layer = info.name.starts_with(layers) && info.kind == ParameterKind::kMatrix;
+    return in_layer ? std::stoi(info.name.substr(layers.size())) : Bf16Weights::kNotCopied;
+  });
+}
+
+const Bf16Weights* ModernBert::FreshBf16(Context& context) const {
+  if (bf16_ != nullptr) bf16_->Refresh(context, parameters_);
+  return bf16_.get();
+}
+
+ModernBertCall ModernBert::CallOf(const VisibleBatch& texts, const Tables& tables,
+                                  const StepDropout& dropout, std::size_t layer,
+                                  bool backward) const {
+  ModernBertCall call{parameters_, bf16_.get(), texts, tables.full, tables.window, dropout};
+  call.dropout.key = DeriveKey(dropout.key, kFirstModernLayer + layer);
+  call.backward = backward;
+  call.layer = layer;
+  return call;
+}
+
+void ModernBert::Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
+                        const ModernBertShown& shown) const {
+  const VisibleBatch texts = Visible(batch);
+  if (texts.whole()) return EncodeVisible(context, texts, hidden, shown);
+  const idx_t channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(texts.n() * channels));
+  const View<float, 2> stream = TakeRows(frame, texts.n(), channels);
+  EncodeVisible(context, texts, stream, shown);
+  texts.Scatter(context, stream, hidden);
+  if (shown.hidden_states == nullptr) return;
+  for (Tensor& state : *shown.hidden_states) {
+    Tensor scattered({hidden.extent[0], channels});
+    texts.Scatter(context, std::as_const(state).view<2>(), scattered.view<2>());
+    state = std::move(scattered);
+  }
+}
+
+void ModernBert::EncodeVisible(Context& context, const VisibleBatch& texts,
+                               const View<float, 2>& stream, const ModernBertShown& shown) const {
+  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, texts, stream, shown);
+  EncodeIn<bfloat16>(context, texts, stream, shown);
+}
+
+template <class T>
+void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,
+                          const ModernBertShown& shown) const {
+  const Tables tables(context, config_, texts);
+  const auto show = [&](std::size_t) {
+    if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, stream));
+  };
+  const LayerStack stack(
+      context, layers_,
+      [&](std::size_t i) {
+        ModernBertCall call = CallOf(texts, tables, {}, i, false);
+        call.observer = shown.attention;
+        return call;
+      },
+      [&](std::size_t i) {
+        if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
+      });
+  Embed(context, texts, {}, stream);
+  stack.template Encode<T>(stream, show);
+  LayerNormForward(context, final_norm_->Weights(parameters_), stream, stream);
+  show(layers_.size());
+}
+
+Tensor ModernBert::Logits(Context& context, const BatchView& batch,
+                          const View<const float, 2>& hidden) const {
+  const VisibleBatch texts = Visible(batch);
+  const Bf16Weights* bf16 = FreshBf16(context);
+  if (texts.whole()) return LogitsOf(context, Head(), parameters_, bf16, texts.view(), hidden);
+  const idx_t channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(texts.n() * channels));
+  const View<float, 2> packed = TakeRows(frame, texts.n(), channels);
+  texts.Gather(context, hidden, packed);
+  Tensor logits = LogitsOf(context, Head(), parameters_, bf16, texts.view(), packed);
+  const HeadReads reads = Head().reads();
+  if (reads == HeadReads::kFirstTokens || reads == HeadReads::kMeanTokens) return logits;
+  Tensor all({hidden.extent[0], Head().outputs()});
+  texts.Scatter(context, std::as_const(logits).view<2>(), all.view<2>());
+  return all;
+}
+
+HeadLoss ModernBert::Loss(Context& context, const BatchView& batch) const {
+  const VisibleBatch texts = Visible(batch);
+  Head().CheckTargets(batch);
+  const idx_t n = texts.n(), channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
+  const View<float, 2> hidden = TakeRows(frame, n, channels);
+  EncodeVisible(context, texts, hidden, {});
+  HiddenRows rows(context, Head().reads(), texts.view(), hidden, {});
+  return Head().Loss(context, {parameters_, FreshBf16(context), texts.view()}, rows, false);
+}
+
+// ---- training -----------------------------------------------------------------------------------
+
+// Forward, the head's gradient, backward: what every training loss has in common.
+void ModernBert::Differentiate(Context& context, const VisibleBatch& texts, const EncoderStep& step,
+                               const HeadGradient& head_gradient) {
+  Check(step.recompute.empty() || step.recompute.size() == layers_.size(), ErrorCode::kUsage,
+        "step: {} choices of what to recompute for {} layers", step.recompute.size(),
+        layers_.size());
+  if (FreshBf16(context) == nullptr)
+    return DifferentiateIn<float>(context, texts, step, head_gradient);
+  DifferentiateIn<bfloat16>(context, texts, step, head_gradient);
+}
+
+template <class T>
+void ModernBert::DifferentiateIn(Context& context, const VisibleBatch& texts,
+                                 const EncoderStep& step, const HeadGradient& head_gradient) {
+  const Tables tables(context, config_, texts);
+  const LayerStack stack(
+      context, layers_, [&](std::size_t i) { return CallOf(texts, tables, step.dropout, i, true); },
+      [&](std::size_t i) {
+        if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
+      });
+  stack.template Differentiate<T>(
+      {texts.n(), config_.hidden_size}, step.recompute,
+      [&](const View<float, 2>& stream) { Embed(context, texts, step.dropout, stream); },
+      [&](const View<float, 2>& stream, const View<float, 2>& d) {
+        Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(stream.size()));
+        const View<float, 2> h(frame.Take<float>(stream.size()), stream.extent);
+        const View<float, 2> dh(frame.Take<float>(stream.size()), stream.extent);
+        LayerNormForward(context, final_norm_->Weights(parameters_), stream, h);
+        head_gradient(h, dh);
+        ZeroRows(context, d);
+        LayerNormBackward(context, final_norm_->Weights(parameters_), stream, dh, d,
+                          final_norm_->Gradients(parameters_));
+      },
+      [&](const View<float, 2>& d) { EmbedBackward(context, texts, step.dropout, d); });
+}
+
+HeadLoss ModernBert::LossAndGradients(Context& context, const BatchView& batch,
+                                      const EncoderStep& step) {
+  const VisibleBatch texts = Visible(batch);
+  Head().CheckTargets(batch);
+  HeadLoss loss;
+  Differentiate(context, texts, step, [&](const View<float, 2>& h, const View<float, 2>& dh) {
+    HiddenRows rows(context, Head().reads(), texts.view(), h, dh);
+    loss = Head().Loss(context, {parameters_, bf16_.get(), texts.view(), step.scale, step.dropout},
+                       rows, true);
+  });
+  return loss;
+}
+
+double ModernBert::CotangentGradients(Context& context, const BatchView& batch,
+                                      const View<const float, 2>& cotangent,
+                                      const EncoderStep& step) {
+  const VisibleBatch texts = Visible(batch);
+  double total = 0.0;
+  Differentiate(context, texts, step, [&](const View<float, 2>& h, const View<float, 2>& dh) {
+    if (texts.whole()) {
+      CopyRows(context, cotangent, dh);
+    } else {
+      texts.Gather(context, cotangent, dh);
+    }
+    for (idx_t t = 0; t < h.extent[0]; ++t) {
+      for (idx_t c = 0; c < h.extent[1]; ++c) {
+        total += static_cast<double>(h(t, c)) * static_cast<double>(dh(t, c));
+      }
+    }
+  });
+  return total;
+}
+
+// ---- work ---------------------------------------------------------------------------------------
+
+namespace {
+
+// Pairs of a query and a key that it sees, over a group of texts; `window` negative: all.
+double VisiblePairs(const TextGroup& group, const TokenRoles& roles, idx_t window) {
+  double pairs = 0.0;
+  std::vector<idx_t> seen(static_cast<std::size_t>(group.tokens) + 1, 0);  // before each token
+  for (idx_t b = 0; b < group.rows; ++b) {
+    for (idx_t t = 0; t < group.tokens; ++t) {
+      const bool visible = roles.empty() || roles(b, t) != kHiddenToken;
+      seen[static_cast<std::size_t>(t) + 1] = seen[static_cast<std::size_t>(t)] + (visible ? 1 : 0);
+    }
+    for (idx_t t = 0; t < group.tokens; ++t) {
+      const idx_t first = window < 0 ? 0 : std::max<idx_t>(0, t - window);
+      const idx_t last = window < 0 ? group.tokens : std::min(group.tokens, t + window + 1);
+      pairs += static_cast<double>(seen[static_cast<std::size_t>(last)] -
+                                   seen[static_cast<std::size_t>(first)]);
+    }
+  }
+  return pairs;
+}
+
+}  // namespace
+
+double ModernBert::DenseGflop(const BatchView& batch, const VisibleBatch& texts) const {
+  const auto n = static_cast<double>(texts.n());
+  const auto c = static_cast<double>(config_.hidden_size);
+  const auto f = static_cast<double>(config_.feed_forward_size);
+  double flop = 2.0 * n * static_cast<double>(layers_.size()) * (4.0 * c * c + 3.0 * c * f);
+  if (head_ != nullptr) {
+    const std::span<const std::int32_t> labels = texts.view().labels;
+    idx_t counted = texts.n();
+    counted -= std::count(labels.begin(), labels.end(), kIgnoreLabel);
+    flop += head_->ForwardFlop(batch.rows, counted);
+  }
+  return flop * 1e-9;
+}
+
+double ModernBert::AttentionGflop(const VisibleBatch& texts, bool with_backward) const {
+  const double each = with_backward ? 14.0 : 4.0;  // times C, for a pair
+  double full = 0.0, window = 0.0;
+  for (const TextGroup& group : texts.groups()) {
+    full += VisiblePairs(group, texts.Roles(group), -1);
+    window += VisiblePairs(group, texts.Roles(group), config_.window());
+  }
+  double pairs = 0.0;
+  for (std::size_t i = 0; i < layers_.size(); ++i) pairs += config_.windowed(i) ? window : full;
+  return each * static_cast<double>(config_.hidden_size) * pairs * 1e-9;
+}
+
+double ModernBert::ForwardGflop(const BatchView& batch) const {
+  const VisibleBatch texts = Visible(batch);
+  return DenseGflop(batch, texts) + AttentionGflop(texts, false);
+}
+
+double ModernBert::StepGflop(const BatchView& batch) const {
+  const VisibleBatch texts = Visible(batch);
+  return 3.0 * DenseGflop(batch, texts) + AttentionGflop(texts, true);
+}
+
+}  // namespace longspan

@@ -1,0 +1,91 @@
+// Attention of a ModernBERT's layer between its projections: queries and keys turn by their
+// positions (ops/rotary), then each text attends to itself, in a window or as a whole.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "base/arena.h"
+#include "families/modernbert/modernbert_config.h"
+#include "families/modernbert/visible_batch.h"
+#include "longspan/attention.h"
+#include "longspan/context.h"
+#include "model/bf16_weights.h"
+#include "model/parameters.h"
+#include "model/step_dropout.h"
+#include "ops/rotary/rotary.h"
+
+namespace longspan {
+
+// The tensors of one group of texts in one layer, for an observer. Valid until it returns.
+struct ModernBertAttentionTensors {
+  const TextGroup& group;
+  std::optional<idx_t> window;  // to each side; absent: a token sees its whole text
+  TokenRoles roles;             // (rows, tokens), or empty
+  Qkv qkv;                      // turned
+  View<const float, 3> lse;     // (rows, H, tokens)
+};
+using ModernBertObserver =
+    std::function<void(std::size_t layer, const ModernBertAttentionTensors& tensors)>;
+
+// The arguments of one call of a layer.
+struct ModernBertCall {
+  const ParameterTable& parameters;
+  const Bf16Weights* bf16;  // of the same parameters where T below is bfloat16, else null
+  const VisibleBatch& texts;
+  const RotaryTable& full_table;    // of layers that see all
+  const RotaryTable& window_table;  // of the others; both have all positions of the texts
+  StepDropout dropout;              // its key is the layer's own
+  bool backward = false;            // a backward pass follows
+  const ModernBertObserver* observer = nullptr;  // fp32 only
+  std::size_t layer = 0;
+
+  idx_t n() const { return texts.n(); }
+};
+
+// T, here and in the layer, is what products multiply: float or bfloat16.
+class ModernBertAttention {
+ public:
+  // The backward needs them all.
+  template <class T>
+  struct Tensors {
+    View<T, 2> qkv;      // (N, 3C): queries, keys, values; the first two turned after Forward
+    View<T, 2> out;      // (N, C)
+    View<float, 1> lse;  // (N H): (rows, H, tokens) of each group
+  };
+
+  ModernBertAttention(const ModernBertConfig& config, std::size_t layer);
+
+  template <class T>
+  std::size_t Bytes(const ModernBertCall& call) const;
+  template <class T>
+  Tensors<T> Take(Arena::Frame& frame, const ModernBertCall& call) const;
+
+  // t.out from t.qkv.
+  template <class T>
+  void Forward(Context& context, const ModernBertCall& call, const Tensors<T>& t) const;
+  // Writes dqkv (N, 3C), the gradient for qkv as it was before it turned, for
+  // d loss / d out = dout (N, C).
+  template <class T>
+  void Backward(Context& context, const ModernBertCall& call, const Tensors<T>& t,
+                const View<const T, 2>& dout, const View<float, 2>& dqkv) const;
+
+ private:
+  template <class T>
+  View<T, 4> Heads(const TextGroup& group, const View<T, 2>& joined, idx_t part) const;
+  // Queries and keys of all tokens: (1, 2H, N, D).
+  template <class T>
+  View<T, 4> Turning(const View<T, 2>& qkv) const;
+  const RotaryTable& TableOf(const ModernBertCall& call) const {
+    return full_theta_ ? call.full_table : call.window_table;
+  }
+  ProbabilityDropout DropoutOf(const ModernBertCall& call, std::size_t group) const;
+
+  idx_t channels_, heads_, head_size_;
+  bool full_theta_;
+  std::optional<idx_t> window_;
+  double dropout_;
+};
+
+}  // namespace longspan

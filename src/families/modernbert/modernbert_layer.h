@@ -1,0 +1,64 @@
+// One layer of a ModernBERT, normalised before each of its two blocks:
+//   a = x + dropout(W_o attention(W_qkv y)),  y = LayerNorm(x), in the first layer y = x
+//   z = a + W_out dropout(act(u) g),  [u | g] = W_in LayerNorm(a)
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "families/modernbert/modernbert_attention.h"
+#include "model/feed_forward_parameters.h"
+#include "model/linear.h"
+#include "model/norm_layer.h"
+
+namespace longspan {
+
+class ModernBertLayer {
+ public:
+  // The forward saves these for the backward, besides x: 5C + 2F numbers and H floats for each
+  // token. The norms are computed again.
+  template <class T>
+  struct Tensors {
+    ModernBertAttention::Tensors<T> attention;
+    View<T, 2> a;       // (N, C); empty in evaluation
+    View<T, 2> hidden;  // (N, 2F): [u | g]; empty in evaluation
+  };
+
+  // Registers its parameters below `prefix` ("model.layers.0.").
+  ModernBertLayer(const ModernBertConfig& config, std::size_t layer, const std::string& prefix,
+                  ParameterTable& parameters);
+
+  template <class T>
+  std::size_t Bytes(const ModernBertCall& call) const;
+  template <class T>
+  Tensors<T> Take(Arena::Frame& frame, const ModernBertCall& call) const;
+
+  // `stream` (N, C) is x on entry and z on return: what is added up stays fp32. `x` (N, C) is the
+  // same as products take it, and may be the stream itself.
+  template <class T>
+  void Forward(Context& context, const ModernBertCall& call, const View<const T, 2>& x,
+               const Tensors<T>& t, const View<float, 2>& stream) const;
+  // d (N, C) is dz on entry and dx on return.
+  template <class T>
+  void Backward(Context& context, const ModernBertCall& call, const View<const T, 2>& x,
+                const Tensors<T>& t, const View<float, 2>& d) const;
+
+ private:
+  FeedForwardSpec Spec(const ModernBertCall& call) const;
+  Dropout OutputSite(const ModernBertCall& call) const;
+  template <class T>
+  void AttentionBackward(Context& context, const ModernBertCall& call, const View<const T, 2>& x,
+                         const Tensors<T>& t, const View<float, 2>& d) const;
+
+  idx_t channels_, hidden_;
+  Activation activation_;
+  double attention_dropout_, feed_forward_dropout_;
+  ModernBertAttention attention_;
+  // In the order in which they are added.
+  std::optional<NormLayer> attention_norm_;  // none in the first layer
+  Linear qkv_, out_;
+  NormLayer feed_forward_norm_;
+  FeedForwardParameters block_;
+};
+
+}  // namespace longspan

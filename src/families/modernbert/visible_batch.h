@@ -1,0 +1,67 @@
+// A batch without its padding: the texts of all rows side by side, of which only what is visible is
+// computed. Padding is what stands before a row's first and after its last visible token. Hidden
+// tokens between visible ones keep their places, because windows count them, and are masked.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "longspan/context.h"
+#include "longspan/tensor.h"
+#include "model/batch.h"
+
+namespace longspan {
+
+// Texts of one length that stand side by side: they attend in one call.
+struct TextGroup {
+  idx_t begin = 0;  // the first one's first token, of all n
+  idx_t rows = 0, tokens = 0;
+};
+
+class VisibleBatch {
+ public:
+  // `by_token`: labels are those of tokens. `padding`, if it is not negative, is an id that makes a
+  // document without any other id padding. A row without a visible token keeps its first one.
+  VisibleBatch(const BatchView& batch, bool by_token, std::int32_t padding);
+  VisibleBatch(const VisibleBatch&) = delete;
+  VisibleBatch& operator=(const VisibleBatch&) = delete;
+
+  // The batch that heads see. Where padding went, it is one row of n tokens whose documents are the
+  // texts, with labels and places of answers moved along: an answer's place in the padding becomes
+  // one after the text's end.
+  const BatchView& view() const { return view_; }
+  idx_t n() const { return static_cast<idx_t>(positions_.size()); }
+  // Nothing went: the tokens are those of the batch.
+  bool whole() const { return places_.empty(); }
+  std::span<const TextGroup> groups() const { return groups_; }
+  // (n): each token's position in its text.
+  std::span<const std::int32_t> positions() const { return positions_; }
+  // Roles (rows, tokens) of a group, empty if none of the batch's tokens is hidden.
+  TokenRoles Roles(const TextGroup& group) const;
+
+  // packed (n, W) = the rows of whole (B*T, W); and back, where padding becomes 0. Not for a whole
+  // batch.
+  void Gather(Context& context, const View<const float, 2>& whole,
+              const View<float, 2>& packed) const;
+  void Scatter(Context& context, const View<const float, 2>& packed,
+               const View<float, 2>& whole) const;
+
+ private:
+  struct Text {
+    idx_t begin, end;  // of all B*T tokens
+  };
+  static std::vector<Text> TextsOf(const BatchView& batch, std::int32_t padding);
+  void FindGroups(const std::vector<Text>& texts);
+  void MoveTokens(const BatchView& batch, const std::vector<Text>& texts, bool by_token);
+  void MoveAnswers(const BatchView& batch, const std::vector<Text>& texts);
+
+  BatchView view_;
+  std::vector<TextGroup> groups_;
+  std::vector<std::int32_t> places_;  // (n): of the tokens among all B*T; empty: whole
+  std::vector<std::int32_t> positions_, ids_, labels_, starts_, ends_;
+  std::vector<std::uint8_t> roles_;  // (n) 0 or 1; empty: none is hidden
+  std::vector<idx_t> lengths_;
+};
+
+}  // namespace longspan
