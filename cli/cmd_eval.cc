@@ -36,7 +36,6 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   options.text = c.data;
   const idx_t tokens = options.tokens == 0 ? kReformerTokens : options.tokens;
   options.tokens = std::min(tokens, ReadModelInfo(c.model).longest);
-  options.reformer.attention = ParseAttention(c.attention);
   EvalProgress progress("evaluated");
   progress.Watch(context);
   const EvalResult r = EvaluateLanguageModel(context, options);
@@ -60,9 +59,8 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
 
 // What only language models of bytes know must not be ignored in silence.
 void CheckByteOptions(const EvalCommand& c, const ModelInfo& info) {
-  Check(c.attention.empty() && !c.options.reformer.strict && c.options.stride == 0,
-        ErrorCode::kUsage,
-        "eval: --attention, --strict and --stride are for language models of bytes, not for a {}",
+  Check(!c.options.reformer.strict && c.options.stride == 0, ErrorCode::kUsage,
+        "eval: --strict and --stride are for language models of bytes, not for a {}",
         info.class_name);
   Check(c.options.reformer.lm_bias || info.head == HeadKind::kMaskedLm, ErrorCode::kUsage,
         "eval: --no-lm-bias is for language models, not for a {}", info.class_name);
@@ -111,6 +109,7 @@ std::string JudgeClassifier(Context& context, const EvalCommand& c) {
 
 int RunEval(EvalCommand c, int threads) {
   c.options.reformer.lm_bias = !c.no_lm_bias;
+  c.options.reformer.attention = ParseAttention(c.attention);
   Context context(threads);
   const ModelInfo info = ReadModelInfo(c.model);
   Check(!c.mlm.packed || info.head == HeadKind::kMaskedLm, ErrorCode::kUsage,
@@ -147,7 +146,7 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
       ->capture_default_str();
   command->add_option(
       "--attention", c->attention,
-      "Attention of a Reformer's layers: full, local or lsh (default: the config's)");
+      "Attention of all layers: full; of a Reformer also local or lsh (default: the config's)");
   command
       ->add_option("--num-hashes", o.reformer.num_hashes,
                    "Hash rounds of a Reformer's LSH layers (default: the config's)")

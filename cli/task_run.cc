@@ -47,6 +47,7 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
   loading.head = head;
   loading.compute = DTypeOf(c.dtype);
   loading.reformer.lm_bias = !c.no_lm_bias;
+  loading.reformer.attention = ParseAttention(c.attention);
   std::vector<std::string> warnings;
   loading.on_warning = [&](const std::string& line) { warnings.push_back(line); };
   Waiting waiting("loading " + c.model, c.quiet);
@@ -94,6 +95,9 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
                   "Precision of the computation: f32, or bf16 for half the memory and more speed")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
+  command.add_option(
+      "--attention", c.attention,
+      "Attention of all layers: full; of a Reformer also local or lsh (default: the config's)");
   command
       .add_option("--num-hashes", c.loading.reformer.num_hashes,
                   "Hash rounds of a Reformer's LSH layers (default: the config's)")

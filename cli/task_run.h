@@ -17,7 +17,7 @@
 namespace longspan::cli {
 
 struct TaskCommand {
-  std::string model, global = "auto", overflow, dtype = "f32";
+  std::string model, global = "auto", overflow, dtype = "f32", attention;
   bool no_lm_bias = false;  // leaves a language model's bias out, as transformers 5
   TaskOptions options;
   ModelOptions loading;
@@ -26,7 +26,7 @@ struct TaskCommand {
 };
 
 // Registers -m, --global, --overflow, --tokens, --stride, --batch-tokens, --dtype,
-// --num-hashes, --json, --quiet and the inputs.
+// --attention, --num-hashes, --json, --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
 
 // What a text gets: fields of its result in JSON, and lines for people.

@@ -207,13 +207,14 @@ class Reformers(Case):
         judge = self.model("ForSequenceClassification", id2label={"0": "x", "1": "y"},
                            label2id={"x": 0, "y": 1})
         losses = {self.json_of("eval", "-m", judge, table, *more)["loss"]
-                  for more in ([], ["--num-hashes", "4"])}
-        self.assertEqual(len(losses), 2)
+                  for more in ([], ["--num-hashes", "4"], ["--attention", "full"])}
+        self.assertEqual(len(losses), 3)
         scores = {self.json_of("classify", "-m", judge, "--text", "a b c d e f g h i j a", *more)
                   ["results"][0]["labels"][0]["score"] for more in ([], ["--num-hashes", "4"])}
         self.assertEqual(len(scores), 2)
-        for more in (["--strict"], ["--no-lm-bias"], ["--attention", "full"]):
+        for more in (["--strict"], ["--no-lm-bias"]):
             self.fails(2, "eval", "-m", judge, table, *more, says=[more[0]])
+        self.fails(2, "eval", "-m", judge, table, "--attention", "fast", says=["fast", "full"])
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@
 #include "base/errors.h"
 #include "families/longformer/longformer_files.h"
 #include "families/longformer/to_longformer.h"
+#include "model/encoder_text_model.h"
 #include "model/layer_pattern.h"
-#include "model/step_memory.h"
+#include "model/recomputed_layers.h"
 
 namespace longspan {
 
@@ -32,82 +33,23 @@ TextModelInfo InfoOf(const LongformerConfig& c) {
 
 namespace {
 
-// ---- the model ----------------------------------------------------------------------------------
-
-class LongformerTextModel final : public TextModel {
- public:
-  explicit LongformerTextModel(Longformer model)
-      : model_(std::move(model)), info_(InfoOf(model_.config())) {}
-
-  const TextModelInfo& info() const override { return info_; }
-  ParameterTable& parameters() override { return model_.parameters(); }
-  const ParameterTable& parameters() const override { return model_.parameters(); }
-  void Initialise(std::uint64_t seed,
-                  const std::function<bool(std::string_view name)>& which) override {
-    model_.Initialise(seed, which);
+// The model as tasks and training see it.
+struct LongformerTraits {
+  using Model = Longformer;
+  static TextModelInfo Info(const LongformerConfig& config) { return InfoOf(config); }
+  static std::string Json(const LongformerConfig& config) { return ToJson(config); }
+  static std::unique_ptr<ModelConfig> Config(const LongformerConfig& config) {
+    return MakeModelConfig(config);
   }
-  void ComputeIn(DType dtype) override { model_.ComputeIn(dtype); }
-  void Follow(const StepPolicy& policy) override {
-    Check(policy.gradient_streams == DType::kF32, ErrorCode::kUsage,
-          "gradient-streams: a Longformer has none; leave --gradient-streams out");
-    recomputed_ = std::min(policy.recompute, model_.config().layers());
-    model_.ComputeIn(policy.compute, policy.copies);
+  static std::vector<io::TensorEntry> Entries(const Longformer& model) {
+    return LongformerEntries(model);
   }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override {
-    StepPolicy policy;
-    policy.compute = model_.computes_in();
-    Follow(MakeModelConfig(model_.config())->Fit(rows, tokens, bytes, policy, 0));
+  static void Save(const Longformer& model, const std::filesystem::path& directory) {
+    SaveLongformer(model, directory);
   }
-  void Recompute() override {
-    recomputed_ = model_.config().layers();
-    model_.ComputeIn(model_.computes_in(), LayerCopies::kInTurn);
-  }
-
-  void Encode(Context& context, const BatchView& batch,
-              const View<float, 2>& hidden) const override {
-    model_.Encode(context, batch, hidden);
-  }
-  Tensor Logits(Context& context, const BatchView& batch,
-                const View<const float, 2>& hidden) const override {
-    return model_.Logits(context, batch, hidden);
-  }
-  HeadLoss Loss(Context& context, const BatchView& batch) const override {
-    return model_.Loss(context, batch);
-  }
-  HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
-                            const StepDropout& dropout) override {
-    LongformerStep step;
-    step.dropout = dropout;
-    step.scale = scale;
-    step.recompute.assign(model_.config().layers(), false);
-    std::fill_n(step.recompute.begin(), recomputed_, true);
-    return model_.LossAndGradients(context, batch, step);
-  }
-
-  double ForwardGflop(const BatchView& batch) const override { return model_.ForwardGflop(batch); }
-  double StepGflop(const BatchView& batch) const override { return model_.StepGflop(batch); }
-  StepMemory MemoryOfStep(idx_t /*rows*/, idx_t /*tokens*/) const override {
-    StepMemory memory;
-    memory.copies = model_.CopiedBytes();
-    return memory;
-  }
-
-  std::string ConfigText() const override { return ToJson(model_.config()); }
-  std::vector<io::TensorEntry> Weights() const override { return LongformerEntries(model_); }
-  void Save(const std::filesystem::path& directory) const override {
-    SaveLongformer(model_, directory);
-  }
-
- private:
-  Longformer model_;
-  TextModelInfo info_;
-  std::size_t recomputed_ = 0;  // layers
 };
 
 // ---- its configuration --------------------------------------------------------------------------
-
-// A step that runs each layer's forward twice: four passes of about the same work instead of three.
-constexpr double kRecomputedWork = 4.0 / 3.0;
 
 class LongformerModelConfig final : public ModelConfig {
  public:
@@ -153,30 +95,13 @@ class LongformerModelConfig final : public ModelConfig {
   // Without and with recomputation.
   std::vector<StepVariant> Variants(const StepPolicy& policy) const override {
     std::vector<StepVariant> variants;
-    StepPolicy recompute = policy;
-    recompute.recompute = c_.layers();
-    recompute.copies = LayerCopies::kInTurn;
     variants.push_back({"window", Clone(), policy, 1.0});
-    variants.push_back({"recompute", Clone(), recompute, kRecomputedWork});
+    variants.push_back(RecomputingVariant(*this, c_.layers(), policy));
     return variants;
   }
-  // In bf16 the bf16 weights go first, then activations, which cost three times as much time for
-  // the same memory.
   StepPolicy Fit(idx_t rows, idx_t tokens, std::size_t bytes, StepPolicy policy,
                  int threads) const override {
-    policy.recompute = 0;
-    policy.copies = LayerCopies::kKept;
-    StepNeeds needs = RehearseStep(*this, rows, tokens, threads, policy);
-    if (policy.compute == DType::kBF16 && needs.memory.total() > bytes) {
-      policy.copies = LayerCopies::kInTurn;
-      needs = RehearseStep(*this, rows, tokens, threads, policy);
-    }
-    while (needs.memory.total() > bytes) {
-      if (policy.recompute == c_.layers()) CheckFits(needs, bytes);
-      ++policy.recompute;
-      needs = RehearseStep(*this, rows, tokens, threads, policy);
-    }
-    return policy;
+    return FitByRecomputing(*this, c_.layers(), rows, tokens, bytes, policy, threads);
   }
   StepPolicy CutDownPolicy(const StepPolicy& policy) const override {
     StepPolicy cut = policy;
@@ -258,7 +183,7 @@ constexpr std::array<std::string_view, 3> kLongformerPresets = {"tiny", "small",
 }  // namespace
 
 std::unique_ptr<TextModel> MakeTextModel(Longformer model) {
-  return std::make_unique<LongformerTextModel>(std::move(model));
+  return std::make_unique<EncoderTextModel<LongformerTraits>>(std::move(model));
 }
 
 std::unique_ptr<ModelConfig> MakeModelConfig(LongformerConfig config) {

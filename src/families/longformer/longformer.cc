@@ -10,7 +10,7 @@
 #include "families/longformer/longformer_heads.h"
 #include "model/documents.h"
 #include "model/hidden_rows.h"
-#include "model/rows.h"
+#include "model/layer_stack.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/dropout/dropout.h"
 #include "ops/layer_norm/layer_norm.h"
@@ -239,27 +239,20 @@ void Longformer::EncodeIn(Context& context, const BatchView& batch, const View<f
   Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
         "batch: attention is shown of whole rows, not of documents side by side in them");
   const FoundGlobals globals(batch);
-  const auto show = [&] {
+  const auto show = [&](std::size_t) {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
   };
+  const LayerStack stack(
+      context, layers_,
+      [&](std::size_t i) {
+        LongformerCall call = CallOf(batch, globals.get(), {}, i, false);
+        call.observer = shown.attention;
+        return call;
+      },
+      [&](std::size_t i) { EnterLayer(context, i); });
   Embed(context, batch, {}, hidden);
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    show();
-    LongformerCall call = CallOf(batch, globals.get(), {}, i, false);
-    call.observer = shown.attention;
-    const idx_t rounded = sizeof(T) == 2 ? hidden.size() : 0;
-    Arena::Frame frame(context.arena(), layers_[i].Bytes<T>(call) + Arena::Bytes<T>(rounded));
-    const auto tensors = layers_[i].Take<T>(frame, call);
-    EnterLayer(context, i);
-    if constexpr (sizeof(T) == 2) {
-      const View<T, 2> x(frame.Take<T>(rounded), hidden.extent);
-      StoreRows(context, hidden, x);
-      layers_[i].Forward<T>(context, call, x, tensors, hidden);
-    } else {
-      layers_[i].Forward<T>(context, call, hidden, tensors, hidden);
-    }
-  }
-  show();
+  stack.template Encode<T>(hidden, show);
+  show(layers_.size());
 }
 
 void Longformer::Pool(Context& context, const BatchView& batch, const View<const float, 2>& hidden,
@@ -302,62 +295,16 @@ void Longformer::Differentiate(Context& context, const BatchView& batch, const L
 template <class T>
 void Longformer::DifferentiateIn(Context& context, const BatchView& batch,
                                  const LongformerStep& step, const HeadGradient& head_gradient) {
-  const std::size_t layers = layers_.size();
-  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
-  const std::array<idx_t, 2> shape = {n, channels};
   const FoundGlobals globals(batch);
-  const auto call = [&](std::size_t i) {
-    return CallOf(batch, globals.get(), step.dropout, i, true);
-  };
-  const auto again = [&](std::size_t i) { return !step.recompute.empty() && step.recompute[i]; };
-  // Recomputed layers save only their fp32 input; the others save it in T, and their tensors.
-  std::size_t bytes = 2 * Arena::Bytes<float>(n * channels);
-  for (std::size_t i = 0; i < layers; ++i) {
-    bytes += again(i) ? Arena::Bytes<float>(n * channels)
-                      : Arena::Bytes<T>(n * channels) + layers_[i].Bytes<T>(call(i));
-  }
-  Arena::Frame frame(context.arena(), bytes);
-  const View<float, 2> stream(frame.Take<float>(n * channels), shape);
-  const View<float, 2> d(frame.Take<float>(n * channels), shape);
-  std::vector<View<float, 2>> streams(layers);
-  std::vector<View<T, 2>> x(layers);
-  std::vector<LongformerLayer::Tensors<T>> kept(layers);
-  // Layer i from the stream, in memory of its own that is gone afterwards; and back, if wanted.
-  const auto run_once = [&](std::size_t i, bool backward) {
-    Arena::Frame once(context.arena(),
-                      layers_[i].Bytes<T>(call(i)) + Arena::Bytes<T>(n * channels));
-    const auto tensors = layers_[i].Take<T>(once, call(i));
-    const View<T, 2> input(once.Take<T>(n * channels), shape);
-    StoreRows(context, stream, input);
-    EnterLayer(context, i);
-    layers_[i].Forward<T>(context, call(i), input, tensors, stream);
-    if (backward) layers_[i].Backward<T>(context, call(i), input, tensors, d);
-  };
-  Embed(context, batch, step.dropout, stream);
-  for (std::size_t i = 0; i < layers; ++i) {
-    if (again(i)) {
-      streams[i] = {frame.Take<float>(n * channels), shape};
-      CopyRows(context, stream, streams[i]);
-      run_once(i, false);
-    } else {
-      x[i] = {frame.Take<T>(n * channels), shape};
-      kept[i] = layers_[i].Take<T>(frame, call(i));
-      StoreRows(context, stream, x[i]);
-      EnterLayer(context, i);
-      layers_[i].Forward<T>(context, call(i), x[i], kept[i], stream);
-    }
-  }
-  head_gradient(stream, d);
-  for (std::size_t i = layers; i-- > 0;) {
-    if (again(i)) {
-      CopyRows(context, streams[i], stream);
-      run_once(i, true);
-    } else {
-      EnterLayer(context, i);
-      layers_[i].Backward<T>(context, call(i), x[i], kept[i], d);
-    }
-  }
-  EmbedBackward(context, batch, step.dropout, d);
+  const LayerStack stack(
+      context, layers_,
+      [&](std::size_t i) { return CallOf(batch, globals.get(), step.dropout, i, true); },
+      [&](std::size_t i) { EnterLayer(context, i); });
+  stack.template Differentiate<T>(
+      {batch.rows * batch.tokens, config_.hidden_size}, step.recompute,
+      [&](const View<float, 2>& stream) { Embed(context, batch, step.dropout, stream); },
+      head_gradient,
+      [&](const View<float, 2>& d) { EmbedBackward(context, batch, step.dropout, d); });
 }
 
 HeadLoss Longformer::LossAndGradients(Context& context, const BatchView& batch,

@@ -21,21 +21,14 @@
 #include "longspan/context.h"
 #include "model/batch.h"
 #include "model/embedding_table.h"
+#include "model/encoder_step.h"
 #include "model/head_layer.h"
 #include "model/norm_layer.h"
 #include "model/parameters.h"
 
 namespace longspan {
 
-// Settings of a training step.
-struct LongformerStep {
-  StepDropout dropout;
-  // Gradients are those of scale times the sum of the losses; absent: of Hugging Face's mean.
-  std::optional<float> scale;
-  // (L): layers that save only their input and recompute the rest in the backward, to the same
-  // bits. Empty: none.
-  std::vector<bool> recompute;
-};
+using LongformerStep = EncoderStep;
 
 // Optional outputs of a forward pass. Null: not wanted.
 struct LongformerShown {

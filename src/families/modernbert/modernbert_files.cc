@@ -79,11 +79,16 @@ void UntieWhereFilesDiffer(const io::TensorSource& source, ModernBertConfig* con
                   source.source()));
 }
 
-WeightRules ModernBertRules(const ParameterTable& table) {
+// The transform before the last layer is the same in all heads: it stays whatever they are over,
+// and is drawn only where the files have none.
+WeightRules ModernBertRules(const ParameterTable& table, const io::TensorSource& source) {
   const auto ignored = [own = table.contains(kDecoder)](std::string_view name) {
     return name == kDecoder && !own;
   };
-  return {{ModernBertNameIn, ignored}, OfModernBertHead, OfModernBertHead};
+  const auto of_head = [&source](std::string_view name) {
+    return OfModernBertHead(name) && !(name.starts_with("head.") && source.Has(name));
+  };
+  return {{ModernBertNameIn, ignored}, of_head, OfModernBertHead};
 }
 
 std::unique_ptr<io::TensorSource> OpenModernBert(const std::filesystem::path& directory,
@@ -108,8 +113,8 @@ void CheckModernBertTensors(const ModelFolder& folder) {
   const auto source = OpenModernBert(folder.directory, &notes);
   UntieWhereFilesDiffer(*source, &config, &notes);
   const ModernBert model(std::move(config), ParameterMemory::kBorrowed);
-  CheckUnread(*source, UnreadTensors(*source, ModernBertRules(model.parameters()).names,
-                                     model.parameters()));
+  const WeightRules rules = ModernBertRules(model.parameters(), *source);
+  CheckUnread(*source, UnreadTensors(*source, rules.names, model.parameters()));
 }
 
 ModernBert LoadModernBert(const ModelFolder& folder, const LoadOptions& options,
@@ -131,7 +136,7 @@ ModernBert LoadModernBert(const ModelFolder& folder, const LoadOptions& options,
   const bool take = !options.head || config.Put(*options.head);
   ModernBert model(std::move(config));
   LoadWeights(
-      folder.directory, files, ModernBertRules(model.parameters()), options, take,
+      folder.directory, files, ModernBertRules(model.parameters(), *source), options, take,
       model.parameters(),
       [&](std::uint64_t seed, const auto& which) { model.Initialise(seed, which); }, warnings);
   return model;

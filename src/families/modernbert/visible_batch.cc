@@ -5,6 +5,7 @@
 
 #include "model/documents.h"
 #include "model/rows.h"
+#include "ops/cross_entropy/cross_entropy.h"
 
 namespace longspan {
 namespace {
@@ -62,8 +63,9 @@ VisibleBatch::VisibleBatch(const BatchView& batch, bool by_token, std::int32_t p
   view_.roles = {};
   view_.globals = nullptr;
   FindGroups(texts);
+  if (by_token && !batch.labels.empty() && (hidden || n < all)) MoveLabels(batch, texts);
   if (n < all) {
-    MoveTokens(batch, texts, by_token);
+    MoveTokens(batch, texts);
     MoveAnswers(batch, texts);
     view_.rows = 1;
     view_.tokens = n;
@@ -85,19 +87,25 @@ void VisibleBatch::FindGroups(const std::vector<Text>& texts) {
   }
 }
 
-void VisibleBatch::MoveTokens(const BatchView& batch, const std::vector<Text>& texts,
-                              bool by_token) {
-  const bool labelled = by_token && !batch.labels.empty();
+void VisibleBatch::MoveTokens(const BatchView& batch, const std::vector<Text>& texts) {
   for (const Text& text : texts) {
     for (idx_t t = text.begin; t < text.end; ++t) {
-      const auto at = static_cast<std::size_t>(t);
       places_.push_back(static_cast<std::int32_t>(t));
-      ids_.push_back(batch.ids[at]);
-      if (labelled) labels_.push_back(batch.labels[at]);
+      ids_.push_back(batch.ids[static_cast<std::size_t>(t)]);
     }
   }
   view_.ids = ids_;
-  if (labelled) view_.labels = labels_;
+}
+
+// Hidden tokens lose theirs.
+void VisibleBatch::MoveLabels(const BatchView& batch, const std::vector<Text>& texts) {
+  for (const Text& text : texts) {
+    for (idx_t t = text.begin; t < text.end; ++t) {
+      labels_.push_back(IsHidden(batch, t) ? kIgnoreLabel
+                                           : batch.labels[static_cast<std::size_t>(t)]);
+    }
+  }
+  view_.labels = labels_;
 }
 
 void VisibleBatch::MoveAnswers(const BatchView& batch, const std::vector<Text>& texts) {

@@ -29,7 +29,7 @@ class VisibleBatch {
 
   // The batch that heads see. Where padding went, it is one row of n tokens whose documents are the
   // texts, with labels and places of answers moved along: an answer's place in the padding becomes
-  // one after the text's end.
+  // one after the text's end. Hidden tokens have no labels.
   const BatchView& view() const { return view_; }
   idx_t n() const { return static_cast<idx_t>(positions_.size()); }
   // Nothing went: the tokens are those of the batch.
@@ -53,7 +53,8 @@ class VisibleBatch {
   };
   static std::vector<Text> TextsOf(const BatchView& batch, std::int32_t padding);
   void FindGroups(const std::vector<Text>& texts);
-  void MoveTokens(const BatchView& batch, const std::vector<Text>& texts, bool by_token);
+  void MoveTokens(const BatchView& batch, const std::vector<Text>& texts);
+  void MoveLabels(const BatchView& batch, const std::vector<Text>& texts);
   void MoveAnswers(const BatchView& batch, const std::vector<Text>& texts);
 
   BatchView view_;

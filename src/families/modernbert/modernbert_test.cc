@@ -1,0 +1,499 @@
+// The model against recorded cases, and against itself: threads, recomputation, dropout, padding,
+// documents, files.
+#include "families/modernbert/modernbert.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "families/families.h"
+#include "families/modernbert/modernbert_files.h"
+#include "families/modernbert/modernbert_test.h"
+#include "io/safetensors.h"
+#include "longspan/folders.h"
+#include "tests/support/compare.h"
+#include "tests/support/files.h"
+#include "tests/support/runners.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+// ---- against recorded cases ---------------------------------------------------------------------
+
+struct RecordedModernBert {
+  std::string name;
+  std::size_t tensors;  // that it compares
+  std::size_t holed;    // of these, with values that the original recorded as NaN
+};
+
+class ModernBertParityTest : public testing::TestWithParam<RecordedModernBert> {};
+
+TEST_P(ModernBertParityTest, TheRecordedCaseHolds) {
+  Context context(2);
+  const fs::path folder = test::kGolden / GetParam().name;
+  const ParityReport report = VerifyCase(context, folder, folder / "case.safetensors");
+  EXPECT_TRUE(report.ok);
+  EXPECT_EQ(report.tensors.size(), GetParam().tensors);
+  std::size_t holed = 0;
+  for (const TensorParity& t : report.tensors) {
+    EXPECT_TRUE(t.ok) << t.name << " max|diff| " << t.max_abs << " rel L2 " << t.rel_l2;
+    holed += t.skipped > 0 ? 1 : 0;
+  }
+  EXPECT_EQ(holed, GetParam().holed);
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, ModernBertParityTest,
+                         testing::Values(RecordedModernBert{"modernbert-model", 37, 10},
+                                         RecordedModernBert{"modernbert-leftpad", 33, 6},
+                                         RecordedModernBert{"modernbert-mlm", 32, 1},
+                                         RecordedModernBert{"modernbert-legacy-config", 32, 1},
+                                         RecordedModernBert{"modernbert-seqcls-cls", 33, 0},
+                                         RecordedModernBert{"modernbert-seqcls-mean", 33, 0},
+                                         RecordedModernBert{"modernbert-tokencls", 33, 1},
+                                         RecordedModernBert{"modernbert-qa", 34, 0}),
+                         [](const auto& golden) {
+                           std::string name = golden.param.name;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+// Each weight, one percent off, is noticed.
+TEST(ModernBertParity, AnyTensorOnePercentOffIsNoticed) {
+  Context context(2);
+  const test::TempDir directory;
+  int tried = 0;
+  for (const char* name : {"modernbert-mlm", "modernbert-seqcls-mean", "modernbert-qa"}) {
+    const fs::path folder = test::kGolden / name;
+    const auto recorded = io::SafetensorsFile::Open(folder / "case.safetensors");
+    for (const auto& [tensor, info] : recorded.tensors()) {
+      if (tensor.rfind("grad.", 0) != 0) continue;
+      ++tried;
+      ModernBert model = LoadModernBert(OpenModelFolder(folder));
+      const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
+      for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
+      SaveModernBert(model, directory.path());
+      const ParityReport report =
+          VerifyCase(context, directory.path(), folder / "case.safetensors");
+      EXPECT_FALSE(report.ok) << name << ": " << tensor;
+    }
+  }
+  EXPECT_GE(tried, 85);
+}
+
+// A window more or less, or another theta, is noticed too.
+TEST(ModernBertParity, OtherSettingsAreNoticed) {
+  Context context(2);
+  const test::TempDir directory;
+  const fs::path folder = test::kGolden / "modernbert-leftpad";
+  const auto holds = [&](const auto& change) {
+    const ModernBert model = LoadModernBert(OpenModelFolder(folder));
+    ModernBertConfig config = model.config();
+    change(config);
+    ModernBert other(config);
+    const ParameterWriter writer = other.parameters().Write();
+    std::copy_n(model.parameters().values().data, model.parameters().values().size(),
+                writer.values().data);
+    SaveModernBert(other, directory.path());
+    return VerifyCase(context, directory.path(), folder / "case.safetensors").ok;
+  };
+  EXPECT_TRUE(holds([](ModernBertConfig&) {}));
+  EXPECT_FALSE(holds([](ModernBertConfig& c) { c.local_attention += 2; }));
+  EXPECT_FALSE(holds([](ModernBertConfig& c) { c.local_attention -= 2; }));
+  EXPECT_FALSE(holds([](ModernBertConfig& c) { std::swap(c.full_theta, c.window_theta); }));
+  EXPECT_FALSE(holds([](ModernBertConfig& c) { c.full = {true, true, false, false}; }));
+  EXPECT_FALSE(holds([](ModernBertConfig& c) { c.norm_eps = 1e-3; }));
+  EXPECT_FALSE(holds([](ModernBertConfig& c) { c.activation = "gelu_new"; }));
+}
+
+// ---- against itself -----------------------------------------------------------------------------
+
+TEST(ModernBert, SameBitsForAnyThreads) {
+  for (const HeadKind head : kModernHeads) {
+    if (head == HeadKind::kNone) continue;
+    ModernBert model(WithModernDropout(head));
+    model.Initialise(4);
+    const ModernBertData data(model.config(), 2, 45, 3);
+    test::ExpectSameBitsForAnyThreads([&](Context& context) {
+      return Step(context, model, data.batch, {{true, 11}, {}, {}});
+    });
+  }
+}
+
+// What a layer computes again has the forward's bits, dropout included.
+TEST(ModernBert, RecomputationChangesNoBit) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    ModernBert model(WithModernDropout(HeadKind::kMaskedLm));
+    model.Initialise(4);
+    model.ComputeIn(dtype);
+    for (const std::uint64_t seed : {1, 2, 3}) {
+      const ModernBertData data(model.config(), 2, 37, seed);
+      Context context(2);
+      const auto kept = Step(context, model, data.batch, {{true, 11}, {}, {}});
+      for (const std::vector<bool>& recompute :
+           {std::vector<bool>{true, true, true}, {false, true, false}, {true, false, false}}) {
+        EXPECT_SAME_BITS(Step(context, model, data.batch, {{true, 11}, {}, recompute}), kept);
+      }
+    }
+  }
+}
+
+// With dropout the loss is a smooth function of the weights as long as the key stays: its gradient
+// along itself is the difference quotient.
+TEST(ModernBert, GradientsWithDropout) {
+  for (const HeadKind head : kModernHeads) {
+    if (head == HeadKind::kNone) continue;
+    SCOPED_TRACE(ModernBertClass(head));
+    ModernBertConfig config = WithModernDropout(head);
+    config.pad_token.reset();  // whose row has no gradient, but a slope
+    ModernBert model(config);
+    model.Initialise(4);
+    const ModernBertData data(model.config(), 2, 21, 3);
+    const EncoderStep step{{true, 5}, {}, {}};
+    Context context(2);
+    std::vector<float> g = Step(context, model, data.batch, step);
+    g.pop_back();
+    const double squares = NormOf(g) * NormOf(g);
+    const View<float, 1> values = model.parameters().Write().values();
+    const std::vector<float> before = NumbersOf(values);
+    const double distance = 2e-3 / std::sqrt(squares);
+    const auto at = [&](double sign) {
+      for (std::size_t i = 0; i < g.size(); ++i) {
+        values(static_cast<idx_t>(i)) =
+            before[i] + static_cast<float>(sign * distance * static_cast<double>(g[i]));
+      }
+      return static_cast<double>(model.LossAndGradients(context, data.batch, step).mean);
+    };
+    const double slope = (at(1.0) - at(-1.0)) / (2.0 * distance);
+    EXPECT_NEAR(slope / squares, 1.0, 5e-3);
+    std::copy(before.begin(), before.end(), values.data);
+    const EncoderStep other{{true, 6}, {}, {}};
+    EXPECT_NE(model.LossAndGradients(context, data.batch, other).mean,
+              model.LossAndGradients(context, data.batch, step).mean);
+  }
+}
+
+// bf16 products change little, in the forward as in the gradients.
+TEST(ModernBert, Bf16IsNearFp32) {
+  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence}) {
+    ModernBert model(SmallModernBert(head));
+    model.Initialise(4);
+    const ModernBertData data(model.config(), 3, 40, 8);
+    Context context(2);
+    const std::vector<float> exact = Step(context, model, data.batch, {});
+    model.ComputeIn(DType::kBF16);
+    EXPECT_GT(model.CopiedBytes(), 0u);
+    std::vector<float> rounded = Step(context, model, data.batch, {});
+    const double norm = NormOf(exact);
+    for (std::size_t i = 0; i < exact.size(); ++i) rounded[i] -= exact[i];
+    EXPECT_LT(NormOf(rounded), 0.05 * norm);
+    EXPECT_GT(NormOf(rounded), 0.0);
+  }
+}
+
+// ---- padding and documents ----------------------------------------------------------------------
+
+// The same text alone, padded on either side, and beside others: the same numbers but for rounding,
+// and nothing for padding.
+TEST(ModernBert, PaddingLeavesTheTextAlone) {
+  ModernBert model(SmallModernBert(HeadKind::kNone));
+  model.Initialise(4);
+  const idx_t channels = model.config().hidden_size;
+  const ModernBertData data(model.config(), 1, 19, 3);
+  Context context(2);
+  Tensor alone({19, channels});
+  model.Encode(context, data.batch, alone.view<2>());
+  for (const idx_t left : {0, 5, 12}) {
+    std::vector<std::int32_t> ids(62, 9);
+    std::vector<std::uint8_t> roles(62, kHiddenToken);
+    std::copy_n(data.ids.begin(), 19, ids.begin() + left);
+    std::fill_n(roles.begin() + left, 19, kLocalToken);
+    std::fill_n(roles.begin() + 31, 31, kLocalToken);
+    BatchView padded;
+    padded.rows = 2;
+    padded.tokens = 31;
+    padded.ids = ids;
+    padded.roles = {roles.data(), {2, 31}};
+    Tensor hidden({62, channels});
+    model.Encode(context, padded, hidden.view<2>());
+    for (idx_t i = 0; i < alone.size(); ++i) {
+      ASSERT_NEAR(hidden.data<float>()[left * channels + i], alone.data<float>()[i], 2e-6f) << i;
+    }
+    for (idx_t t = 0; t < 31; ++t) {
+      if (t >= left && t < left + 19) continue;
+      for (idx_t c = 0; c < channels; ++c) ASSERT_EQ(hidden.data<float>()[t * channels + c], 0.0f);
+    }
+  }
+}
+
+// Documents side by side are texts of their own, in losses as in gradients.
+TEST(ModernBert, DocumentsAreTextsOfTheirOwn) {
+  ModernBert model(SmallModernBert(HeadKind::kMaskedLm));
+  model.Initialise(4);
+  const auto pad = static_cast<std::int32_t>(*model.config().pad_token);
+  ModernBertData data(model.config(), 1, 40, 6);
+  std::fill(data.labels.begin(), data.labels.end(), kIgnoreLabel);
+  for (const std::size_t t : {1, 8, 20, 30}) data.labels[t] = 5;
+  std::fill(data.ids.begin() + 33, data.ids.end(), pad);  // what stays empty of a row
+  const std::vector<idx_t> lengths = {9, 9, 15, 7};
+  data.batch.documents = lengths;
+  Context context(2);
+  const std::vector<float> together = Step(context, model, data.batch, {{}, 1.0f, {}});
+  std::vector<double> sum(together.size() - 1, 0.0);
+  double loss = 0.0;
+  idx_t begin = 0;
+  for (const idx_t length : {9, 9, 15}) {
+    BatchView one;
+    one.rows = 1;
+    one.tokens = length;
+    one.ids = std::span<const std::int32_t>(data.ids).subspan(static_cast<std::size_t>(begin),
+                                                              static_cast<std::size_t>(length));
+    one.labels = std::span<const std::int32_t>(data.labels)
+                     .subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(length));
+    const std::vector<float> part = Step(context, model, one, {{}, 1.0f, {}});
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(part[i]);
+    loss += model.Loss(context, one).sum;
+    begin += length;
+  }
+  EXPECT_NEAR(model.Loss(context, data.batch).sum, loss, 1e-5);
+  for (std::size_t i = 0; i < sum.size(); ++i) ASSERT_NEAR(together[i], sum[i], 1e-5) << i;
+  // Padding is not computed: the work is that of 33 tokens.
+  BatchView padding_too = data.batch;
+  std::vector<std::int32_t> words(data.ids);
+  std::fill(words.begin() + 33, words.end(), 7);
+  padding_too.ids = words;
+  EXPECT_LT(model.ForwardGflop(data.batch), 0.9 * model.ForwardGflop(padding_too));
+}
+
+// A window that reaches everything is full attention, if the thetas are one.
+TEST(ModernBert, AWideWindowIsFullAttention) {
+  ModernBertConfig config = SmallModernBert(HeadKind::kNone);
+  config.window_theta = config.full_theta;
+  config.local_attention = 80;
+  ModernBert windows(config);
+  windows.Initialise(4);
+  config.all_full = true;
+  ModernBert full(config);
+  full.Initialise(4);
+  const ModernBertData data(config, 2, 33, 3);
+  Context context(2);
+  Tensor a({66, 12}), b({66, 12});
+  windows.Encode(context, data.batch, a.view<2>());
+  full.Encode(context, data.batch, b.view<2>());
+  for (idx_t i = 0; i < a.size(); ++i) {
+    ASSERT_NEAR(a.data<float>()[i], b.data<float>()[i], 2e-6f) << i;
+  }
+}
+
+TEST(ModernBert, RowsWithoutAVisibleTokenGiveNumbers) {
+  ModernBert model(SmallModernBert(HeadKind::kSequence));
+  model.Initialise(4);
+  ModernBertData data(model.config(), 2, 7, 3);
+  std::fill(data.roles.begin() + 7, data.roles.end(), kHiddenToken);
+  Context context(1);
+  Tensor hidden({14, 12});
+  model.Encode(context, data.batch, hidden.view<2>());
+  const Tensor logits = model.Logits(context, data.batch, std::as_const(hidden).view<2>());
+  for (idx_t i = 0; i < logits.size(); ++i) EXPECT_TRUE(std::isfinite(logits.data<float>()[i]));
+}
+
+// ---- bad arguments ------------------------------------------------------------------------------
+
+template <class Call>
+void ExpectModernError(ErrorCode code, const char* says, const Call& call) {
+  try {
+    call();
+    ADD_FAILURE() << "no error that says " << says;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_THAT(error.what(), HasSubstr(says));
+  }
+}
+
+TEST(ModernBertErrors, BatchesThatDoNotFit) {
+  ModernBert model(SmallModernBert(HeadKind::kMaskedLm));
+  model.Initialise(4);
+  Context context(1);
+  const ModernBertData data(model.config(), 2, 9, 3);
+  const auto loss = [&](const auto& change) {
+    BatchView batch = data.batch;
+    change(batch);
+    model.Loss(context, batch);
+  };
+  ExpectModernError(ErrorCode::kUsage, "need at least 1 of 1",
+                    [&] { loss([](BatchView& b) { b.rows = 0; }); });
+  ExpectModernError(ErrorCode::kUsage, "17 ids",
+                    [&] { loss([](BatchView& b) { b.ids = b.ids.first(17); }); });
+  ExpectModernError(ErrorCode::kUsage, "17 labels",
+                    [&] { loss([](BatchView& b) { b.labels = b.labels.first(17); }); });
+  ExpectModernError(ErrorCode::kUsage, "roles are (2, 8)",
+                    [&] { loss([](BatchView& b) { b.roles.extent[1] = 8; }); });
+  ExpectModernError(ErrorCode::kUsage, "choices of what to recompute", [&] {
+    model.LossAndGradients(context, data.batch, {{}, {}, {true}});
+  });
+  ModernBert bare(SmallModernBert(HeadKind::kNone));
+  ExpectModernError(ErrorCode::kUsage, "has no head", [&] { bare.Loss(context, data.batch); });
+  const std::vector<idx_t> documents = {9, 9};
+  ModernBert sequence(SmallModernBert(HeadKind::kSequence));
+  BatchView packed = data.batch;
+  packed.documents = documents;
+  ExpectModernError(ErrorCode::kUsage, "judges whole rows",
+                    [&] { sequence.Loss(context, packed); });
+}
+
+// ---- files --------------------------------------------------------------------------------------
+
+TEST(ModernBertFiles, SavedModelsComeBack) {
+  for (const HeadKind head : kModernHeads) {
+    for (const std::uint64_t seed : {1, 2, 3, 4}) {
+      const test::TempDir directory;
+      ModernBert model(RandomModernBert(head, seed));
+      model.Initialise(9);
+      SaveModernBert(model, directory.path());
+      std::vector<std::string> warnings;
+      ModernBert back = LoadModernBert(OpenModelFolder(directory.path()), {}, &warnings);
+      EXPECT_TRUE(warnings.empty()) << warnings.front();
+      EXPECT_SAME_BITS(NumbersOf(back.parameters().values()),
+                       NumbersOf(model.parameters().values()));
+      EXPECT_EQ(ToJson(back.config()), ToJson(model.config()));
+      EXPECT_EQ(ParameterCount(model.config()),
+                static_cast<std::uint64_t>(model.parameters().count()));
+    }
+  }
+}
+
+// Writes a model's tensors under other names; an empty new name leaves one out.
+template <class NewName>
+void WriteRenamed(const ModernBert& model, const fs::path& folder, const NewName& new_name) {
+  SaveModernBert(model, folder);
+  std::vector<io::TensorEntry> entries;
+  for (io::TensorEntry entry : ModernBertEntries(model)) {
+    entry.name = new_name(entry.name);
+    if (!entry.name.empty()) entries.push_back(std::move(entry));
+  }
+  io::WriteSafetensors(folder / "model.safetensors", entries, {});
+}
+
+TEST(ModernBertFiles, NamesWithAndWithoutThePrefix) {
+  const test::TempDir directory;
+  ModernBert bare(SmallModernBert(HeadKind::kNone)), mlm(SmallModernBert(HeadKind::kMaskedLm));
+  bare.Initialise(1);
+  mlm.Initialise(2);
+  const auto same = [&](const ModernBert& model) {
+    std::vector<std::string> warnings;
+    const ModernBert back = LoadModernBert(OpenModelFolder(directory.path()), {}, &warnings);
+    EXPECT_TRUE(warnings.empty() || warnings.size() == 1);
+    EXPECT_SAME_BITS(NumbersOf(back.parameters().values()), NumbersOf(model.parameters().values()));
+  };
+  WriteRenamed(bare, directory.path(), [](const std::string& name) { return "model." + name; });
+  same(bare);
+  WriteRenamed(mlm, directory.path(), [](const std::string& name) {
+    return name.starts_with("model.") ? name.substr(6) : name;
+  });
+  same(mlm);
+  WriteRenamed(mlm, directory.path(), [](const std::string& name) { return "module." + name; });
+  same(mlm);
+  // The word table as the decoder that it is tied to.
+  WriteRenamed(mlm, directory.path(), [](const std::string& name) {
+    return name == "model.embeddings.tok_embeddings.weight" ? std::string("decoder.weight") : name;
+  });
+  same(mlm);
+}
+
+// tie_word_embeddings is true and the file has two matrices: they stay two, as in the original.
+TEST(ModernBertFiles, ATiedConfigWithTwoMatrices) {
+  const test::TempDir directory;
+  ModernBertConfig config = SmallModernBert(HeadKind::kMaskedLm);
+  config.tied = false;
+  ModernBert model(config);
+  model.Initialise(5);
+  SaveModernBert(model, directory.path());
+  auto fields = nlohmann::json::parse(ToJson(config));
+  fields["tie_word_embeddings"] = true;
+  std::ofstream(directory.path() / "config.json") << fields;
+  std::vector<std::string> warnings;
+  const ModernBert back = LoadModernBert(OpenModelFolder(directory.path()), {}, &warnings);
+  EXPECT_FALSE(back.config().tied);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("both are kept"));
+  EXPECT_SAME_BITS(NumbersOf(back.parameters().values()), NumbersOf(model.parameters().values()));
+}
+
+// A masked language model under another head keeps encoder and transform, and draws the rest.
+TEST(ModernBertFiles, AnEncoderUnderAnotherHead) {
+  const test::TempDir directory;
+  ModernBert model(SmallModernBert(HeadKind::kMaskedLm));
+  model.Initialise(5);
+  SaveModernBert(model, directory.path());
+  LoadOptions options;
+  options.head = WantedHead{HeadKind::kSequence, {"no", "yes"}, ProblemType::kInferred};
+  std::vector<std::string> warnings;
+  const ModernBert other = LoadModernBert(OpenModelFolder(directory.path()), options, &warnings);
+  for (const ParameterInfo& info : model.parameters().list()) {
+    if (info.name == "decoder.bias") continue;
+    EXPECT_SAME_BITS(NumbersOf(other.parameters().vector(info.name)),
+                     NumbersOf(model.parameters().vector(info.name)));
+  }
+  EXPECT_THAT(warnings, testing::ElementsAre("new: classifier.bias, classifier.weight",
+                                             "left out: decoder.bias"));
+}
+
+TEST(ModernBertFiles, TheAttentionOption) {
+  const fs::path folder = test::kGolden / "modernbert-leftpad";
+  Context context(1);
+  FamilyOptions options;
+  options.Set("attention", std::string("full"));
+  EXPECT_FALSE(VerifyCase(context, folder, folder / "case.safetensors", options).ok);
+  options.Set("attention", std::string("config"));
+  EXPECT_TRUE(VerifyCase(context, folder, folder / "case.safetensors", options).ok);
+  options.Set("attention", std::string("lsh"));
+  ExpectModernError(ErrorCode::kUsage, "a ModernBERT has full and config",
+                    [&] { VerifyCase(context, folder, folder / "case.safetensors", options); });
+  FamilyOptions hashes;
+  hashes.Set("num-hashes", idx_t{2});
+  ExpectModernError(ErrorCode::kUsage, "num-hashes",
+                    [&] { VerifyCase(context, folder, folder / "case.safetensors", hashes); });
+}
+
+// ---- initialisation -----------------------------------------------------------------------------
+
+// Normal numbers that are cut at two deviations have 0.880 of the deviation.
+TEST(ModernBertInitialise, AsHuggingFaceDoes) {
+  ModernBertConfig config;
+  config.head = HeadKind::kSequence;
+  config.full = FullEvery(8, 3);
+  config.vocab_size = 500;
+  config.hidden_size = 128;
+  config.heads = 2;
+  config.feed_forward_size = 96;
+  ModernBert model(config);
+  model.Initialise(3);
+  const auto expect = [&](const char* name, double deviation) {
+    const std::vector<float> values = NumbersOf(model.parameters().vector(name));
+    const double measured = NormOf(values) / std::sqrt(static_cast<double>(values.size()));
+    EXPECT_NEAR(measured, 0.880 * deviation, 0.1 * deviation) << name;
+    const float most = *std::max_element(values.begin(), values.end());
+    EXPECT_LE(most, 2.0 * deviation * (1.0 + 1e-6)) << name;
+    EXPECT_GT(most, 1.2 * deviation) << name;
+  };
+  expect("model.embeddings.tok_embeddings.weight", 0.02);
+  expect("model.layers.3.attn.Wqkv.weight", 0.02);
+  expect("model.layers.3.mlp.Wi.weight", 0.02);
+  expect("model.layers.3.attn.Wo.weight", 0.02 / 4.0);  // sqrt(2 * 8)
+  expect("model.layers.3.mlp.Wo.weight", 0.02 / 4.0);
+  expect("head.dense.weight", 0.02 / 4.0);
+  expect("classifier.weight", 1.0 / std::sqrt(128.0));
+  EXPECT_EQ(model.parameters().vector("model.layers.1.attn_norm.weight")(5), 1.0f);
+  EXPECT_EQ(model.parameters().vector("classifier.bias")(0), 0.0f);
+}
+
+}  // namespace
+}  // namespace longspan
