@@ -52,10 +52,10 @@ void RegisterInit(CLI::App* command, const Globals& /*globals*/, Action& action)
   command
       ->add_option(
           "--preset", o.preset,
-          "Size: tiny, small or base; of ModernBERTs tiny, base or large. A Reformer takes bytes "
-          "and "
-          "has local and LSH layers; a Longformer is a masked LM over RoBERTa's 50265 tokens, its "
-          "base as longformer-base-4096; a ModernBERT is one over 50368 tokens, sized as released")
+          "Size: tiny, small or base; of ModernBERTs also large. A Reformer takes bytes and has "
+          "local and LSH layers; a Longformer is a masked LM over RoBERTa's 50265 tokens, its base "
+          "as longformer-base-4096; a ModernBERT is one over 50368 tokens, base and large as "
+          "released")
       ->capture_default_str();
   command->add_option("--config", c->config, "Configuration instead of a preset, a config.json")
       ->excludes("--preset");

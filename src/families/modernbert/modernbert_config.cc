@@ -252,6 +252,7 @@ struct ModernBertSizes {
 };
 constexpr ModernBertSizes kModernBertSizes[] = {
     {"tiny", 128, 2, 192, 4},
+    {"small", 256, 4, 384, 7},
     {"base", 768, 12, 1152, 22},
     {"large", 1024, 16, 2624, 28},
 };

@@ -82,9 +82,9 @@ std::string ToJson(const ModernBertConfig& config);
 // Numbers to learn, from the config alone.
 std::uint64_t ParameterCount(const ModernBertConfig& config);
 
-// "tiny", "base", "large": masked language models over ModernBERT's vocabulary, the last two with
-// the sizes of the released ones. kUsage for another name.
-inline constexpr std::string_view kModernBertPresets[] = {"tiny", "base", "large"};
+// "tiny", "small", "base", "large": masked language models over ModernBERT's vocabulary, the last
+// two with the sizes of the released ones. kUsage for another name.
+inline constexpr std::string_view kModernBertPresets[] = {"tiny", "small", "base", "large"};
 ModernBertConfig ModernBertPreset(std::string_view name);
 
 // One full layer, then every - 1 with windows, and so on.

@@ -11,12 +11,15 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/arena.h"
 #include "base/errors.h"
 #include "families/families.h"
+#include "families/modernbert/family.h"
 #include "families/modernbert/modernbert_files.h"
 #include "families/modernbert/modernbert_test.h"
 #include "io/safetensors.h"
 #include "longspan/folders.h"
+#include "model/step_memory.h"
 #include "tests/support/compare.h"
 #include "tests/support/files.h"
 #include "tests/support/runners.h"
@@ -303,6 +306,66 @@ TEST(ModernBert, RowsWithoutAVisibleTokenGiveNumbers) {
   model.Encode(context, data.batch, hidden.view<2>());
   const Tensor logits = model.Logits(context, data.batch, std::as_const(hidden).view<2>());
   for (idx_t i = 0; i < logits.size(); ++i) EXPECT_TRUE(std::isfinite(logits.data<float>()[i]));
+}
+
+// A step books what its rehearsal booked, under every head, and takes no more the second time.
+TEST(ModernBert, BooksWhatTheRehearsalBooked) {
+  for (const HeadKind head : kModernHeads) {
+    if (head == HeadKind::kNone || head == HeadKind::kChoice) continue;
+    for (const std::size_t recompute : {0, 3}) {
+      constexpr idx_t kRows = 2, kTokens = 300;
+      ModernBertConfig config = WithModernDropout(head);
+      config.hidden_size = 96;
+      config.problem = ProblemType::kSingleLabel;
+      StepPolicy policy;
+      policy.recompute = recompute;
+      const StepNeeds needs = RehearseStep(*MakeModelConfig(config), kRows, kTokens, 2, policy);
+      Context context(2);
+      ModernBert model(config);
+      model.Initialise(1);
+      model.parameters().AllocateGradients();
+      const bool tokens = head == HeadKind::kMaskedLm || head == HeadKind::kToken;
+      const std::vector<std::int32_t> ids(kRows * kTokens, 5);
+      std::vector<std::int32_t> labels(tokens ? kRows * kTokens : kRows, 1);
+      for (std::size_t t = 0; head == HeadKind::kMaskedLm && t < labels.size(); ++t) {
+        if (t % 20 >= 3) labels[t] = kIgnoreLabel;
+      }
+      BatchView batch;
+      batch.rows = kRows;
+      batch.tokens = kTokens;
+      batch.ids = ids;
+      (head == HeadKind::kQuestion ? batch.starts : batch.labels) = labels;
+      batch.ends = batch.starts;
+      EncoderStep step;
+      step.dropout = {true, 3};
+      step.recompute.assign(config.layers(), recompute > 0);
+      for (int time = 0; time < 2; ++time) {
+        model.LossAndGradients(context, batch, step);
+        EXPECT_EQ(context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch)
+            << ModernBertClass(head) << ", " << recompute;
+      }
+      EXPECT_EQ(model.StepGflop(batch), needs.gflop);
+    }
+  }
+}
+
+// Less memory is more recomputation, down to what does not fit.
+TEST(ModernBert, StepsAreFittedIntoMemory) {
+  ModernBertConfig config = WithModernDropout(HeadKind::kMaskedLm);
+  config.hidden_size = 96;
+  const auto made = MakeModelConfig(config);
+  const auto needs = [&](const StepPolicy& policy) {
+    return RehearseStep(*made, 1, 900, 2, policy).memory.total();
+  };
+  StepPolicy all;
+  all.recompute = config.layers();
+  const std::size_t most = needs({}), least = needs(all);
+  ASSERT_LT(least, most);
+  EXPECT_EQ(made->Fit(1, 900, most, {}, 2).recompute, 0u);
+  EXPECT_EQ(made->Fit(1, 900, least, {}, 2).recompute, config.layers());
+  const StepPolicy between = made->Fit(1, 900, (least + most) / 2, {}, 2);
+  EXPECT_LE(needs(between), (least + most) / 2);
+  EXPECT_THROW(made->Fit(1, 900, least / 4, {}, 2), Error);
 }
 
 // ---- bad arguments ------------------------------------------------------------------------------
