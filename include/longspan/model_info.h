@@ -59,7 +59,7 @@ enum class ReformerAttention { kConfigured, kFull, kLocal, kFullLsh, kLsh };
 // "config" (or nothing), "full", "local", "full-lsh" or "lsh"; kUsage otherwise.
 ReformerAttention ParseAttention(std::string_view name);
 
-// Options that only Reformers have; other models refuse (kUsage) all but the defaults.
+// Options of Reformers; a ModernBERT has kFull too. Others are refused (kUsage), but for defaults.
 struct ReformerOptions {
   ReformerAttention attention = ReformerAttention::kConfigured;  // of all layers
   idx_t num_hashes = 0;  // rounds of LSH layers, 1 to 1024; 0: the config's
