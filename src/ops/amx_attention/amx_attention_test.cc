@@ -7,8 +7,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "base/isa.h"
@@ -346,6 +348,38 @@ TEST(AmxAttention, AnyLayoutAndANumberOfThreadsGiveTheSameBits) {
       }
     });
   }
+}
+
+TEST(AmxAttention, TheUnitAndItsTwinGiveTheSameBits) {
+  if (ActiveIsa() < Isa::kAmx || !PermitTiles()) GTEST_SKIP() << "this machine has no tile unit";
+  const std::optional<Bf16Path> before = ForcedBf16Path();
+  for (const idx_t D : {32, 64, 96, 128, 256}) {
+    for (const float factor : {1.0f, 64.0f, 0x1p-60f}) {  // small, wide, subnormal products
+      for (const bool windows : {false, true}) {
+        SCOPED_TRACE(std::to_string(D) + " " + std::to_string(factor));
+        Call call;
+        call.windows = windows;
+        call.full.causal = true;
+        call.window.left = call.window.right = 45;
+        call.full.dropout = call.window.dropout = {0.1f, 3};
+        Bf16Tensors unit = Problem({1, 2, 300, D, {}}, factor), twin = unit;
+        if (factor > 1.0f) unit.v[7] = twin.v[7] = bfloat16{0x7f80};  // infinity
+        ForceBf16Path(Bf16Path::kTiles);
+        call.Run(unit);
+        ForceBf16Path(Bf16Path::kTwin);
+        call.Run(twin);
+        const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
+          return std::equal(a.begin(), a.end(), b.begin(), [](float x, float y) {
+            return (std::isnan(x) && std::isnan(y)) ||
+                   std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y);
+          });
+        };
+        EXPECT_TRUE(same(unit.Result().out, twin.Result().out) && same(unit.lse, twin.lse));
+        EXPECT_TRUE(same(unit.dq, twin.dq) && same(unit.dk, twin.dk) && same(unit.dv, twin.dv));
+      }
+    }
+  }
+  ForceBf16Path(before);
 }
 
 TEST(AmxAttention, GradientsAreAddedAndDeltaMayBeGiven) {
