@@ -7,6 +7,7 @@
 
 #include "cli/check.h"
 #include "cli/commands.h"
+#include "cli/option_checks.h"
 #include "cli/task_run.h"
 #include "cli/vector_output.h"
 #include "longspan/files.h"
@@ -18,6 +19,7 @@ namespace {
 struct EmbedCommand {
   TaskCommand task;
   std::optional<std::string> pooling, format, output, prompt, prompt_name;
+  std::optional<idx_t> truncate_dim;
   bool no_prompt = false, normalize = false, no_normalize = false;
 };
 
@@ -51,6 +53,7 @@ EmbedOptions OptionsOf(const EmbedCommand& c) {
   EmbedOptions options;
   if (c.pooling) options.pooling = ParsePooling(*c.pooling);
   if (c.normalize || c.no_normalize) options.normalize = c.normalize;
+  options.truncate_dim = c.truncate_dim;
   options.prompt = c.no_prompt ? std::string() : c.prompt;
   options.prompt_name = c.prompt_name;
   return options;
@@ -115,6 +118,12 @@ void RegisterEmbed(CLI::App* command, const Globals& globals, Action& action) {
       ->add_flag("--no-normalize", c->no_normalize,
                  "Leave the vectors as they come, whatever the folder says")
       ->excludes(normalize);
+  command
+      ->add_option("--truncate-dim", c->truncate_dim,
+                   "Keep the first N numbers of a vector, for Matryoshka models; they are cut "
+                   "before the scaling to length 1 (default: as the folder says, else all)")
+      ->check(AtLeast(1))
+      ->type_name("N");
   auto* name = add("--prompt-name", c->prompt_name,
                    "Name of the model's prompt that stands before every text (default: its "
                    "default_prompt_name)");

@@ -132,6 +132,9 @@ PoolingMode ParsePooling(std::string_view name);  // kUsage lists the names
 struct EmbedOptions {
   std::optional<PoolingMode> pooling;  // absent: as the folder says, else the mean
   std::optional<bool> normalize;       // to length 1; absent: as the folder says, else not
+  // Numbers of a vector that stay, the first ones (Matryoshka): 1 to the vector's width. They are
+  // cut before the vector is scaled to length 1. Absent: as the folder says, else all.
+  std::optional<idx_t> truncate_dim;
   // What stands before every text. Absent: the prompt of the folder that prompt_name names, else
   // its default prompt, if it has one. Empty: nothing.
   std::optional<std::string> prompt, prompt_name;

@@ -17,24 +17,43 @@ struct Embedder::Inside {
 
 namespace {
 
+// What is last: the vectors are cut, and then scaled to length 1.
+void FinishModules(const EmbedOptions& options, idx_t channels, SentenceFolder& folder) {
+  VectorModules& modules = folder.modules;
+  const idx_t width = VectorWidth(folder.pooling, modules, channels);
+  if (options.truncate_dim) {
+    Check(*options.truncate_dim >= 1 && *options.truncate_dim <= width, ErrorCode::kUsage,
+          "truncate-dim: {} is not in [1, {}], the numbers of a vector of this model",
+          *options.truncate_dim, width);
+  }
+  const std::optional<idx_t> most =
+      options.truncate_dim ? options.truncate_dim : folder.truncate_dim;
+  const bool cut = most && *most < width;
+  if (!cut && !options.normalize) return;
+  bool normalize = false;
+  while (!modules.empty() && modules.back()->normalizes()) {
+    modules.pop_back();
+    normalize = true;
+  }
+  if (cut) modules.push_back(MakeTruncate(*most));
+  if (options.normalize.value_or(normalize)) modules.push_back(MakeNormalize());
+}
+
 // What the folder says, as far as no option says otherwise.
 SentenceFolder FolderOf(const Model& model, const EmbedOptions& options) {
   const idx_t channels = model.info().width;
   SentenceFolder folder;
   if (!model.directory().empty()) folder = ReadSentenceFolder(model.directory(), channels);
-  VectorModules& modules = folder.modules;
-  if (options.normalize) {
-    while (!modules.empty() && modules.back()->normalizes()) modules.pop_back();
-    if (*options.normalize) modules.push_back(MakeNormalize());
+  if (options.pooling) {
+    folder.pooling.modes = {*options.pooling};
+    try {
+      VectorWidth(folder.pooling, folder.modules, channels);
+    } catch (const Error& error) {
+      Fail(ErrorCode::kUsage, "pooling: {} does not fit: {}", PoolingName(*options.pooling),
+           error.what());
+    }
   }
-  if (!options.pooling) return folder;
-  folder.pooling.modes = {*options.pooling};
-  try {
-    VectorWidth(folder.pooling, modules, channels);
-  } catch (const Error& error) {
-    Fail(ErrorCode::kUsage, "pooling: {} does not fit: {}", PoolingName(*options.pooling),
-         error.what());
-  }
+  FinishModules(options, channels, folder);
   return folder;
 }
 

@@ -3,13 +3,10 @@
 #include "base/errors.h"
 #include "base/limits.h"
 #include "io/json.h"
-#include "io/paths.h"
 #include "longspan/files.h"
 
 namespace longspan {
 namespace {
-
-namespace fs = std::filesystem;
 
 // "passage, query"; of very many the first ones.
 std::string NamesOf(const Prompts& prompts) {
@@ -25,13 +22,9 @@ std::string NamesOf(const Prompts& prompts) {
 
 }  // namespace
 
-Prompts ReadPrompts(const fs::path& directory) {
+Prompts ReadPrompts(const nlohmann::json& config, const std::string& source) {
   Prompts prompts;
-  const fs::path file = directory / "config_sentence_transformers.json";
-  if (!io::Exists(file)) return prompts;
-  const nlohmann::json config = io::ReadJsonFile(file);
-  prompts.source = io::Escape(file.string());
-  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", prompts.source);
+  prompts.source = source;
   if (!io::IsNullOrAbsent(config, "prompts")) {
     const nlohmann::json& texts = config["prompts"];
     Check(texts.is_object() && texts.size() <= limits::kMostPrompts, ErrorCode::kFormat,

@@ -1,8 +1,8 @@
 // Prompts: what a model wants to stand before a text ("query: ").
 #pragma once
 
-#include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,9 +17,9 @@ struct Prompts {
   std::string source;                        // the file, for messages
 };
 
-// `prompts` and `default_prompt_name` of config_sentence_transformers.json; none when it is not
-// there. kFormat for a default name that no prompt has.
-Prompts ReadPrompts(const std::filesystem::path& directory);
+// `prompts` and `default_prompt_name` of config_sentence_transformers.json, which messages call
+// `source`. kFormat for a default name that no prompt has.
+Prompts ReadPrompts(const nlohmann::json& config, const std::string& source);
 
 // kUsage lists the names.
 const std::string& PromptNamed(const Prompts& prompts, std::string_view name);

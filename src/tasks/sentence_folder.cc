@@ -123,11 +123,23 @@ void AddModule(const fs::path& directory, const Module& module, bool pooled, idx
   }  // Dropout: of training only
 }
 
+// config_sentence_transformers.json, if it is there.
+void ReadFolderConfig(const fs::path& directory, SentenceFolder& folder) {
+  const fs::path file = directory / "config_sentence_transformers.json";
+  if (!io::Exists(file)) return;
+  const json config = io::ReadJsonFile(file);
+  const std::string source = io::Escape(file.string());
+  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
+  folder.prompts = ReadPrompts(config, source);
+  folder.truncate_dim =
+      io::GetOptionalInt(config, "truncate_dim", 1, limits::kMostVectorChannels, source);
+}
+
 }  // namespace
 
 SentenceFolder ReadSentenceFolder(const fs::path& directory, idx_t channels) {
   SentenceFolder folder;
-  folder.prompts = ReadPrompts(directory);
+  ReadFolderConfig(directory, folder);
   const fs::path file = directory / "modules.json";
   if (!io::Exists(file)) return folder;
   const std::string source = io::Escape(file.string());

@@ -17,6 +17,7 @@ struct SentenceFolder {
   std::optional<idx_t> max_tokens;  // longer texts are cut there
   bool lower_case = false;          // texts and prompts, before the tokenizer
   Prompts prompts;
+  std::optional<idx_t> truncate_dim;  // numbers of a vector that stay, if it has more
 };
 
 // modules.json with the modules' folders, the transformer's sentence_*_config.json and

@@ -216,7 +216,7 @@ TEST_F(SentenceFolders, Prompts) {
   };
   write(R"({"prompts":{"passage":"passage: ","query":"query: ","none":null},
             "default_prompt_name":"passage","similarity_fn_name":"cosine"})");
-  const longspan::Prompts prompts = ReadPrompts(dir_.path());
+  const longspan::Prompts prompts = ReadSentenceFolder(dir_.path(), 16).prompts;
   EXPECT_EQ(prompts.default_name, "passage");
   EXPECT_EQ(PromptNamed(prompts, "query"), "query: ");
   EXPECT_EQ(PromptNamed(prompts, "none"), "");
@@ -224,7 +224,7 @@ TEST_F(SentenceFolders, Prompts) {
                      "prompt-name: 'title' is unknown; this model has none, passage, query"));
   EXPECT_TRUE(Throws([] { PromptNamed({}, "query"); }, ErrorCode::kUsage, "has no prompts"));
   write(R"({"prompts":{},"default_prompt_name":null})");
-  EXPECT_FALSE(ReadPrompts(dir_.path()).default_name.has_value());
+  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).prompts.default_name.has_value());
   write(R"({"prompts":{"a":"A "},"default_prompt_name":"b"})");
   EXPECT_TRUE(Refuses("default_prompt_name 'b' is none of its prompts (a)"));
   write(R"({"prompts":{"a":7}})");
@@ -358,6 +358,28 @@ TEST_F(DenseModules, ThatCannotBe) {
   EXPECT_TRUE(RefusesDense("linear.bias"));
   std::filesystem::remove(dir_ / "2_Dense/model.safetensors");
   EXPECT_TRUE(Throws([&] { Read(); }, ErrorCode::kIo, "2_Dense"));
+}
+
+TEST_F(SentenceFolders, VectorsMayBeCut) {
+  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).truncate_dim.has_value());
+  Write("config_sentence_transformers.json", R"({"truncate_dim":null})");
+  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).truncate_dim.has_value());
+  Write("config_sentence_transformers.json", R"({"truncate_dim":8})");
+  EXPECT_EQ(ReadSentenceFolder(dir_.path(), 16).truncate_dim, 8);
+  for (const char* wrong : {"0", "-1", "\"8\"", "1.5", "true"}) {
+    Write("config_sentence_transformers.json", fmt::format(R"({{"truncate_dim":{}}})", wrong));
+    EXPECT_TRUE(Refuses("config_sentence_transformers.json: truncate_dim")) << wrong;
+  }
+  Context context(1);
+  Tensor vectors({2, 3});
+  for (idx_t i = 0; i < 6; ++i) vectors.data<float>()[i] = static_cast<float>(i);
+  const auto truncate = MakeTruncate(2);
+  EXPECT_EQ(truncate->WidthOf(3), 2);
+  EXPECT_EQ(truncate->WidthOf(1), 1);
+  const Tensor cut = truncate->Apply(context, std::move(vectors));
+  EXPECT_EQ(cut.shape(), (std::vector<idx_t>{2, 2}));
+  const float expected[] = {0, 1, 3, 4};
+  EXPECT_TRUE(std::equal(expected, expected + 4, cut.data<float>()));
 }
 
 TEST_F(DenseModules, RunInTheOrderOfTheFile) {

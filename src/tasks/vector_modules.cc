@@ -115,6 +115,24 @@ class NormalizeModule final : public VectorModule {
   }
 };
 
+class TruncateModule final : public VectorModule {
+ public:
+  explicit TruncateModule(idx_t width) : width_(width) {}
+  idx_t WidthOf(idx_t width) const override { return std::min(width, width_); }
+  Tensor Apply(Context&, Tensor vectors) const override {
+    const idx_t rows = vectors.shape()[0], width = vectors.shape()[1];
+    if (width <= width_) return vectors;
+    Tensor first({rows, width_});
+    for (idx_t row = 0; row < rows; ++row) {
+      std::copy_n(vectors.data<float>() + row * width, width_, first.data<float>() + row * width_);
+    }
+    return first;
+  }
+
+ private:
+  idx_t width_;
+};
+
 class DenseModule final : public VectorModule {
  public:
   explicit DenseModule(const fs::path& folder) {
@@ -222,6 +240,10 @@ class LayerNormModule final : public VectorModule {
 }  // namespace
 
 std::shared_ptr<const VectorModule> MakeNormalize() { return std::make_shared<NormalizeModule>(); }
+
+std::shared_ptr<const VectorModule> MakeTruncate(idx_t width) {
+  return std::make_shared<TruncateModule>(width);
+}
 
 std::shared_ptr<const VectorModule> ReadDense(const fs::path& folder) {
   return std::make_shared<DenseModule>(folder);

@@ -26,6 +26,9 @@ using VectorModules = std::vector<std::shared_ptr<const VectorModule>>;
 // To length 1; a vector without a direction stays zero.
 std::shared_ptr<const VectorModule> MakeNormalize();
 
+// The first `width` numbers of each vector; vectors of no more stay as they are.
+std::shared_ptr<const VectorModule> MakeTruncate(idx_t width);
+
 // The folder of a module, with config.json and weights (model.safetensors, pytorch_model.bin).
 // kFormat for what the module cannot do, for weights that are missing, too many or of another
 // shape than the config says; kIo for what cannot be read.

@@ -141,6 +141,34 @@ class Embed(Case):
         self.sentence_folder(model, {"pooling_mode": ["cls", "max"]}, ("models.Dense", "2_Dense"))
         self.fails(3, "embed", "-m", model, *text, says=["in_features 16", "32"])
 
+    def test_embed_truncated_vectors(self):
+        """The first numbers stay, and a vector that is to have length 1 has it after the cut."""
+        model, text = self.model(), ["--text", SENTENCES[0]]
+        (plain,) = self.vectors("-m", model, *text)
+        (cut,) = self.vectors("-m", model, *text, "--truncate-dim", 5)
+        self.assertEqual(cut, plain[:5])
+        length = math.sqrt(sum(x * x for x in plain[:5]))
+        for folder in (None, 5, 7, 99):  # what the folder says: the option wins
+            if folder is not None:
+                self.sentence_folder(model, {}, ("models.Normalize", ""), truncate_dim=folder)
+            normalize = ["--normalize"] if folder is None else []
+            (unit,) = self.vectors("-m", model, *text, *normalize, "--truncate-dim", 5)
+            self.assertEqual(len(unit), 5)
+            for a, b in zip(unit, plain):
+                self.assertAlmostEqual(a, b / length, places=6)
+        (whole,) = self.vectors("-m", model, *text)  # the folder says 99, a vector has 16
+        self.assertEqual(len(whole), 16)
+        self.sentence_folder(model, {}, ("models.Normalize", ""), truncate_dim=7)
+        self.assertEqual(self.vectors("-m", model, *text, "--no-normalize"), [plain[:7]])
+        for dim in (0, -1, "x"):
+            self.fails(2, "embed", "-m", model, *text, "--truncate-dim", dim, says=["truncate-dim"])
+        self.fails(2, "embed", "-m", model, *text, "--truncate-dim", 17,
+                   says=["truncate-dim: 17 is not in [1, 16]"])
+        for wrong in (0, "7", 2.5):
+            self.sentence_folder(model, {}, truncate_dim=wrong)
+            self.fails(3, "embed", "-m", model, *text,
+                       says=["config_sentence_transformers.json", "truncate_dim"])
+
     def test_embed_files(self):
         model = self.model()
         lines = self.dir / "in.jsonl"
