@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/tokenizers/: small tokenizers, and what the package `tokenizers` makes of texts.
 
-usage: make_tokenizer_fixtures.py [--show TOKENIZER CODEPOINT]
+usage: make_tokenizer_fixtures.py [NAME...] | --show TOKENIZER CODEPOINT
                                         needs `pip install tokenizers xxhash`
 
 The tokenizers are made from data/persuasion.txt and some lines in other scripts; the variants are
@@ -15,7 +15,11 @@ NAME.cases.json:
   pairs     two texts with ids, type ids and offsets
   cuts      truncated rows and windows
 
---show prints what stands behind the hash of one code point.
+src/text/word_expressions_test.cc replays expressions.json: of each regular expression that cuts
+texts into words, where it cuts texts that reach all its branches (ends in characters), and a hash
+for each 4096 code points over the ends in texts with each scalar value between others.
+
+NAMEs write the cases of these tokenizers alone ("expressions": expressions.json). --show prints what stands behind the hash of one code point.
 """
 import base64
 import hashlib
@@ -27,13 +31,42 @@ from pathlib import Path
 
 import xxhash
 from tokenizers import (AddedToken, Tokenizer, __version__, decoders, models, normalizers,
-                        pre_tokenizers, processors, trainers)
+                        pre_tokenizers, processors, trainers, Regex)
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "tests" / "tokenizers"
 NOVEL = (ROOT / "data" / "persuasion.txt").read_text(encoding="utf-8")
 BLOCK = 256
 FORMS = ("nfc", "nfkc", "nfkd")
+
+# The regular expressions of tokenizer.json files that src/text/word_expressions.cc matches.
+CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+SPACES = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+CAPITALS, SMALLS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+
+
+def cases(contractions, digits):
+    lead = r"[^\r\n\p{L}\p{N}]?"
+    return (f"{lead}{CAPITALS}*{SMALLS}+{contractions}|{lead}{CAPITALS}+{SMALLS}*{contractions}|" +
+            digits + r"| ?[^\s\p{L}\p{N}]+[\r\n/]*" + SPACES)
+
+
+def letters(digits):
+    return (CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|" + digits + r"| ?[^\s\p{L}\p{N}]+[\r\n]*" +
+            SPACES)
+
+
+EXPRESSIONS = {
+    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    "llama3": letters(r"\p{N}{1,3}"),
+    "tiktoken": (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}|"
+                 r" ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"),
+    "qwen2": letters(r"\p{N}"),
+    "qwen3.5": (CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}|"
+                r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*" + SPACES),
+    "gpt4o": cases(CONTRACTIONS + "?", r"\p{N}{1,3}"),
+    "tekken": cases("", r"\p{N}"),
+}
 
 # Lines in other scripts, so that the vocabularies know some of them.
 SCRIPTS = [
@@ -71,6 +104,68 @@ def roberta():
     t.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True,
                                                     add_prefix_space=False)
     t.decoder = decoders.ByteLevel()
+    return t
+
+
+def llama3():
+    """Byte-level BPE of Llama 3's form. Merges of characters that the expressions tell apart with
+    each other, and with each first and last byte of a character, make ids tell where words end."""
+    special = ["<|begin|>", "<|end|>", "<|pad|>", "<|mask|>"]
+    split = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(EXPRESSIONS["llama3"]), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    base = Tokenizer(models.BPE())
+    base.pre_tokenizer = split
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=special, show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    base.train_from_iterator([NOVEL[:200000]] + SCRIPTS, trainer)
+    model = json.loads(base.to_str())["model"]
+    byte = byte_characters()
+    sides = [byte[ord(c)] for c in "aA1! \n'/s"]
+    bytes_of_others = [byte[b] for b in [*range(0x80, 0xC0), *range(0xC2, 0xF5)]]
+    merges = [(a, b) for a in sides for b in sides]
+    for a in sides[:6]:
+        merges += [(a, b) if ord(b) > 0xC1 else (b, a) for b in bytes_of_others]
+    merges = list(dict.fromkeys([tuple(m) for m in model["merges"]] + merges))
+    vocab = model["vocab"]
+    for left, right in merges:
+        vocab.setdefault(left + right, len(vocab))
+    for word in ("Anne's", " Kellynch", "!\n"):  # ignore_merges takes them whole
+        vocab.setdefault("".join(byte[b] for b in word.encode()), len(vocab))
+    t = Tokenizer(models.BPE(vocab, merges, ignore_merges=True))
+    t.add_special_tokens([AddedToken(s, normalized=False) for s in special])
+    t.pre_tokenizer = split
+    t.post_processor = processors.Sequence([
+        processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(
+            single="<|begin|> $A", pair="<|begin|> $A <|begin|>:1 $B:1",
+            special_tokens=[("<|begin|>", 0)])])
+    t.decoder = decoders.ByteLevel()
+    return t
+
+
+def gemma():
+    """BPE over characters with bytes for those that have no token, of Gemma's form: no word ends
+    before an added token does."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    normalizer = normalizers.Replace(" ", "\u2581")
+    base = Tokenizer(models.BPE())
+    base.normalizer = normalizer
+    tokens = special + [f"<0x{b:02X}>" for b in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=1000, special_tokens=tokens, show_progress=False,
+                                  limit_alphabet=150)
+    base.train_from_iterator(NOVEL[:200000].splitlines() + SCRIPTS, trainer)
+    model = json.loads(base.to_str())["model"]
+    t = Tokenizer(models.BPE(model["vocab"], [tuple(m) for m in model["merges"]], unk_token="<unk>",
+                             byte_fallback=True, fuse_unk=True))
+    t.add_special_tokens([AddedToken(s, normalized=False, lstrip=s == "<mask>") for s in special])
+    t.add_tokens([AddedToken(s, normalized=False) for s in ("\n\n", "\n\n\n", "\u2581\u2581", "<table>")])
+    t.normalizer = normalizer
+    t.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    t.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", pair="<bos> $A <eos> <bos>:1 $B:1 <eos>:1",
+        special_tokens=[("<bos>", 2), ("<eos>", 1)])
+    t.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(),
+                                   decoders.Fuse()])
     return t
 
 
@@ -113,6 +208,15 @@ def added(id, content, special=False, **flags):
     token = {"id": id, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
              "normalized": not special, "special": special}
     return {**token, **flags}
+
+
+def split(pattern, behavior, invert=False):
+    return {"type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert}
+
+
+LAST_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+              "use_regex": False}
+MODERN = ("llama3", "gpt4o", "gemma", "splits", "splits-odd")
 
 
 def variants(roberta_size, bert_size, wentworth):
@@ -172,6 +276,20 @@ def variants(roberta_size, bert_size, wentworth):
                  "invert": False}]},
             "post_processor": None}),
         **{form: ("roberta", {"normalizer": {"type": form.upper()}}) for form in FORMS},
+        "llama3": ("llama3", {}),
+        "gpt4o": ("llama3", {"pre_tokenizer": {"pretokenizers": [
+            split({"Regex": EXPRESSIONS["gpt4o"]}, "Removed", True), LAST_BYTES]},
+            "model": {"ignore_merges": False}}),
+        "gemma": ("gemma", {}),
+        "splits": ("llama3", {"pre_tokenizer": {"pretokenizers": [
+            split({"String": " "}, "MergedWithPrevious"), split({"String": "e"}, "MergedWithNext"),
+            {"type": "Punctuation", "behavior": "Contiguous"}, LAST_BYTES]}}),
+        "splits-odd": ("llama3", {"pre_tokenizer": {"pretokenizers": [
+            split({"Regex": EXPRESSIONS["qwen2"]}, "MergedWithPrevious", True),
+            split({"String": "a"}, "MergedWithNext", True),
+            split({"String": "s"}, "Contiguous"), split({"String": "1"}, "Contiguous", True),
+            {"type": "Punctuation", "behavior": "MergedWithPrevious"},
+            {"type": "Punctuation", "behavior": "Removed"}, LAST_BYTES]}}),
     }
 
 
@@ -201,7 +319,7 @@ def dump(path, value, **options):
 
 def write_directories():
     for name, t in (("roberta", roberta()), ("bert-uncased", bert(True)),
-                    ("bert-cased", bert(False))):
+                    ("bert-cased", bert(False)), ("llama3", llama3()), ("gemma", gemma())):
         folder = OUT / name
         folder.mkdir(parents=True, exist_ok=True)
         document = json.loads(t.to_str())
@@ -219,6 +337,10 @@ def write_directories():
                                "rstrip": False, "normalized": False}}, indent=2)
             config = {"tokenizer_class": "RobertaTokenizer", "model_max_length": 512,
                       "add_prefix_space": False}
+        elif name in MODERN:
+            config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 8192,
+                      "pad_token": "<pad>" if name == "gemma" else "<|pad|>",
+                      "mask_token": "<mask>" if name == "gemma" else "<|mask|>"}
         else:
             tokens = sorted(vocab, key=vocab.get)
             assert [vocab[t] for t in tokens] == list(range(len(tokens)))
@@ -289,6 +411,27 @@ def mark_texts(rng):
                     for _ in range(rng.randint(1, 16))) for _ in range(60)]
 
 
+def expression_texts(rng):
+    """Texts that reach every branch of EXPRESSIONS."""
+    texts = [
+        "I'm you'RE he'S we'Ve they'LL don'T I'd x'\u017f x'Ss 'tis 'LLama 're-do O'Neill's 'S",
+        "'", "''s", "a'", "a'l", "a'r", "a'ree", "'v", "1's 's1",
+        "1 12 123 1234 12345 1234567 \u0663\u0664\u0665\u0666 \u00bd\u2167 a1b22c333d4444e",
+        "HTMLParser iPhone McDonald XMLHttpRequest ABc aBC \u01c5a \u01c5\u01c5 A\u02b0B \u02b0\u02b0A AAAA",
+        "e\u0301a \u0301a \u0301 \u0301\u0301A a\u0301A\u0301b \u0301'S !\u0301 !\u0301\u0301 \u4e2d\u0301",
+        "\u4e2d\u6587ABC\u4e2dabc \u4e2dA \u4e2dAa A\u4e2d \u4e2d's \u65e5\u672c\u8a9e123 \ud55c\uad6d\uc5b4",
+        "\u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \u05e9\u05b8\u05dc\u05d5\u05b9\u05dd",
+        "end.\n\n  next", "a\r\nb", "a \n b", " \n \n  a", "\n a", "\t\ta", " \ta", "a  ", "a \n", "a\n \n",
+        "\u00a0\u00a0a", "a \u3000b", "\u2028\u2028a", "a\u0085\u0085b", "   ", "\n", "\r\r", " ", "  \r",
+        "foo!!\n\nbar", "http://x.y/z//\n/w", "a /\n/ b", "!/\r\n", " !! \n", "...a", "!a", "\"Quoted\"",
+        "(a) [B] {c1} #A #1 $5 _a__B_", "\u201cHe\u2019s\u201d", "\U0001f600A\U0001f600a \U0001f600\U0001f600\n",
+        "<mask> <eos>a<bos>", "a  b\n\nc\n\n\nd\n\n\n\ne", "\u2581\u2581 \u2581a <table>b", "Anne's Kellynch!\n",
+    ]
+    alphabet = [*"aAbB1 9!'\n\r\t/sStTlLrReEvVdDmM", "  ", "\u017f", "\u0301", "\u01c5", "\u02b0", "\u4e2d",
+                "\u00e9", "\u00c9", "\u0663", "\u00a0", "\u2028", "\U0001f600", "\u0e31", "\u0903"]
+    return texts + ["".join(rng.choices(alphabet, k=rng.randint(1, 30))) for _ in range(60)]
+
+
 def random_bytes(rng):
     rows = []
     for _ in range(30):
@@ -357,6 +500,8 @@ def write_cases(name, base, patch):
     texts = random_texts(rng)
     if name in FORMS:
         texts = texts[:25] + mark_texts(rng)
+    if name in MODERN:
+        texts += expression_texts(rng)
     sections = {"texts": text_cases(t, texts, random_bytes(rng)), "pairs": pair_cases(t, texts),
                 "cuts": cut_cases(name, t, texts, rng)}
     lines = [f'"base": {json.dumps(base)}', f'"patch": {json.dumps(patch, ensure_ascii=True)}',
@@ -366,6 +511,35 @@ def write_cases(name, base, patch):
         lines.append(f'"{section}": [\n{body}]')
     (OUT / f"{name}.cases.json").write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
     print(name, "written", file=sys.stderr)
+
+
+def around(c):
+    """A scalar value beside characters of the kinds that the expressions know."""
+    return "{0} {0}a{0}A{0}1{0}!{0}\n{0}{0}'{0}'s{0}'S \n{0} ".format(chr(c))
+
+
+def write_expressions():
+    rows = []
+    for name, pattern in EXPRESSIONS.items():
+        cut = pre_tokenizers.Split(Regex(pattern), "isolated")
+
+        def ends(text, cut=cut):
+            spans = [span for _, span in cut.pre_tokenize_str(text)]
+            assert spans == list(zip([0] + [e for _, e in spans], [e for _, e in spans]))
+            return [end for _, end in spans]
+        hashes = []
+        for at in range(0, 0x110000, 4096):
+            h = xxhash.xxh64()
+            for c in range(at, at + 4096):
+                if not 0xD800 <= c < 0xE000:
+                    h.update(b"".join(x.to_bytes(4, "little") for x in ends(around(c))))
+            hashes.append(h.hexdigest()[8:])
+        rng = random.Random(11)
+        texts = expression_texts(rng) + random_texts(rng)
+        rows.append(json.dumps({"name": name, "pattern": pattern, "scalars": "".join(hashes),
+                                "texts": [[t, ends(t)] for t in texts]}, separators=(",", ":")))
+        print(name, "expression written", file=sys.stderr)
+    (OUT / "expressions.json").write_text("[" + ",\n".join(rows) + "]\n", encoding="utf-8")
 
 
 def show(name, point):
@@ -378,7 +552,7 @@ def show(name, point):
 
 def write_provenance():
     lines = [f"""# Recorded tokenizers
-Written by `tools/make_tokenizer_fixtures.py` with `tokenizers` {__version__}: three small tokenizers, made from `data/persuasion.txt` and on
+Written by `tools/make_tokenizer_fixtures.py` with `tokenizers` {__version__}: five small tokenizers, made from `data/persuasion.txt` and on
 some lines in other scripts that stand in the tool, and what the package makes of texts with them and with variants of
 them. `spiece-*`, `reformer-5*` and `unigram*` are written by `tools/make_sentencepiece_fixtures.py`, with `sentencepiece` 0.2.3 and
 `transformers` 5.23 too, from the same text. Nothing here comes from anybody's model. The table is checked: a test compares every file's sha256 with it.
@@ -400,8 +574,12 @@ def main():
     vocabs = [json.loads((OUT / d / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
               for d in ("roberta", "bert-uncased")]
     table = variants(len(vocabs[0]), len(vocabs[1]), vocabs[1]["wentworth"])
+    wanted = sys.argv[1:] or [*table, "expressions"]
     for name, (base, patch) in table.items():
-        write_cases(name, base, patch)
+        if name in wanted:
+            write_cases(name, base, patch)
+    if "expressions" in wanted:
+        write_expressions()
     write_provenance()
 
 

@@ -18,6 +18,7 @@ from tokenizers import Regex, __version__, normalizers, pre_tokenizers
 SCALARS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 # The bits of unicode.h.
 LETTER, NUMBER, SPACE, CONTROL, PUNCTUATION, MARK, ANY_MARK, WORD = 1, 2, 4, 8, 16, 32, 64, 128
+UPPER, LOWER, MARK_CLASS = 256, 512, 1024
 WHITE_SPACE = ({*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029,
                 0x202F, 0x205F, 0x3000})
 # Categories as utf8proc numbers them: Lu Ll Lt Lm Lo = 1-5, Mn Mc Me = 6-8, Nd Nl No = 9-11,
@@ -44,7 +45,9 @@ def flags_of_library(lib, c):
             (CONTROL if 26 <= category <= 29 and c not in (9, 10, 13) else 0) |
             (PUNCTUATION if 12 <= category <= 18 or ascii_mark else 0) |
             (MARK if category == 6 else 0) | (ANY_MARK if 6 <= category <= 8 else 0) |
-            (WORD if 1 <= category <= 10 or category == 12 else 0))
+            (WORD if 1 <= category <= 10 or category == 12 else 0) |
+            (UPPER if category in (1, 3) else 0) | (LOWER if category == 2 else 0) |
+            (MARK_CLASS if 6 <= category <= 8 else 0))
 
 
 def regex_matches(pattern):
@@ -61,6 +64,8 @@ def regex_matches(pattern):
 
 def flags_of_package():
     letters, numbers, spaces = (regex_matches(p) for p in (r"\p{L}", r"\p{N}", r"\s"))
+    upper, lower, marks = (regex_matches(p) for p in (r"[\p{Lu}\p{Lt}]", r"\p{Ll}", r"\p{M}"))
+    assert regex_matches(r"[\p{Lm}\p{Lo}]") == letters - upper - lower and upper | lower <= letters
     clean = normalizers.BertNormalizer(True, False, False, False)
     accents = normalizers.BertNormalizer(False, False, True, False)
     all_accents = normalizers.StripAccents()
@@ -78,7 +83,9 @@ def flags_of_package():
                     (PUNCTUATION if pieces == 3 else 0) |
                     (MARK if accents.normalize_str(text) == "aa" else 0) |
                     (ANY_MARK if all_accents.normalize_str(text) == "aa" else 0) |
-                    (WORD if len(words.pre_tokenize_str(text)) == 1 else 0))
+                    (WORD if len(words.pre_tokenize_str(text)) == 1 else 0) |
+                    (UPPER if c in upper else 0) | (LOWER if c in lower else 0) |
+                    (MARK_CLASS if c in marks else 0))
         if c == 0:
             flags[c] |= CONTROL
     assert not odd_spaces, odd_spaces
@@ -135,7 +142,7 @@ def main():
     print(len(kinds), len(ranges(kinds)), "kinds;", len(texts), "decompositions;", len(lowers),
           "lower;", len(starters), "classes;", len(whole), "whole", file=sys.stderr)
     assert not any(starters.values()), "a class that utf8proc does not know"
-    for name, data in (("kinds", bytes(package[c] for c in SCALARS)),
+    for name, data in (("kinds", b"".join(package[c].to_bytes(2, "little") for c in SCALARS)),
                        ("decompositions", lines(nfd.normalize_str)),
                        ("compatibility", lines(nfkd.normalize_str)),
                        ("lower case", lines(lower.normalize_str))):

@@ -162,7 +162,7 @@ std::unique_ptr<Tokenizer> FromBpeFiles(const fs::path& directory,
                     (settings.tokenizer_class.empty() && !parts.vocabulary.IdOf("<s>"));
   parts.prefix_space = settings.prefix_space.value_or(false);
   if (parts.prefix_space) parts.pre_tokenizer.Add(PreTokenizerStep::Kind::kPrefixSpace);
-  parts.pre_tokenizer.Add(PreTokenizerStep::Kind::kGpt2);
+  parts.pre_tokenizer.Add(PreTokenizerStep::Kind::kExpression);
   parts.decoder.Add({.kind = DecoderStep::Kind::kByteLevel});
   parts.trim_offsets = settings.trim_offsets.value_or(!gpt2);
   parts.longest = settings.longest;

@@ -88,8 +88,8 @@ TEST_F(TokenizerJson, UnknownFieldsAndOptionsAreRefused) {
   Refuse({{"model", {{"end_of_word_suffix", "</w>"}}}}, "BPE with end_of_word_suffix", "roberta");
   Refuse({{"model", {{"continuing_subword_prefix", "##"}}}}, "continuing_subword_prefix",
          "roberta");
-  Refuse({{"model", {{"unk_token", "<none>"}}}}, "unk_token \"<none>\" is not in the vocabulary",
-         "roberta");
+  Refuse({{"model", {{"unk_token", "<none>"}}}},
+         "unk_token \"<none>\" is neither in the vocabulary nor in added_tokens", "roberta");
   Refuse({{"pre_tokenizer", {{"use_regex", 1}}}}, "use_regex is 1, must be true or false",
          "roberta");
   Refuse({{"pre_tokenizer",
@@ -107,11 +107,41 @@ TEST_F(TokenizerJson, UnknownFieldsAndOptionsAreRefused) {
     return Only("pre_tokenizer", component);
   };
   Refuse(with({{"pattern", {{"Regex", "\\d"}}}}),
-         "the expression \"\\\\d\" (Isolated) is not read");
+         "the expression \"\\\\d\" is not read, only GPT-2's, GPT-4's");
   Refuse(with({{"pattern", {{"String", ""}}}}), "a String of 0 bytes");
-  Refuse(with({{"pattern", {{"String", "a"}}}, {"invert", true}}), "invert is not read");
-  Refuse(with({{"pattern", {{"String", "a"}}}, {"behavior", "MergedWithNext"}}), "MergedWithNext");
-  Refuse(Only("pre_tokenizer", {{"type", "Punctuation"}, {"behavior", "Removed"}}), "Isolated");
+  Refuse(with({{"pattern", {{"String", "a"}}}, {"behavior", "Merged"}}),
+         "Merged\\\", must be one of Isolated, Removed, Contiguous, MergedWithPrevious");
+  Refuse(Only("pre_tokenizer", {{"type", "Punctuation"}, {"behavior", "Kept"}}),
+         "Kept\\\", must be one of Isolated, Removed");
+}
+
+// The package opens such files, and refuses the texts that ask for the token.
+TEST_F(TokenizerJson, AnUnknownTokenThatIsOnlyAddedIsRefusedWhereATextNeedsIt) {
+  const auto added = [](int id) {
+    return json{{"id", id},        {"content", "<none>"}, {"single_word", false}, {"lstrip", false},
+                {"rstrip", false}, {"normalized", false}, {"special", true}};
+  };
+  const auto bytes =
+      Open({{"model", {{"unk_token", "<none>"}}}, {"added_tokens", {added(2000)}}}, "roberta");
+  EXPECT_EQ(bytes->special().unk, 2000);
+  EXPECT_EQ(bytes->Encode("x<none>\xE2\x98\x83", kPlain)[0].ids[1], 2000);
+  const auto expect_refused = [](const Tokenizer& tokenizer, std::string_view text) {
+    EXPECT_TRUE(Throws([&] { tokenizer.Encode(text, kPlain); }, ErrorCode::kFormat,
+                       "has no token, and unk_token \"<none>\""));
+  };
+  const auto pieces = Open({{"model", {{"unk_token", "<none>"}}}, {"added_tokens", {added(2000)}}});
+  EXPECT_EQ(pieces->Encode("the <none>", kPlain)[0].ids.back(), 2000);
+  expect_refused(*pieces, "the \xE2\x98\x83");
+  const json characters = {{"model",
+                            {{"type", "BPE"},
+                             {"unk_token", "<none>"},
+                             {"vocab", {{"a", 0}, {"b", 1}}},
+                             {"merges", json::array()}}},
+                           {"added_tokens", {added(2)}}};
+  PutFile(folder_ / "tokenizer.json", characters.dump());
+  const auto few = OpenTokenizer(folder_.path());
+  EXPECT_EQ(few->Encode("ab<none>", kPlain)[0].ids, (std::vector<std::int32_t>{0, 1, 2}));
+  expect_refused(*few, "abc");
 }
 
 TEST_F(TokenizerJson, TemplatesAndAddedTokensAreChecked) {

@@ -1,6 +1,8 @@
 #include "text/pre_tokenizer.h"
 
-#include <algorithm>
+#include <utility>
+
+#include "text/glyph_runs.h"
 
 namespace longspan::text {
 namespace {
@@ -8,45 +10,50 @@ namespace {
 using Range = Words::Range;
 using Step = PreTokenizerStep::Kind;
 
-bool Is(const Glyph& g, std::uint8_t kinds) { return (Kind(g.c) & kinds) != 0; }
+// Collects the matches of a pattern in one word, and the text between them, in their order.
+class Pieces {
+ public:
+  Pieces(const PreTokenizerStep& step, std::vector<Range>& out)
+      : behavior_(step.behavior), invert_(step.invert), out_(out), first_(out.size()) {}
 
-// The end of the run of glyphs from `at` that all satisfy holds(glyph).
-template <class Holds>
-std::size_t RunEnd(const Glyphs& g, std::size_t at, std::size_t end, const Holds& holds) {
-  while (at < end && holds(g[at])) ++at;
-  return at;
-}
-
-// How many glyphs the English contraction at `at` has: 's 't 're 've 'm 'll 'd; 0: none.
-std::size_t Contraction(const Glyphs& g, std::size_t at, std::size_t end) {
-  if (g[at].c != '\'' || at + 1 == end) return 0;
-  const char32_t first = g[at + 1].c;
-  if (first == 's' || first == 't' || first == 'm' || first == 'd') return 2;
-  if (at + 2 == end) return 0;
-  const char32_t second = g[at + 2].c;
-  return ((first == 'r' || first == 'v') && second == 'e') || (first == 'l' && second == 'l') ? 3
-                                                                                              : 0;
-}
-
-// GPT-2's 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ : the end of
-// the match at `at`.
-std::size_t Gpt2WordEnd(const Glyphs& g, std::size_t at, std::size_t end) {
-  if (const std::size_t length = Contraction(g, at, end)) return at + length;
-  const std::size_t core = g[at].c == ' ' && at + 1 < end ? at + 1 : at;
-  constexpr std::uint8_t kClasses = kLetter | kNumber | kSpace;
-  const auto kind = static_cast<std::uint8_t>(Kind(g[core].c) & kClasses);
-  if (kind != kSpace) {
-    return RunEnd(g, core, end, [&](const Glyph& x) { return (Kind(x.c) & kClasses) == kind; });
+  // A piece that is not empty; it begins where the one before it ended.
+  void Put(std::size_t begin, std::size_t end, bool match) {
+    match = match != invert_;
+    const bool previous = std::exchange(previous_, match);
+    const bool any = out_.size() > first_;
+    switch (behavior_) {
+      case SplitBehavior::kIsolated:
+        break;
+      case SplitBehavior::kRemoved:
+        if (match) return;
+        break;
+      case SplitBehavior::kContiguous:
+        if (any && match == previous) return Extend(end);
+        break;
+      case SplitBehavior::kMergedWithPrevious:
+        if (any && match && !previous) return Extend(end);
+        break;
+      case SplitBehavior::kMergedWithNext:
+        if (any && !match && previous) return Extend(end);
+        break;
+    }
+    out_.push_back({begin, end});
   }
-  // White space: what is followed by text leaves its last character to it.
-  const std::size_t run = RunEnd(g, at, end, [](const Glyph& x) { return Is(x, kSpace); });
-  return run == end || run == at + 1 ? run : run - 1;
-}
 
-void Gpt2(const Glyphs& g, Range word, std::vector<Range>& out) {
+ private:
+  void Extend(std::size_t end) { out_.back().end = end; }
+
+  SplitBehavior behavior_;
+  bool invert_;
+  std::vector<Range>& out_;
+  std::size_t first_;      // pieces of other words
+  bool previous_ = false;  // the piece before was a match
+};
+
+void Expression(const Glyphs& g, Range word, const PreTokenizerStep& step, Pieces pieces) {
   for (std::size_t at = word.begin; at < word.end;) {
-    const std::size_t end = Gpt2WordEnd(g, at, word.end);
-    out.push_back({at, end});
+    const std::size_t end = WordEnd(step.expression, g, at, word.end);
+    pieces.Put(at, end, true);
     at = end;
   }
 }
@@ -63,25 +70,24 @@ void Runs(const Glyphs& g, Range word, const Class& class_of, std::vector<Range>
   }
 }
 
-void Punctuation(const Glyphs& g, Range word, std::vector<Range>& out) {
+void Punctuation(const Glyphs& g, Range word, Pieces pieces) {
   for (std::size_t at = word.begin; at < word.end;) {
+    const bool match = Is(g[at], kPunctuation);
     const std::size_t end =
-        Is(g[at], kPunctuation)
-            ? at + 1
-            : RunEnd(g, at, word.end, [](const Glyph& x) { return !Is(x, kPunctuation); });
-    out.push_back({at, end});
+        match ? at + 1
+              : RunEnd(g, at, word.end, [](const Glyph& x) { return !Is(x, kPunctuation); });
+    pieces.Put(at, end, match);
     at = end;
   }
 }
 
-void Literal(const Glyphs& g, Range word, const LiteralSearch& literal, bool keep,
-             std::vector<Range>& out) {
+void Literal(const Glyphs& g, Range word, const LiteralSearch& literal, Pieces pieces) {
   for (std::size_t at = word.begin; at != word.end;) {
     const std::size_t found = literal.Find(g, at, word.end);
-    if (found != at) out.push_back({at, found});
+    if (found != at) pieces.Put(at, found, false);
     if (found == word.end) return;
     at = found + literal.size();
-    if (keep) out.push_back({found, at});
+    pieces.Put(found, at, true);
   }
 }
 
@@ -90,8 +96,6 @@ void Cut(const Glyphs& g, Range word, const PreTokenizerStep& step, std::vector<
     case Step::kPrefixSpace:
     case Step::kMetaspace:
       break;  // they change the text: see AddPrefixSpaces, Metaspace
-    case Step::kGpt2:
-      return Gpt2(g, word, out);
     case Step::kSpaces:
       return Runs(
           g, word, [](const Glyph& x) { return Is(x, kSpace) ? 0 : 1; }, out);
@@ -100,11 +104,12 @@ void Cut(const Glyphs& g, Range word, const PreTokenizerStep& step, std::vector<
           g, word, [](const Glyph& x) { return Is(x, kSpace)  ? 0
                                                : Is(x, kWord) ? 1
                                                               : 2; }, out);
+    case Step::kExpression:
+      return Expression(g, word, step, Pieces(step, out));
     case Step::kEachPunctuation:
-      return Punctuation(g, word, out);
+      return Punctuation(g, word, Pieces(step, out));
     case Step::kLiteral:
-    case Step::kDropLiteral:
-      return Literal(g, word, step.literal, step.kind == Step::kLiteral, out);
+      return Literal(g, word, step.literal, Pieces(step, out));
   }
 }
 

@@ -8,23 +8,36 @@
 #include "text/growth.h"
 #include "text/literal_search.h"
 #include "text/unicode.h"
+#include "text/word_expressions.h"
 
 namespace longspan::text {
 
+// What becomes of the matches of a pattern, and of the text between them: Hugging Face's names.
+enum class SplitBehavior {
+  kIsolated,            // each is a word
+  kRemoved,             // matches go
+  kContiguous,          // neighbouring matches are one word
+  kMergedWithPrevious,  // a match ends the word before it, unless that is a match
+  kMergedWithNext,      // a match begins the word behind it, unless that is a match
+};
+
 struct PreTokenizerStep {
   enum class Kind {
-    kPrefixSpace,      // puts a space before a text that begins with none
-    kGpt2,             // GPT-2's words: letters, numbers or others with one space before them
-    kSpaces,           // cuts at white space, which goes
-    kWords,            // \w+|[^\w\s]+, nothing else stays
-    kEachPunctuation,  // each punctuation character alone
-    kLiteral,          // each occurrence of `literal` alone
-    kDropLiteral,      // cuts at `literal`, which goes
-    kMetaspace,        // spaces become `mark`, one is put before the text, each begins a word
+    kPrefixSpace,  // puts a space before a text that begins with none
+    kSpaces,       // cuts at white space, which goes
+    kWords,        // \w+|[^\w\s]+, nothing else stays
+    kMetaspace,    // spaces become `mark`, one is put before the text, each begins a word
+    // Patterns, with `behavior` and `invert`:
+    kExpression,       // `expression`
+    kEachPunctuation,  // a punctuation character
+    kLiteral,          // an occurrence of `literal`
   };
   enum class Prepend { kNever, kFirst, kAlways };
   Kind kind;
-  LiteralSearch literal;
+  LiteralSearch literal = {};
+  WordExpression expression = {};
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+  bool invert = false;  // what is between the matches counts as them
   // Of kMetaspace. kFirst: only before what begins the text, not behind an added token.
   char32_t mark = 0;
   Prepend prepend = Prepend::kAlways;
@@ -42,7 +55,7 @@ struct Words {
 
 class PreTokenizer {
  public:
-  void Add(PreTokenizerStep::Kind kind) { steps_.push_back({.kind = kind, .literal = {}}); }
+  void Add(PreTokenizerStep::Kind kind) { steps_.push_back({.kind = kind}); }
   void Add(PreTokenizerStep step) { steps_.push_back(std::move(step)); }
   std::size_t size() const { return steps_.size(); }
   // The words of a piece of text: all of it when there are no steps. `prepend`: whether spaces are

@@ -234,10 +234,10 @@ std::string TestName(const testing::TestParamInfo<const char*>& info) {
 
 // By what the `tokenizers` package made of texts; and by the `sentencepiece` package, which cuts no
 // rows.
-const auto kTokenizers =
-    testing::Values("roberta", "roberta-prefix", "gpt2", "bytes-whole", "bert-uncased",
-                    "bert-cased", "accents", "pieces", "nfc", "nfkc", "nfkd", "reformer-5",
-                    "reformer-5-first", "reformer-5-bytes", "unigram", "unigram-whole");
+const auto kTokenizers = testing::Values(
+    "roberta", "roberta-prefix", "gpt2", "bytes-whole", "bert-uncased", "bert-cased", "accents",
+    "pieces", "nfc", "nfkc", "nfkd", "reformer-5", "reformer-5-first", "reformer-5-bytes",
+    "unigram", "unigram-whole", "llama3", "gpt4o", "gemma", "splits", "splits-odd");
 INSTANTIATE_TEST_SUITE_P(Tokenizers, Recorded, kTokenizers, TestName);
 INSTANTIATE_TEST_SUITE_P(Tokenizers, RecordedCuts, kTokenizers, TestName);
 INSTANTIATE_TEST_SUITE_P(SentencePiece, Recorded, testing::Values("spiece-bpe", "spiece-unigram"),

@@ -168,10 +168,8 @@ class SentencePieceTokenizer final : public Tokenizer {
     if (last == end) return {end, end};
     last = std::max(last, at + 1);
     const std::size_t first = at + (last - at) / 2;
-    const auto is = [&](std::size_t i, std::uint8_t kinds) {
-      return (Kind(glyphs[i].c) & kinds) != 0;
-    };
-    constexpr std::uint8_t kText = kLetter | kNumber;
+    const auto is = [&](std::size_t i, KindBits kinds) { return (Kind(glyphs[i].c) & kinds) != 0; };
+    constexpr KindBits kText = kLetter | kNumber;
     for (std::size_t i = last; words_apart_ && i > first; --i) {
       if (glyphs[i].c == ' ' && is(i - 1, kText) && i + 1 < end && is(i + 1, kText)) {
         return {i, i + 1};

@@ -39,6 +39,13 @@ std::uint64_t PairKey(std::int32_t left, std::int32_t right) {
   return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
 }
 
+[[noreturn]] void RefuseUnknown(std::string_view what, std::string_view unk) {
+  Fail(ErrorCode::kFormat,
+       "text: \"{}\" has no token, and unk_token \"{}\", which would stand for it, is no entry of "
+       "model.vocab (tokenizer.json)",
+       io::Escape(what), io::Escape(unk));
+}
+
 }  // namespace
 
 char32_t ByteCharacter(std::uint8_t byte) { return Tables().characters[byte]; }
@@ -66,7 +73,7 @@ BpeModel::BpeModel(const Vocabulary& vocabulary,
     byte_ids_[b] = vocabulary.IdOf(character).value_or(-1);
   }
   if (options.characters) {
-    Check(options.unk || options.byte_fallback, ErrorCode::kFormat,
+    Check(options.unk || !options.unk_name.empty() || options.byte_fallback, ErrorCode::kFormat,
           "{}: BPE over characters with neither unk_token nor byte_fallback is not read", source);
     for (std::int32_t id = 0; id < vocabulary.bound(); ++id) {
       const std::string* token = vocabulary.TokenOf(id);
@@ -101,6 +108,7 @@ BpeModel::Tokens BpeModel::Units(std::string_view bytes) const {
   bool fused = false;  // the last unit is unk and takes neighbours in
   const auto put = [&](std::int32_t id, std::uint32_t length) {
     const bool unknown = id < 0;
+    if (unknown && !options_.unk) RefuseUnknown(bytes, options_.unk_name);
     if (unknown && fused && options_.fuse_unk) {
       units.back().second += length;
       return;
@@ -195,7 +203,8 @@ void BpeModel::EncodeWord(const Vocabulary& vocabulary, const Glyph* first, cons
   for (const Glyph* g = first; g != last; ++g) {
     const std::size_t begin = bytes.size();
     AppendUtf8(g->c, bytes);
-    if (!options_.unk && !options_.characters) {  // bytes without a token give nothing
+    if (!options_.unk && options_.unk_name.empty() &&
+        !options_.characters) {  // bytes without a token give nothing
       const auto kept =
           std::remove_if(bytes.begin() + static_cast<std::ptrdiff_t>(begin), bytes.end(),
                          [&](char c) { return byte_ids_[static_cast<std::uint8_t>(c)] < 0; });
@@ -262,7 +271,8 @@ void WordPieceModel::EncodeWord(const Glyph* first, const Glyph* last, TokenRow&
   const auto unknown = [&] {
     row.ids.resize(before);
     row.chars.resize(before);
-    row.ids.push_back(options_.unk);
+    if (!options_.unk) RefuseUnknown(ToUtf8(first, last), options_.unk_name);
+    row.ids.push_back(*options_.unk);
     row.chars.push_back({first->begin, (last - 1)->end});
   };
   if (last - first > options_.longest_word) return unknown();

@@ -29,7 +29,8 @@ ByteTokens ByteTokensOf(const Vocabulary& vocabulary, std::string_view source);
 class BpeModel {
  public:
   struct Options {
-    std::optional<std::int32_t> unk;  // for what has no token; none: bytes give nothing
+    std::optional<std::int32_t> unk;  // for what has no token; none: bytes give nothing, unless
+    std::string unk_name = {};        // it has this name: then a text that needs it is refused
     bool fuse_unk = false;            // one for neighbouring ones
     bool ignore_merges = false;       // a word that is a token is taken whole
     bool characters = false;          // begins with characters, not with bytes
@@ -47,7 +48,8 @@ class BpeModel {
            const std::vector<std::pair<std::string, std::string>>& merges, const Options& options,
            std::string_view source);
 
-  // Appends the tokens of a word. The bytes of a character stand for all of it.
+  // Appends the tokens of a word. The bytes of a character stand for all of it. kFormat for what
+  // has no token where unk has a name alone.
   void EncodeWord(const Vocabulary& vocabulary, const Glyph* first, const Glyph* last, Cache& cache,
                   TokenRow& row) const;
 
@@ -71,7 +73,8 @@ class BpeModel {
 class WordPieceModel {
  public:
   struct Options {
-    std::int32_t unk = 0;
+    std::optional<std::int32_t> unk = 0;  // none: a text that needs it is refused by its name
+    std::string unk_name = {};
     std::string prefix = "##";  // of a piece that does not begin its word
     idx_t longest_word = 100;   // characters; a longer one is unk
   };

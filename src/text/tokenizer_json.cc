@@ -107,33 +107,43 @@ void AddNormalizer(const json& object, std::string where, Normalizer& out) {
   }
 }
 
-// The one regular expression that is known, as GPT-2 writes it.
-constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+SplitBehavior BehaviorOf(const JsonComponent& c, const json& object,
+                         std::optional<std::string> fallback) {
+  using B = SplitBehavior;
+  const std::string name =
+      io::GetChoice(object, "behavior",
+                    {"Isolated", "Removed", "Contiguous", "MergedWithPrevious", "MergedWithNext"},
+                    fallback, c.where());
+  return name == "Isolated"             ? B::kIsolated
+         : name == "Removed"            ? B::kRemoved
+         : name == "Contiguous"         ? B::kContiguous
+         : name == "MergedWithPrevious" ? B::kMergedWithPrevious
+                                        : B::kMergedWithNext;
+}
 
 // {"pattern": {"String": s} or {"Regex": r}, "behavior": b, "invert": false}
-PreTokenizerStep SplitStep(const JsonComponent& c) {
+PreTokenizerStep SplitStep(const JsonComponent& c, const json& object) {
   c.Only({"pattern", "behavior", "invert"});
-  Check(!c.Bool("invert", false), ErrorCode::kFormat, "{}: Split with invert is not read",
-        c.where());
-  const std::string behavior = c.String("behavior");
+  PreTokenizerStep step{.kind = Step::kLiteral};
+  step.behavior = BehaviorOf(c, object, io::kRequired);
+  step.invert = c.Bool("invert", false);
   const json& pattern = c.at("pattern");
   const std::string where = c.where() + ": pattern";
   if (pattern.is_object() && pattern.contains("Regex")) {
     const std::string regex = io::GetString(pattern, "Regex", io::kRequired, where);
-    Check(regex == kGpt2Pattern && behavior == "Isolated", ErrorCode::kFormat,
-          "{}: the expression \"{}\" ({}) is not read, only GPT-2's (Isolated)", where,
-          io::Escape(regex), io::Escape(behavior));
-    return {.kind = Step::kGpt2, .literal = {}};
+    const auto expression = WordExpressionOf(regex);
+    Check(expression.has_value(), ErrorCode::kFormat,
+          "{}: the expression \"{}\" is not read, only {}", where, io::Escape(regex),
+          kWordExpressions);
+    step.kind = Step::kExpression;
+    step.expression = *expression;
+    return step;
   }
   const std::string literal = io::GetString(pattern, "String", io::kRequired, where);
-  Check(behavior == "Isolated" || behavior == "Removed", ErrorCode::kFormat,
-        "{}: Split with behavior \"{}\" is not read, only Isolated and Removed", c.where(),
-        io::Escape(behavior));
   Check(!literal.empty() && literal.size() <= kLongestToken, ErrorCode::kFormat,
         "{}: a String of {} bytes, must have 1 to {}", where, literal.size(), kLongestToken);
-  return {.kind = behavior == "Isolated" ? Step::kLiteral : Step::kDropLiteral,
-          .literal = CharactersOf(literal)};
+  step.literal = CharactersOf(literal);
+  return step;
 }
 
 // The pre-tokenizer and the decoder Metaspace. Files of old versions have add_prefix_space in the
@@ -141,7 +151,7 @@ PreTokenizerStep SplitStep(const JsonComponent& c) {
 PreTokenizerStep MetaspaceOf(const JsonComponent& c, const json& object) {
   using Prepend = PreTokenizerStep::Prepend;
   c.Only({"replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"});
-  PreTokenizerStep step{.kind = Step::kMetaspace, .literal = {}};
+  PreTokenizerStep step{.kind = Step::kMetaspace};
   const std::u32string mark = CharactersOf(c.String("replacement"));
   Check(mark.size() == 1, ErrorCode::kFormat, "{}: replacement must be one character", c.where());
   step.mark = mark[0];
@@ -173,7 +183,7 @@ bool AddPreTokenizer(const json& object, std::string where, PreTokenizer& out) {
     c.Only({"add_prefix_space", "trim_offsets", "use_regex"});
     c.Bool("trim_offsets", true);  // its own has no effect, the post-processor's has
     if (c.Bool("add_prefix_space")) out.Add(Step::kPrefixSpace);
-    if (c.Bool("use_regex", true)) out.Add(Step::kGpt2);
+    if (c.Bool("use_regex", true)) out.Add(Step::kExpression);  // GPT-2's
     return true;
   }
   if (c.type() == "BertPreTokenizer") {
@@ -188,10 +198,11 @@ bool AddPreTokenizer(const json& object, std::string where, PreTokenizer& out) {
     out.Add(Step::kSpaces);
   } else if (c.type() == "Punctuation") {
     c.Only({"behavior"});
-    io::GetChoice(object, "behavior", {"Isolated"}, "Isolated", c.where());
-    out.Add(Step::kEachPunctuation);
+    PreTokenizerStep step{.kind = Step::kEachPunctuation};
+    step.behavior = BehaviorOf(c, object, "Isolated");
+    out.Add(std::move(step));
   } else if (c.type() == "Split") {
-    out.Add(SplitStep(c));
+    out.Add(SplitStep(c, object));
   } else if (c.type() == "Metaspace") {
     out.Add(MetaspaceOf(c, object));
   } else {
@@ -254,6 +265,21 @@ std::pair<std::string, std::string> MergeOf(const json& merge, std::string_view 
   return {merge[0].get<std::string>(), merge[1].get<std::string>()};
 }
 
+// The token for what the vocabulary does not have. One that only added_tokens has is known by its
+// id and is no entry of the model: a text that asks for it is refused, as the package does it.
+std::optional<std::int32_t> UnknownOf(const std::string& name, const JsonComponent& c,
+                                      TokenizerParts& parts) {
+  const auto id = parts.vocabulary.IdOf(name);
+  parts.special.unk = id;
+  for (const AddedToken& token : parts.added) {
+    if (token.content == name) parts.special.unk = token.id;
+  }
+  Check(parts.special.unk.has_value(), ErrorCode::kFormat,
+        "{}: unk_token \"{}\" is neither in the vocabulary nor in added_tokens", c.where(),
+        io::Escape(name));
+  return id;
+}
+
 void ReadBpe(const json& model, const JsonComponent& c, bool bytes, TokenizerParts& parts) {
   c.Only({"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
           "byte_fallback", "ignore_merges", "vocab", "merges"});
@@ -274,10 +300,8 @@ void ReadBpe(const json& model, const JsonComponent& c, bool bytes, TokenizerPar
   options.fuse_unk = c.Bool("fuse_unk", false);
   options.ignore_merges = c.Bool("ignore_merges", false);
   if (const auto unk = io::GetOptionalString(model, "unk_token", c.where())) {
-    options.unk = parts.vocabulary.IdOf(*unk);
-    Check(options.unk.has_value(), ErrorCode::kFormat,
-          "{}: unk_token \"{}\" is not in the vocabulary", c.where(), io::Escape(*unk));
-    parts.special.unk = options.unk;
+    options.unk = UnknownOf(*unk, c, parts);
+    options.unk_name = *unk;
   }
   std::vector<std::pair<std::string, std::string>> merges;
   c.ForEach("merges", kMostTokenizerValues, [&](const json& merge, const std::string& where) {
@@ -289,12 +313,9 @@ void ReadBpe(const json& model, const JsonComponent& c, bool bytes, TokenizerPar
 void ReadWordPiece(const json& model, const JsonComponent& c, TokenizerParts& parts) {
   c.Only({"unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"});
   parts.vocabulary = VocabularyOf(c.at("vocab"), c.where() + ": vocab");
-  const std::string unk = c.String("unk_token");
-  parts.special.unk = parts.vocabulary.IdOf(unk);
-  Check(parts.special.unk.has_value(), ErrorCode::kFormat,
-        "{}: unk_token \"{}\" is not in the vocabulary", c.where(), io::Escape(unk));
   WordPieceModel::Options options;
-  options.unk = *parts.special.unk;
+  options.unk_name = c.String("unk_token");
+  options.unk = UnknownOf(options.unk_name, c, parts);
   options.prefix = c.String("continuing_subword_prefix");
   options.longest_word =
       io::GetInt(model, "max_input_chars_per_word", 0, kLongestWord, io::kRequired, c.where());
@@ -383,8 +404,8 @@ TokenizerParts ReadTokenizerJson(const json& document, std::string_view file) {
   section("pre_tokenizer", [&](const json& o, std::string where) {
     bytes = AddPreTokenizer(o, std::move(where), parts.pre_tokenizer);
   });
-  ReadModel(document, source, bytes, parts);
   ReadAddedTokens(document, source, parts);
+  ReadModel(document, source, bytes, parts);
   section("normalizer", [&](const json& o, std::string where) {
     AddNormalizer(o, std::move(where), parts.normalizer);
   });

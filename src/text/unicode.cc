@@ -20,9 +20,9 @@ bool IsWhiteSpace(char32_t c) {
          c == 0x3000;
 }
 
-std::uint8_t ComputeKind(char32_t c) {
+KindBits ComputeKind(char32_t c) {
   if (const auto* row = exceptions::Find(exceptions::Kinds(), c)) return row->value;
-  std::uint8_t kind = IsWhiteSpace(c) ? kSpace : 0;
+  KindBits kind = IsWhiteSpace(c) ? kSpace : 0;
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
   const auto in = [&](int first, int last) { return category >= first && category <= last; };
   if (in(UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LO)) kind |= kLetter;
@@ -37,6 +37,9 @@ std::uint8_t ComputeKind(char32_t c) {
   if (in(UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC) {
     kind |= kWord;
   }
+  if (category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LT) kind |= kUpper;
+  if (category == UTF8PROC_CATEGORY_LL) kind |= kLower;
+  if (in(UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME)) kind |= kMarkClass;
   return kind;
 }
 
@@ -64,9 +67,9 @@ std::size_t Next(std::string_view text, std::size_t at, char32_t& c) {
 
 }  // namespace
 
-std::uint8_t Kind(char32_t c) {
+KindBits Kind(char32_t c) {
   static const auto ascii = [] {
-    std::array<std::uint8_t, 128> table{};
+    std::array<KindBits, 128> table{};
     for (char32_t i = 0; i < 128; ++i) table[i] = ComputeKind(i);
     return table;
   }();

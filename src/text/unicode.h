@@ -21,16 +21,20 @@ struct Glyph {
 using Glyphs = std::vector<Glyph>;
 
 // Kinds of a character, one bit each.
-inline constexpr std::uint8_t kLetter = 1;        // \p{L}
-inline constexpr std::uint8_t kNumber = 2;        // \p{N}
-inline constexpr std::uint8_t kSpace = 4;         // \s
-inline constexpr std::uint8_t kControl = 8;       // BERT: dropped when a text is cleaned
-inline constexpr std::uint8_t kPunctuation = 16;  // BERT: a token of its own
-inline constexpr std::uint8_t kMark = 32;         // BERT: an accent to strip
-inline constexpr std::uint8_t kAnyMark = 64;      // the StripAccents normalizer: a mark of any kind
-inline constexpr std::uint8_t kWord = 128;        // \w
+using KindBits = std::uint16_t;
+inline constexpr KindBits kLetter = 1;        // \p{L}
+inline constexpr KindBits kNumber = 2;        // \p{N}
+inline constexpr KindBits kSpace = 4;         // \s
+inline constexpr KindBits kControl = 8;       // BERT: dropped when a text is cleaned
+inline constexpr KindBits kPunctuation = 16;  // BERT: a token of its own
+inline constexpr KindBits kMark = 32;         // BERT: an accent to strip
+inline constexpr KindBits kAnyMark = 64;      // the StripAccents normalizer: a mark of any kind
+inline constexpr KindBits kWord = 128;        // \w
+inline constexpr KindBits kUpper = 256;       // \p{Lu} and \p{Lt}
+inline constexpr KindBits kLower = 512;       // \p{Ll}; other letters are \p{Lm} and \p{Lo}
+inline constexpr KindBits kMarkClass = 1024;  // \p{M}, of another version than kAnyMark
 
-std::uint8_t Kind(char32_t c);
+KindBits Kind(char32_t c);
 // BERT: characters that get spaces around them.
 bool IsCjk(char32_t c);
 

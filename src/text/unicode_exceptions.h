@@ -10,7 +10,7 @@ namespace longspan::text::exceptions {
 
 struct Range {  // first and last included, sorted, disjoint
   char32_t first, last;
-  std::uint8_t value;
+  std::uint16_t value;
 };
 struct Mapping {  // to, ended by 0 or by the end of the array
   char32_t from, to[4];

@@ -17,8 +17,8 @@ const std::vector<std::unique_ptr<text::Tokenizer>>& Tokenizers() {
   static const auto all = [] {
     const auto folder = std::filesystem::path(LONGSPAN_SOURCE_DIR) / "tests/tokenizers";
     std::vector<std::unique_ptr<text::Tokenizer>> opened;
-    for (const char* name :
-         {"roberta", "bert-uncased", "bert-cased", "spiece-bpe", "spiece-unigram"}) {
+    for (const char* name : {"roberta", "bert-uncased", "bert-cased", "spiece-bpe",
+                             "spiece-unigram", "llama3", "gemma"}) {
       opened.push_back(text::OpenTokenizer(folder / name));
     }
     return opened;
