@@ -28,6 +28,8 @@ constexpr Command kCommands[] = {
 
     {kAskGroup, "classify", RegisterClassify, "Give whole texts a class, labels or a number"},
     {kAskGroup, "embed", RegisterEmbed, "Turn texts of any length into vectors"},
+    {kAskGroup, "similar", RegisterSimilar, "Find the vectors or texts that are near to others"},
+    {kAskGroup, "rerank", RegisterRerank, "Order texts by how well they fit a query"},
     {kAskGroup, "qa", RegisterQa, "Find the part of a text that answers a question"},
     {kAskGroup, "fill-mask", RegisterFillMask, "Guess the words that a text leaves open"},
     {kAskGroup, "token-classify", RegisterTokenClassify, "Find names and other classes of words"},

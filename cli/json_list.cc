@@ -1,6 +1,7 @@
 #include "cli/json_list.h"
 
 #include "cli/visual/json_text.h"
+#include "cli/visual/output.h"
 
 namespace longspan::cli {
 
@@ -29,6 +30,18 @@ std::string IndentedJson(const nlohmann::ordered_json& value, std::size_t column
   std::string text = margin;
   for (const char c : JsonText(value, 2)) text += c == '\n' ? "\n" + margin : std::string(1, c);
   return text;
+}
+
+void JsonResults::Add(const nlohmann::ordered_json& head, const nlohmann::ordered_json& result) {
+  if (!any_) PrintResult(JsonListHead(head, "results"));
+  PrintResult(std::string(any_ ? "," : "") + "\n" + IndentedJson(result, 4));
+  any_ = true;
+}
+
+void JsonResults::Finish(const nlohmann::ordered_json& head,
+                         const nlohmann::ordered_json& members) {
+  if (!any_) PrintResult(JsonListHead(head, "results"));
+  PrintResult(JsonListEnd(any_, members));
 }
 
 }  // namespace longspan::cli

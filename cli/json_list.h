@@ -16,4 +16,16 @@ std::string JsonListEnd(bool any, const nlohmann::ordered_json& members, int ind
 // A value that stands in a document `columns` to the right, without a line break at its end.
 std::string IndentedJson(const nlohmann::ordered_json& value, std::size_t columns);
 
+// The document of --json that a command prints as its results come: members, then the list
+// "results". `head` is the same in all calls.
+class JsonResults {
+ public:
+  void Add(const nlohmann::ordered_json& head, const nlohmann::ordered_json& result);
+  // Closes the list, which may be empty; `members` stand behind it.
+  void Finish(const nlohmann::ordered_json& head, const nlohmann::ordered_json& members);
+
+ private:
+  bool any_ = false;
+};
+
 }  // namespace longspan::cli

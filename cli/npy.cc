@@ -4,7 +4,7 @@
 
 namespace longspan::cli {
 
-std::string NpyHeader(idx_t rows, idx_t cols) {
+std::string NpyHeader(idx_t rows, idx_t cols, DType type) {
   constexpr std::size_t kBeforeText = 10;
   constexpr std::size_t kTextBytes = kNpyHeaderBytes - kBeforeText;  // two numbers of 19 digits fit
   std::string header = "\x93NUMPY";
@@ -12,8 +12,9 @@ std::string NpyHeader(idx_t rows, idx_t cols) {
   header += '\x00';
   header += static_cast<char>(kTextBytes & 0xff);
   header += static_cast<char>(kTextBytes >> 8);
-  header +=
-      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
+  const char* name = type == DType::kI8 ? "|i1" : type == DType::kU8 ? "|u1" : "<f4";
+  header += fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}, {}), }}", name,
+                        rows, cols);
   header.resize(kNpyHeaderBytes - 1, ' ');
   header += '\n';
   return header;

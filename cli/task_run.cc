@@ -11,7 +11,6 @@
 #include "cli/check.h"
 #include "cli/counted.h"
 #include "cli/dtype_option.h"
-#include "cli/json_list.h"
 #include "cli/option_checks.h"
 #include "cli/visual/command.h"
 #include "cli/visual/json_text.h"
@@ -227,29 +226,29 @@ nlohmann::ordered_json TaskRun::Describe(const InputText& input, const TaskRows&
   return j;
 }
 
-void TaskRun::BeginJson() {
-  const nlohmann::ordered_json head = {
+nlohmann::ordered_json TaskRun::Head() const {
+  nlohmann::ordered_json all = {
       {"task", task_}, {"model", command_.model}, {"global", model_.global_name()}};
-  PrintResult(JsonListHead(head, "results"));
+  all.update(members);
+  return all;
 }
 
 void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
                   const TaskAnswer& answer) {
+  Add(command_.json ? Describe(input, rows, text) : nlohmann::ordered_json::object(), answer);
+}
+
+void TaskRun::Add(nlohmann::ordered_json described, const TaskAnswer& answer) {
   progress_.Clear();
   if (!command_.json) return PrintResult(answer.shown);
-  nlohmann::ordered_json j = Describe(input, rows, text);
-  j.update(answer.fields);
-  if (results_++ == 0) BeginJson();
-  PrintResult(std::string(results_ > 1 ? "," : "") + "\n" + IndentedJson(j, 4));
+  described.update(answer.fields);
+  results_.Add(Head(), described);
 }
 
 int TaskRun::Finish() {
   const bool nothing =
       texts_ == 0 && refusals_.count() > 0;  // the refusals are all there is to say
-  if (command_.json) {
-    if (results_ == 0) BeginJson();
-    PrintResult(JsonListEnd(results_ > 0, refusals_.Members()));
-  }
+  if (command_.json) results_.Finish(Head(), refusals_.Members());
   progress_.Finish();
   if (untold_ > 0) Tell(fmt::format("... and {} more in windows or cut", Counted(untold_, "text")));
   const idx_t tokens = tokens_;

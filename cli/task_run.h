@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/data_options.h"
+#include "cli/json_list.h"
 #include "cli/text_inputs.h"
 #include "cli/visual/progress.h"
 #include "longspan/context.h"
@@ -71,6 +72,8 @@ class TaskRun {
                  const RowDefaults& defaults = {});
   bool NextChunk(TextInputs& inputs, const TextsOf& texts_of, const RowDefaults& defaults,
                  TaskChunk& chunk);
+  // More members of the document of --json, before its results.
+  nlohmann::ordered_json members = nlohmann::ordered_json::object();
   // Asked about each text and its rows: throws kFormat for one that cannot be answered.
   std::function<void(const std::string& name, std::span<const text::Encoding> rows)> check;
 
@@ -80,6 +83,8 @@ class TaskRun {
   // Prints an answer; with --json as one more of the document's results, so that memory does not
   // grow with them. `text` is the first of the input's texts in `rows`.
   void Add(const InputText& input, const TaskRows& rows, idx_t text, const TaskAnswer& answer);
+  // The same for an input that Describe has described.
+  void Add(nlohmann::ordered_json described, const TaskAnswer& answer);
   // A result in JSON begins with what was asked: input, id (of a JSON line), tokens, windows.
   nlohmann::ordered_json Describe(const InputText& input, const TaskRows& rows, idx_t text) const;
   // Ends the document of --json; tells what ran. Returns the exit code: 3 when something was left
@@ -91,7 +96,7 @@ class TaskRun {
             TaskChunk& chunk);
   void TellOverflow(const std::string& name, const TaskRows& rows);
   void Tell(const std::string& line);
-  void BeginJson();
+  nlohmann::ordered_json Head() const;
 
   const TaskCommand& command_;
   Context context_;
@@ -99,10 +104,11 @@ class TaskRun {
   Progress progress_;
   double start_s_;
   std::deque<InputText> waiting_;  // read, and not yet encoded
-  idx_t texts_ = 0, rows_ = 0, told_ = 0, untold_ = 0, results_ = 0;
+  idx_t texts_ = 0, rows_ = 0, told_ = 0, untold_ = 0;
   idx_t tokens_ = 0, globals_ = 0;  // of all rows that were encoded
   idx_t ran_ = 0;                   // tokens of the chunks before this one
   std::string task_;
+  JsonResults results_;
   Refusals refusals_;
 };
 

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <iterator>
+#include <utility>
 
 #include "cli/check.h"
 #include "cli/json_list.h"
@@ -41,6 +44,46 @@ void CheckSpool(bool done) {
   Check(done, ErrorCode::kIo, "a temporary file for the array: {}", std::strerror(error));
 }
 
+std::filesystem::path BesideMatrix(const std::filesystem::path& matrix, const char* ending,
+                                   const char* what) {
+  auto file = std::filesystem::path(matrix).replace_extension(ending);
+  Check(file != matrix, ErrorCode::kUsage,
+        "output: '{}' is the name of {}; give the array another one", io::Escape(matrix.string()),
+        what);
+  return file;
+}
+
+// Ranges of fewer vectors than these are a thin base, as the package warns.
+constexpr std::size_t kFewVectors = 100;
+
+// Calls use(numbers) with a row; int8 and bits as int, so that they are written as numbers.
+template <class Use>
+void WithRow(const Tensor& vectors, idx_t row, const Use& use) {
+  const idx_t width = vectors.shape()[1];
+  const auto integers = [&](const auto* values) {
+    use(std::vector<int>(values + row * width, values + (row + 1) * width));
+  };
+  if (vectors.dtype() == DType::kI8) {
+    integers(static_cast<const std::int8_t*>(vectors.raw()));
+  } else if (vectors.dtype() == DType::kU8) {
+    integers(static_cast<const std::uint8_t*>(vectors.raw()));
+  } else {
+    const float* values = vectors.data<float>() + row * width;
+    use(std::vector<float>(values, values + width));
+  }
+}
+
+// What the columns of a table are called: e0, e1 of float32, i0 of int8, b0 of bytes of bits.
+char ColumnLetter(Precision precision) {
+  return precision == Precision::kInt8 ? 'i' : precision == Precision::kUBinary ? 'b' : 'e';
+}
+
+DType TypeOf(Precision precision) {
+  return precision == Precision::kInt8      ? DType::kI8
+         : precision == Precision::kUBinary ? DType::kU8
+                                            : DType::kF32;
+}
+
 }  // namespace
 
 VectorFormat VectorFormatNamed(std::string_view name) {
@@ -74,17 +117,21 @@ VectorFormat VectorFormatOfEnding(const std::filesystem::path& file) {
 }
 
 std::filesystem::path IdsFileOf(const std::filesystem::path& matrix) {
-  auto ids = std::filesystem::path(matrix).replace_extension(".ids.jsonl");
-  Check(ids != matrix, ErrorCode::kUsage,
-        "output: '{}' is the name of the rows' list; give the array another one",
-        io::Escape(matrix.string()));
-  return ids;
+  return BesideMatrix(matrix, ".ids.jsonl", "the rows' list");
+}
+
+std::filesystem::path RangesFileOf(const std::filesystem::path& matrix) {
+  return BesideMatrix(matrix, ".ranges.npy", "the ranges");
 }
 
 VectorOutput::VectorOutput(std::string file, VectorFormat format, idx_t width,
-                           const nlohmann::ordered_json& head,
+                           VectorNumbers numbers, const nlohmann::ordered_json& head,
                            std::function<void(const std::string&)> note)
-    : file_(std::move(file)), format_(format), width_(width), note_(std::move(note)) {
+    : file_(std::move(file)),
+      format_(format),
+      width_(numbers.precision == Precision::kUBinary ? (width + 7) / 8 : width),
+      numbers_(std::move(numbers)),
+      note_(std::move(note)) {
   const bool matrix = format_ == VectorFormat::kNpy;
   if (!file_.empty()) {
     vectors_ = std::make_unique<io::AtomicFile>(file_);
@@ -93,6 +140,9 @@ VectorOutput::VectorOutput(std::string file, VectorFormat format, idx_t width,
     }
     if (!matrix) return;
     ids_ = std::make_unique<io::AtomicFile>(IdsFileOf(file_));
+    if (numbers_.precision == Precision::kInt8) {
+      ranges_ = std::make_unique<io::AtomicFile>(RangesFileOf(file_));
+    }
     vectors_->Write(NpyHeader(0, width_));  // its place; rows are counted at the end
   } else if (matrix) {
     spool_ = std::tmpfile();
@@ -105,34 +155,61 @@ VectorOutput::~VectorOutput() {
 }
 
 void VectorOutput::Add(TaskRun& run, const TaskChunk& chunk, const Tensor& vectors) {
-  const float* values = vectors.data<float>();
-  if (!begun_ && (format_ == VectorFormat::kCsv || format_ == VectorFormat::kTsv)) {
-    bool ids = false;
-    for (std::size_t i = 0; i < chunk.inputs.size(); ++i) {
-      const auto text = static_cast<idx_t>(i);
-      ids = ids || run.Describe(chunk.inputs[i], chunk.rows, text).contains("id");
-    }
-    if (!chunk.inputs.empty()) BeginTable(ids);
-  }
+  std::vector<nlohmann::ordered_json> described;
   for (std::size_t i = 0; i < chunk.inputs.size(); ++i) {
-    AddRow(run, chunk, i, values + static_cast<idx_t>(i) * width_);
+    described.push_back(run.Describe(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i)));
+  }
+  if (numbers_.precision == Precision::kFloat32) {
+    return AddRows(run, std::move(described), vectors);
+  }
+  if (numbers_.precision == Precision::kInt8 && numbers_.ranges.empty()) {
+    const float* values = vectors.data<float>();
+    waiting_values_.insert(waiting_values_.end(), values, values + vectors.size());
+    std::move(described.begin(), described.end(), std::back_inserter(waiting_));
+    return;
+  }
+  AddRows(run, std::move(described), Quantize(vectors, numbers_.precision, numbers_.ranges));
+}
+
+void VectorOutput::AddWaiting(TaskRun& run) {
+  if (waiting_.empty()) return;
+  const auto rows = static_cast<idx_t>(waiting_.size());
+  const Tensor vectors = Tensor::Adopt(waiting_values_.data(), {rows, width_}, DType::kF32, {});
+  numbers_.ranges = RangesOf(vectors);
+  if (waiting_.size() < kFewVectors) {
+    note_(fmt::format("the ranges of int8 come from {} vectors alone; --ranges takes those of more",
+                      waiting_.size()));
+  }
+  if (!ranges_) note_("the ranges of int8 are not kept; -o NAME.npy writes NAME.ranges.npy");
+  AddRows(run, std::move(waiting_), Quantize(vectors, Precision::kInt8, numbers_.ranges));
+}
+
+void VectorOutput::AddRows(TaskRun& run, std::vector<nlohmann::ordered_json> described,
+                           const Tensor& vectors) {
+  if (!begun_ && !described.empty() &&
+      (format_ == VectorFormat::kCsv || format_ == VectorFormat::kTsv)) {
+    BeginTable(std::any_of(described.begin(), described.end(),
+                           [](const auto& row) { return row.contains("id"); }));
+  }
+  for (std::size_t i = 0; i < described.size(); ++i) {
+    AddRow(run, std::move(described[i]), vectors, static_cast<idx_t>(i));
     ++rows_;
     if (pending_.size() >= kPieceBytes) Flush();
   }
   if (file_.empty()) Flush();  // who reads along waits for it
 }
 
-void VectorOutput::AddRow(TaskRun& run, const TaskChunk& chunk, std::size_t i,
-                          const float* vector) {
-  const auto text = static_cast<idx_t>(i);
+void VectorOutput::AddRow(TaskRun& run, nlohmann::ordered_json described, const Tensor& vectors,
+                          idx_t row) {
   if (format_ == VectorFormat::kText) {
-    pending_ += fmt::format("{}\n", fmt::join(vector, vector + width_, " "));
-    return;
+    return WithRow(vectors, row, [&](const auto& numbers) {
+      pending_ += fmt::format("{}\n", fmt::join(numbers, " "));
+    });
   }
-  nlohmann::ordered_json described = run.Describe(chunk.inputs[i], chunk.rows, text);
   if (format_ == VectorFormat::kNpy) {
-    pending_.append(reinterpret_cast<const char*>(vector),
-                    static_cast<std::size_t>(width_) * sizeof(float));
+    const std::size_t bytes = static_cast<std::size_t>(width_) * ElementBytes(vectors.dtype());
+    pending_.append(static_cast<const char*>(vectors.raw()) + static_cast<std::size_t>(row) * bytes,
+                    bytes);
     if (!ids_) return;
     nlohmann::ordered_json line = {{"row", rows_}, {"input", described["input"]}};
     if (described.contains("id")) line["id"] = described["id"];
@@ -140,13 +217,17 @@ void VectorOutput::AddRow(TaskRun& run, const TaskChunk& chunk, std::size_t i,
     return;
   }
   if (format_ == VectorFormat::kCsv || format_ == VectorFormat::kTsv) {
-    return AddTableRow(described, vector);
+    return AddTableRow(described, vectors, row);
   }
-  const std::vector<float> numbers(vector, vector + width_);
+  nlohmann::ordered_json embedding;
+  WithRow(vectors, row, [&](const auto& numbers) { embedding = numbers; });
   if (format_ == VectorFormat::kJson && file_.empty()) {
-    return run.Add(chunk.inputs[i], chunk.rows, text, {{{"embedding", numbers}}, ""});
+    return run.Add(std::move(described), {{{"embedding", std::move(embedding)}}, ""});
   }
-  described["embedding"] = numbers;
+  if (format_ == VectorFormat::kJsonLines && numbers_.precision != Precision::kFloat32) {
+    described["precision"] = PrecisionName(numbers_.precision);
+  }
+  described["embedding"] = std::move(embedding);
   if (format_ == VectorFormat::kJsonLines) {
     pending_ += DumpJson(described, -1);
   } else {
@@ -160,11 +241,13 @@ void VectorOutput::BeginTable(bool ids) {
   const char separator = format_ == VectorFormat::kTsv ? '\t' : ',';
   pending_ += "input";
   if (ids) pending_ += fmt::format("{}id", separator);
-  for (idx_t c = 0; c < width_; ++c) pending_ += fmt::format("{}e{}", separator, c);
+  const char letter = ColumnLetter(numbers_.precision);
+  for (idx_t c = 0; c < width_; ++c) pending_ += fmt::format("{}{}{}", separator, letter, c);
   pending_ += '\n';
 }
 
-void VectorOutput::AddTableRow(const nlohmann::ordered_json& described, const float* vector) {
+void VectorOutput::AddTableRow(const nlohmann::ordered_json& described, const Tensor& vectors,
+                               idx_t row) {
   const char separator = format_ == VectorFormat::kTsv ? '\t' : ',';
   const auto text_of = [](const nlohmann::ordered_json& value) {
     if (value.is_null()) return std::string();
@@ -184,9 +267,11 @@ void VectorOutput::AddTableRow(const nlohmann::ordered_json& described, const fl
                     "(.jsonl keeps them)",
                     ShownName(input)));
   }
-  for (idx_t c = 0; c < width_; ++c) {
-    fmt::format_to(std::back_inserter(pending_), "{}{}", separator, vector[c]);
-  }
+  WithRow(vectors, row, [&](const auto& numbers) {
+    for (const auto number : numbers) {
+      fmt::format_to(std::back_inserter(pending_), "{}{}", separator, number);
+    }
+  });
   pending_ += '\n';
 }
 
@@ -203,7 +288,8 @@ void VectorOutput::Flush() {
   ids_text_.clear();
 }
 
-void VectorOutput::Finish() {
+void VectorOutput::Finish(TaskRun& run) {
+  AddWaiting(run);
   const bool table = format_ == VectorFormat::kCsv || format_ == VectorFormat::kTsv;
   if (table && !begun_) BeginTable(false);
   if (format_ == VectorFormat::kJson && vectors_) pending_ += rows_ == 0 ? "]\n}\n" : "\n  ]\n}\n";
@@ -213,10 +299,15 @@ void VectorOutput::Finish() {
 }
 
 void VectorOutput::FinishMatrix() {
-  const std::string header = NpyHeader(rows_, width_);
+  const std::string header = NpyHeader(rows_, width_, TypeOf(numbers_.precision));
   if (vectors_) {
     vectors_->WriteAt(0, header);
-    io::AtomicFile* const files[] = {ids_.get(), vectors_.get()};
+    std::vector<io::AtomicFile*> files = {ids_.get(), vectors_.get()};
+    if (ranges_) {
+      ranges_->Write(NpyHeader(2, width_));
+      ranges_->Write(numbers_.ranges.raw(), numbers_.ranges.bytes());
+      files.insert(files.begin(), ranges_.get());
+    }
     return io::CommitTogether(files);
   }
   PrintResult(header);

@@ -42,4 +42,5 @@
 #include "longspan/tokenizer_training.h"
 #include "longspan/train.h"
 #include "longspan/types.h"
+#include "longspan/vectors.h"
 #include "longspan/version.h"

@@ -219,6 +219,53 @@ std::vector<ClassifiedText> Classify(Context& context, const TaskModel& model,
 // The places of the `most` largest scores, the largest first; of equal ones the first.
 std::vector<idx_t> Largest(std::span<const double> scores, idx_t most);
 
+// ---- relevance ----------------------------------------------------------------------------------
+
+// How relevant a text is to a query.
+struct RankedText {
+  idx_t text = 0;      // its number
+  double score = 0.0;  // what the activation makes of the logit
+  double logit = 0.0;  // what the model says of the text, of its best window
+  text::Span chars;    // that window's place in the text
+};
+
+// Scores texts for a query as a CrossEncoder of sentence-transformers: both are one row, and a
+// classifier with one label says how well they fit. The folder's files name the activation; without
+// them it is Sigmoid, so that scores are in [0, 1].
+class Reranker {
+ public:
+  // kFormat for a model that is no classifier of one label, and for files that cannot be followed.
+  explicit Reranker(const TaskModel& model);
+  static Reranker Load(const std::filesystem::path& directory, const TaskOptions& task = {},
+                       const ModelOptions& model = {});
+
+  // The model, as its folder's files say.
+  const TaskModel& model() const;
+  // The activation's name in torch.nn: "Sigmoid".
+  std::string_view activation() const;
+  // What stands before every query; empty: nothing.
+  const std::string& prompt() const;
+
+  // A query and a text as they are encoded.
+  TaskText Prepare(std::string_view query, std::string_view text) const;
+
+  // Scores of rows that model().Encode made of prepared pairs, in the order of the texts. The score
+  // of a text in several windows is that of its best one (MaxP; Dai and Callan 2019,
+  // arXiv:1905.09217).
+  std::vector<RankedText> Score(Context& context, const TaskRows& rows) const;
+  // The `most` texts that fit the query best, the best first; of equal ones the first. kUsage for
+  // most < 1.
+  std::vector<RankedText> Rank(Context& context, std::string_view query,
+                               std::span<const std::string> texts, idx_t most) const;
+
+ private:
+  struct Inside;
+  std::shared_ptr<const Inside> inside_;
+};
+// Sorts by score, the largest first; of equal scores the larger logit, then the earlier text. Keeps
+// the `most` first.
+void KeepBest(std::vector<RankedText>& ranked, idx_t most);
+
 // ---- why a class --------------------------------------------------------------------------------
 
 // A piece of a text: its characters, and the bytes that they take.

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "longspan/tasks.h"
 #include "tasks/scores.h"
 #include "tasks/task_model.h"
@@ -44,22 +42,6 @@ std::vector<std::vector<double>> RowScores(Context& context, const TaskModel& mo
     }
   });
   return scores;
-}
-
-// The characters of a row's own part of a text: of a pair the second one's, over which windows
-// move.
-text::Span CharsOf(const text::Encoding& row) {
-  const std::int8_t sequence =
-      row.sequence.empty() ? 0 : *std::max_element(row.sequence.begin(), row.sequence.end());
-  text::Span chars;
-  bool any = false;
-  for (std::size_t t = 0; t < row.chars.size(); ++t) {
-    if (row.sequence[t] != sequence || sequence < 0) continue;
-    chars.begin = any ? std::min(chars.begin, row.chars[t].begin) : row.chars[t].begin;
-    chars.end = any ? std::max(chars.end, row.chars[t].end) : row.chars[t].end;
-    any = true;
-  }
-  return chars;
 }
 
 }  // namespace

@@ -57,19 +57,16 @@ SentenceFolder FolderOf(const Model& model, const EmbedOptions& options) {
   return folder;
 }
 
-// Rows no longer than the folder says. Who asks for a length knows better than the files.
-TaskModel Shortened(const TaskModel& model, const std::optional<idx_t>& most) {
-  if (!most || model.options().max_length > 0) return model;
-  TaskOptions options = model.options();
-  options.max_length = std::clamp<idx_t>(*most, 1, model.longest());
-  return TaskModel(model.model(), options);
-}
-
 }  // namespace
 
 Embedder::Embedder(const TaskModel& model, const EmbedOptions& options) {
   SentenceFolder folder = FolderOf(model.model(), options);
-  Inside inside{Shortened(model, folder.max_tokens), {}, {}, folder.lower_case, {}, 0};
+  Inside inside{Shortened(model, folder.transformer.max_tokens),
+                {},
+                {},
+                folder.transformer.lower_case,
+                {},
+                0};
   std::optional<std::string> name = options.prompt_name;
   if (!name && !options.prompt) name = folder.prompts.default_name;
   if (name) inside.prompt_name = *name;

@@ -53,4 +53,18 @@ std::vector<idx_t> Largest(std::span<const double> scores, idx_t most) {
   return order;
 }
 
+text::Span CharsOf(const text::Encoding& row) {
+  const std::int8_t sequence =
+      row.sequence.empty() ? 0 : *std::max_element(row.sequence.begin(), row.sequence.end());
+  text::Span chars;
+  bool any = false;
+  for (std::size_t t = 0; t < row.chars.size(); ++t) {
+    if (row.sequence[t] != sequence || sequence < 0) continue;
+    chars.begin = any ? std::min(chars.begin, row.chars[t].begin) : row.chars[t].begin;
+    chars.end = any ? std::max(chars.end, row.chars[t].end) : row.chars[t].end;
+    any = true;
+  }
+  return chars;
+}
+
 }  // namespace longspan

@@ -19,4 +19,8 @@ double LogSumExp(std::span<const float> logits);
 // 1 / (1 + exp(-logit)), each.
 std::vector<double> Sigmoid(std::span<const float> logits);
 
+// The characters of a row's own part of a text: of a pair the second one's, over which windows
+// move.
+text::Span CharsOf(const text::Encoding& row);
+
 }  // namespace longspan

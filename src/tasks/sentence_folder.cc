@@ -16,23 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// One entry of modules.json.
-struct Module {
-  std::string type;  // "sentence_transformers.models.Pooling"
-  std::string kind;  // "Pooling"
-  std::string path;  // "1_Pooling"; the folder itself: empty
-};
-
 template <std::size_t N>
 bool IsIn(const std::string_view (&list)[N], std::string_view name) {
   return std::find(std::begin(list), std::end(list), name) != std::end(list);
-}
-
-// A transformer's module had the name of its family once.
-bool IsTransformer(std::string_view kind) {
-  constexpr std::string_view kKinds[] = {"Transformer", "BERT",      "RoBERTa", "DistilBERT",
-                                         "ALBERT",      "CamemBERT", "XLNet",   "XLMRoBERTa"};
-  return IsIn(kKinds, kind);
 }
 
 // What works on the vector of a text.
@@ -47,31 +33,6 @@ bool StaysBelow(const fs::path& path) {
          std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
 }
 
-std::vector<Module> ReadModules(const fs::path& file, std::string_view source) {
-  const json list = io::ReadJsonFile(file);
-  Check(list.is_array() && list.size() <= limits::kMostSentenceModules, ErrorCode::kFormat,
-        "{}: is no list of at most {} modules", source, limits::kMostSentenceModules);
-  std::vector<Module> modules;
-  for (const json& entry : list) {
-    Check(entry.is_object(), ErrorCode::kFormat, "{}: a module is no JSON object", source);
-    Module module;
-    module.type = io::GetString(entry, "type", io::kRequired, source);
-    module.kind = module.type.substr(module.type.rfind('.') + 1);
-    module.path = io::GetString(entry, "path", "", source);
-    const bool known =
-        IsTransformer(module.kind) || module.kind == "Pooling" || IsBehindPooling(module.kind);
-    Check(known, ErrorCode::kFormat,
-          "{}: module '{}' is not known; known are Transformer, Pooling, Dense, LayerNorm, "
-          "Normalize and Dropout",
-          source, io::Escape(module.type));
-    Check(StaysBelow(module.path), ErrorCode::kFormat,
-          "{}: path '{}' of module '{}' is no folder below this one", source,
-          io::Escape(module.path), io::Escape(module.type));
-    modules.push_back(std::move(module));
-  }
-  return modules;
-}
-
 // The field is absent or has the one value that is known.
 void CheckField(const json& object, const char* field, std::string_view known,
                 std::string_view source) {
@@ -79,27 +40,8 @@ void CheckField(const json& object, const char* field, std::string_view known,
   io::GetChoice(object, field, {std::string(known)}, io::kRequired, source);
 }
 
-void ReadSentenceConfig(const fs::path& file, SentenceFolder& folder) {
-  const json config = io::ReadJsonFile(file);
-  const std::string source = io::Escape(file.string());
-  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
-  folder.max_tokens =
-      io::GetOptionalInt(config, "max_seq_length", 1, limits::kMostSentenceTokens, source);
-  folder.lower_case = io::GetBool(config, "do_lower_case", false, source);
-  // Newer files say which of the transformer's results the modules get. Nothing but the last hidden
-  // states is here.
-  CheckField(config, "transformer_task", "feature-extraction", source);
-  CheckField(config, "module_output_name", "token_embeddings", source);
-  if (config.contains("modality_config") && config["modality_config"].is_object()) {
-    const json& modalities = config["modality_config"];
-    if (modalities.contains("text") && modalities["text"].is_object()) {
-      CheckField(modalities["text"], "method_output_name", "last_hidden_state", source);
-    }
-  }
-}
-
 // What a module of modules.json adds to the folder.
-void AddModule(const fs::path& directory, const Module& module, bool pooled, idx_t channels,
+void AddModule(const fs::path& directory, const SentenceModule& module, bool pooled, idx_t channels,
                std::string_view source, SentenceFolder& folder) {
   const bool needs_files = module.kind != "Normalize" && module.kind != "Dropout";
   Check(!needs_files || !module.path.empty(), ErrorCode::kFormat,
@@ -135,7 +77,66 @@ void ReadFolderConfig(const fs::path& directory, SentenceFolder& folder) {
       io::GetOptionalInt(config, "truncate_dim", 1, limits::kMostVectorChannels, source);
 }
 
+// Nothing but the last hidden states is pooled.
+constexpr TransformerUse kHiddenStates{"feature-extraction", "token_embeddings",
+                                       "last_hidden_state"};
+
 }  // namespace
+
+bool IsTransformer(std::string_view kind) {
+  constexpr std::string_view kKinds[] = {"Transformer", "BERT",      "RoBERTa", "DistilBERT",
+                                         "ALBERT",      "CamemBERT", "XLNet",   "XLMRoBERTa"};
+  return IsIn(kKinds, kind);
+}
+
+std::vector<SentenceModule> ReadModules(const fs::path& file, std::string_view source) {
+  const json list = io::ReadJsonFile(file);
+  Check(list.is_array() && list.size() <= limits::kMostSentenceModules, ErrorCode::kFormat,
+        "{}: is no list of at most {} modules", source, limits::kMostSentenceModules);
+  std::vector<SentenceModule> modules;
+  for (const json& entry : list) {
+    Check(entry.is_object(), ErrorCode::kFormat, "{}: a module is no JSON object", source);
+    SentenceModule module;
+    module.type = io::GetString(entry, "type", io::kRequired, source);
+    module.kind = module.type.substr(module.type.rfind('.') + 1);
+    module.path = io::GetString(entry, "path", "", source);
+    const bool known =
+        IsTransformer(module.kind) || module.kind == "Pooling" || IsBehindPooling(module.kind);
+    Check(known, ErrorCode::kFormat,
+          "{}: module '{}' is not known; known are Transformer, Pooling, Dense, LayerNorm, "
+          "Normalize and Dropout",
+          source, io::Escape(module.type));
+    Check(StaysBelow(module.path), ErrorCode::kFormat,
+          "{}: path '{}' of module '{}' is no folder below this one", source,
+          io::Escape(module.path), io::Escape(module.type));
+    modules.push_back(std::move(module));
+  }
+  return modules;
+}
+
+TransformerSettings ReadTransformerSettings(const fs::path& directory, const SentenceModule& module,
+                                            const TransformerUse& use) {
+  auto file = FindSentenceConfig(directory / module.path);
+  // A converted model may lie beside the folder that it came from.
+  if (!file && !module.path.empty()) file = FindSentenceConfig(directory);
+  TransformerSettings settings;
+  if (!file) return settings;
+  const json config = io::ReadJsonFile(*file);
+  const std::string source = io::Escape(file->string());
+  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
+  settings.max_tokens =
+      io::GetOptionalInt(config, "max_seq_length", 1, limits::kMostSentenceTokens, source);
+  settings.lower_case = io::GetBool(config, "do_lower_case", false, source);
+  CheckField(config, "transformer_task", use.task, source);
+  CheckField(config, "module_output_name", use.output, source);
+  if (config.contains("modality_config") && config["modality_config"].is_object()) {
+    const json& modalities = config["modality_config"];
+    if (modalities.contains("text") && modalities["text"].is_object()) {
+      CheckField(modalities["text"], "method_output_name", use.method_output, source);
+    }
+  }
+  return settings;
+}
 
 SentenceFolder ReadSentenceFolder(const fs::path& directory, idx_t channels) {
   SentenceFolder folder;
@@ -144,7 +145,7 @@ SentenceFolder ReadSentenceFolder(const fs::path& directory, idx_t channels) {
   if (!io::Exists(file)) return folder;
   const std::string source = io::Escape(file.string());
   bool transformer = false, pooled = false;
-  for (const Module& module : ReadModules(file, source)) {
+  for (const SentenceModule& module : ReadModules(file, source)) {
     if (!IsTransformer(module.kind)) {
       Check(transformer, ErrorCode::kFormat, "{}: module '{}' stands where a Transformer must",
             source, io::Escape(module.type));
@@ -154,14 +155,18 @@ SentenceFolder ReadSentenceFolder(const fs::path& directory, idx_t channels) {
     }
     Check(!transformer, ErrorCode::kFormat, "{}: names two transformers", source);
     transformer = true;
-    auto config = FindSentenceConfig(directory / module.path);
-    // A converted model may lie beside the folder that it came from.
-    if (!config && !module.path.empty()) config = FindSentenceConfig(directory);
-    if (config) ReadSentenceConfig(*config, folder);
+    folder.transformer = ReadTransformerSettings(directory, module, kHiddenStates);
   }
   Check(pooled, ErrorCode::kFormat, "{}: names no Pooling, so a text has no vector", source);
   VectorWidth(folder.pooling, folder.modules, channels);  // checks the widths
   return folder;
+}
+
+TaskModel Shortened(const TaskModel& model, const std::optional<idx_t>& most) {
+  if (!most || model.options().max_length > 0) return model;
+  TaskOptions options = model.options();
+  options.max_length = std::clamp<idx_t>(*most, 1, model.longest());
+  return TaskModel(model.model(), options);
 }
 
 idx_t VectorWidth(const Pooling& pooling, const VectorModules& modules, idx_t channels) {

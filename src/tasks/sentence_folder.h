@@ -4,18 +4,44 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "longspan/tasks.h"
 #include "tasks/pooling.h"
 #include "tasks/prompts.h"
 #include "tasks/vector_modules.h"
 
 namespace longspan {
 
-struct SentenceFolder {
-  Pooling pooling;
-  VectorModules modules;            // behind the pooling, one after another
+// One entry of modules.json.
+struct SentenceModule {
+  std::string type;  // "sentence_transformers.models.Pooling"
+  std::string kind;  // "Pooling"
+  std::string path;  // "1_Pooling"; the folder itself: empty
+};
+// modules.json, which messages call `source`. kFormat for a module of an unknown kind.
+std::vector<SentenceModule> ReadModules(const std::filesystem::path& file, std::string_view source);
+// A transformer's module had the name of its family once.
+bool IsTransformer(std::string_view kind);
+
+// What the transformer's own file says: sentence_bert_config.json and its older names.
+struct TransformerSettings {
   std::optional<idx_t> max_tokens;  // longer texts are cut there
   bool lower_case = false;          // texts and prompts, before the tokenizer
+};
+// Newer files say which of the transformer's results is used; kFormat for another than this one.
+struct TransformerUse {
+  std::string_view task, output, method_output;
+};
+TransformerSettings ReadTransformerSettings(const std::filesystem::path& directory,
+                                            const SentenceModule& module,
+                                            const TransformerUse& use);
+
+struct SentenceFolder {
+  Pooling pooling;
+  VectorModules modules;  // behind the pooling, one after another
+  TransformerSettings transformer;
   Prompts prompts;
   std::optional<idx_t> truncate_dim;  // numbers of a vector that stay, if it has more
 };
@@ -26,6 +52,9 @@ struct SentenceFolder {
 // for what cannot be done: a module that is unknown or stands where it cannot, vectors that are not
 // as wide as a module wants. `channels`: of the model's vectors.
 SentenceFolder ReadSentenceFolder(const std::filesystem::path& directory, idx_t channels);
+
+// Rows no longer than the folder's files say. Who asks for a length knows better than the files.
+TaskModel Shortened(const TaskModel& model, const std::optional<idx_t>& most);
 
 // Width of the final vectors. Throws kFormat if a module does not accept its input's width.
 idx_t VectorWidth(const Pooling& pooling, const VectorModules& modules, idx_t channels);

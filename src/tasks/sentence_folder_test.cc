@@ -113,7 +113,7 @@ TEST_F(SentenceFolders, NoFilesMeanTheMean) {
   const SentenceFolder folder = ReadSentenceFolder(dir_.path(), 16);
   EXPECT_EQ(folder.pooling.modes, Modes{PoolingMode::kMean});
   EXPECT_TRUE(folder.modules.empty());
-  EXPECT_FALSE(folder.max_tokens.has_value());
+  EXPECT_FALSE(folder.transformer.max_tokens.has_value());
   EXPECT_TRUE(folder.prompts.texts.empty());
 }
 
@@ -176,19 +176,19 @@ TEST_F(SentenceFolders, ModulesThatCannotBe) {
 TEST_F(SentenceFolders, LengthsAndCaseOfEveryFamily) {
   Write("1_Pooling/config.json", "{}");
   TransformerAndPooling();
-  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).max_tokens.has_value());
+  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).transformer.max_tokens.has_value());
   Write("sentence_new_config.json", R"({"max_seq_length":64})");
-  EXPECT_EQ(ReadSentenceFolder(dir_.path(), 16).max_tokens, idx_t{64});
+  EXPECT_EQ(ReadSentenceFolder(dir_.path(), 16).transformer.max_tokens, idx_t{64});
   Write("sentence_roberta_config.json", R"({"max_seq_length":128,"do_lower_case":true})");
-  EXPECT_EQ(ReadSentenceFolder(dir_.path(), 16).max_tokens, idx_t{128});
-  EXPECT_TRUE(ReadSentenceFolder(dir_.path(), 16).lower_case);
+  EXPECT_EQ(ReadSentenceFolder(dir_.path(), 16).transformer.max_tokens, idx_t{128});
+  EXPECT_TRUE(ReadSentenceFolder(dir_.path(), 16).transformer.lower_case);
   Write("sentence_bert_config.json", R"({"max_seq_length":null,"do_lower_case":false})");
-  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).max_tokens.has_value());
-  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).lower_case);
+  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).transformer.max_tokens.has_value());
+  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).transformer.lower_case);
   // Beside a transformer in a folder of its own.
   Modules({{"x.Transformer", "0_Transformer"}, {"x.Pooling", "1_Pooling"}});
   Write("0_Transformer/sentence_bert_config.json", R"({"max_seq_length":32})");
-  EXPECT_EQ(ReadSentenceFolder(dir_.path(), 16).max_tokens, idx_t{32});
+  EXPECT_EQ(ReadSentenceFolder(dir_.path(), 16).transformer.max_tokens, idx_t{32});
   Write("0_Transformer/sentence_bert_config.json", R"({"max_seq_length":0})");
   EXPECT_TRUE(Refuses("max_seq_length"));
   Write("0_Transformer/sentence_bert_config.json", R"({"transformer_task":"fill-mask"})");
@@ -202,7 +202,7 @@ TEST_F(SentenceFolders, LengthsAndCaseOfEveryFamily) {
                       states, output));
   };
   newest("last_hidden_state", "token_embeddings");
-  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).max_tokens.has_value());
+  EXPECT_FALSE(ReadSentenceFolder(dir_.path(), 16).transformer.max_tokens.has_value());
   newest("pooler_output", "token_embeddings");
   EXPECT_TRUE(Refuses("method_output_name"));
   newest("last_hidden_state", "sentence_embedding");

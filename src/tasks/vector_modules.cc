@@ -14,38 +14,13 @@
 #include "io/json.h"
 #include "io/tensor_source.h"
 #include "longspan/files.h"
+#include "tasks/activations.h"
 
 namespace longspan {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-struct ActivationName {
-  std::string_view name;  // the last part of torch.nn.modules.activation.Tanh
-  double (*value)(double);
-};
-constexpr ActivationName kActivations[] = {
-    {"Identity", [](double x) { return x; }},
-    {"Tanh", [](double x) { return std::tanh(x); }},
-    {"ReLU", [](double x) { return std::max(x, 0.0); }},
-    {"GELU", [](double x) { return 0.5 * x * (1.0 + std::erf(x * std::sqrt(0.5))); }},
-    {"Sigmoid", [](double x) { return 1.0 / (1.0 + std::exp(-x)); }},
-    {"SiLU", [](double x) { return x / (1.0 + std::exp(-x)); }},
-    {"LeakyReLU", [](double x) { return x < 0.0 ? 0.01 * x : x; }},
-    {"ELU", [](double x) { return x < 0.0 ? std::expm1(x) : x; }},
-};
-
-// The activation of a name as Python spells it with its module.
-const ActivationName& ActivationOf(const std::string& name, std::string_view source) {
-  std::vector<std::string_view> known;
-  for (const ActivationName& one : kActivations) {
-    if (name.starts_with("torch.nn.") && name.substr(name.rfind('.') + 1) == one.name) return one;
-    known.push_back(one.name);
-  }
-  Fail(ErrorCode::kFormat, "{}: activation_function '{}' is unknown; known are torch.nn's {}",
-       source, io::Escape(name), fmt::join(known, ", "));
-}
 
 json ReadConfig(const fs::path& file) {
   json config = io::ReadJsonFile(file);
@@ -146,7 +121,7 @@ class DenseModule final : public VectorModule {
     // What torch's Dense has when the config is silent.
     activation_ = ActivationOf(io::GetString(config, "activation_function",
                                              "torch.nn.modules.activation.Tanh", source_),
-                               source_)
+                               "activation_function", source_)
                       .value;
     use_residual_ = io::GetBool(config, "use_residual", false, source_);
     Weights weights(folder);

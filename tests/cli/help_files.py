@@ -73,6 +73,10 @@ def prepare(folder, program):
     longspan("train", "mlm", "-m", "long", "--train", "texts.txt", "-o", "adapted", *TRAIN)
     for name in ("minilm-long", "e5-long"):
         long(name, "none")
+    (folder / "questions.txt").write_text("Who went to sea?\nWho saw the ship?\n")
+    shutil.copy(folder / "reviews.jsonl", folder / "passages.jsonl")
+    for name in ("a", "b"):
+        longspan("embed", "-m", "minilm-long", "letters.txt", "--lines", "-o", f"{name}.npy")
     (folder / "e5-long" / "modules.json").write_text(json.dumps(
         [{"idx": 0, "name": "0", "path": "",
           "type": "sentence_transformers.models.Transformer"},
@@ -82,6 +86,7 @@ def prepare(folder, program):
     (folder / "e5-long" / "config_sentence_transformers.json").write_text(
         json.dumps({"prompts": {"query": "query: "}}))
     long("judge", "classify", "--labels", "good,bad")
+    long("reranker", "classify", "--labels", "score")
     long("ner", "token-classify", "--labels", "O,B-PER,I-PER")
     long("answer", "qa")
     long("choose", "multiple-choice")

@@ -1,0 +1,78 @@
+#include "tasks/cross_encoder_folder.h"
+
+#include <optional>
+#include <vector>
+
+#include "base/errors.h"
+#include "io/json.h"
+#include "io/paths.h"
+#include "longspan/files.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr TransformerUse kLogits{"sequence-classification", "scores", "logits"};
+
+// An object in a file, which may be missing.
+struct ConfigFile {
+  json object = json::object();
+  std::string source;
+};
+
+ConfigFile ReadConfigFile(const fs::path& file) {
+  ConfigFile config{json::object(), io::Escape(file.string())};
+  if (!io::Exists(file)) return config;
+  config.object = io::ReadJsonFile(file);
+  Check(config.object.is_object(), ErrorCode::kFormat, "{}: is no JSON object", config.source);
+  return config;
+}
+
+// The activation that a field names, if it is there.
+const TorchActivation* ActivationIn(const json& object, std::string_view field,
+                                    std::string_view source) {
+  const auto name = io::GetOptionalString(object, field, source);
+  return name ? &ActivationOf(*name, field, source) : nullptr;
+}
+
+const TorchActivation* ActivationOfLogit(const ConfigFile& own, const ConfigFile& config) {
+  if (const auto* found = ActivationIn(own.object, "activation_fn", own.source)) return found;
+  const auto nested = config.object.find("sentence_transformers");
+  if (nested != config.object.end() && nested->is_object()) {
+    const std::string source = config.source + ": sentence_transformers";
+    if (const auto* found = ActivationIn(*nested, "activation_fn", source)) return found;
+  }
+  constexpr const char* kOlder = "sbert_ce_default_activation_function";
+  if (const auto* found = ActivationIn(config.object, kOlder, config.source)) return found;
+  return &ActivationOf("torch.nn.Sigmoid", "activation_fn", config.source);
+}
+
+}  // namespace
+
+CrossEncoderFolder ReadCrossEncoderFolder(const fs::path& directory) {
+  CrossEncoderFolder folder;
+  if (directory.empty()) {
+    folder.activation = ActivationOfLogit({}, {});
+    return folder;
+  }
+  const ConfigFile own = ReadConfigFile(directory / "config_sentence_transformers.json");
+  folder.activation = ActivationOfLogit(own, ReadConfigFile(directory / "config.json"));
+  const Prompts prompts = ReadPrompts(own.object, own.source);
+  if (prompts.default_name) folder.prompt = PromptNamed(prompts, *prompts.default_name);
+  const fs::path file = directory / "modules.json";
+  if (!io::Exists(file)) return folder;
+  const std::string source = io::Escape(file.string());
+  const std::vector<SentenceModule> modules = ReadModules(file, source);
+  for (const SentenceModule& module : modules) {
+    Check(IsTransformer(module.kind) && modules.size() == 1, ErrorCode::kFormat,
+          "{}: has {} modules, '{}' among them; the scores of a CrossEncoder come from one "
+          "Transformer here",
+          source, modules.size(), io::Escape(module.type));
+    folder.transformer = ReadTransformerSettings(directory, module, kLogits);
+  }
+  return folder;
+}
+
+}  // namespace longspan
