@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "base/limits.h"
 #include "longspan/files.h"
@@ -38,6 +39,8 @@ const ByteTables& Tables() {
 std::uint64_t PairKey(std::int32_t left, std::int32_t right) {
   return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
 }
+
+constexpr std::size_t kMergesBetweenChecks = 65536;  // some tens of milliseconds
 
 [[noreturn]] void RefuseUnknown(std::string_view what, std::string_view unk) {
   Fail(ErrorCode::kFormat,
@@ -173,7 +176,10 @@ BpeModel::Tokens BpeModel::Merge(std::string_view bytes) const {
     std::push_heap(heap.begin(), heap.end());
   };
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(symbols.size()); ++i) push(i);
+  std::size_t popped = 0;
   while (!heap.empty()) {
+    // A text without spaces is one word, and may be long: Gemma's normalizer leaves none.
+    if (++popped % kMergesBetweenChecks == 0) CancelScope::Check();
     std::pop_heap(heap.begin(), heap.end());
     const Candidate top = heap.back();
     heap.pop_back();

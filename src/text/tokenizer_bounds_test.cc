@@ -2,10 +2,14 @@
 // time; and that what is honest stays inside of them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <thread>
 
+#include "base/cancel.h"
 #include "base/limits.h"
 #include "io/json.h"
 #include "tests/support/files.h"
@@ -165,6 +169,28 @@ class Quick {
  private:
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
+
+// A text of Gemma's tokenizer is one word, however long it is.
+TEST(Time, OneLongWordCanBeCancelled) {
+  const Quick quick;
+  const auto t = OpenTokenizer(kFolder / "gemma");
+  std::string text;
+  while (text.size() < std::size_t{2} << 20) text += "she had been forced into prudence, ";
+  auto whole = std::chrono::steady_clock::duration::max();
+  for (int i = 0; i < 2; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    t->Encode(text, kPlain);
+    whole = std::min(whole, std::chrono::steady_clock::now() - begin);
+  }
+  std::atomic<bool> flag{false};
+  std::thread stop([&] {
+    std::this_thread::sleep_for(whole / 2);
+    flag = true;
+  });
+  const CancelScope scope(&flag);
+  EXPECT_THROW(t->Encode(text, kPlain), Cancelled);
+  stop.join();
+}
 
 TEST(Time, LiteralsAndTokensThatNearlyMatch) {
   const Quick quick;
