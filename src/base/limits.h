@@ -98,6 +98,13 @@ inline constexpr idx_t kMostVectorChannels = idx_t{1} << 20;           // in or 
 inline constexpr idx_t kMostSentenceTokens = idx_t{1} << 31;           // max_seq_length
 inline constexpr std::size_t kMostPrompts = 4096;                      // of one folder
 inline constexpr std::size_t kMostPromptBytes = std::size_t{1} << 16;  // of one prompt
+
+// ---- files of vectors (src/tasks) ---------------------------------------------------------------
+
+inline constexpr std::size_t kMostNpyHeader = std::size_t{1} << 16;       // bytes
+inline constexpr std::size_t kMostVectorLine = std::size_t{1} << 26;      // bytes of a line of JSON
+inline constexpr std::size_t kMostVectorDocument = std::size_t{1} << 28;  // bytes of a .json
+inline constexpr std::size_t kMostVectorDocumentValues = std::size_t{1} << 25;
 // Bounds that no model on one machine exceeds; products of two stay far from overflow.
 inline constexpr idx_t kChannels = idx_t{1} << 20;    // of a hidden state, of all heads
 inline constexpr idx_t kVocabulary = idx_t{1} << 24;  // words, token types

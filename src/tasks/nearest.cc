@@ -2,6 +2,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "base/errors.h"
@@ -168,6 +169,10 @@ std::vector<std::vector<SimilarRow>> MostSimilar(const Context& context, const T
   const Scorer scorer(queries, vectors, similarity);
   const idx_t rows = vectors.shape()[0];
   const double sign = similarity == Similarity::kHamming ? -1.0 : 1.0;
+  // What is no number stands last: weights may make such vectors where the caller allows it.
+  const auto key = [&](double score) {
+    return std::isnan(score) ? -std::numeric_limits<double>::infinity() : sign * score;
+  };
   std::vector<double> scores(static_cast<std::size_t>(rows));
   std::vector<SimilarRow> all(scores.size());
   std::vector<std::vector<SimilarRow>> found;
@@ -179,7 +184,8 @@ std::vector<std::vector<SimilarRow>> MostSimilar(const Context& context, const T
     const auto count = static_cast<std::ptrdiff_t>(std::min(most, rows));
     std::partial_sort(all.begin(), all.begin() + count, all.end(),
                       [&](const SimilarRow& a, const SimilarRow& b) {
-                        return a.score != b.score ? sign * a.score > sign * b.score : a.row < b.row;
+                        const double score = key(a.score), other = key(b.score);
+                        return score != other ? score > other : a.row < b.row;
                       });
     found.emplace_back(all.begin(), all.begin() + count);
   }

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/errors.h"
@@ -15,11 +17,14 @@ struct Reranker::Inside {
 
 namespace {
 
-// Above 0: `a` stands before `b`.
+// What is no number stands last: weights may hold such where the caller allows it.
+double SortKey(double x) { return std::isnan(x) ? -std::numeric_limits<double>::infinity() : x; }
+
 bool Before(const RankedText& a, const RankedText& b) {
-  if (a.score != b.score) return a.score > b.score;
-  if (a.logit != b.logit) return a.logit > b.logit;
-  return a.text < b.text;
+  const double score = SortKey(a.score), other = SortKey(b.score);
+  if (score != other) return score > other;
+  const double logit = SortKey(a.logit), other_logit = SortKey(b.logit);
+  return logit != other_logit ? logit > other_logit : a.text < b.text;
 }
 
 }  // namespace

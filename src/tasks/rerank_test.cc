@@ -93,6 +93,12 @@ TEST(Rerank, EqualScoresKeepTheLogitsOrderAndThenTheTexts) {
   EXPECT_EQ(ranked[0].text, 2);
   EXPECT_EQ(ranked[1].text, 0);
   EXPECT_EQ(ranked[2].text, 3);
+  const double nan = std::nan("");
+  ranked = {{0, nan, nan, {}}, {1, 0.5, 0.0, {}}, {2, nan, nan, {}}, {3, 0.6, 0.1, {}}};
+  KeepBest(ranked, 4);
+  EXPECT_EQ(ranked[0].text, 3);
+  EXPECT_EQ(ranked[1].text, 1);
+  EXPECT_EQ(ranked[2].text, 0);
 }
 
 TEST(Rerank, OtherModelsAreRefused) {

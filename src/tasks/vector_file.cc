@@ -144,9 +144,9 @@ std::pair<NpyArray, std::uint64_t> ReadNpyHeader(const io::ByteSource& bytes) {
   const std::uint64_t begin = byte(6) == 1 ? 10 : 12;
   std::uint64_t length = byte(8) | byte(9) << 8;
   if (byte(6) != 1) length |= byte(10) << 16 | byte(11) << 24;
-  Check(length <= kMostNpyHeader && length <= bytes.size() - begin, ErrorCode::kFormat,
+  Check(length <= limits::kMostNpyHeader && length <= bytes.size() - begin, ErrorCode::kFormat,
         "{}: a header of {} bytes, must have at most {} and lie in the file", source, length,
-        kMostNpyHeader);
+        limits::kMostNpyHeader);
   std::string text(length, '\0');
   bytes.ReadAt(begin, text.data(), text.size());
   return {NpyDict(text, source).Read(), begin + length};
@@ -284,7 +284,7 @@ class RowCollector {
 // Calls use(document, "file:3") for each line that is not blank.
 template <class Use>
 void ForEachLine(const io::ByteSource& bytes, const Use& use) {
-  constexpr io::JsonLimits kLine{kMostVectorLine, limits::kJsonDepth,
+  constexpr io::JsonLimits kLine{limits::kMostVectorLine, limits::kJsonDepth,
                                  static_cast<std::size_t>(limits::kMostVectorChannels) + 1024};
   const std::string text = ReadAll(bytes);
   idx_t line = 0;
@@ -308,12 +308,12 @@ VectorFile ReadJsonLines(const io::ByteSource& bytes) {
 }
 
 VectorFile ReadJsonDocument(const io::ByteSource& bytes) {
-  constexpr io::JsonLimits kDocument{kMostVectorDocument, limits::kJsonDepth,
-                                     kMostVectorDocumentValues};
+  constexpr io::JsonLimits kDocument{limits::kMostVectorDocument, limits::kJsonDepth,
+                                     limits::kMostVectorDocumentValues};
   const std::string source = bytes.source();
-  Check(bytes.size() <= kMostVectorDocument, ErrorCode::kFormat,
+  Check(bytes.size() <= limits::kMostVectorDocument, ErrorCode::kFormat,
         "{}: {} bytes, at most {} of one document are read; use .npy or .jsonl", source,
-        bytes.size(), kMostVectorDocument);
+        bytes.size(), limits::kMostVectorDocument);
   const json document = io::ParseJson(ReadAll(bytes), source, kDocument);
   const json list = document.is_object() ? document.value("results", json()) : document;
   Check(list.is_array(), ErrorCode::kFormat, "{}: is no list of vectors and has no \"results\"",

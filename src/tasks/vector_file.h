@@ -1,19 +1,10 @@
 // Files of vectors that nobody vouches for (longspan/vectors.h). Internal.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
 #include "io/file.h"
 #include "longspan/vectors.h"
 
 namespace longspan {
-
-// What a file may ask for at most. Everything above is refused before memory is spent on it.
-inline constexpr std::uint64_t kMostNpyHeader = std::uint64_t{1} << 16;  // bytes
-inline constexpr std::size_t kMostVectorLine = std::size_t{1} << 26;     // bytes of a line of JSON
-inline constexpr std::uint64_t kMostVectorDocument = std::uint64_t{1} << 28;  // bytes of .json
-inline constexpr std::size_t kMostVectorDocumentValues = std::size_t{1} << 25;
 
 enum class VectorForm { kNpy, kJsonLines, kJson };
 
