@@ -9,6 +9,7 @@ import numpy as np
 
 from ._errors import UsageError
 from ._model_base import ModelBase, RowOptions, Text, TextOrPair, many, text_of
+from ._native import _models
 from ._progress import Bar
 from .results import (
     Answer,
@@ -20,6 +21,7 @@ from .results import (
     Filled,
     FilledMask,
     Guess,
+    Ranked,
     SentenceInfluence,
     Window,
 )
@@ -111,6 +113,29 @@ class Answers(ModelBase):
                 Entities(read, [Entity(name, p, read[s:e], s, e) for name, p, s, e in spans])
             )
         return results[0] if single else results
+
+    def rerank(
+        self,
+        query: str,
+        texts: Sequence[Text],
+        *,
+        top_k: int | None = None,
+        **rows: Unpack[RowOptions],
+    ) -> list[Ranked]:
+        """The texts in the order of their relevance to `query`, the best first; top_k: so many.
+
+        The model is a classifier with one label, such as a CrossEncoder. The score is the sigmoid
+        of its number, or what the folder's files name instead. A long text is read in windows and
+        has the score of its best one.
+        """
+        given, _ = many("texts", list(texts) if isinstance(texts, tuple) else texts)
+        if top_k is not None and top_k < 1:
+            raise UsageError(f"rerank: top_k is {top_k!r}, need at least 1, or None")
+        reranker = _models.Reranker.make(self._task(rows))
+        if not given:
+            return []
+        found = reranker.rank([query], given, top_k or len(given), self._call())
+        return [Ranked(text_of(given[i]), i, p, logit, s, e) for i, p, logit, s, e in found]
 
     # ---- answers, choices, missing words --------------------------------------------------------
 

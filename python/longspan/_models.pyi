@@ -98,6 +98,16 @@ class TaskModel:
     ) -> list[list[tuple[int, int, list[tuple[int, str, str, float, bool]]]]]: ...
 
 @final
+class Reranker:
+    @staticmethod
+    def make(model: TaskModel) -> Reranker: ...
+    def rank(
+        self, query: list[_Text], texts: list[_Text], most: int, call: _Options
+    ) -> list[tuple[int, float, float, int, int]]: ...
+    @property
+    def activation(self) -> str: ...
+
+@final
 class Embedder:
     @staticmethod
     def make(model: TaskModel, options: _Options) -> Embedder: ...

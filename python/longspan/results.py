@@ -170,6 +170,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """A text, and how relevant it is to a query: `index` is its number among the texts, `start` and
+    `end` are the characters of its best window."""
+
+    text: str
+    index: int
+    score: float
+    logit: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Choice:
     """The choice that fits a question best, and the probability of each."""
 

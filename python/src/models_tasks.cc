@@ -53,6 +53,27 @@ nb::object EmbedTexts(const Embedder& embedder, const nb::list& list, nb::dict c
   return ArrayObject(std::move(vectors), {static_cast<idx_t>(texts.size()), embedder.width()});
 }
 
+// ---- relevance ----------------------------------------------------------------------------------
+
+Reranker MakeReranker(const TaskModel& model) {
+  return ComputeAlone([model] { return Reranker(model); });
+}
+
+// [(text, score, logit, begin, end)], the best first; `query`: a list of one.
+nb::list RankTexts(const Reranker& reranker, const nb::list& query, const nb::list& list,
+                   idx_t most, nb::dict call) {
+  const std::vector<std::string> asked = TextsOf(query, "query");
+  const std::vector<std::string> texts = TextsOf(list, "texts");
+  const auto ranked = Compute(ReadCall({"rerank", std::move(call)}), [&](Context& context) {
+    return reranker.Rank(context, asked.at(0), texts, most);
+  });
+  nb::list made;
+  for (const RankedText& one : ranked) {
+    made.append(nb::make_tuple(one.text, one.score, one.logit, one.chars.begin, one.chars.end));
+  }
+  return made;
+}
+
 // ---- classes ------------------------------------------------------------------------------------
 
 // [(scores, [(begin, end, tokens, scores of a window)])] of each text.
@@ -189,6 +210,13 @@ void BindEmbedder(nb::module_& module) {
       .def_prop_ro("longest", [](const Embedder& e) { return e.model().longest(); });
 }
 
+void BindReranker(nb::module_& module) {
+  nb::class_<Reranker>(module, "Reranker")
+      .def_static("make", &MakeReranker, nb::arg("model"))
+      .def("rank", &RankTexts, nb::arg("query"), nb::arg("texts"), nb::arg("most"), nb::arg("call"))
+      .def_prop_ro("activation", [](const Reranker& r) { return std::string(r.activation()); });
+}
+
 }  // namespace
 
 void BindTasks(nb::module_& module) {
@@ -208,6 +236,7 @@ void BindTasks(nb::module_& module) {
            nb::arg("call"))
       .def("fill_mask", &FillTexts, nb::arg("texts"), nb::arg("top_k"), nb::arg("call"));
   BindEmbedder(module);
+  BindReranker(module);
 }
 
 }  // namespace longspan::python

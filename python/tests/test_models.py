@@ -216,6 +216,37 @@ def test_qa(models: dict[str, Model]) -> None:
         models["qa"].qa(["a", "b"], ["c"])
 
 
+def test_rerank(models: dict[str, Model], tmp_path: Path) -> None:
+    longspan.init_model(
+        tmp_path / "pairs",
+        family="longformer",
+        preset="tiny",
+        tokenizer=ROBERTA,
+        head="classify",
+        labels=["score"],
+    )
+    model = longspan.load(tmp_path / "pairs")
+    texts = ["She went to sea.", "A house.", LONG, "The sea was grey."]
+    ranked = model.rerank("who went to sea?", texts)
+    assert sorted(r.index for r in ranked) == [0, 1, 2, 3]
+    assert [r.score for r in ranked] == sorted((r.score for r in ranked), reverse=True)
+    for r in ranked:
+        assert r.text == texts[r.index]
+        windows = model.classify(("who went to sea?", r.text)).windows
+        best = max(windows, key=lambda w: w.scores["score"])
+        assert r.logit == pytest.approx(best.scores["score"], abs=1e-5)
+        assert r.score == pytest.approx(1 / (1 + np.exp(-r.logit)), abs=1e-6)
+        assert (r.start, r.end) == (best.start, best.end)
+    assert model.rerank("who?", texts, top_k=2) == model.rerank("who?", texts)[:2]
+    assert model.rerank("who?", []) == []
+    with pytest.raises(ValueError, match="top_k is 0"):
+        model.rerank("who?", texts, top_k=0)
+    with pytest.raises(TypeError, match=r"texts\[1\] is int"):
+        model.rerank("who?", ["a", 3])  # type: ignore[list-item]
+    with pytest.raises(longspan.FormatError, match="one label"):
+        models["classify"].rerank("who?", texts)
+
+
 def test_multiple_choice(models: dict[str, Model]) -> None:
     choice = models["choice"].multiple_choice("The sea is", ["grey", "a chair", "loud"])
     assert choice.text == ["grey", "a chair", "loud"][choice.index]
