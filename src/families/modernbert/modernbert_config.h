@@ -61,7 +61,7 @@ struct ModernBertConfig : HeadFields {
 
   std::size_t layers() const { return full.size(); }
   idx_t head_size() const { return hidden_size / heads; }  // D
-  // w: keys that a token of a layer with a window sees to each side.
+  // W: keys that a token of a layer with a window sees to each side.
   idx_t window() const { return local_attention / 2; }
   bool windowed(std::size_t layer) const { return !full[layer] && !all_full; }
   double theta(std::size_t layer) const { return full[layer] ? full_theta : window_theta; }
