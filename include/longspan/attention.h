@@ -3,6 +3,7 @@
 // Several threads may call these at once, each with its own Context. They may share inputs.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "longspan/context.h"
@@ -40,6 +41,20 @@ using Bf16AttentionSaved = AttentionSavedOf<bfloat16>;
 
 // Which keys exist: (B, T), 0 = hidden (padding). An empty view shows every key.
 using KeyMask = View<const std::uint8_t, 2>;
+
+// Where the texts of a row begin, for full and window attention of many texts in one call (packed
+// rows, `cu_seqlens` of FlashAttention's variable-length form): N + 1 tokens, strictly ascending
+// from 0 to T. Text d is tokens [starts[d], starts[d + 1]), and B is 1; else kUsage. Empty, the
+// default: a row is one text.
+//
+// A call with texts gives what one call a text gives: a query sees keys of its own text only;
+// positions, windows, causality and global tokens are those of the text by itself. Dropout of text
+// d draws with a key of its own, which is derived from the call's and d, and numbers elements as a
+// call with that text alone. All texts run together, so that many short ones keep all
+// threads busy. A text's results have the same bits whatever texts stand beside it, and in whatever
+// order; a call without `starts` may round otherwise.
+// Memory beyond that of a call: the largest text's scratch, and some hundred bytes a text.
+using TextStarts = std::span<const idx_t>;
 
 // Random zeroing of attention probabilities, replayed in the backward pass from the same key.
 struct ProbabilityDropout {
@@ -94,6 +109,7 @@ struct FullSpec {
   bool causal = false;  // a query sees no key after its own position
   float scale = 0.0f;   // of the scores; 0 means 1 / sqrt(D). The shared form has its own: keep 0
   ProbabilityDropout dropout;  // element ((b*H + h)*T + t)*T + key
+  TextStarts starts{};         // many texts side by side; a blind query weighs those of its text
 };
 
 // saved.out = softmax(scale * q k^T, over the visible keys) v. A query without any visible key
@@ -242,6 +258,9 @@ struct GlobalTokens {
   std::vector<idx_t> positions;  // of all rows, one after another, ascending in each
   std::vector<idx_t> first;      // (B + 1): where a row's begin
 
+  // Of texts side by side, a text is a row here: N instead of B, and positions count from the
+  // text's first token. G is then the number of all, positions.size().
+
   // The number of global tokens of row b.
   idx_t Count(idx_t b) const {
     const auto i = static_cast<std::size_t>(b);
@@ -250,8 +269,9 @@ struct GlobalTokens {
   // The first of row b's positions.
   const idx_t* List(idx_t b) const { return positions.data() + first[static_cast<std::size_t>(b)]; }
 };
-// Cost: one look at each role of B rows. An empty view has no global tokens.
-GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t rows);
+// Cost: one look at each role of B rows. An empty view has no global tokens. With `starts`, those
+// of the texts of one row.
+GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t rows, TextStarts starts = {});
 
 // Longformer (Beltagy, Peters, Cohan 2020, section 3). A local token i sees local keys
 // i + dilation n, -left <= n <= right, itself always among them, and every global key.
@@ -266,6 +286,9 @@ struct WindowSpec {
   ProbabilityDropout dropout;
   // Those of the call's roles, which must outlive the call. Null: each call finds them.
   const GlobalTokens* globals = nullptr;
+  // Many texts side by side, in all functions below too. Row g of qg, dqg is the g-th global token
+  // of the whole row, text after text.
+  TextStarts starts{};
 
   // The widths that remain in a row of T tokens, with `causal`.
   idx_t Left(idx_t tokens) const { return left < tokens ? left : tokens - 1; }
@@ -297,7 +320,8 @@ void WindowBackward(Context& context, const WindowSpec& spec, const Bf16Qkv& qkv
 idx_t LargestGlobalCount(const TokenRoles& roles);
 
 // Global tokens have projections of their own. Row g of qg is the query of the g-th global token of
-// its sequence; rows beyond a sequence's count may hold anything.
+// its sequence; rows beyond a sequence's count may hold anything. With WindowSpec::starts G is at
+// least the number of all texts' global tokens, and row g belongs to the g-th of them.
 template <class T>
 struct GlobalQkvOf {
   View<const T, 4> qg;      // (B, H, G, D)

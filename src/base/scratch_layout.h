@@ -38,6 +38,17 @@ class ScratchLayout {
     return scratch;
   }
 
+  // In `memory`: Bytes() of them, 64-byte aligned.
+  Scratch At(void* memory) const {
+    Scratch scratch = start_;
+    auto* cursor = static_cast<std::byte*>(memory);
+    each_(scratch, [&]<class T>(T*& pointer, idx_t count) {
+      pointer = reinterpret_cast<ElementOf<T>*>(cursor);
+      cursor += Arena::Bytes<ElementOf<T>>(count);
+    });
+    return scratch;
+  }
+
   // One for each thread.
   std::vector<Scratch> TakeEach(Arena::Frame& frame, int threads) const {
     std::vector<Scratch> taken;

@@ -64,6 +64,24 @@ struct AttentionCheck : ViewCheck {
   void Scale(float scale) const {
     Check(std::isfinite(scale), ErrorCode::kUsage, "{}: scale {} is not finite", operation, scale);
   }
+  // Texts side by side.
+  void Texts(TextStarts starts, const std::array<idx_t, 4>& shape) const {
+    if (starts.empty()) return;
+    Check(shape[0] == 1, ErrorCode::kUsage,
+          "{}: starts of texts are given for {} rows; put all texts into one row", operation,
+          shape[0]);
+    Check(starts.size() >= 2 && starts[0] == 0, ErrorCode::kUsage,
+          "{}: starts of texts are {} numbers, the first {}; need 0, and where each text ends",
+          operation, starts.size(), starts[0]);
+    for (std::size_t d = 1; d < starts.size(); ++d) {
+      Check(starts[d] > starts[d - 1], ErrorCode::kUsage,
+            "{}: starts[{}] is {} after {}; starts of texts must ascend, and a text has a token",
+            operation, d, starts[d], starts[d - 1]);
+    }
+    Check(starts.back() == shape[2], ErrorCode::kUsage,
+          "{}: the last of the starts is {}; it must be {}, the tokens of the row", operation,
+          starts.back(), shape[2]);
+  }
   void Dropout(const ProbabilityDropout& dropout) const {
     Check(dropout.p >= 0.0f && dropout.p < 1.0f, ErrorCode::kUsage,
           "{}: dropout {} is not in [0, 1)", operation, dropout.p);

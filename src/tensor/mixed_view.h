@@ -36,11 +36,13 @@ struct MixedView {
 
   bool empty() const { return data == nullptr; }
   idx_t ElementBytes() const { return bf16 ? 2 : 4; }
-  Row operator()(idx_t b, idx_t h, idx_t t) const {
+  decltype(Row::data) At(idx_t element) const {
     using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(data)>>,
                                     const std::byte, std::byte>;
-    const idx_t element = b * stride[0] + h * stride[1] + t * stride[2];
-    return {static_cast<Byte*>(data) + element * ElementBytes(), bf16};
+    return static_cast<Byte*>(data) + element * ElementBytes();
+  }
+  Row operator()(idx_t b, idx_t h, idx_t t) const {
+    return {At(b * stride[0] + h * stride[1] + t * stride[2]), bf16};
   }
 };
 using InView = MixedView<InRow>;

@@ -1,8 +1,10 @@
 #include "ops/full_attention/full_attention.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "base/arena.h"
@@ -11,7 +13,7 @@
 #include "base/scratch_layout.h"
 #include "ops/attention_call.h"
 #include "ops/full_attention/full_amx.h"
-#include "parallel/parallel_for.h"
+#include "ops/side_by_side.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/full_attention/full_attention.cc"
@@ -51,15 +53,19 @@ constexpr idx_t kGroupUnit = 64;
 
 constexpr AttentionCheck CheckCall{{"full attention"}};
 
+void CheckSpec(const FullSpec& spec, const std::array<idx_t, 4>& shape) {
+  CheckCall.Scale(spec.scale);
+  CheckCall.Dropout(spec.dropout);
+  CheckCall.Texts(spec.starts, shape);
+}
+
 // What both directions ask of their arguments. Returns them as the tasks want them.
 template <class T>
 FullArguments CheckArguments(const FullSpec& spec, const QkvOf<T>& qkv, const KeyMask& mask,
                              const AttentionSavedOf<T>& saved) {
   CheckCall.Separate(qkv, mask, saved);
-  CheckCall.Scale(spec.scale);
-  CheckCall.Dropout(spec.dropout);
+  CheckSpec(spec, qkv.q.extent);
   FullArguments args;
-  args.plan = MakeFullPlan(spec, qkv.q, false);
   args.q = qkv.q;
   args.k = qkv.k;
   args.v = qkv.v;
@@ -73,12 +79,10 @@ FullArguments CheckArguments(const FullSpec& spec, const QkvOf<T>& qkv, const Ke
 FullArguments CheckSharedArguments(const FullSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
                                    const SharedSaved& saved) {
   CheckCall.Shared(qkv, mask, saved);
-  CheckCall.Scale(spec.scale);
-  CheckCall.Dropout(spec.dropout);
+  CheckSpec(spec, qkv.qk.extent);
   Check(spec.scale == 0.0f, ErrorCode::kUsage,
         "full attention: scale {} in the shared form, which has its own: expected 0", spec.scale);
   FullArguments args;
-  args.plan = MakeFullPlan(spec, qkv.qk, true);
   args.q = qkv.qk;
   args.k = qkv.qk;
   args.v = qkv.v;
@@ -120,55 +124,129 @@ auto LayoutOf(const FullPlan& plan, bool backward) {
   });
 }
 
-// Bytes of everything that one call books, but for the tile unit's scratch.
-std::size_t CallBytes(const Context& context, const FullArguments& args, bool backward) {
-  const std::size_t each = RunsOnTiles(args.plan) ? 0 : LayoutOf(args.plan, backward).Bytes();
-  return each * static_cast<std::size_t>(context.threads()) +
-         (args.mask.empty() ? 0 : Arena::Bytes<idx_t>(args.plan.B));
-}
-
-// One scratch per thread, and what the tasks share.
-std::vector<FullScratch> TakeScratch(const Context& context, Arena::Frame& frame,
-                                     FullArguments& args, bool backward) {
-  std::vector<FullScratch> each;
-  if (!RunsOnTiles(args.plan))
-    each = LayoutOf(args.plan, backward).TakeEach(frame, context.threads());
-  if (args.mask.empty()) return each;
-  args.first_visible = frame.Take<idx_t>(args.plan.B);
+// Where the first visible key of each row is.
+void FindVisible(const FullArguments& args) {
   for (idx_t b = 0; b < args.plan.B; ++b) {
     idx_t first = 0;
     while (first < args.plan.T && args.mask(b, first) == 0) ++first;
     args.first_visible[b] = first;
   }
-  return each;
 }
 
-void RunForward(Context& context, FullArguments& args) {
-  Arena::Frame frame(context.arena(), CallBytes(context, args, false));
-  const auto scratch = TakeScratch(context, frame, args, false);
-  if (RunsOnTiles(args.plan)) return AmxFullForward(context, args);
-  const bool pairs = MultipliesPairs(args.plan.bf16);
-  ParallelFor(context, args.plan.ForwardTasks(), [&](idx_t task, int thread) {
-    const FullScratch& s = scratch[static_cast<std::size_t>(thread)];
+// What calls that run together book: a scratch for each thread, and what their tasks share.
+struct Booking {
+  Booking(Context& context, std::span<FullArguments> calls, bool is_backward)
+      : backward(is_backward),
+        each(Largest(calls, backward)),
+        frame(context.arena(), each * static_cast<std::size_t>(context.threads()) + Masks(calls)),
+        scratch(context, frame, each) {
+    for (FullArguments& args : calls) {
+      if (args.mask.empty()) continue;
+      args.first_visible = frame.Take<idx_t>(args.plan.B);
+      FindVisible(args);
+    }
+  }
+  const FullScratch& Scratch(const FullPlan& plan, std::size_t call, int thread) {
+    return scratch.Of(call, thread, [&](void* at) { return LayoutOf(plan, backward).At(at); });
+  }
+
+ private:
+  static std::size_t Largest(std::span<const FullArguments> calls, bool backward) {
+    std::size_t most = 0;
+    if (RunsOnTiles(calls.front().plan)) return 0;  // the tile unit books its own
+    for (const auto& args : calls) most = std::max(most, LayoutOf(args.plan, backward).Bytes());
+    return most;
+  }
+  static std::size_t Masks(std::span<const FullArguments> calls) {
+    if (calls.front().mask.empty()) return 0;
+    return calls.size() * Arena::Bytes<idx_t>(calls.front().plan.B);
+  }
+
+  bool backward;
+  std::size_t each;
+  Arena::Frame frame;
+  ThreadScratch<FullScratch> scratch;
+};
+
+void RunForward(Context& context, std::span<FullArguments> calls) {
+  Booking booking(context, calls, false);
+  if (RunsOnTiles(calls.front().plan)) {  // text by text
+    for (const FullArguments& args : calls) AmxFullForward(context, args);
+    return;
+  }
+  const bool pairs = MultipliesPairs(calls.front().plan.bf16);
+  const auto count = [&](std::size_t call) { return calls[call].plan.ForwardTasks(); };
+  ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+    const FullArguments& args = calls[call];
+    const FullScratch& s = booking.Scratch(args.plan, call, thread);
     if (pairs) return HWY_DYNAMIC_DISPATCH(FullForwardPairs)(args, s, task);
     HWY_DYNAMIC_DISPATCH(FullForwardTask)(args, s, task);
   });
 }
 
-void RunBackward(Context& context, FullArguments& args) {
-  const FullPlan& plan = args.plan;
-  Arena::Frame frame(context.arena(), CallBytes(context, args, true));
-  const auto scratch = TakeScratch(context, frame, args, true);
-  if (RunsOnTiles(plan)) return AmxFullBackward(context, args);
-  const bool pairs = MultipliesPairs(plan.bf16);
-  for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
-    const idx_t tasks = plan.B * plan.H * plan.PairsOfWave(wave);
-    ParallelFor(context, tasks, [&](idx_t task, int thread) {
-      const FullScratch& s = scratch[static_cast<std::size_t>(thread)];
+void RunBackward(Context& context, std::span<FullArguments> calls) {
+  Booking booking(context, calls, true);
+  if (RunsOnTiles(calls.front().plan)) {
+    for (const FullArguments& args : calls) AmxFullBackward(context, args);
+    return;
+  }
+  const bool pairs = MultipliesPairs(calls.front().plan.bf16);
+  idx_t waves = 0;
+  for (const FullArguments& args : calls) waves = std::max(waves, args.plan.Waves());
+  for (idx_t wave = 0; wave < waves; ++wave) {
+    const auto count = [&](std::size_t call) {
+      const FullPlan& plan = calls[call].plan;
+      return wave < plan.Waves() ? plan.B * plan.H * plan.PairsOfWave(wave) : 0;
+    };
+    ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+      const FullArguments& args = calls[call];
+      const FullScratch& s = booking.Scratch(args.plan, call, thread);
       if (pairs) return HWY_DYNAMIC_DISPATCH(FullBackwardPairs)(args, s, wave, task);
       HWY_DYNAMIC_DISPATCH(FullBackwardTask)(args, s, wave, task);
     });
   }
+}
+
+// The call of one text, but for its plan.
+FullArguments PartOf(const FullArguments& row, const TextOfRow& text) {
+  FullArguments args = row;
+  const auto part = [&](const auto& view, std::size_t axis) {
+    return Part(view, axis, text.begin, text.length);
+  };
+  args.q = part(row.q, 2);
+  args.k = part(row.k, 2);
+  args.v = part(row.v, 2);
+  args.mask = part(row.mask, 1);
+  args.out = part(row.out, 2);
+  args.lse = part(row.lse, 2);
+  args.max = part(row.max, 2);
+  args.sum = part(row.sum, 2);
+  args.delta = part(row.delta, 2);
+  args.dout = part(row.dout, 2);
+  args.dq = part(row.dq, 2);
+  args.dk = part(row.dk, 2);
+  args.dv = part(row.dv, 2);
+  return args;
+}
+
+// Plans and runs a call, or the calls of its texts together.
+void Run(Context& context, const FullSpec& spec, FullArguments args, bool shared, bool backward) {
+  const auto run = backward ? RunBackward : RunForward;
+  if (spec.starts.empty()) {
+    args.plan = MakeFullPlan(spec, args.q, shared);
+    return run(context, {&args, 1});
+  }
+  std::vector<FullArguments> calls;
+  calls.reserve(spec.starts.size());
+  for (const TextOfRow& text : TextsInOrder(spec.starts)) {
+    FullArguments part = PartOf(args, text);
+    const bool planned = !calls.empty() && calls.back().plan.T == text.length;
+    part.plan = planned ? calls.back().plan : MakeFullPlan(spec, part.q, shared);
+    part.plan.drawn = text.Draw(spec.dropout);
+    part.plan.dropout.key = part.plan.drawn.key;
+    calls.push_back(part);
+  }
+  run(context, calls);
 }
 
 }  // namespace
@@ -188,12 +266,13 @@ FullPlan MakeFullPlan(const FullSpec& spec, const InView& q, bool shared) {
   plan.drawn = spec.dropout;
 
   const idx_t heads = plan.B * plan.H;
+  const idx_t tasks = TasksWanted(kTasksWanted, plan.T, !spec.starts.empty());
   for (const idx_t run : kRuns) {
     plan.run = std::min(plan.T, run);
     plan.runs = CeilDiv(plan.T, plan.run);
-    if (heads * plan.runs >= kTasksWanted) break;
+    if (heads * plan.runs >= tasks) break;
   }
-  const idx_t wanted = heads >= kTasksWanted ? 1 : 2 * CeilDiv(kTasksWanted, heads);
+  const idx_t wanted = heads >= tasks ? 1 : 2 * CeilDiv(tasks, heads);
   plan.groups = std::min(wanted, CeilDiv(plan.T, kLeastGroup));
   plan.group = RoundUp(CeilDiv(plan.T, plan.groups), kGroupUnit);
   plan.groups = CeilDiv(plan.T, plan.group);
@@ -214,8 +293,7 @@ namespace {
 template <class T>
 void CheckAndRunForward(Context& context, const FullSpec& spec, const QkvOf<T>& qkv,
                         const KeyMask& mask, const AttentionSavedOf<T>& saved) {
-  FullArguments args = CheckArguments(spec, qkv, mask, saved);
-  RunForward(context, args);
+  Run(context, spec, CheckArguments(spec, qkv, mask, saved), false, false);
 }
 
 template <class T>
@@ -228,7 +306,7 @@ void CheckAndRunBackward(Context& context, const FullSpec& spec, const QkvOf<T>&
   args.dq = gradients.dq;
   args.dk = gradients.dk;
   args.dv = gradients.dv;
-  RunBackward(context, args);
+  Run(context, spec, args, false, true);
 }
 
 }  // namespace
@@ -257,8 +335,7 @@ void FullBackward(Context& context, const FullSpec& spec, const Bf16Qkv& qkv, co
 
 void FullSharedForward(Context& context, const FullSpec& spec, const SharedQkv& qkv,
                        const KeyMask& mask, const SharedSaved& saved) {
-  FullArguments args = CheckSharedArguments(spec, qkv, mask, saved);
-  RunForward(context, args);
+  Run(context, spec, CheckSharedArguments(spec, qkv, mask, saved), true, false);
 }
 
 void FullSharedBackward(Context& context, const FullSpec& spec, const SharedQkv& qkv,
@@ -270,7 +347,7 @@ void FullSharedBackward(Context& context, const FullSpec& spec, const SharedQkv&
   args.dq = gradients.dqk;
   args.dk = gradients.dqk;
   args.dv = gradients.dv;
-  RunBackward(context, args);
+  Run(context, spec, args, true, true);
 }
 
 }  // namespace longspan

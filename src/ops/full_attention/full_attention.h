@@ -98,7 +98,8 @@ struct FullScratch {
   float* factors = nullptr;       // (columns): dropout
 };
 
-// The plan for a problem whose arguments were checked.
+// The plan for a problem whose arguments were checked, or for one of its texts (spec.starts), of
+// which q shows the tokens.
 FullPlan MakeFullPlan(const FullSpec& spec, const InView& q, bool shared);
 
 }  // namespace longspan

@@ -1,9 +1,11 @@
 #include "ops/window_attention/global_rows.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <span>
 
 #include "base/isa.h"
-#include "parallel/parallel_for.h"
+#include "ops/side_by_side.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/window_attention/global_rows.cc"
@@ -32,30 +34,21 @@ constexpr idx_t kForwardRows = 48, kBackwardRows = 96;
 // What both directions ask of their arguments.
 template <class T>
 GlobalArguments CheckArguments(const WindowSpec& spec, const GlobalQkvOf<T>& qkv,
-                               const TokenRoles& roles, const AttentionSavedOf<T>& saved,
-                               bool backward) {
+                               const TokenRoles& roles, const AttentionSavedOf<T>& saved) {
   const auto& shape = qkv.kg.extent;
   CheckWindowCall(spec, shape, "kg", roles, saved);
   CheckWindow(qkv.kg, "kg", shape);
   CheckWindow(qkv.vg, "vg", shape);
   GlobalArguments args;
   args.globals = GlobalTokensOf(spec, roles, shape[0]);
-  CheckGlobalQueries(qkv.qg, "qg", shape, args.globals.most);
+  CheckGlobalQueries(qkv.qg, "qg", shape, spec, args.globals);
   args.qg = qkv.qg;
   args.kg = qkv.kg;
   args.vg = qkv.vg;
   args.roles = roles;
   args.out = saved.out;
   args.lse = saved.lse;
-  args.plan = MakeGlobalPlan(spec, shape, args.globals.most, backward);
   return args;
-}
-
-// Books what a call needs; `tasks` have a side of their own.
-std::size_t CallBytes(const Context& context, const GlobalPlan& plan, bool backward, idx_t tasks) {
-  const std::size_t bytes = TaskScratchBytes(plan.block, BlockPlan::kRows, backward, plan.rings);
-  return bytes * static_cast<std::size_t>(context.threads()) +
-         (plan.parts > 1 ? Arena::Bytes<float>(tasks * plan.SideFloats()) : 0);
 }
 
 }  // namespace
@@ -74,38 +67,160 @@ GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
   plan.rows = std::clamp<idx_t>(globals, 1, backward ? kBackwardRows : kForwardRows);
   plan.batches = CeilDiv(globals, plan.rows);
   const idx_t tasks = plan.B * plan.H * (backward ? 1 : std::max<idx_t>(plan.batches, 1));
-  plan.part = RoundUp(CeilDiv(plan.T, CeilDiv(kTasksWanted, tasks)), ring);
+  const idx_t wanted = TasksWanted(kTasksWanted, plan.T, !spec.starts.empty());
+  plan.part = RoundUp(CeilDiv(plan.T, CeilDiv(wanted, tasks)), ring);
   plan.parts = CeilDiv(plan.T, plan.part);
   return plan;
 }
 
 namespace {
 
-void RunForward(Context& context, GlobalArguments args) {
-  const GlobalPlan& plan = args.plan;
-  const idx_t units = plan.B * plan.H * plan.batches, tasks = units * plan.parts;
-  if (tasks == 0) return;
-  Arena::Frame frame(context.arena(), CallBytes(context, plan, false, tasks));
-  const auto scratch =
-      TakeTaskScratch(context, frame, plan.block, BlockPlan::kRows, false, plan.rings);
-  if (plan.parts > 1) args.side = frame.Take<float>(tasks * plan.SideFloats());
-  const bool pairs = MultipliesPairs(args.kg.bf16);
-  ParallelFor(context, tasks, [&](idx_t task, int thread) {
-    const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
+// What calls that run together book: a scratch for each thread, and a side for each task of those
+// that have several parts; a call has tasks(plan) of them at a time.
+struct Booking {
+  template <class Tasks>
+  Booking(Context& context, std::span<GlobalArguments> calls, bool is_backward, const Tasks& tasks)
+      : backward(is_backward),
+        each(Largest(calls, backward)),
+        frame(context.arena(),
+              each * static_cast<std::size_t>(context.threads()) + Sides(calls, tasks)),
+        scratch(context, frame, each) {
+    for (GlobalArguments& args : calls) {
+      const GlobalPlan& plan = args.plan;
+      if (plan.parts > 1) args.side = frame.Take<float>(tasks(plan) * plan.SideFloats());
+      sides = sides || plan.parts > 1;
+    }
+  }
+  const TaskScratch& Scratch(const GlobalPlan& plan, std::size_t call, int thread) {
+    return scratch.Of(call, thread, [&](void* at) {
+      return TaskScratchAt(at, plan.block, BlockPlan::kRows, backward, plan.rings);
+    });
+  }
+  bool sides = false;  // of any call
+
+ private:
+  static std::size_t Largest(std::span<const GlobalArguments> calls, bool backward) {
+    std::size_t most = 0;
+    for (const GlobalArguments& args : calls) {
+      const GlobalPlan& plan = args.plan;
+      most = std::max(most, TaskScratchBytes(plan.block, BlockPlan::kRows, backward, plan.rings));
+    }
+    return most;
+  }
+  template <class Tasks>
+  static std::size_t Sides(std::span<const GlobalArguments> calls, const Tasks& tasks) {
+    std::size_t bytes = 0;
+    for (const GlobalArguments& args : calls) {
+      const GlobalPlan& plan = args.plan;
+      if (plan.parts > 1) bytes += Arena::Bytes<float>(tasks(plan) * plan.SideFloats());
+    }
+    return bytes;
+  }
+
+  bool backward;
+  std::size_t each;
+  Arena::Frame frame;
+  ThreadScratch<TaskScratch> scratch;
+};
+
+void RunForward(Context& context, std::span<GlobalArguments> calls) {
+  const auto units = [](const GlobalPlan& plan) { return plan.B * plan.H * plan.batches; };
+  const auto tasks = [&](const GlobalPlan& plan) { return units(plan) * plan.parts; };
+  Booking booking(context, calls, false, tasks);
+  const bool pairs = MultipliesPairs(calls.front().kg.bf16);
+  const auto count = [&](std::size_t call) { return tasks(calls[call].plan); };
+  ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+    const GlobalArguments& args = calls[call];
+    const TaskScratch& s = booking.Scratch(args.plan, call, thread);
     if (pairs) return HWY_DYNAMIC_DISPATCH(GlobalForwardPairs)(args, s, task);
     HWY_DYNAMIC_DISPATCH(GlobalForwardTask)(args, s, task);
   });
-  if (plan.parts == 1) return;
-  ParallelFor(context, units, [&](idx_t unit, int thread) {
-    HWY_DYNAMIC_DISPATCH(GlobalForwardSum)(args, scratch[static_cast<std::size_t>(thread)], unit);
+  if (!booking.sides) return;
+  const auto sums = [&](std::size_t call) {
+    return calls[call].plan.parts > 1 ? units(calls[call].plan) : 0;
+  };
+  ForEachTask(context, calls.size(), sums, [&](std::size_t call, idx_t unit, int thread) {
+    const GlobalArguments& args = calls[call];
+    const TaskScratch& s = booking.Scratch(args.plan, call, thread);
+    HWY_DYNAMIC_DISPATCH(GlobalForwardSum)(args, s, unit);
   });
+}
+
+void RunBackward(Context& context, std::span<GlobalArguments> calls) {
+  const auto tasks = [](const GlobalPlan& plan) { return plan.B * plan.H * plan.parts; };
+  Booking booking(context, calls, true, tasks);
+  const bool pairs = MultipliesPairs(calls.front().kg.bf16);
+  idx_t batches = 0;
+  for (const GlobalArguments& args : calls) batches = std::max(batches, args.plan.batches);
+  for (idx_t batch = 0; batch < batches; ++batch) {
+    const auto has = [&](std::size_t call) { return batch < calls[call].plan.batches; };
+    const auto count = [&](std::size_t call) { return has(call) ? tasks(calls[call].plan) : 0; };
+    ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+      const GlobalArguments& args = calls[call];
+      const TaskScratch& s = booking.Scratch(args.plan, call, thread);
+      if (pairs) return HWY_DYNAMIC_DISPATCH(GlobalBackwardPairs)(args, s, batch, task);
+      HWY_DYNAMIC_DISPATCH(GlobalBackwardTask)(args, s, batch, task);
+    });
+    if (!booking.sides) continue;
+    const auto heads = [&](std::size_t call) {
+      const GlobalPlan& plan = calls[call].plan;
+      return has(call) && plan.parts > 1 ? plan.B * plan.H : 0;
+    };
+    ForEachTask(context, calls.size(), heads, [&](std::size_t call, idx_t head, int) {
+      HWY_DYNAMIC_DISPATCH(GlobalBackwardSum)(calls[call], batch, head);
+    });
+  }
+}
+
+// The call of one text, but for its plan.
+GlobalArguments PartOf(const GlobalArguments& row, const TextOfRow& text) {
+  const auto part = [&](const auto& view, std::size_t axis) {
+    return Part(view, axis, text.begin, text.length);
+  };
+  GlobalArguments args;
+  args.globals = GlobalTokensOfText(row.globals, text.number);
+  const auto queries = [&](const auto& view) {
+    return Part(view, 2, row.globals.first[static_cast<std::size_t>(text.number)],
+                args.globals.most);
+  };
+  args.qg = queries(row.qg);
+  args.kg = part(row.kg, 2);
+  args.vg = part(row.vg, 2);
+  args.roles = part(row.roles, 1);
+  args.out = part(row.out, 2);
+  args.lse = part(row.lse, 2);
+  args.dout = part(row.dout, 2);
+  args.gradients = {queries(row.gradients.dqg), part(row.gradients.dkg, 2),
+                    part(row.gradients.dvg, 2)};
+  return args;
+}
+
+// Plans and runs a call, or the calls of its texts together.
+void Run(Context& context, const WindowSpec& spec, GlobalArguments args, bool backward) {
+  if (args.globals.most == 0) return;
+  const auto run = backward ? RunBackward : RunForward;
+  std::array<idx_t, 4> shape = args.kg.extent;
+  if (spec.starts.empty()) {
+    args.plan = MakeGlobalPlan(spec, shape, args.globals.most, backward);
+    return run(context, {&args, 1});
+  }
+  std::vector<GlobalArguments> calls;
+  for (const TextOfRow& text : TextsInOrder(spec.starts)) {
+    if (args.globals.Count(text.number) == 0) continue;
+    GlobalArguments part = PartOf(args, text);
+    shape[2] = text.length;
+    part.plan = MakeGlobalPlan(spec, shape, part.globals.most, backward);
+    part.plan.block.dropout.key = text.Draw(spec.dropout).key;
+    calls.push_back(std::move(part));
+  }
+  run(context, calls);
 }
 
 template <class T>
 void CheckAndRunBackward(Context& context, const WindowSpec& spec, const GlobalQkvOf<T>& qkv,
                          const TokenRoles& roles, const AttentionSavedOf<T>& saved,
                          const View<const T, 4>& dout, const DGlobalQkv& gradients) {
-  GlobalArguments args = CheckArguments(spec, qkv, roles, saved, true);
+  GlobalArguments args = CheckArguments(spec, qkv, roles, saved);
   const auto& shape = qkv.kg.extent;
   CheckWindow(dout, "dout", shape);
   CheckWindow(gradients.dqg, "dqg", qkv.qg.extent);
@@ -113,37 +228,19 @@ void CheckAndRunBackward(Context& context, const WindowSpec& spec, const GlobalQ
   CheckWindow(gradients.dvg, "dvg", shape);
   args.dout = dout;
   args.gradients = gradients;
-  const GlobalPlan& plan = args.plan;
-  const idx_t heads = plan.B * plan.H, tasks = heads * plan.parts;
-  if (plan.batches == 0) return;
-  Arena::Frame frame(context.arena(), CallBytes(context, plan, true, tasks));
-  const auto scratch =
-      TakeTaskScratch(context, frame, plan.block, BlockPlan::kRows, true, plan.rings);
-  if (plan.parts > 1) args.side = frame.Take<float>(tasks * plan.SideFloats());
-  const bool pairs = MultipliesPairs(args.kg.bf16);
-  for (idx_t batch = 0; batch < plan.batches; ++batch) {
-    ParallelFor(context, tasks, [&](idx_t task, int thread) {
-      const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
-      if (pairs) return HWY_DYNAMIC_DISPATCH(GlobalBackwardPairs)(args, s, batch, task);
-      HWY_DYNAMIC_DISPATCH(GlobalBackwardTask)(args, s, batch, task);
-    });
-    if (plan.parts == 1) continue;
-    ParallelFor(context, heads, [&](idx_t head, int) {
-      HWY_DYNAMIC_DISPATCH(GlobalBackwardSum)(args, batch, head);
-    });
-  }
+  Run(context, spec, std::move(args), true);
 }
 
 }  // namespace
 
 void GlobalForward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
                    const TokenRoles& roles, const AttentionSaved& saved) {
-  RunForward(context, CheckArguments(spec, qkv, roles, saved, false));
+  Run(context, spec, CheckArguments(spec, qkv, roles, saved), false);
 }
 
 void GlobalForward(Context& context, const WindowSpec& spec, const Bf16GlobalQkv& qkv,
                    const TokenRoles& roles, const Bf16AttentionSaved& saved) {
-  RunForward(context, CheckArguments(spec, qkv, roles, saved, false));
+  Run(context, spec, CheckArguments(spec, qkv, roles, saved), false);
 }
 
 void GlobalBackward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,

@@ -22,6 +22,7 @@ void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, 
   CheckWindow.Tokens(roles, "the roles", shape);
   CheckWindow.Scale(spec.scale);
   CheckWindow.Dropout(spec.dropout);
+  CheckWindow.Texts(spec.starts, shape);
   Check(spec.left >= 0, ErrorCode::kUsage, "window attention: left {} is negative", spec.left);
   Check(spec.right >= 0, ErrorCode::kUsage, "window attention: right {} is negative", spec.right);
   Check(spec.dilation.empty() || static_cast<idx_t>(spec.dilation.size()) == shape[1],
@@ -37,28 +38,38 @@ template void CheckWindowCall(const WindowSpec&, const std::array<idx_t, 4>&, co
 template void CheckWindowCall(const WindowSpec&, const std::array<idx_t, 4>&, const char*,
                               const TokenRoles&, const AttentionSavedOf<bfloat16>&);
 
-GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t rows) {
+GlobalTokens FindGlobalTokens(const TokenRoles& roles, idx_t rows, TextStarts starts) {
   GlobalTokens globals;
   globals.first.push_back(0);
-  for (idx_t b = 0; b < rows; ++b) {
-    if (!roles.empty()) {
-      for (idx_t t = 0; t < roles.extent[1]; ++t) {
-        if (roles(b, t) == kGlobalToken) globals.positions.push_back(t);
-      }
+  const auto find = [&](idx_t b, idx_t begin, idx_t end) {
+    for (idx_t t = begin; t < end; ++t) {
+      if (roles(b, t) == kGlobalToken) globals.positions.push_back(t - begin);
     }
     globals.first.push_back(static_cast<idx_t>(globals.positions.size()));
-    globals.most = std::max(globals.most, globals.Count(b));
-  }
+    globals.most = std::max(globals.most, *(globals.first.end() - 1) - *(globals.first.end() - 2));
+  };
+  const idx_t tokens = roles.empty() ? 0 : roles.extent[1];
+  const auto within = [&](idx_t t) { return std::min(t, tokens); };
+  for (std::size_t d = 1; d < starts.size(); ++d) find(0, within(starts[d - 1]), within(starts[d]));
+  for (idx_t b = 0; starts.empty() && b < rows; ++b) find(b, 0, tokens);
   return globals;
 }
 
 GlobalTokens GlobalTokensOf(const WindowSpec& spec, const TokenRoles& roles, idx_t batch) {
-  if (spec.globals == nullptr) return FindGlobalTokens(roles, batch);
+  if (spec.globals == nullptr) return FindGlobalTokens(roles, batch, spec.starts);
   const GlobalTokens& given = *spec.globals;
-  Check(static_cast<idx_t>(given.first.size()) == batch + 1, ErrorCode::kUsage,
-        "window attention: global tokens of {} rows are given for {}", given.first.size() - 1,
-        batch);
+  const std::size_t lists =
+      spec.starts.empty() ? static_cast<std::size_t>(batch) + 1 : spec.starts.size();
+  Check(given.first.size() == lists, ErrorCode::kUsage,
+        "window attention: global tokens of {} {} are given for {}",
+        given.first.empty() ? 0 : given.first.size() - 1, spec.starts.empty() ? "rows" : "texts",
+        lists - 1);
   return given;
+}
+
+GlobalTokens GlobalTokensOfText(const GlobalTokens& row, idx_t text) {
+  const idx_t count = row.Count(text);
+  return {count, {row.List(text), row.List(text) + count}, {0, count}};
 }
 
 idx_t LargestGlobalCount(const TokenRoles& roles) {
@@ -141,10 +152,9 @@ std::size_t TaskScratchBytes(const BlockPlan& plan, idx_t rows, bool backward,
   return LayoutOf(plan, rows, backward, rings).Bytes();
 }
 
-std::vector<TaskScratch> TakeTaskScratch(const Context& context, Arena::Frame& frame,
-                                         const BlockPlan& plan, idx_t rows, bool backward,
-                                         const TaskScratch& rings) {
-  return LayoutOf(plan, rows, backward, rings).TakeEach(frame, context.threads());
+TaskScratch TaskScratchAt(void* memory, const BlockPlan& plan, idx_t rows, bool backward,
+                          const TaskScratch& rings) {
+  return LayoutOf(plan, rows, backward, rings).At(memory);
 }
 
 }  // namespace longspan

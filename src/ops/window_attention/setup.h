@@ -21,10 +21,13 @@ template <class T>  // float or bfloat16
 void CheckWindowCall(const WindowSpec& spec, const std::array<idx_t, 4>& shape, const char* name,
                      const TokenRoles& roles, const AttentionSavedOf<T>& saved);
 
-// Throws kUsage unless the view is (B, H, G, D) with room for `most` global tokens.
+// Throws kUsage unless the view is (B, H, G, D) with room for the global tokens of a row: of texts
+// side by side, those of all.
 template <class T>
 void CheckGlobalQueries(const View<const T, 4>& view, const char* name,
-                        const std::array<idx_t, 4>& shape, idx_t most) {
+                        const std::array<idx_t, 4>& shape, const WindowSpec& spec,
+                        const GlobalTokens& globals) {
+  const idx_t most = spec.starts.empty() ? globals.most : globals.first.back();
   CheckWindow(view, name, {shape[0], shape[1], view.extent[2], shape[3]});
   Check(view.extent[2] >= most, ErrorCode::kUsage,
         "window attention: {} has {} rows for {} global tokens", name, view.extent[2], most);
@@ -32,6 +35,9 @@ void CheckGlobalQueries(const View<const T, 4>& view, const char* name,
 
 // The call's global tokens: the caller's, or found now. kUsage for those of another batch.
 GlobalTokens GlobalTokensOf(const WindowSpec& spec, const TokenRoles& roles, idx_t batch);
+
+// Those of one text.
+GlobalTokens GlobalTokensOfText(const GlobalTokens& row, idx_t text);
 
 // Everything but score_stride, which depends on how many keys a row meets at once.
 BlockPlan MakeBlockPlan(const WindowSpec& spec, idx_t tokens, idx_t head_size);
@@ -54,9 +60,8 @@ struct TaskScratch {
 std::size_t TaskScratchBytes(const BlockPlan& plan, idx_t rows, bool backward,
                              const TaskScratch& rings);
 
-// One for each thread of the context.
-std::vector<TaskScratch> TakeTaskScratch(const Context& context, Arena::Frame& frame,
-                                         const BlockPlan& plan, idx_t rows, bool backward,
-                                         const TaskScratch& rings);
+// The same in `memory`, of so many bytes.
+TaskScratch TaskScratchAt(void* memory, const BlockPlan& plan, idx_t rows, bool backward,
+                          const TaskScratch& rings);
 
 }  // namespace longspan

@@ -1,10 +1,12 @@
 #include "ops/window_attention/window_attention.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <span>
 
 #include "base/isa.h"
+#include "ops/side_by_side.h"
 #include "ops/window_attention/window_amx.h"
-#include "parallel/parallel_for.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/window_attention/window_attention.cc"
@@ -38,6 +40,11 @@ constexpr idx_t kBlockRuns[] = {768, 384, 192, 96};
 constexpr idx_t kTasksWanted = 64, kTasksOfWave = 16, kPartsWanted = 32;
 constexpr idx_t kLeastPart = 384;
 
+// Of those, as many as the plan's text wants.
+idx_t Wanted(const WindowPlan& plan, idx_t alone) {
+  return TasksWanted(alone, plan.T, plan.beside);
+}
+
 // A ring for the window with `rows` queries at a time, room for the global keys beside it. Returns
 // whether that fits.
 bool PlanRing(WindowPlan& plan, idx_t globals, idx_t rows) {
@@ -68,7 +75,7 @@ void PlanForward(WindowPlan& plan, idx_t globals) {
     plan.forward_rows = plan.ring ? plan.forward.rows : plan.run;
     const bool fits =
         TaskScratchBytes(plan.forward, plan.forward_rows, false, rings) <= kMostScratchBytes;
-    if (fits && plan.Sequences() * plan.runs >= kTasksWanted) return;
+    if (fits && plan.Sequences() * plan.runs >= Wanted(plan, kTasksWanted)) return;
   }
 }
 
@@ -84,7 +91,8 @@ std::size_t PackBackwardKeys(WindowPlan& plan, idx_t keys) {
 // them (a fixed rule: bits follow from it). Short sequences of few heads rather have more tasks.
 void PlanBackwardKeys(WindowPlan& plan) {
   const idx_t keys = BlockKeys(plan.backward.D), many = 2 * keys;
-  const bool fills = CeilDiv(plan.longest, many) * plan.Sequences() >= 2 * kTasksOfWave;
+  const idx_t tasks = 2 * Wanted(plan, kTasksOfWave);
+  const bool fills = CeilDiv(plan.longest, many) * plan.Sequences() >= tasks;
   if (ActiveIsa() >= Isa::kAvx512 && fills && PackBackwardKeys(plan, many) <= kMostScratchBytes) {
     return;
   }
@@ -96,8 +104,8 @@ void PlanBackward(WindowPlan& plan, idx_t globals) {
   PlanGroups(plan.backward_rings.keys.ring, &plan);
   if (globals == 0) return;
   const idx_t heads = plan.B * plan.H;
-  const idx_t part = RoundUp(CeilDiv(plan.T, CeilDiv(kPartsWanted, heads)), BlockPlan::kRows);
-  plan.part = std::max(part, kLeastPart);
+  const idx_t parts = CeilDiv(Wanted(plan, kPartsWanted), heads);
+  plan.part = std::max(RoundUp(CeilDiv(plan.T, parts), BlockPlan::kRows), kLeastPart);
   plan.parts = CeilDiv(plan.T, plan.part);
 }
 
@@ -116,43 +124,13 @@ WindowArguments CheckArguments(const WindowSpec& spec, const QkvOf<T>& qkv, cons
   args.out = saved.out;
   args.lse = saved.lse;
   args.globals = GlobalTokensOf(spec, roles, shape[0]);
-  args.plan = MakeWindowPlan(spec, shape, args.globals.most);
   return args;
-}
-
-// The global keys with all local queries, kGlobalKeys at a time.
-void BackwardGlobalKeys(Context& context, WindowArguments& args, Arena::Frame& frame,
-                        const std::vector<TaskScratch>& scratch) {
-  const WindowPlan& plan = args.plan;
-  const idx_t heads = plan.B * plan.H, tasks = heads * plan.parts;
-  if (plan.parts > 1) {
-    args.side = frame.Take<float>(tasks * 2 * args.side_keys * plan.backward.row);
-    args.side_used = frame.Take<std::uint8_t>(tasks);
-  }
-  for (idx_t first = 0; first < args.globals.most; first += WindowPlan::kGlobalKeys) {
-    ParallelFor(context, tasks, [&](idx_t task, int thread) {
-      HWY_DYNAMIC_DISPATCH(WindowGlobalKeysTask)
-      (args, scratch[static_cast<std::size_t>(thread)], first, task);
-    });
-    if (plan.parts == 1) continue;
-    ParallelFor(context, heads, [&](idx_t head, int) {
-      HWY_DYNAMIC_DISPATCH(WindowGlobalSumTask)(args, first, head);
-    });
-  }
-}
-
-std::size_t SideBytes(const WindowArguments& args) {
-  const WindowPlan& plan = args.plan;
-  if (plan.parts <= 1) return 0;
-  const idx_t tasks = plan.B * plan.H * plan.parts;
-  return Arena::Bytes<float>(tasks * 2 * args.side_keys * plan.backward.row) +
-         Arena::Bytes<std::uint8_t>(tasks);
 }
 
 }  // namespace
 
 void PlanGroups(idx_t unit, WindowPlan* plan) {
-  const idx_t wanted = CeilDiv(kTasksWanted, plan->Sequences());
+  const idx_t wanted = CeilDiv(Wanted(*plan, kTasksWanted), plan->Sequences());
   plan->group = plan->longest;
   plan->alternate = false;
   if (wanted > 1) {
@@ -162,8 +140,8 @@ void PlanGroups(idx_t unit, WindowPlan* plan) {
     const idx_t alternating = RoundUp(std::max<idx_t>(reach, 1), unit);
     const idx_t pairs = RoundUp(CeilDiv(plan->longest, wanted), unit);
     const idx_t at_once = CeilDiv(plan->longest, alternating) / 2;
-    plan->alternate = at_once >= std::min(CeilDiv(plan->longest, pairs),
-                                          CeilDiv(kTasksOfWave, plan->Sequences()));
+    const idx_t of_wave = CeilDiv(Wanted(*plan, kTasksOfWave), plan->Sequences());
+    plan->alternate = at_once >= std::min(CeilDiv(plan->longest, pairs), of_wave);
     plan->group = plan->alternate ? alternating : pairs;
   }
   plan->groups = CeilDiv(plan->longest, plan->group);
@@ -176,6 +154,7 @@ WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
   plan.B = shape[0];
   plan.H = shape[1];
   plan.T = shape[2];
+  plan.beside = !spec.starts.empty();
   plan.forward = plan.backward = MakeBlockPlan(spec, plan.T, shape[3]);
   plan.left = spec.Left(plan.T);
   plan.right = spec.Right(plan.T);
@@ -194,42 +173,170 @@ WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
 
 namespace {
 
-void RunForward(Context& context, const WindowArguments& args) {
-  const WindowPlan& plan = args.plan;
-  if (RunsOnTiles(args)) return AmxWindowForward(context, args);
-  const std::size_t bytes =
-      TaskScratchBytes(plan.forward, plan.forward_rows, false, plan.forward_rings);
+// Bytes of scratch that a thread needs for a task of one of the calls.
+std::size_t ScratchBytes(std::span<const WindowArguments> calls, bool backward) {
+  std::size_t most = 0;
+  for (const WindowArguments& args : calls) {
+    const WindowPlan& p = args.plan;
+    most = std::max(
+        most, backward ? TaskScratchBytes(p.backward, BlockPlan::kRows, true, p.backward_rings)
+                       : TaskScratchBytes(p.forward, p.forward_rows, false, p.forward_rings));
+  }
+  return most;
+}
+
+// Parts of the global keys' queries leave sums of their own.
+bool HasSides(const WindowArguments& args) { return args.plan.parts > 1; }
+idx_t SideTasks(const WindowArguments& args) { return args.plan.B * args.plan.H * args.plan.parts; }
+idx_t SideFloats(const WindowArguments& args) {
+  return SideTasks(args) * 2 * args.side_keys * args.plan.backward.row;
+}
+std::size_t SideBytes(std::span<const WindowArguments> calls) {
+  std::size_t bytes = 0;
+  for (const WindowArguments& args : calls) {
+    if (!HasSides(args)) continue;
+    bytes += Arena::Bytes<float>(SideFloats(args)) + Arena::Bytes<std::uint8_t>(SideTasks(args));
+  }
+  return bytes;
+}
+
+void RunForward(Context& context, std::span<WindowArguments> calls) {
+  if (RunsOnTiles(calls.front())) {  // text by text
+    for (const WindowArguments& args : calls) AmxWindowForward(context, args);
+    return;
+  }
+  const std::size_t bytes = ScratchBytes(calls, false);
   Arena::Frame frame(context.arena(), bytes * static_cast<std::size_t>(context.threads()));
-  const auto scratch =
-      TakeTaskScratch(context, frame, plan.forward, plan.forward_rows, false, plan.forward_rings);
-  const bool pairs = MultipliesPairs(args.q.bf16);
-  ParallelFor(context, plan.Sequences() * plan.runs, [&](idx_t task, int thread) {
-    const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
+  ThreadScratch<TaskScratch> scratch(context, frame, bytes);
+  const bool pairs = MultipliesPairs(calls.front().q.bf16);
+  const auto count = [&](std::size_t call) {
+    return calls[call].plan.Sequences() * calls[call].plan.runs;
+  };
+  ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+    const WindowArguments& args = calls[call];
+    const TaskScratch& s = scratch.Of(call, thread, [&](void* at) {
+      const WindowPlan& plan = args.plan;
+      return TaskScratchAt(at, plan.forward, plan.forward_rows, false, plan.forward_rings);
+    });
     if (pairs) return HWY_DYNAMIC_DISPATCH(WindowForwardPairs)(args, s, task);
     HWY_DYNAMIC_DISPATCH(WindowForwardTask)(args, s, task);
   });
 }
 
-void RunBackward(Context& context, WindowArguments& args) {
-  const WindowPlan& plan = args.plan;
-  args.side_keys = std::min(args.globals.most, WindowPlan::kGlobalKeys);
-  const std::size_t bytes =
-      TaskScratchBytes(plan.backward, BlockPlan::kRows, true, plan.backward_rings);
-  Arena::Frame frame(context.arena(),
-                     bytes * static_cast<std::size_t>(context.threads()) + SideBytes(args));
-  const auto scratch =
-      TakeTaskScratch(context, frame, plan.backward, BlockPlan::kRows, true, plan.backward_rings);
-  const bool pairs = MultipliesPairs(args.q.bf16), on_tiles = RunsOnTiles(args);
-  if (on_tiles) AmxWindowBackward(context, args);
-  for (idx_t wave = 0; !on_tiles && wave < plan.Waves(); ++wave) {
-    const idx_t tasks = plan.Sequences() * plan.PairsOfWave(wave);
-    ParallelFor(context, tasks, [&](idx_t task, int thread) {
-      const TaskScratch& s = scratch[static_cast<std::size_t>(thread)];
+// scratch(call, thread): a TaskScratch.
+template <class Scratch>
+void BackwardWindows(Context& context, std::span<const WindowArguments> calls,
+                     const Scratch& scratch) {
+  const bool pairs = MultipliesPairs(calls.front().q.bf16);
+  idx_t waves = 0;
+  for (const WindowArguments& args : calls) waves = std::max(waves, args.plan.Waves());
+  for (idx_t wave = 0; wave < waves; ++wave) {
+    const auto count = [&](std::size_t call) {
+      const WindowPlan& plan = calls[call].plan;
+      return wave < plan.Waves() ? plan.Sequences() * plan.PairsOfWave(wave) : 0;
+    };
+    ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+      const WindowArguments& args = calls[call];
+      const TaskScratch& s = scratch(call, thread);
       if (pairs) return HWY_DYNAMIC_DISPATCH(WindowBackwardPairs)(args, s, wave, task);
       HWY_DYNAMIC_DISPATCH(WindowBackwardTask)(args, s, wave, task);
     });
   }
-  if (args.globals.most > 0) BackwardGlobalKeys(context, args, frame, scratch);
+}
+
+// The global keys with all local queries, kGlobalKeys at a time.
+template <class Scratch>
+void BackwardGlobalKeys(Context& context, std::span<const WindowArguments> calls,
+                        const Scratch& scratch) {
+  idx_t most = 0;
+  bool sides = false;
+  for (const WindowArguments& args : calls) {
+    most = std::max(most, args.globals.most);
+    sides = sides || HasSides(args);
+  }
+  for (idx_t first = 0; first < most; first += WindowPlan::kGlobalKeys) {
+    const auto has = [&](std::size_t call) { return first < calls[call].globals.most; };
+    const auto tasks = [&](std::size_t call) { return has(call) ? SideTasks(calls[call]) : 0; };
+    ForEachTask(context, calls.size(), tasks, [&](std::size_t call, idx_t task, int thread) {
+      HWY_DYNAMIC_DISPATCH(WindowGlobalKeysTask)(calls[call], scratch(call, thread), first, task);
+    });
+    if (!sides) continue;
+    const auto heads = [&](std::size_t call) {
+      const WindowPlan& plan = calls[call].plan;
+      return has(call) && HasSides(calls[call]) ? plan.B * plan.H : 0;
+    };
+    ForEachTask(context, calls.size(), heads, [&](std::size_t call, idx_t head, int) {
+      HWY_DYNAMIC_DISPATCH(WindowGlobalSumTask)(calls[call], first, head);
+    });
+  }
+}
+
+void RunBackward(Context& context, std::span<WindowArguments> calls) {
+  for (WindowArguments& args : calls) {
+    args.side_keys = std::min(args.globals.most, WindowPlan::kGlobalKeys);
+  }
+  const std::size_t bytes = ScratchBytes(calls, true);
+  Arena::Frame frame(context.arena(),
+                     bytes * static_cast<std::size_t>(context.threads()) + SideBytes(calls));
+  ThreadScratch<TaskScratch> each(context, frame, bytes);
+  for (WindowArguments& args : calls) {
+    if (!HasSides(args)) continue;
+    args.side = frame.Take<float>(SideFloats(args));
+    args.side_used = frame.Take<std::uint8_t>(SideTasks(args));
+  }
+  const auto scratch = [&](std::size_t call, int thread) -> const TaskScratch& {
+    return each.Of(call, thread, [&](void* at) {
+      const WindowPlan& plan = calls[call].plan;
+      return TaskScratchAt(at, plan.backward, BlockPlan::kRows, true, plan.backward_rings);
+    });
+  };
+  if (RunsOnTiles(calls.front())) {
+    for (const WindowArguments& args : calls) AmxWindowBackward(context, args);
+  } else {
+    BackwardWindows(context, calls, scratch);
+  }
+  BackwardGlobalKeys(context, calls, scratch);
+}
+
+// The call of one text, but for its plan.
+WindowArguments PartOf(const WindowArguments& row, const TextOfRow& text) {
+  const auto part = [&](const auto& view, std::size_t axis) {
+    return Part(view, axis, text.begin, text.length);
+  };
+  WindowArguments args;
+  args.q = part(row.q, 2);
+  args.k = part(row.k, 2);
+  args.v = part(row.v, 2);
+  args.roles = part(row.roles, 1);
+  args.out = part(row.out, 2);
+  args.lse = part(row.lse, 2);
+  args.dout = part(row.dout, 2);
+  args.gradients = {part(row.gradients.dq, 2), part(row.gradients.dk, 2),
+                    part(row.gradients.dv, 2)};
+  args.globals = GlobalTokensOfText(row.globals, text.number);
+  return args;
+}
+
+// Plans and runs a call, or the calls of its texts together.
+void Run(Context& context, const WindowSpec& spec, WindowArguments args, bool backward) {
+  const auto run = backward ? RunBackward : RunForward;
+  std::array<idx_t, 4> shape = args.q.extent;
+  if (spec.starts.empty()) {
+    args.plan = MakeWindowPlan(spec, shape, args.globals.most);
+    return run(context, {&args, 1});
+  }
+  std::vector<WindowArguments> calls;
+  calls.reserve(spec.starts.size());
+  for (const TextOfRow& text : TextsInOrder(spec.starts)) {
+    WindowArguments part = PartOf(args, text);
+    const bool planned = !calls.empty() && calls.back().plan.T == text.length &&
+                         calls.back().globals.most == part.globals.most;
+    shape[2] = text.length;
+    part.plan = planned ? calls.back().plan : MakeWindowPlan(spec, shape, part.globals.most);
+    part.plan.forward.dropout.key = part.plan.backward.dropout.key = text.Draw(spec.dropout).key;
+    calls.push_back(std::move(part));
+  }
+  run(context, calls);
 }
 
 template <class T>
@@ -240,19 +347,19 @@ void CheckAndRunBackward(Context& context, const WindowSpec& spec, const QkvOf<T
   CheckWindow.Backward(dout, gradients, qkv.q.extent);
   args.dout = dout;
   args.gradients = gradients;
-  RunBackward(context, args);
+  Run(context, spec, std::move(args), true);
 }
 
 }  // namespace
 
 void WindowForward(Context& context, const WindowSpec& spec, const Qkv& qkv,
                    const TokenRoles& roles, const AttentionSaved& saved) {
-  RunForward(context, CheckArguments(spec, qkv, roles, saved));
+  Run(context, spec, CheckArguments(spec, qkv, roles, saved), false);
 }
 
 void WindowForward(Context& context, const WindowSpec& spec, const Bf16Qkv& qkv,
                    const TokenRoles& roles, const Bf16AttentionSaved& saved) {
-  RunForward(context, CheckArguments(spec, qkv, roles, saved));
+  Run(context, spec, CheckArguments(spec, qkv, roles, saved), false);
 }
 
 void WindowBackward(Context& context, const WindowSpec& spec, const Qkv& qkv,

@@ -25,6 +25,7 @@ struct WindowPlan {
   BlockPlan forward, backward;
 
   idx_t B = 0, H = 0, T = 0;
+  bool beside = false;        // other texts run at the same time
   idx_t left = 0, right = 0;  // at most T - 1
   bool causal = false;
   std::vector<idx_t> dilation;        // (H), at most T
@@ -77,6 +78,7 @@ struct WindowPlan {
   }
 };
 
+// shape: (B, H, T, D), of one of the texts where spec.starts has some.
 WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals);
 
 // Cuts the backward into groups of a multiple of `unit` keys: group, groups and alternate.
