@@ -54,10 +54,9 @@ struct GlobalRule {
 // hold documents, the list has those of each document, one document after the other, and nothing is
 // repeated.
 struct GlobalTokenRows {
-  idx_t most = 0;                          // G; of documents, the most that one has
-  GlobalTokens tokens;                     // of whole rows, or of this document; else empty
-  std::vector<std::int32_t> rows;          // (B * G)
-  std::vector<GlobalTokenRows> documents;  // how many each has; empty: a row is one document
+  idx_t most = 0;                  // G; of documents, the most that one has
+  GlobalTokens tokens;             // of whole rows, or of the documents, a list each
+  std::vector<std::int32_t> rows;  // (B * G)
 
   // Of all rows together: B * G.
   idx_t all() const { return static_cast<idx_t>(rows.size()); }
@@ -85,8 +84,9 @@ struct BatchView {
 
   // Lengths of the documents that stand side by side, over all rows in order. None crosses a row's
   // end. Each is computed as a row of its own: its own positions, chunks, windows, buckets and
-  // global tokens, and no token sees another document. Empty: a row is one document. Only heads
-  // that read every token take them.
+  // global tokens, and no token sees another document. Empty: a row is one document. A head that
+  // gives something for each row gives it for each document then, and takes targets for each; a
+  // loss of answers, and such heads of a Reformer, take whole rows only.
   std::span<const idx_t> documents = {};
   // The global tokens of `roles`, if the batch's owner has found them. Null: a model finds them
   // once a pass.
@@ -109,6 +109,10 @@ struct Batch {
   // Writes a row of at most `tokens` ids as visible local tokens; `row_types` may be empty.
   void SetRow(idx_t row, std::span<const std::int32_t> row_ids,
               std::span<const std::int32_t> row_types = {});
+  // Writes ids from token `begin` of the one row on, as SetRow does, and appends them to
+  // `documents`. Write one text after the other; after Reset(1, ...) with room for all of them.
+  void AddDocument(idx_t begin, std::span<const std::int32_t> own_ids,
+                   std::span<const std::int32_t> own_types = {});
   // A batch of rows of any lengths, each from its first token; `pad` fills the shorter ones.
   static Batch Of(std::span<const std::vector<std::int32_t>> row_ids, idx_t pad = 0);
   // Finds the global tokens of `roles`, once for all layers and both directions. Call it after the
@@ -120,6 +124,9 @@ struct Batch {
  private:
   GlobalTokenRows globals_;
   bool found_ = false;
+
+  void Put(idx_t begin, std::span<const std::int32_t> new_ids,
+           std::span<const std::int32_t> new_types);
 };
 
 // Hugging Face's two masks as roles: attention_mask 0 or 1 (2: global), and 1 in

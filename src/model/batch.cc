@@ -20,14 +20,16 @@ std::vector<idx_t> TextLengths(const BatchView& batch) {
 GlobalTokenRows GlobalTokenRows::Of(const TokenRoles& roles, idx_t batch, idx_t tokens,
                                     std::span<const idx_t> documents) {
   GlobalTokenRows globals;
+  if (!documents.empty()) globals.tokens.first.push_back(0);
   ForEachDocument(documents, [&](idx_t, idx_t begin, idx_t length) {
-    GlobalTokenRows& own = globals.documents.emplace_back();
-    own.tokens = FindGlobalTokens(DocumentRoles(roles, begin, length), 1);
-    own.most = own.tokens.most;
-    for (const idx_t t : own.tokens.positions) {
+    const GlobalTokens own = FindGlobalTokens(DocumentRoles(roles, begin, length), 1);
+    GlobalTokens& all = globals.tokens;
+    for (const idx_t t : own.positions) {
+      all.positions.push_back(t);
       globals.rows.push_back(static_cast<std::int32_t>(begin + t));
     }
-    globals.most = std::max(globals.most, own.most);
+    all.first.push_back(static_cast<idx_t>(all.positions.size()));
+    globals.most = all.most = std::max(all.most, own.most);
   });
   if (!documents.empty()) return globals;
   globals.tokens = FindGlobalTokens(roles, batch);
@@ -72,13 +74,23 @@ void Batch::Reset(idx_t row_count, idx_t width, idx_t pad) {
   with_types = found_ = false;
 }
 
+void Batch::Put(idx_t begin, std::span<const std::int32_t> new_ids,
+                std::span<const std::int32_t> new_types) {
+  std::copy(new_ids.begin(), new_ids.end(), ids.begin() + begin);
+  std::copy(new_types.begin(), new_types.end(), types.begin() + begin);
+  std::fill_n(roles.begin() + begin, new_ids.size(), kLocalToken);
+  with_types = with_types || !new_types.empty();
+}
+
 void Batch::SetRow(idx_t row, std::span<const std::int32_t> row_ids,
                    std::span<const std::int32_t> row_types) {
-  const idx_t begin = row * tokens;
-  std::copy(row_ids.begin(), row_ids.end(), ids.begin() + begin);
-  std::copy(row_types.begin(), row_types.end(), types.begin() + begin);
-  std::fill_n(roles.begin() + begin, row_ids.size(), kLocalToken);
-  with_types = with_types || !row_types.empty();
+  Put(row * tokens, row_ids, row_types);
+}
+
+void Batch::AddDocument(idx_t begin, std::span<const std::int32_t> own_ids,
+                        std::span<const std::int32_t> own_types) {
+  Put(begin, own_ids, own_types);
+  documents.push_back(static_cast<idx_t>(own_ids.size()));
 }
 
 void Batch::FindGlobals() {

@@ -136,11 +136,7 @@ void GlobalPolicy::Apply(const TextModelInfo& model, std::span<const std::int32_
   if (rule_.kind == Kind::kAuto) {
     return For(model.head).Apply(model, ids, rows, tokens, roles, documents);
   }
-  if (rule_.kind == Kind::kPositions) {
-    const idx_t last = *std::max_element(rule_.numbers.begin(), rule_.numbers.end());
-    Check(last < tokens, ErrorCode::kUsage, "global: position {} is not one of {} tokens", last,
-          tokens);
-  }
+  CheckPositions(model, tokens);
   const auto apply = [&](idx_t begin, idx_t length) {
     const auto at = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(length);
     ApplyTo(model, ids.subspan(at, count), begin / tokens, roles.subspan(at, count));
@@ -151,6 +147,13 @@ void GlobalPolicy::Apply(const TextModelInfo& model, std::span<const std::int32_
     // Skip a stretch of hidden tokens: it is padding and has no question.
     if (std::count(first, first + length, kHiddenToken) < length) apply(begin, length);
   });
+}
+
+void GlobalPolicy::CheckPositions(const TextModelInfo& model, idx_t tokens) const {
+  if (!model.global_tokens || rule_.kind != Kind::kPositions) return;
+  const idx_t last = *std::max_element(rule_.numbers.begin(), rule_.numbers.end());
+  Check(last < tokens, ErrorCode::kUsage, "global: position {} is not one of {} tokens", last,
+        tokens);
 }
 
 void GlobalPolicy::Mark(const TextModelInfo& model, Batch* batch) const {

@@ -34,6 +34,9 @@ class GlobalPolicy {
   void Apply(const TextModelInfo& model, std::span<const std::int32_t> ids, idx_t rows,
              idx_t tokens, std::span<std::uint8_t> roles,
              std::span<const idx_t> documents = {}) const;
+  // kUsage for positions beyond `tokens`, where Apply skips those: for texts side by side, of which
+  // the longest has so many.
+  void CheckPositions(const TextModelInfo& model, idx_t tokens) const;
   // Does that to a batch, and finds the global tokens once for all layers.
   void Mark(const TextModelInfo& model, Batch* batch) const;
 

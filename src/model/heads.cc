@@ -308,6 +308,9 @@ class QuestionHead final : public HeadLayer {
   }
 
   void CheckTargets(const BatchView& batch) const override {
+    Check(batch.documents.empty(), ErrorCode::kUsage,
+          "batch: documents side by side in rows, but places of answers count from a row's first "
+          "token; give each text a row");
     CheckCount("start positions", batch.starts.size(), batch.rows, batch);
     CheckCount("end positions", batch.ends.size(), batch.rows, batch);
   }
@@ -394,7 +397,7 @@ class SequenceHead final : public TextHead {
   }
 
   void CheckTargets(const BatchView& batch) const override {
-    CheckSequenceTargets(Targets(batch), batch.rows, outputs());
+    CheckSequenceTargets(Targets(batch), TextCount(batch), outputs());
   }
 
  private:
@@ -445,7 +448,7 @@ class ChoiceHead final : public TextHead {
 
   void CheckTargets(const BatchView& batch) const override {
     CheckChoices(batch);
-    CheckCount("labels", batch.labels.size(), batch.rows / batch.choices, batch);
+    CheckCount("labels", batch.labels.size(), TextCount(batch) / batch.choices, batch);
     for (const std::int32_t label : batch.labels) {
       Check(label == kIgnoreLabel || (label >= 0 && label < batch.choices), ErrorCode::kUsage,
             "batch: label {} is not one of {} choices", label, batch.choices);

@@ -148,8 +148,8 @@ void PoolFirstTokens(Context& context, const ParameterTable& parameters, const L
                      const BatchView& batch, const View<const float, 2>& hidden,
                      const View<float, 2>& pooled) {
   const idx_t channels = hidden.extent[1];
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(batch.rows * channels));
-  const View<float, 2> h = TakeRows(frame, batch.rows, channels);
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(TextCount(batch) * channels));
+  const View<float, 2> h = TakeRows(frame, TextCount(batch), channels);
   EmbeddingForward(context, TokensRead(HeadReads::kFirstTokens, batch), hidden, h);
   pooler.Forward(context, parameters, h, pooled);
   Activate(context, Activation::kTanh, pooled);

@@ -40,7 +40,7 @@ Tensor LogitsOf(Context& context, const HeadLayer& head, const ParameterTable& p
                 const Bf16Weights* bf16, const BatchView& batch,
                 const View<const float, 2>& hidden);
 
-// Writes pooled (B, C) = tanh(W h + b) of the first token of each row.
+// Writes pooled (texts, C) = tanh(W h + b) of the first token of each row or document.
 void PoolFirstTokens(Context& context, const ParameterTable& parameters, const Linear& pooler,
                      const BatchView& batch, const View<const float, 2>& hidden,
                      const View<float, 2>& pooled);

@@ -23,10 +23,13 @@ struct TextModelInfo {
   idx_t width = 0;  // of a last hidden state
   idx_t vocab_size = 0, pad_token = 0, token_types = 1;
   std::optional<idx_t> sep_token;
-  idx_t longest = 0;            // tokens of a row
-  bool global_tokens = false;   // whether some may see all others
-  bool causal = false;          // no token sees a later one
-  bool padding_by_id = false;   // a token with pad_token's id is padding, whatever its role
+  idx_t longest = 0;           // tokens of a row
+  bool global_tokens = false;  // whether some may see all others
+  bool causal = false;         // no token sees a later one
+  bool padding_by_id = false;  // a token with pad_token's id is padding, whatever its role
+  // Texts of any lengths may stand side by side in one row (BatchView::documents) and cost what
+  // their tokens cost, without padding.
+  bool side_by_side = false;
   bool reads_labelled = false;  // its masked language model's head reads labelled tokens only
 
   idx_t label_count() const { return static_cast<idx_t>(labels.size()); }

@@ -27,7 +27,7 @@ TextModelInfo InfoOf(const LongformerConfig& c) {
   info.token_types = c.token_types;
   info.sep_token = c.sep_token;
   info.longest = c.longest();
-  info.global_tokens = info.padding_by_id = info.reads_labelled = true;
+  info.global_tokens = info.padding_by_id = info.reads_labelled = info.side_by_side = true;
   return info;
 }
 

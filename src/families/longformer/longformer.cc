@@ -121,11 +121,6 @@ void Longformer::CheckBatch(const BatchView& batch) const {
 
 void Longformer::CheckDocumentsOf(const BatchView& batch) const {
   if (batch.documents.empty()) return;
-  const bool by_token = config_.head == HeadKind::kNone || config_.head == HeadKind::kMaskedLm ||
-                        config_.head == HeadKind::kToken;
-  Check(by_token, ErrorCode::kUsage,
-        "batch: documents side by side in rows, but a {} judges whole rows",
-        LongformerClass(config_.head));
   CheckDocuments(batch.documents, batch.rows, batch.tokens);
 }
 
@@ -214,15 +209,12 @@ void Longformer::EnterLayer(Context& context, std::size_t i) const {
   if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
 }
 
-LongformerCall Longformer::CallOf(const BatchView& batch, const GlobalTokenRows& globals,
-                                  const StepDropout& dropout, std::size_t layer,
-                                  bool backward) const {
-  LongformerCall call{parameters_, bf16_.get(), batch.rows, batch.tokens,
-                      batch.roles, globals,     dropout};
+LongformerCall Longformer::CallOf(const LongformerTexts& texts, const StepDropout& dropout,
+                                  std::size_t layer, bool backward) const {
+  LongformerCall call{parameters_, bf16_.get(), texts, dropout};
   call.dropout.key = DeriveKey(dropout.key, kFirstLayer + layer);
   call.backward = backward;
   call.layer = layer;
-  call.documents = batch.documents;
   return call;
 }
 
@@ -238,14 +230,14 @@ void Longformer::EncodeIn(Context& context, const BatchView& batch, const View<f
                           const LongformerShown& shown) const {
   Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
         "batch: attention is shown of whole rows, not of documents side by side in them");
-  const FoundGlobals globals(batch);
+  const LongformerTexts texts(config_, batch, false);
   const auto show = [&](std::size_t) {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
   };
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
-        LongformerCall call = CallOf(batch, globals.get(), {}, i, false);
+        LongformerCall call = CallOf(texts, {}, i, false);
         call.observer = shown.attention;
         return call;
       },
@@ -295,10 +287,9 @@ void Longformer::Differentiate(Context& context, const BatchView& batch, const L
 template <class T>
 void Longformer::DifferentiateIn(Context& context, const BatchView& batch,
                                  const LongformerStep& step, const HeadGradient& head_gradient) {
-  const FoundGlobals globals(batch);
+  const LongformerTexts texts(config_, batch, true);
   const LayerStack stack(
-      context, layers_,
-      [&](std::size_t i) { return CallOf(batch, globals.get(), step.dropout, i, true); },
+      context, layers_, [&](std::size_t i) { return CallOf(texts, step.dropout, i, true); },
       [&](std::size_t i) { EnterLayer(context, i); });
   stack.template Differentiate<T>(
       {batch.rows * batch.tokens, config_.hidden_size}, step.recompute,
@@ -378,7 +369,7 @@ double Longformer::DenseGflop(const BatchView& batch) const {
   if (head_ != nullptr) {
     idx_t counted = batch.rows * batch.tokens;
     counted -= std::count(batch.labels.begin(), batch.labels.end(), kIgnoreLabel);
-    flop += head_->ForwardFlop(batch.rows, counted);
+    flop += head_->ForwardFlop(TextCount(batch), counted);
   }
   return flop * 1e-9;
 }
@@ -388,21 +379,17 @@ double Longformer::AttentionGflop(const BatchView& batch, bool with_backward) co
   const auto width = static_cast<double>(config_.hidden_size);
   const FoundGlobals found(batch);
   const GlobalTokenRows& globals = found.get();
-  GlobalFlops global;  // of a layer
+  double global = 0.0;  // of a layer
   const auto add = [&](idx_t rows, idx_t tokens, idx_t most) {
-    const GlobalFlops one = CountGlobalFlops(tokens, config_.hidden_size, config_.heads,
-                                             config_.head_size(), most, with_backward);
-    global.projected += static_cast<double>(rows) * one.projected;
-    global.reassociated += static_cast<double>(rows) * one.reassociated;
+    const GlobalFlops one = GlobalFlopsOf(config_, tokens, most, with_backward);
+    if (most > 0) global += static_cast<double>(rows) * std::min(one.projected, one.reassociated);
   };
   if (batch.documents.empty()) add(batch.rows, batch.tokens, globals.most);
-  ForEachDocument(batch.documents, [&](idx_t d, idx_t, idx_t length) {
-    add(1, length, globals.documents[static_cast<std::size_t>(d)].most);
-  });
+  ForEachDocument(batch.documents,
+                  [&](idx_t d, idx_t, idx_t length) { add(1, length, globals.tokens.Count(d)); });
   double flop = 0.0;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    flop += each * width * LocalPairs(batch, config_.window(i));
-    if (globals.most > 0) flop += std::min(global.projected, global.reassociated);
+    flop += each * width * LocalPairs(batch, config_.window(i)) + global;
   }
   return flop * 1e-9;
 }

@@ -106,8 +106,8 @@ class Longformer {
   void CheckBatch(const BatchView& batch) const;
   void CheckDocumentsOf(const BatchView& batch) const;
   std::vector<std::int32_t> PositionsOf(const BatchView& batch) const;
-  LongformerCall CallOf(const BatchView& batch, const GlobalTokenRows& globals,
-                        const StepDropout& dropout, std::size_t layer, bool backward) const;
+  LongformerCall CallOf(const LongformerTexts& texts, const StepDropout& dropout, std::size_t layer,
+                        bool backward) const;
   void Embed(Context& context, const BatchView& batch, const StepDropout& dropout,
              const View<float, 2>& x) const;
   void SumOfEmbeddings(Context& context, const BatchView& batch, const View<float, 2>& sum) const;

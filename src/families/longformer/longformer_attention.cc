@@ -5,7 +5,6 @@
 
 #include "base/errors.h"
 #include "gemm/gemm.h"
-#include "model/documents.h"
 #include "model/rows.h"
 #include "ops/embedding/embedding.h"
 
@@ -30,6 +29,16 @@ std::size_t InFloatsBytes(const View<T, 2>& x) {
   return sizeof(T) == 4 || x.empty() ? 0 : Arena::Bytes<float>(x.size());
 }
 
+// The rows of qg or its gradient that belong to texts of either form.
+template <class T>
+View<T, 2> ProjectedRows(const LongformerCall& call, const View<T, 2>& qg) {
+  return qg.Rows(0, call.texts.projected_rows);
+}
+template <class T>
+View<T, 2> ReassociatedRows(const LongformerCall& call, const View<T, 2>& qg) {
+  return qg.Rows(call.texts.projected_rows, call.texts.globals() - call.texts.projected_rows);
+}
+
 }  // namespace
 
 LongformerAttention::LongformerAttention(const LongformerConfig& config, std::size_t layer,
@@ -46,24 +55,24 @@ LongformerAttention::LongformerAttention(const LongformerConfig& config, std::si
 
 template <class T>
 std::size_t LongformerAttention::Bytes(const LongformerCall& call) const {
-  const idx_t n = call.n(), g = call.globals.all();
+  const idx_t n = call.n(), g = call.texts.globals();
   std::size_t bytes = Arena::Bytes<T>(n * 3 * channels_) + Arena::Bytes<T>(n * channels_) +
                       Arena::Bytes<float>(n * heads_);
   if (g > 0) bytes += Arena::Bytes<T>(g * channels_);
-  if (g > 0 && !Reassociates(call)) bytes += Arena::Bytes<T>(n * 2 * channels_);
+  if (call.texts.projected_rows > 0) bytes += Arena::Bytes<T>(n * 2 * channels_);
   return bytes;
 }
 
 template <class T>
 LongformerAttention::Tensors<T> LongformerAttention::Take(Arena::Frame& frame,
                                                           const LongformerCall& call) const {
-  const idx_t n = call.n(), g = call.globals.all();
+  const idx_t n = call.n(), g = call.texts.globals();
   Tensors<T> t;
   t.qkv = {frame.Take<T>(n * 3 * channels_), {n, 3 * channels_}};
   t.out = {frame.Take<T>(n * channels_), {n, channels_}};
-  t.lse = {frame.Take<float>(n * heads_), {call.rows, heads_, call.tokens}};
+  t.lse = {frame.Take<float>(n * heads_), {call.texts.rows, heads_, call.texts.tokens}};
   if (g > 0) t.qg = {frame.Take<T>(g * channels_), {g, channels_}};
-  if (g > 0 && !Reassociates(call)) {
+  if (call.texts.projected_rows > 0) {
     t.kvg = {frame.Take<T>(n * 2 * channels_), {n, 2 * channels_}};
   }
   return t;
@@ -71,81 +80,52 @@ LongformerAttention::Tensors<T> LongformerAttention::Take(Arena::Frame& frame,
 
 // ---- forward ------------------------------------------------------------------------------------
 
-template <class T, class Use>
-void LongformerAttention::ForEachPart(const LongformerCall& call, const Tensors<T>& t,
-                                      const Use& use) {
-  if (call.documents.empty()) return use(call, t, idx_t{0});
-  const idx_t heads = t.lse.extent[1];
-  idx_t first_global = 0;
-  ForEachDocument(call.documents, [&](idx_t d, idx_t begin, idx_t length) {
-    const GlobalTokenRows& globals = call.globals.documents[static_cast<std::size_t>(d)];
-    LongformerCall part{
-        call.parameters, call.bf16,    1, length, DocumentRoles(call.roles, begin, length), globals,
-        call.dropout,    call.backward};
-    part.document = d;
-    Tensors<T> own;
-    own.qkv = t.qkv.Rows(begin, length);
-    own.out = t.out.Rows(begin, length);
-    own.lse = {t.lse.data + begin * heads, {1, heads, length}};
-    if (globals.most > 0) own.qg = t.qg.Rows(first_global, globals.most);
-    if (!t.kvg.empty()) own.kvg = t.kvg.Rows(begin, length);
-    use(part, own, begin);
-    first_global += globals.most;
-  });
-}
-
-// One form for all documents: whichever costs less for them together.
-bool LongformerAttention::Reassociates(const LongformerCall& call) const {
-  GlobalFlops sum;
-  const auto add = [&](idx_t tokens, idx_t globals) {
-    const GlobalFlops one =
-        CountGlobalFlops(tokens, channels_, heads_, head_size_, globals, call.backward);
-    sum.projected += one.projected;
-    sum.reassociated += one.reassociated;
-  };
-  if (call.documents.empty()) add(call.tokens, call.globals.most);
-  ForEachDocument(call.documents, [&](idx_t d, idx_t, idx_t length) {
-    add(length, call.globals.documents[static_cast<std::size_t>(d)].most);
-  });
-  return sum.ReassociatedWins();
-}
-
-WindowSpec LongformerAttention::Spec(const LongformerCall& call) const {
+WindowSpec LongformerAttention::Spec(const LongformerCall& call,
+                                     const GlobalTokens& globals) const {
   WindowSpec spec;
   spec.left = spec.right = window_;
-  Dropout site = SiteOf(call.dropout, dropout_, kProbabilities);
-  if (call.document >= 0) site = DocumentSite(site, call.document);
+  const Dropout site = SiteOf(call.dropout, dropout_, kProbabilities);
   spec.dropout = {site.p, site.key};
-  spec.globals = &call.globals.tokens;
+  spec.globals = &globals;
+  spec.starts = call.texts.starts;
   return spec;
 }
 
-// Part `part` of a (B*tokens, P*C) matrix as heads: (B, H, tokens, D).
+// Part `part` of a (B*T, P*C) matrix as heads: (B, H, T, D).
 template <class T>
 View<T, 4> LongformerAttention::Heads(const LongformerCall& call, const View<T, 2>& joined,
-                                      idx_t part, idx_t tokens) const {
-  const idx_t stride = joined.extent[1];
+                                      idx_t part) const {
+  const idx_t stride = joined.extent[1], tokens = call.texts.tokens;
   return {joined.data + part * channels_,
-          {call.rows, heads_, tokens, head_size_},
+          {call.texts.rows, heads_, tokens, head_size_},
           {tokens * stride, head_size_, stride, 1}};
 }
 
 template <class T>
-QkvOf<T> LongformerAttention::Local(const LongformerCall& call, const Tensors<T>& t) const {
-  return {Heads(call, t.qkv, 0, call.tokens), Heads(call, t.qkv, 1, call.tokens),
-          Heads(call, t.qkv, 2, call.tokens)};
+View<T, 4> LongformerAttention::GlobalHeads(const LongformerCall& call,
+                                            const View<T, 2>& rows) const {
+  const idx_t stride = rows.extent[1], count = rows.extent[0] / call.texts.rows;
+  return {rows.data,
+          {call.texts.rows, heads_, count, head_size_},
+          {count * stride, head_size_, stride, 1}};
 }
 
 template <class T>
-GlobalQkvOf<T> LongformerAttention::Global(const LongformerCall& call, const Tensors<T>& t) const {
-  return {Heads(call, t.qg, 0, call.globals.most), Heads(call, t.kvg, 0, call.tokens),
-          Heads(call, t.kvg, 1, call.tokens)};
+QkvOf<T> LongformerAttention::Local(const LongformerCall& call, const Tensors<T>& t) const {
+  return {Heads(call, t.qkv, 0), Heads(call, t.qkv, 1), Heads(call, t.qkv, 2)};
+}
+
+template <class T>
+GlobalQkvOf<T> LongformerAttention::Projected(const LongformerCall& call,
+                                              const Tensors<T>& t) const {
+  return {GlobalHeads(call, ProjectedRows(call, t.qg)), Heads(call, t.kvg, 0),
+          Heads(call, t.kvg, 1)};
 }
 
 template <class T>
 AttentionSavedOf<T> LongformerAttention::Saved(const LongformerCall& call,
                                                const Tensors<T>& t) const {
-  return {Heads(call, t.out, 0, call.tokens), t.lse};
+  return {Heads(call, t.out, 0), t.lse};
 }
 
 // The weights are the fp32 masters whatever T is: few rows pass through them.
@@ -155,8 +135,8 @@ GlobalProjectionOf<T> LongformerAttention::Reassociated(const LongformerCall& ca
                                                         const Tensors<T>& t) const {
   const View<const float, 2> weight = key_value_global_.Weight(call.parameters);
   const View<const float, 1> bias = key_value_global_.Bias(call.parameters);
-  return {{x.data, {call.rows, call.tokens, channels_}},
-          Heads(call, t.qg, 0, call.globals.most),
+  return {{x.data, {call.texts.rows, call.texts.tokens, channels_}},
+          GlobalHeads(call, ReassociatedRows(call, t.qg)),
           weight.Rows(0, channels_),
           weight.Rows(channels_, channels_),
           bias.Rows(0, channels_),
@@ -166,19 +146,18 @@ GlobalProjectionOf<T> LongformerAttention::Reassociated(const LongformerCall& ca
 template <class T>
 void LongformerAttention::Forward(Context& context, const LongformerCall& call,
                                   const View<const T, 2>& x, const Tensors<T>& t) const {
+  const LongformerTexts& texts = call.texts;
   local_.ForwardIn<T>(context, call, x, t.qkv);
-  if (call.globals.most > 0) ProjectGlobals(context, call, x, t);
-  ForEachPart(call, t, [&](const LongformerCall& part, const Tensors<T>& own, idx_t begin) {
-    WindowForward(context, Spec(part), Local(part, own), part.roles, Saved(part, own));
-    if (part.globals.most == 0) return;
-    if (own.kvg.empty()) {
-      GlobalReassociatedForward(context, Spec(part),
-                                Reassociated(part, x.Rows(begin, part.n()), own), part.roles,
-                                Saved(part, own));
-    } else {
-      GlobalForward(context, Spec(part), Global(part, own), part.roles, Saved(part, own));
-    }
-  });
+  if (texts.globals() > 0) ProjectGlobals(context, call, x, t);
+  WindowForward(context, Spec(call, texts.all), Local(call, t), texts.roles, Saved(call, t));
+  if (texts.projected.most > 0) {
+    GlobalForward(context, Spec(call, texts.projected), Projected(call, t), texts.roles,
+                  Saved(call, t));
+  }
+  if (texts.reassociated.most > 0) {
+    GlobalReassociatedForward(context, Spec(call, texts.reassociated), Reassociated(call, x, t),
+                              texts.roles, Saved(call, t));
+  }
   if (call.observer != nullptr) Show(context, call, x, t);
 }
 
@@ -187,7 +166,7 @@ void LongformerAttention::ProjectGlobals(Context& context, const LongformerCall&
                                          const View<const T, 2>& x, const Tensors<T>& t) const {
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(t.qg.size()));
   const View<T, 2> xg(frame.Take<T>(t.qg.size()), t.qg.extent);
-  GatherRows(context, call.globals.rows, x, xg);
+  GatherRows(context, call.texts.global_rows, x, xg);
   query_global_.ForwardIn<T>(context, call, xg, t.qg);
   if (!t.kvg.empty()) key_value_global_.ForwardIn<T>(context, call, x, t.kvg);
 }
@@ -196,27 +175,26 @@ template <class T>
 void LongformerAttention::Show(Context& context, const LongformerCall& call,
                                const View<const T, 2>& x, const Tensors<T>& t) const {
   // The re-associated form never computes the keys: do it for those who look.
-  const idx_t keys = call.globals.most > 0 ? call.n() * 2 * channels_ : 0;
+  const LongformerTexts& texts = call.texts;
+  const idx_t keys = texts.globals() > 0 ? call.n() * 2 * channels_ : 0;
   Arena::Frame frame(context.arena(),
                      InFloatsBytes(t.qkv) + InFloatsBytes(t.qg) + Arena::Bytes<float>(keys));
   const View<const float, 2> qkv = InFloats(context, frame, t.qkv);
   LongformerAttentionTensors shown;
-  shown.rows = call.rows;
-  shown.tokens = call.tokens;
+  shown.rows = texts.rows;
+  shown.tokens = texts.tokens;
   shown.heads = heads_;
   shown.head_size = head_size_;
-  shown.spec = Spec(call);
-  shown.roles = call.roles;
-  shown.qkv = {Heads(call, qkv, 0, call.tokens), Heads(call, qkv, 1, call.tokens),
-               Heads(call, qkv, 2, call.tokens)};
+  shown.spec = Spec(call, texts.all);
+  shown.roles = texts.roles;
+  shown.qkv = {Heads(call, qkv, 0), Heads(call, qkv, 1), Heads(call, qkv, 2)};
   shown.lse = t.lse;
-  shown.globals = &call.globals;
-  if (call.globals.most > 0) {
+  shown.globals = &texts.all;
+  if (texts.globals() > 0) {
     const View<float, 2> kvg(frame.Take<float>(keys), {call.n(), 2 * channels_});
     key_value_global_.ForwardIn<T>(context, call, x, kvg);
     const View<const float, 2> qg = InFloats(context, frame, t.qg), read = kvg;
-    shown.global = {Heads(call, qg, 0, call.globals.most), Heads(call, read, 0, call.tokens),
-                    Heads(call, read, 1, call.tokens)};
+    shown.global = {GlobalHeads(call, qg), Heads(call, read, 0), Heads(call, read, 1)};
   }
   (*call.observer)(call.layer, shown);
 }
@@ -229,19 +207,45 @@ void LongformerAttention::Backward(Context& context, const LongformerCall& call,
                                    const View<const T, 2>& dout, const View<float, 2>& dx) const {
   {
     Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
-    const View<float, 2> dqkv(frame.Take<float>(t.qkv.size()), t.qkv.extent);
-    ZeroRows(context, dqkv);
-    ForEachPart(call, t, [&](const LongformerCall& part, const Tensors<T>& own, idx_t begin) {
-      const idx_t tokens = part.tokens;
-      const View<float, 2> d = dqkv.Rows(begin, part.n());
-      WindowBackward(
-          context, Spec(part), Local(part, own), part.roles, Saved(part, own),
-          Heads(part, dout.Rows(begin, part.n()), 0, tokens),
-          {Heads(part, d, 0, tokens), Heads(part, d, 1, tokens), Heads(part, d, 2, tokens)});
-    });
-    local_.BackwardIn<T>(context, call, x, dqkv, dx, gemm::Store::kAccumulate);
+    const View<float, 2> d(frame.Take<float>(t.qkv.size()), t.qkv.extent);
+    ZeroRows(context, d);
+    WindowBackward(context, Spec(call, call.texts.all), Local(call, t), call.texts.roles,
+                   Saved(call, t), Heads(call, dout, 0),
+                   {Heads(call, d, 0), Heads(call, d, 1), Heads(call, d, 2)});
+    local_.BackwardIn<T>(context, call, x, d, dx, gemm::Store::kAccumulate);
   }
-  if (call.globals.most > 0) GlobalBackwardRows(context, call, x, t, dout, dx);
+  if (call.texts.globals() > 0) GlobalBackwardRows(context, call, x, t, dout, dx);
+}
+
+template <class T>
+void LongformerAttention::ProjectedBackward(Context& context, const LongformerCall& call,
+                                            const View<const T, 2>& x, const Tensors<T>& t,
+                                            const View<const T, 2>& dout, const View<float, 2>& dqg,
+                                            const View<float, 2>& dx) const {
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.kvg.size()));
+  const View<float, 2> d(frame.Take<float>(t.kvg.size()), t.kvg.extent);
+  ZeroRows(context, d);
+  GlobalBackward(
+      context, Spec(call, call.texts.projected), Projected(call, t), call.texts.roles,
+      Saved(call, t), Heads(call, dout, 0),
+      {GlobalHeads(call, ProjectedRows(call, dqg)), Heads(call, d, 0), Heads(call, d, 1)});
+  key_value_global_.BackwardIn<T>(context, call, x, d, dx, gemm::Store::kAccumulate);
+}
+
+template <class T>
+void LongformerAttention::ReassociatedBackward(Context& context, const LongformerCall& call,
+                                               const View<const T, 2>& x, const Tensors<T>& t,
+                                               const View<const T, 2>& dout,
+                                               const View<float, 2>& dqg,
+                                               const View<float, 2>& dx) const {
+  const View<float, 2> dweight = key_value_global_.WeightGradient(call.parameters);
+  GlobalReassociatedBackward(context, Spec(call, call.texts.reassociated), Reassociated(call, x, t),
+                             call.texts.roles, Saved(call, t), Heads(call, dout, 0),
+                             {{dx.data, {call.texts.rows, call.texts.tokens, channels_}},
+                              GlobalHeads(call, ReassociatedRows(call, dqg)),
+                              dweight.Rows(0, channels_),
+                              dweight.Rows(channels_, channels_),
+                              call.parameters.vector_gradient(value_global_bias_)});
 }
 
 template <class T>
@@ -250,47 +254,17 @@ void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerC
                                              const View<const T, 2>& dout,
                                              const View<float, 2>& dx) const {
   const idx_t size = t.qg.size();
-  const idx_t kvg_size = t.kvg.empty() ? 0 : t.kvg.size();
-  Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + 2 * Arena::Bytes<float>(size) +
-                                          Arena::Bytes<float>(kvg_size));
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + 2 * Arena::Bytes<float>(size));
   const View<T, 2> xg(frame.Take<T>(size), t.qg.extent);
   const View<float, 2> dqg(frame.Take<float>(size), t.qg.extent);
   const View<float, 2> dxg(frame.Take<float>(size), t.qg.extent);
   ZeroRows(context, dqg);
-  View<float, 2> dkvg;
-  if (kvg_size > 0) {
-    dkvg = {frame.Take<float>(kvg_size), t.kvg.extent};
-    ZeroRows(context, dkvg);
-  }
-  idx_t first = 0;  // of the part's rows of dqg
-  ForEachPart(call, t, [&](const LongformerCall& part, const Tensors<T>& own, idx_t begin) {
-    const idx_t most = part.globals.most, tokens = part.tokens, n = part.n();
-    if (most == 0) return;
-    const View<float, 2> dq = dqg.Rows(first, part.rows * most);
-    first += part.rows * most;
-    const View<const T, 4> dout_heads = Heads(part, dout.Rows(begin, n), 0, tokens);
-    if (own.kvg.empty()) {
-      const View<float, 2> dweight = key_value_global_.WeightGradient(part.parameters);
-      GlobalReassociatedBackward(context, Spec(part), Reassociated(part, x.Rows(begin, n), own),
-                                 part.roles, Saved(part, own), dout_heads,
-                                 {{dx.Rows(begin, n).data, {part.rows, tokens, channels_}},
-                                  Heads(part, dq, 0, most),
-                                  dweight.Rows(0, channels_),
-                                  dweight.Rows(channels_, channels_),
-                                  part.parameters.vector_gradient(value_global_bias_)});
-    } else {
-      const View<float, 2> d = dkvg.Rows(begin, n);
-      GlobalBackward(
-          context, Spec(part), Global(part, own), part.roles, Saved(part, own), dout_heads,
-          {Heads(part, dq, 0, most), Heads(part, d, 0, tokens), Heads(part, d, 1, tokens)});
-    }
-  });
-  if (kvg_size > 0) {
-    key_value_global_.BackwardIn<T>(context, call, x, dkvg, dx, gemm::Store::kAccumulate);
-  }
-  GatherRows(context, call.globals.rows, x, xg);
+  const LongformerTexts& texts = call.texts;
+  if (texts.reassociated.most > 0) ReassociatedBackward(context, call, x, t, dout, dqg, dx);
+  if (texts.projected.most > 0) ProjectedBackward(context, call, x, t, dout, dqg, dx);
+  GatherRows(context, texts.global_rows, x, xg);
   query_global_.BackwardIn<T>(context, call, xg, dqg, dxg, gemm::Store::kOverwrite);
-  EmbeddingBackward(context, call.globals.rows, dxg, dx);
+  EmbeddingBackward(context, texts.global_rows, dxg, dx);
 }
 
 // ---- for both types -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "families/longformer/longformer_config.h"
+#include "families/longformer/longformer_texts.h"
 #include "longspan/attention.h"
 #include "longspan/context.h"
 #include "model/batch.h"
@@ -27,7 +28,7 @@ struct LongformerAttentionTensors {
   Qkv qkv;
   GlobalQkv global;          // empty without global tokens
   View<const float, 3> lse;  // (B, H, T)
-  const GlobalTokenRows* globals = nullptr;
+  const GlobalTokens* globals = nullptr;
 };
 using LongformerObserver =
     std::function<void(std::size_t layer, const LongformerAttentionTensors& tensors)>;
@@ -36,18 +37,13 @@ using LongformerObserver =
 struct LongformerCall {
   const ParameterTable& parameters;
   const Bf16Weights* bf16;  // of the same parameters where T below is bfloat16, else null
-  idx_t rows, tokens;       // B, T
-  TokenRoles roles;         // (B, T), empty: all local
-  const GlobalTokenRows& globals;
+  const LongformerTexts& texts;
   StepDropout dropout;    // its key is the layer's own
-  bool backward = false;  // a backward pass follows: decides which form global rows take
+  bool backward = false;  // a backward pass follows: the layer keeps what that needs
   const LongformerObserver* observer = nullptr;
   std::size_t layer = 0;
-  // Lengths of the documents in the rows, as BatchView has them; empty: a row is one.
-  std::span<const idx_t> documents = {};
-  idx_t document = -1;  // which of them this call is; negative: it is whole rows
 
-  idx_t n() const { return rows * tokens; }
+  idx_t n() const { return texts.rows * texts.tokens; }
 };
 
 // T, here and in the layer, is what products multiply: float or bfloat16.
@@ -58,9 +54,9 @@ class LongformerAttention {
   struct Tensors {
     View<T, 2> qkv;      // (N, 3C)
     View<T, 2> out;      // (N, C)
-    View<float, 3> lse;  // (B, H, T)
+    View<float, 3> lse;  // (B, H, T); of documents (1, H, N)
     View<T, 2> qg;       // (B*G, C), of documents one row a global token; empty without any
-    View<T, 2> kvg;      // (N, 2C), empty too where global rows are re-associated
+    View<T, 2> kvg;      // (N, 2C), empty too where all global rows are re-associated
   };
 
   // Registers its parameters below `prefix` ("...layer.0.attention.self.").
@@ -82,20 +78,17 @@ class LongformerAttention {
                 const Tensors<T>& t, const View<const T, 2>& dout, const View<float, 2>& dx) const;
 
  private:
-  // Calls use(part, tensors, begin) for what attends by itself: the whole batch, or each document
-  // as if it were a batch of one row; `begin` its first row of the (N, C) stream.
-  template <class T, class Use>
-  static void ForEachPart(const LongformerCall& call, const Tensors<T>& t, const Use& use);
-
-  bool Reassociates(const LongformerCall& call) const;
-  WindowSpec Spec(const LongformerCall& call) const;
+  // `globals`: those that the call is about.
+  WindowSpec Spec(const LongformerCall& call, const GlobalTokens& globals) const;
   template <class T>
-  View<T, 4> Heads(const LongformerCall& call, const View<T, 2>& joined, idx_t part,
-                   idx_t tokens) const;
+  View<T, 4> Heads(const LongformerCall& call, const View<T, 2>& joined, idx_t part) const;
+  // Rows of global tokens, as Heads: (B, H, G, D), or (1, H, all, D).
+  template <class T>
+  View<T, 4> GlobalHeads(const LongformerCall& call, const View<T, 2>& rows) const;
   template <class T>
   QkvOf<T> Local(const LongformerCall& call, const Tensors<T>& t) const;
   template <class T>
-  GlobalQkvOf<T> Global(const LongformerCall& call, const Tensors<T>& t) const;
+  GlobalQkvOf<T> Projected(const LongformerCall& call, const Tensors<T>& t) const;
   template <class T>
   AttentionSavedOf<T> Saved(const LongformerCall& call, const Tensors<T>& t) const;
   template <class T>
@@ -105,6 +98,15 @@ class LongformerAttention {
   template <class T>
   void ProjectGlobals(Context& context, const LongformerCall& call, const View<const T, 2>& x,
                       const Tensors<T>& t) const;
+  // Gradients of the rows of projected and of re-associated texts.
+  template <class T>
+  void ProjectedBackward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                         const Tensors<T>& t, const View<const T, 2>& dout,
+                         const View<float, 2>& dqg, const View<float, 2>& dx) const;
+  template <class T>
+  void ReassociatedBackward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
+                            const Tensors<T>& t, const View<const T, 2>& dout,
+                            const View<float, 2>& dqg, const View<float, 2>& dx) const;
   template <class T>
   void GlobalBackwardRows(Context& context, const LongformerCall& call, const View<const T, 2>& x,
                           const Tensors<T>& t, const View<const T, 2>& dout,

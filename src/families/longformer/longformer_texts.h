@@ -1,0 +1,45 @@
+// What attention asks of a batch's texts, found once a pass: where they begin, and their global
+// tokens with the form that the rows of each take.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "families/longformer/longformer_config.h"
+#include "longspan/attention.h"
+#include "model/batch.h"
+
+namespace longspan {
+
+// Work of the two forms of the global rows of one text in one layer; `backward`: with a backward.
+GlobalFlops GlobalFlopsOf(const LongformerConfig& config, idx_t tokens, idx_t globals,
+                          bool backward);
+
+// A text's global rows take the form that is less work for it: that depends on nothing else, so its
+// bits do not depend on the texts beside it. Rows that are whole texts have as many global rows
+// each, and one form.
+struct LongformerTexts {
+  // `backward`: a backward pass follows.
+  LongformerTexts(const LongformerConfig& config, const BatchView& batch, bool backward);
+  LongformerTexts(const LongformerTexts&) = delete;
+  LongformerTexts& operator=(const LongformerTexts&) = delete;
+
+  // As attention sees the batch: (B, T), or, of documents, one row with all of them.
+  idx_t rows, tokens;
+  std::vector<idx_t> starts;  // of documents; else empty
+  TokenRoles roles;           // (rows, tokens)
+
+  GlobalTokens all, projected, reassociated;
+  // Of the (B*T, C) stream, for each row of qg: first those of projected texts, then the others.
+  std::vector<std::int32_t> global_rows;
+  idx_t projected_rows = 0;
+
+  idx_t globals() const { return static_cast<idx_t>(global_rows.size()); }
+
+ private:
+  void AddDocuments(const LongformerConfig& config, const BatchView& batch, bool backward);
+
+  std::vector<std::uint8_t> joined_;  // roles, where the batch's own do not lie row after row
+};
+
+}  // namespace longspan
