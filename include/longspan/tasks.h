@@ -1,8 +1,9 @@
 // Questions to a model about texts: vectors, classes, answers, missing words, choices.
 //
-// A text becomes one row of tokens, or several windows of it where it is longer than a row; rows of
-// like length run together. Every function works on rows that TaskModel::Encode made, so that a
-// caller sees windows and cuts before anything runs; those that take texts encode them themselves.
+// A text becomes one row of tokens, or several windows of it where it is longer than a row; rows
+// run together: a Longformer's side by side, a Reformer's with rows of like length. Every function
+// works on rows that TaskModel::Encode made, so that a caller sees windows and cuts before anything
+// runs; those that take texts encode them themselves.
 #pragma once
 
 #include <filesystem>
@@ -29,7 +30,7 @@ struct TaskOptions {
   std::optional<text::Overflow> overflow = {};  // of long texts; absent: what suits the task
   idx_t max_length = 0;              // tokens of a row; 0: as many as there are positions
   std::optional<idx_t> stride = {};  // tokens that neighbouring windows share; absent: the task's
-  idx_t batch_tokens = 8192;         // of rows that run together, padding included
+  idx_t batch_tokens = 8192;         // of texts that run together, padding included
 };
 
 // What suits a task, where the options say nothing.
@@ -309,7 +310,7 @@ using TakeExplained = std::function<void(std::size_t text, const ExplainedText& 
 
 // Leaves each sentence out in turn and asks the model again. `whole` has the scores of Classify
 // over the same texts. The texts without a sentence are encoded as the options say, or in windows,
-// and run together in batches of like length: those of some texts, until they have the tokens of a
+// and run together in batches: those of some texts, until they have the tokens of a
 // batch.
 void Explain(Context& context, const TaskModel& model, std::span<const TaskText> texts,
              std::span<const ClassifiedText> whole, const TakeExplained& take);

@@ -138,8 +138,7 @@ std::vector<std::vector<Answer>> FindAnswers(Context& context, const TaskModel& 
     const Tensor all = LogitsOf(context, model, batch);
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const auto row = static_cast<std::size_t>(batch.rows[b]);
-      logits[row] = LogitsOf(rows.rows[row],
-                             all.data<float>() + 2 * static_cast<idx_t>(b) * batch.batch.tokens);
+      logits[row] = LogitsOf(rows.rows[row], all.data<float>() + 2 * batch.begins[b]);
     }
   });
   std::vector<std::vector<Answer>> answers;

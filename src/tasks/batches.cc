@@ -5,7 +5,11 @@
 
 namespace longspan {
 
-std::vector<std::vector<idx_t>> PlanBatches(std::span<const idx_t> lengths, idx_t batch_tokens) {
+namespace {
+
+// Groups of rows, the longest first; fits(group, row) says whether the row may join the group.
+template <class Fits>
+std::vector<std::vector<idx_t>> GroupRows(std::span<const idx_t> lengths, const Fits& fits) {
   const auto length = [&](idx_t row) { return lengths[static_cast<std::size_t>(row)]; };
   std::vector<idx_t> order(lengths.size());
   std::iota(order.begin(), order.end(), idx_t{0});
@@ -13,16 +17,32 @@ std::vector<std::vector<idx_t>> PlanBatches(std::span<const idx_t> lengths, idx_
                    [&](idx_t a, idx_t b) { return length(a) > length(b); });
   std::vector<std::vector<idx_t>> groups;
   for (const idx_t row : order) {
-    const bool fits = [&] {
-      if (groups.empty()) return false;
-      const idx_t longest = length(groups.back().front());
-      const auto rows = static_cast<idx_t>(groups.back().size()) + 1;
-      return longest - length(row) <= longest / kLeastShare && rows * longest <= batch_tokens;
-    }();
-    if (!fits) groups.emplace_back();
+    if (groups.empty() || !fits(groups.back(), row)) groups.emplace_back();
     groups.back().push_back(row);
   }
   return groups;
+}
+
+}  // namespace
+
+std::vector<std::vector<idx_t>> PlanBatches(std::span<const idx_t> lengths, idx_t batch_tokens) {
+  const auto length = [&](idx_t row) { return lengths[static_cast<std::size_t>(row)]; };
+  return GroupRows(lengths, [&](const std::vector<idx_t>& group, idx_t row) {
+    const idx_t longest = length(group.front());
+    const auto rows = static_cast<idx_t>(group.size()) + 1;
+    return longest - length(row) <= longest / kLeastShare && rows * longest <= batch_tokens;
+  });
+}
+
+std::vector<std::vector<idx_t>> PlanSideBySide(std::span<const idx_t> lengths, idx_t batch_tokens) {
+  idx_t tokens = 0;  // of the last group
+  return GroupRows(lengths, [&](const std::vector<idx_t>& group, idx_t row) {
+    const auto length = [&](idx_t r) { return lengths[static_cast<std::size_t>(r)]; };
+    if (group.size() == 1) tokens = length(group.front());
+    const bool fits = length(row) <= batch_tokens - tokens;
+    if (fits) tokens += length(row);
+    return fits;
+  });
 }
 
 }  // namespace longspan

@@ -1,4 +1,5 @@
-// Which rows run together: rows of like length, so that next to nothing is padding.
+// Which rows run together: rows of like length, so that next to nothing is padding, or any rows
+// side by side.
 #pragma once
 
 #include <span>
@@ -13,5 +14,9 @@ namespace longspan {
 // `batch_tokens` tokens, padding included.
 inline constexpr idx_t kLeastShare = 16;
 std::vector<std::vector<idx_t>> PlanBatches(std::span<const idx_t> lengths, idx_t batch_tokens);
+
+// The same for rows that stand side by side without padding: a group of more than one row has at
+// most `batch_tokens` tokens, whatever the lengths.
+std::vector<std::vector<idx_t>> PlanSideBySide(std::span<const idx_t> lengths, idx_t batch_tokens);
 
 }  // namespace longspan

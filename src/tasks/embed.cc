@@ -166,9 +166,8 @@ Tensor EmbedRows(Context& context, const TaskModel& model, const TaskRows& rows,
   RunRows(context, model, rows.rows, [&](const TaskBatch& batch) {
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const auto row = static_cast<std::size_t>(batch.rows[b]);
-      const View<const float, 2> states = batch.Hidden(static_cast<idx_t>(b));
       hidden[row] = Tensor({rows.rows[row].size(), channels});
-      std::copy_n(states.data, hidden[row].size(), hidden[row].data<float>());
+      std::copy_n(&batch.hidden(batch.begins[b], 0), hidden[row].size(), hidden[row].data<float>());
       idx_t& left = missing[static_cast<std::size_t>(text_of[row])];
       if (--left == 0) finish(text_of[row]);
     }

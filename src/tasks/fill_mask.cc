@@ -95,8 +95,7 @@ std::vector<FilledText> FillMasks(Context& context, const TaskModel& model,
     std::vector<Place> asked;
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       for (const Place& place : places[static_cast<std::size_t>(batch.rows[b])]) {
-        tokens.push_back(
-            static_cast<std::int32_t>(static_cast<idx_t>(b) * batch.batch.tokens + place.token));
+        tokens.push_back(static_cast<std::int32_t>(batch.begins[b] + place.token));
         asked.push_back(place);
       }
     }

@@ -100,18 +100,38 @@ idx_t StrideFor(const TaskModel::Inside& inside, const TaskText& text, idx_t wan
   return stride < room ? stride : std::max<idx_t>(0, room / 2);
 }
 
-// Rows [group] as one rectangle: hidden padding after the shorter ones.
-void Fill(const TaskModel::Inside& inside, std::span<const text::Encoding> rows,
-          std::span<const idx_t> group, Batch* batch) {
-  const TextModelInfo& info = inside.model.inside().info();
-  const auto row = [&](idx_t b) -> const text::Encoding& {
-    return rows[static_cast<std::size_t>(group[static_cast<std::size_t>(b)])];
-  };
+// Rows [group] side by side in one row, or as one rectangle with hidden padding after the shorter
+// ones. Returns where each begins.
+std::vector<idx_t> Place(const TextModelInfo& info, std::span<const text::Encoding> rows,
+                         std::span<const idx_t> group, Batch* batch) {
   const auto count = static_cast<idx_t>(group.size());
-  idx_t tokens = 0;
-  for (idx_t b = 0; b < count; ++b) tokens = std::max(tokens, row(b).size());
-  batch->Reset(count, tokens, info.pad_token);
-  for (idx_t b = 0; b < count; ++b) batch->SetRow(b, row(b).ids, row(b).type_ids);
+  idx_t longest = 0, all = 0;
+  for (const idx_t r : group) {
+    longest = std::max(longest, rows[static_cast<std::size_t>(r)].size());
+    all += rows[static_cast<std::size_t>(r)].size();
+  }
+  batch->Reset(info.side_by_side ? 1 : count, info.side_by_side ? all : longest, info.pad_token);
+  std::vector<idx_t> begins;
+  idx_t begin = 0;
+  for (idx_t b = 0; b < count; ++b) {
+    const text::Encoding& row = rows[static_cast<std::size_t>(group[static_cast<std::size_t>(b)])];
+    begins.push_back(begin);
+    if (info.side_by_side) {
+      batch->AddDocument(begin, row.ids, row.type_ids);
+      begin += row.size();
+    } else {
+      batch->SetRow(b, row.ids, row.type_ids);
+      begin += longest;
+    }
+  }
+  return begins;
+}
+
+// Rows [group] as a batch with its global tokens. Returns where each begins.
+std::vector<idx_t> Fill(const TaskModel::Inside& inside, std::span<const text::Encoding> rows,
+                        std::span<const idx_t> group, Batch* batch) {
+  const TextModelInfo& info = inside.model.inside().info();
+  std::vector<idx_t> begins = Place(info, rows, group, batch);
   for (const std::int32_t id : batch->ids) {
     Check(id >= 0 && id < info.vocab_size, ErrorCode::kFormat,
           "tokenizer: token '{}' has the id {}, but the model knows ids below {}; the tokenizer is "
@@ -121,7 +141,12 @@ void Fill(const TaskModel::Inside& inside, std::span<const text::Encoding> rows,
   for (std::int32_t& type : batch->types) {  // models with one type (RoBERTa's) have no second one
     type = std::min(type, static_cast<std::int32_t>(info.token_types) - 1);
   }
+  if (!batch->documents.empty()) {
+    inside.policy.CheckPositions(
+        info, *std::max_element(batch->documents.begin(), batch->documents.end()));
+  }
   inside.policy.Mark(info, batch);
+  return begins;
 }
 
 // Of an encoded row: two ids, two places, two marks.
@@ -250,20 +275,21 @@ void RunRows(Context& context, const TaskModel& model, std::span<const text::Enc
   const idx_t all = std::accumulate(lengths.begin(), lengths.end(), idx_t{0});
   idx_t done = 0;
   Batch memory;
-  for (const std::vector<idx_t>& group : PlanBatches(lengths, model.options().batch_tokens)) {
+  const auto plan = model.model().inside().info().side_by_side ? PlanSideBySide : PlanBatches;
+  for (const std::vector<idx_t>& group : plan(lengths, model.options().batch_tokens)) {
     context.CheckCancelled();
-    Fill(model.inside(), rows, group, &memory);
+    const std::vector<idx_t> begins = Fill(model.inside(), rows, group, &memory);
     const BatchView batch = memory.view();
     const Tensor hidden = model.model().Hidden(context, batch);
     for (std::size_t b = 0; b < group.size(); ++b) {
       const idx_t tokens = lengths[static_cast<std::size_t>(group[b])];
       done += tokens;
       if (model.model().options().allow_nonfinite) continue;
-      const idx_t first = static_cast<idx_t>(b) * batch.tokens;  // padding may hold anything
-      CheckFinite({hidden.data<float>() + first * width, static_cast<std::size_t>(tokens * width)},
+      CheckFinite({hidden.data<float>() + begins[b] * width,  // padding may hold anything
+                   static_cast<std::size_t>(tokens * width)},
                   "its hidden states");
     }
-    use({batch, group, hidden.view<2>()});
+    use({batch, group, hidden.view<2>(), begins});
     context.TellProgress(done, all);
   }
 }

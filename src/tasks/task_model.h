@@ -22,10 +22,9 @@ std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int s
 // Rows that ran through the encoder together.
 struct TaskBatch {
   const BatchView& batch;
-  std::span<const idx_t> rows;  // (B) their numbers among the encodings
-  View<const float, 2> hidden;  // (B*T, info().width)
-  // (T, width) of row b of the batch; what lies behind the row's tokens is padding.
-  View<const float, 2> Hidden(idx_t b) const { return hidden.Rows(b * batch.tokens, batch.tokens); }
+  std::span<const idx_t> rows;    // their numbers among the encodings
+  View<const float, 2> hidden;    // (tokens of the batch, info().width)
+  std::span<const idx_t> begins;  // of each of the rows, its first token of the batch
 };
 
 // Runs the encoder over all rows; `use` sees each batch once. longspan/tasks.h has the errors.

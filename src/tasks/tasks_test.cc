@@ -93,6 +93,15 @@ TEST(Batches, LikeLengthsRunTogether) {
   EXPECT_EQ(PlanBatches(std::vector<idx_t>{500}, 8).size(), 1u);  // too long, yet it runs
 }
 
+TEST(Batches, SideBySideAnyLengthsRunTogether) {
+  const std::vector<idx_t> lengths = {5, 100, 99, 32, 31, 94, 93, 5, 1};
+  const auto groups = PlanSideBySide(lengths, 200);
+  EXPECT_EQ(groups, (std::vector<std::vector<idx_t>>{{1, 2}, {5, 6}, {3, 4, 0, 7, 8}}));
+  EXPECT_TRUE(PlanSideBySide({}, 8).empty());
+  const std::vector<idx_t> long_ones = {500, 500, 8};
+  EXPECT_EQ(PlanSideBySide(long_ones, 8).size(), 3u);  // too long, yet they run
+}
+
 TEST(Scores, SumToOneAndTheBestComeFirst) {
   const std::vector<float> logits = {1000.0f, 1001.0f, 999.0f};
   const auto p = Softmax(logits);
@@ -133,7 +142,7 @@ TEST(TaskModelRun, BatchesChangeNothing) {
   });
   const auto a = Classify(one, together, rows), b = Classify(three, alone, rows);
   const auto again = Classify(three, together, rows);
-  EXPECT_EQ(batches, 3);  // {31, 30, 29}, {1}, {0}
+  EXPECT_EQ(batches, 1);  // texts of a Longformer stand side by side
   EXPECT_EQ(told, 91 + 5 * 2);
   EXPECT_EQ(together.CountGlobals(rows.rows), 5);
   for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -141,6 +150,22 @@ TEST(TaskModelRun, BatchesChangeNothing) {
     for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(a[i].scores[c], b[i].scores[c], 1e-5);
   }
   EXPECT_NE(a[0].scores, a[1].scores);
+}
+
+// Positions that no text has are refused, as they are in rows of texts.
+TEST(TaskModelRun, GlobalPositionsMustBeThoseOfSomeText) {
+  const TaskModel model =
+      SmallModel(HeadKind::kSequence, {.global = GlobalRule::Positions({0, 20})});
+  Context context(1);
+  const auto classify = [&](std::initializer_list<std::string> texts) {
+    return Classify(context, model, model.Encode(Texts(texts), Overflow::kError));
+  };
+  EXPECT_EQ(classify({Text(30, 1), "w1"}).size(), 2u);
+  EXPECT_TRUE(Throws(
+      [&] {
+        classify({Text(10, 1), Text(11, 2)});
+      },
+      ErrorCode::kUsage, "global: position 20 is not one of 13 tokens"));
 }
 
 TEST(TaskModelOptions, AreChecked) {

@@ -133,8 +133,7 @@ std::vector<std::vector<TokenClass>> ClassifyTokens(Context& context, const Task
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const auto row = static_cast<std::size_t>(batch.rows[b]);
       for (idx_t t = own[row].begin; t < own[row].end; ++t) {
-        const auto at =
-            b * static_cast<std::size_t>(batch.batch.tokens) + static_cast<std::size_t>(t);
+        const auto at = static_cast<std::size_t>(batch.begins[b] + t);
         const text::Encoding& e = rows.rows[row];
         units[row].push_back({e.chars[static_cast<std::size_t>(t)],
                               e.bytes[static_cast<std::size_t>(t)],
