@@ -237,7 +237,8 @@ ProblemType ParseProblem(std::string_view name);
 std::string ProblemName(ProblemType problem);
 
 // Fine-tunes a Longformer or a Reformer on texts with labels (.csv, .tsv, JSON). Each epoch uses
-// every row once. Rows of similar length run together, so there is little padding. The labels'
+// every row once. Rows of similar length run together, so there is little padding (in a Longformer
+// none: they stand side by side). The labels'
 // names are sorted and become the config's id2label. A head over the same labels continues to
 // learn, any other starts from random weights. Metrics: accuracy, macro_f1, for sets also
 // exact_match, for numbers mse and pearson.

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "base/errors.h"
 #include "families/model_inside.h"
 #include "model/head_losses.h"
+#include "tasks/batches.h"
 #include "tasks/scores.h"
 #include "train/class_metrics.h"
 #include "train/evaluate.h"
@@ -21,20 +21,31 @@ std::vector<idx_t> Lengths(const ClassifyRows& rows) {
   return lengths;
 }
 
-// The rows with these numbers as a batch, padded to the longest.
-Batch Gather(const ClassifyRows& data, std::span<const idx_t> numbers, idx_t pad) {
-  idx_t width = 0;
-  for (const idx_t r : numbers) width = std::max(width, data.length(r));
+// The rows with these numbers as a batch: side by side where the model takes them so, else padded
+// to the longest.
+Batch Gather(const ClassifyRows& data, std::span<const idx_t> numbers, const TextModelInfo& info) {
+  idx_t width = 0, all = 0;
+  for (const idx_t r : numbers) {
+    width = std::max(width, data.length(r));
+    all += data.length(r);
+  }
   Batch rows;
-  rows.Reset(static_cast<idx_t>(numbers.size()), width, pad);
+  const auto count = static_cast<idx_t>(numbers.size());
+  rows.Reset(info.side_by_side ? 1 : count, info.side_by_side ? all : width, info.pad_token);
   const auto labels = static_cast<idx_t>(data.values.size()) / data.size();
-  idx_t row = 0;
+  idx_t row = 0, at = 0;
   for (const idx_t r : numbers) {
     const auto begin = static_cast<std::size_t>(data.begins[static_cast<std::size_t>(r)]);
-    const auto count = static_cast<std::size_t>(data.length(r));
-    rows.SetRow(row++, std::span(data.ids).subspan(begin, count),
-                data.with_types ? std::span(data.types).subspan(begin, count)
-                                : std::span<const std::int32_t>());
+    const auto length = static_cast<std::size_t>(data.length(r));
+    const auto ids = std::span(data.ids).subspan(begin, length);
+    const auto types = data.with_types ? std::span(data.types).subspan(begin, length)
+                                       : std::span<const std::int32_t>();
+    if (info.side_by_side) {
+      rows.AddDocument(at, ids, types);
+    } else {
+      rows.SetRow(row++, ids, types);
+    }
+    at += data.length(r);
     if (!data.labels.empty()) rows.labels.push_back(data.labels[static_cast<std::size_t>(r)]);
     const auto values = data.values.begin() + r * labels;
     rows.values.insert(rows.values.end(), values, values + labels);
@@ -47,29 +58,24 @@ std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPol
                              const ClassifyRows& data, const EvalHooks& hooks) {
   const TextModelInfo& info = model.info();
   const idx_t labels = info.label_count();
-  std::vector<idx_t> order(static_cast<std::size_t>(data.size()));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](idx_t a, idx_t b) { return data.length(a) > data.length(b); });
+  const std::vector<idx_t> lengths = Lengths(data);
   std::vector<float> logits(static_cast<std::size_t>(data.size() * labels));
-  for (std::size_t first = 0; first < order.size();) {
-    const idx_t width = data.length(order[first]);
-    const std::size_t count = std::min<std::size_t>(
-        static_cast<std::size_t>(std::max<idx_t>(1, kEvalTokens / width)), order.size() - first);
-    const auto numbers = std::span(order).subspan(first, count);
-    Batch rows = Gather(data, numbers, info.pad_token);
+  idx_t done = 0;
+  const auto plan = info.side_by_side ? PlanSideBySide : PlanBatches;
+  for (const std::vector<idx_t>& numbers : plan(lengths, kEvalTokens)) {
+    Batch rows = Gather(data, numbers, info);
     global.Mark(info, &rows);
     const Tensor part = WithinLimit(context, "evaluate", [&](Context& c) {
       Tensor hidden({rows.rows * rows.tokens, info.width});
       model.Encode(c, rows.view(), hidden.view<2>());
       return model.Logits(c, rows.view(), hidden.view<2>());
     });
-    for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
       std::copy_n(part.data<float>() + static_cast<idx_t>(i) * labels, labels,
                   logits.begin() + numbers[i] * labels);
     }
-    first += count;
-    Tell(hooks, static_cast<idx_t>(first), data.size());
+    done += static_cast<idx_t>(numbers.size());
+    Tell(hooks, done, data.size());
   }
   return logits;
 }
@@ -224,7 +230,7 @@ TaskLoss ClassifyTask::Accumulate(Context& context, idx_t micro, float scale,
                                   const StepDropout& dropout) {
   const bool counts_hits = target_.problem != ProblemType::kRegression;
   if (micro >= static_cast<idx_t>(micros_.size())) return {0.0, counts_hits ? 0 : -1};
-  Batch rows = Gather(train_, micros_[static_cast<std::size_t>(micro)], info().pad_token);
+  Batch rows = Gather(train_, micros_[static_cast<std::size_t>(micro)], info());
   const HeadLoss loss = LossAndGradients(context, rows, scale, dropout);
   return {loss.sum, counts_hits ? loss.correct : -1};
 }

@@ -56,7 +56,7 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
                           const LabelledTexts& texts, const ClassifyTarget& target,
                           const TextModelInfo& info, const ClassifyLimits& limits);
 
-// How well the model tells the rows, in batches of similar length of about 8192 tokens. Leaves the
+// How well the model tells the rows, in batches of about 8192 tokens. Leaves the
 // predictions themselves out: `logits` gets (N, labels) for PredictionsOf, where it is given.
 ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTarget& target,
                             const GlobalPolicy& global, const ClassifyRows& rows,
