@@ -9,6 +9,7 @@
 #include "cli/waiting.h"
 #include "lab/attention_problem.h"
 #include "lab/bench_timing.h"
+#include "lab/texts_bench.h"
 #include "longspan/files.h"
 #include "longspan/machine.h"
 #include "longspan/process.h"
@@ -20,15 +21,64 @@ struct AttentionBenchCommand {
   std::string kind = "full";
   catalogue::ProblemOptions problem;
   std::string dtype = "f32", pass = "both", save;
-  idx_t steps = 5;
+  idx_t steps = 5, texts = 0;
   bool json = false;
 };
+
+// Many texts: in one call, and in one call a text.
+int RunTextsBench(const AttentionBenchCommand& c, int threads) {
+  Check(c.save.empty() && c.problem.spec.globals == 0, ErrorCode::kUsage,
+        "bench: --texts goes with neither --save nor --globals");
+  Waiting timing("timing");
+  Context context(threads);
+  const TextsBenchTimes r = TimeTexts(
+      context, {c.kind, c.texts, c.problem.heads, c.problem.head_size, c.problem.spec.window,
+                c.problem.spec.causal, c.dtype == "bf16", c.pass == "both", c.steps});
+  timing.End();
+  const double gflops = r.gflop / r.together;
+  if (c.json) {
+    nlohmann::ordered_json j;
+    j["kind"] = c.kind;
+    j["pass"] = c.pass;
+    j["dtype"] = c.dtype;
+    j["texts"] = r.texts;
+    j["tokens"] = r.tokens;
+    j["shortest"] = r.shortest;
+    j["longest"] = r.longest;
+    j["seconds"] = r.together;
+    j["seconds_apart"] = r.apart;
+    j["ratio"] = r.ratio;
+    j["ratio_min"] = r.ratio_min;
+    j["ratio_max"] = r.ratio_max;
+    j["useful_gflop"] = r.gflop;
+    j["gflops"] = gflops;
+    j["peak_gflops"] = r.peak_gflops;
+    j["fraction"] = gflops / r.peak_gflops;
+    j["largest_error"] = r.largest_error;
+    j["peak_rss_bytes"] = PeakRssBytes();
+    j["machine"] = context.Describe();
+    PrintResult(DumpJson(j));
+    return 0;
+  }
+  PrintResult(fmt::format(
+      "{}\n{} attention, {} texts of {} to {} tokens, {} together, {} heads x {}, {}\n"
+      "one call: {:.4f} s, {:.1f} GFLOP/s, {:.2f} of the peak of {:.1f}\n"
+      "one call a text: {:.4f} s, {:.2f} times as long ({:.2f} to {:.2f}, in turn)\n"
+      "compared with each other: largest difference {:.1e} of a result\n",
+      context.Describe(), c.kind, r.texts, r.shortest, r.longest, r.tokens, c.problem.heads,
+      c.problem.head_size, c.pass == "both" ? "forward and backward" : "forward", r.together,
+      gflops, gflops / r.peak_gflops, r.peak_gflops, r.apart, r.ratio, r.ratio_min, r.ratio_max,
+      r.largest_error));
+  return 0;
+}
 
 int RunAttentionBench(const AttentionBenchCommand& c, int threads) {
   Check(c.pass == "forward" || c.pass == "both", ErrorCode::kUsage,
         "bench: --pass '{}', need forward or both", io::Escape(c.pass));
   Check(c.dtype == "f32" || c.dtype == "bf16", ErrorCode::kUsage,
         "bench: --dtype '{}', need f32 or bf16", io::Escape(c.dtype));
+  Check(c.texts >= 0, ErrorCode::kUsage, "bench: --texts {} is below 0", c.texts);
+  if (c.texts > 0) return RunTextsBench(c, threads);
   const bool backward = c.pass == "both";
   Waiting timing("timing");
   Context context(threads);
@@ -130,6 +180,9 @@ void AddProblemOptions(CLI::App* command, AttentionBenchCommand* c) {
                                KindsThatUnderstand("--buckets")))
       ->check(CLI::Range(2, 65534));
   command->add_flag("--causal", spec->causal, "Hide keys behind the query");
+  command->add_option("--texts", c->texts,
+                      "Number of texts of 20 to 4000 tokens to run in one call, timed beside one "
+                      "call a text (full, window; without --batch and --tokens)");
 }
 
 }  // namespace
@@ -153,6 +206,7 @@ void AddAttentionBench(CLI::App* bench, const Globals& globals, Action& action) 
       "Examples:\n  longspan bench attention --kind full --tokens 512 --causal\n"
       "  longspan bench attention --kind window --window 64 --globals 1 --tokens 1024\n"
       "  longspan bench attention --kind window --dtype bf16 --globals 1 --tokens 1024\n"
+      "  longspan bench attention --kind window --texts 16 --steps 3\n"
       "  longspan bench attention --kind lsh --tokens 1024 --heads 8 --rounds 4 --pass forward");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunAttentionBench(*c, globals.threads); };

@@ -134,6 +134,26 @@ class Results(Case):
             self.assertIn(result["bf16_path"], ("widen", "pairs", "tiles"))
         self.fails(2, "bench", "attention", "--dtype", "f16", says=["f16"])
 
+    def test_bench_attention_of_many_texts(self):
+        small = ["--texts", "6", "--heads", "2", "--head-dim", "16", "--steps", "1"]
+        for kind in (["full"], ["window", "--window", "40"], ["window", "--causal"]):
+            for dtype in ("f32", "bf16"):
+                result = json.loads(self.ok("bench", "attention", *small, "--dtype", dtype,
+                                            "--json", "--kind", *kind))
+                self.assertEqual(result["texts"], 6)
+                self.assertTrue(20 <= result["shortest"] <= result["longest"] <= 4000)
+                self.assertTrue(0 < result["fraction"] <= 1)
+                self.assertTrue(0 <= result["largest_error"] < 1e-4)
+        text = self.ok("bench", "attention", *small, "--kind", "window", "--pass", "forward")
+        self.assertIn("one call a text: ", text)
+        self.fails(2, "bench", "attention", *small, "--kind", "lsh",
+                   says=["lsh", "full and window"])
+        self.fails(2, "bench", "attention", *small, "--kind", "window", "--globals", "1",
+                   says=["--globals"])
+        self.fails(2, "bench", "attention", "--texts", "-1", says=["--texts -1"])
+        self.fails(5, "bench", "attention", "--kind", "full", "--texts", "9000000",
+                   says=["needs ", "9000000 texts"])
+
     def test_bench_bf16(self):
         result = json.loads(self.ok("bench", "bf16", "--tokens", "300", "--steps", "1", "--json"))
         self.assertIn(result["rule"], result["seconds"])
