@@ -102,6 +102,8 @@ struct MechanismCall {
   MechanismState* state = nullptr;
   // The forward runs in the backward pass, once more: it reads the state instead.
   bool recomputes = false;
+  // Where the documents of the one row begin, for a mechanism that TakesTexts.
+  TextStarts starts{};
 };
 
 // Which tokens the newest token of a text sees when a decoder appends one after another.
@@ -127,6 +129,8 @@ class AttentionMechanism {
   virtual idx_t Statistics() const = 0;
   // A state for steps of this mechanism. Null: it needs none.
   virtual std::unique_ptr<MechanismState> NewState() const { return nullptr; }
+  // Whether its calls take MechanismCall::starts. One that does needs no state.
+  virtual bool TakesTexts() const { return false; }
 
   // Computes out and statistics from projected.
   virtual void Forward(Context& context, const MechanismCall& call,

@@ -1,6 +1,7 @@
 #include "families/reformer/document_mechanism.h"
 
 #include <array>
+#include <vector>
 
 #include "model/documents.h"
 
@@ -38,12 +39,43 @@ MechanismCall PartOf(const MechanismCall& call, idx_t document) {
   return part;
 }
 
+// A row of the batch with the documents that lie in it, which none leaves.
+MechanismCall RowOf(const MechanismCall& call, idx_t row, const std::vector<idx_t>& starts) {
+  MechanismCall part = call;
+  part.dropout = DocumentSite(call.dropout, row);  // and each text draws by itself
+  part.starts = starts;
+  return part;
+}
+
+// Calls use(row, starts) for each row of `tokens` tokens.
+template <class Use>
+void ForEachRowOfTexts(std::span<const idx_t> documents, idx_t tokens, const Use& use) {
+  std::vector<idx_t> starts = {0};
+  idx_t row = 0;
+  for (const idx_t length : documents) {
+    starts.push_back(starts.back() + length);
+    if (starts.back() < tokens) continue;
+    use(row++, starts);
+    starts.resize(1);
+  }
+}
+
+idx_t TokensOf(const AnyAttentionTensors& tensors) {
+  return std::visit([](const auto& t) { return t.tokens; }, tensors);
+}
+
 }  // namespace
 
 void ForwardByDocument(Context& context, const AttentionMechanism& mechanism,
                        std::span<const idx_t> documents, const MechanismCall& call,
                        const AnyAttentionTensors& tensors) {
   if (documents.empty()) return mechanism.Forward(context, call, tensors);
+  if (mechanism.TakesTexts()) {
+    const idx_t tokens = TokensOf(tensors);
+    return ForEachRowOfTexts(documents, tokens, [&](idx_t row, const std::vector<idx_t>& starts) {
+      mechanism.Forward(context, RowOf(call, row, starts), PartOf(tensors, row * tokens, tokens));
+    });
+  }
   if (call.state != nullptr && !call.recomputes) {
     call.state->SetDocuments(documents.size(), mechanism);
   }
@@ -56,6 +88,13 @@ void BackwardByDocument(Context& context, const AttentionMechanism& mechanism,
                         std::span<const idx_t> documents, const MechanismCall& call,
                         const AnyAttentionTensors& tensors, const View<float, 2>& dprojected) {
   if (documents.empty()) return mechanism.Backward(context, call, tensors, dprojected);
+  if (mechanism.TakesTexts()) {
+    const idx_t tokens = TokensOf(tensors);
+    return ForEachRowOfTexts(documents, tokens, [&](idx_t row, const std::vector<idx_t>& starts) {
+      mechanism.Backward(context, RowOf(call, row, starts), PartOf(tensors, row * tokens, tokens),
+                         dprojected.Rows(row * tokens, tokens));
+    });
+  }
   ForEachDocument(documents, [&](idx_t d, idx_t begin, idx_t length) {
     mechanism.Backward(context, PartOf(call, d), PartOf(tensors, begin, length),
                        dprojected.Rows(begin, length));

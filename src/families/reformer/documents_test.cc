@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/arena.h"
 #include "base/errors.h"
 #include "families/reformer/family.h"
@@ -119,6 +122,31 @@ TEST_P(DocumentsTest, GradientsAreSlopesWithDropout) {
   const std::vector<idx_t> documents = {9, 30, 9};
   random.batch.documents = documents;
   SlopeCheck(config, {true, 17}, random.batch).ExpectAll();
+}
+
+// The same documents in two rows differ by their masks of attention weights alone.
+TEST_P(DocumentsTest, RowsDrawMasksOfTheirOwn) {
+  ReformerConfig config = ConfigFor(GetParam());
+  config.hidden_dropout = 0.0;
+  config.local_dropout = 0.5;
+  config.lsh_dropout = 0.5;
+  RandomBatch random(2, 16, config.vocab_size, 9);
+  std::copy_n(random.ids.begin(), 16, random.ids.begin() + 16);
+  const std::vector<idx_t> documents = {6, 10, 6, 10};
+  random.batch.documents = documents;
+  Context context(2);
+  Reformer model(config);
+  model.Initialise(5);
+  model.parameters().AllocateGradients();
+  const auto loss_of = [&](std::size_t row) {
+    std::vector<std::int32_t> labels(32, kIgnoreLabel);
+    std::copy_n(random.ids.begin(), 16, labels.begin() + static_cast<std::ptrdiff_t>(16 * row));
+    random.batch.labels = labels;
+    return model.LossAndGradients(context, random.batch, 0.01f, {true, 5}).sum;
+  };
+  const double first = loss_of(0);
+  EXPECT_GT(std::abs(first - loss_of(1)), 1e-5 * first);  // more than rounding
+  EXPECT_EQ(first, loss_of(0));
 }
 
 // What `--memory` and `plan` count for whole rows is enough for rows of documents.

@@ -49,12 +49,13 @@ class FullMechanism final : public AttentionMechanism {
   explicit FullMechanism(const ReformerConfig& config) : causal_(config.is_decoder) {}
 
   idx_t Statistics() const override { return kSeparateStatistics; }
+  bool TakesTexts() const override { return true; }
   void Forward(Context& context, const MechanismCall& call,
                const AnyAttentionTensors& tensors) const override {
     std::visit(
         [&](const auto& t) {
-          FullForward(context, {causal_, 0.0f, t.DropoutOf(call.dropout)}, SeparateInputs(t),
-                      call.mask, SeparateSavedViews(t));
+          FullForward(context, {causal_, 0.0f, t.DropoutOf(call.dropout), call.starts},
+                      SeparateInputs(t), call.mask, SeparateSavedViews(t));
         },
         tensors);
   }
@@ -62,8 +63,8 @@ class FullMechanism final : public AttentionMechanism {
                 const View<float, 2>& dprojected) const override {
     std::visit(
         [&](const auto& t) {
-          FullBackward(context, {causal_, 0.0f, t.DropoutOf(call.dropout)}, SeparateInputs(t),
-                       call.mask, SeparateSavedViews(t), t.DOut(),
+          FullBackward(context, {causal_, 0.0f, t.DropoutOf(call.dropout), call.starts},
+                       SeparateInputs(t), call.mask, SeparateSavedViews(t), t.DOut(),
                        SeparateGradients(t, dprojected));
         },
         tensors);

@@ -44,6 +44,7 @@ class FullSharedMechanism final : public AttentionMechanism {
   explicit FullSharedMechanism(const ReformerConfig& config) : causal_(config.is_decoder) {}
 
   idx_t Statistics() const override { return kSharedStatistics; }
+  bool TakesTexts() const override { return true; }
   void Forward(Context& context, const MechanismCall& call,
                const AnyAttentionTensors& tensors) const override {
     if (const auto* t = std::get_if<AttentionTensors>(&tensors)) {
@@ -71,7 +72,7 @@ class FullSharedMechanism final : public AttentionMechanism {
 
  private:
   FullSpec Spec(const MechanismCall& call, const AttentionExtents& extents) const {
-    return {causal_, 0.0f, extents.DropoutOf(call.dropout)};
+    return {causal_, 0.0f, extents.DropoutOf(call.dropout), call.starts};
   }
   void ForwardF32(Context& context, const MechanismCall& call, const AttentionTensors& t) const {
     FullSharedForward(context, Spec(call, t), SharedInputs(t), call.mask, SharedSavedViews(t));
