@@ -1,17 +1,17 @@
 #include "ops/full_attention/full_amx.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/isa.h"
 #include "ops/amx_attention/amx_attention.h"
-#include "parallel/parallel_for.h"
+#include "ops/side_by_side.h"
 
 namespace longspan {
 namespace {
 
-// Groups of the backward: what 32 threads need, as of the other kernels, and not longer than this,
-// so that a thread's packed queries stay near its core. Short groups pack their rows too often.
-constexpr idx_t kGroupTasks = 32;
+// Groups of the backward: as many as the other kernels have, and not longer than this, so that a
+// thread's packed queries stay near its core. Short groups pack their rows too often.
 idx_t MostGroup(const AmxPlan& plan) {
   return std::max<idx_t>(512, idx_t{2048} * 64 / plan.Terms());
 }
@@ -61,43 +61,71 @@ bool RunsOnTiles(const FullPlan& plan) {
   return MultipliesTiles(plan.bf16) && !plan.shared && AmxTakes(plan.D, plan.query_scale);
 }
 
-void AmxFullForward(Context& context, const FullArguments& args) {
-  const FullPlan& plan = args.plan;
-  AmxPlan amx = AmxPlanOf(plan);
-  const idx_t heads = plan.B * plan.H;
-  PlanAmxForward(plan.T, plan.T, plan.causal ? 0 : plan.T, 0, heads, context.threads(), &amx);
-  const idx_t run = amx.run * kAmxBlock, runs = CeilDiv(plan.T, run);
-  const AmxScratch scratch(context, AmxForwardBytes(amx));
+void AmxFullForward(Context& context, std::span<const FullArguments> calls) {
+  struct Runs {
+    AmxPlan amx;
+    idx_t run = 0, count = 0;  // queries of a task, tasks of a head
+  };
+  const FullPlan& first = calls.front().plan;
+  const idx_t heads = first.B * first.H, all = heads * static_cast<idx_t>(calls.size());
+  std::vector<Runs> runs;
+  std::size_t bytes = 0;
+  for (const FullArguments& args : calls) {
+    const FullPlan& plan = args.plan;
+    Runs r{AmxPlanOf(plan)};
+    PlanAmxForward(plan.T, plan.T, plan.causal ? 0 : plan.T, 0, all, context.threads(), &r.amx);
+    r.run = r.amx.run * kAmxBlock;
+    r.count = CeilDiv(plan.T, r.run);
+    bytes = std::max(bytes, AmxForwardBytes(r.amx));
+    runs.push_back(r);
+  }
+  const AmxScratch scratch(context, bytes);
+  const auto count = [&](std::size_t call) { return heads * runs[call].count; };
   // Long runs first when causal: the last task to start is a short one.
-  ParallelFor(context, heads * runs, [&](idx_t task, int thread) {
-    const idx_t head = task % heads, begin = (runs - 1 - task / heads) * run;
-    AmxForward(amx, ListsOf(args, head / plan.H, head % plan.H), scratch.Of(thread),
-               {begin, std::min(plan.T, begin + run)});
+  ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+    const FullArguments& args = calls[call];
+    const Runs& r = runs[call];
+    const idx_t head = task % heads, begin = (r.count - 1 - task / heads) * r.run;
+    AmxForward(r.amx, ListsOf(args, head / first.H, head % first.H), scratch.Of(thread),
+               {begin, std::min(args.plan.T, begin + r.run)});
   });
 }
 
-void AmxFullBackward(Context& context, const FullArguments& args) {
-  FullPlan plan = args.plan;
-  AmxPlan amx = AmxPlanOf(plan);
-  const idx_t most = MostGroup(amx);
-  PlanAmxBackward(std::min(plan.T, most), plan.T, plan.T, &amx);
-  const idx_t heads = plan.B * plan.H, unit = amx.side * kAmxBlock;
-  const idx_t wanted = heads >= kGroupTasks ? 1 : 2 * CeilDiv(kGroupTasks, heads);
-  const idx_t groups = std::max(std::min(wanted, CeilDiv(plan.T, unit)), CeilDiv(plan.T, most));
-  plan.group = RoundUp(CeilDiv(plan.T, groups), unit);
-  plan.groups = CeilDiv(plan.T, plan.group);
-  const AmxScratch scratch(context, AmxBackwardBytes(amx));
-  for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
-    const idx_t pairs = plan.PairsOfWave(wave);
-    ParallelFor(context, heads * pairs, [&](idx_t task, int thread) {
+void AmxFullBackward(Context& context, std::span<const FullArguments> calls) {
+  const FullPlan& first = calls.front().plan;
+  const idx_t heads = first.B * first.H;
+  std::vector<AmxPlan> amx;
+  std::vector<FullPlan> plans;  // with groups of the tile unit's sides
+  std::size_t bytes = 0;
+  idx_t waves = 0;
+  for (const FullArguments& args : calls) {
+    FullPlan plan = args.plan;
+    amx.push_back(AmxPlanOf(plan));
+    const idx_t most = MostGroup(amx.back());
+    PlanAmxBackward(std::min(plan.T, most), plan.T, plan.T, &amx.back());
+    const idx_t unit = amx.back().side * kAmxBlock;
+    const idx_t wanted = std::min(plan.groups, CeilDiv(plan.T, unit));
+    plan.group = RoundUp(CeilDiv(plan.T, std::max(wanted, CeilDiv(plan.T, most))), unit);
+    plan.groups = CeilDiv(plan.T, plan.group);
+    plans.push_back(plan);
+    bytes = std::max(bytes, AmxBackwardBytes(amx.back()));
+    waves = std::max(waves, plan.Waves());
+  }
+  const AmxScratch scratch(context, bytes);
+  for (idx_t wave = 0; wave < waves; ++wave) {
+    const auto count = [&](std::size_t call) {
+      return wave < plans[call].Waves() ? heads * plans[call].PairsOfWave(wave) : 0;
+    };
+    ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+      const FullPlan& plan = plans[call];
+      const idx_t pairs = plan.PairsOfWave(wave), head = task / pairs;
       const FullPlan::Pair pair = plan.PairOf(wave, task % pairs);
       if (pair.high == plan.groups) return;  // a bye
-      const idx_t head = task / pairs;
-      const AmxLists lists = ListsOf(args, head / plan.H, head % plan.H);
+      const AmxLists lists = ListsOf(calls[call], head / plan.H, head % plan.H);
       const AmxRange low{plan.GroupBegin(pair.low), plan.GroupEnd(pair.low)};
       const AmxRange high{plan.GroupBegin(pair.high), plan.GroupEnd(pair.high)};
-      AmxBackward(amx, lists, scratch.Of(thread), low, high);
-      if (pair.low != pair.high) AmxBackward(amx, lists, scratch.Of(thread), high, low);
+      AmxBackward(amx[call], lists, scratch.Of(thread), low, high);
+      if (pair.low != pair.high) AmxBackward(amx[call], lists, scratch.Of(thread), high, low);
     });
   }
 }

@@ -170,10 +170,7 @@ struct Booking {
 
 void RunForward(Context& context, std::span<FullArguments> calls) {
   Booking booking(context, calls, false);
-  if (RunsOnTiles(calls.front().plan)) {  // text by text
-    for (const FullArguments& args : calls) AmxFullForward(context, args);
-    return;
-  }
+  if (RunsOnTiles(calls.front().plan)) return AmxFullForward(context, calls);
   const bool pairs = MultipliesPairs(calls.front().plan.bf16);
   const auto count = [&](std::size_t call) { return calls[call].plan.ForwardTasks(); };
   ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
@@ -186,10 +183,7 @@ void RunForward(Context& context, std::span<FullArguments> calls) {
 
 void RunBackward(Context& context, std::span<FullArguments> calls) {
   Booking booking(context, calls, true);
-  if (RunsOnTiles(calls.front().plan)) {
-    for (const FullArguments& args : calls) AmxFullBackward(context, args);
-    return;
-  }
+  if (RunsOnTiles(calls.front().plan)) return AmxFullBackward(context, calls);
   const bool pairs = MultipliesPairs(calls.front().plan.bf16);
   idx_t waves = 0;
   for (const FullArguments& args : calls) waves = std::max(waves, args.plan.Waves());

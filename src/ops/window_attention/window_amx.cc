@@ -1,10 +1,11 @@
 #include "ops/window_attention/window_amx.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/isa.h"
 #include "ops/amx_attention/amx_attention.h"
-#include "parallel/parallel_for.h"
+#include "ops/side_by_side.h"
 
 namespace longspan {
 namespace {
@@ -33,34 +34,63 @@ bool RunsOnTiles(const WindowArguments& args) {
   return MultipliesTiles(args.q.bf16) && AmxTakes(args.plan.forward.D, args.plan.forward.scale);
 }
 
-void AmxWindowForward(Context& context, const WindowArguments& args) {
-  const WindowPlan& plan = args.plan;
-  AmxPlan amx = AmxPlanOf(plan.forward);
-  PlanAmxForward(plan.longest, plan.left, plan.right, args.globals.most, plan.Sequences(),
-                 context.threads(), &amx);
-  const idx_t run = amx.run * kAmxBlock, runs = CeilDiv(plan.longest, run);
-  const AmxScratch scratch(context, AmxForwardBytes(amx));
-  ParallelFor(context, plan.Sequences() * runs, [&](idx_t task, int thread) {
-    const WindowSequence s = plan.Sequence(task / runs);
-    const idx_t begin = task % runs * run, end = std::min(s.count, begin + run);
-    if (begin >= end) return;
-    AmxForward(amx, ListsOf(args, s, true), scratch.Of(thread), {begin, end});
+void AmxWindowForward(Context& context, std::span<const WindowArguments> calls) {
+  struct Runs {
+    AmxPlan amx;
+    idx_t run = 0, count = 0;  // queries of a task, tasks of a sequence
+  };
+  std::vector<Runs> runs;
+  std::size_t bytes = 0;
+  for (const WindowArguments& args : calls) {
+    const WindowPlan& plan = args.plan;
+    Runs r{AmxPlanOf(plan.forward)};
+    PlanAmxForward(plan.longest, plan.left, plan.right, args.globals.most,
+                   plan.Sequences() * static_cast<idx_t>(calls.size()), context.threads(), &r.amx);
+    r.run = r.amx.run * kAmxBlock;
+    r.count = CeilDiv(plan.longest, r.run);
+    bytes = std::max(bytes, AmxForwardBytes(r.amx));
+    runs.push_back(r);
+  }
+  const AmxScratch scratch(context, bytes);
+  const auto count = [&](std::size_t call) {
+    return calls[call].plan.Sequences() * runs[call].count;
+  };
+  ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+    const WindowArguments& args = calls[call];
+    const Runs& r = runs[call];
+    const WindowSequence s = args.plan.Sequence(task / r.count);
+    const idx_t begin = task % r.count * r.run, end = std::min(s.count, begin + r.run);
+    if (begin < end) AmxForward(r.amx, ListsOf(args, s, true), scratch.Of(thread), {begin, end});
   });
 }
 
-void AmxWindowBackward(Context& context, const WindowArguments& args) {
-  AmxPlan amx = AmxPlanOf(args.plan.backward);
-  WindowPlan plan = args.plan;
-  PlanAmxBackward(plan.longest, plan.left, plan.right, &amx);
-  PlanGroups(amx.side * kAmxBlock, &plan);
-  const AmxScratch scratch(context, AmxBackwardBytes(amx));
-  for (idx_t wave = 0; wave < plan.Waves(); ++wave) {
-    const idx_t pairs = plan.PairsOfWave(wave);
-    ParallelFor(context, plan.Sequences() * pairs, [&](idx_t task, int thread) {
+void AmxWindowBackward(Context& context, std::span<const WindowArguments> calls) {
+  std::vector<AmxPlan> amx;
+  std::vector<WindowPlan> plans;  // with groups of the tile unit's sides
+  std::size_t bytes = 0;
+  idx_t waves = 0;
+  for (const WindowArguments& args : calls) {
+    amx.push_back(AmxPlanOf(args.plan.backward));
+    plans.push_back(args.plan);
+    WindowPlan& plan = plans.back();
+    PlanAmxBackward(plan.longest, plan.left, plan.right, &amx.back());
+    PlanGroups(amx.back().side * kAmxBlock, &plan);
+    bytes = std::max(bytes, AmxBackwardBytes(amx.back()));
+    waves = std::max(waves, plan.Waves());
+  }
+  const AmxScratch scratch(context, bytes);
+  for (idx_t wave = 0; wave < waves; ++wave) {
+    const auto count = [&](std::size_t call) {
+      const WindowPlan& plan = plans[call];
+      return wave < plan.Waves() ? plan.Sequences() * plan.PairsOfWave(wave) : 0;
+    };
+    ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
+      const WindowPlan& plan = plans[call];
+      const idx_t pairs = plan.PairsOfWave(wave);
       const WindowSequence s = plan.Sequence(task / pairs);
       const WindowPlan::Pair pair = plan.PairOf(wave, task % pairs);
-      AmxBackward(amx, ListsOf(args, s, false), scratch.Of(thread), {pair.keys, pair.last_keys},
-                  {pair.queries, pair.last_queries});
+      AmxBackward(amx[call], ListsOf(calls[call], s, false), scratch.Of(thread),
+                  {pair.keys, pair.last_keys}, {pair.queries, pair.last_queries});
     });
   }
 }

@@ -3,6 +3,8 @@
 // that they have everywhere (window_attention-inl.h).
 #pragma once
 
+#include <span>
+
 #include "longspan/context.h"
 #include "ops/window_attention/window_attention.h"
 
@@ -11,9 +13,10 @@ namespace longspan {
 // Whether the call's operands are multiplied by the tile unit or its twin.
 bool RunsOnTiles(const WindowArguments& args);
 
+// Calls of one shape but for their lengths, together: texts side by side, or one call alone.
 // All rows of out and lse that are not global.
-void AmxWindowForward(Context& context, const WindowArguments& args);
+void AmxWindowForward(Context& context, std::span<const WindowArguments> calls);
 // dq, dk and dv of window keys.
-void AmxWindowBackward(Context& context, const WindowArguments& args);
+void AmxWindowBackward(Context& context, std::span<const WindowArguments> calls);
 
 }  // namespace longspan

@@ -201,10 +201,7 @@ std::size_t SideBytes(std::span<const WindowArguments> calls) {
 }
 
 void RunForward(Context& context, std::span<WindowArguments> calls) {
-  if (RunsOnTiles(calls.front())) {  // text by text
-    for (const WindowArguments& args : calls) AmxWindowForward(context, args);
-    return;
-  }
+  if (RunsOnTiles(calls.front())) return AmxWindowForward(context, calls);
   const std::size_t bytes = ScratchBytes(calls, false);
   Arena::Frame frame(context.arena(), bytes * static_cast<std::size_t>(context.threads()));
   ThreadScratch<TaskScratch> scratch(context, frame, bytes);
@@ -291,7 +288,7 @@ void RunBackward(Context& context, std::span<WindowArguments> calls) {
     });
   };
   if (RunsOnTiles(calls.front())) {
-    for (const WindowArguments& args : calls) AmxWindowBackward(context, args);
+    AmxWindowBackward(context, calls);
   } else {
     BackwardWindows(context, calls, scratch);
   }
