@@ -153,8 +153,8 @@ TEST_F(WeightHeadsTest, WhatAFolderIsForAndWhichWouldDo) {
   const TextModelInfo info = ReadTextModelInfo(dir_.path());
   EXPECT_TRUE(Throws([&] { CheckHead(dir_.path(), info, HeadKind::kMaskedLm); }, ErrorCode::kFormat,
                      "is a LongformerModel, which is for embed, not for fill-mask; that needs the "
-                     "folder of a ReformerForMaskedLM or a LongformerForMaskedLM (longspan train "
-                     "mlm makes one)"));
+                     "folder of a ReformerForMaskedLM or a LongformerForMaskedLM or a "
+                     "ModernBertForMaskedLM (longspan train mlm makes one)"));
   EXPECT_NO_THROW(CheckHead(dir_.path(), info, HeadKind::kNone));
 }
 
