@@ -1,6 +1,7 @@
 #include "families/modernbert/modernbert_attention.h"
 
-#include "model/documents.h"
+#include <type_traits>
+
 #include "model/rows.h"
 
 namespace longspan {
@@ -37,14 +38,13 @@ ModernBertAttention::Tensors<T> ModernBertAttention::Take(Arena::Frame& frame,
   return t;
 }
 
-// Part `part` of a (N, P*C) matrix as heads of a group: (rows, H, tokens, D).
+// Part `part` of a (N, P*C) matrix as heads: (1, H, N, D).
 template <class T>
-View<T, 4> ModernBertAttention::Heads(const TextGroup& group, const View<T, 2>& joined,
-                                      idx_t part) const {
-  const idx_t stride = joined.extent[1];
-  return {joined.data + group.begin * stride + part * channels_,
-          {group.rows, heads_, group.tokens, head_size_},
-          {group.tokens * stride, head_size_, stride, 1}};
+View<T, 4> ModernBertAttention::Heads(const View<T, 2>& joined, idx_t part) const {
+  const idx_t n = joined.extent[0], stride = joined.extent[1];
+  return {joined.data + part * channels_,
+          {1, heads_, n, head_size_},
+          {n * stride, head_size_, stride, 1}};
 }
 
 template <class T>
@@ -53,37 +53,57 @@ View<T, 4> ModernBertAttention::Turning(const View<T, 2>& qkv) const {
   return {qkv.data, {1, 2 * heads_, n, head_size_}, {n * stride, head_size_, stride, 1}};
 }
 
-ProbabilityDropout ModernBertAttention::DropoutOf(const ModernBertCall& call,
-                                                  std::size_t group) const {
-  Dropout site = SiteOf(call.dropout, dropout_, kWeights);
-  if (call.texts.groups().size() > 1) site = DocumentSite(site, static_cast<idx_t>(group));
-  return {site.p, site.key};
+// What both kinds of attention ask of a call: all texts side by side in one row.
+template <class Spec>
+Spec ModernBertAttention::SpecOf(const ModernBertCall& call) const {
+  const Dropout site = SiteOf(call.dropout, dropout_, kWeights);
+  Spec spec;
+  spec.dropout = {site.p, site.key};
+  spec.starts = call.texts.starts();
+  if constexpr (std::is_same_v<Spec, WindowSpec>) spec.left = spec.right = *window_;
+  return spec;
+}
+
+template <class T>
+QkvOf<T> ModernBertAttention::Inputs(const Tensors<T>& t) const {
+  return {Heads(t.qkv, 0), Heads(t.qkv, 1), Heads(t.qkv, 2)};
+}
+
+template <class T>
+AttentionSavedOf<T> ModernBertAttention::Saved(const Tensors<T>& t) const {
+  return {Heads(t.out, 0), {t.lse.data, {1, heads_, t.out.extent[0]}}};
 }
 
 template <class T>
 void ModernBertAttention::Forward(Context& context, const ModernBertCall& call,
                                   const Tensors<T>& t) const {
   RotaryForward(context, TableOf(call), call.texts.positions(), Turning(t.qkv));
-  const auto groups = call.texts.groups();
-  for (std::size_t g = 0; g < groups.size(); ++g) {
-    const TextGroup& group = groups[g];
-    const TokenRoles roles = call.texts.Roles(group);
-    const QkvOf<T> qkv{Heads(group, t.qkv, 0), Heads(group, t.qkv, 1), Heads(group, t.qkv, 2)};
-    const View<float, 3> lse(t.lse.data + group.begin * heads_, {group.rows, heads_, group.tokens});
-    const AttentionSavedOf<T> saved{Heads(group, t.out, 0), lse};
-    if (window_) {
-      WindowSpec spec;
-      spec.left = spec.right = *window_;
-      spec.dropout = DropoutOf(call, g);
-      WindowForward(context, spec, qkv, roles, saved);
-    } else {
-      FullSpec spec;
-      spec.dropout = DropoutOf(call, g);
-      FullForward(context, spec, qkv, roles, saved);
-    }
-    if constexpr (sizeof(T) == 4) {
-      if (call.observer != nullptr) (*call.observer)(call.layer, {group, window_, roles, qkv, lse});
-    }
+  const TokenRoles roles = call.texts.roles();
+  if (window_) {
+    WindowForward(context, SpecOf<WindowSpec>(call), Inputs(t), roles, Saved(t));
+  } else {
+    FullForward(context, SpecOf<FullSpec>(call), Inputs(t), roles, Saved(t));
+  }
+  if constexpr (sizeof(T) == 4) {
+    if (call.observer != nullptr) Show(call, t);
+  }
+}
+
+// A group of texts at a time.
+void ModernBertAttention::Show(const ModernBertCall& call, const Tensors<float>& t) const {
+  const idx_t n = call.n();
+  for (const TextGroup& group : call.texts.groups()) {
+    const auto heads = [&](idx_t part) {
+      View<const float, 4> view = Heads(View<const float, 2>(t.qkv), part);
+      view.data += group.begin * view.stride[2];
+      view.extent = {group.rows, heads_, group.tokens, head_size_};
+      view.stride[0] = group.tokens * view.stride[2];
+      return view;
+    };
+    const View<const float, 3> lse(t.lse.data + group.begin, {group.rows, heads_, group.tokens},
+                                   {group.tokens, n, 1});
+    (*call.observer)(
+        call.layer, {group, window_, call.texts.Roles(group), {heads(0), heads(1), heads(2)}, lse});
   }
 }
 
@@ -92,25 +112,14 @@ void ModernBertAttention::Backward(Context& context, const ModernBertCall& call,
                                    const Tensors<T>& t, const View<const T, 2>& dout,
                                    const View<float, 2>& dqkv) const {
   ZeroRows(context, dqkv);
-  const auto groups = call.texts.groups();
-  for (std::size_t g = 0; g < groups.size(); ++g) {
-    const TextGroup& group = groups[g];
-    const TokenRoles roles = call.texts.Roles(group);
-    const QkvOf<T> qkv{Heads(group, t.qkv, 0), Heads(group, t.qkv, 1), Heads(group, t.qkv, 2)};
-    const AttentionSavedOf<T> saved{
-        Heads(group, t.out, 0),
-        {t.lse.data + group.begin * heads_, {group.rows, heads_, group.tokens}}};
-    const DQkv gradients{Heads(group, dqkv, 0), Heads(group, dqkv, 1), Heads(group, dqkv, 2)};
-    if (window_) {
-      WindowSpec spec;
-      spec.left = spec.right = *window_;
-      spec.dropout = DropoutOf(call, g);
-      WindowBackward(context, spec, qkv, roles, saved, Heads(group, dout, 0), gradients);
-    } else {
-      FullSpec spec;
-      spec.dropout = DropoutOf(call, g);
-      FullBackward(context, spec, qkv, roles, saved, Heads(group, dout, 0), gradients);
-    }
+  const TokenRoles roles = call.texts.roles();
+  const DQkv gradients{Heads(dqkv, 0), Heads(dqkv, 1), Heads(dqkv, 2)};
+  if (window_) {
+    WindowBackward(context, SpecOf<WindowSpec>(call), Inputs(t), roles, Saved(t), Heads(dout, 0),
+                   gradients);
+  } else {
+    FullBackward(context, SpecOf<FullSpec>(call), Inputs(t), roles, Saved(t), Heads(dout, 0),
+                 gradients);
   }
   RotaryBackward(context, TableOf(call), call.texts.positions(), Turning(dqkv));
 }

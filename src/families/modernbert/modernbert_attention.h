@@ -52,7 +52,7 @@ class ModernBertAttention {
   struct Tensors {
     View<T, 2> qkv;      // (N, 3C): queries, keys, values; the first two turned after Forward
     View<T, 2> out;      // (N, C)
-    View<float, 1> lse;  // (N H): (rows, H, tokens) of each group
+    View<float, 1> lse;  // (H N)
   };
 
   ModernBertAttention(const ModernBertConfig& config, std::size_t layer);
@@ -73,14 +73,20 @@ class ModernBertAttention {
 
  private:
   template <class T>
-  View<T, 4> Heads(const TextGroup& group, const View<T, 2>& joined, idx_t part) const;
+  View<T, 4> Heads(const View<T, 2>& joined, idx_t part) const;
+  template <class Spec>
+  Spec SpecOf(const ModernBertCall& call) const;
+  template <class T>
+  QkvOf<T> Inputs(const Tensors<T>& t) const;
+  template <class T>
+  AttentionSavedOf<T> Saved(const Tensors<T>& t) const;
+  void Show(const ModernBertCall& call, const Tensors<float>& t) const;
   // Queries and keys of all tokens: (1, 2H, N, D).
   template <class T>
   View<T, 4> Turning(const View<T, 2>& qkv) const;
   const RotaryTable& TableOf(const ModernBertCall& call) const {
     return full_theta_ ? call.full_table : call.window_table;
   }
-  ProbabilityDropout DropoutOf(const ModernBertCall& call, std::size_t group) const;
 
   idx_t channels_, heads_, head_size_;
   bool full_theta_;

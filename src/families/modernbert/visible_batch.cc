@@ -83,8 +83,10 @@ void VisibleBatch::FindGroups(const std::vector<Text>& texts) {
     } else {
       groups_.push_back({begin, 1, length});
     }
+    begins_.push_back(begin);
     begin += length;
   }
+  begins_.push_back(begin);
 }
 
 void VisibleBatch::MoveTokens(const BatchView& batch, const std::vector<Text>& texts) {
@@ -121,6 +123,11 @@ void VisibleBatch::MoveAnswers(const BatchView& batch, const std::vector<Text>& 
   moved(batch.ends, &ends_);
   view_.starts = starts_;
   view_.ends = ends_;
+}
+
+TokenRoles VisibleBatch::roles() const {
+  if (roles_.empty()) return {};
+  return {roles_.data(), {1, n()}};
 }
 
 TokenRoles VisibleBatch::Roles(const TextGroup& group) const {

@@ -13,7 +13,7 @@
 
 namespace longspan {
 
-// Texts of one length that stand side by side: they attend in one call.
+// Texts of one length that stand side by side.
 struct TextGroup {
   idx_t begin = 0;  // the first one's first token, of all n
   idx_t rows = 0, tokens = 0;
@@ -35,9 +35,12 @@ class VisibleBatch {
   // Nothing went: the tokens are those of the batch.
   bool whole() const { return places_.empty(); }
   std::span<const TextGroup> groups() const { return groups_; }
+  // Where each text begins, and n: as attention takes many texts in one call.
+  std::span<const idx_t> starts() const { return begins_; }
   // (n): each token's position in its text.
   std::span<const std::int32_t> positions() const { return positions_; }
-  // Roles (rows, tokens) of a group, empty if none of the batch's tokens is hidden.
+  // Roles (1, n) of all tokens, or (rows, tokens) of a group; empty if no token is hidden.
+  TokenRoles roles() const;
   TokenRoles Roles(const TextGroup& group) const;
 
   // packed (n, W) = the rows of whole (B*T, W); and back, where padding becomes 0. Not for a whole
@@ -59,6 +62,7 @@ class VisibleBatch {
 
   BatchView view_;
   std::vector<TextGroup> groups_;
+  std::vector<idx_t> begins_;
   std::vector<std::int32_t> places_;  // (n): of the tokens among all B*T; empty: whole
   std::vector<std::int32_t> positions_, ids_, labels_, starts_, ends_;
   std::vector<std::uint8_t> roles_;  // (n) 0 or 1; empty: none is hidden
