@@ -144,9 +144,8 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
       ->add_option("--stride", o.stride,
                    "Tokens from window to window of a Reformer; 0 takes half a window")
       ->capture_default_str();
-  command->add_option(
-      "--attention", c->attention,
-      "Attention of all layers: full; of a Reformer also local or lsh (default: the config's)");
+  command->add_option("--attention", c->attention,
+                      "Attention of all layers: full, local or lsh (default: the config's)");
   command
       ->add_option("--num-hashes", o.reformer.num_hashes,
                    "Hash rounds of a Reformer's LSH layers (default: the config's)")

@@ -223,9 +223,9 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
   command->footer(
       "Reformers: full, local and LSH attention with the same weights; Longformers: their "
       "windows,\n"
-      "without and with --recompute; ModernBERTs: these, and all layers full. Memory is what the "
-      "operations book, found by a rehearsal\n"
-      "without computing; time comes from short steps that are run.\n"
+      "without and with --recompute; ModernBERTs: these, and all layers full. Memory is what\n"
+      "the operations book, found by a rehearsal without computing; time comes from short\n"
+      "steps that are run.\n"
       "Examples:\n  longspan plan -m start --memory 100M --trial 0.1\n"
       "  longspan plan -m start --tokens 256 --batch 2\n"
       "  longspan plan -m start --task classify --tokens 256\n"

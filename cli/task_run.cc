@@ -77,9 +77,8 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
                   "Tokens with global attention: auto, none, first:N, question, every:N, ids:1,2, "
                   "token:ID or token:TEXT")
       ->capture_default_str();
-  command.add_option(
-      "--overflow", c.overflow,
-      "What is done with a text that is longer than a row: window, truncate or error");
+  command.add_option("--overflow", c.overflow,
+                     "A text that is longer than a row: window, truncate or error");
   command
       .add_option("--tokens", o.max_length,
                   "Longest row in tokens (default: all positions of the model)")
@@ -94,9 +93,8 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
                   "Precision of the computation: f32, or bf16 for half the memory and more speed")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
-  command.add_option(
-      "--attention", c.attention,
-      "Attention of all layers: full; of a Reformer also local or lsh (default: the config's)");
+  command.add_option("--attention", c.attention,
+                     "Attention of all layers: full, local or lsh (default: the config's)");
   command
       .add_option("--num-hashes", c.loading.reformer.num_hashes,
                   "Hash rounds of a Reformer's LSH layers (default: the config's)")

@@ -62,8 +62,8 @@ Similarity ParseSimilarity(std::string_view name);       // kUsage lists the nam
 
 // A row of vectors, and how near it is to another vector.
 struct SimilarRow {
-  idx_t row = 0;
-  double score = 0.0;
+  idx_t row = 0;       // of the vectors, from 0
+  double score = 0.0;  // in units of the Similarity
 };
 
 // Scores of each pair of rows: fp64 (queries, vectors). Both have one precision and width; kHamming

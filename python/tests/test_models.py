@@ -88,10 +88,11 @@ def test_encode_shapes(models: dict[str, Model]) -> None:
     one, two = model.encode("a text"), model.encode(["a text", LONG])
     assert one.shape == (128,) and two.shape == (2, 128)
     assert one.dtype == two.dtype == np.float32
-    assert np.array_equal(one, two[0])
+    # Texts side by side share dense products, whose form follows from the number of rows.
+    np.testing.assert_allclose(one, two[0], rtol=1e-5, atol=1e-5)
     assert model.encode([]).shape == (0, 128)
     assert model.get_embedding_dimension() == 128
-    assert np.array_equal(model.encode(np.array(["a text"])), two[:1])
+    assert np.array_equal(model.encode(np.array(["a text"])), one[None])
 
 
 def test_long_texts_are_never_cut(models: dict[str, Model]) -> None:
@@ -179,7 +180,8 @@ def test_classify(models: dict[str, Model]) -> None:
     assert one.score == max(one.scores.values()) and one.label == next(iter(one.scores))
     assert abs(sum(one.scores.values()) - 1) < 1e-6 and one.labels() == [one.label]
     many = model.classify(["a good day", ("a pair", "of texts"), LONG])
-    assert many[0] == one and len(many[2].windows) > 2
+    assert many[0].label == one.label and len(many[2].windows) > 2
+    assert many[0].scores == pytest.approx(one.scores, abs=1e-6)
     assert many[2].windows[0].start == 0 and many[2].windows[-1].end == len(LONG)
     assert "<table>" in one._repr_html_()
 
