@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "base/isa.h"
+
 // The portable form and AVX2 run the twin, AVX-512 with VBMI (every CPU with a tile unit has it)
 // also the hardware. The other targets would only be compiled for nothing.
 #undef HWY_DISABLED_TARGETS
@@ -91,7 +93,7 @@ namespace {
 constexpr idx_t kWindowBytes = 768 << 10, kPassingBytes = 512 << 10;
 // What a run of queries remembers while keys pass by.
 constexpr idx_t kStateBytes = 512 << 10;
-constexpr idx_t kMostRun = 64, kLeastRun = 8;
+constexpr idx_t kLeastRun = 8;
 // Tasks for each thread, so that none waits long at the end.
 constexpr idx_t kTasksOfThread = 4;
 // Global keys beside a window, in blocks.
@@ -102,10 +104,17 @@ constexpr idx_t kSide = 8, kSideOfLargeHeads = 4, kLargeHeadTerms = 128;
 // Blocks of queries of a task, `most` of which the memory allows.
 idx_t RunOf(idx_t blocks, idx_t heads, int threads, idx_t most) {
   const idx_t wanted = CeilDiv(blocks * heads, kTasksOfThread * threads);
-  return std::clamp(wanted, std::min(kLeastRun, most), std::min(kMostRun, most));
+  return std::clamp(wanted, std::min(kLeastRun, most), std::min(kAmxMostRun, most));
 }
 
 }  // namespace
+
+AmxPlan::AmxPlan(idx_t head_size, float score_scale, const Dropout& site, idx_t row_slots)
+    : twin(ActiveBf16Path() == Bf16Path::kTwin),
+      D(head_size),
+      scale(score_scale),
+      dropout(site),
+      slots(row_slots) {}
 
 void PlanAmxForward(idx_t keys, idx_t left, idx_t right, idx_t globals, idx_t heads, int threads,
                     AmxPlan* plan) {
@@ -116,7 +125,7 @@ void PlanAmxForward(idx_t keys, idx_t left, idx_t right, idx_t globals, idx_t he
   const idx_t beside = CeilDiv(globals, kAmxBlock);
   plan->whole = beside <= kMostBeside && (blocks <= window || 4 * span <= 3 * window);
   if (plan->whole) {
-    plan->run = RunOf(blocks, heads, threads, blocks <= window ? kMostRun : window - span + 1);
+    plan->run = RunOf(blocks, heads, threads, blocks <= window ? kAmxMostRun : window - span + 1);
     plan->held = std::min(blocks, plan->run + span - 1);
     plan->beside = beside;
     plan->most_blocks = span + beside;

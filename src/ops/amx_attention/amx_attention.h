@@ -18,8 +18,8 @@
 
 namespace longspan {
 
-// Rows of queries, and of keys, of a block.
-inline constexpr idx_t kAmxBlock = 32;
+// Rows of queries, and of keys, of a block; the most blocks of queries of a task.
+inline constexpr idx_t kAmxBlock = 32, kAmxMostRun = 64;
 
 // Whether there are kernels for this head size and scale. lse / scale has to be a number: a scale
 // near 0, for which nobody needs speed, is left to the other kernels.
@@ -47,6 +47,10 @@ struct AmxPlan {
   // Backward.
   idx_t side = 0;  // blocks of keys, and of queries, that meet at once
   idx_t ring = 0;  // blocks of queries that lie packed: a multiple of `side`
+
+  AmxPlan() = default;
+  // What does not follow from lengths; on the unit or its twin, as ActiveBf16Path() says.
+  AmxPlan(idx_t head_size, float score_scale, const Dropout& site, idx_t row_slots);
 
   idx_t Terms() const { return RoundUp(D, kAmxBlock); }  // D, padded
   // Bytes of a packed block of 32 rows.

@@ -24,14 +24,9 @@ namespace {
 // The paths that are kernels on tiles, one after another.
 template <class Body>
 void OnTiles(const Body& body) {
-  const std::optional<Bf16Path> before = ForcedBf16Path();
-  for (const Bf16Path path : {Bf16Path::kTwin, Bf16Path::kTiles}) {
-    if (path == Bf16Path::kTiles && (ActiveIsa() < Isa::kAmx || !PermitTiles())) continue;
-    SCOPED_TRACE(std::string(Bf16PathName(path)));
-    ForceBf16Path(path);
-    body();
-  }
-  ForceBf16Path(before);
+  ForEachBf16Path([&] {
+    if (MultipliesTiles(true)) body();
+  });
 }
 
 struct Call {

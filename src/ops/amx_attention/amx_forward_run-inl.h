@@ -85,8 +85,6 @@ class AmxForwardRun {
     for (idx_t b = begin; b < end; ++b) Finish(b, SumsOf(b - begin), started_[b - begin]);
   }
 
-  static constexpr idx_t kMostRun = 64;
-
  private:
   // ---- keys -------------------------------------------------------------------------------------
 
@@ -334,7 +332,7 @@ class AmxForwardRun {
   ForwardRunScratch s_;
   AmxForwardBlock<T, kHold> kernel_;
   idx_t begin_ = 0;
-  bool started_[kMostRun] = {};
+  bool started_[kAmxMostRun] = {};
   idx_t count_ = 0;  // of s_.blocks
   float norm_ = 0.0f, query_norm_ = 0.0f;
   MemoKey memo_key_[kMemos];

@@ -16,15 +16,7 @@ idx_t MostGroup(const AmxPlan& plan) {
   return std::max<idx_t>(512, idx_t{2048} * 64 / plan.Terms());
 }
 
-AmxPlan AmxPlanOf(const FullPlan& full) {
-  AmxPlan plan;
-  plan.twin = ActiveBf16Path() == Bf16Path::kTwin;
-  plan.D = full.D;
-  plan.scale = full.query_scale;
-  plan.dropout = full.dropout;
-  plan.slots = full.T;
-  return plan;
-}
+AmxPlan AmxPlanOf(const FullPlan& full) { return {full.D, full.query_scale, full.dropout, full.T}; }
 
 // All tokens of a head, as queries and as keys.
 AmxLists ListsOf(const FullArguments& args, idx_t b, idx_t h) {

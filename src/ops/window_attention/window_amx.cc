@@ -11,13 +11,7 @@ namespace longspan {
 namespace {
 
 AmxPlan AmxPlanOf(const BlockPlan& block) {
-  AmxPlan plan;
-  plan.twin = ActiveBf16Path() == Bf16Path::kTwin;
-  plan.D = block.D;
-  plan.scale = block.scale;
-  plan.dropout = block.dropout;
-  plan.slots = block.slots;
-  return plan;
+  return {block.D, block.scale, block.dropout, block.slots};
 }
 
 AmxLists ListsOf(const WindowArguments& args, const WindowSequence& s, bool globals) {
