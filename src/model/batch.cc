@@ -1,7 +1,9 @@
 #include "model/batch.h"
 
 #include <algorithm>
+#include <limits>
 
+#include "base/errors.h"
 #include "model/documents.h"
 
 namespace longspan {
@@ -15,6 +17,21 @@ TokenRoles DocumentRoles(const TokenRoles& roles, idx_t begin, idx_t length) {
 std::vector<idx_t> TextLengths(const BatchView& batch) {
   if (!batch.documents.empty()) return {batch.documents.begin(), batch.documents.end()};
   return std::vector<idx_t>(static_cast<std::size_t>(batch.rows), batch.tokens);
+}
+
+void CheckBatchShape(const BatchView& batch) {
+  constexpr idx_t kMostTokens = std::numeric_limits<std::int32_t>::max();
+  Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
+        "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
+  Check(batch.tokens <= kMostTokens / batch.rows, ErrorCode::kLimit,
+        "batch: {} rows of {} tokens are more than {}", batch.rows, batch.tokens, kMostTokens);
+  Check(static_cast<idx_t>(batch.ids.size()) == batch.rows * batch.tokens, ErrorCode::kUsage,
+        "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows, batch.tokens);
+  Check(batch.roles.empty() ||
+            (batch.roles.extent[0] == batch.rows && batch.roles.extent[1] == batch.tokens),
+        ErrorCode::kUsage, "batch: roles are {}, need ({}, {})", ShapeText(batch.roles), batch.rows,
+        batch.tokens);
+  if (!batch.documents.empty()) CheckDocuments(batch.documents, batch.rows, batch.tokens);
 }
 
 GlobalTokenRows GlobalTokenRows::Of(const TokenRoles& roles, idx_t batch, idx_t tokens,

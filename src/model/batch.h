@@ -14,6 +14,10 @@ inline idx_t TextCount(const BatchView& batch) {
   return batch.documents.empty() ? batch.rows : static_cast<idx_t>(batch.documents.size());
 }
 
+// Throws kUsage unless ids, roles and documents are those of B >= 1 rows of T >= 1 tokens, and
+// kLimit for more tokens than the 32-bit row numbers of a stream count.
+void CheckBatchShape(const BatchView& batch);
+
 // The global tokens of a batch: its owner's, or found now.
 class FoundGlobals {
  public:

@@ -93,4 +93,14 @@ View<const bfloat16, 2> Bf16Weights::matrix(ParameterId id, idx_t rows) const {
   return {values_.data<bfloat16>() + place.offset, shape};
 }
 
+std::unique_ptr<Bf16Weights> EncoderBf16Weights(const ParameterTable& table, LayerCopies copies,
+                                                const std::string& layers, ParameterId tall) {
+  const std::string tall_name = tall == kNoParameter ? "" : table.at(tall).name;
+  return std::make_unique<Bf16Weights>(table, copies, [&](const ParameterInfo& info) {
+    if (info.name == tall_name) return Bf16Weights::kNoLayer;
+    const bool in_layer = info.name.starts_with(layers) && info.kind == ParameterKind::kMatrix;
+    return in_layer ? std::stoi(info.name.substr(layers.size())) : Bf16Weights::kNotCopied;
+  });
+}
+
 }  // namespace longspan

@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "longspan/context.h"
@@ -70,5 +72,10 @@ class Bf16Weights {
   int entered_ = kNoLayer;        // the layer whose matrices are there, of those that take turns
   std::uint64_t rounded_ = 0;
 };
+
+// Those of an encoder: the matrices of its layers, whose names begin with `layers` and the layer's
+// index, and `tall`, a head's matrix of no layer, or kNoParameter.
+std::unique_ptr<Bf16Weights> EncoderBf16Weights(const ParameterTable& table, LayerCopies copies,
+                                                const std::string& layers, ParameterId tall);
 
 }  // namespace longspan

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 #include "base/arena.h"
@@ -20,9 +19,6 @@ namespace {
 
 // Random sites of the model; the head owns 1 and 2, layer i derives its key from kFirstLayer + i.
 enum LongformerSite : std::uint64_t { kEmbeddings = 0, kFirstLayer = 16 };
-
-// Row numbers of streams are 32 bits wide.
-constexpr idx_t kMostRows = std::numeric_limits<std::int32_t>::max();
 
 // Calls use(begin, length) for each document of a batch: its rows, or what lies in them.
 template <class Use>
@@ -94,21 +90,10 @@ const HeadLayer& Longformer::Head() const {
 }
 
 void Longformer::CheckBatch(const BatchView& batch) const {
-  const idx_t n = batch.rows * batch.tokens;
-  Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
-        "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
-  Check(batch.tokens <= kMostRows / batch.rows, ErrorCode::kLimit,
-        "batch: {} rows of {} tokens are more than {}", batch.rows, batch.tokens, kMostRows);
-  Check(static_cast<idx_t>(batch.ids.size()) == n, ErrorCode::kUsage,
-        "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows, batch.tokens);
-  Check(batch.token_types.empty() || static_cast<idx_t>(batch.token_types.size()) == n,
+  CheckBatchShape(batch);
+  Check(batch.token_types.empty() || batch.token_types.size() == batch.ids.size(),
         ErrorCode::kUsage, "batch: {} token types for {} rows of {} tokens",
         batch.token_types.size(), batch.rows, batch.tokens);
-  Check(batch.roles.empty() ||
-            (batch.roles.extent[0] == batch.rows && batch.roles.extent[1] == batch.tokens),
-        ErrorCode::kUsage, "batch: roles are {}, need ({}, {})", ShapeText(batch.roles), batch.rows,
-        batch.tokens);
-  CheckDocumentsOf(batch);
   ForEachText(batch, [&](idx_t begin, idx_t length) {
     if (length <= config_.longest()) return;
     const auto row = batch.ids.begin() + begin;
@@ -117,11 +102,6 @@ void Longformer::CheckBatch(const BatchView& batch) const {
           "batch: row {} has {} tokens, but the model has positions for {}", begin / batch.tokens,
           real, config_.longest());
   });
-}
-
-void Longformer::CheckDocumentsOf(const BatchView& batch) const {
-  if (batch.documents.empty()) return;
-  CheckDocuments(batch.documents, batch.rows, batch.tokens);
 }
 
 // Position ids (B, T). Each document begins again.
@@ -191,13 +171,7 @@ void Longformer::ComputeIn(DType dtype, LayerCopies copies) {
   bf16_.reset();
   if (dtype == DType::kF32) return;
   const ParameterId tall = head_ == nullptr ? kNoParameter : head_->TallMatrix();
-  const std::string tall_name = tall == kNoParameter ? "" : parameters_.at(tall).name;
-  const std::string layers = Name("encoder.layer.");
-  bf16_ = std::make_unique<Bf16Weights>(parameters_, copies, [&](const ParameterInfo& info) {
-    if (info.name == tall_name) return Bf16Weights::kNoLayer;
-    const bool in_layer = info.name.starts_with(layers) && info.kind == ParameterKind::kMatrix;
-    return in_layer ? std::stoi(info.name.substr(layers.size())) : Bf16Weights::kNotCopied;
-  });
+  bf16_ = EncoderBf16Weights(parameters_, copies, Name("encoder.layer."), tall);
 }
 
 const Bf16Weights* Longformer::FreshBf16(Context& context) const {

@@ -104,7 +104,6 @@ class Longformer {
                 const LongformerShown& shown) const;
   const HeadLayer& Head() const;
   void CheckBatch(const BatchView& batch) const;
-  void CheckDocumentsOf(const BatchView& batch) const;
   std::vector<std::int32_t> PositionsOf(const BatchView& batch) const;
   LongformerCall CallOf(const LongformerTexts& texts, const StepDropout& dropout, std::size_t layer,
                         bool backward) const;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 #include "base/arena.h"
@@ -21,9 +20,6 @@ namespace {
 
 // Random sites of the model; the head owns 1, layer i derives its key from kFirstModernLayer + i.
 enum ModernBertSite : std::uint64_t { kWords = 0, kFirstModernLayer = 16 };
-
-// Row numbers of streams are 32 bits wide.
-constexpr idx_t kMostTokens = std::numeric_limits<std::int32_t>::max();
 
 }  // namespace
 
@@ -107,24 +103,12 @@ const HeadLayer& ModernBert::Head() const {
 }
 
 void ModernBert::CheckBatch(const BatchView& batch) const {
-  const idx_t n = batch.rows * batch.tokens;
-  Check(batch.rows >= 1 && batch.tokens >= 1, ErrorCode::kUsage,
-        "batch: {} rows of {} tokens, need at least 1 of 1", batch.rows, batch.tokens);
-  Check(batch.tokens <= kMostTokens / batch.rows, ErrorCode::kLimit,
-        "batch: {} rows of {} tokens are more than {}", batch.rows, batch.tokens, kMostTokens);
-  Check(static_cast<idx_t>(batch.ids.size()) == n, ErrorCode::kUsage,
-        "batch: {} ids for {} rows of {} tokens", batch.ids.size(), batch.rows, batch.tokens);
-  Check(batch.roles.empty() ||
-            (batch.roles.extent[0] == batch.rows && batch.roles.extent[1] == batch.tokens),
-        ErrorCode::kUsage, "batch: roles are {}, need ({}, {})", ShapeText(batch.roles), batch.rows,
-        batch.tokens);
-  if (batch.documents.empty()) return;
+  CheckBatchShape(batch);
   const bool by_token = config_.head == HeadKind::kNone || config_.head == HeadKind::kMaskedLm ||
                         config_.head == HeadKind::kToken;
-  Check(by_token, ErrorCode::kUsage,
+  Check(by_token || batch.documents.empty(), ErrorCode::kUsage,
         "batch: documents side by side in rows, but a {} judges whole rows",
         ModernBertClass(config_.head));
-  CheckDocuments(batch.documents, batch.rows, batch.tokens);
 }
 
 VisibleBatch ModernBert::Visible(const BatchView& batch) const {
@@ -172,13 +156,7 @@ void ModernBert::ComputeIn(DType dtype, LayerCopies copies) {
   bf16_.reset();
   if (dtype == DType::kF32) return;
   const ParameterId tall = head_ == nullptr ? kNoParameter : head_->TallMatrix();
-  const std::string tall_name = tall == kNoParameter ? "" : parameters_.at(tall).name;
-  const std::string layers = prefix_ + "layers.";
-  bf16_ = std::make_unique<Bf16Weights>(parameters_, copies, [&](const ParameterInfo& info) {
-    if (info.name == tall_name) return Bf16Weights::kNoLayer;
-    const bool in_layer = info.name.starts_with(layers) && info.kind == ParameterKind::kMatrix;
-    return in_layer ? std::stoi(info.name.substr(layers.size())) : Bf16Weights::kNotCopied;
-  });
+  bf16_ = EncoderBf16Weights(parameters_, copies, prefix_ + "layers.", tall);
 }
 
 const Bf16Weights* ModernBert::FreshBf16(Context& context) const {
