@@ -8,7 +8,6 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "families/modernbert/modernbert_heads.h"
-#include "model/documents.h"
 #include "model/hidden_rows.h"
 #include "model/layer_stack.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -20,6 +19,13 @@ namespace {
 
 // Random sites of the model; the head owns 1, layer i derives its key from kFirstModernLayer + i.
 enum ModernBertSite : std::uint64_t { kWords = 0, kFirstModernLayer = 16 };
+
+// Calls use(begin, end) for the tokens of each text.
+template <class Use>
+void ForEachText(const VisibleBatch& texts, const Use& use) {
+  const std::span<const idx_t> starts = texts.starts();
+  for (std::size_t d = 0; d + 1 < starts.size(); ++d) use(starts[d], starts[d + 1]);
+}
 
 }  // namespace
 
@@ -34,7 +40,7 @@ struct ModernBert::Tables {
  private:
   static idx_t Longest(const VisibleBatch& texts) {
     idx_t longest = 0;
-    for (const TextGroup& group : texts.groups()) longest = std::max(longest, group.tokens);
+    ForEachText(texts, [&](idx_t begin, idx_t end) { longest = std::max(longest, end - begin); });
     return longest;
   }
   Tables(Context& context, const ModernBertConfig& config, idx_t positions, idx_t half)
@@ -323,22 +329,23 @@ double ModernBert::CotangentGradients(Context& context, const BatchView& batch,
 
 namespace {
 
-// Pairs of a query and a key that it sees, over a group of texts; `window` negative: all.
-double VisiblePairs(const TextGroup& group, const TokenRoles& roles, idx_t window) {
+// Pairs of a query and a key that it sees, over all texts; `window` negative: all.
+double VisiblePairs(const VisibleBatch& texts, idx_t window) {
+  const TokenRoles roles = texts.roles();
+  std::vector<idx_t> seen(static_cast<std::size_t>(texts.n()) + 1, 0);  // before each token
+  for (std::size_t t = 0; t + 1 < seen.size(); ++t) {
+    const bool visible = roles.empty() || roles(0, static_cast<idx_t>(t)) != kHiddenToken;
+    seen[t + 1] = seen[t] + (visible ? 1 : 0);
+  }
   double pairs = 0.0;
-  std::vector<idx_t> seen(static_cast<std::size_t>(group.tokens) + 1, 0);  // before each token
-  for (idx_t b = 0; b < group.rows; ++b) {
-    for (idx_t t = 0; t < group.tokens; ++t) {
-      const bool visible = roles.empty() || roles(b, t) != kHiddenToken;
-      seen[static_cast<std::size_t>(t) + 1] = seen[static_cast<std::size_t>(t)] + (visible ? 1 : 0);
-    }
-    for (idx_t t = 0; t < group.tokens; ++t) {
-      const idx_t first = window < 0 ? 0 : std::max<idx_t>(0, t - window);
-      const idx_t last = window < 0 ? group.tokens : std::min(group.tokens, t + window + 1);
+  ForEachText(texts, [&](idx_t begin, idx_t end) {
+    for (idx_t t = begin; t < end; ++t) {
+      const idx_t first = window < 0 ? begin : std::max(begin, t - window);
+      const idx_t last = window < 0 ? end : std::min(end, t + window + 1);
       pairs += static_cast<double>(seen[static_cast<std::size_t>(last)] -
                                    seen[static_cast<std::size_t>(first)]);
     }
-  }
+  });
   return pairs;
 }
 
@@ -360,11 +367,7 @@ double ModernBert::DenseGflop(const BatchView& batch, const VisibleBatch& texts)
 
 double ModernBert::AttentionGflop(const VisibleBatch& texts, bool with_backward) const {
   const double each = with_backward ? 14.0 : 4.0;  // times C, for a pair
-  double full = 0.0, window = 0.0;
-  for (const TextGroup& group : texts.groups()) {
-    full += VisiblePairs(group, texts.Roles(group), -1);
-    window += VisiblePairs(group, texts.Roles(group), config_.window());
-  }
+  const double full = VisiblePairs(texts, -1), window = VisiblePairs(texts, config_.window());
   double pairs = 0.0;
   for (std::size_t i = 0; i < layers_.size(); ++i) pairs += config_.windowed(i) ? window : full;
   return each * static_cast<double>(config_.hidden_size) * pairs * 1e-9;

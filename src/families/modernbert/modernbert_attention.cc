@@ -85,25 +85,9 @@ void ModernBertAttention::Forward(Context& context, const ModernBertCall& call,
     FullForward(context, SpecOf<FullSpec>(call), Inputs(t), roles, Saved(t));
   }
   if constexpr (sizeof(T) == 4) {
-    if (call.observer != nullptr) Show(call, t);
-  }
-}
-
-// A group of texts at a time.
-void ModernBertAttention::Show(const ModernBertCall& call, const Tensors<float>& t) const {
-  const idx_t n = call.n();
-  for (const TextGroup& group : call.texts.groups()) {
-    const auto heads = [&](idx_t part) {
-      View<const float, 4> view = Heads(View<const float, 2>(t.qkv), part);
-      view.data += group.begin * view.stride[2];
-      view.extent = {group.rows, heads_, group.tokens, head_size_};
-      view.stride[0] = group.tokens * view.stride[2];
-      return view;
-    };
-    const View<const float, 3> lse(t.lse.data + group.begin, {group.rows, heads_, group.tokens},
-                                   {group.tokens, n, 1});
-    (*call.observer)(
-        call.layer, {group, window_, call.texts.Roles(group), {heads(0), heads(1), heads(2)}, lse});
+    if (call.observer != nullptr) {
+      (*call.observer)(call.layer, {call.texts, window_, Inputs(t), Saved(t).lse});
+    }
   }
 }
 

@@ -18,13 +18,12 @@
 
 namespace longspan {
 
-// The tensors of one group of texts in one layer, for an observer. Valid until it returns.
+// The tensors of one layer for an observer. Valid until it returns.
 struct ModernBertAttentionTensors {
-  const TextGroup& group;
+  const VisibleBatch& texts;
   std::optional<idx_t> window;  // to each side; absent: a token sees its whole text
-  TokenRoles roles;             // (rows, tokens), or empty
-  Qkv qkv;                      // turned
-  View<const float, 3> lse;     // (rows, H, tokens)
+  Qkv qkv;                      // (1, H, N, D), turned
+  View<const float, 3> lse;     // (1, H, N)
 };
 using ModernBertObserver =
     std::function<void(std::size_t layer, const ModernBertAttentionTensors& tensors)>;
@@ -80,7 +79,6 @@ class ModernBertAttention {
   QkvOf<T> Inputs(const Tensors<T>& t) const;
   template <class T>
   AttentionSavedOf<T> Saved(const Tensors<T>& t) const;
-  void Show(const ModernBertCall& call, const Tensors<float>& t) const;
   // Queries and keys of all tokens: (1, 2H, N, D).
   template <class T>
   View<T, 4> Turning(const View<T, 2>& qkv) const;

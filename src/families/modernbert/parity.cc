@@ -18,21 +18,20 @@ class DenseMaps {
   DenseMaps(const BatchView& batch, idx_t heads)
       : batch_(batch), heads_(heads), maps_({batch.rows, heads, batch.tokens, batch.tokens}) {}
 
-  // Adds what one group of texts has; `places` maps its tokens to those of the batch, empty: the
-  // same.
-  void Add(Context& context, const ModernBertAttentionTensors& t,
-           const std::vector<idx_t>& places) {
+  void Add(Context& context, const ModernBertAttentionTensors& t) {
     const View<float, 4> maps = maps_.view<4>();
-    const idx_t tokens = t.group.tokens;
-    ParallelFor(context, t.group.rows * heads_, [&](idx_t task, int) {
-      const idx_t b = task / heads_, h = task % heads_;
-      for (idx_t i = 0; i < tokens; ++i) {
-        const idx_t at = places[static_cast<std::size_t>(t.group.begin + b * tokens + i)];
-        for (idx_t j = 0; j < tokens; ++j) {
+    const std::span<const idx_t> starts = t.texts.starts();
+    const TokenRoles roles = t.texts.roles();
+    ParallelFor(context, static_cast<idx_t>(starts.size() - 1) * heads_, [&](idx_t task, int) {
+      const auto text = static_cast<std::size_t>(task / heads_);
+      const idx_t h = task % heads_, end = starts[text + 1];
+      for (idx_t i = starts[text]; i < end; ++i) {
+        const idx_t at = t.texts.Place(i);
+        for (idx_t j = starts[text]; j < end; ++j) {
           if (t.window && std::abs(i - j) > *t.window) continue;
-          if (!t.roles.empty() && t.roles(b, j) == kHiddenToken) continue;
+          if (!roles.empty() && roles(0, j) == kHiddenToken) continue;
           maps(at / batch_.tokens, h, at % batch_.tokens, at % batch_.tokens + j - i) =
-              Probability(t, b, h, i, j);
+              Probability(t, h, i, j);
         }
       }
     });
@@ -41,15 +40,14 @@ class DenseMaps {
 
  private:
   // exp(q . k / sqrt(D) - lse).
-  static float Probability(const ModernBertAttentionTensors& t, idx_t b, idx_t h, idx_t i,
-                           idx_t j) {
+  static float Probability(const ModernBertAttentionTensors& t, idx_t h, idx_t i, idx_t j) {
     const idx_t width = t.qkv.q.extent[3];
     double score = 0.0;
     for (idx_t d = 0; d < width; ++d) {
-      score += static_cast<double>(t.qkv.q(b, h, i, d)) * static_cast<double>(t.qkv.k(b, h, j, d));
+      score += static_cast<double>(t.qkv.q(0, h, i, d)) * static_cast<double>(t.qkv.k(0, h, j, d));
     }
     score /= std::sqrt(static_cast<double>(width));
-    return static_cast<float>(std::exp(score - static_cast<double>(t.lse(b, h, i))));
+    return static_cast<float>(std::exp(score - static_cast<double>(t.lse(0, h, i))));
   }
 
   const BatchView& batch_;
@@ -73,29 +71,14 @@ class ModernBertCase {
   }
 
  private:
-  // The visible tokens' places among all B*T.
-  std::vector<idx_t> Places() const {
-    std::vector<idx_t> places;
-    for (idx_t b = 0; b < batch_.rows; ++b) {
-      const auto hidden = [&](idx_t t) { return batch_.roles(b, t) == kHiddenToken; };
-      idx_t begin = 0, end = batch_.tokens;
-      while (begin < end && hidden(begin)) ++begin;
-      while (end > begin && hidden(end - 1)) --end;
-      if (begin == end) begin = 0, end = 1;
-      for (idx_t t = begin; t < end; ++t) places.push_back(b * batch_.tokens + t);
-    }
-    return places;
-  }
-
   void Outputs() {
     const idx_t n = batch_.rows * batch_.tokens, channels = model_.config().hidden_size;
-    const std::vector<idx_t> places = Places();
     std::vector<DenseMaps> maps;
     const ModernBertObserver observer = [&](std::size_t layer,
                                             const ModernBertAttentionTensors& t) {
       if (!case_.Wants("attentions." + std::to_string(layer))) return;
       while (maps.size() <= layer) maps.emplace_back(batch_, model_.config().heads);
-      maps[layer].Add(context_, t, places);
+      maps[layer].Add(context_, t);
     };
     Tensor hidden({n, channels});
     std::vector<Tensor> states;

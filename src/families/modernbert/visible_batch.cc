@@ -49,6 +49,7 @@ VisibleBatch::VisibleBatch(const BatchView& batch, bool by_token, std::int32_t p
   bool hidden = false;
   for (const Text& text : texts) {
     lengths_.push_back(text.end - text.begin);
+    begins_.push_back(begins_.back() + lengths_.back());
     for (idx_t t = text.begin; t < text.end; ++t) {
       positions_.push_back(static_cast<std::int32_t>(t - text.begin));
       hidden = hidden || IsHidden(batch, t);
@@ -62,7 +63,6 @@ VisibleBatch::VisibleBatch(const BatchView& batch, bool by_token, std::int32_t p
   view_.token_types = {};
   view_.roles = {};
   view_.globals = nullptr;
-  FindGroups(texts);
   if (by_token && !batch.labels.empty() && (hidden || n < all)) MoveLabels(batch, texts);
   if (n < all) {
     MoveTokens(batch, texts);
@@ -72,21 +72,6 @@ VisibleBatch::VisibleBatch(const BatchView& batch, bool by_token, std::int32_t p
     view_.documents = lengths_;
   }
   if (hidden) view_.roles = {roles_.data(), {view_.rows, view_.tokens}};
-}
-
-void VisibleBatch::FindGroups(const std::vector<Text>& texts) {
-  idx_t begin = 0;
-  for (const Text& text : texts) {
-    const idx_t length = text.end - text.begin;
-    if (!groups_.empty() && groups_.back().tokens == length) {
-      ++groups_.back().rows;
-    } else {
-      groups_.push_back({begin, 1, length});
-    }
-    begins_.push_back(begin);
-    begin += length;
-  }
-  begins_.push_back(begin);
 }
 
 void VisibleBatch::MoveTokens(const BatchView& batch, const std::vector<Text>& texts) {
@@ -128,11 +113,6 @@ void VisibleBatch::MoveAnswers(const BatchView& batch, const std::vector<Text>& 
 TokenRoles VisibleBatch::roles() const {
   if (roles_.empty()) return {};
   return {roles_.data(), {1, n()}};
-}
-
-TokenRoles VisibleBatch::Roles(const TextGroup& group) const {
-  if (roles_.empty()) return {};
-  return {roles_.data() + group.begin, {group.rows, group.tokens}};
 }
 
 void VisibleBatch::Gather(Context& context, const View<const float, 2>& whole,

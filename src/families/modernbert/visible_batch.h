@@ -13,12 +13,6 @@
 
 namespace longspan {
 
-// Texts of one length that stand side by side.
-struct TextGroup {
-  idx_t begin = 0;  // the first one's first token, of all n
-  idx_t rows = 0, tokens = 0;
-};
-
 class VisibleBatch {
  public:
   // `by_token`: labels are those of tokens. `padding`, if it is not negative, is an id that makes a
@@ -34,14 +28,14 @@ class VisibleBatch {
   idx_t n() const { return static_cast<idx_t>(positions_.size()); }
   // Nothing went: the tokens are those of the batch.
   bool whole() const { return places_.empty(); }
-  std::span<const TextGroup> groups() const { return groups_; }
   // Where each text begins, and n: as attention takes many texts in one call.
   std::span<const idx_t> starts() const { return begins_; }
   // (n): each token's position in its text.
   std::span<const std::int32_t> positions() const { return positions_; }
-  // Roles (1, n) of all tokens, or (rows, tokens) of a group; empty if no token is hidden.
+  // (1, n), empty if no token is hidden.
   TokenRoles roles() const;
-  TokenRoles Roles(const TextGroup& group) const;
+  // Where token i stands among all B*T.
+  idx_t Place(idx_t i) const { return whole() ? i : places_[static_cast<std::size_t>(i)]; }
 
   // packed (n, W) = the rows of whole (B*T, W); and back, where padding becomes 0. Not for a whole
   // batch.
@@ -55,14 +49,12 @@ class VisibleBatch {
     idx_t begin, end;  // of all B*T tokens
   };
   static std::vector<Text> TextsOf(const BatchView& batch, std::int32_t padding);
-  void FindGroups(const std::vector<Text>& texts);
   void MoveTokens(const BatchView& batch, const std::vector<Text>& texts);
   void MoveLabels(const BatchView& batch, const std::vector<Text>& texts);
   void MoveAnswers(const BatchView& batch, const std::vector<Text>& texts);
 
   BatchView view_;
-  std::vector<TextGroup> groups_;
-  std::vector<idx_t> begins_;
+  std::vector<idx_t> begins_ = {0};
   std::vector<std::int32_t> places_;  // (n): of the tokens among all B*T; empty: whole
   std::vector<std::int32_t> positions_, ids_, labels_, starts_, ends_;
   std::vector<std::uint8_t> roles_;  // (n) 0 or 1; empty: none is hidden
