@@ -1,6 +1,7 @@
 // The bf16 dot-product instructions, which Highway does not offer: AVX512_BF16 and AMX. Their twin
 // without such hardware is the fp32 loop (peaks.cc).
 #include "probe/loops.h"
+#include "simd/tile_config.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -35,15 +36,7 @@ LONGSPAN_AVX512_BF16 float DotLoop(idx_t steps, std::index_sequence<I...>) {
 
 // 2 x 2 blocks of 16 x 16 sums from two tiles of each operand: all eight tiles.
 LONGSPAN_AMX float TileLoop(idx_t steps) {
-  struct alignas(64) TileConfig {
-    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    std::uint16_t row_bytes[16] = {};
-    std::uint8_t rows[16] = {};
-  } config;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.row_bytes[tile] = 64;
-    config.rows[tile] = 16;
-  }
+  const TileConfig config;
   _tile_loadconfig(&config);
   _tile_zero(0);
   _tile_zero(1);

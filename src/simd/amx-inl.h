@@ -35,6 +35,7 @@
 #include <cstring>
 
 #include "longspan/types.h"
+#include "simd/tile_config.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace longspan {
@@ -58,15 +59,7 @@ struct TileSession {
 struct AmxTiles {
   // PermitTiles() (base/isa.h) comes first, once a process.
   static void Configure() {
-    struct alignas(64) Config {
-      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      std::uint16_t row_bytes[16] = {};
-      std::uint8_t rows[16] = {};
-    } config;
-    for (int tile = 0; tile < 8; ++tile) {
-      config.row_bytes[tile] = 64;
-      config.rows[tile] = 16;
-    }
+    const TileConfig config;
     asm volatile("ldtilecfg %0" ::"m"(config));
   }
   static void Release() { asm volatile("tilerelease"); }
