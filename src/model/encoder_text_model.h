@@ -1,8 +1,11 @@
-// An encoder (a Longformer, a ModernBERT) as a TextModel. Traits of a family:
-//   Model                                   the encoder: Encode, Logits, Loss, LossAndGradients,
-//   ... static TextModelInfo Info(config)       what tasks ask static std::string Json(config) its
-//   config.json static std::unique_ptr<ModelConfig> Config(config) static
-//   std::vector<io::TensorEntry> Entries(model), static void Save(model, directory)
+// An encoder (a Longformer, a ModernBERT) as a TextModel. The Traits of a family are
+//   Model               the encoder: Encode, Logits, Loss, LossAndGradients, ComputeIn, ...
+//   Settings            its configuration
+//   Info(settings)      what tasks ask of it
+//   Json(settings)      its config.json
+//   Config(settings)    as a ModelConfig
+//   Entries(model)      its tensors with their names
+//   Save(model, directory)
 #pragma once
 
 #include <algorithm>

@@ -7,9 +7,8 @@
 #include "base/errors.h"
 #include "families/longformer/longformer_files.h"
 #include "families/longformer/to_longformer.h"
-#include "model/encoder_text_model.h"
+#include "model/encoder_model_config.h"
 #include "model/layer_pattern.h"
-#include "model/recomputed_layers.h"
 
 namespace longspan {
 
@@ -36,6 +35,7 @@ namespace {
 // The model as tasks and training see it.
 struct LongformerTraits {
   using Model = Longformer;
+  using Settings = LongformerConfig;
   static TextModelInfo Info(const LongformerConfig& config) { return InfoOf(config); }
   static std::string Json(const LongformerConfig& config) { return ToJson(config); }
   static std::unique_ptr<ModelConfig> Config(const LongformerConfig& config) {
@@ -51,23 +51,12 @@ struct LongformerTraits {
 
 // ---- its configuration --------------------------------------------------------------------------
 
-class LongformerModelConfig final : public ModelConfig {
+class LongformerModelConfig final : public EncoderModelConfig<LongformerTraits> {
  public:
-  explicit LongformerModelConfig(LongformerConfig config) : c_(std::move(config)) {}
+  using EncoderModelConfig::EncoderModelConfig;
 
-  std::unique_ptr<ModelConfig> Clone() const override {
-    return std::make_unique<LongformerModelConfig>(c_);
-  }
-  TextModelInfo info() const override { return InfoOf(c_); }
-  std::vector<std::string> notes() const override { return c_.notes; }
-  std::string Json() const override { return ToJson(c_); }
-  std::uint64_t ParameterCount() const override { return longspan::ParameterCount(c_); }
-  std::unique_ptr<TextModel> Make(ParameterMemory memory) const override {
-    return MakeTextModel(Longformer(c_, memory));
-  }
   ModelDescription Describe() const override;
 
-  bool PutHead(const WantedHead& wanted) override { return c_.Put(wanted); }
   void Resize(const ModelSizes& sizes) override {
     if (sizes.layers > 0) c_.attention_window = RepeatLayers(c_.attention_window, sizes.layers);
     if (sizes.heads > 0) c_.heads = sizes.heads;
@@ -99,18 +88,6 @@ class LongformerModelConfig final : public ModelConfig {
     variants.push_back(RecomputingVariant(*this, c_.layers(), policy));
     return variants;
   }
-  StepPolicy Fit(idx_t rows, idx_t tokens, std::size_t bytes, StepPolicy policy,
-                 int threads) const override {
-    return FitByRecomputing(*this, c_.layers(), rows, tokens, bytes, policy, threads);
-  }
-  StepPolicy CutDownPolicy(const StepPolicy& policy) const override {
-    StepPolicy cut = policy;
-    if (cut.recompute > 0) cut.recompute = c_.layers();
-    return cut;
-  }
-
- private:
-  LongformerConfig c_;
 };
 
 void LongformerModelConfig::UseTokenizer(const text::Tokenizer& tokenizer) {

@@ -6,9 +6,8 @@
 
 #include "base/errors.h"
 #include "families/modernbert/modernbert_files.h"
-#include "model/encoder_text_model.h"
+#include "model/encoder_model_config.h"
 #include "model/layer_pattern.h"
-#include "model/recomputed_layers.h"
 
 namespace longspan {
 
@@ -38,6 +37,7 @@ namespace {
 // The model as tasks and training see it.
 struct ModernBertTraits {
   using Model = ModernBert;
+  using Settings = ModernBertConfig;
   static TextModelInfo Info(const ModernBertConfig& config) { return InfoOf(config); }
   static std::string Json(const ModernBertConfig& config) { return ToJson(config); }
   static std::unique_ptr<ModelConfig> Config(const ModernBertConfig& config) {
@@ -53,24 +53,13 @@ struct ModernBertTraits {
 
 // ---- its configuration --------------------------------------------------------------------------
 
-class ModernBertModelConfig final : public ModelConfig {
+class ModernBertModelConfig final : public EncoderModelConfig<ModernBertTraits> {
  public:
-  explicit ModernBertModelConfig(ModernBertConfig config) : c_(std::move(config)) {}
+  using EncoderModelConfig::EncoderModelConfig;
 
-  std::unique_ptr<ModelConfig> Clone() const override {
-    return std::make_unique<ModernBertModelConfig>(c_);
-  }
-  TextModelInfo info() const override { return InfoOf(c_); }
-  std::vector<std::string> notes() const override { return c_.notes; }
-  std::string Json() const override { return ToJson(c_); }
-  std::uint64_t ParameterCount() const override { return longspan::ParameterCount(c_); }
-  std::unique_ptr<TextModel> Make(ParameterMemory memory) const override {
-    return MakeTextModel(ModernBert(c_, memory));
-  }
   ModelDescription Describe() const override;
 
   void SetOptions(const FamilyOptions& options) override { ApplyModernBertOptions(options, &c_); }
-  bool PutHead(const WantedHead& wanted) override { return c_.Put(wanted); }
   void Resize(const ModelSizes& sizes) override;
   void UseTokenizer(const text::Tokenizer& tokenizer) override;
   void GrowPositions(idx_t tokens) override {
@@ -94,18 +83,6 @@ class ModernBertModelConfig final : public ModelConfig {
     variants.push_back(RecomputingVariant(*this, c_.layers(), policy));
     return variants;
   }
-  StepPolicy Fit(idx_t rows, idx_t tokens, std::size_t bytes, StepPolicy policy,
-                 int threads) const override {
-    return FitByRecomputing(*this, c_.layers(), rows, tokens, bytes, policy, threads);
-  }
-  StepPolicy CutDownPolicy(const StepPolicy& policy) const override {
-    StepPolicy cut = policy;
-    if (cut.recompute > 0) cut.recompute = c_.layers();
-    return cut;
-  }
-
- private:
-  ModernBertConfig c_;
 };
 
 void ModernBertModelConfig::Resize(const ModelSizes& sizes) {
