@@ -16,20 +16,6 @@ using nlohmann::json;
 
 constexpr TransformerUse kLogits{"sequence-classification", "scores", "logits"};
 
-// An object in a file, which may be missing.
-struct ConfigFile {
-  json object = json::object();
-  std::string source;
-};
-
-ConfigFile ReadConfigFile(const fs::path& file) {
-  ConfigFile config{json::object(), io::Escape(file.string())};
-  if (!io::Exists(file)) return config;
-  config.object = io::ReadJsonFile(file);
-  Check(config.object.is_object(), ErrorCode::kFormat, "{}: is no JSON object", config.source);
-  return config;
-}
-
 // The activation that a field names, if it is there.
 const TorchActivation* ActivationIn(const json& object, std::string_view field,
                                     std::string_view source) {
@@ -37,7 +23,7 @@ const TorchActivation* ActivationIn(const json& object, std::string_view field,
   return name ? &ActivationOf(*name, field, source) : nullptr;
 }
 
-const TorchActivation* ActivationOfLogit(const ConfigFile& own, const ConfigFile& config) {
+const TorchActivation* ActivationOfLogit(const FolderObject& own, const FolderObject& config) {
   if (const auto* found = ActivationIn(own.object, "activation_fn", own.source)) return found;
   const auto nested = config.object.find("sentence_transformers");
   if (nested != config.object.end() && nested->is_object()) {
@@ -57,8 +43,8 @@ CrossEncoderFolder ReadCrossEncoderFolder(const fs::path& directory) {
     folder.activation = ActivationOfLogit({}, {});
     return folder;
   }
-  const ConfigFile own = ReadConfigFile(directory / "config_sentence_transformers.json");
-  folder.activation = ActivationOfLogit(own, ReadConfigFile(directory / "config.json"));
+  const FolderObject own = ReadFolderObject(directory / "config_sentence_transformers.json");
+  folder.activation = ActivationOfLogit(own, ReadFolderObject(directory / "config.json"));
   const Prompts prompts = ReadPrompts(own.object, own.source);
   if (prompts.default_name) folder.prompt = PromptNamed(prompts, *prompts.default_name);
   const fs::path file = directory / "modules.json";

@@ -2,14 +2,15 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "base/errors.h"
+#include "base/math.h"
 #include "longspan/files.h"
 #include "longspan/tasks.h"
 #include "longspan/vectors.h"
 #include "parallel/parallel_for.h"
+#include "tasks/scores.h"
 
 namespace longspan {
 namespace {
@@ -76,7 +77,7 @@ class Scorer {
   // out[r] for each row of the vectors.
   void Score(const Context& context, idx_t query, double* out) const {
     const idx_t rows = vectors_.shape()[0];
-    ParallelFor(context, (rows + kTaskRows - 1) / kTaskRows, [&](idx_t task, int) {
+    ParallelFor(context, CeilDiv(rows, kTaskRows), [&](idx_t task, int) {
       const idx_t end = std::min(rows, (task + 1) * kTaskRows);
       for (idx_t row = task * kTaskRows; row < end; ++row) out[row] = One(query, row);
     });
@@ -112,6 +113,18 @@ class Scorer {
   std::vector<double> query_lengths_, lengths_;  // of kCosine
 };
 
+// The `most` nearest of all rows, the nearest first; of equal ones the first. The largest score is
+// nearest, or with `sign` -1 the smallest.
+std::vector<SimilarRow> Best(std::vector<SimilarRow>& all, idx_t most, double sign) {
+  const auto count = std::min(static_cast<std::ptrdiff_t>(most), std::ssize(all));
+  std::partial_sort(all.begin(), all.begin() + count, all.end(),
+                    [&](const SimilarRow& a, const SimilarRow& b) {
+                      const double score = RankOf(sign * a.score), other = RankOf(sign * b.score);
+                      return score != other ? score > other : a.row < b.row;
+                    });
+  return {all.begin(), all.begin() + count};
+}
+
 }  // namespace
 
 std::vector<Neighbour> Nearest(const Tensor& query, const Tensor& vectors, idx_t most) {
@@ -123,19 +136,15 @@ std::vector<Neighbour> Nearest(const Tensor& query, const Tensor& vectors, idx_t
   const idx_t width = shape[1];
   const float* q = query.data<float>();
   const double length = std::sqrt(Dot(q, q, width));
-  std::vector<Neighbour> all(static_cast<std::size_t>(shape[0]));
+  std::vector<SimilarRow> all(static_cast<std::size_t>(shape[0]));
   for (idx_t row = 0; row < shape[0]; ++row) {
     const float* v = vectors.data<float>() + row * width;
     all[static_cast<std::size_t>(row)] = {
         row, Cosine(Dot(q, v, width), length, std::sqrt(Dot(v, v, width)))};
   }
-  const auto count = static_cast<std::ptrdiff_t>(std::min<idx_t>(most, shape[0]));
-  std::partial_sort(all.begin(), all.begin() + count, all.end(),
-                    [](const Neighbour& a, const Neighbour& b) {
-                      return a.cosine != b.cosine ? a.cosine > b.cosine : a.row < b.row;
-                    });
-  all.resize(static_cast<std::size_t>(count));
-  return all;
+  std::vector<Neighbour> nearest;
+  for (const SimilarRow& one : Best(all, most, 1.0)) nearest.push_back({one.row, one.score});
+  return nearest;
 }
 
 std::string_view SimilarityName(Similarity similarity) {
@@ -169,10 +178,6 @@ std::vector<std::vector<SimilarRow>> MostSimilar(const Context& context, const T
   const Scorer scorer(queries, vectors, similarity);
   const idx_t rows = vectors.shape()[0];
   const double sign = similarity == Similarity::kHamming ? -1.0 : 1.0;
-  // What is no number stands last: weights may make such vectors where the caller allows it.
-  const auto key = [&](double score) {
-    return std::isnan(score) ? -std::numeric_limits<double>::infinity() : sign * score;
-  };
   std::vector<double> scores(static_cast<std::size_t>(rows));
   std::vector<SimilarRow> all(scores.size());
   std::vector<std::vector<SimilarRow>> found;
@@ -181,13 +186,7 @@ std::vector<std::vector<SimilarRow>> MostSimilar(const Context& context, const T
     for (idx_t row = 0; row < rows; ++row) {
       all[static_cast<std::size_t>(row)] = {row, scores[static_cast<std::size_t>(row)]};
     }
-    const auto count = static_cast<std::ptrdiff_t>(std::min(most, rows));
-    std::partial_sort(all.begin(), all.begin() + count, all.end(),
-                      [&](const SimilarRow& a, const SimilarRow& b) {
-                        const double score = key(a.score), other = key(b.score);
-                        return score != other ? score > other : a.row < b.row;
-                      });
-    found.emplace_back(all.begin(), all.begin() + count);
+    found.push_back(Best(all, most, sign));
   }
   return found;
 }

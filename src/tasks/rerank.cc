@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <utility>
 
 #include "base/errors.h"
@@ -17,13 +15,10 @@ struct Reranker::Inside {
 
 namespace {
 
-// What is no number stands last: weights may hold such where the caller allows it.
-double SortKey(double x) { return std::isnan(x) ? -std::numeric_limits<double>::infinity() : x; }
-
 bool Before(const RankedText& a, const RankedText& b) {
-  const double score = SortKey(a.score), other = SortKey(b.score);
+  const double score = RankOf(a.score), other = RankOf(b.score);
   if (score != other) return score > other;
-  const double logit = SortKey(a.logit), other_logit = SortKey(b.logit);
+  const double logit = RankOf(a.logit), other_logit = RankOf(b.logit);
   return logit != other_logit ? logit > other_logit : a.text < b.text;
 }
 

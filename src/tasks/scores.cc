@@ -53,6 +53,10 @@ std::vector<idx_t> Largest(std::span<const double> scores, idx_t most) {
   return order;
 }
 
+double RankOf(double score) {
+  return std::isnan(score) ? -std::numeric_limits<double>::infinity() : score;
+}
+
 text::Span CharsOf(const text::Encoding& row) {
   const std::int8_t sequence =
       row.sequence.empty() ? 0 : *std::max_element(row.sequence.begin(), row.sequence.end());

@@ -19,6 +19,10 @@ double LogSumExp(std::span<const float> logits);
 // 1 / (1 + exp(-logit)), each.
 std::vector<double> Sigmoid(std::span<const float> logits);
 
+// What a score is ranked by, larger first: a score that is no number stands last. Weights may make
+// such scores where the caller allows it.
+double RankOf(double score);
+
 // The characters of a row's own part of a text: of a pair the second one's, over which windows
 // move.
 text::Span CharsOf(const text::Encoding& row);

@@ -69,12 +69,10 @@ void AddModule(const fs::path& directory, const SentenceModule& module, bool poo
 void ReadFolderConfig(const fs::path& directory, SentenceFolder& folder) {
   const fs::path file = directory / "config_sentence_transformers.json";
   if (!io::Exists(file)) return;
-  const json config = io::ReadJsonFile(file);
-  const std::string source = io::Escape(file.string());
-  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
-  folder.prompts = ReadPrompts(config, source);
-  folder.truncate_dim =
-      io::GetOptionalInt(config, "truncate_dim", 1, limits::kMostVectorChannels, source);
+  const FolderObject config = ReadFolderObject(file);
+  folder.prompts = ReadPrompts(config.object, config.source);
+  folder.truncate_dim = io::GetOptionalInt(config.object, "truncate_dim", 1,
+                                           limits::kMostVectorChannels, config.source);
 }
 
 // Nothing but the last hidden states is pooled.
@@ -82,6 +80,14 @@ constexpr TransformerUse kHiddenStates{"feature-extraction", "token_embeddings",
                                        "last_hidden_state"};
 
 }  // namespace
+
+FolderObject ReadFolderObject(const fs::path& file) {
+  FolderObject config{json::object(), io::Escape(file.string())};
+  if (!io::Exists(file)) return config;
+  config.object = io::ReadJsonFile(file);
+  Check(config.object.is_object(), ErrorCode::kFormat, "{}: is no JSON object", config.source);
+  return config;
+}
 
 bool IsTransformer(std::string_view kind) {
   constexpr std::string_view kKinds[] = {"Transformer", "BERT",      "RoBERTa", "DistilBERT",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,13 @@
 #include "tasks/vector_modules.h"
 
 namespace longspan {
+
+// A JSON object in a file that a folder may have: empty if it has none. kFormat for other JSON.
+struct FolderObject {
+  nlohmann::json object = nlohmann::json::object();
+  std::string source;  // names the file in messages
+};
+FolderObject ReadFolderObject(const std::filesystem::path& file);
 
 // One entry of modules.json.
 struct SentenceModule {
