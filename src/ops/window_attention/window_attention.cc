@@ -272,7 +272,12 @@ void RunBackward(Context& context, std::span<WindowArguments> calls) {
   for (WindowArguments& args : calls) {
     args.side_keys = std::min(args.globals.most, WindowPlan::kGlobalKeys);
   }
-  const std::size_t bytes = ScratchBytes(calls, true);
+  // Blocks of the window, or only of the global keys, if there are some.
+  const bool on_tiles = RunsOnTiles(calls.front());
+  const bool in_blocks = !on_tiles || std::any_of(calls.begin(), calls.end(), [](const auto& args) {
+    return args.globals.most > 0;
+  });
+  const std::size_t bytes = in_blocks ? ScratchBytes(calls, true) : 0;
   Arena::Frame frame(context.arena(),
                      bytes * static_cast<std::size_t>(context.threads()) + SideBytes(calls));
   ThreadScratch<TaskScratch> each(context, frame, bytes);
@@ -287,7 +292,7 @@ void RunBackward(Context& context, std::span<WindowArguments> calls) {
       return TaskScratchAt(at, plan.backward, BlockPlan::kRows, true, plan.backward_rings);
     });
   };
-  if (RunsOnTiles(calls.front())) {
+  if (on_tiles) {
     AmxWindowBackward(context, calls);
   } else {
     BackwardWindows(context, calls, scratch);
