@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <ctime>
 
 #include "longspan/machine.h"
 #include "probe/clock.h"
@@ -39,13 +40,18 @@ TEST(OtherProcesses, ABusyOneIsSeen) {
 }
 
 TEST(OtherProcesses, ThisOneIsNone) {
-  // It runs on a core for a part of the time at least, and that part belongs to nobody else.
+  // It runs on a core for a part of the time at least, and that part belongs to nobody else. On a
+  // crowded machine the part is small; half of it covers what /proc/stat rounds.
   const OtherProcesses others;
-  const double end = probe::Seconds() + 0.3;
-  while (probe::Seconds() < end) {
+  const double begin = probe::Seconds();
+  const std::clock_t own = std::clock();
+  while (probe::Seconds() < begin + 0.3) {
   }
-  EXPECT_GE(others.BusyCores(), 0.0);
-  EXPECT_LE(others.BusyCores(), others.cores() - 0.2);
+  const double busy = others.BusyCores();
+  const double share =
+      static_cast<double>(std::clock() - own) / CLOCKS_PER_SEC / (probe::Seconds() - begin);
+  EXPECT_GE(busy, 0.0);
+  EXPECT_LE(busy, others.cores() - 0.5 * share);
 }
 
 }  // namespace

@@ -143,7 +143,9 @@ class Results(Case):
                 self.assertEqual(result["texts"], 6)
                 self.assertTrue(20 <= result["shortest"] <= result["longest"] <= 4000)
                 self.assertTrue(0 < result["fraction"] <= 1)
-                self.assertTrue(0 <= result["largest_error"] < 1e-4)
+                # Pairs of bf16 round weights beside maxima of other blocks than one call a text has.
+                bound = 1e-4 if dtype == "f32" else 2e-2
+                self.assertTrue(0 <= result["largest_error"] < bound)
         text = self.ok("bench", "attention", *small, "--kind", "window", "--pass", "forward")
         self.assertIn("one call a text: ", text)
         self.fails(2, "bench", "attention", *small, "--kind", "lsh",
