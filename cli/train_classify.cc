@@ -1,0 +1,63 @@
+// longspan train classify: a classifier of texts.
+
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "cli/data_options.h"
+#include "cli/train_options.h"
+#include "cli/trainings.h"
+
+namespace longspan::cli {
+namespace {
+
+struct ClassifyCommand : TrainCommand {
+  ClassifyCommand() : TrainCommand(FineTuneOptions()) {}
+  ClassifyOptions task;
+};
+
+}  // namespace
+
+void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action) {
+  const auto c = std::make_shared<ClassifyCommand>();
+  AddDataOptions(command, "Tables or JSON with texts and labels (.csv, .tsv, .jsonl, .json)",
+                 c.get());
+  BeginGroup(command, heading::kTexts);
+  AddLabelOptions(command, &c->options.data.read, false);
+  AddOverflowOption(command, &c->overflow);
+  command
+      ->add_option("--problem", c->problem,
+                   "Kind of labels: single, multi (sets), regression; auto takes multi where "
+                   "labels are lists")
+      ->capture_default_str();
+  BeginGroup(command, heading::kLearning);
+  auto* epochs = command->add_option("--epochs", c->task.epochs, "Passes over the texts")
+                     ->capture_default_str();
+  AddLongformerOptions(command, "the first token", c.get());
+  AddOptimiserOptions(command, c.get());
+  AddRhythmOptions(command, c.get());
+  auto* steps = command->get_option("--steps");
+  steps->description("Number of updates, instead of epochs")->default_str("")->excludes(epochs);
+  command->footer(kTrainNotes +
+                  "Examples:\n  longspan train classify -m long --train train.csv --eval test.csv "
+                  "-o judge --epochs 1");
+  command->callback([c, steps, &globals, &action] {
+    const bool by_steps = steps->count() > 0;
+    action = [c, by_steps, &globals] {
+      Context context(globals.threads);
+      if (by_steps) c->task.epochs = 0.0;
+      c->task.problem = ParseProblem(c->problem);
+      c->task.overflow = OverflowOf(c->overflow);
+      c->task.global = GlobalRule::Parse(c->global);
+      const TrainOptions options = c->Options(context);
+      return RunTrainCommand(
+          *c,
+          [&](const TrainHooks& hooks) {
+            return TrainClassifier(context, options, c->task, hooks);
+          },
+          fmt::format("longspan eval -m {} TEST.csv", c->output));
+    };
+  });
+}
+
+}  // namespace longspan::cli

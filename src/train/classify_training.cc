@@ -1,0 +1,115 @@
+// Training and evaluating classifiers on files of labelled texts: from options to a task.
+
+#include <tuple>
+#include <utility>
+
+#include "base/errors.h"
+#include "families/families.h"
+#include "model/model_options.h"
+#include "train/classify_task.h"
+#include "train/row_training.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+
+namespace longspan {
+namespace {
+
+// Whether long texts are cut.
+bool Truncates(text::Overflow overflow) {
+  Check(overflow == text::Overflow::kError || overflow == text::Overflow::kTruncate,
+        ErrorCode::kUsage, "overflow: a classifier learns from whole rows; use error or truncate");
+  return overflow == text::Overflow::kTruncate;
+}
+
+// Takes the texts apart: those that are held out are the second part.
+std::pair<LabelledTexts, LabelledTexts> SplitTexts(LabelledTexts all, double share,
+                                                   std::uint64_t seed) {
+  LabelledTexts held{all.source, {}, all.sets, all.one_hot, all.fingerprint};
+  std::tie(all.rows, held.rows) = SplitRows(std::move(all.rows), share, seed);
+  return {std::move(all), std::move(held)};
+}
+
+void TellAboutRows(const TrainHooks& hooks, const char* what, const ClassifyRows& rows,
+                   idx_t tokens) {
+  if (rows.cut == 0) return;
+  TellNote(hooks, fmt::format("{}: {} of {} texts are cut to {} tokens", what, rows.cut,
+                              rows.size(), tokens));
+}
+
+}  // namespace
+
+TrainResult TrainClassifier(Context& context, const TrainOptions& given,
+                            const ClassifyOptions& task, const TrainHooks& hooks) {
+  const TextModelInfo info = ReadTextModelInfo(given.model);
+  TrainOptions options = WithinLimitOf(context, given);
+  options.tokens = TokensOfRows(options.tokens, info);
+  CheckTrainOptions(options);
+  CheckEpochs(task.epochs);
+  const ClassifyLimits limits{options.tokens, Truncates(task.overflow),
+                              !options.data.read.pair_field.empty()};
+  const ProblemType problem = task.problem;
+  std::vector<std::string> notes;
+  LabelledTexts train = ReadLabelledTexts(options.data.train, options.data.read, problem, &notes),
+                held_out;
+  const ClassifyTarget target = ChooseTarget(train, problem, info, train.one_hot);
+  if (options.data.eval.empty()) {
+    std::tie(train, held_out) = SplitTexts(std::move(train), options.data.held_out, options.seed);
+  } else {
+    held_out = ReadLabelledTexts({options.data.eval}, options.data.read, target.problem, &notes);
+    const auto width = static_cast<idx_t>(target.labels.size());
+    Check(held_out.one_hot == 0 || held_out.one_hot == width, ErrorCode::kFormat,
+          "{}: labels are {} zeros and ones, the training has {} labels", held_out.source,
+          held_out.one_hot, width);
+  }
+  CheckBothParts(train.rows.size(), held_out.rows.size());
+  const auto tokenizer = OpenModelTokenizer(options.model);
+  ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, info, limits);
+  ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, info, limits);
+  for (const std::string& note : notes) TellNote(hooks, note);
+  TellAboutRows(hooks, "train", rows, options.tokens);
+  TellAboutRows(hooks, "held out", held, options.tokens);
+  if (task.epochs > 0.0) {
+    options.steps = UpdatesOf(task.epochs, rows.size(), options.batch, options.accumulate);
+  }
+  ResolveWarmup(&options);
+  ClassifyTask run(options, task, *tokenizer, info, target, std::move(rows), std::move(held));
+  return RunTraining(context, options, run, hooks);
+}
+
+ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o,
+                                  Predictions* predictions) {
+  LoadOptions load;
+  load.family = OptionsOf(o.reformer);
+  std::vector<std::string> notes;
+  const auto model = LoadTextModel(o.model, load, &notes);
+  const TextModelInfo& info = model->info();
+  CheckHead(o.model, info, HeadKind::kSequence);
+  const ClassifyLimits limits{TokensOfRows(o.tokens, info), Truncates(o.task.overflow),
+                              !o.data.pair_field.empty()};
+  ClassifyTarget target{info.labels, info.problem};
+  const bool inferred = info.problem == ProblemType::kInferred;
+  if (inferred && info.label_count() == 1) target.problem = ProblemType::kRegression;
+  const LabelledTexts texts = ReadLabelledTexts({o.file}, o.data, target.problem, &notes);
+  if (target.problem == ProblemType::kInferred) {
+    target.problem = texts.sets ? ProblemType::kMultiLabel : ProblemType::kSingleLabel;
+  }
+  Check(texts.one_hot == 0 || texts.one_hot == info.label_count(), ErrorCode::kFormat,
+        "{}: labels are {} zeros and ones, the model has {} labels", texts.source, texts.one_hot,
+        info.label_count());
+  target.by_id = texts.one_hot > 0;
+  const auto tokenizer = OpenModelTokenizer(o.model);
+  const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
+  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  std::vector<float> logits;
+  ClassifierEval result =
+      EvaluateRows(context, *model, target, global, rows, HooksOf(context), &logits);
+  result.tokens = limits.tokens;
+  if (predictions != nullptr) {
+    predictions->rows = PredictionsOf(target, rows, logits);
+    predictions->labels = std::move(target.labels);
+  }
+  result.notes = std::move(notes);
+  return result;
+}
+
+}  // namespace longspan
