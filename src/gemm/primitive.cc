@@ -1,8 +1,10 @@
 #include "gemm/primitive.h"
 
 #include <omp.h>
+#include <sys/mman.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <dnnl.hpp>
 #include <map>
 #include <mutex>
@@ -30,6 +32,35 @@ class OneThread {
  private:
   int before_;
 };
+
+// oneDNN 2.6 writes to what it allocates (a stream and arguments for each run, the code of its
+// kernels) without a look at whether it got it: a process whose memory is gone would end there. So
+// pieces that hold all of it are asked for first and given back at once, for oneDNN to find: of the
+// heap, and where code is made also of addresses. Throws kLimit; `what` then names the product.
+[[noreturn]] void FailRoom(std::size_t bytes, const std::string& what) {
+  Fail(ErrorCode::kLimit, "{}: the system refuses the {} bytes that oneDNN may need", what, bytes);
+}
+template <class What>
+void CheckHeap(const What& what) {
+  constexpr std::size_t kHeap = std::size_t{32} << 10;
+  void* volatile heap = std::malloc(kHeap);  // volatile: a compiler may leave out what is unused
+  if (heap == nullptr) FailRoom(kHeap, what());
+  std::free(heap);
+}
+// While it is held no other thread makes code, or takes away what was asked for.
+template <class What>
+std::unique_lock<std::mutex> LockForCode(const What& what) {
+  static std::mutex mutex;
+  std::unique_lock lock(mutex);
+  CheckHeap(what);  // a thread's first allocation reserves addresses: not while another makes code
+  // On AVX-512 products have some hundred kernels, 256 KiB each while they are made. Only addresses
+  // are asked for; no page is touched.
+  constexpr std::size_t kCode = std::size_t{64} << 20;
+  void* code = mmap(nullptr, kCode, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (code == MAP_FAILED) FailRoom(kCode, what());
+  munmap(code, kCode);
+  return lock;
+}
 
 // As a rule for want of memory.
 [[noreturn]] void FailRefused(const std::string& what, const dnnl::error& error) {
@@ -65,7 +96,13 @@ const dnnl::engine& Engine() {
     // Refused when another user of the library came first; LibraryIsa() then tells.
     dnnl::set_max_cpu_isa(LibraryName(ActiveIsa()));
     try {
-      return dnnl::engine(dnnl::engine::kind::cpu, 0);
+      const OneThread guard;
+      const auto code = LockForCode([] { return std::string("dense layer: the engine"); });
+      dnnl::engine made(dnnl::engine::kind::cpu, 0);
+      // The kernels that all products share are made here, before threads ask for memory beside it.
+      float one = 1.0f, product = 0.0f;
+      dnnl::sgemm('N', 'N', 1, 1, 1, 1.0f, &one, 1, &one, 1, 0.0f, &product, 1);
+      return made;
     } catch (const dnnl::error& error) {
       FailRefused("dense layer: the engine", error);
     }
@@ -134,6 +171,13 @@ class LibraryProduct final : public Product {
 
   void Run(const void* a, const void* b, float* c, void* scratch) const override {
     const OneThread guard;
+    const auto what = [&] { return ProductText(shape_); };
+    std::unique_lock<std::mutex> code;
+    if (ran_.load(std::memory_order_relaxed)) {
+      CheckHeap(what);
+    } else {
+      code = LockForCode(what);  // some kernels are made at the first run
+    }
     Told([&] {
       dnnl::stream stream(Engine());
       product_.execute(stream, {{DNNL_ARG_SRC, memory(a_, Engine(), const_cast<void*>(a))},
@@ -142,10 +186,12 @@ class LibraryProduct final : public Product {
                                 {DNNL_ARG_SCRATCHPAD, memory(scratch_, Engine(), scratch)}});
       stream.wait();
     });
+    ran_.store(true, std::memory_order_relaxed);
   }
 
   void Pack(const void* b, void* packed) const override {
     const OneThread guard;
+    const auto code = LockForCode([&] { return ProductText(shape_); });
     Told([&] {
       dnnl::stream stream(Engine());
       memory from(plain_b_, Engine(), const_cast<void*>(b));
@@ -172,6 +218,7 @@ class LibraryProduct final : public Product {
   dnnl::matmul product_;
   const char* implementation_;
   ProductShape shape_;
+  mutable std::atomic<bool> ran_{false};
 };
 
 struct Cache {
@@ -196,6 +243,8 @@ std::shared_ptr<const Product> FindProduct(const ProductShape& shape) {
   const auto found = cache.products.find(shape);
   if (found != cache.products.end()) return found->second;
   if (cache.products.size() >= kMost) cache.products.clear();
+  Engine();  // takes the lock for itself
+  const auto code = LockForCode([&] { return ProductText(shape); });
   try {
     const OneThread guard;
     std::shared_ptr<const Product> product = std::make_shared<LibraryProduct>(shape);

@@ -51,8 +51,17 @@ __attribute__((constructor)) static void begin(void) {
   if (memory != MAP_FAILED) state = memory;
 }
 
-static int fails(void) {
-  if (state == NULL || state->passed[0] == 0) return 0;
+/* oneDNN 2.6 writes to what it allocates without a look at whether it got it. The program asks for
+ * that much room before each call, so that a process without memory never gets there; what oneDNN
+ * then takes for itself is not counted. */
+static int from_onednn(void* caller) {
+  Dl_info info;
+  return dladdr(caller, &info) != 0 && info.dli_fname != NULL &&
+         strstr(info.dli_fname, "libdnnl") != NULL;
+}
+
+static int fails_for(void* caller) {
+  if (state == NULL || state->passed[0] == 0 || from_onednn(caller)) return 0;
   const uint64_t number = atomic_fetch_add(&state->count, 1) + 1;
   if (state->fail_at == 0 || number < state->fail_at) return 0;
   if (number > state->fail_at && !state->for_ever) return 0;
@@ -60,6 +69,8 @@ static int fails(void) {
   errno = ENOMEM;
   return 1;
 }
+
+#define fails() fails_for(__builtin_return_address(0))
 
 static void note(const char* path) {
   if (state == NULL) return;
@@ -77,10 +88,12 @@ void* malloc(size_t bytes) { return fails() ? NULL : __libc_malloc(bytes); }
 void* calloc(size_t count, size_t bytes) { return fails() ? NULL : __libc_calloc(count, bytes); }
 void* realloc(void* old, size_t bytes) { return fails() ? NULL : __libc_realloc(old, bytes); }
 void* memalign(size_t unit, size_t bytes) { return fails() ? NULL : __libc_memalign(unit, bytes); }
-void* aligned_alloc(size_t unit, size_t bytes) { return memalign(unit, bytes); }
+void* aligned_alloc(size_t unit, size_t bytes) {
+  return fails() ? NULL : __libc_memalign(unit, bytes);
+}
 
 int posix_memalign(void** memory, size_t unit, size_t bytes) {
-  void* found = memalign(unit, bytes);
+  void* found = fails() ? NULL : __libc_memalign(unit, bytes);
   if (found == NULL) return ENOMEM;
   *memory = found;
   return 0;
