@@ -8,6 +8,10 @@
 #   share (JSON, CLI11, fmt). Compiled together they pay once: the program builds in less than half
 #   the time. The price: two sources of a target may not use one name for two things, not even in
 #   unnamed namespaces. -DLONGSPAN_TOGETHER=OFF compiles each source alone, as clang-tidy does.
+# longspan_precompile(target kind)
+#   The headers that most files begin with (the standard library's, fmt's, and what `kind` adds) are
+#   compiled once for all targets of that kind. These must have the same flags: GCC 12 crashes on a
+#   precompiled header of another -O. Kinds: library, commands, tests, kernel_tests.
 # longspan_test(name SOURCES ... DEPS module ... [ISAS] [TWIN] [SLOW] [FIRST] [TIMEOUT seconds])
 #   A GoogleTest program, compiled together. A module has one, or two if some of its tests are
 #   ISAS: most of what tests cost a compiler are GoogleTest's headers, and linking. With ISAS it
@@ -45,6 +49,52 @@ function(longspan_compile_together target)
   endif()
 endfunction()
 
+# Precompiled headers hide a missing include from nobody: clang-tidy and builds with ccache, which
+# does better without them, compile each file with its own.
+if(NOT LONGSPAN_TOGETHER OR CMAKE_CXX_COMPILER_LAUNCHER MATCHES ccache OR
+   NOT CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)
+endif()
+
+function(longspan_precompile target kind)
+  set(holder longspan_precompiled_${kind})
+  if(NOT TARGET ${holder})
+    set(headers <algorithm> <array> <cmath> <cstdint> <filesystem> <functional> <map> <memory>
+      <numeric> <optional> <set> <span> <string> <string_view> <utility> <vector> <fmt/format.h>
+      <nlohmann/json.hpp>)
+    set(source ${PROJECT_SOURCE_DIR}/cmake/precompiled.cc)
+    if(kind MATCHES tests)
+      list(APPEND headers <gmock/gmock.h> <gtest/gtest.h>)
+      add_executable(${holder} EXCLUDE_FROM_ALL ${source})
+      target_link_libraries(${holder} PRIVATE GTest::gtest GTest::gmock)
+    else()
+      add_library(${holder} OBJECT EXCLUDE_FROM_ALL ${source})
+    endif()
+    if(kind STREQUAL commands)
+      list(APPEND headers <CLI/CLI.hpp>)
+      target_link_libraries(${holder} PRIVATE CLI11::CLI11)
+    endif()
+    target_link_libraries(${holder} PRIVATE longspan_options OpenMP::OpenMP_CXX fmt::fmt
+      nlohmann_json::nlohmann_json)
+    longspan_optimise(${holder} ${kind})
+    target_precompile_headers(${holder} PRIVATE ${headers})
+  endif()
+  target_precompile_headers(${target} REUSE_FROM ${holder})
+endfunction()
+
+# What is no kernel is compiled with less optimisation where that costs nothing:
+# - commands parse options and print, and draw;
+# - GoogleTest's macros cost a compiler more at -O2 than a test gains, unless it runs references in
+#   plain loops once for each instruction set (kernel_tests);
+# - in a build for tests, modules that call kernels.
+function(longspan_optimise target kind)
+  if(kind STREQUAL commands)
+    target_compile_options(${target} PRIVATE $<$<CONFIG:Release,RelWithDebInfo>:-O1>)
+  elseif(NOT kind STREQUAL kernel_tests)
+    target_compile_options(${target} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
+  endif()
+endfunction()
+
 function(longspan_module name)
   cmake_parse_arguments(ARG "TOGETHER;LAB" "" "SOURCES;DEPS;LIBS" ${ARGN})
   add_library(longspan_${name} STATIC ${ARG_SOURCES})
@@ -55,6 +105,8 @@ function(longspan_module name)
   target_link_libraries(longspan_${name} PUBLIC ${ARG_LIBS})
   if(ARG_TOGETHER)
     longspan_compile_together(longspan_${name})
+    longspan_optimise(longspan_${name} library)
+    longspan_precompile(longspan_${name} library)
   endif()
   if(NOT ARG_LAB)
     set_property(GLOBAL APPEND PROPERTY LONGSPAN_MODULES longspan_${name})
@@ -73,11 +125,13 @@ function(longspan_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE longspan_test_support ${ARG_LIBS})
   longspan_compile_together(${name})
-  # GoogleTest's macros cost a compiler more at -O2 than a test gains, unless it runs references in
-  # plain loops once for each instruction set.
-  if(NOT ARG_ISAS)
-    target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
+  if(ARG_ISAS)
+    set(kind kernel_tests)
+  else()
+    set(kind tests)
   endif()
+  longspan_optimise(${name} ${kind})
+  longspan_precompile(${name} ${kind})
   foreach(dep IN LISTS ARG_DEPS)
     target_link_libraries(${name} PRIVATE longspan_${dep})
   endforeach()

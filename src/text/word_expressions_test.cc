@@ -60,14 +60,18 @@ TEST(WordExpressions, KnowEveryScalarValueAsThePackageDoes) {
 #else
   constexpr char32_t kStep = 1;
 #endif
+  char32_t number = 0;
   for (const json& row : io::ReadJsonFile(kFolder / "expressions.json")) {
     const auto e = WordExpressionOf(row["pattern"].get<std::string>());
     ASSERT_TRUE(e.has_value());
+    const char32_t turn = number++ % 4;
     const std::string hashes = row["scalars"];
     for (char32_t first = 0; first < 0x110000; first += kBlock) {
       // No scalar of the planes 4 to 13, 15 and 16 has a property of its own.
       const bool empty_plane = first >= 0x40000 && first / 0x10000 != 14;
       if (first / kBlock % kStep != 0 || (empty_plane && first % 0x10000 != 0)) continue;
+      // Planes 2 and 3 are ideographs: the expressions take turns.
+      if (first / 0x20000 == 1 && first / kBlock % 4 != turn) continue;
       std::string bytes;
       for (char32_t c = first; c < first + kBlock; ++c) {
         if (c >= 0xD800 && c < 0xE000) continue;
