@@ -78,15 +78,15 @@ struct BatchView {
   TokenRoles roles = {};
   std::span<const std::int32_t> token_types = {};  // (B, T), empty: all 0
   std::span<const float> values = {};              // regression, sets of labels: (B, labels)
-  // Question answering: (B). A place after the row is ignored.
+  // Question answering: (B). A place after the text's last token is ignored.
   std::span<const std::int32_t> starts = {}, ends = {};
   idx_t choices = 1;  // multiple choice: rows that belong to one question, one after another
 
   // Lengths of the documents that stand side by side, over all rows in order. None crosses a row's
   // end. Each is computed as a row of its own: its own positions, chunks, windows, buckets and
   // global tokens, and no token sees another document. Empty: a row is one document. A head that
-  // gives something for each row gives it for each document then, and takes targets for each; a
-  // loss of answers, and such heads of a Reformer, take whole rows only.
+  // gives something for each row gives it for each document then, and takes targets for each: one
+  // class, one choice, one answer whose places count from the document's first token.
   std::span<const idx_t> documents = {};
   // The global tokens of `roles`, if the batch's owner has found them. Null: a model finds them
   // once a pass.

@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "base/errors.h"
-#include "model/documents.h"
 
 namespace longspan {
 
@@ -17,6 +16,12 @@ TokenRoles DocumentRoles(const TokenRoles& roles, idx_t begin, idx_t length) {
 std::vector<idx_t> TextLengths(const BatchView& batch) {
   if (!batch.documents.empty()) return {batch.documents.begin(), batch.documents.end()};
   return std::vector<idx_t>(static_cast<std::size_t>(batch.rows), batch.tokens);
+}
+
+std::vector<idx_t> TextBorders(const BatchView& batch) {
+  std::vector<idx_t> borders = {0};
+  ForEachText(batch, [&](idx_t, idx_t begin, idx_t length) { borders.push_back(begin + length); });
+  return borders;
 }
 
 void CheckBatchShape(const BatchView& batch) {

@@ -2,14 +2,24 @@
 #pragma once
 
 #include "longspan/batch.h"
+#include "model/documents.h"
 
 namespace longspan {
 
 // The roles of the document that begins at token `begin` of all rows, as one row.
 TokenRoles DocumentRoles(const TokenRoles& roles, idx_t begin, idx_t length);
 
-// The lengths of a batch's texts, over all rows in order: of its documents, or T for each row.
+// The texts of a batch, over all rows in order, are its documents or else its rows.
+//
+// Calls use(text, begin, length) for each, `begin` its first token of all rows.
+template <class Use>
+void ForEachText(const BatchView& batch, const Use& use) {
+  if (!batch.documents.empty()) return ForEachDocument(batch.documents, use);
+  for (idx_t b = 0; b < batch.rows; ++b) use(b, b * batch.tokens, batch.tokens);
+}
 std::vector<idx_t> TextLengths(const BatchView& batch);
+// Where each begins, and B*T: as attention takes many texts in one call.
+std::vector<idx_t> TextBorders(const BatchView& batch);
 inline idx_t TextCount(const BatchView& batch) {
   return batch.documents.empty() ? batch.rows : static_cast<idx_t>(batch.documents.size());
 }

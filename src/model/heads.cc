@@ -275,7 +275,7 @@ class QuestionHead final : public HeadLayer {
     linear_.Forward(context, parameters, h, logits);
   }
 
-  // A place competes with every other one of its row: all logits come first, then the gradient.
+  // A place competes with every other one of its text: all logits come first, then the gradient.
   HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
                 bool backward) const override {
     const idx_t n = rows.count();
@@ -308,11 +308,8 @@ class QuestionHead final : public HeadLayer {
   }
 
   void CheckTargets(const BatchView& batch) const override {
-    Check(batch.documents.empty(), ErrorCode::kUsage,
-          "batch: documents side by side in rows, but places of answers count from a row's first "
-          "token; give each text a row");
-    CheckCount("start positions", batch.starts.size(), batch.rows, batch);
-    CheckCount("end positions", batch.ends.size(), batch.rows, batch);
+    CheckCount("start positions", batch.starts.size(), TextCount(batch), batch);
+    CheckCount("end positions", batch.ends.size(), TextCount(batch), batch);
   }
   double ForwardFlop(idx_t /*rows*/, idx_t tokens) const override {
     return 4.0 * static_cast<double>(tokens) * static_cast<double>(width_);
@@ -494,11 +491,10 @@ HeadTransformSpec TanhLayer(const std::string& dense) { return {dense, "", Activ
 
 std::vector<std::int32_t> TokensRead(HeadReads reads, const BatchView& batch) {
   std::vector<std::int32_t> tokens;
-  idx_t begin = 0;
-  for (const idx_t length : TextLengths(batch)) {
-    if (reads != HeadReads::kFirstTokens) break;
-    tokens.push_back(static_cast<std::int32_t>(begin));
-    begin += length;
+  if (reads == HeadReads::kFirstTokens) {
+    ForEachText(batch, [&](idx_t, idx_t begin, idx_t) {
+      tokens.push_back(static_cast<std::int32_t>(begin));
+    });
   }
   for (std::size_t t = 0; reads == HeadReads::kLabelledTokens && t < batch.labels.size(); ++t) {
     if (batch.labels[t] != kIgnoreLabel) tokens.push_back(static_cast<std::int32_t>(t));

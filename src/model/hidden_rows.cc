@@ -20,14 +20,13 @@ constexpr idx_t kMeanColumns = 64;  // of a task
 // text that is hidden, as the roles say, has no part in its mean.
 template <class Part>
 void ForTextColumns(Context& context, const BatchView& batch, idx_t width, const Part& part) {
-  const std::vector<idx_t> lengths = TextLengths(batch);
-  std::vector<idx_t> begins(lengths.size(), 0);
-  for (std::size_t b = 1; b < lengths.size(); ++b) begins[b] = begins[b - 1] + lengths[b - 1];
+  const std::vector<idx_t> borders = TextBorders(batch);
   const idx_t blocks = CeilDiv(width, kMeanColumns);
-  ParallelFor(context, static_cast<idx_t>(lengths.size()) * blocks, [&](idx_t task, int) {
+  ParallelFor(context, TextCount(batch) * blocks, [&](idx_t task, int) {
     const auto b = static_cast<std::size_t>(task / blocks);
     const idx_t column = task % blocks * kMeanColumns;
-    part(task / blocks, begins[b], lengths[b], column, std::min(kMeanColumns, width - column));
+    part(task / blocks, borders[b], borders[b + 1] - borders[b], column,
+         std::min(kMeanColumns, width - column));
   });
 }
 

@@ -7,7 +7,6 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "families/longformer/longformer_heads.h"
-#include "model/documents.h"
 #include "model/hidden_rows.h"
 #include "model/layer_stack.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -19,15 +18,6 @@ namespace {
 
 // Random sites of the model; the head owns 1 and 2, layer i derives its key from kFirstLayer + i.
 enum LongformerSite : std::uint64_t { kEmbeddings = 0, kFirstLayer = 16 };
-
-// Calls use(begin, length) for each document of a batch: its rows, or what lies in them.
-template <class Use>
-void ForEachText(const BatchView& batch, const Use& use) {
-  for (idx_t b = 0; batch.documents.empty() && b < batch.rows; ++b) {
-    use(b * batch.tokens, batch.tokens);
-  }
-  ForEachDocument(batch.documents, [&](idx_t, idx_t begin, idx_t length) { use(begin, length); });
-}
 
 }  // namespace
 
@@ -94,7 +84,7 @@ void Longformer::CheckBatch(const BatchView& batch) const {
   Check(batch.token_types.empty() || batch.token_types.size() == batch.ids.size(),
         ErrorCode::kUsage, "batch: {} token types for {} rows of {} tokens",
         batch.token_types.size(), batch.rows, batch.tokens);
-  ForEachText(batch, [&](idx_t begin, idx_t length) {
+  ForEachText(batch, [&](idx_t, idx_t begin, idx_t length) {
     if (length <= config_.longest()) return;
     const auto row = batch.ids.begin() + begin;
     const idx_t real = length - std::count(row, row + length, config_.pad_token);
@@ -107,7 +97,7 @@ void Longformer::CheckBatch(const BatchView& batch) const {
 // Position ids (B, T). Each document begins again.
 std::vector<std::int32_t> Longformer::PositionsOf(const BatchView& batch) const {
   std::vector<std::int32_t> positions;
-  ForEachText(batch, [&](idx_t begin, idx_t length) {
+  ForEachText(batch, [&](idx_t, idx_t begin, idx_t length) {
     const auto own = PositionIds(
         batch.ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(length)), 1,
         length, static_cast<std::int32_t>(config_.pad_token));
@@ -310,7 +300,7 @@ namespace {
 // Pairs of a local query and a key that it sees, over a batch.
 double LocalPairs(const BatchView& batch, idx_t window) {
   double pairs = 0.0;
-  ForEachText(batch, [&](idx_t begin, idx_t tokens) {
+  ForEachText(batch, [&](idx_t, idx_t begin, idx_t tokens) {
     const auto role = [&](idx_t t) {
       const idx_t at = begin + t;
       return batch.roles.empty() ? kLocalToken : batch.roles(at / batch.tokens, at % batch.tokens);

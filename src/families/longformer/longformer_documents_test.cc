@@ -313,18 +313,53 @@ TEST(LongformerDocumentsErrors, FillTheRows) {
         model.Encode(context, data.batch, hidden.view<2>(), {nullptr, &look});
       },
       ErrorCode::kUsage, "attention is shown of whole rows"));
-  const LongformerConfig answers = SmallLongformer(HeadKind::kQuestion);
-  Longformer reader(answers);
-  LongformerData rows(answers, 2, 16, 3);
-  rows.batch.documents = whole;
-  EXPECT_TRUE(Throws([&] { reader.Loss(context, rows.batch); }, ErrorCode::kUsage,
-                     "places of answers count from a row's first token"));
-  const LongformerConfig judge = SmallLongformer(HeadKind::kSequence);
-  Longformer classifier(judge);
-  LongformerData labelled(judge, 2, 16, 3);
+  // Two targets for three documents.
   const std::vector<idx_t> three = {16, 10, 6};
-  labelled.batch.documents = three;
-  EXPECT_TRUE(Throws([&] { classifier.Loss(context, labelled.batch); }, ErrorCode::kUsage, "3"));
+  for (const HeadKind head : {HeadKind::kSequence, HeadKind::kQuestion}) {
+    const LongformerConfig judge = SmallLongformer(head);
+    Longformer classifier(judge);
+    LongformerData labelled(judge, 2, 16, 3);
+    labelled.batch.documents = three;
+    EXPECT_TRUE(Throws([&] { classifier.Loss(context, labelled.batch); }, ErrorCode::kUsage, "3"));
+  }
+}
+
+// Places of answers count from a document's first token, and compete with its tokens alone.
+TEST(LongformerAnswers, OfDocumentsAreThoseOfTheTexts) {
+  const LongformerConfig config = ConfigFor(HeadKind::kQuestion);
+  Packed packed(config, Globals::kMany);
+  // Inside; at the ends; before the text, which is 0; after the text, which is ignored.
+  const std::vector<std::int32_t> starts = {4, 39, 0, -1, 60, 3, 16},
+                                  ends = {0, 39, 1, 33, 7, 2, 20};
+  packed.batch.labels = {};
+  packed.batch.starts = starts;
+  packed.batch.ends = ends;
+  Context context(2);
+  Longformer model(config), alone(config);
+  for (Longformer* m : {&model, &alone}) {
+    m->Initialise(5);
+    Perturb(*m, 6, 0.1f);
+    m->parameters().AllocateGradients();
+  }
+  const LongformerStep step{{}, 0.01f, {}};
+  const HeadLoss together = model.LossAndGradients(context, packed.batch, step);
+  double sum = 0.0, evaluated = 0.0;
+  ForEachDocument(kDocuments, [&](idx_t d, idx_t begin, idx_t length) {
+    BatchView batch = packed.Alone(begin, length);
+    batch.starts = std::span(starts).subspan(static_cast<std::size_t>(d), 1);
+    batch.ends = std::span(ends).subspan(static_cast<std::size_t>(d), 1);
+    sum += alone.LossAndGradients(context, batch, step).sum;
+    evaluated += alone.Loss(context, batch).sum;
+  });
+  EXPECT_EQ(together.counted, 5);
+  EXPECT_NEAR(together.sum, sum, 1e-5 * sum);
+  EXPECT_NEAR(model.Loss(context, packed.batch).sum, evaluated, 1e-5 * evaluated);
+  const auto apart = CopiedView(alone.parameters().gradients());
+  EXPECT_GT(Norm(apart), 1e-3);
+  EXPECT_LT(Distance(CopiedView(model.parameters().gradients()), apart), 1e-5 * Norm(apart));
+  // Answers of other documents are another loss: the comparison would notice.
+  packed.batch.starts = ends;
+  EXPECT_GT(std::abs(model.Loss(context, packed.batch).sum - evaluated), 1e-3 * evaluated);
 }
 
 // Heads of whole texts give each document what they give it alone.

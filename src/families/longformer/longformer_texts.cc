@@ -54,8 +54,7 @@ void LongformerTexts::AddDocuments(const LongformerConfig& config, const BatchVi
   tokens *= rows;
   rows = 1;
   if (!roles.empty()) roles = TokenRoles(roles.data, {rows, tokens});
-  starts.push_back(0);
-  for (const idx_t length : batch.documents) starts.push_back(starts.back() + length);
+  starts = TextBorders(batch);
   const FoundGlobals found(batch);
   all = found.get().tokens;
   projected.first.push_back(0);

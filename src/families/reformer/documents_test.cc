@@ -174,6 +174,66 @@ INSTANTIATE_TEST_SUITE_P(
                     Kind{"chunks", AttentionChoice::kLocal, false, true}),
     [](const auto& kind) { return std::string(kind.param.name); });
 
+// Heads of texts, and answers, give each document what they give it as a row.
+TEST(Documents, HaveTargetsOfTheirOwn) {
+  const std::vector<idx_t> documents = {5, 12, 1, 14};
+  const std::vector<std::int32_t> labels = {2, 0, kIgnoreLabel, 1}, starts = {1, 11, 0, 20},
+                                  ends = {4, -1, 7, 2};
+  for (const HeadKind head : {HeadKind::kSequence, HeadKind::kQuestion}) {
+    SCOPED_TRACE(ReformerClass(head));
+    const bool classes = head == HeadKind::kSequence;
+    ReformerConfig config = ConfigFor({"chunks", AttentionChoice::kLocal, false, false});
+    config.head = head;
+    if (classes) config.labels = {"a", "b", "c"};
+    RandomBatch random(2, 17, config.vocab_size, 7);
+    const std::vector<idx_t> whole = {5, 12, 1, 14, 2};
+    // The last document is padding, of which nothing is known.
+    std::vector<std::int32_t> all_labels = labels, all_starts = starts, all_ends = ends;
+    all_labels.push_back(kIgnoreLabel);
+    all_starts.push_back(9);
+    all_ends.push_back(9);
+    random.batch.documents = whole;
+    random.batch.labels = {};
+    if (classes) random.batch.labels = all_labels;
+    random.batch.starts = all_starts;
+    random.batch.ends = all_ends;
+    Context context(2);
+    Reformer model(config), alone(config);
+    for (Reformer* m : {&model, &alone}) {
+      m->Initialise(5);
+      m->parameters().AllocateGradients();
+    }
+    const HeadLoss together = model.LossAndGradients(context, random.batch, 0.01f, {false, 9});
+    double loss = 0.0, evaluated = 0.0;
+    ForEachDocument(documents, [&](idx_t d, idx_t begin, idx_t length) {
+      const auto at = static_cast<std::size_t>(d);
+      ReformerBatch one{
+          1, length,
+          std::span<const std::int32_t>(random.ids)
+              .subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(length))};
+      if (classes) one.labels = std::span(labels).subspan(at, 1);
+      one.starts = std::span(starts).subspan(at, 1);
+      one.ends = std::span(ends).subspan(at, 1);
+      loss += alone.LossAndGradients(context, one, 0.01f, {false, 9}).sum;
+      evaluated += alone.Loss(context, one).sum;
+    });
+    const Outcome packed = Finish(model, together.sum, 0), apart = Finish(alone, loss, 0);
+    EXPECT_NEAR(packed.loss, apart.loss, 1e-5 * apart.loss);
+    EXPECT_NEAR(model.Loss(context, random.batch).sum, evaluated, 1e-5 * evaluated);
+    EXPECT_GT(apart.norm, 1e-4);
+    EXPECT_LT(Distance(packed, apart), 1e-5 * apart.norm);
+    // Targets of other documents are another loss: the comparison would notice.
+    std::swap(all_labels[0], all_labels[1]);
+    std::swap(all_starts[0], all_starts[1]);
+    EXPECT_GT(std::abs(model.Loss(context, random.batch).sum - evaluated), 1e-4 * evaluated);
+    all_labels.pop_back();
+    all_starts.pop_back();
+    if (classes) random.batch.labels = all_labels;
+    random.batch.starts = all_starts;
+    EXPECT_TRUE(Throws([&] { model.Loss(context, random.batch); }, ErrorCode::kUsage, "need 5"));
+  }
+}
+
 TEST(Documents, FillTheRows) {
   Context context(1);
   Reformer model(SmallConfig());

@@ -363,12 +363,14 @@ void Reformer::Logits(Context& context, const View<const float, 2>& h,
   head_->Logits(context, parameters_, nullptr, h, logits);
 }
 
-std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const StreamPair& streams,
+std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, const BatchView& batch,
+                                           const StreamPair& streams,
                                            const StepDropout& dropout) const {
   FinalNorm norm{norm_->Weights(parameters_), {}, SiteOf(dropout, config_.hidden_dropout, kFinal)};
   if (!streams.dy1.empty()) norm.gradients = norm_->Gradients(parameters_);
   if (head_ != nullptr && head_->reads() == HeadReads::kFirstTokens) {
-    return std::make_unique<FirstTokenRows>(context, norm, streams, rows);
+    return std::make_unique<FirstTokenRows>(context, norm, streams,
+                                            TokensRead(HeadReads::kFirstTokens, batch));
   }
   return std::make_unique<StreamRows>(context, norm, streams);
 }
@@ -376,7 +378,10 @@ std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, idx_t rows, const S
 Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
                             const View<float, 2>& y2) const {
   const HeadLayer& head = Head();
-  const auto read = RowsOf(context, rows, {y1, y2}, {});
+  BatchView whole;
+  whole.rows = rows;
+  whole.tokens = y1.extent[0] / rows;
+  const auto read = RowsOf(context, whole, {y1, y2}, {});
   Tensor logits({read->count(), head.outputs()});
   read->Read([&](idx_t begin, const View<const float, 2>& h) {
     head.Logits(context, parameters_, nullptr, h, logits.view<2>().Rows(begin, h.extent[0]));
@@ -397,7 +402,7 @@ HeadLoss Reformer::Loss(Context& context, const ReformerBatch& batch) const {
   const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
   const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
   Encode(context, batch, y1, y2);
-  const auto rows = RowsOf(context, batch.rows, {y1, y2}, {});
+  const auto rows = RowsOf(context, batch, {y1, y2}, {});
   return head_->Loss(context, {parameters_, nullptr, batch}, *rows, false);
 }
 
@@ -445,7 +450,7 @@ void Reformer::Differentiate(Context& context, const ReformerBatch& batch,
     ForwardThroughLayers(context, batch, dropout, true, s.y1, s.y2, {});
     if (!out_of_range) break;
   }
-  head_gradient(*RowsOf(context, batch.rows,
+  head_gradient(*RowsOf(context, batch,
                         {s.y1, s.y2, s.dy1, s.dy2, DeriveKey(dropout.key, kRounding)}, dropout));
   BackwardThroughLayers(context, batch, dropout, s);
 }

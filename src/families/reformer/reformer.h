@@ -185,9 +185,9 @@ class Reformer final : public GenerativeModel {
   void BackwardThroughLayers(Context& context, const ReformerBatch& batch,
                              const StepDropout& dropout, const Streams& streams);
   const HeadLayer& Head() const;
-  // The head's input from these streams of B rows. With gradients it can differentiate.
-  std::unique_ptr<HeadRows> RowsOf(Context& context, idx_t rows, const StreamPair& streams,
-                                   const StepDropout& dropout) const;
+  // The head's input from these streams of the batch. With gradients it can differentiate.
+  std::unique_ptr<HeadRows> RowsOf(Context& context, const BatchView& batch,
+                                   const StreamPair& streams, const StepDropout& dropout) const;
   // Given what the head reads of the last layer, calls rows.Differentiate.
   using HeadGradient = std::function<void(HeadRows& rows)>;
   void Differentiate(Context& context, const ReformerBatch& batch, const StepDropout& dropout,

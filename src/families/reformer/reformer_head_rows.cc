@@ -77,15 +77,15 @@ void StreamRows::Differentiate(const Gradient& gradient) {
 // ---- first tokens -------------------------------------------------------------------------------
 
 FirstTokenRows::FirstTokenRows(Context& context, const FinalNorm& norm, const StreamPair& streams,
-                               idx_t rows)
-    : context_(context), norm_(norm), streams_(streams) {
-  const idx_t channels = streams.y1.extent[1], tokens = streams.y1.extent[0] / rows;
-  y1_ = Tensor({rows, channels});
-  y2_ = Tensor({rows, channels});
-  for (idx_t b = 0; b < rows; ++b) {
-    first_.push_back(static_cast<std::int32_t>(b * tokens));
-    ReadRows(context, streams.y1.Rows(b * tokens, 1), y1_.view<2>().Rows(b, 1));
-    ReadRows(context, streams.y2.Rows(b * tokens, 1), y2_.view<2>().Rows(b, 1));
+                               std::vector<std::int32_t> first)
+    : context_(context), norm_(norm), streams_(streams), first_(std::move(first)) {
+  const idx_t channels = streams.y1.extent[1];
+  y1_ = Tensor({count(), channels});
+  y2_ = Tensor({count(), channels});
+  for (idx_t i = 0; i < count(); ++i) {
+    const idx_t token = first_[static_cast<std::size_t>(i)];
+    ReadRows(context, streams.y1.Rows(token, 1), y1_.view<2>().Rows(i, 1));
+    ReadRows(context, streams.y2.Rows(token, 1), y2_.view<2>().Rows(i, 1));
   }
 }
 

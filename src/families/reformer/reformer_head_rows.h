@@ -44,10 +44,12 @@ class StreamRows final : public HeadRows {
   const StreamPair streams_;
 };
 
-// The first token of each of the B rows; all others get no gradient.
+// The first token of each text; all others get no gradient.
 class FirstTokenRows final : public HeadRows {
  public:
-  FirstTokenRows(Context& context, const FinalNorm& norm, const StreamPair& streams, idx_t rows);
+  // `first` (texts) are their rows of the streams.
+  FirstTokenRows(Context& context, const FinalNorm& norm, const StreamPair& streams,
+                 std::vector<std::int32_t> first);
 
   idx_t count() const override { return static_cast<idx_t>(first_.size()); }
   void Read(const Look& look) override;
@@ -57,8 +59,8 @@ class FirstTokenRows final : public HeadRows {
   Context& context_;
   const FinalNorm norm_;
   const StreamPair streams_;
-  std::vector<std::int32_t> first_;  // (B)
-  Tensor y1_, y2_;                   // (B, C)
+  const std::vector<std::int32_t> first_;  // (texts)
+  Tensor y1_, y2_;                         // (texts, C)
 };
 
 }  // namespace longspan

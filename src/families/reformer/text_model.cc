@@ -7,7 +7,7 @@
 #include "base/errors.h"
 #include "families/reformer/family.h"
 #include "families/reformer/reformer_files.h"
-#include "model/documents.h"
+#include "model/head_layer.h"
 #include "model/rows.h"
 
 namespace longspan {
@@ -194,10 +194,14 @@ class ReformerTextModel final : public TextModel {
                 const View<const float, 2>& hidden) const override {
     if (info_.head != HeadKind::kSequence) return model_.LogitsOfRows(context, hidden);
     std::vector<std::int32_t> first;
-    for (const Stretch& s : StretchesOf(batch)) {
-      first.push_back(static_cast<std::int32_t>(s.row * batch.tokens + s.begin));
+    if (!batch.documents.empty()) {
+      first = TokensRead(HeadReads::kFirstTokens, batch);
+    } else {
+      for (const Stretch& s : StretchesOf(batch)) {
+        first.push_back(static_cast<std::int32_t>(s.row * batch.tokens + s.begin));
+      }
     }
-    Tensor rows({batch.rows, info_.width});
+    Tensor rows({static_cast<idx_t>(first.size()), info_.width});
     GatherRows(context, first, hidden, rows.view<2>());
     return model_.LogitsOfRows(context, rows.view<2>());
   }
