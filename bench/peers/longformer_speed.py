@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Hugging Face's Longformer beside longspan's: time and memory of a forward pass and of a step.
 
-usage: longformer_speed.py PROGRAM [--size base|small|tiny] [--tokens 4096] [--steps 3] [--rounds 2]
-                           [--threads N] [--dtype f32 bf16] [--step forward train]
+usage: longformer_speed.py PROGRAM [--size base|small|tiny] [--tokens 4096] [--layers N] [--steps 3]
+                           [--pairs 2] [--threads N] [--dtype f32 bf16] [--step forward train]
                            [--cast autocast|weights] [--memory SIZE] [--json FILE]
 
 Needs an environment with torch and transformers, some gigabytes on a disk:
@@ -26,8 +26,9 @@ SIZES = {"tiny": (128, 2, 2, 64, 1026), "small": (256, 4, 6, 256, 4098),
 LABELLED = 0.15
 
 
-def config(size, tokens):
-    hidden, heads, layers, window, positions = SIZES[size]
+def config(size, tokens, layers=None):
+    hidden, heads, own_layers, window, positions = SIZES[size]
+    layers = layers or own_layers
     return {"model_type": "longformer", "architectures": ["LongformerForMaskedLM"],
             "vocab_size": 50265, "hidden_size": hidden, "num_attention_heads": heads,
             "num_hidden_layers": layers, "intermediate_size": 4 * hidden,
@@ -46,7 +47,7 @@ def build(folder, options, torch, transformers):
     where = torch.zeros_like(ids)
     where[0, 0] = 1
     return (transformers.LongformerForMaskedLM(settings),
-            lambda model: model(input_ids=ids, global_attention_mask=where, labels=labels).loss)
+            {"input_ids": ids, "global_attention_mask": where, "labels": labels})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Time and memory of a whole step of a model, Hugging Face's and longspan's, in turn.
 
-A script describes its model (Model) and calls main(). Each measurement is a fresh process with one
-warm-up and --steps repetitions; Hugging Face and longspan take turns, --rounds times, never two at
-once. Seconds are medians over all repetitions of all rounds (longspan reports the median of a
-process: there they are medians of medians), memory is the largest resident set of a process,
+A script describes its model (Model) and calls main(). Before anything is timed, what
+`transformers` makes of a short row is recorded, and `longspan verify` compares its loss and its
+gradients (Model.check; of --layers at most 4, in fp32). Each measurement is a fresh process with
+one warm-up and --steps repetitions; Hugging Face and longspan take turns, --pairs times, each
+first in every other pair, never two at once. Seconds are medians over all repetitions of all pairs
+(longspan reports the median of a process: there they are medians of medians). `times` is the
+median of the pairs' ratios, with its quartiles. Memory is the largest resident set of a process,
 interpreter and libraries included.
 """
 import argparse
@@ -25,9 +28,13 @@ class Model:
     name: str
     sizes: list
     tokens: int
-    config: Callable  # (size, tokens) -> dict of config.json
-    # (folder, options, torch, transformers) -> model, and a function of it that gives the loss
+    config: Callable  # (size, tokens, layers or None) -> dict of config.json
+    # (folder, options, torch, transformers) -> model, and the arguments that make it give a loss
     build: Callable
+    check: bool = True  # both compute the same: no random numbers of their own
+
+# Of the row that is compared before anything is timed.
+CHECKED_TOKENS, CHECKED_LAYERS = 200, 4
 
 
 def peak_bytes():
@@ -45,6 +52,34 @@ def cpu():
     return platform.processor()
 
 
+def quartiles(values):
+    """Lower quartile, median, upper quartile."""
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+
+
+def record_theirs(kind, folder, options):
+    """In a process of its own: a model whose every parameter is away from its initial value, its
+    loss and its gradients, as a folder and a case for `longspan verify`."""
+    import torch
+    import transformers
+
+    from peers import perturb, quiet, record
+
+    quiet()
+    torch.manual_seed(2)
+    model, inputs = kind.build(folder, options, torch, transformers)
+    perturb(model, 0.01)
+    model.save_pretrained(folder)
+    model.train()
+    loss = model(**inputs).loss
+    loss.backward()
+    record(folder / "case.safetensors",
+           {name: value for name, value in inputs.items() if torch.is_tensor(value)},
+           {"loss": loss.detach(), "train_loss": loss.detach()},
+           {f"grad.{name}": parameter.grad for name, parameter in model.named_parameters()
+            if parameter.grad is not None})
+
+
 def measure_theirs(kind, folder, options):
     """In a process of its own: the repetitions of one kind of step, as JSON."""
     import torch
@@ -55,7 +90,7 @@ def measure_theirs(kind, folder, options):
     quiet()
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
-    model, loss_of = kind.build(folder, options, torch, transformers)
+    model, inputs = kind.build(folder, options, torch, transformers)
     dtype = options.dtype[0]
     if dtype == "bf16" and options.cast == "weights":
         model = model.to(torch.bfloat16)
@@ -66,7 +101,7 @@ def measure_theirs(kind, folder, options):
     def loss():
         autocast = dtype == "bf16" and options.cast == "autocast"
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            return loss_of(model)
+            return model(**inputs).loss
 
     def step():
         if not train:
@@ -90,13 +125,45 @@ def measure_theirs(kind, folder, options):
                       "transformers": transformers.__version__}))
 
 
-def theirs(folder, kind, dtype, options):
+def child(folder, options, *more):
+    """What this script prints in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-    command = [sys.executable, sys.argv[0], options.program, "--child", str(folder), "--step", kind,
-               "--dtype", dtype, "--tokens", str(options.tokens), "--steps", str(options.steps),
-               "--threads", str(options.threads), "--cast", options.cast]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, sys.argv[0], options.program, "--child", str(folder), "--threads",
+               str(options.threads), *more]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
+    return done.stdout
+
+
+def theirs(folder, kind, dtype, options):
+    printed = child(folder, options, "--step", kind, "--dtype", dtype, "--tokens",
+                    str(options.tokens), "--steps", str(options.steps), "--cast", options.cast)
+    return json.loads(printed.splitlines()[-1])
+
+
+def check(model, folder, options):
+    """Ends with what differs unless both give a short row the same loss and the same gradients."""
+    tokens = min(options.tokens, CHECKED_TOKENS)
+    fields = model.config(options.size, tokens, min(options.layers or CHECKED_LAYERS,
+                                                    CHECKED_LAYERS))
+    (folder / "config.json").write_text(json.dumps(fields))
+    child(folder, options, "--record", "--tokens", str(tokens))
+    command = [options.program, "verify", str(folder), "--case", str(folder / "case.safetensors"),
+               "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode > 1:
+        raise SystemExit(done.stderr)
+    report = json.loads(done.stdout)
+    wrong = [tensor["name"] for tensor in report["tensors"] if not tensor["ok"]]
+    if not report["ok"] or len(report["tensors"]) < 3:
+        raise SystemExit(f"the two differ in {wrong or 'nothing that was compared'}")
+    # Some gradients are zero but for rounding: a relative distance says nothing of them.
+    worst = max(tensor["max_abs"] for tensor in report["tensors"])
+    gradients = len(report["tensors"]) - 2  # the loss stands there twice
+    print(f"{tokens} tokens, {fields['num_hidden_layers']} layers: the loss and {gradients} "
+          f"gradients agree, no number is more than {worst:.1e} apart", flush=True)
+    return {"tokens": tokens, "gradients": gradients, "largest_difference": worst}
 
 
 def ours(folder, kind, dtype, options):
@@ -119,11 +186,16 @@ def join(rounds):
 
 def compare(folder, kind, dtype, options):
     rounds = {"theirs": [], "ours": []}
-    for _ in range(options.rounds):
-        rounds["theirs"].append(theirs(folder, kind, dtype, options))
-        rounds["ours"].append(ours(folder, kind, dtype, options))
+    sides = [("theirs", theirs), ("ours", ours)]
+    for _ in range(options.pairs):
+        for name, measure in sides:
+            rounds[name].append(measure(folder, kind, dtype, options))
+        sides.reverse()
     row = {"step": kind, "dtype": dtype, **{name: join(all_) for name, all_ in rounds.items()}}
-    row["times_as_fast"] = row["theirs"]["seconds"] / row["ours"]["seconds"]
+    row["times_quartiles"] = quartiles(
+        [statistics.median(a["seconds"]) / statistics.median(b["seconds"])
+         for a, b in zip(rounds["theirs"], rounds["ours"])])
+    row["times_as_fast"] = row["times_quartiles"][1]
     row["part_of_memory"] = row["ours"]["bytes"] / row["theirs"]["bytes"]
     return row
 
@@ -134,7 +206,8 @@ def parse(description, model):
     parser.add_argument("--size", choices=model.sizes, default=model.sizes[-1])
     parser.add_argument("--tokens", type=int, default=model.tokens)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--layers", type=int, help="instead of the size's: where time is short")
+    parser.add_argument("--pairs", "--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--dtype", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"])
     parser.add_argument("--step", nargs="+", choices=["forward", "train"],
@@ -143,29 +216,35 @@ def parse(description, model):
     parser.add_argument("--memory", help="longspan's --memory in training steps")
     parser.add_argument("--json")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--record", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main(description, model):
     options = parse(description, model)
     if options.child:
-        measure_theirs(model, Path(options.child), options)
+        (record_theirs if options.record else measure_theirs)(model, Path(options.child), options)
         return
+    fields = model.config(options.size, options.tokens, options.layers)
     report = {"cpu": cpu(), "threads": options.threads, "size": options.size,
-              "tokens": options.tokens, "cast": options.cast, "rows": []}
+              "tokens": options.tokens, "layers": fields["num_hidden_layers"],
+              "cast": options.cast, "pairs": options.pairs, "rows": []}
     print(f"{report['cpu']}, {options.threads} threads; {model.name} {options.size}, "
-          f"{options.tokens} tokens")
-    print(f"{'step':8} {'dtype':5} {'theirs s':>9} {'ours s':>9} {'times':>6} {'theirs MB':>10} "
-          f"{'ours MB':>8} {'part':>5} {'of peak':>7}")
+          f"{report['layers']} layers, {options.tokens} tokens, {options.pairs} pairs")
+    if model.check:
+        with tempfile.TemporaryDirectory() as folder:
+            report["check"] = check(model, Path(folder), options)
+    print(f"{'step':8} {'dtype':5} {'theirs s':>9} {'ours s':>9} {'times':>6} {'quartiles':>12} "
+          f"{'theirs MB':>10} {'ours MB':>8} {'part':>5} {'of peak':>7}")
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "config.json").write_text(
-            json.dumps(model.config(options.size, options.tokens)))
+        (Path(folder) / "config.json").write_text(json.dumps(fields))
         for kind in options.step:
             for dtype in options.dtype:
                 row = compare(Path(folder), kind, dtype, options)
                 report["rows"].append(row)
                 print(f"{kind:8} {dtype:5} {row['theirs']['seconds']:9.3f} "
                       f"{row['ours']['seconds']:9.3f} {row['times_as_fast']:6.2f} "
+                      f"{row['times_quartiles'][0]:5.2f} to{row['times_quartiles'][2]:5.2f} "
                       f"{row['theirs']['bytes'] / 1e6:10.0f} {row['ours']['bytes'] / 1e6:8.0f} "
                       f"{row['part_of_memory']:5.2f} {row['ours']['fraction_of_peak']:7.2f}",
                       flush=True)
