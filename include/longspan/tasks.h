@@ -1,9 +1,9 @@
 // Questions to a model about texts: vectors, classes, answers, missing words, choices.
 //
 // A text becomes one row of tokens, or several windows of it where it is longer than a row; rows
-// run together: a Longformer's side by side, a Reformer's with rows of like length. Every function
-// works on rows that TaskModel::Encode made, so that a caller sees windows and cuts before anything
-// runs; those that take texts encode them themselves.
+// run together: those of a Longformer or a ModernBERT side by side, a Reformer's with rows of like
+// length. Every function works on rows that TaskModel::Encode made, so that a caller sees windows
+// and cuts before anything runs; those that take texts encode them themselves.
 #pragma once
 
 #include <filesystem>

@@ -213,10 +213,10 @@ struct MaskedLmOptions {
   GlobalRule global;  // which tokens are global; auto: none
 };
 
-// Adapts a Longformer or a Reformer to texts by masked language modelling with RoBERTa's rule: in
-// each row 15 % of the tokens are predicted, of which 80 % become the mask token and 10 % a random
-// one. The tokenizer is in the model's folder. Files and errors are those of TrainLanguageModel.
-// kFormat also for a tokenizer without a mask token or of another model.
+// Adapts a Longformer, a ModernBERT or a Reformer to texts by masked language modelling with
+// RoBERTa's rule: in each row 15 % of the tokens are predicted, of which 80 % become the mask token
+// and 10 % a random one. The tokenizer is in the model's folder. Files and errors are those of
+// TrainLanguageModel. kFormat also for a tokenizer without a mask token or of another model.
 TrainResult TrainMaskedLm(Context& context, const TrainOptions& options,
                           const MaskedLmOptions& task, const TrainHooks& hooks = {});
 
@@ -236,12 +236,12 @@ struct ClassifyOptions {
 ProblemType ParseProblem(std::string_view name);
 std::string ProblemName(ProblemType problem);
 
-// Fine-tunes a Longformer or a Reformer on texts with labels (.csv, .tsv, JSON). Each epoch uses
-// every row once. Rows of similar length run together, so there is little padding (in a Longformer
-// none: they stand side by side). The labels'
-// names are sorted and become the config's id2label. A head over the same labels continues to
-// learn, any other starts from random weights. Metrics: accuracy, macro_f1, for sets also
-// exact_match, for numbers mse and pearson.
+// Fine-tunes a Longformer, a ModernBERT or a Reformer on texts with labels (.csv, .tsv, JSON). Each
+// epoch uses every row once. Rows of similar length run together, so there is little padding (in a
+// Longformer and a ModernBERT none: they stand side by side). The labels' names are sorted and
+// become the config's id2label. A head over the same labels continues to learn, any other starts
+// from random weights. Metrics: accuracy, macro_f1, for sets also exact_match, for numbers mse and
+// pearson.
 TrainResult TrainClassifier(Context& context, const TrainOptions& options,
                             const ClassifyOptions& task, const TrainHooks& hooks = {});
 

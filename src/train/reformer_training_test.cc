@@ -16,6 +16,7 @@
 #include "train/mlm_task.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
+#include "train/training_test.h"
 
 namespace longspan {
 namespace {
@@ -49,15 +50,7 @@ class ReformerTraining : public testing::Test {
     Reformer model(TinyReformer());
     model.Initialise(1);
     SaveReformer(model, d_.path() / "start");
-    // Words follow each other by a rule: after a word comes the next one.
-    std::ofstream text(d_.path() / "text");
-    for (int i = 0; i < 2000; ++i) {
-      text << static_cast<char>('a' + i % 10) << (i % 50 == 49 ? "\n\n" : " ");
-    }
-  }
-
-  static test::WordTokenizer Words() {
-    return test::WordTokenizer({"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"});
+    WriteLetters(d_.path() / "text");
   }
 
   TrainOptions Options(const std::string& run) const {
@@ -74,27 +67,6 @@ class ReformerTraining : public testing::Test {
     o.checkpoints.eval_every = o.checkpoints.save_every = 4;
     ResolveWarmup(&o);
     return o;
-  }
-
-  // Texts of different lengths whose class is whether they hold an 'a', a 'b', or neither.
-  static LabelledTexts Letters(std::uint64_t seed, int rows = 60) {
-    LabelledTexts texts{"letters", {}, false, 0, "letters " + std::to_string(seed)};
-    Rng rng(seed);
-    for (int r = 0; r < rows; ++r) {
-      const auto kind = static_cast<std::size_t>(rng.Below(3));
-      LabelledText row;
-      const idx_t words = 3 + rng.Below(18), at = rng.Below(words);
-      for (idx_t w = 0; w < words; ++w) {
-        const char other = static_cast<char>('c' + rng.Below(8));
-        row.text += w == at && kind < 2 ? "ab"[kind] : other;
-        row.text += ' ';
-      }
-      row.labels = {std::vector<std::string>{"has a", "has b", "neither"}[kind]};
-      row.value = static_cast<double>(kind);
-      row.line = r + 1;
-      texts.rows.push_back(row);
-    }
-    return texts;
   }
 
   ClassifyRows Rows(const LabelledTexts& texts, const ClassifyTarget& target) const {

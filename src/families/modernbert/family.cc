@@ -28,7 +28,7 @@ TextModelInfo InfoOf(const ModernBertConfig& c) {
   info.token_types = kTypesWithoutEffect;
   info.sep_token = c.sep_token;
   info.longest = c.max_positions;
-  info.reads_labelled = true;
+  info.reads_labelled = info.side_by_side = true;
   return info;
 }
 

@@ -20,13 +20,6 @@ namespace {
 // Random sites of the model; the head owns 1, layer i derives its key from kFirstModernLayer + i.
 enum ModernBertSite : std::uint64_t { kWords = 0, kFirstModernLayer = 16 };
 
-// Calls use(begin, end) for the tokens of each text.
-template <class Use>
-void ForEachText(const VisibleBatch& texts, const Use& use) {
-  const std::span<const idx_t> starts = texts.starts();
-  for (std::size_t d = 0; d + 1 < starts.size(); ++d) use(starts[d], starts[d + 1]);
-}
-
 }  // namespace
 
 // The cosines and sines of a pass: one table for both kinds of layers if they have one theta.
@@ -40,7 +33,8 @@ struct ModernBert::Tables {
  private:
   static idx_t Longest(const VisibleBatch& texts) {
     idx_t longest = 0;
-    ForEachText(texts, [&](idx_t begin, idx_t end) { longest = std::max(longest, end - begin); });
+    ForEachText(texts.view(),
+                [&](idx_t, idx_t, idx_t length) { longest = std::max(longest, length); });
     return longest;
   }
   Tables(Context& context, const ModernBertConfig& config, idx_t positions, idx_t half)
@@ -108,19 +102,24 @@ const HeadLayer& ModernBert::Head() const {
   return *head_;
 }
 
-void ModernBert::CheckBatch(const BatchView& batch) const {
+VisibleBatch ModernBert::WithTargets(const BatchView& batch) const {
   CheckBatchShape(batch);
-  const bool by_token = config_.head == HeadKind::kNone || config_.head == HeadKind::kMaskedLm ||
-                        config_.head == HeadKind::kToken;
-  Check(by_token || batch.documents.empty(), ErrorCode::kUsage,
-        "batch: documents side by side in rows, but a {} judges whole rows",
-        ModernBertClass(config_.head));
+  Head().CheckTargets(batch);
+  return Visible(batch);
+}
+
+VisibleBatch ModernBert::WithoutTargets(const BatchView& batch) const {
+  CheckBatchShape(batch);
+  BatchView tokens = batch;
+  tokens.labels = tokens.starts = tokens.ends = {};
+  tokens.values = {};
+  return Visible(tokens);
 }
 
 VisibleBatch ModernBert::Visible(const BatchView& batch) const {
-  CheckBatch(batch);
-  const bool by_token = config_.head == HeadKind::kMaskedLm || config_.head == HeadKind::kToken;
-  return {batch, by_token, static_cast<std::int32_t>(config_.pad_token.value_or(-1))};
+  const bool by_text = config_.head == HeadKind::kSequence || config_.head == HeadKind::kChoice ||
+                       config_.head == HeadKind::kQuestion;
+  return {batch, by_text, static_cast<std::int32_t>(config_.pad_token.value_or(-1))};
 }
 
 // ---- embeddings ---------------------------------------------------------------------------------
@@ -182,7 +181,7 @@ ModernBertCall ModernBert::CallOf(const VisibleBatch& texts, const Tables& table
 
 void ModernBert::Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
                         const ModernBertShown& shown) const {
-  const VisibleBatch texts = Visible(batch);
+  const VisibleBatch texts = WithoutTargets(batch);
   if (texts.whole()) return EncodeVisible(context, texts, hidden, shown);
   const idx_t channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(texts.n() * channels));
@@ -228,7 +227,7 @@ void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const Vie
 
 Tensor ModernBert::Logits(Context& context, const BatchView& batch,
                           const View<const float, 2>& hidden) const {
-  const VisibleBatch texts = Visible(batch);
+  const VisibleBatch texts = WithoutTargets(batch);
   const Bf16Weights* bf16 = FreshBf16(context);
   if (texts.whole()) return LogitsOf(context, Head(), parameters_, bf16, texts.view(), hidden);
   const idx_t channels = config_.hidden_size;
@@ -244,8 +243,7 @@ Tensor ModernBert::Logits(Context& context, const BatchView& batch,
 }
 
 HeadLoss ModernBert::Loss(Context& context, const BatchView& batch) const {
-  const VisibleBatch texts = Visible(batch);
-  Head().CheckTargets(batch);
+  const VisibleBatch texts = WithTargets(batch);
   const idx_t n = texts.n(), channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
   const View<float, 2> hidden = TakeRows(frame, n, channels);
@@ -294,8 +292,7 @@ void ModernBert::DifferentiateIn(Context& context, const VisibleBatch& texts,
 
 HeadLoss ModernBert::LossAndGradients(Context& context, const BatchView& batch,
                                       const EncoderStep& step) {
-  const VisibleBatch texts = Visible(batch);
-  Head().CheckTargets(batch);
+  const VisibleBatch texts = WithTargets(batch);
   HeadLoss loss;
   Differentiate(context, texts, step, [&](const View<float, 2>& h, const View<float, 2>& dh) {
     HiddenRows rows(context, Head().reads(), texts.view(), h, dh);
@@ -308,7 +305,7 @@ HeadLoss ModernBert::LossAndGradients(Context& context, const BatchView& batch,
 double ModernBert::CotangentGradients(Context& context, const BatchView& batch,
                                       const View<const float, 2>& cotangent,
                                       const EncoderStep& step) {
-  const VisibleBatch texts = Visible(batch);
+  const VisibleBatch texts = WithoutTargets(batch);
   double total = 0.0;
   Differentiate(context, texts, step, [&](const View<float, 2>& h, const View<float, 2>& dh) {
     if (texts.whole()) {
@@ -338,7 +335,8 @@ double VisiblePairs(const VisibleBatch& texts, idx_t window) {
     seen[t + 1] = seen[t] + (visible ? 1 : 0);
   }
   double pairs = 0.0;
-  ForEachText(texts, [&](idx_t begin, idx_t end) {
+  ForEachText(texts.view(), [&](idx_t, idx_t begin, idx_t length) {
+    const idx_t end = begin + length;
     for (idx_t t = begin; t < end; ++t) {
       const idx_t first = window < 0 ? begin : std::max(begin, t - window);
       const idx_t last = window < 0 ? end : std::min(end, t + window + 1);
@@ -360,7 +358,7 @@ double ModernBert::DenseGflop(const BatchView& batch, const VisibleBatch& texts)
     const std::span<const std::int32_t> labels = texts.view().labels;
     idx_t counted = texts.n();
     counted -= std::count(labels.begin(), labels.end(), kIgnoreLabel);
-    flop += head_->ForwardFlop(batch.rows, counted);
+    flop += head_->ForwardFlop(TextCount(batch), counted);
   }
   return flop * 1e-9;
 }
@@ -374,11 +372,13 @@ double ModernBert::AttentionGflop(const VisibleBatch& texts, bool with_backward)
 }
 
 double ModernBert::ForwardGflop(const BatchView& batch) const {
+  CheckBatchShape(batch);
   const VisibleBatch texts = Visible(batch);
   return DenseGflop(batch, texts) + AttentionGflop(texts, false);
 }
 
 double ModernBert::StepGflop(const BatchView& batch) const {
+  CheckBatchShape(batch);
   const VisibleBatch texts = Visible(batch);
   return 3.0 * DenseGflop(batch, texts) + AttentionGflop(texts, true);
 }

@@ -70,7 +70,7 @@ class ModernBert {
   Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden) const;
 
   // The loss over the batch's targets; no gradients, no dropout. Padding takes no part: labels of
-  // hidden tokens are ignored, and answers compete with the visible tokens alone.
+  // hidden tokens are ignored, and answers compete with the visible tokens of their text alone.
   HeadLoss Loss(Context& context, const BatchView& batch) const;
   // Loss with gradients; they accumulate in parameters().gradients().
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, const EncoderStep& step);
@@ -88,10 +88,13 @@ class ModernBert {
   // Given the last hidden states h (N, C), overwrites their gradient, and maybe them.
   using HeadGradient = std::function<void(const View<float, 2>& h, const View<float, 2>& dh)>;
 
-  VisibleBatch Visible(const BatchView& batch) const;
+  // The batch without its padding: for losses, whose targets are checked, and for all else. kUsage
+  // for shapes that do not fit.
+  VisibleBatch WithTargets(const BatchView& batch) const;
+  VisibleBatch WithoutTargets(const BatchView& batch) const;
+  VisibleBatch Visible(const BatchView& batch) const;  // checks nothing
   const Bf16Weights* FreshBf16(Context& context) const;
   const HeadLayer& Head() const;
-  void CheckBatch(const BatchView& batch) const;
   ModernBertCall CallOf(const VisibleBatch& texts, const Tables& tables, const StepDropout& dropout,
                         std::size_t layer, bool backward) const;
   // stream (N, C) becomes the last hidden states of the visible tokens.

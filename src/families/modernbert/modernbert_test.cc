@@ -1,5 +1,5 @@
 // The model against recorded cases, and against itself: threads, recomputation, dropout, padding,
-// documents, files.
+// files.
 #include "families/modernbert/modernbert.h"
 
 #include <gmock/gmock.h>
@@ -202,7 +202,7 @@ TEST(ModernBert, Bf16IsNearFp32) {
   }
 }
 
-// ---- padding and documents ----------------------------------------------------------------------
+// ---- padding ------------------------------------------------------------------------------------
 
 // The same text alone, padded on either side, and beside others: the same numbers but for rounding,
 // and nothing for padding.
@@ -235,45 +235,6 @@ TEST(ModernBert, PaddingLeavesTheTextAlone) {
       for (idx_t c = 0; c < channels; ++c) ASSERT_EQ(hidden.data<float>()[t * channels + c], 0.0f);
     }
   }
-}
-
-// Documents side by side are texts of their own, in losses as in gradients.
-TEST(ModernBert, DocumentsAreTextsOfTheirOwn) {
-  ModernBert model(SmallModernBert(HeadKind::kMaskedLm));
-  model.Initialise(4);
-  const auto pad = static_cast<std::int32_t>(*model.config().pad_token);
-  ModernBertData data(model.config(), 1, 40, 6);
-  std::fill(data.labels.begin(), data.labels.end(), kIgnoreLabel);
-  for (const std::size_t t : {1, 8, 20, 30}) data.labels[t] = 5;
-  std::fill(data.ids.begin() + 33, data.ids.end(), pad);  // what stays empty of a row
-  const std::vector<idx_t> lengths = {9, 9, 15, 7};
-  data.batch.documents = lengths;
-  Context context(2);
-  const std::vector<float> together = Step(context, model, data.batch, {{}, 1.0f, {}});
-  std::vector<double> sum(together.size() - 1, 0.0);
-  double loss = 0.0;
-  idx_t begin = 0;
-  for (const idx_t length : {9, 9, 15}) {
-    BatchView one;
-    one.rows = 1;
-    one.tokens = length;
-    one.ids = std::span<const std::int32_t>(data.ids).subspan(static_cast<std::size_t>(begin),
-                                                              static_cast<std::size_t>(length));
-    one.labels = std::span<const std::int32_t>(data.labels)
-                     .subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(length));
-    const std::vector<float> part = Step(context, model, one, {{}, 1.0f, {}});
-    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(part[i]);
-    loss += model.Loss(context, one).sum;
-    begin += length;
-  }
-  EXPECT_NEAR(model.Loss(context, data.batch).sum, loss, 1e-5);
-  for (std::size_t i = 0; i < sum.size(); ++i) ASSERT_NEAR(together[i], sum[i], 1e-5) << i;
-  // Padding is not computed: the work is that of 33 tokens.
-  BatchView padding_too = data.batch;
-  std::vector<std::int32_t> words(data.ids);
-  std::fill(words.begin() + 33, words.end(), 7);
-  padding_too.ids = words;
-  EXPECT_LT(model.ForwardGflop(data.batch), 0.9 * model.ForwardGflop(padding_too));
 }
 
 // A window that reaches everything is full attention, if the thetas are one.
@@ -404,12 +365,24 @@ TEST(ModernBertErrors, BatchesThatDoNotFit) {
   });
   ModernBert bare(SmallModernBert(HeadKind::kNone));
   ExpectModernError(ErrorCode::kUsage, "has no head", [&] { bare.Loss(context, data.batch); });
-  const std::vector<idx_t> documents = {9, 9};
+  // Targets are counted before anything is moved.
   ModernBert sequence(SmallModernBert(HeadKind::kSequence));
-  BatchView packed = data.batch;
-  packed.documents = documents;
-  ExpectModernError(ErrorCode::kUsage, "judges whole rows",
-                    [&] { sequence.Loss(context, packed); });
+  ModernBert answers(SmallModernBert(HeadKind::kQuestion));
+  const std::vector<std::int32_t> three = {0, 1, 2};
+  BatchView targets = data.batch;
+  targets.labels = targets.starts = targets.ends = three;
+  for (const std::vector<idx_t>& documents : {std::vector<idx_t>{}, {9, 9}}) {
+    targets.documents = documents;
+    ExpectModernError(ErrorCode::kUsage, "need 2", [&] { answers.Loss(context, targets); });
+    ExpectModernError(ErrorCode::kUsage, "3 labels for 2 rows",
+                      [&] { sequence.Loss(context, targets); });
+  }
+  const std::vector<idx_t> fit = {9, 5, 4}, longer = {9, 10, 4};
+  targets.documents = fit;
+  EXPECT_EQ(sequence.Loss(context, targets).counted, 3);
+  targets.documents = longer;
+  ExpectModernError(ErrorCode::kUsage, "a document of 10 tokens at token 9 of rows of 9",
+                    [&] { sequence.Loss(context, targets); });
 }
 
 // ---- files --------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "model/documents.h"
 #include "model/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
@@ -14,42 +13,41 @@ bool IsHidden(const BatchView& batch, idx_t t) {
   return !batch.roles.empty() && batch.roles(t / batch.tokens, t % batch.tokens) == kHiddenToken;
 }
 
+// Whether ids [begin, end) are those of padding alone, where no role says what is padding.
+bool IsPadding(const BatchView& batch, idx_t begin, idx_t end, std::int32_t padding) {
+  if (batch.documents.empty() || !batch.roles.empty() || padding < 0) return false;
+  const auto ids = batch.ids.begin();
+  return std::all_of(ids + begin, ids + end, [&](std::int32_t id) { return id == padding; });
+}
+
 }  // namespace
 
 // What is kept of each row or document.
-std::vector<VisibleBatch::Text> VisibleBatch::TextsOf(const BatchView& batch,
+std::vector<VisibleBatch::Text> VisibleBatch::TextsOf(const BatchView& batch, bool by_text,
                                                       std::int32_t padding) {
+  const bool all = by_text || batch.documents.empty();
   std::vector<Text> texts;
-  const std::vector<idx_t> lengths = TextLengths(batch);
-  ForEachDocument(lengths, [&](idx_t, idx_t begin, idx_t length) {
-    idx_t end = begin + length;
-    const auto ids = batch.ids.begin();
-    const bool pads = !batch.documents.empty() && padding >= 0 &&
-                      std::all_of(ids + begin, ids + end, [&](auto id) { return id == padding; });
-    idx_t first = pads ? end : begin;
-    while (first < end && IsHidden(batch, first)) ++first;
-    if (first == end) {  // nothing to see
-      if (batch.documents.empty()) texts.push_back({begin, begin + 1});
+  ForEachText(batch, [&](idx_t, idx_t row, idx_t length) {
+    idx_t begin = row, end = row + length;
+    while (begin < end && IsHidden(batch, begin)) ++begin;
+    if (!all && IsPadding(batch, row, end, padding)) begin = end;
+    if (begin == end) {  // nothing to see
+      if (all) texts.push_back({row, row, row + 1});
       return;
     }
     while (IsHidden(batch, end - 1)) --end;
-    texts.push_back({first, end});
+    texts.push_back({row, begin, end});
   });
-  if (texts.empty()) texts.push_back({0, 1});
+  if (texts.empty()) texts.push_back({0, 0, 1});
   return texts;
 }
 
-VisibleBatch::VisibleBatch(const BatchView& batch, bool by_token, std::int32_t padding)
+VisibleBatch::VisibleBatch(const BatchView& batch, bool by_text, std::int32_t padding)
     : view_(batch) {
-  const std::vector<Text> texts = TextsOf(batch, padding);
-  idx_t n = 0;
-  for (const Text& text : texts) n += text.end - text.begin;
-  const idx_t all = batch.rows * batch.tokens;
-  positions_.reserve(static_cast<std::size_t>(n));
+  const std::vector<Text> texts = TextsOf(batch, by_text, padding);
   bool hidden = false;
   for (const Text& text : texts) {
     lengths_.push_back(text.end - text.begin);
-    begins_.push_back(begins_.back() + lengths_.back());
     for (idx_t t = text.begin; t < text.end; ++t) {
       positions_.push_back(static_cast<std::int32_t>(t - text.begin));
       hidden = hidden || IsHidden(batch, t);
@@ -63,14 +61,16 @@ VisibleBatch::VisibleBatch(const BatchView& batch, bool by_token, std::int32_t p
   view_.token_types = {};
   view_.roles = {};
   view_.globals = nullptr;
-  if (by_token && !batch.labels.empty() && (hidden || n < all)) MoveLabels(batch, texts);
-  if (n < all) {
+  const bool less = n() < batch.rows * batch.tokens;
+  if (!by_text && !batch.labels.empty() && (hidden || less)) MoveLabels(batch, texts);
+  if (less) {
     MoveTokens(batch, texts);
-    MoveAnswers(batch, texts);
+    MoveAnswers(texts);
     view_.rows = 1;
-    view_.tokens = n;
+    view_.tokens = n();
     view_.documents = lengths_;
   }
+  borders_ = TextBorders(view_);
   if (hidden) view_.roles = {roles_.data(), {view_.rows, view_.tokens}};
 }
 
@@ -95,19 +95,17 @@ void VisibleBatch::MoveLabels(const BatchView& batch, const std::vector<Text>& t
   view_.labels = labels_;
 }
 
-void VisibleBatch::MoveAnswers(const BatchView& batch, const std::vector<Text>& texts) {
+void VisibleBatch::MoveAnswers(const std::vector<Text>& texts) {
   const auto moved = [&](std::span<const std::int32_t> from, std::vector<std::int32_t>* to) {
-    for (std::size_t b = 0; b < from.size(); ++b) {
-      const idx_t first = texts[b].begin - static_cast<idx_t>(b) * batch.tokens;
-      const idx_t length = texts[b].end - texts[b].begin;
-      const idx_t place = std::max<idx_t>(0, from[b]) - first;
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      const idx_t length = texts[i].end - texts[i].begin;
+      const idx_t place = texts[i].row + std::max<idx_t>(0, from[i]) - texts[i].begin;
       to->push_back(static_cast<std::int32_t>(place < 0 ? length : std::min(place, length)));
     }
+    return std::span<const std::int32_t>(*to);
   };
-  moved(batch.starts, &starts_);
-  moved(batch.ends, &ends_);
-  view_.starts = starts_;
-  view_.ends = ends_;
+  view_.starts = moved(view_.starts, &starts_);
+  view_.ends = moved(view_.ends, &ends_);
 }
 
 TokenRoles VisibleBatch::roles() const {
