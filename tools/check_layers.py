@@ -20,13 +20,13 @@ import sys
 from pathlib import Path
 
 LAYERS = ["base", "tensor", "parallel", "simd", "probe", "gemm", "streams", "ops", "catalogue", "io", "data",
-          "text", "generate", "model", "families", "tasks",
+          "text", "metrics", "generate", "model", "families", "tasks",
           "train", "inspect", "c_api", "lab", "cli", "python"]
 # The installed headers, each with the layer that implements it.
 PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "process.h": "base",
           "tensor.h": "tensor", "context.h": "parallel", "machine.h": "probe", "attention.h": "ops", "axial_position.h": "ops",
           "pattern.h": "catalogue", "files.h": "io", "data.h": "data", "tokenizer.h": "text",
-          "tokenizer_training.h": "text", "sampling.h": "generate", "batch.h": "model",
+          "tokenizer_training.h": "text", "metrics.h": "metrics", "sampling.h": "generate", "batch.h": "model",
           "model_info.h": "model", "step_memory.h": "model", "folders.h": "model",
           "model.h": "families", "tasks.h": "tasks", "vectors.h": "tasks", "generate.h": "tasks", "train.h": "train",
           "evaluate.h": "train", "plan.h": "train", "data_stats.h": "train", "run_log.h": "train",

@@ -12,6 +12,7 @@
 
 #include "longspan/context.h"
 #include "longspan/data.h"
+#include "longspan/metrics.h"
 #include "longspan/train.h"
 
 #pragma GCC visibility push(default)
@@ -72,13 +73,6 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& optio
 
 // ---- classifiers --------------------------------------------------------------------------------
 
-// How well one label is found.
-struct ClassScore {
-  std::string name;                                // of the label
-  double precision = 0.0, recall = 0.0, f1 = 0.0;  // 0 if the denominator is 0
-  idx_t support = 0, predicted = 0;                // rows with the label; rows predicted so
-};
-
 // What a classifier makes of labelled texts.
 struct ClassifierEval {
   ProblemType problem = ProblemType::kSingleLabel;  // of the texts; never kInferred
@@ -136,13 +130,6 @@ std::vector<Confusion> CountConfusions(std::span<const Prediction> predictions);
 std::vector<Confusion> MostConfused(std::vector<Confusion> pairs);
 // How many texts have the label at this place and get it.
 idx_t CountHits(std::span<const Prediction> predictions, idx_t label);
-
-// [low, high] that holds the true share with 95 % confidence when `hits` of `trials` hit (Wilson
-// 1927).
-struct ShareInterval {
-  double low = 0.0, high = 1.0;  // its ends
-};
-ShareInterval WilsonInterval(idx_t hits, idx_t trials);
 
 }  // namespace longspan
 #pragma GCC visibility pop

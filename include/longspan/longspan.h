@@ -4,6 +4,7 @@
 //   continue a text                                          generate.h
 //   hidden states, logits, a loss                            model.h, batch.h
 //   train, evaluate                                          train.h, evaluate.h
+//   measures of predictions                                  metrics.h
 //   read texts, tables, JSON lines                           data.h
 //   threads, limits, cancelling, progress                    context.h
 //   make, describe, convert, verify a model's folder         folders.h
@@ -28,6 +29,7 @@
 #include "longspan/generate.h"
 #include "longspan/inspect.h"
 #include "longspan/machine.h"
+#include "longspan/metrics.h"
 #include "longspan/model.h"
 #include "longspan/model_info.h"
 #include "longspan/pattern.h"

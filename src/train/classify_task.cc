@@ -9,7 +9,6 @@
 #include "model/head_losses.h"
 #include "tasks/batches.h"
 #include "tasks/scores.h"
-#include "train/class_metrics.h"
 #include "train/evaluate.h"
 
 namespace longspan {
@@ -83,8 +82,8 @@ std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPol
 // Fills what classes and sets have in common: truth and predicted (N, K).
 void ScoreLabels(const std::vector<std::string>& names, std::span<const std::uint8_t> truth,
                  std::span<const std::uint8_t> predicted, ClassifierEval* e) {
-  e->classes = ScoreClasses(names, truth, predicted);
-  e->macro_f1 = MacroF1(e->classes);
+  e->classes = metrics::ScoreClasses(names, truth, predicted);
+  e->macro_f1 = metrics::AverageOf(e->classes, metrics::Average::kMacro).f1;
   const auto labels = static_cast<std::ptrdiff_t>(names.size());
   idx_t exact = 0;
   for (idx_t r = 0; r < e->rows; ++r) {
@@ -142,7 +141,7 @@ ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTa
     case ProblemType::kRegression:
       e.loss = e.mse =
           SquaredLoss(logits, data.values, 0.0f, nullptr) / static_cast<double>(e.rows);
-      e.pearson = Pearson(logits, data.values);
+      e.pearson = metrics::Pearson(logits, std::span<const float>(data.values));
       break;
     case ProblemType::kMultiLabel:
       JudgeSets(target.labels, data, logits, &e);

@@ -11,7 +11,6 @@
 #include "ops/cross_entropy/cross_entropy.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
-#include "train/class_metrics.h"
 #include "train/labelled_text.h"
 #include "train/length_batches.h"
 #include "train/mask_tokens.h"
@@ -271,37 +270,6 @@ TEST(LengthBatchesTest, EveryEpochSeesEveryRowOnce) {
     other.Update(2 * order.updates());
     EXPECT_EQ(other.Update(2)[0], first);
   }
-}
-
-// ---- scores -------------------------------------------------------------------------------------
-
-TEST(ClassMetricsTest, AsByHand) {
-  // Truth a a b c, predicted a b b a; nobody is or gets d.
-  const std::vector<std::uint8_t> truth = {1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0};
-  const std::vector<std::uint8_t> predicted = {1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0};
-  const auto scores = ScoreClasses({"a", "b", "c", "d"}, truth, predicted);
-  EXPECT_DOUBLE_EQ(scores[0].precision, 0.5);
-  EXPECT_DOUBLE_EQ(scores[0].recall, 0.5);
-  EXPECT_DOUBLE_EQ(scores[1].precision, 0.5);
-  EXPECT_DOUBLE_EQ(scores[1].recall, 1.0);
-  EXPECT_DOUBLE_EQ(scores[1].f1, 2.0 / 3.0);
-  EXPECT_DOUBLE_EQ(scores[2].f1, 0.0);
-  EXPECT_EQ(scores[0].support, 2);
-  EXPECT_EQ(scores[0].predicted, 2);
-  EXPECT_DOUBLE_EQ(MacroF1(scores), (0.5 + 2.0 / 3.0 + 0.0) / 3.0);
-}
-
-TEST(ClassMetricsTest, CorrelationAndInterval) {
-  const std::vector<float> a = {1, 2, 3, 4}, b = {2, 4, 6, 8}, c = {4, 3, 2, 1}, d = {1, 3, 2, 4};
-  EXPECT_NEAR(Pearson(a, b), 1.0, 1e-12);
-  EXPECT_NEAR(Pearson(a, c), -1.0, 1e-12);
-  EXPECT_NEAR(Pearson(a, d), 0.8, 1e-12);
-  EXPECT_TRUE(std::isnan(Pearson(a, std::vector<float>(4, 1.0f))));
-  // Wilson's interval for 8 of 10: Brown, Cai and DasGupta (2001) give (0.490, 0.943).
-  const ShareInterval interval = WilsonInterval(8, 10);
-  EXPECT_NEAR(interval.low, 0.490, 5e-4);
-  EXPECT_NEAR(interval.high, 0.943, 5e-4);
-  EXPECT_DOUBLE_EQ(WilsonInterval(10, 10).high, 1.0);
 }
 
 }  // namespace

@@ -55,6 +55,13 @@ class Provenance(unittest.TestCase):
         for name, (expected,) in listed.items():
             self.assertEqual(sha256(folder / name), expected, name)
 
+    def test_metrics(self):
+        folder = ROOT / "tests" / "metrics"
+        listed = rows("tests/metrics/PROVENANCE.md")
+        self.assertEqual({p.name for p in folder.iterdir()} - {"PROVENANCE.md"}, set(listed))
+        for name, (expected,) in listed.items():
+            self.assertEqual(sha256(folder / name), expected, name)
+
 
 if __name__ == "__main__":
     unittest.main()
