@@ -20,8 +20,7 @@ struct ClassifyCommand : TrainCommand {
 
 void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<ClassifyCommand>();
-  AddDataOptions(command, "Tables or JSON with texts and labels (.csv, .tsv, .jsonl, .json)",
-                 c.get());
+  AddDataOptions(command, "Tables or JSON (.csv, .tsv, .jsonl, .json) with labels", c.get());
   BeginGroup(command, heading::kTexts);
   AddLabelOptions(command, &c->options.data.read, false);
   AddOverflowOption(command, &c->overflow);
@@ -36,6 +35,7 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
   AddLongformerOptions(command, "the first token", c.get());
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
+  AddSelectionOptions(command, c.get());
   auto* steps = command->get_option("--steps");
   steps->description("Number of updates, instead of epochs")->default_str("")->excludes(epochs);
   command->footer(kTrainNotes +

@@ -41,6 +41,7 @@ void AddTrainLm(CLI::App* command, const Globals& globals, Action& action) {
   AddPolicyOptions(command, "nothing is kept", c.get());
   AddGradientStreamsOption(command, &c->gradient_streams);
   AddRhythmOptions(command, c.get());
+  AddSelectionOptions(command, c.get());
   command->footer(
       kTrainNotes +
       "Examples:\n  longspan train lm -m start --train book.txt -o run --steps 20 --tokens 128\n"

@@ -34,6 +34,7 @@ void AddTrainMlm(CLI::App* command, const Globals& globals, Action& action) {
   AddLongformerOptions(command, "none", c.get());
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
+  AddSelectionOptions(command, c.get());
   command->footer(kTrainNotes +
                   "Examples:\n  longspan convert roberta-base long --to longformer --max-pos 4096\n"
                   "  longspan train mlm -m long --train texts.txt -o adapted --steps 2\n"

@@ -36,6 +36,11 @@ TrainOptions TrainCommand::Options(Context& context) const {
   o.compute.gradient_streams = DTypeOf(gradient_streams);
   o.checkpoints.survive_save_error = on_save_error == "continue";
   o.compute.memory = StepBudget("train", context, memory);
+  o.selection.metric = metric;
+  if (other_kept) {
+    const bool best = o.selection.kept == KeptModel::kBest;
+    o.selection.kept = best ? KeptModel::kLast : KeptModel::kBest;
+  }
   return o;
 }
 
@@ -109,12 +114,27 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c) {
          "Steps between evaluations; 0 evaluates at the end");
   option("--save-every", o.checkpoints.save_every, "Steps between checkpoints; 0 saves at the end");
   option("--keep", o.checkpoints.keep, "Number of checkpoints that are kept besides the best");
-  option("--progress", c->progress, "Form of the progress on stderr: auto, bar, plain or none");
+  option("--progress", c->progress, "Progress on stderr: auto, bar, plain or none");
   command
       ->add_flag("--allow-nonfinite", o.compute.allow_nonfinite,
                  "Accept weights that hold NaN or infinity")
       ->group("");
   command->add_flag("--json", c->json, "Print one JSON document at the end");
+}
+
+void AddSelectionOptions(CLI::App* command, TrainCommand* c) {
+  const bool best = c->options.selection.kept == KeptModel::kBest;
+  BeginGroup(command, heading::kOutput);
+  command->add_option("--metric", c->metric, "Held-out measure that decides which model is best")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command
+      ->add_option("--patience", c->options.selection.patience,
+                   "Evaluations without a gain that end the run; 0: none")
+      ->capture_default_str();
+  command->add_flag(best ? "--keep-last" : "--keep-best", c->other_kept,
+                    best ? "Leave the last model in the output folder, not the best"
+                         : "Leave the best model in the output folder, not the last");
 }
 
 void AddGlobalOption(CLI::App* command, const std::string& automatic, std::string* global) {
@@ -136,20 +156,15 @@ void AddLongformerOptions(CLI::App* command, const std::string& automatic, Train
 
 void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c) {
   BeginGroup(command, heading::kComputing);
-  command
-      ->add_option("--dtype", c->dtype,
-                   "Precision of products: f32, or bf16 for less memory and more speed")
+  command->add_option("--dtype", c->dtype, "Products in f32, or in bf16: less memory, faster")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
-  command->add_option(
-      "--memory", c->memory,
-      fmt::format("Memory the run may use, for example 6G (default: {})", without_memory));
+  command->add_option("--memory", c->memory,
+                      fmt::format("Memory the run may use, as 6G (default: {})", without_memory));
 }
 
 void AddOverflowOption(CLI::App* command, std::string* overflow) {
-  command
-      ->add_option("--overflow", *overflow,
-                   "What is done with a text longer than --tokens: error or truncate")
+  command->add_option("--overflow", *overflow, "A text longer than --tokens: error or truncate")
       ->capture_default_str();
 }
 
@@ -209,10 +224,22 @@ std::string TimeOf(const TrainResult& result) {
                      DurationText(result.seconds));
 }
 
+// "3 steps", or of a run whose last model is not the one that it leaves "8 of 12 steps, the best by
+// accuracy".
+std::string StepsText(const TrainCommand& c, const TrainResult& result) {
+  if (result.model_step == result.step) return fmt::format("{} steps", result.step);
+  return fmt::format("{} of {} steps, the best by {}", result.model_step, result.step, c.metric);
+}
+
 std::string TrainJson(const TrainCommand& c, const TrainResult& result) {
   nlohmann::ordered_json j;
   j["step"] = result.step;
   j["stopped"] = result.stopped;
+  if (!result.stopped) {
+    j["ended_early"] = result.ended_early;
+    j["model_step"] = result.model_step;
+    j["metric"] = c.metric;
+  }
   j["skipped"] = result.skipped;
   j["output"] = c.output;
   j["seconds"] = result.seconds;
@@ -250,10 +277,10 @@ std::string TrainSummary(const TrainCommand& c, const TrainResult& result,
                         Counted(result.held_out_texts, "held-out text"))
           : std::string();
   return fmt::format(
-      "{}held out: {} after {} steps, {}\n{}{}: model, checkpoints, metrics.jsonl\n"
+      "{}held out: {} after {}, {}\n{}{}: model, checkpoints, metrics.jsonl\n"
       "next: longspan plot {}   {}\n",
-      skipped, HeldOutText(result, interval), result.step, TimeOf(result), few, c.output, c.output,
-      next);
+      skipped, HeldOutText(result, interval), StepsText(c, result), TimeOf(result), few, c.output,
+      c.output, next);
 }
 
 }  // namespace longspan::cli

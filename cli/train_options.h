@@ -16,7 +16,9 @@ struct TrainCommand {
   std::string gradient_streams = "f32", on_save_error = "continue", attention;
   // Of the texts, as options name them.
   std::string documents, problem = "auto", overflow = "error", global = "auto";
-  double dropout = -1.0;  // negative: the config's
+  std::string metric = "loss";
+  double dropout = -1.0;    // negative: the config's
+  bool other_kept = false;  // --keep-last, or --keep-best: not the model of the defaults
   bool json = false;
 
   explicit TrainCommand(const TrainOptions& defaults);
@@ -29,6 +31,8 @@ void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c);
 void AddRunOptions(CLI::App* command, TrainCommand* c);
 void AddOptimiserOptions(CLI::App* command, TrainCommand* c);
 void AddRhythmOptions(CLI::App* command, TrainCommand* c);
+// --metric, --patience and --keep-last (or --keep-best where the defaults keep the last model).
+void AddSelectionOptions(CLI::App* command, TrainCommand* c);
 
 // --global; `automatic` says which tokens "auto" makes global.
 void AddGlobalOption(CLI::App* command, const std::string& automatic, std::string* global);

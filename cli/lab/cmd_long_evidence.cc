@@ -65,6 +65,7 @@ TrainOptions StageOptions(const EvidenceCommand& c, const EvidenceStage& stage, 
   o.seed = c.seed;
   o.checkpoints.eval_every = o.checkpoints.save_every = 0;
   o.checkpoints.overwrite = true;
+  o.selection.kept = KeptModel::kLast;
   return o;
 }
 

@@ -78,7 +78,7 @@ struct CheckpointOptions {
   idx_t log_every = 10;    // updates between lines of metrics.jsonl
   idx_t eval_every = 250;  // 0: only at the end
   idx_t save_every = 250;  // 0: only at the end
-  idx_t keep = 2;          // checkpoints, besides the best
+  idx_t keep = 2;          // checkpoints, besides the best (SelectionOptions)
   bool resume = false;     // continue from the newest whole checkpoint
   // Continues until `steps` updates in all, more than the run was made for. If the schedule gives
   // the finished updates the same learning rates, the bits are those of one long run.
@@ -88,6 +88,25 @@ struct CheckpointOptions {
   // in a row. False: at the first. Earlier checkpoints stay whole.
   bool survive_save_error = true;
   double first_save_s = 600.0;  // seconds to the first checkpoint at most
+};
+
+// Which of a run's models it leaves in its folder.
+enum class KeptModel {
+  kLast,  // that of the last update
+  kBest,  // that of the best evaluation
+};
+
+// Which model is the best, and when a run ends before its last update. Evaluations on the held-out
+// texts decide both. The best checkpoint is never rotated away. A run that leaves the best model
+// writes its checkpoint at once; another one has the best of the checkpoints that it writes anyway.
+// A run that is resumed goes on from its newest checkpoint, whatever model lies in its folder.
+struct SelectionOptions {
+  // What is compared: "loss", or the name of a metric of the task (TrainMetric). The name says
+  // whether greater or smaller values are better. A value that is not finite is never the best.
+  std::string metric = "loss";
+  // Evaluations in a row without a better value that end the run; 0: none do. Needs eval_every.
+  idx_t patience = 0;
+  KeptModel kept = KeptModel::kLast;  // FineTuneOptions: kBest
 };
 
 // What every training needs to know.
@@ -104,12 +123,13 @@ struct TrainOptions {
   ScheduleOptions schedule;       // of the learning rate
   ComputeOptions compute;         // how a step is computed
   CheckpointOptions checkpoints;  // what is written on the way
+  SelectionOptions selection;     // which model is the best, and when that is enough
 };
 
 // The defaults of fine-tuning: learning rate 3e-5 with a linear schedule to 0, warm-up over 6 %
 // of the updates, AdamW's beta2 0.999, weight decay 0.01, batch 1, accumulated to 8 rows, tokens
-// 0 (all positions of the model). A tiny model with random weights needs a learning rate near
-// 1e-3.
+// 0 (all positions of the model), and the best model is kept. A tiny model with random weights
+// needs a learning rate near 1e-3.
 TrainOptions FineTuneOptions();
 
 // ---- what a run tells ---------------------------------------------------------------------------
@@ -143,12 +163,17 @@ struct TrainEvent {
 
 // What came of a training.
 struct TrainResult {
-  idx_t step = 0;                    // of the last update
-  idx_t skipped = 0;                 // updates that were not applied: loss or gradient not finite
-  bool stopped = false;              // by should_stop
+  idx_t step = 0;        // of the last update
+  idx_t skipped = 0;     // updates that were not applied: loss or gradient not finite
+  bool stopped = false;  // by should_stop
+  // The update after which the model in the output stood: `step`, or an earlier one that was better
+  // (KeptModel::kBest). Loss and metrics are those of its evaluation. Of a run that was stopped
+  // they are those of the newest evaluation, and the output holds checkpoints only.
+  idx_t model_step = 0;
+  bool ended_early = false;          // patience was at its end, `step` is below the wanted number
   double eval_bits_per_byte = 0.0;   // NaN if the loss is not of bytes
   double eval_loss = 0.0;            // per predicted byte, token or text
-  std::vector<TrainMetric> metrics;  // of the last evaluation
+  std::vector<TrainMetric> metrics;  // beside the loss
   // Held-out texts of a classifier, and the metric that is the share of them that is right:
   // "accuracy", of sets "exact_match", of numbers none. 0 for other trainings.
   idx_t held_out_texts = 0;
@@ -185,7 +210,7 @@ struct LanguageModelOptions {
   bool packed = false;
 };
 
-// Trains a Reformer, and writes metrics.jsonl, checkpoints and the final model into options.output.
+// Trains a Reformer, and writes metrics.jsonl, checkpoints and the kept model into options.output.
 // The first checkpoint is written before the first update, so faults of saving appear at once. An
 // update whose loss or gradient is not finite is not applied. Three in a row end the run. The same
 // options give the same bits for any number of threads, and after any interruption and resume.

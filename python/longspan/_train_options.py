@@ -53,6 +53,9 @@ class TrainOptions(ReadOptions, total=False):
         was made for. overwrite: remove the run that is in the output folder.
     survive_save_error: a first failed save does not end the run. first_save_seconds: to the first
         checkpoint at most.
+    metric: "loss" or the name of a metric, which decides which model is the best. patience:
+        evaluations without a better one that end the run; 0: none. keep_last: the last model is
+        left in the output folder (the default of "lm"), not the best.
     problem: "single", "multi", "regression" or "auto", "classify". overflow: "error" or "truncate"
         for texts that are longer than a row, "classify". global_tokens: see RowOptions.
     mask_share: of the tokens, "mlm". documents: where one ends: "file", "blank-line", "line", and
@@ -94,6 +97,9 @@ class TrainOptions(ReadOptions, total=False):
     overwrite: bool
     survive_save_error: bool
     first_save_seconds: float
+    metric: str
+    patience: int
+    keep_last: bool
     problem: str
     overflow: str
     global_tokens: str

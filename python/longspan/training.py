@@ -74,11 +74,14 @@ Callback = Callable[[TrainingEvent], Union[bool, str, None]]
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What came of a training. `metrics` are those of the last evaluation."""
+    """What came of a training. `loss` and `metrics` are those of the model that was kept, which
+    stood after update `model_step`."""
 
     output: Path  # the folder of the run, which is a model's folder, too
     step: int  # of the last update
     stopped: bool  # by a callback; train(..., resume=True) goes on to the same bits
+    model_step: int  # of the model in `output`: `step`, or an earlier one that was better
+    ended_early: bool  # patience was at its end
     loss: float  # held out, per predicted byte, token or text
     bits_per_byte: float | None
     metrics: dict[str, float]

@@ -61,6 +61,11 @@ void ReadComputing(Options& o, TrainOptions& train) {
   o.Read("overwrite", train.checkpoints.overwrite);
   o.Read("survive_save_error", train.checkpoints.survive_save_error);
   o.Read("first_save_seconds", train.checkpoints.first_save_s);
+  o.Read("metric", train.selection.metric);
+  o.Read("patience", train.selection.patience);
+  bool last = train.selection.kept == KeptModel::kLast;
+  o.Read("keep_last", last);
+  train.selection.kept = last ? KeptModel::kLast : KeptModel::kBest;
 }
 
 TrainOptions ReadTraining(Options& o, TrainOptions train) {
@@ -104,6 +109,8 @@ nb::dict ResultObject(const TrainResult& result) {
   made["step"] = result.step;
   made["skipped"] = result.skipped;
   made["stopped"] = result.stopped;
+  made["model_step"] = result.model_step;
+  made["ended_early"] = result.ended_early;
   made["loss"] = result.eval_loss;
   made["bits_per_byte"] = NumberOrNone(result.eval_bits_per_byte);
   made["metrics"] = MetricObjects(result.metrics);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include "base/errors.h"
@@ -155,6 +156,25 @@ ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTa
   return e;
 }
 
+std::vector<TrainMetric> MetricsOf(const ClassifierEval& e) {
+  if (e.problem == ProblemType::kRegression) return {{"mse", e.mse}, {"pearson", e.pearson}};
+  std::vector<TrainMetric> metrics = {{"accuracy", e.accuracy}};
+  if (e.problem == ProblemType::kMultiLabel) metrics.push_back({"exact_match", e.exact_match});
+  metrics.push_back({"macro_f1", e.macro_f1});
+  return metrics;
+}
+
+std::vector<std::string> MetricNames(ProblemType problem) {
+  ClassifierEval none;
+  std::set<std::string> names;
+  for (const ProblemType one : {ProblemType::kSingleLabel, ProblemType::kMultiLabel, problem}) {
+    if (problem != ProblemType::kInferred && one != problem) continue;
+    none.problem = one;
+    for (const TrainMetric& metric : MetricsOf(none)) names.insert(metric.name);
+  }
+  return {names.begin(), names.end()};
+}
+
 std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& data,
                                       std::span<const float> logits) {
   const bool sets = target.problem == ProblemType::kMultiLabel;
@@ -245,17 +265,7 @@ std::vector<std::string> ClassifyTask::RowsOf(idx_t micro) const {
 
 TaskEvaluation ClassifyTask::Evaluate(Context& context, const EvalHooks& hooks) {
   const ClassifierEval e = EvaluateRows(context, model(), target_, global(), held_out_, hooks);
-  TaskEvaluation result{e.loss, {}};
-  if (target_.problem == ProblemType::kRegression) {
-    result.metrics = {{"mse", e.mse}, {"pearson", e.pearson}};
-    return result;
-  }
-  result.metrics = {{"accuracy", e.accuracy}};
-  if (target_.problem == ProblemType::kMultiLabel) {
-    result.metrics.push_back({"exact_match", e.exact_match});
-  }
-  result.metrics.push_back({"macro_f1", e.macro_f1});
-  return result;
+  return {e.loss, MetricsOf(e)};
 }
 
 // The labels of a set are not independent of each other, so only whole sets are counted.

@@ -62,6 +62,11 @@ ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTa
                             const GlobalPolicy& global, const ClassifyRows& rows,
                             const EvalHooks& hooks = {}, std::vector<float>* logits = nullptr);
 
+// The measures of an evaluation that a training reports beside the loss, by name in alphabetical
+// order, and their names. Of kInferred: all that one of several classes and any of several have.
+std::vector<TrainMetric> MetricsOf(const ClassifierEval& e);
+std::vector<std::string> MetricNames(ProblemType problem);
+
 // Row by row what logits (N, labels) say: the most likely class, or of sets each label whose
 // probability is above a half.
 std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& rows,

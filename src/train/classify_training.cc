@@ -9,6 +9,7 @@
 #include "train/classify_task.h"
 #include "train/row_training.h"
 #include "train/schedule.h"
+#include "train/selection.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -40,6 +41,7 @@ void TellAboutRows(const TrainHooks& hooks, const char* what, const ClassifyRows
 
 TrainResult TrainClassifier(Context& context, const TrainOptions& given,
                             const ClassifyOptions& task, const TrainHooks& hooks) {
+  CheckSelection(given, "classify", MetricNames(task.problem));
   const TextModelInfo info = ReadTextModelInfo(given.model);
   TrainOptions options = WithinLimitOf(context, given);
   options.tokens = TokensOfRows(options.tokens, info);
@@ -52,6 +54,8 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   LabelledTexts train = ReadLabelledTexts(options.data.train, options.data.read, problem, &notes),
                 held_out;
   const ClassifyTarget target = ChooseTarget(train, problem, info, train.one_hot);
+  CheckSelection(options, "classify --problem " + ProblemName(target.problem),
+                 MetricNames(target.problem));
   if (options.data.eval.empty()) {
     std::tie(train, held_out) = SplitTexts(std::move(train), options.data.held_out, options.seed);
   } else {

@@ -11,6 +11,7 @@
 #include "model/model_options.h"
 #include "train/evaluate.h"
 #include "train/kept_activations.h"
+#include "train/selection.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -123,6 +124,7 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& given,
                                const LanguageModelOptions& task, const TrainHooks& hooks) {
   const TrainOptions options = WithinLimitOf(context, given);
   CheckTrainOptions(options);
+  CheckSelection(options, "lm", {"bits_per_byte"});
   // A model that is bad, or cannot attend as asked, is found before the output is touched.
   ReformerConfig config = LoadReformerConfig(OpenModelFolder(options.model));
   ApplyOptions(OptionsOf(options.compute.reformer), &config);

@@ -8,12 +8,14 @@
 #include "model/model_options.h"
 #include "train/mlm_task.h"
 #include "train/schedule.h"
+#include "train/selection.h"
 #include "train/trainer.h"
 
 namespace longspan {
 
 TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const MaskedLmOptions& task,
                           const TrainHooks& hooks) {
+  CheckSelection(given, "mlm", {"accuracy", "perplexity"});
   const TextModelInfo info = ReadTextModelInfo(given.model);
   TrainOptions options = WithinLimitOf(context, given);
   options.tokens = TokensOfRows(options.tokens, info);

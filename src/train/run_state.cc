@@ -59,6 +59,9 @@ json DecidingOptions(const TrainTask& task, const TrainOptions& o) {
   const auto attention = reformer.find("attention");
   j["attention"] = attention == reformer.end() ? json(nullptr) : json(attention->second);
   j["seed"] = o.seed;
+  // Left out where they are the defaults: runs from before there was a choice go on.
+  if (o.selection.metric != "loss") j["metric"] = o.selection.metric;
+  if (o.selection.patience > 0) j["patience"] = o.selection.patience;
   return j;
 }
 
@@ -114,6 +117,24 @@ void Extend(const json& saved, const TrainOptions& options, const std::string& s
                         "are not those of one run of {} (--schedule constant would give them)",
                         state->step, options.steps)
           : std::string(": the bits are those of one long run")));
+}
+
+// A run that had ended for lack of patience gets it again, unless nothing else is wanted than
+// before.
+void ExtendPatience(const json& saved, const TrainOptions& options, const std::string& source,
+                    RunState* state, std::vector<std::string>* notes) {
+  constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
+  const idx_t patience = io::GetOptionalInt(saved, "patience", 1, kMost, source).value_or(0);
+  const idx_t steps = io::GetInt(saved, "steps", 1, kMost, io::kRequired, source);
+  const bool wants_more = options.steps > steps || options.selection.patience != patience;
+  if (!IsOutOfPatience(*state, patience) || !wants_more) return;
+  state->without_gain = 0;
+  if (notes != nullptr) {
+    notes->push_back(
+        fmt::format("the run had ended early at step {}; it goes on, and counts "
+                    "evaluations anew",
+                    state->step));
+  }
 }
 
 // What the weights and the config of a model to start from are: a resumed run must have begun with
@@ -222,6 +243,55 @@ std::vector<TrainMetric> ReadMetrics(const json& object, const std::string& sour
   return metrics;
 }
 
+// Adds an evaluation's figures to `object`, their names behind `prefix`. JSON has no word for a
+// loss that is not finite: it is left out.
+void PutEvaluated(const Evaluated& e, const std::string& prefix, json* object) {
+  json& j = *object;
+  j[prefix + "step"] = e.step;
+  if (std::isfinite(e.loss)) j[prefix + "loss"] = e.loss;
+  if (e.bits_per_byte) j[prefix + "bits_per_byte"] = *e.bits_per_byte;
+  if (!e.metrics.empty()) j[prefix + "metrics"] = ToJson(e.metrics);
+}
+
+// What PutEvaluated has written; none where there is no step.
+std::optional<Evaluated> ReadEvaluated(const json& j, const std::string& prefix,
+                                       const std::string& source) {
+  const auto name = [&](const char* field) { return prefix + field; };
+  const auto step =
+      io::GetOptionalInt(j, name("step"), 0, std::numeric_limits<idx_t>::max(), source);
+  if (!step) return std::nullopt;
+  Evaluated e;
+  e.step = *step;
+  e.loss = io::GetOptionalFloat(j, name("loss"), -1e300, 1e300, source)
+               .value_or(std::numeric_limits<double>::quiet_NaN());
+  e.bits_per_byte = io::GetOptionalFloat(j, name("bits_per_byte"), 0.0, 1e300, source);
+  if (j.contains(name("metrics"))) e.metrics = ReadMetrics(j[name("metrics")], source);
+  return e;
+}
+
+// The best evaluation. A run from before there was a choice of metrics says only its loss.
+void ReadBestEvaluation(const json& j, const TrainOptions& options, const std::string& source,
+                        RunState* state, std::vector<std::string>* notes) {
+  constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
+  state->without_gain = io::GetOptionalInt(j, "without_gain", 0, kMost, source).value_or(0);
+  state->top_value = io::GetOptionalFloat(j, "top_value", -1e300, 1e300, source);
+  state->best = ReadEvaluated(j, "best_", source);
+  if (!state->best) return;
+  state->best_value =
+      io::GetOptionalFloat(j, "best_value", -1e300, 1e300, source).value_or(state->best->loss);
+  if (!state->top_value) state->top_value = state->best_value;
+  const std::string name = fmt::format("checkpoint-{}", state->best->step);
+  if (io::IsCheckpoint(options.output / name)) return;
+  state->best.reset();
+  state->best_value.reset();
+  if (notes != nullptr) {
+    notes->push_back(
+        fmt::format("resume: {}, the best one by {}, is not there any more: the best "
+                    "one is looked for anew",
+                    name, options.selection.metric));
+  }
+}
+
 json ToJson(const UpdateSums& sums) {
   return {{"updates", sums.updates},
           {"loss", sums.loss},
@@ -292,18 +362,13 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   }
   if (state.unlogged.updates > 0) j["unlogged"] = ToJson(state.unlogged);
   if (state.mixed_schedule) j["mixed_schedule"] = true;
-  if (state.best_step) {
-    j["best_step"] = *state.best_step;
-    j["best_loss"] = state.best_loss;
+  if (state.best) {
+    PutEvaluated(*state.best, "best_", &j);
+    j["best_value"] = *state.best_value;
   }
-  if (state.evaluated_step) {
-    j["evaluated_step"] = *state.evaluated_step;
-    if (std::isfinite(state.evaluated_loss)) j["evaluated_loss"] = state.evaluated_loss;
-    if (state.evaluated_bits_per_byte) {
-      j["evaluated_bits_per_byte"] = *state.evaluated_bits_per_byte;
-    }
-    if (!state.evaluated_metrics.empty()) j["evaluated_metrics"] = ToJson(state.evaluated_metrics);
-  }
+  if (state.top_value) j["top_value"] = *state.top_value;
+  if (state.without_gain > 0) j["without_gain"] = state.without_gain;
+  if (state.evaluated) PutEvaluated(*state.evaluated, "evaluated_", &j);
   io::CheckpointWriter writer(options.output, state.step);
   writer.AddFile("config.json", task.ConfigText());
   writer.AddTensors("model.safetensors", task.Weights(), {{"format", "pt"}});
@@ -311,9 +376,16 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   for (const auto& file : task.FilesBeside()) CopyInto(file, writer);
   writer.AddFile(kStateFile, io::DumpJson(j));
   writer.Commit();
-  if (state.best_step)
-    io::WriteBest(options.output, {*state.best_step, "eval_loss", state.best_loss});
-  io::RotateCheckpoints(options.output, options.checkpoints.keep, state.best_step);
+  std::optional<idx_t> best;
+  if (state.best) {
+    best = state.best->step;
+    io::WriteBest(options.output, {*best, "eval_" + options.selection.metric, *state.best_value});
+  }
+  io::RotateCheckpoints(options.output, options.checkpoints.keep, best);
+}
+
+bool IsOutOfPatience(const RunState& state, idx_t patience) {
+  return patience > 0 && state.without_gain >= patience;
 }
 
 std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
@@ -328,7 +400,7 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   Check(version == kStateVersion && j.contains("options") && j["options"].is_object(),
         ErrorCode::kFormat, "{}: options are missing", source);
   CheckSameOptions(j["options"], DecidingOptions(task, options),
-                   options.checkpoints.extend ? std::set<std::string>{"steps", "warmup"}
+                   options.checkpoints.extend ? std::set<std::string>{"steps", "warmup", "patience"}
                                               : std::set<std::string>{});
   const std::string data = io::GetString(j, "data", io::kRequired, source);
   Check(data == data_fingerprint, ErrorCode::kFormat,
@@ -358,22 +430,12 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   if (j.contains("unlogged")) state.unlogged = ReadSums(j["unlogged"], source);
   state.tokens = io::GetInt(j, "tokens", 0, kMost, io::kRequired, source);
   state.seconds = io::GetOptionalFloat(j, "seconds", 0.0, 1e300, source).value_or(0.0);
-  state.best_step = io::GetOptionalInt(j, "best_step", 0, kMost, source);
-  if (state.best_step) {
-    state.best_loss = io::GetFloat(j, "best_loss", -1e300, 1e300, io::kRequired, source);
+  ReadBestEvaluation(j, options, source, &state, notes);
+  state.evaluated = ReadEvaluated(j, "evaluated_", source);
+  if (options.checkpoints.extend) {
+    Extend(j["options"], options, source, &state, notes);
+    ExtendPatience(j["options"], options, source, &state, notes);
   }
-  state.evaluated_step = io::GetOptionalInt(j, "evaluated_step", 0, kMost, source);
-  if (state.evaluated_step) {
-    // JSON has no word for a loss that is not finite: it was left out.
-    state.evaluated_loss = io::GetOptionalFloat(j, "evaluated_loss", -1e300, 1e300, source)
-                               .value_or(std::numeric_limits<double>::quiet_NaN());
-    state.evaluated_bits_per_byte =
-        io::GetOptionalFloat(j, "evaluated_bits_per_byte", 0.0, 1e300, source);
-    if (j.contains("evaluated_metrics")) {
-      state.evaluated_metrics = ReadMetrics(j["evaluated_metrics"], source);
-    }
-  }
-  if (options.checkpoints.extend) Extend(j["options"], options, source, &state, notes);
   return state;
 }
 

@@ -26,6 +26,14 @@ struct UpdateSums {
   TrainEvent Means(TrainEvent event) const;
 };
 
+// What an evaluation found.
+struct Evaluated {
+  idx_t step = 0;
+  double loss = 0.0;
+  std::optional<double> bits_per_byte;  // none: the loss says it
+  std::vector<TrainMetric> metrics;
+};
+
 struct RunState {
   Tensor first_moment, second_moment;  // of AdamW, flat like the parameters
   idx_t step = 0;                      // updates done
@@ -37,13 +45,14 @@ struct RunState {
   // Parameters that held numbers that are not finite when they were loaded, as the caller allowed.
   std::set<std::string> strange_weights;
   UpdateSums unlogged;
-  bool mixed_schedule = false;     // was extended, and one long run would have other rates
-  std::optional<idx_t> best_step;  // of the lowest held-out loss
-  double best_loss = 0.0;
-  std::optional<idx_t> evaluated_step;  // of the newest evaluation
-  double evaluated_loss = 0.0;
-  std::optional<double> evaluated_bits_per_byte;  // none: the loss says it
-  std::vector<TrainMetric> evaluated_metrics;
+  bool mixed_schedule = false;         // was extended, and one long run would have other rates
+  std::optional<Evaluated> evaluated;  // the newest evaluation
+  // The best one by options.selection.metric of those with a checkpoint of their step, and its
+  // value.
+  std::optional<Evaluated> best;
+  std::optional<double> best_value;
+  std::optional<double> top_value;  // of all evaluations
+  idx_t without_gain = 0;           // evaluations since that one
 };
 
 // A run that starts: the model of options.model, moments zero.
@@ -54,9 +63,12 @@ RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std:
 void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options,
              const std::string& data_fingerprint);
 
+// Whether so many evaluations came without a gain that the run is at its end.
+bool IsOutOfPatience(const RunState& state, idx_t patience);
+
 // The newest whole checkpoint of options.output, if there is one. Throws kUsage naming the first
-// option that differs from the run's (options.checkpoints.extend: steps may be more), kFormat when
-// the data or the model to start from do.
+// option that differs from the run's (options.checkpoints.extend: steps may be more, and patience
+// begins anew where it was at its end), kFormat when the data or the model to start from do.
 std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
                                   const std::string& data_fingerprint,
                                   std::vector<std::string>* notes);

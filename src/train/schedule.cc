@@ -42,6 +42,7 @@ TrainOptions FineTuneOptions() {
   o.schedule.warmup = -1;
   o.optimizer.beta2 = 0.999;
   o.optimizer.weight_decay = 0.01;
+  o.selection.kept = KeptModel::kBest;
   return o;
 }
 

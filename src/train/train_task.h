@@ -31,7 +31,7 @@ struct TaskLoss {
 };
 
 struct TaskEvaluation {
-  double loss = 0.0;                 // decides which checkpoint is best: lower is better
+  double loss = 0.0;                 // lower is better
   std::vector<TrainMetric> metrics;  // by name in alphabetical order, as a resumed run has them
   // Bits per byte of the held-out text, whose bytes per token may differ from those of the training
   // text. None: use BitsPerByte.

@@ -21,6 +21,7 @@
 #include "train/run_output.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
+#include "train/selection.h"
 
 namespace longspan {
 namespace {
@@ -50,16 +51,17 @@ class Trainer {
         hooks_(hooks),
         fingerprint_(task.DataFingerprint()),
         state_(Begin()),
-        metrics_(options.output, Resumes(options) ? state_.step : 0, state_.evaluated_step) {}
+        metrics_(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_)) {}
 
   TrainResult Run() {
     TellStart();
     const idx_t first = state_.step;
     // A stop may have ended the evaluation of the very update that is resumed.
     const bool owed = first > 0 && first < options_.steps && Due(options_.checkpoints.eval_every) &&
-                      state_.evaluated_step != first;
+                      EvaluatedStep(state_) != first;
     bool stopped = owed && !Evaluate();
-    while (state_.step < options_.steps && !stopped) {
+    if (!stopped && best_is_owed_) Save(Failure::kMayBeSurvived);
+    while (!IsOver() && !stopped) {
       const TrainEvent event = Step(first);
       Emit(event);
       LogStep(event);
@@ -68,20 +70,27 @@ class Trainer {
       stopped = !evaluated || Asked(hooks_.should_stop);
       if (stopped) {
         Save(Failure::kEndsRun);
-      } else if (Due(options_.checkpoints.save_every) || Asked(hooks_.should_save) ||
-                 FirstSaveIsDue()) {
+      } else if (best_is_owed_ || Due(options_.checkpoints.save_every) ||
+                 Asked(hooks_.should_save) || FirstSaveIsDue()) {
         Save(Failure::kMayBeSurvived);
       }
     }
     if (!stopped) stopped = !Finish();
+    return Result(stopped);
+  }
+
+ private:
+  TrainResult Result(bool stopped) const {
     TrainResult result;
     result.stopped = stopped;
     result.step = state_.step;
     result.skipped = state_.skipped;
-    result.eval_loss = state_.evaluated_loss;
-    result.eval_bits_per_byte =
-        state_.evaluated_bits_per_byte.value_or(task_.BitsPerByte(state_.evaluated_loss));
-    result.metrics = state_.evaluated_metrics;
+    result.ended_early = !stopped && state_.step < options_.steps;
+    const Evaluated kept = holds_best_ ? *state_.best : state_.evaluated.value_or(Evaluated());
+    result.model_step = holds_best_ ? kept.step : state_.step;
+    result.eval_loss = kept.loss;
+    result.eval_bits_per_byte = BitsOf(kept);
+    result.metrics = kept.metrics;
     const HeldOutTexts texts = task_.held_out_texts();
     result.held_out_texts = texts.count;
     result.share_of_texts = texts.share;
@@ -91,7 +100,6 @@ class Trainer {
     return result;
   }
 
- private:
   static bool Resumes(const TrainOptions& options) {
     return options.checkpoints.resume || options.checkpoints.extend;
   }
@@ -124,6 +132,17 @@ class Trainer {
     SaveRun(*state, task_, options_, fingerprint_);
     saved_step_ = 0;
     return std::move(*state);
+  }
+
+  static std::optional<idx_t> EvaluatedStep(const RunState& state) {
+    return state.evaluated ? std::optional(state.evaluated->step) : std::nullopt;
+  }
+  double BitsOf(const Evaluated& e) const {
+    return e.bits_per_byte.value_or(task_.BitsPerByte(e.loss));
+  }
+
+  bool IsOver() const {
+    return state_.step >= options_.steps || IsOutOfPatience(state_, options_.selection.patience);
   }
 
   // Of the whole run.
@@ -270,27 +289,58 @@ class Trainer {
       context_.CheckCancelled();  // then the caller wants the run itself to end
       return false;
     }
-    state_.evaluated_step = state_.step;
-    state_.evaluated_loss = eval.loss;
-    if (std::isfinite(eval.loss) && (!state_.best_step || eval.loss < state_.best_loss)) {
-      state_.best_step = state_.step;
-      state_.best_loss = eval.loss;
-    }
+    const Evaluated found = {state_.step, eval.loss, eval.bits_per_byte, std::move(eval.metrics)};
+    Compare(found);
+    state_.evaluated = found;
     TrainEvent event;
     event.kind = TrainEvent::Kind::kEval;
     event.step = state_.step;
     event.steps = options_.steps;
-    event.loss = eval.loss;
-    event.bits_per_byte = eval.bits_per_byte.value_or(task_.BitsPerByte(eval.loss));
-    state_.evaluated_bits_per_byte = eval.bits_per_byte;
-    event.metrics = eval.metrics;
+    event.loss = found.loss;
+    event.bits_per_byte = BitsOf(found);
+    event.metrics = found.metrics;
     event.tokens = state_.tokens;
     event.seconds = Seconds();
     event.rss_bytes = PeakRssBytes();
-    state_.evaluated_metrics = std::move(eval.metrics);
     Log(event);
     Emit(event);
     return true;
+  }
+
+  // What the run is decided by.
+  double ValueOf(const Evaluated& found) const {
+    const std::string& name = options_.selection.metric;
+    if (name == "loss") return found.loss;
+    if (name == "bits_per_byte") return BitsOf(found);
+    std::vector<std::string> names;
+    for (const TrainMetric& metric : found.metrics) {
+      if (metric.name == name) return metric.value;
+      names.push_back(metric.name);
+    }
+    CheckSelection(options_, "of this task", names);  // throws: entry points have checked it
+    return found.loss;
+  }
+
+  bool Beats(double value, const std::optional<double>& other) const {
+    return other ? IsBetter(options_.selection.metric, value, *other) : std::isfinite(value);
+  }
+
+  // Counts evaluations without a gain. A run that leaves its best model saves it at once.
+  void Compare(const Evaluated& found) {
+    const double value = ValueOf(found);
+    const bool gains = Beats(value, state_.top_value);
+    state_.without_gain = gains ? 0 : state_.without_gain + 1;
+    if (gains) state_.top_value = value;
+    best_is_owed_ = options_.selection.kept == KeptModel::kBest && Beats(value, state_.best_value);
+  }
+
+  // The best checkpoint is one of those that are written: at a save the model may become it.
+  void ChooseBest() {
+    if (EvaluatedStep(state_) != state_.step) return;
+    const double value = ValueOf(*state_.evaluated);
+    if (!Beats(value, state_.best_value)) return;
+    state_.best = state_.evaluated;
+    state_.best_value = value;
   }
 
   // A line says what the updates since the last one were like: their means. One that was skipped
@@ -325,7 +375,11 @@ class Trainer {
 
   enum class Failure { kEndsRun, kMayBeSurvived };
   void Save(Failure failure) {
+    const std::optional<Evaluated> best = state_.best;
+    const std::optional<double> best_value = state_.best_value;
+    best_is_owed_ = false;
     try {
+      ChooseBest();
       WriteLog();
       metrics_.Sync();
       state_.seconds = Seconds();
@@ -339,6 +393,8 @@ class Trainer {
                 !save_failed_,
             ErrorCode::kIo, "{}--resume goes on from it", told);
       save_failed_ = true;
+      state_.best = best;
+      state_.best_value = best_value;
       Note(told + "the training goes on, and ends when the next save fails too");
       return;
     }
@@ -353,16 +409,47 @@ class Trainer {
     Emit(event);
   }
 
-  // The last update is saved and evaluated whatever the rhythm, and the model lies in the output.
+  // The last update is saved and evaluated whatever the rhythm, and the kept model lies in the
+  // output.
   // Saved first, because an evaluation may take long and be killed; and again, because a checkpoint
   // says what its evaluation found. False when a stop ended the evaluation.
   bool Finish() {
     if (saved_step_ != state_.step) Save(Failure::kEndsRun);
-    if (state_.evaluated_step != state_.step) {
+    if (EvaluatedStep(state_) != state_.step) {
       if (!Evaluate()) return false;
       Save(Failure::kEndsRun);
     }
+    const SelectionOptions& selection = options_.selection;
+    if (state_.step < options_.steps) {
+      Note(fmt::format("step {}: the run ends early: {} evaluations in a row have not improved {}",
+                       state_.step, state_.without_gain, selection.metric));
+    }
+    holds_best_ = selection.kept == KeptModel::kBest && LoadBest();
     SaveRecorded(options_.output, task_);
+    return true;
+  }
+
+  // The best model takes the place of the last one, which is in the last checkpoint. False when it
+  // cannot be had.
+  bool LoadBest() {
+    if (!state_.best) {
+      Note(fmt::format("no evaluation had a finite {}: the last model is kept",
+                       options_.selection.metric));
+      return false;
+    }
+    if (state_.best->step == state_.step) return true;
+    const auto checkpoint = options_.output / fmt::format("checkpoint-{}", state_.best->step);
+    try {
+      io::VerifyCheckpoint(checkpoint);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kFormat && error.code() != ErrorCode::kIo) throw;
+      Note(fmt::format("{}; the last model is kept in place of the best one", error.what()));
+      return false;
+    }
+    // Room for a second model while the first is still there.
+    state_.first_moment = Tensor();
+    state_.second_moment = Tensor();
+    task_.Load(checkpoint, TrainTask::Origin::kCheckpoint, nullptr);
     return true;
   }
 
@@ -375,11 +462,13 @@ class Trainer {
   const TrainHooks& hooks_;
   const Clock::time_point start_ = Clock::now();
   std::string fingerprint_;
-  bool resumed_ = false;      // Begin sets it, and this:
-  double earlier_s_ = 0.0;    // seconds of the processes before this one
-  idx_t saved_step_ = -1;     // of the newest checkpoint; Begin sets it
-  bool saved_here_ = false;   // since Begin
-  bool save_failed_ = false;  // the last one
+  bool resumed_ = false;       // Begin sets it, and this:
+  double earlier_s_ = 0.0;     // seconds of the processes before this one
+  idx_t saved_step_ = -1;      // of the newest checkpoint; Begin sets it
+  bool saved_here_ = false;    // since Begin
+  bool save_failed_ = false;   // the last one
+  bool best_is_owed_ = false;  // this model is the best, and not saved yet
+  bool holds_best_ = false;    // the task's model is that of the best evaluation
   double longest_update_s_ = 0.0;
   std::deque<TrainEvent> unwritten_;  // lines of metrics.jsonl
   RunState state_;
