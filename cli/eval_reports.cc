@@ -43,7 +43,7 @@ std::string PadLeft(const std::string& text, idx_t columns) {
 std::string ClassTable(const ClassifierEval& e, const Predictions& all) {
   const bool sets = e.problem == ProblemType::kMultiLabel;
   ClassNames names(all.labels, 40);
-  names.width = std::max<idx_t>(names.width, 5);
+  names.width = std::max<idx_t>(names.width, 8);
   std::string text = PadColumns(sets ? "label" : "class", names.width) +
                      fmt::format("  {:>9} {:>9} {:>9} {:>9}", "precision", "recall", "F1", "texts");
   text += sets ? fmt::format(" {:>7} {:>7} {:>7}\n", "right", "missed", "wrong") : "\n";
@@ -55,7 +55,26 @@ std::string ClassTable(const ClassifierEval& e, const Predictions& all) {
     text += sets ? fmt::format(" {:>7} {:>7} {:>7}\n", hits, s.support - hits, s.predicted - hits)
                  : "\n";
   }
+  const std::pair<const char*, const metrics::AverageScore*> means[] = {
+      {"macro", &e.macro}, {"micro", &e.micro}, {"weighted", &e.weighted}};
+  for (const auto& [name, mean] : means) {
+    text += PadColumns(name, names.width) +
+            fmt::format("  {:>9.4f} {:>9.4f} {:>9.4f}\n", mean->precision, mean->recall, mean->f1);
+  }
   return text;
+}
+
+// "0.9123", or "-" for what has no value.
+std::string ValueText(double value) {
+  return std::isnan(value) ? "-" : fmt::format("{:.4f}", value);
+}
+
+// Of classes and of sets: how well scores order the texts.
+std::string AreasText(const ClassifierEval& e) {
+  const bool sets = e.problem == ProblemType::kMultiLabel;
+  return (sets ? std::string() : fmt::format("MCC {}, ", ValueText(e.mcc))) +
+         fmt::format("ROC AUC {}, average precision {}\n", ValueText(e.auc),
+                     ValueText(e.average_precision));
 }
 
 // Columns have the classes' names where they fit, else numbers that stand before the rows' names.
@@ -149,11 +168,17 @@ ordered_json ClassifierJson(const ClassifierEval& e, const Predictions& all) {
   if (e.problem == ProblemType::kRegression) {
     j["mse"] = e.mse;
     j["pearson"] = e.pearson;
+    j["spearman"] = e.spearman;
     return j;
   }
   j["accuracy"] = e.accuracy;
   j["macro_f1"] = e.macro_f1;
+  j["micro_f1"] = e.micro_f1;
+  j["weighted_f1"] = e.weighted_f1;
   j["exact_match"] = e.exact_match;
+  if (e.problem == ProblemType::kSingleLabel) j["mcc"] = e.mcc;
+  j["auc"] = e.auc;
+  j["average_precision"] = e.average_precision;
   idx_t place = 0;
   for (const ClassScore& s : e.classes) {
     j["classes"].push_back({{"name", s.name},
@@ -192,12 +217,14 @@ std::string ClassifierReport(const ClassifierEval& e, const Predictions& all, bo
       fmt::format("{} texts of at most {} tokens{}\n", e.rows, e.tokens,
                   e.cut > 0 ? fmt::format(", {} of them cut", e.cut) : std::string());
   if (e.problem == ProblemType::kRegression) {
-    return texts + fmt::format("mean squared error {:.4f}, correlation {:.4f}\n", e.mse, e.pearson);
+    return texts +
+           fmt::format("mean squared error {:.4f}, correlation {} (Pearson), {} (Spearman)\n",
+                       e.mse, ValueText(e.pearson), ValueText(e.spearman));
   }
   const idx_t right = std::count(e.right.begin(), e.right.end(), true);
   const ShareInterval exact = WilsonInterval(right, e.rows);
   const bool sets = e.problem == ProblemType::kMultiLabel;
-  return texts + ClassTable(e, all) +
+  return texts + ClassTable(e, all) + AreasText(e) +
          fmt::format(
              "{} {:.4f} (95 % between {:.4f} and {:.4f}), macro F1 {:.4f}, loss {:.4f}\n",
              sets ? fmt::format("accuracy of labels {:.4f}, whole sets", e.accuracy) : "accuracy",

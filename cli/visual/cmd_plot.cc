@@ -24,14 +24,19 @@ struct MetricName {
   std::string_view field, label;
   bool lower_is_better;
 };
-constexpr std::array<MetricName, 13> kMetrics = {{
+constexpr std::array<MetricName, 18> kMetrics = {{
     {"bits_per_byte", "bits per byte", true},
     {"perplexity", "perplexity", true},
     {"accuracy", "accuracy (share that is right)", false},
+    {"auc", "area under the ROC curve", false},
     {"macro_f1", "macro F1", false},
+    {"micro_f1", "micro F1", false},
+    {"weighted_f1", "weighted F1", false},
+    {"mcc", "Matthews' correlation", false},
     {"exact_match", "whole sets that are right (share)", false},
     {"mse", "mean squared error", true},
     {"pearson", "correlation with the labels (Pearson)", false},
+    {"spearman", "correlation of the ranks (Spearman)", false},
     {"learning_rate", "learning rate", false},
     {"grad_norm", "gradient norm", false},
     {"tokens", "tokens seen", false},
@@ -72,7 +77,10 @@ bool LowerIsBetter(const std::string& field) {
 }
 
 bool HigherIsBetter(const std::string& field) {
-  return field == "accuracy" || field == "macro_f1" || field == "exact_match" || field == "pearson";
+  constexpr std::string_view kHigher[] = {"accuracy",    "auc",         "macro_f1",
+                                          "micro_f1",    "weighted_f1", "mcc",
+                                          "exact_match", "pearson",     "spearman"};
+  return std::find(std::begin(kHigher), std::end(kHigher), field) != std::end(kHigher);
 }
 
 // Two runs may have the same directory name: then the paths tell them apart.

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -78,11 +79,18 @@ struct ClassifierEval {
   ProblemType problem = ProblemType::kSingleLabel;  // of the texts; never kInferred
   idx_t rows = 0, tokens = 0;                       // of the file; without padding
   idx_t cut = 0;                                    // rows that lost tokens
-  double loss = 0.0;                // nats a text, or the mean squared error of numbers
-  double accuracy = 0.0;            // of sets: over all pairs of a row and a label
-  double macro_f1 = 0.0;            // mean over the classes that occur or are predicted
-  double exact_match = 0.0;         // of sets
-  double mse = 0.0, pearson = 0.0;  // of numbers
+  double loss = 0.0;         // nats a text, or the mean squared error of numbers
+  double accuracy = 0.0;     // of sets: over all pairs of a row and a label
+  double exact_match = 0.0;  // of sets
+  double macro_f1 = 0.0, micro_f1 = 0.0, weighted_f1 = 0.0;  // the averages' F1
+  metrics::AverageScore macro, micro, weighted;              // over classes or labels
+  double mcc = 0.0;                                          // of classes: Matthews' correlation
+  // Of at least two classes, and of sets: by the probabilities of Prediction::scores. Of two
+  // classes those of the second one, else the mean over all, each against the rest. NaN where it is
+  // not defined: metrics::RocAuc says when, and for logits that are not finite.
+  double auc = std::numeric_limits<double>::quiet_NaN();
+  double average_precision = std::numeric_limits<double>::quiet_NaN();
+  double mse = 0.0, pearson = 0.0, spearman = 0.0;  // of numbers
   std::vector<ClassScore> classes;
   std::vector<bool> right;         // row by row, in the file's order; not for numbers
   std::vector<std::string> notes;  // lines for people about rows that were left out

@@ -265,8 +265,8 @@ std::string ProblemName(ProblemType problem);
 // epoch uses every row once. Rows of similar length run together, so there is little padding (in a
 // Longformer and a ModernBERT none: they stand side by side). The labels' names are sorted and
 // become the config's id2label. A head over the same labels continues to learn, any other starts
-// from random weights. Metrics: accuracy, macro_f1, for sets also exact_match, for numbers mse and
-// pearson.
+// from random weights. Metrics: accuracy, auc, macro_f1, weighted_f1, of classes mcc, of sets
+// exact_match and micro_f1, of numbers mse, pearson, spearman.
 TrainResult TrainClassifier(Context& context, const TrainOptions& options,
                             const ClassifyOptions& task, const TrainHooks& hooks = {});
 

@@ -95,10 +95,16 @@ nb::dict ClassifierMetrics(const ClassifierEval& result) {
   if (result.problem == ProblemType::kRegression) {
     metrics["mse"] = result.mse;
     metrics["pearson"] = result.pearson;
+    metrics["spearman"] = result.spearman;
     return metrics;
   }
   metrics["accuracy"] = result.accuracy;
   metrics["macro_f1"] = result.macro_f1;
+  metrics["micro_f1"] = result.micro_f1;
+  metrics["weighted_f1"] = result.weighted_f1;
+  if (result.problem == ProblemType::kSingleLabel) metrics["mcc"] = result.mcc;
+  metrics["auc"] = result.auc;
+  metrics["average_precision"] = result.average_precision;
   if (result.problem == ProblemType::kMultiLabel) metrics["exact_match"] = result.exact_match;
   return metrics;
 }

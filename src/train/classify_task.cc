@@ -84,7 +84,12 @@ std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPol
 void ScoreLabels(const std::vector<std::string>& names, std::span<const std::uint8_t> truth,
                  std::span<const std::uint8_t> predicted, ClassifierEval* e) {
   e->classes = metrics::ScoreClasses(names, truth, predicted);
-  e->macro_f1 = metrics::AverageOf(e->classes, metrics::Average::kMacro).f1;
+  e->macro = metrics::AverageOf(e->classes, metrics::Average::kMacro);
+  e->micro = metrics::AverageOf(e->classes, metrics::Average::kMicro);
+  e->weighted = metrics::AverageOf(e->classes, metrics::Average::kWeighted);
+  e->macro_f1 = e->macro.f1;
+  e->micro_f1 = e->micro.f1;
+  e->weighted_f1 = e->weighted.f1;
   const auto labels = static_cast<std::ptrdiff_t>(names.size());
   idx_t exact = 0;
   for (idx_t r = 0; r < e->rows; ++r) {
@@ -96,13 +101,45 @@ void ScoreLabels(const std::vector<std::string>& names, std::span<const std::uin
   e->exact_match = static_cast<double>(exact) / static_cast<double>(e->rows);
 }
 
+// Elements of the last of K columns of rows (N, K).
+template <typename T>
+std::vector<T> LastColumn(std::span<const T> rows, std::size_t columns) {
+  std::vector<T> column;
+  for (std::size_t i = columns - 1; i < rows.size(); i += columns) column.push_back(rows[i]);
+  return column;
+}
+
+// Of truth and scores (N, K). Scores that are not numbers have no order, and no areas.
+void ScoreAreas(std::span<const std::uint8_t> truth, std::span<const double> scores,
+                ClassifierEval* e) {
+  const std::size_t labels = e->classes.size();
+  const bool sets = e->problem == ProblemType::kMultiLabel;
+  const bool ordered =
+      std::none_of(scores.begin(), scores.end(), [](double s) { return std::isnan(s); });
+  if (!ordered || (!sets && labels < 2)) return;
+  if (!sets && labels == 2) {
+    const std::vector<std::uint8_t> has = LastColumn(truth, labels);
+    const std::vector<double> column = LastColumn(scores, labels);
+    e->auc = metrics::RocAuc(has, column);
+    e->average_precision = metrics::AveragePrecision(has, column);
+    return;
+  }
+  const auto width = static_cast<idx_t>(labels);
+  e->auc = metrics::MacroRocAuc(truth, scores, width);
+  e->average_precision = metrics::MacroAveragePrecision(truth, scores, width);
+}
+
 void JudgeClasses(const std::vector<std::string>& names, const ClassifyRows& data,
                   std::span<const float> logits, ClassifierEval* e) {
   const auto labels = static_cast<idx_t>(names.size());
   std::vector<std::uint8_t> truth(logits.size(), 0), predicted(logits.size(), 0);
+  std::vector<double> scores;
   double sum = 0.0;
   for (idx_t r = 0; r < e->rows; ++r) {
     const LogitRow row{logits.data() + r * labels, labels, 1};
+    const std::vector<double> shares =
+        Softmax(logits.subspan(static_cast<std::size_t>(r * labels), names.size()));
+    scores.insert(scores.end(), shares.begin(), shares.end());
     const std::int32_t label = data.labels[static_cast<std::size_t>(r)];
     sum += SoftmaxLoss(row, label, 0.0f, nullptr);
     truth[static_cast<std::size_t>(r * labels + label)] = 1;
@@ -111,6 +148,8 @@ void JudgeClasses(const std::vector<std::string>& names, const ClassifyRows& dat
   e->loss = sum / static_cast<double>(e->rows);
   ScoreLabels(names, truth, predicted, e);
   e->accuracy = e->exact_match;
+  e->mcc = metrics::MatthewsCorrelation(e->classes);
+  ScoreAreas(truth, scores, e);
 }
 
 void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
@@ -126,6 +165,7 @@ void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
   e->loss = BinaryLoss(logits, data.values, 0.0f, nullptr) / pairs;
   e->accuracy = static_cast<double>(hits) / pairs;
   ScoreLabels(names, truth, predicted, e);
+  ScoreAreas(truth, Sigmoid(logits), e);
 }
 
 }  // namespace
@@ -143,6 +183,7 @@ ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTa
       e.loss = e.mse =
           SquaredLoss(logits, data.values, 0.0f, nullptr) / static_cast<double>(e.rows);
       e.pearson = metrics::Pearson(logits, std::span<const float>(data.values));
+      e.spearman = metrics::Spearman(logits, std::span<const float>(data.values));
       break;
     case ProblemType::kMultiLabel:
       JudgeSets(target.labels, data, logits, &e);
@@ -157,11 +198,21 @@ ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTa
 }
 
 std::vector<TrainMetric> MetricsOf(const ClassifierEval& e) {
-  if (e.problem == ProblemType::kRegression) return {{"mse", e.mse}, {"pearson", e.pearson}};
-  std::vector<TrainMetric> metrics = {{"accuracy", e.accuracy}};
-  if (e.problem == ProblemType::kMultiLabel) metrics.push_back({"exact_match", e.exact_match});
-  metrics.push_back({"macro_f1", e.macro_f1});
-  return metrics;
+  switch (e.problem) {
+    case ProblemType::kRegression:
+      return {{"mse", e.mse}, {"pearson", e.pearson}, {"spearman", e.spearman}};
+    case ProblemType::kMultiLabel:
+      return {{"accuracy", e.accuracy}, {"auc", e.auc},           {"exact_match", e.exact_match},
+              {"macro_f1", e.macro_f1}, {"micro_f1", e.micro_f1}, {"weighted_f1", e.weighted_f1}};
+    case ProblemType::kInferred:
+    case ProblemType::kSingleLabel:
+      break;
+  }
+  return {{"accuracy", e.accuracy},
+          {"auc", e.auc},
+          {"macro_f1", e.macro_f1},
+          {"mcc", e.mcc},
+          {"weighted_f1", e.weighted_f1}};
 }
 
 std::vector<std::string> MetricNames(ProblemType problem) {

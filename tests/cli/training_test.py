@@ -141,6 +141,7 @@ class Training(Case):
         self.assertEqual([row["row"] for row in rows], list(range(1, 61)))
         self.assertTrue(rows[0]["input"].endswith("test.csv:2"), rows[0])
         self.assertEqual(sum(row["right"] for row in rows) / 60, value["accuracy"])
+        self.measures(rows, value)
         for row in rows:
             scores = {x["label"]: x["score"] for x in row["scores"]}
             self.assertAlmostEqual(sum(scores.values()), 1.0, places=6)
@@ -221,10 +222,32 @@ class Training(Case):
             self.fails(2, "classify", "-m", judge, self.dir / "in.html", "--html", name, says=[says])
         self.assertEqual((self.dir / "in.html").read_text(), text)
 
+    def measures(self, rows, value):
+        """The report's means are those of the predictions, by their definitions."""
+        names = [label["label"] for label in rows[0]["scores"]]
+        true = [sum(row["gold"] == name for row in rows) for name in names]
+        said = [sum(row["predicted"] == name for row in rows) for name in names]
+        areas, f1 = [], []
+        for k, name in enumerate(names):
+            has = [row["scores"][k]["score"] for row in rows if row["gold"] == name]
+            rest = [row["scores"][k]["score"] for row in rows if row["gold"] != name]
+            areas.append(sum((a > b) + 0.5 * (a == b) for a in has for b in rest) / len(has) / len(rest))
+            hits = sum(row["gold"] == row["predicted"] == name for row in rows)
+            f1.append(2 * hits / (true[k] + said[k]))
+        self.assertAlmostEqual(value["auc"], sum(areas) / len(areas), places=12)
+        self.assertAlmostEqual(value["macro_f1"], sum(f1) / len(f1), places=12)
+        self.assertAlmostEqual(value["weighted_f1"], sum(f * t for f, t in zip(f1, true)) / 60, places=12)
+        self.assertEqual(value["micro_f1"], value["accuracy"])
+        self.assertTrue(0 < value["average_precision"] <= 1)
+        shared = sum(t * s for t, s in zip(true, said)) / 3600
+        spread = (1 - sum(t * t for t in true) / 3600) * (1 - sum(s * s for s in said) / 3600)
+        self.assertAlmostEqual(value["mcc"], (value["accuracy"] - shared) / spread ** 0.5, places=12)
+
     def test_the_last_line_says_how_sure_the_accuracy_is(self):
         said = self.classify(self.dir / "many", "--epochs", "1").stdout
         self.assertRegex(said, r"held out: loss [\d.]+, accuracy [\d.]+ \(95 % between [\d.]+ and "
-                         r"[\d.]+\), macro_f1 [\d.]+ after \d+ steps, 0:\d\d\n")
+                         r"[\d.]+\), auc [\d.]+, macro_f1 [\d.]+, mcc -?[\d.]+, weighted_f1 [\d.]+ "
+                         r"after \d+ steps, 0:\d\d\n")
         self.table("test.csv", 2, 3)
         few = self.dir / "few"
         said = self.classify(few, "--epochs", "1").stdout
