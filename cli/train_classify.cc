@@ -14,6 +14,7 @@ namespace {
 struct ClassifyCommand : TrainCommand {
   ClassifyCommand() : TrainCommand(FineTuneOptions()) {}
   ClassifyOptions task;
+  std::string class_weights;
 };
 
 }  // namespace
@@ -32,6 +33,14 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
   BeginGroup(command, heading::kLearning);
   auto* epochs = command->add_option("--epochs", c->task.epochs, "Passes over the texts")
                      ->capture_default_str();
+  command
+      ->add_option("--class-weights", c->class_weights,
+                   "Weights of classes: balanced, or NAME=WEIGHT,NAME=WEIGHT")
+      ->type_name("TEXT");
+  command
+      ->add_option("--label-smoothing", c->task.label_smoothing,
+                   "Share of each target that is spread over all classes")
+      ->capture_default_str();
   AddLongformerOptions(command, "the first token", c.get());
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
@@ -47,6 +56,7 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
       Context context(globals.threads);
       if (by_steps) c->task.epochs = 0.0;
       c->task.problem = ParseProblem(c->problem);
+      c->task.weights = ClassWeights::Parse(c->class_weights);
       c->task.overflow = OverflowOf(c->overflow);
       c->task.global = GlobalRule::Parse(c->global);
       const TrainOptions options = c->Options(context);

@@ -12,6 +12,8 @@ the files. A value that is not a number is null; "refused" says that the package
   rankings.json   scikit-learn and torchmetrics: scores and gains of one query
   answers.json    the programs of SQuAD 1.1 and 2.0, and torchmetrics where it says the same
   entities.json   seqeval in its default mode
+  losses.json     torch: cross-entropy with class weights and label smoothing, in double, with the
+                  gradient of the mean; src/model/head_losses_test.cc replays it
 """
 import hashlib
 import importlib.util
@@ -283,6 +285,29 @@ def entity_cases(rng):
             of_entities("drawn BIOES", drawn(all_tags, 8, 10), drawn(all_tags, 8, 10))]
 
 
+# ---- losses -------------------------------------------------------------------------------------
+
+def of_loss(rng, rows, classes, weighted, smoothing, ignored=0):
+    logits = rng.normal(scale=3, size=(rows, classes)).astype(np.float32)
+    labels = rng.integers(0, classes, rows)
+    labels[:ignored] = -100
+    weights = rng.uniform(0.2, 4, classes).astype(np.float32) if weighted else None
+    given = torch.tensor(logits.astype(np.float64), requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(
+        given, torch.tensor(labels), label_smoothing=float(np.float32(smoothing)),
+        weight=None if weights is None else torch.tensor(weights.astype(np.float64)))
+    loss.backward()
+    return plain({"classes": classes, "labels": labels, "logits": logits, "smoothing": smoothing,
+                  "weights": [] if weights is None else weights, "loss": loss.item(),
+                  "gradient": given.grad.numpy()})
+
+
+def loss_cases(rng):
+    return [of_loss(rng, 5, 3, False, 0.0), of_loss(rng, 5, 3, True, 0.0),
+            of_loss(rng, 5, 3, False, 0.1), of_loss(rng, 6, 4, True, 0.25, ignored=1),
+            of_loss(rng, 1, 2, True, 0.9)]
+
+
 # ---- files --------------------------------------------------------------------------------------
 
 def provenance(evaluate, names):
@@ -305,7 +330,8 @@ def main(evaluate):
             "numbers.json": number_cases(np.random.default_rng(2)),
             "rankings.json": ranking_cases(np.random.default_rng(3)),
             "answers.json": answer_cases(evaluate),
-            "entities.json": entity_cases(np.random.default_rng(4))}
+            "entities.json": entity_cases(np.random.default_rng(4)),
+            "losses.json": loss_cases(np.random.default_rng(5))}
     for name, content in made.items():
         text = json.dumps(content, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
         (OUT / name).write_text(text.replace('},{"', '},\n{"') + "\n", encoding="utf-8")

@@ -91,6 +91,11 @@ struct BatchView {
   // The global tokens of `roles`, if the batch's owner has found them. Null: a model finds them
   // once a pass.
   const GlobalTokenRows* globals = nullptr;
+  // How the loss of sequence classes counts them, as PyTorch's cross_entropy has it: a weight above
+  // 0 for each class (labels), by which its rows count in sum and mean (empty: 1 each), and the
+  // share of each target that is spread over all classes, [0, 1). For no other head or problem.
+  std::span<const float> class_weights = {};
+  float label_smoothing = 0.0f;
 };
 
 // A batch that owns its memory: rows of one length, the shorter ones padded on the right with
@@ -102,6 +107,8 @@ struct Batch {
   std::vector<std::int32_t> starts, ends;
   std::vector<std::uint8_t> roles;
   std::vector<idx_t> documents;
+  std::vector<float> class_weights;
+  float label_smoothing = 0.0f;
   bool with_types = false;
 
   // Makes room for rows of `width` tokens, all of them hidden padding. Removes all targets.

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -247,6 +248,19 @@ TrainResult TrainMaskedLm(Context& context, const TrainOptions& options,
 
 // ---- classifiers --------------------------------------------------------------------------------
 
+// How much rows of each class count in the loss of a training.
+struct ClassWeights {
+  // Each class of the training rows has the same weight in all: rows / (classes * rows of the
+  // class). A class without rows has 1.
+  bool balanced = false;
+  // Weights above 0 by the labels' names; other classes have 1.
+  std::map<std::string, double> of = {};
+
+  // "balanced", "NAME=WEIGHT,NAME=WEIGHT" or, for names with commas, {"NAME": WEIGHT} in JSON.
+  // Empty: all classes have 1. kUsage.
+  static ClassWeights Parse(std::string_view text);
+};
+
 // How a classifier learns.
 struct ClassifyOptions {
   // One of several classes, any of several, or a number. kInferred: any of several if a label is a
@@ -256,6 +270,11 @@ struct ClassifyOptions {
   // What happens to a text with more tokens than a row: kError or kTruncate.
   text::Overflow overflow = text::Overflow::kError;
   GlobalRule global;  // auto: the first token
+  // Of one class of several: weights of the classes, and the share of each target that is spread
+  // over all classes, [0, 1), as PyTorch's cross_entropy has them; the mean is by the weights.
+  // Evaluations use neither. kUsage for sets of labels and for numbers.
+  ClassWeights weights;
+  double label_smoothing = 0.0;
 };
 // "auto", "single", "multi" or "regression"; kUsage otherwise.
 ProblemType ParseProblem(std::string_view name);

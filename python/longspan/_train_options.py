@@ -58,6 +58,8 @@ class TrainOptions(ReadOptions, total=False):
         left in the output folder (the default of "lm"), not the best.
     problem: "single", "multi", "regression" or "auto", "classify". overflow: "error" or "truncate"
         for texts that are longer than a row, "classify". global_tokens: see RowOptions.
+    class_weights: of the classes in the loss, "balanced", "name=weight,name=weight" or a mapping,
+        and label_smoothing: the share of each target that is spread over all, "classify".
     mask_share: of the tokens, "mlm". documents: where one ends: "file", "blank-line", "line", and
         "joined" for "lm". packed: rows of whole documents that do not see each other.
     tokenizer: a folder, or "bytes", "lm".
@@ -102,6 +104,8 @@ class TrainOptions(ReadOptions, total=False):
     keep_last: bool
     problem: str
     overflow: str
+    class_weights: str | Mapping[str, float]
+    label_smoothing: float
     global_tokens: str
     mask_share: float
     documents: str
@@ -135,7 +139,15 @@ class EvalOptions(ReadOptions, total=False):
 _OF_TRAINING = {
     "lm": {"documents", "packed", "tokenizer", "gradient_streams"},
     "mlm": {"documents", "packed", "mask_share", "global_tokens", "recompute"},
-    "classify": {"epochs", "problem", "overflow", "global_tokens", "recompute"},
+    "classify": {
+        "class_weights",
+        "epochs",
+        "global_tokens",
+        "label_smoothing",
+        "overflow",
+        "problem",
+        "recompute",
+    },
 }
 _OF_EVALUATION = {
     "lm": {"stride", "held_out"},

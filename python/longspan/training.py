@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
@@ -181,6 +182,8 @@ def train(
         given["tokenizer"] = fspath("train: tokenizer", given["tokenizer"])
     if "memory" in given:
         given["memory"] = parse_bytes("memory", given["memory"])
+    if isinstance(given.get("class_weights"), Mapping):
+        given["class_weights"] = json.dumps(dict(given["class_weights"]))
     with DataFiles("train", given) as files, Bar(progress, "steps", task) as bar:
         given["train"] = files.paths("train", train)
         if eval is not None:

@@ -174,6 +174,9 @@ RunTask ClassifierTask(Options& o) {
   // Steps in place of epochs, unless both are named.
   if (o.Has("steps")) task.epochs = 0.0;
   o.Read("epochs", task.epochs);
+  o.ReadName("class_weights", task.weights,
+             [](const std::string& text) { return ClassWeights::Parse(text); });
+  o.Read("label_smoothing", task.label_smoothing);
   return [task, train = ReadTraining(o, FineTuneOptions())](Context& context,
                                                             const TrainHooks& hooks) {
     return TrainClassifier(context, train, task, hooks);

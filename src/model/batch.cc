@@ -89,6 +89,8 @@ void Batch::Reset(idx_t row_count, idx_t width, idx_t pad) {
   types.assign(n, 0);
   roles.assign(n, kHiddenToken);
   labels.clear();
+  class_weights.clear();
+  label_smoothing = 0.0f;
   values.clear();
   starts.clear();
   ends.clear();
@@ -126,6 +128,8 @@ BatchView Batch::view() const {
   batch.tokens = tokens;
   batch.ids = ids;
   batch.labels = labels;
+  batch.class_weights = class_weights;
+  batch.label_smoothing = label_smoothing;
   batch.roles = {roles.data(), {rows, tokens}};
   if (with_types) batch.token_types = types;
   batch.values = values;

@@ -19,9 +19,13 @@ HeadLoss FromCrossEntropy(const CrossEntropyResult& result) {
   return {result.sum, result.counted, result.correct, MeanLoss(result.sum, result.counted)};
 }
 
-float LossScale(const std::optional<float>& scale, idx_t counted) {
+float WeightScale(const std::optional<float>& scale, double weight) {
   if (scale) return *scale;
-  return counted == 0 ? 0.0f : 1.0f / static_cast<float>(counted);
+  return weight == 0.0 ? 0.0f : 1.0f / static_cast<float>(weight);
+}
+
+float LossScale(const std::optional<float>& scale, idx_t counted) {
+  return WeightScale(scale, static_cast<double>(counted));
 }
 
 double SoftmaxLoss(const LogitRow& logits, idx_t label, float scale, float* dlogits) {
@@ -34,6 +38,36 @@ double SoftmaxLoss(const LogitRow& logits, idx_t label, float scale, float* dlog
         static_cast<float>(static_cast<double>(scale) * (p - (i == label ? 1.0 : 0.0)));
   }
   return max + std::log(sum) - static_cast<double>(logits[label]);
+}
+
+double SmoothedLoss(const LogitRow& logits, idx_t label, std::span<const float> weights,
+                    float smoothing, float scale, float* dlogits) {
+  const auto weight = [&](idx_t k) {
+    return weights.empty() ? 1.0 : static_cast<double>(weights[static_cast<std::size_t>(k)]);
+  };
+  const auto max = static_cast<double>(logits[LargestLogit(logits)]);
+  const double share = static_cast<double>(smoothing);
+  // The loss is sum_k target[k] (log sum exp - logit[k]).
+  const auto target = [&](idx_t k) {
+    return share / static_cast<double>(logits.count) * weight(k) +
+           (k == label ? (1.0 - share) * weight(k) : 0.0);
+  };
+  double sum = 0.0, targets = 0.0;
+  for (idx_t k = 0; k < logits.count; ++k) {
+    sum += std::exp(static_cast<double>(logits[k]) - max);
+    targets += target(k);
+  }
+  double loss = 0.0;
+  for (idx_t k = 0; k < logits.count; ++k) {
+    const double centred = static_cast<double>(logits[k]) - max;
+    // A class without a share takes no part, even where its probability is 0.
+    if (target(k) > 0.0) loss += target(k) * (std::log(sum) - centred);
+    if (dlogits == nullptr) continue;
+    const double p = std::exp(centred) / sum;
+    dlogits[k * logits.stride] =
+        static_cast<float>(static_cast<double>(scale) * (targets * p - target(k)));
+  }
+  return loss;
 }
 
 idx_t LargestLogit(const LogitRow& logits) {
@@ -85,7 +119,19 @@ void CheckRows(const char* what, std::size_t given, idx_t needed, idx_t rows) {
 }  // namespace
 
 void CheckSequenceTargets(const SequenceTargets& targets, idx_t rows, idx_t labels) {
-  if (ProblemOf(targets, labels) != ProblemType::kSingleLabel) {
+  const bool single = ProblemOf(targets, labels) == ProblemType::kSingleLabel;
+  Check(single || (targets.weights.empty() && targets.smoothing == 0.0f), ErrorCode::kUsage,
+        "batch: class weights and label smoothing are for one class of several, not for sets of "
+        "labels or numbers");
+  Check(targets.weights.empty() || static_cast<idx_t>(targets.weights.size()) == labels,
+        ErrorCode::kUsage, "batch: {} class weights for {} labels", targets.weights.size(), labels);
+  for (const float weight : targets.weights) {
+    Check(std::isfinite(weight) && weight > 0.0f, ErrorCode::kUsage,
+          "batch: class weight {} is not finite and above 0", weight);
+  }
+  Check(targets.smoothing >= 0.0f && targets.smoothing < 1.0f, ErrorCode::kUsage,
+        "batch: label smoothing {} is not from 0 to below 1", targets.smoothing);
+  if (!single) {
     return CheckRows("values", targets.values.size(), rows * labels, rows);
   }
   CheckRows("labels", targets.labels.size(), rows, rows);
@@ -95,33 +141,51 @@ void CheckSequenceTargets(const SequenceTargets& targets, idx_t rows, idx_t labe
   }
 }
 
+double LossWeight(const SequenceTargets& targets, idx_t rows, idx_t labels) {
+  if (ProblemOf(targets, labels) != ProblemType::kSingleLabel) {
+    return static_cast<double>(rows * labels);
+  }
+  double weight = 0.0;
+  for (const std::int32_t label : targets.labels) {
+    if (label == kIgnoreLabel) continue;
+    weight += targets.weights.empty()
+                  ? 1.0
+                  : static_cast<double>(targets.weights[static_cast<std::size_t>(label)]);
+  }
+  return weight;
+}
+
 HeadLoss SequenceLoss(const SequenceTargets& targets, const std::optional<float>& scale,
                       const View<const float, 2>& logits, float* dlogits) {
   const idx_t outputs = logits.extent[1];
   const ProblemType problem = ProblemOf(targets, outputs);
   HeadLoss loss;
+  const double weight = LossWeight(targets, logits.extent[0], outputs);
+  const float factor = WeightScale(scale, weight);
+  const bool plain = targets.weights.empty() && targets.smoothing == 0.0f;
   if (problem == ProblemType::kSingleLabel) {
     for (const std::int32_t label : targets.labels) loss.counted += label != kIgnoreLabel;
     for (idx_t b = 0; b < logits.extent[0]; ++b) {
       const idx_t label = targets.labels[static_cast<std::size_t>(b)];
       if (label == kIgnoreLabel) continue;
       const LogitRow row{&logits(b, 0), outputs, 1};
-      loss.sum += SoftmaxLoss(row, label, LossScale(scale, loss.counted),
-                              dlogits == nullptr ? nullptr : dlogits + b * outputs);
+      float* const slope = dlogits == nullptr ? nullptr : dlogits + b * outputs;
+      loss.sum += plain
+                      ? SoftmaxLoss(row, label, factor, slope)
+                      : SmoothedLoss(row, label, targets.weights, targets.smoothing, factor, slope);
       loss.correct += LargestLogit(row) == label ? 1 : 0;
     }
   } else {
     loss.counted = logits.size();
     const std::span<const float> all(logits.data, static_cast<std::size_t>(logits.size()));
     const bool squared = problem == ProblemType::kRegression;
-    const float factor = LossScale(scale, loss.counted);
     loss.sum = squared ? SquaredLoss(all, targets.values, factor, dlogits)
                        : BinaryLoss(all, targets.values, factor, dlogits);
     for (std::size_t i = 0; !squared && i < all.size(); ++i) {
       loss.correct += (all[i] > 0.0f) == (targets.values[i] > 0.5f) ? 1 : 0;
     }
   }
-  loss.mean = MeanLoss(loss.sum, loss.counted);
+  loss.mean = loss.counted == 0 ? MeanLoss(loss.sum, 0) : loss.sum / weight;
   return loss;
 }
 

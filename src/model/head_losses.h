@@ -20,6 +20,8 @@ HeadLoss FromCrossEntropy(const CrossEntropyResult& result);
 // The factor of the sum in the differentiated loss: a given scale, or 1 / `counted` (Hugging Face's
 // mean).
 float LossScale(const std::optional<float>& scale, idx_t counted);
+// The same for rows that count by weights, of which this is the sum.
+float WeightScale(const std::optional<float>& scale, double weight);
 
 // The logits of one decision: `count` floats, `stride` apart.
 struct LogitRow {
@@ -30,6 +32,10 @@ struct LogitRow {
 
 // logsumexp(logits) - logits[label]. dlogits has the logits' layout, or is null.
 double SoftmaxLoss(const LogitRow& logits, idx_t label, float scale, float* dlogits);
+// With w the weights (labels; empty: 1 each) and s the smoothing, over K labels:
+// -(1 - s) w[label] log p[label] - s / K sum_k w[k] log p[k], p = softmax(logits).
+double SmoothedLoss(const LogitRow& logits, idx_t label, std::span<const float> weights,
+                    float smoothing, float scale, float* dlogits);
 // The first of the largest.
 idx_t LargestLogit(const LogitRow& logits);
 
@@ -47,9 +53,17 @@ struct SequenceTargets {
   ProblemType problem = ProblemType::kInferred;  // as the config says
   std::span<const std::int32_t> labels;
   std::span<const float> values;
+  // Of classes, as BatchView has them.
+  std::span<const float> weights = {};
+  float smoothing = 0.0f;
 };
 
-// Throws kUsage unless the targets fit `rows` rows of `labels` logits and are in range.
+// What the mean of these targets' losses is over: labels that count, by their weights; or values.
+// `labels` is the number of logits of a row, `rows` how many there are.
+double LossWeight(const SequenceTargets& targets, idx_t rows, idx_t labels);
+
+// Throws kUsage unless the targets fit `rows` rows of `labels` logits and are in range, and weights
+// and smoothing are those of classes.
 void CheckSequenceTargets(const SequenceTargets& targets, idx_t rows, idx_t labels);
 // `logits` is (B, labels). `dlogits`, if not null, has the same shape and must be zeroed.
 HeadLoss SequenceLoss(const SequenceTargets& targets, const std::optional<float>& scale,

@@ -373,7 +373,8 @@ class SequenceHead final : public TextHead {
   HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
                 bool backward) const override {
     const SequenceTargets all = Targets(call.batch);
-    const float scale = LossScale(call.scale, Counted(all, rows.count()));
+    const double weight = LossWeight(all, rows.count(), outputs());
+    const float scale = WeightScale(call.scale, weight);
     HeadLoss total;
     const auto loss_from = [&](idx_t begin) -> DenseClassifier::LossOf {
       return [&, begin](const View<const float, 2>& logits, float* dlogits) {
@@ -390,7 +391,9 @@ class SequenceHead final : public TextHead {
         classifier_.Loss(context, call.parameters, h, loss_from(begin));
       });
     }
-    return WithMean(total);
+    total = WithMean(total);
+    if (!all.weights.empty() && total.counted > 0) total.mean = total.sum / weight;
+    return total;
   }
 
   void CheckTargets(const BatchView& batch) const override {
@@ -399,15 +402,12 @@ class SequenceHead final : public TextHead {
 
  private:
   SequenceTargets Targets(const BatchView& batch) const {
-    return {ProblemOf(problem_, outputs(), !batch.labels.empty()), batch.labels, batch.values};
-  }
-  idx_t Counted(const SequenceTargets& targets, idx_t rows) const {
-    if (targets.problem != ProblemType::kSingleLabel) return rows * outputs();
-    return CountLabels(targets.labels);
+    return {ProblemOf(problem_, outputs(), !batch.labels.empty()), batch.labels, batch.values,
+            batch.class_weights, batch.label_smoothing};
   }
   SequenceTargets Part(const SequenceTargets& all, idx_t begin, idx_t rows) const {
     return {all.problem, Cut(all.labels, begin, rows),
-            Cut(all.values, begin * outputs(), rows * outputs())};
+            Cut(all.values, begin * outputs(), rows * outputs()), all.weights, all.smoothing};
   }
 
   ProblemType problem_;

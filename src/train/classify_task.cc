@@ -10,6 +10,7 @@
 #include "model/head_losses.h"
 #include "tasks/batches.h"
 #include "tasks/scores.h"
+#include "train/class_weights.h"
 #include "train/evaluate.h"
 
 namespace longspan {
@@ -267,6 +268,7 @@ ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& t
       target_(std::move(target)),
       train_(std::move(train)),
       held_out_(std::move(held_out)),
+      weights_(ResolveClassWeights(task.weights, target_, train_)),
       order_(Lengths(train_), options.batch, options.accumulate,
              KeyOf(options.seed, RunKey::kData)) {}
 
@@ -276,19 +278,28 @@ std::string ClassifyTask::DataFingerprint() const {
 }
 
 nlohmann::json ClassifyTask::DecidingOptions() const {
-  return WithSharedOptions({{"task", "classify"},
-                            {"problem", ProblemName(target_.problem)},
-                            {"labels", target_.labels},
-                            {"text_column", options().data.read.text_field},
-                            {"label_column", options().data.read.label_field},
-                            {"pair_column", options().data.read.pair_field}});
+  nlohmann::json deciding = {{"task", "classify"},
+                             {"problem", ProblemName(target_.problem)},
+                             {"labels", target_.labels},
+                             {"text_column", options().data.read.text_field},
+                             {"label_column", options().data.read.label_field},
+                             {"pair_column", options().data.read.pair_field}};
+  // Left out where there are none: runs from before there was a choice go on.
+  if (!weights_.empty()) deciding["class_weights"] = weights_;
+  if (task_.label_smoothing > 0.0) deciding["label_smoothing"] = task_.label_smoothing;
+  return WithSharedOptions(std::move(deciding));
 }
 
 StepSize ClassifyTask::Draw(idx_t step) {
   micros_ = order_.Update(step);
   StepSize size;
   for (const std::vector<idx_t>& micro : micros_) {
-    for (const idx_t row : micro) size.tokens += train_.length(row);
+    for (const idx_t row : micro) {
+      size.tokens += train_.length(row);
+      if (weights_.empty()) continue;
+      const std::int32_t label = train_.labels[static_cast<std::size_t>(row)];
+      size.weight += static_cast<double>(weights_[static_cast<std::size_t>(label)]);
+    }
     size.counted += static_cast<idx_t>(micro.size());
   }
   // Of sets and numbers every value counts.
@@ -301,6 +312,8 @@ TaskLoss ClassifyTask::Accumulate(Context& context, idx_t micro, float scale,
   const bool counts_hits = target_.problem != ProblemType::kRegression;
   if (micro >= static_cast<idx_t>(micros_.size())) return {0.0, counts_hits ? 0 : -1};
   Batch rows = Gather(train_, micros_[static_cast<std::size_t>(micro)], info());
+  rows.class_weights = weights_;
+  rows.label_smoothing = static_cast<float>(task_.label_smoothing);
   const HeadLoss loss = LossAndGradients(context, rows, scale, dropout);
   return {loss.sum, counts_hits ? loss.correct : -1};
 }

@@ -91,6 +91,7 @@ class ClassifyTask final : public TextTask {
   const ClassifyOptions task_;
   const ClassifyTarget target_;
   const ClassifyRows train_, held_out_;
+  const std::vector<float> weights_;  // of the classes; empty: 1 each
   LengthBatches order_;
   std::span<const std::vector<idx_t>> micros_;  // of the update drawn last
 };

@@ -6,6 +6,7 @@
 #include "base/errors.h"
 #include "families/families.h"
 #include "model/model_options.h"
+#include "train/class_weights.h"
 #include "train/classify_task.h"
 #include "train/row_training.h"
 #include "train/schedule.h"
@@ -47,6 +48,7 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   options.tokens = TokensOfRows(options.tokens, info);
   CheckTrainOptions(options);
   CheckEpochs(task.epochs);
+  CheckClassLoss(task, task.problem);
   const ClassifyLimits limits{options.tokens, Truncates(task.overflow),
                               !options.data.read.pair_field.empty()};
   const ProblemType problem = task.problem;
@@ -56,6 +58,7 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   const ClassifyTarget target = ChooseTarget(train, problem, info, train.one_hot);
   CheckSelection(options, "classify --problem " + ProblemName(target.problem),
                  MetricNames(target.problem));
+  CheckClassLoss(task, target.problem);
   if (options.data.eval.empty()) {
     std::tie(train, held_out) = SplitTexts(std::move(train), options.data.held_out, options.seed);
   } else {

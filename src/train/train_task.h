@@ -23,6 +23,9 @@ std::uint64_t KeyOf(std::uint64_t seed, RunKey purpose);
 struct StepSize {
   idx_t counted = 0;  // what the loss is the mean of: bytes, masked tokens, texts, values
   idx_t tokens = 0;   // that go through the model; padding does not count
+  // What the mean's sum is divided by, where what is counted has weights; 0: counted.
+  double weight = 0.0;
+  double divisor() const { return weight > 0.0 ? weight : static_cast<double>(counted); }
 };
 
 struct TaskLoss {

@@ -184,13 +184,13 @@ class Trainer {
     for (idx_t micro = 0; micro < options_.accumulate; ++micro) {
       const StepDropout dropout{true, DeriveKey(dropout_key, static_cast<std::uint64_t>(micro))};
       const TaskLoss part =
-          task_.Accumulate(context_, micro, 1.0f / static_cast<float>(size.counted), dropout);
+          task_.Accumulate(context_, micro, 1.0f / static_cast<float>(size.divisor()), dropout);
       if (!std::isfinite(part.sum)) bad_micros.push_back(micro);
       total.sum += part.sum;
       total.correct = part.correct < 0 ? -1 : total.correct + part.correct;
     }
     TrainEvent event;
-    event.loss = total.sum / static_cast<double>(size.counted);
+    event.loss = total.sum / size.divisor();
     event.gradient_norm = std::sqrt(SquaredNorm(context_, task_.parameters().gradients()));
     event.skipped = !std::isfinite(event.loss) || !std::isfinite(event.gradient_norm);
     if (event.skipped) {

@@ -111,6 +111,8 @@ class EqualRows {
     if (info.head == HeadKind::kSequence) {
       Take(from.labels, s.row, 1, &copy_.labels);
       Take(from.values, s.row * info.label_count(), info.label_count(), &copy_.values);
+      copy_.class_weights.assign(from.class_weights.begin(), from.class_weights.end());
+      copy_.label_smoothing = from.label_smoothing;
     } else {
       Take(from.labels, s.row * from.tokens + s.begin, s.tokens, &copy_.labels);
     }

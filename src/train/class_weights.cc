@@ -1,0 +1,111 @@
+#include "train/class_weights.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "io/json.h"
+#include "longspan/files.h"
+
+namespace longspan {
+namespace {
+
+constexpr io::JsonLimits kWeightsLimits{std::size_t{1} << 20, 2};
+
+void AddWeight(std::string_view name, double weight, ClassWeights* weights) {
+  Check(std::isfinite(weight) && weight > 0.0 && weight <= 1e6, ErrorCode::kUsage,
+        "class-weights: weight {} of '{}' is not above 0 and at most 1e6", weight,
+        io::Escape(name));
+  Check(weights->of.emplace(name, weight).second, ErrorCode::kUsage,
+        "class-weights: '{}' is named twice", io::Escape(name));
+}
+
+// NAME=WEIGHT; the name may hold other signs of equality.
+void AddAssignment(std::string_view text, ClassWeights* weights) {
+  const std::size_t sign = text.rfind('=');
+  double weight = 0.0;
+  const char* const end = text.data() + text.size();
+  const bool has_name = sign != text.npos && sign > 0;
+  const auto [rest, error] =
+      std::from_chars(text.data() + (has_name ? sign + 1 : text.size()), end, weight);
+  Check(has_name && error == std::errc() && rest == end, ErrorCode::kUsage,
+        "class-weights: '{}' is no NAME=WEIGHT; use balanced, NAME=WEIGHT,NAME=WEIGHT or "
+        "{{\"NAME\": WEIGHT}}",
+        io::Escape(text));
+  AddWeight(text.substr(0, sign), weight, weights);
+}
+
+std::vector<float> Balanced(const ClassifyTarget& target, const ClassifyRows& train) {
+  std::vector<idx_t> rows(target.labels.size(), 0);
+  for (const std::int32_t label : train.labels) ++rows[static_cast<std::size_t>(label)];
+  const auto classes = std::count_if(rows.begin(), rows.end(), [](idx_t n) { return n > 0; });
+  std::vector<float> weights;
+  for (const idx_t count : rows) {
+    const double each = static_cast<double>(classes) * static_cast<double>(count);
+    weights.push_back(count == 0 ? 1.0f
+                                 : static_cast<float>(static_cast<double>(train.size()) / each));
+  }
+  return weights;
+}
+
+}  // namespace
+
+ClassWeights ClassWeights::Parse(std::string_view text) {
+  ClassWeights weights;
+  weights.balanced = text == "balanced";
+  if (text.empty() || weights.balanced) return weights;
+  if (text.front() == '{') {
+    nlohmann::json object;
+    try {
+      object = io::ParseJson(text, "class-weights", kWeightsLimits);
+    } catch (const Error& error) {
+      Fail(ErrorCode::kUsage, "{}", error.what());
+    }
+    for (const auto& [name, weight] : object.items()) {
+      Check(weight.is_number(), ErrorCode::kUsage, "class-weights: '{}' has no number",
+            io::Escape(name));
+      AddWeight(name, weight.get<double>(), &weights);
+    }
+    return weights;
+  }
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    AddAssignment(text.substr(begin, end - begin), &weights);
+    begin = end + 1;
+  }
+  return weights;
+}
+
+void CheckClassLoss(const ClassifyOptions& task, ProblemType problem) {
+  Check(task.label_smoothing >= 0.0 && task.label_smoothing < 1.0, ErrorCode::kUsage,
+        "label-smoothing: {} is not from 0 to below 1", task.label_smoothing);
+  if (problem == ProblemType::kSingleLabel || problem == ProblemType::kInferred) return;
+  const bool weighted = task.weights.balanced || !task.weights.of.empty();
+  Check(!weighted && task.label_smoothing == 0.0, ErrorCode::kUsage,
+        "{}: is for one class of several, not for problem {}",
+        weighted ? "class-weights" : "label-smoothing", ProblemName(problem));
+}
+
+std::vector<float> ResolveClassWeights(const ClassWeights& weights, const ClassifyTarget& target,
+                                       const ClassifyRows& train) {
+  if (weights.balanced) return Balanced(target, train);
+  if (weights.of.empty()) return {};
+  std::vector<float> found(target.labels.size(), 1.0f);
+  for (const auto& [name, weight] : weights.of) {
+    const auto label = std::find(target.labels.begin(), target.labels.end(), name);
+    constexpr std::size_t kShown = 10;
+    std::string known;
+    for (std::size_t k = 0; k < std::min(kShown, target.labels.size()); ++k) {
+      known += (k == 0 ? "" : ", ") + io::Escape(target.labels[k]);
+    }
+    Check(label != target.labels.end(), ErrorCode::kUsage,
+          "class-weights: '{}' is none of the {} labels: {}{}", io::Escape(name),
+          target.labels.size(), known, target.labels.size() > kShown ? ", ..." : "");
+    found[static_cast<std::size_t>(label - target.labels.begin())] = static_cast<float>(weight);
+  }
+  return found;
+}
+
+}  // namespace longspan
