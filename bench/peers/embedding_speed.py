@@ -2,8 +2,9 @@
 """Vectors of many texts, `longspan embed` beside `sentence-transformers`: texts a second, memory.
 
 usage: embedding_speed.py PROGRAM [--preset tiny|small|base|large | --model FOLDER] [--texts 400]
-                          [--tokens 20 4000] [--words LEAST MOST] [--batch 1 4 16 32] [--pairs 5]
-                          [--threads N] [--dtype f32|bf16] [--json FILE]
+                          [--our-model FOLDER] [--tokens 20 4000] [--words LEAST MOST]
+                          [--batch 1 4 16 32] [--pairs 5] [--threads N] [--dtype f32|bf16]
+                          [--json FILE]
 
 Needs an environment with torch, transformers and sentence-transformers:
   python3 -m venv venv && venv/bin/pip install torch transformers sentence-transformers
@@ -14,6 +15,8 @@ Run it on an idle machine with a release build, in the root of the repository.
             a tenth of the longest. Preset base takes minutes.
   --model   a folder with its tokenizer: `--model MiniLM --texts 800 --words 20 150` are 800 texts
             of 20 to 150 words, every number equally likely. Texts that are too long are cut.
+            --our-model is what `longspan convert` made of it, where longspan cannot read it as it
+            is.
 Texts are pieces of data/persuasion.txt, drawn from a seed: the same ones in every run.
 
 First both embed all texts once, and the vectors are compared: the largest distance of two vectors
@@ -139,8 +142,8 @@ def theirs(options, folder, file, vectors, batch):
 
 
 def ours(options, folder, file, vectors):
-    command = [options.program, "embed", "-m", str(folder), str(file), "-o", str(vectors),
-               "--overflow", "truncate", "--dtype", options.dtype]
+    command = [options.program, "embed", "-m", options.our_model or str(folder), str(file), "-o",
+               str(vectors), "--overflow", "truncate", "--dtype", options.dtype]
     result = whole_process(command, options.threads)
     result.pop("stdout")
     return {**result, "said": result.pop("stderr").splitlines()[-1]}
@@ -217,6 +220,7 @@ def parse():
     parser.add_argument("program")
     parser.add_argument("--preset", choices=["tiny", "small", "base", "large"], default="base")
     parser.add_argument("--model", help="folder, instead of a preset")
+    parser.add_argument("--our-model", help="folder, if longspan's is another one")
     parser.add_argument("--texts", type=int, default=400)
     parser.add_argument("--tokens", type=int, nargs=2, default=[20, 4000])
     parser.add_argument("--words", type=int, nargs=2, help="instead of tokens")
@@ -240,7 +244,7 @@ def main():
         folder = Path(options.model or scratch / "model")
         if not options.model:
             make_model(options, folder)
-        texts = draw_texts(options, folder)
+        texts = draw_texts(options, options.our_model or folder)
         file = scratch / "texts.jsonl"
         file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
         words = [len(text.split()) for text in texts]

@@ -121,6 +121,12 @@ TEST(ClassWeightsTest, AreInTheLossOfATrainingAndNotOfAnEvaluation) {
   std::string line;
   std::getline(log, line);
   EXPECT_NEAR(nlohmann::json::parse(line)["loss"].get<double>(), sum / weight, 1e-6);
+  // They decide the bits: a resumed run has the same ones.
+  o.checkpoints.resume = true;
+  EXPECT_EQ(TrainClassifier(context, o, task).step, 1);
+  task.weights = ClassWeights::Parse("good=4,bad=0.5");
+  EXPECT_TRUE(test::Throws([&] { TrainClassifier(context, o, task); }, ErrorCode::kUsage,
+                           "class_weights [0.5,5.0], now it is [0.5,4.0]"));
 }
 
 }  // namespace
