@@ -20,7 +20,8 @@ namespace longspan::cli {
 namespace {
 
 struct PlanCommand {
-  std::string model, config, memory, dtype = "f32", gradient_streams = "f32", task;
+  std::string model, config, memory, dtype = "f32", gradient_streams = "f32", task,
+                                     optimizer = "adamw";
   PlanOptions options;
   bool json = false;
 };
@@ -114,8 +115,9 @@ std::string TableNotes(const PlanCommand& c, const Plan& plan) {
     all_positions = all_positions || row.all_positions;
   }
   std::string text = fmt::format(
-      "weights: with gradients and AdamW's two moments. streams: with their gradients, tokens and "
+      "weights: with gradients and the state of {}. streams: with their gradients, tokens and "
       "buckets.\nscratch: the most that is in use at once, and the program. time: {}.\n",
+      c.optimizer,
       timed ? "from short steps of one and two layers of each kind"
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
                           kAssumedFraction, plan.peak_gflops));
@@ -153,6 +155,7 @@ int RunPlan(const PlanCommand& c, int threads) {
   options.config = c.config;
   options.dtype = DTypeOf(c.dtype);
   options.gradient_streams = DTypeOf(c.gradient_streams);
+  options.optimizer = ParseOptimizer(c.optimizer);
   if (!c.task.empty()) options.head = ParseHead(c.task);
   if (!c.memory.empty()) options.memory = ParseMemory("plan: --memory", c.memory);
   // A rehearsal of a long step takes seconds, and so does a trial: a terminal is told which is
@@ -212,6 +215,10 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   AddGradientStreamsOption(command, &c->gradient_streams);
+  command
+      ->add_option("--optimizer", c->optimizer,
+                   "Optimizer whose state counts: " + OptimizerChoices())
+      ->capture_default_str();
   command
       ->add_option("--trial", c->options.trial_seconds,
                    "Time of each short step that is run, about; 0 runs none and assumes half the "

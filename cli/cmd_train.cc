@@ -1,9 +1,13 @@
 // longspan train: the table of trainings, and what all of them do at the end.
 
+#include <filesystem>
+
 #include "cli/commands.h"
+#include "cli/config_file.h"
 #include "cli/data_options.h"
 #include "cli/trainings.h"
 #include "cli/visual/output.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 namespace {
@@ -25,11 +29,27 @@ constexpr Training kTrainings[] = {
 
 const std::string kTrainNotes =
     kReading + std::string(
-                   "--beta1, --beta2 and --allow-nonfinite work, too. Ctrl-C, SIGTERM and SIGHUP "
-                   "save and leave;\nSIGUSR1 saves.\n");
+                   "docs/reference/training.md has more options: --config FILE, "
+                   "--max-time 30m, --freeze NAMES,\n--train-only NAMES, --head-lr RATE, "
+                   "--tensorboard, --allow-nonfinite;\n"
+                   "--beta1, --beta2 (AdamW), --beta2-decay, --update-clip (Adafactor), "
+                   "--momentum,\n--nesterov (SGD). Ctrl-C, SIGTERM and SIGHUP save and leave; "
+                   "SIGUSR1 saves.\n");
 
 int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::string& next) {
-  const TrainResult result = RunWithProgress(ParseProgressMode(c.progress), c.output, run);
+  // As soon as the output is this run's, beside its first checkpoint.
+  const TrainRun with_config = [&](const TrainHooks& hooks) {
+    TrainHooks more = hooks;
+    more.on_event = [&](const TrainEvent& event) {
+      if (event.kind == TrainEvent::Kind::kStart) {
+        const std::filesystem::path folder = c.output;
+        io::WriteFileAtomic(folder / kConfigName, ConfigFileText(*c.command));
+      }
+      hooks.on_event(event);
+    };
+    return run(more);
+  };
+  const TrainResult result = RunWithProgress(ParseProgressMode(c.progress), c.output, with_config);
   PrintResultIfRead(TrainSummary(c, result, next));
   return TrainExitCode(result);
 }

@@ -45,6 +45,7 @@ constexpr Command kCommands[] = {
 
     {kUnderstandGroup, "pattern", RegisterPattern, "Draw which query sees which key"},
     {kUnderstandGroup, "plot", RegisterPlot, "Draw the curves of training runs"},
+    {kUnderstandGroup, "report", RegisterReport, "Put a training run on one page of HTML"},
     {kUnderstandGroup, "lsh-report", RegisterLshReport,
      "Measure whether LSH finds the keys that matter"},
     {kUnderstandGroup, "compare", RegisterCompare, "Compare full, local and LSH attention"},

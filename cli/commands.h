@@ -16,8 +16,8 @@ Register RegisterBench, RegisterClassify, RegisterCompare, RegisterCompletion, R
     RegisterData, RegisterDecodeReport, RegisterDemo, RegisterEmbed, RegisterEnv, RegisterEval,
     RegisterFillMask, RegisterGenerate, RegisterHelp, RegisterInfo, RegisterInit,
     RegisterLongEvidence, RegisterLshReport, RegisterMultipleChoice, RegisterPlan, RegisterPuzzle,
-    RegisterQa, RegisterRerank, RegisterSimilar, RegisterTokenClassify, RegisterTokenize,
-    RegisterTrain, RegisterVerify;
+    RegisterQa, RegisterReport, RegisterRerank, RegisterSimilar, RegisterTokenClassify,
+    RegisterTokenize, RegisterTrain, RegisterVerify;
 
 struct Command {
   const char* group;  // its heading on the first page

@@ -9,10 +9,12 @@
 #include <cstdio>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/check.h"
 #include "cli/commands.h"
+#include "cli/config_file.h"
 #include "cli/failure.h"
 #include "cli/help.h"
 #include "cli/large_stack.h"
@@ -60,7 +62,7 @@ int Run(int argc, char** argv) {
   Action action;
   AddCommands(app, globals, action);
   app.set_version_flag("--version", VersionText, "Print the version")->group(kEveryCommand);
-  const std::vector<std::string> words(argv + 1, argv + argc);
+  std::vector<std::string> words(argv + 1, argv + argc);
   const auto json = std::find(words.begin(), words.end(), "--json");
   if (json != words.end() && json < std::find(words.begin(), words.end(), "--")) {
     TellFailuresAsJson();
@@ -70,7 +72,9 @@ int Run(int argc, char** argv) {
     return 0;
   }
   try {
-    app.parse(argc, argv);
+    words = WithConfigFile(app, std::move(words));
+    std::vector<std::string> reversed(words.rbegin(), words.rend());
+    app.parse(reversed);
   } catch (const CLI::ParseError& error) {
     const bool asked = error.get_exit_code() == 0;  // --help, --version
     if (asked) {

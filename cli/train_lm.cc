@@ -33,6 +33,7 @@ void AddTrainLm(CLI::App* command, const Globals& globals, Action& action) {
   command->add_flag("--packed", c->task.packed,
                     "Fill rows with whole documents that do not see each other");
   AddOptimiserOptions(command, c.get());
+  AddLengthsOption(command, c.get());
   BeginGroup(command, heading::kComputing);
   command->add_option("--attention", c->attention,
                       "Attention of all layers: full, local or lsh (default: the config's)");

@@ -33,6 +33,7 @@ void AddTrainMlm(CLI::App* command, const Globals& globals, Action& action) {
       ->capture_default_str();
   AddLongformerOptions(command, "none", c.get());
   AddOptimiserOptions(command, c.get());
+  AddLengthsOption(command, c.get());
   AddRhythmOptions(command, c.get());
   AddSelectionOptions(command, c.get());
   command->footer(kTrainNotes +

@@ -7,9 +7,11 @@
 #include <optional>
 
 #include "cli/check.h"
+#include "cli/config_file.h"
 #include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/dtype_option.h"
+#include "cli/duration.h"
 #include "cli/memory_size.h"
 #include "cli/training.h"
 #include "cli/visual/command.h"
@@ -21,7 +23,9 @@
 namespace longspan::cli {
 
 TrainCommand::TrainCommand(const TrainOptions& defaults)
-    : options(defaults), schedule(ScheduleName(defaults.schedule.kind)) {}
+    : options(defaults),
+      schedule(ScheduleName(defaults.schedule.kind)),
+      optimizer(OptimizerName(defaults.optimizer.kind)) {}
 
 TrainOptions TrainCommand::Options(Context& context) const {
   TrainOptions o = options;
@@ -30,10 +34,14 @@ TrainOptions TrainCommand::Options(Context& context) const {
   o.data.eval = eval;
   o.output = output;
   o.schedule.kind = ParseSchedule(schedule);
+  if (!lengths.empty()) o.lengths = ParseLengths(lengths);
+  o.optimizer.kind = ParseOptimizer(optimizer);
   if (dropout >= 0.0) o.compute.dropout = dropout;
+  if (head_rate >= 0.0) o.trained.head_learning_rate = head_rate;
   o.compute.dtype = DTypeOf(dtype);
   o.compute.reformer.attention = ParseAttention(attention);
   o.compute.gradient_streams = DTypeOf(gradient_streams);
+  if (!max_time.empty()) o.checkpoints.max_time_s = ParseDuration("--max-time", max_time);
   o.checkpoints.survive_save_error = on_save_error == "continue";
   o.compute.memory = StepBudget("train", context, memory);
   o.selection.metric = metric;
@@ -46,6 +54,9 @@ TrainOptions TrainCommand::Options(Context& context) const {
 
 void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c) {
   BeginGroup(command, heading::kRun);
+  command->add_option("--config", c->config, "Options from a TOML file; the command line wins")
+      ->type_name(kConfigType)
+      ->group("");
   command->add_option("-m,--model", c->model, "Folder of the model to start from")->required();
   command->add_option("--train", c->train, train_text)->required();
   command->add_option("--eval", c->eval, "Held-out file (default: a part of the training data)");
@@ -59,11 +70,14 @@ void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c) 
 }
 
 void AddRunOptions(CLI::App* command, TrainCommand* c) {
+  c->command = command;
   BeginGroup(command, heading::kRun);
   command->add_flag("--resume", c->options.checkpoints.resume,
                     "Go on with the run in the output folder, bit for bit");
   command->add_flag("--extend", c->options.checkpoints.extend,
                     "Go on to more --steps (or epochs) than the run was made for");
+  command->add_option("--max-time", c->max_time, "Time after which the run ends, for example 30m")
+      ->group("");
   command->add_flag("--overwrite", c->options.checkpoints.overwrite,
                     "Remove the run that is in the output folder, and nothing else");
   command
@@ -86,21 +100,48 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
          o.tokens == 0 ? "Longest row in tokens; 0 takes the model's positions"
                        : "Length of a row in tokens");
   option("--accumulate", o.accumulate, "Micro-batches of one update");
+  option("--optimizer", c->optimizer, ("Optimizer: " + OptimizerChoices()).c_str());
   option("--learning-rate,--lr", o.optimizer.learning_rate, "Highest learning rate");
   option("--final-rate", o.schedule.final_rate, "Share of that rate at the last step");
   option("--warmup", o.schedule.warmup,
          o.schedule.warmup < 0 ? "Updates of linear warm-up; -1 takes 6 % of all"
                                : "Updates of linear warm-up");
-  option("--schedule", c->schedule, "Course of the learning rate: cosine, linear or constant");
+  option("--schedule", c->schedule,
+         "Course of the learning rate: cosine, linear, constant, inverse-sqrt");
   option("--weight-decay", o.optimizer.weight_decay, "Weight decay of matrices");
   // Which are seldom turned: the help's last lines name them.
   command->add_option("--beta1", o.optimizer.beta1, "Beta of AdamW's moments")->group("");
   command->add_option("--beta2", o.optimizer.beta2, "Beta of AdamW's moments")->group("");
+  command->add_option("--beta2-decay", o.optimizer.beta2_decay, "Power of Adafactor's memory")
+      ->group("");
+  command->add_option("--update-clip", o.optimizer.update_clip, "Largest update of Adafactor")
+      ->group("");
+  command->add_option("--momentum", o.optimizer.momentum, "Momentum of SGD")->group("");
+  command->add_flag("--nesterov", o.optimizer.nesterov, "SGD with Nesterov's momentum")->group("");
+  command->add_option("--head-lr", c->head_rate, "Highest learning rate of the head")
+      ->check(CLI::Range(0.0, 100.0).description(""))
+      ->group("");
+  command->add_option("--train-only", o.trained.only, "Names of parameters that are trained")
+      ->delimiter(',')
+      ->group("");
+  command->add_option("--freeze", o.trained.freeze, "Names of parameters that are not trained")
+      ->delimiter(',')
+      ->group("");
   option("--clip", o.optimizer.clip, "Largest gradient norm; 0 does not clip");
   option("--seed", o.seed, "Seed of data order, dropout, masks and new weights");
   command->add_option("--dropout", c->dropout, "Dropout probability (default: the config's)")
       ->check(CLI::Range(0.0, 0.99).description(""))
       ->type_name("FLOAT");
+}
+
+void AddLengthsOption(CLI::App* command, TrainCommand* c) {
+  BeginGroup(command, heading::kLearning);
+  command
+      ->add_option(
+          "--lengths", c->lengths,
+          "Rows that get longer, instead of --tokens: 512:1000,4096: is 512 tokens for 1000 "
+          "updates, then 4096")
+      ->excludes(command->get_option("--tokens"));
 }
 
 void AddRhythmOptions(CLI::App* command, TrainCommand* c) {
@@ -114,6 +155,10 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c) {
          "Steps between evaluations; 0 evaluates at the end");
   option("--save-every", o.checkpoints.save_every, "Steps between checkpoints; 0 saves at the end");
   option("--keep", o.checkpoints.keep, "Number of checkpoints that are kept besides the best");
+  command
+      ->add_flag("--tensorboard", o.checkpoints.tensorboard,
+                 "Write events for TensorBoard beside metrics.jsonl")
+      ->group("");
   option("--progress", c->progress, "Progress on stderr: auto, bar, plain or none");
   command
       ->add_flag("--allow-nonfinite", o.compute.allow_nonfinite,
@@ -240,6 +285,7 @@ std::string TrainJson(const TrainCommand& c, const TrainResult& result) {
     j["model_step"] = result.model_step;
     j["metric"] = c.metric;
   }
+  if (result.out_of_time) j["out_of_time"] = true;
   j["skipped"] = result.skipped;
   j["output"] = c.output;
   j["seconds"] = result.seconds;
@@ -277,10 +323,11 @@ std::string TrainSummary(const TrainCommand& c, const TrainResult& result,
                         Counted(result.held_out_texts, "held-out text"))
           : std::string();
   return fmt::format(
-      "{}held out: {} after {}, {}\n{}{}: model, checkpoints, metrics.jsonl\n"
+      "{}{}held out: {} after {}, {}\n{}{}: model, checkpoints, metrics.jsonl, run.toml\n"
       "next: longspan plot {}   {}\n",
-      skipped, HeldOutText(result, interval), StepsText(c, result), TimeOf(result), few, c.output,
-      c.output, next);
+      skipped, result.out_of_time ? "the time of --max-time is over\n" : "",
+      HeldOutText(result, interval), StepsText(c, result), TimeOf(result), few, c.output, c.output,
+      next);
 }
 
 }  // namespace longspan::cli

@@ -12,14 +12,19 @@ namespace longspan::cli {
 struct TrainCommand {
   TrainOptions options;
   std::vector<std::string> train;
-  std::string model, eval, output, schedule, progress = "auto", dtype = "f32", memory;
+  std::string model, eval, output, schedule, optimizer, progress = "auto", dtype = "f32", memory;
+  std::string max_time;  // empty: none
+  std::string lengths;   // of rows that get longer; empty: all have the same
   std::string gradient_streams = "f32", on_save_error = "continue", attention;
   // Of the texts, as options name them.
   std::string documents, problem = "auto", overflow = "error", global = "auto";
   std::string metric = "loss";
   double dropout = -1.0;    // negative: the config's
+  double head_rate = -1.0;  // negative: that of all
   bool other_kept = false;  // --keep-last, or --keep-best: not the model of the defaults
   bool json = false;
+  std::string config;                 // file of options; main has put them among the words
+  const CLI::App* command = nullptr;  // whose options these are
 
   explicit TrainCommand(const TrainOptions& defaults);
   // The options as the command line gave them. kUsage.
@@ -30,6 +35,8 @@ void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c);
 // --resume, --extend, --overwrite and --on-save-error.
 void AddRunOptions(CLI::App* command, TrainCommand* c);
 void AddOptimiserOptions(CLI::App* command, TrainCommand* c);
+// --lengths, of language models.
+void AddLengthsOption(CLI::App* command, TrainCommand* c);
 void AddRhythmOptions(CLI::App* command, TrainCommand* c);
 // --metric, --patience and --keep-last (or --keep-best where the defaults keep the last model).
 void AddSelectionOptions(CLI::App* command, TrainCommand* c);

@@ -224,6 +224,10 @@ const CLI::App* CommandOf(const CLI::App* app, const std::string& word) {
   return command;
 }
 
+const CLI::App* CommandAt(const CLI::App& root, std::span<const std::string> words) {
+  return Walk(root, words).command();
+}
+
 std::string UsageMessage(const CLI::App& root, std::span<const std::string> words,
                          const CLI::ParseError& error) {
   const Walk walk(root, words);

@@ -18,6 +18,9 @@ std::string Similar(std::string_view word, const std::vector<std::string>& names
 // The command `word` of `app`. Throws kUsage when there is none, with the most similar name.
 const CLI::App* CommandOf(const CLI::App* app, const std::string& word);
 
+// The command that these words lead to.
+const CLI::App* CommandAt(const CLI::App& root, std::span<const std::string> words);
+
 // One line about a command line that `error` refused: its unknown options in the order typed, its
 // unknown command, a command or a required option that is missing, or what `error` says; and the
 // command that explains more. `words` are the arguments behind the program's name.

@@ -25,6 +25,7 @@ LAYERS = ["base", "tensor", "parallel", "simd", "probe", "gemm", "streams", "ops
 # The installed headers, each with the layer that implements it.
 PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "process.h": "base",
           "tensor.h": "tensor", "context.h": "parallel", "machine.h": "probe", "attention.h": "ops", "axial_position.h": "ops",
+          "optimizer.h": "ops",
           "pattern.h": "catalogue", "files.h": "io", "data.h": "data", "tokenizer.h": "text",
           "tokenizer_training.h": "text", "metrics.h": "metrics", "sampling.h": "generate", "batch.h": "model",
           "model_info.h": "model", "step_memory.h": "model", "folders.h": "model",

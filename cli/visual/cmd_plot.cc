@@ -15,6 +15,7 @@
 #include "cli/check.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/plot_groups.h"
 #include "cli/visual/text.h"
 
 namespace longspan::cli {
@@ -125,18 +126,6 @@ struct RunColors {
   std::vector<std::string> groups;  // by colour, where runs share them: "small-s*"
   std::vector<idx_t> members;       // how many runs
 };
-
-std::string WithoutDigits(const std::string& name) {
-  std::string kind;
-  for (const char c : name) {
-    if (c < '0' || c > '9') {
-      kind += c;
-    } else if (kind.empty() || kind.back() != '*') {
-      kind += '*';
-    }
-  }
-  return kind;
-}
 
 RunColors ColorsOf(const std::vector<std::string>& names) {
   RunColors colors;
@@ -249,14 +238,57 @@ void AddRun(const RunLog& run, const std::string& name, bool alone, bool each,
 
 }  // namespace
 
+namespace {
+
+// A line for the mean of each group of runs, between two pale ones for its range.
+Chart PlotGroups(const std::vector<RunLog>& runs, const PlotOptions& options) {
+  Chart chart;
+  const std::vector<GroupCurve> curves = GroupRuns(runs, DistinctNames(runs), options.metric);
+  if (curves.empty()) FailWithoutValues(runs, options.metric);
+  for (const GroupCurve& curve : curves) {
+    const bool eval = curve.kind == "eval";
+    const std::string name = fmt::format("{} {} ({} run{})", curve.group, curve.kind, curve.runs,
+                                         curve.runs == 1 ? "" : "s");
+    Series mean;
+    mean.x = curve.step;
+    mean.color = curve.place;
+    mean.dashed = curve.place / kSeriesColors % 2 == 1;
+    Series low = mean, high = mean;
+    mean.y = curve.mean;
+    mean.marked = eval;
+    mean.name = name;
+    const std::string best = eval ? BestOf(mean, "step ", options.metric) : std::string();
+    if (!best.empty()) mean.name += " (" + best + ")";
+    for (Series* edge : {&low, &high}) {
+      edge->y = edge == &low ? curve.low : curve.high;
+      edge->name = name + (edge == &low ? " lowest" : " highest");
+      edge->faint = true;
+      edge->listed = false;
+    }
+    if (curve.runs > 1) {
+      chart.series.push_back(std::move(low));
+      chart.series.push_back(std::move(high));
+    }
+    chart.series.push_back(std::move(mean));
+  }
+  chart.note = "means of runs whose names differ by digits alone; pale: their range";
+  return chart;
+}
+
+}  // namespace
+
 Chart MakePlot(const std::vector<RunLog>& runs, const PlotOptions& given) {
   PlotOptions options = given;
   options.metric = ChosenMetric(runs, given);
   const std::string what = MetricLabel(options.metric, runs);
-  Chart chart;
+  Chart chart = options.group ? PlotGroups(runs, options) : Chart();
   chart.x = {options.x_label.empty() ? "step" : options.x_label, options.log_x};
   chart.y = {what, options.log_y};
   chart.smoothing = options.smoothing;
+  if (options.group) {
+    chart.title = options.title.empty() ? what : options.title;
+    return chart;
+  }
   const std::vector<std::string> names = DistinctNames(runs);
   const RunColors colors = ColorsOf(names);
   std::set<idx_t> listed;
@@ -317,6 +349,8 @@ void RegisterPlot(CLI::App* plot, const Globals& /*globals*/, Action& action) {
   plot->add_option("--metric", options->metric,
                    "Metric to draw: bits_per_byte, loss, accuracy, learning_rate, grad_norm, ... "
                    "(default: the first of these that is there)");
+  plot->add_flag("--group", options->group,
+                 "Draw mean and range of runs whose names differ by digits alone (seeds)");
   plot->add_flag("--log-x", options->log_x, "Draw the step axis logarithmically");
   plot->add_flag("--log-y", options->log_y, "Draw the metric axis logarithmically");
   plot->add_option("--smooth", options->smoothing,
@@ -330,7 +364,8 @@ void RegisterPlot(CLI::App* plot, const Globals& /*globals*/, Action& action) {
   plot->footer(
       "Examples:\n"
       "  longspan plot out/\n"
-      "  longspan plot small/ large/ -o loss.svg --metric loss --log-x --smooth 0.9");
+      "  longspan plot small/ large/ -o loss.svg --metric loss --log-x --smooth 0.9\n"
+      "  longspan plot small/ large/ --group");
   plot->callback([options, &action] { action = [options] { return RunPlot(*options); }; });
 }
 

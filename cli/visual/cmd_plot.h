@@ -18,6 +18,7 @@ struct PlotOptions {
   std::string metric;             // empty: bits_per_byte where a run has it, else loss
   std::string title;              // empty: the runs' names
   std::string x_label;            // of what stands as "step"; empty: step
+  bool group = false;             // mean and range of runs whose names differ by digits alone
   bool log_x = false, log_y = false;
   double smoothing = 0;  // [0, 1)
   bool json = false;     // the values instead of a picture, on stdout

@@ -291,5 +291,30 @@ TEST_F(PlotTest, ErrorsHaveTheirCodesAndLeaveNoFile) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "loss.pdf"));
 }
 
+// Mean and range at the steps that all runs of a group have.
+TEST_F(PlotTest, GroupsAreRunsWhoseNamesDifferByDigitsAlone) {
+  const auto line = [](const char* kind, int step, double loss) {
+    return fmt::format("{{\"kind\": \"{}\", \"step\": {}, \"loss\": {}}}\n", kind, step, loss);
+  };
+  const std::vector<RunLog> runs = {
+      ReadRunLog(Write(line("eval", 1, 4.0) + line("eval", 2, 3.0) + line("eval", 3, 9.0), "a-s1")),
+      ReadRunLog(Write(line("eval", 1, 2.0) + line("eval", 2, 1.0), "a-s22")),
+      ReadRunLog(Write(line("eval", 1, 7.0), "b"))};
+  PlotOptions options;
+  options.metric = "loss";
+  options.group = true;
+  const Chart chart = MakePlot(runs, options);
+  ASSERT_EQ(chart.series.size(), 4u);
+  EXPECT_EQ(chart.series[0].y, (std::vector<double>{2.0, 1.0}));
+  EXPECT_EQ(chart.series[1].y, (std::vector<double>{4.0, 3.0}));
+  EXPECT_EQ(chart.series[2].y, (std::vector<double>{3.0, 2.0}));
+  EXPECT_EQ(chart.series[2].x, (std::vector<double>{1.0, 2.0}));
+  EXPECT_EQ(chart.series[2].name, "a-s* eval (2 runs) (best 2 at step 2)");
+  EXPECT_FALSE(chart.series[0].listed);
+  EXPECT_TRUE(chart.series[0].faint);
+  EXPECT_EQ(chart.series[3].name, "b eval (1 run) (best 7 at step 1)");
+  EXPECT_NE(chart.series[3].color, chart.series[2].color);
+}
+
 }  // namespace
 }  // namespace longspan::cli

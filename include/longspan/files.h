@@ -76,6 +76,9 @@ void WriteFileAtomic(const std::filesystem::path& path, std::string_view text);
 void WriteFileAtomic(const std::filesystem::path& path,
                      const std::function<void(ByteSink&)>& write);
 
+// The whole of a regular file. kIo; kFormat above `most` bytes.
+std::string ReadWholeFile(const std::filesystem::path& path, std::uint64_t most);
+
 // ---- text for messages --------------------------------------------------------------------------
 
 // Printable ASCII and well-formed UTF-8 stay; quotes, backslashes, line breaks, control characters,

@@ -3,7 +3,7 @@
 //   embed, classify, answer, fill masks, find the nearest    tasks.h
 //   continue a text                                          generate.h
 //   hidden states, logits, a loss                            model.h, batch.h
-//   train, evaluate                                          train.h, evaluate.h
+//   train, evaluate                                          train.h, optimizer.h, evaluate.h
 //   measures of predictions                                  metrics.h
 //   read texts, tables, JSON lines                           data.h
 //   threads, limits, cancelling, progress                    context.h
@@ -32,6 +32,7 @@
 #include "longspan/metrics.h"
 #include "longspan/model.h"
 #include "longspan/model_info.h"
+#include "longspan/optimizer.h"
 #include "longspan/pattern.h"
 #include "longspan/plan.h"
 #include "longspan/process.h"

@@ -12,6 +12,7 @@
 
 #include "longspan/context.h"
 #include "longspan/model_info.h"
+#include "longspan/optimizer.h"
 #include "longspan/step_memory.h"
 
 #pragma GCC visibility push(default)
@@ -28,6 +29,7 @@ struct PlanOptions {
   std::optional<HeadKind> head;
   idx_t batch = 1;  // texts at a time
   DType dtype = DType::kF32, gradient_streams = DType::kF32;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;  // whose state counts
   // Tokens of a text whose needs are asked for. 0: the longest that `memory` has room for.
   idx_t tokens = 0;
   std::size_t memory = 0;   // bytes; 0: what the system has available now

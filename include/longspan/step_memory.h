@@ -8,10 +8,11 @@
 #pragma GCC visibility push(default)
 namespace longspan {
 
-// Bytes of a training step, loss, gradients and AdamW, over B rows of T tokens.
+// Bytes of a training step, loss, gradients and update, over B rows of T tokens.
 struct StepMemory {
-  std::size_t weights = 0, gradients = 0, moments = 0;  // fp32; AdamW has two moments
-  std::size_t text = 0;                                 // ids, targets, roles: (B, T) each
+  std::size_t weights = 0, gradients = 0;  // fp32
+  std::size_t moments = 0;  // the optimizer's state, fp32: AdamW has two numbers a weight
+  std::size_t text = 0;     // ids, targets, roles: (B, T) each
   // Reversible layers: residual streams and their gradients, (B*T, C) each.
   std::size_t streams = 0;
   std::size_t buckets = 0;      // that hashing layers keep between the passes, 16 bits each

@@ -17,6 +17,7 @@
 #include "longspan/context.h"
 #include "longspan/data.h"
 #include "longspan/model_info.h"
+#include "longspan/optimizer.h"
 #include "longspan/tokenizer.h"
 
 #pragma GCC visibility push(default)
@@ -32,23 +33,34 @@ struct TrainData {
   DataOptions read;                          // how all of these are read
 };
 
-// AdamW (Loshchilov, Hutter 2019), with the gradient clipped to a norm.
-struct OptimizerOptions {
-  double learning_rate = 1e-3;                       // the largest, after the warm-up
-  double beta1 = 0.9, beta2 = 0.98, epsilon = 1e-8;  // of AdamW
-  double weight_decay = 0.1;  // of matrices; biases, norms and tables have none
-  double clip = 1.0;          // largest gradient norm; 0: no clipping
-};
-
 // The learning rate of each update: a linear warm-up, then a constant rate, or one that falls
-// linearly or by half a cosine.
-enum class ScheduleKind { kCosine, kLinear, kConstant };
-ScheduleKind ParseSchedule(std::string_view name);  // "cosine", "linear", "constant", else kUsage
+// linearly, by half a cosine, or by the inverse square root of the update.
+enum class ScheduleKind { kCosine, kLinear, kConstant, kInverseSqrt };
+// "cosine", "linear", "constant" or "inverse-sqrt", else kUsage.
+ScheduleKind ParseSchedule(std::string_view name);
 const char* ScheduleName(ScheduleKind kind);
 struct ScheduleOptions {
   ScheduleKind kind = ScheduleKind::kCosine;  // what follows the warm-up
   idx_t warmup = 50;                          // updates; negative: 6 % of them
   double final_rate = 0.1;  // of the learning rate, at the end of cosine and linear
+};
+
+// Rows of so many tokens for so many updates. The last stage has no number of updates, 0.
+struct LengthStage {
+  idx_t tokens = 0;
+  idx_t updates = 0;
+};
+// "512:1000,4096:" is rows of 512 tokens for 1,000 updates, then of 4,096. kUsage for anything
+// else.
+std::vector<LengthStage> ParseLengths(std::string_view text);
+
+// Which parameters a run trains, by their names in the model's files. A * in a pattern stands for
+// any letters. A pattern that matches no parameter is kUsage.
+struct TrainedParameters {
+  std::vector<std::string> only;    // patterns of those that are trained; empty: all
+  std::vector<std::string> freeze;  // patterns of those that are not, whatever `only` says
+  // The largest learning rate of the head, the parameters outside the encoder. Absent: that of all.
+  std::optional<double> head_learning_rate = {};
 };
 
 // How a step is computed.
@@ -76,11 +88,12 @@ struct ComputeOptions {
 
 // What is written on the way, and how a run begins and goes on.
 struct CheckpointOptions {
-  idx_t log_every = 10;    // updates between lines of metrics.jsonl
-  idx_t eval_every = 250;  // 0: only at the end
-  idx_t save_every = 250;  // 0: only at the end
-  idx_t keep = 2;          // checkpoints, besides the best (SelectionOptions)
-  bool resume = false;     // continue from the newest whole checkpoint
+  idx_t log_every = 10;      // updates between lines of metrics.jsonl
+  idx_t eval_every = 250;    // 0: only at the end
+  idx_t save_every = 250;    // 0: only at the end
+  idx_t keep = 2;            // checkpoints, besides the best (SelectionOptions)
+  bool tensorboard = false;  // also write what metrics.jsonl has as events for TensorBoard
+  bool resume = false;       // continue from the newest whole checkpoint
   // Continues until `steps` updates in all, more than the run was made for. If the schedule gives
   // the finished updates the same learning rates, the bits are those of one long run.
   bool extend = false;
@@ -89,6 +102,9 @@ struct CheckpointOptions {
   // in a row. False: at the first. Earlier checkpoints stay whole.
   bool survive_save_error = true;
   double first_save_s = 600.0;  // seconds to the first checkpoint at most
+  // Seconds of training (TrainResult::total_seconds) after which the run ends as at its last
+  // update: evaluated and saved. At least one update is made. 0: no limit.
+  double max_time_s = 0.0;
 };
 
 // Which of a run's models it leaves in its folder.
@@ -112,16 +128,20 @@ struct SelectionOptions {
 
 // What every training needs to know.
 struct TrainOptions {
-  std::filesystem::path model;    // folder with the config and weights to start from
-  std::filesystem::path output;   // folder of the run
-  TrainData data;                 // what is learnt from
-  idx_t steps = 1000;             // updates
-  idx_t batch = 8;                // rows a micro-batch
-  idx_t tokens = 512;             // a row
+  std::filesystem::path model;   // folder with the config and weights to start from
+  std::filesystem::path output;  // folder of the run
+  TrainData data;                // what is learnt from
+  idx_t steps = 1000;            // updates
+  idx_t batch = 8;               // rows a micro-batch
+  idx_t tokens = 512;            // a row
+  // Rows that get longer, of language models and masked ones that are not packed; empty: all have
+  // `tokens`. The longest takes the place of `tokens`: memory and evaluations go by it.
+  std::vector<LengthStage> lengths = {};
   idx_t accumulate = 1;           // micro-batches an update
   std::uint64_t seed = 1;         // of windows, masks, dropout and new weights
   OptimizerOptions optimizer;     // how weights are updated
   ScheduleOptions schedule;       // of the learning rate
+  TrainedParameters trained;      // which weights are updated
   ComputeOptions compute;         // how a step is computed
   CheckpointOptions checkpoints;  // what is written on the way
   SelectionOptions selection;     // which model is the best, and when that is enough
@@ -171,6 +191,7 @@ struct TrainResult {
   // (KeptModel::kBest). Loss and metrics are those of its evaluation. Of a run that was stopped
   // they are those of the newest evaluation, and the output holds checkpoints only.
   idx_t model_step = 0;
+  bool out_of_time = false;          // before its last update, by max_time_s
   bool ended_early = false;          // patience was at its end, `step` is below the wanted number
   double eval_bits_per_byte = 0.0;   // NaN if the loss is not of bytes
   double eval_loss = 0.0;            // per predicted byte, token or text

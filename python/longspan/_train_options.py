@@ -38,10 +38,15 @@ class TrainOptions(ReadOptions, total=False):
     held_out: share of the training texts that is held out where there is no `eval`.
     steps: updates. epochs: passes over the texts instead, "classify".
     batch: rows that run together. accumulate: batches of an update. tokens: of a row; 0: the
-        model's positions. seed: of the order of data, dropout, masks and new weights.
-    learning_rate: the highest one. schedule: "cosine", "linear" or "constant" after `warmup`
-        updates (-1: 6 % of all), down to the share `final_rate`.
-    weight_decay, beta1, beta2, epsilon: of AdamW. clip: the largest gradient norm; 0: any.
+        model's positions. lengths: of rows that get longer, "512:1000,4096:" ("lm",
+        "mlm"). seed: of the order of data, dropout, masks and new weights.
+    learning_rate: the highest one. schedule: "cosine", "linear", "constant" or "inverse-sqrt"
+        after `warmup` updates (-1: 6 % of all), the first two down to the share `final_rate`.
+    optimizer: "adamw", "adafactor" or "sgd". weight_decay. beta1, beta2, epsilon: of AdamW.
+        beta2_decay, update_clip: of Adafactor. momentum, nesterov: of SGD. clip: the largest
+        gradient norm; 0: any.
+    train_only, freeze: lists of names of parameters that are trained, and that are not; a * stands
+        for any letters. head_learning_rate: the highest one of the head.
     dropout: in the place of the config's.
     dtype: operands of products, "float32" or "bfloat16". memory: bytes that a step may take, or
         "6G". recompute: less memory, a third more time, the same bits (Longformers).
@@ -49,10 +54,12 @@ class TrainOptions(ReadOptions, total=False):
     attention, num_hashes, strict: of Reformers, as longspan.load has them.
     allow_nonfinite: the start model's weights may hold NaN and infinity.
     log_every, eval_every, save_every: in updates; 0: at the end. keep: checkpoints that stay.
+    tensorboard: write events for TensorBoard into the output folder.
     resume: go on from the newest checkpoint, to the same bits. extend: to more steps than the run
         was made for. overwrite: remove the run that is in the output folder.
     survive_save_error: a first failed save does not end the run. first_save_seconds: to the first
-        checkpoint at most.
+        checkpoint at most. max_seconds: of all processes, after which the run ends as at its last
+        update; 0: no limit.
     metric: "loss" or the name of a metric, which decides which model is the best. patience:
         evaluations without a better one that end the run; 0: none. keep_last: the last model is
         left in the output folder (the default of "lm"), not the best.
@@ -71,16 +78,25 @@ class TrainOptions(ReadOptions, total=False):
     batch: int
     accumulate: int
     tokens: int
+    lengths: str
     seed: int
     learning_rate: float
     schedule: str
     warmup: int
     final_rate: float
+    optimizer: str
     weight_decay: float
+    beta2_decay: float
+    update_clip: float
+    momentum: float
+    nesterov: bool
     beta1: float
     beta2: float
     epsilon: float
     clip: float
+    train_only: list[str]
+    freeze: list[str]
+    head_learning_rate: float
     dropout: float
     dtype: str
     memory: int | str
@@ -94,11 +110,13 @@ class TrainOptions(ReadOptions, total=False):
     eval_every: int
     save_every: int
     keep: int
+    tensorboard: bool
     resume: bool
     extend: bool
     overwrite: bool
     survive_save_error: bool
     first_save_seconds: float
+    max_seconds: float
     metric: str
     patience: int
     keep_last: bool
@@ -137,8 +155,8 @@ class EvalOptions(ReadOptions, total=False):
 
 # Options that not every task has.
 _OF_TRAINING = {
-    "lm": {"documents", "packed", "tokenizer", "gradient_streams"},
-    "mlm": {"documents", "packed", "mask_share", "global_tokens", "recompute"},
+    "lm": {"documents", "packed", "tokenizer", "gradient_streams", "lengths"},
+    "mlm": {"documents", "packed", "mask_share", "global_tokens", "recompute", "lengths"},
     "classify": {
         "class_weights",
         "epochs",

@@ -83,6 +83,7 @@ class TrainingRun:
     stopped: bool  # by a callback; train(..., resume=True) goes on to the same bits
     model_step: int  # of the model in `output`: `step`, or an earlier one that was better
     ended_early: bool  # patience was at its end
+    out_of_time: bool  # before its last update, by max_seconds
     loss: float  # held out, per predicted byte, token or text
     bits_per_byte: float | None
     metrics: dict[str, float]

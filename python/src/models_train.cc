@@ -30,8 +30,15 @@ void ReadSteps(Options& o, TrainOptions& train) {
   o.Read("steps", train.steps);
   o.Read("batch", train.batch);
   o.Read("tokens", train.tokens);
+  o.ReadName("lengths", train.lengths, [](const std::string& text) { return ParseLengths(text); });
   o.Read("accumulate", train.accumulate);
   o.Read("seed", train.seed);
+  o.ReadName("optimizer", train.optimizer.kind,
+             [](const std::string& name) { return ParseOptimizer(name); });
+  o.Read("beta2_decay", train.optimizer.beta2_decay);
+  o.Read("update_clip", train.optimizer.update_clip);
+  o.Read("momentum", train.optimizer.momentum);
+  o.Read("nesterov", train.optimizer.nesterov);
   o.Read("learning_rate", train.optimizer.learning_rate);
   o.Read("beta1", train.optimizer.beta1);
   o.Read("beta2", train.optimizer.beta2);
@@ -40,6 +47,9 @@ void ReadSteps(Options& o, TrainOptions& train) {
   o.Read("clip", train.optimizer.clip);
   o.ReadName("schedule", train.schedule.kind,
              [](const std::string& name) { return ParseSchedule(name); });
+  o.Read("train_only", train.trained.only);
+  o.Read("freeze", train.trained.freeze);
+  o.Read("head_learning_rate", train.trained.head_learning_rate);
   o.Read("warmup", train.schedule.warmup);
   o.Read("final_rate", train.schedule.final_rate);
 }
@@ -56,11 +66,13 @@ void ReadComputing(Options& o, TrainOptions& train) {
   o.Read("eval_every", train.checkpoints.eval_every);
   o.Read("save_every", train.checkpoints.save_every);
   o.Read("keep", train.checkpoints.keep);
+  o.Read("tensorboard", train.checkpoints.tensorboard);
   o.Read("resume", train.checkpoints.resume);
   o.Read("extend", train.checkpoints.extend);
   o.Read("overwrite", train.checkpoints.overwrite);
   o.Read("survive_save_error", train.checkpoints.survive_save_error);
   o.Read("first_save_seconds", train.checkpoints.first_save_s);
+  o.Read("max_seconds", train.checkpoints.max_time_s);
   o.Read("metric", train.selection.metric);
   o.Read("patience", train.selection.patience);
   bool last = train.selection.kept == KeptModel::kLast;
@@ -111,6 +123,7 @@ nb::dict ResultObject(const TrainResult& result) {
   made["stopped"] = result.stopped;
   made["model_step"] = result.model_step;
   made["ended_early"] = result.ended_early;
+  made["out_of_time"] = result.out_of_time;
   made["loss"] = result.eval_loss;
   made["bits_per_byte"] = NumberOrNone(result.eval_bits_per_byte);
   made["metrics"] = MetricObjects(result.metrics);

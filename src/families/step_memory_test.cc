@@ -262,6 +262,23 @@ INSTANTIATE_TEST_SUITE_P(Lengths, Resident,
                                          Case{"local", 1, 8192, 2}, Case{"local", 1, 24576, 2},
                                          Case{"lsh", 1, 8192, 2}, Case{"lsh", 1, 24576, 2}));
 
+// A matrix's state: two numbers a weight, R + C numbers, one number a weight, or none.
+TEST(RehearseStep, CountsTheStateOfTheOptimizer) {
+  const auto moments = [](OptimizerKind kind, double momentum) {
+    StepPolicy policy;
+    policy.optimizer.kind = kind;
+    policy.optimizer.momentum = momentum;
+    return RehearseStep(*MakeModelConfig(Config("full", 64)), 1, 64, 1, policy).memory;
+  };
+  const StepMemory adamw = moments(OptimizerKind::kAdamW, 0.0);
+  const auto weights = static_cast<double>(adamw.weights);
+  EXPECT_NEAR(static_cast<double>(adamw.moments), 2.0 * weights, 1e-3 * weights);
+  EXPECT_LT(static_cast<double>(moments(OptimizerKind::kAdafactor, 0.0).moments), 0.1 * weights);
+  EXPECT_NEAR(static_cast<double>(moments(OptimizerKind::kSgd, 0.9).moments), weights,
+              1e-3 * weights);
+  EXPECT_EQ(moments(OptimizerKind::kSgd, 0.0).moments, 0u);
+}
+
 // A length whose memory no machine has.
 TEST(RehearseStep, TouchesNothing) {
   const idx_t tokens = idx_t{1} << 21;

@@ -64,9 +64,6 @@ class File final : public ByteSource {
   std::filesystem::path path_;
 };
 
-// The whole of a regular file; kFormat above `most` bytes.
-std::string ReadWholeFile(const std::filesystem::path& path, std::uint64_t most);
-
 // Calls use(data, bytes) with the whole file, a MiB at a time.
 template <class Use>
 void ForEachPiece(const File& file, const Use& use) {

@@ -44,8 +44,10 @@ class EncoderTextModel final : public TextModel {
     recomputed_ = std::min(policy.recompute, model_.config().layers());
     model_.ComputeIn(policy.compute, policy.copies);
   }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override {
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
+               const OptimizerOptions& optimizer) override {
     StepPolicy policy;
+    policy.optimizer = optimizer;
     policy.compute = model_.computes_in();
     Follow(Traits::Config(model_.config())->Fit(rows, tokens, bytes, policy, 0));
   }

@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/limits.h"
 #include "model/model_config.h"
+#include "model/optimizers.h"
 #include "model/targets.h"
 
 namespace longspan {
@@ -28,7 +29,7 @@ void CheckSmallest(idx_t units, const StepNeeds& needs, std::size_t bytes) {
   const StepMemory& m = needs.memory;
   Check(units > 1, ErrorCode::kLimit,
         "memory: a step of {} x {} tokens needs {:.0f} MB, {:.0f} MB of it for weights, gradients "
-        "and AdamW's moments; there are {:.0f} MB",
+        "and the optimizer's state; there are {:.0f} MB",
         needs.rows, needs.tokens, Megabytes(m.total()),
         Megabytes(m.weights + m.gradients + m.moments), Megabytes(bytes));
 }
@@ -70,7 +71,7 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   needs.gflop = model->StepGflop(batch);
   needs.memory = model->MemoryOfStep(rows, tokens);
   needs.memory.weights = needs.memory.gradients = static_cast<std::size_t>(extent) * sizeof(float);
-  needs.memory.moments = 2 * needs.memory.weights;
+  needs.memory.moments = OptimizerStateBytes(policy.optimizer, model->parameters());
   needs.memory.text = static_cast<std::size_t>(n) * 2 * sizeof(std::int32_t) + roles.size();
   needs.memory.scratch = context.arena().most_capacity() - needs.memory.streams;
   return needs;
@@ -78,13 +79,14 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
 
 void CheckFits(const StepNeeds& least, std::size_t bytes) {
   const StepMemory& m = least.memory;
-  Check(m.total() <= bytes, ErrorCode::kLimit,
-        "memory: a step of {} x {} tokens needs {:.0f} MB even if it keeps nothing that can be "
-        "computed again ({:.0f} MB for weights, gradients and moments, {:.0f} MB for streams, "
-        "{:.0f} MB for scratch); there are {:.0f} MB",
-        least.rows, least.tokens, Megabytes(m.total()),
-        Megabytes(m.weights + m.gradients + m.moments + m.copies), Megabytes(m.streams),
-        Megabytes(m.scratch), Megabytes(bytes));
+  Check(
+      m.total() <= bytes, ErrorCode::kLimit,
+      "memory: a step of {} x {} tokens needs {:.0f} MB even if it keeps nothing that can be "
+      "computed again ({:.0f} MB for weights, gradients and the optimizer, {:.0f} MB for streams, "
+      "{:.0f} MB for scratch); there are {:.0f} MB",
+      least.rows, least.tokens, Megabytes(m.total()),
+      Megabytes(m.weights + m.gradients + m.moments + m.copies), Megabytes(m.streams),
+      Megabytes(m.scratch), Megabytes(bytes));
 }
 
 LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehearse, idx_t rows,

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "longspan/optimizer.h"
 #include "longspan/step_memory.h"
 #include "longspan/tensor.h"
 #include "model/bf16_weights.h"
@@ -20,6 +21,8 @@ struct StepPolicy {
   // matrices' bf16 weights are there at a time.
   std::size_t recompute = 0;
   LayerCopies copies = LayerCopies::kKept;
+  // Whose state takes memory beside the weights and their gradients.
+  OptimizerOptions optimizer = {};
 };
 
 }  // namespace longspan

@@ -19,9 +19,10 @@ inline std::size_t KeptActivations(const Context& context, const TrainOptions& o
   if (options.compute.memory == 0) return 0;
   ReformerConfig config = LoadReformerConfig(OpenModelFolder(options.model));
   ApplyOptions(OptionsOf(options.compute.reformer), &config);
+  StepPolicy policy{options.compute.dtype, options.compute.gradient_streams};
+  policy.optimizer = options.optimizer;
   return MakeModelConfig(std::move(config))
-      ->Fit(options.batch, options.tokens, options.compute.memory,
-            {options.compute.dtype, options.compute.gradient_streams}, context.threads())
+      ->Fit(options.batch, options.tokens, options.compute.memory, policy, context.threads())
       .keep;
 }
 

@@ -11,6 +11,7 @@
 #include "train/evaluate.h"
 #include "train/length_batches.h"
 #include "train/packed_rows.h"
+#include "train/row_lengths.h"
 #include "train/text_data.h"
 #include "train/token_stream.h"
 
@@ -30,18 +31,17 @@ class ByteRows final : public LmData {
   StepSize Draw(idx_t step) override {
     data_.CheckUnchanged();
     step_ = step;
-    const idx_t tokens = options_.batch * options_.tokens * options_.accumulate;
+    const idx_t tokens = options_.batch * Tokens() * options_.accumulate;
     return {tokens, tokens};
   }
   BatchView Micro(idx_t micro) override {
     data_.Sample(KeyOf(options_.seed, RunKey::kData), step_, micro * options_.batch, options_.batch,
-                 options_.tokens, &rows_);
-    return {options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
+                 Tokens(), &rows_);
+    return {options_.batch, Tokens(), rows_.ids, rows_.targets, {}};
   }
   std::string WhereIs(idx_t row) const override {
-    return data_.WhereIs(
-        data_.RowBegin(KeyOf(options_.seed, RunKey::kData), step_, row, options_.tokens),
-        options_.tokens);
+    return data_.WhereIs(data_.RowBegin(KeyOf(options_.seed, RunKey::kData), step_, row, Tokens()),
+                         Tokens());
   }
   EvalResult Evaluate(Context& context, const Reformer& model, const EvalHooks& hooks) override {
     data_.CheckUnchanged();
@@ -51,6 +51,9 @@ class ByteRows final : public LmData {
   std::vector<std::string> Notes() const override { return data_.notes(); }
 
  private:
+  // Of a row of the update.
+  idx_t Tokens() const { return TokensAt(options_, step_); }
+
   const TrainOptions options_;
   TextData data_;
   idx_t step_ = 0;
@@ -126,12 +129,12 @@ class StreamRows final : public LmData {
   }
   StepSize Draw(idx_t step) override {
     step_ = step;
-    const idx_t tokens = options_.batch * options_.tokens * options_.accumulate;
+    const idx_t tokens = options_.batch * Tokens() * options_.accumulate;
     return {tokens, tokens};
   }
   BatchView Micro(idx_t micro) override {
     const auto ids = streams_.train.ids();
-    const auto tokens = static_cast<std::size_t>(options_.tokens);
+    const auto tokens = static_cast<std::size_t>(Tokens());
     rows_.ids.clear();
     rows_.targets.clear();
     for (idx_t row = 0; row < options_.batch; ++row) {
@@ -140,11 +143,11 @@ class StreamRows final : public LmData {
       rows_.ids.insert(rows_.ids.end(), here.begin(), here.end());
       rows_.targets.insert(rows_.targets.end(), next.begin(), next.end());
     }
-    return {options_.batch, options_.tokens, rows_.ids, rows_.targets, {}};
+    return {options_.batch, Tokens(), rows_.ids, rows_.targets, {}};
   }
   std::string WhereIs(idx_t row) const override {
     const idx_t begin = Begin(row);
-    return fmt::format("tokens {} to {} of the training text", begin, begin + options_.tokens);
+    return fmt::format("tokens {} to {} of the training text", begin, begin + Tokens());
   }
   EvalResult Evaluate(Context& context, const Reformer& model, const EvalHooks& hooks) override {
     return WithBitsPerByte(
@@ -159,8 +162,9 @@ class StreamRows final : public LmData {
   idx_t Begin(idx_t row) const {
     Rng rng(DeriveKey(KeyOf(options_.seed, RunKey::kData), static_cast<std::uint64_t>(step_)),
             static_cast<std::uint64_t>(row));
-    return rng.Below(static_cast<idx_t>(streams_.train.ids().size()) - options_.tokens);
+    return rng.Below(static_cast<idx_t>(streams_.train.ids().size()) - Tokens());
   }
+  idx_t Tokens() const { return TokensAt(options_, step_); }
 
   const TrainOptions options_;
   LmStreams streams_;

@@ -11,6 +11,7 @@
 #include "model/model_options.h"
 #include "train/evaluate.h"
 #include "train/kept_activations.h"
+#include "train/row_lengths.h"
 #include "train/selection.h"
 #include "train/trainer.h"
 
@@ -122,7 +123,8 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
 
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& given,
                                const LanguageModelOptions& task, const TrainHooks& hooks) {
-  const TrainOptions options = WithinLimitOf(context, given);
+  TrainOptions options = WithinLimitOf(context, given);
+  ResolveLengths(task.packed, &options);
   CheckTrainOptions(options);
   CheckSelection(options, "lm", {"bits_per_byte"});
   // A model that is bad, or cannot attend as asked, is found before the output is touched.
@@ -133,6 +135,10 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& given,
     rows.rows = options.batch;
     rows.tokens = options.tokens;
     CheckOriginalRules(config, rows, true);
+    for (const LengthStage& stage : options.lengths) {
+      rows.tokens = stage.tokens;
+      CheckOriginalRules(config, rows, true);
+    }
   }
   LanguageModelTask lm(context, options, task);
   return RunTraining(context, options, lm, hooks);

@@ -49,10 +49,19 @@ std::filesystem::path Prepared(const std::filesystem::path& path, idx_t resume_s
 }  // namespace
 
 MetricsLog::MetricsLog(const std::filesystem::path& run_dir, idx_t resume_step,
-                       std::optional<idx_t> evaluated_step)
-    : file_(Prepared(run_dir / "metrics.jsonl", resume_step, evaluated_step)) {}
+                       std::optional<idx_t> evaluated_step, bool tensorboard)
+    : file_(Prepared(run_dir / "metrics.jsonl", resume_step, evaluated_step)) {
+  if (tensorboard) events_.emplace(run_dir, resume_step, evaluated_step);
+}
 
 void MetricsLog::Write(const TrainEvent& e) {
+  if (!line_is_written_) WriteLine(e);
+  line_is_written_ = true;
+  if (events_) events_->Write(e);
+  line_is_written_ = false;
+}
+
+void MetricsLog::WriteLine(const TrainEvent& e) {
   nlohmann::ordered_json line = nlohmann::ordered_json::object();
   const bool eval = e.kind == TrainEvent::Kind::kEval;
   line["kind"] = eval ? "eval" : "train";
@@ -72,6 +81,9 @@ void MetricsLog::Write(const TrainEvent& e) {
   file_.Append(io::DumpJson(line, -1));
 }
 
-void MetricsLog::Sync() { file_.Sync(); }
+void MetricsLog::Sync() {
+  file_.Sync();
+  if (events_) events_->Sync();
+}
 
 }  // namespace longspan

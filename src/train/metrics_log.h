@@ -1,4 +1,4 @@
-// metrics.jsonl: one JSON object a line, what a run measured.
+// metrics.jsonl: one JSON object a line, what a run measured; and the same as events.
 #pragma once
 
 #include <filesystem>
@@ -6,6 +6,7 @@
 
 #include "io/append_file.h"
 #include "longspan/train.h"
+#include "train/tensorboard_log.h"
 
 namespace longspan {
 
@@ -15,17 +16,21 @@ class MetricsLog {
   // Keeps the lines up to and including step `resume_step` and drops later ones: a resumed run
   // repeats those steps. Evaluations are kept up to `evaluated_step`, the newest that the
   // checkpoint knows. A later one, at the same step, is done again. Throws kIo if the file cannot
-  // be written.
+  // be written. With `tensorboard` the same goes to the file of events.
   MetricsLog(const std::filesystem::path& run_dir, idx_t resume_step,
-             std::optional<idx_t> evaluated_step);
+             std::optional<idx_t> evaluated_step, bool tensorboard = false);
 
-  // kIo; the file holds whole lines all the same.
+  // kIo; the files hold whole lines all the same, and the same call again finishes what is missing.
   void Write(const TrainEvent& event);
   // On disk before the checkpoint that counts on it.
   void Sync();
 
  private:
+  void WriteLine(const TrainEvent& event);
+
   io::AppendFile file_;
+  std::optional<TensorboardLog> events_;
+  bool line_is_written_ = false;  // of the event whose Write failed after it
 };
 
 }  // namespace longspan

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "families/model_inside.h"
 #include "train/evaluate.h"
+#include "train/row_lengths.h"
 
 namespace longspan {
 namespace {
@@ -221,7 +222,7 @@ idx_t MaskedLmTask::Place(idx_t step, idx_t row) const {
   const std::uint64_t data =
       DeriveKey(KeyOf(o.seed, RunKey::kData), static_cast<std::uint64_t>(step));
   Rng rng(data, static_cast<std::uint64_t>(row));
-  return rng.Below(static_cast<idx_t>(train_.ids.size()) - form_.Content(o.tokens) + 1);
+  return rng.Below(static_cast<idx_t>(train_.ids.size()) - form_.Content(TokensAt(o, step)) + 1);
 }
 
 idx_t MaskedLmTask::PutRow(idx_t step, idx_t row, idx_t r, Batch* rows) {
@@ -231,7 +232,7 @@ idx_t MaskedLmTask::PutRow(idx_t step, idx_t row, idx_t r, Batch* rows) {
   if (train_.packed) {
     return form_.PutPacked(r, train_.ids, train_.packed->Pieces(place), masks, rows);
   }
-  const auto room = static_cast<std::size_t>(form_.Content(o.tokens));
+  const auto room = static_cast<std::size_t>(form_.Content(TokensAt(o, step)));
   return form_.Put(r, train_.ids.subspan(static_cast<std::size_t>(place), room), masks, rows);
 }
 
@@ -241,7 +242,7 @@ std::vector<std::string> MaskedLmTask::RowsOf(idx_t micro) const {
     const idx_t place = Place(step_, micro * options().batch + r);
     rows.push_back(train_.packed ? train_.packed->WhereIs(place)
                                  : fmt::format("tokens {} to {} of the training text", place,
-                                               place + form_.Content(options().tokens)));
+                                               place + form_.Content(TokensAt(options(), step_))));
   }
   return rows;
 }
@@ -253,7 +254,7 @@ StepSize MaskedLmTask::Draw(idx_t step) {
   StepSize size;
   idx_t row = 0;  // of the update
   for (Batch& rows : micros_) {
-    rows.Reset(o.batch, o.tokens, info().pad_token);
+    rows.Reset(o.batch, TokensAt(o, step), info().pad_token);
     rows.labels.assign(rows.ids.size(), kIgnoreLabel);
     for (idx_t r = 0; r < o.batch; ++r, ++row) size.counted += PutRow(step, row, r, &rows);
     size.tokens += std::count(rows.roles.begin(), rows.roles.end(), kLocalToken);

@@ -7,6 +7,7 @@
 #include "longspan/evaluate.h"
 #include "model/model_options.h"
 #include "train/mlm_task.h"
+#include "train/row_lengths.h"
 #include "train/schedule.h"
 #include "train/selection.h"
 #include "train/trainer.h"
@@ -18,6 +19,8 @@ TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const Mas
   CheckSelection(given, "mlm", {"accuracy", "perplexity"});
   const TextModelInfo info = ReadTextModelInfo(given.model);
   TrainOptions options = WithinLimitOf(context, given);
+  ResolveLengths(task.packed, &options);
+  for (const LengthStage& stage : options.lengths) TokensOfRows(stage.tokens, info);
   options.tokens = TokensOfRows(options.tokens, info);
   ResolveWarmup(&options);
   CheckTrainOptions(options);

@@ -116,6 +116,7 @@ void Planner::FindKinds() {
   StepPolicy policy;
   policy.compute = o_.dtype;
   policy.gradient_streams = o_.gradient_streams;
+  policy.optimizer.kind = o_.optimizer;
   for (StepVariant& variant : config->Variants(policy)) {
     const std::shared_ptr<const ModelConfig> model = std::move(variant.config);
     kinds_.push_back(

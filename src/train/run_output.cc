@@ -18,6 +18,7 @@
 #include "io/paths.h"
 #include "io/transformer_folder.h"
 #include "longspan/files.h"
+#include "train/tensorboard_log.h"
 
 namespace longspan {
 namespace {
@@ -31,7 +32,10 @@ constexpr std::uint64_t kSummed = std::uint64_t{1} << 20;  // larger files are k
 
 // Locks, records and files of crashed writers. They are not results.
 bool IsHidden(const std::string& name) { return name.starts_with('.'); }
-bool IsLog(const std::string& name) { return name == "metrics.jsonl" || name == "best.json"; }
+bool IsLog(const std::string& name) {
+  return name == "metrics.jsonl" || name == "best.json" || name == "run.toml" ||
+         name == kEventsFile;
+}
 
 std::vector<std::string> VisibleNames(const fs::path& output) {
   std::vector<std::string> names = io::ListFolder(output);

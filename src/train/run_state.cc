@@ -11,7 +11,6 @@
 
 #include "base/errors.h"
 #include "base/isa.h"
-#include "base/memory_limit.h"
 #include "gemm/gemm.h"
 #include "io/checkpoint.h"
 #include "io/checksum.h"
@@ -22,7 +21,9 @@
 #include "longspan/files.h"
 #include "model/model_options.h"
 #include "model/weight_files.h"
+#include "train/row_lengths.h"
 #include "train/schedule.h"
+#include "train/trained_parameters.h"
 
 namespace longspan {
 namespace {
@@ -37,6 +38,16 @@ using nlohmann::json;
 constexpr idx_t kStateVersion = 1;
 constexpr const char* kStateFile = "trainer_state.json";
 constexpr const char* kOptimiserFile = "optimizer.safetensors";
+
+// Left out for AdamW: runs from before there was a choice go on.
+void AddOptimizer(const OptimizerOptions& o, json* j) {
+  if (o.kind == OptimizerKind::kAdamW) return;
+  (*j)["optimizer"] = {{"name", OptimizerName(o.kind)},
+                       {"beta2_decay", o.beta2_decay},
+                       {"update_clip", o.update_clip},
+                       {"momentum", o.momentum},
+                       {"nesterov", o.nesterov}};
+}
 
 // The options that decide which bits come out.
 json DecidingOptions(const TrainTask& task, const TrainOptions& o) {
@@ -62,6 +73,11 @@ json DecidingOptions(const TrainTask& task, const TrainOptions& o) {
   // Left out where they are the defaults: runs from before there was a choice go on.
   if (o.selection.metric != "loss") j["metric"] = o.selection.metric;
   if (o.selection.patience > 0) j["patience"] = o.selection.patience;
+  AddOptimizer(o.optimizer, &j);
+  if (!o.lengths.empty()) j["lengths"] = LengthsText(o.lengths);
+  if (!o.trained.only.empty()) j["train_only"] = o.trained.only;
+  if (!o.trained.freeze.empty()) j["freeze"] = o.trained.freeze;
+  if (o.trained.head_learning_rate) j["head_learning_rate"] = *o.trained.head_learning_rate;
   return j;
 }
 
@@ -184,35 +200,27 @@ void CheckFinite(const ParameterTable& table, const RunState& state) {
   }
 }
 
-std::vector<io::TensorEntry> MomentEntries(const RunState& state, const ParameterTable& table) {
+std::vector<io::TensorEntry> OptimizerEntries(const RunState& state) {
   std::vector<io::TensorEntry> entries;
-  for (const ParameterInfo& info : table.list()) {
-    entries.push_back({"first_moment." + info.name, DType::kF32, info.shape,
-                       state.first_moment.data<float>() + info.offset});
-    entries.push_back({"second_moment." + info.name, DType::kF32, info.shape,
-                       state.second_moment.data<float>() + info.offset});
+  for (const OptimizerState::Slot& slot : state.optimizer.slots()) {
+    entries.push_back({slot.name, DType::kF32, slot.shape, slot.values.data});
   }
   return entries;
 }
 
-void ReadMoments(const std::filesystem::path& file, const ParameterTable& table, RunState* state) {
+void ReadOptimizer(const std::filesystem::path& file, const RunState& state) {
   const auto source = io::SafetensorsFile::Open(file);
-  for (const ParameterInfo& info : table.list()) {
-    const auto size = static_cast<std::size_t>(info.size);
-    source.ReadFloatInto("first_moment." + info.name,
-                         {state->first_moment.data<float>() + info.offset, size});
-    source.ReadFloatInto("second_moment." + info.name,
-                         {state->second_moment.data<float>() + info.offset, size});
+  for (const OptimizerState::Slot& slot : state.optimizer.slots()) {
+    source.ReadFloatInto(slot.name,
+                         {slot.values.data, static_cast<std::size_t>(slot.values.size())});
   }
 }
 
-RunState WithMoments(const ParameterTable& table) {
-  CheckMemory(
-      fmt::format("training: {} parameters, their gradients and AdamW's moments", table.count()),
-      SaturatingProduct({table.extent(), 16}));
+RunState WithOptimizer(const ParameterTable& table, const TrainOptions& options) {
   RunState state;
-  state.first_moment = Tensor({table.extent()});
-  state.second_moment = Tensor({table.extent()});
+  state.optimizer =
+      OptimizerState(options.optimizer, table, FrozenParameters(options.trained, table));
+  if (options.trained.head_learning_rate) state.head = HeadParameters(table);
   return state;
 }
 
@@ -338,7 +346,7 @@ TrainEvent UpdateSums::Means(TrainEvent event) const {
 
 RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std::string>* notes) {
   task.Load(options.model, TrainTask::Origin::kStart, notes);
-  RunState state = WithMoments(task.parameters());
+  RunState state = WithOptimizer(task.parameters(), options);
   state.start_model = FingerprintOf(options.model);
   if (options.compute.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());
   return state;
@@ -372,7 +380,7 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   io::CheckpointWriter writer(options.output, state.step);
   writer.AddFile("config.json", task.ConfigText());
   writer.AddTensors("model.safetensors", task.Weights(), {{"format", "pt"}});
-  writer.AddTensors(kOptimiserFile, MomentEntries(state, task.parameters()));
+  writer.AddTensors(kOptimiserFile, OptimizerEntries(state));
   for (const auto& file : task.FilesBeside()) CopyInto(file, writer);
   writer.AddFile(kStateFile, io::DumpJson(j));
   writer.Commit();
@@ -418,8 +426,8 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
                     isa, IsaText()));
   }
   task.Load(checkpoint->path, TrainTask::Origin::kCheckpoint, notes);
-  RunState state = WithMoments(task.parameters());
-  ReadMoments(checkpoint->path / kOptimiserFile, task.parameters(), &state);
+  RunState state = WithOptimizer(task.parameters(), options);
+  ReadOptimizer(checkpoint->path / kOptimiserFile, state);
   constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
   state.start_model = model;
   if (options.compute.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());

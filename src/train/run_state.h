@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "longspan/tensor.h"
 #include "longspan/train.h"
+#include "model/optimizers.h"
 #include "train/train_task.h"
 
 namespace longspan {
@@ -35,13 +35,14 @@ struct Evaluated {
 };
 
 struct RunState {
-  Tensor first_moment, second_moment;  // of AdamW, flat like the parameters
-  idx_t step = 0;                      // updates done
-  idx_t tokens = 0;                    // seen
-  double seconds = 0.0;                // of training, by all processes of the run
-  idx_t skipped = 0;                   // updates that were not applied
-  idx_t skipped_in_a_row = 0;          // of them the last ones
-  std::string start_model;             // fingerprint of the model that the run began with
+  OptimizerState optimizer;
+  std::vector<bool> head;  // by parameter: whether it has the head's learning rate; empty: none has
+  idx_t step = 0;          // updates done
+  idx_t tokens = 0;        // seen
+  double seconds = 0.0;    // of training, by all processes of the run
+  idx_t skipped = 0;       // updates that were not applied
+  idx_t skipped_in_a_row = 0;  // of them the last ones
+  std::string start_model;     // fingerprint of the model that the run began with
   // Parameters that held numbers that are not finite when they were loaded, as the caller allowed.
   std::set<std::string> strange_weights;
   UpdateSums unlogged;
@@ -55,7 +56,7 @@ struct RunState {
   idx_t without_gain = 0;           // evaluations since that one
 };
 
-// A run that starts: the model of options.model, moments zero.
+// A run that starts: the model of options.model, the optimizer's state zero.
 RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std::string>* notes);
 
 // Writes checkpoint-<step> and rotates older ones away. kNumeric, and nothing is written, when a

@@ -8,8 +8,18 @@
 
 namespace longspan {
 
-double LearningRate(const TrainOptions& o, idx_t step) {
-  const double full = o.optimizer.learning_rate;
+namespace {
+
+// Updates after which an inverse square root without a warm-up has fallen to 1 / sqrt(2).
+constexpr idx_t kInverseSqrtScale = 10'000;
+
+}  // namespace
+
+double LearningRate(const TrainOptions& options, idx_t step) {
+  return LearningRate(options, step, options.optimizer.learning_rate);
+}
+
+double LearningRate(const TrainOptions& o, idx_t step, double full) {
   if (step <= o.schedule.warmup)
     return full * static_cast<double>(step) / static_cast<double>(o.schedule.warmup);
   const double span = static_cast<double>(std::max<idx_t>(1, o.steps - o.schedule.warmup));
@@ -19,6 +29,11 @@ double LearningRate(const TrainOptions& o, idx_t step) {
       return full;
     case ScheduleKind::kLinear:
       return full * (1.0 - (1.0 - o.schedule.final_rate) * progress);
+    case ScheduleKind::kInverseSqrt: {
+      const idx_t scale = o.schedule.warmup > 0 ? o.schedule.warmup : kInverseSqrtScale;
+      return full / std::sqrt(static_cast<double>(step - o.schedule.warmup + scale) /
+                              static_cast<double>(scale));
+    }
     case ScheduleKind::kCosine:
       return full * (o.schedule.final_rate + (1.0 - o.schedule.final_rate) * 0.5 *
                                                  (1.0 + std::cos(std::numbers::pi * progress)));
@@ -47,11 +62,12 @@ TrainOptions FineTuneOptions() {
 }
 
 ScheduleKind ParseSchedule(std::string_view name) {
-  for (const ScheduleKind s :
-       {ScheduleKind::kCosine, ScheduleKind::kLinear, ScheduleKind::kConstant}) {
+  for (const ScheduleKind s : {ScheduleKind::kCosine, ScheduleKind::kLinear,
+                               ScheduleKind::kConstant, ScheduleKind::kInverseSqrt}) {
     if (name == ScheduleName(s)) return s;
   }
-  Fail(ErrorCode::kUsage, "schedule '{}' is unknown; use cosine, linear or constant", name);
+  Fail(ErrorCode::kUsage, "schedule '{}' is unknown; use cosine, linear, constant or inverse-sqrt",
+       name);
 }
 
 const char* ScheduleName(ScheduleKind schedule) {
@@ -62,6 +78,8 @@ const char* ScheduleName(ScheduleKind schedule) {
       return "linear";
     case ScheduleKind::kConstant:
       return "constant";
+    case ScheduleKind::kInverseSqrt:
+      return "inverse-sqrt";
   }
   return "?";
 }

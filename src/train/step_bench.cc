@@ -6,7 +6,6 @@
 #include "base/memory_limit.h"
 #include "base/rng.h"
 #include "model/step_memory.h"
-#include "ops/adamw/adamw.h"
 
 namespace longspan {
 namespace {
@@ -29,7 +28,7 @@ void CheckBench(const Context& context, const ModelConfig& config, idx_t rows, i
         "bench: {} tokens, but the model has positions for {}", tokens, info.longest);
   const std::string what = fmt::format("bench: {} rows of {} tokens", rows, tokens);
   const auto parameters = static_cast<idx_t>(config.ParameterCount());
-  const idx_t copies = kind == StepKind::kTrain ? 4 : 1;  // gradients, two moments
+  const idx_t copies = kind == StepKind::kTrain ? 2 : 1;  // gradients
   // Ids, targets and two hidden states of each token at least.
   CheckMemory(what, SaturatingSum({SaturatingProduct({parameters, copies, 4}),
                                    SaturatingProduct({rows, tokens, 8 + 4 * info.width})}));
@@ -41,7 +40,7 @@ void CheckBench(const Context& context, const ModelConfig& config, idx_t rows, i
 
 StepBench::StepBench(Context& context, const ModelConfig& config, idx_t rows, idx_t tokens,
                      StepKind kind, const StepPolicy& policy)
-    : context_(context), kind_(kind) {
+    : context_(context), kind_(kind), optimizer_(policy.optimizer) {
   CheckBench(context, config, rows, tokens, kind, policy);
   model_ = config.Make(ParameterMemory::kOwn);
   const TextModelInfo& info = model_->info();
@@ -80,21 +79,18 @@ void StepBench::Forward() {
 void StepBench::Step() {
   if (kind_ == StepKind::kForward) return Forward();
   ParameterTable& parameters = model_->parameters();
-  if (first_.empty()) {
+  if (!state_) {
     parameters.AllocateGradients();
-    first_ = Tensor({parameters.extent()});
-    second_ = Tensor({parameters.extent()});
+    state_.emplace(optimizer_, parameters);
   }
   Differentiate();
   Update();
 }
 
 void StepBench::Update() {
-  ParameterTable& parameters = model_->parameters();
-  AdamWSpec spec;
-  spec.step = ++step_;
-  AdamWStep(context_, spec, parameters.Write().values(), parameters.gradients(), first_.view<1>(),
-            second_.view<1>());
+  OptimizerStep step;
+  step.step = ++step_;
+  state_->Update(context_, model_->parameters(), [&](std::size_t) { return step; });
 }
 
 }  // namespace longspan

@@ -7,6 +7,7 @@
 
 #include "longspan/context.h"
 #include "model/model_config.h"
+#include "model/optimizers.h"
 #include "model/targets.h"
 
 namespace longspan {
@@ -42,8 +43,9 @@ class StepBench {
   std::vector<std::uint8_t> roles_;
   std::optional<Targets> targets_;
   BatchView batch_;
-  Tensor hidden_;          // of a bare model
-  Tensor first_, second_;  // AdamW's moments
+  Tensor hidden_;  // of a bare model
+  const OptimizerOptions optimizer_;
+  std::optional<OptimizerState> state_;  // since the first update
   idx_t step_ = 0;
 };
 

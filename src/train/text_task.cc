@@ -9,6 +9,7 @@
 #include "io/transformer_folder.h"
 #include "model/model_folder.h"
 #include "model/step_memory.h"
+#include "train/tensorboard_log.h"
 
 namespace longspan {
 namespace {
@@ -16,8 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 
 // Files that the run writes itself.
-const std::vector<std::string> kOwnFiles = {"config.json", "metrics.jsonl", "best.json",
-                                            "manifest.json", "trainer_state.json"};
+const std::vector<std::string> kOwnFiles = {"config.json",       "metrics.jsonl", "best.json",
+                                            "run.toml",          kEventsFile,     "manifest.json",
+                                            "trainer_state.json"};
 
 }  // namespace
 
@@ -42,8 +44,9 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
     if (!links.empty()) notes->push_back(links);
   }
   model_->ComputeIn(options_.compute.dtype);
-  if (options_.compute.memory > 0)
-    model_->FitInto(options_.compute.memory, options_.batch, options_.tokens);
+  if (options_.compute.memory > 0) {
+    model_->FitInto(options_.compute.memory, options_.batch, options_.tokens, options_.optimizer);
+  }
   if (options_.compute.recompute) model_->Recompute();
   info_ = model_->info();
 }

@@ -54,6 +54,13 @@ TEST(ScheduleTest, WarmsUpAndComesDown) {
   EXPECT_NEAR(LearningRate(o, 24), 0.04, 1e-12);
   o.schedule.kind = ScheduleKind::kConstant;
   EXPECT_DOUBLE_EQ(LearningRate(o, 24), 0.4);
+  // As transformers' get_inverse_sqrt_schedule, whose steps count from 0.
+  o.schedule.kind = ParseSchedule("inverse-sqrt");
+  EXPECT_DOUBLE_EQ(LearningRate(o, 4), 0.4);
+  EXPECT_DOUBLE_EQ(LearningRate(o, 16), 0.2);
+  EXPECT_DOUBLE_EQ(LearningRate(o, 400), 0.04);  // beyond the last one, too
+  o.schedule.warmup = 0;
+  EXPECT_DOUBLE_EQ(LearningRate(o, 30'000), 0.2);
   EXPECT_THROW(ParseSchedule("cosin"), Error);
 }
 
@@ -255,6 +262,100 @@ TEST_F(TrainTest, StoppedAndResumedGivesTheSameBits) {
     EXPECT_EQ(Weights(run), Weights("whole")) << stop;
     EXPECT_EQ(Losses(run), Losses("whole")) << stop;
   }
+}
+
+// Values and the optimizer's state of a parameter in a folder; empty: there are none.
+std::vector<float> ValuesIn(const fs::path& file, const std::string& name) {
+  const auto source = io::SafetensorsFile::Open(file);
+  if (!source.Has(name)) return {};
+  const Tensor values = source.Read(name);
+  return {values.data<float>(), values.data<float>() + values.size()};
+}
+
+TEST_F(TrainTest, FrozenParametersKeepTheirBitsAndHaveNoState) {
+  const std::string frozen = "reformer.encoder.layers.0.feed_forward.dense.dense.weight",
+                    trained = "reformer.encoder.layers.0.feed_forward.output.dense.weight";
+  TrainOptions o = Options("frozen");
+  o.steps = 2;
+  o.optimizer.clip = 0.0;
+  o.trained.freeze = {"*.embeddings.*", "*.feed_forward.dense.*"};
+  Train(o);
+  const fs::path start = o.model / "model.safetensors", end = o.output / "model.safetensors",
+                 state = o.output / "checkpoint-2" / "optimizer.safetensors";
+  EXPECT_FALSE(ValuesIn(start, frozen).empty());
+  EXPECT_EQ(ValuesIn(start, frozen), ValuesIn(end, frozen));
+  EXPECT_NE(ValuesIn(start, trained), ValuesIn(end, trained));
+  EXPECT_TRUE(ValuesIn(state, "first_moment." + frozen).empty());
+  EXPECT_FALSE(ValuesIn(state, "first_moment." + trained).empty());
+  // They are not in the norm, and the first loss is that of the whole model.
+  TrainOptions all = Options("all");
+  all.steps = 2;
+  all.optimizer.clip = 0.0;
+  Train(all);
+  const auto first = [&](const char* run) {
+    std::ifstream in(d_.path() / run / "metrics.jsonl");
+    std::string line;
+    std::getline(in, line);
+    return nlohmann::json::parse(line);
+  };
+  EXPECT_EQ(first("frozen")["loss"], first("all")["loss"]);
+  EXPECT_LT(first("frozen")["grad_norm"].get<double>(), first("all")["grad_norm"].get<double>());
+  // A resumed run has the same options, and goes on to the same bits.
+  o.output = d_.path() / "part";
+  EXPECT_TRUE(Train(o, 2, 1).stopped);
+  o.checkpoints.resume = true;
+  TrainOptions other = o;
+  other.trained.freeze.pop_back();
+  std::string message;
+  EXPECT_EQ(CodeOf(other, &message), ErrorCode::kUsage);
+  EXPECT_NE(message.find("freeze"), std::string::npos) << message;
+  Train(o, 1);
+  EXPECT_EQ(Weights("part"), Weights("frozen"));
+}
+
+TEST_F(TrainTest, TheHeadHasARateOfItsOwn) {
+  const std::string head = "lm_head.decoder.weight",
+                    encoder = "reformer.encoder.layers.0.feed_forward.output.dense.weight";
+  TrainOptions o = Options("still");
+  o.steps = 2;
+  o.optimizer.learning_rate = 0.0;
+  o.trained.head_learning_rate = 1e-2;
+  Train(o);
+  const fs::path start = o.model / "model.safetensors", end = o.output / "model.safetensors";
+  EXPECT_EQ(ValuesIn(start, encoder), ValuesIn(end, encoder));
+  EXPECT_NE(ValuesIn(start, head), ValuesIn(end, head));
+  // The rate of all, said for the head too, changes nothing.
+  o.optimizer.learning_rate = 1e-2;
+  o.output = d_.path() / "both";
+  Train(o);
+  o.trained.head_learning_rate = {};
+  o.output = d_.path() / "one";
+  Train(o);
+  EXPECT_EQ(Weights("both"), Weights("one"));
+}
+
+TEST_F(TrainTest, RowsThatGetLongerAreResumedBitForBit) {
+  TrainOptions o = Options("long");
+  o.lengths = ParseLengths("16:5,32:");
+  o.checkpoints.eval_every = 0;
+  Train(o);
+  o.output = d_.path() / "half";
+  EXPECT_TRUE(Train(o, 2, 3).stopped);
+  o.checkpoints.resume = true;
+  TrainOptions other = o;
+  other.lengths = ParseLengths("16:6,32:");
+  std::string message;
+  EXPECT_EQ(CodeOf(other, &message), ErrorCode::kUsage);
+  EXPECT_NE(message.find("lengths"), std::string::npos) << message;
+  Train(o, 1);
+  EXPECT_EQ(Weights("half"), Weights("long"));
+  std::ifstream in(d_.path() / "long" / "metrics.jsonl");
+  std::vector<idx_t> tokens;
+  for (std::string line; std::getline(in, line);) {
+    tokens.push_back(nlohmann::json::parse(line)["tokens"].get<idx_t>());
+  }
+  EXPECT_EQ(tokens[4], 5 * 4 * 16);
+  EXPECT_EQ(tokens[5], 5 * 4 * 16 + 4 * 32);
 }
 
 TEST_F(TrainTest, AFinishedRunHasNothingLeftToDo) {

@@ -51,7 +51,8 @@ class Trainer {
         hooks_(hooks),
         fingerprint_(task.DataFingerprint()),
         state_(Begin()),
-        metrics_(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_)) {}
+        metrics_(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_),
+                 options.checkpoints.tensorboard) {}
 
   TrainResult Run() {
     TellStart();
@@ -85,7 +86,9 @@ class Trainer {
     result.stopped = stopped;
     result.step = state_.step;
     result.skipped = state_.skipped;
-    result.ended_early = !stopped && state_.step < options_.steps;
+    const bool before_last = !stopped && state_.step < options_.steps;
+    result.ended_early = before_last && EndsEarly();
+    result.out_of_time = before_last && !result.ended_early;
     const Evaluated kept = holds_best_ ? *state_.best : state_.evaluated.value_or(Evaluated());
     result.model_step = holds_best_ ? kept.step : state_.step;
     result.eval_loss = kept.loss;
@@ -142,7 +145,12 @@ class Trainer {
   }
 
   bool IsOver() const {
-    return state_.step >= options_.steps || IsOutOfPatience(state_, options_.selection.patience);
+    return state_.step >= options_.steps || IsOutOfTime() || EndsEarly();
+  }
+  bool EndsEarly() const { return IsOutOfPatience(state_, options_.selection.patience); }
+  bool IsOutOfTime() const {
+    const double most = options_.checkpoints.max_time_s;
+    return most > 0.0 && state_.step > 0 && Seconds() >= most;
   }
 
   // Of the whole run.
@@ -189,6 +197,7 @@ class Trainer {
       total.sum += part.sum;
       total.correct = part.correct < 0 ? -1 : total.correct + part.correct;
     }
+    state_.optimizer.DropFrozenGradients(task_.parameters());
     TrainEvent event;
     event.loss = total.sum / size.divisor();
     event.gradient_norm = std::sqrt(SquaredNorm(context_, task_.parameters().gradients()));
@@ -246,29 +255,25 @@ class Trainer {
           what, kMostSkippedInARow - 1, saved_step_);
   }
 
-  // Clips by the gradient's norm, applies AdamW, leaves the gradients zero.
+  // Clips by the gradient's norm, updates the weights, leaves the gradients zero.
   void Update(idx_t step, double norm) {
-    ParameterTable& table = task_.parameters();
-    AdamWSpec spec;
-    spec.learning_rate = static_cast<float>(LearningRate(options_, step));
-    spec.beta1 = static_cast<float>(options_.optimizer.beta1);
-    spec.beta2 = static_cast<float>(options_.optimizer.beta2);
-    spec.eps = static_cast<float>(options_.optimizer.epsilon);
-    spec.step = step;
+    OptimizerStep of_all;
+    of_all.step = step;
+    of_all.learning_rate = LearningRate(options_, step);
     if (options_.optimizer.clip > 0.0 && norm > options_.optimizer.clip) {
-      spec.gradient_scale = static_cast<float>(options_.optimizer.clip / norm);
+      of_all.gradient_scale = static_cast<float>(options_.optimizer.clip / norm);
     }
-    const ParameterWriter writer = table.Write();
-    for (const ParameterInfo& info : table.list()) {
-      spec.weight_decay = info.kind == ParameterKind::kMatrix
-                              ? static_cast<float>(options_.optimizer.weight_decay)
-                              : 0.0f;
-      const auto part = [&](View<float, 1> flat) {
-        return View<float, 1>(flat.data + info.offset, {info.size});
-      };
-      AdamWStep(context_, spec, part(writer.values()), part(table.gradients()),
-                part(state_.first_moment.view<1>()), part(state_.second_moment.view<1>()));
-    }
+    const double head_rate = LearningRate(
+        options_, step,
+        options_.trained.head_learning_rate.value_or(options_.optimizer.learning_rate));
+    ParameterTable& table = task_.parameters();
+    state_.optimizer.Update(context_, table, [&](std::size_t i) {
+      OptimizerStep of_this = of_all;
+      if (!state_.head.empty() && state_.head[i]) of_this.learning_rate = head_rate;
+      const bool decays = table.list()[i].kind == ParameterKind::kMatrix;
+      of_this.weight_decay = decays ? options_.optimizer.weight_decay : 0.0;
+      return of_this;
+    });
   }
 
   // False when a stop ended it: then nothing is known, and it is done again when the run goes on.
@@ -502,6 +507,7 @@ void CheckTrainOptions(const TrainOptions& o) {
   in_range("batch", static_cast<double>(o.batch), 1, 1 << 20);
   in_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
   in_range("learning-rate", o.optimizer.learning_rate, 0, 100);
+  in_range("head-lr", o.trained.head_learning_rate.value_or(0.0), 0, 100);
   in_range("final-rate", o.schedule.final_rate, 0, 1);
   in_range("warmup", static_cast<double>(o.schedule.warmup), -1, kMost);
   in_range("beta1", o.optimizer.beta1, 0, 0.999999);
@@ -509,6 +515,7 @@ void CheckTrainOptions(const TrainOptions& o) {
   in_range("adam-eps", o.optimizer.epsilon, 1e-30, 1);
   in_range("weight-decay", o.optimizer.weight_decay, 0, 100);
   in_range("clip", o.optimizer.clip, 0, 1e9);
+  MakeOptimizer(o.optimizer);  // refuses options of its own
   in_range("held-out", o.data.held_out, 0, 0.99);
   in_range("log-every", static_cast<double>(o.checkpoints.log_every), 1, kMost);
   in_range("eval-every", static_cast<double>(o.checkpoints.eval_every), 0, kMost);
@@ -516,6 +523,7 @@ void CheckTrainOptions(const TrainOptions& o) {
   in_range("keep", static_cast<double>(o.checkpoints.keep), 2, 1e6);
   if (o.compute.dropout) in_range("dropout", *o.compute.dropout, 0, 0.99);
   in_range("first-save", o.checkpoints.first_save_s, 0, kMost);
+  in_range("max-time", o.checkpoints.max_time_s, 0, kMost);
   Check(!((o.checkpoints.resume || o.checkpoints.extend) && o.checkpoints.overwrite),
         ErrorCode::kUsage, "{} and overwrite exclude each other: go on with the run, or clear it",
         o.checkpoints.resume ? "resume" : "extend");

@@ -1,4 +1,4 @@
-// The training loop: draw, loss and gradients, clip, AdamW; evaluate and save on the way.
+// The training loop: draw, loss and gradients, clip, update; evaluate and save on the way.
 #pragma once
 
 #include "longspan/train.h"

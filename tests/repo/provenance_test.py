@@ -46,14 +46,20 @@ class Provenance(unittest.TestCase):
                    if p.suffix != ".json"}
         self.assertEqual(weights, {name for name in listed if "/" in name})
 
-    def test_tokenizers(self):
-        folder = ROOT / "tests" / "tokenizers"
-        listed = rows("tests/tokenizers/PROVENANCE.md")
+    def check_folder(self, name):
+        folder = ROOT / "tests" / name
+        listed = rows(f"tests/{name}/PROVENANCE.md")
         files = {p.relative_to(folder).as_posix() for p in folder.rglob("*")
                  if p.is_file() and p.name != "PROVENANCE.md"}
         self.assertEqual(files, set(listed))
-        for name, (expected,) in listed.items():
-            self.assertEqual(sha256(folder / name), expected, name)
+        for file, (expected,) in listed.items():
+            self.assertEqual(sha256(folder / file), expected, file)
+
+    def test_tokenizers(self):
+        self.check_folder("tokenizers")
+
+    def test_optimizers(self):
+        self.check_folder("optimizers")
 
     def test_metrics(self):
         folder = ROOT / "tests" / "metrics"

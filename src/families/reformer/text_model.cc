@@ -163,8 +163,10 @@ class ReformerTextModel final : public TextModel {
     model_.KeepUpTo(policy.keep);
     model_.GradientStreamsIn(policy.gradient_streams);
   }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override {
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
+               const OptimizerOptions& optimizer) override {
     StepPolicy policy;
+    policy.optimizer = optimizer;
     policy.compute = model_.computes_in();
     policy.gradient_streams = model_.gradient_streams();
     Follow(MakeModelConfig(model_.config())->Fit(rows, tokens, bytes, policy, 0));

@@ -12,6 +12,7 @@
 
 #include "longspan/types.h"
 #include "ops/adamw/adamw_factors.h"
+#include "simd/sum_squares-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace longspan {
@@ -48,28 +49,7 @@ void AdamWBlock(const AdamWFactors& factors, idx_t count, float* HWY_RESTRICT w,
   for (; i < count; ++i) AdamWLanes(one, factors, w + i, g + i, m + i, v + i);
 }
 
-// Sum of squares in double, over lanes of fixed place: the same bits wherever the block runs.
-double SquaredBlock(const float* HWY_RESTRICT x, idx_t count) {
-  const hn::ScalableTag<double> d;
-  const hn::Rebind<float, decltype(d)> half;  // as many floats as d has doubles
-  const auto lanes = static_cast<idx_t>(hn::Lanes(d));
-  auto sum0 = hn::Zero(d), sum1 = hn::Zero(d), sum2 = hn::Zero(d), sum3 = hn::Zero(d);
-  idx_t i = 0;
-  for (; i + 4 * lanes <= count; i += 4 * lanes) {
-    const auto x0 = hn::PromoteTo(d, hn::LoadU(half, x + i));
-    const auto x1 = hn::PromoteTo(d, hn::LoadU(half, x + i + lanes));
-    const auto x2 = hn::PromoteTo(d, hn::LoadU(half, x + i + 2 * lanes));
-    const auto x3 = hn::PromoteTo(d, hn::LoadU(half, x + i + 3 * lanes));
-    sum0 = hn::MulAdd(x0, x0, sum0);
-    sum1 = hn::MulAdd(x1, x1, sum1);
-    sum2 = hn::MulAdd(x2, x2, sum2);
-    sum3 = hn::MulAdd(x3, x3, sum3);
-  }
-  const auto sum = hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3));
-  double total = hn::GetLane(hn::SumOfLanes(d, sum));
-  for (; i < count; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  return total;
-}
+double SquaredBlock(const float* HWY_RESTRICT x, idx_t count) { return SumOfSquares(x, count); }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE

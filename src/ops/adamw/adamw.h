@@ -3,6 +3,7 @@
 
 #include "longspan/context.h"
 #include "longspan/tensor.h"
+#include "ops/optimizer.h"
 
 namespace longspan {
 
@@ -21,6 +22,8 @@ struct AdamWSpec {
 void AdamWStep(Context& context, const AdamWSpec& spec, const View<float, 1>& parameter,
                const View<float, 1>& gradient, const View<float, 1>& first_moment,
                const View<float, 1>& second_moment);
+
+extern const OptimizerRow kAdamWRow;
 
 // Sum of squares in double, in a fixed order. Not finite when any element is not.
 double SquaredNorm(Context& context, const View<const float, 1>& gradient);

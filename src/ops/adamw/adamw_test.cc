@@ -13,6 +13,7 @@
 #include "ops/adamw/adamw_ref.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
+#include "tests/support/recorded_updates.h"
 #include "tests/support/runners.h"
 
 namespace longspan {
@@ -79,6 +80,37 @@ TEST(AdamWReference, FirstStepMovesByTheLearningRate) {
   const double lr = static_cast<double>(0.03f);
   EXPECT_NEAR(s.w[0], 2.0 - lr * (1.0 + 0.5 * 2.0), 1e-12);
   EXPECT_NEAR(s.w[1], 2.0 - lr * (-1.0 + 0.5 * 2.0), 1e-12);
+}
+
+TEST(AdamW, OneAndTenUpdatesEqualTorchs) {
+  Context context(1);
+  const test::RecordedUpdates recorded("adamw");
+  AdamWSpec spec = Spec(0.125f, 1.0f);
+  spec.learning_rate = 0.03125f;
+  spec.beta1 = 0.875f;
+  spec.beta2 = 0.984375f;
+  spec.eps = std::ldexp(1.0f, -27);
+  const auto reference = [&]<class T>(T, idx_t updates) {
+    const std::vector<float>& w = recorded.before;
+    ref::AdamWState<T> s{{w.begin(), w.end()}, std::vector<T>(w.size()), std::vector<T>(w.size())};
+    for (spec.step = 1; spec.step <= updates; ++spec.step) {
+      const auto& g = recorded.gradients[static_cast<std::size_t>(spec.step - 1)];
+      ref::AdamWStep<T>(spec, {g.begin(), g.end()}, s);
+    }
+    return s.w;
+  };
+  const auto kernel = [&](idx_t updates) {
+    Trained s{recorded.before, std::vector<float>(recorded.before.size()), {}};
+    s.v = s.m;
+    for (spec.step = 1; spec.step <= updates; ++spec.step) {
+      std::vector<float> g = recorded.gradients[static_cast<std::size_t>(spec.step - 1)];
+      AdamWStep(context, spec, Of(s.w), Of(g), Of(s.m), Of(s.v));
+    }
+    return s.w;
+  };
+  test::ExpectTorchs(
+      recorded, kernel, [&](idx_t updates) { return reference(0.0f, updates); },
+      [&](idx_t updates) { return reference(0.0, updates); });
 }
 
 TEST(AdamW, TenStepsAgreeWithReference) {

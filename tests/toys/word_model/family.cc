@@ -74,7 +74,8 @@ class WordModel final : public TextModel {
     Check(dtype == DType::kF32, ErrorCode::kUsage, "model: a {} computes in F32 only", kTitle);
   }
   void Follow(const StepPolicy& policy) override { ComputeIn(policy.compute); }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens) override;
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
+               const OptimizerOptions& optimizer) override;
   void Recompute() override {}
 
   void Encode(Context& context, const BatchView& batch,
@@ -174,8 +175,11 @@ class WordModelConfig final : public ModelConfig {
   WordConfig c_;
 };
 
-void WordModel::FitInto(std::size_t bytes, idx_t rows, idx_t tokens) {
-  WordModelConfig(config_).Fit(rows, tokens, bytes, {}, 0);
+void WordModel::FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
+                        const OptimizerOptions& optimizer) {
+  StepPolicy policy;
+  policy.optimizer = optimizer;
+  WordModelConfig(config_).Fit(rows, tokens, bytes, policy, 0);
 }
 
 std::unique_ptr<ModelConfig> ReadWordModel(const ModelFolder& folder) {

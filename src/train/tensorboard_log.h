@@ -1,0 +1,51 @@
+// What a run measured as a file of events, which TensorBoard draws, with the tags that Hugging
+// Face's trainer has: train/loss, train/learning_rate, train/grad_norm, eval/loss, eval/accuracy,
+// ...
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "io/append_file.h"
+#include "longspan/train.h"
+
+namespace longspan {
+
+// The file in the run's folder. TensorBoard reads every file with "tfevents" in its name.
+inline constexpr const char* kEventsFile = "events.out.tfevents.longspan";
+
+// A record of that file: length and payload, each with its masked CRC-32C.
+std::string EventRecord(std::string_view payload);
+
+// Whole, undamaged records at the start of `text`, and what stands behind them.
+class EventRecords {
+ public:
+  explicit EventRecords(std::string_view text) : rest_(text) {}
+  // The next payload; none at the end, or where a record is cut off or damaged.
+  std::optional<std::string_view> Next();
+  std::string_view rest() const { return rest_; }
+
+ private:
+  std::string_view rest_;
+};
+
+// Appends to run_dir/events.out.tfevents.longspan.
+class TensorboardLog {
+ public:
+  // Keeps the events up to and including update `resume_step`, of evaluations those up to
+  // `evaluated_step`, as MetricsLog does. kIo.
+  TensorboardLog(const std::filesystem::path& run_dir, idx_t resume_step,
+                 std::optional<idx_t> evaluated_step);
+
+  // One event with a scalar for each number of the line. kIo; the file holds whole records all the
+  // same.
+  void Write(const TrainEvent& event);
+  void Sync();
+
+ private:
+  io::AppendFile file_;
+};
+
+}  // namespace longspan
