@@ -1,110 +1,51 @@
 // longspan eval: what a model is worth on data that it has not seen.
 
-#include <filesystem>
-#include <nlohmann/json.hpp>
-#include <optional>
+#include <algorithm>
+#include <iterator>
+#include <memory>
 
 #include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/data_options.h"
-#include "cli/eval_reports.h"
-#include "cli/predictions_file.h"
+#include "cli/eval_command.h"
 #include "cli/train_options.h"
-#include "cli/training.h"
-#include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "longspan/files.h"
-#include "longspan/train.h"
 
 namespace longspan::cli {
 namespace {
 
-constexpr idx_t kReformerTokens = 512;
-
-struct EvalCommand {
-  EvalOptions options;
-  MaskedLmOptions mlm;
-  std::string model, data, predictions, global = "auto", attention, documents = "file";
-  std::string overflow = "error";
-  std::uint64_t seed = 1;
-  bool no_lm_bias = false, json = false;
+struct HeadEval {
+  HeadKind head;
+  JudgeHead* judge;
+  bool texts;    // rows with what is right: --predictions writes what each gets
+  bool windows;  // long texts are read in windows, which --stride is about
 };
 
-std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
-  EvalOptions options = c.options;
-  options.model = c.model;
-  options.text = c.data;
-  const idx_t tokens = options.tokens == 0 ? kReformerTokens : options.tokens;
-  options.tokens = std::min(tokens, ReadModelInfo(c.model).longest);
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
-  const EvalResult r = EvaluateLanguageModel(context, options);
-  progress.Finish();
-  TellNotes(r.notes);
-  if (!c.json) {
-    return fmt::format(
-        "bits per byte {:.4f} ({} bytes, {} tokens, loss {:.4f} nats a token, {:.1f} % of them "
-        "foreseen, windows of {})\n",
-        r.bits_per_byte, r.bytes, r.counted, r.loss, 100.0 * r.accuracy, options.tokens);
-  }
-  nlohmann::ordered_json j;
-  j["bits_per_byte"] = r.bits_per_byte;
-  j["loss"] = r.loss;
-  j["accuracy"] = r.accuracy;
-  j["bytes"] = r.bytes;
-  j["predicted"] = r.counted;
-  j["tokens"] = options.tokens;
-  return DumpJson(j);
-}
+constexpr HeadEval kHeadEvals[] = {
+    {HeadKind::kCausalLm, JudgeLanguageModel, false, true},
+    {HeadKind::kMaskedLm, JudgeMaskedLm, false, false},
+    {HeadKind::kSequence, JudgeClassifier, true, false},
+    {HeadKind::kToken, JudgeTokenClassifier, true, true},
+    {HeadKind::kQuestion, JudgeAnswers, true, true},
+    {HeadKind::kChoice, JudgeChoices, true, false},
+};
 
-// What only language models of bytes know must not be ignored in silence.
-void CheckByteOptions(const EvalCommand& c, const ModelInfo& info) {
-  Check(!c.options.reformer.strict && c.options.stride == 0, ErrorCode::kUsage,
-        "eval: --strict and --stride are for language models of bytes, not for a {}",
+// What one kind of model alone knows must not be ignored in silence.
+void CheckOptions(const EvalCommand& c, const HeadEval& eval, const ModelInfo& info) {
+  const bool lm = info.head == HeadKind::kCausalLm, mlm = info.head == HeadKind::kMaskedLm;
+  Check(lm || !c.options.reformer.strict, ErrorCode::kUsage,
+        "eval: --strict is for language models of bytes, not for a {}", info.class_name);
+  Check(eval.windows || c.options.stride == 0, ErrorCode::kUsage,
+        "eval: --stride is for models that read long texts in windows, not for a {}",
         info.class_name);
-  Check(c.options.reformer.lm_bias || info.head == HeadKind::kMaskedLm, ErrorCode::kUsage,
+  Check(lm || mlm || c.options.reformer.lm_bias, ErrorCode::kUsage,
         "eval: --no-lm-bias is for language models, not for a {}", info.class_name);
-}
-
-std::string JudgeMaskedLm(Context& context, const EvalCommand& c) {
-  MaskedLmEvalOptions o;
-  o.model = c.model;
-  o.text = c.data;
-  o.held_out = c.options.held_out;
-  o.tokens = c.options.tokens;
-  o.seed = c.seed;
-  o.task = c.mlm;
-  o.data = c.options.data;
-  o.task.documents = ParseDocuments(c.documents);
-  o.task.global = GlobalRule::Parse(c.global);
-  o.reformer = c.options.reformer;
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
-  const MaskedLmEval result = EvaluateMaskedLm(context, o);
-  progress.Finish();
-  TellNotes(result.notes);
-  return MaskedLmReport(result, c.json);
-}
-
-std::string JudgeClassifier(Context& context, const EvalCommand& c) {
-  ClassifierEvalOptions o;
-  o.model = c.model;
-  o.file = c.data;
-  o.tokens = c.options.tokens;
-  o.task.overflow = OverflowOf(c.overflow);
-  o.task.global = GlobalRule::Parse(c.global);
-  o.reformer = c.options.reformer;
-  o.data = c.options.data;
-  std::optional<PredictionsFile> file;
-  if (!c.predictions.empty()) file.emplace(c.predictions, c.data, c.model);
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
-  Predictions predictions;
-  const ClassifierEval result = EvaluateClassifier(context, o, &predictions);
-  progress.Finish();
-  TellNotes(result.notes);
-  if (file) file->Write(result, predictions);
-  return ClassifierReport(result, predictions, c.json);
+  Check(mlm || !c.mlm.packed, ErrorCode::kUsage,
+        "eval: --packed is for masked language models, not for a {}", info.class_name);
+  Check(eval.texts || c.predictions.empty(), ErrorCode::kUsage,
+        "eval: --predictions is for models that say something of each text, not for a {}",
+        info.class_name);
 }
 
 int RunEval(EvalCommand c, int threads) {
@@ -112,26 +53,14 @@ int RunEval(EvalCommand c, int threads) {
   c.options.reformer.attention = ParseAttention(c.attention);
   Context context(threads);
   const ModelInfo info = ReadModelInfo(c.model);
-  Check(!c.mlm.packed || info.head == HeadKind::kMaskedLm, ErrorCode::kUsage,
-        "eval: --packed is for masked language models, not for a {}", info.class_name);
-  Check(c.predictions.empty() || info.head == HeadKind::kSequence, ErrorCode::kUsage,
-        "eval: --predictions is for classifiers of texts, not for a {}", info.class_name);
-  if (info.head != HeadKind::kCausalLm) CheckByteOptions(c, info);
-  switch (info.head) {
-    case HeadKind::kCausalLm:
-      PrintResult(JudgeLanguageModel(context, c));
-      return 0;
-    case HeadKind::kMaskedLm:
-      PrintResult(JudgeMaskedLm(context, c));
-      return 0;
-    case HeadKind::kSequence:
-      PrintResult(JudgeClassifier(context, c));
-      return 0;
-    default:
-      Fail(ErrorCode::kFormat,
-           "{}: is a {}; eval measures language models and classifiers of texts",
-           io::Escape(c.model), info.class_name);
-  }
+  const auto* eval = std::find_if(std::begin(kHeadEvals), std::end(kHeadEvals),
+                                  [&](const HeadEval& e) { return e.head == info.head; });
+  Check(eval != std::end(kHeadEvals), ErrorCode::kFormat,
+        "{}: is a {}, without a head that could be measured; longspan train makes one",
+        io::Escape(c.model), info.class_name);
+  CheckOptions(c, *eval, info);
+  PrintResult(eval->judge(context, c));
+  return 0;
 }
 
 void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
@@ -141,8 +70,9 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
                    "Share of the text's end that is measured, for language models")
       ->capture_default_str();
   command
-      ->add_option("--stride", o.stride,
-                   "Tokens from window to window of a Reformer; 0 takes half a window")
+      ->add_option(
+          "--stride", o.stride,
+          "From window to window of a language model, 0 half a window; else what they share")
       ->capture_default_str();
   command->add_option("--attention", c->attention,
                       "Attention of all layers: full, local or lsh (default: the config's)");
@@ -175,7 +105,7 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("-m,--model", c->model, "Folder of the model that is measured")->required();
   command
       ->add_option("FILE", c->data,
-                   "Text, table, JSON or folder of them; with labels for classifiers")
+                   "Text, table, JSON or folder of them; with labels where a model tells them")
       ->required();
   command
       ->add_option("--tokens", c->options.tokens,
@@ -185,13 +115,18 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   AddLanguageModelOptions(command, c.get());
   AddReadOptions(command, &c->options.data);
   AddLabelOptions(command, &c->options.data);
+  AddTokenClassFields(command, &c->fields);
   BeginGroup(command, heading::kRows);
-  AddOverflowOption(command, &c->overflow);
+  command->add_option("--overflow", c->overflow,
+                      "Longer texts: error, truncate or window (default: as in training)");
+  command->add_option("--max-answer", c->longest_answer, "Longest answer to a question in tokens")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
   AddGlobalOption(command, "as in training", &c->global);
   BeginGroup(command, heading::kOutput);
   command
       ->add_option("--predictions", c->predictions,
-                   "Classifiers: write what each text has and gets (.jsonl, .csv)")
+                   "Write what each text has and gets (.jsonl, .csv)")
       ->type_name("FILE");
   command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(

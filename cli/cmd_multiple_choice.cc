@@ -23,18 +23,12 @@ struct ChoiceCommand {
   std::vector<std::string> choices;
 };
 
-// What is known, then what is asked.
-std::string Joined(const std::string& text, const std::string& question) {
-  if (text.empty() || question.empty()) return text + question;
-  return text + (text.back() == '\n' || text.back() == ' ' ? "" : " ") + question;
-}
-
 Question QuestionOf(const ChoiceCommand& c, const InputText& input) {
-  Question question{Joined(input.text, c.question), c.choices};
+  Question question{JoinQuestion(input.text, c.question), c.choices};
   const std::string name = io::Escape(input.name);
   if (input.has_fields) {
-    question.text = Joined(input.OptionalText(c.task.inputs.data.text_field).value_or(""),
-                           input.OptionalText("question").value_or(c.question));
+    question.text = JoinQuestion(input.OptionalText(c.task.inputs.data.text_field).value_or(""),
+                                 input.OptionalText("question").value_or(c.question));
     if (input.fields.contains("choices")) {
       question.choices = input.TextList("choices");
     }

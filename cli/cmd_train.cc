@@ -23,6 +23,10 @@ constexpr Training kTrainings[] = {
     {"mlm", AddTrainMlm, "Train a model to guess masked tokens of texts"},
     {"classify", AddTrainClassify,
      "Train a classifier of texts: classes, sets of labels or numbers"},
+    {"token-classify", AddTrainTokenClassify,
+     "Train classes of words: names of people and places, parts of speech"},
+    {"qa", AddTrainQa, "Train a model to mark the answers to questions in texts"},
+    {"multiple-choice", AddTrainMultipleChoice, "Train a model to choose among answers"},
 };
 
 }  // namespace

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <iterator>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "cli/check.h"
 #include "cli/table_field.h"
@@ -53,15 +52,7 @@ ordered_json LabelsJson(const Predictions& all, bool sets, const std::vector<idx
 
 std::string LabelsField(const Predictions& all, bool sets, const std::vector<idx_t>& places) {
   const ordered_json labels = LabelsJson(all, sets, places);
-  return TableField(labels.is_array() ? JsonText(labels) : labels.get<std::string>(), ',');
-}
-
-// An id as it stood: integers of any length keep their digits.
-ordered_json IdOf(const Prediction& p) { return p.id.empty() ? ordered_json() : ParsedJson(p.id); }
-
-std::string IdField(const Prediction& p) {
-  if (!p.id.starts_with('"')) return TableField(p.id, ',');
-  return TableField(IdOf(p).get<std::string>(), ',');
+  return labels.is_array() ? JsonText(labels) : labels.get<std::string>();
 }
 
 }  // namespace
@@ -70,34 +61,64 @@ PredictionsFile::PredictionsFile(const std::filesystem::path& file, const std::s
                                  const std::string& model)
     : table_(IsTable(file)), path_(Checked(file, data, model)), file_(path_) {}
 
-void PredictionsFile::WriteTable(const ClassifierEval& eval, const Predictions& all) {
+std::optional<PredictionsFile> PredictionsFile::Begin(const std::string& file,
+                                                      const std::string& data,
+                                                      const std::string& model) {
+  if (file.empty()) return std::nullopt;
+  return std::optional<PredictionsFile>(std::in_place, file, data, model);
+}
+
+void PredictionsFile::Write(const ordered_json& object) { file_.Write(DumpJson(object, -1)); }
+
+void PredictionsFile::WriteFields(const std::vector<std::string>& fields) {
+  std::string line;
+  for (const std::string& field : fields) {
+    line += (&field == fields.data() ? "" : ",") + TableField(field, ',');
+  }
+  file_.Write(line + "\n");
+}
+
+void PredictionsFile::Commit() { file_.Commit(); }
+
+ordered_json IdValue(const std::string& id) { return id.empty() ? ordered_json() : ParsedJson(id); }
+
+std::string IdField(const std::string& id) {
+  return id.starts_with('"') ? IdValue(id).get<std::string>() : id;
+}
+
+namespace {
+
+void WriteTable(const ClassifierEval& eval, const Predictions& all, PredictionsFile& file) {
   const bool sets = IsSet(eval);
   const bool number = IsNumber(eval);
-  std::string head = number ? "row,input,id,gold,predicted" : "row,input,id,gold,predicted,right";
+  std::vector<std::string> head = {"row", "input", "id", "gold", "predicted"};
+  if (!number) head.emplace_back("right");
   for (const std::string& label : all.labels) {
-    if (!number) head += "," + TableField("score " + label, ',');
+    if (!number) head.push_back("score " + label);
   }
-  file_.Write(head + "\n");
+  file.WriteFields(head);
   for (std::size_t i = 0; i < all.rows.size(); ++i) {
     const Prediction& p = all.rows[i];
-    std::string line = fmt::format("{},{},{},", i + 1, TableField(p.input, ','), IdField(p));
+    std::vector<std::string> line = {std::to_string(i + 1), p.input, IdField(p.id)};
     if (number) {
-      line += fmt::format("{},{}", p.gold_value, p.scores.front());
+      line.push_back(fmt::format("{}", p.gold_value));
+      line.push_back(fmt::format("{}", p.scores.front()));
     } else {
-      line += fmt::format("{},{},{}", LabelsField(all, sets, p.gold),
-                          LabelsField(all, sets, p.predicted), p.gold == p.predicted);
-      for (const double score : p.scores) fmt::format_to(std::back_inserter(line), ",{}", score);
+      line.push_back(LabelsField(all, sets, p.gold));
+      line.push_back(LabelsField(all, sets, p.predicted));
+      line.push_back(fmt::format("{}", p.gold == p.predicted));
+      for (const double score : p.scores) line.push_back(fmt::format("{}", score));
     }
-    file_.Write(line + "\n");
+    file.WriteFields(line);
   }
 }
 
-void PredictionsFile::WriteLines(const ClassifierEval& eval, const Predictions& all) {
+void WriteLines(const ClassifierEval& eval, const Predictions& all, PredictionsFile& file) {
   const bool sets = IsSet(eval);
   for (std::size_t i = 0; i < all.rows.size(); ++i) {
     const Prediction& p = all.rows[i];
     ordered_json line = {{"row", i + 1}, {"input", p.input}};
-    if (!p.id.empty()) line["id"] = IdOf(p);
+    if (!p.id.empty()) line["id"] = IdValue(p.id);
     if (IsNumber(eval)) {
       line["gold"] = p.gold_value;
       line["predicted"] = p.scores.front();
@@ -109,13 +130,15 @@ void PredictionsFile::WriteLines(const ClassifierEval& eval, const Predictions& 
         line["scores"].push_back({{"label", all.labels[k]}, {"score", p.scores[k]}});
       }
     }
-    file_.Write(DumpJson(line, -1));
+    file.Write(line);
   }
 }
 
-void PredictionsFile::Write(const ClassifierEval& eval, const Predictions& all) {
-  table_ ? WriteTable(eval, all) : WriteLines(eval, all);
-  file_.Commit();
+}  // namespace
+
+void WritePredictions(const ClassifierEval& eval, const Predictions& all, PredictionsFile& file) {
+  file.table() ? WriteTable(eval, all, file) : WriteLines(eval, all, file);
+  file.Commit();
 }
 
 }  // namespace longspan::cli

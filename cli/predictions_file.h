@@ -1,19 +1,19 @@
-// What a classifier made of each text of an evaluation, as a file: `eval --predictions`.
+// What a model made of each text of an evaluation, as a file: `eval --predictions`.
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "longspan/evaluate.h"
 #include "longspan/files.h"
 
 namespace longspan::cli {
 
-// A file with one line a text, which appears whole or not at all.
-//   .jsonl: {"row", "input", "id" where the text has one, "gold", "predicted", "right",
-//           "scores": [{"label", "score"}, ...]}; gold and predicted are a name, of sets a list of
-//           names, of numbers a number (then without "right" and "scores").
-//   .csv:   the same columns, with one column "score NAME" for each label; sets are JSON lists.
+// A file with one line a text (or a word), which appears whole or not at all: .jsonl or .csv, as
+// its name ends.
 class PredictionsFile {
  public:
   // Begins the file, so that what cannot be written is found before the evaluation. kUsage for
@@ -21,16 +21,33 @@ class PredictionsFile {
   // `model`; kIo.
   PredictionsFile(const std::filesystem::path& file, const std::string& data,
                   const std::string& model);
-  // kIo.
-  void Write(const ClassifierEval& eval, const Predictions& predictions);
+  // The same; nothing for an empty name.
+  static std::optional<PredictionsFile> Begin(const std::string& file, const std::string& data,
+                                              const std::string& model);
+
+  bool table() const { return table_; }
+  // A line of either form. kIo.
+  void Write(const nlohmann::ordered_json& object);
+  void WriteFields(
+      const std::vector<std::string>& fields);  // as they are; quoted where they need it
+  void Commit();
 
  private:
-  void WriteTable(const ClassifierEval& eval, const Predictions& predictions);
-  void WriteLines(const ClassifierEval& eval, const Predictions& predictions);
-
   bool table_ = false;
   std::filesystem::path path_;
   io::AtomicFile file_;
 };
+
+// An id (JSON text, or empty) as a value or as a table's field: integers keep their digits.
+nlohmann::ordered_json IdValue(const std::string& id);
+std::string IdField(const std::string& id);
+
+// What a classifier made of each text, as the whole file.
+//   .jsonl: {"row", "input", "id" where the text has one, "gold", "predicted", "right",
+//           "scores": [{"label", "score"}, ...]}; gold and predicted are a name, of sets a list of
+//           names, of numbers a number (then without "right" and "scores").
+//   .csv:   the same columns, with one column "score NAME" for each label; sets are JSON lists.
+void WritePredictions(const ClassifierEval& eval, const Predictions& predictions,
+                      PredictionsFile& file);
 
 }  // namespace longspan::cli

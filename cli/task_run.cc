@@ -12,6 +12,7 @@
 #include "cli/counted.h"
 #include "cli/dtype_option.h"
 #include "cli/option_checks.h"
+#include "cli/train_options.h"
 #include "cli/visual/command.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
@@ -27,15 +28,6 @@ constexpr idx_t kMostNotes = 5;  // texts whose overflow is told one by one
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-std::optional<text::Overflow> ParseOverflow(const std::string& name) {
-  if (name.empty()) return std::nullopt;
-  if (name == "window") return text::Overflow::kWindow;
-  if (name == "truncate") return text::Overflow::kTruncate;
-  Check(name == "error", ErrorCode::kUsage, "overflow: '{}' is none of window, truncate, error",
-        io::Escape(name));
-  return text::Overflow::kError;
 }
 
 TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {

@@ -31,8 +31,7 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
                    "labels are lists")
       ->capture_default_str();
   BeginGroup(command, heading::kLearning);
-  auto* epochs = command->add_option("--epochs", c->task.epochs, "Passes over the texts")
-                     ->capture_default_str();
+  auto* epochs = AddEpochsOption(command, &c->task.epochs);
   command
       ->add_option("--class-weights", c->class_weights,
                    "Weights of classes: balanced, or NAME=WEIGHT,NAME=WEIGHT")
@@ -45,8 +44,7 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
   AddOptimiserOptions(command, c.get());
   AddRhythmOptions(command, c.get());
   AddSelectionOptions(command, c.get());
-  auto* steps = command->get_option("--steps");
-  steps->description("Number of updates, instead of epochs")->default_str("")->excludes(epochs);
+  const CLI::Option* steps = AddStepsInstead(command, epochs);
   command->footer(kTrainNotes +
                   "Examples:\n  longspan train classify -m long --train train.csv --eval test.csv "
                   "-o judge --epochs 1");

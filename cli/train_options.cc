@@ -219,6 +219,49 @@ text::Overflow OverflowOf(const std::string& name) {
   return name == "error" ? text::Overflow::kError : text::Overflow::kTruncate;
 }
 
+namespace {
+
+void AddWindowedOverflow(CLI::App* command, std::string* overflow) {
+  command
+      ->add_option("--overflow", *overflow,
+                   "What is done with a text longer than --tokens: window, truncate or error")
+      ->capture_default_str();
+}
+
+}  // namespace
+
+void AddWindowOptions(CLI::App* command, std::string* overflow, idx_t* stride) {
+  AddWindowedOverflow(command, overflow);
+  command->add_option("--stride", *stride, "Tokens that neighbouring windows share")
+      ->capture_default_str();
+}
+
+void AddWindowOptions(CLI::App* command, std::string* overflow, std::optional<idx_t>* stride) {
+  AddWindowedOverflow(command, overflow);
+  command->add_option("--stride", *stride,
+                      "Tokens that neighbouring windows share (default: 128, or half a row)");
+}
+
+std::optional<text::Overflow> ParseOverflow(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  if (name == "window") return text::Overflow::kWindow;
+  if (name == "truncate") return text::Overflow::kTruncate;
+  Check(name == "error", ErrorCode::kUsage, "overflow: '{}' is none of window, truncate, error",
+        io::Escape(name));
+  return text::Overflow::kError;
+}
+
+CLI::Option* AddEpochsOption(CLI::App* command, double* epochs) {
+  return command->add_option("--epochs", *epochs, "Passes over the texts")->capture_default_str();
+}
+
+CLI::Option* AddStepsInstead(CLI::App* command, CLI::Option* epochs) {
+  return command->get_option("--steps")
+      ->description("Number of updates, instead of epochs")
+      ->default_str("")
+      ->excludes(epochs);
+}
+
 std::string MeasuresText(double loss, double bits_per_byte,
                          const std::vector<TrainMetric>& metrics) {
   if (std::isfinite(bits_per_byte)) return fmt::format("{:.4f} bits per byte", bits_per_byte);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,17 @@ void AddLongformerOptions(CLI::App* command, const std::string& automatic, Train
 // What becomes of texts that are too long: "error" or "truncate".
 void AddOverflowOption(CLI::App* command, std::string* overflow);
 text::Overflow OverflowOf(const std::string& name);  // kUsage
+
+// --overflow and --stride of texts that may be read in windows. `overflow` holds the default.
+void AddWindowOptions(CLI::App* command, std::string* overflow, idx_t* stride);
+// The same where the default of --stride depends on the row.
+void AddWindowOptions(CLI::App* command, std::string* overflow, std::optional<idx_t>* stride);
+// "window", "truncate" or "error"; nothing for an empty name. kUsage.
+std::optional<text::Overflow> ParseOverflow(const std::string& name);
+
+// --epochs; and --steps, which AddOptimiserOptions has added, as what may be given instead.
+CLI::Option* AddEpochsOption(CLI::App* command, double* epochs);
+CLI::Option* AddStepsInstead(CLI::App* command, CLI::Option* epochs);
 
 // What a run ended with, as JSON or as lines that end with `next`.
 std::string TrainSummary(const TrainCommand& c, const TrainResult& result, const std::string& next);

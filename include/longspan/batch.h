@@ -107,6 +107,7 @@ struct Batch {
   std::vector<std::int32_t> starts, ends;
   std::vector<std::uint8_t> roles;
   std::vector<idx_t> documents;
+  idx_t choices = 1;
   std::vector<float> class_weights;
   float label_smoothing = 0.0f;
   bool with_types = false;

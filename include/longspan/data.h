@@ -58,6 +58,13 @@ struct WantedField {
   bool exact = false;     // integers of any length come back digit by digit
 };
 
+// Tagged words as CoNLL writes them: a word and what is known of it a line, in columns between tabs
+// or blanks, and a blank line after each sentence. A sentence is a row with two lists.
+struct TaggedColumns {
+  idx_t word = 1, tag = 0;                      // their columns, from 1; 0: the last one
+  std::string words = "tokens", tags = "tags";  // the names of the row's fields
+};
+
 // What is read.
 struct TextRules {
   DataOptions options;              // how the files are read
@@ -65,7 +72,10 @@ struct TextRules {
   bool lines = false;               // each line of a text is a row
   bool any_bytes = false;           // prose need not be UTF-8: a model of bytes asks
   bool squad = false;               // .json may be SQuAD's: rows are its questions
-  std::string missing_hint = {};    // ends the message about a path that does not exist
+  // Prose is CoNLL's columns: rows are its sentences. `-DOCSTART-` lines are passed over, and so
+  // are lines that begin with '#' and have another number of columns than the words.
+  std::optional<TaggedColumns> columns = {};
+  std::string missing_hint = {};  // ends the message about a path that does not exist
 };
 
 // One text: a file, a line, a record of a table, a JSON object, or one that was given as it stands.

@@ -4,6 +4,7 @@
 //   continue a text                                          generate.h
 //   hidden states, logits, a loss                            model.h, batch.h
 //   train, evaluate                                          train.h, optimizer.h, evaluate.h
+//   train and evaluate words' classes, answers, choices      head_training.h
 //   measures of predictions                                  metrics.h
 //   read texts, tables, JSON lines                           data.h
 //   threads, limits, cancelling, progress                    context.h
@@ -27,6 +28,7 @@
 #include "longspan/files.h"
 #include "longspan/folders.h"
 #include "longspan/generate.h"
+#include "longspan/head_training.h"
 #include "longspan/inspect.h"
 #include "longspan/machine.h"
 #include "longspan/metrics.h"

@@ -379,6 +379,9 @@ struct Question {
   std::vector<std::string> choices;  // two or more
 };
 
+// What is known and then what is asked, with a blank between them: the text of a question.
+std::string JoinQuestion(const std::string& context, const std::string& question);
+
 // Each question with each of its choices as a pair: the texts for ScoreChoices' rows.
 std::vector<TaskText> ChoicePairs(std::span<const Question> questions);
 

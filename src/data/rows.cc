@@ -161,6 +161,7 @@ void RowReader::Read(Row* row) {
   switch (format_) {
     case Format::kAuto:
     case Format::kText:
+      if (rules_.columns) return ReadSentence(row);
       return rules_.lines ? ReadLine(row) : ReadText(row);
     case Format::kCsv:
     case Format::kTsv:

@@ -60,6 +60,7 @@ class RowReader {
   void Read(Row* row);
   void ReadText(Row* row);
   void ReadLine(Row* row);
+  void ReadSentence(Row* row);  // data/tagged_columns.cc
   void ReadRecord(Row* row);
   void ReadJsonLine(Row* row);
   void ReadJson(Row* row);

@@ -211,5 +211,36 @@ TEST(RowsTest, SquadIsItsQuestions) {
             "c");
 }
 
+TEST(RowsTest, ColumnsAreSentences) {
+  RowRules rules;
+  rules.columns = TaggedColumns{};
+  rules.columns->tags = "ner";
+  const auto words = [&](const Row& row) { return row.fields["tokens"].dump(); };
+  const auto tags = [&](const Row& row) { return row.fields["ner"].dump(); };
+  // Remarks, the marks of documents, blanks and tabs, sentences without an end.
+  const auto rows = Read(
+      "# all of it\n\n-DOCSTART- -X- O\n\nAnne NNP B-PER\r\n went  VBD O \n# . O\n# x\n \n\na "
+      "b\tX\tO",
+      Format::kText, rules);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].name, "f:5");
+  EXPECT_EQ(words(rows[0]), "[\"Anne\",\"went\",\"#\"]");
+  EXPECT_EQ(tags(rows[0]), "[\"B-PER\",\"O\",\"O\"]");
+  EXPECT_EQ(words(rows[1]), "[\"a b\"]");
+  rules.columns->word = 3;
+  rules.columns->tag = 1;
+  EXPECT_EQ(tags(Read("a b c\n", Format::kText, rules)[0]), "[\"a\"]");
+  // What cannot be used is a row too, and the next one can.
+  rules.columns = TaggedColumns{};
+  const auto odd = Read("a O\nb\n\nc O\n\n\xff O\n\nd\t\tO\n\nt\t\n", Format::kText, rules);
+  ASSERT_EQ(odd.size(), 5u);
+  EXPECT_TRUE(odd[0].refused && odd[2].refused && odd[3].refused && odd[4].refused);
+  EXPECT_EQ(words(odd[1]), "[\"c\"]");
+  EXPECT_STREQ(odd[4].refused->what(), "f:10: the word or its tag is empty");
+  rules.options.most_line_bytes = 10;
+  EXPECT_TRUE(Throws([&] { Read("aaaa O\nbbbb O\n", Format::kText, rules); }, ErrorCode::kLimit,
+                     "f:2: a sentence of more than 10 bytes"));
+}
+
 }  // namespace
 }  // namespace longspan

@@ -95,6 +95,7 @@ void Batch::Reset(idx_t row_count, idx_t width, idx_t pad) {
   starts.clear();
   ends.clear();
   documents.clear();
+  choices = 1;
   with_types = found_ = false;
 }
 
@@ -136,6 +137,7 @@ BatchView Batch::view() const {
   batch.starts = starts;
   batch.ends = ends;
   batch.documents = documents;
+  batch.choices = choices;
   if (found_) batch.globals = &globals_;
   return batch;
 }

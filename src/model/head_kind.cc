@@ -19,9 +19,9 @@ constexpr Row kRows[] = {
     {HeadKind::kCausalLm, "lm", "generate", "longspan init and longspan train lm"},
     {HeadKind::kMaskedLm, "mlm", "fill-mask", "longspan train mlm"},
     {HeadKind::kSequence, "classify", "classify", "longspan train classify"},
-    {HeadKind::kToken, "token-classify", "token-classify", ""},
-    {HeadKind::kQuestion, "qa", "qa", ""},
-    {HeadKind::kChoice, "multiple-choice", "multiple-choice", ""},
+    {HeadKind::kToken, "token-classify", "token-classify", "longspan train token-classify"},
+    {HeadKind::kQuestion, "qa", "qa", "longspan train qa"},
+    {HeadKind::kChoice, "multiple-choice", "multiple-choice", "longspan train multiple-choice"},
 };
 
 const Row& RowOf(HeadKind head) {

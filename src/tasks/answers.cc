@@ -1,3 +1,5 @@
+#include "tasks/answers.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -12,42 +14,29 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-// The logits of a row, -infinity where no answer can start or end.
-struct RowLogits {
-  std::vector<float> starts, ends;  // (T)
-};
-
 // Where an answer may be: the tokens of the second text, and the first token of the row, which
 // stands for no answer.
 bool MayAnswer(const text::Encoding& row, idx_t t) {
   return t == 0 || row.sequence[static_cast<std::size_t>(t)] == 1;
 }
 
-RowLogits LogitsOf(const text::Encoding& row, const float* logits) {
-  RowLogits result;
-  for (idx_t t = 0; t < row.size(); ++t) {
-    result.starts.push_back(MayAnswer(row, t) ? logits[2 * t] : kNever);
-    result.ends.push_back(MayAnswer(row, t) ? logits[2 * t + 1] : kNever);
-  }
-  return result;
-}
-
 // log of the sum over all windows.
-double Normaliser(std::span<const RowLogits> rows, std::vector<float> RowLogits::*side) {
+double Normaliser(std::span<const AnswerLogits> rows, std::vector<float> AnswerLogits::*side) {
   std::vector<float> all;
-  for (const RowLogits& row : rows) all.insert(all.end(), (row.*side).begin(), (row.*side).end());
+  for (const AnswerLogits& row : rows)
+    all.insert(all.end(), (row.*side).begin(), (row.*side).end());
   return LogSumExp(all);
 }
 
 class Candidates {
  public:
-  Candidates(std::span<const text::Encoding> windows, std::span<const RowLogits> logits,
+  Candidates(std::span<const text::Encoding> windows, std::span<const AnswerLogits> logits,
              const AnswerOptions& options)
       : windows_(windows),
         logits_(logits),
         options_(options),
-        log_starts_(Normaliser(logits, &RowLogits::starts)),
-        log_ends_(Normaliser(logits, &RowLogits::ends)) {}
+        log_starts_(Normaliser(logits, &AnswerLogits::starts)),
+        log_ends_(Normaliser(logits, &AnswerLogits::ends)) {}
 
   std::vector<Answer> Best() {
     for (std::size_t w = 0; w < windows_.size(); ++w) AddWindow(w);
@@ -113,13 +102,26 @@ class Candidates {
   }
 
   std::span<const text::Encoding> windows_;
-  std::span<const RowLogits> logits_;
+  std::span<const AnswerLogits> logits_;
   const AnswerOptions& options_;
   double log_starts_, log_ends_;
   std::vector<Answer> found_;
 };
 
 }  // namespace
+
+AnswerLogits::AnswerLogits(const text::Encoding& row, const float* logits) {
+  for (idx_t t = 0; t < row.size(); ++t) {
+    starts.push_back(MayAnswer(row, t) ? logits[2 * t] : kNever);
+    ends.push_back(MayAnswer(row, t) ? logits[2 * t + 1] : kNever);
+  }
+}
+
+std::vector<Answer> BestAnswers(std::span<const text::Encoding> windows,
+                                std::span<const AnswerLogits> logits,
+                                const AnswerOptions& options) {
+  return Candidates(windows, logits, options).Best();
+}
 
 std::vector<std::vector<Answer>> FindAnswers(Context& context, const TaskModel& model,
                                              std::span<const TaskText> pairs,
@@ -133,19 +135,19 @@ std::vector<std::vector<Answer>> FindAnswers(Context& context, const TaskModel& 
   CheckRows(rows);
   Check(options.most >= 1 && options.longest >= 1, ErrorCode::kUsage,
         "qa: {} answers of at most {} tokens, need at least 1 of 1", options.most, options.longest);
-  std::vector<RowLogits> logits(rows.rows.size());
+  std::vector<AnswerLogits> logits(rows.rows.size());
   RunRows(context, model, rows.rows, [&](const TaskBatch& batch) {
     const Tensor all = LogitsOf(context, model, batch);
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const auto row = static_cast<std::size_t>(batch.rows[b]);
-      logits[row] = LogitsOf(rows.rows[row], all.data<float>() + 2 * batch.begins[b]);
+      logits[row] = AnswerLogits(rows.rows[row], all.data<float>() + 2 * batch.begins[b]);
     }
   });
   std::vector<std::vector<Answer>> answers;
   for (idx_t text = 0; text < rows.texts(); ++text) {
-    const auto own = std::span<const RowLogits>(logits).subspan(
+    const auto own = std::span<const AnswerLogits>(logits).subspan(
         static_cast<std::size_t>(rows.begin(text)), rows.of(text).size());
-    answers.push_back(Candidates(rows.of(text), own, options).Best());
+    answers.push_back(BestAnswers(rows.of(text), own, options));
   }
   return answers;
 }

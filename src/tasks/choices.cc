@@ -5,6 +5,11 @@
 
 namespace longspan {
 
+std::string JoinQuestion(const std::string& context, const std::string& question) {
+  if (context.empty() || question.empty()) return context + question;
+  return context + (context.back() == '\n' || context.back() == ' ' ? "" : " ") + question;
+}
+
 std::vector<TaskText> ChoicePairs(std::span<const Question> questions) {
   std::vector<TaskText> pairs;
   for (const Question& question : questions) {

@@ -87,18 +87,37 @@ std::string TaskModel::global_name() const { return inside_->policy.Name(); }
 
 namespace {
 
-idx_t StrideFor(const TaskModel::Inside& inside, const TaskText& text, idx_t wanted) {
-  if (inside.options.stride || wanted == 0) return inside.options.stride.value_or(0);
-  const idx_t stride = std::min(wanted, inside.longest / 2);
+idx_t StrideFor(const text::Tokenizer& tokenizer, const TaskText& text, const RowRule& rule) {
+  if (rule.stride || rule.wanted == 0) return rule.stride.value_or(0);
+  const idx_t stride = std::min(rule.wanted, rule.longest / 2);
   if (!text.pair) return stride;
   // The first text stands in each window, and leaves the second one that much less.
   text::EncodeOptions plain;
   plain.special_tokens = false;
-  const text::Tokenizer& tokenizer = inside.model.tokenizer();
   const idx_t first = tokenizer.Encode(text.text, plain).front().size();
-  const idx_t room = inside.longest - first - tokenizer.AddedTokens(true);
+  const idx_t room = rule.longest - first - tokenizer.AddedTokens(true);
   return stride < room ? stride : std::max<idx_t>(0, room / 2);
 }
+
+}  // namespace
+
+std::vector<text::Encoding> EncodeRows(const text::Tokenizer& tokenizer, const TaskText& text,
+                                       const RowRule& rule, const std::string& name) {
+  text::EncodeOptions encode;
+  encode.max_length = rule.longest;
+  encode.overflow = rule.overflow;
+  encode.stride = StrideFor(tokenizer, text, rule);
+  try {
+    return text.pair ? tokenizer.EncodePair(text.text, *text.pair, encode)
+                     : tokenizer.Encode(text.text, encode);
+  } catch (const Cancelled&) {
+    throw;
+  } catch (const Error& error) {
+    throw Error(error.code(), name + ": " + error.what());
+  }
+}
+
+namespace {
 
 // Rows [group] side by side in one row, or as one rectangle with hidden padding after the shorter
 // ones. Returns where each begins.
@@ -156,26 +175,16 @@ constexpr std::size_t kBytesOfAToken = 2 * sizeof(std::int32_t) + 2 * sizeof(tex
 TaskRows EncodeTexts(const TaskModel& model, const Context* context,
                      std::span<const TaskText> texts, const RowDefaults& defaults,
                      std::span<const std::string> names) {
-  const text::Tokenizer& tokens = model.tokenizer();
-  text::EncodeOptions encode;
-  encode.max_length = model.longest();
-  encode.overflow = model.options().overflow.value_or(defaults.overflow);
+  const TaskOptions& options = model.options();
+  const RowRule rule{model.longest(), options.overflow.value_or(defaults.overflow), options.stride,
+                     defaults.stride};
   const CancelScope scope(context != nullptr ? CancelFlagOf(*context) : nullptr);
   std::size_t bytes = 0;
   TaskRows result;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const std::string name =
         i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1);
-    std::vector<text::Encoding> rows;
-    encode.stride = StrideFor(model.inside(), texts[i], defaults.stride);
-    try {
-      rows = texts[i].pair ? tokens.EncodePair(texts[i].text, *texts[i].pair, encode)
-                           : tokens.Encode(texts[i].text, encode);
-    } catch (const Cancelled&) {
-      throw;
-    } catch (const Error& error) {
-      throw Error(error.code(), name + ": " + error.what());
-    }
+    std::vector<text::Encoding> rows = EncodeRows(model.tokenizer(), texts[i], rule, name);
     CancelScope::Check();
     for (text::Encoding& row : rows) {
       bytes += static_cast<std::size_t>(row.size()) * kBytesOfAToken;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "longspan/tasks.h"
@@ -18,6 +20,17 @@ struct TokenRange {
 // Of neighbouring windows over one text each token belongs to the one that sees more around it.
 // Returns, for each window, its own tokens among those of the moving text: places in the row.
 std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int sequence);
+
+// How texts become rows.
+struct RowRule {
+  idx_t longest = 0;  // tokens of a row
+  text::Overflow overflow = text::Overflow::kWindow;
+  std::optional<idx_t> stride = {};  // tokens that neighbouring windows share
+  idx_t wanted = 0;                  // the same if there is no stride: at most half of a window
+};
+// The rows of one text or pair. Errors of the tokenizer begin with `name`, which is escaped.
+std::vector<text::Encoding> EncodeRows(const text::Tokenizer& tokenizer, const TaskText& text,
+                                       const RowRule& rule, const std::string& name);
 
 // Rows that ran through the encoder together.
 struct TaskBatch {

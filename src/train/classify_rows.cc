@@ -11,6 +11,7 @@
 #include "longspan/files.h"
 #include "parallel/parallel_for.h"
 #include "train/classify_task.h"
+#include "train/row_training.h"
 
 namespace longspan {
 namespace {
@@ -24,11 +25,6 @@ bool LooksLikeFraction(std::string_view text) {
   double value = 0.0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size() && value != std::floor(value);
-}
-
-bool KnowsAll(const std::vector<std::string>& known, const std::vector<std::string>& names) {
-  return std::all_of(names.begin(), names.end(),
-                     [&](const std::string& name) { return FindLabel(known, name).has_value(); });
 }
 
 // Without blanks around it and in small letters: what people take for the same name.
@@ -159,31 +155,16 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
   });
   ClassifyRows rows;
   rows.fingerprint = texts.fingerprint;
-  const auto too_long = [&](idx_t length) { return length > limits.tokens; };
-  rows.cut = std::count_if(lengths.begin(), lengths.end(), too_long);
-  if (rows.cut > 0 && !limits.truncate) {
-    const auto longest = std::max_element(lengths.begin(), lengths.end());
-    Fail(
-        ErrorCode::kLimit,
-        "{}: the text has {} tokens, rows {} at most; {} of {} texts are too long: {}cut them with "
-        "--overflow truncate",
-        WhereOf(texts, texts.rows[static_cast<std::size_t>(longest - lengths.begin())]), *longest,
-        limits.tokens, rows.cut, count,
-        limits.tokens < info.longest ? "raise --tokens, or "
-                                     : "the model has no more positions, so ");
-  }
+  rows.cut = CountTooLong(lengths, limits.tokens, limits.truncate, info,
+                          [&](std::size_t n) { return WhereOf(texts, texts.rows[n]); });
   for (std::size_t n = 0; n < count; ++n) {
     const std::string where = WhereOf(texts, texts.rows[n]);
     Check(!ids[n].empty(), ErrorCode::kFormat, "{}: the text has no token", where);
     const std::int32_t type = *std::max_element(types[n].begin(), types[n].end());
     Check(type < info.token_types, ErrorCode::kFormat,
           "{}: the tokenizer gives token type {}, the model has {}", where, type, info.token_types);
-    rows.with_types = rows.with_types || type > 0;
-    rows.ids.insert(rows.ids.end(), ids[n].begin(), ids[n].end());
-    rows.types.insert(rows.types.end(), types[n].begin(), types[n].end());
-    rows.begins.push_back(static_cast<idx_t>(rows.ids.size()));
+    rows.Add(ids[n], types[n], where);
     AddLabel(texts.rows[n], target, where, &rows);
-    rows.where.push_back(where);
     rows.names.push_back(texts.rows[n].id);
   }
   return rows;

@@ -6,78 +6,25 @@
 #include <utility>
 
 #include "base/errors.h"
-#include "families/model_inside.h"
 #include "model/head_losses.h"
-#include "tasks/batches.h"
 #include "tasks/scores.h"
 #include "train/class_weights.h"
-#include "train/evaluate.h"
 
 namespace longspan {
 namespace {
 
-std::vector<idx_t> Lengths(const ClassifyRows& rows) {
-  std::vector<idx_t> lengths;
-  for (idx_t r = 0; r < rows.size(); ++r) lengths.push_back(rows.length(r));
-  return lengths;
-}
-
-// The rows with these numbers as a batch: side by side where the model takes them so, else padded
-// to the longest.
-Batch Gather(const ClassifyRows& data, std::span<const idx_t> numbers, const TextModelInfo& info) {
-  idx_t width = 0, all = 0;
-  for (const idx_t r : numbers) {
-    width = std::max(width, data.length(r));
-    all += data.length(r);
-  }
-  Batch rows;
-  const auto count = static_cast<idx_t>(numbers.size());
-  rows.Reset(info.side_by_side ? 1 : count, info.side_by_side ? all : width, info.pad_token);
-  const auto labels = static_cast<idx_t>(data.values.size()) / data.size();
-  idx_t row = 0, at = 0;
-  for (const idx_t r : numbers) {
-    const auto begin = static_cast<std::size_t>(data.begins[static_cast<std::size_t>(r)]);
-    const auto length = static_cast<std::size_t>(data.length(r));
-    const auto ids = std::span(data.ids).subspan(begin, length);
-    const auto types = data.with_types ? std::span(data.types).subspan(begin, length)
-                                       : std::span<const std::int32_t>();
-    if (info.side_by_side) {
-      rows.AddDocument(at, ids, types);
-    } else {
-      rows.SetRow(row++, ids, types);
-    }
-    at += data.length(r);
-    if (!data.labels.empty()) rows.labels.push_back(data.labels[static_cast<std::size_t>(r)]);
-    const auto values = data.values.begin() + r * labels;
-    rows.values.insert(rows.values.end(), values, values + labels);
-  }
-  return rows;
-}
-
 // Logits (N, labels) of all rows, in their order.
 std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPolicy& global,
                              const ClassifyRows& data, const EvalHooks& hooks) {
-  const TextModelInfo& info = model.info();
-  const idx_t labels = info.label_count();
-  const std::vector<idx_t> lengths = Lengths(data);
+  const idx_t labels = model.info().label_count();
   std::vector<float> logits(static_cast<std::size_t>(data.size() * labels));
-  idx_t done = 0;
-  const auto plan = info.side_by_side ? PlanSideBySide : PlanBatches;
-  for (const std::vector<idx_t>& numbers : plan(lengths, kEvalTokens)) {
-    Batch rows = Gather(data, numbers, info);
-    global.Mark(info, &rows);
-    const Tensor part = WithinLimit(context, "evaluate", [&](Context& c) {
-      Tensor hidden({rows.rows * rows.tokens, info.width});
-      model.Encode(c, rows.view(), hidden.view<2>());
-      return model.Logits(c, rows.view(), hidden.view<2>());
-    });
-    for (std::size_t i = 0; i < numbers.size(); ++i) {
-      std::copy_n(part.data<float>() + static_cast<idx_t>(i) * labels, labels,
-                  logits.begin() + numbers[i] * labels);
-    }
-    done += static_cast<idx_t>(numbers.size());
-    Tell(hooks, done, data.size());
-  }
+  ForEachLogits(context, model, global, data, hooks,
+                [&](std::span<const idx_t> numbers, std::span<const idx_t>, const Tensor& part) {
+                  for (std::size_t i = 0; i < numbers.size(); ++i) {
+                    std::copy_n(part.data<float>() + static_cast<idx_t>(i) * labels, labels,
+                                logits.begin() + numbers[i] * labels);
+                  }
+                });
   return logits;
 }
 
@@ -262,15 +209,13 @@ std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const Classi
 ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
                            const text::Tokenizer& tokenizer, const TextModelInfo& info,
                            ClassifyTarget target, ClassifyRows train, ClassifyRows held_out)
-    : TextTask(options, info, {HeadKind::kSequence, target.labels, target.problem},
-               GlobalPolicy(task.global, &tokenizer)),
+    : RowTask(options, info, {HeadKind::kSequence, target.labels, target.problem},
+              GlobalPolicy(task.global, &tokenizer), train.lengths()),
       task_(task),
       target_(std::move(target)),
       train_(std::move(train)),
       held_out_(std::move(held_out)),
-      weights_(ResolveClassWeights(task.weights, target_, train_)),
-      order_(Lengths(train_), options.batch, options.accumulate,
-             KeyOf(options.seed, RunKey::kData)) {}
+      weights_(ResolveClassWeights(task.weights, target_, train_)) {}
 
 std::string ClassifyTask::DataFingerprint() const {
   return train_.fingerprint + " " + held_out_.fingerprint +
@@ -290,41 +235,28 @@ nlohmann::json ClassifyTask::DecidingOptions() const {
   return WithSharedOptions(std::move(deciding));
 }
 
-StepSize ClassifyTask::Draw(idx_t step) {
-  micros_ = order_.Update(step);
-  StepSize size;
-  for (const std::vector<idx_t>& micro : micros_) {
-    for (const idx_t row : micro) {
-      size.tokens += train_.length(row);
-      if (weights_.empty()) continue;
-      const std::int32_t label = train_.labels[static_cast<std::size_t>(row)];
-      size.weight += static_cast<double>(weights_[static_cast<std::size_t>(label)]);
-    }
-    size.counted += static_cast<idx_t>(micro.size());
-  }
-  // Of sets and numbers every value counts.
-  if (train_.labels.empty()) size.counted *= static_cast<idx_t>(target_.labels.size());
-  return size;
+// Of sets and numbers every value counts.
+idx_t ClassifyTask::Counted(idx_t /*row*/) const {
+  return train_.labels.empty() ? static_cast<idx_t>(target_.labels.size()) : 1;
 }
 
-TaskLoss ClassifyTask::Accumulate(Context& context, idx_t micro, float scale,
-                                  const StepDropout& dropout) {
-  const bool counts_hits = target_.problem != ProblemType::kRegression;
-  if (micro >= static_cast<idx_t>(micros_.size())) return {0.0, counts_hits ? 0 : -1};
-  Batch rows = Gather(train_, micros_[static_cast<std::size_t>(micro)], info());
-  rows.class_weights = weights_;
-  rows.label_smoothing = static_cast<float>(task_.label_smoothing);
-  const HeadLoss loss = LossAndGradients(context, rows, scale, dropout);
-  return {loss.sum, counts_hits ? loss.correct : -1};
+double ClassifyTask::Weight(idx_t row) const {
+  if (weights_.empty()) return 0.0;
+  const std::int32_t label = train_.labels[static_cast<std::size_t>(row)];
+  return static_cast<double>(weights_[static_cast<std::size_t>(label)]);
 }
 
-std::vector<std::string> ClassifyTask::RowsOf(idx_t micro) const {
-  std::vector<std::string> rows;
-  if (micro >= static_cast<idx_t>(micros_.size())) return rows;
-  for (const idx_t row : micros_[static_cast<std::size_t>(micro)]) {
-    rows.push_back(train_.where[static_cast<std::size_t>(row)]);
+Batch ClassifyTask::Gather(std::span<const idx_t> rows) const {
+  Batch batch = GatherRows(train_, rows, info());
+  batch.class_weights = weights_;
+  batch.label_smoothing = static_cast<float>(task_.label_smoothing);
+  const auto labels = static_cast<idx_t>(train_.values.size()) / train_.size();
+  for (const idx_t r : rows) {
+    if (!train_.labels.empty()) batch.labels.push_back(train_.labels[static_cast<std::size_t>(r)]);
+    const auto values = train_.values.begin() + r * labels;
+    batch.values.insert(batch.values.end(), values, values + labels);
   }
-  return rows;
+  return batch;
 }
 
 TaskEvaluation ClassifyTask::Evaluate(Context& context, const EvalHooks& hooks) {

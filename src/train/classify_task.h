@@ -3,9 +3,9 @@
 
 #include "longspan/evaluate.h"
 #include "longspan/tokenizer.h"
+#include "train/encoded_rows.h"
 #include "train/labelled_text.h"
-#include "train/length_batches.h"
-#include "train/text_task.h"
+#include "train/row_task.h"
 
 namespace longspan {
 
@@ -26,22 +26,12 @@ ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
                             const TextModelInfo& info, idx_t one_hot = 0);
 
 // Tokenized texts and what their labels are as numbers.
-struct ClassifyRows {
-  std::vector<std::int32_t> ids, types;  // of all rows, one behind another
-  std::vector<idx_t> begins{0};          // where each row begins; its end is the next one's begin
-  bool with_types = false;               // some type is not 0
-  std::vector<std::int32_t> labels;      // single label: (N)
-  std::vector<float> values;             // others: (N, labels)
-  idx_t cut = 0;                         // rows that lost tokens
+struct ClassifyRows : EncodedRows {
+  std::vector<std::int32_t> labels;  // single label: (N)
+  std::vector<float> values;         // others: (N, labels)
+  idx_t cut = 0;                     // rows that lost tokens
   std::string fingerprint;
-  std::vector<std::string> where;  // "reviews.csv:12" of each row
   std::vector<std::string> names;  // the field "id" of each row as JSON text; empty: none
-
-  idx_t size() const { return static_cast<idx_t>(begins.size()) - 1; }
-  idx_t length(idx_t row) const {
-    const auto r = static_cast<std::size_t>(row);
-    return begins[r + 1] - begins[r];
-  }
 };
 
 struct ClassifyLimits {
@@ -72,7 +62,7 @@ std::vector<std::string> MetricNames(ProblemType problem);
 std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& rows,
                                       std::span<const float> logits);
 
-class ClassifyTask final : public TextTask {
+class ClassifyTask final : public RowTask {
  public:
   ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
                const text::Tokenizer& tokenizer, const TextModelInfo& info, ClassifyTarget target,
@@ -80,20 +70,23 @@ class ClassifyTask final : public TextTask {
 
   std::string DataFingerprint() const override;
   nlohmann::json DecidingOptions() const override;
-  StepSize Draw(idx_t step) override;
-  TaskLoss Accumulate(Context& context, idx_t micro, float scale,
-                      const StepDropout& dropout) override;
-  std::vector<std::string> RowsOf(idx_t micro) const override;
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
   HeldOutTexts held_out_texts() const override;
+
+ protected:
+  idx_t Counted(idx_t row) const override;
+  double Weight(idx_t row) const override;
+  Batch Gather(std::span<const idx_t> rows) const override;
+  const std::string& Where(idx_t row) const override {
+    return train_.where[static_cast<std::size_t>(row)];
+  }
+  bool CountsHits() const override { return target_.problem != ProblemType::kRegression; }
 
  private:
   const ClassifyOptions task_;
   const ClassifyTarget target_;
   const ClassifyRows train_, held_out_;
   const std::vector<float> weights_;  // of the classes; empty: 1 each
-  LengthBatches order_;
-  std::span<const std::vector<idx_t>> micros_;  // of the update drawn last
 };
 
 }  // namespace longspan

@@ -9,7 +9,6 @@
 #include "train/class_weights.h"
 #include "train/classify_task.h"
 #include "train/row_training.h"
-#include "train/schedule.h"
 #include "train/selection.h"
 #include "train/trainer.h"
 
@@ -31,23 +30,12 @@ std::pair<LabelledTexts, LabelledTexts> SplitTexts(LabelledTexts all, double sha
   return {std::move(all), std::move(held)};
 }
 
-void TellAboutRows(const TrainHooks& hooks, const char* what, const ClassifyRows& rows,
-                   idx_t tokens) {
-  if (rows.cut == 0) return;
-  TellNote(hooks, fmt::format("{}: {} of {} texts are cut to {} tokens", what, rows.cut,
-                              rows.size(), tokens));
-}
-
 }  // namespace
 
 TrainResult TrainClassifier(Context& context, const TrainOptions& given,
                             const ClassifyOptions& task, const TrainHooks& hooks) {
   CheckSelection(given, "classify", MetricNames(task.problem));
-  const TextModelInfo info = ReadTextModelInfo(given.model);
-  TrainOptions options = WithinLimitOf(context, given);
-  options.tokens = TokensOfRows(options.tokens, info);
-  CheckTrainOptions(options);
-  CheckEpochs(task.epochs);
+  auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   CheckClassLoss(task, task.problem);
   const ClassifyLimits limits{options.tokens, Truncates(task.overflow),
                               !options.data.read.pair_field.empty()};
@@ -73,12 +61,9 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, info, limits);
   ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, info, limits);
   for (const std::string& note : notes) TellNote(hooks, note);
-  TellAboutRows(hooks, "train", rows, options.tokens);
-  TellAboutRows(hooks, "held out", held, options.tokens);
-  if (task.epochs > 0.0) {
-    options.steps = UpdatesOf(task.epochs, rows.size(), options.batch, options.accumulate);
-  }
-  ResolveWarmup(&options);
+  TellAboutCuts(hooks, "train", rows.cut, rows.size(), options.tokens);
+  TellAboutCuts(hooks, "held out", held.cut, held.size(), options.tokens);
+  SetUpdates(task.epochs, rows.size(), &options);
   ClassifyTask run(options, task, *tokenizer, info, target, std::move(rows), std::move(held));
   return RunTraining(context, options, run, hooks);
 }

@@ -10,11 +10,10 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "data/inputs.h"
-#include "io/checksum.h"
 #include "io/json.h"
 #include "longspan/files.h"
 #include "train/label_sets.h"
+#include "train/row_files.h"
 
 namespace longspan {
 namespace {
@@ -99,8 +98,6 @@ RowLabel ValueLabel(const json& value, const std::string& where) {
   return {set.items, std::move(set)};
 }
 
-constexpr const char* kIdField = "id";  // what names a row for people, where there is one
-
 class TableReader {
  public:
   TableReader(const DataOptions& options, ProblemType problem, LabelledTexts* out)
@@ -108,20 +105,19 @@ class TableReader {
     rules_.options = options;
     rules_.fields = {{options.text_field, true}, {options.label_field, true}};
     if (!options.pair_field.empty()) rules_.fields.push_back({options.pair_field, true});
-    const bool taken = std::any_of(rules_.fields.begin(), rules_.fields.end(),
-                                   [](const WantedField& f) { return f.name == kIdField; });
-    if (!taken) rules_.fields.push_back({kIdField, false, true});
+    WantId(&rules_);
   }
 
-  void Read(const std::string& path) {
-    data::RowReader reader(std::filesystem::path(path), rules_);
-    const bool table = data::IsTable(reader.format());
-    reader.ForEach([&](data::Row& row) { Add(row, table); },
-                   [&](const data::Row& row, const Error& why) {
-                     if (!options_.skip_bad || row.ends_file) throw why;
-                     ++bad_;
-                   });
+  // Reads the files, and says which one was the first.
+  void Read(const std::vector<std::filesystem::path>& files, std::vector<std::string>* notes) {
+    out_->source = ReadRowFiles(
+        files, rules_, "texts with labels",
+        [&](const data::Row& row, bool table) { Add(row, table); }, notes);
+    Finish();
+    out_->fingerprint = digest_.Fingerprint();
   }
+
+ private:
   // Whether a row of zeros and ones stands for the labels is seen when all rows are there.
   void Finish() {
     if (sets_.size() != out_->rows.size()) return;
@@ -137,16 +133,13 @@ class TableReader {
       out_->rows[i].labels = NamesOfOnes(sets_[i]);
     }
   }
-  idx_t bad() const { return bad_; }
-  std::string Fingerprint() const { return fmt::format("{}-{}", read_, checksum_.Hex()); }
 
- private:
   void Add(const data::Row& row, bool table) {
     LabelledText labelled;
     labelled.where = io::EscapeName(row.name);
     labelled.line = row.line;
     labelled.text = row.Text(options_.text_field);
-    if (row.fields.contains(kIdField)) labelled.id = io::JsonText(row.fields[kIdField]);
+    labelled.id = IdOf(row);
     if (!options_.pair_field.empty()) {
       // Half of a pair may be missing in a table; in JSON it must be there.
       labelled.pair =
@@ -164,16 +157,10 @@ class TableReader {
 
   // A resumed run must see the same texts and labels.
   void Digest(const LabelledText& row) {
-    const auto add = [&](std::string_view part) {
-      const std::uint64_t size = part.size();
-      checksum_.Update(&size, sizeof(size));
-      checksum_.Update(part.data(), part.size());
-      read_ += part.size();
-    };
-    add(row.text);
-    add(row.pair);
-    for (const std::string& label : row.labels) add(label);
-    if (row.labels.empty()) add(fmt::format("{}", row.value));
+    digest_.Add(row.text);
+    digest_.Add(row.pair);
+    for (const std::string& label : row.labels) digest_.Add(label);
+    if (row.labels.empty()) digest_.Add(fmt::format("{}", row.value));
   }
 
   void TakeLabel(const json& value, bool table, LabelledText* row) {
@@ -200,9 +187,7 @@ class TableReader {
   LabelledTexts* out_;
   data::RowRules rules_;
   std::vector<LabelSet> sets_;
-  io::Checksum checksum_;
-  std::uint64_t read_ = 0;
-  idx_t bad_ = 0;
+  RowDigest digest_;
 };
 
 }  // namespace
@@ -232,35 +217,18 @@ std::string ProblemName(ProblemType problem) {
 LabelledTexts ReadLabelledTexts(const std::vector<std::filesystem::path>& files,
                                 const DataOptions& options, ProblemType problem,
                                 std::vector<std::string>* notes) {
-  Check(!files.empty(), ErrorCode::kUsage, "train: no file of texts with labels");
   LabelledTexts texts;
-  texts.source = io::Escape(files.front().string(), 400);
-  TableReader reader(options, problem, &texts);
-  const auto tell = [&](std::string note) {
-    if (notes != nullptr) notes->push_back(std::move(note));
-  };
-  const std::vector<std::string> names(files.begin(), files.end());
-  data::InputFiles inputs(names, options);
-  while (const std::optional<std::string> path = inputs.Next()) {
-    Check(data::HasRows(data::FormatOf(*path, options)), ErrorCode::kUsage,
-          "{}: texts with labels come as .csv, .tsv, .jsonl or .json; --format says what another "
-          "file is",
-          io::EscapeName(*path));
-    reader.Read(*path);
-  }
-  for (std::string& note : inputs.TakeNotes()) tell(std::move(note));
-  if (reader.bad() > 0) {
-    tell(fmt::format("{}: {} rows cannot be used and are left out", texts.source, reader.bad()));
-  }
-  Check(!texts.rows.empty(), ErrorCode::kFormat, "{}: holds no text", texts.source);
-  reader.Finish();
-  texts.fingerprint = reader.Fingerprint();
+  TableReader(options, problem, &texts).Read(files, notes);
   return texts;
 }
 
 std::vector<std::string> LabelNames(const std::vector<LabelledText>& rows) {
   std::set<std::string> all;
   for (const LabelledText& row : rows) all.insert(row.labels.begin(), row.labels.end());
+  return SortedLabels(all);
+}
+
+std::vector<std::string> SortedLabels(const std::set<std::string>& all) {
   std::vector<std::string> names(all.begin(), all.end());
   const bool integers = std::all_of(names.begin(), names.end(), [](const std::string& name) {
     return ParseNumber<idx_t>(name).has_value();
@@ -271,6 +239,11 @@ std::vector<std::string> LabelNames(const std::vector<LabelledText>& rows) {
     });
   }
   return names;
+}
+
+bool KnowsAll(const std::vector<std::string>& known, const std::vector<std::string>& names) {
+  return std::all_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return FindLabel(known, name).has_value(); });
 }
 
 }  // namespace longspan

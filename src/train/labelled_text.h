@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,5 +53,8 @@ RowLabel ParseRowLabel(const nlohmann::json& value, bool table, char separator,
 
 // The names of all labels of the rows, sorted: as numbers when all are integers.
 std::vector<std::string> LabelNames(const std::vector<LabelledText>& rows);
+std::vector<std::string> SortedLabels(const std::set<std::string>& names);
+// Whether a model with the labels `known` has a class for each of these names (FindLabel).
+bool KnowsAll(const std::vector<std::string>& known, const std::vector<std::string>& names);
 
 }  // namespace longspan

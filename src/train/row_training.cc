@@ -6,7 +6,11 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "families/families.h"
 #include "train/length_batches.h"
+#include "train/schedule.h"
+#include "train/text_task.h"
+#include "train/trainer.h"
 
 namespace longspan {
 namespace {
@@ -51,6 +55,40 @@ void TellNote(const TrainHooks& hooks, const std::string& note) {
   event.kind = TrainEvent::Kind::kNote;
   event.text = note;
   hooks.on_event(event);
+}
+
+void TellAboutCuts(const TrainHooks& hooks, const char* part, idx_t cut, idx_t texts,
+                   idx_t tokens) {
+  if (cut == 0) return;
+  TellNote(hooks, fmt::format("{}: {} of {} texts are cut to {} tokens", part, cut, texts, tokens));
+}
+
+RowTraining PrepareRowTraining(const Context& context, const TrainOptions& given, double epochs) {
+  RowTraining training{ReadTextModelInfo(given.model), WithinLimitOf(context, given)};
+  training.options.tokens = TokensOfRows(training.options.tokens, training.info);
+  CheckTrainOptions(training.options);
+  CheckEpochs(epochs);
+  return training;
+}
+
+void SetUpdates(double epochs, idx_t rows, TrainOptions* options) {
+  if (epochs > 0.0) options->steps = UpdatesOf(epochs, rows, options->batch, options->accumulate);
+  ResolveWarmup(options);
+}
+
+idx_t CountTooLong(std::span<const idx_t> lengths, idx_t most, bool may_cut,
+                   const TextModelInfo& info,
+                   const std::function<std::string(std::size_t text)>& where) {
+  const idx_t count =
+      std::count_if(lengths.begin(), lengths.end(), [&](idx_t length) { return length > most; });
+  if (count == 0 || may_cut) return count;
+  const auto longest = std::max_element(lengths.begin(), lengths.end());
+  Fail(ErrorCode::kLimit,
+       "{}: the text has {} tokens, rows {} at most; {} of {} texts are too long: {}cut them with "
+       "--overflow truncate",
+       where(static_cast<std::size_t>(longest - lengths.begin())), *longest, most, count,
+       lengths.size(),
+       most < info.longest ? "raise --tokens, or " : "the model has no more positions, so ");
 }
 
 }  // namespace longspan

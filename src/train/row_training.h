@@ -2,11 +2,14 @@
 // epoch has, notes for people.
 #pragma once
 
+#include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "longspan/train.h"
+#include "model/text_model_info.h"
 
 namespace longspan {
 
@@ -34,5 +37,23 @@ void CheckEpochs(double epochs);
 idx_t UpdatesOf(double epochs, idx_t rows, idx_t batch, idx_t accumulate);
 
 void TellNote(const TrainHooks& hooks, const std::string& note);
+// "train: 3 of 40 texts are cut to 512 tokens", unless `cut` is 0.
+void TellAboutCuts(const TrainHooks& hooks, const char* part, idx_t cut, idx_t texts, idx_t tokens);
+
+// The start model, and the options checked as far as they are known without the data: tokens
+// become all that the model has where they are 0.
+struct RowTraining {
+  TextModelInfo info;
+  TrainOptions options;
+};
+RowTraining PrepareRowTraining(const Context& context, const TrainOptions& given, double epochs);
+// The updates of so many epochs over `rows` rows, unless epochs are 0, and their warm-up.
+void SetUpdates(double epochs, idx_t rows, TrainOptions* options);
+
+// How many of the texts are longer than `most` tokens. kLimit, naming the longest by
+// where(number), unless they may be cut.
+idx_t CountTooLong(std::span<const idx_t> lengths, idx_t most, bool may_cut,
+                   const TextModelInfo& info,
+                   const std::function<std::string(std::size_t text)>& where);
 
 }  // namespace longspan

@@ -45,7 +45,7 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   }
   model_->ComputeIn(options_.compute.dtype);
   if (options_.compute.memory > 0) {
-    model_->FitInto(options_.compute.memory, options_.batch, options_.tokens, options_.optimizer);
+    model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, options_.optimizer);
   }
   if (options_.compute.recompute) model_->Recompute();
   info_ = model_->info();

@@ -27,6 +27,9 @@ class TextTask : public TrainTask {
   TextTask(const TrainOptions& options, const TextModelInfo& info, WantedHead head,
            const GlobalPolicy& global);
 
+  // Rows of a micro-batch at most, which memory is planned for.
+  virtual idx_t RowsOfMicro() const { return options_.batch; }
+
   TextModel& model() { return *model_; }
   const TrainOptions& options() const { return options_; }
   const TextModelInfo& info() const { return info_; }

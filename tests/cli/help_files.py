@@ -37,11 +37,18 @@ def tables(folder):
     json_lines = {
         "train": [{"text": text} for text, _ in rows],
         "reviews": [{"text": text} for text, _ in rows],
-        "questions": [{"question": "Who left?", "context": text} for text in SENTENCES],
-        "choices": [{"question": "Who left?", "context": text, "choices": ["Anne", "Mary"]}
-                    for text in SENTENCES]}
+        "questions": [{"question": "Who left?", "context": text,
+                       "answers": [{"text": text.split()[0], "answer_start": 0}]} for text in SENTENCES],
+        "choices": [{"question": "Who left?", "context": text, "choices": ["Anne", "Mary"], "label": i % 2}
+                    for i, text in enumerate(SENTENCES)],
+        "words": [{"tokens": text.split(), "tags": ["B-PER"] + ["O"] * (len(text.split()) - 1)}
+                  for text in SENTENCES]}
     for name, values in json_lines.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(v) + "\n" for v in values))
+    for name in ("train", "test"):
+        (folder / f"{name}.conll").write_text("Anne B-PER\nwent O\n\nMary B-PER\nMusgrove I-PER\n")
+        (folder / f"squad-{name}.json").write_text(json.dumps({"data": [{"paragraphs": [
+            {"context": row["context"], "qas": [{"id": "q", **row}]} for row in json_lines["questions"]]}]}))
 
 
 def prepare(folder, program):

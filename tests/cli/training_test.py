@@ -170,7 +170,7 @@ class Training(Case):
                        says=[says])
         self.assertEqual((self.dir / "test.csv").read_bytes(), before)
         self.fails(2, "eval", "-m", self.start, self.letters, "--predictions", lines,
-                   says=["--predictions", "classifiers"])
+                   says=["--predictions", "something of each text"])
         self.fails(4, "eval", "-m", judge, self.dir / "test.csv", "--predictions",
                    self.dir / "none" / "x.csv", says=["none"])
 

@@ -68,6 +68,14 @@ class Provenance(unittest.TestCase):
         for name, (expected,) in listed.items():
             self.assertEqual(sha256(folder / name), expected, name)
 
+    def test_metrics_and_steps(self):
+        for where in ("tests/metrics", "tests/steps"):
+            folder = ROOT / where
+            listed = rows(f"{where}/PROVENANCE.md")
+            self.assertEqual({p.name for p in folder.iterdir()} - {"PROVENANCE.md"}, set(listed))
+            for name, (expected,) in listed.items():
+                self.assertEqual(sha256(folder / name), expected, name)
+
 
 if __name__ == "__main__":
     unittest.main()

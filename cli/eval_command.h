@@ -1,0 +1,44 @@
+// What `longspan eval` does for each head, in one table: a new one is a file with its function, its
+// name below and one line of the table in cmd_eval.cc.
+#pragma once
+
+#include <string>
+
+#include "cli/token_class_options.h"
+#include "longspan/context.h"
+#include "longspan/evaluate.h"
+
+namespace longspan::cli {
+
+// The command line.
+struct EvalCommand {
+  EvalOptions options;
+  MaskedLmOptions mlm;
+  TokenClassFields fields;
+  std::string model, data, predictions, global = "auto", attention, documents = "file";
+  std::string overflow;       // empty: what suits the head
+  idx_t longest_answer = 30;  // tokens
+  std::uint64_t seed = 1;
+  bool no_lm_bias = false, json = false;
+};
+
+// Each measures a model with its head, writes what was asked for with --predictions, and returns
+// what is printed.
+using JudgeHead = std::string(Context& context, const EvalCommand& c);
+JudgeHead JudgeAnswers, JudgeChoices, JudgeClassifier, JudgeLanguageModel, JudgeMaskedLm,
+    JudgeTokenClassifier;
+
+// Fills what all evaluations of a HeadEvalOptions share.
+template <class Options>
+Options HeadEvalOptionsOf(const EvalCommand& c) {
+  Options o;
+  o.model = c.model;
+  o.file = c.data;
+  o.tokens = c.options.tokens;
+  o.reformer = c.options.reformer;
+  o.data = c.options.data;
+  o.task.global = GlobalRule::Parse(c.global);
+  return o;
+}
+
+}  // namespace longspan::cli

@@ -1,0 +1,65 @@
+// Training and evaluating answers on files: from options to a task.
+
+#include <tuple>
+#include <utility>
+
+#include "families/families.h"
+#include "model/model_options.h"
+#include "train/answer_task.h"
+#include "train/row_training.h"
+#include "train/selection.h"
+#include "train/trainer.h"
+
+namespace longspan {
+
+TrainResult TrainQuestionAnswering(Context& context, const TrainOptions& given,
+                                   const AnswerTaskOptions& task, const TrainHooks& hooks) {
+  CheckSelection(given, "qa", {"exact_match", "f1"});
+  auto [info, options] = PrepareRowTraining(context, given, task.epochs);
+  std::vector<std::string> notes;
+  const DataOptions& read = options.data.read;
+  AnsweredTexts train = ReadAnsweredTexts(options.data.train, read, &notes), held_out;
+  if (options.data.eval.empty()) {
+    held_out = {train.source, {}, train.fingerprint};
+    std::tie(train.rows, held_out.rows) =
+        SplitRows(std::move(train.rows), options.data.held_out, options.seed);
+  } else {
+    held_out = ReadAnsweredTexts({options.data.eval}, read, &notes);
+  }
+  CheckBothParts(train.rows.size(), held_out.rows.size());
+  const bool may_be_none = train.unanswerable() || held_out.unanswerable();
+  const auto tokenizer = OpenModelTokenizer(options.model);
+  AnswerRows rows = TokenizeAnswered(context, *tokenizer, train, info, task, options.tokens, false);
+  train.rows = {};  // what is learnt stands in the rows
+  AnswerRows held =
+      TokenizeAnswered(context, *tokenizer, held_out, info, task, options.tokens, true);
+  for (const std::string& note : notes) TellNote(hooks, note);
+  TellAboutCuts(hooks, "train", rows.cut, rows.questions(), options.tokens);
+  TellAboutCuts(hooks, "held out", held.cut, held.questions(), options.tokens);
+  SetUpdates(task.epochs, rows.size(), &options);
+  AnswerTask run(options, task, *tokenizer, info, std::move(rows), std::move(held),
+                 std::move(held_out), may_be_none);
+  return RunTraining(context, options, run, hooks);
+}
+
+AnswerEval EvaluateQuestionAnswering(Context& context, const AnswerEvalOptions& o,
+                                     std::vector<AnsweredPair>* predictions) {
+  LoadOptions load;
+  load.family = OptionsOf(o.reformer);
+  std::vector<std::string> notes;
+  const auto model = LoadTextModel(o.model, load, &notes);
+  const TextModelInfo& info = model->info();
+  CheckHead(o.model, info, HeadKind::kQuestion);
+  const idx_t tokens = TokensOfRows(o.tokens, info);
+  const AnsweredTexts texts = ReadAnsweredTexts({o.file}, o.data, &notes);
+  const auto tokenizer = OpenModelTokenizer(o.model);
+  const AnswerRows rows = TokenizeAnswered(context, *tokenizer, texts, info, o.task, tokens, true);
+  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  AnswerEval result = EvaluateAnswers(context, *model, global, rows, texts, o.task.longest,
+                                      texts.unanswerable(), HooksOf(context), predictions);
+  result.tokens = tokens;
+  result.notes = std::move(notes);
+  return result;
+}
+
+}  // namespace longspan

@@ -1,0 +1,30 @@
+// Questions with choices, of which one is right: JSON and tables, SWAG's and RACE's forms.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "longspan/head_training.h"
+
+namespace longspan {
+
+struct ChoiceText {
+  Question question;
+  idx_t label = 0;        // the place of the right choice
+  std::string where, id;  // "test.jsonl:12", escaped; the field "id" as JSON text
+};
+
+struct ChoiceTexts {
+  std::string source;  // the first path, escaped
+  std::vector<ChoiceText> rows;
+  std::string fingerprint;  // of all that was read
+};
+
+// Reads files as ChoiceTaskOptions says. kFormat with the row's place for fewer than two choices, a
+// label that is none of them, and a question without a text; with data.skip_bad such rows are left
+// out and told of in `notes`. kUsage, kIo.
+ChoiceTexts ReadChoiceTexts(const std::vector<std::filesystem::path>& files,
+                            const DataOptions& data, std::vector<std::string>* notes = nullptr);
+
+}  // namespace longspan

@@ -1,0 +1,80 @@
+// Training and evaluating choices on files: from options to a task.
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "families/families.h"
+#include "model/model_options.h"
+#include "tasks/scores.h"
+#include "train/choice_task.h"
+#include "train/row_training.h"
+#include "train/selection.h"
+#include "train/trainer.h"
+
+namespace longspan {
+namespace {
+
+std::vector<ChosenAnswer> ChosenAnswersOf(ChoiceTexts texts, const ChoiceRows& rows,
+                                          std::span<const float> logits) {
+  std::vector<ChosenAnswer> all;
+  for (std::size_t q = 0; q < texts.rows.size(); ++q) {
+    ChoiceText& text = texts.rows[q];
+    const auto own =
+        logits.subspan(static_cast<std::size_t>(rows.first[q]), text.question.choices.size());
+    const idx_t said = std::max_element(own.begin(), own.end()) - own.begin();
+    all.push_back({text.where, text.id, std::move(text.question), text.label, said, Softmax(own)});
+  }
+  return all;
+}
+
+}  // namespace
+
+TrainResult TrainMultipleChoice(Context& context, const TrainOptions& given,
+                                const ChoiceTaskOptions& task, const TrainHooks& hooks) {
+  CheckSelection(given, "multiple-choice", {"accuracy"});
+  auto [info, options] = PrepareRowTraining(context, given, task.epochs);
+  std::vector<std::string> notes;
+  const DataOptions& read = options.data.read;
+  ChoiceTexts train = ReadChoiceTexts(options.data.train, read, &notes), held_out;
+  if (options.data.eval.empty()) {
+    held_out = {train.source, {}, train.fingerprint};
+    std::tie(train.rows, held_out.rows) =
+        SplitRows(std::move(train.rows), options.data.held_out, options.seed);
+  } else {
+    held_out = ReadChoiceTexts({options.data.eval}, read, &notes);
+  }
+  CheckBothParts(train.rows.size(), held_out.rows.size());
+  const auto tokenizer = OpenModelTokenizer(options.model);
+  ChoiceRows rows = TokenizeChoices(context, *tokenizer, train, info, task, options.tokens);
+  ChoiceRows held = TokenizeChoices(context, *tokenizer, held_out, info, task, options.tokens);
+  for (const std::string& note : notes) TellNote(hooks, note);
+  TellAboutCuts(hooks, "train", rows.cut, rows.questions(), options.tokens);
+  TellAboutCuts(hooks, "held out", held.cut, held.questions(), options.tokens);
+  SetUpdates(task.epochs, rows.questions(), &options);
+  ChoiceTask run(options, task, *tokenizer, info, std::move(rows), std::move(held));
+  return RunTraining(context, options, run, hooks);
+}
+
+ChoiceEval EvaluateMultipleChoice(Context& context, const ChoiceEvalOptions& o,
+                                  std::vector<ChosenAnswer>* predictions) {
+  LoadOptions load;
+  load.family = OptionsOf(o.reformer);
+  std::vector<std::string> notes;
+  const auto model = LoadTextModel(o.model, load, &notes);
+  const TextModelInfo& info = model->info();
+  CheckHead(o.model, info, HeadKind::kChoice);
+  const idx_t tokens = TokensOfRows(o.tokens, info);
+  ChoiceTexts texts = ReadChoiceTexts({o.file}, o.data, &notes);
+  const auto tokenizer = OpenModelTokenizer(o.model);
+  const ChoiceRows rows = TokenizeChoices(context, *tokenizer, texts, info, o.task, tokens);
+  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  std::vector<float> logits;
+  ChoiceEval result = EvaluateChoices(context, *model, global, rows, HooksOf(context), &logits);
+  result.tokens = tokens;
+  result.notes = std::move(notes);
+  if (predictions != nullptr) *predictions = ChosenAnswersOf(std::move(texts), rows, logits);
+  return result;
+}
+
+}  // namespace longspan

@@ -1,0 +1,97 @@
+#include "train/encoded_rows.h"
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "families/model_inside.h"
+#include "tasks/batches.h"
+#include "train/evaluate.h"
+
+namespace longspan {
+
+std::vector<idx_t> EncodedRows::lengths() const {
+  std::vector<idx_t> all;
+  for (idx_t row = 0; row < size(); ++row) all.push_back(length(row));
+  return all;
+}
+
+void EncodedRows::Add(std::span<const std::int32_t> row_ids,
+                      std::span<const std::int32_t> row_types, const std::string& place) {
+  Check(!row_ids.empty(), ErrorCode::kFormat, "{}: the text has no token", place);
+  with_types = with_types || std::any_of(row_types.begin(), row_types.end(),
+                                         [](std::int32_t type) { return type > 0; });
+  ids.insert(ids.end(), row_ids.begin(), row_ids.end());
+  types.insert(types.end(), row_types.begin(), row_types.end());
+  begins.push_back(static_cast<idx_t>(ids.size()));
+  where.push_back(place);
+}
+
+void EncodedRows::Add(const text::Encoding& row, const TextModelInfo& info,
+                      const std::string& place) {
+  std::vector<std::int32_t> own = row.type_ids;
+  for (std::int32_t& type : own) {
+    type = std::min(type, static_cast<std::int32_t>(info.token_types) - 1);
+  }
+  Add(row.ids, own, place);
+}
+
+std::vector<idx_t> BeginsIn(const EncodedRows& rows, std::span<const idx_t> numbers,
+                            const TextModelInfo& info) {
+  idx_t width = 0;
+  for (const idx_t r : numbers) width = std::max(width, rows.length(r));
+  std::vector<idx_t> begins;
+  idx_t at = 0;
+  for (const idx_t r : numbers) {
+    begins.push_back(at);
+    at += info.side_by_side ? rows.length(r) : width;
+  }
+  return begins;
+}
+
+Batch GatherRows(const EncodedRows& rows, std::span<const idx_t> numbers,
+                 const TextModelInfo& info) {
+  idx_t width = 0, all = 0;
+  for (const idx_t r : numbers) {
+    width = std::max(width, rows.length(r));
+    all += rows.length(r);
+  }
+  Batch batch;
+  const auto count = static_cast<idx_t>(numbers.size());
+  batch.Reset(info.side_by_side ? 1 : count, info.side_by_side ? all : width, info.pad_token);
+  idx_t row = 0, at = 0;
+  for (const idx_t r : numbers) {
+    const auto begin = static_cast<std::size_t>(rows.begins[static_cast<std::size_t>(r)]);
+    const auto length = static_cast<std::size_t>(rows.length(r));
+    const auto ids = std::span(rows.ids).subspan(begin, length);
+    const auto types = rows.with_types ? std::span(rows.types).subspan(begin, length)
+                                       : std::span<const std::int32_t>();
+    if (info.side_by_side) {
+      batch.AddDocument(at, ids, types);
+    } else {
+      batch.SetRow(row++, ids, types);
+    }
+    at += rows.length(r);
+  }
+  return batch;
+}
+
+void ForEachLogits(Context& context, TextModel& model, const GlobalPolicy& global,
+                   const EncodedRows& rows, const EvalHooks& hooks, const UseLogits& use) {
+  const TextModelInfo& info = model.info();
+  idx_t done = 0;
+  const auto plan = info.side_by_side ? PlanSideBySide : PlanBatches;
+  for (const std::vector<idx_t>& numbers : plan(rows.lengths(), kEvalTokens)) {
+    Batch batch = GatherRows(rows, numbers, info);
+    global.Mark(info, &batch);
+    const Tensor logits = WithinLimit(context, "evaluate", [&](Context& c) {
+      Tensor hidden({batch.rows * batch.tokens, info.width});
+      model.Encode(c, batch.view(), hidden.view<2>());
+      return model.Logits(c, batch.view(), hidden.view<2>());
+    });
+    use(numbers, BeginsIn(rows, numbers, info), logits);
+    done += static_cast<idx_t>(numbers.size());
+    Tell(hooks, done, rows.size());
+  }
+}
+
+}  // namespace longspan

@@ -1,0 +1,73 @@
+#include "train/row_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "base/errors.h"
+#include "data/inputs.h"
+#include "io/json.h"
+#include "longspan/files.h"
+
+namespace longspan {
+namespace {
+
+constexpr const char* kIdField = "id";  // what names a row for people, where there is one
+
+}  // namespace
+
+std::string ReadRowFiles(const std::vector<std::filesystem::path>& files,
+                         const data::RowRules& rules, const char* what,
+                         const std::function<void(const data::Row& row, bool table)>& add,
+                         std::vector<std::string>* notes) {
+  Check(!files.empty(), ErrorCode::kUsage, "train: no file of {}", what);
+  const std::string source = io::Escape(files.front().string(), 400);
+  const auto tell = [&](std::string note) {
+    if (notes != nullptr) notes->push_back(std::move(note));
+  };
+  idx_t used = 0, bad = 0;
+  data::InputFiles inputs({files.begin(), files.end()}, rules.options);
+  while (const std::optional<std::string> path = inputs.Next()) {
+    Check(rules.columns || data::HasRows(data::FormatOf(*path, rules.options)), ErrorCode::kUsage,
+          "{}: {} come as .csv, .tsv, .jsonl or .json; --format says what another file is",
+          io::EscapeName(*path), what);
+    data::RowReader reader(std::filesystem::path(*path), rules);
+    const bool table = data::IsTable(reader.format());
+    reader.ForEach(
+        [&](data::Row& row) {
+          add(row, table);
+          ++used;
+        },
+        [&](const data::Row& row, const Error& why) {
+          if (!rules.options.skip_bad || row.ends_file) throw why;
+          ++bad;
+        });
+  }
+  for (std::string& note : inputs.TakeNotes()) tell(std::move(note));
+  if (bad > 0) tell(fmt::format("{}: {} rows cannot be used and are left out", source, bad));
+  Check(used > 0, ErrorCode::kFormat, "{}: holds no text", source);
+  return source;
+}
+
+void RowDigest::Add(std::string_view part) {
+  const std::uint64_t size = part.size();
+  checksum_.Update(&size, sizeof(size));
+  checksum_.Update(part.data(), part.size());
+  read_ += part.size();
+}
+
+std::string RowDigest::Fingerprint() const { return fmt::format("{}-{}", read_, checksum_.Hex()); }
+
+std::string IdOf(const data::Row& row) {
+  return row.fields.contains(kIdField) ? io::JsonText(row.fields[kIdField]) : std::string();
+}
+
+void WantId(data::RowRules* rules) {
+  const bool taken = std::any_of(rules->fields.begin(), rules->fields.end(),
+                                 [](const WantedField& f) { return f.name == kIdField; });
+  if (!taken) rules->fields.push_back({kIdField, false, true});
+}
+
+}  // namespace longspan

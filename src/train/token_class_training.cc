@@ -1,0 +1,92 @@
+// Training and evaluating classes of words on files: from options to a task.
+
+#include <tuple>
+#include <utility>
+
+#include "base/errors.h"
+#include "families/families.h"
+#include "model/model_options.h"
+#include "text/unicode.h"
+#include "train/row_training.h"
+#include "train/selection.h"
+#include "train/token_class_task.h"
+#include "train/trainer.h"
+
+namespace longspan {
+namespace {
+
+std::vector<TaggedWords> TaggedWordsOf(const TaggedTexts& texts, const TaggedRows& rows,
+                                       std::span<const std::int32_t> said,
+                                       const std::vector<std::string>& labels) {
+  std::vector<TaggedWords> all;
+  for (std::size_t n = 0; n < texts.rows.size(); ++n) {
+    const TaggedText& text = texts.rows[n];
+    std::vector<idx_t> starts;
+    text::DecodeUtf8(text.text, starts);
+    TaggedWords tagged{text.where, text.id, {}, text.tags, {}};
+    for (std::size_t i = 0; i < text.words.size(); ++i) {
+      tagged.words.push_back(CharactersOf(text.text, starts, text.words[i]));
+      const std::int32_t id = said[static_cast<std::size_t>(rows.first_word[n]) + i];
+      tagged.said.push_back(id < 0 ? kOutsideTag : labels[static_cast<std::size_t>(id)]);
+    }
+    all.push_back(std::move(tagged));
+  }
+  return all;
+}
+
+}  // namespace
+
+TrainResult TrainTokenClassifier(Context& context, const TrainOptions& given,
+                                 const TokenClassOptions& task, const TrainHooks& hooks) {
+  CheckSelection(given, "token-classify", {"accuracy", "f1", "macro_f1", "precision", "recall"});
+  auto [info, options] = PrepareRowTraining(context, given, task.epochs);
+  std::vector<std::string> notes;
+  const DataOptions& read = options.data.read;
+  TaggedTexts train = ReadTaggedTexts(options.data.train, read, task, &notes), held_out;
+  const std::vector<std::string> labels = ChooseTags(train, info);
+  CheckSelection(options, "token-classify with these tags", TokenMetricNames(labels));
+  if (options.data.eval.empty()) {
+    held_out = {train.source, {}, train.fingerprint};
+    std::tie(train.rows, held_out.rows) =
+        SplitRows(std::move(train.rows), options.data.held_out, options.seed);
+  } else {
+    held_out = ReadTaggedTexts({options.data.eval}, read, task, &notes);
+  }
+  CheckBothParts(train.rows.size(), held_out.rows.size());
+  const auto tokenizer = OpenModelTokenizer(options.model);
+  const auto tokenize = [&, &info = info, &options = options](const TaggedTexts& texts) {
+    return TokenizeTagged(context, *tokenizer, texts, labels, info, task, options.tokens);
+  };
+  TaggedRows rows = tokenize(train), held = tokenize(held_out);
+  for (const std::string& note : notes) TellNote(hooks, note);
+  TellAboutCuts(hooks, "train", rows.cut, rows.texts(), options.tokens);
+  TellAboutCuts(hooks, "held out", held.cut, held.texts(), options.tokens);
+  SetUpdates(task.epochs, rows.size(), &options);
+  TokenClassTask run(options, task, *tokenizer, info, labels, std::move(rows), std::move(held));
+  return RunTraining(context, options, run, hooks);
+}
+
+TokenClassEval EvaluateTokenClassifier(Context& context, const TokenClassEvalOptions& o,
+                                       std::vector<TaggedWords>* predictions) {
+  LoadOptions load;
+  load.family = OptionsOf(o.reformer);
+  std::vector<std::string> notes;
+  const auto model = LoadTextModel(o.model, load, &notes);
+  const TextModelInfo& info = model->info();
+  CheckHead(o.model, info, HeadKind::kToken);
+  const idx_t tokens = TokensOfRows(o.tokens, info);
+  const TaggedTexts texts = ReadTaggedTexts({o.file}, o.data, o.task, &notes);
+  const auto tokenizer = OpenModelTokenizer(o.model);
+  const TaggedRows rows =
+      TokenizeTagged(context, *tokenizer, texts, info.labels, info, o.task, tokens);
+  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  std::vector<std::int32_t> said;
+  TokenClassEval result =
+      EvaluateTagged(context, *model, info.labels, global, rows, HooksOf(context), &said);
+  result.tokens = tokens;
+  result.notes = std::move(notes);
+  if (predictions != nullptr) *predictions = TaggedWordsOf(texts, rows, said, info.labels);
+  return result;
+}
+
+}  // namespace longspan

@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""Records what transformers and torch make of one update of each head: tests/steps.
+
+usage: make_step_fixtures.py          writes tests/steps/*.json and the table of their PROVENANCE.md
+
+Needs torch and transformers. The models are those of golden/. Each file has the rows of an update as
+files of data have them, the vocabulary of the tokenizer that they are read with, and what comes out
+in float64: the loss, the gradient's norm before clipping, and some of the weights after AdamW.
+Epsilon is 1e-3, so that an update depends on its gradient smoothly. Rows of answers run one by one,
+because transformers lets padding compete with answers. Rows of a Longformer have 16 tokens, its largest
+window, because its gradients of padding are NaN there.
+"""
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+import transformers
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "tests" / "steps"
+OPTIONS = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-3, "weight_decay": 0.1, "clip": 1.0}
+PIECE = "##a"  # the last word of a vocabulary: "w7a" is "w7" and "##a"
+
+
+def vocabulary(config):
+    words = [f"w{i}" for i in range(config.vocab_size)]
+    words[-1] = PIECE
+    cls = config.bos_token_id
+    free = [i for i in range(6) if i not in (cls, config.sep_token_id, config.pad_token_id)]
+    for name, place in (("[CLS]", cls), ("[SEP]", config.sep_token_id), ("[PAD]", config.pad_token_id),
+                        ("[UNK]", free[0]), ("[MASK]", free[1])):
+        words[place] = name
+    return words
+
+
+class Words:
+    """A text's ids, as a WordPiece tokenizer makes them of such words."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def ids(self, text):
+        found = []
+        for word in text.split():
+            found.append(self.words.index(word.rstrip("a")))
+            if word.endswith("a"):
+                found.append(self.words.index(PIECE))
+        return found
+
+    def row(self, *texts):
+        cls, sep = self.words.index("[CLS]"), [self.words.index("[SEP]")]
+        return [cls] + sum((self.ids(t) + sep for t in texts), [])
+
+
+def filled(words, longformer, *texts):
+    """The last of the texts with words behind it, so that a Longformer's row needs no padding."""
+    texts = list(texts)
+    while longformer and len(words.row(*texts)) < 16:
+        texts[-1] += " w60"
+    return texts[-1]
+
+
+def padded(rows, fill):
+    width = max(map(len, rows))
+    return torch.tensor([r + [fill] * (width - len(r)) for r in rows])
+
+
+def token_rows(model, words, longformer):
+    rows = [{"tokens": ["w9", "w10a", "w30", "w11a"], "tags": ["LABEL_0", "LABEL_3", "LABEL_1", "LABEL_3"]},
+            {"tokens": ["w40a", "w20"], "tags": ["LABEL_4", "LABEL_2"]}]
+    ids, labels = [], []
+    for row in rows:
+        row["tokens"] = filled(words, longformer, " ".join(row["tokens"])).split()
+        row["tags"] += ["LABEL_0"] * (len(row["tokens"]) - len(row["tags"]))
+        ids.append(words.row(" ".join(row["tokens"])))
+        own = [-100]
+        for token, tag in zip(row["tokens"], row["tags"]):
+            own += [int(tag[-1])] + [-100] * token.endswith("a")
+        labels.append(own + [-100])
+    pad = model.config.pad_token_id
+    given = {"input_ids": padded(ids, pad), "labels": padded(labels, -100)}
+    given["attention_mask"] = padded([[1] * len(r) for r in ids], 0)
+    if longformer:
+        given["global_attention_mask"] = torch.zeros_like(given["input_ids"])
+    return rows, [given], 1
+
+
+def answer_rows(model, words, longformer):
+    rows, calls = [], []
+    for question, context, answer in (("w9 w10", "w30 w31a w32 w33", "w31a w32"),
+                                      ("w12", "w40 w41 w9a w50 w51 w13", "w51"),
+                                      ("w11 w12", "w20 w21a", None)):
+        context = filled(words, longformer, question, context)
+        texts = [answer] if answer else []
+        rows.append({"question": question, "context": context,
+                     "answers": {"text": texts, "answer_start": [context.index(t) for t in texts]}})
+        ids = words.row(question, context)
+        begin = 2 + len(words.ids(question))
+        start = end = 0
+        if answer:
+            start = begin + len(words.ids(context[:context.index(answer)]))
+            end = start + len(words.ids(answer)) - 1
+        given = {"input_ids": torch.tensor([ids]), "start_positions": torch.tensor([start]),
+                 "end_positions": torch.tensor([end])}
+        if longformer:
+            given["global_attention_mask"] = torch.tensor([[int(t < begin - 1) for t in range(len(ids))]])
+        calls.append(given)
+    return rows, calls, len(rows)
+
+
+def choice_rows(model, words, longformer):
+    rows, calls = [], []
+    for context, question, choices, label in (("w9 w10 w11", "w12", ["w30 w35", "w31a", "w33 w34"], 1),
+                                              ("w40", "w41 w42", ["w50 w51", "w52a", "w53 w54"], 0)):
+        while longformer and len(words.row(f"{context} {question}", choices[0])) < 16:
+            context += " w60"
+        rows.append({"context": context, "question": question, "choices": choices, "label": label})
+        ids = [words.row(f"{context} {question}", choice) for choice in choices]
+        first = ids[0].index(words.words.index("[SEP]"))
+        given = {"input_ids": padded(ids, model.config.pad_token_id)[None], "labels": torch.tensor([label]),
+                 "attention_mask": padded([[1] * len(r) for r in ids], 0)[None]}
+        if longformer:
+            marks = [[int(t >= first + 2) for t in range(len(r))] for r in ids]
+            given["global_attention_mask"] = padded(marks, 0)[None]
+        calls.append(given)
+    return rows, calls, len(rows)
+
+
+CASES = {"longformer-tokencls": (transformers.LongformerForTokenClassification, token_rows),
+         "longformer-qa": (transformers.LongformerForQuestionAnswering, answer_rows),
+         "longformer-multichoice": (transformers.LongformerForMultipleChoice, choice_rows),
+         "modernbert-tokencls": (transformers.ModernBertForTokenClassification, token_rows),
+         "modernbert-qa": (transformers.ModernBertForQuestionAnswering, answer_rows)}
+
+
+def decays(name, parameter):
+    return parameter.dim() == 2 and "embeddings" not in name
+
+
+def record(name):
+    kind, make = CASES[name]
+    model = kind.from_pretrained(ROOT / "golden" / name, attn_implementation="eager").double().eval()
+    words = Words(vocabulary(model.config))
+    rows, calls, mean_over = make(model, words, name.startswith("longformer"))
+    loss = sum(model(**given).loss for given in calls) / mean_over
+    loss.backward()
+    used = {n: p for n, p in model.named_parameters() if p.grad is not None}
+    norm = torch.nn.utils.clip_grad_norm_(used.values(), OPTIONS["clip"])
+    before = {n: p.detach().clone() for n, p in used.items()}
+    groups = [{"params": [p for n, p in used.items() if decays(n, p) == flag], "weight_decay": decay}
+              for flag, decay in ((True, OPTIONS["weight_decay"]), (False, 0.0))]
+    torch.optim.AdamW(groups, lr=OPTIONS["learning_rate"], betas=(OPTIONS["beta1"], OPTIONS["beta2"]),
+                      eps=OPTIONS["epsilon"]).step()
+    weights = {}
+    for n, p in used.items():
+        change = (p.detach() - before[n]).flatten()
+        places = sorted({int(change.abs().argmax()), 0, change.numel() // 3, change.numel() - 1})
+        weights[n] = {"change": float(change.norm()), "places": places,
+                      "changes": [float(change[i]) for i in places]}
+    return {"model": name, "options": OPTIONS, "vocabulary": words.words, "rows": rows, "loss": float(loss),
+            "gradient_norm": float(norm), "weights": weights}
+
+
+def main():
+    OUT.mkdir(exist_ok=True)
+    for name in CASES:
+        text = json.dumps(record(name), indent=None, separators=(",", ":"))
+        (OUT / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    lines = "".join(f"| `{p.name}` | `{hashlib.sha256(p.read_bytes()).hexdigest()}` |\n"
+                    for p in sorted(OUT.glob("*.json")))
+    (OUT / "PROVENANCE.md").write_text(
+        "# Recorded updates\n"
+        "Written by `tools/make_step_fixtures.py`: rows that the tool lists, and what one update of a model of `golden/` makes of them in\n"
+        f"float64, by `transformers` {transformers.__version__} and `torch` {torch.__version__.split('+')[0]}. "
+        "Nothing here comes from anybody's data. The table is checked: a test\n"
+        "compares every file's sha256 with it.\n\n| file | sha256 |\n|---|---|\n" + lines, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
