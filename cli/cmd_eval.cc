@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/data_options.h"
 #include "cli/eval_command.h"
+#include "cli/pair_options.h"
 #include "cli/train_options.h"
 #include "cli/visual/output.h"
 #include "longspan/files.h"
@@ -16,6 +17,7 @@ namespace longspan::cli {
 namespace {
 
 struct HeadEval {
+  const char* task;  // that --task names; others are what `auto` takes for their head
   HeadKind head;
   JudgeHead* judge;
   bool texts;    // rows with what is right: --predictions writes what each gets
@@ -23,12 +25,14 @@ struct HeadEval {
 };
 
 constexpr HeadEval kHeadEvals[] = {
-    {HeadKind::kCausalLm, JudgeLanguageModel, false, true},
-    {HeadKind::kMaskedLm, JudgeMaskedLm, false, false},
-    {HeadKind::kSequence, JudgeClassifier, true, false},
-    {HeadKind::kToken, JudgeTokenClassifier, true, true},
-    {HeadKind::kQuestion, JudgeAnswers, true, true},
-    {HeadKind::kChoice, JudgeChoices, true, false},
+    {"auto", HeadKind::kCausalLm, JudgeLanguageModel, false, true},
+    {"auto", HeadKind::kMaskedLm, JudgeMaskedLm, false, false},
+    {"auto", HeadKind::kSequence, JudgeClassifier, true, false},
+    {"auto", HeadKind::kToken, JudgeTokenClassifier, true, true},
+    {"auto", HeadKind::kQuestion, JudgeAnswers, true, true},
+    {"auto", HeadKind::kChoice, JudgeChoices, true, false},
+    {"embed", HeadKind::kNone, JudgeEmbedder, false, false},
+    {"rerank", HeadKind::kSequence, JudgeReranker, false, false},
 };
 
 // What one kind of model alone knows must not be ignored in silence.
@@ -54,7 +58,9 @@ int RunEval(EvalCommand c, int threads) {
   Context context(threads);
   const ModelInfo info = ReadModelInfo(c.model);
   const auto* eval = std::find_if(std::begin(kHeadEvals), std::end(kHeadEvals),
-                                  [&](const HeadEval& e) { return e.head == info.head; });
+                                  [&](const HeadEval& e) {
+                                    return c.task == "auto" ? e.head == info.head : e.task == c.task;
+                                  });
   Check(eval != std::end(kHeadEvals), ErrorCode::kFormat,
         "{}: is a {}, without a head that could be measured; longspan train makes one",
         io::Escape(c.model), info.class_name);
@@ -105,17 +111,26 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("-m,--model", c->model, "Folder of the model that is measured")->required();
   command
       ->add_option("FILE", c->data,
-                   "Text, table, JSON or folder of them; with labels where a model tells them")
+                   "Text, table, JSON or folder of them; with labels, answers or pairs where a model "
+                   "needs them")
       ->required();
   command
       ->add_option("--tokens", c->options.tokens,
                    "Longest row in tokens; 0 takes all positions of the model (512 of a Reformer)")
+      ->capture_default_str();
+  command
+      ->add_option("--task", c->task,
+                   "What is measured: embed takes the vectors of any model, rerank a classifier "
+                   "with one label; auto is as the head says")
+      ->check(CLI::IsMember({"auto", "embed", "rerank"}))
+      ->type_name("NAME")
       ->capture_default_str();
   BeginGroup(command, heading::kRows);
   AddLanguageModelOptions(command, c.get());
   AddReadOptions(command, &c->options.data);
   AddLabelOptions(command, &c->options.data);
   AddTokenClassFields(command, &c->fields);
+  AddColumnsOfAnyRows(command, &c->pairs, &c->list_columns);
   BeginGroup(command, heading::kRows);
   command->add_option("--overflow", c->overflow,
                       "Longer texts: error, truncate or window (default: as in training)");
@@ -134,7 +149,9 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
       "  longspan eval -m run book.txt --held-out 0.1 --attention full\n"
       "  longspan eval -m adapted other.txt --tokens 512\n"
       "  longspan eval -m judge test.csv --json\n"
-      "  longspan eval -m judge test.csv --predictions judged.csv");
+      "  longspan eval -m judge test.csv --predictions judged.csv\n"
+      "  longspan eval -m searcher pairs.jsonl\n"
+      "  longspan eval -m reranker judged.jsonl --task rerank");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunEval(*c, globals.threads); }; });
 }

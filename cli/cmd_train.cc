@@ -27,18 +27,21 @@ constexpr Training kTrainings[] = {
      "Train classes of words: names of people and places, parts of speech"},
     {"qa", AddTrainQa, "Train a model to mark the answers to questions in texts"},
     {"multiple-choice", AddTrainMultipleChoice, "Train a model to choose among answers"},
+    {"embed", AddTrainEmbed, "Train vectors of texts on pairs, triplets or scored pairs"},
+    {"rerank", AddTrainRerank, "Train a model to judge how relevant a text is to a query"},
 };
+
+// The last lines of every page.
+const std::string kRunNotes =
+    "docs/reference/training.md has more options: --config FILE, --max-time 30m, --freeze NAMES,\n"
+    "--train-only NAMES, --head-lr RATE, --tensorboard, --allow-nonfinite;\n"
+    "--beta1, --beta2 (AdamW), --beta2-decay, --update-clip (Adafactor), --momentum,\n"
+    "--nesterov (SGD). Ctrl-C, SIGTERM and SIGHUP save and leave; SIGUSR1 saves.\n";
 
 }  // namespace
 
-const std::string kTrainNotes =
-    kReading + std::string(
-                   "docs/reference/training.md has more options: --config FILE, "
-                   "--max-time 30m, --freeze NAMES,\n--train-only NAMES, --head-lr RATE, "
-                   "--tensorboard, --allow-nonfinite;\n"
-                   "--beta1, --beta2 (AdamW), --beta2-decay, --update-clip (Adafactor), "
-                   "--momentum,\n--nesterov (SGD). Ctrl-C, SIGTERM and SIGHUP save and leave; "
-                   "SIGUSR1 saves.\n");
+const std::string kTrainNotes = kReading + kRunNotes;
+const std::string kRowNotes = kReadingRows + kRunNotes;
 
 int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::string& next) {
   // As soon as the output is this run's, beside its first checkpoint.

@@ -36,7 +36,7 @@ constexpr Command kCommands[] = {
     {kAskGroup, "multiple-choice", RegisterMultipleChoice, "Choose the answer that fits a text"},
     {kAskGroup, "generate", RegisterGenerate, "Continue a text"},
 
-    {kTrainGroup, "train", RegisterTrain, "Train a model: lm, mlm or classify"},
+    {kTrainGroup, "train", RegisterTrain, "Train a model: lm, mlm, classify, embed or rerank"},
     {kTrainGroup, "eval", RegisterEval,
      "Measure a language model on texts, a classifier on a table"},
     {kTrainGroup, "plan", RegisterPlan, "Predict the memory and time of a training step"},

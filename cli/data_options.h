@@ -20,6 +20,10 @@ void AddReadOptions(CLI::App* command, DataOptions* data, bool listed = true);
 inline constexpr const char* kReading =
     "docs/reference/data.md explains how texts are read, and these options, which work here too:\n"
     "--format, --encoding, --text-column, --text-pair-column, --skip-bad, --max-line-bytes.\n";
+// The same where the columns have options of their own.
+inline constexpr const char* kReadingRows =
+    "docs/reference/data.md explains how texts are read, and these options, which work here too:\n"
+    "--format, --encoding, --skip-bad, --max-line-bytes.\n";
 // Registers --text-pair-column, --label-column, or both, each with its -field spelling.
 void AddPairOption(CLI::App* command, DataOptions* data, bool listed = true);
 CLI::Option* AddLabelOption(CLI::App* command, DataOptions* data, const char* text);

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "cli/pair_options.h"
 #include "cli/token_class_options.h"
 #include "longspan/context.h"
 #include "longspan/evaluate.h"
@@ -15,7 +17,9 @@ struct EvalCommand {
   EvalOptions options;
   MaskedLmOptions mlm;
   TokenClassFields fields;
-  std::string model, data, predictions, global = "auto", attention, documents = "file";
+  PairOptions pairs;
+  std::vector<std::string> list_columns;  // of queries with texts
+  std::string model, data, predictions, global = "auto", attention, documents = "file", task = "auto";
   std::string overflow;       // empty: what suits the head
   idx_t longest_answer = 30;  // tokens
   std::uint64_t seed = 1;
@@ -25,8 +29,8 @@ struct EvalCommand {
 // Each measures a model with its head, writes what was asked for with --predictions, and returns
 // what is printed.
 using JudgeHead = std::string(Context& context, const EvalCommand& c);
-JudgeHead JudgeAnswers, JudgeChoices, JudgeClassifier, JudgeLanguageModel, JudgeMaskedLm,
-    JudgeTokenClassifier;
+JudgeHead JudgeAnswers, JudgeChoices, JudgeClassifier, JudgeEmbedder, JudgeLanguageModel,
+    JudgeMaskedLm, JudgeReranker, JudgeTokenClassifier;
 
 // Fills what all evaluations of a HeadEvalOptions share.
 template <class Options>

@@ -38,6 +38,11 @@ std::string PadLeft(const std::string& text, idx_t columns) {
   return std::string(static_cast<std::size_t>(blanks), ' ') + text;
 }
 
+// JSON has no NaN.
+ordered_json NumberOrNull(double value) {
+  return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
+}
+
 // Of sets each label has a matrix of its own, which stands in its line: how many texts have the
 // label and get it, have it and do not get it, get it and do not have it.
 std::string ClassTable(const ClassifierEval& e, const Predictions& all) {
@@ -194,6 +199,60 @@ ordered_json ClassifierJson(const ClassifierEval& e, const Predictions& all) {
 }
 
 }  // namespace
+
+std::string EmbedderReport(const EmbedderEval& e, bool json) {
+  if (json) {
+    ordered_json j = {{"task", "embed"},  {"loss", e.loss},     {"rows", e.rows},
+                      {"texts", e.texts}, {"tokens", e.tokens}, {"cut", e.cut}};
+    if (e.scored) {
+      j["pearson"] = NumberOrNull(e.pearson);
+      j["spearman"] = NumberOrNull(e.spearman);
+      return DumpJson(j);
+    }
+    j["queries"] = e.queries;
+    j["candidates"] = e.candidates;
+    j["recall_1"] = e.recall_1;
+    j["recall_5"] = e.recall_5;
+    j["recall_10"] = e.recall_10;
+    j["mrr"] = e.mrr;
+    if (e.triplets > 0) j["triplets"] = {{"rows", e.triplets}, {"nearer", e.nearer}};
+    return DumpJson(j);
+  }
+  if (e.scored) {
+    return fmt::format(
+        "cosines and scores of {} pairs: spearman {:.4f}, pearson {:.4f}, loss {:.4f}\n", e.rows,
+        e.spearman, e.pearson, e.loss);
+  }
+  std::string text = fmt::format(
+      "{} anchors among {} texts: recall at 1 {:.4f}, at 5 {:.4f}, at 10 {:.4f}, mrr {:.4f}, loss "
+      "{:.4f}\n",
+      e.queries, e.candidates, e.recall_1, e.recall_5, e.recall_10, e.mrr, e.loss);
+  if (e.triplets > 0) {
+    text += fmt::format("{} triplets: the positive is nearer in {:.1f} %\n", e.triplets,
+                        100.0 * e.nearer);
+  }
+  return text;
+}
+
+std::string RerankerReport(const RerankerEval& e, bool json) {
+  if (json) {
+    return DumpJson({{"task", "rerank"},
+                     {"loss", e.loss},
+                     {"pairs", e.pairs},
+                     {"tokens", e.tokens},
+                     {"cut", e.cut},
+                     {"accuracy", e.accuracy},
+                     {"average_precision", e.average_precision},
+                     {"queries", e.queries},
+                     {"without_relevant", e.without},
+                     {"mrr", e.mrr},
+                     {"ndcg", e.ndcg}});
+  }
+  return fmt::format(
+      "{} pairs: loss {:.4f}, accuracy {:.4f}, average precision {:.4f}\n{} queries, their first "
+      "ten texts: mrr {:.4f}, ndcg {:.4f}\n",
+      e.pairs, e.loss, e.accuracy, e.average_precision, e.queries, e.mrr, e.ndcg);
+}
 
 std::string MaskedLmReport(const MaskedLmEval& e, bool json) {
   if (json) {

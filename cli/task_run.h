@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ struct TaskCommand {
 // Registers -m, --global, --overflow, --tokens, --stride, --batch-tokens, --dtype,
 // --attention, --num-hashes, --json, --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
+
+// "window", "truncate" or "error", else kUsage; nothing for an empty name.
+std::optional<text::Overflow> ParseOverflow(const std::string& name);
 
 // What a text gets: fields of its result in JSON, and lines for people.
 struct TaskAnswer {

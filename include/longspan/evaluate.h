@@ -127,6 +127,67 @@ struct Predictions {
 ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& options,
                                   Predictions* predictions = nullptr);
 
+// ---- vectors of texts ---------------------------------------------------------------------------
+
+// What an embedder makes of texts that belong together.
+struct EmbedderEval {
+  bool scored = false;        // rows are two texts with a score; else pairs and triplets
+  idx_t rows = 0, texts = 0;  // rows of the file; different texts in them
+  idx_t tokens = 0;           // the longest row
+  idx_t cut = 0;              // texts that lost tokens
+  double loss = 0.0;          // the mean of the training's loss
+  // Of pairs and triplets. Every anchor searches among the `candidates` different positives and
+  // negatives of all rows, by cosine. Its own positives are what it should find.
+  idx_t queries = 0, candidates = 0;                       // different anchors; what they search in
+  double recall_1 = 0.0, recall_5 = 0.0, recall_10 = 0.0;  // share found among the first
+  double mrr = 0.0;                                        // mean of 1 / the first positive's place
+  idx_t triplets = 0;                                      // a row with one of its negatives
+  double nearer = 0.0;  // share of them whose positive is nearer to the anchor
+  // Of scored pairs, between the cosines and the scores. NaN if either are all the same.
+  double pearson = 0.0, spearman = 0.0;
+  std::vector<std::string> notes;  // lines for people about rows that were left out
+};
+
+// What is evaluated: a model's folder and rows of texts.
+struct EmbedderEvalOptions {
+  std::filesystem::path model, file;  // file: pairs, triplets or scored pairs
+  idx_t tokens = 0;                   // the longest row; 0: as the folder says, else all positions
+  EmbedTrainingOptions task;          // how texts become vectors, and the loss
+  ReformerOptions reformer;           // of a Reformer
+  DataOptions data;                   // how the file is read
+};
+
+// Evaluates a model that makes vectors, as its folder's files say, on rows as TrainEmbedder reads
+// them. A head of the model takes no part.
+EmbedderEval EvaluateEmbedder(Context& context, const EmbedderEvalOptions& options);
+
+// ---- rerankers ----------------------------------------------------------------------------------
+
+// What a reranker makes of queries with texts.
+struct RerankerEval {
+  idx_t pairs = 0, tokens = 0;     // of a query and a text; of the longest row
+  idx_t cut = 0;                   // pairs that lost tokens
+  double loss = 0.0;               // binary cross entropy, nats a pair
+  double accuracy = 0.0;           // share of pairs whose score and label are on one side of 0.5
+  double average_precision = 0.0;  // over all pairs by their scores
+  idx_t queries = 0, without = 0;  // all; those without a relevant text, which count 0
+  double mrr = 0.0, ndcg = 0.0;    // means over queries, of their first ten texts
+  std::vector<std::string> notes;  // lines for people about rows that were left out
+};
+
+// What is evaluated: a model's folder and queries with texts.
+struct RerankerEvalOptions {
+  std::filesystem::path model, file;  // file: queries with texts
+  idx_t tokens = 0;                   // the longest row; 0: as the folder says, else all positions
+  RerankTrainingOptions task;         // how texts become rows
+  ReformerOptions reformer;           // of a Reformer
+  DataOptions data;                   // how the file is read
+};
+
+// Evaluates a classifier with one label on rows as TrainReranker reads them. kFormat for another
+// model.
+RerankerEval EvaluateReranker(Context& context, const RerankerEvalOptions& options);
+
 // How many texts of one class got which class: classes by their places.
 struct Confusion {
   idx_t gold = 0, predicted = 0, texts = 0;  // true class, class that was said, how many

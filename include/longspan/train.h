@@ -1,4 +1,5 @@
-// Training: language models, masked language models, classifiers of texts.
+// Training: language models, masked language models, classifiers of texts, vectors of texts,
+// rerankers.
 // Several trainings may run at once in threads of one process, each with a Context and an output
 // folder of its own.
 #pragma once
@@ -18,6 +19,7 @@
 #include "longspan/data.h"
 #include "longspan/model_info.h"
 #include "longspan/optimizer.h"
+#include "longspan/tasks.h"
 #include "longspan/tokenizer.h"
 
 #pragma GCC visibility push(default)
@@ -309,6 +311,90 @@ std::string ProblemName(ProblemType problem);
 // exact_match and micro_f1, of numbers mse, pearson, spearman.
 TrainResult TrainClassifier(Context& context, const TrainOptions& options,
                             const ClassifyOptions& task, const TrainHooks& hooks = {});
+
+// ---- vectors of texts ---------------------------------------------------------------------------
+
+// What vectors learn from; src/train/vector_losses.h has the formulas. The names in brackets are
+// those of sentence-transformers.
+//   kAuto      in-batch for rows with a positive, cosine for rows with a score
+//   kInBatch   an anchor is nearer to its positive than to the positives and negatives of all rows
+//              of its batch (MultipleNegativesRankingLoss)
+//   kTriplet   an anchor is nearer to its positive than to its negative, by a margin (TripletLoss)
+//   kCosine    the cosine of two texts is their score (CosineSimilarityLoss)
+//   kCosent    the cosines of two texts have the order of their scores (CoSENTLoss)
+enum class EmbedLoss { kAuto, kInBatch, kTriplet, kCosine, kCosent };
+EmbedLoss ParseEmbedLoss(std::string_view name);  // "auto", "in-batch", "triplet", ...; else kUsage
+std::string_view EmbedLossName(EmbedLoss loss);
+
+// The columns of tables, or fields of JSON, that rows of texts have. A row is a pair (anchor and
+// positive), a triplet (with negative, which may be a list of texts), or two texts with a score.
+// The first row that is read says which of the two forms all rows have.
+struct PairColumns {
+  std::string anchor = "anchor", positive = "positive", negative = "negative";
+  std::string first = "sentence1", second = "sentence2", score = "score";
+};
+
+// How a model learns to make vectors.
+struct EmbedTrainingOptions {
+  EmbedLoss loss = EmbedLoss::kAuto;
+  // Rows whose texts are compared with each other; an update has TrainOptions::accumulate such
+  // batches. Their texts run through the model a few at a time (as many as fit into
+  // TrainOptions::batch rows of ::tokens tokens), whatever this is.
+  idx_t negatives_batch = 64;
+  double scale = 20.0;                 // of cosines: kInBatch, kCosent
+  std::optional<double> margin;        // of kTriplet; absent: 5, of cosines 0.5
+  bool cosine_distance = false;        // kTriplet: 1 - cosine instead of the Euclidean distance
+  std::vector<idx_t> matryoshka;       // widths whose losses are summed; empty: the whole vector
+  double epochs = 3.0;                 // over the training rows; 0: TrainOptions::steps counts
+  std::optional<PoolingMode> pooling;  // absent: as the folder says, else the mean
+  // What happens to a text with more tokens than a row. kWindow: it is read in windows, as Embedder
+  // does.
+  text::Overflow overflow = text::Overflow::kWindow;
+  GlobalRule global;  // which tokens are global; auto: none
+  // What stands before the anchors, and before all other texts. Absent: the folder's prompts
+  // "query" and "document" (or "passage", "corpus"), else its default prompt, if it has one. Scored
+  // pairs have text_prompt only.
+  std::optional<std::string> anchor_prompt, text_prompt;
+  PairColumns columns;  // names of the columns
+};
+
+// Fine-tunes the encoder of a folder to make vectors of texts, from pairs, triplets or scored pairs
+// (.csv, .tsv, JSON). Gradients are cached (Gao et al. 2021, arXiv:2101.06983): all texts of a
+// batch are embedded without keeping activations, the loss over all their vectors gives each one's
+// gradient, and the texts run a second time with gradients. So memory is that of a few texts, and
+// the gradient that of the whole batch. The trained folder opens in Embedder and in
+// sentence-transformers. Modules with weights (Dense, LayerNorm) are refused. Metrics of held-out
+// pairs: mrr and recall_1, _5, _10 among all held-out positives and negatives, and triplets (the
+// share whose positive is nearer); of scored pairs pearson and spearman.
+TrainResult TrainEmbedder(Context& context, const TrainOptions& options,
+                          const EmbedTrainingOptions& task, const TrainHooks& hooks = {});
+
+// ---- rerankers ----------------------------------------------------------------------------------
+
+// The columns of tables, or fields of JSON, that queries with texts have. A row is a query, a text
+// and a label from 0 to 1; or a query with texts that are relevant and texts that are not, one or a
+// list of each. The first row that is read says which of the two forms all rows have.
+struct JudgedColumns {
+  std::string query = "query", text = "text", label = "label";
+  std::string positive = "positive", negatives = "negatives";
+};
+
+// How a model learns to judge texts for a query.
+struct RerankTrainingOptions {
+  double epochs = 3.0;  // over the training rows; 0: TrainOptions::steps counts
+  // What happens to a pair with more tokens than a row: kTruncate or kError.
+  text::Overflow overflow = text::Overflow::kTruncate;
+  GlobalRule global;      // which tokens are global; auto: the first token
+  JudgedColumns columns;  // names of the columns
+};
+
+// Fine-tunes a classifier of pairs with one label by binary cross entropy. A head with one label
+// continues to learn, any other starts from random weights. The trained folder opens in Reranker,
+// and in sentence-transformers as a CrossEncoder. What is held out is whole queries. Metrics:
+// accuracy of pairs (relevant above 0.5), average_precision over all pairs, mrr and ndcg of each
+// query's first ten texts.
+TrainResult TrainReranker(Context& context, const TrainOptions& options,
+                          const RerankTrainingOptions& task, const TrainHooks& hooks = {});
 
 }  // namespace longspan
 #pragma GCC visibility pop

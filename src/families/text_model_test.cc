@@ -9,6 +9,9 @@
 #include "families/families.h"
 #include "families/longformer/family.h"
 #include "families/longformer/longformer_files.h"
+#include "families/longformer/longformer_test.h"
+#include "families/modernbert/family.h"
+#include "families/modernbert/modernbert_test.h"
 #include "families/reformer/family.h"
 #include "families/reformer/reformer_files.h"
 #include "families/reformer/reformer_test.h"
@@ -189,6 +192,161 @@ TEST(TextModel, SaysWhatAReformerCannot) {
   const std::vector<std::uint8_t> hidden(4 * Ragged::kTokens, kHiddenToken);
   nothing.roles = {hidden.data(), {4, Ragged::kTokens}};
   EXPECT_TRUE(Throws([&] { model->Loss(context, nothing); }, ErrorCode::kUsage, "row 0"));
+}
+
+// ---- steps from the gradient of the hidden states -----------------------------------------------
+
+constexpr StepDropout kDrops{true, 77};
+
+// Logits (tokens, 2) for the starts and ends of answers: what the question head of a Reformer or a
+// Longformer makes of hidden states, and from the loss of both the gradient of those states.
+struct QuestionByHand {
+  double loss = 0.0;
+  Tensor dhidden;
+
+  QuestionByHand(const TextModel& model, const BatchView& batch, const Tensor& hidden)
+      : dhidden(hidden.shape()) {
+    const auto weight = model.parameters().matrix("qa_outputs.weight");
+    const auto bias = model.parameters().vector("qa_outputs.bias");
+    const View<const float, 2> h = hidden.view<2>();
+    const idx_t width = model.info().width;
+    for (idx_t row = 0; row < batch.rows; ++row) {
+      for (const idx_t end : {0, 1}) {
+        const idx_t wanted = (end == 0 ? batch.starts : batch.ends)[static_cast<std::size_t>(row)];
+        if (wanted >= batch.tokens) continue;
+        std::vector<double> logits;
+        for (idx_t t = row * batch.tokens; t < (row + 1) * batch.tokens; ++t) {
+          double logit = bias(end);
+          for (idx_t c = 0; c < width; ++c) {
+            logit += static_cast<double>(weight(end, c)) * static_cast<double>(h(t, c));
+          }
+          const bool hidden_token =
+              !batch.roles.empty() && batch.roles(row, t - row * batch.tokens) == kHiddenToken;
+          logits.push_back(hidden_token ? -1e30 : logit);
+        }
+        Add(batch.tokens * row, end, wanted, logits, weight);
+      }
+    }
+  }
+
+ private:
+  void Add(idx_t first, idx_t end, idx_t wanted, const std::vector<double>& logits,
+           const View<const float, 2>& weight) {
+    const double most = *std::max_element(logits.begin(), logits.end());
+    double sum = 0.0;
+    for (const double logit : logits) sum += std::exp(logit - most);
+    loss += 0.5 * (std::log(sum) + most - logits[static_cast<std::size_t>(wanted)]);
+    for (std::size_t t = 0; t < logits.size(); ++t) {
+      const double d =
+          0.5 * (std::exp(logits[t] - most) / sum - (static_cast<idx_t>(t) == wanted ? 1.0 : 0.0));
+      for (idx_t c = 0; c < weight.extent[1]; ++c) {
+        dhidden.view<2>()(first + static_cast<idx_t>(t), c) +=
+            static_cast<float>(d * static_cast<double>(weight(end, c)));
+      }
+    }
+  }
+};
+
+// The head's own step, and the head by hand with a step from the gradient of the hidden states.
+TEST(HiddenGradients, AreThoseOfAHeadsStep) {
+  Context context(2);
+  const Ragged ragged;
+  ReformerConfig reformer = EncoderConfig(HeadKind::kQuestion);
+  reformer.hidden_dropout = reformer.local_dropout = reformer.lsh_dropout = 0.2;
+  LongformerConfig longformer = SmallLongformer(HeadKind::kQuestion);
+  longformer.vocab_size = 40;
+  longformer.pad_token = 35;  // none of the texts' tokens
+  longformer.max_positions = 100;
+  longformer.hidden_dropout = longformer.attention_dropout = 0.2;
+  Longformer other(longformer);
+  other.Initialise(3);
+  std::unique_ptr<TextModel> models[] = {MakeTextModel(Initialised(reformer)),
+                                         MakeTextModel(std::move(other))};
+  for (const auto& model : models) {
+    BatchView batch = ragged.Batch(true);
+    // The answers of a Longformer compete with its padding, whose hidden states may be anything.
+    if (model->info().global_tokens) batch.roles = {};
+    ClearGradients(*model);
+    const HeadLoss loss = model->LossAndGradients(context, batch, 1.0f, kDrops);
+    const std::vector<float> wanted = Copied(model->parameters().gradients());
+    Tensor hidden({batch.rows * batch.tokens, model->info().width});
+    model->EncodeInStep(context, batch, kDrops, hidden.view<2>());
+    const QuestionByHand head(*model, batch, hidden);
+    EXPECT_NEAR(head.loss, loss.sum, 1e-5 * loss.sum);
+    ClearGradients(*model);
+    model->EncodeGradients(context, batch, head.dhidden.view<2>(), kDrops);
+    const std::vector<float> found = Copied(model->parameters().gradients());
+    std::vector<float> own, heads;  // of the encoder
+    for (const ParameterInfo& info : model->parameters().list()) {
+      const auto begin = found.begin() + info.offset, end = begin + info.size;
+      if (info.name.starts_with("qa_outputs.")) {
+        EXPECT_EQ(std::count(begin, end, 0.0f), info.size);  // a head that had no part
+        continue;
+      }
+      own.insert(own.end(), begin, end);
+      heads.insert(heads.end(), wanted.begin() + info.offset,
+                   wanted.begin() + info.offset + info.size);
+    }
+    EXPECT_MATCHES(Span(own), Span(heads), (test::Tolerance{2e-5, 1e-5}));
+  }
+}
+
+// sum(hidden * cotangent) of EncodeInStep is what the step that differentiates it finds, to the
+// last bit: both passes have one dropout and one way of rounding.
+TEST(HiddenGradients, BelongToTheHiddenStatesOfTheSameStep) {
+  Context context(2);
+  Rng rng(9);
+  const idx_t tokens = 40;
+  std::vector<std::int32_t> ids;
+  for (idx_t i = 0; i < 2 * tokens; ++i)
+    ids.push_back(static_cast<std::int32_t>(4 + rng.Below(20)));
+  BatchView batch;
+  batch.rows = 2;
+  batch.tokens = tokens;
+  batch.ids = ids;
+  const auto check = [&](auto& model, idx_t width, const auto& encode, const auto& differentiate) {
+    Tensor hidden({2 * tokens, width}), cotangent({2 * tokens, width});
+    for (idx_t i = 0; i < cotangent.size(); ++i) {
+      cotangent.data<float>()[i] = static_cast<float>(rng.Below(200) - 100) / 64.0f;
+    }
+    model.parameters().AllocateGradients();
+    encode(hidden.view<2>());
+    double sum = 0.0;
+    for (idx_t i = 0; i < hidden.size(); ++i) {
+      sum += static_cast<double>(hidden.data<float>()[i]) *
+             static_cast<double>(cotangent.data<float>()[i]);
+    }
+    EXPECT_EQ(sum, differentiate(std::as_const(cotangent).view<2>()));
+  };
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    LongformerConfig longformer = SmallLongformer(HeadKind::kNone);
+    longformer.hidden_dropout = longformer.attention_dropout = 0.2;
+    ModernBertConfig modernbert = SmallModernBert(HeadKind::kNone);
+    modernbert.embedding_dropout = modernbert.feed_forward_dropout = 0.2;
+    const auto encoder = [&](auto model, idx_t width) {
+      model.Initialise(4);
+      model.ComputeIn(dtype);
+      check(
+          model, width,
+          [&](const View<float, 2>& h) { model.Encode(context, batch, h, {}, kDrops); },
+          [&](const View<const float, 2>& c) {
+            return model.CotangentGradients(context, batch, c, {kDrops, {}, {}});
+          });
+    };
+    encoder(Longformer(longformer), longformer.hidden_size);
+    encoder(ModernBert(modernbert), modernbert.hidden_size);
+    ReformerConfig config = EncoderConfig(HeadKind::kNone);
+    config.hidden_dropout = config.local_dropout = config.lsh_dropout = 0.2;
+    Reformer reformer = Initialised(config);
+    reformer.ComputeIn(dtype);
+    const ReformerBatch rows{2, tokens, ids, {}, {}};
+    check(
+        reformer, 2 * config.hidden_size,
+        [&](const View<float, 2>& h) { reformer.EncodeInStep(context, rows, kDrops, h); },
+        [&](const View<const float, 2>& c) {
+          return reformer.CotangentGradients(context, rows, c, kDrops);
+        });
+  }
 }
 
 // ---- heads on other encoders --------------------------------------------------------------------

@@ -69,12 +69,17 @@ class EncoderTextModel final : public TextModel {
   }
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
                             const StepDropout& dropout) override {
-    EncoderStep step;
-    step.dropout = dropout;
+    EncoderStep step = StepWith(dropout);
     step.scale = scale;
-    step.recompute.assign(model_.config().layers(), false);
-    std::fill_n(step.recompute.begin(), recomputed_, true);
     return model_.LossAndGradients(context, batch, step);
+  }
+  void EncodeInStep(Context& context, const BatchView& batch, const StepDropout& dropout,
+                    const View<float, 2>& hidden) override {
+    model_.Encode(context, batch, hidden, {}, dropout);
+  }
+  void EncodeGradients(Context& context, const BatchView& batch,
+                       const View<const float, 2>& dhidden, const StepDropout& dropout) override {
+    model_.CotangentGradients(context, batch, dhidden, StepWith(dropout));
   }
 
   double ForwardGflop(const BatchView& batch) const override { return model_.ForwardGflop(batch); }
@@ -92,6 +97,14 @@ class EncoderTextModel final : public TextModel {
   }
 
  private:
+  EncoderStep StepWith(const StepDropout& dropout) const {
+    EncoderStep step;
+    step.dropout = dropout;
+    step.recompute.assign(model_.config().layers(), false);
+    std::fill_n(step.recompute.begin(), recomputed_, true);
+    return step;
+  }
+
   Model model_;
   TextModelInfo info_;
   std::size_t recomputed_ = 0;  // layers

@@ -20,6 +20,17 @@ GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given)
 
 // ---- what families need not say -----------------------------------------------------------------
 
+void TextModel::EncodeInStep(Context& /*context*/, const BatchView& /*batch*/,
+                             const StepDropout& /*dropout*/, const View<float, 2>& /*hidden*/) {
+  Fail(ErrorCode::kUsage, "model: vectors of a {} cannot be trained", info().title);
+}
+
+void TextModel::EncodeGradients(Context& /*context*/, const BatchView& /*batch*/,
+                                const View<const float, 2>& /*dhidden*/,
+                                const StepDropout& /*dropout*/) {
+  Fail(ErrorCode::kUsage, "model: vectors of a {} cannot be trained", info().title);
+}
+
 void ModelConfig::SetOptions(const FamilyOptions& options) {
   for (const auto& [name, value] : options.values()) RefuseOption(info().title, name);
 }

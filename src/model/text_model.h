@@ -64,6 +64,19 @@ class TextModel {
   virtual HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
                                     const StepDropout& dropout) = 0;
 
+  // A step whose loss is not the head's. Write hidden (B*T, width) as the step's forward has it,
+  // with its dropout, and keep nothing: many batches can be run one after another, a loss taken
+  // over all of them, and each run again by EncodeGradients with the same dropout (gradient
+  // caching; Gao et al. 2021, arXiv:2101.06983).
+  virtual void EncodeInStep(Context& context, const BatchView& batch, const StepDropout& dropout,
+                            const View<float, 2>& hidden);
+  // The forward again and its backward, from the gradient of the hidden states, dhidden
+  // (B*T, width), which must be 0 for hidden tokens. Gradients accumulate in
+  // parameters().gradients(); those of a head stay as they are. Both throw kUsage if the family
+  // has no such step.
+  virtual void EncodeGradients(Context& context, const BatchView& batch,
+                               const View<const float, 2>& dhidden, const StepDropout& dropout);
+
   // Useful work of a forward and of a training step, in GFLOP. Recomputation does not count.
   virtual double ForwardGflop(const BatchView& batch) const = 0;
   virtual double StepGflop(const BatchView& batch) const = 0;

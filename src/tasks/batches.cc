@@ -45,4 +45,36 @@ std::vector<std::vector<idx_t>> PlanSideBySide(std::span<const idx_t> lengths, i
   });
 }
 
+std::vector<std::vector<idx_t>> PlanRows(const TextModelInfo& info, std::span<const idx_t> lengths,
+                                         idx_t batch_tokens) {
+  return info.side_by_side ? PlanSideBySide(lengths, batch_tokens)
+                           : PlanBatches(lengths, batch_tokens);
+}
+
+std::vector<idx_t> PlaceRows(const TextModelInfo& info, std::span<const RowIds> rows,
+                             Batch* batch) {
+  const auto count = static_cast<idx_t>(rows.size());
+  idx_t longest = 0, all = 0;
+  for (const RowIds& row : rows) {
+    const auto size = static_cast<idx_t>(row.ids.size());
+    longest = std::max(longest, size);
+    all += size;
+  }
+  batch->Reset(info.side_by_side ? 1 : count, info.side_by_side ? all : longest, info.pad_token);
+  std::vector<idx_t> begins;
+  idx_t begin = 0;
+  for (idx_t b = 0; b < count; ++b) {
+    const RowIds& row = rows[static_cast<std::size_t>(b)];
+    begins.push_back(begin);
+    if (info.side_by_side) {
+      batch->AddDocument(begin, row.ids, row.types);
+      begin += static_cast<idx_t>(row.ids.size());
+    } else {
+      batch->SetRow(b, row.ids, row.types);
+      begin += longest;
+    }
+  }
+  return begins;
+}
+
 }  // namespace longspan

@@ -1,22 +1,11 @@
 // The vectors of texts from those of their tokens.
 #pragma once
 
-#include <string>
-#include <vector>
-
-#include "tasks/pooling.h"
 #include "tasks/task_model.h"
+#include "tasks/text_pooling.h"
 #include "tasks/vector_modules.h"
 
 namespace longspan {
-
-// The tokens that a prompt is by itself: special ones before it, then its own.
-struct PromptTokens {
-  idx_t before = 0;
-  std::vector<std::int32_t> ids;
-  bool none() const { return before == 0 && ids.empty(); }
-};
-PromptTokens TokensOfPrompt(const text::Tokenizer& tokenizer, const std::string& prompt);
 
 // How vectors are made.
 struct VectorPlan {

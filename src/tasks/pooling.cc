@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "io/atomic_file.h"
 #include "io/json.h"
 #include "io/paths.h"
 #include "longspan/files.h"
@@ -98,6 +99,18 @@ Pooling ReadPooling(const std::filesystem::path& file, idx_t channels) {
   pooling.modes = ModesOf(config, source);
   pooling.include_prompt = io::GetBool(config, "include_prompt", true, source);
   return pooling;
+}
+
+void WritePooling(const std::filesystem::path& file, const Pooling& pooling, idx_t channels) {
+  nlohmann::json config;
+  config["word_embedding_dimension"] = channels;
+  for (const Name& name : kNames) {
+    const auto& modes = pooling.modes;
+    config[std::string(name.flag)] =
+        std::find(modes.begin(), modes.end(), name.mode) != modes.end();
+  }
+  config["include_prompt"] = pooling.include_prompt;
+  io::WriteFileAtomic(file, io::DumpJson(config));
 }
 
 }  // namespace longspan

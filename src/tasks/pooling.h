@@ -20,4 +20,7 @@ struct Pooling {
 // `channels`.
 Pooling ReadPooling(const std::filesystem::path& file, idx_t channels);
 
+// What ReadPooling and all versions of sentence-transformers read back. kIo.
+void WritePooling(const std::filesystem::path& file, const Pooling& pooling, idx_t channels);
+
 }  // namespace longspan

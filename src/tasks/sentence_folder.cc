@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
+#include "io/atomic_file.h"
 #include "io/json.h"
 #include "io/paths.h"
 #include "longspan/files.h"
@@ -166,6 +167,51 @@ SentenceFolder ReadSentenceFolder(const fs::path& directory, idx_t channels) {
   Check(pooled, ErrorCode::kFormat, "{}: names no Pooling, so a text has no vector", source);
   VectorWidth(folder.pooling, folder.modules, channels);  // checks the widths
   return folder;
+}
+
+namespace {
+
+// The module's folder of a new modules.json, and in an older one the pooling's.
+std::string PoolingFolder(const fs::path& modules) {
+  if (!io::Exists(modules)) {
+    const auto module = [](int number, const char* path, const std::string& kind) {
+      return json{{"idx", number},
+                  {"name", std::to_string(number)},
+                  {"path", path},
+                  {"type", "sentence_transformers.models." + kind}};
+    };
+    const json list = {module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")};
+    io::WriteFileAtomic(modules, io::DumpJson(list));
+  }
+  for (const SentenceModule& module : ReadModules(modules, io::Escape(modules.string()))) {
+    if (module.kind == "Pooling") return module.path;
+  }
+  return {};
+}
+
+}  // namespace
+
+void WriteSentenceFolder(const fs::path& directory, const SentenceFolderUpdate& update) {
+  const std::string folder = PoolingFolder(directory / "modules.json");
+  const fs::path pooling = directory / folder / "config.json";
+  if (!folder.empty() && (update.pooling || !io::Exists(pooling))) {
+    io::MakeDirectories(directory / folder);
+    WritePooling(pooling, update.pooling.value_or(Pooling()), update.channels);
+  }
+  const fs::path transformer =
+      FindSentenceConfig(directory).value_or(directory / "sentence_bert_config.json");
+  json settings = ReadFolderObject(transformer).object;
+  settings["max_seq_length"] = update.max_tokens;
+  if (!settings.contains("do_lower_case")) settings["do_lower_case"] = false;
+  io::WriteFileAtomic(transformer, io::DumpJson(settings));
+  const fs::path file = directory / "config_sentence_transformers.json";
+  json config = ReadFolderObject(file).object;
+  if (io::IsNullOrAbsent(config, "prompts")) config["prompts"] = json::object();
+  if (update.query) config["prompts"]["query"] = *update.query;
+  if (update.document) config["prompts"]["document"] = *update.document;
+  if (!config.contains("default_prompt_name")) config["default_prompt_name"] = nullptr;
+  if (!config.contains("similarity_fn_name")) config["similarity_fn_name"] = "cosine";
+  io::WriteFileAtomic(file, io::DumpJson(config));
 }
 
 TaskModel Shortened(const TaskModel& model, const std::optional<idx_t>& most) {

@@ -61,6 +61,19 @@ struct SentenceFolder {
 // as wide as a module wants. `channels`: of the model's vectors.
 SentenceFolder ReadSentenceFolder(const std::filesystem::path& directory, idx_t channels);
 
+// What a training changes in the files of sentence-transformers.
+struct SentenceFolderUpdate {
+  idx_t channels = 0;                          // of the model's vectors
+  idx_t max_tokens = 0;                        // of a row
+  std::optional<Pooling> pooling;              // absent: as the folder has it
+  std::optional<std::string> query, document;  // prompts of these names; absent: as they are
+};
+// Makes a model's folder one of sentence-transformers, or updates the files of one that it is:
+// modules.json, the pooling's config.json, sentence_bert_config.json and
+// config_sentence_transformers.json. Everything else in them stays. kFormat, kIo.
+void WriteSentenceFolder(const std::filesystem::path& directory,
+                         const SentenceFolderUpdate& update);
+
 // Rows no longer than the folder's files say. Who asks for a length knows better than the files.
 TaskModel Shortened(const TaskModel& model, const std::optional<idx_t>& most);
 

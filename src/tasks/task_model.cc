@@ -119,38 +119,16 @@ std::vector<text::Encoding> EncodeRows(const text::Tokenizer& tokenizer, const T
 
 namespace {
 
-// Rows [group] side by side in one row, or as one rectangle with hidden padding after the shorter
-// ones. Returns where each begins.
-std::vector<idx_t> Place(const TextModelInfo& info, std::span<const text::Encoding> rows,
-                         std::span<const idx_t> group, Batch* batch) {
-  const auto count = static_cast<idx_t>(group.size());
-  idx_t longest = 0, all = 0;
-  for (const idx_t r : group) {
-    longest = std::max(longest, rows[static_cast<std::size_t>(r)].size());
-    all += rows[static_cast<std::size_t>(r)].size();
-  }
-  batch->Reset(info.side_by_side ? 1 : count, info.side_by_side ? all : longest, info.pad_token);
-  std::vector<idx_t> begins;
-  idx_t begin = 0;
-  for (idx_t b = 0; b < count; ++b) {
-    const text::Encoding& row = rows[static_cast<std::size_t>(group[static_cast<std::size_t>(b)])];
-    begins.push_back(begin);
-    if (info.side_by_side) {
-      batch->AddDocument(begin, row.ids, row.type_ids);
-      begin += row.size();
-    } else {
-      batch->SetRow(b, row.ids, row.type_ids);
-      begin += longest;
-    }
-  }
-  return begins;
-}
-
 // Rows [group] as a batch with its global tokens. Returns where each begins.
 std::vector<idx_t> Fill(const TaskModel::Inside& inside, std::span<const text::Encoding> rows,
                         std::span<const idx_t> group, Batch* batch) {
   const TextModelInfo& info = inside.model.inside().info();
-  std::vector<idx_t> begins = Place(info, rows, group, batch);
+  std::vector<RowIds> ids;
+  for (const idx_t r : group) {
+    const text::Encoding& row = rows[static_cast<std::size_t>(r)];
+    ids.push_back({row.ids, row.type_ids});
+  }
+  std::vector<idx_t> begins = PlaceRows(info, ids, batch);
   for (const std::int32_t id : batch->ids) {
     Check(id >= 0 && id < info.vocab_size, ErrorCode::kFormat,
           "tokenizer: token '{}' has the id {}, but the model knows ids below {}; the tokenizer is "
@@ -284,8 +262,8 @@ void RunRows(Context& context, const TaskModel& model, std::span<const text::Enc
   const idx_t all = std::accumulate(lengths.begin(), lengths.end(), idx_t{0});
   idx_t done = 0;
   Batch memory;
-  const auto plan = model.model().inside().info().side_by_side ? PlanSideBySide : PlanBatches;
-  for (const std::vector<idx_t>& group : plan(lengths, model.options().batch_tokens)) {
+  const TextModelInfo& info = model.model().inside().info();
+  for (const std::vector<idx_t>& group : PlanRows(info, lengths, model.options().batch_tokens)) {
     context.CheckCancelled();
     const std::vector<idx_t> begins = Fill(model.inside(), rows, group, &memory);
     const BatchView batch = memory.view();

@@ -71,6 +71,12 @@ void CheckWidth(idx_t width, idx_t wanted, std::string_view field, std::string_v
         width);
 }
 
+[[noreturn]] void RefuseToTrain(std::string_view kind, std::string_view source) {
+  Fail(ErrorCode::kUsage,
+       "{}: a module {} has weights, which are not trained; train a folder without it", source,
+       kind);
+}
+
 class NormalizeModule final : public VectorModule {
  public:
   idx_t WidthOf(idx_t width) const override { return width; }
@@ -88,6 +94,24 @@ class NormalizeModule final : public VectorModule {
     }
     return vectors;
   }
+  // x / |x| turns only: what d has of the vector's own direction is lost.
+  Tensor Backward(const Tensor& vectors, Tensor d) const override {
+    const View<const float, 2> x = vectors.view<2>();
+    for (idx_t row = 0; row < x.extent[0]; ++row) {
+      double squares = 0.0, along = 0.0;
+      for (idx_t c = 0; c < x.extent[1]; ++c) {
+        squares += double{x(row, c)} * x(row, c);
+        along += double{x(row, c)} * d.view<2>()(row, c);
+      }
+      const double length = std::sqrt(squares);
+      for (idx_t c = 0; c < x.extent[1]; ++c) {
+        float& own = d.view<2>()(row, c);
+        own = squares == 0.0 ? 0.0f
+                             : static_cast<float>((own - along / squares * x(row, c)) / length);
+      }
+    }
+    return d;
+  }
 };
 
 class TruncateModule final : public VectorModule {
@@ -102,6 +126,14 @@ class TruncateModule final : public VectorModule {
       std::copy_n(vectors.data<float>() + row * width, width_, first.data<float>() + row * width_);
     }
     return first;
+  }
+  Tensor Backward(const Tensor& vectors, Tensor d) const override {
+    if (vectors.shape()[1] <= width_) return d;
+    Tensor all(vectors.shape());
+    for (idx_t row = 0; row < all.shape()[0]; ++row) {
+      std::copy_n(d.data<float>() + row * width_, width_, all.data<float>() + row * all.shape()[1]);
+    }
+    return all;
   }
 
  private:
@@ -161,6 +193,10 @@ class DenseModule final : public VectorModule {
     for (idx_t i = 0; i < result.size(); ++i) y[i] += x.data[i];
     return result;
   }
+  void CheckTrains() const override { RefuseToTrain("Dense", source_); }
+  Tensor Backward(const Tensor& /*vectors*/, Tensor /*d*/) const override {
+    RefuseToTrain("Dense", source_);
+  }
 
  private:
   std::string source_;
@@ -204,6 +240,10 @@ class LayerNormModule final : public VectorModule {
       }
     }
     return vectors;
+  }
+  void CheckTrains() const override { RefuseToTrain("LayerNorm", source_); }
+  Tensor Backward(const Tensor& /*vectors*/, Tensor /*d*/) const override {
+    RefuseToTrain("LayerNorm", source_);
   }
 
  private:

@@ -18,6 +18,11 @@ class VectorModule {
   // The width of what comes out. kFormat when `width` is not what the module takes.
   virtual idx_t WidthOf(idx_t width) const = 0;
   virtual Tensor Apply(Context& context, Tensor vectors) const = 0;
+  // kUsage, with the module's name, if it has weights: they are not trained.
+  virtual void CheckTrains() const {}
+  // The gradient for `vectors`, which Apply was given, from d, that of what came out. Errors as
+  // CheckTrains.
+  virtual Tensor Backward(const Tensor& vectors, Tensor d) const = 0;
   // To length 1: what --normalize and --no-normalize are about.
   virtual bool normalizes() const { return false; }
 };

@@ -62,7 +62,7 @@ std::vector<std::string> MetricNames(ProblemType problem);
 std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& rows,
                                       std::span<const float> logits);
 
-class ClassifyTask final : public RowTask {
+class ClassifyTask : public RowTask {
  public:
   ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
                const text::Tokenizer& tokenizer, const TextModelInfo& info, ClassifyTarget target,

@@ -50,28 +50,16 @@ std::vector<idx_t> BeginsIn(const EncodedRows& rows, std::span<const idx_t> numb
 
 Batch GatherRows(const EncodedRows& rows, std::span<const idx_t> numbers,
                  const TextModelInfo& info) {
-  idx_t width = 0, all = 0;
-  for (const idx_t r : numbers) {
-    width = std::max(width, rows.length(r));
-    all += rows.length(r);
-  }
-  Batch batch;
-  const auto count = static_cast<idx_t>(numbers.size());
-  batch.Reset(info.side_by_side ? 1 : count, info.side_by_side ? all : width, info.pad_token);
-  idx_t row = 0, at = 0;
+  std::vector<RowIds> texts;
   for (const idx_t r : numbers) {
     const auto begin = static_cast<std::size_t>(rows.begins[static_cast<std::size_t>(r)]);
     const auto length = static_cast<std::size_t>(rows.length(r));
-    const auto ids = std::span(rows.ids).subspan(begin, length);
     const auto types = rows.with_types ? std::span(rows.types).subspan(begin, length)
                                        : std::span<const std::int32_t>();
-    if (info.side_by_side) {
-      batch.AddDocument(at, ids, types);
-    } else {
-      batch.SetRow(row++, ids, types);
-    }
-    at += rows.length(r);
+    texts.push_back({std::span(rows.ids).subspan(begin, length), types});
   }
+  Batch batch;
+  PlaceRows(info, texts, &batch);
   return batch;
 }
 
@@ -79,8 +67,7 @@ void ForEachLogits(Context& context, TextModel& model, const GlobalPolicy& globa
                    const EncodedRows& rows, const EvalHooks& hooks, const UseLogits& use) {
   const TextModelInfo& info = model.info();
   idx_t done = 0;
-  const auto plan = info.side_by_side ? PlanSideBySide : PlanBatches;
-  for (const std::vector<idx_t>& numbers : plan(rows.lengths(), kEvalTokens)) {
+  for (const std::vector<idx_t>& numbers : PlanRows(info, rows.lengths(), kEvalTokens)) {
     Batch batch = GatherRows(rows, numbers, info);
     global.Mark(info, &batch);
     const Tensor logits = WithinLimit(context, "evaluate", [&](Context& c) {

@@ -34,13 +34,6 @@ std::optional<Number> ParseNumber(std::string_view text) {
   return value;
 }
 
-double ParseValue(std::string_view text, const std::string& where) {
-  const auto value = ParseNumber<double>(text);
-  Check(value && std::isfinite(*value), ErrorCode::kFormat, "{}: label \"{}\" is no number", where,
-        io::Escape(text, 60));
-  return *value;
-}
-
 std::vector<std::string> Split(std::string_view text, char separator) {
   std::vector<std::string> parts;
   while (!text.empty()) {
@@ -155,6 +148,7 @@ class TableReader {
     out_->rows.push_back(std::move(labelled));
   }
 
+ private:
   // A resumed run must see the same texts and labels.
   void Digest(const LabelledText& row) {
     digest_.Add(row.text);
@@ -165,10 +159,7 @@ class TableReader {
 
   void TakeLabel(const json& value, bool table, LabelledText* row) {
     if (problem_ == ProblemType::kRegression) {
-      Check(table || value.is_number(), ErrorCode::kFormat, "{}: label {} is no number", row->where,
-            io::Escape(value.dump(), 60));
-      row->value =
-          table ? ParseValue(value.get_ref<const std::string&>(), row->where) : value.get<double>();
+      row->value = ParseRowNumber(value, table, "label", row->where);
       return;
     }
     const bool many = problem_ == ProblemType::kMultiLabel;
@@ -197,6 +188,19 @@ RowLabel ParseRowLabel(const json& value, bool table, char separator, const std:
                          : ValueLabel(value, where);
   for (const std::string& name : label.names) CheckName(name, where);
   return label;
+}
+
+double ParseRowNumber(const json& value, bool table, const char* what, const std::string& where) {
+  if (!table) {
+    Check(value.is_number(), ErrorCode::kFormat, "{}: {} {} is no number", where, what,
+          io::Escape(value.dump(), 60));
+    return value.get<double>();
+  }
+  const std::string& text = value.get_ref<const std::string&>();
+  const auto number = ParseNumber<double>(text);
+  Check(number && std::isfinite(*number), ErrorCode::kFormat, "{}: {} \"{}\" is no number", where,
+        what, io::Escape(text, 60));
+  return *number;
 }
 
 ProblemType ParseProblem(std::string_view name) {

@@ -51,6 +51,11 @@ struct RowLabel {
 RowLabel ParseRowLabel(const nlohmann::json& value, bool table, char separator,
                        const std::string& where);
 
+// The number in the field of a row: of a table text, of JSON a number. kFormat for anything else,
+// with `what` it should be and `where`, which is escaped.
+double ParseRowNumber(const nlohmann::json& value, bool table, const char* what,
+                      const std::string& where);
+
 // The names of all labels of the rows, sorted: as numbers when all are integers.
 std::vector<std::string> LabelNames(const std::vector<LabelledText>& rows);
 std::vector<std::string> SortedLabels(const std::set<std::string>& names);

@@ -16,7 +16,7 @@
 namespace longspan {
 namespace {
 
-constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMostLogBytes = std::uint64_t{1} << 30;
 constexpr io::JsonLimits kLineLimits{std::size_t{1} << 20, 8};
 
 void AddRecord(const nlohmann::json& record, const std::string& where, RunLog& log) {
@@ -70,7 +70,7 @@ RunLog ReadRunLog(const std::filesystem::path& run) {
   RunLog log;
   log.file = io::IsDirectory(run) ? run / "metrics.jsonl" : run;
   log.name = RunName(log.file);
-  const std::string text = io::ReadWholeFile(log.file, kMostBytes);
+  const std::string text = io::ReadWholeFile(log.file, kMostLogBytes);
   const std::string path = io::Escape(log.file.string(), 400);
   std::string_view rest = text;
   for (idx_t number = 1; !rest.empty(); ++number) {

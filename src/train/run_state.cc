@@ -216,10 +216,14 @@ void ReadOptimizer(const std::filesystem::path& file, const RunState& state) {
   }
 }
 
-RunState WithOptimizer(const ParameterTable& table, const TrainOptions& options) {
+RunState WithOptimizer(TrainTask& task, const TrainOptions& options) {
+  const ParameterTable& table = task.parameters();
+  std::vector<bool> frozen = FrozenParameters(options.trained, table);
+  for (std::size_t i = 0; i < frozen.size(); ++i) {
+    frozen[i] = frozen[i] || !task.Trains(table.list()[i]);
+  }
   RunState state;
-  state.optimizer =
-      OptimizerState(options.optimizer, table, FrozenParameters(options.trained, table));
+  state.optimizer = OptimizerState(options.optimizer, table, frozen);
   if (options.trained.head_learning_rate) state.head = HeadParameters(table);
   return state;
 }
@@ -346,7 +350,7 @@ TrainEvent UpdateSums::Means(TrainEvent event) const {
 
 RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std::string>* notes) {
   task.Load(options.model, TrainTask::Origin::kStart, notes);
-  RunState state = WithOptimizer(task.parameters(), options);
+  RunState state = WithOptimizer(task, options);
   state.start_model = FingerprintOf(options.model);
   if (options.compute.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());
   return state;
@@ -426,7 +430,7 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
                     isa, IsaText()));
   }
   task.Load(checkpoint->path, TrainTask::Origin::kCheckpoint, notes);
-  RunState state = WithOptimizer(task.parameters(), options);
+  RunState state = WithOptimizer(task, options);
   ReadOptimizer(checkpoint->path / kOptimiserFile, state);
   constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
   state.start_model = model;

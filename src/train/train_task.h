@@ -57,6 +57,8 @@ class TrainTask {
   virtual void Load(const std::filesystem::path& directory, Origin origin,
                     std::vector<std::string>* notes) = 0;
   virtual ParameterTable& parameters() = 0;
+  // False: the loss has no part of this parameter, and no update touches it, not even by decay.
+  virtual bool Trains(const ParameterInfo& /*info*/) const { return true; }
 
   // Changes when any of the data does: a resumed run must see the same.
   virtual std::string DataFingerprint() const = 0;

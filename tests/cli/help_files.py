@@ -80,6 +80,13 @@ def prepare(folder, program):
     longspan("train", "mlm", "-m", "long", "--train", "texts.txt", "-o", "adapted", *TRAIN)
     for name in ("minilm-long", "e5-long"):
         long(name, "none")
+    (folder / "pairs.jsonl").write_text("".join(
+        json.dumps({"anchor": f"Which is {i}?", "positive": f"{i}: {SENTENCES[0]}"}) + "\n"
+        for i in range(12)))
+    (folder / "judged.jsonl").write_text("".join(
+        json.dumps({"query": f"Who left {i}?", "text": SENTENCES[0], "label": i % 2}) + "\n"
+        for i in range(12)))
+    shutil.copytree(folder / "minilm-long", folder / "searcher")
     (folder / "questions.txt").write_text("Who went to sea?\nWho saw the ship?\n")
     shutil.copy(folder / "reviews.jsonl", folder / "passages.jsonl")
     for name in ("a", "b"):

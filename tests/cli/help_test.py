@@ -205,8 +205,9 @@ class Completion(Case):
 
     def test_bash(self):
         self.assertEqual(self.complete("tra"), ["train"])
-        self.assertEqual(self.complete("train", ""), ["lm", "mlm", "classify", "token-classify", "qa", "multiple-choice",
-                                                           *self.files()])
+        self.assertEqual(self.complete("train", ""),
+                         ["lm", "mlm", "classify", "token-classify", "qa", "multiple-choice", "embed",
+                          "rerank", *self.files()])
         self.assertEqual(self.complete("train", "lm", "--tok"), ["--tokenizer", "--tokens"])
         self.assertIn("--threads", self.complete("info", "--t"))
         self.assertEqual(self.complete("info", "tex"), ["text.txt"])

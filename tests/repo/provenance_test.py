@@ -76,6 +76,14 @@ class Provenance(unittest.TestCase):
             for name, (expected,) in listed.items():
                 self.assertEqual(sha256(folder / name), expected, name)
 
+    def test_vectors(self):
+        folder = ROOT / "tests" / "vectors"
+        listed = rows("tests/vectors/PROVENANCE.md")
+        files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+        self.assertEqual(files - {"PROVENANCE.md"}, set(listed))
+        for name, (expected,) in listed.items():
+            self.assertEqual(sha256(folder / name), expected, name)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -183,30 +183,30 @@ LongformerCall Longformer::CallOf(const LongformerTexts& texts, const StepDropou
 }
 
 void Longformer::Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-                        const LongformerShown& shown) const {
+                        const LongformerShown& shown, const StepDropout& dropout) const {
   CheckBatch(batch);
-  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown);
-  EncodeIn<bfloat16>(context, batch, hidden, shown);
+  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown, dropout);
+  EncodeIn<bfloat16>(context, batch, hidden, shown, dropout);
 }
 
 template <class T>
 void Longformer::EncodeIn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-                          const LongformerShown& shown) const {
+                          const LongformerShown& shown, const StepDropout& dropout) const {
   Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
         "batch: attention is shown of whole rows, not of documents side by side in them");
-  const LongformerTexts texts(config_, batch, false);
+  const LongformerTexts texts(config_, batch, dropout.active);
   const auto show = [&](std::size_t) {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
   };
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
-        LongformerCall call = CallOf(texts, {}, i, false);
+        LongformerCall call = CallOf(texts, dropout, i, false);
         call.observer = shown.attention;
         return call;
       },
       [&](std::size_t i) { EnterLayer(context, i); });
-  Embed(context, batch, {}, hidden);
+  Embed(context, batch, dropout, hidden);
   stack.template Encode<T>(hidden, show);
   show(layers_.size());
 }

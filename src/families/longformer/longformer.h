@@ -67,9 +67,10 @@ class Longformer {
   std::size_t CopiedBytes() const { return bf16_ == nullptr ? 0 : bf16_->Bytes(); }
   const Bf16Weights* bf16_weights() const { return bf16_.get(); }  // null: fp32
 
-  // Evaluation: hidden (B*T, C) = the last layer's output.
+  // Evaluation: hidden (B*T, C) = the last layer's output. With an active `dropout` the forward of
+  // a training step, to the same bits.
   void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-              const LongformerShown& shown = {}) const;
+              const LongformerShown& shown = {}, const StepDropout& dropout = {}) const;
   // pooled (B, C) from Encode's hidden states. kUsage for a model without a pooler.
   void Pool(Context& context, const BatchView& batch, const View<const float, 2>& hidden,
             const View<float, 2>& pooled) const;
@@ -101,7 +102,7 @@ class Longformer {
   void EnterLayer(Context& context, std::size_t i) const;
   template <class T>
   void EncodeIn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-                const LongformerShown& shown) const;
+                const LongformerShown& shown, const StepDropout& dropout) const;
   const HeadLayer& Head() const;
   void CheckBatch(const BatchView& batch) const;
   std::vector<std::int32_t> PositionsOf(const BatchView& batch) const;

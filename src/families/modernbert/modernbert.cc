@@ -180,13 +180,13 @@ ModernBertCall ModernBert::CallOf(const VisibleBatch& texts, const Tables& table
 }
 
 void ModernBert::Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-                        const ModernBertShown& shown) const {
+                        const ModernBertShown& shown, const StepDropout& dropout) const {
   const VisibleBatch texts = WithoutTargets(batch);
-  if (texts.whole()) return EncodeVisible(context, texts, hidden, shown);
+  if (texts.whole()) return EncodeVisible(context, texts, hidden, shown, dropout);
   const idx_t channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(texts.n() * channels));
   const View<float, 2> stream = TakeRows(frame, texts.n(), channels);
-  EncodeVisible(context, texts, stream, shown);
+  EncodeVisible(context, texts, stream, shown, dropout);
   texts.Scatter(context, stream, hidden);
   if (shown.hidden_states == nullptr) return;
   for (Tensor& state : *shown.hidden_states) {
@@ -197,14 +197,15 @@ void ModernBert::Encode(Context& context, const BatchView& batch, const View<flo
 }
 
 void ModernBert::EncodeVisible(Context& context, const VisibleBatch& texts,
-                               const View<float, 2>& stream, const ModernBertShown& shown) const {
-  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, texts, stream, shown);
-  EncodeIn<bfloat16>(context, texts, stream, shown);
+                               const View<float, 2>& stream, const ModernBertShown& shown,
+                               const StepDropout& dropout) const {
+  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, texts, stream, shown, dropout);
+  EncodeIn<bfloat16>(context, texts, stream, shown, dropout);
 }
 
 template <class T>
 void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,
-                          const ModernBertShown& shown) const {
+                          const ModernBertShown& shown, const StepDropout& dropout) const {
   const Tables tables(context, config_, texts);
   const auto show = [&](std::size_t) {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, stream));
@@ -212,14 +213,14 @@ void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const Vie
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
-        ModernBertCall call = CallOf(texts, tables, {}, i, false);
+        ModernBertCall call = CallOf(texts, tables, dropout, i, false);
         call.observer = shown.attention;
         return call;
       },
       [&](std::size_t i) {
         if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
       });
-  Embed(context, texts, {}, stream);
+  Embed(context, texts, dropout, stream);
   stack.template Encode<T>(stream, show);
   LayerNormForward(context, final_norm_->Weights(parameters_), stream, stream);
   show(layers_.size());
@@ -247,7 +248,7 @@ HeadLoss ModernBert::Loss(Context& context, const BatchView& batch) const {
   const idx_t n = texts.n(), channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
   const View<float, 2> hidden = TakeRows(frame, n, channels);
-  EncodeVisible(context, texts, hidden, {});
+  EncodeVisible(context, texts, hidden, {}, {});
   HiddenRows rows(context, Head().reads(), texts.view(), hidden, {});
   return Head().Loss(context, {parameters_, FreshBf16(context), texts.view()}, rows, false);
 }

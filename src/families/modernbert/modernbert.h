@@ -62,9 +62,10 @@ class ModernBert {
   DType computes_in() const { return bf16_ == nullptr ? DType::kF32 : DType::kBF16; }
   std::size_t CopiedBytes() const { return bf16_ == nullptr ? 0 : bf16_->Bytes(); }
 
-  // Evaluation: hidden (B*T, C) = the last layer's output after the final norm; 0 for padding.
+  // Evaluation: hidden (B*T, C) = the last layer's output after the final norm; 0 for padding. With
+  // an active `dropout` the forward of a training step, to the same bits.
   void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-              const ModernBertShown& shown = {}) const;
+              const ModernBertShown& shown = {}, const StepDropout& dropout = {}) const;
   // The head's logits from Encode's hidden states: LogitsOf (model/hidden_rows.h) has the shapes.
   // Of padding they are 0.
   Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden) const;
@@ -99,10 +100,10 @@ class ModernBert {
                         std::size_t layer, bool backward) const;
   // stream (N, C) becomes the last hidden states of the visible tokens.
   void EncodeVisible(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,
-                     const ModernBertShown& shown) const;
+                     const ModernBertShown& shown, const StepDropout& dropout) const;
   template <class T>
   void EncodeIn(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,
-                const ModernBertShown& shown) const;
+                const ModernBertShown& shown, const StepDropout& dropout) const;
   void Embed(Context& context, const VisibleBatch& texts, const StepDropout& dropout,
              const View<float, 2>& x) const;
   void EmbedBackward(Context& context, const VisibleBatch& texts, const StepDropout& dropout,

@@ -420,8 +420,38 @@ void Reformer::GradientStreamsIn(DType dtype) {
   gradient_streams_ = dtype;
 }
 
-// Forward, the head's gradient, backward: what every training loss has in common. The streams lie
-// on the finest of the grids that has room for them.
+void Reformer::ForwardInStep(Context& context, const ReformerBatch& batch,
+                             const StepDropout& dropout, bool keep, Streams& s) const {
+  for (const float step : kStreamSteps) {
+    std::atomic<bool> out_of_range = false;
+    for (ResidualStream* stream : {&s.y1, &s.y2}) {
+      stream->cells = step > 0.0f ? StreamCells::kGrid : StreamCells::kF32;
+      stream->step = step;
+      stream->out_of_range = &out_of_range;
+    }
+    ForwardThroughLayers(context, batch, dropout, keep, s.y1, s.y2, {});
+    if (!out_of_range) break;
+  }
+}
+
+void Reformer::EncodeInStep(Context& context, const ReformerBatch& batch,
+                            const StepDropout& dropout, const View<float, 2>& h) const {
+  CheckBatch(batch, Pass::kTraining);
+  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
+  Streams s;
+  for (ResidualStream* stream : {&s.y1, &s.y2}) {
+    *stream = View<float, 2>(frame.Take<float>(n * channels), {n, channels});
+  }
+  ForwardInStep(context, batch, dropout, false, s);
+  const FinalNorm norm{
+      norm_->Weights(parameters_), {}, SiteOf(dropout, config_.hidden_dropout, kFinal)};
+  StreamRows(context, norm, {s.y1, s.y2}).Read([&](idx_t begin, const View<const float, 2>& rows) {
+    CopyRows(context, rows, h.Rows(begin, rows.extent[0]));
+  });
+}
+
+// Forward, the head's gradient, backward: what every training loss has in common.
 void Reformer::Differentiate(Context& context, const ReformerBatch& batch,
                              const StepDropout& dropout, const HeadGradient& head_gradient) {
   const idx_t count = batch.rows * batch.tokens * config_.hidden_size;
@@ -440,16 +470,7 @@ void Reformer::Differentiate(Context& context, const ReformerBatch& batch,
   Streams s = {take(StreamCells::kGrid), take(StreamCells::kGrid), take(gradients),
                take(gradients)};
   PlaceActivations(context, batch);
-  for (const float step : kStreamSteps) {
-    std::atomic<bool> out_of_range = false;
-    for (ResidualStream* stream : {&s.y1, &s.y2}) {
-      stream->cells = step > 0.0f ? StreamCells::kGrid : StreamCells::kF32;
-      stream->step = step;
-      stream->out_of_range = &out_of_range;
-    }
-    ForwardThroughLayers(context, batch, dropout, true, s.y1, s.y2, {});
-    if (!out_of_range) break;
-  }
+  ForwardInStep(context, batch, dropout, true, s);
   head_gradient(*RowsOf(context, batch,
                         {s.y1, s.y2, s.dy1, s.dy2, DeriveKey(dropout.key, kRounding)}, dropout));
   BackwardThroughLayers(context, batch, dropout, s);

@@ -118,6 +118,11 @@ class Reformer final : public GenerativeModel {
   double CotangentGradients(Context& context, const ReformerBatch& batch,
                             const View<const float, 2>& cotangent, const StepDropout& dropout);
 
+  // The forward of such a step: writes h (B*T, 2C), what its head reads of every token, and keeps
+  // nothing.
+  void EncodeInStep(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
+                    const View<float, 2>& h) const;
+
   // x (T, C) = embeddings of `ids` at positions start, start + 1, ...; no dropout.
   void EmbedAt(Context& context, std::span<const std::int32_t> ids, idx_t start,
                const View<float, 2>& x) const;
@@ -184,6 +189,10 @@ class Reformer final : public GenerativeModel {
                             const ResidualStream& y2, const Shown& shown) const;
   void BackwardThroughLayers(Context& context, const ReformerBatch& batch,
                              const StepDropout& dropout, const Streams& streams);
+  // The forward of a step into the streams y1 and y2, on the finest of the grids that has room for
+  // them. `keep`: a backward follows.
+  void ForwardInStep(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
+                     bool keep, Streams& streams) const;
   const HeadLayer& Head() const;
   // The head's input from these streams of the batch. With gradients it can differentiate.
   std::unique_ptr<HeadRows> RowsOf(Context& context, const BatchView& batch,

@@ -181,17 +181,15 @@ class ReformerTextModel final : public TextModel {
               const View<float, 2>& hidden) const override {
     ZeroRows(context, hidden);
     const idx_t channels = info_.width / 2;
-    for (const auto& group : GroupsOf(batch, info_)) {
-      const idx_t tokens = group->batch().tokens, n = group->batch().rows * tokens;
+    EachGroup(batch, [&](const EqualRows& group, std::size_t) {
+      const idx_t n = group.batch().rows * group.batch().tokens;
       Tensor y1({n, channels}), y2({n, channels});
-      model_.Encode(context, ReformerBatch{group->batch()}, y1.view<2>(), y2.view<2>());
-      for (std::size_t i = 0; i < group->stretches().size(); ++i) {
-        const Stretch& s = group->stretches()[i];
-        const idx_t from = static_cast<idx_t>(i) * tokens;
-        model_.Normalise(context, y1.view<2>().Rows(from, tokens), y2.view<2>().Rows(from, tokens),
-                         hidden.Rows(s.row * batch.tokens + s.begin, tokens));
-      }
-    }
+      model_.Encode(context, ReformerBatch{group.batch()}, y1.view<2>(), y2.view<2>());
+      EachStretch(batch, group, [&](idx_t own, idx_t all, idx_t tokens) {
+        model_.Normalise(context, y1.view<2>().Rows(own, tokens), y2.view<2>().Rows(own, tokens),
+                         hidden.Rows(all, tokens));
+      });
+    });
   }
 
   Tensor Logits(Context& context, const BatchView& batch,
@@ -217,9 +215,30 @@ class ReformerTextModel final : public TextModel {
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
                             const StepDropout& dropout) override {
     return Sum(batch, [&](const ReformerBatch& rows, std::size_t group) {
-      StepDropout own = dropout;  // the first group draws as a batch without padding does
-      if (group > 0 && dropout.active) own.key = DeriveKey(dropout.key, kGroups + group);
-      return model_.LossAndGradients(context, rows, scale, own);
+      return model_.LossAndGradients(context, rows, scale, OfGroup(dropout, group));
+    });
+  }
+  void EncodeInStep(Context& context, const BatchView& batch, const StepDropout& dropout,
+                    const View<float, 2>& hidden) override {
+    ZeroRows(context, hidden);
+    EachGroup(batch, [&](const EqualRows& group, std::size_t number) {
+      Tensor h({group.batch().rows * group.batch().tokens, info_.width});
+      model_.EncodeInStep(context, ReformerBatch{group.batch()}, OfGroup(dropout, number),
+                          h.view<2>());
+      EachStretch(batch, group, [&](idx_t own, idx_t all, idx_t tokens) {
+        CopyRows(context, h.view<2>().Rows(own, tokens), hidden.Rows(all, tokens));
+      });
+    });
+  }
+  void EncodeGradients(Context& context, const BatchView& batch,
+                       const View<const float, 2>& dhidden, const StepDropout& dropout) override {
+    EachGroup(batch, [&](const EqualRows& group, std::size_t number) {
+      Tensor d({group.batch().rows * group.batch().tokens, info_.width});
+      EachStretch(batch, group, [&](idx_t own, idx_t all, idx_t tokens) {
+        CopyRows(context, dhidden.Rows(all, tokens), d.view<2>().Rows(own, tokens));
+      });
+      model_.CotangentGradients(context, ReformerBatch{group.batch()}, d.view<2>(),
+                                OfGroup(dropout, number));
     });
   }
 
@@ -249,13 +268,32 @@ class ReformerTextModel final : public TextModel {
  private:
   static constexpr std::uint64_t kGroups = std::uint64_t{1} << 32;  // beyond the model's sites
 
+  // The first group draws as a batch without padding does.
+  static StepDropout OfGroup(StepDropout dropout, std::size_t group) {
+    if (group > 0 && dropout.active) dropout.key = DeriveKey(dropout.key, kGroups + group);
+    return dropout;
+  }
+  // use(group, its number) for the rows of one length.
+  template <class Use>
+  void EachGroup(const BatchView& batch, const Use& use) const {
+    const auto groups = GroupsOf(batch, info_);
+    for (std::size_t i = 0; i < groups.size(); ++i) use(*groups[i], i);
+  }
+  // use(first token in the group, first token in the batch, tokens) for each row of a group.
+  template <class Use>
+  static void EachStretch(const BatchView& batch, const EqualRows& group, const Use& use) {
+    for (std::size_t i = 0; i < group.stretches().size(); ++i) {
+      const Stretch& s = group.stretches()[i];
+      use(static_cast<idx_t>(i) * s.tokens, s.row * batch.tokens + s.begin, s.tokens);
+    }
+  }
+
   template <class LossOf>
   HeadLoss Sum(const BatchView& batch, const LossOf& loss_of) const {
     HeadLoss total;
-    const auto groups = GroupsOf(batch, info_);
-    for (std::size_t i = 0; i < groups.size(); ++i) {
-      total.Add(loss_of(ReformerBatch{groups[i]->batch()}, i));
-    }
+    EachGroup(batch, [&](const EqualRows& group, std::size_t number) {
+      total.Add(loss_of(ReformerBatch{group.batch()}, number));
+    });
     total.mean = MeanLoss(total.sum, total.counted);
     return total;
   }

@@ -1,0 +1,88 @@
+// Vectors of texts in a training step, and the way back: gradients are cached, so that only a few
+// texts have activations at a time.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "model/text_model.h"
+#include "tasks/text_pooling.h"
+#include "tasks/vector_modules.h"
+#include "train/eval_hooks.h"
+
+namespace longspan {
+
+// Texts as rows of tokens: one, or several windows.
+struct VectorTexts {
+  std::vector<std::int32_t> ids, types;  // of all rows, one behind another; types may be empty
+  std::vector<idx_t> begins{0};          // where each row begins; its end is the next one's begin
+  std::vector<RowTokens> tokens;         // (rows)
+  std::vector<idx_t> first{0};           // (texts + 1): where a text's rows begin
+
+  idx_t size() const { return static_cast<idx_t>(first.size()) - 1; }
+  idx_t rows_begin(idx_t text) const { return first[static_cast<std::size_t>(text)]; }
+  idx_t rows_end(idx_t text) const { return first[static_cast<std::size_t>(text) + 1]; }
+  idx_t length(idx_t row) const {
+    const auto r = static_cast<std::size_t>(row);
+    return begins[r + 1] - begins[r];
+  }
+  idx_t tokens_of(idx_t text) const;
+  std::span<const RowTokens> windows(idx_t text) const {
+    return std::span(tokens).subspan(static_cast<std::size_t>(rows_begin(text)),
+                                     static_cast<std::size_t>(rows_end(text) - rows_begin(text)));
+  }
+};
+
+// How vectors are made of hidden states: pooled in each of these ways, one after another, then
+// through the modules.
+struct VectorHead {
+  std::vector<PoolingMode> modes;
+  VectorModules modules;
+
+  idx_t width(idx_t channels) const;
+};
+
+class VectorPass {
+ public:
+  // All must outlive it. Rows run together up to `batch_tokens` tokens, as tasks/batches.h groups
+  // them.
+  VectorPass(TextModel& model, const GlobalPolicy& global, const VectorHead& head,
+             const VectorTexts& texts, idx_t batch_tokens)
+      : model_(model), global_(global), head_(head), texts_(texts), batch_tokens_(batch_tokens) {}
+
+  // Vectors (numbers.size(), width) of these texts, which may repeat: each is a text of its own,
+  // with dropout of its own. With an active dropout the forward of a training step, else
+  // evaluation. The memory is that of `batch_tokens` tokens, and of texts in windows.
+  Tensor Forward(Context& context, std::span<const idx_t> numbers, const StepDropout& dropout,
+                 const EvalHooks& hooks = {});
+  // Accumulates the gradients of the model's parameters from those of the vectors that Forward gave
+  // last: the rows run again, with the same dropout.
+  void Backward(Context& context, const Tensor& dvectors);
+
+ private:
+  // A row of one of the texts of the last Forward.
+  struct Run {
+    idx_t text = 0, row = 0;  // its place among the numbers; its number in texts_
+  };
+  // The masks of a group, the same in both passes.
+  StepDropout DropoutOf(std::size_t group) const;
+  // Makes a batch of a group of runs. Returns each one's first token.
+  std::vector<idx_t> Fill(std::span<const idx_t> group, Batch* batch) const;
+  void Pool(idx_t text, std::span<const Tensor> hidden);
+
+  TextModel& model_;
+  const GlobalPolicy& global_;
+  const VectorHead& head_;
+  const VectorTexts& texts_;
+  const idx_t batch_tokens_;
+
+  // Of the last Forward.
+  StepDropout dropout_;
+  std::vector<idx_t> numbers_;
+  std::vector<Run> runs_;
+  std::vector<std::vector<idx_t>> groups_;  // of runs_
+  std::vector<Tensor> stages_;              // pooled vectors, then what each module made of them
+  std::vector<std::vector<std::int32_t>> largest_;  // (texts x modes): of maxima, which token
+};
+
+}  // namespace longspan
