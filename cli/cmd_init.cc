@@ -52,10 +52,11 @@ void RegisterInit(CLI::App* command, const Globals& /*globals*/, Action& action)
   command
       ->add_option(
           "--preset", o.preset,
-          "Size: tiny, small or base; of ModernBERTs also large. A Reformer takes bytes and has "
+          "Size: tiny, small or base; of ModernBERTs also large, of BERT and its like also mini. A "
+          "Reformer takes bytes and has "
           "local and LSH layers; a Longformer is a masked LM over RoBERTa's 50265 tokens, its base "
           "as longformer-base-4096; a ModernBERT is one over 50368 tokens, base and large as "
-          "released")
+          "released; a BERT or RoBERTa is one over its own vocabulary, base as released")
       ->capture_default_str();
   command->add_option("--config", c->config, "Configuration instead of a preset, a config.json")
       ->excludes("--preset");
@@ -75,8 +76,8 @@ void RegisterInit(CLI::App* command, const Globals& /*globals*/, Action& action)
       ->check(CLI::Range(1, 1 << 30).description(""));
   command->add_option(
       "--head", c->head,
-      "Head: lm (Reformers), mlm, classify, qa or none; Longformers and ModernBERTs "
-      "also token-classify and multiple-choice");
+      "Head: lm (Reformers), mlm, classify, qa or none; all but Reformers also token-classify and "
+      "multiple-choice");
   command->add_option("--labels", o.labels, "Names of a classifier's labels")->delimiter(',');
   command->add_option("--tokenizer", c->tokenizer,
                       "Folder of a tokenizer, whose files are copied and whose vocabulary the "
@@ -96,6 +97,7 @@ void RegisterInit(CLI::App* command, const Globals& /*globals*/, Action& action)
       "  longspan init --layers 4 --width 192 --heads 6 --positions 32768 -o sized\n"
       "  longspan init --arch longformer --preset tiny -o long\n"
       "  longspan init --arch modernbert --preset tiny -o modern\n"
+      "  longspan init --arch bert --preset mini -o short\n"
       "  longspan init --head classify --labels good,bad -o judge\n"
       "  longspan init --arch longformer --preset tiny --tokenizer roberta-base -o mine\n"
       "  longspan init --config my/config.json --seed 7 -o start");

@@ -88,8 +88,9 @@ def init_model(
 ) -> NewModel:
     """Writes a new model with random weights into the folder `output`, which must be empty.
 
-    family: "reformer" (the default) or "longformer". preset: "tiny", "small" (the default) or
-        "base". config: a config.json in the place of both.
+    family: "reformer" (the default), "longformer", "modernbert", "bert", "roberta", "xlm-roberta"
+        or "camembert". preset: "tiny", "small" (the default) or "base". config: a config.json in
+        the place of both.
     head: "lm", "mlm", "classify", "token-classify", "qa", "multiple-choice" or "none"; None: the
         preset's. labels: names of a classifier's classes.
     layers, width, heads, positions: sizes in the place of the preset's.

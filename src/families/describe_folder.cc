@@ -36,11 +36,10 @@ std::string_view Arguments(HeadKind head) {
 }
 
 constexpr std::pair<PathKind, std::string_view> kKinds[] = {
-    {PathKind::kBert, "bert"},       {PathKind::kForeign, "foreign"},
-    {PathKind::kUnfinished, "run"},  {PathKind::kTokenizer, "tokenizer"},
-    {PathKind::kWeights, "weights"}, {PathKind::kTable, "table"},
-    {PathKind::kText, "text"},       {PathKind::kFile, "file"},
-    {PathKind::kFolder, "folder"},
+    {PathKind::kForeign, "foreign"},     {PathKind::kUnfinished, "run"},
+    {PathKind::kTokenizer, "tokenizer"}, {PathKind::kWeights, "weights"},
+    {PathKind::kTable, "table"},         {PathKind::kText, "text"},
+    {PathKind::kFile, "file"},           {PathKind::kFolder, "folder"},
 };
 
 // Adds "weight_bytes" and, when `list`, "tensors".
@@ -66,7 +65,6 @@ void AddWeights(const std::string& file, bool tensors, nlohmann::ordered_json* j
     if (family->own_tensors.empty())
       marks.emplace_back(family->type, fmt::format("{}.", family->type));
   }
-  marks.insert(marks.end(), {{"roberta", "roberta."}, {"bert", "bert."}});
   std::size_t first = marks.size();  // of them that a name has
   for (const auto& [name, info] : source->tensors()) {
     for (std::size_t i = 0; i < first; ++i) {

@@ -53,11 +53,14 @@ const ModelFamily& FamilyOf(const ModelFolder& folder) {
 }
 
 std::string ClassesFor(HeadKind head) {
-  std::string classes;
+  std::vector<std::string_view> names;
   for (const ModelFamily* family : Families()) {
     const std::string_view name = ClassOf(family->heads, head);
-    if (name.empty()) continue;
-    classes.append(classes.empty() ? "a " : " or a ").append(name);
+    if (!name.empty()) names.push_back(name);
+  }
+  std::string classes = "a ";
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    classes.append(i == 0 ? "" : i + 1 == names.size() ? " or " : ", ").append(names[i]);
   }
   return classes;
 }

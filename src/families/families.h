@@ -25,7 +25,7 @@ const ModelFamily* FindFamily(std::string_view type);
 // The family that --arch names, or the default one for an empty name. kUsage, naming `command`.
 const ModelFamily& FamilyOfOption(std::string_view command, const std::string& arch);
 const ModelFamily& FamilyOf(const ModelFolder& folder);
-// The classes with this head: "a ReformerForMaskedLM or a LongformerForMaskedLM".
+// The classes with this head: "a ReformerForMaskedLM, LongformerForMaskedLM or BertForMaskedLM".
 std::string ClassesFor(HeadKind head);
 
 // The folder of a model. Throws NoModel (families/what_is.h) for anything else.

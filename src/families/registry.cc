@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "families/bert/family.h"
 #include "families/families.h"
 #include "families/longformer/family.h"
 #include "families/modernbert/family.h"
@@ -10,8 +11,9 @@
 namespace longspan {
 
 std::span<const ModelFamily* const> Families() {
-  static const std::array<const ModelFamily*, 3> families = {&ReformerFamily(), &LongformerFamily(),
-                                                             &ModernBertFamily()};
+  static const std::array<const ModelFamily*, 7> families = {
+      &ReformerFamily(), &LongformerFamily(), &ModernBertFamily(), &BertFamily(),
+      &RobertaFamily(),  &XlmRobertaFamily(), &CamembertFamily()};
   return families;
 }
 

@@ -151,10 +151,12 @@ TEST_F(WeightHeadsTest, WithoutWeights) {
 TEST_F(WeightHeadsTest, WhatAFolderIsForAndWhichWouldDo) {
   PutLongformer(HeadKind::kNone);
   const TextModelInfo info = ReadTextModelInfo(dir_.path());
-  EXPECT_TRUE(Throws([&] { CheckHead(dir_.path(), info, HeadKind::kMaskedLm); }, ErrorCode::kFormat,
-                     "is a LongformerModel, which is for embed, not for fill-mask; that needs the "
-                     "folder of a ReformerForMaskedLM or a LongformerForMaskedLM or a "
-                     "ModernBertForMaskedLM (longspan train mlm makes one)"));
+  EXPECT_TRUE(
+      Throws([&] { CheckHead(dir_.path(), info, HeadKind::kMaskedLm); }, ErrorCode::kFormat,
+             "is a LongformerModel, which is for embed, not for fill-mask; that needs the "
+             "folder of a ReformerForMaskedLM, LongformerForMaskedLM, ModernBertForMaskedLM, "
+             "BertForMaskedLM, RobertaForMaskedLM, XLMRobertaForMaskedLM or "
+             "CamembertForMaskedLM (longspan train mlm makes one)"));
   EXPECT_NO_THROW(CheckHead(dir_.path(), info, HeadKind::kNone));
 }
 

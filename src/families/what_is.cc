@@ -45,12 +45,9 @@ std::string TypeOfClass(const std::string& class_name) {
 
 std::string FullName(const std::string& type, const std::vector<std::string>& classes) {
   const ModelFamily* family = FindFamily(type);
-  std::string name = type == "bert"      ? "BERT"
-                     : type == "roberta" ? "RoBERTa"
-                     : family != nullptr ? std::string(family->title)
-                                         : io::Escape(type, 60);
-  const bool vowel =
-      !name.empty() && std::string_view("aeiouAEIOU").find(name[0]) != std::string::npos;
+  std::string name = family != nullptr ? std::string(family->title) : io::Escape(type, 60);
+  const bool vowel =  // as they sound: "an XLM-RoBERTa"
+      !name.empty() && std::string_view("aeiouAEIOUX").find(name[0]) != std::string::npos;
   name = (vowel ? "an " : "a ") + name;
   if (!classes.empty()) name += " (" + io::Escape(classes.front(), 80) + ")";
   return name;
@@ -67,7 +64,7 @@ std::string FamilyTitles() {
   return titles;
 }
 
-WhatIs ByConfig(const fs::path& path, const fs::path& file) {
+WhatIs ByConfig(const fs::path& file) {
   json object = io::ReadJsonFile(file);
   const std::string source = Shown(file);
   Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
@@ -86,15 +83,8 @@ WhatIs ByConfig(const fs::path& path, const fs::path& file) {
   found.config = std::move(object);
   if (FindFamily(type) != nullptr) {
     found.kind = PathKind::kModel;
-  } else if (type == "bert" || type == "roberta") {
-    found.kind = PathKind::kBert;
-    found.next = fmt::format(
-        "it becomes a Longformer by `longspan convert {} OUT --to longformer --max-pos 4096`",
-        Shown(path));
   } else {
-    found.next =
-        fmt::format("longspan cannot run it: it runs {}, and makes Longformers of BERT and RoBERTa",
-                    FamilyTitles());
+    found.next = fmt::format("longspan cannot run it: it runs {}", FamilyTitles());
   }
   return found;
 }
@@ -256,12 +246,12 @@ WhatIs LookAt(const fs::path& path) {
     return OneFile(path);
   }
   const fs::path config = io::TransformerFolder(path) / "config.json";
-  return IsThere(config) ? ByConfig(path, config) : OtherFolder(path);
+  return IsThere(config) ? ByConfig(config) : OtherFolder(path);
 }
 
 Error NoModel(const fs::path& path, const WhatIs& found) {
-  const bool format = found.kind == PathKind::kBert || found.kind == PathKind::kForeign ||
-                      found.kind == PathKind::kModel || found.kind == PathKind::kFile;
+  const bool format = found.kind == PathKind::kForeign || found.kind == PathKind::kModel ||
+                      found.kind == PathKind::kFile;
   const bool whole = found.kind == PathKind::kUnfinished || found.kind == PathKind::kConfigLess ||
                      found.kind == PathKind::kMissing || found.what.starts_with("its ");
   return Error(format ? ErrorCode::kFormat : ErrorCode::kIo,

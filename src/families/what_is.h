@@ -15,7 +15,6 @@ enum class PathKind {
   kMissing,
   kEmpty,       // a folder without a file
   kModel,       // of one of the families
-  kBert,        // a BERT or RoBERTa: becomes a Longformer
   kForeign,     // a model that cannot be run
   kUnfinished,  // a training's folder before its end
   kTokenizer,   // a tokenizer without a model

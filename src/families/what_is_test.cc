@@ -1,6 +1,8 @@
 // What paths are that people give as models, and what they are told.
 #include "families/what_is.h"
 
+#include <array>
+
 #include "families/families.h"
 #include "families/longformer/longformer_files.h"
 #include "families/reformer/reformer_files.h"
@@ -62,20 +64,23 @@ TEST_F(WhatIsTest, WhereNothingIs) {
 
 TEST_F(WhatIsTest, OtherModels) {
   EXPECT_TRUE(
-      Says(WithConfig("b", R"({"model_type": "bert", "architectures": ["BertForMaskedLM"]})"),
-           ErrorCode::kFormat,
-           "is a BERT (BertForMaskedLM); it becomes a Longformer by "
-           "`longspan convert "));
-  EXPECT_TRUE(Says(WithConfig("r", R"({"architectures": ["RobertaModel"]})"), ErrorCode::kFormat,
-                   "is a RoBERTa (RobertaModel); it becomes"));
-  EXPECT_TRUE(
       Says(WithConfig("g", R"({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})"),
            ErrorCode::kFormat, "is a gpt2 (GPT2LMHeadModel); longspan cannot run it"));
   EXPECT_TRUE(Says(WithConfig("e", R"({"model_type": "electra"})"), ErrorCode::kFormat,
                    "is an electra; longspan cannot"));
   EXPECT_TRUE(Says(WithConfig("x", R"({"n_embd": 4})"), ErrorCode::kFormat,
                    "its config.json names no model_type, and none of its fields does"));
-  EXPECT_EQ(LookAt(dir_ / "b").kind, PathKind::kBert);
+  for (const auto& [folder, config, what] :
+       {std::array{"b", R"({"model_type": "bert", "architectures": ["BertForMaskedLM"]})",
+                   "a BERT (BertForMaskedLM)"},
+        std::array{"r", R"({"architectures": ["RobertaModel"]})", "a RoBERTa (RobertaModel)"},
+        std::array{"m", R"({"model_type": "xlm-roberta"})", "an XLM-RoBERTa"},
+        std::array{"c", R"({"model_type": "camembert"})", "a CamemBERT"}}) {
+    WithConfig(folder, config);
+    const WhatIs found = LookAt(dir_ / folder);
+    EXPECT_EQ(found.kind, PathKind::kModel);
+    EXPECT_EQ(found.what, what);
+  }
   EXPECT_EQ(LookAt(dir_ / "g").kind, PathKind::kForeign);
   // One of the two where the other is wanted.
   WithConfig("l", R"({"model_type": "longformer", "architectures": ["LongformerModel"]})");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <utility>
 
 #include "base/errors.h"
 #include "base/limits.h"
@@ -89,6 +90,13 @@ std::vector<std::string> UnreadTensors(const io::TensorSource& source, const Wei
   return unread;
 }
 
+std::vector<std::string> ToldNames(const WeightNames& names, std::vector<std::string> tensors) {
+  for (std::string& name : tensors) {
+    if (names.told) name = names.told(name);
+  }
+  return tensors;
+}
+
 void CheckUnread(const io::TensorSource& source, const std::vector<std::string>& unread) {
   Check(unread.empty() || !io::GetPolicy().strict_weights, ErrorCode::kFormat,
         "{}: {} tensor{} not part of the model, which --strict refuses: {}", source.source(),
@@ -160,8 +168,9 @@ void LoadWeights(const std::filesystem::path& directory, const OpenedWeights& fi
   std::copy_if(
       unread.begin(), unread.end(), std::back_inserter(foreign),
       [&](const std::string& name) { return !options.head || !rules.of_known_head(name); });
-  CheckUnread(source, foreign);
+  CheckUnread(source, ToldNames(names, std::move(foreign)));
   if (warnings == nullptr) return;
+  unread = ToldNames(names, std::move(unread));
   AddConfigWarnings(directory, files.custom_code, warnings);
   Append(files.notes, warnings);
   if (!options.head) return AddWarnings(source, unread, warnings);

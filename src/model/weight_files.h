@@ -22,6 +22,8 @@ struct WeightNames {
   std::function<bool(std::string_view name)> ignored;
   // Parameters that are not to be read; empty: none.
   std::function<bool(std::string_view name)> skipped = {};
+  // What messages call a tensor of the source; empty: by its name there.
+  std::function<std::string(std::string_view name)> told = {};
 };
 
 // kFormat when the file has fewer numbers than the config needs: checked before anything is
@@ -31,6 +33,9 @@ void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed);
 // The tensors of the file that no parameter of the table is read from, nothing read.
 std::vector<std::string> UnreadTensors(const io::TensorSource& source, const WeightNames& names,
                                        const ParameterTable& table);
+
+// The tensors as messages call them.
+std::vector<std::string> ToldNames(const WeightNames& names, std::vector<std::string> tensors);
 
 // Fills the table, but for what is skipped. kFormat lists up to ten tensors that are missing or
 // have another shape. Returns UnreadTensors.

@@ -123,6 +123,17 @@ std::optional<std::string> CanonicalName(std::string_view name) {
   return canonical;
 }
 
+std::string OwnName(std::string_view canonical, const ClassNames& names) {
+  if (canonical.starts_with(kModelPrefix)) {
+    return std::string(names.prefix).append(canonical.substr(kModelPrefix.size()));
+  }
+  for (const auto& [bert, own] : kHeads) {
+    if (!names.bert || own.empty() || !canonical.starts_with(own)) continue;
+    return std::string(bert).append(canonical.substr(own.size()));
+  }
+  return std::string(canonical);
+}
+
 std::optional<std::string_view> TiedTo(std::string_view canonical) {
   for (const auto& [copy, parameter] : kTied) {
     if (copy == canonical) return parameter;

@@ -18,6 +18,15 @@ namespace longspan {
 // Empty: no model here needs the parameter (position_ids, BERT's next-sentence head).
 std::optional<std::string> CanonicalName(std::string_view name);
 
+// The names that a class has itself: `prefix` ("bert.") begins the encoder's, and is empty for a
+// bare model. `bert`: the masked LM's are BERT's.
+struct ClassNames {
+  std::string_view prefix;
+  bool bert = false;
+};
+// The way back from a canonical name.
+std::string OwnName(std::string_view canonical, const ClassNames& names);
+
 // For a masked language model whose decoder is the word table: the canonical name whose values
 // `canonical` repeats, if it is one of the two copies.
 std::optional<std::string_view> TiedTo(std::string_view canonical);

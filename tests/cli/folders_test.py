@@ -8,7 +8,9 @@ import shutil
 import struct
 from pathlib import Path
 
-from support import Case, main, run
+from support import ROOT, Case, main, run
+
+BERT = ROOT / "golden" / "bert-mlm"
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "anne", "saw", "the", "sea"]
 TEXT = "anne saw the [MASK]."
@@ -234,8 +236,8 @@ class Folders(Case):
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
             return path if "/" not in name else path.parent
-        bert = put("b/config.json", '{"model_type": "bert", "architectures": ["BertForMaskedLM"]}')
-        says = {bert: ["a BERT (BertForMaskedLM)", f"longspan convert {bert} OUT --to longformer"],
+        says = {BERT: ["BertForMaskedLM", "full: a token sees its whole text",
+                                      f"longspan fill-mask -m {BERT}"],
                 put("t/vocab.txt", "[PAD]\n"): ["a tokenizer without a model", "longspan tokenize"],
                 put("rows.csv", "text,label\na,b\n"): ["a table", "longspan data stats"],
                 put("book.txt", "words\n"): ["a text", "longspan data stats"],
@@ -261,7 +263,6 @@ class Folders(Case):
             for word in words:
                 self.assertIn(word, text)
             self.assertIn("next", json.loads(self.ok("info", path, "--json")))
-        self.fails(3, "classify", "-m", bert, "--text", "a", says=["--to longformer"])
         # A classifier that was trained from a folder of sentence-transformers is one.
         judge = self.model("sequence")
         (judge / "modules.json").write_text("[]")

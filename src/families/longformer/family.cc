@@ -13,20 +13,11 @@
 namespace longspan {
 
 TextModelInfo InfoOf(const LongformerConfig& c) {
-  TextModelInfo info;
+  TextModelInfo info = PostNormInfo(c);
   info.title = "Longformer";
   info.heads = kLongformerHeads;
-  info.head = c.head;
   info.class_name = LongformerClass(c.head);
-  info.labels = c.labels;
-  info.problem = c.problem;
-  info.width = c.hidden_size;
-  info.vocab_size = c.vocab_size;
-  info.pad_token = c.pad_token;
-  info.token_types = c.token_types;
-  info.sep_token = c.sep_token;
-  info.longest = c.longest();
-  info.global_tokens = info.padding_by_id = info.reads_labelled = info.side_by_side = true;
+  info.global_tokens = true;
   return info;
 }
 
@@ -59,18 +50,11 @@ class LongformerModelConfig final : public EncoderModelConfig<LongformerTraits> 
 
   void Resize(const ModelSizes& sizes) override {
     if (sizes.layers > 0) c_.attention_window = RepeatLayers(c_.attention_window, sizes.layers);
-    if (sizes.heads > 0) c_.heads = sizes.heads;
-    if (sizes.width > 0) {
-      c_.feed_forward_size =
-          std::max<idx_t>(1, c_.feed_forward_size * sizes.width / c_.hidden_size);
-      c_.hidden_size = sizes.width;
-    }
-    if (sizes.width > 0 || sizes.heads > 0) CheckHeadsDivide(c_.hidden_size, c_.heads);
-    // The table has rows that no token has: those up to the padding token's.
-    if (sizes.positions > 0) c_.max_positions = sizes.positions + c_.pad_token + 1;
+    ResizePostNorm(sizes, &c_);
   }
-  // Rows stay as long as they were.
-  void UseTokenizer(const text::Tokenizer& tokenizer) override;
+  void UseTokenizer(const text::Tokenizer& tokenizer) override {
+    UseTokenizerPostNorm(tokenizer, "Longformer", &c_);
+  }
   void GrowPositions(idx_t tokens) override { c_ = WithPositions(std::move(c_), tokens); }
   // The narrowest and the widest window stand for all.
   void CutDown(idx_t sets) override {
@@ -90,23 +74,6 @@ class LongformerModelConfig final : public EncoderModelConfig<LongformerTraits> 
   }
 };
 
-void LongformerModelConfig::UseTokenizer(const text::Tokenizer& tokenizer) {
-  const text::SpecialIds& ids = tokenizer.special();
-  Check(ids.pad.has_value(), ErrorCode::kFormat,
-        "init: the tokenizer has no padding token, which a Longformer needs");
-  c_.vocab_size = tokenizer.vocabulary();
-  c_.max_positions += *ids.pad - c_.pad_token;
-  c_.pad_token = *ids.pad;
-  c_.bos_token = ids.bos ? ids.bos : ids.cls;
-  c_.eos_token = ids.eos ? ids.eos : ids.sep;
-  c_.sep_token = ids.sep ? ids.sep : ids.eos;
-  const text::Encoding pair = tokenizer.EncodePair("a", "b").front();
-  if (pair.size() > 0) {
-    const std::int32_t last = *std::max_element(pair.type_ids.begin(), pair.type_ids.end());
-    c_.token_types = std::max<idx_t>(c_.token_types, last + 1);
-  }
-}
-
 // ---- what `info` shows --------------------------------------------------------------------------
 
 // "256, 128": one number if all are the same.
@@ -122,35 +89,14 @@ std::string ListText(const std::vector<idx_t>& numbers) {
 
 ModelDescription LongformerModelConfig::Describe() const {
   ModelDescription shown;
-  nlohmann::ordered_json& j = shown.json;
+  DescribePostNormSizes(c_, LongformerClass(c_.head), c_.layers(), &shown);
   std::vector<idx_t> windows;
   for (std::size_t i = 0; i < c_.layers(); ++i) windows.push_back(c_.window(i));
-  j["architecture"] = LongformerClass(c_.head);
-  j["layers"] = c_.layers();
-  j["hidden_size"] = c_.hidden_size;
-  j["heads"] = c_.heads;
-  j["head_size"] = c_.head_size();
-  j["feed_forward_size"] = c_.feed_forward_size;
-  j["vocab_size"] = c_.vocab_size;
-  j["windows"] = windows;
-  j["attention_window"] = c_.attention_window;
-  j["positions"] = {{"kind", "table"}, {"positions", c_.longest()}, {"rows", c_.max_positions}};
-  j["token_types"] = c_.token_types;
-  j["activation"] = c_.activation;
-  j["pooler"] = c_.has_pooler();
-  if (c_.head == HeadKind::kSequence || c_.head == HeadKind::kToken) j["labels"] = c_.labels;
-  j["parameters"] = ParameterCount();
-  const auto line = [&](std::string_view name, const std::string& value) {
-    shown.lines.emplace_back(name, value);
-  };
-  line("model", std::string(LongformerClass(c_.head)));
-  line("layers", fmt::format("{}", c_.layers()));
-  line("width", fmt::format("{} channels, {} heads of {}, feed-forward {}", c_.hidden_size,
-                            c_.heads, c_.head_size(), c_.feed_forward_size));
-  line("window", fmt::format("{} to each side (attention_window {})", ListText(windows),
-                             ListText(c_.attention_window)));
-  line("positions", fmt::format("one table of {} positions", c_.longest()));
-  line("vocabulary", fmt::format("{}", c_.vocab_size));
+  shown.json["windows"] = windows;
+  shown.json["attention_window"] = c_.attention_window;
+  shown.lines.emplace_back("window", fmt::format("{} to each side (attention_window {})",
+                                                 ListText(windows), ListText(c_.attention_window)));
+  DescribePostNormTables(c_, c_.has_pooler(), ParameterCount(), &shown);
   return shown;
 }
 
@@ -179,8 +125,8 @@ const ModelFamily& LongformerFamily() {
     f.read = [](const ModelFolder& folder) {
       return MakeModelConfig(LoadLongformerConfig(folder));
     };
-    f.parse = [](std::string_view json, std::string_view source) {
-      return MakeModelConfig(ParseLongformerConfig(json, source));
+    f.parse = [](std::string_view text, std::string_view source) {
+      return MakeModelConfig(ParseLongformerConfig(text, source));
     };
     f.complete = [](const ModelFolder& folder) {
       return MakeModelConfig(LongformerConfigOf(folder));

@@ -13,10 +13,9 @@
 #include "longspan/attention.h"
 #include "longspan/context.h"
 #include "model/batch.h"
-#include "model/bf16_weights.h"
 #include "model/linear.h"
 #include "model/parameters.h"
-#include "model/step_dropout.h"
+#include "model/post_norm_call.h"
 
 namespace longspan {
 
@@ -33,22 +32,16 @@ struct LongformerAttentionTensors {
 using LongformerObserver =
     std::function<void(std::size_t layer, const LongformerAttentionTensors& tensors)>;
 
-// The arguments of one call of a layer.
-struct LongformerCall {
-  const ParameterTable& parameters;
-  const Bf16Weights* bf16;  // of the same parameters where T below is bfloat16, else null
-  const LongformerTexts& texts;
-  StepDropout dropout;    // its key is the layer's own
-  bool backward = false;  // a backward pass follows: the layer keeps what that needs
-  const LongformerObserver* observer = nullptr;
-  std::size_t layer = 0;
+using LongformerCall = PostNormCall<LongformerTexts, LongformerObserver>;
 
-  idx_t n() const { return texts.rows * texts.tokens; }
-};
-
-// T, here and in the layer, is what products multiply: float or bfloat16.
+// The attention of a layer (model/post_norm_layer.h).
 class LongformerAttention {
  public:
+  using Config = LongformerConfig;
+  using Texts = LongformerTexts;
+  using Observer = LongformerObserver;
+  using Call = LongformerCall;
+
   // The tensors between the input and the output; the backward needs them all.
   template <class T>
   struct Tensors {

@@ -2,15 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "longspan/types.h"
-#include "model/head_fields.h"
 #include "model/opened_folder.h"
+#include "model/post_norm_fields.h"
+#include "model/weight_names.h"
 
 namespace longspan {
 
@@ -26,38 +25,15 @@ inline constexpr HeadClass kLongformerHeads[] = {
 // "LongformerForMaskedLM".
 std::string_view LongformerClass(HeadKind head);
 
-// A bare model has a pooler.
-struct LongformerConfig : HeadFields {
+struct LongformerConfig : PostNormFields {
   // Hugging Face's attention_window of each layer: even, both sides together.
   std::vector<idx_t> attention_window = std::vector<idx_t>(12, 512);
-  idx_t vocab_size = 30522;
-  idx_t hidden_size = 768;  // C = H * D
-  idx_t heads = 12;         // H
-  idx_t feed_forward_size = 3072;
-  std::string activation = "gelu";
-  idx_t max_positions = 512;  // rows of the position table; pad + 1 of them no token has
-  idx_t token_types = 2;
-
-  double hidden_dropout = 0.1, attention_dropout = 0.1;
-  double layer_norm_eps = 1e-12;
-  double initializer_range = 0.02;
-  idx_t pad_token = 1;
-  std::optional<idx_t> bos_token = 0, eos_token = 2, sep_token = 2;
-  bool tied = true;  // the masked LM's decoder is the word table, or a matrix of its own
-
-  // An auto_map is there: code of the model's own, which is not run. Not written.
-  bool custom_code = false;
-
-  // Not a field: files of a bare model may come without a pooler.
-  bool pooler = true;
 
   std::size_t layers() const { return attention_window.size(); }
-  idx_t head_size() const { return hidden_size / heads; }  // D
   // W: keys that a token of the layer sees to each side.
   idx_t window(std::size_t layer) const { return attention_window[layer] / 2; }
   idx_t largest_window() const;  // of attention_window
-  // The most tokens that are not padding in a row.
-  idx_t longest() const { return max_positions - pad_token - 1; }
+  ClassNames names() const { return {"longformer."}; }
   bool has_pooler() const {
     return head == HeadKind::kChoice || (head == HeadKind::kNone && pooler);
   }

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "families/longformer/longformer.h"
@@ -32,5 +34,12 @@ std::vector<io::TensorEntry> LongformerEntries(const Longformer& model);
 // Writes config.json and model.safetensors, each atomically, the weights last. The directory is
 // created when it is missing.
 void SaveLongformer(const Longformer& model, const std::filesystem::path& directory);
+
+// The names of this version of Hugging Face's classes for the tensors of a Longformer's folder
+// (ModelFamily::names_to_write). A pooler that the class does not have is left out, with a warning.
+std::map<std::string, std::string> LongformerNamesToWrite(const std::filesystem::path& in,
+                                                          const io::TensorSource& source,
+                                                          std::string_view class_name,
+                                                          std::vector<std::string>* warnings);
 
 }  // namespace longspan

@@ -1,8 +1,8 @@
 #include "families/longformer/longformer_maps.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "model/attention_maps.h"
 #include "parallel/parallel_for.h"
 
 namespace longspan {
@@ -12,14 +12,8 @@ int RoleOf(const LongformerAttentionTensors& t, idx_t b, idx_t i) {
   return t.roles.empty() ? kLocalToken : t.roles(b, i);
 }
 
-// exp(scale q . k - lse), D wide.
 float Probability(const LongformerAttentionTensors& t, const float* q, const float* k, float lse) {
-  double score = 0.0;
-  for (idx_t d = 0; d < t.head_size; ++d) {
-    score += static_cast<double>(q[d]) * static_cast<double>(k[d]);
-  }
-  score /= std::sqrt(static_cast<double>(t.head_size));
-  return static_cast<float>(std::exp(score - static_cast<double>(lse)));
+  return AttentionProbability(q, k, t.head_size, lse);
 }
 
 // The positions of a row's global tokens.

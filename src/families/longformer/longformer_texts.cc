@@ -26,7 +26,7 @@ GlobalFlops GlobalFlopsOf(const LongformerConfig& config, idx_t tokens, idx_t gl
 
 LongformerTexts::LongformerTexts(const LongformerConfig& config, const BatchView& batch,
                                  bool backward)
-    : rows(batch.rows), tokens(batch.tokens), roles(batch.roles) {
+    : JoinedTexts(batch) {
   if (!batch.documents.empty()) {
     AddDocuments(config, batch, backward);
     return;
@@ -45,16 +45,6 @@ LongformerTexts::LongformerTexts(const LongformerConfig& config, const BatchView
 
 void LongformerTexts::AddDocuments(const LongformerConfig& config, const BatchView& batch,
                                    bool backward) {
-  if (!roles.empty() && !roles.contiguous()) {
-    for (idx_t b = 0; b < rows; ++b) {
-      for (idx_t t = 0; t < tokens; ++t) joined_.push_back(roles(b, t));
-    }
-    roles.data = joined_.data();
-  }
-  tokens *= rows;
-  rows = 1;
-  if (!roles.empty()) roles = TokenRoles(roles.data, {rows, tokens});
-  starts = TextBorders(batch);
   const FoundGlobals found(batch);
   all = found.get().tokens;
   projected.first.push_back(0);

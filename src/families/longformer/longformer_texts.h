@@ -8,6 +8,7 @@
 #include "families/longformer/longformer_config.h"
 #include "longspan/attention.h"
 #include "model/batch.h"
+#include "model/joined_texts.h"
 
 namespace longspan {
 
@@ -18,16 +19,9 @@ GlobalFlops GlobalFlopsOf(const LongformerConfig& config, idx_t tokens, idx_t gl
 // A text's global rows take the form that is less work for it: that depends on nothing else, so its
 // bits do not depend on the texts beside it. Rows that are whole texts have as many global rows
 // each, and one form.
-struct LongformerTexts {
+struct LongformerTexts : JoinedTexts {
   // `backward`: a backward pass follows.
   LongformerTexts(const LongformerConfig& config, const BatchView& batch, bool backward);
-  LongformerTexts(const LongformerTexts&) = delete;
-  LongformerTexts& operator=(const LongformerTexts&) = delete;
-
-  // As attention sees the batch: (B, T), or, of documents, one row with all of them.
-  idx_t rows, tokens;
-  std::vector<idx_t> starts;  // of documents; else empty
-  TokenRoles roles;           // (rows, tokens)
 
   GlobalTokens all, projected, reassociated;
   // Of the (B*T, C) stream, for each row of qg: first those of projected texts, then the others.
@@ -38,8 +32,6 @@ struct LongformerTexts {
 
  private:
   void AddDocuments(const LongformerConfig& config, const BatchView& batch, bool backward);
-
-  std::vector<std::uint8_t> joined_;  // roles, where the batch's own do not lie row after row
 };
 
 }  // namespace longspan

@@ -9,7 +9,8 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
-#include "families/longformer/bert_config.h"
+#include "families/bert/bert_config.h"
+#include "families/longformer/converted_config.h"
 #include "families/longformer/longformer_config.h"
 #include "io/atomic_directory.h"
 #include "io/atomic_file.h"
@@ -50,7 +51,7 @@ class Plan {
   Plan(const io::TensorSource& source, const BertConfig& config, idx_t rows)
       : source_(source), config_(config), rows_(rows) {
     Embeddings();
-    for (idx_t layer = 0; layer < config.layers; ++layer) Layer(layer);
+    for (std::size_t i = 0; i < config.layers(); ++i) Layer(i);
     Head();
     if (problems_ == 0) return;
     Fail(ErrorCode::kFormat, "{}: {} unlike config.json: {}{}", source.source(), Tensors(problems_),
@@ -101,11 +102,11 @@ class Plan {
     const idx_t width = config_.hidden_size;
     Copy("longformer.embeddings.word_embeddings.weight", {config_.vocab_size, width});
     Copy("longformer.embeddings.token_type_embeddings.weight", {config_.token_types, width});
-    Add(kPositions, kPositions, {config_.positions, width}, {rows_, width});
+    Add(kPositions, kPositions, {config_.max_positions, width}, {rows_, width});
     Norm("longformer.embeddings.LayerNorm");
   }
 
-  void Layer(idx_t layer) {
+  void Layer(std::size_t layer) {
     const idx_t width = config_.hidden_size, inner = config_.feed_forward_size;
     const std::string prefix = fmt::format("longformer.encoder.layer.{}.", layer);
     for (const char* projection : {"query", "key", "value"}) {
@@ -139,7 +140,7 @@ class Plan {
             {config_.vocab_size}, {config_.vocab_size});
         return;
       case HeadKind::kSequence:
-        if (config_.family == BertFamily::kRoberta) {
+        if (!config_.type->bert) {
           Linear("classifier.dense", width, width);
           return Labels("classifier.out_proj", "classifier.out_proj");
         }
@@ -204,6 +205,21 @@ void Unused(const io::TensorSource& source, const Plan& plan, const BertConfig& 
   warnings->push_back(text);
 }
 
+// The config of what is converted. kFormat for what a Longformer cannot be, in the words of
+// ParseBertConfig or here.
+BertConfig ConvertedFrom(const json& original, std::string_view source,
+                         const WeightHeads& weights) {
+  if (original.is_object()) {
+    BertTypeNamed(io::GetString(original, "model_type", io::kRequired, source), source);
+  }
+  BertConfig config = ParseBertConfig(original, source, weights);
+  Check(config.head != HeadKind::kMaskedLm || !config.type->bert || config.activation == "gelu",
+        ErrorCode::kFormat,
+        "{}: hidden_act '{}' stands in BERT's masked-language head too, a Longformer's has gelu",
+        source, io::Escape(config.activation));
+  return config;
+}
+
 // The labels of a head over labels: as many as the weights have rows.
 LabelFields LabelsOf(const json& original, const BertConfig& config, const WeightHeads& weights,
                      std::string_view source) {
@@ -226,13 +242,14 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out, const Conver
   const auto source =
       WithCanonicalNames(WithoutExtraPrefix(io::OpenModel(in), &report.warnings), &dropped);
   const WeightHeads weights = HeadsIn(*source);
-  const BertConfig config = ParseBertConfig(original, Source(config_file), weights);
+  const BertConfig config = ConvertedFrom(original, Source(config_file), weights);
   const LabelFields labels = LabelsOf(original, config, weights, Source(config_file));
   const idx_t begin = config.pad_token + 1;
   const Plan plan(*source, config, begin + options.max_tokens);
 
-  report.from = config.architecture;
-  report.to = LongformerClassOf(config.head);
+  const auto classes = Architectures(original, Source(config_file));
+  report.from = classes.size() == 1 ? classes[0] : std::string(config.class_name());
+  report.to = LongformerClass(config.head);
   report.old_tokens = config.longest();
   for (const auto* lines : {&source->warnings(), &labels.notes}) {
     report.warnings.insert(report.warnings.end(), lines->begin(), lines->end());
@@ -256,8 +273,8 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out, const Conver
 
   io::AtomicDirectory folder(out);
   std::string left_out = CopyBeside(in, {"config.json"}, folder.path(), &report);
-  const bool bert = config.family == BertFamily::kBert;
-  SetLongestText(folder.path(), options.max_tokens, bert ? "BertTokenizer" : "RobertaTokenizer");
+  const bool bert = config.type->bert;
+  SetLongestText(folder.path(), options.max_tokens, config.type->tokenizer_class);
   const fs::path own = io::TransformerFolder(in);
   const auto special = [&](const char* token) {
     const idx_t id = bert ? TokenId(own, token) : -1;
@@ -278,37 +295,6 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out, const Conver
   report.bytes = written.bytes;
   report.shards = written.shards;
   return report;
-}
-
-// ---- rewriting ----------------------------------------------------------------------------------
-
-std::map<std::string, std::string> LongformerNamesToWrite(const fs::path& in,
-                                                          const io::TensorSource& source,
-                                                          std::string_view class_name,
-                                                          std::vector<std::string>* warnings) {
-  WithCanonicalNames(WithoutExtraPrefix(io::OpenModel(in)));  // finds two names that become one
-  std::map<std::string, std::string> from;
-  const bool bare = class_name == LongformerClass(HeadKind::kNone);
-  const bool pooler = bare || class_name == LongformerClass(HeadKind::kChoice);
-  const auto copies = TiedCopies(source);
-  std::size_t left_out = 0;
-  for (const auto& [name, info] : source.tensors()) {
-    const auto canonical = CanonicalName(name);
-    if (!canonical || copies.count(name) != 0) continue;
-    if (!pooler && canonical->starts_with("longformer.pooler.")) {
-      ++left_out;
-      continue;
-    }
-    const bool strip = bare && canonical->starts_with(kPrefix);
-    from[strip ? canonical->substr(kPrefix.size()) : *canonical] = name;
-  }
-  if (left_out > 0) {
-    const std::string text = fmt::format("{}: the pooler is left out: {} has none", source.source(),
-                                         io::Escape(class_name));
-    Check(!io::GetPolicy().strict_weights, ErrorCode::kFormat, "{}; --strict refuses that", text);
-    warnings->push_back(text);
-  }
-  return from;
 }
 
 }  // namespace longspan

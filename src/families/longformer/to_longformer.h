@@ -2,10 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
-#include <string>
-#include <string_view>
-#include <vector>
 
 #include "io/tensor_source.h"
 #include "model/conversion.h"
@@ -28,12 +24,5 @@ namespace longspan {
 // its config; kIo.
 ConvertReport ToLongformer(const std::filesystem::path& in, const std::filesystem::path& out,
                            const ConvertOptions& options, const ConvertedCheck& check);
-
-// The names of this version of Hugging Face's classes for the tensors of a Longformer's folder
-// (ModelFamily::names_to_write). A pooler that the class does not have is left out, with a warning.
-std::map<std::string, std::string> LongformerNamesToWrite(const std::filesystem::path& in,
-                                                          const io::TensorSource& source,
-                                                          std::string_view class_name,
-                                                          std::vector<std::string>* warnings);
 
 }  // namespace longspan

@@ -1,10 +1,11 @@
 // A ModernBERT against a recorded case.
 
-#include <cmath>
+#include <cstdlib>
 #include <memory>
 
 #include "families/modernbert/family.h"
 #include "families/modernbert/modernbert_files.h"
+#include "model/attention_maps.h"
 #include "model/parity_inputs.h"
 #include "parallel/parallel_for.h"
 
@@ -39,15 +40,9 @@ class DenseMaps {
   const Tensor& maps() const { return maps_; }
 
  private:
-  // exp(q . k / sqrt(D) - lse).
   static float Probability(const ModernBertAttentionTensors& t, idx_t h, idx_t i, idx_t j) {
-    const idx_t width = t.qkv.q.extent[3];
-    double score = 0.0;
-    for (idx_t d = 0; d < width; ++d) {
-      score += static_cast<double>(t.qkv.q(0, h, i, d)) * static_cast<double>(t.qkv.k(0, h, j, d));
-    }
-    score /= std::sqrt(static_cast<double>(width));
-    return static_cast<float>(std::exp(score - static_cast<double>(t.lse(0, h, i))));
+    return AttentionProbability(&t.qkv.q(0, h, i, 0), &t.qkv.k(0, h, j, 0), t.qkv.q.extent[3],
+                                t.lse(0, h, i));
   }
 
   const BatchView& batch_;

@@ -1,0 +1,310 @@
+// The model against recorded cases, and against itself: threads, recomputation, dropout, documents,
+// files.
+#include "families/bert/bert.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "families/bert/family.h"
+#include "families/families.h"
+#include "io/safetensors.h"
+#include "io/tensor_source.h"
+#include "longspan/folders.h"
+#include "model/documents.h"
+#include "model/post_norm_test.h"
+#include "tests/support/files.h"
+#include "tests/support/runners.h"
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+// ---- against recorded cases ---------------------------------------------------------------------
+
+struct RecordedBert {
+  std::string name;
+  std::size_t tensors;  // that it compares: every one of the case but its inputs
+};
+
+class BertParityTest : public testing::TestWithParam<RecordedBert> {};
+
+TEST_P(BertParityTest, TheRecordedCaseHolds) {
+  Context context(2);
+  const fs::path folder = test::kGolden / GetParam().name;
+  const ParityReport report = VerifyCase(context, folder, folder / "case.safetensors");
+  EXPECT_TRUE(report.ok);
+  EXPECT_EQ(report.tensors.size(), GetParam().tensors);
+  for (const TensorParity& t : report.tensors) {
+    EXPECT_TRUE(t.ok) << t.name << " max|diff| " << t.max_abs << " rel L2 " << t.rel_l2;
+    EXPECT_EQ(t.skipped, 0u) << t.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Golden, BertParityTest,
+    testing::Values(RecordedBert{"bert-model", 45}, RecordedBert{"bert-leftpad", 40},
+                    RecordedBert{"bert-mlm", 45}, RecordedBert{"bert-mlm-untied", 46},
+                    RecordedBert{"bert-pretraining", 45}, RecordedBert{"bert-seqcls", 44},
+                    RecordedBert{"bert-tokencls", 42}, RecordedBert{"bert-qa", 43},
+                    RecordedBert{"bert-multichoice", 44}, RecordedBert{"roberta-model", 45},
+                    RecordedBert{"roberta-mlm", 45}, RecordedBert{"roberta-seqcls", 44},
+                    RecordedBert{"roberta-regression", 44}, RecordedBert{"roberta-tokencls", 42},
+                    RecordedBert{"roberta-qa", 43}, RecordedBert{"roberta-multichoice", 44},
+                    RecordedBert{"camembert-mlm", 45}),
+    [](const auto& golden) {
+      std::string name = golden.param.name;
+      std::replace(name.begin(), name.end(), '-', '_');
+      return name;
+    });
+
+// Each weight that has a gradient, one percent off, is noticed. Key biases shift all scores of a
+// row alike: they change nothing, as the softmax has it.
+TEST(BertParity, AnyTensorOnePercentOffIsNoticed) {
+  Context context(2);
+  const test::TempDir directory;
+  int tried = 0;
+  for (const char* name : {"bert-seqcls", "roberta-mlm"}) {
+    const fs::path folder = test::kGolden / name;
+    const auto recorded = io::SafetensorsFile::Open(folder / "case.safetensors");
+    for (const auto& [tensor, info] : recorded.tensors()) {
+      if (tensor.rfind("grad.", 0) != 0 || tensor.find(".key.bias") != tensor.npos) continue;
+      ++tried;
+      Bert model = LoadBert(OpenModelFolder(folder));
+      const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
+      for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
+      SaveBert(model, directory.path());
+      EXPECT_FALSE(VerifyCase(context, directory.path(), folder / "case.safetensors").ok)
+          << name << ": " << tensor;
+    }
+  }
+  EXPECT_GE(tried, 78);
+}
+
+// ---- against itself -----------------------------------------------------------------------------
+
+// Both rules of positions, names and classifiers.
+BertConfig SmallBert(HeadKind head, std::string_view type = "bert") {
+  BertConfig c(BertTypeNamed(type, "test"));
+  c.head = head;
+  c.layer_count = 2;
+  c.vocab_size = 29;
+  c.hidden_size = 12;
+  c.heads = 3;
+  c.feed_forward_size = 20;
+  c.max_positions = 48;
+  c.layer_norm_eps = 1e-5;
+  c.initializer_range = 0.3;
+  c.hidden_dropout = c.attention_dropout = 0.0;
+  if (head == HeadKind::kSequence || head == HeadKind::kToken) c.labels = {"red", "green", "blue"};
+  return c;
+}
+
+BertConfig WithDropoutOf(HeadKind head, std::string_view type) {
+  BertConfig c = SmallBert(head, type);
+  c.hidden_dropout = 0.2;
+  c.attention_dropout = 0.3;
+  c.classifier_dropout = 0.1;
+  return c;
+}
+
+TEST(BertTest, SameBitsForAnyThreads) {
+  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence}) {
+    Bert model(WithDropoutOf(head, "bert"));
+    model.Initialise(4);
+    const PostNormData data(model.config(), 2, 37, 3);
+    test::ExpectSameBitsForAnyThreads([&](Context& context) {
+      return Step(context, model, data.batch, {{true, 11}, {}, {}});
+    });
+  }
+}
+
+TEST(BertTest, RecomputationChangesNoBit) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    Bert model(WithDropoutOf(HeadKind::kMaskedLm, "roberta"));
+    model.Initialise(4);
+    model.ComputeIn(dtype);
+    ExpectRecomputationKeepsBits(model, PostNormData(model.config(), 2, 37, 2));
+  }
+}
+
+// With dropout the loss is a smooth function of the weights as long as the key stays: its gradient
+// along itself is the difference quotient.
+TEST(BertTest, GradientsWithDropout) {
+  for (const char* type : {"bert", "roberta"}) {
+    for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence, HeadKind::kToken,
+                                HeadKind::kQuestion, HeadKind::kChoice}) {
+      Bert model(WithDropoutOf(head, type));
+      SCOPED_TRACE(model.config().class_name());
+      model.Initialise(4);
+      const PostNormData data(model.config(), 2, 21, 3);
+      const EncoderStep step{{true, 5}, {}, {}};
+      Context context(2);
+      std::vector<float> g = Step(context, model, data.batch, step);
+      g.pop_back();
+      double squares = 0.0;
+      for (const float x : g) squares += static_cast<double>(x) * static_cast<double>(x);
+      const View<float, 1> values = model.parameters().Write().values();
+      const std::vector<float> before = CopiedView(values);
+      const double distance = 2e-3 / std::sqrt(squares);
+      const auto at = [&](double sign) {
+        for (std::size_t i = 0; i < g.size(); ++i) {
+          values(static_cast<idx_t>(i)) =
+              before[i] + static_cast<float>(sign * distance * static_cast<double>(g[i]));
+        }
+        return static_cast<double>(model.LossAndGradients(context, data.batch, step).mean);
+      };
+      EXPECT_NEAR((at(1.0) - at(-1.0)) / (2.0 * distance) / squares, 1.0, 5e-3);
+    }
+  }
+}
+
+// ---- texts side by side -------------------------------------------------------------------------
+
+double NormOf(std::span<const float> v) {
+  double squares = 0.0;
+  for (const float x : v) squares += static_cast<double>(x) * static_cast<double>(x);
+  return std::sqrt(squares);
+}
+
+double DistanceOf(std::span<const float> a, std::span<const float> b) {
+  std::vector<float> difference(a.begin(), a.end());
+  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= b[i];
+  return NormOf(difference);
+}
+
+// Three texts in one row give what each gives in a row of its own: hidden states, and the sum of
+// their gradients. With a border less they do not.
+TEST(BertTest, TextsSideBySideAreWhatTheyAreApart) {
+  const std::vector<idx_t> lengths = {13, 5, 22};
+  for (const char* type : {"bert", "roberta"}) {
+    const BertConfig config = SmallBert(HeadKind::kToken, type);
+    Bert model(config), alone(config);
+    for (Bert* m : {&model, &alone}) {
+      m->Initialise(5);
+      Perturb(*m, 6, 0.1f);
+      m->parameters().AllocateGradients();
+    }
+    PostNormData data(config, 1, 40, 3);
+    data.batch.documents = lengths;
+    Context context(2);
+    const EncoderStep step{{}, 0.01f, {}};
+    Tensor hidden({40, config.hidden_size});
+    model.Encode(context, data.batch, hidden.view<2>());
+    const HeadLoss together = model.LossAndGradients(context, data.batch, step);
+    double sum = 0.0;
+    ForEachDocument(lengths, [&](idx_t, idx_t begin, idx_t length) {
+      const auto at = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(length);
+      BatchView one = data.batch;
+      one.tokens = length;
+      one.ids = one.ids.subspan(at, count);
+      one.labels = one.labels.subspan(at, count);
+      if (!one.token_types.empty()) one.token_types = one.token_types.subspan(at, count);
+      one.roles = {data.roles.data() + begin, {1, length}};
+      one.documents = {};
+      Tensor own({length, config.hidden_size});
+      alone.Encode(context, one, own.view<2>());
+      const std::span<const float> apart(own.data<float>(), static_cast<std::size_t>(own.size()));
+      const std::span<const float> part(hidden.data<float>() + begin * config.hidden_size,
+                                        apart.size());
+      EXPECT_LT(DistanceOf(part, apart), 1e-5 * NormOf(apart));
+      sum += alone.LossAndGradients(context, one, step).sum;
+    });
+    EXPECT_NEAR(together.sum, sum, 1e-5 * sum);
+    const auto gradients = CopiedView(model.parameters().gradients());
+    const auto apart = CopiedView(alone.parameters().gradients());
+    EXPECT_LT(DistanceOf(gradients, apart), 1e-5 * NormOf(apart));
+    const std::vector<idx_t> fewer = {18, 22};
+    data.batch.documents = fewer;
+    const View<float, 1> g = alone.parameters().gradients();
+    std::fill_n(g.data, g.size(), 0.0f);
+    alone.LossAndGradients(context, data.batch, step);
+    EXPECT_GT(DistanceOf(CopiedView(g), apart), 1e-3 * NormOf(apart));
+  }
+}
+
+// Products in bf16 are near those in fp32, and not they.
+TEST(BertTest, Bf16IsNear) {
+  Bert model(SmallBert(HeadKind::kNone));
+  model.Initialise(5);
+  const PostNormData data(model.config(), 2, 30, 3);
+  Context context(2);
+  Tensor exact({60, model.config().hidden_size}), rounded({60, model.config().hidden_size});
+  model.Encode(context, data.batch, exact.view<2>());
+  model.ComputeIn(DType::kBF16);
+  model.Encode(context, data.batch, rounded.view<2>());
+  const std::span<const float> a(exact.data<float>(), static_cast<std::size_t>(exact.size()));
+  const std::span<const float> b(rounded.data<float>(), a.size());
+  EXPECT_LT(DistanceOf(a, b), 0.05 * NormOf(a));
+  EXPECT_GT(DistanceOf(a, b), 1e-5 * NormOf(a));
+}
+
+TEST(BertTest, TextsLongerThanTheTableAreRefused) {
+  Bert bert(SmallBert(HeadKind::kNone)), roberta(SmallBert(HeadKind::kNone, "roberta"));
+  Context context(1);
+  const std::vector<std::int32_t> ids(49, 7);
+  BatchView batch;
+  batch.rows = 1;
+  batch.tokens = 49;
+  batch.ids = ids;
+  Tensor hidden({49, 12});
+  const auto encode = [&](Bert& model) { model.Encode(context, batch, hidden.view<2>()); };
+  EXPECT_TRUE(test::Throws([&] { encode(bert); }, ErrorCode::kUsage,
+                           "row 0 has 49 tokens, but the model has positions for 48"));
+  EXPECT_TRUE(test::Throws([&] { encode(roberta); }, ErrorCode::kUsage, "positions for 46"));
+}
+
+// ---- files --------------------------------------------------------------------------------------
+
+std::set<std::string> NamesIn(const fs::path& folder) {
+  std::set<std::string> names;
+  const auto source = io::OpenModel(folder);
+  for (const auto& [name, info] : source->tensors()) names.insert(name);
+  return names;
+}
+
+// What is saved has the names of Hugging Face's class: those that it wrote itself, without the
+// copies of tied parameters, and with both names of an untied decoder's bias.
+TEST(BertFiles, SavedNamesAreTheOriginals) {
+  const test::TempDir directory;
+  for (const char* name : {"bert-model", "bert-mlm", "bert-mlm-untied", "bert-seqcls",
+                           "roberta-model", "roberta-mlm", "roberta-multichoice"}) {
+    SaveBert(LoadBert(OpenModelFolder(test::kGolden / name)), directory.path());
+    EXPECT_EQ(NamesIn(directory.path()), NamesIn(test::kGolden / name)) << name;
+  }
+}
+
+// The head of pre-training's second task and the pooler that a masked LM lacks are named, and under
+// --strict refused.
+TEST(BertFiles, AFolderOf2019) {
+  std::vector<std::string> warnings;
+  LoadTextModel(test::kGolden / "bert-pretraining", {}, &warnings);
+  const std::string all = testing::PrintToString(warnings);
+  EXPECT_THAT(all, HasSubstr("pooler"));
+  EXPECT_THAT(all, HasSubstr("seq_relationship"));
+}
+
+// A classifier on a pretrained encoder begins with its pooler, as in the original.
+TEST(BertFiles, APretrainedPoolerStaysUnderANewClassifier) {
+  LoadOptions options;
+  options.head = WantedHead{HeadKind::kSequence, {"a", "b", "c"}, ProblemType::kInferred, 1};
+  std::vector<std::string> warnings;
+  const auto model = LoadTextModel(test::kGolden / "bert-model", options, &warnings);
+  const auto recorded = io::OpenModel(test::kGolden / "bert-model");
+  const Tensor pooler = recorded->ReadFloat("pooler.dense.weight");
+  const auto loaded = std::as_const(*model).parameters().vector("bert.pooler.dense.weight");
+  ASSERT_EQ(loaded.size(), pooler.size());
+  EXPECT_TRUE(std::equal(loaded.data, loaded.data + loaded.size(), pooler.data<float>()));
+  EXPECT_THAT(testing::PrintToString(warnings),
+              HasSubstr("new: classifier.bias, classifier.weight\""));
+}
+
+}  // namespace
+}  // namespace longspan

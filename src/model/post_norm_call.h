@@ -1,0 +1,26 @@
+// The arguments of one call of a layer of PostNormEncoder.
+#pragma once
+
+#include <cstddef>
+
+#include "model/bf16_weights.h"
+#include "model/parameters.h"
+#include "model/step_dropout.h"
+
+namespace longspan {
+
+// Texts, of JoinedTexts: what attention asks of the batch. Observer: what is called to look at it.
+template <class Texts, class Observer>
+struct PostNormCall {
+  const ParameterTable& parameters;
+  const Bf16Weights* bf16;  // of the same parameters where products take bfloat16, else null
+  const Texts& texts;
+  StepDropout dropout;    // its key is the layer's own
+  bool backward = false;  // a backward pass follows: the layer keeps what that needs
+  const Observer* observer = nullptr;
+  std::size_t layer = 0;
+
+  idx_t n() const { return texts.n(); }
+};
+
+}  // namespace longspan

@@ -1,0 +1,252 @@
+// The definitions of PostNormEncoder, for the source that instantiates it.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include "base/arena.h"
+#include "base/errors.h"
+#include "model/hidden_rows.h"
+#include "model/layer_stack.h"
+#include "model/post_norm_encoder.h"
+#include "ops/cross_entropy/cross_entropy.h"
+
+namespace longspan {
+
+// ---- parameters ---------------------------------------------------------------------------------
+
+template <class Kind>
+PostNormEncoder<Kind>::PostNormEncoder(Config config, ParameterMemory memory)
+    : config_(std::move(config)),
+      prefix_(config_.head == HeadKind::kNone ? "" : Kind::Prefix(config_)) {
+  const idx_t channels = config_.hidden_size;
+  embeddings_.emplace(config_, prefix_ + "embeddings.", parameters_);
+  for (std::size_t i = 0; i < config_.layers(); ++i) {
+    layers_.emplace_back(config_, i, prefix_ + "encoder.layer." + std::to_string(i) + ".",
+                         parameters_);
+  }
+  if (config_.head == HeadKind::kNone && config_.has_pooler()) {
+    pooler_.emplace("pooler.dense.", channels, channels, parameters_);
+  }
+  head_ = Kind::MakeHead(config_, prefix_, parameters_);
+  if (memory == ParameterMemory::kOwn) parameters_.Allocate();
+}
+
+template <class Kind>
+void PostNormEncoder<Kind>::Initialise(std::uint64_t seed,
+                                       const std::function<bool(std::string_view name)>& which) {
+  parameters_.Draw(seed, config_.initializer_range, config_.initializer_range, which);
+  embeddings_->ZeroPadding(parameters_, which);
+}
+
+template <class Kind>
+const HeadLayer& PostNormEncoder<Kind>::Head() const {
+  Check(head_ != nullptr, ErrorCode::kUsage,
+        "model: a bare {} has no head, so no logits and no loss",
+        Kind::Class(config_, HeadKind::kNone));
+  return *head_;
+}
+
+// ---- evaluation ---------------------------------------------------------------------------------
+
+template <class Kind>
+void PostNormEncoder<Kind>::ComputeIn(DType dtype, LayerCopies copies) {
+  Check(dtype == DType::kF32 || dtype == DType::kBF16, ErrorCode::kUsage,
+        "model: computing in {} is not there; use F32 or BF16", DTypeName(dtype));
+  if (dtype == computes_in() && (bf16_ == nullptr || bf16_->copies() == copies)) return;
+  bf16_.reset();
+  if (dtype == DType::kF32) return;
+  const ParameterId tall = head_ == nullptr ? kNoParameter : head_->TallMatrix();
+  bf16_ = EncoderBf16Weights(parameters_, copies, prefix_ + "encoder.layer.", tall);
+}
+
+template <class Kind>
+const Bf16Weights* PostNormEncoder<Kind>::FreshBf16(Context& context) const {
+  if (bf16_ != nullptr) bf16_->Refresh(context, parameters_);
+  return bf16_.get();
+}
+
+template <class Kind>
+void PostNormEncoder<Kind>::EnterLayer(Context& context, std::size_t i) const {
+  if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
+}
+
+template <class Kind>
+Dropout PostNormEncoder<Kind>::EmbeddingSite(const StepDropout& dropout) const {
+  return SiteOf(dropout, config_.hidden_dropout, kEmbeddings);
+}
+
+template <class Kind>
+typename PostNormEncoder<Kind>::Call PostNormEncoder<Kind>::CallOf(const Texts& texts,
+                                                                   const StepDropout& dropout,
+                                                                   std::size_t layer,
+                                                                   bool backward) const {
+  Call call{parameters_, bf16_.get(), texts, dropout};
+  call.dropout.key = DeriveKey(dropout.key, kFirstLayer + layer);
+  call.backward = backward;
+  call.layer = layer;
+  return call;
+}
+
+template <class Kind>
+void PostNormEncoder<Kind>::Encode(Context& context, const BatchView& batch,
+                                   const View<float, 2>& hidden, const Shown& shown,
+                                   const StepDropout& dropout) const {
+  embeddings_->CheckBatch(batch);
+  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown, dropout);
+  EncodeIn<bfloat16>(context, batch, hidden, shown, dropout);
+}
+
+template <class Kind>
+template <class T>
+void PostNormEncoder<Kind>::EncodeIn(Context& context, const BatchView& batch,
+                                     const View<float, 2>& hidden, const Shown& shown,
+                                     const StepDropout& dropout) const {
+  Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
+        "batch: attention is shown of whole rows, not of documents side by side in them");
+  const Texts texts(config_, batch, dropout.active);
+  const auto show = [&](std::size_t) {
+    if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
+  };
+  const LayerStack stack(
+      context, layers_,
+      [&](std::size_t i) {
+        Call call = CallOf(texts, dropout, i, false);
+        call.observer = shown.attention;
+        return call;
+      },
+      [&](std::size_t i) { EnterLayer(context, i); });
+  embeddings_->Forward(context, parameters_, batch, EmbeddingSite(dropout), hidden);
+  stack.template Encode<T>(hidden, show);
+  show(layers_.size());
+}
+
+template <class Kind>
+void PostNormEncoder<Kind>::Pool(Context& context, const BatchView& batch,
+                                 const View<const float, 2>& hidden,
+                                 const View<float, 2>& pooled) const {
+  const Linear* pooler = pooler_ ? &*pooler_ : head_ == nullptr ? nullptr : head_->pooler();
+  Check(pooler != nullptr, ErrorCode::kUsage, "model: this {} has no pooler",
+        Kind::Class(config_, config_.head));
+  PoolFirstTokens(context, parameters_, *pooler, batch, hidden, pooled);
+}
+
+template <class Kind>
+Tensor PostNormEncoder<Kind>::Logits(Context& context, const BatchView& batch,
+                                     const View<const float, 2>& hidden) const {
+  return LogitsOf(context, Head(), parameters_, FreshBf16(context), batch, hidden);
+}
+
+template <class Kind>
+HeadLoss PostNormEncoder<Kind>::Loss(Context& context, const BatchView& batch) const {
+  embeddings_->CheckBatch(batch);
+  Head().CheckTargets(batch);
+  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
+  const View<float, 2> hidden(frame.Take<float>(n * channels), {n, channels});
+  Encode(context, batch, hidden);
+  HiddenRows rows(context, Head().reads(), batch, hidden, {});
+  return Head().Loss(context, {parameters_, FreshBf16(context), batch}, rows, false);
+}
+
+// ---- training -----------------------------------------------------------------------------------
+
+// Forward, the head's gradient, backward: what every training loss has in common.
+template <class Kind>
+void PostNormEncoder<Kind>::Differentiate(Context& context, const BatchView& batch,
+                                          const EncoderStep& step,
+                                          const HeadGradient& head_gradient) {
+  const std::size_t layers = layers_.size();
+  Check(step.recompute.empty() || step.recompute.size() == layers, ErrorCode::kUsage,
+        "step: {} choices of what to recompute for {} layers", step.recompute.size(), layers);
+  if (FreshBf16(context) == nullptr)
+    return DifferentiateIn<float>(context, batch, step, head_gradient);
+  DifferentiateIn<bfloat16>(context, batch, step, head_gradient);
+}
+
+template <class Kind>
+template <class T>
+void PostNormEncoder<Kind>::DifferentiateIn(Context& context, const BatchView& batch,
+                                            const EncoderStep& step,
+                                            const HeadGradient& head_gradient) {
+  const Texts texts(config_, batch, true);
+  const Dropout site = EmbeddingSite(step.dropout);
+  const LayerStack stack(
+      context, layers_, [&](std::size_t i) { return CallOf(texts, step.dropout, i, true); },
+      [&](std::size_t i) { EnterLayer(context, i); });
+  stack.template Differentiate<T>(
+      {batch.rows * batch.tokens, config_.hidden_size}, step.recompute,
+      [&](const View<float, 2>& stream) {
+        embeddings_->Forward(context, parameters_, batch, site, stream);
+      },
+      head_gradient,
+      [&](const View<float, 2>& d) {
+        embeddings_->Backward(context, parameters_, batch, site, d);
+      });
+}
+
+template <class Kind>
+HeadLoss PostNormEncoder<Kind>::LossAndGradients(Context& context, const BatchView& batch,
+                                                 const EncoderStep& step) {
+  embeddings_->CheckBatch(batch);
+  Head().CheckTargets(batch);
+  HeadLoss loss;
+  Differentiate(
+      context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
+        HiddenRows rows(context, Head().reads(), batch, hidden, dhidden);
+        loss = Head().Loss(context, {parameters_, bf16_.get(), batch, step.scale, step.dropout},
+                           rows, true);
+      });
+  return loss;
+}
+
+template <class Kind>
+double PostNormEncoder<Kind>::CotangentGradients(Context& context, const BatchView& batch,
+                                                 const View<const float, 2>& cotangent,
+                                                 const EncoderStep& step) {
+  embeddings_->CheckBatch(batch);
+  double total = 0.0;
+  Differentiate(
+      context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
+        CopyRows(context, cotangent, dhidden);
+        for (idx_t t = 0; t < hidden.extent[0]; ++t) {
+          for (idx_t c = 0; c < hidden.extent[1]; ++c) {
+            total += static_cast<double>(hidden(t, c)) * static_cast<double>(cotangent(t, c));
+          }
+        }
+      });
+  return total;
+}
+
+// ---- work ---------------------------------------------------------------------------------------
+
+template <class Kind>
+double PostNormEncoder<Kind>::DenseGflop(const BatchView& batch) const {
+  const auto n = static_cast<double>(batch.rows * batch.tokens);
+  const auto c = static_cast<double>(config_.hidden_size);
+  const auto f = static_cast<double>(config_.feed_forward_size);
+  double flop = 2.0 * n * static_cast<double>(layers_.size()) * (4.0 * c * c + 2.0 * c * f);
+  if (head_ != nullptr) {
+    idx_t counted = batch.rows * batch.tokens;
+    counted -= std::count(batch.labels.begin(), batch.labels.end(), kIgnoreLabel);
+    flop += head_->ForwardFlop(TextCount(batch), counted);
+  }
+  return flop * 1e-9;
+}
+
+template <class Kind>
+double PostNormEncoder<Kind>::AttentionGflop(const BatchView& batch, bool with_backward) const {
+  return Kind::AttentionFlop(config_, batch, with_backward) * 1e-9;
+}
+
+template <class Kind>
+double PostNormEncoder<Kind>::ForwardGflop(const BatchView& batch) const {
+  return DenseGflop(batch) + AttentionGflop(batch, false);
+}
+
+template <class Kind>
+double PostNormEncoder<Kind>::StepGflop(const BatchView& batch) const {
+  return 3.0 * DenseGflop(batch) + AttentionGflop(batch, true);
+}
+
+}  // namespace longspan
