@@ -57,10 +57,9 @@ int RunEval(EvalCommand c, int threads) {
   c.options.reformer.attention = ParseAttention(c.attention);
   Context context(threads);
   const ModelInfo info = ReadModelInfo(c.model);
-  const auto* eval = std::find_if(std::begin(kHeadEvals), std::end(kHeadEvals),
-                                  [&](const HeadEval& e) {
-                                    return c.task == "auto" ? e.head == info.head : e.task == c.task;
-                                  });
+  const auto* eval = std::find_if(
+      std::begin(kHeadEvals), std::end(kHeadEvals),
+      [&](const HeadEval& e) { return c.task == "auto" ? e.head == info.head : e.task == c.task; });
   Check(eval != std::end(kHeadEvals), ErrorCode::kFormat,
         "{}: is a {}, without a head that could be measured; longspan train makes one",
         io::Escape(c.model), info.class_name);
@@ -73,12 +72,10 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
   EvalOptions& o = c->options;
   command
       ->add_option("--held-out", o.held_out,
-                   "Share of the text's end that is measured, for language models")
+                   "Share of the end that language models are measured on")
       ->capture_default_str();
   command
-      ->add_option(
-          "--stride", o.stride,
-          "From window to window of a language model, 0 half a window; else what they share")
+      ->add_option("--stride", o.stride, "Step of windows (0: half a window), or what they share")
       ->capture_default_str();
   command->add_option("--attention", c->attention,
                       "Attention of all layers: full, local or lsh (default: the config's)");
@@ -87,15 +84,14 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
                    "Hash rounds of a Reformer's LSH layers (default: the config's)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--no-lm-bias", c->no_lm_bias,
-                    "Leave out the head's bias of a Reformer, as transformers 5.0 to 5.23 do");
+                    "Leave out a Reformer's head bias, as transformers 5.0 to 5.23 do");
   command->add_flag("--strict", o.reformer.strict,
                     "Pad and refuse windows of a Reformer of bytes as transformers does");
   command
       ->add_option("--documents", c->documents,
                    "Where a document ends, for masked LMs: file, blank-line or line")
       ->capture_default_str();
-  command->add_flag("--packed", c->mlm.packed,
-                    "Fill rows of masked LMs with whole documents that do not see each other");
+  command->add_flag("--packed", c->mlm.packed, "Fill rows of masked LMs with whole documents");
   command
       ->add_option("--mask-share", c->mlm.mask_share, "Share of the tokens that masked LMs guess")
       ->capture_default_str();
@@ -110,18 +106,16 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   BeginGroup(command, heading::kModel);
   command->add_option("-m,--model", c->model, "Folder of the model that is measured")->required();
   command
-      ->add_option("FILE", c->data,
-                   "Text, table, JSON or folder of them; with labels, answers or pairs where a model "
-                   "needs them")
+      ->add_option(
+          "FILE", c->data,
+          "Text, table, JSON or folder of them; with labels, answers or pairs where a model "
+          "needs them")
       ->required();
   command
       ->add_option("--tokens", c->options.tokens,
                    "Longest row in tokens; 0 takes all positions of the model (512 of a Reformer)")
       ->capture_default_str();
-  command
-      ->add_option("--task", c->task,
-                   "What is measured: embed takes the vectors of any model, rerank a classifier "
-                   "with one label; auto is as the head says")
+  command->add_option("--task", c->task, "What is measured: embed, rerank, or what the head does")
       ->check(CLI::IsMember({"auto", "embed", "rerank"}))
       ->type_name("NAME")
       ->capture_default_str();

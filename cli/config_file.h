@@ -10,8 +10,8 @@ namespace longspan::cli {
 // The file of a run's options in its folder.
 inline constexpr const char* kConfigName = "run.toml";
 
-// The placeholder of --config's value, by which it is told from options of this name that take other
-// files.
+// The placeholder of --config's value, by which it is told from options of this name that take
+// other files.
 inline constexpr const char* kConfigType = "TOML";
 
 // `words` (the arguments behind the program's name) with those that the file of --config adds: its

@@ -19,7 +19,8 @@ struct EvalCommand {
   TokenClassFields fields;
   PairOptions pairs;
   std::vector<std::string> list_columns;  // of queries with texts
-  std::string model, data, predictions, global = "auto", attention, documents = "file", task = "auto";
+  std::string model, data, predictions, global = "auto", attention, documents = "file",
+                                        task = "auto";
   std::string overflow;       // empty: what suits the head
   idx_t longest_answer = 30;  // tokens
   std::uint64_t seed = 1;

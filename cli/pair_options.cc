@@ -1,7 +1,7 @@
 #include "cli/pair_options.h"
 
 #include "cli/check.h"
-#include "cli/task_run.h"
+#include "cli/train_options.h"
 #include "cli/visual/command.h"
 
 namespace longspan::cli {

@@ -58,15 +58,6 @@ std::string NameInResults(const InputText& input) {
 
 }  // namespace
 
-std::optional<text::Overflow> ParseOverflow(const std::string& name) {
-  if (name.empty()) return std::nullopt;
-  if (name == "window") return text::Overflow::kWindow;
-  if (name == "truncate") return text::Overflow::kTruncate;
-  Check(name == "error", ErrorCode::kUsage, "overflow: '{}' is none of window, truncate, error",
-        io::Escape(name));
-  return text::Overflow::kError;
-}
-
 void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   BeginGroup(&command, heading::kModel);
   command.add_option("-m,--model", c.model, "Folder of the model that is asked")->required();

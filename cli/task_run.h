@@ -31,9 +31,6 @@ struct TaskCommand {
 // --attention, --num-hashes, --json, --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
 
-// "window", "truncate" or "error", else kUsage; nothing for an empty name.
-std::optional<text::Overflow> ParseOverflow(const std::string& name);
-
 // What a text gets: fields of its result in JSON, and lines for people.
 struct TaskAnswer {
   nlohmann::ordered_json fields;

@@ -195,7 +195,7 @@ void AddLongformerOptions(CLI::App* command, const std::string& automatic, Train
   BeginGroup(command, heading::kComputing);
   AddGlobalOption(command, automatic, &c->global);
   command->add_flag("--recompute", c->options.compute.recompute,
-                    "Keep only each layer's input: less memory, a third more time, the same bits");
+                    "Keep only each layer's input: less memory, a third more time");
   AddPolicyOptions(command, "activations are kept", c);
 }
 

@@ -12,8 +12,8 @@ namespace longspan::cli {
 
 // Each adds the options and the footer of `longspan train NAME` to a command that the table has
 // made.
-Register AddTrainClassify, AddTrainEmbed, AddTrainLm, AddTrainMlm, AddTrainMultipleChoice, AddTrainQa,
-    AddTrainRerank, AddTrainTokenClassify;
+Register AddTrainClassify, AddTrainEmbed, AddTrainLm, AddTrainMlm, AddTrainMultipleChoice,
+    AddTrainQa, AddTrainRerank, AddTrainTokenClassify;
 
 // The last lines of each page, before its examples.
 extern const std::string kTrainNotes;

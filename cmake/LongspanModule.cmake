@@ -12,13 +12,14 @@
 #   The headers that most files begin with (the standard library's, fmt's, and what `kind` adds) are
 #   compiled once for all targets of that kind. These must have the same flags: GCC 12 crashes on a
 #   precompiled header of another -O. Kinds: library, commands, tests, kernel_tests.
-# longspan_test(name SOURCES ... DEPS module ... [ISAS] [TWIN] [SLOW] [FIRST] [TIMEOUT seconds])
+# longspan_test(name SOURCES ... DEPS module ... [ISAS] [PORTABLE] [TWIN] [SLOW] [FIRST]
+#               [TIMEOUT seconds])
 #   A GoogleTest program, compiled together. A module has one, or two if some of its tests are
 #   ISAS: most of what tests cost a compiler are GoogleTest's headers, and linking. With ISAS it
 #   also runs once for every instruction set, forced; on a machine that lacks one, that run says so
-#   and counts as skipped. TWIN: its tests of bf16 also run on the tile unit's twin. FIRST: it is
-#   among the longest, and is started before the others, so that nothing waits for it alone at the
-#   end.
+#   and counts as skipped. PORTABLE: once for plain C++ alone, because its kernels have one form
+#   beside it. TWIN: its tests of bf16 also run on the tile unit's twin. FIRST: it is among the
+#   longest, and is started before the others, so that nothing waits for it alone at the end.
 # longspan_bench(name SOURCES ... DEPS module ...)
 #   A Google Benchmark program that verifies, then times. Never run by the tests for its times.
 #   benchmarks.txt in the build folder lists them all: ./dev bench runs that list.
@@ -117,7 +118,7 @@ function(longspan_test name)
   if(NOT LONGSPAN_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "ISAS;TWIN;SLOW;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "ISAS;PORTABLE;TWIN;SLOW;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
@@ -139,6 +140,9 @@ function(longspan_test name)
   set(tests ${name})
   if(ARG_ISAS)
     set(isas portable sse4 avx2 avx512 avx512_bf16 amx)
+    if(ARG_PORTABLE)
+      set(isas portable)
+    endif()
     if(ARG_TWIN)
       list(APPEND isas amx_twin)
     endif()

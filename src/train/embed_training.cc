@@ -12,8 +12,8 @@
 #include "train/embed_task.h"
 #include "train/evaluate.h"
 #include "train/row_training.h"
-#include "train/selection.h"
 #include "train/schedule.h"
+#include "train/selection.h"
 #include "train/trainer.h"
 
 namespace longspan {

@@ -383,9 +383,13 @@ TEST_F(HeadTraining, OneUpdateIsThatOfTheOriginal) {
     o.batch = static_cast<idx_t>(j["rows"].size());
     o.accumulate = 1;
     o.schedule = {ScheduleKind::kConstant, 0, 1.0};
-    o.optimizer = {j["options"]["learning_rate"], j["options"]["beta1"],
-                   j["options"]["beta2"],         j["options"]["epsilon"],
-                   j["options"]["weight_decay"],  j["options"]["clip"]};
+    const Json& given = j["options"];
+    o.optimizer.learning_rate = given["learning_rate"];
+    o.optimizer.beta1 = given["beta1"];
+    o.optimizer.beta2 = given["beta2"];
+    o.optimizer.epsilon = given["epsilon"];
+    o.optimizer.weight_decay = given["weight_decay"];
+    o.optimizer.clip = given["clip"];
     Train(task, o);
     std::ifstream log(o.output / "metrics.jsonl");
     std::string line;

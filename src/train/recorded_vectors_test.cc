@@ -33,7 +33,11 @@ TEST(RecordedVectors, OneStepOfEachLossIsThatOfSentenceTransformers) {
     o.output = directory / name;
     o.steps = 1;
     o.accumulate = 1;
-    o.optimizer = {0.01, 0.9, 0.999, 1.0, 0.0, 0.0};
+    o.optimizer.learning_rate = 0.01;
+    o.optimizer.beta1 = 0.9;
+    o.optimizer.beta2 = 0.999;
+    o.optimizer.epsilon = 1.0;
+    o.optimizer.weight_decay = o.optimizer.clip = 0.0;
     o.schedule = {ScheduleKind::kConstant, 0, 1.0};
     EmbedTrainingOptions task;
     task.epochs = 0.0;

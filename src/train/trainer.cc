@@ -144,9 +144,7 @@ class Trainer {
     return e.bits_per_byte.value_or(task_.BitsPerByte(e.loss));
   }
 
-  bool IsOver() const {
-    return state_.step >= options_.steps || IsOutOfTime() || EndsEarly();
-  }
+  bool IsOver() const { return state_.step >= options_.steps || IsOutOfTime() || EndsEarly(); }
   bool EndsEarly() const { return IsOutOfPatience(state_, options_.selection.patience); }
   bool IsOutOfTime() const {
     const double most = options_.checkpoints.max_time_s;
@@ -452,8 +450,7 @@ class Trainer {
       return false;
     }
     // Room for a second model while the first is still there.
-    state_.first_moment = Tensor();
-    state_.second_moment = Tensor();
+    state_.optimizer = OptimizerState();
     task_.Load(checkpoint, TrainTask::Origin::kCheckpoint, nullptr);
     return true;
   }

@@ -1,6 +1,5 @@
 // Files of options: what is accepted reads the same after it has been written again.
 #include "cli/toml.h"
-
 #include "tests/fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t bytes) {

@@ -155,19 +155,22 @@ TEST(FullTexts, CompanyChangesNoBit) {
     auto cases = CasesOf({500, 20, 1, 3000, 333, 20}, Form::kSeparate, causal, 16, 2);
     for (Case& c : cases) c.mask = MakeMask(c, Padding::kHoles);
     const TextRow together(cases);
-    ExpectSameBitsForAnyThreads([&](Context& context) {
-      const auto y = together.Run(context);
-      std::vector<float> all;
-      for (const auto& [name, part] : y.Parts()) all.insert(all.end(), part->begin(), part->end());
-      return all;
-    });
     Context context(2);
     const auto y = together.Run(context);
-    const TextRow turned({cases.rbegin(), cases.rend()});
-    const auto z = turned.Run(context);
     for (std::size_t d = 0; d < cases.size(); ++d) {
       const TextRow alone({cases[d]});
       ExpectSameOutputs(alone.Run(context), together.Take(y, d));
+    }
+    if (!causal) continue;  // a causal text takes half the time, and shares work alike
+    ExpectSameBitsForAnyThreads([&](Context& c) {
+      const auto x = together.Run(c);
+      std::vector<float> all;
+      for (const auto& [name, part] : x.Parts()) all.insert(all.end(), part->begin(), part->end());
+      return all;
+    });
+    const TextRow turned({cases.rbegin(), cases.rend()});
+    const auto z = turned.Run(context);
+    for (std::size_t d = 0; d < cases.size(); ++d) {
       ExpectSameOutputs(turned.Take(z, cases.size() - 1 - d), together.Take(y, d));
     }
   }

@@ -183,14 +183,18 @@ TEST(WindowTexts, CompanyChangesNoBit) {
     auto cases = TextCases({500, 20, 1, 5000, 333, 20, 700}, 100, 60, 16, 2, causal);
     MixRoles(&cases);
     const TextRow together(cases);
-    ExpectSameBitsForAnyThreads([&](Context& context) { return together.Run(context).All(); });
     Context context(2);
     const auto y = together.Run(context);
+    for (std::size_t d = 0; d < cases.size(); ++d) {
+      SCOPED_TRACE(cases[d].Name());
+      ExpectSameOutputs(TextRow({cases[d]}).Run(context), together.Take(y, d));
+    }
+    if (causal) continue;  // which changes nothing in how work is shared
+    ExpectSameBitsForAnyThreads([&](Context& c) { return together.Run(c).All(); });
     const TextRow turned({cases.rbegin(), cases.rend()});
     const auto z = turned.Run(context);
     for (std::size_t d = 0; d < cases.size(); ++d) {
       SCOPED_TRACE(cases[d].Name());
-      ExpectSameOutputs(TextRow({cases[d]}).Run(context), together.Take(y, d));
       ExpectSameOutputs(turned.Take(z, cases.size() - 1 - d), together.Take(y, d));
     }
   }
