@@ -61,6 +61,15 @@ int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::strin
   return TrainExitCode(result);
 }
 
+const CLI::Option* AddRowTraining(CLI::App* command, CLI::Option* epochs, const std::string& global,
+                                  TrainCommand* c) {
+  AddLongformerOptions(command, global, c);
+  AddOptimiserOptions(command, c);
+  AddRhythmOptions(command, c);
+  AddSelectionOptions(command, c);
+  return AddStepsInstead(command, epochs);
+}
+
 void RegisterTrain(CLI::App* train, const Globals& globals, Action& action) {
   train->require_subcommand(1);
   train->fallthrough();

@@ -1,7 +1,5 @@
 // longspan train classify: a classifier of texts.
 
-#include <fmt/format.h>
-
 #include <memory>
 
 #include "cli/data_options.h"
@@ -40,32 +38,18 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
       ->add_option("--label-smoothing", c->task.label_smoothing,
                    "Share of each target that is spread over all classes")
       ->capture_default_str();
-  AddLongformerOptions(command, "the first token", c.get());
-  AddOptimiserOptions(command, c.get());
-  AddRhythmOptions(command, c.get());
-  AddSelectionOptions(command, c.get());
-  const CLI::Option* steps = AddStepsInstead(command, epochs);
+  const CLI::Option* steps = AddRowTraining(command, epochs, "the first token", c.get());
   command->footer(kTrainNotes +
                   "Examples:\n  longspan train classify -m long --train train.csv --eval test.csv "
                   "-o judge --epochs 1");
-  command->callback([c, steps, &globals, &action] {
-    const bool by_steps = steps->count() > 0;
-    action = [c, by_steps, &globals] {
-      Context context(globals.threads);
-      if (by_steps) c->task.epochs = 0.0;
-      c->task.problem = ParseProblem(c->problem);
-      c->task.weights = ClassWeights::Parse(c->class_weights);
-      c->task.overflow = OverflowOf(c->overflow);
-      c->task.global = GlobalRule::Parse(c->global);
-      const TrainOptions options = c->Options(context);
-      return RunTrainCommand(
-          *c,
-          [&](const TrainHooks& hooks) {
-            return TrainClassifier(context, options, c->task, hooks);
-          },
-          fmt::format("longspan eval -m {} TEST.csv", c->output));
-    };
-  });
+  TrainOnRows<ClassifyCommand>(
+      command, c, steps, globals, action,
+      [](ClassifyCommand& own) {
+        own.task.problem = ParseProblem(own.problem);
+        own.task.weights = ClassWeights::Parse(own.class_weights);
+        own.task.overflow = OverflowOf(own.overflow);
+      },
+      TrainClassifier, "longspan eval -m {} TEST.csv");
 }
 
 }  // namespace longspan::cli

@@ -1,7 +1,5 @@
 // longspan train embed: vectors of texts.
 
-#include <fmt/format.h>
-
 #include <memory>
 
 #include "cli/data_options.h"
@@ -32,32 +30,20 @@ void AddTrainEmbed(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("--pooling", c->pooling,
                       "Pooling: mean, cls, max, ... (default: the folder's, else mean)");
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
-  AddLongformerOptions(command, "none", c.get());
-  AddOptimiserOptions(command, c.get());
-  AddRhythmOptions(command, c.get());
-  AddSelectionOptions(command, c.get());
-  const CLI::Option* steps = AddStepsInstead(command, epochs);
+  const CLI::Option* steps = AddRowTraining(command, epochs, "none", c.get());
   command->get_option("--batch")->description(
       "Texts that run together, in rows of --tokens tokens");
   command->get_option("--accumulate")->description("Batches of negatives of one update");
   command->footer(kLossNotes + kRowNotes +
                   "Examples:\n  longspan train embed -m long --train pairs.jsonl -o searcher "
                   "--epochs 1");
-  command->callback([c, steps, &globals, &action] {
-    const bool by_steps = steps->count() > 0;
-    action = [c, by_steps, &globals] {
-      Context context(globals.threads);
-      if (by_steps) c->task.epochs = 0.0;
-      TakePairOptions(c->pairs, &c->task);
-      if (!c->pooling.empty()) c->task.pooling = ParsePooling(c->pooling);
-      c->task.global = GlobalRule::Parse(c->global);
-      const TrainOptions options = c->Options(context);
-      return RunTrainCommand(
-          *c,
-          [&](const TrainHooks& hooks) { return TrainEmbedder(context, options, c->task, hooks); },
-          fmt::format("longspan embed -m {} TEXTS.txt --lines", c->output));
-    };
-  });
+  TrainOnRows<EmbedTraining>(
+      command, c, steps, globals, action,
+      [](EmbedTraining& own) {
+        TakePairOptions(own.pairs, &own.task);
+        if (!own.pooling.empty()) own.task.pooling = ParsePooling(own.pooling);
+      },
+      TrainEmbedder, "longspan embed -m {} TEXTS.txt --lines");
 }
 
 }  // namespace longspan::cli

@@ -1,7 +1,5 @@
 // longspan train multiple-choice: which of several answers fits.
 
-#include <fmt/format.h>
-
 #include <memory>
 
 #include "cli/data_options.h"
@@ -29,31 +27,15 @@ void AddTrainMultipleChoice(CLI::App* command, const Globals& globals, Action& a
   AddOverflowOption(command, &c->overflow);
   BeginGroup(command, heading::kLearning);
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
-  AddLongformerOptions(command, "the choices", c.get());
-  AddOptimiserOptions(command, c.get());
-  AddRhythmOptions(command, c.get());
-  AddSelectionOptions(command, c.get());
-  const CLI::Option* steps = AddStepsInstead(command, epochs);
+  const CLI::Option* steps = AddRowTraining(command, epochs, "the choices", c.get());
   command->footer(kTrainNotes +
                   "Examples:\n"
                   "  longspan train multiple-choice -m long --train choices.jsonl --held-out 0.2 "
                   "-o choose --steps 2");
-  command->callback([c, steps, &globals, &action] {
-    const bool by_steps = steps->count() > 0;
-    action = [c, by_steps, &globals] {
-      Context context(globals.threads);
-      if (by_steps) c->task.epochs = 0.0;
-      c->task.overflow = OverflowOf(c->overflow);
-      c->task.global = GlobalRule::Parse(c->global);
-      const TrainOptions options = c->Options(context);
-      return RunTrainCommand(
-          *c,
-          [&](const TrainHooks& hooks) {
-            return TrainMultipleChoice(context, options, c->task, hooks);
-          },
-          fmt::format("longspan eval -m {} TEST.jsonl", c->output));
-    };
-  });
+  TrainOnRows<ChoiceTraining>(
+      command, c, steps, globals, action,
+      [](ChoiceTraining& own) { own.task.overflow = OverflowOf(own.overflow); },
+      TrainMultipleChoice, "longspan eval -m {} TEST.jsonl");
 }
 
 }  // namespace longspan::cli

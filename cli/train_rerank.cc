@@ -1,7 +1,5 @@
 // longspan train rerank: how relevant texts are to queries.
 
-#include <fmt/format.h>
-
 #include <memory>
 
 #include "cli/data_options.h"
@@ -30,29 +28,17 @@ void AddTrainRerank(CLI::App* command, const Globals& globals, Action& action) {
   AddOverflowOption(command, &c->overflow);
   BeginGroup(command, heading::kLearning);
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
-  AddLongformerOptions(command, "the first token", c.get());
-  AddOptimiserOptions(command, c.get());
-  AddRhythmOptions(command, c.get());
-  AddSelectionOptions(command, c.get());
-  const CLI::Option* steps = AddStepsInstead(command, epochs);
+  const CLI::Option* steps = AddRowTraining(command, epochs, "the first token", c.get());
   command->footer(kRowNotes +
                   "Examples:\n  longspan train rerank -m long --train judged.jsonl -o reranker "
                   "--epochs 1");
-  command->callback([c, steps, &globals, &action] {
-    const bool by_steps = steps->count() > 0;
-    action = [c, by_steps, &globals] {
-      Context context(globals.threads);
-      if (by_steps) c->task.epochs = 0.0;
-      TakeJudgedColumns(c->judged, &c->task.columns);
-      c->task.overflow = OverflowOf(c->overflow);
-      c->task.global = GlobalRule::Parse(c->global);
-      const TrainOptions options = c->Options(context);
-      return RunTrainCommand(
-          *c,
-          [&](const TrainHooks& hooks) { return TrainReranker(context, options, c->task, hooks); },
-          fmt::format("longspan rerank -m {} QUERY TEXTS.txt --lines", c->output));
-    };
-  });
+  TrainOnRows<RerankTraining>(
+      command, c, steps, globals, action,
+      [](RerankTraining& own) {
+        TakeJudgedColumns(own.judged, &own.task.columns);
+        own.task.overflow = OverflowOf(own.overflow);
+      },
+      TrainReranker, "longspan rerank -m {} QUERY TEXTS.txt --lines");
 }
 
 }  // namespace longspan::cli

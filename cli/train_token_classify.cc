@@ -1,7 +1,5 @@
 // longspan train token-classify: classes of words.
 
-#include <fmt/format.h>
-
 #include <memory>
 
 #include "cli/data_options.h"
@@ -28,34 +26,20 @@ void AddTrainTokenClassify(CLI::App* command, const Globals& globals, Action& ac
   AddWindowOptions(command, &c->overflow, &c->task.stride);
   BeginGroup(command, heading::kLearning);
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
-  AddLongformerOptions(command, "none", c.get());
-  AddOptimiserOptions(command, c.get());
-  AddRhythmOptions(command, c.get());
-  AddSelectionOptions(command, c.get());
-  const CLI::Option* steps = AddStepsInstead(command, epochs);
+  const CLI::Option* steps = AddRowTraining(command, epochs, "none", c.get());
   command->footer(kTrainNotes +
                   "Examples:\n"
                   "  longspan train token-classify -m long --train train.conll --eval test.conll "
                   "-o ner-run\n"
                   "  longspan train token-classify -m long --train words.jsonl --held-out 0.2 "
                   "-o tagger --steps 2");
-  command->callback([c, steps, &globals, &action] {
-    const bool by_steps = steps->count() > 0;
-    action = [c, by_steps, &globals] {
-      Context context(globals.threads);
-      if (by_steps) c->task.epochs = 0.0;
-      c->fields.PutInto(&c->task);
-      c->task.overflow = ParseOverflow(c->overflow).value_or(text::Overflow::kWindow);
-      c->task.global = GlobalRule::Parse(c->global);
-      const TrainOptions options = c->Options(context);
-      return RunTrainCommand(
-          *c,
-          [&](const TrainHooks& hooks) {
-            return TrainTokenClassifier(context, options, c->task, hooks);
-          },
-          fmt::format("longspan eval -m {} TEST", c->output));
-    };
-  });
+  TrainOnRows<TokenClassifyTraining>(
+      command, c, steps, globals, action,
+      [](TokenClassifyTraining& own) {
+        own.fields.PutInto(&own.task);
+        own.task.overflow = ParseOverflow(own.overflow).value_or(text::Overflow::kWindow);
+      },
+      TrainTokenClassifier, "longspan eval -m {} TEST");
 }
 
 }  // namespace longspan::cli

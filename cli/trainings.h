@@ -2,6 +2,9 @@
 // function's name below and one line of the table in cmd_train.cc.
 #pragma once
 
+#include <fmt/format.h>
+
+#include <memory>
 #include <string>
 
 #include "cli/train_options.h"
@@ -22,5 +25,36 @@ extern const std::string kRowNotes;
 
 // Trains with progress and prints the result; `next` is the command that uses the trained model.
 int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::string& next);
+
+// What stands behind the options of learning that a training over rows has of its own: computing,
+// optimizer, output, choice of the best model, --steps instead of `epochs`. `global`: what auto
+// makes global. Returns --steps.
+const CLI::Option* AddRowTraining(CLI::App* command, CLI::Option* epochs, const std::string& global,
+                                  TrainCommand* c);
+
+// Lets `command` run `train` of the library. `c` has the command line and c->task, the options of
+// the task; take(c) reads the one into the other. `next` is the command that uses the trained
+// model, with {} for its folder. Both `globals` and `action` outlive the command.
+template <class Command, class Task>
+void TrainOnRows(CLI::App* command, const std::shared_ptr<Command>& c, const CLI::Option* steps,
+                 const Globals& globals, Action& action, void (*take)(Command& c),
+                 TrainResult (*train)(Context&, const TrainOptions&, const Task&,
+                                      const TrainHooks&),
+                 const char* next) {
+  command->callback([=, &globals, &action] {
+    const bool by_steps = steps->count() > 0;
+    action = [=, &globals] {
+      Context context(globals.threads);
+      if (by_steps) c->task.epochs = 0.0;
+      c->task.global = GlobalRule::Parse(c->global);
+      take(*c);
+      const TrainOptions options = c->Options(context);
+      const TrainRun run = [&](const TrainHooks& hooks) {
+        return train(context, options, c->task, hooks);
+      };
+      return RunTrainCommand(*c, run, fmt::format(fmt::runtime(next), c->output));
+    };
+  });
+}
 
 }  // namespace longspan::cli
