@@ -213,7 +213,8 @@ class Stopping(Runs):
         taken = {row["step"]: row["rss_bytes"] for row in rows if row["kind"] == "train"}
         grown = taken[1500] - taken[550]  # behind a save, which books its buffers once
         self.assertLess(grown / 950, 1024)
-        late = [count for step, count in open_files.items() if step > 100]
+        # Behind the last step the process closes what it has.
+        late = [count for step, count in open_files.items() if 100 < step < 1500]
         self.assertLessEqual(max(late) - min(late), 3)  # a checkpoint that is being written
 
     def test_other_commands_end_at_once_and_leave_nothing(self):
