@@ -53,7 +53,7 @@ enum class Average {
 // Precision, recall and F1 of all classes; 0 if the denominator is 0. F1 is averaged itself, it is
 // not the harmonic mean of the other two.
 struct AverageScore {
-  double precision = 0.0, recall = 0.0, f1 = 0.0;
+  double precision = 0.0, recall = 0.0, f1 = 0.0;  // each averaged itself
 };
 AverageScore AverageOf(std::span<const ClassScore> classes, Average average);
 
@@ -123,9 +123,9 @@ double AveragePrecisionAt(const RankedQuery& query, idx_t k);
 
 // The means over queries; NaN if there are none.
 struct RankingScore {
-  idx_t queries = 0;
+  idx_t queries = 0;  // how many there are
   idx_t without = 0;  // queries without a relevant document: each counts 0
-  double ndcg = 0.0, mrr = 0.0, recall = 0.0, map = 0.0;
+  double ndcg = 0.0, mrr = 0.0, recall = 0.0, map = 0.0;  // over the first k documents
 };
 RankingScore ScoreRankings(std::span<const RankedQuery> queries, idx_t k);
 

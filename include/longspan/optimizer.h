@@ -16,7 +16,7 @@ std::string OptimizerChoices();                       // "adamw, adafactor or sg
 
 // An optimizer, with the gradient clipped to a norm.
 struct OptimizerOptions {
-  OptimizerKind kind = OptimizerKind::kAdamW;
+  OptimizerKind kind = OptimizerKind::kAdamW;        // which one
   double learning_rate = 1e-3;                       // the largest, after the warm-up
   double beta1 = 0.9, beta2 = 0.98, epsilon = 1e-8;  // of AdamW
   // Of matrices; biases, norms and tables have none. AdamW and Adafactor shrink weights by

@@ -49,8 +49,8 @@ struct ScheduleOptions {
 
 // Rows of so many tokens for so many updates. The last stage has no number of updates, 0.
 struct LengthStage {
-  idx_t tokens = 0;
-  idx_t updates = 0;
+  idx_t tokens = 0;   // of a row
+  idx_t updates = 0;  // of this stage
 };
 // "512:1000,4096:" is rows of 512 tokens for 1,000 updates, then of 4,096. kUsage for anything
 // else.
@@ -330,16 +330,16 @@ std::string_view EmbedLossName(EmbedLoss loss);
 // positive), a triplet (with negative, which may be a list of texts), or two texts with a score.
 // The first row that is read says which of the two forms all rows have.
 struct PairColumns {
-  std::string anchor = "anchor", positive = "positive", negative = "negative";
-  std::string first = "sentence1", second = "sentence2", score = "score";
+  std::string anchor = "anchor", positive = "positive", negative = "negative";  // of the first form
+  std::string first = "sentence1", second = "sentence2", score = "score";       // of the second
 };
 
 // How a model learns to make vectors.
 struct EmbedTrainingOptions {
-  EmbedLoss loss = EmbedLoss::kAuto;
+  EmbedLoss loss = EmbedLoss::kAuto;  // what is learnt; kAuto: what suits the rows
   // Rows whose texts are compared with each other; an update has TrainOptions::accumulate such
   // batches. Their texts run through the model a few at a time (as many as fit into
-  // TrainOptions::batch rows of ::tokens tokens), whatever this is.
+  // TrainOptions::batch rows of TrainOptions::tokens tokens), whatever this is.
   idx_t negatives_batch = 64;
   double scale = 20.0;                 // of cosines: kInBatch, kCosent
   std::optional<double> margin;        // of kTriplet; absent: 5, of cosines 0.5
@@ -375,8 +375,8 @@ TrainResult TrainEmbedder(Context& context, const TrainOptions& options,
 // and a label from 0 to 1; or a query with texts that are relevant and texts that are not, one or a
 // list of each. The first row that is read says which of the two forms all rows have.
 struct JudgedColumns {
-  std::string query = "query", text = "text", label = "label";
-  std::string positive = "positive", negatives = "negatives";
+  std::string query = "query", text = "text", label = "label";  // of the first form
+  std::string positive = "positive", negatives = "negatives";   // of the second, beside query
 };
 
 // How a model learns to judge texts for a query.
