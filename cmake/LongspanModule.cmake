@@ -53,7 +53,7 @@ endfunction()
 # Precompiled headers hide a missing include from nobody: clang-tidy and builds with ccache, which
 # does better without them, compile each file with its own.
 if(NOT LONGSPAN_TOGETHER OR CMAKE_CXX_COMPILER_LAUNCHER MATCHES ccache OR
-   NOT CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+   NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)
 endif()
 
@@ -71,7 +71,7 @@ function(longspan_precompile target kind)
     else()
       add_library(${holder} OBJECT EXCLUDE_FROM_ALL ${source})
     endif()
-    if(kind STREQUAL commands)
+    if(kind STREQUAL "commands")
       list(APPEND headers <CLI/CLI.hpp>)
       target_link_libraries(${holder} PRIVATE CLI11::CLI11)
     endif()
@@ -89,9 +89,9 @@ endfunction()
 #   plain loops once for each instruction set (kernel_tests);
 # - in a build for tests, modules that call kernels.
 function(longspan_optimise target kind)
-  if(kind STREQUAL commands)
+  if(kind STREQUAL "commands")
     target_compile_options(${target} PRIVATE $<$<CONFIG:Release,RelWithDebInfo>:-O1>)
-  elseif(NOT kind STREQUAL kernel_tests)
+  elseif(NOT kind STREQUAL "kernel_tests")
     target_compile_options(${target} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
   endif()
 endfunction()
