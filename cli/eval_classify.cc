@@ -7,26 +7,16 @@
 #include "cli/eval_reports.h"
 #include "cli/predictions_file.h"
 #include "cli/train_options.h"
-#include "cli/training.h"
 
 namespace longspan::cli {
 
 std::string JudgeClassifier(Context& context, const EvalCommand& c) {
-  ClassifierEvalOptions o;
-  o.model = c.model;
-  o.file = c.data;
-  o.tokens = c.options.tokens;
+  auto o = HeadEvalOptionsOf<ClassifierEvalOptions>(c);
   o.task.overflow = OverflowOf(c.overflow.empty() ? "error" : c.overflow);
-  o.task.global = GlobalRule::Parse(c.global);
-  o.reformer = c.options.reformer;
-  o.data = c.options.data;
   auto file = PredictionsFile::Begin(c.predictions, c.data, c.model);
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
   Predictions predictions;
-  const ClassifierEval result = EvaluateClassifier(context, o, &predictions);
-  progress.Finish();
-  TellNotes(result.notes);
+  const ClassifierEval result =
+      Evaluated(context, [&] { return EvaluateClassifier(context, o, &predictions); });
   if (file) WritePredictions(result, predictions, *file);
   return ClassifierReport(result, predictions, c.json);
 }

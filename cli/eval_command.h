@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "cli/data_options.h"
 #include "cli/pair_options.h"
 #include "cli/token_class_options.h"
+#include "cli/training.h"
 #include "longspan/context.h"
 #include "longspan/evaluate.h"
 
@@ -44,6 +46,17 @@ Options HeadEvalOptionsOf(const EvalCommand& c) {
   o.data = c.options.data;
   o.task.global = GlobalRule::Parse(c.global);
   return o;
+}
+
+// What evaluate() returns: told of while it runs, and of its notes at the end.
+template <class Evaluate>
+auto Evaluated(Context& context, const Evaluate& evaluate) {
+  EvalProgress progress("evaluated");
+  progress.Watch(context);
+  auto result = evaluate();
+  progress.Finish();
+  TellNotes(result.notes);
+  return result;
 }
 
 }  // namespace longspan::cli

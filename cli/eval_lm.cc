@@ -7,7 +7,6 @@
 
 #include "cli/data_options.h"
 #include "cli/eval_command.h"
-#include "cli/training.h"
 #include "cli/visual/json_text.h"
 #include "longspan/model_info.h"
 
@@ -24,11 +23,7 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   options.text = c.data;
   const idx_t tokens = options.tokens == 0 ? kReformerTokens : options.tokens;
   options.tokens = std::min(tokens, ReadModelInfo(c.model).longest);
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
-  const EvalResult r = EvaluateLanguageModel(context, options);
-  progress.Finish();
-  TellNotes(r.notes);
+  const EvalResult r = Evaluated(context, [&] { return EvaluateLanguageModel(context, options); });
   if (!c.json) {
     return fmt::format(
         "bits per byte {:.4f} ({} bytes, {} tokens, loss {:.4f} nats a token, {:.1f} % of them "

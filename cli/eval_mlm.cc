@@ -3,7 +3,6 @@
 #include "cli/data_options.h"
 #include "cli/eval_command.h"
 #include "cli/eval_reports.h"
-#include "cli/training.h"
 
 namespace longspan::cli {
 
@@ -19,11 +18,7 @@ std::string JudgeMaskedLm(Context& context, const EvalCommand& c) {
   o.task.documents = ParseDocuments(c.documents);
   o.task.global = GlobalRule::Parse(c.global);
   o.reformer = c.options.reformer;
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
-  const MaskedLmEval result = EvaluateMaskedLm(context, o);
-  progress.Finish();
-  TellNotes(result.notes);
+  const MaskedLmEval result = Evaluated(context, [&] { return EvaluateMaskedLm(context, o); });
   return MaskedLmReport(result, c.json);
 }
 

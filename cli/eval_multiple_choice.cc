@@ -7,7 +7,6 @@
 #include "cli/eval_command.h"
 #include "cli/predictions_file.h"
 #include "cli/train_options.h"
-#include "cli/training.h"
 #include "cli/visual/json_text.h"
 #include "longspan/head_training.h"
 
@@ -74,12 +73,9 @@ std::string JudgeChoices(Context& context, const EvalCommand& c) {
   auto o = HeadEvalOptionsOf<ChoiceEvalOptions>(c);
   o.task.overflow = OverflowOf(c.overflow.empty() ? "error" : c.overflow);
   auto file = PredictionsFile::Begin(c.predictions, c.data, c.model);
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
   std::vector<ChosenAnswer> answers;
-  const ChoiceEval result = EvaluateMultipleChoice(context, o, file ? &answers : nullptr);
-  progress.Finish();
-  TellNotes(result.notes);
+  const ChoiceEval result = Evaluated(
+      context, [&] { return EvaluateMultipleChoice(context, o, file ? &answers : nullptr); });
   if (file) WriteChoices(answers, *file);
   return c.json ? ChoicesJson(result) : ChoicesReport(result);
 }

@@ -8,7 +8,6 @@
 #include "cli/eval_command.h"
 #include "cli/predictions_file.h"
 #include "cli/train_options.h"
-#include "cli/training.h"
 #include "cli/visual/json_text.h"
 #include "longspan/head_training.h"
 
@@ -95,12 +94,9 @@ std::string JudgeAnswers(Context& context, const EvalCommand& c) {
   if (c.options.stride > 0) o.task.stride = c.options.stride;
   o.task.longest = c.longest_answer;
   auto file = PredictionsFile::Begin(c.predictions, c.data, c.model);
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
   std::vector<AnsweredPair> pairs;
-  const AnswerEval result = EvaluateQuestionAnswering(context, o, file ? &pairs : nullptr);
-  progress.Finish();
-  TellNotes(result.notes);
+  const AnswerEval result = Evaluated(
+      context, [&] { return EvaluateQuestionAnswering(context, o, file ? &pairs : nullptr); });
   if (file) WriteAnswers(pairs, *file);
   return c.json ? AnswersJson(result) : AnswersReport(result);
 }

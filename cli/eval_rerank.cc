@@ -4,25 +4,15 @@
 #include "cli/eval_command.h"
 #include "cli/eval_reports.h"
 #include "cli/pair_options.h"
-#include "cli/training.h"
+#include "cli/train_options.h"
 
 namespace longspan::cli {
 
 std::string JudgeReranker(Context& context, const EvalCommand& c) {
-  RerankerEvalOptions o;
-  o.model = c.model;
-  o.file = c.data;
-  o.tokens = c.options.tokens;
+  auto o = HeadEvalOptionsOf<RerankerEvalOptions>(c);
   TakeJudgedColumns({c.pairs.columns, c.list_columns}, &o.task.columns);
-  if (c.overflow == "error") o.task.overflow = text::Overflow::kError;
-  o.task.global = GlobalRule::Parse(c.global);
-  o.reformer = c.options.reformer;
-  o.data = c.options.data;
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
-  const RerankerEval result = EvaluateReranker(context, o);
-  progress.Finish();
-  TellNotes(result.notes);
+  o.task.overflow = OverflowOf(c.overflow.empty() ? "truncate" : c.overflow);
+  const RerankerEval result = Evaluated(context, [&] { return EvaluateReranker(context, o); });
   return RerankerReport(result, c.json);
 }
 

@@ -8,7 +8,6 @@
 #include "cli/eval_command.h"
 #include "cli/predictions_file.h"
 #include "cli/train_options.h"
-#include "cli/training.h"
 #include "cli/visual/clipped.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/text.h"
@@ -115,12 +114,9 @@ std::string JudgeTokenClassifier(Context& context, const EvalCommand& c) {
   o.task.overflow = ParseOverflow(c.overflow).value_or(text::Overflow::kWindow);
   o.task.stride = c.options.stride;
   auto file = PredictionsFile::Begin(c.predictions, c.data, c.model);
-  EvalProgress progress("evaluated");
-  progress.Watch(context);
   std::vector<TaggedWords> words;
-  const TokenClassEval result = EvaluateTokenClassifier(context, o, file ? &words : nullptr);
-  progress.Finish();
-  TellNotes(result.notes);
+  const TokenClassEval result = Evaluated(
+      context, [&] { return EvaluateTokenClassifier(context, o, file ? &words : nullptr); });
   if (file) WritePredictedTags(words, *file);
   return c.json ? TagsJson(result) : TagsReport(result);
 }
