@@ -81,6 +81,7 @@ class ClassifyTask : public RowTask {
     return train_.where[static_cast<std::size_t>(row)];
   }
   bool CountsHits() const override { return target_.problem != ProblemType::kRegression; }
+  const ClassifyRows& held_out() const { return held_out_; }
 
  private:
   const ClassifyOptions task_;

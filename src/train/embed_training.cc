@@ -99,10 +99,7 @@ void CheckTellsApart(const EmbedPlan& plan, const EmbedRows& rows) {
 
 void TellAboutTexts(const TrainHooks& hooks, const char* what, const EmbedRows& rows,
                     idx_t tokens) {
-  if (rows.cut > 0) {
-    TellNote(hooks, fmt::format("{}: {} of {} texts are cut to {} tokens", what, rows.cut,
-                                rows.texts.size(), tokens));
-  }
+  TellAboutCuts(hooks, what, rows.cut, rows.texts.size(), tokens);
   if (rows.in_windows > 0) {
     TellNote(hooks, fmt::format("{}: {} of {} texts are longer than {} tokens and read in windows",
                                 what, rows.in_windows, rows.texts.size(), tokens));

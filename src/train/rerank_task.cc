@@ -117,13 +117,14 @@ ClassifyTarget RelevanceTarget(const TextModelInfo& info) {
 }
 
 RerankerEval EvaluateJudged(Context& context, TextModel& model, const GlobalPolicy& global,
-                            const JudgedRows& data, const EvalHooks& hooks) {
+                            const ClassifyRows& rows, std::span<const idx_t> numbers,
+                            const EvalHooks& hooks) {
   std::vector<float> logits;
-  const ClassifierEval pairs = EvaluateRows(context, model, RelevanceTarget(model.info()), global,
-                                            data.rows, hooks, &logits);
+  const ClassifierEval pairs =
+      EvaluateRows(context, model, RelevanceTarget(model.info()), global, rows, hooks, &logits);
   RerankerEval e;
-  e.pairs = data.rows.size();
-  e.cut = data.rows.cut;
+  e.pairs = rows.size();
+  e.cut = rows.cut;
   e.loss = pairs.loss;
   e.accuracy = pairs.accuracy;
   std::vector<std::uint8_t> truth;
@@ -134,11 +135,11 @@ RerankerEval EvaluateJudged(Context& context, TextModel& model, const GlobalPoli
   std::map<idx_t, Query> queries;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     const auto score = static_cast<double>(logits[i]);
-    const auto label = static_cast<double>(data.rows.values[i]);
+    const auto label = static_cast<double>(rows.values[i]);
     truth.push_back(label > kRelevant ? 1 : 0);
     scores.push_back(score);
-    queries[data.queries[i]].scores.push_back(score);
-    queries[data.queries[i]].gains.push_back(label);
+    queries[numbers[i]].scores.push_back(score);
+    queries[numbers[i]].gains.push_back(label);
   }
   e.average_precision = metrics::AveragePrecision(truth, scores);
   std::vector<metrics::RankedQuery> ranked;
@@ -157,15 +158,15 @@ RerankTask::RerankTask(const TrainOptions& options, const ClassifyOptions& task,
                        const text::Tokenizer& tokenizer, const TextModelInfo& info,
                        ClassifyTarget target, ClassifyRows train, JudgedRows held_out)
     : ClassifyTask(options, task, tokenizer, info, std::move(target), std::move(train),
-                   held_out.rows),
-      held_out_(std::move(held_out)) {}
+                   std::move(held_out.rows)),
+      queries_(std::move(held_out.queries)) {}
 
 nlohmann::json RerankTask::DecidingOptions() const {
   return WithSharedOptions({{"task", "rerank"}});
 }
 
 TaskEvaluation RerankTask::Evaluate(Context& context, const EvalHooks& hooks) {
-  const RerankerEval e = EvaluateJudged(context, model(), global(), held_out_, hooks);
+  const RerankerEval e = EvaluateJudged(context, model(), global(), held_out(), queries_, hooks);
   return {e.loss,
           {{"accuracy", e.accuracy},
            {"average_precision", e.average_precision},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,9 +36,10 @@ JudgedRows TokenizeJudged(Context& context, const text::Tokenizer& tokenizer, Ju
                           const CrossEncoderFolder& folder, const TextModelInfo& info,
                           const ClassifyLimits& limits);
 
-// What a classifier of one label makes of the pairs.
+// What a classifier of one label makes of the pairs. `queries` (N): which query each is of.
 RerankerEval EvaluateJudged(Context& context, TextModel& model, const GlobalPolicy& global,
-                            const JudgedRows& rows, const EvalHooks& hooks = {});
+                            const ClassifyRows& rows, std::span<const idx_t> queries,
+                            const EvalHooks& hooks = {});
 
 class RerankTask final : public ClassifyTask {
  public:
@@ -50,7 +52,7 @@ class RerankTask final : public ClassifyTask {
   HeldOutTexts held_out_texts() const override { return {}; }
 
  private:
-  const JudgedRows held_out_;
+  const std::vector<idx_t> queries_;  // of each held-out row
 };
 
 // The one label of such a classifier: the name that the folder's has, or LABEL_0.

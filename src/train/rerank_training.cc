@@ -105,7 +105,8 @@ RerankerEval EvaluateReranker(Context& context, const RerankerEvalOptions& o) {
   const JudgedRows rows =
       TokenizeJudged(context, *tokenizer, std::move(texts), folder, info, limits);
   const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
-  RerankerEval result = EvaluateJudged(context, *model, global, rows, HooksOf(context));
+  RerankerEval result =
+      EvaluateJudged(context, *model, global, rows.rows, rows.queries, HooksOf(context));
   result.tokens = limits.tokens;
   result.notes = std::move(notes);
   return result;
