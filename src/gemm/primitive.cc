@@ -33,13 +33,20 @@ class OneThread {
   int before_;
 };
 
-// oneDNN 2.6 writes to what it allocates (a stream and arguments for each run, the code of its
-// kernels) without a look at whether it got it: a process whose memory is gone would end there. So
-// pieces that hold all of it are asked for first and given back at once, for oneDNN to find: of the
-// heap, and where code is made also of addresses. Throws kLimit; `what` then names the product.
 [[noreturn]] void FailRoom(std::size_t bytes, const std::string& what) {
   Fail(ErrorCode::kLimit, "{}: the system refuses the {} bytes that oneDNN may need", what, bytes);
 }
+
+// Whoever makes code holds it.
+std::mutex& CodeMutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+// oneDNN 2.6 writes to what it allocates (a stream and arguments for each run, the code of its
+// kernels) without a look at whether it got it: a process whose memory is gone would end there. So
+// pieces that hold all of it are asked for first and given back at once, for oneDNN to find: of the
+// heap, and where code is made also of addresses. Throws kLimit; what() then names the product.
 template <class What>
 void CheckHeap(const What& what) {
   constexpr std::size_t kHeap = std::size_t{32} << 10;
@@ -47,11 +54,11 @@ void CheckHeap(const What& what) {
   if (heap == nullptr) FailRoom(kHeap, what());
   std::free(heap);
 }
+
 // While it is held no other thread makes code, or takes away what was asked for.
 template <class What>
 std::unique_lock<std::mutex> LockForCode(const What& what) {
-  static std::mutex mutex;
-  std::unique_lock lock(mutex);
+  std::unique_lock lock(CodeMutex());
   CheckHeap(what);  // a thread's first allocation reserves addresses: not while another makes code
   // On AVX-512 products have some hundred kernels, 256 KiB each while they are made. Only addresses
   // are asked for; no page is touched.
