@@ -119,20 +119,35 @@ class Heads(Case):
             folders = [self.dir / f"{task}-{i}" for i in range(2)]
             for folder in folders:
                 subprocess.run([sys.executable, ROOT / "tools/planted_facts.py", task, "-o", folder, "--tokens", "2048",
-                                "--train", "3", "--test", "20"], check=True)
+                                "--train", "1", "--shortest", "512", "--test", "20"], check=True)
             for name in ("train.jsonl", "eval.jsonl", "test.jsonl"):
                 self.assertEqual(*[(folder / name).read_text() for folder in folders])
-            rows = [json.loads(line) for line in (folders[0] / "test.jsonl").read_text().splitlines()]
+            train, rows = ([json.loads(line) for line in (folders[0] / name).read_text().splitlines()]
+                           for name in ("train.jsonl", "test.jsonl"))
+            self.assertEqual((len(train), len(rows)), (1 + 2 + 4, 20))
             for row in rows:
                 first, last = row["facts"]
                 self.assertGreater(last - first, 1000)
-                if task == "qa":
+                words = row["tokens"] if task == "token-classify" else row["context"].split()
+                said = "likes" if task == "qa" else "has"
+                places = [place for place in range(len(words)) if words[place:place + 2] == ["anna", said]]
+                (place,) = places  # it is said once
+                colour = words[place + 2]
+                if task == "token-classify":
+                    tagged = {tag for word, tag in zip(words, row["tags"]) if tag != "O"}
+                    self.assertEqual((first, tagged), (place, {"B-" + colour.upper()}))
+                    self.assertEqual([tag != "O" for tag in row["tags"]],
+                                     [word == "anna" and i >= last for i, word in enumerate(words)])
+                elif task == "qa":
                     (answer,) = row["answers"]
                     before = row["context"][:answer["answer_start"]].split()
-                    friend = row["context"].split()[first + 2]
-                    self.assertEqual((before[last], len(before)), (friend, last + 2))
+                    self.assertEqual((first, len(before)), (place, last))
+                    self.assertEqual(words[last:last + 2], answer["text"].split())
+                    self.assertEqual((words[last], words.count("red") + words.count("blue")), (colour, 3))
+                else:
+                    self.assertEqual((last, row["label"]), (place, colour))
             subprocess.run([sys.executable, ROOT / "tools/planted_facts.py", task, "-o", self.dir / task, "--tokens", "128",
-                            "--train", "4", "--test", "2", "--decoys", "2"], check=True)
+                            "--train", "2", "--shortest", "64", "--test", "5", "--decoys", "2"], check=True)
             start = self.dir / task / "start"
             model = self.dir / (task + "-model")
             self.ok("init", "--config", start / "config.json", "-o", model)
