@@ -12,13 +12,13 @@
 #   The headers that most files begin with (the standard library's, fmt's, and what `kind` adds) are
 #   compiled once for all targets of that kind. These must have the same flags: GCC 12 crashes on a
 #   precompiled header of another -O. Kinds: library, commands, tests, kernel_tests.
-# longspan_test(name SOURCES ... DEPS module ... [ISAS] [PORTABLE] [TWIN] [SLOW] [FIRST]
-#               [TIMEOUT seconds])
+# longspan_test(name SOURCES ... DEPS module ... [ISAS] [PORTABLE] [TWIN] [SLOW]
+#               [FIRST] [TIMEOUT seconds])
 #   A GoogleTest program, compiled together. A module has one, or two if some of its tests are
-#   ISAS: most of what tests cost a compiler are GoogleTest's headers, and linking. With ISAS it
-#   also runs once for every instruction set, forced; on a machine that lacks one, that run says so
-#   and counts as skipped. PORTABLE: once for plain C++ alone, because its kernels have one form
-#   beside it. TWIN: its tests of bf16 also run on the tile unit's twin. FIRST: it is among the
+#   ISAS: most of what tests cost a compiler are GoogleTest's headers, and linking. With ISAS
+#   NAME.isas runs it once for every instruction set that the machine has beside its best, forced,
+#   one process after another (tests/support/test_main.cc). PORTABLE: for plain C++ alone, because
+#   its kernels have one form beside it. TWIN: also on the tile unit's twin. FIRST: it is among the
 #   longest, and is started before the others, so that nothing waits for it alone at the end.
 # longspan_bench(name SOURCES ... DEPS module ...)
 #   A Google Benchmark program that verifies, then times. Never run by the tests for its times.
@@ -118,7 +118,8 @@ function(longspan_test name)
   if(NOT LONGSPAN_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "ISAS;PORTABLE;TWIN;SLOW;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "ISAS;PORTABLE;TWIN;SLOW;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS"
+    ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
@@ -137,7 +138,6 @@ function(longspan_test name)
     target_link_libraries(${name} PRIVATE longspan_${dep})
   endforeach()
   add_test(NAME ${name} COMMAND ${name})
-  set(tests ${name})
   if(ARG_ISAS)
     set(isas portable sse4 avx2 avx512 avx512_bf16 amx)
     if(ARG_PORTABLE)
@@ -146,19 +146,19 @@ function(longspan_test name)
     if(ARG_TWIN)
       list(APPEND isas amx_twin)
     endif()
-    foreach(isa IN LISTS isas)
-      add_test(NAME ${name}.${isa} COMMAND ${name})
-      set_tests_properties(${name}.${isa} PROPERTIES
-        ENVIRONMENT "LONGSPAN_TEST_ISA=${isa}" LABELS isa)
-      list(APPEND tests ${name}.${isa})
-    endforeach()
+    list(LENGTH isas runs)
+    math(EXPR timeout "${ARG_TIMEOUT} * ${runs}")
+    list(JOIN isas "," isas)
+    add_test(NAME ${name}.isas COMMAND ${name})
+    set_tests_properties(${name}.isas PROPERTIES
+      ENVIRONMENT "LONGSPAN_TEST_ISA=${isas}," LABELS isa SKIP_RETURN_CODE 77 TIMEOUT ${timeout})
   endif()
-  set_tests_properties(${tests} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT})
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT})
   if(ARG_FIRST)
     set_tests_properties(${name} PROPERTIES COST 100)
   endif()
   if(ARG_SLOW)
-    set_tests_properties(${tests} PROPERTIES LABELS slow)
+    set_tests_properties(${name} PROPERTIES LABELS slow)
   endif()
 endfunction()
 

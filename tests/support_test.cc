@@ -1,6 +1,8 @@
 // The tools that judge everything else: what must not fool them.
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <limits>
@@ -10,6 +12,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random.h"
+#include "tests/support/remember.h"
 #include "tests/support/runners.h"
 
 namespace longspan::test {
@@ -234,6 +237,90 @@ TEST(Threads, RunnerRejectsWhatDependsOnTheirNumber) {
 }
 
 TEST(Threads, RunnerAcceptsAFixedSplit) { ExpectSameBitsForAnyThreads(SumByBlock); }
+
+// --- what processes remember for those after them
+
+TEST(Remember, KeysDifferWithEachArgument) {
+  const auto key = [](std::string_view name, const std::vector<float>& a, int b) {
+    return Key(name).Add(a).Add(b).value();
+  };
+  const std::uint64_t one = key("f", {1.0f, 2.0f, 3.0f}, 7);
+  EXPECT_EQ(key("f", {1.0f, 2.0f, 3.0f}, 7), one);
+  EXPECT_NE(key("g", {1.0f, 2.0f, 3.0f}, 7), one);
+  EXPECT_NE(key("f", {1.0f, 2.0f, 4.0f}, 7), one);
+  EXPECT_NE(key("f", {1.0f, 2.0f}, 7), one);
+  EXPECT_NE(key("f", {1.0f, 2.0f, 3.0f}, 8), one);
+  // Where one list ends counts too.
+  const std::vector<int> none, both = {0, 0}, half = {0};
+  EXPECT_NE(Key("f").Add(none).Add(both).value(), Key("f").Add(half).Add(half).value());
+}
+
+struct Pair {
+  std::vector<double> first, second;
+  std::vector<std::vector<double>*> Lists() { return {&first, &second}; }
+};
+
+// What a child says of `body`: 0 when it holds.
+int InChild(const std::function<bool()>& body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body() ? 0 : 1);
+  int status = -1;
+  waitpid(child, &status, 0);
+  return status;
+}
+
+TEST(Remember, ALaterProcessFindsWhatAnEarlierOneComputed) {
+  const Key key("sum");
+  int computed = 0;
+  const auto compute = [&]() -> std::vector<double> { return ++computed, std::vector{1.5, -2.0}; };
+  Remember(key, compute);
+  Remember(key, compute);
+  EXPECT_EQ(computed, 2);  // nobody asked to remember
+  computed = 0;
+  const auto family = [&] {
+    ShareMemories(std::size_t{1} << 16);
+    const auto get = [&](int more) {
+      return InChild([&] { return Remember(key, compute) == compute() && computed == more; });
+    };
+    // The first child computes for itself and once more to compare, the second to compare alone.
+    if (get(2) != 0 || get(1) != 0) return false;
+    // An entry that has no room is computed each time, and harms none of the others.
+    const std::vector<double> large(10000, 3.0);
+    for (int i = 0; i < 2; ++i) {
+      if (Remember(Key("large"), [&] { return large; }) != large) return false;
+    }
+    if (get(1) != 0) return false;
+    const std::vector<Tolerance> tolerances = {{1e-3, 2e-3}, {0.0, 4.0}};
+    const auto tolerance = [&](bool again) {
+      return InChild([&] {
+        const auto found = RememberTolerances(
+            Key("t"), [&] { return again ? std::vector<Tolerance>() : tolerances; });
+        return found.size() == 2 && found[0].rel_l2 == 2e-3 && found[1].max_abs == 0.0;
+      });
+    };
+    if (tolerance(false) != 0 || tolerance(true) != 0) return false;
+    const auto pair = [&](double first) {
+      return InChild([&] {
+        const Pair shape{std::vector<double>(2), std::vector<double>(1)};
+        const Pair found = RememberOutputs(Key("p"), shape, [&] {
+          return Pair{{first, 2.0}, {3.0}};
+        });
+        return found.first == std::vector{1.0, 2.0} && found.second == std::vector{3.0};
+      });
+    };
+    const auto lists = [&](double first) {
+      return InChild([&] {
+        const std::vector<std::vector<double>> expected = {{1.0, 2.0}, {}, {3.0}};
+        return RememberLists(Key("l"), [&] {
+                 return std::vector<std::vector<double>>{{first, 2.0}, {}, {3.0}};
+               }) == expected;
+      });
+    };
+    // The second finds what the first computed.
+    return pair(1.0) == 0 && pair(5.0) == 0 && lists(1.0) == 0 && lists(5.0) == 0;
+  };
+  EXPECT_EQ(InChild(family), 0);
+}
 
 }  // namespace
 }  // namespace longspan::test

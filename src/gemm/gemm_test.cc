@@ -21,6 +21,7 @@
 #include "gemm/primitive.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
+#include "tests/support/remember.h"
 #include "tests/support/runners.h"
 
 namespace longspan::gemm {
@@ -120,6 +121,30 @@ void Accumulate(const std::vector<float>& add, std::vector<double>& expected,
   }
 }
 
+// What the functions give without a bias and without what they add to, in double. Each product has
+// its magnitude: the same sum of absolute values.
+struct Products {
+  std::vector<double> y, y_size, dx, dx_size, dw, dw_size, dbias, dbias_size;
+};
+
+Products ReferenceProducts(const std::vector<float>& x, const std::vector<float>& w,
+                           const std::vector<float>& dy, const Case& size) {
+  const auto [T, K, N, gap] = size;
+  const auto lists =
+      test::RememberLists(test::Key("gemm").Add(x).Add(w).Add(dy).Add(T).Add(K).Add(N),
+                          [&, T = T, K = K, N = N]() -> std::vector<std::vector<double>> {
+                            const auto rx = Ref(x, T, K), rw = Ref(w, N, K), rdy = Ref(dy, T, N);
+                            const std::vector<float> ones(static_cast<std::size_t>(T), 1.0f);
+                            std::vector<std::vector<double>> all(8);
+                            all[0] = RefProduct(rx, rw.Transposed(), &all[1]);
+                            all[2] = RefProduct(rdy, rw, &all[3]);
+                            all[4] = RefProduct(rdy.Transposed(), rx, &all[5]);
+                            all[6] = RefProduct(Ref(ones, 1, T), rdy, &all[7]);
+                            return all;
+                          });
+  return {lists[0], lists[1], lists[2], lists[3], lists[4], lists[5], lists[6], lists[7]};
+}
+
 // In: the operands; Out: y and dx.
 template <class In, class Out>
 void CheckAll(Context& context, const Case& size) {
@@ -128,15 +153,11 @@ void CheckAll(Context& context, const Case& size) {
   SCOPED_TRACE(fmt::format("T {} K {} N {} gap {}", T, K, N, gap));
   const Padded<In> x(1, T, K, gap), w(2, N, K, gap), dy(3, T, N, gap);
   const std::vector<float> bias = RandomNormal(4, N);
-  const auto dx_ = x.Dense(), dw_ = w.Dense(), ddy = dy.Dense();
-  const auto rx = Ref(dx_, T, K), rw = Ref(dw_, N, K), rdy = Ref(ddy, T, N);
-
-  std::vector<double> scale;
-  const std::vector<double> product = RefProduct(rx, rw.Transposed(), &scale);
+  const Products products = ReferenceProducts(x.Dense(), w.Dense(), dy.Dense(), size);
   for (const bool with_bias : {false, true}) {
     for (const Store store : {Store::kOverwrite, Store::kAccumulate}) {
       Padded<Out> y(5, T, N, gap);
-      std::vector<double> expected = product, magnitude = scale;
+      std::vector<double> expected = products.y, magnitude = products.y_size;
       if (store == Store::kAccumulate) {
         Accumulate(y.Dense(), expected, magnitude);
       } else {
@@ -155,8 +176,7 @@ void CheckAll(Context& context, const Case& size) {
   }
   for (const Store store : {Store::kOverwrite, Store::kAccumulate}) {
     Padded<Out> dx(6, T, K, gap);
-    std::vector<double> magnitude;
-    std::vector<double> expected = RefProduct(rdy, rw, &magnitude);
+    std::vector<double> expected = products.dx, magnitude = products.dx_size;
     if (store == Store::kAccumulate) {
       Accumulate(dx.Dense(), expected, magnitude);
     } else {
@@ -168,8 +188,7 @@ void CheckAll(Context& context, const Case& size) {
   }
   {
     Padded<float> dw(7, N, K, gap);
-    std::vector<double> magnitude;
-    std::vector<double> expected = RefProduct(rdy.Transposed(), rx, &magnitude);
+    std::vector<double> expected = products.dw, magnitude = products.dw_size;
     Accumulate(dw.Dense(), expected, magnitude);
     BackwardWeights(context, dy.view(), x.view(), dw.view());
     EXPECT_LE(Excess(dw.Dense(), expected, magnitude, T + 1, false), 1.0) << "gradient of w";
@@ -177,9 +196,7 @@ void CheckAll(Context& context, const Case& size) {
   }
   {
     std::vector<float> dbias = RandomNormal(8, N);
-    const std::vector<float> ones(static_cast<std::size_t>(T), 1.0f);
-    std::vector<double> magnitude;
-    std::vector<double> expected = RefProduct(Ref(ones, 1, T), rdy, &magnitude);
+    std::vector<double> expected = products.dbias, magnitude = products.dbias_size;
     Accumulate(dbias, expected, magnitude);
     BackwardBias(context, dy.view(), dbias.data());
     EXPECT_LE(Excess(dbias, expected, magnitude, T + 1, false), 1.0) << "gradient of the bias";

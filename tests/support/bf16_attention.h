@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bfloat16.h"
@@ -15,6 +17,7 @@
 #include "longspan/attention.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
+#include "tests/support/remember.h"
 #include "tests/support/runners.h"
 
 namespace longspan::test {
@@ -134,19 +137,51 @@ std::vector<std::vector<T>> DenseAttention(const Bf16Problem& p, const Bf16Tenso
   return y;
 }
 
-// FlashAttention's rule: twice the error (gradients: three times) of attention in bf16 as a
-// framework writes it, both against double. The largest over a few inputs where those are small.
-inline std::vector<Tolerance> Bf16Tolerance(Bf16Problem p) {
-  std::vector<Tolerance> most(4);
-  for (int i = 0; i < (p.size() > 5000 ? 1 : (p.size() > 500 ? 6 : 40)); ++i, ++p.seed) {
-    const Bf16Tensors x(p);
-    const auto naive = DenseAttention<float>(p, x, [](float v) { return ToFloat(ToBfloat16(v)); });
-    const auto oracle = DenseAttention<double>(p, x, [](double v) { return v; });
-    for (std::size_t part = 0; part < most.size(); ++part) {
-      RaiseTolerance(naive[part], oracle[part], part == 0 ? 2 : 3, &most[part]);
+// A problem, who sees whom in it, and its tensors, which need not be those of its seed.
+inline Key Bf16Key(std::string_view function, const Bf16Problem& p, const Bf16Tensors& x) {
+  Key key(function);
+  for (const idx_t n : p.extents()) key.Add(n);
+  std::vector<std::uint8_t> visible;
+  for (idx_t head = 0; head < p.B * p.H; ++head) {
+    for (idx_t i = 0; i < p.T; ++i) {
+      for (idx_t j = 0; j < p.T; ++j) visible.push_back(p.visible(head, i, j) ? 1 : 0);
     }
   }
-  return most;
+  key.Add(visible);
+  for (const auto* tensor : {&x.q, &x.k, &x.v, &x.dout}) {
+    std::vector<std::uint16_t> bits;
+    for (const bfloat16 value : *tensor) bits.push_back(value.bits);
+    key.Add(bits);
+  }
+  return key;
+}
+
+// DenseAttention in double.
+inline std::vector<std::vector<double>> Bf16Oracle(const Bf16Problem& p, const Bf16Tensors& x) {
+  return RememberLists(Bf16Key("bf16", p, x),
+                       [&] { return DenseAttention<double>(p, x, [](double v) { return v; }); });
+}
+
+// FlashAttention's rule: twice the error (gradients: three times) of attention in bf16 as a
+// framework writes it, both against double, on these very tensors.
+inline void RaiseBf16Tolerance(const Bf16Problem& p, const Bf16Tensors& x,
+                               std::vector<Tolerance>* most) {
+  const auto naive = DenseAttention<float>(p, x, [](float v) { return ToFloat(ToBfloat16(v)); });
+  const auto oracle = Bf16Oracle(p, x);
+  for (std::size_t part = 0; part < most->size(); ++part) {
+    RaiseTolerance(naive[part], oracle[part], part == 0 ? 2 : 3, &(*most)[part]);
+  }
+}
+
+// The largest over a few inputs where those are small.
+inline std::vector<Tolerance> Bf16Tolerance(Bf16Problem p) {
+  return RememberTolerances(Bf16Key("bf16 tolerance", p, Bf16Tensors(p)), [&] {
+    std::vector<Tolerance> most(4);
+    for (int i = 0; i < (p.size() > 5000 ? 1 : (p.size() > 500 ? 6 : 40)); ++i, ++p.seed) {
+      RaiseBf16Tolerance(p, Bf16Tensors(p), &most);
+    }
+    return most;
+  });
 }
 
 inline void ExpectBf16(const Bf16Result& y, const std::vector<std::vector<double>>& oracle,
@@ -190,7 +225,7 @@ template <class Run>
 void CheckBf16(const Bf16Problem& p, const Run& run) {
   SCOPED_TRACE(p.Name());
   const auto tolerance = Bf16Tolerance(p);
-  const auto oracle = DenseAttention<double>(p, Bf16Tensors(p), [](double v) { return v; });
+  const auto oracle = Bf16Oracle(p, Bf16Tensors(p));
   ForEachBf16Path([&] {
     Bf16Tensors x(p);
     Context context(1);

@@ -59,13 +59,11 @@ Bf16Tensors Problem(const Bf16Problem& p, float query_factor = 1.0f) {
 
 // FlashAttention's rule on these very tensors.
 std::vector<Tolerance> ToleranceOf(const Bf16Problem& p, const Bf16Tensors& x) {
-  std::vector<Tolerance> most(4);
-  const auto naive = DenseAttention<float>(p, x, [](float v) { return ToFloat(ToBfloat16(v)); });
-  const auto oracle = DenseAttention<double>(p, x, [](double v) { return v; });
-  for (std::size_t part = 0; part < most.size(); ++part) {
-    RaiseTolerance(naive[part], oracle[part], part == 0 ? 2 : 3, &most[part]);
-  }
-  return most;
+  return RememberTolerances(Bf16Key("tiles tolerance", p, x), [&] {
+    std::vector<Tolerance> most(4);
+    RaiseBf16Tolerance(p, x, &most);
+    return most;
+  });
 }
 
 // A gradient that is rounding alone (softmax with one weight of 1) is held to the largest error of
@@ -92,7 +90,7 @@ void ExpectWithin(const Bf16Result& y, const std::vector<std::vector<double>>& o
 void CheckOnTiles(const Bf16Problem& p, const Call& call, float query_factor = 1.0f) {
   SCOPED_TRACE(p.Name());
   const Bf16Tensors given = Problem(p, query_factor);
-  const auto oracle = DenseAttention<double>(p, given, [](double v) { return v; });
+  const auto oracle = Bf16Oracle(p, given);
   const auto tolerance = ToleranceOf(p, given);
   OnTiles([&] {
     Bf16Tensors x = given;
@@ -415,7 +413,7 @@ TEST(AmxAttention, APlantedFaultIsFound) {
   wrong.right = 9;
   const Bf16Problem p{1, 1, 97, 64, [=](idx_t, idx_t i, idx_t j) { return InWindow(right, i, j); }};
   const Bf16Tensors given(p);
-  const auto oracle = DenseAttention<double>(p, given, [](double v) { return v; });
+  const auto oracle = Bf16Oracle(p, given);
   const auto tolerance = ToleranceOf(p, given);
   Call call;
   call.windows = true;

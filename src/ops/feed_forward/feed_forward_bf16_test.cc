@@ -6,6 +6,7 @@
 #include "base/bfloat16.h"
 #include "ops/feed_forward/feed_forward.h"
 #include "ops/feed_forward/feed_forward_ref.h"
+#include "ops/feed_forward/feed_forward_test.h"
 #include "tests/support/bf16_attention.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
@@ -115,16 +116,10 @@ std::vector<std::vector<float>> Naive(const Bf16Case& c) {
 }
 
 std::vector<std::vector<double>> Oracle(const Bf16Case& c) {
-  const auto as = [](const std::vector<float>& v) {
-    return std::vector<double>(v.begin(), v.end());
-  };
-  const FeedForwardReferenceInputs<double> in{as(c.in.x), as(c.in.w1), as(c.in.b1), as(c.in.w2),
-                                              as(c.in.b2)};
-  const auto d = FeedForwardReferenceBackward(c.spec, in, as(c.dy));
-  return {FeedForwardReference(c.spec, in), d.x, d.w1, d.b1, d.w2, d.b2};
+  return test::FeedForwardOracle(c.spec, c.in, c.dy);
 }
 
-std::vector<test::Tolerance> ToleranceOf(const Bf16Case& c) {
+std::vector<test::Tolerance> ComputeTolerances(const Bf16Case& c) {
   std::vector<test::Tolerance> most(6);
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
     const Bf16Case input(c.T, c.C, c.F, c.spec, seed);
@@ -137,7 +132,10 @@ std::vector<test::Tolerance> ToleranceOf(const Bf16Case& c) {
   return most;
 }
 
-constexpr const char* kParts[] = {"f", "dx", "dw1", "db1", "dw2", "db2"};
+std::vector<test::Tolerance> ToleranceOf(const Bf16Case& c) {
+  return test::RememberTolerances(test::FeedForwardKey("feed forward bf16", c.spec, c.in, c.dy),
+                                  [&] { return ComputeTolerances(c); });
+}
 
 void CheckCase(const Bf16Case& c) {
   SCOPED_TRACE(testing::Message() << "T " << c.T << ", C " << c.C << ", F " << c.F << ", "
@@ -149,7 +147,7 @@ void CheckCase(const Bf16Case& c) {
   for (std::size_t part = 0; part < y.size(); ++part) {
     const auto difference =
         test::Compare(std::span<const float>(y[part]), oracle[part], tolerance[part]);
-    EXPECT_TRUE(difference.ok) << kParts[part] << ": " << difference.reason;
+    EXPECT_TRUE(difference.ok) << test::kFeedForwardParts[part] << ": " << difference.reason;
   }
   for (const int threads : {2, 3, 7, 8}) {
     Context more(threads);
@@ -182,7 +180,7 @@ TEST(FeedForwardBf16, ABiasForgottenIsFound) {
   for (std::size_t part = 0; part + 1 < y.size(); ++part) {  // db2 is the sum of dy
     const auto difference =
         test::Compare(std::span<const float>(y[part]), oracle[part], tolerance[part]);
-    EXPECT_GT(difference.max_abs, 10 * tolerance[part].max_abs) << kParts[part];
+    EXPECT_GT(difference.max_abs, 10 * tolerance[part].max_abs) << test::kFeedForwardParts[part];
   }
 }
 

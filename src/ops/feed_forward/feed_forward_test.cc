@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "longspan/error.h"
 #include "ops/feed_forward/feed_forward_ref.h"
+#include "ops/feed_forward/feed_forward_test.h"
 #include "tests/support/compare.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random.h"
@@ -101,18 +102,8 @@ void ExpectMatchesReference(const Case& c) {
   SCOPED_TRACE(testing::Message() << "T " << c.T << ", C " << c.C << ", F " << c.F << ", "
                                   << ActivationName(c.spec.activation));
   Context context(2);
-  const Inputs<double> in = Converted<double>(c.in);
-  const auto f = FeedForwardReference(c.spec, in);
-  EXPECT_MATCHES(c.Forward(context), f, DerivedTolerance(FeedForwardReference(c.spec, c.in), f, 2));
   std::vector<float> none;
-  const Inputs<float> d = c.Backward(context, none);
-  const auto expected = FeedForwardReferenceBackward(c.spec, in, ToDouble(c.dy));
-  const auto naive = FeedForwardReferenceBackward(c.spec, c.in, c.dy);
-  EXPECT_MATCHES(d.x, expected.x, DerivedTolerance(naive.x, expected.x, 3));
-  EXPECT_MATCHES(d.w1, expected.w1, DerivedTolerance(naive.w1, expected.w1, 3));
-  EXPECT_MATCHES(d.b1, expected.b1, DerivedTolerance(naive.b1, expected.b1, 3));
-  EXPECT_MATCHES(d.w2, expected.w2, DerivedTolerance(naive.w2, expected.w2, 3));
-  EXPECT_MATCHES(d.b2, expected.b2, DerivedTolerance(naive.b2, expected.b2, 3));
+  test::ExpectFeedForward(c.spec, c.in, c.dy, c.Forward(context), c.Backward(context, none));
 }
 
 // --- the reference's gradient

@@ -9,6 +9,7 @@
 #include "longspan/error.h"
 #include "ops/feed_forward/feed_forward.h"
 #include "ops/feed_forward/feed_forward_ref.h"
+#include "ops/feed_forward/feed_forward_test.h"
 #include "tests/support/compare.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random.h"
@@ -139,17 +140,7 @@ void ExpectGatedMatches(const GatedCase& c) {
   SCOPED_TRACE(testing::Message() << "T " << c.T << ", C " << c.C << ", F " << c.F << ", "
                                   << ActivationName(c.spec.activation));
   Context context(2);
-  const auto in = InputsAs<double>(c.in);
-  const auto f = GatedReference(c.spec, in);
-  EXPECT_MATCHES(c.Forward(context), f, test::DerivedTolerance(GatedReference(c.spec, c.in), f, 2));
-  const GatedInputs<float> d = c.Backward(context);
-  const auto expected = GatedReferenceBackward(c.spec, in, As<double>(c.dy));
-  const auto naive = GatedReferenceBackward(c.spec, c.in, c.dy);
-  EXPECT_MATCHES(d.x, expected.x, test::DerivedTolerance(naive.x, expected.x, 3));
-  EXPECT_MATCHES(d.w1, expected.w1, test::DerivedTolerance(naive.w1, expected.w1, 3));
-  EXPECT_MATCHES(d.b1, expected.b1, test::DerivedTolerance(naive.b1, expected.b1, 3));
-  EXPECT_MATCHES(d.w2, expected.w2, test::DerivedTolerance(naive.w2, expected.w2, 3));
-  EXPECT_MATCHES(d.b2, expected.b2, test::DerivedTolerance(naive.b2, expected.b2, 3));
+  test::ExpectFeedForward(c.spec, c.in, c.dy, c.Forward(context), c.Backward(context));
 }
 
 TEST(GatedFeedForward, MatchesReference) {

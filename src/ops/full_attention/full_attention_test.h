@@ -17,6 +17,7 @@
 #include "ops/full_attention/full_attention_ref.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
+#include "tests/support/remember.h"
 
 namespace longspan::test {
 
@@ -38,6 +39,12 @@ struct Case {
   idx_t rows() const { return shape.B * shape.H * shape.T; }
   idx_t size() const { return rows() * shape.D; }
   std::array<idx_t, 4> extents() const { return {shape.B, shape.H, shape.T, shape.D}; }
+  Key KeyOf(std::string_view function) const {
+    Key key(function);
+    for (const idx_t n : {shape.B, shape.H, shape.T, shape.D}) key.Add(n);
+    key.Add(form).Add(spec.scale).Add(spec.causal).Add(mask).Add(seed).Add(ramp);
+    return key.Add(spec.dropout.p).Add(spec.dropout.key);
+  }
   std::string Name() const {
     return fmt::format("{} B{} H{} T{} D{}{}{}{}", shared() ? "shared" : "separate", shape.B,
                        shape.H, shape.T, shape.D, spec.causal ? " causal" : "",
@@ -87,6 +94,7 @@ struct Outputs {
     return {{"out", &out}, {"lse", &lse}, {"max", &max}, {"sum", &sum},
             {"dq", &dq},   {"dk", &dk},   {"dv", &dv}};
   }
+  std::vector<std::vector<T>*> Lists() { return {&out, &lse, &max, &sum, &dq, &dk, &dv}; }
   std::vector<T> out, lse, max, sum, dq, dk, dv;
 };
 
@@ -134,6 +142,12 @@ Outputs<T> RunReference(const Case& c, const Inputs& x) {
   return y;
 }
 
+// The reference in double on the case's own inputs.
+inline Outputs<double> OracleOf(const Case& c) {
+  return RememberOutputs(c.KeyOf("full"), Outputs<double>(c),
+                         [&] { return RunReference<double>(c, Inputs(c)); });
+}
+
 // kSelfScore as a maximum is exact or wrong: without those rows the others are not drowned by it.
 template <class T>
 std::vector<T> WithoutSelfScores(const std::vector<T>& values) {
@@ -159,7 +173,7 @@ inline void RaiseTolerances(const Case& c, const Inputs& x, const Outputs<double
 // The rule of derived tolerances, part by part. A small problem's naive error is a matter of luck,
 // so it is the largest over some inputs of the same shape; a large one has enough elements.
 // `oracle` is of the case's own inputs, the first of them.
-inline std::vector<Tolerance> ToleranceOf(const Case& c, const Outputs<double>& oracle) {
+inline std::vector<Tolerance> ComputeTolerances(const Case& c, const Outputs<double>& oracle) {
   std::vector<Tolerance> most(7);
   RaiseTolerances(c, Inputs(c), oracle, &most);
   const int inputs = c.size() > 5000 ? 1 : (c.size() > 500 ? 4 : 20);
@@ -171,9 +185,11 @@ inline std::vector<Tolerance> ToleranceOf(const Case& c, const Outputs<double>& 
   }
   return most;
 }
-inline std::vector<Tolerance> ToleranceOf(const Case& c) {
-  return ToleranceOf(c, RunReference<double>(c, Inputs(c)));
+inline std::vector<Tolerance> ToleranceOf(const Case& c, const Outputs<double>& oracle) {
+  return RememberTolerances(c.KeyOf("full tolerance"),
+                            [&] { return ComputeTolerances(c, oracle); });
 }
+inline std::vector<Tolerance> ToleranceOf(const Case& c) { return ToleranceOf(c, OracleOf(c)); }
 
 inline void ExpectOutputs(const Outputs<float>& y, const Outputs<double>& oracle,
                           const std::vector<Tolerance>& tolerance) {
@@ -199,9 +215,8 @@ inline void CheckInputs(Context& context, const Case& c, const Inputs& x,
 
 inline void CheckCase(Context& context, const Case& c) {
   SCOPED_TRACE(c.Name());
-  const Inputs x(c);
-  const auto oracle = RunReference<double>(c, x);
-  CheckInputs(context, c, x, oracle, ToleranceOf(c, oracle));
+  const auto oracle = OracleOf(c);
+  CheckInputs(context, c, Inputs(c), oracle, ToleranceOf(c, oracle));
 }
 
 enum class Padding { kLeft, kRight, kHoles, kBlocks, kEverything };

@@ -103,7 +103,7 @@ void CheckTexts(Context& context, const TextRow& row) {
   for (std::size_t d = 0; d < row.texts.size(); ++d) {
     const Case alone = row.Alone(d);
     SCOPED_TRACE(alone.Name());
-    const auto oracle = RunReference<double>(alone, Inputs(alone));
+    const auto oracle = OracleOf(alone);
     const auto own = row.Take(y, d);
     ExpectOutputs(own, oracle, ToleranceOf(alone, oracle));
     if (alone.shape.T <= kSamePlan) {
@@ -183,7 +183,7 @@ TEST(FullTexts, AShiftedTextIsFound) {
   const auto y = row.Run(context);
   const TextRow other(CasesOf({41, 39}, Form::kSeparate, false, 8, 1));
   const Case alone = row.Alone(0);
-  const auto oracle = RunReference<double>(alone, Inputs(alone));
+  const auto oracle = OracleOf(alone);
   auto tolerance = ToleranceOf(alone, oracle)[0];
   tolerance = {10 * tolerance.max_abs, 10 * tolerance.rel_l2};
   Case c = row.row;

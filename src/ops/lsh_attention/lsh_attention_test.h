@@ -17,6 +17,7 @@
 #include "ops/lsh_attention/lsh_attention_ref.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
+#include "tests/support/remember.h"
 
 namespace longspan {
 
@@ -36,6 +37,15 @@ struct Case {
 
   idx_t rows() const { return shape.B * shape.H * shape.T; }
   idx_t size() const { return rows() * shape.D; }
+  test::Key KeyOf(std::string_view function) const {
+    test::Key key(function);
+    for (const idx_t n :
+         {shape.B, shape.H, shape.T, shape.D, spec.chunk, spec.before, spec.after, spec.rounds}) {
+      key.Add(n);
+    }
+    key.Add(spec.buckets).Add(spec.causal).Add(mask).Add(buckets).Add(seed).Add(scale).Add(offset);
+    return key.Add(spec.dropout.p).Add(spec.dropout.key);
+  }
   std::string Name() const {
     return fmt::format("B{} H{} T{} D{} chunk {} before {} after {} rounds {} buckets {}{}{}{}",
                        shape.B, shape.H, shape.T, shape.D, spec.chunk, spec.before, spec.after,
@@ -114,6 +124,7 @@ struct Outputs {
         sum(max.size()),
         dqk(out.size()),
         dv(out.size()) {}
+  std::vector<std::vector<T>*> Lists() { return {&out, &max, &sum, &dqk, &dv}; }
   std::vector<T> out, max, sum, dqk, dv;
 };
 
@@ -148,6 +159,12 @@ Outputs<T> RunReference(const Case& c, const Inputs& x) {
   return y;
 }
 
+// The reference in double on the case's own inputs.
+inline Outputs<double> OracleOf(const Case& c) {
+  return test::RememberOutputs(c.KeyOf("lsh"), Outputs<double>(c),
+                               [&] { return RunReference<double>(c, Inputs(c)); });
+}
+
 struct Tolerances {
   test::Tolerance out, lse, dqk, dv;
 };
@@ -155,7 +172,7 @@ struct Tolerances {
 // The rule of derived tolerances. A small problem's naive error is a matter of luck, so it is the
 // largest over a few inputs of the same shape; a large one has enough elements of its own. `own` is
 // the reference of the case's own inputs, the first of them.
-inline Tolerances ToleranceOf(const Case& c, const Outputs<double>& own) {
+inline Tolerances ComputeTolerances(const Case& c, const Outputs<double>& own) {
   Tolerances most;
   Case input = c;
   for (int i = 0; i < (c.size() > 5000 ? 1 : 4); ++i, ++input.seed) {
@@ -171,9 +188,14 @@ inline Tolerances ToleranceOf(const Case& c, const Outputs<double>& own) {
   return most;
 }
 
-inline Tolerances ToleranceOf(const Case& c) {
-  return ToleranceOf(c, RunReference<double>(c, Inputs(c)));
+inline Tolerances ToleranceOf(const Case& c, const Outputs<double>& own) {
+  const auto most = test::RememberTolerances(c.KeyOf("lsh tolerance"), [&] {
+    const Tolerances t = ComputeTolerances(c, own);
+    return std::vector<test::Tolerance>{t.out, t.lse, t.dqk, t.dv};
+  });
+  return {most[0], most[1], most[2], most[3]};
 }
+inline Tolerances ToleranceOf(const Case& c) { return ToleranceOf(c, OracleOf(c)); }
 
 // Where everything cancels (a query with one key has no gradient to it) rounding is all there is.
 inline void ExpectClose(const char* what, const std::vector<float>& actual,
@@ -190,7 +212,7 @@ inline void CheckCase(Context& context, const Case& c) {
   SCOPED_TRACE(c.Name());
   const Inputs x(c);
   const auto y = RunKernel(context, c, x);
-  const auto oracle = RunReference<double>(c, x);
+  const auto oracle = OracleOf(c);
   const Tolerances tolerance = ToleranceOf(c, oracle);
   ExpectClose("out", y.out, oracle.out, tolerance.out);
   ExpectClose("lse", LogSums(y.max, y.sum), LogSums(oracle.max, oracle.sum), tolerance.lse);

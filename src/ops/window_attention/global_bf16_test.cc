@@ -97,7 +97,7 @@ TEST(GlobalBf16, AHiddenTokenSeenIsFound) {
   Bf16Tensors x(p);
   std::fill_n(x.k.end() - 16, 16, ToBfloat16(0.0f));
   std::fill_n(x.v.end() - 16, 16, ToBfloat16(50.0f));
-  const auto oracle = DenseAttention<double>(p, x, [](double v) { return v; });
+  const auto oracle = Bf16Oracle(p, x);
   Context context(1);
   wrong.Run(context, p, x);
   const Tolerance tenfold{10 * tolerance[0].max_abs, 10 * tolerance[0].rel_l2};

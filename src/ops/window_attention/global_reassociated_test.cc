@@ -126,7 +126,7 @@ WideOutputs<float> RunKernel(Context& context, const WideCase& c, const WideInpu
   return y;
 }
 
-std::vector<Tolerance> ToleranceOf(const WideCase& c) {
+std::vector<Tolerance> ComputeTolerances(const WideCase& c) {
   std::vector<Tolerance> most(7);
   WideCase input = c;
   const int inputs = c.tokens_size() > 1000 ? 2 : 8;
@@ -140,6 +140,11 @@ std::vector<Tolerance> ToleranceOf(const WideCase& c) {
     }
   }
   return most;
+}
+
+std::vector<Tolerance> ToleranceOf(const WideCase& c) {
+  return RememberTolerances(c.KeyOf("re-associated").Add(c.C),
+                            [&] { return ComputeTolerances(c); });
 }
 
 void CheckWideCase(Context& context, const WideCase& c) {

@@ -17,6 +17,7 @@
 #include "ops/window_attention/window_attention_ref.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
+#include "tests/support/remember.h"
 
 namespace longspan::test {
 
@@ -40,6 +41,14 @@ struct Case {
   void SetRoles(ref::Roles r) {
     roles = std::move(r);
     shape.G = LargestGlobalCount(Roles());
+  }
+  Key KeyOf(std::string_view function) const {
+    Key key(function);
+    for (const idx_t n : {shape.B, shape.H, shape.T, shape.D, shape.G, spec.left, spec.right}) {
+      key.Add(n);
+    }
+    key.Add(spec.dilation).Add(spec.scale).Add(spec.causal).Add(roles).Add(seed).Add(middle);
+    return key.Add(spec.dropout.p).Add(spec.dropout.key);
   }
   std::string Name() const {
     return fmt::format("B{} H{} T{} D{} G{} left {} right {} dilation [{}]{}{}{}", shape.B, shape.H,
@@ -95,6 +104,7 @@ struct Outputs {
     for (const auto& [name, part] : Parts()) all.insert(all.end(), part->begin(), part->end());
     return all;
   }
+  std::vector<std::vector<T>*> Lists() { return {&out, &lse, &dq, &dk, &dv, &dqg, &dkg, &dvg}; }
   std::vector<T> out, lse, dq, dk, dv, dqg, dkg, dvg;
 };
 
@@ -143,6 +153,12 @@ Outputs<T> RunReference(const Case& c, const Inputs& x) {
   return y;
 }
 
+// The reference in double on the case's own inputs.
+inline Outputs<double> OracleOf(const Case& c) {
+  return RememberOutputs(c.KeyOf("window"), Outputs<double>(c),
+                         [&] { return RunReference<double>(c, Inputs(c)); });
+}
+
 // Hidden rows have lse -inf, exact or wrong.
 template <class T>
 std::vector<T> Finite(const std::vector<T>& values) {
@@ -170,7 +186,7 @@ inline void RaiseTolerances(const Case& c, const Inputs& x, const Outputs<double
 // The rule of derived tolerances, part by part. A small problem's naive error is a matter of luck,
 // so it is the largest over some inputs of the same shape; a large one has enough elements.
 // `oracle` is of the case's own inputs, the first of them.
-inline std::vector<Tolerance> ToleranceOf(const Case& c, const Outputs<double>& oracle) {
+inline std::vector<Tolerance> ComputeTolerances(const Case& c, const Outputs<double>& oracle) {
   std::vector<Tolerance> most(8);
   RaiseTolerances(c, Inputs(c), oracle, &most);
   const idx_t least = c.shape.G > 0 ? std::min(c.size(), c.global_size()) : c.size();
@@ -182,6 +198,10 @@ inline std::vector<Tolerance> ToleranceOf(const Case& c, const Outputs<double>& 
     RaiseTolerances(input, x, RunReference<double>(input, x), &most);
   }
   return most;
+}
+inline std::vector<Tolerance> ToleranceOf(const Case& c, const Outputs<double>& oracle) {
+  return RememberTolerances(c.KeyOf("window tolerance"),
+                            [&] { return ComputeTolerances(c, oracle); });
 }
 
 // A row that sees a single key (the first one, when causal) has no gradient because
@@ -219,9 +239,8 @@ inline void ExpectOutputs(const Case& c, const Outputs<float>& y, const Outputs<
 
 inline void CheckCase(Context& context, const Case& c) {
   SCOPED_TRACE(c.Name());
-  const Inputs x(c);
-  const auto oracle = RunReference<double>(c, x);
-  ExpectOutputs(c, RunKernel(context, c, x), oracle, ToleranceOf(c, oracle));
+  const auto oracle = OracleOf(c);
+  ExpectOutputs(c, RunKernel(context, c, Inputs(c)), oracle, ToleranceOf(c, oracle));
 }
 
 // Layouts of roles, different in each row of the batch.

@@ -104,7 +104,7 @@ TEST(WindowBf16, AWindowOffByOneIsFound) {
   p.visible = [&](idx_t head, idx_t i, idx_t j) { return w.Sees(p, head, i, j); };
   const auto tolerance = Bf16Tolerance(p);
   Bf16Tensors x(p);
-  const auto oracle = DenseAttention<double>(p, x, [](double v) { return v; });
+  const auto oracle = Bf16Oracle(p, x);
   Context context(1);
   wrong.Run(context, p, x);
   const Tolerance tenfold{10 * tolerance[0].max_abs, 10 * tolerance[0].rel_l2};
