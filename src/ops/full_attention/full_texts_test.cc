@@ -152,7 +152,7 @@ TEST(FullTexts, DropoutIsTheTextsOwn) {
 // A text's results are the same bits alone, in any company and in any order.
 TEST(FullTexts, CompanyChangesNoBit) {
   for (const bool causal : {false, true}) {
-    auto cases = CasesOf({500, 20, 1, 3000, 333, 20}, Form::kSeparate, causal, 16, 2);
+    auto cases = CasesOf({500, 20, 1, 1200, 333, 20}, Form::kSeparate, causal, 16, 2);
     for (Case& c : cases) c.mask = MakeMask(c, Padding::kHoles);
     const TextRow together(cases);
     Context context(2);

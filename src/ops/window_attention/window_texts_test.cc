@@ -180,7 +180,7 @@ TEST(WindowTexts, DropoutIsTheTextsOwn) {
 // A text's results are the same bits alone, in any company and in any order.
 TEST(WindowTexts, CompanyChangesNoBit) {
   for (const bool causal : {false, true}) {
-    auto cases = TextCases({500, 20, 1, 5000, 333, 20, 700}, 100, 60, 16, 2, causal);
+    auto cases = TextCases({5000, 20, 1, 1500, 333, 20, 500}, 100, 60, 16, 2, causal);
     MixRoles(&cases);
     const TextRow together(cases);
     Context context(2);
