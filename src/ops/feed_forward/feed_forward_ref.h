@@ -147,14 +147,15 @@ std::vector<T> FeedForwardReference(const FeedForwardSpec& spec,
                                     const FeedForwardReferenceInputs<T>& in) {
   const std::size_t C = in.b2.size(), F = in.b1.size(), tokens = in.x.size() / C;
   const std::vector<T> pre = FeedForwardHiddenReference(in);
-  std::vector<T> out(tokens * C);
+  std::vector<T> out(tokens * C), a(F);
   for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t f = 0; f < F; ++f) {
+      const T h = pre[t * F + f] * DropoutFactorReference<T>(spec.hidden, t * F + f);
+      a[f] = ActivationReference(spec.activation, h);
+    }
     for (std::size_t c = 0; c < C; ++c) {
       T sum = in.b2[c];
-      for (std::size_t f = 0; f < F; ++f) {
-        const T h = pre[t * F + f] * DropoutFactorReference<T>(spec.hidden, t * F + f);
-        sum += ActivationReference(spec.activation, h) * in.w2[c * F + f];
-      }
+      for (std::size_t f = 0; f < F; ++f) sum += a[f] * in.w2[c * F + f];
       out[t * C + c] = sum * DropoutFactorReference<T>(spec.output, t * C + c);
     }
   }
@@ -167,15 +168,16 @@ std::vector<T> GatedReference(const FeedForwardSpec& spec,
                               const FeedForwardReferenceInputs<T>& in) {
   const std::size_t C = in.b2.size(), F = in.b1.size() / 2, tokens = in.x.size() / C;
   const std::vector<T> pre = FeedForwardHiddenReference(in);
-  std::vector<T> out(tokens * C);
+  std::vector<T> out(tokens * C), gated(F);
   for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t f = 0; f < F; ++f) {
+      const T u = pre[t * 2 * F + f], g = pre[t * 2 * F + F + f];
+      gated[f] = ActivationReference(spec.activation, u) * g *
+                 DropoutFactorReference<T>(spec.hidden, t * F + f);
+    }
     for (std::size_t c = 0; c < C; ++c) {
       T sum = in.b2[c];
-      for (std::size_t f = 0; f < F; ++f) {
-        const T u = pre[t * 2 * F + f], g = pre[t * 2 * F + F + f];
-        sum += ActivationReference(spec.activation, u) * g *
-               DropoutFactorReference<T>(spec.hidden, t * F + f) * in.w2[c * F + f];
-      }
+      for (std::size_t f = 0; f < F; ++f) sum += gated[f] * in.w2[c * F + f];
       out[t * C + c] = sum * DropoutFactorReference<T>(spec.output, t * C + c);
     }
   }
@@ -195,9 +197,11 @@ FeedForwardReferenceInputs<T> GatedReferenceBackward(const FeedForwardSpec& spec
   d.b1.assign(2 * F, T(0));
   d.w2.assign(in.w2.size(), T(0));
   d.b2.assign(C, T(0));
+  std::vector<T> dout(C);
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::size_t c = 0; c < C; ++c) {
-      d.b2[c] += dy[t * C + c] * DropoutFactorReference<T>(spec.output, t * C + c);
+      dout[c] = dy[t * C + c] * DropoutFactorReference<T>(spec.output, t * C + c);
+      d.b2[c] += dout[c];
     }
     for (std::size_t f = 0; f < F; ++f) {
       const T u = pre[t * 2 * F + f], g = pre[t * 2 * F + F + f];
@@ -205,9 +209,8 @@ FeedForwardReferenceInputs<T> GatedReferenceBackward(const FeedForwardSpec& spec
       const T a = ActivationReference(spec.activation, u);
       T dm(0);
       for (std::size_t c = 0; c < C; ++c) {
-        const T dout = dy[t * C + c] * DropoutFactorReference<T>(spec.output, t * C + c);
-        d.w2[c * F + f] += dout * a * g * factor;
-        dm += dout * in.w2[c * F + f];
+        d.w2[c * F + f] += dout[c] * a * g * factor;
+        dm += dout[c] * in.w2[c * F + f];
       }
       const T du = dm * factor * g * ActivationSlopeReference(spec.activation, u);
       const T dg = dm * factor * a;
@@ -236,18 +239,19 @@ FeedForwardReferenceInputs<T> FeedForwardReferenceBackward(const FeedForwardSpec
   d.b1.assign(F, T(0));
   d.w2.assign(in.w2.size(), T(0));
   d.b2.assign(C, T(0));
+  std::vector<T> dout(C);
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::size_t c = 0; c < C; ++c) {
-      d.b2[c] += dy[t * C + c] * DropoutFactorReference<T>(spec.output, t * C + c);
+      dout[c] = dy[t * C + c] * DropoutFactorReference<T>(spec.output, t * C + c);
+      d.b2[c] += dout[c];
     }
     for (std::size_t f = 0; f < F; ++f) {
       const T factor = DropoutFactorReference<T>(spec.hidden, t * F + f);
       const T h = pre[t * F + f] * factor, a = ActivationReference(spec.activation, h);
       T da(0);
       for (std::size_t c = 0; c < C; ++c) {
-        const T dout = dy[t * C + c] * DropoutFactorReference<T>(spec.output, t * C + c);
-        d.w2[c * F + f] += dout * a;
-        da += dout * in.w2[c * F + f];
+        d.w2[c * F + f] += dout[c] * a;
+        da += dout[c] * in.w2[c * F + f];
       }
       const T dpre = da * ActivationSlopeReference(spec.activation, h) * factor;
       d.b1[f] += dpre;
