@@ -12,14 +12,16 @@
 #   The headers that most files begin with (the standard library's, fmt's, and what `kind` adds) are
 #   compiled once for all targets of that kind. These must have the same flags: GCC 12 crashes on a
 #   precompiled header of another -O. Kinds: library, commands, tests, kernel_tests.
-# longspan_test(name SOURCES ... DEPS module ... [ISAS] [PORTABLE] [TWIN] [SLOW]
+# longspan_test(name SOURCES ... DEPS module ... [ISAS | AVX2] [PORTABLE] [TWIN] [SLOW]
 #               [FIRST] [TIMEOUT seconds])
 #   A GoogleTest program, compiled together. A module has one, or two if some of its tests are
 #   ISAS: most of what tests cost a compiler are GoogleTest's headers, and linking. With ISAS
 #   NAME.isas runs it once for every instruction set that the machine has beside its best, forced,
-#   one process after another (tests/support/test_main.cc). PORTABLE: for plain C++ alone, because
-#   its kernels have one form beside it. TWIN: also on the tile unit's twin. FIRST: it is among the
-#   longest, and is started before the others, so that nothing waits for it alone at the end.
+#   one process after another (tests/support/test_main.cc). AVX2: for AVX2 alone. That is for what
+#   has no vector code of its own, but calls kernels with a test of theirs, which choose other sizes
+#   of blocks below AVX-512. PORTABLE: for plain C++ alone, because its kernels have one form beside
+#   it. TWIN: also on the tile unit's twin. FIRST: it is among the longest, and is started before the
+#   others, so that nothing waits for it alone at the end.
 # longspan_bench(name SOURCES ... DEPS module ...)
 #   A Google Benchmark program that verifies, then times. Never run by the tests for its times.
 #   benchmarks.txt in the build folder lists them all: ./dev bench runs that list.
@@ -118,7 +120,7 @@ function(longspan_test name)
   if(NOT LONGSPAN_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "ISAS;PORTABLE;TWIN;SLOW;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS"
+  cmake_parse_arguments(ARG "ISAS;AVX2;PORTABLE;TWIN;SLOW;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS"
     ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
@@ -127,7 +129,7 @@ function(longspan_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE longspan_test_support ${ARG_LIBS})
   longspan_compile_together(${name})
-  if(ARG_ISAS)
+  if(ARG_ISAS OR ARG_AVX2)
     set(kind kernel_tests)
   else()
     set(kind tests)
@@ -138,10 +140,12 @@ function(longspan_test name)
     target_link_libraries(${name} PRIVATE longspan_${dep})
   endforeach()
   add_test(NAME ${name} COMMAND ${name})
-  if(ARG_ISAS)
+  if(ARG_ISAS OR ARG_AVX2)
     set(isas portable sse4 avx2 avx512 avx512_bf16 amx)
     if(ARG_PORTABLE)
       set(isas portable)
+    elseif(ARG_AVX2)
+      set(isas avx2)
     endif()
     if(ARG_TWIN)
       list(APPEND isas amx_twin)
