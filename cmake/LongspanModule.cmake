@@ -26,8 +26,9 @@
 #   A Google Benchmark program that verifies, then times. Never run by the tests for its times.
 #   benchmarks.txt in the build folder lists them all: ./dev bench runs that list.
 # longspan_fuzz(name SOURCES ... CORPUS folder DEPS module ...)
-#   A libFuzzer target (LLVMFuzzerTestOneInput). In an ordinary build it becomes a test instead,
-#   which feeds it every file of its committed corpus. fuzzers.txt lists the targets for ./dev fuzz.
+#   A libFuzzer target (LLVMFuzzerTestOneInput, in the first source). In an ordinary build it becomes
+#   a test instead, which feeds it every file of its committed corpus: all targets are one program,
+#   fuzz_replay. fuzzers.txt lists the targets for ./dev fuzz.
 
 set_property(GLOBAL PROPERTY LONGSPAN_MODULES "")
 set_property(GLOBAL PROPERTY LONGSPAN_BENCHES "")
@@ -184,22 +185,62 @@ function(longspan_fuzz name)
   if(NOT LONGSPAN_FUZZ AND NOT LONGSPAN_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;DEPS" ${ARGN})
   cmake_path(ABSOLUTE_PATH ARG_CORPUS)
-  add_executable(${name} ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE longspan_options ${ARG_LIBS})
-  foreach(dep IN LISTS ARG_DEPS)
-    target_link_libraries(${name} PRIVATE longspan_${dep})
-  endforeach()
+  list(TRANSFORM ARG_DEPS PREPEND longspan_)
+  if(LONGSPAN_FUZZ)
+    add_executable(${name} ${ARG_SOURCES})
+  elseif(NOT LONGSPAN_TOGETHER)
+    add_library(${name} OBJECT ${ARG_SOURCES})  # clang-tidy wants to know how each is compiled
+  endif()
+  if(TARGET ${name})
+    target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+    target_compile_definitions(${name} PRIVATE LONGSPAN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    target_link_libraries(${name} PRIVATE longspan_options ${ARG_DEPS})
+  endif()
   if(LONGSPAN_FUZZ)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     set_property(GLOBAL APPEND PROPERTY LONGSPAN_FUZZERS
       "${name} $<TARGET_FILE:${name}> ${ARG_CORPUS}")
-  else()
-    target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/fuzz_replay_main.cc)
-    add_test(NAME ${name}.corpus COMMAND ${name} ${ARG_CORPUS})
-    set_tests_properties(${name}.corpus PROPERTIES TIMEOUT 300 LABELS corpus)
+    return()
   endif()
+  list(POP_FRONT ARG_SOURCES source)
+  cmake_path(ABSOLUTE_PATH source)
+  list(TRANSFORM ARG_SOURCES REPLACE "^([^/])" "${CMAKE_CURRENT_SOURCE_DIR}/\\1")
+  string(CONCAT code "#define LLVMFuzzerTestOneInput Replay_${name}\n#include \"${source}\"\n"
+    "#undef LLVMFuzzerTestOneInput\n")
+  set_property(GLOBAL APPEND_STRING PROPERTY LONGSPAN_REPLAYED_CODE "${code}")
+  set_property(GLOBAL APPEND_STRING PROPERTY LONGSPAN_REPLAYED_ROWS
+    "    {\"${name}\", Replay_${name}},\n")
+  set_property(GLOBAL APPEND PROPERTY LONGSPAN_REPLAYED_SOURCES ${ARG_SOURCES})
+  set_property(GLOBAL APPEND PROPERTY LONGSPAN_REPLAYED_DEPS ${ARG_DEPS})
+  add_test(NAME ${name}.corpus COMMAND fuzz_replay ${name} ${ARG_CORPUS})
+  set_tests_properties(${name}.corpus PROPERTIES TIMEOUT 300 LABELS corpus)
+endfunction()
+
+# One program replays the inputs of all targets, whose sources are one file for the compiler: each
+# alone spends most of its time on the same headers. They may not use one name for two things.
+function(longspan_fuzz_replay)
+  get_property(code GLOBAL PROPERTY LONGSPAN_REPLAYED_CODE)
+  if(NOT code)
+    return()
+  endif()
+  get_property(rows GLOBAL PROPERTY LONGSPAN_REPLAYED_ROWS)
+  get_property(sources GLOBAL PROPERTY LONGSPAN_REPLAYED_SOURCES)
+  get_property(deps GLOBAL PROPERTY LONGSPAN_REPLAYED_DEPS)
+  list(REMOVE_DUPLICATES deps)
+  set(file ${PROJECT_BINARY_DIR}/tests/fuzz/fuzz_replay.cc)
+  file(CONFIGURE OUTPUT ${file} @ONLY CONTENT
+    "@code@#include \"cmake/fuzz_replay_main.h\"\n
+int main(int count, char** arguments) {
+  return longspan::fuzz::Replay(count, arguments, {\n@rows@  });\n}\n")
+  add_executable(fuzz_replay ${file} ${sources})
+  set_target_properties(fuzz_replay PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/fuzz)
+  target_include_directories(fuzz_replay PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(fuzz_replay PRIVATE LONGSPAN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(fuzz_replay PRIVATE longspan_options ${deps})
+  longspan_optimise(fuzz_replay tests)
 endfunction()
 
 # Called once, when every folder has been added.
@@ -216,6 +257,7 @@ function(longspan_write_lists)
     string(APPEND lines "\n")
   endif()
   file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/fuzzers.txt CONTENT "${lines}")
+  longspan_fuzz_replay()
   add_custom_target(fuzzers)
   if(LONGSPAN_FUZZ)
     foreach(fuzzer IN LISTS fuzzers)
