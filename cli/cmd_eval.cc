@@ -16,40 +16,77 @@
 namespace longspan::cli {
 namespace {
 
+// What is measured; EvalOptionRow::of is a set of them.
+enum EvalKind : unsigned {
+  kLm = 1,
+  kMlm = 2,
+  kClasses = 4,
+  kTags = 8,
+  kAnswers = 16,
+  kChoices = 32,
+  kVectors = 64,
+  kRelevance = 128,
+};
+
 struct HeadEval {
   const char* task;  // that --task names; others are what `auto` takes for their head
   HeadKind head;
+  EvalKind kind;
   JudgeHead* judge;
-  bool texts;    // rows with what is right: --predictions writes what each gets
-  bool windows;  // long texts are read in windows, which --stride is about
 };
 
 constexpr HeadEval kHeadEvals[] = {
-    {"auto", HeadKind::kCausalLm, JudgeLanguageModel, false, true},
-    {"auto", HeadKind::kMaskedLm, JudgeMaskedLm, false, false},
-    {"auto", HeadKind::kSequence, JudgeClassifier, true, false},
-    {"auto", HeadKind::kToken, JudgeTokenClassifier, true, true},
-    {"auto", HeadKind::kQuestion, JudgeAnswers, true, true},
-    {"auto", HeadKind::kChoice, JudgeChoices, true, false},
-    {"embed", HeadKind::kNone, JudgeEmbedder, false, false},
-    {"rerank", HeadKind::kSequence, JudgeReranker, false, false},
+    {"auto", HeadKind::kCausalLm, kLm, JudgeLanguageModel},
+    {"auto", HeadKind::kMaskedLm, kMlm, JudgeMaskedLm},
+    {"auto", HeadKind::kSequence, kClasses, JudgeClassifier},
+    {"auto", HeadKind::kToken, kTags, JudgeTokenClassifier},
+    {"auto", HeadKind::kQuestion, kAnswers, JudgeAnswers},
+    {"auto", HeadKind::kChoice, kChoices, JudgeChoices},
+    {"embed", HeadKind::kNone, kVectors, JudgeEmbedder},
+    {"rerank", HeadKind::kSequence, kRelevance, JudgeReranker},
 };
 
-// What one kind of model alone knows must not be ignored in silence.
-void CheckOptions(const EvalCommand& c, const HeadEval& eval, const ModelInfo& info) {
-  const bool lm = info.head == HeadKind::kCausalLm, mlm = info.head == HeadKind::kMaskedLm;
-  Check(lm || !c.options.reformer.strict, ErrorCode::kUsage,
-        "eval: --strict is for language models of bytes, not for a {}", info.class_name);
-  Check(eval.windows || c.options.stride == 0, ErrorCode::kUsage,
-        "eval: --stride is for models that read long texts in windows, not for a {}",
-        info.class_name);
-  Check(lm || mlm || c.options.reformer.lm_bias, ErrorCode::kUsage,
-        "eval: --no-lm-bias is for language models, not for a {}", info.class_name);
-  Check(mlm || !c.mlm.packed, ErrorCode::kUsage,
-        "eval: --packed is for masked language models, not for a {}", info.class_name);
-  Check(eval.texts || c.predictions.empty(), ErrorCode::kUsage,
-        "eval: --predictions is for models that say something of each text, not for a {}",
-        info.class_name);
+// An option that not every evaluation heeds: whose it is, and how a message says that.
+struct EvalOptionRow {
+  const char* name;
+  unsigned of;
+  const char* users;
+};
+
+constexpr EvalOptionRow kEvalOptions[] = {
+    {"--held-out", kLm | kMlm, "language models and masked ones"},
+    {"--stride", kLm | kTags | kAnswers, "models that read long texts in windows"},
+    {"--no-lm-bias", kLm | kMlm, "language models"},
+    {"--strict", kLm, "language models of bytes"},
+    {"--documents", kMlm, "masked language models"},
+    {"--packed", kMlm, "masked language models"},
+    {"--mask-share", kMlm, "masked language models"},
+    {"--seed", kMlm, "masked language models"},
+    {"--text-column", ~(kVectors | kRelevance), "texts without columns of their own"},
+    {"--text-pair-column", kClasses, "classifiers"},
+    {"--label-column", kClasses | kChoices, "classifiers and multiple choice"},
+    {"--token-column", kTags, "classes of words"},
+    {"--tag-column", kTags, "classes of words"},
+    {"--span-field", kTags, "classes of words"},
+    {"--label-names", kTags, "classes of words"},
+    {"--columns", kVectors | kRelevance, "embedders and rerankers"},
+    {"--scored-columns", kVectors, "embedders"},
+    {"--list-columns", kRelevance, "rerankers"},
+    {"--overflow", ~(kLm | kMlm), "tasks over whole texts"},
+    {"--max-answer", kAnswers, "answers to questions"},
+    {"--global", ~kLm, "models with global tokens"},
+    {"--predictions", kClasses | kTags | kAnswers | kChoices,
+     "models that say something of each text"},
+};
+
+// An option that has no effect must not be ignored in silence.
+void CheckOptions(const EvalCommand& c, EvalKind kind, const ModelInfo& info) {
+  for (const EvalOptionRow& row : kEvalOptions) {
+    Check(
+        (row.of & kind) != 0 || c.command->get_option(row.name)->count() == 0, ErrorCode::kUsage,
+        "eval: {} is for {}, not for {}", row.name, row.users,
+        c.task == "auto" ? fmt::format("a {}", info.class_name) : fmt::format("--task {}", c.task));
+  }
 }
 
 int RunEval(EvalCommand c, int threads) {
@@ -63,7 +100,7 @@ int RunEval(EvalCommand c, int threads) {
   Check(eval != std::end(kHeadEvals), ErrorCode::kFormat,
         "{}: is a {}, without a head that could be measured; longspan train makes one",
         io::Escape(c.model), info.class_name);
-  CheckOptions(c, *eval, info);
+  CheckOptions(c, eval->kind, info);
   PrintResult(eval->judge(context, c));
   return 0;
 }
@@ -103,6 +140,7 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
 void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<EvalCommand>();
   c->options.tokens = 0;
+  c->command = command;
   BeginGroup(command, heading::kModel);
   command->add_option("-m,--model", c->model, "Folder of the model that is measured")->required();
   command

@@ -2,6 +2,7 @@
 // name below and one line of the table in cmd_eval.cc.
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct EvalCommand {
   idx_t longest_answer = 30;  // tokens
   std::uint64_t seed = 1;
   bool no_lm_bias = false, json = false;
+  const CLI::App* command = nullptr;  // whose options these are
 };
 
 // Each measures a model with its head, writes what was asked for with --predictions, and returns

@@ -9,8 +9,8 @@
 namespace longspan::cli {
 namespace {
 
-struct ClassifyCommand : TrainCommand {
-  ClassifyCommand() : TrainCommand(FineTuneOptions()) {}
+struct ClassifyTraining : TrainCommand {
+  ClassifyTraining() : TrainCommand(FineTuneOptions()) {}
   ClassifyOptions task;
   std::string class_weights;
 };
@@ -18,7 +18,7 @@ struct ClassifyCommand : TrainCommand {
 }  // namespace
 
 void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action) {
-  const auto c = std::make_shared<ClassifyCommand>();
+  const auto c = std::make_shared<ClassifyTraining>();
   AddDataOptions(command, "Tables or JSON (.csv, .tsv, .jsonl, .json) with labels", c.get());
   BeginGroup(command, heading::kTexts);
   AddLabelOptions(command, &c->options.data.read, false);
@@ -42,9 +42,9 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
   command->footer(kTrainNotes +
                   "Examples:\n  longspan train classify -m long --train train.csv --eval test.csv "
                   "-o judge --epochs 1");
-  TrainOnRows<ClassifyCommand>(
+  TrainOnRows<ClassifyTraining>(
       command, c, steps, globals, action,
-      [](ClassifyCommand& own) {
+      [](ClassifyTraining& own) {
         own.task.problem = ParseProblem(own.problem);
         own.task.weights = ClassWeights::Parse(own.class_weights);
         own.task.overflow = OverflowOf(own.overflow);

@@ -27,6 +27,19 @@ TrainCommand::TrainCommand(const TrainOptions& defaults)
       schedule(ScheduleName(defaults.schedule.kind)),
       optimizer(OptimizerName(defaults.optimizer.kind)) {}
 
+namespace {
+
+// kUsage for a given option that only another optimizer has.
+void CheckOptimizerOptions(const CLI::App& command, OptimizerKind kind) {
+  for (const char* name :
+       {"beta1", "beta2", "beta2-decay", "update-clip", "momentum", "nesterov"}) {
+    const CLI::Option* option = command.get_option_no_throw(fmt::format("--{}", name));
+    if (option != nullptr && option->count() > 0) CheckOptimizerHas(kind, name);
+  }
+}
+
+}  // namespace
+
 TrainOptions TrainCommand::Options(Context& context) const {
   TrainOptions o = options;
   o.model = model;
@@ -36,6 +49,7 @@ TrainOptions TrainCommand::Options(Context& context) const {
   o.schedule.kind = ParseSchedule(schedule);
   if (!lengths.empty()) o.lengths = ParseLengths(lengths);
   o.optimizer.kind = ParseOptimizer(optimizer);
+  if (command != nullptr) CheckOptimizerOptions(*command, o.optimizer.kind);
   if (dropout >= 0.0) o.compute.dropout = dropout;
   if (head_rate >= 0.0) o.trained.head_learning_rate = head_rate;
   o.compute.dtype = DTypeOf(dtype);

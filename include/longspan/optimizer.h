@@ -13,6 +13,10 @@ enum class OptimizerKind { kAdamW, kAdafactor, kSgd };
 OptimizerKind ParseOptimizer(std::string_view name);  // "adamw", "adafactor", "sgd", else kUsage
 const char* OptimizerName(OptimizerKind kind);        // the same names
 std::string OptimizerChoices();                       // "adamw, adafactor or sgd"
+// For options that were given: kUsage if `option` is one that another optimizer has and this one
+// has not. "beta1", "beta2", "epsilon", "beta2-decay", "update-clip", "momentum" and "nesterov"
+// are some optimizer's own; all others belong to each.
+void CheckOptimizerHas(OptimizerKind kind, std::string_view option);
 
 // An optimizer, with the gradient clipped to a norm.
 struct OptimizerOptions {

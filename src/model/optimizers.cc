@@ -48,6 +48,16 @@ std::string OptimizerChoices() {
   return text;
 }
 
+void CheckOptimizerHas(OptimizerKind kind, std::string_view option) {
+  for (const OptimizerRow* row : kOptimizers) {
+    const auto& own = row->own_options;
+    const bool has = std::find(own.begin(), own.end(), option) != own.end();
+    Check(!has || row->kind == kind, ErrorCode::kUsage,
+          "optimizer: --{} is an option of {}, and has no effect on {}; leave it out", option,
+          row->name, OptimizerName(kind));
+  }
+}
+
 std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerOptions& options) {
   return RowOf(options.kind).make(options);
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "longspan/context.h"
@@ -58,6 +59,8 @@ struct OptimizerRow {
   const char* name;
   // The optimizer of these options; kUsage names the one that is out of its range.
   std::unique_ptr<Optimizer> (*make)(const OptimizerOptions& options);
+  // Names of options that no other one has.
+  std::vector<std::string_view> own_options;
 };
 
 }  // namespace longspan

@@ -7,14 +7,14 @@
 #include "model/model_options.h"
 #include "train/answer_task.h"
 #include "train/row_training.h"
-#include "train/selection.h"
+#include "train/task_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
 
 TrainResult TrainQuestionAnswering(Context& context, const TrainOptions& given,
                                    const AnswerTaskOptions& task, const TrainHooks& hooks) {
-  CheckSelection(given, "qa", {"exact_match", "f1"});
+  CheckTaskOptions(given, "qa", {"exact_match", "f1"});
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   std::vector<std::string> notes;
   const DataOptions& read = options.data.read;

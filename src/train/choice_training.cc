@@ -9,7 +9,7 @@
 #include "tasks/scores.h"
 #include "train/choice_task.h"
 #include "train/row_training.h"
-#include "train/selection.h"
+#include "train/task_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -32,7 +32,7 @@ std::vector<ChosenAnswer> ChosenAnswersOf(ChoiceTexts texts, const ChoiceRows& r
 
 TrainResult TrainMultipleChoice(Context& context, const TrainOptions& given,
                                 const ChoiceTaskOptions& task, const TrainHooks& hooks) {
-  CheckSelection(given, "multiple-choice", {"accuracy"});
+  CheckTaskOptions(given, "multiple-choice", {"accuracy"});
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   std::vector<std::string> notes;
   const DataOptions& read = options.data.read;

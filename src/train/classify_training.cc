@@ -10,6 +10,7 @@
 #include "train/classify_task.h"
 #include "train/row_training.h"
 #include "train/selection.h"
+#include "train/task_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -34,7 +35,7 @@ std::pair<LabelledTexts, LabelledTexts> SplitTexts(LabelledTexts all, double sha
 
 TrainResult TrainClassifier(Context& context, const TrainOptions& given,
                             const ClassifyOptions& task, const TrainHooks& hooks) {
-  CheckSelection(given, "classify", MetricNames(task.problem));
+  CheckTaskOptions(given, "classify", MetricNames(task.problem));
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   CheckClassLoss(task, task.problem);
   const ClassifyLimits limits{options.tokens, Truncates(task.overflow),

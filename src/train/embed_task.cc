@@ -31,6 +31,11 @@ constexpr std::size_t kQueriesAtOnce = 64;
 
 bool OfScores(EmbedLoss loss) { return loss == EmbedLoss::kCosine || loss == EmbedLoss::kCosent; }
 
+// Whether the loss multiplies cosines by a scale.
+bool ScalesCosines(EmbedLoss loss) {
+  return loss == EmbedLoss::kInBatch || loss == EmbedLoss::kCosent;
+}
+
 const char* OverflowName(text::Overflow overflow) {
   if (overflow == text::Overflow::kWindow) return "window";
   return overflow == text::Overflow::kTruncate ? "truncate" : "error";
@@ -153,6 +158,14 @@ EmbedPlan MakeEmbedPlan(const EmbedTrainingOptions& task, const SentenceFolder& 
         "negatives-batch: {} is not from 1 to {}", task.negatives_batch, 1 << 20);
   Check(task.scale > 0.0 && task.scale <= 1e6, ErrorCode::kUsage, "scale: {} is not from 0 to 1e6",
         task.scale);
+  const bool triplet = plan.loss.loss == EmbedLoss::kTriplet;
+  Check(triplet || (!task.margin && !task.cosine_distance), ErrorCode::kUsage,
+        "{}: has no effect on the loss {}, only on triplet; leave it out",
+        task.margin ? "margin" : "distance", EmbedLossName(plan.loss.loss));
+  Check(task.scale == EmbedTrainingOptions().scale || ScalesCosines(plan.loss.loss),
+        ErrorCode::kUsage,
+        "scale: has no effect on the loss {}, only on in-batch and cosent; leave it out",
+        EmbedLossName(plan.loss.loss));
   plan.group = task.negatives_batch;
   plan.loss.scale = task.scale;
   plan.loss.cosine_distance = task.cosine_distance;

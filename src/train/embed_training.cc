@@ -14,6 +14,7 @@
 #include "train/row_training.h"
 #include "train/schedule.h"
 #include "train/selection.h"
+#include "train/task_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -110,7 +111,7 @@ void TellAboutTexts(const TrainHooks& hooks, const char* what, const EmbedRows& 
 
 TrainResult TrainEmbedder(Context& context, const TrainOptions& given,
                           const EmbedTrainingOptions& task, const TrainHooks& hooks) {
-  CheckSelection(given, "embed", EmbedMetricNames(std::nullopt, true));
+  CheckTaskOptions(given, "embed", EmbedMetricNames(std::nullopt, true));
   const TextModelInfo info = ReadTextModelInfo(given.model);
   SentenceFolder folder = FolderFor(given.model, task, info);
   const auto tokenizer = OpenModelTokenizer(given.model);

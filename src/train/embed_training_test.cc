@@ -337,6 +337,15 @@ TEST_F(EmbedTraining, ReadsEachFormAndSaysWhatItCannotUse) {
   task = BySteps();
   task.matryoshka = {17};
   EXPECT_TRUE(Throws([&] { Train(o, task); }, ErrorCode::kUsage, "matryoshka: 17"));
+  task = BySteps();
+  task.margin = 1.0;
+  EXPECT_TRUE(Throws([&] { Train(o, task); }, ErrorCode::kUsage, "margin: has no effect"));
+  task = BySteps();
+  task.cosine_distance = true;
+  EXPECT_TRUE(Throws([&] { Train(o, task); }, ErrorCode::kUsage, "distance: has no effect"));
+  task = BySteps(EmbedLoss::kTriplet);
+  task.scale = 10.0;
+  EXPECT_TRUE(Throws([&] { Train(o, task); }, ErrorCode::kUsage, "scale: has no effect"));
   o.data.train = {PutFile(d_ / "f.csv", "sentence1,sentence2,score\na,b,4.5\n")};
   o.data.eval = d_ / "f.csv";
   EXPECT_TRUE(Throws([&] { Train(o, BySteps()); }, ErrorCode::kFormat, "score 4.5 is no cosine"));

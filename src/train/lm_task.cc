@@ -12,7 +12,7 @@
 #include "train/evaluate.h"
 #include "train/kept_activations.h"
 #include "train/row_lengths.h"
-#include "train/selection.h"
+#include "train/task_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -126,7 +126,7 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& given,
   TrainOptions options = WithinLimitOf(context, given);
   ResolveLengths(task.packed, &options);
   CheckTrainOptions(options);
-  CheckSelection(options, "lm", {"bits_per_byte"});
+  CheckTaskOptions(options, "lm", {"bits_per_byte"});
   // A model that is bad, or cannot attend as asked, is found before the output is touched.
   ReformerConfig config = LoadReformerConfig(OpenModelFolder(options.model));
   ApplyOptions(OptionsOf(options.compute.reformer), &config);

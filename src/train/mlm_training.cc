@@ -9,14 +9,14 @@
 #include "train/mlm_task.h"
 #include "train/row_lengths.h"
 #include "train/schedule.h"
-#include "train/selection.h"
+#include "train/task_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
 
 TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const MaskedLmOptions& task,
                           const TrainHooks& hooks) {
-  CheckSelection(given, "mlm", {"accuracy", "perplexity"});
+  CheckTaskOptions(given, "mlm", {"accuracy", "perplexity"});
   const TextModelInfo info = ReadTextModelInfo(given.model);
   TrainOptions options = WithinLimitOf(context, given);
   ResolveLengths(task.packed, &options);

@@ -11,7 +11,7 @@
 #include "train/evaluate.h"
 #include "train/rerank_task.h"
 #include "train/row_training.h"
-#include "train/selection.h"
+#include "train/task_options.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -58,7 +58,7 @@ void TellAboutPairs(const TrainHooks& hooks, const char* what, const ClassifyRow
 
 TrainResult TrainReranker(Context& context, const TrainOptions& given,
                           const RerankTrainingOptions& task, const TrainHooks& hooks) {
-  CheckSelection(given, "rerank", {"accuracy", "average_precision", "mrr", "ndcg"});
+  CheckTaskOptions(given, "rerank", {"accuracy", "average_precision", "mrr", "ndcg"});
   const TextModelInfo info = ReadTextModelInfo(given.model);
   const CrossEncoderFolder folder = ReadCrossEncoderFolder(given.model);
   const ClassifyLimits limits = LimitsOf(given.tokens, task.overflow, folder, info);

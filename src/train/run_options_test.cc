@@ -49,6 +49,28 @@ TEST_F(TrainerTest, OptionsOfAnOptimizerAreChecked) {
   EXPECT_TRUE(Throws([&] { Run(); }, ErrorCode::kUsage, "update clip 0.5"));
 }
 
+TEST(OptimizerOptions, OfOthersAreRefused) {
+  const std::pair<const char*, OptimizerKind> own[] = {
+      {"beta1", OptimizerKind::kAdamW},           {"beta2", OptimizerKind::kAdamW},
+      {"epsilon", OptimizerKind::kAdamW},         {"momentum", OptimizerKind::kSgd},
+      {"nesterov", OptimizerKind::kSgd},          {"beta2-decay", OptimizerKind::kAdafactor},
+      {"update-clip", OptimizerKind::kAdafactor},
+  };
+  for (const auto& [option, owner] : own) {
+    for (const OptimizerKind kind :
+         {OptimizerKind::kAdamW, OptimizerKind::kAdafactor, OptimizerKind::kSgd}) {
+      if (kind == owner) {
+        EXPECT_NO_THROW(CheckOptimizerHas(kind, option)) << option;
+        continue;
+      }
+      const std::string option_name = option;
+      EXPECT_TRUE(Throws([&] { CheckOptimizerHas(kind, option_name); }, ErrorCode::kUsage,
+                         std::string("--") + option + " is an option of " + OptimizerName(owner)));
+    }
+  }
+  EXPECT_NO_THROW(CheckOptimizerHas(OptimizerKind::kSgd, "weight-decay"));
+}
+
 // ---- time ---------------------------------------------------------------------------------------
 
 TEST_F(TrainerTest, ARunEndsWhenItsTimeIsOverAndMayGoOn) {

@@ -9,6 +9,7 @@
 #include "text/unicode.h"
 #include "train/row_training.h"
 #include "train/selection.h"
+#include "train/task_options.h"
 #include "train/token_class_task.h"
 #include "train/trainer.h"
 
@@ -38,7 +39,7 @@ std::vector<TaggedWords> TaggedWordsOf(const TaggedTexts& texts, const TaggedRow
 
 TrainResult TrainTokenClassifier(Context& context, const TrainOptions& given,
                                  const TokenClassOptions& task, const TrainHooks& hooks) {
-  CheckSelection(given, "token-classify", {"accuracy", "f1", "macro_f1", "precision", "recall"});
+  CheckTaskOptions(given, "token-classify", {"accuracy", "f1", "macro_f1", "precision", "recall"});
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   std::vector<std::string> notes;
   const DataOptions& read = options.data.read;

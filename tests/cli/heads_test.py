@@ -66,6 +66,21 @@ class Heads(Case):
         self.fails(3, "eval", "-m", model, self.put("c.conll", "Anne B-ORG\n"), says=["c.conll:1", "B-ORG", "word 1"])
         self.fails(2, "eval", "-m", model, data, "--packed", says=["--packed"])
 
+    def test_options_without_effect_are_refused(self):
+        masked = self.word_model("masked", "ForMaskedLM", WORDS)
+        for model, option, value in ((self.start, "--overflow", "truncate"), (self.start, "--global", "first:1"),
+                                     (self.start, "--mask-share", 0.5), (masked, "--overflow", "error"),
+                                     (masked, "--stride", 4), (masked, "--label-names", "O"),
+                                     (masked, "--columns", "a,b"), (masked, "--max-answer", 3)):
+            self.fails(2, "eval", "-m", model, self.text, option, value, says=[f"eval: {option} is for", "not for a "])
+        self.fails(2, "eval", "-m", masked, self.text, "--task", "embed", "--held-out", 0.5,
+                   says=["--held-out is for language models", "not for --task embed"])
+        tags = self.put("a.conll", "Anne B-PER\nwent O\n")
+        for words, says in ((["--momentum", 0.5], "--momentum is an option of sgd, and has no effect on adamw"),
+                            (["--optimizer", "sgd", "--beta1", 0.5], "--beta1 is an option of adamw")):
+            self.fails(2, "train", "token-classify", "-m", self.model, "--train", tags, "-o", self.dir / "no", *words,
+                       says=[says])
+
     def test_questions_with_answers(self):
         rows = [{"id": "q1", "question": "who ?", "context": CONTEXT, "answers": [{"text": "Anne", "answer_start": 0}]},
                 {"question": "where ?", "context": CONTEXT, "answers": {"text": ["Bath"], "answer_start": [13]}},

@@ -276,10 +276,12 @@ void AdafactorStep(Context& context, const AdafactorSpec& spec, std::span<const 
   if (size > 0) Step(context, spec, parameter, gradient).Matrices(shape, moments);
 }
 
-const OptimizerRow kAdafactorRow = {OptimizerKind::kAdafactor, "adafactor",
+const OptimizerRow kAdafactorRow = {OptimizerKind::kAdafactor,
+                                    "adafactor",
                                     [](const OptimizerOptions& options) {
                                       return std::unique_ptr<Optimizer>(new Adafactor(options));
-                                    }};
+                                    },
+                                    {"beta2-decay", "update-clip"}};
 
 }  // namespace longspan
 #endif  // HWY_ONCE

@@ -33,7 +33,9 @@ class AdamW final : public Optimizer {
 }  // namespace
 
 const OptimizerRow kAdamWRow = {
-    OptimizerKind::kAdamW, "adamw",
-    [](const OptimizerOptions& options) { return std::unique_ptr<Optimizer>(new AdamW(options)); }};
+    OptimizerKind::kAdamW,
+    "adamw",
+    [](const OptimizerOptions& options) { return std::unique_ptr<Optimizer>(new AdamW(options)); },
+    {"beta1", "beta2", "epsilon"}};
 
 }  // namespace longspan

@@ -86,9 +86,11 @@ void SgdStep(Context& context, const SgdSpec& spec, const View<float, 1>& parame
   });
 }
 
-const OptimizerRow kSgdRow = {OptimizerKind::kSgd, "sgd", [](const OptimizerOptions& options) {
-                                return std::unique_ptr<Optimizer>(new Sgd(options));
-                              }};
+const OptimizerRow kSgdRow = {
+    OptimizerKind::kSgd,
+    "sgd",
+    [](const OptimizerOptions& options) { return std::unique_ptr<Optimizer>(new Sgd(options)); },
+    {"momentum", "nesterov"}};
 
 }  // namespace longspan
 #endif  // HWY_ONCE

@@ -1,0 +1,52 @@
+#include "train/task_options.h"
+
+#include "base/errors.h"
+#include "train/selection.h"
+
+namespace longspan {
+namespace {
+
+// Who uses an option, and whether it has been given: it differs from what it is without.
+struct SharedOption {
+  const char* name;
+  const char* users;  // for people
+  bool (*used_by)(std::string_view task);
+  bool (*given)(const TrainOptions& options);
+};
+
+bool IsLm(std::string_view task) { return task == "lm"; }
+bool IsLanguageModel(std::string_view task) { return task == "lm" || task == "mlm"; }
+bool IsNoLm(std::string_view task) { return task != "lm"; }
+
+constexpr SharedOption kSharedOptions[] = {
+    {"lengths", "language models and masked ones", IsLanguageModel,
+     [](const TrainOptions& o) { return !o.lengths.empty(); }},
+    {"gradient-streams", "language models of Reformers", IsLm,
+     [](const TrainOptions& o) { return o.compute.gradient_streams != DType::kF32; }},
+    {"attention", "language models of Reformers", IsLm,
+     [](const TrainOptions& o) {
+       return o.compute.reformer.attention != ReformerAttention::kConfigured;
+     }},
+    {"num-hashes", "language models of Reformers", IsLm,
+     [](const TrainOptions& o) { return o.compute.reformer.num_hashes != 0; }},
+    {"no-lm-bias", "language models of Reformers", IsLm,
+     [](const TrainOptions& o) { return !o.compute.reformer.lm_bias; }},
+    {"strict", "language models of Reformers", IsLm,
+     [](const TrainOptions& o) { return o.compute.reformer.strict; }},
+    {"recompute", "models whose layers save something, not Reformers", IsNoLm,
+     [](const TrainOptions& o) { return o.compute.recompute; }},
+};
+
+}  // namespace
+
+void CheckTaskOptions(const TrainOptions& options, std::string_view task,
+                      const std::vector<std::string>& metrics) {
+  for (const SharedOption& option : kSharedOptions) {
+    Check(option.used_by(task) || !option.given(options), ErrorCode::kUsage,
+          "{}: has no effect on train {}, only on {}; leave it out", option.name, task,
+          option.users);
+  }
+  CheckSelection(options, task, metrics);
+}
+
+}  // namespace longspan
