@@ -171,6 +171,11 @@ class Embedder {
   Tensor Embed(Context& context, std::span<const std::string> texts) const;
   // The same of one text: (1, width()).
   Tensor EmbedOne(Context& context, std::string_view text) const;
+  // The vectors of the tokens of each text as it is: (tokens, model().info().width), fp32, the last
+  // hidden states before pooling and whatever follows it. Special tokens and the prompt count. A
+  // text in several windows has the tokens that Embed() counts: each once, the windows' special
+  // tokens each. Memory is that of all the vectors.
+  std::vector<Tensor> EmbedTokens(Context& context, std::span<const std::string> texts) const;
 
  private:
   struct Inside;

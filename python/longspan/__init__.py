@@ -5,7 +5,8 @@
     longspan.torch      the same for tensors of torch, with autograd
     longspan.hf         Hugging Face models on these kernels: register(), accelerate(model)
     load(folder)        a model of longspan or Hugging Face: encode, classify, generate, ...
-    train(...)          language models, masked language models, classifiers
+    train(...)          any of the program's trainings; evaluate(...) measures what came of it
+    quantize_embeddings vectors with fewer bits
     pipeline(task, folder)
     set_threads, get_threads, show_config
 
@@ -28,6 +29,7 @@ from longspan.attention import (axial_positions, axial_positions_vjp, chunked_at
                                 window_attention_vjp)
 
 if TYPE_CHECKING:
+    from longspan._embedding import quantize_embeddings
     from longspan.models import Model, load
     from longspan.pipelines import pipeline
     from longspan.training import convert, describe, evaluate, init_model, train
@@ -38,7 +40,7 @@ _LATER = {
     "Model": "longspan.models", "load": "longspan.models", "pipeline": "longspan.pipelines",
     "train": "longspan.training", "evaluate": "longspan.training",
     "init_model": "longspan.training", "convert": "longspan.training",
-    "describe": "longspan.training",
+    "describe": "longspan.training", "quantize_embeddings": "longspan._embedding",
 }
 
 __all__ = [
@@ -46,7 +48,7 @@ __all__ = [
     "full_attention", "full_attention_vjp", "lsh_attention", "lsh_attention_vjp",
     "window_attention", "window_attention_vjp",
     "Model", "load", "pipeline", "train", "evaluate", "init_model", "convert", "describe",
-    "get_threads", "set_threads", "show_config",
+    "quantize_embeddings", "get_threads", "set_threads", "show_config",
     "HIDDEN", "LOCAL", "GLOBAL",
     "Error", "UsageError", "DTypeError", "FormatError", "IoError", "LimitError", "NumericError",
     "LockedError", "PeerError", "CancelledError",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import numbers
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Union
 
@@ -15,7 +16,8 @@ from ._native import fspath
 if TYPE_CHECKING:
     from ._native import PathLike
 
-    Rows = Iterable[Union[Mapping[str, Any], tuple[str, Any]]]
+    # Rows by the names of their fields, or values in an order that the task has: (text, label).
+    Rows = Iterable[Union[Mapping[str, Any], tuple[Any, ...]]]
     # Paths of files and folders, rows, or a DataFrame of pandas.
     Data = Union[PathLike, Iterable[PathLike], Rows, Any]
 
@@ -31,14 +33,33 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, (str, bytes, os.PathLike))
 
 
+# What the values of a row without names are, by task: options that name fields, and these names.
+_FORMS: dict[str, list[list[tuple[str, str]]]] = {
+    "token-classify": [[("word_field", "tokens"), ("tag_field", "tags")]],
+    "embed": [
+        [("anchor_field", "anchor"), ("positive_field", "positive")],
+        [
+            ("anchor_field", "anchor"),
+            ("positive_field", "positive"),
+            ("negative_field", "negative"),
+        ],
+    ],
+    "rerank": [[("query_field", "query"), ("text_field", "text"), ("label_field", "label")]],
+    "qa": [],
+    "multiple-choice": [],
+}
+_SCORED = [("first_field", "sentence1"), ("second_field", "sentence2"), ("score_field", "score")]
+_LABELLED = [[("text_field", "text"), ("label_field", "label")]]
+
+
 class DataFiles:
     """Makes paths of data. Rows become JSON lines in a folder of their own, for as long as the
     `with` statement lasts."""
 
-    def __init__(self, function: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, function: str, task: str, options: Mapping[str, Any]) -> None:
         self._function = function
-        self._text = options.get("text_field") or "text"
-        self._label = options.get("label_field") or "label"
+        self._task = task
+        self._options = options
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> DataFiles:
@@ -62,8 +83,7 @@ class DataFiles:
             data = data.to_dict("records")
         if isinstance(data, Mapping) or not isinstance(data, Iterable):
             raise TypeError(
-                f"{place} is {type(data).__name__}, need paths, or rows: mappings, or pairs of a "
-                "text and a label"
+                f"{place} is {type(data).__name__}, need paths, or a list of rows"
             )
         rows = list(data)
         if not rows:
@@ -96,8 +116,29 @@ class DataFiles:
     def _row(self, row: Any) -> dict[str, Any]:
         if isinstance(row, Mapping):
             return dict(row)
-        if isinstance(row, (tuple, list)) and len(row) == 2 and isinstance(row[0], str):
-            return {self._text: row[0], self._label: row[1]}
+        if isinstance(row, (tuple, list)):
+            for form in self._forms(row):
+                return {self._options.get(o) or name: v for (o, name), v in zip(form, row)}
+        shapes = [
+            f"({', '.join(name for _, name in form)})"
+            for form in [*_FORMS.get(self._task, _LABELLED), *self._scored()]
+        ]
         raise TypeError(
-            f"{type(row).__name__} is no row: need a mapping, or a pair of a text and a label"
+            f"{type(row).__name__} is no row: need {' or '.join(['a mapping', *shapes])}"
         )
+
+    def _forms(self, row: Sequence[Any]) -> Iterator[list[tuple[str, str]]]:
+        """The forms that such a row has; the first one counts."""
+        if self._task == "embed" and len(row) == 3 and _is_number(row[2]):
+            yield _SCORED
+        first = (list, tuple) if self._task == "token-classify" else (str,)
+        for form in _FORMS.get(self._task, _LABELLED):
+            if len(form) == len(row) and isinstance(row[0], first):
+                yield form
+
+    def _scored(self) -> list[list[tuple[str, str]]]:
+        return [_SCORED] if self._task == "embed" else []
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real)

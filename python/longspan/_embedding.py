@@ -38,6 +38,7 @@ class Embeds(ModelBase):
         truncate_dim: int | None = ...,
         *,
         pooling: str | None = ...,
+        ranges: ArrayLike | None = ...,
         **rows: Unpack[RowOptions],
     ) -> NDArray[Any]: ...
     @overload
@@ -57,6 +58,7 @@ class Embeds(ModelBase):
         truncate_dim: int | None = ...,
         *,
         pooling: str | None = ...,
+        ranges: ArrayLike | None = ...,
         **rows: Unpack[RowOptions],
     ) -> Any: ...
     def encode(
@@ -75,6 +77,7 @@ class Embeds(ModelBase):
         truncate_dim: int | None = None,
         *,
         pooling: str | None = None,
+        ranges: ArrayLike | None = None,
         **rows: Unpack[RowOptions],
     ) -> Any:
         """Vectors of texts: (D,) of a str, (N, D) of a list, fp32 arrays of NumPy.
@@ -88,33 +91,55 @@ class Embeds(ModelBase):
         batch_size: texts that run together at most. None: as many as fit into batch_tokens, which
             is faster. The vectors are the same.
         show_progress_bar: None: if tqdm is installed and the output is a terminal or a notebook.
-        precision: "float32", or "binary" and "ubinary": a bit for each channel.
+        output_value: "sentence_embedding", or "token_embeddings": of each text the last hidden
+            states of its tokens, (tokens, width), special ones and the prompt included; a list of
+            them of a list. A text in several windows has each of its tokens once, and the special
+            ones of each window.
+        precision: "float32"; "int8" and "uint8": which of 256 steps between the least and the
+            largest number of its channel; "binary" and "ubinary": a bit for each channel.
+        ranges: (2, D) of int8 and uint8: the least and the largest numbers, by which vectors of
+            different calls can be compared. None: those of the vectors themselves, at least two.
         convert_to_tensor: a tensor of torch. convert_to_numpy=False: a list of tensors.
         normalize_embeddings: vectors of length 1; False: as the folder says.
         truncate_dim: the first so many channels.
         pooling: "cls", "mean", "max", "mean-sqrt-len", "weighted-mean" or "last-token".
+
+            model = longspan.load("long")
+            texts = ["Anne walked.", "It rained.", "She was glad."]
+            vectors = model.encode(texts)  # (3, width)
+            ranges = [vectors.min(0), vectors.max(0)]
+            small = model.encode("Who walked?", precision="int8", ranges=ranges)  # (width,) of int8
+            tokens = model.encode(texts, output_value="token_embeddings")  # 3 of (tokens, width)
         """
-        if output_value != "sentence_embedding":
-            raise UsageError(
-                f"output_value is {output_value!r}, need 'sentence_embedding'; vectors of tokens "
-                "come from Model.hidden(ids)"
-            )
         if device not in (None, "cpu"):
             raise UsageError(f"device is {device!r}, need 'cpu' or None")
         _vectors.check_precision(precision)
         texts, single = many("inputs", inputs)
+        if output_value == "token_embeddings":
+            if pooling or truncate_dim or normalize_embeddings or precision != "float32":
+                raise UsageError(
+                    "output_value 'token_embeddings' has fp32 vectors as the model gives them: no "
+                    "pooling, truncate_dim, normalize_embeddings or precision"
+                )
+            embedder = self._embedder(None, None, prompt, prompt_name, rows)
+            of_texts = self._embed_tokens(embedder, texts, batch_size, show_progress_bar)
+            if convert_to_tensor or not convert_to_numpy:
+                of_texts = [_tensor(vectors) for vectors in of_texts]
+            return of_texts[0] if single else of_texts
+        if output_value != "sentence_embedding":
+            raise UsageError(
+                f"output_value is {output_value!r}, need 'sentence_embedding' or 'token_embeddings'"
+            )
         in_model = normalize_embeddings and truncate_dim is None
         embedder = self._embedder(pooling, in_model or None, prompt, prompt_name, rows)
         vectors = self._embed(embedder, texts, batch_size, show_progress_bar)
         vectors = _vectors.cut(vectors, truncate_dim)
         if normalize_embeddings and not in_model:
             vectors = _vectors.unit(vectors)
-        packed = _vectors.pack(vectors, precision)
+        packed = _vectors.quantize(vectors, precision, ranges)
         result: Any = packed[0] if single else packed
         if convert_to_tensor or not convert_to_numpy:
-            import torch
-
-            result = torch.from_numpy(result)
+            result = _tensor(result)
             return result if convert_to_tensor or single else list(result)
         return result
 
@@ -188,6 +213,24 @@ class Embeds(ModelBase):
                 bar.update(at + len(some), len(texts))
         return vectors
 
+    def _embed_tokens(
+        self,
+        embedder: _models.Embedder,
+        texts: list[Text],
+        batch_size: int | None,
+        show: bool | None,
+    ) -> list[Any]:
+        """Of each text (tokens, width)."""
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}, need at least 1, or None")
+        step = batch_size or max(len(texts), 1)
+        vectors: list[Any] = []
+        with Bar(show, "texts", "encode") as bar:
+            for at in range(0, len(texts), step):
+                vectors += embedder.embed_tokens(texts[at : at + step], self._call())
+                bar.update(len(vectors), len(texts))
+        return vectors
+
     def _embedder(
         self,
         pooling: str | None,
@@ -208,3 +251,31 @@ class Embeds(ModelBase):
             embedder = _models.Embedder.make(self._task(rows), options)
             remember(self._embedders, key, embedder)
         return embedder
+
+
+def _tensor(array: NDArray[Any]) -> Any:
+    import torch
+
+    return torch.from_numpy(array)
+
+
+def quantize_embeddings(
+    embeddings: ArrayLike,
+    precision: str = "int8",
+    ranges: ArrayLike | None = None,
+    calibration_embeddings: ArrayLike | None = None,
+) -> NDArray[Any]:
+    """Vectors (N, D), fp32, with fewer bits: "int8", "uint8", "binary" or "ubinary", as encode()
+    makes them, with the argument names of sentence-transformers.
+
+    ranges: (2, D) of int8 and uint8. calibration_embeddings: vectors whose least and largest
+        numbers these are, instead. Neither: those of `embeddings`.
+    """
+    vectors = _vectors.fp32_rows("embeddings", embeddings)
+    if calibration_embeddings is not None:
+        if ranges is not None:
+            raise UsageError("quantize_embeddings: give ranges or calibration_embeddings, not both")
+        ranges = _models.ranges_of(
+            _vectors.fp32_rows("calibration_embeddings", calibration_embeddings)
+        )
+    return _vectors.quantize(vectors, precision, ranges)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._errors import UsageError
@@ -17,7 +17,8 @@ class ReadOptions(TypedDict, total=False):
     format: "auto" (as a file's name ends), "text", "csv", "tsv", "jsonl" or "json".
     encoding: "utf-8", or any name that iconv knows; "bytes" keeps every byte of prose.
     text_field, label_field, pair_field: columns of tables, fields of JSON: "text", "label", none.
-    label_separator: between the names of a set of labels in tables: "|".
+        Of "rerank" the first two are the text and its relevance.
+    label_separator: between the names of a set of labels in tables: "|", "classify".
     max_line_bytes: the largest line or row that is accepted; 64 MiB.
     skip_bad: leave out rows that cannot be used, and count them.
     """
@@ -32,11 +33,70 @@ class ReadOptions(TypedDict, total=False):
     skip_bad: bool
 
 
-class TrainOptions(ReadOptions, total=False):
+class TaskOptions(ReadOptions, total=False):
+    """How texts become what a task learns, or is measured by: the same in both.
+
+    overflow: what becomes of texts that are longer than a row: "error" (the default of "classify"
+        and "multiple-choice"), "truncate" (of "rerank"), or "window" (of "token-classify", "qa" and
+        "embed", which can read several rows). stride: tokens that neighbouring windows share,
+        "token-classify", "qa". global_tokens: see RowOptions.
+    problem: "single", "multi", "regression" or "auto", "classify".
+    word_field, tag_field, span_field: of "token-classify": lists of words and of their tags, or
+        the "spans" of a text. word_column, tag_column: of CoNLL's columns, from 1; 0 is the last.
+        label_names: what tags that are numbers stand for.
+    max_answer_tokens: of an answer at most, "qa".
+    anchor_field, positive_field, negative_field: columns of pairs and triplets; first_field,
+        second_field, score_field: of scored pairs, "embed". query_field: of "rerank", whose rows
+        may have positive_field and negative_field, texts or lists of them, instead of labels.
+    loss: "auto", "in-batch", "triplet", "cosine" or "cosent", "embed". scale, margin, distance
+        ("euclidean" or "cosine"): of these losses. matryoshka: widths whose losses are summed.
+        pooling: see encode(). anchor_prompt, text_prompt: what stands before the texts; the
+        folder's prompts. negatives_batch: rows whose texts are compared with each other.
+    mask_share: of the tokens, "mlm". documents: where one ends: "file", "blank-line", "line", and
+        "joined" for "lm". packed: rows of whole documents that do not see each other.
+    attention, num_hashes, strict: of Reformers, as longspan.load has them; "lm" in trainings.
+    """
+
+    overflow: str
+    stride: int
+    global_tokens: str
+    problem: str
+    word_field: str
+    tag_field: str
+    span_field: str
+    word_column: int
+    tag_column: int
+    label_names: list[str]
+    max_answer_tokens: int
+    anchor_field: str
+    positive_field: str
+    negative_field: str
+    first_field: str
+    second_field: str
+    score_field: str
+    query_field: str
+    loss: str
+    scale: float
+    margin: float
+    distance: str
+    matryoshka: list[int]
+    pooling: str
+    anchor_prompt: str
+    text_prompt: str
+    negatives_batch: int
+    mask_share: float
+    documents: str
+    packed: bool
+    attention: str
+    num_hashes: int
+    strict: bool
+
+
+class TrainOptions(TaskOptions, total=False):
     """Options of train(). docs/reference/training.md has the rules and the defaults.
 
     held_out: share of the training texts that is held out where there is no `eval`.
-    steps: updates. epochs: passes over the texts instead, "classify".
+    steps: updates. epochs: passes over the rows instead, of all tasks but "lm" and "mlm".
     batch: rows that run together. accumulate: batches of an update. tokens: of a row; 0: the
         model's positions. lengths: of rows that get longer, "512:1000,4096:" ("lm",
         "mlm"). seed: of the order of data, dropout, masks and new weights.
@@ -49,9 +109,8 @@ class TrainOptions(ReadOptions, total=False):
         for any letters. head_learning_rate: the highest one of the head.
     dropout: in the place of the config's.
     dtype: operands of products, "float32" or "bfloat16". memory: bytes that a step may take, or
-        "6G". recompute: less memory, a third more time, the same bits (Longformers).
+        "6G". recompute: less memory, a third more time, the same bits (not for Reformers).
         gradient_streams: "bfloat16" for less memory (Reformers, "lm").
-    attention, num_hashes, strict: of Reformers, as longspan.load has them.
     allow_nonfinite: the start model's weights may hold NaN and infinity.
     log_every, eval_every, save_every: in updates; 0: at the end. keep: checkpoints that stay.
     tensorboard: write events for TensorBoard into the output folder.
@@ -63,12 +122,8 @@ class TrainOptions(ReadOptions, total=False):
     metric: "loss" or the name of a metric, which decides which model is the best. patience:
         evaluations without a better one that end the run; 0: none. keep_last: the last model is
         left in the output folder (the default of "lm"), not the best.
-    problem: "single", "multi", "regression" or "auto", "classify". overflow: "error" or "truncate"
-        for texts that are longer than a row, "classify". global_tokens: see RowOptions.
     class_weights: of the classes in the loss, "balanced", "name=weight,name=weight" or a mapping,
         and label_smoothing: the share of each target that is spread over all, "classify".
-    mask_share: of the tokens, "mlm". documents: where one ends: "file", "blank-line", "line", and
-        "joined" for "lm". packed: rows of whole documents that do not see each other.
     tokenizer: a folder, or "bytes", "lm".
     """
 
@@ -102,9 +157,6 @@ class TrainOptions(ReadOptions, total=False):
     memory: int | str
     recompute: bool
     gradient_streams: str
-    attention: str
-    num_hashes: int
-    strict: bool
     allow_nonfinite: bool
     log_every: int
     eval_every: int
@@ -120,57 +172,59 @@ class TrainOptions(ReadOptions, total=False):
     metric: str
     patience: int
     keep_last: bool
-    problem: str
-    overflow: str
     class_weights: str | Mapping[str, float]
     label_smoothing: float
-    global_tokens: str
-    mask_share: float
-    documents: str
-    packed: bool
     tokenizer: PathLike
 
 
-class EvalOptions(ReadOptions, total=False):
-    """Options of evaluate(). Those that are not described here are as in TrainOptions.
+class EvalOptions(TaskOptions, total=False):
+    """Options of evaluate(). Those that are not described here are as in TaskOptions.
 
-    tokens: of a row or a window. stride: the advance of a language model's window.
-    held_out: the last part (0, 1] of the text, which counts. seed: of the masks.
+    tokens: of a row or a window; 0: the model's positions. stride: also the advance of a language
+        model's window. held_out: the last part (0, 1] of the text, which counts, "lm", "mlm".
+        seed: of the masks, "mlm". lm_bias: False leaves out a Reformer's head bias, "lm", "mlm".
     """
 
     tokens: int
-    stride: int
     held_out: float
     seed: int
-    attention: str
-    num_hashes: int
-    strict: bool
-    problem: str
-    overflow: str
-    global_tokens: str
-    mask_share: float
-    documents: str
-    packed: bool
+    lm_bias: bool
 
 
-# Options that not every task has.
+# Options that not every task has: those of trainings and evaluations, and those of one alone.
+_ROWS = {"overflow", "global_tokens"}
+_OF_TASK: dict[str, set[str]] = {
+    "lm": {"text_field", "strict"},
+    "mlm": {"text_field", "documents", "packed", "mask_share", "global_tokens"},
+    "classify": _ROWS | {"text_field", "label_field", "pair_field", "label_separator", "problem"},
+    "token-classify": _ROWS
+    | {"text_field", "word_field", "tag_field", "span_field", "word_column", "tag_column"}
+    | {"label_names", "stride"},
+    "qa": _ROWS | {"text_field", "stride", "max_answer_tokens"},
+    "multiple-choice": _ROWS | {"text_field", "label_field"},
+    "embed": _ROWS
+    | {"anchor_field", "positive_field", "negative_field", "first_field", "second_field"}
+    | {"score_field", "loss", "scale", "margin", "distance", "matryoshka", "pooling"}
+    | {"anchor_prompt", "text_prompt", "negatives_batch"},
+    "rerank": _ROWS
+    | {"query_field", "text_field", "label_field", "positive_field", "negative_field"},
+}
+_ONLY_TRAINED = {
+    "lm": {"tokenizer", "documents", "packed", "gradient_streams", "lengths"}
+    | {"attention", "num_hashes"},
+    "mlm": {"recompute", "lengths"},
+    "classify": {"epochs", "recompute", "class_weights", "label_smoothing"},
+}
+_ONLY_EVALUATED = {
+    "lm": {"stride", "held_out", "lm_bias"},
+    "mlm": {"held_out", "seed", "lm_bias"},
+}
 _OF_TRAINING = {
-    "lm": {"documents", "packed", "tokenizer", "gradient_streams", "lengths"},
-    "mlm": {"documents", "packed", "mask_share", "global_tokens", "recompute", "lengths"},
-    "classify": {
-        "class_weights",
-        "epochs",
-        "global_tokens",
-        "label_smoothing",
-        "overflow",
-        "problem",
-        "recompute",
-    },
+    task: names | _ONLY_TRAINED.get(task, {"epochs", "recompute"})
+    for task, names in _OF_TASK.items()
 }
 _OF_EVALUATION = {
-    "lm": {"stride", "held_out"},
-    "mlm": {"held_out", "seed", "mask_share", "documents", "packed", "global_tokens"},
-    "classify": {"problem", "overflow", "global_tokens"},
+    task: names | _ONLY_EVALUATED.get(task, set()) for task, names in _OF_TASK.items()
 }
 
 
@@ -195,16 +249,29 @@ def check_training(task: str, options: Mapping[str, Any]) -> None:
     """UsageError for a task that is none, and for options that it has not; TypeError for names
     that no task has."""
     if task not in _OF_TRAINING:
-        raise UsageError(f"train: task is {task!r}, need 'lm', 'mlm' or 'classify'")
+        raise UsageError(f"train: task is {task!r}, need {_listed(_OF_TRAINING)}")
     _check("train", task, options, TrainOptions.__annotations__, _OF_TRAINING)
     if "epochs" in options and "steps" in options:
         raise UsageError("train: give steps or epochs, not both")
 
 
-def check_evaluation(model: str, head: str, options: Mapping[str, Any]) -> None:
-    """The same for a model with this head."""
-    if head not in _OF_EVALUATION:
-        raise UsageError(
-            f"evaluate: {model} has the head '{head}', need {', '.join(_OF_EVALUATION)}"
-        )
-    _check("evaluate", head, options, EvalOptions.__annotations__, _OF_EVALUATION)
+# What is measured of a model with a head of this kind, if nobody says.
+_OF_HEAD = {"none": "embed"}
+
+
+def check_evaluation(
+    model: str, head: str, task: str | None, options: Mapping[str, Any]
+) -> str:
+    """The task that a model with this head is measured by; the same errors."""
+    task = _OF_HEAD.get(head, head) if task is None else task
+    if task not in _OF_EVALUATION:
+        raise UsageError(f"evaluate: task is {task!r}, need {_listed(_OF_EVALUATION)}")
+    if task != "embed" and head != ("classify" if task == "rerank" else task):
+        raise UsageError(f"evaluate: {model} has the head {head!r}, which has no task {task!r}")
+    _check("evaluate", task, options, EvalOptions.__annotations__, _OF_EVALUATION)
+    return task
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = map(repr, names)
+    return f"{', '.join(first)} or {last}"

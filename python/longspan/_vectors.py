@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import FormatError, UsageError
+from ._native import _models
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-PRECISIONS = ("float32", "binary", "ubinary")
+PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 
 
 def read_config(folder: str) -> dict[str, Any]:
@@ -47,26 +48,44 @@ def cut(vectors: NDArray[np.float32], width: int | None) -> NDArray[np.float32]:
     return np.ascontiguousarray(vectors[..., :width])
 
 
-def pack(vectors: NDArray[np.float32], precision: str) -> NDArray[Any]:
-    """fp32 as it is, or a bit for each channel that is above 0: uint8, or int8 (less 128)."""
+def quantize(
+    vectors: NDArray[np.float32], precision: str, ranges: ArrayLike | None
+) -> NDArray[Any]:
+    """Vectors (N, D) with fewer bits, by the library's rules: those of quantize_embeddings."""
+    check_precision(precision)
+    if ranges is not None and precision not in ("int8", "uint8"):
+        raise UsageError(f"ranges belong to the precisions int8 and uint8, not to {precision}")
     if precision == "float32":
         return vectors
-    if vectors.shape[-1] % 8 != 0:
+    if precision in ("binary", "ubinary"):
+        bits = _models.quantize(vectors, "ubinary", None)
+        return bits if precision == "ubinary" else _less_128(bits)
+    if ranges is None and len(vectors) < 2:
         raise UsageError(
-            f"precision '{precision}' packs 8 channels into a byte; {vectors.shape[-1]} channels "
-            "are no multiple of 8, use truncate_dim"
+            f"precision '{precision}' needs ranges (2, D), the least and the largest number of "
+            f"each channel: {len(vectors)} vectors have none of their own"
         )
-    bits = np.packbits(vectors > 0, axis=-1)
-    return bits if precision == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
+    steps = _models.ranges_of(vectors) if ranges is None else fp32_rows("ranges", ranges)
+    signed = _models.quantize(vectors, "int8", steps)
+    return signed if precision == "int8" else (signed.astype(np.int16) + 128).astype(np.uint8)
+
+
+def _less_128(bits: NDArray[Any]) -> NDArray[np.int8]:
+    return (bits.astype(np.int16) - 128).astype(np.int8)
+
+
+def fp32_rows(name: str, rows: ArrayLike) -> NDArray[np.float32]:
+    """(N, D) in fp32, rows one after another in memory."""
+    array = np.ascontiguousarray(np.asarray(rows), dtype=np.float32)
+    if array.ndim != 2:
+        raise UsageError(f"{name} has the shape {array.shape}, need (N, D)")
+    return array
 
 
 def check_precision(precision: str) -> None:
     """UsageError for a precision that is not made here."""
     if precision not in PRECISIONS:
-        raise UsageError(
-            f"precision is {precision!r}, need one of {', '.join(PRECISIONS)}; int8 and uint8 need "
-            "ranges of many vectors: sentence_transformers.quantize_embeddings has them"
-        )
+        raise UsageError(f"precision is {precision!r}, need one of {', '.join(PRECISIONS)}")
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

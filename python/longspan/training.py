@@ -1,4 +1,4 @@
-"""Training and evaluation of language models, masked language models and classifiers."""
+"""Training and evaluation: every task of the program."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from ._native import PathLike
 
 __all__ = [
+    "AnsweredQuestion",
+    "ChosenAnswer",
     "ClassScore",
     "EvalOptions",
     "Evaluation",
     "Prediction",
     "StopTraining",
+    "TaggedWords",
     "TrainOptions",
     "TrainingEvent",
     "TrainingRun",
@@ -88,7 +91,7 @@ class TrainingRun:
     bits_per_byte: float | None
     metrics: dict[str, float]
     skipped: int  # updates that were not applied
-    held_out_texts: int  # of a classifier
+    held_out_texts: int  # that `metrics` are shares of; 0: they are not
     share_of_texts: str  # the metric that is the share of these that is right
     resumed: bool
     seconds: float
@@ -161,11 +164,18 @@ def train(
     """Trains the model in a folder, and writes the trained one, checkpoints and metrics.jsonl into
     the folder `output`, as `longspan train` does.
 
-    task: "classify" (texts with labels), "mlm" (masked tokens of texts), or "lm" (the next token;
-        Reformers).
-    train, eval: paths of files or folders, or rows in memory: mappings with "text" and "label",
-        pairs (text, label), or a DataFrame. A list of labels is a set; numbers are values with
-        problem="regression". Without `eval` a share of the training texts is held out.
+    task: what is learnt, and what rows in memory are, if they are no mappings:
+        "lm": the next token (Reformers); "mlm": masked tokens; files of texts
+        "classify": labels of texts: (text, label). A list of labels is a set; numbers are values
+            with problem="regression"
+        "token-classify": tags of words: (words, tags); mappings may have "text" and "spans"
+        "qa": answers in texts: mappings with "question", "context" and "answers"
+        "multiple-choice": mappings with "question", "choices" and "label"
+        "embed": vectors: (anchor, positive), (anchor, positive, negative), or (text, text, score)
+        "rerank": relevance: (query, text, label from 0 to 1); mappings may have "query", "positive"
+            and "negatives"
+    train, eval: paths of files or folders, rows, or a DataFrame. Without `eval` a share of the
+        training rows is held out.
     callbacks: each gets every TrainingEvent. True or StopTraining ends the training after the
         update, "save" makes a checkpoint. Other exceptions end it in the same way, and are raised.
     progress: a bar; None: if tqdm is installed and the output is a terminal or a notebook.
@@ -174,6 +184,10 @@ def train(
     Ctrl-C saves the run and raises KeyboardInterrupt; before the first checkpoint, and a second
     time, it ends at once. UsageError for options, FormatError for files, LockedError if another
     process uses `output`, NumericError for a loss that is not finite three times in a row.
+
+        rows = [(["Anne", "walked"], ["B-PER", "O"]), (["It", "rained"], ["O", "O"])]
+        run = longspan.train("token-classify", "long", "tagger", train=rows, eval=rows, epochs=4)
+        run.model().token_classify("Anne was glad.")
     """
     given = named(dict(options))
     check_training(task, given)
@@ -185,7 +199,7 @@ def train(
         given["memory"] = parse_bytes("memory", given["memory"])
     if isinstance(given.get("class_weights"), Mapping):
         given["class_weights"] = json.dumps(dict(given["class_weights"]))
-    with DataFiles("train", given) as files, Bar(progress, "steps", task) as bar:
+    with DataFiles("train", task, given) as files, Bar(progress, "steps", task) as bar:
         given["train"] = files.paths("train", train)
         if eval is not None:
             given["eval"] = files.path("eval", eval)
@@ -265,9 +279,54 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class TaggedWords:
+    """The words of one text with their tags: the file's, and the model's."""
+
+    input: str
+    id: str
+    words: list[str]
+    gold: list[str]
+    predicted: list[str]
+
+
+@dataclass(frozen=True)
+class AnsweredQuestion:
+    """What a model answers to one question. `predicted` is context[start:end]; empty: nothing."""
+
+    input: str
+    id: str
+    question: str
+    gold: list[str]  # the right answers; none: the text does not say
+    predicted: str
+    score: float
+    start: int
+    end: int
+    exact_match: float  # 0 or 1
+    f1: float
+
+
+@dataclass(frozen=True)
+class ChosenAnswer:
+    """Which choice a model takes: `gold` and `predicted` are places in `choices`."""
+
+    input: str
+    id: str
+    question: str
+    choices: list[str]
+    gold: int
+    predicted: int
+    scores: list[float]  # of the choices: probabilities that sum to 1
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What a model is worth on texts. `counted`: tokens or texts that counted; `notes`: lines
-    about rows that were left out; `cut`: rows that lost tokens."""
+    """What a model is worth on texts. `counted`: tokens, texts, words, questions, rows or pairs
+    that counted; `notes`: lines about rows that were left out; `cut`: rows that lost tokens.
+
+    What the model says of each text stands in `predictions` ("classify"), `words`
+    ("token-classify"), `answers` ("qa") or `choices` ("multiple-choice"); `classes` has labels, or
+    the kinds of entities, or tags.
+    """
 
     task: str
     metrics: dict[str, float]
@@ -276,6 +335,9 @@ class Evaluation:
     cut: int = 0
     classes: list[ClassScore] = field(default_factory=list, repr=False)
     predictions: list[Prediction] = field(default_factory=list, repr=False)
+    words: list[TaggedWords] = field(default_factory=list, repr=False)
+    answers: list[AnsweredQuestion] = field(default_factory=list, repr=False)
+    choices: list[ChosenAnswer] = field(default_factory=list, repr=False)
 
     def _repr_html_(self) -> str:
         cells = (
@@ -285,35 +347,56 @@ class Evaluation:
         return "<table>" + "".join(cells) + "</table>"
 
 
+# What progress counts.
+_TOKENS = ("lm", "mlm")
+
+
 def evaluate(
     model: PathLike | Model,
     data: Data,
     *,
+    task: str | None = None,
     threads: int | None = None,
     progress: bool | None = None,
     **options: Unpack[EvalOptions],
 ) -> Evaluation:
-    """What a model is worth on texts that it has not seen: a language model's or a masked language
-    model's loss, a classifier's accuracy.
+    """What a model is worth on texts that it has not seen: the loss of language models, accuracy
+    and F1 of classes and answers, how well vectors and rerankers find what belongs together.
 
-    data: a file or folder, or rows in memory, as train() has them. options: see EvalOptions.
+    data: a file or folder, or rows in memory, as train() has them.
+    task: None: what the model's head is for, and "embed" of an encoder alone. "embed" measures the
+        vectors of any model, "rerank" a classifier with one label.
+    options: see EvalOptions.
 
     UsageError for options and for a model with another head, FormatError for bad files.
+
+        found = longspan.evaluate("tagger", "test.conll")
+        print(found.metrics["f1"], found.words[0].predicted)
     """
     given = named(dict(options))
     given["model"] = folder = _folder("evaluate: model", model)
     head = str(_models.model_info(folder)["head"])
-    check_evaluation(folder, head, dict(options))
-    unit = "rows" if head == "classify" else "tokens"
-    with DataFiles("evaluate", given) as files, Bar(progress, unit, "evaluate") as bar:
+    task = check_evaluation(folder, head, task, dict(options))
+    unit = "tokens" if task in _TOKENS else "rows"
+    with DataFiles("evaluate", task, given) as files, Bar(progress, unit, "evaluate") as bar:
         given["data"] = files.path("data", data)
         call = call_options(threads, progress=bar.update if bar.shown else None)
         with python_names():
-            result = _models.evaluate(head, given, call)
+            result = _models.evaluate(task, given, call)
     labels = result.pop("labels", [])
-    result["classes"] = [ClassScore(*row) for row in result.get("classes", [])]
     result["predictions"] = [
         Prediction(place, name, gold, predicted, value, dict(zip(labels, scores)))
         for place, name, gold, predicted, value, scores in result.get("predictions", [])
     ]
-    return Evaluation(task=head, **result)
+    for name, row in _ROWS.items():
+        result[name] = [row(*values) for values in result.get(name, [])]
+    return Evaluation(task=task, **result)
+
+
+# The classes of an evaluation's rows, by the names of its fields.
+_ROWS: dict[str, Callable[..., Any]] = {
+    "classes": ClassScore,
+    "words": TaggedWords,
+    "answers": AnsweredQuestion,
+    "choices": ChosenAnswer,
+}

@@ -1,4 +1,4 @@
-// longspan._models.evaluate, and how texts are read for it and for trainings.
+// longspan._models.evaluate, of language models and of classifiers.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
@@ -6,41 +6,13 @@
 #include <utility>
 #include <vector>
 
+#include "errors.h"
 #include "longspan/evaluate.h"
 #include "models_data.h"
 
 namespace nb = nanobind;
 
 namespace longspan::python {
-
-void ReadData(Options& options, DataOptions& data) {
-  options.ReadName("format", data.format,
-                   [](const std::string& name) { return ParseDataFormat(name); });
-  options.Read("encoding", data.encoding);
-  options.Read("text_field", data.text_field);
-  options.Read("label_field", data.label_field);
-  options.Read("pair_field", data.pair_field);
-  options.Read("label_separator", data.label_separator);
-  options.Read("max_line_bytes", data.most_line_bytes);
-  options.Read("skip_bad", data.skip_bad);
-}
-
-void ReadMaskedLm(Options& options, MaskedLmOptions& task) {
-  options.Read("mask_share", task.mask_share);
-  options.ReadName("documents", task.documents,
-                   [](const std::string& name) { return ParseDocuments(name); });
-  options.Read("packed", task.packed);
-  options.ReadName("global_tokens", task.global,
-                   [](const std::string& text) { return GlobalRule::Parse(text); });
-}
-
-void ReadClassify(Options& options, ClassifyOptions& task) {
-  options.ReadName("problem", task.problem,
-                   [](const std::string& name) { return ParseProblem(name); });
-  options.ReadName("overflow", task.overflow, ParseOverflow);
-  options.ReadName("global_tokens", task.global,
-                   [](const std::string& text) { return GlobalRule::Parse(text); });
-}
 
 namespace {
 
@@ -73,7 +45,7 @@ nb::dict EvaluateMlm(Options& options, const CallOptions& call) {
   options.Read("held_out", eval.held_out);
   options.Read("tokens", eval.tokens);
   options.Read("seed", eval.seed);
-  ReadMaskedLm(options, eval.task);
+  ReadTask(options, eval.task);
   ReadReformer(options, eval.reformer);
   ReadData(options, eval.data);
   const MaskedLmEval result =
@@ -128,39 +100,46 @@ nb::list PredictionObjects(const Predictions& predictions) {
 
 nb::dict EvaluateClasses(Options& options, const CallOptions& call) {
   ClassifierEvalOptions eval;
-  options.Read("model", eval.model);
-  options.Read("data", eval.file);
-  options.Read("tokens", eval.tokens);
-  ReadClassify(options, eval.task);
-  ReadReformer(options, eval.reformer);
-  ReadData(options, eval.data);
+  ReadEvaluation(options, eval);
   Predictions predictions;
   const ClassifierEval result = Compute(
       call, [&](Context& context) { return EvaluateClassifier(context, eval, &predictions); });
-  nb::list classes;
-  for (const ClassScore& one : result.classes) {
-    classes.append(nb::make_tuple(TextObject(one.name), one.precision, one.recall, one.f1,
-                                  one.support, one.predicted));
-  }
   nb::dict made;
   made["metrics"] = ClassifierMetrics(result);
   made["counted"] = result.rows;
   made["notes"] = TextObjects(result.notes);
   made["cut"] = result.cut;
   made["labels"] = TextObjects(predictions.labels);
-  made["classes"] = classes;
+  made["classes"] = ClassObjects(result.classes);
   made["predictions"] = PredictionObjects(predictions);
   return made;
 }
 
-// By the model's head: "lm", "mlm" or "classify".
+struct EvaluationRow {
+  const char* task;
+  nb::dict (*evaluate)(Options& options, const CallOptions& call);
+};
+
+constexpr EvaluationRow kEvaluations[] = {
+    {"lm", EvaluateLm},
+    {"mlm", EvaluateMlm},
+    {"classify", EvaluateClasses},
+    {"token-classify", EvaluateTags},
+    {"qa", EvaluateAnswers},
+    {"multiple-choice", EvaluateChoices},
+    {"embed", EvaluateVectors},
+    {"rerank", EvaluateRelevance},
+};
+
+// training.py has checked the task.
 nb::dict Evaluate(nb::handle task, nb::dict given, nb::dict call) {
   Options options("evaluate", std::move(given));
   const CallOptions how = ReadCall({"evaluate", std::move(call)});
   const std::string name = TextOf(task, "evaluate: task");
-  if (name == "lm") return EvaluateLm(options, how);
-  if (name == "mlm") return EvaluateMlm(options, how);
-  return EvaluateClasses(options, how);
+  for (const EvaluationRow& row : kEvaluations) {
+    if (name == row.task) return row.evaluate(options, how);
+  }
+  FailValue("evaluate: task is '" + name + "'");
 }
 
 }  // namespace

@@ -1,15 +1,19 @@
-// longspan._models.TaskModel and Embedder: questions about texts.
+// longspan._models.TaskModel, Embedder, Reranker and quantize: questions about texts.
 //
 // Results are tuples, lists and floats. python/longspan/results.py has the classes that people see.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "longspan/tasks.h"
+#include "longspan/vectors.h"
 #include "models.h"
 #include "models_tokenizer.h"
 #include "models_values.h"
@@ -51,6 +55,47 @@ nb::object EmbedTexts(const Embedder& embedder, const nb::list& list, nb::dict c
   Tensor vectors = Compute(ReadCall({"encode", std::move(call)}),
                            [&](Context& context) { return embedder.Embed(context, texts); });
   return ArrayObject(std::move(vectors), {static_cast<idx_t>(texts.size()), embedder.width()});
+}
+
+// One (tokens, width of the model), fp32, for each text.
+nb::list EmbedTokens(const Embedder& embedder, const nb::list& list, nb::dict call) {
+  const std::vector<std::string> texts = TextsOf(list, "inputs");
+  std::vector<Tensor> vectors =
+      Compute(ReadCall({"encode", std::move(call)}),
+              [&](Context& context) { return embedder.EmbedTokens(context, texts); });
+  nb::list made;
+  for (Tensor& of_text : vectors) {
+    const std::vector<idx_t> shape = of_text.shape();
+    made.append(ArrayObject(std::move(of_text), shape));
+  }
+  return made;
+}
+
+// ---- fewer bits ---------------------------------------------------------------------------------
+
+// Vectors (N, width), or ranges (2, width).
+using VectorArray = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+// Over the array's memory, which is only read.
+Tensor TensorOver(const VectorArray& array) {
+  std::vector<idx_t> shape = {static_cast<idx_t>(array.shape(0)),
+                              static_cast<idx_t>(array.shape(1))};
+  if (array.size() == 0) return Tensor(std::move(shape));
+  return Tensor::Adopt(const_cast<float*>(array.data()), std::move(shape), DType::kF32, {});
+}
+
+nb::object QuantizeVectors(const VectorArray& vectors, nb::handle precision,
+                           const std::optional<VectorArray>& ranges) {
+  const Precision wanted = ParsePrecision(TextOf(precision, "precision"));
+  Tensor made = Quantize(TensorOver(vectors), wanted, ranges ? TensorOver(*ranges) : Tensor());
+  const std::vector<idx_t> shape = made.shape();
+  return ArrayObject(std::move(made), shape);
+}
+
+nb::object RangesOfVectors(const VectorArray& vectors) {
+  Tensor made = RangesOf(TensorOver(vectors));
+  const std::vector<idx_t> shape = made.shape();
+  return ArrayObject(std::move(made), shape);
 }
 
 // ---- relevance ----------------------------------------------------------------------------------
@@ -204,10 +249,14 @@ void BindEmbedder(nb::module_& module) {
   nb::class_<Embedder>(module, "Embedder")
       .def_static("make", &MakeEmbedder, nb::arg("model"), nb::arg("options"))
       .def("embed", &EmbedTexts, nb::arg("inputs"), nb::arg("call"))
+      .def("embed_tokens", &EmbedTokens, nb::arg("inputs"), nb::arg("call"))
       .def_prop_ro("width", &Embedder::width)
       .def_prop_ro("prompt", [](const Embedder& e) { return TextObject(e.prompt()); })
       .def_prop_ro("prompt_name", [](const Embedder& e) { return TextObject(e.prompt_name()); })
       .def_prop_ro("longest", [](const Embedder& e) { return e.model().longest(); });
+  module.def("quantize", &QuantizeVectors, nb::arg("vectors"), nb::arg("precision"),
+             nb::arg("ranges").none());
+  module.def("ranges_of", &RangesOfVectors, nb::arg("vectors"));
 }
 
 void BindReranker(nb::module_& module) {

@@ -2,12 +2,14 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "errors.h"
 #include "longspan/error.h"
+#include "longspan/head_training.h"
 #include "longspan/run_log.h"
 #include "longspan/train.h"
 #include "models.h"
@@ -47,6 +49,12 @@ void ReadSteps(Options& o, TrainOptions& train) {
   o.Read("clip", train.optimizer.clip);
   o.ReadName("schedule", train.schedule.kind,
              [](const std::string& name) { return ParseSchedule(name); });
+  for (const char* name :
+       {"beta1", "beta2", "epsilon", "beta2_decay", "update_clip", "momentum", "nesterov"}) {
+    std::string option = name;
+    std::replace(option.begin(), option.end(), '_', '-');
+    if (o.Has(name)) CheckOptimizerHas(train.optimizer.kind, option);
+  }
   o.Read("train_only", train.trained.only);
   o.Read("freeze", train.trained.freeze);
   o.Read("head_learning_rate", train.trained.head_learning_rate);
@@ -172,35 +180,83 @@ RunTask LanguageModelTask(Options& o) {
   };
 }
 
-RunTask MaskedLmTask(Options& o) {
-  MaskedLmOptions task;
-  ReadMaskedLm(o, task);
-  return [task, train = ReadTraining(o, FineTuneOptions())](Context& context,
+// A training of the library by the options of fine-tuning.
+template <class Task>
+RunTask TaskOver(Options& o, const Task& task, const TrainOptions& defaults,
+                 TrainResult (*train)(Context&, const TrainOptions&, const Task&,
+                                      const TrainHooks&)) {
+  return [task, train, options = ReadTraining(o, defaults)](Context& context,
                                                             const TrainHooks& hooks) {
-    return TrainMaskedLm(context, train, task, hooks);
+    return train(context, options, task, hooks);
   };
 }
 
-RunTask ClassifierTask(Options& o) {
-  ClassifyOptions task;
-  ReadClassify(o, task);
+RunTask MaskedLmTask(Options& o) {
+  MaskedLmOptions task;
+  ReadTask(o, task);
+  return TaskOver(o, task, FineTuneOptions(), TrainMaskedLm);
+}
+
+// The task's options of a training over rows, with epochs.
+template <class Task>
+Task RowTaskOf(Options& o) {
+  Task task;
+  ReadTask(o, task);
   // Steps in place of epochs, unless both are named.
   if (o.Has("steps")) task.epochs = 0.0;
   o.Read("epochs", task.epochs);
+  return task;
+}
+
+RunTask ClassifierTask(Options& o) {
+  auto task = RowTaskOf<ClassifyOptions>(o);
   o.ReadName("class_weights", task.weights,
              [](const std::string& text) { return ClassWeights::Parse(text); });
   o.Read("label_smoothing", task.label_smoothing);
-  return [task, train = ReadTraining(o, FineTuneOptions())](Context& context,
-                                                            const TrainHooks& hooks) {
-    return TrainClassifier(context, train, task, hooks);
-  };
+  return TaskOver(o, task, FineTuneOptions(), TrainClassifier);
 }
 
+RunTask TokenClassTask(Options& o) {
+  return TaskOver(o, RowTaskOf<TokenClassOptions>(o), FineTuneOptions(), TrainTokenClassifier);
+}
+
+RunTask AnswerTask(Options& o) {
+  return TaskOver(o, RowTaskOf<AnswerTaskOptions>(o), FineTuneOptions(), TrainQuestionAnswering);
+}
+
+RunTask ChoiceTask(Options& o) {
+  return TaskOver(o, RowTaskOf<ChoiceTaskOptions>(o), FineTuneOptions(), TrainMultipleChoice);
+}
+
+// One batch of negatives an update, as the program has it.
+RunTask VectorTask(Options& o) {
+  TrainOptions defaults = FineTuneOptions();
+  defaults.accumulate = 1;
+  return TaskOver(o, RowTaskOf<EmbedTrainingOptions>(o), defaults, TrainEmbedder);
+}
+
+RunTask RelevanceTask(Options& o) {
+  return TaskOver(o, RowTaskOf<RerankTrainingOptions>(o), FineTuneOptions(), TrainReranker);
+}
+
+struct TrainingRow {
+  const char* task;
+  RunTask (*make)(Options& o);
+};
+
+constexpr TrainingRow kTrainings[] = {
+    {"lm", LanguageModelTask},    {"mlm", MaskedLmTask},
+    {"classify", ClassifierTask}, {"token-classify", TokenClassTask},
+    {"qa", AnswerTask},           {"multiple-choice", ChoiceTask},
+    {"embed", VectorTask},        {"rerank", RelevanceTask},
+};
+
+// training.py has checked the task.
 RunTask TaskOf(const std::string& name, Options& o) {
-  if (name == "lm") return LanguageModelTask(o);
-  if (name == "mlm") return MaskedLmTask(o);
-  if (name == "classify") return ClassifierTask(o);
-  FailValue("train: task is '" + name + "', need 'lm', 'mlm' or 'classify'");
+  for (const TrainingRow& row : kTrainings) {
+    if (name == row.task) return row.make(o);
+  }
+  FailValue("train: task is '" + name + "'");
 }
 
 nb::dict Train(nb::handle task, nb::dict given, nb::object on_event, nb::dict call) {

@@ -36,6 +36,25 @@ std::string At(const std::string& name, std::size_t i) {
   return name + "[" + std::to_string(i) + "]";
 }
 
+[[noreturn]] void FailValueType(const std::string& name, nb::handle value, const char* need) {
+  FailType(name + " is " + nb::cast<std::string>(nb::repr(value)) + " (" + TypeName(value) +
+           "), need " + need);
+}
+
+// A bool is none.
+long long IntegerOf(nb::handle value, const std::string& name) {
+  const nb::object whole =
+      nb::steal(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
+  if (!whole.is_valid()) {
+    PyErr_Clear();
+    FailValueType(name, value, "an integer");
+  }
+  int overflow = 0;
+  const long long number = PyLong_AsLongLongAndOverflow(whole.ptr(), &overflow);
+  if (overflow != 0) FailValueType(name, value, "an integer of 64 bits");
+  return number;
+}
+
 }  // namespace
 
 // ---- to Python ----------------------------------------------------------------------------------
@@ -50,13 +69,24 @@ nb::object PathObject(const std::filesystem::path& path) {
   return Checked(PyUnicode_DecodeFSDefault(path.c_str()));
 }
 
-nb::object ArrayObject(Tensor tensor, const std::vector<idx_t>& shape) {
+namespace {
+
+template <class T>
+nb::object ArrayOf(Tensor tensor, const std::vector<idx_t>& shape) {
   auto owned = std::make_unique<Tensor>(std::move(tensor));
-  float* const data = owned->data<float>();
+  T* const data = static_cast<T*>(owned->raw());
   const nb::capsule owner(owned.get(), [](void* p) noexcept { delete static_cast<Tensor*>(p); });
   static_cast<void>(owned.release());
   const std::vector<std::size_t> extents(shape.begin(), shape.end());
-  return nb::cast(nb::ndarray<nb::numpy, float>(data, extents.size(), extents.data(), owner));
+  return nb::cast(nb::ndarray<nb::numpy, T>(data, extents.size(), extents.data(), owner));
+}
+
+}  // namespace
+
+nb::object ArrayObject(Tensor tensor, const std::vector<idx_t>& shape) {
+  if (tensor.dtype() == DType::kI8) return ArrayOf<std::int8_t>(std::move(tensor), shape);
+  if (tensor.dtype() == DType::kU8) return ArrayOf<std::uint8_t>(std::move(tensor), shape);
+  return ArrayOf<float>(std::move(tensor), shape);
 }
 
 nb::list IdList(std::span<const std::int32_t> ids) {
@@ -189,24 +219,10 @@ nb::object Options::Get(const char* name) const {
 }
 
 void Options::Fail(const char* name, const char* need) const {
-  const nb::object value = Get(name);
-  FailType(Place(name) + " is " + nb::cast<std::string>(nb::repr(value)) + " (" + TypeName(value) +
-           "), need " + need);
+  FailValueType(Place(name), Get(name), need);
 }
 
-long long Options::Integer(const char* name) const {
-  const nb::object value = Get(name);
-  const nb::object whole =
-      nb::steal(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
-  if (!whole.is_valid()) {
-    PyErr_Clear();
-    Fail(name, "an integer");
-  }
-  int overflow = 0;
-  const long long number = PyLong_AsLongLongAndOverflow(whole.ptr(), &overflow);
-  if (overflow != 0) Fail(name, "an integer of 64 bits");
-  return number;
-}
+long long Options::Integer(const char* name) const { return IntegerOf(Get(name), Place(name)); }
 
 void Options::Read(const char* name, bool& field) {
   if (!Has(name)) return;
@@ -259,6 +275,14 @@ void Options::Read(const char* name, char& field) {
 
 void Options::Read(const char* name, std::filesystem::path& field) {
   if (Has(name)) field = PathOf(Get(name), Place(name));
+}
+
+void Options::Read(const char* name, std::vector<idx_t>& field) {
+  if (!Has(name)) return;
+  field.clear();
+  for (const nb::object& element : Elements(Get(name), Place(name))) {
+    field.push_back(IntegerOf(element, At(Place(name), field.size())));
+  }
 }
 
 void Options::Read(const char* name, std::vector<std::string>& field) {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -57,6 +60,35 @@ def test_classify(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert example("classify").main([model, str(tmp_path / "run")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("update ") and lines[-1].split()[0] in ("glad", "sad")
+
+
+def test_train_tasks(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert example("train_tasks").main([model, str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split(":")[0] for line in lines]
+    assert names == ["tags", "answer", "choice", "vectors", "relevance"]
+    assert (tmp_path / "rerank" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("function", ["train", "evaluate", "Model.encode"])
+def test_docstrings(
+    model: str, function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Examples at the end of docstrings run where the folders that they name are."""
+    found: Any = longspan
+    for part in function.split("."):
+        found = getattr(found, part)
+    text = inspect.getdoc(found)
+    assert text is not None and "\n\n    " in text
+    code = textwrap.dedent(text[text.rindex("\n\n    ") :])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "long").symlink_to(model)
+    words = "Anne B-PER\nwalked O\n\nIt O\nrained O\n"
+    (tmp_path / "test.conll").write_text(words)
+    if function == "evaluate":
+        longspan.train("token-classify", "long", "tagger", train="test.conll", eval="test.conll",
+                       steps=1)  # fmt: skip
+    exec(code, {"longspan": longspan})
 
 
 def test_ask_models(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

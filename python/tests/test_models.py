@@ -125,11 +125,58 @@ def test_encode_options(models: dict[str, Model]) -> None:
     assert np.array_equal(prompted, model.encode("query: a"))
 
 
+def test_encode_to_steps(models: dict[str, Model]) -> None:
+    """Steps of 256, by the formula of sentence-transformers' quantize_embeddings."""
+    model = models["mlm"]
+    texts = ["a", "a longer text", "b", "the sea was grey"]
+    plain = model.encode(texts)
+    steps = model.encode(texts, precision="int8")
+    least, largest = plain.min(0), plain.max(0)
+    step = (largest - least) / np.float32(255)
+    assert steps.dtype == np.int8
+    # The division is rounded as NumPy or as C++ does it: a step apart at most, and hardly ever.
+    expected = np.floor((plain - least) / step) - 128
+    assert np.abs(steps - expected).max() <= 1 and (steps != expected).mean() < 0.01
+    assert steps.min() == -128 and steps.max() == 127
+    unsigned = longspan.quantize_embeddings(plain, "uint8")
+    assert unsigned.dtype == np.uint8
+    assert np.array_equal(unsigned, steps.astype(int) + 128)
+    other = model.encode("b", precision="int8", ranges=[least, largest])
+    alone = longspan.quantize_embeddings(
+        model.encode("b")[None], "int8", calibration_embeddings=plain
+    )
+    assert other.shape == (128,) and np.array_equal(other, alone[0])
+    assert model.encode([], precision="ubinary").shape == (0, 16)
+    odd = model.encode(texts, precision="ubinary", truncate_dim=12)  # the last byte is not full
+    assert odd.shape == (4, 2)
+    assert np.array_equal(np.unpackbits(odd, axis=1)[:, :12], plain[:, :12] > 0)
+
+
+def test_encode_tokens(models: dict[str, Model]) -> None:
+    model = models["mlm"]
+    ids = model.tokenizer.encode("a longer text").ids
+    one = model.encode("a longer text", output_value="token_embeddings")
+    assert one.shape == (len(ids), 128) and one.dtype == np.float32
+    np.testing.assert_allclose(one, model.hidden(ids), rtol=1e-5, atol=1e-5)
+    texts = ["a longer text", LONG, "b"]
+    many = model.encode(texts, output_value="token_embeddings", batch_size=2)
+    np.testing.assert_allclose(many[0], one, rtol=1e-5, atol=1e-5)
+    assert len(many) == 3 and len(many[1]) > model.max_seq_length
+    means = np.stack([vectors.mean(0) for vectors in many])
+    np.testing.assert_allclose(means, model.encode(texts, pooling="mean"), rtol=1e-4, atol=1e-5)
+    assert model.encode([], output_value="token_embeddings") == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output_value": "token_embeddings"}, "output_value"),
-        ({"precision": "int8"}, "precision is 'int8'"),
+        ({"output_value": "sentences"}, "output_value is 'sentences', need"),
+        ({"output_value": "token_embeddings", "pooling": "cls"}, "no pooling"),
+        ({"precision": "int4"}, "precision is 'int4'"),
+        ({"precision": "int8"}, "precision 'int8' needs ranges"),
+        ({"precision": "int8", "ranges": [[0.0], [1.0]]}, "ranges"),
+        ({"precision": "int8", "ranges": [0.0, 1.0]}, "ranges has the shape"),
+        ({"precision": "ubinary", "ranges": [[0.0], [1.0]]}, "ranges belong to"),
         ({"device": "cuda"}, "device is 'cuda'"),
         ({"truncate_dim": 0}, "truncate_dim is 0"),
         ({"batch_size": 0}, "batch_size is 0"),

@@ -107,6 +107,105 @@ def test_data_frames(longformer: Path, tmp_path: Path) -> None:
     assert run.step == 1
 
 
+# ---- words, answers, choices, vectors, relevance --------------------------------------------------
+
+CONTEXT = "Anne walked to the sea. Captain Wentworth stayed in Bath."
+TAGGED = [(["Anne", "walked"], ["B-PER", "O"]), (["It", "rained"], ["O", "O"])] * 2
+ANSWERED = [
+    {"id": "q1", "question": "Who walked?", "context": CONTEXT,
+     "answers": {"text": ["Anne"], "answer_start": [0]}},
+    {"question": "Who sang?", "context": CONTEXT, "answers": {"text": [], "answer_start": []}},
+]  # fmt: skip
+CHOSEN = [{"question": "Who walked?", "choices": ["Anne", "Mary", "Jane"], "label": 0}] * 2
+PAIRS = [("who went to the sea", "Anne walked to the sea."), ("weather", "It rained all day.")]
+JUDGED = [("weather", "It rained.", 1.0), ("weather", "Anne walked.", 0.0)]
+
+
+def fit(
+    task: str, model: Path, output: Path, rows: list[Any], **options: Any
+) -> longspan.training.TrainingRun:
+    options.setdefault("steps", 1)
+    return longspan.train(task, model, output, train=rows, eval=rows, **options)
+
+
+def test_tags(longformer: Path, tmp_path: Path) -> None:
+    run = fit("token-classify", longformer, tmp_path / "run", TAGGED, epochs=8, steps=None,
+              learning_rate=2e-3, metric="f1", patience=4, eval_every=2)  # fmt: skip
+    assert run.metrics["f1"] == 1.0 and run.model().labels == ["B-PER", "O"]
+    found = longspan.evaluate(run, TAGGED)
+    assert found.task == "token-classify" and found.counted == 8
+    assert found.metrics["f1"] == 1.0 and found.metrics["accuracy"] == 1.0
+    assert found.words[0].words == ["Anne", "walked"] and found.words[0].input
+    assert [w.predicted for w in found.words] == [w.gold for w in found.words]
+    assert [c.label for c in found.classes] == ["PER"]
+    columns = tmp_path / "test.conll"
+    columns.write_text("x Anne B-PER\nx walked O\n")
+    assert longspan.evaluate(run, columns, word_column=2).words[0].words == ["Anne", "walked"]
+
+
+def test_answers(longformer: Path, tmp_path: Path) -> None:
+    run = fit("qa", longformer, tmp_path / "run", ANSWERED, stride=4, tokens=32)
+    assert {"exact_match", "f1"} <= set(run.metrics)
+    found = longspan.evaluate(run, ANSWERED, max_answer_tokens=3)
+    assert found.counted == 2 and {"has_answer_f1", "no_answer_f1"} <= set(found.metrics)
+    first, second = found.answers
+    assert first.id == '"q1"' and first.gold == ["Anne"] and second.gold == []
+    assert first.predicted == CONTEXT[first.start : first.end]
+    f1 = (first.f1 + second.f1) / 2
+    assert found.metrics["f1"] == pytest.approx(f1)
+
+
+def test_choices(longformer: Path, tmp_path: Path) -> None:
+    run = fit("multiple-choice", longformer, tmp_path / "run", CHOSEN, keep_last=True)
+    found = longspan.evaluate(run, CHOSEN)
+    assert found.counted == 2 and found.metrics["chance"] == pytest.approx(1 / 3)
+    one = found.choices[0]
+    assert one.choices == ["Anne", "Mary", "Jane"] and one.gold == 0
+    assert sum(one.scores) == pytest.approx(1.0)
+    assert one.predicted == int(np.argmax(one.scores))
+    asked = run.model().multiple_choice("Who walked?", ["Anne", "Mary", "Jane"])
+    assert asked.text == one.choices[one.predicted]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "metrics"),
+    [
+        (PAIRS, {"scale": 10.0, "matryoshka": [128, 32], "pooling": "cls"}, {"mrr", "recall_10"}),
+        ([(*PAIRS[0], "It rained."), (*PAIRS[1], "Anne.")],
+         {"loss": "triplet", "margin": 0.5, "distance": "cosine"}, {"triplets"}),
+        ([("one", "two", 0.5), ("three", "four", np.float32(1.0))] * 2, {"loss": "cosent"},
+         {"pearson", "spearman"}),
+    ],
+    ids=["pairs", "triplets", "scores"],
+)  # fmt: skip
+def test_vectors(
+    longformer: Path, tmp_path: Path, rows: list[Any], options: dict[str, Any], metrics: set[str]
+) -> None:
+    run = fit("embed", longformer, tmp_path / "run", rows, negatives_batch=2, **options)
+    found = longspan.evaluate(run, rows, task="embed", overflow="truncate")
+    assert metrics <= set(run.metrics) and metrics <= set(found.metrics)
+    assert found.counted == len(rows) and run.model().encode("a").shape == (128,)
+
+
+def test_relevance(longformer: Path, tmp_path: Path) -> None:
+    run = fit("rerank", longformer, tmp_path / "run", JUDGED)
+    found = longspan.evaluate(run, JUDGED, task="rerank")
+    assert found.counted == 2 and {"mrr", "ndcg", "average_precision"} <= set(found.metrics)
+    assert len(run.model().rerank("weather", ["It rained.", "Anne walked."])) == 2
+    rows = [{"q": "weather", "yes": "It rained.", "no": ["Anne walked.", "She sang."]}] * 2
+    names = {"query_field": "q", "positive_field": "yes", "negative_field": "no"}
+    assert longspan.evaluate(run, rows, task="rerank", **names).counted == 6  # type: ignore[arg-type]
+
+
+def test_frozen_parts_stay(longformer: Path, tmp_path: Path) -> None:
+    run = fit("token-classify", longformer, tmp_path / "run", TAGGED, train_only=["classifier.*"],
+              head_learning_rate=1e-2, optimizer="sgd", momentum=0.9, schedule="constant",
+              tensorboard=True)  # fmt: skip
+    ids = [5, 6, 7]
+    assert np.array_equal(run.model().hidden(ids), longspan.load(longformer).hidden(ids))
+    assert list(run.output.glob("events.out.tfevents*"))
+
+
 # ---- language models ----------------------------------------------------------------------------
 
 
@@ -203,8 +302,16 @@ def test_ctrl_c_saves(reformer: Path, book: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "options", "message"),
     [
-        ("ner", {}, "task is 'ner'"),
-        ("lm", {"epochs": 2}, "epochs is no option of 'lm', only of classify"),
+        ("ner", {}, "task is 'ner', need 'lm', .* or 'rerank'"),
+        ("lm", {"epochs": 2}, "epochs is no option of 'lm', only of classify and"),
+        ("classify", {"attention": "full"}, "attention is no option of 'classify', only of lm"),
+        ("classify", {"momentum": 0.5}, "momentum is an option of sgd, and has no effect on adamw"),
+        ("embed", {"train": PAIRS, "eval": PAIRS, "margin": 0.5}, "margin: has no effect on the loss in-batch"),
+        ("embed", {"text_field": "t"}, "text_field is no option of 'embed'"),
+        ("embed", {"train": PAIRS, "loss": "best"}, "best"),
+        ("embed", {"train": PAIRS, "distance": "far"}, "distance is 'far'"),
+        ("qa", {"train": ANSWERED, "metric": "accuracy"}, "accuracy"),
+        ("rerank", {"train": JUDGED, "overflow": "window"}, "overflow"),
         ("classify", {"epochs": 2, "steps": 3}, "steps or epochs"),
         ("classify", {"train": []}, "train: train is empty"),
         ("classify", {"schedule": "square"}, "square"),
@@ -229,8 +336,12 @@ def test_bad_types(longformer: Path, tmp_path: Path) -> None:
 
     with pytest.raises(TypeError, match=r"train: steps is 'ten' \(str\), need an integer"):
         fit(steps="ten")
-    with pytest.raises(TypeError, match=r"train: train\[0\]: int is no row"):
+    with pytest.raises(TypeError, match=r"train: train\[0\]: int is no row.*\(text, label\)"):
         fit(train=[3])
+    with pytest.raises(TypeError, match=r"train\[0\]: tuple is no row: need a mapping$"):
+        longspan.train("qa", longformer, tmp_path / "run", train=[("who", "what")])
+    with pytest.raises(TypeError, match=r"matryoshka\[1\] is 'a' \(str\), need an integer"):
+        longspan.train("embed", longformer, tmp_path / "run", train=PAIRS, matryoshka=[8, "a"])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="callbacks is a function"):
         fit(callbacks=print)
     with pytest.raises(TypeError, match="unknown option 'learning_rat'"):
@@ -246,10 +357,10 @@ def test_bad_types(longformer: Path, tmp_path: Path) -> None:
 def test_evaluate_refuses(longformer: Path, reformer: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="stride is no option of 'mlm'"):
         longspan.evaluate(longformer, "book.txt", stride=3)
-    longspan.init_model(tmp_path / "qa", family="longformer", preset="tiny", head="qa",
-                        tokenizer=ROBERTA)  # fmt: skip
-    with pytest.raises(ValueError, match="has the head 'qa'"):
-        longspan.evaluate(tmp_path / "qa", "book.txt")
+    with pytest.raises(ValueError, match="has the head 'mlm', which has no task 'qa'"):
+        longspan.evaluate(longformer, "book.txt", task="qa")
+    with pytest.raises(ValueError, match="task is 'ner', need"):
+        longspan.evaluate(longformer, "book.txt", task="ner")
 
 
 # ---- folders ------------------------------------------------------------------------------------

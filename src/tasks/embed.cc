@@ -5,13 +5,14 @@
 
 namespace longspan {
 
-Tensor EmbedRows(Context& context, const TaskModel& model, const TaskRows& rows,
-                 const VectorPlan& plan) {
+namespace {
+
+// Runs all rows. As soon as every row of a text has run, use(text, states) is given their hidden
+// states (tokens, channels), which are gone afterwards. `use` sees each text once.
+template <class Use>
+void RunTexts(Context& context, const TaskModel& model, const TaskRows& rows, const Use& use) {
   CheckRows(rows);
-  const Pooling& pooling = plan.pooling;
-  const PromptTokens prompt = pooling.include_prompt ? PromptTokens() : plan.prompt;
   const idx_t channels = model.info().width;
-  const auto modes = static_cast<idx_t>(pooling.modes.size());
   std::vector<Tensor> hidden(rows.rows.size());  // of rows whose text is not whole yet
   std::vector<idx_t> text_of(rows.rows.size());
   std::vector<idx_t> missing(static_cast<std::size_t>(rows.texts()));
@@ -21,17 +22,12 @@ Tensor EmbedRows(Context& context, const TaskModel& model, const TaskRows& rows,
       text_of[static_cast<std::size_t>(row)] = text;
     }
   }
-  Tensor vectors({rows.texts(), modes * channels});
   const auto finish = [&](idx_t text) {
-    const std::vector<RowTokens> tokens = TokensOfWindows(rows.of(text), prompt);
     std::vector<View<const float, 2>> states;
     for (idx_t row = rows.begin(text); row < rows.begin(text + 1); ++row) {
       states.push_back(std::as_const(hidden[static_cast<std::size_t>(row)]).view<2>());
     }
-    float* out = vectors.data<float>() + text * modes * channels;
-    for (idx_t m = 0; m < modes; ++m) {
-      PoolText(pooling.modes[static_cast<std::size_t>(m)], tokens, states, out + m * channels);
-    }
+    use(text, states);
     for (idx_t row = rows.begin(text); row < rows.begin(text + 1); ++row) {
       hidden[static_cast<std::size_t>(row)] = Tensor();
     }
@@ -45,8 +41,50 @@ Tensor EmbedRows(Context& context, const TaskModel& model, const TaskRows& rows,
       if (--left == 0) finish(text_of[row]);
     }
   });
+}
+
+}  // namespace
+
+Tensor EmbedRows(Context& context, const TaskModel& model, const TaskRows& rows,
+                 const VectorPlan& plan) {
+  const Pooling& pooling = plan.pooling;
+  const PromptTokens prompt = pooling.include_prompt ? PromptTokens() : plan.prompt;
+  const idx_t channels = model.info().width;
+  const auto modes = static_cast<idx_t>(pooling.modes.size());
+  CheckRows(rows);
+  Tensor vectors({rows.texts(), modes * channels});
+  RunTexts(context, model, rows, [&](idx_t text, std::span<const View<const float, 2>> states) {
+    const std::vector<RowTokens> tokens = TokensOfWindows(rows.of(text), prompt);
+    float* out = vectors.data<float>() + text * modes * channels;
+    for (idx_t m = 0; m < modes; ++m) {
+      PoolText(pooling.modes[static_cast<std::size_t>(m)], tokens, states, out + m * channels);
+    }
+  });
   for (const auto& module : plan.modules) vectors = module->Apply(context, std::move(vectors));
   CheckNumbers(model, vectors, "its vectors");
+  return vectors;
+}
+
+std::vector<Tensor> EmbedTokensOfRows(Context& context, const TaskModel& model,
+                                      const TaskRows& rows) {
+  CheckRows(rows);
+  std::vector<Tensor> vectors(static_cast<std::size_t>(rows.texts()));
+  RunTexts(context, model, rows, [&](idx_t text, std::span<const View<const float, 2>> states) {
+    const std::vector<RowTokens> tokens = TokensOfWindows(rows.of(text), {});
+    idx_t own = 0;
+    for (const RowTokens& row : tokens) own += std::count(row.own.begin(), row.own.end(), 1);
+    const idx_t channels = model.info().width;
+    Tensor& made = vectors[static_cast<std::size_t>(text)];
+    made = Tensor({own, channels});
+    float* out = made.data<float>();
+    for (std::size_t w = 0; w < tokens.size(); ++w) {
+      for (std::size_t t = 0; t < tokens[w].own.size(); ++t) {
+        if (tokens[w].own[t] == 0) continue;
+        out = std::copy_n(&states[w](static_cast<idx_t>(t), 0), channels, out);
+      }
+    }
+    CheckNumbers(model, made, "its vectors");
+  });
   return vectors;
 }
 

@@ -1,6 +1,8 @@
 // The vectors of texts from those of their tokens.
 #pragma once
 
+#include <vector>
+
 #include "tasks/task_model.h"
 #include "tasks/text_pooling.h"
 #include "tasks/vector_modules.h"
@@ -19,5 +21,9 @@ struct VectorPlan {
 // As Embedder::Embed (longspan/tasks.h): (texts, VectorWidth).
 Tensor EmbedRows(Context& context, const TaskModel& model, const TaskRows& rows,
                  const VectorPlan& plan);
+
+// As Embedder::EmbedTokens: (own tokens, width) of each text.
+std::vector<Tensor> EmbedTokensOfRows(Context& context, const TaskModel& model,
+                                      const TaskRows& rows);
 
 }  // namespace longspan

@@ -233,6 +233,35 @@ TEST(Embedding, OnlyThePromptsOwnTokensStayOut) {
   }
 }
 
+// The tokens' vectors are the hidden states whose mean is the text's vector.
+TEST(Embedding, EachTokenOfAWindowedTextHasOneVector) {
+  Context context(2);
+  TaskModel model = SmallEncoder({.max_length = 12, .stride = 4});
+  const std::vector<TaskText> texts = {{"w1 w2 w3", {}}, {Text(30, 2), {}}};
+  const TaskRows rows = model.Encode(texts, Overflow::kWindow);
+  ASSERT_GT(rows.of(1).size(), 2u);
+  const std::vector<Tensor> tokens = EmbedTokensOfRows(context, model, rows);
+  const Tensor means = EmbedRows(context, model, rows, {});
+  const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
+  ASSERT_EQ(tokens.size(), 2u);
+  ASSERT_EQ(tokens[0].shape(), (std::vector<idx_t>{5, kWidth}));
+  for (idx_t i = 0; i < tokens[0].size(); ++i) {
+    EXPECT_NEAR(tokens[0].data<float>()[i], hidden[0].data<float>()[i], 1e-5);
+  }
+  // Thirty tokens once, <s> and </s> of each window.
+  const idx_t count = 30 + 2 * static_cast<idx_t>(rows.of(1).size());
+  ASSERT_EQ(tokens[1].shape(), (std::vector<idx_t>{count, kWidth}));
+  for (idx_t text = 0; text < 2; ++text) {
+    const auto own = tokens[static_cast<std::size_t>(text)].view<2>();
+    for (idx_t c = 0; c < kWidth; ++c) {
+      double sum = 0;
+      for (idx_t t = 0; t < own.extent[0]; ++t) sum += own(t, c);
+      EXPECT_NEAR(means.data<float>()[text * kWidth + c],
+                  sum / static_cast<double>(own.extent[0]), 1e-5);
+    }
+  }
+}
+
 TEST(Embedding, NoTextsAreNoVectors) {
   Context context(1);
   TaskModel model = SmallEncoder();

@@ -106,10 +106,24 @@ Tensor Embedder::EmbedOne(Context& context, std::string_view text) const {
   return Embed(context, std::span(&one, 1));
 }
 
-Tensor Embedder::Embed(Context& context, std::span<const std::string> texts) const {
+namespace {
+
+// Rows of texts as they are.
+TaskRows RowsOf(Context& context, const Embedder& embedder, std::span<const std::string> texts) {
   std::vector<TaskText> prepared;
-  for (const std::string& text : texts) prepared.push_back(Prepare({text, std::nullopt}));
-  return Embed(context, inside_->model.Encode(context, prepared));
+  for (const std::string& text : texts) prepared.push_back(embedder.Prepare({text, std::nullopt}));
+  return embedder.model().Encode(context, prepared);
+}
+
+}  // namespace
+
+Tensor Embedder::Embed(Context& context, std::span<const std::string> texts) const {
+  return Embed(context, RowsOf(context, *this, texts));
+}
+
+std::vector<Tensor> Embedder::EmbedTokens(Context& context,
+                                          std::span<const std::string> texts) const {
+  return EmbedTokensOfRows(context, inside_->model, RowsOf(context, *this, texts));
 }
 
 }  // namespace longspan
