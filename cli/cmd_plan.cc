@@ -156,7 +156,13 @@ int RunPlan(const PlanCommand& c, int threads) {
   options.dtype = DTypeOf(c.dtype);
   options.gradient_streams = DTypeOf(c.gradient_streams);
   options.optimizer = ParseOptimizer(c.optimizer);
-  if (!c.task.empty()) options.head = ParseHead(c.task);
+  if (c.task == "embed") {
+    options.task = PlannedTask::kEmbed;
+  } else if (c.task == "rerank") {
+    options.task = PlannedTask::kRerank;
+  } else if (!c.task.empty()) {
+    options.head = ParseHead(c.task);
+  }
   if (!c.memory.empty()) options.memory = ParseMemory("plan: --memory", c.memory);
   // A rehearsal of a long step takes seconds, and so does a trial: a terminal is told which is
   // under way, in a line that is erased.
@@ -236,6 +242,7 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "Examples:\n  longspan plan -m start --memory 100M --trial 0.1\n"
       "  longspan plan -m start --tokens 256 --batch 2\n"
       "  longspan plan -m start --task classify --tokens 256\n"
+      "  longspan plan -m start --task embed --tokens 256 --trial 0\n"
       "  longspan plan --arch longformer --preset tiny --tokens 512");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunPlan(*c, globals.threads); }; });

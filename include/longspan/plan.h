@@ -18,6 +18,13 @@
 #pragma GCC visibility push(default)
 namespace longspan {
 
+// A training whose head says less than what is learnt with it.
+enum class PlannedTask {
+  kOfHead,  // what PlanOptions::head is for
+  kEmbed,   // vectors of texts: the encoder alone runs forward, then forward and backward
+  kRerank,  // relevance: a classifier with one label
+};
+
 // What is planned.
 struct PlanOptions {
   // Which model: one of a folder, a config.json, and a preset ("tiny", "small", "base") of a family
@@ -27,6 +34,7 @@ struct PlanOptions {
   // Which step: with the head that a training would put on the model. Absent: the model's own, or
   // for an encoder alone that of a language model.
   std::optional<HeadKind> head;
+  PlannedTask task = PlannedTask::kOfHead;  // others take the place of `head`
   idx_t batch = 1;  // texts at a time
   DType dtype = DType::kF32, gradient_streams = DType::kF32;
   OptimizerKind optimizer = OptimizerKind::kAdamW;  // whose state counts

@@ -305,9 +305,41 @@ TEST(RehearseStep, RefusesWhatTheStepRefuses) {
   EXPECT_EQ(code(tiny, 1, tiny.longest() + 1), ErrorCode::kUsage);
   EXPECT_EQ(code(tiny, 0, 64), ErrorCode::kUsage);
   EXPECT_EQ(code(tiny, 1 << 20, 1 << 20), ErrorCode::kUsage);
-  ReformerConfig bare = tiny;
-  bare.head = HeadKind::kNone;
-  EXPECT_EQ(code(bare, 1, 64), ErrorCode::kUsage);
+}
+
+// Of an encoder alone it is a step over vectors of texts: both of its passes, and the hidden states
+// that stand beside them.
+TEST(RehearseVectors, BooksWhatTheStepBooks) {
+  constexpr idx_t kRows = 2, kTokens = 700;
+  ReformerConfig reformer = Config("lsh", kTokens);
+  reformer.head = HeadKind::kNone;
+  reformer.is_decoder = false;
+  LongformerConfig longformer = LongformerPreset("tiny");
+  longformer.vocab_size = 300;
+  longformer.head = HeadKind::kNone;
+  const std::unique_ptr<ModelConfig> configs[] = {MakeModelConfig(reformer),
+                                                  MakeModelConfig(longformer)};
+  for (const auto& config : configs) {
+    const StepNeeds needs = RehearseStep(*config, kRows, kTokens, 2);
+    Context context(2);
+    const auto model = config->Make(ParameterMemory::kOwn);
+    model->Initialise(1);
+    model->parameters().AllocateGradients();
+    const std::vector<std::int32_t> ids(kRows * kTokens, 5);
+    BatchView batch;
+    batch.rows = kRows;
+    batch.tokens = kTokens;
+    batch.ids = ids;
+    const idx_t n = kRows * kTokens, size = n * model->info().width;
+    for (int run = 0; run < 2; ++run) {
+      Arena::Frame frame(context.arena(), Arena::Bytes<float>(size));
+      const View<float, 2> hidden(frame.Take<float>(size), {n, model->info().width});
+      model->EncodeInStep(context, batch, {true, 3}, hidden);
+      model->EncodeGradients(context, batch, hidden, {true, 3});
+      EXPECT_EQ(context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch);
+    }
+    EXPECT_EQ(model->StepGflop(batch), needs.gflop);
+  }
 }
 
 // Layers keep their weights and, where they hash, 16 bits a token, head and round. The streams and

@@ -209,6 +209,7 @@ double PostNormEncoder<Kind>::CotangentGradients(Context& context, const BatchVi
   Differentiate(
       context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
         CopyRows(context, cotangent, dhidden);
+        if (context.rehearsal()) return;
         for (idx_t t = 0; t < hidden.extent[0]; ++t) {
           for (idx_t c = 0; c < hidden.extent[1]; ++c) {
             total += static_cast<double>(hidden(t, c)) * static_cast<double>(cotangent(t, c));

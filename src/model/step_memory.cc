@@ -34,6 +34,16 @@ void CheckSmallest(idx_t units, const StepNeeds& needs, std::size_t bytes) {
         Megabytes(m.weights + m.gradients + m.moments), Megabytes(bytes));
 }
 
+// A step of an encoder alone, whose loss is over vectors of texts (TextModel::EncodeInStep): the
+// hidden states of the batch, and then their gradients, are beside each pass.
+void RehearseVectors(Context& context, const BatchView& batch, TextModel& model) {
+  const idx_t n = batch.rows * batch.tokens, width = model.info().width;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * width));
+  const View<float, 2> hidden(frame.Take<float>(n * width), {n, width});
+  model.EncodeInStep(context, batch, {true, 0}, hidden);
+  model.EncodeGradients(context, batch, hidden, {true, 0});
+}
+
 }  // namespace
 
 StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int threads,
@@ -63,7 +73,11 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   const std::vector<std::uint8_t> roles = RolesFor(info, rows, tokens);
   if (!roles.empty()) batch.roles = {roles.data(), {rows, tokens}};
   model->Follow(policy);
-  model->LossAndGradients(context, batch, 1.0f, {true, 0});
+  if (info.head == HeadKind::kNone) {
+    RehearseVectors(context, batch, *model);
+  } else {
+    model->LossAndGradients(context, batch, 1.0f, {true, 0});
+  }
 
   StepNeeds needs;
   needs.rows = rows;

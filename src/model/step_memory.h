@@ -15,8 +15,9 @@ class ModelConfig;
 
 // Rehearses a step; takes milliseconds and next to no memory. `threads` as for a Context: each one
 // has its own scratch. A masked language model that reads labelled tokens has labels on 15 % of
-// them, other heads on all. The first token is global for heads that read it. Throws what the step
-// itself would throw before it computes: kUsage for a model without a loss or positions for
+// them, other heads on all. The first token is global for heads that read it. Of an encoder alone
+// it is a step of a training of vectors: a forward pass, then another one with its backward. Throws
+// what the step itself would throw before it computes: kUsage for a model without positions for
 // `tokens`, kUsage or kLimit for a length that a layer refuses.
 StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int threads = 0,
                        const StepPolicy& policy = {});

@@ -11,13 +11,17 @@
 #include "longspan/machine.h"
 #include "longspan/tensor.h"
 #include "model/step_memory.h"
+#include "train/rerank_task.h"
 #include "train/step_trial.h"
 
 namespace longspan {
 namespace {
 
 // The heads that a training step can have.
-constexpr HeadKind kTrained[] = {HeadKind::kCausalLm, HeadKind::kMaskedLm, HeadKind::kSequence};
+constexpr HeadKind kTrained[] = {HeadKind::kCausalLm, HeadKind::kMaskedLm, HeadKind::kSequence,
+                                 HeadKind::kToken,    HeadKind::kQuestion, HeadKind::kChoice};
+// A step of a training of vectors runs the forward twice: four passes of about the same work.
+constexpr double kVectorsWork = 4.0 / 3.0;
 
 // One way to run the step: what it is called, and what it needs for so many tokens.
 struct PlanKind {
@@ -55,6 +59,7 @@ class Planner {
   void FindKinds();
   void FindBudget();
   std::unique_ptr<ModelConfig> Config() const;
+  WantedHead HeadOfStep(const TextModelInfo& model) const;
   void PutTrainedHead(ModelConfig* config);
   PlannedStep Step(const PlanKind& kind) const;
   void SearchLongest(const std::function<StepNeeds(idx_t)>& rehearse, PlannedStep* step) const;
@@ -78,33 +83,47 @@ std::unique_ptr<ModelConfig> Planner::Config() const {
   return ReadModelConfig(o_.model.empty() ? OpenConfigFile(o_.config) : OpenModelFolder(o_.model));
 }
 
-// Gives the config the head that the step has: the one asked for, else the model's own, else the
-// one that `train` puts on an encoder alone. A config that named no class reads as an encoder.
+// kUsage unless such a head trains on this model.
+void CheckTrains(const TextModelInfo& model, HeadKind head, std::string_view task) {
+  std::string known;
+  bool trains = false;
+  for (const HeadKind trained : kTrained) {
+    if (ClassOf(model.heads, trained).empty()) continue;
+    known.append(NameOf(trained)).append(", ");
+    trains = trains || trained == head;
+  }
+  Check(trains, ErrorCode::kUsage, "plan: --task '{}' is not one that trains a {}; use one of {}{}",
+        task, model.title, known,
+        ClassOf(model.heads, HeadKind::kSequence).empty() ? "embed" : "embed, rerank");
+}
+
+// The head of the step: the one asked for, else the model's own, else the one that `train` puts on
+// an encoder alone. A config that named no class reads as an encoder.
+WantedHead Planner::HeadOfStep(const TextModelInfo& model) const {
+  WantedHead wanted{model.head, {}, model.problem};
+  if (o_.task == PlannedTask::kEmbed) {
+    wanted.head = HeadKind::kNone;
+  } else if (o_.task == PlannedTask::kRerank) {
+    CheckTrains(model, HeadKind::kSequence, "rerank");
+    const ClassifyTarget target = RelevanceTarget(model);
+    wanted = {HeadKind::kSequence, target.labels, target.problem};
+  } else if (o_.head) {
+    CheckTrains(model, *o_.head, NameOf(*o_.head));
+    wanted.head = *o_.head;
+  } else if (model.head == HeadKind::kNone) {
+    const bool causal = model.causal && !ClassOf(model.heads, HeadKind::kCausalLm).empty();
+    wanted.head = causal ? HeadKind::kCausalLm : HeadKind::kMaskedLm;
+  }
+  return wanted;
+}
+
 void Planner::PutTrainedHead(ModelConfig* config) {
   const TextModelInfo model = config->info();
-  HeadKind head = model.head;
-  if (o_.head) {
-    head = *o_.head;
-    std::string known;
-    bool trains = false;
-    for (const HeadKind trained : kTrained) {
-      if (ClassOf(model.heads, trained).empty()) continue;
-      known.append(known.empty() ? "" : ", ").append(NameOf(trained));
-      trains = trains || trained == head;
-    }
-    Check(trains, ErrorCode::kUsage, "plan: --task '{}' is not one that trains a {}; use one of {}",
-          NameOf(head), model.title, known);
-  } else if (head == HeadKind::kNone) {
-    const bool causal = model.causal && !ClassOf(model.heads, HeadKind::kCausalLm).empty();
-    head = causal ? HeadKind::kCausalLm : HeadKind::kMaskedLm;
-  }
-  if (head == model.head) return;
-  WantedHead wanted;
-  wanted.head = head;
-  wanted.problem = model.problem;
+  const WantedHead wanted = HeadOfStep(model);
+  if (wanted.head == model.head && wanted.labels.empty()) return;
   config->PutHead(wanted);
-  plan_.head_class = ClassOf(model.heads, head);
-  plan_.headless = !o_.head;
+  plan_.head_class = ClassOf(model.heads, wanted.head);
+  plan_.headless = !o_.head && o_.task == PlannedTask::kOfHead;
 }
 
 void Planner::FindKinds() {
@@ -117,6 +136,7 @@ void Planner::FindKinds() {
   policy.compute = o_.dtype;
   policy.gradient_streams = o_.gradient_streams;
   policy.optimizer.kind = o_.optimizer;
+  const double passes = config->info().head == HeadKind::kNone ? kVectorsWork : 1.0;
   for (StepVariant& variant : config->Variants(policy)) {
     const std::shared_ptr<const ModelConfig> model = std::move(variant.config);
     kinds_.push_back(
@@ -126,7 +146,7 @@ void Planner::FindKinds() {
            longer->GrowPositions(tokens);
            return RehearseStep(*longer, batch, tokens, threads, way);
          },
-         TrialOf(context_, model, variant.policy), variant.work});
+         TrialOf(context_, model, variant.policy), variant.work * passes});
   }
 }
 

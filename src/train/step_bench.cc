@@ -65,15 +65,27 @@ double StepBench::Gflop() const {
   return kind_ == StepKind::kTrain ? model_->StepGflop(batch_) : model_->ForwardGflop(batch_);
 }
 
-void StepBench::Differentiate() { model_->LossAndGradients(context_, batch_, 1.0f, {}); }
+void StepBench::Differentiate() {
+  if (model_->info().head != HeadKind::kNone) {
+    model_->LossAndGradients(context_, batch_, 1.0f, {});
+    return;
+  }
+  const View<float, 2> hidden = Hidden();
+  model_->EncodeInStep(context_, batch_, {}, hidden);
+  model_->EncodeGradients(context_, batch_, hidden, {});  // any gradient will do
+}
+
+View<float, 2> StepBench::Hidden() {
+  if (hidden_.empty()) hidden_ = Tensor({batch_.rows * batch_.tokens, model_->info().width});
+  return hidden_.view<2>();
+}
 
 void StepBench::Forward() {
   if (model_->info().head != HeadKind::kNone) {
     model_->Loss(context_, batch_);
     return;
   }
-  if (hidden_.empty()) hidden_ = Tensor({batch_.rows * batch_.tokens, model_->info().width});
-  model_->Encode(context_, batch_, hidden_.view<2>());
+  model_->Encode(context_, batch_, Hidden());
 }
 
 void StepBench::Step() {

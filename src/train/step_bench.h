@@ -18,7 +18,8 @@ class StepBench {
  public:
   // Makes the model and a batch without padding. The first token of each row is global if the head
   // reads it and the model has global tokens. A masked language model that reads labelled tokens
-  // has labels on 15 % of them, other heads on all. A bare model runs forward only. kUsage for a
+  // has labels on 15 % of them, other heads on all. A bare model's step is that of a training of
+  // vectors: a forward pass, then another one with its backward. kUsage for a
   // length that the model has no positions for, kLimit, before anything is allocated, for a step
   // that needs more memory than there is.
   StepBench(Context& context, const ModelConfig& config, idx_t rows, idx_t tokens, StepKind kind,
@@ -35,6 +36,7 @@ class StepBench {
 
  private:
   void Forward();
+  View<float, 2> Hidden();  // (B*T, width) of a bare model
 
   Context& context_;
   const StepKind kind_;

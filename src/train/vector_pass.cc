@@ -3,12 +3,61 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/arena.h"
 #include "families/model_inside.h"
 #include "model/rows.h"
 #include "tasks/batches.h"
 #include "train/evaluate.h"
 
 namespace longspan {
+namespace {
+
+// The hidden states of texts in windows until all of a text's windows are there. A text in one row
+// is used where it lies.
+class WindowStates {
+ public:
+  // `first` (texts + 1): the first run of each text.
+  WindowStates(std::vector<idx_t> first, idx_t channels)
+      : first_(std::move(first)),
+        channels_(channels),
+        kept_(static_cast<std::size_t>(first_.back())),
+        missing_(first_.size() - 1) {
+    for (std::size_t i = 0; i < missing_.size(); ++i) missing_[i] = first_[i + 1] - first_[i];
+  }
+
+  idx_t whole() const { return whole_; }  // texts that have been used
+
+  // Adds the states (tokens, channels) of a run; use(text, states of its runs) if they are all.
+  template <class Use>
+  void Add(idx_t run, idx_t text, const View<const float, 2>& hidden, const Use& use) {
+    const auto begin = static_cast<std::size_t>(first_[static_cast<std::size_t>(text)]);
+    const auto end = static_cast<std::size_t>(first_[static_cast<std::size_t>(text) + 1]);
+    std::vector<View<const float, 2>> states;
+    if (end - begin == 1) {
+      states.push_back(hidden);
+    } else {
+      Tensor& own = kept_[static_cast<std::size_t>(run)];
+      own = Tensor({hidden.extent[0], channels_});
+      std::copy_n(hidden.data, own.size(), own.data<float>());
+    }
+    if (--missing_[static_cast<std::size_t>(text)] > 0) return;
+    for (std::size_t i = begin; end - begin > 1 && i < end; ++i) {
+      states.push_back(std::as_const(kept_[i]).view<2>());
+    }
+    use(text, states);
+    for (std::size_t i = begin; i < end; ++i) kept_[i] = Tensor();
+    ++whole_;
+  }
+
+ private:
+  const std::vector<idx_t> first_;
+  const idx_t channels_;
+  std::vector<Tensor> kept_;    // (runs)
+  std::vector<idx_t> missing_;  // (texts): runs that are still to come
+  idx_t whole_ = 0;
+};
+
+}  // namespace
 
 idx_t VectorTexts::tokens_of(idx_t text) const {
   return begins[static_cast<std::size_t>(rows_end(text))] -
@@ -42,12 +91,10 @@ std::vector<idx_t> VectorPass::Fill(std::span<const idx_t> group, Batch* batch) 
 }
 
 // Pools a text whose rows all have hidden states.
-void VectorPass::Pool(idx_t text, std::span<const Tensor> hidden) {
+void VectorPass::Pool(idx_t text, std::span<const View<const float, 2>> states) {
   const idx_t channels = model_.info().width;
   const std::span<const RowTokens> windows =
       texts_.windows(numbers_[static_cast<std::size_t>(text)]);
-  std::vector<View<const float, 2>> states;
-  for (const Tensor& window : hidden) states.push_back(window.view<2>());
   const std::size_t modes = head_.modes.size();
   Tensor& pooled = stages_.front();
   for (std::size_t m = 0; m < modes; ++m) {
@@ -76,38 +123,29 @@ Tensor VectorPass::Forward(Context& context, std::span<const idx_t> numbers,
   stages_.clear();
   stages_.emplace_back(std::vector<idx_t>{static_cast<idx_t>(numbers.size()),
                                           static_cast<idx_t>(head_.modes.size()) * info.width});
-  std::vector<Tensor> states(runs_.size());  // of texts that are not whole yet
-  std::vector<idx_t> missing;
-  for (std::size_t i = 0; i < numbers.size(); ++i) missing.push_back(first[i + 1] - first[i]);
+  WindowStates states(std::move(first), info.width);
   Batch batch;
-  idx_t done = 0;
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     context.CheckCancelled();
     const std::vector<idx_t> begins = Fill(groups_[g], &batch);
     const BatchView view = batch.view();
-    const Tensor hidden = WithinLimit(context, "embed", [&](Context& c) {
-      Tensor out({view.rows * view.tokens, info.width});
+    WithinLimit(context, "embed", [&](Context& c) {
+      const idx_t n = view.rows * view.tokens;
+      Arena::Frame frame(c.arena(), Arena::Bytes<float>(n * info.width));
+      const View<float, 2> hidden = TakeRows(frame, n, info.width);
       if (dropout.active) {
-        model_.EncodeInStep(c, view, DropoutOf(g), out.view<2>());
+        model_.EncodeInStep(c, view, DropoutOf(g), hidden);
       } else {
-        model_.Encode(c, view, out.view<2>());
+        model_.Encode(c, view, hidden);
       }
-      return out;
+      for (std::size_t b = 0; !c.rehearsal() && b < groups_[g].size(); ++b) {
+        const idx_t run = groups_[g][b];
+        states.Add(run, runs_[static_cast<std::size_t>(run)].text,
+                   hidden.Rows(begins[b], lengths[static_cast<std::size_t>(run)]),
+                   [&](idx_t text, const auto& all) { Pool(text, all); });
+      }
     });
-    for (std::size_t b = 0; b < groups_[g].size(); ++b) {
-      const auto run = static_cast<std::size_t>(groups_[g][b]);
-      const auto text = static_cast<std::size_t>(runs_[run].text);
-      states[run] = Tensor({lengths[run], info.width});
-      std::copy_n(hidden.data<float>() + begins[b] * info.width, states[run].size(),
-                  states[run].data<float>());
-      if (--missing[text] > 0) continue;
-      const auto begin = static_cast<std::size_t>(first[text]);
-      const auto count = static_cast<std::size_t>(first[text + 1]) - begin;
-      Pool(runs_[run].text, std::span(states).subspan(begin, count));
-      for (std::size_t i = begin; i < begin + count; ++i) states[i] = Tensor();
-      ++done;
-    }
-    Tell(hooks, done, static_cast<idx_t>(numbers.size()));
+    Tell(hooks, states.whole(), static_cast<idx_t>(numbers.size()));
   }
   for (const auto& module : head_.modules) {
     stages_.push_back(
@@ -127,11 +165,14 @@ void VectorPass::Backward(Context& context, const Tensor& dvectors) {
     context.CheckCancelled();
     const std::vector<idx_t> begins = Fill(groups_[g], &batch);
     const BatchView view = batch.view();
-    Tensor dhidden({view.rows * view.tokens, info.width});
+    const idx_t n = view.rows * view.tokens;
+    Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * info.width));
+    const View<float, 2> dhidden = TakeRows(frame, n, info.width);
+    ZeroRows(context, dhidden);
     for (std::size_t b = 0; b < groups_[g].size(); ++b) {
       const Run& run = runs_[static_cast<std::size_t>(groups_[g][b])];
       const idx_t number = numbers_[static_cast<std::size_t>(run.text)];
-      const View<float, 2> own = dhidden.view<2>().Rows(begins[b], texts_.length(run.row));
+      const View<float, 2> own = dhidden.Rows(begins[b], texts_.length(run.row));
       for (std::size_t m = 0; m < head_.modes.size(); ++m) {
         PoolTextBackward(
             head_.modes[m], texts_.windows(number),
@@ -140,7 +181,7 @@ void VectorPass::Backward(Context& context, const Tensor& dvectors) {
             d.data<float>() + run.text * d.shape()[1] + static_cast<idx_t>(m) * info.width, own);
       }
     }
-    model_.EncodeGradients(context, view, std::as_const(dhidden).view<2>(), DropoutOf(g));
+    model_.EncodeGradients(context, view, dhidden, DropoutOf(g));
   }
 }
 

@@ -68,7 +68,7 @@ class VectorPass {
   StepDropout DropoutOf(std::size_t group) const;
   // Makes a batch of a group of runs. Returns each one's first token.
   std::vector<idx_t> Fill(std::span<const idx_t> group, Batch* batch) const;
-  void Pool(idx_t text, std::span<const Tensor> hidden);
+  void Pool(idx_t text, std::span<const View<const float, 2>> states);
 
   TextModel& model_;
   const GlobalPolicy& global_;

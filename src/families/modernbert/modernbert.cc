@@ -314,6 +314,7 @@ double ModernBert::CotangentGradients(Context& context, const BatchView& batch,
     } else {
       texts.Gather(context, cotangent, dh);
     }
+    if (context.rehearsal()) return;
     for (idx_t t = 0; t < h.extent[0]; ++t) {
       for (idx_t c = 0; c < h.extent[1]; ++c) {
         total += static_cast<double>(h(t, c)) * static_cast<double>(dh(t, c));

@@ -494,6 +494,7 @@ double Reformer::CotangentGradients(Context& context, const ReformerBatch& batch
   double total = 0.0;
   Differentiate(context, batch, dropout, [&](HeadRows& rows) {
     rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
+      if (context.rehearsal()) return;
       const View<const float, 2> c = cotangent.Rows(begin, h.extent[0]);
       for (idx_t t = 0; t < h.extent[0]; ++t) {
         for (idx_t i = 0; i < h.extent[1]; ++i) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "base/arena.h"
 #include "base/errors.h"
 #include "families/reformer/family.h"
 #include "families/reformer/reformer_files.h"
@@ -183,10 +184,11 @@ class ReformerTextModel final : public TextModel {
     const idx_t channels = info_.width / 2;
     EachGroup(batch, [&](const EqualRows& group, std::size_t) {
       const idx_t n = group.batch().rows * group.batch().tokens;
-      Tensor y1({n, channels}), y2({n, channels});
-      model_.Encode(context, ReformerBatch{group.batch()}, y1.view<2>(), y2.view<2>());
+      Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
+      const View<float, 2> y1 = TakeRows(frame, n, channels), y2 = TakeRows(frame, n, channels);
+      model_.Encode(context, ReformerBatch{group.batch()}, y1, y2);
       EachStretch(batch, group, [&](idx_t own, idx_t all, idx_t tokens) {
-        model_.Normalise(context, y1.view<2>().Rows(own, tokens), y2.view<2>().Rows(own, tokens),
+        model_.Normalise(context, y1.Rows(own, tokens), y2.Rows(own, tokens),
                          hidden.Rows(all, tokens));
       });
     });
@@ -222,23 +224,25 @@ class ReformerTextModel final : public TextModel {
                     const View<float, 2>& hidden) override {
     ZeroRows(context, hidden);
     EachGroup(batch, [&](const EqualRows& group, std::size_t number) {
-      Tensor h({group.batch().rows * group.batch().tokens, info_.width});
-      model_.EncodeInStep(context, ReformerBatch{group.batch()}, OfGroup(dropout, number),
-                          h.view<2>());
+      const idx_t n = group.batch().rows * group.batch().tokens;
+      Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * info_.width));
+      const View<float, 2> h = TakeRows(frame, n, info_.width);
+      model_.EncodeInStep(context, ReformerBatch{group.batch()}, OfGroup(dropout, number), h);
       EachStretch(batch, group, [&](idx_t own, idx_t all, idx_t tokens) {
-        CopyRows(context, h.view<2>().Rows(own, tokens), hidden.Rows(all, tokens));
+        CopyRows(context, h.Rows(own, tokens), hidden.Rows(all, tokens));
       });
     });
   }
   void EncodeGradients(Context& context, const BatchView& batch,
                        const View<const float, 2>& dhidden, const StepDropout& dropout) override {
     EachGroup(batch, [&](const EqualRows& group, std::size_t number) {
-      Tensor d({group.batch().rows * group.batch().tokens, info_.width});
+      const idx_t n = group.batch().rows * group.batch().tokens;
+      Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * info_.width));
+      const View<float, 2> d = TakeRows(frame, n, info_.width);
       EachStretch(batch, group, [&](idx_t own, idx_t all, idx_t tokens) {
-        CopyRows(context, dhidden.Rows(all, tokens), d.view<2>().Rows(own, tokens));
+        CopyRows(context, dhidden.Rows(all, tokens), d.Rows(own, tokens));
       });
-      model_.CotangentGradients(context, ReformerBatch{group.batch()}, d.view<2>(),
-                                OfGroup(dropout, number));
+      model_.CotangentGradients(context, ReformerBatch{group.batch()}, d, OfGroup(dropout, number));
     });
   }
 
