@@ -200,9 +200,20 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
                       "Preset of init instead of a model: tiny, small or base");
   command->add_option("--arch", c->options.family,
                       fmt::format("Architecture of the preset: {}", FamilyChoices()));
-  command->add_option("--task", c->task,
-                      "Training whose step is planned: lm (Reformers), mlm or classify (default: "
-                      "by the model's head)");
+  command->add_option(
+      "--task", c->task,
+      "Training whose step is planned: lm (Reformers), mlm, classify, token-classify, "
+      "qa, multiple-choice, embed or rerank (default: by the model's head)");
+  command
+      ->add_option("--train-only", c->options.trained.only,
+                   "Names of parameters that are trained (default: all)")
+      ->delimiter(',')
+      ->type_name("NAMES");
+  command
+      ->add_option("--freeze", c->options.trained.freeze,
+                   "Names of parameters that are not trained")
+      ->delimiter(',')
+      ->type_name("NAMES");
   BeginGroup(command, heading::kRows);
   command->add_option(
       "--memory", c->memory,

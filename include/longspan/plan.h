@@ -14,6 +14,7 @@
 #include "longspan/model_info.h"
 #include "longspan/optimizer.h"
 #include "longspan/step_memory.h"
+#include "longspan/train.h"
 
 #pragma GCC visibility push(default)
 namespace longspan {
@@ -35,7 +36,8 @@ struct PlanOptions {
   // for an encoder alone that of a language model.
   std::optional<HeadKind> head;
   PlannedTask task = PlannedTask::kOfHead;  // others take the place of `head`
-  idx_t batch = 1;  // texts at a time
+  TrainedParameters trained;  // which parameters it trains; head_learning_rate means nothing here
+  idx_t batch = 1;            // texts at a time
   DType dtype = DType::kF32, gradient_streams = DType::kF32;
   OptimizerKind optimizer = OptimizerKind::kAdamW;  // whose state counts
   // Tokens of a text whose needs are asked for. 0: the longest that `memory` has room for.

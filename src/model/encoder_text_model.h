@@ -17,6 +17,7 @@
 #include "base/errors.h"
 #include "model/encoder_step.h"
 #include "model/model_config.h"
+#include "model/step_memory.h"
 #include "model/step_needs.h"
 #include "model/text_model.h"
 
@@ -49,6 +50,7 @@ class EncoderTextModel final : public TextModel {
     StepPolicy policy;
     policy.optimizer = optimizer;
     policy.compute = model_.computes_in();
+    policy.frozen = FrozenIn(model_.parameters());
     Follow(Traits::Config(model_.config())->Fit(rows, tokens, bytes, policy, 0));
   }
   void Recompute() override {

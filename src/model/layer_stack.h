@@ -13,6 +13,11 @@
 
 namespace longspan {
 
+// The first layer with a backward, if it ends at `first_stage`.
+inline std::size_t FirstTrainedLayer(std::size_t first_stage) {
+  return first_stage == 0 ? 0 : first_stage - 1;
+}
+
 // call(i) is layer i's call; enter(i) is called each time before the layer runs.
 template <class Layer, class CallOf, class Enter>
 class LayerStack {
@@ -43,14 +48,19 @@ class LayerStack {
 
   // Forward, gradient, backward. begin(stream) writes x_0; turn(stream, d) is given x_L and
   // overwrites its gradient, and maybe it; end(d) is given the gradient of x_0. Layers of
-  // `recompute` save only their fp32 input; the others save it in T, and their tensors.
+  // `recompute` save only their fp32 input; the others save it in T, and their tensors. The
+  // backward ends at the first stage that is trained (ParameterTable::first_stage; layer i is stage
+  // i + 1): layers below it run as in an evaluation, whose call_(i) they have to have, and save
+  // nothing, and end is called for stage 0 only.
   template <class T, class Begin, class Turn, class End>
   void Differentiate(const std::array<idx_t, 2>& shape, const std::vector<bool>& recompute,
-                     const Begin& begin, const Turn& turn, const End& end) const {
+                     std::size_t first_stage, const Begin& begin, const Turn& turn,
+                     const End& end) const {
     const idx_t size = shape[0] * shape[1];
+    const std::size_t first = FirstTrainedLayer(first_stage);
     const auto again = [&](std::size_t i) { return !recompute.empty() && recompute[i]; };
     std::size_t bytes = 2 * Arena::Bytes<float>(size);
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
+    for (std::size_t i = first; i < layers_.size(); ++i) {
       bytes += again(i) ? Arena::Bytes<float>(size)
                         : Arena::Bytes<T>(size) + layers_[i].template Bytes<T>(call_(i));
     }
@@ -61,7 +71,8 @@ class LayerStack {
     std::vector<View<T, 2>> x(layers_.size());
     std::vector<typename Layer::template Tensors<T>> kept(layers_.size());
     begin(stream);
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
+    for (std::size_t i = 0; i < first; ++i) RunOnce<T>(i, stream, nullptr);
+    for (std::size_t i = first; i < layers_.size(); ++i) {
       if (again(i)) {
         streams[i] = {frame.Take<float>(size), shape};
         CopyRows(context_, stream, streams[i]);
@@ -75,7 +86,7 @@ class LayerStack {
       layers_[i].template Forward<T>(context_, call_(i), x[i], kept[i], stream);
     }
     turn(stream, d);
-    for (std::size_t i = layers_.size(); i-- > 0;) {
+    for (std::size_t i = layers_.size(); i-- > first;) {
       if (again(i)) {
         CopyRows(context_, streams[i], stream);
         RunOnce<T>(i, stream, &d);
@@ -84,7 +95,7 @@ class LayerStack {
         layers_[i].template Backward<T>(context_, call_(i), x[i], kept[i], d);
       }
     }
-    end(d);
+    if (first_stage == 0) end(d);
   }
 
  private:

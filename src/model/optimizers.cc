@@ -64,8 +64,9 @@ std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerOptions& options) {
 
 idx_t OptimizerStateSize(const Optimizer& optimizer, const ParameterTable& table) {
   idx_t size = 0;
-  for (const ParameterInfo& info : table.list()) {
-    for (const OptimizerSlot& slot : optimizer.State(info.shape)) {
+  for (std::size_t i = 0; i < table.list().size(); ++i) {
+    if (!table.trains(static_cast<ParameterId>(i))) continue;
+    for (const OptimizerSlot& slot : optimizer.State(table.list()[i].shape)) {
       size += RoundUp(slot.size(), kSlotAlignment);
     }
   }
@@ -79,14 +80,13 @@ std::size_t OptimizerStateBytes(const OptimizerOptions& options, const Parameter
 
 void OptimizerState::DropFrozenGradients(ParameterTable& table) const {
   for (std::size_t i = 0; i < frozen_.size(); ++i) {
-    const ParameterInfo& info = table.list()[i];
-    if (frozen_[i]) std::fill_n(table.gradients().data + info.offset, info.size, 0.0f);
+    const View<float, 1> gradient = table.vector_gradient(static_cast<ParameterId>(i));
+    if (frozen_[i] && gradient.data != nullptr) std::fill_n(gradient.data, gradient.size(), 0.0f);
   }
 }
 
-OptimizerState::OptimizerState(const OptimizerOptions& options, const ParameterTable& table,
-                               const std::vector<bool>& frozen)
-    : optimizer_(MakeOptimizer(options)), frozen_(frozen) {
+OptimizerState::OptimizerState(const OptimizerOptions& options, const ParameterTable& table)
+    : optimizer_(MakeOptimizer(options)), frozen_(table.frozen()) {
   frozen_.resize(table.list().size(), false);
   slots_of_.resize(table.list().size(), 0);
   std::vector<idx_t> offsets;
@@ -101,10 +101,9 @@ OptimizerState::OptimizerState(const OptimizerOptions& options, const ParameterT
       ++slots_of_[i];
     }
   }
-  CheckMemory(
-      fmt::format("training: {} parameters, their gradients and the optimizer's state",
-                  table.count()),
-      SaturatingSum({SaturatingProduct({table.extent(), 8}), SaturatingProduct({size, 4})}));
+  CheckMemory(fmt::format("training: {} parameters, their gradients and the optimizer's state",
+                          table.count()),
+              SaturatingProduct({table.extent() + table.gradient_extent() + size, 4}));
   memory_ = Tensor({size});
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     idx_t count = 1;

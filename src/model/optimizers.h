@@ -17,7 +17,7 @@ namespace longspan {
 // kUsage names the option that is out of its range.
 std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerOptions& options);
 
-// The state's floats of all parameters of a table. Slots begin on 64-byte boundaries.
+// The state's floats of the trained parameters of a table. Slots begin on 64-byte boundaries.
 idx_t OptimizerStateSize(const Optimizer& optimizer, const ParameterTable& table);
 std::size_t OptimizerStateBytes(const OptimizerOptions& options, const ParameterTable& table);
 
@@ -34,9 +34,8 @@ class OptimizerState {
 
   // Of no parameters.
   OptimizerState() = default;
-  // `frozen` are the numbers of parameters that are not trained. kLimit if memory does not suffice.
-  OptimizerState(const OptimizerOptions& options, const ParameterTable& table,
-                 const std::vector<bool>& frozen = {});
+  // Of those that the table says are trained. kLimit if memory does not suffice.
+  OptimizerState(const OptimizerOptions& options, const ParameterTable& table);
 
   // All slots in the order of the parameters.
   const std::vector<Slot>& slots() const { return slots_; }
@@ -54,11 +53,11 @@ class OptimizerState {
       const ParameterInfo& info = table.list()[i];
       state.clear();
       for (idx_t k = 0; k < slots_of_[i]; ++k) state.push_back(slots_[slot++].values);
-      const auto part = [&](const View<float, 1>& flat) {
-        return View<float, 1>(flat.data + info.offset, {info.size});
-      };
       optimizer_->Update(context, step_of(i),
-                         {info.shape, part(writer.values()), part(table.gradients()), state});
+                         {info.shape,
+                          {writer.values().data + info.offset, {info.size}},
+                          table.vector_gradient(static_cast<ParameterId>(i)),
+                          state});
     }
   }
 

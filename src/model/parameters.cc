@@ -11,6 +11,9 @@ namespace longspan {
 namespace {
 
 constexpr idx_t kFloatAlignment = 16;  // floats: 64 bytes
+// Gradients begin on such a border, so that sums over blocks of them (SquaredNorm) have the same
+// bits as with all that is left out, which is zero.
+constexpr idx_t kGradientAlignment = 16384;
 
 // Everything but the last axis counts rows: (S0, 1, d0) and (1, S1, d1) are matrices too.
 std::array<idx_t, 2> MatrixShape(const ParameterInfo& info) {
@@ -39,11 +42,27 @@ void ParameterTable::Allocate() {
   value_data_ = values_.data<float>();
   ++generation_;
 }
+void ParameterTable::Freeze(std::vector<bool> frozen) {
+  Check(frozen.empty() || frozen.size() == list_.size(), ErrorCode::kUsage,
+        "parameters: {} are frozen or not, the model has {}", frozen.size(), list_.size());
+  frozen_ = std::move(frozen);
+  first_stage_ = 0;
+  const auto first =
+      static_cast<std::size_t>(std::find(frozen_.begin(), frozen_.end(), false) - frozen_.begin());
+  if (frozen_.empty()) return;
+  while (first_stage_ < stages_.size() && stages_[first_stage_] <= first) ++first_stage_;
+  if (has_gradients()) return;  // where they are, they stay
+  gradient_begin_ = 0;
+  if (first_stage_ == 0) return;
+  const std::size_t number = stages_[first_stage_ - 1];
+  gradient_begin_ = number < list_.size() ? list_[number].offset : extent_;
+  gradient_begin_ -= gradient_begin_ % kGradientAlignment;
+}
 void ParameterTable::AllocateGradients() {
   if (has_gradients()) return;
   CheckMemory(fmt::format("training: {} parameters and their gradients", count()),
-              SaturatingProduct({extent_, 8}));
-  gradients_ = Tensor({extent_});
+              SaturatingProduct({extent_ + gradient_extent(), 4}));
+  gradients_ = Tensor({gradient_extent()});
   gradient_data_ = gradients_.data<float>();
 }
 void ParameterTable::Borrow(float* values, float* gradients) {
@@ -116,7 +135,12 @@ idx_t ParameterTable::count() const {
 View<const float, 1> ParameterTable::values() const { return {value_data_, {extent_}}; }
 View<float, 1> ParameterTable::gradients() const {
   Check(has_gradients(), ErrorCode::kUsage, "parameters: there are no gradients, allocate them");
-  return {gradient_data_, {extent_}};
+  return {gradient_data_, {gradient_extent()}};
+}
+
+float* ParameterTable::GradientOf(const ParameterInfo& info) const {
+  if (gradient_data_ == nullptr || info.offset < gradient_begin_) return nullptr;
+  return gradient_data_ + (info.offset - gradient_begin_);
 }
 
 View<float, 1> ParameterTable::VectorOf(float* buffer, ParameterId id) const {
@@ -127,7 +151,8 @@ View<const float, 1> ParameterTable::vector(ParameterId id) const {
   return VectorOf(value_data_, id);
 }
 View<float, 1> ParameterTable::vector_gradient(ParameterId id) const {
-  return VectorOf(gradient_data_, id);
+  const ParameterInfo& info = at(id);
+  return {GradientOf(info), {info.size}};
 }
 
 View<float, 2> ParameterTable::MatrixOf(float* buffer, ParameterId id, idx_t rows) const {
@@ -140,7 +165,9 @@ View<const float, 2> ParameterTable::matrix(ParameterId id, idx_t rows) const {
   return MatrixOf(value_data_, id, rows);
 }
 View<float, 2> ParameterTable::matrix_gradient(ParameterId id, idx_t rows) const {
-  return MatrixOf(gradient_data_, id, rows);
+  auto shape = MatrixShape(at(id));
+  if (rows > 0) shape[0] = rows;
+  return {GradientOf(at(id)), shape};
 }
 
 }  // namespace longspan

@@ -52,7 +52,13 @@ class ParameterTable {
   // taller one. `aligned` starts on a 64-byte boundary.
   ParameterId Add(std::string name, std::vector<idx_t> shape, ParameterKind kind,
                   bool aligned = true);
+  // Parameters that are added from now on belong to the next stage of the backward pass, which runs
+  // from the last stage to the first. Stage 0 are the embeddings, which have no call of their own.
+  void BeginStage() { stages_.push_back(list_.size()); }
   void Allocate();
+  // Says which parameters are not trained, by number; before there are gradients. A backward pass
+  // ends at first_stage(), and the parameters of the stages before it have no gradients.
+  void Freeze(std::vector<bool> frozen);
   void AllocateGradients();  // zeroed; only training needs them
   // Memory of the caller's, extent() floats each, instead of the table's own.
   void Borrow(float* values, float* gradients);
@@ -73,11 +79,20 @@ class ParameterTable {
   const ParameterInfo& at(std::string_view name) const { return at(Find(name)); }
   bool contains(std::string_view name) const;
   idx_t count() const;  // numbers to learn, padding not counted
+  const std::vector<bool>& frozen() const { return frozen_; }  // by number; empty: none
+  bool trains(ParameterId id) const {
+    return frozen_.empty() || !frozen_[static_cast<std::size_t>(id)];
+  }
+  // The first stage with a parameter that is trained. 0 if nothing is frozen.
+  std::size_t first_stage() const { return first_stage_; }
+  idx_t gradient_extent() const { return extent_ - gradient_begin_; }  // of gradients()
 
   View<const float, 1> values() const;  // the flat buffers, padding included (always zero)
+  // Without those of frozen stages: the last gradient_extent() numbers of a flat buffer.
   View<float, 1> gradients() const;
   bool has_gradients() const { return gradient_data_ != nullptr; }
 
+  // Gradients of stages that have none are null, in their shape.
   View<const float, 1> vector(ParameterId id) const;
   View<float, 1> vector_gradient(ParameterId id) const;
   // Shape (product of all axes but the last, last axis). `rows` > 0 includes the next parameters.
@@ -101,12 +116,18 @@ class ParameterTable {
   friend class ParameterWriter;
   View<float, 1> VectorOf(float* buffer, ParameterId id) const;
   View<float, 2> MatrixOf(float* buffer, ParameterId id, idx_t rows) const;
+  // Where the gradient of a parameter lies, or null.
+  float* GradientOf(const ParameterInfo& info) const;
 
   std::vector<ParameterInfo> list_;
   std::unordered_map<std::string, std::size_t> index_;
+  std::vector<std::size_t> stages_;  // from 1: the number of the first parameter
+  std::vector<bool> frozen_;         // empty: none
+  std::size_t first_stage_ = 0;
+  idx_t gradient_begin_ = 0;  // in the flat buffers, elements
   idx_t extent_ = 0;
-  Tensor values_, gradients_;  // empty when borrowed
-  float *value_data_ = nullptr, *gradient_data_ = nullptr;
+  Tensor values_, gradients_;                               // empty when borrowed
+  float *value_data_ = nullptr, *gradient_data_ = nullptr;  // the latter from gradient_begin_ on
   std::uint64_t generation_ = 1;
 };
 

@@ -5,7 +5,7 @@
 //   Class(config, head)             "LongformerForMaskedLM"
 //   Prefix(config)                  before the encoder's names under a head: "longformer."
 //   MakeHead(config, prefix, table) null for a bare model
-//   AttentionFlop(config, batch, with_backward)     of all layers
+//   AttentionFlop(config, batch, backward_from)     of all layers, from that one on with backward
 // A source of the family instantiates it (post_norm_encoder_impl.h).
 //
 // Training keeps, for each layer, its input and what PostNormLayer::Tensors says; a layer that is
@@ -124,8 +124,7 @@ class PostNormEncoder {
   template <class T>
   void DifferentiateIn(Context& context, const BatchView& batch, const EncoderStep& step,
                        const HeadGradient& head_gradient);
-  double DenseGflop(const BatchView& batch) const;
-  double AttentionGflop(const BatchView& batch, bool with_backward) const;
+  double Gflop(const BatchView& batch, std::size_t backward_from, bool head_backward) const;
 
   Config config_;
   std::string prefix_;

@@ -22,9 +22,11 @@ PostNormEncoder<Kind>::PostNormEncoder(Config config, ParameterMemory memory)
   const idx_t channels = config_.hidden_size;
   embeddings_.emplace(config_, prefix_ + "embeddings.", parameters_);
   for (std::size_t i = 0; i < config_.layers(); ++i) {
+    parameters_.BeginStage();
     layers_.emplace_back(config_, i, prefix_ + "encoder.layer." + std::to_string(i) + ".",
                          parameters_);
   }
+  parameters_.BeginStage();
   if (config_.head == HeadKind::kNone && config_.has_pooler()) {
     pooler_.emplace("pooler.dense.", channels, channels, parameters_);
   }
@@ -172,10 +174,13 @@ void PostNormEncoder<Kind>::DifferentiateIn(Context& context, const BatchView& b
   const Texts texts(config_, batch, true);
   const Dropout site = EmbeddingSite(step.dropout);
   const LayerStack stack(
-      context, layers_, [&](std::size_t i) { return CallOf(texts, step.dropout, i, true); },
+      context, layers_,
+      [&](std::size_t i) {
+        return CallOf(texts, step.dropout, i, i >= FirstTrainedLayer(parameters_.first_stage()));
+      },
       [&](std::size_t i) { EnterLayer(context, i); });
   stack.template Differentiate<T>(
-      {batch.rows * batch.tokens, config_.hidden_size}, step.recompute,
+      {batch.rows * batch.tokens, config_.hidden_size}, step.recompute, parameters_.first_stage(),
       [&](const View<float, 2>& stream) {
         embeddings_->Forward(context, parameters_, batch, site, stream);
       },
@@ -221,33 +226,32 @@ double PostNormEncoder<Kind>::CotangentGradients(Context& context, const BatchVi
 
 // ---- work ---------------------------------------------------------------------------------------
 
+// With the backward of the layers from `backward_from` on, and of the head where `head_backward`
+// says so.
 template <class Kind>
-double PostNormEncoder<Kind>::DenseGflop(const BatchView& batch) const {
+double PostNormEncoder<Kind>::Gflop(const BatchView& batch, std::size_t backward_from,
+                                    bool head_backward) const {
   const auto n = static_cast<double>(batch.rows * batch.tokens);
   const auto c = static_cast<double>(config_.hidden_size);
   const auto f = static_cast<double>(config_.feed_forward_size);
-  double flop = 2.0 * n * static_cast<double>(layers_.size()) * (4.0 * c * c + 2.0 * c * f);
+  const auto passes = static_cast<double>(layers_.size() + 2 * (layers_.size() - backward_from));
+  double flop = 2.0 * n * passes * (4.0 * c * c + 2.0 * c * f);
   if (head_ != nullptr) {
     idx_t counted = batch.rows * batch.tokens;
     counted -= std::count(batch.labels.begin(), batch.labels.end(), kIgnoreLabel);
-    flop += head_->ForwardFlop(TextCount(batch), counted);
+    flop += (head_backward ? 3.0 : 1.0) * head_->ForwardFlop(TextCount(batch), counted);
   }
-  return flop * 1e-9;
-}
-
-template <class Kind>
-double PostNormEncoder<Kind>::AttentionGflop(const BatchView& batch, bool with_backward) const {
-  return Kind::AttentionFlop(config_, batch, with_backward) * 1e-9;
+  return (flop + Kind::AttentionFlop(config_, batch, backward_from)) * 1e-9;
 }
 
 template <class Kind>
 double PostNormEncoder<Kind>::ForwardGflop(const BatchView& batch) const {
-  return DenseGflop(batch) + AttentionGflop(batch, false);
+  return Gflop(batch, layers_.size(), false);
 }
 
 template <class Kind>
 double PostNormEncoder<Kind>::StepGflop(const BatchView& batch) const {
-  return 3.0 * DenseGflop(batch) + AttentionGflop(batch, true);
+  return Gflop(batch, FirstTrainedLayer(parameters_.first_stage()), true);
 }
 
 }  // namespace longspan

@@ -1,7 +1,9 @@
 #include "model/step_memory.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -46,6 +48,22 @@ void RehearseVectors(Context& context, const BatchView& batch, TextModel& model)
 
 }  // namespace
 
+void FreezeAsPlanned(const StepPolicy& policy, ParameterTable& table) {
+  if (!policy.frozen) return;
+  std::vector<bool> frozen;
+  for (const ParameterInfo& info : table.list()) frozen.push_back(policy.frozen(info.name));
+  table.Freeze(std::move(frozen));
+}
+
+std::function<bool(std::string_view name)> FrozenIn(const ParameterTable& table) {
+  if (table.frozen().empty()) return {};
+  std::set<std::string, std::less<>> names;
+  for (std::size_t i = 0; i < table.list().size(); ++i) {
+    if (table.frozen()[i]) names.insert(table.list()[i].name);
+  }
+  return [names](std::string_view name) { return names.contains(name); };
+}
+
 StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int threads,
                        const StepPolicy& policy) {
   CheckStep(rows, tokens);
@@ -57,6 +75,7 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   // Weights and text are addresses too: what is not written costs nothing.
   Arena given(Arena::Pages::kReserved);
   Arena::Frame frame(given, 2 * Arena::Bytes<float>(extent) + 2 * Arena::Bytes<std::int32_t>(n));
+  FreezeAsPlanned(policy, model->parameters());
   float* weights = frame.Take<float>(extent);
   model->parameters().Borrow(weights, frame.Take<float>(extent));
   const auto words = [&] {
@@ -84,7 +103,9 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   needs.tokens = tokens;
   needs.gflop = model->StepGflop(batch);
   needs.memory = model->MemoryOfStep(rows, tokens);
-  needs.memory.weights = needs.memory.gradients = static_cast<std::size_t>(extent) * sizeof(float);
+  const auto floats = [](idx_t count) { return static_cast<std::size_t>(count) * sizeof(float); };
+  needs.memory.weights = floats(extent);
+  needs.memory.gradients = floats(model->parameters().gradient_extent());
   needs.memory.moments = OptimizerStateBytes(policy.optimizer, model->parameters());
   needs.memory.text = static_cast<std::size_t>(n) * 2 * sizeof(std::int32_t) + roles.size();
   needs.memory.scratch = context.arena().most_capacity() - needs.memory.streams;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "longspan/types.h"
+#include "model/parameters.h"
 #include "model/step_needs.h"
 
 namespace longspan {
@@ -21,6 +22,10 @@ class ModelConfig;
 // `tokens`, kUsage or kLimit for a length that a layer refuses.
 StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int threads = 0,
                        const StepPolicy& policy = {});
+
+// Freezes what the policy says; and what a policy says to freeze the same as in this table.
+void FreezeAsPlanned(const StepPolicy& policy, ParameterTable& table);
+std::function<bool(std::string_view name)> FrozenIn(const ParameterTable& table);
 
 // Throws kLimit, with the numbers, unless `least`, the step that saves nothing, needs at most
 // `bytes`.

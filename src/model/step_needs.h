@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <string_view>
 
 #include "longspan/optimizer.h"
 #include "longspan/step_memory.h"
@@ -23,6 +25,8 @@ struct StepPolicy {
   LayerCopies copies = LayerCopies::kKept;
   // Whose state takes memory beside the weights and their gradients.
   OptimizerOptions optimizer = {};
+  // Says by name which parameters are not trained; empty: all are.
+  std::function<bool(std::string_view name)> frozen = {};
 };
 
 }  // namespace longspan

@@ -9,6 +9,7 @@
 #include "longspan/context.h"
 #include "longspan/train.h"
 #include "model/model_options.h"
+#include "train/trained_parameters.h"
 
 namespace longspan {
 
@@ -21,6 +22,7 @@ inline std::size_t KeptActivations(const Context& context, const TrainOptions& o
   ApplyOptions(OptionsOf(options.compute.reformer), &config);
   StepPolicy policy{options.compute.dtype, options.compute.gradient_streams};
   policy.optimizer = options.optimizer;
+  policy.frozen = FrozenBy(options.trained);
   return MakeModelConfig(std::move(config))
       ->Fit(options.batch, options.tokens, options.compute.memory, policy, context.threads())
       .keep;

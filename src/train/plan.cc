@@ -13,6 +13,7 @@
 #include "model/step_memory.h"
 #include "train/rerank_task.h"
 #include "train/step_trial.h"
+#include "train/trained_parameters.h"
 
 namespace longspan {
 namespace {
@@ -136,6 +137,10 @@ void Planner::FindKinds() {
   policy.compute = o_.dtype;
   policy.gradient_streams = o_.gradient_streams;
   policy.optimizer.kind = o_.optimizer;
+  if (!o_.trained.only.empty() || !o_.trained.freeze.empty()) {
+    FrozenParameters(o_.trained, config->Make(ParameterMemory::kBorrowed)->parameters());
+    policy.frozen = FrozenBy(o_.trained);
+  }
   const double passes = config->info().head == HeadKind::kNone ? kVectorsWork : 1.0;
   for (StepVariant& variant : config->Variants(policy)) {
     const std::shared_ptr<const ModelConfig> model = std::move(variant.config);

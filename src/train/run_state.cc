@@ -218,12 +218,9 @@ void ReadOptimizer(const std::filesystem::path& file, const RunState& state) {
 
 RunState WithOptimizer(TrainTask& task, const TrainOptions& options) {
   const ParameterTable& table = task.parameters();
-  std::vector<bool> frozen = FrozenParameters(options.trained, table);
-  for (std::size_t i = 0; i < frozen.size(); ++i) {
-    frozen[i] = frozen[i] || !task.Trains(table.list()[i]);
-  }
+  FreezeParameters(options.trained, task);
   RunState state;
-  state.optimizer = OptimizerState(options.optimizer, table, frozen);
+  state.optimizer = OptimizerState(options.optimizer, table);
   if (options.trained.head_learning_rate) state.head = HeadParameters(table);
   return state;
 }

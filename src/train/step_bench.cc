@@ -43,6 +43,7 @@ StepBench::StepBench(Context& context, const ModelConfig& config, idx_t rows, id
     : context_(context), kind_(kind), optimizer_(policy.optimizer) {
   CheckBench(context, config, rows, tokens, kind, policy);
   model_ = config.Make(ParameterMemory::kOwn);
+  FreezeAsPlanned(policy, model_->parameters());
   const TextModelInfo& info = model_->info();
   model_->Follow(policy);
   model_->Initialise(1);

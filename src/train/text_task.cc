@@ -10,6 +10,7 @@
 #include "model/model_folder.h"
 #include "model/step_memory.h"
 #include "train/tensorboard_log.h"
+#include "train/trained_parameters.h"
 
 namespace longspan {
 namespace {
@@ -44,6 +45,7 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
     if (!links.empty()) notes->push_back(links);
   }
   model_->ComputeIn(options_.compute.dtype);
+  FreezeParameters(options_.trained, *this);
   if (options_.compute.memory > 0) {
     model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, options_.optimizer);
   }

@@ -313,6 +313,24 @@ TEST_F(TrainTest, FrozenParametersKeepTheirBitsAndHaveNoState) {
   EXPECT_EQ(Weights("part"), Weights("frozen"));
 }
 
+// The backward ends above the layers, and a budget of memory counts that.
+TEST_F(TrainTest, TheHeadAloneIsResumedBitForBit) {
+  TrainOptions o = Options("head");
+  o.steps = 4;
+  o.trained.only = {"lm_head.*"};
+  Train(o);
+  const std::string layer = "reformer.encoder.layers.0.feed_forward.output.dense.weight";
+  const fs::path start = o.model / "model.safetensors", end = o.output / "model.safetensors";
+  EXPECT_EQ(ValuesIn(start, layer), ValuesIn(end, layer));
+  EXPECT_NE(ValuesIn(start, "lm_head.decoder.weight"), ValuesIn(end, "lm_head.decoder.weight"));
+  o.output = d_.path() / "head-part";
+  o.compute.memory = std::size_t{1} << 30;
+  EXPECT_TRUE(Train(o, 2, 2).stopped);
+  o.checkpoints.resume = true;
+  Train(o, 3);
+  EXPECT_EQ(Weights("head-part"), Weights("head"));
+}
+
 TEST_F(TrainTest, TheHeadHasARateOfItsOwn) {
   const std::string head = "lm_head.decoder.weight",
                     encoder = "reformer.encoder.layers.0.feed_forward.output.dense.weight";

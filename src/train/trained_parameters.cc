@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/errors.h"
 #include "longspan/files.h"
@@ -81,6 +82,25 @@ std::vector<bool> FrozenParameters(const TrainedParameters& trained, const Param
   Check(std::find(frozen.begin(), frozen.end(), false) != frozen.end(), ErrorCode::kUsage,
         "freeze: no parameter is left to train; there are: {}", NamesOf(table));
   return frozen;
+}
+
+void FreezeParameters(const TrainedParameters& trained, TrainTask& task) {
+  ParameterTable& table = task.parameters();
+  std::vector<bool> frozen = FrozenParameters(trained, table);
+  for (std::size_t i = 0; i < frozen.size(); ++i) {
+    frozen[i] = frozen[i] || !task.Trains(table.list()[i]);
+  }
+  table.Freeze(std::move(frozen));
+}
+
+std::function<bool(std::string_view name)> FrozenBy(const TrainedParameters& trained) {
+  return [trained](std::string_view name) {
+    const auto matches = [&](const std::vector<std::string>& patterns) {
+      return std::any_of(patterns.begin(), patterns.end(),
+                         [&](const std::string& pattern) { return MatchesPattern(pattern, name); });
+    };
+    return matches(trained.freeze) || (!trained.only.empty() && !matches(trained.only));
+  };
 }
 
 std::vector<bool> HeadParameters(const ParameterTable& table) {

@@ -64,6 +64,21 @@ TEST(FrozenParameters, FollowBothOptions) {
       ErrorCode::kUsage, "no parameter is left to train"));
 }
 
+TEST(FrozenBy, IsTheSameByNameAndTakesAnyPattern) {
+  const ParameterTable table = Table();
+  for (const TrainedParameters& trained :
+       {TrainedParameters{}, TrainedParameters{{"classifier.*"}, {}, {}},
+        TrainedParameters{{"*.layer.*"}, {"*.0.*"}, {}}}) {
+    const std::vector<bool> frozen = FrozenParameters(trained, table);
+    const auto by_name = FrozenBy(trained);
+    for (std::size_t i = 0; i < frozen.size(); ++i) {
+      EXPECT_EQ(by_name(table.list()[i].name), frozen[i]) << table.list()[i].name;
+    }
+  }
+  EXPECT_FALSE(
+      FrozenBy({{}, {"*.layer.7.*"}, {}})("longformer.encoder.layer.1.output.dense.weight"));
+}
+
 TEST(HeadParameters, AreThoseOutsideTheEncoder) {
   EXPECT_THAT(HeadParameters(Table()), ElementsAre(false, false, false, true));
   ParameterTable bare;

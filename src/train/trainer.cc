@@ -231,7 +231,7 @@ class Trainer {
   // whose loss is not finite are to blame; where all losses are finite, any may be.
   void Skip(idx_t step, const TrainEvent& event, std::vector<idx_t> bad_micros) {
     ParameterTable& table = task_.parameters();
-    std::fill_n(table.gradients().data, table.extent(), 0.0f);
+    std::fill_n(table.gradients().data, table.gradient_extent(), 0.0f);
     ++state_.skipped;
     ++state_.skipped_in_a_row;
     if (bad_micros.empty()) {

@@ -19,7 +19,7 @@ std::unique_ptr<HeadLayer> BertKind::MakeHead(const BertConfig& config, const st
 }
 
 double BertKind::AttentionFlop(const BertConfig& config, const BatchView& batch,
-                               bool with_backward) {
+                               std::size_t backward_from) {
   double pairs = 0.0;
   ForEachText(batch, [&](idx_t, idx_t begin, idx_t length) {
     idx_t keys = 0;
@@ -30,8 +30,9 @@ double BertKind::AttentionFlop(const BertConfig& config, const BatchView& batch,
     }
     pairs += static_cast<double>(length) * static_cast<double>(keys);
   });
-  return (with_backward ? 14.0 : 4.0) * static_cast<double>(config.hidden_size) * pairs *
-         static_cast<double>(config.layers());
+  const auto layers = static_cast<double>(config.layers());
+  const double each = 14.0 * layers - 10.0 * static_cast<double>(backward_from);  // times D, a pair
+  return each * static_cast<double>(config.hidden_size) * pairs;
 }
 
 template class PostNormEncoder<BertKind>;

@@ -29,7 +29,8 @@ struct BertKind {
   static std::unique_ptr<HeadLayer> MakeHead(const BertConfig& config, const std::string& prefix,
                                              ParameterTable& parameters);
   // 4 D (with the backward 14 D) for each pair of a query and a key that it sees.
-  static double AttentionFlop(const BertConfig& config, const BatchView& batch, bool with_backward);
+  static double AttentionFlop(const BertConfig& config, const BatchView& batch,
+                              std::size_t backward_from);
 };
 
 extern template class PostNormEncoder<BertKind>;

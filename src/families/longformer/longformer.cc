@@ -39,22 +39,26 @@ double LocalPairs(const BatchView& batch, idx_t window) {
 }  // namespace
 
 double LongformerKind::AttentionFlop(const LongformerConfig& config, const BatchView& batch,
-                                     bool with_backward) {
-  const double each = with_backward ? 14.0 : 4.0;  // times D, for a pair
+                                     std::size_t backward_from) {
   const auto width = static_cast<double>(config.hidden_size);
   const FoundGlobals found(batch);
   const GlobalTokenRows& globals = found.get();
-  double global = 0.0;  // of a layer
+  double global[2] = {};  // of a layer, without and with its backward
   const auto add = [&](idx_t rows, idx_t tokens, idx_t most) {
-    const GlobalFlops one = GlobalFlopsOf(config, tokens, most, with_backward);
-    if (most > 0) global += static_cast<double>(rows) * std::min(one.projected, one.reassociated);
+    for (const bool backward : {false, true}) {
+      const GlobalFlops one = GlobalFlopsOf(config, tokens, most, backward);
+      const double least = std::min(one.projected, one.reassociated);
+      if (most > 0) global[backward ? 1 : 0] += static_cast<double>(rows) * least;
+    }
   };
   if (batch.documents.empty()) add(batch.rows, batch.tokens, globals.most);
   ForEachDocument(batch.documents,
                   [&](idx_t d, idx_t, idx_t length) { add(1, length, globals.tokens.Count(d)); });
   double flop = 0.0;
   for (std::size_t i = 0; i < config.layers(); ++i) {
-    flop += each * width * LocalPairs(batch, config.window(i)) + global;
+    const bool backward = i >= backward_from;
+    const double each = backward ? 14.0 : 4.0;  // times D, for a pair
+    flop += each * width * LocalPairs(batch, config.window(i)) + global[backward ? 1 : 0];
   }
   return flop;
 }

@@ -31,7 +31,7 @@ struct LongformerKind {
   // 4 D (with the backward 14 D) for each visible pair of query and key, and the cheaper form of
   // the global rows.
   static double AttentionFlop(const LongformerConfig& config, const BatchView& batch,
-                              bool with_backward);
+                              std::size_t backward_from);
 };
 
 extern template class PostNormEncoder<LongformerKind>;

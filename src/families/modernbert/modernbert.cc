@@ -61,8 +61,10 @@ ModernBert::ModernBert(ModernBertConfig config, ParameterMemory memory)
   embedding_norm_.emplace(prefix_ + "embeddings.norm.", channels, config_.norm_eps, parameters_,
                           config_.norm_bias);
   for (std::size_t i = 0; i < config_.layers(); ++i) {
+    parameters_.BeginStage();
     layers_.emplace_back(config_, i, prefix_ + "layers." + std::to_string(i) + ".", parameters_);
   }
+  parameters_.BeginStage();
   final_norm_.emplace(prefix_ + "final_norm.", channels, config_.norm_eps, parameters_,
                       config_.norm_bias);
   head_ = MakeModernBertHead(config_, words_->id(), parameters_);
@@ -271,12 +273,16 @@ void ModernBert::DifferentiateIn(Context& context, const VisibleBatch& texts,
                                  const EncoderStep& step, const HeadGradient& head_gradient) {
   const Tables tables(context, config_, texts);
   const LayerStack stack(
-      context, layers_, [&](std::size_t i) { return CallOf(texts, tables, step.dropout, i, true); },
+      context, layers_,
+      [&](std::size_t i) {
+        return CallOf(texts, tables, step.dropout, i,
+                      i >= FirstTrainedLayer(parameters_.first_stage()));
+      },
       [&](std::size_t i) {
         if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
       });
   stack.template Differentiate<T>(
-      {texts.n(), config_.hidden_size}, step.recompute,
+      {texts.n(), config_.hidden_size}, step.recompute, parameters_.first_stage(),
       [&](const View<float, 2>& stream) { Embed(context, texts, step.dropout, stream); },
       [&](const View<float, 2>& stream, const View<float, 2>& d) {
         Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(stream.size()));
@@ -351,38 +357,35 @@ double VisiblePairs(const VisibleBatch& texts, idx_t window) {
 
 }  // namespace
 
-double ModernBert::DenseGflop(const BatchView& batch, const VisibleBatch& texts) const {
+double ModernBert::Gflop(const BatchView& batch, std::size_t backward_from,
+                         bool head_backward) const {
+  CheckBatchShape(batch);
+  const VisibleBatch texts = Visible(batch);
   const auto n = static_cast<double>(texts.n());
   const auto c = static_cast<double>(config_.hidden_size);
   const auto f = static_cast<double>(config_.feed_forward_size);
-  double flop = 2.0 * n * static_cast<double>(layers_.size()) * (4.0 * c * c + 3.0 * c * f);
+  const auto passes = static_cast<double>(layers_.size() + 2 * (layers_.size() - backward_from));
+  double flop = 2.0 * n * passes * (4.0 * c * c + 3.0 * c * f);
   if (head_ != nullptr) {
     const std::span<const std::int32_t> labels = texts.view().labels;
     idx_t counted = texts.n();
     counted -= std::count(labels.begin(), labels.end(), kIgnoreLabel);
-    flop += head_->ForwardFlop(TextCount(batch), counted);
+    flop += (head_backward ? 3.0 : 1.0) * head_->ForwardFlop(TextCount(batch), counted);
+  }
+  const double full = VisiblePairs(texts, -1), window = VisiblePairs(texts, config_.window());
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const double each = i >= backward_from ? 14.0 : 4.0;  // times C, for a pair
+    flop += each * c * (config_.windowed(i) ? window : full);
   }
   return flop * 1e-9;
 }
 
-double ModernBert::AttentionGflop(const VisibleBatch& texts, bool with_backward) const {
-  const double each = with_backward ? 14.0 : 4.0;  // times C, for a pair
-  const double full = VisiblePairs(texts, -1), window = VisiblePairs(texts, config_.window());
-  double pairs = 0.0;
-  for (std::size_t i = 0; i < layers_.size(); ++i) pairs += config_.windowed(i) ? window : full;
-  return each * static_cast<double>(config_.hidden_size) * pairs * 1e-9;
-}
-
 double ModernBert::ForwardGflop(const BatchView& batch) const {
-  CheckBatchShape(batch);
-  const VisibleBatch texts = Visible(batch);
-  return DenseGflop(batch, texts) + AttentionGflop(texts, false);
+  return Gflop(batch, layers_.size(), false);
 }
 
 double ModernBert::StepGflop(const BatchView& batch) const {
-  CheckBatchShape(batch);
-  const VisibleBatch texts = Visible(batch);
-  return 3.0 * DenseGflop(batch, texts) + AttentionGflop(texts, true);
+  return Gflop(batch, FirstTrainedLayer(parameters_.first_stage()), true);
 }
 
 }  // namespace longspan

@@ -113,8 +113,8 @@ class ModernBert {
   template <class T>
   void DifferentiateIn(Context& context, const VisibleBatch& texts, const EncoderStep& step,
                        const HeadGradient& head_gradient);
-  double DenseGflop(const BatchView& batch, const VisibleBatch& texts) const;
-  double AttentionGflop(const VisibleBatch& texts, bool with_backward) const;
+  // With the backward of the layers from `backward_from` on.
+  double Gflop(const BatchView& batch, std::size_t backward_from, bool head_backward) const;
 
   ModernBertConfig config_;
   std::string prefix_;  // "model." under a head, nothing for a bare model

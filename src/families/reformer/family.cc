@@ -114,6 +114,7 @@ class ReformerModelConfig final : public ModelConfig {
     CheckFits(least, bytes);
     // Whole branches of whole layers are kept, not what is left over: the number says which.
     Reformer model(c_, ParameterMemory::kBorrowed);
+    FreezeAsPlanned(policy, model.parameters());
     model.ComputeIn(policy.compute);
     model.KeepUpTo(bytes - least.memory.total());
     policy.keep = model.ActivationBytes(rows, tokens);

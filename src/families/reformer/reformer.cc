@@ -86,6 +86,7 @@ Reformer::Reformer(ReformerConfig config, ParameterMemory memory) : config_(std:
   for (std::size_t i = 0; i < config_.layers.size(); ++i) {
     const std::string prefix = LayerPrefix(i);
     auto layer = std::make_unique<Layer>();
+    parameters_.BeginStage();
     layer->attention =
         MakeAttention(config_, config_.layers[i], prefix + "attention.", parameters_);
     layer->feed_forward = MakeFeedForward(config_, prefix + "feed_forward.", parameters_);
@@ -93,6 +94,7 @@ Reformer::Reformer(ReformerConfig config, ParameterMemory memory) : config_(std:
     layer->state = layer->attention->mechanism().NewState();
     layers_.push_back(std::move(layer));
   }
+  parameters_.BeginStage();
   norm_.emplace(Name("encoder.layer_norm."), 2 * channels, config_.layer_norm_eps, parameters_);
   head_ = MakeReformerHead(config_, parameters_);
   if (memory == ParameterMemory::kOwn) parameters_.Allocate();
@@ -221,7 +223,7 @@ void Reformer::EachSaved(idx_t rows, idx_t tokens, std::size_t limit, const Plac
   ReformerBatch batch;
   batch.rows = rows;
   batch.tokens = tokens;
-  for (std::size_t i = layers_.size(); i-- > 0;) {
+  for (std::size_t i = layers_.size(); i-- > FirstTrained();) {
     for (const std::size_t branch : {std::size_t{1}, std::size_t{0}}) {
       const std::size_t bytes =
           layers_[i]->Branch(branch).SavedBytes(CallOf(batch, {}, i, branch, true));
@@ -263,6 +265,11 @@ void Reformer::PlaceActivations(const Context& context, const ReformerBatch& bat
             });
 }
 
+std::size_t Reformer::FirstTrained() const {
+  const std::size_t stage = parameters_.first_stage();
+  return stage == 0 ? 0 : stage - 1;
+}
+
 std::size_t Reformer::StateBytes() const {
   std::size_t bytes = 0;
   for (const auto& layer : layers_) bytes += layer->state == nullptr ? 0 : layer->state->Bytes();
@@ -280,23 +287,27 @@ void Reformer::ForwardThroughLayers(Context& context, const ReformerBatch& batch
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (shown.hidden_states != nullptr)
       shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
-    BranchCall attention = CallOf(batch, dropout, i, 0, keep);
+    const bool differentiated = keep && i >= FirstTrained();
+    BranchCall attention = CallOf(batch, dropout, i, 0, differentiated);
     attention.observer = shown.attention;
-    ReversibleForward(Bind(context, *layers_[i]->attention, attention),
-                      Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, keep)),
-                      y1, y2);
+    ReversibleForward(
+        Bind(context, *layers_[i]->attention, attention),
+        Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, differentiated)), y1,
+        y2);
   }
   if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
 }
 
-// From the gradients of the last layer's outputs to those of every parameter below the head.
+// From the gradients of the last layer's outputs to those of every parameter below the head, down
+// to the first stage that is trained.
 void Reformer::BackwardThroughLayers(Context& context, const ReformerBatch& batch,
                                      const StepDropout& dropout, const Streams& s) {
-  for (std::size_t i = layers_.size(); i-- > 0;) {
+  for (std::size_t i = layers_.size(); i-- > FirstTrained();) {
     ReversibleBackward(Bind(context, *layers_[i]->attention, CallOf(batch, dropout, i, 0, true)),
                        Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, true)),
                        s.y1, s.y2, s.dy1, s.dy2);
   }
+  if (parameters_.first_stage() > 0) return;
   // Both streams began as the embeddings. Their gradient overwrites the first stream, which is no
   // longer needed.
   const View<float, 2> dx(static_cast<float*>(s.y1.data), s.y1.extent);
@@ -526,9 +537,9 @@ double Reformer::ForwardGflop(idx_t rows, idx_t tokens) const {
 
 double Reformer::StepGflop(idx_t rows, idx_t tokens) const {
   double flop = 2.0 * HeadFlop(head_.get(), rows, tokens);
-  for (const auto& layer : layers_) {
-    flop += layer->attention->BackwardFlop(rows, tokens);
-    flop += layer->feed_forward->BackwardFlop(rows, tokens);
+  for (std::size_t i = FirstTrained(); i < layers_.size(); ++i) {
+    flop += layers_[i]->attention->BackwardFlop(rows, tokens);
+    flop += layers_[i]->feed_forward->BackwardFlop(rows, tokens);
   }
   return flop * 1e-9 + ForwardGflop(rows, tokens);
 }

@@ -193,6 +193,8 @@ class Reformer final : public GenerativeModel {
   // them. `keep`: a backward follows.
   void ForwardInStep(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
                      bool keep, Streams& streams) const;
+  // The first layer that a backward runs through.
+  std::size_t FirstTrained() const;
   const HeadLayer& Head() const;
   // The head's input from these streams of the batch. With gradients it can differentiate.
   std::unique_ptr<HeadRows> RowsOf(Context& context, const BatchView& batch,

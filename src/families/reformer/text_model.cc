@@ -10,6 +10,7 @@
 #include "families/reformer/reformer_files.h"
 #include "model/head_layer.h"
 #include "model/rows.h"
+#include "model/step_memory.h"
 
 namespace longspan {
 namespace {
@@ -170,6 +171,7 @@ class ReformerTextModel final : public TextModel {
     policy.optimizer = optimizer;
     policy.compute = model_.computes_in();
     policy.gradient_streams = model_.gradient_streams();
+    policy.frozen = FrozenIn(model_.parameters());
     Follow(MakeModelConfig(model_.config())->Fit(rows, tokens, bytes, policy, 0));
   }
 

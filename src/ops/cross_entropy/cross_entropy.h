@@ -24,8 +24,8 @@ struct ClassifierWeightsOf {
 using ClassifierWeights = ClassifierWeightsOf<float>;
 using Bf16ClassifierWeights = ClassifierWeightsOf<bfloat16>;
 struct ClassifierGradients {  // accumulate (+=)
-  View<float, 2> dw;
-  View<float, 1> db;  // may be empty
+  View<float, 2> dw;          // (V, C); null memory: it is not wanted
+  View<float, 1> db;          // may be empty
 };
 
 // Loss of logits = h w^T + b against labels (T), h (T, C). Chunks of tokens: memory O(chunk * V).

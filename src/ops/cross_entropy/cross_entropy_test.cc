@@ -304,6 +304,30 @@ TEST(CrossEntropy, DhMayBeH) {
   }
 }
 
+// A matrix that is not trained: its gradient is null, all others are the same.
+TEST(CrossEntropy, TheMatrixNeedNoGradient) {
+  const Case c = kCases[7];
+  const Data data = MakeData(c);
+  Context context(2);
+  const View<const float, 2> h(data.h.data(), {c.tokens, c.width});
+  std::vector<float> dh[2], db[2], dw(data.w.size());
+  double sums[2] = {};
+  for (const int without : {0, 1}) {
+    dh[without].resize(data.h.size());
+    db[without].resize(data.b.size());
+    sums[without] =
+        CrossEntropyForwardBackward(context, WeightsOf(c, data), h, data.labels, 0.5f,
+                                    {dh[without].data(), {c.tokens, c.width}},
+                                    {{without == 1 ? nullptr : dw.data(), {c.vocabulary, c.width}},
+                                     {db[without].data(), {c.vocabulary}}})
+            .sum;
+  }
+  EXPECT_EQ(sums[0], sums[1]);
+  EXPECT_EQ(dh[0], dh[1]);
+  EXPECT_EQ(db[0], db[1]);
+  EXPECT_NE(dw, std::vector<float>(dw.size()));
+}
+
 TEST(CrossEntropy, StridedViewsWithPoisonedPadding) {
   Context context(2);
   const float nan = std::numeric_limits<float>::quiet_NaN();

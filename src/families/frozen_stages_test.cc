@@ -1,0 +1,197 @@
+// A backward pass ends where nothing below is trained, and what is trained has the same gradients.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "families/bert/family.h"
+#include "families/longformer/family.h"
+#include "families/modernbert/family.h"
+#include "families/reformer/family.h"
+#include "model/model_config.h"
+#include "model/step_memory.h"
+#include "model/targets.h"
+
+namespace longspan {
+namespace {
+
+constexpr idx_t kStageRows = 2, kStageTokens = 40;
+
+// A small model of each family. `width` 0: that of its smallest preset.
+std::vector<std::unique_ptr<ModelConfig>> Models(HeadKind head, idx_t width) {
+  std::vector<std::unique_ptr<ModelConfig>> models;
+  const auto add = [&](auto config) {
+    config.vocab_size = 300;
+    models.push_back(MakeModelConfig(std::move(config)));
+  };
+  add(LongformerPreset("tiny"));
+  add(BertPreset(BertTypeNamed("bert", "test"), "tiny"));
+  add(ModernBertPreset("tiny"));
+  add(ReformerPreset("tiny"));
+  for (const auto& model : models) {
+    WantedHead wanted;
+    wanted.head = head;
+    if (head == HeadKind::kSequence) {
+      wanted.labels = {"a", "b", "c"};
+      wanted.problem = ProblemType::kSingleLabel;
+    }
+    model->PutHead(wanted);
+    ModelSizes sizes;
+    sizes.width = width;
+    sizes.heads = width > 0 ? 2 : 0;
+    if (width > 0) model->Resize(sizes);
+  }
+  return models;
+}
+
+using IsFrozen = std::function<bool(std::string_view name)>;
+
+bool IsOfLayer(std::string_view name, int layer) {
+  const std::string number = "." + std::to_string(layer) + ".";
+  return name.find("layer" + number) != name.npos || name.find("layers" + number) != name.npos;
+}
+bool IsEmbedding(std::string_view name) { return name.find("embeddings") != name.npos; }
+bool IsOfEncoder(std::string_view name) {
+  return IsEmbedding(name) || name.find("layer.") != name.npos || name.find("layers.") != name.npos;
+}
+
+// A step of `config` with what `frozen` says: the model afterwards.
+struct FrozenStep {
+  std::unique_ptr<TextModel> model;
+  Context context{2};
+  double loss = 0.0;
+
+  FrozenStep(const ModelConfig& config, StepPolicy policy, const IsFrozen& frozen)
+      : model(config.Make(ParameterMemory::kOwn)) {
+    policy.frozen = frozen;
+    FreezeAsPlanned(policy, model->parameters());
+    model->Follow(policy);
+    model->Initialise(7);
+    model->parameters().AllocateGradients();
+    const TextModelInfo& info = model->info();
+    std::vector<std::int32_t> ids, room(kStageRows * kStageTokens);
+    for (idx_t t = 0; t < kStageRows * kStageTokens; ++t) {
+      ids.push_back(static_cast<std::int32_t>(10 + 7 * t % (info.vocab_size - 20)));
+    }
+    const Targets targets(info, kStageRows, kStageTokens, room);
+    const std::vector<std::uint8_t> roles = RolesFor(info, kStageRows, kStageTokens);
+    BatchView batch;
+    batch.rows = kStageRows;
+    batch.tokens = kStageTokens;
+    batch.ids = ids;
+    if (!roles.empty()) batch.roles = {roles.data(), {kStageRows, kStageTokens}};
+    targets.AddTo(&batch);
+    const StepDropout dropout{true, 5};
+    if (info.head != HeadKind::kNone) {
+      loss = model->LossAndGradients(context, batch, 1.0f, dropout).sum;
+      return;
+    }
+    Tensor hidden({kStageRows * kStageTokens, info.width});
+    model->EncodeInStep(context, batch, dropout, hidden.view<2>());
+    model->EncodeGradients(context, batch, hidden.view<2>(), dropout);
+  }
+  const ParameterTable& table() const { return model->parameters(); }
+};
+
+// The trained parameters have the bits that they have if all are trained.
+void ExpectSameGradients(const FrozenStep& all, const FrozenStep& some) {
+  EXPECT_EQ(all.loss, some.loss);
+  for (std::size_t i = 0; i < all.table().list().size(); ++i) {
+    const auto id = static_cast<ParameterId>(i);
+    if (!some.table().trains(id)) continue;
+    const View<float, 1> a = all.table().vector_gradient(id), b = some.table().vector_gradient(id);
+    ASSERT_NE(b.data, nullptr) << all.table().at(id).name;
+    EXPECT_EQ(std::memcmp(a.data, b.data, static_cast<std::size_t>(a.size()) * sizeof(float)), 0)
+        << all.table().at(id).name;
+  }
+}
+
+const IsFrozen kFreezes[] = {
+    IsOfEncoder,
+    IsEmbedding,
+    [](std::string_view name) { return IsEmbedding(name) || IsOfLayer(name, 0); },
+    // A layer of which a part is trained; nothing is frozen above it.
+    [](std::string_view name) {
+      return IsEmbedding(name) || (IsOfLayer(name, 0) && name.find("dense.weight") == name.npos &&
+                                   name.find("Wo.weight") == name.npos);
+    },
+    // Above what is trained.
+    [](std::string_view name) { return !IsEmbedding(name) && !IsOfLayer(name, 1); },
+};
+
+TEST(FrozenStages, TrainedParametersKeepTheirGradients) {
+  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence}) {
+    for (const auto& config : Models(head, 32)) {
+      for (const DType dtype : {DType::kF32, DType::kBF16}) {
+        StepPolicy policy;
+        policy.compute = dtype;
+        const FrozenStep all(*config, policy, {});
+        for (const IsFrozen& frozen : kFreezes) {
+          SCOPED_TRACE(std::string(config->info().title) + " " + DTypeName(dtype));
+          ExpectSameGradients(all, FrozenStep(*config, policy, frozen));
+        }
+      }
+    }
+  }
+}
+
+// Whatever is recomputed, or kept by a Reformer.
+TEST(FrozenStages, ALayerThatIsRecomputedIsNoDifference) {
+  for (const auto& config : Models(HeadKind::kSequence, 32)) {
+    StepPolicy policy;
+    const FrozenStep all(*config, policy, {});
+    if (config->info().title.find("Reformer") != std::string_view::npos) {
+      policy.keep = std::size_t{1} << 30;
+    } else {
+      policy.recompute = 2;
+    }
+    for (const IsFrozen& frozen : kFreezes) {
+      SCOPED_TRACE(std::string(config->info().title));
+      ExpectSameGradients(all, FrozenStep(*config, policy, frozen));
+    }
+  }
+}
+
+TEST(FrozenStages, VectorsTrainSomeLayers) {
+  for (const auto& config : Models(HeadKind::kNone, 32)) {
+    const FrozenStep all(*config, {}, {});
+    SCOPED_TRACE(std::string(config->info().title));
+    ExpectSameGradients(all, FrozenStep(*config, {}, kFreezes[2]));
+  }
+}
+
+// A rehearsal books what the step books, less than with all parameters, and counts less work.
+TEST(FrozenStages, TakeLessMemoryAndWork) {
+  for (const auto& config : Models(HeadKind::kSequence, 0)) {
+    SCOPED_TRACE(std::string(config->info().title));
+    StepPolicy policy;
+    const StepNeeds all = RehearseStep(*config, kStageRows, kStageTokens, 2, policy);
+    double work = all.gflop;
+    std::size_t gradients = all.memory.gradients;
+    for (const IsFrozen& frozen : {kFreezes[1], kFreezes[2], kFreezes[0]}) {
+      policy.frozen = frozen;
+      const StepNeeds needs = RehearseStep(*config, kStageRows, kStageTokens, 2, policy);
+      EXPECT_LE(needs.gflop, work);
+      EXPECT_LE(needs.memory.gradients, gradients);
+      EXPECT_LT(needs.memory.moments, all.memory.moments);
+      EXPECT_EQ(needs.memory.weights, all.memory.weights);
+      work = needs.gflop;
+      gradients = needs.memory.gradients;
+      FrozenStep step(*config, policy, frozen);
+      EXPECT_EQ(step.context.arena().most_capacity(), needs.memory.streams + needs.memory.scratch);
+      EXPECT_EQ(needs.memory.gradients,
+                static_cast<std::size_t>(step.table().gradient_extent()) * sizeof(float));
+    }
+    // The head alone: a forward pass of the encoder, and a few numbers.
+    EXPECT_LT(work, 0.45 * all.gflop);
+    EXPECT_LT(gradients, all.memory.gradients / 4);
+  }
+}
+
+}  // namespace
+}  // namespace longspan
