@@ -18,8 +18,11 @@ struct ClassifyTraining : TrainCommand {
 }  // namespace
 
 void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action) {
-  const auto c = std::make_shared<ClassifyTraining>();
-  AddDataOptions(command, "Tables or JSON (.csv, .tsv, .jsonl, .json) with labels", c.get());
+  const auto c = std::make_shared<ClassifyCommand>();
+  AddDataOptions(command,
+                 "Tables or JSON with labels, lines that begin with __label__NAME, or folders that "
+                 "are named as the labels of their texts",
+                 c.get());
   BeginGroup(command, heading::kTexts);
   AddLabelOptions(command, &c->options.data.read, false);
   AddOverflowOption(command, &c->overflow);

@@ -76,6 +76,11 @@ struct TextRules {
   // are lines that begin with '#' and have another number of columns than the words.
   std::optional<TaggedColumns> columns = {};
   std::string missing_hint = {};  // ends the message about a path that does not exist
+  // Prose has labels. A text whose first line that is not blank begins with `__label__` is
+  // fastText's: each line is a row. Of a folder whose sub-folders hold texts each text is a row,
+  // and its sub-folder's name is the label. Such rows have options.text_field and
+  // options.label_field, one name or a list of several. Other prose stays prose.
+  bool labels = false;
 };
 
 // One text: a file, a line, a record of a table, a JSON object, or one that was given as it stands.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/memory_limit.h"
+#include "data/labelled_prose.h"
 #include "data/utf8.h"
 #include "io/ascii.h"
 #include "io/checksum.h"
@@ -89,9 +90,11 @@ class CorpusReader {
     file.source_ = path == kStdinPath ? kStdinName : io::EscapeName(path);
     try {
       if (HasRows(FormatOf(path, rules_.options))) {
-        ReadRows(path, &file);
+        RowReader reader(std::filesystem::path(path), rows_);
+        ReadRows(&reader, &file);
       } else {
         ReadProse(path, &file);
+        if (rules_.labels && BeginsWithLabel(file.text_)) ReadLabelledLines(path, &file);
       }
     } catch (const PackingError& error) {
       if (!rules_.on_bad) throw;  // half a book is no text that could be left out
@@ -171,27 +174,35 @@ class CorpusReader {
           nul + mark);
   }
 
-  void ReadRows(const std::string& path, CorpusFile* file) {
-    RowReader reader(std::filesystem::path(path), rows_);
+  // Prose that was read, in UTF-8.
+  void ReadLabelledLines(const std::string& path, CorpusFile* file) {
+    RowRules rules = rows_;
+    rules.labels = true;
+    rules.options.encoding = kUtf8;
+    RowReader reader(file->text_, path == kStdinPath ? kStdinName : path, Format::kText, rules);
+    ReadRows(&reader, file);
+  }
+
+  void ReadRows(RowReader* reader, CorpusFile* file) {
     std::string all;
     std::vector<std::pair<std::size_t, std::size_t>> places;
     const auto add = [&](Row& row) {
       const std::string& field = rules_.options.text_field;
       const std::string text = row.OptionalText(field).value_or("");
-      Check(!text.empty() || IsTable(reader.format()) || row.fields.contains(field),
+      Check(!text.empty() || IsTable(reader->format()) || row.fields.contains(field),
             ErrorCode::kFormat, "{}: \"{}\" is missing", io::EscapeName(row.name),
             io::Escape(field));
       if (io::IsBlank(text)) {
         ++corpus_->empty;
         return;
       }
-      if (rules_.on_row) rules_.on_row(row, IsTable(reader.format()));
+      if (rules_.on_row) rules_.on_row(row, IsTable(reader->format()));
       if (!all.empty()) all += '\n';
       places.emplace_back(all.size(), text.size());
       all += text;
       CheckRoom(*file, all.size());
     };
-    reader.ForEach(add, [&](const Row& row, const Error& why) {
+    reader->ForEach(add, [&](const Row& row, const Error& why) {
       // What is cut off or damaged as a whole is no row that could be left out.
       if (row.ends_file && !rules_.on_bad) throw why;
       Bad(why);

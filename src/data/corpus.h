@@ -22,11 +22,12 @@ struct CorpusRules {
   DataOptions options;
   bool any_bytes = false;     // prose need not be UTF-8: a model of bytes reads it
   bool may_be_empty = false;  // no text at all is no error
+  bool labels = false;        // prose that begins with `__label__` is lines with labels: rows
   std::uint64_t copy_below = MappedFile::kCopyBelow;
   // Called for each row, and for each file, that cannot be used; it goes on without. Empty: the
   // first one is thrown, unless options.skip_bad.
   std::function<void(const Error&)> on_bad;
-  // Called for each row of a table or of JSON that has a text. The row has these fields too, where
+  // Called for each row that has a text. The row has these fields too, where
   // they are there.
   std::vector<WantedField> fields = {};
   std::function<void(const Row& row, bool table)> on_row = {};

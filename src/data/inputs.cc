@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -100,6 +101,72 @@ std::string WhyPassedOver(const InputFile& file, const DataOptions& options) {
   return known == nullptr ? std::string() : std::string(known->what);
 }
 
+// The names of a folder's own sub-folders.
+std::vector<std::string> SubFolders(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  auto at = io::Again(error, [&] { return fs::directory_iterator(folder, error); });
+  for (const fs::directory_iterator end; !error && at != end; at.increment(error)) {
+    std::error_code unknown;
+    const std::string name = at->path().filename().string();
+    if (!IsLeftover(name) && at->is_directory(unknown) && !at->is_symlink(unknown)) {
+      names.push_back(name);
+    }
+  }
+  Check(!error, ErrorCode::kIo, "{}: cannot read the folder: {}", io::EscapeName(folder),
+        error.message());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Labels what was found in `folder` by the names of its sub-folders, if they hold prose.
+void LabelByFolder(const std::string& folder, const DataOptions& options,
+                   std::vector<InputFile>* files) {
+  // The sub-folder that a file lies in, and what is below that; none: it lies beside them.
+  const auto parts = [&](const InputFile& file) {
+    std::string_view rest = std::string_view(file.path).substr(folder.size());
+    rest.remove_prefix(std::min(rest.find_first_not_of('/'), rest.size()));
+    const std::size_t end = rest.find('/');
+    return end == rest.npos ? std::pair(std::string_view(), rest)
+                            : std::pair(rest.substr(0, end), rest.substr(end + 1));
+  };
+  const auto is_prose = [&](const InputFile& file) {
+    return !HasRows(FormatOf(file.path, options));
+  };
+  std::set<std::string, std::less<>> labels;
+  for (InputFile& file : *files) {
+    file.unfit = WhyPassedOver(file, options);
+    const std::string_view label = parts(file).first;
+    if (file.unfit.empty() && !label.empty() && is_prose(file)) labels.emplace(label);
+  }
+  if (labels.empty()) return;  // tables, or files of lines with labels
+  for (InputFile& file : *files) {
+    if (!file.unfit.empty()) continue;
+    const auto [label, name] = parts(file);
+    const std::string where = io::EscapeName(file.path);
+    Check(!label.empty(), ErrorCode::kFormat,
+          "{}: lies beside sub-folders whose names are the labels of the texts in them; move it "
+          "away, or give files or sub-folders of one kind",
+          where);
+    Check(is_prose(file), ErrorCode::kFormat,
+          "{}: a table or JSON in a sub-folder whose name is the label of the texts in it; give "
+          "tables and texts apart",
+          where);
+    Check(name.find('/') == name.npos, ErrorCode::kFormat,
+          "{}: lies in a folder within the one whose name is its label; give the folder whose "
+          "sub-folders are the labels",
+          where);
+    file.label = label;
+    CheckUtf8(file.label, where, 1, "the folder's name, ");
+  }
+  for (const std::string& name : SubFolders(folder)) {
+    Check(labels.contains(name), ErrorCode::kFormat,
+          "{}: holds no text, and its name is a label like those of the folders beside it; fill it "
+          "or remove it",
+          io::EscapeName((fs::path(folder) / name).string()));
+  }
+}
+
 }  // namespace
 
 bool IsLeftover(std::string_view name) {
@@ -139,26 +206,36 @@ std::vector<InputFile> ListFiles(const std::vector<std::string>& paths, const st
 }
 
 InputFiles::InputFiles(const std::vector<std::string>& paths, const DataOptions& options,
-                       const std::string& hint)
+                       const std::string& hint, bool labels)
     : options_(options) {
   CheckDataOptions(options_);
-  for (InputFile& file : ListFiles(paths, hint)) files_.push_back(std::move(file));
+  for (const std::string& path : paths) {
+    std::vector<InputFile> files = ListFiles({path}, hint);
+    const bool folder = !files.empty() && files.front().listed;
+    if (labels && folder) LabelByFolder(path, options_, &files);
+    std::move(files.begin(), files.end(), std::back_inserter(files_));
+  }
 }
 
-std::optional<std::string> InputFiles::Next() {
+std::optional<InputFile> InputFiles::NextFile() {
   while (!files_.empty()) {
     InputFile file = std::move(files_.front());
     files_.pop_front();
     const std::string why = WhyPassedOver(file, options_);
-    if (why.empty()) return std::move(file.path);
+    if (why.empty()) return file;
     notes_.push_back(PassedOver(file.path, why));
   }
   return std::nullopt;
 }
 
+std::optional<std::string> InputFiles::Next() {
+  std::optional<InputFile> file = NextFile();
+  return file ? std::optional(std::move(file->path)) : std::nullopt;
+}
+
 Texts::Texts(const std::vector<std::string>& paths, std::vector<std::string> given, RowRules rules)
     : rules_(std::move(rules)),
-      files_(paths, rules_.options, rules_.missing_hint),
+      files_(paths, rules_.options, rules_.missing_hint, rules_.labels),
       first_(paths.empty() ? "" : paths.front()),
       given_(std::move(given)) {
   Check(!paths.empty() || !given_.empty(), ErrorCode::kUsage,
@@ -196,18 +273,18 @@ std::optional<Row> Texts::Next() {
       }
       reader_.reset();
     }
-    const std::optional<std::string> path = files_.Next();
-    if (!path) {
+    const std::optional<InputFile> file = files_.NextFile();
+    if (!file) {
       std::optional<Row> row = Given();
       CheckSomeText(row.has_value());
       return row;
     }
     try {
-      reader_ = std::make_unique<RowReader>(fs::path(*path), rules_);
+      reader_ = std::make_unique<RowReader>(fs::path(file->path), rules_, file->label);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kFormat) throw;
       Row row;
-      row.name = *path;
+      row.name = file->path;
       row.refused = error;
       any_ = true;
       return row;

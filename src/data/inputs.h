@@ -18,6 +18,7 @@ struct InputFile {
   std::string path;        // "-": standard input
   bool listed = false;     // found in a folder, not named by anybody
   std::string unfit = {};  // why what was found is no file to read: "a FIFO"; empty: it may be one
+  std::string label = {};  // the name of the sub-folder it lies in, where that is its label
 };
 
 // Files as they stand; of a folder all that lies below it, in the order of the names, but hidden
@@ -36,11 +37,14 @@ bool IsLeftover(std::string_view name);
 // what is no file.
 class InputFiles {
  public:
-  // Errors of ListFiles and CheckDataOptions.
+  // Errors of ListFiles and CheckDataOptions. `labels`: a folder whose sub-folders hold texts names
+  // their labels; kFormat, with what to do, for one that does so by half.
   InputFiles(const std::vector<std::string>& paths, const DataOptions& options,
-             const std::string& hint = {});
+             const std::string& hint = {}, bool labels = false);
 
-  // The path of the next one; nothing: that was all. kIo.
+  // The next one; nothing: that was all. kIo.
+  std::optional<InputFile> NextFile();
+  // Its path.
   std::optional<std::string> Next();
   // What was passed over since the last call, and why: lines for people.
   std::vector<std::string> TakeNotes() { return std::exchange(notes_, {}); }

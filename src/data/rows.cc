@@ -91,9 +91,11 @@ bool TakeRow(Row& row, const UseRow& use, const RefuseRow& refuse) {
 
 // ---- opening ------------------------------------------------------------------------------------
 
-RowReader::RowReader(const std::filesystem::path& path, const RowRules& rules)
+RowReader::RowReader(const std::filesystem::path& path, const RowRules& rules, std::string label)
     : RowReader(OpenBytes(path), path == kStdinPath ? kStdinName : path.string(),
-                FormatOf(path, rules.options), rules) {}
+                FormatOf(path, rules.options), rules) {
+  label_ = std::move(label);
+}
 
 RowReader::RowReader(std::string_view bytes, const std::string& name, Format format,
                      const RowRules& rules)
@@ -162,6 +164,9 @@ void RowReader::Read(Row* row) {
     case Format::kAuto:
     case Format::kText:
       if (rules_.columns) return ReadSentence(row);
+      if (!label_.empty()) return ReadLabelledText(row);
+      labelled_lines_ = labelled_lines_ || (!begun_ && HasLabels());
+      if (labelled_lines_) return ReadLabelledLine(row);
       return rules_.lines ? ReadLine(row) : ReadText(row);
     case Format::kCsv:
     case Format::kTsv:

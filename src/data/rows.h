@@ -25,6 +25,7 @@ struct Row {
   std::string text;  // of prose
   nlohmann::json fields;   // the wanted ones that are there, of tables as text; null: it is prose
   bool given = false;      // on the command line, not in a file
+  bool labelled = false;   // prose with labels: its label is text, or a list of several
   bool ends_file = false;  // refused: nothing of the file can be read behind it
   std::optional<Error> refused = {};  // why the row cannot be used; then nothing else is there
 
@@ -46,13 +47,17 @@ bool TakeRow(Row& row, const UseRow& use, const RefuseRow& refuse);
 class RowReader {
  public:
   // `path`: a regular file or "-". Opens it. kIo, kFormat.
-  RowReader(const std::filesystem::path& path, const RowRules& rules);
+  // `label`: of the whole text, if it is not empty and rules.labels is set.
+  RowReader(const std::filesystem::path& path, const RowRules& rules, std::string label = {});
   // Text in memory that outlives the reader, under a name.
   RowReader(std::string_view bytes, const std::string& name, Format format, const RowRules& rules);
 
   std::optional<Row> Next();
   void ForEach(const UseRow& use, const RefuseRow& refuse);  // all that are left, by TakeRow
   Format format() const { return format_; }
+  // Whether it is prose whose labels the rules let it read: lines of fastText's, or a text that has
+  // one. Ask before the first row.
+  bool HasLabels();
 
  private:
   RowReader(std::unique_ptr<ByteStream> bytes, std::string name, Format format,
@@ -60,7 +65,9 @@ class RowReader {
   void Read(Row* row);
   void ReadText(Row* row);
   void ReadLine(Row* row);
-  void ReadSentence(Row* row);  // data/tagged_columns.cc
+  void ReadSentence(Row* row);      // data/tagged_columns.cc
+  void ReadLabelledLine(Row* row);  // data/labelled_prose.cc
+  void ReadLabelledText(Row* row);
   void ReadRecord(Row* row);
   void ReadJsonLine(Row* row);
   void ReadJson(Row* row);
@@ -79,12 +86,14 @@ class RowReader {
   RowRules rules_;
   Format format_;
   std::string name_, source_;  // as it is; escaped for messages
+  std::string label_;          // of the whole text
   TextStream stream_;
   CsvReader records_;
   std::vector<std::string> record_;
   std::vector<std::optional<std::size_t>> columns_;  // of each wanted field
   std::size_t width_ = 0, item_ = 0;
   bool begun_ = false, ended_ = false, in_list_ = false, go_on_ = false, any_ = false;
+  bool labelled_lines_ = false;
 
   struct Question {  // of SQuAD's document_: text of JSON; without fields: none where some must be
     std::string_view context, fields;

@@ -37,18 +37,17 @@ std::string Folded(std::string_view name) {
 // kFormat for two names that only a typing error tells apart.
 void CheckNoTwins(const LabelledTexts& texts) {
   struct First {
-    std::string name;
-    idx_t line;
+    std::string name, where;
   };
   std::map<std::string, First, std::less<>> first;
   for (const LabelledText& row : texts.rows) {
     for (const std::string& name : row.labels) {
-      const auto [place, added] = first.emplace(Folded(name), First{name, row.line});
+      const auto [place, added] = first.emplace(Folded(name), First{name, WhereOf(texts, row)});
       const First& other = place->second;
       Check(added || other.name == name, ErrorCode::kFormat,
-            "{}: label \"{}\" differs from \"{}\" of line {} only by blanks around it or by "
-            "case; write both alike",
-            WhereOf(texts, row), io::Escape(name, 60), io::Escape(other.name, 60), other.line);
+            "{}: label \"{}\" differs from \"{}\" of {} only by blanks around it or by case; write "
+            "both alike",
+            WhereOf(texts, row), io::Escape(name, 60), io::Escape(other.name, 60), other.where);
     }
   }
 }

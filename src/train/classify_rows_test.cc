@@ -51,13 +51,13 @@ TEST(ChooseTarget, NamesThatATypingErrorTellsApart) {
         Chosen({"pos", "neg", "pos "}, TextModelInfo());
       },
       ErrorCode::kFormat,
-      "data.csv:4: label \"pos \" differs from \"pos\" of line 2 only by blanks "
+      "data.csv:4: label \"pos \" differs from \"pos\" of data.csv:2 only by blanks "
       "around it or by case"));
   EXPECT_TRUE(Throws(
       [] {
         Chosen({"Pos", "pos"}, TextModelInfo());
       },
-      ErrorCode::kFormat, "label \"pos\" differs from \"Pos\" of line 2"));
+      ErrorCode::kFormat, "label \"pos\" differs from \"Pos\" of data.csv:2"));
   EXPECT_TRUE(Throws(
       [] {
         Chosen({"pos\t", "pos"}, Classifier({"pos", "neg"}));

@@ -80,6 +80,7 @@ void ReadDocuments(const DataStatsOptions& options, DataStats* stats, const Use&
   }
   rules.any_bytes = true;  // broken characters are counted, too
   rules.may_be_empty = true;
+  rules.labels = true;
   rules.on_bad = [&](const Error& error) {
     if (stats->unreadable++ == 0) stats->first_unreadable = error.what();
   };

@@ -99,6 +99,7 @@ class TableReader {
     rules_.fields = {{options.text_field, true}, {options.label_field, true}};
     if (!options.pair_field.empty()) rules_.fields.push_back({options.pair_field, true});
     WantId(&rules_);
+    rules_.labels = true;
   }
 
   // Reads the files, and says which one was the first.
@@ -143,7 +144,7 @@ class TableReader {
     if (row.fields.contains(options_.label_field)) label = &row.fields[options_.label_field];
     Check(table || label != nullptr, ErrorCode::kFormat, "{}: \"{}\" is missing", labelled.where,
           io::Escape(options_.label_field));
-    TakeLabel(label == nullptr ? json(std::string()) : *label, table, &labelled);
+    TakeLabel(label == nullptr ? json(std::string()) : *label, table, row.labelled, &labelled);
     Digest(labelled);
     out_->rows.push_back(std::move(labelled));
   }
@@ -157,9 +158,10 @@ class TableReader {
     if (row.labels.empty()) digest_.Add(fmt::format("{}", row.value));
   }
 
-  void TakeLabel(const json& value, bool table, LabelledText* row) {
+  void TakeLabel(const json& value, bool table, bool prose, LabelledText* row) {
     if (problem_ == ProblemType::kRegression) {
-      row->value = ParseRowNumber(value, table, "label", row->where);
+      const bool text = table || (prose && value.is_string());
+      row->value = ParseRowNumber(value, text, "label", row->where);
       return;
     }
     const bool many = problem_ == ProblemType::kMultiLabel;

@@ -1,4 +1,4 @@
-// Texts with labels, from tables: CSV, TSV and JSON lines.
+// Texts with labels, from tables (CSV, TSV), JSON, fastText's lines, and folders named as labels.
 #pragma once
 
 #include <filesystem>
@@ -31,7 +31,8 @@ struct LabelledTexts {
   std::string fingerprint;  // of all that was read
 };
 
-// Reads tables and JSON by the columns and fields that `data` names (data/rows.h). `regression`
+// Reads tables and JSON by the columns and fields that `data` names, and prose with labels
+// (TextRules::labels). `regression`
 // reads labels as numbers. Sets of labels are lists (in tables as train/label_sets.h reads them),
 // or in tables names with data.label_separator between them. kUsage for files of another kind;
 // kFormat with the line for damage, a missing column, an empty text, a label that is no text,

@@ -28,12 +28,15 @@ std::string ReadRowFiles(const std::vector<std::filesystem::path>& files,
     if (notes != nullptr) notes->push_back(std::move(note));
   };
   idx_t used = 0, bad = 0;
-  data::InputFiles inputs({files.begin(), files.end()}, rules.options);
-  while (const std::optional<std::string> path = inputs.Next()) {
-    Check(rules.columns || data::HasRows(data::FormatOf(*path, rules.options)), ErrorCode::kUsage,
-          "{}: {} come as .csv, .tsv, .jsonl or .json; --format says what another file is",
-          io::EscapeName(*path), what);
-    data::RowReader reader(std::filesystem::path(*path), rules);
+  data::InputFiles inputs({files.begin(), files.end()}, rules.options, {}, rules.labels);
+  while (const std::optional<data::InputFile> file = inputs.NextFile()) {
+    data::RowReader reader(std::filesystem::path(file->path), rules, file->label);
+    Check(rules.columns || data::HasRows(reader.format()) || reader.HasLabels(), ErrorCode::kUsage,
+          "{}: {} come as .csv, .tsv, .jsonl or .json{}; --format says what another file is",
+          io::EscapeName(file->path), what,
+          rules.labels ? ", in lines that begin with __label__NAME, or in folders that are named "
+                         "as their labels"
+                       : "");
     const bool table = data::IsTable(reader.format());
     reader.ForEach(
         [&](data::Row& row) {

@@ -215,6 +215,44 @@ TEST(LabelledTextTest, SetsInFieldsOfTables) {
   EXPECT_TRUE(throws("x," + std::string(5000, 'a') + "\n", "s.csv:2: a label of 5000 bytes"));
 }
 
+TEST(LabelledTextTest, ProseHasLabelsInItsLinesOrItsFolders) {
+  const TempDir d;
+  const auto read = [&](const char* name, ProblemType problem = ProblemType::kInferred) {
+    return ReadLabelledTexts({d.path() / name}, {}, problem);
+  };
+  Write(d.path() / "one.txt", "\n__label__pos  Fine weather.\n\n__label__neg\tRain, again.\n");
+  const LabelledTexts one = read("one.txt");
+  ASSERT_EQ(one.rows.size(), 2u);
+  EXPECT_FALSE(one.sets);
+  EXPECT_EQ(one.rows[0].text, "Fine weather.");
+  EXPECT_EQ(one.rows[1].labels, (Names{"neg"}));
+  EXPECT_EQ(one.rows[1].where, (d.path() / "one.txt:4").string());
+  Write(d.path() / "sets.txt", "__label__a __label__b x\n__label__b y\n");
+  const LabelledTexts sets = read("sets.txt");
+  EXPECT_TRUE(sets.sets);
+  EXPECT_EQ(sets.one_hot, 0);
+  EXPECT_EQ(sets.rows[0].labels, (Names{"a", "b"}));
+  EXPECT_EQ(sets.rows[1].labels, (Names{"b"}));
+  EXPECT_TRUE(Throws([&] { read("sets.txt", ProblemType::kSingleLabel); }, ErrorCode::kFormat,
+                     "sets.txt:1: the label is a list; sets of labels are learned with"));
+  Write(d.path() / "stars.txt", "__label__4.5 good\n__label__1 bad\n");
+  EXPECT_EQ(read("stars.txt", ProblemType::kRegression).rows[0].value, 4.5);
+  EXPECT_TRUE(Throws([&] { read("one.txt", ProblemType::kRegression); }, ErrorCode::kFormat,
+                     "one.txt:2: label \"pos\" is no number"));
+  std::filesystem::create_directories(d.path() / "mail/spam");
+  std::filesystem::create_directories(d.path() / "mail/ham");
+  Write(d.path() / "mail/spam/1", "Buy now.\n");
+  Write(d.path() / "mail/ham/2.txt", "See you\nat eight.\n");
+  Write(d.path() / "mail/ham/3.txt", "");
+  const LabelledTexts mail = read("mail");
+  ASSERT_EQ(mail.rows.size(), 2u);
+  EXPECT_EQ(mail.rows[0].text, "See you\nat eight.");
+  EXPECT_EQ(mail.rows[0].labels, (Names{"ham"}));
+  EXPECT_EQ(mail.rows[1].labels, (Names{"spam"}));
+  EXPECT_EQ(mail.rows[1].where, (d.path() / "mail/spam/1").string());
+  EXPECT_NE(mail.fingerprint, one.fingerprint);
+}
+
 TEST(LabelledTextTest, BadRowsMayBeLeftOut) {
   const TempDir d;
   Write(d.path() / "a.csv", "text,label\nx,1\n,2\ny,\nz,3\nu\n");

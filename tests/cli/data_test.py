@@ -270,6 +270,27 @@ class LearnKinds(Kinds):
         self.holds(LEARN + JUDGE)
 
 
+class LabelKinds(Kinds):
+    def test_labels_of_lines_and_folders_are_those_of_a_table(self):
+        (self.dir / "a.csv").write_bytes(table())
+        lines_of = self.dir / "a.txt"
+        lines_of.write_text("".join(f"__label__{label} {text}\n" for text, label in zip(TEXTS, LABELS)))
+        for text, label in zip(TEXTS, LABELS):
+            (self.dir / "mail" / label).mkdir(parents=True)
+            (self.dir / "mail" / label / "1").write_text(text + "\n")
+        said = [self.digest("eval classify", json.loads(self.ok(*self.call("eval classify", self.dir / name, []))))
+                for name in ("a.csv", "a.txt", "mail")]
+        self.assertEqual(said[0], said[1])
+        self.assertEqual(said[0], said[2])
+        self.ok(*self.call("train classify", self.dir / "mail", []))
+        stats = json.loads(self.ok("data", "stats", lines_of, "--json"))
+        self.assertEqual([c["label"] for c in stats["labels"]["counts"]], ["neg", "pos"])
+        lines_of.write_text("__label__pos anne\nno label\n")
+        self.fails(3, *self.call("train classify", lines_of, []), says=["a.txt:2: has no label"])
+        (self.dir / "mail" / "about.txt").write_text("he\n")
+        self.fails(3, *self.call("eval classify", self.dir / "mail", []), says=["about.txt: lies beside"])
+
+
 class Stdin(Case):
     """Standard input, and what the kinds of the table do not have."""
 

@@ -29,6 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
   rules.options.text_field = (data[0] & 0x80) != 0 ? "context" : "text";
   rules.lines = (data[0] & 0x40) != 0;
   rules.squad = (data[0] & 0x80) != 0;
+  rules.labels = (data[0] & 0x20) != 0;
   if (rules.squad) rules.fields[0].required = false;
   if (rules.squad && kFormats[data[0] % 5] == Format::kText) rules.columns = TaggedColumns{};
   const std::string_view text = fuzz::AsText(data + 1, bytes - 1);
