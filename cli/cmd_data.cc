@@ -11,6 +11,9 @@
 #include "cli/commands.h"
 #include "cli/counted.h"
 #include "cli/data_options.h"
+#include "cli/pair_options.h"
+#include "cli/row_stats_report.h"
+#include "cli/token_class_options.h"
 #include "cli/visual/clipped.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
@@ -30,9 +33,17 @@ constexpr std::size_t kMostJsonLabels = 1000;  // the most frequent ones
 struct DataCommand {
   DataStatsOptions options;
   std::vector<std::string> files;
-  std::string model, documents = "file";
+  std::string model, documents = "file", eval, task = "documents", problem = "auto";
+  TokenClassFields words;
+  PairOptions pairs;
+  std::vector<std::string> list_columns;
   bool json = false;
 };
+
+// Documents are what language models learn from.
+bool CountsDocuments(const std::string& task) {
+  return task == "documents" || task == "lm" || task == "mlm";
+}
 
 nlohmann::ordered_json Json(const LengthStats& s) {
   nlohmann::ordered_json j = {
@@ -82,6 +93,10 @@ nlohmann::ordered_json Json(const DataStats& s, const std::string& label_field) 
                               {"invalid_utf8_pieces", s.invalid_pieces},
                               {"unreadable_rows", s.unreadable}};
   j["rows_without_text"] = s.without_text;
+  if (s.held_out_documents > 0) {
+    j["held_out_documents"] = s.held_out_documents;
+    j["held_out_in_training"] = s.held_out_in_training;
+  }
   if (s.unreadable > 0) j["first_unreadable"] = s.first_unreadable;
   j["byte_lengths"] = Json(s.byte_lengths);
   if (s.token_lengths) {
@@ -186,6 +201,11 @@ std::string Report(const DataStats& s, const std::string& label_field) {
                   Counted(s.bytes, "byte"), Counted(s.characters, "character"));
   text += fmt::format("duplicates: {} ({:.2f} %), {}\n", Counted(s.duplicates, "document"),
                       Share(s.duplicates, s.documents), Counted(s.duplicate_bytes, "byte"));
+  if (s.held_out_documents > 0) {
+    text += fmt::format("held out: {}, {} of them ({:.2f} %) also in the files\n",
+                        Counted(s.held_out_documents, "document"), s.held_out_in_training,
+                        Share(s.held_out_in_training, s.held_out_documents));
+  }
   text += fmt::format("invalid UTF-8: {}, {}\n", Counted(s.invalid_documents, "document"),
                       Counted(s.invalid_pieces, "place"));
   if (s.unreadable > 0) {
@@ -209,6 +229,31 @@ std::string Report(const DataStats& s, const std::string& label_field) {
   return text;
 }
 
+int RunRowStats(const DataCommand& c, Context& context) {
+  RowStatsOptions options;
+  options.task = ParseDataTask(c.task);
+  options.files = c.options.files;
+  options.eval = c.eval;
+  options.data = c.options.data;
+  options.tokenizer = c.options.tokenizer;
+  options.lengths = c.options.lengths;
+  options.problem = ParseProblem(c.problem);
+  c.words.PutInto(&options.words);
+  if (options.task == DataTask::kRerank) {
+    TakeJudgedColumns({c.pairs.columns, c.list_columns}, &options.judged);
+  } else {
+    EmbedTrainingOptions embed;
+    TakePairOptions(c.pairs, &embed);
+    options.pairs = embed.columns;
+  }
+  Waiting counting("counting rows");
+  const RowStats stats = CollectRowStats(context, options);
+  counting.End();
+  TellNotes(stats.notes);
+  PrintResult(c.json ? DumpJson(RowStatsJson(stats, options)) : RowStatsText(stats, options));
+  return 0;
+}
+
 int RunStats(DataCommand c, int threads) {
   Context context(threads);
   std::unique_ptr<text::Tokenizer> tokenizer;
@@ -218,6 +263,8 @@ int RunStats(DataCommand c, int threads) {
   c.options.documents = ParseDocuments(c.documents);
   c.options.tokenizer = tokenizer.get();
   c.options.files.assign(c.files.begin(), c.files.end());
+  if (!CountsDocuments(c.task)) return RunRowStats(c, context);
+  c.options.eval = c.eval;
   Waiting counting("counting texts");
   const DataStats stats = CollectDataStats(context, c.options);
   counting.End();
@@ -236,8 +283,17 @@ void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
   auto* stats = data->add_subcommand(
       "stats", "Count documents, lengths, duplicates and broken text of files and folders");
   const auto c = std::make_shared<DataCommand>();
-  c->options.lengths = {512, 4096};
+  c->options.lengths = {512, 1024, 4096};
   stats->add_option("FILE", c->files, "Texts, tables, JSON or folders of them")->required();
+  stats
+      ->add_option("--task", c->task,
+                   "Whose rows are counted: documents (lm, mlm), classify, token-classify, qa, "
+                   "multiple-choice, embed or rerank")
+      ->type_name("NAME")
+      ->capture_default_str();
+  stats->add_option("--eval", c->eval,
+                    "Held-out file or folder: it is counted too, and what it shares with the "
+                    "training");
   BeginGroup(stats, heading::kTexts);
   stats->add_option("-m,--tokenizer", c->model,
                     "Folder of a model or tokenizer, or bytes, whose tokens are counted");
@@ -248,10 +304,17 @@ void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
   AddReadOptions(stats, &c->options.data);
   auto* label = AddLabelOption(stats, &c->options.data,
                                "Column or field whose labels are counted (default: label)");
+  AddPairOption(stats, &c->options.data);
+  stats
+      ->add_option("--problem", c->problem,
+                   "Kind of labels of classify: single, multi (sets), regression or auto")
+      ->capture_default_str();
+  AddTokenClassFields(stats, &c->words);
+  AddColumnsOfAnyRows(stats, &c->pairs, &c->list_columns);
   stats
       ->add_option("--lengths", c->options.lengths,
-                   "Row lengths that documents would be cut or padded to, in tokens, or bytes "
-                   "without a tokenizer")
+                   "Row lengths that texts are compared with, in tokens, or bytes without a "
+                   "tokenizer")
       ->delimiter(',')
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->expected(1)
@@ -261,6 +324,8 @@ void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
   stats->footer(
       "Examples:\n  longspan data stats book.txt\n"
       "  longspan data stats train.jsonl -m long --lengths 512,4096 --json\n"
+      "  longspan data stats squad-train.json -m long --task qa\n"
+      "  longspan data stats train.csv --eval test.csv --task classify\n"
       "  longspan data stats *.txt --documents blank-line -m bytes");
   stats->callback([c, label, &globals, &action] {
     c->options.need_labels = label->count() > 0;  // who names a column means that it is there

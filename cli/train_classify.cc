@@ -18,7 +18,7 @@ struct ClassifyTraining : TrainCommand {
 }  // namespace
 
 void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action) {
-  const auto c = std::make_shared<ClassifyCommand>();
+  const auto c = std::make_shared<ClassifyTraining>();
   AddDataOptions(command,
                  "Tables or JSON with labels, lines that begin with __label__NAME, or folders that "
                  "are named as the labels of their texts",

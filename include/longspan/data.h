@@ -44,6 +44,9 @@ struct DataOptions {
   // them; false ends with the first one. A TextSource gives every row, and says what is wrong with
   // it.
   bool skip_bad = false;
+  // Of rows that are left out so: called for each, with its place and what is wrong. Then a file
+  // that is damaged as a whole ends nothing either.
+  std::function<void(const Error& why)> on_bad = {};
 };
 
 // kFormat "WHERE:1: byte 7 of the line is 0xfc, no UTF-8 ..." unless the text is UTF-8.

@@ -5,10 +5,12 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "longspan/context.h"
 #include "longspan/data.h"
+#include "longspan/head_training.h"
 #include "longspan/tokenizer.h"
 
 #pragma GCC visibility push(default)
@@ -49,6 +51,7 @@ struct DataStatsOptions {
   bool need_labels = false;                    // a table without data.label_field cannot be read
   const text::Tokenizer* tokenizer = nullptr;  // null: no tokens are counted
   std::vector<idx_t> lengths;                  // rows that documents would be cut or padded to
+  std::filesystem::path eval;                  // held-out documents; empty: none are read
 };
 
 // The number of documents in [low, high], and their bytes or tokens together.
@@ -99,12 +102,82 @@ struct DataStats {
   idx_t unknown_tokens = 0;                  // of the tokenizer's unk
   std::optional<LabelStats> labels;          // none: no row has data.label_field
   std::vector<CutStats> cuts;                // what rows of some lengths would cut off
+  idx_t held_out_documents = 0;              // of DataStatsOptions::eval
+  idx_t held_out_in_training = 0;            // those of them that are in the files, byte for byte
   std::vector<std::string> notes;            // about files that were passed over: lines for people
 };
 
 // Reads all files. The same for any number of threads. kUsage for lengths below 1, kFormat without
 // a document; kIo, kFormat for files that cannot be read at all.
 DataStats CollectDataStats(Context& context, const DataStatsOptions& options);
+
+// ---- rows of a training -------------------------------------------------------------------------
+
+// The training whose rows are counted, as its own reader reads them.
+enum class DataTask { kClassify, kTokenClassify, kAnswers, kChoices, kEmbed, kRerank };
+// "classify", "token-classify", "qa", "multiple-choice", "embed" or "rerank"; kUsage otherwise.
+DataTask ParseDataTask(std::string_view name);
+const char* DataTaskName(DataTask task);
+
+// What is counted, and how.
+struct RowStatsOptions {
+  DataTask task = DataTask::kClassify;           // whose rows
+  std::vector<std::filesystem::path> files;      // and folders: the training's rows
+  std::filesystem::path eval;                    // held-out rows; empty: none are counted
+  DataOptions data;                              // how the files are read
+  ProblemType problem = ProblemType::kInferred;  // of kClassify: what labels are
+  TokenClassOptions words;                       // of kTokenClassify: where words and tags are
+  PairColumns pairs;                             // of kEmbed
+  JudgedColumns judged;                          // of kRerank
+  const text::Tokenizer* tokenizer = nullptr;    // null: lengths are bytes
+  std::vector<idx_t> lengths;  // rows that may be too short: how many texts are longer
+};
+
+// A number with its name: "questions without an answer".
+struct NamedNumber {
+  std::string name;    // what is counted or measured
+  double value = 0.0;  // a count, or a mean
+};
+
+// How often names occur: labels, tags, types of entities.
+struct NameCounts {
+  std::string what;                // "labels", "tags", "types of entities", "right choices"
+  std::string of;                  // what has them: "rows", "words", "questions"
+  std::vector<LabelCount> counts;  // the most frequent first
+};
+
+// Lengths of rows, or places in them, in tokens (bytes, without a tokenizer).
+struct RowLengths {
+  std::string what;           // "rows", "texts", "pairs", "answers begin at"
+  LengthStats lengths;        // of all of them
+  std::vector<idx_t> longer;  // how many are longer than each of RowStatsOptions::lengths
+};
+
+// Rows of a training, or those that are held out.
+struct RowPartStats {
+  idx_t rows = 0;                     // that can be used
+  idx_t bad = 0;                      // that a training would stop at
+  std::vector<std::string> bad_rows;  // the first ten: place and reason
+  idx_t duplicates = 0;               // rows whose texts an earlier row of this part has
+  idx_t contradictions = 0;           // those of them with another label, answer or score
+  idx_t in_training = 0;              // of held-out rows: those whose texts a training row has
+  std::vector<NamedNumber> numbers;   // what else is there to count, by the task
+  std::vector<NameCounts> names;      // by the task
+  std::vector<RowLengths> lengths;    // by the task; none of the rows' may be missing
+};
+
+// What the rows of a training are.
+struct RowStats {
+  RowPartStats train;                    // of RowStatsOptions::files
+  std::optional<RowPartStats> held_out;  // of RowStatsOptions::eval
+  std::vector<std::string> notes;        // about files that were passed over: lines for people
+};
+
+// Reads all rows, and counts those that cannot be used instead of stopping at them. The same for
+// any number of threads. A row's length is that of the model's row before it is cut or read in
+// windows, special tokens included, prompts not. kUsage for lengths below 1 and for files that the
+// training does not read, kFormat if no row can be used; kIo.
+RowStats CollectRowStats(Context& context, const RowStatsOptions& options);
 
 }  // namespace longspan
 #pragma GCC visibility pop

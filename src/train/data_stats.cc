@@ -1,9 +1,6 @@
 #include "longspan/data_stats.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
-#include <numeric>
 #include <unordered_set>
 #include <utility>
 
@@ -15,6 +12,7 @@
 #include "text/text_pieces.h"
 #include "text/unicode.h"
 #include "train/label_stats.h"
+#include "train/length_stats.h"
 #include "train/packed_rows.h"
 #include "train/token_stream.h"
 
@@ -66,6 +64,23 @@ Measures Measure(std::string_view document, const text::Tokenizer* tokenizer) {
   return m;
 }
 
+// How many of the held-out documents are among those with these checksums.
+void CompareHeldOut(const DataStatsOptions& options, const std::unordered_set<std::string>& seen,
+                    DataStats* stats) {
+  if (options.eval.empty()) return;
+  data::CorpusRules rules;
+  rules.options = options.data;
+  rules.any_bytes = true;
+  rules.labels = true;
+  rules.on_bad = [](const Error&) {};
+  for (const data::CorpusFile& file : data::ReadCorpus({options.eval}, rules).files) {
+    for (const std::string_view document : file.DocumentsOf(options.documents)) {
+      stats->held_out_documents += 1;
+      stats->held_out_in_training += seen.contains(io::ChecksumOf(document)) ? 1 : 0;
+    }
+  }
+}
+
 // Calls use(documents) for each file. What cannot be read is counted and ends nothing.
 template <class Use>
 void ReadDocuments(const DataStatsOptions& options, DataStats* stats, const Use& use) {
@@ -103,30 +118,6 @@ void ReadDocuments(const DataStatsOptions& options, DataStats* stats, const Use&
   }
   stats->labels = labels.Finish();
   stats->notes = inputs.TakeNotes();
-}
-
-LengthStats LengthsOf(std::vector<idx_t> lengths) {
-  std::sort(lengths.begin(), lengths.end());
-  LengthStats s;
-  s.total = std::accumulate(lengths.begin(), lengths.end(), idx_t{0});
-  s.shortest = lengths.front();
-  s.longest = lengths.back();
-  const auto count = static_cast<double>(lengths.size());
-  s.mean = static_cast<double>(s.total) / count;
-  for (const int share : {1, 5, 25, 50, 75, 95, 99}) {
-    const auto rank = static_cast<std::size_t>(std::ceil(share * count / 100.0));
-    s.percentiles.push_back({share, lengths[std::max<std::size_t>(rank, 1) - 1]});
-  }
-  for (const idx_t length : lengths) {
-    const auto low =
-        length == 0 ? 0 : static_cast<idx_t>(std::bit_floor(static_cast<std::uint64_t>(length)));
-    if (s.bins.empty() || s.bins.back().low != low) {
-      s.bins.push_back({low, low == 0 ? 0 : 2 * low - 1, 0, 0});
-    }
-    s.bins.back().documents += 1;
-    s.bins.back().total += length;
-  }
-  return s;
 }
 
 // `around`: special tokens that each piece of a document has.
@@ -183,6 +174,7 @@ DataStats CollectDataStats(Context& context, const DataStatsOptions& options) {
         options.files.empty() ? "data" : io::EscapeName(options.files.front().string()),
         stats.notes.empty() ? "" : "; " + stats.notes.front());
   stats.documents = static_cast<idx_t>(byte_lengths.size());
+  CompareHeldOut(options, seen, &stats);
   const bool tokens = options.tokenizer != nullptr;
   // A tokenizer with a mask token is a masked LM's, whose pieces all stand between special tokens.
   const bool masked = tokens && options.tokenizer->special().mask.has_value();

@@ -14,7 +14,6 @@
 namespace longspan {
 namespace {
 
-constexpr double kRelevant = 0.5;  // a label above it
 constexpr idx_t kRankingDepth = 10;
 
 class JudgedReader {

@@ -12,6 +12,9 @@
 
 namespace longspan {
 
+// The relevance above which a text counts as relevant.
+inline constexpr double kRelevant = 0.5;
+
 // Queries with texts, each pair with its relevance as the row's value.
 struct JudgedTexts {
   LabelledTexts pairs;         // text: the query; pair: the text

@@ -44,12 +44,16 @@ std::string ReadRowFiles(const std::vector<std::filesystem::path>& files,
           ++used;
         },
         [&](const data::Row& row, const Error& why) {
-          if (!rules.options.skip_bad || row.ends_file) throw why;
+          const auto& on_bad = rules.options.on_bad;
+          if (!rules.options.skip_bad || (row.ends_file && !on_bad)) throw why;
+          if (on_bad) on_bad(why);
           ++bad;
         });
   }
   for (std::string& note : inputs.TakeNotes()) tell(std::move(note));
-  if (bad > 0) tell(fmt::format("{}: {} rows cannot be used and are left out", source, bad));
+  if (bad > 0 && !rules.options.on_bad) {
+    tell(fmt::format("{}: {} rows cannot be used and are left out", source, bad));
+  }
   Check(used > 0, ErrorCode::kFormat, "{}: holds no text", source);
   return source;
 }

@@ -198,6 +198,13 @@ void TagWords(const std::vector<LabelledSpan>& spans, TaggedText* row) {
   }
 }
 
+bool MarkEntities(const std::vector<std::string>& tags) {
+  return std::all_of(tags.begin(), tags.end(),
+                     [](const std::string& name) { return metrics::IsEntityTag(name); }) &&
+         std::any_of(tags.begin(), tags.end(),
+                     [](const std::string& name) { return name.size() > 2; });
+}
+
 std::string CharactersOf(const std::string& text, const std::vector<idx_t>& starts,
                          text::Span chars) {
   const auto begin = static_cast<std::size_t>(starts[static_cast<std::size_t>(chars.begin)]);

@@ -41,6 +41,9 @@ struct LabelledSpan {
 };
 void TagWords(const std::vector<LabelledSpan>& spans, TaggedText* row);
 
+// Whether the names are tags of entities, some of which say where one begins or goes on.
+bool MarkEntities(const std::vector<std::string>& tags);
+
 // The UTF-8 of these characters of a text.
 std::string CharactersOf(const std::string& text, const std::vector<idx_t>& starts,
                          text::Span chars);

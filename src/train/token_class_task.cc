@@ -72,14 +72,6 @@ void AddWindows(const TaggedText& text, const std::vector<text::Encoding>& windo
   }
 }
 
-// Whether the names are tags of entities, some of which say where one begins or goes on.
-bool MarkEntities(const std::vector<std::string>& labels) {
-  return std::all_of(labels.begin(), labels.end(),
-                     [](const std::string& name) { return metrics::IsEntityTag(name); }) &&
-         std::any_of(labels.begin(), labels.end(),
-                     [](const std::string& name) { return name.size() > 2; });
-}
-
 // The tags of each text's words.
 std::vector<std::vector<std::string>> TagsOf(const TaggedRows& rows,
                                              std::span<const std::int32_t> classes,

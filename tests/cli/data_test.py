@@ -282,7 +282,9 @@ class LabelKinds(Kinds):
                 for name in ("a.csv", "a.txt", "mail")]
         self.assertEqual(said[0], said[1])
         self.assertEqual(said[0], said[2])
-        self.ok(*self.call("train classify", self.dir / "mail", []))
+        for command in ("train classify", "data stats"):
+            more = ["--task", "classify"] if command == "data stats" else []
+            self.ok(*self.call(command, self.dir / "mail", more))
         stats = json.loads(self.ok("data", "stats", lines_of, "--json"))
         self.assertEqual([c["label"] for c in stats["labels"]["counts"]], ["neg", "pos"])
         lines_of.write_text("__label__pos anne\nno label\n")
