@@ -19,12 +19,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-LAYERS = ["base", "tensor", "parallel", "simd", "probe", "gemm", "streams", "ops", "catalogue", "io", "data",
+LAYERS = ["base", "tensor", "parallel", "world", "simd", "probe", "gemm", "streams", "ops", "catalogue", "io", "data",
           "text", "metrics", "generate", "model", "families", "tasks",
           "train", "inspect", "c_api", "lab", "cli", "python"]
 # The installed headers, each with the layer that implements it.
 PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "process.h": "base",
-          "tensor.h": "tensor", "context.h": "parallel", "machine.h": "probe", "attention.h": "ops", "axial_position.h": "ops",
+          "tensor.h": "tensor", "context.h": "parallel", "world.h": "world", "machine.h": "probe", "attention.h": "ops", "axial_position.h": "ops",
           "optimizer.h": "ops",
           "pattern.h": "catalogue", "files.h": "io", "data.h": "data", "tokenizer.h": "text",
           "tokenizer_training.h": "text", "metrics.h": "metrics", "sampling.h": "generate", "batch.h": "model",
@@ -35,7 +35,7 @@ PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "process.h"
 # Header (pattern) -> the only folders that may include it. src/gemm needs omp.h to tell oneDNN
 # that a primitive is for one thread; it starts none.
 ONLY_IN = {r"(oneapi/dnnl/)?dnnl\w*\.hp?p?": ("src/gemm",), r"CLI/.*": ("cli",),
-           r"omp\.h": ("src/parallel", "src/gemm"), r"nanobind/.*": ("python/src",)}
+           r"omp\.h": ("src/parallel", "src/gemm"), r"mpi\.h": ("src/world/mpi",), r"nanobind/.*": ("python/src",)}
 SHARED_KERNELS = {"amx_attention"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 

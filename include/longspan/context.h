@@ -13,6 +13,7 @@
 
 namespace longspan {
 class Arena;  // the library's own: no header has them
+class World;
 struct ContextAccess;
 }  // namespace longspan
 
@@ -88,6 +89,13 @@ class Context {
     if (progress_) progress_(done, all);
   }
 
+  // ---- other processes
+
+  // A training with this context is one rank's part of a training by all ranks of `world`
+  // (longspan/world.h), which must outlive its calls. Null, the default: this process alone.
+  void Join(World* world) { world_ = world; }
+  World* world() const { return world_; }
+
   // One line for logs and bug reports: threads, instruction set.
   std::string Describe() const;
   // Empty, or one line that says why operations run on fewer threads than threads().
@@ -106,6 +114,7 @@ class Context {
   std::size_t memory_limit_ = 0;
   const std::atomic<bool>* cancel_ = nullptr;
   Progress progress_;
+  World* world_ = nullptr;
 };
 
 }  // namespace longspan

@@ -10,6 +10,7 @@
 //   threads, limits, cancelling, progress                    context.h
 //   make, describe, convert, verify a model's folder         folders.h
 //   predict time and memory of a training                    plan.h
+//   train with several processes (MPI)                       world.h
 //   attention on tensors of your own                         attention.h, tensor.h
 //   axial positional encodings                               axial_position.h
 //   tokens of a text; learn a tokenizer                      tokenizer.h, tokenizer_training.h
@@ -49,3 +50,4 @@
 #include "longspan/types.h"
 #include "longspan/vectors.h"
 #include "longspan/version.h"
+#include "longspan/world.h"

@@ -35,9 +35,11 @@ struct PlanOptions {
   // Which step: with the head that a training would put on the model. Absent: the model's own, or
   // for an encoder alone that of a language model.
   std::optional<HeadKind> head;
-  PlannedTask task = PlannedTask::kOfHead;  // others take the place of `head`
-  TrainedParameters trained;  // which parameters it trains; head_learning_rate means nothing here
-  idx_t batch = 1;            // texts at a time
+  idx_t batch = 1;  // texts at a time
+  // Micro-batches of an update and the ranks that share them (longspan/world.h): what their sums
+  // take counts. At least one micro-batch a rank, else kUsage.
+  idx_t accumulate = 1;
+  int ranks = 1;
   DType dtype = DType::kF32, gradient_streams = DType::kF32;
   OptimizerKind optimizer = OptimizerKind::kAdamW;  // whose state counts
   // Tokens of a text whose needs are asked for. 0: the longest that `memory` has room for.

@@ -19,11 +19,12 @@ struct StepMemory {
   std::size_t copies = 0;       // bf16 weights
   std::size_t activations = 0;  // saved by reversible layers
   std::size_t scratch = 0;      // blocks of the arena beyond the streams, of the first step
+  std::size_t sums = 0;         // further gradients, while those of several micro-batches are added
 
   // The sum of all parts.
   std::size_t total() const {
     return weights + gradients + moments + text + streams + buckets + copies + activations +
-           scratch;
+           scratch + sums;
   }
 };
 

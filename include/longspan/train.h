@@ -139,7 +139,10 @@ struct TrainOptions {
   // Rows that get longer, of language models and masked ones that are not packed; empty: all have
   // `tokens`. The longest takes the place of `tokens`: memory and evaluations go by it.
   std::vector<LengthStage> lengths = {};
-  idx_t accumulate = 1;           // micro-batches an update
+  idx_t accumulate = 1;  // micro-batches an update, of all ranks together
+  // True: at least one micro-batch for each rank (Context::Join), and a run that is resumed keeps
+  // the number that it has. False: fewer than ranks are kUsage.
+  bool accumulate_for_ranks = false;
   std::uint64_t seed = 1;         // of windows, masks, dropout and new weights
   OptimizerOptions optimizer;     // how weights are updated
   ScheduleOptions schedule;       // of the learning rate
@@ -181,6 +184,12 @@ struct TrainEvent {
   double seconds = 0.0;  // of the run so far, as TrainResult::total_seconds
   double seconds_left = 0.0;
   idx_t rss_bytes = 0;
+  // kStep of a training by several ranks: how many, the share of the update's time in which this
+  // one exchanged with others or waited for them, and the bytes that it sent. 0: one process.
+  idx_t ranks = 0;
+  idx_t accumulate = 0;  // kStart: micro-batches of an update
+  double waiting_share = 0.0;
+  idx_t bytes_sent = 0;
   std::string text;  // kSave, kNote: a line; kStart: the newest checkpoint's name
 };
 
@@ -209,7 +218,8 @@ struct TrainResult {
   double total_seconds = 0.0;
 };
 
-// Each may be empty. They are called on the thread that trains.
+// Each may be empty. They are called on the thread that trains. Rank 0 of several reports all
+// events, the others kStart and kStep; a wish of any rank is followed by all after the same update.
 struct TrainHooks {
   std::function<void(const TrainEvent&)> on_event;  // gets each event
   // Called after each update and between the batches of an evaluation. True ends the evaluation and
@@ -234,6 +244,12 @@ struct LanguageModelOptions {
   bool packed = false;
 };
 
+// With a context that has joined a world (longspan/world.h) the training is that of all its ranks,
+// which call the same function with the same options. Each computes its share of an update's
+// micro-batches, and all have the same weights. The number of ranks changes no bit. Rank 0 writes
+// the output, a folder that all ranks see, and evaluates. Also thrown: kPeer when another rank is
+// gone, kFormat when one has other options, texts or weights.
+//
 // Trains a Reformer, and writes metrics.jsonl, checkpoints and the kept model into options.output.
 // The first checkpoint is written before the first update, so faults of saving appear at once. An
 // update whose loss or gradient is not finite is not applied. Three in a row end the run. The same

@@ -115,7 +115,7 @@ TrainResult TrainEmbedder(Context& context, const TrainOptions& given,
   const TextModelInfo info = ReadTextModelInfo(given.model);
   SentenceFolder folder = FolderFor(given.model, task, info);
   const auto tokenizer = OpenModelTokenizer(given.model);
-  TrainOptions options = WithinLimitOf(context, given);
+  TrainOptions options = OptionsFor(context, given);
   options.tokens = LongestRow(options.tokens, folder, *tokenizer, info);
   CheckTrainOptions(options);
   CheckEpochs(task.epochs);

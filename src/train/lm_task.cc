@@ -123,7 +123,7 @@ TrainResult TrainLanguageModel(Context& context, const TrainOptions& options,
 
 TrainResult TrainLanguageModel(Context& context, const TrainOptions& given,
                                const LanguageModelOptions& task, const TrainHooks& hooks) {
-  TrainOptions options = WithinLimitOf(context, given);
+  TrainOptions options = OptionsFor(context, given);
   ResolveLengths(task.packed, &options);
   CheckTrainOptions(options);
   CheckTaskOptions(options, "lm", {"bits_per_byte"});

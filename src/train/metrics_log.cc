@@ -76,6 +76,11 @@ void MetricsLog::WriteLine(const TrainEvent& e) {
   }
   line["tokens"] = e.tokens;
   if (!eval) line["tokens_per_s"] = e.tokens_per_s;
+  if (!eval && e.ranks > 0) {
+    line["ranks"] = e.ranks;
+    line["waiting"] = e.waiting_share;
+    line["sent_bytes"] = e.bytes_sent;
+  }
   line["seconds"] = e.seconds;
   line["rss_bytes"] = e.rss_bytes;
   file_.Append(io::DumpJson(line, -1));

@@ -18,7 +18,7 @@ TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const Mas
                           const TrainHooks& hooks) {
   CheckTaskOptions(given, "mlm", {"accuracy", "perplexity"});
   const TextModelInfo info = ReadTextModelInfo(given.model);
-  TrainOptions options = WithinLimitOf(context, given);
+  TrainOptions options = OptionsFor(context, given);
   ResolveLengths(task.packed, &options);
   for (const LengthStage& stage : options.lengths) TokensOfRows(stage.tokens, info);
   options.tokens = TokensOfRows(options.tokens, info);

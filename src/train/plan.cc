@@ -11,7 +11,7 @@
 #include "longspan/machine.h"
 #include "longspan/tensor.h"
 #include "model/step_memory.h"
-#include "train/rerank_task.h"
+#include "train/gradient_sum.h"
 #include "train/step_trial.h"
 #include "train/trained_parameters.h"
 
@@ -40,6 +40,9 @@ class Planner {
   Plan Run() {
     Check(o_.tokens == 0 || o_.memory == 0, ErrorCode::kUsage,
           "plan: --tokens asks for the memory of one length, --memory for the longest; give one");
+    Check(o_.ranks >= 1 && o_.accumulate >= o_.ranks, ErrorCode::kUsage,
+          "plan: {} micro-batches an update are too few for {} ranks; raise --accumulate",
+          o_.accumulate, o_.ranks);
     // Before the rehearsals, whose code and tables no training touches.
     plan_.program = ProgramBytes(context_);
     FindKinds();
@@ -211,7 +214,10 @@ PlannedStep Planner::Step(const PlanKind& kind) const {
   const auto rehearse = [&](idx_t tokens) {
     context_.CheckCancelled();
     Tell(fmt::format("{}: rehearsing a step of {} tokens", kind.name, tokens));
-    return kind.rehearse(tokens);
+    StepNeeds needs = kind.rehearse(tokens);
+    const auto gradients = static_cast<idx_t>(needs.memory.gradients / sizeof(float));
+    needs.memory.sums = GradientSumBytes(o_.accumulate, o_.ranks, gradients);
+    return needs;
   };
   if (plan_.memory == 0) {
     step.needs = rehearse(o_.tokens);

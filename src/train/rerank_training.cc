@@ -62,7 +62,7 @@ TrainResult TrainReranker(Context& context, const TrainOptions& given,
   const TextModelInfo info = ReadTextModelInfo(given.model);
   const CrossEncoderFolder folder = ReadCrossEncoderFolder(given.model);
   const ClassifyLimits limits = LimitsOf(given.tokens, task.overflow, folder, info);
-  TrainOptions options = WithinLimitOf(context, given);
+  TrainOptions options = OptionsFor(context, given);
   options.tokens = limits.tokens;
   CheckTrainOptions(options);
   CheckEpochs(task.epochs);

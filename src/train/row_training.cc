@@ -64,7 +64,7 @@ void TellAboutCuts(const TrainHooks& hooks, const char* part, idx_t cut, idx_t t
 }
 
 RowTraining PrepareRowTraining(const Context& context, const TrainOptions& given, double epochs) {
-  RowTraining training{ReadTextModelInfo(given.model), WithinLimitOf(context, given)};
+  RowTraining training{ReadTextModelInfo(given.model), OptionsFor(context, given)};
   training.options.tokens = TokensOfRows(training.options.tokens, training.info);
   CheckTrainOptions(training.options);
   CheckEpochs(epochs);

@@ -318,12 +318,53 @@ UpdateSums ReadSums(const json& object, const std::string& source) {
   return sums;
 }
 
+}  // namespace
+
 std::string IsaText() {
   return fmt::format("{}{}, bf16 attention: {}", IsaName(ActiveIsa()),
                      gemm::Bf16Hardware() ? " bf16" : "", Bf16PathName(ActiveBf16Path()));
 }
 
-}  // namespace
+std::map<std::string, std::string> FactsOf(const RunState& state, TrainTask& task,
+                                           const TrainOptions& options,
+                                           const std::string& data_fingerprint) {
+  std::map<std::string, std::string> facts;
+  const json deciding = DecidingOptions(task, options);
+  for (const auto& [name, value] : deciding.items()) facts["option " + name] = Shown(value);
+  const CheckpointOptions& c = options.checkpoints;
+  const std::pair<const char*, json> rhythm[] = {
+      {"log_every", c.log_every},
+      {"eval_every", c.eval_every},
+      {"save_every", c.save_every},
+      {"resume", c.resume},
+      {"extend", c.extend},
+      {"max_time", c.max_time_s},
+      {"keep_best", options.selection.kept == KeptModel::kBest}};
+  for (const auto& [name, value] : rhythm) facts[fmt::format("option {}", name)] = Shown(value);
+  facts["the texts' fingerprint"] = data_fingerprint;
+  facts["the update to go on from"] = fmt::format("{}", state.step);
+  io::Checksum sum;
+  const View<const float, 1> values = task.parameters().values();
+  sum.Update(reinterpret_cast<const char*>(values.data),
+             static_cast<std::size_t>(values.size()) * sizeof(float));
+  for (const OptimizerState::Slot& slot : state.optimizer.slots()) {
+    sum.Update(reinterpret_cast<const char*>(slot.values.data),
+               static_cast<std::size_t>(slot.values.size()) * sizeof(float));
+  }
+  facts["the model's checksum"] = sum.Hex();
+  return facts;
+}
+
+std::optional<idx_t> AccumulateOfRun(const std::filesystem::path& output) {
+  if (!io::IsDirectory(output)) return std::nullopt;
+  const std::vector<io::CheckpointInfo> all = io::ListCheckpoints(output);
+  if (all.empty()) return std::nullopt;
+  const auto file = all.back().path / kStateFile;
+  if (!io::IsRegularFile(file)) return std::nullopt;
+  const json j = io::ReadJsonFile(file);
+  if (!j.contains("options") || !j["options"].is_object()) return std::nullopt;
+  return io::GetOptionalInt(j["options"], "accumulate", 1, 1 << 20, io::Escape(file.string()));
+}
 
 void UpdateSums::Add(const TrainEvent& event) {
   ++updates;

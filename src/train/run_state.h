@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -63,6 +64,18 @@ RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std:
 // weight is not finite (but for those of strange_weights).
 void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options,
              const std::string& data_fingerprint);
+
+// How kernels compute here: it decides bits.
+std::string IsaText();
+
+// What all ranks of a run need alike, by name: options, texts, and what the run begins with. A pass
+// over the weights and the optimizer's state.
+std::map<std::string, std::string> FactsOf(const RunState& state, TrainTask& task,
+                                           const TrainOptions& options,
+                                           const std::string& data_fingerprint);
+
+// The micro-batches of an update of the run in `output`; none: no checkpoint says it.
+std::optional<idx_t> AccumulateOfRun(const std::filesystem::path& output);
 
 // Whether so many evaluations came without a gain that the run is at its end.
 bool IsOutOfPatience(const RunState& state, idx_t patience);

@@ -17,8 +17,10 @@
 #include "longspan/machine.h"
 #include "model/weight_files.h"
 #include "ops/adamw/adamw.h"
+#include "train/gradient_sum.h"
 #include "train/metrics_log.h"
 #include "train/run_output.h"
+#include "train/run_ranks.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
 #include "train/selection.h"
@@ -49,10 +51,14 @@ class Trainer {
         options_(options),
         task_(task),
         hooks_(hooks),
+        ranks_(context),
         fingerprint_(task.DataFingerprint()),
         state_(Begin()),
-        metrics_(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_),
-                 options.checkpoints.tensorboard) {}
+        sum_(ranks_.world(), options.accumulate, task.parameters().extent()) {
+    if (!ranks_.first()) return;
+    metrics_.emplace(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_),
+                     options.checkpoints.tensorboard);
+  }
 
   TrainResult Run() {
     TellStart();
@@ -107,13 +113,29 @@ class Trainer {
     return options.checkpoints.resume || options.checkpoints.extend;
   }
 
+  RunState Begin() {
+    RunState state = Started();
+    if (ranks_.many()) {
+      RunRanks::Facts facts = ProgramFacts();
+      facts.merge(FactsOf(state, task_, options_, fingerprint_));
+      ranks_.CheckSame(facts);
+    }
+    return state;
+  }
+
   // Everything is read before anything is cleared, and a checkpoint of the first state is written
   // before the first update: what a save needs (names, space, rights) is missed now and not after
   // hours, and from now on there is always a checkpoint to go on from.
-  RunState Begin() {
+  RunState Started() {
     std::vector<std::string> notes;
     std::optional<RunState> state;
-    if (Resumes(options_)) state = ResumeRun(task_, options_, fingerprint_, &notes);
+    if (Resumes(options_)) {
+      state = ResumeRun(task_, options_, fingerprint_, &notes);
+      const bool found = state.has_value(), wanted = ranks_.First(found);
+      Check(found == wanted, ErrorCode::kIo,
+            "{}: this rank finds {} in it, rank 0 does not: all ranks need the same folder",
+            io::Escape(options_.output.string()), found ? "a checkpoint" : "no checkpoint");
+    }
     if (state) {
       for (const std::string& note : notes) Note(note);
       task_.parameters().AllocateGradients();
@@ -121,6 +143,12 @@ class Trainer {
       resumed_ = true;
       earlier_s_ = state->seconds;
       Note(fmt::format("resumed at step {}", state->step));
+      return std::move(*state);
+    }
+    if (!ranks_.first()) {
+      state = StartRun(task_, options_, nullptr);
+      task_.parameters().AllocateGradients();
+      saved_step_ = 0;
       return std::move(*state);
     }
     if (Resumes(options_)) CheckNothingToResume(options_.output);
@@ -148,20 +176,25 @@ class Trainer {
   bool EndsEarly() const { return IsOutOfPatience(state_, options_.selection.patience); }
   bool IsOutOfTime() const {
     const double most = options_.checkpoints.max_time_s;
-    return most > 0.0 && state_.step > 0 && Seconds() >= most;
+    return most > 0.0 && state_.step > 0 && ranks_.First(Seconds() >= most);
   }
 
   // Of the whole run.
   double Seconds() const { return earlier_s_ + Since(start_); }
   bool Due(idx_t every) const { return every > 0 && state_.step % every == 0; }
-  static bool Asked(const std::function<bool()>& hook) { return hook && hook(); }
+  // Of any rank.
+  bool Asked(const std::function<bool()>& hook) const { return ranks_.Any(hook && hook()); }
   // Soon enough that the next update does not end behind the promised moment.
   bool FirstSaveIsDue() const {
-    return !saved_here_ && Since(start_) + longest_update_s_ > options_.checkpoints.first_save_s;
+    return !saved_here_ &&
+           ranks_.First(Since(start_) + longest_update_s_ > options_.checkpoints.first_save_s);
   }
 
+  // Rank 0 tells everything, the others where they are.
   void Emit(const TrainEvent& event) const {
-    if (hooks_.on_event) hooks_.on_event(event);
+    using Kind = TrainEvent::Kind;
+    const bool told = ranks_.first() || event.kind == Kind::kStart || event.kind == Kind::kStep;
+    if (told && hooks_.on_event) hooks_.on_event(event);
   }
   void Note(const std::string& text) const {
     TrainEvent event;
@@ -175,29 +208,49 @@ class Trainer {
     event.step = state_.step;
     event.steps = options_.steps;
     event.text = fmt::format("checkpoint-{}", saved_step_);
+    event.accumulate = options_.accumulate;
     Emit(event);
+    for (const std::string& note : ranks_.Notes(context_.threads(), options_.accumulate))
+      Note(note);
   }
 
-  // One update. Each micro-batch adds its share of the gradient of the mean over all of them.
-  TrainEvent Step(idx_t first) {
-    const auto begin = Clock::now();
-    const idx_t step = state_.step + 1;
-    const StepSize size = task_.Draw(step);
+  // The losses of an update's micro-batches, and their gradients' sum in the table. Each adds its
+  // share of the gradient of the mean over all of them.
+  std::vector<TaskLoss> Accumulate(idx_t step, const StepSize& size) {
     const auto dropout_key =
         DeriveKey(KeyOf(options_.seed, RunKey::kDropout), static_cast<std::uint64_t>(step));
-    TaskLoss total{0.0, 0};
-    std::vector<idx_t> bad_micros;
-    for (idx_t micro = 0; micro < options_.accumulate; ++micro) {
+    std::vector<TaskLoss> losses;
+    for (idx_t micro = sum_.share().begin; micro < sum_.share().end; ++micro) {
       const StepDropout dropout{true, DeriveKey(dropout_key, static_cast<std::uint64_t>(micro))};
-      const TaskLoss part =
-          task_.Accumulate(context_, micro, 1.0f / static_cast<float>(size.divisor()), dropout);
-      if (!std::isfinite(part.sum)) bad_micros.push_back(micro);
-      total.sum += part.sum;
-      total.correct = part.correct < 0 ? -1 : total.correct + part.correct;
+      losses.push_back(
+          task_.Accumulate(context_, micro, 1.0f / static_cast<float>(size.divisor()), dropout));
+      sum_.Add(context_, task_.parameters(), micro);
+    }
+    ranks_.Gather(&losses);
+    sum_.Finish(context_, task_.parameters());
+    return losses;
+  }
+
+  TrainEvent Step(idx_t first) {
+    const auto begin = Clock::now();
+    if (ranks_.many()) {
+      waited_s_ = ranks_.world()->seconds_waited();
+      sent_ = ranks_.world()->bytes_sent();
+    }
+    const idx_t step = state_.step + 1;
+    const StepSize size = task_.Draw(step);
+    const std::vector<TaskLoss> losses = Accumulate(step, size);
+    std::vector<double> sums;
+    idx_t correct = 0;
+    std::vector<idx_t> bad_micros;
+    for (const TaskLoss& part : losses) {
+      if (!std::isfinite(part.sum)) bad_micros.push_back(std::ssize(sums));
+      sums.push_back(part.sum);
+      correct = part.correct < 0 ? -1 : correct + part.correct;
     }
     state_.optimizer.DropFrozenGradients(task_.parameters());
     TrainEvent event;
-    event.loss = total.sum / size.divisor();
+    event.loss = TreeSum(sums) / size.divisor();
     event.gradient_norm = std::sqrt(SquaredNorm(context_, task_.parameters().gradients()));
     event.skipped = !std::isfinite(event.loss) || !std::isfinite(event.gradient_norm);
     if (event.skipped) {
@@ -208,9 +261,9 @@ class Trainer {
     }
     state_.step = step;
     state_.tokens += size.tokens;
-    if (total.correct >= 0) {
+    if (correct >= 0) {
       event.metrics.push_back(
-          {"accuracy", static_cast<double>(total.correct) / static_cast<double>(size.counted)});
+          {"accuracy", static_cast<double>(correct) / static_cast<double>(size.counted)});
     }
     event.step = step;
     event.steps = options_.steps;
@@ -224,7 +277,18 @@ class Trainer {
     event.seconds_left = Since(start_) / static_cast<double>(step - first) *
                          static_cast<double>(options_.steps - step);
     event.rss_bytes = PeakRssBytes();
+    TellWaiting(seconds, &event);
     return event;
+  }
+
+  // What this rank has sent and waited in this update.
+  void TellWaiting(double seconds, TrainEvent* event) {
+    World* world = ranks_.world();
+    if (world == nullptr) return;
+    world->Tell(state_.step);
+    event->ranks = world->size();
+    event->waiting_share = (world->seconds_waited() - waited_s_) / seconds;
+    event->bytes_sent = static_cast<idx_t>(world->bytes_sent() - sent_);
   }
 
   // An update that would spoil the weights: it is left out, counted and told of. The micro-batches
@@ -247,6 +311,7 @@ class Trainer {
                     event.gradient_norm);
     Note(fmt::format("{}: the update is not applied ({} so far); its rows: {}", what,
                      state_.skipped, Listed(rows)));
+    if (state_.skipped_in_a_row >= kMostSkippedInARow) ranks_.EndTogether();
     Check(state_.skipped_in_a_row < kMostSkippedInARow, ErrorCode::kNumeric,
           "{}, as in the {} updates before: the run ends, checkpoint-{} is whole; lower "
           "--learning-rate, or look at the rows that were named",
@@ -285,14 +350,17 @@ class Trainer {
       event.steps = all;
       Emit(event);
     };
-    TaskEvaluation eval;
-    try {
-      eval = task_.Evaluate(context_, hooks);
-    } catch (const Cancelled&) {
-      context_.CheckCancelled();  // then the caller wants the run itself to end
-      return false;
-    }
-    const Evaluated found = {state_.step, eval.loss, eval.bits_per_byte, std::move(eval.metrics)};
+    RunRanks::Evaluation eval = ranks_.FromFirst([&]() -> RunRanks::Evaluation {
+      try {
+        return task_.Evaluate(context_, hooks);
+      } catch (const Cancelled&) {
+        context_.CheckCancelled();  // then the caller wants the run itself to end
+        return std::nullopt;
+      }
+    });
+    if (!eval) return false;
+    const Evaluated found = {state_.step, eval->loss, eval->bits_per_byte,
+                             std::move(eval->metrics)};
     Compare(found);
     state_.evaluated = found;
     TrainEvent event;
@@ -361,6 +429,7 @@ class Trainer {
   // A line that cannot be written now (a full disk) waits for the next one, or for the next save,
   // which fails if it still cannot.
   void Log(const TrainEvent& event) {
+    if (!ranks_.first()) return;
     unwritten_.push_back(event);
     try {
       WriteLog();
@@ -373,20 +442,18 @@ class Trainer {
     }
   }
   void WriteLog() {
-    for (; !unwritten_.empty(); unwritten_.pop_front()) metrics_.Write(unwritten_.front());
+    for (; !unwritten_.empty(); unwritten_.pop_front()) metrics_->Write(unwritten_.front());
   }
 
   enum class Failure { kEndsRun, kMayBeSurvived };
-  void Save(Failure failure) {
-    const std::optional<Evaluated> best = state_.best;
-    const std::optional<double> best_value = state_.best_value;
-    best_is_owed_ = false;
+  // On rank 0. False: it failed, and the run goes on.
+  bool Write(Failure failure) {
     try {
-      ChooseBest();
       WriteLog();
-      metrics_.Sync();
+      metrics_->Sync();
       state_.seconds = Seconds();
       SaveRun(state_, task_, options_, fingerprint_);
+      return true;
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kIo) throw;
       const std::string told =
@@ -395,10 +462,21 @@ class Trainer {
       Check(failure == Failure::kMayBeSurvived && options_.checkpoints.survive_save_error &&
                 !save_failed_,
             ErrorCode::kIo, "{}--resume goes on from it", told);
+      Note(told + "the training goes on, and ends when the next save fails too");
+      return false;
+    }
+  }
+
+  void Save(Failure failure) {
+    const std::optional<Evaluated> best = state_.best;
+    const std::optional<double> best_value = state_.best_value;
+    best_is_owed_ = false;
+    ChooseBest();
+    // A failure that ends the run is known to the others as rank 0's end.
+    if (!ranks_.First(!ranks_.first() || Write(failure))) {
       save_failed_ = true;
       state_.best = best;
       state_.best_value = best_value;
-      Note(told + "the training goes on, and ends when the next save fails too");
       return;
     }
     save_failed_ = false;
@@ -427,8 +505,8 @@ class Trainer {
       Note(fmt::format("step {}: the run ends early: {} evaluations in a row have not improved {}",
                        state_.step, state_.without_gain, selection.metric));
     }
-    holds_best_ = selection.kept == KeptModel::kBest && LoadBest();
-    SaveRecorded(options_.output, task_);
+    holds_best_ = selection.kept == KeptModel::kBest && ranks_.First(ranks_.first() && LoadBest());
+    if (ranks_.first()) SaveRecorded(options_.output, task_);
     return true;
   }
 
@@ -451,6 +529,7 @@ class Trainer {
     }
     // Room for a second model while the first is still there.
     state_.optimizer = OptimizerState();
+    sum_.Free();
     task_.Load(checkpoint, TrainTask::Origin::kCheckpoint, nullptr);
     return true;
   }
@@ -463,6 +542,7 @@ class Trainer {
   TrainTask& task_;
   const TrainHooks& hooks_;
   const Clock::time_point start_ = Clock::now();
+  const RunRanks ranks_;
   std::string fingerprint_;
   bool resumed_ = false;       // Begin sets it, and this:
   double earlier_s_ = 0.0;     // seconds of the processes before this one
@@ -474,65 +554,42 @@ class Trainer {
   double longest_update_s_ = 0.0;
   std::deque<TrainEvent> unwritten_;  // lines of metrics.jsonl
   RunState state_;
-  MetricsLog metrics_;
+  GradientSum sum_;
+  double waited_s_ = 0.0;  // of the world, before this update
+  std::uint64_t sent_ = 0;
+  std::optional<MetricsLog> metrics_;  // of rank 0
 };
 
+TrainResult RunOnThisRank(Context& context, const TrainOptions& options, TrainTask& task,
+                          const TrainHooks& hooks) {
+  const RunRanks ranks(context);
+  std::optional<io::DirectoryLock> lock;
+  if (ranks.first()) {
+    io::EnsureWritableDirectory(options.output);
+    lock.emplace(options.output);
+    io::RecoverRunDirectory(options.output);
+  }
+  ranks.Meet();  // the others read what rank 0 has recovered
+  return Trainer(context, options, task, hooks).Run();
+}
+
 }  // namespace
-
-std::uint64_t KeyOf(std::uint64_t seed, RunKey purpose) {
-  return DeriveKey(seed, static_cast<std::uint64_t>(purpose));
-}
-
-std::vector<io::TensorEntry> TrainTask::Weights() { return WeightEntries(parameters()); }
-
-double TrainTask::BitsPerByte(double) const { return std::numeric_limits<double>::quiet_NaN(); }
-
-TrainOptions WithinLimitOf(const Context& context, TrainOptions options) {
-  const std::size_t limit = context.memory_limit();
-  std::size_t& memory = options.compute.memory;
-  if (limit > 0) memory = memory == 0 ? limit : std::min(memory, limit);
-  return options;
-}
-
-void CheckTrainOptions(const TrainOptions& o) {
-  const auto in_range = [](const char* name, double value, double low, double high) {
-    Check(value >= low && value <= high, ErrorCode::kUsage, "{}: {} is not from {} to {}", name,
-          value, low, high);
-  };
-  constexpr double kMost = 1e12;
-  in_range("steps", static_cast<double>(o.steps), 1, kMost);
-  in_range("batch", static_cast<double>(o.batch), 1, 1 << 20);
-  in_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
-  in_range("learning-rate", o.optimizer.learning_rate, 0, 100);
-  in_range("head-lr", o.trained.head_learning_rate.value_or(0.0), 0, 100);
-  in_range("final-rate", o.schedule.final_rate, 0, 1);
-  in_range("warmup", static_cast<double>(o.schedule.warmup), -1, kMost);
-  in_range("beta1", o.optimizer.beta1, 0, 0.999999);
-  in_range("beta2", o.optimizer.beta2, 0, 0.999999999);
-  in_range("adam-eps", o.optimizer.epsilon, 1e-30, 1);
-  in_range("weight-decay", o.optimizer.weight_decay, 0, 100);
-  in_range("clip", o.optimizer.clip, 0, 1e9);
-  MakeOptimizer(o.optimizer);  // refuses options of its own
-  in_range("held-out", o.data.held_out, 0, 0.99);
-  in_range("log-every", static_cast<double>(o.checkpoints.log_every), 1, kMost);
-  in_range("eval-every", static_cast<double>(o.checkpoints.eval_every), 0, kMost);
-  in_range("save-every", static_cast<double>(o.checkpoints.save_every), 0, kMost);
-  in_range("keep", static_cast<double>(o.checkpoints.keep), 2, 1e6);
-  if (o.compute.dropout) in_range("dropout", *o.compute.dropout, 0, 0.99);
-  in_range("first-save", o.checkpoints.first_save_s, 0, kMost);
-  in_range("max-time", o.checkpoints.max_time_s, 0, kMost);
-  Check(!((o.checkpoints.resume || o.checkpoints.extend) && o.checkpoints.overwrite),
-        ErrorCode::kUsage, "{} and overwrite exclude each other: go on with the run, or clear it",
-        o.checkpoints.resume ? "resume" : "extend");
-}
 
 TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask& task,
                         const TrainHooks& hooks) {
   CheckTrainOptions(options);
-  io::EnsureWritableDirectory(options.output);
-  const io::DirectoryLock lock(options.output);
-  io::RecoverRunDirectory(options.output);
-  return Trainer(context, options, task, hooks).Run();
+  World* world = context.world();
+  const idx_t ranks = world == nullptr ? 1 : world->size();
+  Check(options.accumulate >= ranks, ErrorCode::kUsage,
+        "accumulate: {} micro-batches an update are too few for {} ranks; give at least one for "
+        "each, or start fewer ranks",
+        options.accumulate, ranks);
+  try {
+    return RunOnThisRank(context, options, task, hooks);
+  } catch (const std::exception& error) {
+    if (world != nullptr) world->Abandon(error.what());
+    throw;
+  }
 }
 
 }  // namespace longspan

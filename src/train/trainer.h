@@ -9,12 +9,14 @@ namespace longspan {
 // kUsage naming the option that is out of its range.
 void CheckTrainOptions(const TrainOptions& options);
 
-// The options with compute.memory no larger than the context's limit.
-TrainOptions WithinLimitOf(const Context& context, TrainOptions options);
+// The options as this context lets them be: compute.memory no larger than its limit, without what
+// sums of gradients take of it, and as many micro-batches as TrainOptions::accumulate_for_ranks
+// says. kLimit.
+TrainOptions OptionsFor(const Context& context, TrainOptions options);
 
 // Trains `task`, writes metrics.jsonl, checkpoints and the kept model into options.output. The
-// same options give the same bits for any number of threads, and after any interruption that is
-// resumed. Errors as TrainLanguageModel's.
+// same options give the same bits for any number of threads and ranks, and after any interruption
+// that is resumed. Errors as TrainLanguageModel's.
 TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask& task,
                         const TrainHooks& hooks);
 

@@ -36,6 +36,7 @@ class Parabola final : public TrainTask {
 
   std::set<idx_t> bad_loss, bad_gradient;  // updates that give no finite number
   std::function<void()> on_save;           // before a checkpoint takes the config
+  std::function<void(idx_t step)> on_accumulate;
   idx_t evaluation_batches = 4;
   // What an evaluation reports beside the loss, of the first number.
   std::function<std::vector<TrainMetric>(double)> measure;
@@ -52,6 +53,7 @@ class Parabola final : public TrainTask {
     return {kNumbers * options_.accumulate, 1};
   }
   TaskLoss Accumulate(Context&, idx_t micro, float scale, const StepDropout&) override {
+    if (on_accumulate) on_accumulate(step_);
     const float aim = static_cast<float>(step_ + micro) / 10.0f;
     double sum = 0.0;
     for (idx_t i = 0; i < kNumbers; ++i) {

@@ -1,0 +1,104 @@
+// Processes that train together, as mpirun starts them: each has a rank, and all have one result.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan {
+class Transport;  // the library's own: no header has them
+struct WorldAccess;
+}  // namespace longspan
+
+#pragma GCC visibility push(default)
+namespace longspan {
+
+// The ranks of one run, of which this process is one. A Context that joins a world
+// (Context::Join) trains with it: train.h has what each rank does.
+//
+// A world serves one thread at a time, the one that started it. Calls of all ranks marked
+// "together" are made by every rank, in the same order and with the same sizes; they wait for each
+// other.
+//
+// Errors: while such a call waits, kPeer is thrown when another rank has died, is silent for 20 s,
+// or gave up (Abandon). The message is one line that names the rank, its host and its update. From
+// then on every such call throws it. The world is never used again.
+class World {
+ public:
+  // One process, rank 0 of 1. Its calls do nothing and never fail.
+  World();
+  explicit World(std::unique_ptr<Transport> transport);  // the library's own
+  ~World();  // without Finish the other ranks learn that this one is gone
+  World(World&&) noexcept;
+  World& operator=(World&&) noexcept;
+
+  // How many processes mpirun or srun has started together with this one, as the environment says;
+  // 1: it was started alone, or LONGSPAN_MPI is 0; 0: with others, and it does not say how many.
+  static int LaunchedRanks();
+  // The world of the processes that were started together; of one process if it was started alone.
+  // Loads longspan_mpi.so, which lies beside the program or the library, or where
+  // LONGSPAN_MPI_MODULE says. Together. kUsage if the module is missing, if it cannot start MPI, or
+  // if the launcher is of another MPI than the module.
+  static World Start();
+  // Where Start would find the module; empty: nowhere.
+  static std::string ModulePath();
+
+  int rank() const;  // from 0; rank 0 writes files and tells
+  int size() const;
+  bool is_first() const { return rank() == 0; }
+  // Each rank's host.
+  const std::vector<std::string>& hosts() const;
+  int ranks_here() const;  // on the host of this process
+  // Threads for a Context of this rank: its share of the CPUs of its host. A CPU that several ranks
+  // may use counts for each as a part of one. At least 1.
+  int threads() const;
+  // CPUs of this host that none of its ranks may use, because the launcher binds ranks to CPUs.
+  int idle_cpus() const;
+  // "Open MPI v4.1.4"; empty for one process.
+  const std::string& transport() const;
+
+  // ---- together
+
+  void Barrier();
+  // Every rank's text, by rank.
+  std::vector<std::string> Gather(const std::string& text);
+  // Sums of each value over the ranks, added in their order: the same bits everywhere.
+  void Sum(std::span<double> values);
+  // The memory of rank `from` is copied to all others.
+  void Broadcast(void* data, std::size_t bytes, int from = 0);
+  std::string Broadcast(const std::string& text, int from = 0);
+  // The run is over: nobody misses this rank afterwards.
+  void Finish();
+
+  // ---- failures
+
+  // The update that this rank has done, for messages about it.
+  void Tell(idx_t step);
+  // This rank gives up, for this reason (one line): the others get kPeer. Does not wait for them.
+  void Abandon(const std::string& why) noexcept;
+  // `tell` gets the line about a failed rank as soon as it is known, on a thread of the world's
+  // own, and returns at once. A program ends its process then, whatever the thread that trains
+  // waits for. It is called once at most, and after Finish never.
+  void OnFailure(std::function<void(const std::string& line)> tell);
+  // The line; empty: all is well.
+  std::string Failure() const;
+
+  // ---- figures
+
+  std::uint64_t bytes_sent() const;  // by this rank
+  double seconds_waited() const;     // in calls of this world
+
+ private:
+  friend struct WorldAccess;
+  struct State;
+  std::unique_ptr<State> state_;  // null: one process
+};
+
+}  // namespace longspan
+#pragma GCC visibility pop

@@ -1,0 +1,320 @@
+#include "train/gradient_sum.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "base/errors.h"
+#include "base/math.h"
+#include "base/memory_limit.h"
+#include "parallel/parallel_for.h"
+#include "world/transport.h"
+
+namespace longspan {
+namespace {
+
+constexpr idx_t kBlock = 1 << 14;       // floats of a task
+constexpr idx_t kSliceUnit = 16;        // floats: slices begin on 64-byte boundaries
+constexpr idx_t kBucket = 1 << 20;      // floats that are exchanged together: 4 MiB
+constexpr std::size_t kOnTheirWay = 4;  // buckets at a time
+constexpr int kTagsOfBuckets = 15'000;
+
+// body(begin, end) for parts of [begin, end).
+template <class Body>
+void ForParts(const Context& context, idx_t begin, idx_t end, const Body& body) {
+  ParallelFor(context, CeilDiv(end - begin, kBlock), [&](idx_t task, int) {
+    const idx_t from = begin + task * kBlock;
+    body(from, std::min(from + kBlock, end));
+  });
+}
+
+// y = x + y
+void AddTo(const float* x, idx_t begin, idx_t end, float* y) {
+  for (idx_t i = begin; i < end; ++i) y[i] = x[i] + y[i];
+}
+
+idx_t LargestPowerBelow(idx_t n) {
+  return static_cast<idx_t>(std::bit_floor(static_cast<std::uint64_t>(n - 1)));
+}
+
+}  // namespace
+
+// ---- the tree -----------------------------------------------------------------------------------
+
+// A left child is whole: a power of two of leaves, and stands where two of its size may.
+bool AreSiblings(MicroRange left, MicroRange right, idx_t micros) {
+  const idx_t size = left.size();
+  return std::has_single_bit(static_cast<std::uint64_t>(size)) && left.begin % (2 * size) == 0 &&
+         (right.size() == size || (right.size() < size && right.end == micros));
+}
+
+MicroRange ShareOf(idx_t micros, int rank, int ranks) {
+  return {micros * rank / ranks, micros * (rank + 1) / ranks};
+}
+
+namespace {
+
+// Calls after(nodes) behind each leaf of the share, with what its leaves so far have become.
+template <class After>
+std::vector<MicroRange> Join(MicroRange share, idx_t micros, const After& after) {
+  std::vector<MicroRange> nodes;
+  for (idx_t micro = share.begin; micro < share.end; ++micro) {
+    MicroRange node{micro, micro + 1};
+    for (; !nodes.empty() && AreSiblings(nodes.back(), node, micros); nodes.pop_back()) {
+      node.begin = nodes.back().begin;
+    }
+    nodes.push_back(node);
+    after(nodes);
+  }
+  return nodes;
+}
+
+}  // namespace
+
+std::vector<MicroRange> NodesOf(MicroRange share, idx_t micros) {
+  return Join(share, micros, [](const auto&) {});
+}
+
+idx_t KeptGradients(MicroRange share, idx_t micros) {
+  std::size_t most = 0;
+  Join(share, micros, [&](const std::vector<MicroRange>& nodes) {
+    if (nodes.back().end < share.end) most = std::max(most, nodes.size());
+  });
+  return static_cast<idx_t>(most);
+}
+
+double TreeSum(std::span<const double> values) {
+  if (values.empty()) return 0.0;
+  if (values.size() == 1) return values[0];
+  const auto left = static_cast<std::size_t>(LargestPowerBelow(std::ssize(values)));
+  return TreeSum(values.first(left)) + TreeSum(values.subspan(left));
+}
+
+// ---- between ranks ------------------------------------------------------------------------------
+
+// A part of the gradients on its way. First each rank gets one slice of it from all others and adds
+// their nodes in the order of the tree; then it sends the sum to all.
+struct GradientSum::Bucket {
+  idx_t begin = 0, end = 0;
+  int tag = 0;
+  bool summed = false;
+  std::vector<std::unique_ptr<Message>> messages;
+  std::vector<float> received;  // the others' nodes of this rank's slice
+};
+
+class GradientSum::Exchange {
+ public:
+  Exchange(World& world, idx_t micros, idx_t extent) : world_(world), micros_(micros) {
+    for (int rank = 0; rank < world.size(); ++rank) {
+      nodes_.push_back(NodesOf(ShareOf(micros, rank, world.size()), micros));
+    }
+    // The backward pass ends at the front of the table: what is whole first goes first.
+    for (idx_t end = extent; end > 0; end -= kBucket) {
+      parts_.push_back({std::max<idx_t>(0, end - kBucket), end});
+    }
+  }
+
+  // `own`: this rank's nodes in order; make_whole(begin, end) is called before a part of them is
+  // sent. Result and last node are in own.back().
+  template <class MakeWhole>
+  void Run(const Context& context, const std::vector<float*>& own, const MakeWhole& make_whole) {
+    std::size_t next = 0;
+    std::vector<Bucket> open;
+    WorldAccess::WaitUntil(world_, [&] {
+      for (; open.size() < kOnTheirWay && next < parts_.size(); ++next) {
+        make_whole(parts_[next].begin, parts_[next].end);
+        open.push_back(SendNodes(own, next));
+      }
+      for (Bucket& bucket : open) Advance(context, own, &bucket);
+      std::erase_if(open, [](const Bucket& b) { return b.summed && b.messages.empty(); });
+      return open.empty() && next == parts_.size();
+    });
+  }
+
+ private:
+  MicroRange Slice(const Bucket& bucket, int rank) const {
+    const idx_t units = CeilDiv(bucket.end - bucket.begin, kSliceUnit), ranks = world_.size();
+    const auto border = [&](idx_t r) {
+      return std::min(bucket.end, bucket.begin + units * r / ranks * kSliceUnit);
+    };
+    return {border(rank), border(rank + 1)};
+  }
+
+  template <class Call>
+  void ForOthers(const Call& call) const {
+    for (int rank = 0; rank < world_.size(); ++rank) {
+      if (rank != world_.rank()) call(rank);
+    }
+  }
+
+  static std::size_t BytesOf(MicroRange slice) {
+    return static_cast<std::size_t>(slice.size()) * sizeof(float);
+  }
+
+  Bucket SendNodes(const std::vector<float*>& own, std::size_t part) {
+    Bucket bucket;
+    bucket.begin = parts_[part].begin;
+    bucket.end = parts_[part].end;
+    bucket.tag = 2 * static_cast<int>(part % kTagsOfBuckets);
+    const MicroRange mine = Slice(bucket, world_.rank());
+    std::size_t count = 0;
+    ForOthers([&](int rank) { count += nodes_[static_cast<std::size_t>(rank)].size(); });
+    bucket.received.resize(count * static_cast<std::size_t>(mine.size()));
+    float* into = bucket.received.data();
+    ForOthers([&](int rank) {
+      const MicroRange slice = Slice(bucket, rank);
+      for (std::size_t n = 0; mine.size() > 0 && n < nodes_[static_cast<std::size_t>(rank)].size();
+           ++n, into += mine.size()) {
+        bucket.messages.push_back(
+            WorldAccess::Receive(world_, rank, bucket.tag, into, BytesOf(mine)));
+      }
+      for (const float* node : own) {
+        if (slice.size() == 0) break;
+        bucket.messages.push_back(
+            WorldAccess::Send(world_, rank, bucket.tag, node + slice.begin, BytesOf(slice)));
+      }
+    });
+    return bucket;
+  }
+
+  void Advance(const Context& context, const std::vector<float*>& own, Bucket* bucket) {
+    std::erase_if(bucket->messages, [](const auto& message) { return message->Done(); });
+    if (bucket->summed || !bucket->messages.empty()) return;
+    AddNodes(context, own, bucket);
+    const MicroRange mine = Slice(*bucket, world_.rank());
+    ForOthers([&](int rank) {
+      const MicroRange slice = Slice(*bucket, rank);
+      if (mine.size() > 0) {
+        bucket->messages.push_back(WorldAccess::Send(world_, rank, bucket->tag + 1,
+                                                     own.back() + mine.begin, BytesOf(mine)));
+      }
+      if (slice.size() > 0) {
+        bucket->messages.push_back(WorldAccess::Receive(world_, rank, bucket->tag + 1,
+                                                        own.back() + slice.begin, BytesOf(slice)));
+      }
+    });
+    bucket->summed = true;
+  }
+
+  // All nodes of this rank's slice become their sum in own.back().
+  void AddNodes(const Context& context, const std::vector<float*>& own, Bucket* bucket) {
+    struct Part {
+      MicroRange node;
+      float* values;  // of the slice
+    };
+    const MicroRange mine = Slice(*bucket, world_.rank());
+    std::vector<Part> parts;
+    float* received = bucket->received.data();
+    for (std::size_t rank = 0; rank < nodes_.size(); ++rank) {
+      const bool is_own = static_cast<int>(rank) == world_.rank();
+      for (std::size_t n = 0; n < nodes_[rank].size(); ++n) {
+        Part part{nodes_[rank][n], is_own ? own[n] + mine.begin : received};
+        if (!is_own) received += mine.size();
+        for (; !parts.empty() && AreSiblings(parts.back().node, part.node, micros_);
+             parts.pop_back()) {
+          ForParts(context, 0, mine.size(), [&](idx_t begin, idx_t end) {
+            AddTo(parts.back().values, begin, end, part.values);
+          });
+          part.node.begin = parts.back().node.begin;
+        }
+        parts.push_back(part);
+      }
+    }
+    float* into = own.back() + mine.begin;
+    if (parts.front().values != into && mine.size() > 0) {
+      std::memcpy(into, parts.front().values, BytesOf(mine));
+    }
+  }
+
+  World& world_;
+  const idx_t micros_;
+  std::vector<std::vector<MicroRange>> nodes_;  // by rank
+  std::vector<MicroRange> parts_;               // of the gradients, in floats
+};
+
+// ---- in this process ----------------------------------------------------------------------------
+
+GradientSum::GradientSum(World* world, idx_t micros, idx_t extent)
+    : world_(world != nullptr && world->size() > 1 ? world : nullptr),
+      micros_(micros),
+      extent_(extent),
+      share_(world_ == nullptr ? MicroRange{0, micros}
+                               : ShareOf(micros, world_->rank(), world_->size())) {
+  CheckMemory("training: sums of gradients over micro-batches",
+              GradientSumBytes(micros, world_ == nullptr ? 1 : world_->size(), extent));
+  if (world_ != nullptr) exchange_ = std::make_unique<Exchange>(*world_, micros, extent);
+}
+
+GradientSum::~GradientSum() = default;
+
+void GradientSum::Add(Context& context, ParameterTable& table, idx_t micro) {
+  float* gradients = table.gradients().data;
+  MicroRange node{micro, micro + 1};
+  std::size_t joined = 0;
+  for (; joined < kept_.size(); ++joined) {
+    const MicroRange left = kept_[kept_.size() - 1 - joined].node;
+    if (!AreSiblings(left, node, micros_)) break;
+    node.begin = left.begin;
+  }
+  joined_ = joined;
+  last_ = node;
+  if (micro + 1 == share_.end) return;
+  AddKept(context, gradients, 0, extent_);
+  for (; joined_ > 0; --joined_) {
+    unused_.push_back(std::move(kept_.back().values));
+    kept_.pop_back();
+  }
+  if (unused_.empty()) unused_.emplace_back(std::vector<idx_t>{extent_});
+  kept_.push_back({node, std::move(unused_.back())});
+  unused_.pop_back();
+  float* saved = kept_.back().values.data<float>();
+  ForParts(context, 0, extent_, [&](idx_t begin, idx_t end) {
+    std::copy(gradients + begin, gradients + end, saved + begin);
+    std::fill(gradients + begin, gradients + end, 0.0f);
+  });
+}
+
+void GradientSum::AddKept(const Context& context, float* gradients, idx_t begin, idx_t end) {
+  for (std::size_t i = 0; i < joined_; ++i) {
+    const float* left = kept_[kept_.size() - 1 - i].values.data<float>();
+    ForParts(context, begin, end, [&](idx_t from, idx_t to) { AddTo(left, from, to, gradients); });
+  }
+}
+
+void GradientSum::Finish(Context& context, ParameterTable& table) {
+  float* gradients = table.gradients().data;
+  if (exchange_ == nullptr) {
+    AddKept(context, gradients, 0, extent_);
+  } else {
+    std::vector<float*> own;
+    for (std::size_t i = 0; i + joined_ < kept_.size(); ++i) {
+      own.push_back(kept_[i].values.data<float>());
+    }
+    own.push_back(gradients);
+    exchange_->Run(context, own,
+                   [&](idx_t begin, idx_t end) { AddKept(context, gradients, begin, end); });
+  }
+  for (Kept& kept : kept_) unused_.push_back(std::move(kept.values));
+  kept_.clear();
+  joined_ = 0;
+}
+
+std::size_t GradientSumBytes(idx_t micros, int ranks, idx_t extent) {
+  idx_t kept = 0, nodes = 0, fewest = micros;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const MicroRange share = ShareOf(micros, rank, ranks);
+    const idx_t own = std::ssize(NodesOf(share, micros));
+    kept = std::max(kept, KeptGradients(share, micros));
+    nodes += own;
+    fewest = std::min(fewest, own);
+  }
+  const std::uint64_t saved = SaturatingProduct({kept, extent, 4});
+  if (ranks == 1) return saved;
+  // Each bucket on its way holds the others' nodes of one slice.
+  const idx_t slice = CeilDiv(std::min(extent, kBucket), static_cast<idx_t>(ranks)) + kSliceUnit;
+  return SaturatingSum(
+      {saved, SaturatingProduct({nodes - fewest, static_cast<idx_t>(kOnTheirWay), slice, 4})});
+}
+
+}  // namespace longspan

@@ -1,0 +1,77 @@
+// The gradients of an update's micro-batches, added in an order that the update alone decides: the
+// same bits for one process and for any number of ranks.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "longspan/context.h"
+#include "longspan/tensor.h"
+#include "longspan/world.h"
+#include "model/parameters.h"
+
+namespace longspan {
+
+// Micro-batches [begin, end) of an update; of a tree over all of them, a node.
+struct MicroRange {
+  idx_t begin = 0, end = 0;
+  idx_t size() const { return end - begin; }
+};
+
+// The tree over `micros` leaves: a node of n leaves has the largest power of two below n in its
+// left child, and the others in its right one. Whether two neighbours are a node's children.
+bool AreSiblings(MicroRange left, MicroRange right, idx_t micros);
+// The micro-batches that a rank computes: neighbours, so many as any other rank or one more.
+MicroRange ShareOf(idx_t micros, int rank, int ranks);
+// What becomes of a rank's leaves without the others': as few nodes as there can be, in order.
+std::vector<MicroRange> NodesOf(MicroRange share, idx_t micros);
+// Gradients that a rank saves at a time while it computes its share: log2 of the share, rounded up.
+idx_t KeptGradients(MicroRange share, idx_t micros);
+// The sum by the tree.
+double TreeSum(std::span<const double> values);
+
+// Adds what the micro-batches leave in a table's gradients. Every update: Add after each
+// micro-batch of share() in order, then Finish.
+class GradientSum {
+ public:
+  // `world`: null for one process; it must outlive this. `extent`: of the table's gradients.
+  GradientSum(World* world, idx_t micros, idx_t extent);
+  ~GradientSum();
+
+  MicroRange share() const { return share_; }
+  // The gradients are those of `micro` alone. They are zero afterwards, unless it is the share's
+  // last.
+  void Add(Context& context, ParameterTable& table, idx_t micro);
+  // The gradients become the sum over all micro-batches of all ranks. Together. kPeer.
+  void Finish(Context& context, ParameterTable& table);
+  // Gives memory back between two updates.
+  void Free() { unused_.clear(); }
+
+ private:
+  struct Kept {
+    MicroRange node;
+    Tensor values;
+  };
+  struct Bucket;
+  class Exchange;
+
+  // In a part of the gradients: the last micro-batch and those saved nodes that it makes whole.
+  void AddKept(const Context& context, float* gradients, idx_t begin, idx_t end);
+
+  World* world_;
+  const idx_t micros_, extent_;
+  const MicroRange share_;
+  std::vector<Kept> kept_;      // nodes of this update, left to right
+  std::vector<Tensor> unused_;  // their memory from earlier
+  MicroRange last_;             // the node that the gradients themselves hold, once AddKept ran
+  std::size_t joined_ = 0;      // the last ones of kept_ that are in that node
+  std::unique_ptr<Exchange> exchange_;
+};
+
+// Bytes that a GradientSum takes beside the table on any of the ranks: saved gradients, and parts
+// on their way.
+std::size_t GradientSumBytes(idx_t micros, int ranks, idx_t extent);
+
+}  // namespace longspan

@@ -1,0 +1,152 @@
+#include "train/run_ranks.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/errors.h"
+#include "io/checksum.h"
+#include "io/file.h"
+#include "longspan/files.h"
+#include "longspan/version.h"
+#include "train/run_state.h"
+
+namespace longspan {
+namespace {
+
+// Of a value in a message: fingerprints are short, lists of labels may be long.
+constexpr std::size_t kShownOfFact = 60;
+
+std::string ShownFact(const RunRanks::Facts& facts, const std::string& name) {
+  const auto found = facts.find(name);
+  return found == facts.end() ? "none" : io::Escape(found->second, kShownOfFact);
+}
+
+// The file of the program or of the library.
+std::string OwnFile() {
+  Dl_info info{};
+  static const int here = 0;
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (dladdr(&here, &info) == 0 || info.dli_fname == nullptr) return program.string();
+  // The loader knows the program by the word that it was started with.
+  const std::filesystem::path file = info.dli_fname;
+  return file.is_absolute() && io::IsRegularFile(file) ? file.string() : program.string();
+}
+
+}  // namespace
+
+RunRanks::RunRanks(const Context& context)
+    : world_(context.world() != nullptr && context.world()->size() > 1 ? context.world()
+                                                                       : nullptr) {}
+
+std::vector<std::string> RunRanks::Notes(int threads, idx_t accumulate) const {
+  std::vector<std::string> notes;
+  if (!many()) return notes;
+  notes.push_back(
+      fmt::format("{} ranks, {} on this host, {} threads each; {} micro-batches an update",
+                  world_->size(), world_->ranks_here(), threads, accumulate));
+  if (world_->idle_cpus() > 0) {
+    notes.push_back(
+        fmt::format("the launcher binds ranks to CPUs, and {} CPUs of this host stay idle; mpirun "
+                    "--bind-to none "
+                    "lets ranks share them",
+                    world_->idle_cpus()));
+  }
+  return notes;
+}
+
+void RunRanks::Meet() const {
+  if (many()) world_->Barrier();
+}
+
+bool RunRanks::Any(bool own) const {
+  if (!many()) return own;
+  const std::vector<std::string> all = world_->Gather(own ? "1" : "0");
+  return std::find(all.begin(), all.end(), "1") != all.end();
+}
+
+bool RunRanks::First(bool own) const {
+  return many() ? world_->Broadcast(own ? "1" : "0") == "1" : own;
+}
+
+RunRanks::Evaluation RunRanks::FromFirst(const std::function<Evaluation()>& evaluate) const {
+  Evaluation found;
+  if (first()) found = evaluate();
+  if (!many()) return found;
+  // CBOR holds every double as it is.
+  nlohmann::json j = nlohmann::json::array();
+  if (found) {
+    j = {found->loss, found->bits_per_byte.has_value(), found->bits_per_byte.value_or(0.0)};
+    for (const TrainMetric& metric : found->metrics) {
+      j.push_back(metric.name);
+      j.push_back(metric.value);
+    }
+  }
+  std::string text;
+  nlohmann::json::to_cbor(j, text);
+  j = nlohmann::json::from_cbor(world_->Broadcast(text));
+  if (j.empty()) return std::nullopt;
+  TaskEvaluation shared;
+  shared.loss = j[0];
+  if (j[1].get<bool>()) shared.bits_per_byte = j[2].get<double>();
+  for (std::size_t i = 3; i + 1 < j.size(); i += 2) shared.metrics.push_back({j[i], j[i + 1]});
+  return shared;
+}
+
+void RunRanks::Gather(std::vector<TaskLoss>* losses) const {
+  if (!many()) return;
+  std::string own(losses->size() * sizeof(TaskLoss), '\0');
+  if (!own.empty()) std::memcpy(own.data(), losses->data(), own.size());
+  losses->clear();
+  for (const std::string& text : world_->Gather(own)) {
+    const std::size_t begin = losses->size();
+    losses->resize(begin + text.size() / sizeof(TaskLoss));
+    if (!text.empty()) std::memcpy(losses->data() + begin, text.data(), text.size());
+  }
+}
+
+void RunRanks::CheckSame(const Facts& facts) const {
+  if (!many()) return;
+  std::vector<Facts> all;
+  for (const std::string& text : world_->Gather(
+           nlohmann::json(facts).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace))) {
+    all.push_back(nlohmann::json::parse(text));
+  }
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    std::set<std::string> names;
+    for (const Facts* some : {&all[0], &all[rank]}) {
+      for (const auto& [name, value] : *some) names.insert(name);
+    }
+    for (const std::string& name : names) {
+      if (all[0].contains(name) && all[rank].contains(name) &&
+          all[0].at(name) == all[rank].at(name)) {
+        continue;
+      }
+      EndTogether();
+      Fail(ErrorCode::kFormat,
+           "rank {} on {}: {} is {}, on rank 0 it is {}; all ranks need the same program, options, "
+           "texts and model",
+           rank, world_->hosts()[rank], name, ShownFact(all[rank], name), ShownFact(all[0], name));
+    }
+  }
+}
+
+void RunRanks::EndTogether() const {
+  if (many()) world_->Finish();
+}
+
+RunRanks::Facts ProgramFacts() {
+  io::Checksum sum;
+  const auto file = io::File::OpenRegular(OwnFile());
+  io::ForEachPiece(file, [&](const char* data, std::size_t bytes) { sum.Update(data, bytes); });
+  return {{"the version of longspan", LONGSPAN_VERSION},
+          {"the program's checksum", sum.Hex()},
+          {"the instruction set", IsaText()}};
+}
+
+}  // namespace longspan

@@ -1,0 +1,52 @@
+// What the ranks of a training agree on. With one process all of it costs nothing.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "longspan/context.h"
+#include "longspan/world.h"
+#include "train/gradient_sum.h"
+#include "train/train_task.h"
+
+namespace longspan {
+
+// All functions behind Notes are called by all ranks together. kPeer.
+class RunRanks {
+ public:
+  explicit RunRanks(const Context& context);
+
+  World* world() const { return world_; }  // null: one process
+  bool many() const { return world_ != nullptr; }
+  bool first() const { return world_ == nullptr || world_->is_first(); }
+
+  // Lines for people about how many there are, and how many threads each has.
+  std::vector<std::string> Notes(int threads, idx_t accumulate) const;
+
+  // Waits until all have come.
+  void Meet() const;
+  bool Any(bool own) const;    // whether one of them says so
+  bool First(bool own) const;  // what rank 0 says
+  // Rank 0 evaluates, the others get what it found; none where it was stopped.
+  using Evaluation = std::optional<TaskEvaluation>;
+  Evaluation FromFirst(const std::function<Evaluation()>& evaluate) const;
+  // The losses of this rank's micro-batches become those of all, in their order.
+  void Gather(std::vector<TaskLoss>* losses) const;
+  // kFormat, on all ranks, if one has another value of anything than rank 0.
+  using Facts = std::map<std::string, std::string>;
+  void CheckSame(const Facts& facts) const;
+  // The end, because of something that all know: nobody misses the others afterwards.
+  void EndTogether() const;
+
+ private:
+  World* world_;
+};
+
+// The version, the file that this code was loaded from, and how its kernels compute: ranks whose
+// weights shall stay the same have the same.
+RunRanks::Facts ProgramFacts();
+
+}  // namespace longspan

@@ -1,0 +1,27 @@
+// What longspan_mpi.so gives: plain functions of C, so that it needs nothing of the library, and
+// the library needs no MPI. All are called by one thread.
+#pragma once
+
+#include <stddef.h>
+
+// Changes when the table does: a module of another build is refused.
+enum { kLongspanMpiTable = 1 };
+
+struct LongspanMpi {
+  int table;  // kLongspanMpiTable
+  // Starts MPI. Null, or what went wrong.
+  const char* (*start)(void);
+  int (*rank)(void);
+  int (*size)(void);
+  const char* (*version)(void);  // one line
+  // A message of at most 2^30 bytes; null: MPI refuses.
+  void* (*send)(const void* data, size_t bytes, int to, int tag);
+  void* (*receive)(void* data, size_t bytes, int from, int tag);
+  // 1: done, and `message` is no more; 0: on its way; -1: MPI reports an error.
+  int (*test)(void* message);
+  void (*finish)(void);
+};
+
+// The one name that the module exports.
+#define LONGSPAN_MPI_ENTRY "LongspanMpiModule"
+typedef const struct LongspanMpi* (*LongspanMpiEntry)(void);

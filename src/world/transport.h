@@ -1,0 +1,71 @@
+// How ranks reach each other. World (longspan/world.h) is written over it.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "longspan/types.h"
+
+namespace longspan {
+
+class World;
+
+// Bytes of one message at most.
+inline constexpr std::size_t kMostMessageBytes = std::size_t{1} << 30;
+
+// A message on its way. It may be destroyed before it is done only if a rank has failed.
+class Message {
+ public:
+  virtual ~Message() = default;
+  // Whether its memory is free again, or filled. Does not wait. Once true it stays so.
+  virtual bool Done() = 0;
+};
+
+// One rank's end. All but Failure and OnFailure are called by one thread.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual std::string Describe() const = 0;  // "Open MPI v4.1.4"
+
+  // A message of at most kMostMessageBytes, whose memory stays as it is until it is done. Those of
+  // two ranks with one tag (below 2^15) arrive in the order in which they were sent, and the
+  // receiver knows how large they are.
+  virtual std::unique_ptr<Message> Send(int to, int tag, const void* data, std::size_t bytes) = 0;
+  virtual std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) = 0;
+
+  // World's functions of these names.
+  virtual void Tell(idx_t step) = 0;
+  virtual void Abandon(const std::string& why) noexcept = 0;
+  virtual void OnFailure(std::function<void(const std::string& line)> tell) = 0;
+  virtual std::string Failure() const = 0;
+  // Whether Failure() is a line; costs next to nothing.
+  virtual bool failed() const = 0;
+  virtual void Finish() = 0;  // after all ranks have said that they are at their end
+};
+
+// A world's messages between two ranks, for the library itself.
+struct WorldAccess {
+  // As Transport's, with tags up to 30,000. Not for a world of one process.
+  static std::unique_ptr<Message> Send(World& world, int to, int tag, const void* data,
+                                       std::size_t bytes);
+  static std::unique_ptr<Message> Receive(World& world, int from, int tag, void* data,
+                                          std::size_t bytes);
+  // As WaitUntil below.
+  static void WaitUntil(World& world, const std::function<bool()>& done);
+};
+
+// Throws kPeer with Failure(), if there is one.
+void CheckPeers(const Transport& transport);
+// Calls done() until it is true: at once, then more and more seldom. Throws kPeer.
+void WaitUntil(const Transport& transport, const std::function<bool()>& done);
+// Every rank's text, by rank; together.
+std::vector<std::string> GatherTexts(Transport& transport, const std::string& text);
+// Copies rank `from`'s memory to all others; together.
+void BroadcastBytes(Transport& transport, void* data, std::size_t bytes, int from);
+
+}  // namespace longspan

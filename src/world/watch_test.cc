@@ -1,0 +1,149 @@
+// The connections that tell who is still there, between threads of this process.
+#include "world/watch.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <memory>
+#include <thread>
+
+#include "tests/support/files.h"
+#include "world/sockets.h"
+
+namespace longspan {
+namespace {
+
+using std::chrono::milliseconds;
+using test::Throws;
+
+class WatchTest : public ::testing::Test {
+ protected:
+  WatchPlan Plan(int rank, int ranks) const {
+    WatchPlan plan;
+    plan.rank = rank;
+    for (int r = 0; r < ranks; ++r) plan.hosts.push_back("host" + std::to_string(r));
+    plan.beat = milliseconds(20);
+    plan.silence = silence;
+    plan.connect = milliseconds(5000);
+    return plan;
+  }
+
+  void Start(int ranks) {
+    const Watch::Door door;
+    std::vector<std::future<std::unique_ptr<Watch>>> others;
+    for (int rank = 1; rank < ranks; ++rank) {
+      others.push_back(std::async(std::launch::async, [&, rank] {
+        return std::make_unique<Watch>(Plan(rank, ranks), door.address());
+      }));
+    }
+    watches.push_back(std::make_unique<Watch>(Plan(0, ranks), door));
+    for (auto& other : others) watches.push_back(other.get());
+  }
+
+  // What a rank says of the others, when it does.
+  std::string FailureOf(std::size_t rank) const {
+    for (int i = 0; i < 1000 && !watches[rank]->failed(); ++i) {
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+    return watches[rank]->Failure();
+  }
+
+  milliseconds silence{20'000};
+  std::vector<std::unique_ptr<Watch>> watches;  // by rank
+};
+
+TEST_F(WatchTest, ARunThatEndsIsNoFailure) {
+  Start(3);
+  std::this_thread::sleep_for(milliseconds(60));  // some signs of life
+  std::vector<std::thread> threads;
+  for (auto& watch : watches) threads.emplace_back([&] { watch->Finish(); });
+  for (std::thread& thread : threads) thread.join();
+  for (auto& watch : watches) EXPECT_EQ(watch->Failure(), "");
+  watches.pop_back();  // closes its connection
+  std::this_thread::sleep_for(milliseconds(40));
+  for (auto& watch : watches) EXPECT_EQ(watch->Failure(), "");
+}
+
+TEST_F(WatchTest, ARankWhoseConnectionClosesIsNamedByAll) {
+  Start(3);
+  watches[2]->Tell(12);
+  std::this_thread::sleep_for(milliseconds(100));
+  std::promise<std::string> told;
+  watches[1]->OnFailure([&](const std::string& line) { told.set_value(line); });
+  watches[2].reset();
+  const std::string line = "rank 2 on host2, after update 12, has ended without a word";
+  EXPECT_EQ(FailureOf(0), line);
+  EXPECT_EQ(FailureOf(1), line);
+  EXPECT_EQ(told.get_future().get(), line);
+}
+
+TEST_F(WatchTest, WithoutRankZeroEveryRankNamesIt) {
+  Start(3);
+  watches[0].reset();
+  for (const std::size_t rank : {1u, 2u}) {
+    EXPECT_EQ(FailureOf(rank), "rank 0 on host0, after update 0, has ended without a word");
+  }
+}
+
+TEST_F(WatchTest, ARankThatGivesUpSaysWhy) {
+  for (const std::size_t who : {0u, 1u}) {
+    watches.clear();
+    Start(3);
+    watches[who]->Tell(3);
+    std::this_thread::sleep_for(milliseconds(60));
+    watches[who]->Abandon("train.csv:3: no\nlabel");
+    for (std::size_t rank = 0; rank < 3; ++rank) {
+      if (rank == who) continue;
+      EXPECT_EQ(FailureOf(rank), fmt::format("rank {} on host{}, after update 3, failed: "
+                                             "train.csv:3: no label",
+                                             who, who));
+    }
+    EXPECT_EQ(watches[who]->Failure(), "");
+  }
+}
+
+// A process that is stopped keeps its connection.
+TEST_F(WatchTest, ARankThatIsSilentIsGone) {
+  silence = milliseconds(200);
+  const Watch::Door door;
+  const std::string address = door.address();
+  auto hub =
+      std::async(std::launch::async, [&] { return std::make_unique<Watch>(Plan(0, 2), door); });
+  const int port = std::stoi(address);
+  const std::string secret = address.substr(address.find(' ') + 1, 32);
+  Socket silent = ConnectTo("127.0.0.1", port, milliseconds(2000));
+  ASSERT_TRUE(silent.Write("hello " + secret + " 1\n", milliseconds(1000)));
+  watches.push_back(hub.get());
+  EXPECT_EQ(FailureOf(0), "rank 1 on host1, after update 0, is silent for 0 s");
+  std::string told;
+  ASSERT_TRUE(silent.ReadInto(&told));
+  EXPECT_NE(told.find("gone rank 1 on host1"), std::string::npos) << told;
+}
+
+TEST_F(WatchTest, StrangersAreNotTakenForRanks) {
+  const Watch::Door door;
+  const int port = std::stoi(door.address());
+  auto hub =
+      std::async(std::launch::async, [&] { return std::make_unique<Watch>(Plan(0, 2), door); });
+  Socket stranger = ConnectTo("127.0.0.1", port, milliseconds(2000));
+  ASSERT_TRUE(stranger.Write("hello 00000000000000000000000000000000 1\n", milliseconds(1000)));
+  auto rank = std::async(std::launch::async,
+                         [&] { return std::make_unique<Watch>(Plan(1, 2), door.address()); });
+  watches.push_back(hub.get());
+  watches.push_back(rank.get());
+  EXPECT_FALSE(watches[0]->failed());
+}
+
+TEST_F(WatchTest, ARankThatDoesNotComeIsNamed) {
+  WatchPlan plan = Plan(0, 2);
+  plan.connect = milliseconds(100);
+  const Watch::Door door;
+  EXPECT_TRUE(Throws([&] { Watch(plan, door); }, ErrorCode::kIo, "rank 1 on host1"));
+  plan = Plan(1, 2);
+  EXPECT_TRUE(Throws([&] { Watch(plan, "1 secret 127.0.0.1 "); }, ErrorCode::kIo,
+                     "reaches rank 0 on host0 by none of its addresses (127.0.0.1 port 1)"));
+}
+
+}  // namespace
+}  // namespace longspan

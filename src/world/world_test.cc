@@ -1,0 +1,127 @@
+// What ranks do together, with threads as ranks.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tests/support/files.h"
+#include "tests/support/thread_world.h"
+
+namespace longspan {
+namespace {
+
+using test::OnRanks;
+using test::Throws;
+using test::TryOnRanks;
+
+TEST(World, OneProcessIsRankZeroOfOne) {
+  World world;
+  EXPECT_EQ(world.rank(), 0);
+  EXPECT_EQ(world.size(), 1);
+  EXPECT_GE(world.threads(), 1);
+  EXPECT_EQ(world.hosts().size(), 1u);
+  EXPECT_EQ(world.Gather("a"), std::vector<std::string>{"a"});
+  EXPECT_EQ(world.Broadcast("text"), "text");
+  std::vector<double> values = {1.5};
+  world.Sum(values);
+  EXPECT_EQ(values[0], 1.5);
+  world.Barrier();
+  world.Finish();
+  EXPECT_EQ(world.Failure(), "");
+  EXPECT_EQ(world.transport(), "");
+}
+
+class Ranks : public ::testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(World, Ranks, ::testing::Values(1, 2, 3, 4, 7));
+
+TEST_P(Ranks, GatherGivesEachTextByRankEmptyOnesToo) {
+  OnRanks(GetParam(), [&](World& world) {
+    const auto texts = world.Gather(std::string(static_cast<std::size_t>(world.rank()), 'x'));
+    ASSERT_EQ(std::ssize(texts), world.size());
+    for (std::size_t r = 0; r < texts.size(); ++r) EXPECT_EQ(texts[r], std::string(r, 'x'));
+  });
+}
+
+// 1e16 + 1 - 1e16 depends on the order.
+TEST_P(Ranks, SumsAreAddedInTheOrderOfTheRanks) {
+  const auto value = [](int rank) { return rank == 1 ? 1e16 : 1.0 + rank; };
+  double expected = value(0);
+  for (int rank = 1; rank < GetParam(); ++rank) expected += value(rank);
+  OnRanks(GetParam(), [&](World& world) {
+    std::vector<double> values = {value(world.rank()), 2.0};
+    world.Sum(values);
+    EXPECT_EQ(values[0], expected);
+    EXPECT_EQ(values[1], 2.0 * world.size());
+  });
+}
+
+TEST_P(Ranks, ABroadcastComesFromAnyRank) {
+  OnRanks(GetParam(), [&](World& world) {
+    const int last = world.size() - 1;
+    const std::string text = world.rank() == last ? std::string("from the last") : std::string();
+    EXPECT_EQ(world.Broadcast(text, last), "from the last");
+    world.Barrier();
+  });
+}
+
+TEST_P(Ranks, RanksOfOneHostShareItsCpus) {
+  OnRanks(GetParam(), [&](World& world) {
+    EXPECT_EQ(world.ranks_here(), world.size());
+    EXPECT_EQ(world.threads(), std::max(1, World().threads() / world.size()));
+  });
+}
+
+TEST(World, ARankThatGivesUpEndsTheWaitingOfTheOthersWithItsReason) {
+  const auto thrown = TryOnRanks(3, [](World& world) {
+    world.Tell(7);
+    if (world.rank() == 1) throw Error(ErrorCode::kFormat, "train.csv:3: no label");
+    world.Barrier();
+  });
+  for (const std::size_t rank : {0u, 2u}) {
+    ASSERT_TRUE(thrown[rank]);
+    EXPECT_TRUE(Throws([&] { std::rethrow_exception(thrown[rank]); }, ErrorCode::kPeer,
+                       "rank 1, after update 7, failed: train.csv:3: no label"));
+  }
+  EXPECT_TRUE(Throws([&] { std::rethrow_exception(thrown[1]); }, ErrorCode::kFormat, "no label"));
+}
+
+// ---- how ranks are started ----------------------------------------------------------------------
+
+class Launched : public ::testing::Test {
+ protected:
+  Launched() { Clear(); }
+  ~Launched() override { Clear(); }
+  static void Clear() {
+    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK",
+                             "SLURM_STEP_NUM_TASKS", "LONGSPAN_MPI", "LONGSPAN_MPI_MODULE"}) {
+      unsetenv(name);
+    }
+  }
+};
+
+TEST_F(Launched, TheEnvironmentSaysHowManyProcessesThereAre) {
+  EXPECT_EQ(World::LaunchedRanks(), 1);
+  setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
+  EXPECT_EQ(World::LaunchedRanks(), 4);
+  setenv("LONGSPAN_MPI", "0", 1);
+  EXPECT_EQ(World::LaunchedRanks(), 1);
+  Clear();
+  setenv("PMI_SIZE", "3", 1);
+  EXPECT_EQ(World::LaunchedRanks(), 3);
+  Clear();
+  setenv("PMIX_RANK", "0", 1);
+  EXPECT_EQ(World::LaunchedRanks(), 0);
+  setenv("SLURM_STEP_NUM_TASKS", "2", 1);
+  EXPECT_EQ(World::LaunchedRanks(), 2);
+}
+
+// Else each of them would train alone, into one folder.
+TEST_F(Launched, WithoutAModuleManyProcessesAreRefused) {
+  setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
+  setenv("LONGSPAN_MPI_MODULE", "/nowhere/longspan_mpi.so", 1);
+  EXPECT_TRUE(Throws([] { World::Start(); }, ErrorCode::kUsage, "/nowhere/longspan_mpi.so"));
+  setenv("OMPI_COMM_WORLD_SIZE", "1", 1);
+  EXPECT_EQ(World::Start().size(), 1);
+}
+
+}  // namespace
+}  // namespace longspan
