@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "cli/commands.h"
+#include "cli/ranks.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "longspan/context.h"
@@ -47,7 +48,9 @@ bool IsSet(const char* variable) {
 
 std::string ThreadsReason(const Globals& globals) {
   if (globals.threads > 0) return "--threads";
-  return IsSet("LONGSPAN_THREADS") ? "LONGSPAN_THREADS" : "the CPUs that the process may use";
+  if (IsSet("LONGSPAN_THREADS")) return "LONGSPAN_THREADS";
+  return StartRanks().size() > 1 ? "this rank's share of the host's CPUs"
+                                 : "the CPUs that the process may use";
 }
 
 std::string MemoryReason(const Globals& globals) {
@@ -81,8 +84,30 @@ nlohmann::ordered_json SetVariables() {
   return set;
 }
 
+// How ranks find each other: of this start, or of one by mpirun.
+nlohmann::ordered_json MpiJson(const World& world) {
+  nlohmann::ordered_json j;
+  j["module"] = World::ModulePath();
+  j["library"] = world.transport();
+  j["ranks"] = world.size();
+  j["ranks_here"] = world.ranks_here();
+  return j;
+}
+
+std::string MpiText(const nlohmann::ordered_json& j) {
+  const auto ranks = j["ranks"].get<int>();
+  if (ranks > 1) {
+    return fmt::format("{}, {} ranks, {} on this host", j["library"].get<std::string>(), ranks,
+                       j["ranks_here"].get<int>());
+  }
+  const auto module = j["module"].get<std::string>();
+  return module.empty() ? "none (this build has no longspan_mpi.so)"
+                        : "with mpirun or srun, by " + module;
+}
+
 nlohmann::ordered_json EnvJson(const Globals& globals) {
-  const Context context(globals.threads);
+  const World& world = StartRanks();
+  const Context context = RankContext(globals);
   return {{"version", LONGSPAN_VERSION},
           {"compiler", kCompiler},
           {"build_type", LONGSPAN_BUILD_TYPE},
@@ -93,6 +118,7 @@ nlohmann::ordered_json EnvJson(const Globals& globals) {
           {"bf16", KernelBf16()},
           {"threads", context.threads()},
           {"threads_from", ThreadsReason(globals)},
+          {"mpi", MpiJson(world)},
           {"memory_bytes", MachineMemory()},
           {"memory_limit_bytes", MemoryLimit()},
           {"memory_limit_from", MemoryReason(globals)},
@@ -119,12 +145,13 @@ std::string EnvText(const nlohmann::ordered_json& j) {
       "instruction sets: {}\n"
       "kernels: {} ({}); bf16 in attention: {}\n"
       "threads: {} ({})\n"
+      "MPI: {}\n"
       "memory: {}, limit {} ({})\n"
       "libraries:{}\n"
       "variables:{}\n",
       text("version"), text("build_type"), text("compiler"), text("cpu"),
       fmt::join(RunnableIsas(), " "), text("kernels"), text("kernels_from"), text("bf16"),
-      j["threads"].get<int>(), text("threads_from"), bytes("memory_bytes"),
+      j["threads"].get<int>(), text("threads_from"), MpiText(j["mpi"]), bytes("memory_bytes"),
       bytes("memory_limit_bytes"), text("memory_limit_from"),
       JoinedItems(j["libraries"], " {} {},"), JoinedItems(j["variables"], " {}={},"));
 }
@@ -143,7 +170,7 @@ void RegisterEnv(CLI::App* command, const Globals& globals, Action& action) {
   command->callback([json, &globals, &action] {
     action = [json, &globals] {
       const nlohmann::ordered_json j = EnvJson(globals);
-      PrintResult(*json ? DumpJson(j) : EnvText(j));
+      if (Speaks()) PrintResult(*json ? DumpJson(j) : EnvText(j));
       return 0;
     };
   });

@@ -30,17 +30,11 @@ nlohmann::ordered_json ToJson(const Plan& plan, const PlannedStep& row) {
   const StepMemory& m = row.needs.memory;
   nlohmann::ordered_json j = {{"attention", row.name}, {"tokens", row.needs.tokens}};
   j["positions_suffice"] = row.needs.tokens <= plan.positions;
-  j["bytes"] = {{"program", plan.program},
-                {"weights", m.weights},
-                {"gradients", m.gradients},
-                {"moments", m.moments},
-                {"text", m.text},
-                {"streams", m.streams},
-                {"buckets", m.buckets},
-                {"copies", m.copies},
-                {"activations", m.activations},
-                {"scratch", m.scratch},
-                {"total", plan.program + m.total()}};
+  j["bytes"] = {
+      {"program", plan.program}, {"weights", m.weights}, {"gradients", m.gradients},
+      {"moments", m.moments},    {"text", m.text},       {"streams", m.streams},
+      {"buckets", m.buckets},    {"copies", m.copies},   {"activations", m.activations},
+      {"scratch", m.scratch},    {"sums", m.sums},       {"total", plan.program + m.total()}};
   j["gflop"] = row.needs.gflop;
   j["estimated_seconds"] = row.seconds;
   j["seconds_from"] = row.timed ? "trial" : "peak";
@@ -97,7 +91,7 @@ std::string TableRow(const Plan& plan, const PlannedStep& row) {
   const std::string line =
       fmt::format("{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n",
                   row.name, row.needs.tokens, Megabytes(plan.program + m.total()),
-                  Megabytes(m.weights + m.gradients + m.moments + m.copies),
+                  Megabytes(m.weights + m.gradients + m.moments + m.copies + m.sums),
                   Megabytes(m.streams + m.buckets + m.text), Megabytes(plan.program + m.scratch),
                   row.needs.gflop, TimeText(row.seconds));
   return row.refused.empty() ? line : line + fmt::format("          beyond: {}\n", row.refused);
@@ -115,8 +109,8 @@ std::string TableNotes(const PlanCommand& c, const Plan& plan) {
     all_positions = all_positions || row.all_positions;
   }
   std::string text = fmt::format(
-      "weights: with gradients and the state of {}. streams: with their gradients, tokens and "
-      "buckets.\nscratch: the most that is in use at once, and the program. time: {}.\n",
+      "weights: with gradients, their sums and the state of {}. streams: with their gradients,\n"
+      "tokens and buckets. scratch: the most that is in use at once, and the program. time: {}.\n",
       c.optimizer,
       timed ? "from short steps of one and two layers of each kind"
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
@@ -227,6 +221,14 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("--batch", c->options.batch, "Number of texts at a time")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  command
+      ->add_option("--accumulate", c->options.accumulate,
+                   "Micro-batches of one update, whose gradients are added")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--ranks", c->options.ranks, "Processes of mpirun that share an update")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
   BeginGroup(command, heading::kComputing);
   command->add_option("--dtype", c->dtype, "Precision of the step: f32 or bf16")
       ->check(CLI::IsMember({"f32", "bf16"}))
@@ -255,8 +257,11 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "  longspan plan -m start --task classify --tokens 256\n"
       "  longspan plan -m start --task embed --tokens 256 --trial 0\n"
       "  longspan plan --arch longformer --preset tiny --tokens 512");
-  command->callback(
-      [c, &globals, &action] { action = [c, &globals] { return RunPlan(*c, globals.threads); }; });
+  command->callback([c, command, &globals, &action] {
+    // As a training does: one micro-batch a rank.
+    if (command->count("--accumulate") == 0) c->options.accumulate = c->options.ranks;
+    action = [c, &globals] { return RunPlan(*c, globals.threads); };
+  });
 }
 
 }  // namespace longspan::cli

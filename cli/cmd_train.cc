@@ -48,7 +48,10 @@ int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::strin
   const TrainRun with_config = [&](const TrainHooks& hooks) {
     TrainHooks more = hooks;
     more.on_event = [&](const TrainEvent& event) {
-      if (event.kind == TrainEvent::Kind::kStart) {
+      if (event.kind == TrainEvent::Kind::kStart && Speaks()) {
+        // Several ranks may have raised it.
+        CLI::Option* accumulate = c.command->get_option("--accumulate");
+        if (accumulate->count() == 0) accumulate->default_str(std::to_string(event.accumulate));
         const std::filesystem::path folder = c.output;
         io::WriteFileAtomic(folder / kConfigName, ConfigFileText(*c.command));
       }
@@ -56,8 +59,10 @@ int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::strin
     };
     return run(more);
   };
-  const TrainResult result = RunWithProgress(ParseProgressMode(c.progress), c.output, with_config);
-  PrintResultIfRead(TrainSummary(c, result, next));
+  const ProgressMode mode = ParseProgressMode(c.progress);
+  const TrainResult result =
+      RunWithProgress(Speaks() ? mode : ProgressMode::kNone, c.output, with_config);
+  if (Speaks()) PrintResultIfRead(TrainSummary(c, result, next));
   return TrainExitCode(result);
 }
 

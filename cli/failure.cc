@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -11,7 +12,10 @@
 #include <mutex>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
 
+#include "cli/ranks.h"
 #include "cli/sanitized.h"
 #include "longspan/error.h"
 #include "longspan/files.h"
@@ -21,7 +25,12 @@ namespace {
 
 std::atomic<bool> leaving = false;
 
+constexpr const char* kAfterPeer = "; all ranks end, and --resume goes on from the last checkpoint";
+
 std::atomic<bool> as_json = false;
+
+// One line about another rank's failure, whoever is the first to tell it.
+std::atomic<bool> peer_is_told = false;
 
 const char* KindName(ErrorCode code) {
   switch (code) {
@@ -59,10 +68,27 @@ bool TellJson(ErrorCode code, const char* message) {
   }
 }
 
-int Tell(ErrorCode code, const char* message) {
+int TellLine(ErrorCode code, const char* message) {
   if (as_json && TellJson(code, message)) return static_cast<int>(code);
   std::fprintf(stderr, "longspan: %s\n", message);
   return static_cast<int>(code);
+}
+
+// Of one rank of several, with its name.
+int Tell(ErrorCode code, const char* message) {
+  std::string line;
+  try {
+    if (code == ErrorCode::kPeer && peer_is_told.exchange(true)) {
+      std::this_thread::sleep_for(std::chrono::seconds(1));  // the other thread is telling it
+      return static_cast<int>(code);
+    }
+    if (code != ErrorCode::kPeer && !TellRanks(message)) return static_cast<int>(code);
+    line = RankPrefix() + message;
+    if (code == ErrorCode::kPeer) line += kAfterPeer;
+  } catch (const std::bad_alloc&) {
+    return TellLine(code, message);
+  }
+  return TellLine(code, line.c_str());
 }
 
 int TellNoMemory() {
@@ -85,6 +111,9 @@ int TellForeign(ErrorCode code, const char* message) {
   io::RemoveLiveTemporaries();
   _exit(status);
 }
+
+// Another rank has failed. The thread that trains may be anywhere.
+void EndBecauseOfPeer(const char* message) { Leave(Tell(ErrorCode::kPeer, message)); }
 
 // An exception left a function that may not throw. The standard library's iterators of folders and
 // the JSON library's destructors are such, and allocate. Where it had not been caught on its way it
@@ -129,6 +158,7 @@ int TellFailure() noexcept {
 void PrepareForFailure() {
   std::set_terminate(EndAtOnce);
   std::atexit(AtExit);
+  EndOnPeerFailure(EndBecauseOfPeer);
   // The C library loads what unwinds a thread that ends when it is first needed, and aborts where
   // there is no memory left for that. This makes it do so now.
   void* frame = nullptr;
@@ -137,7 +167,10 @@ void PrepareForFailure() {
 
 void TellFailuresAsJson() { as_json = true; }
 
-void LeaveOrdinarily() { leaving = true; }
+void LeaveOrdinarily(int status) {
+  leaving = true;
+  if (MustLeaveAtOnce()) Leave(status);
+}
 
 }  // namespace longspan::cli
 

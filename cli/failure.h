@@ -22,7 +22,8 @@ int TellFailure() noexcept;
 // numeric, locked, peer.
 void TellFailuresAsJson();
 
-// main has returned or is about to: exit() is nobody else's from here.
-void LeaveOrdinarily();
+// main is about to return this status: exit() is nobody else's from here. Where several ranks train
+// and one has failed, the process ends here.
+void LeaveOrdinarily(int status);
 
 }  // namespace longspan::cli

@@ -20,6 +20,7 @@
 #include "cli/large_stack.h"
 #include "cli/memory_size.h"
 #include "cli/openmp_start.h"
+#include "cli/ranks.h"
 #include "cli/signals.h"
 #include "cli/unknown_words.h"
 #include "cli/visual/output.h"
@@ -86,7 +87,9 @@ int Run(int argc, char** argv) {
     Fail(ErrorCode::kUsage, "{}", UsageMessage(app, words, error));
   }
   Apply(globals);
-  return action ? action() : static_cast<int>(ErrorCode::kUsage);
+  const int status = action ? action() : static_cast<int>(ErrorCode::kUsage);
+  FinishRanks();
+  return status;
 }
 
 // work(argc, argv); what it throws is told.
@@ -116,6 +119,6 @@ int main(int argc, char** argv) {
   // A file size limit shall be an error of the write, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
   const int status = Guarded(Start, argc, argv);
-  LeaveOrdinarily();
+  LeaveOrdinarily(status);
   return status;
 }

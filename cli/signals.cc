@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "cli/ranks.h"
 #include "longspan/files.h"
 
 namespace longspan::cli {
@@ -80,6 +81,8 @@ std::string Words(const std::function<std::string(const char*)>& function, int s
 }
 
 void Stop(int signal) {
+  // mpirun ends all ranks when one has died: this one is about to say so and to end.
+  if (PeerFailed()) return;
   if (!caught) {
     Say(std::string(NameOf(signal)) + ": stopped; no file is left half written");
     DieOf(signal);

@@ -50,7 +50,7 @@ void AddTrainLm(CLI::App* command, const Globals& globals, Action& action) {
       "20 --tokens 128");
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
-      Context context(globals.threads);
+      Context context = RankContext(globals);
       const TrainOptions options = c->Options(context);
       c->task.tokenizer = c->tokenizer;
       c->task.documents = ParseDocuments(c->documents, true);

@@ -43,7 +43,7 @@ void AddTrainMlm(CLI::App* command, const Globals& globals, Action& action) {
                   "--tokens 512 --steps 2");
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
-      Context context(globals.threads);
+      Context context = RankContext(globals);
       const TrainOptions options = c->Options(context);
       c->task.documents = ParseDocuments(c->documents);
       c->task.global = GlobalRule::Parse(c->global);

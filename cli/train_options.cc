@@ -47,6 +47,7 @@ TrainOptions TrainCommand::Options(Context& context) const {
   o.data.eval = eval;
   o.output = output;
   o.schedule.kind = ParseSchedule(schedule);
+  o.accumulate_for_ranks = command->count("--accumulate") == 0;
   if (!lengths.empty()) o.lengths = ParseLengths(lengths);
   o.optimizer.kind = ParseOptimizer(optimizer);
   if (command != nullptr) CheckOptimizerOptions(*command, o.optimizer.kind);

@@ -24,8 +24,8 @@ struct TrainCommand {
   double head_rate = -1.0;  // negative: that of all
   bool other_kept = false;  // --keep-last, or --keep-best: not the model of the defaults
   bool json = false;
-  std::string config;                 // file of options; main has put them among the words
-  const CLI::App* command = nullptr;  // whose options these are
+  std::string config;           // file of options; main has put them among the words
+  CLI::App* command = nullptr;  // whose options these are
 
   explicit TrainCommand(const TrainOptions& defaults);
   // The options as the command line gave them. kUsage.

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <atomic>
+#include <csignal>
 #include <memory>
 #include <utility>
 
 #include "cli/counted.h"
+#include "cli/ranks.h"
 #include "cli/signals.h"
 #include "cli/train_options.h"
 #include "longspan/files.h"
@@ -24,6 +26,8 @@ ProgressLine LineOf(const TrainEvent& event) {
   line.grad_norm = event.gradient_norm;
   line.tokens_per_s = event.tokens_per_s;
   line.rss_bytes = event.rss_bytes;
+  line.ranks = event.ranks;
+  line.waiting_share = event.waiting_share;
   line.seconds_left = event.seconds_left;
   return line;
 }
@@ -45,14 +49,16 @@ class Standing {
   // The words outlive the run: a signal may come while the program ends.
   static StopWords Words(std::shared_ptr<const Standing> run) {
     StopWords words;
-    words.told = [run](const char* signal) {
+    words.told = [run](const char* signal) -> std::string {
+      if (!Speaks() || PeerFailed()) return {};
       return fmt::format(
           "{}: stops {} and saves; the last checkpoint is {}/checkpoint-{}; a second signal leaves "
           "at once and gives up {}",
           signal, run->evaluating_ ? "this evaluation" : "after this update", run->output_,
           run->saved_.load(), run->Since());
     };
-    words.lost = [run](const char* signal) {
+    words.lost = [run](const char* signal) -> std::string {
+      if (!Speaks()) return {};
       return fmt::format("{}: left at once, {} given up; --resume goes on from {}/checkpoint-{}",
                          signal, run->Since(), run->output_, run->saved_.load());
     };
@@ -136,7 +142,7 @@ TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const 
   ExpectSaves();
   const auto standing = std::make_shared<Standing>(io::Escape(output));
   Progress progress(mode);
-  Waiting waiting("reading model and texts", progress.mode() != ProgressMode::kBar);
+  Waiting waiting("reading model and texts", progress.mode() != ProgressMode::kBar || !Speaks());
   TrainHooks hooks;
   hooks.on_event = [&](const TrainEvent& event) {
     waiting.End();
@@ -145,7 +151,7 @@ TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const 
     if (event.kind == TrainEvent::Kind::kStart) {
       CatchStopSignals(Standing::Words(standing));
     }
-    Show(event, progress);
+    if (Speaks()) Show(event, progress);
   };
   hooks.should_stop = [] { return StopSignal() != 0; };
   hooks.should_save = TakeSaveWish;
@@ -160,7 +166,10 @@ TrainResult TrainWithProgress(Context& context, const TrainOptions& options, Pro
   });
 }
 
-int TrainExitCode(const TrainResult& result) { return result.stopped ? 128 + StopSignal() : 0; }
+int TrainExitCode(const TrainResult& result) {
+  if (!result.stopped) return 0;
+  return 128 + (StopSignal() == 0 ? SIGTERM : StopSignal());
+}
 
 std::string DurationText(double seconds) {
   const auto s = static_cast<long>(seconds + 0.5);

@@ -38,7 +38,7 @@ TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const 
 // The same for a language model.
 TrainResult TrainWithProgress(Context& context, const TrainOptions& options, ProgressMode mode);
 
-// 0, or 128 + signal when the run was stopped by one.
+// 0, or 128 + signal when the run was stopped by one: SIGTERM if another rank got it.
 int TrainExitCode(const TrainResult& result);
 
 // "12:41", "1:02:03".

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/ranks.h"
 #include "cli/train_options.h"
 #include "cli/training.h"
 #include "cli/visual/command.h"
@@ -44,7 +45,7 @@ void TrainOnRows(CLI::App* command, const std::shared_ptr<Command>& c, const CLI
   command->callback([=, &globals, &action] {
     const bool by_steps = steps->count() > 0;
     action = [=, &globals] {
-      Context context(globals.threads);
+      Context context = RankContext(globals);
       if (by_steps) c->task.epochs = 0.0;
       c->task.global = GlobalRule::Parse(c->global);
       take(*c);

@@ -78,6 +78,10 @@ std::string FormatProgress(const ProgressLine& line, bool utf8, idx_t columns) {
   if (!std::isnan(line.tokens_per_s)) {
     fields.push_back({ShortNumber(line.tokens_per_s) + " tok/s", 4});
   }
+  if (line.ranks > 0) {
+    fields.push_back(
+        {fmt::format("{} ranks, waiting {:.0f}%", line.ranks, 100.0 * line.waiting_share), 2});
+  }
   if (line.rss_bytes > 0) fields.push_back({Bytes(line.rss_bytes), 1});
   if (line.seconds_left >= 0 && std::isfinite(line.seconds_left)) {
     fields.push_back({Duration(line.seconds_left) + " left", kAlways});

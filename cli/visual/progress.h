@@ -20,6 +20,8 @@ struct ProgressLine {
   double grad_norm = kUnknown;
   double tokens_per_s = kUnknown;
   idx_t rss_bytes = 0;
+  idx_t ranks = 0;  // 0: one process
+  double waiting_share = 0.0;
   double seconds_left = -1;
 };
 

@@ -1,0 +1,94 @@
+#include "cli/ranks.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <system_error>
+#include <thread>
+
+namespace longspan::cli {
+namespace {
+
+using std::chrono::milliseconds;
+
+// The thread that trains and waits for others ends the process by itself within this time. mpirun
+// kills what is left a second after a rank has died.
+constexpr milliseconds kForTheTrainer{200};
+// A mistake that all ranks find is told by rank 0.
+constexpr milliseconds kForRankZero{300};
+
+void (*end_on_failure)(const char* line) = nullptr;
+std::atomic<bool> has_failed = false;
+
+// It lives as long as the process: its thread and MPI's do.
+World* started = nullptr;
+std::atomic<bool> ranks_failed = false, ended = false;
+
+void End(const std::string& line) {
+  std::this_thread::sleep_for(kForTheTrainer);
+  if (!ended && end_on_failure != nullptr) end_on_failure(line.c_str());
+}
+
+void OnFailure(const std::string& line) {
+  ranks_failed = true;
+  try {
+    std::thread(End, line).detach();
+  } catch (const std::system_error&) {  // no thread is to be had
+    End(line);
+  }
+}
+
+}  // namespace
+
+World& StartRanks() {
+  if (started == nullptr) {
+    started = new World(World::Start());
+    started->OnFailure(OnFailure);
+  }
+  return *started;
+}
+
+Context RankContext(const Globals& globals) {
+  World& world = StartRanks();
+  const bool is_set = globals.threads > 0 || std::getenv("LONGSPAN_THREADS") != nullptr;
+  Context context(is_set || world.size() == 1 ? globals.threads : world.threads());
+  if (world.size() > 1) context.Join(&world);
+  return context;
+}
+
+bool Speaks() { return started == nullptr || started->is_first(); }
+
+std::string RankPrefix() {
+  if (started == nullptr || started->size() == 1) return {};
+  const int rank = started->rank();
+  return fmt::format("rank {} on {}: ", rank, started->hosts()[static_cast<std::size_t>(rank)]);
+}
+
+void FinishRanks() {
+  if (started == nullptr) return;
+  started->Finish();
+  ended = true;
+}
+
+bool PeerFailed() { return ranks_failed; }
+
+bool TellRanks(const std::string& message) noexcept {
+  if (started == nullptr || started->size() == 1) return true;
+  ended = true;
+  has_failed = true;
+  started->Abandon(message);
+  if (started->is_first()) return true;
+  for (milliseconds waited{0}; waited < kForRankZero; waited += milliseconds(10)) {
+    if (started->Failure().ends_with(message)) return false;
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  return true;
+}
+
+void EndOnPeerFailure(void (*end)(const char* line)) { end_on_failure = end; }
+
+bool MustLeaveAtOnce() { return has_failed || ranks_failed; }
+
+}  // namespace longspan::cli

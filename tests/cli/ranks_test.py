@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Training under mpirun: the bits of one process, and what ends such a run.
+
+usage: ranks_test.py PROGRAM [unittest options]
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+from pathlib import Path
+
+import support
+from support import SMALL_RUN, Case, main, run, unless_sanitized
+
+ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+               "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "LONGSPAN_THREADS": "1"}
+# What a shell around each rank leaves: who it is and how it ended. mpirun's SIGTERM is for the rank.
+WRAPPER = """trap : TERM
+"$@" &
+echo $! > "$RANKS/pid.$OMPI_COMM_WORLD_RANK"
+wait $!; status=$?
+while kill -0 $! 2>/dev/null; do wait $!; status=$?; done
+echo $status > "$RANKS/status.$OMPI_COMM_WORLD_RANK"
+"""
+
+
+LONG = ["--accumulate", 4, "--steps", 32, "--eval-every", 0]
+
+
+def module_is_there():
+    return shutil.which("mpirun") and (Path(support.PROGRAM).resolve().parent / "longspan_mpi.so").exists()
+
+
+@unless_sanitized
+class Ranks(Case):
+    def setUp(self):
+        if not module_is_there():
+            self.skipTest("no MPI")
+        super().setUp()
+        # Open MPI's sockets have short paths only.
+        self.ranks = Path(self.folder.name) / "r"
+        self.ranks.mkdir()
+        (self.ranks / "wrapper.sh").write_text(WRAPPER)
+
+    def command(self, count, *words, wrapped=False):
+        shell = ["sh", self.ranks / "wrapper.sh"] if wrapped else []
+        return [str(word) for word in ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", count,
+                                       *shell, support.PROGRAM, *words]]
+
+    def words(self, out, *more):
+        return ["train", "lm", "-m", self.start, "--train", self.text, "-o", out, *SMALL_RUN, *more]
+
+    def together(self, count, *words):
+        result = subprocess.run(self.command(count, *words), capture_output=True, text=True, timeout=300,
+                                env=ENVIRONMENT)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result
+
+    def assert_same(self, out, other):
+        self.assertEqual(self.losses(out), self.losses(other))
+        for name in ("model.safetensors", "config.json"):
+            self.assertEqual((out / name).read_bytes(), (other / name).read_bytes())
+
+    def test_two_and_four_ranks_have_the_bits_of_one_process(self):
+        one, two, four = (self.dir / name for name in ("one", "two", "four"))
+        self.ok(*self.words(one, "--accumulate", 4))
+        result = self.together(2, *self.words(two, "--accumulate", 4))
+        self.assert_same(one, two)
+        # Rank 0 alone prints.
+        self.assertEqual(result.stdout.count("held out: "), 1, result.stdout)
+        self.assertEqual(result.stderr.count("2 ranks, 2 on this host"), 1, result.stderr)
+        line = json.loads((two / "metrics.jsonl").read_text().splitlines()[0])
+        self.assertEqual(line["ranks"], 2)
+        self.assertGreater(line["sent_bytes"], 0)
+        # Without a number: one micro-batch a rank. The run goes on alone, with its number.
+        self.together(4, *self.words(four))
+        self.assert_same(one, four)
+        self.assertIn("accumulate = 4", (four / "run.toml").read_text())
+        self.ok(*self.words(four, "--extend", "--steps", 13))
+        self.assertEqual(json.loads(run("env", "--json").stdout)["mpi"]["ranks"], 1)
+        found = json.loads(self.together(2, "env", "--json").stdout)["mpi"]
+        self.assertEqual((found["ranks"], found["ranks_here"]), (2, 2))
+        self.assertIn("Open MPI", found["library"])
+
+    def test_processes_that_cannot_find_each_other_are_refused(self):
+        lost = {**ENVIRONMENT, "OMPI_COMM_WORLD_SIZE": "2", "LONGSPAN_MPI_MODULE": "/nowhere.so"}
+        self.fails(2, *self.words(self.dir / "run"), says=["/nowhere.so"], env=lost)
+        self.assertFalse((self.dir / "run").exists())
+        # mpirun of another MPI: this one sees itself alone.
+        other = {**ENVIRONMENT, "PMI_SIZE": "2", "PMI_RANK": "0"}
+        self.fails(2, *self.words(self.dir / "run"), says=["has started 2 processes", "sees 1"], env=other)
+        self.ok(*self.words(self.dir / "run"), env={**lost, "LONGSPAN_MPI": "0"})
+
+    def begin(self, count, out):
+        words = self.words(out, *LONG)
+        log = open(self.dir / "log", "w")
+        self.addCleanup(log.close)
+        return subprocess.Popen(self.command(count, *words, wrapped=True), stdout=log, stderr=log,
+                                env={**ENVIRONMENT, "RANKS": str(self.ranks)})
+
+    def wait_for(self, path):
+        for _ in range(6000):
+            if path.exists():
+                return
+            time.sleep(0.01)
+        self.fail(f"{path} does not come: " + (self.dir / "log").read_text())
+
+    def pid(self, rank):
+        return int((self.ranks / f"pid.{rank}").read_text())
+
+    def status(self, rank):
+        self.wait_for(self.ranks / f"status.{rank}")
+        time.sleep(0.05)
+        return int((self.ranks / f"status.{rank}").read_text())
+
+    def test_a_rank_that_is_killed_ends_the_others_and_the_run_goes_on(self):
+        out, whole = self.dir / "run", self.dir / "whole"
+        process = self.begin(3, out)
+        self.wait_for(out / "checkpoint-8")
+        begin = time.monotonic()
+        os.kill(self.pid(1), signal.SIGKILL)
+        process.wait(timeout=60)
+        self.assertLess(time.monotonic() - begin, 30)
+        log = (self.dir / "log").read_text()
+        for rank in (0, 2):
+            self.assertEqual(self.status(rank), 8, log)
+            self.assertRegex(log, rf"longspan: rank {rank} on \S+: rank 1 on \S+, after update \d+, "
+                                  "has ended without a word; all ranks end, and --resume goes on")
+        self.assertFalse((out / "model.safetensors").exists(), "the kill came too late")
+        self.together(2, *self.words(out, *LONG, "--resume"))
+        self.ok(*self.words(whole, *LONG))
+        self.assert_same(out, whole)
+
+    def test_a_stop_of_one_rank_saves_the_run_of_all(self):
+        out = self.dir / "run"
+        process = self.begin(2, out)
+        self.wait_for(out / "checkpoint-4")
+        os.kill(self.pid(1), signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=60), 0)
+        log = (self.dir / "log").read_text()
+        self.assertIn("stopped and saved at step", log)
+        self.assertEqual([self.status(0), self.status(1)], [143, 143], log)
+
+    def test_a_failure_of_one_rank_is_known_to_the_others(self):
+        # Rank 1 reads another text, or none.
+        (self.dir / "other.txt").write_text("other words " * 2000)
+        script = self.ranks / "different.sh"
+        words = " ".join(str(word) for word in self.words(self.dir / "run", "--accumulate", 4))
+        script.write_text(f"""text={self.text}
+[ $OMPI_COMM_WORLD_RANK = 1 ] && text=$OTHER
+exec {support.PROGRAM} {words.replace(str(self.text), '$text')}
+""")
+        for other, says in ((self.dir / "other.txt", "rank 1 on .*: the texts' fingerprint is"),
+                            (self.dir / "none.txt", "rank 1 on .* failed: .*none.txt: cannot open")):
+            shutil.rmtree(self.dir / "run", ignore_errors=True)
+            result = subprocess.run(["mpirun", "--oversubscribe", "-n", "2", "sh", str(script)],
+                                    capture_output=True, text=True, timeout=120,
+                                    env={**ENVIRONMENT, "OTHER": str(other)})
+            self.assertNotEqual(result.returncode, 0)
+            self.assertRegex(result.stderr, says)
+
+
+if __name__ == "__main__":
+    main()
