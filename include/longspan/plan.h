@@ -35,7 +35,9 @@ struct PlanOptions {
   // Which step: with the head that a training would put on the model. Absent: the model's own, or
   // for an encoder alone that of a language model.
   std::optional<HeadKind> head;
-  idx_t batch = 1;  // texts at a time
+  PlannedTask task = PlannedTask::kOfHead;  // others take the place of `head`
+  TrainedParameters trained;  // which parameters it trains; head_learning_rate means nothing here
+  idx_t batch = 1;            // texts at a time
   // Micro-batches of an update and the ranks that share them (longspan/world.h): what their sums
   // take counts. At least one micro-batch a rank, else kUsage.
   idx_t accumulate = 1;

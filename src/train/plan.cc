@@ -12,6 +12,7 @@
 #include "longspan/tensor.h"
 #include "model/step_memory.h"
 #include "train/gradient_sum.h"
+#include "train/rerank_task.h"
 #include "train/step_trial.h"
 #include "train/trained_parameters.h"
 

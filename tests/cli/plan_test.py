@@ -40,6 +40,18 @@ class Plan(Case):
             self.near(measured["peak_rss_bytes"], steps[attention])
             self.assertAlmostEqual(measured["model_gflop"], steps[attention]["gflop"])
 
+    def test_sums_of_gradients(self):
+        def step(*words):
+            return self.steps("-m", self.start, "--tokens", 64, *words)[1]["full"]["bytes"]
+        one, eight, ranks = step(), step("--accumulate", 8), step("--accumulate", 8, "--ranks", 4)
+        self.assertEqual((one["sums"], eight["sums"]), (0, 3 * one["gradients"]))
+        self.assertEqual(eight["total"], sum(eight.values()) - eight["total"])
+        # Two micro-batches a rank keep one gradient; slices of buckets are on their way.
+        self.assertLess(one["gradients"], ranks["sums"])
+        self.assertGreater(step("--ranks", 4)["sums"], 0)
+        self.fails(2, "plan", "-m", self.start, "--tokens", 64, "--accumulate", 2, "--ranks", 4,
+                   says=["2 micro-batches", "4 ranks"])
+
     @unless_sanitized
     def test_memory_of_a_training(self):
         process = subprocess.Popen(
