@@ -26,8 +26,8 @@ namespace longspan::python {
 nanobind::str TextObject(std::string_view text);
 // A str of a path, with its undecodable bytes as os.fsdecode has them.
 nanobind::object PathObject(const std::filesystem::path& path);
-// A NumPy array over the tensor's memory, which it owns, of this shape: fp32, int8 or uint8. Nothing
-// is copied.
+// A NumPy array over the tensor's memory, which it owns, of this shape: fp32, int8 or uint8.
+// Nothing is copied.
 nanobind::object ArrayObject(Tensor tensor, const std::vector<idx_t>& shape);
 // A list of integers.
 nanobind::list IdList(std::span<const std::int32_t> ids);

@@ -124,7 +124,9 @@ TEST(LabelledProseTest, ACorpusHasRowsOfLines) {
   rules.labels = true;
   Lines labels, bad;
   rules.fields = {{"label"}};
-  rules.on_row = [&](const data::Row& row, bool) { labels.push_back(row.fields["label"].get<std::string>()); };
+  rules.on_row = [&](const data::Row& row, bool) {
+    labels.push_back(row.fields["label"].get<std::string>());
+  };
   rules.on_bad = [&](const Error& error) { bad.push_back(error.what()); };
   const data::Corpus corpus = data::ReadCorpus({d / "a.txt"}, rules);
   ASSERT_EQ(corpus.files.size(), 1u);

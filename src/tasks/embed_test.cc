@@ -256,8 +256,8 @@ TEST(Embedding, EachTokenOfAWindowedTextHasOneVector) {
     for (idx_t c = 0; c < kWidth; ++c) {
       double sum = 0;
       for (idx_t t = 0; t < own.extent[0]; ++t) sum += own(t, c);
-      EXPECT_NEAR(means.data<float>()[text * kWidth + c],
-                  sum / static_cast<double>(own.extent[0]), 1e-5);
+      EXPECT_NEAR(means.data<float>()[text * kWidth + c], sum / static_cast<double>(own.extent[0]),
+                  1e-5);
     }
   }
 }
