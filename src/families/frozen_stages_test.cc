@@ -193,5 +193,17 @@ TEST(FrozenStages, TakeLessMemoryAndWork) {
   }
 }
 
+// The layers below the first that is trained save nothing. A Reformer's layers never do.
+TEST(FrozenStages, SaveNoActivations) {
+  for (const auto& config : Models(HeadKind::kSequence, 0)) {
+    if (config->info().title.find("Reformer") != std::string_view::npos) continue;
+    SCOPED_TRACE(std::string(config->info().title));
+    StepPolicy policy;
+    const std::size_t all = RehearseStep(*config, 8, 512, 2, policy).memory.scratch;
+    policy.frozen = IsOfEncoder;
+    EXPECT_LT(RehearseStep(*config, 8, 512, 2, policy).memory.scratch, 3 * all / 4);
+  }
+}
+
 }  // namespace
 }  // namespace longspan
