@@ -13,9 +13,12 @@
 namespace longspan::data {
 namespace {
 
-std::string_view TextOf(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+constexpr std::string_view kBetweenRows = "\n";  // of the texts of a table
+
+std::string_view TextOf(std::span<const std::uint8_t> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
+std::string_view TextOf(const MappedFile& file) { return TextOf(file.bytes()); }
 
 // Whether prose can be used as its bytes lie on the disk: no other encoding, nothing packed.
 bool LiesAsItIs(const std::string& path, std::string_view bytes, const std::string& encoding) {
@@ -33,22 +36,38 @@ bool LiesAsItIs(const std::string& path, std::string_view bytes, const std::stri
 // ---- one file -----------------------------------------------------------------------------------
 
 std::vector<std::string_view> CorpusFile::DocumentsOf(Documents kind) const {
-  if (has_rows_ && kind != Documents::kJoined) return rows_;
-  return SplitDocuments(text_, kind);
+  std::vector<std::string_view> found;
+  ForEachDocument(kind, [&](std::string_view document) { found.push_back(document); });
+  return found;
+}
+
+void CorpusFile::ForEachDocument(Documents kind, const UseDocument& use) const {
+  if (!has_rows_ || kind == Documents::kJoined) return data::ForEachDocument(text_, kind, use);
+  std::uint64_t begin = first_row_;
+  for (const std::uint64_t end : row_ends_) {
+    use(all_.substr(begin, end - begin));
+    begin = end + kBetweenRows.size();
+  }
 }
 
 void CorpusFile::Split(std::size_t at, bool any_bytes, CorpusFile* last) {
   *last = *this;
-  last->rows_.clear();
   at = std::min(at, text_.size());
   if (has_rows_) {
-    const auto border = std::find_if(rows_.begin(), rows_.end(), [&](std::string_view row) {
-      return row.data() >= text_.data() + at;
-    });
-    last->rows_.assign(border, rows_.end());
-    at = border == rows_.end() ? text_.size()
-                               : static_cast<std::size_t>(border->data() - text_.data());
-    rows_.erase(border, rows_.end());
+    // The first row that begins at `at` or behind it.
+    const auto base = static_cast<std::uint64_t>(text_.data() - all_.data());
+    const auto border =
+        std::partition_point(row_ends_.begin(), row_ends_.end(), [&](const std::uint64_t& end) {
+          const bool first = &end == row_ends_.data();
+          const std::uint64_t begin = first ? first_row_ : *(&end - 1) + kBetweenRows.size();
+          return begin < base + at;
+        });
+    const auto before = static_cast<std::size_t>(border - row_ends_.begin());
+    last->row_ends_ = row_ends_.subspan(before);
+    last->first_row_ = before == 0 ? first_row_ : row_ends_[before - 1] + kBetweenRows.size();
+    at = before == row_ends_.size() ? text_.size()
+                                    : static_cast<std::size_t>(last->first_row_ - base);
+    row_ends_ = row_ends_.first(before);
   }
   // A character that begins in the first part stays there.
   for (std::size_t more = 0; !any_bytes && more < 3 && at < text_.size(); ++more) {
@@ -58,7 +77,7 @@ void CorpusFile::Split(std::size_t at, bool any_bytes, CorpusFile* last) {
   last->text_ = text_.substr(at);
   text_ = text_.substr(0, at);
   // Between two rows, not behind the last one.
-  if (has_rows_ && text_.ends_with('\n')) text_.remove_suffix(1);
+  if (has_rows_ && text_.ends_with(kBetweenRows)) text_.remove_suffix(kBetweenRows.size());
 }
 
 std::string CorpusFile::Fingerprint() const {
@@ -108,8 +127,10 @@ class CorpusReader {
 
  private:
   // Packed and endless files have no size that could be asked for beforehand.
-  void CheckRoom(const CorpusFile& file, std::size_t bytes) {
+  void CheckRoom(const CorpusFile& file, const ScratchFile& copy) {
     constexpr std::size_t kStep = std::size_t{64} << 20;
+    if (copy.in_file()) return;
+    const auto bytes = static_cast<std::size_t>(copy.size());
     if (bytes < checked_ + kStep) {
       if (bytes < checked_) checked_ = 0;  // the next file
       return;
@@ -124,16 +145,58 @@ class CorpusReader {
     if (rules_.on_bad) rules_.on_bad(error);
   }
 
-  static void Keep(std::string text, CorpusFile* file) {
-    file->copy_ = std::make_shared<const std::string>(std::move(text));
+  std::shared_ptr<ScratchFile> NewScratch() const {
+    return std::make_shared<ScratchFile>(rules_.scratch_near, rules_.scratch_above);
+  }
+
+  // The copy is the file's text from now on.
+  static void Keep(std::shared_ptr<ScratchFile> copy, CorpusFile* file) {
     file->mapped_.reset();
-    file->all_ = file->text_ = *file->copy_;
+    file->copy_ = std::move(copy);
+    file->all_ = file->text_ = TextOf(file->copy_->Finish());
+  }
+
+  std::shared_ptr<ScratchFile> WithLineFeeds(std::string_view text) const {
+    constexpr std::size_t kPiece = std::size_t{1} << 20;
+    const auto changed = NewScratch();
+    std::string piece;
+    while (!text.empty()) {
+      std::size_t size = std::min(kPiece, text.size());
+      // CR LF stays together.
+      if (text[size - 1] == '\r' && text.substr(size).starts_with('\n')) ++size;
+      piece.clear();
+      AppendWithLineFeeds(text.substr(0, size), &piece);
+      changed->Append(piece.data(), piece.size());
+      text.remove_prefix(size);
+    }
+    return changed;
+  }
+
+  // Unpacks and decodes prose. Returns how many bytes of a mark stood before it.
+  std::size_t ReadDecoded(const std::string& path, CorpusFile* file) {
+    TextStream stream(OpenBytes(path), file->source_, encoding_, LineBreaks::kAll);
+    const auto copy = NewScratch();
+    while (stream.More()) {
+      if (copy->size() == 0 && rules_.options.format != DataFormat::kText) {
+        CheckIsText(stream.start(), file->source_);
+      }
+      copy->Append(stream.rest().data(), stream.rest().size());
+      stream.Take(stream.rest().size());
+      CheckRoom(*file, *copy);
+    }
+    copy->Append(stream.rest().data(), stream.rest().size());
+    Keep(copy, file);
+    return stream.mark_bytes();
   }
 
   void ReadProse(const std::string& path, CorpusFile* file) {
     std::size_t mark = 0;
     if (path != kStdinPath) {
-      file->mapped_ = std::make_shared<const MappedFile>(MappedFile::Open(path, rules_.copy_below));
+      // What would be copied into memory goes into a file of its own.
+      const std::uint64_t copied = rules_.scratch_near.empty()
+                                       ? rules_.copy_below
+                                       : std::min(rules_.copy_below, rules_.scratch_above);
+      file->mapped_ = std::make_shared<const MappedFile>(MappedFile::Open(path, copied));
     }
     const bool said = rules_.options.format == DataFormat::kText;
     if (file->mapped_ && LiesAsItIs(path, TextOf(*file->mapped_), encoding_)) {
@@ -144,19 +207,14 @@ class CorpusReader {
       text.remove_prefix(mark);
       file->all_ = file->text_ = text;
       if (!verbatim && text.find('\r') != text.npos) {
-        std::string changed;
-        changed.reserve(text.size());
-        AppendWithLineFeeds(text, &changed);
-        Keep(std::move(changed), file);
+        Keep(WithLineFeeds(text), file);
+      } else if (file->mapped_->mapped() && file->mapped_->size() < rules_.copy_below) {
+        const auto copy = NewScratch();
+        copy->Append(text.data(), text.size());
+        Keep(copy, file);
       }
     } else {
-      TextStream stream(OpenBytes(path), file->source_, encoding_, LineBreaks::kAll);
-      while (stream.More()) {
-        if (!said) CheckIsText(stream.start(), file->source_);
-        CheckRoom(*file, stream.rest().size());
-      }
-      mark = stream.mark_bytes();
-      Keep(std::string(stream.rest()), file);
+      mark = ReadDecoded(path, file);
     }
     CheckProse(*file, mark);
   }
@@ -184,8 +242,7 @@ class CorpusReader {
   }
 
   void ReadRows(RowReader* reader, CorpusFile* file) {
-    std::string all;
-    std::vector<std::pair<std::size_t, std::size_t>> places;
+    const auto all = NewScratch(), ends = NewScratch();
     const auto add = [&](Row& row) {
       const std::string& field = rules_.options.text_field;
       const std::string text = row.OptionalText(field).value_or("");
@@ -197,19 +254,23 @@ class CorpusReader {
         return;
       }
       if (rules_.on_row) rules_.on_row(row, IsTable(reader->format()));
-      if (!all.empty()) all += '\n';
-      places.emplace_back(all.size(), text.size());
-      all += text;
-      CheckRoom(*file, all.size());
+      if (all->size() > 0) all->Append(kBetweenRows.data(), kBetweenRows.size());
+      all->Append(text.data(), text.size());
+      const std::uint64_t end = all->size();
+      ends->Append(&end, sizeof(end));
+      CheckRoom(*file, *all);
     };
     reader->ForEach(add, [&](const Row& row, const Error& why) {
       // What is cut off or damaged as a whole is no row that could be left out.
       if (row.ends_file && !rules_.on_bad) throw why;
       Bad(why);
     });
-    Keep(std::move(all), file);
+    Keep(all, file);
+    file->ends_ = ends;
+    const std::span<const std::uint8_t> bytes = ends->Finish();
+    file->row_ends_ = {reinterpret_cast<const std::uint64_t*>(bytes.data()),
+                       bytes.size() / sizeof(std::uint64_t)};
     file->has_rows_ = true;
-    for (const auto& [begin, size] : places) file->rows_.push_back(file->text_.substr(begin, size));
   }
 
   const CorpusRules& rules_;
@@ -220,12 +281,31 @@ class CorpusReader {
 };
 
 Corpus ReadCorpus(const std::vector<std::filesystem::path>& paths, const CorpusRules& rules) {
+  std::vector<CorpusFile> files;
+  Corpus corpus =
+      ReadCorpus(paths, rules, [&](CorpusFile file, bool) { files.push_back(std::move(file)); });
+  corpus.files = std::move(files);
+  return corpus;
+}
+
+Corpus ReadCorpus(const std::vector<std::filesystem::path>& paths, const CorpusRules& rules,
+                  const UseCorpusFile& use) {
   Corpus corpus;
   CorpusReader reader(rules, &corpus);
   const std::vector<std::string> names(paths.begin(), paths.end());
-  InputFiles files(names, rules.options);
-  while (const std::optional<std::string> path = files.Next()) reader.Read(*path);
-  corpus.notes = files.TakeNotes();
+  InputFiles inputs(names, rules.options);
+  std::optional<CorpusFile> held;  // until it is known whether another one comes
+  const auto take = [&] {
+    if (corpus.files.empty()) return;
+    if (held) use(std::move(*held), false);
+    held = std::move(corpus.files.front());
+    corpus.files.clear();
+  };
+  while (const std::optional<std::string> path = inputs.Next()) {
+    reader.Read(*path);
+    take();
+  }
+  corpus.notes = inputs.TakeNotes();
   if (corpus.bad > 0 && !rules.on_bad) {
     corpus.notes.push_back(
         fmt::format("{} rows or files cannot be used and are left out", corpus.bad));
@@ -234,10 +314,12 @@ Corpus ReadCorpus(const std::vector<std::filesystem::path>& paths, const CorpusR
     corpus.notes.push_back(fmt::format("{} rows have no text", corpus.empty));
   }
   Check(!names.empty(), ErrorCode::kUsage, "data: no file was given");
-  Check(rules.may_be_empty || !corpus.files.empty(), ErrorCode::kFormat, "{}{}: no text in {}{}",
+  Check(rules.may_be_empty || held, ErrorCode::kFormat, "{}{}: no text in {}{}",
         io::EscapeName(names.front()),
         names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : "",
         names.size() > 1 ? "them" : "it", corpus.notes.empty() ? "" : "; " + corpus.notes.front());
+  if (held) use(std::move(*held), true);
   return corpus;
 }
+
 }  // namespace longspan::data

@@ -149,6 +149,48 @@ TEST(CorpusTest, FilesOfOtherKindsAreNoProse) {
   EXPECT_EQ(data::ReadCorpus({d / "a.txt"}, rules).files[0].text(), "BZh91AY&SY\x1f");
 }
 
+// What does not lie as it is read goes into a file without a name, and is the same text there.
+TEST(CorpusTest, ALargeTextLiesInAFileOfItsOwn) {
+  const TempDir d;
+  PutFile(d / "a.jsonl", "{\"text\":\"one\"}\n{\"text\":\"two\\nlines\"}\n{\"text\":\"x\"}\n");
+  PutFile(d / "b.txt", "lines\r\nof\rany kind\n");
+  PutFile(d / "c.txt.gz", test::Gzip("packed\r\ntext"));
+  PutFile(d / "d.txt", "prose that might be copied");
+  CorpusRules rules;
+  rules.scratch_near = d / "run";
+  rules.scratch_above = 4;
+  const Corpus memory = data::ReadCorpus({d.path()}, {});
+  Corpus scratch = data::ReadCorpus({d.path()}, rules);
+  EXPECT_EQ(test::Listing(d.path()), "a.jsonl b.txt c.txt.gz d.txt");
+  ASSERT_EQ(scratch.files.size(), memory.files.size());
+  for (std::size_t i = 0; i < memory.files.size(); ++i) {
+    EXPECT_EQ(scratch.files[i].text(), memory.files[i].text());
+    EXPECT_EQ(scratch.files[i].Fingerprint(), memory.files[i].Fingerprint());
+    EXPECT_EQ(scratch.files[i].DocumentsOf(Documents::kLine),
+              memory.files[i].DocumentsOf(Documents::kLine));
+  }
+  data::CorpusFile last;
+  scratch.files[0].Split(5, false, &last);
+  EXPECT_EQ(scratch.files[0].DocumentsOf(Documents::kFile), (Views{"one", "two\nlines"}));
+  EXPECT_EQ(last.DocumentsOf(Documents::kFile), Views{"x"});
+  // Whoever changes the file changes nothing that was copied.
+  PutFile(d / "d.txt", "other");
+  EXPECT_EQ(scratch.files[3].text(), "prose that might be copied");
+  scratch.files[3].CheckUnchanged();
+}
+
+TEST(CorpusTest, FilesComeOneByOneAndTheLastIsKnown) {
+  const TempDir d;
+  for (const char* name : {"a", "b", "c"}) PutFile(d / name, name);
+  std::string seen;
+  const Corpus told =
+      data::ReadCorpus({d.path()}, CorpusRules(), [&](const data::CorpusFile& file, bool last) {
+        seen += std::string(file.text()) + (last ? "!" : " ");
+      });
+  EXPECT_EQ(seen, "a b c!");
+  EXPECT_TRUE(told.files.empty());
+}
+
 TEST(CorpusTest, TheEndIsSplitOffAtABorder) {
   const TempDir d;
   PutFile(d / "a",

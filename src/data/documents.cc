@@ -27,10 +27,15 @@ const char* DocumentsName(Documents documents) {
 
 std::vector<std::string_view> SplitDocuments(std::string_view text, Documents documents) {
   std::vector<std::string_view> found;
+  ForEachDocument(text, documents, [&](std::string_view document) { found.push_back(document); });
+  return found;
+}
+
+void ForEachDocument(std::string_view text, Documents documents, const UseDocument& use) {
   const auto add = [&](std::string_view document) {
     if (io::IsBlank(document)) return;
     if (documents != Documents::kJoined && document.ends_with('\n')) document.remove_suffix(1);
-    found.push_back(document);
+    use(document);
   };
   const bool whole = documents == Documents::kFile || documents == Documents::kJoined;
   if (whole) add(text);
@@ -46,7 +51,6 @@ std::vector<std::string_view> SplitDocuments(std::string_view text, Documents do
     at = end + 1;
   }
   if (!whole) add(text.substr(begin));
-  return found;
 }
 
 }  // namespace longspan::data

@@ -92,9 +92,11 @@ LshReport ReportLsh(Context& context, const std::filesystem::path& directory,
   Describe(model.config(), &report);
   for (idx_t i = 0; i < report.windows; ++i) {
     const idx_t begin = WindowBegin(i, report.windows, report.tokens, size);
-    recall.Add(context, model,
-               stream.ids().subspan(static_cast<std::size_t>(begin),
-                                    static_cast<std::size_t>(report.tokens)));
+    recall.Add(
+        context, model,
+        stream.ids()
+            .subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(report.tokens))
+            .ToVector());
     context.TellProgress(i + 1, report.windows);
   }
   report.layers = recall.Result();

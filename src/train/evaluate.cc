@@ -69,9 +69,8 @@ void Tell(const EvalHooks& hooks, idx_t done, idx_t all) {
   if (done < all && hooks.should_stop && hooks.should_stop()) throw Cancelled();
 }
 
-EvalResult EvaluateTokens(Context& context, const Reformer& model,
-                          std::span<const std::int32_t> ids, idx_t tokens, idx_t stride,
-                          const EvalHooks& hooks, idx_t batch_tokens) {
+EvalResult EvaluateTokens(Context& context, const Reformer& model, const TokenIds& ids,
+                          idx_t tokens, idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
   const auto size = static_cast<idx_t>(ids.size());
   Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} tokens, need at least 2", size);
   const auto id_at = [&](idx_t i) { return ids[static_cast<std::size_t>(i)]; };

@@ -6,6 +6,7 @@
 #include "families/reformer/reformer.h"
 #include "longspan/evaluate.h"
 #include "train/eval_hooks.h"
+#include "train/token_stream.h"
 
 namespace longspan {
 
@@ -16,9 +17,9 @@ inline constexpr idx_t kEvalTokens = 8192;
 // only the last `stride` tokens count, so every token but the first is predicted once. Windows run
 // in batches of about `batch_tokens` tokens. Sums are in window order. bits_per_byte assumes that
 // tokens are bytes.
-EvalResult EvaluateTokens(Context& context, const Reformer& model,
-                          std::span<const std::int32_t> ids, idx_t tokens, idx_t stride,
-                          const EvalHooks& hooks = {}, idx_t batch_tokens = kEvalTokens);
+EvalResult EvaluateTokens(Context& context, const Reformer& model, const TokenIds& ids,
+                          idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
+                          idx_t batch_tokens = kEvalTokens);
 // The same for the bytes of a text, without a copy of the bytes as ids.
 EvalResult EvaluateText(Context& context, const Reformer& model, std::span<const std::uint8_t> text,
                         idx_t tokens, idx_t stride, const EvalHooks& hooks = {},

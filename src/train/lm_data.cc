@@ -7,7 +7,6 @@
 #include "base/errors.h"
 #include "base/rng.h"
 #include "families/model_inside.h"
-#include "io/checksum.h"
 #include "train/evaluate.h"
 #include "train/length_batches.h"
 #include "train/packed_rows.h"
@@ -25,7 +24,7 @@ class ByteRows final : public LmData {
   explicit ByteRows(const TrainOptions& options)
       : options_(options),
         data_(options.data.train, options.data.eval, options.data.held_out, options.tokens,
-              CorpusRulesFor(options.data.read, true)) {}
+              CorpusRulesFor(options.data.read, true, options.output)) {}
 
   std::string Fingerprint() const override { return data_.Fingerprint(); }
   StepSize Draw(idx_t step) override {
@@ -63,37 +62,35 @@ class ByteRows final : public LmData {
 // ---- tokens -------------------------------------------------------------------------------------
 
 // The training texts and the held-out one as tokens. The texts are parted before they are
-// tokenized: any tokenizer holds out the same text, up to the rest of a character.
+// tokenized: any tokenizer holds out the same text, up to the rest of a character. Each text is
+// there only while it is tokenized.
 struct LmStreams {
+  // `starts`: where documents begin is kept.
   LmStreams(Context& context, const TrainOptions& options, Documents documents,
-            const text::Tokenizer& tokenizer) {
-    const bool of_bytes = tokenizer.kind() == "bytes";
-    const TextData texts(options.data.train, options.data.eval, options.data.held_out, 0,
-                         CorpusRulesFor(options.data.read, of_bytes));
+            const text::Tokenizer& tokenizer, bool starts)
+      : train(options.output, starts), held_out(options.output, starts) {
     std::optional<std::int32_t> end;
     if (documents != Documents::kJoined) {
       end = tokenizer.special().eos;
       Check(end.has_value(), ErrorCode::kFormat,
             "train: documents end with the tokenizer's end of text, and it has none (eos_token)");
     }
-    for (const data::CorpusFile& file : texts.train()) {
-      texts.CheckUnchanged();
-      train.Append(context, tokenizer, file.DocumentsOf(documents), end);
-    }
-    for (const data::CorpusFile& file : texts.held_out()) {
-      texts.CheckUnchanged();
-      held_out.Append(context, tokenizer, file.DocumentsOf(documents), end);
-    }
-    notes = texts.notes();
-    fingerprint = fmt::format("{} ids {} {}", texts.Fingerprint(), ChecksumOf(train.ids()),
-                              ChecksumOf(held_out.ids()));
+    data::CorpusRules rules =
+        CorpusRulesFor(options.data.read, tokenizer.kind() == "bytes", options.output);
+    rules.copy_below = data::ScratchFile::kInMemory;  // it is read once and then let go
+    const TextParts parts =
+        ReadTextParts(options.data.train, options.data.eval, options.data.held_out, 0, rules, true,
+                      [&](const data::CorpusFile& file, bool held) {
+                        file.CheckUnchanged();
+                        (held ? held_out : train).Append(context, tokenizer, file, documents, end);
+                      });
+    notes = parts.notes;
+    fingerprint = fmt::format("{} ids {} {}", parts.fingerprint, train.ids().Checksum(),
+                              held_out.ids().Checksum());
     Check(
         held_out.ids().size() >= 2, ErrorCode::kUsage,
         "train: the held-out part has {} tokens, need at least 2; raise --held-out or give --eval",
         held_out.ids().size());
-  }
-  static std::string ChecksumOf(std::span<const std::int32_t> ids) {
-    return io::ChecksumOf({reinterpret_cast<const char*>(ids.data()), ids.size_bytes()});
   }
   static double TokensPerByte(const TokenStream& stream) {
     return static_cast<double>(stream.ids().size()) /
@@ -115,7 +112,7 @@ class StreamRows final : public LmData {
  public:
   StreamRows(Context& context, const TrainOptions& options, Documents documents,
              const text::Tokenizer& tokenizer)
-      : options_(options), streams_(context, options, documents, tokenizer) {
+      : options_(options), streams_(context, options, documents, tokenizer, false) {
     const auto size = static_cast<idx_t>(streams_.train.ids().size());
     Check(size > options.tokens, ErrorCode::kUsage,
           "train: the text has {} tokens to train on, rows of {} tokens need {}", size,
@@ -133,15 +130,14 @@ class StreamRows final : public LmData {
     return {tokens, tokens};
   }
   BatchView Micro(idx_t micro) override {
-    const auto ids = streams_.train.ids();
+    const TokenIds ids = streams_.train.ids();
     const auto tokens = static_cast<std::size_t>(Tokens());
     rows_.ids.clear();
     rows_.targets.clear();
     for (idx_t row = 0; row < options_.batch; ++row) {
       const auto begin = static_cast<std::size_t>(Begin(micro * options_.batch + row));
-      const auto here = ids.subspan(begin, tokens), next = ids.subspan(begin + 1, tokens);
-      rows_.ids.insert(rows_.ids.end(), here.begin(), here.end());
-      rows_.targets.insert(rows_.targets.end(), next.begin(), next.end());
+      ids.subspan(begin, tokens).AppendTo(&rows_.ids);
+      ids.subspan(begin + 1, tokens).AppendTo(&rows_.targets);
     }
     return {options_.batch, Tokens(), rows_.ids, rows_.targets, {}};
   }
@@ -178,10 +174,11 @@ class DocumentRows final : public LmData {
   DocumentRows(Context& context, const TrainOptions& options, Documents documents,
                const text::Tokenizer& tokenizer)
       : options_(options),
-        streams_(context, options, documents, tokenizer),
-        train_(streams_.train.ids(), streams_.train.starts(), options.tokens, Pad(tokenizer)),
+        streams_(context, options, documents, tokenizer, true),
+        train_(streams_.train.ids(), streams_.train.starts(), options.tokens, Pad(tokenizer),
+               options.output),
         held_out_(streams_.held_out.ids(), streams_.held_out.starts(), options.tokens,
-                  Pad(tokenizer)),
+                  Pad(tokenizer), options.output),
         order_(train_.rows(), KeyOf(options.seed, RunKey::kData)) {
     const auto predicted = [](const PackedRows& rows) {
       idx_t count = 0;

@@ -37,8 +37,9 @@ class LmData {
 };
 
 // Texts byte by byte, joined, without a copy of them in memory; or their tokens, in rows that begin
-// anywhere; or, with task.packed, whole documents side by side in rows. kUsage when a part is too
-// short for its rows; kFormat when documents are asked for and the tokenizer has no end of text.
+// anywhere, in a file near options.output if they are many; or, with task.packed, whole documents
+// side by side in rows. kUsage when a part is too short for its rows; kFormat when documents are
+// asked for and the tokenizer has no end of text.
 std::unique_ptr<LmData> MakeLmData(Context& context, const TrainOptions& options,
                                    const LanguageModelOptions& task,
                                    const text::Tokenizer& tokenizer);

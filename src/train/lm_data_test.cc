@@ -158,11 +158,12 @@ TEST(LmDataTest, DocumentsEndWithTheEndOfText) {
   stream.Append(context, *tokenizer, corpus.files[0].DocumentsOf(Documents::kBlankLine),
                 tokenizer->special().eos);
   EXPECT_EQ(stream.documents(), 5);
-  EXPECT_EQ(std::count(stream.ids().begin(), stream.ids().end(), *tokenizer->special().eos), 5);
-  EXPECT_EQ(stream.ids().back(), *tokenizer->special().eos);
+  const std::vector<std::int32_t> ids = stream.ids().ToVector();
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), *tokenizer->special().eos), 5);
+  EXPECT_EQ(ids.back(), *tokenizer->special().eos);
   for (const idx_t start : stream.starts()) {
     EXPECT_TRUE(start == 0 ||
-                stream.ids()[static_cast<std::size_t>(start - 1)] == *tokenizer->special().eos);
+                ids[static_cast<std::size_t>(start - 1)] == *tokenizer->special().eos);
   }
   TrainOptions o = OptionsFor(d / "t");
   LanguageModelOptions task;

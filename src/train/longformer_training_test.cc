@@ -349,7 +349,7 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
 
   const MaskedRows form(Words(), InfoOf(TinyLongformer()), options.mask_share);
   const TokenStream stream =
-      ReadMaskedText(context, Words(), o.data.train, o.data.read, options, form, &notes);
+      ReadMaskedText(context, Words(), o.data.train, o.data.read, options, form, {}, &notes);
   const auto all = static_cast<idx_t>(stream.ids().size());
   const MaskedText held =
       MaskedText::Of(stream, all - LastPart(all, o.data.held_out), all, true, form, o.tokens);

@@ -29,18 +29,23 @@ void CheckMaskedLmOptions(const MaskedLmOptions& task) {
 TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
                            const std::vector<std::filesystem::path>& files, const DataOptions& data,
                            const MaskedLmOptions& task, const MaskedRows& form,
-                           std::vector<std::string>* notes) {
+                           const std::filesystem::path& near, std::vector<std::string>* notes) {
   Check(task.documents != Documents::kJoined, ErrorCode::kUsage,
         "documents: a masked language model reads documents one by one; choose where one ends");
-  const data::Corpus corpus =
-      data::ReadCorpus(files, CorpusRulesFor(data, tokenizer.kind() == "bytes"));
-  notes->insert(notes->end(), corpus.notes.begin(), corpus.notes.end());
-  return {context, tokenizer, corpus.files, task.documents,
-          task.packed ? std::nullopt : form.separator()};
+  data::CorpusRules rules = CorpusRulesFor(data, tokenizer.kind() == "bytes", near);
+  rules.copy_below = data::ScratchFile::kInMemory;  // it is read once and then let go
+  TokenStream stream(near, task.packed);
+  const data::Corpus told = data::ReadCorpus(files, rules, [&](const data::CorpusFile& file, bool) {
+    file.CheckUnchanged();
+    stream.Join(context, tokenizer, file, task.documents,
+                task.packed ? std::nullopt : form.separator());
+  });
+  notes->insert(notes->end(), told.notes.begin(), told.notes.end());
+  return stream;
 }
 
 MaskedText MaskedText::Of(const TokenStream& stream, idx_t begin, idx_t end, bool packed,
-                          const MaskedRows& form, idx_t tokens) {
+                          const MaskedRows& form, idx_t tokens, const std::filesystem::path& near) {
   MaskedText text;
   text.ids =
       stream.ids().subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
@@ -48,11 +53,12 @@ MaskedText MaskedText::Of(const TokenStream& stream, idx_t begin, idx_t end, boo
   Check(form.Around() > 0, ErrorCode::kFormat,
         "packed: special tokens stand around each document, and the tokenizer has none (cls_token "
         "or bos_token, sep_token or eos_token)");
-  std::vector<idx_t> starts = {0};
+  data::ScratchList<idx_t> starts(near);
+  starts.Add(0);
   for (const idx_t start : stream.starts()) {
-    if (start > begin && start < end) starts.push_back(start - begin);
+    if (start > begin && start < end) starts.Add(start - begin);
   }
-  text.packed.emplace(starts, end - begin, tokens, form.Around());
+  text.packed.emplace(starts.all(), end - begin, tokens, form.Around(), near);
   return text;
 }
 
@@ -76,21 +82,19 @@ MaskedRows::MaskedRows(const text::Tokenizer& tokenizer, const TextModelInfo& in
   }
 }
 
-void MaskedRows::Append(std::span<const std::int32_t> content,
-                        std::vector<std::int32_t>* ids) const {
+void MaskedRows::Append(const TokenIds& content, std::vector<std::int32_t>* ids) const {
   if (begin_) ids->push_back(*begin_);
-  ids->insert(ids->end(), content.begin(), content.end());
+  content.AppendTo(ids);
   if (end_) ids->push_back(*end_);
 }
 
-idx_t MaskedRows::Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key,
-                      Batch* rows) const {
+idx_t MaskedRows::Put(idx_t row, const TokenIds& content, std::uint64_t key, Batch* rows) const {
   std::vector<std::int32_t> ids;
   Append(content, &ids);
   return PutMasked(row, std::move(ids), key, rows);
 }
 
-idx_t MaskedRows::PutPacked(idx_t row, std::span<const std::int32_t> ids,
+idx_t MaskedRows::PutPacked(idx_t row, const TokenIds& ids,
                             std::span<const PackedPieces::Piece> pieces, std::uint64_t key,
                             Batch* rows) const {
   std::vector<std::int32_t> joined;
@@ -162,13 +166,13 @@ MaskedLmTask::MaskedLmTask(Context& context, const TrainOptions& options,
       form_(tokenizer, info, task.mask_share) {
   CheckMaskedLmOptions(task);
   const auto part = [&](const TokenStream& stream, idx_t begin, idx_t end) {
-    return MaskedText::Of(stream, begin, end, task.packed, form_, options.tokens);
+    return MaskedText::Of(stream, begin, end, task.packed, form_, options.tokens, options.output);
   };
   const auto size_of = [](const TokenStream& stream) {
     return static_cast<idx_t>(stream.ids().size());
   };
   train_stream_ = ReadMaskedText(context, tokenizer, options.data.train, options.data.read, task,
-                                 form_, &notes_);
+                                 form_, options.output, &notes_);
   const idx_t all = size_of(train_stream_);
   if (options.data.eval.empty()) {
     const idx_t border = all - LastPart(all, options.data.held_out);
@@ -176,7 +180,7 @@ MaskedLmTask::MaskedLmTask(Context& context, const TrainOptions& options,
     held_out_ = part(train_stream_, border, all);
   } else {
     eval_stream_ = ReadMaskedText(context, tokenizer, {options.data.eval}, options.data.read, task,
-                                  form_, &notes_);
+                                  form_, options.output, &notes_);
     train_ = part(train_stream_, 0, all);
     held_out_ = part(eval_stream_, 0, size_of(eval_stream_));
   }

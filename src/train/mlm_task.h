@@ -27,16 +27,15 @@ class MaskedRows {
   // The token between two joined documents.
   std::optional<std::int32_t> separator() const { return end_; }
   // Writes a row with its labels; masks are drawn from `key`. Returns how many tokens are masked.
-  idx_t Put(idx_t row, std::span<const std::int32_t> content, std::uint64_t key, Batch* rows) const;
+  idx_t Put(idx_t row, const TokenIds& content, std::uint64_t key, Batch* rows) const;
   // The same for documents side by side: pieces of `ids`, each between special tokens. Write rows
   // in order, because their documents are listed row after row.
-  idx_t PutPacked(idx_t row, std::span<const std::int32_t> ids,
-                  std::span<const PackedPieces::Piece> pieces, std::uint64_t key,
-                  Batch* rows) const;
+  idx_t PutPacked(idx_t row, const TokenIds& ids, std::span<const PackedPieces::Piece> pieces,
+                  std::uint64_t key, Batch* rows) const;
 
  private:
   // Appends the content between its special tokens.
-  void Append(std::span<const std::int32_t> content, std::vector<std::int32_t>* ids) const;
+  void Append(const TokenIds& content, std::vector<std::int32_t>* ids) const;
   idx_t PutMasked(idx_t row, std::vector<std::int32_t> ids, std::uint64_t key, Batch* rows) const;
 
   MaskRule rule_;
@@ -53,21 +52,24 @@ void CheckMaskedLmOptions(const MaskedLmOptions& task);
 
 // A text for a masked LM: ids that are cut into rows anywhere, or documents packed into rows.
 struct MaskedText {
-  std::span<const std::int32_t> ids;
+  TokenIds ids;
   std::optional<PackedPieces> packed;
 
   // Ids [begin, end) of a stream; `packed`: its documents, the first one's rest included, in rows
   // of `tokens`.
+  // `near`: as of PackedPieces.
   static MaskedText Of(const TokenStream& stream, idx_t begin, idx_t end, bool packed,
-                       const MaskedRows& form, idx_t tokens);
+                       const MaskedRows& form, idx_t tokens,
+                       const std::filesystem::path& near = {});
 };
 
 // Reads the files as one stream: documents with a separator between two or, if packed, without.
-// `notes` gets lines about what was left out.
+// `notes` gets lines about what was left out. `near`: the output of a training, where the ids lie
+// in a file if they are many; empty: they are in memory.
 TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
                            const std::vector<std::filesystem::path>& files, const DataOptions& data,
                            const MaskedLmOptions& task, const MaskedRows& form,
-                           std::vector<std::string>* notes);
+                           const std::filesystem::path& near, std::vector<std::string>* notes);
 
 // The loss over the text in rows of `tokens` side by side, or as they are packed, about 8192 tokens
 // at a time. The masks of row r are drawn from (key, r).

@@ -43,7 +43,7 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
   const MaskedRows form(*tokenizer, info, o.task.mask_share);
   result.tokens = TokensOfRows(o.tokens, info);
   const TokenStream stream =
-      ReadMaskedText(context, *tokenizer, {o.text}, o.data, o.task, form, &result.notes);
+      ReadMaskedText(context, *tokenizer, {o.text}, o.data, o.task, form, {}, &result.notes);
   const auto size = static_cast<idx_t>(stream.ids().size());
   const auto content = MaskedText::Of(stream, size - LastPart(size, o.held_out), size,
                                       o.task.packed, form, result.tokens);

@@ -127,7 +127,7 @@ TEST_F(ModernBertTraining, PackedRowsAreTheirDocumentsApart) {
   const MaskedRows form(Words(), InfoOf(TinyModernBert()), 0.3);
   std::vector<std::string> notes;
   const TokenStream stream =
-      ReadMaskedText(context, Words(), o.data.train, {}, Packed(), form, &notes);
+      ReadMaskedText(context, Words(), o.data.train, {}, Packed(), form, {}, &notes);
   // Four documents, two of them cut, in two rows.
   const MaskedText text = MaskedText::Of(stream, 10, 180, true, form, o.tokens);
   Batch rows;

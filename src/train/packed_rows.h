@@ -2,18 +2,23 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <iterator>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "data/scratch_file.h"
 #include "longspan/types.h"
 #include "model/batch.h"
+#include "train/token_stream.h"
 
 namespace longspan {
 
 // Assigns documents to rows of T tokens: whole ones side by side, or pieces of a longer one that
 // fill a row each. A piece goes into the first of the newest kOpen rows that has room for it, so
-// little stays empty.
+// little stays empty. Move-only.
 class PackedPieces {
  public:
   static constexpr std::size_t kOpen = 64;
@@ -23,15 +28,17 @@ class PackedPieces {
   };
 
   // `starts` of the documents in `size` ids, ascending from 0. `around` special tokens stand beside
-  // each piece and take their places in the row. kUsage for a row of less than 2 tokens, or of none
-  // beside the special ones.
-  PackedPieces(std::span<const idx_t> starts, idx_t size, idx_t tokens, idx_t around = 0);
+  // each piece and take their places in the row. Many rows lie in a file near `near`, if it is not
+  // empty (data/scratch_file.h): 16 bytes a piece, 8 a row. kUsage for a row of less than 2 tokens,
+  // or of none beside the special ones; kIo.
+  PackedPieces(std::span<const idx_t> starts, idx_t size, idx_t tokens, idx_t around = 0,
+               const std::filesystem::path& near = {});
 
-  idx_t rows() const { return static_cast<idx_t>(rows_.size()); }
+  idx_t rows() const { return static_cast<idx_t>(ends_.size()); }
   idx_t tokens() const { return tokens_; }
   double padding() const;         // share of all places
   idx_t Filled(idx_t row) const;  // tokens that are no padding
-  std::span<const Piece> Pieces(idx_t row) const { return rows_[static_cast<std::size_t>(row)]; }
+  std::span<const Piece> Pieces(idx_t row) const;
 
   // "in 7 rows of 512; 3.1 % is padding", for people.
   std::string Describe() const;
@@ -39,9 +46,10 @@ class PackedPieces {
   std::string WhereIs(idx_t row) const;
 
  private:
-  idx_t tokens_;
-  std::vector<std::vector<Piece>> rows_;
-  std::vector<idx_t> filled_;  // of each row
+  idx_t tokens_, around_;
+  idx_t filled_ = 0;                       // tokens of all rows
+  data::ScratchList<Piece> pieces_;        // row after row
+  data::ScratchList<std::uint64_t> ends_;  // of each row in pieces_
 };
 
 // Packed rows of a language model. What stays empty is a document of its own, of padding, that
@@ -50,9 +58,9 @@ class PackedRows {
  public:
   // `starts` of the documents in `ids`, ascending from 0. Keeps a view of `ids`. kUsage for a row
   // of less than 2 tokens.
-  PackedRows(std::span<const std::int32_t> ids, std::span<const idx_t> starts, idx_t tokens,
-             std::int32_t pad)
-      : ids_(ids), pieces_(starts, static_cast<idx_t>(ids.size()), tokens), pad_(pad) {}
+  PackedRows(const TokenIds& ids, std::span<const idx_t> starts, idx_t tokens, std::int32_t pad,
+             const std::filesystem::path& near = {})
+      : ids_(ids), pieces_(starts, static_cast<idx_t>(ids.size()), tokens, 0, near), pad_(pad) {}
 
   const PackedPieces& pieces() const { return pieces_; }
   idx_t rows() const { return pieces_.rows(); }
@@ -65,22 +73,25 @@ class PackedRows {
   BatchView Fill(std::span<const idx_t> which, Batch* batch) const;
 
  private:
-  std::span<const std::int32_t> ids_;
+  TokenIds ids_;
   PackedPieces pieces_;
   std::int32_t pad_;
 };
 
-// The row that each next piece goes into, of which `filled` has the tokens so far.
+// The row that each next piece goes into.
 class RowChoice {
  public:
   explicit RowChoice(idx_t tokens) : tokens_(tokens) {}
   // Index of the row for a piece of `size` tokens, 1 to T. The index after the last is a new row.
-  std::size_t Put(idx_t size);
-  const std::vector<idx_t>& filled() const { return filled_; }
+  idx_t Put(idx_t size);
+  idx_t rows() const { return closed_ + std::ssize(open_); }
+  idx_t filled() const { return filled_; }  // tokens of all rows
+  // Rows that no piece goes into any more: all before the newest kOpen.
+  idx_t closed() const { return closed_; }
 
  private:
-  idx_t tokens_;
-  std::vector<idx_t> filled_;
+  idx_t tokens_, filled_ = 0, closed_ = 0;
+  std::deque<idx_t> open_;  // tokens of the newest rows
 };
 
 // The share of padding when documents of these lengths are packed into rows of `tokens`. `around`

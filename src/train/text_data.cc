@@ -40,10 +40,12 @@ std::span<const std::uint8_t> BytesOf(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
 
-data::CorpusRules CorpusRulesFor(const DataOptions& options, bool of_bytes) {
+data::CorpusRules CorpusRulesFor(const DataOptions& options, bool of_bytes,
+                                 const std::filesystem::path& near) {
   data::CorpusRules rules;
   rules.options = options;
   rules.any_bytes = of_bytes;
+  rules.scratch_near = near;
   return rules;
 }
 
@@ -63,32 +65,55 @@ LastText::LastText(const std::filesystem::path& path, const DataOptions& options
   text = all.substr(all.size() - last);
 }
 
+TextParts ReadTextParts(const std::vector<std::filesystem::path>& train,
+                        const std::filesystem::path& eval, double held_out, idx_t tokens,
+                        const data::CorpusRules& rules, bool digest, const UseText& use) {
+  Check(!train.empty(), ErrorCode::kUsage, "train: no training text given");
+  TextParts parts;
+  const auto give = [&](data::CorpusFile file, bool held) {
+    (held ? parts.held_out_bytes : parts.train_bytes) += static_cast<idx_t>(file.text().size());
+    // What is cut off from a text is part of that one's fingerprint.
+    if (digest && (!held || !eval.empty())) {
+      parts.fingerprint += (parts.fingerprint.empty() ? "" : " ") + file.Fingerprint();
+    }
+    use(std::move(file), held);
+  };
+  const data::Corpus told = data::ReadCorpus(train, rules, [&](data::CorpusFile file, bool last) {
+    data::CorpusFile end;
+    const bool cut = last && eval.empty();
+    if (cut) {
+      const std::size_t size = file.text().size();
+      const auto count = static_cast<std::size_t>(LastPart(static_cast<idx_t>(size), held_out));
+      file.Split(size - std::min(count, size), rules.any_bytes, &end);
+    }
+    give(std::move(file), false);
+    if (cut) give(std::move(end), true);
+  });
+  parts.notes = told.notes;
+  if (!eval.empty()) {
+    const data::Corpus rest = data::ReadCorpus(
+        {eval}, rules, [&](data::CorpusFile file, bool) { give(std::move(file), true); });
+    parts.notes.insert(parts.notes.end(), rest.notes.begin(), rest.notes.end());
+  }
+  Check(parts.train_bytes > tokens, ErrorCode::kUsage,
+        "train: the text has {} bytes to train on, rows of {} tokens need {}", parts.train_bytes,
+        tokens, tokens + 1);
+  Check(parts.held_out_bytes >= 2, ErrorCode::kUsage,
+        "train: the held-out part has {} bytes, need at least 2; raise --held-out or give --eval",
+        parts.held_out_bytes);
+  if (digest) parts.fingerprint += fmt::format(" held out {}", parts.held_out_bytes);
+  return parts;
+}
+
 TextData::TextData(const std::vector<std::filesystem::path>& train,
                    const std::filesystem::path& eval, double held_out, idx_t tokens,
-                   const data::CorpusRules& rules)
-    : own_eval_(!eval.empty()) {
-  Check(!train.empty(), ErrorCode::kUsage, "train: no training text given");
-  data::Corpus corpus = data::ReadCorpus(train, rules);
-  train_ = std::move(corpus.files);
-  notes_ = std::move(corpus.notes);
-  if (own_eval_) {
-    corpus = data::ReadCorpus({eval}, rules);
-    held_out_ = std::move(corpus.files);
-    notes_.insert(notes_.end(), corpus.notes.begin(), corpus.notes.end());
-  } else {
-    const auto size = train_.back().text().size();
-    const auto last = static_cast<std::size_t>(LastPart(static_cast<idx_t>(size), held_out));
-    held_out_.resize(1);
-    train_.back().Split(size - std::min(last, size), rules.any_bytes, &held_out_.front());
-  }
+                   const data::CorpusRules& rules) {
+  parts_ = ReadTextParts(train, eval, held_out, tokens, rules, false,
+                         [&](data::CorpusFile file, bool held) {
+                           (held ? held_out_ : train_).push_back(std::move(file));
+                         });
+  own_eval_ = !eval.empty();
   joined_ = Joined(held_out_);
-  train_bytes_ = BytesIn(train_);
-  Check(train_bytes_ > tokens, ErrorCode::kUsage,
-        "train: the text has {} bytes to train on, rows of {} tokens need {}", train_bytes_, tokens,
-        tokens + 1);
-  Check(BytesIn(held_out_) >= 2, ErrorCode::kUsage,
-        "train: the held-out part has {} bytes, need at least 2; raise --held-out or give --eval",
-        BytesIn(held_out_));
 }
 
 std::span<const std::uint8_t> TextData::held_out_bytes() const {
@@ -128,7 +153,7 @@ void TextData::Sample(std::uint64_t key, idx_t step, idx_t first_row, idx_t rows
 
 idx_t TextData::RowBegin(std::uint64_t key, idx_t step, idx_t row, idx_t tokens) const {
   Rng rng(DeriveKey(key, static_cast<std::uint64_t>(step)), static_cast<std::uint64_t>(row));
-  return rng.Below(train_bytes_ - tokens);
+  return rng.Below(parts_.train_bytes - tokens);
 }
 
 std::string TextData::WhereIs(idx_t begin, idx_t tokens) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,15 +17,29 @@ struct TextRows {
   std::vector<std::int32_t> ids, targets;  // (B, T)
 };
 
+// What the texts to train on and the held-out ones are together.
+struct TextParts {
+  idx_t train_bytes = 0, held_out_bytes = 0;
+  std::string fingerprint;         // changes when any byte of the texts does
+  std::vector<std::string> notes;  // lines for people about what was left out
+};
+// Reads the texts in `train` and those held out, and gives each to `use` as soon as it is known
+// which part it belongs to, so that two of them are in memory at a time. What is held out is
+// `eval`, or the last `held_out` fraction of the last text. Throws kUsage when a part is shorter
+// than tokens + 1 bytes; errors of ReadCorpus. Without `digest` the fingerprint is empty: it reads
+// all bytes once more.
+using UseText = std::function<void(data::CorpusFile file, bool held_out)>;
+TextParts ReadTextParts(const std::vector<std::filesystem::path>& train,
+                        const std::filesystem::path& eval, double held_out, idx_t tokens,
+                        const data::CorpusRules& rules, bool digest, const UseText& use);
+
 class TextData {
  public:
-  // The texts in `train`, joined; the held-out part is `eval`, or the last `held_out` fraction of
-  // the last text. Throws kUsage when a part is shorter than tokens + 1 bytes; errors of
-  // ReadCorpus.
+  // All texts, as ReadTextParts reads them; errors are its.
   TextData(const std::vector<std::filesystem::path>& train, const std::filesystem::path& eval,
            double held_out, idx_t tokens, const data::CorpusRules& rules);
 
-  idx_t train_bytes() const { return train_bytes_; }
+  idx_t train_bytes() const { return parts_.train_bytes; }
   const std::vector<data::CorpusFile>& train() const { return train_; }
   const std::vector<data::CorpusFile>& held_out() const { return held_out_; }
   // All held-out texts, one after another.
@@ -47,16 +62,15 @@ class TextData {
   // Changes when any byte of the texts does: a resumed run must see the same.
   std::string Fingerprint() const;
   // Lines for people about what was left out.
-  const std::vector<std::string>& notes() const { return notes_; }
+  const std::vector<std::string>& notes() const { return parts_.notes; }
 
  private:
   void CopyBytes(idx_t position, std::span<std::uint8_t> out) const;
 
   std::vector<data::CorpusFile> train_, held_out_;
   std::string joined_;  // of several held-out texts
-  std::vector<std::string> notes_;
+  TextParts parts_;     // without a fingerprint
   bool own_eval_ = false;
-  idx_t train_bytes_ = 0;
 };
 
 // Size of the last part: floor(size * share).
@@ -82,7 +96,9 @@ struct LastText {
   std::string_view all, text;  // text: the end of all
 };
 
-// Options for reading texts with this tokenizer.
-data::CorpusRules CorpusRulesFor(const DataOptions& options, bool of_bytes);
+// Options for reading texts with this tokenizer. Of a training `near` is its output: what of its
+// texts is too large for memory lies in a file there.
+data::CorpusRules CorpusRulesFor(const DataOptions& options, bool of_bytes,
+                                 const std::filesystem::path& near = {});
 
 }  // namespace longspan

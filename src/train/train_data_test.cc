@@ -106,24 +106,31 @@ TEST(TokenStreamTest, JoinsFilesAndPieces) {
   Write(d.path() / "1", "a b\n\nc");
   Write(d.path() / "2", "b");
   Context context(2);
-  const auto read = [](const std::vector<fs::path>& files) {
-    return data::ReadCorpus(files, {}).files;
-  };
-  const TokenStream stream(context, tokenizer, read({d.path() / "1", d.path() / "2"}),
-                           Documents::kBlankLine, tokenizer.special().sep);
   const std::int32_t sep = *tokenizer.special().sep;
+  const auto join = [&](Context& c, const std::vector<fs::path>& files, Documents documents,
+                        TokenStream stream = {}) {
+    for (const data::CorpusFile& file : data::ReadCorpus(files, {}).files) {
+      stream.Join(c, tokenizer, file, documents, sep);
+    }
+    return stream;
+  };
+  const TokenStream stream = join(context, {d.path() / "1", d.path() / "2"}, Documents::kBlankLine);
   const std::vector<std::int32_t> expected = {id("a"), id("b"), sep, id("c"), sep, id("b")};
-  EXPECT_EQ(std::vector(stream.ids().begin(), stream.ids().end()), expected);
+  EXPECT_EQ(stream.ids().ToVector(), expected);
   EXPECT_EQ(stream.documents(), 3);
   // Longer than a piece: nothing is lost at the seams, for any number of threads.
   std::string lines;
   for (int i = 0; i < 40000; ++i) lines += i % 3 == 0 ? "a b\n" : "c\n";
   Write(d.path() / "3", lines);
   Context one(1);
-  const TokenStream three(context, tokenizer, read({d.path() / "3"}), Documents::kFile, sep);
-  const TokenStream again(one, tokenizer, read({d.path() / "3"}), Documents::kFile, sep);
+  const TokenStream three = join(context, {d.path() / "3"}, Documents::kFile);
+  // In a file, too.
+  const TokenStream again =
+      join(one, {d.path() / "3"}, Documents::kFile, TokenStream(d.path() / "run", true, 1000));
   EXPECT_EQ(three.ids().size(), 40000u + 13334u);
-  EXPECT_TRUE(std::equal(three.ids().begin(), three.ids().end(), again.ids().begin()));
+  EXPECT_EQ(three.ids().ToVector(), again.ids().ToVector());
+  EXPECT_EQ(three.ids().Checksum(), again.ids().Checksum());
+  EXPECT_TRUE(std::ranges::equal(three.starts(), again.starts()));
   EXPECT_NE(three.fingerprint(), stream.fingerprint());
 }
 
