@@ -48,6 +48,8 @@ TrainResult TrainMultipleChoice(Context& context, const TrainOptions& given,
   const auto tokenizer = OpenModelTokenizer(options.model);
   ChoiceRows rows = TokenizeChoices(context, *tokenizer, train, info, task, options.tokens);
   ChoiceRows held = TokenizeChoices(context, *tokenizer, held_out, info, task, options.tokens);
+  train = {};  // what is learnt stands in the rows
+  held_out = {};
   for (const std::string& note : notes) TellNote(hooks, note);
   TellAboutCuts(hooks, "train", rows.cut, rows.questions(), options.tokens);
   TellAboutCuts(hooks, "held out", held.cut, held.questions(), options.tokens);

@@ -61,6 +61,8 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   const auto tokenizer = OpenModelTokenizer(options.model);
   ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, info, limits);
   ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, info, limits);
+  train = {};  // what is learnt stands in the rows
+  held_out = {};
   for (const std::string& note : notes) TellNote(hooks, note);
   TellAboutCuts(hooks, "train", rows.cut, rows.size(), options.tokens);
   TellAboutCuts(hooks, "held out", held.cut, held.size(), options.tokens);

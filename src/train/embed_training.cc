@@ -144,6 +144,8 @@ TrainResult TrainEmbedder(Context& context, const TrainOptions& given,
   EmbedRows rows = TokenizePairs(context, *tokenizer, train, info, rules);
   CheckTellsApart(plan, rows);
   EmbedRows held = TokenizePairs(context, *tokenizer, held_out, info, rules);
+  train = {};  // what is learnt stands in the rows
+  held_out = {};
   for (const std::string& note : notes) TellNote(hooks, note);
   TellAboutTexts(hooks, "train", rows, options.tokens);
   TellAboutTexts(hooks, "held out", held, options.tokens);

@@ -59,6 +59,8 @@ TrainResult TrainTokenClassifier(Context& context, const TrainOptions& given,
     return TokenizeTagged(context, *tokenizer, texts, labels, info, task, options.tokens);
   };
   TaggedRows rows = tokenize(train), held = tokenize(held_out);
+  train = {};  // what is learnt stands in the rows
+  held_out = {};
   for (const std::string& note : notes) TellNote(hooks, note);
   TellAboutCuts(hooks, "train", rows.cut, rows.texts(), options.tokens);
   TellAboutCuts(hooks, "held out", held.cut, held.texts(), options.tokens);
