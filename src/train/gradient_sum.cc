@@ -235,15 +235,15 @@ class GradientSum::Exchange {
 
 // ---- in this process ----------------------------------------------------------------------------
 
-GradientSum::GradientSum(World* world, idx_t micros, idx_t extent)
+GradientSum::GradientSum(World* world, idx_t micros, const ParameterTable& table)
     : world_(world != nullptr && world->size() > 1 ? world : nullptr),
       micros_(micros),
-      extent_(extent),
+      extent_(table.gradients().size()),
       share_(world_ == nullptr ? MicroRange{0, micros}
                                : ShareOf(micros, world_->rank(), world_->size())) {
   CheckMemory("training: sums of gradients over micro-batches",
-              GradientSumBytes(micros, world_ == nullptr ? 1 : world_->size(), extent));
-  if (world_ != nullptr) exchange_ = std::make_unique<Exchange>(*world_, micros, extent);
+              GradientSumBytes(micros, world_ == nullptr ? 1 : world_->size(), extent_));
+  if (world_ != nullptr) exchange_ = std::make_unique<Exchange>(*world_, micros, extent_);
 }
 
 GradientSum::~GradientSum() = default;

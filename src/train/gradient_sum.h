@@ -36,8 +36,9 @@ double TreeSum(std::span<const double> values);
 // micro-batch of share() in order, then Finish.
 class GradientSum {
  public:
-  // `world`: null for one process; it must outlive this. `extent`: of the table's gradients.
-  GradientSum(World* world, idx_t micros, idx_t extent);
+  // `world`: null for one process; it must outlive this. The table has its gradients already, and
+  // all later calls are given one of the same size.
+  GradientSum(World* world, idx_t micros, const ParameterTable& table);
   ~GradientSum();
 
   MicroRange share() const { return share_; }

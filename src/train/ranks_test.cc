@@ -51,7 +51,7 @@ std::vector<std::vector<float>> Summed(const std::vector<float>& leaves, int ran
     table.Add("numbers", {numbers}, ParameterKind::kBias);
     table.Allocate();
     table.AllocateGradients();
-    GradientSum sum(&world, std::ssize(leaves), table.extent());
+    GradientSum sum(&world, std::ssize(leaves), table);
     for (int update = 0; update < 2; ++update) {  // the second one uses the memory of the first
       std::fill_n(table.gradients().data, table.extent(), 0.0f);
       for (idx_t micro = sum.share().begin; micro < sum.share().end; ++micro) {
@@ -96,6 +96,31 @@ TEST(GradientSumTest, ManyBucketsGiveTheBitsOfOneRank) {
   const auto together = Summed(leaves, 2, kNumbers);
   EXPECT_TRUE(together[0] == alone[0]);
   EXPECT_TRUE(together[1] == alone[0]);
+}
+
+// Stages below the first one that is trained have no gradients: a sum of the whole table would
+// write behind those that there are.
+TEST(GradientSumTest, CoversTheStagesThatAreTrainedAndNothingElse) {
+  constexpr idx_t kFrozen = idx_t{1} << 15, kTrained = 48;
+  ParameterTable table;
+  table.Add("embeddings", {kFrozen}, ParameterKind::kBias);
+  table.BeginStage();
+  table.Add("layer", {kTrained}, ParameterKind::kBias);
+  table.Freeze({true, false});
+  ASSERT_EQ(table.gradient_extent(), kTrained);
+  Tensor values({table.extent()}), gradients({table.extent()});
+  std::fill_n(gradients.data<float>(), table.extent(), 5.0f);  // beyond those of the layer
+  table.Borrow(values.data<float>(), gradients.data<float>());
+  Context context(1);
+  GradientSum sum(nullptr, 2, table);
+  for (idx_t micro = 0; micro < 2; ++micro) {
+    std::fill_n(gradients.data<float>(), kTrained, static_cast<float>(micro + 1));
+    sum.Add(context, table, micro);
+  }
+  sum.Finish(context, table);
+  for (idx_t i = 0; i < table.extent(); ++i) {
+    ASSERT_EQ(gradients.data<float>()[i], i < kTrained ? 3.0f : 5.0f) << i;
+  }
 }
 
 TEST(GradientSumTest, SumsOfLossesFollowTheSameTree) {

@@ -54,7 +54,7 @@ class Trainer {
         ranks_(context),
         fingerprint_(task.DataFingerprint()),
         state_(Begin()),
-        sum_(ranks_.world(), options.accumulate, task.parameters().extent()) {
+        sum_(ranks_.world(), options.accumulate, task.parameters()) {
     if (!ranks_.first()) return;
     metrics_.emplace(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_),
                      options.checkpoints.tensorboard);
