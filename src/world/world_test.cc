@@ -70,6 +70,28 @@ TEST_P(Ranks, RanksOfOneHostShareItsCpus) {
   });
 }
 
+// Whichever is asked first: sums follow the order of the nodes that a rank sends.
+TEST(World, MessagesOfOneTagArriveInTheOrderInWhichTheyAreWaitedFor) {
+  OnRanks(2, [&](World& world) {
+    const int first = 1, second = 2;
+    if (world.rank() == 1) {
+      WorldAccess::Send(world, 0, 7, &first, sizeof(first));
+      WorldAccess::Send(world, 0, 7, &second, sizeof(second));
+    }
+    world.Barrier();
+    if (world.rank() == 1) return;
+    int a = 0, b = 0;
+    const auto wait_a = WorldAccess::Receive(world, 1, 7, &a, sizeof(a));
+    const auto wait_b = WorldAccess::Receive(world, 1, 7, &b, sizeof(b));
+    WorldAccess::WaitUntil(world, [&] {
+      const bool done = wait_b->Done();
+      return wait_a->Done() && done;
+    });
+    EXPECT_EQ(a, first);
+    EXPECT_EQ(b, second);
+  });
+}
+
 TEST(World, ARankThatGivesUpEndsTheWaitingOfTheOthersWithItsReason) {
   const auto thrown = TryOnRanks(3, [](World& world) {
     world.Tell(7);

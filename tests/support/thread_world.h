@@ -22,8 +22,12 @@ namespace longspan::test {
 
 // What all ranks share: messages that were sent and not received yet, copied.
 struct ThreadPost {
+  struct Box {
+    std::deque<std::string> waiting;
+    std::size_t wanted = 0, taken = 0;  // the first Receive gets the first message, as with MPI
+  };
   std::mutex mutex;
-  std::map<std::tuple<int, int, int>, std::deque<std::string>> boxes;  // from, to, tag
+  std::map<std::tuple<int, int, int>, Box> boxes;  // from, to, tag
   std::string failure;
   bool failed = false;
 };
@@ -39,7 +43,7 @@ class ThreadTransport final : public Transport {
 
   std::unique_ptr<Message> Send(int to, int tag, const void* data, std::size_t bytes) override {
     const std::lock_guard lock(post_->mutex);
-    post_->boxes[{rank_, to, tag}].emplace_back(static_cast<const char*>(data), bytes);
+    post_->boxes[{rank_, to, tag}].waiting.emplace_back(static_cast<const char*>(data), bytes);
     return std::make_unique<Sent>();
   }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) override {
@@ -70,22 +74,28 @@ class ThreadTransport final : public Transport {
   struct Received final : Message {
     Received(std::shared_ptr<ThreadPost> from, std::tuple<int, int, int> where, void* into,
              std::size_t wanted)
-        : post(std::move(from)), box(where), data(into), bytes(wanted) {}
+        : post(std::move(from)), place(where), data(into), bytes(wanted) {
+      const std::lock_guard lock(post->mutex);
+      number = post->boxes[place].wanted++;
+    }
     bool Done() override {
       if (done) return true;
       const std::lock_guard lock(post->mutex);
-      std::deque<std::string>& waiting = post->boxes[box];
-      if (waiting.empty()) return false;
+      ThreadPost::Box& box = post->boxes[place];
+      std::deque<std::string>& waiting = box.waiting;
+      if (waiting.empty() || box.taken != number) return false;
       Check(waiting.front().size() == bytes, ErrorCode::kUsage, "message of {} bytes, {} wanted",
             waiting.front().size(), bytes);
       std::memcpy(data, waiting.front().data(), bytes);
       waiting.pop_front();
+      ++box.taken;
       return done = true;
     }
     std::shared_ptr<ThreadPost> post;
-    std::tuple<int, int, int> box;
+    std::tuple<int, int, int> place;
     void* data;
     std::size_t bytes;
+    std::size_t number;  // of the box's messages
     bool done = false;
   };
 
