@@ -1,6 +1,8 @@
-// A backward pass ends where nothing below is trained, and what is trained has the same gradients.
+// A backward pass ends where nothing below is trained, what is trained has the same gradients, and
+// they are told as soon as they are whole.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -66,13 +68,15 @@ struct FrozenStep {
   Context context{2};
   double loss = 0.0;
 
-  FrozenStep(const ModelConfig& config, StepPolicy policy, const IsFrozen& frozen)
+  FrozenStep(const ModelConfig& config, StepPolicy policy, const IsFrozen& frozen,
+             const std::function<void(ParameterTable&)>& prepare = {})
       : model(config.Make(ParameterMemory::kOwn)) {
     policy.frozen = frozen;
     FreezeAsPlanned(policy, model->parameters());
     model->Follow(policy);
     model->Initialise(7);
     model->parameters().AllocateGradients();
+    if (prepare) prepare(model->parameters());
     const TextModelInfo& info = model->info();
     std::vector<std::int32_t> ids, room(kStageRows * kStageTokens);
     for (idx_t t = 0; t < kStageRows * kStageTokens; ++t) {
@@ -164,6 +168,89 @@ TEST(FrozenStages, VectorsTrainSomeLayers) {
     ExpectSameGradients(all, FrozenStep(*config, {}, kFreezes[2]));
   }
 }
+
+// ---- gradients that are whole before the pass has ended -----------------------------------------
+
+struct Whole {
+  idx_t begin;
+  std::vector<float> gradients;  // from there on, at that time
+};
+
+// The step, and what it says of whole gradients.
+std::vector<Whole> WholesOf(const ModelConfig& config, const StepPolicy& policy,
+                            const IsFrozen& frozen, std::unique_ptr<FrozenStep>* step) {
+  std::vector<Whole> told;
+  *step = std::make_unique<FrozenStep>(config, policy, frozen, [&](ParameterTable& table) {
+    table.OnWhole([&](idx_t begin) {
+      const View<float, 1> all = table.gradients();
+      told.push_back({begin, {all.data + begin, all.data + all.size()}});
+    });
+  });
+  (*step)->model->parameters().OnWhole(nullptr);
+  return told;
+}
+
+// Stages are told from the last to the first one that is trained, and nothing is added behind them
+// afterwards.
+TEST(WholeGradients, AreToldStageByStageAndStayAsTheyAre) {
+  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kNone}) {
+    for (const auto& config : Models(head, 32)) {
+      const bool reversible = config->info().title.find("Reformer") != std::string_view::npos;
+      for (const bool again : {false, true}) {
+        StepPolicy policy;
+        if (again && reversible) policy.keep = std::size_t{1} << 30;
+        if (again && !reversible) policy.recompute = 1;
+        for (const IsFrozen& frozen : {IsFrozen(), kFreezes[2]}) {
+          SCOPED_TRACE(std::string(config->info().title));
+          std::unique_ptr<FrozenStep> step;
+          const std::vector<Whole> told = WholesOf(*config, policy, frozen, &step);
+          const std::size_t first = step->table().first_stage();
+          ASSERT_GE(told.size(), 3u - (first > 0 ? 1 : 0));
+          EXPECT_EQ(told.back().begin, 0);
+          const View<float, 1> all = step->table().gradients();
+          idx_t before = all.size();
+          for (const Whole& whole : told) {
+            EXPECT_LE(whole.begin, before);
+            before = whole.begin;
+            ASSERT_EQ(std::memcmp(whole.gradients.data(), all.data + whole.begin,
+                                  whole.gradients.size() * sizeof(float)),
+                      0)
+                << "from " << whole.begin << " on";
+          }
+          if (first > 0) continue;
+          // The embeddings' come last: before that there is something whole without them.
+          const Whole& layers = told[told.size() - 2];
+          EXPECT_EQ(layers.begin, step->table().StageBegin(1));
+          EXPECT_GT(std::count_if(layers.gradients.begin(), layers.gradients.end(),
+                                  [](float g) { return g != 0.0f; }),
+                    0);
+        }
+      }
+    }
+  }
+}
+
+TEST(WholeGradients, AreNotToldWhilePassesAreToCome) {
+  ParameterTable table;
+  table.Add("numbers", {4}, ParameterKind::kBias);
+  table.Allocate();
+  table.AllocateGradients();
+  int told = 0;
+  table.OnWhole([&](idx_t) { ++told; });
+  const Context context(1), rehearsal = Context::Rehearsal(1);
+  {
+    const PassesToCome groups(table, true), rows(table, false);
+    table.EndStage(context, 0);
+  }
+  EXPECT_EQ(told, 0);
+  const PassesToCome last(table, false);
+  table.EndStage(rehearsal, 0);
+  EXPECT_EQ(told, 0);
+  table.EndStage(context, 0);
+  EXPECT_EQ(told, 1);
+}
+
+// ---- what it costs ------------------------------------------------------------------------------
 
 // A rehearsal books what the step books, less than with all parameters, and counts less work.
 TEST(FrozenStages, TakeLessMemoryAndWork) {

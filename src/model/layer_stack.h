@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "model/parameters.h"
 #include "model/rows.h"
 
 namespace longspan {
@@ -51,12 +52,14 @@ class LayerStack {
   // `recompute` save only their fp32 input; the others save it in T, and their tensors. The
   // backward ends at the first stage that is trained (ParameterTable::first_stage; layer i is stage
   // i + 1): layers below it run as in an evaluation, whose call_(i) they have to have, and save
-  // nothing, and end is called for stage 0 only.
+  // nothing, and end is called for stage 0 only. `parameters` hears of each stage that has ended:
+  // the head, which is the turn's, is stage L + 1.
   template <class T, class Begin, class Turn, class End>
   void Differentiate(const std::array<idx_t, 2>& shape, const std::vector<bool>& recompute,
-                     std::size_t first_stage, const Begin& begin, const Turn& turn,
+                     const ParameterTable& parameters, const Begin& begin, const Turn& turn,
                      const End& end) const {
     const idx_t size = shape[0] * shape[1];
+    const std::size_t first_stage = parameters.first_stage();
     const std::size_t first = FirstTrainedLayer(first_stage);
     const auto again = [&](std::size_t i) { return !recompute.empty() && recompute[i]; };
     std::size_t bytes = 2 * Arena::Bytes<float>(size);
@@ -86,6 +89,7 @@ class LayerStack {
       layers_[i].template Forward<T>(context_, call_(i), x[i], kept[i], stream);
     }
     turn(stream, d);
+    parameters.EndStage(context_, layers_.size() + 1);
     for (std::size_t i = layers_.size(); i-- > first;) {
       if (again(i)) {
         CopyRows(context_, streams[i], stream);
@@ -94,8 +98,11 @@ class LayerStack {
         enter_(i);
         layers_[i].template Backward<T>(context_, call_(i), x[i], kept[i], d);
       }
+      parameters.EndStage(context_, i + 1);
     }
-    if (first_stage == 0) end(d);
+    if (first_stage > 0) return;
+    end(d);
+    parameters.EndStage(context_, 0);
   }
 
  private:

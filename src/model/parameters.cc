@@ -138,6 +138,13 @@ View<float, 1> ParameterTable::gradients() const {
   return {gradient_data_, {gradient_extent()}};
 }
 
+idx_t ParameterTable::StageBegin(std::size_t stage) const {
+  if (stage <= first_stage_) return 0;
+  const std::size_t number = stage <= stages_.size() ? stages_[stage - 1] : list_.size();
+  const idx_t begin = number < list_.size() ? list_[number].offset : extent_;
+  return begin - gradient_begin_;
+}
+
 float* ParameterTable::GradientOf(const ParameterInfo& info) const {
   if (gradient_data_ == nullptr || info.offset < gradient_begin_) return nullptr;
   return gradient_data_ + (info.offset - gradient_begin_);

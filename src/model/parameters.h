@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "longspan/context.h"
 #include "longspan/tensor.h"
 
 namespace longspan {
@@ -43,6 +44,7 @@ inline constexpr ParameterId kNoParameter{std::numeric_limits<std::uint32_t>::ma
 enum class ParameterMemory { kOwn, kBorrowed };
 
 class ParameterWriter;
+class PassesToCome;
 
 // Built in two steps: Add every parameter, then Allocate or Borrow. Whoever has a const table reads
 // values and adds to gradients; values are written through Write.
@@ -92,6 +94,19 @@ class ParameterTable {
   View<float, 1> gradients() const;
   bool has_gradients() const { return gradient_data_ != nullptr; }
 
+  // Where the gradients of a stage and of those after it begin in gradients(); 0 for the stages up
+  // to the first one that is trained.
+  idx_t StageBegin(std::size_t stage) const;
+  // tell(begin) is called in the midst of a backward pass, on its thread: gradients() from `begin`
+  // on are whole. Calls of one pass have smaller and smaller numbers. Null: nobody is told.
+  using TellWhole = std::function<void(idx_t begin)>;
+  void OnWhole(TellWhole tell) { tell_whole_ = std::move(tell); }
+  // Models call it when the backward pass of a stage has ended, from the last stage to the first.
+  // Costs nothing where nobody is told, passes are to come, or the context rehearses.
+  void EndStage(const Context& context, std::size_t stage) const {
+    if (tell_whole_ && passes_to_come_ == 0 && !context.rehearsal()) tell_whole_(StageBegin(stage));
+  }
+
   // Gradients of stages that have none are null, in their shape.
   View<const float, 1> vector(ParameterId id) const;
   View<float, 1> vector_gradient(ParameterId id) const;
@@ -114,6 +129,7 @@ class ParameterTable {
 
  private:
   friend class ParameterWriter;
+  friend class PassesToCome;
   View<float, 1> VectorOf(float* buffer, ParameterId id) const;
   View<float, 2> MatrixOf(float* buffer, ParameterId id, idx_t rows) const;
   // Where the gradient of a parameter lies, or null.
@@ -129,6 +145,26 @@ class ParameterTable {
   Tensor values_, gradients_;                               // empty when borrowed
   float *value_data_ = nullptr, *gradient_data_ = nullptr;  // the latter from gradient_begin_ on
   std::uint64_t generation_ = 1;
+  TellWhole tell_whole_;
+  mutable int passes_to_come_ = 0;  // the number of PassesToCome
+};
+
+// While it lives, the backward passes of the table are not the last ones of their micro-batch:
+// others add to the same gradients afterwards. Whoever runs several passes in a micro-batch says
+// so.
+class PassesToCome {
+ public:
+  // `are`: false for the last pass.
+  PassesToCome(const ParameterTable& table, bool are) : table_(table), count_(are ? 1 : 0) {
+    table_.passes_to_come_ += count_;
+  }
+  ~PassesToCome() { table_.passes_to_come_ -= count_; }
+  PassesToCome(const PassesToCome&) = delete;
+  PassesToCome& operator=(const PassesToCome&) = delete;
+
+ private:
+  const ParameterTable& table_;
+  const int count_;
 };
 
 // Writes values. When it ends, the bf16 weights of the table are stale: views of it do not outlive

@@ -180,7 +180,7 @@ void PostNormEncoder<Kind>::DifferentiateIn(Context& context, const BatchView& b
       },
       [&](std::size_t i) { EnterLayer(context, i); });
   stack.template Differentiate<T>(
-      {batch.rows * batch.tokens, config_.hidden_size}, step.recompute, parameters_.first_stage(),
+      {batch.rows * batch.tokens, config_.hidden_size}, step.recompute, parameters_,
       [&](const View<float, 2>& stream) {
         embeddings_->Forward(context, parameters_, batch, site, stream);
       },

@@ -14,10 +14,12 @@
 namespace longspan {
 namespace {
 
-constexpr idx_t kBlock = 1 << 14;       // floats of a task
-constexpr idx_t kSliceUnit = 16;        // floats: slices begin on 64-byte boundaries
-constexpr idx_t kBucket = 1 << 20;      // floats that are exchanged together: 4 MiB
-constexpr std::size_t kOnTheirWay = 4;  // buckets at a time
+constexpr idx_t kBlock = 1 << 14;   // floats of a task
+constexpr idx_t kSliceUnit = 16;    // floats: slices begin on 64-byte boundaries
+constexpr idx_t kBucket = 1 << 20;  // floats that are exchanged together: 4 MiB
+// Buckets at a time whose nodes are on their way. During a backward pass a bucket gets on at the
+// end of a layer only: a layer of the base size has seven.
+constexpr std::size_t kOnTheirWay = 8;
 constexpr int kTagsOfBuckets = 15'000;
 
 // body(begin, end) for parts of [begin, end).
@@ -105,34 +107,70 @@ struct GradientSum::Bucket {
 
 class GradientSum::Exchange {
  public:
-  Exchange(World& world, idx_t micros, idx_t extent) : world_(world), micros_(micros) {
+  // `last`: the gradients before this number are whole last (the embeddings), and go apart from the
+  // others, which need not wait for them.
+  Exchange(World& world, idx_t micros, idx_t last, idx_t extent) : world_(world), micros_(micros) {
     for (int rank = 0; rank < world.size(); ++rank) {
       nodes_.push_back(NodesOf(ShareOf(micros, rank, world.size()), micros));
     }
     // The backward pass ends at the front of the table: what is whole first goes first.
-    for (idx_t end = extent; end > 0; end -= kBucket) {
-      parts_.push_back({std::max<idx_t>(0, end - kBucket), end});
-    }
+    const auto cut = [&](idx_t front, idx_t end) {
+      for (; end > front; end -= kBucket) parts_.push_back({std::max(front, end - kBucket), end});
+    };
+    cut(last, extent);
+    cut(0, last);
+  }
+  // Memory that messages still point at is given back: nothing moves them any more.
+  ~Exchange() { WorldAccess::DriveMessages(world_, false); }
+
+  // `own`: this rank's nodes in order. Result and last node are in own.back().
+  void Begin(std::vector<float*> own) {
+    own_ = std::move(own);
+    next_ = 0;
+    whole_from_ = parts_.empty() ? 0 : parts_.front().end;
+  }
+  bool begun() const { return !own_.empty(); }
+
+  // The last node is whole from `begin` on, but for make_whole(part), which is called before a part
+  // of it is sent. Does not wait.
+  template <class MakeWhole>
+  void SendFrom(const Context& context, idx_t begin, const MakeWhole& make_whole) {
+    Check(
+        begin <= whole_from_, ErrorCode::kUsage,
+        "training: gradients from {} on were called whole, and now those from {} on: a micro-batch "
+        "of several passes needs PassesToCome",
+        whole_from_, begin);
+    whole_from_ = begin;
+    Proceed(context, make_whole);
+    WorldAccess::DriveMessages(world_, !open_.empty());
   }
 
-  // `own`: this rank's nodes in order; make_whole(begin, end) is called before a part of them is
-  // sent. Result and last node are in own.back().
   template <class MakeWhole>
-  void Run(const Context& context, const std::vector<float*>& own, const MakeWhole& make_whole) {
-    std::size_t next = 0;
-    std::vector<Bucket> open;
+  void Finish(const Context& context, const MakeWhole& make_whole) {
+    whole_from_ = 0;
+    WorldAccess::DriveMessages(world_, false);
     WorldAccess::WaitUntil(world_, [&] {
-      for (; open.size() < kOnTheirWay && next < parts_.size(); ++next) {
-        make_whole(parts_[next].begin, parts_[next].end);
-        open.push_back(SendNodes(own, next));
-      }
-      for (Bucket& bucket : open) Advance(context, own, &bucket);
-      std::erase_if(open, [](const Bucket& b) { return b.summed && b.messages.empty(); });
-      return open.empty() && next == parts_.size();
+      Proceed(context, make_whole);
+      return open_.empty() && next_ == parts_.size();
     });
+    own_.clear();
   }
 
  private:
+  // What can be done without waiting.
+  template <class MakeWhole>
+  void Proceed(const Context& context, const MakeWhole& make_whole) {
+    for (Bucket& bucket : open_) Advance(context, &bucket);
+    std::erase_if(open_, [](const Bucket& b) { return b.summed && b.messages.empty(); });
+    auto waiting = static_cast<std::size_t>(
+        std::count_if(open_.begin(), open_.end(), [](const Bucket& b) { return !b.summed; }));
+    for (; waiting < kOnTheirWay && next_ < parts_.size(); ++waiting, ++next_) {
+      if (parts_[next_].begin < whole_from_) return;
+      make_whole(parts_[next_]);
+      open_.push_back(SendNodes(next_));
+    }
+  }
+
   MicroRange Slice(const Bucket& bucket, int rank) const {
     const idx_t units = CeilDiv(bucket.end - bucket.begin, kSliceUnit), ranks = world_.size();
     const auto border = [&](idx_t r) {
@@ -152,7 +190,7 @@ class GradientSum::Exchange {
     return static_cast<std::size_t>(slice.size()) * sizeof(float);
   }
 
-  Bucket SendNodes(const std::vector<float*>& own, std::size_t part) {
+  Bucket SendNodes(std::size_t part) {
     Bucket bucket;
     bucket.begin = parts_[part].begin;
     bucket.end = parts_[part].end;
@@ -169,7 +207,7 @@ class GradientSum::Exchange {
         bucket.messages.push_back(
             WorldAccess::Receive(world_, rank, bucket.tag, into, BytesOf(mine)));
       }
-      for (const float* node : own) {
+      for (const float* node : own_) {
         if (slice.size() == 0) break;
         bucket.messages.push_back(
             WorldAccess::Send(world_, rank, bucket.tag, node + slice.begin, BytesOf(slice)));
@@ -178,27 +216,28 @@ class GradientSum::Exchange {
     return bucket;
   }
 
-  void Advance(const Context& context, const std::vector<float*>& own, Bucket* bucket) {
+  void Advance(const Context& context, Bucket* bucket) {
     std::erase_if(bucket->messages, [](const auto& message) { return message->Done(); });
     if (bucket->summed || !bucket->messages.empty()) return;
-    AddNodes(context, own, bucket);
+    AddNodes(context, bucket);
+    std::vector<float>().swap(bucket->received);
     const MicroRange mine = Slice(*bucket, world_.rank());
     ForOthers([&](int rank) {
       const MicroRange slice = Slice(*bucket, rank);
       if (mine.size() > 0) {
         bucket->messages.push_back(WorldAccess::Send(world_, rank, bucket->tag + 1,
-                                                     own.back() + mine.begin, BytesOf(mine)));
+                                                     own_.back() + mine.begin, BytesOf(mine)));
       }
       if (slice.size() > 0) {
         bucket->messages.push_back(WorldAccess::Receive(world_, rank, bucket->tag + 1,
-                                                        own.back() + slice.begin, BytesOf(slice)));
+                                                        own_.back() + slice.begin, BytesOf(slice)));
       }
     });
     bucket->summed = true;
   }
 
-  // All nodes of this rank's slice become their sum in own.back().
-  void AddNodes(const Context& context, const std::vector<float*>& own, Bucket* bucket) {
+  // All nodes of this rank's slice become their sum in own_.back().
+  void AddNodes(const Context& context, Bucket* bucket) {
     struct Part {
       MicroRange node;
       float* values;  // of the slice
@@ -209,7 +248,7 @@ class GradientSum::Exchange {
     for (std::size_t rank = 0; rank < nodes_.size(); ++rank) {
       const bool is_own = static_cast<int>(rank) == world_.rank();
       for (std::size_t n = 0; n < nodes_[rank].size(); ++n) {
-        Part part{nodes_[rank][n], is_own ? own[n] + mine.begin : received};
+        Part part{nodes_[rank][n], is_own ? own_[n] + mine.begin : received};
         if (!is_own) received += mine.size();
         for (; !parts.empty() && AreSiblings(parts.back().node, part.node, micros_);
              parts.pop_back()) {
@@ -221,7 +260,7 @@ class GradientSum::Exchange {
         parts.push_back(part);
       }
     }
-    float* into = own.back() + mine.begin;
+    float* into = own_.back() + mine.begin;
     if (parts.front().values != into && mine.size() > 0) {
       std::memcpy(into, parts.front().values, BytesOf(mine));
     }
@@ -231,6 +270,10 @@ class GradientSum::Exchange {
   const idx_t micros_;
   std::vector<std::vector<MicroRange>> nodes_;  // by rank
   std::vector<MicroRange> parts_;               // of the gradients, in floats
+  std::vector<float*> own_;                     // empty between two updates
+  std::size_t next_ = 0;                        // of parts_: the first one that was not sent
+  idx_t whole_from_ = 0;                        // of the gradients, in this update
+  std::vector<Bucket> open_;
 };
 
 // ---- in this process ----------------------------------------------------------------------------
@@ -243,13 +286,14 @@ GradientSum::GradientSum(World* world, idx_t micros, const ParameterTable& table
                                : ShareOf(micros, world_->rank(), world_->size())) {
   CheckMemory("training: sums of gradients over micro-batches",
               GradientSumBytes(micros, world_ == nullptr ? 1 : world_->size(), extent_));
-  if (world_ != nullptr) exchange_ = std::make_unique<Exchange>(*world_, micros, extent_);
+  if (world_ != nullptr) {
+    exchange_ = std::make_unique<Exchange>(*world_, micros, table.StageBegin(1), extent_);
+  }
 }
 
 GradientSum::~GradientSum() = default;
 
-void GradientSum::Add(Context& context, ParameterTable& table, idx_t micro) {
-  float* gradients = table.gradients().data;
+void GradientSum::JoinKept(idx_t micro) {
   MicroRange node{micro, micro + 1};
   std::size_t joined = 0;
   for (; joined < kept_.size(); ++joined) {
@@ -259,12 +303,40 @@ void GradientSum::Add(Context& context, ParameterTable& table, idx_t micro) {
   }
   joined_ = joined;
   last_ = node;
+}
+
+std::vector<float*> GradientSum::OwnNodes(float* gradients) {
+  std::vector<float*> own;
+  for (std::size_t i = 0; i + joined_ < kept_.size(); ++i) {
+    own.push_back(kept_[i].values.data<float>());
+  }
+  own.push_back(gradients);
+  return own;
+}
+
+GradientSum::Sending GradientSum::SendDuring(Context& context, ParameterTable& table, idx_t micro) {
+  if (exchange_ == nullptr || micro + 1 != share_.end) return Sending(nullptr);
+  JoinKept(micro);
+  float* gradients = table.gradients().data;
+  exchange_->Begin(OwnNodes(gradients));
+  table.OnWhole([this, &context, gradients](idx_t begin) {
+    exchange_->SendFrom(context, begin, [&](MicroRange part) {
+      AddKept(context, gradients, part.begin, part.end);
+    });
+  });
+  return Sending(&table);
+}
+
+void GradientSum::Add(Context& context, ParameterTable& table, idx_t micro) {
+  JoinKept(micro);
   if (micro + 1 == share_.end) return;
+  float* gradients = table.gradients().data;
   AddKept(context, gradients, 0, extent_);
   for (; joined_ > 0; --joined_) {
     unused_.push_back(std::move(kept_.back().values));
     kept_.pop_back();
   }
+  const MicroRange node = last_;
   if (unused_.empty()) unused_.emplace_back(std::vector<idx_t>{extent_});
   kept_.push_back({node, std::move(unused_.back())});
   unused_.pop_back();
@@ -287,13 +359,9 @@ void GradientSum::Finish(Context& context, ParameterTable& table) {
   if (exchange_ == nullptr) {
     AddKept(context, gradients, 0, extent_);
   } else {
-    std::vector<float*> own;
-    for (std::size_t i = 0; i + joined_ < kept_.size(); ++i) {
-      own.push_back(kept_[i].values.data<float>());
-    }
-    own.push_back(gradients);
-    exchange_->Run(context, own,
-                   [&](idx_t begin, idx_t end) { AddKept(context, gradients, begin, end); });
+    if (!exchange_->begun()) exchange_->Begin(OwnNodes(gradients));
+    exchange_->Finish(context,
+                      [&](MicroRange part) { AddKept(context, gradients, part.begin, part.end); });
   }
   for (Kept& kept : kept_) unused_.push_back(std::move(kept.values));
   kept_.clear();

@@ -32,8 +32,8 @@ idx_t KeptGradients(MicroRange share, idx_t micros);
 // The sum by the tree.
 double TreeSum(std::span<const double> values);
 
-// Adds what the micro-batches leave in a table's gradients. Every update: Add after each
-// micro-batch of share() in order, then Finish.
+// Adds what the micro-batches leave in a table's gradients. Every update: for each micro-batch of
+// share() in order SendDuring while it is computed, and Add after it; then Finish.
 class GradientSum {
  public:
   // `world`: null for one process; it must outlive this. The table has its gradients already, and
@@ -42,6 +42,12 @@ class GradientSum {
   ~GradientSum();
 
   MicroRange share() const { return share_; }
+  // While it lives, and `micro` is the share's last, parts of the gradients are sent as soon as the
+  // backward pass has made them whole (ParameterTable::OnWhole), on the thread of that pass. The
+  // table stays where it is. kUsage from that pass if it adds to what it had called whole, kPeer.
+  // With one process it does nothing.
+  class Sending;
+  [[nodiscard]] Sending SendDuring(Context& context, ParameterTable& table, idx_t micro);
   // The gradients are those of `micro` alone. They are zero afterwards, unless it is the share's
   // last.
   void Add(Context& context, ParameterTable& table, idx_t micro);
@@ -58,6 +64,10 @@ class GradientSum {
   struct Bucket;
   class Exchange;
 
+  // The node that `micro` becomes, and how many of kept_ are in it.
+  void JoinKept(idx_t micro);
+  // This rank's nodes in order; the last one is in the gradients.
+  std::vector<float*> OwnNodes(float* gradients);
   // In a part of the gradients: the last micro-batch and those saved nodes that it makes whole.
   void AddKept(const Context& context, float* gradients, idx_t begin, idx_t end);
 
@@ -69,6 +79,19 @@ class GradientSum {
   MicroRange last_;             // the node that the gradients themselves hold, once AddKept ran
   std::size_t joined_ = 0;      // the last ones of kept_ that are in that node
   std::unique_ptr<Exchange> exchange_;
+};
+
+class GradientSum::Sending {
+ public:
+  explicit Sending(ParameterTable* table) : table_(table) {}  // null: nothing is sent
+  ~Sending() {
+    if (table_ != nullptr) table_->OnWhole(nullptr);
+  }
+  Sending(const Sending&) = delete;
+  Sending& operator=(const Sending&) = delete;
+
+ private:
+  ParameterTable* table_;
 };
 
 // Bytes that a GradientSum takes beside the table on any of the ranks: saved gradients, and parts

@@ -37,7 +37,9 @@ TaskLoss RowTask::Accumulate(Context& context, idx_t micro, float scale,
   for (const idx_t row : Micro(micro)) groups[Group(row)].push_back(row);
   TaskLoss loss{0.0, CountsHits() ? 0 : -1};
   StepDropout own = dropout;
+  std::size_t done = 0;
   for (const auto& [number, rows] : groups) {
+    const PassesToCome passes(parameters(), ++done < groups.size());
     Batch batch = Gather(rows);
     const HeadLoss part = LossAndGradients(context, batch, scale, own);
     loss.sum += part.sum;

@@ -222,12 +222,13 @@ class Trainer {
     std::vector<TaskLoss> losses;
     for (idx_t micro = sum_.share().begin; micro < sum_.share().end; ++micro) {
       const StepDropout dropout{true, DeriveKey(dropout_key, static_cast<std::uint64_t>(micro))};
+      const auto sending = sum_.SendDuring(context_, task_.parameters(), micro);
       losses.push_back(
           task_.Accumulate(context_, micro, 1.0f / static_cast<float>(size.divisor()), dropout));
       sum_.Add(context_, task_.parameters(), micro);
     }
-    ranks_.Gather(&losses);
     sum_.Finish(context_, task_.parameters());
+    ranks_.Gather(&losses);
     return losses;
   }
 

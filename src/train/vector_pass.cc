@@ -163,6 +163,7 @@ void VectorPass::Backward(Context& context, const Tensor& dvectors) {
   Batch batch;
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     context.CheckCancelled();
+    const PassesToCome passes(model_.parameters(), g + 1 < groups_.size());
     const std::vector<idx_t> begins = Fill(groups_[g], &batch);
     const BatchView view = batch.view();
     const idx_t n = view.rows * view.tokens;

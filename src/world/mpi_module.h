@@ -1,11 +1,11 @@
 // What longspan_mpi.so gives: plain functions of C, so that it needs nothing of the library, and
-// the library needs no MPI. All are called by one thread.
+// the library needs no MPI. They are called by one thread at a time.
 #pragma once
 
 #include <stddef.h>
 
 // Changes when the table does: a module of another build is refused.
-enum { kLongspanMpiTable = 1 };
+enum { kLongspanMpiTable = 2 };
 
 struct LongspanMpi {
   int table;  // kLongspanMpiTable
@@ -19,6 +19,9 @@ struct LongspanMpi {
   void* (*receive)(void* data, size_t bytes, int from, int tag);
   // 1: done, and `message` is no more; 0: on its way; -1: MPI reports an error.
   int (*test)(void* message);
+  // Moves all messages on a little, as test does.
+  void (*progress)(void);
+  int (*any_thread)(void);  // 1: it need not be the same thread each time
   void (*finish)(void);
 };
 

@@ -2,6 +2,11 @@
 
 #include <dlfcn.h>
 
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -12,13 +17,71 @@
 namespace longspan {
 namespace {
 
+// Calls of MPI one at a time, and the thread that moves messages on while no other calls it. It
+// starts when it is first wanted.
+class MpiTurns {
+ public:
+  explicit MpiTurns(const LongspanMpi& mpi) : mpi_(mpi) {}
+  ~MpiTurns() { End(); }
+
+  // Holds MPI for the caller.
+  std::unique_lock<std::mutex> Take() { return std::unique_lock(mutex_); }
+
+  void Drive(bool on) {
+    const auto turn = Take();
+    if (on == drives_ || mpi_.any_thread() == 0) return;
+    drives_ = on;
+    if (!on) return;
+    if (!thread_.joinable()) {
+      try {
+        thread_ = std::thread([this] { Run(); });
+      } catch (const std::system_error&) {
+        drives_ = false;  // messages then move when they are asked for
+        return;
+      }
+    }
+    changed_.notify_all();
+  }
+  void End() {
+    {
+      const auto turn = Take();
+      over_ = true;
+      changed_.notify_all();
+    }
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  void Run() {
+    // A socket takes some megabytes at a time, and a network of 10 Gbit/s carries 250 KB in this.
+    constexpr std::chrono::microseconds kBetween{200};
+    auto turn = Take();
+    while (!over_) {
+      if (drives_) {
+        mpi_.progress();
+        changed_.wait_for(turn, kBetween);
+      } else {
+        changed_.wait(turn);
+      }
+    }
+  }
+
+  const LongspanMpi& mpi_;
+  std::mutex mutex_;  // MPI, and:
+  std::condition_variable changed_;
+  bool drives_ = false, over_ = false;
+  std::thread thread_;
+};
+
 class MpiMessage final : public Message {
  public:
-  MpiMessage(const LongspanMpi& mpi, void* message) : mpi_(mpi), message_(message) {
+  MpiMessage(const LongspanMpi& mpi, MpiTurns& turns, void* message)
+      : mpi_(mpi), turns_(turns), message_(message) {
     Check(message != nullptr, ErrorCode::kIo, "mpi: {} refuses a message", mpi.version());
   }
   bool Done() override {
     if (message_ == nullptr) return true;
+    const auto turn = turns_.Take();
     const int result = mpi_.test(message_);
     Check(result >= 0, ErrorCode::kPeer, "mpi: {} reports that a message was lost", mpi_.version());
     if (result == 1) message_ = nullptr;
@@ -27,6 +90,7 @@ class MpiMessage final : public Message {
 
  private:
   const LongspanMpi& mpi_;
+  MpiTurns& turns_;
   void* message_;  // null: done
 };
 
@@ -53,10 +117,12 @@ class MpiTransport final : public Transport {
   int size() const override { return size_; }
   std::string Describe() const override { return mpi_.version(); }
   std::unique_ptr<Message> Send(int to, int tag, const void* data, std::size_t bytes) override {
-    return std::make_unique<MpiMessage>(mpi_, mpi_.send(data, bytes, to, tag));
+    const auto turn = turns_.Take();
+    return std::make_unique<MpiMessage>(mpi_, turns_, mpi_.send(data, bytes, to, tag));
   }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) override {
-    return std::make_unique<MpiMessage>(mpi_, mpi_.receive(data, bytes, from, tag));
+    const auto turn = turns_.Take();
+    return std::make_unique<MpiMessage>(mpi_, turns_, mpi_.receive(data, bytes, from, tag));
   }
   void Tell(idx_t step) override { watch_->Tell(step); }
   void Abandon(const std::string& why) noexcept override { watch_->Abandon(why); }
@@ -65,15 +131,18 @@ class MpiTransport final : public Transport {
   }
   std::string Failure() const override { return watch_ ? watch_->Failure() : std::string(); }
   bool failed() const override { return watch_ && watch_->failed(); }
+  void Drive(bool on) override { turns_.Drive(on); }
   // Where a rank is gone, MPI's own end would wait for it.
   void Finish() override {
     watch_->Finish();
+    turns_.End();
     mpi_.finish();
   }
 
  private:
   const LongspanMpi& mpi_;
   const int rank_, size_;
+  MpiTurns turns_{mpi_};
   std::unique_ptr<Watch> watch_;
 };
 

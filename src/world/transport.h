@@ -46,6 +46,8 @@ class Transport {
   // Whether Failure() is a line; costs next to nothing.
   virtual bool failed() const = 0;
   virtual void Finish() = 0;  // after all ranks have said that they are at their end
+  // Whether messages move on while nobody asks for them. False returns when none moves any more.
+  virtual void Drive(bool /*on*/) {}
 };
 
 // A world's messages between two ranks, for the library itself.
@@ -55,6 +57,9 @@ struct WorldAccess {
                                        std::size_t bytes);
   static std::unique_ptr<Message> Receive(World& world, int from, int tag, void* data,
                                           std::size_t bytes);
+  // Messages move on although this thread computes, from now on or no longer: without it they may
+  // wait until Done is called. It costs a thread that wakes some thousand times a second.
+  static void DriveMessages(World& world, bool on);
   // As WaitUntil below.
   static void WaitUntil(World& world, const std::function<bool()>& done);
 };

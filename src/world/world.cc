@@ -278,6 +278,8 @@ std::unique_ptr<Message> WorldAccess::Receive(World& world, int from, int tag, v
   return world.state_->transport->Receive(from, tag, data, bytes);
 }
 
+void WorldAccess::DriveMessages(World& world, bool on) { world.state_->transport->Drive(on); }
+
 void WorldAccess::WaitUntil(World& world, const std::function<bool()>& done) {
   world.state_->Timed([&] { longspan::WaitUntil(*world.state_->transport, done); });
 }

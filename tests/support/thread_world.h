@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "base/errors.h"
@@ -30,6 +31,8 @@ struct ThreadPost {
   std::map<std::tuple<int, int, int>, Box> boxes;  // from, to, tag
   std::string failure;
   bool failed = false;
+  std::function<void(int rank, int tag, std::size_t bytes)>
+      on_send;  // on the sender's thread; may be null
 };
 
 class ThreadTransport final : public Transport {
@@ -42,6 +45,7 @@ class ThreadTransport final : public Transport {
   std::string Describe() const override { return "threads"; }
 
   std::unique_ptr<Message> Send(int to, int tag, const void* data, std::size_t bytes) override {
+    if (post_->on_send) post_->on_send(rank_, tag, bytes);
     const std::lock_guard lock(post_->mutex);
     post_->boxes[{rank_, to, tag}].waiting.emplace_back(static_cast<const char*>(data), bytes);
     return std::make_unique<Sent>();
@@ -106,9 +110,11 @@ class ThreadTransport final : public Transport {
 
 // Runs body(world) in `ranks` threads, each with the world of its rank. Returns what each threw;
 // null: nothing. A rank that throws gives up, as the program does.
-inline std::vector<std::exception_ptr> TryOnRanks(int ranks,
-                                                  const std::function<void(World&)>& body) {
+inline std::vector<std::exception_ptr> TryOnRanks(
+    int ranks, const std::function<void(World&)>& body,
+    std::function<void(int rank, int tag, std::size_t bytes)> on_send = {}) {
   const auto post = std::make_shared<ThreadPost>();
+  post->on_send = std::move(on_send);
   std::vector<std::exception_ptr> thrown(static_cast<std::size_t>(ranks));
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -131,8 +137,9 @@ inline std::vector<std::exception_ptr> TryOnRanks(int ranks,
 }
 
 // The same; throws what the first of the ranks threw.
-inline void OnRanks(int ranks, const std::function<void(World&)>& body) {
-  for (const std::exception_ptr& error : TryOnRanks(ranks, body)) {
+inline void OnRanks(int ranks, const std::function<void(World&)>& body,
+                    std::function<void(int rank, int tag, std::size_t bytes)> on_send = {}) {
+  for (const std::exception_ptr& error : TryOnRanks(ranks, body, std::move(on_send))) {
     if (error) std::rethrow_exception(error);
   }
 }

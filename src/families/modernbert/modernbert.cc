@@ -282,7 +282,7 @@ void ModernBert::DifferentiateIn(Context& context, const VisibleBatch& texts,
         if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
       });
   stack.template Differentiate<T>(
-      {texts.n(), config_.hidden_size}, step.recompute, parameters_.first_stage(),
+      {texts.n(), config_.hidden_size}, step.recompute, parameters_,
       [&](const View<float, 2>& stream) { Embed(context, texts, step.dropout, stream); },
       [&](const View<float, 2>& stream, const View<float, 2>& d) {
         Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(stream.size()));

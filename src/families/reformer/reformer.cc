@@ -306,6 +306,7 @@ void Reformer::BackwardThroughLayers(Context& context, const ReformerBatch& batc
     ReversibleBackward(Bind(context, *layers_[i]->attention, CallOf(batch, dropout, i, 0, true)),
                        Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, true)),
                        s.y1, s.y2, s.dy1, s.dy2);
+    parameters_.EndStage(context, i + 1);
   }
   if (parameters_.first_stage() > 0) return;
   // Both streams began as the embeddings. Their gradient overwrites the first stream, which is no
@@ -320,6 +321,7 @@ void Reformer::BackwardThroughLayers(Context& context, const ReformerBatch& batc
     AddRows(context, FloatRows(context, s.dy2.Rows(begin, count), room), dx.Rows(begin, count));
   }
   EmbedBackward(context, batch, dropout, dx);
+  parameters_.EndStage(context, 0);
 }
 
 void Reformer::Encode(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
@@ -484,6 +486,7 @@ void Reformer::Differentiate(Context& context, const ReformerBatch& batch,
   ForwardInStep(context, batch, dropout, true, s);
   head_gradient(*RowsOf(context, batch,
                         {s.y1, s.y2, s.dy1, s.dy2, DeriveKey(dropout.key, kRounding)}, dropout));
+  parameters_.EndStage(context, layers_.size() + 1);
   BackwardThroughLayers(context, batch, dropout, s);
 }
 

@@ -283,7 +283,10 @@ class ReformerTextModel final : public TextModel {
   template <class Use>
   void EachGroup(const BatchView& batch, const Use& use) const {
     const auto groups = GroupsOf(batch, info_);
-    for (std::size_t i = 0; i < groups.size(); ++i) use(*groups[i], i);
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      const PassesToCome passes(model_.parameters(), i + 1 < groups.size());
+      use(*groups[i], i);
+    }
   }
   // use(first token in the group, first token in the batch, tokens) for each row of a group.
   template <class Use>
