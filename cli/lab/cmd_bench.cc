@@ -7,6 +7,7 @@
 #include "cli/dtype_option.h"
 #include "cli/lab/cmd_bench_attention.h"
 #include "cli/lab/cmd_bench_generate.h"
+#include "cli/lab/cmd_bench_world.h"
 #include "cli/memory_size.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
@@ -130,6 +131,7 @@ void RegisterBench(CLI::App* bench, const Globals& globals, Action& action) {
   AddAttentionBench(bench, globals, action);
   AddBf16Bench(bench, globals, action);
   AddGenerateBench(bench, globals, action);
+  AddWorldBench(bench, globals, action);
   AddStepBench(bench, "forward", "Time a forward pass with its loss", StepKind::kForward, globals,
                action);
 }
