@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes texts whose answer needs a word that stands far away, for three trainings.
 
-usage: planted_facts.py TASK -o FOLDER [--tokens 4096] [--train 200] [--shortest 32] [--test 1000] [--seed 1]
+usage: planted_facts.py TASK -o FOLDER [--tokens 4096] [--train 600] [--shortest 32] [--test 1000] [--seed 1]
                         [--decoys 8]
 
 TASK is token-classify, qa or multiple-choice. A text has N tokens with its question and all special ones.
@@ -29,7 +29,7 @@ down to --shortest, so that each length has as many tokens. Half of their questi
 ask "what is red ?": the model learns to find a colour before it learns whose. eval.jsonl (a fifth as many as --test)
 and test.jsonl have texts of N tokens, and ask about anna.
 
-  longspan train qa -m MODEL --train FOLDER/train.jsonl --eval FOLDER/eval.jsonl -o RUN --lr 1e-3 --epochs 2 \\
+  longspan train qa -m MODEL --train FOLDER/train.jsonl --eval FOLDER/eval.jsonl -o RUN --lr 1e-3 --epochs 1 \\
     --batch 16 --accumulate 1
   longspan eval -m RUN FOLDER/test.jsonl
   longspan eval -m RUN FOLDER/test.jsonl --tokens 512 --overflow truncate
@@ -128,7 +128,7 @@ def main(arguments=None):
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--train", type=int, default=200)
+    parser.add_argument("--train", type=int, default=600)
     parser.add_argument("--shortest", type=int, default=32)
     parser.add_argument("--test", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
