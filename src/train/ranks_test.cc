@@ -410,6 +410,24 @@ TEST_F(RankLoop, PatienceTimeAndEvaluationsAreThoseOfRankZero) {
   EXPECT_NE(notes.find("the run ends early"), std::string::npos) << notes;
 }
 
+// Of the micro-batches of a rank's share only the last one is sent before it has ended.
+TEST_F(RankLoop, TheLoopSendsGradientsThatAreToldAsWhole) {
+  std::vector<idx_t> early(2, 0), calls(2, 0);
+  o.steps = 3;
+  o.accumulate = 4;
+  TryOn(2, [&](World& world, TrainOptions&, Parabola& task) {
+    const auto rank = static_cast<std::size_t>(world.rank());
+    task.on_accumulate = [&, rank](idx_t) {
+      const std::uint64_t before = world.bytes_sent();
+      task.parameters().EndStage(Context(1), 0);
+      ++calls[rank];
+      early[rank] += world.bytes_sent() > before ? 1 : 0;
+    };
+  });
+  EXPECT_EQ(calls, (std::vector<idx_t>{6, 6}));
+  EXPECT_EQ(early, (std::vector<idx_t>{3, 0}));  // rank 1 adds these few numbers, and sends later
+}
+
 // A full disk.
 TEST_F(RankLoop, ASaveThatFailsOnRankZeroEndsTheOthers) {
   const auto thrown = TryOn(2, [](World& world, TrainOptions& own, Parabola& task) {
