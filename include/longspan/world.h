@@ -49,9 +49,9 @@ class World {
   // Where Start would find the module; empty: nowhere.
   static std::string ModulePath();
 
-  int rank() const;  // from 0; rank 0 writes files and tells
-  int size() const;
-  bool is_first() const { return rank() == 0; }
+  int rank() const;                              // from 0; rank 0 writes files and tells
+  int size() const;                              // how many ranks there are
+  bool is_first() const { return rank() == 0; }  // whether this is rank 0
   // Each rank's host.
   const std::vector<std::string>& hosts() const;
   int ranks_here() const;  // on the host of this process
@@ -65,6 +65,7 @@ class World {
 
   // ---- together
 
+  // Waits until all ranks have come here.
   void Barrier();
   // Every rank's text, by rank.
   std::vector<std::string> Gather(const std::string& text);

@@ -10,6 +10,7 @@
 #include "longspan/train.h"
 #include "model/model_options.h"
 #include "train/trained_parameters.h"
+#include "train/trainer.h"
 
 namespace longspan {
 
@@ -23,9 +24,14 @@ inline std::size_t KeptActivations(const Context& context, const TrainOptions& o
   StepPolicy policy{options.compute.dtype, options.compute.gradient_streams};
   policy.optimizer = options.optimizer;
   policy.frozen = FrozenBy(options.trained);
-  return MakeModelConfig(std::move(config))
-      ->Fit(options.batch, options.tokens, options.compute.memory, policy, context.threads())
-      .keep;
+  std::size_t keep = 0;
+  FitSteps(options, [&] {
+    keep =
+        MakeModelConfig(std::move(config))
+            ->Fit(options.batch, options.tokens, options.compute.memory, policy, context.threads())
+            .keep;
+  });
+  return keep;
 }
 
 }  // namespace longspan

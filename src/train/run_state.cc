@@ -357,13 +357,20 @@ std::map<std::string, std::string> FactsOf(const RunState& state, TrainTask& tas
 
 std::optional<idx_t> AccumulateOfRun(const std::filesystem::path& output) {
   if (!io::IsDirectory(output)) return std::nullopt;
+  // All checkpoints of a run have one number. One that is damaged does not tell it, and is passed
+  // over later too.
   const std::vector<io::CheckpointInfo> all = io::ListCheckpoints(output);
-  if (all.empty()) return std::nullopt;
-  const auto file = all.back().path / kStateFile;
-  if (!io::IsRegularFile(file)) return std::nullopt;
-  const json j = io::ReadJsonFile(file);
-  if (!j.contains("options") || !j["options"].is_object()) return std::nullopt;
-  return io::GetOptionalInt(j["options"], "accumulate", 1, 1 << 20, io::Escape(file.string()));
+  for (auto checkpoint = all.rbegin(); checkpoint != all.rend(); ++checkpoint) {
+    const auto file = checkpoint->path / kStateFile;
+    try {
+      const json j = io::ReadJsonFile(file);
+      if (!j.contains("options") || !j["options"].is_object()) continue;
+      return io::GetOptionalInt(j["options"], "accumulate", 1, 1 << 20, io::Escape(file.string()));
+    } catch (const Error&) {
+      continue;
+    }
+  }
+  return std::nullopt;
 }
 
 void UpdateSums::Add(const TrainEvent& event) {

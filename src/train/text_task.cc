@@ -11,6 +11,7 @@
 #include "model/step_memory.h"
 #include "train/tensorboard_log.h"
 #include "train/trained_parameters.h"
+#include "train/trainer.h"
 
 namespace longspan {
 namespace {
@@ -47,7 +48,9 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   model_->ComputeIn(options_.compute.dtype);
   FreezeParameters(options_.trained, *this);
   if (options_.compute.memory > 0) {
-    model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, options_.optimizer);
+    FitSteps(options_, [this] {
+      model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, options_.optimizer);
+    });
   }
   if (options_.compute.recompute) model_->Recompute();
   info_ = model_->info();

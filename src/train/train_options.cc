@@ -46,6 +46,18 @@ TrainOptions OptionsFor(const Context& context, TrainOptions options) {
   return options;
 }
 
+void FitSteps(const TrainOptions& options, const std::function<void()>& fit) {
+  try {
+    fit();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kLimit || options.accumulate == 1) throw;
+    Fail(ErrorCode::kLimit,
+         "{} beside the sums of gradients over {} micro-batches, which a smaller --accumulate "
+         "makes smaller",
+         error.what(), options.accumulate);
+  }
+}
+
 void CheckTrainOptions(const TrainOptions& o) {
   const auto in_range = [](const char* name, double value, double low, double high) {
     Check(value >= low && value <= high, ErrorCode::kUsage, "{}: {} is not from {} to {}", name,

@@ -6,6 +6,7 @@ usage: plan_test.py PROGRAM [unittest options]
 import json
 import os
 import subprocess
+import sys
 
 import support
 from support import GOLDEN, Case, main, unless_sanitized
@@ -51,6 +52,8 @@ class Plan(Case):
         self.assertGreater(step("--ranks", 4)["sums"], 0)
         self.fails(2, "plan", "-m", self.start, "--tokens", 64, "--accumulate", 2, "--ranks", 4,
                    says=["2 micro-batches", "4 ranks"])
+        self.fails(5, "train", "lm", "-m", self.start, "--train", self.text, "-o", self.dir / "lean", "--memory", "40M",
+                   "--batch", 1, "--accumulate", 8, says=["there are", "beside the sums", "8 micro-batches", "--accumulate"])
 
     @unless_sanitized
     def test_memory_of_a_training(self):
