@@ -19,6 +19,7 @@
 #include "tests/support/files.h"
 #include "train/embed_task.h"
 #include "train/trainer.h"
+#include "train/training_test.h"
 
 namespace longspan {
 namespace {
@@ -29,29 +30,10 @@ using test::PutFile;
 using test::TempDir;
 using test::Throws;
 
-constexpr const char* kVocabulary =
-    "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]"
-    "\na\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\nm\nn\no\np\nq\nr\ns\nt\n";
-
 class EmbedTraining : public testing::Test {
  protected:
   EmbedTraining() {
-    LongformerConfig c;
-    c.head = HeadKind::kMaskedLm;
-    c.attention_window = {4, 8};
-    c.vocab_size = 25;
-    c.hidden_size = 16;
-    c.heads = 2;
-    c.feed_forward_size = 32;
-    c.max_positions = 33;
-    c.token_types = 2;
-    c.pad_token = 0;
-    c.layer_norm_eps = 1e-5;
-    c.initializer_range = 0.2;
-    Longformer model(c);
-    model.Initialise(1);
-    SaveLongformer(model, start());
-    PutFile(start() / "vocab.txt", kVocabulary);
+    SaveLetterLongformer(LetterLongformer(20), start());
     // Ten questions, a letter each; the answer is another letter among ones that many share.
     std::string pairs, triplets, scored;
     for (int i = 0; i < 10; ++i) {
@@ -408,7 +390,7 @@ TEST_F(EmbedTraining, LeavesThePoolerAlone) {
   Longformer model(c);
   model.Initialise(5);
   SaveLongformer(model, d_ / "bare");
-  PutFile(d_ / "bare" / "vocab.txt", kVocabulary);
+  PutFile(d_ / "bare" / "vocab.txt", LetterVocabulary(20));
   TrainOptions o = Options("pairs.jsonl", "run");
   o.model = d_ / "bare";
   o.steps = 2;

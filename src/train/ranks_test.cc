@@ -12,6 +12,7 @@
 #include "train/gradient_sum.h"
 #include "train/schedule.h"
 #include "train/trainer_test.h"
+#include "train/training_test.h"
 
 namespace longspan {
 namespace {
@@ -171,24 +172,9 @@ std::string LossesOf(const fs::path& run) {
 class RankTraining : public ::testing::Test {
  protected:
   RankTraining() {
-    LongformerConfig c;
-    c.head = HeadKind::kMaskedLm;
-    c.attention_window = {4, 8};
-    c.vocab_size = 15;
-    c.hidden_size = 16;
-    c.heads = 2;
-    c.feed_forward_size = 32;
-    c.max_positions = 33;
-    c.token_types = 2;
-    c.pad_token = 0;
+    LongformerConfig c = LetterLongformer(10);
     c.sep_token = 3;
-    c.layer_norm_eps = 1e-5;
-    c.initializer_range = 0.2;
-    Longformer encoder(c);
-    encoder.Initialise(1);
-    SaveLongformer(encoder, d_ / "longformer");
-    PutFile(d_ / "longformer" / "vocab.txt",
-            "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\nd\ne\nf\ng\nh\ni\nj\n");
+    SaveLetterLongformer(c, d_ / "longformer");
     ReformerConfig r = ReformerPreset("tiny");
     r.hidden_size = 32;
     r.heads = 2;
