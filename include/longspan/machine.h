@@ -24,10 +24,12 @@ struct Peaks {
   std::string note;  // one line: what was expected, what was seen
 };
 
-// About half a second. Only the fp32 and bf16 parts: about 50 ms each.
+// About half a second.
 Peaks ProbePeaks(Context& context);
-double ProbeFp32Gflops(Context& context);
-double ProbeBf16Gflops(Context& context);
+// The fp32 and the bf16 part alone, GFLOP/s of all threads: the best of runs of a millisecond in
+// about so many seconds.
+double ProbeFp32Gflops(Context& context, double seconds = 0.05);
+double ProbeBf16Gflops(Context& context, double seconds = 0.05);
 
 // Nanoseconds in which a line of the cache goes from the first thread's core to another one and
 // back: of up to 15 others the farthest. Some 50 to 100 within a last-level cache; several hundred

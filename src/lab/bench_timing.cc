@@ -10,16 +10,22 @@
 #include "longspan/machine.h"
 
 namespace longspan {
+
+double ProbePeakFor(Context& context, PeakOf peak, double seconds) {
+  // Work of a millisecond waits no 50 for its peak; ten runs find a quiet one as a rule.
+  constexpr double kLeast = 0.01, kMost = 0.05;
+  const double budget = std::clamp(seconds, kLeast, kMost);
+  return peak == PeakOf::kBf16 ? ProbeBf16Gflops(context, budget)
+                               : ProbeFp32Gflops(context, budget);
+}
+
 BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t repetitions,
                           const std::function<void()>& work) {
   std::vector<double> seconds, peaks, fractions, round_trips;
-  const auto probe = [&] {
-    return peak == PeakOf::kBf16 ? ProbeBf16Gflops(context) : ProbeFp32Gflops(context);
-  };
-  double before = probe();
+  double before = ProbePeakFor(context, peak, 0.0);
   for (idx_t i = 0; i < repetitions; ++i) {
     seconds.push_back(SecondsOf(work));
-    const double after = probe();
+    const double after = ProbePeakFor(context, peak, seconds.back());
     round_trips.push_back(ProbeRoundTripNs(context));
     peaks.push_back(std::max(before, after));
     fractions.push_back(gflop / seconds.back() / peaks.back());

@@ -20,6 +20,10 @@ struct BenchTimes {
 
 enum class PeakOf { kFp32, kBf16 };
 
+// The machine's peak, GFLOP/s, beside work that took so many seconds: probed for as long, between
+// 10 and 50 ms.
+double ProbePeakFor(Context& context, PeakOf peak, double seconds);
+
 // Runs `work` of `gflop` useful GFLOP `repetitions` times. The peak is probed before and after each
 // repetition; the larger one counts, as the other one was disturbed. Behind each the way between
 // the cores is probed, which a virtual machine may change at any time. kNumeric when a repetition

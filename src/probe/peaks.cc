@@ -165,15 +165,18 @@ void Judge(idx_t lanes, int threads, double check_gflops, Peaks& peaks) {
 
 }  // namespace probe
 
-double ProbeFp32Gflops(Context& context) { return FmaGflops(context, Chains::kFull, 0.05); }
+double ProbeFp32Gflops(Context& context, double seconds) {
+  return FmaGflops(context, Chains::kFull, seconds);
+}
 
-double ProbeBf16Gflops(Context& context) {
+double ProbeBf16Gflops(Context& context, double seconds) {
   const Isa isa = ActiveIsa();
   const double flop = probe::Bf16FlopPerStep(isa);
-  if (flop == 0.0 || !probe::AllowBf16(isa)) return ProbeFp32Gflops(context);
+  if (flop == 0.0 || !probe::AllowBf16(isa)) return ProbeFp32Gflops(context, seconds);
   return 1e-9 * flop *
          BestRate(
-             context, [isa](idx_t steps) { Keep(sink_float, probe::Bf16Loop(isa, steps)); }, 0.05);
+             context, [isa](idx_t steps) { Keep(sink_float, probe::Bf16Loop(isa, steps)); },
+             seconds);
 }
 
 Peaks ProbePeaks(Context& context) {
