@@ -8,10 +8,13 @@ files of data have them, the vocabulary of the tokenizer that they are read with
 in float64: the loss, the gradient's norm before clipping, and some of the weights after AdamW.
 Epsilon is 1e-3, so that an update depends on its gradient smoothly. Rows of answers run one by one,
 because transformers lets padding compete with answers. Rows of a Longformer have 16 tokens, its largest
-window, because its gradients of padding are NaN there.
+window, because its gradients of padding are NaN there. Rows of a Reformer have the 128 tokens of its axial
+positions, the one length that transformers trains.
 """
 import hashlib
+import itertools
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -26,9 +29,10 @@ PIECE = "##a"  # the last word of a vocabulary: "w7a" is "w7" and "##a"
 def vocabulary(config):
     words = [f"w{i}" for i in range(config.vocab_size)]
     words[-1] = PIECE
-    cls = config.bos_token_id
-    free = [i for i in range(6) if i not in (cls, config.sep_token_id, config.pad_token_id)]
-    for name, place in (("[CLS]", cls), ("[SEP]", config.sep_token_id), ("[PAD]", config.pad_token_id),
+    cls = 1 if config.bos_token_id is None else config.bos_token_id
+    sep = config.eos_token_id if getattr(config, "sep_token_id", None) is None else config.sep_token_id
+    free = [i for i in range(6) if i not in (cls, sep, config.pad_token_id)]
+    for name, place in (("[CLS]", cls), ("[SEP]", sep), ("[PAD]", config.pad_token_id),
                         ("[UNK]", free[0]), ("[MASK]", free[1])):
         words[place] = name
     return words
@@ -53,12 +57,27 @@ class Words:
         return [cls] + sum((self.ids(t) + sep for t in texts), [])
 
 
-def filled(words, longformer, *texts):
-    """The last of the texts with words behind it, so that a Longformer's row needs no padding."""
+FILLERS = [f"w{i}" for i in range(60, 90)]
+
+
+def least_tokens(config):
+    """Tokens that a row has at least, so that it needs no padding where transformers cannot take any."""
+    if config.model_type == "reformer":
+        return math.prod(config.axial_pos_shape)
+    return max(config.attention_window) if config.model_type == "longformer" else 0
+
+
+def filled(model, words, *texts):
+    """The last of the texts with words after it, so that the row needs no padding."""
     texts = list(texts)
-    while longformer and len(words.row(*texts)) < 16:
-        texts[-1] += " w60"
-    return texts[-1]
+    for word in itertools.cycle(FILLERS):
+        if len(words.row(*texts)) >= least_tokens(model.config):
+            return texts[-1]
+        texts[-1] += " " + word
+
+
+def is_longformer(model):
+    return model.config.model_type == "longformer"
 
 
 def padded(rows, fill):
@@ -66,12 +85,12 @@ def padded(rows, fill):
     return torch.tensor([r + [fill] * (width - len(r)) for r in rows])
 
 
-def token_rows(model, words, longformer):
+def token_rows(model, words):
     rows = [{"tokens": ["w9", "w10a", "w30", "w11a"], "tags": ["LABEL_0", "LABEL_3", "LABEL_1", "LABEL_3"]},
             {"tokens": ["w40a", "w20"], "tags": ["LABEL_4", "LABEL_2"]}]
     ids, labels = [], []
     for row in rows:
-        row["tokens"] = filled(words, longformer, " ".join(row["tokens"])).split()
+        row["tokens"] = filled(model, words, " ".join(row["tokens"])).split()
         row["tags"] += ["LABEL_0"] * (len(row["tokens"]) - len(row["tags"]))
         ids.append(words.row(" ".join(row["tokens"])))
         own = [-100]
@@ -81,17 +100,17 @@ def token_rows(model, words, longformer):
     pad = model.config.pad_token_id
     given = {"input_ids": padded(ids, pad), "labels": padded(labels, -100)}
     given["attention_mask"] = padded([[1] * len(r) for r in ids], 0)
-    if longformer:
+    if is_longformer(model):
         given["global_attention_mask"] = torch.zeros_like(given["input_ids"])
     return rows, [given], 1
 
 
-def answer_rows(model, words, longformer):
+def answer_rows(model, words):
     rows, calls = [], []
     for question, context, answer in (("w9 w10", "w30 w31a w32 w33", "w31a w32"),
                                       ("w12", "w40 w41 w9a w50 w51 w13", "w51"),
                                       ("w11 w12", "w20 w21a", None)):
-        context = filled(words, longformer, question, context)
+        context = filled(model, words, question, context)
         texts = [answer] if answer else []
         rows.append({"question": question, "context": context,
                      "answers": {"text": texts, "answer_start": [context.index(t) for t in texts]}})
@@ -103,24 +122,24 @@ def answer_rows(model, words, longformer):
             end = start + len(words.ids(answer)) - 1
         given = {"input_ids": torch.tensor([ids]), "start_positions": torch.tensor([start]),
                  "end_positions": torch.tensor([end])}
-        if longformer:
+        if is_longformer(model):
             given["global_attention_mask"] = torch.tensor([[int(t < begin - 1) for t in range(len(ids))]])
         calls.append(given)
     return rows, calls, len(rows)
 
 
-def choice_rows(model, words, longformer):
+def choice_rows(model, words):
     rows, calls = [], []
     for context, question, choices, label in (("w9 w10 w11", "w12", ["w30 w35", "w31a", "w33 w34"], 1),
                                               ("w40", "w41 w42", ["w50 w51", "w52a", "w53 w54"], 0)):
-        while longformer and len(words.row(f"{context} {question}", choices[0])) < 16:
+        while len(words.row(f"{context} {question}", choices[0])) < least_tokens(model.config):
             context += " w60"
         rows.append({"context": context, "question": question, "choices": choices, "label": label})
         ids = [words.row(f"{context} {question}", choice) for choice in choices]
         first = ids[0].index(words.words.index("[SEP]"))
         given = {"input_ids": padded(ids, model.config.pad_token_id)[None], "labels": torch.tensor([label]),
                  "attention_mask": padded([[1] * len(r) for r in ids], 0)[None]}
-        if longformer:
+        if is_longformer(model):
             marks = [[int(t >= first + 2) for t in range(len(r))] for r in ids]
             given["global_attention_mask"] = padded(marks, 0)[None]
         calls.append(given)
@@ -131,18 +150,27 @@ CASES = {"longformer-tokencls": (transformers.LongformerForTokenClassification, 
          "longformer-qa": (transformers.LongformerForQuestionAnswering, answer_rows),
          "longformer-multichoice": (transformers.LongformerForMultipleChoice, choice_rows),
          "modernbert-tokencls": (transformers.ModernBertForTokenClassification, token_rows),
-         "modernbert-qa": (transformers.ModernBertForQuestionAnswering, answer_rows)}
+         "modernbert-qa": (transformers.ModernBertForQuestionAnswering, answer_rows),
+         "modernbert-multichoice": (transformers.ModernBertForMultipleChoice, choice_rows),
+         "reformer-qa": (transformers.ReformerForQuestionAnswering, answer_rows)}
 
 
 def decays(name, parameter):
     return parameter.dim() == 2 and "embeddings" not in name
 
 
+def draw_rotations_in_fp32():
+    """A model in double draws other numbers from its hash_seed than the fp32 model that people have."""
+    drawn = torch.randn
+    torch.randn = lambda *size, dtype=torch.float32, **given: drawn(*size, **given).to(dtype)
+
+
 def record(name):
     kind, make = CASES[name]
-    model = kind.from_pretrained(ROOT / "golden" / name, attn_implementation="eager").double().eval()
+    model = kind.from_pretrained(ROOT / "golden" / name, attn_implementation="eager").double()
+    model.train()  # every dropout is 0
     words = Words(vocabulary(model.config))
-    rows, calls, mean_over = make(model, words, name.startswith("longformer"))
+    rows, calls, mean_over = make(model, words)
     loss = sum(model(**given).loss for given in calls) / mean_over
     loss.backward()
     used = {n: p for n, p in model.named_parameters() if p.grad is not None}
@@ -164,6 +192,7 @@ def record(name):
 
 def main():
     OUT.mkdir(exist_ok=True)
+    draw_rotations_in_fp32()
     for name in CASES:
         text = json.dumps(record(name), indent=None, separators=(",", ":"))
         (OUT / f"{name}.json").write_text(text + "\n", encoding="utf-8")

@@ -418,7 +418,7 @@ TEST_F(HeadTraining, OneUpdateIsThatOfTheOriginal) {
       }
     }
   }
-  EXPECT_EQ(cases, 5);
+  EXPECT_EQ(cases, 7);
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ INSTANTIATE_TEST_SUITE_P(Golden, ModernBertParityTest,
                                          RecordedModernBert{"modernbert-seqcls-cls", 33, 0},
                                          RecordedModernBert{"modernbert-seqcls-mean", 33, 0},
                                          RecordedModernBert{"modernbert-tokencls", 33, 1},
+                                         RecordedModernBert{"modernbert-multichoice", 33, 0},
                                          RecordedModernBert{"modernbert-qa", 34, 0}),
                          [](const auto& golden) {
                            std::string name = golden.param.name;
