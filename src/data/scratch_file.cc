@@ -46,6 +46,8 @@ int OpenNameless(const std::filesystem::path& folder) {
 ScratchFile::ScratchFile(std::filesystem::path near, std::uint64_t in_memory)
     : near_(std::move(near)), in_memory_(in_memory) {}
 
+ScratchFile::ScratchFile(const ScratchPlace& place) : ScratchFile(place.near, place.in_memory) {}
+
 ScratchFile::ScratchFile(ScratchFile&& other) noexcept { *this = std::move(other); }
 
 ScratchFile& ScratchFile::operator=(ScratchFile&& other) noexcept {
@@ -94,7 +96,7 @@ void ScratchFile::Flush() {
   if (descriptor_ < 0) descriptor_ = OpenNameless(folder);
   io::WriteAll(descriptor_, buffer_.data(), buffer_.size(), folder / ".longspan-data", 0);
   buffer_.clear();
-  if (buffer_.capacity() > 2 * kWriteBytes) buffer_ = {};  // of the time in memory
+  if (buffer_.capacity() > 2 * kWriteBytes) buffer_.shrink_to_fit();  // of the time in memory
 }
 
 std::span<const std::uint8_t> ScratchFile::Finish() {
@@ -107,6 +109,7 @@ std::span<const std::uint8_t> ScratchFile::Finish() {
 std::span<const std::uint8_t> ScratchFile::bytes() {
   if (!in_file()) return buffer_;
   if (!buffer_.empty()) Flush();
+  buffer_.shrink_to_fit();  // what is read rarely grows any more
   if (mapped_bytes_ == size_) return {mapped_, mapped_bytes_};
   Unmap();
   void* memory = mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor_, 0);

@@ -9,6 +9,8 @@
 
 namespace longspan::data {
 
+struct ScratchPlace;
+
 // Holds what is appended in memory while it is little, then in a file without a name, which is
 // mapped read-only when all is there. The file is gone with the object, and with the process
 // however it ends. Its pages are the system's to drop and to read again. Move-only.
@@ -19,6 +21,7 @@ class ScratchFile {
   // `near`: a path in whose folder the file lies, or in the nearest folder above that there is.
   // Empty: all stays in memory. `in_memory`: so many bytes do so in any case.
   explicit ScratchFile(std::filesystem::path near = {}, std::uint64_t in_memory = kInMemory);
+  explicit ScratchFile(const ScratchPlace& place);
   ScratchFile(ScratchFile&& other) noexcept;
   ScratchFile& operator=(ScratchFile&& other) noexcept;
   ~ScratchFile();
@@ -46,6 +49,12 @@ class ScratchFile {
   std::uint64_t mapped_bytes_ = 0;
 };
 
+// Where such files lie and when they begin: the arguments of a ScratchFile.
+struct ScratchPlace {
+  std::filesystem::path near = {};
+  std::uint64_t in_memory = ScratchFile::kInMemory;
+};
+
 // Values one after another in such a file. T has no pointers and no destructor.
 template <class T>
 class ScratchList {
@@ -54,8 +63,10 @@ class ScratchList {
   explicit ScratchList(const std::filesystem::path& near = {},
                        std::uint64_t in_memory = ScratchFile::kInMemory)
       : file_(near, in_memory) {}
+  explicit ScratchList(const ScratchPlace& place) : file_(place) {}
 
   void Add(const T& value) { file_.Append(&value, sizeof(T)); }  // errors of ScratchFile::Append
+  void Add(std::span<const T> values) { file_.Append(values.data(), values.size_bytes()); }
   std::size_t size() const { return static_cast<std::size_t>(file_.size() / sizeof(T)); }
   // Valid until the next Add. Errors of ScratchFile::bytes.
   std::span<const T> all() const {

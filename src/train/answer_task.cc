@@ -47,11 +47,12 @@ std::vector<AnsweredPair> PairsOf(const AnswerRows& rows, const AnsweredTexts& t
                                   const AnswerOptions& options, metrics::Squad rules) {
   std::vector<AnsweredPair> pairs;
   for (std::size_t q = 0; q < texts.rows.size(); ++q) {
-    const AnsweredText& text = texts.rows[q];
+    const AnsweredText text = texts.rows[q];
     const auto begin = static_cast<std::size_t>(rows.first[q]);
     const std::size_t count = static_cast<std::size_t>(rows.first[q + 1]) - begin;
-    const std::vector<Answer> best = BestAnswers(std::span(rows.windows).subspan(begin, count),
-                                                 logits.subspan(begin, count), options);
+    std::vector<text::Encoding> windows;
+    for (std::size_t w = 0; w < count; ++w) windows.push_back(rows.windows[begin + w]);
+    const std::vector<Answer> best = BestAnswers(windows, logits.subspan(begin, count), options);
     AnsweredPair pair{text.where, text.id, text.question, text.answers, {}, {}, {}};
     if (!best.empty()) {
       pair.answer = best.front();
@@ -92,29 +93,26 @@ AnswerRows TokenizeAnswered(Context& context, const text::Tokenizer& tokenizer,
   const bool windows = task.overflow == text::Overflow::kWindow;
   const RowRule rule{tokens, windows ? task.overflow : text::Overflow::kTruncate, task.stride,
                      kAnswerRows.stride};
-  AnswerRows rows;
+  AnswerRows rows(texts.rows.place());
   rows.fingerprint = texts.fingerprint;
-  std::vector<idx_t> lengths;               // of questions that are one row, before anything is cut
-  constexpr std::size_t kQuestions = 1024;  // encoded at a time
-  for (std::size_t begin = 0; begin < texts.rows.size(); begin += kQuestions) {
-    const auto some =
-        std::span(texts.rows).subspan(begin).first(std::min(kQuestions, texts.rows.size() - begin));
-    auto encoded = EncodeQuestions(context, tokenizer, some, rule);
+  std::vector<idx_t> lengths;  // of questions that are one row, before anything is cut
+  texts.rows.ForEachChunk([&](std::size_t, std::span<const AnsweredText> some) {
+    const auto encoded = EncodeQuestions(context, tokenizer, some, rule);
     for (std::size_t q = 0; q < some.size(); ++q) {
       const text::Encoding& one = encoded[q].front();
       lengths.push_back(encoded[q].size() > 1 ? 0 : one.size() + one.dropped[0] + one.dropped[1]);
-      for (text::Encoding& window : encoded[q]) {
+      for (const text::Encoding& window : encoded[q]) {
         const AnswerTokens place = TokensOfAnswer(window, some[q].place);
         rows.Add(window, info, some[q].where);
         rows.starts.push_back(place.start);
         rows.ends.push_back(place.end);
-        if (answered) rows.windows.push_back(std::move(window));
+        if (answered) rows.windows.push_back(window);
       }
       rows.first.push_back(rows.size());
     }
-  }
+  });
   rows.cut = CountTooLong(lengths, tokens, task.overflow == text::Overflow::kTruncate, info,
-                          [&](std::size_t n) { return texts.rows[n].where; });
+                          [&](std::size_t n) { return rows.where(rows.first[n]); });
   return rows;
 }
 
@@ -169,7 +167,7 @@ AnswerTask::AnswerTask(const TrainOptions& options, const AnswerTaskOptions& tas
 
 std::string AnswerTask::DataFingerprint() const {
   return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.ids.size(), held_out_.ids.size());
+         fmt::format(" tokens {} and {}", train_.tokens(), held_out_.tokens());
 }
 
 nlohmann::json AnswerTask::DecidingOptions() const {

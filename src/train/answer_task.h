@@ -17,20 +17,30 @@ struct AnswerTokens {
 // begins at or before them to the first that ends at or behind them.
 AnswerTokens TokensOfAnswer(const text::Encoding& window, text::Span answer);
 
+template <>
+struct RowFields<text::Encoding> {
+  static auto Of(auto& row) {
+    return std::tie(row.ids, row.type_ids, row.chars, row.bytes, row.special, row.sequence,
+                    row.dropped, row.first_token);
+  }
+};
+
 // Questions as rows of ids: each a window over the context.
 struct AnswerRows : EncodedRows {
+  explicit AnswerRows(const data::ScratchPlace& place = {}) : EncodedRows(place), windows(place) {}
+
   std::vector<std::int32_t> starts, ends;  // of each row
   std::vector<idx_t> first{0};             // row of each question, and how many there are
   // Of rows that are to be answered, and not only learnt from: the rows with all that is known of
   // their tokens.
-  std::vector<text::Encoding> windows;
+  StoredRows<text::Encoding> windows;
   idx_t cut = 0;  // questions whose context lost tokens
   std::string fingerprint;
 
   idx_t questions() const { return static_cast<idx_t>(first.size()) - 1; }
 };
 
-// `tokens`: of a row. `answered`: keeps AnswerRows::windows, 42 bytes a token. kLimit for a
+// `tokens`: of a row. `answered`: keeps AnswerRows::windows. kLimit for a
 // question that is too long, with its place; kUsage for a stride that cannot be.
 AnswerRows TokenizeAnswered(Context& context, const text::Tokenizer& tokenizer,
                             const AnsweredTexts& texts, const TextModelInfo& info,
@@ -61,9 +71,7 @@ class AnswerTask final : public RowTask {
   // one length run together, without any.
   idx_t Group(idx_t row) const override { return info().side_by_side ? 0 : train_.length(row); }
   Batch Gather(std::span<const idx_t> rows) const override;
-  const std::string& Where(idx_t row) const override {
-    return train_.where[static_cast<std::size_t>(row)];
-  }
+  const std::string& Where(idx_t row) const override { return train_.where(row); }
 
  private:
   const AnswerTaskOptions task_;

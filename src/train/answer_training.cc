@@ -18,13 +18,14 @@ TrainResult TrainQuestionAnswering(Context& context, const TrainOptions& given,
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   std::vector<std::string> notes;
   const DataOptions& read = options.data.read;
-  AnsweredTexts train = ReadAnsweredTexts(options.data.train, read, &notes), held_out;
+  const data::ScratchPlace place{options.output};
+  AnsweredTexts train = ReadAnsweredTexts(options.data.train, read, &notes, place), held_out;
   if (options.data.eval.empty()) {
     held_out = {train.source, {}, train.fingerprint};
     std::tie(train.rows, held_out.rows) =
-        SplitRows(std::move(train.rows), options.data.held_out, options.seed);
+        SplitRows(train.rows, options.data.held_out, options.seed);
   } else {
-    held_out = ReadAnsweredTexts({options.data.eval}, read, &notes);
+    held_out = ReadAnsweredTexts({options.data.eval}, read, &notes, place);
   }
   CheckBothParts(train.rows.size(), held_out.rows.size());
   const bool may_be_none = train.unanswerable() || held_out.unanswerable();

@@ -57,7 +57,7 @@ class AnsweredReader {
     digest_.Add(text.context);
     digest_.Add(fmt::format("{}-{}", text.place.begin, text.place.end));
     for (const std::string& answer : text.answers) digest_.Add(answer);
-    out_->rows.push_back(std::move(text));
+    out_->rows.push_back(text);
   }
 
   // Lists of texts and of places side by side, or a list of objects, or one object.
@@ -137,8 +137,10 @@ bool AnsweredTexts::unanswerable() const {
 }
 
 AnsweredTexts ReadAnsweredTexts(const std::vector<std::filesystem::path>& files,
-                                const DataOptions& data, std::vector<std::string>* notes) {
+                                const DataOptions& data, std::vector<std::string>* notes,
+                                const data::ScratchPlace& place) {
   AnsweredTexts texts;
+  texts.rows = StoredRows<AnsweredText>(place);
   AnsweredReader(data, &texts).Read(files, notes);
   return texts;
 }

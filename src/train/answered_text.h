@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "longspan/head_training.h"
+#include "train/stored_rows.h"
 
 namespace longspan {
 
@@ -16,9 +17,16 @@ struct AnsweredText {
   std::string where, id;             // "dev.json[12]", escaped; the field "id" as JSON text
 };
 
+template <>
+struct RowFields<AnsweredText> {
+  static auto Of(auto& row) {
+    return std::tie(row.question, row.context, row.answers, row.place, row.where, row.id);
+  }
+};
+
 struct AnsweredTexts {
   std::string source;  // the first path, escaped
-  std::vector<AnsweredText> rows;
+  StoredRows<AnsweredText> rows;
   std::string fingerprint;  // of all that was read
 
   bool unanswerable() const;  // some question has no answer
@@ -26,8 +34,9 @@ struct AnsweredTexts {
 
 // Reads files as AnswerTaskOptions says. kFormat with the row's place and id for an answer that its
 // context has not where it should be; with data.skip_bad such rows are left out and told of in
-// `notes`. kUsage, kIo.
+// `notes`. The texts lie at `place`. kUsage, kIo.
 AnsweredTexts ReadAnsweredTexts(const std::vector<std::filesystem::path>& files,
-                                const DataOptions& data, std::vector<std::string>* notes = nullptr);
+                                const DataOptions& data, std::vector<std::string>* notes = nullptr,
+                                const data::ScratchPlace& place = {});
 
 }  // namespace longspan

@@ -16,9 +16,7 @@ namespace {
 std::vector<idx_t> LengthsOfQuestions(const ChoiceRows& rows) {
   std::vector<idx_t> lengths;
   for (std::size_t q = 0; q + 1 < rows.first.size(); ++q) {
-    const auto begin = static_cast<std::size_t>(rows.first[q]);
-    const auto end = static_cast<std::size_t>(rows.first[q + 1]);
-    lengths.push_back(rows.begins[end] - rows.begins[begin]);
+    lengths.push_back(rows.begin(rows.first[q + 1]) - rows.begin(rows.first[q]));
   }
   return lengths;
 }
@@ -32,32 +30,30 @@ ChoiceRows TokenizeChoices(Context& context, const text::Tokenizer& tokenizer,
   Check(cuts || task.overflow == text::Overflow::kError, ErrorCode::kUsage,
         "overflow: the choices of a question are compared in one row each; use error or truncate");
   CheckVocabulary(tokenizer.vocabulary(), info);
-  std::vector<std::vector<text::Encoding>> encoded(texts.rows.size());  // of each question
-  ParallelFor(context, std::ssize(texts.rows), [&](idx_t i, int) {
-    const auto n = static_cast<std::size_t>(i);
-    const ChoiceText& text = texts.rows[n];
-    for (const TaskText& pair : ChoicePairs({&text.question, 1})) {
-      auto rows = EncodeRows(tokenizer, pair, {tokens, text::Overflow::kTruncate}, text.where);
-      encoded[n].push_back(std::move(rows.front()));
+  ChoiceRows rows(texts.rows.place());
+  rows.fingerprint = texts.fingerprint;
+  std::vector<idx_t> lengths;  // of each question's longest row, before anything is cut
+  texts.rows.ForEachChunk([&](std::size_t, std::span<const ChoiceText> some) {
+    std::vector<std::vector<text::Encoding>> encoded(some.size());  // of each question
+    ParallelFor(context, std::ssize(some), [&](idx_t i, int) {
+      const auto n = static_cast<std::size_t>(i);
+      for (const TaskText& pair : ChoicePairs({&some[n].question, 1})) {
+        auto own = EncodeRows(tokenizer, pair, {tokens, text::Overflow::kTruncate}, some[n].where);
+        encoded[n].push_back(std::move(own.front()));
+      }
+    });
+    for (std::size_t n = 0; n < some.size(); ++n) {
+      lengths.push_back(0);
+      for (const text::Encoding& row : encoded[n]) {
+        lengths.back() = std::max(lengths.back(), row.size() + row.dropped[0] + row.dropped[1]);
+        rows.Add(row, info, some[n].where);
+      }
+      rows.first.push_back(rows.size());
+      rows.labels.push_back(static_cast<std::int32_t>(some[n].label));
     }
   });
-  std::vector<idx_t> lengths;  // of each question's longest row, before anything is cut
-  for (const auto& own : encoded) {
-    idx_t longest = 0;
-    for (const text::Encoding& row : own) {
-      longest = std::max(longest, row.size() + row.dropped[0] + row.dropped[1]);
-    }
-    lengths.push_back(longest);
-  }
-  ChoiceRows rows;
-  rows.fingerprint = texts.fingerprint;
-  rows.cut =
-      CountTooLong(lengths, tokens, cuts, info, [&](std::size_t n) { return texts.rows[n].where; });
-  for (std::size_t n = 0; n < encoded.size(); ++n) {
-    for (const text::Encoding& row : encoded[n]) rows.Add(row, info, texts.rows[n].where);
-    rows.first.push_back(rows.size());
-    rows.labels.push_back(static_cast<std::int32_t>(texts.rows[n].label));
-  }
+  rows.cut = CountTooLong(lengths, tokens, cuts, info,
+                          [&](std::size_t n) { return rows.where(rows.first[n]); });
   return rows;
 }
 
@@ -108,7 +104,7 @@ ChoiceTask::ChoiceTask(const TrainOptions& options, const ChoiceTaskOptions& tas
 
 std::string ChoiceTask::DataFingerprint() const {
   return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.ids.size(), held_out_.ids.size());
+         fmt::format(" tokens {} and {}", train_.tokens(), held_out_.tokens());
 }
 
 nlohmann::json ChoiceTask::DecidingOptions() const {

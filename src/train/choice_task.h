@@ -11,6 +11,7 @@ namespace longspan {
 
 // Each question with each of its choices as a row of ids.
 struct ChoiceRows : EncodedRows {
+  using EncodedRows::EncodedRows;
   std::vector<idx_t> first{0};       // row of each question, and how many there are
   std::vector<std::int32_t> labels;  // of each question
   idx_t cut = 0;                     // questions that lost tokens
@@ -52,7 +53,7 @@ class ChoiceTask final : public RowTask {
   idx_t Group(idx_t question) const override { return train_.choices(question); }
   Batch Gather(std::span<const idx_t> questions) const override;
   const std::string& Where(idx_t question) const override {
-    return train_.where[static_cast<std::size_t>(train_.first[static_cast<std::size_t>(question)])];
+    return train_.where(train_.first[static_cast<std::size_t>(question)]);
   }
 
  private:

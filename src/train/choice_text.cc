@@ -95,7 +95,7 @@ class ChoiceReader {
     digest_.Add(question.text);
     for (const std::string& choice : question.choices) digest_.Add(choice);
     digest_.Add(std::to_string(text.label));
-    out_->rows.push_back(std::move(text));
+    out_->rows.push_back(text);
   }
 
   // The first of these fields that the row has; empty: none.
@@ -144,8 +144,10 @@ class ChoiceReader {
 }  // namespace
 
 ChoiceTexts ReadChoiceTexts(const std::vector<std::filesystem::path>& files,
-                            const DataOptions& data, std::vector<std::string>* notes) {
+                            const DataOptions& data, std::vector<std::string>* notes,
+                            const data::ScratchPlace& place) {
   ChoiceTexts texts;
+  texts.rows = StoredRows<ChoiceText>(place);
   ChoiceReader(data, &texts).Read(files, notes);
   return texts;
 }

@@ -15,11 +15,11 @@
 namespace longspan {
 namespace {
 
-std::vector<ChosenAnswer> ChosenAnswersOf(ChoiceTexts texts, const ChoiceRows& rows,
+std::vector<ChosenAnswer> ChosenAnswersOf(const ChoiceTexts& texts, const ChoiceRows& rows,
                                           std::span<const float> logits) {
   std::vector<ChosenAnswer> all;
   for (std::size_t q = 0; q < texts.rows.size(); ++q) {
-    ChoiceText& text = texts.rows[q];
+    ChoiceText text = texts.rows[q];
     const auto own =
         logits.subspan(static_cast<std::size_t>(rows.first[q]), text.question.choices.size());
     const idx_t said = std::max_element(own.begin(), own.end()) - own.begin();
@@ -36,13 +36,14 @@ TrainResult TrainMultipleChoice(Context& context, const TrainOptions& given,
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   std::vector<std::string> notes;
   const DataOptions& read = options.data.read;
-  ChoiceTexts train = ReadChoiceTexts(options.data.train, read, &notes), held_out;
+  const data::ScratchPlace place{options.output};
+  ChoiceTexts train = ReadChoiceTexts(options.data.train, read, &notes, place), held_out;
   if (options.data.eval.empty()) {
     held_out = {train.source, {}, train.fingerprint};
     std::tie(train.rows, held_out.rows) =
-        SplitRows(std::move(train.rows), options.data.held_out, options.seed);
+        SplitRows(train.rows, options.data.held_out, options.seed);
   } else {
-    held_out = ReadChoiceTexts({options.data.eval}, read, &notes);
+    held_out = ReadChoiceTexts({options.data.eval}, read, &notes, place);
   }
   CheckBothParts(train.rows.size(), held_out.rows.size());
   const auto tokenizer = OpenModelTokenizer(options.model);
@@ -67,7 +68,7 @@ ChoiceEval EvaluateMultipleChoice(Context& context, const ChoiceEvalOptions& o,
   const TextModelInfo& info = model->info();
   CheckHead(o.model, info, HeadKind::kChoice);
   const idx_t tokens = TokensOfRows(o.tokens, info);
-  ChoiceTexts texts = ReadChoiceTexts({o.file}, o.data, &notes);
+  const ChoiceTexts texts = ReadChoiceTexts({o.file}, o.data, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);
   const ChoiceRows rows = TokenizeChoices(context, *tokenizer, texts, info, o.task, tokens);
   const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
@@ -75,7 +76,7 @@ ChoiceEval EvaluateMultipleChoice(Context& context, const ChoiceEvalOptions& o,
   ChoiceEval result = EvaluateChoices(context, *model, global, rows, HooksOf(context), &logits);
   result.tokens = tokens;
   result.notes = std::move(notes);
-  if (predictions != nullptr) *predictions = ChosenAnswersOf(std::move(texts), rows, logits);
+  if (predictions != nullptr) *predictions = ChosenAnswersOf(texts, rows, logits);
   return result;
 }
 

@@ -21,7 +21,8 @@ using Weights = std::map<std::string, double>;
 ClassifyRows RowsWith(std::vector<std::int32_t> labels) {
   ClassifyRows rows;
   rows.labels = std::move(labels);
-  rows.begins.resize(rows.labels.size() + 1);
+  const std::int32_t id[] = {1}, type[] = {0};
+  for (std::size_t n = 0; n < rows.labels.size(); ++n) rows.Add(id, type, "row");
   return rows;
 }
 

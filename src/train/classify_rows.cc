@@ -142,30 +142,31 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
                           const LabelledTexts& texts, const ClassifyTarget& target,
                           const TextModelInfo& info, const ClassifyLimits& limits) {
   CheckVocabulary(tokenizer.vocabulary(), info);
-  const std::size_t count = texts.rows.size();
-  std::vector<std::vector<std::int32_t>> ids(count), types(count);
-  std::vector<idx_t> lengths(count);  // before anything is cut
-  ParallelFor(context, static_cast<idx_t>(count), [&](idx_t i, int) {
-    const auto n = static_cast<std::size_t>(i);
-    text::Encoding e = EncodeRow(tokenizer, texts.rows[n], limits.pairs, limits.tokens);
-    lengths[n] = e.size() + e.dropped[0] + e.dropped[1];
-    ids[n] = std::move(e.ids);
-    types[n] = std::move(e.type_ids);
-  });
-  ClassifyRows rows;
+  ClassifyRows rows(texts.rows.place());
   rows.fingerprint = texts.fingerprint;
+  std::vector<idx_t> lengths;  // before anything is cut
+  texts.rows.ForEachChunk([&](std::size_t, std::span<const LabelledText> some) {
+    std::vector<text::Encoding> encoded(some.size());
+    ParallelFor(context, std::ssize(some), [&](idx_t i, int) {
+      const auto n = static_cast<std::size_t>(i);
+      encoded[n] = EncodeRow(tokenizer, some[n], limits.pairs, limits.tokens);
+    });
+    for (std::size_t n = 0; n < some.size(); ++n) {
+      const text::Encoding& row = encoded[n];
+      const std::string where = WhereOf(texts, some[n]);
+      lengths.push_back(row.size() + row.dropped[0] + row.dropped[1]);
+      Check(!row.ids.empty(), ErrorCode::kFormat, "{}: the text has no token", where);
+      const std::int32_t type = *std::max_element(row.type_ids.begin(), row.type_ids.end());
+      Check(type < info.token_types, ErrorCode::kFormat,
+            "{}: the tokenizer gives token type {}, the model has {}", where, type,
+            info.token_types);
+      rows.Add(row.ids, row.type_ids, where);
+      AddLabel(some[n], target, where, &rows);
+      rows.names.push_back(some[n].id);
+    }
+  });
   rows.cut = CountTooLong(lengths, limits.tokens, limits.truncate, info,
-                          [&](std::size_t n) { return WhereOf(texts, texts.rows[n]); });
-  for (std::size_t n = 0; n < count; ++n) {
-    const std::string where = WhereOf(texts, texts.rows[n]);
-    Check(!ids[n].empty(), ErrorCode::kFormat, "{}: the text has no token", where);
-    const std::int32_t type = *std::max_element(types[n].begin(), types[n].end());
-    Check(type < info.token_types, ErrorCode::kFormat,
-          "{}: the tokenizer gives token type {}, the model has {}", where, type, info.token_types);
-    rows.Add(ids[n], types[n], where);
-    AddLabel(texts.rows[n], target, where, &rows);
-    rows.names.push_back(texts.rows[n].id);
-  }
+                          [&](std::size_t n) { return rows.where(static_cast<idx_t>(n)); });
   return rows;
 }
 

@@ -183,8 +183,8 @@ std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const Classi
     const auto n = static_cast<std::size_t>(r);
     const auto row = logits.subspan(static_cast<std::size_t>(r * labels), target.labels.size());
     Prediction p;
-    if (n < data.where.size()) p.input = data.where[n];
-    if (n < data.names.size()) p.id = data.names[n];
+    p.input = data.where(r);
+    p.id = data.names[n];
     if (target.problem == ProblemType::kRegression) {
       p.gold_value = static_cast<double>(data.values[n]);
       p.scores.assign(row.begin(), row.end());
@@ -219,7 +219,7 @@ ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& t
 
 std::string ClassifyTask::DataFingerprint() const {
   return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.ids.size(), held_out_.ids.size());
+         fmt::format(" tokens {} and {}", train_.tokens(), held_out_.tokens());
 }
 
 nlohmann::json ClassifyTask::DecidingOptions() const {

@@ -27,6 +27,7 @@ ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
 
 // Tokenized texts and what their labels are as numbers.
 struct ClassifyRows : EncodedRows {
+  using EncodedRows::EncodedRows;
   std::vector<std::int32_t> labels;  // single label: (N)
   std::vector<float> values;         // others: (N, labels)
   idx_t cut = 0;                     // rows that lost tokens
@@ -77,9 +78,7 @@ class ClassifyTask : public RowTask {
   idx_t Counted(idx_t row) const override;
   double Weight(idx_t row) const override;
   Batch Gather(std::span<const idx_t> rows) const override;
-  const std::string& Where(idx_t row) const override {
-    return train_.where[static_cast<std::size_t>(row)];
-  }
+  const std::string& Where(idx_t row) const override { return train_.where(row); }
   bool CountsHits() const override { return target_.problem != ProblemType::kRegression; }
   const ClassifyRows& held_out() const { return held_out_; }
 

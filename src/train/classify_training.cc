@@ -27,7 +27,7 @@ bool Truncates(text::Overflow overflow) {
 std::pair<LabelledTexts, LabelledTexts> SplitTexts(LabelledTexts all, double share,
                                                    std::uint64_t seed) {
   LabelledTexts held{all.source, {}, all.sets, all.one_hot, all.fingerprint};
-  std::tie(all.rows, held.rows) = SplitRows(std::move(all.rows), share, seed);
+  std::tie(all.rows, held.rows) = SplitRows(all.rows, share, seed);
   return {std::move(all), std::move(held)};
 }
 
@@ -42,8 +42,10 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
                               !options.data.read.pair_field.empty()};
   const ProblemType problem = task.problem;
   std::vector<std::string> notes;
-  LabelledTexts train = ReadLabelledTexts(options.data.train, options.data.read, problem, &notes),
-                held_out;
+  const data::ScratchPlace place{options.output};
+  LabelledTexts train =
+      ReadLabelledTexts(options.data.train, options.data.read, problem, &notes, place);
+  LabelledTexts held_out;
   const ClassifyTarget target = ChooseTarget(train, problem, info, train.one_hot);
   CheckSelection(options, "classify --problem " + ProblemName(target.problem),
                  MetricNames(target.problem));
@@ -51,7 +53,8 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   if (options.data.eval.empty()) {
     std::tie(train, held_out) = SplitTexts(std::move(train), options.data.held_out, options.seed);
   } else {
-    held_out = ReadLabelledTexts({options.data.eval}, options.data.read, target.problem, &notes);
+    held_out =
+        ReadLabelledTexts({options.data.eval}, options.data.read, target.problem, &notes, place);
     const auto width = static_cast<idx_t>(target.labels.size());
     Check(held_out.one_hot == 0 || held_out.one_hot == width, ErrorCode::kFormat,
           "{}: labels are {} zeros and ones, the training has {} labels", held_out.source,

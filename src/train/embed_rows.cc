@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 #include <utility>
 
 #include "base/errors.h"
+#include "io/checksum.h"
 #include "longspan/tokenizer.h"
 #include "parallel/parallel_for.h"
 #include "tasks/sentence_folder.h"
@@ -13,31 +15,45 @@
 namespace longspan {
 namespace {
 
+struct NumberedText {
+  std::string text;
+  idx_t content = 0;  // equal numbers are equal texts
+  bool anchor_prompt = false;
+  std::string where;  // the first row that has it
+};
+
+}  // namespace
+
+template <>
+struct RowFields<NumberedText> {
+  static auto Of(auto& row) {
+    return std::tie(row.text, row.content, row.anchor_prompt, row.where);
+  }
+};
+
+namespace {
+
 // Gives each text its number: those with one prompt and equal words share it.
 class TextNumbers {
  public:
-  explicit TextNumbers(const VectorTextRules& rules) : rules_(rules) {}
+  TextNumbers(const VectorTextRules& rules, const data::ScratchPlace& place)
+      : texts(place), rules_(rules) {}
 
   idx_t Of(const std::string& text, bool anchor, const std::string& where) {
     const bool other_prompt = anchor && rules_.anchor_prompt != rules_.text_prompt;
-    const auto content = contents_.emplace(text, static_cast<idx_t>(contents_.size())).first;
-    const auto [found, added] = numbers_.emplace(std::pair(content->second, other_prompt),
-                                                 static_cast<idx_t>(numbers_.size()));
-    if (added) texts.push_back({&content->first, content->second, other_prompt, where});
+    const auto next = static_cast<idx_t>(contents_.size());
+    const idx_t content = contents_.emplace(io::ChecksumOf(text), next).first->second;
+    const auto [found, added] =
+        numbers_.emplace(std::pair(content, other_prompt), static_cast<idx_t>(numbers_.size()));
+    if (added) texts.push_back({text, content, other_prompt, where});
     return found->second;
   }
 
-  struct Text {
-    const std::string* text;
-    idx_t content;
-    bool anchor_prompt;
-    std::string where;  // the first row that has it
-  };
-  std::vector<Text> texts;
+  StoredRows<NumberedText> texts;
 
  private:
   const VectorTextRules& rules_;
-  std::map<std::string, idx_t> contents_;
+  std::unordered_map<std::string, idx_t> contents_;  // by checksums
   std::map<std::pair<idx_t, bool>, idx_t> numbers_;
 };
 
@@ -47,24 +63,18 @@ struct TextWindows {
   std::vector<RowTokens> tokens;
 };
 
-void AddText(TextWindows&& windows, const std::string& where, const TextModelInfo& info,
+void AddText(const TextWindows& windows, const std::string& where, const TextModelInfo& info,
              EmbedRows* out) {
   VectorTexts& texts = out->texts;
   idx_t dropped = 0;
-  for (text::Encoding& row : windows.rows) {
-    Check(!row.ids.empty(), ErrorCode::kFormat, "{}: the text has no token", where);
-    texts.ids.insert(texts.ids.end(), row.ids.begin(), row.ids.end());
-    for (const std::int32_t type : row.type_ids) {
-      // A model with one type has no second one.
-      texts.types.push_back(std::min(type, static_cast<std::int32_t>(info.token_types) - 1));
-    }
-    texts.begins.push_back(static_cast<idx_t>(texts.ids.size()));
+  for (const text::Encoding& row : windows.rows) {
+    texts.rows.Add(row, info, where);
     dropped += row.dropped[0];
   }
   out->cut += dropped > 0 ? 1 : 0;
   out->in_windows += windows.rows.size() > 1 ? 1 : 0;
-  std::move(windows.tokens.begin(), windows.tokens.end(), std::back_inserter(texts.tokens));
-  texts.first.push_back(static_cast<idx_t>(texts.tokens.size()));
+  for (const RowTokens& tokens : windows.tokens) texts.taking_part.push_back(tokens);
+  texts.first.push_back(texts.rows.size());
 }
 
 }  // namespace
@@ -78,10 +88,10 @@ idx_t EmbedRows::negatives() const {
 EmbedRows TokenizePairs(Context& context, const text::Tokenizer& tokenizer, const PairTexts& pairs,
                         const TextModelInfo& info, const VectorTextRules& rules) {
   CheckVocabulary(tokenizer.vocabulary(), info);
-  EmbedRows out;
+  EmbedRows out(pairs.rows.place());
   out.scored = pairs.scored;
   out.fingerprint = pairs.fingerprint;
-  TextNumbers numbers(rules);
+  TextNumbers numbers(rules, pairs.rows.place());
   for (const PairRow& pair : pairs.rows) {
     // The two texts of a scored pair play one part.
     EmbedRow row{numbers.Of(pair.anchor, !pairs.scored, pair.where),
@@ -106,24 +116,24 @@ EmbedRows TokenizePairs(Context& context, const text::Tokenizer& tokenizer, cons
   encode.max_length = rules.tokens;
   encode.overflow =
       rules.overflow == text::Overflow::kError ? text::Overflow::kTruncate : rules.overflow;
-  std::vector<TextWindows> windows(numbers.texts.size());
-  ParallelFor(context, static_cast<idx_t>(windows.size()), [&](idx_t i, int) {
-    const TextNumbers::Text& text = numbers.texts[static_cast<std::size_t>(i)];
-    const std::size_t prompt = text.anchor_prompt ? 1 : 0;
-    TextWindows& own = windows[static_cast<std::size_t>(i)];
-    own.rows = tokenizer.Encode(prompts[prompt] + cased(*text.text), encode);
-    own.tokens = TokensOfWindows(own.rows, left_out[prompt]);
+  numbers.texts.ForEachChunk([&](std::size_t, std::span<const NumberedText> some) {
+    std::vector<TextWindows> windows(some.size());
+    ParallelFor(context, std::ssize(some), [&](idx_t i, int) {
+      const NumberedText& text = some[static_cast<std::size_t>(i)];
+      const std::size_t prompt = text.anchor_prompt ? 1 : 0;
+      TextWindows& own = windows[static_cast<std::size_t>(i)];
+      own.rows = tokenizer.Encode(prompts[prompt] + cased(text.text), encode);
+      own.tokens = TokensOfWindows(own.rows, left_out[prompt]);
+    });
+    for (std::size_t i = 0; i < windows.size(); ++i) {
+      AddText(windows[i], some[i].where, info, &out);
+      out.contents.push_back(some[i].content);
+      Check(out.cut == 0 || rules.overflow != text::Overflow::kError, ErrorCode::kLimit,
+            "{}: a text has more than {} tokens; raise --tokens, or read it with --overflow window "
+            "or truncate",
+            some[i].where, rules.tokens);
+    }
   });
-  for (std::size_t i = 0; i < windows.size(); ++i) {
-    AddText(std::move(windows[i]), numbers.texts[i].where, info, &out);
-    out.contents.push_back(numbers.texts[i].content);
-    Check(out.cut == 0 || rules.overflow != text::Overflow::kError, ErrorCode::kLimit,
-          "{}: a text has more than {} tokens; raise --tokens, or read it with --overflow window "
-          "or truncate",
-          numbers.texts[i].where, rules.tokens);
-  }
-  const auto none = [](std::int32_t type) { return type == 0; };
-  if (std::all_of(out.texts.types.begin(), out.texts.types.end(), none)) out.texts.types.clear();
   return out;
 }
 

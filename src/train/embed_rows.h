@@ -27,6 +27,8 @@ struct EmbedRow {
 };
 
 struct EmbedRows {
+  explicit EmbedRows(const data::ScratchPlace& place = {}) : texts(place) {}
+
   VectorTexts texts;            // each once, whatever number of rows has it
   std::vector<idx_t> contents;  // of each text: equal numbers are equal texts, without prompts
   std::vector<EmbedRow> rows;

@@ -247,7 +247,8 @@ bool EmbedTask::Trains(const ParameterInfo& info) const {
 
 std::string EmbedTask::DataFingerprint() const {
   return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.texts.ids.size(), held_out_.texts.ids.size());
+         fmt::format(" tokens {} and {}", train_.texts.rows.tokens(),
+                     held_out_.texts.rows.tokens());
 }
 
 nlohmann::json EmbedTask::DecidingOptions() const {

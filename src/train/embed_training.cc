@@ -120,13 +120,15 @@ TrainResult TrainEmbedder(Context& context, const TrainOptions& given,
   CheckTrainOptions(options);
   CheckEpochs(task.epochs);
   std::vector<std::string> notes;
-  PairTexts train = ReadPairTexts(options.data.train, options.data.read, task.columns, &notes);
+  const data::ScratchPlace place{options.output};
+  PairTexts train =
+      ReadPairTexts(options.data.train, options.data.read, task.columns, &notes, place);
   PairTexts held_out{train.source, {}, train.scored, train.fingerprint};
   if (options.data.eval.empty()) {
     std::tie(train.rows, held_out.rows) =
-        SplitRows(std::move(train.rows), options.data.held_out, options.seed);
+        SplitRows(train.rows, options.data.held_out, options.seed);
   } else {
-    held_out = ReadPairTexts({options.data.eval}, options.data.read, task.columns, &notes);
+    held_out = ReadPairTexts({options.data.eval}, options.data.read, task.columns, &notes, place);
     Check(held_out.scored == train.scored, ErrorCode::kFormat,
           "{}: has {}, the training data has {}", held_out.source,
           held_out.scored ? "scores" : "no scores", train.scored ? "scores" : "none");

@@ -4,7 +4,6 @@
 
 #include "base/errors.h"
 #include "families/model_inside.h"
-#include "tasks/batches.h"
 #include "train/evaluate.h"
 
 namespace longspan {
@@ -18,12 +17,23 @@ std::vector<idx_t> EncodedRows::lengths() const {
 void EncodedRows::Add(std::span<const std::int32_t> row_ids,
                       std::span<const std::int32_t> row_types, const std::string& place) {
   Check(!row_ids.empty(), ErrorCode::kFormat, "{}: the text has no token", place);
-  with_types = with_types || std::any_of(row_types.begin(), row_types.end(),
-                                         [](std::int32_t type) { return type > 0; });
-  ids.insert(ids.end(), row_ids.begin(), row_ids.end());
-  types.insert(types.end(), row_types.begin(), row_types.end());
-  begins.push_back(static_cast<idx_t>(ids.size()));
-  where.push_back(place);
+  const bool plain =
+      std::all_of(row_types.begin(), row_types.end(), [](std::int32_t type) { return type == 0; });
+  if (!plain) {
+    for (auto n = static_cast<idx_t>(types_.size()); n < tokens(); ++n) types_.Add(0);
+  }
+  if (!plain || types_.size() > 0) types_.Add(row_types);
+  ids_.Add(row_ids);
+  begins_.push_back(tokens() + std::ssize(row_ids));
+  where_.push_back(place);
+}
+
+RowIds EncodedRows::row(idx_t row) const {
+  const auto first = static_cast<std::size_t>(begin(row));
+  const auto count = static_cast<std::size_t>(length(row));
+  RowIds ids{ids_.all().subspan(first, count), {}};
+  if (types_.size() > 0) ids.types = types_.all().subspan(first, count);
+  return ids;
 }
 
 void EncodedRows::Add(const text::Encoding& row, const TextModelInfo& info,
@@ -51,13 +61,7 @@ std::vector<idx_t> BeginsIn(const EncodedRows& rows, std::span<const idx_t> numb
 Batch GatherRows(const EncodedRows& rows, std::span<const idx_t> numbers,
                  const TextModelInfo& info) {
   std::vector<RowIds> texts;
-  for (const idx_t r : numbers) {
-    const auto begin = static_cast<std::size_t>(rows.begins[static_cast<std::size_t>(r)]);
-    const auto length = static_cast<std::size_t>(rows.length(r));
-    const auto types = rows.with_types ? std::span(rows.types).subspan(begin, length)
-                                       : std::span<const std::int32_t>();
-    texts.push_back({std::span(rows.ids).subspan(begin, length), types});
-  }
+  for (const idx_t r : numbers) texts.push_back(rows.row(r));
   Batch batch;
   PlaceRows(info, texts, &batch);
   return batch;

@@ -7,32 +7,44 @@
 #include <string>
 #include <vector>
 
+#include "data/scratch_file.h"
 #include "longspan/tokenizer.h"
 #include "model/text_model.h"
+#include "tasks/batches.h"
 #include "train/eval_hooks.h"
 
 namespace longspan {
 
-// Rows of different lengths, one behind another.
-struct EncodedRows {
-  std::vector<std::int32_t> ids, types;  // of all rows
-  std::vector<idx_t> begins{0};          // where each row begins; its end is the next one's begin
-  bool with_types = false;               // some type is not 0
-  std::vector<std::string> where;        // "reviews.csv:12" of each row
+// Rows of different lengths, one after another. Ids lie in scratch files, so that memory grows by
+// some bytes a row, whatever its length. One thread at a time reads them. Move-only.
+class EncodedRows {
+ public:
+  explicit EncodedRows(const data::ScratchPlace& place = {}) : ids_(place), types_(place) {}
 
-  idx_t size() const { return static_cast<idx_t>(begins.size()) - 1; }
-  idx_t length(idx_t row) const {
-    const auto r = static_cast<std::size_t>(row);
-    return begins[r + 1] - begins[r];
-  }
+  idx_t size() const { return static_cast<idx_t>(begins_.size()) - 1; }
+  idx_t tokens() const { return begins_.back(); }  // of all rows
+  // Where a row begins among all tokens; that of size() is tokens().
+  idx_t begin(idx_t row) const { return begins_[static_cast<std::size_t>(row)]; }
+  idx_t length(idx_t row) const { return begin(row + 1) - begin(row); }
   std::vector<idx_t> lengths() const;
+  // "reviews.csv:12"
+  const std::string& where(idx_t row) const { return where_[static_cast<std::size_t>(row)]; }
+  // Valid until the next Add. `types` is empty if all types of all rows are 0. Errors of
+  // ScratchFile::bytes.
+  RowIds row(idx_t row) const;
 
-  // kFormat for a row without a token.
+  // A type for each id. kFormat for a row without a token; errors of ScratchFile::Append.
   void Add(std::span<const std::int32_t> row_ids, std::span<const std::int32_t> row_types,
            const std::string& place);
   // An encoded text. A type that the model has not is its last one, as where models are asked: a
   // RoBERTa has one.
   void Add(const text::Encoding& row, const TextModelInfo& info, const std::string& place);
+
+ private:
+  data::ScratchList<std::int32_t> ids_;
+  data::ScratchList<std::int32_t> types_;  // nothing until a type is not 0
+  std::vector<idx_t> begins_{0};           // where each row begins; its end is the next one's begin
+  std::vector<std::string> where_;         // of each row
 };
 
 // The rows with these numbers as a batch without targets: side by side where the model takes them

@@ -122,6 +122,11 @@ TEST_F(HeadData, SpansBecomeTagsOfWords) {
               "spans 0 to 2 and 1 to 5 overlap"));
 }
 
+template <class T>
+std::vector<T> Listed(std::span<const T> values) {
+  return {values.begin(), values.end()};
+}
+
 // Words of one, two and no tokens; and what windows make of them.
 TEST_F(HeadData, TheFirstTokenOfAWordHasItsClass) {
   Context context(2);
@@ -141,14 +146,15 @@ TEST_F(HeadData, TheFirstTokenOfAWordHasItsClass) {
   };
   const std::int32_t none = kIgnoreLabel;
   const TaggedRows whole = rows(64, text::Overflow::kError);
-  EXPECT_EQ(whole.labels, (std::vector<std::int32_t>{1, none, none, 0, none, 1, none, none}));
-  EXPECT_EQ(whole.words, (std::vector<idx_t>{0, -1, -1, 1, -1, 2, -1, -1}));
+  EXPECT_EQ(Listed(whole.labels.all()),
+            (std::vector<std::int32_t>{1, none, none, 0, none, 1, none, none}));
+  EXPECT_EQ(Listed(whole.words.all()), (std::vector<idx_t>{0, -1, -1, 1, -1, 2, -1, -1}));
   const TaggedRows windows = rows(4, text::Overflow::kWindow, 2);  // ab c, "b c ", "c de", " def"
   EXPECT_EQ(windows.labelled, (std::vector<idx_t>{1, 1, 1}));
   EXPECT_EQ(windows.size(), 3);
   const TaggedRows cut = rows(4, text::Overflow::kTruncate);
   EXPECT_EQ(cut.cut, 1);
-  EXPECT_EQ(cut.labels, (std::vector<std::int32_t>{1, none, none, 0}));
+  EXPECT_EQ(Listed(cut.labels.all()), (std::vector<std::int32_t>{1, none, none, 0}));
   EXPECT_TRUE(Throws([&] { rows(4, text::Overflow::kError); }, ErrorCode::kLimit,
                      "a.jsonl:1: the text has 8 tokens, rows 4 at most"));
   info.head = HeadKind::kToken;
@@ -235,7 +241,7 @@ TEST_F(HeadData, WindowsKnowTheTokensOfTheirAnswer) {
   EXPECT_EQ(one.ends, (std::vector<std::int32_t>{6}));
   EXPECT_EQ(one.length(0), 10);
   EXPECT_TRUE(one.windows.empty());
-  EXPECT_EQ(one.types, (std::vector<std::int32_t>{0, 0, 0, 1, 1, 1, 1, 1, 1, 1}));
+  EXPECT_EQ(Listed(one.row(0).types), (std::vector<std::int32_t>{0, 0, 0, 1, 1, 1, 1, 1, 1, 1}));
   task.stride = 1;
   const AnswerRows three = TokenizeAnswered(context, words, texts, info, task, 7, true);
   EXPECT_EQ(three.first, (std::vector<idx_t>{0, 3}));  // a b c, c d e, e f

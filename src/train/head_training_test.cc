@@ -313,20 +313,25 @@ TEST_F(HeadTraining, ADividedBatchHasTheGradientOfTheWhole) {
         if (task == "token-classify") {
           const TaggedTexts texts = ReadTaggedTexts(o.data.train, {}, {});
           const auto labels = ChooseTags(texts, info);
-          const TaggedRows rows =
-              TokenizeTagged(context, *tokenizer, texts, labels, info, {}, o.tokens);
+          const auto rows = [&] {
+            return TokenizeTagged(context, *tokenizer, texts, labels, info, {}, o.tokens);
+          };
           run = std::make_unique<TokenClassTask>(o, TokenClassOptions{}, *tokenizer, info, labels,
-                                                 rows, rows);
+                                                 rows(), rows());
         } else if (task == "qa") {
           const AnsweredTexts texts = ReadAnsweredTexts(o.data.train, {});
-          const AnswerRows rows =
-              TokenizeAnswered(context, *tokenizer, texts, info, {}, o.tokens, true);
-          run = std::make_unique<AnswerTask>(o, AnswerTaskOptions{}, *tokenizer, info, rows, rows,
-                                             texts, true);
+          const auto rows = [&] {
+            return TokenizeAnswered(context, *tokenizer, texts, info, {}, o.tokens, true);
+          };
+          run = std::make_unique<AnswerTask>(o, AnswerTaskOptions{}, *tokenizer, info, rows(),
+                                             rows(), texts, true);
         } else {
-          const ChoiceRows rows = TokenizeChoices(
-              context, *tokenizer, ReadChoiceTexts(o.data.train, {}), info, {}, o.tokens);
-          run = std::make_unique<ChoiceTask>(o, ChoiceTaskOptions{}, *tokenizer, info, rows, rows);
+          const ChoiceTexts texts = ReadChoiceTexts(o.data.train, {});
+          const auto rows = [&] {
+            return TokenizeChoices(context, *tokenizer, texts, info, {}, o.tokens);
+          };
+          run = std::make_unique<ChoiceTask>(o, ChoiceTaskOptions{}, *tokenizer, info, rows(),
+                                             rows());
         }
         run->Load(o.model, TrainTask::Origin::kStart, nullptr);
         run->parameters().AllocateGradients();

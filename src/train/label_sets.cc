@@ -96,14 +96,10 @@ std::optional<LabelSet> ParseLabelSet(std::string_view field) {
   return Items(list, list.substr(1, list.size() - 2)).Read();
 }
 
-idx_t OneHotWidth(std::span<const LabelSet> sets) {
-  std::size_t width = 0;
-  for (const LabelSet& set : sets) {
-    if (!set.zeros_and_ones || set.items.size() < 2) return 0;
-    if (width != 0 && set.items.size() != width) return 0;
-    width = set.items.size();
-  }
-  return static_cast<idx_t>(width);
+void OneHotRule::Add(const LabelSet& set) {
+  const std::size_t size = set.items.size();
+  broken_ = broken_ || !set.zeros_and_ones || size < 2 || (width_ != 0 && size != width_);
+  width_ = size;
 }
 
 std::vector<std::string> NamesOfOnes(const LabelSet& set) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,10 +23,18 @@ struct LabelSet {
 // field in brackets that is no such list; it says how sets are written.
 std::optional<LabelSet> ParseLabelSet(std::string_view field);
 
-// The width of labels that stand as ones in a row of zeros: the same in all sets, 2 or more, and
-// all of them zeros and ones. 0: they are something else, and items are names or numbers of
-// classes.
-idx_t OneHotWidth(std::span<const LabelSet> sets);
+// Finds out whether labels stand as ones in rows of zeros.
+class OneHotRule {
+ public:
+  void Add(const LabelSet& set);
+  // The width of all sets: the same, 2 or more, and all of them zeros and ones. 0: they are
+  // something else, and items are names or numbers of classes.
+  idx_t width() const { return broken_ ? 0 : static_cast<idx_t>(width_); }
+
+ private:
+  std::size_t width_ = 0;
+  bool broken_ = false;
+};
 // "LABEL_k" for each one at place k: what a row of such a file means until a model's labels are
 // known (ChooseTarget).
 std::vector<std::string> NamesOfOnes(const LabelSet& set);

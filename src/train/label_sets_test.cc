@@ -38,16 +38,17 @@ TEST(LabelSets, ZerosAndOnes) {
 }
 
 TEST(LabelSets, WidthOfAFile) {
-  const auto sets = [](std::initializer_list<const char*> fields) {
-    std::vector<LabelSet> all;
-    for (const char* field : fields) all.push_back(*ParseLabelSet(field));
-    return all;
+  const auto width = [](std::initializer_list<const char*> fields) {
+    OneHotRule rule;
+    for (const char* field : fields) rule.Add(*ParseLabelSet(field));
+    return rule.width();
   };
-  EXPECT_EQ(OneHotWidth(sets({"[1, 0, 1]", "[0, 1, 0]", "[0, 0, 0]"})), 3);
-  EXPECT_EQ(OneHotWidth(sets({"[1, 0, 1]", "[0, 1]"})), 0);
-  EXPECT_EQ(OneHotWidth(sets({"[1, 0]", "[2, 5]"})), 0);
-  EXPECT_EQ(OneHotWidth(sets({"[1]", "[0]"})), 0);
-  EXPECT_EQ(OneHotWidth({}), 0);
+  EXPECT_EQ(width({"[1, 0, 1]", "[0, 1, 0]", "[0, 0, 0]"}), 3);
+  EXPECT_EQ(width({"[1, 0, 1]", "[0, 1]"}), 0);
+  EXPECT_EQ(width({"[1, 0, 1]", "[0, 1]", "[1, 1]"}), 0);
+  EXPECT_EQ(width({"[1, 0]", "[2, 5]"}), 0);
+  EXPECT_EQ(width({"[1]", "[0]"}), 0);
+  EXPECT_EQ(width({}), 0);
 }
 
 TEST(LabelSets, OtherFieldsAreNames) {

@@ -63,7 +63,9 @@ std::optional<LabelNumbers> LabelCounter::Numbers() const {
 std::optional<LabelStats> LabelCounter::Finish() {
   if (stats_.rows + stats_.unusable == 0) return std::nullopt;
   const bool all_sets = static_cast<idx_t>(sets_.size()) == stats_.rows;
-  const bool one_hot = all_sets && OneHotWidth(sets_) > 0;
+  OneHotRule rule;
+  for (const LabelSet& set : sets_) rule.Add(set);
+  const bool one_hot = all_sets && rule.width() > 0;
   for (const LabelSet& set : sets_) {
     for (const std::string& name : one_hot ? NamesOfOnes(set) : set.items) ++counts_[name];
   }

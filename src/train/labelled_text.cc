@@ -114,18 +114,19 @@ class TableReader {
  private:
   // Whether a row of zeros and ones stands for the labels is seen when all rows are there.
   void Finish() {
-    if (sets_.size() != out_->rows.size()) return;
-    out_->one_hot = OneHotWidth(sets_);
-    for (std::size_t i = 0; out_->one_hot == 0 && i < sets_.size(); ++i) {
-      const std::set<std::string> items(sets_[i].items.begin(), sets_[i].items.end());
-      Check(items.size() == sets_[i].items.size(), ErrorCode::kFormat,
-            "{}: a label stands twice in its set; a row of zeros and ones must be as long as all "
-            "others, a set of names is written a|b",
-            out_->rows[i].where);
+    if (sets_ != out_->rows.size()) return;
+    out_->one_hot = one_hot_.width();
+    Check(out_->one_hot > 0 || twice_.empty(), ErrorCode::kFormat,
+          "{}: a label stands twice in its set; a row of zeros and ones must be as long as all "
+          "others, a set of names is written a|b",
+          twice_);
+    if (out_->one_hot == 0) return;
+    StoredRows<LabelledText> named(out_->rows.place());
+    for (LabelledText row : out_->rows) {
+      row.labels = NamesOfOnes({std::move(row.labels), true});
+      named.push_back(row);
     }
-    for (std::size_t i = 0; out_->one_hot > 0 && i < sets_.size(); ++i) {
-      out_->rows[i].labels = NamesOfOnes(sets_[i]);
-    }
+    out_->rows = std::move(named);
   }
 
   void Add(const data::Row& row, bool table) {
@@ -146,7 +147,7 @@ class TableReader {
           io::Escape(options_.label_field));
     TakeLabel(label == nullptr ? json(std::string()) : *label, table, row.labelled, &labelled);
     Digest(labelled);
-    out_->rows.push_back(std::move(labelled));
+    out_->rows.push_back(labelled);
   }
 
  private:
@@ -172,14 +173,19 @@ class TableReader {
     Check(problem_ != ProblemType::kSingleLabel, ErrorCode::kFormat,
           "{}: the label is a list; sets of labels are learned with --problem multi", row->where);
     out_->sets = true;
-    sets_.push_back(std::move(*label.set));
+    ++sets_;
+    one_hot_.Add(*label.set);
+    const std::set<std::string> items(label.set->items.begin(), label.set->items.end());
+    if (twice_.empty() && items.size() < label.set->items.size()) twice_ = row->where;
   }
 
   const DataOptions& options_;
   ProblemType problem_;
   LabelledTexts* out_;
   data::RowRules rules_;
-  std::vector<LabelSet> sets_;
+  std::size_t sets_ = 0;  // rows with one
+  OneHotRule one_hot_;
+  std::string twice_;  // the first row with a label that stands twice in its set
   RowDigest digest_;
 };
 
@@ -222,13 +228,14 @@ std::string ProblemName(ProblemType problem) {
 
 LabelledTexts ReadLabelledTexts(const std::vector<std::filesystem::path>& files,
                                 const DataOptions& options, ProblemType problem,
-                                std::vector<std::string>* notes) {
+                                std::vector<std::string>* notes, const data::ScratchPlace& place) {
   LabelledTexts texts;
+  texts.rows = StoredRows<LabelledText>(place);
   TableReader(options, problem, &texts).Read(files, notes);
   return texts;
 }
 
-std::vector<std::string> LabelNames(const std::vector<LabelledText>& rows) {
+std::vector<std::string> LabelNames(const StoredRows<LabelledText>& rows) {
   std::set<std::string> all;
   for (const LabelledText& row : rows) all.insert(row.labels.begin(), row.labels.end());
   return SortedLabels(all);

@@ -11,6 +11,7 @@
 #include "longspan/train.h"
 #include "model/label_fields.h"
 #include "train/label_sets.h"
+#include "train/stored_rows.h"
 
 namespace longspan {
 
@@ -23,9 +24,16 @@ struct LabelledText {
   std::string id;                   // the field "id" as JSON text; empty: there is none
 };
 
+template <>
+struct RowFields<LabelledText> {
+  static auto Of(auto& row) {
+    return std::tie(row.text, row.pair, row.labels, row.value, row.line, row.where, row.id);
+  }
+};
+
 struct LabelledTexts {
   std::string source;  // the first path, escaped
-  std::vector<LabelledText> rows;
+  StoredRows<LabelledText> rows;
   bool sets = false;        // a label was a list
   idx_t one_hot = 0;        // above 0: all were rows of that many zeros and ones, named LABEL_k
   std::string fingerprint;  // of all that was read
@@ -36,10 +44,12 @@ struct LabelledTexts {
 // reads labels as numbers. Sets of labels are lists (in tables as train/label_sets.h reads them),
 // or in tables names with data.label_separator between them. kUsage for files of another kind;
 // kFormat with the line for damage, a missing column, an empty text, a label that is no text,
-// number or list; with data.skip_bad such rows are left out and told of in `notes`. kIo.
+// number or list; with data.skip_bad such rows are left out and told of in `notes`. The texts lie
+// at `place`. kIo.
 LabelledTexts ReadLabelledTexts(const std::vector<std::filesystem::path>& files,
                                 const DataOptions& data, ProblemType problem,
-                                std::vector<std::string>* notes = nullptr);
+                                std::vector<std::string>* notes = nullptr,
+                                const data::ScratchPlace& place = {});
 
 // What the field of a label says: one name, or a set of them.
 struct RowLabel {
@@ -58,7 +68,7 @@ double ParseRowNumber(const nlohmann::json& value, bool table, const char* what,
                       const std::string& where);
 
 // The names of all labels of the rows, sorted: as numbers when all are integers.
-std::vector<std::string> LabelNames(const std::vector<LabelledText>& rows);
+std::vector<std::string> LabelNames(const StoredRows<LabelledText>& rows);
 std::vector<std::string> SortedLabels(const std::set<std::string>& names);
 // Whether a model with the labels `known` has a class for each of these names (FindLabel).
 bool KnowsAll(const std::vector<std::string>& known, const std::vector<std::string>& names);

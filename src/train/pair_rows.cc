@@ -53,7 +53,7 @@ class PairReader {
     digest_.Add(pair.positive);
     for (const std::string& negative : pair.negatives) digest_.Add(negative);
     digest_.Add(fmt::format("{} {}", pair.negatives.size(), pair.score));
-    out_->rows.push_back(std::move(pair));
+    out_->rows.push_back(pair);
   }
 
  private:
@@ -91,8 +91,10 @@ std::vector<std::string> TextsOfField(const data::Row& row, const std::string& f
 }
 
 PairTexts ReadPairTexts(const std::vector<std::filesystem::path>& files, const DataOptions& data,
-                        const PairColumns& columns, std::vector<std::string>* notes) {
+                        const PairColumns& columns, std::vector<std::string>* notes,
+                        const data::ScratchPlace& place) {
   PairTexts texts;
+  texts.rows = StoredRows<PairRow>(place);
   PairReader reader(data, columns, &texts);
   texts.source = ReadRowFiles(
       files, reader.rules(), "pairs of texts",

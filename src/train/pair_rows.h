@@ -9,6 +9,7 @@
 
 #include "data/rows.h"
 #include "longspan/train.h"
+#include "train/stored_rows.h"
 
 namespace longspan {
 
@@ -26,9 +27,16 @@ struct PairRow {
   std::string where;                   // "pairs.jsonl:12", escaped
 };
 
+template <>
+struct RowFields<PairRow> {
+  static auto Of(auto& row) {
+    return std::tie(row.anchor, row.positive, row.negatives, row.score, row.where);
+  }
+};
+
 struct PairTexts {
   std::string source;  // the first path, escaped
-  std::vector<PairRow> rows;
+  StoredRows<PairRow> rows;
   bool scored = false;      // else pairs and triplets
   std::string fingerprint;  // of all that was read
 };
@@ -36,8 +44,9 @@ struct PairTexts {
 // Reads tables and JSON. The first row decides whether all have scores. A negative is a text or a
 // list of texts (in tables a list in JSON); absent or empty: none. kFormat with the line for a
 // column that is missing, an empty text, a score that is no finite number; with data.skip_bad such
-// rows are left out and told of in `notes`. kUsage, kIo as ReadRowFiles.
+// rows are left out and told of in `notes`. The texts lie at `place`. kUsage, kIo as ReadRowFiles.
 PairTexts ReadPairTexts(const std::vector<std::filesystem::path>& files, const DataOptions& data,
-                        const PairColumns& columns, std::vector<std::string>* notes = nullptr);
+                        const PairColumns& columns, std::vector<std::string>* notes = nullptr,
+                        const data::ScratchPlace& place = {});
 
 }  // namespace longspan

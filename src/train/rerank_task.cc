@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 #include "base/errors.h"
@@ -55,7 +56,8 @@ class JudgedReader {
       texts.emplace_back(row.Text(columns_.text), label);
     }
     lists_ = lists;
-    const idx_t number = queries_.emplace(query, static_cast<idx_t>(queries_.size())).first->second;
+    const auto next = static_cast<idx_t>(queries_.size());
+    const idx_t number = queries_.emplace(io::ChecksumOf(query), next).first->second;
     digest_.Add(query);
     for (auto& [text, label] : texts) {
       digest_.Add(text);
@@ -66,7 +68,7 @@ class JudgedReader {
       pair.value = label;
       pair.line = row.line;
       pair.where = where;
-      out_->pairs.rows.push_back(std::move(pair));
+      out_->pairs.rows.push_back(pair);
       out_->queries.push_back(number);
     }
   }
@@ -75,8 +77,8 @@ class JudgedReader {
   const JudgedColumns& columns_;
   JudgedTexts* out_;
   data::RowRules rules_;
-  std::optional<bool> lists_;  // whether rows have lists of texts
-  std::map<std::string, idx_t> queries_;
+  std::optional<bool> lists_;                       // whether rows have lists of texts
+  std::unordered_map<std::string, idx_t> queries_;  // their numbers, by checksums
   RowDigest digest_;
 };
 
@@ -84,8 +86,9 @@ class JudgedReader {
 
 JudgedTexts ReadJudgedTexts(const std::vector<std::filesystem::path>& files,
                             const DataOptions& data, const JudgedColumns& columns,
-                            std::vector<std::string>* notes) {
+                            std::vector<std::string>* notes, const data::ScratchPlace& place) {
   JudgedTexts texts;
+  texts.pairs.rows = StoredRows<LabelledText>(place);
   JudgedReader reader(data, columns, &texts);
   texts.pairs.source = ReadRowFiles(
       files, reader.rules(), "queries with texts",
@@ -97,11 +100,17 @@ JudgedTexts ReadJudgedTexts(const std::vector<std::filesystem::path>& files,
 JudgedRows TokenizeJudged(Context& context, const text::Tokenizer& tokenizer, JudgedTexts texts,
                           const CrossEncoderFolder& folder, const TextModelInfo& info,
                           const ClassifyLimits& limits) {
-  for (LabelledText& row : texts.pairs.rows) {
-    row.text = folder.prompt + row.text;
-    if (!folder.transformer.lower_case) continue;
-    row.text = LowerCaseText(row.text);
-    row.pair = LowerCaseText(row.pair);
+  if (!folder.prompt.empty() || folder.transformer.lower_case) {
+    StoredRows<LabelledText> changed(texts.pairs.rows.place());
+    for (LabelledText row : texts.pairs.rows) {
+      row.text = folder.prompt + row.text;
+      if (folder.transformer.lower_case) {
+        row.text = LowerCaseText(row.text);
+        row.pair = LowerCaseText(row.pair);
+      }
+      changed.push_back(row);
+    }
+    texts.pairs.rows = std::move(changed);
   }
   // As numbers: labels between 0 and 1 are no names.
   const ClassifyTarget numbers{{"LABEL_0"}, ProblemType::kRegression};

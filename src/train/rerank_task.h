@@ -23,10 +23,11 @@ struct JudgedTexts {
 
 // Reads rows of a query, a text and a label from 0 to 1, or of a query with texts that are relevant
 // and texts that are not. The first row decides. Errors as ReadPairTexts; kFormat for a label that
-// is not from 0 to 1.
+// is not from 0 to 1. The texts lie at `place`.
 JudgedTexts ReadJudgedTexts(const std::vector<std::filesystem::path>& files,
                             const DataOptions& data, const JudgedColumns& columns,
-                            std::vector<std::string>* notes = nullptr);
+                            std::vector<std::string>* notes = nullptr,
+                            const data::ScratchPlace& place = {});
 
 // Tokenized pairs and which query each is of.
 struct JudgedRows {

@@ -18,7 +18,7 @@ namespace longspan {
 namespace {
 
 // Takes the queries apart, each with all its texts: those that are held out are the second part.
-std::pair<JudgedTexts, JudgedTexts> SplitQueries(JudgedTexts all, double share,
+std::pair<JudgedTexts, JudgedTexts> SplitQueries(const JudgedTexts& all, double share,
                                                  std::uint64_t seed) {
   const idx_t queries = 1 + *std::max_element(all.queries.begin(), all.queries.end());
   const std::vector<bool> held = HeldOutRows(static_cast<std::size_t>(queries), share, seed);
@@ -26,11 +26,12 @@ std::pair<JudgedTexts, JudgedTexts> SplitQueries(JudgedTexts all, double share,
   for (JudgedTexts& part : parts) {
     part.pairs.source = all.pairs.source;
     part.pairs.fingerprint = all.pairs.fingerprint;
+    part.pairs.rows = all.pairs.rows.Empty();
   }
   for (std::size_t i = 0; i < all.queries.size(); ++i) {
     JudgedTexts& part = parts[held[static_cast<std::size_t>(all.queries[i])] ? 1 : 0];
     part.queries.push_back(all.queries[i]);
-    part.pairs.rows.push_back(std::move(all.pairs.rows[i]));
+    part.pairs.rows.Share(all.pairs.rows, i);
   }
   return {std::move(parts[0]), std::move(parts[1])};
 }
@@ -67,12 +68,14 @@ TrainResult TrainReranker(Context& context, const TrainOptions& given,
   CheckTrainOptions(options);
   CheckEpochs(task.epochs);
   std::vector<std::string> notes;
-  JudgedTexts train = ReadJudgedTexts(options.data.train, options.data.read, task.columns, &notes);
+  const data::ScratchPlace place{options.output};
+  JudgedTexts train =
+      ReadJudgedTexts(options.data.train, options.data.read, task.columns, &notes, place);
   JudgedTexts held_out;
   if (options.data.eval.empty()) {
-    std::tie(train, held_out) = SplitQueries(std::move(train), options.data.held_out, options.seed);
+    std::tie(train, held_out) = SplitQueries(train, options.data.held_out, options.seed);
   } else {
-    held_out = ReadJudgedTexts({options.data.eval}, options.data.read, task.columns, &notes);
+    held_out = ReadJudgedTexts({options.data.eval}, options.data.read, task.columns, &notes, place);
   }
   CheckBothParts(train.queries.size(), held_out.queries.size());
   const auto tokenizer = OpenModelTokenizer(options.model);

@@ -74,12 +74,12 @@ NamedNumber NumberOf(const char* name, Value value) {
 
 CountedRows CountLabelled(const RowStatsOptions& options, const FileList& files,
                           const DataOptions& data, std::vector<std::string>* notes) {
-  LabelledTexts texts = ReadLabelledTexts(files, data, options.problem, notes);
+  const LabelledTexts texts = ReadLabelledTexts(files, data, options.problem, notes);
   CountedRows counted;
   std::map<std::string, idx_t> labels;
   std::vector<double> values;
   idx_t several = 0, none = 0;
-  for (LabelledText& row : texts.rows) {
+  for (LabelledText row : texts.rows) {
     CountedRow one;
     one.inputs = {{std::move(row.text), std::nullopt}};
     if (!data.pair_field.empty()) one.inputs.front().pair = std::move(row.pair);
@@ -108,7 +108,7 @@ CountedRows CountLabelled(const RowStatsOptions& options, const FileList& files,
 
 CountedRows CountTagged(const RowStatsOptions& options, const FileList& files,
                         const DataOptions& data, std::vector<std::string>* notes) {
-  TaggedTexts texts = ReadTaggedTexts(files, data, options.words, notes);
+  const TaggedTexts texts = ReadTaggedTexts(files, data, options.words, notes);
   CountedRows counted;
   std::map<std::string, idx_t> tags, types;
   for (const TaggedText& row : texts.rows) {
@@ -118,7 +118,7 @@ CountedRows CountTagged(const RowStatsOptions& options, const FileList& files,
   for (const auto& [tag, words] : tags) all.push_back(tag);
   const bool entities = MarkEntities(all);
   idx_t words = 0, found = 0, without = 0;
-  for (TaggedText& row : texts.rows) {
+  for (TaggedText row : texts.rows) {
     words += static_cast<idx_t>(row.tags.size());
     if (entities) {
       const std::vector<metrics::Entity> own = metrics::FindEntities(row.tags);
@@ -144,12 +144,12 @@ CountedRows CountTagged(const RowStatsOptions& options, const FileList& files,
 
 CountedRows CountAnswered(const RowStatsOptions& /*options*/, const FileList& files,
                           const DataOptions& data, std::vector<std::string>* notes) {
-  AnsweredTexts texts = ReadAnsweredTexts(files, data, notes);
+  const AnsweredTexts texts = ReadAnsweredTexts(files, data, notes);
   CountedRows counted;
   counted.answers = true;
   std::set<std::string> contexts;
   idx_t without = 0, several = 0;
-  for (AnsweredText& row : texts.rows) {
+  for (AnsweredText row : texts.rows) {
     contexts.insert(io::ChecksumOf(row.context));
     without += row.answers.empty() ? 1 : 0;
     several += row.answers.size() > 1 ? 1 : 0;
@@ -192,13 +192,13 @@ CountedRows CountChoices(const RowStatsOptions& /*options*/, const FileList& fil
 
 CountedRows CountPairs(const RowStatsOptions& options, const FileList& files,
                        const DataOptions& data, std::vector<std::string>* notes) {
-  PairTexts texts = ReadPairTexts(files, data, options.pairs, notes);
+  const PairTexts texts = ReadPairTexts(files, data, options.pairs, notes);
   CountedRows counted;
   counted.inputs = "texts";
   std::set<std::string> anchors, all;
   idx_t negatives = 0, triplets = 0;
   std::vector<double> scores;
-  for (PairRow& row : texts.rows) {
+  for (PairRow row : texts.rows) {
     anchors.insert(io::ChecksumOf(row.anchor));
     triplets += row.negatives.empty() ? 0 : 1;
     negatives += static_cast<idx_t>(row.negatives.size());
@@ -227,14 +227,14 @@ CountedRows CountPairs(const RowStatsOptions& options, const FileList& files,
 
 CountedRows CountJudged(const RowStatsOptions& options, const FileList& files,
                         const DataOptions& data, std::vector<std::string>* notes) {
-  JudgedTexts texts = ReadJudgedTexts(files, data, options.judged, notes);
+  const JudgedTexts texts = ReadJudgedTexts(files, data, options.judged, notes);
   CountedRows counted;
   counted.inputs = "pairs of query and text";
   std::map<std::string, idx_t> relevances;
   std::map<idx_t, idx_t> relevant;  // texts of each query
   idx_t all_relevant = 0;
   for (std::size_t i = 0; i < texts.pairs.rows.size(); ++i) {
-    LabelledText& row = texts.pairs.rows[i];
+    LabelledText row = texts.pairs.rows[i];
     const idx_t here = row.value > kRelevant ? 1 : 0;
     relevant[texts.queries[i]] += here;
     all_relevant += here;

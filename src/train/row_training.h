@@ -10,6 +10,7 @@
 
 #include "longspan/train.h"
 #include "model/text_model_info.h"
+#include "train/stored_rows.h"
 
 namespace longspan {
 
@@ -19,12 +20,11 @@ std::vector<bool> HeldOutRows(std::size_t rows, double share, std::uint64_t seed
 // Takes rows apart: those that are held out (HeldOutRows) become the second part. Both keep the
 // order of `all`.
 template <typename Row>
-std::pair<std::vector<Row>, std::vector<Row>> SplitRows(std::vector<Row> all, double share,
-                                                        std::uint64_t seed) {
+std::pair<StoredRows<Row>, StoredRows<Row>> SplitRows(const StoredRows<Row>& all, double share,
+                                                      std::uint64_t seed) {
   const std::vector<bool> held = HeldOutRows(all.size(), share, seed);
-  std::vector<Row> train, rest;
-  for (std::size_t i = 0; i < all.size(); ++i)
-    (held[i] ? rest : train).push_back(std::move(all[i]));
+  StoredRows<Row> train = all.Empty(), rest = all.Empty();
+  for (std::size_t i = 0; i < all.size(); ++i) (held[i] ? rest : train).Share(all, i);
   return {std::move(train), std::move(rest)};
 }
 

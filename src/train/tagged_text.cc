@@ -77,7 +77,7 @@ class TaggedReader {
       digest_.Add(fmt::format("{}-{}", tagged.words[i].begin, tagged.words[i].end));
       digest_.Add(tagged.tags[i]);
     }
-    out_->rows.push_back(std::move(tagged));
+    out_->rows.push_back(tagged);
   }
 
   // A list; in tables it is text in JSON.
@@ -214,8 +214,9 @@ std::string CharactersOf(const std::string& text, const std::vector<idx_t>& star
 
 TaggedTexts ReadTaggedTexts(const std::vector<std::filesystem::path>& files,
                             const DataOptions& data, const TokenClassOptions& task,
-                            std::vector<std::string>* notes) {
+                            std::vector<std::string>* notes, const data::ScratchPlace& place) {
   TaggedTexts texts;
+  texts.rows = StoredRows<TaggedText>(place);
   TaggedReader(data, task, &texts).Read(files, notes);
   return texts;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "longspan/head_training.h"
+#include "train/stored_rows.h"
 
 namespace longspan {
 
@@ -19,18 +20,24 @@ struct TaggedText {
   std::string where, id;          // "a.conll:12", escaped; the field "id" as JSON text
 };
 
+template <>
+struct RowFields<TaggedText> {
+  static auto Of(auto& row) { return std::tie(row.text, row.words, row.tags, row.where, row.id); }
+};
+
 struct TaggedTexts {
   std::string source;  // the first path, escaped
-  std::vector<TaggedText> rows;
+  StoredRows<TaggedText> rows;
   std::string fingerprint;  // of all that was read
 };
 
 // Reads files as TokenClassOptions says. kFormat with the row's place for lists of two lengths, a
 // word or a tag that is none, spans that overlap or that the text has not; with data.skip_bad such
-// rows are left out and told of in `notes`. kUsage, kIo.
+// rows are left out and told of in `notes`. The texts lie at `place`. kUsage, kIo.
 TaggedTexts ReadTaggedTexts(const std::vector<std::filesystem::path>& files,
                             const DataOptions& data, const TokenClassOptions& task,
-                            std::vector<std::string>* notes = nullptr);
+                            std::vector<std::string>* notes = nullptr,
+                            const data::ScratchPlace& place = {});
 
 // Words of a text whose entities are known, with the tags B-, I- and O: runs of characters that are
 // no blanks, parted around each punctuation mark and at the borders of entities. Texts are valid

@@ -43,9 +43,10 @@ std::vector<std::int32_t> ClassesOf(const TaggedText& text,
 
 // Adds the windows of a text. A word's token is the first one that touches it and belongs to no
 // word before it, in the window that sees more around it. Windows without such a token are left
-// out: there is nothing to learn from them and nothing to ask.
-void AddWindows(const TaggedText& text, const std::vector<text::Encoding>& windows,
-                const TextModelInfo& info, TaggedRows* rows) {
+// out: there is nothing to learn from them and nothing to ask. `classes`: of the text's words.
+void AddWindows(const TaggedText& text, std::span<const std::int32_t> classes,
+                const std::vector<text::Encoding>& windows, const TextModelInfo& info,
+                TaggedRows* rows) {
   const std::vector<TokenRange> own = OwnTokens(windows, 0);
   const idx_t first = rows->first_word.back();
   std::size_t next = 0;  // the first word without a token
@@ -59,15 +60,14 @@ void AddWindows(const TaggedText& text, const std::vector<text::Encoding>& windo
       while (next < text.words.size() && text.words[next].end <= token.begin) ++next;
       if (next == text.words.size()) break;
       if (token.begin == token.end || token.end <= text.words[next].begin) continue;
-      const idx_t word = first + static_cast<idx_t>(next++);
-      words[static_cast<std::size_t>(t)] = word;
-      labels[static_cast<std::size_t>(t)] = rows->gold[static_cast<std::size_t>(word)];
+      labels[static_cast<std::size_t>(t)] = classes[next];
+      words[static_cast<std::size_t>(t)] = first + static_cast<idx_t>(next++);
       ++labelled;
     }
     if (labelled == 0) continue;
     rows->Add(row, info, text.where);
-    rows->labels.insert(rows->labels.end(), labels.begin(), labels.end());
-    rows->words.insert(rows->words.end(), words.begin(), words.end());
+    rows->labels.Add(labels);
+    rows->words.Add(words);
     rows->labelled.push_back(labelled);
   }
 }
@@ -90,13 +90,15 @@ void ScoreTags(const TaggedRows& rows, std::span<const std::int32_t> said,
                const std::vector<std::string>& labels, TokenClassEval* e) {
   e->entities = MarkEntities(labels);
   if (e->entities) {
-    e->entity = metrics::ScoreEntities(TagsOf(rows, rows.gold, labels), TagsOf(rows, said, labels));
+    e->entity =
+        metrics::ScoreEntities(TagsOf(rows, rows.gold.all(), labels), TagsOf(rows, said, labels));
     return;
   }
   const std::size_t count = labels.size();
+  const std::span<const std::int32_t> gold = rows.gold.all();
   std::vector<std::uint8_t> truth(count * said.size(), 0), predicted(count * said.size(), 0);
   for (std::size_t i = 0; i < said.size(); ++i) {
-    truth[i * count + static_cast<std::size_t>(rows.gold[i])] = 1;
+    truth[i * count + static_cast<std::size_t>(gold[i])] = 1;
     if (said[i] >= 0) predicted[i * count + static_cast<std::size_t>(said[i])] = 1;
   }
   e->tags = metrics::ScoreClasses(labels, truth, predicted);
@@ -125,14 +127,10 @@ TaggedRows TokenizeTagged(Context& context, const text::Tokenizer& tokenizer,
   options.stride = task.stride;
   options.overflow =
       task.overflow == text::Overflow::kWindow ? task.overflow : text::Overflow::kTruncate;
-  TaggedRows rows;
+  TaggedRows rows(texts.rows.place());
   rows.fingerprint = texts.fingerprint;
   std::vector<idx_t> lengths;  // of texts that are one row, before anything is cut
-  // Some texts at a time: an encoded token takes ten times what stays of it.
-  constexpr std::size_t kTexts = 4096;
-  for (std::size_t begin = 0; begin < texts.rows.size(); begin += kTexts) {
-    const auto some =
-        std::span(texts.rows).subspan(begin).first(std::min(kTexts, texts.rows.size() - begin));
+  texts.rows.ForEachChunk([&](std::size_t, std::span<const TaggedText> some) {
     std::vector<std::vector<text::Encoding>> windows(some.size());
     ParallelFor(context, std::ssize(some), [&](idx_t i, int) {
       const auto n = static_cast<std::size_t>(i);
@@ -140,13 +138,13 @@ TaggedRows TokenizeTagged(Context& context, const text::Tokenizer& tokenizer,
     });
     for (std::size_t n = 0; n < some.size(); ++n) {
       const std::vector<std::int32_t> classes = ClassesOf(some[n], labels);
-      rows.gold.insert(rows.gold.end(), classes.begin(), classes.end());
-      AddWindows(some[n], windows[n], info, &rows);
+      AddWindows(some[n], classes, windows[n], info, &rows);
+      rows.gold.Add(classes);
       rows.first_word.push_back(static_cast<idx_t>(rows.gold.size()));
       const text::Encoding& first = windows[n].front();
       lengths.push_back(windows[n].size() > 1 ? 0 : first.size() + first.dropped[0]);
     }
-  }
+  });
   rows.cut = CountTooLong(lengths, tokens, task.overflow == text::Overflow::kTruncate, info,
                           [&](std::size_t n) { return texts.rows[n].where; });
   Check(rows.size() > 0, ErrorCode::kFormat, "{}: no word has a token", texts.source);
@@ -158,26 +156,27 @@ TokenClassEval EvaluateTagged(Context& context, TextModel& model,
                               const TaggedRows& rows, const EvalHooks& hooks,
                               std::vector<std::int32_t>* kept) {
   const auto count = static_cast<idx_t>(labels.size());
+  const std::span<const std::int32_t> gold = rows.gold.all();
+  const std::span<const idx_t> words = rows.words.all();
   std::vector<std::int32_t> said(rows.gold.size(), -1);
   std::vector<double> losses(rows.gold.size(), 0.0);
   const auto use = [&](std::span<const idx_t> numbers, std::span<const idx_t> begins,
                        const Tensor& logits) {
     for (std::size_t i = 0; i < numbers.size(); ++i) {
-      const auto row = static_cast<std::size_t>(numbers[i]);
       for (idx_t t = 0; t < rows.length(numbers[i]); ++t) {
-        const idx_t word = rows.words[static_cast<std::size_t>(rows.begins[row] + t)];
+        const idx_t word = words[static_cast<std::size_t>(rows.begin(numbers[i]) + t)];
         if (word < 0) continue;
         const LogitRow own{logits.data<float>() + (begins[i] + t) * count, count, 1};
         const auto at = static_cast<std::size_t>(word);
         said[at] = static_cast<std::int32_t>(LargestLogit(own));
-        losses[at] = SoftmaxLoss(own, rows.gold[at], 0.0f, nullptr);
+        losses[at] = SoftmaxLoss(own, gold[at], 0.0f, nullptr);
       }
     }
   };
   ForEachLogits(context, model, global, rows, hooks, use);
   TokenClassEval e;
   e.texts = rows.texts();
-  e.words = std::ssize(rows.gold);
+  e.words = std::ssize(gold);
   e.unread = std::count(said.begin(), said.end(), -1);
   e.cut = rows.cut;
   // In the order of the words, whatever the batches were.
@@ -190,7 +189,7 @@ TokenClassEval EvaluateTagged(Context& context, TextModel& model,
     std::replace(counted.begin(), counted.end(), std::int32_t{-1},
                  static_cast<std::int32_t>(outside - labels.begin()));
   }
-  e.accuracy = metrics::Accuracy(rows.gold, counted);
+  e.accuracy = metrics::Accuracy(gold, counted);
   ScoreTags(rows, counted, labels, &e);
   if (kept != nullptr) *kept = std::move(said);
   return e;
@@ -213,7 +212,7 @@ TokenClassTask::TokenClassTask(const TrainOptions& options, const TokenClassOpti
 
 std::string TokenClassTask::DataFingerprint() const {
   return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.ids.size(), held_out_.ids.size());
+         fmt::format(" tokens {} and {}", train_.tokens(), held_out_.tokens());
 }
 
 nlohmann::json TokenClassTask::DecidingOptions() const {
@@ -231,8 +230,8 @@ Batch TokenClassTask::Gather(std::span<const idx_t> rows) const {
   batch.labels.assign(batch.ids.size(), kIgnoreLabel);
   const std::vector<idx_t> begins = BeginsIn(train_, rows, info());
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    std::copy_n(train_.labels.begin() + train_.begins[static_cast<std::size_t>(rows[i])],
-                train_.length(rows[i]), batch.labels.begin() + begins[i]);
+    std::copy_n(train_.labels.all().begin() + train_.begin(rows[i]), train_.length(rows[i]),
+                batch.labels.begin() + begins[i]);
   }
   return batch;
 }

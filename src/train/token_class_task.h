@@ -15,13 +15,16 @@ std::vector<std::string> ChooseTags(const TaggedTexts& texts, const TextModelInf
 
 // Texts as rows of ids: each a text, or a window of it that has a labelled token.
 struct TaggedRows : EncodedRows {
-  std::vector<std::int32_t> labels;  // of each token: its class, or kIgnoreLabel
+  explicit TaggedRows(const data::ScratchPlace& place = {})
+      : EncodedRows(place), labels(place), words(place), gold(place) {}
+
+  data::ScratchList<std::int32_t> labels;  // of each token: its class, or kIgnoreLabel
   // Of each labelled token the word whose first token it is, counted over all texts; else -1.
-  std::vector<idx_t> words;
-  std::vector<idx_t> labelled;       // tokens of each row that have a class
-  std::vector<idx_t> first_word{0};  // of each text, and how many there are
-  std::vector<std::int32_t> gold;    // the class of each word
-  idx_t cut = 0;                     // texts that lost tokens
+  data::ScratchList<idx_t> words;
+  std::vector<idx_t> labelled;           // tokens of each row that have a class
+  std::vector<idx_t> first_word{0};      // of each text, and how many there are
+  data::ScratchList<std::int32_t> gold;  // the class of each word
+  idx_t cut = 0;                         // texts that lost tokens
   std::string fingerprint;
 
   idx_t texts() const { return static_cast<idx_t>(first_word.size()) - 1; }
@@ -57,9 +60,7 @@ class TokenClassTask final : public RowTask {
  protected:
   idx_t Counted(idx_t row) const override { return train_.labelled[static_cast<std::size_t>(row)]; }
   Batch Gather(std::span<const idx_t> rows) const override;
-  const std::string& Where(idx_t row) const override {
-    return train_.where[static_cast<std::size_t>(row)];
-  }
+  const std::string& Where(idx_t row) const override { return train_.where(row); }
 
  private:
   const TokenClassOptions task_;

@@ -21,7 +21,7 @@ std::vector<TaggedWords> TaggedWordsOf(const TaggedTexts& texts, const TaggedRow
                                        const std::vector<std::string>& labels) {
   std::vector<TaggedWords> all;
   for (std::size_t n = 0; n < texts.rows.size(); ++n) {
-    const TaggedText& text = texts.rows[n];
+    const TaggedText text = texts.rows[n];
     std::vector<idx_t> starts;
     text::DecodeUtf8(text.text, starts);
     TaggedWords tagged{text.where, text.id, {}, text.tags, {}};
@@ -43,15 +43,16 @@ TrainResult TrainTokenClassifier(Context& context, const TrainOptions& given,
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   std::vector<std::string> notes;
   const DataOptions& read = options.data.read;
-  TaggedTexts train = ReadTaggedTexts(options.data.train, read, task, &notes), held_out;
+  const data::ScratchPlace place{options.output};
+  TaggedTexts train = ReadTaggedTexts(options.data.train, read, task, &notes, place), held_out;
   const std::vector<std::string> labels = ChooseTags(train, info);
   CheckSelection(options, "token-classify with these tags", TokenMetricNames(labels));
   if (options.data.eval.empty()) {
     held_out = {train.source, {}, train.fingerprint};
     std::tie(train.rows, held_out.rows) =
-        SplitRows(std::move(train.rows), options.data.held_out, options.seed);
+        SplitRows(train.rows, options.data.held_out, options.seed);
   } else {
-    held_out = ReadTaggedTexts({options.data.eval}, read, task, &notes);
+    held_out = ReadTaggedTexts({options.data.eval}, read, task, &notes, place);
   }
   CheckBothParts(train.rows.size(), held_out.rows.size());
   const auto tokenizer = OpenModelTokenizer(options.model);

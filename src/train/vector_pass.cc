@@ -59,9 +59,12 @@ class WindowStates {
 
 }  // namespace
 
-idx_t VectorTexts::tokens_of(idx_t text) const {
-  return begins[static_cast<std::size_t>(rows_end(text))] -
-         begins[static_cast<std::size_t>(rows_begin(text))];
+std::vector<RowTokens> VectorTexts::windows(idx_t text) const {
+  std::vector<RowTokens> own;
+  for (idx_t row = rows_begin(text); row < rows_end(text); ++row) {
+    own.push_back(taking_part[static_cast<std::size_t>(row)]);
+  }
+  return own;
 }
 
 idx_t VectorHead::width(idx_t channels) const {
@@ -79,11 +82,7 @@ std::vector<idx_t> VectorPass::Fill(std::span<const idx_t> group, Batch* batch) 
   const TextModelInfo& info = model_.info();
   std::vector<RowIds> rows;
   for (const idx_t run : group) {
-    const idx_t row = runs_[static_cast<std::size_t>(run)].row;
-    const auto begin = static_cast<std::size_t>(texts_.begins[static_cast<std::size_t>(row)]);
-    const auto length = static_cast<std::size_t>(texts_.length(row));
-    rows.push_back({std::span(texts_.ids).subspan(begin, length), {}});
-    if (!texts_.types.empty()) rows.back().types = std::span(texts_.types).subspan(begin, length);
+    rows.push_back(texts_.rows.row(runs_[static_cast<std::size_t>(run)].row));
   }
   std::vector<idx_t> begins = PlaceRows(info, rows, batch);
   global_.Mark(info, batch);
@@ -93,8 +92,7 @@ std::vector<idx_t> VectorPass::Fill(std::span<const idx_t> group, Batch* batch) 
 // Pools a text whose rows all have hidden states.
 void VectorPass::Pool(idx_t text, std::span<const View<const float, 2>> states) {
   const idx_t channels = model_.info().width;
-  const std::span<const RowTokens> windows =
-      texts_.windows(numbers_[static_cast<std::size_t>(text)]);
+  const std::vector<RowTokens> windows = texts_.windows(numbers_[static_cast<std::size_t>(text)]);
   const std::size_t modes = head_.modes.size();
   Tensor& pooled = stages_.front();
   for (std::size_t m = 0; m < modes; ++m) {
@@ -114,7 +112,7 @@ Tensor VectorPass::Forward(Context& context, std::span<const idx_t> numbers,
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     for (idx_t row = texts_.rows_begin(numbers[i]); row < texts_.rows_end(numbers[i]); ++row) {
       runs_.push_back({static_cast<idx_t>(i), row});
-      lengths.push_back(texts_.length(row));
+      lengths.push_back(texts_.rows.length(row));
     }
     first.push_back(static_cast<idx_t>(runs_.size()));
   }
@@ -173,11 +171,11 @@ void VectorPass::Backward(Context& context, const Tensor& dvectors) {
     for (std::size_t b = 0; b < groups_[g].size(); ++b) {
       const Run& run = runs_[static_cast<std::size_t>(groups_[g][b])];
       const idx_t number = numbers_[static_cast<std::size_t>(run.text)];
-      const View<float, 2> own = dhidden.Rows(begins[b], texts_.length(run.row));
+      const View<float, 2> own = dhidden.Rows(begins[b], texts_.rows.length(run.row));
+      const std::vector<RowTokens> windows = texts_.windows(number);
       for (std::size_t m = 0; m < head_.modes.size(); ++m) {
         PoolTextBackward(
-            head_.modes[m], texts_.windows(number),
-            static_cast<std::size_t>(run.row - texts_.rows_begin(number)),
+            head_.modes[m], windows, static_cast<std::size_t>(run.row - texts_.rows_begin(number)),
             largest_[static_cast<std::size_t>(run.text) * head_.modes.size() + m],
             d.data<float>() + run.text * d.shape()[1] + static_cast<idx_t>(m) * info.width, own);
       }

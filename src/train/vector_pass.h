@@ -8,29 +8,31 @@
 #include "model/text_model.h"
 #include "tasks/text_pooling.h"
 #include "tasks/vector_modules.h"
-#include "train/eval_hooks.h"
+#include "train/encoded_rows.h"
+#include "train/stored_rows.h"
 
 namespace longspan {
 
+template <>
+struct RowFields<RowTokens> {
+  static auto Of(auto& row) { return std::tie(row.own, row.prompt); }
+};
+
 // Texts as rows of tokens: one, or several windows.
 struct VectorTexts {
-  std::vector<std::int32_t> ids, types;  // of all rows, one behind another; types may be empty
-  std::vector<idx_t> begins{0};          // where each row begins; its end is the next one's begin
-  std::vector<RowTokens> tokens;         // (rows)
-  std::vector<idx_t> first{0};           // (texts + 1): where a text's rows begin
+  explicit VectorTexts(const data::ScratchPlace& place = {}) : rows(place), taking_part(place) {}
+
+  EncodedRows rows;
+  StoredRows<RowTokens> taking_part;  // (rows)
+  std::vector<idx_t> first{0};        // (texts + 1): where a text's rows begin
 
   idx_t size() const { return static_cast<idx_t>(first.size()) - 1; }
   idx_t rows_begin(idx_t text) const { return first[static_cast<std::size_t>(text)]; }
   idx_t rows_end(idx_t text) const { return first[static_cast<std::size_t>(text) + 1]; }
-  idx_t length(idx_t row) const {
-    const auto r = static_cast<std::size_t>(row);
-    return begins[r + 1] - begins[r];
+  idx_t tokens_of(idx_t text) const {
+    return rows.begin(rows_end(text)) - rows.begin(rows_begin(text));
   }
-  idx_t tokens_of(idx_t text) const;
-  std::span<const RowTokens> windows(idx_t text) const {
-    return std::span(tokens).subspan(static_cast<std::size_t>(rows_begin(text)),
-                                     static_cast<std::size_t>(rows_end(text) - rows_begin(text)));
-  }
+  std::vector<RowTokens> windows(idx_t text) const;
 };
 
 // How vectors are made of hidden states: pooled in each of these ways, one after another, then

@@ -11,7 +11,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
     for (const std::string& item : set->items) size += item.size();
     fuzz::Require(size <= bytes);
     fuzz::Require(NamesOfOnes(*set).size() <= set->items.size());
-    fuzz::Require(OneHotWidth({&*set, 1}) == 0 || set->zeros_and_ones);
+    OneHotRule rule;
+    rule.Add(*set);
+    fuzz::Require(rule.width() == 0 || set->zeros_and_ones);
   });
   return 0;
 }
