@@ -443,6 +443,7 @@ void BackwardWeights(Context& context, const ConstMatrix& dy, const ConstMatrix&
   constexpr std::string_view kWhere = "dense gradient of the weights";
   CheckMatrix(kWhere, "dy", dy);
   CheckMatrix(kWhere, "x", x);
+  if (dw.data == nullptr) return;
   CheckMatrix(kWhere, "dw", Matrix(dw));
   CheckSame(kWhere, "rows", "dy", dy.rows, "x", x.rows);
   Check(dw.extent[0] == dy.cols, ErrorCode::kUsage, "{}: dy has {} columns, dw has {} rows", kWhere,

@@ -46,7 +46,8 @@ void Forward(Context& context, const ConstMatrix& x, const ConstMatrix& w, const
 void BackwardData(Context& context, const ConstMatrix& dy, const ConstMatrix& w, const Matrix& dx,
                   Store store = Store::kOverwrite);
 
-// dw (N, K) += dy (T, N)^T x (T, K). dw is fp32.
+// dw (N, K) += dy (T, N)^T x (T, K). dw is fp32. Nothing is computed for a dw without data, which
+// nobody wants: of frozen weights.
 void BackwardWeights(Context& context, const ConstMatrix& dy, const ConstMatrix& x,
                      const View<float, 2>& dw);
 

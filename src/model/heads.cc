@@ -24,13 +24,6 @@ idx_t CountLabels(std::span<const std::int32_t> labels) {
   return static_cast<idx_t>(labels.size()) - std::count(labels.begin(), labels.end(), kIgnoreLabel);
 }
 
-// The gradient of a matrix, null if it is not trained: then its product is left out.
-View<float, 2> TrainedGradient(const ParameterTable& parameters, ParameterId matrix) {
-  View<float, 2> gradient = parameters.matrix_gradient(matrix);
-  if (!parameters.trains(matrix)) gradient.data = nullptr;
-  return gradient;
-}
-
 template <class T>
 std::span<const T> Cut(std::span<const T> values, idx_t begin, idx_t count) {
   if (values.empty()) return values;
@@ -76,7 +69,7 @@ class LanguageHead final : public HeadLayer {
       return WithMean(total);
     }
     const float scale = call.scale ? *call.scale : LossScale({}, CountLabels(labels));
-    const ClassifierGradients gradients = {TrainedGradient(p, decoder_),
+    const ClassifierGradients gradients = {p.trained_gradient(decoder_),
                                            biased_ ? p.vector_gradient(bias_) : View<float, 1>()};
     rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
       total.Add(FromCrossEntropy(CrossEntropyForwardBackward(
@@ -188,7 +181,7 @@ class TransformedLanguageHead final : public HeadLayer {
     const View<float, 2> v = TakeRows(frame, n, width_), du = TakeRows(frame, n, width_);
     transform_.Forward(context, p, h, u, slope, v);
     const ClassifierGradients gradients = {
-        TrainedGradient(p, decoder_),
+        p.trained_gradient(decoder_),
         bias_ != kNoParameter ? p.vector_gradient(bias_) : View<float, 1>()};
     CrossEntropyResult result;
     WithDecoder(call.parameters, call.bf16, [&](const auto& decoder) {
@@ -250,7 +243,7 @@ class TokenHead final : public HeadLayer {
       ApplyDropout(context, site, dh, begin * width_);
       total.Add(FromCrossEntropy(CrossEntropyForwardBackward(
           context, weights, dh, Cut(labels, begin, h.extent[0]), scale, dh,
-          {p.matrix_gradient(classifier_.weight()), p.vector_gradient(classifier_.bias())})));
+          {p.trained_gradient(classifier_.weight()), p.vector_gradient(classifier_.bias())})));
       ApplyDropout(context, site, dh, begin * width_);
     });
     return WithMean(total);

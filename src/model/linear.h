@@ -47,7 +47,7 @@ class Linear {
   idx_t outputs() const { return out_; }          // N
 
   // The fp32 weights of all parts, and their gradients. Those of a bias that is not there are
-  // empty.
+  // empty, and so are the gradients of parts that are all frozen: their products are left out.
   View<const float, 2> Weight(const ParameterTable& parameters) const {
     return parameters.matrix(weight_, out_);
   }
@@ -57,10 +57,11 @@ class Linear {
   }
   View<float, 1> BiasGradient(const ParameterTable& parameters) const {
     if (bias_ == kNoParameter) return {};
-    return {parameters.vector_gradient(bias_).data, {out_}};
+    const bool trained = parameters.trains(bias_, out_);
+    return {trained ? parameters.vector_gradient(bias_).data : nullptr, {out_}};
   }
   View<float, 2> WeightGradient(const ParameterTable& parameters) const {
-    return parameters.matrix_gradient(weight_, out_);
+    return parameters.trained_gradient(weight_, out_);
   }
 
   // y = x w^T + b, with products in T. y is T or fp32.

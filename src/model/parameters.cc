@@ -132,6 +132,14 @@ idx_t ParameterTable::count() const {
   return count;
 }
 
+bool ParameterTable::trains(ParameterId first, idx_t size) const {
+  const idx_t end = at(first).offset + size;
+  for (auto i = static_cast<std::size_t>(first); i < list_.size() && list_[i].offset < end; ++i) {
+    if (trains(static_cast<ParameterId>(i))) return true;
+  }
+  return false;
+}
+
 View<const float, 1> ParameterTable::values() const { return {value_data_, {extent_}}; }
 View<float, 1> ParameterTable::gradients() const {
   Check(has_gradients(), ErrorCode::kUsage, "parameters: there are no gradients, allocate them");
@@ -175,6 +183,11 @@ View<float, 2> ParameterTable::matrix_gradient(ParameterId id, idx_t rows) const
   auto shape = MatrixShape(at(id));
   if (rows > 0) shape[0] = rows;
   return {GradientOf(at(id)), shape};
+}
+View<float, 2> ParameterTable::trained_gradient(ParameterId id, idx_t rows) const {
+  View<float, 2> gradient = matrix_gradient(id, rows);
+  if (!trains(id, gradient.size())) gradient.data = nullptr;
+  return gradient;
 }
 
 }  // namespace longspan

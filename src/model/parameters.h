@@ -85,6 +85,9 @@ class ParameterTable {
   bool trains(ParameterId id) const {
     return frozen_.empty() || !frozen_[static_cast<std::size_t>(id)];
   }
+  // Whether any parameter is trained that has one of the `size` numbers from the first of `first`
+  // on: matrices that are used as one.
+  bool trains(ParameterId first, idx_t size) const;
   // The first stage with a parameter that is trained. 0 if nothing is frozen.
   std::size_t first_stage() const { return first_stage_; }
   idx_t gradient_extent() const { return extent_ - gradient_begin_; }  // of gradients()
@@ -113,6 +116,8 @@ class ParameterTable {
   // Shape (product of all axes but the last, last axis). `rows` > 0 includes the next parameters.
   View<const float, 2> matrix(ParameterId id, idx_t rows = 0) const;
   View<float, 2> matrix_gradient(ParameterId id, idx_t rows = 0) const;
+  // The same, null in its shape if none of these parameters is trained: its product is left out.
+  View<float, 2> trained_gradient(ParameterId id, idx_t rows = 0) const;
   // By name: for files, checks and tests, not for what runs at every call.
   View<const float, 1> vector(std::string_view name) const { return vector(Find(name)); }
   View<float, 1> vector_gradient(std::string_view name) const {

@@ -7,8 +7,10 @@
 #include "families/families.h"
 #include "model/model_config.h"
 #include "model/optimizers.h"
+#include "model/step_memory.h"
 #include "train/gradient_sum.h"
 #include "train/run_state.h"
+#include "train/trained_parameters.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -23,6 +25,16 @@ idx_t MicroBatches(const World* world, const TrainOptions& options) {
   return of_run.value_or(std::max(least, options.accumulate));
 }
 
+// Numbers of a gradient of the start model's parameters, without those of stages that are frozen.
+idx_t GradientExtent(const TrainOptions& options) {
+  const auto model =
+      ReadModelConfig(OpenModelFolder(options.model))->Make(ParameterMemory::kBorrowed);
+  StepPolicy policy;
+  policy.frozen = FrozenBy(options.trained);
+  FreezeAsPlanned(policy, model->parameters());
+  return model->parameters().gradient_extent();
+}
+
 }  // namespace
 
 TrainOptions OptionsFor(const Context& context, TrainOptions options) {
@@ -33,10 +45,8 @@ TrainOptions OptionsFor(const Context& context, TrainOptions options) {
     options.accumulate = MicroBatches(context.world(), options);
   }
   if (memory > 0 && options.accumulate > 1) {
-    const auto config = ReadModelConfig(OpenModelFolder(options.model));
     const int ranks = context.world() == nullptr ? 1 : context.world()->size();
-    const std::size_t sums =
-        GradientSumBytes(options.accumulate, ranks, static_cast<idx_t>(config->ParameterCount()));
+    const std::size_t sums = GradientSumBytes(options.accumulate, ranks, GradientExtent(options));
     Check(sums < memory, ErrorCode::kLimit,
           "memory: sums of gradients over {} micro-batches need {}, the limit is {}; lower "
           "--accumulate, or raise the limit",

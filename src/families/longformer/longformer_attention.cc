@@ -238,7 +238,8 @@ void LongformerAttention::ReassociatedBackward(Context& context, const Longforme
                                                const View<const T, 2>& dout,
                                                const View<float, 2>& dqg,
                                                const View<float, 2>& dx) const {
-  const View<float, 2> dweight = key_value_global_.WeightGradient(call.parameters);
+  const View<float, 2> dweight =
+      call.parameters.matrix_gradient(key_value_global_.weight(), key_value_global_.outputs());
   GlobalReassociatedBackward(context, Spec(call, call.texts.reassociated), Reassociated(call, x, t),
                              call.texts.roles, Saved(call, t), Heads(call, dout, 0),
                              {{dx.data, {call.texts.rows, call.texts.tokens, channels_}},

@@ -157,7 +157,8 @@ void ProjectionPass<T>::OutputBackward(const ResidualStream& dy,
   T* operand_slab = frame.Take<T>(operand_values);
   T* dout_slab = frame.Take<T>(dout_values);
   const auto weight = OutputColumns(WeightOf<T>(call_, layer_.output), t);
-  const View<float, 2> dweight = OutputColumns(call_.parameters.matrix_gradient(layer_.output), t);
+  View<float, 2> dweight = OutputColumns(call_.parameters.matrix_gradient(layer_.output), t);
+  if (!call_.parameters.trains(layer_.output)) dweight.data = nullptr;  // no product
   EachSlab([&](idx_t begin, idx_t rows) {
     View<const float, 2> df = FloatRows(context_, dy.Rows(begin, rows), df_slab);
     if (site.active()) {
@@ -212,6 +213,7 @@ void ProjectionPass<T>::ProjectBackward(const ResidualStream& x,
   const idx_t all = layer_.count * layer_.width();
   const auto weights = WeightOf<T>(call_, layer_.first, all);
   const View<float, 2> dweights = call_.parameters.matrix_gradient(layer_.first, all);
+  const bool trains = call_.parameters.trains(layer_.first, dweights.size());
   const LayerNormWeights norm = layer_.norm.Weights(call_.parameters);
   const LayerNormGradients dnorm = layer_.norm.Gradients(call_.parameters);
   const std::uint64_t rounding =
@@ -223,6 +225,7 @@ void ProjectionPass<T>::ProjectBackward(const ResidualStream& x,
     LayerNormForward(context_, norm, x_rows, normed);
     const auto operand = Operand<T>(context_, dprojected.Rows(begin, rows), operand_slab);
     EachProjection(dweights, t, [&](const auto& dw, idx_t column, idx_t width) {
+      if (!trains) return;
       gemm::BackwardWeights(context_, OperandColumns<T>(operand, column, width), normed, dw);
     });
     EachProjection(weights, t, [&](const auto& w, idx_t column, idx_t width) {

@@ -162,9 +162,7 @@ void ChunkGradients(const Job& job, const Backward& backward, idx_t first,
     gemm::Round(job.context, dlogits, rounded);
     terms = rounded;
   }
-  if (backward.gradients.dw.data != nullptr) {
-    gemm::BackwardWeights(job.context, terms, hidden, backward.gradients.dw);
-  }
+  gemm::BackwardWeights(job.context, terms, hidden, backward.gradients.dw);
   if (!backward.gradients.db.empty()) {
     gemm::BackwardBias(job.context, dlogits, backward.gradients.db.data);
   }

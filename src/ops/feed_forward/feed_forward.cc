@@ -252,11 +252,11 @@ void SlabBackward(const BlockOf<T>& block, const View<const T, 2>& x, idx_t begi
     terms = rounded;
   }
   gemm::BackwardWeights(context, terms, value, gradients.dw2);
-  if (!block.weights.b2.empty()) gemm::BackwardBias(context, dout, gradients.db2.data);
+  if (!gradients.db2.empty()) gemm::BackwardBias(context, dout, gradients.db2.data);
   gemm::BackwardData(context, terms, block.weights.w2, value);
   const View<T, 2> dpre = SlabSlopes(block, scratch, x.extent[0]);
   gemm::BackwardWeights(context, dpre, x, gradients.dw1);
-  if (!block.weights.b1.empty()) gemm::BackwardBias(context, dpre, gradients.db1.data);
+  if (!gradients.db1.empty()) gemm::BackwardBias(context, dpre, gradients.db1.data);
   gemm::BackwardData(context, dpre, block.weights.w1, dx, gemm::Store::kAccumulate);
 }
 

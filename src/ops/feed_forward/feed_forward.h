@@ -45,7 +45,7 @@ struct FeedForwardWeightsOf {
 };
 using FeedForwardWeights = FeedForwardWeightsOf<float>;
 using Bf16FeedForwardWeights = FeedForwardWeightsOf<bfloat16>;
-struct FeedForwardGradients {  // accumulate (+=)
+struct FeedForwardGradients {  // accumulate (+=); one without data is not computed
   View<float, 2> dw1;
   View<float, 1> db1;
   View<float, 2> dw2;
