@@ -33,10 +33,7 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
       ->capture_default_str();
   BeginGroup(command, heading::kLearning);
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
-  command
-      ->add_option("--class-weights", c->class_weights,
-                   "Weights of classes: balanced, or NAME=WEIGHT,NAME=WEIGHT")
-      ->type_name("TEXT");
+  AddClassWeightsOption(command, "classes", &c->class_weights);
   command
       ->add_option("--label-smoothing", c->task.label_smoothing,
                    "Share of each target that is spread over all classes")

@@ -270,6 +270,13 @@ CLI::Option* AddEpochsOption(CLI::App* command, double* epochs) {
   return command->add_option("--epochs", *epochs, "Passes over the texts")->capture_default_str();
 }
 
+void AddClassWeightsOption(CLI::App* command, const char* of, std::string* weights) {
+  command
+      ->add_option("--class-weights", *weights,
+                   fmt::format("Weights of {}: balanced, or NAME=WEIGHT,NAME=WEIGHT", of))
+      ->type_name("TEXT");
+}
+
 CLI::Option* AddStepsInstead(CLI::App* command, CLI::Option* epochs) {
   return command->get_option("--steps")
       ->description("Number of updates, instead of epochs")

@@ -62,6 +62,8 @@ std::optional<text::Overflow> ParseOverflow(const std::string& name);
 // --epochs; and --steps, which AddOptimiserOptions has added, as what may be given instead.
 CLI::Option* AddEpochsOption(CLI::App* command, double* epochs);
 CLI::Option* AddStepsInstead(CLI::App* command, CLI::Option* epochs);
+// `of`: what has weights, for people ("tags").
+void AddClassWeightsOption(CLI::App* command, const char* of, std::string* weights);
 
 // What a run ended with, as JSON or as lines that end with `next`.
 std::string TrainSummary(const TrainCommand& c, const TrainResult& result, const std::string& next);

@@ -14,6 +14,7 @@ struct TokenClassifyTraining : TrainCommand {
   TokenClassifyTraining() : TrainCommand(FineTuneOptions()) { overflow = "window"; }
   TokenClassOptions task;
   TokenClassFields fields;
+  std::string class_weights;
 };
 
 }  // namespace
@@ -26,6 +27,7 @@ void AddTrainTokenClassify(CLI::App* command, const Globals& globals, Action& ac
   AddWindowOptions(command, &c->overflow, &c->task.stride);
   BeginGroup(command, heading::kLearning);
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
+  AddClassWeightsOption(command, "tags", &c->class_weights);
   const CLI::Option* steps = AddRowTraining(command, epochs, "none", c.get());
   command->footer(kTrainNotes +
                   "Examples:\n"
@@ -37,6 +39,7 @@ void AddTrainTokenClassify(CLI::App* command, const Globals& globals, Action& ac
       command, c, steps, globals, action,
       [](TokenClassifyTraining& own) {
         own.fields.PutInto(&own.task);
+        own.task.weights = ClassWeights::Parse(own.class_weights);
         own.task.overflow = ParseOverflow(own.overflow).value_or(text::Overflow::kWindow);
       },
       TrainTokenClassifier, "longspan eval -m {} TEST");

@@ -155,6 +155,10 @@ CASES = {"longformer-tokencls": (transformers.LongformerForTokenClassification, 
          "reformer-qa": (transformers.ReformerForQuestionAnswering, answer_rows)}
 
 
+# Of the five classes, by which the words of another update count.
+WEIGHTS = {"longformer-tokencls": [0.25, 2.0, 1.0, 3.0, 0.5]}
+
+
 def decays(name, parameter):
     return parameter.dim() == 2 and "embeddings" not in name
 
@@ -165,13 +169,19 @@ def draw_rotations_in_fp32():
     torch.randn = lambda *size, dtype=torch.float32, **given: drawn(*size, **given).to(dtype)
 
 
-def record(name):
+def record(name, weights=None):
+    """`weights`: of the classes of words."""
     kind, make = CASES[name]
     model = kind.from_pretrained(ROOT / "golden" / name, attn_implementation="eager").double()
     model.train()  # every dropout is 0
     words = Words(vocabulary(model.config))
     rows, calls, mean_over = make(model, words)
-    loss = sum(model(**given).loss for given in calls) / mean_over
+    if weights:
+        logits = model(**calls[0]).logits.flatten(0, 1)
+        weight = torch.tensor(weights, dtype=torch.float64)
+        loss = torch.nn.functional.cross_entropy(logits, calls[0]["labels"].flatten(), weight=weight)
+    else:
+        loss = sum(model(**given).loss for given in calls) / mean_over
     loss.backward()
     used = {n: p for n, p in model.named_parameters() if p.grad is not None}
     norm = torch.nn.utils.clip_grad_norm_(used.values(), OPTIONS["clip"])
@@ -180,22 +190,23 @@ def record(name):
               for flag, decay in ((True, OPTIONS["weight_decay"]), (False, 0.0))]
     torch.optim.AdamW(groups, lr=OPTIONS["learning_rate"], betas=(OPTIONS["beta1"], OPTIONS["beta2"]),
                       eps=OPTIONS["epsilon"]).step()
-    weights = {}
+    changes = {}
     for n, p in used.items():
         change = (p.detach() - before[n]).flatten()
         places = sorted({int(change.abs().argmax()), 0, change.numel() // 3, change.numel() - 1})
-        weights[n] = {"change": float(change.norm()), "places": places,
+        changes[n] = {"change": float(change.norm()), "places": places,
                       "changes": [float(change[i]) for i in places]}
-    return {"model": name, "options": OPTIONS, "vocabulary": words.words, "rows": rows, "loss": float(loss),
-            "gradient_norm": float(norm), "weights": weights}
+    return {"model": name, "options": OPTIONS, "class_weights": weights or [], "vocabulary": words.words, "rows": rows,
+            "loss": float(loss), "gradient_norm": float(norm), "weights": changes}
 
 
 def main():
     OUT.mkdir(exist_ok=True)
     draw_rotations_in_fp32()
-    for name in CASES:
-        text = json.dumps(record(name), indent=None, separators=(",", ":"))
-        (OUT / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    recorded = {name: record(name) for name in CASES}
+    recorded |= {f"{name}-weighted": record(name, weights) for name, weights in WEIGHTS.items()}
+    for name, case in recorded.items():
+        (OUT / f"{name}.json").write_text(json.dumps(case, separators=(",", ":")) + "\n", encoding="utf-8")
     lines = "".join(f"| `{p.name}` | `{hashlib.sha256(p.read_bytes()).hexdigest()}` |\n"
                     for p in sorted(OUT.glob("*.json")))
     (OUT / "PROVENANCE.md").write_text(

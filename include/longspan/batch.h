@@ -93,7 +93,8 @@ struct BatchView {
   const GlobalTokenRows* globals = nullptr;
   // How the loss of sequence classes counts them, as PyTorch's cross_entropy has it: a weight above
   // 0 for each class (labels), by which its rows count in sum and mean (empty: 1 each), and the
-  // share of each target that is spread over all classes, [0, 1). For no other head or problem.
+  // share of each target that is spread over all classes, [0, 1). Token classes have the weights
+  // alone. For no other head or problem.
   std::span<const float> class_weights = {};
   float label_smoothing = 0.0f;
 };

@@ -48,6 +48,9 @@ struct TokenClassOptions {
   text::Overflow overflow = text::Overflow::kWindow;
   idx_t stride = 0;   // tokens that neighbouring windows share: each word counts in one of them
   GlobalRule global;  // auto: none
+  // How much words of each tag count in the loss of a training, as PyTorch's cross_entropy has it;
+  // the mean is by the weights. `balanced` counts words. Evaluations do not use them.
+  ClassWeights weights = {};
 };
 
 // Fine-tunes a model with classes of tokens. The tags' names are sorted and become the config's

@@ -287,7 +287,7 @@ TrainResult TrainMaskedLm(Context& context, const TrainOptions& options,
 
 // ---- classifiers --------------------------------------------------------------------------------
 
-// How much rows of each class count in the loss of a training.
+// How much rows (of token classes: words) of each class count in the loss of a training.
 struct ClassWeights {
   // Each class of the training rows has the same weight in all: rows / (classes * rows of the
   // class). A class without rows has 1.

@@ -122,8 +122,9 @@ class TrainOptions(TaskOptions, total=False):
     metric: "loss" or the name of a metric, which decides which model is the best. patience:
         evaluations without a better one that end the run; 0: none. keep_last: the last model is
         left in the output folder (the default of "lm"), not the best.
-    class_weights: of the classes in the loss, "balanced", "name=weight,name=weight" or a mapping,
-        and label_smoothing: the share of each target that is spread over all, "classify".
+    class_weights: of the classes or tags in the loss, "balanced", "name=weight,name=weight" or a
+        mapping, "classify", "token-classify". label_smoothing: the share of each target that is
+        spread over all, "classify".
     tokenizer: a folder, or "bytes", "lm".
     """
 
@@ -214,6 +215,7 @@ _ONLY_TRAINED = {
     | {"attention", "num_hashes"},
     "mlm": {"recompute", "lengths"},
     "classify": {"epochs", "recompute", "class_weights", "label_smoothing"},
+    "token-classify": {"epochs", "recompute", "class_weights"},
 }
 _ONLY_EVALUATED = {
     "lm": {"stride", "held_out", "lm_bias"},

@@ -208,16 +208,22 @@ Task RowTaskOf(Options& o) {
   return task;
 }
 
+void ReadWeights(Options& o, ClassWeights& weights) {
+  o.ReadName("class_weights", weights,
+             [](const std::string& text) { return ClassWeights::Parse(text); });
+}
+
 RunTask ClassifierTask(Options& o) {
   auto task = RowTaskOf<ClassifyOptions>(o);
-  o.ReadName("class_weights", task.weights,
-             [](const std::string& text) { return ClassWeights::Parse(text); });
+  ReadWeights(o, task.weights);
   o.Read("label_smoothing", task.label_smoothing);
   return TaskOver(o, task, FineTuneOptions(), TrainClassifier);
 }
 
 RunTask TokenClassTask(Options& o) {
-  return TaskOver(o, RowTaskOf<TokenClassOptions>(o), FineTuneOptions(), TrainTokenClassifier);
+  auto task = RowTaskOf<TokenClassOptions>(o);
+  ReadWeights(o, task.weights);
+  return TaskOver(o, task, FineTuneOptions(), TrainTokenClassifier);
 }
 
 RunTask AnswerTask(Options& o) {

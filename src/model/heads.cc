@@ -24,6 +24,18 @@ idx_t CountLabels(std::span<const std::int32_t> labels) {
   return static_cast<idx_t>(labels.size()) - std::count(labels.begin(), labels.end(), kIgnoreLabel);
 }
 
+// The sum of the weights of the labels that count; no weights: 1 each.
+double WeightOfLabels(std::span<const std::int32_t> labels, std::span<const float> weights) {
+  if (weights.empty()) return static_cast<double>(CountLabels(labels));
+  double sum = 0.0;
+  for (const std::int32_t label : labels) {
+    if (label == kIgnoreLabel) continue;
+    const auto at = static_cast<std::size_t>(label);
+    sum += at < weights.size() ? static_cast<double>(weights[at]) : 0.0;  // refused later
+  }
+  return sum;
+}
+
 template <class T>
 std::span<const T> Cut(std::span<const T> values, idx_t begin, idx_t count) {
   if (values.empty()) return values;
@@ -228,25 +240,34 @@ class TokenHead final : public HeadLayer {
     const ParameterTable& p = call.parameters;
     const ClassifierWeights weights{p.matrix(classifier_.weight()), p.vector(classifier_.bias())};
     const std::span<const std::int32_t> labels = call.batch.labels;
+    const std::span<const float> of_labels = call.batch.class_weights;
+    const double weight = WeightOfLabels(labels, of_labels);
     HeadLoss total;
+    const auto with_mean = [&] {
+      total = WithMean(total);
+      if (!of_labels.empty() && total.counted > 0) total.mean = total.sum / weight;
+      return total;
+    };
     if (!backward) {
       rows.Read([&](idx_t begin, const View<const float, 2>& h) {
         total.Add(FromCrossEntropy(
-            CrossEntropyForward(context, weights, h, Cut(labels, begin, h.extent[0]))));
+            CrossEntropyForward(context, weights, h, Cut(labels, begin, h.extent[0]), of_labels)));
       });
-      return WithMean(total);
+      return with_mean();
     }
-    const float scale = LossScale(call.scale, CountLabels(labels));
+    const float scale = of_labels.empty() ? LossScale(call.scale, CountLabels(labels))
+                                          : WeightScale(call.scale, weight);
     const Dropout site = SiteOf(call.dropout, dropout_.before_logits, dropout_.logits_site);
     rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
       CopyRows(context, h, dh);
       ApplyDropout(context, site, dh, begin * width_);
       total.Add(FromCrossEntropy(CrossEntropyForwardBackward(
           context, weights, dh, Cut(labels, begin, h.extent[0]), scale, dh,
-          {p.trained_gradient(classifier_.weight()), p.vector_gradient(classifier_.bias())})));
+          {p.trained_gradient(classifier_.weight()), p.vector_gradient(classifier_.bias())},
+          of_labels)));
       ApplyDropout(context, site, dh, begin * width_);
     });
-    return WithMean(total);
+    return with_mean();
   }
 
   void CheckTargets(const BatchView& batch) const override {

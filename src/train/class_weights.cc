@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "base/errors.h"
 #include "io/json.h"
@@ -37,15 +38,13 @@ void AddAssignment(std::string_view text, ClassWeights* weights) {
   AddWeight(text.substr(0, sign), weight, weights);
 }
 
-std::vector<float> Balanced(const ClassifyTarget& target, const ClassifyRows& train) {
-  std::vector<idx_t> rows(target.labels.size(), 0);
-  for (const std::int32_t label : train.labels) ++rows[static_cast<std::size_t>(label)];
-  const auto classes = std::count_if(rows.begin(), rows.end(), [](idx_t n) { return n > 0; });
+std::vector<float> Balanced(std::span<const idx_t> counts) {
+  const auto classes = std::count_if(counts.begin(), counts.end(), [](idx_t n) { return n > 0; });
+  const auto all = static_cast<double>(std::accumulate(counts.begin(), counts.end(), idx_t{0}));
   std::vector<float> weights;
-  for (const idx_t count : rows) {
+  for (const idx_t count : counts) {
     const double each = static_cast<double>(classes) * static_cast<double>(count);
-    weights.push_back(count == 0 ? 1.0f
-                                 : static_cast<float>(static_cast<double>(train.size()) / each));
+    weights.push_back(count == 0 ? 1.0f : static_cast<float>(all / each));
   }
   return weights;
 }
@@ -88,22 +87,31 @@ void CheckClassLoss(const ClassifyOptions& task, ProblemType problem) {
         weighted ? "class-weights" : "label-smoothing", ProblemName(problem));
 }
 
-std::vector<float> ResolveClassWeights(const ClassWeights& weights, const ClassifyTarget& target,
-                                       const ClassifyRows& train) {
-  if (weights.balanced) return Balanced(target, train);
+std::vector<idx_t> CountsOf(std::span<const std::int32_t> classes, std::size_t labels) {
+  std::vector<idx_t> counts(labels, 0);
+  for (const std::int32_t label : classes) {
+    if (label >= 0) ++counts[static_cast<std::size_t>(label)];
+  }
+  return counts;
+}
+
+std::vector<float> ResolveClassWeights(const ClassWeights& weights,
+                                       const std::vector<std::string>& labels,
+                                       std::span<const idx_t> counts) {
+  if (weights.balanced) return Balanced(counts);
   if (weights.of.empty()) return {};
-  std::vector<float> found(target.labels.size(), 1.0f);
+  std::vector<float> found(labels.size(), 1.0f);
   for (const auto& [name, weight] : weights.of) {
-    const auto label = std::find(target.labels.begin(), target.labels.end(), name);
+    const auto label = std::find(labels.begin(), labels.end(), name);
     constexpr std::size_t kShown = 10;
     std::string known;
-    for (std::size_t k = 0; k < std::min(kShown, target.labels.size()); ++k) {
-      known += (k == 0 ? "" : ", ") + io::Escape(target.labels[k]);
+    for (std::size_t k = 0; k < std::min(kShown, labels.size()); ++k) {
+      known += (k == 0 ? "" : ", ") + io::Escape(labels[k]);
     }
-    Check(label != target.labels.end(), ErrorCode::kUsage,
-          "class-weights: '{}' is none of the {} labels: {}{}", io::Escape(name),
-          target.labels.size(), known, target.labels.size() > kShown ? ", ..." : "");
-    found[static_cast<std::size_t>(label - target.labels.begin())] = static_cast<float>(weight);
+    Check(label != labels.end(), ErrorCode::kUsage,
+          "class-weights: '{}' is none of the {} labels: {}{}", io::Escape(name), labels.size(),
+          known, labels.size() > kShown ? ", ..." : "");
+    found[static_cast<std::size_t>(label - labels.begin())] = static_cast<float>(weight);
   }
   return found;
 }

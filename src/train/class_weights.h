@@ -1,9 +1,11 @@
-// How rows of each class count in the loss of a classifier's training.
+// How rows or words of each class count in the loss of a training.
 #pragma once
 
+#include <span>
+#include <string>
 #include <vector>
 
-#include "train/classify_task.h"
+#include "longspan/train.h"
 
 namespace longspan {
 
@@ -11,9 +13,12 @@ namespace longspan {
 // class of several (or not known yet).
 void CheckClassLoss(const ClassifyOptions& task, ProblemType problem);
 
-// A weight for each of the target's labels; empty: none is wanted. kUsage for a name that is no
-// label.
-std::vector<float> ResolveClassWeights(const ClassWeights& weights, const ClassifyTarget& target,
-                                       const ClassifyRows& train);
+// A weight for each label; empty: none is wanted. `counts`: of each label, how many rows or words
+// of the training have it. kUsage for a name that is no label.
+std::vector<float> ResolveClassWeights(const ClassWeights& weights,
+                                       const std::vector<std::string>& labels,
+                                       std::span<const idx_t> counts);
+// How many of these have each of `labels` labels; negative ones have none.
+std::vector<idx_t> CountsOf(std::span<const std::int32_t> classes, std::size_t labels);
 
 }  // namespace longspan

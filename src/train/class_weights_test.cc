@@ -18,14 +18,6 @@ namespace fs = std::filesystem;
 
 using Weights = std::map<std::string, double>;
 
-ClassifyRows RowsWith(std::vector<std::int32_t> labels) {
-  ClassifyRows rows;
-  rows.labels = std::move(labels);
-  const std::int32_t id[] = {1}, type[] = {0};
-  for (std::size_t n = 0; n < rows.labels.size(); ++n) rows.Add(id, type, "row");
-  return rows;
-}
-
 TEST(ClassWeightsTest, AreReadFromText) {
   EXPECT_TRUE(ClassWeights::Parse("balanced").balanced);
   EXPECT_TRUE(ClassWeights::Parse("").of.empty());
@@ -44,10 +36,9 @@ TEST(ClassWeightsTest, AreReadFromText) {
 }
 
 TEST(ClassWeightsTest, BecomeOneForEachLabel) {
-  const ClassifyTarget target = {{"a", "b", "c"}, ProblemType::kSingleLabel};
-  const ClassifyRows rows = RowsWith({0, 0, 0, 1});
+  const std::vector<std::int32_t> classes = {0, 0, kIgnoreLabel, 0, 1};
   const auto resolve = [&](const char* text) {
-    return ResolveClassWeights(ClassWeights::Parse(text), target, rows);
+    return ResolveClassWeights(ClassWeights::Parse(text), {"a", "b", "c"}, CountsOf(classes, 3));
   };
   EXPECT_EQ(resolve(""), std::vector<float>());
   EXPECT_EQ(resolve("b=4"), (std::vector<float>{1, 4, 1}));

@@ -215,7 +215,8 @@ ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& t
       target_(std::move(target)),
       train_(std::move(train)),
       held_out_(std::move(held_out)),
-      weights_(ResolveClassWeights(task.weights, target_, train_)) {}
+      weights_(ResolveClassWeights(task.weights, target_.labels,
+                                   CountsOf(train_.labels, target_.labels.size()))) {}
 
 std::string ClassifyTask::DataFingerprint() const {
   return train_.fingerprint + " " + held_out_.fingerprint +

@@ -163,7 +163,7 @@ class HeadTraining : public testing::Test {
   }
 
   static TrainResult Train(const std::string& task, const TrainOptions& o, int threads = 2,
-                           idx_t stop_after = 0) {
+                           idx_t stop_after = 0, const ClassWeights& weights = {}) {
     Context context(threads);
     idx_t step = 0;
     TrainHooks hooks;
@@ -174,6 +174,7 @@ class HeadTraining : public testing::Test {
     if (task == "token-classify") {
       TokenClassOptions own;
       own.epochs = 0.0;
+      own.weights = weights;
       return TrainTokenClassifier(context, o, own, hooks);
     }
     if (task == "qa") {
@@ -368,14 +369,14 @@ TEST_F(HeadTraining, OneUpdateIsThatOfTheOriginal) {
     if (entry.path().extension() != ".json") continue;
     ++cases;
     const Json j = Json::parse(GetFile(entry.path()));
-    const std::string name = j["model"];
-    const std::string task = name.ends_with("tokencls") ? "token-classify"
-                             : name.ends_with("qa")     ? "qa"
-                                                        : "multiple-choice";
+    const std::string model = j["model"], name = entry.path().stem();
+    const std::string task = model.ends_with("tokencls") ? "token-classify"
+                             : model.ends_with("qa")     ? "qa"
+                                                         : "multiple-choice";
     const fs::path start = d_ / name;
     fs::create_directories(start);
     for (const char* file : {"config.json", "model.safetensors"}) {
-      fs::copy_file(test::kGolden / name / file, start / file);
+      fs::copy_file(test::kGolden / model / file, start / file);
     }
     std::string words, rows;
     for (const Json& word : j["vocabulary"]) words += word.get<std::string>() + "\n";
@@ -395,7 +396,11 @@ TEST_F(HeadTraining, OneUpdateIsThatOfTheOriginal) {
     o.optimizer.epsilon = given["epsilon"];
     o.optimizer.weight_decay = given["weight_decay"];
     o.optimizer.clip = given["clip"];
-    Train(task, o);
+    ClassWeights weights;
+    for (std::size_t k = 0; k < j["class_weights"].size(); ++k) {
+      weights.of[DefaultLabel(static_cast<idx_t>(k))] = j["class_weights"][k];
+    }
+    Train(task, o, 2, 0, weights);
     std::ifstream log(o.output / "metrics.jsonl");
     std::string line;
     std::getline(log, line);
@@ -423,7 +428,7 @@ TEST_F(HeadTraining, OneUpdateIsThatOfTheOriginal) {
       }
     }
   }
-  EXPECT_EQ(cases, 7);
+  EXPECT_EQ(cases, 8);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "ops/cross_entropy/cross_entropy.h"
 #include "parallel/parallel_for.h"
 #include "tasks/task_model.h"
+#include "train/class_weights.h"
 #include "train/labelled_text.h"
 #include "train/row_training.h"
 
@@ -208,7 +209,22 @@ TokenClassTask::TokenClassTask(const TrainOptions& options, const TokenClassOpti
       task_(task),
       labels_(std::move(labels)),
       train_(std::move(train)),
-      held_out_(std::move(held_out)) {}
+      held_out_(std::move(held_out)),
+      weights_(ResolveClassWeights(task.weights, labels_,
+                                   CountsOf(train_.labels.all(), labels_.size()))) {
+  for (idx_t row = 0; !weights_.empty() && row < train_.size(); ++row) {
+    double sum = 0.0;
+    for (const std::int32_t label : Labels(row)) {
+      if (label >= 0) sum += static_cast<double>(weights_[static_cast<std::size_t>(label)]);
+    }
+    row_weights_.push_back(sum);
+  }
+}
+
+std::span<const std::int32_t> TokenClassTask::Labels(idx_t row) const {
+  return train_.labels.all().subspan(static_cast<std::size_t>(train_.begin(row)),
+                                     static_cast<std::size_t>(train_.length(row)));
+}
 
 std::string TokenClassTask::DataFingerprint() const {
   return train_.fingerprint + " " + held_out_.fingerprint +
@@ -216,13 +232,16 @@ std::string TokenClassTask::DataFingerprint() const {
 }
 
 nlohmann::json TokenClassTask::DecidingOptions() const {
-  return WithSharedOptions({{"task", "token-classify"},
-                            {"labels", labels_},
-                            {"overflow", OverflowName(task_.overflow)},
-                            {"stride", task_.stride},
-                            {"text_column", options().data.read.text_field},
-                            {"word_field", task_.word_field},
-                            {"tag_field", task_.tag_field}});
+  nlohmann::json deciding = {{"task", "token-classify"},
+                             {"labels", labels_},
+                             {"overflow", OverflowName(task_.overflow)},
+                             {"stride", task_.stride},
+                             {"text_column", options().data.read.text_field},
+                             {"word_field", task_.word_field},
+                             {"tag_field", task_.tag_field}};
+  // Left out where there are none: runs from before there was a choice go on.
+  if (!weights_.empty()) deciding["class_weights"] = weights_;
+  return WithSharedOptions(std::move(deciding));
 }
 
 Batch TokenClassTask::Gather(std::span<const idx_t> rows) const {
@@ -230,9 +249,9 @@ Batch TokenClassTask::Gather(std::span<const idx_t> rows) const {
   batch.labels.assign(batch.ids.size(), kIgnoreLabel);
   const std::vector<idx_t> begins = BeginsIn(train_, rows, info());
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    std::copy_n(train_.labels.all().begin() + train_.begin(rows[i]), train_.length(rows[i]),
-                batch.labels.begin() + begins[i]);
+    std::ranges::copy(Labels(rows[i]), batch.labels.begin() + begins[i]);
   }
+  batch.class_weights = weights_;
   return batch;
 }
 

@@ -59,13 +59,20 @@ class TokenClassTask final : public RowTask {
 
  protected:
   idx_t Counted(idx_t row) const override { return train_.labelled[static_cast<std::size_t>(row)]; }
+  double Weight(idx_t row) const override {
+    return row_weights_.empty() ? 0.0 : row_weights_[static_cast<std::size_t>(row)];
+  }
   Batch Gather(std::span<const idx_t> rows) const override;
   const std::string& Where(idx_t row) const override { return train_.where(row); }
 
  private:
+  std::span<const std::int32_t> Labels(idx_t row) const;  // of its tokens
+
   const TokenClassOptions task_;
   const std::vector<std::string> labels_;
   const TaggedRows train_, held_out_;
+  const std::vector<float> weights_;  // of the labels; empty: 1 each
+  std::vector<double> row_weights_;   // of each row's words, where labels have weights
 };
 
 }  // namespace longspan

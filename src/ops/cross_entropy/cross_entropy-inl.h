@@ -107,26 +107,32 @@ HWY_INLINE float LogitRowLoss(float* HWY_RESTRICT row, idx_t vocabulary, std::in
 }
 
 // Forward: losses and hits of `rows` rows of logits. Two passes over each row, the second from
-// cache.
+// cache. `weights`: of the labels, or null.
 void CrossEntropyRows(float* HWY_RESTRICT logits, idx_t stride, idx_t rows, idx_t vocabulary,
-                      const std::int32_t* HWY_RESTRICT labels, double* HWY_RESTRICT losses,
-                      std::uint8_t* HWY_RESTRICT correct) {
+                      const std::int32_t* HWY_RESTRICT labels, const float* HWY_RESTRICT weights,
+                      double* HWY_RESTRICT losses, std::uint8_t* HWY_RESTRICT correct) {
   for (idx_t r = 0; r < rows; ++r) {
     LogitRowLoss<false>(logits + r * stride, vocabulary, labels[r], losses + r, correct + r);
+    if (weights != nullptr) losses[r] *= static_cast<double>(weights[labels[r]]);
   }
 }
 
-// Forward and backward: loss = logsumexp(logits) - logits[label], so
-// dlogits = scale * (softmax(logits) - onehot(label)), written over the logits.
+// Forward and backward: loss = weight * (logsumexp(logits) - logits[label]), so
+// dlogits = scale * weight * (softmax(logits) - onehot(label)), written over the logits.
 void CrossEntropyRowsGradient(float* HWY_RESTRICT logits, idx_t stride, idx_t rows,
                               idx_t vocabulary, const std::int32_t* HWY_RESTRICT labels,
-                              double* HWY_RESTRICT losses, std::uint8_t* HWY_RESTRICT correct,
-                              float scale) {
+                              const float* HWY_RESTRICT weights, double* HWY_RESTRICT losses,
+                              std::uint8_t* HWY_RESTRICT correct, float scale) {
   for (idx_t r = 0; r < rows; ++r) {
     float* HWY_RESTRICT row = logits + r * stride;
     const float sum = LogitRowLoss<true>(row, vocabulary, labels[r], losses + r, correct + r);
-    LogitScale(row, vocabulary, scale / sum);
-    row[labels[r]] -= scale;
+    float own = scale;
+    if (weights != nullptr) {
+      losses[r] *= static_cast<double>(weights[labels[r]]);
+      own *= weights[labels[r]];
+    }
+    LogitScale(row, vocabulary, own / sum);
+    row[labels[r]] -= own;
   }
 }
 

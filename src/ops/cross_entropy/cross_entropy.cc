@@ -49,6 +49,7 @@ struct Job {
   const float* bias;
   const View<const float, 2>& h;
   std::span<const std::int32_t> labels;
+  const float* label_weights;  // (V), or null
   idx_t vocabulary, width, counted, chunk, logit_stride;
   bool dense;  // no label is ignored: rows of h are used where they lie
   bool bf16;   // products are of bf16
@@ -65,8 +66,11 @@ struct Job {
 
 template <class T>
 void CheckArguments(const ClassifierWeightsOf<T>& weights, const View<const float, 2>& h,
-                    std::span<const std::int32_t> labels) {
+                    std::span<const std::int32_t> labels, std::span<const float> label_weights) {
   const idx_t vocabulary = weights.w.extent[0];
+  Check(label_weights.empty() || static_cast<idx_t>(label_weights.size()) == vocabulary,
+        ErrorCode::kUsage, "cross-entropy: {} weights of labels for a vocabulary of {}",
+        label_weights.size(), vocabulary);
   Check(weights.w.extent[1] == h.extent[1], ErrorCode::kUsage,
         "cross-entropy: the weights are {} wide, the hidden vectors {}", weights.w.extent[1],
         h.extent[1]);
@@ -133,12 +137,12 @@ void ChunkRowsLoss(const Job& job, idx_t count, const float* scale) {
     float* logits = job.logits + begin * job.logit_stride;
     if (scale == nullptr) {
       HWY_DYNAMIC_DISPATCH(CrossEntropyRows)
-      (logits, job.logit_stride, n, job.vocabulary, job.chunk_labels + begin, job.losses + begin,
-       job.correct + begin);
+      (logits, job.logit_stride, n, job.vocabulary, job.chunk_labels + begin, job.label_weights,
+       job.losses + begin, job.correct + begin);
     } else {
       HWY_DYNAMIC_DISPATCH(CrossEntropyRowsGradient)
-      (logits, job.logit_stride, n, job.vocabulary, job.chunk_labels + begin, job.losses + begin,
-       job.correct + begin, *scale);
+      (logits, job.logit_stride, n, job.vocabulary, job.chunk_labels + begin, job.label_weights,
+       job.losses + begin, job.correct + begin, *scale);
     }
   });
 }
@@ -212,8 +216,8 @@ CrossEntropyResult RunChunks(const Job& job, const Backward* backward) {
 template <class T>
 CrossEntropyResult Run(Context& context, const ClassifierWeightsOf<T>& weights,
                        const View<const float, 2>& h, std::span<const std::int32_t> labels,
-                       const Backward* backward) {
-  CheckArguments(weights, h, labels);
+                       std::span<const float> label_weights, const Backward* backward) {
+  CheckArguments(weights, h, labels, label_weights);
   if (backward != nullptr) CheckBackward(weights, h, *backward);
   const idx_t ignored = std::count(labels.begin(), labels.end(), kIgnoreLabel);
   const idx_t counted = h.extent[0] - ignored;
@@ -224,6 +228,7 @@ CrossEntropyResult Run(Context& context, const ClassifierWeightsOf<T>& weights,
           weights.b.empty() ? nullptr : weights.b.data,
           h,
           labels,
+          label_weights.empty() ? nullptr : label_weights.data(),
           vocabulary,
           width,
           counted,
@@ -260,33 +265,34 @@ CrossEntropyResult Run(Context& context, const ClassifierWeightsOf<T>& weights,
 
 CrossEntropyResult CrossEntropyForward(Context& context, const ClassifierWeights& weights,
                                        const View<const float, 2>& h,
-                                       std::span<const std::int32_t> labels) {
-  return Run(context, weights, h, labels, nullptr);
+                                       std::span<const std::int32_t> labels,
+                                       std::span<const float> label_weights) {
+  return Run(context, weights, h, labels, label_weights, nullptr);
 }
 
 CrossEntropyResult CrossEntropyForwardBackward(Context& context, const ClassifierWeights& weights,
                                                const View<const float, 2>& h,
                                                std::span<const std::int32_t> labels,
                                                float dloss_scale, const View<float, 2>& dh,
-                                               const ClassifierGradients& gradients) {
+                                               const ClassifierGradients& gradients,
+                                               std::span<const float> label_weights) {
   const Backward backward{dloss_scale, dh, gradients};
-  return Run(context, weights, h, labels, &backward);
+  return Run(context, weights, h, labels, label_weights, &backward);
 }
 
 CrossEntropyResult CrossEntropyForward(Context& context, const Bf16ClassifierWeights& weights,
                                        const View<const float, 2>& h,
-                                       std::span<const std::int32_t> labels) {
-  return Run(context, weights, h, labels, nullptr);
+                                       std::span<const std::int32_t> labels,
+                                       std::span<const float> label_weights) {
+  return Run(context, weights, h, labels, label_weights, nullptr);
 }
 
-CrossEntropyResult CrossEntropyForwardBackward(Context& context,
-                                               const Bf16ClassifierWeights& weights,
-                                               const View<const float, 2>& h,
-                                               std::span<const std::int32_t> labels,
-                                               float dloss_scale, const View<float, 2>& dh,
-                                               const ClassifierGradients& gradients) {
+CrossEntropyResult CrossEntropyForwardBackward(
+    Context& context, const Bf16ClassifierWeights& weights, const View<const float, 2>& h,
+    std::span<const std::int32_t> labels, float dloss_scale, const View<float, 2>& dh,
+    const ClassifierGradients& gradients, std::span<const float> label_weights) {
   const Backward backward{dloss_scale, dh, gradients};
-  return Run(context, weights, h, labels, &backward);
+  return Run(context, weights, h, labels, label_weights, &backward);
 }
 
 }  // namespace longspan

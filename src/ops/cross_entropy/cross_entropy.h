@@ -9,7 +9,7 @@
 namespace longspan {
 
 struct CrossEntropyResult {
-  double sum = 0.0;   // nats, over the counted labels, in double and in token order
+  double sum = 0.0;   // nats, over the counted labels, weighted, in double and in token order
   idx_t counted = 0;  // labels that are not kIgnoreLabel
   idx_t correct = 0;  // of these, where the largest logit is the label's
 };
@@ -29,13 +29,16 @@ struct ClassifierGradients {  // accumulate (+=)
 };
 
 // Loss of logits = h w^T + b against labels (T), h (T, C). Chunks of tokens: memory O(chunk * V).
+// `label_weights` (V) multiply the losses of tokens with these labels; empty: 1 each.
 // Throws kFormat naming position and label when a label is neither kIgnoreLabel nor in [0, V).
 CrossEntropyResult CrossEntropyForward(Context& context, const ClassifierWeights& weights,
                                        const View<const float, 2>& h,
-                                       std::span<const std::int32_t> labels);
+                                       std::span<const std::int32_t> labels,
+                                       std::span<const float> label_weights = {});
 CrossEntropyResult CrossEntropyForward(Context& context, const Bf16ClassifierWeights& weights,
                                        const View<const float, 2>& h,
-                                       std::span<const std::int32_t> labels);
+                                       std::span<const std::int32_t> labels,
+                                       std::span<const float> label_weights = {});
 
 // Loss and gradients in one pass: dh (T, C) is overwritten with dloss_scale * d sum / d h (rows
 // with an ignored label become zero), the weight gradients accumulate. Tokens with ignored labels
@@ -44,12 +47,11 @@ CrossEntropyResult CrossEntropyForwardBackward(Context& context, const Classifie
                                                const View<const float, 2>& h,
                                                std::span<const std::int32_t> labels,
                                                float dloss_scale, const View<float, 2>& dh,
-                                               const ClassifierGradients& gradients);
-CrossEntropyResult CrossEntropyForwardBackward(Context& context,
-                                               const Bf16ClassifierWeights& weights,
-                                               const View<const float, 2>& h,
-                                               std::span<const std::int32_t> labels,
-                                               float dloss_scale, const View<float, 2>& dh,
-                                               const ClassifierGradients& gradients);
+                                               const ClassifierGradients& gradients,
+                                               std::span<const float> label_weights = {});
+CrossEntropyResult CrossEntropyForwardBackward(
+    Context& context, const Bf16ClassifierWeights& weights, const View<const float, 2>& h,
+    std::span<const std::int32_t> labels, float dloss_scale, const View<float, 2>& dh,
+    const ClassifierGradients& gradients, std::span<const float> label_weights = {});
 
 }  // namespace longspan

@@ -59,17 +59,23 @@ std::vector<T> Softmax(const std::vector<T>& logits, T* lse) {
   return p;
 }
 
-// Sum of the losses of tokens with labels >= 0.
+// The weight of a label; `weights` (V) may be empty: 1 each.
+template <class T>
+T LabelWeight(const std::vector<float>& weights, std::int32_t label) {
+  return weights.empty() ? T(1) : T(weights[static_cast<std::size_t>(label)]);
+}
+
+// Sum of the losses of tokens with labels >= 0, each times its label's weight.
 template <class T>
 T CrossEntropy(const Classifier<T>& classifier, const std::vector<T>& h,
-               const std::vector<std::int32_t>& labels) {
+               const std::vector<std::int32_t>& labels, const std::vector<float>& weights = {}) {
   T sum = T(0);
   for (std::size_t t = 0; t < labels.size(); ++t) {
     if (labels[t] < 0) continue;
     const std::vector<T> logits = Logits(classifier, h, static_cast<idx_t>(t));
     T lse;
     Softmax(logits, &lse);
-    sum += lse - logits[static_cast<std::size_t>(labels[t])];
+    sum += LabelWeight<T>(weights, labels[t]) * (lse - logits[static_cast<std::size_t>(labels[t])]);
   }
   return sum;
 }
@@ -83,7 +89,8 @@ struct CrossEntropyGradients {
 template <class T>
 CrossEntropyGradients<T> CrossEntropyBackward(const Classifier<T>& classifier,
                                               const std::vector<T>& h,
-                                              const std::vector<std::int32_t>& labels, T scale) {
+                                              const std::vector<std::int32_t>& labels, T scale,
+                                              const std::vector<float>& weights = {}) {
   CrossEntropyGradients<T> g{std::vector<T>(h.size()), std::vector<T>(classifier.w.size()),
                              std::vector<T>(static_cast<std::size_t>(classifier.vocabulary))};
   for (std::size_t t = 0; t < labels.size(); ++t) {
@@ -92,7 +99,8 @@ CrossEntropyGradients<T> CrossEntropyBackward(const Classifier<T>& classifier,
     const std::vector<T> p = Softmax(Logits(classifier, h, static_cast<idx_t>(t)), &lse);
     for (idx_t v = 0; v < classifier.vocabulary; ++v) {
       const T onehot = v == labels[t] ? T(1) : T(0);
-      const T dlogit = scale * (p[static_cast<std::size_t>(v)] - onehot);
+      const T dlogit =
+          scale * LabelWeight<T>(weights, labels[t]) * (p[static_cast<std::size_t>(v)] - onehot);
       g.db[static_cast<std::size_t>(v)] += dlogit;
       for (idx_t c = 0; c < classifier.width; ++c) {
         const auto wc = static_cast<std::size_t>(v * classifier.width + c);

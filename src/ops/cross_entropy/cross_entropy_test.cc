@@ -39,7 +39,17 @@ const Case kCases[] = {{1, 1, 1, 0.0},     {3, 2, 1, 0.0, false}, {5, 7, 3, 0.4}
 struct Data {
   std::vector<float> w, b, h;
   std::vector<std::int32_t> labels;
+  std::vector<float> label_weights = {};  // empty: 1 each
 };
+
+// Weights from 0.25 to 4.
+std::vector<float> LabelWeights(idx_t vocabulary) {
+  std::vector<float> weights;
+  for (idx_t v = 0; v < vocabulary; ++v) {
+    weights.push_back(0.25f * static_cast<float>(1 + 5 * v % 16));
+  }
+  return weights;
+}
 
 Data MakeData(const Case& c, std::uint64_t seed = 1) {
   Data data{RandomNormal(seed, c.vocabulary * c.width, 0.5f),
@@ -82,13 +92,15 @@ Outcome RunKernel(Context& context, const Case& c, const Data& data, float scale
   out.result = CrossEntropyForwardBackward(
       context, WeightsOf(c, data), {data.h.data(), {c.tokens, c.width}}, data.labels, scale,
       {out.dh.data(), {c.tokens, c.width}},
-      {{out.dw.data(), {c.vocabulary, c.width}}, {out.db.data(), {c.vocabulary}}});
+      {{out.dw.data(), {c.vocabulary, c.width}}, {out.db.data(), {c.vocabulary}}},
+      data.label_weights);
   return out;
 }
 
 TEST(CrossEntropyReference, GradientAgreesWithComplexStep) {
   const Case c{6, 5, 4, 0.3};
-  const Data data = MakeData(c);
+  Data data = MakeData(c);
+  data.label_weights = LabelWeights(c.vocabulary);
   const auto nh = static_cast<std::ptrdiff_t>(data.h.size());
   const auto nw = static_cast<std::ptrdiff_t>(data.w.size());
   std::vector<double> inputs = ToDouble(data.h);
@@ -99,10 +111,11 @@ TEST(CrossEntropyReference, GradientAgreesWithComplexStep) {
                                               c.width,
                                               {x.begin() + nh, x.begin() + nh + nw},
                                               {x.begin() + nh + nw, x.end()}};
-    return 0.7 * ref::CrossEntropy<Complex>(classifier, {x.begin(), x.begin() + nh}, data.labels);
+    return 0.7 * ref::CrossEntropy<Complex>(classifier, {x.begin(), x.begin() + nh}, data.labels,
+                                            data.label_weights);
   };
-  const auto g =
-      ref::CrossEntropyBackward(ClassifierOf<double>(c, data), ToDouble(data.h), data.labels, 0.7);
+  const auto g = ref::CrossEntropyBackward(ClassifierOf<double>(c, data), ToDouble(data.h),
+                                           data.labels, 0.7, data.label_weights);
   std::vector<double> gradient = g.dh;
   gradient.insert(gradient.end(), g.dw.begin(), g.dw.end());
   gradient.insert(gradient.end(), g.db.begin(), g.db.end());
@@ -114,17 +127,45 @@ TEST(CrossEntropy, GradientsAgreeWithReference) {
   for (const Case& c : kCases) {
     if (c.vocabulary == 1) continue;  // gradient zero: see SingleWordIsCertain
     SCOPED_TRACE(testing::Message() << c.tokens << " x " << c.vocabulary << " x " << c.width);
-    const Data data = MakeData(c);
-    const float scale = 1.0f / 3.0f;
-    const Outcome out = RunKernel(context, c, data, scale);
-    const auto oracle = ref::CrossEntropyBackward(ClassifierOf<double>(c, data), ToDouble(data.h),
-                                                  data.labels, static_cast<double>(scale));
-    const auto naive =
-        ref::CrossEntropyBackward(ClassifierOf<float>(c, data), data.h, data.labels, scale);
-    EXPECT_MATCHES(out.dh, oracle.dh, test::DerivedTolerance(naive.dh, oracle.dh, 3.0));
-    EXPECT_MATCHES(out.dw, oracle.dw, test::DerivedTolerance(naive.dw, oracle.dw, 3.0));
-    EXPECT_MATCHES(out.db, oracle.db, test::DerivedTolerance(naive.db, oracle.db, 3.0));
+    Data data = MakeData(c);
+    for (const bool weighted : {false, true}) {
+      if (weighted) data.label_weights = LabelWeights(c.vocabulary);
+      const float scale = 1.0f / 3.0f;
+      const Outcome out = RunKernel(context, c, data, scale);
+      const auto oracle =
+          ref::CrossEntropyBackward(ClassifierOf<double>(c, data), ToDouble(data.h), data.labels,
+                                    static_cast<double>(scale), data.label_weights);
+      const auto naive = ref::CrossEntropyBackward(ClassifierOf<float>(c, data), data.h,
+                                                   data.labels, scale, data.label_weights);
+      EXPECT_MATCHES(out.dh, oracle.dh, test::DerivedTolerance(naive.dh, oracle.dh, 3.0));
+      EXPECT_MATCHES(out.dw, oracle.dw, test::DerivedTolerance(naive.dw, oracle.dw, 3.0));
+      EXPECT_MATCHES(out.db, oracle.db, test::DerivedTolerance(naive.db, oracle.db, 3.0));
+    }
   }
+}
+
+// Equal weights of 1 change no bit, and the loss is the reference's.
+TEST(CrossEntropy, WeightsOfLabelsMultiplyTheirLosses) {
+  Context context(2);
+  const Case c{40, 33, 16, 0.2};
+  Data data = MakeData(c);
+  const Outcome plain = RunKernel(context, c, data, 0.5f);
+  data.label_weights.assign(static_cast<std::size_t>(c.vocabulary), 1.0f);
+  const Outcome ones = RunKernel(context, c, data, 0.5f);
+  EXPECT_EQ(ones.result.sum, plain.result.sum);
+  EXPECT_SAME_BITS(ones.dh, plain.dh);
+  EXPECT_SAME_BITS(ones.dw, plain.dw);
+  data.label_weights = LabelWeights(c.vocabulary);
+  const Outcome weighted = RunKernel(context, c, data, 0.5f);
+  const double oracle = ref::CrossEntropy(ClassifierOf<double>(c, data), ToDouble(data.h),
+                                          data.labels, data.label_weights);
+  EXPECT_NEAR(weighted.result.sum, oracle, 0x1p-21 * oracle);
+  EXPECT_GT(std::abs(plain.result.sum - oracle), 10 * 0x1p-21 * oracle);
+  EXPECT_EQ(weighted.result.correct, plain.result.correct);
+  const CrossEntropyResult forward =
+      CrossEntropyForward(context, WeightsOf(c, data), {data.h.data(), {c.tokens, c.width}},
+                          data.labels, data.label_weights);
+  EXPECT_EQ(forward.sum, weighted.result.sum);
 }
 
 TEST(CrossEntropy, LossAndCountsAgreeWithReference) {
@@ -428,6 +469,13 @@ TEST(CrossEntropy, BadArgumentsNameBothValues) {
               AllOf(HasSubstr("3 labels"), HasSubstr("2 hidden")));
   EXPECT_THAT(MessageOf(ErrorCode::kUsage, forward(short_bias, 3, 2)),
               AllOf(HasSubstr("3 biases"), HasSubstr("of 4")));
+  const std::vector<float> three(3, 1.0f);
+  EXPECT_THAT(
+      MessageOf(ErrorCode::kUsage,
+                [&] {
+                  CrossEntropyForward(context, good, {data.h.data(), {3, 2}}, data.labels, three);
+                }),
+      AllOf(HasSubstr("3 weights of labels"), HasSubstr("of 4")));
   std::vector<float> dw(8), dh(6);
   const auto backward = [&](idx_t dh_tokens, idx_t dw_rows, idx_t db_size) {
     return MessageOf(ErrorCode::kUsage, [&] {
