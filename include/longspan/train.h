@@ -193,6 +193,17 @@ struct TrainEvent {
   std::string text;  // kSave, kNote: a line; kStart: the newest checkpoint's name
 };
 
+// Seconds of this process's training, by what they went for.
+struct TrainTimes {
+  double computing = 0.0;    // gradients, and updates of the weights
+  double data = 0.0;         // the rows of updates are drawn, and made into batches
+  double log = 0.0;          // metrics.jsonl, and the hooks that hear of updates
+  double saves = 0.0;        // checkpoints
+  double evaluations = 0.0;  // on the held-out texts
+  // All but the evaluations.
+  double Updates() const { return computing + data + log + saves; }
+};
+
 // What came of a training.
 struct TrainResult {
   idx_t step = 0;        // of the last update
@@ -216,6 +227,7 @@ struct TrainResult {
   // With those of the processes before it, up to the checkpoints that the run went on from. It
   // counts from a checkpoint of version 0.2 or older, which does not say.
   double total_seconds = 0.0;
+  TrainTimes times;
 };
 
 // Each may be empty. They are called on the thread that trains. Rank 0 of several reports all

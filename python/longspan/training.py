@@ -96,6 +96,9 @@ class TrainingRun:
     resumed: bool
     seconds: float
     total_seconds: float  # with those of the processes before it
+    # Seconds by what they went for: "computing", "data", "log" and "saves" of the updates, and
+    # "evaluations".
+    times: dict[str, float]
 
     def __fspath__(self) -> str:
         return str(self.output)

@@ -140,6 +140,13 @@ nb::dict ResultObject(const TrainResult& result) {
   made["resumed"] = result.resumed;
   made["seconds"] = result.seconds;
   made["total_seconds"] = result.total_seconds;
+  nb::dict times;
+  times["computing"] = result.times.computing;
+  times["data"] = result.times.data;
+  times["log"] = result.times.log;
+  times["saves"] = result.times.saves;
+  times["evaluations"] = result.times.evaluations;
+  made["times"] = times;
   return made;
 }
 

@@ -79,7 +79,7 @@ StepSize LanguageModelTask::Draw(idx_t step) { return data_->Draw(step); }
 
 TaskLoss LanguageModelTask::Accumulate(Context& context, idx_t micro, float scale,
                                        const StepDropout& dropout) {
-  const ReformerBatch batch{data_->Micro(micro)};
+  const ReformerBatch batch{TimedBatch([&] { return data_->Micro(micro); })};
   return {model_->LossAndGradients(context, batch, scale, dropout).sum};
 }
 

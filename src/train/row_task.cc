@@ -40,7 +40,7 @@ TaskLoss RowTask::Accumulate(Context& context, idx_t micro, float scale,
   std::size_t done = 0;
   for (const auto& [number, rows] : groups) {
     const PassesToCome passes(parameters(), ++done < groups.size());
-    Batch batch = Gather(rows);
+    Batch batch = TimedBatch([&, &rows = rows] { return Gather(rows); });
     const HeadLoss part = LossAndGradients(context, batch, scale, own);
     loss.sum += part.sum;
     if (CountsHits()) loss.correct += part.correct;

@@ -1,5 +1,8 @@
 #include "train/train_task.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <limits>
 
 #include "base/rng.h"
@@ -9,6 +12,15 @@ namespace longspan {
 
 std::uint64_t KeyOf(std::uint64_t seed, RunKey purpose) {
   return DeriveKey(seed, static_cast<std::uint64_t>(purpose));
+}
+
+std::string ListedRows(const std::vector<std::string>& rows) {
+  constexpr std::size_t kShown = 8;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(rows.size(), kShown); ++i) {
+    text += (i == 0 ? "" : ", ") + rows[i];
+  }
+  return rows.size() > kShown ? text + fmt::format(" and {} more", rows.size() - kShown) : text;
 }
 
 std::vector<io::TensorEntry> TrainTask::Weights() { return WeightEntries(parameters()); }

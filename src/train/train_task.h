@@ -12,6 +12,7 @@
 #include "model/parameters.h"
 #include "model/step_dropout.h"
 #include "train/eval_hooks.h"
+#include "train/stopwatch.h"
 
 namespace longspan {
 
@@ -47,6 +48,9 @@ struct HeldOutTexts {
   std::string share;  // the metric that is the share of texts that are right; empty: none
 };
 
+// "train.csv:12, train.csv:40 and 6 more".
+std::string ListedRows(const std::vector<std::string>& rows);
+
 class TrainTask {
  public:
   virtual ~TrainTask() = default;
@@ -72,6 +76,9 @@ class TrainTask {
   virtual TaskLoss Accumulate(Context& context, idx_t micro, float scale,
                               const StepDropout& dropout) = 0;
 
+  // The seconds in which Accumulate has made batches so far, and not computed.
+  double batch_seconds() const { return batch_seconds_; }
+
   // The rows of micro-batch `micro` of that update, for people: a file and a line, or a place in
   // the text.
   virtual std::vector<std::string> RowsOf(idx_t micro) const = 0;
@@ -89,6 +96,17 @@ class TrainTask {
   virtual std::vector<std::filesystem::path> FilesBeside() const { return {}; }
   // The model's folder, with what it needs to be used.
   virtual void Save(const std::filesystem::path& directory) = 0;
+
+ protected:
+  // What make() gives, and its time counts as that of batches.
+  template <class Make>
+  auto TimedBatch(const Make& make) {
+    const Stopwatch watch(&batch_seconds_);
+    return make();
+  }
+
+ private:
+  double batch_seconds_ = 0.0;
 };
 
 }  // namespace longspan

@@ -1,7 +1,6 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <deque>
 #include <limits>
@@ -17,6 +16,7 @@
 #include "longspan/machine.h"
 #include "model/weight_files.h"
 #include "ops/adamw/adamw.h"
+#include "probe/clock.h"
 #include "train/gradient_sum.h"
 #include "train/metrics_log.h"
 #include "train/run_output.h"
@@ -24,25 +24,12 @@
 #include "train/run_state.h"
 #include "train/schedule.h"
 #include "train/selection.h"
+#include "train/stopwatch.h"
 
 namespace longspan {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double Since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// "train.csv:12, train.csv:40 and 6 more".
-std::string Listed(const std::vector<std::string>& rows) {
-  constexpr std::size_t kShown = 8;
-  std::string text;
-  for (std::size_t i = 0; i < std::min(rows.size(), kShown); ++i) {
-    text += (i == 0 ? "" : ", ") + rows[i];
-  }
-  return rows.size() > kShown ? text + fmt::format(" and {} more", rows.size() - kShown) : text;
-}
+double Since(double start) { return probe::Seconds() - start; }
 
 class Trainer {
  public:
@@ -69,9 +56,7 @@ class Trainer {
     bool stopped = owed && !Evaluate();
     if (!stopped && best_is_owed_) Save(Failure::kMayBeSurvived);
     while (!IsOver() && !stopped) {
-      const TrainEvent event = Step(first);
-      Emit(event);
-      LogStep(event);
+      TellStep(Step(first));
       if (state_.step == options_.steps) break;
       const bool evaluated = !Due(options_.checkpoints.eval_every) || Evaluate();
       stopped = !evaluated || Asked(hooks_.should_stop);
@@ -106,6 +91,7 @@ class Trainer {
     result.resumed = resumed_;
     result.seconds = Since(start_);
     result.total_seconds = earlier_s_ + result.seconds;
+    result.times = times_;
     return result;
   }
 
@@ -233,14 +219,16 @@ class Trainer {
   }
 
   TrainEvent Step(idx_t first) {
-    const auto begin = Clock::now();
+    const double begin = probe::Seconds();
     if (ranks_.many()) {
       waited_s_ = ranks_.world()->seconds_waited();
       sent_ = ranks_.world()->bytes_sent();
     }
     const idx_t step = state_.step + 1;
-    const StepSize size = task_.Draw(step);
+    const double batches = task_.batch_seconds(), data = times_.data;
+    const StepSize size = Draw(step);
     const std::vector<TaskLoss> losses = Accumulate(step, size);
+    times_.data += task_.batch_seconds() - batches;
     std::vector<double> sums;
     idx_t correct = 0;
     std::vector<idx_t> bad_micros;
@@ -272,6 +260,7 @@ class Trainer {
     event.learning_rate = LearningRate(options_, step);
     event.tokens = state_.tokens;
     const double seconds = Since(begin);
+    times_.computing += seconds - (times_.data - data);
     longest_update_s_ = std::max(longest_update_s_, seconds);
     event.tokens_per_s = static_cast<double>(size.tokens) / seconds;
     event.seconds = Seconds();
@@ -280,6 +269,17 @@ class Trainer {
     event.rss_bytes = PeakRssBytes();
     TellWaiting(seconds, &event);
     return event;
+  }
+
+  StepSize Draw(idx_t step) {
+    const Stopwatch watch(&times_.data);
+    return task_.Draw(step);
+  }
+
+  void TellStep(const TrainEvent& event) {
+    const Stopwatch watch(&times_.log);
+    Emit(event);
+    LogStep(event);
   }
 
   // What this rank has sent and waited in this update.
@@ -311,7 +311,7 @@ class Trainer {
         fmt::format("step {}: loss {} and gradient norm {} are not both finite", step, event.loss,
                     event.gradient_norm);
     Note(fmt::format("{}: the update is not applied ({} so far); its rows: {}", what,
-                     state_.skipped, Listed(rows)));
+                     state_.skipped, ListedRows(rows)));
     if (state_.skipped_in_a_row >= kMostSkippedInARow) ranks_.EndTogether();
     Check(state_.skipped_in_a_row < kMostSkippedInARow, ErrorCode::kNumeric,
           "{}, as in the {} updates before: the run ends, checkpoint-{} is whole; lower "
@@ -342,6 +342,7 @@ class Trainer {
 
   // False when a stop ended it: then nothing is known, and it is done again when the run goes on.
   bool Evaluate() {
+    const Stopwatch watch(&times_.evaluations);
     EvalHooks hooks;
     hooks.should_stop = hooks_.should_stop;
     hooks.on_progress = [this](idx_t done, idx_t all) {
@@ -469,6 +470,7 @@ class Trainer {
   }
 
   void Save(Failure failure) {
+    const Stopwatch watch(&times_.saves);
     const std::optional<Evaluated> best = state_.best;
     const std::optional<double> best_value = state_.best_value;
     best_is_owed_ = false;
@@ -542,7 +544,7 @@ class Trainer {
   const TrainOptions& options_;
   TrainTask& task_;
   const TrainHooks& hooks_;
-  const Clock::time_point start_ = Clock::now();
+  const double start_ = probe::Seconds();
   const RunRanks ranks_;
   std::string fingerprint_;
   bool resumed_ = false;       // Begin sets it, and this:
@@ -553,6 +555,7 @@ class Trainer {
   bool best_is_owed_ = false;  // this model is the best, and not saved yet
   bool holds_best_ = false;    // the task's model is that of the best evaluation
   double longest_update_s_ = 0.0;
+  TrainTimes times_;
   std::deque<TrainEvent> unwritten_;  // lines of metrics.jsonl
   RunState state_;
   GradientSum sum_;

@@ -319,6 +319,31 @@ TEST_F(TrainerTest, TimeCountsThroughAResume) {
   EXPECT_NEAR(third.total_seconds, second.total_seconds, third.seconds + second.seconds);
 }
 
+TEST_F(TrainerTest, TimeIsCountedByWhatItWentFor) {
+  o.steps = 2;
+  o.checkpoints.eval_every = o.checkpoints.save_every = 2;
+  const auto sleep = [](int ms) { usleep(static_cast<useconds_t>(1000 * ms)); };
+  on_event = [&](const TrainEvent& event) {
+    if (event.kind == TrainEvent::Kind::kStep) sleep(10);
+  };
+  const TrainResult result = Run([&](Parabola& task) {
+    task.on_draw = [&](idx_t) { sleep(5); };
+    task.on_batch = [&](idx_t) { sleep(5); };  // of two micro-batches
+    task.on_accumulate = [&](idx_t) { sleep(20); };
+    task.on_evaluate = [&] { sleep(30); };
+    task.on_save = [&] { sleep(40); };
+  });
+  const TrainTimes& times = result.times;
+  EXPECT_GE(times.data, 2 * 0.015);
+  EXPECT_GE(times.computing, 2 * 0.040);
+  EXPECT_GE(times.log, 2 * 0.010);
+  EXPECT_GE(times.saves, 0.040);
+  EXPECT_GE(times.evaluations, 0.030);
+  EXPECT_LE(times.Updates() + times.evaluations, result.seconds);
+  // Nothing is counted twice.
+  EXPECT_LE(times.data + times.computing + times.log, result.seconds - 0.070);
+}
+
 // ---- starting where something lies --------------------------------------------------------------
 
 TEST_F(TrainerTest, OverwriteClearsWhatARunWrote) {

@@ -36,7 +36,8 @@ class Parabola final : public TrainTask {
 
   std::set<idx_t> bad_loss, bad_gradient;  // updates that give no finite number
   std::function<void()> on_save;           // before a checkpoint takes the config
-  std::function<void(idx_t step)> on_accumulate;
+  std::function<void(idx_t step)> on_draw, on_batch, on_accumulate;
+  std::function<void()> on_evaluate;
   idx_t evaluation_batches = 4;
   // What an evaluation reports beside the loss, of the first number.
   std::function<std::vector<TrainMetric>(double)> measure;
@@ -50,9 +51,16 @@ class Parabola final : public TrainTask {
   nlohmann::json DecidingOptions() const override { return nlohmann::json::object(); }
   StepSize Draw(idx_t step) override {
     step_ = step;
+    if (on_draw) on_draw(step_);
     return {kNumbers * options_.accumulate, 1};
   }
   TaskLoss Accumulate(Context&, idx_t micro, float scale, const StepDropout&) override {
+    if (on_batch) {
+      TimedBatch([&] {
+        on_batch(step_);
+        return 0;
+      });
+    }
     if (on_accumulate) on_accumulate(step_);
     const float aim = static_cast<float>(step_ + micro) / 10.0f;
     double sum = 0.0;
@@ -67,6 +75,7 @@ class Parabola final : public TrainTask {
     return {fmt::format("rows.csv:{}", 10 * step_ + micro)};
   }
   TaskEvaluation Evaluate(Context&, const EvalHooks& hooks) override {
+    if (on_evaluate) on_evaluate();
     for (idx_t batch = 1; batch <= evaluation_batches; ++batch) {
       Tell(hooks, batch, evaluation_batches);
     }

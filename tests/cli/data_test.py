@@ -173,7 +173,7 @@ class Kinds(Case):
 
     def digest(self, command, report):
         """What a report says of the texts: no names, places, times."""
-        drop = {"input", "seconds", "total_seconds", "output", "bytes", "files", "text", "refused", "refusals",
+        drop = {"input", "seconds", "total_seconds", "times", "output", "bytes", "files", "text", "refused", "refusals",
                 "first_unreadable", "unreadable_rows", "rows_without_text", "model"}
 
         def clean(x):

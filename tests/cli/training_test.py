@@ -260,6 +260,9 @@ class Training(Case):
         self.assertTrue(0 <= low <= report["accuracy"] <= high <= 1)
         self.assertGreater(high - low, 0.5)
         self.assertGreater(report["total_seconds"], report["seconds"])
+        self.assertLessEqual(sum(report["times"].values()), report["seconds"])
+        self.assertGreater(report["times"]["saves"], 0)
+        self.assertRegex(said, r"\nupdates: [\d.]+ % computing, [\d.]+ % data, [\d.]+ % log, [\d.]+ % saves; evaluations 0:\d\d\n")
 
     def test_thread_counts_give_the_same_models(self):
         for train, more in ((self.classify, ["--epochs", "1"]), (self.mlm, ["--steps", "5"])):
