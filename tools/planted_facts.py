@@ -49,8 +49,12 @@ VOCABULARY = (["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "has", "i
               + COLOURS + OTHERS + THINGS + NOISE)
 
 
+class NoRoom(Exception):
+    """The words of a short text leave no place for another sentence."""
+
+
 def document(task, tokens, decoys, rng):
-    """(words, place of what counts first, place of what counts last, anna's colour); IndexError: no room was left."""
+    """(words, place of what counts first, place of what counts last, anna's colour). Raises NoRoom."""
     length = tokens - TASKS[task]
     words = [rng.choice(NOISE) for _ in range(length)]
     head = tokens // 8 if tokens >= 128 else tokens // 4
@@ -62,7 +66,10 @@ def document(task, tokens, decoys, rng):
     def put(sentence, low, high):
         """At a free place from low to high, with a word before and after it."""
         size = len(sentence)
-        place = rng.choice([p for p in range(low, high - size) if free.issuperset(range(p - 1, p + size + 1))])
+        places = [p for p in range(low, high - size) if free.issuperset(range(p - 1, p + size + 1))]
+        if not places:
+            raise NoRoom
+        place = rng.choice(places)
         words[place:place + size] = sentence
         free.difference_update(range(place - 1, place + size + 1))
         return place
@@ -90,8 +97,8 @@ def row(task, tokens, decoys, rng, direct=False):
         try:
             words, first, last, colour = document(task, tokens, decoys, rng)
             break
-        except IndexError:
-            pass  # a short text: its sentences are drawn anew
+        except NoRoom:
+            pass  # its sentences are drawn anew
     if task == "token-classify":
         tags = ["B-" + colour.upper() if word == "anna" and place >= last else "O" for place, word in enumerate(words)]
         return {"tokens": words, "tags": tags, "facts": [first, last]}

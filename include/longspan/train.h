@@ -75,6 +75,9 @@ struct ComputeOptions {
   // they fit and recomputed beyond. The gradients have the same bits. 0: Reformers save nothing,
   // Longformers save everything.
   std::size_t memory = 0;
+  // Bytes of it that sums of gradients over micro-batches take. A training counts them itself,
+  // whatever this says.
+  std::size_t sums = 0;
   // Type of the residual streams' gradients between layers: kF32, or kBF16 with stochastic
   // rounding. Only for language models of Reformers.
   DType gradient_streams = DType::kF32;

@@ -45,10 +45,11 @@ class EncoderTextModel final : public TextModel {
     recomputed_ = std::min(policy.recompute, model_.config().layers());
     model_.ComputeIn(policy.compute, policy.copies);
   }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
-               const OptimizerOptions& optimizer) override {
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
+               std::size_t sums) override {
     StepPolicy policy;
     policy.optimizer = optimizer;
+    policy.sums = sums;
     policy.compute = model_.computes_in();
     policy.frozen = FrozenIn(model_.parameters());
     Follow(Traits::Config(model_.config())->Fit(rows, tokens, bytes, policy, 0));

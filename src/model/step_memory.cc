@@ -107,6 +107,7 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   needs.memory.weights = floats(extent);
   needs.memory.gradients = floats(model->parameters().gradient_extent());
   needs.memory.moments = OptimizerStateBytes(policy.optimizer, model->parameters());
+  needs.memory.sums = policy.sums;
   needs.memory.text = static_cast<std::size_t>(n) * 2 * sizeof(std::int32_t) + roles.size();
   needs.memory.scratch = context.arena().most_capacity() - needs.memory.streams;
   return needs;
@@ -114,14 +115,20 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
 
 void CheckFits(const StepNeeds& least, std::size_t bytes) {
   const StepMemory& m = least.memory;
+  const std::string sums =
+      m.sums == 0 ? std::string()
+                  : fmt::format(
+                        ", {:.0f} MB for sums of gradients, which a smaller --accumulate "
+                        "makes smaller",
+                        Megabytes(m.sums));
   Check(
       m.total() <= bytes, ErrorCode::kLimit,
       "memory: a step of {} x {} tokens needs {:.0f} MB even if it keeps nothing that can be "
       "computed again ({:.0f} MB for weights, gradients and the optimizer, {:.0f} MB for streams, "
-      "{:.0f} MB for scratch); there are {:.0f} MB",
+      "{:.0f} MB for scratch{}); there are {:.0f} MB",
       least.rows, least.tokens, Megabytes(m.total()),
       Megabytes(m.weights + m.gradients + m.moments + m.copies), Megabytes(m.streams),
-      Megabytes(m.scratch), Megabytes(bytes));
+      Megabytes(m.scratch), sums, Megabytes(bytes));
 }
 
 LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehearse, idx_t rows,

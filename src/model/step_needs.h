@@ -25,6 +25,8 @@ struct StepPolicy {
   LayerCopies copies = LayerCopies::kKept;
   // Whose state takes memory beside the weights and their gradients.
   OptimizerOptions optimizer = {};
+  // Bytes of sums of gradients over micro-batches, which a run has beside its steps.
+  std::size_t sums = 0;
   // Says by name which parameters are not trained; empty: all are.
   std::function<bool(std::string_view name)> frozen = {};
 };

@@ -41,9 +41,9 @@ class TextModel {
   // Runs steps in this way from now on.
   virtual void Follow(const StepPolicy& policy) = 0;
   // Limits steps over rows of tokens to `bytes` (ModelConfig::Fit). Throws kLimit if saving nothing
-  // does not suffice. The optimizer's state counts.
+  // does not suffice. The optimizer's state counts, and so do `sums` (StepPolicy::sums).
   virtual void FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
-                       const OptimizerOptions& optimizer) = 0;
+                       const OptimizerOptions& optimizer, std::size_t sums) = 0;
   // Minimizes the memory of steps: layers save only their input. Throws kUsage if the model
   // cannot.
   virtual void Recompute() = 0;

@@ -24,14 +24,10 @@ inline std::size_t KeptActivations(const Context& context, const TrainOptions& o
   StepPolicy policy{options.compute.dtype, options.compute.gradient_streams};
   policy.optimizer = options.optimizer;
   policy.frozen = FrozenBy(options.trained);
-  std::size_t keep = 0;
-  FitSteps(options, [&] {
-    keep =
-        MakeModelConfig(std::move(config))
-            ->Fit(options.batch, options.tokens, options.compute.memory, policy, context.threads())
-            .keep;
-  });
-  return keep;
+  policy.sums = options.compute.sums;
+  return MakeModelConfig(std::move(config))
+      ->Fit(options.batch, options.tokens, options.compute.memory, policy, context.threads())
+      .keep;
 }
 
 }  // namespace longspan

@@ -37,6 +37,30 @@ constexpr SharedOption kSharedOptions[] = {
      [](const TrainOptions& o) { return o.compute.recompute; }},
 };
 
+// An option that another one leaves without effect.
+struct IdleOption {
+  const char* name;
+  const char* why;  // for people
+  bool (*idle)(const TrainOptions& options);
+};
+
+constexpr IdleOption kIdleOptions[] = {
+    {"held-out", "with --eval, whose texts are held out",
+     [](const TrainOptions& o) {
+       return !o.data.eval.empty() && o.data.held_out != TrainData().held_out;
+     }},
+    {"final-rate", "with this schedule, only with cosine and linear",
+     [](const TrainOptions& o) {
+       const bool falls_to_it =
+           o.schedule.kind == ScheduleKind::kCosine || o.schedule.kind == ScheduleKind::kLinear;
+       const bool agrees =
+           o.schedule.kind == ScheduleKind::kConstant && o.schedule.final_rate == 1.0;
+       return !falls_to_it && !agrees &&
+              o.schedule.final_rate != TrainOptions().schedule.final_rate &&
+              o.schedule.final_rate != FineTuneOptions().schedule.final_rate;
+     }},
+};
+
 }  // namespace
 
 void CheckTaskOptions(const TrainOptions& options, std::string_view task,
@@ -45,6 +69,10 @@ void CheckTaskOptions(const TrainOptions& options, std::string_view task,
     Check(option.used_by(task) || !option.given(options), ErrorCode::kUsage,
           "{}: has no effect on train {}, only on {}; leave it out", option.name, task,
           option.users);
+  }
+  for (const IdleOption& option : kIdleOptions) {
+    Check(!option.idle(options), ErrorCode::kUsage, "{}: has no effect {}; leave it out",
+          option.name, option.why);
   }
   CheckSelection(options, task, metrics);
 }

@@ -58,5 +58,31 @@ TEST(TaskOptions, WhatATrainingPassesOverIsRefused) {
   }
 }
 
+TEST(TaskOptions, WhatAnotherOptionLeavesIdleIsRefused) {
+  const auto refuses = [](const TrainOptions& options, const char* says) {
+    return test::Throws([&] { CheckTaskOptions(options, "qa", {}); }, ErrorCode::kUsage, says);
+  };
+  for (TrainOptions options : {TrainOptions(), FineTuneOptions()}) {
+    options.data.eval = "test.csv";
+    EXPECT_NO_THROW(CheckTaskOptions(options, "qa", {}));
+    options.data.held_out = 0.2;
+    EXPECT_TRUE(refuses(options, "held-out: has no effect with --eval"));
+    options.data.eval.clear();
+    for (const ScheduleKind kind : {ScheduleKind::kConstant, ScheduleKind::kInverseSqrt}) {
+      TrainOptions steady = options;
+      steady.schedule.kind = kind;
+      EXPECT_NO_THROW(CheckTaskOptions(steady, "qa", {}));
+      steady.schedule.final_rate = 0.5;
+      EXPECT_TRUE(refuses(steady, "final-rate: has no effect with this schedule"));
+    }
+    options.schedule = {ScheduleKind::kConstant, 0, 1.0};
+    EXPECT_NO_THROW(CheckTaskOptions(options, "qa", {}));
+    for (const ScheduleKind kind : {ScheduleKind::kCosine, ScheduleKind::kLinear}) {
+      options.schedule = {kind, 0, 0.5};
+      EXPECT_NO_THROW(CheckTaskOptions(options, "qa", {}));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace longspan

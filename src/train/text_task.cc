@@ -48,9 +48,8 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   model_->ComputeIn(options_.compute.dtype);
   FreezeParameters(options_.trained, *this);
   if (options_.compute.memory > 0) {
-    FitSteps(options_, [this] {
-      model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, options_.optimizer);
-    });
+    model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, options_.optimizer,
+                    options_.compute.sums);
   }
   if (options_.compute.recompute) model_->Recompute();
   info_ = model_->info();

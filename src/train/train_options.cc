@@ -44,28 +44,12 @@ TrainOptions OptionsFor(const Context& context, TrainOptions options) {
   if (options.accumulate_for_ranks) {
     options.accumulate = MicroBatches(context.world(), options);
   }
+  options.compute.sums = 0;
   if (memory > 0 && options.accumulate > 1) {
     const int ranks = context.world() == nullptr ? 1 : context.world()->size();
-    const std::size_t sums = GradientSumBytes(options.accumulate, ranks, GradientExtent(options));
-    Check(sums < memory, ErrorCode::kLimit,
-          "memory: sums of gradients over {} micro-batches need {}, the limit is {}; lower "
-          "--accumulate, or raise the limit",
-          options.accumulate, BytesText(sums), BytesText(memory));
-    memory -= sums;
+    options.compute.sums = GradientSumBytes(options.accumulate, ranks, GradientExtent(options));
   }
   return options;
-}
-
-void FitSteps(const TrainOptions& options, const std::function<void()>& fit) {
-  try {
-    fit();
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kLimit || options.accumulate == 1) throw;
-    Fail(ErrorCode::kLimit,
-         "{} beside the sums of gradients over {} micro-batches, which a smaller --accumulate "
-         "makes smaller",
-         error.what(), options.accumulate);
-  }
 }
 
 void CheckTrainOptions(const TrainOptions& o) {

@@ -1,8 +1,6 @@
 // The training loop: draw, loss and gradients, clip, update; evaluate and save on the way.
 #pragma once
 
-#include <functional>
-
 #include "longspan/train.h"
 #include "train/train_task.h"
 
@@ -11,14 +9,9 @@ namespace longspan {
 // kUsage naming the option that is out of its range.
 void CheckTrainOptions(const TrainOptions& options);
 
-// The options as this context lets them be: compute.memory no larger than its limit, without what
-// sums of gradients take of it, and as many micro-batches as TrainOptions::accumulate_for_ranks
-// says. kLimit.
+// The options as this context lets them be: compute.memory no larger than its limit, compute.sums,
+// and as many micro-batches as TrainOptions::accumulate_for_ranks says.
 TrainOptions OptionsFor(const Context& context, TrainOptions options);
-
-// Runs `fit`, which looks whether steps fit into such options' compute.memory. Its kLimit then also
-// says that sums of micro-batches have taken a part of what was given.
-void FitSteps(const TrainOptions& options, const std::function<void()>& fit);
 
 // Trains `task`, writes metrics.jsonl, checkpoints and the kept model into options.output. The
 // same options give the same bits for any number of threads and ranks, and after any interruption

@@ -165,10 +165,11 @@ class ReformerTextModel final : public TextModel {
     model_.KeepUpTo(policy.keep);
     model_.GradientStreamsIn(policy.gradient_streams);
   }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
-               const OptimizerOptions& optimizer) override {
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
+               std::size_t sums) override {
     StepPolicy policy;
     policy.optimizer = optimizer;
+    policy.sums = sums;
     policy.compute = model_.computes_in();
     policy.gradient_streams = model_.gradient_streams();
     policy.frozen = FrozenIn(model_.parameters());

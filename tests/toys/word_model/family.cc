@@ -74,8 +74,8 @@ class WordModel final : public TextModel {
     Check(dtype == DType::kF32, ErrorCode::kUsage, "model: a {} computes in F32 only", kTitle);
   }
   void Follow(const StepPolicy& policy) override { ComputeIn(policy.compute); }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
-               const OptimizerOptions& optimizer) override;
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
+               std::size_t sums) override;
   void Recompute() override {}
 
   void Encode(Context& context, const BatchView& batch,
@@ -176,9 +176,10 @@ class WordModelConfig final : public ModelConfig {
 };
 
 void WordModel::FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
-                        const OptimizerOptions& optimizer) {
+                        const OptimizerOptions& optimizer, std::size_t sums) {
   StepPolicy policy;
   policy.optimizer = optimizer;
+  policy.sums = sums;
   WordModelConfig(config_).Fit(rows, tokens, bytes, policy, 0);
 }
 
