@@ -252,6 +252,7 @@ class Training(Case):
         few = self.dir / "few"
         said = self.classify(few, "--epochs", "1").stdout
         self.assertIn("3 held-out texts: too few to judge a model by; --eval FILE and --held-out", said)
+        self.assertRegex(said, r"\nupdates: [\d.]+ % computing, [\d.]+ % data, [\d.]+ % log, [\d.]+ % saves; evaluations 0:\d\d\n")
         said = self.classify(few, "--epochs", "1", "--resume").stdout
         self.assertRegex(said, r" steps, 0:\d\d in all, 0:\d\d since it was resumed\n")
         report = json.loads(self.classify(few, "--epochs", "1", "--resume", "--json").stdout)
@@ -261,8 +262,6 @@ class Training(Case):
         self.assertGreater(high - low, 0.5)
         self.assertGreater(report["total_seconds"], report["seconds"])
         self.assertLessEqual(sum(report["times"].values()), report["seconds"])
-        self.assertGreater(report["times"]["saves"], 0)
-        self.assertRegex(said, r"\nupdates: [\d.]+ % computing, [\d.]+ % data, [\d.]+ % log, [\d.]+ % saves; evaluations 0:\d\d\n")
 
     def test_thread_counts_give_the_same_models(self):
         for train, more in ((self.classify, ["--epochs", "1"]), (self.mlm, ["--steps", "5"])):
