@@ -200,6 +200,8 @@ void AnswerChunk(const ClassifyCommand& c, TaskRun& run, const TaskChunk& chunk,
 int RunClassify(ClassifyCommand c, int threads) {
   std::optional<ExplanationHtml> page;
   if (!c.html.empty()) {
+    Check(!IsInParts(c.task.output, c.task.inputs.paths), ErrorCode::kUsage,
+          "html: the page is written by one process in one go, without mpirun and --resume");
     CheckIsNoInputOf(c.task.inputs.paths, c.html);
     page.emplace(c.html, c.task.model);
   }
@@ -221,6 +223,7 @@ int RunClassify(ClassifyCommand c, int threads) {
 void RegisterClassify(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<ClassifyCommand>();
   AddTaskOptions(*command, c->task);
+  AddAnswerOutput(*command, c->task);
   command
       ->add_option(
           "--top", c->top,
@@ -255,6 +258,7 @@ void RegisterClassify(CLI::App* command, const Globals& globals, Action& action)
       "Examples:\n"
       "  longspan classify -m judge letters/\n"
       "  longspan classify -m judge reviews.jsonl --top 3 --json\n"
+      "  longspan classify -m judge letters/ -o classes.json --resume\n"
       "  longspan classify -m judge --text 'As good as it gets.' --overflow error\n"
       "  longspan classify -m judge letters/ --explain=3 --html why.html\n"
       "  longspan classify -m judge letters/ --explain-label bad");

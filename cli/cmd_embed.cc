@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include "cli/check.h"
 #include "cli/commands.h"
+#include "cli/ranks.h"
 #include "cli/task_run.h"
 #include "cli/vector_options.h"
 #include "cli/vector_output.h"
@@ -21,7 +24,7 @@ namespace {
 struct EmbedCommand {
   TaskCommand task;
   VectorOptions vectors;
-  std::optional<std::string> format, output, ranges;
+  std::optional<std::string> format, ranges;
   std::string precision = "float32";
 };
 
@@ -29,15 +32,15 @@ VectorFormat VectorFormatOf(const EmbedCommand& c) {
   std::optional<VectorFormat> format;
   if (c.format) format = VectorFormatNamed(*c.format);
   if (!format && c.task.json) format = VectorFormat::kJson;
-  if (!format && c.output) format = VectorFormatOfEnding(*c.output);
+  if (!format && c.task.output.file) format = VectorFormatOfEnding(*c.task.output.file);
   Check(!c.task.json || format == VectorFormat::kJson, ErrorCode::kUsage,
         "embed: --json is one document; --output-format {} is another form",
         io::Escape(c.format.value_or("")));
-  if (c.task.json && c.output && !c.format) {
-    Check(FormatOfEnding(*c.output).value_or(VectorFormat::kJson) == VectorFormat::kJson,
+  if (c.task.json && c.task.output.file && !c.format) {
+    Check(FormatOfEnding(*c.task.output.file).value_or(VectorFormat::kJson) == VectorFormat::kJson,
           ErrorCode::kUsage,
           "embed: --json is one document, and '{}' ends as another form does; call it .json",
-          io::Escape(*c.output));
+          io::Escape(*c.task.output.file));
   }
   return format.value_or(VectorFormat::kJsonLines);
 }
@@ -57,12 +60,12 @@ Tensor RangesFrom(const EmbedCommand& c) {
 
 // Nothing that is read may be written over.
 void CheckOutput(const EmbedCommand& c, VectorFormat format) {
-  if (!c.output) return;
+  if (!c.task.output.file) return;
   const std::vector<std::string>& inputs = c.task.inputs.paths;
-  std::vector<std::filesystem::path> written = {*c.output};
+  std::vector<std::filesystem::path> written = {*c.task.output.file};
   if (format == VectorFormat::kNpy) {
-    written.push_back(IdsFileOf(*c.output));
-    if (c.precision == "int8") written.push_back(RangesFileOf(*c.output));
+    written.push_back(IdsFileOf(*c.task.output.file));
+    if (c.precision == "int8") written.push_back(RangesFileOf(*c.task.output.file));
   }
   const std::string ranges[] = {c.ranges.value_or("")};
   for (const std::filesystem::path& file : written) {
@@ -71,11 +74,26 @@ void CheckOutput(const EmbedCommand& c, VectorFormat format) {
   }
 }
 
+std::unique_ptr<VectorOutput> OutputOf(const EmbedCommand& c, VectorFormat format,
+                                       VectorNumbers numbers, const Embedder& embedder,
+                                       const TaskRun& run) {
+  nlohmann::ordered_json head = {
+      {"task", "embed"}, {"model", c.task.model}, {"global", run.model().global_name()}};
+  head.update(run.members);
+  return std::make_unique<VectorOutput>(c.task.output.file.value_or(""), format, embedder.width(),
+                                        std::move(numbers), head, [&](const std::string& note) {
+                                          if (!run.quiet()) {
+                                            fmt::print(stderr, "warning: {}\n", note);
+                                          }
+                                        });
+}
+
 int RunEmbed(const EmbedCommand& c, int threads) {
   const VectorFormat format = VectorFormatOf(c);
   const Precision precision = ParsePrecision(c.precision);
   TaskCommand task = c.task;
-  task.json = format == VectorFormat::kJson && !c.output;
+  task.json = format == VectorFormat::kJson && !task.output.file;
+  task.writes_vectors = task.output.file.has_value();
   TextInputs inputs(task.inputs);
   CheckOutput(c, format);
   Tensor ranges = RangesFrom(c);
@@ -83,24 +101,23 @@ int RunEmbed(const EmbedCommand& c, int threads) {
   run.chunk_tokens = std::numeric_limits<idx_t>::max();  // of many vectors nobody reads the first
   const Embedder embedder(run.model(), EmbedOptionsOf(c.vectors));
   run.Use(embedder.model());
-  if (!c.task.quiet) TellPrompt(embedder, c.vectors.prompt_name.has_value());
+  if (!run.quiet()) TellPrompt(embedder, c.vectors.prompt_name.has_value());
   if (precision != Precision::kFloat32) run.members["precision"] = PrecisionName(precision);
   const auto text_of = [&, plain = run.PlainText()](const InputText& input) {
     return embedder.Prepare(plain(input));
   };
-  nlohmann::ordered_json head = {
-      {"task", "embed"}, {"model", task.model}, {"global", run.model().global_name()}};
-  head.update(run.members);
-  VectorOutput output(c.output.value_or(""), format, embedder.width(),
-                      {precision, std::move(ranges)}, head, [&](const std::string& note) {
-                        if (!task.quiet) fmt::print(stderr, "warning: {}\n", note);
-                      });
+  std::unique_ptr<VectorOutput> output;
+  if (Speaks()) output = OutputOf(c, format, {precision, std::move(ranges)}, embedder, run);
   bool any = false;
-  for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
+  run.on_vectors = [&](std::vector<nlohmann::ordered_json> described, const Tensor& vectors) {
     any = true;
-    output.Add(run, chunk, embedder.Embed(run.context(), chunk.rows));
+    output->Add(run, std::move(described), vectors);
+  };
+  for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
+    run.AddVectors(chunk, embedder.Embed(run.context(), chunk.rows));
   }
-  if (any) output.Finish(run);  // of texts that cannot be used no file is made
+  run.Join();
+  if (any) output->Finish(run);  // of texts that cannot be used no file is made
   return run.Finish();
 }
 
@@ -114,10 +131,11 @@ void RegisterEmbed(CLI::App* command, const Globals& globals, Action& action) {
       *command, "--output-format", c->format,
       "Form of the vectors: jsonl, json, npy, csv, tsv or text (default: as -o ends; on stdout "
       "jsonl)");
-  AddTextOption(
-      *command, "-o,--output", c->output,
+  AddSharedOutput(
+      *command,
       "File to write instead of stdout: .jsonl, .json, .npy, .csv, .tsv or .txt; beside v.npy, "
-      "v.ids.jsonl names its rows");
+      "v.ids.jsonl names its rows",
+      c->task.output);
   command->add_option("--precision", c->precision, "Numbers: float32, int8 or ubinary")
       ->check(CLI::IsMember({"float32", "int8", "ubinary"}))
       ->capture_default_str();
@@ -128,6 +146,7 @@ void RegisterEmbed(CLI::App* command, const Globals& globals, Action& action) {
       "  longspan embed -m minilm-long chapters/ > vectors.jsonl\n"
       "  longspan embed -m minilm-long letters.txt --lines -o vectors.npy\n"
       "  longspan embed -m minilm-long letters.txt --lines --precision int8 -o small.npy\n"
+      "  longspan embed -m minilm-long chapters/ -o chapters.npy --resume\n"
       "  longspan embed -m e5-long --prompt-name query --text 'who wrote it?'\n"
       "  echo 'a question' | longspan embed -m minilm-long - --output-format text");
   command->callback(

@@ -25,7 +25,7 @@ namespace {
 
 std::atomic<bool> leaving = false;
 
-constexpr const char* kAfterPeer = "; all ranks end, and --resume goes on from the last checkpoint";
+constexpr const char* kAfterPeer = "; all ranks end, and --resume goes on from what is saved";
 
 std::atomic<bool> as_json = false;
 

@@ -1,5 +1,7 @@
 #include "cli/json_list.h"
 
+#include <utility>
+
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 
@@ -32,16 +34,20 @@ std::string IndentedJson(const nlohmann::ordered_json& value, std::size_t column
   return text;
 }
 
+JsonResults::JsonResults(std::function<void(std::string_view)> print) : print_(std::move(print)) {
+  if (!print_) print_ = PrintResult;
+}
+
 void JsonResults::Add(const nlohmann::ordered_json& head, const nlohmann::ordered_json& result) {
-  if (!any_) PrintResult(JsonListHead(head, "results"));
-  PrintResult(std::string(any_ ? "," : "") + "\n" + IndentedJson(result, 4));
+  if (!any_) print_(JsonListHead(head, "results"));
+  print_(std::string(any_ ? "," : "") + "\n" + IndentedJson(result, 4));
   any_ = true;
 }
 
 void JsonResults::Finish(const nlohmann::ordered_json& head,
                          const nlohmann::ordered_json& members) {
-  if (!any_) PrintResult(JsonListHead(head, "results"));
-  PrintResult(JsonListEnd(any_, members));
+  if (!any_) print_(JsonListHead(head, "results"));
+  print_(JsonListEnd(any_, members));
 }
 
 }  // namespace longspan::cli

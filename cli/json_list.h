@@ -1,6 +1,7 @@
 // JSON documents that are written piece by piece, so that memory does not grow with them.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -20,11 +21,14 @@ std::string IndentedJson(const nlohmann::ordered_json& value, std::size_t column
 // "results". `head` is the same in all calls.
 class JsonResults {
  public:
+  // `print` takes the next piece of the document; absent: it goes to stdout.
+  explicit JsonResults(std::function<void(std::string_view)> print = {});
   void Add(const nlohmann::ordered_json& head, const nlohmann::ordered_json& result);
   // Closes the list, which may be empty; `members` stand behind it.
   void Finish(const nlohmann::ordered_json& head, const nlohmann::ordered_json& members);
 
  private:
+  std::function<void(std::string_view)> print_;
   bool any_ = false;
 };
 

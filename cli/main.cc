@@ -21,6 +21,7 @@
 #include "cli/memory_size.h"
 #include "cli/openmp_start.h"
 #include "cli/ranks.h"
+#include "cli/shared_texts.h"
 #include "cli/signals.h"
 #include "cli/unknown_words.h"
 #include "cli/visual/output.h"
@@ -86,6 +87,7 @@ int Run(int argc, char** argv) {
     }
     Fail(ErrorCode::kUsage, "{}", UsageMessage(app, words, error));
   }
+  RefuseRepeatedOutput(app);
   Apply(globals);
   const int status = action ? action() : static_cast<int>(ErrorCode::kUsage);
   FinishRanks();

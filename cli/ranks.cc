@@ -50,10 +50,15 @@ World& StartRanks() {
   return *started;
 }
 
+int RankThreads(int asked) {
+  const World& world = StartRanks();
+  const bool is_set = asked > 0 || std::getenv("LONGSPAN_THREADS") != nullptr;
+  return is_set || world.size() == 1 ? asked : world.threads();
+}
+
 Context RankContext(const Globals& globals) {
   World& world = StartRanks();
-  const bool is_set = globals.threads > 0 || std::getenv("LONGSPAN_THREADS") != nullptr;
-  Context context(is_set || world.size() == 1 ? globals.threads : world.threads());
+  Context context(RankThreads(globals.threads));
   if (world.size() > 1) context.Join(&world);
   return context;
 }

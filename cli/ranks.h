@@ -13,6 +13,8 @@ namespace longspan::cli {
 // with others. When another rank fails from then on, this process writes a line about it and ends
 // with status 8, whatever it is doing.
 World& StartRanks();
+// The threads of this rank: `asked`, where it is a number, or else its share of the host's.
+int RankThreads(int asked);
 // A context that has joined it, with this rank's share of the host's threads unless the caller
 // named a number.
 Context RankContext(const Globals& globals);

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <iterator>
 #include <utility>
@@ -12,6 +14,7 @@
 #include "cli/counted.h"
 #include "cli/dtype_option.h"
 #include "cli/option_checks.h"
+#include "cli/ranks.h"
 #include "cli/train_options.h"
 #include "cli/visual/command.h"
 #include "cli/visual/json_text.h"
@@ -19,7 +22,6 @@
 #include "cli/visual/terminal.h"
 #include "cli/visual/text.h"
 #include "cli/waiting.h"
-#include "longspan/files.h"
 
 namespace longspan::cli {
 namespace {
@@ -41,13 +43,26 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
   loading.reformer.attention = ParseAttention(c.attention);
   std::vector<std::string> warnings;
   loading.on_warning = [&](const std::string& line) { warnings.push_back(line); };
-  Waiting waiting("loading " + c.model, c.quiet);
+  Waiting waiting("loading " + c.model, c.quiet || !Speaks());
   TaskModel model = TaskModel::Load(c.model, options, loading);
   waiting.End();
   for (const std::string& warning : warnings) {
-    fmt::print(stderr, "warning: {}\n", warning);
+    if (Speaks()) fmt::print(stderr, "warning: {}\n", warning);
   }
   return model;
+}
+
+// Where the answers wait until all are there; null: nowhere. Starts the ranks.
+std::unique_ptr<AnswerParts> PartsOf(const TaskCommand& c) {
+  if (!IsInParts(c.output, c.inputs.paths)) return nullptr;
+  return std::make_unique<AnswerParts>(StartRanks(), *c.output.file, c.output.resume);
+}
+
+// The file of the answers, so that what cannot be written is found before the model is loaded.
+std::unique_ptr<io::AtomicFile> OpenOutput(const TaskCommand& c) {
+  if (!c.output.file || c.writes_vectors) return nullptr;
+  CheckIsNoInputOf(c.inputs.paths, *c.output.file);
+  return Speaks() ? std::make_unique<io::AtomicFile>(*c.output.file) : nullptr;
 }
 
 // What results call an input: its "id", where it has one.
@@ -98,18 +113,32 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command.add_flag("--json", c.json, "Print one JSON document");
 }
 
+void AddAnswerOutput(CLI::App& command, TaskCommand& c) {
+  AddSharedOutput(command, "File to write instead of stdout (.json: as --json)", c.output);
+}
+
 TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads)
     : chunk_tokens(c.options.batch_tokens),
       command_(c),
-      context_(threads),
+      parts_(PartsOf(c)),
+      file_(OpenOutput(c)),
+      context_(c.output.command != nullptr ? RankThreads(threads) : threads),
       model_(OpenModel(c, head)),
-      progress_(!c.quiet && DetectTerminal(STDERR_FILENO).interactive ? ProgressMode::kBar
-                                                                      : ProgressMode::kNone),
+      progress_(!c.quiet && Speaks() && DetectTerminal(STDERR_FILENO).interactive
+                    ? ProgressMode::kBar
+                    : ProgressMode::kNone),
       start_s_(Now()),
       task_(std::move(task)),
+      quiet_(c.quiet || !Speaks()),
+      json_(c.json || (c.output.file && LowerAscii(*c.output.file).ends_with(".json"))),
       refusals_(c.inputs.data.skip_bad,
-                [this](const std::string& line) { progress_.Message("longspan: " + line); }) {
+                [this](const std::string& line) { progress_.Message("longspan: " + line); }),
+      results_([this](std::string_view text) { Write(text); }) {
   context_.OnProgress([this](idx_t done, idx_t) {
+    if (parts_) {
+      if (progress_.mode() != ProgressMode::kNone) ShowParts(parts_->Look());
+      return;
+    }
     ProgressLine line;
     line.unit = "token";
     line.step = ran_ + done;
@@ -119,22 +148,52 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
 }
 
 void TaskRun::Tell(const std::string& line) {
-  if (!command_.quiet) progress_.Message(line);
+  if (!quiet_) progress_.Message(line);
+}
+
+void TaskRun::ShowParts(const PartsState& state) {
+  ProgressLine line;
+  line.unit = "part";
+  line.step = state.done;
+  line.steps = state.all;
+  if (state.done_bytes > 0) {
+    line.seconds_left = (Now() - start_s_) *
+                        static_cast<double>(state.all_bytes - state.done_bytes) /
+                        static_cast<double>(state.done_bytes);
+  }
+  progress_.Update(line);
+}
+
+void TaskRun::TellLong(const std::string& line) {
+  if (++told_ <= kMostNotes) return Tell(line);
+  ++untold_;
 }
 
 void TaskRun::TellOverflow(const std::string& name, const TaskRows& rows) {
   for (idx_t i = 0; i < rows.texts(); ++i) {
     const idx_t windows = static_cast<idx_t>(rows.of(i).size()), dropped = rows.dropped(i);
     if (windows == 1 && dropped == 0) continue;
-    if (++told_ > kMostNotes) {
-      ++untold_;
-      continue;
+    const std::string line = dropped > 0
+                                 ? fmt::format("{}: longer than {} tokens, the last {} were cut",
+                                               ShownName(name), model_.longest(), dropped)
+                                 : fmt::format("{}: longer than {} tokens, read in {} windows",
+                                               ShownName(name), model_.longest(), windows);
+    if (parts_) {
+      Record({{"long", line}});
+    } else {
+      TellLong(line);
     }
-    Tell(dropped > 0 ? fmt::format("{}: longer than {} tokens, the last {} were cut",
-                                   ShownName(name), model_.longest(), dropped)
-                     : fmt::format("{}: longer than {} tokens, read in {} windows", ShownName(name),
-                                   model_.longest(), windows));
   }
+}
+
+void TaskRun::Record(nlohmann::ordered_json record) { part_.records.push_back(std::move(record)); }
+
+void TaskRun::Refuse(const InputText& row, const Error& why) {
+  if (!parts_ || row.given) return refusals_.Add(row, why);
+  Record({{"refused", row.name},
+          {"why", why.what()},
+          {"code", static_cast<int>(why.code())},
+          {"ends_file", row.ends_file}});
 }
 
 void TaskRun::Take(InputText& input, const TextsOf& texts_of, const RowDefaults& defaults,
@@ -148,13 +207,14 @@ void TaskRun::Take(InputText& input, const TextsOf& texts_of, const RowDefaults&
     for (idx_t i = 0; check && i < rows.texts(); ++i) check(row.name, rows.of(i));
   };
   const bool used =
-      UseRow(input, use, [&](const InputText& row, const Error& why) { refusals_.Add(row, why); });
+      UseRow(input, use, [&](const InputText& row, const Error& why) { Refuse(row, why); });
   if (!used) return;
   TellOverflow(input.name, rows);
-  texts_ += rows.texts();
-  rows_ += static_cast<idx_t>(rows.rows.size());
-  for (idx_t i = 0; i < rows.texts(); ++i) chunk.tokens += rows.tokens(i);
-  globals_ += model_.CountGlobals(rows.rows);
+  PartCounts counts{rows.texts(), static_cast<idx_t>(rows.rows.size()), 0,
+                    model_.CountGlobals(rows.rows)};
+  for (idx_t i = 0; i < rows.texts(); ++i) counts.tokens += rows.tokens(i);
+  chunk.tokens += counts.tokens;
+  (parts_ ? part_.counts : counts_).Add(counts);
   const auto before = static_cast<idx_t>(chunk.rows.rows.size());
   std::move(rows.rows.begin(), rows.rows.end(), std::back_inserter(chunk.rows.rows));
   for (idx_t i = 1; i <= rows.texts(); ++i) {
@@ -167,6 +227,29 @@ void TaskRun::Take(InputText& input, const TextsOf& texts_of, const RowDefaults&
   chunk.inputs.push_back(std::move(input));
 }
 
+std::vector<InputText> TaskRun::NextInputs(TextInputs& inputs) {
+  if (!parts_) {
+    std::vector<InputText> texts = inputs.NextChunk();
+    for (const std::string& note : inputs.TakeNotes()) Tell("longspan: " + note);
+    return texts;
+  }
+  if (!parts_->begun()) {
+    const RankFacts facts = AnswerFacts(command_.output, command_.model);
+    CheckSameFacts(StartRanks(), facts);
+    TextInputs all = inputs.Again();
+    if (model_.tokenizer().kind() == "bytes") all.AllowAnyBytes();
+    parts_->Begin(std::move(all), SetupOf(facts),
+                  [this](const std::string& note) { Tell("longspan: " + note); });
+  }
+  ClosePart();
+  return parts_->Next(inputs);
+}
+
+void TaskRun::ClosePart() {
+  parts_->Write(part_);
+  part_ = {};
+}
+
 bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, const RowDefaults& defaults,
                         TaskChunk& chunk) {
   ran_ = tokens_;
@@ -175,8 +258,7 @@ bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, const RowDe
     chunk = {};
     chunk.first = {0};
     if (waiting_.empty()) {
-      for (InputText& input : inputs.NextChunk()) waiting_.push_back(std::move(input));
-      for (const std::string& note : inputs.TakeNotes()) Tell("longspan: " + note);
+      for (InputText& input : NextInputs(inputs)) waiting_.push_back(std::move(input));
       if (waiting_.empty()) return false;
     }
     for (; !waiting_.empty() && chunk.tokens < chunk_tokens; waiting_.pop_front()) {
@@ -225,29 +307,96 @@ nlohmann::ordered_json TaskRun::Head() const {
 
 void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
                   const TaskAnswer& answer) {
-  Add(command_.json ? Describe(input, rows, text) : nlohmann::ordered_json::object(), answer);
+  const bool described = json_ || parts_;
+  Add(described ? Describe(input, rows, text) : nlohmann::ordered_json::object(), answer);
 }
 
 void TaskRun::Add(nlohmann::ordered_json described, const TaskAnswer& answer) {
-  progress_.Clear();
-  if (!command_.json) return PrintResult(answer.shown);
+  if (!parts_) return Show(std::move(described), answer);
+  Record({{"described", std::move(described)}, {"fields", answer.fields}, {"shown", answer.shown}});
+}
+
+void TaskRun::AddVectors(const TaskChunk& chunk, const Tensor& vectors) {
+  std::vector<nlohmann::ordered_json> described;
+  for (std::size_t i = 0; i < chunk.inputs.size(); ++i) {
+    described.push_back(Describe(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i)));
+  }
+  if (!parts_) return on_vectors(std::move(described), vectors);
+  for (auto& one : described) Record({{"described", std::move(one)}});
+  const float* values = vectors.data<float>();
+  part_.vectors.insert(part_.vectors.end(), values, values + vectors.size());
+}
+
+void TaskRun::Show(nlohmann::ordered_json described, const TaskAnswer& answer) {
+  if (!json_) return Write(answer.shown);
   described.update(answer.fields);
   results_.Add(Head(), described);
 }
 
-int TaskRun::Finish() {
-  const bool nothing =
-      texts_ == 0 && refusals_.count() > 0;  // the refusals are all there is to say
-  if (command_.json) results_.Finish(Head(), refusals_.Members());
-  progress_.Finish();
+void TaskRun::Write(std::string_view text) {
+  if (file_) return file_->Write(text);
+  progress_.Clear();
+  PrintResult(text);
+}
+
+void TaskRun::TakePart(const AnswerPart& part, bool before) {
+  counts_.Add(part.counts);
+  if (before) old_tokens_ += part.counts.tokens;
+  std::vector<nlohmann::ordered_json> described;
+  for (const nlohmann::ordered_json& record : part.records) {
+    if (record.contains("long")) {
+      TellLong(record["long"].get<std::string>());
+    } else if (record.contains("refused")) {
+      InputText row;
+      row.name = record["refused"].get<std::string>();
+      row.ends_file = record["ends_file"].get<bool>();
+      refusals_.Add(row, Error(static_cast<ErrorCode>(record["code"].get<int>()),
+                               record["why"].get<std::string>()));
+    } else if (on_vectors) {
+      described.push_back(record["described"]);
+    } else {
+      Show(record["described"], {record["fields"], record["shown"].get<std::string>()});
+    }
+  }
+  if (described.empty()) return;
+  const auto texts = static_cast<idx_t>(described.size());
+  Tensor vectors({texts, static_cast<idx_t>(part.vectors.size()) / texts});
+  std::copy_n(part.vectors.data(), vectors.size(), vectors.data<float>());
+  on_vectors(std::move(described), vectors);
+}
+
+void TaskRun::Join() {
+  if (!parts_ || std::exchange(joined_, true)) return;
+  const bool shown = progress_.mode() != ProgressMode::kNone;
+  parts_->Meet(shown ? [this](const PartsState& state) { ShowParts(state); }
+                     : std::function<void(const PartsState&)>());
+  if (!Speaks()) return;
+  parts_->ForEach([this](const AnswerPart& part, bool before) { TakePart(part, before); });
+}
+
+void TaskRun::TellSummary() {
   if (untold_ > 0) Tell(fmt::format("... and {} more in windows or cut", Counted(untold_, "text")));
-  const idx_t tokens = tokens_;
-  if (nothing) return refusals_.Finish();
-  Tell(fmt::format("{}, {}, {} at {:.0f}/s; global: {} ({})", Counted(texts_, "text"),
-                   Counted(rows_, "row"), Counted(tokens, "token"),
-                   static_cast<double>(tokens) / (Now() - start_s_), model_.global_name(),
-                   Counted(globals_, "token")));
-  return refusals_.Finish();
+  if (counts_.texts == 0 && refusals_.count() > 0) return;  // the refusals are all there is to say
+  if (old_tokens_ > 0) Tell(fmt::format("{} were there before", Counted(old_tokens_, "token")));
+  Tell(fmt::format("{}, {}, {} at {:.0f}/s; global: {} ({})", Counted(counts_.texts, "text"),
+                   Counted(counts_.rows, "row"), Counted(counts_.tokens, "token"),
+                   static_cast<double>(counts_.tokens - old_tokens_) / (Now() - start_s_),
+                   model_.global_name(), Counted(counts_.globals, "token")));
+}
+
+int TaskRun::Finish() {
+  Join();
+  std::int64_t status = 0;
+  if (Speaks()) {
+    if (json_ && !command_.writes_vectors) results_.Finish(Head(), refusals_.Members());
+    if (file_ && counts_.texts > 0) file_->Commit();  // of texts that cannot be used none is made
+    if (parts_) parts_->Remove();
+    progress_.Finish();
+    TellSummary();
+    status = refusals_.Finish();
+  }
+  if (parts_) StartRanks().Broadcast(&status, sizeof(status));
+  return static_cast<int>(status);
 }
 
 int AnswerTexts(TaskRun& run, TextInputs& inputs, const TextOf& text_of,

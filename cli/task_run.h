@@ -4,16 +4,20 @@
 #include <CLI/CLI.hpp>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/answer_parts.h"
 #include "cli/data_options.h"
 #include "cli/json_list.h"
+#include "cli/shared_texts.h"
 #include "cli/text_inputs.h"
 #include "cli/visual/progress.h"
 #include "longspan/context.h"
+#include "longspan/files.h"
 #include "longspan/tasks.h"
 
 namespace longspan::cli {
@@ -25,11 +29,15 @@ struct TaskCommand {
   ModelOptions loading;
   InputOptions inputs;
   bool json = false, quiet = false;
+  SharedOutput output;          // -o and --resume, of commands that have them
+  bool writes_vectors = false;  // the command itself writes that file
 };
 
 // Registers -m, --global, --overflow, --tokens, --stride, --batch-tokens, --dtype,
 // --attention, --num-hashes, --json, --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
+// Registers -o and --resume of a command whose answers are lines, or one document with --json.
+void AddAnswerOutput(CLI::App& command, TaskCommand& c);
 
 // What a text gets: fields of its result in JSON, and lines for people.
 struct TaskAnswer {
@@ -51,14 +59,19 @@ struct TaskChunk {
 using TextOf = std::function<TaskText(const InputText&)>;
 using TextsOf = std::function<std::vector<TaskText>(const InputText&)>;
 
+// A question to a model about texts. With `mpirun` or --resume (IsInParts) what each text gets
+// waits in parts, and Finish makes the output of them: this changes nothing for whoever asks.
 class TaskRun {
  public:
   // Loads the model; without a head any will do. Warnings go to stderr. `task` is what the document
-  // of --json calls it. `c` stays the caller's and must live as long.
+  // of --json calls it. `c` stays the caller's and must live as long. Answers go to c.output.file,
+  // which appears whole or not at all, or to stdout.
   TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads);
 
   Context& context() { return context_; }
   const TaskModel& model() const { return model_; }
+  // Whether nothing but errors is told on stderr.
+  bool quiet() const { return quiet_; }
   // From now on rows are those of another model, or of the same with other options.
   void Use(TaskModel model) { model_ = std::move(model); }
 
@@ -81,18 +94,36 @@ class TaskRun {
   // A text, or a pair, from the fields that the options name.
   TextOf PlainText() const;
 
-  // Prints an answer; with --json as one more of the document's results, so that memory does not
+  // Writes an answer; with --json as one more of the document's results, so that memory does not
   // grow with them. `text` is the first of the input's texts in `rows`.
   void Add(const InputText& input, const TaskRows& rows, idx_t text, const TaskAnswer& answer);
   // The same for an input that Describe has described.
   void Add(nlohmann::ordered_json described, const TaskAnswer& answer);
   // A result in JSON begins with what was asked: input, id (of a JSON line), tokens, windows.
   nlohmann::ordered_json Describe(const InputText& input, const TaskRows& rows, idx_t text) const;
+  // Vectors (texts, width), fp32, of a chunk with one text an input: on_vectors gets them with what
+  // Describe says of each.
+  void AddVectors(const TaskChunk& chunk, const Tensor& vectors);
+  std::function<void(std::vector<nlohmann::ordered_json> described, const Tensor& vectors)>
+      on_vectors;
+  // Where texts wait in parts: together, after the last chunk. Rank 0 writes what they came to.
+  // Finish does it, if nobody did before.
+  void Join();
   // Ends the document of --json; tells what ran. Returns the exit code: 3 when something was left
-  // out that --skip-bad did not allow.
+  // out that --skip-bad did not allow. Together.
   int Finish();
 
  private:
+  std::vector<InputText> NextInputs(TextInputs& inputs);
+  void ClosePart();
+  void TakePart(const AnswerPart& part, bool before);
+  void Record(nlohmann::ordered_json record);
+  void Refuse(const InputText& row, const Error& why);
+  void TellLong(const std::string& line);
+  void Write(std::string_view text);
+  void Show(nlohmann::ordered_json described, const TaskAnswer& answer);
+  void ShowParts(const PartsState& state);
+  void TellSummary();
   void Take(InputText& input, const TextsOf& texts_of, const RowDefaults& defaults,
             TaskChunk& chunk);
   void TellOverflow(const std::string& name, const TaskRows& rows);
@@ -100,17 +131,24 @@ class TaskRun {
   nlohmann::ordered_json Head() const;
 
   const TaskCommand& command_;
+  std::unique_ptr<AnswerParts> parts_;    // null: answers are written as they come
+  std::unique_ptr<io::AtomicFile> file_;  // null: stdout, or a file of the command's own
   Context context_;
   TaskModel model_;
   Progress progress_;
   double start_s_;
   std::deque<InputText> waiting_;  // read, and not yet encoded
-  idx_t texts_ = 0, rows_ = 0, told_ = 0, untold_ = 0;
-  idx_t tokens_ = 0, globals_ = 0;  // of all rows that were encoded
-  idx_t ran_ = 0;                   // tokens of the chunks before this one
+  idx_t told_ = 0, untold_ = 0;
+  PartCounts counts_;     // of all rows that were encoded; where they wait in parts, once joined
+  idx_t tokens_ = 0;      // of rows that this process has encoded
+  idx_t ran_ = 0;         // of the chunks before this one
+  idx_t old_tokens_ = 0;  // of parts that were done before
   std::string task_;
-  JsonResults results_;
+  bool quiet_, json_;
+  AnswerPart part_;  // what the open part has come to
+  bool joined_ = false;
   Refusals refusals_;
+  JsonResults results_;
 };
 
 // Prints the answer to the next text of a chunk.

@@ -53,9 +53,14 @@ std::string PairField(const DataOptions& data) {
 }
 
 TextInputs::TextInputs(const InputOptions& options, std::vector<WantedField> fields, bool squad)
-    : TextSource(options.paths, options.texts, RulesOf(options, std::move(fields), squad)) {}
+    : TextSource(options.paths, options.texts, RulesOf(options, fields, squad)),
+      options_(options),
+      fields_(std::move(fields)),
+      squad_(squad) {}
 
 TextInputs::TextInputs(const InputOptions& options)
     : TextInputs(options, TextFields(options.data)) {}
+
+TextInputs TextInputs::Again() const { return TextInputs(options_, fields_, squad_); }
 
 }  // namespace longspan::cli

@@ -31,6 +31,14 @@ class TextInputs : public TextSource {
   TextInputs(const InputOptions& options, std::vector<WantedField> fields, bool squad = false);
   // Texts, alone or in pairs.
   explicit TextInputs(const InputOptions& options);
+
+  // The same texts again, from the first one on.
+  TextInputs Again() const;
+
+ private:
+  InputOptions options_;
+  std::vector<WantedField> fields_;
+  bool squad_;
 };
 
 // kUsage when `output` is one of the files that these paths, folders among them, mean.

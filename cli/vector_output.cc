@@ -154,11 +154,8 @@ VectorOutput::~VectorOutput() {
   if (spool_ != nullptr) std::fclose(spool_);
 }
 
-void VectorOutput::Add(TaskRun& run, const TaskChunk& chunk, const Tensor& vectors) {
-  std::vector<nlohmann::ordered_json> described;
-  for (std::size_t i = 0; i < chunk.inputs.size(); ++i) {
-    described.push_back(run.Describe(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i)));
-  }
+void VectorOutput::Add(TaskRun& run, std::vector<nlohmann::ordered_json> described,
+                       const Tensor& vectors) {
   if (numbers_.precision == Precision::kFloat32) {
     return AddRows(run, std::move(described), vectors);
   }

@@ -52,8 +52,8 @@ class VectorOutput {
   VectorOutput(const VectorOutput&) = delete;
   VectorOutput& operator=(const VectorOutput&) = delete;
 
-  // A chunk's vectors (texts, width).
-  void Add(TaskRun& run, const TaskChunk& chunk, const Tensor& vectors);
+  // A chunk's vectors (texts, width), fp32, with what TaskRun::Describe says of each.
+  void Add(TaskRun& run, std::vector<nlohmann::ordered_json> described, const Tensor& vectors);
   void Finish(TaskRun& run);  // behind the last chunk
 
  private:

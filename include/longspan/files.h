@@ -79,6 +79,14 @@ void WriteFileAtomic(const std::filesystem::path& path,
 // The whole of a regular file. kIo; kFormat above `most` bytes.
 std::string ReadWholeFile(const std::filesystem::path& path, std::uint64_t most);
 
+// ---- fingerprints -------------------------------------------------------------------------------
+
+// XXH3 of 128 bits as 32 hexadecimal digits, the number that `xxh128sum` prints: it finds damage
+// and changes, and proves no authorship.
+std::string ChecksumOf(std::string_view bytes);
+// The same of a regular file. kIo.
+std::string FileChecksum(const std::filesystem::path& path);
+
 // ---- text for messages --------------------------------------------------------------------------
 
 // Printable ASCII and well-formed UTF-8 stay; quotes, backslashes, line breaks, control characters,

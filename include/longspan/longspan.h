@@ -10,7 +10,7 @@
 //   threads, limits, cancelling, progress                    context.h
 //   make, describe, convert, verify a model's folder         folders.h
 //   predict time and memory of a training                    plan.h
-//   train with several processes (MPI)                       world.h
+//   train with several processes (MPI)                       world.h, ranks.h
 //   attention on tensors of your own                         attention.h, tensor.h
 //   axial positional encodings                               axial_position.h
 //   tokens of a text; learn a tokenizer                      tokenizer.h, tokenizer_training.h
@@ -39,6 +39,7 @@
 #include "longspan/pattern.h"
 #include "longspan/plan.h"
 #include "longspan/process.h"
+#include "longspan/ranks.h"
 #include "longspan/run_log.h"
 #include "longspan/sampling.h"
 #include "longspan/step_memory.h"

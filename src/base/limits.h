@@ -15,8 +15,9 @@ inline constexpr std::size_t kMostFolderFiles = 1'000'000;  // below a folder
 inline constexpr int kMostFieldDepth = 16;                  // JSON that is used
 inline constexpr std::size_t kMostFieldValues = 1'000'000;
 inline constexpr std::size_t kMostTsvTryBytes = std::size_t{256} << 20;  // read for nothing
-// Of a chunk of texts that are sorted by length and run together.
-inline constexpr std::size_t kChunkTexts = 512, kChunkBytes = std::size_t{16} << 20;
+// Of a chunk of texts that are sorted by length and run together; more bytes only with one text. It
+// is what ranks deal and what --resume has or has not: four batches or so of 8,192 tokens.
+inline constexpr std::size_t kChunkTexts = 512, kChunkBytes = std::size_t{128} << 10;
 
 // ---- weights and archives (src/io) --------------------------------------------------------------
 

@@ -5,6 +5,8 @@
 
 #include <new>
 
+#include "io/file.h"
+
 namespace longspan::io {
 
 Checksum::Checksum() : state_(XXH3_createState()) {
@@ -25,6 +27,13 @@ std::string Checksum::Hex() const {
 std::string ChecksumOf(std::string_view bytes) {
   Checksum checksum;
   checksum.Update(bytes.data(), bytes.size());
+  return checksum.Hex();
+}
+
+std::string FileChecksum(const std::filesystem::path& path) {
+  Checksum checksum;
+  ForEachPiece(File::OpenRegular(path),
+               [&](const char* data, std::size_t bytes) { checksum.Update(data, bytes); });
   return checksum.Hex();
 }
 

@@ -3,7 +3,8 @@
 
 #include <cstddef>
 #include <string>
-#include <string_view>
+
+#include "longspan/files.h"
 
 struct XXH3_state_s;
 
@@ -24,7 +25,5 @@ class Checksum {
  private:
   XXH3_state_s* state_;
 };
-
-std::string ChecksumOf(std::string_view bytes);
 
 }  // namespace longspan::io

@@ -9,8 +9,7 @@
 #include <set>
 
 #include "base/errors.h"
-#include "io/checksum.h"
-#include "io/file.h"
+#include "io/paths.h"
 #include "longspan/files.h"
 #include "longspan/version.h"
 #include "train/run_state.h"
@@ -21,7 +20,7 @@ namespace {
 // Of a value in a message: fingerprints are short, lists of labels may be long.
 constexpr std::size_t kShownOfFact = 60;
 
-std::string ShownFact(const RunRanks::Facts& facts, const std::string& name) {
+std::string ShownFact(const RankFacts& facts, const std::string& name) {
   const auto found = facts.find(name);
   return found == facts.end() ? "none" : io::Escape(found->second, kShownOfFact);
 }
@@ -111,15 +110,22 @@ void RunRanks::Gather(std::vector<TaskLoss>* losses) const {
 }
 
 void RunRanks::CheckSame(const Facts& facts) const {
-  if (!many()) return;
-  std::vector<Facts> all;
-  for (const std::string& text : world_->Gather(
+  if (many()) CheckSameFacts(*world_, facts);
+}
+
+void RunRanks::EndTogether() const {
+  if (many()) world_->Finish();
+}
+
+void CheckSameFacts(World& world, const RankFacts& facts) {
+  std::vector<RankFacts> all;
+  for (const std::string& text : world.Gather(
            nlohmann::json(facts).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace))) {
     all.push_back(nlohmann::json::parse(text));
   }
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
     std::set<std::string> names;
-    for (const Facts* some : {&all[0], &all[rank]}) {
+    for (const RankFacts* some : {&all[0], &all[rank]}) {
       for (const auto& [name, value] : *some) names.insert(name);
     }
     for (const std::string& name : names) {
@@ -127,25 +133,18 @@ void RunRanks::CheckSame(const Facts& facts) const {
           all[0].at(name) == all[rank].at(name)) {
         continue;
       }
-      EndTogether();
+      world.Finish();
       Fail(ErrorCode::kFormat,
            "rank {} on {}: {} is {}, on rank 0 it is {}; all ranks need the same program, options, "
            "texts and model",
-           rank, world_->hosts()[rank], name, ShownFact(all[rank], name), ShownFact(all[0], name));
+           rank, world.hosts()[rank], name, ShownFact(all[rank], name), ShownFact(all[0], name));
     }
   }
 }
 
-void RunRanks::EndTogether() const {
-  if (many()) world_->Finish();
-}
-
-RunRanks::Facts ProgramFacts() {
-  io::Checksum sum;
-  const auto file = io::File::OpenRegular(OwnFile());
-  io::ForEachPiece(file, [&](const char* data, std::size_t bytes) { sum.Update(data, bytes); });
+RankFacts ProgramFacts() {
   return {{"the version of longspan", LONGSPAN_VERSION},
-          {"the program's checksum", sum.Hex()},
+          {"the program's checksum", io::FileChecksum(OwnFile())},
           {"the instruction set", IsaText()}};
 }
 

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "longspan/context.h"
+#include "longspan/ranks.h"
 #include "longspan/world.h"
 #include "train/gradient_sum.h"
 #include "train/train_task.h"
@@ -35,8 +35,8 @@ class RunRanks {
   Evaluation FromFirst(const std::function<Evaluation()>& evaluate) const;
   // The losses of this rank's micro-batches become those of all, in their order.
   void Gather(std::vector<TaskLoss>* losses) const;
-  // kFormat, on all ranks, if one has another value of anything than rank 0.
-  using Facts = std::map<std::string, std::string>;
+  // CheckSameFacts (longspan/ranks.h).
+  using Facts = RankFacts;
   void CheckSame(const Facts& facts) const;
   // The end, because of something that all know: nobody misses the others afterwards.
   void EndTogether() const;
@@ -44,9 +44,5 @@ class RunRanks {
  private:
   World* world_;
 };
-
-// The version, the file that this code was loaded from, and how its kernels compute: ranks whose
-// weights shall stay the same have the same.
-RunRanks::Facts ProgramFacts();
 
 }  // namespace longspan

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training under mpirun: the bits of one process, and what ends such a run.
+"""Training and many texts under mpirun: the bits of one process, and what ends such a run.
 
 usage: ranks_test.py PROGRAM [unittest options]
 """
@@ -34,8 +34,7 @@ def module_is_there():
     return shutil.which("mpirun") and (Path(support.PROGRAM).resolve().parent / "longspan_mpi.so").exists()
 
 
-@unless_sanitized
-class Ranks(Case):
+class Together(Case):
     def setUp(self):
         if not module_is_there():
             self.skipTest("no MPI")
@@ -50,14 +49,18 @@ class Ranks(Case):
         return [str(word) for word in ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", count,
                                        *shell, support.PROGRAM, *words]]
 
-    def words(self, out, *more):
-        return ["train", "lm", "-m", self.start, "--train", self.text, "-o", out, *SMALL_RUN, *more]
-
-    def together(self, count, *words):
+    def together(self, count, *words, code=0):
+        """`code`: mpirun's, which is that of the first rank that ended; or several."""
         result = subprocess.run(self.command(count, *words), capture_output=True, text=True, timeout=300,
                                 env=ENVIRONMENT)
-        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(result.returncode, code if isinstance(code, tuple) else (code,), result.stderr)
         return result
+
+
+@unless_sanitized
+class Ranks(Together):
+    def words(self, out, *more):
+        return ["train", "lm", "-m", self.start, "--train", self.text, "-o", out, *SMALL_RUN, *more]
 
     def assert_same(self, out, other):
         self.assertEqual(self.losses(out), self.losses(other))
@@ -161,6 +164,83 @@ exec {support.PROGRAM} {words.replace(str(self.text), '$text')}
                                     env={**ENVIRONMENT, "OTHER": str(other)})
             self.assertNotEqual(result.returncode, 0)
             self.assertRegex(result.stderr, says)
+
+
+@unless_sanitized
+class Corpus(Together):
+    """Texts that ranks share. Three parts: 1,100 rows of a file and a folder's files."""
+
+    def setUp(self):
+        super().setUp()
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "the", "sea", "ship"]
+        self.model = self.word_model("model", "ForSequenceClassification", words, num_labels=2)
+        self.rows = self.dir / "rows.jsonl"
+        lines = [json.dumps({"id": i, "text": f"the {'abcdefgh'[i % 8]} sea " + "a " * (i % 20)})
+                 for i in range(1100)]
+        lines[700] = '{"id": 700, "text": 3}'
+        self.rows.write_text("\n".join(lines) + "\n")
+        self.inputs = [self.rows, self.sentences()]
+
+    def litter(self):
+        return sorted(path.name for path in self.dir.iterdir() if path.name.startswith("."))
+
+    def test_the_output_has_the_bytes_of_one_process(self):
+        for words, name, beside in ((["embed", "--precision", "int8"], "v.npy", "v.ids.jsonl"),
+                                    (["classify"], "classes.json", None)):
+            one, many = self.dir / "one" / name, self.dir / "many" / name
+            for file in (one, many):
+                file.parent.mkdir(exist_ok=True)
+            alone = run(*words, "-m", self.model, *self.inputs, "-o", one)
+            self.assertEqual(alone.returncode, 3, alone.stderr)
+            result = self.together(3 if beside else 2, *words, "-m", self.model, *self.inputs, "-o", many, code=3)
+            self.assertEqual(one.read_bytes(), many.read_bytes())
+            if beside:
+                self.assertEqual((one.parent / beside).read_bytes(), (many.parent / beside).read_bytes())
+            self.assertEqual(result.stderr.count("rows.jsonl:701: "), 1, result.stderr)
+            self.assertEqual(result.stderr.count("1104 texts, 1104 rows"), 1, result.stderr)
+            self.assertEqual(list(many.parent.glob(".*")), [])
+
+    def test_a_run_that_a_text_ended_goes_on(self):
+        words = ["classify", "-m", self.model, *self.inputs, "--skip-bad", "--overflow", "error", "--json"]
+        good = self.rows.read_text()
+        one, out = self.dir / "one.json", self.dir / "out.json"
+        self.ok(*words, "-o", one)
+        for count, goes_on in ((1, 1), (2, 3)):
+            self.rows.write_text(good.replace('{"id": 1090, "text": "', '{"id": 1090, "text": "' + "a " * 40))
+            if count == 1:
+                self.fails(5, *words, "-o", out, "--resume", says=["rows.jsonl:1091"])
+            else:
+                failed = self.together(count, *words, "-o", out, code=(5, 8))
+                self.assertIn("rows.jsonl:1091", failed.stderr)
+            self.assertEqual(self.litter(), [".out.json.longspan-parts"])
+            self.assertFalse(out.exists())
+            self.rows.write_text(good)
+            self.fails(2, *words, "-o", out, "--resume", "--top", 1, says=["start again without --resume"])
+            if goes_on == 1:
+                result = run(*words, "-o", out, "--resume")
+                self.assertEqual(result.returncode, 0, result.stderr)
+            else:
+                result = self.together(goes_on, *words, "-o", out, "--resume")
+            self.assertIn("were there before", result.stderr)
+            self.assertEqual(out.read_bytes(), one.read_bytes())
+            self.assertEqual(self.litter(), [])
+            out.unlink()
+
+    def test_what_cannot_be_shared_is_refused(self):
+        model = ["-m", self.model]
+        for words, says in ((["embed", *model, *self.inputs], "embed: 2 ranks write one file together"),
+                            (["embed", *model, "-", "-o", self.dir / "v.npy"], "stdin cannot be read twice"),
+                            (["classify", *model, *self.inputs, "-o", self.dir / "c", "--html",
+                              self.dir / "why.html"], "html: the page is written by one process")):
+            self.assertIn(says, self.together(2, *words, code=2).stderr)
+        started = {**ENVIRONMENT, "OMPI_COMM_WORLD_SIZE": "2"}
+        for words, says in ((["init", "--preset", "tiny", "-o", self.dir / "new"], "each would write --output"),
+                            (["convert", self.model, self.dir / "new"], "each would write OUT"),
+                            (["demo"], "each would write --output")):
+            self.fails(2, *words, says=[words[0] + ": mpirun has started", says], env=started)
+        self.assertFalse((self.dir / "new").exists())
+        self.fails(2, "embed", *model, *self.inputs, "--resume", says=["resume", "-o FILE"])
+        self.ok("info", self.model, env=started)
 
 
 if __name__ == "__main__":
