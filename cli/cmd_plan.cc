@@ -2,17 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/dtype_option.h"
 #include "cli/memory_size.h"
 #include "cli/training.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/text.h"
 #include "cli/waiting.h"
+#include "longspan/files.h"
 #include "longspan/folders.h"
 #include "longspan/plan.h"
 
@@ -20,13 +28,50 @@ namespace longspan::cli {
 namespace {
 
 struct PlanCommand {
-  std::string model, config, memory, dtype = "f32", gradient_streams = "f32", task,
-                                     optimizer = "adamw";
+  std::string model, config, memory, link, dtype = "f32", gradient_streams = "f32", task,
+                                           optimizer = "adamw";
   PlanOptions options;
   bool json = false;
 };
 
-nlohmann::ordered_json ToJson(const Plan& plan, const PlannedStep& row) {
+// Bytes a second of "200Mbit", "10 Gbit/s" or "31.3 MB/s", as networks and `bench world` say them.
+double ParseLink(const std::string& text) {
+  constexpr std::pair<std::string_view, double> kUnits[] = {{"kbit", 1e3 / 8}, {"mbit", 1e6 / 8},
+                                                            {"gbit", 1e9 / 8}, {"kb", 1e3},
+                                                            {"mb", 1e6},       {"gb", 1e9}};
+  std::string word = LowerAscii(text);
+  std::erase(word, ' ');
+  if (word.ends_with("/s")) word.resize(word.size() - 2);
+  double number = 0.0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+  if (error == std::errc() && number > 0.0 && std::isfinite(number)) {
+    for (const auto& [unit, bytes] : kUnits) {
+      if (end == word.data() + word.size() - unit.size() && word.ends_with(unit)) {
+        return number * bytes;
+      }
+    }
+  }
+  Fail(ErrorCode::kUsage, "plan: --link '{}': need a rate such as 200Mbit, 10Gbit or 31.3MB/s",
+       io::Escape(text));
+}
+
+nlohmann::ordered_json ToJson(const PlanOptions& o, const PlannedUpdate& u) {
+  nlohmann::ordered_json j = {{"ranks", o.ranks},
+                              {"micro_batches", o.accumulate},
+                              {"largest_share", u.share},
+                              {"computing_seconds", u.computing_s}};
+  if (o.link_bytes_per_s > 0.0) {
+    j["link_bytes_per_s"] = o.link_bytes_per_s;
+    j["exchange_seconds"] = u.exchange_s;
+    j["hidden_seconds"] = u.hidden_s;
+  }
+  j["seconds"] = u.seconds();
+  j["one_process_seconds"] = u.one_process_s;
+  j["efficiency"] = u.efficiency(o.ranks);
+  return j;
+}
+
+nlohmann::ordered_json ToJson(const PlanOptions& o, const Plan& plan, const PlannedStep& row) {
   const StepMemory& m = row.needs.memory;
   nlohmann::ordered_json j = {{"attention", row.name}, {"tokens", row.needs.tokens}};
   j["positions_suffice"] = row.needs.tokens <= plan.positions;
@@ -38,6 +83,7 @@ nlohmann::ordered_json ToJson(const Plan& plan, const PlannedStep& row) {
   j["gflop"] = row.needs.gflop;
   j["estimated_seconds"] = row.seconds;
   j["seconds_from"] = row.timed ? "trial" : "peak";
+  j["update"] = ToJson(o, row.update);
   if (plan.memory != 0) {
     j["limited_by"] = row.all_positions     ? "positions"
                       : row.refused.empty() ? "memory"
@@ -46,7 +92,8 @@ nlohmann::ordered_json ToJson(const Plan& plan, const PlannedStep& row) {
   return j;
 }
 
-void PrintJson(const PlanCommand& c, const Plan& plan, const Context& context) {
+void PrintJson(const PlanCommand& c, const PlanOptions& o, const Plan& plan,
+               const Context& context) {
   nlohmann::ordered_json j = {{"batch", c.options.batch}, {"positions", plan.positions}};
   j["parameters"] = plan.parameters;
   if (plan.memory != 0) {
@@ -59,7 +106,7 @@ void PrintJson(const PlanCommand& c, const Plan& plan, const Context& context) {
   j["machine"] = context.Describe();
   j["cores"] = plan.cores;
   j["cores_busy_with_others"] = plan.busy_cores;
-  for (const PlannedStep& row : plan.steps) j["steps"].push_back(ToJson(plan, row));
+  for (const PlannedStep& row : plan.steps) j["steps"].push_back(ToJson(o, plan, row));
   PrintResult(DumpJson(j));
 }
 
@@ -86,14 +133,33 @@ std::string TableHead(const PlanCommand& c, const Plan& plan) {
                             "time");
 }
 
-std::string TableRow(const Plan& plan, const PlannedStep& row) {
+// A line below the row, where an update is more than the step.
+std::string UpdateText(const PlanOptions& o, const PlannedUpdate& u) {
+  if (o.accumulate == 1) return {};
+  if (o.ranks == 1) {
+    return fmt::format("          {} micro-batches: {} an update\n", o.accumulate,
+                       TimeText(u.seconds()));
+  }
+  std::string text = fmt::format("          {} ranks, {} of {} micro-batches: {} of computing",
+                                 o.ranks, u.share, o.accumulate, TimeText(u.computing_s));
+  if (o.link_bytes_per_s > 0.0) {
+    text +=
+        fmt::format(" and {} of exchange, {} hidden", TimeText(u.exchange_s), TimeText(u.hidden_s));
+  }
+  return text + fmt::format(": {} an update{}, {:.0f}% of {} processes\n", TimeText(u.seconds()),
+                            o.link_bytes_per_s > 0.0 ? "" : " without exchange (--link)",
+                            100.0 * u.efficiency(o.ranks), o.ranks);
+}
+
+std::string TableRow(const PlanOptions& o, const Plan& plan, const PlannedStep& row) {
   const StepMemory& m = row.needs.memory;
-  const std::string line =
+  std::string line =
       fmt::format("{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n",
                   row.name, row.needs.tokens, Megabytes(plan.program + m.total()),
                   Megabytes(m.weights + m.gradients + m.moments + m.copies + m.sums),
                   Megabytes(m.streams + m.buckets + m.text), Megabytes(plan.program + m.scratch),
                   row.needs.gflop, TimeText(row.seconds));
+  line += UpdateText(o, row.update);
   return row.refused.empty() ? line : line + fmt::format("          beyond: {}\n", row.refused);
 }
 
@@ -157,6 +223,9 @@ int RunPlan(const PlanCommand& c, int threads) {
   } else if (!c.task.empty()) {
     options.head = ParseHead(c.task);
   }
+  Check(c.link.empty() || options.ranks > 1, ErrorCode::kUsage,
+        "plan: --link is how fast ranks exchange gradients; say with --ranks how many there are");
+  if (!c.link.empty()) options.link_bytes_per_s = ParseLink(c.link);
   if (!c.memory.empty()) options.memory = ParseMemory("plan: --memory", c.memory);
   // A rehearsal of a long step takes seconds, and so does a trial: a terminal is told which is
   // under way, in a line that is erased.
@@ -171,12 +240,12 @@ int RunPlan(const PlanCommand& c, int threads) {
     waiting.reset();
     // As soon as it is known; the head with the first, so that a failure before it prints nothing.
     PrintResult((plan.steps.size() == 1 ? TableHead(c, plan) : "") +
-                TableRow(plan, plan.steps.back()));
+                TableRow(options, plan, plan.steps.back()));
   };
   const Plan plan = MakePlan(context, options, hooks);
   waiting.reset();
   if (c.json) {
-    PrintJson(c, plan, context);
+    PrintJson(c, options, plan, context);
   } else {
     PrintResult(TableNotes(c, plan));
   }
@@ -229,6 +298,10 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("--ranks", c->options.ranks, "Processes of mpirun that share an update")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
+  command
+      ->add_option("--link", c->link,
+                   "Rate at which a rank sends, for example 200Mbit, or 31.3MB/s of bench world")
+      ->type_name("RATE");
   BeginGroup(command, heading::kComputing);
   command->add_option("--dtype", c->dtype, "Precision of the step: f32 or bf16")
       ->check(CLI::IsMember({"f32", "bf16"}))
@@ -256,7 +329,8 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "  longspan plan -m start --tokens 256 --batch 2\n"
       "  longspan plan -m start --task classify --tokens 256\n"
       "  longspan plan -m start --task embed --tokens 256 --trial 0\n"
-      "  longspan plan --arch longformer --preset tiny --tokens 512");
+      "  longspan plan --arch longformer --preset tiny --tokens 512\n"
+      "  longspan plan -m start --tokens 256 --ranks 4 --accumulate 8 --link 1Gbit");
   command->callback([c, command, &globals, &action] {
     // As a training does: one micro-batch a rank.
     if (command->count("--accumulate") == 0) c->options.accumulate = c->options.ranks;

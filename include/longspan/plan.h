@@ -42,6 +42,9 @@ struct PlanOptions {
   // take counts. At least one micro-batch a rank, else kUsage.
   idx_t accumulate = 1;
   int ranks = 1;
+  // Bytes a second that a rank sends, and receives at the same time (`bench world` measures them).
+  // 0: not known, and exchanges count as nothing. kUsage unless it is finite and not negative.
+  double link_bytes_per_s = 0.0;
   DType dtype = DType::kF32, gradient_streams = DType::kF32;
   OptimizerKind optimizer = OptimizerKind::kAdamW;  // whose state counts
   // Tokens of a text whose needs are asked for. 0: the longest that `memory` has room for.
@@ -53,6 +56,18 @@ struct PlanOptions {
   double trial_seconds = 0.5;
 };
 
+// An update of all its micro-batches, by all ranks together. Seconds are predicted.
+struct PlannedUpdate {
+  idx_t share = 1;             // micro-batches of the rank that has most
+  double computing_s = 0.0;    // of that share and of the optimizer
+  double exchange_s = 0.0;     // on the link, if nothing else went on
+  double hidden_s = 0.0;       // of these, while the backward pass still runs
+  double one_process_s = 0.0;  // of the same update by one process like a rank
+  double seconds() const { return computing_s + exchange_s - hidden_s; }
+  // What becomes of the work of `ranks` processes: 1 is all.
+  double efficiency(int ranks) const { return one_process_s / (ranks * seconds()); }
+};
+
 // One way to run the step.
 struct PlannedStep {
   std::string name;            // "full", "local", "lsh"; "window", "recompute"
@@ -61,6 +76,7 @@ struct PlannedStep {
   bool all_positions = false;  // nor that, but the model has no more positions
   double seconds = 0.0;        // predicted
   bool timed = false;          // from short steps that were run
+  PlannedUpdate update;        // which step is one micro-batch of, with the optimizer
 };
 
 // What steps of one model need.

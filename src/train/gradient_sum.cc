@@ -368,6 +368,20 @@ void GradientSum::Finish(Context& context, ParameterTable& table) {
   joined_ = 0;
 }
 
+double ExchangedGradients(idx_t micros, int ranks) {
+  idx_t nodes = 0, most = 0, fewest = micros;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const idx_t own = std::ssize(NodesOf(ShareOf(micros, rank, ranks), micros));
+    nodes += own;
+    most = std::max(most, own);
+    fewest = std::min(fewest, own);
+  }
+  // Slices of a rank's nodes go to the others, and theirs of its slice come. Then sums do.
+  const idx_t others = ranks - 1;
+  const idx_t slices = others + std::max(most * others, nodes - fewest);
+  return static_cast<double>(slices) / static_cast<double>(ranks);
+}
+
 std::size_t GradientSumBytes(idx_t micros, int ranks, idx_t extent) {
   idx_t kept = 0, nodes = 0, fewest = micros;
   for (int rank = 0; rank < ranks; ++rank) {

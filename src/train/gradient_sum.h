@@ -94,6 +94,10 @@ class GradientSum::Sending {
   ParameterTable* table_;
 };
 
+// How many times the bytes of all gradients go out of a rank, or come into it, in one update: of
+// the rank that has most to do. 2 (R - 1) / R where the shares are whole nodes of R ranks.
+double ExchangedGradients(idx_t micros, int ranks);
+
 // Bytes that a GradientSum takes beside the table on any of the ranks: saved gradients, and parts
 // on their way.
 std::size_t GradientSumBytes(idx_t micros, int ranks, idx_t extent);

@@ -1,15 +1,18 @@
 #include "longspan/plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 
 #include "base/errors.h"
+#include "base/math.h"
 #include "families/families.h"
 #include "gemm/gemm.h"
 #include "longspan/files.h"
 #include "longspan/machine.h"
 #include "longspan/tensor.h"
+#include "model/parameters.h"
 #include "model/step_memory.h"
 #include "train/gradient_sum.h"
 #include "train/rerank_task.h"
@@ -24,6 +27,8 @@ constexpr HeadKind kTrained[] = {HeadKind::kCausalLm, HeadKind::kMaskedLm, HeadK
                                  HeadKind::kToken,    HeadKind::kQuestion, HeadKind::kChoice};
 // A step of a training of vectors runs the forward twice: four passes of about the same work.
 constexpr double kVectorsWork = 4.0 / 3.0;
+// Of a micro-batch's time: two of three products. Recomputation makes it more.
+constexpr double kBackwardShare = 2.0 / 3.0;
 
 // One way to run the step: what it is called, and what it needs for so many tokens.
 struct PlanKind {
@@ -46,6 +51,9 @@ class Planner {
           o_.accumulate, o_.ranks);
     // Before the rehearsals, whose code and tables no training touches.
     plan_.program = ProgramBytes(context_);
+    Check(o_.link_bytes_per_s >= 0.0 && std::isfinite(o_.link_bytes_per_s), ErrorCode::kUsage,
+          "plan: a link of {} bytes a second; need a rate above 0, or 0 for an unknown one",
+          o_.link_bytes_per_s);
     FindKinds();
     FindBudget();
     const OtherProcesses others;
@@ -69,6 +77,7 @@ class Planner {
   PlannedStep Step(const PlanKind& kind) const;
   void SearchLongest(const std::function<StepNeeds(idx_t)>& rehearse, PlannedStep* step) const;
   void AddSeconds(const PlanKind& kind, PlannedStep* step) const;
+  void PredictUpdate(double optimizer_s, PlannedStep* step) const;
   void Tell(const std::string& line) const {
     if (hooks_.on_stage) hooks_.on_stage(line);
   }
@@ -78,6 +87,9 @@ class Planner {
   const PlanHooks& hooks_;
   Plan plan_;
   std::vector<PlanKind> kinds_;
+  // Bytes of the gradients that are sent while the backward pass runs, and of these those of its
+  // last layer.
+  double early_bytes_ = 0.0, last_early_bytes_ = 0.0;
   idx_t longest_ = 0;  // tokens of a row that are sought at most; 0: what memory allows
 };
 
@@ -141,10 +153,16 @@ void Planner::FindKinds() {
   policy.compute = o_.dtype;
   policy.gradient_streams = o_.gradient_streams;
   policy.optimizer.kind = o_.optimizer;
+  const auto made = config->Make(ParameterMemory::kBorrowed);
+  ParameterTable& table = made->parameters();
   if (!o_.trained.only.empty() || !o_.trained.freeze.empty()) {
-    FrozenParameters(o_.trained, config->Make(ParameterMemory::kBorrowed)->parameters());
+    table.Freeze(FrozenParameters(o_.trained, table));
     policy.frozen = FrozenBy(o_.trained);
   }
+  const std::size_t lowest = std::max<std::size_t>(1, table.first_stage());
+  const auto bytes = [](idx_t values) { return static_cast<double>(values) * sizeof(float); };
+  early_bytes_ = bytes(table.gradient_extent() - table.StageBegin(lowest));
+  last_early_bytes_ = bytes(table.StageBegin(lowest + 1) - table.StageBegin(lowest));
   const double passes = config->info().head == HeadKind::kNone ? kVectorsWork : 1.0;
   for (StepVariant& variant : config->Variants(policy)) {
     const std::shared_ptr<const ModelConfig> model = std::move(variant.config);
@@ -173,12 +191,32 @@ void Planner::FindBudget() {
 // Seconds of the step. What the trial itself may take is what is available now.
 void Planner::AddSeconds(const PlanKind& kind, PlannedStep* step) const {
   step->seconds = kind.work * step->needs.gflop / (kAssumedFraction * plan_.peak_gflops);
+  PredictUpdate(0.0, step);
   if (o_.trial_seconds == 0.0) return;
   const StepTrial trial(kind.trial, o_.batch, step->needs.tokens,
                         o_.trial_seconds * kAssumedFraction * plan_.peak_gflops,
                         static_cast<std::size_t>(AvailableMemoryBytes()));
   step->timed = trial.ran();
-  if (trial.ran()) step->seconds = trial.Seconds(step->needs);
+  if (!trial.ran()) return;
+  step->seconds = trial.Seconds(step->needs);
+  PredictUpdate(trial.UpdateSeconds(step->needs), step);
+}
+
+// A rank computes its share; what the last micro-batch's backward pass does not hide of the layers'
+// gradients comes on top, at least those of the layer that it ends with, and all of the
+// embeddings'.
+void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
+  PlannedUpdate& u = step->update;
+  const double micro_s = step->seconds - optimizer_s;
+  u.share = CeilDiv(o_.accumulate, static_cast<idx_t>(o_.ranks));
+  u.computing_s = static_cast<double>(u.share) * micro_s + optimizer_s;
+  u.one_process_s = static_cast<double>(o_.accumulate) * micro_s + optimizer_s;
+  if (o_.ranks == 1 || o_.link_bytes_per_s == 0.0) return;
+  const double times = ExchangedGradients(o_.accumulate, o_.ranks) / o_.link_bytes_per_s;
+  const double early_s = times * early_bytes_;
+  const double shown_s = std::max(times * last_early_bytes_, early_s - kBackwardShare * micro_s);
+  u.exchange_s = times * static_cast<double>(step->needs.memory.gradients);
+  u.hidden_s = early_s - shown_s;
 }
 
 // Puts the longest step that fits the memory into the row, of at most longest_ tokens.

@@ -89,6 +89,32 @@ TEST(GradientSumTest, FollowsTheTreeForAnyNumberOfRanksOnAllOfThem) {
   }
 }
 
+// What `plan --link` divides by the rate. The table has no remainder in any slice.
+TEST(GradientSumTest, SendsAsManyBytesAsArePredicted) {
+  constexpr idx_t kNumbers = 192;
+  const std::pair<idx_t, int> cases[] = {{2, 2}, {8, 4}, {4, 3}, {5, 3}, {6, 2}, {1, 1}};
+  for (const auto& [micros, ranks] : cases) {
+    std::vector<std::uint64_t> sent(static_cast<std::size_t>(ranks));
+    OnRanks(ranks, [&, count = micros](World& world) {
+      Context context(1);
+      ParameterTable table;
+      table.Add("numbers", {kNumbers}, ParameterKind::kBias);
+      table.Allocate();
+      table.AllocateGradients();
+      GradientSum sum(&world, count, table);
+      const std::uint64_t before = world.bytes_sent();
+      for (idx_t micro = sum.share().begin; micro < sum.share().end; ++micro) {
+        sum.Add(context, table, micro);
+      }
+      sum.Finish(context, table);
+      sent[static_cast<std::size_t>(world.rank())] = world.bytes_sent() - before;
+    });
+    EXPECT_EQ(static_cast<double>(*std::max_element(sent.begin(), sent.end())),
+              ExchangedGradients(micros, ranks) * kNumbers * sizeof(float))
+        << micros << " micro-batches, " << ranks << " ranks";
+  }
+}
+
 // Larger than the buckets that are on their way at a time, with fewer numbers in the last one.
 TEST(GradientSumTest, ManyBucketsGiveTheBitsOfOneRank) {
   const std::vector<float> leaves = Leaves(3);

@@ -69,7 +69,11 @@ double StepTrial::Seconds(const StepNeeds& needs) const {
   const double tokens = static_cast<double>(needs.rows) * static_cast<double>(needs.tokens) /
                         static_cast<double>(rows_ * tokens_);
   return seconds_.set * (needs.gflop - gflop.beside) / gflop_.set + seconds_.beside * tokens +
-         update_seconds_ * static_cast<double>(needs.memory.weights);
+         UpdateSeconds(needs);
+}
+
+double StepTrial::UpdateSeconds(const StepNeeds& needs) const {
+  return update_seconds_ * static_cast<double>(needs.memory.weights);
 }
 
 }  // namespace longspan

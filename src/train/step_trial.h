@@ -34,6 +34,8 @@ class StepTrial {
   bool ran() const { return ran_; }
   // Of a whole model's step.
   double Seconds(const StepNeeds& needs) const;
+  // Of these, what the optimizer takes once the gradients are there.
+  double UpdateSeconds(const StepNeeds& needs) const;
 
  private:
   // Seconds and useful GFLOP of a set of layers, and of what is beside the layers.

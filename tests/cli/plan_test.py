@@ -197,6 +197,32 @@ class Plan(Case):
         self.assertGreater(plan["cores_busy_with_others"], 0.2 * len(busy))
         self.assertIn("The machine was busy: other processes took", text)
 
+    def test_an_update_of_several_ranks(self):
+        words = ["-m", self.start, "--tokens", 64, "--accumulate", 8]
+        plan, steps = self.steps(*words, "--ranks", 4, "--link", "1Gbit")
+        for step in steps.values():
+            update = step["update"]
+            self.assertEqual((update["ranks"], update["micro_batches"], update["largest_share"]), (4, 8, 2))
+            # Each rank sends three quarters of the gradients twice.
+            self.assertAlmostEqual(update["exchange_seconds"], 1.5 * step["bytes"]["gradients"] / 125e6)
+            self.assertGreater(update["exchange_seconds"], update["hidden_seconds"])
+            self.assertAlmostEqual(update["seconds"], update["computing_seconds"] + update["exchange_seconds"]
+                                   - update["hidden_seconds"])
+            self.assertAlmostEqual(update["one_process_seconds"], 4 * update["computing_seconds"])
+            self.assertAlmostEqual(update["efficiency"], update["computing_seconds"] / update["seconds"])
+        # On a link without end nothing but the last layer and the embeddings is left to wait for.
+        fast = self.steps(*words, "--ranks", 4, "--link", "1000000 GB/s")[1]["full"]["update"]
+        self.assertAlmostEqual(fast["efficiency"], 1.0, places=3)
+        alone = self.steps(*words)[1]["full"]["update"]
+        self.assertEqual((alone["ranks"], alone["efficiency"]), (1, 1.0))
+        self.assertNotIn("exchange_seconds", self.steps(*words, "--ranks", 4)[1]["full"]["update"])
+        text = self.ok("plan", *words, "--ranks", 4, "--link", "31.3 MB/s", "--trial", 0)
+        self.assertRegex(text, r"\n          4 ranks, 2 of 8 micro-batches: \S+ s of computing and \S+ s of exchange, "
+                               r"\S+ s hidden: \S+ s an update, \d+% of 4 processes\n")
+        for rate in ("fast", "5", "-1Gbit", "infMbit", "10 parsec"):
+            self.fails(2, "plan", *words, "--ranks", 4, "--link", rate, says=["--link", rate, "200Mbit"])
+        self.fails(2, "plan", *words, "--link", "1Gbit", says=["--link", "--ranks"])
+
     def test_seconds(self):
         """Where they come from; that they are right is for an idle machine: tools/plan_check.py."""
         words = ("--preset", "tiny", "--tokens", 1024)
