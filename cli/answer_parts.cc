@@ -177,7 +177,7 @@ void AnswerParts::Scan(TextInputs& texts, const std::function<void(const std::st
 
 void AnswerParts::FindDone() {
   std::error_code error;
-  fs::create_directories(folder_, error);
+  fs::create_directory(folder_, error);
   const std::string name = io::EscapeName(folder_.string());
   Check(!error, ErrorCode::kIo, "{}: cannot be made: {}", name, error.message());
   lock_ = open((folder_ / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);

@@ -1,6 +1,7 @@
 # The program as a package: a .deb that uses Debian's libraries, and a .tar.gz that runs from any
 # folder because it brings all but libc, libstdc++ and libgomp along. ./dev package makes both.
-# Components: `program` (both), `libraries` (.tar.gz only).
+# Components: `program` and `mpi` (both), `libraries` (.tar.gz only). `mpi` is the module that is loaded
+# under mpirun; a machine without MPI does without it, so no package depends on Open MPI.
 
 install(FILES data/persuasion.txt  # what the demo reads
   DESTINATION ${CMAKE_INSTALL_DATADIR}/longspan COMPONENT program)
@@ -29,9 +30,14 @@ set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_ARCHIVE_COMPONENT_INSTALL ON)
 set(CPACK_COMPONENT_INCLUDE_TOPLEVEL_DIRECTORY ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
-set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-# Pictures as SVG and PNG need these two; all else works without.
+# Pictures as SVG and PNG need the first two, mpirun the third; all else works without.
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libcairo2, fonts-dejavu-core")
+set(CPACK_LONGSPAN_COMPONENTS program)
+if(TARGET longspan_mpi)
+  string(APPEND CPACK_DEBIAN_PACKAGE_RECOMMENDS ", openmpi-bin")
+  list(APPEND CPACK_LONGSPAN_COMPONENTS mpi)
+endif()
+set(CPACK_LONGSPAN_PROGRAM ${PROJECT_BINARY_DIR}/longspan)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_PROJECT_CONFIG_FILE ${PROJECT_SOURCE_DIR}/cmake/LongspanPackageKinds.cmake)
 include(CPack)

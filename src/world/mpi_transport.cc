@@ -153,7 +153,12 @@ std::unique_ptr<Transport> StartMpi(const std::string& path, int launched,
   // Open MPI's own modules look for its names among those that everybody sees. The module stays:
   // threads of MPI run in it.
   void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
-  if (module == nullptr) Fail(ErrorCode::kUsage, "mpi: {}", dlerror());
+  if (module == nullptr) {
+    Fail(ErrorCode::kUsage,
+         "mpi: {}; install the MPI that the module was built with (Debian: openmpi-bin), or set "
+         "LONGSPAN_MPI=0 for processes that do not know each other",
+         dlerror());
+  }
   const auto entry = reinterpret_cast<LongspanMpiEntry>(dlsym(module, LONGSPAN_MPI_ENTRY));
   const LongspanMpi* mpi = entry == nullptr ? nullptr : entry();
   Check(mpi != nullptr && mpi->table == kLongspanMpiTable, ErrorCode::kUsage,

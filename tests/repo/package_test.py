@@ -319,6 +319,30 @@ class Package(unittest.TestCase):
             "-o", program)
         self.assertIn("attention is right", self.example(program))
 
+    # ---- the program as a package
+
+    @unittest.skipUnless(shutil.which("cpack") and shutil.which("dpkg-shlibdeps"), "no cpack or no dpkg-dev")
+    @unittest.skipUnless(Path(BUILD, "longspan_mpi.so").exists(), "no MPI")
+    @unittest.skipIf(SANITIZED, "nobody packs a sanitized program")
+    def test_packages_have_the_mpi_module_and_need_no_mpi(self):
+        folder = self.scratch / "packages"
+        # The archive's own libraries need no second look; packing them takes long.
+        run("cpack", "--config", Path(BUILD, "CPackConfig.cmake"), "-G", "DEB", "-B", folder,
+            "-D", "CPACK_DEBIAN_COMPRESSION_TYPE=gzip", cwd=BUILD)
+        package, = folder.glob("*.deb")
+        def field(name):
+            return run("dpkg-deb", "--field", package, name)
+        self.assertIn("libc6", field("Depends"))
+        self.assertNotIn("mpi", field("Depends"))
+        self.assertIn("openmpi-bin", field("Recommends"))
+        listed = run("dpkg-deb", "--contents", package)
+        module, = [line.split()[-1] for line in listed.splitlines() if "longspan_mpi.so" in line]
+        self.assertRegex(module, r"^\./usr/lib/(.*/)?longspan/longspan_mpi\.so$")
+        # The program finds it where the package puts it.
+        run("dpkg-deb", "--extract", package, folder / "root")
+        told = run(folder / "root" / "usr" / "bin" / "longspan", "env")
+        self.assertIn(str((folder / "root" / module).resolve()), told)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1])
