@@ -15,7 +15,7 @@ from support import ROOT, Lost, Untried, say
 
 # One file each, with DESCRIPTION, add_options(parser) and run(options, scratch, log), which returns
 # the line to print when all is well and raises Lost when a promise does not hold.
-KINDS = ("kills", "signals", "calls", "damage", "allocations")
+KINDS = ("kills", "signals", "ranks", "calls", "damage", "allocations")
 
 
 def parse(words):
