@@ -65,6 +65,14 @@ std::unique_ptr<io::AtomicFile> OpenOutput(const TaskCommand& c) {
   return Speaks() ? std::make_unique<io::AtomicFile>(*c.output.file) : nullptr;
 }
 
+// mpirun hands on what rank 0 says, so there is no terminal, and lines are all that can be shown.
+ProgressMode ModeOf(const TaskCommand& c) {
+  if (c.quiet || !Speaks()) return ProgressMode::kNone;
+  if (DetectTerminal(STDERR_FILENO).interactive) return ProgressMode::kBar;
+  const bool shared = c.output.command != nullptr && StartRanks().size() > 1;
+  return shared ? ProgressMode::kPlain : ProgressMode::kNone;
+}
+
 // What results call an input: its "id", where it has one.
 std::string NameInResults(const InputText& input) {
   std::string name = input.Shown("id");
@@ -124,9 +132,7 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
       file_(OpenOutput(c)),
       context_(c.output.command != nullptr ? RankThreads(threads) : threads),
       model_(OpenModel(c, head)),
-      progress_(!c.quiet && Speaks() && DetectTerminal(STDERR_FILENO).interactive
-                    ? ProgressMode::kBar
-                    : ProgressMode::kNone),
+      progress_(ModeOf(c)),
       start_s_(Now()),
       task_(std::move(task)),
       quiet_(c.quiet || !Speaks()),
@@ -152,6 +158,11 @@ void TaskRun::Tell(const std::string& line) {
 }
 
 void TaskRun::ShowParts(const PartsState& state) {
+  if (state.all_bytes == 0) return;
+  const auto percent = static_cast<int>(100 * state.done_bytes / state.all_bytes);
+  // A file of lines is no longer for a corpus that takes days.
+  if (progress_.mode() == ProgressMode::kPlain && percent == shown_percent_) return;
+  shown_percent_ = percent;
   ProgressLine line;
   line.unit = "part";
   line.step = state.done;

@@ -145,7 +145,8 @@ class TaskRun {
   idx_t old_tokens_ = 0;  // of parts that were done before
   std::string task_;
   bool quiet_, json_;
-  AnswerPart part_;  // what the open part has come to
+  AnswerPart part_;        // what the open part has come to
+  int shown_percent_ = 0;  // of the parts, in the last line about them
   bool joined_ = false;
   Refusals refusals_;
   JsonResults results_;
