@@ -60,8 +60,8 @@ using TextStarts = std::span<const idx_t>;
 struct ProbabilityDropout {
   float p = 0.0f;         // the probability of a zero; 0: none
   std::uint64_t key = 0;  // of the random numbers (base of their counters)
-  // Chunked, full and LSH attention: if a call has some of a layer's heads, the first one's index
-  // and the layer's number of heads. Elements are numbered as if all were there. 0: all.
+  // If a call has some of a layer's heads, the first one's index and the layer's number of heads.
+  // Elements are numbered as if all were there. 0: all.
   idx_t first_head = 0, layer_heads = 0;
 
   // The index of head h of row b, in a call with `heads` heads, from which elements are numbered.

@@ -12,7 +12,8 @@
 #include "longspan/types.h"
 
 namespace longspan {
-class Arena;  // the library's own: no header has them
+class Arena;     // the library's own: no header has them
+class RowGroup;  // so is this one
 class World;
 struct ContextAccess;
 }  // namespace longspan
@@ -95,6 +96,10 @@ class Context {
   // (longspan/world.h), which must outlive its calls. Null, the default: this process alone.
   void Join(World* world) { world_ = world; }
   World* world() const { return world_; }
+  // For the library itself: a model's calls work on this rank's slab of the tokens, together with
+  // the other ranks of the group, which must outlive them. Null, the default: on all tokens.
+  void SplitRows(RowGroup* group) { row_group_ = group; }
+  RowGroup* row_group() const { return row_group_; }
 
   // One line for logs and bug reports: threads, instruction set.
   std::string Describe() const;
@@ -115,6 +120,7 @@ class Context {
   const std::atomic<bool>* cancel_ = nullptr;
   Progress progress_;
   World* world_ = nullptr;
+  RowGroup* row_group_ = nullptr;
 };
 
 }  // namespace longspan

@@ -50,16 +50,21 @@ class Transport {
   virtual void Drive(bool /*on*/) {}
 };
 
+// Who has messages that should move on: the sum of gradients, rows that ranks share.
+enum class Driver { kGradients = 0, kRows = 1 };
+
 // A world's messages between two ranks, for the library itself.
 struct WorldAccess {
-  // As Transport's, with tags up to 30,000. Not for a world of one process.
+  // As Transport's, with tags up to 30,000: those below are the gradients', that one is the shared
+  // rows'. Not for a world of one process.
   static std::unique_ptr<Message> Send(World& world, int to, int tag, const void* data,
                                        std::size_t bytes);
   static std::unique_ptr<Message> Receive(World& world, int from, int tag, void* data,
                                           std::size_t bytes);
   // Messages move on although this thread computes, from now on or no longer: without it they may
-  // wait until Done is called. It costs a thread that wakes some thousand times a second.
-  static void DriveMessages(World& world, bool on);
+  // wait until Done is called. It costs a thread that wakes some thousand times a second, as long
+  // as one of the drivers wants it.
+  static void DriveMessages(World& world, bool on, Driver driver = Driver::kGradients);
   // As WaitUntil below.
   static void WaitUntil(World& world, const std::function<bool()>& done);
 };

@@ -94,6 +94,7 @@ struct World::State {
   std::uint64_t sent = 0;
   double waited_s = 0.0;
   bool finished = false;
+  std::array<bool, 2> drives{};  // by Driver
 
   // Adds the time that a call takes to what this rank has waited.
   template <class Call>
@@ -278,7 +279,13 @@ std::unique_ptr<Message> WorldAccess::Receive(World& world, int from, int tag, v
   return world.state_->transport->Receive(from, tag, data, bytes);
 }
 
-void WorldAccess::DriveMessages(World& world, bool on) { world.state_->transport->Drive(on); }
+void WorldAccess::DriveMessages(World& world, bool on, Driver driver) {
+  std::array<bool, 2>& wanted = world.state_->drives;
+  const auto any = [&] { return wanted[0] || wanted[1]; };
+  const bool before = any();
+  wanted[static_cast<std::size_t>(driver)] = on;
+  if (any() != before) world.state_->transport->Drive(any());
+}
 
 void WorldAccess::WaitUntil(World& world, const std::function<bool()>& done) {
   world.state_->Timed([&] { longspan::WaitUntil(*world.state_->transport, done); });

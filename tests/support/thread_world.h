@@ -21,11 +21,30 @@
 
 namespace longspan::test {
 
-// What all ranks share: messages that were sent and not received yet, copied.
+// What all ranks share: messages that were sent and not received yet, copied, and receives that
+// have no message yet. The first Receive gets the first message, in whatever order they are waited
+// for, as with MPI.
 struct ThreadPost {
+  struct Slot {
+    void* data;
+    std::size_t bytes;
+    std::size_t arrived = 0;  // bytes of the message
+    bool done = false;
+  };
   struct Box {
     std::deque<std::string> waiting;
-    std::size_t wanted = 0, taken = 0;  // the first Receive gets the first message, as with MPI
+    std::deque<std::shared_ptr<Slot>> wanted;
+
+    // Call it with the mutex held.
+    void Match() {
+      for (; !waiting.empty() && !wanted.empty(); waiting.pop_front(), wanted.pop_front()) {
+        Slot& slot = *wanted.front();
+        slot.arrived = waiting.front().size();
+        slot.done = true;
+        if (slot.data == nullptr || slot.arrived != slot.bytes) continue;
+        std::memcpy(slot.data, waiting.front().data(), slot.bytes);
+      }
+    }
   };
   std::mutex mutex;
   std::map<std::tuple<int, int, int>, Box> boxes;  // from, to, tag
@@ -47,7 +66,9 @@ class ThreadTransport final : public Transport {
   std::unique_ptr<Message> Send(int to, int tag, const void* data, std::size_t bytes) override {
     if (post_->on_send) post_->on_send(rank_, tag, bytes);
     const std::lock_guard lock(post_->mutex);
-    post_->boxes[{rank_, to, tag}].waiting.emplace_back(static_cast<const char*>(data), bytes);
+    ThreadPost::Box& box = post_->boxes[{rank_, to, tag}];
+    box.waiting.emplace_back(static_cast<const char*>(data), bytes);
+    box.Match();
     return std::make_unique<Sent>();
   }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) override {
@@ -78,29 +99,25 @@ class ThreadTransport final : public Transport {
   struct Received final : Message {
     Received(std::shared_ptr<ThreadPost> from, std::tuple<int, int, int> where, void* into,
              std::size_t wanted)
-        : post(std::move(from)), place(where), data(into), bytes(wanted) {
+        : post(std::move(from)),
+          slot(std::make_shared<ThreadPost::Slot>(ThreadPost::Slot{into, wanted})) {
       const std::lock_guard lock(post->mutex);
-      number = post->boxes[place].wanted++;
+      ThreadPost::Box& box = post->boxes[where];
+      box.wanted.push_back(slot);
+      box.Match();
+    }
+    ~Received() override {
+      const std::lock_guard lock(post->mutex);
+      slot->data = nullptr;
     }
     bool Done() override {
-      if (done) return true;
       const std::lock_guard lock(post->mutex);
-      ThreadPost::Box& box = post->boxes[place];
-      std::deque<std::string>& waiting = box.waiting;
-      if (waiting.empty() || box.taken != number) return false;
-      Check(waiting.front().size() == bytes, ErrorCode::kUsage, "message of {} bytes, {} wanted",
-            waiting.front().size(), bytes);
-      std::memcpy(data, waiting.front().data(), bytes);
-      waiting.pop_front();
-      ++box.taken;
-      return done = true;
+      Check(!slot->done || slot->arrived == slot->bytes, ErrorCode::kUsage,
+            "message of {} bytes, {} wanted", slot->arrived, slot->bytes);
+      return slot->done;
     }
     std::shared_ptr<ThreadPost> post;
-    std::tuple<int, int, int> place;
-    void* data;
-    std::size_t bytes;
-    std::size_t number;  // of the box's messages
-    bool done = false;
+    std::shared_ptr<ThreadPost::Slot> slot;
   };
 
   const int rank_, size_;

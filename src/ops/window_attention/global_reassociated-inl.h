@@ -255,7 +255,7 @@ inline void DropTokens(const ReassociatedTask& x, float* weights) {
   const ReassociatedPlan& plan = x.plan;
   for (idx_t r = 0; r < x.rows; ++r) {
     const auto row = x.Row(r);
-    const idx_t query = (x.b * plan.H + row.h) * plan.T + row.token;
+    const idx_t query = plan.drawn.Head(x.b, row.h, plan.H) * plan.T + row.token;
     DropoutFactors(plan.dropout, query * plan.slots + x.first, x.tokens, x.s.factors);
     for (idx_t i = 0; i < x.tokens; ++i) weights[i * plan.lanes + r] *= x.s.factors[i];
   }

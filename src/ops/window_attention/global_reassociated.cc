@@ -92,6 +92,7 @@ ReassociatedPlan MakeReassociatedPlan(const WindowSpec& spec, const std::array<i
   plan.B = shape[0];
   plan.H = shape[1];
   plan.T = shape[2];
+  plan.drawn = spec.dropout;
   plan.D = shape[3];
   plan.C = channels;
   plan.causal = spec.causal;

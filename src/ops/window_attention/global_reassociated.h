@@ -24,6 +24,7 @@ struct ReassociatedPlan {
   bool causal = false;
   float scale = 0.0f;
   Dropout dropout;
+  ProbabilityDropout drawn;   // how its elements are numbered
   idx_t slots = 0;            // of a row, for dropout
   idx_t rows = 0;             // of a batch
   idx_t lanes = 0;            // rows, padded

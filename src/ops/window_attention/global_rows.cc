@@ -59,6 +59,7 @@ GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
   plan.B = shape[0];
   plan.H = shape[1];
   plan.T = shape[2];
+  plan.drawn = spec.dropout;
   plan.causal = spec.causal;
   plan.block = MakeBlockPlan(spec, plan.T, shape[3]);
   const idx_t ring = BlockKeys(shape[3]);

@@ -16,6 +16,7 @@ namespace longspan {
 struct GlobalPlan {
   BlockPlan block;
   idx_t B = 0, H = 0, T = 0;
+  ProbabilityDropout drawn;  // how its elements are numbered
   bool causal = false;
   TaskScratch rings;
   idx_t rows = 0;             // of a batch
@@ -49,7 +50,7 @@ struct GlobalArguments {
     QueryRows rows;
     rows.count = globals.Count(b);
     rows.tokens = tokens;
-    rows.head_row = (b * plan.H + h) * plan.T;
+    rows.head_row = plan.drawn.Head(b, h, plan.H) * plan.T;
     rows.q = HeadRows(qg, b, h, {});  // packed
     rows.out = HeadRows(out, b, h, tokens);
     rows.lse = HeadRows(lse, b, h, tokens);

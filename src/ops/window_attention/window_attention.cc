@@ -154,6 +154,7 @@ WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
   plan.B = shape[0];
   plan.H = shape[1];
   plan.T = shape[2];
+  plan.drawn = spec.dropout;
   plan.beside = !spec.starts.empty();
   plan.forward = plan.backward = MakeBlockPlan(spec, plan.T, shape[3]);
   plan.left = spec.Left(plan.T);

@@ -25,6 +25,7 @@ struct WindowPlan {
   BlockPlan forward, backward;
 
   idx_t B = 0, H = 0, T = 0;
+  ProbabilityDropout drawn;   // how its elements are numbered
   bool beside = false;        // other texts run at the same time
   idx_t left = 0, right = 0;  // at most T - 1
   bool causal = false;
@@ -108,7 +109,7 @@ struct WindowArguments {
     rows.count = count;
     rows.tokens = tokens;
     rows.roles = RolesOf(roles, b);
-    rows.head_row = (b * plan.H + h) * plan.T;
+    rows.head_row = plan.drawn.Head(b, h, plan.H) * plan.T;
     rows.q = HeadRows(q, b, h, tokens);
     rows.out = HeadRows(out, b, h, tokens);
     rows.lse = HeadRows(lse, b, h, tokens);

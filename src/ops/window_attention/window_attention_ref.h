@@ -69,6 +69,7 @@ template <class T>
 WindowRow<T> WindowWeights(const WindowSpec& spec, const WindowShape& shape, const Roles& roles,
                            const T* q, const T* k, idx_t b, idx_t h, idx_t i) {
   const idx_t head = (b * shape.H + h) * shape.T;
+  const idx_t drawn = spec.dropout.Head(b, h, shape.H) * shape.T;
   const Dropout dropout{spec.dropout.p, spec.dropout.key};
   const idx_t left = std::min(spec.left, shape.T - 1);
   const idx_t right = spec.causal ? 0 : std::min(spec.right, shape.T - 1);
@@ -91,7 +92,7 @@ WindowRow<T> WindowWeights(const WindowSpec& spec, const WindowShape& shape, con
     row.p.push_back(s);
     idx_t slot = j;
     if (!global) slot = global_key ? left + 1 + right + rank - 1 : (j - i) / dilation + left;
-    const idx_t element = (head + i) * slots + slot;
+    const idx_t element = (drawn + i) * slots + slot;
     row.factor.push_back(dropout.active() ? T(dropout.Factor(element)) : T(1));
   }
   T sum(0);

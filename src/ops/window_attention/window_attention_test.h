@@ -48,6 +48,7 @@ struct Case {
       key.Add(n);
     }
     key.Add(spec.dilation).Add(spec.scale).Add(spec.causal).Add(roles).Add(seed).Add(middle);
+    key.Add(spec.dropout.first_head).Add(spec.dropout.layer_heads);
     return key.Add(spec.dropout.p).Add(spec.dropout.key);
   }
   std::string Name() const {

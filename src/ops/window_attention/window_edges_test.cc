@@ -304,6 +304,31 @@ TEST(WindowAttention, SameBitsForAnyThreads) {
   }
 }
 
+// Heads 1 and 2 of 3, by themselves, draw the dropout that they have beside head 0.
+TEST(WindowAttention, SomeHeadsOfALayerHaveTheBitsThatTheyHaveAmongAll) {
+  Context context(2);
+  Case whole = MakeCase(70, 9, 4, 8, 1, 3);
+  whole.SetRoles(MakeRoles(whole, Layout::kHoles));
+  whole.spec.dropout = {0.3f, 21};
+  Case part = whole;
+  part.shape.H = 2;
+  part.spec.dropout.first_head = 1;
+  part.spec.dropout.layer_heads = 3;
+  const Inputs x(whole);
+  Inputs some = x;
+  const auto drop_first = [](auto& list) {
+    list.erase(list.begin(), list.begin() + std::ssize(list) / 3);
+  };
+  for (auto* list : {&some.q, &some.k, &some.v, &some.dout, &some.qg, &some.kg, &some.vg}) {
+    drop_first(*list);
+  }
+  Outputs<float> expected = RunKernel(context, whole, x);
+  for (auto* list : expected.Lists()) drop_first(*list);
+  EXPECT_EQ(RunKernel(context, part, some).All(), expected.All());
+  part.spec.dropout.first_head = 0;
+  EXPECT_NE(RunKernel(context, part, some).out, expected.out);
+}
+
 // ---- bad arguments ------------------------------------------------------------------------------
 
 constexpr std::array<idx_t, 4> kShape = {1, 2, 10, 4};

@@ -1,0 +1,129 @@
+// Ranks that share rows, with threads as ranks.
+#include "world/row_group.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/files.h"
+#include "tests/support/thread_world.h"
+
+namespace longspan {
+namespace {
+
+using test::OnRanks;
+using test::Throws;
+using test::TryOnRanks;
+
+TEST(RowGroup, SlabsAreNeighboursAndAlmostEqual) {
+  for (const int ranks : {1, 2, 3, 4, 7}) {
+    for (const idx_t n : {7, 37, 1000, 7168, 65'536, 65'537, 100'000}) {
+      SCOPED_TRACE(fmt::format("{} tokens, {} ranks", n, ranks));
+      const RowGroup group(0, ranks);
+      const std::vector<idx_t> borders = group.Borders(n);
+      ASSERT_EQ(std::ssize(borders), ranks + 1);
+      EXPECT_EQ(borders.front(), 0);
+      EXPECT_EQ(borders.back(), n);
+      for (int r = 0; r < ranks; ++r) {
+        const idx_t size = borders[static_cast<std::size_t>(r) + 1] - group.SlabOf(n, r).begin;
+        EXPECT_EQ(size, group.SlabOf(n, r).size());
+        EXPECT_GE(size, 1);
+        EXPECT_LE(static_cast<double>(size), 1.0 + 1.13 * static_cast<double>(n) / ranks);
+        const bool is_long = n >= 1024 * ranks;
+        if (is_long) {
+          EXPECT_EQ(group.SlabOf(n, r).begin % RowGroup::kUnit, 0);
+        }
+      }
+    }
+  }
+  EXPECT_TRUE(Throws([] { RowGroup(0, 4).Mine(3); }, ErrorCode::kUsage,
+                     "row-ranks: 3 tokens are too few for 4 ranks"));
+}
+
+TEST(RowGroup, GroupsAreNeighboursInTheWorld) {
+  OnRanks(6, [](World& world) {
+    const RowGroup pair(world, 2), half(world, 3), all(world, 6), one(world, 1);
+    EXPECT_EQ(pair.rank(), world.rank() % 2);
+    EXPECT_EQ(half.rank(), world.rank() % 3);
+    EXPECT_EQ(all.rank(), world.rank());
+    EXPECT_EQ(one.size(), 1);
+    EXPECT_TRUE(Throws([&] { RowGroup(world, 4); }, ErrorCode::kUsage,
+                       "row-ranks: 4 does not divide the number of ranks, 6"));
+  });
+}
+
+// Pieces of other sizes for every pair, some of them empty, and twice at once: the first one is
+// waited for last.
+TEST(RowGroup, PiecesReachTheRanksOfTheirGroup) {
+  constexpr int kRanks = 3;
+  const auto count = [](int from, int to) { return (from * 5 + to * 3) % 4; };
+  OnRanks(2 * kRanks, [&](World& world) {
+    RowGroup group(world, kRanks);
+    const int own = group.rank(), first = world.rank() - own;
+    const auto value = [&](int from, int to, int i, int round) {
+      return (first + from) * 1000 + to * 100 + i * 10 + round;
+    };
+    std::vector<std::vector<int>> memory[2], arrived[2];
+    std::vector<RowGroup::Pending> pending(2);
+    for (int round = 0; round < 2; ++round) {
+      std::vector<RowGroup::Piece> sends, receives;
+      memory[round].resize(kRanks);
+      arrived[round].resize(kRanks);
+      for (int r = 0; r < kRanks; ++r) {
+        auto& out = memory[round][static_cast<std::size_t>(r)];
+        auto& in = arrived[round][static_cast<std::size_t>(r)];
+        for (int i = 0; i < count(own, r); ++i) out.push_back(value(own, r, i, round));
+        in.resize(static_cast<std::size_t>(count(r, own)));
+        sends.push_back({out.data(), out.size() * sizeof(int)});
+        receives.push_back({in.data(), in.size() * sizeof(int)});
+      }
+      pending[static_cast<std::size_t>(round)] = group.Exchange(sends, receives);
+    }
+    pending[1].Wait();
+    pending[0].Wait();
+    EXPECT_TRUE(pending[0].Done());
+    for (int round = 0; round < 2; ++round) {
+      for (int r = 0; r < kRanks; ++r) {
+        for (int i = 0; i < count(r, own); ++i) {
+          EXPECT_EQ(arrived[round][static_cast<std::size_t>(r)][static_cast<std::size_t>(i)],
+                    value(r, own, i, round));
+        }
+      }
+    }
+  });
+}
+
+// 1e16 + 1 - 1e16 depends on the order.
+TEST(RowGroup, SumsAreAddedInTheOrderOfTheRanks) {
+  OnRanks(4, [](World& world) {
+    RowGroup all(world, 4), pair(world, 2);
+    const double values[] = {1e16, 1.0, -1e16, 1.0};
+    std::vector<double> sum = {values[world.rank()], static_cast<double>(world.rank())};
+    all.Sum(sum);
+    EXPECT_EQ(sum, (std::vector<double>{((1e16 + 1.0) - 1e16) + 1.0, 6.0}));
+    std::vector<float> two = {static_cast<float>(world.rank() + 1)};
+    pair.Sum(two);
+    EXPECT_EQ(two[0], world.rank() < 2 ? 3.0f : 7.0f);
+  });
+}
+
+TEST(RowGroup, ABroadcastStaysInTheGroup) {
+  OnRanks(4, [](World& world) {
+    RowGroup group(world, 2);
+    int value = world.rank();
+    group.Broadcast(&value, sizeof(value), 1);
+    EXPECT_EQ(value, world.rank() / 2 * 2 + 1);
+  });
+}
+
+TEST(RowGroup, ARankThatGivesUpEndsTheWaitingOfItsGroup) {
+  const auto thrown = TryOnRanks(2, [](World& world) {
+    RowGroup group(world, 2);
+    if (world.rank() == 1) throw Error(ErrorCode::kLimit, "no memory");
+    double value = 1.0;
+    group.Sum(std::span(&value, 1));
+  });
+  ASSERT_TRUE(thrown[0]);
+  EXPECT_TRUE(Throws([&] { std::rethrow_exception(thrown[0]); }, ErrorCode::kPeer, "no memory"));
+}
+
+}  // namespace
+}  // namespace longspan
