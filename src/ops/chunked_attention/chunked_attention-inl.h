@@ -44,6 +44,7 @@ struct ChunkedTask {
   // The current chunk.
   idx_t chunk = 0;  // its number
   idx_t begin = 0;  // its first token
+  idx_t at = 0;     // where that lies
   idx_t rows = 0;   // its tokens
   idx_t parts = 0;  // of its window that take part
   idx_t blind = 0;  // its first rows that see no key at all
@@ -84,10 +85,10 @@ struct ChunkedTask {
 // Rows of the current chunk that see no key of their window: they are its first ones.
 inline idx_t BlindRows(const ChunkedTask& x) {
   if (x.args.first_visible == nullptr) return 0;
-  const idx_t* first_visible = x.args.first_visible + x.b * x.plan.chunks;
+  const idx_t* first_visible = x.args.first_visible + x.b * x.plan.Rooms();
   idx_t first = x.plan.T;
   for (idx_t i = 0; i < x.plan.parts; ++i) {
-    first = std::min(first, first_visible[x.plan.Wrap(x.plan.WindowChunk(x.chunk, i))]);
+    first = std::min(first, first_visible[x.plan.Room(x.plan.WindowChunk(x.chunk, i))]);
   }
   if (x.plan.causal) return std::clamp<idx_t>(first - x.begin, 0, x.rows);
   return first == x.plan.T ? x.rows : 0;
@@ -95,7 +96,7 @@ inline idx_t BlindRows(const ChunkedTask& x) {
 
 // The slot of the ring that belongs to an unwrapped chunk number.
 inline idx_t RingSlot(const ChunkedTask& x, idx_t unwrapped) {
-  if (x.plan.ring == x.plan.chunks) return unwrapped;
+  if (x.plan.whole) return unwrapped;
   return (unwrapped - (x.plan.FirstChunk(x.run) - x.plan.before)) % x.plan.ring;
 }
 
@@ -113,6 +114,7 @@ void EnterChunk(ChunkedTask& x, idx_t c, const Fetch& fetch) {
   const ChunkedPlan& plan = x.plan;
   x.chunk = c;
   x.begin = c * plan.chunk;
+  x.at = plan.QueryAt(x.begin);
   x.rows = plan.Keys(c);
   x.blind = BlindRows(x);
   x.parts = 0;
@@ -120,24 +122,32 @@ void EnterChunk(ChunkedTask& x, idx_t c, const Fetch& fetch) {
     for (idx_t i = 0; i < plan.parts; ++i) {
       const idx_t unwrapped = plan.WindowChunk(c, i), p = plan.Wrap(unwrapped);
       if ((p == c) != own) continue;
+      const idx_t room = plan.Room(unwrapped), number = x.b * plan.Rooms() + room;
       const bool future = plan.causal && p > c;
-      const bool none =
-          x.args.first_visible != nullptr && x.args.first_visible[x.b * plan.chunks + p] == plan.T;
+      const bool none = x.args.first_visible != nullptr && x.args.first_visible[number] == plan.T;
       if ((future || none) && x.blind == 0) continue;
       ChunkedPart& part = x.scratch.parts[x.parts++];
       part.slot = RingSlot(x, unwrapped);
       part.position = p * plan.chunk;
+      part.at = plan.KeyAt(room);
       part.keys = plan.Keys(p);
       part.window_slot = i * plan.chunk;
-      part.masked = x.args.masked != nullptr && x.args.masked[x.b * plan.chunks + p] != 0;
+      part.masked = x.args.masked != nullptr && x.args.masked[number] != 0;
       fetch(unwrapped, part);
     }
   }
 }
 
+// The rows of chunk c, which lie from `at` on.
 template <class Row>
-void PrefetchChunk(const ChunkedTask& x, idx_t c, const MixedView<Row>& array) {
-  x.prefetch.Add(array, x.b, x.h, c * x.plan.chunk, x.plan.Keys(c));
+void PrefetchChunk(const ChunkedTask& x, idx_t c, idx_t at, const MixedView<Row>& array) {
+  x.prefetch.Add(array, x.b, x.h, at, x.plan.Keys(c));
+}
+
+inline void PrefetchKeys(const ChunkedTask& x, idx_t c) {
+  const idx_t at = x.plan.KeyAt(x.plan.Room(c));
+  PrefetchChunk(x, c, at, x.args.k);
+  PrefetchChunk(x, c, at, x.args.v);
 }
 
 // The next chunk that the walk packs, or -1.
@@ -157,8 +167,8 @@ const float* ChunkRows(const ChunkedTask& x, const InView& array, idx_t t, idx_t
 template <class Terms>
 void PackKeys(const ChunkedTask& x, const ChunkedPart& part) {
   idx_t stride = 0;
-  const float* k = ChunkRows<Terms>(x, x.args.k, part.position, part.keys, x.plan.scale,
-                                    x.scratch.rows, &stride);
+  const float* k =
+      ChunkRows<Terms>(x, x.args.k, part.at, part.keys, x.plan.scale, x.scratch.rows, &stride);
   float* panels = x.KeyPanels(part.slot);
   if (x.plan.bf16) {
     PackTransposedPanels(k, stride, part.keys, TermCount<Terms>(x.plan.D), Unchanged(), panels);
@@ -167,7 +177,7 @@ void PackKeys(const ChunkedTask& x, const ChunkedPart& part) {
   }
   if (!part.masked) return;
   float* visible = x.scratch.visible + part.slot * x.plan.columns;
-  const std::uint8_t* mask = &x.args.mask(x.b, part.position);
+  const std::uint8_t* mask = &x.args.mask(x.b, part.at);
   for (idx_t j = 0; j < x.plan.columns; ++j) {
     visible[j] = j < part.keys && mask[j] != 0 ? 1.0f : 0.0f;
   }
@@ -177,8 +187,7 @@ void PackKeys(const ChunkedTask& x, const ChunkedPart& part) {
 template <class Terms>
 void PackPart(const ChunkedTask& x, const ChunkedPart& part, const InView& array, float* panels) {
   idx_t stride = 0;
-  const float* rows =
-      ChunkRows<Terms>(x, array, part.position, part.keys, 1.0f, x.scratch.rows, &stride);
+  const float* rows = ChunkRows<Terms>(x, array, part.at, part.keys, 1.0f, x.scratch.rows, &stride);
   PackRows<Terms>(rows, stride, part.keys, x.plan.D, TermCount<Terms>(part.keys),
                   panels + part.slot * x.RowFloats());
 }
@@ -285,7 +294,7 @@ float ForwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, float* row,
 template <class Terms>
 void ForwardBlock(const ChunkedTask& x) {
   const ChunkedScratch& s = x.scratch;
-  const idx_t t0 = x.begin + x.block;
+  const idx_t t0 = x.at + x.block;
   idx_t stride = 0;
   const float* q = ChunkRows<Terms>(x, x.args.q, t0, x.block_rows, 1.0f, s.queries, &stride);
   BlockScores<Terms>(x, q, stride, s.key_panels, s.scores);
@@ -321,12 +330,9 @@ void ForwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch, id
   for (idx_t c = plan.FirstChunk(x.run); c < plan.LastChunk(x.run); ++c) {
     EnterChunk(x, c, fetch);
     prefetch.Clear();
-    if (const idx_t next = NextFetched(x); next >= 0) {
-      PrefetchChunk(x, next, args.k);
-      PrefetchChunk(x, next, args.v);
-    }
-    PrefetchChunk(x, c, args.out);
-    if (c + 1 < plan.LastChunk(x.run)) PrefetchChunk(x, c + 1, args.q);
+    if (const idx_t next = NextFetched(x); next >= 0) PrefetchKeys(x, next);
+    PrefetchChunk(x, c, x.at, args.out);
+    if (c + 1 < plan.LastChunk(x.run)) PrefetchChunk(x, c + 1, x.at + plan.chunk, args.q);
     for (x.block = 0; x.block < x.rows; x.block += plan.block) {
       x.block_rows = std::min(plan.block, x.rows - x.block);
       ForwardBlock<Terms>(x);
@@ -348,7 +354,7 @@ inline void ChunkedForwardPairs(const ChunkedArguments& args, const ChunkedScrat
 // Row r of the chunk: scores := weights after dropout, dscores := gradient of scale * q . k.
 inline void BackwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, float* row,
                         float* drow) {
-  const idx_t t = x.begin + r;
+  const idx_t t = x.at + r;
   const float lse = x.args.lse(x.b, x.h, t);
   const bool blind = r < x.blind;
   // D = sum of p dp = dout . out
@@ -371,7 +377,7 @@ inline void BackwardRow(const ChunkedTask& x, idx_t r, const idx_t* limits, floa
         // out = (p f) v: dp = f (dout . v), and dv sees p f.
         DropoutFactors(
             x.plan.dropout,
-            (x.plan.drawn.Head(x.b, x.h, x.plan.H) * x.plan.T + t) * x.plan.window_slots +
+            (x.plan.drawn.Head(x.b, x.h, x.plan.H) * x.plan.T + x.begin + r) * x.plan.window_slots +
                 x.scratch.parts[i].window_slot,
             limits[i], x.scratch.factors);
         MultiplyRow(x.scratch.factors, drow, limits[i]);
@@ -426,7 +432,7 @@ template <class Terms>
 void BackwardBlock(const ChunkedTask& x) {
   const ChunkedScratch& s = x.scratch;
   const ChunkedPlan& plan = x.plan;
-  const idx_t t0 = x.begin + x.block, panel_rows = TermCount<Terms>(x.block_rows);
+  const idx_t t0 = x.at + x.block, panel_rows = TermCount<Terms>(x.block_rows);
   idx_t q_stride = 0, dout_stride = 0;
   const float* q = ChunkRows<Terms>(x, x.args.q, t0, x.block_rows, 1.0f, s.queries, &q_stride);
   const float* dout =
@@ -466,8 +472,8 @@ inline void RetireSlot(const ChunkedTask& x, idx_t slot) {
   const float* dk = x.scratch.dk + slot * x.GradientFloats();
   const float* dv = x.scratch.dv + slot * x.GradientFloats();
   const idx_t first = plan.FirstChunk(x.run), last = plan.LastChunk(x.run);
-  const idx_t p = plan.Wrap(unwrapped);
-  if (p < first || p >= last) {
+  const idx_t p = plan.Wrap(unwrapped), room = plan.Room(unwrapped);
+  if (!plan.Owns(x.run, room)) {
     const idx_t halo =
         unwrapped < first ? unwrapped - (first - plan.before) : unwrapped - last + plan.before;
     const idx_t floats = plan.Keys(p) * plan.row;
@@ -477,7 +483,7 @@ inline void RetireSlot(const ChunkedTask& x, idx_t slot) {
     return;
   }
   for (idx_t j = 0; j < plan.Keys(p); ++j) {
-    const idx_t t = p * plan.chunk + j;
+    const idx_t t = plan.KeyAt(room) + j;
     AddRow(dk + j * plan.row, &x.args.gradients.dk(x.b, x.h, t, 0), plan.D);
     AddRow(dv + j * plan.row, &x.args.gradients.dv(x.b, x.h, t, 0), plan.D);
   }
@@ -499,7 +505,7 @@ void BackwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch, i
     PackKeys<Terms>(x, part);
     PackPart<Terms>(x, part, x.args.k, s.key_rows);
     idx_t stride = 0;
-    const float* v = ChunkRows<Terms>(x, x.args.v, part.position, part.keys, 1.0f, s.rows, &stride);
+    const float* v = ChunkRows<Terms>(x, x.args.v, part.at, part.keys, 1.0f, s.rows, &stride);
     PackTransposedPanels(v, stride, part.keys, TermCount<Terms>(x.plan.D), Unchanged(),
                          s.value_panels + part.slot * x.KeyFloats());
     std::fill_n(s.dk + part.slot * x.GradientFloats(), x.GradientFloats(), 0.0f);
@@ -508,14 +514,11 @@ void BackwardTask(const ChunkedArguments& args, const ChunkedScratch& scratch, i
   for (idx_t c = plan.FirstChunk(x.run); c < plan.LastChunk(x.run); ++c) {
     EnterChunk(x, c, fetch);
     prefetch.Clear();
-    if (const idx_t next = NextFetched(x); next >= 0) {
-      PrefetchChunk(x, next, args.k);
-      PrefetchChunk(x, next, args.v);
-    }
-    PrefetchChunk(x, c, OutView(args.gradients.dq));
+    if (const idx_t next = NextFetched(x); next >= 0) PrefetchKeys(x, next);
+    PrefetchChunk(x, c, x.at, OutView(args.gradients.dq));
     if (c + 1 < plan.LastChunk(x.run)) {
-      PrefetchChunk(x, c + 1, args.q);
-      PrefetchChunk(x, c + 1, args.dout);
+      PrefetchChunk(x, c + 1, x.at + plan.chunk, args.q);
+      PrefetchChunk(x, c + 1, x.at + plan.chunk, args.dout);
     }
     for (x.block = 0; x.block < x.rows; x.block += plan.block) {
       x.block_rows = std::min(plan.block, x.rows - x.block);
@@ -542,13 +545,13 @@ inline void ChunkedSideTask(const ChunkedArguments& args, idx_t task) {
   const idx_t run = task % plan.runs, head = task - run;
   for (idx_t r = 0; r < plan.runs; ++r) {
     for (idx_t slot = 0; slot < plan.halo; ++slot) {
-      const idx_t p = plan.Wrap(plan.HaloChunk(r, slot));
-      if (p < plan.FirstChunk(run) || p >= plan.LastChunk(run)) continue;
+      const idx_t u = plan.HaloChunk(r, slot), p = plan.Wrap(u), room = plan.Room(u);
+      if (!plan.Owns(run, room)) continue;
       if (args.side_used[(head + r) * plan.halo + slot] == 0) continue;
       const float *dk = args.Side(head + r, slot, 0), *dv = args.Side(head + r, slot, 1);
       for (idx_t j = 0; j < plan.Keys(p); ++j) {
-        AddRow(dk + j * plan.row, &args.gradients.dk(b, h, p * plan.chunk + j, 0), plan.D);
-        AddRow(dv + j * plan.row, &args.gradients.dv(b, h, p * plan.chunk + j, 0), plan.D);
+        AddRow(dk + j * plan.row, &args.gradients.dk(b, h, plan.KeyAt(room) + j, 0), plan.D);
+        AddRow(dv + j * plan.row, &args.gradients.dv(b, h, plan.KeyAt(room) + j, 0), plan.D);
       }
     }
   }

@@ -10,6 +10,7 @@
 #include "base/isa.h"
 #include "base/scratch_layout.h"
 #include "ops/attention_call.h"
+#include "ops/chunked_attention/chunked_slab.h"
 #include "parallel/parallel_for.h"
 #include "simd/tile_extents.h"
 
@@ -46,11 +47,36 @@ constexpr idx_t kTermBytes = 32;              // at least sizeof(TileTerm)
 
 constexpr AttentionCheck CheckCall{{"chunked attention"}};
 
-// What both directions ask of their arguments.
+// Throws kUsage unless there is such a slab and tensors have its shapes.
 template <class T>
-ChunkedArguments CheckArguments(const ChunkedSpec& spec, const QkvOf<T>& qkv, const KeyMask& mask,
+void CheckSlab(const ChunkedSpec& spec, const ChunkedSlab& slab, const QkvOf<T>& qkv,
+               const KeyMask& mask, const AttentionSavedOf<T>& saved) {
+  const idx_t chunks = CeilDiv(slab.tokens, spec.chunk), window = 1 + spec.before + spec.after;
+  Check(chunks > 1 && chunks >= window, ErrorCode::kUsage,
+        "chunked attention: a row of {} tokens has {} chunks of {}; a slab needs 2 or more, and as "
+        "many as a window, {}",
+        slab.tokens, chunks, spec.chunk, window);
+  Check(slab.first >= 0 && slab.first < slab.last && slab.last <= chunks, ErrorCode::kUsage,
+        "chunked attention: a slab from chunk {} to {} is not in a row of {}", slab.first,
+        slab.last, chunks);
+  const auto& q = qkv.q.extent;
+  const std::array<idx_t, 4> queries = {q[0], q[1], slab.Queries(spec), q[3]};
+  const std::array<idx_t, 4> keys = {q[0], q[1], slab.Keys(spec), q[3]};
+  CheckCall.Extents("q", q);
+  CheckCall(qkv.q, "q", queries);
+  CheckCall(qkv.k, "k", keys);
+  CheckCall(qkv.v, "v", keys);
+  CheckCall.Outputs(saved, queries);
+  CheckCall.Tokens(mask, "the key mask", keys);
+  CheckCall.Delta(saved.delta, queries);
+}
+
+// What both directions ask of their arguments. `slab`: null, the whole row.
+template <class T>
+ChunkedArguments CheckArguments(const ChunkedSpec& spec, const ChunkedSlab* slab,
+                                const QkvOf<T>& qkv, const KeyMask& mask,
                                 const AttentionSavedOf<T>& saved) {
-  CheckCall.Separate(qkv, mask, saved);
+  if (slab == nullptr) CheckCall.Separate(qkv, mask, saved);
   CheckCall.Scale(spec.scale);
   CheckCall.Dropout(spec.dropout);
   Check(spec.chunk >= 1, ErrorCode::kUsage, "chunked attention: chunk {} is below 1", spec.chunk);
@@ -61,8 +87,9 @@ ChunkedArguments CheckArguments(const ChunkedSpec& spec, const QkvOf<T>& qkv, co
   Check(spec.chunk <= kMostSlots / (1 + spec.before + spec.after), ErrorCode::kUsage,
         "chunked attention: {} chunks of {} keys are more than {} keys in a window",
         1 + spec.before + spec.after, spec.chunk, kMostSlots);
+  if (slab != nullptr) CheckSlab(spec, *slab, qkv, mask, saved);
   ChunkedArguments args;
-  args.plan = MakeChunkedPlan(spec, qkv.q);
+  args.plan = MakeChunkedPlan(spec, slab, qkv.q);
   args.q = qkv.q;
   args.k = qkv.k;
   args.v = qkv.v;
@@ -112,18 +139,19 @@ auto LayoutOf(const ChunkedPlan& plan, bool backward) {
 void ScanMask(const ChunkedArguments& args) {
   const ChunkedPlan& plan = args.plan;
   for (idx_t b = 0; b < plan.B; ++b) {
-    for (idx_t c = 0; c < plan.chunks; ++c) {
+    for (idx_t room = 0; room < plan.Rooms(); ++room) {
+      const idx_t c = plan.Wrap(plan.ChunkOf(room)), at = plan.KeyAt(room);
       idx_t first = plan.T;
       bool hides = false;
-      for (idx_t t = c * plan.chunk + plan.Keys(c) - 1; t >= c * plan.chunk; --t) {
-        if (args.mask(b, t) != 0) {
-          first = t;
+      for (idx_t j = plan.Keys(c) - 1; j >= 0; --j) {
+        if (args.mask(b, at + j) != 0) {
+          first = c * plan.chunk + j;
         } else {
           hides = true;
         }
       }
-      args.first_visible[b * plan.chunks + c] = first;
-      args.masked[b * plan.chunks + c] = hides ? 1 : 0;
+      args.first_visible[b * plan.Rooms() + room] = first;
+      args.masked[b * plan.Rooms() + room] = hides ? 1 : 0;
     }
   }
 }
@@ -134,8 +162,8 @@ std::size_t CallBytes(const Context& context, const ChunkedArguments& args, bool
   std::size_t bytes =
       LayoutOf(plan, backward).Bytes() * static_cast<std::size_t>(context.threads());
   if (!args.mask.empty()) {
-    bytes += Arena::Bytes<idx_t>(plan.B * plan.chunks);
-    bytes += Arena::Bytes<std::uint8_t>(plan.B * plan.chunks);
+    bytes += Arena::Bytes<idx_t>(plan.B * plan.Rooms());
+    bytes += Arena::Bytes<std::uint8_t>(plan.B * plan.Rooms());
   }
   if (backward && plan.halo > 0) {
     bytes += Arena::Bytes<float>(plan.tasks() * plan.halo * 2 * args.SideFloats());
@@ -148,8 +176,8 @@ std::size_t CallBytes(const Context& context, const ChunkedArguments& args, bool
 void TakeShared(Arena::Frame& frame, ChunkedArguments& args, bool backward) {
   const ChunkedPlan& plan = args.plan;
   if (!args.mask.empty()) {
-    args.first_visible = frame.Take<idx_t>(plan.B * plan.chunks);
-    args.masked = frame.Take<std::uint8_t>(plan.B * plan.chunks);
+    args.first_visible = frame.Take<idx_t>(plan.B * plan.Rooms());
+    args.masked = frame.Take<std::uint8_t>(plan.B * plan.Rooms());
     ScanMask(args);
   }
   if (backward && plan.halo > 0) {
@@ -160,11 +188,15 @@ void TakeShared(Arena::Frame& frame, ChunkedArguments& args, bool backward) {
 
 }  // namespace
 
-ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const InView& q) {
+idx_t ChunkedSlab::Queries(const ChunkedSpec& spec) const {
+  return std::min(tokens, last * spec.chunk) - first * spec.chunk;
+}
+
+ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const ChunkedSlab* slab, const InView& q) {
   ChunkedPlan plan;
   plan.B = q.extent[0];
   plan.H = q.extent[1];
-  plan.T = q.extent[2];
+  plan.T = slab != nullptr ? slab->tokens : q.extent[2];
   plan.D = q.extent[3];
   plan.bf16 = q.bf16;
   const bool single = plan.T <= spec.chunk;
@@ -173,6 +205,9 @@ ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const InView& q) {
   plan.before = single ? 0 : spec.before;
   plan.after = single ? 0 : spec.after;
   plan.parts = 1 + plan.before + plan.after;
+  plan.slab = slab != nullptr;
+  plan.first = plan.slab ? slab->first : 0;
+  plan.last = plan.slab ? slab->last : plan.chunks;
   plan.window_slots = spec.chunk * (1 + spec.before + spec.after);
   plan.causal = spec.causal;
   plan.scale = spec.scale != 0.0f ? spec.scale : 1.0f / std::sqrt(static_cast<float>(plan.D));
@@ -181,10 +216,10 @@ ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const InView& q) {
 
   // A window that holds every chunk leaves nothing to cut: one task takes the whole head.
   plan.ring = std::min(plan.parts, plan.chunks);
-  plan.run = plan.ring == plan.chunks
-                 ? plan.chunks
-                 : std::max(CeilDiv(kRunTokens, plan.chunk), 2 * (plan.before + plan.after));
-  plan.runs = CeilDiv(plan.chunks, plan.run);
+  plan.whole = !plan.slab && plan.ring == plan.chunks;
+  plan.run = plan.whole ? plan.chunks
+                        : std::max(CeilDiv(kRunTokens, plan.chunk), 2 * (plan.before + plan.after));
+  plan.runs = CeilDiv(plan.last - plan.first, plan.run);
   plan.halo = plan.runs > 1 ? plan.before + plan.after : 0;
 
   plan.columns = RoundUp(plan.chunk, ChunkedPlan::kRowUnit);
@@ -228,12 +263,16 @@ void RunBackward(Context& context, ChunkedArguments args) {
   });
 }
 
+// `slab`: null, the whole row.
 template <class T>
-void CheckAndRunBackward(Context& context, const ChunkedSpec& spec, const QkvOf<T>& qkv,
-                         const KeyMask& mask, const AttentionSavedOf<T>& saved,
+void CheckAndRunBackward(Context& context, const ChunkedSpec& spec, const ChunkedSlab* slab,
+                         const QkvOf<T>& qkv, const KeyMask& mask, const AttentionSavedOf<T>& saved,
                          const View<const T, 4>& dout, const DQkv& gradients) {
-  ChunkedArguments args = CheckArguments(spec, qkv, mask, saved);
-  CheckCall.Backward(dout, gradients, qkv.q.extent);
+  ChunkedArguments args = CheckArguments(spec, slab, qkv, mask, saved);
+  CheckCall(dout, "dout", qkv.q.extent);
+  CheckCall(gradients.dq, "dq", qkv.q.extent);
+  CheckCall(gradients.dk, "dk", qkv.k.extent);
+  CheckCall(gradients.dv, "dv", qkv.k.extent);
   args.dout = dout;
   args.gradients = gradients;
   RunBackward(context, args);
@@ -243,24 +282,48 @@ void CheckAndRunBackward(Context& context, const ChunkedSpec& spec, const QkvOf<
 
 void ChunkedForward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
                     const AttentionSaved& saved) {
-  RunForward(context, CheckArguments(spec, qkv, mask, saved));
+  RunForward(context, CheckArguments(spec, nullptr, qkv, mask, saved));
 }
 
 void ChunkedForward(Context& context, const ChunkedSpec& spec, const Bf16Qkv& qkv,
                     const KeyMask& mask, const Bf16AttentionSaved& saved) {
-  RunForward(context, CheckArguments(spec, qkv, mask, saved));
+  RunForward(context, CheckArguments(spec, nullptr, qkv, mask, saved));
 }
 
 void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Qkv& qkv, const KeyMask& mask,
                      const AttentionSaved& saved, const View<const float, 4>& dout,
                      const DQkv& gradients) {
-  CheckAndRunBackward(context, spec, qkv, mask, saved, dout, gradients);
+  CheckAndRunBackward(context, spec, nullptr, qkv, mask, saved, dout, gradients);
 }
 
 void ChunkedBackward(Context& context, const ChunkedSpec& spec, const Bf16Qkv& qkv,
                      const KeyMask& mask, const Bf16AttentionSaved& saved,
                      const View<const bfloat16, 4>& dout, const DQkv& gradients) {
-  CheckAndRunBackward(context, spec, qkv, mask, saved, dout, gradients);
+  CheckAndRunBackward(context, spec, nullptr, qkv, mask, saved, dout, gradients);
+}
+
+// ---- slabs --------------------------------------------------------------------------------------
+
+void ChunkedForward(Context& context, const ChunkedSpec& spec, const ChunkedSlab& slab,
+                    const Qkv& qkv, const KeyMask& mask, const AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, &slab, qkv, mask, saved));
+}
+
+void ChunkedForward(Context& context, const ChunkedSpec& spec, const ChunkedSlab& slab,
+                    const Bf16Qkv& qkv, const KeyMask& mask, const Bf16AttentionSaved& saved) {
+  RunForward(context, CheckArguments(spec, &slab, qkv, mask, saved));
+}
+
+void ChunkedBackward(Context& context, const ChunkedSpec& spec, const ChunkedSlab& slab,
+                     const Qkv& qkv, const KeyMask& mask, const AttentionSaved& saved,
+                     const View<const float, 4>& dout, const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, &slab, qkv, mask, saved, dout, gradients);
+}
+
+void ChunkedBackward(Context& context, const ChunkedSpec& spec, const ChunkedSlab& slab,
+                     const Bf16Qkv& qkv, const KeyMask& mask, const Bf16AttentionSaved& saved,
+                     const View<const bfloat16, 4>& dout, const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, &slab, qkv, mask, saved, dout, gradients);
 }
 
 }  // namespace longspan

@@ -13,6 +13,8 @@
 
 namespace longspan {
 
+struct ChunkedSlab;  // ops/chunked_attention/chunked_slab.h
+
 // Everything that follows from the shapes and the spec: the same on every machine and for any
 // number of threads. Rows of scratch are padded to kRowUnit floats (the widest vector), panels of
 // B to kPanelUnit columns (the widest panel of simd/tile-inl.h).
@@ -24,7 +26,12 @@ struct ChunkedPlan {
   idx_t chunks = 0;             // ceil(T / chunk)
   idx_t before = 0, after = 0;  // both 0 when there is one chunk
   idx_t parts = 0;              // 1 + before + after: chunks that a window consists of
-  idx_t window_slots = 0;       // W of the dropout numbering
+  // The chunks whose queries there are: all, or those of a slab (chunked_slab.h). Queries then lie
+  // from the first one's on, and keys from the first that one of them sees, each chunk in a room
+  // of its own.
+  bool slab = false;
+  idx_t first = 0, last = 0;
+  idx_t window_slots = 0;  // W of the dropout numbering
   bool causal = false;
   bool bf16 = false;  // q, k, v, out and dout are bf16
   float scale = 0.0f;
@@ -34,6 +41,7 @@ struct ChunkedPlan {
   idx_t run = 0;           // chunks of a task
   idx_t runs = 0;          // tasks of one head
   idx_t ring = 0;          // packed key chunks that a task holds at once
+  bool whole = false;      // the ring holds every chunk of the row
   idx_t halo = 0;          // chunks outside of a run that its windows reach; 0 with one run
   idx_t block = 0;         // query rows at a time
   idx_t columns = 0;       // chunk, padded: scores of one part of a window
@@ -41,8 +49,8 @@ struct ChunkedPlan {
   idx_t row = 0;           // D, padded
 
   idx_t tasks() const { return B * H * runs; }
-  idx_t FirstChunk(idx_t r) const { return r * run; }
-  idx_t LastChunk(idx_t r) const { return std::min(chunks, (r + 1) * run); }  // exclusive
+  idx_t FirstChunk(idx_t r) const { return first + r * run; }
+  idx_t LastChunk(idx_t r) const { return std::min(last, first + (r + 1) * run); }  // exclusive
   idx_t Keys(idx_t c) const { return std::min(chunk, T - c * chunk); }
 
   // The chunk that is part i of chunk c's window, before wrapping around (-1 is the last chunk seen
@@ -51,10 +59,27 @@ struct ChunkedPlan {
   idx_t WindowChunk(idx_t c, idx_t i) const {
     const idx_t off = i - before;
     const idx_t u = -chunks < off && off < chunks ? c + off : c;
-    return ring == chunks ? Wrap(u) : u;
+    return whole ? Wrap(u) : u;
   }
   // The chunk that an unwrapped number stands for.
   idx_t Wrap(idx_t u) const { return u < 0 ? u + chunks : (u >= chunks ? u - chunks : u); }
+  // The room of a chunk in the arrays of keys: copies of a wrapped chunk have rooms of their own in
+  // a slab. `unwrapped` is a number that WindowChunk gave.
+  idx_t Room(idx_t unwrapped) const {
+    return slab ? unwrapped - (first - before) : Wrap(unwrapped);
+  }
+  idx_t ChunkOf(idx_t room) const { return slab ? first - before + room : room; }
+  idx_t Rooms() const { return slab ? last - first + before + after : chunks; }
+  // Where the keys of a room begin, and where query t of the row lies.
+  idx_t KeyAt(idx_t room) const { return room * chunk; }
+  idx_t QueryAt(idx_t t) const { return t - first * chunk; }
+  // Whether dk and dv of a room are added up by run r: those of its own chunks and, at the ends of
+  // a slab, of the halo there.
+  bool Owns(idx_t r, idx_t room) const {
+    const idx_t begin = slab && r == 0 ? 0 : Room(FirstChunk(r));
+    const idx_t end = slab && r + 1 == runs ? Rooms() : Room(LastChunk(r) - 1) + 1;
+    return room >= begin && room < end;
+  }
   // Chunk number `slot` of the halo of run r, unwrapped.
   idx_t HaloChunk(idx_t r, idx_t slot) const {
     return slot < before ? FirstChunk(r) - before + slot : LastChunk(r) + slot - before;
@@ -65,6 +90,7 @@ struct ChunkedPlan {
 struct ChunkedPart {
   idx_t slot = 0;         // of the ring
   idx_t position = 0;     // of its first key
+  idx_t at = 0;           // where that key lies
   idx_t keys = 0;         // that exist
   idx_t window_slot = 0;  // of its first key, for dropout
   bool masked = false;    // some of its keys are hidden by the key mask
@@ -79,7 +105,7 @@ struct ChunkedArguments {
   View<float, 3> lse, delta;
   InView dout;
   DQkv gradients;
-  // (B, chunks): position of a chunk's first visible key (T: none), and whether it hides any.
+  // (B, rooms): position of a chunk's first visible key (T: none), and whether it hides any.
   // Null without a mask.
   idx_t* first_visible = nullptr;
   std::uint8_t* masked = nullptr;
@@ -124,6 +150,7 @@ struct ChunkedScratch {
 };
 
 // The plan for a problem whose arguments were checked.
-ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const InView& q);
+// `slab`: null, the whole row.
+ChunkedPlan MakeChunkedPlan(const ChunkedSpec& spec, const ChunkedSlab* slab, const InView& q);
 
 }  // namespace longspan
