@@ -6,6 +6,7 @@
 
 #include "base/isa.h"
 #include "ops/side_by_side.h"
+#include "ops/window_attention/slab_check.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/window_attention/global_rows.cc"
@@ -31,16 +32,22 @@ constexpr idx_t kTasksWanted = 32;
 // Query rows of a batch. Many would save packing, but their sums are held once for every part.
 constexpr idx_t kForwardRows = 48, kBackwardRows = 96;
 
-// What both directions ask of their arguments.
+// What both directions ask of their arguments. `slab`: null, whole rows.
 template <class T>
-GlobalArguments CheckArguments(const WindowSpec& spec, const GlobalQkvOf<T>& qkv,
-                               const TokenRoles& roles, const AttentionSavedOf<T>& saved) {
+GlobalArguments CheckArguments(const WindowSpec& spec, const WindowSlab* slab,
+                               const GlobalQkvOf<T>& qkv, const TokenRoles& roles,
+                               const AttentionSavedOf<T>& saved) {
   const auto& shape = qkv.kg.extent;
-  CheckWindowCall(spec, shape, "kg", roles, saved);
+  if (slab != nullptr) {
+    CheckGlobalSlab(spec, *slab, qkv.qg.extent, shape, roles);
+    CheckWindowCall(spec, qkv.qg.extent, "qg", {}, saved);
+  } else {
+    CheckWindowCall(spec, shape, "kg", roles, saved);
+  }
   CheckWindow(qkv.kg, "kg", shape);
   CheckWindow(qkv.vg, "vg", shape);
   GlobalArguments args;
-  args.globals = GlobalTokensOf(spec, roles, shape[0]);
+  args.globals = slab != nullptr ? GlobalPlacesOf(*slab) : GlobalTokensOf(spec, roles, shape[0]);
   CheckGlobalQueries(qkv.qg, "qg", shape, spec, args.globals);
   args.qg = qkv.qg;
   args.kg = qkv.kg;
@@ -54,14 +61,17 @@ GlobalArguments CheckArguments(const WindowSpec& spec, const GlobalQkvOf<T>& qkv
 }  // namespace
 
 GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals,
-                          bool backward) {
+                          bool backward, const WindowSlab* slab) {
   GlobalPlan plan;
   plan.B = shape[0];
   plan.H = shape[1];
   plan.T = shape[2];
   plan.drawn = spec.dropout;
   plan.causal = spec.causal;
-  plan.block = MakeBlockPlan(spec, plan.T, shape[3]);
+  plan.slab = slab != nullptr;
+  plan.row_tokens = plan.slab ? slab->tokens : plan.T;
+  plan.row_begin = plan.slab ? slab->begin : 0;
+  plan.block = MakeBlockPlan(spec, plan.row_tokens, shape[3]);
   const idx_t ring = BlockKeys(shape[3]);
   plan.rings.keys.ring = ring;
   plan.block.score_stride = ScoreStride(ring + BlockPlan::kRowUnit);
@@ -196,13 +206,14 @@ GlobalArguments PartOf(const GlobalArguments& row, const TextOfRow& text) {
   return args;
 }
 
-// Plans and runs a call, or the calls of its texts together.
-void Run(Context& context, const WindowSpec& spec, GlobalArguments args, bool backward) {
+// Plans and runs a call, or the calls of its texts together. `slab`: null, whole rows.
+void Run(Context& context, const WindowSpec& spec, const WindowSlab* slab, GlobalArguments args,
+         bool backward) {
   if (args.globals.most == 0) return;
   const auto run = backward ? RunBackward : RunForward;
   std::array<idx_t, 4> shape = args.kg.extent;
   if (spec.starts.empty()) {
-    args.plan = MakeGlobalPlan(spec, shape, args.globals.most, backward);
+    args.plan = MakeGlobalPlan(spec, shape, args.globals.most, backward, slab);
     return run(context, {&args, 1});
   }
   std::vector<GlobalArguments> calls;
@@ -218,42 +229,69 @@ void Run(Context& context, const WindowSpec& spec, GlobalArguments args, bool ba
 }
 
 template <class T>
-void CheckAndRunBackward(Context& context, const WindowSpec& spec, const GlobalQkvOf<T>& qkv,
-                         const TokenRoles& roles, const AttentionSavedOf<T>& saved,
-                         const View<const T, 4>& dout, const DGlobalQkv& gradients) {
-  GlobalArguments args = CheckArguments(spec, qkv, roles, saved);
+void CheckAndRunBackward(Context& context, const WindowSpec& spec, const WindowSlab* slab,
+                         const GlobalQkvOf<T>& qkv, const TokenRoles& roles,
+                         const AttentionSavedOf<T>& saved, const View<const T, 4>& dout,
+                         const DGlobalQkv& gradients) {
+  GlobalArguments args = CheckArguments(spec, slab, qkv, roles, saved);
   const auto& shape = qkv.kg.extent;
-  CheckWindow(dout, "dout", shape);
+  CheckWindow(dout, "dout", slab != nullptr ? qkv.qg.extent : shape);
   CheckWindow(gradients.dqg, "dqg", qkv.qg.extent);
   CheckWindow(gradients.dkg, "dkg", shape);
   CheckWindow(gradients.dvg, "dvg", shape);
   args.dout = dout;
   args.gradients = gradients;
-  Run(context, spec, std::move(args), true);
+  Run(context, spec, slab, std::move(args), true);
 }
 
 }  // namespace
 
 void GlobalForward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
                    const TokenRoles& roles, const AttentionSaved& saved) {
-  Run(context, spec, CheckArguments(spec, qkv, roles, saved), false);
+  Run(context, spec, nullptr, CheckArguments(spec, nullptr, qkv, roles, saved), false);
 }
 
 void GlobalForward(Context& context, const WindowSpec& spec, const Bf16GlobalQkv& qkv,
                    const TokenRoles& roles, const Bf16AttentionSaved& saved) {
-  Run(context, spec, CheckArguments(spec, qkv, roles, saved), false);
+  Run(context, spec, nullptr, CheckArguments(spec, nullptr, qkv, roles, saved), false);
 }
 
 void GlobalBackward(Context& context, const WindowSpec& spec, const GlobalQkv& qkv,
                     const TokenRoles& roles, const AttentionSaved& saved,
                     const View<const float, 4>& dout, const DGlobalQkv& gradients) {
-  CheckAndRunBackward(context, spec, qkv, roles, saved, dout, gradients);
+  CheckAndRunBackward(context, spec, nullptr, qkv, roles, saved, dout, gradients);
 }
 
 void GlobalBackward(Context& context, const WindowSpec& spec, const Bf16GlobalQkv& qkv,
                     const TokenRoles& roles, const Bf16AttentionSaved& saved,
                     const View<const bfloat16, 4>& dout, const DGlobalQkv& gradients) {
-  CheckAndRunBackward(context, spec, qkv, roles, saved, dout, gradients);
+  CheckAndRunBackward(context, spec, nullptr, qkv, roles, saved, dout, gradients);
+}
+
+// ---- slabs --------------------------------------------------------------------------------------
+
+void GlobalForward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
+                   const GlobalQkv& qkv, const TokenRoles& roles, const AttentionSaved& saved) {
+  Run(context, spec, &slab, CheckArguments(spec, &slab, qkv, roles, saved), false);
+}
+
+void GlobalForward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
+                   const Bf16GlobalQkv& qkv, const TokenRoles& roles,
+                   const Bf16AttentionSaved& saved) {
+  Run(context, spec, &slab, CheckArguments(spec, &slab, qkv, roles, saved), false);
+}
+
+void GlobalBackward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
+                    const GlobalQkv& qkv, const TokenRoles& roles, const AttentionSaved& saved,
+                    const View<const float, 4>& dout, const DGlobalQkv& gradients) {
+  CheckAndRunBackward(context, spec, &slab, qkv, roles, saved, dout, gradients);
+}
+
+void GlobalBackward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
+                    const Bf16GlobalQkv& qkv, const TokenRoles& roles,
+                    const Bf16AttentionSaved& saved, const View<const bfloat16, 4>& dout,
+                    const DGlobalQkv& gradients) {
+  CheckAndRunBackward(context, spec, &slab, qkv, roles, saved, dout, gradients);
 }
 
 }  // namespace longspan

@@ -11,11 +11,17 @@
 
 namespace longspan {
 
+struct WindowSlab;  // ops/window_attention/window_slab.h
+
 // A task is a batch of query rows of one head with a part of all keys. Parts leave maxima, sums and
 // outputs (forward) or dq (backward) of their own, which are put together in order.
 struct GlobalPlan {
   BlockPlan block;
   idx_t B = 0, H = 0, T = 0;
+  // The T keys are part of a row of row_tokens, from row_begin on (a slab), or all of it. A slab's
+  // rows of out, lse and dout are packed as those of qg.
+  idx_t row_tokens = 0, row_begin = 0;
+  bool slab = false;
   ProbabilityDropout drawn;  // how its elements are numbered
   bool causal = false;
   TaskScratch rings;
@@ -29,7 +35,7 @@ struct GlobalPlan {
 };
 
 GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals,
-                          bool backward);
+                          bool backward, const WindowSlab* slab = nullptr);
 
 // What the tasks share.
 struct GlobalArguments {
@@ -50,11 +56,12 @@ struct GlobalArguments {
     QueryRows rows;
     rows.count = globals.Count(b);
     rows.tokens = tokens;
-    rows.head_row = plan.drawn.Head(b, h, plan.H) * plan.T;
+    const TokenMap at = plan.slab ? TokenMap{} : tokens;
+    rows.head_row = plan.drawn.Head(b, h, plan.H) * plan.row_tokens;
     rows.q = HeadRows(qg, b, h, {});  // packed
-    rows.out = HeadRows(out, b, h, tokens);
-    rows.lse = HeadRows(lse, b, h, tokens);
-    rows.dout = HeadRows(dout, b, h, tokens);
+    rows.out = HeadRows(out, b, h, at);
+    rows.lse = HeadRows(lse, b, h, at);
+    rows.dout = HeadRows(dout, b, h, at);
     rows.dq = HeadRows(gradients.dqg, b, h, {});
     return rows;
   }
@@ -68,6 +75,7 @@ struct GlobalArguments {
     rows.dk = HeadRows(gradients.dkg, b, h, {});
     rows.dv = HeadRows(gradients.dvg, b, h, {});
     rows.causal = plan.causal;
+    rows.slot = plan.row_begin;
     return rows;
   }
 };

@@ -500,7 +500,10 @@ inline void FinishRows(const BlockPlan& plan, const QueryRows& queries, const Ro
                        idx_t first, idx_t rows) {
   for (idx_t r = 0; r < rows; ++r) {
     const idx_t i = first + r;
-    if (queries.TakesPart(i)) {
+    if (queries.TakesPart(i) && s.sum[r] == 0.0f) {  // a slab without a key that is shown
+      ClearRow(queries.out(i), plan.D);
+      *queries.lse(i) = kHiddenScore;
+    } else if (queries.TakesPart(i)) {
       ScaleRow(s.output + r * plan.row, 1.0f / s.sum[r], queries.out(i), plan.D);
       *queries.lse(i) = s.max[r] + std::log(s.sum[r]);
     } else if (queries.roles[queries.tokens(i)] == kHiddenToken) {

@@ -25,7 +25,8 @@ AmxLists ListsOf(const WindowArguments& args, const WindowSequence& s, bool glob
 }  // namespace
 
 bool RunsOnTiles(const WindowArguments& args) {
-  return MultipliesTiles(args.q.bf16) && AmxTakes(args.plan.forward.D, args.plan.forward.scale);
+  return !args.plan.slab && MultipliesTiles(args.q.bf16) &&
+         AmxTakes(args.plan.forward.D, args.plan.forward.scale);
 }
 
 void AmxWindowForward(Context& context, std::span<const WindowArguments> calls) {

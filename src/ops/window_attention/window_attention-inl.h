@@ -146,7 +146,8 @@ template <class Terms>
 void ForwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t task) {
   const WindowPlan& plan = args.plan;
   const WindowSequence s = plan.Sequence(task / plan.runs);
-  const idx_t begin = task % plan.runs * plan.run, end = std::min(s.count, begin + plan.run);
+  const idx_t run = task % plan.runs * plan.run;
+  const idx_t begin = std::max(s.first_query, run), end = std::min(s.last_query, run + plan.run);
   if (begin >= end) return;
   TaskScratch scratch = memory;
   const KeyRows window = args.WindowKeys(s), globals = args.GlobalKeys(s.b, s.h);
@@ -180,11 +181,12 @@ void BackwardTask(const WindowArguments& args, const TaskScratch& memory, idx_t 
   const QueryRows queries = args.Queries(s.b, s.h, window.tokens, s.count);
   RowBlock x(plan.backward, queries, scratch.rows);
   const idx_t last_key = std::min(s.count, pair.last_keys);
-  const idx_t last_query = std::min(s.count, pair.last_queries);
+  const idx_t first_query = std::max(s.first_query, pair.queries);
+  const idx_t last_query = std::min(s.last_query, pair.last_queries);
   for (idx_t begin = pair.keys; begin < last_key; begin += scratch.keys.ring) {
     const idx_t end = std::min(last_key, begin + scratch.keys.ring);
     if (BackwardOverQueries<Terms>(x, window, scratch.keys, begin, end,
-                                   std::max(pair.queries, begin - plan.right),
+                                   std::max(first_query, begin - plan.right),
                                    std::min(last_query, end + plan.left))) {
       AddKeyGradients(plan.backward, window, scratch.keys);
     }
@@ -241,7 +243,7 @@ inline bool BackwardFewKeysOverQueries(const RowBlock& x, const KeyRows& keys,
 inline void WindowGlobalKeysTask(const WindowArguments& args, const TaskScratch& memory,
                                  idx_t first, idx_t task) {
   const WindowPlan& plan = args.plan;
-  const idx_t head = task / plan.parts, begin = task % plan.parts * plan.part;
+  const idx_t head = task / plan.parts, part = task % plan.parts * plan.part;
   const idx_t b = head / plan.H, h = head % plan.H;
   const KeyRows globals = args.GlobalKeys(b, h);
   if (args.side != nullptr) args.side_used[task] = 0;
@@ -256,7 +258,8 @@ inline void WindowGlobalKeysTask(const WindowArguments& args, const TaskScratch&
     packed.dv = args.Side(task, 1);
   }
   RowBlock x(plan.backward, queries, scratch.rows);
-  const idx_t end = std::min(plan.T, begin + plan.part);
+  const idx_t begin = std::max(plan.first_query, part);
+  const idx_t end = std::min(plan.last_query, part + plan.part);
   packed.begin = first;
   packed.end = last;
   const bool used =

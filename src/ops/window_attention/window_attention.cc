@@ -6,6 +6,7 @@
 
 #include "base/isa.h"
 #include "ops/side_by_side.h"
+#include "ops/window_attention/slab_check.h"
 #include "ops/window_attention/window_amx.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -109,13 +110,19 @@ void PlanBackward(WindowPlan& plan, idx_t globals) {
   plan.parts = CeilDiv(plan.T, plan.part);
 }
 
-// What both directions ask of their arguments.
+// What both directions ask of their arguments. `slab`: null, the whole row.
 template <class T>
-WindowArguments CheckArguments(const WindowSpec& spec, const QkvOf<T>& qkv, const TokenRoles& roles,
-                               const AttentionSavedOf<T>& saved) {
+WindowArguments CheckArguments(const WindowSpec& spec, const WindowSlab* slab, const QkvOf<T>& qkv,
+                               const TokenRoles& roles, const AttentionSavedOf<T>& saved) {
   const auto& shape = qkv.q.extent;
-  CheckWindowCall(spec, shape, "q", roles, saved);
-  CheckWindow.Inputs(qkv);
+  if (slab != nullptr) {
+    CheckWindowSlab(spec, *slab, shape, roles);
+    CheckWindowCall(spec, shape, "q", {}, saved);
+    CheckSlabQkv(*slab, qkv);
+  } else {
+    CheckWindowCall(spec, shape, "q", roles, saved);
+    CheckWindow.Inputs(qkv);
+  }
   WindowArguments args;
   args.q = qkv.q;
   args.k = qkv.k;
@@ -123,7 +130,7 @@ WindowArguments CheckArguments(const WindowSpec& spec, const QkvOf<T>& qkv, cons
   args.roles = roles;
   args.out = saved.out;
   args.lse = saved.lse;
-  args.globals = GlobalTokensOf(spec, roles, shape[0]);
+  args.globals = slab != nullptr ? GlobalKeysOf(*slab) : GlobalTokensOf(spec, roles, shape[0]);
   return args;
 }
 
@@ -148,17 +155,22 @@ void PlanGroups(idx_t unit, WindowPlan* plan) {
   plan->alternate = plan->alternate && plan->groups > 1;
 }
 
-WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape,
-                          idx_t globals) {
+WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals,
+                          const WindowSlab* slab) {
   WindowPlan plan;
   plan.B = shape[0];
   plan.H = shape[1];
   plan.T = shape[2];
   plan.drawn = spec.dropout;
   plan.beside = !spec.starts.empty();
-  plan.forward = plan.backward = MakeBlockPlan(spec, plan.T, shape[3]);
-  plan.left = spec.Left(plan.T);
-  plan.right = spec.Right(plan.T);
+  plan.slab = slab != nullptr;
+  plan.first_query = plan.slab ? slab->before : 0;
+  plan.last_query = plan.slab ? slab->before + slab->Queries() : plan.T;
+  plan.row_tokens = plan.slab ? slab->tokens : plan.T;
+  plan.row_begin = plan.slab ? slab->begin - slab->before : 0;
+  plan.forward = plan.backward = MakeBlockPlan(spec, plan.row_tokens, shape[3]);
+  plan.left = spec.Left(plan.row_tokens);
+  plan.right = spec.Right(plan.row_tokens);
   plan.causal = spec.causal;
   plan.first_sequence.push_back(0);
   for (idx_t h = 0; h < plan.H; ++h) {
@@ -320,12 +332,14 @@ WindowArguments PartOf(const WindowArguments& row, const TextOfRow& text) {
   return args;
 }
 
-// Plans and runs a call, or the calls of its texts together.
-void Run(Context& context, const WindowSpec& spec, WindowArguments args, bool backward) {
+// Plans and runs a call, or the calls of its texts together. `slab`: null, whole rows.
+void Run(Context& context, const WindowSpec& spec, const WindowSlab* slab, WindowArguments args,
+         bool backward) {
   const auto run = backward ? RunBackward : RunForward;
   std::array<idx_t, 4> shape = args.q.extent;
   if (spec.starts.empty()) {
-    args.plan = MakeWindowPlan(spec, shape, args.globals.most);
+    if (slab != nullptr) shape[2] = slab->Keys();
+    args.plan = MakeWindowPlan(spec, shape, args.globals.most, slab);
     return run(context, {&args, 1});
   }
   std::vector<WindowArguments> calls;
@@ -343,38 +357,66 @@ void Run(Context& context, const WindowSpec& spec, WindowArguments args, bool ba
 }
 
 template <class T>
-void CheckAndRunBackward(Context& context, const WindowSpec& spec, const QkvOf<T>& qkv,
-                         const TokenRoles& roles, const AttentionSavedOf<T>& saved,
-                         const View<const T, 4>& dout, const DQkv& gradients) {
-  WindowArguments args = CheckArguments(spec, qkv, roles, saved);
-  CheckWindow.Backward(dout, gradients, qkv.q.extent);
+void CheckAndRunBackward(Context& context, const WindowSpec& spec, const WindowSlab* slab,
+                         const QkvOf<T>& qkv, const TokenRoles& roles,
+                         const AttentionSavedOf<T>& saved, const View<const T, 4>& dout,
+                         const DQkv& gradients) {
+  WindowArguments args = CheckArguments(spec, slab, qkv, roles, saved);
+  CheckWindow(dout, "dout", qkv.q.extent);
+  CheckWindow(gradients.dq, "dq", qkv.q.extent);
+  CheckWindow(gradients.dk, "dk", qkv.k.extent);
+  CheckWindow(gradients.dv, "dv", qkv.k.extent);
   args.dout = dout;
   args.gradients = gradients;
-  Run(context, spec, std::move(args), true);
+  Run(context, spec, slab, std::move(args), true);
 }
 
 }  // namespace
 
 void WindowForward(Context& context, const WindowSpec& spec, const Qkv& qkv,
                    const TokenRoles& roles, const AttentionSaved& saved) {
-  Run(context, spec, CheckArguments(spec, qkv, roles, saved), false);
+  Run(context, spec, nullptr, CheckArguments(spec, nullptr, qkv, roles, saved), false);
 }
 
 void WindowForward(Context& context, const WindowSpec& spec, const Bf16Qkv& qkv,
                    const TokenRoles& roles, const Bf16AttentionSaved& saved) {
-  Run(context, spec, CheckArguments(spec, qkv, roles, saved), false);
+  Run(context, spec, nullptr, CheckArguments(spec, nullptr, qkv, roles, saved), false);
 }
 
 void WindowBackward(Context& context, const WindowSpec& spec, const Qkv& qkv,
                     const TokenRoles& roles, const AttentionSaved& saved,
                     const View<const float, 4>& dout, const DQkv& gradients) {
-  CheckAndRunBackward(context, spec, qkv, roles, saved, dout, gradients);
+  CheckAndRunBackward(context, spec, nullptr, qkv, roles, saved, dout, gradients);
 }
 
 void WindowBackward(Context& context, const WindowSpec& spec, const Bf16Qkv& qkv,
                     const TokenRoles& roles, const Bf16AttentionSaved& saved,
                     const View<const bfloat16, 4>& dout, const DQkv& gradients) {
-  CheckAndRunBackward(context, spec, qkv, roles, saved, dout, gradients);
+  CheckAndRunBackward(context, spec, nullptr, qkv, roles, saved, dout, gradients);
+}
+
+// ---- slabs --------------------------------------------------------------------------------------
+
+void WindowForward(Context& context, const WindowSpec& spec, const WindowSlab& slab, const Qkv& qkv,
+                   const TokenRoles& roles, const AttentionSaved& saved) {
+  Run(context, spec, &slab, CheckArguments(spec, &slab, qkv, roles, saved), false);
+}
+
+void WindowForward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
+                   const Bf16Qkv& qkv, const TokenRoles& roles, const Bf16AttentionSaved& saved) {
+  Run(context, spec, &slab, CheckArguments(spec, &slab, qkv, roles, saved), false);
+}
+
+void WindowBackward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
+                    const Qkv& qkv, const TokenRoles& roles, const AttentionSaved& saved,
+                    const View<const float, 4>& dout, const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, &slab, qkv, roles, saved, dout, gradients);
+}
+
+void WindowBackward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
+                    const Bf16Qkv& qkv, const TokenRoles& roles, const Bf16AttentionSaved& saved,
+                    const View<const bfloat16, 4>& dout, const DQkv& gradients) {
+  CheckAndRunBackward(context, spec, &slab, qkv, roles, saved, dout, gradients);
 }
 
 }  // namespace longspan

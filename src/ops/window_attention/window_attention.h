@@ -17,7 +17,10 @@ struct WindowSequence {
   idx_t b = 0, h = 0;
   idx_t residue = 0, dilation = 1;
   idx_t count = 0;  // tokens
+  idx_t first_query = 0, last_query = 0;
 };
+
+struct WindowSlab;  // ops/window_attention/window_slab.h
 
 // Everything that follows from the shapes, the spec and the number of global tokens: the same on
 // every machine and for any number of threads.
@@ -25,9 +28,14 @@ struct WindowPlan {
   BlockPlan forward, backward;
 
   idx_t B = 0, H = 0, T = 0;
-  ProbabilityDropout drawn;   // how its elements are numbered
+  ProbabilityDropout drawn;  // how its elements are numbered
+  // Which of the T tokens are queries: all, or a slab's. Their arrays begin with the first of them.
+  // The T tokens are part of a row of row_tokens, from row_begin on.
+  idx_t first_query = 0, last_query = 0;
+  idx_t row_tokens = 0, row_begin = 0;
+  bool slab = false;
   bool beside = false;        // other texts run at the same time
-  idx_t left = 0, right = 0;  // at most T - 1
+  idx_t left = 0, right = 0;  // at most row_tokens - 1
   bool causal = false;
   std::vector<idx_t> dilation;        // (H), at most T
   std::vector<idx_t> first_sequence;  // (H + 1): a row of the batch has the sequences of all heads
@@ -58,6 +66,11 @@ struct WindowPlan {
     const auto h = static_cast<std::size_t>(next - first_sequence.begin() - 1);
     WindowSequence s{number / each, static_cast<idx_t>(h), i - first_sequence[h], dilation[h], 0};
     s.count = CeilDiv(T - s.residue, s.dilation);
+    const auto from = [&](idx_t token) {
+      return CeilDiv(std::max<idx_t>(0, token - s.residue), s.dilation);
+    };
+    s.first_query = from(first_query);
+    s.last_query = from(last_query);
     return s;
   }
 
@@ -80,7 +93,9 @@ struct WindowPlan {
 };
 
 // shape: (B, H, T, D), of one of the texts where spec.starts has some.
-WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals);
+// With a slab, T is that of its keys with the halo.
+WindowPlan MakeWindowPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals,
+                          const WindowSlab* slab = nullptr);
 
 // Cuts the backward into groups of a multiple of `unit` keys: group, groups and alternate.
 void PlanGroups(idx_t unit, WindowPlan* plan);
@@ -109,12 +124,14 @@ struct WindowArguments {
     rows.count = count;
     rows.tokens = tokens;
     rows.roles = RolesOf(roles, b);
-    rows.head_row = plan.drawn.Head(b, h, plan.H) * plan.T;
-    rows.q = HeadRows(q, b, h, tokens);
-    rows.out = HeadRows(out, b, h, tokens);
-    rows.lse = HeadRows(lse, b, h, tokens);
-    rows.dout = HeadRows(dout, b, h, tokens);
-    rows.dq = HeadRows(gradients.dq, b, h, tokens);
+    rows.head_row = plan.drawn.Head(b, h, plan.H) * plan.row_tokens + plan.row_begin;
+    TokenMap at = tokens;  // where they lie
+    at.origin -= plan.first_query;
+    rows.q = HeadRows(q, b, h, at);
+    rows.out = HeadRows(out, b, h, at);
+    rows.lse = HeadRows(lse, b, h, at);
+    rows.dout = HeadRows(dout, b, h, at);
+    rows.dq = HeadRows(gradients.dq, b, h, at);
     return rows;
   }
   KeyRows Keys(idx_t b, idx_t h, const TokenMap& tokens, idx_t count) const {
