@@ -17,8 +17,14 @@ HeadShare PartOf(idx_t n, idx_t index, idx_t count) {
 
 }  // namespace
 
+HeadShare HeadsOf(int rank, int ranks, idx_t heads, HeadGroup part) {
+  const HeadShare all = PartOf(heads, rank, ranks);
+  const HeadShare in = PartOf(all.count, part.index, part.count);
+  return {all.first + in.first, in.count};
+}
+
 HeadShare HeadsOf(const RowGroup* group, idx_t heads) {
-  return group == nullptr ? HeadShare{0, heads} : PartOf(heads, group->rank(), group->size());
+  return group == nullptr ? HeadShare{0, heads} : HeadsOf(group->rank(), group->size(), heads);
 }
 
 void CheckHeadsForRows(const RowGroup* group, idx_t heads) {
@@ -36,9 +42,7 @@ HeadsExchange::HeadsExchange(RowGroup& group, std::vector<idx_t> borders,
     : group_(&group), borders_(std::move(borders)), columns_(columns), part_(part) {}
 
 HeadShare HeadsExchange::ShareOf(int rank) const {
-  const HeadShare all = PartOf(columns_.heads, rank, group_->size());
-  const HeadShare in = PartOf(all.count, part_.index, part_.count);
-  return {all.first + in.first, in.count};
+  return HeadsOf(rank, group_->size(), columns_.heads, part_);
 }
 
 TokenSlab HeadsExchange::mine() const {

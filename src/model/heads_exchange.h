@@ -18,7 +18,15 @@ namespace longspan {
 struct HeadShare {
   idx_t first = 0, count = 0;
 };
-// The heads of a rank: as many as any other's, or one more. All of them without a group.
+// Group `index` of `count` that each rank cuts its own heads into: one is exchanged while another
+// one is computed. A rank with fewer heads than groups has empty ones.
+struct HeadGroup {
+  idx_t index = 0, count = 1;
+};
+// The heads of one of R ranks, or those of a group of them: as many as any other rank's, or one
+// more.
+HeadShare HeadsOf(int rank, int ranks, idx_t heads, HeadGroup part = {});
+// Those of this process: all of them without a group.
 HeadShare HeadsOf(const RowGroup* group, idx_t heads);
 // kUsage if some rank would have none.
 void CheckHeadsForRows(const RowGroup* group, idx_t heads);
@@ -27,12 +35,6 @@ void CheckHeadsForRows(const RowGroup* group, idx_t heads);
 struct HeadColumns {
   idx_t parts = 1, heads = 1, size = 1;
   idx_t all() const { return parts * heads * size; }
-};
-
-// Group `index` of `count` that each rank cuts its own heads into: one is exchanged while another
-// one is computed. A rank with fewer heads than groups has empty ones.
-struct HeadGroup {
-  idx_t index = 0, count = 1;
 };
 
 // Both directions, for rows of fp32 or bf16, forward and backward alike: the gradient of one is the

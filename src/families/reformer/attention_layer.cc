@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "families/reformer/branch_weights.h"
 #include "families/reformer/document_mechanism.h"
+#include "families/reformer/row_projections.h"
 #include "gemm/gemm.h"
 #include "model/rows.h"
 
@@ -49,18 +50,19 @@ void AttentionLayer::Reverse(Context& context, const BranchCall& call, const Res
 }
 
 std::size_t AttentionLayer::SavedBytes(const BranchCall& call) const {
-  return groups_.SavedBytes(call);
+  const auto halo = RowHalo::Of(call, mechanism_->Chunks());
+  return groups_.SavedBytes(halo ? halo->CallOfRooms(call) : call);
 }
 
 // Scratch for a group's tensors: none where they are saved activations.
 template <class T>
-std::size_t AttentionLayer::ScratchBytes(const BranchCall& call, const HeadGroup& group) const {
-  return call.saved != nullptr ? 0 : groups_.Bytes<T>(call, group);
+std::size_t AttentionLayer::ScratchBytes(const BranchCall& call, const GroupOfHeads& group) const {
+  return call.saved != nullptr ? 0 : groups_.Bytes<T>(call, group.heads);
 }
 
 template <class T>
 AttentionTensorsOf<T> AttentionLayer::Tensors(Arena::Frame& frame, const BranchCall& call,
-                                              const HeadGroup& group) const {
+                                              const GroupOfHeads& group) const {
   if (call.saved == nullptr) return groups_.Take<T>(frame, call, group);
   SavedMemory saved(call.saved + group.offset);
   return groups_.Take<T>(saved, call, group);
@@ -80,8 +82,9 @@ MechanismCall AttentionLayer::CallOf(const BranchCall& call, bool recomputes) co
 template <class T>
 void AttentionLayer::AddIn(Context& context, const BranchCall& call, const ResidualStream& x,
                            const ResidualStream& y) const {
+  if (call.ranks != nullptr) return AddOverRanks<T>(context, call, x, y);
   const ProjectionPass<T> projections(context, projections_, call);
-  for (const HeadGroup& group : groups_.Of(call)) {
+  for (const GroupOfHeads& group : groups_.Of(call)) {
     Arena::Frame frame(context.arena(), ScratchBytes<T>(call, group));
     const auto tensors = Tensors<T>(frame, call, group);
     projections.Project(x, tensors);
@@ -95,8 +98,9 @@ template <class T>
 void AttentionLayer::ReverseIn(Context& context, const BranchCall& call, const ResidualStream& x,
                                const ResidualStream& y, const ResidualStream& dy,
                                const ResidualStream& dx) const {
+  if (call.ranks != nullptr) return ReverseOverRanks<T>(context, call, x, y, dy, dx);
   const ProjectionPass<T> projections(context, projections_, call);
-  const std::vector<HeadGroup> groups = groups_.Of(call);
+  const std::vector<GroupOfHeads> groups = groups_.Of(call);
   for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
     const idx_t n = call.n(), columns = projections_.count * group->heads * projections_.head_size;
     Arena::Frame frame(context.arena(),
@@ -115,6 +119,100 @@ void AttentionLayer::ReverseIn(Context& context, const BranchCall& call, const R
     projections.ProjectBackward(x, dprojected, tensors, dx);
   }
 }
+
+// ---- over ranks ---------------------------------------------------------------------------------
+
+template <class T>
+void AttentionLayer::AddOverRanks(Context& context, const BranchCall& call, const ResidualStream& x,
+                                  const ResidualStream& y) const {
+  if (const auto halo = RowHalo::Of(call, mechanism_->Chunks())) {
+    return AddOverHalo<T>(context, call, *halo, x, y);
+  }
+  for (const GroupOfHeads& group : groups_.Of(call)) {
+    const RowProjectionPass<T> projections(context, projections_, call, group);
+    Arena::Frame frame(context.arena(), ScratchBytes<T>(call, group));
+    const auto tensors = Tensors<T>(frame, call, group);
+    projections.Project(x, tensors);
+    if (group.heads > 0) {
+      ForwardByDocument(context, *mechanism_, call.documents, CallOf(call, false), tensors);
+    }
+    projections.AddOutput(tensors, y);
+  }
+}
+
+// The gradient of the projections is taken only when that of the outputs has gone, so that a rank
+// never has more than P + 1 + P times the cells of its heads.
+template <class T>
+void AttentionLayer::ReverseOverRanks(Context& context, const BranchCall& call,
+                                      const ResidualStream& x, const ResidualStream& y,
+                                      const ResidualStream& dy, const ResidualStream& dx) const {
+  if (const auto halo = RowHalo::Of(call, mechanism_->Chunks())) {
+    return ReverseOverHalo<T>(context, call, *halo, x, y, dy, dx);
+  }
+  const std::vector<GroupOfHeads> groups = groups_.Of(call);
+  for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
+    const RowProjectionPass<T> projections(context, projections_, call, *group);
+    Arena::Frame frame(context.arena(), ScratchBytes<T>(call, *group));
+    const auto tensors = Tensors<T>(frame, call, *group);
+    if (call.saved == nullptr) {
+      projections.Project(x, tensors);
+      if (group->heads > 0) {
+        ForwardByDocument(context, *mechanism_, call.documents, CallOf(call, true), tensors);
+      }
+    }
+    projections.ReverseOutput(tensors, y, dy);
+    const idx_t n = call.n(), columns = projections_.count * group->heads * projections_.head_size;
+    Arena::Frame gradient(context.arena(), Arena::Bytes<float>(n * columns));
+    const View<float, 2> dprojected = TakeRows(gradient, n, columns);
+    if (group->heads > 0) {
+      ZeroRows(context, dprojected);
+      BackwardByDocument(context, *mechanism_, call.documents, CallOf(call, true), tensors,
+                         dprojected);
+    }
+    projections.ProjectBackward(x, dprojected, dx);
+  }
+}
+
+template <class T>
+void AttentionLayer::AddOverHalo(Context& context, const BranchCall& call, const RowHalo& halo,
+                                 const ResidualStream& x, const ResidualStream& y) const {
+  const ProjectionPass<T> projections(context, projections_, call);
+  const BranchCall all = halo.CallOfRooms(call);
+  for (const GroupOfHeads& group : groups_.Of(all)) {
+    Arena::Frame frame(context.arena(), ScratchBytes<T>(all, group));
+    const auto rooms = Tensors<T>(frame, all, group), own = halo.Own(rooms);
+    projections.Project(x, own);
+    halo.Forward(context, CallOf(call, false), rooms);
+    projections.AddOutput(own, y);
+  }
+}
+
+template <class T>
+void AttentionLayer::ReverseOverHalo(Context& context, const BranchCall& call, const RowHalo& halo,
+                                     const ResidualStream& x, const ResidualStream& y,
+                                     const ResidualStream& dy, const ResidualStream& dx) const {
+  const ProjectionPass<T> projections(context, projections_, call);
+  const BranchCall all = halo.CallOfRooms(call);
+  const std::vector<GroupOfHeads> groups = groups_.Of(all);
+  for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
+    const idx_t n = all.n(), columns = projections_.count * group->heads * projections_.head_size;
+    Arena::Frame frame(context.arena(),
+                       ScratchBytes<T>(all, *group) + Arena::Bytes<float>(n * columns));
+    const auto rooms = Tensors<T>(frame, all, *group), own = halo.Own(rooms);
+    const View<float, 2> dprojected = TakeRows(frame, n, columns);
+    if (call.saved == nullptr) {
+      projections.Project(x, own);
+      halo.Forward(context, CallOf(call, true), rooms);
+    }
+    projections.SubtractOutput(own, y);
+    projections.OutputBackward(dy, own);
+    ZeroRows(context, dprojected);
+    halo.Backward(context, CallOf(call, true), rooms, dprojected);
+    projections.ProjectBackward(x, dprojected.Rows(halo.first_own(), halo.own()), own, dx);
+  }
+}
+
+// ---- work ---------------------------------------------------------------------------------------
 
 double AttentionLayer::ProjectionFlop(idx_t rows, idx_t tokens) const {
   return 2.0 * static_cast<double>(projections_.count + 1) * static_cast<double>(rows * tokens) *

@@ -11,6 +11,7 @@
 #include "families/reformer/head_groups.h"
 #include "families/reformer/reformer_config.h"
 #include "families/reformer/residual_branch.h"
+#include "families/reformer/row_halo.h"
 #include "model/parameters.h"
 
 namespace longspan {
@@ -22,7 +23,9 @@ namespace longspan {
 //              OutputBackward, the mechanism's backward, ProjectBackward
 //
 // A group's tensors lie in the call's saved activations, if it has any, else in scratch of the
-// function. Each part books its own scratch.
+// function. Each part books its own scratch. Where ranks share rows, each attends over all tokens
+// with heads of its own (row_projections.h), or with all heads over the tokens of its slab and what
+// their windows reach (row_halo.h). AddOverRanks and so on are the same walk.
 class AttentionLayer final : public ResidualBranch {
  public:
   // Registers its parameters below `prefix` ("...layers.0.attention."). The mechanism must take the
@@ -50,10 +53,24 @@ class AttentionLayer final : public ResidualBranch {
   void ReverseIn(Context& context, const BranchCall& call, const ResidualStream& x,
                  const ResidualStream& y, const ResidualStream& dy, const ResidualStream& dx) const;
   template <class T>
-  std::size_t ScratchBytes(const BranchCall& call, const HeadGroup& group) const;
+  void AddOverRanks(Context& context, const BranchCall& call, const ResidualStream& x,
+                    const ResidualStream& y) const;
+  template <class T>
+  void ReverseOverRanks(Context& context, const BranchCall& call, const ResidualStream& x,
+                        const ResidualStream& y, const ResidualStream& dy,
+                        const ResidualStream& dx) const;
+  template <class T>
+  void AddOverHalo(Context& context, const BranchCall& call, const RowHalo& halo,
+                   const ResidualStream& x, const ResidualStream& y) const;
+  template <class T>
+  void ReverseOverHalo(Context& context, const BranchCall& call, const RowHalo& halo,
+                       const ResidualStream& x, const ResidualStream& y, const ResidualStream& dy,
+                       const ResidualStream& dx) const;
+  template <class T>
+  std::size_t ScratchBytes(const BranchCall& call, const GroupOfHeads& group) const;
   template <class T>
   AttentionTensorsOf<T> Tensors(Arena::Frame& frame, const BranchCall& call,
-                                const HeadGroup& group) const;
+                                const GroupOfHeads& group) const;
   MechanismCall CallOf(const BranchCall& call, bool recomputes) const;
   double ProjectionFlop(idx_t rows, idx_t tokens) const;
   double PairsTimesSize(idx_t rows, idx_t tokens) const;

@@ -22,6 +22,9 @@ namespace longspan {
 struct AttentionExtents {
   idx_t rows = 0, tokens = 0, heads = 0, head_size = 0;  // B, T, H, D
   idx_t first_head = 0, layer_heads = 0;
+  // The heads of the layer that this process computes, in all calls of one pass: those from
+  // `held_first` on. Where ranks share rows, others have the rest.
+  idx_t held_first = 0, held_heads = 0;
 
   idx_t n() const { return rows * tokens; }          // N
   idx_t width() const { return heads * head_size; }  // H D
@@ -70,8 +73,8 @@ AttentionTensors Widened(Context& context, Arena::Frame& frame,
 class AttentionMechanism;
 
 // What a mechanism stores from a training step's forward to its backward besides the tensors above,
-// for example a plan of who sees whom. One state serves all heads of a layer. The caller keeps it
-// from step to step, so that its memory is taken once, and knows nothing of it but its size.
+// for example a plan of who sees whom. One state serves all held heads of a layer. The caller keeps
+// it from step to step, so that its memory is taken once, and knows nothing of it but its size.
 class MechanismState {
  public:
   virtual ~MechanismState() = default;
@@ -131,6 +134,10 @@ class AttentionMechanism {
   virtual std::unique_ptr<MechanismState> NewState() const { return nullptr; }
   // Whether its calls take MechanismCall::starts. One that does needs no state.
   virtual bool TakesTexts() const { return false; }
+
+  // The spec of chunked attention on queries, keys and values of their own; null: it is another
+  // mechanism. Ranks that share a row then exchange the chunks around their slabs (row_halo.h).
+  virtual const ChunkedSpec* Chunks() const { return nullptr; }
 
   // Computes out and statistics from projected.
   virtual void Forward(Context& context, const MechanismCall& call,

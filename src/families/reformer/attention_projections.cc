@@ -19,19 +19,6 @@ std::string ProjectionName(const std::string& prefix, std::string_view projectio
 }
 std::string OutputName(const std::string& prefix) { return prefix + "output.dense.weight"; }
 
-// Floats that FloatRows needs for a slab of so many values: none where the stream is fp32.
-idx_t RoomFor(const ResidualStream& stream, idx_t values) {
-  return stream.cells == StreamCells::kF32 ? 0 : values;
-}
-
-// Columns [begin, begin + count) of an operand of type T.
-template <class T>
-gemm::ConstMatrix OperandColumns(gemm::ConstMatrix operand, idx_t begin, idx_t count) {
-  operand.data = static_cast<const T*>(operand.data) + begin;
-  operand.cols = count;
-  return operand;
-}
-
 // Columns of Wo (C, A), or of its gradient, for the heads of a group.
 template <class M>
 View<M, 2> OutputColumns(const View<M, 2>& all, const AttentionExtents& group) {
@@ -63,13 +50,18 @@ ProjectionPass<T>::ProjectionPass(Context& context, const AttentionProjections& 
     : context_(context),
       layer_(layer),
       call_(call),
-      slab_(SlabRows(call.n(), std::max(layer.channels, layer.width()))) {}
+      slab_(SlabRows(call.own(), std::max(layer.channels, layer.width()))) {}
+
+Dropout AttentionOutputSiteOf(const AttentionProjections& layer, const BranchCall& call) {
+  if (!call.training) return {};
+  return {layer.dropout, DeriveKey(call.dropout_key, kAttentionOutputSite)};
+}
 
 // work(first token, tokens) for each slab.
 template <class T>
 template <class Work>
 void ProjectionPass<T>::EachSlab(const Work& work) const {
-  longspan::EachSlab(call_.n(), slab_, work);
+  longspan::EachSlab(call_.own(), slab_, work);
 }
 
 // work(rows of `all` (P A, C), their first column of projected, number of columns) for the parts of
@@ -87,15 +79,14 @@ void ProjectionPass<T>::EachProjection(const View<M, 2>& all, const AttentionTen
 
 template <class T>
 Dropout ProjectionPass<T>::OutputSite() const {
-  if (!call_.training) return {};
-  return {layer_.dropout, DeriveKey(call_.dropout_key, kAttentionOutputSite)};
+  return AttentionOutputSiteOf(layer_, call_);
 }
 
 // ---- forward ------------------------------------------------------------------------------------
 
 template <class T>
 void ProjectionPass<T>::Project(const ResidualStream& x, const AttentionTensorsOf<T>& t) const {
-  const idx_t values = slab_ * layer_.channels, x_values = RoomFor(x, values);
+  const idx_t values = slab_ * layer_.channels, x_values = RoomForRows(x, values);
   Arena::Frame frame(context_.arena(), Arena::Bytes<T>(values) + Arena::Bytes<float>(x_values));
   T* normed_slab = frame.Take<T>(values);
   float* x_slab = frame.Take<float>(x_values);
@@ -121,7 +112,7 @@ void ProjectionPass<T>::EachOutput(const AttentionTensorsOf<T>& t, const Use& us
   EachSlab([&](idx_t begin, idx_t rows) {
     const View<float, 2> f(f_slab, {rows, layer_.channels});
     gemm::Forward(context_, t.out.Rows(begin, rows), weight, nullptr, f);
-    ApplyDropout(context_, OutputSite(), f, begin * layer_.channels);
+    ApplyDropout(context_, OutputSite(), f, FirstElement(begin));
     use(f, begin);
   });
 }
@@ -148,7 +139,7 @@ void ProjectionPass<T>::OutputBackward(const ResidualStream& dy,
                                        const AttentionTensorsOf<T>& t) const {
   const Dropout site = OutputSite();
   const idx_t values = slab_ * layer_.channels;
-  const idx_t df_values = site.active() ? values : RoomFor(dy, values);
+  const idx_t df_values = site.active() ? values : RoomForRows(dy, values);
   const idx_t operand_values = OperandCount<T>(values), dout_values = slab_ * t.width();
   Arena::Frame frame(context_.arena(), Arena::Bytes<float>(df_values) +
                                            Arena::Bytes<T>(operand_values) +
@@ -164,7 +155,7 @@ void ProjectionPass<T>::OutputBackward(const ResidualStream& dy,
     if (site.active()) {
       const View<float, 2> dropped(df_slab, df.extent);
       if (df.data != dropped.data) CopyRows(context_, df, dropped);
-      ApplyDropout(context_, site, dropped, begin * layer_.channels);
+      ApplyDropout(context_, site, dropped, FirstElement(begin));
       df = dropped;
     }
     const gemm::ConstMatrix operand = Operand<T>(context_, df, operand_slab);
@@ -199,7 +190,7 @@ void ProjectionPass<T>::ProjectBackward(const ResidualStream& x,
                                         const AttentionTensorsOf<T>& t,
                                         const ResidualStream& dx) const {
   const idx_t values = slab_ * layer_.channels;
-  const idx_t x_values = RoomFor(x, values), dx_values = RoomFor(dx, values);
+  const idx_t x_values = RoomForRows(x, values), dx_values = RoomForRows(dx, values);
   const idx_t operand_values = OperandCount<T>(slab_ * dprojected.extent[1]);
   Arena::Frame frame(context_.arena(), Arena::Bytes<float>(x_values) + Arena::Bytes<T>(values) +
                                            Arena::Bytes<float>(values) +
@@ -232,7 +223,7 @@ void ProjectionPass<T>::ProjectBackward(const ResidualStream& x,
       gemm::BackwardData(context_, OperandColumns<T>(operand, column, width), w, dnormed,
                          column == 0 ? gemm::Store::kOverwrite : gemm::Store::kAccumulate);
     });
-    AddToGradient(context_, dx.Rows(begin, rows), dx_slab, {rounding, begin * layer_.channels},
+    AddToGradient(context_, dx.Rows(begin, rows), dx_slab, {rounding, FirstElement(begin)},
                   [&](const View<float, 2>& to) {
                     LayerNormBackward(context_, norm, x_rows, dnormed, to, dnorm);
                   });

@@ -44,8 +44,12 @@ struct AttentionProjections {
   ParameterId output = kNoParameter;
 };
 
+// Dropout of f in a call: element t C + c is that of token t of all rows.
+Dropout AttentionOutputSiteOf(const AttentionProjections& layer, const BranchCall& call);
+
 // The products of one call, in operand type T, for one group of heads at a time. `t` are the
-// tensors of the group, dprojected (N, P H D) lies as t.projected does.
+// tensors of the group, dprojected (N, P H D) lies as t.projected does. Where ranks share a row, N
+// are the tokens of this one.
 template <class T>
 class ProjectionPass {
  public:
@@ -75,6 +79,8 @@ class ProjectionPass {
   void Dots(const AttentionTensorsOf<T>& t, const View<const T, 2>& out,
             const View<const T, 2>& dout, idx_t begin) const;
   Dropout OutputSite() const;
+  // The number of a token's first element, C a token, for random sites.
+  idx_t FirstElement(idx_t begin) const { return (call_.first() + begin) * layer_.channels; }
 
   Context& context_;
   const AttentionProjections& layer_;

@@ -64,12 +64,12 @@ class FeedForward final : public ResidualBranch {
 
     static std::size_t Bytes(const FeedForward& layer, const BranchCall& call) {
       const ReformerConfig& config = layer.config_;
-      return Arena::Bytes<T>(call.n() * config.feed_forward_size) +
-             Arena::Bytes<float>(call.n() * config.hidden_size);
+      return Arena::Bytes<T>(call.most() * config.feed_forward_size) +
+             Arena::Bytes<float>(call.most() * config.hidden_size);
     }
     Saved(const FeedForward& layer, const BranchCall& call) {
       SavedMemory memory(call.saved);
-      const idx_t n = call.n(), F = layer.config_.feed_forward_size;
+      const idx_t n = call.own(), F = layer.config_.feed_forward_size;
       const idx_t C = layer.config_.hidden_size;
       hidden = {memory.Take<T>(n * F), {n, F}};
       f = {memory.Take<float>(n * C), {n, C}};
@@ -79,10 +79,10 @@ class FeedForward final : public ResidualBranch {
   // work(first token, tokens) for each slab of the text.
   template <class Work>
   void EachSlab(const BranchCall& call, const Work& work) const {
-    longspan::EachSlab(call.n(), SlabRows(call), work);
+    longspan::EachSlab(call.own(), SlabRows(call), work);
   }
   idx_t SlabRows(const BranchCall& call) const {
-    return longspan::SlabRows(call.n(), config_.hidden_size);
+    return longspan::SlabRows(call.own(), config_.hidden_size);
   }
 
   template <class T>
@@ -157,11 +157,13 @@ class FeedForward final : public ResidualBranch {
 
   // The random bits that round the gradient of the rows from token `begin` on.
   RoundingSite RoundingSiteOf(const BranchCall& call, idx_t begin) const {
-    return {DeriveKey(call.dropout_key, kFeedForwardRounding), begin * config_.hidden_size};
+    return {DeriveKey(call.dropout_key, kFeedForwardRounding),
+            (call.first() + begin) * config_.hidden_size};
   }
-  FeedForwardSpec Spec(const BranchCall& call, idx_t first) const {
+  // Of the rows from token `begin` of the streams on.
+  FeedForwardSpec Spec(const BranchCall& call, idx_t begin) const {
     FeedForwardSpec spec;
-    spec.first = first;
+    spec.first = call.first() + begin;
     spec.activation = activation_;
     if (call.training) {
       const auto p = static_cast<float>(config_.hidden_dropout);

@@ -16,7 +16,7 @@
 #include "families/reformer/residual_branch.h"
 #include "families/reformer/shared_mechanism.h"
 #include "gemm/gemm.h"
-#include "model/documents.h"
+#include "model/row_slab.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
 #include "ops/layer_norm/layer_norm.h"
@@ -32,6 +32,13 @@ namespace {
 constexpr float kStreamSteps[] = {0x1p-24f, 0x1p-16f, 0x1p-8f, 0.0f};
 // Tokens whose gradients are joined at once after the first layer's backward.
 constexpr idx_t kGradientRows = 4096;
+
+// Whether a mark is set on any of the ranks that share rows. Together.
+bool OfAnyRank(Context& context, bool mark) {
+  std::array<double, 1> marks = {mark ? 1.0 : 0.0};
+  if (context.row_group() != nullptr && !context.rehearsal()) context.row_group()->Sum(marks);
+  return marks[0] > 0.0;
+}
 
 }  // namespace
 
@@ -159,7 +166,8 @@ const Bf16Weights* Reformer::FreshBf16(Context& context) const {
 // The call of branch 0 (attention) or 1 (feed-forward) of a layer. `keep`: a backward pass follows,
 // or is under way.
 BranchCall Reformer::CallOf(const ReformerBatch& batch, const StepDropout& dropout,
-                            std::size_t layer, std::uint64_t branch, bool keep) const {
+                            std::size_t layer, std::uint64_t branch, bool keep,
+                            RowGroup* ranks) const {
   BranchCall call{parameters_,
                   bf16_.get(),
                   batch.rows,
@@ -170,6 +178,7 @@ BranchCall Reformer::CallOf(const ReformerBatch& batch, const StepDropout& dropo
   const bool evaluation = !dropout.active && dropout.key == 0;
   call.key = evaluation ? EvaluationKey(config_, layer) : MechanismKey(dropout.key, layer);
   call.layer = layer;
+  call.ranks = ranks;
   call.documents = batch.documents;
   if (batch.num_hashes > 0) call.setting = LshMechanism::Rounds{batch.num_hashes};
   if (keep) {
@@ -219,14 +228,15 @@ std::span<const std::uint16_t> Reformer::Buckets(std::size_t layer) const {
 // place(layer, branch, bytes) for the branches whose activations the limit has room for, from the
 // last layer to the first.
 template <class Place>
-void Reformer::EachSaved(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const {
+void Reformer::EachSaved(idx_t rows, idx_t tokens, RowGroup* ranks, std::size_t limit,
+                         const Place& place) const {
   ReformerBatch batch;
   batch.rows = rows;
   batch.tokens = tokens;
   for (std::size_t i = layers_.size(); i-- > FirstTrained();) {
     for (const std::size_t branch : {std::size_t{1}, std::size_t{0}}) {
       const std::size_t bytes =
-          layers_[i]->Branch(branch).SavedBytes(CallOf(batch, {}, i, branch, true));
+          layers_[i]->Branch(branch).SavedBytes(CallOf(batch, {}, i, branch, true, ranks));
       if (bytes > limit) continue;
       limit -= bytes;
       place(i, branch, bytes);
@@ -234,23 +244,24 @@ void Reformer::EachSaved(idx_t rows, idx_t tokens, std::size_t limit, const Plac
   }
 }
 
-std::size_t Reformer::ActivationBytes(idx_t rows, idx_t tokens) const {
+std::size_t Reformer::ActivationBytes(idx_t rows, idx_t tokens, RowGroup* ranks) const {
   std::size_t total = 0;
-  EachSaved(rows, tokens, keep_limit_,
+  EachSaved(rows, tokens, ranks, keep_limit_,
             [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
   return total;
 }
 
 std::size_t Reformer::AllActivationBytes(idx_t rows, idx_t tokens) const {
   std::size_t total = 0;
-  EachSaved(rows, tokens, SIZE_MAX,
+  EachSaved(rows, tokens, nullptr, SIZE_MAX,
             [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
   return total;
 }
 
 void Reformer::PlaceActivations(const Context& context, const ReformerBatch& batch) {
   for (const auto& layer : layers_) layer->saved = {};
-  const std::size_t total = ActivationBytes(batch.rows, batch.tokens);
+  RowGroup* const ranks = context.row_group();
+  const std::size_t total = ActivationBytes(batch.rows, batch.tokens, ranks);
   if (total == 0) return;
   if (activations_ == nullptr || activations_->bytes < total) {
     activations_.reset();
@@ -258,7 +269,7 @@ void Reformer::PlaceActivations(const Context& context, const ReformerBatch& bat
     activations_ = std::make_unique<ActivationMemory>(pages, total);
   }
   std::byte* at = activations_->data;
-  EachSaved(batch.rows, batch.tokens, keep_limit_,
+  EachSaved(batch.rows, batch.tokens, ranks, keep_limit_,
             [&](std::size_t layer, std::size_t branch, std::size_t bytes) {
               layers_[layer]->saved[branch] = at;
               at += bytes;
@@ -280,6 +291,7 @@ void Reformer::ForwardThroughLayers(Context& context, const ReformerBatch& batch
                                     const StepDropout& dropout, bool keep, const ResidualStream& y1,
                                     const ResidualStream& y2, const Shown& shown) const {
   FreshBf16(context);
+  RowGroup* const ranks = context.row_group();
   const View<float, 2> embedded(static_cast<float*>(y1.data), y1.extent);
   Embed(context, batch, dropout, embedded);
   WriteRows(context, embedded, y2);
@@ -288,12 +300,12 @@ void Reformer::ForwardThroughLayers(Context& context, const ReformerBatch& batch
     if (shown.hidden_states != nullptr)
       shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
     const bool differentiated = keep && i >= FirstTrained();
-    BranchCall attention = CallOf(batch, dropout, i, 0, differentiated);
+    BranchCall attention = CallOf(batch, dropout, i, 0, differentiated, ranks);
     attention.observer = shown.attention;
-    ReversibleForward(
-        Bind(context, *layers_[i]->attention, attention),
-        Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, differentiated)), y1,
-        y2);
+    ReversibleForward(Bind(context, *layers_[i]->attention, attention),
+                      Bind(context, *layers_[i]->feed_forward,
+                           CallOf(batch, dropout, i, 1, differentiated, ranks)),
+                      y1, y2);
   }
   if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
 }
@@ -302,10 +314,13 @@ void Reformer::ForwardThroughLayers(Context& context, const ReformerBatch& batch
 // to the first stage that is trained.
 void Reformer::BackwardThroughLayers(Context& context, const ReformerBatch& batch,
                                      const StepDropout& dropout, const Streams& s) {
+  const auto call_of = [&](std::size_t layer, std::uint64_t branch) {
+    return CallOf(batch, dropout, layer, branch, true, context.row_group());
+  };
   for (std::size_t i = layers_.size(); i-- > FirstTrained();) {
-    ReversibleBackward(Bind(context, *layers_[i]->attention, CallOf(batch, dropout, i, 0, true)),
-                       Bind(context, *layers_[i]->feed_forward, CallOf(batch, dropout, i, 1, true)),
-                       s.y1, s.y2, s.dy1, s.dy2);
+    ReversibleBackward(Bind(context, *layers_[i]->attention, call_of(i, 0)),
+                       Bind(context, *layers_[i]->feed_forward, call_of(i, 1)), s.y1, s.y2, s.dy1,
+                       s.dy2);
     parameters_.EndStage(context, i + 1);
   }
   if (parameters_.first_stage() > 0) return;
@@ -327,6 +342,7 @@ void Reformer::BackwardThroughLayers(Context& context, const ReformerBatch& batc
 void Reformer::Encode(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
                       const View<float, 2>& y2, std::vector<Tensor>* hidden_states,
                       const AttentionObserver* observer) const {
+  CheckNotSplit(context);
   CheckBatch(batch, Pass::kEvaluation);
   const idx_t padded = strict_ ? PaddedTokens(config_, batch.tokens) : batch.tokens;
   if (padded == batch.tokens) {
@@ -347,6 +363,7 @@ void Reformer::Encode(Context& context, const ReformerBatch& batch, const View<f
 
 void Reformer::Observe(Context& context, const ReformerBatch& batch,
                        const AttentionObserver& observer) const {
+  CheckNotSplit(context);
   CheckBatch(batch, Pass::kEvaluation);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
@@ -355,69 +372,7 @@ void Reformer::Observe(Context& context, const ReformerBatch& batch,
   ForwardThroughLayers(context, batch, {}, false, y1, y2, {nullptr, &observer});
 }
 
-// ---- head ---------------------------------------------------------------------------------------
-
-const HeadLayer& Reformer::Head() const {
-  Check(head_ != nullptr, ErrorCode::kUsage,
-        "model: a bare ReformerModel has no head, so no logits and no loss");
-  return *head_;
-}
-
-void Reformer::Normalise(Context& context, const View<float, 2>& y1, const View<float, 2>& y2,
-                         const View<float, 2>& h) const {
-  JoinRows(context, y1, y2, h);
-  LayerNormForward(context, norm_->Weights(parameters_), h, h);
-}
-
-void Reformer::Logits(Context& context, const View<const float, 2>& h,
-                      const View<float, 2>& logits) const {
-  Check(config_.head == HeadKind::kCausalLm || config_.head == HeadKind::kMaskedLm,
-        ErrorCode::kUsage, "model: a {} has no logits of tokens", ReformerClass(config_.head));
-  head_->Logits(context, parameters_, nullptr, h, logits);
-}
-
-std::unique_ptr<HeadRows> Reformer::RowsOf(Context& context, const BatchView& batch,
-                                           const StreamPair& streams,
-                                           const StepDropout& dropout) const {
-  FinalNorm norm{norm_->Weights(parameters_), {}, SiteOf(dropout, config_.hidden_dropout, kFinal)};
-  if (!streams.dy1.empty()) norm.gradients = norm_->Gradients(parameters_);
-  if (head_ != nullptr && head_->reads() == HeadReads::kFirstTokens) {
-    return std::make_unique<FirstTokenRows>(context, norm, streams,
-                                            TokensRead(HeadReads::kFirstTokens, batch));
-  }
-  return std::make_unique<StreamRows>(context, norm, streams);
-}
-
-Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
-                            const View<float, 2>& y2) const {
-  const HeadLayer& head = Head();
-  BatchView whole;
-  whole.rows = rows;
-  whole.tokens = y1.extent[0] / rows;
-  const auto read = RowsOf(context, whole, {y1, y2}, {});
-  Tensor logits({read->count(), head.outputs()});
-  read->Read([&](idx_t begin, const View<const float, 2>& h) {
-    head.Logits(context, parameters_, nullptr, h, logits.view<2>().Rows(begin, h.extent[0]));
-  });
-  return logits;
-}
-
-Tensor Reformer::LogitsOfRows(Context& context, const View<const float, 2>& h) const {
-  Tensor logits({h.extent[0], Head().outputs()});
-  Head().Logits(context, parameters_, nullptr, h, logits.view<2>());
-  return logits;
-}
-
-HeadLoss Reformer::Loss(Context& context, const ReformerBatch& batch) const {
-  Head().CheckTargets(batch);
-  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
-  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
-  const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
-  const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
-  Encode(context, batch, y1, y2);
-  const auto rows = RowsOf(context, batch, {y1, y2}, {});
-  return head_->Loss(context, {parameters_, nullptr, batch}, *rows, false);
-}
+// ---- steps --------------------------------------------------------------------------------------
 
 std::size_t Reformer::StreamBytes(const ReformerConfig& config, idx_t rows, idx_t tokens,
                                   DType gradients) {
@@ -443,12 +398,13 @@ void Reformer::ForwardInStep(Context& context, const ReformerBatch& batch,
       stream->out_of_range = &out_of_range;
     }
     ForwardThroughLayers(context, batch, dropout, keep, s.y1, s.y2, {});
-    if (!out_of_range) break;
+    if (!OfAnyRank(context, out_of_range)) break;
   }
 }
 
 void Reformer::EncodeInStep(Context& context, const ReformerBatch& batch,
                             const StepDropout& dropout, const View<float, 2>& h) const {
+  CheckNotSplit(context);
   CheckBatch(batch, Pass::kTraining);
   const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
@@ -467,14 +423,14 @@ void Reformer::EncodeInStep(Context& context, const ReformerBatch& batch,
 // Forward, the head's gradient, backward: what every training loss has in common.
 void Reformer::Differentiate(Context& context, const ReformerBatch& batch,
                              const StepDropout& dropout, const HeadGradient& head_gradient) {
-  const idx_t count = batch.rows * batch.tokens * config_.hidden_size;
-  Arena::Frame frame(context.arena(),
-                     StreamBytes(config_, batch.rows, batch.tokens, gradient_streams_));
+  const idx_t n = OwnTokens(context, batch.rows * batch.tokens).size();
+  const idx_t count = n * config_.hidden_size;
+  Arena::Frame frame(context.arena(), StreamBytes(config_, 1, n, gradient_streams_));
   const auto take = [&](StreamCells cells) {
     ResidualStream stream;
     stream.data = cells == StreamCells::kBF16 ? static_cast<void*>(frame.Take<bfloat16>(count))
                                               : frame.Take<float>(count);
-    stream.extent = {batch.rows * batch.tokens, config_.hidden_size};
+    stream.extent = {n, config_.hidden_size};
     stream.stride = config_.hidden_size;
     stream.cells = cells;
     return stream;
@@ -493,10 +449,11 @@ void Reformer::Differentiate(Context& context, const ReformerBatch& batch,
 HeadLoss Reformer::LossAndGradients(Context& context, const ReformerBatch& batch,
                                     std::optional<float> scale, const StepDropout& dropout) {
   CheckBatch(batch, Pass::kTraining);
+  CheckShared(context, batch);
   Head().CheckTargets(batch);
   HeadLoss loss;
   Differentiate(context, batch, dropout, [&](HeadRows& rows) {
-    loss = head_->Loss(context, {parameters_, nullptr, batch, scale, dropout}, rows, true);
+    loss = HeadLossOf(context, {parameters_, nullptr, batch, scale, dropout}, rows, true);
   });
   return loss;
 }
@@ -504,6 +461,7 @@ HeadLoss Reformer::LossAndGradients(Context& context, const ReformerBatch& batch
 double Reformer::CotangentGradients(Context& context, const ReformerBatch& batch,
                                     const View<const float, 2>& cotangent,
                                     const StepDropout& dropout) {
+  CheckNotSplit(context);
   CheckBatch(batch, Pass::kTraining);
   double total = 0.0;
   Differentiate(context, batch, dropout, [&](HeadRows& rows) {

@@ -55,7 +55,8 @@ class Reformer final : public GenerativeModel {
   void GradientStreamsIn(DType dtype);
   DType gradient_streams() const { return gradient_streams_; }
   // Bytes of activations that a step saves with that limit, and without a limit.
-  std::size_t ActivationBytes(idx_t rows, idx_t tokens) const;
+  // `ranks`: the group that shares the rows, or null; a rank saves as much as any other.
+  std::size_t ActivationBytes(idx_t rows, idx_t tokens, RowGroup* ranks = nullptr) const;
   std::size_t AllActivationBytes(idx_t rows, idx_t tokens) const;
 
   // Hugging Face's initialisation, from counter-based random numbers.
@@ -105,6 +106,10 @@ class Reformer final : public GenerativeModel {
 
   // The head's logits of rows of h (rows, 2C) as it reads them: every token, or first tokens.
   Tensor LogitsOfRows(Context& context, const View<const float, 2>& h) const;
+
+  // Where ranks share rows (Context::row_group), the batch is the same on all of them, and so are
+  // the losses: those of the whole batch. Gradients are those of this rank's tokens. All other
+  // functions of whole texts need all rows on one rank (kUsage).
 
   // The loss over the batch's targets; no gradients, no dropout.
   HeadLoss Loss(Context& context, const ReformerBatch& batch) const;
@@ -169,21 +174,35 @@ class Reformer final : public GenerativeModel {
   enum class Pass { kEvaluation, kTraining };
   void CheckBatch(const ReformerBatch& batch, Pass pass) const;
   void CheckPositions(const ReformerBatch& batch) const;
+  // kUsage for what ranks cannot share.
+  void CheckShared(const Context& context, const ReformerBatch& batch) const;
   void Embed(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
              const View<float, 2>& x) const;
-  void AddPositions(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
+  // Tokens whose positions follow one another.
+  struct Stretch {
+    idx_t rows = 1;   // of them, one after another in x
+    idx_t start = 0;  // the position of each row's first token
+    // For dropout: the number of the first row, and of its first token, in the site.
+    idx_t row = 0, first = 0;
+  };
+  void AddPositions(Context& context, const Stretch& stretch, const Dropout& dropout,
                     const View<float, 2>& x) const;
-  void AddPositionsBackward(Context& context, idx_t rows, idx_t start, const Dropout& dropout,
+  void AddPositionsBackward(Context& context, const Stretch& stretch, const Dropout& dropout,
                             const View<float, 2>& dx);
+  // use(stretch, dropout, first token in x, tokens) for all of this rank's tokens.
+  template <class Use>
+  void EachStretch(const ReformerBatch& batch, const TokenSlab& own, const Dropout& site,
+                   const Use& use) const;
   void EmbedBackward(Context& context, const ReformerBatch& batch, const StepDropout& dropout,
                      const View<float, 2>& dx);
   BranchCall CallOf(const ReformerBatch& batch, const StepDropout& dropout, std::size_t layer,
-                    std::uint64_t branch, bool keep) const;
+                    std::uint64_t branch, bool keep, RowGroup* ranks) const;
   const Bf16Weights* FreshBf16(Context& context) const;
   // Gives the layers of a step their room for activations, as far as the limit goes.
   void PlaceActivations(const Context& context, const ReformerBatch& batch);
   template <class Place>
-  void EachSaved(idx_t rows, idx_t tokens, std::size_t limit, const Place& place) const;
+  void EachSaved(idx_t rows, idx_t tokens, RowGroup* ranks, std::size_t limit,
+                 const Place& place) const;
   void ForwardThroughLayers(Context& context, const ReformerBatch& batch,
                             const StepDropout& dropout, bool keep, const ResidualStream& y1,
                             const ResidualStream& y2, const Shown& shown) const;
@@ -199,6 +218,8 @@ class Reformer final : public GenerativeModel {
   // The head's input from these streams of the batch. With gradients it can differentiate.
   std::unique_ptr<HeadRows> RowsOf(Context& context, const BatchView& batch,
                                    const StreamPair& streams, const StepDropout& dropout) const;
+  // The head's loss over these rows, of all ranks that share them. With `backward`, gradients too.
+  HeadLoss HeadLossOf(Context& context, const HeadCall& call, HeadRows& rows, bool backward) const;
   // Given what the head reads of the last layer, calls rows.Differentiate.
   using HeadGradient = std::function<void(HeadRows& rows)>;
   void Differentiate(Context& context, const ReformerBatch& batch, const StepDropout& dropout,

@@ -4,6 +4,8 @@
 #include "families/reformer/original_rules.h"
 #include "families/reformer/reformer.h"
 #include "model/documents.h"
+#include "model/heads_exchange.h"
+#include "model/row_slab.h"
 
 namespace longspan {
 
@@ -33,6 +35,19 @@ void Reformer::CheckBatch(const ReformerBatch& batch, Pass pass) const {
     CheckDocuments(batch.documents, batch.rows, batch.tokens);
   }
   if (strict_) CheckOriginalRules(config_, batch, pass == Pass::kTraining);
+}
+
+void Reformer::CheckShared(const Context& context, const ReformerBatch& batch) const {
+  if (context.row_group() == nullptr) return;
+  CheckHeadsForRows(context.row_group(), config_.heads);
+  Check(!strict_, ErrorCode::kUsage,
+        "row-ranks: a strict Reformer pads texts as the original does, which ranks cannot share");
+  Check(batch.positions.empty() && batch.embeddings.empty(), ErrorCode::kUsage,
+        "row-ranks: ranks share rows of token ids at positions from 0 on; give no positions and no "
+        "embeddings");
+  Check(config_.head != HeadKind::kQuestion, ErrorCode::kUsage,
+        "row-ranks: ranks cannot share the places of a Reformer's answers; train answers without "
+        "--row-ranks");
 }
 
 void Reformer::CheckPositions(const ReformerBatch& batch) const {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "model/head_layer.h"
+#include "model/row_slab.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "streams/residual_stream.h"
 
@@ -31,8 +32,9 @@ void PartRows(Context& context, const View<float, 2>& joined, const ResidualStre
 // Every token. Memory: four blocks of (4096, 2C) at most.
 class StreamRows final : public HeadRows {
  public:
-  StreamRows(Context& context, const FinalNorm& norm, const StreamPair& streams)
-      : context_(context), norm_(norm), streams_(streams) {}
+  // The streams' first token is number `first` of the batch: ranks may share its rows.
+  StreamRows(Context& context, const FinalNorm& norm, const StreamPair& streams, idx_t first = 0)
+      : context_(context), norm_(norm), streams_(streams), first_(first) {}
 
   idx_t count() const override { return streams_.y1.extent[0]; }
   void Read(const Look& look) override;
@@ -42,17 +44,21 @@ class StreamRows final : public HeadRows {
   Context& context_;
   const FinalNorm norm_;
   const StreamPair streams_;
+  const idx_t first_;
 };
 
-// The first token of each text; all others get no gradient.
+// The first token of each text; all others get no gradient. Where ranks share rows, all of them
+// read the same, and one of them has the gradient.
 class FirstTokenRows final : public HeadRows {
  public:
-  // `first` (texts) are their rows of the streams.
+  // `first` (texts) are their numbers in the batch, of which the streams have the tokens `own`.
+  // Together.
   FirstTokenRows(Context& context, const FinalNorm& norm, const StreamPair& streams,
-                 std::vector<std::int32_t> first);
+                 std::vector<std::int32_t> first, const TokenSlab& own);
 
   idx_t count() const override { return static_cast<idx_t>(first_.size()); }
   void Read(const Look& look) override;
+  // Together: the first rank computes the gradient, and no other one gives a function.
   void Differentiate(const Gradient& gradient) override;
 
  private:
@@ -60,7 +66,8 @@ class FirstTokenRows final : public HeadRows {
   const FinalNorm norm_;
   const StreamPair streams_;
   const std::vector<std::int32_t> first_;  // (texts)
-  Tensor y1_, y2_;                         // (texts, C)
+  const TokenSlab own_;
+  Tensor y1_, y2_;  // (texts, C)
 };
 
 }  // namespace longspan

@@ -2,6 +2,7 @@
 // implementation of ResidualBranch; the model and the reversible walk know no kinds.
 #pragma once
 
+#include <algorithm>
 #include <any>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include "longspan/attention.h"
 #include "longspan/context.h"
 #include "model/parameters.h"
+#include "model/row_slab.h"
 #include "streams/residual_stream.h"
 
 namespace longspan {
@@ -26,8 +28,9 @@ using AttentionObserver = std::function<void(std::size_t layer, const AttentionT
 // declares, or nothing. Layers pass it on unread, and a mechanism ignores types of others.
 using MechanismSetting = std::any;
 
-// The arguments of one call: B rows of T tokens, one after another in streams (B*T, C). What the
-// pointers refer to belongs to the caller.
+// The arguments of one call: B rows of T tokens, one after another in streams (B*T, C). Where ranks
+// share rows, the streams have the tokens of this rank alone, (own(), C), and attention layers
+// exchange what they need of the others. What the pointers refer to belongs to the caller.
 struct BranchCall {
   const ParameterTable& parameters;
   const Bf16Weights* bf16;  // null: products are fp32
@@ -35,6 +38,9 @@ struct BranchCall {
   KeyMask mask;
   bool training = false;          // dropout is on
   std::uint64_t dropout_key = 0;  // of this step and this branch; sites derive theirs from it
+
+  // The ranks that share the rows; null: this process has them all.
+  RowGroup* ranks = nullptr;
 
   // Lengths of the documents in the rows, as ReformerBatch has them; empty: a row is one.
   std::span<const idx_t> documents = {};
@@ -59,13 +65,25 @@ struct BranchCall {
   std::size_t layer = 0;
 
   idx_t n() const { return rows * tokens; }
+  // The tokens of the streams, from their first one's number on.
+  idx_t own() const { return OwnTokens(ranks, n()).size(); }
+  idx_t first() const { return OwnTokens(ranks, n()).begin; }
+  // As many as the rank with most of them has. What decides which activations are saved counts by
+  // it, because all ranks must decide alike.
+  idx_t most() const {
+    idx_t tokens_of_rank = ranks == nullptr ? n() : 0;
+    for (int r = 0; ranks != nullptr && r < ranks->size(); ++r) {
+      tokens_of_rank = std::max(tokens_of_rank, ranks->SlabOf(n(), r).size());
+    }
+    return tokens_of_rank;
+  }
 };
 
 class ResidualBranch {
  public:
   virtual ~ResidualBranch() = default;
 
-  // y (B*T, C) += f(x), x (B*T, C).
+  // y (own, C) += f(x), x (own, C).
   virtual void Add(Context& context, const BranchCall& call, const ResidualStream& x,
                    const ResidualStream& y) const = 0;
 
@@ -74,8 +92,8 @@ class ResidualBranch {
                        const ResidualStream& y, const ResidualStream& dy,
                        const ResidualStream& dx) const = 0;
 
-  // Bytes of activations that Add saves for Reverse where `call.saved` has room. For the same x
-  // Reverse gives the same bits either way.
+  // Bytes of activations that Add saves for Reverse where `call.saved` has room; of ranks that
+  // share rows, the most of any. For the same x Reverse gives the same bits either way.
   virtual std::size_t SavedBytes(const BranchCall& call) const = 0;
 
   // Multiply-adds counted as two, of one forward over B rows of T tokens.

@@ -10,6 +10,7 @@ class ChunkedMechanism final : public AttentionMechanism {
   explicit ChunkedMechanism(const ReformerConfig& config) : spec_(LocalSpec(config)) {}
 
   idx_t Statistics() const override { return kSeparateStatistics; }
+  const ChunkedSpec* Chunks() const override { return &spec_; }
   void Forward(Context& context, const MechanismCall& call,
                const AnyAttentionTensors& tensors) const override {
     std::visit(

@@ -88,7 +88,7 @@ class FullSharedMechanism final : public AttentionMechanism {
 
 // ---- LSH attention ------------------------------------------------------------------------------
 
-// The buckets (B, H, R, T) of all heads of a layer; empty if the text was not hashed.
+// The buckets (B, H, R, T) of all held heads of a layer; empty if the text was not hashed.
 class LshState final : public MechanismState {
  public:
   std::vector<std::uint16_t> buckets;
@@ -103,11 +103,11 @@ class LshState final : public MechanismState {
   std::size_t OwnBytes() const override { return buckets.capacity() * sizeof(std::uint16_t); }
 };
 
-// The buckets of a call's heads in `ids`, which has `heads` heads: all of the layer, or just these.
+// The buckets of a call's heads in `ids`, which has `heads` heads: all held ones, or just these.
 LshBuckets BucketsOf(const LshSpec& spec, const AttentionExtents& t, std::uint16_t* ids,
                      idx_t heads) {
   const idx_t head = spec.rounds * t.tokens;
-  const idx_t first = heads == t.layer_heads ? t.first_head : 0;
+  const idx_t first = heads == t.held_heads ? t.first_head - t.held_first : 0;
   return {ids + (spec.Hashes(t.tokens) ? first * head : 0),
           {t.rows, t.heads, spec.rounds, t.tokens},
           {heads * head, head, t.tokens, 1}};
@@ -142,7 +142,7 @@ void LshMechanism::ForwardIn(Context& context, const MechanismCall& call,
                              const AttentionTensorsOf<T>& t) const {
   const LshSpec spec = Spec(call, t);
   auto* state = static_cast<LshState*>(call.state);
-  const idx_t heads = state != nullptr ? t.layer_heads : t.heads;
+  const idx_t heads = state != nullptr ? t.held_heads : t.heads;
   const idx_t count = spec.Hashes(t.tokens) ? t.n() * heads * spec.rounds : 0;
   Arena::Frame frame(context.arena(), Arena::Bytes<std::uint16_t>(state != nullptr ? 0 : count));
   if (state != nullptr) state->Reserve(context, count);
@@ -160,7 +160,7 @@ void LshMechanism::Backward(Context& context, const MechanismCall& call,
       [&](const auto& t) {
         const LshSpec spec = Spec(call, t);
         auto& state = static_cast<LshState&>(*call.state);
-        const LshBuckets buckets = BucketsOf(spec, t, state.buckets.data(), t.layer_heads);
+        const LshBuckets buckets = BucketsOf(spec, t, state.buckets.data(), t.held_heads);
         LshBackward(context, spec, SharedInputs(t), call.mask,
                     View<const std::uint16_t, 4>(buckets), SharedSavedViews(t), t.DOut(),
                     SharedGradients(t, dprojected));

@@ -32,6 +32,10 @@ constexpr idx_t kTaskColumns = 64;
 // The part of the grid that B rows of T tokens from `start` on cover.
 struct Span {
   idx_t batch, start, tokens, s0, s1, d0, d1;
+  idx_t row = 0;  // of the batch, the first
+
+  // Dropout's element of column c of row b.
+  idx_t Element(idx_t b, idx_t c) const { return (row + b) * s1 + c; }
 
   idx_t end() const { return start + tokens; }
   idx_t first_row() const { return start / s1; }
@@ -39,12 +43,12 @@ struct Span {
 };
 
 Span CheckArguments(const View<const float, 2>& t0, const View<const float, 2>& t1,
-                    const Dropout& columns, idx_t batch, idx_t start,
-                    const View<const float, 2>& x) {
+                    const Dropout& columns, idx_t batch, idx_t start, const View<const float, 2>& x,
+                    idx_t first_row) {
   Check(batch >= 1 && x.extent[0] % batch == 0, ErrorCode::kUsage,
         "axial position: {} rows are not a multiple of the batch {}", x.extent[0], batch);
   const Span span{batch,        start,        x.extent[0] / batch, t0.extent[0],
-                  t1.extent[0], t0.extent[1], t1.extent[1]};
+                  t1.extent[0], t0.extent[1], t1.extent[1],        first_row};
   Check(span.d0 + span.d1 == x.extent[1], ErrorCode::kUsage,
         "axial position: tables of width {} and {} do not make vectors of width {}", span.d0,
         span.d1, x.extent[1]);
@@ -71,7 +75,7 @@ void RowTask(const Span& span, const Dropout& columns, const View<const float, 2
   for (idx_t b = 0; b < span.batch; ++b) {
     const idx_t token = b * span.tokens + begin - span.start;
     HWY_DYNAMIC_DISPATCH(AxialRowGradient)
-    (columns, b * span.s1 + begin % span.s1, end - begin, dx.data + token * dx.stride[0],
+    (columns, span.Element(b, begin % span.s1), end - begin, dx.data + token * dx.stride[0],
      dx.stride[0], dt0.data + row * dt0.stride[0], span.d0);
   }
 }
@@ -87,7 +91,7 @@ void ColumnTask(const Span& span, const Dropout& columns, const View<const float
       const idx_t token = b * span.tokens + begin - span.start;
       const idx_t c = begin - row * span.s1;
       HWY_DYNAMIC_DISPATCH(AxialColumnGradient)
-      (columns, b * span.s1 + c, end - begin, dx.data + token * dx.stride[0] + span.d0,
+      (columns, span.Element(b, c), end - begin, dx.data + token * dx.stride[0] + span.d0,
        dx.stride[0], dt1.data + c * dt1.stride[0], dt1.stride[0], span.d1);
     }
   }
@@ -96,8 +100,8 @@ void ColumnTask(const Span& span, const Dropout& columns, const View<const float
 }  // namespace
 
 void AxialForward(Context& context, const AxialTables& tables, const Dropout& columns, idx_t batch,
-                  idx_t start, const View<float, 2>& x) {
-  const Span span = CheckArguments(tables.t0, tables.t1, columns, batch, start, x);
+                  idx_t start, const View<float, 2>& x, idx_t first_row) {
+  const Span span = CheckArguments(tables.t0, tables.t1, columns, batch, start, x, first_row);
   if (x.size() == 0) return;
   const idx_t blocks = CeilDiv(span.tokens, kTaskTokens);
   ParallelFor(context, batch * blocks, [&](idx_t task, int) {
@@ -109,7 +113,7 @@ void AxialForward(Context& context, const AxialTables& tables, const Dropout& co
       const idx_t count = std::min(span.s1 - c, last - p);  // up to the end of the grid's row
       const idx_t token = b * span.tokens + p - start;
       HWY_DYNAMIC_DISPATCH(AxialAddRun)
-      (columns, b * span.s1 + c, count, tables.t0.data + row * tables.t0.stride[0], span.d0,
+      (columns, span.Element(b, c), count, tables.t0.data + row * tables.t0.stride[0], span.d0,
        tables.t1.data + c * tables.t1.stride[0], tables.t1.stride[0], span.d1,
        x.data + token * x.stride[0], x.stride[0]);
       p += count;
@@ -118,8 +122,9 @@ void AxialForward(Context& context, const AxialTables& tables, const Dropout& co
 }
 
 void AxialBackward(Context& context, const AxialTables& tables, const Dropout& columns, idx_t batch,
-                   idx_t start, const View<const float, 2>& dx, const AxialGradients& gradients) {
-  const Span span = CheckArguments(tables.t0, tables.t1, columns, batch, start, dx);
+                   idx_t start, const View<const float, 2>& dx, const AxialGradients& gradients,
+                   idx_t first_row) {
+  const Span span = CheckArguments(tables.t0, tables.t1, columns, batch, start, dx, first_row);
   CheckGradient("T0", tables.t0, gradients.dt0);
   CheckGradient("T1", tables.t1, gradients.dt1);
   if (dx.size() == 0) return;

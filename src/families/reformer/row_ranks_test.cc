@@ -1,0 +1,425 @@
+// Reformers whose rows several ranks share, with threads as ranks: losses and gradients are those
+// of one rank.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <mutex>
+
+#include "base/arena.h"
+#include "families/reformer/family.h"
+#include "families/reformer/reformer_test.h"
+#include "families/reformer/row_halo.h"
+#include "families/reformer/row_steps.h"
+#include "families/reformer/separate_mechanism.h"
+#include "tests/support/files.h"
+#include "tests/support/runners.h"
+#include "tests/support/thread_world.h"
+
+namespace longspan {
+namespace {
+
+using test::OnRanks;
+using test::Throws;
+
+struct Step {
+  HeadLoss loss;
+  double evaluated = 0.0;
+  std::vector<double> gradients;
+};
+
+// What a step is made of beside its batch.
+struct Way {
+  StepDropout dropout = {false, 7};
+  DType compute = DType::kF32;
+  DType gradient_streams = DType::kF32;
+  std::size_t keep = 0;
+};
+
+Step RunStep(Context& context, const ReformerConfig& config, const ReformerBatch& batch,
+             const Way& way) {
+  Reformer model(config);
+  model.Initialise(3);
+  model.ComputeIn(way.compute);
+  model.GradientStreamsIn(way.gradient_streams);
+  model.KeepUpTo(way.keep);
+  model.parameters().AllocateGradients();
+  Step step;
+  if (way.compute == DType::kF32) step.evaluated = model.Loss(context, batch).sum;
+  step.loss = model.LossAndGradients(context, batch, 0.01f, way.dropout);
+  for (const float g : Copied(model.parameters().gradients())) step.gradients.push_back(g);
+  return step;
+}
+
+// On so many ranks: the gradients are the sum of theirs.
+Step RunOnRanks(int ranks, const ReformerConfig& config, const ReformerBatch& batch,
+                const Way& way) {
+  std::vector<Step> steps(static_cast<std::size_t>(ranks));
+  OnRanks(ranks, [&](World& world) {
+    RowGroup group(world, ranks);
+    Context context(1);
+    context.SplitRows(&group);
+    steps[static_cast<std::size_t>(world.rank())] = RunStep(context, config, batch, way);
+  });
+  Step sum = steps[0];
+  for (std::size_t r = 1; r < steps.size(); ++r) {
+    EXPECT_EQ(steps[r].loss.sum, sum.loss.sum);  // the same on all of them
+    EXPECT_EQ(steps[r].loss.counted, sum.loss.counted);
+    EXPECT_EQ(steps[r].evaluated, sum.evaluated);
+    for (std::size_t i = 0; i < sum.gradients.size(); ++i) {
+      sum.gradients[i] += steps[r].gradients[i];
+    }
+  }
+  return sum;
+}
+
+double Distance(const std::vector<double>& a, const std::vector<double>& b) {
+  double squares = 0.0, length = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    squares += (a[i] - b[i]) * (a[i] - b[i]);
+    length += b[i] * b[i];
+  }
+  return std::sqrt(squares / length);
+}
+
+// Ranks add products of other widths in another order: a few roundings of sums. Exact products
+// would leave about the root of the number of roundings that a gradient sees.
+constexpr double kOrder = 2e-6;
+
+void ExpectSame(const ReformerConfig& config, const ReformerBatch& batch, const Way& way = {},
+                double order = kOrder) {
+  Context context(2);
+  const Step one = RunStep(context, config, batch, way);
+  for (const int ranks : {2, 4}) {
+    SCOPED_TRACE(ranks);
+    const Step all = RunOnRanks(ranks, config, batch, way);
+    EXPECT_NEAR(all.loss.sum, one.loss.sum, order * one.loss.sum);
+    EXPECT_EQ(all.loss.counted, one.loss.counted);
+    EXPECT_NEAR(all.loss.mean, one.loss.mean, order * one.loss.mean);
+    EXPECT_NEAR(all.evaluated, one.evaluated, order * std::abs(one.evaluated));
+    EXPECT_LT(Distance(all.gradients, one.gradients), order);
+  }
+}
+
+// Local and LSH layers; five heads, which no number of ranks divides.
+ReformerConfig RowConfig() {
+  ReformerConfig config = MixedConfig();
+  config.layers = {LayerKind::kLocal, LayerKind::kLsh};
+  config.heads = 5;
+  config.num_buckets = {4};
+  return config;
+}
+
+// Slabs that cut chunks exchange heads in all layers. Those of whole chunks (32 or 16 tokens, and
+// one more in the last) exchange the chunks around them in local layers.
+constexpr idx_t kCutChunks = 71, kWholeChunks = 65;
+
+TEST(RowRanks, ShareOneRow) {
+  for (const idx_t tokens : {kCutChunks, kWholeChunks, idx_t{64}}) {
+    SCOPED_TRACE(tokens);
+    const RandomBatch data(1, tokens, 31, 8);
+    ExpectSame(RowConfig(), data.batch);
+  }
+}
+
+TEST(RowRanks, KnowWhichLayersHaveHalos) {
+  OnRanks(4, [](World& world) {
+    RowGroup group(world, 4);
+    const ParameterTable none;
+    const ChunkedSpec spec = LocalSpec(RowConfig());
+    const auto has = [&](idx_t rows, idx_t tokens, const ChunkedSpec& chunks) {
+      BranchCall call{none, nullptr, rows, tokens, {}};
+      call.ranks = &group;
+      return RowHalo::Of(call, &chunks).has_value();
+    };
+    EXPECT_TRUE(has(1, kWholeChunks, spec));
+    EXPECT_FALSE(has(1, kCutChunks, spec));
+    EXPECT_FALSE(has(2, kWholeChunks, spec));
+    ChunkedSpec wide = spec;
+    wide.before = 3;  // more than the two chunks of a slab
+    EXPECT_FALSE(has(1, kWholeChunks, wide));
+    const BranchCall alone{none, nullptr, 1, kWholeChunks, {}};
+    EXPECT_FALSE(RowHalo::Of(alone, &spec).has_value());
+  });
+}
+
+// Windows that look both ways, around the circle, past hidden tokens, and draw masks.
+TEST(RowRanks, ExchangeTheChunksAroundTheirSlabs) {
+  for (const bool causal : {true, false}) {
+    SCOPED_TRACE(causal);
+    ReformerConfig config = RowConfig();
+    config.layers.assign(2, LayerKind::kLocal);
+    config.is_decoder = causal;
+    config.local_after = causal ? 0 : 1;
+    config.hidden_dropout = config.local_dropout = 0.2;
+    RandomBatch data(1, kWholeChunks, 31, 8);
+    std::vector<std::uint8_t> roles(kWholeChunks, kLocalToken);
+    for (const std::size_t t : {0u, 3u, 16u, 17u, 31u, 32u, 40u, 64u}) roles[t] = kHiddenToken;
+    Way way;
+    way.dropout = {true, 7};
+    ExpectSame(config, data.batch, way);
+    data.batch.roles = KeyMask(roles.data(), {1, kWholeChunks});
+    ExpectSame(config, data.batch, way);
+  }
+}
+
+// Slabs begin within a row and end in the next one.
+TEST(RowRanks, ShareRowsOfABatch) {
+  ReformerConfig config = RowConfig();
+  config.axial = false;
+  const RandomBatch data(3, 23, 31, 8);
+  ExpectSame(config, data.batch);
+}
+
+TEST(RowRanks, DrawTheMasksOfOneRank) {
+  for (const bool axial : {true, false}) {
+    SCOPED_TRACE(axial);
+    ReformerConfig config = RowConfig();
+    config.axial = axial;
+    config.hidden_dropout = config.local_dropout = config.lsh_dropout = 0.2;
+    const RandomBatch data(2, 37, 31, 8);
+    Way way;
+    way.dropout = {true, 7};
+    ExpectSame(config, data.batch, way);
+    // Other masks are another loss: the comparison would notice.
+    Context context(1);
+    const Step one = RunStep(context, config, data.batch, way);
+    way.dropout.key = 8;
+    EXPECT_GT(Distance(RunStep(context, config, data.batch, way).gradients, one.gradients),
+              100 * kOrder);
+  }
+}
+
+TEST(RowRanks, LookBothWaysAndPastHiddenTokens) {
+  ReformerConfig config = RowConfig();
+  config.is_decoder = false;
+  config.local_after = config.lsh_after = 1;
+  RandomBatch data(2, 40, 31, 8);
+  std::vector<std::uint8_t> roles(80, kLocalToken);
+  for (const std::size_t t : {0u, 3u, 17u, 18u, 19u, 20u, 39u, 60u}) roles[t] = kHiddenToken;
+  data.batch.roles = KeyMask(roles.data(), {2, 40});
+  for (const std::size_t t : {3u, 60u}) data.targets[t] = kIgnoreLabel;
+  ExpectSame(config, data.batch);
+}
+
+TEST(RowRanks, HaveEveryAttention) {
+  for (const AttentionChoice choice : {AttentionChoice::kFull, AttentionChoice::kLocal}) {
+    SCOPED_TRACE(AttentionName(choice));
+    ReformerConfig config = RowConfig();
+    config.attention = choice;
+    const RandomBatch data(1, 45, 31, 8);
+    ExpectSame(config, data.batch);
+  }
+  ReformerConfig config = RowConfig();
+  config.layers = {LayerKind("window"), LayerKind("full")};
+  const RandomBatch data(1, 45, 31, 8);
+  ExpectSame(config, data.batch);
+}
+
+TEST(RowRanks, ShareRowsOfDocuments) {
+  ReformerConfig config = RowConfig();
+  config.hidden_dropout = config.local_dropout = 0.2;
+  for (const bool axial : {true, false}) {
+    config.axial = axial;
+    RandomBatch data(2, 40, 31, 8);
+    const std::vector<idx_t> documents = {5, 30, 1, 4, 24, 16};
+    data.batch.documents = documents;
+    Way way;
+    way.dropout = {true, 7};
+    ExpectSame(config, data.batch, way);
+  }
+}
+
+// What is saved and what is computed again have the same bits, on each rank.
+TEST(RowRanks, SaveActivationsAsTheyLike) {
+  const ReformerConfig config = RowConfig();
+  for (const idx_t tokens : {kCutChunks, kWholeChunks}) {
+    const RandomBatch data(1, tokens, 31, 8);
+    const Step none = RunOnRanks(2, config, data.batch, {});
+    for (const std::size_t keep : {std::size_t{40'000}, std::numeric_limits<std::size_t>::max()}) {
+      Way way;
+      way.keep = keep;
+      EXPECT_EQ(RunOnRanks(2, config, data.batch, way).gradients, none.gradients) << keep;
+    }
+  }
+}
+
+// bf16 rounds what ranks exchange as it rounds what stays: both ways are as near fp32.
+TEST(RowRanks, ComputeInBf16) {
+  const ReformerConfig config = RowConfig();
+  const RandomBatch data(1, kWholeChunks, 31, 8);
+  Way way;
+  way.compute = DType::kBF16;
+  ExpectSame(config, data.batch, way, 2e-2);
+  way.compute = DType::kF32;
+  way.gradient_streams = DType::kBF16;
+  Context context(1);
+  const Step exact = RunStep(context, config, data.batch, {});
+  EXPECT_LT(Distance(RunOnRanks(2, config, data.batch, way).gradients, exact.gradients), 2e-2);
+}
+
+// Streams that leave the finest grid on one rank leave it on all of them.
+TEST(RowRanks, AgreeOnTheGrid) {
+  ReformerConfig config = RowConfig();
+  config.layers.assign(4, LayerKind::kLocal);
+  config.initializer_range = 0.1;
+  RandomBatch data(1, 64, 30, 8);
+  for (std::size_t t = 0; t < data.ids.size(); ++t) data.ids[t] = t == 60 ? 30 : data.ids[t] % 30;
+  std::vector<std::vector<double>> all(2);
+  std::mutex mutex;
+  const auto step = [&](Context& context, std::vector<double>& sum) {
+    Reformer model(config);
+    model.Initialise(3);
+    model.parameters().AllocateGradients();
+    const View<float, 2> words =
+        model.parameters().Write().matrix("reformer.embeddings.word_embeddings.weight");
+    for (idx_t c = 0; c < words.extent[1]; ++c) words(30, c) *= 3000.0f;  // token 60 alone
+    model.LossAndGradients(context, data.batch, 0.01f, {false, 7});
+    const std::vector<float> gradients = Copied(model.parameters().gradients());
+    const std::lock_guard lock(mutex);
+    sum.resize(gradients.size());
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += gradients[i];
+  };
+  Context alone(1);
+  step(alone, all[0]);
+  OnRanks(2, [&](World& world) {
+    RowGroup group(world, 2);
+    Context context(1);
+    context.SplitRows(&group);
+    step(context, all[1]);
+  });
+  EXPECT_LT(Distance(all[1], all[0]), 1e-3);  // steps of 2^-16
+}
+
+TEST(RowRanks, HaveHeadsOfTokensAndTexts) {
+  ReformerConfig config = RowConfig();
+  config.is_decoder = false;
+  config.hidden_dropout = 0.1;
+  config.labels = {"a", "b", "c"};
+  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence}) {
+    SCOPED_TRACE(ReformerClass(head));
+    config.head = head;
+    RandomBatch data(3, 21, 31, 8);
+    const std::vector<std::int32_t> labels = {2, 0, 1};
+    if (head == HeadKind::kSequence) data.batch.labels = labels;
+    Way way;
+    way.dropout = {true, 7};
+    ExpectSame(config, data.batch, way);
+  }
+}
+
+TEST(RowRanks, RefuseWhatTheyCannotShare) {
+  const auto refused = [](int ranks, const ReformerConfig& config, const ReformerBatch& batch,
+                          std::string_view says) {
+    EXPECT_TRUE(Throws([&] { RunOnRanks(ranks, config, batch, {}); }, ErrorCode::kUsage, says))
+        << says;
+  };
+  ReformerConfig config = RowConfig();
+  RandomBatch data(1, 40, 31, 8);
+  config.heads = 3;
+  refused(4, config, data.batch, "4 ranks share the 3 heads");
+  std::vector<std::int32_t> positions(40, 1);
+  data.batch.positions = positions;
+  refused(2, config, data.batch, "give no positions");
+  data.batch.positions = {};
+  config.head = HeadKind::kQuestion;
+  config.is_decoder = false;
+  const std::vector<std::int32_t> places = {3};
+  data.batch.starts = data.batch.ends = places;
+  refused(2, config, data.batch, "answers");
+}
+
+// ---- steps --------------------------------------------------------------------------------------
+
+// Every cell goes to the rank that has its head and comes back, in steps that do not divide slabs.
+TEST(RowSteps, EveryCellArrivesAndComesBack) {
+  constexpr idx_t kRows = 37, kParts = 3, kHeads = 5, kSize = 2;
+  const auto cell = [](idx_t row, idx_t part, idx_t head, idx_t d) {
+    return static_cast<float>(((row * kParts + part) * kHeads + head) * kSize + d);
+  };
+  const auto check = [&](World& world, idx_t rows, HeadGroup part) {
+    Context context(1);
+    RowGroup group(world, world.size());
+    const RowSteps steps(group, kRows, rows, kHeads, kSize, part);
+    // fill(rank's piece, its tokens, its heads) and the check of the same.
+    const auto each = [&](const View<float, 2>& x, idx_t first, int rank, const auto& use) {
+      const HeadShare share = steps.share(rank);
+      for (idx_t t = 0; t < x.extent[0]; ++t) {
+        for (idx_t i = 0; i < x.extent[1]; ++i) {
+          const idx_t width = share.count * kSize, p = i / width, h = i % width / kSize;
+          use(x(t, i), cell(first + t, p, share.first + h, i % kSize));
+        }
+      }
+    };
+    const idx_t columns = steps.Columns(group.rank(), kParts);
+    std::vector<float> memory(static_cast<std::size_t>(kRows * columns + 1), -1.0f);
+    const View<float, 2> all(memory.data(), {kRows, columns});
+    SendHeads<float>(context, steps, all, kParts, [&](idx_t step, const auto& pieces) {
+      for (int r = 0; r < group.size(); ++r) {
+        each(pieces[static_cast<std::size_t>(r)], steps.Mine(step).begin, r,
+             [](float& x, float value) { x = value; });
+      }
+    });
+    each(all, 0, group.rank(), [](float& x, float value) {
+      ASSERT_EQ(x, value);
+      x = -value;
+    });
+    idx_t tokens = 0;
+    ReceiveHeads<float>(context, steps, all, kParts, [&](idx_t step, const auto& pieces) {
+      tokens += steps.Mine(step).size();
+      for (int r = 0; r < group.size(); ++r) {
+        each(pieces[static_cast<std::size_t>(r)], steps.Mine(step).begin, r,
+             [](float x, float value) { ASSERT_EQ(x, -value); });
+      }
+    });
+    EXPECT_EQ(tokens, group.Mine(kRows).size());
+  };
+  for (const int ranks : {2, 3, 4}) {
+    OnRanks(ranks, [&](World& world) {
+      for (const idx_t rows : {idx_t{4}, idx_t{100}}) {
+        check(world, rows, {});
+        check(world, rows, {1, 2});
+      }
+    });
+  }
+}
+
+// A rank's memory falls with their number: of the streams exactly, of attention to that of its
+// heads.
+TEST(RowSteps, MemoryFallsWithTheRanks) {
+  ReformerConfig config = RowConfig();
+  config.layers = {LayerKind::kLocal, LayerKind::kLsh};
+  config.hidden_size = 512;
+  config.heads = 8;
+  config.head_size = 64;
+  config.feed_forward_size = 512;
+  config.lsh_chunk = config.local_chunk = 64;
+  config.max_positions = 65536;
+  config.axial_shape = {256, 256};
+  config.axial_dims = {128, 384};
+  const auto peak = [&](int ranks) {
+    RowGroup group(0, ranks);
+    Context context = Context::Rehearsal(1);
+    if (ranks > 1) context.SplitRows(&group);
+    Reformer model(config, ParameterMemory::kBorrowed);
+    // Weights are addresses: what is not written costs nothing.
+    Arena given(Arena::Pages::kReserved);
+    const idx_t extent = model.parameters().extent();
+    Arena::Frame frame(given, 2 * Arena::Bytes<float>(extent));
+    float* weights = frame.Take<float>(extent);
+    model.parameters().Borrow(weights, frame.Take<float>(extent));
+    const std::vector<std::int32_t> ids(65536, 1);
+    ReformerBatch batch;
+    batch.rows = 1;
+    batch.tokens = 65536;
+    batch.ids = batch.labels = ids;
+    model.LossAndGradients(context, batch, 0.01f, {true, 7});
+    return static_cast<double>(context.arena().peak() + model.StateBytes());
+  };
+  const double one = peak(1);
+  EXPECT_LT(peak(2), 0.6 * one);
+  EXPECT_LT(peak(4), 0.35 * one);
+}
+
+}  // namespace
+}  // namespace longspan
