@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -80,6 +81,7 @@ nlohmann::ordered_json ToJson(const PlanOptions& o, const Plan& plan, const Plan
       {"moments", m.moments},    {"text", m.text},       {"streams", m.streams},
       {"buckets", m.buckets},    {"copies", m.copies},   {"activations", m.activations},
       {"scratch", m.scratch},    {"sums", m.sums},       {"total", plan.program + m.total()}};
+  if (row.needs.row_bytes > 0) j["sent_bytes"] = row.needs.row_bytes;
   j["gflop"] = row.needs.gflop;
   j["estimated_seconds"] = row.seconds;
   j["seconds_from"] = row.timed ? "trial" : "peak";
@@ -167,6 +169,18 @@ std::string TableRow(const PlanOptions& o, const Plan& plan, const PlannedStep& 
 // does beside its work.
 constexpr double kBusyShare = 0.15;
 
+// What the ranks of a row send each other: a network has its own time for it.
+std::string RowRanksNote(const PlanCommand& c, const Plan& plan) {
+  if (c.options.row_ranks == 1) return {};
+  std::uint64_t most = 0;
+  for (const PlannedStep& row : plan.steps) most = std::max(most, row.needs.row_bytes);
+  return fmt::format(
+      "Each of {} ranks has a slab of every row: memory and time are one rank's. It sends the "
+      "others\n"
+      "up to {:.0f} MB a micro-batch, which the time leaves out.\n",
+      c.options.row_ranks, static_cast<double>(most) * 1e-6);
+}
+
 std::string TableNotes(const PlanCommand& c, const Plan& plan) {
   bool beyond = false, timed = true, all_positions = false;
   for (const PlannedStep& row : plan.steps) {
@@ -181,6 +195,7 @@ std::string TableNotes(const PlanCommand& c, const Plan& plan) {
       timed ? "from short steps of one and two layers of each kind"
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
                           kAssumedFraction, plan.peak_gflops));
+  text += RowRanksNote(c, plan);
   if (plan.busy_cores > kBusyShare * plan.cores) {
     text += fmt::format(
         "The machine was busy: other processes took {:.1f} of its {} cores meanwhile. On an idle "
@@ -302,6 +317,11 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       ->add_option("--link", c->link,
                    "Rate at which a rank sends, for example 200Mbit, or 31.3MB/s of bench world")
       ->type_name("RATE");
+  command
+      ->add_option("--row-ranks", c->options.row_ranks,
+                   "Neighbours among them that share each row: what one of them needs")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
   BeginGroup(command, heading::kComputing);
   command->add_option("--dtype", c->dtype, "Precision of the step: f32 or bf16")
       ->check(CLI::IsMember({"f32", "bf16"}))
@@ -330,10 +350,15 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "  longspan plan -m start --task classify --tokens 256\n"
       "  longspan plan -m start --task embed --tokens 256 --trial 0\n"
       "  longspan plan --arch longformer --preset tiny --tokens 512\n"
-      "  longspan plan -m start --tokens 256 --ranks 4 --accumulate 8 --link 1Gbit");
+      "  longspan plan -m start --tokens 256 --ranks 4 --accumulate 8 --link 1Gbit\n"
+      "  longspan plan --arch longformer --preset tiny --tokens 512 --ranks 4 --row-ranks 2");
   command->callback([c, command, &globals, &action] {
-    // As a training does: one micro-batch a rank.
-    if (command->count("--accumulate") == 0) c->options.accumulate = c->options.ranks;
+    // As a training does: one micro-batch a rank, or a group that shares rows. --row-ranks alone
+    // plans for one such group.
+    if (command->count("--ranks") == 0) c->options.ranks = c->options.row_ranks;
+    if (command->count("--accumulate") == 0) {
+      c->options.accumulate = std::max(1, c->options.ranks / c->options.row_ranks);
+    }
     action = [c, &globals] { return RunPlan(*c, globals.threads); };
   });
 }

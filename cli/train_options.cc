@@ -115,6 +115,9 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
          o.tokens == 0 ? "Longest row in tokens; 0 takes the model's positions"
                        : "Length of a row in tokens");
   option("--accumulate", o.accumulate, "Micro-batches of one update");
+  command->add_option("--row-ranks", o.row_ranks, "Ranks of mpirun that share each row")
+      ->check(CLI::Range(1, 1 << 16).description(""))
+      ->group("");
   option("--optimizer", c->optimizer, ("Optimizer: " + OptimizerChoices()).c_str());
   option("--learning-rate,--lr", o.optimizer.learning_rate, "Highest learning rate");
   option("--final-rate", o.schedule.final_rate, "Share of that rate at the last step");

@@ -39,12 +39,15 @@ struct PlanOptions {
   TrainedParameters trained;  // which parameters it trains; head_learning_rate means nothing here
   idx_t batch = 1;            // texts at a time
   // Micro-batches of an update and the ranks that share them (longspan/world.h): what their sums
-  // take counts. At least one micro-batch a rank, else kUsage.
+  // take counts. At least one micro-batch a rank, or a group of them that shares rows, else kUsage.
   idx_t accumulate = 1;
   int ranks = 1;
   // Bytes a second that a rank sends, and receives at the same time (`bench world` measures them).
   // 0: not known, and exchanges count as nothing. kUsage unless it is finite and not negative.
   double link_bytes_per_s = 0.0;
+  // Neighbouring ranks that share each row (TrainOptions::row_ranks): memory and time are those of
+  // one of them, the one with the most, and a length is that of the whole row.
+  int row_ranks = 1;
   DType dtype = DType::kF32, gradient_streams = DType::kF32;
   OptimizerKind optimizer = OptimizerKind::kAdamW;  // whose state counts
   // Tokens of a text whose needs are asked for. 0: the longest that `memory` has room for.
@@ -74,7 +77,7 @@ struct PlannedStep {
   StepNeeds needs;             // memory and work of one step
   std::string refused;         // why a longer text does not run, if that is not memory
   bool all_positions = false;  // nor that, but the model has no more positions
-  double seconds = 0.0;        // predicted
+  double seconds = 0.0;        // predicted; of computing alone where ranks share rows
   bool timed = false;          // from short steps that were run
   PlannedUpdate update;        // which step is one micro-batch of, with the optimizer
 };

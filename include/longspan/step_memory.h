@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "longspan/types.h"
 
@@ -33,6 +34,8 @@ struct StepNeeds {
   idx_t rows = 0, tokens = 0;  // of a micro-batch; of a row
   StepMemory memory;           // in bytes
   double gflop = 0.0;          // useful work, without recomputation
+  // Bytes that a rank sends to those that share its rows; 0: none do.
+  std::uint64_t row_bytes = 0;
 };
 
 }  // namespace longspan

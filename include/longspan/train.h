@@ -146,6 +146,11 @@ struct TrainOptions {
   // True: at least one micro-batch for each rank (Context::Join), and a run that is resumed keeps
   // the number that it has. False: fewer than ranks are kUsage.
   bool accumulate_for_ranks = false;
+  // Neighbouring ranks that share each row (Context::Join): each holds the streams of a slab of its
+  // tokens, so that a row may be longer than one machine's memory. Divides the ranks; at most the
+  // heads of a layer. A micro-batch is computed by so many ranks. Another number rounds sums
+  // differently. kUsage for models and trainings that do not share rows.
+  int row_ranks = 1;
   std::uint64_t seed = 1;         // of windows, masks, dropout and new weights
   OptimizerOptions optimizer;     // how weights are updated
   ScheduleOptions schedule;       // of the learning rate

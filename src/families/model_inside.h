@@ -25,6 +25,7 @@ Model LoadWithTokenizer(const std::filesystem::path& directory, const ModelOptio
 template <class Call>
 std::size_t RehearseCall(const Context& context, const Call& call) {
   Context rehearsal = Context::Rehearsal(context.threads());
+  rehearsal.SplitRows(context.row_group());
   const TensorMeter tensors;
   call(rehearsal);
   return tensors.most() + rehearsal.arena().peak();

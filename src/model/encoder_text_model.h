@@ -17,9 +17,11 @@
 #include "base/errors.h"
 #include "model/encoder_step.h"
 #include "model/model_config.h"
+#include "model/row_slab.h"
 #include "model/step_memory.h"
 #include "model/step_needs.h"
 #include "model/text_model.h"
+#include "world/row_group.h"
 
 namespace longspan {
 
@@ -46,13 +48,17 @@ class EncoderTextModel final : public TextModel {
     model_.ComputeIn(policy.compute, policy.copies);
   }
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
-               std::size_t sums) override {
+               std::size_t sums, int row_ranks) override {
     StepPolicy policy;
     policy.optimizer = optimizer;
     policy.sums = sums;
+    policy.row_ranks = row_ranks;
     policy.compute = model_.computes_in();
     policy.frozen = FrozenIn(model_.parameters());
     Follow(Traits::Config(model_.config())->Fit(rows, tokens, bytes, policy, 0));
+  }
+  void AgreeOnSteps(RowGroup& group) override {
+    recomputed_ = static_cast<std::size_t>(group.Max(static_cast<double>(recomputed_)));
   }
   void Recompute() override {
     recomputed_ = model_.config().layers();
@@ -61,11 +67,15 @@ class EncoderTextModel final : public TextModel {
 
   void Encode(Context& context, const BatchView& batch,
               const View<float, 2>& hidden) const override {
+    CheckNotSplit(context);
     model_.Encode(context, batch, hidden);
   }
   Tensor Logits(Context& context, const BatchView& batch,
                 const View<const float, 2>& hidden) const override {
     return model_.Logits(context, batch, hidden);
+  }
+  Tensor LogitsOfTexts(Context& context, const BatchView& batch) const override {
+    return model_.LogitsOfTexts(context, batch);
   }
   HeadLoss Loss(Context& context, const BatchView& batch) const override {
     return model_.Loss(context, batch);
@@ -78,6 +88,7 @@ class EncoderTextModel final : public TextModel {
   }
   void EncodeInStep(Context& context, const BatchView& batch, const StepDropout& dropout,
                     const View<float, 2>& hidden) override {
+    CheckNotSplit(context);
     model_.Encode(context, batch, hidden, {}, dropout);
   }
   void EncodeGradients(Context& context, const BatchView& batch,

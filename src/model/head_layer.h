@@ -23,11 +23,14 @@ enum class HeadReads { kEveryToken, kLabelledTokens, kFirstTokens, kMeanTokens }
 // The hidden states that a head reads, W wide, in blocks. A model that does not hold all of them at
 // once computes each block when it is asked for. A head may read any number of times, in order.
 // Differentiate must be the last call, and the only one.
+//
+// Where ranks share rows, each has those of its own tokens. They are numbered as those of the whole
+// batch: so labels, which are the whole batch's, and dropout fall to them as with one process.
 class HeadRows {
  public:
   virtual ~HeadRows() = default;
-  virtual idx_t count() const = 0;
-  // h (rows, W) are the rows from `begin` on.
+  virtual idx_t count() const = 0;  // that come: of this rank
+  // h (rows, W) are the rows from number `begin` on.
   using Look = std::function<void(idx_t begin, const View<const float, 2>& h)>;
   virtual void Read(const Look& look) = 0;
   // Overwrites dh (rows, W), the gradient for h. It may overwrite h too.
@@ -64,6 +67,9 @@ class HeadLayer {
   // parameters, and uses the call's dropout. Otherwise there is none.
   virtual HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
                         bool backward) const = 0;
+  // Whether the loss of a token needs the logits of others. Where ranks share rows, each then
+  // computes the loss of the whole batch; of other heads, that of its own tokens.
+  virtual bool joins_tokens() const { return false; }
   // A matrix whose products are worth bf16, or kNoParameter. All others of a head meet a few rows
   // only and stay fp32.
   virtual ParameterId TallMatrix() const { return kNoParameter; }
@@ -74,6 +80,11 @@ class HeadLayer {
   // Multiply-adds counted as two, of one forward over B rows, of which it reads `tokens` tokens.
   virtual double ForwardFlop(idx_t rows, idx_t tokens) const = 0;
 };
+
+// Whether a head reads one vector of each text.
+inline bool ReadsTexts(HeadReads reads) {
+  return reads == HeadReads::kFirstTokens || reads == HeadReads::kMeanTokens;
+}
 
 // The row numbers of the hidden states (B*T, W) that a head reads one by one: none for every token
 // and for means.

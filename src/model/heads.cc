@@ -7,6 +7,7 @@
 #include "base/errors.h"
 #include "gemm/gemm.h"
 #include "model/dense_classifier.h"
+#include "model/row_slab.h"
 #include "model/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/dropout/dropout.h"
@@ -290,6 +291,7 @@ class QuestionHead final : public HeadLayer {
       : width_(width), dropout_(dropout), linear_(name, 2, width, table) {}
 
   idx_t outputs() const override { return 2; }
+  bool joins_tokens() const override { return true; }
 
   void Logits(Context& context, const ParameterTable& parameters, const Bf16Weights* /*bf16*/,
               const View<const float, 2>& h, const View<float, 2>& logits) const override {
@@ -299,7 +301,7 @@ class QuestionHead final : public HeadLayer {
   // A place competes with every other one of its text: all logits come first, then the gradient.
   HeadLoss Loss(Context& context, const HeadCall& call, HeadRows& rows,
                 bool backward) const override {
-    const idx_t n = rows.count();
+    const idx_t n = call.batch.rows * call.batch.tokens;
     Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(2 * n));
     const View<float, 2> logits = TakeRows(frame, n, 2), dlogits = TakeRows(frame, n, 2);
     Dropout site;
@@ -315,6 +317,7 @@ class QuestionHead final : public HeadLayer {
       }
       linear_.Forward(context, call.parameters, kept, logits.Rows(begin, h.extent[0]));
     });
+    GatherRowsOfAll(context, logits);
     if (backward) ZeroRows(context, dlogits);
     const HeadLoss loss =
         AnswerLoss({call.batch.starts, call.batch.ends}, call.scale, TextLengths(call.batch),

@@ -1,7 +1,8 @@
 #include "model/hidden_rows.h"
 
 #include <algorithm>
-#include <array>
+#include <span>
+#include <utility>
 
 #include "base/arena.h"
 #include "base/math.h"
@@ -40,34 +41,57 @@ idx_t CountedTokens(const BatchView& batch, idx_t begin, idx_t length) {
   return std::max<idx_t>(1, counted);
 }
 
+// This rank's tokens of [begin, begin + length), as rows of its hidden states.
+TokenSlab RowsOfText(const TokenSlab& slab, idx_t begin, idx_t length) {
+  const idx_t from = std::max(begin, slab.begin);
+  return {from - slab.begin, std::max(from, std::min(begin + length, slab.end)) - slab.begin};
+}
+
+// sums (texts, W): of this rank's tokens.
+void SumOfTexts(Context& context, const BatchView& batch, const TokenSlab& slab,
+                const View<const float, 2>& hidden, double* sums) {
+  const idx_t width = hidden.extent[1];
+  ForTextColumns(context, batch, width,
+                 [&](idx_t text, idx_t begin, idx_t length, idx_t column, idx_t count) {
+                   double* sum = sums + text * width + column;
+                   std::fill_n(sum, count, 0.0);
+                   const TokenSlab own = RowsOfText(slab, begin, length);
+                   for (idx_t t = own.begin; t < own.end; ++t) {
+                     if (!Counts(batch, slab.begin + t)) continue;
+                     const float* row = &hidden(t, column);
+                     for (idx_t c = 0; c < count; ++c) sum[c] += static_cast<double>(row[c]);
+                   }
+                 });
+}
+
 void MeanOfTexts(Context& context, const BatchView& batch, const View<const float, 2>& hidden,
                  const View<float, 2>& mean) {
+  const TokenSlab slab = OwnTokens(context, batch.rows * batch.tokens);
+  Arena::Frame frame(context.arena(), Arena::Bytes<double>(mean.size()));
+  double* sums = frame.Take<double>(mean.size());
+  SumOfTexts(context, batch, slab, hidden, sums);
+  if (RowGroup* group = context.row_group(); group != nullptr && !context.rehearsal()) {
+    group->Sum(std::span<double>(sums, static_cast<std::size_t>(mean.size())));
+  }
   ForTextColumns(context, batch, hidden.extent[1],
                  [&](idx_t text, idx_t begin, idx_t length, idx_t column, idx_t count) {
-                   std::array<double, kMeanColumns> sums{};
-                   for (idx_t t = begin; t < begin + length; ++t) {
-                     if (!Counts(batch, t)) continue;
-                     const float* row = &hidden(t, column);
-                     for (idx_t c = 0; c < count; ++c) {
-                       sums[static_cast<std::size_t>(c)] += static_cast<double>(row[c]);
-                     }
-                   }
                    const auto n = static_cast<double>(CountedTokens(batch, begin, length));
-                   for (idx_t c = 0; c < count; ++c) {
-                     mean(text, column + c) =
-                         static_cast<float>(sums[static_cast<std::size_t>(c)] / n);
+                   for (idx_t c = column; c < column + count; ++c) {
+                     mean(text, c) = static_cast<float>(sums[text * mean.extent[1] + c] / n);
                    }
                  });
 }
 
 void SpreadMean(Context& context, const BatchView& batch, const View<const float, 2>& dmean,
                 const View<float, 2>& dhidden) {
+  const TokenSlab slab = OwnTokens(context, batch.rows * batch.tokens);
   ForTextColumns(context, batch, dhidden.extent[1],
                  [&](idx_t text, idx_t begin, idx_t length, idx_t column, idx_t count) {
                    const auto n = static_cast<float>(CountedTokens(batch, begin, length));
-                   for (idx_t t = begin; t < begin + length; ++t) {
+                   const TokenSlab own = RowsOfText(slab, begin, length);
+                   for (idx_t t = own.begin; t < own.end; ++t) {
                      float* row = &dhidden(t, column);
-                     const bool counted = Counts(batch, t);
+                     const bool counted = Counts(batch, slab.begin + t);
                      for (idx_t c = 0; c < count; ++c) {
                        row[c] = counted ? dmean(text, column + c) / n : 0.0f;
                      }
@@ -75,19 +99,86 @@ void SpreadMean(Context& context, const BatchView& batch, const View<const float
                  });
 }
 
+// Of the tokens that a head reads one by one: those of the slab, as rows of it, where the first of
+// them stands among all, and which they are (numbers of h's rows).
+struct OwnReads {
+  OwnReads(HeadReads reads, const BatchView& batch, const TokenSlab& slab) {
+    const std::vector<std::int32_t> all = TokensRead(reads, batch);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (all[i] < slab.begin) ++first;
+      if (all[i] < slab.begin || all[i] >= slab.end) continue;
+      tokens.push_back(static_cast<std::int32_t>(all[i] - slab.begin));
+    }
+  }
+  std::vector<std::int32_t> tokens;
+  idx_t first = 0;
+};
+
+// The vectors of texts, of which the group's first rank has the head.
+class TextRows final : public HeadRows {
+ public:
+  TextRows(const View<float, 2>& h, const View<float, 2>& dh) : h_(h), dh_(dh) {}
+  idx_t count() const override { return h_.extent[0]; }
+  void Read(const Look& look) override { look(0, h_); }
+  void Differentiate(const Gradient& gradient) override { gradient(0, h_, dh_); }
+
+ private:
+  const View<float, 2> h_, dh_;
+};
+
+HeadLoss LossOfTexts(Context& context, RowGroup& group, const HeadLayer& head, const HeadCall& call,
+                     const View<float, 2>& hidden, const View<float, 2>& dhidden, bool backward) {
+  const idx_t count = TextCount(call.batch), width = hidden.extent[1];
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(count * width));
+  const View<float, 2> h = TakeRows(frame, count, width), dh = TakeRows(frame, count, width);
+  ReadHidden(context, head.reads(), call.batch, hidden, h);
+  HeadLoss loss;
+  if (group.is_first() || context.rehearsal()) {
+    TextRows rows(h, dh);
+    loss = head.Loss(context, call, rows, backward);
+  }
+  if (!context.rehearsal()) {
+    group.Broadcast(&loss, sizeof(loss));
+    if (backward) group.Broadcast(dh.data, static_cast<std::size_t>(dh.size()) * sizeof(float));
+  }
+  if (backward) SpreadHidden(context, head.reads(), call.batch, dh, dhidden);
+  return loss;
+}
+
 }  // namespace
 
 void ReadHidden(Context& context, HeadReads reads, const BatchView& batch,
                 const View<const float, 2>& hidden, const View<float, 2>& h) {
   if (reads == HeadReads::kMeanTokens) return MeanOfTexts(context, batch, hidden, h);
-  EmbeddingForward(context, TokensRead(reads, batch), hidden, h);
+  const OwnReads own(reads, batch, OwnTokens(context, batch.rows * batch.tokens));
+  RowGroup* group = context.row_group();
+  if (group == nullptr) return EmbeddingForward(context, own.tokens, hidden, h);
+  // The vectors of other ranks' tokens: nothing is added to them but zeros.
+  ZeroRows(context, h);
+  const View<float, 2> mine = h.Rows(own.first, std::ssize(own.tokens));
+  if (!own.tokens.empty()) EmbeddingForward(context, own.tokens, hidden, mine);
+  if (context.rehearsal()) return;
+  group->Sum(std::span<float>(h.data, static_cast<std::size_t>(h.size())));
 }
 
 void SpreadHidden(Context& context, HeadReads reads, const BatchView& batch,
                   const View<const float, 2>& dh, const View<float, 2>& dhidden) {
   if (reads == HeadReads::kMeanTokens) return SpreadMean(context, batch, dh, dhidden);
+  const OwnReads own(reads, batch, OwnTokens(context, batch.rows * batch.tokens));
   ZeroRows(context, dhidden);
-  EmbeddingBackward(context, TokensRead(reads, batch), dh, dhidden);
+  if (own.tokens.empty()) return;
+  EmbeddingBackward(context, own.tokens, dh.Rows(own.first, std::ssize(own.tokens)), dhidden);
+}
+
+HeadLoss LossOfHidden(Context& context, const HeadLayer& head, const HeadCall& call,
+                      const View<float, 2>& hidden, const View<float, 2>& dhidden, bool backward) {
+  RowGroup* group = context.row_group();
+  if (group != nullptr && ReadsTexts(head.reads())) {
+    return LossOfTexts(context, *group, head, call, hidden, dhidden, backward);
+  }
+  HiddenRows rows(context, head.reads(), call.batch, hidden, dhidden);
+  const HeadLoss loss = head.Loss(context, call, rows, backward);
+  return head.joins_tokens() ? loss : SumOverRows(context, loss);
 }
 
 HiddenRows::HiddenRows(Context& context, HeadReads reads, const BatchView& batch,
@@ -95,9 +186,13 @@ HiddenRows::HiddenRows(Context& context, HeadReads reads, const BatchView& batch
     : context_(context),
       reads_(reads),
       batch_(batch),
-      tokens_(TokensRead(reads, batch)),
+      slab_(OwnTokens(context, batch.rows * batch.tokens)),
       hidden_(hidden),
-      dhidden_(dhidden) {}
+      dhidden_(dhidden) {
+  OwnReads own(reads, batch, slab_);
+  tokens_ = std::move(own.tokens);
+  first_ = reads == HeadReads::kEveryToken ? slab_.begin : own.first;
+}
 
 idx_t HiddenRows::count() const {
   if (reads_ == HeadReads::kEveryToken) return hidden_.extent[0];
@@ -106,34 +201,46 @@ idx_t HiddenRows::count() const {
 }
 
 void HiddenRows::Read(const Look& look) {
-  if (reads_ == HeadReads::kEveryToken) return look(0, hidden_);
+  if (reads_ == HeadReads::kEveryToken) return look(first_, hidden_);
   const idx_t width = hidden_.extent[1];
   Arena::Frame frame(context_.arena(), Arena::Bytes<float>(count() * width));
   const View<float, 2> h = TakeRows(frame, count(), width);
-  ReadHidden(context_, reads_, batch_, hidden_, h);
-  look(0, h);
+  Gather(h);
+  look(first_, h);
+}
+
+void HiddenRows::Gather(const View<float, 2>& h) {
+  if (reads_ == HeadReads::kMeanTokens) return ReadHidden(context_, reads_, batch_, hidden_, h);
+  EmbeddingForward(context_, tokens_, hidden_, h);
 }
 
 void HiddenRows::Differentiate(const Gradient& gradient) {
-  if (reads_ == HeadReads::kEveryToken) return gradient(0, hidden_, dhidden_);
+  if (reads_ == HeadReads::kEveryToken) return gradient(first_, hidden_, dhidden_);
   const idx_t width = hidden_.extent[1];
   Arena::Frame frame(context_.arena(), 2 * Arena::Bytes<float>(count() * width));
   const View<float, 2> h = TakeRows(frame, count(), width), dh = TakeRows(frame, count(), width);
-  ReadHidden(context_, reads_, batch_, hidden_, h);
-  gradient(0, h, dh);
-  SpreadHidden(context_, reads_, batch_, dh, dhidden_);
+  Gather(h);
+  gradient(first_, h, dh);
+  if (reads_ == HeadReads::kMeanTokens) {
+    return SpreadHidden(context_, reads_, batch_, dh, dhidden_);
+  }
+  ZeroRows(context_, dhidden_);
+  EmbeddingBackward(context_, tokens_, dh, dhidden_);
 }
 
 Tensor LogitsOf(Context& context, const HeadLayer& head, const ParameterTable& parameters,
                 const Bf16Weights* bf16, const BatchView& batch,
                 const View<const float, 2>& hidden) {
-  const bool texts =
-      head.reads() == HeadReads::kFirstTokens || head.reads() == HeadReads::kMeanTokens;
-  const idx_t count = texts ? TextCount(batch) : hidden.extent[0], width = hidden.extent[1];
+  const bool texts = ReadsTexts(head.reads());
+  const idx_t tokens =
+      context.row_group() == nullptr ? hidden.extent[0] : batch.rows * batch.tokens;
+  const idx_t count = texts ? TextCount(batch) : tokens, width = hidden.extent[1];
   Tensor logits(head.LogitsShape(batch, count));
   const View<float, 2> rows(logits.data<float>(), {count, head.outputs()});
   if (!texts) {
-    head.Logits(context, parameters, bf16, hidden, rows);
+    const TokenSlab slab = OwnTokens(context, tokens);
+    head.Logits(context, parameters, bf16, hidden, rows.Rows(slab.begin, slab.size()));
+    GatherRowsOfAll(context, rows);
     return logits;
   }
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(count * width));

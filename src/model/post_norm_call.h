@@ -5,6 +5,7 @@
 
 #include "model/bf16_weights.h"
 #include "model/parameters.h"
+#include "model/row_slab.h"
 #include "model/step_dropout.h"
 
 namespace longspan {
@@ -19,8 +20,11 @@ struct PostNormCall {
   bool backward = false;  // a backward pass follows: the layer keeps what that needs
   const Observer* observer = nullptr;
   std::size_t layer = 0;
+  RowGroup* group = nullptr;  // ranks that share the rows; null: this process has all tokens
 
-  idx_t n() const { return texts.n(); }
+  // The tokens whose streams this rank has, and their number.
+  TokenSlab slab() const { return OwnTokens(group, texts.n()); }
+  idx_t n() const { return slab().size(); }
 };
 
 }  // namespace longspan

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "model/joined_texts.h"
+#include "model/row_slab.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
 #include "ops/layer_norm/layer_norm.h"
@@ -79,25 +80,48 @@ std::vector<std::int32_t> PostNormEmbeddings::PositionsOf(const BatchView& batch
   return positions;
 }
 
+// The ids that a rank looks up: of its own tokens.
+struct PostNormEmbeddings::Ids {
+  std::vector<std::int32_t> all_positions, none;
+  std::span<const std::int32_t> words, positions, types;
+  idx_t first = 0;  // token
+};
+
+PostNormEmbeddings::Ids PostNormEmbeddings::OwnIds(const Context& context,
+                                                   const BatchView& batch) const {
+  const TokenSlab slab = OwnTokens(context, batch.rows * batch.tokens);
+  Ids ids;
+  ids.first = slab.begin;
+  ids.all_positions = PositionsOf(batch);
+  ids.words = PartOf(slab, batch.ids);
+  ids.positions = PartOf(slab, std::span<const std::int32_t>(ids.all_positions));
+  ids.types = PartOf(slab, batch.token_types);
+  if (batch.token_types.empty()) {
+    ids.none.assign(ids.words.size(), 0);
+    ids.types = ids.none;
+  }
+  return ids;
+}
+
 // sum (N, C) = words + positions + token types.
-void PostNormEmbeddings::Sum(Context& context, const ParameterTable& parameters,
-                             const BatchView& batch, const View<float, 2>& sum) const {
+void PostNormEmbeddings::Sum(Context& context, const ParameterTable& parameters, const Ids& ids,
+                             const View<float, 2>& sum) const {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(sum.size()));
   const View<float, 2> rows(frame.Take<float>(sum.size()), sum.extent);
-  words_.Forward(context, parameters, batch.ids, sum);
-  positions_.Forward(context, parameters, PositionsOf(batch), rows);
+  words_.Forward(context, parameters, ids.words, sum);
+  positions_.Forward(context, parameters, ids.positions, rows);
   AddDropout(context, {}, rows, sum);
-  const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
-  types_.Forward(context, parameters, batch.token_types.empty() ? none : batch.token_types, rows);
+  types_.Forward(context, parameters, ids.types, rows);
   AddDropout(context, {}, rows, sum);
 }
 
 void PostNormEmbeddings::Forward(Context& context, const ParameterTable& parameters,
                                  const BatchView& batch, const Dropout& dropout,
                                  const View<float, 2>& x) const {
-  Sum(context, parameters, batch, x);
+  const Ids ids = OwnIds(context, batch);
+  Sum(context, parameters, ids, x);
   LayerNormForward(context, norm_.Weights(parameters), x, x);
-  ApplyDropout(context, dropout, x);
+  ApplyDropout(context, dropout, x, ids.first * channels_);
 }
 
 void PostNormEmbeddings::Backward(Context& context, const ParameterTable& parameters,
@@ -106,20 +130,20 @@ void PostNormEmbeddings::Backward(Context& context, const ParameterTable& parame
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(dx.size()));
   const View<float, 2> sum(frame.Take<float>(dx.size()), dx.extent);
   const View<float, 2> dsum(frame.Take<float>(dx.size()), dx.extent);
-  ApplyDropout(context, dropout, dx);
-  Sum(context, parameters, batch, sum);
+  const Ids ids = OwnIds(context, batch);
+  ApplyDropout(context, dropout, dx, ids.first * channels_);
+  Sum(context, parameters, ids, sum);
   ZeroRows(context, dsum);
   LayerNormBackward(context, norm_.Weights(parameters), sum, dx, dsum, norm_.Gradients(parameters));
-  const std::vector<std::int32_t> none(batch.token_types.empty() ? batch.ids.size() : 0, 0);
-  types_.Backward(context, parameters, batch.token_types.empty() ? none : batch.token_types, dsum);
-  if (!positions_by_id_) positions_.Backward(context, parameters, PositionsOf(batch), dsum);
+  types_.Backward(context, parameters, ids.types, dsum);
+  if (!positions_by_id_) positions_.Backward(context, parameters, ids.positions, dsum);
   const auto pad = static_cast<std::int32_t>(pad_token_);
   const auto bytes = static_cast<std::size_t>(channels_) * sizeof(float);
   ForEachRow(context, dsum.extent[0], [&](idx_t t) {
-    if (batch.ids[static_cast<std::size_t>(t)] == pad) std::memset(&dsum(t, 0), 0, bytes);
+    if (ids.words[static_cast<std::size_t>(t)] == pad) std::memset(&dsum(t, 0), 0, bytes);
   });
-  words_.Backward(context, parameters, batch.ids, dsum);
-  if (positions_by_id_) positions_.Backward(context, parameters, PositionsOf(batch), dsum);
+  words_.Backward(context, parameters, ids.words, dsum);
+  if (positions_by_id_) positions_.Backward(context, parameters, ids.positions, dsum);
 }
 
 }  // namespace longspan

@@ -33,7 +33,7 @@ class PostNormEmbeddings {
   // kUsage for a batch whose shapes differ, or with a text that is longer than the position table.
   void CheckBatch(const BatchView& batch) const;
 
-  // x (N, C).
+  // x (N, C), N the tokens of this rank where ranks share rows.
   void Forward(Context& context, const ParameterTable& parameters, const BatchView& batch,
                const Dropout& dropout, const View<float, 2>& x) const;
   // dx (N, C) is scratch afterwards. Rows of padding in the table of words, and in that of
@@ -44,7 +44,9 @@ class PostNormEmbeddings {
 
  private:
   std::vector<std::int32_t> PositionsOf(const BatchView& batch) const;
-  void Sum(Context& context, const ParameterTable& parameters, const BatchView& batch,
+  struct Ids;
+  Ids OwnIds(const Context& context, const BatchView& batch) const;
+  void Sum(Context& context, const ParameterTable& parameters, const Ids& ids,
            const View<float, 2>& sum) const;
 
   idx_t channels_, pad_token_, longest_;

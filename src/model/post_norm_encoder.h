@@ -75,7 +75,8 @@ class PostNormEncoder {
   std::size_t CopiedBytes() const { return bf16_ == nullptr ? 0 : bf16_->Bytes(); }
   const Bf16Weights* bf16_weights() const { return bf16_.get(); }  // null: fp32
 
-  // Evaluation: hidden (B*T, C) = the last layer's output. With an active `dropout` the forward of
+  // Evaluation: hidden (B*T, C) = the last layer's output, of this rank's tokens alone where ranks
+  // share rows. With an active `dropout` the forward of
   // a training step, to the same bits.
   void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
               const Shown& shown = {}, const StepDropout& dropout = {}) const;
@@ -85,7 +86,12 @@ class PostNormEncoder {
   // The head's logits from Encode's hidden states: LogitsOf (model/hidden_rows.h) has the shapes.
   Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden) const;
 
-  // The loss over the batch's targets; no gradients, no dropout.
+  // What Encode and Logits give together; with ranks that share rows, on all of them. Together.
+  Tensor LogitsOfTexts(Context& context, const BatchView& batch) const;
+
+  // The loss over the batch's targets; no gradients, no dropout. Here and below a context with a
+  // group of ranks (Context::SplitRows) makes the call theirs, together: each has the streams of
+  // its own tokens and leaves the gradients of these, and all get the loss of the whole batch.
   HeadLoss Loss(Context& context, const BatchView& batch) const;
   // Loss with gradients; they accumulate in parameters().gradients().
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, const EncoderStep& step);
@@ -117,7 +123,7 @@ class PostNormEncoder {
                 const Shown& shown, const StepDropout& dropout) const;
   const HeadLayer& Head() const;
   Dropout EmbeddingSite(const StepDropout& dropout) const;
-  Call CallOf(const Texts& texts, const StepDropout& dropout, std::size_t layer,
+  Call CallOf(Context& context, const Texts& texts, const StepDropout& dropout, std::size_t layer,
               bool backward) const;
   void Differentiate(Context& context, const BatchView& batch, const EncoderStep& step,
                      const HeadGradient& head_gradient);

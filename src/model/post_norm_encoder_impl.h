@@ -6,9 +6,12 @@
 
 #include "base/arena.h"
 #include "base/errors.h"
+#include "model/heads_exchange.h"
 #include "model/hidden_rows.h"
 #include "model/layer_stack.h"
 #include "model/post_norm_encoder.h"
+#include "model/row_slab.h"
+#include "model/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
 namespace longspan {
@@ -79,7 +82,8 @@ Dropout PostNormEncoder<Kind>::EmbeddingSite(const StepDropout& dropout) const {
 }
 
 template <class Kind>
-typename PostNormEncoder<Kind>::Call PostNormEncoder<Kind>::CallOf(const Texts& texts,
+typename PostNormEncoder<Kind>::Call PostNormEncoder<Kind>::CallOf(Context& context,
+                                                                   const Texts& texts,
                                                                    const StepDropout& dropout,
                                                                    std::size_t layer,
                                                                    bool backward) const {
@@ -87,6 +91,7 @@ typename PostNormEncoder<Kind>::Call PostNormEncoder<Kind>::CallOf(const Texts& 
   call.dropout.key = DeriveKey(dropout.key, kFirstLayer + layer);
   call.backward = backward;
   call.layer = layer;
+  call.group = context.row_group();
   return call;
 }
 
@@ -106,14 +111,19 @@ void PostNormEncoder<Kind>::EncodeIn(Context& context, const BatchView& batch,
                                      const StepDropout& dropout) const {
   Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
         "batch: attention is shown of whole rows, not of documents side by side in them");
-  const Texts texts(config_, batch, dropout.active);
+  CheckHeadsForRows(context.row_group(), config_.heads);
+  const bool shows = shown.attention != nullptr || shown.hidden_states != nullptr;
+  Check(
+      !shows || context.row_group() == nullptr, ErrorCode::kUsage,
+      "model: hidden states and attention are shown by one process, not by ranks that share rows");
+  const Texts texts(config_, batch, dropout.active, context.row_group());
   const auto show = [&](std::size_t) {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
   };
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
-        Call call = CallOf(texts, dropout, i, false);
+        Call call = CallOf(context, texts, dropout, i, false);
         call.observer = shown.attention;
         return call;
       },
@@ -140,15 +150,23 @@ Tensor PostNormEncoder<Kind>::Logits(Context& context, const BatchView& batch,
 }
 
 template <class Kind>
+Tensor PostNormEncoder<Kind>::LogitsOfTexts(Context& context, const BatchView& batch) const {
+  const idx_t n = OwnTokens(context, batch.rows * batch.tokens).size();
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
+  const View<float, 2> hidden = TakeRows(frame, n, config_.hidden_size);
+  Encode(context, batch, hidden);
+  return Logits(context, batch, hidden);
+}
+
+template <class Kind>
 HeadLoss PostNormEncoder<Kind>::Loss(Context& context, const BatchView& batch) const {
   embeddings_->CheckBatch(batch);
   Head().CheckTargets(batch);
-  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
-  const View<float, 2> hidden(frame.Take<float>(n * channels), {n, channels});
+  const idx_t n = OwnTokens(context, batch.rows * batch.tokens).size();
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
+  const View<float, 2> hidden = TakeRows(frame, n, config_.hidden_size);
   Encode(context, batch, hidden);
-  HiddenRows rows(context, Head().reads(), batch, hidden, {});
-  return Head().Loss(context, {parameters_, FreshBf16(context), batch}, rows, false);
+  return LossOfHidden(context, Head(), {parameters_, FreshBf16(context), batch}, hidden, {}, false);
 }
 
 // ---- training -----------------------------------------------------------------------------------
@@ -171,16 +189,18 @@ template <class T>
 void PostNormEncoder<Kind>::DifferentiateIn(Context& context, const BatchView& batch,
                                             const EncoderStep& step,
                                             const HeadGradient& head_gradient) {
-  const Texts texts(config_, batch, true);
+  CheckHeadsForRows(context.row_group(), config_.heads);
+  const Texts texts(config_, batch, true, context.row_group());
   const Dropout site = EmbeddingSite(step.dropout);
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
-        return CallOf(texts, step.dropout, i, i >= FirstTrainedLayer(parameters_.first_stage()));
+        return CallOf(context, texts, step.dropout, i,
+                      i >= FirstTrainedLayer(parameters_.first_stage()));
       },
       [&](std::size_t i) { EnterLayer(context, i); });
   stack.template Differentiate<T>(
-      {batch.rows * batch.tokens, config_.hidden_size}, step.recompute, parameters_,
+      {OwnTokens(context, texts.n()).size(), config_.hidden_size}, step.recompute, parameters_,
       [&](const View<float, 2>& stream) {
         embeddings_->Forward(context, parameters_, batch, site, stream);
       },
@@ -196,12 +216,12 @@ HeadLoss PostNormEncoder<Kind>::LossAndGradients(Context& context, const BatchVi
   embeddings_->CheckBatch(batch);
   Head().CheckTargets(batch);
   HeadLoss loss;
-  Differentiate(
-      context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
-        HiddenRows rows(context, Head().reads(), batch, hidden, dhidden);
-        loss = Head().Loss(context, {parameters_, bf16_.get(), batch, step.scale, step.dropout},
-                           rows, true);
-      });
+  Differentiate(context, batch, step,
+                [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
+                  loss = LossOfHidden(context, Head(),
+                                      {parameters_, bf16_.get(), batch, step.scale, step.dropout},
+                                      hidden, dhidden, true);
+                });
   return loss;
 }
 
@@ -210,6 +230,7 @@ double PostNormEncoder<Kind>::CotangentGradients(Context& context, const BatchVi
                                                  const View<const float, 2>& cotangent,
                                                  const EncoderStep& step) {
   embeddings_->CheckBatch(batch);
+  CheckNotSplit(context);
   double total = 0.0;
   Differentiate(
       context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {

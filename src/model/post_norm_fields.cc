@@ -161,6 +161,7 @@ TextModelInfo PostNormInfo(const PostNormFields& c) {
   info.longest = c.longest();
   info.padding_by_id = c.positions_by_id;
   info.reads_labelled = info.side_by_side = true;
+  info.most_row_ranks = c.heads;
   return info;
 }
 

@@ -2,8 +2,8 @@
 //   s1 = x + dropout(W_o attention(x) + b_o),  y = LayerNorm(s1)
 //   s2 = y + dropout(W_2 act(W_1 y + b_1) + b_2),  z = LayerNorm(s2)
 // An Attention has the types Config (PostNormFields and more) and Call (the arguments of one call:
-// parameters, bf16, dropout, backward, n()), for an operand type T (float or bfloat16) a struct
-// Tensors<T> with `out` (N, C), and
+// parameters, bf16, dropout, backward, slab(), n()), for an operand type T (float or bfloat16) a
+// struct Tensors<T> with `out` (N, C), and
 //   Attention(config, layer, prefix, parameters)        registers its projections
 //   Bytes<T>(call), Take<T>(frame, call)                the memory of its tensors
 //   Forward<T>(context, call, x, tensors)               tensors.out from x (N, C)
@@ -85,7 +85,7 @@ class PostNormLayer {
     void* room = frame.TakeBytes(Arena::Bytes<float>(x.size()));
     const View<float, 2> attended(static_cast<float*>(room), x.extent);
     attention_dense_.ForwardIn<T>(context, call, t.attention.out, attended);
-    AddDropout(context, OutputSite(call), attended, stream);
+    AddDropout(context, OutputSite(call), attended, stream, call.slab().begin * channels_);
     if (call.backward) StoreRows(context, stream, t.s1);
     const View<T, 2> y(static_cast<T*>(room), x.extent);  // where `attended` was
     LayerNormForward(context, attention_norm_.Weights(call.parameters), stream, stream, y);
@@ -116,7 +116,7 @@ class PostNormLayer {
     LayerNormBackward(context, attention_norm_.Weights(call.parameters), t.s1, d, ds,
                       attention_norm_.Gradients(call.parameters));
     CopyRows(context, ds, d);
-    ApplyDropout(context, OutputSite(call), ds);
+    ApplyDropout(context, OutputSite(call), ds, call.slab().begin * channels_);
     const View<T, 2> dout = y;  // y is done with
     attention_dense_.BackwardIn<T>(context, call, t.attention.out, ds, dout);
     attention_.template Backward<T>(context, call, x, t.attention, dout, d);
@@ -127,7 +127,7 @@ class PostNormLayer {
   static constexpr std::uint64_t kAttentionOutput = 1, kFeedForwardOutput = 2;
 
   FeedForwardSpec Spec(const Call& call) const {
-    return {activation_, {}, SiteOf(call.dropout, dropout_, kFeedForwardOutput)};
+    return {activation_, {}, SiteOf(call.dropout, dropout_, kFeedForwardOutput), call.slab().begin};
   }
   Dropout OutputSite(const Call& call) const {
     return SiteOf(call.dropout, dropout_, kAttentionOutput);

@@ -70,6 +70,12 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   Context context = Context::Rehearsal(threads);
   const auto model = config.Make(ParameterMemory::kBorrowed);
   const TextModelInfo& info = model->info();
+  // The last rank has the largest slab, and as many heads as any.
+  RowGroup group(policy.row_ranks - 1, policy.row_ranks);
+  if (policy.row_ranks > 1) {
+    CheckRowRanks(info, policy.row_ranks);
+    context.SplitRows(&group);
+  }
   const idx_t n = rows * tokens, extent = model->parameters().extent();
 
   // Weights and text are addresses too: what is not written costs nothing.
@@ -110,6 +116,7 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   needs.memory.sums = policy.sums;
   needs.memory.text = static_cast<std::size_t>(n) * 2 * sizeof(std::int32_t) + roles.size();
   needs.memory.scratch = context.arena().most_capacity() - needs.memory.streams;
+  needs.row_bytes = group.bytes_sent();
   return needs;
 }
 

@@ -23,6 +23,8 @@ struct StepPolicy {
   // matrices' bf16 weights are there at a time.
   std::size_t recompute = 0;
   LayerCopies copies = LayerCopies::kKept;
+  // Ranks that share the rows: what a step needs is that of one of them, the one with the most.
+  int row_ranks = 1;
   // Whose state takes memory beside the weights and their gradients.
   OptimizerOptions optimizer = {};
   // Bytes of sums of gradients over micro-batches, which a run has beside its steps.

@@ -1,5 +1,7 @@
 #include "model/text_model.h"
 
+#include <utility>
+
 #include "base/errors.h"
 #include "model/model_config.h"
 #include "model/step_memory.h"
@@ -18,7 +20,21 @@ GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given)
   return GlobalPolicy::Parse("none");
 }
 
+void CheckRowRanks(const TextModelInfo& info, int row_ranks) {
+  Check(row_ranks == 1 || info.most_row_ranks > 1, ErrorCode::kUsage,
+        "row-ranks: ranks do not share the rows of this {}; leave --row-ranks out", info.title);
+  Check(row_ranks <= info.most_row_ranks, ErrorCode::kUsage,
+        "row-ranks: {} ranks share the {} heads of a layer, and each needs one; lower --row-ranks",
+        row_ranks, info.most_row_ranks);
+}
+
 // ---- what families need not say -----------------------------------------------------------------
+
+Tensor TextModel::LogitsOfTexts(Context& context, const BatchView& batch) const {
+  Tensor hidden({batch.rows * batch.tokens, info().width});
+  Encode(context, batch, hidden.view<2>());
+  return Logits(context, batch, std::as_const(hidden).view<2>());
+}
 
 void TextModel::EncodeInStep(Context& /*context*/, const BatchView& /*batch*/,
                              const StepDropout& /*dropout*/, const View<float, 2>& /*hidden*/) {

@@ -18,12 +18,16 @@
 #include "model/step_dropout.h"
 #include "model/step_needs.h"
 #include "model/text_model_info.h"
+#include "world/row_group.h"
 
 namespace longspan {
 
 // Resolves `given` (for example auto) for this model. Throws kUsage for global tokens if the model
 // has none.
 GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given);
+
+// kUsage unless so many ranks may share the rows of such a model.
+void CheckRowRanks(const TextModelInfo& info, int row_ranks);
 
 class TextModel {
  public:
@@ -42,8 +46,12 @@ class TextModel {
   virtual void Follow(const StepPolicy& policy) = 0;
   // Limits steps over rows of tokens to `bytes` (ModelConfig::Fit). Throws kLimit if saving nothing
   // does not suffice. The optimizer's state counts, and so do `sums` (StepPolicy::sums).
+  // `row_ranks`: that share the rows.
   virtual void FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
-                       const OptimizerOptions& optimizer, std::size_t sums) = 0;
+                       const OptimizerOptions& optimizer, std::size_t sums, int row_ranks) = 0;
+  // Ranks that share rows save and recompute the same: what the one of them does that saves least.
+  // Together, before the first step of all.
+  virtual void AgreeOnSteps(RowGroup& /*group*/) {}
   // Minimizes the memory of steps: layers save only their input. Throws kUsage if the model
   // cannot.
   virtual void Recompute() = 0;
@@ -59,6 +67,9 @@ class TextModel {
   // choice (B / choices, choices).
   virtual Tensor Logits(Context& context, const BatchView& batch,
                         const View<const float, 2>& hidden) const = 0;
+  // Encode and Logits. With a context whose ranks share rows (Context::SplitRows) it is made by all
+  // of them together, as Loss and LossAndGradients are; all get all logits.
+  virtual Tensor LogitsOfTexts(Context& context, const BatchView& batch) const;
   virtual HeadLoss Loss(Context& context, const BatchView& batch) const = 0;
   // With gradients of scale * sum, which accumulate in parameters().gradients().
   virtual HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,

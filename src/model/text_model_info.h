@@ -30,6 +30,9 @@ struct TextModelInfo {
   // Texts of any lengths may stand side by side in one row (BatchView::documents) and cost what
   // their tokens cost, without padding.
   bool side_by_side = false;
+  // Ranks that may share its rows at most (world/row_group.h): the heads of the layer with the
+  // fewest. 1: none share them.
+  idx_t most_row_ranks = 1;
   bool reads_labelled = false;  // its masked language model's head reads labelled tokens only
 
   idx_t label_count() const { return static_cast<idx_t>(labels.size()); }

@@ -69,6 +69,7 @@ class TransformedHead final : public HeadLayer {
     TransformedRows transformed(context, call.parameters, transform_, rows);
     return inner_->Loss(context, call, transformed, backward);
   }
+  bool joins_tokens() const override { return inner_->joins_tokens(); }
   ParameterId TallMatrix() const override { return inner_->TallMatrix(); }
   void CheckTargets(const BatchView& batch) const override { inner_->CheckTargets(batch); }
   double ForwardFlop(idx_t rows, idx_t tokens) const override {

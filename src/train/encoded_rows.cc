@@ -74,11 +74,8 @@ void ForEachLogits(Context& context, TextModel& model, const GlobalPolicy& globa
   for (const std::vector<idx_t>& numbers : PlanRows(info, rows.lengths(), kEvalTokens)) {
     Batch batch = GatherRows(rows, numbers, info);
     global.Mark(info, &batch);
-    const Tensor logits = WithinLimit(context, "evaluate", [&](Context& c) {
-      Tensor hidden({batch.rows * batch.tokens, info.width});
-      model.Encode(c, batch.view(), hidden.view<2>());
-      return model.Logits(c, batch.view(), hidden.view<2>());
-    });
+    const Tensor logits = WithinLimit(
+        context, "evaluate", [&](Context& c) { return model.LogitsOfTexts(c, batch.view()); });
     use(numbers, BeginsIn(rows, numbers, info), logits);
     done += static_cast<idx_t>(numbers.size());
     Tell(hooks, done, rows.size());

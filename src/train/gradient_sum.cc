@@ -109,9 +109,11 @@ class GradientSum::Exchange {
  public:
   // `last`: the gradients before this number are whole last (the embeddings), and go apart from the
   // others, which need not wait for them.
-  Exchange(World& world, idx_t micros, idx_t last, idx_t extent) : world_(world), micros_(micros) {
+  Exchange(World& world, idx_t micros, idx_t last, idx_t extent, int row_ranks)
+      : world_(world), micros_(micros), row_ranks_(row_ranks) {
     for (int rank = 0; rank < world.size(); ++rank) {
-      nodes_.push_back(NodesOf(ShareOf(micros, rank, world.size()), micros));
+      nodes_.push_back(
+          NodesOf(ShareOf(micros, rank / row_ranks, world.size() / row_ranks), micros));
     }
     // The backward pass ends at the front of the table: what is whole first goes first.
     const auto cut = [&](idx_t front, idx_t end) {
@@ -236,38 +238,66 @@ class GradientSum::Exchange {
     bucket->summed = true;
   }
 
-  // All nodes of this rank's slice become their sum in own_.back().
+  struct Part {
+    MicroRange node;
+    float* values;  // of the slice
+  };
+
+  // All nodes of this rank's slice become their sum in own_.back(): a tree for each of the ranks
+  // that share rows, and then these one after another.
   void AddNodes(const Context& context, Bucket* bucket) {
-    struct Part {
-      MicroRange node;
-      float* values;  // of the slice
-    };
     const MicroRange mine = Slice(*bucket, world_.rank());
-    std::vector<Part> parts;
+    std::vector<std::vector<Part>> parts = PartsOf(bucket);
+    const auto add = [&](const float* from, float* to) {
+      ForParts(context, 0, mine.size(),
+               [&](idx_t begin, idx_t end) { AddTo(from, begin, end, to); });
+    };
+    const float* sum = nullptr;
+    for (int j = 0; j < row_ranks_; ++j) {
+      float* tree = TreeOf(j, parts, add);
+      if (sum != nullptr) add(sum, tree);
+      sum = tree;
+    }
+    float* into = own_.back() + mine.begin;
+    if (sum != into && mine.size() > 0) std::memcpy(into, sum, BytesOf(mine));
+  }
+
+  // The nodes of each rank.
+  std::vector<std::vector<Part>> PartsOf(Bucket* bucket) {
+    const MicroRange mine = Slice(*bucket, world_.rank());
+    std::vector<std::vector<Part>> parts(nodes_.size());
     float* received = bucket->received.data();
     for (std::size_t rank = 0; rank < nodes_.size(); ++rank) {
       const bool is_own = static_cast<int>(rank) == world_.rank();
       for (std::size_t n = 0; n < nodes_[rank].size(); ++n) {
-        Part part{nodes_[rank][n], is_own ? own_[n] + mine.begin : received};
+        parts[rank].push_back({nodes_[rank][n], is_own ? own_[n] + mine.begin : received});
         if (!is_own) received += mine.size();
+      }
+    }
+    return parts;
+  }
+
+  // The sum over the micro-batches of what rank j of each group has left.
+  template <class Add>
+  float* TreeOf(int j, const std::vector<std::vector<Part>>& all, const Add& add) const {
+    std::vector<Part> parts;
+    for (std::size_t rank = static_cast<std::size_t>(j); rank < all.size();
+         rank += static_cast<std::size_t>(row_ranks_)) {
+      for (Part part : all[rank]) {
         for (; !parts.empty() && AreSiblings(parts.back().node, part.node, micros_);
              parts.pop_back()) {
-          ForParts(context, 0, mine.size(), [&](idx_t begin, idx_t end) {
-            AddTo(parts.back().values, begin, end, part.values);
-          });
+          add(parts.back().values, part.values);
           part.node.begin = parts.back().node.begin;
         }
         parts.push_back(part);
       }
     }
-    float* into = own_.back() + mine.begin;
-    if (parts.front().values != into && mine.size() > 0) {
-      std::memcpy(into, parts.front().values, BytesOf(mine));
-    }
+    return parts.front().values;
   }
 
   World& world_;
   const idx_t micros_;
+  const int row_ranks_;
   std::vector<std::vector<MicroRange>> nodes_;  // by rank
   std::vector<MicroRange> parts_;               // of the gradients, in floats
   std::vector<float*> own_;                     // empty between two updates
@@ -278,16 +308,18 @@ class GradientSum::Exchange {
 
 // ---- in this process ----------------------------------------------------------------------------
 
-GradientSum::GradientSum(World* world, idx_t micros, const ParameterTable& table)
+GradientSum::GradientSum(World* world, idx_t micros, const ParameterTable& table, int row_ranks)
     : world_(world != nullptr && world->size() > 1 ? world : nullptr),
       micros_(micros),
       extent_(table.gradients().size()),
-      share_(world_ == nullptr ? MicroRange{0, micros}
-                               : ShareOf(micros, world_->rank(), world_->size())) {
+      share_(world_ == nullptr
+                 ? MicroRange{0, micros}
+                 : ShareOf(micros, world_->rank() / row_ranks, world_->size() / row_ranks)) {
   CheckMemory("training: sums of gradients over micro-batches",
-              GradientSumBytes(micros, world_ == nullptr ? 1 : world_->size(), extent_));
+              GradientSumBytes(micros, world_ == nullptr ? 1 : world_->size(), extent_, row_ranks));
   if (world_ != nullptr) {
-    exchange_ = std::make_unique<Exchange>(*world_, micros, table.StageBegin(1), extent_);
+    exchange_ =
+        std::make_unique<Exchange>(*world_, micros, table.StageBegin(1), extent_, row_ranks);
   }
 }
 
@@ -368,10 +400,11 @@ void GradientSum::Finish(Context& context, ParameterTable& table) {
   joined_ = 0;
 }
 
-double ExchangedGradients(idx_t micros, int ranks) {
+double ExchangedGradients(idx_t micros, int ranks, int row_ranks) {
   idx_t nodes = 0, most = 0, fewest = micros;
   for (int rank = 0; rank < ranks; ++rank) {
-    const idx_t own = std::ssize(NodesOf(ShareOf(micros, rank, ranks), micros));
+    const MicroRange share = ShareOf(micros, rank / row_ranks, ranks / row_ranks);
+    const idx_t own = std::ssize(NodesOf(share, micros));
     nodes += own;
     most = std::max(most, own);
     fewest = std::min(fewest, own);
@@ -382,10 +415,10 @@ double ExchangedGradients(idx_t micros, int ranks) {
   return static_cast<double>(slices) / static_cast<double>(ranks);
 }
 
-std::size_t GradientSumBytes(idx_t micros, int ranks, idx_t extent) {
+std::size_t GradientSumBytes(idx_t micros, int ranks, idx_t extent, int row_ranks) {
   idx_t kept = 0, nodes = 0, fewest = micros;
   for (int rank = 0; rank < ranks; ++rank) {
-    const MicroRange share = ShareOf(micros, rank, ranks);
+    const MicroRange share = ShareOf(micros, rank / row_ranks, ranks / row_ranks);
     const idx_t own = std::ssize(NodesOf(share, micros));
     kept = std::max(kept, KeptGradients(share, micros));
     nodes += own;

@@ -1,5 +1,5 @@
-// The gradients of an update's micro-batches, added in an order that the update alone decides: the
-// same bits for one process and for any number of ranks.
+// The gradients of an update's micro-batches, added in an order that the update and the number of
+// ranks that share a row decide alone: the same bits for any number of ranks.
 #pragma once
 
 #include <cstddef>
@@ -37,8 +37,10 @@ double TreeSum(std::span<const double> values);
 class GradientSum {
  public:
   // `world`: null for one process; it must outlive this. The table has its gradients already, and
-  // all later calls are given one of the same size.
-  GradientSum(World* world, idx_t micros, const ParameterTable& table);
+  // all later calls are given one of the same size. `row_ranks` neighbours share the rows of each
+  // micro-batch: the tree is that of what each of them leaves, and the trees' sums are added in the
+  // order of these ranks. So the bits are those of `row_ranks`, for any number of ranks.
+  GradientSum(World* world, idx_t micros, const ParameterTable& table, int row_ranks = 1);
   ~GradientSum();
 
   MicroRange share() const { return share_; }
@@ -96,10 +98,10 @@ class GradientSum::Sending {
 
 // How many times the bytes of all gradients go out of a rank, or come into it, in one update: of
 // the rank that has most to do. 2 (R - 1) / R where the shares are whole nodes of R ranks.
-double ExchangedGradients(idx_t micros, int ranks);
+double ExchangedGradients(idx_t micros, int ranks, int row_ranks = 1);
 
 // Bytes that a GradientSum takes beside the table on any of the ranks: saved gradients, and parts
 // on their way.
-std::size_t GradientSumBytes(idx_t micros, int ranks, idx_t extent);
+std::size_t GradientSumBytes(idx_t micros, int ranks, idx_t extent, int row_ranks = 1);
 
 }  // namespace longspan

@@ -23,6 +23,7 @@ inline std::size_t KeptActivations(const Context& context, const TrainOptions& o
   ApplyOptions(OptionsOf(options.compute.reformer), &config);
   StepPolicy policy{options.compute.dtype, options.compute.gradient_streams};
   policy.optimizer = options.optimizer;
+  policy.row_ranks = options.row_ranks;
   policy.frozen = FrozenBy(options.trained);
   policy.sums = options.compute.sums;
   return MakeModelConfig(std::move(config))

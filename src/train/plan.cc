@@ -18,6 +18,7 @@
 #include "train/rerank_task.h"
 #include "train/step_trial.h"
 #include "train/trained_parameters.h"
+#include "world/row_group.h"
 
 namespace longspan {
 namespace {
@@ -46,7 +47,8 @@ class Planner {
   Plan Run() {
     Check(o_.tokens == 0 || o_.memory == 0, ErrorCode::kUsage,
           "plan: --tokens asks for the memory of one length, --memory for the longest; give one");
-    Check(o_.ranks >= 1 && o_.accumulate >= o_.ranks, ErrorCode::kUsage,
+    CheckGroups(o_.ranks, o_.row_ranks);
+    Check(o_.ranks >= 1 && o_.accumulate >= o_.ranks / o_.row_ranks, ErrorCode::kUsage,
           "plan: {} micro-batches an update are too few for {} ranks; raise --accumulate",
           o_.accumulate, o_.ranks);
     // Before the rehearsals, whose code and tables no training touches.
@@ -143,6 +145,12 @@ void Planner::PutTrainedHead(ModelConfig* config) {
   plan_.headless = !o_.head && o_.task == PlannedTask::kOfHead;
 }
 
+// A trial runs here, in one process.
+StepPolicy Alone(StepPolicy policy) {
+  policy.row_ranks = 1;
+  return policy;
+}
+
 void Planner::FindKinds() {
   const auto config = Config();
   PutTrainedHead(config.get());
@@ -153,6 +161,7 @@ void Planner::FindKinds() {
   policy.compute = o_.dtype;
   policy.gradient_streams = o_.gradient_streams;
   policy.optimizer.kind = o_.optimizer;
+  policy.row_ranks = o_.row_ranks;
   const auto made = config->Make(ParameterMemory::kBorrowed);
   ParameterTable& table = made->parameters();
   if (!o_.trained.only.empty() || !o_.trained.freeze.empty()) {
@@ -173,7 +182,7 @@ void Planner::FindKinds() {
            longer->GrowPositions(tokens);
            return RehearseStep(*longer, batch, tokens, threads, way);
          },
-         TrialOf(context_, model, variant.policy), variant.work * passes});
+         TrialOf(context_, model, Alone(variant.policy)), variant.work * passes});
   }
 }
 
@@ -190,7 +199,9 @@ void Planner::FindBudget() {
 
 // Seconds of the step. What the trial itself may take is what is available now.
 void Planner::AddSeconds(const PlanKind& kind, PlannedStep* step) const {
-  step->seconds = kind.work * step->needs.gflop / (kAssumedFraction * plan_.peak_gflops);
+  // Slabs and heads are dealt almost evenly; messages travel besides.
+  const double share = 1.0 / o_.row_ranks;
+  step->seconds = share * kind.work * step->needs.gflop / (kAssumedFraction * plan_.peak_gflops);
   PredictUpdate(0.0, step);
   if (o_.trial_seconds == 0.0) return;
   const StepTrial trial(kind.trial, o_.batch, step->needs.tokens,
@@ -198,7 +209,7 @@ void Planner::AddSeconds(const PlanKind& kind, PlannedStep* step) const {
                         static_cast<std::size_t>(AvailableMemoryBytes()));
   step->timed = trial.ran();
   if (!trial.ran()) return;
-  step->seconds = trial.Seconds(step->needs);
+  step->seconds = trial.Seconds(step->needs, share);
   PredictUpdate(trial.UpdateSeconds(step->needs), step);
 }
 
@@ -207,12 +218,14 @@ void Planner::AddSeconds(const PlanKind& kind, PlannedStep* step) const {
 // embeddings'.
 void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
   PlannedUpdate& u = step->update;
-  const double micro_s = step->seconds - optimizer_s;
-  u.share = CeilDiv(o_.accumulate, static_cast<idx_t>(o_.ranks));
+  const double micro_s = step->seconds - optimizer_s;  // of one of the ranks that share a row
+  u.share = CeilDiv(o_.accumulate, static_cast<idx_t>(o_.ranks / o_.row_ranks));
   u.computing_s = static_cast<double>(u.share) * micro_s + optimizer_s;
-  u.one_process_s = static_cast<double>(o_.accumulate) * micro_s + optimizer_s;
+  u.one_process_s =
+      static_cast<double>(o_.accumulate * static_cast<idx_t>(o_.row_ranks)) * micro_s + optimizer_s;
   if (o_.ranks == 1 || o_.link_bytes_per_s == 0.0) return;
-  const double times = ExchangedGradients(o_.accumulate, o_.ranks) / o_.link_bytes_per_s;
+  const double times =
+      ExchangedGradients(o_.accumulate, o_.ranks, o_.row_ranks) / o_.link_bytes_per_s;
   const double early_s = times * early_bytes_;
   const double shown_s = std::max(times * last_early_bytes_, early_s - kBackwardShare * micro_s);
   u.exchange_s = times * static_cast<double>(step->needs.memory.gradients);
@@ -255,7 +268,7 @@ PlannedStep Planner::Step(const PlanKind& kind) const {
     Tell(fmt::format("{}: rehearsing a step of {} tokens", kind.name, tokens));
     StepNeeds needs = kind.rehearse(tokens);
     const auto gradients = static_cast<idx_t>(needs.memory.gradients / sizeof(float));
-    needs.memory.sums = GradientSumBytes(o_.accumulate, o_.ranks, gradients);
+    needs.memory.sums = GradientSumBytes(o_.accumulate, o_.ranks, gradients, o_.row_ranks);
     return needs;
   };
   if (plan_.memory == 0) {

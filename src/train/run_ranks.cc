@@ -40,8 +40,8 @@ std::string OwnFile() {
 }  // namespace
 
 RunRanks::RunRanks(const Context& context)
-    : world_(context.world() != nullptr && context.world()->size() > 1 ? context.world()
-                                                                       : nullptr) {}
+    : world_(context.world() != nullptr && context.world()->size() > 1 ? context.world() : nullptr),
+      group_(context.row_group()) {}
 
 std::vector<std::string> RunRanks::Notes(int threads, idx_t accumulate) const {
   std::vector<std::string> notes;
@@ -49,6 +49,10 @@ std::vector<std::string> RunRanks::Notes(int threads, idx_t accumulate) const {
   notes.push_back(
       fmt::format("{} ranks, {} on this host, {} threads each; {} micro-batches an update",
                   world_->size(), world_->ranks_here(), threads, accumulate));
+  if (group_ != nullptr) {
+    notes.push_back(fmt::format("each row is shared by {} neighbouring ranks: {} groups",
+                                group_->size(), world_->size() / group_->size()));
+  }
   if (world_->idle_cpus() > 0) {
     notes.push_back(
         fmt::format("the launcher binds ranks to CPUs, and {} CPUs of this host stay idle; mpirun "
@@ -69,13 +73,17 @@ bool RunRanks::Any(bool own) const {
   return std::find(all.begin(), all.end(), "1") != all.end();
 }
 
+bool RunRanks::AnyOfRows(bool own) const {
+  return group_ == nullptr ? own : group_->Max(own ? 1.0 : 0.0) > 0.0;
+}
+
 bool RunRanks::First(bool own) const {
   return many() ? world_->Broadcast(own ? "1" : "0") == "1" : own;
 }
 
 RunRanks::Evaluation RunRanks::FromFirst(const std::function<Evaluation()>& evaluate) const {
   Evaluation found;
-  if (first()) found = evaluate();
+  if (!many() || world_->rank() < row_ranks()) found = evaluate();
   if (!many()) return found;
   // CBOR holds every double as it is.
   nlohmann::json j = nlohmann::json::array();
@@ -99,6 +107,7 @@ RunRanks::Evaluation RunRanks::FromFirst(const std::function<Evaluation()>& eval
 
 void RunRanks::Gather(std::vector<TaskLoss>* losses) const {
   if (!many()) return;
+  if (group_ != nullptr && !group_->is_first()) losses->clear();
   std::string own(losses->size() * sizeof(TaskLoss), '\0');
   if (!own.empty()) std::memcpy(own.data(), losses->data(), own.size());
   losses->clear();
@@ -140,6 +149,24 @@ void CheckSameFacts(World& world, const RankFacts& facts) {
            rank, world.hosts()[rank], name, ShownFact(all[rank], name), ShownFact(all[0], name));
     }
   }
+}
+
+void CheckMicroBatches(const World* world, const TrainOptions& options) {
+  const int ranks = world == nullptr ? 1 : world->size();
+  CheckGroups(ranks, options.row_ranks);
+  const std::string shared =
+      options.row_ranks == 1 ? std::string()
+                             : fmt::format(", of which {} share a micro-batch", options.row_ranks);
+  Check(options.accumulate >= ranks / options.row_ranks, ErrorCode::kUsage,
+        "accumulate: {} micro-batches an update are too few for {} ranks{}; give at least one for "
+        "each, or start fewer ranks",
+        options.accumulate, ranks, shared);
+}
+
+SharedRows::SharedRows(Context& context, int row_ranks) : context_(context) {
+  if (row_ranks == 1) return;
+  group_.emplace(*context.world(), row_ranks);
+  context.SplitRows(&*group_);
 }
 
 RankFacts ProgramFacts() {

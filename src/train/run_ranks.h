@@ -11,6 +11,7 @@
 #include "longspan/world.h"
 #include "train/gradient_sum.h"
 #include "train/train_task.h"
+#include "world/row_group.h"
 
 namespace longspan {
 
@@ -20,6 +21,9 @@ class RunRanks {
   explicit RunRanks(const Context& context);
 
   World* world() const { return world_; }  // null: one process
+  // The ranks that share this one's rows; null: none do.
+  RowGroup* row_group() const { return group_; }
+  int row_ranks() const { return group_ == nullptr ? 1 : group_->size(); }
   bool many() const { return world_ != nullptr; }
   bool first() const { return world_ == nullptr || world_->is_first(); }
 
@@ -30,10 +34,14 @@ class RunRanks {
   void Meet() const;
   bool Any(bool own) const;    // whether one of them says so
   bool First(bool own) const;  // what rank 0 says
-  // Rank 0 evaluates, the others get what it found; none where it was stopped.
+  // Rank 0 evaluates, together with those that share its rows; the others get what it found; none
+  // where it was stopped.
   using Evaluation = std::optional<TaskEvaluation>;
   Evaluation FromFirst(const std::function<Evaluation()>& evaluate) const;
-  // The losses of this rank's micro-batches become those of all, in their order.
+  // Whether one of the ranks that share this one's rows says so; together with these alone.
+  bool AnyOfRows(bool own) const;
+  // The losses of this rank's micro-batches become those of all, in their order. Ranks that share
+  // rows have the same ones.
   void Gather(std::vector<TaskLoss>* losses) const;
   // CheckSameFacts (longspan/ranks.h).
   using Facts = RankFacts;
@@ -43,6 +51,24 @@ class RunRanks {
 
  private:
   World* world_;
+  RowGroup* group_;
+};
+
+// kUsage unless the ranks divide into groups that share rows, and each group has a micro-batch.
+void CheckMicroBatches(const World* world, const TrainOptions& options);
+
+// While it lives, `row_ranks` ranks share the calls of models that get the context
+// (Context::SplitRows). kUsage as CheckGroups.
+class SharedRows {
+ public:
+  SharedRows(Context& context, int row_ranks);
+  ~SharedRows() { context_.SplitRows(nullptr); }
+  SharedRows(const SharedRows&) = delete;
+  SharedRows& operator=(const SharedRows&) = delete;
+
+ private:
+  Context& context_;
+  std::optional<RowGroup> group_;
 };
 
 }  // namespace longspan

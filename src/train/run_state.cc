@@ -77,6 +77,7 @@ json DecidingOptions(const TrainTask& task, const TrainOptions& o) {
   if (!o.lengths.empty()) j["lengths"] = LengthsText(o.lengths);
   if (!o.trained.only.empty()) j["train_only"] = o.trained.only;
   if (!o.trained.freeze.empty()) j["freeze"] = o.trained.freeze;
+  if (o.row_ranks > 1) j["row_ranks"] = o.row_ranks;
   if (o.trained.head_learning_rate) j["head_learning_rate"] = *o.trained.head_learning_rate;
   return j;
 }
@@ -99,6 +100,15 @@ void CheckSameOptions(const json& saved, const json& now, const std::set<std::st
           name, shown(saved, name), shown(now, name),
           name == "steps" ? ", --extend for more," : "");
   }
+}
+
+void TellRowRanks(const json& saved, const TrainOptions& now, const std::string& source,
+                  std::vector<std::string>* notes) {
+  const idx_t before = io::GetInt(saved, "row_ranks", 1, 1 << 16, 1, source);
+  if (before == now.row_ranks || notes == nullptr) return;
+  notes->push_back(fmt::format(
+      "each row had {} rank{} so far and has {} from now on: sums are rounded differently", before,
+      before == 1 ? "" : "s", now.row_ranks));
 }
 
 // Whether updates 1 to `done` had the learning rates that the options of now give them.
@@ -456,9 +466,11 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   const idx_t version = io::GetInt(j, "version", 1, kStateVersion, io::kRequired, source);
   Check(version == kStateVersion && j.contains("options") && j["options"].is_object(),
         ErrorCode::kFormat, "{}: options are missing", source);
-  CheckSameOptions(j["options"], DecidingOptions(task, options),
-                   options.checkpoints.extend ? std::set<std::string>{"steps", "warmup", "patience"}
-                                              : std::set<std::string>{});
+  // Machines come and go: a run may go on with other ranks for each row.
+  std::set<std::string> may_differ = {"row_ranks"};
+  if (options.checkpoints.extend) may_differ.insert({"steps", "warmup", "patience"});
+  CheckSameOptions(j["options"], DecidingOptions(task, options), may_differ);
+  TellRowRanks(j["options"], options, source, notes);
   const std::string data = io::GetString(j, "data", io::kRequired, source);
   Check(data == data_fingerprint, ErrorCode::kFormat,
         "resume: the data are not those of the run in {}; give the same files", source);

@@ -64,12 +64,13 @@ StepTrial::StepTrial(TrialModel model, idx_t rows, idx_t tokens, double gflop, s
   ran_ = true;
 }
 
-double StepTrial::Seconds(const StepNeeds& needs) const {
+double StepTrial::Seconds(const StepNeeds& needs, double share) const {
   const Parts gflop = GflopOf(needs.rows, needs.tokens);
   const double tokens = static_cast<double>(needs.rows) * static_cast<double>(needs.tokens) /
                         static_cast<double>(rows_ * tokens_);
-  return seconds_.set * (needs.gflop - gflop.beside) / gflop_.set + seconds_.beside * tokens +
-         UpdateSeconds(needs);
+  const double rows =
+      seconds_.set * (needs.gflop - gflop.beside) / gflop_.set + seconds_.beside * tokens;
+  return share * rows + UpdateSeconds(needs);
 }
 
 double StepTrial::UpdateSeconds(const StepNeeds& needs) const {

@@ -32,8 +32,8 @@ class StepTrial {
   StepTrial(TrialModel model, idx_t rows, idx_t tokens, double gflop, std::size_t bytes);
 
   bool ran() const { return ran_; }
-  // Of a whole model's step.
-  double Seconds(const StepNeeds& needs) const;
+  // Of a whole model's step; of the `share` of its rows that a rank computes (1: all).
+  double Seconds(const StepNeeds& needs, double share = 1.0) const;
   // Of these, what the optimizer takes once the gradients are there.
   double UpdateSeconds(const StepNeeds& needs) const;
 

@@ -49,7 +49,7 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   FreezeParameters(options_.trained, *this);
   if (options_.compute.memory > 0) {
     model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, options_.optimizer,
-                    options_.compute.sums);
+                    options_.compute.sums, options_.row_ranks);
   }
   if (options_.compute.recompute) model_->Recompute();
   info_ = model_->info();

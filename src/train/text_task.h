@@ -17,6 +17,7 @@ class TextTask : public TrainTask {
   void Load(const std::filesystem::path& directory, Origin origin,
             std::vector<std::string>* notes) override;
   ParameterTable& parameters() override { return model_->parameters(); }
+  void AgreeOnSteps(RowGroup& group) override { model_->AgreeOnSteps(group); }
   std::string ConfigText() override { return model_->ConfigText(); }
   std::vector<io::TensorEntry> Weights() override { return model_->Weights(); }
   std::vector<std::filesystem::path> FilesBeside() const override;

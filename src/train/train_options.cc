@@ -8,10 +8,12 @@
 #include "model/model_config.h"
 #include "model/optimizers.h"
 #include "model/step_memory.h"
+#include "model/text_model.h"
 #include "train/gradient_sum.h"
 #include "train/run_state.h"
 #include "train/trained_parameters.h"
 #include "train/trainer.h"
+#include "world/row_group.h"
 
 namespace longspan {
 
@@ -20,7 +22,7 @@ namespace {
 // The micro-batches of the run that is resumed, or one a rank at least.
 idx_t MicroBatches(const World* world, const TrainOptions& options) {
   const bool resumes = options.checkpoints.resume || options.checkpoints.extend;
-  const idx_t least = world == nullptr ? 1 : world->size();
+  const idx_t least = (world == nullptr ? 1 : world->size()) / options.row_ranks;
   const std::optional<idx_t> of_run = resumes ? AccumulateOfRun(options.output) : std::nullopt;
   return of_run.value_or(std::max(least, options.accumulate));
 }
@@ -35,19 +37,29 @@ idx_t GradientExtent(const TrainOptions& options) {
   return model->parameters().gradient_extent();
 }
 
+// Before anything is read: the launcher has started what shares rows, and the model can.
+void CheckSharedRows(const World* world, const TrainOptions& options) {
+  const int ranks = world == nullptr ? 1 : world->size(), shared = options.row_ranks;
+  CheckGroups(ranks, shared);
+  if (shared == 1) return;
+  CheckRowRanks(ReadModelConfig(OpenModelFolder(options.model))->info(), shared);
+}
+
 }  // namespace
 
 TrainOptions OptionsFor(const Context& context, TrainOptions options) {
   const std::size_t limit = context.memory_limit();
   std::size_t& memory = options.compute.memory;
   if (limit > 0) memory = memory == 0 ? limit : std::min(memory, limit);
+  CheckSharedRows(context.world(), options);
   if (options.accumulate_for_ranks) {
     options.accumulate = MicroBatches(context.world(), options);
   }
   options.compute.sums = 0;
   if (memory > 0 && options.accumulate > 1) {
     const int ranks = context.world() == nullptr ? 1 : context.world()->size();
-    options.compute.sums = GradientSumBytes(options.accumulate, ranks, GradientExtent(options));
+    options.compute.sums =
+        GradientSumBytes(options.accumulate, ranks, GradientExtent(options), options.row_ranks);
   }
   return options;
 }

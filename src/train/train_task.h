@@ -13,6 +13,7 @@
 #include "model/step_dropout.h"
 #include "train/eval_hooks.h"
 #include "train/stopwatch.h"
+#include "world/row_group.h"
 
 namespace longspan {
 
@@ -61,6 +62,9 @@ class TrainTask {
   virtual void Load(const std::filesystem::path& directory, Origin origin,
                     std::vector<std::string>* notes) = 0;
   virtual ParameterTable& parameters() = 0;
+  // After Load, by all ranks that share rows together: their steps save and recompute the same
+  // (TextModel::AgreeOnSteps).
+  virtual void AgreeOnSteps(RowGroup& /*group*/) {}
   // False: the loss has no part of this parameter, and no update touches it, not even by decay.
   virtual bool Trains(const ParameterInfo& /*info*/) const { return true; }
 

@@ -41,7 +41,7 @@ class Trainer {
         ranks_(context),
         fingerprint_(task.DataFingerprint()),
         state_(Begin()),
-        sum_(ranks_.world(), options.accumulate, task.parameters()) {
+        sum_(ranks_.world(), options.accumulate, task.parameters(), ranks_.row_ranks()) {
     if (!ranks_.first()) return;
     metrics_.emplace(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_),
                      options.checkpoints.tensorboard);
@@ -101,6 +101,7 @@ class Trainer {
 
   RunState Begin() {
     RunState state = Started();
+    if (ranks_.row_group() != nullptr) task_.AgreeOnSteps(*ranks_.row_group());
     if (ranks_.many()) {
       RunRanks::Facts facts = ProgramFacts();
       facts.merge(FactsOf(state, task_, options_, fingerprint_));
@@ -344,7 +345,9 @@ class Trainer {
   bool Evaluate() {
     const Stopwatch watch(&times_.evaluations);
     EvalHooks hooks;
-    hooks.should_stop = hooks_.should_stop;
+    hooks.should_stop = [this] {
+      return ranks_.AnyOfRows(hooks_.should_stop && hooks_.should_stop());
+    };
     hooks.on_progress = [this](idx_t done, idx_t all) {
       TrainEvent event;
       event.kind = TrainEvent::Kind::kEvaluating;
@@ -583,12 +586,9 @@ TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask
                         const TrainHooks& hooks) {
   CheckTrainOptions(options);
   World* world = context.world();
-  const idx_t ranks = world == nullptr ? 1 : world->size();
-  Check(options.accumulate >= ranks, ErrorCode::kUsage,
-        "accumulate: {} micro-batches an update are too few for {} ranks; give at least one for "
-        "each, or start fewer ranks",
-        options.accumulate, ranks);
+  CheckMicroBatches(world, options);
   try {
+    const SharedRows rows(context, options.row_ranks);
     return RunOnThisRank(context, options, task, hooks);
   } catch (const std::exception& error) {
     if (world != nullptr) world->Abandon(error.what());

@@ -88,6 +88,28 @@ class Ranks(Together):
         self.assertEqual((found["ranks"], found["ranks_here"]), (2, 2))
         self.assertIn("Open MPI", found["library"])
 
+    def test_ranks_that_share_rows_have_the_losses_of_one_process(self):
+        letters = "abcdefghij"
+        model = self.word_model("long", "ForMaskedLM", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters])
+        text = self.dir / "letters.txt"
+        text.write_text("".join(letters[i % 10] + ("\n" if i % 40 == 39 else " ") for i in range(2000)))
+        losses = {}
+        for name, ranks, shared in (("one", 1, 1), ("two", 2, 2), ("four", 4, 2)):
+            out = self.dir / name
+            words = ["train", "mlm", "-m", model, "--train", text, "-o", out, "--steps", 3, "--tokens", 23,
+                     "--accumulate", 2, "--log-every", 1, "--held-out", 0.05, "--progress", "none"]
+            if ranks == 1:
+                self.ok(*words)
+            else:
+                said = self.together(ranks, *words, "--row-ranks", shared).stderr
+                self.assertIn(f"each row is shared by 2 neighbouring ranks: {ranks // 2} group", said)
+            losses[name] = self.losses(out)
+        self.assertEqual(losses["two"], losses["four"])
+        for (_, _, one), (_, _, two) in zip(losses["one"], losses["two"], strict=True):
+            self.assertAlmostEqual(one, two, delta=1e-4 * one)
+        self.fails(2, "train", "lm", "-m", self.start, "--train", self.text, "-o", self.dir / "no", "--row-ranks", 2,
+                   says=["row-ranks: 2 does not divide the number of ranks, 1"])
+
     def test_processes_that_cannot_find_each_other_are_refused(self):
         lost = {**ENVIRONMENT, "OMPI_COMM_WORLD_SIZE": "2", "LONGSPAN_MPI_MODULE": "/nowhere.so"}
         self.fails(2, *self.words(self.dir / "run"), says=["/nowhere.so"], env=lost)

@@ -14,11 +14,13 @@
 #include "model/linear.h"
 #include "model/parameters.h"
 #include "model/post_norm_call.h"
+#include "model/split_projection.h"
 
 namespace longspan {
 
 struct BertTexts : JoinedTexts {
-  BertTexts(const BertConfig& /*config*/, const BatchView& batch, bool /*backward*/)
+  BertTexts(const BertConfig& /*config*/, const BatchView& batch, bool /*backward*/,
+            const RowGroup* /*group*/)
       : JoinedTexts(batch) {}
 };
 
@@ -39,12 +41,15 @@ class BertAttention {
   using Observer = BertObserver;
   using Call = PostNormCall<BertTexts, BertObserver>;
 
-  // The tensors between the input and the output; the backward needs them all.
+  // The tensors between the input and the output; the backward needs them all. Where ranks share
+  // rows, H heads of size D are those of this rank, N all tokens, n its own; else H D is C and n is
+  // N.
   template <class T>
   struct Tensors {
-    View<T, 2> qkv;      // (N, 3C)
-    View<T, 2> out;      // (N, C)
-    View<float, 3> lse;  // (B, H, T); of documents (1, H, N)
+    View<T, 2> qkv;       // (N, 3 H D)
+    View<T, 2> attended;  // (N, H D)
+    View<T, 2> out;       // (n, C); `attended` itself where it is the same
+    View<float, 3> lse;   // (B, H, T); of documents (1, H, N)
   };
 
   // Registers its parameters below `prefix` ("...layer.0.attention.self.").
@@ -67,6 +72,7 @@ class BertAttention {
 
  private:
   FullSpec Spec(const Call& call) const;
+  HeadColumns Columns(idx_t parts) const { return {parts, heads_, head_size_}; }
   template <class T>
   View<T, 4> Heads(const Call& call, const View<T, 2>& joined, idx_t part) const;
   template <class T>

@@ -1,6 +1,7 @@
 #include "families/longformer/longformer_attention.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/errors.h"
@@ -55,26 +56,30 @@ LongformerAttention::LongformerAttention(const LongformerConfig& config, std::si
 
 template <class T>
 std::size_t LongformerAttention::Bytes(const LongformerCall& call) const {
-  const idx_t n = call.n(), g = call.texts.globals();
-  std::size_t bytes = Arena::Bytes<T>(n * 3 * channels_) + Arena::Bytes<T>(n * channels_) +
-                      Arena::Bytes<float>(n * heads_);
-  if (g > 0) bytes += Arena::Bytes<T>(g * channels_);
-  if (call.texts.projected_rows > 0) bytes += Arena::Bytes<T>(n * 2 * channels_);
+  const idx_t n = call.texts.n(), g = call.texts.globals();
+  const idx_t heads = HeadsOf(call.group, heads_).count, width = heads * head_size_;
+  std::size_t bytes =
+      Arena::Bytes<T>(n * 3 * width) + Arena::Bytes<T>(n * width) + Arena::Bytes<float>(n * heads);
+  if (call.group != nullptr) bytes += Arena::Bytes<T>(call.n() * channels_);
+  if (g > 0) bytes += Arena::Bytes<T>(g * width);
+  if (call.texts.projected_rows > 0) bytes += Arena::Bytes<T>(n * 2 * width);
   return bytes;
 }
 
 template <class T>
 LongformerAttention::Tensors<T> LongformerAttention::Take(Arena::Frame& frame,
                                                           const LongformerCall& call) const {
-  const idx_t n = call.n(), g = call.texts.globals();
+  const idx_t n = call.texts.n(), g = call.texts.globals();
+  const idx_t heads = HeadsOf(call.group, heads_).count, width = heads * head_size_;
   Tensors<T> t;
-  t.qkv = {frame.Take<T>(n * 3 * channels_), {n, 3 * channels_}};
-  t.out = {frame.Take<T>(n * channels_), {n, channels_}};
-  t.lse = {frame.Take<float>(n * heads_), {call.texts.rows, heads_, call.texts.tokens}};
-  if (g > 0) t.qg = {frame.Take<T>(g * channels_), {g, channels_}};
-  if (call.texts.projected_rows > 0) {
-    t.kvg = {frame.Take<T>(n * 2 * channels_), {n, 2 * channels_}};
+  t.qkv = {frame.Take<T>(n * 3 * width), {n, 3 * width}};
+  t.attended = t.out = {frame.Take<T>(n * width), {n, width}};
+  if (call.group != nullptr) {
+    t.out = {frame.Take<T>(call.n() * channels_), {call.n(), channels_}};
   }
+  t.lse = {frame.Take<float>(n * heads), {call.texts.rows, heads, call.texts.tokens}};
+  if (g > 0) t.qg = {frame.Take<T>(g * width), {g, width}};
+  if (call.texts.projected_rows > 0) t.kvg = {frame.Take<T>(n * 2 * width), {n, 2 * width}};
   return t;
 }
 
@@ -85,19 +90,20 @@ WindowSpec LongformerAttention::Spec(const LongformerCall& call,
   WindowSpec spec;
   spec.left = spec.right = window_;
   const Dropout site = SiteOf(call.dropout, dropout_, kProbabilities);
-  spec.dropout = {site.p, site.key};
+  spec.dropout = {site.p, site.key, HeadsOf(call.group, heads_).first, heads_};
   spec.globals = &globals;
   spec.starts = call.texts.starts;
   return spec;
 }
 
-// Part `part` of a (B*T, P*C) matrix as heads: (B, H, T, D).
+// Part `part` of a (B*T, P*H*D) matrix as heads: (B, H, T, D).
 template <class T>
 View<T, 4> LongformerAttention::Heads(const LongformerCall& call, const View<T, 2>& joined,
                                       idx_t part) const {
   const idx_t stride = joined.extent[1], tokens = call.texts.tokens;
-  return {joined.data + part * channels_,
-          {call.texts.rows, heads_, tokens, head_size_},
+  const idx_t heads = HeadsOf(call.group, heads_).count;
+  return {joined.data + part * heads * head_size_,
+          {call.texts.rows, heads, tokens, head_size_},
           {tokens * stride, head_size_, stride, 1}};
 }
 
@@ -106,7 +112,7 @@ View<T, 4> LongformerAttention::GlobalHeads(const LongformerCall& call,
                                             const View<T, 2>& rows) const {
   const idx_t stride = rows.extent[1], count = rows.extent[0] / call.texts.rows;
   return {rows.data,
-          {call.texts.rows, heads_, count, head_size_},
+          {call.texts.rows, stride / head_size_, count, head_size_},
           {count * stride, head_size_, stride, 1}};
 }
 
@@ -125,7 +131,7 @@ GlobalQkvOf<T> LongformerAttention::Projected(const LongformerCall& call,
 template <class T>
 AttentionSavedOf<T> LongformerAttention::Saved(const LongformerCall& call,
                                                const Tensors<T>& t) const {
-  return {Heads(call, t.out, 0), t.lse};
+  return {Heads(call, t.attended, 0), t.lse};
 }
 
 // The weights are the fp32 masters whatever T is: few rows pass through them.
@@ -147,7 +153,7 @@ template <class T>
 void LongformerAttention::Forward(Context& context, const LongformerCall& call,
                                   const View<const T, 2>& x, const Tensors<T>& t) const {
   const LongformerTexts& texts = call.texts;
-  local_.ForwardIn<T>(context, call, x, t.qkv);
+  ProjectToHeads<T>(context, call, local_, Columns(3), texts.n(), x, t.qkv);
   if (texts.globals() > 0) ProjectGlobals(context, call, x, t);
   WindowForward(context, Spec(call, texts.all), Local(call, t), texts.roles, Saved(call, t));
   if (texts.projected.most > 0) {
@@ -158,17 +164,50 @@ void LongformerAttention::Forward(Context& context, const LongformerCall& call,
     GlobalReassociatedForward(context, Spec(call, texts.reassociated), Reassociated(call, x, t),
                               texts.roles, Saved(call, t));
   }
+  ReturnAttended<T>(context, call, Columns(1), texts.n(), t.attended, t.out);
   if (call.observer != nullptr) Show(context, call, x, t);
 }
 
 template <class T>
 void LongformerAttention::ProjectGlobals(Context& context, const LongformerCall& call,
                                          const View<const T, 2>& x, const Tensors<T>& t) const {
+  const LongformerTexts& texts = call.texts;
+  const std::vector<std::int32_t>& rows = call.group ? texts.own_rows : texts.global_rows;
+  const idx_t count = std::ssize(rows), cells = count * channels_;
+  {
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(cells) + Arena::Bytes<T>(cells));
+    const View<T, 2> xg(frame.Take<T>(cells), {count, channels_});
+    const View<T, 2> own = call.group ? View<T, 2>(frame.Take<T>(cells), xg.extent) : t.qg;
+    GatherRows(context, rows, x, xg);
+    if (count > 0) query_global_.ForwardIn<T>(context, call, xg, own);
+    if (call.group != nullptr) GatherQueries<T>(context, call, own, t);
+  }
+  if (t.kvg.empty()) return;
+  ProjectToHeads<T>(context, call, key_value_global_, Columns(2), texts.n(), x, t.kvg);
+}
+
+// By way of the order in which ranks have them.
+template <class T>
+void LongformerAttention::GatherQueries(Context& context, const LongformerCall& call,
+                                        const View<const T, 2>& own, const Tensors<T>& t) const {
+  const LongformerTexts& texts = call.texts;
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(t.qg.size()));
-  const View<T, 2> xg(frame.Take<T>(t.qg.size()), t.qg.extent);
-  GatherRows(context, call.texts.global_rows, x, xg);
-  query_global_.ForwardIn<T>(context, call, xg, t.qg);
-  if (!t.kvg.empty()) key_value_global_.ForwardIn<T>(context, call, x, t.kvg);
+  const View<T, 2> arrived(frame.Take<T>(t.qg.size()), t.qg.extent);
+  HeadsExchange(*call.group, texts.borders, Columns(1)).GatherHeads<T>(context, own, arrived);
+  const auto bytes = static_cast<std::size_t>(t.qg.extent[1]) * sizeof(T);
+  ForEachRow(context, t.qg.extent[0], [&](idx_t i) {
+    std::memcpy(&t.qg(texts.by_rank[static_cast<std::size_t>(i)], 0), &arrived(i, 0), bytes);
+  });
+}
+
+void LongformerAttention::ReturnQueries(Context& context, const LongformerCall& call,
+                                        const View<const float, 2>& dqg,
+                                        const View<float, 2>& downed) const {
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(dqg.size()));
+  const View<float, 2> leaving(frame.Take<float>(dqg.size()), dqg.extent);
+  GatherRows<float>(context, call.texts.by_rank, dqg, leaving);
+  HeadsExchange(*call.group, call.texts.borders, Columns(1))
+      .ReturnHeads<float>(context, leaving, downed);
 }
 
 template <class T>
@@ -205,16 +244,18 @@ template <class T>
 void LongformerAttention::Backward(Context& context, const LongformerCall& call,
                                    const View<const T, 2>& x, const Tensors<T>& t,
                                    const View<const T, 2>& dout, const View<float, 2>& dx) const {
+  const AttendedGradient<T> dattended(context, call, Columns(1), call.texts.n(), dout);
   {
     Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
     const View<float, 2> d(frame.Take<float>(t.qkv.size()), t.qkv.extent);
     ZeroRows(context, d);
     WindowBackward(context, Spec(call, call.texts.all), Local(call, t), call.texts.roles,
-                   Saved(call, t), Heads(call, dout, 0),
+                   Saved(call, t), Heads(call, dattended.own(), 0),
                    {Heads(call, d, 0), Heads(call, d, 1), Heads(call, d, 2)});
-    local_.BackwardIn<T>(context, call, x, d, dx, gemm::Store::kAccumulate);
+    ProjectToHeadsBackward<T>(context, call, local_, Columns(3), call.texts.n(), x, d, dx,
+                              gemm::Store::kAccumulate);
   }
-  if (call.texts.globals() > 0) GlobalBackwardRows(context, call, x, t, dout, dx);
+  if (call.texts.globals() > 0) GlobalBackwardRows(context, call, x, t, dattended.own(), dx);
 }
 
 template <class T>
@@ -229,7 +270,8 @@ void LongformerAttention::ProjectedBackward(Context& context, const LongformerCa
       context, Spec(call, call.texts.projected), Projected(call, t), call.texts.roles,
       Saved(call, t), Heads(call, dout, 0),
       {GlobalHeads(call, ProjectedRows(call, dqg)), Heads(call, d, 0), Heads(call, d, 1)});
-  key_value_global_.BackwardIn<T>(context, call, x, d, dx, gemm::Store::kAccumulate);
+  ProjectToHeadsBackward<T>(context, call, key_value_global_, Columns(2), call.texts.n(), x, d, dx,
+                            gemm::Store::kAccumulate);
 }
 
 template <class T>
@@ -254,18 +296,26 @@ void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerC
                                              const View<const T, 2>& x, const Tensors<T>& t,
                                              const View<const T, 2>& dout,
                                              const View<float, 2>& dx) const {
-  const idx_t size = t.qg.size();
-  Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + 2 * Arena::Bytes<float>(size));
-  const View<T, 2> xg(frame.Take<T>(size), t.qg.extent);
-  const View<float, 2> dqg(frame.Take<float>(size), t.qg.extent);
-  const View<float, 2> dxg(frame.Take<float>(size), t.qg.extent);
-  ZeroRows(context, dqg);
   const LongformerTexts& texts = call.texts;
+  const std::vector<std::int32_t>& rows = call.group ? texts.own_rows : texts.global_rows;
+  const idx_t size = t.qg.size(), count = std::ssize(rows), cells = count * channels_;
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(cells) + Arena::Bytes<float>(size) +
+                                          (call.group ? 2 : 1) * Arena::Bytes<float>(cells));
+  const View<float, 2> dqg(frame.Take<float>(size), t.qg.extent);
+  const View<T, 2> xg(frame.Take<T>(cells), {count, channels_});
+  const View<float, 2> dxg(frame.Take<float>(cells), xg.extent);
+  ZeroRows(context, dqg);
   if (texts.reassociated.most > 0) ReassociatedBackward(context, call, x, t, dout, dqg, dx);
   if (texts.projected.most > 0) ProjectedBackward(context, call, x, t, dout, dqg, dx);
-  GatherRows(context, texts.global_rows, x, xg);
-  query_global_.BackwardIn<T>(context, call, xg, dqg, dxg, gemm::Store::kOverwrite);
-  EmbeddingBackward(context, texts.global_rows, dxg, dx);
+  View<float, 2> downed = dqg;  // of the rows of this rank's tokens, all heads
+  if (call.group != nullptr) {
+    downed = {frame.Take<float>(cells), xg.extent};
+    ReturnQueries(context, call, dqg, downed);
+  }
+  if (count == 0) return;
+  GatherRows(context, rows, x, xg);
+  query_global_.BackwardIn<T>(context, call, xg, downed, dxg, gemm::Store::kOverwrite);
+  EmbeddingBackward(context, rows, dxg, dx);
 }
 
 // ---- for both types -----------------------------------------------------------------------------

@@ -16,6 +16,7 @@
 #include "model/linear.h"
 #include "model/parameters.h"
 #include "model/post_norm_call.h"
+#include "model/split_projection.h"
 
 namespace longspan {
 
@@ -42,14 +43,17 @@ class LongformerAttention {
   using Observer = LongformerObserver;
   using Call = LongformerCall;
 
-  // The tensors between the input and the output; the backward needs them all.
+  // The tensors between the input and the output; the backward needs them all. Where ranks share
+  // rows, H heads of size D are those of this rank, N all tokens, n its own; else H D is C and n is
+  // N.
   template <class T>
   struct Tensors {
-    View<T, 2> qkv;      // (N, 3C)
-    View<T, 2> out;      // (N, C)
-    View<float, 3> lse;  // (B, H, T); of documents (1, H, N)
-    View<T, 2> qg;       // (B*G, C), of documents one row a global token; empty without any
-    View<T, 2> kvg;      // (N, 2C), empty too where all global rows are re-associated
+    View<T, 2> qkv;       // (N, 3 H D)
+    View<T, 2> attended;  // (N, H D)
+    View<T, 2> out;       // (n, C); `attended` itself where it is the same
+    View<float, 3> lse;   // (B, H, T); of documents (1, H, N)
+    View<T, 2> qg;        // (B*G, H D), of documents one row a global token; empty without any
+    View<T, 2> kvg;       // (N, 2 H D), empty too where all global rows are re-associated
   };
 
   // Registers its parameters below `prefix` ("...layer.0.attention.self.").
@@ -61,16 +65,17 @@ class LongformerAttention {
   template <class T>
   Tensors<T> Take(Arena::Frame& frame, const LongformerCall& call) const;
 
-  // t.out from x (N, C). Rows of hidden tokens become 0.
+  // t.out from x (n, C). Rows of hidden tokens become 0.
   template <class T>
   void Forward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
                const Tensors<T>& t) const;
-  // dx (N, C) += gradient for d loss / d out = dout (N, C).
+  // dx (n, C) += gradient for d loss / d out = dout (n, C).
   template <class T>
   void Backward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
                 const Tensors<T>& t, const View<const T, 2>& dout, const View<float, 2>& dx) const;
 
  private:
+  HeadColumns Columns(idx_t parts) const { return {parts, heads_, head_size_}; }
   // `globals`: those that the call is about.
   WindowSpec Spec(const LongformerCall& call, const GlobalTokens& globals) const;
   template <class T>
@@ -87,6 +92,13 @@ class LongformerAttention {
   template <class T>
   GlobalProjectionOf<T> Reassociated(const LongformerCall& call, const View<const T, 2>& x,
                                      const Tensors<T>& t) const;
+  // t.qg, of the own heads, from the rows of those ranks that have the global tokens.
+  template <class T>
+  void GatherQueries(Context& context, const LongformerCall& call, const View<const T, 2>& own,
+                     const Tensors<T>& t) const;
+  // The gradient of `own`, downed, from that of t.qg.
+  void ReturnQueries(Context& context, const LongformerCall& call, const View<const float, 2>& dqg,
+                     const View<float, 2>& downed) const;
   // t.qg and, where it is there, t.kvg.
   template <class T>
   void ProjectGlobals(Context& context, const LongformerCall& call, const View<const T, 2>& x,

@@ -25,21 +25,40 @@ GlobalFlops GlobalFlopsOf(const LongformerConfig& config, idx_t tokens, idx_t gl
 }
 
 LongformerTexts::LongformerTexts(const LongformerConfig& config, const BatchView& batch,
-                                 bool backward)
-    : JoinedTexts(batch) {
+                                 bool backward, const RowGroup* group)
+    : JoinedTexts(batch), split_(group != nullptr) {
   if (!batch.documents.empty()) {
     AddDocuments(config, batch, backward);
-    return;
-  }
-  const FoundGlobals found(batch);
-  all = found.get().tokens;
-  global_rows = found.get().rows;
-  if (all.most == 0) return;
-  if (GlobalFlopsOf(config, tokens, all.most, backward).ReassociatedWins()) {
-    reassociated = all;
   } else {
-    projected = all;
-    projected_rows = globals();
+    const FoundGlobals found(batch);
+    all = found.get().tokens;
+    global_rows = found.get().rows;
+    if (Reassociates(config, tokens, all.most, backward)) {
+      reassociated = all;
+    } else if (all.most > 0) {
+      projected = all;
+      projected_rows = globals();
+    }
+  }
+  if (group != nullptr) FindOwners(*group);
+}
+
+bool LongformerTexts::Reassociates(const LongformerConfig& config, idx_t length, idx_t count,
+                                   bool backward) const {
+  return count > 0 && !split_ && GlobalFlopsOf(config, length, count, backward).ReassociatedWins();
+}
+
+void LongformerTexts::FindOwners(const RowGroup& group) {
+  borders.push_back(0);
+  for (int r = 0; r < group.size(); ++r) {
+    const TokenSlab slab = group.SlabOf(n(), r);
+    for (idx_t g = 0; g < globals(); ++g) {
+      const idx_t row = global_rows[static_cast<std::size_t>(g)];
+      if (row < slab.begin || row >= slab.end) continue;
+      by_rank.push_back(static_cast<std::int32_t>(g));
+      if (r == group.rank()) own_rows.push_back(static_cast<std::int32_t>(row - slab.begin));
+    }
+    borders.push_back(static_cast<idx_t>(by_rank.size()));
   }
 }
 
@@ -52,8 +71,7 @@ void LongformerTexts::AddDocuments(const LongformerConfig& config, const BatchVi
   std::vector<std::int32_t> others;
   ForEachDocument(batch.documents, [&](idx_t d, idx_t begin, idx_t length) {
     const idx_t count = all.Count(d);
-    const bool wins =
-        count > 0 && GlobalFlopsOf(config, length, count, backward).ReassociatedWins();
+    const bool wins = Reassociates(config, length, count, backward);
     AddText(all, d, !wins, &projected);
     AddText(all, d, wins, &reassociated);
     for (idx_t i = 0; i < count; ++i) {

@@ -29,6 +29,7 @@ TextModelInfo InfoOf(const ModernBertConfig& c) {
   info.sep_token = c.sep_token;
   info.longest = c.max_positions;
   info.reads_labelled = info.side_by_side = true;
+  info.most_row_ranks = c.heads;
   return info;
 }
 

@@ -8,8 +8,10 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "families/modernbert/modernbert_heads.h"
+#include "model/heads_exchange.h"
 #include "model/hidden_rows.h"
 #include "model/layer_stack.h"
+#include "model/row_slab.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/dropout/dropout.h"
 #include "ops/layer_norm/layer_norm.h"
@@ -128,20 +130,24 @@ VisibleBatch ModernBert::Visible(const BatchView& batch) const {
 
 void ModernBert::Embed(Context& context, const VisibleBatch& texts, const StepDropout& dropout,
                        const View<float, 2>& x) const {
-  words_->Forward(context, parameters_, texts.view().ids, x);
+  const TokenSlab slab = OwnTokens(context, texts.n());
+  words_->Forward(context, parameters_, PartOf(slab, texts.view().ids), x);
   LayerNormForward(context, embedding_norm_->Weights(parameters_), x, x);
-  ApplyDropout(context, SiteOf(dropout, config_.embedding_dropout, kWords), x);
+  ApplyDropout(context, SiteOf(dropout, config_.embedding_dropout, kWords), x,
+               slab.begin * config_.hidden_size);
 }
 
 // dx (N, C) is scratch afterwards. The row of padding gets nothing from the lookup (torch's
 // padding_idx); the masked LM's decoder adds to the word table on its own.
 void ModernBert::EmbedBackward(Context& context, const VisibleBatch& texts,
                                const StepDropout& dropout, const View<float, 2>& dx) {
-  const std::span<const std::int32_t> ids = texts.view().ids;
+  const TokenSlab slab = OwnTokens(context, texts.n());
+  const std::span<const std::int32_t> ids = PartOf(slab, texts.view().ids);
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(dx.size()));
   const View<float, 2> words(frame.Take<float>(dx.size()), dx.extent);
   const View<float, 2> dwords(frame.Take<float>(dx.size()), dx.extent);
-  ApplyDropout(context, SiteOf(dropout, config_.embedding_dropout, kWords), dx);
+  ApplyDropout(context, SiteOf(dropout, config_.embedding_dropout, kWords), dx,
+               slab.begin * config_.hidden_size);
   words_->Forward(context, parameters_, ids, words);
   ZeroRows(context, dwords);
   LayerNormBackward(context, embedding_norm_->Weights(parameters_), words, dx, dwords,
@@ -171,18 +177,20 @@ const Bf16Weights* ModernBert::FreshBf16(Context& context) const {
   return bf16_.get();
 }
 
-ModernBertCall ModernBert::CallOf(const VisibleBatch& texts, const Tables& tables,
+ModernBertCall ModernBert::CallOf(Context& context, const VisibleBatch& texts, const Tables& tables,
                                   const StepDropout& dropout, std::size_t layer,
                                   bool backward) const {
   ModernBertCall call{parameters_, bf16_.get(), texts, tables.full, tables.window, dropout};
   call.dropout.key = DeriveKey(dropout.key, kFirstModernLayer + layer);
   call.backward = backward;
   call.layer = layer;
+  call.group = context.row_group();
   return call;
 }
 
 void ModernBert::Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
                         const ModernBertShown& shown, const StepDropout& dropout) const {
+  CheckNotSplit(context);
   const VisibleBatch texts = WithoutTargets(batch);
   if (texts.whole()) return EncodeVisible(context, texts, hidden, shown, dropout);
   const idx_t channels = config_.hidden_size;
@@ -201,6 +209,7 @@ void ModernBert::Encode(Context& context, const BatchView& batch, const View<flo
 void ModernBert::EncodeVisible(Context& context, const VisibleBatch& texts,
                                const View<float, 2>& stream, const ModernBertShown& shown,
                                const StepDropout& dropout) const {
+  CheckHeadsForRows(context.row_group(), config_.heads);
   if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, texts, stream, shown, dropout);
   EncodeIn<bfloat16>(context, texts, stream, shown, dropout);
 }
@@ -215,7 +224,7 @@ void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const Vie
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
-        ModernBertCall call = CallOf(texts, tables, dropout, i, false);
+        ModernBertCall call = CallOf(context, texts, tables, dropout, i, false);
         call.observer = shown.attention;
         return call;
       },
@@ -231,28 +240,40 @@ void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const Vie
 Tensor ModernBert::Logits(Context& context, const BatchView& batch,
                           const View<const float, 2>& hidden) const {
   const VisibleBatch texts = WithoutTargets(batch);
-  const Bf16Weights* bf16 = FreshBf16(context);
-  if (texts.whole()) return LogitsOf(context, Head(), parameters_, bf16, texts.view(), hidden);
+  if (texts.whole()) return LogitsOfVisible(context, texts, hidden);
   const idx_t channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(texts.n() * channels));
   const View<float, 2> packed = TakeRows(frame, texts.n(), channels);
   texts.Gather(context, hidden, packed);
-  Tensor logits = LogitsOf(context, Head(), parameters_, bf16, texts.view(), packed);
-  const HeadReads reads = Head().reads();
-  if (reads == HeadReads::kFirstTokens || reads == HeadReads::kMeanTokens) return logits;
-  Tensor all({hidden.extent[0], Head().outputs()});
+  return LogitsOfVisible(context, texts, packed);
+}
+
+Tensor ModernBert::LogitsOfTexts(Context& context, const BatchView& batch) const {
+  const VisibleBatch texts = WithoutTargets(batch);
+  const idx_t n = OwnTokens(context, texts.n()).size();
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
+  const View<float, 2> packed = TakeRows(frame, n, config_.hidden_size);
+  EncodeVisible(context, texts, packed, {}, {});
+  return LogitsOfVisible(context, texts, packed);
+}
+
+Tensor ModernBert::LogitsOfVisible(Context& context, const VisibleBatch& texts,
+                                   const View<const float, 2>& packed) const {
+  Tensor logits = LogitsOf(context, Head(), parameters_, FreshBf16(context), texts.view(), packed);
+  if (texts.whole() || ReadsTexts(Head().reads())) return logits;
+  Tensor all({texts.batch_tokens(), Head().outputs()});
   texts.Scatter(context, std::as_const(logits).view<2>(), all.view<2>());
   return all;
 }
 
 HeadLoss ModernBert::Loss(Context& context, const BatchView& batch) const {
   const VisibleBatch texts = WithTargets(batch);
-  const idx_t n = texts.n(), channels = config_.hidden_size;
+  const idx_t n = OwnTokens(context, texts.n()).size(), channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
   const View<float, 2> hidden = TakeRows(frame, n, channels);
   EncodeVisible(context, texts, hidden, {}, {});
-  HiddenRows rows(context, Head().reads(), texts.view(), hidden, {});
-  return Head().Loss(context, {parameters_, FreshBf16(context), texts.view()}, rows, false);
+  return LossOfHidden(context, Head(), {parameters_, FreshBf16(context), texts.view()}, hidden, {},
+                      false);
 }
 
 // ---- training -----------------------------------------------------------------------------------
@@ -263,6 +284,7 @@ void ModernBert::Differentiate(Context& context, const VisibleBatch& texts, cons
   Check(step.recompute.empty() || step.recompute.size() == layers_.size(), ErrorCode::kUsage,
         "step: {} choices of what to recompute for {} layers", step.recompute.size(),
         layers_.size());
+  CheckHeadsForRows(context.row_group(), config_.heads);
   if (FreshBf16(context) == nullptr)
     return DifferentiateIn<float>(context, texts, step, head_gradient);
   DifferentiateIn<bfloat16>(context, texts, step, head_gradient);
@@ -275,14 +297,14 @@ void ModernBert::DifferentiateIn(Context& context, const VisibleBatch& texts,
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
-        return CallOf(texts, tables, step.dropout, i,
+        return CallOf(context, texts, tables, step.dropout, i,
                       i >= FirstTrainedLayer(parameters_.first_stage()));
       },
       [&](std::size_t i) {
         if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
       });
   stack.template Differentiate<T>(
-      {texts.n(), config_.hidden_size}, step.recompute, parameters_,
+      {OwnTokens(context, texts.n()).size(), config_.hidden_size}, step.recompute, parameters_,
       [&](const View<float, 2>& stream) { Embed(context, texts, step.dropout, stream); },
       [&](const View<float, 2>& stream, const View<float, 2>& d) {
         Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(stream.size()));
@@ -302,9 +324,9 @@ HeadLoss ModernBert::LossAndGradients(Context& context, const BatchView& batch,
   const VisibleBatch texts = WithTargets(batch);
   HeadLoss loss;
   Differentiate(context, texts, step, [&](const View<float, 2>& h, const View<float, 2>& dh) {
-    HiddenRows rows(context, Head().reads(), texts.view(), h, dh);
-    loss = Head().Loss(context, {parameters_, bf16_.get(), texts.view(), step.scale, step.dropout},
-                       rows, true);
+    loss = LossOfHidden(context, Head(),
+                        {parameters_, bf16_.get(), texts.view(), step.scale, step.dropout}, h, dh,
+                        true);
   });
   return loss;
 }
@@ -312,6 +334,7 @@ HeadLoss ModernBert::LossAndGradients(Context& context, const BatchView& batch,
 double ModernBert::CotangentGradients(Context& context, const BatchView& batch,
                                       const View<const float, 2>& cotangent,
                                       const EncoderStep& step) {
+  CheckNotSplit(context);
   const VisibleBatch texts = WithoutTargets(batch);
   double total = 0.0;
   Differentiate(context, texts, step, [&](const View<float, 2>& h, const View<float, 2>& dh) {

@@ -70,8 +70,14 @@ class ModernBert {
   // Of padding they are 0.
   Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden) const;
 
-  // The loss over the batch's targets; no gradients, no dropout. Padding takes no part: labels of
-  // hidden tokens are ignored, and answers compete with the visible tokens of their text alone.
+  // What Encode and Logits give together; with ranks that share rows, on all of them. Together.
+  Tensor LogitsOfTexts(Context& context, const BatchView& batch) const;
+
+  // The loss over the batch's targets; no gradients, no dropout. Here and below a context with a
+  // group of ranks (Context::SplitRows) makes the call theirs, together: each has the streams of
+  // its own visible tokens and leaves the gradients of these, and all get the whole loss. Padding
+  // takes no part: labels of hidden tokens are ignored, and answers compete with the visible tokens
+  // of their text alone.
   HeadLoss Loss(Context& context, const BatchView& batch) const;
   // Loss with gradients; they accumulate in parameters().gradients().
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, const EncoderStep& step);
@@ -96,9 +102,13 @@ class ModernBert {
   VisibleBatch Visible(const BatchView& batch) const;  // checks nothing
   const Bf16Weights* FreshBf16(Context& context) const;
   const HeadLayer& Head() const;
-  ModernBertCall CallOf(const VisibleBatch& texts, const Tables& tables, const StepDropout& dropout,
-                        std::size_t layer, bool backward) const;
-  // stream (N, C) becomes the last hidden states of the visible tokens.
+  ModernBertCall CallOf(Context& context, const VisibleBatch& texts, const Tables& tables,
+                        const StepDropout& dropout, std::size_t layer, bool backward) const;
+  // Logits of packed hidden states (n, C), of this rank's tokens where ranks share rows.
+  Tensor LogitsOfVisible(Context& context, const VisibleBatch& texts,
+                         const View<const float, 2>& packed) const;
+  // stream (n, C), of this rank's tokens where ranks share rows, becomes the last hidden states of
+  // the visible tokens.
   void EncodeVisible(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,
                      const ModernBertShown& shown, const StepDropout& dropout) const;
   template <class T>

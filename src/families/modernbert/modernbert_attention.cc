@@ -22,35 +22,42 @@ ModernBertAttention::ModernBertAttention(const ModernBertConfig& config, std::si
 
 template <class T>
 std::size_t ModernBertAttention::Bytes(const ModernBertCall& call) const {
-  const idx_t n = call.n();
-  return Arena::Bytes<T>(n * 3 * channels_) + Arena::Bytes<T>(n * channels_) +
-         Arena::Bytes<float>(n * heads_);
+  const idx_t n = call.texts.n(), heads = HeadsOf(call.group, heads_).count;
+  const idx_t out = call.group == nullptr ? 0 : call.n() * channels_;
+  return Arena::Bytes<T>(n * 3 * heads * head_size_) + Arena::Bytes<T>(n * heads * head_size_) +
+         Arena::Bytes<T>(out) + Arena::Bytes<float>(n * heads);
 }
 
 template <class T>
 ModernBertAttention::Tensors<T> ModernBertAttention::Take(Arena::Frame& frame,
                                                           const ModernBertCall& call) const {
-  const idx_t n = call.n();
+  const idx_t n = call.texts.n(), heads = HeadsOf(call.group, heads_).count;
+  const idx_t width = heads * head_size_;
   Tensors<T> t;
-  t.qkv = {frame.Take<T>(n * 3 * channels_), {n, 3 * channels_}};
-  t.out = {frame.Take<T>(n * channels_), {n, channels_}};
-  t.lse = {frame.Take<float>(n * heads_), {n * heads_}};
+  t.qkv = {frame.Take<T>(n * 3 * width), {n, 3 * width}};
+  t.attended = t.out = {frame.Take<T>(n * width), {n, width}};
+  if (call.group != nullptr) {
+    t.out = {frame.Take<T>(call.n() * channels_), {call.n(), channels_}};
+  }
+  t.lse = {frame.Take<float>(n * heads), {n * heads}};
   return t;
 }
 
-// Part `part` of a (N, P*C) matrix as heads: (1, H, N, D).
+// Part `part` of P in (N, P*H*D) as heads: (1, H, N, D).
 template <class T>
-View<T, 4> ModernBertAttention::Heads(const View<T, 2>& joined, idx_t part) const {
-  const idx_t n = joined.extent[0], stride = joined.extent[1];
-  return {joined.data + part * channels_,
-          {1, heads_, n, head_size_},
+View<T, 4> ModernBertAttention::Heads(const View<T, 2>& joined, idx_t part, idx_t parts) const {
+  const idx_t n = joined.extent[0], stride = joined.extent[1], width = stride / parts;
+  return {joined.data + part * width,
+          {1, width / head_size_, n, head_size_},
           {n * stride, head_size_, stride, 1}};
 }
 
 template <class T>
 View<T, 4> ModernBertAttention::Turning(const View<T, 2>& qkv) const {
   const idx_t n = qkv.extent[0], stride = qkv.extent[1];
-  return {qkv.data, {1, 2 * heads_, n, head_size_}, {n * stride, head_size_, stride, 1}};
+  return {qkv.data,
+          {1, 2 * stride / 3 / head_size_, n, head_size_},
+          {n * stride, head_size_, stride, 1}};
 }
 
 // What both kinds of attention ask of a call: all texts side by side in one row.
@@ -58,7 +65,7 @@ template <class Spec>
 Spec ModernBertAttention::SpecOf(const ModernBertCall& call) const {
   const Dropout site = SiteOf(call.dropout, dropout_, kWeights);
   Spec spec;
-  spec.dropout = {site.p, site.key};
+  spec.dropout = {site.p, site.key, HeadsOf(call.group, heads_).first, heads_};
   spec.starts = call.texts.starts();
   if constexpr (std::is_same_v<Spec, WindowSpec>) spec.left = spec.right = *window_;
   return spec;
@@ -66,12 +73,13 @@ Spec ModernBertAttention::SpecOf(const ModernBertCall& call) const {
 
 template <class T>
 QkvOf<T> ModernBertAttention::Inputs(const Tensors<T>& t) const {
-  return {Heads(t.qkv, 0), Heads(t.qkv, 1), Heads(t.qkv, 2)};
+  return {Heads(t.qkv, 0, 3), Heads(t.qkv, 1, 3), Heads(t.qkv, 2, 3)};
 }
 
 template <class T>
 AttentionSavedOf<T> ModernBertAttention::Saved(const Tensors<T>& t) const {
-  return {Heads(t.out, 0), {t.lse.data, {1, heads_, t.out.extent[0]}}};
+  const idx_t n = t.attended.extent[0];
+  return {Heads(t.attended, 0, 1), {t.lse.data, {1, t.lse.extent[0] / n, n}}};
 }
 
 template <class T>
@@ -84,6 +92,7 @@ void ModernBertAttention::Forward(Context& context, const ModernBertCall& call,
   } else {
     FullForward(context, SpecOf<FullSpec>(call), Inputs(t), roles, Saved(t));
   }
+  ReturnAttended<T>(context, call, Columns(1), call.texts.n(), t.attended, t.out);
   if constexpr (sizeof(T) == 4) {
     if (call.observer != nullptr) {
       (*call.observer)(call.layer, {call.texts, window_, Inputs(t), Saved(t).lse});
@@ -97,13 +106,14 @@ void ModernBertAttention::Backward(Context& context, const ModernBertCall& call,
                                    const View<float, 2>& dqkv) const {
   ZeroRows(context, dqkv);
   const TokenRoles roles = call.texts.roles();
-  const DQkv gradients{Heads(dqkv, 0), Heads(dqkv, 1), Heads(dqkv, 2)};
+  const DQkv gradients{Heads(dqkv, 0, 3), Heads(dqkv, 1, 3), Heads(dqkv, 2, 3)};
+  const AttendedGradient<T> dattended(context, call, Columns(1), call.texts.n(), dout);
+  const View<const T, 4> dheads = Heads(dattended.own(), 0, 1);
   if (window_) {
-    WindowBackward(context, SpecOf<WindowSpec>(call), Inputs(t), roles, Saved(t), Heads(dout, 0),
+    WindowBackward(context, SpecOf<WindowSpec>(call), Inputs(t), roles, Saved(t), dheads,
                    gradients);
   } else {
-    FullBackward(context, SpecOf<FullSpec>(call), Inputs(t), roles, Saved(t), Heads(dout, 0),
-                 gradients);
+    FullBackward(context, SpecOf<FullSpec>(call), Inputs(t), roles, Saved(t), dheads, gradients);
   }
   RotaryBackward(context, TableOf(call), call.texts.positions(), Turning(dqkv));
 }

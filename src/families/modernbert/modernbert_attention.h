@@ -13,6 +13,8 @@
 #include "longspan/context.h"
 #include "model/bf16_weights.h"
 #include "model/parameters.h"
+#include "model/row_slab.h"
+#include "model/split_projection.h"
 #include "model/step_dropout.h"
 #include "ops/rotary/rotary.h"
 
@@ -39,19 +41,24 @@ struct ModernBertCall {
   bool backward = false;            // a backward pass follows
   const ModernBertObserver* observer = nullptr;  // fp32 only
   std::size_t layer = 0;
+  RowGroup* group = nullptr;  // ranks that share the rows; null: this process has all tokens
 
-  idx_t n() const { return texts.n(); }
+  // The tokens whose streams this rank has, and their number.
+  TokenSlab slab() const { return OwnTokens(group, texts.n()); }
+  idx_t n() const { return slab().size(); }
 };
 
 // T, here and in the layer, is what products multiply: float or bfloat16.
 class ModernBertAttention {
  public:
-  // The backward needs them all.
+  // The backward needs them all. Where ranks share rows, H heads of size D are those of this rank,
+  // N all tokens, n its own; else H D is C and n is N.
   template <class T>
   struct Tensors {
-    View<T, 2> qkv;      // (N, 3C): queries, keys, values; the first two turned after Forward
-    View<T, 2> out;      // (N, C)
-    View<float, 1> lse;  // (H N)
+    View<T, 2> qkv;       // (N, 3 H D): queries, keys, values; the first two turned after Forward
+    View<T, 2> attended;  // (N, H D)
+    View<T, 2> out;       // (n, C); `attended` itself where it is the same
+    View<float, 1> lse;   // (H N)
   };
 
   ModernBertAttention(const ModernBertConfig& config, std::size_t layer);
@@ -64,15 +71,19 @@ class ModernBertAttention {
   // t.out from t.qkv.
   template <class T>
   void Forward(Context& context, const ModernBertCall& call, const Tensors<T>& t) const;
-  // Writes dqkv (N, 3C), the gradient for qkv as it was before it turned, for
-  // d loss / d out = dout (N, C).
+  // Writes dqkv (N, 3 H D), the gradient for qkv as it was before it turned, for
+  // d loss / d out = dout (n, C).
   template <class T>
   void Backward(Context& context, const ModernBertCall& call, const Tensors<T>& t,
                 const View<const T, 2>& dout, const View<float, 2>& dqkv) const;
 
+  // The columns of what the layer projects: queries, keys and values.
+  HeadColumns Projected() const { return Columns(3); }
+
  private:
+  HeadColumns Columns(idx_t parts) const { return {parts, heads_, head_size_}; }
   template <class T>
-  View<T, 4> Heads(const View<T, 2>& joined, idx_t part) const;
+  View<T, 4> Heads(const View<T, 2>& joined, idx_t part, idx_t parts) const;
   template <class Spec>
   Spec SpecOf(const ModernBertCall& call) const;
   template <class T>

@@ -54,7 +54,8 @@ ModernBertLayer::Tensors<T> ModernBertLayer::Take(Arena::Frame& frame,
 }
 
 FeedForwardSpec ModernBertLayer::Spec(const ModernBertCall& call) const {
-  return {activation_, SiteOf(call.dropout, feed_forward_dropout_, kGate), {}, 0, true};
+  return {
+      activation_, SiteOf(call.dropout, feed_forward_dropout_, kGate), {}, call.slab().begin, true};
 }
 
 Dropout ModernBertLayer::OutputSite(const ModernBertCall& call) const {
@@ -70,14 +71,16 @@ void ModernBertLayer::Forward(Context& context, const ModernBertCall& call,
   const View<T, 2> y(static_cast<T*>(room), x.extent);
   if (attention_norm_) {
     LayerNormForward(context, attention_norm_->Weights(call.parameters), stream, y);
-    qkv_.ForwardIn<T>(context, call, y, t.attention.qkv);
+    ProjectToHeads<T>(context, call, qkv_, attention_.Projected(), call.texts.n(), y,
+                      t.attention.qkv);
   } else {
-    qkv_.ForwardIn<T>(context, call, x, t.attention.qkv);
+    ProjectToHeads<T>(context, call, qkv_, attention_.Projected(), call.texts.n(), x,
+                      t.attention.qkv);
   }
   attention_.Forward<T>(context, call, t.attention);
   const View<float, 2> attended(static_cast<float*>(room), x.extent);  // where y was
   out_.ForwardIn<T>(context, call, t.attention.out, attended);
-  AddDropout(context, OutputSite(call), attended, stream);
+  AddDropout(context, OutputSite(call), attended, stream, call.slab().begin * channels_);
   if (call.backward) StoreRows(context, stream, t.a);
   LayerNormForward(context, feed_forward_norm_.Weights(call.parameters), stream, y);
   FeedForwardForward(context, Spec(call), block_.Weights<T>(call), y, stream, t.hidden);
@@ -109,22 +112,24 @@ void ModernBertLayer::AttentionBackward(Context& context, const ModernBertCall& 
                                         const View<float, 2>& d) const {
   const idx_t size = x.size();
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + Arena::Bytes<float>(size) +
-                                          Arena::Bytes<float>(3 * size));
+                                          Arena::Bytes<float>(t.attention.qkv.size()));
   const View<T, 2> dout(frame.Take<T>(size), x.extent);
   const View<float, 2> dy(frame.Take<float>(size), x.extent);
-  const View<float, 2> dqkv(frame.Take<float>(3 * size), t.attention.qkv.extent);
+  const View<float, 2> dqkv(frame.Take<float>(t.attention.qkv.size()), t.attention.qkv.extent);
   const View<float, 2>& dprojected = dy;
   CopyRows(context, d, dprojected);
-  ApplyDropout(context, OutputSite(call), dprojected);
+  ApplyDropout(context, OutputSite(call), dprojected, call.slab().begin * channels_);
   out_.BackwardIn<T>(context, call, t.attention.out, dprojected, dout);
   attention_.Backward<T>(context, call, t.attention, dout, dqkv);
   if (!attention_norm_) {
-    qkv_.BackwardIn<T>(context, call, x, dqkv, d, gemm::Store::kAccumulate);
+    ProjectToHeadsBackward<T>(context, call, qkv_, attention_.Projected(), call.texts.n(), x, dqkv,
+                              d, gemm::Store::kAccumulate);
     return;
   }
   const View<T, 2>& y = dout;  // dout is done with
   LayerNormForward(context, attention_norm_->Weights(call.parameters), x, y);
-  qkv_.BackwardIn<T>(context, call, y, dqkv, dy);
+  ProjectToHeadsBackward<T>(context, call, qkv_, attention_.Projected(), call.texts.n(), y, dqkv,
+                            dy, gemm::Store::kOverwrite);
   LayerNormBackward(context, attention_norm_->Weights(call.parameters), x, dy, d,
                     attention_norm_->Gradients(call.parameters));
 }

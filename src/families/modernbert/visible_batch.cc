@@ -43,7 +43,7 @@ std::vector<VisibleBatch::Text> VisibleBatch::TextsOf(const BatchView& batch, bo
 }
 
 VisibleBatch::VisibleBatch(const BatchView& batch, bool by_text, std::int32_t padding)
-    : view_(batch) {
+    : view_(batch), batch_tokens_(batch.rows * batch.tokens) {
   const std::vector<Text> texts = TextsOf(batch, by_text, padding);
   bool hidden = false;
   for (const Text& text : texts) {

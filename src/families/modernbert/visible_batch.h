@@ -29,6 +29,7 @@ class VisibleBatch {
   // padding becomes one after the text's end. Hidden tokens have no labels.
   const BatchView& view() const { return view_; }
   idx_t n() const { return static_cast<idx_t>(positions_.size()); }
+  idx_t batch_tokens() const { return batch_tokens_; }  // B*T
   // Nothing went: the tokens are those of the batch.
   bool whole() const { return places_.empty(); }
   // Where each text begins, and n: as attention takes many texts in one call.
@@ -57,6 +58,7 @@ class VisibleBatch {
   void MoveAnswers(const std::vector<Text>& texts);
 
   BatchView view_;
+  idx_t batch_tokens_;
   std::vector<idx_t> borders_;
   std::vector<std::int32_t> places_;  // (n): of the tokens among all B*T; empty: whole
   std::vector<std::int32_t> positions_, ids_, labels_, starts_, ends_;

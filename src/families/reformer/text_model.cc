@@ -166,10 +166,11 @@ class ReformerTextModel final : public TextModel {
     model_.GradientStreamsIn(policy.gradient_streams);
   }
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
-               std::size_t sums) override {
+               std::size_t sums, int row_ranks) override {
     StepPolicy policy;
     policy.optimizer = optimizer;
     policy.sums = sums;
+    policy.row_ranks = row_ranks;
     policy.compute = model_.computes_in();
     policy.gradient_streams = model_.gradient_streams();
     policy.frozen = FrozenIn(model_.parameters());

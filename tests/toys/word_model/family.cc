@@ -75,7 +75,7 @@ class WordModel final : public TextModel {
   }
   void Follow(const StepPolicy& policy) override { ComputeIn(policy.compute); }
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
-               std::size_t sums) override;
+               std::size_t sums, int row_ranks) override;
   void Recompute() override {}
 
   void Encode(Context& context, const BatchView& batch,
@@ -176,10 +176,11 @@ class WordModelConfig final : public ModelConfig {
 };
 
 void WordModel::FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
-                        const OptimizerOptions& optimizer, std::size_t sums) {
+                        const OptimizerOptions& optimizer, std::size_t sums, int row_ranks) {
   StepPolicy policy;
   policy.optimizer = optimizer;
   policy.sums = sums;
+  policy.row_ranks = row_ranks;
   WordModelConfig(config_).Fit(rows, tokens, bytes, policy, 0);
 }
 
