@@ -15,6 +15,7 @@ namespace longspan {
 
 TextModelInfo InfoOf(const ReformerConfig& c) {
   TextModelInfo info;
+  info.most_row_ranks = c.heads;
   info.title = "Reformer";
   info.heads = kReformerHeads;
   info.head = c.head;

@@ -50,6 +50,7 @@ class Reformer final : public GenerativeModel {
   // recompute the others in the backward. Gradients have the same bits. 0, the default:
   // nothing.
   void KeepUpTo(std::size_t bytes) { keep_limit_ = bytes; }
+  std::size_t keep_limit() const { return keep_limit_; }
   // The cells of the streams' gradients between layers, kF32 or kBF16 (else kUsage): bf16 takes two
   // bytes a value instead of four; sums are rounded by chance, which the step's key draws.
   void GradientStreamsIn(DType dtype);
@@ -103,6 +104,11 @@ class Reformer final : public GenerativeModel {
   // classifiers, (B*T, 2) for the starts and ends of answers.
   Tensor HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
                     const View<float, 2>& y2) const;
+
+  // The head's logits of a batch, which has no targets: (B*T, outputs) of every token, or (texts,
+  // outputs). Where ranks share rows, all of them get all logits.
+  Tensor LogitsOfTexts(Context& context, const ReformerBatch& batch) const;
+  idx_t LogitCount() const { return Head().outputs(); }  // of a row
 
   // The head's logits of rows of h (rows, 2C) as it reads them: every token, or first tokens.
   Tensor LogitsOfRows(Context& context, const View<const float, 2>& h) const;

@@ -45,9 +45,6 @@ void Reformer::CheckShared(const Context& context, const ReformerBatch& batch) c
   Check(batch.positions.empty() && batch.embeddings.empty(), ErrorCode::kUsage,
         "row-ranks: ranks share rows of token ids at positions from 0 on; give no positions and no "
         "embeddings");
-  Check(config_.head != HeadKind::kQuestion, ErrorCode::kUsage,
-        "row-ranks: ranks cannot share the places of a Reformer's answers; train answers without "
-        "--row-ranks");
 }
 
 void Reformer::CheckPositions(const ReformerBatch& batch) const {

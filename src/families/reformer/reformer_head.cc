@@ -45,14 +45,19 @@ HeadLoss Reformer::HeadLossOf(Context& context, const HeadCall& call, HeadRows& 
                               bool backward) const {
   const RowGroup* const ranks = context.row_group();
   if (ranks == nullptr) return head_->Loss(context, call, rows, backward);
-  // A head of texts reads the same rows on all ranks: the first one computes it.
-  HeadLoss own;
-  if (head_->reads() != HeadReads::kFirstTokens || ranks->is_first()) {
-    own = head_->Loss(context, call, rows, backward);
+  if (!ReadsTexts(head_->reads())) {
+    const HeadLoss loss = head_->Loss(context, call, rows, backward);
+    return head_->joins_tokens() ? loss : SumOverRows(context, loss);
+  }
+  // All ranks read the same rows: the first one computes the loss and its gradient.
+  HeadLoss loss;
+  if (ranks->is_first() || context.rehearsal()) {
+    loss = head_->Loss(context, call, rows, backward);
   } else if (backward) {
     rows.Differentiate({});
   }
-  return SumOverRows(context, own);
+  if (!context.rehearsal()) context.row_group()->Broadcast(&loss, sizeof(loss));
+  return loss;
 }
 
 Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<float, 2>& y1,
@@ -66,6 +71,26 @@ Tensor Reformer::HeadLogits(Context& context, idx_t rows, const View<float, 2>& 
   read->Read([&](idx_t begin, const View<const float, 2>& h) {
     head.Logits(context, parameters_, nullptr, h, logits.view<2>().Rows(begin, h.extent[0]));
   });
+  return logits;
+}
+
+Tensor Reformer::LogitsOfTexts(Context& context, const ReformerBatch& batch) const {
+  CheckBatch(batch, Pass::kEvaluation);
+  CheckShared(context, batch);
+  const HeadLayer& head = Head();
+  const idx_t n = batch.rows * batch.tokens, own = OwnTokens(context, n).size();
+  const idx_t channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(own * channels));
+  const View<float, 2> y1(frame.Take<float>(own * channels), {own, channels});
+  const View<float, 2> y2(frame.Take<float>(own * channels), {own, channels});
+  ForwardThroughLayers(context, batch, {}, false, y1, y2, {});
+  const auto read = RowsOf(context, batch, {y1, y2}, {});
+  const bool texts = ReadsTexts(head.reads());
+  Tensor logits({texts ? read->count() : n, head.outputs()});
+  read->Read([&](idx_t begin, const View<const float, 2>& h) {
+    head.Logits(context, parameters_, nullptr, h, logits.view<2>().Rows(begin, h.extent[0]));
+  });
+  if (!texts) GatherRowsOfAll(context, logits.view<2>());
   return logits;
 }
 

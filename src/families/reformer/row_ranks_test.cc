@@ -12,6 +12,8 @@
 #include "families/reformer/row_halo.h"
 #include "families/reformer/row_steps.h"
 #include "families/reformer/separate_mechanism.h"
+#include "model/step_memory.h"
+#include "tests/support/compare.h"
 #include "tests/support/files.h"
 #include "tests/support/runners.h"
 #include "tests/support/thread_world.h"
@@ -34,6 +36,7 @@ struct Way {
   DType compute = DType::kF32;
   DType gradient_streams = DType::kF32;
   std::size_t keep = 0;
+  int threads = 1;  // of each rank
 };
 
 Step RunStep(Context& context, const ReformerConfig& config, const ReformerBatch& batch,
@@ -57,7 +60,7 @@ Step RunOnRanks(int ranks, const ReformerConfig& config, const ReformerBatch& ba
   std::vector<Step> steps(static_cast<std::size_t>(ranks));
   OnRanks(ranks, [&](World& world) {
     RowGroup group(world, ranks);
-    Context context(1);
+    Context context(way.threads);
     context.SplitRows(&group);
     steps[static_cast<std::size_t>(world.rank())] = RunStep(context, config, batch, way);
   });
@@ -244,6 +247,19 @@ TEST(RowRanks, SaveActivationsAsTheyLike) {
   }
 }
 
+TEST(RowRanks, AnyNumberOfThreadsGivesTheSameBits) {
+  const ReformerConfig config = RowConfig();
+  for (const idx_t tokens : {kCutChunks, kWholeChunks}) {
+    const RandomBatch data(1, tokens, 31, 8);
+    Way way;
+    const Step one = RunOnRanks(2, config, data.batch, way);
+    way.threads = 3;
+    const Step three = RunOnRanks(2, config, data.batch, way);
+    EXPECT_EQ(one.loss.sum, three.loss.sum);
+    EXPECT_EQ(one.gradients, three.gradients);
+  }
+}
+
 // bf16 rounds what ranks exchange as it rounds what stays: both ways are as near fp32.
 TEST(RowRanks, ComputeInBf16) {
   const ReformerConfig config = RowConfig();
@@ -296,16 +312,76 @@ TEST(RowRanks, HaveHeadsOfTokensAndTexts) {
   config.is_decoder = false;
   config.hidden_dropout = 0.1;
   config.labels = {"a", "b", "c"};
-  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence}) {
+  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence, HeadKind::kQuestion}) {
     SCOPED_TRACE(ReformerClass(head));
     config.head = head;
     RandomBatch data(3, 21, 31, 8);
     const std::vector<std::int32_t> labels = {2, 0, 1};
     if (head == HeadKind::kSequence) data.batch.labels = labels;
+    const std::vector<std::int32_t> starts = {3, 0, 12}, ends = {5, 20, 14};
+    if (head == HeadKind::kQuestion) data.batch.starts = starts;
+    if (head == HeadKind::kQuestion) data.batch.ends = ends;
     Way way;
     way.dropout = {true, 7};
     ExpectSame(config, data.batch, way);
   }
+}
+
+// Rows of several lengths run in groups of equal ones, and each group is shared.
+TEST(RowRanks, GetTheLogitsOfAllTexts) {
+  ReformerConfig config = RowConfig();
+  config.is_decoder = false;
+  config.labels = {"a", "b", "c"};
+  for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence}) {
+    SCOPED_TRACE(ReformerClass(head));
+    config.head = head;
+    const RandomBatch data(3, 24, 31, 8);
+    std::vector<std::uint8_t> roles(72, kLocalToken);
+    std::fill(roles.begin() + 24 + 13, roles.begin() + 48, kHiddenToken);  // row 1 has 13 tokens
+    BatchView batch = data.batch;
+    batch.roles = KeyMask(roles.data(), {3, 24});
+    const auto logits_of = [&](Context& context) {
+      const auto model = MakeTextModel(Initialised(config));
+      const Tensor logits = model->LogitsOfTexts(context, batch);
+      return std::vector<float>(logits.data<float>(), logits.data<float>() + logits.size());
+    };
+    Context alone(1);
+    std::vector<float> expected = logits_of(alone);
+    if (head == HeadKind::kMaskedLm) {  // hidden tokens have no logits that anybody reads
+      std::fill(expected.begin() + (24 + 13) * 31, expected.begin() + 48 * 31, 0.0f);
+    }
+    OnRanks(2, [&](World& world) {
+      RowGroup group(world, 2);
+      Context context(1);
+      context.SplitRows(&group);
+      EXPECT_MATCHES(Span(logits_of(context)), Span(expected), (test::Tolerance{1e-5, 1e-5}));
+    });
+  }
+}
+
+TEST(RowRanks, PlanAndSaveAlike) {
+  ReformerConfig config = RowConfig();
+  StepPolicy policy;
+  const StepNeeds one = RehearseStep(*MakeModelConfig(config), 1, 128, 1, policy);
+  policy.row_ranks = 2;
+  const StepNeeds two = RehearseStep(*MakeModelConfig(config), 1, 128, 1, policy);
+  EXPECT_EQ(two.memory.streams * 2, one.memory.streams);
+  EXPECT_LT(two.memory.buckets, one.memory.buckets);  // of three heads instead of five
+  EXPECT_EQ(InfoOf(config).most_row_ranks, 5);
+  // The rank that may save least decides.
+  std::array<std::size_t, 2> saved{};
+  OnRanks(2, [&](World& world) {
+    RowGroup group(world, 2);
+    const auto model = MakeTextModel(Reformer(config));
+    StepPolicy own = policy;
+    own.keep = world.rank() == 0 ? 10'000'000 : 60'000;
+    model->Follow(own);
+    model->AgreeOnSteps(group);
+    saved[static_cast<std::size_t>(world.rank())] = model->MemoryOfStep(1, 128).activations;
+  });
+  EXPECT_EQ(saved[0], saved[1]);
+  EXPECT_LE(saved[0], 60'000u);
+  EXPECT_GT(saved[0], 0u);
 }
 
 TEST(RowRanks, RefuseWhatTheyCannotShare) {
@@ -322,11 +398,6 @@ TEST(RowRanks, RefuseWhatTheyCannotShare) {
   data.batch.positions = positions;
   refused(2, config, data.batch, "give no positions");
   data.batch.positions = {};
-  config.head = HeadKind::kQuestion;
-  config.is_decoder = false;
-  const std::vector<std::int32_t> places = {3};
-  data.batch.starts = data.batch.ends = places;
-  refused(2, config, data.batch, "answers");
 }
 
 // ---- steps --------------------------------------------------------------------------------------

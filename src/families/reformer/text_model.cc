@@ -164,6 +164,13 @@ class ReformerTextModel final : public TextModel {
     model_.ComputeIn(policy.compute);
     model_.KeepUpTo(policy.keep);
     model_.GradientStreamsIn(policy.gradient_streams);
+    row_ranks_ = policy.row_ranks;
+  }
+  void AgreeOnSteps(RowGroup& group) override {
+    // The least of all limits. More than any machine has, a double would round.
+    constexpr std::size_t kMost = std::size_t{1} << 52;
+    const auto own = static_cast<double>(std::min(model_.keep_limit(), kMost));
+    model_.KeepUpTo(static_cast<std::size_t>(-group.Max(-own)));
   }
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
                std::size_t sums, int row_ranks) override {
@@ -214,6 +221,25 @@ class ReformerTextModel final : public TextModel {
     return model_.LogitsOfRows(context, rows.view<2>());
   }
 
+  Tensor LogitsOfTexts(Context& context, const BatchView& batch) const override {
+    if (context.row_group() == nullptr) return TextModel::LogitsOfTexts(context, batch);
+    const bool texts = info_.head == HeadKind::kSequence;
+    Tensor all({texts ? TextCount(batch) : batch.rows * batch.tokens, model_.LogitCount()});
+    ZeroRows(context, all.view<2>());
+    EachGroup(batch, [&](const EqualRows& group, std::size_t) {
+      const Tensor own = model_.LogitsOfTexts(context, ReformerBatch{group.batch()});
+      if (texts && !batch.documents.empty()) return CopyRows(context, own.view<2>(), all.view<2>());
+      for (std::size_t i = 0; texts && i < group.stretches().size(); ++i) {
+        CopyRows(context, own.view<2>().Rows(static_cast<idx_t>(i), 1),
+                 all.view<2>().Rows(group.stretches()[i].row, 1));
+      }
+      if (texts) return;
+      EachStretch(batch, group, [&](idx_t from, idx_t to, idx_t tokens) {
+        CopyRows(context, own.view<2>().Rows(from, tokens), all.view<2>().Rows(to, tokens));
+      });
+    });
+    return all;
+  }
   HeadLoss Loss(Context& context, const BatchView& batch) const override {
     return Sum(batch,
                [&](const ReformerBatch& rows, std::size_t) { return model_.Loss(context, rows); });
@@ -258,11 +284,14 @@ class ReformerTextModel final : public TextModel {
   }
   StepMemory MemoryOfStep(idx_t rows, idx_t tokens) const override {
     StepMemory memory;
-    memory.streams =
-        Reformer::StreamBytes(model_.config(), rows, tokens, model_.gradient_streams());
+    // Of ranks that share rows the last one has the most tokens.
+    RowGroup last(row_ranks_ - 1, row_ranks_);
+    RowGroup* const ranks = row_ranks_ > 1 ? &last : nullptr;
+    const idx_t own = OwnTokens(ranks, rows * tokens).size();
+    memory.streams = Reformer::StreamBytes(model_.config(), 1, own, model_.gradient_streams());
     memory.buckets = model_.StateBytes();
     memory.copies = model_.CopiedBytes();
-    memory.activations = model_.ActivationBytes(rows, tokens);
+    memory.activations = model_.ActivationBytes(rows, tokens, ranks);
     return memory;
   }
 
@@ -311,6 +340,7 @@ class ReformerTextModel final : public TextModel {
 
   Reformer model_;
   TextModelInfo info_;
+  int row_ranks_ = 1;  // that share the rows of steps
 };
 
 }  // namespace
