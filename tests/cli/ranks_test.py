@@ -110,6 +110,15 @@ class Ranks(Together):
         self.fails(2, "train", "lm", "-m", self.start, "--train", self.text, "-o", self.dir / "no", "--row-ranks", 2,
                    says=["row-ranks: 2 does not divide the number of ranks, 1"])
 
+    def test_ranks_share_the_rows_of_a_reformer(self):
+        one, two = self.dir / "one", self.dir / "two"
+        words = ["train", "lm", "-m", self.start, "--train", self.text, "--steps", 2, "--batch", 1, "--tokens", 128,
+                 "--warmup", 1, "--log-every", 1, "--progress", "none"]
+        self.ok(*words, "-o", one)
+        self.together(2, *words, "-o", two, "--row-ranks", 2)
+        for (_, _, alone), (_, _, shared) in zip(self.losses(one), self.losses(two), strict=True):
+            self.assertAlmostEqual(alone, shared, delta=1e-4 * alone)
+
     def test_processes_that_cannot_find_each_other_are_refused(self):
         lost = {**ENVIRONMENT, "OMPI_COMM_WORLD_SIZE": "2", "LONGSPAN_MPI_MODULE": "/nowhere.so"}
         self.fails(2, *self.words(self.dir / "run"), says=["/nowhere.so"], env=lost)
