@@ -75,10 +75,10 @@ StepResult StepOf(Context& context, const ModelConfig& config, const BatchView& 
 }
 
 std::vector<StepResult> NudgedSteps(Context& context, const ModelConfig& config,
-                                    const BatchView& batch) {
+                                    const BatchView& batch, const StepPolicy& policy = {}) {
   std::vector<StepResult> steps;
   for (const std::uint64_t nudge : {1, 2, 3, 4}) {
-    steps.push_back(StepOf(context, config, batch, {}, nudge));
+    steps.push_back(StepOf(context, config, batch, policy, nudge));
   }
   return steps;
 }
@@ -87,7 +87,7 @@ void CheckShared(const ModelConfig& config, const BatchView& batch,
                  const std::vector<int>& groups = {2, 4}, const StepPolicy& policy = {}) {
   Context context(2);
   const StepResult one = StepOf(context, config, batch, policy);
-  const std::vector<StepResult> nudged = NudgedSteps(context, config, batch);
+  const std::vector<StepResult> nudged = NudgedSteps(context, config, batch, policy);
   const auto model = config.Make(ParameterMemory::kOwn);
   for (const int ranks : groups) {
     SCOPED_TRACE(fmt::format("{} ranks", ranks));
@@ -131,6 +131,14 @@ TEST_P(SharedRowsTest, DocumentsSideBySide) {
     if (head == HeadKind::kQuestion) batch.starts = batch.ends = places;
     CheckShared(*SharedConfig(GetParam(), head), batch);
   }
+}
+
+// What rounds to bf16 differently, a step with nudged weights rounds differently too.
+TEST_P(SharedRowsTest, ProductsOfBf16) {
+  StepPolicy policy;
+  policy.compute = DType::kBF16;
+  const PostNormData data(WithDropout(HeadKind::kMaskedLm), 2, 31, 4);
+  CheckShared(*SharedConfig(GetParam(), HeadKind::kMaskedLm), data.batch, {2, 4}, policy);
 }
 
 TEST_P(SharedRowsTest, RecomputedLayers) {

@@ -50,8 +50,9 @@ std::vector<std::string> RunRanks::Notes(int threads, idx_t accumulate) const {
       fmt::format("{} ranks, {} on this host, {} threads each; {} micro-batches an update",
                   world_->size(), world_->ranks_here(), threads, accumulate));
   if (group_ != nullptr) {
-    notes.push_back(fmt::format("each row is shared by {} neighbouring ranks: {} groups",
-                                group_->size(), world_->size() / group_->size()));
+    const int groups = world_->size() / group_->size();
+    notes.push_back(fmt::format("each row is shared by {} neighbouring ranks: {} group{}",
+                                group_->size(), groups, groups == 1 ? "" : "s"));
   }
   if (world_->idle_cpus() > 0) {
     notes.push_back(
