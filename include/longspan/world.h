@@ -85,7 +85,8 @@ class World {
   void Abandon(const std::string& why) noexcept;
   // `tell` gets the line about a failed rank as soon as it is known, on a thread of the world's
   // own, and returns at once. A program ends its process then, whatever the thread that trains
-  // waits for. It is called once at most, and after Finish never.
+  // waits for. It is called once at most, and after Finish never; in Finish if MPI's own end takes
+  // more than 20 s.
   void OnFailure(std::function<void(const std::string& line)> tell);
   // The line; empty: all is well.
   std::string Failure() const;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -12,6 +13,7 @@
 
 #include "base/errors.h"
 #include "world/mpi_module.h"
+#include "world/patience.h"
 #include "world/watch.h"
 
 namespace longspan {
@@ -127,15 +129,24 @@ class MpiTransport final : public Transport {
   void Tell(idx_t step) override { watch_->Tell(step); }
   void Abandon(const std::string& why) noexcept override { watch_->Abandon(why); }
   void OnFailure(std::function<void(const std::string& line)> tell) override {
+    tell_ = tell;
     watch_->OnFailure(std::move(tell));
   }
   std::string Failure() const override { return watch_ ? watch_->Failure() : std::string(); }
   bool failed() const override { return watch_ && watch_->failed(); }
   void Drive(bool on) override { turns_.Drive(on); }
-  // Where a rank is gone, MPI's own end would wait for it.
+  // Where a rank is gone, MPI's own end would wait for it. It also waits, for ever, where a cable
+  // is pulled after the watch has ended.
   void Finish() override {
     watch_->Finish();
     turns_.End();
+    const auto limit = WatchPlan().silence;
+    const Patience patience(limit, [this, limit] {
+      if (!tell_) return;
+      tell_(fmt::format(
+          "the run is over, but {} has not ended within {} s, as when a network fails",
+          mpi_.version(), std::chrono::duration_cast<std::chrono::seconds>(limit).count()));
+    });
     mpi_.finish();
   }
 
@@ -143,6 +154,7 @@ class MpiTransport final : public Transport {
   const LongspanMpi& mpi_;
   const int rank_, size_;
   MpiTurns turns_{mpi_};
+  std::function<void(const std::string& line)> tell_;  // of OnFailure
   std::unique_ptr<Watch> watch_;
 };
 

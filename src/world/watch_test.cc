@@ -4,11 +4,13 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <memory>
 #include <thread>
 
 #include "tests/support/files.h"
+#include "world/patience.h"
 #include "world/sockets.h"
 
 namespace longspan {
@@ -143,6 +145,19 @@ TEST_F(WatchTest, ARankThatDoesNotComeIsNamed) {
   plan = Plan(1, 2);
   EXPECT_TRUE(Throws([&] { Watch(plan, "1 secret 127.0.0.1 "); }, ErrorCode::kIo,
                      "reaches rank 0 on host0 by none of its addresses (127.0.0.1 port 1)"));
+}
+
+TEST(Patience, IsLateOnceAndOnlyWhileItLives) {
+  std::atomic<int> calls = 0;
+  {
+    const Patience patience(milliseconds(1), [&] { ++calls; });
+    while (calls == 0) std::this_thread::sleep_for(milliseconds(1));
+  }
+  EXPECT_EQ(calls, 1);
+  {
+    const Patience patience(milliseconds(60'000), [&] { ++calls; });
+  }
+  EXPECT_EQ(calls, 1);
 }
 
 }  // namespace
