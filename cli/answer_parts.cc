@@ -110,7 +110,7 @@ AnswerPart ParsePart(const std::string& body, const fs::path& file) {
     if (!vectors.empty()) std::memcpy(part.vectors.data(), vectors.data(), vectors.size());
     return part;
   } catch (const nlohmann::ordered_json::exception&) {
-    Fail(ErrorCode::kFormat, "{}: no part of this program's; start again without --resume",
+    Fail(ErrorCode::kFormat, "{}: no part of this program's; remove it, and --resume makes it anew",
          io::EscapeName(file.string()));
   }
 }
@@ -175,6 +175,19 @@ void AnswerParts::Scan(TextInputs& texts, const std::function<void(const std::st
   }
 }
 
+// Hours of work are not thrown away because a word is missing.
+void AnswerParts::CheckNoParts(const std::string& name) const {
+  std::error_code error;
+  idx_t parts = 0;
+  for (fs::directory_iterator at(folder_, error), end; !error && at != end; at.increment(error)) {
+    if (PartNumber(at->path())) ++parts;
+  }
+  Check(parts == 0, ErrorCode::kUsage,
+        "{}: it has {} finished parts of an earlier run; go on from them with --resume, or remove "
+        "that folder to start again",
+        name, parts);
+}
+
 void AnswerParts::FindDone() {
   std::error_code error;
   fs::create_directory(folder_, error);
@@ -187,13 +200,14 @@ void AnswerParts::FindDone() {
   Check(flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK, ErrorCode::kLocked,
         "{}: in use by another process, which writes the same output", name);
   before_.assign(bytes_.size(), 0);
+  if (!resume_) CheckNoParts(name);
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
     const auto part = PartNumber(entry.path());
     if (!part) continue;
     const auto found = resume_ ? ReadPartFile(entry.path()) : std::nullopt;
     Check(!found || found->setup == setup_, ErrorCode::kUsage,
-          "resume: the parts in {} are of other options, of another model or another longspan; "
-          "start again without --resume",
+          "resume: the parts in {} are of other options, files of other names, another model, "
+          "another longspan or another instruction set; remove that folder to start again",
           name);
     const bool done = found && *part < bytes_.size() && found->texts == checksums_[*part];
     std::error_code stays;

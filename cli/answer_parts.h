@@ -80,6 +80,7 @@ class AnswerParts {
  private:
   std::filesystem::path FileOf(std::size_t part) const;
   void Scan(TextInputs& texts, const std::function<void(const std::string&)>& note);
+  void CheckNoParts(const std::string& name) const;
   void FindDone();
   void Share();
 

@@ -112,12 +112,15 @@ TEST_F(Parts, AResumeComputesWhatIsMissingDamagedOrChangedAndNoMore) {
   EXPECT_EQ(joined, "+aB+cd+efg");
 }
 
-TEST_F(Parts, OfOtherOptionsAreRefusedAndWithoutResumeBegunAnew) {
+TEST_F(Parts, OfOtherOptionsAreRefusedAndNothingIsThrownAwayUnasked) {
   Run(1, false, setup_);
   const std::string other(32, '6');
   EXPECT_TRUE(
-      Throws([&] { Run(1, true, other); }, ErrorCode::kUsage, "start again without --resume"));
+      Throws([&] { Run(1, true, other); }, ErrorCode::kUsage, "remove that folder to start again"));
   EXPECT_EQ(Run(1, true, setup_)[0], 0);
+  EXPECT_TRUE(Throws([&] { Run(1, false, other); }, ErrorCode::kUsage,
+                     "it has 7 finished parts of an earlier run; go on from them with --resume"));
+  std::filesystem::remove_all(parts());
   EXPECT_EQ(Run(1, false, other)[0], 7);
 }
 

@@ -137,7 +137,7 @@ std::string TableHead(const PlanCommand& c, const Plan& plan) {
 
 // A line below the row, where an update is more than the step.
 std::string UpdateText(const PlanOptions& o, const PlannedUpdate& u) {
-  if (o.accumulate == 1) return {};
+  if (o.accumulate == 1 && o.ranks == 1) return {};
   if (o.ranks == 1) {
     return fmt::format("          {} micro-batches: {} an update\n", o.accumulate,
                        TimeText(u.seconds()));
@@ -177,7 +177,8 @@ std::string RowRanksNote(const PlanCommand& c, const Plan& plan) {
   return fmt::format(
       "Each of {} ranks has a slab of every row: memory and time are one rank's. It sends the "
       "others\n"
-      "up to {:.0f} MB a micro-batch, which the time leaves out.\n",
+      "up to {:.0f} MB a micro-batch, which the last column leaves out and --link adds to an "
+      "update.\n",
       c.options.row_ranks, static_cast<double>(most) * 1e-6);
 }
 

@@ -20,9 +20,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* kResume = "--resume";
 
-// Options that change how answers are written and told, and no answer.
-constexpr std::string_view kOnlyForm[] = {"help",  "output", "output-format", "resume",  "json",
-                                          "quiet", "ranges", "precision",     "skip-bad"};
+// Options that change how answers are written and told, and no answer. The model has a checksum.
+constexpr std::string_view kOnlyForm[] = {"help",  "output", "output-format", "resume",   "json",
+                                          "quiet", "ranges", "precision",     "skip-bad", "model"};
 // Options and words of a command line that name what is written.
 constexpr std::string_view kWritten[] = {"output", "predictions", "html", "OUT", "save"};
 
@@ -94,6 +94,8 @@ bool IsInParts(const SharedOutput& output, const std::vector<std::string>& input
   const std::string name = output.command->get_name();
   Check(ranks == 1 || output.file, ErrorCode::kUsage,
         "{}: {} ranks write one file together, not to stdout; name it with -o FILE", name, ranks);
+  Check(!output.file || *output.file != "-", ErrorCode::kUsage,
+        "{}: -o names a file; leave it out, and the answers go to stdout", name);
   Check(!output.resume || output.file, ErrorCode::kUsage,
         "resume: finished texts wait beside the output; name it with -o FILE");
   if (ranks == 1 && !output.resume) return false;

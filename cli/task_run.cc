@@ -246,7 +246,9 @@ std::vector<InputText> TaskRun::NextInputs(TextInputs& inputs) {
   }
   if (!parts_->begun()) {
     const RankFacts facts = AnswerFacts(command_.output, command_.model);
-    CheckSameFacts(StartRanks(), facts);
+    RankFacts of_all = facts;
+    of_all["the output"] = *command_.output.file;
+    CheckSameFacts(StartRanks(), of_all);
     TextInputs all = inputs.Again();
     if (model_.tokenizer().kind() == "bytes") all.AllowAnyBytes();
     parts_->Begin(std::move(all), SetupOf(facts),

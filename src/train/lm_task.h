@@ -23,6 +23,7 @@ class LanguageModelTask final : public TrainTask {
 
   void Load(const std::filesystem::path& directory, Origin origin,
             std::vector<std::string>* notes) override;
+  void AgreeOnSteps(RowGroup& group) override { model_->AgreeOnSteps(group); }
   ParameterTable& parameters() override { return model_->parameters(); }
   std::string DataFingerprint() const override { return data_->Fingerprint(); }
   nlohmann::json DecidingOptions() const override;

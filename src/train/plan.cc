@@ -228,7 +228,10 @@ void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
       ExchangedGradients(o_.accumulate, o_.ranks, o_.row_ranks) / o_.link_bytes_per_s;
   const double early_s = times * early_bytes_;
   const double shown_s = std::max(times * last_early_bytes_, early_s - kBackwardShare * micro_s);
-  u.exchange_s = times * static_cast<double>(step->needs.memory.gradients);
+  // What ranks that share rows send each other counts as never hidden.
+  const double rows_s = static_cast<double>(u.share) * static_cast<double>(step->needs.row_bytes) /
+                        o_.link_bytes_per_s;
+  u.exchange_s = times * static_cast<double>(step->needs.memory.gradients) + rows_s;
   u.hidden_s = early_s - shown_s;
 }
 

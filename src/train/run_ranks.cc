@@ -146,7 +146,7 @@ void CheckSameFacts(World& world, const RankFacts& facts) {
       world.Finish();
       Fail(ErrorCode::kFormat,
            "rank {} on {}: {} is {}, on rank 0 it is {}; all ranks need the same program, options, "
-           "texts and model",
+           "texts and model (LONGSPAN_MPI=0 starts processes that do not know each other)",
            rank, world.hosts()[rank], name, ShownFact(all[rank], name), ShownFact(all[0], name));
     }
   }

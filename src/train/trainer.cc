@@ -101,12 +101,12 @@ class Trainer {
 
   RunState Begin() {
     RunState state = Started();
-    if (ranks_.row_group() != nullptr) task_.AgreeOnSteps(*ranks_.row_group());
     if (ranks_.many()) {
       RunRanks::Facts facts = ProgramFacts();
       facts.merge(FactsOf(state, task_, options_, fingerprint_));
       ranks_.CheckSame(facts);
     }
+    if (ranks_.row_group() != nullptr) task_.AgreeOnSteps(*ranks_.row_group());
     return state;
   }
 

@@ -144,7 +144,8 @@ class MpiTransport final : public Transport {
     const Patience patience(limit, [this, limit] {
       if (!tell_) return;
       tell_(fmt::format(
-          "the run is over, but {} has not ended within {} s, as when a network fails",
+          "the run is over and its results are written, but {} has not ended within {} s, as when "
+          "a network fails",
           mpi_.version(), std::chrono::duration_cast<std::chrono::seconds>(limit).count()));
     });
     mpi_.finish();

@@ -246,7 +246,7 @@ class Corpus(Together):
             self.assertEqual(self.litter(), [".out.json.longspan-parts"])
             self.assertFalse(out.exists())
             self.rows.write_text(good)
-            self.fails(2, *words, "-o", out, "--resume", "--top", 1, says=["start again without --resume"])
+            self.fails(2, *words, "-o", out, "--resume", "--top", 1, says=["remove that folder to start again"])
             if goes_on == 1:
                 result = run(*words, "-o", out, "--resume")
                 self.assertEqual(result.returncode, 0, result.stderr)

@@ -50,8 +50,10 @@ void AttentionLayer::Reverse(Context& context, const BranchCall& call, const Res
 }
 
 std::size_t AttentionLayer::SavedBytes(const BranchCall& call) const {
+  // Packed documents, which a call may have and room is booked without, exchange heads instead.
+  const std::size_t heads = groups_.SavedBytes(call);
   const auto halo = RowHalo::Of(call, mechanism_->Chunks());
-  return groups_.SavedBytes(halo ? halo->CallOfRooms(call) : call);
+  return halo ? std::max(heads, groups_.SavedBytes(halo->CallOfRooms(call))) : heads;
 }
 
 // Scratch for a group's tensors: none where they are saved activations.

@@ -118,7 +118,8 @@ class ReformerModelConfig final : public ModelConfig {
     FreezeAsPlanned(policy, model.parameters());
     model.ComputeIn(policy.compute);
     model.KeepUpTo(bytes - least.memory.total());
-    policy.keep = model.ActivationBytes(rows, tokens);
+    RowGroup last(policy.row_ranks - 1, policy.row_ranks);
+    policy.keep = model.ActivationBytes(rows, tokens, policy.row_ranks > 1 ? &last : nullptr);
     return policy;
   }
 

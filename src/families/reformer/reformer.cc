@@ -258,6 +258,12 @@ std::size_t Reformer::AllActivationBytes(idx_t rows, idx_t tokens) const {
   return total;
 }
 
+void Reformer::AgreeOnSteps(RowGroup& group) {
+  constexpr std::size_t kMost = std::size_t{1} << 52;  // more than any machine has; doubles hold it
+  const auto own = static_cast<double>(std::min(keep_limit_, kMost));
+  KeepUpTo(static_cast<std::size_t>(-group.Max(-own)));
+}
+
 void Reformer::PlaceActivations(const Context& context, const ReformerBatch& batch) {
   for (const auto& layer : layers_) layer->saved = {};
   RowGroup* const ranks = context.row_group();

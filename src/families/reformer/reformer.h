@@ -51,6 +51,8 @@ class Reformer final : public GenerativeModel {
   // nothing.
   void KeepUpTo(std::size_t bytes) { keep_limit_ = bytes; }
   std::size_t keep_limit() const { return keep_limit_; }
+  // Ranks that share rows keep the same: the least of their limits. Together.
+  void AgreeOnSteps(RowGroup& group);
   // The cells of the streams' gradients between layers, kF32 or kBF16 (else kUsage): bf16 takes two
   // bytes a value instead of four; sums are rounded by chance, which the step's key draws.
   void GradientStreamsIn(DType dtype);

@@ -247,6 +247,21 @@ TEST(RowRanks, SaveActivationsAsTheyLike) {
   }
 }
 
+// Packed documents exchange heads where one text would exchange chunks: three of five heads of all
+// tokens are more than a slab of all heads with the chunks around it.
+TEST(RowRanks, SaveActivationsOfPackedDocuments) {
+  ReformerConfig config = RowConfig();
+  config.axial = false;
+  config.max_positions = 256;
+  RandomBatch data(1, 256, 31, 8);
+  const std::vector<idx_t> documents = {100, 90, 66};
+  data.batch.documents = documents;
+  Way way;
+  const Step none = RunOnRanks(2, config, data.batch, way);
+  way.keep = std::numeric_limits<std::size_t>::max();
+  EXPECT_EQ(RunOnRanks(2, config, data.batch, way).gradients, none.gradients);
+}
+
 TEST(RowRanks, AnyNumberOfThreadsGivesTheSameBits) {
   const ReformerConfig config = RowConfig();
   for (const idx_t tokens : {kCutChunks, kWholeChunks}) {

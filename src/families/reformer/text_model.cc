@@ -166,12 +166,7 @@ class ReformerTextModel final : public TextModel {
     model_.GradientStreamsIn(policy.gradient_streams);
     row_ranks_ = policy.row_ranks;
   }
-  void AgreeOnSteps(RowGroup& group) override {
-    // The least of all limits. More than any machine has, a double would round.
-    constexpr std::size_t kMost = std::size_t{1} << 52;
-    const auto own = static_cast<double>(std::min(model_.keep_limit(), kMost));
-    model_.KeepUpTo(static_cast<std::size_t>(-group.Max(-own)));
-  }
+  void AgreeOnSteps(RowGroup& group) override { model_.AgreeOnSteps(group); }
   void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
                std::size_t sums, int row_ranks) override {
     StepPolicy policy;
