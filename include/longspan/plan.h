@@ -66,6 +66,7 @@ struct PlannedUpdate {
   double exchange_s = 0.0;     // on the link, if nothing else went on
   double hidden_s = 0.0;       // of these, while the backward pass still runs
   double one_process_s = 0.0;  // of the same update by one process like a rank
+  // Of the whole update, on the rank that takes longest.
   double seconds() const { return computing_s + exchange_s - hidden_s; }
   // What becomes of the work of `ranks` processes: 1 is all.
   double efficiency(int ranks) const { return one_process_s / (ranks * seconds()); }
