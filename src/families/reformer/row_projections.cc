@@ -128,6 +128,7 @@ void RowProjectionPass<T>::ReverseOutput(const AttentionTensorsOf<T>& t, const R
   std::array<RowGroup::Pending, 2> flights;
   const auto weight = WeightOf<T>(call_, layer_.output);
   const View<float, 2> dweight = call_.parameters.matrix_gradient(layer_.output);
+  const bool trains = call_.parameters.trains(layer_.output);
   EachOutput(t, [&](const View<const float, 2>& f, idx_t step, const auto& outs) {
     SubtractRows(context_, f, Rows(y, step));
     View<const float, 2> df = FloatRows(context_, Rows(dy, step), df_room);
@@ -144,7 +145,7 @@ void RowProjectionPass<T>::ReverseOutput(const AttentionTensorsOf<T>& t, const R
     for (int r = 0; r < steps_.ranks(); ++r) {
       const auto at = static_cast<std::size_t>(r);
       if (outs[at].extent[1] == 0) continue;
-      gemm::BackwardWeights(context_, operand, outs[at], OutputColumns(r, dweight));
+      if (trains) gemm::BackwardWeights(context_, operand, outs[at], OutputColumns(r, dweight));
       gemm::BackwardData(context_, operand, OutputColumns(r, weight), douts[at]);
     }
     flights[turn] = steps_.ToHeads(context_, douts, dout, step);
@@ -179,6 +180,7 @@ void RowProjectionPass<T>::ProjectBackward(const ResidualStream& x,
   const idx_t all = layer_.count * layer_.width();
   const auto weights = WeightOf<T>(call_, layer_.first, all);
   const View<float, 2> dweights = call_.parameters.matrix_gradient(layer_.first, all);
+  const bool trains = call_.parameters.trains(layer_.first, dweights.size());
   const LayerNormWeights norm = layer_.norm.Weights(call_.parameters);
   const LayerNormGradients dnorm = layer_.norm.Gradients(call_.parameters);
   // Each group rounds its gradient with its own key, by its number: ranks have different heads in
@@ -196,9 +198,12 @@ void RowProjectionPass<T>::ProjectBackward(const ResidualStream& x,
           const View<float, 2>& piece = pieces[static_cast<std::size_t>(r)];
           if (piece.extent[1] == 0) continue;
           const auto operand = Operand<T>(context_, piece, operand_room);
-          EachPart(r, dweights, [&](const auto& dw, idx_t column, idx_t width) {
-            gemm::BackwardWeights(context_, OperandColumns<T>(operand, column, width), normed, dw);
-          });
+          if (trains) {
+            EachPart(r, dweights, [&](const auto& dw, idx_t column, idx_t width) {
+              gemm::BackwardWeights(context_, OperandColumns<T>(operand, column, width), normed,
+                                    dw);
+            });
+          }
           EachPart(r, weights, [&](const auto& w, idx_t column, idx_t width) {
             gemm::BackwardData(context_, OperandColumns<T>(operand, column, width), w, dnormed,
                                store);

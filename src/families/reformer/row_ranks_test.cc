@@ -2,9 +2,12 @@
 // of one rank.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <mutex>
+#include <string>
+#include <vector>
 
 #include "base/arena.h"
 #include "families/reformer/family.h"
@@ -36,8 +39,21 @@ struct Way {
   DType compute = DType::kF32;
   DType gradient_streams = DType::kF32;
   std::size_t keep = 0;
-  int threads = 1;  // of each rank
+  int threads = 1;                       // of each rank
+  std::vector<std::string> frozen = {};  // parts of names of parameters
 };
+
+bool IsFrozen(const Way& way, const std::string& name) {
+  return std::any_of(way.frozen.begin(), way.frozen.end(),
+                     [&](const std::string& part) { return name.find(part) != std::string::npos; });
+}
+
+void Freeze(const Way& way, ParameterTable& table) {
+  if (way.frozen.empty()) return;
+  std::vector<bool> frozen;
+  for (const auto& entry : table.list()) frozen.push_back(IsFrozen(way, entry.name));
+  table.Freeze(frozen);
+}
 
 Step RunStep(Context& context, const ReformerConfig& config, const ReformerBatch& batch,
              const Way& way) {
@@ -46,6 +62,7 @@ Step RunStep(Context& context, const ReformerConfig& config, const ReformerBatch
   model.ComputeIn(way.compute);
   model.GradientStreamsIn(way.gradient_streams);
   model.KeepUpTo(way.keep);
+  Freeze(way, model.parameters());
   model.parameters().AllocateGradients();
   Step step;
   if (way.compute == DType::kF32) step.evaluated = model.Loss(context, batch).sum;
@@ -260,6 +277,28 @@ TEST(RowRanks, SaveActivationsOfPackedDocuments) {
   const Step none = RunOnRanks(2, config, data.batch, way);
   way.keep = std::numeric_limits<std::size_t>::max();
   EXPECT_EQ(RunOnRanks(2, config, data.batch, way).gradients, none.gradients);
+}
+
+// Frozen matrices have no gradient, and the others the bits that they have without any.
+TEST(RowRanks, LeaveOutProductsOfFrozenMatrices) {
+  const ReformerConfig config = RowConfig();
+  const Reformer model(config);
+  for (const idx_t tokens : {kCutChunks, kWholeChunks}) {
+    SCOPED_TRACE(tokens);
+    const RandomBatch data(1, tokens, 31, 8);
+    Way way;
+    const Step all = RunOnRanks(2, config, data.batch, way);
+    way.frozen = {"self_attention.", "attention.output.dense"};
+    const Step some = RunOnRanks(2, config, data.batch, way);
+    ASSERT_EQ(some.gradients.size(), all.gradients.size());
+    for (const ParameterInfo& parameter : model.parameters().list()) {
+      for (idx_t i = 0; i < parameter.size; ++i) {
+        const auto at = static_cast<std::size_t>(parameter.offset + i);
+        ASSERT_EQ(some.gradients[at], IsFrozen(way, parameter.name) ? 0.0 : all.gradients[at])
+            << parameter.name;
+      }
+    }
+  }
 }
 
 TEST(RowRanks, AnyNumberOfThreadsGivesTheSameBits) {
