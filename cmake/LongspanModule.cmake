@@ -13,15 +13,16 @@
 #   compiled once for all targets of that kind. These must have the same flags: GCC 12 crashes on a
 #   precompiled header of another -O. Kinds: library, commands, tests, kernel_tests.
 # longspan_test(name SOURCES ... DEPS module ... [ISAS | AVX2] [PORTABLE] [TWIN] [SLOW]
-#               [FIRST] [TIMEOUT seconds])
+#               [LOOPS] [FIRST] [TIMEOUT seconds])
 #   A GoogleTest program, compiled together. A module has one, or two if some of its tests are
 #   ISAS: most of what tests cost a compiler are GoogleTest's headers, and linking. With ISAS
 #   NAME.isas runs it once for every instruction set that the machine has beside its best, forced,
 #   one process after another (tests/support/test_main.cc). AVX2: for AVX2 alone. That is for what
 #   has no vector code of its own, but calls kernels with a test of theirs, which choose other sizes
 #   of blocks below AVX-512. PORTABLE: for plain C++ alone, because its kernels have one form beside
-#   it. TWIN: also on the tile unit's twin. FIRST: it is among the longest, and is started before the
-#   others, so that nothing waits for it alone at the end.
+#   it. TWIN: also on the tile unit's twin. LOOPS: its own loops run so long that optimising them
+#   pays. FIRST: it is among the longest, and is started before the others, so that nothing waits for
+#   it alone at the end.
 # longspan_bench(name SOURCES ... DEPS module ...)
 #   A Google Benchmark program that verifies, then times. Never run by the tests for its times.
 #   benchmarks.txt in the build folder lists them all: ./dev bench runs that list.
@@ -88,12 +89,14 @@ endfunction()
 
 # What is no kernel is compiled with less optimisation where that costs nothing:
 # - commands parse options and print, and draw;
-# - GoogleTest's macros cost a compiler more at -O2 than a test gains, unless it runs references in
-#   plain loops once for each instruction set (kernel_tests);
+# - GoogleTest's macros cost a compiler more than a test gains from any optimisation, unless it runs
+#   references in plain loops once for each instruction set (kernel_tests);
 # - in a build for tests, modules that call kernels.
 function(longspan_optimise target kind)
   if(kind STREQUAL "commands")
     target_compile_options(${target} PRIVATE $<$<CONFIG:Release,RelWithDebInfo>:-O1>)
+  elseif(kind STREQUAL "tests")
+    target_compile_options(${target} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O0>)
   elseif(NOT kind STREQUAL "kernel_tests")
     target_compile_options(${target} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
   endif()
@@ -121,7 +124,7 @@ function(longspan_test name)
   if(NOT LONGSPAN_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "ISAS;AVX2;PORTABLE;TWIN;SLOW;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS"
+  cmake_parse_arguments(ARG "ISAS;AVX2;PORTABLE;TWIN;SLOW;LOOPS;FIRST" "TIMEOUT" "SOURCES;DEPS;LIBS"
     ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
@@ -135,8 +138,12 @@ function(longspan_test name)
   else()
     set(kind tests)
   endif()
-  longspan_optimise(${name} ${kind})
-  longspan_precompile(${name} ${kind})
+  if(ARG_LOOPS)  # precompiled headers of its flags would serve nobody else
+    longspan_optimise(${name} library)
+  else()
+    longspan_optimise(${name} ${kind})
+    longspan_precompile(${name} ${kind})
+  endif()
   foreach(dep IN LISTS ARG_DEPS)
     target_link_libraries(${name} PRIVATE longspan_${dep})
   endforeach()
