@@ -101,7 +101,7 @@ def longspan(o, folder):
     _, memory = measured(train)
     learnt = time.perf_counter()
     printed, _ = measured([o.program, "eval", "-m", run, folder / "test.jsonl", "--overflow", "truncate", "--tokens", o.tokens,
-                           "--dtype", o.dtype, "--threads", o.threads, "--json"])
+                           "--threads", o.threads, "--json"])
     return {"accuracy": json.loads(printed)["accuracy"], "train_s": learnt - begin, "test_s": time.perf_counter() - learnt,
             "megabytes": memory}
 
@@ -118,7 +118,7 @@ def main():
     parser.add_argument("--batch", type=int, default=8, help="texts of a micro-batch; an update has 32")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--only", nargs="+", choices=("longspan", *PEERS), default=("svm", "fasttext", "longspan"))
-    parser.add_argument("--work", type=Path)
+    parser.add_argument("--work", type=Path, help="a folder for the texts and the run, which stay there")
     parser.add_argument("--json", type=Path)
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
