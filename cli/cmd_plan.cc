@@ -61,6 +61,7 @@ nlohmann::ordered_json ToJson(const PlanOptions& o, const PlannedUpdate& u) {
                               {"micro_batches", o.accumulate},
                               {"largest_share", u.share},
                               {"computing_seconds", u.computing_s}};
+  if (o.ranks > 1) j["sent_bytes"] = std::llround(u.sent_bytes);
   if (o.link_bytes_per_s > 0.0) {
     j["link_bytes_per_s"] = o.link_bytes_per_s;
     j["exchange_seconds"] = u.exchange_s;

@@ -78,6 +78,9 @@ struct ComputeOptions {
   // Bytes of it that sums of gradients over micro-batches take. A training counts them itself,
   // whatever this says.
   std::size_t sums = 0;
+  // Ranks that share the optimizer's state and the sums (Context::Join). A training counts them
+  // itself, whatever this says.
+  int ranks = 1;
   // Type of the residual streams' gradients between layers: kF32, or kBF16 with stochastic
   // rounding. Only for language models of Reformers.
   DType gradient_streams = DType::kF32;

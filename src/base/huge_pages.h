@@ -12,6 +12,12 @@ namespace longspan {
 // with std::free.
 void* AllocatePages(std::size_t bytes) noexcept;
 
+// Sets memory of AllocatePages, or a part of it, to zero. Its whole pages go back to the system
+// until they are written again.
+void ReleasePages(void* memory, std::size_t bytes) noexcept;
+// From now on its pages are small ones: no more comes back after ReleasePages than is used.
+void UseSmallPages(void* memory, std::size_t bytes) noexcept;
+
 // For containers.
 template <class T>
 struct PageAllocator {

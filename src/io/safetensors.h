@@ -55,6 +55,9 @@ struct TensorEntry {
   DType dtype = DType::kF32;
   std::vector<idx_t> shape;
   const void* data = nullptr;
+  // Instead of `data`: writes the tensor's bytes, all of them, when their turn has come. For what
+  // is never in one place as a whole.
+  std::function<void(ByteSink&)> write = {};
 };
 
 TensorEntry MakeEntry(std::string name, const Tensor& tensor);

@@ -44,7 +44,7 @@ void CheckEntry(const TensorEntry& entry) {
   Check(entry.shape.size() <= limits::kTensorRank, ErrorCode::kUsage,
         "safetensors: tensor \"{}\" has {} axes, at most {} are read back", Escape(entry.name),
         entry.shape.size(), limits::kTensorRank);
-  Check(entry.data != nullptr || EntryBytes(entry) == 0, ErrorCode::kUsage,
+  Check(entry.data != nullptr || entry.write || EntryBytes(entry) == 0, ErrorCode::kUsage,
         "safetensors: tensor \"{}\" has no data", Escape(entry.name));
 }
 
@@ -104,7 +104,13 @@ void WritePlan(ByteSink& sink, const Plan& plan) {
   sink.Write(length, sizeof(length));
   sink.Write(plan.header);
   for (const TensorEntry* entry : plan.order) {
-    if (const std::uint64_t bytes = EntryBytes(*entry); bytes > 0) sink.Write(entry->data, bytes);
+    const std::uint64_t bytes = EntryBytes(*entry);
+    if (bytes == 0) continue;
+    if (entry->write) {
+      entry->write(sink);
+    } else {
+      sink.Write(entry->data, bytes);
+    }
   }
 }
 

@@ -176,26 +176,32 @@ Tensor TensorSource::ReadFloat(std::string_view name, NonFinite non_finite) cons
 
 void TensorSource::ReadFloatInto(std::string_view name, std::span<float> out,
                                  NonFinite non_finite) const {
+  ReadFloatPart(name, static_cast<idx_t>(out.size()), 0, out, non_finite);
+}
+
+void TensorSource::ReadFloatPart(std::string_view name, idx_t size, idx_t begin,
+                                 std::span<float> out, NonFinite non_finite) const {
   const TensorInfo& info = Info(name);
-  Check(static_cast<idx_t>(out.size()) == info.size, ErrorCode::kFormat,
+  Check(size == info.size && begin >= 0 && std::ssize(out) <= size - begin, ErrorCode::kFormat,
         "{}: tensor \"{}\" of shape {} has {} values, {} expected", source(), Escape(name),
-        ShapeText(info.shape), info.size, out.size());
+        ShapeText(info.shape), info.size, size);
+  const auto width = static_cast<idx_t>(ElementBytes(info.dtype)), end = begin + std::ssize(out);
   if (info.dtype == DType::kF32) {
-    ReadBytes(info, 0, out.data(), out.size_bytes());
+    ReadBytes(info, static_cast<std::uint64_t>(begin * width), out.data(), out.size_bytes());
   } else {
-    const auto width = static_cast<idx_t>(ElementBytes(info.dtype));
-    std::vector<std::byte> piece(static_cast<std::size_t>(std::min(info.size, kPiece) * width));
-    for (idx_t i = 0; i < info.size; i += kPiece) {
-      const idx_t count = std::min(kPiece, info.size - i);
+    std::vector<std::byte> piece(
+        static_cast<std::size_t>(std::min(std::ssize(out), kPiece) * width));
+    for (idx_t i = begin; i < end; i += kPiece) {
+      const idx_t count = std::min(kPiece, end - i);
       ReadBytes(info, static_cast<std::uint64_t>(i * width), piece.data(),
                 static_cast<std::size_t>(count * width));
-      Convert(info.dtype, piece.data(), out.data() + i, count);
+      Convert(info.dtype, piece.data(), out.data() + (i - begin), count);
     }
   }
   if (non_finite == NonFinite::kAllow) return;
   const idx_t bad = CountNonFinite(out);
   Check(bad == 0, ErrorCode::kFormat, "{}: tensor \"{}\": {} of {} values are NaN or infinite",
-        source(), Escape(name), bad, info.size);
+        source(), Escape(name), bad, std::ssize(out));
 }
 
 }  // namespace longspan::io

@@ -62,6 +62,9 @@ class TensorSource {
   // The same into the caller's memory, of exactly the tensor's size (else kFormat).
   void ReadFloatInto(std::string_view name, std::span<float> out,
                      NonFinite non_finite = NonFinite::kRefuse) const;
+  // The same of the elements from `begin` on, of a tensor of `size` elements (else kFormat).
+  void ReadFloatPart(std::string_view name, idx_t size, idx_t begin, std::span<float> out,
+                     NonFinite non_finite = NonFinite::kRefuse) const;
 
  protected:
   friend class ShardedTensors;

@@ -47,12 +47,8 @@ class EncoderTextModel final : public TextModel {
     recomputed_ = std::min(policy.recompute, model_.config().layers());
     model_.ComputeIn(policy.compute, policy.copies);
   }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
-               std::size_t sums, int row_ranks) override {
-    StepPolicy policy;
-    policy.optimizer = optimizer;
-    policy.sums = sums;
-    policy.row_ranks = row_ranks;
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const StepPolicy& run) override {
+    StepPolicy policy = run;
     policy.compute = model_.computes_in();
     policy.frozen = FrozenIn(model_.parameters());
     Follow(Traits::Config(model_.config())->Fit(rows, tokens, bytes, policy, 0));

@@ -62,53 +62,95 @@ std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerOptions& options) {
   return RowOf(options.kind).make(options);
 }
 
-idx_t OptimizerStateSize(const Optimizer& optimizer, const ParameterTable& table) {
-  idx_t size = 0;
-  for (std::size_t i = 0; i < table.list().size(); ++i) {
-    if (!table.trains(static_cast<ParameterId>(i))) continue;
-    for (const OptimizerSlot& slot : optimizer.State(table.list()[i].shape)) {
-      size += RoundUp(slot.size(), kSlotAlignment);
+namespace {
+
+ParameterShares SharesOf(const Optimizer& optimizer, const ParameterTable& table, int ranks) {
+  return {table, optimizer.elementwise() ? ParameterCut::kAnywhere : ParameterCut::kWhole, ranks};
+}
+
+// Elements of a slot that belong to a part of its parameter: the slot is as a whole parameter's, or
+// has an element for each of the parameter's.
+idx_t SizeInSlot(const OptimizerSlot& slot, const OwnedPart& part, const ParameterInfo& info) {
+  return part.size() == info.size ? slot.size() : part.size();
+}
+
+// Floats of each rank's state.
+std::vector<idx_t> StateSizes(const Optimizer& optimizer, const ParameterTable& table,
+                              const ParameterShares& shares) {
+  std::vector<idx_t> sizes(static_cast<std::size_t>(shares.ranks()), 0);
+  for (const OwnedPart& part : shares.parts()) {
+    const ParameterInfo& info = table.list()[part.parameter];
+    for (const OptimizerSlot& slot : optimizer.State(info.shape)) {
+      sizes[static_cast<std::size_t>(part.owner)] +=
+          RoundUp(SizeInSlot(slot, part, info), kSlotAlignment);
     }
   }
-  return size;
+  return sizes;
 }
 
-std::size_t OptimizerStateBytes(const OptimizerOptions& options, const ParameterTable& table) {
-  return static_cast<std::size_t>(OptimizerStateSize(*MakeOptimizer(options), table)) *
-         sizeof(float);
+}  // namespace
+
+ParameterShares SharesOf(const OptimizerOptions& options, const ParameterTable& table, int ranks) {
+  return SharesOf(*MakeOptimizer(options), table, ranks);
 }
 
-void OptimizerState::DropFrozenGradients(ParameterTable& table) const {
-  for (std::size_t i = 0; i < frozen_.size(); ++i) {
-    const View<float, 1> gradient = table.vector_gradient(static_cast<ParameterId>(i));
-    if (frozen_[i] && gradient.data != nullptr) std::fill_n(gradient.data, gradient.size(), 0.0f);
-  }
+std::size_t OptimizerStateBytes(const OptimizerOptions& options, const ParameterTable& table,
+                                int ranks) {
+  const auto optimizer = MakeOptimizer(options);
+  const auto sizes = StateSizes(*optimizer, table, SharesOf(*optimizer, table, ranks));
+  return static_cast<std::size_t>(*std::max_element(sizes.begin(), sizes.end())) * sizeof(float);
 }
 
-OptimizerState::OptimizerState(const OptimizerOptions& options, const ParameterTable& table)
-    : optimizer_(MakeOptimizer(options)), frozen_(table.frozen()) {
-  frozen_.resize(table.list().size(), false);
-  slots_of_.resize(table.list().size(), 0);
-  std::vector<idx_t> offsets;
-  idx_t size = 0;
-  for (std::size_t i = 0; i < frozen_.size(); ++i) {
-    if (frozen_[i]) continue;
-    const ParameterInfo& info = table.list()[i];
-    for (OptimizerSlot& slot : optimizer_->State(info.shape)) {
-      offsets.push_back(size);
-      size += RoundUp(slot.size(), kSlotAlignment);
-      slots_.push_back({fmt::format("{}.{}", slot.name, info.name), std::move(slot.shape), {}});
-      ++slots_of_[i];
-    }
-  }
+OptimizerState::OptimizerState(const OptimizerOptions& options, const ParameterTable& table,
+                               int rank, int ranks)
+    : optimizer_(MakeOptimizer(options)),
+      shares_(std::make_shared<ParameterShares>(SharesOf(*optimizer_, table, ranks))),
+      rank_(rank) {
+  const idx_t size = StateSizes(*optimizer_, table, *shares_)[static_cast<std::size_t>(rank)];
   CheckMemory(fmt::format("training: {} parameters, their gradients and the optimizer's state",
                           table.count()),
               SaturatingProduct({table.extent() + table.gradient_extent() + size, 4}));
   memory_ = Tensor({size});
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    idx_t count = 1;
-    for (const idx_t extent : slots_[i].shape) count *= extent;
-    slots_[i].values = {memory_.data<float>() + offsets[i], {count}};
+  float* next = memory_.data<float>();
+  std::size_t slots_before = 0;  // the parameter's slots begin there
+  for (std::size_t p = 0; p < shares_->parts().size(); ++p) {
+    const OwnedPart& part = shares_->parts()[p];
+    const ParameterInfo& info = table.list()[part.parameter];
+    const std::vector<OptimizerSlot> state = optimizer_->State(info.shape);
+    if (p == 0 || shares_->parts()[p - 1].parameter != part.parameter) {
+      slots_before = slots_.size();
+      for (const OptimizerSlot& slot : state) {
+        slots_.push_back({fmt::format("{}.{}", slot.name, info.name), slot.shape, {}});
+      }
+    }
+    if (part.owner == rank) own_.push_back({part, {}});
+    for (std::size_t k = 0; k < state.size(); ++k) {
+      const idx_t count = SizeInSlot(state[k], part, info);
+      SlotPart here{part.begin, part.begin + count, part.owner, nullptr};
+      if (part.owner == rank) {
+        here.values = next;
+        own_.back().state.push_back({next, {count}});
+        next += RoundUp(count, kSlotAlignment);
+      }
+      slots_[slots_before + k].parts.push_back(here);
+    }
+  }
+}
+
+void OptimizerState::DropFrozenGradients(ParameterTable& table) const {
+  const idx_t first = table.extent() - table.gradient_extent();
+  for (std::size_t i = 0; i < table.list().size(); ++i) {
+    const auto id = static_cast<ParameterId>(i);
+    const View<float, 1> gradient = table.vector_gradient(id);
+    if (table.trains(id) || gradient.data == nullptr) continue;
+    const idx_t offset = table.at(id).offset - first;
+    for (const OwnedRange& sum : shares_->sums()) {
+      const idx_t begin = std::max(sum.begin - offset, idx_t{0});
+      const idx_t end = std::min(sum.end - offset, gradient.size());
+      if (sum.owner == rank_ && begin < end) {
+        std::fill(gradient.data + begin, gradient.data + end, 0.0f);
+      }
+    }
   }
 }
 

@@ -1,8 +1,10 @@
 #include "model/parameters.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/errors.h"
+#include "base/huge_pages.h"
 #include "base/math.h"
 #include "base/memory_limit.h"
 #include "base/rng.h"
@@ -62,8 +64,26 @@ void ParameterTable::AllocateGradients() {
   if (has_gradients()) return;
   CheckMemory(fmt::format("training: {} parameters and their gradients", count()),
               SaturatingProduct({extent_ + gradient_extent(), 4}));
-  gradients_ = Tensor({gradient_extent()});
+  // Zero, and in no memory before they are written.
+  const auto bytes = static_cast<std::size_t>(gradient_extent()) * sizeof(float);
+  void* const memory = AllocatePages(bytes);
+  Check(memory != nullptr, ErrorCode::kLimit, "training: no memory for {} bytes of gradients",
+        bytes);
+  ReleasePages(memory, bytes);
+  gradients_ = Tensor::Adopt(memory, {gradient_extent()}, DType::kF32, std::free);
   gradient_data_ = gradients_.data<float>();
+}
+void ParameterTable::ReleaseGradients(idx_t begin, idx_t end) {
+  float* const data = gradient_data_ + begin;
+  const auto bytes = static_cast<std::size_t>(end - begin) * sizeof(float);
+  if (gradients_.empty()) {
+    std::fill_n(data, end - begin, 0.0f);
+  } else {
+    ReleasePages(data, bytes);
+  }
+}
+void ParameterTable::ReleaseGradientsOften() {
+  if (!gradients_.empty()) UseSmallPages(gradient_data_, gradients_.bytes());
 }
 void ParameterTable::Borrow(float* values, float* gradients) {
   value_data_ = values;

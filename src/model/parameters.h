@@ -62,6 +62,11 @@ class ParameterTable {
   // ends at first_stage(), and the parameters of the stages before it have no gradients.
   void Freeze(std::vector<bool> frozen);
   void AllocateGradients();  // zeroed; only training needs them
+  // Sets numbers [begin, end) of gradients() to zero, and gives their memory back until they are
+  // written again. Borrowed memory is only set to zero.
+  void ReleaseGradients(idx_t begin, idx_t end);
+  // For gradients that are released again and again: no more comes back than is written.
+  void ReleaseGradientsOften();
   // Memory of the caller's, extent() floats each, instead of the table's own.
   void Borrow(float* values, float* gradients);
   // Hugging Face's initialisation from counter-based random numbers: N(0, stddev) for matrices and

@@ -111,8 +111,12 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   needs.memory = model->MemoryOfStep(rows, tokens);
   const auto floats = [](idx_t count) { return static_cast<std::size_t>(count) * sizeof(float); };
   needs.memory.weights = floats(extent);
-  needs.memory.gradients = floats(model->parameters().gradient_extent());
-  needs.memory.moments = OptimizerStateBytes(policy.optimizer, model->parameters());
+  const ParameterTable& table = model->parameters();
+  needs.memory.gradients = floats(table.gradient_extent());
+  if (policy.releases_gradients) {
+    needs.memory.gradients = floats(SharesOf(policy.optimizer, table, policy.ranks).MostResident());
+  }
+  needs.memory.moments = OptimizerStateBytes(policy.optimizer, table, policy.ranks);
   needs.memory.sums = policy.sums;
   needs.memory.text = static_cast<std::size_t>(n) * 2 * sizeof(std::int32_t) + roles.size();
   needs.memory.scratch = context.arena().most_capacity() - needs.memory.streams;

@@ -27,6 +27,10 @@ struct StepPolicy {
   int row_ranks = 1;
   // Whose state takes memory beside the weights and their gradients.
   OptimizerOptions optimizer = {};
+  // Ranks of the training, which share the optimizer's state; and whether each of them gives
+  // gradients back as soon as it has sent them (GradientSum::SendDuring).
+  int ranks = 1;
+  bool releases_gradients = false;
   // Bytes of sums of gradients over micro-batches, which a run has beside its steps.
   std::size_t sums = 0;
   // Says by name which parameters are not trained; empty: all are.

@@ -45,10 +45,9 @@ class TextModel {
   // Runs steps in this way from now on.
   virtual void Follow(const StepPolicy& policy) = 0;
   // Limits steps over rows of tokens to `bytes` (ModelConfig::Fit). Throws kLimit if saving nothing
-  // does not suffice. The optimizer's state counts, and so do `sums` (StepPolicy::sums).
-  // `row_ranks`: that share the rows.
-  virtual void FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
-                       const OptimizerOptions& optimizer, std::size_t sums, int row_ranks) = 0;
+  // does not suffice. `run` has what else takes memory: the optimizer, the ranks and the sums; the
+  // model itself knows how it computes and what is frozen.
+  virtual void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const StepPolicy& run) = 0;
   // Ranks that share rows save and recompute the same: what the one of them does that saves least.
   // Together, before the first step of all.
   virtual void AgreeOnSteps(RowGroup& /*group*/) {}

@@ -48,6 +48,9 @@ class Optimizer {
 
   // What it remembers of a parameter of this shape.
   virtual std::vector<OptimizerSlot> State(std::span<const idx_t> shape) const = 0;
+  // Whether an update of an element depends on nothing but its value, its gradient and its state,
+  // which have the parameter's shape: then parts of a parameter may be updated as if each were one.
+  virtual bool elementwise() const { return false; }
   // Updates the parameter and its state, and sets the gradient to zero. The bits do not depend on
   // the number of threads.
   virtual void Update(Context& context, const OptimizerStep& step,

@@ -15,6 +15,7 @@
 #include "tests/support/files.h"
 #include "tests/support/thread_world.h"
 #include "train/gradient_sum.h"
+#include "train/shares_test.h"
 
 namespace longspan {
 namespace {
@@ -96,7 +97,7 @@ void ExpectEarlyGradients(const ModelConfig& config) {
   constexpr idx_t kMicros = 3;
   constexpr int kRanks = 2;
   SmallStep alone(config);
-  GradientSum alone_sum(nullptr, kMicros, alone.table());
+  GradientSum alone_sum(nullptr, kMicros, alone.table(), test::SharesFor(alone.table(), 1));
   alone.RunShare(alone_sum);
   alone_sum.Finish(alone.context, alone.table());
   const View<float, 1> expected = alone.table().gradients();
@@ -105,12 +106,13 @@ void ExpectEarlyGradients(const ModelConfig& config) {
   for (int rank = 0; rank < kRanks; ++rank) {
     steps.push_back(std::make_unique<SmallStep>(config));
   }
+  const auto shares = test::SharesFor(alone.table(), kRanks);
   std::vector<idx_t> early(kRanks, 0);
   OnRanks(
       kRanks,
       [&](World& world) {
         SmallStep& step = *steps[static_cast<std::size_t>(world.rank())];
-        GradientSum sum(&world, kMicros, step.table());
+        GradientSum sum(&world, kMicros, step.table(), shares);
         step.RunShare(sum);
         sum.Finish(step.context, step.table());
       },
@@ -122,11 +124,12 @@ void ExpectEarlyGradients(const ModelConfig& config) {
           early[static_cast<std::size_t>(rank)] += static_cast<idx_t>(bytes);
         }
       });
-  for (std::size_t rank = 0; rank < kRanks; ++rank) {
-    EXPECT_GT(early[rank], 0) << "rank " << rank;
-    const View<float, 1> own = steps[rank]->table().gradients();
-    EXPECT_TRUE(std::equal(own.data, own.data + own.size(), expected.data)) << "rank " << rank;
+  std::vector<float> all(static_cast<std::size_t>(expected.size()));
+  for (int rank = 0; rank < kRanks; ++rank) {
+    EXPECT_GT(early[static_cast<std::size_t>(rank)], 0) << "rank " << rank;
+    test::TakeOwn(*shares, steps[static_cast<std::size_t>(rank)]->table(), rank, &all);
   }
+  EXPECT_TRUE(std::equal(all.begin(), all.end(), expected.data));
 }
 
 class EarlyFamilies : public ::testing::TestWithParam<const char*> {};
@@ -142,19 +145,22 @@ TEST_P(EarlyFamilies, AreSentBeforeThoseOfTheEmbeddingsAreThere) {
 TEST(EarlyGradients, OfSeveralPassesAreSentInTheLastOne) {
   const auto config = SmallModel("reformer");
   SmallStep alone(*config, 8);
-  GradientSum alone_sum(nullptr, 2, alone.table());
+  GradientSum alone_sum(nullptr, 2, alone.table(), test::SharesFor(alone.table(), 1));
   alone.RunShare(alone_sum);
   alone_sum.Finish(alone.context, alone.table());
+  const View<float, 1> expected = alone.table().gradients();
+  const auto shares = test::SharesFor(alone.table(), 2);
+  std::vector<float> all(static_cast<std::size_t>(expected.size()));
   OnRanks(2, [&](World& world) {
     SmallStep step(*config, 8);
-    GradientSum sum(&world, 2, step.table());
+    GradientSum sum(&world, 2, step.table(), shares);
     const std::uint64_t before = world.bytes_sent();
     step.RunShare(sum);
     EXPECT_GT(world.bytes_sent(), before);
     sum.Finish(step.context, step.table());
-    const View<float, 1> own = step.table().gradients(), expected = alone.table().gradients();
-    EXPECT_TRUE(std::equal(own.data, own.data + own.size(), expected.data));
+    test::TakeOwn(*shares, step.table(), world.rank(), &all);
   });
+  EXPECT_TRUE(std::equal(all.begin(), all.end(), expected.data));
 }
 
 // Whoever forgets to say so is told.
@@ -162,7 +168,7 @@ TEST(EarlyGradients, APassAfterTheLastOneIsRefused) {
   const auto config = SmallModel("bert");
   OnRanks(2, [&](World& world) {
     SmallStep step(*config);
-    GradientSum sum(&world, 2, step.table());
+    GradientSum sum(&world, 2, step.table(), test::SharesFor(step.table(), 2));
     const auto sending = sum.SendDuring(step.context, step.table(), world.rank());
     {
       const PassesToCome passes(step.table(), true);

@@ -10,6 +10,7 @@
 #include "longspan/context.h"
 #include "longspan/tensor.h"
 #include "longspan/world.h"
+#include "model/parameter_shares.h"
 #include "model/parameters.h"
 
 namespace longspan {
@@ -36,24 +37,29 @@ double TreeSum(std::span<const double> values);
 // share() in order SendDuring while it is computed, and Add after it; then Finish.
 class GradientSum {
  public:
-  // `world`: null for one process; it must outlive this. The table has its gradients already, and
-  // all later calls are given one of the same size. `row_ranks` neighbours share the rows of each
-  // micro-batch: the tree is that of what each of them leaves, and the trees' sums are added in the
-  // order of these ranks. So the bits are those of `row_ranks`, for any number of ranks.
-  GradientSum(World* world, idx_t micros, const ParameterTable& table, int row_ranks = 1);
+  // `world`: null for one process; it must outlive this. The table has its gradients already, all
+  // zero, and all later calls are given one of the same size. `shares`: which rank owns which sums.
+  // `row_ranks` neighbours share the rows of each micro-batch: the tree is that of what each of
+  // them leaves, and the trees' sums are added in the order of these ranks. So the bits are those
+  // of `row_ranks`, for any number of ranks.
+  GradientSum(World* world, idx_t micros, ParameterTable& table,
+              std::shared_ptr<const ParameterShares> shares, int row_ranks = 1);
   ~GradientSum();
 
   MicroRange share() const { return share_; }
   // While it lives, and `micro` is the share's last, parts of the gradients are sent as soon as the
   // backward pass has made them whole (ParameterTable::OnWhole), on the thread of that pass. The
-  // table stays where it is. kUsage from that pass if it adds to what it had called whole, kPeer.
-  // With one process it does nothing.
+  // table stays where it is. If the share is one micro-batch, what was sent is given back
+  // (ParameterTable::ReleaseGradients), and the pass waits at the end of a stage for the gradients
+  // of the one before: so few of them are in memory at a time. kUsage from that pass if it adds to
+  // what it had called whole, kPeer. With one process it does nothing.
   class Sending;
   [[nodiscard]] Sending SendDuring(Context& context, ParameterTable& table, idx_t micro);
   // The gradients are those of `micro` alone. They are zero afterwards, unless it is the share's
   // last.
   void Add(Context& context, ParameterTable& table, idx_t micro);
-  // The gradients become the sum over all micro-batches of all ranks. Together. kPeer.
+  // The gradients become the sum over all micro-batches of all ranks, where this rank owns them or
+  // needs them for its update, and zero elsewhere. Together. kPeer.
   void Finish(Context& context, ParameterTable& table);
   // Gives memory back between two updates.
   void Free() { unused_.clear(); }
@@ -63,7 +69,6 @@ class GradientSum {
     MicroRange node;
     Tensor values;
   };
-  struct Bucket;
   class Exchange;
 
   // The node that `micro` becomes, and how many of kept_ are in it.
@@ -97,11 +102,11 @@ class GradientSum::Sending {
 };
 
 // How many times the bytes of all gradients go out of a rank, or come into it, in one update: of
-// the rank that has most to do. 2 (R - 1) / R where the shares are whole nodes of R ranks.
+// the rank that has most to do. (R - 1) / R where the shares are whole nodes of R ranks.
 double ExchangedGradients(idx_t micros, int ranks, int row_ranks = 1);
 
 // Bytes that a GradientSum takes beside the table on any of the ranks: saved gradients, and parts
 // on their way.
-std::size_t GradientSumBytes(idx_t micros, int ranks, idx_t extent, int row_ranks = 1);
+std::size_t GradientSumBytes(idx_t micros, const ParameterShares& shares, int row_ranks = 1);
 
 }  // namespace longspan

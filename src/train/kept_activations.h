@@ -26,6 +26,9 @@ inline std::size_t KeptActivations(const Context& context, const TrainOptions& o
   policy.row_ranks = options.row_ranks;
   policy.frozen = FrozenBy(options.trained);
   policy.sums = options.compute.sums;
+  policy.ranks = options.compute.ranks;
+  // Rows of language models have one length: a micro-batch is one pass.
+  policy.releases_gradients = HasOneMicroBatchARank(options);
   return MakeModelConfig(std::move(config))
       ->Fit(options.batch, options.tokens, options.compute.memory, policy, context.threads())
       .keep;

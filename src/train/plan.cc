@@ -12,6 +12,7 @@
 #include "longspan/files.h"
 #include "longspan/machine.h"
 #include "longspan/tensor.h"
+#include "model/optimizers.h"
 #include "model/parameters.h"
 #include "model/step_memory.h"
 #include "train/gradient_sum.h"
@@ -92,7 +93,8 @@ class Planner {
   // Bytes of the gradients that are sent while the backward pass runs, and of these those of its
   // last layer.
   double early_bytes_ = 0.0, last_early_bytes_ = 0.0;
-  idx_t longest_ = 0;  // tokens of a row that are sought at most; 0: what memory allows
+  double gradient_bytes_ = 0.0;  // of all of them
+  idx_t longest_ = 0;            // tokens of a row that are sought at most; 0: what memory allows
 };
 
 std::unique_ptr<ModelConfig> Planner::Config() const {
@@ -147,7 +149,8 @@ void Planner::PutTrainedHead(ModelConfig* config) {
 
 // A trial runs here, in one process.
 StepPolicy Alone(StepPolicy policy) {
-  policy.row_ranks = 1;
+  policy.row_ranks = policy.ranks = 1;
+  policy.releases_gradients = false;
   return policy;
 }
 
@@ -162,14 +165,23 @@ void Planner::FindKinds() {
   policy.gradient_streams = o_.gradient_streams;
   policy.optimizer.kind = o_.optimizer;
   policy.row_ranks = o_.row_ranks;
+  policy.ranks = o_.ranks;
+  // Several rows may have several lengths, and vectors several passes: then gradients stay.
+  const HeadKind head = config->info().head;
+  const bool one_pass = o_.batch == 1 || head == HeadKind::kCausalLm;
+  policy.releases_gradients = o_.ranks > 1 && o_.accumulate * o_.row_ranks == o_.ranks &&
+                              one_pass && head != HeadKind::kNone;
   const auto made = config->Make(ParameterMemory::kBorrowed);
   ParameterTable& table = made->parameters();
   if (!o_.trained.only.empty() || !o_.trained.freeze.empty()) {
     table.Freeze(FrozenParameters(o_.trained, table));
     policy.frozen = FrozenBy(o_.trained);
   }
+  const ParameterShares shares = SharesOf(policy.optimizer, table, o_.ranks);
+  policy.sums = GradientSumBytes(o_.accumulate, shares, o_.row_ranks);
   const std::size_t lowest = std::max<std::size_t>(1, table.first_stage());
   const auto bytes = [](idx_t values) { return static_cast<double>(values) * sizeof(float); };
+  gradient_bytes_ = bytes(table.gradient_extent());
   early_bytes_ = bytes(table.gradient_extent() - table.StageBegin(lowest));
   last_early_bytes_ = bytes(table.StageBegin(lowest + 1) - table.StageBegin(lowest));
   const double passes = config->info().head == HeadKind::kNone ? kVectorsWork : 1.0;
@@ -215,23 +227,25 @@ void Planner::AddSeconds(const PlanKind& kind, PlannedStep* step) const {
 
 // A rank computes its share; what the last micro-batch's backward pass does not hide of the layers'
 // gradients comes on top, at least those of the layer that it ends with, and all of the
-// embeddings'.
+// embeddings'. Then the ranks send each other the weights that they have updated.
 void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
   PlannedUpdate& u = step->update;
   const double micro_s = step->seconds - optimizer_s;  // of one of the ranks that share a row
   u.share = CeilDiv(o_.accumulate, static_cast<idx_t>(o_.ranks / o_.row_ranks));
-  u.computing_s = static_cast<double>(u.share) * micro_s + optimizer_s;
+  u.computing_s = static_cast<double>(u.share) * micro_s + optimizer_s / o_.ranks;
   u.one_process_s =
       static_cast<double>(o_.accumulate * static_cast<idx_t>(o_.row_ranks)) * micro_s + optimizer_s;
-  if (o_.ranks == 1 || o_.link_bytes_per_s == 0.0) return;
-  const double times =
-      ExchangedGradients(o_.accumulate, o_.ranks, o_.row_ranks) / o_.link_bytes_per_s;
+  if (o_.ranks == 1) return;
+  const double nodes = ExchangedGradients(o_.accumulate, o_.ranks, o_.row_ranks);
+  const double others = static_cast<double>(o_.ranks - 1) / o_.ranks;
+  const double rows = static_cast<double>(u.share) * static_cast<double>(step->needs.row_bytes);
+  u.sent_bytes = (nodes + others) * gradient_bytes_ + rows;
+  if (o_.link_bytes_per_s == 0.0) return;
+  const double times = nodes / o_.link_bytes_per_s;
   const double early_s = times * early_bytes_;
   const double shown_s = std::max(times * last_early_bytes_, early_s - kBackwardShare * micro_s);
-  // What ranks that share rows send each other counts as never hidden.
-  const double rows_s = static_cast<double>(u.share) * static_cast<double>(step->needs.row_bytes) /
-                        o_.link_bytes_per_s;
-  u.exchange_s = times * static_cast<double>(step->needs.memory.gradients) + rows_s;
+  // What ranks that share rows send each other counts as never hidden, and so do weights.
+  u.exchange_s = u.sent_bytes / o_.link_bytes_per_s;
   u.hidden_s = early_s - shown_s;
 }
 
@@ -269,10 +283,7 @@ PlannedStep Planner::Step(const PlanKind& kind) const {
   const auto rehearse = [&](idx_t tokens) {
     context_.CheckCancelled();
     Tell(fmt::format("{}: rehearsing a step of {} tokens", kind.name, tokens));
-    StepNeeds needs = kind.rehearse(tokens);
-    const auto gradients = static_cast<idx_t>(needs.memory.gradients / sizeof(float));
-    needs.memory.sums = GradientSumBytes(o_.accumulate, o_.ranks, gradients, o_.row_ranks);
-    return needs;
+    return kind.rehearse(tokens);
   };
   if (plan_.memory == 0) {
     step.needs = rehearse(o_.tokens);

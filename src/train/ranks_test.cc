@@ -11,6 +11,7 @@
 #include "tests/support/thread_world.h"
 #include "train/gradient_sum.h"
 #include "train/schedule.h"
+#include "train/shares_test.h"
 #include "train/trainer_test.h"
 #include "train/training_test.h"
 
@@ -43,16 +44,19 @@ std::vector<float> Leaves(idx_t count) {
   return leaves;
 }
 
-// Number i of the table is leaf + i / 7, summed over the micro-batches by so many ranks.
-std::vector<std::vector<float>> Summed(const std::vector<float>& leaves, int ranks, idx_t numbers) {
-  std::vector<std::vector<float>> sums(static_cast<std::size_t>(ranks));
+// Number i of the table is leaf + i / 7, summed over the micro-batches by so many ranks: what each
+// of them owns.
+std::vector<float> Summed(const std::vector<float>& leaves, int ranks, idx_t numbers,
+                          ParameterCut cut = ParameterCut::kAnywhere) {
+  std::vector<float> all(static_cast<std::size_t>(numbers));
   OnRanks(ranks, [&](World& world) {
     Context context(1);
     ParameterTable table;
     table.Add("numbers", {numbers}, ParameterKind::kBias);
     table.Allocate();
     table.AllocateGradients();
-    GradientSum sum(&world, std::ssize(leaves), table);
+    const auto shares = test::SharesFor(table, ranks, cut);
+    GradientSum sum(&world, std::ssize(leaves), table, shares);
     for (int update = 0; update < 2; ++update) {  // the second one uses the memory of the first
       std::fill_n(table.gradients().data, table.extent(), 0.0f);
       for (idx_t micro = sum.share().begin; micro < sum.share().end; ++micro) {
@@ -65,14 +69,13 @@ std::vector<std::vector<float>> Summed(const std::vector<float>& leaves, int ran
       }
       sum.Finish(context, table);
     }
-    auto& own = sums[static_cast<std::size_t>(world.rank())];
-    own.assign(table.gradients().data, table.gradients().data + numbers);
+    test::TakeOwn(*shares, table, world.rank(), &all);
   });
-  return sums;
+  return all;
 }
 
-TEST(GradientSumTest, FollowsTheTreeForAnyNumberOfRanksOnAllOfThem) {
-  constexpr idx_t kNumbers = 70;  // no multiple of what slices are made of
+TEST(GradientSumTest, FollowsTheTreeForAnyNumberOfRanks) {
+  constexpr idx_t kNumbers = 2 * ParameterShares::kUnit + 70;  // no multiple of what ranks own
   for (const idx_t micros : {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 16}) {
     const std::vector<float> leaves = Leaves(micros);
     std::vector<float> expected;
@@ -82,16 +85,15 @@ TEST(GradientSumTest, FollowsTheTreeForAnyNumberOfRanksOnAllOfThem) {
       expected.push_back(SumByDefinition(moved, 0, moved.size()));
     }
     for (int ranks = 1; ranks <= std::min<idx_t>(4, micros); ++ranks) {
-      for (const std::vector<float>& sum : Summed(leaves, ranks, kNumbers)) {
-        EXPECT_EQ(sum, expected) << micros << " micro-batches, " << ranks << " ranks";
-      }
+      EXPECT_TRUE(Summed(leaves, ranks, kNumbers) == expected)
+          << micros << " micro-batches, " << ranks << " ranks";
     }
   }
 }
 
 // What `plan --link` divides by the rate. The table has no remainder in any slice.
 TEST(GradientSumTest, SendsAsManyBytesAsArePredicted) {
-  constexpr idx_t kNumbers = 192;
+  constexpr idx_t kNumbers = 12 * ParameterShares::kUnit;
   const std::pair<idx_t, int> cases[] = {{2, 2}, {8, 4}, {4, 3}, {5, 3}, {6, 2}, {1, 1}};
   for (const auto& [micros, ranks] : cases) {
     std::vector<std::uint64_t> sent(static_cast<std::size_t>(ranks));
@@ -101,7 +103,7 @@ TEST(GradientSumTest, SendsAsManyBytesAsArePredicted) {
       table.Add("numbers", {kNumbers}, ParameterKind::kBias);
       table.Allocate();
       table.AllocateGradients();
-      GradientSum sum(&world, count, table);
+      GradientSum sum(&world, count, table, test::SharesFor(table, world.size()));
       const std::uint64_t before = world.bytes_sent();
       for (idx_t micro = sum.share().begin; micro < sum.share().end; ++micro) {
         sum.Add(context, table, micro);
@@ -115,14 +117,13 @@ TEST(GradientSumTest, SendsAsManyBytesAsArePredicted) {
   }
 }
 
-// Larger than the buckets that are on their way at a time, with fewer numbers in the last one.
-TEST(GradientSumTest, ManyBucketsGiveTheBitsOfOneRank) {
+// More than what is on its way at a time, with fewer numbers in the last part.
+TEST(GradientSumTest, ManyPartsGiveTheBitsOfOneRank) {
   const std::vector<float> leaves = Leaves(3);
-  constexpr idx_t kNumbers = (idx_t{5} << 20) + 1000;
-  const auto alone = Summed(leaves, 1, kNumbers);
-  const auto together = Summed(leaves, 2, kNumbers);
-  EXPECT_TRUE(together[0] == alone[0]);
-  EXPECT_TRUE(together[1] == alone[0]);
+  constexpr idx_t kNumbers = 9 * ParameterShares::kPiece + 1000;
+  const std::vector<float> alone = Summed(leaves, 1, kNumbers);
+  EXPECT_TRUE(Summed(leaves, 2, kNumbers) == alone);
+  EXPECT_TRUE(Summed(leaves, 3, kNumbers, ParameterCut::kWhole) == alone);
 }
 
 // Stages below the first one that is trained have no gradients: a sum of the whole table would
@@ -139,7 +140,7 @@ TEST(GradientSumTest, CoversTheStagesThatAreTrainedAndNothingElse) {
   std::fill_n(gradients.data<float>(), table.extent(), 5.0f);  // beyond those of the layer
   table.Borrow(values.data<float>(), gradients.data<float>());
   Context context(1);
-  GradientSum sum(nullptr, 2, table);
+  GradientSum sum(nullptr, 2, table, test::SharesFor(table, 1));
   for (idx_t micro = 0; micro < 2; ++micro) {
     std::fill_n(gradients.data<float>(), kTrained, static_cast<float>(micro + 1));
     sum.Add(context, table, micro);
@@ -162,7 +163,9 @@ TEST(GradientSumTest, SavesTheLogarithmOfTheShareAtMost) {
   EXPECT_EQ(KeptGradients({0, 8}, 8), 3);
   EXPECT_EQ(KeptGradients({0, 9}, 9), 3);
   EXPECT_EQ(KeptGradients({4, 8}, 8), 2);
-  EXPECT_EQ(GradientSumBytes(8, 1, 1000), 12'000u);
+  ParameterTable table;
+  table.Add("numbers", {1000}, ParameterKind::kBias);
+  EXPECT_EQ(GradientSumBytes(8, *test::SharesFor(table, 1)), 12'000u);
 }
 
 TEST(GradientSumTest, SharesAreNeighboursAndAsLargeAsEachOther) {

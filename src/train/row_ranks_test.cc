@@ -35,7 +35,8 @@ TEST(RowRanksSum, TreesOfTheRanksOfAGroupAreAddedInTheirOrder) {
       table.Add("numbers", {40}, ParameterKind::kBias);
       table.Allocate();
       table.AllocateGradients();
-      GradientSum sum(&world, std::ssize(leaves), table, kShared);
+      const auto shares = test::SharesFor(table, ranks);
+      GradientSum sum(&world, std::ssize(leaves), table, shares, kShared);
       EXPECT_EQ(sum.share().size(), std::ssize(leaves) / (ranks / kShared));
       for (int update = 0; update < 2; ++update) {
         std::fill_n(table.gradients().data, table.extent(), 0.0f);
@@ -44,7 +45,8 @@ TEST(RowRanksSum, TreesOfTheRanksOfAGroupAreAddedInTheirOrder) {
           sum.Add(context, table, micro);
         }
         sum.Finish(context, table);
-        for (idx_t i = 0; i < table.extent(); ++i) ASSERT_EQ(table.gradients().data[i], expected);
+        const float own = shares->sums()[0].owner == world.rank() ? expected : 0.0f;
+        for (idx_t i = 0; i < table.extent(); ++i) ASSERT_EQ(table.gradients().data[i], own);
       }
     });
   }
@@ -262,6 +264,17 @@ TEST_F(RowRanks, APlanTellsWhatOneRankNeeds) {
   EXPECT_NEAR(two.seconds / one.seconds, 0.5, 0.3);
   EXPECT_EQ(one.needs.row_bytes, 0u);
   EXPECT_GT(two.needs.row_bytes, 0u);
+  EXPECT_LT(two.needs.memory.moments, one.needs.memory.moments * 55 / 100);
+  EXPECT_LT(two.needs.memory.gradients, one.needs.memory.gradients);
+  EXPECT_EQ(one.update.sent_bytes, 0.0);
+  // Half of the gradients go to the other rank, and half of the weights.
+  EXPECT_NEAR(two.update.sent_bytes - static_cast<double>(two.needs.row_bytes),
+              static_cast<double>(one.needs.memory.gradients), 100.0);
+  // A rank with several micro-batches adds them up first: it has all gradients.
+  o.accumulate = 2;
+  const StepMemory sums = MakePlan(context, o).steps.at(0).needs.memory;
+  EXPECT_EQ(sums.gradients, one.needs.memory.gradients);
+  EXPECT_GT(sums.sums, two.needs.memory.sums);
   o.ranks = 3;
   EXPECT_TRUE(Throws([&] { MakePlan(context, o); }, ErrorCode::kUsage,
                      "row-ranks: 2 does not divide the number of ranks, 3"));

@@ -210,27 +210,35 @@ void CheckFinite(const ParameterTable& table, const RunState& state) {
   }
 }
 
-std::vector<io::TensorEntry> OptimizerEntries(const RunState& state) {
+std::vector<io::TensorEntry> OptimizerEntries(SharedState& shared) {
   std::vector<io::TensorEntry> entries;
-  for (const OptimizerState::Slot& slot : state.optimizer.slots()) {
-    entries.push_back({slot.name, DType::kF32, slot.shape, slot.values.data});
+  for (const OptimizerState::Slot& slot : shared.state().slots()) {
+    entries.push_back(
+        {slot.name, DType::kF32, slot.shape, nullptr,
+         [&shared, number = entries.size()](io::ByteSink& sink) { shared.Write(number, sink); }});
   }
   return entries;
 }
 
+// Reads this rank's part.
 void ReadOptimizer(const std::filesystem::path& file, const RunState& state) {
   const auto source = io::SafetensorsFile::Open(file);
   for (const OptimizerState::Slot& slot : state.optimizer.slots()) {
-    source.ReadFloatInto(slot.name,
-                         {slot.values.data, static_cast<std::size_t>(slot.values.size())});
+    for (const OptimizerState::SlotPart& part : slot.parts) {
+      if (part.values == nullptr) continue;
+      source.ReadFloatPart(slot.name, slot.parts.back().end, part.begin,
+                           {part.values, static_cast<std::size_t>(part.size())});
+    }
   }
 }
 
-RunState WithOptimizer(TrainTask& task, const TrainOptions& options) {
+RunState WithOptimizer(TrainTask& task, const TrainOptions& options, const World* world) {
   const ParameterTable& table = task.parameters();
   FreezeParameters(options.trained, task);
   RunState state;
-  state.optimizer = OptimizerState(options.optimizer, table);
+  const int rank = world == nullptr ? 0 : world->rank();
+  const int ranks = world == nullptr ? 1 : world->size();
+  state.optimizer = OptimizerState(options.optimizer, table, rank, ranks);
   if (options.trained.head_learning_rate) state.head = HeadParameters(table);
   return state;
 }
@@ -357,11 +365,11 @@ std::map<std::string, std::string> FactsOf(const RunState& state, TrainTask& tas
   const View<const float, 1> values = task.parameters().values();
   sum.Update(reinterpret_cast<const char*>(values.data),
              static_cast<std::size_t>(values.size()) * sizeof(float));
-  for (const OptimizerState::Slot& slot : state.optimizer.slots()) {
-    sum.Update(reinterpret_cast<const char*>(slot.values.data),
-               static_cast<std::size_t>(slot.values.size()) * sizeof(float));
-  }
   facts["the model's checksum"] = sum.Hex();
+  // Each rank reads its own part of it.
+  if (!state.from.empty()) {
+    facts["the checksum of the optimizer's state"] = io::FileChecksum(state.from / kOptimiserFile);
+  }
   return facts;
 }
 
@@ -403,16 +411,17 @@ TrainEvent UpdateSums::Means(TrainEvent event) const {
   return event;
 }
 
-RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std::string>* notes) {
+RunState StartRun(TrainTask& task, const TrainOptions& options, const World* world,
+                  std::vector<std::string>* notes) {
   task.Load(options.model, TrainTask::Origin::kStart, notes);
-  RunState state = WithOptimizer(task, options);
+  RunState state = WithOptimizer(task, options, world);
   state.start_model = FingerprintOf(options.model);
   if (options.compute.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());
   return state;
 }
 
 void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options,
-             const std::string& data_fingerprint) {
+             const std::string& data_fingerprint, SharedState& shared) {
   CheckFinite(task.parameters(), state);
   json j = json::object();
   j["version"] = kStateVersion;
@@ -439,7 +448,7 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   io::CheckpointWriter writer(options.output, state.step);
   writer.AddFile("config.json", task.ConfigText());
   writer.AddTensors("model.safetensors", task.Weights(), {{"format", "pt"}});
-  writer.AddTensors(kOptimiserFile, OptimizerEntries(state));
+  writer.AddTensors(kOptimiserFile, OptimizerEntries(shared));
   for (const auto& file : task.FilesBeside()) CopyInto(file, writer);
   writer.AddFile(kStateFile, io::DumpJson(j));
   writer.Commit();
@@ -456,7 +465,7 @@ bool IsOutOfPatience(const RunState& state, idx_t patience) {
 }
 
 std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
-                                  const std::string& data_fingerprint,
+                                  const std::string& data_fingerprint, const World* world,
                                   std::vector<std::string>* notes) {
   const auto checkpoint = io::LatestValidCheckpoint(options.output, notes);
   if (!checkpoint) return std::nullopt;
@@ -487,8 +496,9 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
                     isa, IsaText()));
   }
   task.Load(checkpoint->path, TrainTask::Origin::kCheckpoint, notes);
-  RunState state = WithOptimizer(task, options);
+  RunState state = WithOptimizer(task, options, world);
   ReadOptimizer(checkpoint->path / kOptimiserFile, state);
+  state.from = checkpoint->path;
   constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
   state.start_model = model;
   if (options.compute.allow_nonfinite) state.strange_weights = StrangeWeights(task.parameters());

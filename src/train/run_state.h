@@ -11,6 +11,7 @@
 
 #include "longspan/train.h"
 #include "model/optimizers.h"
+#include "train/shared_update.h"
 #include "train/train_task.h"
 
 namespace longspan {
@@ -44,6 +45,7 @@ struct RunState {
   idx_t skipped = 0;       // updates that were not applied
   idx_t skipped_in_a_row = 0;  // of them the last ones
   std::string start_model;     // fingerprint of the model that the run began with
+  std::filesystem::path from;  // the checkpoint that it goes on from; empty: none
   // Parameters that held numbers that are not finite when they were loaded, as the caller allowed.
   std::set<std::string> strange_weights;
   UpdateSums unlogged;
@@ -57,19 +59,21 @@ struct RunState {
   idx_t without_gain = 0;           // evaluations since that one
 };
 
-// A run that starts: the model of options.model, the optimizer's state zero.
-RunState StartRun(TrainTask& task, const TrainOptions& options, std::vector<std::string>* notes);
+// A run that starts: the model of options.model, the optimizer's state zero. Each rank of `world`
+// (null: one process) has its part of that state.
+RunState StartRun(TrainTask& task, const TrainOptions& options, const World* world,
+                  std::vector<std::string>* notes);
 
-// Writes checkpoint-<step> and rotates older ones away. kNumeric, and nothing is written, when a
-// weight is not finite (but for those of strange_weights).
+// Writes checkpoint-<step>, with the state of all ranks, and rotates older ones away. kNumeric, and
+// nothing is written, when a weight is not finite (but for those of strange_weights).
 void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options,
-             const std::string& data_fingerprint);
+             const std::string& data_fingerprint, SharedState& shared);
 
 // How kernels compute here: it decides bits.
 std::string IsaText();
 
 // What all ranks of a run need alike, by name: options, texts, and what the run begins with. A pass
-// over the weights and the optimizer's state.
+// over the weights and over the file of the optimizer's state.
 std::map<std::string, std::string> FactsOf(const RunState& state, TrainTask& task,
                                            const TrainOptions& options,
                                            const std::string& data_fingerprint);
@@ -84,7 +88,7 @@ bool IsOutOfPatience(const RunState& state, idx_t patience);
 // option that differs from the run's (options.checkpoints.extend: steps may be more, and patience
 // begins anew where it was at its end), kFormat when the data or the model to start from do.
 std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
-                                  const std::string& data_fingerprint,
+                                  const std::string& data_fingerprint, const World* world,
                                   std::vector<std::string>* notes);
 
 }  // namespace longspan

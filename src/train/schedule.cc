@@ -46,6 +46,27 @@ void ResolveWarmup(TrainOptions* options) {
     options->schedule.warmup = std::llround(0.06 * static_cast<double>(options->steps));
 }
 
+std::function<OptimizerStep(std::size_t)> StepsOf(const TrainOptions& options,
+                                                  const std::vector<bool>& head,
+                                                  const ParameterTable& table, idx_t step,
+                                                  double norm) {
+  OptimizerStep of_all;
+  of_all.step = step;
+  of_all.learning_rate = LearningRate(options, step);
+  if (options.optimizer.clip > 0.0 && norm > options.optimizer.clip) {
+    of_all.gradient_scale = static_cast<float>(options.optimizer.clip / norm);
+  }
+  const double head_rate = LearningRate(
+      options, step, options.trained.head_learning_rate.value_or(options.optimizer.learning_rate));
+  return [&options, &head, &table, of_all, head_rate](std::size_t i) {
+    OptimizerStep of_this = of_all;
+    if (!head.empty() && head[i]) of_this.learning_rate = head_rate;
+    const bool decays = table.list()[i].kind == ParameterKind::kMatrix;
+    of_this.weight_decay = decays ? options.optimizer.weight_decay : 0.0;
+    return of_this;
+  };
+}
+
 TrainOptions FineTuneOptions() {
   TrainOptions o;
   o.batch = 1;

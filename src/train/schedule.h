@@ -1,7 +1,12 @@
-// The learning rate of each update.
+// The learning rate of each update, and what else an update depends on.
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "longspan/train.h"
+#include "model/parameters.h"
+#include "ops/optimizer.h"
 
 namespace longspan {
 
@@ -12,6 +17,14 @@ namespace longspan {
 double LearningRate(const TrainOptions& options, idx_t step);
 // The same for parameters whose largest rate is `full`.
 double LearningRate(const TrainOptions& options, idx_t step, double full);
+
+// The steps of a table's parameters, by number, in update `step` whose gradient has this norm:
+// clipped, with the learning rate of `head` where it says so (empty: nowhere), and weight decay of
+// matrices alone. It refers to its arguments.
+std::function<OptimizerStep(std::size_t)> StepsOf(const TrainOptions& options,
+                                                  const std::vector<bool>& head,
+                                                  const ParameterTable& table, idx_t step,
+                                                  double norm);
 
 // A negative warm-up becomes 6 % of the updates.
 void ResolveWarmup(TrainOptions* options);

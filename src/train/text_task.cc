@@ -48,8 +48,15 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   model_->ComputeIn(options_.compute.dtype);
   FreezeParameters(options_.trained, *this);
   if (options_.compute.memory > 0) {
-    model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, options_.optimizer,
-                    options_.compute.sums, options_.row_ranks);
+    StepPolicy run;
+    run.optimizer = options_.optimizer;
+    run.sums = options_.compute.sums;
+    run.row_ranks = options_.row_ranks;
+    run.ranks = options_.compute.ranks;
+    // Several rows may have several lengths, and vectors several passes.
+    run.releases_gradients =
+        HasOneMicroBatchARank(options_) && RowsOfMicro() == 1 && head_.head != HeadKind::kNone;
+    model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, run);
   }
   if (options_.compute.recompute) model_->Recompute();
   info_ = model_->info();

@@ -27,14 +27,14 @@ idx_t MicroBatches(const World* world, const TrainOptions& options) {
   return of_run.value_or(std::max(least, options.accumulate));
 }
 
-// Numbers of a gradient of the start model's parameters, without those of stages that are frozen.
-idx_t GradientExtent(const TrainOptions& options) {
+// How the ranks share the start model's parameters.
+ParameterShares SharesOfStart(const TrainOptions& options) {
   const auto model =
       ReadModelConfig(OpenModelFolder(options.model))->Make(ParameterMemory::kBorrowed);
   StepPolicy policy;
   policy.frozen = FrozenBy(options.trained);
   FreezeAsPlanned(policy, model->parameters());
-  return model->parameters().gradient_extent();
+  return SharesOf(options.optimizer, model->parameters(), options.compute.ranks);
 }
 
 // Before anything is read: the launcher has started what shares rows, and the model can.
@@ -56,10 +56,10 @@ TrainOptions OptionsFor(const Context& context, TrainOptions options) {
     options.accumulate = MicroBatches(context.world(), options);
   }
   options.compute.sums = 0;
-  if (memory > 0 && options.accumulate > 1) {
-    const int ranks = context.world() == nullptr ? 1 : context.world()->size();
+  options.compute.ranks = context.world() == nullptr ? 1 : context.world()->size();
+  if (memory > 0 && (options.accumulate > 1 || options.compute.ranks > 1)) {
     options.compute.sums =
-        GradientSumBytes(options.accumulate, ranks, GradientExtent(options), options.row_ranks);
+        GradientSumBytes(options.accumulate, SharesOfStart(options), options.row_ranks);
   }
   return options;
 }

@@ -15,7 +15,6 @@
 #include "longspan/files.h"
 #include "longspan/machine.h"
 #include "model/weight_files.h"
-#include "ops/adamw/adamw.h"
 #include "probe/clock.h"
 #include "train/gradient_sum.h"
 #include "train/metrics_log.h"
@@ -24,6 +23,7 @@
 #include "train/run_state.h"
 #include "train/schedule.h"
 #include "train/selection.h"
+#include "train/shared_update.h"
 #include "train/stopwatch.h"
 
 namespace longspan {
@@ -41,7 +41,8 @@ class Trainer {
         ranks_(context),
         fingerprint_(task.DataFingerprint()),
         state_(Begin()),
-        sum_(ranks_.world(), options.accumulate, task.parameters(), ranks_.row_ranks()) {
+        shares_(state_.optimizer.shares()),
+        sum_(ranks_.world(), options.accumulate, task.parameters(), shares_, ranks_.row_ranks()) {
     if (!ranks_.first()) return;
     metrics_.emplace(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_),
                      options.checkpoints.tensorboard);
@@ -117,7 +118,7 @@ class Trainer {
     std::vector<std::string> notes;
     std::optional<RunState> state;
     if (Resumes(options_)) {
-      state = ResumeRun(task_, options_, fingerprint_, &notes);
+      state = ResumeRun(task_, options_, fingerprint_, ranks_.world(), &notes);
       const bool found = state.has_value(), wanted = ranks_.First(found);
       Check(found == wanted, ErrorCode::kIo,
             "{}: this rank finds {} in it, rank 0 does not: all ranks need the same folder",
@@ -133,7 +134,7 @@ class Trainer {
       return std::move(*state);
     }
     if (!ranks_.first()) {
-      state = StartRun(task_, options_, nullptr);
+      state = StartRun(task_, options_, ranks_.world(), nullptr);
       task_.parameters().AllocateGradients();
       saved_step_ = 0;
       return std::move(*state);
@@ -142,12 +143,13 @@ class Trainer {
     const std::vector<std::filesystem::path> old = ToBeCleared(options_, task_);
     Check(!options_.checkpoints.extend, ErrorCode::kUsage,
           "extend: {} has no run that could be made longer", io::Escape(options_.output.string()));
-    state = StartRun(task_, options_, &notes);
+    state = StartRun(task_, options_, ranks_.world(), &notes);
     for (const std::string& note : notes) Note(note);
     task_.parameters().AllocateGradients();
     Clear(old);
     BeginRecord(options_.output);
-    SaveRun(*state, task_, options_, fingerprint_);
+    SharedState zero(nullptr, state->optimizer);
+    SaveRun(*state, task_, options_, fingerprint_, zero);
     saved_step_ = 0;
     return std::move(*state);
   }
@@ -241,7 +243,8 @@ class Trainer {
     state_.optimizer.DropFrozenGradients(task_.parameters());
     TrainEvent event;
     event.loss = TreeSum(sums) / size.divisor();
-    event.gradient_norm = std::sqrt(SquaredNorm(context_, task_.parameters().gradients()));
+    event.gradient_norm =
+        std::sqrt(SharedSquaredNorm(context_, ranks_.world(), *shares_, task_.parameters()));
     event.skipped = !std::isfinite(event.loss) || !std::isfinite(event.gradient_norm);
     if (event.skipped) {
       Skip(step, event, std::move(bad_micros));
@@ -296,8 +299,7 @@ class Trainer {
   // An update that would spoil the weights: it is left out, counted and told of. The micro-batches
   // whose loss is not finite are to blame; where all losses are finite, any may be.
   void Skip(idx_t step, const TrainEvent& event, std::vector<idx_t> bad_micros) {
-    ParameterTable& table = task_.parameters();
-    std::fill_n(table.gradients().data, table.gradient_extent(), 0.0f);
+    ClearGradients(ranks_.world(), *shares_, task_.parameters());
     ++state_.skipped;
     ++state_.skipped_in_a_row;
     if (bad_micros.empty()) {
@@ -322,23 +324,11 @@ class Trainer {
 
   // Clips by the gradient's norm, updates the weights, leaves the gradients zero.
   void Update(idx_t step, double norm) {
-    OptimizerStep of_all;
-    of_all.step = step;
-    of_all.learning_rate = LearningRate(options_, step);
-    if (options_.optimizer.clip > 0.0 && norm > options_.optimizer.clip) {
-      of_all.gradient_scale = static_cast<float>(options_.optimizer.clip / norm);
-    }
-    const double head_rate = LearningRate(
-        options_, step,
-        options_.trained.head_learning_rate.value_or(options_.optimizer.learning_rate));
     ParameterTable& table = task_.parameters();
-    state_.optimizer.Update(context_, table, [&](std::size_t i) {
-      OptimizerStep of_this = of_all;
-      if (!state_.head.empty() && state_.head[i]) of_this.learning_rate = head_rate;
-      const bool decays = table.list()[i].kind == ParameterKind::kMatrix;
-      of_this.weight_decay = decays ? options_.optimizer.weight_decay : 0.0;
-      return of_this;
-    });
+    state_.optimizer.Update(context_, table, StepsOf(options_, state_.head, table, step, norm));
+    if (!ranks_.many()) return;
+    ExchangeWeights(ranks_.world(), *shares_, table);
+    ClearGradients(ranks_.world(), *shares_, table);
   }
 
   // False when a stop ended it: then nothing is known, and it is done again when the run goes on.
@@ -451,13 +441,14 @@ class Trainer {
   }
 
   enum class Failure { kEndsRun, kMayBeSurvived };
-  // On rank 0. False: it failed, and the run goes on.
+  // On rank 0, while the others call ServeState. False: it failed, and the run goes on.
   bool Write(Failure failure) {
+    SharedState shared(ranks_.world(), state_.optimizer);
     try {
       WriteLog();
       metrics_->Sync();
       state_.seconds = Seconds();
-      SaveRun(state_, task_, options_, fingerprint_);
+      SaveRun(state_, task_, options_, fingerprint_, shared);
       return true;
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kIo) throw;
@@ -478,6 +469,7 @@ class Trainer {
     const std::optional<double> best_value = state_.best_value;
     best_is_owed_ = false;
     ChooseBest();
+    if (!ranks_.first()) ServeState(*ranks_.world(), state_.optimizer);
     // A failure that ends the run is known to the others as rank 0's end.
     if (!ranks_.First(!ranks_.first() || Write(failure))) {
       save_failed_ = true;
@@ -561,6 +553,7 @@ class Trainer {
   TrainTimes times_;
   std::deque<TrainEvent> unwritten_;  // lines of metrics.jsonl
   RunState state_;
+  const std::shared_ptr<const ParameterShares> shares_;
   GradientSum sum_;
   double waited_s_ = 0.0;  // of the world, before this update
   std::uint64_t sent_ = 0;

@@ -167,12 +167,8 @@ class ReformerTextModel final : public TextModel {
     row_ranks_ = policy.row_ranks;
   }
   void AgreeOnSteps(RowGroup& group) override { model_.AgreeOnSteps(group); }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
-               std::size_t sums, int row_ranks) override {
-    StepPolicy policy;
-    policy.optimizer = optimizer;
-    policy.sums = sums;
-    policy.row_ranks = row_ranks;
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const StepPolicy& run) override {
+    StepPolicy policy = run;
     policy.compute = model_.computes_in();
     policy.gradient_streams = model_.gradient_streams();
     policy.frozen = FrozenIn(model_.parameters());

@@ -82,18 +82,23 @@ void AdamWStep(Context& context, const AdamWSpec& spec, const View<float, 1>& pa
   });
 }
 
-double SquaredNorm(Context& context, const View<const float, 1>& gradient) {
-  const idx_t count = gradient.extent[0], blocks = CeilDiv(count, kBlock);
+void SquaredBlocks(Context& context, const View<const float, 1>& gradient, double* sums) {
+  const idx_t count = gradient.extent[0];
   Check(gradient.contiguous(), ErrorCode::kUsage, "squared norm: the gradient has stride {}, not 1",
         gradient.stride[0]);
-  if (count == 0) return 0.0;
+  ParallelFor(context, CeilDiv(count, kSquaredBlock), [&](idx_t task, int) {
+    const idx_t begin = task * kSquaredBlock;
+    sums[task] = HWY_DYNAMIC_DISPATCH(SquaredBlock)(gradient.data + begin,
+                                                    std::min(kSquaredBlock, count - begin));
+  });
+}
+
+double SquaredNorm(Context& context, const View<const float, 1>& gradient) {
+  const idx_t blocks = CeilDiv(gradient.extent[0], kSquaredBlock);
+  if (blocks == 0) return 0.0;
   Arena::Frame frame(context.arena(), Arena::Bytes<double>(blocks));
   double* sums = frame.Take<double>(blocks);
-  ParallelFor(context, blocks, [&](idx_t task, int) {
-    const idx_t begin = task * kBlock;
-    sums[task] =
-        HWY_DYNAMIC_DISPATCH(SquaredBlock)(gradient.data + begin, std::min(kBlock, count - begin));
-  });
+  SquaredBlocks(context, gradient, sums);
   double total = 0.0;
   for (idx_t block = 0; block < blocks; ++block) total += sums[block];
   return total;

@@ -27,5 +27,9 @@ extern const OptimizerRow kAdamWRow;
 
 // Sum of squares in double, in a fixed order. Not finite when any element is not.
 double SquaredNorm(Context& context, const View<const float, 1>& gradient);
+// The sums that SquaredNorm adds in their order: one of each kSquaredBlock elements and of the
+// rest.
+inline constexpr idx_t kSquaredBlock = 16384;
+void SquaredBlocks(Context& context, const View<const float, 1>& gradient, double* sums);
 
 }  // namespace longspan

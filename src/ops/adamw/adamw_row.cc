@@ -15,6 +15,7 @@ class AdamW final : public Optimizer {
     const std::vector<idx_t> same(shape.begin(), shape.end());
     return {{"first_moment", same}, {"second_moment", same}};
   }
+  bool elementwise() const override { return true; }
   void Update(Context& context, const OptimizerStep& step,
               const OptimizedParameter& parameter) const override {
     AdamWSpec spec = spec_;

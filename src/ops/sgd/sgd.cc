@@ -54,6 +54,7 @@ class Sgd final : public Optimizer {
     if (spec_.momentum == 0.0f) return {};
     return {{"momentum", {shape.begin(), shape.end()}}};
   }
+  bool elementwise() const override { return true; }
   void Update(Context& context, const OptimizerStep& step,
               const OptimizedParameter& parameter) const override {
     SgdSpec spec = spec_;

@@ -74,8 +74,7 @@ class WordModel final : public TextModel {
     Check(dtype == DType::kF32, ErrorCode::kUsage, "model: a {} computes in F32 only", kTitle);
   }
   void Follow(const StepPolicy& policy) override { ComputeIn(policy.compute); }
-  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const OptimizerOptions& optimizer,
-               std::size_t sums, int row_ranks) override;
+  void FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const StepPolicy& run) override;
   void Recompute() override {}
 
   void Encode(Context& context, const BatchView& batch,
@@ -175,13 +174,8 @@ class WordModelConfig final : public ModelConfig {
   WordConfig c_;
 };
 
-void WordModel::FitInto(std::size_t bytes, idx_t rows, idx_t tokens,
-                        const OptimizerOptions& optimizer, std::size_t sums, int row_ranks) {
-  StepPolicy policy;
-  policy.optimizer = optimizer;
-  policy.sums = sums;
-  policy.row_ranks = row_ranks;
-  WordModelConfig(config_).Fit(rows, tokens, bytes, policy, 0);
+void WordModel::FitInto(std::size_t bytes, idx_t rows, idx_t tokens, const StepPolicy& run) {
+  WordModelConfig(config_).Fit(rows, tokens, bytes, run, 0);
 }
 
 std::unique_ptr<ModelConfig> ReadWordModel(const ModelFolder& folder) {
