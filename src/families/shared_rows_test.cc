@@ -133,6 +133,24 @@ TEST_P(SharedRowsTest, DocumentsSideBySide) {
   }
 }
 
+// Windows exchange borders where no token is global: on 4 ranks those of one layer, whose windows
+// are narrower than a slab, on 2 ranks of both. Rows and documents that slabs cut.
+TEST_P(SharedRowsTest, WindowsWithoutGlobalTokens) {
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    for (const bool joined : {false, true}) {
+      SCOPED_TRACE(fmt::format("{}, joined {}", DTypeName(compute), joined));
+      PostNormData data(WithDropout(HeadKind::kMaskedLm), 2, 35, 6);
+      for (std::uint8_t& role : data.roles) role = std::min(role, kLocalToken);
+      const std::vector<idx_t> documents = {6, 1, 28, 30, 5};
+      if (joined) data.batch.documents = documents;
+      StepPolicy policy;
+      policy.compute = compute;
+      policy.recompute = 1;
+      CheckShared(*SharedConfig(GetParam(), HeadKind::kMaskedLm), data.batch, {2, 4}, policy);
+    }
+  }
+}
+
 // What rounds to bf16 differently, a step with nudged weights rounds differently too.
 TEST_P(SharedRowsTest, ProductsOfBf16) {
   StepPolicy policy;
@@ -234,6 +252,22 @@ TEST_P(SharedRowsTest, ARehearsalBooksWhatTheLastRankBooks) {
   EXPECT_GT(needs.row_bytes, 0u);
   const auto losses = static_cast<std::int64_t>(sent[1] - needs.row_bytes);
   EXPECT_LT(std::abs(losses), 100) << "sums of losses are not rehearsed";
+}
+
+// Local layers of a Longformer send borders, whatever the length, and full layers all tokens.
+TEST(SharedRows, NarrowWindowsSendLessThanWideOnes) {
+  const auto sent = [](idx_t window, idx_t tokens) {
+    LongformerConfig config = LongformerPreset("tiny");
+    config.head = HeadKind::kMaskedLm;
+    config.attention_window.assign(config.attention_window.size(), window);
+    const auto model = MakeModelConfig(std::move(config));
+    StepPolicy policy;
+    policy.row_ranks = 2;
+    return RehearseStep(*model, 1, tokens, 1, policy).row_bytes;
+  };
+  EXPECT_EQ(sent(16, 256), sent(16, 512));
+  EXPECT_EQ(2 * sent(16, 256), sent(32, 256));
+  EXPECT_EQ(2 * sent(512, 256), sent(1024, 512));
 }
 
 TEST_P(SharedRowsTest, MemoryFallsWithTheRanks) {

@@ -1,14 +1,18 @@
 // The projections of an attention whose ranks share rows: from this rank's tokens to all tokens of
-// its heads, and back. Without a group they are the products alone.
+// its heads, and back; or, for windows with a halo, of its own tokens alone. Without a group they
+// are the products alone.
 //
-// A Call has `group`, n() (tokens of this rank) and what Linear asks.
+// A Call has `group`, `texts`, n() (tokens of this rank) and what Linear asks.
 #pragma once
+
+#include <optional>
 
 #include "base/arena.h"
 #include "longspan/context.h"
 #include "longspan/tensor.h"
 #include "model/heads_exchange.h"
 #include "model/linear.h"
+#include "model/window_halo.h"
 
 namespace longspan {
 
@@ -40,6 +44,24 @@ void ProjectToHeadsBackward(Context& context, const Call& call, const Linear& li
   const View<float, 2> dslab(frame.Take<float>(n * columns.all()), {n, columns.all()});
   HeadsExchange(*call.group, tokens, columns).template ReturnHeads<float>(context, down, dslab);
   linear.template BackwardIn<T>(context, call, x, dslab, dx, store);
+}
+
+// The same for windows: with a halo, qkv (halo->rows(), 3 C) gets the rows of this rank's tokens,
+// of all heads.
+template <class T, class Call>
+void ProjectToWindows(Context& context, const Call& call, const Linear& linear,
+                      const HeadColumns& columns, const std::optional<WindowHalo>& halo,
+                      const View<const T, 2>& x, const View<T, 2>& qkv) {
+  if (halo) return linear.template ForwardIn<T>(context, call, x, halo->Own(qkv));
+  ProjectToHeads<T>(context, call, linear, columns, call.texts.n(), x, qkv);
+}
+template <class T, class Call>
+void ProjectToWindowsBackward(Context& context, const Call& call, const Linear& linear,
+                              const HeadColumns& columns, const std::optional<WindowHalo>& halo,
+                              const View<const T, 2>& x, const View<const float, 2>& dqkv,
+                              const gemm::Matrix& dx, gemm::Store store) {
+  if (halo) return linear.template BackwardIn<T>(context, call, x, halo->Own(dqkv), dx, store);
+  ProjectToHeadsBackward<T>(context, call, linear, columns, call.texts.n(), x, dqkv, dx, store);
 }
 
 // What attention has written, `own` (N, h*D) of its heads, becomes `out` (n, C) of all heads of

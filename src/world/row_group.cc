@@ -31,6 +31,13 @@ RowGroup::RowGroup(World& world, int ranks) : world_(&world), size_(ranks) {
 
 RowGroup::RowGroup(int rank, int ranks) : rank_(rank), size_(ranks) {}
 
+void RowGroup::CountRehearsed(std::uint64_t bytes, double flop) {
+  sent_ += bytes;
+  if (flop <= 0.0) return;
+  beside_ += bytes;
+  flop_beside_ += flop;
+}
+
 TokenSlab RowGroup::SlabOf(idx_t n, int rank) const {
   // A slab of a long batch may have one unit more than another: 6 %.
   constexpr idx_t kUnitsOfLong = 16;

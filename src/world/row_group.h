@@ -45,6 +45,11 @@ class RowGroup {
   bool rehearses() const { return world_ == nullptr; }
   // Bytes that this rank has sent to the others of its group.
   std::uint64_t bytes_sent() const { return sent_; }
+  // A rehearsal says instead of sending: so many bytes would go, while so much is computed.
+  void CountRehearsed(std::uint64_t bytes, double flop);
+  // Of the bytes, those that travel while something is computed, and what that is, in flop.
+  std::uint64_t bytes_beside() const { return beside_; }
+  double flop_beside() const { return flop_beside_; }
 
   // Which of n tokens a rank has: as many as any other, or almost. Long batches are cut at
   // multiples of kUnit, the usual chunk. kUsage for fewer tokens than ranks.
@@ -98,7 +103,8 @@ class RowGroup {
   World* world_ = nullptr;  // null: no messages
   int rank_, size_, first_ = 0;
   int open_ = 0;  // Pendings that were not waited for
-  std::uint64_t sent_ = 0;
+  std::uint64_t sent_ = 0, beside_ = 0;
+  double flop_beside_ = 0.0;
 };
 
 }  // namespace longspan

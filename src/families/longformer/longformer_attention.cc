@@ -54,8 +54,22 @@ LongformerAttention::LongformerAttention(const LongformerConfig& config, std::si
       key_value_global_(prefix, {"key_global", "value_global"}, channels_, channels_, parameters),
       value_global_bias_(parameters.Find(prefix + "value_global.bias")) {}
 
+std::optional<WindowHalo> LongformerAttention::HaloOf(const LongformerCall& call) const {
+  if (call.group == nullptr) return std::nullopt;
+  const LongformerTexts& texts = call.texts;
+  WindowSpec spec = Spec(call, texts.all);
+  spec.dropout.first_head = 0;
+  return WindowHalo::Of(call.group, spec, Columns(1),
+                        {texts.rows, texts.tokens, texts.starts, texts.roles});
+}
+
 template <class T>
 std::size_t LongformerAttention::Bytes(const LongformerCall& call) const {
+  if (const auto halo = HaloOf(call)) {
+    const idx_t own = halo->own();
+    return Arena::Bytes<T>(halo->rows() * 3 * channels_) + Arena::Bytes<T>(own * channels_) +
+           Arena::Bytes<float>(own * heads_);
+  }
   const idx_t n = call.texts.n(), g = call.texts.globals();
   const idx_t heads = HeadsOf(call.group, heads_).count, width = heads * head_size_;
   std::size_t bytes =
@@ -69,9 +83,16 @@ std::size_t LongformerAttention::Bytes(const LongformerCall& call) const {
 template <class T>
 LongformerAttention::Tensors<T> LongformerAttention::Take(Arena::Frame& frame,
                                                           const LongformerCall& call) const {
+  Tensors<T> t;
+  if (const auto halo = HaloOf(call)) {
+    const idx_t rows = halo->rows(), own = halo->own();
+    t.qkv = {frame.Take<T>(rows * 3 * channels_), {rows, 3 * channels_}};
+    t.attended = t.out = {frame.Take<T>(own * channels_), {own, channels_}};
+    t.lse = {frame.Take<float>(own * heads_), {1, heads_, own}};
+    return t;
+  }
   const idx_t n = call.texts.n(), g = call.texts.globals();
   const idx_t heads = HeadsOf(call.group, heads_).count, width = heads * head_size_;
-  Tensors<T> t;
   t.qkv = {frame.Take<T>(n * 3 * width), {n, 3 * width}};
   t.attended = t.out = {frame.Take<T>(n * width), {n, width}};
   if (call.group != nullptr) {
@@ -153,7 +174,9 @@ template <class T>
 void LongformerAttention::Forward(Context& context, const LongformerCall& call,
                                   const View<const T, 2>& x, const Tensors<T>& t) const {
   const LongformerTexts& texts = call.texts;
-  ProjectToHeads<T>(context, call, local_, Columns(3), texts.n(), x, t.qkv);
+  const std::optional<WindowHalo> halo = HaloOf(call);
+  ProjectToWindows<T>(context, call, local_, Columns(3), halo, x, t.qkv);
+  if (halo) return halo->Forward<T>(context, t.qkv, {t.out, t.lse});
   if (texts.globals() > 0) ProjectGlobals(context, call, x, t);
   WindowForward(context, Spec(call, texts.all), Local(call, t), texts.roles, Saved(call, t));
   if (texts.projected.most > 0) {
@@ -244,6 +267,17 @@ template <class T>
 void LongformerAttention::Backward(Context& context, const LongformerCall& call,
                                    const View<const T, 2>& x, const Tensors<T>& t,
                                    const View<const T, 2>& dout, const View<float, 2>& dx) const {
+  const auto project = [&](const std::optional<WindowHalo>& halo, const View<float, 2>& d) {
+    ProjectToWindowsBackward<T>(context, call, local_, Columns(3), halo, x, d, dx,
+                                gemm::Store::kAccumulate);
+  };
+  if (const auto halo = HaloOf(call)) {
+    Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
+    const View<float, 2> d(frame.Take<float>(t.qkv.size()), t.qkv.extent);
+    ZeroRows(context, d);
+    halo->Backward<T>(context, t.qkv, {t.out, t.lse}, dout, d);
+    return project(halo, d);
+  }
   const AttendedGradient<T> dattended(context, call, Columns(1), call.texts.n(), dout);
   {
     Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
@@ -252,8 +286,7 @@ void LongformerAttention::Backward(Context& context, const LongformerCall& call,
     WindowBackward(context, Spec(call, call.texts.all), Local(call, t), call.texts.roles,
                    Saved(call, t), Heads(call, dattended.own(), 0),
                    {Heads(call, d, 0), Heads(call, d, 1), Heads(call, d, 2)});
-    ProjectToHeadsBackward<T>(context, call, local_, Columns(3), call.texts.n(), x, d, dx,
-                              gemm::Store::kAccumulate);
+    project(std::nullopt, d);
   }
   if (call.texts.globals() > 0) GlobalBackwardRows(context, call, x, t, dattended.own(), dx);
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,8 +45,9 @@ class LongformerAttention {
   using Call = LongformerCall;
 
   // The tensors between the input and the output; the backward needs them all. Where ranks share
-  // rows, H heads of size D are those of this rank, N all tokens, n its own; else H D is C and n is
-  // N.
+  // rows, H heads of size D are those of this rank, N all tokens, n its own; or, where windows have
+  // a halo, all heads, B is 1, N the rows with the halo in qkv, and n elsewhere. Without ranks H D
+  // is C and n is N.
   template <class T>
   struct Tensors {
     View<T, 2> qkv;       // (N, 3 H D)
@@ -76,6 +78,8 @@ class LongformerAttention {
 
  private:
   HeadColumns Columns(idx_t parts) const { return {parts, heads_, head_size_}; }
+  // Nothing where all tokens of some heads are here.
+  std::optional<WindowHalo> HaloOf(const LongformerCall& call) const;
   // `globals`: those that the call is about.
   WindowSpec Spec(const LongformerCall& call, const GlobalTokens& globals) const;
   template <class T>

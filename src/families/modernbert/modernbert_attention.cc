@@ -20,8 +20,21 @@ ModernBertAttention::ModernBertAttention(const ModernBertConfig& config, std::si
   if (config.windowed(layer)) window_ = config.window();
 }
 
+std::optional<WindowHalo> ModernBertAttention::HaloOf(const ModernBertCall& call) const {
+  if (!window_ || call.group == nullptr) return std::nullopt;
+  WindowSpec spec = SpecOf<WindowSpec>(call);
+  spec.dropout.first_head = 0;
+  return WindowHalo::Of(call.group, spec, Columns(1),
+                        {1, call.texts.n(), call.texts.starts(), call.texts.roles()});
+}
+
 template <class T>
 std::size_t ModernBertAttention::Bytes(const ModernBertCall& call) const {
+  if (const auto halo = HaloOf(call)) {
+    const idx_t own = halo->own();
+    return Arena::Bytes<T>(halo->rows() * 3 * channels_) + Arena::Bytes<T>(own * channels_) +
+           Arena::Bytes<float>(own * heads_);
+  }
   const idx_t n = call.texts.n(), heads = HeadsOf(call.group, heads_).count;
   const idx_t out = call.group == nullptr ? 0 : call.n() * channels_;
   return Arena::Bytes<T>(n * 3 * heads * head_size_) + Arena::Bytes<T>(n * heads * head_size_) +
@@ -31,9 +44,16 @@ std::size_t ModernBertAttention::Bytes(const ModernBertCall& call) const {
 template <class T>
 ModernBertAttention::Tensors<T> ModernBertAttention::Take(Arena::Frame& frame,
                                                           const ModernBertCall& call) const {
+  Tensors<T> t;
+  if (const auto halo = HaloOf(call)) {
+    const idx_t rows = halo->rows(), own = halo->own();
+    t.qkv = {frame.Take<T>(rows * 3 * channels_), {rows, 3 * channels_}};
+    t.attended = t.out = {frame.Take<T>(own * channels_), {own, channels_}};
+    t.lse = {frame.Take<float>(own * heads_), {own * heads_}};
+    return t;
+  }
   const idx_t n = call.texts.n(), heads = HeadsOf(call.group, heads_).count;
   const idx_t width = heads * head_size_;
-  Tensors<T> t;
   t.qkv = {frame.Take<T>(n * 3 * width), {n, 3 * width}};
   t.attended = t.out = {frame.Take<T>(n * width), {n, width}};
   if (call.group != nullptr) {
@@ -83,8 +103,28 @@ AttentionSavedOf<T> ModernBertAttention::Saved(const Tensors<T>& t) const {
 }
 
 template <class T>
+void ModernBertAttention::Project(Context& context, const ModernBertCall& call,
+                                  const Linear& linear, const View<const T, 2>& x,
+                                  const Tensors<T>& t) const {
+  ProjectToWindows<T>(context, call, linear, Columns(3), HaloOf(call), x, t.qkv);
+}
+
+template <class T>
+void ModernBertAttention::ProjectBackward(Context& context, const ModernBertCall& call,
+                                          const Linear& linear, const View<const T, 2>& x,
+                                          const View<const float, 2>& dqkv,
+                                          const View<float, 2>& dx, gemm::Store store) const {
+  ProjectToWindowsBackward<T>(context, call, linear, Columns(3), HaloOf(call), x, dqkv, dx, store);
+}
+
+template <class T>
 void ModernBertAttention::Forward(Context& context, const ModernBertCall& call,
                                   const Tensors<T>& t) const {
+  if (const auto halo = HaloOf(call)) {
+    RotaryForward(context, TableOf(call), PartOf(call.slab(), call.texts.positions()),
+                  Turning(halo->Own(t.qkv)));
+    return halo->Forward<T>(context, t.qkv, {t.out, Saved(t).lse});
+  }
   RotaryForward(context, TableOf(call), call.texts.positions(), Turning(t.qkv));
   const TokenRoles roles = call.texts.roles();
   if (window_) {
@@ -105,6 +145,11 @@ void ModernBertAttention::Backward(Context& context, const ModernBertCall& call,
                                    const Tensors<T>& t, const View<const T, 2>& dout,
                                    const View<float, 2>& dqkv) const {
   ZeroRows(context, dqkv);
+  if (const auto halo = HaloOf(call)) {
+    halo->Backward<T>(context, t.qkv, {t.out, Saved(t).lse}, dout, dqkv);
+    return RotaryBackward(context, TableOf(call), PartOf(call.slab(), call.texts.positions()),
+                          Turning(halo->Own(dqkv)));
+  }
   const TokenRoles roles = call.texts.roles();
   const DQkv gradients{Heads(dqkv, 0, 3), Heads(dqkv, 1, 3), Heads(dqkv, 2, 3)};
   const AttendedGradient<T> dattended(context, call, Columns(1), call.texts.n(), dout);
@@ -120,14 +165,19 @@ void ModernBertAttention::Backward(Context& context, const ModernBertCall& call,
 
 // ---- for both types -----------------------------------------------------------------------------
 
-#define LONGSPAN_MODERNBERT_ATTENTION(T)                                                     \
-  template std::size_t ModernBertAttention::Bytes<T>(const ModernBertCall&) const;           \
-  template ModernBertAttention::Tensors<T> ModernBertAttention::Take<T>(                     \
-      Arena::Frame&, const ModernBertCall&) const;                                           \
-  template void ModernBertAttention::Forward<T>(Context&, const ModernBertCall&,             \
-                                                const Tensors<T>&) const;                    \
-  template void ModernBertAttention::Backward<T>(Context&, const ModernBertCall&,            \
-                                                 const Tensors<T>&, const View<const T, 2>&, \
+#define LONGSPAN_MODERNBERT_ATTENTION(T)                                                           \
+  template std::size_t ModernBertAttention::Bytes<T>(const ModernBertCall&) const;                 \
+  template ModernBertAttention::Tensors<T> ModernBertAttention::Take<T>(                           \
+      Arena::Frame&, const ModernBertCall&) const;                                                 \
+  template void ModernBertAttention::Project<T>(Context&, const ModernBertCall&, const Linear&,    \
+                                                const View<const T, 2>&, const Tensors<T>&) const; \
+  template void ModernBertAttention::ProjectBackward<T>(                                           \
+      Context&, const ModernBertCall&, const Linear&, const View<const T, 2>&,                     \
+      const View<const float, 2>&, const View<float, 2>&, gemm::Store) const;                      \
+  template void ModernBertAttention::Forward<T>(Context&, const ModernBertCall&,                   \
+                                                const Tensors<T>&) const;                          \
+  template void ModernBertAttention::Backward<T>(Context&, const ModernBertCall&,                  \
+                                                 const Tensors<T>&, const View<const T, 2>&,       \
                                                  const View<float, 2>&) const;
 LONGSPAN_MODERNBERT_ATTENTION(float)
 LONGSPAN_MODERNBERT_ATTENTION(bfloat16)

@@ -52,7 +52,8 @@ struct ModernBertCall {
 class ModernBertAttention {
  public:
   // The backward needs them all. Where ranks share rows, H heads of size D are those of this rank,
-  // N all tokens, n its own; else H D is C and n is N.
+  // N all tokens, n its own; or, where windows have a halo, all heads, N the rows with it in qkv,
+  // and n elsewhere. Without ranks H D is C and n is N.
   template <class T>
   struct Tensors {
     View<T, 2> qkv;       // (N, 3 H D): queries, keys, values; the first two turned after Forward
@@ -68,6 +69,16 @@ class ModernBertAttention {
   template <class T>
   Tensors<T> Take(Arena::Frame& frame, const ModernBertCall& call) const;
 
+  // t.qkv from x (n, C), as it is before it turns; and the way back, for dqkv as Backward left it:
+  // dx (n, C) = or += the gradient.
+  template <class T>
+  void Project(Context& context, const ModernBertCall& call, const Linear& linear,
+               const View<const T, 2>& x, const Tensors<T>& t) const;
+  template <class T>
+  void ProjectBackward(Context& context, const ModernBertCall& call, const Linear& linear,
+                       const View<const T, 2>& x, const View<const float, 2>& dqkv,
+                       const View<float, 2>& dx, gemm::Store store) const;
+
   // t.out from t.qkv.
   template <class T>
   void Forward(Context& context, const ModernBertCall& call, const Tensors<T>& t) const;
@@ -76,9 +87,6 @@ class ModernBertAttention {
   template <class T>
   void Backward(Context& context, const ModernBertCall& call, const Tensors<T>& t,
                 const View<const T, 2>& dout, const View<float, 2>& dqkv) const;
-
-  // The columns of what the layer projects: queries, keys and values.
-  HeadColumns Projected() const { return Columns(3); }
 
  private:
   HeadColumns Columns(idx_t parts) const { return {parts, heads_, head_size_}; }
@@ -90,7 +98,9 @@ class ModernBertAttention {
   QkvOf<T> Inputs(const Tensors<T>& t) const;
   template <class T>
   AttentionSavedOf<T> Saved(const Tensors<T>& t) const;
-  // Queries and keys of all tokens: (1, 2H, N, D).
+  // Nothing where all tokens of some heads are here.
+  std::optional<WindowHalo> HaloOf(const ModernBertCall& call) const;
+  // Queries and keys: (1, 2H, N, D).
   template <class T>
   View<T, 4> Turning(const View<T, 2>& qkv) const;
   const RotaryTable& TableOf(const ModernBertCall& call) const {

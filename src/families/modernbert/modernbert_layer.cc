@@ -71,11 +71,9 @@ void ModernBertLayer::Forward(Context& context, const ModernBertCall& call,
   const View<T, 2> y(static_cast<T*>(room), x.extent);
   if (attention_norm_) {
     LayerNormForward(context, attention_norm_->Weights(call.parameters), stream, y);
-    ProjectToHeads<T>(context, call, qkv_, attention_.Projected(), call.texts.n(), y,
-                      t.attention.qkv);
+    attention_.Project<T>(context, call, qkv_, y, t.attention);
   } else {
-    ProjectToHeads<T>(context, call, qkv_, attention_.Projected(), call.texts.n(), x,
-                      t.attention.qkv);
+    attention_.Project<T>(context, call, qkv_, x, t.attention);
   }
   attention_.Forward<T>(context, call, t.attention);
   const View<float, 2> attended(static_cast<float*>(room), x.extent);  // where y was
@@ -122,14 +120,12 @@ void ModernBertLayer::AttentionBackward(Context& context, const ModernBertCall& 
   out_.BackwardIn<T>(context, call, t.attention.out, dprojected, dout);
   attention_.Backward<T>(context, call, t.attention, dout, dqkv);
   if (!attention_norm_) {
-    ProjectToHeadsBackward<T>(context, call, qkv_, attention_.Projected(), call.texts.n(), x, dqkv,
-                              d, gemm::Store::kAccumulate);
+    attention_.ProjectBackward<T>(context, call, qkv_, x, dqkv, d, gemm::Store::kAccumulate);
     return;
   }
   const View<T, 2>& y = dout;  // dout is done with
   LayerNormForward(context, attention_norm_->Weights(call.parameters), x, y);
-  ProjectToHeadsBackward<T>(context, call, qkv_, attention_.Projected(), call.texts.n(), y, dqkv,
-                            dy, gemm::Store::kOverwrite);
+  attention_.ProjectBackward<T>(context, call, qkv_, y, dqkv, dy, gemm::Store::kOverwrite);
   LayerNormBackward(context, attention_norm_->Weights(call.parameters), x, dy, d,
                     attention_norm_->Gradients(call.parameters));
 }

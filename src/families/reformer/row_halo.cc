@@ -1,7 +1,6 @@
 #include "families/reformer/row_halo.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/math.h"
 #include "families/reformer/separate_views.h"
@@ -55,8 +54,8 @@ idx_t RowHalo::ChunkOf(int rank, idx_t room) const {
   return (borders_[static_cast<std::size_t>(rank)] - spec_.before + room + count) % count;
 }
 
-idx_t RowHalo::RoomOf(idx_t chunk) const {
-  return chunk - borders_[static_cast<std::size_t>(ranks_->rank())] + spec_.before;
+idx_t RowHalo::RoomOf(int owner, idx_t chunk) const {
+  return chunk - borders_[static_cast<std::size_t>(owner)] + spec_.before;
 }
 
 int RowHalo::OwnerOf(idx_t chunk) const {
@@ -64,20 +63,27 @@ int RowHalo::OwnerOf(idx_t chunk) const {
   return static_cast<int>(next - borders_.begin() - 1);
 }
 
-template <class Use>
-void RowHalo::EachRoom(int rank, int owner, const Use& use) const {
-  const idx_t own_end = spec_.before + chunks_of(rank);
-  for (idx_t room = 0; room < own_end + spec_.after; ++room) {
-    if (room == spec_.before) room = own_end;
-    if (room == own_end + spec_.after) return;
-    if (OwnerOf(ChunkOf(rank, room)) == owner) use(room);
+// The rooms of each rank's halo.
+std::vector<SeenRows> RowHalo::Seen() const {
+  std::vector<SeenRows> seen;
+  for (int rank = 0; rank < ranks_->size(); ++rank) {
+    const idx_t own_end = spec_.before + chunks_of(rank);
+    for (idx_t room = 0; room < own_end + spec_.after; ++room) {
+      if (room >= spec_.before && room < own_end) continue;
+      const idx_t chunk = ChunkOf(rank, room);
+      const int owner = OwnerOf(chunk);
+      seen.push_back({owner, rank, RoomOf(owner, chunk) * spec_.chunk, room * spec_.chunk,
+                      std::min(spec_.chunk, tokens_ - chunk * spec_.chunk)});
+    }
   }
+  return seen;
 }
 
-idx_t RowHalo::CountRooms(int rank, int owner) const {
-  idx_t count = 0;
-  EachRoom(rank, owner, [&](idx_t) { ++count; });
-  return count;
+double RowHalo::InnerFlop(double each, idx_t width) const {
+  const Chunks inner = Inner();
+  const idx_t pairs =
+      (inner.last - inner.first) * spec_.chunk * spec_.chunk * (spec_.before + 1 + spec_.after);
+  return each * static_cast<double>(pairs) * static_cast<double>(width);
 }
 
 RowHalo::Chunks RowHalo::Inner() const {
@@ -94,121 +100,6 @@ void RowHalo::EachBorder(const Run& run) const {
   if (borders_[r] < inner.first) run(Chunks{borders_[r], inner.first});
   if (inner.last < borders_[r + 1]) run(Chunks{inner.last, borders_[r + 1]});
 }
-
-// ---- how they travel ----------------------------------------------------------------------------
-
-// Columns [column, column + width) of the rooms of x (rows, W): from the ranks that own a chunk to
-// those that see it, or back.
-template <class E>
-class RowHalo::Exchange {
- public:
-  Exchange(Context& context, const RowHalo& halo, const View<E, 2>& x, idx_t column, idx_t width)
-      : context_(context),
-        halo_(halo),
-        x_(x),
-        column_(column),
-        width_(width),
-        frame_(context.arena(), Bytes()) {
-    for (int r = 0; r < halo.ranks_->size(); ++r) {
-      shown_.push_back(frame_.template Take<E>(Cells(r, Own())));
-      seen_.push_back(frame_.template Take<E>(Cells(Own(), r)));
-    }
-  }
-
-  // The chunks that others see go to them; Fill waits for those that this rank sees.
-  void Send() {
-    for (int r = 0; r < halo_.ranks_->size(); ++r) {
-      CopyRooms(r, Own(), shown_, [](E* packed, E* row, idx_t bytes) {
-        std::memcpy(packed, row, static_cast<std::size_t>(bytes));
-      });
-    }
-    Start(shown_, seen_, true);
-  }
-  void Fill() {
-    pending_.Wait();
-    for (int r = 0; r < halo_.ranks_->size(); ++r) {
-      CopyRooms(Own(), r, seen_, [](E* packed, E* row, idx_t bytes) {
-        std::memcpy(row, packed, static_cast<std::size_t>(bytes));
-      });
-    }
-  }
-
-  // The way back: what this rank has for the chunks that it sees goes to their owners; Add waits
-  // for what others have for its own chunks, and adds it in the order of the ranks.
-  void Return() {
-    for (int r = 0; r < halo_.ranks_->size(); ++r) {
-      CopyRooms(Own(), r, seen_, [](E* packed, E* row, idx_t bytes) {
-        std::memcpy(packed, row, static_cast<std::size_t>(bytes));
-      });
-    }
-    Start(seen_, shown_, false);
-  }
-  void Add() {
-    pending_.Wait();
-    for (int r = 0; r < halo_.ranks_->size(); ++r) {
-      CopyRooms(r, Own(), shown_, [this](E* packed, E* row, idx_t) {
-        for (idx_t c = 0; c < width_; ++c) row[c] += packed[c];
-      });
-    }
-  }
-
- private:
-  int Own() const { return halo_.ranks_->rank(); }
-  // Cells of the chunks of `owner` that `rank` sees.
-  idx_t Cells(int rank, int owner) const {
-    return halo_.CountRooms(rank, owner) * halo_.spec_.chunk * width_;
-  }
-  std::size_t Bytes() const {
-    std::size_t bytes = 0;
-    for (int r = 0; r < halo_.ranks_->size(); ++r) {
-      bytes += Arena::Bytes<E>(Cells(r, Own())) + Arena::Bytes<E>(Cells(Own(), r));
-    }
-    return bytes;
-  }
-  // copy(packed row, row of x, bytes) for the tokens of the chunks of `owner` that `rank` sees. One
-  // of the two is this rank: rows are those of the room that the chunk has here.
-  template <class Copy>
-  void CopyRooms(int rank, int owner, const std::vector<E*>& packed, const Copy& copy) const {
-    const int other = rank == Own() ? owner : rank;
-    const bool sees = &packed == &seen_;
-    E* at = packed[static_cast<std::size_t>(other)];
-    const idx_t chunk = halo_.spec_.chunk;
-    halo_.EachRoom(rank, owner, [&](idx_t room) {
-      const idx_t number = halo_.ChunkOf(rank, room);
-      const idx_t here = sees ? room : halo_.RoomOf(number);
-      const idx_t count = std::min(chunk, halo_.tokens_ - number * chunk);
-      if (!context_.rehearsal()) {
-        for (idx_t t = 0; t < count; ++t) {
-          copy(at + t * width_, &x_(here * chunk + t, column_),
-               width_ * static_cast<idx_t>(sizeof(E)));
-        }
-      }
-      at += chunk * width_;
-    });
-  }
-  void Start(const std::vector<E*>& from, const std::vector<E*>& into, bool shows) {
-    if (context_.rehearsal() && !halo_.ranks_->rehearses()) return;
-    std::vector<RowGroup::Piece> sends, receives;
-    const auto piece = [&](const std::vector<E*>& memory, int r, idx_t cells) {
-      return RowGroup::Piece{memory[static_cast<std::size_t>(r)],
-                             static_cast<std::size_t>(cells) * sizeof(E)};
-    };
-    for (int r = 0; r < halo_.ranks_->size(); ++r) {
-      const idx_t out = Cells(r, Own()), in = Cells(Own(), r);
-      sends.push_back(piece(from, r, shows ? out : in));
-      receives.push_back(piece(into, r, shows ? in : out));
-    }
-    pending_ = halo_.ranks_->Exchange(sends, receives);
-  }
-
-  Context& context_;
-  const RowHalo& halo_;
-  const View<E, 2> x_;
-  const idx_t column_, width_;
-  Arena::Frame frame_;
-  std::vector<E*> shown_, seen_;  // by rank: own chunks that it sees; its chunks that this one sees
-  RowGroup::Pending pending_;
-};
 
 // ---- attention ----------------------------------------------------------------------------------
 
@@ -256,7 +147,8 @@ class RowHalo::Slabs {
   };
   Place PlaceOf(const Chunks& chunks) const {
     const ChunkedSlab slab = {halo_.tokens_, chunks.first, chunks.last};
-    const idx_t at = (halo_.RoomOf(chunks.first) - spec_.before) * spec_.chunk;
+    const idx_t at =
+        (halo_.RoomOf(halo_.ranks_->rank(), chunks.first) - spec_.before) * spec_.chunk;
     return {slab, at, slab.Queries(spec_), at, slab.Keys(spec_)};
   }
   QkvOf<T> Inputs(const Place& at) const {
@@ -284,8 +176,10 @@ template <class T>
 void RowHalo::Forward(Context& context, const MechanismCall& call,
                       const AttentionTensorsOf<T>& rooms) const {
   // Keys and values stand side by side behind the queries.
-  Exchange<T> exchange(context, *this, rooms.projected, rooms.width(), 2 * rooms.width());
-  exchange.Send();
+  const std::vector<SeenRows> seen = Seen();
+  HaloExchange<T> exchange(context, *ranks_, seen, rooms.projected, rooms.projected, rooms.width(),
+                           2 * rooms.width());
+  exchange.Send(InnerFlop(4.0, rooms.width()));
   const Slabs<T> slabs(context, *this, call, rooms);
   const Chunks inner = Inner();
   if (inner.first < inner.last) slabs.Forward(inner);
@@ -296,10 +190,12 @@ void RowHalo::Forward(Context& context, const MechanismCall& call,
 template <class T>
 void RowHalo::Backward(Context& context, const MechanismCall& call,
                        const AttentionTensorsOf<T>& rooms, const View<float, 2>& dprojected) const {
-  Exchange<float> exchange(context, *this, dprojected, rooms.width(), 2 * rooms.width());
+  const std::vector<SeenRows> seen = Seen();
+  HaloExchange<float> exchange(context, *ranks_, seen, dprojected, dprojected, rooms.width(),
+                               2 * rooms.width());
   const Slabs<T> slabs(context, *this, call, rooms);
   EachBorder([&](const Chunks& chunks) { slabs.Backward(chunks, dprojected); });
-  exchange.Return();
+  exchange.Return(InnerFlop(10.0, rooms.width()));
   const Chunks inner = Inner();
   if (inner.first < inner.last) slabs.Backward(inner, dprojected);
   exchange.Add();

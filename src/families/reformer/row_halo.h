@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "families/reformer/attention_mechanism.h"
 #include "families/reformer/residual_branch.h"
+#include "model/halo_exchange.h"
 #include "ops/chunked_attention/chunked_slab.h"
 #include "world/row_group.h"
 
@@ -64,25 +65,22 @@ class RowHalo {
     const auto r = static_cast<std::size_t>(rank);
     return borders_[r + 1] - borders_[r];
   }
-  // The chunk of a rank's room; the room of an own chunk.
+  // The chunk of a rank's room; the room of a chunk among its owner's.
   idx_t ChunkOf(int rank, idx_t room) const;
-  idx_t RoomOf(idx_t chunk) const;
+  idx_t RoomOf(int owner, idx_t chunk) const;
   int OwnerOf(idx_t chunk) const;
-  // use(room) for the rooms of a rank's halo that `owner` has, in order.
-  template <class Use>
-  void EachRoom(int rank, int owner, const Use& use) const;
-  idx_t CountRooms(int rank, int owner) const;
+  std::vector<SeenRows> Seen() const;
   // The own chunks whose windows stay within the slab: a range of them, which may be empty.
   struct Chunks {
     idx_t first, last;
   };
   Chunks Inner() const;
+  // Work of these: `each` flop a pair of query and key and channel.
+  double InnerFlop(double each, idx_t width) const;
   // run(chunks) for the others.
   template <class Run>
   void EachBorder(const Run& run) const;
 
-  template <class E>
-  class Exchange;
   template <class T>
   class Slabs;
 

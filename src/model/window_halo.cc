@@ -1,0 +1,222 @@
+#include "model/window_halo.h"
+
+#include <algorithm>
+
+#include "ops/side_by_side.h"
+
+namespace longspan {
+namespace {
+
+bool HasGlobals(const TokenRoles& roles) {
+  if (roles.empty()) return false;
+  const std::uint8_t* end = roles.data + roles.size();
+  return std::find(roles.data, end, kGlobalToken) != end;
+}
+
+// Part `part` of x (rows, P H D) as heads: (1, H, rows, D).
+template <class T>
+View<T, 4> PartOfHeads(const View<T, 2>& x, idx_t part, const HeadColumns& columns) {
+  const idx_t rows = x.extent[0], stride = x.stride[0];
+  return {x.data + part * columns.heads * columns.size,
+          {1, columns.heads, rows, columns.size},
+          {rows * stride, columns.size, stride, 1}};
+}
+
+}  // namespace
+
+// ---- which tokens -------------------------------------------------------------------------------
+
+std::optional<WindowHalo> WindowHalo::Of(RowGroup* group, const WindowSpec& spec,
+                                         const HeadColumns& columns, const WindowTexts& texts) {
+  if (group == nullptr || HasGlobals(texts.roles)) return std::nullopt;
+  WindowHalo halo(*group, spec, columns, texts);
+  const idx_t n = texts.rows * texts.tokens;
+  idx_t most = 0, least = n;
+  for (int r = 0; r < group->size(); ++r) {
+    const TokenSlab slab = group->SlabOf(n, r);
+    const Halo seen = halo.HaloOf(slab);
+    most = std::max(most, seen.before + seen.after);
+    least = std::min(least, slab.size());
+    halo.rows_ = std::max(halo.rows_, seen.before + slab.size() + seen.after);
+  }
+  if (most > least) return std::nullopt;
+  for (int r = 0; r < group->size(); ++r) halo.AddSeen(r);
+  const TokenSlab mine = halo.mine_;
+  for (std::size_t text = halo.TextOf(mine.begin); text <= halo.TextOf(mine.end - 1); ++text) {
+    halo.AddPieces(text);
+  }
+  return halo;
+}
+
+WindowHalo::WindowHalo(RowGroup& group, const WindowSpec& spec, const HeadColumns& columns,
+                       const WindowTexts& texts)
+    : group_(&group),
+      spec_(spec),
+      columns_{1, columns.heads, columns.size},
+      texts_(texts),
+      borders_(texts.starts.begin(), texts.starts.end()),
+      mine_(group.Mine(texts.rows * texts.tokens)) {
+  spec_.globals = nullptr;
+  spec_.starts = {};
+  for (idx_t row = 0; texts.starts.empty() && row <= texts.rows; ++row) {
+    borders_.push_back(row * texts.tokens);
+  }
+  before_ = HaloOf(mine_).before;
+}
+
+std::size_t WindowHalo::TextOf(idx_t token) const {
+  const auto next = std::upper_bound(borders_.begin(), borders_.end(), token);
+  return static_cast<std::size_t>(next - borders_.begin() - 1);
+}
+
+WindowHalo::Halo WindowHalo::ReachIn(std::size_t text) const {
+  const idx_t length = LengthOf(text);
+  return {WindowSlab::Of(spec_, length, length, length).before,
+          WindowSlab::Of(spec_, length, 0, 0).after};
+}
+
+WindowHalo::Halo WindowHalo::HaloOf(const TokenSlab& slab) const {
+  const std::size_t first = TextOf(slab.begin), last = TextOf(slab.end - 1);
+  return {std::min(ReachIn(first).before, slab.begin - borders_[first]),
+          std::min(ReachIn(last).after, borders_[last + 1] - slab.end)};
+}
+
+// What `viewer` sees of each other rank.
+void WindowHalo::AddSeen(int viewer) {
+  const idx_t n = borders_.back();
+  const TokenSlab slab = group_->SlabOf(n, viewer);
+  const Halo halo = HaloOf(slab);
+  const idx_t first = slab.begin - halo.before;  // the token of the viewer's row 0
+  for (int owner = 0; owner < group_->size(); ++owner) {
+    if (owner == viewer) continue;
+    const TokenSlab its = group_->SlabOf(n, owner);
+    const idx_t begin = std::max(its.begin, first);
+    const idx_t end = std::min(its.end, slab.end + halo.after);
+    if (begin >= end) continue;
+    const idx_t row = begin - its.begin + HaloOf(its).before;
+    seen_.push_back({owner, viewer, row, begin - first, end - begin});
+  }
+}
+
+// ---- which queries ------------------------------------------------------------------------------
+
+// The own queries of a text: those that see tokens of others at its ends, and those between them.
+void WindowHalo::AddPieces(std::size_t text) {
+  const idx_t at = borders_[text];
+  const idx_t begin = std::max(at, mine_.begin) - at;
+  const idx_t end = std::min(borders_[text + 1], mine_.end) - at;
+  const Halo reach = ReachIn(text);
+  const idx_t first = begin > 0 ? std::min(end, begin + reach.before) : begin;
+  const idx_t last = end < LengthOf(text) ? std::max(first, end - reach.after) : end;
+  AddPiece(text, begin, first, &outer_);
+  AddPiece(text, first, last, &inner_);
+  AddPiece(text, last, end, &outer_);
+}
+
+void WindowHalo::AddPiece(std::size_t text, idx_t begin, idx_t end,
+                          std::vector<Piece>* pieces) const {
+  if (begin < end) pieces->push_back({text, WindowSlab::Of(spec_, LengthOf(text), begin, end)});
+}
+
+// Dropout draws as in the call of the whole batch.
+WindowSpec WindowHalo::SpecOf(const Piece& piece) const {
+  WindowSpec spec = spec_;
+  const auto number = static_cast<idx_t>(piece.text);
+  if (!texts_.starts.empty()) {
+    spec.dropout = TextOfRow{number}.Draw(spec.dropout);
+  } else {
+    spec.dropout.first_head = number * columns_.heads;
+    spec.dropout.layer_heads = columns_.heads;
+  }
+  return spec;
+}
+
+TokenRoles WindowHalo::RolesOf(const Piece& piece) const {
+  if (texts_.roles.empty()) return {};
+  const idx_t first = borders_[piece.text] + piece.slab.begin - piece.slab.before;
+  return {texts_.roles.data + first, {1, piece.slab.Keys()}};
+}
+
+idx_t WindowHalo::QueryRow(const Piece& piece) const {
+  return borders_[piece.text] + piece.slab.begin - mine_.begin;
+}
+
+double WindowHalo::InnerFlop(double each) const {
+  double pairs = 0.0;
+  for (const Piece& piece : inner_) {
+    const Halo reach = ReachIn(piece.text);
+    pairs += static_cast<double>(piece.slab.Queries() * (reach.before + 1 + reach.after));
+  }
+  return each * pairs * static_cast<double>(columns_.all());
+}
+
+// ---- attention ----------------------------------------------------------------------------------
+
+template <class T>
+QkvOf<T> WindowHalo::InputsOf(const Piece& piece, const View<T, 2>& qkv) const {
+  const View<const T, 2> keys = qkv.Rows(KeyRow(piece), piece.slab.Keys());
+  const View<const T, 2> queries = keys.Rows(piece.slab.before, piece.slab.Queries());
+  return {PartOfHeads(queries, 0, columns_), PartOfHeads(keys, 1, columns_),
+          PartOfHeads(keys, 2, columns_)};
+}
+
+template <class T>
+AttentionSavedOf<T> WindowHalo::SavedOf(const Piece& piece, const Saved<T>& saved) const {
+  const idx_t first = QueryRow(piece), count = piece.slab.Queries();
+  return {PartOfHeads(saved.out.Rows(first, count), 0, columns_), Part(saved.lse, 2, first, count)};
+}
+
+template <class T>
+void WindowHalo::RunForward(Context& context, const std::vector<Piece>& pieces,
+                            const View<T, 2>& qkv, const Saved<T>& saved) const {
+  for (const Piece& piece : pieces) {
+    WindowForward(context, SpecOf(piece), piece.slab, InputsOf(piece, qkv), RolesOf(piece),
+                  SavedOf(piece, saved));
+  }
+}
+
+template <class T>
+void WindowHalo::RunBackward(Context& context, const std::vector<Piece>& pieces,
+                             const View<T, 2>& qkv, const Saved<T>& saved,
+                             const View<const T, 2>& dout, const View<float, 2>& dqkv) const {
+  for (const Piece& piece : pieces) {
+    const View<float, 2> dkeys = dqkv.Rows(KeyRow(piece), piece.slab.Keys());
+    const View<float, 2> dqueries = dkeys.Rows(piece.slab.before, piece.slab.Queries());
+    WindowBackward(context, SpecOf(piece), piece.slab, InputsOf(piece, qkv), RolesOf(piece),
+                   SavedOf(piece, saved),
+                   PartOfHeads(dout.Rows(QueryRow(piece), piece.slab.Queries()), 0, columns_),
+                   {PartOfHeads(dqueries, 0, columns_), PartOfHeads(dkeys, 1, columns_),
+                    PartOfHeads(dkeys, 2, columns_)});
+  }
+}
+
+template <class T>
+void WindowHalo::Forward(Context& context, const View<T, 2>& qkv, const Saved<T>& saved) const {
+  // Keys and values stand side by side behind the queries.
+  HaloExchange<T> exchange(context, *group_, seen_, qkv, qkv, columns_.all(), 2 * columns_.all());
+  exchange.Send(InnerFlop(4.0));
+  RunForward(context, inner_, qkv, saved);
+  exchange.Fill();
+  RunForward(context, outer_, qkv, saved);
+}
+
+template <class T>
+void WindowHalo::Backward(Context& context, const View<T, 2>& qkv, const Saved<T>& saved,
+                          const View<const T, 2>& dout, const View<float, 2>& dqkv) const {
+  HaloExchange<float> exchange(context, *group_, seen_, dqkv, dqkv, columns_.all(),
+                               2 * columns_.all());
+  RunBackward(context, outer_, qkv, saved, dout, dqkv);
+  exchange.Return(InnerFlop(10.0));
+  RunBackward(context, inner_, qkv, saved, dout, dqkv);
+  exchange.Add();
+}
+
+#define LONGSPAN_WINDOW_HALO(T)                                                             \
+  template void WindowHalo::Forward<T>(Context&, const View<T, 2>&, const Saved<T>&) const; \
+  template void WindowHalo::Backward<T>(Context&, const View<T, 2>&, const Saved<T>&,       \
+                                        const View<const T, 2>&, const View<float, 2>&) const;
+LONGSPAN_WINDOW_HALO(float)
+LONGSPAN_WINDOW_HALO(bfloat16)
+#undef LONGSPAN_WINDOW_HALO
+
+}  // namespace longspan

@@ -1,0 +1,293 @@
+// Window attention of ranks that share rows, with threads as ranks: side by side they give what one
+// call gives for the whole batch.
+#include "model/window_halo.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "base/bfloat16.h"
+#include "base/rng.h"
+#include "tests/support/thread_world.h"
+
+namespace longspan {
+namespace {
+
+using test::OnRanks;
+
+constexpr HeadColumns kColumns{1, 3, 4};  // heads of keys, each of 4 channels
+constexpr idx_t kWidth = 12;
+
+// A batch, its window, and what one process makes of it.
+struct HaloCase {
+  std::string name;
+  WindowSpec spec;
+  idx_t rows = 1, tokens = 0;
+  std::vector<idx_t> starts;
+  std::vector<std::uint8_t> roles;
+
+  idx_t n() const { return rows * tokens; }
+  WindowTexts Texts() const {
+    WindowTexts texts{rows, tokens, starts, {}};
+    if (!roles.empty()) texts.roles = {roles.data(), {rows, tokens}};
+    return texts;
+  }
+};
+
+struct HaloResult {
+  std::vector<float> out, lse, dqkv;  // (N, C), (N, H), (N, 3C)
+};
+
+std::vector<float> HaloNumbers(idx_t count, std::uint64_t key) {
+  Rng rng(key);
+  std::vector<float> numbers(static_cast<std::size_t>(count));
+  for (float& number : numbers) number = static_cast<float>(2.0 * rng.Uniform() - 1.0);
+  return numbers;
+}
+
+template <class T>
+View<T, 4> HaloHeads(T* data, const HaloCase& c, idx_t part, idx_t parts) {
+  const idx_t stride = parts * kWidth;
+  return {data + part * kWidth,
+          {c.rows, kColumns.heads, c.tokens, kColumns.size},
+          {c.tokens * stride, kColumns.size, stride, 1}};
+}
+
+HaloResult WholeBatch(const HaloCase& c, const std::vector<float>& qkv,
+                      const std::vector<float>& dout) {
+  Context context(2);
+  HaloResult r{HaloNumbers(c.n() * kWidth, 1), {}, {}};
+  std::vector<float> lse(static_cast<std::size_t>(c.n() * kColumns.heads));
+  r.dqkv.assign(qkv.size(), 0.0f);
+  WindowSpec spec = c.spec;
+  spec.starts = c.starts;
+  const Qkv in{HaloHeads(qkv.data(), c, 0, 3), HaloHeads(qkv.data(), c, 1, 3),
+               HaloHeads(qkv.data(), c, 2, 3)};
+  const AttentionSaved saved{HaloHeads(r.out.data(), c, 0, 1),
+                             {lse.data(), {c.rows, kColumns.heads, c.tokens}}};
+  WindowForward(context, spec, in, c.Texts().roles, saved);
+  WindowBackward(context, spec, in, c.Texts().roles, saved, HaloHeads(dout.data(), c, 0, 1),
+                 {HaloHeads(r.dqkv.data(), c, 0, 3), HaloHeads(r.dqkv.data(), c, 1, 3),
+                  HaloHeads(r.dqkv.data(), c, 2, 3)});
+  for (idx_t i = 0; i < c.n(); ++i) {
+    for (idx_t h = 0; h < kColumns.heads; ++h) {
+      r.lse.push_back(saved.lse(i / c.tokens, h, i % c.tokens));
+    }
+  }
+  return r;
+}
+
+// This rank's part, into `r`. Halo rows begin as NaN: what nobody sent, nobody may read.
+void RunHalo(Context& context, const WindowHalo& halo, const TokenSlab& mine,
+             const std::vector<float>& qkv, const std::vector<float>& dout, HaloResult& r) {
+  const idx_t own = mine.size(), rows = halo.rows();
+  std::vector<float> x(static_cast<std::size_t>(rows * 3 * kWidth), NAN), d(x.size(), 0.0f);
+  const View<float, 2> all(x.data(), {rows, 3 * kWidth}), dall(d.data(), all.extent);
+  const float* from = qkv.data() + mine.begin * 3 * kWidth;
+  std::copy_n(from, own * 3 * kWidth, &halo.Own(all)(0, 0));
+  std::vector<float> out(static_cast<std::size_t>(own * kWidth), NAN);
+  std::vector<float> lse(static_cast<std::size_t>(own * kColumns.heads), NAN);
+  const WindowHalo::Saved<float> saved{{out.data(), {own, kWidth}},
+                                       {lse.data(), {1, kColumns.heads, own}}};
+  halo.Forward<float>(context, all, saved);
+  halo.Backward<float>(context, all, saved,
+                       View<const float, 2>(dout.data() + mine.begin * kWidth, {own, kWidth}),
+                       dall);
+  std::copy(out.begin(), out.end(), r.out.begin() + mine.begin * kWidth);
+  for (idx_t i = 0; i < own * kColumns.heads; ++i) {
+    r.lse[static_cast<std::size_t>(mine.begin * kColumns.heads + i)] =
+        saved.lse(0, i % kColumns.heads, i / kColumns.heads);
+  }
+  std::copy_n(&halo.Own(dall)(0, 0), own * 3 * kWidth, r.dqkv.begin() + mine.begin * 3 * kWidth);
+}
+
+HaloResult Shared(const HaloCase& c, int ranks, int threads, const std::vector<float>& qkv,
+                  const std::vector<float>& dout) {
+  HaloResult r;
+  r.out.resize(static_cast<std::size_t>(c.n() * kWidth));
+  r.lse.resize(static_cast<std::size_t>(c.n() * kColumns.heads));
+  r.dqkv.resize(qkv.size());
+  OnRanks(ranks, [&](World& world) {
+    Context context(threads);
+    RowGroup group(world, ranks);
+    const auto halo = WindowHalo::Of(&group, c.spec, kColumns, c.Texts());
+    ASSERT_TRUE(halo.has_value());
+    RunHalo(context, *halo, group.Mine(c.n()), qkv, dout, r);
+  });
+  return r;
+}
+
+// Within twice what a naive sum of `terms` may err in fp32.
+void ExpectNear(const std::vector<float>& is, const std::vector<float>& want, idx_t terms,
+                const char* what) {
+  float most = 0.0f;
+  for (const float value : want) {
+    if (std::isfinite(value)) most = std::max(most, std::abs(value));
+  }
+  ASSERT_EQ(is.size(), want.size());
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    if (is[i] == want[i]) continue;  // -inf too
+    ASSERT_NEAR(is[i], want[i], 2.0 * static_cast<double>(terms) * 0x1p-24 * most)
+        << what << " " << i;
+  }
+}
+
+std::vector<HaloCase> Cases() {
+  std::vector<HaloCase> cases;
+  const auto add = [&](const char* name, idx_t rows, idx_t tokens) -> HaloCase& {
+    HaloCase c{name, {}, rows, tokens, {}, {}};
+    c.spec.left = 5;
+    c.spec.right = 4;
+    cases.push_back(c);
+    return cases.back();
+  };
+  add("one row", 1, 61);
+  add("slabs of almost a halo", 1, 37);
+  add("rows that slabs cut", 3, 23).spec.dropout = {0.3f, 5};
+  add("windows wider than short texts", 10, 8).spec.left = 100;
+  add("causal", 1, 61).spec.causal = true;
+  HaloCase& dilated = add("dilated", 2, 53);
+  dilated.spec.dilation = {1, 2, 1};
+  dilated.spec.left = 3;
+  dilated.spec.right = 2;
+  add("a window of the token itself", 1, 40).spec.left = 0;
+  HaloCase& documents = add("documents", 1, 70);
+  documents.starts = {0, 3, 20, 21, 50, 64, 70};
+  documents.spec.dropout = {0.3f, 5};
+  HaloCase& holes = add("holes", 2, 31);
+  for (idx_t t = 0; t < holes.n(); ++t) {
+    const bool hidden = t % 7 == 3 || (t > 12 && t < 33);
+    holes.roles.push_back(hidden ? kHiddenToken : kLocalToken);
+  }
+  return cases;
+}
+
+TEST(WindowHalo, RanksSideBySideGiveTheBatch) {
+  for (const HaloCase& c : Cases()) {
+    const std::vector<float> qkv = HaloNumbers(c.n() * 3 * kWidth, 3);
+    const std::vector<float> dout = HaloNumbers(c.n() * kWidth, 4);
+    const HaloResult whole = WholeBatch(c, qkv, dout);
+    for (const int ranks : {2, 3, 4}) {
+      SCOPED_TRACE(c.name + ", " + std::to_string(ranks) + " ranks");
+      const HaloResult shared = Shared(c, ranks, 1 + ranks % 2, qkv, dout);
+      if (HasFatalFailure()) return;
+      ExpectNear(shared.out, whole.out, c.n(), "out");
+      ExpectNear(shared.lse, whole.lse, c.n(), "lse");
+      ExpectNear(shared.dqkv, whole.dqkv, c.n(), "dqkv");
+    }
+  }
+}
+
+// The bounds notice masks of another key.
+TEST(WindowHalo, MasksAreThoseOfTheBatch) {
+  HaloCase c = Cases()[2];
+  const std::vector<float> qkv = HaloNumbers(c.n() * 3 * kWidth, 3);
+  const std::vector<float> dout = HaloNumbers(c.n() * kWidth, 4);
+  const HaloResult whole = WholeBatch(c, qkv, dout);
+  c.spec.dropout.key += 1;
+  const HaloResult shared = Shared(c, 2, 1, qkv, dout);
+  double most = 0.0;
+  for (std::size_t i = 0; i < whole.out.size(); ++i) {
+    most = std::max(most, static_cast<double>(std::abs(whole.out[i] - shared.out[i])));
+  }
+  EXPECT_GT(most, 0.1);
+}
+
+TEST(WindowHalo, AnyNumberOfThreadsGivesTheSameBits) {
+  const HaloCase c = Cases()[7];
+  const std::vector<float> qkv = HaloNumbers(c.n() * 3 * kWidth, 3);
+  const std::vector<float> dout = HaloNumbers(c.n() * kWidth, 4);
+  const HaloResult one = Shared(c, 4, 1, qkv, dout), three = Shared(c, 4, 3, qkv, dout);
+  EXPECT_EQ(one.out, three.out);
+  EXPECT_EQ(one.dqkv, three.dqkv);
+}
+
+// bf16 of all that travels forwards: what arrives is what was sent.
+TEST(WindowHalo, KeysOfBf16GiveWhatOneCallGives) {
+  const HaloCase c = Cases()[0];
+  std::vector<bfloat16> qkv;
+  for (const float value : HaloNumbers(c.n() * 3 * kWidth, 3)) qkv.push_back(ToBfloat16(value));
+  Context context(1);
+  std::vector<bfloat16> out(static_cast<std::size_t>(c.n() * kWidth)), shared(out.size());
+  std::vector<float> lse(static_cast<std::size_t>(c.n() * kColumns.heads));
+  const bfloat16* in = qkv.data();
+  WindowForward(
+      context, c.spec,
+      Bf16Qkv{HaloHeads(in, c, 0, 3), HaloHeads(in, c, 1, 3), HaloHeads(in, c, 2, 3)}, {},
+      Bf16AttentionSaved{HaloHeads(out.data(), c, 0, 1), {lse.data(), {1, kColumns.heads, c.n()}}});
+  OnRanks(3, [&](World& world) {
+    Context own(1);
+    RowGroup group(world, 3);
+    const auto halo = WindowHalo::Of(&group, c.spec, kColumns, c.Texts());
+    const TokenSlab mine = group.Mine(c.n());
+    std::vector<bfloat16> x(static_cast<std::size_t>(halo->rows() * 3 * kWidth));
+    std::vector<float> its(static_cast<std::size_t>(mine.size() * kColumns.heads));
+    const View<bfloat16, 2> all(x.data(), {halo->rows(), 3 * kWidth});
+    std::copy_n(in + mine.begin * 3 * kWidth, mine.size() * 3 * kWidth, &halo->Own(all)(0, 0));
+    halo->Forward<bfloat16>(own, all,
+                            {{shared.data() + mine.begin * kWidth, {mine.size(), kWidth}},
+                             {its.data(), {1, kColumns.heads, mine.size()}}});
+  });
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    // Sums of another order may round to a neighbour.
+    EXPECT_NEAR(ToFloat(out[i]), ToFloat(shared[i]), 0x1p-8 * (std::abs(ToFloat(out[i])) + 0x1p-8));
+  }
+}
+
+// Halos where they are no more than a slab, whatever widths say; else heads.
+TEST(WindowHalo, ReplacesHeadsWhereItIsSmaller) {
+  const auto has = [](idx_t rows, idx_t tokens, idx_t width, int ranks) {
+    RowGroup group(ranks - 1, ranks);
+    WindowSpec spec;
+    spec.left = spec.right = width;
+    return WindowHalo::Of(&group, spec, kColumns, {rows, tokens, {}, {}}).has_value();
+  };
+  EXPECT_TRUE(has(1, 64, 32, 2));
+  EXPECT_TRUE(has(1, 64, 1000, 2));  // two ranks see no more than each other
+  EXPECT_TRUE(has(1, 64, 8, 4));
+  EXPECT_FALSE(has(1, 64, 9, 4));    // those in the middle see two neighbours
+  EXPECT_TRUE(has(4, 16, 1000, 4));  // slabs of whole texts see nothing of others
+  EXPECT_TRUE(has(16, 5, 1000, 4));
+  EXPECT_FALSE(has(1, 64, 1000, 4));
+  WindowSpec spec;
+  spec.left = spec.right = 4;
+  EXPECT_FALSE(WindowHalo::Of(nullptr, spec, kColumns, {1, 64, {}, {}}).has_value());
+  RowGroup group(1, 2);
+  std::vector<std::uint8_t> roles(64, kLocalToken);
+  EXPECT_TRUE(WindowHalo::Of(&group, spec, kColumns, {1, 64, {}, {roles.data(), {1, 64}}}));
+  roles[40] = kGlobalToken;
+  EXPECT_FALSE(WindowHalo::Of(&group, spec, kColumns, {1, 64, {}, {roles.data(), {1, 64}}}));
+}
+
+// Two arrays of the window's width, whatever the length; the rank in the middle has two neighbours.
+TEST(WindowHalo, SendsTheWidthOfTheWindow) {
+  for (const idx_t tokens : {100, 1000}) {
+    RowGroup group(3, 4);
+    Context context = Context::Rehearsal(1);
+    WindowSpec spec;
+    spec.left = spec.right = 8;
+    const auto halo = WindowHalo::Of(&group, spec, kColumns, {1, tokens, {}, {}});
+    ASSERT_TRUE(halo.has_value());
+    Arena::Frame frame(context.arena(), 1 << 20);
+    const auto take = [&](idx_t rows, idx_t width) {
+      return View<float, 2>(frame.Take<float>(rows * width), {rows, width});
+    };
+    const View<float, 2> qkv = take(halo->rows(), 3 * kWidth), dqkv = take(qkv.extent[0], 36);
+    const View<float, 2> out = take(halo->own(), kWidth);
+    const WindowHalo::Saved<float> saved{
+        out, {frame.Take<float>(out.size()), {1, kColumns.heads, halo->own()}}};
+    halo->Forward<float>(context, qkv, saved);
+    constexpr std::uint64_t kOneWay = 2 * 8 * 2 * kWidth * sizeof(float);
+    EXPECT_EQ(group.bytes_sent(), kOneWay);
+    EXPECT_EQ(group.bytes_beside(), kOneWay);
+    EXPECT_GT(group.flop_beside(), 0.0);
+    halo->Backward<float>(context, qkv, saved, out, dqkv);
+    EXPECT_EQ(group.bytes_sent(), 2 * kOneWay);
+  }
+}
+
+}  // namespace
+}  // namespace longspan
