@@ -82,7 +82,10 @@ nlohmann::ordered_json ToJson(const PlanOptions& o, const Plan& plan, const Plan
       {"moments", m.moments},    {"text", m.text},       {"streams", m.streams},
       {"buckets", m.buckets},    {"copies", m.copies},   {"activations", m.activations},
       {"scratch", m.scratch},    {"sums", m.sums},       {"total", plan.program + m.total()}};
-  if (row.needs.row_bytes > 0) j["sent_bytes"] = row.needs.row_bytes;
+  if (row.needs.row_bytes > 0) {
+    j["sent_bytes"] = row.needs.row_bytes;
+    j["sent_beside_bytes"] = row.needs.row_bytes_beside;
+  }
   j["gflop"] = row.needs.gflop;
   j["estimated_seconds"] = row.seconds;
   j["seconds_from"] = row.timed ? "trial" : "peak";
@@ -173,14 +176,18 @@ constexpr double kBusyShare = 0.15;
 // What the ranks of a row send each other: a network has its own time for it.
 std::string RowRanksNote(const PlanCommand& c, const Plan& plan) {
   if (c.options.row_ranks == 1) return {};
-  std::uint64_t most = 0;
-  for (const PlannedStep& row : plan.steps) most = std::max(most, row.needs.row_bytes);
+  StepNeeds most;
+  for (const PlannedStep& row : plan.steps) {
+    if (row.needs.row_bytes > most.row_bytes) most = row.needs;
+  }
   return fmt::format(
       "Each of {} ranks has a slab of every row: memory and time are one rank's. It sends the "
       "others\n"
-      "up to {:.0f} MB a micro-batch, which the last column leaves out and --link adds to an "
-      "update.\n",
-      c.options.row_ranks, static_cast<double>(most) * 1e-6);
+      "up to {:.1f} MB a micro-batch, {:.1f} MB of it beside attention. The last column leaves "
+      "that out,\n"
+      "and --link adds to an update what attention does not hide.\n",
+      c.options.row_ranks, static_cast<double>(most.row_bytes) * 1e-6,
+      static_cast<double>(most.row_bytes_beside) * 1e-6);
 }
 
 std::string TableNotes(const PlanCommand& c, const Plan& plan) {

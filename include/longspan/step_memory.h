@@ -36,6 +36,10 @@ struct StepNeeds {
   double gflop = 0.0;          // useful work, without recomputation
   // Bytes that a rank sends to those that share its rows; 0: none do.
   std::uint64_t row_bytes = 0;
+  // Of these, the bytes that travel while attention is computed, and the work of that, in GFLOP,
+  // with recomputation.
+  std::uint64_t row_bytes_beside = 0;
+  double row_gflop_beside = 0.0;
 };
 
 }  // namespace longspan

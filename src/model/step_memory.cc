@@ -121,6 +121,8 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   needs.memory.text = static_cast<std::size_t>(n) * 2 * sizeof(std::int32_t) + roles.size();
   needs.memory.scratch = context.arena().most_capacity() - needs.memory.streams;
   needs.row_bytes = group.bytes_sent();
+  needs.row_bytes_beside = group.bytes_beside();
+  needs.row_gflop_beside = group.flop_beside() * 1e-9;
   return needs;
 }
 

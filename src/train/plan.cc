@@ -244,9 +244,17 @@ void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
   const double times = nodes / o_.link_bytes_per_s;
   const double early_s = times * early_bytes_;
   const double shown_s = std::max(times * last_early_bytes_, early_s - kBackwardShare * micro_s);
-  // What ranks that share rows send each other counts as never hidden, and so do weights.
+  const auto rows_s = [&](std::uint64_t bytes) {
+    return static_cast<double>(bytes) / o_.link_bytes_per_s;
+  };
+  // What ranks that share rows send each other beside attention is hidden up to its time. That is
+  // its share of a rank's work: products are quicker than attention, so it takes no less. Weights
+  // are never hidden.
+  const double work = step->needs.gflop / o_.row_ranks;
+  const double beside_s = work > 0.0 ? micro_s * step->needs.row_gflop_beside / work : 0.0;
+  const double rows_hidden_s = std::min(rows_s(step->needs.row_bytes_beside), beside_s);
   u.exchange_s = u.sent_bytes / o_.link_bytes_per_s;
-  u.hidden_s = early_s - shown_s;
+  u.hidden_s = early_s - shown_s + static_cast<double>(u.share) * rows_hidden_s;
 }
 
 // Puts the longest step that fits the memory into the row, of at most longest_ tokens.

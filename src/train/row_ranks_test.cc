@@ -280,5 +280,33 @@ TEST_F(RowRanks, APlanTellsWhatOneRankNeeds) {
                      "row-ranks: 2 does not divide the number of ranks, 3"));
 }
 
+// What travels beside attention costs time only where that is too short for it.
+TEST_F(RowRanks, APlanHidesBordersOfWindows) {
+  Context context(1);
+  PlanOptions o;
+  o.preset = "tiny";
+  o.family = "modernbert";
+  o.tokens = 2048;
+  o.trial_seconds = 0.0;
+  o.ranks = o.row_ranks = 2;
+  const auto step = [&](double link) {
+    o.link_bytes_per_s = link;
+    return MakePlan(context, o).steps.at(0);
+  };
+  constexpr double kQuick = 1e15;
+  const PlannedStep quick = step(kQuick), slow = step(1.0);
+  const StepNeeds& needs = quick.needs;
+  EXPECT_GT(needs.row_bytes_beside, 0u);
+  EXPECT_LT(needs.row_bytes_beside, needs.row_bytes);  // full layers exchange heads
+  EXPECT_GE(quick.update.hidden_s, static_cast<double>(needs.row_bytes_beside) / kQuick);
+  const double shown_s = quick.update.exchange_s - quick.update.hidden_s;
+  EXPECT_GE(shown_s, static_cast<double>(needs.row_bytes - needs.row_bytes_beside) / kQuick);
+  // Gradients are hidden for two thirds of a micro-batch, rows for the time of the attention.
+  const double attention = 2.0 * needs.row_gflop_beside / needs.gflop;
+  EXPECT_GT(attention, 0.0);
+  EXPECT_NEAR(slow.update.hidden_s, slow.update.computing_s * (2.0 / 3.0 + attention),
+              1e-9 * slow.update.hidden_s);
+}
+
 }  // namespace
 }  // namespace longspan
