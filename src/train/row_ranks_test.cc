@@ -293,8 +293,8 @@ TEST_F(RowRanks, APlanHidesBordersOfWindows) {
     o.link_bytes_per_s = link;
     return MakePlan(context, o).steps.at(0);
   };
-  constexpr double kQuick = 1e15;
-  const PlannedStep quick = step(kQuick), slow = step(1.0);
+  constexpr double kQuick = 1e15, kSlow = 1e4;  // much more, and less, than computing needs
+  const PlannedStep quick = step(kQuick), slow = step(kSlow);
   const StepNeeds& needs = quick.needs;
   EXPECT_GT(needs.row_bytes_beside, 0u);
   EXPECT_LT(needs.row_bytes_beside, needs.row_bytes);  // full layers exchange heads
