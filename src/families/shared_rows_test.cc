@@ -151,6 +151,34 @@ TEST_P(SharedRowsTest, WindowsWithoutGlobalTokens) {
   }
 }
 
+// Global tokens that are few enough for windows to exchange borders: their keys go to all ranks,
+// and each has a part of their rows. Some ranks and documents have none, and a slab cuts a
+// document.
+void CheckFewGlobals(Encoder encoder, const std::vector<std::size_t>& globals,
+                     const std::vector<idx_t>& documents, DType compute,
+                     const std::vector<int>& groups) {
+  SCOPED_TRACE(fmt::format("{}, {} documents", DTypeName(compute), documents.size()));
+  const bool joined = !documents.empty();
+  PostNormData data(WithDropout(HeadKind::kMaskedLm), joined ? 2 : 1, joined ? 50 : 61, 6);
+  for (std::uint8_t& role : data.roles) role = std::min(role, kLocalToken);
+  for (const std::size_t token : globals) data.roles[token] = kGlobalToken;
+  data.batch.documents = documents;
+  StepPolicy policy;
+  policy.compute = compute;
+  CheckShared(*SharedConfig(encoder, HeadKind::kMaskedLm), data.batch, groups, policy);
+}
+
+TEST_P(SharedRowsTest, WindowsWithFewGlobalTokens) {
+  const std::vector<idx_t> documents = {6, 1, 43, 45, 5};
+  CheckFewGlobals(GetParam(), {0, 2}, {}, DType::kF32, {2, 4});
+  CheckFewGlobals(GetParam(), {0, 2, 60}, documents, DType::kF32, {2, 4});
+  // One rank projects the rows of so many too: of fewer the keys' bias has no gradient there, and
+  // one of bf16's rounding here.
+  CheckFewGlobals(GetParam(), {0, 9, 18, 27, 36, 45, 54}, {}, DType::kBF16, {2});
+  CheckFewGlobals(GetParam(), {8, 14, 20, 26, 32, 38, 52, 58, 64, 70, 76, 82}, documents,
+                  DType::kBF16, {2});
+}
+
 // What rounds to bf16 differently, a step with nudged weights rounds differently too.
 TEST_P(SharedRowsTest, ProductsOfBf16) {
   StepPolicy policy;

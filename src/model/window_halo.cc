@@ -1,34 +1,17 @@
 #include "model/window_halo.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "model/part_of_heads.h"
 #include "ops/side_by_side.h"
 
 namespace longspan {
-namespace {
-
-bool HasGlobals(const TokenRoles& roles) {
-  if (roles.empty()) return false;
-  const std::uint8_t* end = roles.data + roles.size();
-  return std::find(roles.data, end, kGlobalToken) != end;
-}
-
-// Part `part` of x (rows, P H D) as heads: (1, H, rows, D).
-template <class T>
-View<T, 4> PartOfHeads(const View<T, 2>& x, idx_t part, const HeadColumns& columns) {
-  const idx_t rows = x.extent[0], stride = x.stride[0];
-  return {x.data + part * columns.heads * columns.size,
-          {1, columns.heads, rows, columns.size},
-          {rows * stride, columns.size, stride, 1}};
-}
-
-}  // namespace
-
 // ---- which tokens -------------------------------------------------------------------------------
 
 std::optional<WindowHalo> WindowHalo::Of(RowGroup* group, const WindowSpec& spec,
                                          const HeadColumns& columns, const WindowTexts& texts) {
-  if (group == nullptr || HasGlobals(texts.roles)) return std::nullopt;
+  if (group == nullptr) return std::nullopt;
   WindowHalo halo(*group, spec, columns, texts);
   const idx_t n = texts.rows * texts.tokens;
   idx_t most = 0, least = n;
@@ -39,8 +22,14 @@ std::optional<WindowHalo> WindowHalo::Of(RowGroup* group, const WindowSpec& spec
     least = std::min(least, slab.size());
     halo.rows_ = std::max(halo.rows_, seen.before + slab.size() + seen.after);
   }
-  if (most > least) return std::nullopt;
-  for (int r = 0; r < group->size(); ++r) halo.AddSeen(r);
+  const idx_t globals = halo.globals();
+  if (globals > 0 && spec.causal) return std::nullopt;  // slabs have no such rows
+  if (most + group->size() * globals > least) return std::nullopt;
+  halo.rows_ += globals;
+  for (int r = 0; r < group->size(); ++r) {
+    halo.AddSeen(r);
+    halo.AddSeenGlobals(r);
+  }
   const TokenSlab mine = halo.mine_;
   for (std::size_t text = halo.TextOf(mine.begin); text <= halo.TextOf(mine.end - 1); ++text) {
     halo.AddPieces(text);
@@ -60,6 +49,12 @@ WindowHalo::WindowHalo(RowGroup& group, const WindowSpec& spec, const HeadColumn
   spec_.starts = {};
   for (idx_t row = 0; texts.starts.empty() && row <= texts.rows; ++row) {
     borders_.push_back(row * texts.tokens);
+  }
+  globals_ = FindGlobalTokens(texts.roles, texts.rows, texts.starts);
+  for (std::size_t text = 0; text + 1 < borders_.size(); ++text) {
+    global_texts_.insert(global_texts_.end(),
+                         static_cast<std::size_t>(globals_.Count(static_cast<idx_t>(text))),
+                         borders_[text]);
   }
   before_ = HaloOf(mine_).before;
 }
@@ -115,7 +110,13 @@ void WindowHalo::AddPieces(std::size_t text) {
 
 void WindowHalo::AddPiece(std::size_t text, idx_t begin, idx_t end,
                           std::vector<Piece>* pieces) const {
-  if (begin < end) pieces->push_back({text, WindowSlab::Of(spec_, LengthOf(text), begin, end)});
+  if (begin == end) return;
+  Piece piece{text, WindowSlab::Of(spec_, LengthOf(text), begin, end)};
+  PutGlobals(&piece);
+  if (piece.slab.Globals() > 0) {
+    piece.slab.global_keys = rows_ - globals() + FirstGlobal(piece) - KeyRow(piece);
+  }
+  pieces->push_back(std::move(piece));
 }
 
 // Dropout draws as in the call of the whole batch.
@@ -154,7 +155,7 @@ double WindowHalo::InnerFlop(double each) const {
 
 template <class T>
 QkvOf<T> WindowHalo::InputsOf(const Piece& piece, const View<T, 2>& qkv) const {
-  const View<const T, 2> keys = qkv.Rows(KeyRow(piece), piece.slab.Keys());
+  const View<const T, 2> keys = qkv.Rows(KeyRow(piece), KeyRows(piece));
   const View<const T, 2> queries = keys.Rows(piece.slab.before, piece.slab.Queries());
   return {PartOfHeads(queries, 0, columns_), PartOfHeads(keys, 1, columns_),
           PartOfHeads(keys, 2, columns_)};
@@ -180,7 +181,7 @@ void WindowHalo::RunBackward(Context& context, const std::vector<Piece>& pieces,
                              const View<T, 2>& qkv, const Saved<T>& saved,
                              const View<const T, 2>& dout, const View<float, 2>& dqkv) const {
   for (const Piece& piece : pieces) {
-    const View<float, 2> dkeys = dqkv.Rows(KeyRow(piece), piece.slab.Keys());
+    const View<float, 2> dkeys = dqkv.Rows(KeyRow(piece), KeyRows(piece));
     const View<float, 2> dqueries = dkeys.Rows(piece.slab.before, piece.slab.Queries());
     WindowBackward(context, SpecOf(piece), piece.slab, InputsOf(piece, qkv), RolesOf(piece),
                    SavedOf(piece, saved),
@@ -193,22 +194,29 @@ void WindowHalo::RunBackward(Context& context, const std::vector<Piece>& pieces,
 template <class T>
 void WindowHalo::Forward(Context& context, const View<T, 2>& qkv, const Saved<T>& saved) const {
   // Keys and values stand side by side behind the queries.
-  HaloExchange<T> exchange(context, *group_, seen_, qkv, qkv, columns_.all(), 2 * columns_.all());
-  exchange.Send(InnerFlop(4.0));
+  const idx_t width = columns_.all();
+  HaloExchange<T> globals(context, *group_, seen_globals_, qkv, qkv, width, 2 * width);
+  HaloExchange<T> halo(context, *group_, seen_, qkv, qkv, width, 2 * width);
+  globals.Send();
+  halo.Send(InnerFlop(4.0));
+  globals.Fill();
   RunForward(context, inner_, qkv, saved);
-  exchange.Fill();
+  halo.Fill();
   RunForward(context, outer_, qkv, saved);
 }
 
 template <class T>
 void WindowHalo::Backward(Context& context, const View<T, 2>& qkv, const Saved<T>& saved,
                           const View<const T, 2>& dout, const View<float, 2>& dqkv) const {
-  HaloExchange<float> exchange(context, *group_, seen_, dqkv, dqkv, columns_.all(),
-                               2 * columns_.all());
+  const idx_t width = columns_.all();
+  HaloExchange<float> globals(context, *group_, seen_globals_, dqkv, dqkv, width, 2 * width);
+  HaloExchange<float> halo(context, *group_, seen_, dqkv, dqkv, width, 2 * width);
   RunBackward(context, outer_, qkv, saved, dout, dqkv);
-  exchange.Return(InnerFlop(10.0));
+  halo.Return(InnerFlop(10.0));
   RunBackward(context, inner_, qkv, saved, dout, dqkv);
-  exchange.Add();
+  globals.Return();
+  halo.Add();
+  globals.Add();
 }
 
 #define LONGSPAN_WINDOW_HALO(T)                                                             \

@@ -1,8 +1,11 @@
 // Window attention where ranks share rows (world/row_group.h): each attends with the queries of its
-// own tokens, and gets of others the keys and values that their windows reach, the halo. Queries
-// that see nothing of it are computed while it travels.
+// own tokens, and gets of others the keys and values that their windows reach, the halo, and those
+// of all global tokens. Queries that see nothing of the halo are computed while it travels. With
+// the queries of global tokens each rank attends to its own tokens, and the parts are joined.
 #pragma once
 
+#include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <vector>
@@ -25,13 +28,15 @@ struct WindowTexts {
 };
 
 // Which tokens of all N = B*T each rank has, and which it sees. A rank's rows of a layer's tensors
-// are those of the tokens before its slab that its windows reach, its own, and those after it.
+// are those of the tokens before its slab that its windows reach, its own, and those after it; and
+// at the end once more those of all G global tokens, in the order of the tokens.
 class WindowHalo {
  public:
-  // Nothing where heads travel instead: without a group, where a token is global, and where some
-  // rank sees more tokens of others than the smallest slab has, for which heads travel more
-  // cheaply. The same answer on all ranks. `spec` is the layer's: its dropout is that of all
-  // heads, and global tokens and starts are those of `texts`, which must outlive this.
+  // Nothing where heads travel instead: without a group, where some rank gets more tokens of others
+  // than the smallest slab has, for which heads travel more cheaply, and for global tokens of
+  // causal rows. A rank gets what windows reach, and for each global token a row of each rank. The
+  // same answer on all ranks. `spec` is the layer's: its dropout is that of all heads, and global
+  // tokens and starts are those of `texts`, which must outlive this.
   static std::optional<WindowHalo> Of(RowGroup* group, const WindowSpec& spec,
                                       const HeadColumns& columns, const WindowTexts& texts);
 
@@ -43,6 +48,15 @@ class WindowHalo {
   View<T, 2> Own(const View<T, 2>& x) const {
     return x.Rows(before_, own());
   }
+
+  idx_t globals() const { return std::ssize(globals_.positions); }  // G
+  // Which of the G this rank has; their rows among the own tokens; how many any rank has at most.
+  TokenSlab own_globals() const { return GlobalsOf(mine_); }
+  std::vector<std::int32_t> own_global_rows() const;
+  idx_t most_own_globals() const;
+
+  // ---- rows of local tokens
+  // Those of global tokens are left as they are.
 
   // The forward writes these of the own tokens for the backward.
   template <class T>
@@ -60,6 +74,24 @@ class WindowHalo {
   void Backward(Context& context, const View<T, 2>& qkv, const Saved<T>& saved,
                 const View<const T, 2>& dout, const View<float, 2>& dqkv) const;
 
+  // ---- rows of global tokens
+  // They have projections of their own: qg (G, H D) and, of the own tokens, kvg (own(), 2 H D).
+
+  // Saved::out is (G, H D) and lse (1, H, G), of all global tokens, on all ranks.
+  //
+  // qg has the queries of the own global tokens, in their rows; it gets the others. Writes `saved`,
+  // and the rows of the own global tokens of out (own(), H D). Together.
+  template <class T>
+  void ForwardGlobals(Context& context, const View<T, 2>& qg, const View<const T, 2>& kvg,
+                      const Saved<T>& saved, const View<T, 2>& out) const;
+  // dqg (G, H D), zeroed, gets the gradients of the own global tokens in their rows, and dkvg
+  // (own(), 2 H D), zeroed, those of the own tokens, for dout (own(), H D), of which only rows of
+  // global tokens are read. `qg` and `saved` are what the forward left. Together.
+  template <class T>
+  void BackwardGlobals(Context& context, const View<const T, 2>& qg, const View<const T, 2>& kvg,
+                       const Saved<T>& saved, const View<const T, 2>& dout,
+                       const View<float, 2>& dqg, const View<float, 2>& dkvg) const;
+
  private:
   WindowHalo(RowGroup& group, const WindowSpec& spec, const HeadColumns& columns,
              const WindowTexts& texts);
@@ -74,6 +106,17 @@ class WindowHalo {
   // How far windows reach in a text, both ways.
   Halo ReachIn(std::size_t text) const;
   void AddSeen(int viewer);
+  // The tokens of all global tokens; which of the list are in a slab.
+  idx_t GlobalToken(idx_t g) const {
+    return global_texts_[static_cast<std::size_t>(g)] +
+           globals_.positions[static_cast<std::size_t>(g)];
+  }
+  TokenSlab GlobalsOf(const TokenSlab& slab) const;
+  void AddSeenGlobals(int viewer);
+  // What owners of global tokens send, where the list of all is on all ranks.
+  std::vector<SeenRows> GlobalRows() const;
+  // `rows` rows of each rank, side by side on all.
+  std::vector<SeenRows> RowsOfAll(idx_t rows) const;
 
   // Queries of one text: the slab's begin and end count from the text's first token.
   struct Piece {
@@ -82,11 +125,19 @@ class WindowHalo {
   };
   void AddPieces(std::size_t text);
   void AddPiece(std::size_t text, idx_t begin, idx_t end, std::vector<Piece>* pieces) const;
+  void PutGlobals(Piece* piece) const;
+  // The own part of each text that has global tokens, and the first of these in the list.
+  std::vector<Piece> PartsWithGlobals() const;
+  idx_t FirstGlobal(const Piece& piece) const { return globals_.first[piece.text]; }
   WindowSpec SpecOf(const Piece& piece) const;
   TokenRoles RolesOf(const Piece& piece) const;
   idx_t QueryRow(const Piece& piece) const;  // the first one's, among the own tokens
   idx_t KeyRow(const Piece& piece) const {   // of tensors with a halo
     return QueryRow(piece) + before_ - piece.slab.before;
+  }
+  // Rows that the piece's keys are among: with global tokens all that follow.
+  idx_t KeyRows(const Piece& piece) const {
+    return piece.slab.Globals() > 0 ? rows_ - KeyRow(piece) : piece.slab.Keys();
   }
   // Work of the inner pieces: 4 D flop a pair of query and key and head forwards, 10 D backwards.
   double InnerFlop(double each) const;
@@ -108,8 +159,10 @@ class WindowHalo {
   WindowTexts texts_;
   std::vector<idx_t> borders_;  // where each text begins, and N
   TokenSlab mine_;
+  GlobalTokens globals_;             // of all texts
+  std::vector<idx_t> global_texts_;  // (G): where the text of each begins
   idx_t before_ = 0, rows_ = 0;
-  std::vector<SeenRows> seen_;
+  std::vector<SeenRows> seen_, seen_globals_;
   std::vector<Piece> inner_, outer_;  // outer ones see tokens of others
 };
 

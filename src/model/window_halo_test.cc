@@ -39,6 +39,7 @@ struct HaloCase {
 
 struct HaloResult {
   std::vector<float> out, lse, dqkv;  // (N, C), (N, H), (N, 3C)
+  std::vector<float> dqg, dkvg;       // (G, C), (N, 2C)
 };
 
 std::vector<float> HaloNumbers(idx_t count, std::uint64_t key) {
@@ -48,6 +49,20 @@ std::vector<float> HaloNumbers(idx_t count, std::uint64_t key) {
   return numbers;
 }
 
+// What attention gets, for all tokens.
+struct HaloInputs {
+  std::vector<float> qkv, dout, qg, kvg;
+  idx_t globals;
+
+  explicit HaloInputs(const HaloCase& c)
+      : qkv(HaloNumbers(c.n() * 3 * kWidth, 3)),
+        dout(HaloNumbers(c.n() * kWidth, 4)),
+        globals(std::count(c.roles.begin(), c.roles.end(), kGlobalToken)) {
+    qg = HaloNumbers(globals * kWidth, 5);
+    kvg = HaloNumbers(c.n() * 2 * kWidth, 6);
+  }
+};
+
 template <class T>
 View<T, 4> HaloHeads(T* data, const HaloCase& c, idx_t part, idx_t parts) {
   const idx_t stride = parts * kWidth;
@@ -56,66 +71,114 @@ View<T, 4> HaloHeads(T* data, const HaloCase& c, idx_t part, idx_t parts) {
           {c.tokens * stride, kColumns.size, stride, 1}};
 }
 
-HaloResult WholeBatch(const HaloCase& c, const std::vector<float>& qkv,
-                      const std::vector<float>& dout) {
+template <class T>
+View<T, 4> HaloGlobals(T* data, idx_t globals) {
+  return {data,
+          {1, kColumns.heads, globals, kColumns.size},
+          {globals * kWidth, kColumns.size, kWidth, 1}};
+}
+
+HaloResult WholeBatch(const HaloCase& c, const HaloInputs& x) {
   Context context(2);
-  HaloResult r{HaloNumbers(c.n() * kWidth, 1), {}, {}};
+  HaloResult r;
+  r.out.resize(x.dout.size());
+  r.dqkv.resize(x.qkv.size());
+  r.dqg.resize(x.qg.size());
+  r.dkvg.resize(x.kvg.size());
   std::vector<float> lse(static_cast<std::size_t>(c.n() * kColumns.heads));
-  r.dqkv.assign(qkv.size(), 0.0f);
   WindowSpec spec = c.spec;
   spec.starts = c.starts;
-  const Qkv in{HaloHeads(qkv.data(), c, 0, 3), HaloHeads(qkv.data(), c, 1, 3),
-               HaloHeads(qkv.data(), c, 2, 3)};
-  const AttentionSaved saved{HaloHeads(r.out.data(), c, 0, 1),
-                             {lse.data(), {c.rows, kColumns.heads, c.tokens}}};
-  WindowForward(context, spec, in, c.Texts().roles, saved);
-  WindowBackward(context, spec, in, c.Texts().roles, saved, HaloHeads(dout.data(), c, 0, 1),
-                 {HaloHeads(r.dqkv.data(), c, 0, 3), HaloHeads(r.dqkv.data(), c, 1, 3),
-                  HaloHeads(r.dqkv.data(), c, 2, 3)});
+  const TokenRoles roles = c.Texts().roles;
+  const auto heads = [&](auto& data, idx_t part, idx_t parts) {
+    return HaloHeads(data.data(), c, part, parts);
+  };
+  const Qkv in{heads(x.qkv, 0, 3), heads(x.qkv, 1, 3), heads(x.qkv, 2, 3)};
+  const AttentionSaved saved{heads(r.out, 0, 1), {lse.data(), {c.rows, kColumns.heads, c.tokens}}};
+  WindowForward(context, spec, in, roles, saved);
+  WindowBackward(context, spec, in, roles, saved, heads(x.dout, 0, 1),
+                 {heads(r.dqkv, 0, 3), heads(r.dqkv, 1, 3), heads(r.dqkv, 2, 3)});
+  if (x.globals > 0) {
+    const GlobalQkv global{HaloGlobals(x.qg.data(), x.globals), heads(x.kvg, 0, 2),
+                           heads(x.kvg, 1, 2)};
+    GlobalForward(context, spec, global, roles, saved);
+    GlobalBackward(
+        context, spec, global, roles, saved, heads(x.dout, 0, 1),
+        {HaloGlobals(r.dqg.data(), x.globals), heads(r.dkvg, 0, 2), heads(r.dkvg, 1, 2)});
+  }
   for (idx_t i = 0; i < c.n(); ++i) {
     for (idx_t h = 0; h < kColumns.heads; ++h) {
-      r.lse.push_back(saved.lse(i / c.tokens, h, i % c.tokens));
+      const bool global = !c.roles.empty() && roles(i / c.tokens, i % c.tokens) == kGlobalToken;
+      r.lse.push_back(global ? 0.0f : saved.lse(i / c.tokens, h, i % c.tokens));
     }
   }
   return r;
 }
 
+View<float, 2> HaloRows(std::vector<float>& data, idx_t width) {
+  return {data.data(), {std::ssize(data) / width, width}};
+}
+
+// The rows of global tokens: this rank's part, into `r` and its own rows of `out`.
+void RunHaloGlobals(Context& context, const WindowHalo& halo, const TokenSlab& mine,
+                    const HaloInputs& x, const View<float, 2>& out, HaloResult& r) {
+  const TokenSlab its = halo.own_globals();
+  std::vector<float> qg(x.qg.size(), NAN), saved(x.qg.size()), dqg(x.qg.size(), 0.0f);
+  std::vector<float> kvg(x.kvg.begin() + mine.begin * 2 * kWidth,
+                         x.kvg.begin() + mine.end * 2 * kWidth);
+  std::vector<float> dkvg(kvg.size(), 0.0f);
+  std::vector<float> lse(static_cast<std::size_t>(x.globals * kColumns.heads));
+  std::copy(x.qg.begin() + its.begin * kWidth, x.qg.begin() + its.end * kWidth,
+            qg.begin() + its.begin * kWidth);
+  const WindowHalo::Saved<float> all{HaloRows(saved, kWidth),
+                                     {lse.data(), {1, kColumns.heads, x.globals}}};
+  halo.ForwardGlobals<float>(context, HaloRows(qg, kWidth), HaloRows(kvg, 2 * kWidth), all, out);
+  const View<const float, 2> dout(x.dout.data() + mine.begin * kWidth, out.extent);
+  halo.BackwardGlobals<float>(context, HaloRows(qg, kWidth), HaloRows(kvg, 2 * kWidth), all, dout,
+                              HaloRows(dqg, kWidth), HaloRows(dkvg, 2 * kWidth));
+  std::copy(dqg.begin() + its.begin * kWidth, dqg.begin() + its.end * kWidth,
+            r.dqg.begin() + its.begin * kWidth);
+  std::copy(dkvg.begin(), dkvg.end(), r.dkvg.begin() + mine.begin * 2 * kWidth);
+}
+
 // This rank's part, into `r`. Halo rows begin as NaN: what nobody sent, nobody may read.
-void RunHalo(Context& context, const WindowHalo& halo, const TokenSlab& mine,
-             const std::vector<float>& qkv, const std::vector<float>& dout, HaloResult& r) {
+void RunHalo(Context& context, const WindowHalo& halo, const TokenSlab& mine, const HaloInputs& x,
+             HaloResult& r) {
   const idx_t own = mine.size(), rows = halo.rows();
-  std::vector<float> x(static_cast<std::size_t>(rows * 3 * kWidth), NAN), d(x.size(), 0.0f);
-  const View<float, 2> all(x.data(), {rows, 3 * kWidth}), dall(d.data(), all.extent);
-  const float* from = qkv.data() + mine.begin * 3 * kWidth;
-  std::copy_n(from, own * 3 * kWidth, &halo.Own(all)(0, 0));
-  std::vector<float> out(static_cast<std::size_t>(own * kWidth), NAN);
+  std::vector<float> qkv(static_cast<std::size_t>(rows * 3 * kWidth), NAN), d(qkv.size(), 0.0f);
+  const View<float, 2> all = HaloRows(qkv, 3 * kWidth), dall = HaloRows(d, 3 * kWidth);
+  std::copy_n(x.qkv.data() + mine.begin * 3 * kWidth, own * 3 * kWidth, &halo.Own(all)(0, 0));
   std::vector<float> lse(static_cast<std::size_t>(own * kColumns.heads), NAN);
-  const WindowHalo::Saved<float> saved{{out.data(), {own, kWidth}},
-                                       {lse.data(), {1, kColumns.heads, own}}};
+  const View<float, 2> out(r.out.data() + mine.begin * kWidth, {own, kWidth});
+  const WindowHalo::Saved<float> saved{out, {lse.data(), {1, kColumns.heads, own}}};
   halo.Forward<float>(context, all, saved);
   halo.Backward<float>(context, all, saved,
-                       View<const float, 2>(dout.data() + mine.begin * kWidth, {own, kWidth}),
+                       View<const float, 2>(x.dout.data() + mine.begin * kWidth, {own, kWidth}),
                        dall);
-  std::copy(out.begin(), out.end(), r.out.begin() + mine.begin * kWidth);
-  for (idx_t i = 0; i < own * kColumns.heads; ++i) {
-    r.lse[static_cast<std::size_t>(mine.begin * kColumns.heads + i)] =
-        saved.lse(0, i % kColumns.heads, i / kColumns.heads);
+  if (x.globals > 0) RunHaloGlobals(context, halo, mine, x, out, r);
+  const std::vector<std::int32_t> globals = halo.own_global_rows();
+  for (idx_t i = 0; i < own; ++i) {
+    const bool global = std::find(globals.begin(), globals.end(), i) != globals.end();
+    for (idx_t h = 0; h < kColumns.heads; ++h) {
+      r.lse[static_cast<std::size_t>((mine.begin + i) * kColumns.heads + h)] =
+          global ? 0.0f : saved.lse(0, h, i);
+    }
   }
   std::copy_n(&halo.Own(dall)(0, 0), own * 3 * kWidth, r.dqkv.begin() + mine.begin * 3 * kWidth);
 }
 
-HaloResult Shared(const HaloCase& c, int ranks, int threads, const std::vector<float>& qkv,
-                  const std::vector<float>& dout) {
+HaloResult Shared(const HaloCase& c, int ranks, int threads, const HaloInputs& x) {
   HaloResult r;
-  r.out.resize(static_cast<std::size_t>(c.n() * kWidth));
+  r.out.resize(x.dout.size(), NAN);
   r.lse.resize(static_cast<std::size_t>(c.n() * kColumns.heads));
-  r.dqkv.resize(qkv.size());
+  r.dqkv.resize(x.qkv.size());
+  r.dqg.resize(x.qg.size());
+  r.dkvg.resize(x.kvg.size());
   OnRanks(ranks, [&](World& world) {
     Context context(threads);
     RowGroup group(world, ranks);
     const auto halo = WindowHalo::Of(&group, c.spec, kColumns, c.Texts());
     ASSERT_TRUE(halo.has_value());
-    RunHalo(context, *halo, group.Mine(c.n()), qkv, dout, r);
+    RunHalo(context, *halo, group.Mine(c.n()), x, r);
   });
   return r;
 }
@@ -162,21 +225,32 @@ std::vector<HaloCase> Cases() {
     const bool hidden = t % 7 == 3 || (t > 12 && t < 33);
     holes.roles.push_back(hidden ? kHiddenToken : kLocalToken);
   }
+  HaloCase& globals = add("global tokens", 1, 97);
+  globals.roles.assign(97, kLocalToken);
+  for (const std::size_t t : {0, 1, 96}) globals.roles[t] = kGlobalToken;
+  for (const std::size_t t : {2, 30, 31, 95}) globals.roles[t] = kHiddenToken;
+  globals.spec.dropout = {0.3f, 5};
+  HaloCase& few = add("documents, of which some have global tokens", 1, 90);
+  few.starts = {0, 3, 40, 41, 60, 84, 90};
+  few.spec.dropout = {0.3f, 5};
+  few.roles.assign(90, kLocalToken);
+  for (const std::size_t t : {3, 40, 88}) few.roles[t] = kGlobalToken;
   return cases;
 }
 
 TEST(WindowHalo, RanksSideBySideGiveTheBatch) {
   for (const HaloCase& c : Cases()) {
-    const std::vector<float> qkv = HaloNumbers(c.n() * 3 * kWidth, 3);
-    const std::vector<float> dout = HaloNumbers(c.n() * kWidth, 4);
-    const HaloResult whole = WholeBatch(c, qkv, dout);
+    const HaloInputs x(c);
+    const HaloResult whole = WholeBatch(c, x);
     for (const int ranks : {2, 3, 4}) {
       SCOPED_TRACE(c.name + ", " + std::to_string(ranks) + " ranks");
-      const HaloResult shared = Shared(c, ranks, 1 + ranks % 2, qkv, dout);
+      const HaloResult shared = Shared(c, ranks, 1 + ranks % 2, x);
       if (HasFatalFailure()) return;
       ExpectNear(shared.out, whole.out, c.n(), "out");
       ExpectNear(shared.lse, whole.lse, c.n(), "lse");
       ExpectNear(shared.dqkv, whole.dqkv, c.n(), "dqkv");
+      ExpectNear(shared.dqg, whole.dqg, c.n(), "dqg");
+      ExpectNear(shared.dkvg, whole.dkvg, c.n(), "dkvg");
     }
   }
 }
@@ -184,11 +258,10 @@ TEST(WindowHalo, RanksSideBySideGiveTheBatch) {
 // The bounds notice masks of another key.
 TEST(WindowHalo, MasksAreThoseOfTheBatch) {
   HaloCase c = Cases()[2];
-  const std::vector<float> qkv = HaloNumbers(c.n() * 3 * kWidth, 3);
-  const std::vector<float> dout = HaloNumbers(c.n() * kWidth, 4);
-  const HaloResult whole = WholeBatch(c, qkv, dout);
+  const HaloInputs x(c);
+  const HaloResult whole = WholeBatch(c, x);
   c.spec.dropout.key += 1;
-  const HaloResult shared = Shared(c, 2, 1, qkv, dout);
+  const HaloResult shared = Shared(c, 2, 1, x);
   double most = 0.0;
   for (std::size_t i = 0; i < whole.out.size(); ++i) {
     most = std::max(most, static_cast<double>(std::abs(whole.out[i] - shared.out[i])));
@@ -197,12 +270,13 @@ TEST(WindowHalo, MasksAreThoseOfTheBatch) {
 }
 
 TEST(WindowHalo, AnyNumberOfThreadsGivesTheSameBits) {
-  const HaloCase c = Cases()[7];
-  const std::vector<float> qkv = HaloNumbers(c.n() * 3 * kWidth, 3);
-  const std::vector<float> dout = HaloNumbers(c.n() * kWidth, 4);
-  const HaloResult one = Shared(c, 4, 1, qkv, dout), three = Shared(c, 4, 3, qkv, dout);
+  const HaloCase c = Cases().back();
+  const HaloInputs x(c);
+  const HaloResult one = Shared(c, 4, 1, x), three = Shared(c, 4, 3, x);
   EXPECT_EQ(one.out, three.out);
   EXPECT_EQ(one.dqkv, three.dqkv);
+  EXPECT_EQ(one.dqg, three.dqg);
+  EXPECT_EQ(one.dkvg, three.dkvg);
 }
 
 // bf16 of all that travels forwards: what arrives is what was sent.
@@ -257,9 +331,13 @@ TEST(WindowHalo, ReplacesHeadsWhereItIsSmaller) {
   EXPECT_FALSE(WindowHalo::Of(nullptr, spec, kColumns, {1, 64, {}, {}}).has_value());
   RowGroup group(1, 2);
   std::vector<std::uint8_t> roles(64, kLocalToken);
-  EXPECT_TRUE(WindowHalo::Of(&group, spec, kColumns, {1, 64, {}, {roles.data(), {1, 64}}}));
-  roles[40] = kGlobalToken;
-  EXPECT_FALSE(WindowHalo::Of(&group, spec, kColumns, {1, 64, {}, {roles.data(), {1, 64}}}));
+  const auto with = [&](std::size_t globals) {  // a row of each of two ranks for every one
+    std::fill_n(roles.begin(), globals, kGlobalToken);
+    return WindowHalo::Of(&group, spec, kColumns, {1, 64, {}, {roles.data(), {1, 64}}}).has_value();
+  };
+  EXPECT_TRUE(with(0));
+  EXPECT_TRUE(with(14));
+  EXPECT_FALSE(with(15));
 }
 
 // Two arrays of the window's width, whatever the length; the rank in the middle has two neighbours.

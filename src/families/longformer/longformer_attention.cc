@@ -66,9 +66,12 @@ std::optional<WindowHalo> LongformerAttention::HaloOf(const LongformerCall& call
 template <class T>
 std::size_t LongformerAttention::Bytes(const LongformerCall& call) const {
   if (const auto halo = HaloOf(call)) {
-    const idx_t own = halo->own();
-    return Arena::Bytes<T>(halo->rows() * 3 * channels_) + Arena::Bytes<T>(own * channels_) +
-           Arena::Bytes<float>(own * heads_);
+    const idx_t own = halo->own(), g = halo->globals();
+    const std::size_t bytes = Arena::Bytes<T>(halo->rows() * 3 * channels_) +
+                              Arena::Bytes<T>(own * channels_) + Arena::Bytes<float>(own * heads_);
+    if (g == 0) return bytes;
+    return bytes + 2 * Arena::Bytes<T>(g * channels_) + Arena::Bytes<T>(own * 2 * channels_) +
+           Arena::Bytes<float>(g * heads_);
   }
   const idx_t n = call.texts.n(), g = call.texts.globals();
   const idx_t heads = HeadsOf(call.group, heads_).count, width = heads * head_size_;
@@ -89,6 +92,12 @@ LongformerAttention::Tensors<T> LongformerAttention::Take(Arena::Frame& frame,
     t.qkv = {frame.Take<T>(rows * 3 * channels_), {rows, 3 * channels_}};
     t.attended = t.out = {frame.Take<T>(own * channels_), {own, channels_}};
     t.lse = {frame.Take<float>(own * heads_), {1, heads_, own}};
+    const idx_t g = halo->globals();
+    if (g == 0) return t;
+    t.qg = {frame.Take<T>(g * channels_), {g, channels_}};
+    t.kvg = {frame.Take<T>(own * 2 * channels_), {own, 2 * channels_}};
+    t.global_out = {frame.Take<T>(g * channels_), {g, channels_}};
+    t.global_lse = {frame.Take<float>(g * heads_), {1, heads_, g}};
     return t;
   }
   const idx_t n = call.texts.n(), g = call.texts.globals();
@@ -176,7 +185,7 @@ void LongformerAttention::Forward(Context& context, const LongformerCall& call,
   const LongformerTexts& texts = call.texts;
   const std::optional<WindowHalo> halo = HaloOf(call);
   ProjectToWindows<T>(context, call, local_, Columns(3), halo, x, t.qkv);
-  if (halo) return halo->Forward<T>(context, t.qkv, {t.out, t.lse});
+  if (halo) return ForwardInHalo<T>(context, call, *halo, x, t);
   if (texts.globals() > 0) ProjectGlobals(context, call, x, t);
   WindowForward(context, Spec(call, texts.all), Local(call, t), texts.roles, Saved(call, t));
   if (texts.projected.most > 0) {
@@ -189,6 +198,24 @@ void LongformerAttention::Forward(Context& context, const LongformerCall& call,
   }
   ReturnAttended<T>(context, call, Columns(1), texts.n(), t.attended, t.out);
   if (call.observer != nullptr) Show(context, call, x, t);
+}
+
+template <class T>
+void LongformerAttention::ForwardInHalo(Context& context, const LongformerCall& call,
+                                        const WindowHalo& halo, const View<const T, 2>& x,
+                                        const Tensors<T>& t) const {
+  halo.Forward<T>(context, t.qkv, {t.out, t.lse});
+  if (halo.globals() == 0) return;
+  const std::vector<std::int32_t> rows = halo.own_global_rows();
+  const idx_t count = std::ssize(rows), cells = halo.most_own_globals() * channels_;
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(cells));
+  const View<T, 2> xg(frame.Take<T>(cells), {count, channels_});
+  GatherRows(context, rows, x, xg);
+  if (count > 0) {
+    query_global_.ForwardIn<T>(context, call, xg, t.qg.Rows(halo.own_globals().begin, count));
+  }
+  key_value_global_.ForwardIn<T>(context, call, x, t.kvg);
+  halo.ForwardGlobals<T>(context, t.qg, t.kvg, {t.global_out, t.global_lse}, t.out);
 }
 
 template <class T>
@@ -267,16 +294,8 @@ template <class T>
 void LongformerAttention::Backward(Context& context, const LongformerCall& call,
                                    const View<const T, 2>& x, const Tensors<T>& t,
                                    const View<const T, 2>& dout, const View<float, 2>& dx) const {
-  const auto project = [&](const std::optional<WindowHalo>& halo, const View<float, 2>& d) {
-    ProjectToWindowsBackward<T>(context, call, local_, Columns(3), halo, x, d, dx,
-                                gemm::Store::kAccumulate);
-  };
   if (const auto halo = HaloOf(call)) {
-    Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
-    const View<float, 2> d(frame.Take<float>(t.qkv.size()), t.qkv.extent);
-    ZeroRows(context, d);
-    halo->Backward<T>(context, t.qkv, {t.out, t.lse}, dout, d);
-    return project(halo, d);
+    return BackwardInHalo<T>(context, call, *halo, x, t, dout, dx);
   }
   const AttendedGradient<T> dattended(context, call, Columns(1), call.texts.n(), dout);
   {
@@ -286,9 +305,51 @@ void LongformerAttention::Backward(Context& context, const LongformerCall& call,
     WindowBackward(context, Spec(call, call.texts.all), Local(call, t), call.texts.roles,
                    Saved(call, t), Heads(call, dattended.own(), 0),
                    {Heads(call, d, 0), Heads(call, d, 1), Heads(call, d, 2)});
-    project(std::nullopt, d);
+    ProjectToHeadsBackward<T>(context, call, local_, Columns(3), call.texts.n(), x, d, dx,
+                              gemm::Store::kAccumulate);
   }
   if (call.texts.globals() > 0) GlobalBackwardRows(context, call, x, t, dattended.own(), dx);
+}
+
+template <class T>
+void LongformerAttention::BackwardInHalo(Context& context, const LongformerCall& call,
+                                         const WindowHalo& halo, const View<const T, 2>& x,
+                                         const Tensors<T>& t, const View<const T, 2>& dout,
+                                         const View<float, 2>& dx) const {
+  {
+    Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
+    const View<float, 2> d(frame.Take<float>(t.qkv.size()), t.qkv.extent);
+    ZeroRows(context, d);
+    halo.Backward<T>(context, t.qkv, {t.out, t.lse}, dout, d);
+    local_.BackwardIn<T>(context, call, x, halo.Own(d), dx, gemm::Store::kAccumulate);
+  }
+  if (halo.globals() == 0) return;
+  Arena::Frame frame(context.arena(),
+                     Arena::Bytes<float>(t.qg.size()) + Arena::Bytes<float>(t.kvg.size()));
+  const View<float, 2> dqg(frame.Take<float>(t.qg.size()), t.qg.extent);
+  const View<float, 2> dkvg(frame.Take<float>(t.kvg.size()), t.kvg.extent);
+  ZeroRows(context, dqg);
+  ZeroRows(context, dkvg);
+  halo.BackwardGlobals<T>(context, t.qg, t.kvg, {t.global_out, t.global_lse}, dout, dqg, dkvg);
+  key_value_global_.BackwardIn<T>(context, call, x, dkvg, dx, gemm::Store::kAccumulate);
+  const TokenSlab mine = halo.own_globals();
+  QueriesBackward<T>(context, call, halo.own_global_rows(), halo.most_own_globals(), x,
+                     dqg.Rows(mine.begin, mine.size()), dx);
+}
+
+template <class T>
+void LongformerAttention::QueriesBackward(Context& context, const LongformerCall& call,
+                                          std::span<const std::int32_t> rows, idx_t most,
+                                          const View<const T, 2>& x, const View<const float, 2>& dq,
+                                          const View<float, 2>& dx) const {
+  const idx_t cells = most * channels_;
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(cells) + Arena::Bytes<float>(cells));
+  const View<T, 2> xg(frame.Take<T>(cells), {std::ssize(rows), channels_});
+  const View<float, 2> dxg(frame.Take<float>(cells), xg.extent);
+  if (rows.empty()) return;
+  GatherRows(context, rows, x, xg);
+  query_global_.BackwardIn<T>(context, call, xg, dq, dxg, gemm::Store::kOverwrite);
+  EmbeddingBackward(context, rows, dxg, dx);
 }
 
 template <class T>
@@ -332,23 +393,18 @@ void LongformerAttention::GlobalBackwardRows(Context& context, const LongformerC
   const LongformerTexts& texts = call.texts;
   const std::vector<std::int32_t>& rows = call.group ? texts.own_rows : texts.global_rows;
   const idx_t size = t.qg.size(), count = std::ssize(rows), cells = count * channels_;
-  Arena::Frame frame(context.arena(), Arena::Bytes<T>(cells) + Arena::Bytes<float>(size) +
-                                          (call.group ? 2 : 1) * Arena::Bytes<float>(cells));
+  Arena::Frame frame(context.arena(),
+                     Arena::Bytes<float>(size) + (call.group ? Arena::Bytes<float>(cells) : 0));
   const View<float, 2> dqg(frame.Take<float>(size), t.qg.extent);
-  const View<T, 2> xg(frame.Take<T>(cells), {count, channels_});
-  const View<float, 2> dxg(frame.Take<float>(cells), xg.extent);
   ZeroRows(context, dqg);
   if (texts.reassociated.most > 0) ReassociatedBackward(context, call, x, t, dout, dqg, dx);
   if (texts.projected.most > 0) ProjectedBackward(context, call, x, t, dout, dqg, dx);
   View<float, 2> downed = dqg;  // of the rows of this rank's tokens, all heads
   if (call.group != nullptr) {
-    downed = {frame.Take<float>(cells), xg.extent};
+    downed = {frame.Take<float>(cells), {count, channels_}};
     ReturnQueries(context, call, dqg, downed);
   }
-  if (count == 0) return;
-  GatherRows(context, rows, x, xg);
-  query_global_.BackwardIn<T>(context, call, xg, downed, dxg, gemm::Store::kOverwrite);
-  EmbeddingBackward(context, rows, dxg, dx);
+  QueriesBackward<T>(context, call, rows, count, x, downed, dx);
 }
 
 // ---- for both types -----------------------------------------------------------------------------

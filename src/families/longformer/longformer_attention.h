@@ -56,6 +56,9 @@ class LongformerAttention {
     View<float, 3> lse;   // (B, H, T); of documents (1, H, N)
     View<T, 2> qg;        // (B*G, H D), of documents one row a global token; empty without any
     View<T, 2> kvg;       // (N, 2 H D), empty too where all global rows are re-associated
+    // With a halo qg is (G, C) and kvg (n, 2C), and these are of the rows of all global tokens.
+    View<T, 2> global_out;      // (G, C)
+    View<float, 3> global_lse;  // (1, H, G)
   };
 
   // Registers its parameters below `prefix` ("...layer.0.attention.self.").
@@ -107,6 +110,20 @@ class LongformerAttention {
   template <class T>
   void ProjectGlobals(Context& context, const LongformerCall& call, const View<const T, 2>& x,
                       const Tensors<T>& t) const;
+  // The same, and the backward, where windows have a halo.
+  template <class T>
+  void ForwardInHalo(Context& context, const LongformerCall& call, const WindowHalo& halo,
+                     const View<const T, 2>& x, const Tensors<T>& t) const;
+  template <class T>
+  void BackwardInHalo(Context& context, const LongformerCall& call, const WindowHalo& halo,
+                      const View<const T, 2>& x, const Tensors<T>& t, const View<const T, 2>& dout,
+                      const View<float, 2>& dx) const;
+  // From the gradient of the queries of global tokens `rows` of x, dq (rows, C): dx (n, C) += ...
+  // `most`: rows that any rank has, for which memory is booked.
+  template <class T>
+  void QueriesBackward(Context& context, const LongformerCall& call,
+                       std::span<const std::int32_t> rows, idx_t most, const View<const T, 2>& x,
+                       const View<const float, 2>& dq, const View<float, 2>& dx) const;
   // Gradients of the rows of projected and of re-associated texts.
   template <class T>
   void ProjectedBackward(Context& context, const LongformerCall& call, const View<const T, 2>& x,

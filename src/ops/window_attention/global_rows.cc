@@ -32,11 +32,11 @@ constexpr idx_t kTasksWanted = 32;
 // Query rows of a batch. Many would save packing, but their sums are held once for every part.
 constexpr idx_t kForwardRows = 48, kBackwardRows = 96;
 
-// What both directions ask of their arguments. `slab`: null, whole rows.
-template <class T>
+// What both directions ask of their arguments. `slab`: null, whole rows. S is fp32 or T.
+template <class T, class S>
 GlobalArguments CheckArguments(const WindowSpec& spec, const WindowSlab* slab,
                                const GlobalQkvOf<T>& qkv, const TokenRoles& roles,
-                               const AttentionSavedOf<T>& saved) {
+                               const AttentionSavedOf<S>& saved) {
   const auto& shape = qkv.kg.extent;
   if (slab != nullptr) {
     CheckGlobalSlab(spec, *slab, qkv.qg.extent, shape, roles);
@@ -276,8 +276,7 @@ void GlobalForward(Context& context, const WindowSpec& spec, const WindowSlab& s
 }
 
 void GlobalForward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
-                   const Bf16GlobalQkv& qkv, const TokenRoles& roles,
-                   const Bf16AttentionSaved& saved) {
+                   const Bf16GlobalQkv& qkv, const TokenRoles& roles, const AttentionSaved& saved) {
   Run(context, spec, &slab, CheckArguments(spec, &slab, qkv, roles, saved), false);
 }
 

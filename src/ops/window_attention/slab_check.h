@@ -1,6 +1,7 @@
 // What calls of slabs ask of their arguments, and where their global tokens stand.
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "ops/window_attention/setup.h"
@@ -19,7 +20,8 @@ template <class T>
 void CheckSlabQkv(const WindowSlab& slab, const QkvOf<T>& qkv) {
   std::array<idx_t, 4> keys = qkv.q.extent;
   CheckWindow(qkv.q, "q", keys);
-  keys[2] = slab.Keys() + slab.Globals();
+  keys[2] = slab.GlobalKeys() + slab.Globals();
+  if (slab.global_keys > 0) keys[2] = std::max(keys[2], qkv.k.extent[2]);
   CheckWindow(qkv.k, "k", keys);
   CheckWindow(qkv.v, "v", keys);
 }

@@ -66,6 +66,9 @@ void CheckWindowSlab(const WindowSpec& spec, const WindowSlab& slab,
         slab.begin, slab.end, slab.tokens, slab.before, slab.after, least.before, least.after);
   Check(shape[2] == slab.Queries(), ErrorCode::kUsage,
         "window attention: q has {} rows for a slab of {} tokens", shape[2], slab.Queries());
+  Check(slab.GlobalKeys() >= slab.Keys(), ErrorCode::kUsage,
+        "window attention: the keys of global tokens begin at {}, among the {} of a slab",
+        slab.GlobalKeys(), slab.Keys());
   CheckWindow.Tokens(roles, "the roles", {1, shape[1], slab.Keys(), shape[3]});
   const auto is_global = [&](idx_t t) {
     const idx_t token = slab.begin - slab.before + t;
@@ -94,7 +97,7 @@ void CheckGlobalSlab(const WindowSpec& spec, const WindowSlab& slab,
 
 GlobalTokens GlobalKeysOf(const WindowSlab& slab) {
   GlobalTokens keys{slab.Globals(), {}, {0, slab.Globals()}};
-  for (idx_t g = 0; g < slab.Globals(); ++g) keys.positions.push_back(slab.Keys() + g);
+  for (idx_t g = 0; g < slab.Globals(); ++g) keys.positions.push_back(slab.GlobalKeys() + g);
   return keys;
 }
 

@@ -15,7 +15,8 @@ namespace longspan {
 //
 // q, out, dq, dout (1, H, M, D) and lse (1, H, M) have the M = end - begin queries. k, v, dk, dv
 // (1, H, M', D) have M' = Keys() + G keys: those of the slab with its halo, and behind them those
-// of all global tokens once more, wherever they stand. Roles (1, Keys()) are those of the former.
+// of all global tokens once more, wherever they stand; or with `global_keys` more keys in between,
+// which nobody looks at, and after them. Roles (1, Keys()) are those of the former.
 // Without `globals` no role may be that of a global token.
 //
 // Positions, dropout and causality are those of the row. `spec.globals` and `spec.starts` must be
@@ -25,11 +26,13 @@ struct WindowSlab {
   idx_t tokens = 0, begin = 0, end = 0;
   idx_t before = 0, after = 0;
   std::vector<idx_t> globals;
+  idx_t global_keys = 0;  // the first global token's row of k; 0: Keys()
 
   // What a spec's window needs beside a slab.
   static WindowSlab Of(const WindowSpec& spec, idx_t tokens, idx_t begin, idx_t end);
   idx_t Queries() const { return end - begin; }
   idx_t Keys() const { return before + Queries() + after; }
+  idx_t GlobalKeys() const { return global_keys > 0 ? global_keys : Keys(); }
   idx_t Globals() const { return static_cast<idx_t>(globals.size()); }
 };
 
@@ -50,12 +53,11 @@ void WindowBackward(Context& context, const WindowSpec& spec, const WindowSlab& 
 // (1, H, M, D), roles (1, M) or none. before and after count for nothing.
 
 // Writes out (1, H, G, D) and lse (1, H, G) of the softmax over this slab's keys. Where it has
-// none, out is 0 and lse -inf.
+// none, out is 0 and lse -inf. Parts are fp32 whatever is multiplied: out is rounded once, joined.
 void GlobalForward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
                    const GlobalQkv& qkv, const TokenRoles& roles, const AttentionSaved& saved);
 void GlobalForward(Context& context, const WindowSpec& spec, const WindowSlab& slab,
-                   const Bf16GlobalQkv& qkv, const TokenRoles& roles,
-                   const Bf16AttentionSaved& saved);
+                   const Bf16GlobalQkv& qkv, const TokenRoles& roles, const AttentionSaved& saved);
 // Takes `saved` of the whole row, which JoinParts made, and dout (1, H, G, D). dkg and dvg are
 // those of the slab's keys, whole; dqg is the slab's part of a sum over all slabs.
 void GlobalBackward(Context& context, const WindowSpec& spec, const WindowSlab& slab,

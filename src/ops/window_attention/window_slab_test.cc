@@ -73,6 +73,8 @@ void RunLocal(Context& context, const Case& c, const WindowSlab& slab, const Inp
   }
   TokenRoles roles;
   if (!role_rows.empty()) roles = TokenRoles(role_rows.data(), {1, slab.Keys()});
+  // Between them may be others, which get no gradient: here token 0.
+  keys.resize(static_cast<std::size_t>(slab.GlobalKeys()), 0);
   keys.insert(keys.end(), slab.globals.begin(), slab.globals.end());
   const idx_t M = slab.Queries(), N = std::ssize(keys), D = c.shape.D;
   const Floats q = TakeTokens(x.q, c.shape, own, D), k = TakeTokens(x.k, c.shape, keys, D),
@@ -130,9 +132,9 @@ void RunGlobal(Context& context, const Case& c, const std::vector<WindowSlab>& s
 }
 
 // Slabs that begin at these tokens; the last one ends with the row. `more`: keys of the halo beyond
-// what windows need.
-Outputs<float> RunSlabs(Context& context, const Case& c, std::vector<idx_t> starts,
-                        idx_t more = 0) {
+// what windows need. `apart`: keys between these and those of global tokens.
+Outputs<float> RunSlabs(Context& context, const Case& c, std::vector<idx_t> starts, idx_t more = 0,
+                        idx_t apart = 0) {
   const Inputs x(c);
   Outputs<float> y(c);
   const GlobalTokens globals = FindGlobalTokens(c.Roles(), 1);
@@ -143,6 +145,7 @@ Outputs<float> RunSlabs(Context& context, const Case& c, std::vector<idx_t> star
     slab.before = std::min(slab.before + more, slab.begin);
     slab.after = std::min(slab.after + more, c.shape.T - slab.end);
     slab.globals = globals.positions;
+    if (apart > 0) slab.global_keys = slab.Keys() + apart;
     slabs.push_back(slab);
     RunLocal(context, c, slab, x, y);
   }
@@ -150,10 +153,11 @@ Outputs<float> RunSlabs(Context& context, const Case& c, std::vector<idx_t> star
   return y;
 }
 
-void CheckSlabs(Context& context, const Case& c, const std::vector<idx_t>& starts, idx_t more = 0) {
+void CheckSlabs(Context& context, const Case& c, const std::vector<idx_t>& starts, idx_t more = 0,
+                idx_t apart = 0) {
   SCOPED_TRACE(c.Name());
   const auto oracle = OracleOf(c);
-  ExpectOutputs(c, RunSlabs(context, c, starts, more), oracle, ToleranceOf(c, oracle));
+  ExpectOutputs(c, RunSlabs(context, c, starts, more, apart), oracle, ToleranceOf(c, oracle));
 }
 
 TEST(WindowSlab, SlabsSideBySideAreTheRow) {
@@ -185,6 +189,7 @@ TEST(WindowSlab, GlobalTokensStandAnywhere) {
     Case c = MakeCase(70, 9, 4, 5, 1, 2);
     c.SetRoles(MakeRoles(c, layout));
     CheckSlabs(context, c, {0, 20, 41});
+    CheckSlabs(context, c, {0, 20, 41}, 0, 3);
   }
   // A slab without a key that is shown.
   Case c = MakeCase(70, 9, 4, 5, 1, 2);
@@ -226,6 +231,7 @@ TEST(WindowSlab, RefusesSlabsThatAreNone) {
   refused({40, 10, 20, 9, 3, {}}, "it needs 9 and 4");
   refused({40, 10, 20, 9, 4, {15}}, "token 15 of the row is global");
   refused({40, 10, 20, 9, 4, {15, 15}}, "places must ascend");
+  refused({40, 10, 20, 9, 4, {}, 22}, "begin at 22, among the 23");
   c.spec.causal = true;
   refused({40, 10, 20, 9, 0, {15}}, "causal row cannot have global tokens");
 }

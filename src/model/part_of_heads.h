@@ -1,0 +1,18 @@
+// Projections side by side as attention takes them.
+#pragma once
+
+#include "longspan/tensor.h"
+#include "model/heads_exchange.h"
+
+namespace longspan {
+
+// Part `part` of x (rows, P H D) as heads: (1, H, rows, D).
+template <class T>
+View<T, 4> PartOfHeads(const View<T, 2>& x, idx_t part, const HeadColumns& columns) {
+  const idx_t rows = x.extent[0], stride = x.stride[0];
+  return {x.data + part * columns.heads * columns.size,
+          {1, columns.heads, rows, columns.size},
+          {rows * stride, columns.size, stride, 1}};
+}
+
+}  // namespace longspan
