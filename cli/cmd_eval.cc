@@ -169,7 +169,7 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("--max-answer", c->longest_answer, "Longest answer to a question in tokens")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
-  AddGlobalOption(command, "as in training", &c->global);
+  AddGlobalOption(command, "what the head needs", &c->global);
   BeginGroup(command, heading::kOutput);
   command
       ->add_option("--predictions", c->predictions,

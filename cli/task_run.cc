@@ -88,9 +88,10 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   TaskOptions& o = c.options;
   BeginGroup(&command, heading::kRows);
   command
-      .add_option("--global", c.global,
-                  "Tokens with global attention: auto, none, first:N, question, every:N, ids:1,2, "
-                  "token:ID or token:TEXT")
+      .add_option(
+          "--global", c.global,
+          "Tokens with global attention: none, first:N, question, every:N, ids:1,2, token:ID, "
+          "token:TEXT, head; auto is as in training, else what the head needs")
       ->capture_default_str();
   command.add_option("--overflow", c.overflow,
                      "A text that is longer than a row: window, truncate or error");
@@ -391,10 +392,12 @@ void TaskRun::TellSummary() {
   if (untold_ > 0) Tell(fmt::format("... and {} more in windows or cut", Counted(untold_, "text")));
   if (counts_.texts == 0 && refusals_.count() > 0) return;  // the refusals are all there is to say
   if (old_tokens_ > 0) Tell(fmt::format("{} were there before", Counted(old_tokens_, "token")));
-  Tell(fmt::format("{}, {}, {} at {:.0f}/s; global: {} ({})", Counted(counts_.texts, "text"),
+  const bool has = model_.info().global_tokens;
+  Tell(fmt::format("{}, {}, {} at {:.0f}/s; global: {} ({}){}", Counted(counts_.texts, "text"),
                    Counted(counts_.rows, "row"), Counted(counts_.tokens, "token"),
                    static_cast<double>(counts_.tokens - old_tokens_) / (Now() - start_s_),
-                   model_.global_name(), Counted(counts_.globals, "token")));
+                   model_.global_name(), Counted(counts_.globals, "token"),
+                   has ? fmt::format(", {}", Phrase(model_.global_origin())) : ""));
 }
 
 int TaskRun::Finish() {

@@ -29,7 +29,7 @@ down to --shortest, so that each length has as many tokens. Half of their questi
 ask "what is red ?": the model learns to find a colour before it learns whose. eval.jsonl (a fifth as many as --test)
 and test.jsonl have texts of N tokens, and ask about anna.
 
-token-classify needs --global first:1 in training and in eval, and learns faster with --class-weights balanced.
+token-classify needs --global first:1 in training, and learns faster with --class-weights balanced.
 
   longspan train qa -m MODEL --train FOLDER/train.jsonl --eval FOLDER/eval.jsonl -o RUN --lr 1e-3 --epochs 1 \\
     --batch 16 --accumulate 1

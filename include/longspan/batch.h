@@ -16,7 +16,9 @@ namespace longspan {
 // Which tokens of a row are global: they see all tokens, and all tokens see them. Only models with
 // global tokens (ModelInfo::global_tokens) follow a rule other than kAuto and kNone. Its text form,
 // which options and logs use:
-//   auto        what the head needs, as Hugging Face has it: the first token of a text to classify,
+//   auto        as in the model's training, where its folder says so (ModelInfo::global_rule);
+//               otherwise `head`
+//   head        what the head needs, as Hugging Face has it: the first token of a text to classify,
 //               the question, the choices; none for masked language models, token classes and
 //               encoders
 //   none        no token
@@ -27,11 +29,13 @@ namespace longspan {
 //   token:ID    every token with this id; token:TEXT, with the tokenizer's spelling, works too
 struct GlobalRule {
   // As the rule's text above names them.
-  enum class Kind { kAuto, kNone, kFirst, kQuestion, kChoices, kEvery, kPositions, kToken };
+  enum class Kind { kAuto, kNone, kFirst, kQuestion, kChoices, kEvery, kPositions, kToken, kHead };
   Kind kind = Kind::kAuto;     // which of these
   std::vector<idx_t> numbers;  // N, the positions, or the id
   std::string token;           // of kToken, instead of the id
 
+  // What the head needs, whatever the model's folder says.
+  static GlobalRule Head() { return {Kind::kHead, {}, {}}; }
   // The first `count` tokens.
   static GlobalRule First(idx_t count) { return {Kind::kFirst, {count}, {}}; }
   // Every step-th token.
@@ -45,9 +49,18 @@ struct GlobalRule {
 
   // Throws kUsage with the text and the forms that exist.
   static GlobalRule Parse(std::string_view text);
-  // What Parse reads; "choices" (all tokens after the double separator) only `auto` selects.
+  // What Parse reads; "choices" (all tokens after the double separator) only `head` selects.
   std::string Name() const;
 };
+
+// Where the rule about global tokens comes from that a model follows.
+enum class GlobalOrigin {
+  kGiven,  // from the options
+  kModel,  // from its folder, which names the rule of its training
+  kHead    // from neither: its head needs it
+};
+// "as the options say", "as in its training", "as its head needs".
+std::string_view Phrase(GlobalOrigin origin);
 
 // The global tokens of a batch: G, the most that a row has, and for each row of the batch G row
 // numbers of the (B*T, C) stream. A row with fewer repeats its first token, to no effect. If rows

@@ -47,7 +47,7 @@ struct TokenClassOptions {
   // What happens to a text with more tokens than a row: kWindow, kTruncate or kError.
   text::Overflow overflow = text::Overflow::kWindow;
   idx_t stride = 0;   // tokens that neighbouring windows share: each word counts in one of them
-  GlobalRule global;  // auto: none
+  GlobalRule global;  // head: none
   // How much words of each tag count in the loss of a training, as PyTorch's cross_entropy has it;
   // the mean is by the weights. `balanced` counts words. Evaluations do not use them.
   ClassWeights weights = {};
@@ -109,7 +109,7 @@ struct AnswerTaskOptions {
   text::Overflow overflow = text::Overflow::kWindow;
   std::optional<idx_t> stride;  // tokens that neighbouring windows share; none: kAnswerRows'
   idx_t longest = 30;           // tokens of an answer, where answers are looked for
-  GlobalRule global;            // auto: the question
+  GlobalRule global;            // head: the question
 };
 
 // Fine-tunes a model that marks answers in texts. Of the questions, not of windows, a share is held
@@ -165,7 +165,7 @@ struct ChoiceTaskOptions {
   // What happens to a pair with more tokens than a row: kError or kTruncate, which cuts the longer
   // of question and choice first.
   text::Overflow overflow = text::Overflow::kError;
-  GlobalRule global;  // auto: the choices
+  GlobalRule global;  // head: the choices
 };
 
 // Fine-tunes a model that chooses among answers: each question with each of its choices is a text,

@@ -45,6 +45,7 @@ struct ModelInfo {
   idx_t pad_token = 0;                           // id that fills rows
   idx_t longest = 0;                             // tokens of a row at most
   bool global_tokens = false;                    // whether some tokens may see all others
+  std::string global_rule;                       // of its training (GlobalRule); empty: unknown
   bool causal = false;                           // no token sees a later one
 };
 

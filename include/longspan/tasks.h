@@ -88,8 +88,9 @@ class TaskModel {
   const text::Tokenizer& tokenizer() const { return model().tokenizer(); }
   // How texts become rows.
   const TaskOptions& options() const;
-  idx_t longest() const;            // tokens of a row at most, special ones included
-  std::string global_name() const;  // what the rule came to: "none", "ids:0"
+  idx_t longest() const;               // tokens of a row at most, special ones included
+  std::string global_name() const;     // what the rule came to: "none", "ids:0"
+  GlobalOrigin global_origin() const;  // and where it comes from
 
   // Encodes texts. A text that needs more than longest() tokens becomes windows, is cut or is an
   // error (kLimit), as the options or else `defaults` say. An error names the text by its number,

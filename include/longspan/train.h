@@ -298,7 +298,7 @@ struct MaskedLmOptions {
   // global tokens, and no token sees another document. The gradient is that of separate documents.
   // A document longer than a row is cut.
   bool packed = false;
-  GlobalRule global;  // which tokens are global; auto: none
+  GlobalRule global;  // which tokens are global; head: none
 };
 
 // Adapts a Longformer, a ModernBERT or a Reformer to texts by masked language modelling with
@@ -331,7 +331,7 @@ struct ClassifyOptions {
   double epochs = 3.0;  // over the training rows; 0: options.steps counts
   // What happens to a text with more tokens than a row: kError or kTruncate.
   text::Overflow overflow = text::Overflow::kError;
-  GlobalRule global;  // auto: the first token
+  GlobalRule global;  // head: the first token
   // Of one class of several: weights of the classes, and the share of each target that is spread
   // over all classes, [0, 1), as PyTorch's cross_entropy has them; the mean is by the weights.
   // Evaluations use neither. kUsage for sets of labels and for numbers.
@@ -389,7 +389,7 @@ struct EmbedTrainingOptions {
   // What happens to a text with more tokens than a row. kWindow: it is read in windows, as Embedder
   // does.
   text::Overflow overflow = text::Overflow::kWindow;
-  GlobalRule global;  // which tokens are global; auto: none
+  GlobalRule global;  // which tokens are global; head: none
   // What stands before the anchors, and before all other texts. Absent: the folder's prompts
   // "query" and "document" (or "passage", "corpus"), else its default prompt, if it has one. Scored
   // pairs have text_prompt only.
@@ -423,7 +423,7 @@ struct RerankTrainingOptions {
   double epochs = 3.0;  // over the training rows; 0: TrainOptions::steps counts
   // What happens to a pair with more tokens than a row: kTruncate or kError.
   text::Overflow overflow = text::Overflow::kTruncate;
-  GlobalRule global;      // which tokens are global; auto: the first token
+  GlobalRule global;      // which tokens are global; head: the first token
   JudgedColumns columns;  // names of the columns
 };
 

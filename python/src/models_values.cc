@@ -123,6 +123,7 @@ nb::dict InfoObject(const ModelInfo& info) {
   made["pad_token"] = info.pad_token;
   made["longest"] = info.longest;
   made["global_tokens"] = info.global_tokens;
+  made["global_rule"] = info.global_rule;
   made["causal"] = info.causal;
   return made;
 }

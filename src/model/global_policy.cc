@@ -17,7 +17,7 @@ namespace longspan {
 namespace {
 
 constexpr const char* kForms =
-    "auto, none, first:N, question, every:N, ids:1,2,... (positions), token:ID or token:TEXT";
+    "auto, head, none, first:N, question, every:N, ids:1,2,... (positions), token:ID or token:TEXT";
 
 using Kind = GlobalRule::Kind;
 struct Form {
@@ -30,6 +30,7 @@ constexpr Form kNames[] = {
     {Kind::kFirst, "first", 1}, {Kind::kQuestion, "question", -1},
     {Kind::kEvery, "every", 1}, {Kind::kPositions, "ids", 0},
     {Kind::kToken, "token", 0}, {Kind::kChoices, "choices", -1},
+    {Kind::kHead, "head", -1},
 };
 
 std::vector<idx_t> ParseNumbers(std::string_view list, std::string_view whole, idx_t least) {
@@ -97,6 +98,12 @@ std::string GlobalRule::Name() const {
   return "?";
 }
 
+std::string_view Phrase(GlobalOrigin origin) {
+  constexpr std::string_view kPhrases[] = {"as the options say", "as in its training",
+                                           "as its head needs"};
+  return kPhrases[static_cast<std::size_t>(origin)];
+}
+
 GlobalPolicy::GlobalPolicy(GlobalRule rule, const text::Tokenizer* tokenizer)
     : rule_(std::move(rule)) {
   if (!rule_.token.empty()) {
@@ -119,7 +126,7 @@ GlobalPolicy::GlobalPolicy(GlobalRule rule, const text::Tokenizer* tokenizer)
 }
 
 GlobalPolicy GlobalPolicy::For(HeadKind head) const {
-  if (rule_.kind != Kind::kAuto) return *this;
+  if (rule_.kind != Kind::kAuto && rule_.kind != Kind::kHead) return *this;
   GlobalRule rule;
   rule.kind = Kind::kNone;
   if (head == HeadKind::kQuestion) rule.kind = Kind::kQuestion;
@@ -133,7 +140,7 @@ void GlobalPolicy::Apply(const TextModelInfo& model, std::span<const std::int32_
                          idx_t tokens, std::span<std::uint8_t> roles,
                          std::span<const idx_t> documents) const {
   if (!model.global_tokens) return;
-  if (rule_.kind == Kind::kAuto) {
+  if (rule_.kind == Kind::kAuto || rule_.kind == Kind::kHead) {
     return For(model.head).Apply(model, ids, rows, tokens, roles, documents);
   }
   CheckPositions(model, tokens);
@@ -173,6 +180,7 @@ void GlobalPolicy::ApplyTo(const TextModelInfo& model, std::span<const std::int3
   };
   switch (rule_.kind) {
     case Kind::kAuto:
+    case Kind::kHead:
     case Kind::kNone:
       break;
     case Kind::kFirst:

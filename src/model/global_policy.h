@@ -21,11 +21,14 @@ class GlobalPolicy {
   explicit GlobalPolicy(GlobalRule rule, const text::Tokenizer* tokenizer = nullptr);
   static GlobalPolicy Parse(std::string_view text) { return GlobalPolicy(GlobalRule::Parse(text)); }
 
-  // Returns the policy that `auto` means for this head. Any other policy is returned as it is.
+  // The policy that `head` means for this head, for `auto` too. Any other policy is returned as it
+  // is.
   GlobalPolicy For(HeadKind head) const;
 
   // "first:4", as GlobalRule::Name.
   std::string Name() const { return rule_.Name(); }
+  // A token stands in it by its id.
+  const GlobalRule& rule() const { return rule_; }
 
   // Makes tokens that are not hidden global in roles (B, T). ids is (B, T). Throws kUsage if a row
   // has no separator, and for positions beyond T. With lengths of documents that stand side by side

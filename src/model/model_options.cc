@@ -53,6 +53,7 @@ ModelInfo PublicInfo(const TextModelInfo& info, std::string_view family) {
   shown.pad_token = info.pad_token;
   shown.longest = info.longest;
   shown.global_tokens = info.global_tokens;
+  if (info.global.kind != GlobalRule::Kind::kAuto) shown.global_rule = info.global.Name();
   shown.causal = info.causal;
   return shown;
 }

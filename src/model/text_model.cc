@@ -8,16 +8,39 @@
 
 namespace longspan {
 
-GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given) {
+GlobalOrigin OriginOfGlobal(const TextModelInfo& info, const GlobalPolicy& given) {
+  const auto kind = given.rule().kind;
+  if (kind != GlobalRule::Kind::kAuto && kind != GlobalRule::Kind::kHead) {
+    return GlobalOrigin::kGiven;
+  }
+  const bool saved = info.global.kind != GlobalRule::Kind::kAuto;
+  return saved && kind == GlobalRule::Kind::kAuto ? GlobalOrigin::kModel : GlobalOrigin::kHead;
+}
+
+GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given,
+                           std::vector<std::string>* notes) {
   if (info.global_tokens) {
     CheckHasHead(info.heads, info.head, info.title);
-    return given.For(info.head);
+    const GlobalOrigin origin = OriginOfGlobal(info, given);
+    GlobalPolicy policy =
+        origin == GlobalOrigin::kModel ? GlobalPolicy(info.global) : given.For(info.head);
+    if (notes != nullptr) {
+      notes->push_back(fmt::format("global tokens: {}, {}", policy.Name(), Phrase(origin)));
+    }
+    return policy;
   }
   const std::string name = given.Name();
-  Check(name == "auto" || name == "none", ErrorCode::kUsage,
+  Check(name == "auto" || name == "head" || name == "none", ErrorCode::kUsage,
         "global: '{}' is asked for, but a {} has no global tokens; leave --global out", name,
         info.title);
   return GlobalPolicy::Parse("none");
+}
+
+std::optional<GlobalRule> GlobalToSave(const TextModelInfo& info, const GlobalPolicy& given) {
+  if (given.rule().kind == GlobalRule::Kind::kAuto) return std::nullopt;
+  const GlobalPolicy needed = GlobalPolicy(GlobalRule::Head()).For(info.head);
+  if (given.For(info.head).Name() == needed.Name()) return GlobalRule();
+  return given.rule();
 }
 
 void CheckRowRanks(const TextModelInfo& info, int row_ranks) {

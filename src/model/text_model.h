@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,9 +23,16 @@
 
 namespace longspan {
 
-// Resolves `given` (for example auto) for this model. Throws kUsage for global tokens if the model
-// has none.
-GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given);
+// Where the rule about global tokens comes from, if `given` is what the options say.
+GlobalOrigin OriginOfGlobal(const TextModelInfo& info, const GlobalPolicy& given);
+// Resolves `given` for this model: auto is the rule of its training, or else what its head needs.
+// For a model with global tokens a line about the rule and where it comes from is appended to
+// `notes`. Throws kUsage for global tokens if the model has none.
+GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given,
+                           std::vector<std::string>* notes = nullptr);
+// The rule that the files of a model should name that is trained with `given`; absent: what they
+// have stays. A rule that the head implies is kAuto, so that another head's training starts afresh.
+std::optional<GlobalRule> GlobalToSave(const TextModelInfo& info, const GlobalPolicy& given);
 
 // kUsage unless so many ranks may share the rows of such a model.
 void CheckRowRanks(const TextModelInfo& info, int row_ranks);

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "longspan/batch.h"
 #include "longspan/types.h"
 #include "model/head_kind.h"
 #include "model/label_fields.h"
@@ -25,6 +26,7 @@ struct TextModelInfo {
   std::optional<idx_t> sep_token;
   idx_t longest = 0;           // tokens of a row
   bool global_tokens = false;  // whether some may see all others
+  GlobalRule global;           // which were global in its training; kAuto: its files do not say
   bool causal = false;         // no token sees a later one
   bool padding_by_id = false;  // a token with pad_token's id is padding, whatever its role
   // Texts of any lengths may stand side by side in one row (BatchView::documents) and cost what

@@ -52,14 +52,18 @@ struct TaskModel::Inside {
   Model model;
   TaskOptions options;
   GlobalPolicy policy;
+  GlobalOrigin origin = GlobalOrigin::kHead;
   idx_t longest = 0;
 };
 
 TaskModel::TaskModel(Model model, TaskOptions options) {
-  Inside inside{std::move(model), std::move(options), {}, 0};
+  Inside inside{std::move(model), std::move(options), {}, {}, 0};
   const TaskOptions& o = inside.options;
   const text::Tokenizer& tokenizer = inside.model.tokenizer();
-  inside.policy = ResolveGlobal(inside.model.inside().info(), GlobalPolicy(o.global, &tokenizer));
+  const TextModelInfo& info = inside.model.inside().info();
+  const GlobalPolicy given(o.global, &tokenizer);
+  inside.policy = ResolveGlobal(info, given);
+  inside.origin = OriginOfGlobal(info, given);
   inside.longest = inside.model.info().longest;
   Check(o.max_length >= 0 && o.max_length <= inside.longest, ErrorCode::kUsage,
         "tokens: {} is not from 1 to {}, the model's positions", o.max_length, inside.longest);
@@ -84,6 +88,7 @@ const Model& TaskModel::model() const { return inside_->model; }
 const TaskOptions& TaskModel::options() const { return inside_->options; }
 idx_t TaskModel::longest() const { return inside_->longest; }
 std::string TaskModel::global_name() const { return inside_->policy.Name(); }
+GlobalOrigin TaskModel::global_origin() const { return inside_->origin; }
 
 namespace {
 

@@ -55,7 +55,8 @@ AnswerEval EvaluateQuestionAnswering(Context& context, const AnswerEvalOptions& 
   const AnsweredTexts texts = ReadAnsweredTexts({o.file}, o.data, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);
   const AnswerRows rows = TokenizeAnswered(context, *tokenizer, texts, info, o.task, tokens, true);
-  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  const GlobalPolicy global =
+      ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   AnswerEval result = EvaluateAnswers(context, *model, global, rows, texts, o.task.longest,
                                       texts.unanswerable(), HooksOf(context), predictions);
   result.tokens = tokens;

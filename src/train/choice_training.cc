@@ -71,7 +71,8 @@ ChoiceEval EvaluateMultipleChoice(Context& context, const ChoiceEvalOptions& o,
   const ChoiceTexts texts = ReadChoiceTexts({o.file}, o.data, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);
   const ChoiceRows rows = TokenizeChoices(context, *tokenizer, texts, info, o.task, tokens);
-  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  const GlobalPolicy global =
+      ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   std::vector<float> logits;
   ChoiceEval result = EvaluateChoices(context, *model, global, rows, HooksOf(context), &logits);
   result.tokens = tokens;

@@ -97,7 +97,8 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
   target.by_id = texts.one_hot > 0;
   const auto tokenizer = OpenModelTokenizer(o.model);
   const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
-  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  const GlobalPolicy global =
+      ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   std::vector<float> logits;
   ClassifierEval result =
       EvaluateRows(context, *model, target, global, rows, HooksOf(context), &logits);

@@ -173,7 +173,8 @@ EmbedderEval EvaluateEmbedder(Context& context, const EmbedderEvalOptions& o) {
   const idx_t tokens = LongestRow(o.tokens, folder, *tokenizer, info);
   const EmbedRows rows = TokenizePairs(context, *tokenizer, texts, info,
                                        RulesFor(o.task, folder, texts.scored, tokens));
-  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  const GlobalPolicy global =
+      ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   EmbedderEval result = EvaluateVectors(context, *model, global, plan, rows, HooksOf(context));
   result.tokens = tokens;
   result.notes = std::move(notes);

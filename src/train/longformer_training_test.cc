@@ -1,5 +1,6 @@
 // Longformers learning on a small scale: exact means, the same bits whatever interrupts or divides
 // the work, heads, evaluation.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -231,9 +232,10 @@ TEST_F(LongformerTraining, LearnsTheRule) {
   std::vector<std::string> notes;
   const TrainResult letters = Train("classes", o, 2, 0, &notes);
   EXPECT_GT(letters.metrics[0].value, 0.9);  // accuracy on other texts; a third by chance
-  ASSERT_EQ(notes.size(), 2u);
+  ASSERT_EQ(notes.size(), 3u);
   EXPECT_EQ(notes[0].rfind("new: classifier.dense.bias", 0), 0u) << notes[0];
   EXPECT_EQ(notes[1].rfind("left out: lm_head.bias", 0), 0u) << notes[1];
+  EXPECT_EQ(notes[2], "global tokens: ids:0, as its head needs");
   // The folder is the classifier that was measured.
   const auto back = LoadTextModel(o.output, {});
   EXPECT_EQ(back->info().labels, (std::vector<std::string>{"has a", "has b", "neither"}));
@@ -253,6 +255,44 @@ TEST_F(LongformerTraining, LearnsTheRule) {
     if (row.labels[0] != "has a") some.rows.push_back(row);
   }
   EXPECT_EQ(ChooseTarget(some, ProblemType::kInferred, back->info()).labels, target.labels);
+}
+
+// Nobody needs to say again which tokens were global: neither in an evaluation nor in a training.
+TEST_F(LongformerTraining, AFolderSaysWhichTokensWereGlobal) {
+  const fs::path start = d_.path() / "letters";
+  SaveLetterLongformer(LetterLongformer(10), start);
+  Context context(2);
+  const auto train = [&](const fs::path& model, const char* run, const GlobalRule& global) {
+    TrainOptions o = Options(run);
+    o.model = model;
+    o.steps = 2;
+    o.checkpoints.save_every = 1;
+    MaskedLmOptions task;
+    task.global = global;
+    TrainMaskedLm(context, o, task);
+    return o.output;
+  };
+  const auto rule = [](const fs::path& folder) { return ReadTextModelInfo(folder).global.Name(); };
+  const fs::path run = train(start, "first", GlobalRule::First(1));
+  for (const fs::path& folder : {run, run / "checkpoint-1"}) {
+    EXPECT_EQ(rule(folder), "first:1");
+    const auto loss = [&](const GlobalRule& global) {
+      MaskedLmEvalOptions o;
+      o.model = folder;
+      o.text = d_.path() / "text";
+      o.task.global = global;
+      const MaskedLmEval e = EvaluateMaskedLm(context, o);
+      EXPECT_EQ(std::count_if(e.notes.begin(), e.notes.end(),
+                              [](const auto& n) { return n.rfind("global tokens: ", 0) == 0; }),
+                1);
+      return e.loss;
+    };
+    EXPECT_EQ(loss({}), loss(GlobalRule::First(1)));
+    EXPECT_NE(loss({}), loss(GlobalRule::Head()));
+  }
+  EXPECT_EQ(rule(train(run, "again", {})), "first:1");
+  EXPECT_EQ(rule(train(run, "other", GlobalRule::Every(8))), "every:8");
+  EXPECT_EQ(rule(train(run, "head", GlobalRule::Head())), "auto");
 }
 
 TEST_F(LongformerTraining, PredictionsDoNotDependOnTheBatch) {
@@ -347,8 +387,8 @@ TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
   std::vector<std::string> notes;
   MaskedLmTask task(context, o, options, Words(), InfoOf(TinyLongformer()));
   task.Load(o.model, TrainTask::Origin::kStart, &notes);
-  ASSERT_EQ(notes.size(), 1u);
-  EXPECT_EQ(notes[0].rfind("packed: 1800 tokens in ", 0), 0u) << notes[0];
+  EXPECT_THAT(notes, testing::UnorderedElementsAre(testing::StartsWith("packed: 1800 tokens in "),
+                                                   "global tokens: first:1, as the options say"));
 
   const MaskedRows form(Words(), InfoOf(TinyLongformer()), options.mask_share);
   const TokenStream stream =

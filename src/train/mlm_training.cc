@@ -48,7 +48,8 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
   const auto content = MaskedText::Of(stream, size - LastPart(size, o.held_out), size,
                                       o.task.packed, form, result.tokens);
   Check(!content.ids.empty(), ErrorCode::kUsage, "eval: the text has no tokens");
-  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  const GlobalPolicy global =
+      ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &result.notes);
   const HeadLoss loss = MaskedLoss(context, *model, form, global, content, result.tokens,
                                    MaskKey(o.seed, kEvaluationStep), HooksOf(context));
   result.loss = loss.mean;

@@ -107,7 +107,8 @@ RerankerEval EvaluateReranker(Context& context, const RerankerEvalOptions& o) {
   const auto tokenizer = OpenModelTokenizer(o.model);
   const JudgedRows rows =
       TokenizeJudged(context, *tokenizer, std::move(texts), folder, info, limits);
-  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  const GlobalPolicy global =
+      ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   RerankerEval result =
       EvaluateJudged(context, *model, global, rows.rows, rows.queries, HooksOf(context));
   result.tokens = limits.tokens;

@@ -32,16 +32,19 @@ TextTask::TextTask(const TrainOptions& options, const TextModelInfo& info, Wante
     : options_(options), info_(info), head_(std::move(head)) {
   info_.head = head_.head;
   head_.seed = options.seed;
-  global_ = ResolveGlobal(info_, global);
+  given_ = global;
+  global_ = ResolveGlobal(info_, given_);
 }
 
 void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::string>* notes) {
   LoadOptions load;
   load.allow_nonfinite = options_.compute.allow_nonfinite;
   load.dropout = options_.compute.dropout;
+  load.global = GlobalToSave(info_, given_);
   if (origin == Origin::kStart) load.head = head_;
   model_ = LoadTextModel(directory, load, notes);
   if (notes != nullptr) {
+    ResolveGlobal(info_, given_, notes);
     const std::string links = LinksLeftOut(options_.model, kOwnFiles);
     if (!links.empty()) notes->push_back(links);
   }

@@ -44,7 +44,7 @@ class TextTask : public TrainTask {
   const TrainOptions options_;
   TextModelInfo info_;  // of the start model, with the head that is trained
   WantedHead head_;
-  GlobalPolicy global_;
+  GlobalPolicy given_, global_;  // as the options say, and what that comes to
   std::unique_ptr<TextModel> model_;
 };
 

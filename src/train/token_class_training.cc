@@ -83,7 +83,8 @@ TokenClassEval EvaluateTokenClassifier(Context& context, const TokenClassEvalOpt
   const auto tokenizer = OpenModelTokenizer(o.model);
   const TaggedRows rows =
       TokenizeTagged(context, *tokenizer, texts, info.labels, info, o.task, tokens);
-  const GlobalPolicy global = ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()));
+  const GlobalPolicy global =
+      ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   std::vector<std::int32_t> said;
   TokenClassEval result =
       EvaluateTagged(context, *model, info.labels, global, rows, HooksOf(context), &said);

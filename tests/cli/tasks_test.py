@@ -312,6 +312,20 @@ class Tasks(Case):
             self.assertEqual(result.stderr.count("global"), 1, result.stderr)
             self.assertIn(f"({tokens} token{'' if tokens == 1 else 's'})", result.stderr)
 
+    def test_the_folder_says_which_tokens_were_global(self):
+        model = self.word_model("trained", CLASSES["token"], WORDS, longspan_global_tokens="first:2")
+        self.ok("convert", model, self.dir / "copy")
+        for folder in (model, self.dir / "copy"):
+            self.assertIn("first:2, as in its training", self.ok("info", folder))
+            ask = ["token-classify", "-m", folder, "--text", SENTENCES[0]]
+            for more, says in (([], "global: first:2 (2 tokens), as in its training"),
+                               (["--global", "none"], "global: none (0 tokens), as the options say"),
+                               (["--global", "head"], "global: none (0 tokens), as its head needs")):
+                self.assertIn(says, run(*ask, *more).stderr)
+            asked = [self.results(*ask, *more) for more in ([], ["--global", "first:2"], ["--global", "head"])]
+            self.assertEqual(asked[0], asked[1])
+            self.assertNotEqual(asked[0], asked[2])
+
 
 if __name__ == "__main__":
     main()

@@ -18,6 +18,7 @@ TextModelInfo InfoOf(const LongformerConfig& c) {
   info.heads = kLongformerHeads;
   info.class_name = LongformerClass(c.head);
   info.global_tokens = true;
+  info.global = c.global;
   return info;
 }
 
@@ -96,6 +97,10 @@ ModelDescription LongformerModelConfig::Describe() const {
   shown.json["attention_window"] = c_.attention_window;
   shown.lines.emplace_back("window", fmt::format("{} to each side (attention_window {})",
                                                  ListText(windows), ListText(c_.attention_window)));
+  if (c_.global.kind != GlobalRule::Kind::kAuto) {
+    shown.json["global"] = c_.global.Name();
+    shown.lines.emplace_back("global tokens", c_.global.Name() + ", as in its training");
+  }
   DescribePostNormTables(c_, c_.has_pooler(), ParameterCount(), &shown);
   return shown;
 }

@@ -46,6 +46,24 @@ void ParseLayers(const json& o, std::string_view source, LongformerConfig* c) {
   }
 }
 
+// Which tokens were global in the training. `transformers` keeps the field and does not read it.
+constexpr const char* kGlobalField = "longspan_global_tokens";
+
+GlobalRule GlobalIn(const json& o, std::string_view source) {
+  if (io::IsNullOrAbsent(o, kGlobalField)) return {};
+  GlobalRule rule;
+  try {
+    rule = GlobalRule::Parse(io::GetString(o, kGlobalField, io::kRequired, source));
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kFormat) throw;
+    Fail(ErrorCode::kFormat, "{}: {}: {}", source, kGlobalField, error.what());
+  }
+  Check(rule.token.empty(), ErrorCode::kFormat, "{}: {}: '{}' needs the token's id", source,
+        kGlobalField, io::Escape(rule.Name(), 60));
+  if (rule.kind == GlobalRule::Kind::kHead) rule.kind = GlobalRule::Kind::kAuto;
+  return rule;
+}
+
 // The presets. attention_window counts both sides together.
 struct Preset {
   std::string_view name;
@@ -77,6 +95,7 @@ LongformerConfig ConfigIn(const json& object, std::string_view source,
   LongformerConfig config;
   config.head = HeadIn(object, source, weights);
   ParseLayers(object, source, &config);
+  config.global = GlobalIn(object, source);
   ParsePostNormFields(object, source, limits::kLongformerTokens, &config);
   ParsePostNormLabels(object, source, weights, LongformerClass(config.head), &config);
   return config;
@@ -99,6 +118,7 @@ std::string ToJson(const LongformerConfig& c) {
   o["model_type"] = "longformer";
   o["architectures"] = {LongformerClass(c.head)};
   o["attention_window"] = c.attention_window;
+  if (c.global.kind != GlobalRule::Kind::kAuto) o[kGlobalField] = c.global.Name();
   WritePostNormFields(c, c.layers(), &o);
   return io::DumpJson(o);
 }

@@ -28,6 +28,8 @@ std::string_view LongformerClass(HeadKind head);
 struct LongformerConfig : PostNormFields {
   // Hugging Face's attention_window of each layer: even, both sides together.
   std::vector<idx_t> attention_window = std::vector<idx_t>(12, 512);
+  // Which tokens were global in its training. A field of longspan's own; kAuto: it is not there.
+  GlobalRule global;
 
   std::size_t layers() const { return attention_window.size(); }
   // W: keys that a token of the layer sees to each side.

@@ -1,6 +1,7 @@
 // config.json of a Longformer, and the named policies for global tokens.
 #include "families/longformer/longformer_config.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -18,6 +19,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 LongformerConfig ParseConfig(const std::string& text) {
   return ParseLongformerConfig(text, "here");
@@ -49,6 +51,52 @@ TEST(LongformerConfigTest, DefaultsAreHuggingFaces) {
   EXPECT_EQ(c.pad_token, 1);
   EXPECT_EQ(c.sep_token, 2);
   EXPECT_EQ(c.label_count(), 2);
+}
+
+// The rule of the training is a field that only this project reads.
+TEST(LongformerConfigTest, TheRuleAboutGlobalTokensIsSaved) {
+  const LongformerConfig silent = ParseConfig("{}");
+  EXPECT_EQ(silent.global.Name(), "auto");
+  EXPECT_THAT(ToJson(silent), Not(HasSubstr("global")));
+  for (const char* rule : {"first:3", "none", "every:16", "ids:0,7", "token:4", "question"}) {
+    const auto text = fmt::format(R"({{"longspan_global_tokens": "{}"}})", rule);
+    const LongformerConfig c = ParseConfig(text);
+    EXPECT_EQ(InfoOf(c).global.Name(), rule);
+    EXPECT_EQ(ParseConfig(ToJson(c)).global.Name(), rule);
+  }
+  EXPECT_EQ(ParseConfig(R"({"longspan_global_tokens": "head"})").global.Name(), "auto");
+  EXPECT_EQ(ParseConfig(R"({"longspan_global_tokens": null})").global.Name(), "auto");
+  for (const char* bad : {R"("many")", R"("first:0")", R"("choices")", R"("token:<s>")", "7"}) {
+    ExpectRefusedConfig(fmt::format(R"({{"longspan_global_tokens": {}}})", bad),
+                        "longspan_global_tokens");
+  }
+}
+
+TEST(LongformerConfigTest, OptionsWinOverTheTrainingsRuleAndThatOverTheHeads) {
+  TextModelInfo info = InfoOf(ParseConfig(R"({
+      "architectures": ["LongformerForSequenceClassification"],
+      "longspan_global_tokens": "first:3"})"));
+  const auto resolved = [&](const char* given) {
+    std::vector<std::string> notes;
+    const std::string name = ResolveGlobal(info, GlobalPolicy::Parse(given), &notes).Name();
+    EXPECT_EQ(notes.size(), 1u);
+    return name + "; " + notes.at(0);
+  };
+  EXPECT_EQ(resolved("auto"), "first:3; global tokens: first:3, as in its training");
+  EXPECT_EQ(resolved("head"), "ids:0; global tokens: ids:0, as its head needs");
+  EXPECT_EQ(resolved("none"), "none; global tokens: none, as the options say");
+  info.global = {};
+  EXPECT_EQ(resolved("auto"), "ids:0; global tokens: ids:0, as its head needs");
+
+  const auto saved = [&](const char* given) {
+    const auto rule = GlobalToSave(info, GlobalPolicy::Parse(given));
+    return rule ? rule->Name() : "as it is";
+  };
+  EXPECT_EQ(saved("auto"), "as it is");
+  EXPECT_EQ(saved("head"), "auto");
+  EXPECT_EQ(saved("ids:0"), "auto") << "the head implies it";
+  EXPECT_EQ(saved("none"), "none");
+  EXPECT_EQ(saved("every:8"), "every:8");
 }
 
 TEST(LongformerConfigTest, SpecialTokensHaveRows) {

@@ -1,5 +1,7 @@
 #include "families/longformer/longformer_files.h"
 
+#include <utility>
+
 #include "model/post_norm_files.h"
 
 namespace longspan {
@@ -14,8 +16,9 @@ LongformerConfig LongformerConfigOf(const ModelFolder& folder) {
 
 Longformer LoadLongformer(const ModelFolder& folder, const LoadOptions& options,
                           std::vector<std::string>* warnings) {
-  return LoadPostNorm<Longformer>(folder, LoadLongformerConfig(folder), "Longformer", options,
-                                  warnings);
+  LongformerConfig config = LoadLongformerConfig(folder);
+  if (options.global) config.global = *options.global;
+  return LoadPostNorm<Longformer>(folder, std::move(config), "Longformer", options, warnings);
 }
 
 std::vector<io::TensorEntry> LongformerEntries(const Longformer& model) {
