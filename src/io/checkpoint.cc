@@ -124,15 +124,22 @@ CheckpointWriter::~CheckpointWriter() {
   if (!committed_) Again(ignored, [&] { fs::remove_all(temporary_, ignored); });
 }
 
-void CheckpointWriter::Add(std::string_view name, const std::function<void(ByteSink&)>& write,
-                           std::uint64_t expected_bytes) {
+void CheckpointWriter::CheckMayAdd(std::string_view name) const {
   const auto same = [&](const ManifestEntry& entry) { return entry.name == name; };
-  Check(IsPlainFileName(name) && name[0] != '.' && name != kManifestName, ErrorCode::kUsage,
-        "checkpoint: \"{}\" cannot be the name of a file in it", Escape(name));
+  Check(IsPlainFilePath(name) && name[0] != '.' && name.find("/.") == name.npos &&
+            name != kManifestName,
+        ErrorCode::kUsage, "checkpoint: \"{}\" cannot be the name of a file in it", Escape(name));
   Check(std::none_of(manifest_.files.begin(), manifest_.files.end(), same), ErrorCode::kUsage,
         "checkpoint: {} is added twice", name);
   Check(!committed_ && whole_, ErrorCode::kUsage,
         "checkpoint: {} comes after the commit or a failed write", name);
+}
+
+void CheckpointWriter::Add(std::string_view name, const std::function<void(ByteSink&)>& write,
+                           std::uint64_t expected_bytes) {
+  Check(name.find('/') == name.npos, ErrorCode::kUsage,
+        "checkpoint: \"{}\" cannot be the name of a file in it", Escape(name));
+  CheckMayAdd(name);
   whole_ = false;
   SummingFile file(temporary_ / name, expected_bytes);
   write(file);
@@ -157,6 +164,27 @@ void CheckpointWriter::AddTensors(std::string_view name, std::span<const TensorE
       SafetensorsBytes(entries, metadata));
 }
 
+void CheckpointWriter::AddWritten(const std::function<void(const fs::path& folder)>& write) {
+  Check(!committed_ && whole_, ErrorCode::kUsage,
+        "checkpoint: files come after the commit or a failed write");
+  whole_ = false;
+  write(temporary_);
+  whole_ = true;
+  std::set<std::string> known;
+  for (const ManifestEntry& entry : manifest_.files) known.insert(entry.name);
+  for (const fs::path& path : EntriesBelow(temporary_)) {
+    const std::string name = path.lexically_relative(temporary_).string();
+    if (known.contains(name)) continue;
+    CheckMayAdd(name);
+    const File file = File::OpenRegular(path);
+    Checksum checksum;
+    ForEachPiece(file, [&](const char* data, std::size_t bytes) { checksum.Update(data, bytes); });
+    manifest_.files.push_back({name, file.size(), checksum.Hex()});
+    const std::size_t slash = name.find('/');
+    if (slash != name.npos) folders_.insert(name.substr(0, slash));
+  }
+}
+
 fs::path CheckpointWriter::Commit() {
   const idx_t step = manifest_.step;
   Check(!committed_ && whole_, ErrorCode::kUsage,
@@ -167,6 +195,7 @@ fs::path CheckpointWriter::Commit() {
   SummingFile file(temporary_ / kManifestName, 0);
   file.Write(ManifestText(manifest_));
   file.Finish();
+  for (const std::string& folder : folders_) SyncDirectory(temporary_ / folder);
   SyncDirectory(temporary_);
   whole_ = true;
 
@@ -214,11 +243,18 @@ bool IsCheckpoint(const fs::path& folder) {
   try {
     const fs::path path = folder / kManifestName;
     const Manifest manifest = ParseManifest(ReadWholeFile(path, limits::kManifest), PathText(path));
-    std::set<std::string> known = {std::string(kManifestName)};
-    for (const ManifestEntry& entry : manifest.files) known.insert(entry.name);
+    std::set<std::string> known = {std::string(kManifestName)}, top = known;
+    for (const ManifestEntry& entry : manifest.files) {
+      known.insert(entry.name);
+      top.insert(entry.name.substr(0, entry.name.find('/')));
+    }
     const std::vector<std::string> names = ListFolder(folder);
+    const std::vector<fs::path> files = EntriesBelow(folder);
     return std::all_of(names.begin(), names.end(),
-                       [&](const std::string& name) { return known.contains(name); });
+                       [&](const std::string& name) { return top.contains(name); }) &&
+           std::all_of(files.begin(), files.end(), [&](const fs::path& file) {
+             return known.contains(file.lexically_relative(folder).string());
+           });
   } catch (const Error&) {
     return false;
   }

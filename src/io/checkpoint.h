@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,7 +41,12 @@ class CheckpointWriter {
   void AddTensors(std::string_view name, std::span<const TensorEntry> entries,
                   const std::map<std::string, std::string>& metadata = {});
 
-  // Writes the manifest, syncs the folder, renames it to checkpoint-<step>, syncs run_dir. A
+  // Calls write(folder) with the folder of the unfinished checkpoint. The files that it leaves
+  // there, synced, and in folders there, become the checkpoint's. kUsage for names that are not
+  // plain and for folders in folders.
+  void AddWritten(const std::function<void(const std::filesystem::path& folder)>& write);
+
+  // Writes the manifest, syncs the folders, renames it to checkpoint-<step>, syncs run_dir. A
   // checkpoint of the same step that is already there is replaced. Returns the final path. When it
   // fails the run's folder is what it was before.
   std::filesystem::path Commit();
@@ -48,8 +54,11 @@ class CheckpointWriter {
  private:
   void Add(std::string_view name, const std::function<void(ByteSink&)>& write,
            std::uint64_t expected_bytes);
+  // kUsage for a file that may not have this name, or comes when it must not.
+  void CheckMayAdd(std::string_view name) const;
   std::filesystem::path run_dir_, temporary_;
   Manifest manifest_;
+  std::set<std::string> folders_;  // of files that AddWritten found
   std::optional<LiveEntry> live_;
   bool whole_ = true;  // no AddFile has failed
   bool committed_ = false;

@@ -121,6 +121,39 @@ TEST(Checkpoint, BadArguments) {
   EXPECT_TRUE(Throws([&] { CheckpointWriter(dir / "none", 1); }, ErrorCode::kIo, "No such file"));
 }
 
+// What somebody else wrote into the unfinished folder counts as the rest does, with its folders.
+TEST(Checkpoint, FilesThatAreWrittenThereBelongToIt) {
+  const TempDir dir;
+  CheckpointWriter writer(dir.path(), 1);
+  writer.AddFile("a", "x");
+  writer.AddWritten([](const fs::path& folder) {
+    PutFile(folder / "b", "y");
+    fs::create_directory(folder / "1_Pooling");
+    PutFile(folder / "1_Pooling" / "config.json", "{}");
+  });
+  writer.AddFile("c", "z");
+  const fs::path path = writer.Commit();
+  VerifyCheckpoint(path);
+  EXPECT_TRUE(IsCheckpoint(path));
+  PutFile(path / "1_Pooling" / "config.json", "[]");
+  EXPECT_TRUE(Throws([&] { VerifyCheckpoint(path); }, ErrorCode::kFormat, "1_Pooling/config.json"));
+  EXPECT_TRUE(IsCheckpoint(path)) << "damaged, but the run's";
+  PutFile(path / "1_Pooling" / "other", "");
+  EXPECT_FALSE(IsCheckpoint(path));
+  fs::remove(path / "1_Pooling" / "other");
+  fs::create_directory(path / "empty");
+  EXPECT_FALSE(IsCheckpoint(path));
+  for (const char* bad : {"deep/er/c", ".hidden", "a b", "f/manifest file"}) {
+    CheckpointWriter refused(dir.path(), 2);
+    const auto write = [&](const fs::path& folder) {
+      fs::create_directories((folder / bad).parent_path());
+      PutFile(folder / bad, "x");
+    };
+    EXPECT_TRUE(Throws([&] { refused.AddWritten(write); }, ErrorCode::kUsage, "cannot be the name"))
+        << bad;
+  }
+}
+
 TEST(Checkpoint, SameStepIsReplaced) {
   const TempDir dir;
   Save(dir.path(), 1, "old");

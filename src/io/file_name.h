@@ -16,4 +16,11 @@ inline bool IsPlainFileName(std::string_view name) {
          std::all_of(name.begin(), name.end(), plain);
 }
 
+// Such a name, or two of them with a slash between: a file of a folder in the folder.
+inline bool IsPlainFilePath(std::string_view path) {
+  const std::size_t slash = path.find('/');
+  if (slash == path.npos) return IsPlainFileName(path);
+  return IsPlainFileName(path.substr(0, slash)) && IsPlainFileName(path.substr(slash + 1));
+}
+
 }  // namespace longspan::io

@@ -49,7 +49,7 @@ Manifest ParseManifest(std::string_view text, std::string_view source) {
   for (const auto& file : *files) {
     ManifestEntry entry;
     entry.name = GetString(file, "name", kRequired, source);
-    Check(IsPlainFileName(entry.name), ErrorCode::kFormat, "{}: \"{}\" is no plain file name",
+    Check(IsPlainFilePath(entry.name), ErrorCode::kFormat, "{}: \"{}\" is no plain file name",
           source, Escape(entry.name));
     entry.bytes = static_cast<std::uint64_t>(GetInt(file, "bytes", 0, kMost, kRequired, source));
     entry.checksum = GetString(file, "xxh128", kRequired, source);

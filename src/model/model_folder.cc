@@ -1,6 +1,7 @@
 #include "model/model_folder.h"
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
@@ -42,14 +43,19 @@ struct Companion {
 // The files of a model's folder, and the links that lead out of it.
 class Companions {
  public:
-  Companions(const fs::path& folder, const std::vector<std::string>& except) : root_(folder) {
+  // The top's files that are `wanted`.
+  Companions(const fs::path& folder, const std::function<bool(const std::string& name)>& wanted)
+      : root_(folder) {
     for (const std::string& name : io::ListFolder(folder)) {
-      const bool wanted =
-          !HoldsWeights(name) && std::count(except.begin(), except.end(), name) == 0;
-      if (wanted) AddFile(name);
+      if (wanted(name)) AddFile(name);
     }
     for (const std::string& name : ModuleFolders()) AddFolder(name);
   }
+  // Those that hold no weights, without `except`.
+  Companions(const fs::path& folder, const std::vector<std::string>& except)
+      : Companions(folder, [&](const std::string& name) {
+          return !HoldsWeights(name) && std::count(except.begin(), except.end(), name) == 0;
+        }) {}
 
   const std::vector<Companion>& files() const { return files_; }
   const std::vector<std::string>& folders() const { return folders_; }
@@ -195,6 +201,26 @@ std::vector<std::string> CopyCompanions(const fs::path& from, const fs::path& to
   return copied;
 }
 
+void CopySentenceFiles(const fs::path& from, const fs::path& to) {
+  const fs::path inner = io::TransformerFolder(from);
+  const std::string moved = inner == from ? std::string() : inner.filename().string();
+  const fs::path settings = FindSentenceConfig(from).value_or(fs::path()).filename();
+  const Companions companions(from, [&](const std::string& name) {
+    return name == "modules.json" || name == "config_sentence_transformers.json" ||
+           name == settings;
+  });
+  for (const Companion& file : companions.files()) {
+    const fs::path name = file.name, folder = name.parent_path();
+    if (!moved.empty() && (folder == moved || name == "modules.json")) continue;
+    if (!io::IsPlainFileName(name.filename().native()) || name.native()[0] == '.') continue;
+    if (!folder.empty()) io::MakeDirectories(to / folder);
+    io::CopyFile(file.real, to / name);
+  }
+  if (moved.empty()) return;
+  CopySentenceFiles(inner, to);  // its files come to the top, over others of the same name
+  CopyModules(from, to, moved);
+}
+
 std::string LinksLeftOut(const fs::path& folder, const std::vector<std::string>& except) {
   return LeftOutLine(folder, Companions(folder, except).left_out());
 }
@@ -232,7 +258,7 @@ void SetLongestText(const fs::path& folder, idx_t tokens, std::string_view token
   }
   // Older folders have the file of another family, or have it beside the transformer that they came
   // with.
-  std::vector<std::string> places = Companions(folder, {}).folders();
+  std::vector<std::string> places = Companions(folder, std::vector<std::string>()).folders();
   places.emplace_back();
   for (const std::string& place : places) {
     const auto sentences = FindSentenceConfig(folder / place);

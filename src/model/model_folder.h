@@ -24,6 +24,11 @@ std::vector<std::string> CopyCompanions(const std::filesystem::path& from,
                                         const std::filesystem::path& to,
                                         const std::vector<std::string>& except = {});
 
+// Copies the files of sentence-transformers alone: modules.json, the settings of vectors and of the
+// transformer, and the files of the modules' folders whose names are plain. Links, and a
+// transformer in a folder of its own, as in CopyCompanions.
+void CopySentenceFiles(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // The files of `folder` that a tokenizer is made of, in the Hugging Face layout: small, and what
 // makes weights usable by themselves. Names only, and none of a link that leads out.
 std::vector<std::string> TokenizerFiles(const std::filesystem::path& folder);

@@ -12,6 +12,7 @@
 #include "longspan/files.h"
 #include "longspan/metrics.h"
 #include "longspan/vectors.h"
+#include "model/model_folder.h"
 #include "train/evaluate.h"
 
 namespace longspan {
@@ -332,8 +333,18 @@ TaskEvaluation EmbedTask::Evaluate(Context& context, const EvalHooks& hooks) {
   return result;
 }
 
+void EmbedTask::SaveBeside(const std::filesystem::path& directory) const {
+  TextTask::SaveBeside(directory);
+  CopySentenceFiles(options().model, directory);
+  WriteSentences(directory);
+}
+
 void EmbedTask::Save(const std::filesystem::path& directory) {
   TextTask::Save(directory);
+  WriteSentences(directory);
+}
+
+void EmbedTask::WriteSentences(const std::filesystem::path& directory) const {
   SentenceFolderUpdate update;
   update.channels = info().width;
   update.max_tokens = options().tokens;

@@ -47,9 +47,13 @@ class EmbedTask final : public TextTask {
   bool Trains(const ParameterInfo& info) const override;
   std::vector<std::string> RowsOf(idx_t micro) const override;
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
+  void SaveBeside(const std::filesystem::path& directory) const override;
   void Save(const std::filesystem::path& directory) override;
 
  private:
+  // The files of sentence-transformers, with what the options change in them.
+  void WriteSentences(const std::filesystem::path& directory) const;
+
   const EmbedTrainingOptions task_;
   const SentenceFolder folder_;
   const EmbedPlan plan_;

@@ -13,6 +13,7 @@
 #include "families/longformer/longformer_files.h"
 #include "families/reformer/family.h"
 #include "families/reformer/reformer_files.h"
+#include "io/checkpoint.h"
 #include "longspan/evaluate.h"
 #include "longspan/tasks.h"
 #include "tests/support/compare.h"
@@ -379,6 +380,57 @@ TEST_F(EmbedTraining, WritesAFolderOfSentenceTransformers) {
   double squares = 0.0;
   for (idx_t c = 0; c < 16; ++c) squares += std::pow(double{vector.data<float>()[c]}, 2);
   EXPECT_NEAR(squares, 1.0, 1e-6);
+}
+
+// A checkpoint makes the vectors of the folder that the run would leave there.
+TEST_F(EmbedTraining, ACheckpointIsAnEmbedderToo) {
+  const auto vector = [](const fs::path& folder, const char* text) {
+    Context context(1);
+    const Tensor made = Embedder::Load(folder).EmbedOne(context, text);
+    return std::vector<float>(made.data<float>(), made.data<float>() + made.size());
+  };
+  TrainOptions o = Options("pairs.jsonl", "first");
+  EmbedTrainingOptions task = BySteps();
+  task.pooling = PoolingMode::kCls;
+  task.anchor_prompt = "a b ";
+  Train(o, task);
+  // It goes on from a folder with a module behind the pooling, whose transformer lies in a folder.
+  const fs::path nested = d_ / "nested";
+  fs::create_directories(nested / "0_Transformer");
+  fs::copy(d_ / "first", nested / "0_Transformer");
+  fs::copy(d_ / "first" / "1_Pooling", nested / "1_Pooling");
+  PutFile(nested / "1_Pooling" / "a name", "that no checkpoint can have");
+  const auto module = [](int number, const char* path, const std::string& kind) {
+    return nlohmann::json{{"idx", number},
+                          {"name", std::to_string(number)},
+                          {"path", path},
+                          {"type", "sentence_transformers.models." + kind}};
+  };
+  PutFile(nested / "modules.json",
+          nlohmann::json({module(0, "0_Transformer", "Transformer"),
+                          module(1, "1_Pooling", "Pooling"), module(2, "2_Normalize", "Normalize")})
+              .dump());
+  o.model = nested;
+  o.output = d_ / "second";
+  Train(o, BySteps());
+  for (const char* run : {"first", "second"}) {
+    const fs::path checkpoint = d_ / run / "checkpoint-6";
+    io::VerifyCheckpoint(checkpoint);
+    EXPECT_TRUE(io::IsCheckpoint(checkpoint));
+    for (const char* text : {"a", "c k l"}) {
+      EXPECT_EQ(vector(checkpoint, text), vector(d_ / run, text)) << run;
+    }
+    EXPECT_EQ(GetFile(checkpoint / "config_sentence_transformers.json"),
+              GetFile(d_ / run / "config_sentence_transformers.json"));
+  }
+  EXPECT_EQ(Embedder::Load(d_ / "first" / "checkpoint-6").prompt(),
+            Embedder::Load(d_ / "first").prompt());
+  EXPECT_NE(vector(d_ / "first" / "checkpoint-3", "a"), vector(d_ / "first", "a"));
+  // A run clears what its checkpoints hold, and nothing else.
+  o.checkpoints.overwrite = true;
+  Train(o, BySteps());
+  PutFile(d_ / "second" / "checkpoint-6" / "1_Pooling" / "mine", "");
+  EXPECT_TRUE(Throws([&] { Train(o, BySteps()); }, ErrorCode::kUsage, "checkpoint-6"));
 }
 
 // A pooler that no vector reads stays as it was, whatever the weight decay.

@@ -243,13 +243,6 @@ RunState WithOptimizer(TrainTask& task, const TrainOptions& options, const World
   return state;
 }
 
-void CopyInto(const std::filesystem::path& from, io::CheckpointWriter& writer) {
-  const auto file = io::File::OpenRegular(from);
-  writer.AddFile(from.filename().string(), [&](io::ByteSink& sink) {
-    io::ForEachPiece(file, [&](const char* data, std::size_t bytes) { sink.Write(data, bytes); });
-  });
-}
-
 json ToJson(const std::vector<TrainMetric>& metrics) {
   json object = json::object();
   for (const TrainMetric& metric : metrics) object[metric.name] = metric.value;
@@ -449,7 +442,7 @@ void SaveRun(const RunState& state, TrainTask& task, const TrainOptions& options
   writer.AddFile("config.json", task.ConfigText());
   writer.AddTensors("model.safetensors", task.Weights(), {{"format", "pt"}});
   writer.AddTensors(kOptimiserFile, OptimizerEntries(shared));
-  for (const auto& file : task.FilesBeside()) CopyInto(file, writer);
+  writer.AddWritten([&](const auto& folder) { task.SaveBeside(folder); });
   writer.AddFile(kStateFile, io::DumpJson(j));
   writer.Commit();
   std::optional<idx_t> best;

@@ -6,12 +6,17 @@
 #include <limits>
 
 #include "base/rng.h"
+#include "io/atomic_directory.h"
 #include "model/weight_files.h"
 
 namespace longspan {
 
 std::uint64_t KeyOf(std::uint64_t seed, RunKey purpose) {
   return DeriveKey(seed, static_cast<std::uint64_t>(purpose));
+}
+
+void TrainTask::SaveBeside(const std::filesystem::path& directory) const {
+  for (const auto& file : FilesBeside()) io::CopyFile(file, directory / file.filename());
 }
 
 std::string ListedRows(const std::vector<std::string>& rows) {

@@ -96,8 +96,11 @@ class TrainTask {
   virtual std::string ConfigText() = 0;
   // The tensors of a checkpoint's model.safetensors. They point into parameters().
   virtual std::vector<io::TensorEntry> Weights();
-  // Files that make a checkpoint usable by itself: tokenizers.
+  // Files of others that SaveBeside copies: tokenizers.
   virtual std::vector<std::filesystem::path> FilesBeside() const { return {}; }
+  // Writes what makes a checkpoint usable by itself into its folder, beside weights and
+  // config.json.
+  virtual void SaveBeside(const std::filesystem::path& directory) const;
   // The model's folder, with what it needs to be used.
   virtual void Save(const std::filesystem::path& directory) = 0;
 
