@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "families/modernbert/modernbert_files.h"
+#include "families/modernbert/rotary_config.h"
 #include "model/encoder_model_config.h"
 #include "model/layer_pattern.h"
 
@@ -139,8 +140,10 @@ ModelDescription ModernBertModelConfig::Describe() const {
   j["local_attention"] = c_.local_attention;
   j["positions"] = {{"kind", "rotary"},
                     {"positions", c_.max_positions},
-                    {"theta_full", c_.full_theta},
-                    {"theta_window", c_.window_theta}};
+                    {"theta_full", c_.full_rotary.theta},
+                    {"theta_window", c_.window_rotary.theta},
+                    {"rope_type_full", RotaryKindName(c_.full_rotary.kind)},
+                    {"rope_type_window", RotaryKindName(c_.window_rotary.kind)}};
   j["activation"] = c_.activation;
   j["gated"] = true;
   j["pooling"] = c_.mean_pooling ? "mean" : "cls";
@@ -156,8 +159,9 @@ ModelDescription ModernBertModelConfig::Describe() const {
                             c_.heads, c_.head_size(), c_.feed_forward_size));
   line("window",
        fmt::format("{} to each side (local_attention {})", c_.window(), c_.local_attention));
-  line("positions", fmt::format("rotary, {} of them, theta {:g} in full layers and {:g} in windows",
-                                c_.max_positions, c_.full_theta, c_.window_theta));
+  line("positions",
+       fmt::format("rotary, {} of them, {} in full layers and {} in windows", c_.max_positions,
+                   RotaryText(c_.full_rotary), RotaryText(c_.window_rotary)));
   line("vocabulary", fmt::format("{}", c_.vocab_size));
   return shown;
 }

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/errors.h"
 #include "families/modernbert/modernbert_heads.h"
+#include "families/modernbert/rotary_tables.h"
 #include "model/heads_exchange.h"
 #include "model/hidden_rows.h"
 #include "model/layer_stack.h"
@@ -23,35 +24,6 @@ namespace {
 enum ModernBertSite : std::uint64_t { kWords = 0, kFirstModernLayer = 16 };
 
 }  // namespace
-
-// The cosines and sines of a pass: one table for both kinds of layers if they have one theta.
-struct ModernBert::Tables {
-  RotaryTable full, window;
-  Arena::Frame frame;
-
-  Tables(Context& context, const ModernBertConfig& config, const VisibleBatch& texts)
-      : Tables(context, config, Longest(texts), config.head_size() / 2) {}
-
- private:
-  static idx_t Longest(const VisibleBatch& texts) {
-    idx_t longest = 0;
-    ForEachText(texts.view(),
-                [&](idx_t, idx_t, idx_t length) { longest = std::max(longest, length); });
-    return longest;
-  }
-  Tables(Context& context, const ModernBertConfig& config, idx_t positions, idx_t half)
-      : frame(context.arena(), (config.full_theta == config.window_theta ? 2 : 4) *
-                                   Arena::Bytes<float>(positions * half)) {
-    const auto fill = [&](double theta) {
-      const RotaryTableOf<float> table{{frame.Take<float>(positions * half), {positions, half}},
-                                       {frame.Take<float>(positions * half), {positions, half}}};
-      FillRotaryTable(context, theta, table);
-      return RotaryTable{table.cos, table.sin};
-    };
-    full = window = fill(config.full_theta);
-    if (config.full_theta != config.window_theta) window = fill(config.window_theta);
-  }
-};
 
 // ---- parameters ---------------------------------------------------------------------------------
 
@@ -177,10 +149,10 @@ const Bf16Weights* ModernBert::FreshBf16(Context& context) const {
   return bf16_.get();
 }
 
-ModernBertCall ModernBert::CallOf(Context& context, const VisibleBatch& texts, const Tables& tables,
-                                  const StepDropout& dropout, std::size_t layer,
-                                  bool backward) const {
-  ModernBertCall call{parameters_, bf16_.get(), texts, tables.full, tables.window, dropout};
+ModernBertCall ModernBert::CallOf(Context& context, const VisibleBatch& texts,
+                                  const RotaryTables& tables, const StepDropout& dropout,
+                                  std::size_t layer, bool backward) const {
+  ModernBertCall call{parameters_, bf16_.get(), texts, tables.full(), tables.window(), dropout};
   call.dropout.key = DeriveKey(dropout.key, kFirstModernLayer + layer);
   call.backward = backward;
   call.layer = layer;
@@ -217,7 +189,7 @@ void ModernBert::EncodeVisible(Context& context, const VisibleBatch& texts,
 template <class T>
 void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,
                           const ModernBertShown& shown, const StepDropout& dropout) const {
-  const Tables tables(context, config_, texts);
+  const RotaryTables tables(context, config_, texts);
   const auto show = [&](std::size_t) {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, stream));
   };
@@ -293,7 +265,7 @@ void ModernBert::Differentiate(Context& context, const VisibleBatch& texts, cons
 template <class T>
 void ModernBert::DifferentiateIn(Context& context, const VisibleBatch& texts,
                                  const EncoderStep& step, const HeadGradient& head_gradient) {
-  const Tables tables(context, config_, texts);
+  const RotaryTables tables(context, config_, texts);
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {

@@ -91,7 +91,6 @@ class ModernBert {
   double StepGflop(const BatchView& batch) const;
 
  private:
-  struct Tables;
   // Given the last hidden states h (N, C), overwrites their gradient, and maybe them.
   using HeadGradient = std::function<void(const View<float, 2>& h, const View<float, 2>& dh)>;
 
@@ -102,7 +101,7 @@ class ModernBert {
   VisibleBatch Visible(const BatchView& batch) const;  // checks nothing
   const Bf16Weights* FreshBf16(Context& context) const;
   const HeadLayer& Head() const;
-  ModernBertCall CallOf(Context& context, const VisibleBatch& texts, const Tables& tables,
+  ModernBertCall CallOf(Context& context, const VisibleBatch& texts, const RotaryTables& tables,
                         const StepDropout& dropout, std::size_t layer, bool backward) const;
   // Logits of packed hidden states (n, C), of this rank's tokens where ranks share rows.
   Tensor LogitsOfVisible(Context& context, const VisibleBatch& texts,

@@ -15,7 +15,7 @@ ModernBertAttention::ModernBertAttention(const ModernBertConfig& config, std::si
     : channels_(config.hidden_size),
       heads_(config.heads),
       head_size_(config.head_size()),
-      full_theta_(config.full[layer]),
+      full_turn_(config.full[layer]),
       dropout_(config.attention_dropout) {
   if (config.windowed(layer)) window_ = config.window();
 }
@@ -120,12 +120,13 @@ void ModernBertAttention::ProjectBackward(Context& context, const ModernBertCall
 template <class T>
 void ModernBertAttention::Forward(Context& context, const ModernBertCall& call,
                                   const Tensors<T>& t) const {
+  const RotaryTurn& turn = TurnOf(call);
   if (const auto halo = HaloOf(call)) {
-    RotaryForward(context, TableOf(call), PartOf(call.slab(), call.texts.positions()),
+    RotaryForward(context, turn.table, PartOf(call.slab(), turn.positions),
                   Turning(halo->Own(t.qkv)));
     return halo->Forward<T>(context, t.qkv, {t.out, Saved(t).lse});
   }
-  RotaryForward(context, TableOf(call), call.texts.positions(), Turning(t.qkv));
+  RotaryForward(context, turn.table, turn.positions, Turning(t.qkv));
   const TokenRoles roles = call.texts.roles();
   if (window_) {
     WindowForward(context, SpecOf<WindowSpec>(call), Inputs(t), roles, Saved(t));
@@ -145,9 +146,10 @@ void ModernBertAttention::Backward(Context& context, const ModernBertCall& call,
                                    const Tensors<T>& t, const View<const T, 2>& dout,
                                    const View<float, 2>& dqkv) const {
   ZeroRows(context, dqkv);
+  const RotaryTurn& turn = TurnOf(call);
   if (const auto halo = HaloOf(call)) {
     halo->Backward<T>(context, t.qkv, {t.out, Saved(t).lse}, dout, dqkv);
-    return RotaryBackward(context, TableOf(call), PartOf(call.slab(), call.texts.positions()),
+    return RotaryBackward(context, turn.table, PartOf(call.slab(), turn.positions),
                           Turning(halo->Own(dqkv)));
   }
   const TokenRoles roles = call.texts.roles();
@@ -160,7 +162,7 @@ void ModernBertAttention::Backward(Context& context, const ModernBertCall& call,
   } else {
     FullBackward(context, SpecOf<FullSpec>(call), Inputs(t), roles, Saved(t), dheads, gradients);
   }
-  RotaryBackward(context, TableOf(call), call.texts.positions(), Turning(dqkv));
+  RotaryBackward(context, turn.table, turn.positions, Turning(dqkv));
 }
 
 // ---- for both types -----------------------------------------------------------------------------

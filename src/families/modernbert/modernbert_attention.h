@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "families/modernbert/modernbert_config.h"
+#include "families/modernbert/rotary_tables.h"
 #include "families/modernbert/visible_batch.h"
 #include "longspan/attention.h"
 #include "longspan/context.h"
@@ -35,10 +36,10 @@ struct ModernBertCall {
   const ParameterTable& parameters;
   const Bf16Weights* bf16;  // of the same parameters where T below is bfloat16, else null
   const VisibleBatch& texts;
-  const RotaryTable& full_table;    // of layers that see all
-  const RotaryTable& window_table;  // of the others; both have all positions of the texts
-  StepDropout dropout;              // its key is the layer's own
-  bool backward = false;            // a backward pass follows
+  const RotaryTurn& full_turn;                   // of layers that see all
+  const RotaryTurn& window_turn;                 // of the others
+  StepDropout dropout;                           // its key is the layer's own
+  bool backward = false;                         // a backward pass follows
   const ModernBertObserver* observer = nullptr;  // fp32 only
   std::size_t layer = 0;
   RowGroup* group = nullptr;  // ranks that share the rows; null: this process has all tokens
@@ -103,12 +104,12 @@ class ModernBertAttention {
   // Queries and keys: (1, 2H, N, D).
   template <class T>
   View<T, 4> Turning(const View<T, 2>& qkv) const;
-  const RotaryTable& TableOf(const ModernBertCall& call) const {
-    return full_theta_ ? call.full_table : call.window_table;
+  const RotaryTurn& TurnOf(const ModernBertCall& call) const {
+    return full_turn_ ? call.full_turn : call.window_turn;
   }
 
   idx_t channels_, heads_, head_size_;
-  bool full_theta_;
+  bool full_turn_;
   std::optional<idx_t> window_;
   double dropout_;
 };

@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
+#include "families/modernbert/rotary_config.h"
 #include "io/json.h"
 #include "longspan/files.h"
 #include "model/weight_heads.h"
@@ -16,10 +17,6 @@ namespace longspan {
 namespace {
 
 using nlohmann::json;
-
-constexpr const char* kFullLayer = "full_attention";
-constexpr const char* kWindowLayer = "sliding_attention";
-constexpr double kMostTheta = 1e12;
 
 // ---- reading ------------------------------------------------------------------------------------
 
@@ -78,47 +75,6 @@ void ParseModernBertSizes(const json& o, std::string_view source, ModernBertConf
                                         io::kRequired, source);
   }
   io::GetChoice(o, "position_embedding_type", {"absolute"}, "absolute", source);
-}
-
-// Kinds of rotary embedding other than the plain one have parameters that nothing here computes.
-void CheckRopeType(const json& entry, std::string_view field, std::string_view source) {
-  for (const char* name : {"rope_type", "type"}) {
-    if (io::IsNullOrAbsent(entry, name)) continue;
-    const std::string type = io::GetString(entry, name, io::kRequired, source);
-    Check(type == "default", ErrorCode::kFormat, "{}: {}: {} '{}' is not supported; need 'default'",
-          source, field, name, io::Escape(type, 60));
-  }
-}
-
-const json* RopeObject(const json& o, const char* field, std::string_view source) {
-  if (io::IsNullOrAbsent(o, field)) return nullptr;
-  Check(o[field].is_object(), ErrorCode::kFormat, "{}: {} is no object", source, field);
-  CheckRopeType(o[field], field, source);
-  return &o[field];
-}
-
-double ThetaIn(const json& o, const char* field, double absent, std::string_view source) {
-  if (io::IsNullOrAbsent(o, field)) return absent;
-  const double theta = io::GetFloat(o, field, 0.0, kMostTheta, io::kRequired, source);
-  Check(theta > 0.0, ErrorCode::kFormat, "{}: {} is 0, need more", source, field);
-  return theta;
-}
-
-// The old fields, and over them the new ones. A local_rope_theta of null means the global one.
-void ParseThetas(const json& o, std::string_view source, ModernBertConfig* c) {
-  RopeObject(o, "rope_scaling", source);
-  c->full_theta = ThetaIn(o, "global_rope_theta", c->full_theta, source);
-  const bool null_local = o.contains("local_rope_theta") && o["local_rope_theta"].is_null();
-  c->window_theta =
-      ThetaIn(o, "local_rope_theta", null_local ? c->full_theta : c->window_theta, source);
-  const json* entries = RopeObject(o, "rope_parameters", source);
-  if (entries == nullptr) return;
-  if (const json* entry = RopeObject(*entries, kFullLayer, source)) {
-    c->full_theta = ThetaIn(*entry, "rope_theta", c->full_theta, source);
-  }
-  if (const json* entry = RopeObject(*entries, kWindowLayer, source)) {
-    c->window_theta = ThetaIn(*entry, "rope_theta", c->window_theta, source);
-  }
 }
 
 void ParseModernBertTokens(const json& o, std::string_view source, ModernBertConfig* c) {
@@ -193,7 +149,8 @@ ModernBertConfig ModernBertConfigIn(const json& object, std::string_view source,
   ParseModernBertHead(object, source, weights, &config);
   ParseModernBertLayers(object, source, &config);
   ParseModernBertSizes(object, source, &config);
-  ParseThetas(object, source, &config);
+  ParseRotaryFields(object, source, config.head_size(), config.max_positions, &config.full_rotary,
+                    &config.window_rotary);
   ParseModernBertTokens(object, source, &config);
   ParseModernBertSettings(object, source, &config);
   config.custom_code = !io::IsNullOrAbsent(object, "auto_map");
@@ -211,15 +168,9 @@ std::optional<idx_t> EveryOf(const std::vector<bool>& full) {
 }
 
 void WriteModernBertLayers(const ModernBertConfig& c, json* o) {
-  const auto rope = [](double theta) {
-    return json{{"rope_type", "default"}, {"rope_theta", theta}};
-  };
   for (const bool full : c.full) (*o)["layer_types"].push_back(full ? kFullLayer : kWindowLayer);
-  (*o)["rope_parameters"] = {{kFullLayer, rope(c.full_theta)},
-                             {kWindowLayer, rope(c.window_theta)}};
+  WriteRotaryFields(c.full_rotary, c.window_rotary, o);
   if (const auto every = EveryOf(c.full)) (*o)["global_attn_every_n_layers"] = *every;
-  (*o)["global_rope_theta"] = c.full_theta;
-  (*o)["local_rope_theta"] = c.window_theta;
   (*o)["local_attention"] = c.local_attention;
   (*o)["num_hidden_layers"] = c.layers();
 }
@@ -258,6 +209,12 @@ constexpr ModernBertSizes kModernBertSizes[] = {
 };
 
 }  // namespace
+
+RotarySpec ModernBertConfig::rotary(bool of_full) const {
+  RotarySpec spec = of_full ? full_rotary : window_rotary;
+  spec.max_positions = max_positions;
+  return spec;
+}
 
 std::string_view ModernBertClass(HeadKind head) { return ClassOf(kModernBertHeads, head); }
 

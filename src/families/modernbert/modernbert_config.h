@@ -11,6 +11,7 @@
 #include "longspan/types.h"
 #include "model/head_fields.h"
 #include "model/opened_folder.h"
+#include "ops/rotary/rotary_frequencies.h"
 
 namespace longspan {
 
@@ -35,7 +36,8 @@ struct ModernBertConfig : HeadFields {
   std::string activation = "gelu";
   idx_t max_positions = 8192;  // what tasks take as the longest row; the model has no limit
   idx_t local_attention = 128;
-  double full_theta = 160000.0, window_theta = 10000.0;  // of the rotary embedding
+  // The rotary embeddings of both kinds of layers, without max_positions: rotary() has it.
+  RotarySpec full_rotary = {160000.0}, window_rotary = {10000.0};
   double norm_eps = 1e-5;
   bool norm_bias = false, attention_bias = false, feed_forward_bias = false;
 
@@ -64,8 +66,13 @@ struct ModernBertConfig : HeadFields {
   // W: keys that a token of a layer with a window sees to each side.
   idx_t window() const { return local_attention / 2; }
   bool windowed(std::size_t layer) const { return !full[layer] && !all_full; }
-  double theta(std::size_t layer) const { return full[layer] ? full_theta : window_theta; }
+  // That of full layers, or of those with windows.
+  RotarySpec rotary(bool of_full) const;
 };
+
+// How config.json calls the two kinds of layers.
+inline constexpr const char* kFullLayer = "full_attention";
+inline constexpr const char* kWindowLayer = "sliding_attention";
 
 // Throws kFormat naming `source`, the field, its value and its range. Unknown fields are ignored,
 // as Hugging Face ignores them; kinds of rotary embedding that are not computed here are refused by

@@ -1,6 +1,7 @@
 // config.json of ModernBERTs, in the forms of `transformers` 4 and 5.
 #include "families/modernbert/modernbert_config.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -33,8 +34,8 @@ TEST(ModernBertConfigTest, DefaultsAreThoseOfTheBaseModel) {
   EXPECT_EQ(c.layers(), 22u);
   EXPECT_TRUE(c.full[0] && !c.full[1] && !c.full[2] && c.full[3] && c.full[21]);
   EXPECT_EQ(c.window(), 64);
-  EXPECT_EQ(c.full_theta, 160000.0);
-  EXPECT_EQ(c.window_theta, 10000.0);
+  EXPECT_EQ(c.full_rotary.theta, 160000.0);
+  EXPECT_EQ(c.window_rotary.theta, 10000.0);
   EXPECT_FALSE(c.mean_pooling);
   EXPECT_TRUE(c.tied);
   EXPECT_EQ(c.pad_token, 50283);
@@ -65,7 +66,7 @@ TEST(ModernBertConfigTest, OldAndNewFieldsAreOneModel) {
 TEST(ModernBertConfigTest, WhichThetaWins) {
   const auto thetas = [](const std::string& fields) {
     const ModernBertConfig c = Parsed("{" + fields + "}");
-    return std::pair(c.full_theta, c.window_theta);
+    return std::pair(c.full_rotary.theta, c.window_rotary.theta);
   };
   using Pair = std::pair<double, double>;
   EXPECT_EQ(thetas(R"("global_rope_theta": 7.0, "local_rope_theta": null)"), Pair(7.0, 7.0));
@@ -78,16 +79,76 @@ TEST(ModernBertConfigTest, WhichThetaWins) {
   EXPECT_EQ(thetas(R"("rope_scaling": {"rope_type": "default"})"), Pair(160000.0, 10000.0));
 }
 
-TEST(ModernBertConfigTest, RotaryKindsThatAreNotComputedAreRefusedByName) {
-  for (const char* type : {"linear", "dynamic", "yarn", "llama3", "longrope", "proportional"}) {
-    const std::string entry =
-        std::string(R"({"rope_type": ")") + type + R"(", "rope_theta": 10000.0})";
-    EXPECT_THAT(Refusal(R"({"rope_parameters": {"full_attention": )" + entry + "}}"),
-                HasSubstr(std::string("full_attention: rope_type '") + type));
-    EXPECT_THAT(Refusal(R"({"rope_parameters": )" + entry + "}"), HasSubstr(type));
-    EXPECT_THAT(Refusal(R"({"rope_scaling": {"type": ")" + std::string(type) + R"("}})"),
-                HasSubstr("rope_scaling: type"));
+// Both forms of files, and what is written reads the same.
+TEST(ModernBertConfigTest, RotaryKindsAreReadAndKept) {
+  const std::string small = R"({"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2,
+                                "max_position_embeddings": 64, )";
+  const std::string fields[] = {
+      R"("rope_type": "linear", "factor": 2)", R"("rope_type": "dynamic", "factor": 2.5)",
+      R"("rope_type": "yarn", "factor": null, "original_max_position_embeddings": 16,
+         "attention_factor": 1.25, "beta_fast": 8, "mscale": 0.5, "mscale_all_dim": 0.25)",
+      R"("rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4)",
+      R"("rope_type": "longrope", "short_factor": [1, 1.5], "long_factor": [2, 3.5])"};
+  for (const std::string& entry : fields) {
+    const ModernBertConfig newer = Parsed(small + R"("rope_parameters": {
+        "full_attention": {"rope_theta": 7.0, )" +
+                                          entry + R"(}, "sliding_attention": {}}})");
+    EXPECT_NE(newer.full_rotary.kind, RotaryKind::kDefault) << entry;
+    EXPECT_EQ(newer.window_rotary.kind, RotaryKind::kDefault) << entry;
+    const ModernBertConfig older =
+        Parsed(small + R"("global_rope_theta": 7.0, "rope_scaling": {)" + entry + "}}");
+    EXPECT_EQ(older.full_rotary, newer.full_rotary) << entry;
+    EXPECT_EQ(older.window_rotary.kind, newer.full_rotary.kind) << entry;
+    EXPECT_EQ(older.window_rotary.theta, 10000.0) << entry;
+    for (const ModernBertConfig& c : {newer, older}) {
+      const ModernBertConfig back = Parsed(ToJson(c));
+      EXPECT_EQ(back.full_rotary, c.full_rotary) << entry;
+      EXPECT_EQ(back.window_rotary, c.window_rotary) << entry;
+      EXPECT_EQ(back.rotary(true).max_positions, 64);
+    }
   }
+  // The name before there was rope_type.
+  EXPECT_EQ(Parsed(R"({"rope_scaling": {"type": "linear", "factor": 2}})").window_rotary.kind,
+            RotaryKind::kLinear);
+  EXPECT_EQ(Parsed(small + R"("rope_scaling": {"type": "yarn", "factor": 2}})")
+                .full_rotary.original_positions,
+            64);
+  const ModernBertConfig whole = Parsed(
+      R"({"rope_parameters": {"truncate": false, "full_attention": {"rope_type": "yarn",
+          "factor": 2}}})");
+  EXPECT_FALSE(whole.full_rotary.truncate);
+  EXPECT_FALSE(Parsed(ToJson(whole)).full_rotary.truncate);
+}
+
+TEST(ModernBertConfigTest, RotaryKindsThatCannotBeAreNamed) {
+  const auto refusal = [](const std::string& entry) {
+    return Refusal(R"({"rope_parameters": {"full_attention": {)" + entry + "}}}");
+  };
+  EXPECT_THAT(refusal(R"("rope_type": "proportional")"),
+              HasSubstr("rope_parameters.full_attention: rope_type 'proportional' is not"));
+  EXPECT_THAT(Refusal(R"({"rope_parameters": {"rope_type": "linear", "factor": 2}})"),
+              HasSubstr("put it into both"));
+  EXPECT_THAT(Refusal(R"({"rope_scaling": {"type": "axial"}})"), HasSubstr("rope_scaling: type"));
+  EXPECT_THAT(Refusal(R"({"rope_scaling": 2.0})"), HasSubstr("rope_scaling is no object"));
+  for (const char* kind : {"linear", "dynamic", "yarn", "llama3"}) {
+    EXPECT_THAT(refusal(fmt::format(R"("rope_type": "{}")", kind)), HasSubstr("factor"));
+    EXPECT_THAT(refusal(fmt::format(R"("rope_type": "{}", "factor": 0.5)", kind)),
+                HasSubstr("factor"));
+  }
+  EXPECT_THAT(refusal(R"("rope_type": "linear", "factor": 2, "partial_rotary_factor": 0.5)"),
+              HasSubstr("partial_rotary_factor 0.5 is not supported"));
+  EXPECT_THAT(refusal(R"("rope_type": "llama3", "factor": 2, "low_freq_factor": 4,
+                         "high_freq_factor": 4)"),
+              HasSubstr("high_freq_factor 4 must be above low_freq_factor 4"));
+  EXPECT_THAT(refusal(R"("rope_type": "longrope", "short_factor": [1], "long_factor": [1])"),
+              HasSubstr("short_factor must be a list of 32 numbers"));
+  EXPECT_THAT(refusal(R"("rope_type": "yarn", "factor": 2, "rope_theta": 1)"),
+              HasSubstr("rope_theta is 1"));
+  EXPECT_THAT(refusal(R"("rope_type": "yarn", "factor": 2, "original_max_position_embeddings": 1)"),
+              HasSubstr("original_max_position_embeddings"));
+  EXPECT_THAT(Refusal(R"({"hidden_size": 4, "num_attention_heads": 2, "rope_scaling":
+                          {"rope_type": "dynamic", "factor": 2}})"),
+              HasSubstr("more than 2 channels"));
 }
 
 TEST(ModernBertConfigTest, WhatIsWrongIsNamed) {

@@ -158,7 +158,7 @@ class ModernBertReference {
 
   // All heads side by side (B*T, C).
   Vector Attend(const BatchView& b, std::size_t layer, const Vector& qkv) {
-    const double theta = c_.full[layer] ? c_.full_theta : c_.window_theta;
+    const double theta = c_.full[layer] ? c_.full_rotary.theta : c_.window_rotary.theta;
     const Vector q = Part(b, qkv, 0, theta, true), k = Part(b, qkv, 1, theta, true);
     const Vector v = Part(b, qkv, 2, theta, false);
     const idx_t C = c_.hidden_size, D = c_.head_size();

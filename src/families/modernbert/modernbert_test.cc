@@ -59,6 +59,10 @@ INSTANTIATE_TEST_SUITE_P(Golden, ModernBertParityTest,
                                          RecordedModernBert{"modernbert-leftpad", 33, 6},
                                          RecordedModernBert{"modernbert-mlm", 32, 1},
                                          RecordedModernBert{"modernbert-legacy-config", 32, 1},
+                                         RecordedModernBert{"modernbert-rope-linear", 20, 0},
+                                         RecordedModernBert{"modernbert-rope-yarn-dynamic", 20, 0},
+                                         RecordedModernBert{"modernbert-rope-longrope-llama3", 20,
+                                                            0},
                                          RecordedModernBert{"modernbert-seqcls-cls", 33, 0},
                                          RecordedModernBert{"modernbert-seqcls-mean", 33, 0},
                                          RecordedModernBert{"modernbert-tokencls", 33, 1},
@@ -112,7 +116,8 @@ TEST(ModernBertParity, OtherSettingsAreNoticed) {
   EXPECT_TRUE(holds([](ModernBertConfig&) {}));
   EXPECT_FALSE(holds([](ModernBertConfig& c) { c.local_attention += 2; }));
   EXPECT_FALSE(holds([](ModernBertConfig& c) { c.local_attention -= 2; }));
-  EXPECT_FALSE(holds([](ModernBertConfig& c) { std::swap(c.full_theta, c.window_theta); }));
+  EXPECT_FALSE(
+      holds([](ModernBertConfig& c) { std::swap(c.full_rotary.theta, c.window_rotary.theta); }));
   EXPECT_FALSE(holds([](ModernBertConfig& c) { c.full = {true, true, false, false}; }));
   EXPECT_FALSE(holds([](ModernBertConfig& c) { c.norm_eps = 1e-3; }));
   EXPECT_FALSE(holds([](ModernBertConfig& c) { c.activation = "gelu_new"; }));
@@ -241,7 +246,7 @@ TEST(ModernBert, PaddingLeavesTheTextAlone) {
 // A window that reaches everything is full attention, if the thetas are one.
 TEST(ModernBert, AWideWindowIsFullAttention) {
   ModernBertConfig config = SmallModernBert(HeadKind::kNone);
-  config.window_theta = config.full_theta;
+  config.window_rotary.theta = config.full_rotary.theta;
   config.local_attention = 80;
   ModernBert windows(config);
   windows.Initialise(4);
@@ -256,6 +261,45 @@ TEST(ModernBert, AWideWindowIsFullAttention) {
   for (idx_t i = 0; i < a.size(); ++i) {
     ASSERT_NEAR(a.data<float>()[i], b.data<float>()[i], 2e-6f) << i;
   }
+}
+
+// Texts of all lengths side by side, where the length decides how fast channels turn.
+TEST(ModernBert, EachTextTurnsAsItDoesAlone) {
+  ModernBertConfig config = SmallModernBert(HeadKind::kNone);
+  config.max_positions = 8;
+  const auto encode = [&](const BatchView& batch) {
+    ModernBert model(config);
+    model.Initialise(4);
+    Context context(2);
+    Tensor hidden({batch.rows * batch.tokens, 12});
+    model.Encode(context, batch, hidden.view<2>());
+    return std::vector<float>(hidden.data<float>(), hidden.data<float>() + hidden.size());
+  };
+  const std::vector<idx_t> lengths = {5, 30, 8, 9, 12};
+  std::vector<std::int32_t> ids;
+  for (std::int32_t i = 0; i < 64; ++i) ids.push_back(4 + i * 7 % 25);
+  BatchView together{1, 64, ids};
+  together.documents = lengths;
+  const std::vector<float> plain = encode(together);
+  config.full_rotary.kind = RotaryKind::kDynamic;
+  config.full_rotary.factor = 4.0;
+  config.window_rotary.kind = RotaryKind::kLongRope;
+  config.window_rotary.original_positions = 9;
+  config.window_rotary.short_factor = {1.0, 1.2};
+  config.window_rotary.long_factor = {2.0, 3.0};
+  const std::vector<float> all = encode(together);
+  double changed = 0.0;
+  std::size_t begin = 0;
+  for (const idx_t length : lengths) {
+    const std::vector<float> alone =
+        encode({1, length, std::span(ids).subspan(begin, static_cast<std::size_t>(length))});
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      ASSERT_NEAR(all[begin * 12 + i], alone[i], 2e-6f) << length << " " << i;
+      changed += std::abs(all[begin * 12 + i] - plain[begin * 12 + i]);
+    }
+    begin += static_cast<std::size_t>(length);
+  }
+  EXPECT_GT(changed, 1.0);
 }
 
 TEST(ModernBert, RowsWithoutAVisibleTokenGiveNumbers) {

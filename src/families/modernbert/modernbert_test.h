@@ -55,8 +55,8 @@ inline ModernBertConfig RandomModernBert(HeadKind head, std::uint64_t seed) {
   c.classifier_bias = coin();
   c.decoder_bias = coin();
   c.mean_pooling = coin();
-  c.full_theta = 100.0;
-  if (coin()) c.window_theta = c.full_theta;
+  c.full_rotary.theta = 100.0;
+  if (coin()) c.window_rotary.theta = c.full_rotary.theta;
   if (coin()) c.pad_token.reset();
   if (head == HeadKind::kMaskedLm) c.tied = coin();
   if (head == HeadKind::kSequence && rng.Below(4) == 0) c.labels.resize(1);

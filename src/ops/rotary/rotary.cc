@@ -9,6 +9,7 @@
 #if HWY_ONCE
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "base/errors.h"
 #include "base/math.h"
@@ -61,25 +62,30 @@ void Rotate(Context& context, const RotaryTable& table, std::span<const std::int
 
 }  // namespace
 
-void FillRotaryTable(Context& context, double theta, const RotaryTableOf<float>& table) {
+void FillRotaryTable(Context& context, const RotarySpec& spec, idx_t tokens,
+                     const RotaryTableOf<float>& table) {
   const idx_t positions = table.cos.extent[0], half = table.cos.extent[1];
   CheckRotaryTable({table.cos, table.sin}, 2 * half);
-  Check(std::isfinite(theta) && theta > 0.0, ErrorCode::kUsage,
-        "rotary: theta {} is not above 0 and finite", theta);
+  std::vector<float> frequencies(static_cast<std::size_t>(half));
+  RotaryFrequencies(spec, tokens, frequencies);
+  const auto scale = static_cast<float>(RotaryAttentionFactor(spec));
   const idx_t step = CeilDiv(kTaskAngles, half);
   ParallelFor(context, CeilDiv(positions, step), [&](idx_t task, int) {
     for (idx_t c = 0; c < half; ++c) {
-      const float exponent = static_cast<float>(2 * c) / static_cast<float>(2 * half);
-      const auto power = static_cast<float>(
-          std::pow(static_cast<double>(static_cast<float>(theta)), static_cast<double>(exponent)));
-      const float frequency = 1.0f / power;
+      const float frequency = frequencies[static_cast<std::size_t>(c)];
       for (idx_t p = task * step; p < std::min(positions, (task + 1) * step); ++p) {
-        const float angle = static_cast<float>(p) * frequency;
-        table.cos(p, c) = static_cast<float>(std::cos(static_cast<double>(angle)));
-        table.sin(p, c) = static_cast<float>(std::sin(static_cast<double>(angle)));
+        const auto angle = static_cast<double>(static_cast<float>(p) * frequency);
+        table.cos(p, c) = static_cast<float>(std::cos(angle)) * scale;
+        table.sin(p, c) = static_cast<float>(std::sin(angle)) * scale;
       }
     }
   });
+}
+
+void FillRotaryTable(Context& context, double theta, const RotaryTableOf<float>& table) {
+  RotarySpec spec;
+  spec.theta = theta;
+  FillRotaryTable(context, spec, 0, table);
 }
 
 void RotaryForward(Context& context, const RotaryTable& table,

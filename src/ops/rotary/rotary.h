@@ -8,6 +8,7 @@
 
 #include "longspan/context.h"
 #include "longspan/tensor.h"
+#include "ops/rotary/rotary_frequencies.h"
 
 namespace longspan {
 
@@ -19,9 +20,14 @@ struct RotaryTableOf {
 };
 using RotaryTable = RotaryTableOf<const float>;
 
-// Fills a table for heads of D = 2 * extent[1] channels. Frequencies and angles are rounded to
-// fp32 as the original rounds them: at position 8191 that moves an angle by up to 4e-4. theta must
-// be above 0 and finite, else kUsage. Cost: one cosine and one sine for each element.
+// Fills a table for heads of D = 2 * extent[1] channels and texts of `tokens` tokens, which decide
+// the frequencies of some kinds. Frequencies and angles are rounded to fp32 as the original rounds
+// them: at position 8191 that moves an angle by up to 4e-4. An attention factor multiplies cosines
+// and sines, so that scores grow by its square, and gradients by it. theta must be above 0 and
+// finite, else kUsage. Cost: one cosine and one sine for each element.
+void FillRotaryTable(Context& context, const RotarySpec& spec, idx_t tokens,
+                     const RotaryTableOf<float>& table);
+// The same of the plain embedding.
 void FillRotaryTable(Context& context, double theta, const RotaryTableOf<float>& table);
 
 // Turns x (B, H, T, D) in place, any strides but the last: with queries and keys side by side,
