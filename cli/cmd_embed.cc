@@ -28,21 +28,13 @@ struct EmbedCommand {
   std::string precision = "float32";
 };
 
-VectorFormat VectorFormatOf(const EmbedCommand& c) {
-  std::optional<VectorFormat> format;
-  if (c.format) format = VectorFormatNamed(*c.format);
-  if (!format && c.task.json) format = VectorFormat::kJson;
-  if (!format && c.task.output.file) format = VectorFormatOfEnding(*c.task.output.file);
-  Check(!c.task.json || format == VectorFormat::kJson, ErrorCode::kUsage,
-        "embed: --json is one document; --output-format {} is another form",
-        io::Escape(c.format.value_or("")));
-  if (c.task.json && c.task.output.file && !c.format) {
-    Check(FormatOfEnding(*c.task.output.file).value_or(VectorFormat::kJson) == VectorFormat::kJson,
-          ErrorCode::kUsage,
-          "embed: --json is one document, and '{}' ends as another form does; call it .json",
-          io::Escape(*c.task.output.file));
-  }
-  return format.value_or(VectorFormat::kJsonLines);
+constexpr OutputForm kVectorForms[] = {OutputForm::kJsonLines, OutputForm::kJson,
+                                       OutputForm::kNpy,       OutputForm::kCsv,
+                                       OutputForm::kTsv,       OutputForm::kText};
+
+OutputForm FormOf(const EmbedCommand& c) {
+  const OutputForms forms{"embed", kVectorForms, OutputForm::kJsonLines, std::nullopt};
+  return ChooseOutputForm(forms, {c.format, c.task.json, c.task.output.file});
 }
 
 // Ranges of int8: a file of ranges, or of vectors that have them. Empty: those of the vectors
@@ -59,11 +51,11 @@ Tensor RangesFrom(const EmbedCommand& c) {
 }
 
 // Nothing that is read may be written over.
-void CheckOutput(const EmbedCommand& c, VectorFormat format) {
+void CheckOutput(const EmbedCommand& c, OutputForm format) {
   if (!c.task.output.file) return;
   const std::vector<std::string>& inputs = c.task.inputs.paths;
   std::vector<std::filesystem::path> written = {*c.task.output.file};
-  if (format == VectorFormat::kNpy) {
+  if (format == OutputForm::kNpy) {
     written.push_back(IdsFileOf(*c.task.output.file));
     if (c.precision == "int8") written.push_back(RangesFileOf(*c.task.output.file));
   }
@@ -74,7 +66,7 @@ void CheckOutput(const EmbedCommand& c, VectorFormat format) {
   }
 }
 
-std::unique_ptr<VectorOutput> OutputOf(const EmbedCommand& c, VectorFormat format,
+std::unique_ptr<VectorOutput> OutputOf(const EmbedCommand& c, OutputForm format,
                                        VectorNumbers numbers, const Embedder& embedder,
                                        const TaskRun& run) {
   nlohmann::ordered_json head = {
@@ -89,10 +81,10 @@ std::unique_ptr<VectorOutput> OutputOf(const EmbedCommand& c, VectorFormat forma
 }
 
 int RunEmbed(const EmbedCommand& c, int threads) {
-  const VectorFormat format = VectorFormatOf(c);
+  const OutputForm format = FormOf(c);
   const Precision precision = ParsePrecision(c.precision);
   TaskCommand task = c.task;
-  task.json = format == VectorFormat::kJson && !task.output.file;
+  task.json = format == OutputForm::kJson && !task.output.file;
   task.writes_vectors = task.output.file.has_value();
   TextInputs inputs(task.inputs);
   CheckOutput(c, format);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cli/check.h"
+#include "cli/output_form.h"
 #include "cli/table_field.h"
 #include "cli/text_inputs.h"
 #include "cli/visual/json_text.h"
@@ -18,11 +19,11 @@ namespace {
 using nlohmann::ordered_json;
 
 bool IsTable(const std::filesystem::path& file) {
-  const std::string ending = LowerAscii(file.extension().string());
-  Check(ending == ".csv" || ending == ".jsonl", ErrorCode::kUsage,
+  const std::optional<OutputForm> form = OutputFormOfEnding(file);
+  Check(form == OutputForm::kCsv || form == OutputForm::kJsonLines, ErrorCode::kUsage,
         "predictions: the ending of '{}' names no format; use a name that ends in .csv or .jsonl",
         Printable(file.string()));
-  return ending == ".csv";
+  return form == OutputForm::kCsv;
 }
 
 // The path itself, when it may be written.

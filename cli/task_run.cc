@@ -16,6 +16,7 @@
 #include "cli/option_checks.h"
 #include "cli/ranks.h"
 #include "cli/train_options.h"
+#include "cli/vector_options.h"
 #include "cli/visual/command.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
@@ -50,6 +51,16 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
     if (Speaks()) fmt::print(stderr, "warning: {}\n", warning);
   }
   return model;
+}
+
+constexpr OutputForm kAnswerForms[] = {OutputForm::kText, OutputForm::kJson,
+                                       OutputForm::kJsonLines};
+
+OutputForm FormOfAnswers(const TaskCommand& c) {
+  const std::string name = c.output.command != nullptr ? c.output.command->get_name() : "";
+  const OutputForms forms{name, kAnswerForms, OutputForm::kText, OutputForm::kText};
+  const bool writes = !c.writes_vectors;  // else the command has chosen
+  return ChooseOutputForm(forms, {c.output_format, c.json, writes ? c.output.file : std::nullopt});
 }
 
 // Where the answers wait until all are there; null: nowhere. Starts the ranks.
@@ -123,12 +134,16 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
 }
 
 void AddAnswerOutput(CLI::App& command, TaskCommand& c) {
-  AddSharedOutput(command, "File to write instead of stdout (.json: as --json)", c.output);
+  AddTextOption(command, "--output-format", c.output_format,
+                "Form of the answers: text, json or jsonl (default: as -o ends, else text)");
+  AddSharedOutput(command, "File to write instead of stdout; .json and .jsonl decide its form",
+                  c.output);
 }
 
 TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads)
     : chunk_tokens(c.options.batch_tokens),
       command_(c),
+      form_(FormOfAnswers(c)),
       parts_(PartsOf(c)),
       file_(OpenOutput(c)),
       context_(c.output.command != nullptr ? RankThreads(threads) : threads),
@@ -137,7 +152,6 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
       start_s_(Now()),
       task_(std::move(task)),
       quiet_(c.quiet || !Speaks()),
-      json_(c.json || (c.output.file && LowerAscii(*c.output.file).ends_with(".json"))),
       refusals_(c.inputs.data.skip_bad,
                 [this](const std::string& line) { progress_.Message("longspan: " + line); }),
       results_([this](std::string_view text) { Write(text); }) {
@@ -321,7 +335,7 @@ nlohmann::ordered_json TaskRun::Head() const {
 
 void TaskRun::Add(const InputText& input, const TaskRows& rows, idx_t text,
                   const TaskAnswer& answer) {
-  const bool described = json_ || parts_;
+  const bool described = form_ != OutputForm::kText || parts_;
   Add(described ? Describe(input, rows, text) : nlohmann::ordered_json::object(), answer);
 }
 
@@ -342,8 +356,9 @@ void TaskRun::AddVectors(const TaskChunk& chunk, const Tensor& vectors) {
 }
 
 void TaskRun::Show(nlohmann::ordered_json described, const TaskAnswer& answer) {
-  if (!json_) return Write(answer.shown);
+  if (form_ == OutputForm::kText) return Write(answer.shown);
   described.update(answer.fields);
+  if (form_ == OutputForm::kJsonLines) return Write(DumpJson(described, -1));
   results_.Add(Head(), described);
 }
 
@@ -404,7 +419,8 @@ int TaskRun::Finish() {
   Join();
   std::int64_t status = 0;
   if (Speaks()) {
-    if (json_ && !command_.writes_vectors) results_.Finish(Head(), refusals_.Members());
+    if (form_ == OutputForm::kJson && !command_.writes_vectors)
+      results_.Finish(Head(), refusals_.Members());
     if (file_ && counts_.texts > 0) file_->Commit();  // of texts that cannot be used none is made
     if (parts_) parts_->Remove();
     progress_.Finish();

@@ -13,6 +13,7 @@
 #include "cli/answer_parts.h"
 #include "cli/data_options.h"
 #include "cli/json_list.h"
+#include "cli/output_form.h"
 #include "cli/shared_texts.h"
 #include "cli/text_inputs.h"
 #include "cli/visual/progress.h"
@@ -29,14 +30,16 @@ struct TaskCommand {
   ModelOptions loading;
   InputOptions inputs;
   bool json = false, quiet = false;
-  SharedOutput output;          // -o and --resume, of commands that have them
-  bool writes_vectors = false;  // the command itself writes that file
+  SharedOutput output;                       // -o and --resume, of commands that have them
+  std::optional<std::string> output_format;  // of answers: text, json or jsonl
+  bool writes_vectors = false;               // the command itself writes that file
 };
 
 // Registers -m, --global, --overflow, --tokens, --stride, --batch-tokens, --dtype,
 // --attention, --num-hashes, --json, --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
-// Registers -o and --resume of a command whose answers are lines, or one document with --json.
+// Registers -o, --output-format and --resume of a command whose answers are lines for people, JSON
+// lines, or one document with --json.
 void AddAnswerOutput(CLI::App& command, TaskCommand& c);
 
 // What a text gets: fields of its result in JSON, and lines for people.
@@ -94,8 +97,8 @@ class TaskRun {
   // A text, or a pair, from the fields that the options name.
   TextOf PlainText() const;
 
-  // Writes an answer; with --json as one more of the document's results, so that memory does not
-  // grow with them. `text` is the first of the input's texts in `rows`.
+  // Writes an answer, in a document as one more of its results, so that memory does not grow with
+  // them. `text` is the first of the input's texts in `rows`.
   void Add(const InputText& input, const TaskRows& rows, idx_t text, const TaskAnswer& answer);
   // The same for an input that Describe has described.
   void Add(nlohmann::ordered_json described, const TaskAnswer& answer);
@@ -131,6 +134,7 @@ class TaskRun {
   nlohmann::ordered_json Head() const;
 
   const TaskCommand& command_;
+  const OutputForm form_;                 // kText, kJson or kJsonLines
   std::unique_ptr<AnswerParts> parts_;    // null: answers are written as they come
   std::unique_ptr<io::AtomicFile> file_;  // null: stdout, or a file of the command's own
   Context context_;
@@ -144,7 +148,7 @@ class TaskRun {
   idx_t ran_ = 0;         // of the chunks before this one
   idx_t old_tokens_ = 0;  // of parts that were done before
   std::string task_;
-  bool quiet_, json_;
+  bool quiet_;
   AnswerPart part_;        // what the open part has come to
   int shown_percent_ = 0;  // of the parts, in the last line about them
   bool joined_ = false;

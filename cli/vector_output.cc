@@ -23,21 +23,6 @@ namespace {
 
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;  // handed on at once
 
-struct FormatName {
-  VectorFormat format;
-  std::string_view name;
-  std::string_view ending;
-};
-constexpr FormatName kFormats[] = {
-    {VectorFormat::kJsonLines, "jsonl", ".jsonl"},
-    {VectorFormat::kJson, "json", ".json"},
-    {VectorFormat::kNpy, "npy", ".npy"},
-    {VectorFormat::kCsv, "csv", ".csv"},
-    {VectorFormat::kTsv, "tsv", ".tsv"},
-    {VectorFormat::kText, "text", ".txt"},
-    {VectorFormat::kJsonLines, "jsonl", ".ndjson"},
-};
-
 // Called with what has been done: its error is read behind it, for arguments have no order.
 void CheckSpool(bool done) {
   const int error = errno;
@@ -86,36 +71,6 @@ DType TypeOf(Precision precision) {
 
 }  // namespace
 
-VectorFormat VectorFormatNamed(std::string_view name) {
-  std::vector<std::string_view> names;
-  for (const FormatName& format : kFormats) {
-    if (format.name == name) return format.format;
-    if (std::find(names.begin(), names.end(), format.name) == names.end()) {
-      names.push_back(format.name);
-    }
-  }
-  Fail(ErrorCode::kUsage, "output-format: '{}' is none of {}", io::Escape(name),
-       fmt::join(names, ", "));
-}
-
-std::optional<VectorFormat> FormatOfEnding(const std::filesystem::path& file) {
-  const std::string ending = LowerAscii(file.extension().string());
-  for (const FormatName& format : kFormats) {
-    if (format.ending == ending) return format.format;
-  }
-  return std::nullopt;
-}
-
-VectorFormat VectorFormatOfEnding(const std::filesystem::path& file) {
-  if (const auto format = FormatOfEnding(file)) return *format;
-  std::vector<std::string_view> endings;
-  for (const FormatName& format : kFormats) endings.push_back(format.ending);
-  Fail(ErrorCode::kUsage,
-       "output: '{}': its ending says no form that is known ({}); use one of them or add "
-       "--output-format",
-       io::Escape(file.string()), fmt::join(endings, ", "));
-}
-
 std::filesystem::path IdsFileOf(const std::filesystem::path& matrix) {
   return BesideMatrix(matrix, ".ids.jsonl", "the rows' list");
 }
@@ -124,18 +79,18 @@ std::filesystem::path RangesFileOf(const std::filesystem::path& matrix) {
   return BesideMatrix(matrix, ".ranges.npy", "the ranges");
 }
 
-VectorOutput::VectorOutput(std::string file, VectorFormat format, idx_t width,
-                           VectorNumbers numbers, const nlohmann::ordered_json& head,
+VectorOutput::VectorOutput(std::string file, OutputForm format, idx_t width, VectorNumbers numbers,
+                           const nlohmann::ordered_json& head,
                            std::function<void(const std::string&)> note)
     : file_(std::move(file)),
       format_(format),
       width_(numbers.precision == Precision::kUBinary ? (width + 7) / 8 : width),
       numbers_(std::move(numbers)),
       note_(std::move(note)) {
-  const bool matrix = format_ == VectorFormat::kNpy;
+  const bool matrix = format_ == OutputForm::kNpy;
   if (!file_.empty()) {
     vectors_ = std::make_unique<io::AtomicFile>(file_);
-    if (format_ == VectorFormat::kJson) {
+    if (format_ == OutputForm::kJson) {
       pending_ = JsonListHead(head, "results");
     }
     if (!matrix) return;
@@ -184,7 +139,7 @@ void VectorOutput::AddWaiting(TaskRun& run) {
 void VectorOutput::AddRows(TaskRun& run, std::vector<nlohmann::ordered_json> described,
                            const Tensor& vectors) {
   if (!begun_ && !described.empty() &&
-      (format_ == VectorFormat::kCsv || format_ == VectorFormat::kTsv)) {
+      (format_ == OutputForm::kCsv || format_ == OutputForm::kTsv)) {
     BeginTable(std::any_of(described.begin(), described.end(),
                            [](const auto& row) { return row.contains("id"); }));
   }
@@ -198,12 +153,12 @@ void VectorOutput::AddRows(TaskRun& run, std::vector<nlohmann::ordered_json> des
 
 void VectorOutput::AddRow(TaskRun& run, nlohmann::ordered_json described, const Tensor& vectors,
                           idx_t row) {
-  if (format_ == VectorFormat::kText) {
+  if (format_ == OutputForm::kText) {
     return WithRow(vectors, row, [&](const auto& numbers) {
       pending_ += fmt::format("{}\n", fmt::join(numbers, " "));
     });
   }
-  if (format_ == VectorFormat::kNpy) {
+  if (format_ == OutputForm::kNpy) {
     const std::size_t bytes = static_cast<std::size_t>(width_) * ElementBytes(vectors.dtype());
     pending_.append(static_cast<const char*>(vectors.raw()) + static_cast<std::size_t>(row) * bytes,
                     bytes);
@@ -213,19 +168,19 @@ void VectorOutput::AddRow(TaskRun& run, nlohmann::ordered_json described, const 
     ids_text_ += DumpJson(line, -1);
     return;
   }
-  if (format_ == VectorFormat::kCsv || format_ == VectorFormat::kTsv) {
+  if (format_ == OutputForm::kCsv || format_ == OutputForm::kTsv) {
     return AddTableRow(described, vectors, row);
   }
   nlohmann::ordered_json embedding;
   WithRow(vectors, row, [&](const auto& numbers) { embedding = numbers; });
-  if (format_ == VectorFormat::kJson && file_.empty()) {
+  if (format_ == OutputForm::kJson && file_.empty()) {
     return run.Add(std::move(described), {{{"embedding", std::move(embedding)}}, ""});
   }
-  if (format_ == VectorFormat::kJsonLines && numbers_.precision != Precision::kFloat32) {
+  if (format_ == OutputForm::kJsonLines && numbers_.precision != Precision::kFloat32) {
     described["precision"] = PrecisionName(numbers_.precision);
   }
   described["embedding"] = std::move(embedding);
-  if (format_ == VectorFormat::kJsonLines) {
+  if (format_ == OutputForm::kJsonLines) {
     pending_ += DumpJson(described, -1);
   } else {
     pending_ += (rows_ == 0 ? "\n" : ",\n") + IndentedJson(described, 4);
@@ -235,7 +190,7 @@ void VectorOutput::AddRow(TaskRun& run, nlohmann::ordered_json described, const 
 void VectorOutput::BeginTable(bool ids) {
   begun_ = true;
   has_ids_ = ids;
-  const char separator = format_ == VectorFormat::kTsv ? '\t' : ',';
+  const char separator = format_ == OutputForm::kTsv ? '\t' : ',';
   pending_ += "input";
   if (ids) pending_ += fmt::format("{}id", separator);
   const char letter = ColumnLetter(numbers_.precision);
@@ -245,7 +200,7 @@ void VectorOutput::BeginTable(bool ids) {
 
 void VectorOutput::AddTableRow(const nlohmann::ordered_json& described, const Tensor& vectors,
                                idx_t row) {
-  const char separator = format_ == VectorFormat::kTsv ? '\t' : ',';
+  const char separator = format_ == OutputForm::kTsv ? '\t' : ',';
   const auto text_of = [](const nlohmann::ordered_json& value) {
     if (value.is_null()) return std::string();
     std::string text = JsonText(value);  // an integer of any length is written by this alone
@@ -287,11 +242,11 @@ void VectorOutput::Flush() {
 
 void VectorOutput::Finish(TaskRun& run) {
   AddWaiting(run);
-  const bool table = format_ == VectorFormat::kCsv || format_ == VectorFormat::kTsv;
+  const bool table = format_ == OutputForm::kCsv || format_ == OutputForm::kTsv;
   if (table && !begun_) BeginTable(false);
-  if (format_ == VectorFormat::kJson && vectors_) pending_ += rows_ == 0 ? "]\n}\n" : "\n  ]\n}\n";
+  if (format_ == OutputForm::kJson && vectors_) pending_ += rows_ == 0 ? "]\n}\n" : "\n  ]\n}\n";
   Flush();
-  if (format_ == VectorFormat::kNpy) return FinishMatrix();
+  if (format_ == OutputForm::kNpy) return FinishMatrix();
   if (vectors_) vectors_->Commit();
 }
 

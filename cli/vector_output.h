@@ -11,19 +11,12 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/output_form.h"
 #include "cli/task_run.h"
 #include "longspan/files.h"
 #include "longspan/vectors.h"
 
 namespace longspan::cli {
-
-enum class VectorFormat { kJsonLines, kJson, kNpy, kCsv, kTsv, kText };
-
-// "jsonl", "json", "npy", "csv", "tsv", "text"; kUsage lists them.
-VectorFormat VectorFormatNamed(std::string_view name);
-// What a file's ending says; nothing for an unknown one, or kUsage that lists the endings.
-std::optional<VectorFormat> FormatOfEnding(const std::filesystem::path& file);
-VectorFormat VectorFormatOfEnding(const std::filesystem::path& file);
 
 // The list of a matrix's rows, beside it: v.ids.jsonl of v.npy. kUsage when that is its own name.
 std::filesystem::path IdsFileOf(const std::filesystem::path& matrix);
@@ -46,7 +39,7 @@ class VectorOutput {
   // `file` empty: stdout. kIo when it cannot be written. `head`: what a JSON document begins with.
   // `note` takes what is odd, a line each.
   // `width`: of a vector of float32.
-  VectorOutput(std::string file, VectorFormat format, idx_t width, VectorNumbers numbers,
+  VectorOutput(std::string file, OutputForm format, idx_t width, VectorNumbers numbers,
                const nlohmann::ordered_json& head, std::function<void(const std::string&)> note);
   ~VectorOutput();
   VectorOutput(const VectorOutput&) = delete;
@@ -67,7 +60,7 @@ class VectorOutput {
   void FinishMatrix();
 
   std::string file_;
-  VectorFormat format_;
+  OutputForm format_;
   idx_t width_, rows_ = 0;
   VectorNumbers numbers_;
   std::function<void(const std::string&)> note_;

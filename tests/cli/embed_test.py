@@ -255,13 +255,9 @@ class Embed(Case):
         self.ok("embed", "-m", model, rows, "-o", self.dir / "v.jsonl")
         self.ok("embed", "-m", model, rows, "-o", self.dir / "v.jsonl")  # what stood there is no input
 
-    def test_embed_json_is_no_matrix(self):
+    def test_embed_json_wins_over_the_name(self):
         model = self.model()
-        for name in ("x.npy", "x.csv", "x.jsonl", "x.txt"):
-            self.fails(2, "embed", "-m", model, "--text", "anne", "--json", "-o", self.dir / name,
-                       says=["--json is one document", name])
-            self.assertFalse((self.dir / name).exists())
-        for name in ("x.json", "x", "x.out"):
+        for name in ("x.json", "x", "x.out", "x.npy", "x.jsonl"):
             self.ok("embed", "-m", model, "--text", "anne", "--json", "-o", self.dir / name)
             self.assertEqual(json.loads((self.dir / name).read_text())["task"], "embed")
 

@@ -304,6 +304,26 @@ class Tasks(Case):
             for x in b["labels"]:
                 self.assertAlmostEqual(x["score"], scores[x["label"]], delta=0.05)
 
+    def test_the_name_of_a_file_says_its_form(self):
+        texts = self.sentences()
+        for command, kind in (("classify", "sequence"), ("token-classify", "token")):
+            ask = [command, "-m", self.model(kind), texts]
+            results = self.results(*ask)
+            for name, more in (("x.jsonl", []), ("x.NDJSON", []), ("x", ["--output-format", "jsonl"])):
+                self.ok(*ask, "-o", self.dir / name, *more)
+                lines = (self.dir / name).read_text().splitlines()
+                self.assertEqual([json.loads(line) for line in lines], results)
+            for name, more in (("y.json", []), ("y.jsonl", ["--json"]), ("y.txt", ["--output-format", "json"])):
+                self.ok(*ask, "-o", self.dir / name, *more)
+                self.assertEqual(json.loads((self.dir / name).read_text())["results"], results)
+            for name, more in (("z.txt", []), ("z", []), ("z.jsonl", ["--output-format", "text"])):
+                self.ok(*ask, "-o", self.dir / name, *more)
+                self.assertEqual((self.dir / name).read_text(), self.ok(*ask))
+            for name in ("z.csv", "z.npy"):
+                self.fails(2, *ask, "-o", self.dir / name, says=[name, command, ".jsonl", "--output-format"])
+            self.fails(2, *ask, "--output-format", "csv", says=["csv", "text, json, jsonl"])
+            self.fails(2, *ask, "--json", "--output-format", "text", says=["--json", "text"])
+
     def test_global_tokens_are_named_once(self):
         for kind, global_, tokens in (("sequence", None, 1), ("sequence", "first:3", 3),
                                       ("sequence", "token:[SEP]", 1), ("sequence", "none", 0)):
