@@ -17,6 +17,14 @@ void ForEachDocument(std::span<const idx_t> lengths, const Use& use) {
   }
 }
 
+// Pairs of two tokens of one text: rows of so many tokens, or with `starts` the texts of one row.
+inline double PairsOfTexts(idx_t rows, idx_t tokens, std::span<const idx_t> starts) {
+  const auto square = [](idx_t n) { return static_cast<double>(n) * static_cast<double>(n); };
+  double pairs = starts.empty() ? static_cast<double>(rows) * square(tokens) : 0.0;
+  for (std::size_t d = 1; d < starts.size(); ++d) pairs += square(starts[d] - starts[d - 1]);
+  return pairs;
+}
+
 // Throws kUsage unless the documents fill B rows of T tokens and none crosses a row's end.
 void CheckDocuments(std::span<const idx_t> lengths, idx_t rows, idx_t tokens);
 

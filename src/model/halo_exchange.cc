@@ -133,7 +133,9 @@ void HaloExchange<E>::CountRehearsed(bool owns, double flop) const {
     }
     most = std::max(most, cells);
   }
-  group_.CountRehearsed(static_cast<std::uint64_t>(most) * sizeof(E), flop);
+  const std::uint64_t bytes = static_cast<std::uint64_t>(most) * sizeof(E);
+  group_.CountRehearsed(bytes);
+  if (flop > 0.0) group_.CountBeside(bytes, flop);
 }
 
 template class HaloExchange<float>;

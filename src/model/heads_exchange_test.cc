@@ -3,6 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <vector>
+
+#include "model/heads_in_groups.h"
 #include "tests/support/files.h"
 #include "tests/support/thread_world.h"
 
@@ -143,6 +149,97 @@ TEST(HeadsExchange, MoreRanksThanHeadsAreRefused) {
   CheckHeadsForRows(nullptr, 1);
   EXPECT_TRUE(test::Throws([&] { CheckHeadsForRows(&group, 3); }, ErrorCode::kUsage,
                            "row-ranks: 4 ranks share the 3 heads of a layer"));
+}
+
+// ---- groups -------------------------------------------------------------------------------------
+
+// What a group's attention gets and gives: three parts there, their sum back.
+void CheckGroupsOfHeads(World& world, int ranks, idx_t rows, idx_t heads) {
+  constexpr idx_t kSize = 2;
+  Context context(1);
+  RowGroup group(world, ranks);
+  const HeadsInGroups groups(&group, rows, {1, heads, kSize}, 1.0);
+  const TokenSlab mine = group.Mine(rows);
+  const idx_t own = HeadsOf(&group, heads).count * kSize, all = heads * kSize;
+  std::vector<float> from(static_cast<std::size_t>(mine.size() * 3 * all)),
+      there(static_cast<std::size_t>(rows * 3 * own)), back(there.size() / 3),
+      to(from.size() / 3, -1.0f);
+  const View<float, 2> slab(from.data(), {mine.size(), 3 * all}),
+      out(to.data(), {mine.size(), all});
+  const View<float, 2> in(there.data(), {rows, 3 * own}), given(back.data(), {rows, own});
+  for (idx_t t = 0; t < mine.size(); ++t) {
+    for (idx_t c = 0; c < 3 * all; ++c) slab(t, c) = Cell(mine.begin + t, c);
+  }
+  std::vector<std::uint64_t> sent;
+  groups.Run<float, float>(context, 1.0, 3, slab, in, 1, given, out, [&](idx_t g) {
+    sent.push_back(group.bytes_sent());
+    const HeadShare share = groups.Share(g);
+    const idx_t width = share.count * kSize;
+    const View<float, 2> got = groups.Part(in, 3, g), gives = groups.Part(given, 1, g);
+    for (idx_t t = 0; t < rows; ++t) {
+      for (idx_t c = 0; c < width; ++c) {
+        gives(t, c) = 0.0f;
+        for (idx_t p = 0; p < 3; ++p) {
+          ASSERT_EQ(got(t, p * width + c), Cell(t, p * all + share.first * kSize + c));
+          gives(t, c) += got(t, p * width + c);
+        }
+      }
+    }
+  });
+  for (idx_t t = 0; t < mine.size(); ++t) {
+    for (idx_t c = 0; c < all; ++c) ASSERT_EQ(out(t, c), 3 * Cell(mine.begin + t, c + all));
+  }
+  // The next one is on its way before the first one is computed; then the one before goes back.
+  std::uint64_t ahead = 0;
+  for (idx_t g = 0; g < std::min<idx_t>(2, groups.count()); ++g) {
+    for (int r = 0; r < ranks; ++r) {
+      const HeadShare share = HeadsOf(r, ranks, heads, {g, groups.count()});
+      const auto cells = static_cast<std::uint64_t>(mine.size() * 3 * share.count * kSize);
+      if (r != world.rank()) ahead += cells * sizeof(float);
+    }
+  }
+  ASSERT_EQ(std::ssize(sent), groups.count());
+  EXPECT_EQ(sent[0], ahead);
+  for (std::size_t g = 1; g < sent.size(); ++g) EXPECT_GT(sent[g], sent[g - 1]);
+}
+
+TEST(HeadsInGroups, OneTravelsWhileAnotherIsComputed) {
+  for (const int ranks : {2, 3}) {
+    for (const idx_t heads : {3, 4, 7, 12}) {
+      SCOPED_TRACE(testing::Message() << ranks << " ranks, " << heads << " heads");
+      OnRanks(ranks, [&](World& world) { CheckGroupsOfHeads(world, ranks, 11, heads); });
+    }
+  }
+}
+
+TEST(HeadsInGroups, CutsTheHeadsOfAllRanks) {
+  const auto count = [](int ranks, idx_t heads) {
+    RowGroup group(0, ranks);
+    return HeadsInGroups(&group, 16, {1, heads, 1}, 1.0).count();
+  };
+  EXPECT_EQ(count(2, 12), 4);
+  EXPECT_EQ(count(4, 12), 3);
+  EXPECT_EQ(count(5, 12), 2);
+  EXPECT_EQ(count(7, 12), 1);
+  EXPECT_EQ(HeadsInGroups(nullptr, 16, {1, 12, 1}, 1.0).count(), 1);
+  EXPECT_EQ(HeadsInGroups(nullptr, 16, {1, 12, 1}, 1.0).Share(0).count, 12);
+}
+
+// All but the first group's way there and the last one's way back, beside the work of all.
+TEST(HeadsInGroups, ARehearsalTellsWhatTravelsBesideAttention) {
+  RowGroup group(1, 2);
+  Context context = Context::Rehearsal(1);
+  Arena::Frame frame(context.arena(), 1 << 20);
+  const auto take = [&](idx_t rows, idx_t columns) {
+    return View<float, 2>(frame.Take<float>(rows * columns), {rows, columns});
+  };
+  const HeadsInGroups groups(&group, 16, {1, 8, 2}, 1000.0);
+  groups.Run<float, float>(context, 4.0, 3, take(8, 48), take(16, 24), 1, take(16, 8), take(8, 16),
+                           [](idx_t) {});
+  // Half of three columns there and one back of eight tokens.
+  EXPECT_EQ(group.bytes_sent(), 4 * 8 * 8 * sizeof(float));
+  EXPECT_EQ(group.bytes_beside(), 3 * 8 * 8 * sizeof(float));
+  EXPECT_EQ(group.flop_beside(), 4.0 * 1000.0 * 4 * 2);
 }
 
 }  // namespace

@@ -17,4 +17,6 @@ JoinedTexts::JoinedTexts(const BatchView& batch)
   starts = TextBorders(batch);
 }
 
+double JoinedTexts::Pairs() const { return PairsOfTexts(rows, tokens, starts); }
+
 }  // namespace longspan

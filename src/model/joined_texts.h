@@ -19,6 +19,8 @@ struct JoinedTexts {
   TokenRoles roles;           // (rows, tokens)
 
   idx_t n() const { return rows * tokens; }
+  // Pairs of two tokens of one text.
+  double Pairs() const;
 
  private:
   std::vector<std::uint8_t> joined_;  // roles, where the batch's own do not lie row after row

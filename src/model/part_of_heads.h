@@ -1,10 +1,13 @@
-// Projections side by side as attention takes them.
+// Projections side by side as attention takes them, and its work.
 #pragma once
 
 #include "longspan/tensor.h"
 #include "model/heads_exchange.h"
 
 namespace longspan {
+
+// Work of attention, for each pair of a query and a key and each channel of a head.
+inline constexpr double kForwardFlop = 4.0, kBackwardFlop = 10.0;
 
 // Part `part` of x (rows, P H D) as heads: (1, H, rows, D).
 template <class T>

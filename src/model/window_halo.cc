@@ -198,7 +198,7 @@ void WindowHalo::Forward(Context& context, const View<T, 2>& qkv, const Saved<T>
   HaloExchange<T> globals(context, *group_, seen_globals_, qkv, qkv, width, 2 * width);
   HaloExchange<T> halo(context, *group_, seen_, qkv, qkv, width, 2 * width);
   globals.Send();
-  halo.Send(InnerFlop(4.0));
+  halo.Send(InnerFlop(kForwardFlop));
   globals.Fill();
   RunForward(context, inner_, qkv, saved);
   halo.Fill();
@@ -212,7 +212,7 @@ void WindowHalo::Backward(Context& context, const View<T, 2>& qkv, const Saved<T
   HaloExchange<float> globals(context, *group_, seen_globals_, dqkv, dqkv, width, 2 * width);
   HaloExchange<float> halo(context, *group_, seen_, dqkv, dqkv, width, 2 * width);
   RunBackward(context, outer_, qkv, saved, dout, dqkv);
-  halo.Return(InnerFlop(10.0));
+  halo.Return(InnerFlop(kBackwardFlop));
   RunBackward(context, inner_, qkv, saved, dout, dqkv);
   globals.Return();
   halo.Add();

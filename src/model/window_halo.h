@@ -139,7 +139,7 @@ class WindowHalo {
   idx_t KeyRows(const Piece& piece) const {
     return piece.slab.Globals() > 0 ? rows_ - KeyRow(piece) : piece.slab.Keys();
   }
-  // Work of the inner pieces: 4 D flop a pair of query and key and head forwards, 10 D backwards.
+  // Work of the inner pieces, for so many flop a pair of query and key and channel.
   double InnerFlop(double each) const;
   template <class T>
   QkvOf<T> InputsOf(const Piece& piece, const View<T, 2>& qkv) const;

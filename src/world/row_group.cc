@@ -31,9 +31,7 @@ RowGroup::RowGroup(World& world, int ranks) : world_(&world), size_(ranks) {
 
 RowGroup::RowGroup(int rank, int ranks) : rank_(rank), size_(ranks) {}
 
-void RowGroup::CountRehearsed(std::uint64_t bytes, double flop) {
-  sent_ += bytes;
-  if (flop <= 0.0) return;
+void RowGroup::CountBeside(std::uint64_t bytes, double flop) {
   beside_ += bytes;
   flop_beside_ += flop;
 }

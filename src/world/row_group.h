@@ -45,9 +45,10 @@ class RowGroup {
   bool rehearses() const { return world_ == nullptr; }
   // Bytes that this rank has sent to the others of its group.
   std::uint64_t bytes_sent() const { return sent_; }
-  // A rehearsal says instead of sending: so many bytes would go, while so much is computed.
-  void CountRehearsed(std::uint64_t bytes, double flop);
-  // Of the bytes, those that travel while something is computed, and what that is, in flop.
+  // A rehearsal says instead of sending that so many bytes would go; and of its bytes, how many go
+  // while so much is computed.
+  void CountRehearsed(std::uint64_t bytes) { sent_ += bytes; }
+  void CountBeside(std::uint64_t bytes, double flop);
   std::uint64_t bytes_beside() const { return beside_; }
   double flop_beside() const { return flop_beside_; }
 

@@ -35,47 +35,53 @@ BertAttention::Tensors<T> BertAttention::Take(Arena::Frame& frame, const Call& c
   if (call.group != nullptr) {
     t.out = {frame.Take<T>(call.n() * channels_), {call.n(), channels_}};
   }
-  t.lse = {frame.Take<float>(n * heads), {call.texts.rows, heads, call.texts.tokens}};
+  t.lse = {frame.Take<float>(n * heads), {n * heads}};
   return t;
 }
 
-FullSpec BertAttention::Spec(const Call& call) const {
+FullSpec BertAttention::Spec(const Call& call, idx_t group) const {
   const Dropout site = SiteOf(call.dropout, dropout_, kWeightsSite);
   FullSpec spec;
-  spec.dropout = {site.p, site.key, HeadsOf(call.group, heads_).first, heads_};
+  spec.dropout = {site.p, site.key, Groups(call).Share(group).first, heads_};
   spec.starts = call.texts.starts;
   return spec;
 }
 
-// Part `part` of a (B*T, P*H*D) matrix as heads: (B, H, T, D).
+// Part `part` of P in (B*T, P*H*D) as heads: (B, H, T, D).
 template <class T>
-View<T, 4> BertAttention::Heads(const Call& call, const View<T, 2>& joined, idx_t part) const {
-  const idx_t stride = joined.extent[1], tokens = call.texts.tokens;
-  const idx_t heads = HeadsOf(call.group, heads_).count;
-  return {joined.data + part * heads * head_size_,
-          {call.texts.rows, heads, tokens, head_size_},
+View<T, 4> BertAttention::Heads(const Call& call, const View<T, 2>& joined, idx_t part,
+                                idx_t parts) const {
+  const idx_t stride = joined.extent[1], width = stride / parts, tokens = call.texts.tokens;
+  return {joined.data + part * width,
+          {call.texts.rows, width / head_size_, tokens, head_size_},
           {tokens * stride, head_size_, stride, 1}};
 }
 
 template <class T>
-QkvOf<T> BertAttention::Inputs(const Call& call, const Tensors<T>& t) const {
-  return {Heads(call, t.qkv, 0), Heads(call, t.qkv, 1), Heads(call, t.qkv, 2)};
+QkvOf<T> BertAttention::Inputs(const Call& call, const Tensors<T>& t, idx_t group) const {
+  const View<T, 2> qkv = Groups(call).Part(t.qkv, 3, group);
+  return {Heads(call, qkv, 0, 3), Heads(call, qkv, 1, 3), Heads(call, qkv, 2, 3)};
 }
 
 template <class T>
-AttentionSavedOf<T> BertAttention::Saved(const Call& call, const Tensors<T>& t) const {
-  return {Heads(call, t.attended, 0), t.lse};
+AttentionSavedOf<T> BertAttention::Saved(const Call& call, const Tensors<T>& t, idx_t group) const {
+  const HeadsInGroups groups = Groups(call);
+  return {Heads(call, groups.Part(t.attended, 1, group), 0, 1),
+          {groups.Part(t.lse, group).data,
+           {call.texts.rows, groups.Share(group).count, call.texts.tokens}}};
 }
 
 template <class T>
 void BertAttention::Forward(Context& context, const Call& call, const View<const T, 2>& x,
                             const Tensors<T>& t) const {
-  ProjectToHeads<T>(context, call, qkv_, Columns(3), call.texts.n(), x, t.qkv);
-  FullForward(context, Spec(call), Inputs(call, t), call.texts.roles, Saved(call, t));
-  ReturnAttended<T>(context, call, Columns(1), call.texts.n(), t.attended, t.out);
+  const auto attend = [&](idx_t group) {
+    FullForward(context, Spec(call, group), Inputs(call, t, group), call.texts.roles,
+                Saved(call, t, group));
+  };
+  AttendInGroups<T>(context, call, qkv_, Groups(call), x, t, attend);
   if constexpr (sizeof(T) == 4) {
     if (call.observer == nullptr) return;
-    (*call.observer)(call.layer, {call.texts.roles, Inputs(call, t), t.lse});
+    (*call.observer)(call.layer, {call.texts.roles, Inputs(call, t, 0), Saved(call, t, 0).lse});
   }
 }
 
@@ -83,17 +89,14 @@ template <class T>
 void BertAttention::Backward(Context& context, const Call& call, const View<const T, 2>& x,
                              const Tensors<T>& t, const View<const T, 2>& dout,
                              const View<float, 2>& dx) const {
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
-  const View<float, 2> d(frame.Take<float>(t.qkv.size()), t.qkv.extent);
-  ZeroRows(context, d);
-  {
-    const AttendedGradient<T> gradient(context, call, Columns(1), call.texts.n(), dout);
-    FullBackward(context, Spec(call), Inputs(call, t), call.texts.roles, Saved(call, t),
-                 Heads(call, gradient.own(), 0),
-                 {Heads(call, d, 0), Heads(call, d, 1), Heads(call, d, 2)});
-  }
-  ProjectToHeadsBackward<T>(context, call, qkv_, Columns(3), call.texts.n(), x, d, dx,
-                            gemm::Store::kAccumulate);
+  const GroupsBackward<T> backward(context, call, Groups(call), t.qkv, dout);
+  backward.Run(context, [&](idx_t group) {
+    const View<float, 2> d = backward.dqkv(group);
+    FullBackward(context, Spec(call, group), Inputs(call, t, group), call.texts.roles,
+                 Saved(call, t, group), Heads(call, backward.dattended(group), 0, 1),
+                 {Heads(call, d, 0, 3), Heads(call, d, 1, 3), Heads(call, d, 2, 3)});
+  });
+  qkv_.BackwardIn<T>(context, call, x, backward.dprojected(), dx, gemm::Store::kAccumulate);
 }
 
 // ---- for both types -----------------------------------------------------------------------------

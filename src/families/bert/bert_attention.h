@@ -42,14 +42,14 @@ class BertAttention {
   using Call = PostNormCall<BertTexts, BertObserver>;
 
   // The tensors between the input and the output; the backward needs them all. Where ranks share
-  // rows, H heads of size D are those of this rank, N all tokens, n its own; else H D is C and n is
-  // N.
+  // rows, H heads of size D are those of this rank, N all tokens, n its own, and groups of heads
+  // lie one after another (HeadsInGroups); else H D is C and n is N.
   template <class T>
   struct Tensors {
     View<T, 2> qkv;       // (N, 3 H D)
     View<T, 2> attended;  // (N, H D)
     View<T, 2> out;       // (n, C); `attended` itself where it is the same
-    View<float, 3> lse;   // (B, H, T); of documents (1, H, N)
+    View<float, 1> lse;   // (H N)
   };
 
   // Registers its parameters below `prefix` ("...layer.0.attention.self.").
@@ -71,14 +71,17 @@ class BertAttention {
                 const View<const T, 2>& dout, const View<float, 2>& dx) const;
 
  private:
-  FullSpec Spec(const Call& call) const;
-  HeadColumns Columns(idx_t parts) const { return {parts, heads_, head_size_}; }
+  HeadsInGroups Groups(const Call& call) const {
+    return {call.group, call.texts.n(), {1, heads_, head_size_}, call.texts.Pairs()};
+  }
+  // What one group of heads asks.
+  FullSpec Spec(const Call& call, idx_t group) const;
   template <class T>
-  View<T, 4> Heads(const Call& call, const View<T, 2>& joined, idx_t part) const;
+  View<T, 4> Heads(const Call& call, const View<T, 2>& joined, idx_t part, idx_t parts) const;
   template <class T>
-  QkvOf<T> Inputs(const Call& call, const Tensors<T>& t) const;
+  QkvOf<T> Inputs(const Call& call, const Tensors<T>& t, idx_t group) const;
   template <class T>
-  AttentionSavedOf<T> Saved(const Call& call, const Tensors<T>& t) const;
+  AttentionSavedOf<T> Saved(const Call& call, const Tensors<T>& t, idx_t group) const;
 
   idx_t channels_, heads_, head_size_;
   double dropout_;

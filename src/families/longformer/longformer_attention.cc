@@ -183,9 +183,8 @@ template <class T>
 void LongformerAttention::Forward(Context& context, const LongformerCall& call,
                                   const View<const T, 2>& x, const Tensors<T>& t) const {
   const LongformerTexts& texts = call.texts;
-  const std::optional<WindowHalo> halo = HaloOf(call);
-  ProjectToWindows<T>(context, call, local_, Columns(3), halo, x, t.qkv);
-  if (halo) return ForwardInHalo<T>(context, call, *halo, x, t);
+  if (const auto halo = HaloOf(call)) return ForwardInHalo<T>(context, call, *halo, x, t);
+  ProjectToHeads<T>(context, call, local_, Columns(3), texts.n(), x, t.qkv);
   if (texts.globals() > 0) ProjectGlobals(context, call, x, t);
   WindowForward(context, Spec(call, texts.all), Local(call, t), texts.roles, Saved(call, t));
   if (texts.projected.most > 0) {
@@ -204,6 +203,7 @@ template <class T>
 void LongformerAttention::ForwardInHalo(Context& context, const LongformerCall& call,
                                         const WindowHalo& halo, const View<const T, 2>& x,
                                         const Tensors<T>& t) const {
+  local_.ForwardIn<T>(context, call, x, halo.Own(t.qkv));
   halo.Forward<T>(context, t.qkv, {t.out, t.lse});
   if (halo.globals() == 0) return;
   const std::vector<std::int32_t> rows = halo.own_global_rows();

@@ -18,6 +18,7 @@
 #include "model/parameters.h"
 #include "model/post_norm_call.h"
 #include "model/split_projection.h"
+#include "model/window_halo.h"
 
 namespace longspan {
 

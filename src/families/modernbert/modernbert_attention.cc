@@ -1,7 +1,9 @@
 #include "families/modernbert/modernbert_attention.h"
 
+#include <algorithm>
 #include <type_traits>
 
+#include "model/documents.h"
 #include "model/rows.h"
 
 namespace longspan {
@@ -22,7 +24,7 @@ ModernBertAttention::ModernBertAttention(const ModernBertConfig& config, std::si
 
 std::optional<WindowHalo> ModernBertAttention::HaloOf(const ModernBertCall& call) const {
   if (!window_ || call.group == nullptr) return std::nullopt;
-  WindowSpec spec = SpecOf<WindowSpec>(call);
+  WindowSpec spec = SpecOf<WindowSpec>(call, 0);
   spec.dropout.first_head = 0;
   return WindowHalo::Of(call.group, spec, Columns(1),
                         {1, call.texts.n(), call.texts.starts(), call.texts.roles()});
@@ -80,63 +82,64 @@ View<T, 4> ModernBertAttention::Turning(const View<T, 2>& qkv) const {
           {n * stride, head_size_, stride, 1}};
 }
 
-// What both kinds of attention ask of a call: all texts side by side in one row.
+HeadsInGroups ModernBertAttention::Groups(const ModernBertCall& call) const {
+  const idx_t n = call.texts.n();
+  const double pairs = window_ ? static_cast<double>(n * std::min(n, 2 * *window_ + 1))
+                               : PairsOfTexts(1, n, call.texts.starts());
+  return {call.group, n, Columns(1), pairs};
+}
+
+// What both kinds of attention ask of a call for a group of heads: all texts side by side in one
+// row.
 template <class Spec>
-Spec ModernBertAttention::SpecOf(const ModernBertCall& call) const {
+Spec ModernBertAttention::SpecOf(const ModernBertCall& call, idx_t group) const {
   const Dropout site = SiteOf(call.dropout, dropout_, kWeights);
   Spec spec;
-  spec.dropout = {site.p, site.key, HeadsOf(call.group, heads_).first, heads_};
+  spec.dropout = {site.p, site.key, Groups(call).Share(group).first, heads_};
   spec.starts = call.texts.starts();
   if constexpr (std::is_same_v<Spec, WindowSpec>) spec.left = spec.right = *window_;
   return spec;
 }
 
 template <class T>
-QkvOf<T> ModernBertAttention::Inputs(const Tensors<T>& t) const {
-  return {Heads(t.qkv, 0, 3), Heads(t.qkv, 1, 3), Heads(t.qkv, 2, 3)};
+QkvOf<T> ModernBertAttention::Inputs(const View<T, 2>& qkv) const {
+  return {Heads(qkv, 0, 3), Heads(qkv, 1, 3), Heads(qkv, 2, 3)};
 }
 
 template <class T>
-AttentionSavedOf<T> ModernBertAttention::Saved(const Tensors<T>& t) const {
-  const idx_t n = t.attended.extent[0];
-  return {Heads(t.attended, 0, 1), {t.lse.data, {1, t.lse.extent[0] / n, n}}};
-}
-
-template <class T>
-void ModernBertAttention::Project(Context& context, const ModernBertCall& call,
-                                  const Linear& linear, const View<const T, 2>& x,
-                                  const Tensors<T>& t) const {
-  ProjectToWindows<T>(context, call, linear, Columns(3), HaloOf(call), x, t.qkv);
-}
-
-template <class T>
-void ModernBertAttention::ProjectBackward(Context& context, const ModernBertCall& call,
-                                          const Linear& linear, const View<const T, 2>& x,
-                                          const View<const float, 2>& dqkv,
-                                          const View<float, 2>& dx, gemm::Store store) const {
-  ProjectToWindowsBackward<T>(context, call, linear, Columns(3), HaloOf(call), x, dqkv, dx, store);
+AttentionSavedOf<T> ModernBertAttention::Saved(const ModernBertCall& call, const Tensors<T>& t,
+                                               idx_t group) const {
+  const HeadsInGroups groups = Groups(call);
+  return {Heads(groups.Part(t.attended, 1, group), 0, 1),
+          {groups.Part(t.lse, group).data, {1, groups.Share(group).count, call.texts.n()}}};
 }
 
 template <class T>
 void ModernBertAttention::Forward(Context& context, const ModernBertCall& call,
+                                  const Linear& linear, const View<const T, 2>& x,
                                   const Tensors<T>& t) const {
   const RotaryTurn& turn = TurnOf(call);
   if (const auto halo = HaloOf(call)) {
-    RotaryForward(context, turn.table, PartOf(call.slab(), turn.positions),
-                  Turning(halo->Own(t.qkv)));
-    return halo->Forward<T>(context, t.qkv, {t.out, Saved(t).lse});
+    const View<T, 2> own = halo->Own(t.qkv);
+    linear.ForwardIn<T>(context, call, x, own);
+    RotaryForward(context, turn.table, OwnPositions(call), Turning(own));
+    return halo->Forward<T>(context, t.qkv, {t.out, {t.lse.data, {1, heads_, call.n()}}});
   }
-  RotaryForward(context, turn.table, turn.positions, Turning(t.qkv));
   const TokenRoles roles = call.texts.roles();
-  if (window_) {
-    WindowForward(context, SpecOf<WindowSpec>(call), Inputs(t), roles, Saved(t));
-  } else {
-    FullForward(context, SpecOf<FullSpec>(call), Inputs(t), roles, Saved(t));
-  }
-  ReturnAttended<T>(context, call, Columns(1), call.texts.n(), t.attended, t.out);
+  AttendInGroups<T>(context, call, linear, Groups(call), x, t, [&](idx_t group) {
+    const View<T, 2> qkv = Groups(call).Part(t.qkv, 3, group);
+    RotaryForward(context, turn.table, turn.positions, Turning(qkv));
+    if (window_) {
+      WindowForward(context, SpecOf<WindowSpec>(call, group), Inputs(qkv), roles,
+                    Saved(call, t, group));
+    } else {
+      FullForward(context, SpecOf<FullSpec>(call, group), Inputs(qkv), roles,
+                  Saved(call, t, group));
+    }
+  });
   if constexpr (sizeof(T) == 4) {
     if (call.observer != nullptr) {
-      (*call.observer)(call.layer, {call.texts, window_, Inputs(t), Saved(t).lse});
+      (*call.observer)(call.layer, {call.texts, window_, Inputs(t.qkv), Saved(call, t, 0).lse});
     }
   }
 }
@@ -144,25 +147,33 @@ void ModernBertAttention::Forward(Context& context, const ModernBertCall& call,
 template <class T>
 void ModernBertAttention::Backward(Context& context, const ModernBertCall& call,
                                    const Tensors<T>& t, const View<const T, 2>& dout,
-                                   const View<float, 2>& dqkv) const {
-  ZeroRows(context, dqkv);
+                                   const ProjectedGradient& use) const {
   const RotaryTurn& turn = TurnOf(call);
   if (const auto halo = HaloOf(call)) {
-    halo->Backward<T>(context, t.qkv, {t.out, Saved(t).lse}, dout, dqkv);
-    return RotaryBackward(context, turn.table, PartOf(call.slab(), turn.positions),
-                          Turning(halo->Own(dqkv)));
+    Arena::Frame frame(context.arena(), Arena::Bytes<float>(t.qkv.size()));
+    const View<float, 2> dqkv(frame.Take<float>(t.qkv.size()), t.qkv.extent);
+    ZeroRows(context, dqkv);
+    halo->Backward<T>(context, t.qkv, {t.out, {t.lse.data, {1, heads_, call.n()}}}, dout, dqkv);
+    RotaryBackward(context, turn.table, OwnPositions(call), Turning(halo->Own(dqkv)));
+    return use(halo->Own(dqkv));
   }
   const TokenRoles roles = call.texts.roles();
-  const DQkv gradients{Heads(dqkv, 0, 3), Heads(dqkv, 1, 3), Heads(dqkv, 2, 3)};
-  const AttendedGradient<T> dattended(context, call, Columns(1), call.texts.n(), dout);
-  const View<const T, 4> dheads = Heads(dattended.own(), 0, 1);
-  if (window_) {
-    WindowBackward(context, SpecOf<WindowSpec>(call), Inputs(t), roles, Saved(t), dheads,
-                   gradients);
-  } else {
-    FullBackward(context, SpecOf<FullSpec>(call), Inputs(t), roles, Saved(t), dheads, gradients);
-  }
-  RotaryBackward(context, turn.table, turn.positions, Turning(dqkv));
+  const GroupsBackward<T> backward(context, call, Groups(call), t.qkv, dout);
+  backward.Run(context, [&](idx_t group) {
+    const View<T, 2> qkv = Groups(call).Part(t.qkv, 3, group);
+    const View<float, 2> d = backward.dqkv(group);
+    const DQkv gradients{Heads(d, 0, 3), Heads(d, 1, 3), Heads(d, 2, 3)};
+    const View<const T, 4> dheads = Heads(backward.dattended(group), 0, 1);
+    if (window_) {
+      WindowBackward(context, SpecOf<WindowSpec>(call, group), Inputs(qkv), roles,
+                     Saved(call, t, group), dheads, gradients);
+    } else {
+      FullBackward(context, SpecOf<FullSpec>(call, group), Inputs(qkv), roles,
+                   Saved(call, t, group), dheads, gradients);
+    }
+    RotaryBackward(context, turn.table, turn.positions, Turning(d));
+  });
+  use(backward.dprojected());
 }
 
 // ---- for both types -----------------------------------------------------------------------------
@@ -171,16 +182,11 @@ void ModernBertAttention::Backward(Context& context, const ModernBertCall& call,
   template std::size_t ModernBertAttention::Bytes<T>(const ModernBertCall&) const;                 \
   template ModernBertAttention::Tensors<T> ModernBertAttention::Take<T>(                           \
       Arena::Frame&, const ModernBertCall&) const;                                                 \
-  template void ModernBertAttention::Project<T>(Context&, const ModernBertCall&, const Linear&,    \
+  template void ModernBertAttention::Forward<T>(Context&, const ModernBertCall&, const Linear&,    \
                                                 const View<const T, 2>&, const Tensors<T>&) const; \
-  template void ModernBertAttention::ProjectBackward<T>(                                           \
-      Context&, const ModernBertCall&, const Linear&, const View<const T, 2>&,                     \
-      const View<const float, 2>&, const View<float, 2>&, gemm::Store) const;                      \
-  template void ModernBertAttention::Forward<T>(Context&, const ModernBertCall&,                   \
-                                                const Tensors<T>&) const;                          \
   template void ModernBertAttention::Backward<T>(Context&, const ModernBertCall&,                  \
                                                  const Tensors<T>&, const View<const T, 2>&,       \
-                                                 const View<float, 2>&) const;
+                                                 const ProjectedGradient&) const;
 LONGSPAN_MODERNBERT_ATTENTION(float)
 LONGSPAN_MODERNBERT_ATTENTION(bfloat16)
 #undef LONGSPAN_MODERNBERT_ATTENTION

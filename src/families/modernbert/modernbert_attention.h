@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 
 #include "base/arena.h"
 #include "families/modernbert/modernbert_config.h"
@@ -17,6 +18,7 @@
 #include "model/row_slab.h"
 #include "model/split_projection.h"
 #include "model/step_dropout.h"
+#include "model/window_halo.h"
 #include "ops/rotary/rotary.h"
 
 namespace longspan {
@@ -53,8 +55,9 @@ struct ModernBertCall {
 class ModernBertAttention {
  public:
   // The backward needs them all. Where ranks share rows, H heads of size D are those of this rank,
-  // N all tokens, n its own; or, where windows have a halo, all heads, N the rows with it in qkv,
-  // and n elsewhere. Without ranks H D is C and n is N.
+  // N all tokens, n its own, and groups of heads lie one after another (HeadsInGroups); or, where
+  // windows have a halo, all heads, N the rows with it in qkv, and n elsewhere. Without ranks H D
+  // is C and n is N.
   template <class T>
   struct Tensors {
     View<T, 2> qkv;       // (N, 3 H D): queries, keys, values; the first two turned after Forward
@@ -70,35 +73,32 @@ class ModernBertAttention {
   template <class T>
   Tensors<T> Take(Arena::Frame& frame, const ModernBertCall& call) const;
 
-  // t.qkv from x (n, C), as it is before it turns; and the way back, for dqkv as Backward left it:
-  // dx (n, C) = or += the gradient.
+  // t.out from x (n, C), of which `linear` makes queries, keys and values.
   template <class T>
-  void Project(Context& context, const ModernBertCall& call, const Linear& linear,
+  void Forward(Context& context, const ModernBertCall& call, const Linear& linear,
                const View<const T, 2>& x, const Tensors<T>& t) const;
-  template <class T>
-  void ProjectBackward(Context& context, const ModernBertCall& call, const Linear& linear,
-                       const View<const T, 2>& x, const View<const float, 2>& dqkv,
-                       const View<float, 2>& dx, gemm::Store store) const;
-
-  // t.out from t.qkv.
-  template <class T>
-  void Forward(Context& context, const ModernBertCall& call, const Tensors<T>& t) const;
-  // Writes dqkv (N, 3 H D), the gradient for qkv as it was before it turned, for
-  // d loss / d out = dout (n, C).
+  // Calls use(dprojected) with (n, 3C), the gradient of what `linear` gave, for d loss / d out =
+  // dout (n, C), which is not read any more then.
+  using ProjectedGradient = std::function<void(const View<const float, 2>& dprojected)>;
   template <class T>
   void Backward(Context& context, const ModernBertCall& call, const Tensors<T>& t,
-                const View<const T, 2>& dout, const View<float, 2>& dqkv) const;
+                const View<const T, 2>& dout, const ProjectedGradient& use) const;
 
  private:
   HeadColumns Columns(idx_t parts) const { return {parts, heads_, head_size_}; }
   template <class T>
   View<T, 4> Heads(const View<T, 2>& joined, idx_t part, idx_t parts) const;
+  HeadsInGroups Groups(const ModernBertCall& call) const;
   template <class Spec>
-  Spec SpecOf(const ModernBertCall& call) const;
+  Spec SpecOf(const ModernBertCall& call, idx_t group) const;
   template <class T>
-  QkvOf<T> Inputs(const Tensors<T>& t) const;
+  QkvOf<T> Inputs(const View<T, 2>& qkv) const;
   template <class T>
-  AttentionSavedOf<T> Saved(const Tensors<T>& t) const;
+  AttentionSavedOf<T> Saved(const ModernBertCall& call, const Tensors<T>& t, idx_t group) const;
+  // The own tokens' positions, where windows have a halo.
+  std::span<const std::int32_t> OwnPositions(const ModernBertCall& call) const {
+    return PartOf(call.slab(), TurnOf(call).positions);
+  }
   // Nothing where all tokens of some heads are here.
   std::optional<WindowHalo> HaloOf(const ModernBertCall& call) const;
   // Queries and keys: (1, 2H, N, D).

@@ -71,11 +71,8 @@ void ModernBertLayer::Forward(Context& context, const ModernBertCall& call,
   const View<T, 2> y(static_cast<T*>(room), x.extent);
   if (attention_norm_) {
     LayerNormForward(context, attention_norm_->Weights(call.parameters), stream, y);
-    attention_.Project<T>(context, call, qkv_, y, t.attention);
-  } else {
-    attention_.Project<T>(context, call, qkv_, x, t.attention);
   }
-  attention_.Forward<T>(context, call, t.attention);
+  attention_.Forward<T>(context, call, qkv_, attention_norm_ ? y : x, t.attention);
   const View<float, 2> attended(static_cast<float*>(room), x.extent);  // where y was
   out_.ForwardIn<T>(context, call, t.attention.out, attended);
   AddDropout(context, OutputSite(call), attended, stream, call.slab().begin * channels_);
@@ -109,25 +106,23 @@ void ModernBertLayer::AttentionBackward(Context& context, const ModernBertCall& 
                                         const View<const T, 2>& x, const Tensors<T>& t,
                                         const View<float, 2>& d) const {
   const idx_t size = x.size();
-  Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + Arena::Bytes<float>(size) +
-                                          Arena::Bytes<float>(t.attention.qkv.size()));
+  Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + Arena::Bytes<float>(size));
   const View<T, 2> dout(frame.Take<T>(size), x.extent);
   const View<float, 2> dy(frame.Take<float>(size), x.extent);
-  const View<float, 2> dqkv(frame.Take<float>(t.attention.qkv.size()), t.attention.qkv.extent);
-  const View<float, 2>& dprojected = dy;
-  CopyRows(context, d, dprojected);
-  ApplyDropout(context, OutputSite(call), dprojected, call.slab().begin * channels_);
-  out_.BackwardIn<T>(context, call, t.attention.out, dprojected, dout);
-  attention_.Backward<T>(context, call, t.attention, dout, dqkv);
-  if (!attention_norm_) {
-    attention_.ProjectBackward<T>(context, call, qkv_, x, dqkv, d, gemm::Store::kAccumulate);
-    return;
-  }
-  const View<T, 2>& y = dout;  // dout is done with
-  LayerNormForward(context, attention_norm_->Weights(call.parameters), x, y);
-  attention_.ProjectBackward<T>(context, call, qkv_, y, dqkv, dy, gemm::Store::kOverwrite);
-  LayerNormBackward(context, attention_norm_->Weights(call.parameters), x, dy, d,
-                    attention_norm_->Gradients(call.parameters));
+  CopyRows(context, d, dy);
+  ApplyDropout(context, OutputSite(call), dy, call.slab().begin * channels_);
+  out_.BackwardIn<T>(context, call, t.attention.out, dy, dout);
+  attention_.Backward<T>(
+      context, call, t.attention, dout, [&](const View<const float, 2>& dprojected) {
+        if (!attention_norm_) {
+          return qkv_.BackwardIn<T>(context, call, x, dprojected, d, gemm::Store::kAccumulate);
+        }
+        const View<T, 2>& y = dout;  // dout is done with
+        LayerNormForward(context, attention_norm_->Weights(call.parameters), x, y);
+        qkv_.BackwardIn<T>(context, call, y, dprojected, dy, gemm::Store::kOverwrite);
+        LayerNormBackward(context, attention_norm_->Weights(call.parameters), x, dy, d,
+                          attention_norm_->Gradients(call.parameters));
+      });
 }
 
 // ---- for both types -----------------------------------------------------------------------------

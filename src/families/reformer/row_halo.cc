@@ -4,6 +4,7 @@
 
 #include "base/math.h"
 #include "families/reformer/separate_views.h"
+#include "model/part_of_heads.h"
 #include "model/rows.h"
 #include "ops/side_by_side.h"
 
@@ -179,7 +180,7 @@ void RowHalo::Forward(Context& context, const MechanismCall& call,
   const std::vector<SeenRows> seen = Seen();
   HaloExchange<T> exchange(context, *ranks_, seen, rooms.projected, rooms.projected, rooms.width(),
                            2 * rooms.width());
-  exchange.Send(InnerFlop(4.0, rooms.width()));
+  exchange.Send(InnerFlop(kForwardFlop, rooms.width()));
   const Slabs<T> slabs(context, *this, call, rooms);
   const Chunks inner = Inner();
   if (inner.first < inner.last) slabs.Forward(inner);
@@ -195,7 +196,7 @@ void RowHalo::Backward(Context& context, const MechanismCall& call,
                                2 * rooms.width());
   const Slabs<T> slabs(context, *this, call, rooms);
   EachBorder([&](const Chunks& chunks) { slabs.Backward(chunks, dprojected); });
-  exchange.Return(InnerFlop(10.0, rooms.width()));
+  exchange.Return(InnerFlop(kBackwardFlop, rooms.width()));
   const Chunks inner = Inner();
   if (inner.first < inner.last) slabs.Backward(inner, dprojected);
   exchange.Add();
