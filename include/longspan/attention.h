@@ -370,7 +370,7 @@ using Bf16GlobalProjection = GlobalProjectionOf<bfloat16>;
 struct DGlobalProjection {
   View<float, 3> dx;        // (B, T, C)
   View<float, 4> dqg;       // (B, H, G, D)
-  View<float, 2> dwk, dwv;  // (H*D, C)
+  View<float, 2> dwk, dwv;  // (H*D, C); null in that shape: not wanted
   View<float, 1> dbv;       // (H*D), or empty
 };
 

@@ -102,11 +102,8 @@ struct FrozenStep {
   const ParameterTable& table() const { return model->parameters(); }
 };
 
-// Whether the products of a frozen matrix are left out. Those of a Longformer's global projections
-// are not where keys and values of all tokens are never made.
-bool IsLeftOut(const ParameterInfo& info) {
-  return info.kind == ParameterKind::kMatrix && info.name.find("_global") == info.name.npos;
-}
+// Whether nothing is computed for a frozen parameter. Sums of biases cost next to nothing.
+bool IsLeftOut(const ParameterInfo& info) { return info.kind != ParameterKind::kBias; }
 
 // The trained parameters have the bits that they have if all are trained, and for the matrices of
 // the others nothing is computed.
@@ -137,6 +134,15 @@ const IsFrozen kFreezes[] = {
     },
     // Above what is trained.
     [](std::string_view name) { return !IsEmbedding(name) && !IsOfLayer(name, 1); },
+    // Norms, and a part of the embeddings.
+    [](std::string_view name) {
+      return name.find("orm") != name.npos || name.find("word_embeddings") != name.npos ||
+             name.find("tok_embeddings") != name.npos;
+    },
+    // Positions, and a Longformer's global projections.
+    [](std::string_view name) {
+      return name.find("position_embeddings") != name.npos || name.find("_global") != name.npos;
+    },
     // No matrix of the layers is trained, only biases, norms and embeddings.
     [](std::string_view name) {
       return name.ends_with(".weight") && name.find("orm") == name.npos && !IsEmbedding(name);

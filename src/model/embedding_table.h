@@ -24,9 +24,10 @@ class EmbeddingTable {
                std::span<const std::int32_t> ids, const View<float, 2>& out) const {
     EmbeddingForward(context, ids, parameters.matrix(id_), out);
   }
-  // The gradient of the table += dout (T, C), row by row.
+  // The gradient of the table += dout (T, C), row by row, if it is trained.
   void Backward(Context& context, const ParameterTable& parameters,
                 std::span<const std::int32_t> ids, const View<const float, 2>& dout) const {
+    if (!parameters.trains(id_)) return;
     EmbeddingBackward(context, ids, dout, parameters.matrix_gradient(id_));
   }
 

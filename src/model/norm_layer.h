@@ -23,9 +23,10 @@ class NormLayer {
     if (bias_ != kNoParameter) weights.beta = parameters.vector(bias_);
     return weights;
   }
+  // Those that are not trained are null in their shape: nothing is computed for them.
   LayerNormGradients Gradients(const ParameterTable& parameters) const {
-    LayerNormGradients gradients{parameters.vector_gradient(weight_), {}};
-    if (bias_ != kNoParameter) gradients.dbeta = parameters.vector_gradient(bias_);
+    LayerNormGradients gradients{parameters.trained_vector_gradient(weight_), {}};
+    if (bias_ != kNoParameter) gradients.dbeta = parameters.trained_vector_gradient(bias_);
     return gradients;
   }
 

@@ -123,6 +123,9 @@ class ParameterTable {
   View<float, 2> matrix_gradient(ParameterId id, idx_t rows = 0) const;
   // The same, null in its shape if none of these parameters is trained: its product is left out.
   View<float, 2> trained_gradient(ParameterId id, idx_t rows = 0) const;
+  View<float, 1> trained_vector_gradient(ParameterId id) const {
+    return {trains(id) ? vector_gradient(id).data : nullptr, {at(id).size}};
+  }
   // By name: for files, checks and tests, not for what runs at every call.
   View<const float, 1> vector(std::string_view name) const { return vector(Find(name)); }
   View<float, 1> vector_gradient(std::string_view name) const {

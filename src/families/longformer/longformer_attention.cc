@@ -374,15 +374,16 @@ void LongformerAttention::ReassociatedBackward(Context& context, const Longforme
                                                const View<const T, 2>& dout,
                                                const View<float, 2>& dqg,
                                                const View<float, 2>& dx) const {
-  const View<float, 2> dweight =
-      call.parameters.matrix_gradient(key_value_global_.weight(), key_value_global_.outputs());
+  const ParameterTable& parameters = call.parameters;
+  const ParameterId key = key_value_global_.weight();
+  const auto value = static_cast<ParameterId>(static_cast<std::uint32_t>(key) + 1);
   GlobalReassociatedBackward(context, Spec(call, call.texts.reassociated), Reassociated(call, x, t),
                              call.texts.roles, Saved(call, t), Heads(call, dout, 0),
                              {{dx.data, {call.texts.rows, call.texts.tokens, channels_}},
                               GlobalHeads(call, ReassociatedRows(call, dqg)),
-                              dweight.Rows(0, channels_),
-                              dweight.Rows(channels_, channels_),
-                              call.parameters.vector_gradient(value_global_bias_)});
+                              parameters.trained_gradient(key),
+                              parameters.trained_gradient(value),
+                              parameters.trained_vector_gradient(value_global_bias_)});
 }
 
 template <class T>

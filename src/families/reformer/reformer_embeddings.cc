@@ -108,6 +108,7 @@ void Reformer::AddPositions(Context& context, const Stretch& s, const Dropout& d
 void Reformer::AddPositionsBackward(Context& context, const Stretch& s, const Dropout& dropout,
                                     const View<float, 2>& dx) {
   if (config_.axial) {
+    if (!parameters_.trains(positions_[0]) && !parameters_.trains(positions_[1])) return;
     AxialBackward(
         context, {parameters_.matrix(positions_[0]), parameters_.matrix(positions_[1])}, dropout,
         s.rows, s.start, dx,
@@ -115,6 +116,7 @@ void Reformer::AddPositionsBackward(Context& context, const Stretch& s, const Dr
         s.row);
     return;
   }
+  if (!parameters_.trains(positions_[0])) return;
   const View<float, 2> dtable = parameters_.matrix_gradient(positions_[0]);
   const idx_t tokens = dx.extent[0] / s.rows;
   for (idx_t b = 0; b < s.rows; ++b) {

@@ -120,10 +120,10 @@ void LayerNormForwardRows(const LayerNormWeights& weights, const InMatrix& x, co
   }
 }
 
-// Rows [begin, end) of dx; room (C) is there where x is bf16. dgamma and, with kBeta, dbeta (C)
-// become the sums over these rows. With n the normalised row and g = dy gamma:
+// Rows [begin, end) of dx; room (C) is there where x is bf16. With kGamma dgamma and, with kBeta,
+// dbeta (C) become the sums over these rows. With n the normalised row and g = dy gamma:
 // dx = (g - mean(g) - n mean(g n)) / sqrt(var + eps).
-template <bool kBeta>
+template <bool kGamma, bool kBeta>
 HWY_INLINE void BackwardRowsWith(const LayerNormWeights& weights, const InMatrix& x,
                                  const View<const float, 2>& dy, const View<float, 2>& dx,
                                  float* room, idx_t begin, idx_t end, float* HWY_RESTRICT dgamma,
@@ -131,7 +131,7 @@ HWY_INLINE void BackwardRowsWith(const LayerNormWeights& weights, const InMatrix
   const idx_t C = x.extent[1];
   const float inverse_count = 1.0f / static_cast<float>(C);
   const float* HWY_RESTRICT gamma = weights.gamma.data;
-  std::fill_n(dgamma, C, 0.0f);
+  if (kGamma) std::fill_n(dgamma, C, 0.0f);
   if (kBeta) std::fill_n(dbeta, C, 0.0f);
   for (idx_t t = begin; t < end; ++t) {
     const float* HWY_RESTRICT in = FloatRow(x(t), C, room);
@@ -151,7 +151,7 @@ HWY_INLINE void BackwardRowsWith(const LayerNormWeights& weights, const InMatrix
     ForChannels(C, [&](auto d, idx_t c) HWY_ATTR {
       const auto n = Normalised(d, in + c, row);
       const auto dy_c = hn::LoadU(d, dout + c);
-      hn::StoreU(hn::MulAdd(dy_c, n, hn::LoadU(d, dgamma + c)), d, dgamma + c);
+      if (kGamma) hn::StoreU(hn::MulAdd(dy_c, n, hn::LoadU(d, dgamma + c)), d, dgamma + c);
       if (kBeta) hn::StoreU(hn::Add(dy_c, hn::LoadU(d, dbeta + c)), d, dbeta + c);
       const auto centred =
           hn::NegMulAdd(n, hn::Set(d, mean_gn), hn::Sub(scaled(d, c), hn::Set(d, mean_g)));
@@ -160,14 +160,16 @@ HWY_INLINE void BackwardRowsWith(const LayerNormWeights& weights, const InMatrix
   }
 }
 
-// dbeta is null where there is no beta.
+// dbeta is null where there is no beta; dgamma too where neither is wanted.
 void LayerNormBackwardRows(const LayerNormWeights& weights, const InMatrix& x,
                            const View<const float, 2>& dy, const View<float, 2>& dx, float* room,
                            idx_t begin, idx_t end, float* dgamma, float* dbeta) {
-  if (dbeta == nullptr) {
-    BackwardRowsWith<false>(weights, x, dy, dx, room, begin, end, dgamma, nullptr);
+  if (dgamma == nullptr) {
+    BackwardRowsWith<false, false>(weights, x, dy, dx, room, begin, end, nullptr, nullptr);
+  } else if (dbeta == nullptr) {
+    BackwardRowsWith<true, false>(weights, x, dy, dx, room, begin, end, dgamma, nullptr);
   } else {
-    BackwardRowsWith<true>(weights, x, dy, dx, room, begin, end, dgamma, dbeta);
+    BackwardRowsWith<true, true>(weights, x, dy, dx, room, begin, end, dgamma, dbeta);
   }
 }
 

@@ -71,8 +71,9 @@ void LayerNormBackward(Context& context, const LayerNormWeights& weights, const 
   CheckLike("dx", dx.extent, x);
   CheckWeights(weights, x);
   CheckChannels("dgamma", gradients.dgamma, x);
-  const idx_t sums = weights.beta.empty() ? 1 : 2;  // of a block: dgamma, and dbeta
+  idx_t sums = weights.beta.empty() ? 1 : 2;  // of a block: dgamma, and dbeta
   if (sums == 2) CheckChannels("dbeta", gradients.dbeta, x);
+  if (gradients.dgamma.empty() && gradients.dbeta.empty()) sums = 0;
   const idx_t T = x.extent[0], C = x.extent[1];
   if (T == 0 || C == 0) return;
   const idx_t rows = std::max(kFewestBackwardRows, CeilDiv(T, kMostPartials));
@@ -84,18 +85,21 @@ void LayerNormBackward(Context& context, const LayerNormWeights& weights, const 
   float* partial = frame.Take<float>(blocks * sums * C);  // (blocks, sums, C)
   ParallelFor(context, blocks, [&](idx_t block, int thread) {
     const idx_t begin = block * rows;
-    float* dgamma = partial + block * sums * C;
+    float* dgamma = sums > 0 ? partial + block * sums * C : nullptr;
     HWY_DYNAMIC_DISPATCH(LayerNormBackwardRows)
     (weights, x, dy, dx, rooms + thread * room, begin, std::min(begin + rows, T), dgamma,
      sums == 2 ? dgamma + C : nullptr);
   });
+  if (sums == 0) return;
   ParallelFor(context, CeilDiv(C, kSumColumns), [&](idx_t task, int) {
     const idx_t begin = task * kSumColumns, count = std::min(kSumColumns, C - begin);
-    HWY_DYNAMIC_DISPATCH(LayerNormAddPartials)
-    (partial + begin, blocks, sums * C, count, gradients.dgamma.data + begin);
-    if (sums == 1) return;
-    HWY_DYNAMIC_DISPATCH(LayerNormAddPartials)
-    (partial + C + begin, blocks, sums * C, count, gradients.dbeta.data + begin);
+    const auto add = [&](const float* sum, const View<float, 1>& total) {
+      if (total.empty()) return;
+      HWY_DYNAMIC_DISPATCH(LayerNormAddPartials)
+      (sum + begin, blocks, sums * C, count, total.data + begin);
+    };
+    add(partial, gradients.dgamma);
+    if (sums == 2) add(partial + C, gradients.dbeta);
   });
 }
 

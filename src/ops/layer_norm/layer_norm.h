@@ -13,9 +13,10 @@ struct LayerNormWeights {
   View<const float, 1> beta;   // (C), or empty: nothing is added
   float eps = 1e-12f;
 };
-struct LayerNormGradients {  // accumulate (+=)
-  View<float, 1> dgamma;     // (C)
-  View<float, 1> dbeta;      // (C), empty where beta is
+// They accumulate (+=). One that is not wanted is null in its shape.
+struct LayerNormGradients {
+  View<float, 1> dgamma;  // (C)
+  View<float, 1> dbeta;   // (C), empty where beta is
 };
 
 // y (T, C) from x (T, C), either of fp32 or bf16: all arithmetic is fp32. y may be x itself.
@@ -24,7 +25,8 @@ struct LayerNormGradients {  // accumulate (+=)
 void LayerNormForward(Context& context, const LayerNormWeights& weights, const InMatrix& x,
                       const OutMatrix& y, const OutMatrix& copy = {});
 
-// dx (T, C) += gradient; statistics are computed again from x, so nothing is saved.
+// dx (T, C) += gradient; statistics are computed again from x, so nothing is saved. If neither
+// dgamma nor dbeta is wanted, their sums are left out. dx has the same bits.
 void LayerNormBackward(Context& context, const LayerNormWeights& weights, const InMatrix& x,
                        const View<const float, 2>& dy, const View<float, 2>& dx,
                        const LayerNormGradients& gradients);

@@ -202,6 +202,38 @@ TEST(LayerNorm, WithoutBeta) {
   }
 }
 
+// What is not wanted is not computed, and the rest has the same bits.
+TEST(LayerNorm, GradientsThatAreNotWanted) {
+  Context context(2);
+  for (const idx_t channels : {7, 64}) {
+    const Case c(300, channels);
+    const Result all = RunCase(context, c);
+    const std::array<idx_t, 2> shape = {c.tokens, c.channels};
+    for (const bool beta : {false, true}) {
+      for (const bool gamma_wanted : {false, true}) {
+        for (const bool beta_wanted : {false, true}) {
+          Result some;
+          some.dx.assign(c.x.size(), 0.0f);
+          some.dgamma.assign(c.gamma.size(), 0.0f);
+          some.dbeta = some.dgamma;
+          LayerNormGradients wanted{Row(some.dgamma), Row(some.dbeta)};
+          if (!gamma_wanted) wanted.dgamma.data = nullptr;
+          if (!beta_wanted) wanted.dbeta.data = nullptr;
+          if (!beta) wanted.dbeta = {};
+          const LayerNormWeights weights{Row(c.gamma), beta ? Row(c.beta) : View<const float, 1>(),
+                                         c.eps};
+          LayerNormBackward(context, weights, {c.x.data(), shape}, {c.dy.data(), shape},
+                            {some.dx.data(), shape}, wanted);
+          const std::vector<float> none(c.gamma.size(), 0.0f);
+          EXPECT_EQ(some.dx, all.dx);
+          EXPECT_EQ(some.dgamma, gamma_wanted ? all.dgamma : none);
+          EXPECT_EQ(some.dbeta, beta && beta_wanted ? all.dbeta : none);
+        }
+      }
+    }
+  }
+}
+
 TEST(LayerNorm, StridedViewsLeaveTheGapsAlone) {
   Context context(2);
   const Case c(37, 19);

@@ -483,7 +483,7 @@ inline void ReassociatedBackwardTask(const ReassociatedArguments& args,
     BackwardTokens(x);
     AddKept(x, x.s.scores);
     AddTokens(x, x.s.dscores, x.s.du);
-    AddTokens(x, x.s.scores, x.s.z);
+    if (!args.gradients.dwv.empty()) AddTokens(x, x.s.scores, x.s.z);  // for dwv alone
     AddTokenGradients(x);
   }
 }
@@ -494,6 +494,7 @@ inline void ReassociatedBackwardSum(const ReassociatedArguments& args,
                                     const ReassociatedScratch& scratch, idx_t batch, idx_t h) {
   const ReassociatedPlan& plan = args.plan;
   float *du = scratch.dx, *z = scratch.dx + plan.channels;  // rows of scratch
+  const bool dwk = !args.gradients.dwk.empty(), dwv = !args.gradients.dwv.empty();
   for (idx_t b = 0; b < plan.B; ++b) {
     ReassociatedTask x(args, scratch, b, batch, 0);
     for (idx_t r = 0; r < x.rows; ++r) {
@@ -504,7 +505,7 @@ inline void ReassociatedBackwardSum(const ReassociatedArguments& args,
       for (idx_t part = 0; part < plan.parts; ++part) {
         UseBackwardSide(x, b * plan.parts + part);
         AddRow(x.s.du + r * plan.channels, du, plan.C);
-        AddRow(x.s.z + r * plan.channels, z, plan.C);
+        if (dwv) AddRow(x.s.z + r * plan.channels, z, plan.C);
         kept += x.s.kept[r];
       }
       const float* q = x.FloatRow(args.qg(b, h, row.g), 0);
@@ -513,8 +514,8 @@ inline void ReassociatedBackwardSum(const ReassociatedArguments& args,
         const idx_t out = h * plan.D + d;
         args.gradients.dqg(b, h, row.g, d) +=
             plan.scale * DotRow(x.Weight(args.wk, h, d), du, plan.C);
-        AddScaledRow(du, plan.scale * q[d], &args.gradients.dwk(out, 0), plan.C);
-        AddScaledRow(z, dout[d], &args.gradients.dwv(out, 0), plan.C);
+        if (dwk) AddScaledRow(du, plan.scale * q[d], &args.gradients.dwk(out, 0), plan.C);
+        if (dwv) AddScaledRow(z, dout[d], &args.gradients.dwv(out, 0), plan.C);
         if (!args.gradients.dbv.empty()) args.gradients.dbv(out) += kept * dout[d];
       }
     }

@@ -345,6 +345,28 @@ TEST(GlobalReassociated, BiasesAreOptional) {
   EXPECT_SAME_BITS(y.All(), want.All());
 }
 
+// Gradients of weights that are not wanted stay as they are; the others have the same bits.
+TEST(GlobalReassociated, GradientsOfWeightsAreOptional) {
+  Context context(1);
+  const WideCase c = MakeWideCase(30, 8, Layout::kEnds);
+  const WideInputs in(c);
+  const auto want = RunKernel(context, c, in);
+  for (const bool key : {false, true}) {
+    WideOutputs<float> y(c);
+    const AttentionSaved saved{{y.out.data(), c.extents()}, {y.lse.data(), {2, 3, 30}}};
+    DGlobalProjection gradients = Gradients(c, y);
+    (key ? gradients.dwv : gradients.dwk).data = nullptr;
+    const GlobalProjection projection = Projection(c, in);
+    GlobalReassociatedForward(context, c.spec, projection, c.Roles(), saved);
+    GlobalReassociatedBackward(context, c.spec, projection, c.Roles(), saved,
+                               {in.dout.data(), c.extents()}, gradients);
+    auto& left_out = key ? y.dwv : y.dwk;
+    EXPECT_EQ(left_out, std::vector<float>(left_out.size(), 0.0f));
+    left_out = key ? want.dwv : want.dwk;
+    EXPECT_SAME_BITS(y.All(), want.All());
+  }
+}
+
 TEST(GlobalReassociated, SameBitsForAnyThreads) {
   WideCase c = MakeWideCase(500, 24, Layout::kTogether, 8, 2, 6);
   c.spec.dropout = {0.1f, 2};
