@@ -152,9 +152,10 @@ std::string UpdateText(const PlanOptions& o, const PlannedUpdate& u) {
     text +=
         fmt::format(" and {} of exchange, {} hidden", TimeText(u.exchange_s), TimeText(u.hidden_s));
   }
-  return text + fmt::format(": {} an update{}, {:.0f}% of {} processes\n", TimeText(u.seconds()),
+  return text + fmt::format(": {} an update{}, {:.0f}% of {} processes; each sends {:.1f} MB\n",
+                            TimeText(u.seconds()),
                             o.link_bytes_per_s > 0.0 ? "" : " without exchange (--link)",
-                            100.0 * u.efficiency(o.ranks), o.ranks);
+                            100.0 * u.efficiency(o.ranks), o.ranks, u.sent_bytes * 1e-6);
 }
 
 std::string TableRow(const PlanOptions& o, const Plan& plan, const PlannedStep& row) {

@@ -12,7 +12,7 @@ namespace {
 // come out alike and messages are not small.
 constexpr idx_t kGroupsOfARank = 4;
 constexpr idx_t kMostOfAGroup = 16 * ParameterShares::kUnit;
-constexpr idx_t kMostOpenPieces = 32;
+constexpr idx_t kMostOpenPieces = 64;
 
 idx_t Overlap(idx_t begin, idx_t end, idx_t other_begin, idx_t other_end) {
   return std::max<idx_t>(0, std::min(end, other_end) - std::max(begin, other_begin));
@@ -79,12 +79,8 @@ void Deal(int ranks, std::vector<OwnedRange>* groups) {
 
 ParameterShares::ParameterShares(const ParameterTable& table, ParameterCut cut, int ranks)
     : ranks_(ranks), extent_(table.gradient_extent()) {
-  stages_ = {0};
-  const std::size_t first = std::max<std::size_t>(1, table.first_stage());
-  for (std::size_t stage = first; stages_.back() < extent_; ++stage) {
-    const idx_t begin = table.StageBegin(stage);
-    if (begin > stages_.back()) stages_.push_back(begin);
-  }
+  stages_ = table.WholeBegins();
+  stages_.push_back(extent_);
   if (ranks == 1) {
     owned_ = sums_ = {{0, extent_, 0}};
     AddParts(table);
@@ -100,11 +96,12 @@ ParameterShares::ParameterShares(const ParameterTable& table, ParameterCut cut, 
   most_open_ = 2 * static_cast<idx_t>(ranks);
   for (std::size_t stage = 1; stage + 1 < stages_.size(); ++stage) {
     most_open_ = std::max<idx_t>(
-        most_open_, 1 + std::count_if(sums_.begin(), sums_.end(), [&](const OwnedRange& sum) {
-                      return Overlap(sum.begin, sum.end, stages_[stage], stages_[stage + 1]) > 0;
-                    }));
+        most_open_, std::count_if(sums_.begin(), sums_.end(), [&](const OwnedRange& sum) {
+          return sum.begin >= stages_[stage] && sum.begin < stages_[stage + 1];
+        }));
   }
   most_open_ = std::min(most_open_, std::max<idx_t>(kMostOpenPieces, ranks));
+  most_open_ -= most_open_ % ranks;  // of neighbours in turn each rank then has as many
 }
 
 void ParameterShares::CutAnywhere(const ParameterTable& table) {

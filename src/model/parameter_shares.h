@@ -50,7 +50,7 @@ class ParameterShares {
   idx_t extent() const { return extent_; }  // of gradients()
   // What the ranks add, without gaps but those that no trained parameter touches; from the end of
   // the gradients to their front, as a backward pass makes them whole. At most kPiece floats each.
-  static constexpr idx_t kPiece = idx_t{1} << 18;
+  static constexpr idx_t kPiece = idx_t{1} << 17;
   const std::vector<OwnedRange>& sums() const { return sums_; }
   // None if parameters are cut anywhere.
   const std::vector<SharedEdge>& edges() const { return edges_; }
@@ -77,7 +77,8 @@ class ParameterShares {
   idx_t extent_;
   idx_t piece_ = kPiece;
   idx_t most_open_ = 1;
-  std::vector<idx_t> stages_;      // where the stages begin in gradients(), and their end
+  // ParameterTable::WholeBegins(), and the end.
+  std::vector<idx_t> stages_;
   std::vector<OwnedRange> owned_;  // ascending; parts() are the trained elements in these
   std::vector<OwnedRange> sums_;
   std::vector<SharedEdge> edges_;

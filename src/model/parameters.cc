@@ -168,9 +168,21 @@ View<float, 1> ParameterTable::gradients() const {
 
 idx_t ParameterTable::StageBegin(std::size_t stage) const {
   if (stage <= first_stage_) return 0;
-  const std::size_t number = stage <= stages_.size() ? stages_[stage - 1] : list_.size();
-  const idx_t begin = number < list_.size() ? list_[number].offset : extent_;
-  return begin - gradient_begin_;
+  return GradientBegin(stage <= stages_.size() ? stages_[stage - 1] : list_.size());
+}
+
+idx_t ParameterTable::GradientBegin(std::size_t first) const {
+  return (first < list_.size() ? list_[first].offset : extent_) - gradient_begin_;
+}
+
+std::vector<idx_t> ParameterTable::WholeBegins() const {
+  std::vector<idx_t> begins = {0};
+  for (const std::size_t number : parts_) begins.push_back(GradientBegin(number));
+  for (std::size_t stage = 1; stage <= stages_.size(); ++stage) begins.push_back(StageBegin(stage));
+  std::erase_if(begins, [&](idx_t begin) { return begin < 0 || begin >= gradient_extent(); });
+  std::sort(begins.begin(), begins.end());
+  begins.erase(std::unique(begins.begin(), begins.end()), begins.end());
+  return begins;
 }
 
 float* ParameterTable::GradientOf(const ParameterInfo& info) const {

@@ -57,6 +57,13 @@ class ParameterTable {
   // Parameters that are added from now on belong to the next stage of the backward pass, which runs
   // from the last stage to the first. Stage 0 are the embeddings, which have no call of their own.
   void BeginStage() { stages_.push_back(list_.size()); }
+  // The parameters of the stage from here on have their gradients before its others: a backward
+  // pass calls EndPart with the number that this returns. Ranks then send them earlier, and have
+  // fewer of them in memory at a time.
+  std::size_t BeginPart() {
+    parts_.push_back(list_.size());
+    return parts_.size() - 1;
+  }
   void Allocate();
   // Says which parameters are not trained, by number; before there are gradients. A backward pass
   // ends at first_stage(), and the parameters of the stages before it have no gradients.
@@ -105,6 +112,8 @@ class ParameterTable {
   // Where the gradients of a stage and of those after it begin in gradients(); 0 for the stages up
   // to the first one that is trained.
   idx_t StageBegin(std::size_t stage) const;
+  // Where in gradients() stages and parts begin that are trained: from 0, ascending, each once.
+  std::vector<idx_t> WholeBegins() const;
   // tell(begin) is called in the midst of a backward pass, on its thread: gradients() from `begin`
   // on are whole. Calls of one pass have smaller and smaller numbers. Null: nobody is told.
   using TellWhole = std::function<void(idx_t begin)>;
@@ -113,6 +122,13 @@ class ParameterTable {
   // Costs nothing where nobody is told, passes are to come, or the context rehearses.
   void EndStage(const Context& context, std::size_t stage) const {
     if (tell_whole_ && passes_to_come_ == 0 && !context.rehearsal()) tell_whole_(StageBegin(stage));
+  }
+
+  // The same when that of a part has ended.
+  void EndPart(const Context& context, std::size_t part) const {
+    if (tell_whole_ && passes_to_come_ == 0 && !context.rehearsal()) {
+      tell_whole_(GradientBegin(parts_[part]));
+    }
   }
 
   // Gradients of stages that have none are null, in their shape.
@@ -145,12 +161,15 @@ class ParameterTable {
   friend class PassesToCome;
   View<float, 1> VectorOf(float* buffer, ParameterId id) const;
   View<float, 2> MatrixOf(float* buffer, ParameterId id, idx_t rows) const;
+  // Where the gradients of parameters from number `first` on begin in gradients().
+  idx_t GradientBegin(std::size_t first) const;
   // Where the gradient of a parameter lies, or null.
   float* GradientOf(const ParameterInfo& info) const;
 
   std::vector<ParameterInfo> list_;
   std::unordered_map<std::string, std::size_t> index_;
   std::vector<std::size_t> stages_;  // from 1: the number of the first parameter
+  std::vector<std::size_t> parts_;   // the number of the first parameter
   std::vector<bool> frozen_;         // empty: none
   std::size_t first_stage_ = 0;
   idx_t gradient_begin_ = 0;  // in the flat buffers, elements

@@ -203,8 +203,9 @@ class Plan(Case):
         for step in steps.values():
             update = step["update"]
             self.assertEqual((update["ranks"], update["micro_batches"], update["largest_share"]), (4, 8, 2))
-            # Each rank sends three quarters of the gradients twice.
+            # Each rank sends three quarters of the gradients, and as much of the weights.
             self.assertAlmostEqual(update["exchange_seconds"], 1.5 * step["bytes"]["gradients"] / 125e6)
+            self.assertEqual(update["sent_bytes"], 1.5 * step["bytes"]["gradients"])
             self.assertGreater(update["exchange_seconds"], update["hidden_seconds"])
             self.assertAlmostEqual(update["seconds"], update["computing_seconds"] + update["exchange_seconds"]
                                    - update["hidden_seconds"])
@@ -218,7 +219,7 @@ class Plan(Case):
         self.assertNotIn("exchange_seconds", self.steps(*words, "--ranks", 4)[1]["full"]["update"])
         text = self.ok("plan", *words, "--ranks", 4, "--link", "31.3 MB/s", "--trial", 0)
         self.assertRegex(text, r"\n          4 ranks, 2 of 8 micro-batches: \S+ s of computing and \S+ s of exchange, "
-                               r"\S+ s hidden: \S+ s an update, \d+% of 4 processes\n")
+                               r"\S+ s hidden: \S+ s an update, \d+% of 4 processes; each sends \S+ MB\n")
         for rate in ("fast", "5", "-1Gbit", "infMbit", "10 parsec"):
             self.fails(2, "plan", *words, "--ranks", 4, "--link", rate, says=["--link", rate, "200Mbit"])
         self.fails(2, "plan", *words, "--link", "1Gbit", says=["--link", "--ranks"])

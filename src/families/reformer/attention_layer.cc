@@ -1,5 +1,7 @@
 #include "families/reformer/attention_layer.h"
 
+#include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -143,7 +145,8 @@ void AttentionLayer::AddOverRanks(Context& context, const BranchCall& call, cons
 }
 
 // The gradient of the projections is taken only when that of the outputs has gone, so that a rank
-// never has more than P + 1 + P times the cells of its heads.
+// never has more than P + 1 + P times the cells of its heads. In fp32 it then takes the place of
+// the projections, which nobody needs any more: there is room for what the products need.
 template <class T>
 void AttentionLayer::ReverseOverRanks(Context& context, const BranchCall& call,
                                       const ResidualStream& x, const ResidualStream& y,
@@ -164,12 +167,18 @@ void AttentionLayer::ReverseOverRanks(Context& context, const BranchCall& call,
     }
     projections.ReverseOutput(tensors, y, dy);
     const idx_t n = call.n(), columns = projections_.count * group->heads * projections_.head_size;
-    Arena::Frame gradient(context.arena(), Arena::Bytes<float>(n * columns));
-    const View<float, 2> dprojected = TakeRows(gradient, n, columns);
+    std::optional<Arena::Frame> gradient(std::in_place, context.arena(),
+                                         Arena::Bytes<float>(n * columns));
+    View<float, 2> dprojected = TakeRows(*gradient, n, columns);
     if (group->heads > 0) {
       ZeroRows(context, dprojected);
       BackwardByDocument(context, *mechanism_, call.documents, CallOf(call, true), tensors,
                          dprojected);
+    }
+    if constexpr (std::is_same_v<T, float>) {
+      CopyRows(context, View<const float, 2>(dprojected), tensors.projected);
+      dprojected = tensors.projected;
+      gradient.reset();
     }
     projections.ProjectBackward(x, dprojected, dx);
   }

@@ -46,7 +46,8 @@ bool OfAnyRank(Context& context, bool mark) {
 struct Reformer::Layer {
   std::unique_ptr<AttentionLayer> attention;
   std::unique_ptr<ResidualBranch> feed_forward;
-  LshMechanism* hashing = nullptr;        // the attention's mechanism; null: it is another one
+  std::size_t after_attention = 0;  // the part of the parameters that begins with feed_forward
+  LshMechanism* hashing = nullptr;  // the attention's mechanism; null: it is another one
   std::unique_ptr<MechanismState> state;  // of that mechanism; null if it needs none
   std::array<std::byte*, 2> saved{};      // room for activations of both branches, or null
 
@@ -96,6 +97,7 @@ Reformer::Reformer(ReformerConfig config, ParameterMemory memory) : config_(std:
     parameters_.BeginStage();
     layer->attention =
         MakeAttention(config_, config_.layers[i], prefix + "attention.", parameters_);
+    layer->after_attention = parameters_.BeginPart();
     layer->feed_forward = MakeFeedForward(config_, prefix + "feed_forward.", parameters_);
     layer->hashing = dynamic_cast<LshMechanism*>(&layer->attention->mechanism());
     layer->state = layer->attention->mechanism().NewState();
@@ -324,9 +326,15 @@ void Reformer::BackwardThroughLayers(Context& context, const ReformerBatch& batc
     return CallOf(batch, dropout, layer, branch, true, context.row_group());
   };
   for (std::size_t i = layers_.size(); i-- > FirstTrained();) {
-    ReversibleBackward(Bind(context, *layers_[i]->attention, call_of(i, 0)),
-                       Bind(context, *layers_[i]->feed_forward, call_of(i, 1)), s.y1, s.y2, s.dy1,
-                       s.dy2);
+    ReversibleBranch feed_forward = Bind(context, *layers_[i]->feed_forward, call_of(i, 1));
+    feed_forward.reverse = [&, reverse = std::move(feed_forward.reverse)](
+                               const ResidualStream& x, const ResidualStream& y,
+                               const ResidualStream& dy, const ResidualStream& dx) {
+      reverse(x, y, dy, dx);
+      parameters_.EndPart(context, layers_[i]->after_attention);
+    };
+    ReversibleBackward(Bind(context, *layers_[i]->attention, call_of(i, 0)), feed_forward, s.y1,
+                       s.y2, s.dy1, s.dy2);
     parameters_.EndStage(context, i + 1);
   }
   if (parameters_.first_stage() > 0) return;
