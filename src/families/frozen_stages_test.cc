@@ -301,6 +301,28 @@ TEST(FrozenStages, TakeLessMemoryAndWork) {
   }
 }
 
+// Products that are left out do not count as work: two flop for each number and token.
+TEST(FrozenStages, ProductsOfFrozenMatricesAreNoWork) {
+  for (const auto& config : Models(HeadKind::kSequence, 32)) {
+    SCOPED_TRACE(std::string(config->info().title));
+    StepPolicy policy;
+    const double all = RehearseStep(*config, kStageRows, kStageTokens, 2, policy).gflop;
+    policy.frozen = [](std::string_view name) {
+      return (IsOfLayer(name, 0) || IsOfLayer(name, 1)) && name.ends_with(".weight");
+    };
+    const double some = RehearseStep(*config, kStageRows, kStageTokens, 2, policy).gflop;
+    const auto model = config->Make(ParameterMemory::kOwn);
+    double numbers = 0.0;
+    for (const ParameterInfo& info : model->parameters().list()) {
+      const bool every_token = info.name.find("_global") == info.name.npos;
+      const bool matrix = info.kind == ParameterKind::kMatrix && every_token;
+      if (matrix && policy.frozen(info.name)) numbers += static_cast<double>(info.size);
+    }
+    EXPECT_GT(numbers, 0.0);
+    EXPECT_NEAR(all - some, 2e-9 * kStageRows * kStageTokens * numbers, 1e-9 * all);
+  }
+}
+
 // The layers below the first that is trained save nothing. A Reformer's layers never do.
 TEST(FrozenStages, SaveNoActivations) {
   for (const auto& config : Models(HeadKind::kSequence, 0)) {

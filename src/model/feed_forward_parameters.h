@@ -35,6 +35,11 @@ class FeedForwardParameters {
             outer_.WeightGradient(parameters), outer_.BiasGradient(parameters)};
   }
 
+  // Numbers of the matrices whose gradient is left out.
+  idx_t FrozenNumbers(const ParameterTable& parameters) const {
+    return inner_.FrozenNumbers(parameters) + outer_.FrozenNumbers(parameters);
+  }
+
  private:
   FeedForwardParameters(Linear inner, Linear outer)
       : inner_(std::move(inner)), outer_(std::move(outer)) {}

@@ -64,6 +64,11 @@ class Linear {
     return parameters.trained_gradient(weight_, out_);
   }
 
+  // Numbers of the weights whose gradient is left out: all of them, or 0.
+  idx_t FrozenNumbers(const ParameterTable& parameters) const {
+    return parameters.frozen_numbers(weight_, out_);
+  }
+
   // y = x w^T + b, with products in T. y is T or fp32.
   template <class T, class Call>
   void ForwardIn(Context& context, const Call& call, const View<const T, 2>& x,

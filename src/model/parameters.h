@@ -139,6 +139,11 @@ class ParameterTable {
   View<float, 2> matrix_gradient(ParameterId id, idx_t rows = 0) const;
   // The same, null in its shape if none of these parameters is trained: its product is left out.
   View<float, 2> trained_gradient(ParameterId id, idx_t rows = 0) const;
+  // How many numbers these matrices have if none of them is trained, else 0.
+  idx_t frozen_numbers(ParameterId id, idx_t rows = 0) const {
+    const idx_t size = matrix_gradient(id, rows).size();
+    return trains(id, size) ? 0 : size;
+  }
   View<float, 1> trained_vector_gradient(ParameterId id) const {
     return {trains(id) ? vector_gradient(id).data : nullptr, {at(id).size}};
   }

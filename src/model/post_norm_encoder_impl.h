@@ -257,6 +257,9 @@ double PostNormEncoder<Kind>::Gflop(const BatchView& batch, std::size_t backward
   const auto f = static_cast<double>(config_.feed_forward_size);
   const auto passes = static_cast<double>(layers_.size() + 2 * (layers_.size() - backward_from));
   double flop = 2.0 * n * passes * (4.0 * c * c + 2.0 * c * f);
+  for (std::size_t i = backward_from; i < layers_.size(); ++i) {
+    flop -= 2.0 * n * static_cast<double>(layers_[i].FrozenNumbers(parameters_));
+  }
   if (head_ != nullptr) {
     idx_t counted = batch.rows * batch.tokens;
     counted -= std::count(batch.labels.begin(), batch.labels.end(), kIgnoreLabel);

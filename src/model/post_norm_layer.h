@@ -122,6 +122,12 @@ class PostNormLayer {
     attention_.template Backward<T>(context, call, x, t.attention, dout, d);
   }
 
+  // Numbers of the matrices that all tokens pass and whose gradient is left out.
+  idx_t FrozenNumbers(const ParameterTable& parameters) const {
+    return attention_.FrozenNumbers(parameters) + attention_dense_.FrozenNumbers(parameters) +
+           block_.FrozenNumbers(parameters);
+  }
+
  private:
   // Dropout sites of the layer; 0 is the attention's.
   static constexpr std::uint64_t kAttentionOutput = 1, kFeedForwardOutput = 2;

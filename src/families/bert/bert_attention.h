@@ -70,6 +70,11 @@ class BertAttention {
   void Backward(Context& context, const Call& call, const View<const T, 2>& x, const Tensors<T>& t,
                 const View<const T, 2>& dout, const View<float, 2>& dx) const;
 
+  // Numbers of the matrices that all tokens pass and whose gradient is left out.
+  idx_t FrozenNumbers(const ParameterTable& parameters) const {
+    return qkv_.FrozenNumbers(parameters);
+  }
+
  private:
   HeadsInGroups Groups(const Call& call) const {
     return {call.group, call.texts.n(), {1, heads_, head_size_}, call.texts.Pairs()};

@@ -80,6 +80,11 @@ class LongformerAttention {
   void Backward(Context& context, const LongformerCall& call, const View<const T, 2>& x,
                 const Tensors<T>& t, const View<const T, 2>& dout, const View<float, 2>& dx) const;
 
+  // Numbers of the matrices that all tokens pass in any case and whose gradient is left out.
+  idx_t FrozenNumbers(const ParameterTable& parameters) const {
+    return local_.FrozenNumbers(parameters);
+  }
+
  private:
   HeadColumns Columns(idx_t parts) const { return {parts, heads_, head_size_}; }
   // Nothing where all tokens of some heads are here.

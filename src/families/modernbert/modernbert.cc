@@ -361,6 +361,9 @@ double ModernBert::Gflop(const BatchView& batch, std::size_t backward_from,
   const auto f = static_cast<double>(config_.feed_forward_size);
   const auto passes = static_cast<double>(layers_.size() + 2 * (layers_.size() - backward_from));
   double flop = 2.0 * n * passes * (4.0 * c * c + 3.0 * c * f);
+  for (std::size_t i = backward_from; i < layers_.size(); ++i) {
+    flop -= 2.0 * n * static_cast<double>(layers_[i].FrozenNumbers(parameters_));
+  }
   if (head_ != nullptr) {
     const std::span<const std::int32_t> labels = texts.view().labels;
     idx_t counted = texts.n();

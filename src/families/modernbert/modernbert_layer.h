@@ -43,6 +43,12 @@ class ModernBertLayer {
   void Backward(Context& context, const ModernBertCall& call, const View<const T, 2>& x,
                 const Tensors<T>& t, const View<float, 2>& d) const;
 
+  // Numbers of the matrices whose gradient is left out.
+  idx_t FrozenNumbers(const ParameterTable& parameters) const {
+    return qkv_.FrozenNumbers(parameters) + out_.FrozenNumbers(parameters) +
+           block_.FrozenNumbers(parameters);
+  }
+
  private:
   FeedForwardSpec Spec(const ModernBertCall& call) const;
   Dropout OutputSite(const ModernBertCall& call) const;

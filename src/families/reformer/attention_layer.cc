@@ -243,6 +243,11 @@ double AttentionLayer::BackwardFlop(idx_t rows, idx_t tokens) const {
   return 2.0 * ProjectionFlop(rows, tokens) + 10.0 * PairsTimesSize(rows, tokens);
 }
 
+idx_t AttentionLayer::FrozenNumbers(const ParameterTable& parameters) const {
+  return parameters.frozen_numbers(projections_.first, projections_.count * projections_.width()) +
+         parameters.frozen_numbers(projections_.output);
+}
+
 std::unique_ptr<AttentionLayer> MakeAttention(const ReformerConfig& config, LayerKind kind,
                                               const std::string& prefix,
                                               ParameterTable& parameters) {

@@ -44,6 +44,7 @@ class AttentionLayer final : public ResidualBranch {
   std::size_t SavedBytes(const BranchCall& call) const override;
   double ForwardFlop(idx_t rows, idx_t tokens) const override;
   double BackwardFlop(idx_t rows, idx_t tokens) const override;
+  idx_t FrozenNumbers(const ParameterTable& parameters) const override;
 
  private:
   template <class T>

@@ -54,6 +54,9 @@ class FeedForward final : public ResidualBranch {
   double BackwardFlop(idx_t rows, idx_t tokens) const override {
     return 2.0 * ForwardFlop(rows, tokens);
   }
+  idx_t FrozenNumbers(const ParameterTable& parameters) const override {
+    return block_.FrozenNumbers(parameters);
+  }
 
  private:
   // The tensors in the call's saved activations.

@@ -515,6 +515,9 @@ double Reformer::StepGflop(idx_t rows, idx_t tokens) const {
   for (std::size_t i = FirstTrained(); i < layers_.size(); ++i) {
     flop += layers_[i]->attention->BackwardFlop(rows, tokens);
     flop += layers_[i]->feed_forward->BackwardFlop(rows, tokens);
+    flop -= 2.0 * static_cast<double>(rows * tokens) *
+            static_cast<double>(layers_[i]->attention->FrozenNumbers(parameters_) +
+                                layers_[i]->feed_forward->FrozenNumbers(parameters_));
   }
   return flop * 1e-9 + ForwardGflop(rows, tokens);
 }

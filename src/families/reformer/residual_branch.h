@@ -100,6 +100,8 @@ class ResidualBranch {
   virtual double ForwardFlop(idx_t rows, idx_t tokens) const = 0;
   // The same for the backward: 2 times the forward for products with weights, 2.5 for attention.
   virtual double BackwardFlop(idx_t rows, idx_t tokens) const = 0;
+  // Numbers of the matrices whose gradient is left out, which BackwardFlop counts all the same.
+  virtual idx_t FrozenNumbers(const ParameterTable& parameters) const = 0;
 };
 
 }  // namespace longspan
