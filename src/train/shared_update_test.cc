@@ -2,8 +2,14 @@
 // every optimizer and after every resume, and what happens when one of them fails on the way.
 #include "train/shared_update.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
 #include <mutex>
 #include <numeric>
+#include <thread>
 
 #include "base/rng.h"
 #include "ops/adamw/adamw.h"
@@ -111,6 +117,98 @@ TEST(ParameterShares, RanksOwnAlmostTheSameAndLittleIsInMemoryAtATime) {
   OptimizerOptions adamw;
   EXPECT_EQ(OptimizerStateBytes(adamw, table), static_cast<std::size_t>(table.count()) * 8);
   EXPECT_LT(OptimizerStateBytes(adamw, table, 4), OptimizerStateBytes(adamw, table) * 27 / 100);
+}
+
+// ---- what is in memory --------------------------------------------------------------------------
+
+// Three stages of four blocks. Rank 1 owns the last half of each, rank 0 the other one.
+struct Stages {
+  static constexpr idx_t kStage = 4 * ParameterShares::kUnit;
+
+  Stages() {
+    table.Add("words", {kStage}, ParameterKind::kEmbedding);
+    for (const char* name : {"first", "second"}) {
+      table.BeginStage();
+      table.Add(name, {kStage}, ParameterKind::kBias);
+    }
+    table.AllocateGradients();
+    shares = SharesFor(table, 2);
+  }
+  void Fill(idx_t stage) { std::fill_n(table.gradients().data + stage * kStage, kStage, 1.0f); }
+  // Pages of the gradients of a rank's sums, or of the other's, that are in memory.
+  std::size_t Resident(int owner) const {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    std::size_t count = 0;
+    for (const OwnedRange& sum : shares->sums()) {
+      if (sum.owner != owner) continue;
+      const auto first = reinterpret_cast<std::uintptr_t>(table.gradients().data + sum.begin);
+      const auto begin = (first + page - 1) / page * page;
+      const auto end = (first + static_cast<std::size_t>(sum.size()) * sizeof(float)) / page * page;
+      std::vector<unsigned char> pages((end - begin) / page);
+      EXPECT_EQ(mincore(reinterpret_cast<void*>(begin), end - begin, pages.data()), 0);
+      count += static_cast<std::size_t>(
+          std::count_if(pages.begin(), pages.end(), [](unsigned char p) { return p & 1; }));
+    }
+    return count;
+  }
+
+  ParameterTable table;
+  std::shared_ptr<const ParameterShares> shares;
+  Context context{1};
+};
+
+TEST(SharedGradients, WhatARankHasSentLeavesItsMemory) {
+  OnRanks(2, [&](World& world) {
+    Stages stages;
+    ASSERT_EQ(stages.shares->sums().size(), 6u);
+    for (const idx_t micros : {2, 4}) {  // with two micro-batches a rank all stays where it is
+      GradientSum sum(&world, micros, stages.table, stages.shares);
+      for (idx_t micro = sum.share().begin; micro < sum.share().end; ++micro) {
+        for (const idx_t stage : {0, 1, 2}) stages.Fill(stage);
+        sum.Add(stages.context, stages.table, micro);
+      }
+      EXPECT_GT(stages.Resident(1 - world.rank()), 40u);
+      sum.Finish(stages.context, stages.table);
+      EXPECT_GT(stages.Resident(world.rank()), 40u);
+      if (micros == 2) {
+        EXPECT_EQ(stages.Resident(1 - world.rank()), 0u);
+      } else {
+        EXPECT_GT(stages.Resident(1 - world.rank()), 40u);
+      }
+      ClearGradients(&world, *stages.shares, stages.table);
+    }
+  });
+}
+
+// However slow the other rank is, no more than two stages are in memory.
+TEST(SharedGradients, AStageWaitsUntilTheOneBeforeIsSent) {
+  std::atomic<bool> first_has_sent{false}, second_sends{false};
+  OnRanks(2, [&](World& world) {
+    Stages stages;
+    GradientSum sum(&world, 2, stages.table, stages.shares);
+    const auto sending = sum.SendDuring(stages.context, stages.table, world.rank());
+    if (!world.is_first()) {
+      while (!first_has_sent) std::this_thread::yield();
+      std::this_thread::sleep_for(std::chrono::milliseconds(30));
+      second_sends = true;
+    }
+    stages.Fill(2);
+    stages.table.EndStage(stages.context, 2);
+    if (world.is_first()) {
+      EXPECT_FALSE(second_sends) << "the first stage has none before it";
+      first_has_sent = true;
+    }
+    stages.Fill(1);
+    stages.table.EndStage(stages.context, 1);
+    EXPECT_TRUE(second_sends);
+    stages.Fill(0);
+    sum.Finish(stages.context, stages.table);
+    for (const OwnedRange& range : stages.shares->sums()) {
+      if (range.owner == world.rank()) {
+        EXPECT_EQ(stages.table.gradients().data[range.begin], 2.0f);
+      }
+    }
+  });
 }
 
 // ---- the norm -----------------------------------------------------------------------------------
