@@ -99,6 +99,31 @@ TEST_F(Safetensors, ReadsTwoTensors) {
                      "tensor \"b\" of shape (2) has 2 values, 3 expected"));
 }
 
+// A tensor that is never in one place: it is written, and read, in parts.
+TEST_F(Safetensors, PartsAreWrittenAndReadAsTheWhole) {
+  const std::vector<float> values = {1.0f, -2.5f, 3.0f, 4.0f, 5.0f, 6.0f};
+  const TensorEntry whole = {"x", DType::kF32, {2, 3}, values.data()};
+  TensorEntry parts = {"x", DType::kF32, {2, 3}};
+  parts.write = [&](ByteSink& sink) {
+    sink.Write(values.data(), 2 * sizeof(float));
+    sink.Write(values.data() + 2, 4 * sizeof(float));
+  };
+  const fs::path one = dir_ / "one.safetensors", two = dir_ / "two.safetensors";
+  WriteSafetensors(one, {&whole, 1});
+  WriteSafetensors(two, {&parts, 1});
+  EXPECT_EQ(GetFile(one), GetFile(two));
+  const auto file = SafetensorsFile::Open(two);
+  std::vector<float> read(3);
+  file.ReadFloatPart("x", 6, 2, read);
+  EXPECT_EQ(read, (std::vector<float>{3.0f, 4.0f, 5.0f}));
+  for (const idx_t begin : {idx_t{-1}, idx_t{4}}) {
+    EXPECT_TRUE(Throws([&] { file.ReadFloatPart("x", 6, begin, read); }, ErrorCode::kFormat,
+                       "has 6 values"));
+  }
+  EXPECT_TRUE(Throws([&] { file.ReadFloatPart("x", 7, 0, read); }, ErrorCode::kFormat,
+                     "has 6 values, 7 expected"));
+}
+
 TEST_F(Safetensors, RejectsEveryPrefix) {
   const std::string whole = TwoTensors();
   for (std::size_t n = 0; n < whole.size(); ++n) EXPECT_TRUE(Rejects(whole.substr(0, n), "")) << n;
