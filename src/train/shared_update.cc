@@ -30,7 +30,7 @@ void WaitForAll(World& world, Messages* messages) {
   WorldAccess::WaitUntil(world, [&] { return AreDone(messages); });
 }
 
-// call(first block, gradients) for each of a rank's sums, in their order.
+// call(sum) for each of the sums that a rank owns, in their order.
 template <class Call>
 void ForSumsOf(int rank, const ParameterShares& shares, const Call& call) {
   for (const OwnedRange& sum : shares.sums()) {
