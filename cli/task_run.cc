@@ -101,8 +101,8 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command
       .add_option(
           "--global", c.global,
-          "Tokens with global attention: none, first:N, question, every:N, ids:1,2, token:ID, "
-          "token:TEXT, head; auto is as in training, else what the head needs")
+          "Global tokens: none, first:N, question, every:N, ids:1,2, token:ID, token:TEXT, head, "
+          "or auto: as trained, else head")
       ->capture_default_str();
   command.add_option("--overflow", c.overflow,
                      "A text that is longer than a row: window, truncate or error");

@@ -204,8 +204,8 @@ void AddGlobalOption(CLI::App* command, const std::string& automatic, std::strin
   command
       ->add_option(
           "--global", *global,
-          "Tokens with global attention: none, first:N, every:N, ids:A,B, token:ID, head; auto is "
-          "as the model's folder says, else " +
+          "Global tokens: none, first:N, every:N, ids:A,B, token:ID, head, or auto: as the folder "
+          "says, else " +
               automatic)
       ->capture_default_str();
 }
