@@ -152,7 +152,7 @@ class Dev(unittest.TestCase):
 
     def test_options_are_passed_on(self):
         _, _, _, log = self.run_dev("-y", "test", "-R", "chunked")
-        self.assertRegex(log.strip(), r"ctest --test-dir build/dev --parallel 2 .*-R chunked$")
+        self.assertRegex(log.strip(), r"ctest --test-dir build/dev --parallel 4 .*-R chunked$")
         _, _, _, log = self.run_dev("-y", "build", LONGSPAN_JOBS="7")
         self.assertIn("cmake --build build/release --parallel 7", log)
 
