@@ -125,6 +125,12 @@ GlobalPolicy::GlobalPolicy(GlobalRule rule, const text::Tokenizer* tokenizer)
         ErrorCode::kUsage, "global: the rule '{}' has not the numbers that it needs", rule_.Name());
 }
 
+GlobalPolicy GlobalPolicy::OfModel(GlobalRule rule) {
+  GlobalPolicy policy(std::move(rule));
+  policy.of_model_ = true;
+  return policy;
+}
+
 GlobalPolicy GlobalPolicy::For(HeadKind head) const {
   if (rule_.kind != Kind::kAuto && rule_.kind != Kind::kHead) return *this;
   GlobalRule rule;
@@ -157,7 +163,7 @@ void GlobalPolicy::Apply(const TextModelInfo& model, std::span<const std::int32_
 }
 
 void GlobalPolicy::CheckPositions(const TextModelInfo& model, idx_t tokens) const {
-  if (!model.global_tokens || rule_.kind != Kind::kPositions) return;
+  if (of_model_ || !model.global_tokens || rule_.kind != Kind::kPositions) return;
   const idx_t last = *std::max_element(rule_.numbers.begin(), rule_.numbers.end());
   Check(last < tokens, ErrorCode::kUsage, "global: position {} is not one of {} tokens", last,
         tokens);

@@ -20,6 +20,9 @@ class GlobalPolicy {
   // none, or it does not know the token.
   explicit GlobalPolicy(GlobalRule rule, const text::Tokenizer* tokenizer = nullptr);
   static GlobalPolicy Parse(std::string_view text) { return GlobalPolicy(GlobalRule::Parse(text)); }
+  // The rule that a model's files name. Its positions are skipped where a text has fewer tokens:
+  // nobody has asked for them, and texts may be shorter than those of the training.
+  static GlobalPolicy OfModel(GlobalRule rule);
 
   // The policy that `head` means for this head, for `auto` too. Any other policy is returned as it
   // is.
@@ -49,6 +52,7 @@ class GlobalPolicy {
                std::span<std::uint8_t> roles) const;
 
   GlobalRule rule_;
+  bool of_model_ = false;
 };
 
 }  // namespace longspan

@@ -23,7 +23,7 @@ GlobalPolicy ResolveGlobal(const TextModelInfo& info, const GlobalPolicy& given,
     CheckHasHead(info.heads, info.head, info.title);
     const GlobalOrigin origin = OriginOfGlobal(info, given);
     GlobalPolicy policy =
-        origin == GlobalOrigin::kModel ? GlobalPolicy(info.global) : given.For(info.head);
+        origin == GlobalOrigin::kModel ? GlobalPolicy::OfModel(info.global) : given.For(info.head);
     if (notes != nullptr) {
       notes->push_back(fmt::format("global tokens: {}, {}", policy.Name(), Phrase(origin)));
     }

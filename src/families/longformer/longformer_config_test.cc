@@ -190,14 +190,18 @@ TEST(LongformerConfigTest, CountsAreThoseOfTheModel) {
 // ---- global tokens by name ----------------------------------------------------------------------
 
 // The roles of one row of ids; padding (id 1) is hidden.
-std::vector<int> Roles(const std::string& policy, const std::vector<std::int32_t>& ids,
-                       HeadKind head = HeadKind::kNone) {
+std::vector<int> RolesBy(const GlobalPolicy& policy, const std::vector<std::int32_t>& ids,
+                         HeadKind head = HeadKind::kNone) {
   LongformerConfig c;
   c.head = head;
   std::vector<std::uint8_t> roles;
   for (const std::int32_t id : ids) roles.push_back(id == 1 ? kHiddenToken : kLocalToken);
-  GlobalPolicy::Parse(policy).Apply(InfoOf(c), ids, 1, static_cast<idx_t>(ids.size()), roles);
+  policy.Apply(InfoOf(c), ids, 1, static_cast<idx_t>(ids.size()), roles);
   return {roles.begin(), roles.end()};
+}
+std::vector<int> Roles(const std::string& policy, const std::vector<std::int32_t>& ids,
+                       HeadKind head = HeadKind::kNone) {
+  return RolesBy(GlobalPolicy::Parse(policy), ids, head);
 }
 
 TEST(GlobalPolicyTest, NamesAndWhatTheyMark) {
@@ -235,6 +239,9 @@ TEST(GlobalPolicyTest, WhatIsRefused) {
     EXPECT_THROW(GlobalPolicy::Parse(text), Error) << text;
   }
   EXPECT_THROW(Roles("ids:3", {0, 5, 6}), Error);
+  // Nobody asks a folder's rule of a text that is shorter than those of the training.
+  EXPECT_THAT(RolesBy(GlobalPolicy::OfModel(GlobalRule::Positions({1, 3})), {0, 5, 6}),
+              ElementsAre(1, 2, 1));
   try {
     Roles("question", {0, 5, 6});
     ADD_FAILURE();
