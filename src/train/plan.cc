@@ -93,8 +93,8 @@ class Planner {
   // Bytes of the gradients that are sent while the backward pass runs, and of these those of its
   // last layer.
   double early_bytes_ = 0.0, last_early_bytes_ = 0.0;
-  double gradient_bytes_ = 0.0;  // of all of them
-  idx_t longest_ = 0;            // tokens of a row that are sought at most; 0: what memory allows
+  double gradient_bytes_ = 0.0, weight_bytes_ = 0.0;  // of all that are trained
+  idx_t longest_ = 0;  // tokens of a row that are sought at most; 0: what memory allows
 };
 
 std::unique_ptr<ModelConfig> Planner::Config() const {
@@ -181,9 +181,19 @@ void Planner::FindKinds() {
   policy.sums = GradientSumBytes(o_.accumulate, shares, o_.row_ranks);
   const std::size_t lowest = std::max<std::size_t>(1, table.first_stage());
   const auto bytes = [](idx_t values) { return static_cast<double>(values) * sizeof(float); };
-  gradient_bytes_ = bytes(table.gradient_extent());
-  early_bytes_ = bytes(table.gradient_extent() - table.StageBegin(lowest));
-  last_early_bytes_ = bytes(table.StageBegin(lowest + 1) - table.StageBegin(lowest));
+  // Of the sums that are exchanged: those of trained parameters.
+  const auto sums_in = [&](idx_t begin, idx_t end) {
+    idx_t values = 0;
+    for (const OwnedRange& sum : shares.sums()) {
+      values += std::max<idx_t>(0, std::min(sum.end, end) - std::max(sum.begin, begin));
+    }
+    return bytes(values);
+  };
+  gradient_bytes_ = sums_in(0, table.gradient_extent());
+  early_bytes_ = sums_in(table.StageBegin(lowest), table.gradient_extent());
+  last_early_bytes_ = sums_in(table.StageBegin(lowest), table.StageBegin(lowest + 1));
+  weight_bytes_ = 0.0;
+  for (const OwnedRange& range : shares.Updated()) weight_bytes_ += bytes(range.size());
   const double passes = config->info().head == HeadKind::kNone ? kVectorsWork : 1.0;
   for (StepVariant& variant : config->Variants(policy)) {
     const std::shared_ptr<const ModelConfig> model = std::move(variant.config);
@@ -239,11 +249,9 @@ void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
   const double nodes = ExchangedGradients(o_.accumulate, o_.ranks, o_.row_ranks);
   const double others = static_cast<double>(o_.ranks - 1) / o_.ranks;
   const double rows = static_cast<double>(u.share) * static_cast<double>(step->needs.row_bytes);
-  u.sent_bytes = (nodes + others) * gradient_bytes_ + rows;
+  u.sent_bytes = nodes * gradient_bytes_ + others * weight_bytes_ + rows;
   if (o_.link_bytes_per_s == 0.0) return;
   const double times = nodes / o_.link_bytes_per_s;
-  const double early_s = times * early_bytes_;
-  const double shown_s = std::max(times * last_early_bytes_, early_s - kBackwardShare * micro_s);
   const auto rows_s = [&](std::uint64_t bytes) {
     return static_cast<double>(bytes) / o_.link_bytes_per_s;
   };
@@ -252,7 +260,11 @@ void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
   // are never hidden.
   const double work = step->needs.gflop / o_.row_ranks;
   const double beside_s = work > 0.0 ? micro_s * step->needs.row_gflop_beside / work : 0.0;
-  const double rows_hidden_s = std::min(rows_s(step->needs.row_bytes_beside), beside_s);
+  const double rows_hidden_s = std::min({rows_s(step->needs.row_bytes_beside), beside_s, micro_s});
+  // Gradients are hidden by what rows leave of the last backward pass.
+  const double early_s = times * early_bytes_;
+  const double backward_s = kBackwardShare * (micro_s - rows_hidden_s);
+  const double shown_s = std::max(times * last_early_bytes_, early_s - backward_s);
   u.exchange_s = u.sent_bytes / o_.link_bytes_per_s;
   u.hidden_s = early_s - shown_s + static_cast<double>(u.share) * rows_hidden_s;
 }

@@ -270,6 +270,15 @@ TEST_F(RowRanks, APlanTellsWhatOneRankNeeds) {
   // Half of the gradients go to the other rank, and half of the weights.
   EXPECT_NEAR(two.update.sent_bytes - static_cast<double>(two.needs.row_bytes),
               static_cast<double>(one.needs.memory.gradients), 100.0);
+  // Frozen parameters stay where they are. AdamW has two numbers for each of the others.
+  o.trained.freeze = {"*embeddings*"};
+  const PlannedStep fewer = MakePlan(context, o).steps.at(0);
+  o.ranks = o.row_ranks = 1;
+  const auto trained = static_cast<double>(MakePlan(context, o).steps.at(0).needs.memory.moments);
+  o.ranks = o.row_ranks = 2;
+  o.trained = {};
+  EXPECT_NEAR(fewer.update.sent_bytes - static_cast<double>(fewer.needs.row_bytes), trained / 2.0,
+              0.05 * trained);
   // A rank with several micro-batches adds them up first: it has all gradients.
   o.accumulate = 2;
   const StepMemory sums = MakePlan(context, o).steps.at(0).needs.memory;
@@ -301,11 +310,13 @@ TEST_F(RowRanks, APlanHidesBordersOfWindows) {
   EXPECT_GE(quick.update.hidden_s, static_cast<double>(needs.row_bytes_beside) / kQuick);
   const double shown_s = quick.update.exchange_s - quick.update.hidden_s;
   EXPECT_GE(shown_s, static_cast<double>(needs.row_bytes - needs.row_bytes_beside) / kQuick);
-  // Gradients are hidden for two thirds of a micro-batch, rows for the time of the attention.
+  // Rows are hidden for the time of the attention, gradients for two thirds of the rest.
   const double attention = 2.0 * needs.row_gflop_beside / needs.gflop;
   EXPECT_GT(attention, 0.0);
-  EXPECT_NEAR(slow.update.hidden_s, slow.update.computing_s * (2.0 / 3.0 + attention),
+  EXPECT_NEAR(slow.update.hidden_s,
+              slow.update.computing_s * (2.0 / 3.0 * (1.0 - attention) + attention),
               1e-9 * slow.update.hidden_s);
+  EXPECT_LT(slow.update.hidden_s, slow.update.computing_s);
 }
 
 }  // namespace
