@@ -183,6 +183,11 @@ void ParseRotaryFields(const json& o, std::string_view source, idx_t head_size, 
         "{}: rope_parameters: its rope_type stands beside {} and {}, where `transformers` does not "
         "read it; put it into both",
         source, kFullLayer, kWindowLayer);
+  Check(
+      entries == nullptr || io::IsNullOrAbsent(*entries, "rope_theta"), ErrorCode::kFormat,
+      "{}: rope_parameters: its rope_theta stands beside {} and {}, where `transformers` does not "
+      "read it; put it into both",
+      source, kFullLayer, kWindowLayer);
   for (const auto& [layer, spec] : {std::pair(kFullLayer, full), std::pair(kWindowLayer, window)}) {
     std::string where = fmt::format("{}: rope_parameters.{}", source, layer);
     json entry = json::object();
