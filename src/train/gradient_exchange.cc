@@ -122,10 +122,10 @@ GradientSum::Exchange::Open GradientSum::Exchange::SendNodes(std::size_t number)
 void GradientSum::Exchange::AddNodes(const Context& context, Open* open) {
   const idx_t size = open->range.size();
   const std::vector<std::vector<Part>> parts = PartsOf(open);
-  const float* sum = nullptr;
-  for (int j = 0; j < row_ranks_; ++j) {
+  const float* sum = TreeOf(context, 0, parts, size);
+  for (int j = 1; j < row_ranks_; ++j) {
     float* tree = TreeOf(context, j, parts, size);
-    if (sum != nullptr) AddGradients(context, sum, 0, size, tree);
+    AddGradients(context, sum, 0, size, tree);
     sum = tree;
   }
   float* into = own_.back() + open->range.begin;
