@@ -222,14 +222,49 @@ void TaskRun::Refuse(const InputText& row, const Error& why) {
           {"ends_file", row.ends_file}});
 }
 
-void TaskRun::Take(InputText& input, const TextsOf& texts_of, const RowDefaults& defaults,
-                   TaskChunk& chunk) {
+// All that wait are encoded in one call, which shares them among the threads. Where one of them
+// cannot be, none is: Take finds out which, and why.
+void TaskRun::EncodeWaiting(const TextsOf& texts_of, const RowDefaults& defaults) {
   std::vector<TaskText> texts;
+  std::vector<std::string> names;
+  TaskRows rows;
+  try {
+    for (Waiting& waiting : waiting_) {
+      if (waiting.input.refused) continue;
+      waiting.texts = texts_of(waiting.input);
+      texts.insert(texts.end(), waiting.texts.begin(), waiting.texts.end());
+      names.resize(texts.size(), waiting.input.name);
+    }
+    rows = model_.Encode(context_, texts, defaults, names);
+  } catch (const Error&) {
+    return;
+  }
+  idx_t text = 0;
+  for (Waiting& waiting : waiting_) {
+    if (waiting.input.refused) continue;
+    waiting.rows.emplace();
+    for (std::size_t i = 0; i < waiting.texts.size(); ++i, ++text) {
+      const auto of_text = rows.rows.begin() + rows.begin(text);
+      std::move(of_text, of_text + std::ssize(rows.of(text)),
+                std::back_inserter(waiting.rows->rows));
+      waiting.rows->first.push_back(std::ssize(waiting.rows->rows));
+    }
+  }
+}
+
+void TaskRun::Take(Waiting& waiting, const TextsOf& texts_of, const RowDefaults& defaults,
+                   TaskChunk& chunk) {
+  InputText& input = waiting.input;
+  std::vector<TaskText>& texts = waiting.texts;
   TaskRows rows;
   const auto use = [&](const InputText& row) {
-    texts = texts_of(row);
-    const std::vector<std::string> names(texts.size(), row.name);
-    rows = model_.Encode(context_, texts, defaults, names);
+    if (waiting.rows) {
+      rows = std::move(*waiting.rows);
+    } else {
+      texts = texts_of(row);
+      const std::vector<std::string> names(texts.size(), row.name);
+      rows = model_.Encode(context_, texts, defaults, names);
+    }
     for (idx_t i = 0; check && i < rows.texts(); ++i) check(row.name, rows.of(i));
   };
   const bool used =
@@ -286,8 +321,9 @@ bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, const RowDe
     chunk = {};
     chunk.first = {0};
     if (waiting_.empty()) {
-      for (InputText& input : NextInputs(inputs)) waiting_.push_back(std::move(input));
+      for (InputText& input : NextInputs(inputs)) waiting_.push_back({std::move(input), {}, {}});
       if (waiting_.empty()) return false;
+      EncodeWaiting(texts_of, defaults);
     }
     for (; !waiting_.empty() && chunk.tokens < chunk_tokens; waiting_.pop_front()) {
       Take(waiting_.front(), texts_of, defaults, chunk);

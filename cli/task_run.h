@@ -117,6 +117,13 @@ class TaskRun {
   int Finish();
 
  private:
+  // An input that was read, and is in no chunk yet.
+  struct Waiting {
+    InputText input;
+    std::vector<TaskText> texts;
+    std::optional<TaskRows> rows;  // where it is encoded already
+  };
+
   std::vector<InputText> NextInputs(TextInputs& inputs);
   void ClosePart();
   void TakePart(const AnswerPart& part, bool before);
@@ -127,7 +134,8 @@ class TaskRun {
   void Show(nlohmann::ordered_json described, const TaskAnswer& answer);
   void ShowParts(const PartsState& state);
   void TellSummary();
-  void Take(InputText& input, const TextsOf& texts_of, const RowDefaults& defaults,
+  void EncodeWaiting(const TextsOf& texts_of, const RowDefaults& defaults);
+  void Take(Waiting& waiting, const TextsOf& texts_of, const RowDefaults& defaults,
             TaskChunk& chunk);
   void TellOverflow(const std::string& name, const TaskRows& rows);
   void Tell(const std::string& line);
@@ -141,7 +149,7 @@ class TaskRun {
   TaskModel model_;
   Progress progress_;
   double start_s_;
-  std::deque<InputText> waiting_;  // read, and not yet encoded
+  std::deque<Waiting> waiting_;
   idx_t told_ = 0, untold_ = 0;
   PartCounts counts_;     // of all rows that were encoded; where they wait in parts, once joined
   idx_t tokens_ = 0;      // of rows that this process has encoded

@@ -97,7 +97,8 @@ class TaskModel {
   // or by names[i].
   TaskRows Encode(std::span<const TaskText> texts, const RowDefaults& defaults = {},
                   std::span<const std::string> names = {}) const;
-  // The same. It counts against the context's memory limit, and the context can cancel it.
+  // The same on the context's threads. What it makes counts against the context's memory limit, and
+  // the context can cancel it. Of several texts with an error the first one's is thrown.
   TaskRows Encode(Context& context, std::span<const TaskText> texts,
                   const RowDefaults& defaults = {}, std::span<const std::string> names = {}) const;
   // How many tokens of these rows are global.

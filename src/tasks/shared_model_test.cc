@@ -158,6 +158,28 @@ TEST(SharedModel, EncodingEndsAndCountsToo) {
   EXPECT_NO_THROW(judge.Encode(texts));  // the wish is that context's alone
 }
 
+TEST(SharedModel, ThreadsEncodeTheSameRowsAndTellTheFirstError) {
+  TaskOptions options;
+  options.max_length = 64;
+  const TaskModel judge(SharedLongformer(HeadKind::kSequence, DType::kF32), options);
+  std::vector<TaskText> texts;
+  for (idx_t i = 0; i < 700; ++i) texts.push_back({Text(i % 90, i)});  // several chunks; windows
+  texts[3].pair = Text(20, 5);
+  const TaskRows alone = judge.Encode(texts);
+  Context context(4);
+  const TaskRows together = judge.Encode(context, texts);
+  EXPECT_EQ(together.first, alone.first);
+  ASSERT_EQ(together.rows.size(), alone.rows.size());
+  for (std::size_t r = 0; r < alone.rows.size(); ++r) {
+    ASSERT_EQ(together.rows[r].ids, alone.rows[r].ids) << "row " << r;
+    ASSERT_EQ(together.rows[r].bytes, alone.rows[r].bytes) << "row " << r;
+  }
+  for (const std::size_t bad : {600, 610, 630}) texts[bad].text = Text(200, 1);
+  for (TaskText& text : std::span(texts).first(600)) text = {"short"};
+  const auto encode = [&] { judge.Encode(context, texts, text::Overflow::kError); };
+  EXPECT_TRUE(Throws(encode, ErrorCode::kLimit, "text 601: "));
+}
+
 TEST(SharedModel, RowsThatNobodyEncodedAreRefused) {
   const TaskModel judge(SharedLongformer(HeadKind::kSequence, DType::kF32));
   const TaskRows good = judge.Encode(SomeTexts());

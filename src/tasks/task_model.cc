@@ -1,14 +1,17 @@
 #include "tasks/task_model.h"
 
 #include <algorithm>
+#include <exception>
 #include <numeric>
 #include <utility>
 
 #include "base/cancel.h"
 #include "base/errors.h"
+#include "base/limits.h"
 #include "families/model_inside.h"
 #include "longspan/files.h"
 #include "model/global_policy.h"
+#include "parallel/parallel_for.h"
 #include "parallel/team.h"
 #include "tasks/batches.h"
 #include "tasks/scores.h"
@@ -154,29 +157,72 @@ std::vector<idx_t> Fill(const TaskModel::Inside& inside, std::span<const text::E
 // Of an encoded row: two ids, two places, two marks.
 constexpr std::size_t kBytesOfAToken = 2 * sizeof(std::int32_t) + 2 * sizeof(text::Span) + 2;
 
-// `context` may be null: then nothing ends it, and nothing is counted.
+// Texts [begin, end) of `texts` that are encoded before what they take is counted: a chunk.
+std::size_t EndOfChunk(std::span<const TaskText> texts, std::size_t begin) {
+  std::size_t end = begin, bytes = 0;
+  for (; end < texts.size() && end - begin < limits::kChunkTexts; ++end) {
+    bytes += texts[end].text.size() + (texts[end].pair ? texts[end].pair->size() : 0);
+    if (bytes > limits::kChunkBytes && end > begin) break;
+  }
+  return end;
+}
+
+// call(i) for all of [begin, end), side by side where there is a context that computes. The error
+// of the first one that has failed is thrown when the others have ended, whatever the threads.
+template <class Call>
+void ForTexts(const Context* context, std::size_t begin, std::size_t end, const Call& call) {
+  std::vector<std::exception_ptr> failed(end - begin);
+  const auto one = [&](std::size_t n) {
+    try {
+      call(begin + n);
+    } catch (...) {
+      failed[n] = std::current_exception();
+    }
+  };
+  if (context == nullptr || context->rehearsal()) {
+    for (std::size_t n = 0; n < failed.size(); ++n) one(n);
+  } else {
+    ParallelFor(*context, std::ssize(failed), [&](idx_t n, int) {
+      const CancelScope scope(CancelFlagOf(*context));
+      one(static_cast<std::size_t>(n));
+    });
+  }
+  for (const std::exception_ptr& error : failed) {
+    if (error) std::rethrow_exception(error);
+  }
+}
+
+// `context` may be null: then nothing ends it, nothing is counted, and this thread does it all.
 TaskRows EncodeTexts(const TaskModel& model, const Context* context,
                      std::span<const TaskText> texts, const RowDefaults& defaults,
                      std::span<const std::string> names) {
   const TaskOptions& options = model.options();
   const RowRule rule{model.longest(), options.overflow.value_or(defaults.overflow), options.stride,
                      defaults.stride};
-  const CancelScope scope(context != nullptr ? CancelFlagOf(*context) : nullptr);
   std::size_t bytes = 0;
   TaskRows result;
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const std::string name =
-        i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1);
-    std::vector<text::Encoding> rows = EncodeRows(model.tokenizer(), texts[i], rule, name);
-    CancelScope::Check();
-    for (text::Encoding& row : rows) {
-      bytes += static_cast<std::size_t>(row.size()) * kBytesOfAToken;
-      Check(row.size() > 0, ErrorCode::kFormat, "{}: is empty, and this tokenizer adds no token",
-            name);
-      result.rows.push_back(std::move(row));
+  std::vector<std::vector<text::Encoding>> encoded;  // of a chunk's texts
+  for (std::size_t begin = 0, end = 0; begin < texts.size(); begin = end) {
+    end = EndOfChunk(texts, begin);
+    encoded.assign(end - begin, {});
+    ForTexts(context, begin, end, [&](std::size_t i) {
+      const std::string name =
+          i < names.size() ? io::Escape(names[i]) : fmt::format("text {}", i + 1);
+      std::vector<text::Encoding>& rows = encoded[i - begin];
+      rows = EncodeRows(model.tokenizer(), texts[i], rule, name);
+      CancelScope::Check();
+      const bool has_empty =
+          std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.size() == 0; });
+      Check(!has_empty, ErrorCode::kFormat, "{}: is empty, and this tokenizer adds no token", name);
+    });
+    for (std::vector<text::Encoding>& rows : encoded) {
+      for (text::Encoding& row : rows) {
+        bytes += static_cast<std::size_t>(row.size()) * kBytesOfAToken;
+        result.rows.push_back(std::move(row));
+      }
+      if (context != nullptr) context->CheckMemory("encoded texts", bytes);
+      result.first.push_back(static_cast<idx_t>(result.rows.size()));
     }
-    if (context != nullptr) context->CheckMemory("encoded texts", bytes);
-    result.first.push_back(static_cast<idx_t>(result.rows.size()));
   }
   return result;
 }
