@@ -1,21 +1,14 @@
-// What the tests of encoders with PostNormFields share: batches for every head, steps.
+// What the tests of encoders with PostNormFields share: batches for every head.
 #pragma once
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
 #include "model/batch.h"
-#include "model/encoder_step.h"
-#include "model/head_losses.h"
-#include "model/parameters.h"
+#include "model/encoder_test.h"
 #include "model/post_norm_fields.h"
-#include "tests/support/compare.h"
-#include "tests/support/random.h"
 
 namespace longspan {
 
@@ -95,45 +88,5 @@ struct PostNormData {
 
   Rng rng_;
 };
-
-inline std::vector<float> CopiedView(const View<const float, 1>& view) {
-  return {view.data, view.data + view.size()};
-}
-
-// Adds normal numbers to all weights: a mistake shows, for no bias and no norm stays as it began.
-template <class Encoder>
-void Perturb(Encoder& model, std::uint64_t seed, float deviation) {
-  for (const ParameterInfo& info : model.parameters().list()) {
-    const View<float, 1> values = model.parameters().Write().vector(info.name);
-    const auto noise = test::RandomNormal(++seed, info.size, deviation);
-    for (idx_t i = 0; i < info.size; ++i) values(i) += noise[static_cast<std::size_t>(i)];
-  }
-}
-
-// Loss and all gradients of a step, one behind the other.
-template <class Encoder>
-std::vector<float> Step(Context& context, Encoder& model, const BatchView& batch,
-                        const EncoderStep& step) {
-  model.parameters().AllocateGradients();
-  const View<float, 1> gradients = model.parameters().gradients();
-  std::fill_n(gradients.data, gradients.size(), 0.0f);
-  const HeadLoss loss = model.LossAndGradients(context, batch, step);
-  std::vector<float> all = CopiedView(gradients);
-  all.push_back(static_cast<float>(loss.mean));
-  return all;
-}
-
-// What a layer computes again has the forward's bits, dropout included.
-template <class Encoder>
-void ExpectRecomputationKeepsBits(Encoder& model, const PostNormData& data) {
-  Context context(2);
-  const auto kept = Step(context, model, data.batch, {{true, 11}, {}, {}});
-  for (const std::vector<bool>& recompute :
-       {std::vector<bool>{true, true}, std::vector<bool>{false, true},
-        std::vector<bool>{true, false}}) {
-    const auto again = Step(context, model, data.batch, {{true, 11}, {}, recompute});
-    EXPECT_SAME_BITS(again, kept);
-  }
-}
 
 }  // namespace longspan

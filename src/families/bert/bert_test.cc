@@ -12,10 +12,8 @@
 #include <utility>
 
 #include "families/bert/family.h"
-#include "families/families.h"
-#include "io/safetensors.h"
+#include "families/recorded_case_test.h"
 #include "io/tensor_source.h"
-#include "longspan/folders.h"
 #include "model/documents.h"
 #include "model/post_norm_test.h"
 #include "tests/support/files.h"
@@ -29,63 +27,30 @@ using testing::HasSubstr;
 
 // ---- against recorded cases ---------------------------------------------------------------------
 
-struct RecordedBert {
-  std::string name;
-  std::size_t tensors;  // that it compares: every one of the case but its inputs
-};
+class BertParityTest : public testing::TestWithParam<RecordedCase> {};
 
-class BertParityTest : public testing::TestWithParam<RecordedBert> {};
-
-TEST_P(BertParityTest, TheRecordedCaseHolds) {
-  Context context(2);
-  const fs::path folder = test::kGolden / GetParam().name;
-  const ParityReport report = VerifyCase(context, folder, folder / "case.safetensors");
-  EXPECT_TRUE(report.ok);
-  EXPECT_EQ(report.tensors.size(), GetParam().tensors);
-  for (const TensorParity& t : report.tensors) {
-    EXPECT_TRUE(t.ok) << t.name << " max|diff| " << t.max_abs << " rel L2 " << t.rel_l2;
-    EXPECT_EQ(t.skipped, 0u) << t.name;
-  }
-}
+TEST_P(BertParityTest, TheRecordedCaseHolds) { ExpectCaseHolds(GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(
     Golden, BertParityTest,
-    testing::Values(RecordedBert{"bert-model", 45}, RecordedBert{"bert-leftpad", 40},
-                    RecordedBert{"bert-mlm", 45}, RecordedBert{"bert-mlm-untied", 46},
-                    RecordedBert{"bert-pretraining", 45}, RecordedBert{"bert-seqcls", 44},
-                    RecordedBert{"bert-tokencls", 42}, RecordedBert{"bert-qa", 43},
-                    RecordedBert{"bert-multichoice", 44}, RecordedBert{"roberta-model", 45},
-                    RecordedBert{"roberta-mlm", 45}, RecordedBert{"roberta-seqcls", 44},
-                    RecordedBert{"roberta-regression", 44}, RecordedBert{"roberta-tokencls", 42},
-                    RecordedBert{"roberta-qa", 43}, RecordedBert{"roberta-multichoice", 44},
-                    RecordedBert{"camembert-mlm", 45}),
-    [](const auto& golden) {
-      std::string name = golden.param.name;
-      std::replace(name.begin(), name.end(), '-', '_');
-      return name;
-    });
+    testing::Values(RecordedCase{"bert-model", 45}, RecordedCase{"bert-leftpad", 40},
+                    RecordedCase{"bert-mlm", 45}, RecordedCase{"bert-mlm-untied", 46},
+                    RecordedCase{"bert-pretraining", 45}, RecordedCase{"bert-seqcls", 44},
+                    RecordedCase{"bert-tokencls", 42}, RecordedCase{"bert-qa", 43},
+                    RecordedCase{"bert-multichoice", 44}, RecordedCase{"roberta-model", 45},
+                    RecordedCase{"roberta-mlm", 45}, RecordedCase{"roberta-seqcls", 44},
+                    RecordedCase{"roberta-regression", 44}, RecordedCase{"roberta-tokencls", 42},
+                    RecordedCase{"roberta-qa", 43}, RecordedCase{"roberta-multichoice", 44},
+                    RecordedCase{"camembert-mlm", 45}),
+    TestName);
 
 // Each weight that has a gradient, one percent off, is noticed. Key biases shift all scores of a
 // row alike: they change nothing, as the softmax has it.
 TEST(BertParity, AnyTensorOnePercentOffIsNoticed) {
-  Context context(2);
-  const test::TempDir directory;
-  int tried = 0;
-  for (const char* name : {"bert-seqcls", "roberta-mlm"}) {
-    const fs::path folder = test::kGolden / name;
-    const auto recorded = io::SafetensorsFile::Open(folder / "case.safetensors");
-    for (const auto& [tensor, info] : recorded.tensors()) {
-      if (tensor.rfind("grad.", 0) != 0 || tensor.find(".key.bias") != tensor.npos) continue;
-      ++tried;
-      Bert model = LoadBert(OpenModelFolder(folder));
-      const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
-      for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
-      SaveBert(model, directory.path());
-      EXPECT_FALSE(VerifyCase(context, directory.path(), folder / "case.safetensors").ok)
-          << name << ": " << tensor;
-    }
-  }
-  EXPECT_GE(tried, 78);
+  const auto load = [](const ModelFolder& folder) { return LoadBert(folder); };
+  const auto save = [](const auto& model, const fs::path& folder) { SaveBert(model, folder); };
+  const auto matters = [](const std::string& name) { return name.find(".key.bias") == name.npos; };
+  EXPECT_GE(ExpectOnePercentIsNoticed({"bert-seqcls", "roberta-mlm"}, load, save, matters), 78);
 }
 
 // ---- against itself -----------------------------------------------------------------------------
@@ -131,12 +96,10 @@ TEST(BertTest, RecomputationChangesNoBit) {
     Bert model(WithDropoutOf(HeadKind::kMaskedLm, "roberta"));
     model.Initialise(4);
     model.ComputeIn(dtype);
-    ExpectRecomputationKeepsBits(model, PostNormData(model.config(), 2, 37, 2));
+    ExpectRecomputationKeepsBits(model, 2, PostNormData(model.config(), 2, 37, 2).batch);
   }
 }
 
-// With dropout the loss is a smooth function of the weights as long as the key stays: its gradient
-// along itself is the difference quotient.
 TEST(BertTest, GradientsWithDropout) {
   for (const char* type : {"bert", "roberta"}) {
     for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence, HeadKind::kToken,
@@ -144,41 +107,12 @@ TEST(BertTest, GradientsWithDropout) {
       Bert model(WithDropoutOf(head, type));
       SCOPED_TRACE(model.config().class_name());
       model.Initialise(4);
-      const PostNormData data(model.config(), 2, 21, 3);
-      const EncoderStep step{{true, 5}, {}, {}};
-      Context context(2);
-      std::vector<float> g = Step(context, model, data.batch, step);
-      g.pop_back();
-      double squares = 0.0;
-      for (const float x : g) squares += static_cast<double>(x) * static_cast<double>(x);
-      const View<float, 1> values = model.parameters().Write().values();
-      const std::vector<float> before = CopiedView(values);
-      const double distance = 2e-3 / std::sqrt(squares);
-      const auto at = [&](double sign) {
-        for (std::size_t i = 0; i < g.size(); ++i) {
-          values(static_cast<idx_t>(i)) =
-              before[i] + static_cast<float>(sign * distance * static_cast<double>(g[i]));
-        }
-        return static_cast<double>(model.LossAndGradients(context, data.batch, step).mean);
-      };
-      EXPECT_NEAR((at(1.0) - at(-1.0)) / (2.0 * distance) / squares, 1.0, 5e-3);
+      ExpectGradientIsTheSlope(model, PostNormData(model.config(), 2, 21, 3).batch);
     }
   }
 }
 
 // ---- texts side by side -------------------------------------------------------------------------
-
-double NormOf(std::span<const float> v) {
-  double squares = 0.0;
-  for (const float x : v) squares += static_cast<double>(x) * static_cast<double>(x);
-  return std::sqrt(squares);
-}
-
-double DistanceOf(std::span<const float> a, std::span<const float> b) {
-  std::vector<float> difference(a.begin(), a.end());
-  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= b[i];
-  return NormOf(difference);
-}
 
 // Three texts in one row give what each gives in a row of its own: hidden states, and the sum of
 // their gradients. With a border less they do not.

@@ -108,7 +108,7 @@ void ExpectGradients(Problem& problem, const LongformerStep& step) {
   double largest = 0.0;
   for (const ParameterInfo& info : table.list()) {
     const View<float, 1> g = table.vector_gradient(info.name);
-    largest = std::max(largest, Length({g.data, static_cast<std::size_t>(g.size())}));
+    largest = std::max(largest, NormOf({g.data, static_cast<std::size_t>(g.size())}));
   }
   ASSERT_GT(largest, 0.0);
   constexpr double kStep = 1e-100;
@@ -118,7 +118,7 @@ void ExpectGradients(Problem& problem, const LongformerStep& step) {
     const View<float, 1> g = table.vector_gradient(info.name);
     const auto own = CopiedView(g);
     for (std::vector<float> direction : {own, test::RandomNormal(++seed, info.size)}) {
-      const double length = Length(direction);
+      const double length = NormOf(direction);
       if (length == 0.0) continue;
       auto& values = reference.parameters().at(info.name);
       double projection = 0.0;
@@ -130,7 +130,7 @@ void ExpectGradients(Problem& problem, const LongformerStep& step) {
       }
       const double derivative = Objective(reference, problem, cotangent).imag() / kStep;
       for (Complex& value : values) value = value.real();
-      EXPECT_NEAR(projection, derivative, 1e-5 * Length(own) + 3e-6 * largest) << info.name;
+      EXPECT_NEAR(projection, derivative, 1e-5 * NormOf(own) + 3e-6 * largest) << info.name;
     }
   }
 }
@@ -172,7 +172,7 @@ TEST(LongformerGradients, PaddingRowsGetNothingFromTheLookUp) {
     problem.model.LossAndGradients(context, problem.data.batch, {});
     const auto row = [&](const char* name) {
       const View<float, 2> g = table.matrix_gradient(std::string("longformer.embeddings.") + name);
-      return Length({&g(problem.config.pad_token, 0), static_cast<std::size_t>(g.extent[1])});
+      return NormOf({&g(problem.config.pad_token, 0), static_cast<std::size_t>(g.extent[1])});
     };
     EXPECT_EQ(row("position_embeddings.weight"), 0.0);
     if (head == HeadKind::kToken) {

@@ -10,11 +10,9 @@
 #include <fstream>
 
 #include "base/errors.h"
-#include "families/families.h"
 #include "families/longformer/longformer_files.h"
 #include "families/longformer/longformer_test.h"
-#include "io/safetensors.h"
-#include "longspan/folders.h"
+#include "families/recorded_case_test.h"
 #include "model/weight_files.h"
 #include "tests/support/compare.h"
 #include "tests/support/files.h"
@@ -28,69 +26,36 @@ using testing::HasSubstr;
 
 // ---- against recorded cases ---------------------------------------------------------------------
 
-struct LongformerCase {
-  std::string name;
-  std::size_t tensors;  // that it compares
-  std::size_t holed;    // of these, with values that the original recorded as NaN
-};
+class LongformerParityTest : public testing::TestWithParam<RecordedCase> {};
 
-class LongformerParityTest : public testing::TestWithParam<LongformerCase> {};
-
-TEST_P(LongformerParityTest, TheRecordedCaseHolds) {
-  Context context(2);
-  const fs::path folder = test::kGolden / GetParam().name;
-  const ParityReport report = VerifyCase(context, folder, folder / "case.safetensors");
-  EXPECT_TRUE(report.ok);
-  EXPECT_EQ(report.tensors.size(), GetParam().tensors);
-  std::size_t holed = 0;
-  for (const TensorParity& t : report.tensors) {
-    EXPECT_TRUE(t.ok) << t.name << " max|diff| " << t.max_abs << " rel L2 " << t.rel_l2;
-    holed += t.skipped > 0 ? 1 : 0;
-  }
-  EXPECT_EQ(holed, GetParam().holed);
-}
+TEST_P(LongformerParityTest, TheRecordedCaseHolds) { ExpectCaseHolds(GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Golden, LongformerParityTest,
-                         testing::Values(LongformerCase{"longformer-model", 59, 31},
-                                         LongformerCase{"longformer-noglobal", 45, 25},
-                                         LongformerCase{"longformer-allglobal", 59, 27},
-                                         LongformerCase{"longformer-holes", 59, 31},
-                                         LongformerCase{"longformer-mlm", 64, 31},
-                                         LongformerCase{"longformer-seqcls", 63, 0},
-                                         LongformerCase{"longformer-regression", 63, 0},
-                                         LongformerCase{"longformer-tokencls", 61, 31},
-                                         LongformerCase{"longformer-qa", 62, 0},
-                                         LongformerCase{"longformer-multichoice", 63, 31}),
-                         [](const auto& golden) {
-                           std::string name = golden.param.name;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::Values(RecordedCase{"longformer-model", 59, 31},
+                                         RecordedCase{"longformer-noglobal", 45, 25},
+                                         RecordedCase{"longformer-allglobal", 59, 27},
+                                         RecordedCase{"longformer-holes", 59, 31},
+                                         RecordedCase{"longformer-mlm", 64, 31},
+                                         RecordedCase{"longformer-seqcls", 63, 0},
+                                         RecordedCase{"longformer-regression", 63, 0},
+                                         RecordedCase{"longformer-tokencls", 61, 31},
+                                         RecordedCase{"longformer-qa", 62, 0},
+                                         RecordedCase{"longformer-multichoice", 63, 31}),
+                         TestName);
 
 // Each weight that has a gradient, one percent off, is noticed. Key biases shift all scores of a
 // row alike: they change nothing, as the softmax has it.
 TEST(LongformerParity, AnyTensorOnePercentOffIsNoticed) {
-  Context context(2);
-  const test::TempDir directory;
-  int tried = 0;
-  for (const char* name : {"longformer-mlm", "longformer-seqcls", "longformer-qa"}) {
-    const fs::path folder = test::kGolden / name;
-    const auto recorded = io::SafetensorsFile::Open(folder / "case.safetensors");
-    for (const auto& [tensor, info] : recorded.tensors()) {
-      if (tensor.rfind("grad.", 0) != 0) continue;
-      if (tensor.find(".key.bias") != tensor.npos) continue;
-      if (tensor.find(".key_global.bias") != tensor.npos) continue;
-      ++tried;
-      Longformer model = LoadLongformer(OpenModelFolder(folder));
-      const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
-      for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
-      SaveLongformer(model, directory.path());
-      const ParityReport report =
-          VerifyCase(context, directory.path(), folder / "case.safetensors");
-      EXPECT_FALSE(report.ok) << name << ": " << tensor;
-    }
-  }
-  EXPECT_GE(tried, 140);
+  const auto load = [](const ModelFolder& folder) { return LoadLongformer(folder); };
+  const auto save = [](const auto& model, const fs::path& folder) {
+    SaveLongformer(model, folder);
+  };
+  const auto matters = [](const std::string& name) {
+    return name.find(".key.bias") == name.npos && name.find(".key_global.bias") == name.npos;
+  };
+  EXPECT_GE(ExpectOnePercentIsNoticed({"longformer-mlm", "longformer-seqcls", "longformer-qa"},
+                                      load, save, matters),
+            140);
 }
 
 // ---- against itself -----------------------------------------------------------------------------
@@ -107,50 +72,24 @@ TEST(Longformer, SameBitsForAnyThreads) {
   }
 }
 
-// What a layer computes again has the forward's bits, dropout included.
 TEST(Longformer, RecomputationChangesNoBit) {
   for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kQuestion}) {
     Longformer model(WithDropout(head));
     model.Initialise(4);
     for (const std::uint64_t seed : {1, 2, 3}) {
       const LongformerData data(model.config(), 2, 37, seed);
-      ExpectRecomputationKeepsBits(model, data);
+      ExpectRecomputationKeepsBits(model, 2, data.batch);
     }
   }
 }
 
-// With dropout the loss is a smooth function of the weights as long as the key stays: its gradient
-// along itself is the difference quotient.
 TEST(Longformer, GradientsWithDropout) {
   for (const HeadKind head : kTestedHeads) {
     if (head == HeadKind::kNone) continue;
     SCOPED_TRACE(LongformerClass(head));
     Longformer model(WithDropout(head));
     model.Initialise(4);
-    const LongformerData data(model.config(), 2, 21, 3);
-    const LongformerStep step{{true, 5}, {}, {}};
-    Context context(2);
-    std::vector<float> g = Step(context, model, data.batch, step);
-    g.pop_back();
-    double squares = 0.0;
-    for (const float x : g) squares += static_cast<double>(x) * static_cast<double>(x);
-    // The rows of padding have no gradient, and their slope is none of this test's business.
-    const View<float, 1> values = model.parameters().Write().values();
-    const std::vector<float> before = CopiedView(values);
-    const double distance = 2e-3 / std::sqrt(squares);
-    const auto at = [&](double sign) {
-      for (std::size_t i = 0; i < g.size(); ++i) {
-        values(static_cast<idx_t>(i)) =
-            before[i] + static_cast<float>(sign * distance * static_cast<double>(g[i]));
-      }
-      return static_cast<double>(model.LossAndGradients(context, data.batch, step).mean);
-    };
-    const double slope = (at(1.0) - at(-1.0)) / (2.0 * distance);
-    EXPECT_NEAR(slope / squares, 1.0, 5e-3);
-    const LongformerStep other{{true, 6}, {}, {}};
-    std::copy(before.begin(), before.end(), values.data);
-    EXPECT_NE(model.LossAndGradients(context, data.batch, other).mean,
-              model.LossAndGradients(context, data.batch, step).mean);
+    ExpectGradientIsTheSlope(model, LongformerData(model.config(), 2, 21, 3).batch);
   }
 }
 
@@ -458,9 +397,7 @@ TEST(LongformerInitialise, AsHuggingFaceDoes) {
   EXPECT_EXACTLY_ZERO(row("word_embeddings.weight"));
   EXPECT_EXACTLY_ZERO(row("position_embeddings.weight"));
   const auto values = CopiedView(table.vector("longformer.encoder.layer.0.output.dense.weight"));
-  double squares = 0.0;
-  for (const float v : values) squares += static_cast<double>(v) * static_cast<double>(v);
-  EXPECT_NEAR(std::sqrt(squares / static_cast<double>(values.size())), 0.02, 0.003);
+  EXPECT_NEAR(NormOf(values) / std::sqrt(static_cast<double>(values.size())), 0.02, 0.003);
   EXPECT_EXACTLY_ZERO(CopiedView(table.vector("lm_head.bias")));
   EXPECT_EQ(table.vector("lm_head.layer_norm.weight")(0), 1.0f);
 }

@@ -68,12 +68,6 @@ inline std::span<const float> Values(const Tensor& tensor) {
   return {tensor.data<float>(), static_cast<std::size_t>(tensor.size())};
 }
 
-inline double Length(std::span<const float> v) {
-  double squares = 0.0;
-  for (const float x : v) squares += static_cast<double>(x) * static_cast<double>(x);
-  return std::sqrt(squares);
-}
-
 // The plain implementation with the parameters of `model`.
 template <class T, class Round = ref::Exact>
 ref::LongformerReference<T, Round> ReferenceOf(const Longformer& model) {

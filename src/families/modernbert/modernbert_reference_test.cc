@@ -144,7 +144,7 @@ void ExpectGradients(ModernProblem& problem) {
   auto reference = ReferenceOf<Complex>(problem.model);
   std::uint64_t seed = 5;
   for (const ParameterInfo& info : table.list()) {
-    const auto own = NumbersOf(table.vector_gradient(info.name));
+    const auto own = CopiedView(table.vector_gradient(info.name));
     for (std::vector<float> direction : {own, test::RandomNormal(++seed, info.size)}) {
       const double length = NormOf(direction);
       if (length == 0.0) continue;

@@ -17,6 +17,7 @@
 #include "families/modernbert/family.h"
 #include "families/modernbert/modernbert_files.h"
 #include "families/modernbert/modernbert_test.h"
+#include "families/recorded_case_test.h"
 #include "io/safetensors.h"
 #include "longspan/folders.h"
 #include "model/step_memory.h"
@@ -32,69 +33,35 @@ using testing::HasSubstr;
 
 // ---- against recorded cases ---------------------------------------------------------------------
 
-struct RecordedModernBert {
-  std::string name;
-  std::size_t tensors;  // that it compares
-  std::size_t holed;    // of these, with values that the original recorded as NaN
-};
+class ModernBertParityTest : public testing::TestWithParam<RecordedCase> {};
 
-class ModernBertParityTest : public testing::TestWithParam<RecordedModernBert> {};
-
-TEST_P(ModernBertParityTest, TheRecordedCaseHolds) {
-  Context context(2);
-  const fs::path folder = test::kGolden / GetParam().name;
-  const ParityReport report = VerifyCase(context, folder, folder / "case.safetensors");
-  EXPECT_TRUE(report.ok);
-  EXPECT_EQ(report.tensors.size(), GetParam().tensors);
-  std::size_t holed = 0;
-  for (const TensorParity& t : report.tensors) {
-    EXPECT_TRUE(t.ok) << t.name << " max|diff| " << t.max_abs << " rel L2 " << t.rel_l2;
-    holed += t.skipped > 0 ? 1 : 0;
-  }
-  EXPECT_EQ(holed, GetParam().holed);
-}
+TEST_P(ModernBertParityTest, TheRecordedCaseHolds) { ExpectCaseHolds(GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Golden, ModernBertParityTest,
-                         testing::Values(RecordedModernBert{"modernbert-model", 37, 10},
-                                         RecordedModernBert{"modernbert-leftpad", 33, 6},
-                                         RecordedModernBert{"modernbert-mlm", 32, 1},
-                                         RecordedModernBert{"modernbert-legacy-config", 32, 1},
-                                         RecordedModernBert{"modernbert-rope-linear", 20, 0},
-                                         RecordedModernBert{"modernbert-rope-yarn-dynamic", 20, 0},
-                                         RecordedModernBert{"modernbert-rope-longrope-llama3", 20,
-                                                            0},
-                                         RecordedModernBert{"modernbert-seqcls-cls", 33, 0},
-                                         RecordedModernBert{"modernbert-seqcls-mean", 33, 0},
-                                         RecordedModernBert{"modernbert-tokencls", 33, 1},
-                                         RecordedModernBert{"modernbert-multichoice", 33, 0},
-                                         RecordedModernBert{"modernbert-qa", 34, 0}),
-                         [](const auto& golden) {
-                           std::string name = golden.param.name;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::Values(RecordedCase{"modernbert-model", 37, 10},
+                                         RecordedCase{"modernbert-leftpad", 33, 6},
+                                         RecordedCase{"modernbert-mlm", 32, 1},
+                                         RecordedCase{"modernbert-legacy-config", 32, 1},
+                                         RecordedCase{"modernbert-rope-linear", 20, 0},
+                                         RecordedCase{"modernbert-rope-yarn-dynamic", 20, 0},
+                                         RecordedCase{"modernbert-rope-longrope-llama3", 20, 0},
+                                         RecordedCase{"modernbert-seqcls-cls", 33, 0},
+                                         RecordedCase{"modernbert-seqcls-mean", 33, 0},
+                                         RecordedCase{"modernbert-tokencls", 33, 1},
+                                         RecordedCase{"modernbert-multichoice", 33, 0},
+                                         RecordedCase{"modernbert-qa", 34, 0}),
+                         TestName);
 
 // Each weight, one percent off, is noticed.
 TEST(ModernBertParity, AnyTensorOnePercentOffIsNoticed) {
-  Context context(2);
-  const test::TempDir directory;
-  int tried = 0;
-  for (const char* name : {"modernbert-mlm", "modernbert-seqcls-mean", "modernbert-qa"}) {
-    const fs::path folder = test::kGolden / name;
-    const auto recorded = io::SafetensorsFile::Open(folder / "case.safetensors");
-    for (const auto& [tensor, info] : recorded.tensors()) {
-      if (tensor.rfind("grad.", 0) != 0) continue;
-      ++tried;
-      ModernBert model = LoadModernBert(OpenModelFolder(folder));
-      const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
-      for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
-      SaveModernBert(model, directory.path());
-      const ParityReport report =
-          VerifyCase(context, directory.path(), folder / "case.safetensors");
-      EXPECT_FALSE(report.ok) << name << ": " << tensor;
-    }
-  }
-  EXPECT_GE(tried, 85);
+  const auto load = [](const ModelFolder& folder) { return LoadModernBert(folder); };
+  const auto save = [](const auto& model, const fs::path& folder) {
+    SaveModernBert(model, folder);
+  };
+  const auto matters = [](const std::string&) { return true; };
+  EXPECT_GE(ExpectOnePercentIsNoticed({"modernbert-mlm", "modernbert-seqcls-mean", "modernbert-qa"},
+                                      load, save, matters),
+            85);
 }
 
 // A window more or less, or another theta, is noticed too.
@@ -137,26 +104,17 @@ TEST(ModernBert, SameBitsForAnyThreads) {
   }
 }
 
-// What a layer computes again has the forward's bits, dropout included.
 TEST(ModernBert, RecomputationChangesNoBit) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     ModernBert model(WithModernDropout(HeadKind::kMaskedLm));
     model.Initialise(4);
     model.ComputeIn(dtype);
     for (const std::uint64_t seed : {1, 2, 3}) {
-      const ModernBertData data(model.config(), 2, 37, seed);
-      Context context(2);
-      const auto kept = Step(context, model, data.batch, {{true, 11}, {}, {}});
-      for (const std::vector<bool>& recompute :
-           {std::vector<bool>{true, true, true}, {false, true, false}, {true, false, false}}) {
-        EXPECT_SAME_BITS(Step(context, model, data.batch, {{true, 11}, {}, recompute}), kept);
-      }
+      ExpectRecomputationKeepsBits(model, 3, ModernBertData(model.config(), 2, 37, seed).batch);
     }
   }
 }
 
-// With dropout the loss is a smooth function of the weights as long as the key stays: its gradient
-// along itself is the difference quotient.
 TEST(ModernBert, GradientsWithDropout) {
   for (const HeadKind head : kModernHeads) {
     if (head == HeadKind::kNone) continue;
@@ -165,28 +123,7 @@ TEST(ModernBert, GradientsWithDropout) {
     config.pad_token.reset();  // whose row has no gradient, but a slope
     ModernBert model(config);
     model.Initialise(4);
-    const ModernBertData data(model.config(), 2, 21, 3);
-    const EncoderStep step{{true, 5}, {}, {}};
-    Context context(2);
-    std::vector<float> g = Step(context, model, data.batch, step);
-    g.pop_back();
-    const double squares = NormOf(g) * NormOf(g);
-    const View<float, 1> values = model.parameters().Write().values();
-    const std::vector<float> before = NumbersOf(values);
-    const double distance = 2e-3 / std::sqrt(squares);
-    const auto at = [&](double sign) {
-      for (std::size_t i = 0; i < g.size(); ++i) {
-        values(static_cast<idx_t>(i)) =
-            before[i] + static_cast<float>(sign * distance * static_cast<double>(g[i]));
-      }
-      return static_cast<double>(model.LossAndGradients(context, data.batch, step).mean);
-    };
-    const double slope = (at(1.0) - at(-1.0)) / (2.0 * distance);
-    EXPECT_NEAR(slope / squares, 1.0, 5e-3);
-    std::copy(before.begin(), before.end(), values.data);
-    const EncoderStep other{{true, 6}, {}, {}};
-    EXPECT_NE(model.LossAndGradients(context, data.batch, other).mean,
-              model.LossAndGradients(context, data.batch, step).mean);
+    ExpectGradientIsTheSlope(model, ModernBertData(model.config(), 2, 21, 3).batch);
   }
 }
 
@@ -442,8 +379,8 @@ TEST(ModernBertFiles, SavedModelsComeBack) {
       std::vector<std::string> warnings;
       ModernBert back = LoadModernBert(OpenModelFolder(directory.path()), {}, &warnings);
       EXPECT_TRUE(warnings.empty()) << warnings.front();
-      EXPECT_SAME_BITS(NumbersOf(back.parameters().values()),
-                       NumbersOf(model.parameters().values()));
+      EXPECT_SAME_BITS(CopiedView(back.parameters().values()),
+                       CopiedView(model.parameters().values()));
       EXPECT_EQ(ToJson(back.config()), ToJson(model.config()));
       EXPECT_EQ(ParameterCount(model.config()),
                 static_cast<std::uint64_t>(model.parameters().count()));
@@ -472,7 +409,8 @@ TEST(ModernBertFiles, NamesWithAndWithoutThePrefix) {
     std::vector<std::string> warnings;
     const ModernBert back = LoadModernBert(OpenModelFolder(directory.path()), {}, &warnings);
     EXPECT_TRUE(warnings.empty() || warnings.size() == 1);
-    EXPECT_SAME_BITS(NumbersOf(back.parameters().values()), NumbersOf(model.parameters().values()));
+    EXPECT_SAME_BITS(CopiedView(back.parameters().values()),
+                     CopiedView(model.parameters().values()));
   };
   WriteRenamed(bare, directory.path(), [](const std::string& name) { return "model." + name; });
   same(bare);
@@ -505,7 +443,7 @@ TEST(ModernBertFiles, ATiedConfigWithTwoMatrices) {
   EXPECT_FALSE(back.config().tied);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_THAT(warnings[0], HasSubstr("both are kept"));
-  EXPECT_SAME_BITS(NumbersOf(back.parameters().values()), NumbersOf(model.parameters().values()));
+  EXPECT_SAME_BITS(CopiedView(back.parameters().values()), CopiedView(model.parameters().values()));
 }
 
 // A masked language model under another head keeps encoder and transform, and draws the rest.
@@ -520,8 +458,8 @@ TEST(ModernBertFiles, AnEncoderUnderAnotherHead) {
   const ModernBert other = LoadModernBert(OpenModelFolder(directory.path()), options, &warnings);
   for (const ParameterInfo& info : model.parameters().list()) {
     if (info.name == "decoder.bias") continue;
-    EXPECT_SAME_BITS(NumbersOf(other.parameters().vector(info.name)),
-                     NumbersOf(model.parameters().vector(info.name)));
+    EXPECT_SAME_BITS(CopiedView(other.parameters().vector(info.name)),
+                     CopiedView(model.parameters().vector(info.name)));
   }
   EXPECT_THAT(warnings, testing::ElementsAre("new: classifier.bias, classifier.weight",
                                              "left out: decoder.bias"));
@@ -558,7 +496,7 @@ TEST(ModernBertInitialise, AsHuggingFaceDoes) {
   ModernBert model(config);
   model.Initialise(3);
   const auto expect = [&](const char* name, double deviation) {
-    const std::vector<float> values = NumbersOf(model.parameters().vector(name));
+    const std::vector<float> values = CopiedView(model.parameters().vector(name));
     const double measured = NormOf(values) / std::sqrt(static_cast<double>(values.size()));
     EXPECT_NEAR(measured, 0.880 * deviation, 0.1 * deviation) << name;
     const float most = *std::max_element(values.begin(), values.end());

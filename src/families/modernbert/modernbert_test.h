@@ -1,7 +1,6 @@
 // Small ModernBERTs and random batches for their tests.
 #pragma once
 
-#include <cmath>
 #include <map>
 #include <span>
 #include <string>
@@ -10,7 +9,7 @@
 #include "base/rng.h"
 #include "families/modernbert/modernbert.h"
 #include "families/modernbert/modernbert_ref.h"
-#include "tests/support/random.h"
+#include "model/encoder_test.h"
 
 namespace longspan {
 
@@ -135,24 +134,6 @@ struct ModernBertData {
   Rng rng_;
 };
 
-// Adds normal numbers to all weights: a mistake shows, for no bias and no norm stays as it began.
-inline void Perturb(ModernBert& model, std::uint64_t seed, float deviation) {
-  for (const ParameterInfo& info : model.parameters().list()) {
-    const View<float, 1> values = model.parameters().Write().vector(info.name);
-    const auto noise = test::RandomNormal(++seed, info.size, deviation);
-    for (idx_t i = 0; i < info.size; ++i) values(i) += noise[static_cast<std::size_t>(i)];
-  }
-}
-
-inline std::vector<float> NumbersOf(const View<const float, 1>& view) {
-  return {view.data, view.data + view.size()};
-}
-inline double NormOf(std::span<const float> v) {
-  double squares = 0.0;
-  for (const float x : v) squares += static_cast<double>(x) * static_cast<double>(x);
-  return std::sqrt(squares);
-}
-
 // The plain implementation with the parameters of `model`.
 template <class T>
 ref::ModernBertReference<T> ReferenceOf(const ModernBert& model) {
@@ -162,18 +143,6 @@ ref::ModernBertReference<T> ReferenceOf(const ModernBert& model) {
     parameters[info.name].assign(values.data, values.data + values.size());
   }
   return {model.config(), std::move(parameters)};
-}
-
-// Loss and all gradients of a step, one behind the other.
-inline std::vector<float> Step(Context& context, ModernBert& model, const BatchView& batch,
-                               const EncoderStep& step) {
-  model.parameters().AllocateGradients();
-  const View<float, 1> gradients = model.parameters().gradients();
-  std::fill_n(gradients.data, gradients.size(), 0.0f);
-  const HeadLoss loss = model.LossAndGradients(context, batch, step);
-  std::vector<float> all = NumbersOf(gradients);
-  all.push_back(static_cast<float>(loss.mean));
-  return all;
 }
 
 }  // namespace longspan

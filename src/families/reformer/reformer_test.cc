@@ -8,7 +8,7 @@
 #include <map>
 
 #include "base/errors.h"
-#include "families/families.h"
+#include "families/recorded_case_test.h"
 #include "families/reformer/reformer_files.h"
 #include "families/reformer/reformer_test.h"
 #include "io/atomic_file.h"
@@ -25,61 +25,28 @@ namespace fs = std::filesystem;
 
 // ---- against recorded cases ---------------------------------------------------------------------
 
-struct ReformerCase {
-  std::string name;
-  std::size_t tensors;  // that it compares
-};
+class ParityTest : public testing::TestWithParam<RecordedCase> {};
 
-class ParityTest : public testing::TestWithParam<ReformerCase> {};
-
-TEST_P(ParityTest, TheRecordedCaseHolds) {
-  Context context(2);
-  const fs::path folder = test::kGolden / GetParam().name;
-  const ParityReport report = VerifyCase(context, folder, folder / "case.safetensors");
-  EXPECT_TRUE(report.ok);
-  EXPECT_EQ(report.tensors.size(), GetParam().tensors);
-  for (const TensorParity& t : report.tensors) {
-    EXPECT_TRUE(t.ok) << t.name << " max|diff| " << t.max_abs << " rel L2 " << t.rel_l2;
-  }
-}
+TEST_P(ParityTest, TheRecordedCaseHolds) { ExpectCaseHolds(GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(
     Golden, ParityTest,
-    testing::Values(ReformerCase{"reformer-local", 36}, ReformerCase{"reformer-lm", 60},
-                    ReformerCase{"reformer-lsh", 34}, ReformerCase{"reformer-autobuckets", 4},
-                    ReformerCase{"reformer-short", 4}, ReformerCase{"reformer-autopad", 4},
-                    ReformerCase{"reformer-encoder", 45}, ReformerCase{"reformer-mlm", 35},
-                    ReformerCase{"reformer-seqcls", 38}, ReformerCase{"reformer-qa", 37},
-                    ReformerCase{"reformer-embeds", 4}, ReformerCase{"reformer-leftpad", 60},
-                    ReformerCase{"reformer-positions", 5}, ReformerCase{"reformer-regression", 38},
-                    ReformerCase{"reformer-sets", 38}),
-    [](const auto& golden) {
-      std::string name = golden.param.name;
-      std::replace(name.begin(), name.end(), '-', '_');
-      return name;
-    });
+    testing::Values(RecordedCase{"reformer-local", 36}, RecordedCase{"reformer-lm", 60},
+                    RecordedCase{"reformer-lsh", 34}, RecordedCase{"reformer-autobuckets", 4},
+                    RecordedCase{"reformer-short", 4}, RecordedCase{"reformer-autopad", 4},
+                    RecordedCase{"reformer-encoder", 45}, RecordedCase{"reformer-mlm", 35},
+                    RecordedCase{"reformer-seqcls", 38}, RecordedCase{"reformer-qa", 37},
+                    RecordedCase{"reformer-embeds", 4}, RecordedCase{"reformer-leftpad", 60},
+                    RecordedCase{"reformer-positions", 5}, RecordedCase{"reformer-regression", 38},
+                    RecordedCase{"reformer-sets", 38}),
+    TestName);
 
 // Each weight that has a gradient, one percent off, is noticed.
 TEST(Parity, AnyTensorOnePercentOffIsNoticed) {
-  Context context(2);
-  const test::TempDir directory;
-  for (const char* name : {"reformer-local", "reformer-lm"}) {
-    const fs::path folder = test::kGolden / name;
-    const auto recorded = io::SafetensorsFile::Open(folder / "case.safetensors");
-    int tried = 0;
-    for (const auto& [tensor, info] : recorded.tensors()) {
-      if (tensor.rfind("grad.", 0) != 0) continue;
-      ++tried;
-      Reformer model = LoadReformer(OpenModelFolder(folder));
-      const View<float, 1> weights = model.parameters().Write().vector(tensor.substr(5));
-      for (idx_t i = 0; i < weights.size(); ++i) weights(i) *= 1.01f;
-      SaveReformer(model, directory.path());
-      const ParityReport report =
-          VerifyCase(context, directory.path(), folder / "case.safetensors");
-      EXPECT_FALSE(report.ok) << name << ": " << tensor;
-    }
-    EXPECT_GE(tried, 30);
-  }
+  const auto load = [](const ModelFolder& folder) { return LoadReformer(folder); };
+  const auto save = [](const auto& model, const fs::path& folder) { SaveReformer(model, folder); };
+  const auto matters = [](const std::string&) { return true; };
+  EXPECT_GE(ExpectOnePercentIsNoticed({"reformer-local", "reformer-lm"}, load, save, matters), 60);
 }
 
 // Each recorded gradient, one percent off, is noticed too.
