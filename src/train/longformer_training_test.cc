@@ -9,23 +9,15 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
-#include "families/families.h"
 #include "families/longformer/family.h"
 #include "families/longformer/longformer_files.h"
-#include "io/file.h"
-#include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
-#include "train/classify_task.h"
-#include "train/mlm_task.h"
-#include "train/schedule.h"
-#include "train/trainer.h"
-#include "train/training_test.h"
+#include "train/letter_training_test.h"
 
 namespace longspan {
 namespace {
 
 namespace fs = std::filesystem;
-using test::TempDir;
 using test::Throws;
 using Family = test::WordTokenizer::Family;
 
@@ -45,72 +37,16 @@ LongformerConfig TinyLongformer(HeadKind head = HeadKind::kMaskedLm) {
   return c;
 }
 
-class LongformerTraining : public testing::Test {
+class LongformerTraining : public LetterTraining {
  protected:
-  LongformerTraining() {
-    Longformer model(TinyLongformer());
-    model.Initialise(1);
-    SaveLongformer(model, d_.path() / "start");
-    std::ofstream(d_.path() / "start" / "vocab.txt") << "kept beside the weights\n";
-    WriteLetters(d_.path() / "text");
-  }
-
-  TrainOptions Options(const std::string& run) const {
-    TrainOptions o = FineTuneOptions();
-    o.model = d_.path() / "start";
-    o.data.train = {d_.path() / "text"};
-    o.output = d_.path() / run;
-    o.steps = 10;
-    o.batch = 2;
-    o.accumulate = 3;
-    o.tokens = 24;
-    o.optimizer.learning_rate = 3e-3;
-    o.checkpoints.log_every = 1;
-    o.checkpoints.eval_every = 4;
-    o.checkpoints.save_every = 4;
-    ResolveWarmup(&o);
-    return o;
-  }
-
-  ClassifyRows Rows(const LabelledTexts& texts, const ClassifyTarget& target) const {
-    Context context(2);
-    return TokenizeRows(context, Words(), texts, target, InfoOf(TinyLongformer()),
-                        {24, false, false});
-  }
-
-  std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
-    if (kind == "mlm" || kind == "packed") {
-      Context context(2);
-      MaskedLmOptions task;
-      task.documents = Documents::kBlankLine;
-      task.packed = kind == "packed";
-      task.global = GlobalRule::Parse("first:1");
-      return std::make_unique<MaskedLmTask>(context, o, task, Words(), InfoOf(TinyLongformer()));
-    }
-    LabelledTexts train = Letters(1), held = Letters(2);
-    ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, InfoOf(TinyLongformer()));
-    if (kind == "regression") target = {{"LABEL_0"}, ProblemType::kRegression};
-    if (kind == "sets") target.problem = ProblemType::kMultiLabel;
-    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, Words(), InfoOf(TinyLongformer()),
-                                          target, Rows(train, target), Rows(held, target));
-  }
-
-  TrainResult Train(const std::string& kind, const TrainOptions& o, int threads = 2,
-                    idx_t stop_after = 0, std::vector<std::string>* notes = nullptr) const {
-    Context context(threads);
-    idx_t step = 0;
-    TrainHooks hooks;
-    hooks.on_event = [&](const TrainEvent& event) {
-      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
-      if (event.kind == TrainEvent::Kind::kNote && notes != nullptr) notes->push_back(event.text);
-    };
-    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
-    const auto task = Make(kind, o);
-    return RunTraining(context, o, *task, hooks);
-  }
-
-  std::string Weights(const std::string& run) const {
-    return test::GetFile(d_.path() / run / "model.safetensors");
+  LongformerTraining()
+      : LetterTraining({10, 3, 24, 4}, [](const fs::path& folder) {
+          Longformer model(TinyLongformer());
+          model.Initialise(1);
+          SaveLongformer(model, folder);
+          std::ofstream(folder / "vocab.txt") << "kept beside the weights\n";
+        }) {
+    global_ = GlobalRule::Parse("first:1");
   }
 
   // Every line but for what a clock says.
@@ -124,8 +60,6 @@ class LongformerTraining : public testing::Test {
     }
     return lines;
   }
-
-  TempDir d_;
 };
 
 const char* const kLongformerKinds[] = {"mlm", "packed", "classes", "sets", "regression"};
@@ -163,49 +97,17 @@ TEST_F(LongformerTraining, SameBitsForAnyThreadsAndInterruptions) {
 
 TEST_F(LongformerTraining, ADividedBatchHasTheGradientOfTheWhole) {
   for (const std::string kind : kLongformerKinds) {
-    std::vector<std::vector<float>> gradients;
-    std::vector<double> losses;
-    for (const idx_t batch : {6, 1, 2}) {
+    SCOPED_TRACE(kind);
+    const auto sums = [&](idx_t batch) {
       TrainOptions o = Options("none");
       o.batch = batch;
       o.accumulate = 6 / batch;
-      o.compute.dropout = 0.0;
-      const auto task = Make(kind, o);
-      std::vector<std::string> notes;
-      task->Load(o.model, TrainTask::Origin::kStart, &notes);
-      task->parameters().AllocateGradients();
-      Context context(2);
-      StepSize size;
-      double sum = 0.0;
-      if (kind == "mlm" || kind == "packed") {
-        size = task->Draw(3);
-        for (idx_t m = 0; m < o.accumulate; ++m) {
-          sum += task->Accumulate(context, m, 1.0f / static_cast<float>(size.counted), {}).sum;
-        }
-      } else {
-        // Which rows an update sees depends on the batch; an epoch sees them all.
-        const idx_t updates = 60 / 6;
-        for (idx_t step = 1; step <= updates; ++step) {
-          size = task->Draw(step);
-          for (idx_t m = 0; m < o.accumulate; ++m) {
-            sum += task->Accumulate(context, m, 1.0f / static_cast<float>(size.counted), {}).sum;
-          }
-        }
-      }
-      losses.push_back(sum / static_cast<double>(size.counted));
-      const View<float, 1> flat = task->parameters().gradients();
-      gradients.emplace_back(flat.data, flat.data + flat.size());
-    }
-    for (std::size_t i = 1; i < gradients.size(); ++i) {
-      EXPECT_NEAR(losses[i], losses[0], 1e-5 * std::abs(losses[0])) << kind;
-      double difference = 0.0, norm = 0.0;
-      for (std::size_t n = 0; n < gradients[0].size(); ++n) {
-        const auto a = static_cast<double>(gradients[0][n]);
-        difference += std::pow(static_cast<double>(gradients[i][n]) - a, 2);
-        norm += a * a;
-      }
-      EXPECT_LT(std::sqrt(difference / norm), 1e-5) << kind;
-    }
+      // Which texts an update sees depends on the batch; an epoch sees them all.
+      const bool of_words = kind == "mlm" || kind == "packed";
+      return of_words ? SumsOf(kind, o, 3, 3) : SumsOf(kind, o, 1, 60 / 6);
+    };
+    const Sums whole = sums(6);
+    for (const idx_t batch : {1, 2}) ExpectNear(sums(batch), whole);
   }
 }
 
@@ -235,7 +137,7 @@ TEST_F(LongformerTraining, LearnsTheRule) {
   ASSERT_EQ(notes.size(), 3u);
   EXPECT_EQ(notes[0].rfind("new: classifier.dense.bias", 0), 0u) << notes[0];
   EXPECT_EQ(notes[1].rfind("left out: lm_head.bias", 0), 0u) << notes[1];
-  EXPECT_EQ(notes[2], "global tokens: ids:0, as its head needs");
+  EXPECT_EQ(notes[2], "global tokens: first:1, as in its training");
   // The folder is the classifier that was measured.
   const auto back = LoadTextModel(o.output, {});
   EXPECT_EQ(back->info().labels, (std::vector<std::string>{"has a", "has b", "neither"}));
@@ -302,19 +204,8 @@ TEST_F(LongformerTraining, PredictionsDoNotDependOnTheBatch) {
   Longformer longformer(config);
   longformer.Initialise(3);
   const auto model = MakeTextModel(std::move(longformer));
-  const ClassifyTarget target{config.labels, config.problem};
-  const GlobalPolicy global = GlobalPolicy::Parse("auto").For(HeadKind::kSequence);
-  Context context(2);
-  const LabelledTexts all = Letters(4, 9);
-  const ClassifierEval together = EvaluateRows(context, *model, target, global, Rows(all, target));
-  double sum = 0.0;
-  for (std::size_t r = 0; r < all.rows.size(); ++r) {
-    const LabelledTexts one{all.source, {all.rows[r]}, false, 0, "one"};
-    const ClassifierEval alone = EvaluateRows(context, *model, target, global, Rows(one, target));
-    EXPECT_EQ(alone.right[0], together.right[r]);
-    sum += alone.loss;
-  }
-  EXPECT_NEAR(together.loss, sum / 9.0, 1e-6);
+  ExpectPredictionsApart(*model, {config.labels, config.problem},
+                         GlobalPolicy::Parse("auto").For(HeadKind::kSequence));
 }
 
 TEST_F(LongformerTraining, RecomputationKeepsTheBits) {
@@ -378,10 +269,7 @@ TEST_F(LongformerTraining, PackedRowsMaskWordsOnly) {
 // what it measures is what `eval` measures.
 TEST_F(LongformerTraining, PackedLossIsThatOfTheDocumentsApart) {
   Context context(2);
-  MaskedLmOptions options;
-  options.documents = Documents::kBlankLine;
-  options.packed = true;
-  options.global = GlobalRule::Parse("first:1");
+  const MaskedLmOptions options = MaskOptions(true);
   TrainOptions o = Options("apart");
   o.compute.dropout = 0.0;
   std::vector<std::string> notes;

@@ -3,21 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
-#include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "families/families.h"
 #include "families/modernbert/family.h"
 #include "families/modernbert/modernbert_files.h"
-#include "tests/support/files.h"
-#include "train/classify_task.h"
-#include "train/mlm_task.h"
-#include "train/schedule.h"
-#include "train/trainer.h"
-#include "train/training_test.h"
+#include "train/letter_training_test.h"
 
 namespace longspan {
 namespace {
@@ -40,70 +31,15 @@ ModernBertConfig TinyModernBert() {
   return c;
 }
 
-class ModernBertTraining : public testing::Test {
+class ModernBertTraining : public LetterTraining {
  protected:
-  ModernBertTraining() {
-    ModernBert model(TinyModernBert());
-    model.Initialise(1);
-    SaveModernBert(model, d_.path() / "start");
-    WriteLetters(d_.path() / "text");
-  }
-
-  TrainOptions Options(const std::string& run) const {
-    TrainOptions o = FineTuneOptions();
-    o.model = d_.path() / "start";
-    o.data.train = {d_.path() / "text"};
-    o.output = d_.path() / run;
-    o.steps = 5;
-    o.batch = 2;
-    o.accumulate = 2;
-    o.tokens = 110;  // two documents, with padding behind them
-    o.optimizer.learning_rate = 3e-3;
-    o.checkpoints.eval_every = o.checkpoints.save_every = 3;
-    ResolveWarmup(&o);
-    return o;
-  }
-
-  static MaskedLmOptions Packed() {
-    MaskedLmOptions task;
-    task.documents = Documents::kBlankLine;
-    task.packed = true;
-    return task;
-  }
-
-  std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
-    Context context(2);
-    const TextModelInfo info = InfoOf(TinyModernBert());
-    if (kind == "packed") {
-      return std::make_unique<MaskedLmTask>(context, o, Packed(), Words(), info);
-    }
-    const LabelledTexts train = Letters(1), held = Letters(2);
-    const ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, info);
-    const auto rows = [&](const LabelledTexts& texts) {
-      return TokenizeRows(context, Words(), texts, target, info, {24, false, false});
-    };
-    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, Words(), info, target, rows(train),
-                                          rows(held));
-  }
-
-  TrainResult Train(const std::string& kind, const TrainOptions& o, int threads,
-                    idx_t stop_after = 0) const {
-    Context context(threads);
-    idx_t step = 0;
-    TrainHooks hooks;
-    hooks.on_event = [&](const TrainEvent& event) {
-      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
-    };
-    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
-    const auto task = Make(kind, o);
-    return RunTraining(context, o, *task, hooks);
-  }
-
-  std::string Weights(const std::string& run) const {
-    return test::GetFile(d_.path() / run / "model.safetensors");
-  }
-
-  test::TempDir d_;
+  // 110 tokens are two documents, with padding behind them.
+  ModernBertTraining()
+      : LetterTraining({5, 2, 110, 3}, [](const std::filesystem::path& folder) {
+          ModernBert model(TinyModernBert());
+          model.Initialise(1);
+          SaveModernBert(model, folder);
+        }) {}
 };
 
 TEST_F(ModernBertTraining, SameBitsForAnyThreadsAndInterruptions) {
@@ -127,7 +63,7 @@ TEST_F(ModernBertTraining, PackedRowsAreTheirDocumentsApart) {
   const MaskedRows form(Words(), InfoOf(TinyModernBert()), 0.3);
   std::vector<std::string> notes;
   const TokenStream stream =
-      ReadMaskedText(context, Words(), o.data.train, {}, Packed(), form, {}, &notes);
+      ReadMaskedText(context, Words(), o.data.train, {}, MaskOptions(true), form, {}, &notes);
   // Four documents, two of them cut, in two rows.
   const MaskedText text = MaskedText::Of(stream, 10, 180, true, form, o.tokens);
   Batch rows;
@@ -173,35 +109,13 @@ TEST_F(ModernBertTraining, PackedRowsAreTheirDocumentsApart) {
 
 // A classifier's update is that of its texts one by one, whatever their lengths.
 TEST_F(ModernBertTraining, ADividedBatchHasTheGradientOfTheWhole) {
-  std::vector<std::vector<float>> gradients;
-  std::vector<double> losses;
-  for (const idx_t batch : {12, 1}) {
+  const auto sums = [&](idx_t batch) {
     TrainOptions o = Options("none");
     o.batch = batch;
     o.accumulate = 60 / batch;  // all texts
-    o.compute.dropout = 0.0;
-    const auto task = Make("classes", o);
-    std::vector<std::string> notes;
-    task->Load(o.model, TrainTask::Origin::kStart, &notes);
-    task->parameters().AllocateGradients();
-    Context context(2);
-    const StepSize size = task->Draw(1);
-    double sum = 0.0;
-    for (idx_t m = 0; m < o.accumulate; ++m) {
-      sum += task->Accumulate(context, m, 1.0f / static_cast<float>(size.counted), {}).sum;
-    }
-    losses.push_back(sum);
-    const View<float, 1> flat = task->parameters().gradients();
-    gradients.emplace_back(flat.data, flat.data + flat.size());
-  }
-  EXPECT_NEAR(losses[1], losses[0], 1e-5 * losses[0]);
-  double difference = 0.0, norm = 0.0;
-  for (std::size_t i = 0; i < gradients[0].size(); ++i) {
-    const auto a = static_cast<double>(gradients[0][i]), b = static_cast<double>(gradients[1][i]);
-    difference += (a - b) * (a - b);
-    norm += a * a;
-  }
-  EXPECT_LT(std::sqrt(difference / norm), 1e-5);
+    return SumsOf("classes", o, 1, 1);
+  };
+  ExpectNear(sums(1), sums(12));
 }
 
 }  // namespace

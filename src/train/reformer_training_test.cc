@@ -2,26 +2,13 @@
 // for any threads and interruption, predictions that do not depend on the batch.
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <fstream>
-
-#include "base/rng.h"
-#include "families/families.h"
 #include "families/reformer/family.h"
 #include "families/reformer/reformer_files.h"
-#include "io/file.h"
-#include "tests/support/files.h"
-#include "tests/support/word_tokenizer.h"
-#include "train/classify_task.h"
-#include "train/mlm_task.h"
-#include "train/schedule.h"
-#include "train/trainer.h"
-#include "train/training_test.h"
+#include "train/letter_training_test.h"
 
 namespace longspan {
 namespace {
 
-using test::TempDir;
 using test::Throws;
 
 ReformerConfig TinyReformer(HeadKind head = HeadKind::kMaskedLm) {
@@ -44,72 +31,15 @@ ReformerConfig TinyReformer(HeadKind head = HeadKind::kMaskedLm) {
   return c;
 }
 
-class ReformerTraining : public testing::Test {
+class ReformerTraining : public LetterTraining {
  protected:
-  ReformerTraining() {
-    Reformer model(TinyReformer());
-    model.Initialise(1);
-    SaveReformer(model, d_.path() / "start");
-    WriteLetters(d_.path() / "text");
-  }
-
-  TrainOptions Options(const std::string& run) const {
-    TrainOptions o = FineTuneOptions();
-    o.model = d_.path() / "start";
-    o.data.train = {d_.path() / "text"};
-    o.output = d_.path() / run;
-    o.steps = 8;
-    o.batch = 2;
-    o.accumulate = 3;
-    o.tokens = 23;  // no whole chunks
-    o.optimizer.learning_rate = 3e-3;
-    o.checkpoints.log_every = 1;
-    o.checkpoints.eval_every = o.checkpoints.save_every = 4;
-    ResolveWarmup(&o);
-    return o;
-  }
-
-  ClassifyRows Rows(const LabelledTexts& texts, const ClassifyTarget& target) const {
-    Context context(2);
-    return TokenizeRows(context, Words(), texts, target, InfoOf(TinyReformer()),
-                        {24, false, false});
-  }
-
-  std::unique_ptr<TrainTask> Make(const std::string& kind, const TrainOptions& o) const {
-    const TextModelInfo info = ReadTextModelInfo(o.model);
-    if (kind == "mlm" || kind == "packed") {
-      Context context(2);
-      MaskedLmOptions task;
-      task.documents = Documents::kBlankLine;
-      task.packed = kind == "packed";
-      return std::make_unique<MaskedLmTask>(context, o, task, Words(), info);
-    }
-    LabelledTexts train = Letters(1), held = Letters(2);
-    ClassifyTarget target = ChooseTarget(train, ProblemType::kInferred, info);
-    if (kind == "regression") target = {{"LABEL_0"}, ProblemType::kRegression};
-    return std::make_unique<ClassifyTask>(o, ClassifyOptions{}, Words(), info, target,
-                                          Rows(train, target), Rows(held, target));
-  }
-
-  TrainResult Train(const std::string& kind, const TrainOptions& o, int threads = 2,
-                    idx_t stop_after = 0, std::vector<std::string>* notes = nullptr) const {
-    Context context(threads);
-    idx_t step = 0;
-    TrainHooks hooks;
-    hooks.on_event = [&](const TrainEvent& event) {
-      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
-      if (event.kind == TrainEvent::Kind::kNote && notes != nullptr) notes->push_back(event.text);
-    };
-    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
-    const auto task = Make(kind, o);
-    return RunTraining(context, o, *task, hooks);
-  }
-
-  std::string Weights(const std::string& run) const {
-    return test::GetFile(d_.path() / run / "model.safetensors");
-  }
-
-  TempDir d_;
+  // 23 tokens are no whole chunks.
+  ReformerTraining()
+      : LetterTraining({8, 3, 23, 4}, [](const std::filesystem::path& folder) {
+          Reformer model(TinyReformer());
+          model.Initialise(1);
+          SaveReformer(model, folder);
+        }) {}
 };
 
 const char* const kReformerKinds[] = {"mlm", "packed", "classes", "regression"};
@@ -216,19 +146,8 @@ TEST_F(ReformerTraining, PredictionsDoNotDependOnTheBatch) {
   Reformer reformer(config);
   reformer.Initialise(3);
   const auto model = MakeTextModel(std::move(reformer));
-  const ClassifyTarget target{config.labels, ProblemType::kSingleLabel};
-  const GlobalPolicy none = GlobalPolicy::Parse("none");
-  Context context(2);
-  const LabelledTexts all = Letters(4, 9);
-  const ClassifierEval together = EvaluateRows(context, *model, target, none, Rows(all, target));
-  double sum = 0.0;
-  for (std::size_t r = 0; r < all.rows.size(); ++r) {
-    const LabelledTexts one{all.source, {all.rows[r]}, false, 0, "one"};
-    const ClassifierEval alone = EvaluateRows(context, *model, target, none, Rows(one, target));
-    EXPECT_EQ(alone.right[0], together.right[r]);
-    sum += alone.loss;
-  }
-  EXPECT_NEAR(together.loss, sum / 9.0, 1e-6);
+  ExpectPredictionsApart(*model, {config.labels, ProblemType::kSingleLabel},
+                         GlobalPolicy::Parse("none"));
 }
 
 TEST_F(ReformerTraining, WhatItCannotIsNamed) {
