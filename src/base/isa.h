@@ -34,7 +34,7 @@ void CapIsa(Isa isa);
 enum class Bf16Path {
   kWiden,  // to fp32 on the way into panels
   kPairs,  // AVX512_BF16's dot products of pairs
-  kTiles,  // AMX: the tile unit multiplies 16 x 32 by 32 x 16 (full and window attention)
+  kTiles,  // AMX: the tile unit multiplies 16 x 32 by 32 x 16 (see docs/reference/dispatch.md)
   kTwin,   // the same kernels with a tile unit in plain C++ that gives the same bits: for tests
 };
 std::string_view Bf16PathName(Bf16Path path);  // "widen", "pairs", "tiles", "tiles_twin"

@@ -21,7 +21,37 @@ inline bool IsLocal(std::uint8_t role) { return role != kHiddenToken && role != 
 struct TokenMap {
   idx_t origin = 0, step = 1;
   const idx_t* list = nullptr;
-  idx_t operator()(idx_t i) const { return list != nullptr ? list[i] : origin + i * step; }
+  idx_t circle = 0;  // tokens of a circle that the entries go around, at most once; 0: none
+  idx_t operator()(idx_t i) const {
+    if (list != nullptr) return list[i];
+    const idx_t token = origin + i * step;
+    if (circle == 0) return token;
+    return token < 0 ? token + circle : (token < circle ? token : token - circle);
+  }
+  // Whether entries [i, i + count) stand `step` apart.
+  bool Regular(idx_t i, idx_t count) const {
+    if (list != nullptr) return false;
+    return circle == 0 || (*this)(i + count - 1) - (*this)(i) == (count - 1) * step;
+  }
+};
+
+// Keys that are chunks of a text in a row, around its ends if need be (ops/chunked_attention): each
+// has `chunk` entries, also the text's last one, which may have fewer tokens. Query i, an entry of
+// chunk i / chunk, sees the `parts` chunks of the list from that number on.
+struct ChunkWindows {
+  idx_t chunk = 0;               // 0: the keys are something else
+  idx_t parts = 0;               // chunks of a window
+  idx_t before = 0;              // of them, before the query's own
+  idx_t place = 0;               // on the circle, of entry 0; negative: from its end
+  idx_t circle = 0, tokens = 0;  // entries of the whole circle; of them exist
+  idx_t Begin(idx_t i) const { return i / chunk * chunk; }  // of the window of query i
+  idx_t Own(idx_t i) const { return i + before * chunk; }   // the entry that query i is
+  idx_t First() const { return -place; }                    // the entry of the text's token 0
+  idx_t Turn() const { return circle - place; }             // from this one on they go around again
+  bool Exists(idx_t j) const {
+    const idx_t at = place + j;
+    return (at < 0 ? at + circle : (at < circle ? at : at - circle)) < tokens;
+  }
 };
 
 // Rows of an array, one for each entry of a list.
@@ -74,14 +104,18 @@ struct KeyRows {
   bool band = false;
   idx_t left = 0, right = 0;
   bool causal = false;  // of all keys, those up to the query's own position
-  idx_t slot = 0;       // dropout: that of key 0, or of key i - left
+  ChunkWindows chunks;  // of these keys, a window; `causal` holds beside it
+  idx_t slot = 0;       // dropout: that of key 0, of key i - left, or of the window's first
 
+  bool Exists(idx_t j) const { return chunks.chunk == 0 || chunks.Exists(j); }
   bool Shown(idx_t j) const {
+    if (!Exists(j)) return false;
     if (roles == nullptr) return true;
     const std::uint8_t role = roles[tokens(j)];
     return shows_global ? role != kHiddenToken : IsLocal(role);
   }
   // Query i, which stands at `token`, sees keys [Low, High) if they are shown. Both rise with i.
+  // (Not of chunks, whose rows are walked one after another.)
   idx_t Low(idx_t i) const { return band ? std::clamp<idx_t>(i - left, 0, count) : 0; }
   idx_t High(idx_t i, idx_t token) const {
     if (band) return std::clamp<idx_t>(i + right + 1, 0, count);
@@ -92,7 +126,10 @@ struct KeyRows {
     return std::clamp<idx_t>(token + 1, 0, count);  // keys are tokens 0, 1, ...
   }
   // Slot of key 0 for query i.
-  idx_t Slot(idx_t i) const { return band ? slot - (i - left) : slot; }
+  idx_t Slot(idx_t i) const {
+    if (chunks.chunk > 0) return slot - chunks.Begin(i);
+    return band ? slot - (i - left) : slot;
+  }
 };
 
 // Rows of a (B, H, T, D) array for one head.

@@ -1,6 +1,6 @@
 // Attention in bf16 on the tile unit (simd/amx-inl.h): one head's list of queries over lists of
-// keys (ops/attention_lists.h), forward and backward. Full and window attention are made of it; the
-// README has formulas, accuracy and design.
+// keys (ops/attention_lists.h), forward and backward. Full, window and chunked attention are made
+// of it; the README has formulas, accuracy and design.
 //
 // Blocks are 32 queries by 32 keys, numbered from the beginning of a list. What a block of queries
 // gives does not depend on how queries are shared among tasks, so runs may follow the number of
@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 
 #include "base/arena.h"
 #include "base/math.h"
@@ -65,14 +66,23 @@ void PlanAmxForward(idx_t keys, idx_t left, idx_t right, idx_t globals, idx_t he
 // `queries`: the longest range of queries of a task.
 void PlanAmxBackward(idx_t queries, idx_t left, idx_t right, AmxPlan* plan);
 
+// Queries of a list that see no key: they weigh all keys equally (of their window, where keys are
+// chunks), hidden and future ones too, and have no gradient.
+struct BlindQueries {
+  idx_t first = 0;                      // so many from the beginning
+  const std::uint8_t* marks = nullptr;  // (queries): and those with a mark; null: no others
+
+  bool any() const { return first > 0 || marks != nullptr; }
+  bool operator()(idx_t i) const { return i < first || (marks != nullptr && marks[i] != 0); }
+};
+
 // One head. Rows are bf16, gradients, lse and delta fp32.
 struct AmxLists {
   QueryRows queries;
   KeyRows keys;
   KeyRows globals;  // forward only: keys that all queries see beside the others; count 0: none
-  // The first queries of the list that see no key: they weigh all keys equally, hidden and future
-  // ones too, and have no gradient. keys.count must be the number of all keys.
-  idx_t blind = 0;
+  // Where there are some, keys.count must be the number of all keys.
+  BlindQueries blind;
 };
 
 struct AmxRange {
@@ -107,8 +117,9 @@ class AmxScratch {
 // `scratch`: AmxForwardBytes, 64-byte aligned.
 void AmxForward(const AmxPlan& plan, const AmxLists& lists, void* scratch, AmxRange queries);
 
-// dq, dk and dv of what these keys and queries give each other, added to the caller's rows. Both
-// begin at multiples of 32 side; the queries fit into the plan's ring, or the keys' reach does.
+// dq, dk and dv of what these keys and queries give each other, added to the caller's rows and to
+// no others. Queries begin at a multiple of 32 side, and so do keys that are no chunks; the queries
+// fit into the plan's ring, or the keys' reach does.
 void AmxBackward(const AmxPlan& plan, const AmxLists& lists, void* scratch, AmxRange keys,
                  AmxRange queries);
 

@@ -16,18 +16,10 @@
 #include "base/isa.h"
 #include "longspan/attention.h"
 #include "longspan/error.h"
-#include "tests/support/bf16_attention.h"
+#include "tests/support/tiles.h"
 
 namespace longspan::test {
 namespace {
-
-// The paths that are kernels on tiles, one after another.
-template <class Body>
-void OnTiles(const Body& body) {
-  ForEachBf16Path([&] {
-    if (MultipliesTiles(true)) body();
-  });
-}
 
 struct Call {
   FullSpec full;
@@ -162,12 +154,7 @@ TEST(AmxAttention, NegativeScales) {
 
 // What the path that widens to fp32 gives for the same call.
 Bf16Tensors Widened(const Call& call, const Bf16Tensors& given) {
-  Bf16Tensors x = given;
-  const std::optional<Bf16Path> before = ForcedBf16Path();
-  ForceBf16Path(Bf16Path::kWiden);
-  call.Run(x);
-  ForceBf16Path(before);
-  return x;
+  return Widened(given, [&](Bf16Tensors& x) { call.Run(x); });
 }
 
 TEST(AmxAttention, KeysThatPassBy) {

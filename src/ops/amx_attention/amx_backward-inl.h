@@ -45,7 +45,7 @@ struct BackwardQuery {
   float* minus_lse;            // (32): -lse / scale: products q k^T begin with it
   float* minus_delta;          // (32): -D
   float* dq;                   // (K / 16, 2) tiles: columns 16 c .. x queries in the order of ds
-  std::uint32_t part;          // rows that take part
+  std::uint32_t part, blind;   // rows that take part; of them, those that see no key
 
   static BackwardQuery Carve(const AmxPlan& plan, Carver* carver) {
     BackwardQuery s{};
@@ -64,6 +64,7 @@ struct BackwardKey {
   char* down;               // k^T as left operand of dq^T
   float *dk, *dv;           // (2, K / 16) tiles (half, 16 columns)
   std::uint32_t shown;      // keys that exist and are not hidden
+  std::uint32_t valued;     // keys whose values count: all that exist, where a query sees no key
 
   static BackwardKey Carve(const AmxPlan& plan, Carver* carver) {
     BackwardKey s{};

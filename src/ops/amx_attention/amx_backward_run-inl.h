@@ -62,6 +62,7 @@ class AmxBackwardRun {
   void Run(AmxRange keys, AmxRange queries) {
     keys.end = std::min(keys.end, lists_.keys.count);
     queries.end = std::min(queries.end, lists_.queries.count);
+    keys_ = keys;
     const idx_t side = plan_.side, last_key = CeilDiv(keys.end, kAmxBlock);
     idx_t packed = -1, finished = 0;  // blocks of queries: packed up to, finished up to
     for (idx_t k0 = keys.begin / kAmxBlock; k0 < last_key; k0 += side) {
@@ -86,10 +87,14 @@ class AmxBackwardRun {
     const KeyRows& keys = lists_.keys;
     const idx_t first = k0 * kAmxBlock, end = std::min(keys.count, (k0 + count) * kAmxBlock);
     idx_t begin = queries.begin, last = queries.end;
-    if (keys.band) {
+    if (keys.chunks.chunk > 0) {
+      const ChunkWindows& x = keys.chunks;
+      begin = std::max(begin, x.Begin(first) - (x.parts - 1) * x.chunk);
+      last = std::min(last, x.Begin(end - 1) + x.chunk);
+    } else if (keys.band) {
       begin = std::max(begin, first - keys.right);
       last = std::min(last, end + keys.left);
-    } else if (keys.causal && queries.begin >= lists_.blind) {
+    } else if (keys.causal && queries.begin >= lists_.blind.first) {
       begin = std::max(begin, first);  // the lists are the same tokens
     }
     if (begin >= last) return {};
@@ -102,9 +107,9 @@ class AmxBackwardRun {
     const QueryRows& queries = lists_.queries;
     BackwardQuery& to = Query(block);
     const idx_t first = block * kAmxBlock, rows = std::min(kAmxBlock, queries.count - first);
-    to.part = PartBits(queries, first, lists_.blind);
-    const std::uint32_t blind = RangeBits(0, lists_.blind - first);
-    const BlockRows q = GatherBlock(plan_, queries.q, first, to.part & ~blind, s_.copy);
+    to.blind = BlindBits(lists_.blind, first, rows);
+    to.part = PartBits(queries, first, to.blind);
+    const BlockRows q = GatherBlock(plan_, queries.q, first, to.part & ~to.blind, s_.copy);
     const BlockRows dout = GatherBlock(plan_, queries.dout, first, to.part, s_.copy2);
     PackBlockAcross(q, tiles_, to.across);
     PackBlockAcross(dout, tiles_, to.dout_across);
@@ -128,11 +133,11 @@ class AmxBackwardRun {
     const KeyRows& keys = lists_.keys;
     const idx_t first = block * kAmxBlock;
     to->shown = ShownBits(keys, block);
-    const std::uint32_t values = lists_.blind > 0 ? RangeBits(0, keys.count - first) : to->shown;
+    to->valued = lists_.blind.any() ? ExistBits(keys, block) : to->shown;
     const BlockRows k = GatherBlock(plan_, keys.k, first, to->shown, s_.copy);
     PackBlockRows(k, tiles_, to->rows);
     PackBlockDown(k, tiles_, to->down);
-    PackBlockRows(GatherBlock(plan_, keys.v, first, values, s_.copy2), tiles_, to->value_rows);
+    PackBlockRows(GatherBlock(plan_, keys.v, first, to->valued, s_.copy2), tiles_, to->value_rows);
     std::fill_n(to->dk, kAmxBlock * plan_.Terms(), 0.0f);
     std::fill_n(to->dv, kAmxBlock * plan_.Terms(), 0.0f);
   }
@@ -164,7 +169,7 @@ class AmxBackwardRun {
     Sight kind = SightOf(sight, lists_.keys, block, shown);
     // Queries that see no key weigh all, so pairs that others do not see lie between those that are
     // seen.
-    if (kind == Sight::kNone && lists_.blind == 0) return false;
+    if (kind == Sight::kNone && !lists_.blind.any()) return false;
     if (kind == Sight::kNone) kind = Sight::kSome;
     // A row that takes no part has zeros in its place, but weights and D that mean nothing.
     if (sight.part != kAllRows) kind = Sight::kSome;
@@ -200,10 +205,11 @@ class AmxBackwardRun {
     const KeyRows& keys = lists_.keys;
     const Line scale = EachFloat(plan_.scale);
     const Line kept = EachFloat(plan_.dropout.active() ? plan_.dropout.scale() : 1.0f);
-    const idx_t first = block * kAmxBlock, rows = std::min(kAmxBlock, keys.count - first);
-    for (idx_t r = 0; r < rows; ++r) {
+    const idx_t first = block * kAmxBlock;
+    const std::uint32_t ours = key.valued & RangeBits(keys_.begin - first, keys_.end - first);
+    for (idx_t r = 0; r < kAmxBlock; ++r) {
+      if ((ours >> r & 1) == 0) continue;
       const bool shown = (key.shown >> r & 1) != 0;
-      if (!shown && lists_.blind == 0) continue;
       for (idx_t c = 0; c * 16 < plan_.D; ++c) {
         const idx_t at = (r / 16 * 2 * tiles_ + c) * 256 + r % 16 * 16, n = plan_.D - c * 16;
         if (shown) AddLine(key.dk + at, scale, n, keys.dk(first + r) + c * 16);
@@ -219,7 +225,7 @@ class AmxBackwardRun {
     const BackwardQuery& query = Query(block);
     const Line scale = EachFloat(plan_.scale);
     const idx_t first = block * kAmxBlock;
-    const std::uint32_t takes = query.part & ~RangeBits(0, lists_.blind - first);
+    const std::uint32_t takes = query.part & ~query.blind;
     alignas(64) float turned[16 * 16];
     for (idx_t c = 0; c * 16 < plan_.D; ++c) {
       for (idx_t half = 0; half < 2; ++half) {
@@ -239,6 +245,7 @@ class AmxBackwardRun {
   BackwardRunScratch s_;
   AmxBackwardBlock<T> kernel_;
   idx_t tiles_;
+  AmxRange keys_;  // whose rows are written
 };
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

@@ -82,7 +82,11 @@ class AmxForwardRun {
     std::fill_n(started_, end - begin, false);
     PassBy(lists_.globals, begin, end);
     PassBy(lists_.keys, begin, end);
-    for (idx_t b = begin; b < end; ++b) Finish(b, SumsOf(b - begin), started_[b - begin]);
+    for (idx_t b = begin; b < end; ++b) {
+      SeenKeys seen;
+      FindSeenKeys(lists_.queries, lists_.keys, b * kAmxBlock, lists_.blind, &seen);
+      Finish(seen, SumsOf(b - begin), started_[b - begin]);
+    }
   }
 
  private:
@@ -95,13 +99,12 @@ class AmxForwardRun {
       const idx_t block = held->end, slot = block - held->first;
       const std::uint32_t shown = ShownBits(keys, block);
       // The value of a hidden key counts where a blind query weighs it.
-      const std::uint32_t exist = RangeBits(0, keys.count - block * kAmxBlock);
+      const std::uint32_t valued = lists_.blind.any() ? ExistBits(keys, block) : shown;
       char* to = held->keys + slot * bytes;
       PackBlockAcross(GatherBlock(plan_, keys.k, block * kAmxBlock, shown, s_.copy), tiles, to);
       held->norms[slot] = LargestNormAcross(to, tiles);
-      PackBlockPairs(
-          GatherBlock(plan_, keys.v, block * kAmxBlock, lists_.blind > 0 ? exist : shown, s_.copy),
-          tiles, held->values + slot * bytes);
+      PackBlockPairs(GatherBlock(plan_, keys.v, block * kAmxBlock, valued, s_.copy), tiles,
+                     held->values + slot * bytes);
       held->shown[slot] = shown;
     }
   }
@@ -132,25 +135,33 @@ class AmxForwardRun {
     }
   }
 
-  // What tells the bits of one edge of a band from another's, as long as nothing is hidden.
+  // What tells the bits of one edge of a band, or of one chunk's causal diagonal, from another's,
+  // as long as nothing is hidden.
   struct MemoKey {
     idx_t low = 0, high = 0, keys = -1, part = 0;
     bool operator==(const MemoKey&) const = default;
   };
 
+  bool Recurs(const KeyRows& keys, const SeenKeys& seen, idx_t left, std::uint32_t shown) const {
+    // All rows of a block are in one chunk.
+    const bool chunks = keys.chunks.chunk > 0 && keys.chunks.chunk % kAmxBlock == 0;
+    return (keys.band || chunks) && shown == RangeBits(0, left) && seen.blind == 0 &&
+           seen.turn == 0;
+  }
+
   const std::uint32_t* EdgeBits(const KeyRows& keys, const SeenKeys& seen, idx_t block,
                                 std::uint32_t shown, std::uint32_t* bits) {
     std::uint32_t plain[kAmxBlock];
     const idx_t left = keys.count - block * kAmxBlock;
-    const bool recurs = keys.band && shown == RangeBits(0, left) && seen.blind == 0;
-    if (!recurs) {
+    if (!Recurs(keys, seen, left, shown)) {
       SeenBits(seen, keys, block, shown, plain);
       for (idx_t r = 0; r < kAmxBlock; ++r) bits[r] = SpreadBits(plain[r]);
       return bits;
     }
-    const idx_t place = seen.first - block * kAmxBlock;
-    const MemoKey key{place - keys.left, place + keys.right, std::min(left, kAmxBlock),
-                      static_cast<idx_t>(seen.part)};
+    const idx_t place = seen.first - block * kAmxBlock, first = block * kAmxBlock;
+    const idx_t low = keys.band ? place - keys.left : seen.low[0] - first;
+    const idx_t high = keys.band ? place + keys.right : seen.high[0] - first;
+    const MemoKey key{low, high, std::min(left, kAmxBlock), static_cast<idx_t>(seen.part)};
     for (idx_t i = 0; i < memos_; ++i) {
       if (memo_key_[i] == key) return s_.memo + i * kAmxBlock;
     }
@@ -166,10 +177,9 @@ class AmxForwardRun {
   // ---- queries ----------------------------------------------------------------------------------
 
   // Packs block b of queries; rows that take no part, and blind ones, as zeros.
-  void TakeQueries(idx_t b, std::uint32_t part) {
-    const idx_t blind = std::clamp<idx_t>(lists_.blind - b * kAmxBlock, 0, kAmxBlock);
+  void TakeQueries(idx_t b, const SeenKeys& seen) {
     const BlockRows rows =
-        GatherBlock(plan_, lists_.queries.q, b * kAmxBlock, part & ~RangeBits(0, blind), s_.copy);
+        GatherBlock(plan_, lists_.queries.q, b * kAmxBlock, seen.part & ~seen.blind, s_.copy);
     const idx_t tiles = plan_.Terms() / 32;
     PackBlockRows(rows, tiles, s_.block.query);
     query_norm_ = LargestNorm(rows, tiles);
@@ -201,24 +211,24 @@ class AmxForwardRun {
     for (idx_t b = begin; b < end; ++b) {
       SeenKeys seen;
       FindSeenKeys(lists_.queries, lists_.keys, b * kAmxBlock, lists_.blind, &seen);
-      const idx_t low = seen.Low() / kAmxBlock, high = CeilDiv(seen.High(), kAmxBlock);
+      const idx_t low = seen.begin / kAmxBlock, high = CeilDiv(seen.end, kAmxBlock);
       if (!any) window.first = window.end = low;
       any = true;
       PackUpTo(lists_.keys, high, &window);
       if (seen.part == 0) {
-        Finish(b, SumsOf(0), false);
+        Finish(seen, SumsOf(0), false);
         continue;
       }
-      TakeQueries(b, seen.part);
+      TakeQueries(b, seen);
       if (lists_.globals.count > 0) {
         SeenKeys seen_globals;
-        FindSeenKeys(lists_.queries, lists_.globals, b * kAmxBlock, 0, &seen_globals);
+        FindSeenKeys(lists_.queries, lists_.globals, b * kAmxBlock, {}, &seen_globals);
         AddBlocks(lists_.globals, seen_globals, globals, 0, globals.end);
       }
       AddBlocks(lists_.keys, seen, window, low, high);
       AddComing(b, b + 1 < end, high);
       if (count_ > 0) MeetBlocks(true, SumsOf(0));
-      Finish(b, SumsOf(0), count_ > 0);
+      Finish(seen, SumsOf(0), count_ > 0);
     }
   }
 
@@ -245,13 +255,13 @@ class AmxForwardRun {
       for (idx_t b = begin; b < end; ++b) {
         SeenKeys seen;
         FindSeenKeys(lists_.queries, keys, b * kAmxBlock, lists_.blind, &seen);
-        const idx_t low = std::max(first, seen.Low() / kAmxBlock);
-        const idx_t high = std::min({blocks, first + plan_.held, CeilDiv(seen.High(), kAmxBlock)});
+        const idx_t low = std::max(first, seen.begin / kAmxBlock);
+        const idx_t high = std::min({blocks, first + plan_.held, CeilDiv(seen.end, kAmxBlock)});
         if (seen.part == 0 || low >= high) continue;
         // Blocks before `low` are seen by no later query either.
         if (held.end == held.first) held.first = held.end = low;
         PackUpTo(keys, high, &held);
-        TakeQueries(b, seen.part);
+        TakeQueries(b, seen);
         AddBlocks(keys, seen, held, low, high);
         if (count_ == 0) continue;
         MeetBlocks(!started_[b - begin_], SumsOf(b - begin_));
@@ -262,18 +272,18 @@ class AmxForwardRun {
 
   // ---- the end of a block -----------------------------------------------------------------------
 
-  void Finish(idx_t b, const QuerySums& sums, bool seen) {
+  // `any`: the block of queries has met keys.
+  void Finish(const SeenKeys& seen, const QuerySums& sums, bool any) {
     const QueryRows& queries = lists_.queries;
-    const idx_t first = b * kAmxBlock, rows = std::min(kAmxBlock, queries.count - first);
     alignas(64) float total[kAmxBlock], log[kAmxBlock];
-    if (seen) SumTotals(sums.total, total, log);
+    if (any) SumTotals(sums.total, total, log);
     const float kept = plan_.dropout.active() ? plan_.dropout.scale() : 1.0f;
-    for (idx_t r = 0; r < rows; ++r) {
-      const idx_t i = first + r;
-      if (i < lists_.blind || queries.TakesPart(i)) {
+    for (idx_t r = 0; r < seen.rows; ++r) {
+      const idx_t i = seen.first + r;
+      if ((seen.part >> r & 1) != 0) {
         WriteRow(sums, r, kept / total[r] + sums.poison[r], queries.out(i));
-        *queries.lse(i) = SeesOneKey(i)
-                              ? OnlyScore(i)
+        *queries.lse(i) = SeesOneKey(seen, r)
+                              ? OnlyScore(i, seen.low[r])
                               : sums.offset[r] * std::abs(plan_.scale) + log[r] + sums.poison[r];
       } else if (queries.roles[queries.tokens(i)] == kHiddenToken) {
         ClearRow(queries.out(i), plan_.D);
@@ -284,13 +294,11 @@ class AmxForwardRun {
 
   // The logarithm of a single rounded weight is off by up to 0.3 %, of a sum by far less. The score
   // itself is exact, so the backward's weight is exactly 1.
-  bool SeesOneKey(idx_t i) const {
-    if (i < lists_.blind || lists_.globals.count > 0) return false;
-    const KeyRows& keys = lists_.keys;
-    return keys.High(i, lists_.queries.tokens(i)) - keys.Low(i) == 1;
+  bool SeesOneKey(const SeenKeys& seen, idx_t r) const {
+    return !seen.Blind(r) && lists_.globals.count == 0 && seen.high[r] - seen.low[r] == 1;
   }
-  float OnlyScore(idx_t i) const {
-    return plan_.scale * DotRow(lists_.queries.q(i), lists_.keys.k(lists_.keys.Low(i)), plan_.D);
+  float OnlyScore(idx_t query, idx_t key) const {
+    return plan_.scale * DotRow(lists_.queries.q(query), lists_.keys.k(key), plan_.D);
   }
 
   // Sums of 16 lanes for each of 32 rows, and their logarithms.

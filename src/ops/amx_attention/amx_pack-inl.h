@@ -69,7 +69,7 @@ inline BlockRows GatherBlock(const AmxPlan& plan, const InRows& from, idx_t firs
                              std::uint32_t wanted, std::uint16_t* copy) {
   const idx_t terms = plan.Terms();
   const auto* base = static_cast<const std::uint16_t*>(from.base);
-  if (wanted == kAllRows && terms == plan.D && from.tokens.list == nullptr) {
+  if (wanted == kAllRows && terms == plan.D && from.tokens.Regular(first, kAmxBlock)) {
     return {base + from.tokens(first) * from.stride, from.tokens.step * from.stride};
   }
   for (idx_t r = 0; r < kAmxBlock; ++r) {
@@ -199,43 +199,98 @@ inline void TransposeBits(const std::uint32_t* x, std::uint32_t* y) {
   }
 }
 
-// Queries [first, first + 32) of a list, the keys that each sees, and which rows take part.
-struct SeenKeys {
-  idx_t first = 0, rows = 0;  // rows that exist
-  idx_t blind = 0;            // of them: they see all keys
-  std::uint32_t part = 0;     // rows that take part
-  idx_t low[kAmxBlock], high[kAmxBlock];
-
-  idx_t Low() const { return low[0]; }  // both ends rise with the row, but for blind ones
-  idx_t High() const { return blind > 0 ? high[0] : high[rows - 1]; }
-};
-
-inline std::uint32_t PartBits(const QueryRows& queries, idx_t first, idx_t blind) {
+// Which of queries [first, first + 32) see no key, and which take part.
+inline std::uint32_t BlindBits(const BlindQueries& blind, idx_t first, idx_t rows) {
+  std::uint32_t bits = RangeBits(0, std::min(rows, blind.first - first));
+  for (idx_t r = 0; blind.marks != nullptr && r < rows; ++r) {
+    if (blind.marks[first + r] != 0) bits |= 1u << r;
+  }
+  return bits;
+}
+inline std::uint32_t PartBits(const QueryRows& queries, idx_t first, std::uint32_t blind) {
   const idx_t rows = std::min(kAmxBlock, queries.count - first);
-  std::uint32_t part = 0;
+  if (queries.roles == nullptr) return RangeBits(0, rows);
+  std::uint32_t part = blind;
   for (idx_t r = 0; r < rows; ++r) {
-    if (first + r < blind || queries.TakesPart(first + r)) part |= 1u << r;
+    if (queries.TakesPart(first + r)) part |= 1u << r;
   }
   return part;
 }
 
-inline void FindSeenKeys(const QueryRows& queries, const KeyRows& keys, idx_t first, idx_t blind,
-                         SeenKeys* seen) {
-  seen->first = first;
-  seen->rows = std::min(kAmxBlock, queries.count - first);
-  seen->blind = std::clamp<idx_t>(blind - first, 0, seen->rows);
-  seen->part = PartBits(queries, first, blind);
+// Queries [first, first + 32) of a list and the keys [low, high) that each sees.
+struct SeenKeys {
+  idx_t first = 0, rows = 0;  // rows that exist
+  std::uint32_t blind = 0;    // of them, rows that see no key: they weigh [low, high)
+  std::uint32_t part = 0;     // rows that take part
+  idx_t low[kAmxBlock], high[kAmxBlock];
+  idx_t begin = 0, end = 0;          // what some row sees
+  idx_t all_begin = 0, all_end = 0;  // what all see
+  // Causal windows that go around the end of the text: rows do not see keys that lie behind their
+  // own and before `turn`.
+  idx_t own = 0;  // of row 0; that of row r is r more
+  idx_t turn = 0;
+
+  bool Blind(idx_t r) const { return (blind >> r & 1) != 0; }
+};
+
+// Keys that are chunks: rows of a block walk from chunk to chunk, without a division each.
+inline void FindSeenChunks(const KeyRows& keys, SeenKeys* seen) {
+  const ChunkWindows& x = keys.chunks;
+  idx_t begin = x.Begin(seen->first), next = begin + x.chunk;
+  seen->own = x.Own(seen->first);
   for (idx_t r = 0; r < seen->rows; ++r) {
-    const bool all = r < seen->blind;
-    seen->low[r] = all ? 0 : keys.Low(first + r);
-    seen->high[r] = all ? keys.count : keys.High(first + r, queries.tokens(first + r));
+    if (seen->first + r == next) {
+      begin = next;
+      next += x.chunk;
+    }
+    seen->low[r] = begin;
+    seen->high[r] = begin + x.parts * x.chunk;
+    if (!keys.causal || seen->Blind(r)) continue;
+    seen->low[r] = std::max(begin, x.First());
+    if (x.Turn() < seen->high[r]) {
+      seen->turn = x.Turn();
+    } else {
+      seen->high[r] = seen->own + r + 1;
+    }
   }
 }
 
-// Which of keys [32 block, + 32) exist and are shown.
-inline std::uint32_t ShownBits(const KeyRows& keys, idx_t block) {
+inline void FindSeenKeys(const QueryRows& queries, const KeyRows& keys, idx_t first,
+                         const BlindQueries& blind, SeenKeys* seen) {
+  seen->first = first;
+  seen->rows = std::min(kAmxBlock, queries.count - first);
+  seen->blind = BlindBits(blind, first, seen->rows);
+  seen->part = PartBits(queries, first, seen->blind);
+  if (keys.chunks.chunk > 0) {
+    FindSeenChunks(keys, seen);
+  } else {
+    for (idx_t r = 0; r < seen->rows; ++r) {
+      const bool all = seen->Blind(r);
+      seen->low[r] = all ? 0 : keys.Low(first + r);
+      seen->high[r] = all ? keys.count : keys.High(first + r, queries.tokens(first + r));
+    }
+  }
+  const auto [begin, all_begin] = std::minmax_element(seen->low, seen->low + seen->rows);
+  const auto [all_end, end] = std::minmax_element(seen->high, seen->high + seen->rows);
+  seen->begin = *begin;
+  seen->end = *end;
+  seen->all_begin = *all_begin;
+  seen->all_end = *all_end;
+}
+
+// Which of keys [32 block, + 32) exist, and which of them are shown.
+inline std::uint32_t ExistBits(const KeyRows& keys, idx_t block) {
   const idx_t first = block * kAmxBlock, n = std::min(kAmxBlock, keys.count - first);
-  if (keys.roles == nullptr) return RangeBits(0, n);
+  if (keys.chunks.tokens == keys.chunks.circle) return RangeBits(0, n);
+  std::uint32_t exist = 0;
+  for (idx_t j = 0; j < n; ++j) {
+    if (keys.Exists(first + j)) exist |= 1u << j;
+  }
+  return exist;
+}
+inline std::uint32_t ShownBits(const KeyRows& keys, idx_t block) {
+  if (keys.roles == nullptr) return ExistBits(keys, block);
+  const idx_t first = block * kAmxBlock, n = std::min(kAmxBlock, keys.count - first);
   std::uint32_t shown = 0;
   for (idx_t j = 0; j < n; ++j) {
     if (keys.Shown(first + j)) shown |= 1u << j;
@@ -248,11 +303,10 @@ enum class Sight { kNone, kAll, kSome };
 // What the block of queries sees of a block of keys, by place; `shown`: keys that are not hidden.
 // kNone follows from places alone, so blocks that are seen follow one another.
 inline Sight SightOf(const SeenKeys& seen, const KeyRows& keys, idx_t block, std::uint32_t shown) {
-  const idx_t first = block * kAmxBlock, last = seen.rows - 1, sighted = std::min(seen.blind, last);
-  const idx_t end = std::min(first + kAmxBlock, keys.count);
-  const bool nobody = seen.low[sighted] >= end || seen.high[last] <= first;
-  if (seen.blind == 0 && nobody) return Sight::kNone;
-  const bool everybody = seen.low[last] <= first && seen.high[sighted] >= first + kAmxBlock;
+  const idx_t first = block * kAmxBlock, end = std::min(first + kAmxBlock, keys.count);
+  if (seen.begin >= end || seen.end <= first) return Sight::kNone;
+  const bool everybody =
+      seen.all_begin <= first && seen.all_end >= first + kAmxBlock && seen.turn == 0;
   return everybody && shown == kAllRows ? Sight::kAll : Sight::kSome;
 }
 
@@ -260,12 +314,15 @@ inline Sight SightOf(const SeenKeys& seen, const KeyRows& keys, idx_t block, std
 inline void SeenBits(const SeenKeys& seen, const KeyRows& keys, idx_t block, std::uint32_t shown,
                      std::uint32_t* bits) {
   const idx_t first = block * kAmxBlock;
-  const std::uint32_t exist = RangeBits(0, keys.count - first);
+  const std::uint32_t exist = ExistBits(keys, block);
   for (idx_t r = 0; r < kAmxBlock; ++r) {
     bits[r] = 0;
     if ((seen.part >> r & 1) == 0) continue;
-    bits[r] =
-        RangeBits(seen.low[r] - first, seen.high[r] - first) & (r < seen.blind ? exist : shown);
+    const bool blind = seen.Blind(r);
+    bits[r] = RangeBits(seen.low[r] - first, seen.high[r] - first) & (blind ? exist : shown);
+    if (seen.turn > 0 && !blind) {
+      bits[r] &= ~RangeBits(seen.own + r + 1 - first, seen.turn - first);
+    }
   }
 }
 

@@ -82,18 +82,6 @@ struct ChunkedTask {
 
 // ---- the window ---------------------------------------------------------------------------------
 
-// Rows of the current chunk that see no key of their window: they are its first ones.
-inline idx_t BlindRows(const ChunkedTask& x) {
-  if (x.args.first_visible == nullptr) return 0;
-  const idx_t* first_visible = x.args.first_visible + x.b * x.plan.Rooms();
-  idx_t first = x.plan.T;
-  for (idx_t i = 0; i < x.plan.parts; ++i) {
-    first = std::min(first, first_visible[x.plan.Room(x.plan.WindowChunk(x.chunk, i))]);
-  }
-  if (x.plan.causal) return std::clamp<idx_t>(first - x.begin, 0, x.rows);
-  return first == x.plan.T ? x.rows : 0;
-}
-
 // The slot of the ring that belongs to an unwrapped chunk number.
 inline idx_t RingSlot(const ChunkedTask& x, idx_t unwrapped) {
   if (x.plan.whole) return unwrapped;
@@ -116,7 +104,7 @@ void EnterChunk(ChunkedTask& x, idx_t c, const Fetch& fetch) {
   x.begin = c * plan.chunk;
   x.at = plan.QueryAt(x.begin);
   x.rows = plan.Keys(c);
-  x.blind = BlindRows(x);
+  x.blind = x.args.BlindRows(x.b, c);
   x.parts = 0;
   for (const bool own : {false, true}) {  // the diagonal last
     for (idx_t i = 0; i < plan.parts; ++i) {

@@ -10,6 +10,7 @@
 #include "base/isa.h"
 #include "base/scratch_layout.h"
 #include "ops/attention_call.h"
+#include "ops/chunked_attention/chunked_amx.h"
 #include "ops/chunked_attention/chunked_slab.h"
 #include "parallel/parallel_for.h"
 #include "simd/tile_extents.h"
@@ -156,15 +157,32 @@ void ScanMask(const ChunkedArguments& args) {
   }
 }
 
-// Bytes of everything that one call books.
+// Marks the queries that see no key, if there is one.
+void MarkBlind(std::uint8_t* marks, ChunkedArguments* args) {
+  const ChunkedPlan& plan = args->plan;
+  for (idx_t b = 0; b < plan.B; ++b) {
+    for (idx_t c = plan.first; c < plan.last; ++c) {
+      std::uint8_t* chunk = marks + b * plan.Queries() + plan.QueryAt(c * plan.chunk);
+      const idx_t blind = args->BlindRows(b, c);
+      std::fill_n(chunk, plan.Keys(c), std::uint8_t{0});
+      std::fill_n(chunk, blind, std::uint8_t{1});
+      if (blind > 0) args->blind = marks;
+    }
+  }
+}
+
+// Bytes of everything that one call books, but for the scratch of the tile unit's threads.
 std::size_t CallBytes(const Context& context, const ChunkedArguments& args, bool backward) {
   const ChunkedPlan& plan = args.plan;
-  std::size_t bytes =
-      LayoutOf(plan, backward).Bytes() * static_cast<std::size_t>(context.threads());
+  const bool tiles = RunsOnTiles(plan);
+  std::size_t bytes = 0;
   if (!args.mask.empty()) {
     bytes += Arena::Bytes<idx_t>(plan.B * plan.Rooms());
     bytes += Arena::Bytes<std::uint8_t>(plan.B * plan.Rooms());
+    if (tiles) bytes += Arena::Bytes<std::uint8_t>(plan.B * plan.Queries());
   }
+  if (tiles) return bytes;
+  bytes += LayoutOf(plan, backward).Bytes() * static_cast<std::size_t>(context.threads());
   if (backward && plan.halo > 0) {
     bytes += Arena::Bytes<float>(plan.tasks() * plan.halo * 2 * args.SideFloats());
     bytes += Arena::Bytes<std::uint8_t>(plan.tasks() * plan.halo);
@@ -179,6 +197,12 @@ void TakeShared(Arena::Frame& frame, ChunkedArguments& args, bool backward) {
     args.first_visible = frame.Take<idx_t>(plan.B * plan.Rooms());
     args.masked = frame.Take<std::uint8_t>(plan.B * plan.Rooms());
     ScanMask(args);
+  }
+  if (RunsOnTiles(plan)) {
+    if (!args.mask.empty()) {
+      MarkBlind(frame.Take<std::uint8_t>(plan.B * plan.Queries()), &args);
+    }
+    return;
   }
   if (backward && plan.halo > 0) {
     args.side = frame.Take<float>(plan.tasks() * plan.halo * 2 * args.SideFloats());
@@ -238,6 +262,7 @@ namespace {
 void RunForward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, false));
   TakeShared(frame, args, false);
+  if (RunsOnTiles(args.plan)) return AmxChunkedForward(context, args);
   const auto scratch = LayoutOf(args.plan, false).TakeEach(frame, context.threads());
   const bool pairs = MultipliesPairs(args.plan.bf16);
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {
@@ -250,6 +275,7 @@ void RunForward(Context& context, ChunkedArguments args) {
 void RunBackward(Context& context, ChunkedArguments args) {
   Arena::Frame frame(context.arena(), CallBytes(context, args, true));
   TakeShared(frame, args, true);
+  if (RunsOnTiles(args.plan)) return AmxChunkedBackward(context, args);
   const auto scratch = LayoutOf(args.plan, true).TakeEach(frame, context.threads());
   const bool pairs = MultipliesPairs(args.plan.bf16);
   ParallelFor(context, args.plan.tasks(), [&](idx_t task, int thread) {

@@ -52,6 +52,7 @@ struct ChunkedPlan {
   idx_t FirstChunk(idx_t r) const { return first + r * run; }
   idx_t LastChunk(idx_t r) const { return std::min(last, first + (r + 1) * run); }  // exclusive
   idx_t Keys(idx_t c) const { return std::min(chunk, T - c * chunk); }
+  idx_t Queries() const { return std::min(T, last * chunk) - first * chunk; }
 
   // The chunk that is part i of chunk c's window, before wrapping around (-1 is the last chunk seen
   // from the first): the ring and the side buffers know a chunk by this number. Where the ring
@@ -109,11 +110,24 @@ struct ChunkedArguments {
   // Null without a mask.
   idx_t* first_visible = nullptr;
   std::uint8_t* masked = nullptr;
+  // On tiles, (B, queries): 1 where a query sees no key. Null if there is none.
+  std::uint8_t* blind = nullptr;
   // Backward, more than one run: dk and dv of the halo of each run, (task, halo, dk and dv, chunk,
   // row), and which of them were written.
   float* side = nullptr;
   std::uint8_t* side_used = nullptr;
 
+  // Queries of chunk c that see no key of their window: they are its first ones.
+  idx_t BlindRows(idx_t b, idx_t c) const {
+    if (first_visible == nullptr) return 0;
+    idx_t seen = plan.T;
+    for (idx_t i = 0; i < plan.parts; ++i) {
+      const idx_t room = plan.Room(plan.WindowChunk(c, i));
+      seen = std::min(seen, first_visible[b * plan.Rooms() + room]);
+    }
+    if (plan.causal) return std::clamp<idx_t>(seen - c * plan.chunk, 0, plan.Keys(c));
+    return seen == plan.T ? plan.Keys(c) : 0;
+  }
   idx_t SideFloats() const { return plan.chunk * plan.row; }
   float* Side(idx_t task, idx_t slot, int which) const {
     return side + ((task * plan.halo + slot) * 2 + which) * SideFloats();

@@ -42,7 +42,7 @@ AmxLists ListsOf(const FullArguments& args, idx_t b, idx_t h) {
   keys.causal = plan.causal;
   if (args.first_visible != nullptr) {
     const idx_t visible = args.first_visible[b];
-    if (plan.causal || visible == plan.T) lists.blind = visible;
+    if (plan.causal || visible == plan.T) lists.blind.first = visible;
   }
   return lists;
 }
