@@ -21,7 +21,7 @@ std::vector<std::string> RunnableIsas();
 // The one that kernels use.
 std::string_view KernelIsa();
 // How kernels multiply bf16 in attention: "widen" to fp32, "pairs" by the CPU's dot products, or
-// "tiles" by its tile unit (AMX; full, window and chunked attention).
+// "tiles" by its tile unit (AMX; full, window, chunked and LSH attention).
 std::string_view KernelBf16();
 
 // ---- memory -------------------------------------------------------------------------------------

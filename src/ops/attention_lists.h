@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "base/math.h"
@@ -22,15 +23,17 @@ struct TokenMap {
   idx_t origin = 0, step = 1;
   const idx_t* list = nullptr;
   idx_t circle = 0;  // tokens of a circle that the entries go around, at most once; 0: none
+  const std::int32_t* narrow = nullptr;  // instead of `list`
   idx_t operator()(idx_t i) const {
     if (list != nullptr) return list[i];
+    if (narrow != nullptr) return narrow[i];
     const idx_t token = origin + i * step;
     if (circle == 0) return token;
     return token < 0 ? token + circle : (token < circle ? token : token - circle);
   }
   // Whether entries [i, i + count) stand `step` apart.
   bool Regular(idx_t i, idx_t count) const {
-    if (list != nullptr) return false;
+    if (list != nullptr || narrow != nullptr) return false;
     return circle == 0 || (*this)(i + count - 1) - (*this)(i) == (count - 1) * step;
   }
 };
@@ -92,6 +95,8 @@ struct QueryRows {
   bool TakesPart(idx_t i) const { return roles == nullptr || IsLocal(roles[tokens(i)]); }
 };
 
+inline constexpr std::int32_t kNeverSeen = std::numeric_limits<std::int32_t>::max();
+
 // The keys of one list.
 struct KeyRows {
   idx_t count = 0;
@@ -106,9 +111,22 @@ struct KeyRows {
   bool causal = false;  // of all keys, those up to the query's own position
   ChunkWindows chunks;  // of these keys, a window; `causal` holds beside it
   idx_t slot = 0;       // dropout: that of key 0, of key i - left, or of the window's first
+  // The shared form: keys are queries of one length, and a query does not see its own token.
+  bool shared = false;
+  // LSH attention: query tokens from bounds[j] on see entry j; kNeverSeen: none, because it is
+  // hidden or does not exist (its token is then -1). Both lists are readable to a multiple of 32.
+  // Null: that follows from places.
+  const std::int32_t* bounds = nullptr;
+  bool later = false;  // some bounds are tokens: causal
+  // Of these entries, [round, round_end) are the tokens of the queries' own round, each once.
+  idx_t round = 0, round_end = 0;
 
-  bool Exists(idx_t j) const { return chunks.chunk == 0 || chunks.Exists(j); }
+  bool Exists(idx_t j) const {
+    if (bounds != nullptr) return tokens(j) >= 0;
+    return chunks.chunk == 0 || chunks.Exists(j);
+  }
   bool Shown(idx_t j) const {
+    if (bounds != nullptr) return bounds[j] != kNeverSeen;
     if (!Exists(j)) return false;
     if (roles == nullptr) return true;
     const std::uint8_t role = roles[tokens(j)];
@@ -163,6 +181,8 @@ void AddRows(const MixedRows<Row>& rows, idx_t begin, idx_t end, idx_t size,
   const idx_t stride = rows.stride / width, floats = CeilDiv(size, width);
   if (tokens.list != nullptr) {
     coming->Add(tokens.list + begin, base, stride, end - begin, floats);
+  } else if (tokens.narrow != nullptr) {
+    coming->Add(tokens.narrow + begin, base, stride, end - begin, floats);
   } else {
     coming->Add(base + tokens(begin) * stride, tokens.step * stride, end - begin, floats);
   }

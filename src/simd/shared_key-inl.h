@@ -14,6 +14,7 @@
 #include <cmath>
 
 #include "longspan/types.h"
+#include "simd/bf16-inl.h"
 #include "simd/softmax-inl.h"
 #include "simd/tile-inl.h"
 
@@ -55,6 +56,20 @@ HWY_INLINE void SharedKeyBackward(const float* HWY_RESTRICT x, const float* HWY_
   for (idx_t i = 0; i < D; i += kTileLanes) {
     const auto sum = hn::MulAdd(f, LoadTail(dkey + i, D - i), LoadTail(dx + i, D - i));
     StoreTail(hn::NegMulAdd(back, LoadTail(x + i, D - i), sum), dx + i, D - i);
+  }
+}
+
+// The same for keys that are never computed: scores are (query . x) factor, factor = rho / sqrt(D),
+// and g (D) = factor d loss / d key.
+//   dx += g - x factor^2 (g . x),  factor^2 = 1 / (x . x + D epsilon);  `square` is x . x
+HWY_INLINE void AddKeyGradient(InRow x, const float* HWY_RESTRICT g, float square, idx_t D,
+                               float* HWY_RESTRICT dx) {
+  const TileTag d;
+  const float norm = square + static_cast<float>(D) * kKeyEpsilon;
+  const auto along = hn::Set(d, DotRow(x, {g, false}, D) / norm);
+  for (idx_t i = 0; i < D; i += kTileLanes) {
+    const auto sum = hn::Add(LoadTail(dx + i, D - i), LoadTail(g + i, D - i));
+    StoreTail(hn::NegMulAdd(along, LoadRow(x, i, D), sum), dx + i, D - i);
   }
 }
 

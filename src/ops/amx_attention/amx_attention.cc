@@ -42,7 +42,8 @@ void BackwardOn(const AmxPlan& plan, const AmxLists& lists, void* scratch, AmxRa
   Carver carver(scratch);
   const BackwardRunScratch s = CarveBackward(plan, false, &carver);
   const TileSession<T> session;
-  AmxBackwardRun<T>(plan, lists, s).Run(keys, queries);
+  if (plan.shared) return AmxBackwardRun<T, true>(plan, lists, s).Run(keys, queries);
+  AmxBackwardRun<T, false>(plan, lists, s).Run(keys, queries);
 }
 
 inline void AmxForwardTask(const AmxPlan& plan, const AmxLists& lists, void* scratch,

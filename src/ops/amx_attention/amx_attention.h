@@ -35,7 +35,8 @@ struct AmxPlan {
   idx_t D = 0;        // AmxTakes it and the scale
   float scale = 0.0f;
   Dropout dropout;
-  idx_t slots = 0;  // of a row, for dropout
+  idx_t slots = 0;      // of a row, for dropout
+  bool shared = false;  // keys are queries of one length; the scale is 1
 
   // Forward. `whole`: each block of queries meets all keys that it sees at once. Otherwise keys
   // pass by, `held` blocks at a time, and a run of queries remembers what it has seen.
@@ -76,6 +77,22 @@ struct BlindQueries {
   bool operator()(idx_t i) const { return i < first || (marks != nullptr && marks[i] != 0); }
 };
 
+// The shared form: what is known of tokens. The weight of a score s is exp(s - max) / sum.
+struct AmxShared {
+  // Forward: what the query has summed in earlier rounds, of a token, and this round's place among
+  // them. With one round they stay null. Backward: of all rounds.
+  TokenRows<float> max, sum;
+  TokenRows<float> sums;  // weighted values
+  bool first = true, last = true;
+  TokenRows<float> saved_max, saved_sum;  // the last round writes them
+  // Backward: gradients of entries [own, own_end) are added to the caller's rows: dq and dk are
+  // rows of one array. Those of the others are left here, as chunks of rows, (entry's chunk, dk and
+  // dv, chunk, side_row): the own entries left out. dk is then still one of x . factor (README).
+  idx_t own = 0, own_end = 0;
+  float* side = nullptr;
+  idx_t side_row = 0;
+};
+
 // One head. Rows are bf16, gradients, lse and delta fp32.
 struct AmxLists {
   QueryRows queries;
@@ -83,7 +100,19 @@ struct AmxLists {
   KeyRows globals;  // forward only: keys that all queries see beside the others; count 0: none
   // Where there are some, keys.count must be the number of all keys.
   BlindQueries blind;
+  AmxShared shared;
 };
+
+// How far queries see keys that are chunks, before their own entry and behind it. Blocks of keys
+// are numbered from the first chunk that is seen, so they may begin up to 31 entries before those
+// of queries. `ahead`: a query may see keys behind its own entry in its chunk.
+struct AmxReach {
+  idx_t left = 0, right = 0;
+};
+inline AmxReach ReachOfChunks(idx_t chunk, idx_t before, idx_t after, bool ahead) {
+  const idx_t shift = before * chunk % kAmxBlock == 0 ? 0 : kAmxBlock - 1;
+  return {(before + 1) * chunk - 1, (ahead ? (after + 1) * chunk - 1 : 0) + shift};
+}
 
 struct AmxRange {
   idx_t begin = 0, end = 0;

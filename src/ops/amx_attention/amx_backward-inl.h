@@ -42,10 +42,12 @@ inline constexpr idx_t kMostSide = 8;
 struct BackwardQuery {
   char *across, *dout_across;  // q and dout as right operands of scores and dp
   char *pairs, *dout_pairs;    // of dk and dv
-  float* minus_lse;            // (32): -lse / scale: products q k^T begin with it
+  float* minus_lse;            // (32): -lse / scale: products q k^T begin with it; shared: -lse in
+                               // parts of octaves
   float* minus_delta;          // (32): -D
   float* dq;                   // (K / 16, 2) tiles: columns 16 c .. x queries in the order of ds
   std::uint32_t part, blind;   // rows that take part; of them, those that see no key
+  std::uint32_t alone;         // shared: rows that see themselves alone, and take no part
 
   static BackwardQuery Carve(const AmxPlan& plan, Carver* carver) {
     BackwardQuery s{};
@@ -60,11 +62,12 @@ struct BackwardQuery {
 };
 
 struct BackwardKey {
-  char *rows, *value_rows;  // k and v as left operands of scores and dp
-  char* down;               // k^T as left operand of dq^T
-  float *dk, *dv;           // (2, K / 16) tiles (half, 16 columns)
-  std::uint32_t shown;      // keys that exist and are not hidden
-  std::uint32_t valued;     // keys whose values count: all that exist, where a query sees no key
+  char *rows, *value_rows;   // k and v as left operands of scores and dp
+  char* down;                // k^T as left operand of dq^T
+  float *dk, *dv;            // (2, K / 16) tiles (half, 16 columns)
+  float *factors, *squares;  // (32), shared: of keys, and what they follow from
+  std::uint32_t shown;       // keys that exist and are not hidden
+  std::uint32_t valued;      // keys whose values count: all that exist, where a query sees no key
 
   static BackwardKey Carve(const AmxPlan& plan, Carver* carver) {
     BackwardKey s{};
@@ -73,6 +76,8 @@ struct BackwardKey {
     }
     s.dk = carver->Take<float>(kAmxBlock * plan.Terms());
     s.dv = carver->Take<float>(kAmxBlock * plan.Terms());
+    s.factors = carver->Take<float>(kAmxBlock);
+    s.squares = carver->Take<float>(kAmxBlock);
     return s;
   }
 };
@@ -101,7 +106,8 @@ struct BackwardScratch {
   }
 };
 
-template <class T>
+// kShared: keys are queries of one length (amx_shared-inl.h), and ds that of (x_t . x_j).
+template <class T, bool kShared>
 class AmxBackwardBlock {
  public:
   AmxBackwardBlock(const AmxPlan& plan, const BackwardScratch& scratch)
@@ -140,7 +146,7 @@ class AmxBackwardBlock {
     const char* a = (kSecond ? key.value_rows : key.rows) + kKeyHalf * tiles_ * kTileBytes;
     const char* b = (kSecond ? query.dout_across : query.across) + kQueryHalf * kTileBytes;
     if (waiting != nullptr) T::template Store<S>(waiting + S * kTileBytes);
-    if (kSecond && drops_) {
+    if (kSecond ? drops_ : kShared) {
       T::template Zero<S>();
     } else {
       const float* start = kSecond ? query.minus_delta : query.minus_lse;
@@ -213,6 +219,7 @@ class AmxBackwardBlock {
   // What all rows of a pair of blocks share.
   struct RowTask {
     const BackwardPair& pair;
+    const BackwardKey& key;
     const BackwardQuery& query;
     idx_t at;  // of the pair in p and ds
     Line unit, excess;
@@ -222,7 +229,11 @@ class AmxBackwardBlock {
   // dropped.
   template <bool kPlain>
   HWY_INLINE void Rows(const BackwardPair& pair, const char* score, int begin, int end) const {
-    const RowTask task{pair, queries_[pair.query], PairAt(pair.key, pair.query), EachFloat(unit_),
+    const RowTask task{pair,
+                       keys_[pair.key],
+                       queries_[pair.query],
+                       PairAt(pair.key, pair.query),
+                       EachFloat(unit_),
                        LoadLine(kExcess)};
     const char* row = score + begin / 8 * (2 * kTileBytes) + begin % 8 * (2 * kTileLine);
     HWY_UNROLL(2)
@@ -240,14 +251,31 @@ class AmxBackwardBlock {
   HWY_INLINE Line KeyRow(const RowTask& x, int r, const char* row) const {
     const Line magic = EachFloat(kMagic), least = EachFloat(kLeastScore);
     const Line high_word = EachInt(0xffff0000u), half = EachInt(0x8000u);
-    const Line a = MaxFloats(FmaFloats(LoadLine(row), x.unit, magic), least);
-    const Line b = MaxFloats(FmaFloats(LoadLine(row + kTileBytes), x.unit, magic), least);
+    Line a, b;
+    if constexpr (kShared) {
+      // Two roundings, of which the first has the precision of fp32: magic keeps 1/256 of an
+      // octave.
+      const Line unit = MulFloats(x.unit, EachFloat(x.key.factors[r]));
+      a = AddFloats(FmaFloats(LoadLine(row), unit, LoadLine(x.query.minus_lse)), magic);
+      b = AddFloats(FmaFloats(LoadLine(row + kTileBytes), unit, LoadLine(x.query.minus_lse + 16)),
+                    magic);
+    } else {
+      a = FmaFloats(LoadLine(row), x.unit, magic);
+      b = FmaFloats(LoadLine(row + kTileBytes), x.unit, magic);
+    }
+    a = MaxFloats(a, least);
+    b = MaxFloats(b, least);
     Line w = WeightsOf(a, b, x.excess);
     Line dp0 = LoadLine(row + 4 * kTileBytes), dp1 = LoadLine(row + 5 * kTileBytes);
     if constexpr (!kPlain) {
       if (x.pair.seen != nullptr) w = KeepWords(w, x.pair.seen[r]);
     }
-    const Line p0 = LowToHigh(w), p1 = AndBits(w, high_word);
+    Line p0 = LowToHigh(w), p1 = AndBits(w, high_word);
+    if constexpr (kShared) {
+      const Line factor = EachFloat(x.key.factors[r]);
+      p0 = MulFloats(p0, factor);
+      p1 = MulFloats(p1, factor);
+    }
     if constexpr (!kPlain) {
       if (drops_) {
         const Line factor = EachFloat(factor_);

@@ -12,8 +12,10 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/amx_attention/amx_backward-inl.h"
+#include "ops/amx_attention/amx_shared-inl.h"
 #include "simd/bf16-inl.h"
 #include "simd/row_prefetcher.h"
 
@@ -51,7 +53,7 @@ inline BackwardRunScratch CarveBackward(const AmxPlan& plan, bool only_count, Ca
   return s;
 }
 
-template <class T>
+template <class T, bool kShared>
 class AmxBackwardRun {
  public:
   AmxBackwardRun(const AmxPlan& plan, const AmxLists& lists, const BackwardRunScratch& scratch)
@@ -109,6 +111,7 @@ class AmxBackwardRun {
     const idx_t first = block * kAmxBlock, rows = std::min(kAmxBlock, queries.count - first);
     to.blind = BlindBits(lists_.blind, first, rows);
     to.part = PartBits(queries, first, to.blind);
+    if (kShared) FindAlone(first, rows, &to);
     const BlockRows q = GatherBlock(plan_, queries.q, first, to.part & ~to.blind, s_.copy);
     const BlockRows dout = GatherBlock(plan_, queries.dout, first, to.part, s_.copy2);
     PackBlockAcross(q, tiles_, to.across);
@@ -118,9 +121,24 @@ class AmxBackwardRun {
     for (idx_t r = 0; r < kAmxBlock; ++r) {
       const bool takes = r < rows && (to.part >> r & 1) != 0;
       to.minus_delta[r] = takes ? -Delta(first + r) : 0.0f;
-      to.minus_lse[r] = takes ? -*queries.lse(first + r) / plan_.scale : 0.0f;
+      to.minus_lse[r] = takes ? MinusLse(first + r) : 0.0f;
     }
     std::fill_n(to.dq, kAmxBlock * plan_.Terms(), 0.0f);
+  }
+
+  float MinusLse(idx_t i) const {
+    if (!kShared) return -*lists_.queries.lse(i) / plan_.scale;
+    const float lse = *lists_.shared.max(i) + std::log(*lists_.shared.sum(i));
+    return -lse * (kPerOctave * kLog2E);
+  }
+
+  // Rows that see themselves alone: constant weights, and kSelfScore is too large for a line.
+  void FindAlone(idx_t first, idx_t rows, BackwardQuery* to) const {
+    to->alone = 0;
+    for (idx_t r = 0; r < rows; ++r) {
+      if (*lists_.shared.max(first + r) == kSelfScore) to->alone |= 1u << r;
+    }
+    to->part &= ~to->alone;
   }
 
   float Delta(idx_t i) const {
@@ -135,6 +153,10 @@ class AmxBackwardRun {
     to->shown = ShownBits(keys, block);
     to->valued = lists_.blind.any() ? ExistBits(keys, block) : to->shown;
     const BlockRows k = GatherBlock(plan_, keys.k, first, to->shown, s_.copy);
+    if (kShared) {
+      SquaresOfRows(k, tiles_, to->squares);
+      SharedFactors(to->squares, plan_.D, to->factors);
+    }
     PackBlockRows(k, tiles_, to->rows);
     PackBlockDown(k, tiles_, to->down);
     PackBlockRows(GatherBlock(plan_, keys.v, first, to->valued, s_.copy2), tiles_, to->value_rows);
@@ -153,6 +175,7 @@ class AmxBackwardRun {
       for (idx_t j = 0; j < query_blocks; ++j) {
         SeenKeys sight;
         FindSeenKeys(lists_.queries, lists_.keys, (b + j) * kAmxBlock, lists_.blind, &sight);
+        if (kShared) sight.part = Query(b + j).part;
         for (idx_t i = 0; i < key_blocks; ++i) {
           seen[i][j] = AddPair(sight, i, j, k0 + i, s_.pairs + count);
           count += seen[i][j] ? 1 : 0;
@@ -177,7 +200,7 @@ class AmxBackwardRun {
     std::uint32_t plain[kAmxBlock], turned[kAmxBlock];
     *to = {i, j, nullptr, nullptr};
     if (kind == Sight::kSome) {
-      SeenBits(sight, lists_.keys, block, shown, plain);
+      SeenBits(sight, lists_.queries, lists_.keys, block, shown, plain);
       TransposeBits(plain, turned);
       for (idx_t r = 0; r < kAmxBlock; ++r) bits[r] = SpreadBits(turned[r]);
       to->seen = bits;
@@ -202,6 +225,7 @@ class AmxBackwardRun {
   }
 
   void FinishKey(idx_t block, const BackwardKey& key) {
+    if (kShared) return FinishSharedKey(block, key);
     const KeyRows& keys = lists_.keys;
     const Line scale = EachFloat(plan_.scale);
     const Line kept = EachFloat(plan_.dropout.active() ? plan_.dropout.scale() : 1.0f);
@@ -218,11 +242,43 @@ class AmxBackwardRun {
     }
   }
 
+  // Keys that exist: those of the side are written in any case.
+  void FinishSharedKey(idx_t block, const BackwardKey& key) const {
+    alignas(64) float dk[kAmxMostHeadSize], dv[kAmxMostHeadSize];
+    const Line kept = EachFloat(plan_.dropout.active() ? plan_.dropout.scale() : 1.0f);
+    const idx_t first = block * kAmxBlock;
+    const std::uint32_t ours =
+        ExistBits(lists_.keys, block) & RangeBits(keys_.begin - first, keys_.end - first);
+    for (idx_t r = 0; r < kAmxBlock; ++r) {
+      if ((ours >> r & 1) == 0) continue;
+      for (idx_t c = 0; c < 2 * tiles_; ++c) {
+        const idx_t at = (r / 16 * 2 * tiles_ + c) * 256 + r % 16 * 16;
+        StoreLine(LoadLine(key.dk + at), dk + c * 16);
+        StoreLine(MulFloats(LoadLine(key.dv + at), kept), dv + c * 16);
+      }
+      AddSharedKey(plan_, lists_, first + r, (key.shown >> r & 1) != 0, key.squares[r], dk, dv);
+    }
+  }
+
+  // Once: in the task that has the token as a key.
+  void FinishAlone(const BackwardQuery& query, idx_t block) const {
+    if (query.alone == 0) return;
+    SeenKeys seen;
+    FindSeenKeys(lists_.queries, lists_.keys, block * kAmxBlock, lists_.blind, &seen);
+    for (idx_t r = 0; r < seen.rows; ++r) {
+      const idx_t own = seen.own + r;
+      if ((query.alone >> r & 1) != 0 && own >= keys_.begin && own < keys_.end) {
+        AddOwnValue(plan_, lists_, seen, r);
+      }
+    }
+  }
+
   // dq^T, whose columns are queries in the order of UnpackLowWords and UnpackHighWords of lines
   // that hold query i in word 2 i and query i + 16 in word 2 i + 1.
   void FinishQuery(idx_t block) {
     const QueryRows& queries = lists_.queries;
     const BackwardQuery& query = Query(block);
+    if (kShared) FinishAlone(query, block);
     const Line scale = EachFloat(plan_.scale);
     const idx_t first = block * kAmxBlock;
     const std::uint32_t takes = query.part & ~query.blind;
@@ -243,7 +299,7 @@ class AmxBackwardRun {
   const AmxPlan& plan_;
   const AmxLists& lists_;
   BackwardRunScratch s_;
-  AmxBackwardBlock<T> kernel_;
+  AmxBackwardBlock<T, kShared> kernel_;
   idx_t tiles_;
   AmxRange keys_;  // whose rows are written
 };

@@ -52,6 +52,7 @@ inline constexpr float kNothingSeen = -std::numeric_limits<float>::infinity();
 struct SeenBlock {
   const char* keys;           // packed Across
   const char* values;         // Pairs
+  const float* factors;       // (32): scores of key r are multiples of the unit by this
   const std::uint32_t* seen;  // (32): of row r, spread
   const std::uint32_t* kept;  // (32): by dropout, spread
 };
@@ -87,8 +88,7 @@ class AmxForwardBlock {
  public:
   AmxForwardBlock(const AmxPlan& plan, const ForwardScratch& scratch)
       : s_(scratch), tiles_(plan.Terms() / 32), drops_(plan.dropout.active()) {
-    sign_ = plan.scale < 0.0f ? -1.0f : 1.0f;
-    unit_ = kPerOctave * kLog2E * plan.scale * sign_;
+    unit_ = kPerOctave * kLog2E * std::abs(plan.scale);
   }
 
   // Meets `count` blocks. `fresh`: sums hold nothing yet. `wide`: scores may be large.
@@ -232,7 +232,8 @@ class AmxForwardBlock {
       for (int i = 0; i < 16; ++i) {
         mask |= (seen == nullptr ? 1u : seen[r] >> (2 * i + half) & 1u) << i;
       }
-      const Line score = MulFloats(LoadLine(row + half * kTileBytes), EachFloat(sign_));
+      const Line factors = LoadLine(blocks_[b].factors + 16 * half);
+      const Line score = MulFloats(LoadLine(row + half * kTileBytes), factors);
       const Line shown = ChooseFloats(score, mask, EachFloat(kNothingSeen));
       StoreLine(MaxFloats(shown, LoadLine(most)), most);
       const Line zero_or_nan = MulFloats(KeepFloats(score, mask), ZeroLine());
@@ -255,15 +256,25 @@ class AmxForwardBlock {
 
   // ---- weights ----------------------------------------------------------------------------------
 
+  // What scores of keys 0 .. 15 and 16 .. 31 of a block are multiplied by.
+  struct Units {
+    Line low, high;
+  };
+  HWY_INLINE Units UnitsOf(const SeenBlock& block) const {
+    const Line unit = EachFloat(unit_);
+    return {MulFloats(LoadLine(block.factors), unit),
+            MulFloats(LoadLine(block.factors + 16), unit)};
+  }
+
   // Rows [begin, end), of one half, of a block of scores that all keys of the block are seen by.
-  static HWY_INLINE void PlainRows(const Line& unit, const Line& excess, const char* score,
+  static HWY_INLINE void PlainRows(const Units& units, const Line& excess, const char* score,
                                    char* weight, int begin, int end) {
     const Line magic = EachFloat(kMagic);
     const char* row = score + begin / 16 * (2 * kTileBytes) + begin % 16 * kTileLine;
     HWY_UNROLL(8)
     for (int r = begin; r < end; ++r, row += kTileLine) {
-      const Line a = FmaFloats(LoadLine(row), unit, magic);
-      const Line b = FmaFloats(LoadLine(row + kTileBytes), unit, magic);
+      const Line a = FmaFloats(LoadLine(row), units.low, magic);
+      const Line b = FmaFloats(LoadLine(row + kTileBytes), units.high, magic);
       StoreLine(WeightsOf(a, b, excess), weight + r * kTileLine);
     }
   }
@@ -271,8 +282,9 @@ class AmxForwardBlock {
   // The same with hidden keys, wide scores, dropout. Sums are those before dropout.
   HWY_INLINE void AnyRows(const SeenBlock& block, const char* score, char* weight, int begin,
                           int end) const {
-    const Line unit = EachFloat(unit_), magic = EachFloat(kMagic), sign = EachFloat(sign_);
-    const Line signed_unit = EachFloat(unit_ * sign_);
+    const Line unit = EachFloat(unit_), magic = EachFloat(kMagic);
+    const Line low = LoadLine(block.factors), high = LoadLine(block.factors + 16);
+    const Units units = UnitsOf(block);
     const Line excess = LoadLine(kExcess), ones = EachInt(0x3f803f80u);
     for (int r = begin; r < end; ++r) {
       const char* row = score + r / 16 * (2 * kTileBytes) + r % 16 * kTileLine;
@@ -280,11 +292,11 @@ class AmxForwardBlock {
       if (wide_) {
         // The largest score becomes exactly 0, and with it the largest weight 1.
         const Line shift = EachFloat(s_.shift[r]), least = EachFloat(kLeastScore);
-        a = MaxFloats(FmaFloats(FmaFloats(a, sign, shift), unit, magic), least);
-        b = MaxFloats(FmaFloats(FmaFloats(b, sign, shift), unit, magic), least);
+        a = MaxFloats(FmaFloats(FmaFloats(a, low, shift), unit, magic), least);
+        b = MaxFloats(FmaFloats(FmaFloats(b, high, shift), unit, magic), least);
       } else {
-        a = FmaFloats(a, signed_unit, magic);
-        b = FmaFloats(b, signed_unit, magic);
+        a = FmaFloats(a, units.low, magic);
+        b = FmaFloats(b, units.high, magic);
       }
       Line w = WeightsOf(a, b, excess);
       if (block.seen != nullptr) w = KeepWords(w, block.seen[r]);
@@ -471,8 +483,9 @@ class AmxForwardBlock {
     const char* score = Score(w);
     char* weight = Weight(slot);
     if (block.seen == nullptr && !wide_ && !drops_) {
-      const Line unit = EachFloat(unit_ * sign_), excess = LoadLine(kExcess);
-      with([&](int from, int to) HWY_ATTR { PlainRows(unit, excess, score, weight, from, to); });
+      const Units units = UnitsOf(block);
+      const Line excess = LoadLine(kExcess);
+      with([&](int from, int to) HWY_ATTR { PlainRows(units, excess, score, weight, from, to); });
     } else {
       with([&](int from, int to) HWY_ATTR { AnyRows(block, score, weight, from, to); });
     }
@@ -481,7 +494,7 @@ class AmxForwardBlock {
   ForwardScratch s_;
   idx_t tiles_;  // K / 32
   bool drops_, wide_ = false;
-  float unit_, sign_;  // scores are made positive multiples of the unit: sign_ * q k^T
+  float unit_;  // scores times their keys' factors are multiples of it
   const SeenBlock* blocks_ = nullptr;
   idx_t count_ = 0;
   QuerySums sums_{};

@@ -14,6 +14,7 @@
 #include <cmath>
 
 #include "ops/amx_attention/amx_forward-inl.h"
+#include "ops/amx_attention/amx_shared-inl.h"
 #include "simd/row_prefetcher.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -27,6 +28,7 @@ struct HeldKeys {
   char* values = nullptr;          // Pairs
   std::uint32_t* shown = nullptr;  // (held)
   float* norms = nullptr;          // (held): the largest squared norm of the block's keys
+  float* factors = nullptr;        // (held, 32), shared: of its keys; else (32): the scale's sign
   idx_t first = 0, end = 0;        // blocks that are packed
 
   static HeldKeys Carve(const AmxPlan& plan, idx_t held, Carver* carver) {
@@ -35,6 +37,7 @@ struct HeldKeys {
     s.values = carver->Take<char>(held * plan.BlockBytes());
     s.shown = carver->Take<std::uint32_t>(held);
     s.norms = carver->Take<float>(held);
+    s.factors = carver->Take<float>((plan.shared ? held : 1) * kAmxBlock);
     return s;
   }
 };
@@ -73,19 +76,27 @@ template <class T, bool kHold>
 class AmxForwardRun {
  public:
   AmxForwardRun(const AmxPlan& plan, const AmxLists& lists, const ForwardRunScratch& scratch)
-      : plan_(plan), lists_(lists), s_(scratch), kernel_(plan, scratch.block) {}
+      : plan_(plan), lists_(lists), s_(scratch), kernel_(plan, scratch.block) {
+    if (plan.shared) return;
+    for (float* factors : {s_.keys.factors, s_.globals.factors}) {
+      std::fill_n(factors, kAmxBlock, plan.scale < 0.0f ? -1.0f : 1.0f);
+    }
+  }
 
   // Blocks of queries [begin, end).
   void Run(idx_t begin, idx_t end) {
     if (plan_.whole) return RunWhole(begin, end);
     begin_ = begin;
     std::fill_n(started_, end - begin, false);
+    std::fill_n(seen_, end - begin, 0u);
     PassBy(lists_.globals, begin, end);
     PassBy(lists_.keys, begin, end);
     for (idx_t b = begin; b < end; ++b) {
       SeenKeys seen;
       FindSeenKeys(lists_.queries, lists_.keys, b * kAmxBlock, lists_.blind, &seen);
-      Finish(seen, SumsOf(b - begin), started_[b - begin]);
+      const QuerySums sums = SumsOf(b - begin);
+      plan_.shared ? FinishShared(seen, sums, seen_[b - begin])
+                   : Finish(seen, sums, started_[b - begin]);
     }
   }
 
@@ -102,11 +113,22 @@ class AmxForwardRun {
       const std::uint32_t valued = lists_.blind.any() ? ExistBits(keys, block) : shown;
       char* to = held->keys + slot * bytes;
       PackBlockAcross(GatherBlock(plan_, keys.k, block * kAmxBlock, shown, s_.copy), tiles, to);
-      held->norms[slot] = LargestNormAcross(to, tiles);
+      alignas(64) float squares[kAmxBlock];
+      SquaresAcross(to, tiles, squares);
+      held->norms[slot] = LargestSquare(squares);
+      if (plan_.shared) {
+        SharedFactors(squares, plan_.D, Factors(*held, slot));
+        // No key is longer than 1.
+        held->norms[slot] = held->norms[slot] * 0.0f + 1.0f;  // NaN stays
+      }
       PackBlockPairs(GatherBlock(plan_, keys.v, block * kAmxBlock, valued, s_.copy), tiles,
                      held->values + slot * bytes);
       held->shown[slot] = shown;
     }
+  }
+
+  float* Factors(const HeldKeys& held, idx_t slot) const {
+    return held.factors + (plan_.shared ? slot * kAmxBlock : 0);
   }
 
   // Adds what the block of queries sees of blocks [begin, end) of a list to the kernel's list.
@@ -120,9 +142,12 @@ class AmxForwardRun {
       if (sight == Sight::kNone) continue;
       SeenBlock& to = s_.blocks[count_];
       std::uint32_t* bits = s_.bits + count_ * 2 * kAmxBlock;
-      to = {held.keys + slot * plan_.BlockBytes(), held.values + slot * plan_.BlockBytes(), nullptr,
-            nullptr};
+      to = {held.keys + slot * plan_.BlockBytes(), held.values + slot * plan_.BlockBytes(),
+            Factors(held, slot), nullptr, nullptr};
       if (sight == Sight::kSome) to.seen = EdgeBits(keys, seen, block, shown, bits);
+      for (idx_t r = 0; plan_.shared && r < kAmxBlock; ++r) {
+        if (to.seen == nullptr || to.seen[r] != 0) sees_ |= 1u << r;
+      }
       if (drops) {
         std::uint32_t kept[kAmxBlock];
         KeptBits(plan_, lists_.queries, keys, seen, block, kept);
@@ -145,8 +170,8 @@ class AmxForwardRun {
   bool Recurs(const KeyRows& keys, const SeenKeys& seen, idx_t left, std::uint32_t shown) const {
     // All rows of a block are in one chunk.
     const bool chunks = keys.chunks.chunk > 0 && keys.chunks.chunk % kAmxBlock == 0;
-    return (keys.band || chunks) && shown == RangeBits(0, left) && seen.blind == 0 &&
-           seen.turn == 0;
+    return (keys.band || chunks) && !keys.shared && shown == RangeBits(0, left) &&
+           seen.blind == 0 && seen.turn == 0;
   }
 
   const std::uint32_t* EdgeBits(const KeyRows& keys, const SeenKeys& seen, idx_t block,
@@ -154,7 +179,7 @@ class AmxForwardRun {
     std::uint32_t plain[kAmxBlock];
     const idx_t left = keys.count - block * kAmxBlock;
     if (!Recurs(keys, seen, left, shown)) {
-      SeenBits(seen, keys, block, shown, plain);
+      SeenBits(seen, lists_.queries, keys, block, shown, plain);
       for (idx_t r = 0; r < kAmxBlock; ++r) bits[r] = SpreadBits(plain[r]);
       return bits;
     }
@@ -165,7 +190,7 @@ class AmxForwardRun {
     for (idx_t i = 0; i < memos_; ++i) {
       if (memo_key_[i] == key) return s_.memo + i * kAmxBlock;
     }
-    SeenBits(seen, keys, block, shown, plain);
+    SeenBits(seen, lists_.queries, keys, block, shown, plain);
     if (memos_ < kMemos) {  // more kinds of edges than that do not recur
       memo_key_[memos_] = key;
       bits = s_.memo + memos_++ * kAmxBlock;
@@ -182,8 +207,11 @@ class AmxForwardRun {
         GatherBlock(plan_, lists_.queries.q, b * kAmxBlock, seen.part & ~seen.blind, s_.copy);
     const idx_t tiles = plan_.Terms() / 32;
     PackBlockRows(rows, tiles, s_.block.query);
-    query_norm_ = LargestNorm(rows, tiles);
+    alignas(64) float squares[kAmxBlock];
+    SquaresOfRows(rows, tiles, squares);
+    query_norm_ = LargestSquare(squares);
     count_ = 0;
+    sees_ = 0;
     norm_ = 0.0f;
   }
 
@@ -216,7 +244,7 @@ class AmxForwardRun {
       any = true;
       PackUpTo(lists_.keys, high, &window);
       if (seen.part == 0) {
-        Finish(seen, SumsOf(0), false);
+        Finish(seen, SumsOf(0), false);  // never in the shared form, whose queries all take part
         continue;
       }
       TakeQueries(b, seen);
@@ -228,7 +256,7 @@ class AmxForwardRun {
       AddBlocks(lists_.keys, seen, window, low, high);
       AddComing(b, b + 1 < end, high);
       if (count_ > 0) MeetBlocks(true, SumsOf(0));
-      Finish(seen, SumsOf(0), count_ > 0);
+      plan_.shared ? FinishShared(seen, SumsOf(0), sees_) : Finish(seen, SumsOf(0), count_ > 0);
     }
   }
 
@@ -239,7 +267,9 @@ class AmxForwardRun {
       if (first < last) AddRows(rows, first, last, plan_.D, &kernel_.coming);
     };
     kernel_.coming.Clear();
-    add(lists_.queries.out, b, lists_.queries.count);
+    const AmxShared& shared = lists_.shared;
+    if (shared.last) add(lists_.queries.out, b, lists_.queries.count);
+    if (!shared.first || !shared.last) add(shared.sums, b, lists_.queries.count);
     if (!more) return;
     add(lists_.queries.q, b + 1, lists_.queries.count);
     add(lists_.keys.k, next_key, lists_.keys.count);
@@ -266,6 +296,7 @@ class AmxForwardRun {
         if (count_ == 0) continue;
         MeetBlocks(!started_[b - begin_], SumsOf(b - begin_));
         started_[b - begin_] = true;
+        seen_[b - begin_] |= sees_;
       }
     }
   }
@@ -302,18 +333,30 @@ class AmxForwardRun {
   }
 
   // Sums of 16 lanes for each of 32 rows, and their logarithms.
-  void SumTotals(const float* totals, float* sum, float* log) {
-    alignas(64) float turned[16 * 16];
+  static void SumTotals(const float* totals, float* sum, float* log) {
     const hn::CappedTag<float, 16> d;
-    for (idx_t half = 0; half < 2; ++half) {
-      TransposeLines(reinterpret_cast<const char*>(totals + half * 16 * 16), kTileLine,
-                     reinterpret_cast<char*>(turned));
-      Line s = LoadLine(turned);
-      for (idx_t i = 1; i < 16; ++i) s = AddFloats(s, LoadLine(turned + i * 16));
-      StoreLine(s, sum + half * 16);
-    }
+    SumLanes(totals, sum);
     for (idx_t r = 0; r < kAmxBlock; r += static_cast<idx_t>(hn::Lanes(d))) {
       hn::Store(Log(d, hn::Load(d, sum + r)), d, log + r);
+    }
+  }
+
+  // What this round gives rows that see a key (`sees`), and those that see themselves alone.
+  void FinishShared(const SeenKeys& seen, const QuerySums& sums, std::uint32_t sees) const {
+    alignas(64) float total[kAmxBlock], values[kAmxMostHeadSize];
+    if (sees != 0) SumLanes(sums.total, total);
+    const float kept = plan_.dropout.active() ? plan_.dropout.scale() : 1.0f;
+    for (idx_t r = 0; r < seen.rows; ++r) {
+      SharedRow row{0.0f, 0.0f, nullptr};
+      if ((sees >> r & 1) != 0) {
+        row = {sums.offset[r], total[r] + sums.poison[r], values};
+        const Line factor = EachFloat(kept);
+        for (idx_t c = 0; c < plan_.Terms() / 16; ++c) {
+          const float* from = sums.out + (r / 16 * plan_.Terms() / 16 + c) * 256 + r % 16 * 16;
+          StoreLine(MulFloats(LoadLine(from), factor), values + c * 16);
+        }
+      }
+      MergeSharedRow(plan_, lists_, seen, r, row);
     }
   }
 
@@ -341,7 +384,9 @@ class AmxForwardRun {
   AmxForwardBlock<T, kHold> kernel_;
   idx_t begin_ = 0;
   bool started_[kAmxMostRun] = {};
-  idx_t count_ = 0;  // of s_.blocks
+  std::uint32_t seen_[kAmxMostRun] = {};  // shared: rows that see a key
+  std::uint32_t sees_ = 0;                // of the block of queries at hand
+  idx_t count_ = 0;                       // of s_.blocks
   float norm_ = 0.0f, query_norm_ = 0.0f;
   MemoKey memo_key_[kMemos];
   idx_t memos_ = 0;

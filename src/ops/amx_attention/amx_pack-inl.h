@@ -129,36 +129,50 @@ inline void PackBlockDown(const BlockRows& x, idx_t tiles, char* to) {
   }
 }
 
-// The largest squared norm of rows packed Across; NaN if one is.
-inline float LargestNormAcross(const char* across, idx_t tiles) {
-  Line halves[2] = {ZeroLine(), ZeroLine()};
-  for (idx_t k = 0; k < tiles; ++k) {
-    for (idx_t half = 0; half < 2; ++half) {
-      for (idx_t r = 0; r < 16; ++r) {
-        const Line x = LoadLine(across + (2 * k + half) * kTileBytes + r * kTileLine);
-        halves[half] = AddPairs(halves[half], x, x);
-      }
-    }
+// sum[r] = the sum of 16 lanes of row r, for 32 rows.
+inline void SumLanes(const float* lanes, float* sum) {
+  alignas(64) float turned[16 * 16];
+  for (idx_t half = 0; half < 2; ++half) {
+    TransposeLines(reinterpret_cast<const char*>(lanes + half * 16 * 16), kTileLine,
+                   reinterpret_cast<char*>(turned));
+    Line s = LoadLine(turned);
+    for (idx_t i = 1; i < 16; ++i) s = AddFloats(s, LoadLine(turned + i * 16));
+    StoreLine(s, sum + half * 16);
   }
-  // Both sums are 0 or more, so a NaN survives the addition, where a maximum might drop it.
-  const float sum = SumOfLine(AddFloats(halves[0], halves[1]));
-  return sum == sum ? MaxOfLine(MaxFloats(halves[0], halves[1])) : sum;
 }
 
-// The same of rows.
-inline float LargestNorm(const BlockRows& x, idx_t tiles) {
-  float most = 0.0f;
+// squares (32): the squared norms of rows packed Across, and of rows.
+inline void SquaresAcross(const char* across, idx_t tiles, float* squares) {
+  for (idx_t half = 0; half < 2; ++half) {
+    Line sum = ZeroLine();
+    for (idx_t k = 0; k < tiles; ++k) {
+      for (idx_t r = 0; r < 16; ++r) {
+        const Line x = LoadLine(across + (2 * k + half) * kTileBytes + r * kTileLine);
+        sum = AddPairs(sum, x, x);
+      }
+    }
+    StoreLine(sum, squares + 16 * half);
+  }
+}
+inline void SquaresOfRows(const BlockRows& x, idx_t tiles, float* squares) {
+  alignas(64) float lanes[kAmxBlock * 16];
   for (idx_t r = 0; r < kAmxBlock; ++r) {
     Line sum = ZeroLine();
     for (idx_t k = 0; k < tiles; ++k) {
       const Line line = LoadLine(x.Row(r) + 32 * k);
       sum = AddPairs(sum, line, line);
     }
-    const float norm = SumOfLine(sum);
-    if (!(norm <= most)) most = norm;
-    if (most != most) break;
+    StoreLine(sum, lanes + r * 16);
   }
-  return most;
+  SumLanes(lanes, squares);
+}
+
+// The largest of 32 squares; NaN if one is.
+inline float LargestSquare(const float* squares) {
+  // All are 0 or more, so a NaN survives the addition, where a maximum might drop it.
+  const Line low = LoadLine(squares), high = LoadLine(squares + 16);
+  const float sum = SumOfLine(AddFloats(low, high));
+  return sum == sum ? MaxOfLine(MaxFloats(low, high)) : sum;
 }
 
 // ---- who sees whom ------------------------------------------------------------------------------
@@ -225,9 +239,9 @@ struct SeenKeys {
   idx_t low[kAmxBlock], high[kAmxBlock];
   idx_t begin = 0, end = 0;          // what some row sees
   idx_t all_begin = 0, all_end = 0;  // what all see
+  idx_t own = 0;                     // the key that row 0 is; that of row r is r more
   // Causal windows that go around the end of the text: rows do not see keys that lie behind their
   // own and before `turn`.
-  idx_t own = 0;  // of row 0; that of row r is r more
   idx_t turn = 0;
 
   bool Blind(idx_t r) const { return (blind >> r & 1) != 0; }
@@ -264,6 +278,7 @@ inline void FindSeenKeys(const QueryRows& queries, const KeyRows& keys, idx_t fi
   if (keys.chunks.chunk > 0) {
     FindSeenChunks(keys, seen);
   } else {
+    seen->own = first;  // in the shared form
     for (idx_t r = 0; r < seen->rows; ++r) {
       const bool all = seen->Blind(r);
       seen->low[r] = all ? 0 : keys.Low(first + r);
@@ -281,7 +296,7 @@ inline void FindSeenKeys(const QueryRows& queries, const KeyRows& keys, idx_t fi
 // Which of keys [32 block, + 32) exist, and which of them are shown.
 inline std::uint32_t ExistBits(const KeyRows& keys, idx_t block) {
   const idx_t first = block * kAmxBlock, n = std::min(kAmxBlock, keys.count - first);
-  if (keys.chunks.tokens == keys.chunks.circle) return RangeBits(0, n);
+  if (keys.bounds == nullptr && keys.chunks.tokens == keys.chunks.circle) return RangeBits(0, n);
   std::uint32_t exist = 0;
   for (idx_t j = 0; j < n; ++j) {
     if (keys.Exists(first + j)) exist |= 1u << j;
@@ -289,7 +304,7 @@ inline std::uint32_t ExistBits(const KeyRows& keys, idx_t block) {
   return exist;
 }
 inline std::uint32_t ShownBits(const KeyRows& keys, idx_t block) {
-  if (keys.roles == nullptr) return ExistBits(keys, block);
+  if (keys.roles == nullptr && keys.bounds == nullptr) return ExistBits(keys, block);
   const idx_t first = block * kAmxBlock, n = std::min(kAmxBlock, keys.count - first);
   std::uint32_t shown = 0;
   for (idx_t j = 0; j < n; ++j) {
@@ -302,19 +317,46 @@ enum class Sight { kNone, kAll, kSome };
 
 // What the block of queries sees of a block of keys, by place; `shown`: keys that are not hidden.
 // kNone follows from places alone, so blocks that are seen follow one another.
+inline bool OfOneRound(const KeyRows& keys, idx_t first) {
+  return keys.round <= first && first + kAmxBlock <= keys.round_end;
+}
 inline Sight SightOf(const SeenKeys& seen, const KeyRows& keys, idx_t block, std::uint32_t shown) {
   const idx_t first = block * kAmxBlock, end = std::min(first + kAmxBlock, keys.count);
   if (seen.begin >= end || seen.end <= first) return Sight::kNone;
   const bool everybody =
       seen.all_begin <= first && seen.all_end >= first + kAmxBlock && seen.turn == 0;
+  if (keys.shared) {
+    // Somebody's own key is among them, or may be, or later ones are not seen.
+    const bool own = seen.own < first + kAmxBlock && seen.own + seen.rows > first;
+    if (own || (keys.bounds != nullptr && (keys.later || !OfOneRound(keys, first)))) {
+      return Sight::kSome;
+    }
+  }
   return everybody && shown == kAllRows ? Sight::kAll : Sight::kSome;
 }
 
+// LSH attention: entries from `first` on that the token sees, as far as it is up to bounds and to
+// whose tokens they are.
+inline std::uint32_t BoundBits(const KeyRows& keys, idx_t first, std::int32_t token) {
+  const hn::CappedTag<std::int32_t, 16> d;
+  const auto query = hn::Set(d, token);
+  std::uint32_t bits = 0;
+  for (idx_t j = 0; j < kAmxBlock; j += static_cast<idx_t>(hn::Lanes(d))) {
+    const auto later = hn::Gt(hn::LoadU(d, keys.bounds + first + j), query);
+    const auto itself = hn::Eq(hn::LoadU(d, keys.tokens.narrow + first + j), query);
+    std::uint8_t unseen[8] = {};
+    hn::StoreMaskBits(d, hn::Or(later, itself), unseen);
+    bits |= static_cast<std::uint32_t>(unseen[0] | unseen[1] << 8) << j;
+  }
+  return ~bits;
+}
+
 // bits[r]: the keys of the block that row r sees, in their own order.
-inline void SeenBits(const SeenKeys& seen, const KeyRows& keys, idx_t block, std::uint32_t shown,
-                     std::uint32_t* bits) {
+inline void SeenBits(const SeenKeys& seen, const QueryRows& queries, const KeyRows& keys,
+                     idx_t block, std::uint32_t shown, std::uint32_t* bits) {
   const idx_t first = block * kAmxBlock;
   const std::uint32_t exist = ExistBits(keys, block);
+  const bool by_bounds = keys.bounds != nullptr && (keys.later || !OfOneRound(keys, first));
   for (idx_t r = 0; r < kAmxBlock; ++r) {
     bits[r] = 0;
     if ((seen.part >> r & 1) == 0) continue;
@@ -323,6 +365,11 @@ inline void SeenBits(const SeenKeys& seen, const KeyRows& keys, idx_t block, std
     if (seen.turn > 0 && !blind) {
       bits[r] &= ~RangeBits(seen.own + r + 1 - first, seen.turn - first);
     }
+    if (!keys.shared) continue;
+    const idx_t own = seen.own + r - first;
+    bits[r] &= by_bounds ? BoundBits(keys, first,
+                                     static_cast<std::int32_t>(queries.tokens(seen.first + r)))
+                         : ~RangeBits(own, own + 1);
   }
 }
 

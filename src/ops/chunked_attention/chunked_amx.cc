@@ -18,18 +18,11 @@ AmxPlan AmxPlanOf(const ChunkedPlan& plan) {
   return {plan.D, plan.scale, plan.dropout, plan.window_slots};
 }
 
-// Keys that a query may see before its own entry and behind it. Blocks of keys are numbered from
-// the first chunk that is seen, so they may begin up to 31 entries before those of queries.
-struct Reach {
-  idx_t left = 0, right = 0;
-};
-Reach ReachOf(const ChunkedArguments& args) {
+AmxReach ReachOf(const ChunkedArguments& args) {
   const ChunkedPlan& plan = args.plan;
   // A query that sees no key weighs its whole window, causal or not.
   const bool ahead = !plan.causal || plan.after > 0 || args.blind != nullptr;
-  const idx_t shift = plan.before * plan.chunk % kAmxBlock == 0 ? 0 : kAmxBlock - 1;
-  return {(plan.before + 1) * plan.chunk - 1,
-          (ahead ? (plan.after + 1) * plan.chunk - 1 : 0) + shift};
+  return ReachOfChunks(plan.chunk, plan.before, plan.after, ahead);
 }
 
 // The queries of a head, and the chunks that they see one after another.
@@ -80,7 +73,7 @@ AmxChunkedRuns PlanAmxChunkedRuns(const ChunkedPlan& plan, idx_t unit) {
 void AmxChunkedForward(Context& context, const ChunkedArguments& args) {
   const ChunkedPlan& plan = args.plan;
   const idx_t heads = plan.B * plan.H, queries = plan.Queries();
-  const Reach reach = ReachOf(args);
+  const AmxReach reach = ReachOf(args);
   AmxPlan amx = AmxPlanOf(plan);
   PlanAmxForward(ListsOf(args, 0, 0).keys.count, reach.left, reach.right, 0, heads,
                  context.threads(), &amx);
@@ -96,7 +89,7 @@ void AmxChunkedForward(Context& context, const ChunkedArguments& args) {
 void AmxChunkedBackward(Context& context, const ChunkedArguments& args) {
   const ChunkedPlan& plan = args.plan;
   const idx_t heads = plan.B * plan.H;
-  const Reach reach = ReachOf(args);
+  const AmxReach reach = ReachOf(args);
   AmxPlan amx = AmxPlanOf(plan);
   PlanAmxBackward(plan.Queries(), reach.left, reach.right, &amx);
   const AmxChunkedRuns runs = PlanAmxChunkedRuns(plan, amx.side * kAmxBlock);

@@ -8,6 +8,7 @@
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/scratch_layout.h"
+#include "ops/lsh_attention/lsh_amx.h"
 #include "ops/lsh_attention/lsh_checks.h"
 #include "parallel/parallel_for.h"
 #include "simd/tile_extents.h"
@@ -75,6 +76,11 @@ LshArguments CheckArguments(const LshSpec& spec, const SharedQkvOf<T>& qkv, cons
 // The arrays of a thread's scratch.
 auto LayoutOf(const LshPlan& plan, bool backward) {
   return ScratchLayout(LshScratch{}, [&plan, backward](LshScratch& s, const auto& take) {
+    if (plan.tiles) {
+      take(s.token, RoundUp(LshEntries(plan), kAmxBlock));
+      take(s.bound, RoundUp(LshEntries(plan), kAmxBlock));
+      return;
+    }
     const idx_t keys = RoundUp(plan.chunk, LshPlan::kPanelUnit) * plan.D;
     const idx_t wide = RoundUp(plan.D, LshPlan::kPanelUnit);
     const idx_t rows = plan.chunk * wide;
@@ -238,8 +244,9 @@ LshPlan MakeLshPlan(const LshSpec& spec, const InView& qk) {
 
   // A window that holds every chunk leaves nothing to cut: one task takes the whole head.
   plan.ring = std::min(plan.parts, plan.chunks);
+  plan.tiles = LshRunsOnTiles(plan);
   const idx_t reach = plan.before + plan.after;
-  if (plan.ring == plan.chunks) {
+  if (plan.ring == plan.chunks && !plan.tiles) {
     plan.phases = 1;
     plan.phase_chunks = plan.run = plan.chunks;
   } else {
@@ -269,6 +276,8 @@ void RunForward(Context& context, const LshSpec& spec, const LshArguments& given
   Call call(context, given, false);
   const LshPlan& plan = given.plan;
   const bool pairs = MultipliesPairs(plan.bf16);
+  const AmxPlan amx = plan.tiles ? PlanLshForwardOnTiles(plan) : AmxPlan();
+  const AmxScratch memory(context, plan.tiles ? AmxForwardBytes(amx) : 0);
   const auto begin = [&](idx_t head, idx_t first, idx_t last) {
     HWY_DYNAMIC_DISPATCH(LshBeginForward)(call.args(), head, first, last);
   };
@@ -276,6 +285,9 @@ void RunForward(Context& context, const LshSpec& spec, const LshArguments& given
     for (idx_t phase = 0; phase < plan.phases; ++phase) {
       ParallelFor(context, call.args().tasks(), [&](idx_t task, int thread) {
         const LshScratch& s = call.scratch(thread);
+        if (plan.tiles) {
+          return LshForwardOnTiles(call.args(), amx, s, memory.Of(thread), phase, task);
+        }
         if (pairs) return HWY_DYNAMIC_DISPATCH(LshForwardPairs)(call.args(), s, phase, task);
         HWY_DYNAMIC_DISPATCH(LshForwardTask)(call.args(), s, phase, task);
       });
@@ -300,6 +312,8 @@ void RunBackward(Context& context, const LshSpec& spec, const LshArguments& give
   Call call(context, given, true);
   const LshPlan& plan = given.plan;
   const bool pairs = MultipliesPairs(plan.bf16);
+  const AmxPlan amx = plan.tiles ? PlanLshBackwardOnTiles(plan) : AmxPlan();
+  const AmxScratch memory(context, plan.tiles ? AmxBackwardBytes(amx) : 0);
   const auto begin = [&](idx_t head, idx_t first, idx_t last) {
     HWY_DYNAMIC_DISPATCH(LshBeginBackward)(call.args(), head, first, last);
   };
@@ -307,6 +321,9 @@ void RunBackward(Context& context, const LshSpec& spec, const LshArguments& give
     for (idx_t phase = 0; phase < plan.phases; ++phase) {
       ParallelFor(context, call.args().tasks(), [&](idx_t task, int thread) {
         const LshScratch& s = call.scratch(thread);
+        if (plan.tiles) {
+          return LshBackwardOnTiles(call.args(), amx, s, memory.Of(thread), phase, task);
+        }
         if (pairs) return HWY_DYNAMIC_DISPATCH(LshBackwardPairs)(call.args(), s, phase, task);
         HWY_DYNAMIC_DISPATCH(LshBackwardTask)(call.args(), s, phase, task);
       });

@@ -30,13 +30,14 @@ struct LshPlan {
   idx_t window_slots = 0;       // W of the dropout numbering
   idx_t bucket_limit = 0;       // ids of buckets lie below
   bool causal = false;
-  bool bf16 = false;  // fp32 else
+  bool bf16 = false;   // fp32 else
+  bool tiles = false;  // on the tile unit (lsh_amx.h)
   Dropout dropout;
   ProbabilityDropout drawn;  // how its elements are numbered
 
   // Work is done in phases, one after another: in a phase every token is a query at most once.
   // A phase is a round, cut into runs; a window that holds the whole circle makes one task per
-  // head instead, which walks all rounds.
+  // head instead, which walks all rounds. (On tiles a phase is always a round.)
   idx_t phases = 0;
   idx_t phase_chunks = 0;  // chunks of a phase
   idx_t run = 0;           // chunks of a task
@@ -139,7 +140,9 @@ struct LshScratch {
   idx_t* part_keys = nullptr;      // (parts): keys that exist
   LshHides* part_hides = nullptr;  // (parts)
   void* terms = nullptr;           // (parts) TileTerm
-  std::int32_t* token = nullptr;   // (ring, columns): tokens of a chunk, -1 beyond
+  // (ring, columns): tokens of a chunk, -1 beyond. On tiles there are only these two, of all
+  // entries of a task (LshEntries).
+  std::int32_t* token = nullptr;
   // (ring, columns): query t sees key j when bound[j] <= t: the key's position when causal, the
   // lowest integer when not, the highest when it is hidden or does not exist.
   std::int32_t* bound = nullptr;

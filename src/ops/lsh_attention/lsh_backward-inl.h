@@ -143,22 +143,13 @@ void BackwardBlock(const LshTask& x) {
 // Adds g and dv (keys, row) of a chunk's keys to the gradients of its tokens.
 inline void ScatterGradients(const LshArguments& args, idx_t head, idx_t c, const float* dkeys,
                              const float* dv) {
-  const TileTag d;
   const LshPlan& plan = args.plan;
   const idx_t b = args.Batch(head), h = args.Head(head);
   const std::int32_t* tokens = args.Tokens(head, c);
   for (idx_t j = 0; j < plan.Keys(c); ++j) {
     const idx_t t = tokens[j];
-    const InRow x = args.qk(b, h, t);
-    const float* g = dkeys + j * plan.row;
-    float* dx = &args.gradients.dqk(b, h, t, 0);
-    // factor^2 (g . x), factor^2 = 1 / (D mean(x^2) + D epsilon)
-    const float norm = args.Token(head, t).square + static_cast<float>(plan.D) * kKeyEpsilon;
-    const auto along = hn::Set(d, DotRow(x, {g, false}, plan.D) / norm);
-    for (idx_t i = 0; i < plan.D; i += kTileLanes) {
-      const auto sum = hn::Add(LoadTail(dx + i, plan.D - i), hn::LoadU(d, g + i));
-      StoreTail(hn::NegMulAdd(along, LoadRow(x, i, plan.D), sum), dx + i, plan.D - i);
-    }
+    AddKeyGradient(args.qk(b, h, t), dkeys + j * plan.row, args.Token(head, t).square, plan.D,
+                   &args.gradients.dqk(b, h, t, 0));
     AddRow(dv + j * plan.row, &args.gradients.dv(b, h, t, 0), plan.D);
   }
 }

@@ -3,22 +3,22 @@
 #include <algorithm>
 
 #include "ops/lsh_attention/lsh_attention_test.h"
-#include "tests/support/bf16_attention.h"
+#include "tests/support/tiles.h"
 
 namespace longspan {
 namespace {
 
 using Bf16Numbers = std::vector<bfloat16>;
 
-Bf16Numbers RandomBf16(std::uint64_t seed, idx_t size) {
+Bf16Numbers RandomBf16(std::uint64_t seed, idx_t size, float scale = 1.0f) {
   Bf16Numbers rounded;
-  for (const float x : RandomNormal(seed, size)) rounded.push_back(ToBfloat16(x));
+  for (const float x : RandomNormal(seed, size)) rounded.push_back(ToBfloat16(scale * x));
   return rounded;
 }
 
 struct HalfInputs {
   explicit HalfInputs(const Case& c)
-      : qk(RandomBf16(c.seed, c.size())),
+      : qk(RandomBf16(c.seed, c.size(), c.scale)),
         v(RandomBf16(c.seed + 2000, c.size())),
         dout(RandomBf16(c.seed + 3000, c.size())) {}
   Bf16Numbers qk, v, dout;
@@ -27,6 +27,7 @@ struct HalfInputs {
 template <class T>
 struct Parts {
   std::vector<T> out, dqk, dv;
+  std::vector<float> logs{};  // LogSums, of kernels
 };
 
 // How often query i sees key j of one head in all rounds, (T, T).
@@ -155,8 +156,7 @@ Parts<T> Dense(const Case& c, const Round& round) {
   return y;
 }
 
-Parts<float> RunHalves(Context& context, const Case& c) {
-  const HalfInputs x(c);
+Parts<float> RunHalves(Context& context, const Case& c, const HalfInputs& x) {
   const std::array<idx_t, 4> shape = {c.shape.B, c.shape.H, c.shape.T, c.shape.D};
   const std::array<idx_t, 3> rows = {c.shape.B, c.shape.H, c.shape.T};
   const auto in = [&](const Bf16Numbers& a) { return View<const bfloat16, 4>(a.data(), shape); };
@@ -173,7 +173,11 @@ Parts<float> RunHalves(Context& context, const Case& c) {
   LshBackward(context, c.spec, qkv, mask, buckets, saved, in(x.dout),
               {{y.dqk.data(), shape}, {y.dv.data(), shape}});
   for (const bfloat16 value : out) y.out.push_back(ToFloat(value));
+  y.logs = LogSums(max, sum);
   return y;
+}
+Parts<float> RunHalves(Context& context, const Case& c) {
+  return RunHalves(context, c, HalfInputs(c));
 }
 
 void CheckHalves(const Case& c) {
@@ -231,10 +235,8 @@ TEST(LshBf16, MasksAndSeveralRuns) {
   }
 }
 
-// Several tasks of one head, with the halo on the side: the same as fp32 on the same numbers.
-TEST(LshBf16, RunsOfOneHeadAgreeWithFloats) {
-  const Case c = MakeCase(4205, 16, 1, 1, 2, true, 16, 1, 1);
-  const HalfInputs x(c);
+// The same numbers as floats.
+Inputs Floats(const Case& c, const HalfInputs& x) {
   Inputs wide(c);
   const auto widen = [](const Bf16Numbers& from, std::vector<float>& to) {
     std::transform(from.begin(), from.end(), to.begin(), [](bfloat16 v) { return ToFloat(v); });
@@ -242,8 +244,14 @@ TEST(LshBf16, RunsOfOneHeadAgreeWithFloats) {
   widen(x.qk, wide.qk);
   widen(x.v, wide.v);
   widen(x.dout, wide.dout);
+  return wide;
+}
+
+// Several tasks of one head, with the halo on the side: the same as fp32 on the same numbers.
+TEST(LshBf16, RunsOfOneHeadAgreeWithFloats) {
+  const Case c = MakeCase(4205, 16, 1, 1, 2, true, 16, 1, 1);
   Context context(2);
-  const auto floats = RunKernel(context, c, wide);
+  const auto floats = RunKernel(context, c, Floats(c, HalfInputs(c)));
   test::ForEachBf16Path([&] {
     const auto y = RunHalves(context, c);
     for (std::size_t i = 0; i < y.out.size(); ++i) {
@@ -254,16 +262,12 @@ TEST(LshBf16, RunsOfOneHeadAgreeWithFloats) {
   });
 }
 
-TEST(LshBf16, DropoutDrawsTheSameFactorsAsFloats) {
-  Case c = MakeCase(90, 16, 1, 0, 2, true, 16, 1, 2);
-  c.spec.dropout = {0.5f, 77};
-  const HalfInputs x(c);
-  Inputs wide(c);
-  std::transform(x.qk.begin(), x.qk.end(), wide.qk.begin(), [](bfloat16 v) { return ToFloat(v); });
-  std::transform(x.v.begin(), x.v.end(), wide.v.begin(), [](bfloat16 v) { return ToFloat(v); });
-  std::transform(x.dout.begin(), x.dout.end(), wide.dout.begin(),
-                 [](bfloat16 v) { return ToFloat(v); });
-  const auto oracle = RunReference<double>(c, wide);
+// Every path against the reference in double: a key too many or too few, or a weight that one path
+// alone drops, is an error of 0.1 in some row.
+void CheckAgainstDouble(const Case& c) {
+  SCOPED_TRACE(c.Name());
+  const auto oracle = RunReference<double>(c, Floats(c, HalfInputs(c)));
+  const auto logs = LogSums(oracle.max, oracle.sum);
   test::ForEachBf16Path([&] {
     Context context(2);
     const auto y = RunHalves(context, c);
@@ -272,7 +276,108 @@ TEST(LshBf16, DropoutDrawsTheSameFactorsAsFloats) {
       ASSERT_NEAR(static_cast<double>(y.dqk[i]), oracle.dqk[i], 0.06) << i;
       ASSERT_NEAR(static_cast<double>(y.dv[i]), oracle.dv[i], 0.06) << i;
     }
+    for (std::size_t i = 0; i < logs.size(); ++i) {
+      ASSERT_NEAR(static_cast<double>(y.logs[i]), logs[i], 0.01) << i;
+    }
   });
+}
+
+TEST(LshBf16, DropoutDrawsTheSameFactorsAsFloats) {
+  Case c = MakeCase(90, 16, 1, 0, 2, true, 16, 1, 2);
+  c.spec.dropout = {0.5f, 77};
+  CheckAgainstDouble(c);
+}
+
+TEST(LshBf16, TokensThatSeeOnlyThemselves) {
+  for (const float dropout : {0.0f, 0.4f}) {
+    for (const Padding padding : {Padding::kHoles, Padding::kLeft, Padding::kEverything}) {
+      Case c = MakeCase(70, 16, 1, 0, 3, true, 16, 1, 2);
+      c.mask = MakeMask(c, padding);
+      c.spec.dropout = {dropout, 5};
+      c.DrawBuckets();
+      CheckAgainstDouble(c);
+    }
+  }
+}
+
+TEST(LshBf16, LongQueriesNeedMaximaAndRoundsMayDifferInThem) {
+  for (const float scale : {5.0f, 7.5f, 9.0f, 40.0f}) {  // |x| around 30 and 40, and far above
+    Case c = MakeCase(90, 16, 1, 1, 3, false, 16, 1, 1);
+    c.scale = scale;
+    CheckAgainstDouble(c);
+  }
+}
+
+TEST(LshBf16, WindowsAroundTheCircleAndWindowsOfAllOfIt) {
+  for (const bool causal : {false, true}) {
+    CheckAgainstDouble(MakeCase(40, 16, 2, 2, 1, causal, 16, 1, 1));  // keys are met twice
+    CheckAgainstDouble(MakeCase(40, 16, 3, 2, 2, causal, 16, 1, 1));
+    CheckAgainstDouble(MakeCase(40, 16, 4, 0, 1, causal, 16, 1, 1));  // reaches beyond all chunks
+    CheckAgainstDouble(MakeCase(50, 32, 1, 1, 2, causal, 16, 1, 1));
+    CheckAgainstDouble(MakeCase(50, 64, 1, 0, 2, causal, 16, 1, 1));  // nothing is hashed
+  }
+}
+
+TEST(LshBf16, LargeHeads) {
+  for (const idx_t D : {96, 256, 260}) {
+    CheckAgainstDouble(MakeCase(70, 32, 1, 0, 2, true, D, 1, 1));
+  }
+}
+
+// Longer lists of keys than a thread packs at once: in several runs, and passing by.
+TEST(LshBf16, ManyKeysOnTiles) {
+  if (ActiveIsa() < Isa::kAvx2) GTEST_SKIP() << "takes long without vectors";
+  for (const Case& c : {MakeCase(1700, 32, 1, 0, 1, true, 128, 1, 1),
+                        MakeCase(800, 800, 1, 0, 1, true, 250, 1, 1)}) {
+    SCOPED_TRACE(c.Name());
+    Context context(2);
+    ForceBf16Path(Bf16Path::kWiden);
+    const auto wide = RunHalves(context, c);
+    ForceBf16Path(std::nullopt);
+    test::OnTiles([&] {
+      const auto y = RunHalves(context, c);
+      const test::Tolerance tolerance{0.2, 1e-2};
+      EXPECT_MATCHES(y.out, wide.out, tolerance);
+      EXPECT_MATCHES(y.dqk, wide.dqk, tolerance);
+      EXPECT_MATCHES(y.dv, wide.dv, tolerance);
+    });
+  }
+}
+
+TEST(LshBf16, TilesTakeWindowsThatHoldEachChunkOnce) {
+  const auto on_tiles = [](const Case& c) {
+    InView qk;
+    qk.bf16 = true;
+    qk.extent = {c.shape.B, c.shape.H, c.shape.T, c.shape.D};
+    return MakeLshPlan(c.spec, qk).tiles;
+  };
+  test::OnTiles([&] {
+    EXPECT_TRUE(on_tiles(MakeCase(40, 16, 2, 2, 1, true, 16)));
+    EXPECT_TRUE(on_tiles(MakeCase(40, 64, 2, 2, 1, true, 256)));
+    EXPECT_FALSE(on_tiles(MakeCase(40, 16, 3, 0, 1, true, 16)));
+    EXPECT_FALSE(on_tiles(MakeCase(40, 16, 1, 0, 1, true, 257)));
+  });
+}
+
+TEST(LshBf16, AVisibleNaNIsNotLostAndAHiddenOneHurtsNobody) {
+  for (const std::uint8_t shown : {0, 1}) {
+    Case c = MakeCase(96, 32, 1, 0, 1, false, 16, 1, 1);
+    c.mask.assign(96, 1);
+    c.mask[40] = shown;
+    for (std::size_t t = 0; t < 96; ++t) c.buckets[t] = static_cast<std::uint16_t>(t / 32);
+    if (shown == 0) c.buckets[40] = 4;  // the last token of the order
+    HalfInputs x(c);
+    x.v[40 * 16 + 3] = bfloat16{0x7fc0};
+    test::OnTiles([&] {
+      Context context(2);
+      const auto y = RunHalves(context, c, x);
+      const auto nan = [&](idx_t t) {
+        return std::isnan(y.out[static_cast<std::size_t>(t * 16 + 3)]);
+      };
+      EXPECT_EQ(nan(50), shown != 0);
+      EXPECT_EQ(nan(70), shown != 0);
+    });
+  }
 }
 
 TEST(LshBf16, HashIsThatOfTheSameFloats) {
