@@ -141,7 +141,8 @@ struct KeyRows {
     if (tokens.list != nullptr) {
       return std::upper_bound(tokens.list, tokens.list + count, token) - tokens.list;
     }
-    return std::clamp<idx_t>(token + 1, 0, count);  // keys are tokens 0, 1, ...
+    // Keys are all tokens from the first one on.
+    return std::clamp<idx_t>(token + 1 - tokens.origin, 0, count);
   }
   // Slot of key 0 for query i.
   idx_t Slot(idx_t i) const {

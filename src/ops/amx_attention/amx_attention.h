@@ -1,6 +1,6 @@
 // Attention in bf16 on the tile unit (simd/amx-inl.h): one head's list of queries over lists of
-// keys (ops/attention_lists.h), forward and backward. Full, window and chunked attention are made
-// of it; the README has formulas, accuracy and design.
+// keys (ops/attention_lists.h), forward and backward. Full, window, chunked and LSH attention
+// are made of it; the README has formulas, accuracy and design.
 //
 // Blocks are 32 queries by 32 keys, numbered from the beginning of a list. What a block of queries
 // gives does not depend on how queries are shared among tasks, so runs may follow the number of
@@ -86,11 +86,18 @@ struct AmxShared {
   bool first = true, last = true;
   TokenRows<float> saved_max, saved_sum;  // the last round writes them
   // Backward: gradients of entries [own, own_end) are added to the caller's rows: dq and dk are
-  // rows of one array. Those of the others are left here, as chunks of rows, (entry's chunk, dk and
-  // dv, chunk, side_row): the own entries left out. dk is then still one of x . factor (README).
+  // rows of one array. What the others get is left here, as chunks of rows: (entry's chunk, g and
+  // dv, chunk, side_row), without the own entries. g is the README's.
   idx_t own = 0, own_end = 0;
   float* side = nullptr;
   idx_t side_row = 0;
+};
+
+// Forward of a part of the keys: what queries have summed goes here, by query, instead of out and
+// lse. Weights are exp(score - max); a query that sees none of the keys has the sum 0.
+struct AmxSums {
+  TokenRows<float> out;  // (D)
+  TokenRows<float> max, sum;
 };
 
 // One head. Rows are bf16, gradients, lse and delta fp32.
@@ -101,6 +108,7 @@ struct AmxLists {
   // Where there are some, keys.count must be the number of all keys.
   BlindQueries blind;
   AmxShared shared;
+  AmxSums part;  // null: the keys are all that there are
 };
 
 // How far queries see keys that are chunks, before their own entry and behind it. Blocks of keys

@@ -96,7 +96,8 @@ class AmxBackwardRun {
     } else if (keys.band) {
       begin = std::max(begin, first - keys.right);
       last = std::min(last, end + keys.left);
-    } else if (keys.causal && queries.begin >= lists_.blind.first) {
+    } else if (keys.causal && lists_.queries.tokens.list == nullptr &&
+               queries.begin >= lists_.blind.first) {
       begin = std::max(begin, first);  // the lists are the same tokens
     }
     if (begin >= last) return {};

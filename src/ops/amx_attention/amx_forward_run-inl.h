@@ -305,6 +305,7 @@ class AmxForwardRun {
 
   // `any`: the block of queries has met keys.
   void Finish(const SeenKeys& seen, const QuerySums& sums, bool any) {
+    if (lists_.part.out.base != nullptr) return FinishPart(seen, sums, any);
     const QueryRows& queries = lists_.queries;
     alignas(64) float total[kAmxBlock], log[kAmxBlock];
     if (any) SumTotals(sums.total, total, log);
@@ -341,20 +342,37 @@ class AmxForwardRun {
     }
   }
 
+  void FinishPart(const SeenKeys& seen, const QuerySums& sums, bool any) const {
+    alignas(64) float total[kAmxBlock], values[kAmxMostHeadSize];
+    if (any) SumLanes(sums.total, total);
+    for (idx_t r = 0; r < seen.rows; ++r) {
+      const idx_t i = seen.first + r;
+      *lists_.part.max(i) = any ? sums.offset[r] * std::abs(plan_.scale) : kNothingSeen;
+      *lists_.part.sum(i) = any ? total[r] + sums.poison[r] : 0.0f;
+      if (!any) continue;
+      TakeValues(sums, r, values);
+      std::copy_n(values, plan_.D, lists_.part.out(i));
+    }
+  }
+
+  // The weighted values of row r, after dropout (Terms).
+  void TakeValues(const QuerySums& sums, idx_t r, float* values) const {
+    const Line factor = EachFloat(plan_.dropout.active() ? plan_.dropout.scale() : 1.0f);
+    for (idx_t c = 0; c < plan_.Terms() / 16; ++c) {
+      const float* from = sums.out + (r / 16 * plan_.Terms() / 16 + c) * 256 + r % 16 * 16;
+      StoreLine(MulFloats(LoadLine(from), factor), values + c * 16);
+    }
+  }
+
   // What this round gives rows that see a key (`sees`), and those that see themselves alone.
   void FinishShared(const SeenKeys& seen, const QuerySums& sums, std::uint32_t sees) const {
     alignas(64) float total[kAmxBlock], values[kAmxMostHeadSize];
     if (sees != 0) SumLanes(sums.total, total);
-    const float kept = plan_.dropout.active() ? plan_.dropout.scale() : 1.0f;
     for (idx_t r = 0; r < seen.rows; ++r) {
       SharedRow row{0.0f, 0.0f, nullptr};
       if ((sees >> r & 1) != 0) {
         row = {sums.offset[r], total[r] + sums.poison[r], values};
-        const Line factor = EachFloat(kept);
-        for (idx_t c = 0; c < plan_.Terms() / 16; ++c) {
-          const float* from = sums.out + (r / 16 * plan_.Terms() / 16 + c) * 256 + r % 16 * 16;
-          StoreLine(MulFloats(LoadLine(from), factor), values + c * 16);
-        }
+        TakeValues(sums, r, values);
       }
       MergeSharedRow(plan_, lists_, seen, r, row);
     }

@@ -7,7 +7,7 @@
 #include "base/bfloat16.h"
 #include "longspan/attention.h"
 #include "ops/window_attention/window_attention_test.h"
-#include "tests/support/bf16_attention.h"
+#include "tests/support/tiles.h"
 
 namespace longspan::test {
 namespace {
@@ -85,6 +85,31 @@ TEST(GlobalBf16, LayoutsAndHeadSizes) {
     }
   }
   CheckGlobal(MakeGlobal(Layout::kEnds, 700, 1), 700, 16, 1, 1);  // several parts of the keys
+}
+
+// Several batches of queries and parts of the keys, of which causal queries see some or none.
+TEST(GlobalBf16, BatchesAndPartsOnTiles) {
+  if (ActiveIsa() < Isa::kAvx2) GTEST_SKIP() << "takes long without vectors";
+  Global g;
+  for (idx_t t = 0; t < 640; ++t) {
+    g.roles.push_back(t % 2 == 0 ? kGlobalToken : (t % 7 == 3 ? kHiddenToken : kLocalToken));
+  }
+  const Bf16Problem p{1, 1, 640, 32, {}};
+  for (const bool causal : {false, true}) {
+    for (const float factor : {1.0f, 64.0f}) {  // 64: scores need their maxima
+      g.spec.causal = causal;
+      g.spec.dropout = {causal ? 0.3f : 0.0f, 9};
+      Bf16Tensors given(p);
+      for (bfloat16& q : given.q) q = ToBfloat16(ToFloat(q) * factor);
+      ExpectTilesMatchWidened(
+          given,
+          [&](Bf16Tensors& x) {
+            Context context(2);
+            g.Run(context, p, x);
+          },
+          factor == 1.0f);
+    }
+  }
 }
 
 TEST(GlobalBf16, AHiddenTokenSeenIsFound) {

@@ -24,22 +24,6 @@ HWY_BEFORE_NAMESPACE();
 namespace longspan {
 namespace HWY_NAMESPACE {
 
-// Which head, rows and keys a task has.
-struct GlobalTask {
-  idx_t b, h;
-  idx_t first, rows;  // queries; rows <= 0: none
-  idx_t begin, end;   // keys
-
-  GlobalTask(const GlobalArguments& args, idx_t batch, idx_t head, idx_t part)
-      : b(head / args.plan.H), h(head % args.plan.H) {
-    const GlobalPlan& plan = args.plan;
-    first = batch * plan.rows;
-    rows = std::min(plan.rows, args.globals.Count(b) - first);
-    begin = part * plan.part;
-    end = std::min(plan.T, begin + plan.part);
-  }
-};
-
 // ---- forward ------------------------------------------------------------------------------------
 
 template <class Terms>

@@ -6,6 +6,7 @@
 
 #include "base/isa.h"
 #include "ops/side_by_side.h"
+#include "ops/window_attention/global_amx.h"
 #include "ops/window_attention/slab_check.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -61,7 +62,7 @@ GlobalArguments CheckArguments(const WindowSpec& spec, const WindowSlab* slab,
 }  // namespace
 
 GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals,
-                          bool backward, const WindowSlab* slab) {
+                          bool backward, bool bf16, const WindowSlab* slab) {
   GlobalPlan plan;
   plan.B = shape[0];
   plan.H = shape[1];
@@ -75,7 +76,9 @@ GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& sh
   const idx_t ring = BlockKeys(shape[3]);
   plan.rings.keys.ring = ring;
   plan.block.score_stride = ScoreStride(ring + BlockPlan::kRowUnit);
-  plan.rows = std::clamp<idx_t>(globals, 1, backward ? kBackwardRows : kForwardRows);
+  plan.tiles = MultipliesTiles(bf16) && AmxTakes(plan.block.D, plan.block.scale);
+  const idx_t most = plan.tiles ? kGlobalRowsOnTiles : (backward ? kBackwardRows : kForwardRows);
+  plan.rows = std::clamp<idx_t>(globals, 1, most);
   plan.batches = CeilDiv(globals, plan.rows);
   const idx_t tasks = plan.B * plan.H * (backward ? 1 : std::max<idx_t>(plan.batches, 1));
   const idx_t wanted = TasksWanted(kTasksWanted, plan.T, !spec.starts.empty());
@@ -104,17 +107,21 @@ struct Booking {
   }
   const TaskScratch& Scratch(const GlobalPlan& plan, std::size_t call, int thread) {
     return scratch.Of(call, thread, [&](void* at) {
-      return TaskScratchAt(at, plan.block, BlockPlan::kRows, backward, plan.rings);
+      return TaskScratchAt(at, plan.block, RowsOf(plan), backward, plan.rings);
     });
   }
   bool sides = false;  // of any call
 
  private:
+  // Rows of scratch: on tiles a whole batch, whose parts are put together there.
+  static idx_t RowsOf(const GlobalPlan& plan) {
+    return plan.tiles ? std::max(plan.rows, BlockPlan::kRows) : BlockPlan::kRows;
+  }
   static std::size_t Largest(std::span<const GlobalArguments> calls, bool backward) {
     std::size_t most = 0;
     for (const GlobalArguments& args : calls) {
       const GlobalPlan& plan = args.plan;
-      most = std::max(most, TaskScratchBytes(plan.block, BlockPlan::kRows, backward, plan.rings));
+      most = std::max(most, TaskScratchBytes(plan.block, RowsOf(plan), backward, plan.rings));
     }
     return most;
   }
@@ -138,10 +145,13 @@ void RunForward(Context& context, std::span<GlobalArguments> calls) {
   const auto units = [](const GlobalPlan& plan) { return plan.B * plan.H * plan.batches; };
   const auto tasks = [&](const GlobalPlan& plan) { return units(plan) * plan.parts; };
   Booking booking(context, calls, false, tasks);
-  const bool pairs = MultipliesPairs(calls.front().kg.bf16);
+  const bool pairs = MultipliesPairs(calls.front().kg.bf16), on_tiles = calls.front().plan.tiles;
+  const GlobalTiles tiles = on_tiles ? PlanGlobalTiles(calls, false) : GlobalTiles();
+  const AmxScratch memory(context, tiles.bytes);
   const auto count = [&](std::size_t call) { return tasks(calls[call].plan); };
   ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
     const GlobalArguments& args = calls[call];
+    if (on_tiles) return GlobalForwardOnTiles(args, tiles.plans[call], memory.Of(thread), task);
     const TaskScratch& s = booking.Scratch(args.plan, call, thread);
     if (pairs) return HWY_DYNAMIC_DISPATCH(GlobalForwardPairs)(args, s, task);
     HWY_DYNAMIC_DISPATCH(GlobalForwardTask)(args, s, task);
@@ -160,7 +170,9 @@ void RunForward(Context& context, std::span<GlobalArguments> calls) {
 void RunBackward(Context& context, std::span<GlobalArguments> calls) {
   const auto tasks = [](const GlobalPlan& plan) { return plan.B * plan.H * plan.parts; };
   Booking booking(context, calls, true, tasks);
-  const bool pairs = MultipliesPairs(calls.front().kg.bf16);
+  const bool pairs = MultipliesPairs(calls.front().kg.bf16), on_tiles = calls.front().plan.tiles;
+  const GlobalTiles tiles = on_tiles ? PlanGlobalTiles(calls, true) : GlobalTiles();
+  const AmxScratch memory(context, tiles.bytes);
   idx_t batches = 0;
   for (const GlobalArguments& args : calls) batches = std::max(batches, args.plan.batches);
   for (idx_t batch = 0; batch < batches; ++batch) {
@@ -168,6 +180,9 @@ void RunBackward(Context& context, std::span<GlobalArguments> calls) {
     const auto count = [&](std::size_t call) { return has(call) ? tasks(calls[call].plan) : 0; };
     ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
       const GlobalArguments& args = calls[call];
+      if (on_tiles) {
+        return GlobalBackwardOnTiles(args, tiles.plans[call], memory.Of(thread), batch, task);
+      }
       const TaskScratch& s = booking.Scratch(args.plan, call, thread);
       if (pairs) return HWY_DYNAMIC_DISPATCH(GlobalBackwardPairs)(args, s, batch, task);
       HWY_DYNAMIC_DISPATCH(GlobalBackwardTask)(args, s, batch, task);
@@ -213,7 +228,7 @@ void Run(Context& context, const WindowSpec& spec, const WindowSlab* slab, Globa
   const auto run = backward ? RunBackward : RunForward;
   std::array<idx_t, 4> shape = args.kg.extent;
   if (spec.starts.empty()) {
-    args.plan = MakeGlobalPlan(spec, shape, args.globals.most, backward, slab);
+    args.plan = MakeGlobalPlan(spec, shape, args.globals.most, backward, args.kg.bf16, slab);
     return run(context, {&args, 1});
   }
   std::vector<GlobalArguments> calls;
@@ -221,7 +236,7 @@ void Run(Context& context, const WindowSpec& spec, const WindowSlab* slab, Globa
     if (args.globals.Count(text.number) == 0) continue;
     GlobalArguments part = PartOf(args, text);
     shape[2] = text.length;
-    part.plan = MakeGlobalPlan(spec, shape, part.globals.most, backward);
+    part.plan = MakeGlobalPlan(spec, shape, part.globals.most, backward, args.kg.bf16);
     part.plan.block.dropout.key = text.Draw(spec.dropout).key;
     calls.push_back(std::move(part));
   }

@@ -28,6 +28,7 @@ struct GlobalPlan {
   idx_t rows = 0;             // of a batch
   idx_t batches = 0;          // forward: of a head, all at once; backward: one after another
   idx_t part = 0, parts = 0;  // keys of a part, parts
+  bool tiles = false;         // on the tile unit: batches are larger
 
   idx_t SideFloats() const {
     return RoundUp(rows * (block.row + 2), BlockPlan::kRowUnit);
@@ -35,7 +36,17 @@ struct GlobalPlan {
 };
 
 GlobalPlan MakeGlobalPlan(const WindowSpec& spec, const std::array<idx_t, 4>& shape, idx_t globals,
-                          bool backward, const WindowSlab* slab = nullptr);
+                          bool backward, bool bf16, const WindowSlab* slab = nullptr);
+
+// Which head, rows and keys a task has.
+struct GlobalArguments;
+struct GlobalTask {
+  idx_t b = 0, h = 0;
+  idx_t first = 0, rows = 0;  // queries; rows <= 0: none
+  idx_t begin = 0, end = 0;   // keys
+
+  GlobalTask(const GlobalArguments& args, idx_t batch, idx_t head, idx_t part);
+};
 
 // What the tasks share.
 struct GlobalArguments {
@@ -79,5 +90,14 @@ struct GlobalArguments {
     return rows;
   }
 };
+
+inline GlobalTask::GlobalTask(const GlobalArguments& args, idx_t batch, idx_t head, idx_t part)
+    : b(head / args.plan.H), h(head % args.plan.H) {
+  const GlobalPlan& plan = args.plan;
+  first = batch * plan.rows;
+  rows = std::min(plan.rows, args.globals.Count(b) - first);
+  begin = part * plan.part;
+  end = std::min(plan.T, begin + plan.part);
+}
 
 }  // namespace longspan
