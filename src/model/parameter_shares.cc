@@ -173,6 +173,12 @@ std::vector<OwnedRange> ParameterShares::Updated() const {
   return ranges;
 }
 
+idx_t ParameterShares::SumsIn(idx_t begin, idx_t end) const {
+  idx_t count = 0;
+  for (const OwnedRange& sum : sums_) count += Overlap(begin, end, sum.begin, sum.end);
+  return count;
+}
+
 idx_t ParameterShares::MostReceived() const {
   const auto open = static_cast<std::size_t>(most_open_);
   idx_t most = 0;

@@ -52,6 +52,8 @@ class ParameterShares {
   // the gradients to their front, as a backward pass makes them whole. At most kPiece floats each.
   static constexpr idx_t kPiece = idx_t{1} << 17;
   const std::vector<OwnedRange>& sums() const { return sums_; }
+  // Numbers of sums() in [begin, end).
+  idx_t SumsIn(idx_t begin, idx_t end) const;
   // None if parameters are cut anywhere.
   const std::vector<SharedEdge>& edges() const { return edges_; }
   // All trained elements, in the order of the parameters.

@@ -182,17 +182,10 @@ void Planner::FindKinds() {
   const std::size_t lowest = std::max<std::size_t>(1, table.first_stage());
   const auto bytes = [](idx_t values) { return static_cast<double>(values) * sizeof(float); };
   // Of the sums that are exchanged: those of trained parameters.
-  const auto sums_in = [&](idx_t begin, idx_t end) {
-    idx_t values = 0;
-    for (const OwnedRange& sum : shares.sums()) {
-      values += std::max<idx_t>(0, std::min(sum.end, end) - std::max(sum.begin, begin));
-    }
-    return bytes(values);
-  };
+  const auto sums_in = [&](idx_t begin, idx_t end) { return bytes(shares.SumsIn(begin, end)); };
   gradient_bytes_ = sums_in(0, table.gradient_extent());
   early_bytes_ = sums_in(table.StageBegin(lowest), table.gradient_extent());
   last_early_bytes_ = sums_in(table.StageBegin(lowest), table.StageBegin(lowest + 1));
-  weight_bytes_ = 0.0;
   for (const OwnedRange& range : shares.Updated()) weight_bytes_ += bytes(range.size());
   const double passes = config->info().head == HeadKind::kNone ? kVectorsWork : 1.0;
   for (StepVariant& variant : config->Variants(policy)) {

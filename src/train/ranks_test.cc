@@ -287,15 +287,7 @@ class RankTraining : public ::testing::Test {
     OnRanks(ranks, [&](World& world) {
       Context context(1);
       context.Join(&world);
-      idx_t step = 0;
-      TrainHooks hooks;
-      hooks.on_event = [&](const TrainEvent& event) {
-        if (event.kind == TrainEvent::Kind::kStep) step = event.step;
-      };
-      hooks.should_stop = [&] {
-        return stop_after > 0 && step >= stop_after && world.rank() == world.size() - 1;
-      };
-      const TrainResult result = Train(task, context, o, hooks);
+      const TrainResult result = Train(task, context, o, StopOfLastRank(world, stop_after));
       EXPECT_EQ(result.stopped, stop_after > 0);
       if (world.is_first()) first = result;
     });

@@ -405,15 +405,7 @@ class SharedTraining : public ::testing::TestWithParam<OptimizerKind> {
       Context context(1 + world.rank() % 2);
       context.Join(&world);
       Plane task;
-      idx_t step = 0;
-      TrainHooks hooks;
-      hooks.on_event = [&](const TrainEvent& event) {
-        if (event.kind == TrainEvent::Kind::kStep) step = event.step;
-      };
-      hooks.should_stop = [&] {
-        return stop_after > 0 && step >= stop_after && world.rank() == world.size() - 1;
-      };
-      RunTraining(context, o, task, hooks);
+      RunTraining(context, o, task, StopOfLastRank(world, stop_after));
       const View<const float, 1> values = task.parameters().values();
       const std::lock_guard lock(mutex);
       weights_.emplace(reinterpret_cast<const char*>(values.data),

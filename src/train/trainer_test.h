@@ -7,12 +7,14 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/errors.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
+#include "longspan/world.h"
 #include "tests/support/files.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
@@ -103,6 +105,20 @@ class Parabola final : public TrainTask {
   ParameterTable table_;
   idx_t step_ = 0;
 };
+
+// Hooks of a run of several ranks, of which the last one wants to stop after an update; 0: none
+// does.
+inline TrainHooks StopOfLastRank(const World& world, idx_t after) {
+  const auto step = std::make_shared<idx_t>(0);
+  TrainHooks hooks;
+  hooks.on_event = [step](const TrainEvent& event) {
+    if (event.kind == TrainEvent::Kind::kStep) *step = event.step;
+  };
+  hooks.should_stop = [&world, step, after] {
+    return after > 0 && *step >= after && world.rank() == world.size() - 1;
+  };
+  return hooks;
+}
 
 class TrainerTest : public ::testing::Test {
  protected:
