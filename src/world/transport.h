@@ -62,8 +62,8 @@ struct WorldAccess {
   static std::unique_ptr<Message> Receive(World& world, int from, int tag, void* data,
                                           std::size_t bytes);
   // Messages move on although this thread computes, from now on or no longer: without it they may
-  // wait until Done is called. It costs a thread that wakes some thousand times a second, as long
-  // as one of the drivers wants it.
+  // wait until Done is called. It costs a thread that wakes some hundred to some thousand times a
+  // second, as long as one of the drivers wants it.
   static void DriveMessages(World& world, bool on, Driver driver = Driver::kGradients);
   // As WaitUntil below.
   static void WaitUntil(World& world, const std::function<bool()>& done);
