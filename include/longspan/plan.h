@@ -64,7 +64,7 @@ struct PlannedUpdate {
   idx_t share = 1;           // micro-batches of the rank that has most
   double computing_s = 0.0;  // of that share and of the optimizer
   double exchange_s = 0.0;   // on the link, if nothing else went on
-  // Of these, while the backward pass still runs, or attention where ranks share rows.
+  // Of these, while a forward or backward pass runs, or attention where ranks share rows.
   double hidden_s = 0.0;
   double sent_bytes = 0.0;     // that a rank sends, or gets if that is more; 0: there is one
   double one_process_s = 0.0;  // of the same update by one process like a rank

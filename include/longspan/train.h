@@ -196,7 +196,8 @@ struct TrainEvent {
   double seconds_left = 0.0;
   idx_t rss_bytes = 0;
   // kStep of a training by several ranks: how many, the share of the update's time in which this
-  // one exchanged with others or waited for them, and the bytes that it sent. 0: one process.
+  // one exchanged with others or waited for them, and the bytes that it has sent since the update
+  // before. 0: one process.
   idx_t ranks = 0;
   idx_t accumulate = 0;  // kStart: micro-batches of an update
   double waiting_share = 0.0;

@@ -17,6 +17,7 @@
 #include "model/post_norm_test.h"
 #include "model/step_memory.h"
 #include "tests/support/files.h"
+#include "tests/support/late_values.h"
 
 namespace longspan {
 namespace {
@@ -69,6 +70,7 @@ StepResult StepOf(Context& context, const ModelConfig& config, const BatchView& 
   if (nudge > 0) test::Nudge(model->parameters(), batch.rows * batch.tokens, nudge);
   model->parameters().AllocateGradients();
   StepResult result;
+  const test::LateValues late(model->parameters());
   result.loss = model->LossAndGradients(context, batch, 0.125f, {true, 11}).sum;
   const View<float, 1> gradients = model->parameters().gradients();
   result.gradients.assign(gradients.data, gradients.data + gradients.size());

@@ -53,7 +53,7 @@ class Linear {
   }
   View<const float, 1> Bias(const ParameterTable& parameters) const {
     if (bias_ == kNoParameter) return {};
-    return {parameters.vector(bias_).data, {out_}};
+    return parameters.vector(bias_, out_);
   }
   View<float, 1> BiasGradient(const ParameterTable& parameters) const {
     if (bias_ == kNoParameter) return {};

@@ -105,7 +105,7 @@ void ParameterTable::Draw(std::uint64_t seed, double stddev, double position_std
 void ParameterTable::Draw(std::uint64_t seed,
                           const std::function<InitialDraw(const ParameterInfo& info)>& draw,
                           const std::function<bool(std::string_view name)>& which) {
-  ++generation_;
+  const ParameterWriter writer = Write();
   for (std::size_t i = 0; i < list_.size(); ++i) {
     if (which && !which(list_[i].name)) continue;
     float* values = value_data_ + list_[i].offset;
@@ -160,7 +160,11 @@ bool ParameterTable::trains(ParameterId first, idx_t size) const {
   return false;
 }
 
-View<const float, 1> ParameterTable::values() const { return {value_data_, {extent_}}; }
+View<const float, 1> ParameterTable::values() const { return values(0, extent_); }
+View<const float, 1> ParameterTable::values(idx_t begin, idx_t end) const {
+  if (to_come_ != nullptr) to_come_->Await(begin, end);
+  return {value_data_ + begin, {end - begin}};
+}
 View<float, 1> ParameterTable::gradients() const {
   Check(has_gradients(), ErrorCode::kUsage, "parameters: there are no gradients, allocate them");
   return {gradient_data_, {gradient_extent()}};
@@ -194,8 +198,9 @@ View<float, 1> ParameterTable::VectorOf(float* buffer, ParameterId id) const {
   const ParameterInfo& info = at(id);
   return {buffer + info.offset, {info.size}};
 }
-View<const float, 1> ParameterTable::vector(ParameterId id) const {
-  return VectorOf(value_data_, id);
+View<const float, 1> ParameterTable::vector(ParameterId id, idx_t size) const {
+  const ParameterInfo& info = at(id);
+  return values(info.offset, info.offset + (size > 0 ? size : info.size));
 }
 View<float, 1> ParameterTable::vector_gradient(ParameterId id) const {
   const ParameterInfo& info = at(id);
@@ -209,7 +214,9 @@ View<float, 2> ParameterTable::MatrixOf(float* buffer, ParameterId id, idx_t row
   return {buffer + info.offset, shape};
 }
 View<const float, 2> ParameterTable::matrix(ParameterId id, idx_t rows) const {
-  return MatrixOf(value_data_, id, rows);
+  const View<const float, 2> view = MatrixOf(value_data_, id, rows);
+  const idx_t offset = at(id).offset;
+  return {values(offset, offset + view.size()).data, view.extent};
 }
 View<float, 2> ParameterTable::matrix_gradient(ParameterId id, idx_t rows) const {
   auto shape = MatrixShape(at(id));

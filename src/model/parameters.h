@@ -46,6 +46,18 @@ enum class ParameterMemory { kOwn, kBorrowed };
 class ParameterWriter;
 class PassesToCome;
 
+// Values of a table that others are still sending (train/weight_exchange.h). The table asks before
+// it shows values or lets them be written: whoever reads them has them whole.
+class ValuesToCome {
+ public:
+  virtual ~ValuesToCome() = default;
+  // Returns when numbers [begin, end) of ParameterTable::values() have arrived. Called by the
+  // thread that asks the table. Throws what keeps them from arriving.
+  virtual void Await(idx_t begin, idx_t end) = 0;
+  // Returns when all have arrived, and no message needs those that are here: they may be written.
+  virtual void AwaitAll() = 0;
+};
+
 // Built in two steps: Add every parameter, then Allocate or Borrow. Whoever has a const table reads
 // values and adds to gradients; values are written through Write.
 class ParameterTable {
@@ -104,7 +116,13 @@ class ParameterTable {
   std::size_t first_stage() const { return first_stage_; }
   idx_t gradient_extent() const { return extent_ - gradient_begin_; }  // of gradients()
 
+  // Until it is null again, values are shown when `to_come` says that they are there. It may be
+  // told in the midst of a call of Await.
+  void Expect(ValuesToCome* to_come) { to_come_ = to_come; }
+
   View<const float, 1> values() const;  // the flat buffers, padding included (always zero)
+  // Numbers [begin, end) of them.
+  View<const float, 1> values(idx_t begin, idx_t end) const;
   // Without those of frozen stages: the last gradient_extent() numbers of a flat buffer.
   View<float, 1> gradients() const;
   bool has_gradients() const { return gradient_data_ != nullptr; }
@@ -131,8 +149,9 @@ class ParameterTable {
     }
   }
 
-  // Gradients of stages that have none are null, in their shape.
-  View<const float, 1> vector(ParameterId id) const;
+  // `size` > 0 includes the next parameters. Gradients of stages that have none are null, in their
+  // shape.
+  View<const float, 1> vector(ParameterId id, idx_t size = 0) const;
   View<float, 1> vector_gradient(ParameterId id) const;
   // Shape (product of all axes but the last, last axis). `rows` > 0 includes the next parameters.
   View<const float, 2> matrix(ParameterId id, idx_t rows = 0) const;
@@ -182,6 +201,7 @@ class ParameterTable {
   Tensor values_, gradients_;                               // empty when borrowed
   float *value_data_ = nullptr, *gradient_data_ = nullptr;  // the latter from gradient_begin_ on
   std::uint64_t generation_ = 1;
+  ValuesToCome* to_come_ = nullptr;  // null: all values are there
   TellWhole tell_whole_;
   mutable int passes_to_come_ = 0;  // the number of PassesToCome
 };
@@ -205,10 +225,12 @@ class PassesToCome {
 };
 
 // Writes values. When it ends, the bf16 weights of the table are stale: views of it do not outlive
-// it.
+// it. It begins when no value is on its way.
 class ParameterWriter {
  public:
-  explicit ParameterWriter(ParameterTable& table) : table_(table) {}
+  explicit ParameterWriter(ParameterTable& table) : table_(table) {
+    if (table.to_come_ != nullptr) table.to_come_->AwaitAll();
+  }
   ~ParameterWriter() { ++table_.generation_; }
   ParameterWriter(const ParameterWriter&) = delete;
   ParameterWriter& operator=(const ParameterWriter&) = delete;

@@ -94,6 +94,7 @@ class Planner {
   // last layer.
   double early_bytes_ = 0.0, last_early_bytes_ = 0.0;
   double gradient_bytes_ = 0.0, weight_bytes_ = 0.0;  // of all that are trained
+  double first_weight_bytes_ = 0.0;                   // of these, what a forward pass begins with
   idx_t longest_ = 0;  // tokens of a row that are sought at most; 0: what memory allows
 };
 
@@ -186,7 +187,10 @@ void Planner::FindKinds() {
   gradient_bytes_ = sums_in(0, table.gradient_extent());
   early_bytes_ = sums_in(table.StageBegin(lowest), table.gradient_extent());
   last_early_bytes_ = sums_in(table.StageBegin(lowest), table.StageBegin(lowest + 1));
-  for (const OwnedRange& range : shares.Updated()) weight_bytes_ += bytes(range.size());
+  for (const OwnedRange& range : shares.Updated()) {
+    weight_bytes_ += bytes(range.size());
+    if (range.begin < table.StageBegin(1)) first_weight_bytes_ += bytes(range.size());
+  }
   const double passes = config->info().head == HeadKind::kNone ? kVectorsWork : 1.0;
   for (StepVariant& variant : config->Variants(policy)) {
     const std::shared_ptr<const ModelConfig> model = std::move(variant.config);
@@ -230,7 +234,8 @@ void Planner::AddSeconds(const PlanKind& kind, PlannedStep* step) const {
 
 // A rank computes its share; what the last micro-batch's backward pass does not hide of the layers'
 // gradients comes on top, at least those of the layer that it ends with, and all of the
-// embeddings'. Then the ranks send each other the weights that they have updated.
+// embeddings'. Then the ranks send each other the weights that they have updated, which the next
+// forward pass hides but for the embeddings'.
 void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
   PlannedUpdate& u = step->update;
   const double micro_s = step->seconds - optimizer_s;  // of one of the ranks that share a row
@@ -249,17 +254,22 @@ void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
     return static_cast<double>(bytes) / o_.link_bytes_per_s;
   };
   // What ranks that share rows send each other beside attention is hidden up to its time. That is
-  // its share of a rank's work: products are quicker than attention, so it takes no less. Weights
-  // are never hidden.
+  // its share of a rank's work: products are quicker than attention, so it takes no less.
   const double work = step->needs.gflop / o_.row_ranks;
   const double beside_s = work > 0.0 ? micro_s * step->needs.row_gflop_beside / work : 0.0;
   const double rows_hidden_s = std::min({rows_s(step->needs.row_bytes_beside), beside_s, micro_s});
-  // Gradients are hidden by what rows leave of the last backward pass.
+  // Gradients are hidden by what rows leave of the last backward pass, weights by what they leave
+  // of the first forward pass.
   const double early_s = times * early_bytes_;
   const double backward_s = kBackwardShare * (micro_s - rows_hidden_s);
   const double shown_s = std::max(times * last_early_bytes_, early_s - backward_s);
+  const double weights_s = others * weight_bytes_ / o_.link_bytes_per_s;
+  const double forward_s = (1.0 - kBackwardShare) * (micro_s - rows_hidden_s);
+  const double shown_weights_s =
+      std::max(others * first_weight_bytes_ / o_.link_bytes_per_s, weights_s - forward_s);
   u.exchange_s = u.sent_bytes / o_.link_bytes_per_s;
-  u.hidden_s = early_s - shown_s + static_cast<double>(u.share) * rows_hidden_s;
+  u.hidden_s = early_s - shown_s + weights_s - shown_weights_s +
+               static_cast<double>(u.share) * rows_hidden_s;
 }
 
 // Puts the longest step that fits the memory into the row, of at most longest_ tokens.

@@ -77,40 +77,6 @@ void ClearGradients(World* world, const ParameterShares& shares, ParameterTable&
   }
 }
 
-void ExchangeWeights(World* world, const ParameterShares& shares, ParameterTable& table) {
-  if (world == nullptr) return;
-  constexpr std::size_t kRangesAtOnce = 64;
-  const std::vector<OwnedRange> ranges = shares.Updated();
-  const ParameterWriter writer = table.Write();
-  float* const weights = writer.values().data + (table.extent() - table.gradient_extent());
-  const auto exchange = [&](std::size_t number) {
-    const OwnedRange& range = ranges[number];
-    const auto bytes = static_cast<std::size_t>(range.size()) * sizeof(float);
-    const int tag = TagOf(number, SharedTag::kWeights);
-    Messages messages;
-    if (range.owner != world->rank()) {
-      messages.push_back(
-          WorldAccess::Receive(*world, range.owner, tag, weights + range.begin, bytes));
-      return messages;
-    }
-    // Each rank begins with its right neighbour, so that no rank is everybody's first.
-    for (int step = 1; step < world->size(); ++step) {
-      const int to = (world->rank() + step) % world->size();
-      messages.push_back(WorldAccess::Send(*world, to, tag, weights + range.begin, bytes));
-    }
-    return messages;
-  };
-  std::deque<Messages> open;
-  std::size_t next = 0;
-  WorldAccess::WaitUntil(*world, [&] {
-    std::erase_if(open, [](Messages& messages) { return AreDone(&messages); });
-    for (; open.size() < kRangesAtOnce && next < ranges.size(); ++next) {
-      open.push_back(exchange(next));
-    }
-    return open.empty();
-  });
-}
-
 // ---- the state ----------------------------------------------------------------------------------
 
 namespace {

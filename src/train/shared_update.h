@@ -20,8 +20,6 @@ double SharedSquaredNorm(Context& context, World* world, const ParameterShares& 
                          const ParameterTable& table);
 // All gradients that GradientSum::Finish has left become zero.
 void ClearGradients(World* world, const ParameterShares& shares, ParameterTable& table);
-// Every rank gets the weights that the others have updated.
-void ExchangeWeights(World* world, const ParameterShares& shares, ParameterTable& table);
 
 // Rank 0's access to the state of all ranks, a slot at a time; while it lives, the others call
 // ServeState. They are let go when it ends, however that comes.

@@ -316,6 +316,8 @@ class Plane final : public TrainTask {
     AddPlane(&table_);
     table_.Allocate();
   }
+  std::function<void(idx_t step)> on_accumulate;
+
   void Load(const fs::path& directory, Origin, std::vector<std::string>*) override {
     const auto file = io::SafetensorsFile::Open(directory / "model.safetensors");
     const ParameterWriter writer = table_.Write();
@@ -339,6 +341,7 @@ class Plane final : public TrainTask {
     return {1, 1};
   }
   TaskLoss Accumulate(Context& context, idx_t micro, float scale, const StepDropout&) override {
+    if (on_accumulate) on_accumulate(step_);
     double sum = 0.0;
     for (auto i = static_cast<int>(table_.list().size()) - 1; i >= 0; --i) {
       sum += Differentiate(static_cast<ParameterId>(i), micro, scale);
@@ -401,16 +404,22 @@ class SharedTraining : public ::testing::TestWithParam<OptimizerKind> {
   // `stop_after`: the last rank wants to stop there; 0: none does.
   void TrainOn(int ranks, const TrainOptions& o, idx_t stop_after = 0) {
     std::mutex mutex;
-    OnRanks(ranks, [&](World& world) {
-      Context context(1 + world.rank() % 2);
-      context.Join(&world);
-      Plane task;
-      RunTraining(context, o, task, StopOfLastRank(world, stop_after));
-      const View<const float, 1> values = task.parameters().values();
-      const std::lock_guard lock(mutex);
-      weights_.emplace(reinterpret_cast<const char*>(values.data),
-                       static_cast<std::size_t>(values.size()) * sizeof(float));
-    });
+    OnRanks(
+        ranks,
+        [&](World& world) {
+          Context context(1 + world.rank() % 2);
+          context.Join(&world);
+          Plane task;
+          task.on_accumulate = [&](idx_t step) {
+            if (on_accumulate_) on_accumulate_(world.rank(), step);
+          };
+          RunTraining(context, o, task, StopOfLastRank(world, stop_after));
+          const View<const float, 1> values = task.parameters().values();
+          const std::lock_guard lock(mutex);
+          weights_.emplace(reinterpret_cast<const char*>(values.data),
+                           static_cast<std::size_t>(values.size()) * sizeof(float));
+        },
+        on_send_);
   }
   std::string Checkpoint(const std::string& run, const char* file) const {
     return GetFile(d_.path() / run / "checkpoint-4" / file);
@@ -418,6 +427,8 @@ class SharedTraining : public ::testing::TestWithParam<OptimizerKind> {
 
   TempDir d_;
   std::set<std::string> weights_;  // of all ranks that ran to the end
+  std::function<void(int rank, int tag, std::size_t bytes)> on_send_;
+  std::function<void(int rank, idx_t step)> on_accumulate_;
 };
 INSTANTIATE_TEST_SUITE_P(Optimizers, SharedTraining,
                          ::testing::Values(OptimizerKind::kAdamW, OptimizerKind::kAdafactor,
@@ -433,6 +444,28 @@ TEST_P(SharedTraining, EveryNumberOfRanksHasTheWeightsAndTheStateOfOne) {
           << ranks << " " << file;
     }
   }
+}
+
+// Rank 0 begins with an update's micro-batches before rank 1 has sent all weights of the one
+// before.
+TEST_P(SharedTraining, WeightsAreSentWhileTheNextForwardPassRuns) {
+  std::atomic<bool> begun = false, late = false;
+  on_accumulate_ = [&](int rank, idx_t step) { begun = begun || (rank == 0 && step == 2); };
+  std::atomic<int> sent = 0;
+  on_send_ = [&](int rank, int tag, std::size_t) {
+    if (rank != 1 || !test::IsOfWeights(tag) || sent++ != 0) return;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    for (; !begun && !late; std::this_thread::yield()) {
+      late = std::chrono::steady_clock::now() > end;
+    }
+  };
+  TrainOptions o = Options("two");
+  o.steps = 2;
+  o.checkpoints.save_every = 0;
+  TrainOn(2, o);
+  EXPECT_GT(sent, 0);
+  EXPECT_FALSE(late);
+  EXPECT_EQ(weights_.size(), 1u);
 }
 
 // Frozen parameters have no state, and what a backward pass leaves in their gradients is nobody's.

@@ -8,12 +8,18 @@
 #include <vector>
 
 #include "model/parameter_shares.h"
+#include "train/gradient_exchange.h"
 
 namespace longspan::test {
 
 inline std::shared_ptr<const ParameterShares> SharesFor(
     const ParameterTable& table, int ranks, ParameterCut cut = ParameterCut::kAnywhere) {
   return std::make_shared<ParameterShares>(table, cut, ranks);
+}
+
+// Whether a message of this tag has updated weights.
+inline bool IsOfWeights(int tag) {
+  return tag < 3 * kTagsOfShares && tag % 3 == static_cast<int>(SharedTag::kWeights);
 }
 
 // Copies a rank's own sums into those of all, of shares.extent() numbers. What another rank owns

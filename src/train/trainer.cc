@@ -25,6 +25,7 @@
 #include "train/selection.h"
 #include "train/shared_update.h"
 #include "train/stopwatch.h"
+#include "train/weight_exchange.h"
 
 namespace longspan {
 namespace {
@@ -42,7 +43,8 @@ class Trainer {
         fingerprint_(task.DataFingerprint()),
         state_(Begin()),
         shares_(state_.optimizer.shares()),
-        sum_(ranks_.world(), options.accumulate, task.parameters(), shares_, ranks_.row_ranks()) {
+        sum_(ranks_.world(), options.accumulate, task.parameters(), shares_, ranks_.row_ranks()),
+        weights_(ranks_.world(), shares_) {
     if (!ranks_.first()) return;
     metrics_.emplace(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_),
                      options.checkpoints.tensorboard);
@@ -209,6 +211,7 @@ class Trainer {
     const auto dropout_key =
         DeriveKey(KeyOf(options_.seed, RunKey::kDropout), static_cast<std::uint64_t>(step));
     std::vector<TaskLoss> losses;
+    weights_.Send();
     for (idx_t micro = sum_.share().begin; micro < sum_.share().end; ++micro) {
       const StepDropout dropout{true, DeriveKey(dropout_key, static_cast<std::uint64_t>(micro))};
       const auto sending = sum_.SendDuring(context_, task_.parameters(), micro);
@@ -223,10 +226,7 @@ class Trainer {
 
   TrainEvent Step(idx_t first) {
     const double begin = probe::Seconds();
-    if (ranks_.many()) {
-      waited_s_ = ranks_.world()->seconds_waited();
-      sent_ = ranks_.world()->bytes_sent();
-    }
+    if (ranks_.many()) waited_s_ = ranks_.world()->seconds_waited();
     const idx_t step = state_.step + 1;
     const double batches = task_.batch_seconds(), data = times_.data;
     const StepSize size = Draw(step);
@@ -286,14 +286,15 @@ class Trainer {
     LogStep(event);
   }
 
-  // What this rank has sent and waited in this update.
+  // What this rank has waited in this update, and sent since the one before.
   void TellWaiting(double seconds, TrainEvent* event) {
     World* world = ranks_.world();
     if (world == nullptr) return;
     world->Tell(state_.step);
     event->ranks = world->size();
     event->waiting_share = (world->seconds_waited() - waited_s_) / seconds;
-    event->bytes_sent = static_cast<idx_t>(world->bytes_sent() - sent_);
+    event->bytes_sent =
+        static_cast<idx_t>(world->bytes_sent() - std::exchange(sent_, world->bytes_sent()));
   }
 
   // An update that would spoil the weights: it is left out, counted and told of. The micro-batches
@@ -327,12 +328,13 @@ class Trainer {
     ParameterTable& table = task_.parameters();
     state_.optimizer.Update(context_, table, StepsOf(options_, state_.head, table, step, norm));
     if (!ranks_.many()) return;
-    ExchangeWeights(ranks_.world(), *shares_, table);
+    weights_.Updated(table);
     ClearGradients(ranks_.world(), *shares_, table);
   }
 
   // False when a stop ended it: then nothing is known, and it is done again when the run goes on.
   bool Evaluate() {
+    weights_.AwaitAll();
     const Stopwatch watch(&times_.evaluations);
     EvalHooks hooks;
     hooks.should_stop = [this] {
@@ -464,6 +466,7 @@ class Trainer {
   }
 
   void Save(Failure failure) {
+    weights_.AwaitAll();
     const Stopwatch watch(&times_.saves);
     const std::optional<Evaluated> best = state_.best;
     const std::optional<double> best_value = state_.best_value;
@@ -493,6 +496,7 @@ class Trainer {
   // Saved first, because an evaluation may take long and be killed; and again, because a checkpoint
   // says what its evaluation found. False when a stop ended the evaluation.
   bool Finish() {
+    weights_.AwaitAll();
     if (saved_step_ != state_.step) Save(Failure::kEndsRun);
     if (EvaluatedStep(state_) != state_.step) {
       if (!Evaluate()) return false;
@@ -555,8 +559,9 @@ class Trainer {
   RunState state_;
   const std::shared_ptr<const ParameterShares> shares_;
   GradientSum sum_;
-  double waited_s_ = 0.0;  // of the world, before this update
-  std::uint64_t sent_ = 0;
+  WeightExchange weights_;  // goes on during the next forward pass, and ends before all else
+  double waited_s_ = 0.0;   // of the world, before this update
+  std::uint64_t sent_ = 0;  // by the world, up to the last update's end
   std::optional<MetricsLog> metrics_;  // of rank 0
 };
 

@@ -50,8 +50,10 @@ class Transport {
   virtual void Drive(bool /*on*/) {}
 };
 
-// Who has messages that should move on: the sum of gradients, rows that ranks share.
-enum class Driver { kGradients = 0, kRows = 1 };
+// Who has messages that should move on: the sum of gradients, rows that ranks share, updated
+// weights.
+enum class Driver { kGradients = 0, kRows = 1, kWeights = 2 };
+inline constexpr std::size_t kDrivers = 3;
 
 // A world's messages between two ranks, for the library itself.
 struct WorldAccess {

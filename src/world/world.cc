@@ -94,7 +94,7 @@ struct World::State {
   std::uint64_t sent = 0;
   double waited_s = 0.0;
   bool finished = false;
-  std::array<bool, 2> drives{};  // by Driver
+  std::array<bool, kDrivers> drives{};  // by Driver
 
   // Adds the time that a call takes to what this rank has waited.
   template <class Call>
@@ -280,8 +280,8 @@ std::unique_ptr<Message> WorldAccess::Receive(World& world, int from, int tag, v
 }
 
 void WorldAccess::DriveMessages(World& world, bool on, Driver driver) {
-  std::array<bool, 2>& wanted = world.state_->drives;
-  const auto any = [&] { return wanted[0] || wanted[1]; };
+  std::array<bool, kDrivers>& wanted = world.state_->drives;
+  const auto any = [&] { return std::find(wanted.begin(), wanted.end(), true) != wanted.end(); };
   const bool before = any();
   wanted[static_cast<std::size_t>(driver)] = on;
   if (any() != before) world.state_->transport->Drive(any());

@@ -21,28 +21,46 @@
 
 namespace longspan::test {
 
-// What all ranks share: messages that were sent and not received yet, copied, and receives that
-// have no message yet. The first Receive gets the first message, in whatever order they are waited
-// for, as with MPI.
+// What all ranks share: messages that were sent and not received yet, and receives that have no
+// message yet. The first Receive gets the first message, in whatever order they are waited for, as
+// with MPI.
+//
+// Messages are late, so that who reads or writes too early is found out. What is received into is
+// NaN (or -1) until somebody has asked twice whether the message is done; only then is the memory
+// of a sender read whose message is large. Small ones are copied at once and done, as with MPI.
 struct ThreadPost {
+  static constexpr std::size_t kSmall = 4096;  // bytes
+
+  struct Parcel {
+    std::size_t bytes;
+    const void* data;       // null: taken, or the sender has given it up
+    std::string copy = {};  // of a small one
+  };
   struct Slot {
     void* data;
     std::size_t bytes;
-    std::size_t arrived = 0;  // bytes of the message
-    bool done = false;
+    std::shared_ptr<Parcel> parcel = nullptr;  // null: none has come
+    bool asked = false, done = false;
+
+    // Call it with the mutex held.
+    bool Ask() {
+      if (done || parcel == nullptr || !std::exchange(asked, true)) return done;
+      Check(parcel->bytes == bytes, ErrorCode::kUsage, "message of {} bytes, {} wanted",
+            parcel->bytes, bytes);
+      if (parcel->data == nullptr) return false;
+      if (bytes > 0) std::memcpy(data, parcel->data, bytes);
+      parcel->data = nullptr;
+      return done = true;
+    }
   };
   struct Box {
-    std::deque<std::string> waiting;
+    std::deque<std::shared_ptr<Parcel>> waiting;
     std::deque<std::shared_ptr<Slot>> wanted;
 
     // Call it with the mutex held.
     void Match() {
       for (; !waiting.empty() && !wanted.empty(); waiting.pop_front(), wanted.pop_front()) {
-        Slot& slot = *wanted.front();
-        slot.arrived = waiting.front().size();
-        slot.done = true;
-        if (slot.data == nullptr || slot.arrived != slot.bytes) continue;
-        std::memcpy(slot.data, waiting.front().data(), slot.bytes);
+        wanted.front()->parcel = waiting.front();
       }
     }
   };
@@ -65,11 +83,7 @@ class ThreadTransport final : public Transport {
 
   std::unique_ptr<Message> Send(int to, int tag, const void* data, std::size_t bytes) override {
     if (post_->on_send) post_->on_send(rank_, tag, bytes);
-    const std::lock_guard lock(post_->mutex);
-    ThreadPost::Box& box = post_->boxes[{rank_, to, tag}];
-    box.waiting.emplace_back(static_cast<const char*>(data), bytes);
-    box.Match();
-    return std::make_unique<Sent>();
+    return std::make_unique<Sent>(post_, std::make_tuple(rank_, to, tag), data, bytes);
   }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) override {
     return std::make_unique<Received>(post_, std::make_tuple(from, rank_, tag), data, bytes);
@@ -94,27 +108,45 @@ class ThreadTransport final : public Transport {
 
  private:
   struct Sent final : Message {
-    bool Done() override { return true; }
+    Sent(std::shared_ptr<ThreadPost> by, std::tuple<int, int, int> where, const void* from,
+         std::size_t bytes)
+        : post(std::move(by)),
+          parcel(std::make_shared<ThreadPost::Parcel>(ThreadPost::Parcel{bytes, from})) {
+      if (IsSmall()) {
+        if (bytes > 0) parcel->copy.assign(static_cast<const char*>(from), bytes);
+        parcel->data = parcel->copy.data();
+      }
+      const std::lock_guard lock(post->mutex);
+      ThreadPost::Box& box = post->boxes[where];
+      box.waiting.push_back(parcel);
+      box.Match();
+    }
+    ~Sent() override {
+      const std::lock_guard lock(post->mutex);
+      if (!IsSmall()) parcel->data = nullptr;
+    }
+    bool Done() override {
+      const std::lock_guard lock(post->mutex);
+      return IsSmall() || parcel->data == nullptr;
+    }
+    bool IsSmall() const { return parcel->bytes <= ThreadPost::kSmall; }
+    std::shared_ptr<ThreadPost> post;
+    std::shared_ptr<ThreadPost::Parcel> parcel;
   };
   struct Received final : Message {
     Received(std::shared_ptr<ThreadPost> from, std::tuple<int, int, int> where, void* into,
              std::size_t wanted)
         : post(std::move(from)),
           slot(std::make_shared<ThreadPost::Slot>(ThreadPost::Slot{into, wanted})) {
+      if (wanted > 0) std::memset(into, 0xff, wanted);
       const std::lock_guard lock(post->mutex);
       ThreadPost::Box& box = post->boxes[where];
       box.wanted.push_back(slot);
       box.Match();
     }
-    ~Received() override {
-      const std::lock_guard lock(post->mutex);
-      slot->data = nullptr;
-    }
     bool Done() override {
       const std::lock_guard lock(post->mutex);
-      Check(!slot->done || slot->arrived == slot->bytes, ErrorCode::kUsage,
-            "message of {} bytes, {} wanted", slot->arrived, slot->bytes);
-      return slot->done;
+      return slot->Ask();
     }
     std::shared_ptr<ThreadPost> post;
     std::shared_ptr<ThreadPost::Slot> slot;

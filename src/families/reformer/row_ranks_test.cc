@@ -18,6 +18,7 @@
 #include "model/step_memory.h"
 #include "tests/support/compare.h"
 #include "tests/support/files.h"
+#include "tests/support/late_values.h"
 #include "tests/support/runners.h"
 #include "tests/support/thread_world.h"
 
@@ -65,6 +66,7 @@ Step RunStep(Context& context, const ReformerConfig& config, const ReformerBatch
   Freeze(way, model.parameters());
   model.parameters().AllocateGradients();
   Step step;
+  const test::LateValues late(model.parameters());
   if (way.compute == DType::kF32) step.evaluated = model.Loss(context, batch).sum;
   step.loss = model.LossAndGradients(context, batch, 0.01f, way.dropout);
   for (const float g : Copied(model.parameters().gradients())) step.gradients.push_back(g);
