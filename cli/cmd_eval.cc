@@ -9,6 +9,8 @@
 #include "cli/data_options.h"
 #include "cli/eval_command.h"
 #include "cli/pair_options.h"
+#include "cli/ranks.h"
+#include "cli/shared_texts.h"
 #include "cli/train_options.h"
 #include "cli/visual/output.h"
 #include "longspan/files.h"
@@ -89,10 +91,10 @@ void CheckOptions(const EvalCommand& c, EvalKind kind, const ModelInfo& info) {
   }
 }
 
-int RunEval(EvalCommand c, int threads) {
+int RunEval(EvalCommand c, const Globals& globals) {
   c.options.reformer.lm_bias = !c.no_lm_bias;
   c.options.reformer.attention = ParseAttention(c.attention);
-  Context context(threads);
+  Context context = RankContext(globals);
   const ModelInfo info = ReadModelInfo(c.model);
   const auto* eval = std::find_if(
       std::begin(kHeadEvals), std::end(kHeadEvals),
@@ -101,7 +103,9 @@ int RunEval(EvalCommand c, int threads) {
         "{}: is a {}, without a head that could be measured; longspan train makes one",
         io::Escape(c.model), info.class_name);
   CheckOptions(c, eval->kind, info);
-  PrintResult(eval->judge(context, c));
+  if (StartRanks().size() > 1) CheckSameFacts(StartRanks(), AnswerFacts(*c.command, c.model));
+  const std::string report = eval->judge(context, c);
+  if (Speaks()) PrintResult(report);
   return 0;
 }
 
@@ -185,7 +189,7 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
       "  longspan eval -m searcher pairs.jsonl\n"
       "  longspan eval -m reranker judged.jsonl --task rerank");
   command->callback(
-      [c, &globals, &action] { action = [c, &globals] { return RunEval(*c, globals.threads); }; });
+      [c, &globals, &action] { action = [c, &globals] { return RunEval(*c, globals); }; });
 }
 
 }  // namespace longspan::cli

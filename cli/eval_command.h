@@ -8,6 +8,7 @@
 
 #include "cli/data_options.h"
 #include "cli/pair_options.h"
+#include "cli/ranks.h"
 #include "cli/token_class_options.h"
 #include "cli/training.h"
 #include "longspan/context.h"
@@ -31,8 +32,8 @@ struct EvalCommand {
   const CLI::App* command = nullptr;  // whose options these are
 };
 
-// Each measures a model with its head, writes what was asked for with --predictions, and returns
-// what is printed.
+// Each measures a model with its head, together with the other ranks of mpirun. Rank 0 writes what
+// was asked for with --predictions, and prints what is returned.
 using JudgeHead = std::string(Context& context, const EvalCommand& c);
 JudgeHead JudgeAnswers, JudgeChoices, JudgeClassifier, JudgeEmbedder, JudgeLanguageModel,
     JudgeMaskedLm, JudgeReranker, JudgeTokenClassifier;
@@ -50,14 +51,14 @@ Options HeadEvalOptionsOf(const EvalCommand& c) {
   return o;
 }
 
-// What evaluate() returns: told of while it runs, and of its notes at the end.
+// What evaluate() returns: told of by rank 0 while it runs, and of its notes at the end.
 template <class Evaluate>
 auto Evaluated(Context& context, const Evaluate& evaluate) {
-  EvalProgress progress("evaluated");
+  EvalProgress progress("evaluated", Speaks() ? ProgressMode::kAuto : ProgressMode::kNone);
   progress.Watch(context);
   auto result = evaluate();
   progress.Finish();
-  TellNotes(result.notes);
+  if (Speaks()) TellNotes(result.notes);
   return result;
 }
 

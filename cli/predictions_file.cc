@@ -7,6 +7,7 @@
 
 #include "cli/check.h"
 #include "cli/output_form.h"
+#include "cli/ranks.h"
 #include "cli/table_field.h"
 #include "cli/text_inputs.h"
 #include "cli/visual/json_text.h"
@@ -65,7 +66,7 @@ PredictionsFile::PredictionsFile(const std::filesystem::path& file, const std::s
 std::optional<PredictionsFile> PredictionsFile::Begin(const std::string& file,
                                                       const std::string& data,
                                                       const std::string& model) {
-  if (file.empty()) return std::nullopt;
+  if (file.empty() || !Speaks()) return std::nullopt;
   return std::optional<PredictionsFile>(std::in_place, file, data, model);
 }
 

@@ -21,7 +21,7 @@ class PredictionsFile {
   // `model`; kIo.
   PredictionsFile(const std::filesystem::path& file, const std::string& data,
                   const std::string& model);
-  // The same; nothing for an empty name.
+  // The same; nothing for an empty name, and on other ranks than rank 0.
   static std::optional<PredictionsFile> Begin(const std::string& file, const std::string& data,
                                               const std::string& model);
 

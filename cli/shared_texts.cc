@@ -23,6 +23,8 @@ constexpr const char* kResume = "--resume";
 // Options that change how answers are written and told, and no answer. The model has a checksum.
 constexpr std::string_view kOnlyForm[] = {"help",  "output", "output-format", "resume",   "json",
                                           "quiet", "ranges", "precision",     "skip-bad", "model"};
+// Commands that share their work without parts that could go on.
+constexpr std::string_view kShareWork[] = {"eval"};
 // Options and words of a command line that name what is written.
 constexpr std::string_view kWritten[] = {"output", "predictions", "html", "OUT", "save"};
 
@@ -111,9 +113,9 @@ bool IsInParts(const SharedOutput& output, const std::vector<std::string>& input
   return true;
 }
 
-RankFacts AnswerFacts(const SharedOutput& output, const std::string& model) {
+RankFacts AnswerFacts(const CLI::App& command, const std::string& model) {
   RankFacts facts = ProgramFacts();
-  facts["the command"] = SettingsOf(*output.command);
+  facts["the command"] = SettingsOf(command);
   facts["the model's checksum"] = ModelChecksum(model);
   return facts;
 }
@@ -131,6 +133,7 @@ void RefuseRepeatedOutput(const CLI::App& app) {
   for (const CLI::App* command : app.get_subcommands()) {
     // Trainings and shared texts can go on, and know of ranks.
     if (command->get_option_no_throw(kResume) != nullptr) return;
+    if (IsOneOf(command->get_name(), kShareWork)) return;
     for (const CLI::Option* option : command->get_options()) {
       if (!IsOneOf(PlainName(*option), kWritten)) continue;
       const bool writes = option->count() > 0 || !option->get_default_str().empty();

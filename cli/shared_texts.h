@@ -25,9 +25,9 @@ void AddSharedOutput(CLI::App& command, const std::string& what, SharedOutput& o
 // ranks. kUsage when they have no file to write together, or when the texts cannot be read twice.
 bool IsInParts(const SharedOutput& output, const std::vector<std::string>& inputs);
 
-// What decides the answers but the texts: the program, the options, the model in this folder.
-// Reads its files once.
-RankFacts AnswerFacts(const SharedOutput& output, const std::string& model);
+// What decides the answers of a command but the texts: the program, the options, the model in this
+// folder. Reads its files once.
+RankFacts AnswerFacts(const CLI::App& command, const std::string& model);
 // One checksum of these, without that of the program: a build anew may go on.
 std::string SetupOf(const RankFacts& facts);
 

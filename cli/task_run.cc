@@ -295,7 +295,7 @@ std::vector<InputText> TaskRun::NextInputs(TextInputs& inputs) {
     return texts;
   }
   if (!parts_->begun()) {
-    const RankFacts facts = AnswerFacts(command_.output, command_.model);
+    const RankFacts facts = AnswerFacts(*command_.output.command, command_.model);
     RankFacts of_all = facts;
     of_all["the output"] = *command_.output.file;
     CheckSameFacts(StartRanks(), of_all);

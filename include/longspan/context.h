@@ -92,8 +92,9 @@ class Context {
 
   // ---- other processes
 
-  // A training with this context is one rank's part of a training by all ranks of `world`
-  // (longspan/world.h), which must outlive its calls. Null, the default: this process alone.
+  // A training or an evaluation with this context is one rank's part of that of all ranks of
+  // `world` (longspan/world.h), which must outlive its calls. Null, the default: this process
+  // alone.
   void Join(World* world) { world_ = world; }
   World* world() const { return world_; }
   // For the library itself: a model's calls work on this rank's slab of the tokens, together with

@@ -2,6 +2,11 @@
 //
 // Evaluations tell the context's progress in rows or tokens, and end with Cancelled when its flag
 // is set. Errors: kUsage (options), kFormat (files), kIo, kLimit.
+//
+// With a context that has joined a world (longspan/world.h) all its ranks call the same function
+// with the same options, and each computes some of the batches. All get the same result, that of
+// one process bit for bit. The flag of one rank ends all with Cancelled. Also thrown: kPeer when
+// another rank is gone, kFormat when one has other texts or weights.
 #pragma once
 
 #include <cstdint>

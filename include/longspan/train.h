@@ -270,9 +270,9 @@ struct LanguageModelOptions {
 
 // With a context that has joined a world (longspan/world.h) the training is that of all its ranks,
 // which call the same function with the same options. Each computes its share of an update's
-// micro-batches, and all have the same weights. The number of ranks changes no bit. Rank 0 writes
-// the output, a folder that all ranks see, and evaluates. Also thrown: kPeer when another rank is
-// gone, kFormat when one has other options, texts or weights.
+// micro-batches, and all have the same weights. They share evaluations too. The number of ranks
+// changes no bit. Rank 0 writes the output, a folder that all ranks see. Also thrown: kPeer when
+// another rank is gone, kFormat when one has other options, texts or weights.
 //
 // Trains a Reformer, and writes metrics.jsonl, checkpoints and the kept model into options.output.
 // The first checkpoint is written before the first update, so faults of saving appear at once. An

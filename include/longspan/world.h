@@ -20,7 +20,7 @@ struct WorldAccess;
 namespace longspan {
 
 // The ranks of one run, of which this process is one. A Context that joins a world
-// (Context::Join) trains with it: train.h has what each rank does.
+// (Context::Join) trains and evaluates with it: train.h has what each rank does.
 //
 // A world serves one thread at a time, the one that started it. Calls of all ranks marked
 // "together" are made by every rank, in the same order and with the same sizes; they wait for each

@@ -123,10 +123,10 @@ AnswerEval EvaluateAnswers(Context& context, TextModel& model, const GlobalPolic
   std::vector<AnswerLogits> logits(rows.windows.size());
   std::vector<double> losses(rows.windows.size());
   const auto use = [&](std::span<const idx_t> numbers, std::span<const idx_t> begins,
-                       const Tensor& part) {
+                       std::span<const float> part) {
     for (std::size_t i = 0; i < numbers.size(); ++i) {
       const auto row = static_cast<std::size_t>(numbers[i]);
-      const float* const own = part.data<float>() + 2 * begins[i];
+      const float* const own = part.data() + 2 * begins[i];
       const idx_t length[] = {rows.length(numbers[i])};
       logits[row] = AnswerLogits(rows.windows[row], own);
       losses[row] =

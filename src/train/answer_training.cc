@@ -57,8 +57,9 @@ AnswerEval EvaluateQuestionAnswering(Context& context, const AnswerEvalOptions& 
   const AnswerRows rows = TokenizeAnswered(context, *tokenizer, texts, info, o.task, tokens, true);
   const GlobalPolicy global =
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
-  AnswerEval result = EvaluateAnswers(context, *model, global, rows, texts, o.task.longest,
-                                      texts.unanswerable(), HooksOf(context), predictions);
+  AnswerEval result =
+      EvaluateAnswers(context, *model, global, rows, texts, o.task.longest, texts.unanswerable(),
+                      AgreedHooks(context, model->parameters(), rows.fingerprint), predictions);
   result.tokens = tokens;
   result.notes = std::move(notes);
   return result;

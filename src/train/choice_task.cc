@@ -62,12 +62,13 @@ ChoiceEval EvaluateChoices(Context& context, TextModel& model, const GlobalPolic
                            std::vector<float>* kept) {
   std::vector<float> logits(static_cast<std::size_t>(rows.size()));
   // A batch of one choice a question: each row has its logit.
-  ForEachLogits(context, model, global, rows, hooks,
-                [&](std::span<const idx_t> numbers, std::span<const idx_t>, const Tensor& part) {
-                  for (std::size_t i = 0; i < numbers.size(); ++i) {
-                    logits[static_cast<std::size_t>(numbers[i])] = part.data<float>()[i];
-                  }
-                });
+  ForEachLogits(
+      context, model, global, rows, hooks,
+      [&](std::span<const idx_t> numbers, std::span<const idx_t>, std::span<const float> part) {
+        for (std::size_t i = 0; i < numbers.size(); ++i) {
+          logits[static_cast<std::size_t>(numbers[i])] = part[i];
+        }
+      });
   ChoiceEval e;
   e.questions = rows.questions();
   e.choices = rows.size();

@@ -74,7 +74,9 @@ ChoiceEval EvaluateMultipleChoice(Context& context, const ChoiceEvalOptions& o,
   const GlobalPolicy global =
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   std::vector<float> logits;
-  ChoiceEval result = EvaluateChoices(context, *model, global, rows, HooksOf(context), &logits);
+  ChoiceEval result =
+      EvaluateChoices(context, *model, global, rows,
+                      AgreedHooks(context, model->parameters(), rows.fingerprint), &logits);
   result.tokens = tokens;
   result.notes = std::move(notes);
   if (predictions != nullptr) *predictions = ChosenAnswersOf(texts, rows, logits);

@@ -18,13 +18,14 @@ std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPol
                              const ClassifyRows& data, const EvalHooks& hooks) {
   const idx_t labels = model.info().label_count();
   std::vector<float> logits(static_cast<std::size_t>(data.size() * labels));
-  ForEachLogits(context, model, global, data, hooks,
-                [&](std::span<const idx_t> numbers, std::span<const idx_t>, const Tensor& part) {
-                  for (std::size_t i = 0; i < numbers.size(); ++i) {
-                    std::copy_n(part.data<float>() + static_cast<idx_t>(i) * labels, labels,
-                                logits.begin() + numbers[i] * labels);
-                  }
-                });
+  ForEachLogits(
+      context, model, global, data, hooks,
+      [&](std::span<const idx_t> numbers, std::span<const idx_t>, std::span<const float> part) {
+        for (std::size_t i = 0; i < numbers.size(); ++i) {
+          std::copy_n(part.begin() + static_cast<idx_t>(i) * labels, labels,
+                      logits.begin() + numbers[i] * labels);
+        }
+      });
   return logits;
 }
 

@@ -101,7 +101,8 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   std::vector<float> logits;
   ClassifierEval result =
-      EvaluateRows(context, *model, target, global, rows, HooksOf(context), &logits);
+      EvaluateRows(context, *model, target, global, rows,
+                   AgreedHooks(context, model->parameters(), rows.fingerprint), &logits);
   result.tokens = limits.tokens;
   if (predictions != nullptr) {
     predictions->rows = PredictionsOf(target, rows, logits);

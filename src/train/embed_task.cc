@@ -13,7 +13,6 @@
 #include "longspan/metrics.h"
 #include "longspan/vectors.h"
 #include "model/model_folder.h"
-#include "train/evaluate.h"
 
 namespace longspan {
 namespace {
@@ -187,8 +186,8 @@ EmbedPlan MakeEmbedPlan(const EmbedTrainingOptions& task, const SentenceFolder& 
 
 EmbedderEval EvaluateVectors(Context& context, TextModel& model, const GlobalPolicy& global,
                              const EmbedPlan& plan, const EmbedRows& data, const EvalHooks& hooks) {
-  VectorPass pass(model, global, plan.head, data.texts, kEvalTokens);
-  const Tensor vectors = pass.Forward(context, NumbersTo(data.texts.size()), {}, hooks);
+  VectorPass pass(model, global, plan.head, data.texts, hooks.batch_tokens);
+  const Tensor vectors = pass.Evaluate(context, NumbersTo(data.texts.size()), hooks);
   EmbedderEval e;
   e.scored = data.scored;
   e.rows = data.size();

@@ -175,7 +175,9 @@ EmbedderEval EvaluateEmbedder(Context& context, const EmbedderEvalOptions& o) {
                                        RulesFor(o.task, folder, texts.scored, tokens));
   const GlobalPolicy global =
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
-  EmbedderEval result = EvaluateVectors(context, *model, global, plan, rows, HooksOf(context));
+  EmbedderEval result =
+      EvaluateVectors(context, *model, global, plan, rows,
+                      AgreedHooks(context, model->parameters(), rows.fingerprint));
   result.tokens = tokens;
   result.notes = std::move(notes);
   return result;

@@ -4,7 +4,7 @@
 
 #include "base/errors.h"
 #include "families/model_inside.h"
-#include "train/evaluate.h"
+#include "train/eval_batches.h"
 
 namespace longspan {
 
@@ -70,16 +70,23 @@ Batch GatherRows(const EncodedRows& rows, std::span<const idx_t> numbers,
 void ForEachLogits(Context& context, TextModel& model, const GlobalPolicy& global,
                    const EncodedRows& rows, const EvalHooks& hooks, const UseLogits& use) {
   const TextModelInfo& info = model.info();
+  const std::vector<std::vector<idx_t>> batches =
+      PlanRows(info, rows.lengths(), hooks.batch_tokens);
   idx_t done = 0;
-  for (const std::vector<idx_t>& numbers : PlanRows(info, rows.lengths(), kEvalTokens)) {
-    Batch batch = GatherRows(rows, numbers, info);
-    global.Mark(info, &batch);
-    const Tensor logits = WithinLimit(
-        context, "evaluate", [&](Context& c) { return model.LogitsOfTexts(c, batch.view()); });
-    use(numbers, BeginsIn(rows, numbers, info), logits);
-    done += static_cast<idx_t>(numbers.size());
-    Tell(hooks, done, rows.size());
-  }
+  ForEachBatch<float>(
+      context, hooks, {std::ssize(batches), rows.size()},
+      [&](idx_t number) {
+        Batch batch = GatherRows(rows, batches[static_cast<std::size_t>(number)], info);
+        global.Mark(info, &batch);
+        const Tensor logits = WithinLimit(
+            context, "evaluate", [&](Context& c) { return model.LogitsOfTexts(c, batch.view()); });
+        return std::vector<float>(logits.data<float>(), logits.data<float>() + logits.size());
+      },
+      [&](idx_t number, std::span<const float> logits) {
+        const std::vector<idx_t>& numbers = batches[static_cast<std::size_t>(number)];
+        use(numbers, BeginsIn(rows, numbers, info), logits);
+        return done += static_cast<idx_t>(numbers.size());
+      });
 }
 
 }  // namespace longspan

@@ -58,8 +58,9 @@ std::vector<idx_t> BeginsIn(const EncodedRows& rows, std::span<const idx_t> numb
 // The head's logits of some rows: (tokens of the batch, outputs), or (rows, outputs) of a head that
 // reads a text as a whole.
 using UseLogits = std::function<void(std::span<const idx_t> numbers, std::span<const idx_t> begins,
-                                     const Tensor& logits)>;
-// Runs the model without dropout over all rows, in batches of about kEvalTokens.
+                                     std::span<const float> logits)>;
+// Runs the model without dropout over all rows, in batches of hooks.batch_tokens that ranks share
+// (train/eval_batches.h): `use` gets those of all ranks.
 void ForEachLogits(Context& context, TextModel& model, const GlobalPolicy& global,
                    const EncodedRows& rows, const EvalHooks& hooks, const UseLogits& use);
 

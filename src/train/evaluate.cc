@@ -4,18 +4,21 @@
 #include <numbers>
 
 #include "base/errors.h"
+#include "base/math.h"
 #include "families/families.h"
 #include "families/model_inside.h"
 #include "families/reformer/reformer_files.h"
+#include "io/checksum.h"
 #include "model/model_options.h"
 #include "text/bytes_tokenizer.h"
+#include "train/eval_batches.h"
 #include "train/text_data.h"
 #include "train/token_stream.h"
 
 namespace longspan {
 namespace {
 
-// Inputs and targets of windows [first, first + rows) of equal length.
+// Inputs and targets of windows of equal length.
 struct Windows {
   std::vector<std::int32_t> ids, targets;
 };
@@ -34,60 +37,56 @@ void AddWindow(const IdAt& id_at, idx_t begin, idx_t tokens, idx_t counted_from,
 // id_at(i): the id of token i of `size`.
 template <class IdAt>
 EvalResult Evaluate(Context& context, const Reformer& model, const IdAt& id_at, idx_t size,
-                    idx_t tokens, idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
+                    idx_t tokens, idx_t stride, const EvalHooks& hooks) {
   tokens = std::min(tokens, size - 1);
   if (stride == 0) stride = std::max<idx_t>(1, tokens / 2);
   Check(stride >= 1 && stride <= tokens, ErrorCode::kUsage,
         "eval: stride {} is not from 1 to the window's {} tokens", stride, tokens);
-  const idx_t rows = std::max<idx_t>(1, batch_tokens / tokens);
-  CrossEntropyResult total;
-  idx_t next_token = 1;  // the first one that no window has predicted
-  for (idx_t begin = 0; next_token < size;) {
-    Windows windows;
-    idx_t count = 0;
-    for (; count < rows && next_token < size; ++count) {
-      const idx_t start = std::min(begin, size - 1 - tokens);  // the last window ends at the end
-      AddWindow(id_at, start, tokens, next_token, &windows);
-      next_token = start + tokens + 1;
-      begin = start + stride;
-    }
-    const HeadLoss part = WithinLimit(context, "evaluate", [&](Context& c) {
-      return model.Loss(c, {count, tokens, windows.ids, windows.targets, {}});
-    });
-    total.sum += part.sum;
-    total.counted += part.counted;
-    total.correct += part.correct;
-    Tell(hooks, std::min(next_token, size), size);
-  }
+  const idx_t rows = std::max<idx_t>(1, hooks.batch_tokens / tokens);
+  const idx_t last = size - 1 - tokens;  // the last window ends at the end
+  const idx_t windows = CeilDiv(last, stride) + 1;
+  const auto begin = [&](idx_t window) { return std::min(window * stride, last); };
+  // The first token that no window before this one has predicted.
+  const auto next = [&](idx_t window) { return window == 0 ? 1 : begin(window - 1) + tokens + 1; };
+  HeadLoss total;
+  ForEachBatch<HeadLoss>(
+      context, hooks, {CeilDiv(windows, rows), size},
+      [&](idx_t batch) {
+        const idx_t first = batch * rows, end = std::min(first + rows, windows);
+        Windows own;
+        for (idx_t w = first; w < end; ++w) AddWindow(id_at, begin(w), tokens, next(w), &own);
+        return std::vector{WithinLimit(context, "evaluate", [&](Context& c) {
+          return model.Loss(c, {end - first, tokens, own.ids, own.targets, {}});
+        })};
+      },
+      [&](idx_t batch, std::span<const HeadLoss> found) {
+        total.Add(found.front());
+        return next(std::min((batch + 1) * rows, windows));
+      });
   return ResultOf(total);
 }
 
 }  // namespace
 
-void Tell(const EvalHooks& hooks, idx_t done, idx_t all) {
-  if (hooks.on_progress) hooks.on_progress(done, all);
-  if (done < all && hooks.should_stop && hooks.should_stop()) throw Cancelled();
-}
-
 EvalResult EvaluateTokens(Context& context, const Reformer& model, const TokenIds& ids,
-                          idx_t tokens, idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
+                          idx_t tokens, idx_t stride, const EvalHooks& hooks) {
   const auto size = static_cast<idx_t>(ids.size());
   Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} tokens, need at least 2", size);
   const auto id_at = [&](idx_t i) { return ids[static_cast<std::size_t>(i)]; };
-  return Evaluate(context, model, id_at, size, tokens, stride, hooks, batch_tokens);
+  return Evaluate(context, model, id_at, size, tokens, stride, hooks);
 }
 
 EvalResult EvaluateText(Context& context, const Reformer& model, std::span<const std::uint8_t> text,
-                        idx_t tokens, idx_t stride, const EvalHooks& hooks, idx_t batch_tokens) {
+                        idx_t tokens, idx_t stride, const EvalHooks& hooks) {
   const auto size = static_cast<idx_t>(text.size());
   Check(size >= 2, ErrorCode::kUsage, "eval: the text has {} bytes, need at least 2", size);
   const auto id_at = [&](idx_t i) {
     return text[static_cast<std::size_t>(i)] + text::BytesTokenizer::kOffset;
   };
-  return Evaluate(context, model, id_at, size, tokens, stride, hooks, batch_tokens);
+  return Evaluate(context, model, id_at, size, tokens, stride, hooks);
 }
 
-EvalResult ResultOf(const CrossEntropyResult& total) {
+EvalResult ResultOf(const HeadLoss& total) {
   Check(total.counted > 0, ErrorCode::kUsage, "eval: the text has nothing to predict");
   EvalResult result;
   result.counted = total.counted;
@@ -97,15 +96,7 @@ EvalResult ResultOf(const CrossEntropyResult& total) {
   return result;
 }
 
-EvalHooks HooksOf(Context& context) {
-  EvalHooks hooks;
-  hooks.on_progress = [&](idx_t done, idx_t all) { context.TellProgress(done, all); };
-  hooks.should_stop = [&] { return context.cancelled(); };
-  return hooks;
-}
-
 EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
-  const EvalHooks hooks = HooksOf(context);
   Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
         "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
   LoadOptions load;
@@ -117,6 +108,9 @@ EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
   const bool of_bytes = tokenizer->kind() == "bytes";
   const LastText last(o.text, o.data, of_bytes, o.held_out);
   notes.insert(notes.end(), last.corpus.notes.begin(), last.corpus.notes.end());
+  // Of one process nobody needs it.
+  const std::string sum = context.world() == nullptr ? "" : io::ChecksumOf(last.text);
+  const EvalHooks hooks = AgreedHooks(context, model.parameters(), sum);
   if (of_bytes) {
     EvalResult result = EvaluateText(context, model, last.bytes(), o.tokens, o.stride, hooks);
     result.bytes = static_cast<idx_t>(last.text.size());

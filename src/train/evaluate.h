@@ -10,27 +10,18 @@
 
 namespace longspan {
 
-// Tokens of a batch of an evaluation, approximately.
-inline constexpr idx_t kEvalTokens = 8192;
-
 // Windows of `tokens` tokens advance by `stride` (0: half a window). In each window after the first
 // only the last `stride` tokens count, so every token but the first is predicted once. Windows run
-// in batches of about `batch_tokens` tokens. Sums are in window order. bits_per_byte assumes that
+// in batches of hooks.batch_tokens. Sums are in window order. bits_per_byte assumes that
 // tokens are bytes.
 EvalResult EvaluateTokens(Context& context, const Reformer& model, const TokenIds& ids,
-                          idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
-                          idx_t batch_tokens = kEvalTokens);
+                          idx_t tokens, idx_t stride, const EvalHooks& hooks = {});
 // The same for the bytes of a text, without a copy of the bytes as ids.
 EvalResult EvaluateText(Context& context, const Reformer& model, std::span<const std::uint8_t> text,
-                        idx_t tokens, idx_t stride, const EvalHooks& hooks = {},
-                        idx_t batch_tokens = kEvalTokens);
-
-// Reports that `done` of `all` rows or tokens are finished. Throws Cancelled if the caller wants
-// it.
-void Tell(const EvalHooks& hooks, idx_t done, idx_t all);
+                        idx_t tokens, idx_t stride, const EvalHooks& hooks = {});
 
 // Means over what was predicted, which must be something (kUsage).
-EvalResult ResultOf(const CrossEntropyResult& total);
+EvalResult ResultOf(const HeadLoss& total);
 
 // Throws unless the model is a language model with an id for each of `vocabulary` (kFormat) and has
 // positions for `tokens` (kUsage).

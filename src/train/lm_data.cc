@@ -5,8 +5,10 @@
 #include <numeric>
 
 #include "base/errors.h"
+#include "base/math.h"
 #include "base/rng.h"
 #include "families/model_inside.h"
+#include "train/eval_batches.h"
 #include "train/evaluate.h"
 #include "train/length_batches.h"
 #include "train/packed_rows.h"
@@ -216,21 +218,24 @@ class DocumentRows final : public LmData {
     return train_.pieces().WhereIs(which_[static_cast<std::size_t>(row)]);
   }
   EvalResult Evaluate(Context& context, const Reformer& model, const EvalHooks& hooks) override {
-    CrossEntropyResult total;
-    const idx_t at_once = std::max<idx_t>(1, kEvalTokens / held_out_.tokens());
-    Batch batch;
-    for (idx_t first = 0; first < held_out_.rows(); first += at_once) {
-      std::vector<idx_t> which(
-          static_cast<std::size_t>(std::min(at_once, held_out_.rows() - first)));
-      std::iota(which.begin(), which.end(), first);
-      const ReformerBatch filled{held_out_.Fill(which, &batch)};
-      const HeadLoss part =
-          WithinLimit(context, "evaluate", [&](Context& c) { return model.Loss(c, filled); });
-      total.sum += part.sum;
-      total.counted += part.counted;
-      total.correct += part.correct;
-      Tell(hooks, first + static_cast<idx_t>(which.size()), held_out_.rows());
-    }
+    HeadLoss total;
+    const idx_t rows = held_out_.rows();
+    const idx_t at_once = std::max<idx_t>(1, hooks.batch_tokens / held_out_.tokens());
+    ForEachBatch<HeadLoss>(
+        context, hooks, {CeilDiv(rows, at_once), rows},
+        [&](idx_t number) {
+          const idx_t first = number * at_once;
+          std::vector<idx_t> which(static_cast<std::size_t>(std::min(at_once, rows - first)));
+          std::iota(which.begin(), which.end(), first);
+          Batch batch;
+          const ReformerBatch filled{held_out_.Fill(which, &batch)};
+          return std::vector{
+              WithinLimit(context, "evaluate", [&](Context& c) { return model.Loss(c, filled); })};
+        },
+        [&](idx_t number, std::span<const HeadLoss> found) {
+          total.Add(found.front());
+          return std::min((number + 1) * at_once, rows);
+        });
     return WithBitsPerByte(ResultOf(total), streams_.held_out);
   }
   double TokensPerByte() const override { return LmStreams::TokensPerByte(streams_.train); }

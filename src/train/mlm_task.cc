@@ -5,9 +5,10 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "base/math.h"
 #include "base/rng.h"
 #include "families/model_inside.h"
-#include "train/evaluate.h"
+#include "train/eval_batches.h"
 #include "train/row_lengths.h"
 
 namespace longspan {
@@ -127,12 +128,11 @@ HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
   const auto size = static_cast<idx_t>(text.ids.size());
   const idx_t room = std::min(form.Content(tokens), size);
   const idx_t width = text.packed ? tokens : room + form.Around();
-  const idx_t row_count = text.packed ? text.packed->rows() : (size + room - 1) / room;
-  const idx_t batch = std::max<idx_t>(1, kEvalTokens / width);
-  HeadLoss total;
-  for (idx_t first = 0; first < row_count; first += batch) {
+  const idx_t row_count = text.packed ? text.packed->rows() : CeilDiv(size, room);
+  const idx_t at_once = std::max<idx_t>(1, hooks.batch_tokens / width);
+  const auto loss_of = [&](idx_t first) {
     Batch rows;
-    rows.Reset(std::min(batch, row_count - first), width, model.info().pad_token);
+    rows.Reset(std::min(at_once, row_count - first), width, model.info().pad_token);
     rows.labels.assign(rows.ids.size(), kIgnoreLabel);
     for (idx_t r = 0; r < rows.rows; ++r) {
       const std::uint64_t own = DeriveKey(key, static_cast<std::uint64_t>(first + r));
@@ -147,10 +147,16 @@ HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
                own, &rows);
     }
     global.Mark(model.info(), &rows);
-    total.Add(
-        WithinLimit(context, "evaluate", [&](Context& c) { return model.Loss(c, rows.view()); }));
-    Tell(hooks, first + rows.rows, row_count);
-  }
+    return WithinLimit(context, "evaluate", [&](Context& c) { return model.Loss(c, rows.view()); });
+  };
+  HeadLoss total;
+  ForEachBatch<HeadLoss>(
+      context, hooks, {CeilDiv(row_count, at_once), row_count},
+      [&](idx_t batch) { return std::vector{loss_of(batch * at_once)}; },
+      [&](idx_t batch, std::span<const HeadLoss> found) {
+        total.Add(found.front());
+        return std::min((batch + 1) * at_once, row_count);
+      });
   Check(total.counted > 0, ErrorCode::kUsage, "eval: the text has no token that can be masked");
   total.mean = total.sum / static_cast<double>(total.counted);
   return total;

@@ -71,8 +71,8 @@ TokenStream ReadMaskedText(Context& context, const text::Tokenizer& tokenizer,
                            const MaskedLmOptions& task, const MaskedRows& form,
                            const std::filesystem::path& near, std::vector<std::string>* notes);
 
-// The loss over the text in rows of `tokens` side by side, or as they are packed, about 8192 tokens
-// at a time. The masks of row r are drawn from (key, r).
+// The loss over the text in rows of `tokens` side by side, or as they are packed, in
+// batches of hooks.batch_tokens. The masks of row r are drawn from (key, r).
 HeadLoss MaskedLoss(Context& context, TextModel& model, const MaskedRows& form,
                     const GlobalPolicy& global, const MaskedText& text, idx_t tokens,
                     std::uint64_t key, const EvalHooks& hooks = {});

@@ -51,7 +51,8 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
   const GlobalPolicy global =
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &result.notes);
   const HeadLoss loss = MaskedLoss(context, *model, form, global, content, result.tokens,
-                                   MaskKey(o.seed, kEvaluationStep), HooksOf(context));
+                                   MaskKey(o.seed, kEvaluationStep),
+                                   AgreedHooks(context, model->parameters(), stream.fingerprint()));
   result.loss = loss.mean;
   result.perplexity = std::exp(loss.mean);
   result.accuracy = static_cast<double>(loss.correct) / static_cast<double>(loss.counted);

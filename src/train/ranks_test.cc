@@ -409,8 +409,8 @@ TEST_F(RankLoop, PatienceTimeAndEvaluationsAreThoseOfRankZero) {
   o.checkpoints.max_time_s = 1e6;
   EXPECT_EQ(TryOn(2,
                   [](World& world, TrainOptions&, Parabola& task) {
-                    // Were this rank to evaluate, it would never come to an end.
-                    if (world.rank() == 1) task.evaluation_batches = 1'000'000'000;
+                    // Were this rank to count, it would go on as long as its losses fall.
+                    if (world.rank() == 1) task.on_evaluate = [&task] { task.worse -= 1.0; };
                   })[1],
             nullptr);
   EXPECT_EQ(ended.size(), 1u);

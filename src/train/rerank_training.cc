@@ -110,7 +110,8 @@ RerankerEval EvaluateReranker(Context& context, const RerankerEvalOptions& o) {
   const GlobalPolicy global =
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   RerankerEval result =
-      EvaluateJudged(context, *model, global, rows.rows, rows.queries, HooksOf(context));
+      EvaluateJudged(context, *model, global, rows.rows, rows.queries,
+                     AgreedHooks(context, model->parameters(), rows.rows.fingerprint));
   result.tokens = limits.tokens;
   result.notes = std::move(notes);
   return result;

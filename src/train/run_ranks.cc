@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/errors.h"
+#include "io/checksum.h"
 #include "io/paths.h"
 #include "longspan/files.h"
 #include "longspan/version.h"
@@ -74,17 +75,12 @@ bool RunRanks::Any(bool own) const {
   return std::find(all.begin(), all.end(), "1") != all.end();
 }
 
-bool RunRanks::AnyOfRows(bool own) const {
-  return group_ == nullptr ? own : group_->Max(own ? 1.0 : 0.0) > 0.0;
-}
-
 bool RunRanks::First(bool own) const {
   return many() ? world_->Broadcast(own ? "1" : "0") == "1" : own;
 }
 
 RunRanks::Evaluation RunRanks::FromFirst(const std::function<Evaluation()>& evaluate) const {
-  Evaluation found;
-  if (!many() || world_->rank() < row_ranks()) found = evaluate();
+  Evaluation found = evaluate();
   if (!many()) return found;
   // CBOR holds every double as it is.
   nlohmann::json j = nlohmann::json::array();
@@ -150,6 +146,14 @@ void CheckSameFacts(World& world, const RankFacts& facts) {
            rank, world.hosts()[rank], name, ShownFact(all[rank], name), ShownFact(all[0], name));
     }
   }
+}
+
+std::string WeightsChecksum(const ParameterTable& weights) {
+  io::Checksum sum;
+  const View<const float, 1> values = weights.values();
+  sum.Update(reinterpret_cast<const char*>(values.data),
+             static_cast<std::size_t>(values.size()) * sizeof(float));
+  return sum.Hex();
 }
 
 void CheckMicroBatches(const World* world, const TrainOptions& options) {

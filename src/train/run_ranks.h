@@ -34,12 +34,10 @@ class RunRanks {
   void Meet() const;
   bool Any(bool own) const;    // whether one of them says so
   bool First(bool own) const;  // what rank 0 says
-  // Rank 0 evaluates, together with those that share its rows; the others get what it found; none
-  // where it was stopped.
+  // All evaluate, together where the task shares its batches (train/eval_batches.h). What rank 0
+  // found counts for all; none where it was stopped.
   using Evaluation = std::optional<TaskEvaluation>;
   Evaluation FromFirst(const std::function<Evaluation()>& evaluate) const;
-  // Whether one of the ranks that share this one's rows says so; together with these alone.
-  bool AnyOfRows(bool own) const;
   // The losses of this rank's micro-batches become those of all, in their order. Ranks that share
   // rows have the same ones.
   void Gather(std::vector<TaskLoss>* losses) const;
@@ -53,6 +51,9 @@ class RunRanks {
   World* world_;
   RowGroup* group_;
 };
+
+// A checksum of all values of a table. Reads them once.
+std::string WeightsChecksum(const ParameterTable& weights);
 
 // kUsage unless the ranks divide into groups that share rows, and each group has a micro-batch.
 void CheckMicroBatches(const World* world, const TrainOptions& options);

@@ -22,6 +22,7 @@
 #include "model/model_options.h"
 #include "model/weight_files.h"
 #include "train/row_lengths.h"
+#include "train/run_ranks.h"
 #include "train/schedule.h"
 #include "train/trained_parameters.h"
 
@@ -354,11 +355,7 @@ std::map<std::string, std::string> FactsOf(const RunState& state, TrainTask& tas
   for (const auto& [name, value] : rhythm) facts[fmt::format("option {}", name)] = Shown(value);
   facts["the texts' fingerprint"] = data_fingerprint;
   facts["the update to go on from"] = fmt::format("{}", state.step);
-  io::Checksum sum;
-  const View<const float, 1> values = task.parameters().values();
-  sum.Update(reinterpret_cast<const char*>(values.data),
-             static_cast<std::size_t>(values.size()) * sizeof(float));
-  facts["the model's checksum"] = sum.Hex();
+  facts["the model's checksum"] = WeightsChecksum(task.parameters());
   // Each rank reads its own part of it.
   if (!state.from.empty()) {
     facts["the checksum of the optimizer's state"] = io::FileChecksum(state.from / kOptimiserFile);

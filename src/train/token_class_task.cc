@@ -162,12 +162,12 @@ TokenClassEval EvaluateTagged(Context& context, TextModel& model,
   std::vector<std::int32_t> said(rows.gold.size(), -1);
   std::vector<double> losses(rows.gold.size(), 0.0);
   const auto use = [&](std::span<const idx_t> numbers, std::span<const idx_t> begins,
-                       const Tensor& logits) {
+                       std::span<const float> logits) {
     for (std::size_t i = 0; i < numbers.size(); ++i) {
       for (idx_t t = 0; t < rows.length(numbers[i]); ++t) {
         const idx_t word = words[static_cast<std::size_t>(rows.begin(numbers[i]) + t)];
         if (word < 0) continue;
-        const LogitRow own{logits.data<float>() + (begins[i] + t) * count, count, 1};
+        const LogitRow own{logits.data() + (begins[i] + t) * count, count, 1};
         const auto at = static_cast<std::size_t>(word);
         said[at] = static_cast<std::int32_t>(LargestLogit(own));
         losses[at] = SoftmaxLoss(own, gold[at], 0.0f, nullptr);

@@ -36,7 +36,7 @@ TaggedRows TokenizeTagged(Context& context, const text::Tokenizer& tokenizer,
                           const TaggedTexts& texts, const std::vector<std::string>& labels,
                           const TextModelInfo& info, const TokenClassOptions& task, idx_t tokens);
 
-// How well the model tells the words, in batches of about kEvalTokens tokens. `said`, if given,
+// How well the model tells the words, in batches of hooks.batch_tokens. `said`, if given,
 // gets the class of each word, -1 for one without a token of its own.
 TokenClassEval EvaluateTagged(Context& context, TextModel& model,
                               const std::vector<std::string>& labels, const GlobalPolicy& global,

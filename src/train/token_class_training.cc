@@ -87,7 +87,8 @@ TokenClassEval EvaluateTokenClassifier(Context& context, const TokenClassEvalOpt
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   std::vector<std::int32_t> said;
   TokenClassEval result =
-      EvaluateTagged(context, *model, info.labels, global, rows, HooksOf(context), &said);
+      EvaluateTagged(context, *model, info.labels, global, rows,
+                     AgreedHooks(context, model->parameters(), rows.fingerprint), &said);
   result.tokens = tokens;
   result.notes = std::move(notes);
   if (predictions != nullptr) *predictions = TaggedWordsOf(texts, rows, said, info.labels);

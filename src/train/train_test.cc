@@ -479,7 +479,9 @@ TEST_F(TrainTest, EveryByteIsJudgedOnceWhateverTheWindows) {
                                             text.size());
   for (const idx_t tokens : {16, 33, 100}) {
     for (const idx_t stride : {1, 7, 16}) {
-      const EvalResult r = EvaluateText(context, model, bytes, tokens, stride, {}, 200);
+      EvalHooks hooks;
+      hooks.batch_tokens = 200;
+      const EvalResult r = EvaluateText(context, model, bytes, tokens, stride, hooks);
       EXPECT_EQ(r.counted, static_cast<idx_t>(text.size()) - 1) << tokens << " " << stride;
     }
   }

@@ -337,9 +337,7 @@ class Trainer {
     weights_.AwaitAll();
     const Stopwatch watch(&times_.evaluations);
     EvalHooks hooks;
-    hooks.should_stop = [this] {
-      return ranks_.AnyOfRows(hooks_.should_stop && hooks_.should_stop());
-    };
+    hooks.should_stop = hooks_.should_stop;
     hooks.on_progress = [this](idx_t done, idx_t all) {
       TrainEvent event;
       event.kind = TrainEvent::Kind::kEvaluating;

@@ -7,7 +7,7 @@
 #include "families/model_inside.h"
 #include "model/rows.h"
 #include "tasks/batches.h"
-#include "train/evaluate.h"
+#include "train/eval_batches.h"
 
 namespace longspan {
 namespace {
@@ -24,8 +24,6 @@ class WindowStates {
         missing_(first_.size() - 1) {
     for (std::size_t i = 0; i < missing_.size(); ++i) missing_[i] = first_[i + 1] - first_[i];
   }
-
-  idx_t whole() const { return whole_; }  // texts that have been used
 
   // Adds the states (tokens, channels) of a run; use(text, states of its runs) if they are all.
   template <class Use>
@@ -46,7 +44,6 @@ class WindowStates {
     }
     use(text, states);
     for (std::size_t i = begin; i < end; ++i) kept_[i] = Tensor();
-    ++whole_;
   }
 
  private:
@@ -54,7 +51,6 @@ class WindowStates {
   const idx_t channels_;
   std::vector<Tensor> kept_;    // (runs)
   std::vector<idx_t> missing_;  // (texts): runs that are still to come
-  idx_t whole_ = 0;
 };
 
 }  // namespace
@@ -89,21 +85,22 @@ std::vector<idx_t> VectorPass::Fill(std::span<const idx_t> group, Batch* batch) 
   return begins;
 }
 
-// Pools a text whose rows all have hidden states.
-void VectorPass::Pool(idx_t text, std::span<const View<const float, 2>> states) {
+float* VectorPass::Pooled(idx_t text) {
+  Tensor& pooled = stages_.front();
+  return pooled.data<float>() + text * pooled.shape()[1];
+}
+
+void VectorPass::Pool(idx_t text, std::span<const View<const float, 2>> states, float* vector) {
   const idx_t channels = model_.info().width;
   const std::vector<RowTokens> windows = texts_.windows(numbers_[static_cast<std::size_t>(text)]);
   const std::size_t modes = head_.modes.size();
-  Tensor& pooled = stages_.front();
   for (std::size_t m = 0; m < modes; ++m) {
-    float* out = pooled.data<float>() + text * pooled.shape()[1] + static_cast<idx_t>(m) * channels;
-    PoolText(head_.modes[m], windows, states, out,
+    PoolText(head_.modes[m], windows, states, vector + static_cast<idx_t>(m) * channels,
              &largest_[static_cast<std::size_t>(text) * modes + m]);
   }
 }
 
-Tensor VectorPass::Forward(Context& context, std::span<const idx_t> numbers,
-                           const StepDropout& dropout, const EvalHooks& hooks) {
+std::vector<idx_t> VectorPass::Begin(std::span<const idx_t> numbers, const StepDropout& dropout) {
   const TextModelInfo& info = model_.info();
   dropout_ = dropout;
   numbers_.assign(numbers.begin(), numbers.end());
@@ -121,35 +118,101 @@ Tensor VectorPass::Forward(Context& context, std::span<const idx_t> numbers,
   stages_.clear();
   stages_.emplace_back(std::vector<idx_t>{static_cast<idx_t>(numbers.size()),
                                           static_cast<idx_t>(head_.modes.size()) * info.width});
-  WindowStates states(std::move(first), info.width);
+  return first;
+}
+
+template <class Use>
+void VectorPass::Encode(Context& context, std::size_t group, const Use& use) const {
+  const idx_t channels = model_.info().width;
   Batch batch;
-  for (std::size_t g = 0; g < groups_.size(); ++g) {
-    context.CheckCancelled();
-    const std::vector<idx_t> begins = Fill(groups_[g], &batch);
-    const BatchView view = batch.view();
-    WithinLimit(context, "embed", [&](Context& c) {
-      const idx_t n = view.rows * view.tokens;
-      Arena::Frame frame(c.arena(), Arena::Bytes<float>(n * info.width));
-      const View<float, 2> hidden = TakeRows(frame, n, info.width);
-      if (dropout.active) {
-        model_.EncodeInStep(c, view, DropoutOf(g), hidden);
-      } else {
-        model_.Encode(c, view, hidden);
-      }
-      for (std::size_t b = 0; !c.rehearsal() && b < groups_[g].size(); ++b) {
-        const idx_t run = groups_[g][b];
-        states.Add(run, runs_[static_cast<std::size_t>(run)].text,
-                   hidden.Rows(begins[b], lengths[static_cast<std::size_t>(run)]),
-                   [&](idx_t text, const auto& all) { Pool(text, all); });
-      }
-    });
-    Tell(hooks, states.whole(), static_cast<idx_t>(numbers.size()));
-  }
+  const std::vector<idx_t> begins = Fill(groups_[group], &batch);
+  const BatchView view = batch.view();
+  WithinLimit(context, "embed", [&](Context& c) {
+    const idx_t n = view.rows * view.tokens;
+    Arena::Frame frame(c.arena(), Arena::Bytes<float>(n * channels));
+    const View<float, 2> hidden = TakeRows(frame, n, channels);
+    if (dropout_.active) {
+      model_.EncodeInStep(c, view, DropoutOf(group), hidden);
+    } else {
+      model_.Encode(c, view, hidden);
+    }
+    for (std::size_t b = 0; !c.rehearsal() && b < groups_[group].size(); ++b) {
+      const idx_t run = groups_[group][b];
+      use(run, hidden.Rows(begins[b], LengthOf(run)));
+    }
+  });
+}
+
+Tensor VectorPass::Modules(Context& context) {
   for (const auto& module : head_.modules) {
     stages_.push_back(
         module->Apply(context, CopyOf(context, std::as_const(stages_.back()).view<2>())));
   }
   return CopyOf(context, std::as_const(stages_.back()).view<2>());
+}
+
+Tensor VectorPass::Forward(Context& context, std::span<const idx_t> numbers,
+                           const StepDropout& dropout) {
+  WindowStates states(Begin(numbers, dropout), model_.info().width);
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    context.CheckCancelled();
+    Encode(context, g, [&](idx_t run, const View<const float, 2>& hidden) {
+      states.Add(run, runs_[static_cast<std::size_t>(run)].text, hidden,
+                 [&](idx_t text, const auto& all) { Pool(text, all, Pooled(text)); });
+    });
+  }
+  return Modules(context);
+}
+
+// Of a text in one row ranks exchange its vector, of windows their hidden states: a sum over all
+// windows of a text has the bits of one process only where one rank adds it.
+Tensor VectorPass::Evaluate(Context& context, std::span<const idx_t> numbers,
+                            const EvalHooks& hooks) {
+  const std::vector<idx_t> first = Begin(numbers, {});
+  const idx_t channels = model_.info().width, width = stages_.front().shape()[1];
+  const auto is_one_row = [&](idx_t text) {
+    const auto t = static_cast<std::size_t>(text);
+    return first[t + 1] - first[t] == 1;
+  };
+  WindowStates states(first, channels);
+  idx_t done = 0;
+  ForEachBatch<float>(
+      context, hooks, {std::ssize(groups_), std::ssize(numbers)},
+      [&](idx_t group) {
+        context.CheckCancelled();
+        std::vector<float> found;
+        Encode(context, static_cast<std::size_t>(group),
+               [&](idx_t run, const View<const float, 2>& hidden) {
+                 const idx_t text = runs_[static_cast<std::size_t>(run)].text;
+                 const std::size_t at = found.size();
+                 if (is_one_row(text)) {
+                   found.resize(at + static_cast<std::size_t>(width));
+                   Pool(text, {&hidden, 1}, found.data() + at);
+                 } else {
+                   found.insert(found.end(), hidden.data, hidden.data + hidden.size());
+                 }
+               });
+        return found;
+      },
+      [&](idx_t group, std::span<const float> found) {
+        const float* next = found.data();
+        for (const idx_t run : groups_[static_cast<std::size_t>(group)]) {
+          const idx_t text = runs_[static_cast<std::size_t>(run)].text, length = LengthOf(run);
+          if (is_one_row(text)) {
+            std::copy_n(next, width, Pooled(text));
+            next += width;
+            ++done;
+            continue;
+          }
+          states.Add(run, text, {next, {length, channels}}, [&](idx_t whole, const auto& all) {
+            Pool(whole, all, Pooled(whole));
+            ++done;
+          });
+          next += length * channels;
+        }
+        return done;
+      });
+  return Modules(context);
 }
 
 void VectorPass::Backward(Context& context, const Tensor& dvectors) {

@@ -53,10 +53,11 @@ class VectorPass {
       : model_(model), global_(global), head_(head), texts_(texts), batch_tokens_(batch_tokens) {}
 
   // Vectors (numbers.size(), width) of these texts, which may repeat: each is a text of its own,
-  // with dropout of its own. With an active dropout the forward of a training step, else
-  // evaluation. The memory is that of `batch_tokens` tokens, and of texts in windows.
-  Tensor Forward(Context& context, std::span<const idx_t> numbers, const StepDropout& dropout,
-                 const EvalHooks& hooks = {});
+  // with dropout of its own. The memory is that of `batch_tokens` tokens, and of texts in windows.
+  Tensor Forward(Context& context, std::span<const idx_t> numbers, const StepDropout& dropout);
+  // The same without dropout, and with no way back, in batches that the ranks of the context's
+  // world share (train/eval_batches.h): together, and all get all vectors.
+  Tensor Evaluate(Context& context, std::span<const idx_t> numbers, const EvalHooks& hooks);
   // Accumulates the gradients of the model's parameters from those of the vectors that Forward gave
   // last: the rows run again, with the same dropout.
   void Backward(Context& context, const Tensor& dvectors);
@@ -70,7 +71,19 @@ class VectorPass {
   StepDropout DropoutOf(std::size_t group) const;
   // Makes a batch of a group of runs. Returns each one's first token.
   std::vector<idx_t> Fill(std::span<const idx_t> group, Batch* batch) const;
-  void Pool(idx_t text, std::span<const View<const float, 2>> states);
+  idx_t LengthOf(idx_t run) const {
+    return texts_.rows.length(runs_[static_cast<std::size_t>(run)].row);
+  }
+  // Plans the runs of these texts. Returns where each text's begin (texts + 1).
+  std::vector<idx_t> Begin(std::span<const idx_t> numbers, const StepDropout& dropout);
+  // Runs a group, and calls use(run, its hidden states) for each of its runs.
+  template <class Use>
+  void Encode(Context& context, std::size_t group, const Use& use) const;
+  // The place of a text's pooled vector, and such a vector of the states of all its windows.
+  float* Pooled(idx_t text);
+  void Pool(idx_t text, std::span<const View<const float, 2>> states, float* vector);
+  // What the modules make of the pooled vectors.
+  Tensor Modules(Context& context);
 
   TextModel& model_;
   const GlobalPolicy& global_;

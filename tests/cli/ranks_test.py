@@ -110,6 +110,19 @@ class Ranks(Together):
         self.fails(2, "train", "lm", "-m", self.start, "--train", self.text, "-o", self.dir / "no", "--row-ranks", 2,
                    says=["row-ranks: 2 does not divide the number of ranks, 1"])
 
+    def test_ranks_share_an_evaluation(self):
+        model = self.word_model("judge", "ForSequenceClassification",
+                                ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"], num_labels=2)
+        rows = self.dir / "rows.csv"
+        lines = [f"{'a b c d e f g h '[:2 * n]},LABEL_{n % 2}" for n in range(1, 9)]
+        rows.write_text("text,label\n" + "\n".join(lines) + "\n")
+        one, two = self.dir / "one.csv", self.dir / "two.csv"
+        words = ["eval", "-m", model, rows, "--json"]
+        alone = self.ok(*words, "--predictions", one)
+        result = self.together(2, *words, "--predictions", two)
+        self.assertEqual(result.stdout, alone)  # rank 0 alone prints
+        self.assertEqual(two.read_bytes(), one.read_bytes())
+
     def test_ranks_share_the_rows_of_a_reformer(self):
         one, two = self.dir / "one", self.dir / "two"
         words = ["train", "lm", "-m", self.start, "--train", self.text, "--steps", 2, "--batch", 1, "--tokens", 128,
