@@ -103,6 +103,7 @@ int RunEval(EvalCommand c, const Globals& globals) {
         "{}: is a {}, without a head that could be measured; longspan train makes one",
         io::Escape(c.model), info.class_name);
   CheckOptions(c, eval->kind, info);
+  NothingIsSaved();
   if (StartRanks().size() > 1) CheckSameFacts(StartRanks(), AnswerFacts(*c.command, c.model));
   const std::string report = eval->judge(context, c);
   if (Speaks()) PrintResult(report);

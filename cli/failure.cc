@@ -25,8 +25,6 @@ namespace {
 
 std::atomic<bool> leaving = false;
 
-constexpr const char* kAfterPeer = "; all ranks end, and --resume goes on from what is saved";
-
 std::atomic<bool> as_json = false;
 
 // One line about another rank's failure, whoever is the first to tell it.
@@ -74,17 +72,22 @@ int TellLine(ErrorCode code, const char* message) {
   return static_cast<int>(code);
 }
 
-// Of one rank of several, with its name.
+// Of one rank of several, with its name. A rank that failed tells its reason itself: of the others
+// rank 0 alone repeats it. Of a rank that is gone all tell, because they may be cut off from each
+// other.
 int Tell(ErrorCode code, const char* message) {
   std::string line;
   try {
-    if (code == ErrorCode::kPeer && peer_is_told.exchange(true)) {
+    const bool of_peer = code == ErrorCode::kPeer;
+    if (of_peer) code = PeerStatus();
+    if (of_peer && peer_is_told.exchange(true)) {
       std::this_thread::sleep_for(std::chrono::seconds(1));  // the other thread is telling it
       return static_cast<int>(code);
     }
-    if (code != ErrorCode::kPeer && !TellRanks(message)) return static_cast<int>(code);
+    const bool told = of_peer ? code == ErrorCode::kPeer || Speaks() : TellRanks(code, message);
+    if (!told) return static_cast<int>(code);
     line = RankPrefix() + message;
-    if (code == ErrorCode::kPeer) line += kAfterPeer;
+    if (of_peer) line += AfterPeer();
   } catch (const std::bad_alloc&) {
     return TellLine(code, message);
   }

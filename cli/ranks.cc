@@ -20,7 +20,7 @@ constexpr milliseconds kForTheTrainer{200};
 constexpr milliseconds kForRankZero{300};
 
 void (*end_on_failure)(const char* line) = nullptr;
-std::atomic<bool> has_failed = false;
+std::atomic<bool> has_failed = false, saves = true;
 
 // It lives as long as the process: its thread and MPI's do.
 World* started = nullptr;
@@ -79,17 +79,28 @@ void FinishRanks() {
 
 bool PeerFailed() { return ranks_failed; }
 
-bool TellRanks(const std::string& message) noexcept {
+ErrorCode PeerStatus() { return started == nullptr ? ErrorCode::kPeer : started->FailureCode(); }
+
+bool TellRanks(ErrorCode code, const std::string& message) noexcept {
   if (started == nullptr || started->size() == 1) return true;
   ended = true;
   has_failed = true;
-  started->Abandon(message);
+  started->Abandon(message, code);
   if (started->is_first()) return true;
+  if (started->finished()) return false;  // all have found it together
   for (milliseconds waited{0}; waited < kForRankZero; waited += milliseconds(10)) {
     if (started->Failure().ends_with(message)) return false;
     std::this_thread::sleep_for(milliseconds(10));
   }
   return true;
+}
+
+void NothingIsSaved() { saves = false; }
+
+const char* AfterPeer() {
+  const ErrorCode status = PeerStatus();
+  const bool goes_on = saves && status != ErrorCode::kUsage && status != ErrorCode::kFormat;
+  return goes_on ? "; all ranks end, and --resume goes on from what is saved" : "; all ranks end";
 }
 
 void EndOnPeerFailure(void (*end)(const char* line)) { end_on_failure = end; }

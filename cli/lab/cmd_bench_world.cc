@@ -59,6 +59,7 @@ std::string WorldTimesText(const World& world, const WorldBenchCommand& c,
 
 int RunWorldBench(const WorldBenchCommand& c) {
   World& world = StartRanks();
+  NothingIsSaved();
   const std::vector<PairTimes> times = TimeWorld(world, c.bytes, c.steps);
   if (Speaks()) {
     PrintResult(c.json ? DumpJson(WorldTimesJson(world, c, times))

@@ -92,9 +92,8 @@ class Context {
 
   // ---- other processes
 
-  // A training or an evaluation with this context is one rank's part of that of all ranks of
-  // `world` (longspan/world.h), which must outlive its calls. Null, the default: this process
-  // alone.
+  // Trainings and evaluations with this context are one rank's part of those of all of `world`'s
+  // ranks (longspan/world.h); it must outlive its calls. Null, the default: this process alone.
   void Join(World* world) { world_ = world; }
   World* world() const { return world_; }
   // For the library itself: a model's calls work on this rank's slab of the tokens, together with

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "longspan/error.h"
 #include "longspan/types.h"
 
 namespace longspan {
@@ -27,8 +28,9 @@ namespace longspan {
 // other.
 //
 // Errors: while such a call waits, kPeer is thrown when another rank has died, is silent for 20 s,
-// or gave up (Abandon). The message is one line that names the rank, its host and its update. From
-// then on every such call throws it. The world is never used again.
+// or gave up (Abandon). The message is one line that names the rank, its host and its update, and
+// FailureCode() is the kind of what made it give up. From then on every such call throws it. The
+// world is never used again.
 class World {
  public:
   // One process, rank 0 of 1. Its calls do nothing and never fail.
@@ -81,8 +83,9 @@ class World {
 
   // The update that this rank has done, for messages about it.
   void Tell(idx_t step);
-  // This rank gives up, for this reason (one line): the others get kPeer. Does not wait for them.
-  void Abandon(const std::string& why) noexcept;
+  // This rank gives up, for this reason (one line) of this kind: the others get kPeer. Does not
+  // wait for them.
+  void Abandon(const std::string& why, ErrorCode code = ErrorCode::kPeer) noexcept;
   // `tell` gets the line about a failed rank as soon as it is known, on a thread of the world's
   // own, and returns at once. A program ends its process then, whatever the thread that trains
   // waits for. It is called once at most, and after Finish never; in Finish if MPI's own end takes
@@ -90,6 +93,12 @@ class World {
   void OnFailure(std::function<void(const std::string& line)> tell);
   // The line; empty: all is well.
   std::string Failure() const;
+  // The kind that the rank of that line gave to Abandon; kPeer: it died or fell silent, or all is
+  // well.
+  ErrorCode FailureCode() const;
+  // Whether Finish was called: what ends this rank from now on is nobody's business, or known to
+  // all.
+  bool finished() const;
 
   // ---- figures
 

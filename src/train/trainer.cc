@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/error_code.h"
 #include "base/errors.h"
 #include "base/rng.h"
 #include "io/atomic_file.h"
@@ -587,7 +588,7 @@ TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask
     const SharedRows rows(context, options.row_ranks);
     return RunOnThisRank(context, options, task, hooks);
   } catch (const std::exception& error) {
-    if (world != nullptr) world->Abandon(error.what());
+    if (world != nullptr) world->Abandon(error.what(), CodeOf(error));
     throw;
   }
 }

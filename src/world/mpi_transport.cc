@@ -138,12 +138,17 @@ class MpiTransport final : public Transport {
     return std::make_unique<MpiMessage>(mpi_, turns_, mpi_.receive(data, bytes, from, tag));
   }
   void Tell(idx_t step) override { watch_->Tell(step); }
-  void Abandon(const std::string& why) noexcept override { watch_->Abandon(why); }
+  void Abandon(const std::string& why, ErrorCode code) noexcept override {
+    watch_->Abandon(why, code);
+  }
   void OnFailure(std::function<void(const std::string& line)> tell) override {
     tell_ = tell;
     watch_->OnFailure(std::move(tell));
   }
   std::string Failure() const override { return watch_ ? watch_->Failure() : std::string(); }
+  ErrorCode FailureCode() const override {
+    return watch_ ? watch_->FailureCode() : ErrorCode::kPeer;
+  }
   bool failed() const override { return watch_ && watch_->failed(); }
   void Drive(bool on) override { turns_.Drive(on); }
   // Where a rank is gone, MPI's own end would wait for it. It also waits, for ever, where a cable

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "longspan/error.h"
 #include "longspan/types.h"
 
 namespace longspan {
@@ -24,7 +25,7 @@ class Message {
   virtual bool Done() = 0;
 };
 
-// One rank's end. All but Failure and OnFailure are called by one thread.
+// One rank's end. All but Failure, FailureCode and OnFailure are called by one thread.
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -40,9 +41,10 @@ class Transport {
 
   // World's functions of these names.
   virtual void Tell(idx_t step) = 0;
-  virtual void Abandon(const std::string& why) noexcept = 0;
+  virtual void Abandon(const std::string& why, ErrorCode code) noexcept = 0;
   virtual void OnFailure(std::function<void(const std::string& line)> tell) = 0;
   virtual std::string Failure() const = 0;
+  virtual ErrorCode FailureCode() const = 0;
   // Whether Failure() is a line; costs next to nothing.
   virtual bool failed() const = 0;
   virtual void Finish() = 0;  // after all ranks have said that they are at their end

@@ -37,6 +37,23 @@ std::string OneLine(std::string text) {
   return text.substr(0, kLongestLine / 2);
 }
 
+// The words of a rank that gives up: the number of the kind of its error, and the reason.
+std::string WithCode(ErrorCode code, const std::string& text) {
+  return fmt::format("{} {}", static_cast<int>(code), text);
+}
+
+// Parts such words; kPeer where the number is none of a kind.
+std::pair<ErrorCode, std::string> Parted(std::string_view words) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(words.data(), words.data() + words.size(), number);
+  if (error != std::errc() || end == words.data() + words.size() || *end != ' ') {
+    return {ErrorCode::kPeer, std::string(words)};
+  }
+  const bool known = number >= static_cast<int>(ErrorCode::kUsage) &&
+                     number <= static_cast<int>(ErrorCode::kCancelled);
+  return {known ? static_cast<ErrorCode>(number) : ErrorCode::kPeer, std::string(end + 1)};
+}
+
 // Takes the first line out of `text`. False: none is whole yet.
 bool TakeLine(std::string* text, std::string* line) {
   const std::size_t end = text->find('\n');
@@ -81,6 +98,7 @@ struct Watch::State {
   std::vector<Peer> peers;
   mutable std::mutex mutex;  // of what follows, and of writing
   std::string failure;
+  ErrorCode failure_code = ErrorCode::kPeer;
   std::function<void(const std::string&)> tell;
   std::atomic<bool> ending = false;  // this rank has said why, or that the run is over
   std::atomic<bool> over = false;    // the thread ends
@@ -224,9 +242,11 @@ void Watch::Run() {
           if (!peer.left) --s.not_left;
           peer.left = true;
         } else if (words.starts_with("why ")) {
-          Lose(peer.rank, fmt::format("failed: {}", words.substr(4)), peer.rank);
+          const auto [code, why] = Parted(words.substr(4));
+          Lose(peer.rank, code, "failed: " + why, peer.rank);
         } else if (words.starts_with("gone ")) {
-          LoseAs(line.substr(5), peer.rank);
+          const auto [code, text] = Parted(words.substr(5));
+          LoseAs(code, text, peer.rank);
         }
       }
       if (!open) {
@@ -237,33 +257,38 @@ void Watch::Run() {
         --s.connected;
         if (!peer.left) {
           --s.not_left;
-          Lose(peer.rank, "has ended without a word", peer.rank);
+          Lose(peer.rank, ErrorCode::kPeer, "has ended without a word", peer.rank);
         }
       } else if (!peer.left && Clock::now() - peer.heard > s.plan.silence) {
-        Lose(peer.rank, fmt::format("is silent for {} s", s.plan.silence.count() / 1000), -1);
+        Lose(peer.rank, ErrorCode::kPeer,
+             fmt::format("is silent for {} s", s.plan.silence.count() / 1000), -1);
       }
     }
   }
 }
 
-void Watch::Lose(int rank, const std::string& how, int except) {
+void Watch::Lose(int rank, ErrorCode code, const std::string& how, int except) {
   // The ranks do their updates together, and signs of life are seldom.
   idx_t step = step_;
   for (const State::Peer& peer : state_->peers) {
     if (peer.rank == rank) step = std::max(step, peer.step);
   }
-  LoseAs(fmt::format("{}, after update {}, {}", state_->Name(rank), step, how), except);
+  LoseAs(code, fmt::format("{}, after update {}, {}", state_->Name(rank), step, how), except);
 }
 
-void Watch::LoseAs(const std::string& line, int except) {
+void Watch::LoseAs(ErrorCode code, const std::string& line, int except) {
   State& s = *state_;
-  if (failed_ || s.ending) return;
+  if (failed_) return;
   std::function<void(const std::string&)> tell;
   {
     const std::lock_guard lock(s.mutex);
-    s.failure = line;
+    if (s.failure.empty()) {
+      s.failure = line;
+      s.failure_code = code;
+    }
+    if (s.ending) return;  // this rank knows its own reason
     tell = s.tell;
-    if (s.plan.rank == 0) s.WriteToAll("gone " + OneLine(line) + "\n", except);
+    if (s.plan.rank == 0) s.WriteToAll("gone " + WithCode(code, OneLine(line)) + "\n", except);
   }
   if (tell) tell(line);
   // The thread that trains may end the process when it knows.
@@ -289,17 +314,19 @@ void Watch::Drain() {
 
 // ---- what this rank says ------------------------------------------------------------------------
 
-void Watch::Abandon(const std::string& why) noexcept {
+void Watch::Abandon(const std::string& why, ErrorCode code) noexcept {
   try {
     State& s = *state_;
     if (failed_ || s.ending.exchange(true)) return;
     {
       const std::lock_guard lock(s.mutex);
       const std::string text = OneLine(why);
-      s.WriteToAll(s.plan.rank == 0 ? fmt::format("gone {}, after update {}, failed: {}\n",
-                                                  s.Name(0), step_.load(), text)
-                                    : fmt::format("why {}\n", text),
-                   -1);
+      const std::string line =
+          fmt::format("{}, after update {}, failed: {}", s.Name(0), step_.load(), text);
+      s.WriteToAll(
+          (s.plan.rank == 0 ? "gone " + WithCode(code, line) : "why " + WithCode(code, text)) +
+              "\n",
+          -1);
     }
     s.WaitFor(s.connected, kToBeRead);
   } catch (...) {  // no memory: the closed connection says enough
@@ -318,7 +345,12 @@ void Watch::OnFailure(std::function<void(const std::string& line)> tell) {
 
 std::string Watch::Failure() const {
   const std::lock_guard lock(state_->mutex);
-  return failed_ ? state_->failure : std::string();
+  return state_->failure;
+}
+
+ErrorCode Watch::FailureCode() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->failure_code;
 }
 
 void Watch::Finish() {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "longspan/error.h"
 #include "longspan/types.h"
 
 namespace longspan {
@@ -54,9 +55,11 @@ class Watch {
 
   // As in Transport.
   void Tell(idx_t step) { step_ = step; }
-  void Abandon(const std::string& why) noexcept;
+  void Abandon(const std::string& why, ErrorCode code) noexcept;
   void OnFailure(std::function<void(const std::string& line)> tell);
+  // After Abandon too: what rank 0 has said since then.
   std::string Failure() const;
+  ErrorCode FailureCode() const;
   bool failed() const { return failed_; }
   void Finish();
 
@@ -65,8 +68,8 @@ class Watch {
   void Begin();
   void Run();
   // On the thread. The line goes to all but `except`, if this is rank 0.
-  void Lose(int rank, const std::string& how, int except);
-  void LoseAs(const std::string& line, int except);
+  void Lose(int rank, ErrorCode code, const std::string& how, int except);
+  void LoseAs(ErrorCode code, const std::string& line, int except);
   void Drain();
 
   std::unique_ptr<State> state_;

@@ -78,6 +78,9 @@ TEST_F(WatchTest, ARankWhoseConnectionClosesIsNamedByAll) {
   EXPECT_EQ(FailureOf(0), line);
   EXPECT_EQ(FailureOf(1), line);
   EXPECT_EQ(told.get_future().get(), line);
+  for (const std::size_t rank : {0u, 1u}) {
+    EXPECT_EQ(watches[rank]->FailureCode(), ErrorCode::kPeer);
+  }
 }
 
 TEST_F(WatchTest, WithoutRankZeroEveryRankNamesIt) {
@@ -94,14 +97,57 @@ TEST_F(WatchTest, ARankThatGivesUpSaysWhy) {
     Start(3);
     watches[who]->Tell(3);
     std::this_thread::sleep_for(milliseconds(60));
-    watches[who]->Abandon("train.csv:3: no\nlabel");
+    watches[who]->Abandon("train.csv:3: no\nlabel", ErrorCode::kFormat);
     for (std::size_t rank = 0; rank < 3; ++rank) {
       if (rank == who) continue;
       EXPECT_EQ(FailureOf(rank), fmt::format("rank {} on host{}, after update 3, failed: "
                                              "train.csv:3: no label",
                                              who, who));
+      EXPECT_EQ(watches[rank]->FailureCode(), ErrorCode::kFormat);
     }
     EXPECT_EQ(watches[who]->Failure(), "");
+  }
+}
+
+// Two ranks find the same mistake, rank 1 a moment earlier.
+TEST_F(WatchTest, ARankThatHasGivenUpStillHearsRankZero) {
+  int port = 0;
+  const Socket listening = ListenAnywhere(&port);
+  auto rank = std::async(std::launch::async, [&] {
+    return std::make_unique<Watch>(Plan(1, 2), fmt::format("{} secret 127.0.0.1", port));
+  });
+  Socket zero = AcceptWithin(listening, milliseconds(2000));
+  ASSERT_TRUE(zero.Write("welcome\n", milliseconds(1000)));
+  watches.push_back(rank.get());
+  watches[0]->Abandon("accumulate: 1", ErrorCode::kUsage);
+  EXPECT_EQ(watches[0]->Failure(), "");
+  const std::string line = "rank 0 on host0, after update 0, failed: accumulate: 1";
+  ASSERT_TRUE(zero.Write("gone 2 " + line + "\n", milliseconds(1000)));
+  for (int i = 0; i < 1000 && watches[0]->Failure().empty(); ++i) {
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  EXPECT_EQ(watches[0]->Failure(), line);
+  EXPECT_FALSE(watches[0]->failed());
+}
+
+// A rank's words are believed only where they name a kind.
+TEST_F(WatchTest, AReasonWithoutAKindIsThatOfARankThatIsGone) {
+  const Watch::Door door;
+  for (const auto& [said, code, why] :
+       {std::tuple("why 3 no label", ErrorCode::kFormat, "no label"),
+        std::tuple("why 77 no label", ErrorCode::kPeer, "no label"),
+        std::tuple("why no label", ErrorCode::kPeer, "no label"),
+        std::tuple("why 3", ErrorCode::kPeer, "3")}) {
+    auto hub =
+        std::async(std::launch::async, [&] { return std::make_unique<Watch>(Plan(0, 2), door); });
+    const std::string secret = door.address().substr(door.address().find(' ') + 1, 32);
+    Socket rank = ConnectTo("127.0.0.1", std::stoi(door.address()), milliseconds(2000));
+    ASSERT_TRUE(rank.Write("hello " + secret + " 1\n", milliseconds(1000)));
+    watches.clear();
+    watches.push_back(hub.get());
+    ASSERT_TRUE(rank.Write(std::string(said) + "\n", milliseconds(1000)));
+    EXPECT_EQ(FailureOf(0), "rank 1 on host1, after update 0, failed: " + std::string(why));
+    EXPECT_EQ(watches[0]->FailureCode(), code);
   }
 }
 
@@ -120,7 +166,7 @@ TEST_F(WatchTest, ARankThatIsSilentIsGone) {
   EXPECT_EQ(FailureOf(0), "rank 1 on host1, after update 0, is silent for 0 s");
   std::string told;
   ASSERT_TRUE(silent.ReadInto(&told));
-  EXPECT_NE(told.find("gone rank 1 on host1"), std::string::npos) << told;
+  EXPECT_NE(told.find("gone 8 rank 1 on host1"), std::string::npos) << told;
 }
 
 TEST_F(WatchTest, StrangersAreNotTakenForRanks) {

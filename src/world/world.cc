@@ -140,7 +140,14 @@ World::World(std::unique_ptr<Transport> transport) {
   if (transport == nullptr || transport->size() == 1) return;
   state_ = std::make_unique<State>();
   state_->description = transport->Describe();
-  const auto places = GatherTexts(*transport, OwnPlace());
+  std::vector<std::string> places(static_cast<std::size_t>(transport->size()), OwnPlace());
+  try {
+    places = GatherTexts(*transport, places.front());
+  } catch (const Error&) {
+    // Another rank has found a mistake already: the first call together says so, and this world
+    // knows of what kind it is.
+    if (!transport->failed()) throw;
+  }
   state_->TakePlaces(places, static_cast<std::size_t>(transport->rank()));
   state_->transport = std::move(transport);
 }
@@ -297,8 +304,8 @@ void World::Tell(idx_t step) {
   if (state_) state_->transport->Tell(step);
 }
 
-void World::Abandon(const std::string& why) noexcept {
-  if (state_ && !state_->finished) state_->transport->Abandon(why);
+void World::Abandon(const std::string& why, ErrorCode code) noexcept {
+  if (state_ && !state_->finished) state_->transport->Abandon(why, code);
 }
 
 void World::OnFailure(std::function<void(const std::string& line)> tell) {
@@ -306,5 +313,11 @@ void World::OnFailure(std::function<void(const std::string& line)> tell) {
 }
 
 std::string World::Failure() const { return state_ ? state_->transport->Failure() : std::string(); }
+
+ErrorCode World::FailureCode() const {
+  return state_ ? state_->transport->FailureCode() : ErrorCode::kPeer;
+}
+
+bool World::finished() const { return state_ && state_->finished; }
 
 }  // namespace longspan

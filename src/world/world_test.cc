@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <new>
+#include <system_error>
 
+#include "base/error_code.h"
 #include "tests/support/files.h"
 #include "tests/support/thread_world.h"
 
@@ -27,7 +31,14 @@ TEST(World, OneProcessIsRankZeroOfOne) {
   world.Barrier();
   world.Finish();
   EXPECT_EQ(world.Failure(), "");
+  EXPECT_EQ(world.FailureCode(), ErrorCode::kPeer);
   EXPECT_EQ(world.transport(), "");
+}
+
+TEST(World, ExceptionsHaveTheKindThatTheProgramEndsWith) {
+  EXPECT_EQ(CodeOf(Error(ErrorCode::kNumeric, "loss")), ErrorCode::kNumeric);
+  EXPECT_EQ(CodeOf(std::bad_alloc()), ErrorCode::kLimit);
+  EXPECT_EQ(CodeOf(std::filesystem::filesystem_error("x", std::error_code())), ErrorCode::kIo);
 }
 
 class Ranks : public ::testing::TestWithParam<int> {};
@@ -96,7 +107,12 @@ TEST(World, ARankThatGivesUpEndsTheWaitingOfTheOthersWithItsReason) {
   const auto thrown = TryOnRanks(3, [](World& world) {
     world.Tell(7);
     if (world.rank() == 1) throw Error(ErrorCode::kFormat, "train.csv:3: no label");
-    world.Barrier();
+    try {
+      world.Barrier();
+    } catch (const Error&) {
+      EXPECT_EQ(world.FailureCode(), ErrorCode::kFormat);
+      throw;
+    }
   });
   for (const std::size_t rank : {0u, 2u}) {
     ASSERT_TRUE(thrown[rank]);
@@ -104,6 +120,17 @@ TEST(World, ARankThatGivesUpEndsTheWaitingOfTheOthersWithItsReason) {
                        "rank 1, after update 7, failed: train.csv:3: no label"));
   }
   EXPECT_TRUE(Throws([&] { std::rethrow_exception(thrown[1]); }, ErrorCode::kFormat, "no label"));
+}
+
+// Under load a rank may still meet the others when one of them has failed.
+TEST(World, AFailureWhileRanksMeetIsThatOfTheFirstCall) {
+  const auto post = std::make_shared<test::ThreadPost>();
+  test::ThreadTransport(0, 2, post).Abandon("steps: 0", ErrorCode::kUsage);
+  World world(std::make_unique<test::ThreadTransport>(1, 2, post));
+  EXPECT_EQ(world.rank(), 1);
+  EXPECT_EQ(world.hosts().size(), 2u);
+  EXPECT_EQ(world.FailureCode(), ErrorCode::kUsage);
+  EXPECT_TRUE(Throws([&] { world.Barrier(); }, ErrorCode::kPeer, "failed: steps: 0"));
 }
 
 // ---- how ranks are started ----------------------------------------------------------------------

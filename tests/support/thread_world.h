@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error_code.h"
 #include "base/errors.h"
 #include "longspan/world.h"
 #include "world/transport.h"
@@ -67,6 +68,7 @@ struct ThreadPost {
   std::mutex mutex;
   std::map<std::tuple<int, int, int>, Box> boxes;  // from, to, tag
   std::string failure;
+  ErrorCode failure_code = ErrorCode::kPeer;
   bool failed = false;
   std::function<void(int rank, int tag, std::size_t bytes)>
       on_send;  // on the sender's thread; may be null
@@ -89,9 +91,10 @@ class ThreadTransport final : public Transport {
     return std::make_unique<Received>(post_, std::make_tuple(from, rank_, tag), data, bytes);
   }
   void Tell(idx_t step) override { step_ = step; }
-  void Abandon(const std::string& why) noexcept override {
+  void Abandon(const std::string& why, ErrorCode code) noexcept override {
     const std::lock_guard lock(post_->mutex);
     if (post_->failed) return;
+    post_->failure_code = code;
     post_->failure = fmt::format("rank {}, after update {}, failed: {}", rank_, step_, why);
     post_->failed = true;
   }
@@ -99,6 +102,10 @@ class ThreadTransport final : public Transport {
   std::string Failure() const override {
     const std::lock_guard lock(post_->mutex);
     return post_->failure;
+  }
+  ErrorCode FailureCode() const override {
+    const std::lock_guard lock(post_->mutex);
+    return post_->failure_code;
   }
   bool failed() const override {
     const std::lock_guard lock(post_->mutex);
@@ -173,7 +180,7 @@ inline std::vector<std::exception_ptr> TryOnRanks(
         try {
           body(world);
         } catch (const std::exception& error) {
-          world.Abandon(error.what());
+          world.Abandon(error.what(), CodeOf(error));
           throw;
         }
       } catch (...) {
