@@ -187,6 +187,27 @@ TEST(AmxAttention, KeysThatPassBy) {
   check(full, {1, 1, 3200, 64, {}}, 1.0f);
 }
 
+// Beside the window in the forward; in the backward in a pass of their own, several parts of the
+// queries with 64 keys at a time, or key by key where there are few.
+TEST(AmxAttention, GlobalKeysOfWindows) {
+  const idx_t T = 560;
+  for (const idx_t every : {idx_t{7}, T / 2}) {
+    Call call;
+    call.windows = true;
+    call.window.left = call.window.right = 9;
+    call.window.dilation = {1, 3};
+    for (idx_t t = 0; t < T; ++t) {
+      call.tokens.push_back(t % every == 1 ? kGlobalToken : kLocalToken);
+    }
+    for (const bool causal : {false, true}) {
+      call.window.causal = causal;
+      call.window.dropout = {causal ? 0.3f : 0.0f, 77};
+      ExpectTilesMatchWidened(Bf16Tensors(Bf16Problem{1, 2, T, 16, {}}),
+                              [&](Bf16Tensors& x) { call.Run(x); });
+    }
+  }
+}
+
 TEST(AmxAttention, HiddenKeysAndQueriesThatSeeNone) {
   for (const bool causal : {false, true}) {
     for (const idx_t first : {1, 31, 40, 90}) {

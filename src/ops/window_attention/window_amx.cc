@@ -90,4 +90,35 @@ void AmxWindowBackward(Context& context, std::span<const WindowArguments> calls)
   }
 }
 
+AmxPlan PlanAmxGlobalKeys(const WindowArguments& args) {
+  AmxPlan amx = AmxPlanOf(args.plan.backward);
+  PlanAmxBackward(kAmxGlobalPart, args.plan.T, args.plan.T, &amx);
+  return amx;
+}
+
+void AmxGlobalKeysTask(const WindowArguments& args, const AmxPlan& amx, void* scratch, idx_t first,
+                       idx_t task) {
+  const WindowPlan& plan = args.plan;
+  const idx_t head = task / plan.parts, begin = task % plan.parts * plan.part;
+  const idx_t b = head / plan.H, h = head % plan.H;
+  AmxLists lists;
+  lists.queries = args.Queries(b, h, {}, plan.T);
+  lists.keys = args.GlobalKeys(b, h);
+  if (args.side != nullptr) args.side_used[task] = 0;
+  if (first >= lists.keys.count) return;
+  const idx_t last = std::min(lists.keys.count, first + WindowPlan::kGlobalKeys);
+  if (args.side != nullptr) {
+    const idx_t row = plan.backward.row;
+    std::fill_n(args.Side(task, 0), (last - first) * row, 0.0f);
+    std::fill_n(args.Side(task, 1), (last - first) * row, 0.0f);
+    lists.keys.dk = {args.Side(task, 0), row, {-first, 1, nullptr}};
+    lists.keys.dv = {args.Side(task, 1), row, {-first, 1, nullptr}};
+    args.side_used[task] = 1;
+  }
+  const idx_t end = std::min(plan.T, begin + plan.part);
+  for (idx_t at = begin; at < end; at += kAmxGlobalPart) {  // what lies packed stays small
+    AmxBackward(amx, lists, scratch, {first, last}, {at, std::min(end, at + kAmxGlobalPart)});
+  }
+}
+
 }  // namespace longspan

@@ -254,10 +254,19 @@ void BackwardWindows(Context& context, std::span<const WindowArguments> calls,
   }
 }
 
-// The global keys with all local queries, kGlobalKeys at a time.
+// The global keys with all local queries, kGlobalKeys at a time. On tiles, unless there are so few
+// that their blocks would be nearly empty.
 template <class Scratch>
-void BackwardGlobalKeys(Context& context, std::span<const WindowArguments> calls,
+void BackwardGlobalKeys(Context& context, std::span<const WindowArguments> calls, bool on_tiles,
                         const Scratch& scratch) {
+  std::vector<AmxPlan> amx;
+  std::size_t bytes = 0;
+  for (const WindowArguments& args : calls) {
+    const bool some = on_tiles && args.globals.most > 0;
+    amx.push_back(some ? PlanAmxGlobalKeys(args) : AmxPlan());
+    if (some) bytes = std::max(bytes, AmxBackwardBytes(amx.back()));
+  }
+  const AmxScratch memory(context, bytes);
   idx_t most = 0;
   bool sides = false;
   for (const WindowArguments& args : calls) {
@@ -268,7 +277,12 @@ void BackwardGlobalKeys(Context& context, std::span<const WindowArguments> calls
     const auto has = [&](std::size_t call) { return first < calls[call].globals.most; };
     const auto tasks = [&](std::size_t call) { return has(call) ? SideTasks(calls[call]) : 0; };
     ForEachTask(context, calls.size(), tasks, [&](std::size_t call, idx_t task, int thread) {
-      HWY_DYNAMIC_DISPATCH(WindowGlobalKeysTask)(calls[call], scratch(call, thread), first, task);
+      const WindowArguments& args = calls[call];
+      const idx_t keys = args.globals.Count(task / args.plan.parts / args.plan.H) - first;
+      if (on_tiles && keys > WindowPlan::kFewKeys) {
+        return AmxGlobalKeysTask(args, amx[call], memory.Of(thread), first, task);
+      }
+      HWY_DYNAMIC_DISPATCH(WindowGlobalKeysTask)(args, scratch(call, thread), first, task);
     });
     if (!sides) continue;
     const auto heads = [&](std::size_t call) {
@@ -287,6 +301,12 @@ void RunBackward(Context& context, std::span<WindowArguments> calls) {
   }
   // Blocks of the window, or only of the global keys, if there are some.
   const bool on_tiles = RunsOnTiles(calls.front());
+  for (WindowArguments& args : calls) {
+    WindowPlan& plan = args.plan;
+    if (!on_tiles || plan.parts == 0) continue;
+    plan.part = RoundUp(plan.part, kAmxGlobalPart);
+    plan.parts = CeilDiv(plan.T, plan.part);
+  }
   const bool in_blocks = !on_tiles || std::any_of(calls.begin(), calls.end(), [](const auto& args) {
     return args.globals.most > 0;
   });
@@ -310,7 +330,7 @@ void RunBackward(Context& context, std::span<WindowArguments> calls) {
   } else {
     BackwardWindows(context, calls, scratch);
   }
-  BackwardGlobalKeys(context, calls, scratch);
+  BackwardGlobalKeys(context, calls, on_tiles, scratch);
 }
 
 // The call of one text, but for its plan.
