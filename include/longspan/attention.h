@@ -152,8 +152,8 @@ inline constexpr float kSelfScore = -1e5f;
 
 // The forward writes these for the backward. The weight of a key with score s is exp(s - max) /
 // sum. max and sum are separate because kSelfScore + log(sum) is not an exact float. max is the
-// largest score; in LSH attention a bound of it, |x_t| if that is at most 40. For a token that sees
-// no other, max is kSelfScore.
+// largest score; in LSH attention and on the tile unit a bound of it, |x_t| if that is at most 40.
+// For a token that sees no other, max is kSelfScore.
 template <class T>
 struct SharedSavedOf {
   View<T, 4> out;           // (B, H, T, D)
@@ -169,6 +169,12 @@ void FullSharedForward(Context& context, const FullSpec& spec, const SharedQkv& 
 void FullSharedBackward(Context& context, const FullSpec& spec, const SharedQkv& qkv,
                         const KeyMask& mask, const SharedSaved& saved,
                         const View<const float, 4>& dout, const DSharedQkv& gradients);
+// bf16: on the tile unit products multiply bf16; elsewhere rows are widened as they are packed.
+void FullSharedForward(Context& context, const FullSpec& spec, const Bf16SharedQkv& qkv,
+                       const KeyMask& mask, const Bf16SharedSaved& saved);
+void FullSharedBackward(Context& context, const FullSpec& spec, const Bf16SharedQkv& qkv,
+                        const KeyMask& mask, const Bf16SharedSaved& saved,
+                        const View<const bfloat16, 4>& dout, const DSharedQkv& gradients);
 
 // ---- LSH attention ------------------------------------------------------------------------------
 

@@ -43,6 +43,13 @@ HWY_INLINE void SharedKey(const float* HWY_RESTRICT x, idx_t D, float* HWY_RESTR
   ScaleRow(x, InverseRootMeanSquare(x, D) / std::sqrt(static_cast<float>(D)), key, D);
 }
 
+// The same of fp32 or bf16.
+HWY_INLINE void SharedKey(InRow x, idx_t D, float* HWY_RESTRICT key) {
+  if (!x.bf16) return SharedKey(static_cast<const float*>(x.data), D, key);
+  ScaleRow(x, 1.0f, key, D);
+  ScaleRow(x, InverseRootMeanSquare(key, D) / std::sqrt(static_cast<float>(D)), key, D);
+}
+
 // dx += the gradient of SharedKey for d loss / d key = dkey:
 //   g = dkey / sqrt(D);  dx = rho g - x rho^3 (g . x) / D
 // Linear in dkey: parts of a key's gradient may come one after another.

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <any>
 #include <array>
+#include <variant>
 #include <vector>
 
 #include "base/arena.h"
 #include "base/errors.h"
 #include "base/math.h"
-#include "gemm/gemm.h"
 #include "parallel/parallel_for.h"
 
 namespace longspan {
@@ -38,7 +38,6 @@ DSharedQkv SharedGradients(const AttentionTensorsOf<T>& t, const View<float, 2>&
 
 // ---- full attention -----------------------------------------------------------------------------
 
-// bf16 tensors are widened, because full attention in the shared form is a baseline.
 class FullSharedMechanism final : public AttentionMechanism {
  public:
   explicit FullSharedMechanism(const ReformerConfig& config) : causal_(config.is_decoder) {}
@@ -47,25 +46,21 @@ class FullSharedMechanism final : public AttentionMechanism {
   bool TakesTexts() const override { return true; }
   void Forward(Context& context, const MechanismCall& call,
                const AnyAttentionTensors& tensors) const override {
-    if (const auto* t = std::get_if<AttentionTensors>(&tensors)) {
-      return ForwardF32(context, call, *t);
-    }
-    const auto& bf16 = std::get<Bf16AttentionTensors>(tensors);
-    Arena::Frame frame(context.arena(), WidenedBytes(bf16));
-    const AttentionTensors wide = Widened(context, frame, bf16);
-    ForwardF32(context, call, wide);
-    gemm::Round(context, wide.out, bf16.out);
+    std::visit(
+        [&](const auto& t) {
+          FullSharedForward(context, Spec(call, t), SharedInputs(t), call.mask,
+                            SharedSavedViews(t));
+        },
+        tensors);
   }
   void Backward(Context& context, const MechanismCall& call, const AnyAttentionTensors& tensors,
                 const View<float, 2>& dprojected) const override {
-    if (const auto* t = std::get_if<AttentionTensors>(&tensors)) {
-      return BackwardF32(context, call, *t, dprojected);
-    }
-    const auto& bf16 = std::get<Bf16AttentionTensors>(tensors);
-    Arena::Frame frame(context.arena(), WidenedBytes(bf16));
-    const AttentionTensors wide = Widened(context, frame, bf16);
-    gemm::Widen(context, bf16.dout, wide.dout);
-    BackwardF32(context, call, wide, dprojected);
+    std::visit(
+        [&](const auto& t) {
+          FullSharedBackward(context, Spec(call, t), SharedInputs(t), call.mask,
+                             SharedSavedViews(t), t.DOut(), SharedGradients(t, dprojected));
+        },
+        tensors);
   }
   double Pairs(idx_t tokens) const override { return FullPairs(tokens, causal_); }
   DecodingRule Decoding() const override { return {}; }
@@ -73,14 +68,6 @@ class FullSharedMechanism final : public AttentionMechanism {
  private:
   FullSpec Spec(const MechanismCall& call, const AttentionExtents& extents) const {
     return {causal_, 0.0f, extents.DropoutOf(call.dropout), call.starts};
-  }
-  void ForwardF32(Context& context, const MechanismCall& call, const AttentionTensors& t) const {
-    FullSharedForward(context, Spec(call, t), SharedInputs(t), call.mask, SharedSavedViews(t));
-  }
-  void BackwardF32(Context& context, const MechanismCall& call, const AttentionTensors& t,
-                   const View<float, 2>& dprojected) const {
-    FullSharedBackward(context, Spec(call, t), SharedInputs(t), call.mask, SharedSavedViews(t),
-                       t.DOut(), SharedGradients(t, dprojected));
   }
 
   bool causal_;

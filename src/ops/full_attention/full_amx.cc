@@ -16,7 +16,11 @@ idx_t MostGroup(const AmxPlan& plan) {
   return std::max<idx_t>(512, idx_t{2048} * 64 / plan.Terms());
 }
 
-AmxPlan AmxPlanOf(const FullPlan& full) { return {full.D, full.query_scale, full.dropout, full.T}; }
+AmxPlan AmxPlanOf(const FullPlan& full) {
+  AmxPlan amx(full.D, full.query_scale, full.dropout, full.T);
+  amx.shared = full.shared;
+  return amx;
+}
 
 // All tokens of a head, as queries and as keys.
 AmxLists ListsOf(const FullArguments& args, idx_t b, idx_t h) {
@@ -40,7 +44,13 @@ AmxLists ListsOf(const FullArguments& args, idx_t b, idx_t h) {
   keys.dk = HeadRows(args.dk, b, h, {});
   keys.dv = HeadRows(args.dv, b, h, {});
   keys.causal = plan.causal;
-  if (args.first_visible != nullptr) {
+  keys.shared = plan.shared;
+  if (plan.shared) {
+    AmxShared& shared = lists.shared;
+    shared.max = shared.saved_max = HeadRows(args.max, b, h, {});
+    shared.sum = shared.saved_sum = HeadRows(args.sum, b, h, {});
+    shared.own_end = plan.T;
+  } else if (args.first_visible != nullptr) {
     const idx_t visible = args.first_visible[b];
     if (plan.causal || visible == plan.T) lists.blind.first = visible;
   }
@@ -50,7 +60,7 @@ AmxLists ListsOf(const FullArguments& args, idx_t b, idx_t h) {
 }  // namespace
 
 bool RunsOnTiles(const FullPlan& plan) {
-  return MultipliesTiles(plan.bf16) && !plan.shared && AmxTakes(plan.D, plan.query_scale);
+  return MultipliesTiles(plan.bf16) && AmxTakes(plan.D, plan.query_scale);
 }
 
 void AmxFullForward(Context& context, std::span<const FullArguments> calls) {

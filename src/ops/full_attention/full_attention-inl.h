@@ -108,8 +108,7 @@ const float* KeyRows(const FullTask& x, idx_t* stride) {
                          stride);
   }
   for (idx_t j = 0; j < x.keys; ++j) {
-    SharedKey(static_cast<const float*>(x.args.k(x.b, x.h, x.first + j).data), x.plan.D,
-              x.scratch.keys + j * x.plan.row);
+    SharedKey(x.args.k(x.b, x.h, x.first + j), x.plan.D, x.scratch.keys + j * x.plan.row);
   }
   *stride = x.plan.row;
   return x.scratch.keys;
@@ -404,7 +403,11 @@ inline void AddKeyGradients(const FullTask& x) {
     float* to = &x.args.dk(x.b, x.h, t, 0);
     AddRow(x.scratch.dv + j * x.plan.row, &x.args.dv(x.b, x.h, t, 0), x.plan.D);
     if (x.plan.shared) {
-      SharedKeyBackward(static_cast<const float*>(x.args.k(x.b, x.h, t).data), dk, x.plan.D, to);
+      const InRow query = x.args.k(x.b, x.h, t);
+      float* wide = x.scratch.keys;  // free: what lay there is packed
+      if (query.bf16) ScaleRow(query, 1.0f, wide, x.plan.D);
+      SharedKeyBackward(query.bf16 ? wide : static_cast<const float*>(query.data), dk, x.plan.D,
+                        to);
     } else {
       AddRow(dk, to, x.plan.D);
     }

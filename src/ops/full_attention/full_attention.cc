@@ -76,8 +76,9 @@ FullArguments CheckArguments(const FullSpec& spec, const QkvOf<T>& qkv, const Ke
   return args;
 }
 
-FullArguments CheckSharedArguments(const FullSpec& spec, const SharedQkv& qkv, const KeyMask& mask,
-                                   const SharedSaved& saved) {
+template <class T>
+FullArguments CheckSharedArguments(const FullSpec& spec, const SharedQkvOf<T>& qkv,
+                                   const KeyMask& mask, const SharedSavedOf<T>& saved) {
   CheckCall.Shared(qkv, mask, saved);
   CheckSpec(spec, qkv.qk.extent);
   Check(spec.scale == 0.0f, ErrorCode::kUsage,
@@ -168,10 +169,13 @@ struct Booking {
   ThreadScratch<FullScratch> scratch;
 };
 
+// Keys of the shared form are normalised in fp32, so they are no pairs.
+bool RunsInPairs(const FullPlan& plan) { return MultipliesPairs(plan.bf16) && !plan.shared; }
+
 void RunForward(Context& context, std::span<FullArguments> calls) {
   Booking booking(context, calls, false);
   if (RunsOnTiles(calls.front().plan)) return AmxFullForward(context, calls);
-  const bool pairs = MultipliesPairs(calls.front().plan.bf16);
+  const bool pairs = RunsInPairs(calls.front().plan);
   const auto count = [&](std::size_t call) { return calls[call].plan.ForwardTasks(); };
   ForEachTask(context, calls.size(), count, [&](std::size_t call, idx_t task, int thread) {
     const FullArguments& args = calls[call];
@@ -184,7 +188,7 @@ void RunForward(Context& context, std::span<FullArguments> calls) {
 void RunBackward(Context& context, std::span<FullArguments> calls) {
   Booking booking(context, calls, true);
   if (RunsOnTiles(calls.front().plan)) return AmxFullBackward(context, calls);
-  const bool pairs = MultipliesPairs(calls.front().plan.bf16);
+  const bool pairs = RunsInPairs(calls.front().plan);
   idx_t waves = 0;
   for (const FullArguments& args : calls) waves = std::max(waves, args.plan.Waves());
   for (idx_t wave = 0; wave < waves; ++wave) {
@@ -303,6 +307,19 @@ void CheckAndRunBackward(Context& context, const FullSpec& spec, const QkvOf<T>&
   Run(context, spec, args, false, true);
 }
 
+template <class T>
+void CheckAndRunSharedBackward(Context& context, const FullSpec& spec, const SharedQkvOf<T>& qkv,
+                               const KeyMask& mask, const SharedSavedOf<T>& saved,
+                               const View<const T, 4>& dout, const DSharedQkv& gradients) {
+  FullArguments args = CheckSharedArguments(spec, qkv, mask, saved);
+  CheckCall.Backward(dout, gradients, qkv.qk.extent);
+  args.dout = dout;
+  args.dq = gradients.dqk;
+  args.dk = gradients.dqk;
+  args.dv = gradients.dv;
+  Run(context, spec, args, true, true);
+}
+
 }  // namespace
 
 void FullForward(Context& context, const FullSpec& spec, const Qkv& qkv, const KeyMask& mask,
@@ -332,16 +349,21 @@ void FullSharedForward(Context& context, const FullSpec& spec, const SharedQkv& 
   Run(context, spec, CheckSharedArguments(spec, qkv, mask, saved), true, false);
 }
 
+void FullSharedForward(Context& context, const FullSpec& spec, const Bf16SharedQkv& qkv,
+                       const KeyMask& mask, const Bf16SharedSaved& saved) {
+  Run(context, spec, CheckSharedArguments(spec, qkv, mask, saved), true, false);
+}
+
 void FullSharedBackward(Context& context, const FullSpec& spec, const SharedQkv& qkv,
                         const KeyMask& mask, const SharedSaved& saved,
                         const View<const float, 4>& dout, const DSharedQkv& gradients) {
-  FullArguments args = CheckSharedArguments(spec, qkv, mask, saved);
-  CheckCall.Backward(dout, gradients, qkv.qk.extent);
-  args.dout = dout;
-  args.dq = gradients.dqk;
-  args.dk = gradients.dqk;
-  args.dv = gradients.dv;
-  Run(context, spec, args, true, true);
+  CheckAndRunSharedBackward(context, spec, qkv, mask, saved, dout, gradients);
+}
+
+void FullSharedBackward(Context& context, const FullSpec& spec, const Bf16SharedQkv& qkv,
+                        const KeyMask& mask, const Bf16SharedSaved& saved,
+                        const View<const bfloat16, 4>& dout, const DSharedQkv& gradients) {
+  CheckAndRunSharedBackward(context, spec, qkv, mask, saved, dout, gradients);
 }
 
 }  // namespace longspan
