@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "longspan/attention.h"
@@ -159,6 +160,55 @@ TEST(ChunkedAmx, TasksShareNoGradientAndThreadsChangeNoBit) {
       EXPECT_SAME_BITS(one.dv, five.dv);
     });
   }
+}
+
+// Windows of more keys than a thread packs at once: these pass by, for runs of queries.
+TEST(ChunkedAmx, WideWindowsPassBy) {
+  if (ActiveIsa() < Isa::kAvx2) GTEST_SKIP() << "takes long without vectors";
+  CheckTiles(Windows(500, 1, 0, true), 1300, 200);
+}
+
+TEST(ChunkedAmx, TheUnitAndItsTwinGiveTheSameBits) {
+  if (ActiveIsa() < Isa::kAmx || !PermitTiles()) GTEST_SKIP() << "this machine has no tile unit";
+  const std::optional<Bf16Path> before = ForcedBf16Path();
+  for (const idx_t D : {32, 64, 128}) {
+    for (const idx_t chunk : {64, 13}) {
+      ChunkedSpec spec = Windows(chunk, 1, 1, true);
+      spec.dropout = {0.1f, 3};
+      Bf16Tensors unit(Bf16Problem{1, 2, 300, D, {}}), twin = unit;
+      ForceBf16Path(Bf16Path::kTiles);
+      RunBoth(spec, {}, unit);
+      ForceBf16Path(Bf16Path::kTwin);
+      RunBoth(spec, {}, twin);
+      EXPECT_SAME_BITS(unit.Result().out, twin.Result().out);
+      EXPECT_SAME_BITS(unit.dq, twin.dq);
+      EXPECT_SAME_BITS(unit.dk, twin.dk);
+      EXPECT_SAME_BITS(unit.dv, twin.dv);
+    }
+  }
+  ForceBf16Path(before);
+}
+
+// One key too many for some queries moves every part beyond the rule.
+TEST(ChunkedAmx, APlantedFaultIsFound) {
+  const auto visible = [](idx_t, idx_t i, idx_t j) { return i / 8 - j / 8 <= 1 && j <= i; };
+  const Bf16Problem p{1, 1, 96, 64, visible};
+  const Bf16Tensors given(p);
+  const auto oracle = Bf16Oracle(p, given);
+  const auto tolerance = Bf16Tolerance(p);
+  OnTiles([&] {
+    for (const bool wrong : {false, true}) {
+      Bf16Tensors x = given;
+      RunBoth(wrong ? Windows(9, 1, 0, true) : Windows(8, 1, 0, true), {}, x);
+      const Bf16Result y = x.Result();
+      const std::vector<float>* parts[] = {&y.out, &y.dq, &y.dk, &y.dv};
+      for (std::size_t part = 0; part < 4; ++part) {
+        const Tolerance bound{(wrong ? 10 : 1) * tolerance[part].max_abs,
+                              (wrong ? 10 : 1) * tolerance[part].rel_l2};
+        EXPECT_EQ(Compare(std::span<const float>(*parts[part]), oracle[part], bound).ok, !wrong);
+      }
+    }
+  });
 }
 
 // In a wave no key belongs to two runs.

@@ -1,6 +1,7 @@
 // LSH attention on bf16 inputs, on every path that bf16 products can take, against double and
 // against attention in bf16 as frameworks write it.
 #include <algorithm>
+#include <optional>
 
 #include "ops/lsh_attention/lsh_attention_test.h"
 #include "tests/support/bf16_shared.h"
@@ -238,9 +239,10 @@ TEST(LshBf16, ManyKeysOnTiles) {
                         MakeCase(800, 800, 1, 0, 1, true, 250, 1, 1)}) {
     SCOPED_TRACE(c.Name());
     Context context(2);
+    const std::optional<Bf16Path> before = ForcedBf16Path();
     ForceBf16Path(Bf16Path::kWiden);
     const auto wide = RunHalves(context, c);
-    ForceBf16Path(std::nullopt);
+    ForceBf16Path(before);
     test::OnTiles([&] {
       const auto y = RunHalves(context, c);
       const test::Tolerance tolerance{0.2, 1e-2};
@@ -249,6 +251,24 @@ TEST(LshBf16, ManyKeysOnTiles) {
       EXPECT_MATCHES(y.dv, wide.dv, tolerance);
     });
   }
+}
+
+TEST(LshBf16, TheUnitAndItsTwinGiveTheSameBits) {
+  if (ActiveIsa() < Isa::kAmx || !PermitTiles()) GTEST_SKIP() << "this machine has no tile unit";
+  const std::optional<Bf16Path> before = ForcedBf16Path();
+  for (const idx_t D : {32, 64, 128}) {
+    Case c = MakeCase(300, 32, 1, 0, 2, true, D, 1, 2);
+    c.spec.dropout = {0.1f, 3};
+    Context context(2);
+    ForceBf16Path(Bf16Path::kTiles);
+    const auto unit = RunHalves(context, c);
+    ForceBf16Path(Bf16Path::kTwin);
+    const auto twin = RunHalves(context, c);
+    EXPECT_SAME_BITS(unit.out, twin.out);
+    EXPECT_SAME_BITS(unit.dqk, twin.dqk);
+    EXPECT_SAME_BITS(unit.dv, twin.dv);
+  }
+  ForceBf16Path(before);
 }
 
 TEST(LshBf16, TilesTakeWindowsThatHoldEachChunkOnce) {
