@@ -17,7 +17,6 @@
 #include "base/errors.h"
 #include "model/encoder_step.h"
 #include "model/model_config.h"
-#include "model/row_slab.h"
 #include "model/step_memory.h"
 #include "model/step_needs.h"
 #include "model/text_model.h"
@@ -63,7 +62,6 @@ class EncoderTextModel final : public TextModel {
 
   void Encode(Context& context, const BatchView& batch,
               const View<float, 2>& hidden) const override {
-    CheckNotSplit(context);
     model_.Encode(context, batch, hidden);
   }
   Tensor Logits(Context& context, const BatchView& batch,
@@ -84,7 +82,6 @@ class EncoderTextModel final : public TextModel {
   }
   void EncodeInStep(Context& context, const BatchView& batch, const StepDropout& dropout,
                     const View<float, 2>& hidden) override {
-    CheckNotSplit(context);
     model_.Encode(context, batch, hidden, {}, dropout);
   }
   void EncodeGradients(Context& context, const BatchView& batch,

@@ -75,9 +75,9 @@ class PostNormEncoder {
   std::size_t CopiedBytes() const { return bf16_ == nullptr ? 0 : bf16_->Bytes(); }
   const Bf16Weights* bf16_weights() const { return bf16_.get(); }  // null: fp32
 
-  // Evaluation: hidden (B*T, C) = the last layer's output, of this rank's tokens alone where ranks
-  // share rows. With an active `dropout` the forward of
-  // a training step, to the same bits.
+  // Evaluation: hidden (B*T, C) = the last layer's output. With an active `dropout` the forward of
+  // a training step, to the same bits. Ranks that share rows make the call together, and all get
+  // all rows.
   void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
               const Shown& shown = {}, const StepDropout& dropout = {}) const;
   // pooled (B, C) from Encode's hidden states. kUsage for a model without a pooler.
@@ -95,7 +95,8 @@ class PostNormEncoder {
   HeadLoss Loss(Context& context, const BatchView& batch) const;
   // Loss with gradients; they accumulate in parameters().gradients().
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, const EncoderStep& step);
-  // Gradients of sum(hidden * cotangent), cotangent (B*T, C); returns that sum.
+  // Gradients of sum(hidden * cotangent), cotangent (B*T, C); returns that sum. Where ranks share
+  // rows, both are those of this rank's tokens.
   double CotangentGradients(Context& context, const BatchView& batch,
                             const View<const float, 2>& cotangent, const EncoderStep& step);
 
@@ -118,6 +119,9 @@ class PostNormEncoder {
   const Bf16Weights* FreshBf16(Context& context) const;
   // Call before layer i runs: makes its bf16 weights, if products take bf16.
   void EnterLayer(Context& context, std::size_t i) const;
+  // Encode of this rank's tokens alone: hidden is (n, C), the rows of its slab.
+  void EncodeOwn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
+                 const Shown& shown, const StepDropout& dropout) const;
   template <class T>
   void EncodeIn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
                 const Shown& shown, const StepDropout& dropout) const;

@@ -100,6 +100,16 @@ void PostNormEncoder<Kind>::Encode(Context& context, const BatchView& batch,
                                    const View<float, 2>& hidden, const Shown& shown,
                                    const StepDropout& dropout) const {
   embeddings_->CheckBatch(batch);
+  if (shown.attention != nullptr || shown.hidden_states != nullptr) CheckNotSplit(context);
+  const TokenSlab own = OwnTokens(context, batch.rows * batch.tokens);
+  EncodeOwn(context, batch, hidden.Rows(own.begin, own.size()), shown, dropout);
+  GatherRowsOfAll(context, hidden);
+}
+
+template <class Kind>
+void PostNormEncoder<Kind>::EncodeOwn(Context& context, const BatchView& batch,
+                                      const View<float, 2>& hidden, const Shown& shown,
+                                      const StepDropout& dropout) const {
   if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown, dropout);
   EncodeIn<bfloat16>(context, batch, hidden, shown, dropout);
 }
@@ -112,10 +122,6 @@ void PostNormEncoder<Kind>::EncodeIn(Context& context, const BatchView& batch,
   Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
         "batch: attention is shown of whole rows, not of documents side by side in them");
   CheckHeadsForRows(context.row_group(), config_.heads);
-  const bool shows = shown.attention != nullptr || shown.hidden_states != nullptr;
-  Check(
-      !shows || context.row_group() == nullptr, ErrorCode::kUsage,
-      "model: hidden states and attention are shown by one process, not by ranks that share rows");
   const Texts texts(config_, batch, dropout.active, context.row_group());
   const auto show = [&](std::size_t) {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, hidden));
@@ -151,10 +157,11 @@ Tensor PostNormEncoder<Kind>::Logits(Context& context, const BatchView& batch,
 
 template <class Kind>
 Tensor PostNormEncoder<Kind>::LogitsOfTexts(Context& context, const BatchView& batch) const {
+  embeddings_->CheckBatch(batch);
   const idx_t n = OwnTokens(context, batch.rows * batch.tokens).size();
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
   const View<float, 2> hidden = TakeRows(frame, n, config_.hidden_size);
-  Encode(context, batch, hidden);
+  EncodeOwn(context, batch, hidden, {}, {});
   return Logits(context, batch, hidden);
 }
 
@@ -165,7 +172,7 @@ HeadLoss PostNormEncoder<Kind>::Loss(Context& context, const BatchView& batch) c
   const idx_t n = OwnTokens(context, batch.rows * batch.tokens).size();
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
   const View<float, 2> hidden = TakeRows(frame, n, config_.hidden_size);
-  Encode(context, batch, hidden);
+  EncodeOwn(context, batch, hidden, {}, {});
   return LossOfHidden(context, Head(), {parameters_, FreshBf16(context), batch}, hidden, {}, false);
 }
 
@@ -230,18 +237,19 @@ double PostNormEncoder<Kind>::CotangentGradients(Context& context, const BatchVi
                                                  const View<const float, 2>& cotangent,
                                                  const EncoderStep& step) {
   embeddings_->CheckBatch(batch);
-  CheckNotSplit(context);
+  const TokenSlab own = OwnTokens(context, batch.rows * batch.tokens);
+  const View<const float, 2> part = cotangent.Rows(own.begin, own.size());
   double total = 0.0;
-  Differentiate(
-      context, batch, step, [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
-        CopyRows(context, cotangent, dhidden);
-        if (context.rehearsal()) return;
-        for (idx_t t = 0; t < hidden.extent[0]; ++t) {
-          for (idx_t c = 0; c < hidden.extent[1]; ++c) {
-            total += static_cast<double>(hidden(t, c)) * static_cast<double>(cotangent(t, c));
-          }
-        }
-      });
+  Differentiate(context, batch, step,
+                [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
+                  CopyRows(context, part, dhidden);
+                  if (context.rehearsal()) return;
+                  for (idx_t t = 0; t < hidden.extent[0]; ++t) {
+                    for (idx_t c = 0; c < hidden.extent[1]; ++c) {
+                      total += static_cast<double>(hidden(t, c)) * static_cast<double>(part(t, c));
+                    }
+                  }
+                });
   return total;
 }
 

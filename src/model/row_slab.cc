@@ -25,8 +25,7 @@ void GatherRowsOfAll(Context& context, const View<float, 2>& x) {
 void CheckNotSplit(const Context& context) {
   Check(
       context.row_group() == nullptr, ErrorCode::kUsage,
-      "row-ranks: a loss over the vectors of whole texts does not share rows between ranks; leave "
-      "--row-ranks out");
+      "model: hidden states and attention are shown by one process, not by ranks that share rows");
 }
 
 HeadLoss SumOverRows(Context& context, const HeadLoss& own) {

@@ -30,7 +30,7 @@ std::span<const T> PartOf(const TokenSlab& slab, std::span<const T> values) {
 // Together.
 void GatherRowsOfAll(Context& context, const View<float, 2>& x);
 
-// kUsage with a group: for losses over the vectors of whole texts, which no rank has.
+// kUsage with a group: for calls that show hidden states or attention of whole texts.
 void CheckNotSplit(const Context& context);
 
 // Sum, counted and correct become those of all ranks of the group, in double and in their order;

@@ -67,15 +67,16 @@ class TextModel {
   // of its own, unless Follow asked for bf16 weights in turn.
 
   // Writes hidden (B*T, width): the head's input of every token. Hidden tokens get any finite
-  // values. A row's padding, left or right, does not affect the other tokens.
+  // values. A row's padding, left or right, does not affect the other tokens. With a context whose
+  // ranks share rows (Context::SplitRows) it is made by all of them together, as the calls below
+  // are; all get all hidden states.
   virtual void Encode(Context& context, const BatchView& batch,
                       const View<float, 2>& hidden) const = 0;
   // From Encode's hidden states: (B*T, V), (B*T, labels), (B*T, 2), (B, labels), or for multiple
   // choice (B / choices, choices).
   virtual Tensor Logits(Context& context, const BatchView& batch,
                         const View<const float, 2>& hidden) const = 0;
-  // Encode and Logits. With a context whose ranks share rows (Context::SplitRows) it is made by all
-  // of them together, as Loss and LossAndGradients are; all get all logits.
+  // Encode and Logits. All ranks that share rows get all logits.
   virtual Tensor LogitsOfTexts(Context& context, const BatchView& batch) const;
   virtual HeadLoss Loss(Context& context, const BatchView& batch) const = 0;
   // With gradients of scale * sum, which accumulate in parameters().gradients().
@@ -85,12 +86,13 @@ class TextModel {
   // A step whose loss is not the head's. Write hidden (B*T, width) as the step's forward has it,
   // with its dropout, and keep nothing: many batches can be run one after another, a loss taken
   // over all of them, and each run again by EncodeGradients with the same dropout (gradient
-  // caching; Gao et al. 2021, arXiv:2101.06983).
+  // caching; Gao et al. 2021, arXiv:2101.06983). All ranks that share rows get all hidden states.
   virtual void EncodeInStep(Context& context, const BatchView& batch, const StepDropout& dropout,
                             const View<float, 2>& hidden);
   // The forward again and its backward, from the gradient of the hidden states, dhidden
   // (B*T, width), which must be 0 for hidden tokens. Gradients accumulate in
-  // parameters().gradients(); those of a head stay as they are. Both throw kUsage if the family
+  // parameters().gradients(); those of a head stay as they are. Ranks that share rows have the
+  // same dhidden, and each leaves the gradients of its own tokens. Both throw kUsage if the family
   // has no such step.
   virtual void EncodeGradients(Context& context, const BatchView& batch,
                                const View<const float, 2>& dhidden, const StepDropout& dropout);

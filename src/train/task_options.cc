@@ -17,7 +17,6 @@ struct SharedOption {
 bool IsLm(std::string_view task) { return task == "lm"; }
 bool IsLanguageModel(std::string_view task) { return task == "lm" || task == "mlm"; }
 bool IsNoLm(std::string_view task) { return task != "lm"; }
-bool IsNoEmbed(std::string_view task) { return task != "embed"; }
 
 constexpr SharedOption kSharedOptions[] = {
     {"lengths", "language models and masked ones", IsLanguageModel,
@@ -34,8 +33,6 @@ constexpr SharedOption kSharedOptions[] = {
      [](const TrainOptions& o) { return !o.compute.reformer.lm_bias; }},
     {"strict", "language models of Reformers", IsLm,
      [](const TrainOptions& o) { return o.compute.reformer.strict; }},
-    {"row-ranks", "heads of texts and tokens, whose losses need no other text's vector", IsNoEmbed,
-     [](const TrainOptions& o) { return o.row_ranks > 1; }},
     {"recompute", "models whose layers save something, not Reformers", IsNoLm,
      [](const TrainOptions& o) { return o.compute.recompute; }},
 };

@@ -162,13 +162,16 @@ ModernBertCall ModernBert::CallOf(Context& context, const VisibleBatch& texts,
 
 void ModernBert::Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
                         const ModernBertShown& shown, const StepDropout& dropout) const {
-  CheckNotSplit(context);
+  if (shown.attention != nullptr || shown.hidden_states != nullptr) CheckNotSplit(context);
   const VisibleBatch texts = WithoutTargets(batch);
-  if (texts.whole()) return EncodeVisible(context, texts, hidden, shown, dropout);
+  const TokenSlab own = OwnTokens(context, texts.n());
   const idx_t channels = config_.hidden_size;
-  Arena::Frame frame(context.arena(), Arena::Bytes<float>(texts.n() * channels));
-  const View<float, 2> stream = TakeRows(frame, texts.n(), channels);
-  EncodeVisible(context, texts, stream, shown, dropout);
+  const idx_t packed = texts.whole() ? 0 : texts.n() * channels;
+  Arena::Frame frame(context.arena(), Arena::Bytes<float>(packed));
+  const View<float, 2> stream = texts.whole() ? hidden : TakeRows(frame, texts.n(), channels);
+  EncodeVisible(context, texts, stream.Rows(own.begin, own.size()), shown, dropout);
+  GatherRowsOfAll(context, stream);
+  if (texts.whole()) return;
   texts.Scatter(context, stream, hidden);
   if (shown.hidden_states == nullptr) return;
   for (Tensor& state : *shown.hidden_states) {
@@ -216,7 +219,7 @@ Tensor ModernBert::Logits(Context& context, const BatchView& batch,
   const idx_t channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(texts.n() * channels));
   const View<float, 2> packed = TakeRows(frame, texts.n(), channels);
-  texts.Gather(context, hidden, packed);
+  texts.Gather(context, hidden, {0, texts.n()}, packed);
   return LogitsOfVisible(context, texts, packed);
 }
 
@@ -306,14 +309,14 @@ HeadLoss ModernBert::LossAndGradients(Context& context, const BatchView& batch,
 double ModernBert::CotangentGradients(Context& context, const BatchView& batch,
                                       const View<const float, 2>& cotangent,
                                       const EncoderStep& step) {
-  CheckNotSplit(context);
   const VisibleBatch texts = WithoutTargets(batch);
+  const TokenSlab own = OwnTokens(context, texts.n());
   double total = 0.0;
   Differentiate(context, texts, step, [&](const View<float, 2>& h, const View<float, 2>& dh) {
     if (texts.whole()) {
-      CopyRows(context, cotangent, dh);
+      CopyRows(context, cotangent.Rows(own.begin, own.size()), dh);
     } else {
-      texts.Gather(context, cotangent, dh);
+      texts.Gather(context, cotangent, own, dh);
     }
     if (context.rehearsal()) return;
     for (idx_t t = 0; t < h.extent[0]; ++t) {

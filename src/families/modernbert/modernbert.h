@@ -63,7 +63,8 @@ class ModernBert {
   std::size_t CopiedBytes() const { return bf16_ == nullptr ? 0 : bf16_->Bytes(); }
 
   // Evaluation: hidden (B*T, C) = the last layer's output after the final norm; 0 for padding. With
-  // an active `dropout` the forward of a training step, to the same bits.
+  // an active `dropout` the forward of a training step, to the same bits. Ranks that share rows
+  // make the call together, and all get all rows.
   void Encode(Context& context, const BatchView& batch, const View<float, 2>& hidden,
               const ModernBertShown& shown = {}, const StepDropout& dropout = {}) const;
   // The head's logits from Encode's hidden states: LogitsOf (model/hidden_rows.h) has the shapes.
@@ -81,7 +82,8 @@ class ModernBert {
   HeadLoss Loss(Context& context, const BatchView& batch) const;
   // Loss with gradients; they accumulate in parameters().gradients().
   HeadLoss LossAndGradients(Context& context, const BatchView& batch, const EncoderStep& step);
-  // Gradients of sum(hidden * cotangent), cotangent (B*T, C); returns that sum.
+  // Gradients of sum(hidden * cotangent), cotangent (B*T, C); returns that sum. Where ranks share
+  // rows, both are those of this rank's tokens.
   double CotangentGradients(Context& context, const BatchView& batch,
                             const View<const float, 2>& cotangent, const EncoderStep& step);
 

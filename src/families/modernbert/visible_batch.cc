@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "model/row_slab.h"
 #include "model/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
@@ -113,9 +114,9 @@ TokenRoles VisibleBatch::roles() const {
   return {roles_.data(), {1, n()}};
 }
 
-void VisibleBatch::Gather(Context& context, const View<const float, 2>& whole,
+void VisibleBatch::Gather(Context& context, const View<const float, 2>& whole, const TokenSlab& own,
                           const View<float, 2>& packed) const {
-  GatherRows<float>(context, places_, whole, packed);
+  GatherRows<float>(context, PartOf(own, std::span<const std::int32_t>(places_)), whole, packed);
 }
 
 void VisibleBatch::Scatter(Context& context, const View<const float, 2>& packed,

@@ -10,6 +10,7 @@
 #include "longspan/context.h"
 #include "longspan/tensor.h"
 #include "model/batch.h"
+#include "world/row_group.h"
 
 namespace longspan {
 
@@ -41,9 +42,9 @@ class VisibleBatch {
   // Where token i stands among all B*T.
   idx_t Place(idx_t i) const { return whole() ? i : places_[static_cast<std::size_t>(i)]; }
 
-  // packed (n, W) = the rows of whole (B*T, W); and back, where padding becomes 0. Not for a whole
-  // batch.
-  void Gather(Context& context, const View<const float, 2>& whole,
+  // packed (own.size(), W) = the rows of whole (B*T, W) that tokens `own` of the n stand in; and
+  // back from all n, where padding becomes 0. Not for a whole batch.
+  void Gather(Context& context, const View<const float, 2>& whole, const TokenSlab& own,
               const View<float, 2>& packed) const;
   void Scatter(Context& context, const View<const float, 2>& packed,
                const View<float, 2>& whole) const;

@@ -418,9 +418,10 @@ void Reformer::ForwardInStep(Context& context, const ReformerBatch& batch,
 
 void Reformer::EncodeInStep(Context& context, const ReformerBatch& batch,
                             const StepDropout& dropout, const View<float, 2>& h) const {
-  CheckNotSplit(context);
   CheckBatch(batch, Pass::kTraining);
-  const idx_t n = batch.rows * batch.tokens, channels = config_.hidden_size;
+  CheckShared(context, batch);
+  const TokenSlab own = OwnTokens(context, batch.rows * batch.tokens);
+  const idx_t n = own.size(), channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
   Streams s;
   for (ResidualStream* stream : {&s.y1, &s.y2}) {
@@ -429,9 +430,11 @@ void Reformer::EncodeInStep(Context& context, const ReformerBatch& batch,
   ForwardInStep(context, batch, dropout, false, s);
   const FinalNorm norm{
       norm_->Weights(parameters_), {}, SiteOf(dropout, config_.hidden_dropout, kFinal)};
-  StreamRows(context, norm, {s.y1, s.y2}).Read([&](idx_t begin, const View<const float, 2>& rows) {
-    CopyRows(context, rows, h.Rows(begin, rows.extent[0]));
-  });
+  StreamRows(context, norm, {s.y1, s.y2}, own.begin)
+      .Read([&](idx_t begin, const View<const float, 2>& rows) {
+        CopyRows(context, rows, h.Rows(begin, rows.extent[0]));
+      });
+  GatherRowsOfAll(context, h);
 }
 
 // Forward, the head's gradient, backward: what every training loss has in common.
@@ -475,8 +478,8 @@ HeadLoss Reformer::LossAndGradients(Context& context, const ReformerBatch& batch
 double Reformer::CotangentGradients(Context& context, const ReformerBatch& batch,
                                     const View<const float, 2>& cotangent,
                                     const StepDropout& dropout) {
-  CheckNotSplit(context);
   CheckBatch(batch, Pass::kTraining);
+  CheckShared(context, batch);
   double total = 0.0;
   Differentiate(context, batch, dropout, [&](HeadRows& rows) {
     rows.Differentiate([&](idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {

@@ -116,8 +116,11 @@ class Reformer final : public GenerativeModel {
   Tensor LogitsOfRows(Context& context, const View<const float, 2>& h) const;
 
   // Where ranks share rows (Context::row_group), the batch is the same on all of them, and so are
-  // the losses: those of the whole batch. Gradients are those of this rank's tokens. All other
-  // functions of whole texts need all rows on one rank (kUsage).
+  // the losses: those of the whole batch. Gradients are those of this rank's tokens. Hidden states
+  // are those of all tokens. All other functions of whole texts need all rows on one rank (kUsage).
+
+  // What a head reads of every token: h (B*T, 2C) = LayerNorm(y1 ++ y2); no dropout.
+  void EncodeTexts(Context& context, const ReformerBatch& batch, const View<float, 2>& h) const;
 
   // The loss over the batch's targets; no gradients, no dropout.
   HeadLoss Loss(Context& context, const ReformerBatch& batch) const;
@@ -127,7 +130,8 @@ class Reformer final : public GenerativeModel {
   HeadLoss LossAndGradients(Context& context, const ReformerBatch& batch,
                             std::optional<float> scale, const StepDropout& dropout);
 
-  // Gradients of sum(LayerNorm(y1 ++ y2) * cotangent), cotangent (B*T, 2C); returns that sum.
+  // Gradients of sum(LayerNorm(y1 ++ y2) * cotangent), cotangent (B*T, 2C); returns that sum. Where
+  // ranks share rows, both are those of this rank's tokens.
   double CotangentGradients(Context& context, const ReformerBatch& batch,
                             const View<const float, 2>& cotangent, const StepDropout& dropout);
 
@@ -211,6 +215,9 @@ class Reformer final : public GenerativeModel {
   template <class Place>
   void EachSaved(idx_t rows, idx_t tokens, RowGroup* ranks, std::size_t limit,
                  const Place& place) const;
+  // The streams after the last layer (n, C) of this rank's tokens, without dropout.
+  void ForwardOwn(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
+                  const View<float, 2>& y2) const;
   void ForwardThroughLayers(Context& context, const ReformerBatch& batch,
                             const StepDropout& dropout, bool keep, const ResidualStream& y1,
                             const ResidualStream& y2, const Shown& shown) const;

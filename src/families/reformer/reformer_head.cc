@@ -94,6 +94,27 @@ Tensor Reformer::LogitsOfTexts(Context& context, const ReformerBatch& batch) con
   return logits;
 }
 
+void Reformer::EncodeTexts(Context& context, const ReformerBatch& batch,
+                           const View<float, 2>& h) const {
+  CheckBatch(batch, Pass::kEvaluation);
+  CheckShared(context, batch);
+  const TokenSlab own = OwnTokens(context, batch.rows * batch.tokens);
+  const idx_t n = own.size(), channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
+  const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
+  const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
+  ForwardOwn(context, batch, y1, y2);
+  Normalise(context, y1, y2, h.Rows(own.begin, n));
+  GatherRowsOfAll(context, h);
+}
+
+void Reformer::ForwardOwn(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
+                          const View<float, 2>& y2) const {
+  if (context.row_group() == nullptr) return Encode(context, batch, y1, y2);
+  CheckBatch(batch, Pass::kEvaluation);
+  ForwardThroughLayers(context, batch, {}, false, y1, y2, {});
+}
+
 Tensor Reformer::LogitsOfRows(Context& context, const View<const float, 2>& h) const {
   Tensor logits({h.extent[0], Head().outputs()});
   Head().Logits(context, parameters_, nullptr, h, logits.view<2>());
@@ -108,12 +129,7 @@ HeadLoss Reformer::Loss(Context& context, const ReformerBatch& batch) const {
   Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
   const View<float, 2> y1(frame.Take<float>(n * channels), {n, channels});
   const View<float, 2> y2(frame.Take<float>(n * channels), {n, channels});
-  if (context.row_group() == nullptr) {
-    Encode(context, batch, y1, y2);
-  } else {
-    CheckBatch(batch, Pass::kEvaluation);
-    ForwardThroughLayers(context, batch, {}, false, y1, y2, {});
-  }
+  ForwardOwn(context, batch, y1, y2);
   const auto rows = RowsOf(context, batch, {y1, y2}, {});
   return HeadLossOf(context, {parameters_, nullptr, batch}, *rows, false);
 }

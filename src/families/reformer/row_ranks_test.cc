@@ -136,6 +136,56 @@ ReformerConfig RowConfig() {
 // one more in the last) exchange the chunks around them in local layers.
 constexpr idx_t kCutChunks = 71, kWholeChunks = 65;
 
+// A step whose loss is over hidden states: all ranks get those of all tokens, with dropout and
+// without, and each leaves the gradients of its own.
+TEST(RowRanks, ShareAStepOverHiddenStates) {
+  ReformerConfig config = RowConfig();
+  config.head = HeadKind::kNone;
+  for (const idx_t tokens : {kCutChunks, kWholeChunks}) {
+    SCOPED_TRACE(tokens);
+    const RandomBatch data(1, tokens, 31, 8);
+    const idx_t width = 2 * config.hidden_size;
+    struct Result {
+      std::vector<double> states, gradients;
+    };
+    const auto run = [&](Context& context) {
+      Reformer model(config);
+      model.Initialise(3);
+      model.parameters().AllocateGradients();
+      Tensor states({2 * tokens, width}), cotangent({tokens, width});
+      const View<float, 2> all = states.view<2>();
+      model.EncodeInStep(context, data.batch, {true, 7}, all.Rows(0, tokens));
+      model.EncodeTexts(context, data.batch, all.Rows(tokens, tokens));
+      for (idx_t i = 0; i < cotangent.size(); ++i) {
+        cotangent.data<float>()[i] = static_cast<float>(i % 7) - 3.0f;
+      }
+      model.CotangentGradients(context, data.batch, std::as_const(cotangent).view<2>(), {true, 7});
+      Result result;
+      for (idx_t i = 0; i < states.size(); ++i) result.states.push_back(states.data<float>()[i]);
+      for (const float g : Copied(model.parameters().gradients())) result.gradients.push_back(g);
+      return result;
+    };
+    Context context(2);
+    const Result one = run(context);
+    for (const int ranks : {2, 4}) {
+      std::vector<Result> parts(static_cast<std::size_t>(ranks));
+      OnRanks(ranks, [&](World& world) {
+        RowGroup group(world, ranks);
+        Context own(1);
+        own.SplitRows(&group);
+        parts[static_cast<std::size_t>(world.rank())] = run(own);
+      });
+      std::vector<double> sum(one.gradients.size(), 0.0);
+      for (const Result& part : parts) {
+        EXPECT_EQ(part.states, parts[0].states);
+        for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += part.gradients[i];
+      }
+      EXPECT_LT(Distance(parts[0].states, one.states), kOrder);
+      EXPECT_LT(Distance(sum, one.gradients), kOrder);
+    }
+  }
+}
+
 TEST(RowRanks, ShareOneRow) {
   for (const idx_t tokens : {kCutChunks, kWholeChunks, idx_t{64}}) {
     SCOPED_TRACE(tokens);

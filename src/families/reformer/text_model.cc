@@ -187,6 +187,11 @@ class ReformerTextModel final : public TextModel {
     EachGroup(batch, [&](const EqualRows& group, std::size_t) {
       const idx_t n = group.batch().rows * group.batch().tokens;
       Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(n * channels));
+      if (context.row_group() != nullptr) {
+        const View<float, 2> h = TakeRows(frame, n, info_.width);
+        model_.EncodeTexts(context, ReformerBatch{group.batch()}, h);
+        return CopyGroup(context, batch, group, h, hidden);
+      }
       const View<float, 2> y1 = TakeRows(frame, n, channels), y2 = TakeRows(frame, n, channels);
       model_.Encode(context, ReformerBatch{group.batch()}, y1, y2);
       EachStretch(batch, group, [&](idx_t own, idx_t all, idx_t tokens) {
@@ -249,9 +254,7 @@ class ReformerTextModel final : public TextModel {
       Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * info_.width));
       const View<float, 2> h = TakeRows(frame, n, info_.width);
       model_.EncodeInStep(context, ReformerBatch{group.batch()}, OfGroup(dropout, number), h);
-      EachStretch(batch, group, [&](idx_t own, idx_t all, idx_t tokens) {
-        CopyRows(context, h.Rows(own, tokens), hidden.Rows(all, tokens));
-      });
+      CopyGroup(context, batch, group, h, hidden);
     });
   }
   void EncodeGradients(Context& context, const BatchView& batch,
@@ -317,6 +320,14 @@ class ReformerTextModel final : public TextModel {
       const Stretch& s = group.stretches()[i];
       use(static_cast<idx_t>(i) * s.tokens, s.row * batch.tokens + s.begin, s.tokens);
     }
+  }
+
+  // Copies rows h of a group to their places in the batch.
+  static void CopyGroup(Context& context, const BatchView& batch, const EqualRows& group,
+                        const View<const float, 2>& h, const View<float, 2>& hidden) {
+    EachStretch(batch, group, [&](idx_t own, idx_t all, idx_t tokens) {
+      CopyRows(context, h.Rows(own, tokens), hidden.Rows(all, tokens));
+    });
   }
 
   template <class LossOf>
