@@ -117,6 +117,24 @@ TEST_P(SharedRowsTest, StepsOfAllHeadsAreThoseOfOneRank) {
   }
 }
 
+// Batches of fewer tokens than ranks: some ranks have none.
+TEST_P(SharedRowsTest, RanksWithoutTokens) {
+  for (const HeadKind head : kSharedHeads) {
+    for (const idx_t tokens : {1, 2, 3}) {
+      SCOPED_TRACE(fmt::format("head {}, {} tokens", static_cast<int>(head), tokens));
+      PostNormData data(WithDropout(head), head == HeadKind::kChoice ? 2 : 1, tokens, 3);
+      for (std::uint8_t& role : data.roles) role = std::max(role, kLocalToken);
+      for (std::int32_t& label : data.labels) label = std::max(label, 0);
+      // Of a text of one token there is one answer, and nothing to learn.
+      if (head == HeadKind::kQuestion && tokens == 1) continue;
+      StepPolicy policy;
+      policy.recompute = static_cast<std::size_t>(tokens % 2);
+      policy.compute = tokens == 2 ? DType::kBF16 : DType::kF32;
+      CheckShared(*SharedConfig(GetParam(), head), data.batch, {5}, policy);
+    }
+  }
+}
+
 // Documents of which slabs cut some.
 TEST_P(SharedRowsTest, DocumentsSideBySide) {
   const std::vector<idx_t> documents = {3, 15, 1, 9, 10};
@@ -327,10 +345,11 @@ TEST_P(SharedRowsTest, MemoryFallsWithTheRanks) {
 // without, and each leaves the gradients of its own.
 TEST_P(SharedRowsTest, StepsOverHiddenStates) {
   const auto config = SharedConfig(GetParam(), HeadKind::kNone);
-  for (const std::uint64_t seed : {1, 2}) {
+  for (const std::uint64_t seed : {1, 2, 3}) {
     SCOPED_TRACE(seed);
     const PostNormFields fields = WithDropout(HeadKind::kNone);
-    const PostNormData data(fields, static_cast<idx_t>(seed), 31, seed);
+    const idx_t rows = seed == 2 ? 2 : 1, tokens = seed == 3 ? 3 : 31;
+    const PostNormData data(fields, rows, tokens, seed);
     const BatchView& batch = data.batch;
     const idx_t n = batch.rows * batch.tokens, width = config->info().width;
     Tensor cotangent({n, width});

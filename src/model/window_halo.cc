@@ -11,9 +11,9 @@ namespace longspan {
 
 std::optional<WindowHalo> WindowHalo::Of(RowGroup* group, const WindowSpec& spec,
                                          const HeadColumns& columns, const WindowTexts& texts) {
-  if (group == nullptr) return std::nullopt;
-  WindowHalo halo(*group, spec, columns, texts);
   const idx_t n = texts.rows * texts.tokens;
+  if (group == nullptr || n < group->size()) return std::nullopt;
+  WindowHalo halo(*group, spec, columns, texts);
   idx_t most = 0, least = n;
   for (int r = 0; r < group->size(); ++r) {
     const TokenSlab slab = group->SlabOf(n, r);

@@ -39,9 +39,6 @@ void RowGroup::CountBeside(std::uint64_t bytes, double flop) {
 TokenSlab RowGroup::SlabOf(idx_t n, int rank) const {
   // A slab of a long batch may have one unit more than another: 6 %.
   constexpr idx_t kUnitsOfLong = 16;
-  Check(n >= size_, ErrorCode::kUsage,
-        "row-ranks: {} tokens are too few for {} ranks; give longer rows, or lower --row-ranks", n,
-        size_);
   const idx_t unit = n >= kUnitsOfLong * kUnit * size_ ? kUnit : 1;
   const auto border = [&](idx_t r) { return r == size_ ? n : n / unit * r / size_ * unit; };
   return {border(rank), border(rank + 1)};

@@ -53,7 +53,7 @@ class RowGroup {
   double flop_beside() const { return flop_beside_; }
 
   // Which of n tokens a rank has: as many as any other, or almost. Long batches are cut at
-  // multiples of kUnit, the usual chunk. kUsage for fewer tokens than ranks.
+  // multiples of kUnit, the usual chunk. Of fewer tokens than ranks some ranks have none.
   static constexpr idx_t kUnit = 64;
   TokenSlab SlabOf(idx_t n, int rank) const;
   TokenSlab Mine(idx_t n) const { return SlabOf(n, rank_); }

@@ -34,8 +34,12 @@ TEST(RowGroup, SlabsAreNeighboursAndAlmostEqual) {
       }
     }
   }
-  EXPECT_TRUE(Throws([] { RowGroup(0, 4).Mine(3); }, ErrorCode::kUsage,
-                     "row-ranks: 3 tokens are too few for 4 ranks"));
+}
+
+TEST(RowGroup, OfFewerTokensThanRanksSomeRanksHaveNone) {
+  EXPECT_EQ(RowGroup(0, 4).Borders(3), (std::vector<idx_t>{0, 0, 1, 2, 3}));
+  EXPECT_EQ(RowGroup(3, 4).Mine(1).size(), 1);
+  EXPECT_EQ(RowGroup(0, 4).Mine(1).size(), 0);
 }
 
 TEST(RowGroup, GroupsAreNeighboursInTheWorld) {

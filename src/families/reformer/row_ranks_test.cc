@@ -187,7 +187,7 @@ TEST(RowRanks, ShareAStepOverHiddenStates) {
 }
 
 TEST(RowRanks, ShareOneRow) {
-  for (const idx_t tokens : {kCutChunks, kWholeChunks, idx_t{64}}) {
+  for (const idx_t tokens : {kCutChunks, kWholeChunks, idx_t{64}, idx_t{3}, idx_t{1}}) {
     SCOPED_TRACE(tokens);
     const RandomBatch data(1, tokens, 31, 8);
     ExpectSame(RowConfig(), data.batch);
