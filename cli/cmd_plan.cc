@@ -59,6 +59,7 @@ double ParseLink(const std::string& text) {
 nlohmann::ordered_json ToJson(const PlanOptions& o, const PlannedUpdate& u) {
   nlohmann::ordered_json j = {{"ranks", o.ranks},
                               {"micro_batches", o.accumulate},
+                              {"ranks_here", o.ranks_here},
                               {"largest_share", u.share},
                               {"computing_seconds", u.computing_s}};
   if (o.ranks > 1) j["sent_bytes"] = std::llround(u.sent_bytes);
@@ -322,6 +323,11 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       ->capture_default_str();
   command->add_option("--ranks", c->options.ranks, "Processes of mpirun that share an update")
       ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command
+      ->add_option("--ranks-here", c->options.ranks_here,
+                   "Those of them that share one machine: steps are timed beside as many others")
+      ->check(CLI::Range(1, 1 << 10))
       ->capture_default_str();
   command
       ->add_option("--link", c->link,

@@ -84,7 +84,7 @@ def check_ranks(folder, ranks, steps):
         pairs = json.loads(together("bench", "world", "--json"))["pairs"]
         link = ["--link", f"{min(pair['bytes_per_s'] for pair in pairs) * 1e-6:.1f}MB/s"]
     plan = json.loads(run(folder.program, "plan", "-m", start, "--tokens", tokens, "--accumulate", micros, "-t", 1,
-                          "--ranks", ranks, *link, "--json"))
+                          "--ranks", ranks, "--ranks-here", ranks, *link, "--json"))
     update = next(step for step in plan["steps"] if step["attention"] == "local")["update"]
     together("train", "lm", "-m", start, "--train", TEXT, "-o", out, "--tokens", tokens, "--batch", 1, "--accumulate",
              micros, "--attention", "local", "--steps", steps, "--log-every", 1, "--eval-every", 0, "--progress", "none")

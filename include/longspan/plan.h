@@ -42,6 +42,10 @@ struct PlanOptions {
   // take counts. At least one micro-batch a rank, or a group of them that shares rows, else kUsage.
   idx_t accumulate = 1;
   int ranks = 1;
+  // How many of the ranks share a machine like this one, with the context's threads each: they
+  // disturb each other, so short steps are timed beside as many others if memory has room for them.
+  // 1 to `ranks`, else kUsage.
+  int ranks_here = 1;
   // Bytes a second that a rank sends, and receives at the same time (`bench world` measures them).
   // 0: not known, and exchanges count as nothing. kUsage unless it is finite and not negative.
   double link_bytes_per_s = 0.0;
@@ -62,12 +66,12 @@ struct PlanOptions {
 // An update of all its micro-batches, by all ranks together. Seconds are predicted.
 struct PlannedUpdate {
   idx_t share = 1;           // micro-batches of the rank that has most
-  double computing_s = 0.0;  // of that share and of the optimizer
+  double computing_s = 0.0;  // of that share and of the optimizer, beside other ranks_here
   double exchange_s = 0.0;   // on the link, if nothing else went on
   // Of these, while a forward or backward pass runs, or attention where ranks share rows.
   double hidden_s = 0.0;
   double sent_bytes = 0.0;     // that a rank sends, or gets if that is more; 0: there is one
-  double one_process_s = 0.0;  // of the same update by one process like a rank
+  double one_process_s = 0.0;  // of the same update by one process like a rank, alone
   // Of the whole update, on the rank that takes longest.
   double seconds() const { return computing_s + exchange_s - hidden_s; }
   // What becomes of the work of `ranks` processes: 1 is all.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "base/errors.h"
@@ -52,6 +53,9 @@ class Planner {
     Check(o_.ranks >= 1 && o_.accumulate >= o_.ranks / o_.row_ranks, ErrorCode::kUsage,
           "plan: {} micro-batches an update are too few for {} ranks; raise --accumulate",
           o_.accumulate, o_.ranks);
+    Check(o_.ranks_here >= 1 && o_.ranks_here <= o_.ranks, ErrorCode::kUsage,
+          "plan: --ranks-here {} of --ranks {} on one machine; need 1 to {}", o_.ranks_here,
+          o_.ranks, o_.ranks);
     // Before the rehearsals, whose code and tables no training touches.
     plan_.program = ProgramBytes(context_);
     Check(o_.link_bytes_per_s >= 0.0 && std::isfinite(o_.link_bytes_per_s), ErrorCode::kUsage,
@@ -80,7 +84,12 @@ class Planner {
   PlannedStep Step(const PlanKind& kind) const;
   void SearchLongest(const std::function<StepNeeds(idx_t)>& rehearse, PlannedStep* step) const;
   void AddSeconds(const PlanKind& kind, PlannedStep* step) const;
-  void PredictUpdate(double optimizer_s, PlannedStep* step) const;
+  // What a rank takes for a micro-batch, or its part of one that it shares, and the optimizer for
+  // all parameters.
+  struct StepSeconds {
+    double micro_s = 0.0, update_s = 0.0;
+  };
+  void PredictUpdate(const StepSeconds& alone, const StepSeconds& beside, PlannedStep* step) const;
   void Tell(const std::string& line) const {
     if (hooks_.on_stage) hooks_.on_stage(line);
   }
@@ -201,7 +210,7 @@ void Planner::FindKinds() {
            longer->GrowPositions(tokens);
            return RehearseStep(*longer, batch, tokens, threads, way);
          },
-         TrialOf(context_, model, Alone(variant.policy)), variant.work * passes});
+         TrialOf(context_.threads(), model, Alone(variant.policy)), variant.work * passes});
   }
 }
 
@@ -216,33 +225,44 @@ void Planner::FindBudget() {
   if (!o_.model.empty() && !o_.any_length) longest_ = plan_.positions;
 }
 
-// Seconds of the step. What the trial itself may take is what is available now.
+// Seconds of the step, alone on the machine. What the trial itself may take is what is available
+// now.
 void Planner::AddSeconds(const PlanKind& kind, PlannedStep* step) const {
   // Slabs and heads are dealt almost evenly; messages travel besides.
   const double share = 1.0 / o_.row_ranks;
   step->seconds = share * kind.work * step->needs.gflop / (kAssumedFraction * plan_.peak_gflops);
-  PredictUpdate(0.0, step);
+  const StepSeconds assumed{step->seconds, 0.0};
+  PredictUpdate(assumed, assumed, step);
   if (o_.trial_seconds == 0.0) return;
-  const StepTrial trial(kind.trial, o_.batch, step->needs.tokens,
-                        o_.trial_seconds * kAssumedFraction * plan_.peak_gflops,
-                        static_cast<std::size_t>(AvailableMemoryBytes()));
-  step->timed = trial.ran();
-  if (!trial.ran()) return;
-  step->seconds = trial.Seconds(step->needs, share);
-  PredictUpdate(trial.UpdateSeconds(step->needs), step);
+  const auto timed = [&](int others) -> std::optional<StepSeconds> {
+    const StepTrial trial(context_, kind.trial, o_.batch, step->needs.tokens,
+                          o_.trial_seconds * kAssumedFraction * plan_.peak_gflops,
+                          static_cast<std::size_t>(AvailableMemoryBytes()), others);
+    if (!trial.ran()) return std::nullopt;
+    const double update_s = trial.UpdateSeconds(step->needs);
+    return StepSeconds{trial.Seconds(step->needs, share) - update_s, update_s};
+  };
+  const std::optional<StepSeconds> alone = timed(0);
+  step->timed = alone.has_value();
+  if (!alone) return;
+  step->seconds = alone->micro_s + alone->update_s;
+  const auto beside = o_.ranks_here > 1 ? timed(o_.ranks_here - 1) : alone;
+  PredictUpdate(*alone, beside.value_or(*alone), step);
 }
 
-// A rank computes its share; what the last micro-batch's backward pass does not hide of the layers'
-// gradients comes on top, at least those of the layer that it ends with, and all of the
-// embeddings'. Then the ranks send each other the weights that they have updated, which the next
-// forward pass hides but for the embeddings'.
-void Planner::PredictUpdate(double optimizer_s, PlannedStep* step) const {
+// A rank computes its share, as quickly as it does beside the others of its machine; what the last
+// micro-batch's backward pass does not hide of the layers' gradients comes on top, at least those
+// of the layer that it ends with, and all of the embeddings'. Then the ranks send each other the
+// weights that they have updated, which the next forward pass hides but for the embeddings'.
+void Planner::PredictUpdate(const StepSeconds& alone, const StepSeconds& beside,
+                            PlannedStep* step) const {
   PlannedUpdate& u = step->update;
-  const double micro_s = step->seconds - optimizer_s;  // of one of the ranks that share a row
+  const double micro_s = beside.micro_s;
   u.share = CeilDiv(o_.accumulate, static_cast<idx_t>(o_.ranks / o_.row_ranks));
-  u.computing_s = static_cast<double>(u.share) * micro_s + optimizer_s / o_.ranks;
+  u.computing_s = static_cast<double>(u.share) * micro_s + beside.update_s / o_.ranks;
   u.one_process_s =
-      static_cast<double>(o_.accumulate * static_cast<idx_t>(o_.row_ranks)) * micro_s + optimizer_s;
+      static_cast<double>(o_.accumulate * static_cast<idx_t>(o_.row_ranks)) * alone.micro_s +
+      alone.update_s;
   if (o_.ranks == 1) return;
   const double nodes = ExchangedGradients(o_.accumulate, o_.ranks, o_.row_ranks);
   const double others = static_cast<double>(o_.ranks - 1) / o_.ranks;

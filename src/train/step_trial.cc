@@ -1,7 +1,13 @@
 #include "train/step_trial.h"
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
+#include <latch>
+#include <mutex>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/math.h"
 #include "longspan/machine.h"
@@ -12,9 +18,66 @@ namespace {
 
 constexpr idx_t kRepetitions = 3;
 
+// Threads that each stand for another process: with a model and a team of their own they compute
+// what the caller computes at the time.
+class OtherRanks {
+ public:
+  using Make = std::function<std::unique_ptr<StepBench>(Context& context)>;
+
+  // Returns when all of them compute. Throws what one of them throws before that.
+  OtherRanks(int count, int threads, const Make& make) : begun_(count) {
+    try {
+      for (int i = 0; i < count; ++i) {
+        threads_.emplace_back([this, threads, make] { Run(threads, make); });
+      }
+      begun_.wait();
+      const std::lock_guard lock(mutex_);
+      if (failed_) std::rethrow_exception(failed_);
+    } catch (...) {
+      over_ = true;  // the threads end before the members that they use
+      threads_.clear();
+      throw;
+    }
+  }
+  ~OtherRanks() { over_ = true; }
+  OtherRanks(const OtherRanks&) = delete;
+  OtherRanks& operator=(const OtherRanks&) = delete;
+
+  void UpdateNow() { updates_ = true; }
+
+ private:
+  void Run(int threads, const Make& make) {
+    bool begun = false;
+    try {
+      Context own(threads);
+      const auto bench = make(own);
+      bench->Step();
+      begun = true;
+      begun_.count_down();
+      while (!over_) {
+        if (updates_) {
+          bench->Update();
+        } else {
+          bench->Differentiate();
+        }
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      failed_ = std::current_exception();
+    }
+    if (!begun) begun_.count_down();
+  }
+
+  std::latch begun_;
+  std::atomic<bool> over_ = false, updates_ = false;
+  std::mutex mutex_;
+  std::exception_ptr failed_;
+  std::vector<std::jthread> threads_;  // the last member: they use the others
+};
+
 }  // namespace
 
-TrialModel TrialOf(Context& context, std::shared_ptr<const ModelConfig> config,
+TrialModel TrialOf(int threads, std::shared_ptr<const ModelConfig> config,
                    const StepPolicy& policy) {
   const auto cut = [config](idx_t sets, idx_t tokens) {
     auto model = config->Clone();
@@ -22,15 +85,14 @@ TrialModel TrialOf(Context& context, std::shared_ptr<const ModelConfig> config,
     model->GrowPositions(tokens);
     return model;
   };
-  return {[=, &context](idx_t sets, idx_t rows, idx_t tokens) {
+  return {[=](Context& context, idx_t sets, idx_t rows, idx_t tokens) {
             const auto model = cut(sets, tokens);
             return std::make_unique<StepBench>(context, *model, rows, tokens, StepKind::kTrain,
                                                model->CutDownPolicy(policy));
           },
-          [=, &context](idx_t sets, idx_t rows, idx_t tokens) {
+          [=](idx_t sets, idx_t rows, idx_t tokens) {
             const auto model = cut(sets, tokens);
-            return RehearseStep(*model, rows, tokens, context.threads(),
-                                model->CutDownPolicy(policy));
+            return RehearseStep(*model, rows, tokens, threads, model->CutDownPolicy(policy));
           }};
 }
 
@@ -40,7 +102,8 @@ StepTrial::Parts StepTrial::GflopOf(idx_t rows, idx_t tokens) const {
   return {two - one, 2.0 * one - two};
 }
 
-StepTrial::StepTrial(TrialModel model, idx_t rows, idx_t tokens, double gflop, std::size_t bytes)
+StepTrial::StepTrial(Context& context, TrialModel model, idx_t rows, idx_t tokens, double gflop,
+                     std::size_t bytes, int others)
     : model_(std::move(model)), rows_(rows), tokens_(tokens) {
   constexpr idx_t kFewest = 256;
   while (model_.rehearse(2, rows_, tokens_).gflop > gflop) {
@@ -48,12 +111,21 @@ StepTrial::StepTrial(TrialModel model, idx_t rows, idx_t tokens, double gflop, s
     idx_t& longer = rows_ > 1 ? rows_ : tokens_;
     longer = CeilDiv(longer, idx_t{2});
   }
-  if (model_.rehearse(2, rows_, tokens_).memory.total() > bytes) return;
+  const std::size_t one = model_.rehearse(2, rows_, tokens_).memory.total();
+  if (one > bytes / static_cast<std::size_t>(others + 1)) return;
+  Time(context, others);
+  ran_ = true;
+}
+
+void StepTrial::Time(Context& context, int others) {
   double gradients[2] = {}, updates[2] = {}, weights[2] = {};
   for (const idx_t sets : {1, 2}) {
-    const auto bench = model_.make(sets, rows_, tokens_);
+    const auto bench = model_.make(context, sets, rows_, tokens_);
     bench->Step();  // books the memory, creates oneDNN's kernels
+    OtherRanks beside(others, context.threads(),
+                      [&](Context& own) { return model_.make(own, sets, rows_, tokens_); });
     gradients[sets - 1] = MedianSeconds(kRepetitions, [&] { bench->Differentiate(); });
+    beside.UpdateNow();
     updates[sets - 1] = MedianSeconds(kRepetitions, [&] { bench->Update(); });
     weights[sets - 1] = static_cast<double>(model_.rehearse(sets, rows_, tokens_).memory.weights);
   }
@@ -61,7 +133,6 @@ StepTrial::StepTrial(TrialModel model, idx_t rows, idx_t tokens, double gflop, s
   seconds_.set = std::max(gradients[1] - gradients[0], 0.0);
   seconds_.beside = std::max(gradients[0] - seconds_.set, 0.0);
   update_seconds_ = updates[1] / weights[1];
-  ran_ = true;
 }
 
 double StepTrial::Seconds(const StepNeeds& needs, double share) const {

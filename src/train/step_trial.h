@@ -12,11 +12,13 @@ namespace longspan {
 
 // A model cut down to `sets` sets of layers, each of which has one layer of every kind.
 struct TrialModel {
-  std::function<std::unique_ptr<StepBench>(idx_t sets, idx_t rows, idx_t tokens)> make;
+  std::function<std::unique_ptr<StepBench>(Context& context, idx_t sets, idx_t rows, idx_t tokens)>
+      make;
   std::function<StepNeeds(idx_t sets, idx_t rows, idx_t tokens)> rehearse;
 };
 
-TrialModel TrialOf(Context& context, std::shared_ptr<const ModelConfig> config,
+// `threads`: of the steps that are rehearsed.
+TrialModel TrialOf(int threads, std::shared_ptr<const ModelConfig> config,
                    const StepPolicy& policy);
 
 // Times steps of one set and of two sets of layers. Their difference is what a set takes, which
@@ -27,9 +29,11 @@ TrialModel TrialOf(Context& context, std::shared_ptr<const ModelConfig> config,
 class StepTrial {
  public:
   // Steps like one of rows x tokens, but of so many fewer rows, then tokens, that a step has at
-  // most `gflop` of useful work; 256 tokens in any case. Nothing is timed, ran() is false, when
-  // the trial needs more than `bytes`.
-  StepTrial(TrialModel model, idx_t rows, idx_t tokens, double gflop, std::size_t bytes);
+  // most `gflop` of useful work; 256 tokens in any case. They run beside those of `others`, each of
+  // which does the same over and over with as many threads and a model of its own. Nothing is
+  // timed, ran() is false, when the trial needs more than `bytes`.
+  StepTrial(Context& context, TrialModel model, idx_t rows, idx_t tokens, double gflop,
+            std::size_t bytes, int others = 0);
 
   bool ran() const { return ran_; }
   // Of a whole model's step; of the `share` of its rows that a rank computes (1: all).
@@ -43,6 +47,7 @@ class StepTrial {
     double set = 0.0, beside = 0.0;
   };
   Parts GflopOf(idx_t rows, idx_t tokens) const;
+  void Time(Context& context, int others);
 
   TrialModel model_;
   idx_t rows_ = 0, tokens_ = 0;

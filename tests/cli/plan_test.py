@@ -223,6 +223,10 @@ class Plan(Case):
         for rate in ("fast", "5", "-1Gbit", "infMbit", "10 parsec"):
             self.fails(2, "plan", *words, "--ranks", 4, "--link", rate, says=["--link", rate, "200Mbit"])
         self.fails(2, "plan", *words, "--link", "1Gbit", says=["--link", "--ranks"])
+        # Half of the machine's peak is assumed for each of two ranks that share it: none is timed.
+        pair = self.steps(*words, "--ranks", 4, "--ranks-here", 2)[1]["full"]["update"]
+        self.assertEqual((pair["ranks_here"], pair["efficiency"]), (2, 1.0))
+        self.fails(2, "plan", *words, "--ranks", 4, "--ranks-here", 5, says=["--ranks-here 5", "1 to 4"])
 
     def test_seconds(self):
         """Where they come from; that they are right is for an idle machine: tools/plan_check.py."""
