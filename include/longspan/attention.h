@@ -12,9 +12,9 @@
 #pragma GCC visibility push(default)
 namespace longspan {
 
-// Elements are fp32 or bf16, in the same shapes. With bf16, products multiply bf16 (on AVX512_BF16
-// as bf16 pairs, elsewhere after widening; docs/reference/dispatch.md). Sums, softmax, lse and
-// gradients are fp32.
+// Elements are fp32 or bf16, in the same shapes. With bf16, products multiply bf16 (on AMX by its
+// tile unit, on AVX512_BF16 as bf16 pairs, elsewhere after widening; docs/reference/dispatch.md).
+// Sums, softmax, lse and gradients are fp32.
 template <class T>
 struct QkvOf {
   View<const T, 4> q, k, v;  // (B, H, T, D)
