@@ -30,9 +30,10 @@ class Bf16Weights {
   // Books 2 bytes for every number that is copied; in turn, of the largest layer.
   Bf16Weights(const ParameterTable& table, LayerCopies copies, const LayerOf& layer_of);
 
-  // Rounds the table's parameters if they were written since the last call; with kInTurn only those
-  // of no layer. Threads that share a model may call it at once: the first one rounds. Cost: 6
-  // bytes of memory traffic per number.
+  // Rounds the table's parameters if they were written since the last call; with kInTurn, and while
+  // values are still on their way (ParameterTable::Expect), only those of no layer. Threads that
+  // share a model may call it at once: the first one rounds. Cost: 6 bytes of memory traffic per
+  // number.
   void Refresh(Context& context, const ParameterTable& table);
   // Call before a layer runs and after Refresh. Rounds the layer's matrices if needed.
   void Enter(Context& context, const ParameterTable& table, std::size_t layer);
@@ -42,7 +43,7 @@ class Bf16Weights {
   std::size_t Bytes() const { return static_cast<std::size_t>(values_.size()) * 2; }
 
   // Returns the bf16 copy of ParameterTable::matrix(id, rows). Throws kUsage if the parameter has
-  // no copy, or another layer's copy is in its place.
+  // no copy, another layer's copy is in its place, or it was not rounded since Refresh.
   View<const bfloat16, 2> matrix(ParameterId id, idx_t rows = 0) const;
 
   // How many numbers were rounded since the start.
@@ -62,14 +63,17 @@ class Bf16Weights {
   };
   void Add(const ParameterInfo& info, std::size_t number, int layer, idx_t* extent);
   void Round(Context& context, const ParameterTable& table, int layer);
+  // With kKept. Call it with the mutex held.
+  void RoundIfStale(Context& context, const ParameterTable& table, std::size_t layer);
 
   LayerCopies copies_;
   std::vector<Place> places_;  // by parameter
   std::vector<Run> runs_;
   Tensor values_;
   std::mutex refreshing_;
-  std::uint64_t generation_ = 0;  // of the parameters that were copied; 0: none
-  int entered_ = kNoLayer;        // the layer whose matrices are there, of those that take turns
+  std::uint64_t generation_ = 0;       // of the parameters that were copied; 0: none
+  std::vector<std::uint64_t> layers_;  // with kKept: that of each layer's
+  int entered_ = kNoLayer;  // the layer whose matrices are there, of those that take turns
   std::uint64_t rounded_ = 0;
 };
 

@@ -119,6 +119,7 @@ class ParameterTable {
   // Until it is null again, values are shown when `to_come` says that they are there. It may be
   // told in the midst of a call of Await.
   void Expect(ValuesToCome* to_come) { to_come_ = to_come; }
+  bool expects() const { return to_come_ != nullptr; }
 
   View<const float, 1> values() const;  // the flat buffers, padding included (always zero)
   // Numbers [begin, end) of them.

@@ -41,6 +41,16 @@ class LateValues final : public ValuesToCome {
   }
   void AwaitAll() override { ADD_FAILURE() << "values are written in the midst of a step"; }
 
+  // With `one_stage`: how often values of another layer were asked for than those before. A pass
+  // that runs the layers in their order, or back, does that once a layer.
+  int turns() const { return turns_; }
+  int layers() const {
+    int count = 0;
+    while (table_.StageBegin(static_cast<std::size_t>(count) + 2) < table_.gradient_extent())
+      ++count;
+    return count;
+  }
+
  private:
   void Hide(idx_t begin, idx_t end) {
     std::fill(now_ + begin, now_ + end, std::numeric_limits<float>::quiet_NaN());
@@ -54,6 +64,7 @@ class LateValues final : public ValuesToCome {
     if (!layer || stage == stage_) return;
     if (stage_ > 0) Hide(table_.StageBegin(stage_), table_.StageBegin(stage_ + 1));
     stage_ = stage;
+    ++turns_;
   }
 
   ParameterTable& table_;
@@ -62,6 +73,7 @@ class LateValues final : public ValuesToCome {
   std::vector<float> values_;
   float* now_ = nullptr;
   std::size_t stage_ = 0;  // the layer whose values are there; 0: none
+  int turns_ = 0;
 };
 
 }  // namespace longspan::test

@@ -153,10 +153,14 @@ void Reformer::ComputeIn(DType dtype) {
   if (dtype == computes_in()) return;
   bf16_.reset();
   if (dtype == DType::kF32) return;
-  bf16_ =
-      std::make_unique<Bf16Weights>(parameters_, LayerCopies::kKept, [](const ParameterInfo& info) {
-        return info.kind == ParameterKind::kMatrix ? Bf16Weights::kNoLayer
-                                                   : Bf16Weights::kNotCopied;
+  const std::string layers = Name("encoder.layers.");
+  bf16_ = std::make_unique<Bf16Weights>(
+      parameters_, LayerCopies::kKept, [&](const ParameterInfo& info) {
+        const bool in_layer = info.name.starts_with(layers);
+        if (info.kind != ParameterKind::kMatrix) return Bf16Weights::kNotCopied;
+        // The head's, which come last of all weights, are as a layer behind the others.
+        return in_layer ? std::stoi(info.name.substr(layers.size()))
+                        : static_cast<int>(config_.layers.size());
       });
 }
 
@@ -307,6 +311,7 @@ void Reformer::ForwardThroughLayers(Context& context, const ReformerBatch& batch
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (shown.hidden_states != nullptr)
       shown.hidden_states->push_back(CopyOf(context, y2.Floats()));
+    if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
     const bool differentiated = keep && i >= FirstTrained();
     BranchCall attention = CallOf(batch, dropout, i, 0, differentiated, ranks);
     attention.observer = shown.attention;
